@@ -1,0 +1,15 @@
+//! Captures: pcap and pcapng read as a stream, pcapng written.
+//!
+//! In and out: `impl Read` and `impl Write`; files are the caller's business. Memory is bounded by the largest packet.
+
+mod error;
+mod interface;
+mod reader;
+mod record;
+mod writer;
+
+pub use error::{ReadError, WriteError};
+pub use interface::Interface;
+pub use reader::Reader;
+pub use record::Record;
+pub use writer::Writer;

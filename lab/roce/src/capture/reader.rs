@@ -1,0 +1,564 @@
+//! A reader of pcap and pcapng, one packet at a time.
+//!
+//! In: `impl Read`. Out: [`Record`]s that borrow one buffer. Both byte orders, microseconds and nanoseconds, several sections and interfaces, comments.
+//! Blocks are parsed by `pcap-parser`; the buffer is ours, so that an error knows its byte offset and a block of any length up to a limit fits.
+
+use std::io::{ErrorKind, Read};
+
+use pcap_parser::pcapng::{Block, OptionCode, PcapNGOption};
+use pcap_parser::traits::PcapNGPacketBlock;
+
+use crate::capture::{Interface, ReadError, Record};
+use crate::wire::LinkType;
+
+/// First size of the buffer in bytes.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// Longest block or packet that is believed, in bytes; a greater length is nonsense in the file.
+const BLOCK_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Most interfaces of one capture; a further one is nonsense in the file.
+const INTERFACES_MAX: usize = 65_536;
+
+const PCAPNG_SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Pcap,
+    Pcapng,
+}
+
+/// Reads the packets of a capture from a stream of bytes.
+///
+/// # Example
+/// ```
+/// let mut bytes = Vec::new();
+/// let mut writer = roce::capture::Writer::new(&mut bytes, &["server", "client"])?;
+/// writer.write(1, 1_000, &[0; 60], "fate=forwarded")?;
+///
+/// let mut reader = roce::capture::Reader::new(&bytes[..])?;
+/// let record = reader.next()?.expect("one packet");
+/// assert_eq!((record.number, record.timestamp_ns, record.interface_name), (1, 1_000, Some("client")));
+/// assert!(reader.next()?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Reader<R> {
+    source: R,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Byte offset in the capture of `buffer[start]`.
+    offset: u64,
+    at_end: bool,
+    format: Format,
+    big_endian: bool,
+    interfaces: Vec<Interface>,
+    number: u64,
+    comment: String,
+}
+
+fn u32_at(bytes: &[u8], at: usize, big_endian: bool) -> u32 {
+    match bytes.get(at..).and_then(|bytes| bytes.first_chunk()) {
+        Some(bytes) if big_endian => u32::from_be_bytes(*bytes),
+        Some(bytes) => u32::from_le_bytes(*bytes),
+        None => 0,
+    }
+}
+
+fn text(options: &[PcapNGOption<'_>], code: OptionCode) -> Option<String> {
+    let option = options.iter().find(|option| option.code == code)?;
+    let bytes = option.as_bytes().ok()?;
+    Some(
+        String::from_utf8_lossy(bytes)
+            .trim_end_matches('\0')
+            .to_owned(),
+    )
+}
+
+/// What a pcapng block or a pcap packet came to, in buffer positions.
+struct Found {
+    timestamp_ns: u64,
+    interface: u32,
+    data_start: usize,
+    data_length: usize,
+    original_length_bytes: u32,
+    has_comment: bool,
+}
+
+impl<R: Read> Reader<R> {
+    /// Opens a capture and reads its header.
+    ///
+    /// # Errors
+    /// [`ReadError::Empty`], [`ReadError::NotACapture`], [`ReadError::Cut`] in the header, [`ReadError::Malformed`], [`ReadError::Io`].
+    pub fn new(source: R) -> Result<Self, ReadError> {
+        let mut reader = Self {
+            source,
+            buffer: vec![0; BUFFER_BYTES],
+            start: 0,
+            end: 0,
+            offset: 0,
+            at_end: false,
+            format: Format::Pcapng,
+            big_endian: false,
+            interfaces: Vec::new(),
+            number: 0,
+            comment: String::new(),
+        };
+        let got = reader.fill(12)?;
+        let magic = u32_at(reader.bytes(), 0, true);
+        if got == 0 {
+            return Err(ReadError::Empty);
+        }
+        if got < 4 {
+            let mut first = [0; 4];
+            for (to, from) in first.iter_mut().zip(reader.bytes()) {
+                *to = *from;
+            }
+            return Err(ReadError::NotACapture {
+                magic: u32::from_be_bytes(first),
+            });
+        }
+        if magic != PCAPNG_SECTION_HEADER {
+            reader.pcap_header(magic)?;
+        }
+        Ok(reader)
+    }
+
+    /// The interfaces that the capture has named so far.
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    /// Byte offset in the capture of what is read next.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Gives the next packet; `None` at the end of the capture.
+    ///
+    /// # Errors
+    /// [`ReadError::Cut`], [`ReadError::Malformed`] or [`ReadError::Io`], each after every packet before it has been delivered.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the record borrows the reader, which an Iterator cannot say"
+    )]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        let found = match self.format {
+            Format::Pcap => self.next_pcap()?,
+            Format::Pcapng => self.next_pcapng()?,
+        };
+        let Some(found) = found else { return Ok(None) };
+        self.number += 1;
+        let interface = self.interfaces.get(found.interface as usize);
+        Ok(Some(Record {
+            number: self.number,
+            timestamp_ns: found.timestamp_ns,
+            interface: found.interface,
+            interface_name: interface.and_then(|interface| interface.name.as_deref()),
+            link_type: interface.map_or(LinkType(-1), |interface| interface.link_type),
+            data: self
+                .buffer
+                .get(found.data_start..)
+                .and_then(|rest| rest.get(..found.data_length))
+                .unwrap_or_default(),
+            original_length_bytes: found.original_length_bytes,
+            comment: found.has_comment.then_some(self.comment.as_str()),
+        }))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn consume(&mut self, length: usize) {
+        let length = length.min(self.end - self.start);
+        self.start += length;
+        self.offset += length as u64;
+    }
+
+    /// Reads until `need` bytes are in the buffer or the source ends; gives how many there are.
+    fn fill(&mut self, need: usize) -> Result<usize, ReadError> {
+        while self.end - self.start < need && !self.at_end {
+            if self.start > 0 && self.start + need > self.buffer.len() {
+                self.buffer.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            }
+            if self.buffer.len() == self.end {
+                // Grow by what is really there, never by what a length field claims.
+                let length = (self.buffer.len() * 2).min(BLOCK_MAX_BYTES + 4096);
+                self.buffer.resize(length, 0);
+            }
+            let Some(space) = self.buffer.get_mut(self.end..) else {
+                break;
+            };
+            match self.source.read(space) {
+                Ok(0) => self.at_end = true,
+                Ok(length) => self.end += length.min(space.len()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(ReadError::Io {
+                        offset: self.offset + (self.end - self.start) as u64,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(self.end - self.start)
+    }
+
+    /// Has the next `need` bytes in the buffer, or says what is cut.
+    fn require(&mut self, what: &'static str, need: usize) -> Result<(), ReadError> {
+        let got = self.fill(need)?;
+        if got < need {
+            return Err(ReadError::Cut {
+                what,
+                offset: self.offset,
+                need: need as u64,
+                got: got as u64,
+            });
+        }
+        Ok(())
+    }
+
+    fn malformed(&self, what: &'static str) -> ReadError {
+        ReadError::Malformed {
+            what,
+            offset: self.offset,
+        }
+    }
+
+    fn pcap_header(&mut self, magic: u32) -> Result<(), ReadError> {
+        let (big_endian, resolution) = match magic {
+            0xa1b2_c3d4 => (true, 6),
+            0xa1b2_3c4d => (true, 9),
+            0xd4c3_b2a1 => (false, 6),
+            0x4d3c_b2a1 => (false, 9),
+            _ => return Err(ReadError::NotACapture { magic }),
+        };
+        self.require("the pcap header", 24)?;
+        let Ok((_, header)) = pcap_parser::pcap::parse_pcap_header(self.bytes()) else {
+            return Err(self.malformed("the pcap header"));
+        };
+        // The upper bits of the field hold the length of a frame check sequence, not the link type.
+        let link_type = LinkType(header.network.0 & 0xffff);
+        let snap_length_bytes = header.snaplen;
+        self.format = Format::Pcap;
+        self.big_endian = big_endian;
+        self.interfaces.push(Interface {
+            name: None,
+            link_type,
+            snap_length_bytes,
+            resolution,
+            offset_s: 0,
+        });
+        self.consume(24);
+        Ok(())
+    }
+
+    fn next_pcap(&mut self) -> Result<Option<Found>, ReadError> {
+        if self.fill(16)? == 0 {
+            return Ok(None);
+        }
+        self.require("a packet header", 16)?;
+        let length = u32_at(self.bytes(), 8, self.big_endian) as usize;
+        if length > BLOCK_MAX_BYTES {
+            return Err(self.malformed("a packet longer than 64 MiB"));
+        }
+        self.require("a packet", 16 + length)?;
+        let parse = if self.big_endian {
+            pcap_parser::pcap::parse_pcap_frame_be
+        } else {
+            pcap_parser::pcap::parse_pcap_frame
+        };
+        let Ok((_, packet)) = parse(self.bytes()) else {
+            return Err(self.malformed("a packet"));
+        };
+        let per_second = if self
+            .interfaces
+            .first()
+            .is_some_and(|interface| interface.resolution == 9)
+        {
+            1
+        } else {
+            1_000
+        };
+        let found = Found {
+            timestamp_ns: u64::from(packet.ts_sec) * 1_000_000_000
+                + u64::from(packet.ts_usec) * per_second,
+            interface: 0,
+            data_start: self.start + 16,
+            data_length: length,
+            original_length_bytes: packet.origlen,
+            has_comment: false,
+        };
+        self.consume(16 + length);
+        Ok(Some(found))
+    }
+
+    fn next_pcapng(&mut self) -> Result<Option<Found>, ReadError> {
+        loop {
+            if self.fill(12)? == 0 {
+                return Ok(None);
+            }
+            self.require("a block header", 12)?;
+            if u32_at(self.bytes(), 0, true) == PCAPNG_SECTION_HEADER {
+                self.big_endian = match u32_at(self.bytes(), 8, true) {
+                    BYTE_ORDER_MAGIC => true,
+                    magic if magic == BYTE_ORDER_MAGIC.swap_bytes() => false,
+                    _ => return Err(self.malformed("a section header without a byte-order magic")),
+                };
+                // Interfaces belong to their section.
+                self.interfaces.clear();
+            }
+            let length = u32_at(self.bytes(), 4, self.big_endian) as usize;
+            if length < 12 || !length.is_multiple_of(4) || length > BLOCK_MAX_BYTES {
+                return Err(self.malformed("a block with an impossible length"));
+            }
+            self.require("a block", length)?;
+            let found = self.block(length)?;
+            self.consume(length);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Parses the block of `length` bytes at the buffer's start, which is whole.
+    fn block(&mut self, length: usize) -> Result<Option<Found>, ReadError> {
+        let bytes = self
+            .buffer
+            .get(self.start..self.start + length)
+            .unwrap_or_default();
+        let parsed = if self.big_endian {
+            pcap_parser::pcapng::parse_block_be(bytes)
+        } else {
+            pcap_parser::pcapng::parse_block_le(bytes)
+        };
+        let malformed = |what| ReadError::Malformed {
+            what,
+            offset: self.offset,
+        };
+        let Ok((_, block)) = parsed else {
+            return Err(malformed("a block that contradicts itself"));
+        };
+        match block {
+            Block::InterfaceDescription(block) => {
+                if self.interfaces.len() >= INTERFACES_MAX {
+                    return Err(malformed("more than 65536 interfaces"));
+                }
+                self.interfaces.push(Interface {
+                    name: text(&block.options, OptionCode::IfName),
+                    link_type: LinkType(block.linktype.0),
+                    snap_length_bytes: block.snaplen,
+                    resolution: block.if_tsresol,
+                    offset_s: block.if_tsoffset,
+                });
+                Ok(None)
+            }
+            Block::EnhancedPacket(block) => {
+                let Some(interface) = self.interfaces.get(block.if_id as usize) else {
+                    return Err(malformed("a packet of an interface that was not described"));
+                };
+                let ticks = u64::from(block.ts_high) << 32 | u64::from(block.ts_low);
+                let has_comment = match block
+                    .options
+                    .iter()
+                    .find(|option| option.code == OptionCode::Comment)
+                    .map(PcapNGOption::as_bytes)
+                {
+                    Some(Ok(comment)) => {
+                        self.comment.clear();
+                        self.comment.push_str(&String::from_utf8_lossy(comment));
+                        true
+                    }
+                    _ => false,
+                };
+                Ok(Some(Found {
+                    timestamp_ns: interface.timestamp_ns(ticks),
+                    interface: block.if_id,
+                    data_start: self.start + 28,
+                    data_length: block.packet_data().len(),
+                    original_length_bytes: block.origlen,
+                    has_comment,
+                }))
+            }
+            Block::SimplePacket(block) => {
+                let Some(interface) = self.interfaces.first() else {
+                    return Err(malformed("a packet of an interface that was not described"));
+                };
+                let snap = if interface.snap_length_bytes == 0 {
+                    usize::MAX
+                } else {
+                    interface.snap_length_bytes as usize
+                };
+                Ok(Some(Found {
+                    timestamp_ns: 0,
+                    interface: 0,
+                    data_start: self.start + 12,
+                    data_length: (block.origlen as usize).min(snap).min(block.data.len()),
+                    original_length_bytes: block.origlen,
+                    has_comment: false,
+                }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Writer;
+
+    fn pcap(big_endian: bool, nanoseconds: bool, packets: &[&[u8]]) -> Vec<u8> {
+        let word = |value: u32| {
+            if big_endian {
+                value.to_be_bytes()
+            } else {
+                value.to_le_bytes()
+            }
+        };
+        let half = |value: u16| {
+            if big_endian {
+                value.to_be_bytes()
+            } else {
+                value.to_le_bytes()
+            }
+        };
+        let mut bytes = word(if nanoseconds {
+            0xa1b2_3c4d
+        } else {
+            0xa1b2_c3d4
+        })
+        .to_vec();
+        bytes.extend(half(2));
+        bytes.extend(half(4));
+        for value in [0, 0, 65_535, 1] {
+            bytes.extend(word(value));
+        }
+        for packet in packets {
+            for value in [10, 5, packet.len() as u32, packet.len() as u32 + 1] {
+                bytes.extend(word(value));
+            }
+            bytes.extend(*packet);
+        }
+        bytes
+    }
+
+    #[test]
+    fn pcap_is_read_in_both_byte_orders_and_both_resolutions() {
+        for (big_endian, nanoseconds) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let bytes = pcap(big_endian, nanoseconds, &[&[1, 2, 3], &[4]]);
+            let mut reader = Reader::new(&bytes[..]).unwrap();
+            let record = reader.next().unwrap().unwrap();
+            assert_eq!(
+                (record.number, record.data, record.original_length_bytes),
+                (1, &[1u8, 2, 3][..], 4)
+            );
+            assert_eq!(
+                record.timestamp_ns,
+                if nanoseconds {
+                    10_000_000_005
+                } else {
+                    10_000_005_000
+                }
+            );
+            assert_eq!(reader.next().unwrap().unwrap().data, [4]);
+            assert!(reader.next().unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_big_endian_pcapng_with_a_simple_packet_is_read() {
+        let mut bytes = Vec::new();
+        for word in [
+            0x0a0d_0d0a,
+            28,
+            0x1a2b_3c4d,
+            0x0001_0000,
+            u32::MAX,
+            u32::MAX,
+            28,
+        ] {
+            bytes.extend(u32::to_be_bytes(word));
+        }
+        for word in [1, 20, 0x0001_0000, 0, 20] {
+            bytes.extend(u32::to_be_bytes(word));
+        }
+        for word in [3, 20, 3, 0x0102_0300, 20] {
+            bytes.extend(u32::to_be_bytes(word));
+        }
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        let record = reader.next().unwrap().unwrap();
+        assert_eq!(
+            (record.data, record.original_length_bytes, record.link_type),
+            (&[1u8, 2, 3][..], 3, LinkType::ETHERNET)
+        );
+        assert!(reader.next().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_no_capture_is_named() {
+        let error = |bytes: &[u8]| Reader::new(bytes).err().unwrap().to_string();
+        assert_eq!(
+            error(b""),
+            "the capture is empty: expected a pcap or pcapng header, got 0 bytes"
+        );
+        assert_eq!(
+            error(b"hello world, this is text"),
+            "not a capture: it begins with 0x68656c6c, expected pcap or pcapng"
+        );
+        assert_eq!(
+            error(&[0xa1]),
+            "not a capture: it begins with 0xa1000000, expected pcap or pcapng"
+        );
+        assert_eq!(
+            error(&[0xa1, 0xb2, 0xc3, 0xd4, 0]),
+            "the capture is cut: the pcap header at byte 0 needs 24 bytes, got 5"
+        );
+    }
+
+    #[test]
+    fn a_cut_capture_gives_what_came_before_and_then_says_so() {
+        let bytes = pcap(false, false, &[&[1, 2, 3], &[4, 5, 6]]);
+        let mut reader = Reader::new(&bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(reader.next().unwrap().unwrap().data, [1, 2, 3]);
+        assert_eq!(
+            reader.next().unwrap_err().to_string(),
+            "the capture is cut: a packet at byte 43 needs 19 bytes, got 18"
+        );
+
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes, &["server"]).unwrap();
+        writer.write(0, 1, &[1, 2, 3], "").unwrap();
+        let whole = writer.written_bytes();
+        writer.write(0, 2, &[4, 5, 6], "").unwrap();
+        let mut reader = Reader::new(&bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(reader.next().unwrap().unwrap().data, [1, 2, 3]);
+        assert!(matches!(reader.next(), Err(ReadError::Cut { offset, .. }) if offset == whole));
+    }
+
+    #[test]
+    fn a_packet_longer_than_the_buffer_is_read() {
+        let long = vec![7; BUFFER_BYTES * 3];
+        let bytes = pcap(false, false, &[&[1], &long, &[2]]);
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        assert_eq!(reader.next().unwrap().unwrap().data, [1]);
+        assert_eq!(reader.next().unwrap().unwrap().data.len(), long.len());
+        assert_eq!(reader.next().unwrap().unwrap().data, [2]);
+    }
+
+    #[test]
+    fn a_failing_source_is_an_error_with_its_offset() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("disk on fire"))
+            }
+        }
+        let error = Reader::new(Failing).err().unwrap().to_string();
+        assert_eq!(error, "failed to read the capture at byte 0: disk on fire");
+    }
+}
