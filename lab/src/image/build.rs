@@ -1,0 +1,519 @@
+//! From packages to the files of a node, and the check of what is cached.
+//!
+//! An image is a directory of the cache, named by its recipe: `vmlinuz`, `initrd`, `root.erofs` and a
+//! manifest with their checksums. A file that is not what the manifest says is thrown away with its image,
+//! which is then built again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use xshell::{Shell, cmd};
+
+use crate::cache::{Cache, sha256_file};
+use crate::error::{Error, IoContext as _, Result};
+use crate::image::apt::Apt;
+use crate::image::modules::Modules;
+use crate::image::{mirror, recipe};
+use crate::progress::{Step, say};
+
+const MANIFEST: &str = "manifest.json";
+
+/// A bootable guest, in the cache.
+#[derive(Debug, Clone)]
+pub struct Image {
+    directory: PathBuf,
+}
+
+/// The guest release's headers and libraries, unpacked in the cache: what guest programs are built against.
+#[derive(Debug, Clone)]
+pub struct Sysroot {
+    directory: PathBuf,
+}
+
+/// What was built, from what, and how to tell that it still is that.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    kernel: String,
+    packages: Vec<String>,
+    sha256: BTreeMap<String, String>,
+}
+
+impl Image {
+    /// The image of the current recipe: from the cache where it is whole there, else built.
+    ///
+    /// # Errors
+    ///
+    /// A tool is missing, the packages cannot be fetched, or the cache cannot be written.
+    pub fn ensure(cache: &Cache) -> Result<Image> {
+        let name = format!("image-{}", recipe::image_key());
+        let directory = ensure(cache, &name, &Image::check, &|cache, into| {
+            build_image(cache, into)
+        })?;
+        Ok(Image { directory })
+    }
+
+    /// The kernel, as QEMU loads it.
+    pub fn kernel(&self) -> PathBuf {
+        self.directory.join("vmlinuz")
+    }
+
+    /// The initramfs, as QEMU loads it.
+    pub fn initrd(&self) -> PathBuf {
+        self.directory.join("initrd")
+    }
+
+    /// The read-only root disk, an erofs.
+    pub fn root(&self) -> PathBuf {
+        self.directory.join("root.erofs")
+    }
+
+    /// The names and versions of its packages, as files in an archive are called.
+    ///
+    /// # Errors
+    ///
+    /// The manifest cannot be read.
+    pub fn packages(&self) -> Result<Vec<String>> {
+        Ok(read_manifest(&self.directory)?.packages)
+    }
+
+    fn check(directory: &Path) -> Result<()> {
+        for (file, expected) in read_manifest(directory)?.sha256 {
+            let found = sha256_file(&directory.join(&file))?;
+            if found != expected {
+                return Err(Error::setup(format!(
+                    "{file} has checksum {found}, not {expected}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sysroot {
+    /// The sysroot of the current recipe: from the cache where it is whole there, else built.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::ensure`].
+    pub fn ensure(cache: &Cache) -> Result<Sysroot> {
+        let name = format!("sysroot-{}", recipe::sysroot_key());
+        let directory = ensure(cache, &name, &Sysroot::check, &|cache, into| {
+            build_sysroot(cache, into)
+        })?;
+        Ok(Sysroot { directory })
+    }
+
+    /// Its root directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What distinguishes it from other sysroots, fit for a file name.
+    pub fn key() -> String {
+        recipe::sysroot_key()
+    }
+
+    fn check(directory: &Path) -> Result<()> {
+        for (file, expected) in read_manifest(directory)?.sha256 {
+            let path = directory.join(&file);
+            let found = fs::metadata(&path)
+                .at("failed to look at", &path)?
+                .len()
+                .to_string();
+            if found != expected {
+                return Err(Error::setup(format!(
+                    "{file} has {found} bytes, not {expected}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The directory `name` of the cache, checked; or made again by `build` into a directory aside and renamed.
+fn ensure(
+    cache: &Cache,
+    name: &str,
+    check: &dyn Fn(&Path) -> Result<()>,
+    build: &dyn Fn(&Cache, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let directory = cache.path(name);
+    if directory.exists() && check(&directory).is_ok() {
+        return Ok(directory);
+    }
+    let _lock = cache.lock("image")?;
+    if directory.exists() {
+        // Whoever held the lock may have built it meanwhile.
+        match check(&directory) {
+            Ok(()) => return Ok(directory),
+            Err(error) => {
+                say(&format!(
+                    "cached {name} is damaged and is built again: {error}"
+                ));
+                fs::remove_dir_all(&directory).at("failed to remove", &directory)?;
+            }
+        }
+    }
+    let scratch = cache.scratch()?;
+    let building = scratch.path().join("result");
+    fs::create_dir_all(&building).at("failed to create", &building)?;
+    build(cache, &building)?;
+    fs::rename(&building, &directory).at("failed to rename into place", &directory)?;
+    Ok(directory)
+}
+
+fn read_manifest(directory: &Path) -> Result<Manifest> {
+    let path = directory.join(MANIFEST);
+    let text = fs::read_to_string(&path).at("failed to read", &path)?;
+    serde_json::from_str(&text).map_err(|source| {
+        Error::setup(format!("failed to parse {}", path.display())).source(source)
+    })
+}
+
+fn write_manifest(directory: &Path, manifest: &Manifest) -> Result<()> {
+    let path = directory.join(MANIFEST);
+    let text = serde_json::to_string_pretty(manifest)
+        .map_err(|source| Error::setup("failed to write the manifest").source(source))?;
+    fs::write(&path, text).at("failed to write", &path)
+}
+
+fn build_image(cache: &Cache, into: &Path) -> Result<()> {
+    let scratch = cache.scratch()?;
+    let shell = shell()?;
+
+    let step = Step::begin(format!("guest image: packages of {}", recipe::RELEASE));
+    let apt = Apt::open(scratch.path(), &mirror::find()?)?;
+    let kernel_package = apt.first_dependency(recipe::KERNEL)?;
+    let packages = recipe::packages();
+    let size_bytes: u64 = apt
+        .resolve(&packages)?
+        .iter()
+        .map(|package| package.size_bytes)
+        .sum();
+    step.now(&format!("{} MB and the kernel", size_bytes / 1_000_000));
+    let mut archives = apt.download(&packages)?;
+    let kernel_archives = apt.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
+    step.done(&format!(
+        "{} downloaded",
+        archives.len() + kernel_archives.len()
+    ));
+
+    let step = Step::begin("guest image: unpack and pack");
+    let root = scratch.path().join("root");
+    unpack(&shell, &archives, &root)?;
+    let kernel = scratch.path().join("kernel-root");
+    unpack(&shell, &kernel_archives, &kernel)?;
+    let release = kernel_package.trim_start_matches("linux-image-").to_owned();
+    fs::copy(
+        kernel.join(format!("boot/vmlinuz-{release}")),
+        into.join("vmlinuz"),
+    )
+    .at("failed to copy the kernel to", into)?;
+    let modules = Modules::find(&kernel.join("lib/modules").join(&release))?;
+    let (early, late) = recipe::modules();
+    let early = modules.order(&early)?;
+    let late: Vec<_> = modules
+        .order(&late)?
+        .into_iter()
+        .filter(|module| !early.contains(module))
+        .collect();
+
+    furnish(&shell, &root)?;
+    place_modules(&late, &root.join("lib/lab/modules"))?;
+    let initramfs = scratch.path().join("initramfs");
+    write_file(
+        &initramfs.join("init"),
+        0o755,
+        recipe::INITRAMFS_INIT.as_bytes(),
+    )?;
+    place_modules(&early, &initramfs.join("modules"))?;
+    let busybox = fs::read(root.join("bin/busybox")).at("failed to read busybox in", &root)?;
+    write_file(&initramfs.join("bin/busybox"), 0o755, &busybox)?;
+
+    let initrd = into.join("initrd");
+    {
+        let _directory = shell.push_dir(&initramfs);
+        let names = cmd!(shell, "find .").quiet().read().map_err(tool("find"))?;
+        cmd!(shell, "cpio --quiet -o -H newc -R 0:0 -O {initrd}")
+            .stdin(names)
+            .quiet()
+            .run()
+            .map_err(tool("cpio"))?;
+    }
+    let disk = into.join("root.erofs");
+    cmd!(shell, "mkfs.erofs --quiet --all-root {disk} {root}")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()
+        .map_err(tool("mkfs.erofs"))?;
+    step.done(&release);
+
+    archives.extend(kernel_archives);
+    let mut sha256 = BTreeMap::new();
+    for file in ["vmlinuz", "initrd", "root.erofs"] {
+        sha256.insert(file.to_owned(), sha256_file(&into.join(file))?);
+    }
+    write_manifest(
+        into,
+        &Manifest {
+            kernel: release,
+            packages: names_of(&archives),
+            sha256,
+        },
+    )
+}
+
+fn build_sysroot(cache: &Cache, into: &Path) -> Result<()> {
+    let step = Step::begin(format!(
+        "sysroot: development packages of {}",
+        recipe::RELEASE
+    ));
+    let scratch = cache.scratch()?;
+    let shell = shell()?;
+    let apt = Apt::open(scratch.path(), &mirror::find()?)?;
+    let archives =
+        apt.download_only(&recipe::sysroot_packages(), &scratch.path().join("sysroot"))?;
+    unpack(&shell, &archives, into)?;
+    prune(into, &recipe::PRUNED[..8])?;
+    make_links_relative(into, into)?;
+    let mut sizes = BTreeMap::new();
+    list_sizes(into, into, &mut sizes)?;
+    write_manifest(
+        into,
+        &Manifest {
+            kernel: String::new(),
+            packages: names_of(&archives),
+            sha256: sizes,
+        },
+    )?;
+    step.done(&format!("{} packages", archives.len()));
+    Ok(())
+}
+
+fn shell() -> Result<Shell> {
+    Shell::new().map_err(|source| Error::setup("failed to open a shell").source(source))
+}
+
+fn tool(name: &'static str) -> impl Fn(xshell::Error) -> Error {
+    move |source| {
+        Error::setup(format!("failed to run {name}"))
+            .source(source)
+            .next("cargo xtask doctor says which tools are missing and how to get them")
+    }
+}
+
+/// Unpacks archives without running anything that they bring.
+fn unpack(shell: &Shell, archives: &[PathBuf], into: &Path) -> Result<()> {
+    fs::create_dir_all(into).at("failed to create", into)?;
+    for archive in archives {
+        cmd!(shell, "dpkg-deb -x {archive} {into}")
+            .quiet()
+            .run()
+            .map_err(tool("dpkg-deb"))?;
+    }
+    Ok(())
+}
+
+/// Makes a tree of packages a root: what no node needs goes, our files and busybox's applets come.
+fn furnish(shell: &Shell, root: &Path) -> Result<()> {
+    prune(root, recipe::PRUNED)?;
+    for directory in recipe::DIRECTORIES {
+        let path = root.join(directory);
+        fs::create_dir_all(&path).at("failed to create", &path)?;
+    }
+    for (path, mode, content) in recipe::FILES {
+        write_file(&root.join(path), *mode, content.as_bytes())?;
+    }
+    write_file(
+        &root.join(recipe::PROVIDER.0),
+        0o644,
+        recipe::PROVIDER.1.as_bytes(),
+    )?;
+    let busybox = root.join("bin/busybox");
+    let applets = cmd!(shell, "{busybox} --list-full")
+        .quiet()
+        .read()
+        .map_err(tool("the guest's busybox"))?;
+    for applet in applets.lines() {
+        let path = root.join(applet);
+        if path.symlink_metadata().is_err() {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).at("failed to create", parent)?;
+            }
+            symlink("/bin/busybox", &path).at("failed to link", &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn prune(root: &Path, paths: &[&str]) -> Result<()> {
+    for path in paths {
+        let path = root.join(path);
+        if path.exists() {
+            fs::remove_dir_all(&path).at("failed to remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies modules into a directory, with the file `order` that the init scripts follow.
+fn place_modules(modules: &[(String, &Path)], directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).at("failed to create", directory)?;
+    let mut order = String::new();
+    for (name, file) in modules {
+        let target = directory.join(format!("{name}.ko"));
+        fs::copy(file, &target).at("failed to copy to", &target)?;
+        order.push_str(name);
+        order.push('\n');
+    }
+    write_file(&directory.join("order"), 0o644, order.as_bytes())
+}
+
+fn write_file(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).at("failed to create", parent)?;
+    }
+    fs::write(path, content).at("failed to write", path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .at("failed to set the mode of", path)
+}
+
+fn names_of(archives: &[PathBuf]) -> Vec<String> {
+    let mut names: Vec<_> = archives
+        .iter()
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Turns links to absolute paths into relative ones: in a sysroot they would lead out of it.
+fn make_links_relative(root: &Path, directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).at("failed to list", directory)? {
+        let path = entry.at("failed to list", directory)?.path();
+        let kind = path
+            .symlink_metadata()
+            .at("failed to look at", &path)?
+            .file_type();
+        if kind.is_dir() {
+            make_links_relative(root, &path)?;
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path).at("failed to read the link", &path)?;
+            if let Ok(inside) = target.strip_prefix("/") {
+                let depth = path
+                    .strip_prefix(root)
+                    .unwrap_or(&path)
+                    .components()
+                    .filter(|part| matches!(part, Component::Normal(_)))
+                    .count();
+                let up: PathBuf = std::iter::repeat_n("..", depth.saturating_sub(1)).collect();
+                fs::remove_file(&path).at("failed to replace the link", &path)?;
+                symlink(up.join(inside), &path).at("failed to link", &path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The size of each regular file, for a check that takes no time.
+fn list_sizes(root: &Path, directory: &Path, sizes: &mut BTreeMap<String, String>) -> Result<()> {
+    for entry in fs::read_dir(directory).at("failed to list", directory)? {
+        let path = entry.at("failed to list", directory)?.path();
+        let metadata = path.symlink_metadata().at("failed to look at", &path)?;
+        if metadata.is_dir() {
+            list_sizes(root, &path, sizes)?;
+        } else if metadata.is_file() {
+            let name = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
+            sizes.insert(name, metadata.len().to_string());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().to_owned()).unwrap();
+        (directory, cache)
+    }
+
+    fn build(_: &Cache, into: &Path) -> Result<()> {
+        fs::write(into.join("vmlinuz"), "kernel").unwrap();
+        let sha256 = BTreeMap::from([("vmlinuz".to_owned(), crate::cache::sha256(b"kernel"))]);
+        write_manifest(
+            into,
+            &Manifest {
+                kernel: String::new(),
+                packages: vec![],
+                sha256,
+            },
+        )
+    }
+
+    #[test]
+    fn damaged_image_is_found_by_checksum_and_built_again() {
+        let (_directory, cache) = cache();
+        let path = ensure(&cache, "image-x", &Image::check, &build).unwrap();
+        fs::write(path.join("vmlinuz"), "kernal").unwrap();
+        assert!(Image::check(&path).is_err());
+        ensure(&cache, "image-x", &Image::check, &build).unwrap();
+        assert_eq!(fs::read_to_string(path.join("vmlinuz")).unwrap(), "kernel");
+    }
+
+    #[test]
+    fn failed_build_leaves_nothing_behind() {
+        let (directory, cache) = cache();
+        let fail = |_: &Cache, _: &Path| Err(Error::setup("no"));
+        ensure(&cache, "image-x", &Image::check, &fail).unwrap_err();
+        let left: Vec<_> = fs::read_dir(directory.path())
+            .unwrap()
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
+        assert_eq!(left, ["image.lock"]);
+    }
+
+    #[test]
+    fn two_builders_of_one_image_build_it_once() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        let (_directory, cache) = cache();
+        let builds = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    ensure(&cache, "image-x", &Image::check, &|cache, into| {
+                        builds.fetch_add(1, Ordering::SeqCst);
+                        std::thread::sleep(std::time::Duration::from_millis(50));
+                        build(cache, into)
+                    })
+                    .unwrap();
+                });
+            }
+        });
+        assert_eq!(builds.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn links_of_a_sysroot_stay_inside() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir_all(root.join("usr/lib/x")).unwrap();
+        symlink("/lib/x/libm.so.6", root.join("usr/lib/x/libm.so")).unwrap();
+        make_links_relative(root, root).unwrap();
+        assert_eq!(
+            fs::read_link(root.join("usr/lib/x/libm.so")).unwrap(),
+            Path::new("../../../lib/x/libm.so.6")
+        );
+    }
+}
