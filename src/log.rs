@@ -1,0 +1,84 @@
+//! The human log on standard error: one plain line an event.
+//!
+//! `info` is what a user always sees, `debug` what `-v` adds; warnings and errors are marked. A write that fails is
+//! ignored: there is no place left to report it.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+
+use tracing::field::{Field, Visit};
+use tracing::span;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Starts logging to standard error for the whole process; a second call changes nothing.
+pub fn init(verbose: bool) {
+    let level = if verbose { Level::DEBUG } else { Level::INFO };
+    // An error says that a subscriber is already there, which is as good.
+    let _ = tracing::subscriber::set_global_default(Stderr { level });
+}
+
+struct Stderr {
+    level: Level,
+}
+
+impl Subscriber for Stderr {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= self.level
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(mark(*event.metadata().level()).to_owned());
+        event.record(&mut line);
+        line.0.push('\n');
+        // One write, so that lines of two threads never mix.
+        let _ = std::io::stderr().write_all(line.0.as_bytes());
+    }
+
+    // Spans are not used.
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+fn mark(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error: ",
+        Level::WARN => "warning: ",
+        Level::INFO => "",
+        Level::DEBUG | Level::TRACE => "  ",
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a String does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trouble_is_marked() {
+        assert_eq!(mark(Level::INFO), "");
+        assert_eq!(mark(Level::WARN), "warning: ");
+        assert_eq!(mark(Level::ERROR), "error: ");
+    }
+
+    #[test]
+    fn verbosity_decides_what_is_enabled() {
+        assert!(Level::DEBUG > Level::INFO);
+        assert!(Level::ERROR <= Level::INFO);
+    }
+}
