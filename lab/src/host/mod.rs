@@ -1,0 +1,18 @@
+//! What this computer must have before the lab can run: found, named, and installed on request.
+//!
+//! - [`tree`]: where programs and files are looked up.
+//! - [`requirement`]: the things themselves, in two sets: [`requirement::RUN`] for scenarios on the QEMU
+//!   provider, [`requirement::CI`] for what `cargo xtask ci` needs beyond them.
+//! - [`libclang`]: a libclang that rdma-sys's bindgen can use.
+//! - [`apt`]: asks apt what is missing and how large it is, says so, and installs it.
+//! - [`doctor`]: the report on all of it.
+//!
+//! Nothing here is needed to build the crate or to run its tests.
+
+pub mod apt;
+pub mod doctor;
+pub mod libclang;
+pub mod requirement;
+pub mod tree;
+
+pub use tree::Host;
