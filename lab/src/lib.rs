@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod command;
 pub mod error;
+pub mod host;
 pub mod image;
 pub mod progress;
 
