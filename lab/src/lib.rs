@@ -8,16 +8,10 @@ pub mod command;
 pub mod error;
 pub mod host;
 pub mod image;
+pub mod node;
+pub mod programs;
+pub mod provider;
+pub mod switch;
 pub mod progress;
 
 pub use error::{Error, Result};
-#[cfg(test)]
-mod smoke {
-    #[test]
-    #[ignore = "builds a real image"]
-    fn image() {
-        let cache = crate::cache::Cache::open().unwrap();
-        println!("{:?}", crate::image::Image::ensure(&cache).unwrap());
-        println!("{:?}", crate::image::Sysroot::ensure(&cache).unwrap());
-    }
-}

@@ -14,6 +14,7 @@ use xshell::{Shell, cmd};
 
 use crate::cache::{Cache, sha256_file};
 use crate::error::{Error, IoContext as _, Result};
+use crate::host::Host;
 use crate::image::apt::Apt;
 use crate::image::modules::Modules;
 use crate::image::{mirror, recipe};
@@ -244,7 +245,9 @@ fn build_image(cache: &Cache, into: &Path) -> Result<()> {
             .map_err(tool("cpio"))?;
     }
     let disk = into.join("root.erofs");
-    cmd!(shell, "mkfs.erofs --quiet --all-root {disk} {root}")
+    // Not on the PATH of an ordinary user.
+    let mkfs = Host::this().program("mkfs.erofs").unwrap_or_else(|| "mkfs.erofs".into());
+    cmd!(shell, "{mkfs} --quiet --all-root {disk} {root}")
         .quiet()
         .ignore_stdout()
         .ignore_stderr()

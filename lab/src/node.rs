@@ -1,0 +1,161 @@
+//! What every provider of machines gives: two nodes, and what can be asked of them.
+//!
+//! No type of one provider appears here. The nodes are named `server` and `client` everywhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::Output;
+use crate::error::Result;
+use crate::programs::Program;
+
+/// Which of the two nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Listens: the passive side of a connection.
+    Server,
+    /// Connects: the active side of a connection.
+    Client,
+}
+
+impl Role {
+    /// Both, in the order in which they are brought up.
+    pub const BOTH: [Role; 2] = [Role::Server, Role::Client];
+
+    /// `server` or `client`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Server => "server",
+            Role::Client => "client",
+        }
+    }
+
+    /// The other one.
+    pub fn peer(self) -> Role {
+        match self {
+            Role::Server => Role::Client,
+            Role::Client => Role::Server,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A source of machines.
+pub trait Provider {
+    /// What it is called on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Makes both nodes ready: rxe ACTIVE, the peer reachable, `programs` deployed and first on PATH. Logs of
+    /// the machines go into `artifacts`, which exists.
+    ///
+    /// # Errors
+    ///
+    /// A machine does not come up; whatever was started is ended.
+    fn bring_up(&self, programs: &[Program], artifacts: &Path) -> Result<Box<dyn Pair>>;
+}
+
+/// Two nodes that are ready, and the wire between them. Dropped, they are destroyed.
+pub trait Pair {
+    /// One of the two.
+    fn node(&self, role: Role) -> &dyn Node;
+
+    /// What runs the machines, for people: "qemu 7.2.22, software emulation (…)".
+    fn description(&self) -> String;
+
+    /// How a person reaches a node from another terminal.
+    ///
+    /// # Errors
+    ///
+    /// The way in cannot be opened.
+    fn way_in(&self, role: Role) -> Result<String>;
+
+    /// Begins to record the wire into `file`, a pcapng.
+    ///
+    /// # Errors
+    ///
+    /// The capture cannot be started.
+    fn start_capture(&self, file: &Path) -> Result<()>;
+
+    /// How many RoCEv2 packets the recording holds so far, by the node that sent them.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is being recorded, or the recorder is gone.
+    fn captured(&self) -> Result<BTreeMap<Role, u64>>;
+
+    /// Ends the recording; the file is whole when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The capture cannot be finished.
+    fn stop_capture(&self) -> Result<()>;
+
+    /// Fails at once if a machine has ended.
+    ///
+    /// # Errors
+    ///
+    /// A machine has ended: with the reason and its console's last lines.
+    fn check_alive(&self) -> Result<()>;
+}
+
+/// One machine.
+pub trait Node {
+    /// Runs a shell command to its end.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer within `limit`, or has ended. An exit code is not an error.
+    fn run(&self, command: &str, limit: Duration) -> Result<Output>;
+
+    /// Starts a shell command.
+    ///
+    /// # Errors
+    ///
+    /// The node has ended.
+    fn start(&self, command: &str) -> Result<Box<dyn Running + '_>>;
+
+    /// Puts a file of the host's onto the node, executable, and verifies it there.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, sent or verified.
+    fn push(&self, file: &Path, to: &str) -> Result<()>;
+
+    /// The content of a file on the node, verified.
+    ///
+    /// # Errors
+    ///
+    /// It does not exist or cannot be transferred.
+    fn pull(&self, path: &str) -> Result<Vec<u8>>;
+
+    /// Its address on the RDMA network.
+    fn address(&self) -> IpAddr;
+}
+
+/// A command that was started on a node. Dropped, it is killed.
+pub trait Running {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within `limit`: it goes on, stop it with [`Running::stop`].
+    fn wait(&mut self, limit: Duration) -> Result<Output>;
+
+    /// Ends it and everything it started, and gives what it wrote until then.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer.
+    fn stop(&mut self) -> Result<Output>;
+}

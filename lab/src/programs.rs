@@ -1,0 +1,124 @@
+//! The guest programs: built on the host against the guest release's own headers and libraries.
+//!
+//! Neither the host's glibc nor its RDMA packages matter. The build has a target directory and flags of its
+//! own; the user's `CARGO_TARGET_DIR`, `RUSTFLAGS` and cargo configuration do not reach it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use xshell::{Shell, cmd};
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::host::libclang::Libclang;
+use crate::image::Sysroot;
+use crate::image::recipe::TRIPLET;
+use crate::progress::Step;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// A program built for the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its file name, by which scenarios call it.
+    pub name: String,
+    /// Where it is on the host.
+    pub path: PathBuf,
+}
+
+/// Builds the root package's programs in the workspace at `workspace`; what is up to date is not built again.
+///
+/// # Errors
+///
+/// The build fails, with the compiler's output.
+pub fn build(workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result<Vec<Program>> {
+    let step = Step::begin("guest programs");
+    let shell = Shell::new().map_err(|source| Error::setup("failed to open a shell").source(source))?;
+    shell.change_dir(workspace);
+    let target_directory = workspace.join("target/guest").join(Sysroot::key());
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = cmd!(
+        shell,
+        "{cargo} build --quiet --release --locked --package rdma-lab --bins --features verbs
+         --target {TARGET} --target-dir {target_directory} --message-format json-render-diagnostics"
+    )
+    .env_remove("CARGO_TARGET_DIR")
+    .env_remove("CARGO_BUILD_TARGET")
+    .env_remove("RUSTFLAGS")
+    .quiet()
+    .ignore_status();
+    for (key, value) in environment(sysroot.directory(), libclang) {
+        build = build.env(key, value);
+    }
+    let output = build
+        .output()
+        .map_err(|source| Error::setup("failed to run cargo for the guest programs").source(source))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::setup("failed to build the guest programs")
+            .detail(crate::command::tail(&text, 40))
+            .next("cargo xtask doctor says whether a tool is missing"));
+    }
+    let programs = executables(&String::from_utf8_lossy(&output.stdout));
+    if programs.is_empty() {
+        return Err(Error::setup("the build of the guest programs named no executable"));
+    }
+    step.done(&programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", "));
+    Ok(programs)
+}
+
+/// What makes cargo, pkg-config, bindgen and the linker look into the sysroot.
+fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)> {
+    let root = sysroot.display();
+    let libraries = sysroot.join("usr/lib").join(TRIPLET);
+    let flags = [
+        format!("-Clink-arg=--sysroot={root}"),
+        format!("-Clink-arg=-Wl,-rpath-link,{root}/lib/{TRIPLET}:{root}/usr/lib/{TRIPLET}"),
+        "-Cstrip=symbols".to_owned(),
+    ];
+    let mut environment = libclang.env(&Host::this());
+    for (key, value) in &mut environment {
+        if key == "BINDGEN_EXTRA_CLANG_ARGS" {
+            value.push(format!(" --sysroot={root}"));
+        }
+    }
+    let ours: [(&str, OsString); 4] = [
+        ("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}").into()),
+        ("PKG_CONFIG_SYSROOT_DIR", sysroot.into()),
+        ("PKG_CONFIG_LIBDIR", libraries.join("pkgconfig").into()),
+        ("PKG_CONFIG_ALLOW_CROSS", "1".into()),
+    ];
+    environment.extend(ours.map(|(key, value)| (key.into(), value)));
+    environment
+}
+
+/// The executables in cargo's JSON messages.
+fn executables(messages: &str) -> Vec<Program> {
+    #[derive(Deserialize)]
+    struct Message {
+        executable: Option<PathBuf>,
+    }
+    let mut programs: Vec<Program> = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable)
+        .filter_map(|path| Some(Program { name: path.file_name()?.to_str()?.to_owned(), path }))
+        .collect();
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    programs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn executables_come_from_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","executable":null}
+{"reason":"compiler-artifact","executable":"/t/release/rdma_server"}
+{"reason":"compiler-artifact","executable":"/t/release/rdma_client"}
+{"reason":"build-finished","success":true}"#;
+        let names: Vec<_> = executables(messages).into_iter().map(|program| program.name).collect();
+        assert_eq!(names, ["rdma_client", "rdma_server"]);
+    }
+}

@@ -1,0 +1,3 @@
+//! Where machines come from, one module a provider.
+
+pub mod qemu;

@@ -1,0 +1,260 @@
+//! KVM or software emulation: a ladder, said out loud.
+//!
+//! A host's `/dev/kvm` may be absent, closed to the user, or open and yet boot no guest. The only proof is a
+//! guest's own output: a probe boots the image's kernel until its init speaks. The verdict is kept in the
+//! cache for as long as nothing it depends on changes.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{Cache, write_whole};
+use crate::command::{Command, tail};
+use crate::error::{Error, Kind, Result};
+use crate::host::Host;
+use crate::image::Image;
+use crate::progress::Step;
+use crate::provider::qemu::argv::QEMU;
+
+const DEVICE: &str = "/dev/kvm";
+
+/// How long a guest on KVM may take until its init speaks; it takes a second or two.
+const PROBE_LIMIT: Duration = Duration::from_secs(8);
+
+/// What the initramfs prints when the kernel's command line has `lab.probe`.
+const PROBE_ANSWER: &str = "lab: probe answered";
+
+/// What executes a guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accel {
+    /// The processor, through KVM.
+    Kvm,
+    /// QEMU's own translator: everywhere, and ten times slower.
+    Tcg,
+}
+
+impl fmt::Display for Accel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Accel::Kvm => "kvm",
+            Accel::Tcg => "tcg",
+        })
+    }
+}
+
+/// What the user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// KVM where it works, else software emulation.
+    #[default]
+    Auto,
+    /// KVM or an error.
+    Kvm,
+    /// Software emulation.
+    Tcg,
+}
+
+/// What machines will run on, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The accelerator.
+    pub accel: Accel,
+    /// The reason, in a few words.
+    pub reason: String,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.accel {
+            Accel::Kvm => "KVM",
+            Accel::Tcg => "software emulation (TCG)",
+        };
+        write!(f, "{name}: {}", self.reason)
+    }
+}
+
+/// Whether KVM works here, as last found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Verdict {
+    key: String,
+    works: bool,
+    reason: String,
+}
+
+/// Chooses an accelerator; probes KVM only where the cached verdict does not fit this host any more.
+///
+/// # Errors
+///
+/// KVM was asked for and does not work, or the probe could not be started.
+pub fn decide(choice: Choice, cache: &Cache, image: &Image) -> Result<Decision> {
+    if choice == Choice::Tcg {
+        return Ok(Decision { accel: Accel::Tcg, reason: "asked for".to_owned() });
+    }
+    let verdict = match closed() {
+        Some(reason) => Verdict { key: String::new(), works: false, reason },
+        None => match cached(cache) {
+            Some(verdict) => verdict,
+            None => probe(cache, image)?,
+        },
+    };
+    conclude(choice, verdict)
+}
+
+/// Probes again whatever the cache says, and remembers the result.
+///
+/// # Errors
+///
+/// As [`decide`].
+pub fn decide_anew(choice: Choice, cache: &Cache, image: &Image) -> Result<Decision> {
+    match closed() {
+        Some(_) => {}
+        None => drop(probe(cache, image)?),
+    }
+    decide(choice, cache, image)
+}
+
+/// What is known without starting anything: the verdict of an earlier probe, or why there is none.
+pub fn known(cache: &Cache) -> String {
+    match (closed(), cached(cache)) {
+        (Some(reason), _) => Decision { accel: Accel::Tcg, reason }.to_string(),
+        (None, Some(verdict)) => match conclude(Choice::Auto, verdict) {
+            Ok(decision) => decision.to_string(),
+            Err(error) => error.to_string(),
+        },
+        (None, None) => {
+            format!("not known yet: {DEVICE} opens, whether it boots a guest shows `cargo xtask doctor --probe`")
+        }
+    }
+}
+
+fn conclude(choice: Choice, verdict: Verdict) -> Result<Decision> {
+    match (verdict.works, choice) {
+        (true, _) => Ok(Decision { accel: Accel::Kvm, reason: verdict.reason }),
+        (false, Choice::Kvm) => Err(Error::new(Kind::Boot, format!("KVM does not work here: {}", verdict.reason))
+            .next("leave out `--accel kvm` for software emulation, or try again after a change with `cargo xtask doctor --probe`")),
+        (false, _) => Ok(Decision { accel: Accel::Tcg, reason: verdict.reason }),
+    }
+}
+
+/// Why KVM is out of the question, if `/dev/kvm` cannot even be opened.
+fn closed() -> Option<String> {
+    let error = File::options().read(true).write(true).open(DEVICE).err()?;
+    Some(match error.kind() {
+        std::io::ErrorKind::NotFound => format!("this host has no {DEVICE}"),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{DEVICE}: permission denied (cure: sudo usermod -aG kvm $USER, then log in again)")
+        }
+        _ => format!("{DEVICE}: {error}"),
+    })
+}
+
+fn cached(cache: &Cache) -> Option<Verdict> {
+    let text = fs::read_to_string(cache.path("accel.json")).ok()?;
+    let verdict: Verdict = serde_json::from_str(&text).ok()?;
+    (verdict.key == key()).then_some(verdict)
+}
+
+/// All that the verdict depends on: this boot, this kernel, this QEMU, these rights.
+fn key() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let device = identity(Path::new(DEVICE));
+    let qemu = Host::this().program(QEMU).map(|path| identity(&path)).unwrap_or_default();
+    format!("{} {} {device} {qemu}", boot.trim(), kernel.trim())
+}
+
+fn identity(path: &Path) -> String {
+    fs::metadata(path)
+        .map(|file| {
+            format!(
+                "{}:{:o}:{}:{}:{}:{}",
+                path.display(),
+                file.mode(),
+                file.uid(),
+                file.gid(),
+                file.size(),
+                file.mtime()
+            )
+        })
+        .unwrap_or_default()
+}
+
+/// Boots the image's kernel on KVM until its init speaks.
+fn probe(cache: &Cache, image: &Image) -> Result<Verdict> {
+    let step = Step::begin("probe: does KVM boot a guest");
+    let scratch = cache.scratch()?;
+    let console = scratch.path().join("console");
+    let run = match probe_command(image, &console).output(PROBE_LIMIT) {
+        Err(error) if error.kind() != Kind::Timeout => return Err(error),
+        run => run.ok(),
+    };
+    let text = fs::read(&console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let (works, reason) = match run {
+        _ if text.contains(PROBE_ANSWER) => (true, "a guest answered on it".to_owned()),
+        Some(output) => {
+            let last = tail(&output.stderr, 1);
+            (false, format!("{DEVICE} opens, but QEMU ended before a guest answered: {last}"))
+        }
+        None => {
+            let seen = if text.is_empty() { "nothing" } else { "no answer" };
+            let seconds = PROBE_LIMIT.as_secs();
+            (false, format!("{DEVICE} opens, but no guest boots on it ({seen} from its kernel within {seconds} s)"))
+        }
+    };
+    let verdict = Verdict { key: key(), works, reason };
+    let text = serde_json::to_string_pretty(&verdict)
+        .map_err(|source| Error::setup("failed to write the verdict on KVM").source(source))?;
+    write_whole(&cache.path("accel.json"), text.as_bytes())?;
+    step.done(if works { "yes" } else { "no" });
+    Ok(verdict)
+}
+
+fn probe_command(image: &Image, console: &Path) -> Command {
+    Command::new([QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+        .args(["-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256"])
+        .arg("-kernel")
+        .arg(image.kernel())
+        .arg("-initrd")
+        .arg(image.initrd())
+        .args(["-append", "console=ttyS0 panic=-1 lab.probe"])
+        .arg("-serial")
+        .arg(format!("file:{}", console.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(works: bool) -> Verdict {
+        Verdict { key: key(), works, reason: "because".to_owned() }
+    }
+
+    #[test]
+    fn kvm_that_does_not_work_is_replaced_or_refused() {
+        let decision = conclude(Choice::Auto, verdict(false)).unwrap();
+        assert_eq!(decision.to_string(), "software emulation (TCG): because");
+        let error = conclude(Choice::Kvm, verdict(false)).unwrap_err();
+        assert!(error.to_string().starts_with("KVM does not work here: because"), "{error}");
+        assert_eq!(conclude(Choice::Kvm, verdict(true)).unwrap().accel, Accel::Kvm);
+    }
+
+    #[test]
+    fn verdict_of_another_boot_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().to_owned()).unwrap();
+        let keep = |verdict: &Verdict| {
+            fs::write(cache.path("accel.json"), serde_json::to_string(verdict).unwrap()).unwrap();
+        };
+        keep(&verdict(true));
+        assert_eq!(cached(&cache), Some(verdict(true)));
+        keep(&Verdict { key: "another boot".to_owned(), ..verdict(true) });
+        assert_eq!(cached(&cache), None);
+        fs::write(cache.path("accel.json"), "{").unwrap();
+        assert_eq!(cached(&cache), None);
+    }
+}

@@ -1,0 +1,183 @@
+//! The command line of one machine, as pure data.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use crate::image::Image;
+use crate::node::Role;
+use crate::provider::qemu::accel::Accel;
+
+/// QEMU's program for the guest's architecture.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// Memory of a node, in MiB.
+const MEMORY_MIB: u32 = 512;
+
+/// Longest path that a unix socket takes, in bytes: `sun_path` without its NUL. QEMU says nothing above it.
+pub const SOCKET_PATH_LIMIT: usize = 107;
+
+/// MTU of the wire, in bytes: an InfiniBand path MTU of 1024.
+const MTU: u16 = 1500;
+
+/// Files and sockets of one machine, in its run directory.
+#[derive(Debug, Clone)]
+pub struct Files {
+    directory: PathBuf,
+    role: Role,
+}
+
+impl Files {
+    /// Those of the node `role` in `directory`.
+    pub fn new(directory: &Path, role: Role) -> Files {
+        Files { directory: directory.to_owned(), role }
+    }
+
+    /// The socket of the switch's port.
+    pub fn wire(&self) -> PathBuf {
+        self.path("wire")
+    }
+
+    /// The socket of the agent's serial line.
+    pub fn agent(&self) -> PathBuf {
+        self.path("agent")
+    }
+
+    /// QEMU's control socket.
+    pub fn qmp(&self) -> PathBuf {
+        self.path("qmp")
+    }
+
+    /// The longest of the sockets' paths, to be checked against [`SOCKET_PATH_LIMIT`].
+    pub fn longest_socket(directory: &Path) -> PathBuf {
+        Files::new(directory, Role::Server).agent()
+    }
+
+    fn path(&self, kind: &str) -> PathBuf {
+        self.directory.join(format!("{kind}-{}", self.role))
+    }
+}
+
+/// A node's address on the wire: from 198.51.100.0/24, which is routed nowhere.
+pub fn address(role: Role) -> Ipv4Addr {
+    match role {
+        Role::Server => Ipv4Addr::new(198, 51, 100, 1),
+        Role::Client => Ipv4Addr::new(198, 51, 100, 2),
+    }
+}
+
+/// A node's MAC on the wire. They must differ: rxe takes a packet to its own MAC for loopback.
+pub fn mac(role: Role) -> &'static str {
+    match role {
+        Role::Server => "52:54:00:00:00:01",
+        Role::Client => "52:54:00:00:00:02",
+    }
+}
+
+/// What one machine is started with. `deployment` is the disk that programs come in on, `console` the file
+/// that takes the kernel's console.
+pub fn machine(
+    role: Role,
+    image: &Image,
+    accel: Accel,
+    files: &Files,
+    deployment: &Path,
+    console: &Path,
+) -> Vec<OsString> {
+    let cpu = match accel {
+        Accel::Kvm => "host",
+        Accel::Tcg => "max",
+    };
+    let text = [
+        ("-name", format!("lab-{role}")),
+        ("-machine", format!("q35,accel={accel},usb=off,vmport=off")),
+        ("-cpu", cpu.to_owned()),
+        ("-smp", "1".to_owned()),
+        ("-m", MEMORY_MIB.to_string()),
+        ("-append", kernel_command_line(role)),
+        ("-drive", drive("image", &image.root())),
+        ("-device", "virtio-blk-pci,drive=image".to_owned()),
+        ("-drive", drive("deployment", deployment)),
+        ("-device", "virtio-blk-pci,drive=deployment".to_owned()),
+        (
+            "-netdev",
+            format!("stream,id=wire,server=off,addr.type=unix,addr.path={}", escaped(&files.wire())),
+        ),
+        ("-device", format!("virtio-net-pci,netdev=wire,mac={},romfile=", mac(role))),
+        ("-netdev", "user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:0-:22".to_owned()),
+        ("-device", "virtio-net-pci,netdev=ssh,romfile=".to_owned()),
+        ("-device", "virtio-rng-pci".to_owned()),
+        ("-chardev", format!("file,id=console,path={}", escaped(console))),
+        ("-serial", "chardev:console".to_owned()),
+        ("-chardev", format!("socket,id=agent,server=on,wait=off,path={}", escaped(&files.agent()))),
+        ("-serial", "chardev:agent".to_owned()),
+        ("-qmp", format!("unix:{},server=on,wait=off", escaped(&files.qmp()))),
+    ];
+    let mut argv: Vec<OsString> =
+        [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+            .map(OsString::from)
+            .into();
+    for (flag, path) in [("-kernel", image.kernel()), ("-initrd", image.initrd())] {
+        argv.extend([flag.into(), path.into()]);
+    }
+    for (flag, value) in text {
+        argv.extend([flag.into(), value.into()]);
+    }
+    argv
+}
+
+/// What the init scripts read, and a console that says little: each of its bytes costs an emulated exit.
+fn kernel_command_line(role: Role) -> String {
+    let hosts: Vec<_> = Role::BOTH.map(|role| format!("{}={role}", address(role))).into();
+    format!(
+        "console=ttyS0 loglevel=4 panic=-1 lab.node={role} lab.address={}/24 lab.mtu={MTU} lab.hosts={}",
+        address(role),
+        hosts.join(",")
+    )
+}
+
+fn drive(id: &str, file: &Path) -> String {
+    format!("if=none,id={id},format=raw,readonly=on,file={}", escaped(file))
+}
+
+/// In QEMU's options a comma is written twice.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_differ_in_address_and_mac() {
+        assert_ne!(address(Role::Server), address(Role::Client));
+        assert_ne!(mac(Role::Server), mac(Role::Client));
+    }
+
+    #[test]
+    fn kernel_command_line_has_what_init_reads() {
+        assert_eq!(
+            kernel_command_line(Role::Client),
+            "console=ttyS0 loglevel=4 panic=-1 lab.node=client lab.address=198.51.100.2/24 lab.mtu=1500 \
+             lab.hosts=198.51.100.1=server,198.51.100.2=client"
+        );
+    }
+
+    #[test]
+    fn commas_in_paths_do_not_end_an_option() {
+        assert_eq!(drive("d", Path::new("/a,b")), "if=none,id=d,format=raw,readonly=on,file=/a,,b");
+    }
+
+    #[test]
+    fn no_other_socket_has_a_longer_path() {
+        let directory = Path::new("/run/x");
+        let longest = Files::longest_socket(directory).as_os_str().len();
+        for role in Role::BOTH {
+            let files = Files::new(directory, role);
+            for path in [files.wire(), files.agent(), files.qmp()] {
+                assert!(path.as_os_str().len() <= longest);
+            }
+        }
+    }
+}
