@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use roce::capture::Writer;
-use roce::fate::Fate;
+use roce::Fate;
 use roce::wire::{Frame, LinkType};
 
 use crate::error::{Error, IoContext as _, Result};

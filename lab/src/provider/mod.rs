@@ -1,3 +1,5 @@
 //! Where machines come from, one module a provider.
 
 pub mod qemu;
+
+pub use qemu::Qemu;

@@ -23,6 +23,8 @@ pub const UNPACK: &str =
 /// A program cannot be read, or all of them together do not fit.
 pub fn write(file: &Path, programs: &[Program]) -> Result<()> {
     let mut archive = tar::Builder::new(File::create(file).at("failed to create", file)?);
+    // busybox reads no sparse members.
+    archive.sparse(false);
     let mut sums = String::new();
     for program in programs {
         let path = &program.path;
