@@ -1,2 +1,85 @@
-//! The command line of the lab.
-fn main() {}
+//! `cargo xtask`: the command line of the lab.
+//!
+//! Parse, match, one file a subcommand. Exit code 0: done, 1: failed, 2: asked for something that cannot be.
+//! Results go to standard output, progress and errors to standard error.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lab::error::Kind;
+
+mod ci;
+mod decode;
+mod doctor;
+mod guard;
+mod lab_up;
+mod machines;
+mod output;
+mod review;
+mod stage;
+mod test_e2e;
+
+/// Two machines with SoftRoCE: bring them up, run RDMA programs between them, judge the wire.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tells what this computer has, what it lacks and how to get it.
+    Doctor(doctor::Args),
+    /// Handles the lab itself.
+    #[command(subcommand)]
+    Lab(Lab),
+    /// Runs the scenarios and compares each trace with its snapshot.
+    TestE2e(test_e2e::Args),
+    /// Prints the RoCEv2 trace of a capture.
+    Decode(decode::Args),
+    /// Checks everything: formatting, lints, documentation, tests, scenarios.
+    Ci(ci::Args),
+    /// Keeps machines from outliving their owner.
+    #[command(name = "__guard", hide = true)]
+    Guard(guard::Args),
+}
+
+#[derive(Subcommand)]
+enum Lab {
+    /// Brings both machines up and keeps them until Ctrl-C.
+    Up(lab_up::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Lab(Lab::Up(args)) => lab_up::run(&args),
+        Command::TestE2e(args) => test_e2e::run(&args),
+        Command::Decode(args) => decode::run(&args),
+        Command::Ci(args) => ci::run(&args),
+        Command::Guard(args) => guard::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        match error.kind() {
+            Kind::Usage => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use crate::command::Command;
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::requirement::Cure;
+use crate::host::{Host, apt};
 
 /// The major versions that bindgen 0.59 works with.
 pub const USABLE: RangeInclusive<u32> = 11..=15;
@@ -63,60 +64,89 @@ pub struct Libclang {
     pub version: Option<Version>,
 }
 
-impl Libclang {
-    /// Finds one on `host`: the one that `LIBCLANG_PATH` names, or the best of the usual places.
-    ///
-    /// # Errors
-    ///
-    /// There is none, or none of a usable version; the text names what was found.
-    pub fn find(host: &Host) -> Result<Libclang> {
-        match std::env::var_os("LIBCLANG_PATH") {
-            Some(named) if !named.is_empty() => Libclang::named(Path::new(&named)),
-            _ => {
-                let mut directories: Vec<PathBuf> = llvm_config(host).into_iter().collect();
-                directories.extend(PLACES.iter().flat_map(|place| host.directories(place)));
-                choose(
-                    directories
-                        .iter()
-                        .flat_map(|directory| libraries(directory))
-                        .collect(),
-                )
-            }
+impl fmt::Display for Libclang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(version) => write!(f, "{version}, {}", self.file.display()),
+            None => write!(f, "{}, version unknown", self.file.display()),
         }
     }
+}
 
-    /// The library that the user named: a file, or a directory that holds one.
+/// What a search for a libclang came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Search {
+    /// One that can be used.
+    Found(Libclang),
+    /// None at all.
+    Absent,
+    /// None that can be used; the text says what was found and why not.
+    Unfit(String),
+}
+
+/// Looks for a libclang on `host`: the one that `LIBCLANG_PATH` names, or the best of the usual places.
+pub fn search(host: &Host) -> Search {
+    match std::env::var_os("LIBCLANG_PATH") {
+        Some(named) if !named.is_empty() => match search_named(Path::new(&named)) {
+            Search::Unfit(why) => {
+                Search::Unfit(format!("LIBCLANG_PATH={}: {why}", named.display()))
+            }
+            Search::Absent => Search::Unfit(format!(
+                "LIBCLANG_PATH={}: no libclang there",
+                named.display()
+            )),
+            found => found,
+        },
+        _ => {
+            let mut directories: Vec<PathBuf> = llvm_config(host).into_iter().collect();
+            directories.extend(PLACES.iter().flat_map(|place| host.directories(place)));
+            choose(
+                directories
+                    .iter()
+                    .flat_map(|directory| libraries(directory))
+                    .collect(),
+            )
+        }
+    }
+}
+
+/// The library that the user named: a file, or a directory that holds one.
+///
+/// A file whose name tells no version is the user's choice, as Python's libclang package has it.
+fn search_named(path: &Path) -> Search {
+    if path.is_dir() {
+        let mut found = libraries(path);
+        return match found.iter().position(|library| library.version.is_none()) {
+            Some(index) if found.len() == 1 => Search::Found(found.remove(index)),
+            _ => choose(found),
+        };
+    }
+    if !path.is_file() {
+        return Search::Unfit("no such file".to_owned());
+    }
+    match version_of(path) {
+        Some(version) if !USABLE.contains(&version.major()) => Search::Unfit(unusable(&[&version])),
+        version => Search::Found(Libclang {
+            version,
+            file: path.to_owned(),
+        }),
+    }
+}
+
+impl Libclang {
+    /// Finds one on `host`, as [`search`] does.
     ///
     /// # Errors
     ///
-    /// There is no libclang at that place, or none of a usable version.
-    pub fn named(path: &Path) -> Result<Libclang> {
-        if path.is_dir() {
-            let found = libraries(path);
-            return match found.iter().find(|library| library.version.is_none()) {
-                Some(unversioned) if found.len() == 1 => Ok(unversioned.clone()),
-                _ => choose(found),
-            }
-            .map_err(|error| Error::setup(format!("LIBCLANG_PATH={}: {error}", path.display())));
-        }
-        if !path.is_file() {
-            return Err(
-                Error::setup(format!("LIBCLANG_PATH={}: no such file", path.display()))
-                    .next("unset LIBCLANG_PATH, or let it name a libclang 11 to 15"),
-            );
-        }
-        let library = Libclang {
-            version: version_of(path),
-            file: path.to_owned(),
+    /// There is none, or none of a usable version; the text names what was found and the commands that
+    /// bring one.
+    pub fn find(host: &Host) -> Result<Libclang> {
+        let what = match search(host) {
+            Search::Found(libclang) => return Ok(libclang),
+            Search::Absent => "no libclang: rdma-sys needs 11 to 15".to_owned(),
+            Search::Unfit(why) => why,
         };
-        match &library.version {
-            Some(version) if !USABLE.contains(&version.major()) => Err(Error::setup(format!(
-                "LIBCLANG_PATH={}: {}",
-                path.display(),
-                unusable(&[version])
-            ))),
-            _ => Ok(library),
-        }
+        Err(Error::setup(what).next(apt::commands(host, &[Cure::Libclang]).join("\n")))
     }
 
     /// The directory that the library is in.
@@ -240,7 +270,7 @@ fn numbers(text: &str) -> Option<Vec<u32>> {
 }
 
 /// The best of the libraries that were found.
-fn choose(found: Vec<Libclang>) -> Result<Libclang> {
+fn choose(found: Vec<Libclang>) -> Search {
     let mut by_major: BTreeMap<u32, &Libclang> = BTreeMap::new();
     for library in &found {
         if let Some(version) = &library.version {
@@ -248,16 +278,16 @@ fn choose(found: Vec<Libclang>) -> Result<Libclang> {
         }
     }
     if let Some(best) = PREFERENCE.iter().find_map(|major| by_major.get(major)) {
-        return Ok((*best).clone());
+        return Search::Found((*best).clone());
     }
     let versions: Vec<&Version> = by_major
         .values()
         .filter_map(|library| library.version.as_ref())
         .collect();
     if versions.is_empty() {
-        return Err(Error::setup("no libclang: rdma-sys needs 11 to 15"));
+        return Search::Absent;
     }
-    Err(Error::setup(unusable(&versions)))
+    Search::Unfit(unusable(&versions))
 }
 
 /// Says that none of `versions` will do.
@@ -285,7 +315,7 @@ mod tests {
         root
     }
 
-    fn found_in(root: &Path) -> Result<Libclang> {
+    fn found_in(root: &Path) -> Search {
         let host = Host::new(root, std::ffi::OsStr::new(""));
         let directories: Vec<PathBuf> = PLACES
             .iter()
@@ -332,7 +362,9 @@ mod tests {
             "usr/lib/x86_64-linux-gnu/libclang-14.so.14.0.6",
             "usr/lib/x86_64-linux-gnu/libclang-15.so.15",
         ]);
-        let found = found_in(root.path()).unwrap();
+        let Search::Found(found) = found_in(root.path()) else {
+            panic!("not found")
+        };
         assert_eq!(found.version.unwrap().to_string(), "14.0.6");
         assert_eq!(
             found.file,
@@ -347,42 +379,38 @@ mod tests {
             "usr/lib/llvm-19/lib/libclang-19.so.19",
             "usr/lib64/libclang.so.16.0.6",
         ]);
-        let text = found_in(root.path()).unwrap_err().to_string();
-        assert_eq!(
-            text,
-            "libclang 16.0.6 and 19 cannot be used: rdma-sys needs 11 to 15"
-        );
+        let why = "libclang 16.0.6 and 19 cannot be used: rdma-sys needs 11 to 15";
+        assert_eq!(found_in(root.path()), Search::Unfit(why.to_owned()));
     }
 
     #[test]
-    fn absent_libclang_is_an_error() {
+    fn library_of_another_name_is_no_libclang() {
         let root = tree(&["usr/lib/x86_64-linux-gnu/libclang-cpp.so.14"]);
-        assert_eq!(
-            found_in(root.path()).unwrap_err().to_string(),
-            "no libclang: rdma-sys needs 11 to 15"
-        );
+        assert_eq!(found_in(root.path()), Search::Absent);
     }
 
     #[test]
     fn named_library_of_unknown_version_is_the_users_choice() {
         let root = tree(&["wheel/libclang.so", "new/libclang-18.so.1"]);
-        let wheel = Libclang::named(&root.path().join("wheel")).unwrap();
-        assert_eq!(wheel.file, root.path().join("wheel/libclang.so"));
-        assert_eq!(wheel.version, None);
-        let new = Libclang::named(&root.path().join("new"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            new.ends_with("libclang 18 cannot be used: rdma-sys needs 11 to 15"),
-            "{new}"
+        let Search::Found(wheel) = search_named(&root.path().join("wheel")) else {
+            panic!("not found")
+        };
+        assert_eq!(
+            wheel,
+            Libclang {
+                file: root.path().join("wheel/libclang.so"),
+                version: None
+            }
         );
-        let file = Libclang::named(&root.path().join("new/libclang-18.so.1"))
-            .unwrap_err()
-            .to_string();
-        assert!(file.contains("libclang 18 cannot be used"), "{file}");
-        let gone = Libclang::named(&root.path().join("gone"))
-            .unwrap_err()
-            .to_string();
-        assert!(gone.contains("no such file"), "{gone}");
+        let unfit = Search::Unfit("libclang 18 cannot be used: rdma-sys needs 11 to 15".to_owned());
+        assert_eq!(search_named(&root.path().join("new")), unfit);
+        assert_eq!(
+            search_named(&root.path().join("new/libclang-18.so.1")),
+            unfit
+        );
+        assert_eq!(
+            search_named(&root.path().join("gone")),
+            Search::Unfit("no such file".to_owned())
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::command::Command;
 use crate::error::{Error, Result};
-use crate::host::libclang::{self, Libclang};
+use crate::host::libclang::{self, Search};
 use crate::host::{Host, apt};
 
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
@@ -180,17 +180,10 @@ impl Requirement {
                 Some(Err(error)) => Status::Unfit(error.to_string()),
                 Some(Ok(text)) => qemu_status(&text),
             },
-            Probe::Libclang => match Libclang::find(host) {
-                Ok(Libclang {
-                    file,
-                    version: Some(version),
-                }) => Status::Found(format!("{version}, {}", file.display())),
-                Ok(Libclang {
-                    file,
-                    version: None,
-                }) => Status::Found(format!("{}, version unknown", file.display())),
-                Err(error) if error.to_string().starts_with("no libclang") => Status::Missing,
-                Err(error) => Status::Unfit(error.to_string()),
+            Probe::Libclang => match libclang::search(host) {
+                Search::Found(found) => Status::Found(found.to_string()),
+                Search::Absent => Status::Missing,
+                Search::Unfit(why) => Status::Unfit(why),
             },
             Probe::File(path) => match host.path(path) {
                 path if path.is_file() => Status::Found(path.display().to_string()),

@@ -1,0 +1,286 @@
+//! The command line, as a user types it: exit codes, what goes where, and what each error says to do next.
+//!
+//! Needs nothing but the built `xtask`: where a test is about what a computer lacks, it gives the command a
+//! PATH with nothing on it.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use assert_cmd::cargo::cargo_bin;
+
+fn xtask() -> Command {
+    let mut command = Command::new(cargo_bin!("xtask"));
+    command.env_remove("LIBCLANG_PATH").stdin(Stdio::null());
+    command
+}
+
+/// Runs `xtask ARGS` and gives exit code, standard output and standard error.
+fn run(args: &[&str]) -> (i32, String, String) {
+    finish(xtask().args(args).output().expect("xtask starts"))
+}
+
+/// Runs `xtask ARGS` on a computer that has no programs.
+fn run_without_programs(args: &[&str]) -> (i32, String, String) {
+    let empty = tempfile::tempdir().expect("a temporary directory");
+    finish(
+        xtask()
+            .args(args)
+            .env("PATH", empty.path())
+            .output()
+            .expect("xtask starts"),
+    )
+}
+
+fn finish(output: Output) -> (i32, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code().expect("an exit code"),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn file_with(directory: &Path, name: &str, bytes: &[u8]) -> String {
+    let path = directory.join(name);
+    fs::write(&path, bytes).expect("a file");
+    path.display().to_string()
+}
+
+/// A pcapng capture of two frames that are not RoCEv2, as the lab writes it.
+fn capture() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer =
+        roce::capture::Writer::new(&mut bytes, &["server", "client"]).expect("a capture");
+    for number in 0..2 {
+        writer
+            .write(number, 1_000, &[0; 60], "fate=forwarded")
+            .expect("a packet");
+    }
+    writer.finish().expect("a capture");
+    bytes
+}
+
+#[test]
+fn help_names_every_command_and_hides_the_guard() {
+    let (code, stdout, stderr) = run(&["--help"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    for name in ["doctor", "lab", "test-e2e", "decode", "ci"] {
+        assert!(stdout.contains(name), "{name} in {stdout}");
+    }
+    assert!(!stdout.contains("__guard"), "{stdout}");
+}
+
+#[test]
+fn unknown_subcommand_is_a_usage_error() {
+    let (code, stdout, stderr) = run(&["tset-e2e"]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert!(
+        stderr.contains("tset-e2e") && stderr.contains("test-e2e"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn no_subcommand_is_a_usage_error_with_help() {
+    let (code, _, stderr) = run(&[]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("Usage: cargo xtask"), "{stderr}");
+}
+
+#[test]
+fn unknown_provider_names_the_valid_ones() {
+    let (code, _, stderr) = run(&["test-e2e", "--provider", "vmware"]);
+    assert_eq!(code, 2);
+    for name in ["vmware", "qemu", "multipass", "ssh"] {
+        assert!(stderr.contains(name), "{name} in {stderr}");
+    }
+}
+
+#[test]
+fn unknown_accelerator_names_the_valid_ones() {
+    let (code, _, stderr) = run(&["lab", "up", "--accel", "hvf"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("auto, kvm, tcg"), "{stderr}");
+}
+
+#[test]
+fn review_and_ci_exclude_each_other() {
+    let (code, _, stderr) = run(&["test-e2e", "--review", "--ci"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("cannot be used with"), "{stderr}");
+}
+
+#[test]
+fn decode_without_a_file_is_a_usage_error() {
+    let (code, _, stderr) = run(&["decode"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("<FILE>"), "{stderr}");
+}
+
+#[test]
+fn decode_of_an_absent_file_or_a_directory_names_it() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let name = directory.path().display().to_string();
+    let (code, _, stderr) = run(&["decode", &format!("{name}/none.pcapng")]);
+    assert_eq!(code, 1);
+    assert!(
+        stderr.starts_with("error: ") && stderr.contains("none.pcapng"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = run(&["decode", &name]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("is a directory"), "{stderr}");
+}
+
+#[test]
+fn decode_of_an_empty_capture_is_an_error() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (code, stdout, stderr) = run(&["decode", &file_with(directory.path(), "e.pcapng", b"")]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(
+        stderr.contains("e.pcapng") && stderr.contains("empty"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("next: "), "{stderr}");
+}
+
+#[test]
+fn decode_of_something_else_is_an_error() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for bytes in [&b"hello, world\n"[..], b"\x1f\x8b\x08", b"x"] {
+        let (code, stdout, stderr) =
+            run(&["decode", &file_with(directory.path(), "notes.txt", bytes)]);
+        assert_eq!((code, stdout.as_str()), (1, ""));
+        assert!(stderr.contains("not a capture"), "{stderr}");
+    }
+}
+
+#[test]
+fn decode_of_a_cut_capture_prints_what_was_before_the_cut() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let whole = capture();
+    let (code, all, stderr) = run(&["decode", &file_with(directory.path(), "w.pcapng", &whole)]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let cut = &whole[..whole.len() - 10];
+    let (code, some, stderr) = run(&["decode", &file_with(directory.path(), "c.pcapng", cut)]);
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("is cut") && stderr.contains("next: "),
+        "{stderr}"
+    );
+    assert!(
+        !some.is_empty() && some != all,
+        "before the cut: {some:?}, whole: {all:?}"
+    );
+}
+
+#[test]
+fn decode_reads_standard_input() {
+    let mut child = xtask()
+        .args(["decode", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("xtask starts");
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(&capture())
+        .expect("xtask reads");
+    let (code, stdout, stderr) = finish(child.wait_with_output().expect("xtask ends"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(!stdout.is_empty());
+}
+
+#[test]
+fn reader_that_leaves_early_is_no_panic() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let name = file_with(directory.path(), "w.pcapng", &capture());
+    let mut child = xtask()
+        .args(["decode", &name])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("xtask starts");
+    drop(child.stdout.take());
+    let (code, _, stderr) = finish(child.wait_with_output().expect("xtask ends"));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn doctor_says_what_is_missing_and_fails() {
+    let (code, stdout, stderr) = run_without_programs(&["doctor"]);
+    assert_eq!((code, stderr.as_str()), (1, ""));
+    for name in [
+        "qemu-system-x86_64",
+        "mkfs.erofs",
+        "cpio",
+        "libclang",
+        "tshark",
+        "Multipass",
+    ] {
+        assert!(stdout.contains(name), "{name} in {stdout}");
+    }
+    assert!(stdout.contains("MISSING"), "{stdout}");
+    assert!(
+        stdout.contains("qemu-system-x86 "),
+        "the packages' names in {stdout}"
+    );
+}
+
+#[test]
+fn install_without_apt_names_the_packages_and_other_ways() {
+    for args in [
+        &["doctor", "--install"][..],
+        &["test-e2e", "--install"],
+        &["lab", "up", "--install"],
+    ] {
+        let (code, _, stderr) = run_without_programs(args);
+        assert_eq!(code, 1, "{args:?}");
+        for name in [
+            "error: no apt on this host",
+            "qemu-system-x86",
+            "cpio",
+            "multipass",
+            "ssh",
+        ] {
+            assert!(stderr.contains(name), "{name} in {stderr}");
+        }
+    }
+}
+
+#[test]
+fn run_without_qemu_and_multipass_says_what_to_do() {
+    for args in [&["test-e2e"][..], &["lab", "up"]] {
+        let (code, stdout, stderr) = run_without_programs(args);
+        assert_eq!((code, stdout.as_str()), (1, ""), "{args:?}");
+        for name in [
+            "error: ",
+            "qemu-system-x86_64: missing",
+            "next: ",
+            "--provider multipass",
+        ] {
+            assert!(stderr.contains(name), "{name} in {stderr}");
+        }
+    }
+}
+
+#[test]
+fn libclang_that_does_not_exist_is_named() {
+    let output = xtask()
+        .arg("doctor")
+        .env("LIBCLANG_PATH", "/nonexistent/libclang.so")
+        .env("PATH", "")
+        .output()
+        .expect("xtask starts");
+    let (code, stdout, _) = finish(output);
+    assert_eq!(code, 1);
+    assert!(
+        stdout.contains("LIBCLANG_PATH=/nonexistent/libclang.so: no such file"),
+        "{stdout}"
+    );
+}

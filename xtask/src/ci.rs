@@ -1,0 +1,202 @@
+//! `cargo xtask ci`: everything that must hold, stage by stage; a red stage does not hide the next.
+//!
+//! 1. requirements: what this computer must have, tshark and QEMU included
+//! 2. formatting
+//! 3. clippy, rustdoc and tests, each without and with feature `verbs`
+//! 4. the scenarios
+//!
+//! The last line is `N passed, N failed`.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use lab::Result;
+use lab::host::libclang::Libclang;
+use lab::host::{Host, requirement};
+
+use crate::output;
+use crate::stage::{self, Ended, Expect, Table};
+
+/// The feature that turns rdma-sys on.
+const VERBS: [&str; 2] = ["--features", "rdma-lab/verbs"];
+
+/// Variables of the user's that would change what is built or found.
+const NOT_INHERITED: [&str; 8] = [
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "RUSTDOCFLAGS",
+    "CARGO_ENCODED_RUSTDOCFLAGS",
+    "CARGO_BUILD_RUSTDOCFLAGS",
+    "CARGO_BUILD_TARGET",
+    "INSTA_FORCE_PASS",
+];
+
+/// The arguments of `ci`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Install missing system packages first, through apt.
+    #[arg(long)]
+    install: bool,
+}
+
+/// A stage that is one call of cargo.
+struct Plan {
+    name: &'static str,
+    args: Vec<&'static str>,
+    verbs: bool,
+    expect: Expect,
+}
+
+/// Runs every stage; exit code 1 where one is red.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let host = Host::this();
+    let mut ended = vec![stage::check(
+        "requirements",
+        || requirement::demand(&host, &[requirement::RUN, requirement::CI], args.install),
+        echo,
+    )];
+    // After the installation: the environment of `verbs` depends on what is there now.
+    for plan in plans() {
+        ended.push(run_plan(&host, &plan));
+    }
+    let table = Table(&ended);
+    output::print(&table)?;
+    Ok(if table.total().failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run_plan(host: &Host, plan: &Plan) -> Ended {
+    let mut env = Vec::new();
+    if plan.verbs {
+        match Libclang::find(host) {
+            Ok(libclang) => env = libclang.env(host),
+            Err(error) => return stage::check(plan.name, || Err(error), echo),
+        }
+    }
+    stage::run(plan.name, &mut cargo(&plan.args, &env), plan.expect, echo)
+}
+
+/// Passes a line of a stage on.
+fn echo(line: &str) {
+    let _ = output::line(line);
+}
+
+/// The stages after the requirements, in order.
+fn plans() -> Vec<Plan> {
+    let mut plans = vec![Plan {
+        name: "fmt",
+        args: vec!["fmt", "--all", "--check"],
+        verbs: false,
+        expect: Expect::NoTests,
+    }];
+    let twice = [
+        ["clippy", "clippy, verbs"],
+        ["rustdoc", "rustdoc, verbs"],
+        ["test", "test, verbs"],
+    ];
+    for names in twice {
+        for (name, verbs) in names.into_iter().zip([false, true]) {
+            let (mut args, last, expect) = match names[0] {
+                "clippy" => (
+                    vec!["clippy", "--workspace", "--all-targets"],
+                    vec!["--", "-D", "warnings"],
+                    Expect::NoTests,
+                ),
+                "rustdoc" => (
+                    vec!["doc", "--workspace", "--no-deps"],
+                    vec![],
+                    Expect::NoTests,
+                ),
+                _ => (
+                    vec!["test", "--workspace", "--no-fail-fast"],
+                    vec![],
+                    Expect::Tests,
+                ),
+            };
+            if verbs {
+                args.extend(VERBS);
+            }
+            args.extend(last);
+            plans.push(Plan {
+                name,
+                args,
+                verbs,
+                expect,
+            });
+        }
+    }
+    // A process of its own: the tests may have replaced the file that this one was started from.
+    plans.push(Plan {
+        name: "test-e2e",
+        args: vec![
+            "run",
+            "--quiet",
+            "--package",
+            "xtask",
+            "--",
+            "test-e2e",
+            "--ci",
+        ],
+        verbs: false,
+        expect: Expect::Tests,
+    });
+    plans
+}
+
+/// A cargo that the user's environment does not change, and that writes no snapshot.
+fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(args)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    for name in NOT_INHERITED {
+        command.env_remove(name);
+    }
+    command
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .env("CI", "true")
+        .env("INSTA_UPDATE", "no");
+    command.envs(env.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_runs_without_and_with_verbs() {
+        let lines: Vec<String> = plans().iter().map(|plan| plan.args.join(" ")).collect();
+        for check in ["clippy", "doc", "test"] {
+            let of_check: Vec<&String> = lines
+                .iter()
+                .filter(|line| line.starts_with(&format!("{check} ")))
+                .collect();
+            assert_eq!(of_check.len(), 2, "{of_check:?}");
+            assert!(
+                !of_check[0].contains("verbs") && of_check[1].contains("--features rdma-lab/verbs")
+            );
+        }
+        assert!(lines.contains(
+            &"clippy --workspace --all-targets --features rdma-lab/verbs -- -D warnings".to_owned()
+        ));
+        assert_eq!(
+            lines.last().map(String::as_str),
+            Some("run --quiet --package xtask -- test-e2e --ci")
+        );
+    }
+
+    #[test]
+    fn snapshots_are_never_written_and_flags_are_ours() {
+        let command = cargo(&["test"], &[]);
+        let env: Vec<_> = command.get_envs().collect();
+        assert!(env.contains(&("INSTA_UPDATE".as_ref(), Some("no".as_ref()))));
+        assert!(env.contains(&("RUSTFLAGS".as_ref(), None)));
+        assert!(env.contains(&("RUSTDOCFLAGS".as_ref(), Some("-D warnings".as_ref()))));
+    }
+}
