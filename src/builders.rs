@@ -82,7 +82,7 @@ impl QueuePairBuilder {
     ///
     /// [`Error::Verb`] naming `ibv_alloc_pd`, `ibv_create_comp_channel`, `ibv_create_cq` or `rdma_create_qp`: ENODEV if
     /// `id` is bound to no device, ENOMEM, EINVAL for queues longer than the device has.
-    pub fn build(&self, id: &Arc<CmId>) -> Result<Endpoint> {
+    pub(crate) fn build(&self, id: &Arc<CmId>) -> Result<Endpoint> {
         let pd = ProtectionDomain::alloc(id)?;
         // Room for every work request's completion: the queue cannot overflow.
         let cq = CompletionQueue::create(id, self.max_send_wr.saturating_add(self.max_recv_wr))?;

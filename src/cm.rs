@@ -5,7 +5,7 @@
 //! listener's channel and is moved off it (`rdma_migrate_id`). Source: `rdma_cm(7)`, `rdma_get_cm_event(3)`,
 //! `librdmacm/cma.c` of rdma-core 44.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use rdma_sys::{ibv_context, rdma_cm_event, rdma_cm_id, rdma_event_channel, rdma_
 
 use crate::builders::QueuePairBuilder;
 use crate::deadline::Deadline;
-use crate::error::{CmEventKind, Error, Result, errno};
+use crate::error::{CmEventKind, Error, PORT_IN_USE_HINT, Result, errno};
 use crate::ops::Endpoint;
 use crate::private_data;
 use crate::sys::{self, RawSocketAddr};
@@ -40,7 +40,7 @@ impl EventChannel {
     /// # Errors
     ///
     /// [`Error::Verb`]: ENODEV without the module rdma_ucm, EACCES, EMFILE.
-    pub fn create() -> Result<Arc<Self>> {
+    pub(crate) fn create() -> Result<Arc<Self>> {
         // SAFETY: the call takes nothing and returns an object that we own, or NULL.
         let raw = unsafe { rdma_sys::rdma_create_event_channel() };
         let raw = sys::check_null(raw, "rdma_create_event_channel", || {
@@ -103,6 +103,30 @@ impl Drop for EventChannel {
         // SAFETY: `raw` came from `rdma_create_event_channel` and is freed once, here. Identifiers hold our Arc, so none is
         // left, and every event taken was acknowledged.
         unsafe { rdma_sys::rdma_destroy_event_channel(self.raw.as_ptr()) };
+    }
+}
+
+/// Tells a port that is taken from an address that this host does not have.
+///
+/// The kernel says EADDRNOTAVAIL for both, if one of two listeners takes all addresses; observed: Linux 6.1, and read in
+/// its `cma_check_port`. Whether the address is there, an ordinary socket knows.
+fn explain_bind(error: Error, address: SocketAddr) -> Error {
+    match error {
+        Error::Verb {
+            action,
+            call,
+            errno: errno::EADDRNOTAVAIL,
+            ..
+        } if UdpSocket::bind((address.ip(), 0)).is_ok() => {
+            let hint = Some(PORT_IN_USE_HINT.to_owned());
+            Error::Verb {
+                action,
+                call,
+                errno: errno::EADDRINUSE,
+                hint,
+            }
+        }
+        error => error,
     }
 }
 
@@ -174,7 +198,7 @@ impl CmId {
     /// # Errors
     ///
     /// [`Error::Verb`] naming `rdma_create_event_channel` or `rdma_create_id`: ENODEV without a device.
-    pub fn create() -> Result<Self> {
+    pub(crate) fn create() -> Result<Self> {
         let channel = EventChannel::create()?;
         let mut raw = ptr::null_mut();
         // SAFETY: the channel is alive and outlives the identifier: we store its Arc; `raw` is a live local.
@@ -197,12 +221,13 @@ impl CmId {
     /// # Errors
     ///
     /// [`Error::Verb`]: EADDRNOTAVAIL for an address this host does not have, ENODEV for one without RDMA, EADDRINUSE.
-    pub fn bind(&self, address: SocketAddr) -> Result<()> {
+    fn bind(&self, address: SocketAddr) -> Result<()> {
         let mut raw_address = RawSocketAddr::from(address);
         // SAFETY: the identifier is alive (we own it), and the address lives through the call, which copies it.
         let returned =
             unsafe { rdma_sys::rdma_bind_addr(self.raw.as_ptr(), raw_address.as_mut_ptr()) };
-        sys::check_minus_one(returned, "rdma_bind_addr", || format!("bind {address}"))?;
+        sys::check_minus_one(returned, "rdma_bind_addr", || format!("bind {address}"))
+            .map_err(|error| explain_bind(error, address))?;
         tracing::debug!("rdma_bind_addr: {address}");
         Ok(())
     }
@@ -429,7 +454,7 @@ impl ConnectRequest {
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`] naming `rdma_migrate_id`, or the call of [`QueuePairBuilder::build`] that failed.
+    /// [`Error::Verb`] naming `rdma_migrate_id`, `ibv_alloc_pd`, `ibv_create_comp_channel`, `ibv_create_cq` or `rdma_create_qp`.
     pub fn into_endpoint(mut self, builder: &QueuePairBuilder) -> Result<Endpoint> {
         self.id.migrate()?;
         let mut endpoint = builder.build(&Arc::new(self.id))?;
@@ -456,5 +481,27 @@ impl ConnectRequest {
         sys::check_minus_one(returned, "rdma_reject", || "reject the client".into())?;
         tracing::debug!("rdma_reject: {reason}");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind_error(address: &str) -> String {
+        let address = address.parse().unwrap();
+        let error = Error::verb(
+            format!("bind {address}"),
+            "rdma_bind_addr",
+            errno::EADDRNOTAVAIL,
+        );
+        explain_bind(error, address).to_string()
+    }
+
+    #[test]
+    fn a_taken_port_is_told_from_a_missing_address() {
+        assert!(bind_error("0.0.0.0:7471").contains("another program listens on that port"));
+        assert!(bind_error("127.0.0.1:7471").contains("another program listens on that port"));
+        assert!(bind_error("192.0.2.1:7471").contains("does not have that address"));
     }
 }

@@ -116,6 +116,9 @@ impl WcStatus {
         match self {
             Self::Success => "done",
             Self::LocLenErr => "the message does not fit the local buffer",
+            Self::LocQpOpErr => {
+                "the queue pair cannot do this: on a RECV, the message does not fit its buffer"
+            }
             Self::LocProtErr => "local lkey, bounds or access flags are wrong",
             Self::WrFlushErr => "flushed: the queue pair went to the error state first",
             Self::LocAccessErr => "the local region refused an incoming WRITE",

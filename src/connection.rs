@@ -253,7 +253,7 @@ impl Endpoint {
         // An event that is waiting already decides whether this sends DREQ or DREP.
         self.send_disconnect()?;
         self.await_disconnected("the peer to agree to disconnect (DISCONNECTED)", deadline)?;
-        self.flush();
+        self.finish_flush();
         Ok(())
     }
 
@@ -266,7 +266,7 @@ impl Endpoint {
         self.await_disconnected("the peer to disconnect (DISCONNECTED)", deadline)?;
         // The kernel answers the DREQ with a DREP only now; the state that DISCONNECTED left makes the call send that.
         self.send_disconnect()?;
-        self.flush();
+        self.finish_flush();
         Ok(())
     }
 

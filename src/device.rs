@@ -86,7 +86,7 @@ impl ProtectionDomain {
     /// # Errors
     ///
     /// [`Error::Verb`]: ENODEV if `id` is bound to no device yet, otherwise what `ibv_alloc_pd` says.
-    pub fn alloc(id: &Arc<CmId>) -> Result<Arc<Self>> {
+    pub(crate) fn alloc(id: &Arc<CmId>) -> Result<Arc<Self>> {
         let context = context(id, "ibv_alloc_pd", "allocate protection domain")?;
         // SAFETY: `context` is the open device of `id`, which outlives the domain: we store its Arc.
         let raw = unsafe { rdma_sys::ibv_alloc_pd(context.as_ptr()) };
@@ -108,8 +108,7 @@ impl ProtectionDomain {
     }
 
     /// The identifier whose device it is on.
-    #[must_use]
-    pub fn id(&self) -> &Arc<CmId> {
+    pub(crate) fn id(&self) -> &Arc<CmId> {
         &self.id
     }
 }
@@ -143,7 +142,7 @@ impl CompletionChannel {
     /// # Errors
     ///
     /// [`Error::Verb`] naming `ibv_create_comp_channel` or `fcntl`.
-    pub fn create(id: &Arc<CmId>) -> Result<Arc<Self>> {
+    fn create(id: &Arc<CmId>) -> Result<Arc<Self>> {
         let context = context(id, "ibv_create_comp_channel", "create completion channel")?;
         // SAFETY: `context` is the open device of `id`, which outlives the channel: we store its Arc.
         let raw = unsafe { rdma_sys::ibv_create_comp_channel(context.as_ptr()) };
@@ -197,7 +196,7 @@ impl CompletionQueue {
     /// # Errors
     ///
     /// [`Error::Verb`] naming `ibv_create_cq`: EINVAL for more entries than the device has, ENOMEM.
-    pub fn create(id: &Arc<CmId>, entries: u32) -> Result<Arc<Self>> {
+    pub(crate) fn create(id: &Arc<CmId>, entries: u32) -> Result<Arc<Self>> {
         let channel = CompletionChannel::create(id)?;
         let action = || format!("create completion queue of {entries} entries");
         let context = context(id, "ibv_create_cq", "create completion queue")?;

@@ -15,6 +15,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Linux's numbers of the errors that carry a hint.
 pub mod errno {
+    /// Not permitted.
+    pub const EPERM: i32 = 1;
     /// Try again.
     pub const EAGAIN: i32 = 11;
     /// Out of memory, or of memory that may be locked.
@@ -38,6 +40,10 @@ pub mod errno {
 }
 
 const NO_DEVICE_HINT: &str = "this host has no RDMA device: load rdma_rxe, ib_uverbs and rdma_ucm, then `rdma link add rxe0 type rxe netdev eth0`";
+
+/// What to do about a port that another program listens on.
+pub(crate) const PORT_IN_USE_HINT: &str =
+    "another program listens on that port: stop it, or give another PORT";
 
 c_enum! {
     /// `enum rdma_cm_event_type`.
@@ -360,20 +366,24 @@ fn rejected_text(
 }
 
 fn hint(call: &str, errno: i32) -> Option<&'static str> {
-    use self::errno::{EACCES, EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOMEM, ENOSYS};
+    use self::errno::{
+        EACCES, EADDRINUSE, EADDRNOTAVAIL, EHOSTUNREACH, ENETUNREACH, ENODEV, ENOMEM, ENOSYS, EPERM,
+    };
     match (call, errno) {
-        ("ibv_reg_mr" | "ibv_create_cq" | "rdma_create_qp", ENOMEM) => Some(
+        // EPERM: the limit is zero, says `can_do_mlock` of Linux 6.1.
+        ("ibv_reg_mr", ENOMEM | EPERM) | ("ibv_create_cq" | "rdma_create_qp", ENOMEM) => Some(
             "the limit of locked memory is probably too small: see `ulimit -l`, raise it with `ulimit -l unlimited` or in /etc/security/limits.conf",
         ),
-        ("rdma_bind_addr" | "rdma_resolve_addr", ENODEV) => Some(
+        ("rdma_bind_addr" | "rdma_resolve_addr" | "rdma_resolve_route", ENODEV) => Some(
             "no RDMA device serves that address: see `rdma link`, or `rdma link add rxe0 type rxe netdev eth0` for its interface",
         ),
         (_, ENODEV | ENOSYS) => Some(NO_DEVICE_HINT),
         ("rdma_bind_addr" | "rdma_resolve_addr", EADDRNOTAVAIL) => Some(
             "this host does not have that address: see `ip address`, then give another `--bind`",
         ),
-        ("rdma_bind_addr" | "rdma_listen", EADDRINUSE) => {
-            Some("another program listens on that port: stop it, or give another PORT")
+        ("rdma_bind_addr" | "rdma_listen", EADDRINUSE) => Some(PORT_IN_USE_HINT),
+        ("rdma_resolve_addr", ENETUNREACH | EHOSTUNREACH) => {
+            Some("this host has no route to that address: see `ip route`")
         }
         (_, EACCES) => {
             Some("the rights of /dev/infiniband/* forbid it: see `ls -l /dev/infiniband`")
@@ -401,6 +411,12 @@ mod tests {
         );
         assert!(error.contains("`ulimit -l`"), "{error}");
         assert!(!error.contains("os error"), "{error}");
+    }
+
+    #[test]
+    fn a_memlock_limit_of_zero_is_explained_like_a_small_one() {
+        let error = Error::verb("register", "ibv_reg_mr", errno::EPERM).to_string();
+        assert!(error.contains("`ulimit -l`"), "{error}");
     }
 
     #[test]
@@ -544,6 +560,7 @@ mod tests {
         );
         assert_eq!(
             [
+                errno::EPERM,
                 errno::EAGAIN,
                 errno::ENOMEM,
                 errno::EACCES,
@@ -551,6 +568,7 @@ mod tests {
                 errno::ENOSYS
             ],
             [
+                libc::EPERM,
                 libc::EAGAIN,
                 libc::ENOMEM,
                 libc::EACCES,

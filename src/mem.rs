@@ -83,7 +83,7 @@ impl MemoryRegion {
     ///
     /// [`Error::Allocation`] for no memory or a length of zero; [`Error::Verb`] naming `ibv_reg_mr`: ENOMEM above
     /// RLIMIT_MEMLOCK, EINVAL for an access without its local counterpart.
-    pub fn register(
+    pub(crate) fn register(
         pd: &Arc<ProtectionDomain>,
         length_bytes: usize,
         access: Access,

@@ -106,7 +106,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// Those of [`MemoryRegion::register`].
+    /// [`Error::Allocation`] for no memory or a length of zero; [`Error::Verb`] naming `ibv_reg_mr`: ENOMEM above
+    /// RLIMIT_MEMLOCK, EPERM if that is zero, EINVAL for an access without its local counterpart.
     pub fn register(&self, length_bytes: usize, access: Access) -> Result<Arc<MemoryRegion>> {
         MemoryRegion::register(self.qp.pd(), length_bytes, access)
     }
@@ -356,10 +357,16 @@ impl Endpoint {
     ///
     /// Trouble is logged: the caller has a first error to return. What is not flushed in time stays in flight, and its
     /// memory with it, until the queue pair is destroyed.
-    pub(crate) fn flush(&mut self) {
+    fn flush(&mut self) {
         if let Err(error) = self.to_error_state() {
             tracing::warn!("{error}");
         }
+        self.finish_flush();
+    }
+
+    /// Waits until everything in flight was flushed; the queue pair is in the error state already, as after
+    /// `rdma_disconnect`. Trouble is logged.
+    pub(crate) fn finish_flush(&mut self) {
         if let Err(error) = self.wait_flushed(&Deadline::after(FLUSH_LIMIT)) {
             tracing::warn!("{error}");
         }

@@ -160,7 +160,11 @@ pub fn reject_text(bytes: &[u8]) -> Option<String> {
 /// Cuts `reason` to what REJ private data holds, at a character boundary.
 #[must_use]
 pub fn reject_bytes(reason: &str) -> &[u8] {
-    &reason.as_bytes()[..reason.floor_char_boundary(REJECT_LIMIT)]
+    let mut end = reason.len().min(REJECT_LIMIT);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    &reason.as_bytes()[..end]
 }
 
 /// Private data that does not make sense.

@@ -84,7 +84,7 @@ pub fn connect(
     reporter: &Reporter,
     deadline: &Deadline,
 ) -> Result<(Endpoint, RemoteRegion)> {
-    log_devices()?;
+    require_device()?;
     let server = lookup(&args.server, args.port, args.bind, deadline)?;
     let target = Target {
         server,
@@ -125,19 +125,20 @@ pub fn admit(request: ConnectRequest) -> Result<(ConnectRequest, bool)> {
 }
 
 fn listen(args: &ServerArgs) -> Result<Listener> {
-    log_devices()?;
+    require_device()?;
     Listener::bind(SocketAddr::new(args.bind, args.port))
 }
 
 /// Fails early without a device: listening on every address would succeed, and wait for ever.
-fn log_devices() -> Result<()> {
-    tracing::debug!("ibv_get_device_list: {}", device::names()?.join(", "));
+fn require_device() -> Result<()> {
+    let names = device::names()?;
+    tracing::debug!("ibv_get_device_list: {}", names.join(", "));
     Ok(())
 }
 
 fn conclude(reporter: &Reporter, result: Result<Outcome>) -> ExitCode {
-    reporter.result(&result);
-    if result.is_ok() {
+    let reported = reporter.result(&result);
+    if reported && result.is_ok() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -108,13 +108,13 @@ impl Reporter {
         }
     }
 
-    /// Reports how a connection went: its one result line.
-    pub fn result(&self, result: &Result<Outcome, Error>) {
+    /// Reports how a connection went: its one result line. Returns whether it was written; if not, the log has it.
+    pub fn result(&self, result: &Result<Outcome, Error>) -> bool {
         if let (true, Err(error)) = (self.json, result) {
             // Without `--json` the result line says it to the user already.
             tracing::error!("{error}");
         }
-        self.print(&self.result_line(result));
+        self.print(&self.result_line(result))
     }
 
     fn completion_line(&self, completion: &Completion) -> String {
@@ -158,12 +158,13 @@ impl Reporter {
         }
     }
 
-    fn print(&self, line: &str) {
+    fn print(&self, line: &str) -> bool {
         let mut stdout = io::stdout().lock();
         let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-        if let Err(error) = written {
+        if let Err(error) = &written {
             tracing::warn!("failed to write to standard output: {error}; the line was: {line}");
         }
+        written.is_ok()
     }
 }
 

@@ -13,6 +13,7 @@
 
 use std::process::ExitCode;
 
+use rdma_lab::builders::RegionRange;
 use rdma_lab::cli::{self, ServerArgs};
 use rdma_lab::cm::ConnectRequest;
 use rdma_lab::completion::{Completion, WcOpcode};
@@ -35,8 +36,9 @@ fn serve_client(
     let (request, with_length) = program::admit(request)?;
     let mut endpoint = request.into_endpoint(&program::builder(reporter))?;
     let region = endpoint.register(REGION_BYTES, Access::REMOTE)?;
-    // Before accepting: a WRITE that finds no RECV costs 655 ms a try. It needs no memory of its own.
-    let recv = endpoint.post_recv(None)?;
+    // Before accepting: a WRITE that finds no RECV costs 655 ms a try. The WRITE itself needs no memory here; a peer that
+    // sends a SEND instead is told apart by its completion only if the RECV has some.
+    let recv = endpoint.post_recv(Some(RegionRange::whole(&region)?))?;
 
     let announced = region.announce(with_length).to_bytes();
     endpoint.accept(
