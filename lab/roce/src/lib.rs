@@ -1,6 +1,63 @@
-//! RoCEv2 on the wire.
+//! RoCEv2 on the wire: headers, connection management, flows, rules, and a trace that a person can review.
+//!
+//! Bytes or `impl Read` in, values out: no files, no processes, no clock, no `unsafe`, and no panic on any input.
+//!
+//! ```
+//! use roce::capture::{Reader, Writer};
+//!
+//! // A capture; here a synthetic one, elsewhere a file.
+//! let mut capture = Vec::new();
+//! let mut writer = Writer::new(&mut capture, &["client", "server"])?;
+//! for frame in roce::synth::Pair::new(1).write_with_immediate() {
+//!     writer.write(0, 0, &frame, "fate=forwarded")?;
+//! }
+//!
+//! let names = roce::Names::new().with("198.51.100.1".parse()?, "server").with("198.51.100.2".parse()?, "client");
+//! let mut reader = Reader::new(&capture[..])?;
+//! let mut analysis = roce::Analysis::new(names);
+//! while let Some(record) = reader.next()? {
+//!     analysis.push(&record);
+//! }
+//! let report = analysis.finish();
+//! assert_eq!((report.packets, report.findings.len()), (7, 0));
+//! assert_eq!((report.messages[0].bytes, report.messages[0].immediate), (22, Some(22)));
+//! assert!(report.trace().contains("RC RDMA WRITE Only with Immediate"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | module | is |
+//! |--|--|
+//! | [`capture`] | pcap and pcapng, read and written as streams |
+//! | [`wire`] | one frame taken apart: every header, the ICRC |
+//! | [`cm`] | connection management: REQ, REP and the rest, private data |
+//! | [`fields`] | every decoded field under tshark's name |
+//! | [`synth`] | synthetic frames for tests and benchmarks |
+//! | [`Analysis`], [`Report`] | connections, messages, findings and the trace of a capture |
+//!
+//! Three kinds of trouble have three types: a capture that cannot be read is an error ([`capture::ReadError`]); a packet that stops making sense is a
+//! [`wire::DecodeStop`], a value of the packet; a peer that breaks a rule is a [`Finding`], a value of the report.
 #![forbid(unsafe_code)]
+
+mod analysis;
 pub mod capture;
+mod checker;
 pub mod cm;
-pub mod fate;
+mod fate;
+pub mod fields;
+mod finding;
+mod flow;
+mod message;
+mod names;
+mod row;
+mod rule;
+pub mod synth;
+mod trace;
 pub mod wire;
+
+pub use analysis::{Analysis, Report};
+pub use fate::Fate;
+pub use finding::{Evidence, Finding};
+pub use flow::{Connection, Endpoint, Side};
+pub use message::{Message, MessageKind, Outcome};
+pub use names::Names;
+pub use rule::Rule;

@@ -1,0 +1,277 @@
+//! Connection management in the trace: one block a connection, one line a parameter.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use crate::analysis::Report;
+use crate::cm::{Message, PrivateData, Rep, Req, ack_timeout_ns, attribute_name, path_mtu_bytes};
+use crate::fate::Fate;
+use crate::flow::Side;
+use crate::row::CmRow;
+use crate::trace::labels::Labels;
+use crate::wire::Icrc;
+
+/// What the block's earlier messages said, to check the random ids of the later ones.
+#[derive(Default)]
+struct Ids {
+    active: Option<u32>,
+    passive: Option<u32>,
+    connect_transaction: Option<u64>,
+    disconnect_transaction: Option<u64>,
+}
+
+/// The place of a message in the order of a connection's life.
+fn rank(row: &CmRow) -> u16 {
+    match row.mad().map(|mad| mad.attribute_id()) {
+        Some(0x10) => 0,
+        Some(0x11) => 1,
+        Some(0x13) => 2,
+        Some(0x12) => 3,
+        Some(0x14) => 4,
+        Some(0x15) => 5,
+        Some(0x16) => 6,
+        _ => 7,
+    }
+}
+
+/// Writes the connection management packets of one connection, or those of none.
+pub(super) fn block(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
+    let mut rows: Vec<&CmRow> = report.cm_rows.iter().filter(|row| row.flow == connection).collect();
+    rows.sort_by_key(|row| rank(row));
+    let mut ids = Ids::default();
+    for row in rows {
+        let mark = if row.fate.is_delivered() { "  " } else { "~ " };
+        let direction = format!("{} > {}", labels.node(row.source), labels.node(row.destination));
+        let name = match row.mad() {
+            Some(mad) => attribute_name(mad.attribute_id()).map_or_else(|| format!("Unknown({:#06x})", mad.attribute_id()), str::to_owned),
+            None => "MAD cut".to_owned(),
+        };
+        let mut head = format!("{mark}{direction:<16} {name:<5}");
+        let lines = lines(report, labels, row, connection, &mut ids);
+        if lines.is_empty() {
+            let _ = writeln!(out, "{}", head.trim_end());
+        }
+        for (key, value) in lines {
+            let _ = writeln!(out, "{head} {key:<17} {value}");
+            head = " ".repeat(24);
+        }
+    }
+}
+
+fn lines(report: &Report, labels: &Labels<'_>, row: &CmRow, connection: Option<usize>, ids: &mut Ids) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    match row.mad().map(|mad| (mad.transaction_id(), mad.message())) {
+        Some((transaction, Ok(message))) => {
+            parameters(&mut lines, report, labels, row, connection, &message);
+            relations(&mut lines, row, connection.and_then(|index| report.connections.get(index)).map(|c| c.active.address), transaction, &message, ids);
+        }
+        Some((_, Err(stop))) => lines.push(("stop", stop.to_string())),
+        None => {}
+    }
+    if matches!(row.icrc, Icrc::Bad { .. }) {
+        lines.push(("ICRC", "bad".to_owned()));
+    }
+    if row.p_key != 0xffff {
+        lines.push(("P_Key of packet", format!("{:#06x}", row.p_key)));
+    }
+    if row.fate != Fate::Forwarded {
+        lines.push(("fate", fate_words(&row.fate)));
+    }
+    lines
+}
+
+/// A fate without the number of a packet, which depends on what else was captured.
+pub(super) fn fate_words(fate: &Fate) -> String {
+    match fate {
+        Fate::DuplicateOf { .. } => "duplicate".to_owned(),
+        Fate::Unknown(comment) => format!("comment {comment:?}"),
+        other => other.to_string().trim_start_matches("fate=").to_owned(),
+    }
+}
+
+fn parameters(
+    lines: &mut Vec<(&'static str, String)>,
+    report: &Report,
+    labels: &Labels<'_>,
+    row: &CmRow,
+    connection: Option<usize>,
+    message: &Message<'_>,
+) {
+    let private_data = match message {
+        Message::Req(req) => {
+            request(lines, labels, row, connection, req);
+            req.consumer_private_data()
+        }
+        Message::Rep(rep) => {
+            reply(lines, labels, row, connection, rep);
+            rep.private_data()
+        }
+        Message::Rej(rej) => {
+            let which = ["REQ", "REP", "no message"].get(usize::from(rej.message())).copied().unwrap_or("Unknown(3)");
+            lines.push(("reason", format!("{}, of {which}", rej.reason())));
+            rej.private_data()
+        }
+        Message::Mra(mra) => {
+            lines.push(("service timeout", format!("code {}, of message {}", mra.service_timeout(), mra.message())));
+            mra.private_data()
+        }
+        Message::Dreq(dreq) => {
+            let receiver = connection.and_then(|index| {
+                let connection = report.connections.get(index)?;
+                let side = [Side::Active, Side::Passive].into_iter().find(|side| {
+                    let end = connection.endpoint(*side);
+                    end.address == row.destination && end.qpn == Some(dreq.remote_qpn())
+                })?;
+                Some(labels.queue_pair(index, side).to_owned())
+            });
+            lines.push(("queue pair", receiver.unwrap_or_else(|| "not the receiver's".to_owned())));
+            dreq.private_data()
+        }
+        other => other.private_data(),
+    };
+    let words = private_data_words(labels, row.source, private_data, matches!(message, Message::Rep(_)));
+    if matches!(message, Message::Req(_) | Message::Rep(_) | Message::Rej(_)) || words != "none" {
+        lines.push(("private data", words));
+    }
+}
+
+fn queue_pair(labels: &Labels<'_>, row: &CmRow, connection: Option<usize>, side: Side) -> String {
+    let node = labels.node(row.source);
+    connection.map_or_else(|| format!("{node}.qp?"), |index| labels.queue_pair(index, side).to_owned())
+}
+
+fn request(lines: &mut Vec<(&'static str, String)>, labels: &Labels<'_>, row: &CmRow, connection: Option<usize>, req: &Req<'_>) {
+    let transport = ["RC", "UC", "RD", "extended"].get(usize::from(req.transport_service())).copied().unwrap_or_default();
+    let mtu = path_mtu_bytes(req.path_mtu_code()).map_or_else(|| format!("Unknown({})", req.path_mtu_code()), |bytes| format!("{bytes} bytes"));
+    let timeout = req.primary_ack_timeout();
+    let time = ack_timeout_ns(timeout).map_or_else(|| "none".to_owned(), duration);
+    let psn = connection.map_or_else(String::new, |index| labels.psn((index, Side::Active), req.starting_psn()));
+    lines.push(("service", format!("{}, {transport}", req.port_space())));
+    lines.push(("queue pair", format!("{}, starting PSN {psn}", queue_pair(labels, row, connection, Side::Active))));
+    lines.push(("path", format!("MTU {mtu}, P_Key {:#06x}, ACK timeout {timeout} ({time})", req.p_key())));
+    lines.push(("GIDs", format!("{} > {}", labels.node(req.primary_local_gid()), labels.node(req.primary_remote_gid()))));
+    lines.push(("limits", format!("responder resources {}, initiator depth {}", req.responder_resources(), req.initiator_depth())));
+    let (retry, rnr, cm) = (req.retry_count(), req.rnr_retry_count(), req.max_cm_retries());
+    lines.push(("retries", format!("retry count {retry}, RNR retry {rnr}, CM retries {cm}")));
+    let (local, remote) = (req.local_response_timeout(), req.remote_response_timeout());
+    lines.push(("CM timeouts", format!("local {local}, remote {remote}")));
+    if req.srq() || req.flow_control() {
+        let words = [(req.srq(), "SRQ"), (req.flow_control(), "end-to-end flow control")];
+        lines.push(("flags", words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(ip_cm) = req.ip_cm() {
+        let name = |address: Option<IpAddr>| address.map_or_else(|| "?".to_owned(), |address| labels.node(address));
+        let (major, minor, ip) = (ip_cm.major_version(), ip_cm.minor_version(), ip_cm.ip_version());
+        let (source, destination) = (name(ip_cm.source()), name(ip_cm.destination()));
+        lines.push(("IP CM", format!("version {major}.{minor}, IPv{ip}, {source} port <port> > {destination}")));
+    }
+}
+
+fn reply(lines: &mut Vec<(&'static str, String)>, labels: &Labels<'_>, row: &CmRow, connection: Option<usize>, rep: &Rep<'_>) {
+    let psn = connection.map_or_else(String::new, |index| labels.psn((index, Side::Passive), rep.starting_psn()));
+    lines.push(("queue pair", format!("{}, starting PSN {psn}", queue_pair(labels, row, connection, Side::Passive))));
+    lines.push(("limits", format!("responder resources {}, initiator depth {}", rep.responder_resources(), rep.initiator_depth())));
+    lines.push(("retries", format!("RNR retry {}, target ACK delay {}", rep.rnr_retry_count(), rep.target_ack_delay())));
+    if rep.srq() || rep.flow_control() || rep.failover_accepted() != 0 {
+        let words = [(rep.srq(), "SRQ"), (rep.flow_control(), "end-to-end flow control"), (rep.failover_accepted() != 0, "failover not accepted")];
+        lines.push(("flags", words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")));
+    }
+}
+
+/// Checks the random ids against those of the messages before; only what does not match is shown.
+fn relations(
+    lines: &mut Vec<(&'static str, String)>,
+    row: &CmRow,
+    active: Option<IpAddr>,
+    transaction: u64,
+    message: &Message<'_>,
+    ids: &mut Ids,
+) {
+    match message {
+        Message::Req(req) => {
+            ids.active = Some(req.local_comm_id());
+            ids.connect_transaction = Some(transaction);
+            return;
+        }
+        Message::Unknown { .. } => return,
+        Message::Rep(rep) => ids.passive = ids.passive.or(Some(rep.local_comm_id())),
+        _ => {}
+    }
+    let is_active = active == Some(row.source) && !matches!(message, Message::Rep(_));
+    let (local, remote) = if is_active { (ids.active, ids.passive) } else { (ids.passive, ids.active) };
+    let differs = |known: Option<u32>, got: Option<u32>| known.is_some() && got.is_some() && known != got;
+    if differs(local, message.local_comm_id()) && !matches!(message, Message::Rej(_)) {
+        lines.push(("local comm id", "not the one of before".to_owned()));
+    }
+    if differs(remote, message.remote_comm_id()) {
+        lines.push(("remote comm id", "not the peer's".to_owned()));
+    }
+    let expected = match message {
+        Message::Dreq(_) => {
+            ids.disconnect_transaction = Some(transaction);
+            return;
+        }
+        Message::Drep(_) => ids.disconnect_transaction,
+        _ => ids.connect_transaction,
+    };
+    if expected.is_some_and(|expected| expected != transaction) {
+        lines.push(("transaction", "not the request's".to_owned()));
+    }
+}
+
+/// A time with three digits: `2.15 s`, `8.19 us`.
+fn duration(ns: u64) -> String {
+    let (value, unit) = match ns {
+        0..1_000_000 => (ns as f64 / 1e3, "us"),
+        1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
+        _ => (ns as f64 / 1e9, "s"),
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$} {unit}")
+}
+
+fn private_data_words(labels: &Labels<'_>, source: IpAddr, field: &[u8], is_rep: bool) -> String {
+    match PrivateData::new(field, is_rep) {
+        PrivateData::None => "none".to_owned(),
+        PrivateData::Text(text) => format!("{text:?}"),
+        PrivateData::Advert(advert) => {
+            format!("va {}, rkey {}", labels.memory(source, advert.va, advert.rkey), labels.rkey(source, advert.rkey))
+        }
+        PrivateData::Bytes(bytes) => {
+            // Whole words: zeros at the end may belong to the last number.
+            let whole = field.get(..bytes.len().next_multiple_of(4)).unwrap_or(bytes);
+            hex_words(labels, whole)
+        }
+    }
+}
+
+/// Bytes in hexadecimal, four to a word, with what is a known address or key renamed.
+fn hex_words(labels: &Labels<'_>, mut bytes: &[u8]) -> String {
+    let mut words = Vec::new();
+    while !bytes.is_empty() {
+        if let Some((eight, rest)) = bytes.split_first_chunk()
+            && let Some(region) = labels.region_at(u64::from_be_bytes(*eight))
+        {
+            words.push(format!("<va {}+0>", region.name));
+            bytes = rest;
+        } else if let Some((four, rest)) = bytes.split_first_chunk() {
+            let word = u32::from_be_bytes(*four);
+            words.push(labels.region_of(word).map_or_else(|| format!("{word:08x}"), |region| format!("<rkey {}>", region.name)));
+            bytes = rest;
+        } else {
+            words.push(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+            bytes = &[];
+        }
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits() {
+        assert_eq!([8_192, 4_194_304, 67_108_864, 2_147_483_648].map(duration), ["8.19 us", "4.19 ms", "67.1 ms", "2.15 s"]);
+    }
+}

@@ -1,0 +1,215 @@
+//! The parts of a trace and its columns. Widths are fixed: a longer value moves its own row and no other.
+
+use std::fmt::Write;
+
+use crate::analysis::Report;
+use crate::fate::Fate;
+use crate::finding::{Evidence, Finding};
+use crate::flow::Side;
+use crate::row::Row;
+use crate::trace::cm;
+use crate::trace::labels::Labels;
+use crate::wire::{Icrc, Operation, Role};
+
+/// Number of the text's format; a change of the text changes it.
+const FORMAT: u32 = 1;
+
+pub(crate) fn render(report: &Report) -> String {
+    let labels = Labels::new(report);
+    let mut out = format!("roce trace {FORMAT}: {} packets\n", report.packets);
+    for index in 0..report.connections.len() {
+        let (active, passive) = (labels.queue_pair(index, Side::Active), labels.queue_pair(index, Side::Passive));
+        let by = match report.connections[index].port_space {
+            Some(_) => "",
+            None => ", without connection management",
+        };
+        let _ = writeln!(out, "\nconnection {}: {active} > {passive}{by}", index + 1);
+        cm::block(&mut out, report, &labels, Some(index));
+    }
+    if report.cm_rows.iter().any(|row| row.flow.is_none()) {
+        out.push_str("\nconnection management of no connection\n");
+        cm::block(&mut out, report, &labels, None);
+    }
+    if !report.rows.is_empty() {
+        out.push('\n');
+        line(&mut out, "  ", ["packets", "", "psn", "bytes", "pad", ""]);
+        for row in &report.rows {
+            packet(&mut out, &labels, row);
+        }
+    }
+    messages(&mut out, report, &labels);
+    findings(&mut out, report, &labels);
+    out
+}
+
+fn line(out: &mut String, mark: &str, columns: [&str; 6]) {
+    let [direction, words, psn, bytes, pad, detail] = columns;
+    let text = format!("{mark}{direction:<23} {words:<33} {psn:<11} {bytes:>7} {pad:>3}  {detail}");
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+fn direction(labels: &Labels<'_>, row: &Row) -> String {
+    match row.flow {
+        Some((index, sender)) => format!("{} > {}", labels.queue_pair(index, sender), labels.queue_pair(index, sender.other())),
+        None => format!("{} > {}", labels.unconnected(row.source, row.source_qpn), labels.unconnected(row.destination, row.destination_qpn)),
+    }
+}
+
+/// The side whose requests a packet's PSN counts.
+fn requester(row: &Row) -> Option<(usize, Side)> {
+    let (index, sender) = row.flow?;
+    Some((index, if row.opcode?.role() == Role::Response { sender.other() } else { sender }))
+}
+
+fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
+    let mark = if row.fate.is_delivered() { "  " } else { "~ " };
+    let words = row.opcode.map_or_else(|| "no BTH".to_owned(), |opcode| opcode.to_string());
+    let psn = match (row.psn, requester(row)) {
+        (Some(psn), _) if row.opcode.is_some_and(|opcode| opcode.operation() == Operation::Cnp) => psn.to_string(),
+        (Some(psn), Some(requester)) => labels.psn(requester, psn),
+        (Some(psn), None) => labels.unconnected_psn(row.source, row.source_qpn, psn),
+        (None, _) => String::new(),
+    };
+    let (bytes, pad) = match row.payload_length_bytes {
+        Some(0) if row.pad_count == 0 => (String::new(), String::new()),
+        Some(bytes) => (bytes.to_string(), row.pad_count.to_string()),
+        None => (String::new(), String::new()),
+    };
+    line(out, mark, [&direction(labels, row), &words, &psn, &bytes, &pad, &details(labels, row)]);
+}
+
+fn details(labels: &Labels<'_>, row: &Row) -> String {
+    let mut words = Vec::new();
+    if let Some((va, rkey, length)) = row.reth {
+        words.push(format!("{} len {length}", labels.memory(row.destination, va, rkey)));
+    }
+    if let Some((va, rkey, operand, compare)) = row.atomic {
+        let memory = labels.memory(row.destination, va, rkey);
+        match row.opcode.map(|opcode| opcode.operation()) {
+            Some(Operation::FetchAdd) => words.push(format!("{memory} add {operand}")),
+            _ => words.push(format!("{memory} compare {compare} swap {operand}")),
+        }
+    }
+    if let Some((syndrome, msn)) = row.aeth {
+        words.push(format!("{syndrome} msn {msn}"));
+    }
+    if let Some(original) = row.original {
+        words.push(format!("original {original}"));
+    }
+    if let Some(immediate) = row.immediate {
+        words.push(format!("imm {immediate}"));
+    }
+    if let Some(rkey) = row.invalidate {
+        words.push(format!("invalidate {}", labels.rkey(row.destination, rkey)));
+    }
+    if let Some((placement, selectivity)) = row.flush {
+        words.push(format!("placement {placement} selectivity {selectivity}"));
+    }
+    if let Some(number) = row.srq_number {
+        words.push(format!("SRQ {number}"));
+    }
+    if let Some(q_key) = row.q_key {
+        words.push(format!("Q_Key {q_key:#010x}"));
+    }
+    if let Some((class, attribute)) = row.mad {
+        words.push(format!("MAD class {class:#04x} attribute {attribute:#06x}"));
+    }
+    flags(&mut words, labels, row);
+    words.join(", ")
+}
+
+fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
+    let mut push_if = |set: bool, word: &str| {
+        if set {
+            words.push(word.to_owned());
+        }
+    };
+    push_if(row.ack_request, "AckReq");
+    push_if(row.solicited_event, "SE");
+    push_if(row.congestion.0, "FECN");
+    push_if(row.congestion.1, "BECN");
+    push_if(requester(row).zip(row.psn).is_some_and(|(requester, psn)| labels.wraps(requester, psn)), "psn wraps");
+    push_if(matches!(row.icrc, Icrc::Bad { .. }), "ICRC bad");
+    if row.p_key != 0xffff {
+        words.push(format!("P_Key {:#06x}", row.p_key));
+    }
+    if row.transport_version != 0 {
+        words.push(format!("TVer {}", row.transport_version));
+    }
+    if let Some(stop) = row.stop {
+        words.push(if row.is_cut { format!("cut ({stop})") } else { stop.to_string() });
+    }
+    if row.fate != Fate::Forwarded {
+        words.push(cm::fate_words(&row.fate));
+    }
+}
+
+fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
+    if report.messages.is_empty() {
+        out.push_str("\nmessages: none\n");
+        return;
+    }
+    out.push('\n');
+    line(out, "  ", ["messages", "", "psn", "bytes", "", ""]);
+    for message in &report.messages {
+        let side = message.connection.and_then(|index| {
+            let connection = report.connections.get(index)?;
+            let is_passive = connection.passive.address == message.requester
+                && (connection.active.address != message.requester || message.requester_qpn == connection.passive.qpn);
+            Some((index, if is_passive { Side::Passive } else { Side::Active }))
+        });
+        let (direction, psn) = match side {
+            Some((index, side)) => (
+                format!("{} > {}", labels.queue_pair(index, side), labels.queue_pair(index, side.other())),
+                labels.psn((index, side), message.psn_first),
+            ),
+            None => (
+                format!(
+                    "{} > {}",
+                    labels.unconnected(message.requester, message.requester_qpn),
+                    labels.unconnected(message.responder, Some(message.responder_qpn))
+                ),
+                labels.unconnected_psn(message.requester, message.requester_qpn, message.psn_first),
+            ),
+        };
+        let more = message.psn_last.distance(message.psn_first);
+        let last = psn.rsplit_once('+').and_then(|(_, first)| first.parse::<i32>().ok()).filter(|_| more > 0);
+        let psn = last.map_or_else(|| psn.clone(), |first| format!("{psn}..{}", first + more));
+        let mut detail = Vec::new();
+        if let (Some(va), Some(rkey)) = (message.va, message.rkey) {
+            detail.push(labels.memory(message.responder, va, rkey));
+        }
+        if let Some(immediate) = message.immediate {
+            detail.push(format!("imm {immediate}"));
+        }
+        detail.push(message.outcome.to_string());
+        line(out, "  ", [&direction, &message.kind.to_string(), &psn, &message.bytes.to_string(), "", &detail.join(", ")]);
+    }
+}
+
+fn findings(out: &mut String, report: &Report, labels: &Labels<'_>) {
+    if report.findings.is_empty() {
+        out.push_str("\nfindings: none\n");
+        return;
+    }
+    out.push('\n');
+    line(out, "  ", ["findings", "", "psn", "", "", ""]);
+    for finding in &report.findings {
+        let direction = format!("{} > {}", labels.node(finding.source), labels.node(finding.destination));
+        let psn = match (finding.psn, finding.requester) {
+            (Some(psn), Some(requester)) => labels.psn(requester, psn),
+            _ => String::new(),
+        };
+        line(out, "  ", [&direction, &finding.rule.name(), &psn, "", "", &evidence(labels, finding)]);
+    }
+}
+
+fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
+    match (finding.evidence, finding.requester) {
+        (Evidence::Psn { expected, .. }, Some(requester)) => format!("expected {}", labels.psn(requester, expected)),
+        // The values depend on random numbers in the packet.
+        (Evidence::Icrc { .. }, _) => "does not match".to_owned(),
+        (other, _) => other.to_string(),
+    }
+}
