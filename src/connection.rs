@@ -108,7 +108,10 @@ pub fn connect(
     let result = connect_once(target, params, builder, &mut prepare, deadline);
     match result {
         Err(error) if error.is_stale_connection() => {
-            tracing::warn!("{error}; trying once more");
+            tracing::warn!(
+                "{} still knows an earlier connection of this host (REJECTED, stale connection); trying once more",
+                target.server
+            );
             connect_once(target, params, builder, &mut prepare, deadline)
         }
         result => result,
