@@ -76,7 +76,10 @@ pub struct Report {
 impl Analysis {
     /// Begins an analysis; `names` are used in the trace.
     pub fn new(names: Names) -> Self {
-        Self { names, ..Self::default() }
+        Self {
+            names,
+            ..Self::default()
+        }
     }
 
     /// Takes one record in.
@@ -103,11 +106,20 @@ impl Analysis {
         }
         let flow = match &fate {
             Fate::Delayed { delay_ms } => {
-                let due_ns = record.timestamp_ns.saturating_add(delay_ms.saturating_mul(1_000_000));
-                self.delayed.push(Delayed { due_ns, number: record.number, link_type: record.link_type, data: record.data.to_vec() });
+                let due_ns = record
+                    .timestamp_ns
+                    .saturating_add(delay_ms.saturating_mul(1_000_000));
+                self.delayed.push(Delayed {
+                    due_ns,
+                    number: record.number,
+                    link_type: record.link_type,
+                    data: record.data.to_vec(),
+                });
                 None
             }
-            fate if fate.is_delivered() => self.deliver(record.number, record.timestamp_ns, &packet),
+            fate if fate.is_delivered() => {
+                self.deliver(record.number, record.timestamp_ns, &packet)
+            }
             _ => None,
         };
         self.keep_row(record.number, &packet, flow, fate);
@@ -129,21 +141,34 @@ impl Analysis {
             (numbers.get(index).copied().unwrap_or(index), side)
         };
         for row in &mut self.rows {
-            row.flow = row.flow.or_else(|| flows.find(row.destination, row.destination_qpn?)).map(resolve);
+            row.flow = row
+                .flow
+                .or_else(|| flows.find(row.destination, row.destination_qpn?))
+                .map(resolve);
         }
         for row in &mut self.cm_rows {
             let found = || {
                 let message = row.mad().and_then(|mad| mad.message().ok())?;
                 flows.of_connection_management(row.source, row.destination, &message)
             };
-            row.flow = row.flow.or_else(found).map(|index| resolve((index, Side::Active)).0);
+            row.flow = row
+                .flow
+                .or_else(found)
+                .map(|index| resolve((index, Side::Active)).0);
         }
         for message in &mut self.messages {
             if let Some(index) = message.connection
                 && let Some(flow) = flows.flows.get(flows.resolve(index, Side::Active).0)
             {
-                let of = |address| [Side::Active, Side::Passive].into_iter().map(|side| flow.connection.endpoint(side)).find(move |end| end.address == address);
-                if message.requester_qpn.is_none() && flow.connection.active.address != flow.connection.passive.address {
+                let of = |address| {
+                    [Side::Active, Side::Passive]
+                        .into_iter()
+                        .map(|side| flow.connection.endpoint(side))
+                        .find(move |end| end.address == address)
+                };
+                if message.requester_qpn.is_none()
+                    && flow.connection.active.address != flow.connection.passive.address
+                {
                     message.requester_qpn = of(message.requester).and_then(|end| end.qpn);
                 } else if message.requester_qpn.is_none() {
                     message.requester_qpn = flow.connection.active.qpn;
@@ -155,8 +180,17 @@ impl Analysis {
             finding.requester = finding.requester.map(resolve);
         }
         self.findings.sort_by_key(|finding| finding.packet);
-        let merged: Vec<bool> = (0..flows.flows.len()).map(|index| flows.is_merged(index)).collect();
-        let connections = self.flows.flows.into_iter().zip(merged).filter(|(_, merged)| !merged).map(|(flow, _)| flow.connection).collect();
+        let merged: Vec<bool> = (0..flows.flows.len())
+            .map(|index| flows.is_merged(index))
+            .collect();
+        let connections = self
+            .flows
+            .flows
+            .into_iter()
+            .zip(merged)
+            .filter(|(_, merged)| !merged)
+            .map(|(flow, _)| flow.connection)
+            .collect();
         Report {
             records: self.records,
             packets: self.packets,
@@ -174,8 +208,9 @@ impl Analysis {
 
     /// Delivers the frames that are due by `now_ns`, in the order in which they are due.
     fn deliver_until(&mut self, now_ns: u64) {
-        while let Some(position) =
-            (0..self.delayed.len()).filter(|at| self.delayed[*at].due_ns <= now_ns).min_by_key(|at| (self.delayed[*at].due_ns, self.delayed[*at].number))
+        while let Some(position) = (0..self.delayed.len())
+            .filter(|at| self.delayed[*at].due_ns <= now_ns)
+            .min_by_key(|at| (self.delayed[*at].due_ns, self.delayed[*at].number))
         {
             let held = self.delayed.remove(position);
             if let Frame::Roce(packet) = Frame::decode(held.link_type, &held.data) {
@@ -184,7 +219,14 @@ impl Analysis {
         }
     }
 
-    fn find(&mut self, rule: Rule, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>, evidence: Evidence) {
+    fn find(
+        &mut self,
+        rule: Rule,
+        number: u64,
+        packet: &Packet<'_>,
+        requester: Option<(usize, Side)>,
+        evidence: Evidence,
+    ) {
         self.findings.push(Finding {
             rule,
             packet: number,
@@ -199,8 +241,16 @@ impl Analysis {
     /// Judges the packet by itself; gives whether a receiver would take it.
     fn judge_alone(&mut self, number: u64, packet: &Packet<'_>) -> bool {
         if let Icrc::Bad { expected, got } = packet.icrc {
-            let requester = packet.bth.and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
-            self.find(Rule::IcrcMismatch, number, packet, requester, Evidence::Icrc { expected, got });
+            let requester = packet.bth.and_then(|bth| {
+                self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn())
+            });
+            self.find(
+                Rule::IcrcMismatch,
+                number,
+                packet,
+                requester,
+                Evidence::Icrc { expected, got },
+            );
             return false;
         }
         if packet.is_cut {
@@ -220,18 +270,30 @@ impl Analysis {
                 return true;
             }
         };
-        let requester = packet.bth.and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
+        let requester = packet.bth.and_then(|bth| {
+            self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn())
+        });
         self.find(Rule::MalformedPacket, number, packet, requester, evidence);
         packet.stop.is_none()
     }
 
-    fn requester_of(&self, packet: &Packet<'_>, is_response: bool, qpn: u32) -> Option<(usize, Side)> {
+    fn requester_of(
+        &self,
+        packet: &Packet<'_>,
+        is_response: bool,
+        qpn: u32,
+    ) -> Option<(usize, Side)> {
         let (index, sender) = self.flows.find(packet.destination, qpn)?;
         Some((index, if is_response { sender.other() } else { sender }))
     }
 
     /// Runs the rules over a packet that its receiver got; gives its flow and sender.
-    fn deliver(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) -> Option<(usize, Side)> {
+    fn deliver(
+        &mut self,
+        number: u64,
+        timestamp_ns: u64,
+        packet: &Packet<'_>,
+    ) -> Option<(usize, Side)> {
         if !self.judge_alone(number, packet) {
             return None;
         }
@@ -242,7 +304,8 @@ impl Analysis {
                 && mad.is_cm()
                 && let Ok(message) = mad.message()
             {
-                self.flows.connection_management(packet.source, packet.destination, &message);
+                self.flows
+                    .connection_management(packet.source, packet.destination, &message);
             }
             return None;
         }
@@ -258,13 +321,26 @@ impl Analysis {
             return self.flows.find(packet.destination, bth.destination_qpn());
         }
         let (index, sender) = self.flows.take_in(packet)?;
-        let requester = if opcode.is_response() { sender.other() } else { sender };
+        let requester = if opcode.is_response() {
+            sender.other()
+        } else {
+            sender
+        };
         let mut broken = Vec::new();
         let mut report = |rule: Rule, evidence: Evidence| broken.push((rule, evidence));
-        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index };
+        let arrival = Arrival {
+            number,
+            timestamp_ns,
+            packet,
+            bth,
+            flow: index,
+        };
         if let Some(flow) = self.flows.flows.get_mut(index) {
             let (connection, stream) = flow.parts(requester);
-            let mut sink = Sink { messages: &mut self.messages, report: &mut report };
+            let mut sink = Sink {
+                messages: &mut self.messages,
+                report: &mut report,
+            };
             if opcode.is_response() {
                 stream.response(connection, &arrival, &mut sink);
             } else {
@@ -278,8 +354,12 @@ impl Analysis {
     }
 
     fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
-        let (Some(bth), Some(deth)) = (packet.bth, packet.deth) else { return };
-        let Some(kind) = MessageKind::of(bth.opcode()) else { return };
+        let (Some(bth), Some(deth)) = (packet.bth, packet.deth) else {
+            return;
+        };
+        let Some(kind) = MessageKind::of(bth.opcode()) else {
+            return;
+        };
         self.messages.push(Message {
             kind,
             requester: packet.source,
@@ -301,12 +381,21 @@ impl Analysis {
         });
     }
 
-    fn keep_row(&mut self, number: u64, packet: &Packet<'_>, flow: Option<(usize, Side)>, fate: Fate) {
+    fn keep_row(
+        &mut self,
+        number: u64,
+        packet: &Packet<'_>,
+        flow: Option<(usize, Side)>,
+        fate: Fate,
+    ) {
         if let Some(Ok(mad)) = packet.mad()
             && mad.is_cm()
         {
             let message = mad.message().ok();
-            let flow = message.and_then(|message: CmMessage<'_>| self.flows.of_connection_management(packet.source, packet.destination, &message));
+            let flow = message.and_then(|message: CmMessage<'_>| {
+                self.flows
+                    .of_connection_management(packet.source, packet.destination, &message)
+            });
             self.cm_rows.push(CmRow::new(number, packet, flow, fate));
             return;
         }

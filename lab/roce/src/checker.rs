@@ -54,6 +54,8 @@ pub(crate) struct Stream {
     open: Option<Open>,
     outstanding: VecDeque<Outstanding>,
     unacknowledged: VecDeque<(Psn, usize)>,
+    /// Whether an outstanding READ may be without a count.
+    has_uncounted: bool,
 }
 
 /// One packet on its way through the rules.
@@ -106,6 +108,7 @@ impl Stream {
             open: None,
             outstanding: VecDeque::new(),
             unacknowledged: VecDeque::new(),
+            has_uncounted: false,
         }
     }
 
@@ -123,20 +126,38 @@ impl Stream {
     }
 
     /// Takes a request in.
-    pub(crate) fn request(&mut self, connection: &mut Connection, requester: Side, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+    pub(crate) fn request(
+        &mut self,
+        connection: &mut Connection,
+        requester: Side,
+        arrival: &Arrival<'_>,
+        sink: &mut Sink<'_>,
+    ) {
         let (packet, opcode, psn) = (arrival.packet, arrival.bth.opcode(), arrival.bth.psn());
         if opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
-            connection.path_mtu_bytes = u32::try_from(packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
+            connection.path_mtu_bytes = u32::try_from(packet.payload_length_bytes)
+                .ok()
+                .filter(|bytes| *bytes > 0);
         }
         let announced = packet.reth.map(|reth| reth.dma_length());
         let is_read = opcode.operation() == Operation::ReadRequest;
-        let count = if is_read { connection.path_mtu_bytes.map(|mtu| packets(announced.unwrap_or(0), mtu)) } else { Some(1) };
+        let count = if is_read {
+            connection
+                .path_mtu_bytes
+                .map(|mtu| packets(announced.unwrap_or(0), mtu))
+        } else {
+            Some(1)
+        };
         if self.psn_first.is_none() {
             self.psn_first = Some(psn);
             connection.endpoint_mut(requester).psn_first = Some(psn);
         }
+        self.has_uncounted |= count.is_none();
         let end = psn.plus(count.unwrap_or(1));
-        if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
+        if self
+            .sent_end
+            .is_none_or(|sent_end| end.distance(sent_end) > 0)
+        {
             self.sent_end = Some(end);
         }
         let expected = *self.expected.get_or_insert(psn);
@@ -170,14 +191,29 @@ impl Stream {
     }
 
     /// Begins or continues a message with a request that is in order.
-    fn assemble(&mut self, connection: &Connection, requester: Side, arrival: &Arrival<'_>, count: Option<u32>, sink: &mut Sink<'_>) {
+    fn assemble(
+        &mut self,
+        connection: &Connection,
+        requester: Side,
+        arrival: &Arrival<'_>,
+        count: Option<u32>,
+        sink: &mut Sink<'_>,
+    ) {
         let (packet, opcode, psn) = (arrival.packet, arrival.bth.opcode(), arrival.bth.psn());
         let (place, operation) = (opcode.place(), opcode.operation());
-        let Some(kind) = MessageKind::of(opcode) else { return };
+        let Some(kind) = MessageKind::of(opcode) else {
+            return;
+        };
         let announced_bytes = packet.reth.map(|reth| reth.dma_length());
         if place.starts() {
             if self.open.take().is_some() {
-                (sink.report)(Rule::OpcodeOutOfSequence, Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode });
+                (sink.report)(
+                    Rule::OpcodeOutOfSequence,
+                    Evidence::Opcode {
+                        expected: "Middle or Last of the message before",
+                        got: opcode,
+                    },
+                );
             }
             self.first_is_lost = false;
             let message = sink.messages.len();
@@ -191,7 +227,10 @@ impl Stream {
                 bytes: 0,
                 immediate: None,
                 va: packet.remote_memory().map(|(va, _)| va),
-                rkey: packet.remote_memory().map(|(_, rkey)| rkey).or(packet.ieth.map(|ieth| ieth.rkey())),
+                rkey: packet
+                    .remote_memory()
+                    .map(|(_, rkey)| rkey)
+                    .or(packet.ieth.map(|ieth| ieth.rkey())),
                 psn_first: psn,
                 psn_last: psn.plus(count.unwrap_or(1) - 1),
                 packet_first: arrival.number,
@@ -200,17 +239,34 @@ impl Stream {
                 ended_ns: None,
                 outcome: Outcome::Incomplete,
             });
-            self.open = Some(Open { message, operation, announced_bytes, bytes: 0 });
+            self.open = Some(Open {
+                message,
+                operation,
+                announced_bytes,
+                bytes: 0,
+            });
         }
         let Some(mut open) = self.open else {
             if !self.first_is_lost {
-                (sink.report)(Rule::OpcodeOutOfSequence, Evidence::Opcode { expected: "First or Only", got: opcode });
+                (sink.report)(
+                    Rule::OpcodeOutOfSequence,
+                    Evidence::Opcode {
+                        expected: "First or Only",
+                        got: opcode,
+                    },
+                );
                 self.first_is_lost = true;
             }
             return;
         };
         if open.operation != operation {
-            (sink.report)(Rule::OpcodeOutOfSequence, Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode });
+            (sink.report)(
+                Rule::OpcodeOutOfSequence,
+                Evidence::Opcode {
+                    expected: "Middle or Last of the message before",
+                    got: opcode,
+                },
+            );
             self.open = None;
             self.first_is_lost = true;
             return;
@@ -219,7 +275,9 @@ impl Stream {
         self.open = Some(open);
         if let Some(message) = sink.messages.get_mut(open.message) {
             message.bytes = match operation {
-                Operation::ReadRequest | Operation::Flush => u64::from(announced_bytes.unwrap_or(0)),
+                Operation::ReadRequest | Operation::Flush => {
+                    u64::from(announced_bytes.unwrap_or(0))
+                }
                 Operation::CmpSwap | Operation::FetchAdd => 8,
                 _ => open.bytes,
             };
@@ -232,7 +290,14 @@ impl Stream {
         }
     }
 
-    fn finish_message(&mut self, open: &Open, kind: MessageKind, arrival: &Arrival<'_>, count: Option<u32>, sink: &mut Sink<'_>) {
+    fn finish_message(
+        &mut self,
+        open: &Open,
+        kind: MessageKind,
+        arrival: &Arrival<'_>,
+        count: Option<u32>,
+        sink: &mut Sink<'_>,
+    ) {
         if let Some(message) = sink.messages.get_mut(open.message) {
             message.kind = kind;
             message.outcome = Outcome::Sent;
@@ -241,7 +306,11 @@ impl Stream {
         }
         let psn = arrival.bth.psn();
         match open.operation {
-            Operation::ReadRequest | Operation::CmpSwap | Operation::FetchAdd | Operation::Flush | Operation::AtomicWrite => {
+            Operation::ReadRequest
+            | Operation::CmpSwap
+            | Operation::FetchAdd
+            | Operation::Flush
+            | Operation::AtomicWrite => {
                 if self.outstanding.len() >= OUTSTANDING_MAX {
                     self.outstanding.pop_front();
                 }
@@ -260,7 +329,13 @@ impl Stream {
                 if let Some(expected) = open.announced_bytes.map(u64::from)
                     && expected != open.bytes
                 {
-                    (sink.report)(Rule::LengthMismatch, Evidence::Bytes { expected, got: open.bytes });
+                    (sink.report)(
+                        Rule::LengthMismatch,
+                        Evidence::Bytes {
+                            expected,
+                            got: open.bytes,
+                        },
+                    );
                 }
                 if arrival.bth.opcode().transport() != Transport::Uc {
                     if self.unacknowledged.len() >= OUTSTANDING_MAX {
@@ -290,8 +365,16 @@ impl Stream {
                 }
             }
             None => {
-                let read =
-                    Outstanding { message: None, psn_first: psn, count, announced_bytes, asked_from: 0, next: 0, bytes: 0, has_gap: false };
+                let read = Outstanding {
+                    message: None,
+                    psn_first: psn,
+                    count,
+                    announced_bytes,
+                    asked_from: 0,
+                    next: 0,
+                    bytes: 0,
+                    has_gap: false,
+                };
                 if self.outstanding.len() < OUTSTANDING_MAX {
                     self.outstanding.push_front(read);
                 }
@@ -300,18 +383,39 @@ impl Stream {
     }
 
     /// Takes a response in.
-    pub(crate) fn response(&mut self, connection: &mut Connection, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+    pub(crate) fn response(
+        &mut self,
+        connection: &mut Connection,
+        arrival: &Arrival<'_>,
+        sink: &mut Sink<'_>,
+    ) {
         let (opcode, psn) = (arrival.bth.opcode(), arrival.bth.psn());
-        let (Some(first), Some(sent_end)) = (self.psn_first, self.sent_end) else { return };
-        if opcode.operation() == Operation::ReadResponse && opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
-            connection.path_mtu_bytes = u32::try_from(arrival.packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
+        let (Some(first), Some(sent_end)) = (self.psn_first, self.sent_end) else {
+            return;
+        };
+        if opcode.operation() == Operation::ReadResponse
+            && opcode.place() == Place::First
+            && connection.path_mtu_bytes.is_none()
+        {
+            connection.path_mtu_bytes = u32::try_from(arrival.packet.payload_length_bytes)
+                .ok()
+                .filter(|bytes| *bytes > 0);
         }
         self.learn_read_counts(connection.path_mtu_bytes);
         let sent_end = self.sent_end.unwrap_or(sent_end);
         if psn.distance(sent_end) >= 0 {
-            let open_ended = self.outstanding.back().is_some_and(|read| read.count.is_none());
+            let open_ended = self
+                .outstanding
+                .back()
+                .is_some_and(|read| read.count.is_none());
             if !open_ended {
-                (sink.report)(Rule::AckForUnsentPsn, Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn });
+                (sink.report)(
+                    Rule::AckForUnsentPsn,
+                    Evidence::Psn {
+                        expected: sent_end.plus(Psn::new(u32::MAX).value()),
+                        got: psn,
+                    },
+                );
                 return;
             }
         }
@@ -320,7 +424,12 @@ impl Stream {
         }
         let syndrome = arrival.packet.aeth.map(|aeth| aeth.syndrome());
         let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
-        if accepts && self.in_gap && self.expected.is_some_and(|expected| psn.distance(expected) >= 0) {
+        if accepts
+            && self.in_gap
+            && self
+                .expected
+                .is_some_and(|expected| psn.distance(expected) >= 0)
+        {
             self.resume_at(Some(sent_end));
         }
         match opcode.operation() {
@@ -345,13 +454,22 @@ impl Stream {
 
     /// Counts the responses of READs that were asked for before the path MTU was known.
     fn learn_read_counts(&mut self, path_mtu_bytes: Option<u32>) {
-        let Some(mtu) = path_mtu_bytes else { return };
-        // Only the newest can be without a count for long: look from the back until one has it.
-        for read in self.outstanding.iter_mut().rev().take_while(|read| read.count.is_none()) {
+        let Some(mtu) = path_mtu_bytes.filter(|_| self.has_uncounted) else {
+            return;
+        };
+        self.has_uncounted = false;
+        for read in self
+            .outstanding
+            .iter_mut()
+            .filter(|read| read.count.is_none())
+        {
             let count = packets(read.announced_bytes, mtu);
             read.count = Some(count);
             let end = read.psn_first.plus(count);
-            if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
+            if self
+                .sent_end
+                .is_none_or(|sent_end| end.distance(sent_end) > 0)
+            {
                 self.sent_end = Some(end);
             }
         }
@@ -367,10 +485,19 @@ impl Stream {
     }
 
     /// A FLUSH or ATOMIC WRITE is answered by a READ response Only or, on some senders, by a plain ACK.
-    fn acknowledge_flush_or_atomic_write(&mut self, psn: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) {
+    fn acknowledge_flush_or_atomic_write(
+        &mut self,
+        psn: Psn,
+        timestamp_ns: u64,
+        sink: &mut Sink<'_>,
+    ) {
         let is_single = self.outstanding.front().is_some_and(|front| {
-            let kind = front.message.and_then(|index| sink.messages.get(index)).map(|message| message.kind);
-            front.psn_first == psn && matches!(kind, Some(MessageKind::Flush | MessageKind::AtomicWrite))
+            let kind = front
+                .message
+                .and_then(|index| sink.messages.get(index))
+                .map(|message| message.kind);
+            front.psn_first == psn
+                && matches!(kind, Some(MessageKind::Flush | MessageKind::AtomicWrite))
         });
         if is_single {
             self.single_response(psn, timestamp_ns, sink);
@@ -378,15 +505,28 @@ impl Stream {
     }
 
     fn refuse(&mut self, psn: Psn, code: NakCode, timestamp_ns: u64, sink: &mut Sink<'_>) {
-        let outstanding = self.outstanding.iter().find(|read| read.psn_first == psn).and_then(|read| read.message);
-        let unacknowledged = self.unacknowledged.iter().find(|(last, _)| *last == psn || last.distance(psn) > 0).map(|(_, message)| *message);
-        let message = outstanding.or(unacknowledged).or(self.open.map(|open| open.message));
+        let outstanding = self
+            .outstanding
+            .iter()
+            .find(|read| read.psn_first == psn)
+            .and_then(|read| read.message);
+        let unacknowledged = self
+            .unacknowledged
+            .iter()
+            .find(|(last, _)| *last == psn || last.distance(psn) > 0)
+            .map(|(_, message)| *message);
+        let message = outstanding
+            .or(unacknowledged)
+            .or(self.open.map(|open| open.message));
         sink.end(message, Outcome::Refused(code), timestamp_ns);
     }
 
     fn single_response(&mut self, psn: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) {
         self.acknowledge_before(psn, timestamp_ns, sink);
-        if let Some(position) = self.outstanding.iter().position(|outstanding| outstanding.psn_first == psn)
+        if let Some(position) = self
+            .outstanding
+            .iter()
+            .position(|outstanding| outstanding.psn_first == psn)
             && let Some(outstanding) = self.outstanding.remove(position)
         {
             sink.end(outstanding.message, Outcome::Responded, timestamp_ns);
@@ -403,11 +543,18 @@ impl Stream {
         // A response to a READ that is already answered in full comes from a retransmission.
         let Some(position) = position else { return };
         let mut missing = None;
-        for earlier in self.outstanding.iter_mut().take(position).filter(|earlier| !earlier.has_gap) {
+        for earlier in self
+            .outstanding
+            .iter_mut()
+            .take(position)
+            .filter(|earlier| !earlier.has_gap)
+        {
             earlier.has_gap = true;
             missing = missing.or(Some(earlier.psn_first.plus(earlier.next)));
         }
-        let Some(read) = self.outstanding.get_mut(position) else { return };
+        let Some(read) = self.outstanding.get_mut(position) else {
+            return;
+        };
         let index = psn.distance(read.psn_first) as u32;
         if index < read.next {
             return;
@@ -422,9 +569,14 @@ impl Stream {
         read.next = index + 1;
         read.bytes += arrival.packet.payload_length_bytes as u64;
         if let Some(expected) = missing {
-            (sink.report)(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
+            (sink.report)(
+                Rule::ReadResponsePsnGap,
+                Evidence::Psn { expected, got: psn },
+            );
         }
-        let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else { return };
+        let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else {
+            return;
+        };
         let place = match (index == read.asked_from, index + 1 == count) {
             (true, true) => Place::Only,
             (true, false) => Place::First,
@@ -432,12 +584,28 @@ impl Stream {
             (false, false) => Place::Middle,
         };
         if place != opcode.place() && was_next {
-            (sink.report)(Rule::OpcodeOutOfSequence, Evidence::Opcode { expected: words_of_place(place), got: opcode });
+            (sink.report)(
+                Rule::OpcodeOutOfSequence,
+                Evidence::Opcode {
+                    expected: words_of_place(place),
+                    got: opcode,
+                },
+            );
         }
         let read = *read;
         if index + 1 == count && was_next {
-            if !read.has_gap && read.bytes != u64::from(read.announced_bytes) && place == opcode.place() && !self.is_single(&read, sink) {
-                (sink.report)(Rule::LengthMismatch, Evidence::Bytes { expected: u64::from(read.announced_bytes), got: read.bytes });
+            if !read.has_gap
+                && read.bytes != u64::from(read.announced_bytes)
+                && place == opcode.place()
+                && !self.is_single(&read, sink)
+            {
+                (sink.report)(
+                    Rule::LengthMismatch,
+                    Evidence::Bytes {
+                        expected: u64::from(read.announced_bytes),
+                        got: read.bytes,
+                    },
+                );
             }
             self.outstanding.remove(position);
             sink.end(read.message, Outcome::Responded, arrival.timestamp_ns);
@@ -446,7 +614,10 @@ impl Stream {
 
     /// Whether it is a FLUSH or an ATOMIC WRITE, whose response carries no bytes.
     fn is_single(&self, outstanding: &Outstanding, sink: &Sink<'_>) -> bool {
-        let kind = outstanding.message.and_then(|index| sink.messages.get(index)).map(|message| message.kind);
+        let kind = outstanding
+            .message
+            .and_then(|index| sink.messages.get(index))
+            .map(|message| message.kind);
         matches!(kind, Some(MessageKind::Flush | MessageKind::AtomicWrite))
     }
 }

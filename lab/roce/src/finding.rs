@@ -78,7 +78,9 @@ impl fmt::Display for Evidence {
             Self::Psn { expected, got } => write!(f, "expected PSN {expected}, got {got}"),
             Self::Bytes { expected, got } => write!(f, "expected {expected} bytes, got {got}"),
             Self::Opcode { expected, got } => write!(f, "expected {expected}, got {got}"),
-            Self::Icrc { expected, got } => write!(f, "expected ICRC {expected:#010x}, got {got:#010x}"),
+            Self::Icrc { expected, got } => {
+                write!(f, "expected ICRC {expected:#010x}, got {got:#010x}")
+            }
             Self::Stop(stop) => stop.fmt(f),
             Self::Pad { expected, got } => write!(f, "expected pad count {expected}, got {got}"),
             Self::PadNotZero => f.write_str("expected pad bytes of zero, got others"),
@@ -88,6 +90,10 @@ impl fmt::Display for Evidence {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at packet {}, {} > {}: {}", self.rule, self.packet, self.source, self.destination, self.evidence)
+        write!(
+            f,
+            "{} at packet {}, {} > {}: {}",
+            self.rule, self.packet, self.source, self.destination, self.evidence
+        )
     }
 }

@@ -47,7 +47,11 @@ impl MessageKind {
             Operation::Flush => Self::Flush,
             Operation::AtomicWrite => Self::AtomicWrite,
             Operation::Resync => Self::Resync,
-            Operation::ReadResponse | Operation::Acknowledge | Operation::AtomicAcknowledge | Operation::Cnp | Operation::Unknown(_) => return None,
+            Operation::ReadResponse
+            | Operation::Acknowledge
+            | Operation::AtomicAcknowledge
+            | Operation::Cnp
+            | Operation::Unknown(_) => return None,
         })
     }
 }

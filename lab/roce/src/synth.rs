@@ -31,7 +31,10 @@ fn mac(address: IpAddr) -> [u8; 6] {
 }
 
 fn internet_checksum(header: &[u8]) -> u16 {
-    let mut sum = header.chunks(2).map(|pair| pair.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte))).sum::<u32>();
+    let mut sum = header
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)))
+        .sum::<u32>();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -112,7 +115,8 @@ impl FrameBuilder {
     /// Appends an AETH: syndrome byte and 24-bit MSN.
     #[must_use]
     pub fn aeth(mut self, syndrome: u8, msn: u32) -> Self {
-        self.extended.extend((u32::from(syndrome) << 24 | msn & 0xff_ffff).to_be_bytes());
+        self.extended
+            .extend((u32::from(syndrome) << 24 | msn & 0xff_ffff).to_be_bytes());
         self
     }
 
@@ -141,7 +145,8 @@ impl FrameBuilder {
     /// Builds the Ethernet frame, with pad and ICRC.
     pub fn build(&self) -> Vec<u8> {
         let pad_count = (4 - self.payload.len() % 4) % 4;
-        let segment_length = 8 + Bth::LENGTH + self.extended.len() + self.payload.len() + pad_count + 4;
+        let segment_length =
+            8 + Bth::LENGTH + self.extended.len() + self.payload.len() + pad_count + 4;
         let mut rest = Vec::with_capacity(segment_length);
         for half in [self.udp_source_port, UDP_PORT, segment_length as u16, 0] {
             rest.extend(half.to_be_bytes());
@@ -161,7 +166,11 @@ impl FrameBuilder {
             frame.extend([0x81, 0x00]);
             frame.extend(id.to_be_bytes());
         }
-        frame.extend(if self.source.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] });
+        frame.extend(if self.source.is_ipv4() {
+            [0x08, 0x00]
+        } else {
+            [0x86, 0xdd]
+        });
         frame.extend(ip);
         frame.extend(rest);
         frame.extend(crc.to_le_bytes());
@@ -249,7 +258,11 @@ impl Pair {
             va: 0x5500_0000_0000 | (random() & 0xff_ffff_f000),
             rkey: random() as u32 | 1,
         };
-        Self { active: side(2), passive: side(1), salt: seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1 }
+        Self {
+            active: side(2),
+            passive: side(1),
+            salt: seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1,
+        }
     }
 
     /// Begins a frame from the active to the passive queue pair; `n` counts from its first PSN.
@@ -269,7 +282,11 @@ impl Pair {
     }
 
     fn cm(&self, from_active: bool, attribute_id: u16, n: u32, data: &[u8; 232]) -> Vec<u8> {
-        let (from, to) = if from_active { (&self.active, &self.passive) } else { (&self.passive, &self.active) };
+        let (from, to) = if from_active {
+            (&self.active, &self.passive)
+        } else {
+            (&self.passive, &self.active)
+        };
         let mut mad = vec![1, Mad::CLASS_CM, 2, 3, 0, 0, 0, 0];
         mad.extend(self.salt.to_be_bytes());
         mad.extend(attribute_id.to_be_bytes());
@@ -285,7 +302,11 @@ impl Pair {
     }
 
     fn comm_ids(&self, from_active: bool) -> [u8; 232] {
-        let (from, to) = if from_active { (&self.active, &self.passive) } else { (&self.passive, &self.active) };
+        let (from, to) = if from_active {
+            (&self.active, &self.passive)
+        } else {
+            (&self.passive, &self.active)
+        };
         let mut data = [0; 232];
         data[0..4].copy_from_slice(&from.comm_id.to_be_bytes());
         data[4..8].copy_from_slice(&to.comm_id.to_be_bytes());
@@ -313,7 +334,11 @@ impl Pair {
         }
         data[93] = 64;
         data[95] = 19 << 3;
-        data[141] = if self.active.address.is_ipv4() { 0x40 } else { 0x60 };
+        data[141] = if self.active.address.is_ipv4() {
+            0x40
+        } else {
+            0x60
+        };
         data[142..144].copy_from_slice(&(self.salt as u16).to_be_bytes());
         for (at, address) in [(144, self.active.address), (160, self.passive.address)] {
             match address {
@@ -383,9 +408,16 @@ impl Pair {
             self.req(7471, &[]),
             self.rep(&self.advert()),
             self.rtu(),
-            self.request(0x0a, 0).ack_request().reth(peer.va, peer.rkey, 18).payload(b"client-wrote-this\0").build(),
+            self.request(0x0a, 0)
+                .ack_request()
+                .reth(peer.va, peer.rkey, 18)
+                .payload(b"client-wrote-this\0")
+                .build(),
             self.response(0x11, 0).aeth(0x1f, 1).build(),
-            self.request(0x0c, 1).ack_request().reth(peer.va, peer.rkey, 4096).build(),
+            self.request(0x0c, 1)
+                .ack_request()
+                .reth(peer.va, peer.rkey, 4096)
+                .build(),
             self.response(0x0d, 1).aeth(0x1f, 2).payload(&piece).build(),
             self.response(0x0e, 2).payload(&piece).build(),
             self.response(0x0e, 3).payload(&piece).build(),
@@ -398,7 +430,11 @@ impl Pair {
     /// The 7 packets of the second sample: a WRITE of 22 bytes with immediate 22.
     pub fn write_with_immediate(&self) -> Vec<Vec<u8>> {
         let peer = &self.passive;
-        let write = self.request(0x0b, 0).ack_request().reth(peer.va, peer.rkey, 22).header(&22u32.to_be_bytes());
+        let write = self
+            .request(0x0b, 0)
+            .ack_request()
+            .reth(peer.va, peer.rkey, 22)
+            .header(&22u32.to_be_bytes());
         vec![
             self.req(7472, &[]),
             self.rep(&self.advert()),
@@ -421,11 +457,22 @@ mod tests {
         for address in ["198.51.100.7", "2001:db8::7"] {
             let address: IpAddr = address.parse().unwrap();
             for length in 0..9 {
-                let builder = FrameBuilder::new(address, address, Opcode(0x04)).destination_qpn(7).psn(Psn::new(9)).payload(&vec![1; length]);
+                let builder = FrameBuilder::new(address, address, Opcode(0x04))
+                    .destination_qpn(7)
+                    .psn(Psn::new(9))
+                    .payload(&vec![1; length]);
                 for frame in [builder.build(), builder.clone().vlan(5).build()] {
-                    let Frame::Roce(packet) = Frame::decode(LinkType::ETHERNET, &frame) else { panic!("must be RoCEv2") };
-                    assert_eq!((packet.icrc, packet.stop, packet.payload.len()), (Icrc::Good, None, length));
-                    assert_eq!((packet.source, packet.pad.len(), packet.is_cut), (address, (4 - length % 4) % 4, false));
+                    let Frame::Roce(packet) = Frame::decode(LinkType::ETHERNET, &frame) else {
+                        panic!("must be RoCEv2")
+                    };
+                    assert_eq!(
+                        (packet.icrc, packet.stop, packet.payload.len()),
+                        (Icrc::Good, None, length)
+                    );
+                    assert_eq!(
+                        (packet.source, packet.pad.len(), packet.is_cut),
+                        (address, (4 - length % 4) % 4, false)
+                    );
                 }
             }
         }
@@ -434,9 +481,25 @@ mod tests {
     #[test]
     fn the_samples_have_their_packets() {
         let opcodes = |frames: Vec<Vec<u8>>| -> Vec<u8> {
-            frames.iter().map(|frame| Frame::decode(LinkType::ETHERNET, frame).packet().unwrap().opcode().unwrap().0).collect()
+            frames
+                .iter()
+                .map(|frame| {
+                    Frame::decode(LinkType::ETHERNET, frame)
+                        .packet()
+                        .unwrap()
+                        .opcode()
+                        .unwrap()
+                        .0
+                })
+                .collect()
         };
-        assert_eq!(opcodes(Pair::new(1).write_then_read()), [100, 100, 100, 10, 17, 12, 13, 14, 14, 15, 100, 100]);
-        assert_eq!(opcodes(Pair::new(2).write_with_immediate()), [100, 100, 100, 11, 17, 100, 100]);
+        assert_eq!(
+            opcodes(Pair::new(1).write_then_read()),
+            [100, 100, 100, 10, 17, 12, 13, 14, 14, 15, 100, 100]
+        );
+        assert_eq!(
+            opcodes(Pair::new(2).write_with_immediate()),
+            [100, 100, 100, 11, 17, 100, 100]
+        );
     }
 }

@@ -18,7 +18,10 @@ pub(crate) fn render(report: &Report) -> String {
     let labels = Labels::new(report);
     let mut out = format!("roce trace {FORMAT}: {} packets\n", report.packets);
     for index in 0..report.connections.len() {
-        let (active, passive) = (labels.queue_pair(index, Side::Active), labels.queue_pair(index, Side::Passive));
+        let (active, passive) = (
+            labels.queue_pair(index, Side::Active),
+            labels.queue_pair(index, Side::Passive),
+        );
         let by = match report.connections[index].port_space {
             Some(_) => "",
             None => ", without connection management",
@@ -51,22 +54,45 @@ fn line(out: &mut String, mark: &str, columns: [&str; 6]) {
 
 fn direction(labels: &Labels<'_>, row: &Row) -> String {
     match row.flow {
-        Some((index, sender)) => format!("{} > {}", labels.queue_pair(index, sender), labels.queue_pair(index, sender.other())),
-        None => format!("{} > {}", labels.unconnected(row.source, row.source_qpn), labels.unconnected(row.destination, row.destination_qpn)),
+        Some((index, sender)) => format!(
+            "{} > {}",
+            labels.queue_pair(index, sender),
+            labels.queue_pair(index, sender.other())
+        ),
+        None => format!(
+            "{} > {}",
+            labels.unconnected(row.source, row.source_qpn),
+            labels.unconnected(row.destination, row.destination_qpn)
+        ),
     }
 }
 
 /// The side whose requests a packet's PSN counts.
 fn requester(row: &Row) -> Option<(usize, Side)> {
     let (index, sender) = row.flow?;
-    Some((index, if row.opcode?.role() == Role::Response { sender.other() } else { sender }))
+    Some((
+        index,
+        if row.opcode?.role() == Role::Response {
+            sender.other()
+        } else {
+            sender
+        },
+    ))
 }
 
 fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
     let mark = if row.fate.is_delivered() { "  " } else { "~ " };
-    let words = row.opcode.map_or_else(|| "no BTH".to_owned(), |opcode| opcode.to_string());
+    let words = row
+        .opcode
+        .map_or_else(|| "no BTH".to_owned(), |opcode| opcode.to_string());
     let psn = match (row.psn, requester(row)) {
-        (Some(psn), _) if row.opcode.is_some_and(|opcode| opcode.operation() == Operation::Cnp) => psn.to_string(),
+        (Some(psn), _)
+            if row
+                .opcode
+                .is_some_and(|opcode| opcode.operation() == Operation::Cnp) =>
+        {
+            psn.to_string()
+        }
         (Some(psn), Some(requester)) => labels.psn(requester, psn),
         (Some(psn), None) => labels.unconnected_psn(row.source, row.source_qpn, psn),
         (None, _) => String::new(),
@@ -76,13 +102,27 @@ fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
         Some(bytes) => (bytes.to_string(), row.pad_count.to_string()),
         None => (String::new(), String::new()),
     };
-    line(out, mark, [&direction(labels, row), &words, &psn, &bytes, &pad, &details(labels, row)]);
+    line(
+        out,
+        mark,
+        [
+            &direction(labels, row),
+            &words,
+            &psn,
+            &bytes,
+            &pad,
+            &details(labels, row),
+        ],
+    );
 }
 
 fn details(labels: &Labels<'_>, row: &Row) -> String {
     let mut words = Vec::new();
     if let Some((va, rkey, length)) = row.reth {
-        words.push(format!("{} len {length}", labels.memory(row.destination, va, rkey)));
+        words.push(format!(
+            "{} len {length}",
+            labels.memory(row.destination, va, rkey)
+        ));
     }
     if let Some((va, rkey, operand, compare)) = row.atomic {
         let memory = labels.memory(row.destination, va, rkey);
@@ -129,7 +169,12 @@ fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
     push_if(row.solicited_event, "SE");
     push_if(row.congestion.0, "FECN");
     push_if(row.congestion.1, "BECN");
-    push_if(requester(row).zip(row.psn).is_some_and(|(requester, psn)| labels.wraps(requester, psn)), "psn wraps");
+    push_if(
+        requester(row)
+            .zip(row.psn)
+            .is_some_and(|(requester, psn)| labels.wraps(requester, psn)),
+        "psn wraps",
+    );
     push_if(matches!(row.icrc, Icrc::Bad { .. }), "ICRC bad");
     if row.p_key != 0xffff {
         words.push(format!("P_Key {:#06x}", row.p_key));
@@ -138,7 +183,11 @@ fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
         words.push(format!("TVer {}", row.transport_version));
     }
     if let Some(stop) = row.stop {
-        words.push(if row.is_cut { format!("cut ({stop})") } else { stop.to_string() });
+        words.push(if row.is_cut {
+            format!("cut ({stop})")
+        } else {
+            stop.to_string()
+        });
     }
     if row.fate != Fate::Forwarded {
         words.push(cm::fate_words(&row.fate));
@@ -156,12 +205,24 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
         let side = message.connection.and_then(|index| {
             let connection = report.connections.get(index)?;
             let is_passive = connection.passive.address == message.requester
-                && (connection.active.address != message.requester || message.requester_qpn == connection.passive.qpn);
-            Some((index, if is_passive { Side::Passive } else { Side::Active }))
+                && (connection.active.address != message.requester
+                    || message.requester_qpn == connection.passive.qpn);
+            Some((
+                index,
+                if is_passive {
+                    Side::Passive
+                } else {
+                    Side::Active
+                },
+            ))
         });
         let (direction, psn) = match side {
             Some((index, side)) => (
-                format!("{} > {}", labels.queue_pair(index, side), labels.queue_pair(index, side.other())),
+                format!(
+                    "{} > {}",
+                    labels.queue_pair(index, side),
+                    labels.queue_pair(index, side.other())
+                ),
                 labels.psn((index, side), message.psn_first),
             ),
             None => (
@@ -174,7 +235,10 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
             ),
         };
         let more = message.psn_last.distance(message.psn_first);
-        let last = psn.rsplit_once('+').and_then(|(_, first)| first.parse::<i32>().ok()).filter(|_| more > 0);
+        let last = psn
+            .rsplit_once('+')
+            .and_then(|(_, first)| first.parse::<i32>().ok())
+            .filter(|_| more > 0);
         let psn = last.map_or_else(|| psn.clone(), |first| format!("{psn}..{}", first + more));
         let mut detail = Vec::new();
         if let (Some(va), Some(rkey)) = (message.va, message.rkey) {
@@ -184,7 +248,18 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
             detail.push(format!("imm {immediate}"));
         }
         detail.push(message.outcome.to_string());
-        line(out, "  ", [&direction, &message.kind.to_string(), &psn, &message.bytes.to_string(), "", &detail.join(", ")]);
+        line(
+            out,
+            "  ",
+            [
+                &direction,
+                &message.kind.to_string(),
+                &psn,
+                &message.bytes.to_string(),
+                "",
+                &detail.join(", "),
+            ],
+        );
     }
 }
 
@@ -196,18 +271,35 @@ fn findings(out: &mut String, report: &Report, labels: &Labels<'_>) {
     out.push('\n');
     line(out, "  ", ["findings", "", "psn", "", "", ""]);
     for finding in &report.findings {
-        let direction = format!("{} > {}", labels.node(finding.source), labels.node(finding.destination));
+        let direction = format!(
+            "{} > {}",
+            labels.node(finding.source),
+            labels.node(finding.destination)
+        );
         let psn = match (finding.psn, finding.requester) {
             (Some(psn), Some(requester)) => labels.psn(requester, psn),
             _ => String::new(),
         };
-        line(out, "  ", [&direction, &finding.rule.name(), &psn, "", "", &evidence(labels, finding)]);
+        line(
+            out,
+            "  ",
+            [
+                &direction,
+                &finding.rule.name(),
+                &psn,
+                "",
+                "",
+                &evidence(labels, finding),
+            ],
+        );
     }
 }
 
 fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
     match (finding.evidence, finding.requester) {
-        (Evidence::Psn { expected, .. }, Some(requester)) => format!("expected {}", labels.psn(requester, expected)),
+        (Evidence::Psn { expected, .. }, Some(requester)) => {
+            format!("expected {}", labels.psn(requester, expected))
+        }
         // The values depend on random numbers in the packet.
         (Evidence::Icrc { .. }, _) => "does not match".to_owned(),
         (other, _) => other.to_string(),

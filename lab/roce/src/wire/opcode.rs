@@ -157,6 +157,29 @@ impl Headers {
     }
 }
 
+impl Headers {
+    /// Length of all of them in bytes.
+    pub fn length_bytes(self) -> usize {
+        const LENGTHS: [(Header, usize); 10] = [
+            (Header::Rdeth, 4),
+            (Header::Deth, 8),
+            (Header::XrcEth, 4),
+            (Header::Feth, 4),
+            (Header::Reth, 16),
+            (Header::AtomicEth, 28),
+            (Header::Aeth, 4),
+            (Header::AtomicAckEth, 8),
+            (Header::ImmDt, 4),
+            (Header::Ieth, 4),
+        ];
+        LENGTHS
+            .iter()
+            .filter(|(header, _)| self.contains(*header))
+            .map(|(_, length)| length)
+            .sum()
+    }
+}
+
 /// What the low five bits mean, whatever the transport.
 struct Entry {
     operation: Operation,

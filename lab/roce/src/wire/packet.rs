@@ -445,20 +445,24 @@ impl<'a> Packet<'a> {
         let bth_offset = at.offset;
         self.bth = Some(bth);
         at.advance(Bth::LENGTH);
-        self.extended_headers(bth.opcode(), &mut at)?;
-        self.payload_offset = at.offset;
         let pad_count = usize::from(bth.pad_count());
         let trailer = pad_count + ICRC_LENGTH;
-        let rest_length = ip.payload_length.saturating_sub(at.offset - offset);
-        let Some(payload_length) = rest_length.checked_sub(trailer) else {
-            if rest_length < ICRC_LENGTH {
-                return Err(DecodeStop::Length {
-                    layer: "icrc",
-                    need: ICRC_LENGTH,
-                    offset: at.offset,
-                    got: rest_length,
-                });
-            }
+        // Known from the lengths alone, so that a packet that is cut counts with all of its payload.
+        let extended_length = bth.opcode().headers().length_bytes();
+        let headers_length = 8 + Bth::LENGTH + extended_length;
+        let rest_length = ip.payload_length.saturating_sub(headers_length);
+        self.payload_length_bytes = rest_length.saturating_sub(trailer);
+        self.extended_headers(bth.opcode(), &mut at)?;
+        self.payload_offset = at.offset;
+        if rest_length < ICRC_LENGTH {
+            return Err(DecodeStop::Length {
+                layer: "icrc",
+                need: ICRC_LENGTH,
+                offset: at.offset,
+                got: rest_length,
+            });
+        }
+        if rest_length < trailer {
             return Err(DecodeStop::Value {
                 layer: "bth",
                 field: "pad count",
@@ -466,8 +470,8 @@ impl<'a> Packet<'a> {
                 offset: bth_offset,
                 limit: "more than the bytes before the ICRC",
             });
-        };
-        self.payload_length_bytes = payload_length;
+        }
+        let payload_length = self.payload_length_bytes;
         let (payload, behind) = at
             .bytes
             .split_at_checked(payload_length)

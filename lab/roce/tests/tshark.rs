@@ -1,0 +1,170 @@
+//! Every decoded field against tshark 4.0.
+//!
+//! `cargo test -p roce --test tshark -- --ignored` compares a synthetic capture; with `ROCE_CAPTURE=FILE` it compares that file as well. tshark
+//! prints ImmDt and IETH twice, so only first occurrences are compared. It takes the payload of a short SEND for Ethernet and then shows no ICRC: the synthetic
+//! SENDs are longer.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use roce::capture::{Reader, Writer};
+use roce::fields::tshark_fields;
+use roce::synth::Pair;
+use roce::wire::Frame;
+
+/// Packet number and field name to value.
+type Fields = BTreeMap<(u64, String), String>;
+
+fn ours(path: &Path) -> Fields {
+    let mut reader = Reader::new(std::fs::File::open(path).unwrap()).unwrap();
+    let mut fields = Fields::new();
+    while let Some(record) = reader.next().unwrap() {
+        let Frame::Roce(packet) = record.frame() else {
+            continue;
+        };
+        for (name, value) in tshark_fields(&packet) {
+            fields
+                .entry((record.number, name.to_owned()))
+                .or_insert(value);
+        }
+        if let Some(comment) = record.comment {
+            fields.insert(
+                (record.number, "frame.comment".to_owned()),
+                comment.to_owned(),
+            );
+        }
+    }
+    fields
+}
+
+fn tsharks(path: &Path, names: &[&str]) -> Fields {
+    let output = Command::new("tshark")
+        .arg("-r")
+        .arg(path)
+        .args([
+            "-T",
+            "fields",
+            "-E",
+            "separator=|",
+            "-E",
+            "occurrence=f",
+            "-e",
+            "frame.number",
+        ])
+        .args(names.iter().flat_map(|name| ["-e", name]))
+        .output()
+        .expect("tshark must run");
+    assert!(
+        output.status.success(),
+        "tshark failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut fields = Fields::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let mut values = line.split('|');
+        let number: u64 = values.next().unwrap().parse().unwrap();
+        for (name, value) in names
+            .iter()
+            .zip(values)
+            .filter(|(_, value)| !value.is_empty())
+        {
+            fields.insert((number, (*name).to_owned()), value.to_owned());
+        }
+    }
+    fields
+}
+
+fn compare(path: &Path) {
+    let ours = ours(path);
+    let mut names: Vec<&str> = ours.keys().map(|(_, name)| name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let tsharks = tsharks(path, &names);
+    let mut differences = String::new();
+    for key in ours
+        .keys()
+        .chain(tsharks.keys().filter(|key| !ours.contains_key(*key)))
+    {
+        let (mine, theirs) = (ours.get(key), tsharks.get(key));
+        if mine != theirs {
+            differences += &format!(
+                "packet {} {}: ours {mine:?}, tshark's {theirs:?}\n",
+                key.0, key.1
+            );
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "{} fields compared, these differ:\n{differences}",
+        ours.len()
+    );
+    assert!(ours.len() > 100);
+    println!(
+        "{}: {} fields of {} names are equal",
+        path.display(),
+        ours.len(),
+        names.len()
+    );
+}
+
+fn synthetic() -> Vec<Vec<u8>> {
+    let pair = Pair::new(1);
+    let (va, rkey) = (pair.passive.va, pair.passive.rkey);
+    let mut frames = pair.write_then_read();
+    frames.extend(pair.write_with_immediate());
+    frames.extend([
+        pair.rej(28, b"no"),
+        pair.request(0x04, 7).payload(&[0x5a; 21]).build(),
+        pair.request(0x17, 7)
+            .header(&rkey.to_be_bytes())
+            .payload(&[0x5a; 21])
+            .build(),
+        pair.request(0x05, 7)
+            .header(&[1, 2, 3, 4])
+            .payload(&[0x5a; 21])
+            .build(),
+        pair.request(0x2a, 7)
+            .reth(va, rkey, 4)
+            .payload(b"four")
+            .build(),
+        pair.request(0x13, 8).atomic_eth(va, rkey, 5, 6).build(),
+        pair.request(0x14, 9).atomic_eth(va, rkey, 5, 0).build(),
+        pair.response(0x12, 8)
+            .aeth(0x1f, 9)
+            .header(&77u64.to_be_bytes())
+            .build(),
+        pair.response(0x11, 8).aeth(0x2e, 9).build(),
+        pair.response(0x11, 8).aeth(0x62, 9).build(),
+        pair.request(0x64, 8)
+            .deth(0x1111_1111, 0x77)
+            .payload(b"datagram")
+            .build(),
+        pair.request(0x65, 8)
+            .deth(0x1111_1111, 0x77)
+            .header(&[0, 0, 0, 9])
+            .payload(b"datagram")
+            .build(),
+        pair.request(0x04, 7).vlan(12).payload(&[0x5a; 21]).build(),
+    ]);
+    frames
+}
+
+#[test]
+#[ignore = "needs tshark 4.0"]
+fn every_field_is_what_tshark_prints() {
+    let path = std::env::temp_dir().join(format!("roce-fields-{}.pcapng", std::process::id()));
+    let mut writer =
+        Writer::new(std::fs::File::create(&path).unwrap(), &["server", "client"]).unwrap();
+    for (at, frame) in synthetic().iter().enumerate() {
+        writer
+            .write(at as u32 % 2, at as u64, frame, "fate=forwarded")
+            .unwrap();
+    }
+    writer.finish().unwrap();
+    compare(&path);
+    std::fs::remove_file(&path).unwrap();
+    if let Some(capture) = std::env::var_os("ROCE_CAPTURE") {
+        compare(Path::new(&capture));
+    }
+}
