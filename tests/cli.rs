@@ -48,18 +48,23 @@ fn file_with(directory: &Path, name: &str, bytes: &[u8]) -> String {
     path.display().to_string()
 }
 
-/// A pcapng capture of two frames that are not RoCEv2, as the lab writes it.
-fn capture() -> Vec<u8> {
+/// A pcapng capture of `frames`, as the lab writes it.
+fn capture_of(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer =
         roce::capture::Writer::new(&mut bytes, &["server", "client"]).expect("a capture");
-    for number in 0..2 {
+    for frame in frames {
         writer
-            .write(number, 1_000, &[0; 60], "fate=forwarded")
+            .write(1, 1_000, frame, "fate=forwarded")
             .expect("a packet");
     }
     writer.finish().expect("a capture");
     bytes
+}
+
+/// A capture of one WRITE and one READ.
+fn capture() -> Vec<u8> {
+    capture_of(&roce::synth::Pair::new(1).write_then_read())
 }
 
 #[test]
@@ -171,8 +176,25 @@ fn decode_of_a_cut_capture_prints_what_was_before_the_cut() {
         "{stderr}"
     );
     assert!(
-        !some.is_empty() && some != all,
-        "before the cut: {some:?}, whole: {all:?}"
+        all.contains("12 packets") && some.contains("11 packets"),
+        "{all}\n{some}"
+    );
+}
+
+#[test]
+fn decode_without_a_roce_packet_says_what_is_there() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let name = file_with(
+        directory.path(),
+        "other.pcapng",
+        &capture_of(&[vec![0; 60]]),
+    );
+    let (code, stdout, stderr) = run(&["decode", &name]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("0 packets"), "{stdout}");
+    assert!(
+        stderr.starts_with("note: no RoCEv2 packet in ") && stderr.contains("1 other frame"),
+        "{stderr}"
     );
 }
 

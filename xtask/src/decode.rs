@@ -5,9 +5,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use lab::error::IoContext as _;
+use lab::node::Role;
+use lab::provider::qemu::argv;
 use lab::{Error, Result};
 use roce::capture::{ReadError, Reader};
+use roce::{Analysis, Names, Report};
 
 use crate::output;
 
@@ -20,41 +22,68 @@ pub(crate) struct Args {
 
 /// Prints the trace. What was read before a fault in the file is printed before the error.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let name = args.file.display().to_string();
-    let source: Box<dyn Read> = if args.file == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        if args.file.is_dir() {
-            return Err(Error::capture(format!("{name} is a directory"))
-                .next("name a capture in it, such as capture.pcapng"));
+    let (name, source) = open(&args.file)?;
+    let (report, stopped) = analyse(source);
+    if let Some(report) = report {
+        output::print(report.trace())?;
+        if report.packets == 0 && stopped.is_none() {
+            output::note(&format!("no RoCEv2 packet in {name}: {}", frames(&report)));
         }
-        Box::new(File::open(&args.file).at("failed to open", &args.file)?)
-    };
-    let (trace, stopped) = trace(source);
-    output::print(&trace)?;
+    }
     match stopped {
         None => Ok(ExitCode::SUCCESS),
         Some(error) => Err(explain(&name, error)),
     }
 }
 
+/// Opens a capture; gives also what to call it.
+fn open(file: &Path) -> Result<(String, Box<dyn Read>)> {
+    if file == Path::new("-") {
+        return Ok(("standard input".to_owned(), Box::new(io::stdin().lock())));
+    }
+    let name = file.display().to_string();
+    if file.is_dir() {
+        return Err(Error::capture(format!("{name} is a directory"))
+            .next("name a capture in it, such as capture.pcapng"));
+    }
+    let source = File::open(file)
+        .map_err(|source| Error::capture(format!("failed to open {name}")).source(source))?;
+    Ok((name, Box::new(source)))
+}
+
 /// Decodes a whole capture; gives what could be read, and why it ended before its end.
-fn trace(source: impl Read) -> (String, Option<ReadError>) {
+///
+/// The lab's own addresses get the names of its nodes.
+fn analyse(source: impl Read) -> (Option<Report>, Option<ReadError>) {
     let mut reader = match Reader::new(source) {
         Ok(reader) => reader,
-        Err(error) => return (String::new(), Some(error)),
+        Err(error) => return (None, Some(error)),
     };
-    let mut trace = String::new();
-    loop {
+    let names = Names::new()
+        .with(argv::address(Role::Server).into(), Role::Server.to_string())
+        .with(argv::address(Role::Client).into(), Role::Client.to_string());
+    let mut analysis = Analysis::new(names);
+    let stopped = loop {
         match reader.next() {
-            Ok(Some(record)) => {
-                let opcode = record.frame().packet().and_then(|packet| packet.opcode());
-                trace.push_str(&format!("{} {opcode:?}\n", record.number));
-            }
-            Ok(None) => return (trace, None),
-            Err(error) => return (trace, Some(error)),
+            Ok(Some(record)) => analysis.push(&record),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
         }
+    };
+    (Some(analysis.finish()), stopped)
+}
+
+/// What a capture without RoCEv2 holds.
+fn frames(report: &Report) -> String {
+    if report.records == 0 {
+        return "it has no frame at all".to_owned();
     }
+    let kinds: Vec<String> = report
+        .not_roce
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    format!("{} other frames: {}", report.records, kinds.join(", "))
 }
 
 /// Says what to do about a capture that cannot be read.

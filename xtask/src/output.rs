@@ -28,3 +28,8 @@ pub(crate) fn print(text: impl fmt::Display) -> Result<()> {
 pub(crate) fn line(text: impl fmt::Display) -> Result<()> {
     print(format_args!("{text}\n"))
 }
+
+/// Writes a remark for people to standard error, which may be gone too.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "note: {text}");
+}

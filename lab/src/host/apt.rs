@@ -6,6 +6,7 @@
 //! ever removed, and recommended packages are left out.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::IsTerminal as _;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -85,6 +86,21 @@ pub struct Plan {
     pub space: String,
 }
 
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.count == 1 { "" } else { "s" };
+        write!(
+            f,
+            "{} package{plural} with dependencies, {} to download",
+            self.count, self.download
+        )?;
+        if !self.space.is_empty() {
+            write!(f, ", {} on disk", self.space)?;
+        }
+        Ok(())
+    }
+}
+
 /// Installs what `cures` names.
 ///
 /// # Errors
@@ -111,7 +127,7 @@ pub fn commands(host: &Host, cures: &[Cure]) -> Vec<String> {
     if !packages.is_empty() {
         let names = packages.join(" ");
         commands.push(match host.program("apt-get") {
-            Some(_) => by_hand(&names),
+            Some(_) => by_hand(host, &names),
             None => format!("install what Debian calls {names}"),
         });
     }
@@ -126,13 +142,18 @@ pub fn commands(host: &Host, cures: &[Cure]) -> Vec<String> {
 }
 
 /// The command that installs packages, as a person types it.
-fn by_hand(names: &str) -> String {
+fn by_hand(host: &Host, names: &str) -> String {
     let sudo = if rustix::process::geteuid().is_root() {
         ""
     } else {
         "sudo "
     };
-    format!("{sudo}apt-get install --no-install-recommends {names}")
+    let update = if lists_are_there(host) {
+        String::new()
+    } else {
+        format!("{sudo}apt-get update && ")
+    };
+    format!("{update}{sudo}apt-get install --no-install-recommends {names}")
 }
 
 fn install_packages(host: &Host, cures: &[Cure]) -> Result<()> {
@@ -162,64 +183,60 @@ fn install_packages(host: &Host, cures: &[Cure]) -> Result<()> {
     if rights == Rights::None {
         let names = packages(cures, libclang_package(host, &known).as_deref()).join(" ");
         let update = if stale { "apt-get update\n" } else { "" };
-        return Err(Error::setup(format!(
+        let what = format!(
             "no rights to install {names}: not root, and sudo is absent or wants a password"
-        ))
-        .next(format!(
+        );
+        return Err(Error::setup(what).next(format!(
             "run as root:\n{update}apt-get install --no-install-recommends {names}"
         )));
     }
+    let mut warnings = String::new();
     if stale {
-        update(rights)?;
+        warnings = update(rights)?;
         known = offered(host, &wanted);
     }
     let unknown = unknown(&known);
     if !unknown.is_empty() {
-        return Err(
-            Error::setup(format!("this apt does not offer {}", unknown.join(" "))).next(
+        let error = Error::setup(format!("this apt does not offer {}", unknown.join(" ")));
+        return Err(if warnings.is_empty() {
+            error.next(
                 "enable the distribution's main archive (on Ubuntu also universe) and try again:\n\
-             Debian 12 and Ubuntu 24.04 offer all of it",
-            ),
-        );
+                 Debian 12 and Ubuntu 24.04 offer all of it",
+            )
+        } else {
+            error
+                .detail(crate::command::tail(&warnings, 6))
+                .next("apt could not fetch its package lists: check the network and its configured archives")
+        });
     }
     let packages = packages(cures, libclang_package(host, &known).as_deref());
-    install_known(rights, &packages)
+    install_known(host, rights, &packages)
 }
 
 /// Says what will be installed and how large it is, then installs it.
-fn install_known(rights: Rights, packages: &[String]) -> Result<()> {
+fn install_known(host: &Host, rights: Rights, packages: &[String]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
     let names = packages.join(" ");
-    let plan = ask(packages)?;
+    let plan = ask(host, packages)?;
     if plan.count == 0 {
         progress::say(&format!("apt has nothing to do for {names}"));
         return Ok(());
     }
-    let space = if plan.space.is_empty() {
-        String::new()
-    } else {
-        format!(", {} on disk", plan.space)
-    };
-    progress::say(&format!(
-        "apt installs {names}: {} packages with their dependencies, {} to download{space}",
-        plan.count, plan.download
-    ));
-    let step = Step::begin(format!("install {} packages", plan.count));
+    progress::say(&format!("apt installs {names}: {plan}"));
+    let work = Work::begin(rights, "install with apt");
     let mut output = execute(rights, &install_argv(rights, packages), INSTALL_LIMIT)?;
     if output.code != Some(0) && is_stale(&output) {
         update(rights)?;
         output = execute(rights, &install_argv(rights, packages), INSTALL_LIMIT)?;
     }
-    match output.code {
-        Some(0) => {
-            step.done("");
-            Ok(())
-        }
-        code => Err(failure("apt-get install", code, &output)
-            .next(format!("see what apt says: {}", by_hand(&names)))),
+    if output.code != Some(0) {
+        return Err(failure("apt-get install", &output)
+            .next(format!("see what apt says: {}", by_hand(host, &names))));
     }
+    work.done();
+    Ok(())
 }
 
 /// Adds the components of the Rust toolchain among `cures`.
@@ -239,35 +256,56 @@ fn install_components(host: &Host, cures: &[Cure]) -> Result<()> {
     Command::new([rustup])
         .args(["component", "add"])
         .args(components)
+        .env("RUST_BACKTRACE", "0")
         .run(UPDATE_LIMIT)?;
     step.done("");
     Ok(())
 }
 
-/// Fetches the package lists.
-fn update(rights: Rights) -> Result<()> {
-    let step = Step::begin("fetch apt's package lists");
+/// Fetches the package lists; gives what apt warned of, as it ends well even without a network.
+fn update(rights: Rights) -> Result<String> {
+    let work = Work::begin(rights, "fetch apt's package lists");
     let output = execute(rights, &update_argv(rights), UPDATE_LIMIT)?;
     if output.code != Some(0) {
-        return Err(failure("apt-get update", output.code, &output)
+        return Err(failure("apt-get update", &output)
             .next("check the network and the archives that apt is configured with"));
     }
-    step.done("");
-    Ok(())
+    work.done();
+    Ok(output.stderr)
+}
+
+/// Work under way: with a spinner, unless sudo needs the terminal for its question.
+enum Work {
+    Shown(Step),
+    OnTerminal,
+}
+
+impl Work {
+    fn begin(rights: Rights, what: &str) -> Work {
+        if rights == Rights::SudoAsks {
+            progress::say(&format!("{what} ..."));
+            return Work::OnTerminal;
+        }
+        Work::Shown(Step::begin(what))
+    }
+
+    fn done(self) {
+        if let Work::Shown(step) = self {
+            step.done("");
+        }
+    }
 }
 
 /// Asks apt what installing `packages` would do.
-fn ask(packages: &[String]) -> Result<Plan> {
+fn ask(host: &Host, packages: &[String]) -> Result<Plan> {
     let output = Command::new(ask_argv(packages))
         .env("LC_ALL", "C")
         .output(ASK_LIMIT)?;
     if output.code != Some(0) {
-        return Err(
-            failure("apt-get --print-uris", output.code, &output).next(format!(
-                "see what apt says: {}",
-                by_hand(&packages.join(" "))
-            )),
-        );
+        return Err(failure("apt-get --print-uris", &output).next(format!(
+            "see what apt says: {}",
+            by_hand(host, &packages.join(" "))
+        )));
     }
     parse_plan(&output.stdout)
         .ok_or_else(|| Error::setup("apt said nothing of what it would do").detail(output.stdout))
@@ -366,11 +404,11 @@ fn is_locked(output: &Output) -> bool {
 
 /// Whether the archive no longer has what the lists promise.
 fn is_stale(output: &Output) -> bool {
-    output.stderr.contains("404 ") || output.stderr.contains("apt-get update")
+    output.stderr.contains("404 ")
 }
 
-fn failure(what: &str, code: Option<i32>, output: &Output) -> Error {
-    let ending = code.map_or("ended by a signal".to_owned(), |code| {
+fn failure(what: &str, output: &Output) -> Error {
+    let ending = output.code.map_or("ended by a signal".to_owned(), |code| {
         format!("exit code {code}")
     });
     let text = if output.stderr.trim().is_empty() {
@@ -496,10 +534,10 @@ fn parse_policy(text: &str) -> BTreeSet<String> {
     for line in text.lines() {
         if let Some(name) = line.strip_suffix(':').filter(|_| !line.starts_with(' ')) {
             package = name;
-        } else if let Some(candidate) = line.trim_start().strip_prefix("Candidate: ") {
-            if candidate != "(none)" {
-                offered.insert(package.to_owned());
-            }
+        } else if let Some(candidate) = line.trim_start().strip_prefix("Candidate: ")
+            && candidate != "(none)"
+        {
+            offered.insert(package.to_owned());
         }
     }
     offered
