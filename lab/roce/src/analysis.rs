@@ -76,10 +76,7 @@ pub struct Report {
 impl Analysis {
     /// Begins an analysis; `names` are used in the trace.
     pub fn new(names: Names) -> Self {
-        Self {
-            names,
-            ..Self::default()
-        }
+        Self { names, ..Self::default() }
     }
 
     /// Takes one record in.
@@ -106,9 +103,7 @@ impl Analysis {
         }
         let flow = match &fate {
             Fate::Delayed { delay_ms } => {
-                let due_ns = record
-                    .timestamp_ns
-                    .saturating_add(delay_ms.saturating_mul(1_000_000));
+                let due_ns = record.timestamp_ns.saturating_add(delay_ms.saturating_mul(1_000_000));
                 self.delayed.push(Delayed {
                     due_ns,
                     number: record.number,
@@ -117,9 +112,7 @@ impl Analysis {
                 });
                 None
             }
-            fate if fate.is_delivered() => {
-                self.deliver(record.number, record.timestamp_ns, &packet)
-            }
+            fate if fate.is_delivered() => self.deliver(record.number, record.timestamp_ns, &packet),
             _ => None,
         };
         self.keep_row(record.number, &packet, flow, fate);
@@ -141,20 +134,14 @@ impl Analysis {
             (numbers.get(index).copied().unwrap_or(index), side)
         };
         for row in &mut self.rows {
-            row.flow = row
-                .flow
-                .or_else(|| flows.find(row.destination, row.destination_qpn?))
-                .map(resolve);
+            row.flow = row.flow.or_else(|| flows.find(row.destination, row.destination_qpn?)).map(resolve);
         }
         for row in &mut self.cm_rows {
             let found = || {
                 let message = row.mad().and_then(|mad| mad.message().ok())?;
                 flows.of_connection_management(row.source, row.destination, &message)
             };
-            row.flow = row
-                .flow
-                .or_else(found)
-                .map(|index| resolve((index, Side::Active)).0);
+            row.flow = row.flow.or_else(found).map(|index| resolve((index, Side::Active)).0);
         }
         for message in &mut self.messages {
             if let Some(index) = message.connection
@@ -180,9 +167,7 @@ impl Analysis {
             finding.requester = finding.requester.map(resolve);
         }
         self.findings.sort_by_key(|finding| finding.packet);
-        let merged: Vec<bool> = (0..flows.flows.len())
-            .map(|index| flows.is_merged(index))
-            .collect();
+        let merged: Vec<bool> = (0..flows.flows.len()).map(|index| flows.is_merged(index)).collect();
         let connections = self
             .flows
             .flows
@@ -241,16 +226,10 @@ impl Analysis {
     /// Judges the packet by itself; gives whether a receiver would take it.
     fn judge_alone(&mut self, number: u64, packet: &Packet<'_>) -> bool {
         if let Icrc::Bad { expected, got } = packet.icrc {
-            let requester = packet.bth.and_then(|bth| {
-                self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn())
-            });
-            self.find(
-                Rule::IcrcMismatch,
-                number,
-                packet,
-                requester,
-                Evidence::Icrc { expected, got },
-            );
+            let requester = packet
+                .bth
+                .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
+            self.find(Rule::IcrcMismatch, number, packet, requester, Evidence::Icrc { expected, got });
             return false;
         }
         if packet.is_cut {
@@ -270,30 +249,20 @@ impl Analysis {
                 return true;
             }
         };
-        let requester = packet.bth.and_then(|bth| {
-            self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn())
-        });
+        let requester = packet
+            .bth
+            .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
         self.find(Rule::MalformedPacket, number, packet, requester, evidence);
         packet.stop.is_none()
     }
 
-    fn requester_of(
-        &self,
-        packet: &Packet<'_>,
-        is_response: bool,
-        qpn: u32,
-    ) -> Option<(usize, Side)> {
+    fn requester_of(&self, packet: &Packet<'_>, is_response: bool, qpn: u32) -> Option<(usize, Side)> {
         let (index, sender) = self.flows.find(packet.destination, qpn)?;
         Some((index, if is_response { sender.other() } else { sender }))
     }
 
     /// Runs the rules over a packet that its receiver got; gives its flow and sender.
-    fn deliver(
-        &mut self,
-        number: u64,
-        timestamp_ns: u64,
-        packet: &Packet<'_>,
-    ) -> Option<(usize, Side)> {
+    fn deliver(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) -> Option<(usize, Side)> {
         if !self.judge_alone(number, packet) {
             return None;
         }
@@ -304,8 +273,7 @@ impl Analysis {
                 && mad.is_cm()
                 && let Ok(message) = mad.message()
             {
-                self.flows
-                    .connection_management(packet.source, packet.destination, &message);
+                self.flows.connection_management(packet.source, packet.destination, &message);
             }
             return None;
         }
@@ -321,26 +289,13 @@ impl Analysis {
             return self.flows.find(packet.destination, bth.destination_qpn());
         }
         let (index, sender) = self.flows.take_in(packet)?;
-        let requester = if opcode.is_response() {
-            sender.other()
-        } else {
-            sender
-        };
+        let requester = if opcode.is_response() { sender.other() } else { sender };
         let mut broken = Vec::new();
         let mut report = |rule: Rule, evidence: Evidence| broken.push((rule, evidence));
-        let arrival = Arrival {
-            number,
-            timestamp_ns,
-            packet,
-            bth,
-            flow: index,
-        };
+        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index };
         if let Some(flow) = self.flows.flows.get_mut(index) {
             let (connection, stream) = flow.parts(requester);
-            let mut sink = Sink {
-                messages: &mut self.messages,
-                report: &mut report,
-            };
+            let mut sink = Sink { messages: &mut self.messages, report: &mut report };
             if opcode.is_response() {
                 stream.response(connection, &arrival, &mut sink);
             } else {
@@ -381,20 +336,13 @@ impl Analysis {
         });
     }
 
-    fn keep_row(
-        &mut self,
-        number: u64,
-        packet: &Packet<'_>,
-        flow: Option<(usize, Side)>,
-        fate: Fate,
-    ) {
+    fn keep_row(&mut self, number: u64, packet: &Packet<'_>, flow: Option<(usize, Side)>, fate: Fate) {
         if let Some(Ok(mad)) = packet.mad()
             && mad.is_cm()
         {
             let message = mad.message().ok();
             let flow = message.and_then(|message: CmMessage<'_>| {
-                self.flows
-                    .of_connection_management(packet.source, packet.destination, &message)
+                self.flows.of_connection_management(packet.source, packet.destination, &message)
             });
             self.cm_rows.push(CmRow::new(number, packet, flow, fate));
             return;

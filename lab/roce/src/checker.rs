@@ -135,16 +135,13 @@ impl Stream {
     ) {
         let (packet, opcode, psn) = (arrival.packet, arrival.bth.opcode(), arrival.bth.psn());
         if opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
-            connection.path_mtu_bytes = u32::try_from(packet.payload_length_bytes)
-                .ok()
-                .filter(|bytes| *bytes > 0);
+            connection.path_mtu_bytes =
+                u32::try_from(packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
         }
         let announced = packet.reth.map(|reth| reth.dma_length());
         let is_read = opcode.operation() == Operation::ReadRequest;
         let count = if is_read {
-            connection
-                .path_mtu_bytes
-                .map(|mtu| packets(announced.unwrap_or(0), mtu))
+            connection.path_mtu_bytes.map(|mtu| packets(announced.unwrap_or(0), mtu))
         } else {
             Some(1)
         };
@@ -154,10 +151,7 @@ impl Stream {
         }
         self.has_uncounted |= count.is_none();
         let end = psn.plus(count.unwrap_or(1));
-        if self
-            .sent_end
-            .is_none_or(|sent_end| end.distance(sent_end) > 0)
-        {
+        if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
             self.sent_end = Some(end);
         }
         let expected = *self.expected.get_or_insert(psn);
@@ -209,10 +203,7 @@ impl Stream {
             if self.open.take().is_some() {
                 (sink.report)(
                     Rule::OpcodeOutOfSequence,
-                    Evidence::Opcode {
-                        expected: "Middle or Last of the message before",
-                        got: opcode,
-                    },
+                    Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
                 );
             }
             self.first_is_lost = false;
@@ -227,10 +218,7 @@ impl Stream {
                 bytes: 0,
                 immediate: None,
                 va: packet.remote_memory().map(|(va, _)| va),
-                rkey: packet
-                    .remote_memory()
-                    .map(|(_, rkey)| rkey)
-                    .or(packet.ieth.map(|ieth| ieth.rkey())),
+                rkey: packet.remote_memory().map(|(_, rkey)| rkey).or(packet.ieth.map(|ieth| ieth.rkey())),
                 psn_first: psn,
                 psn_last: psn.plus(count.unwrap_or(1) - 1),
                 packet_first: arrival.number,
@@ -239,21 +227,13 @@ impl Stream {
                 ended_ns: None,
                 outcome: Outcome::Incomplete,
             });
-            self.open = Some(Open {
-                message,
-                operation,
-                announced_bytes,
-                bytes: 0,
-            });
+            self.open = Some(Open { message, operation, announced_bytes, bytes: 0 });
         }
         let Some(mut open) = self.open else {
             if !self.first_is_lost {
                 (sink.report)(
                     Rule::OpcodeOutOfSequence,
-                    Evidence::Opcode {
-                        expected: "First or Only",
-                        got: opcode,
-                    },
+                    Evidence::Opcode { expected: "First or Only", got: opcode },
                 );
                 self.first_is_lost = true;
             }
@@ -262,10 +242,7 @@ impl Stream {
         if open.operation != operation {
             (sink.report)(
                 Rule::OpcodeOutOfSequence,
-                Evidence::Opcode {
-                    expected: "Middle or Last of the message before",
-                    got: opcode,
-                },
+                Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
             );
             self.open = None;
             self.first_is_lost = true;
@@ -275,9 +252,7 @@ impl Stream {
         self.open = Some(open);
         if let Some(message) = sink.messages.get_mut(open.message) {
             message.bytes = match operation {
-                Operation::ReadRequest | Operation::Flush => {
-                    u64::from(announced_bytes.unwrap_or(0))
-                }
+                Operation::ReadRequest | Operation::Flush => u64::from(announced_bytes.unwrap_or(0)),
                 Operation::CmpSwap | Operation::FetchAdd => 8,
                 _ => open.bytes,
             };
@@ -329,13 +304,7 @@ impl Stream {
                 if let Some(expected) = open.announced_bytes.map(u64::from)
                     && expected != open.bytes
                 {
-                    (sink.report)(
-                        Rule::LengthMismatch,
-                        Evidence::Bytes {
-                            expected,
-                            got: open.bytes,
-                        },
-                    );
+                    (sink.report)(Rule::LengthMismatch, Evidence::Bytes { expected, got: open.bytes });
                 }
                 if arrival.bth.opcode().transport() != Transport::Uc {
                     if self.unacknowledged.len() >= OUTSTANDING_MAX {
@@ -397,24 +366,17 @@ impl Stream {
             && opcode.place() == Place::First
             && connection.path_mtu_bytes.is_none()
         {
-            connection.path_mtu_bytes = u32::try_from(arrival.packet.payload_length_bytes)
-                .ok()
-                .filter(|bytes| *bytes > 0);
+            connection.path_mtu_bytes =
+                u32::try_from(arrival.packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
         }
         self.learn_read_counts(connection.path_mtu_bytes);
         let sent_end = self.sent_end.unwrap_or(sent_end);
         if psn.distance(sent_end) >= 0 {
-            let open_ended = self
-                .outstanding
-                .back()
-                .is_some_and(|read| read.count.is_none());
+            let open_ended = self.outstanding.back().is_some_and(|read| read.count.is_none());
             if !open_ended {
                 (sink.report)(
                     Rule::AckForUnsentPsn,
-                    Evidence::Psn {
-                        expected: sent_end.plus(Psn::new(u32::MAX).value()),
-                        got: psn,
-                    },
+                    Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn },
                 );
                 return;
             }
@@ -424,12 +386,7 @@ impl Stream {
         }
         let syndrome = arrival.packet.aeth.map(|aeth| aeth.syndrome());
         let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
-        if accepts
-            && self.in_gap
-            && self
-                .expected
-                .is_some_and(|expected| psn.distance(expected) >= 0)
-        {
+        if accepts && self.in_gap && self.expected.is_some_and(|expected| psn.distance(expected) >= 0) {
             self.resume_at(Some(sent_end));
         }
         match opcode.operation() {
@@ -458,18 +415,11 @@ impl Stream {
             return;
         };
         self.has_uncounted = false;
-        for read in self
-            .outstanding
-            .iter_mut()
-            .filter(|read| read.count.is_none())
-        {
+        for read in self.outstanding.iter_mut().filter(|read| read.count.is_none()) {
             let count = packets(read.announced_bytes, mtu);
             read.count = Some(count);
             let end = read.psn_first.plus(count);
-            if self
-                .sent_end
-                .is_none_or(|sent_end| end.distance(sent_end) > 0)
-            {
+            if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
                 self.sent_end = Some(end);
             }
         }
@@ -485,19 +435,10 @@ impl Stream {
     }
 
     /// A FLUSH or ATOMIC WRITE is answered by a READ response Only or, on some senders, by a plain ACK.
-    fn acknowledge_flush_or_atomic_write(
-        &mut self,
-        psn: Psn,
-        timestamp_ns: u64,
-        sink: &mut Sink<'_>,
-    ) {
+    fn acknowledge_flush_or_atomic_write(&mut self, psn: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) {
         let is_single = self.outstanding.front().is_some_and(|front| {
-            let kind = front
-                .message
-                .and_then(|index| sink.messages.get(index))
-                .map(|message| message.kind);
-            front.psn_first == psn
-                && matches!(kind, Some(MessageKind::Flush | MessageKind::AtomicWrite))
+            let kind = front.message.and_then(|index| sink.messages.get(index)).map(|message| message.kind);
+            front.psn_first == psn && matches!(kind, Some(MessageKind::Flush | MessageKind::AtomicWrite))
         });
         if is_single {
             self.single_response(psn, timestamp_ns, sink);
@@ -505,28 +446,20 @@ impl Stream {
     }
 
     fn refuse(&mut self, psn: Psn, code: NakCode, timestamp_ns: u64, sink: &mut Sink<'_>) {
-        let outstanding = self
-            .outstanding
-            .iter()
-            .find(|read| read.psn_first == psn)
-            .and_then(|read| read.message);
+        let outstanding =
+            self.outstanding.iter().find(|read| read.psn_first == psn).and_then(|read| read.message);
         let unacknowledged = self
             .unacknowledged
             .iter()
             .find(|(last, _)| *last == psn || last.distance(psn) > 0)
             .map(|(_, message)| *message);
-        let message = outstanding
-            .or(unacknowledged)
-            .or(self.open.map(|open| open.message));
+        let message = outstanding.or(unacknowledged).or(self.open.map(|open| open.message));
         sink.end(message, Outcome::Refused(code), timestamp_ns);
     }
 
     fn single_response(&mut self, psn: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) {
         self.acknowledge_before(psn, timestamp_ns, sink);
-        if let Some(position) = self
-            .outstanding
-            .iter()
-            .position(|outstanding| outstanding.psn_first == psn)
+        if let Some(position) = self.outstanding.iter().position(|outstanding| outstanding.psn_first == psn)
             && let Some(outstanding) = self.outstanding.remove(position)
         {
             sink.end(outstanding.message, Outcome::Responded, timestamp_ns);
@@ -543,12 +476,7 @@ impl Stream {
         // A response to a READ that is already answered in full comes from a retransmission.
         let Some(position) = position else { return };
         let mut missing = None;
-        for earlier in self
-            .outstanding
-            .iter_mut()
-            .take(position)
-            .filter(|earlier| !earlier.has_gap)
-        {
+        for earlier in self.outstanding.iter_mut().take(position).filter(|earlier| !earlier.has_gap) {
             earlier.has_gap = true;
             missing = missing.or(Some(earlier.psn_first.plus(earlier.next)));
         }
@@ -569,10 +497,7 @@ impl Stream {
         read.next = index + 1;
         read.bytes += arrival.packet.payload_length_bytes as u64;
         if let Some(expected) = missing {
-            (sink.report)(
-                Rule::ReadResponsePsnGap,
-                Evidence::Psn { expected, got: psn },
-            );
+            (sink.report)(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
         }
         let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else {
             return;
@@ -586,10 +511,7 @@ impl Stream {
         if place != opcode.place() && was_next {
             (sink.report)(
                 Rule::OpcodeOutOfSequence,
-                Evidence::Opcode {
-                    expected: words_of_place(place),
-                    got: opcode,
-                },
+                Evidence::Opcode { expected: words_of_place(place), got: opcode },
             );
         }
         let read = *read;
@@ -601,10 +523,7 @@ impl Stream {
             {
                 (sink.report)(
                     Rule::LengthMismatch,
-                    Evidence::Bytes {
-                        expected: u64::from(read.announced_bytes),
-                        got: read.bytes,
-                    },
+                    Evidence::Bytes { expected: u64::from(read.announced_bytes), got: read.bytes },
                 );
             }
             self.outstanding.remove(position);
@@ -614,10 +533,7 @@ impl Stream {
 
     /// Whether it is a FLUSH or an ATOMIC WRITE, whose response carries no bytes.
     fn is_single(&self, outstanding: &Outstanding, sink: &Sink<'_>) -> bool {
-        let kind = outstanding
-            .message
-            .and_then(|index| sink.messages.get(index))
-            .map(|message| message.kind);
+        let kind = outstanding.message.and_then(|index| sink.messages.get(index)).map(|message| message.kind);
         matches!(kind, Some(MessageKind::Flush | MessageKind::AtomicWrite))
     }
 }

@@ -37,12 +37,7 @@ impl Fate {
         let Some(fate) = comment.strip_prefix("fate=") else {
             return Self::Unknown(comment.to_owned());
         };
-        let delay_ms = || {
-            fate.strip_prefix("delayed ")?
-                .strip_suffix(" ms")?
-                .parse()
-                .ok()
-        };
+        let delay_ms = || fate.strip_prefix("delayed ")?.strip_suffix(" ms")?.parse().ok();
         let number = || fate.strip_prefix("duplicate-of #")?.parse().ok();
         match fate {
             "forwarded" => Self::Forwarded,

@@ -37,7 +37,7 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// Queue pair number; `None` while nothing has told it.
     pub qpn: Option<u32>,
-    /// First PSN of its requests, from connection management or else the first seen.
+    /// First PSN of its requests: the starting PSN in its *peer's* REQ or REP, or else the first seen.
     pub psn_first: Option<Psn>,
 }
 
@@ -74,9 +74,7 @@ impl Connection {
 
     /// The side whose node has `address`; the active one when both have.
     fn side_of(&self, address: IpAddr) -> Option<Side> {
-        [Side::Active, Side::Passive]
-            .into_iter()
-            .find(|side| self.endpoint(*side).address == address)
+        [Side::Active, Side::Passive].into_iter().find(|side| self.endpoint(*side).address == address)
     }
 }
 
@@ -114,16 +112,8 @@ pub(crate) struct Flows {
 
 impl Flows {
     fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> usize {
-        let streams = [
-            Stream::new(connection.active.psn_first),
-            Stream::new(connection.passive.psn_first),
-        ];
-        self.flows.push(Flow {
-            connection,
-            streams,
-            active_comm_id,
-            merged_into: None,
-        });
+        let streams = [Stream::new(connection.active.psn_first), Stream::new(connection.passive.psn_first)];
+        self.flows.push(Flow { connection, streams, active_comm_id, merged_into: None });
         self.flows.len() - 1
     }
 
@@ -141,20 +131,14 @@ impl Flows {
                     && let Some(flow) = self.flows.get(*index)
                     && flow.active_comm_id == Some(comm_id)
                     && flow.connection.active.qpn == Some(req.local_qpn())
-                    && flow.connection.active.psn_first == Some(req.starting_psn())
+                    && flow.connection.passive.psn_first == Some(req.starting_psn())
                 {
                     return Some(*index);
                 }
-                let active = Endpoint {
-                    address: source,
-                    qpn: Some(req.local_qpn()),
-                    psn_first: Some(req.starting_psn()),
-                };
-                let passive = Endpoint {
-                    address: destination,
-                    qpn: None,
-                    psn_first: None,
-                };
+                // A starting PSN is the one that its sender wants to receive first: the peer's requests begin there.
+                let active = Endpoint { address: source, qpn: Some(req.local_qpn()), psn_first: None };
+                let passive =
+                    Endpoint { address: destination, qpn: None, psn_first: Some(req.starting_psn()) };
                 let index = self.add(
                     Connection {
                         active,
@@ -166,8 +150,7 @@ impl Flows {
                     Some(comm_id),
                 );
                 self.by_comm_id.insert((source, comm_id), index);
-                self.by_qpn
-                    .insert((source, req.local_qpn()), (index, Side::Active));
+                self.by_qpn.insert((source, req.local_qpn()), (index, Side::Active));
                 Some(index)
             }
             CmMessage::Rep(rep) => {
@@ -175,11 +158,10 @@ impl Flows {
                 let flow = self.flows.get_mut(index)?;
                 if flow.connection.passive.qpn.is_none() {
                     flow.connection.passive.qpn = Some(rep.local_qpn());
-                    flow.connection.passive.psn_first = Some(rep.starting_psn());
-                    flow.streams[Side::Passive as usize] = Stream::new(Some(rep.starting_psn()));
+                    flow.connection.active.psn_first = Some(rep.starting_psn());
+                    flow.streams[Side::Active as usize] = Stream::new(Some(rep.starting_psn()));
                     self.by_comm_id.insert((source, rep.local_comm_id()), index);
-                    self.by_qpn
-                        .insert((source, rep.local_qpn()), (index, Side::Passive));
+                    self.by_qpn.insert((source, rep.local_qpn()), (index, Side::Passive));
                 }
                 Some(index)
             }
@@ -194,20 +176,14 @@ impl Flows {
         destination: IpAddr,
         message: &CmMessage<'_>,
     ) -> Option<usize> {
-        let local = message
-            .local_comm_id()
-            .and_then(|id| self.by_comm_id.get(&(source, id)));
-        let remote = message
-            .remote_comm_id()
-            .and_then(|id| self.by_comm_id.get(&(destination, id)));
+        let local = message.local_comm_id().and_then(|id| self.by_comm_id.get(&(source, id)));
+        let remote = message.remote_comm_id().and_then(|id| self.by_comm_id.get(&(destination, id)));
         local.or(remote).copied()
     }
 
     /// Finds the flow of a packet and the side that sends it, without taking it in.
     pub(crate) fn find(&self, destination: IpAddr, destination_qpn: u32) -> Option<(usize, Side)> {
-        self.by_qpn
-            .get(&(destination, destination_qpn))
-            .map(|(index, side)| (*index, side.other()))
+        self.by_qpn.get(&(destination, destination_qpn)).map(|(index, side)| (*index, side.other()))
     }
 
     /// Finds or makes the flow of a connected packet; gives it and the side that sends.
@@ -228,56 +204,31 @@ impl Flows {
             }
             return Some((index, sender));
         }
-        if is_response
-            && let Some((index, requester)) = self.unpaired(packet, bth.psn(), usize::MAX)
-        {
-            self.flows
-                .get_mut(index)?
-                .connection
-                .endpoint_mut(requester)
-                .qpn = Some(qpn);
-            self.by_qpn
-                .insert((packet.destination, qpn), (index, requester));
+        if is_response && let Some((index, requester)) = self.unpaired(packet, bth.psn(), usize::MAX) {
+            self.flows.get_mut(index)?.connection.endpoint_mut(requester).qpn = Some(qpn);
+            self.by_qpn.insert((packet.destination, qpn), (index, requester));
             return Some((index, requester.other()));
         }
-        let active = Endpoint {
-            address: packet.source,
-            qpn: None,
-            psn_first: None,
-        };
-        let passive = Endpoint {
-            address: packet.destination,
-            qpn: Some(qpn),
-            psn_first: None,
-        };
-        let connection = Connection {
-            active,
-            passive,
-            port_space: None,
-            path_mtu_bytes: None,
-            retransmissions: 0,
-        };
+        let active = Endpoint { address: packet.source, qpn: None, psn_first: None };
+        let passive = Endpoint { address: packet.destination, qpn: Some(qpn), psn_first: None };
+        let connection =
+            Connection { active, passive, port_space: None, path_mtu_bytes: None, retransmissions: 0 };
         let index = self.add(connection, None);
-        self.by_qpn
-            .insert((packet.destination, qpn), (index, Side::Passive));
+        self.by_qpn.insert((packet.destination, qpn), (index, Side::Passive));
         Some((index, Side::Active))
     }
 
     /// Finds a flow whose requester has no QPN yet and has sent the PSN that `packet` answers.
     fn unpaired(&self, packet: &Packet<'_>, psn: Psn, except: usize) -> Option<(usize, Side)> {
-        self.flows
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(index, flow)| {
-                let requester = flow.connection.side_of(packet.destination)?;
-                let fits = index != except
-                    && flow.merged_into.is_none()
-                    && flow.connection.endpoint(requester).qpn.is_none()
-                    && flow.connection.endpoint(requester.other()).address == packet.source
-                    && flow.stream(requester).has_sent(psn);
-                fits.then_some((index, requester))
-            })
+        self.flows.iter().enumerate().rev().find_map(|(index, flow)| {
+            let requester = flow.connection.side_of(packet.destination)?;
+            let fits = index != except
+                && flow.merged_into.is_none()
+                && flow.connection.endpoint(requester).qpn.is_none()
+                && flow.connection.endpoint(requester.other()).address == packet.source
+                && flow.stream(requester).has_sent(psn);
+            fits.then_some((index, requester))
+        })
     }
 
     /// Moves flow `from`, whose only requests are its active side's, into the other direction of flow `into`.
@@ -287,10 +238,7 @@ impl Flows {
         };
         flow.merged_into = Some(into);
         let stream = std::mem::replace(&mut flow.streams[Side::Active as usize], Stream::new(None));
-        let (qpn, psn_first) = (
-            flow.connection.passive.qpn,
-            flow.connection.active.psn_first,
-        );
+        let (qpn, psn_first) = (flow.connection.passive.qpn, flow.connection.active.psn_first);
         let address = flow.connection.passive.address;
         if let Some(qpn) = qpn {
             self.by_qpn.insert((address, qpn), (into, requester));
@@ -305,11 +253,7 @@ impl Flows {
     /// Follows a merge: where flow `index` and `side` of it are now.
     pub(crate) fn resolve(&self, index: usize, side: Side) -> (usize, Side) {
         match self.flows.get(index).and_then(|flow| flow.merged_into) {
-            Some(into) => match self
-                .flows
-                .get(index)
-                .map(|flow| flow.connection.endpoint(side).address)
-            {
+            Some(into) => match self.flows.get(index).map(|flow| flow.connection.endpoint(side).address) {
                 Some(address) => {
                     let side = self
                         .flows
@@ -326,8 +270,6 @@ impl Flows {
 
     /// Whether flow `index` was taken over by another.
     pub(crate) fn is_merged(&self, index: usize) -> bool {
-        self.flows
-            .get(index)
-            .is_some_and(|flow| flow.merged_into.is_some())
+        self.flows.get(index).is_some_and(|flow| flow.merged_into.is_some())
     }
 }

@@ -25,18 +25,14 @@ impl Names {
 
     /// The name of `address`, or the address as text when it has not appeared.
     pub fn get(&self, address: IpAddr) -> String {
-        self.by_address
-            .get(&address)
-            .cloned()
-            .unwrap_or_else(|| address.to_string())
+        self.by_address.get(&address).cloned().unwrap_or_else(|| address.to_string())
     }
 
     /// Gives `address` a name if it has none.
     pub(crate) fn see(&mut self, address: IpAddr) {
         if !self.by_address.contains_key(&address) {
             self.unnamed += 1;
-            self.by_address
-                .insert(address, format!("node{}", self.unnamed));
+            self.by_address.insert(address, format!("node{}", self.unnamed));
         }
     }
 }
@@ -52,10 +48,7 @@ mod tests {
         for last in [9, 1, 2, 9] {
             names.see(address(last));
         }
-        assert_eq!(
-            [1, 9, 2].map(|last| names.get(address(last))),
-            ["server", "node1", "node2"]
-        );
+        assert_eq!([1, 9, 2].map(|last| names.get(address(last))), ["server", "node1", "node2"]);
         assert_eq!(names.get(address(3)), "198.51.100.3");
     }
 }

@@ -45,12 +45,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(crate) fn new(
-        number: u64,
-        packet: &Packet<'_>,
-        flow: Option<(usize, Side)>,
-        fate: Fate,
-    ) -> Self {
+    pub(crate) fn new(number: u64, packet: &Packet<'_>, flow: Option<(usize, Side)>, fate: Fate) -> Self {
         let bth = packet.bth;
         Self {
             number,
@@ -70,30 +65,18 @@ impl Row {
             payload_length_bytes: (packet.stop.is_none() || packet.is_cut)
                 .then_some(packet.payload_length_bytes),
             pad_count: bth.map_or(0, |bth| bth.pad_count()),
-            reth: packet
-                .reth
-                .map(|reth| (reth.va(), reth.rkey(), reth.dma_length())),
-            atomic: packet.atomic_eth.map(|atomic| {
-                (
-                    atomic.va(),
-                    atomic.rkey(),
-                    atomic.swap_or_add(),
-                    atomic.compare(),
-                )
-            }),
+            reth: packet.reth.map(|reth| (reth.va(), reth.rkey(), reth.dma_length())),
+            atomic: packet
+                .atomic_eth
+                .map(|atomic| (atomic.va(), atomic.rkey(), atomic.swap_or_add(), atomic.compare())),
             original: packet.atomic_ack_eth.map(|ack| ack.original()),
             aeth: packet.aeth.map(|aeth| (aeth.syndrome(), aeth.msn())),
             immediate: packet.immdt.map(|immdt| immdt.value()),
             invalidate: packet.ieth.map(|ieth| ieth.rkey()),
             q_key: packet.deth.map(|deth| deth.q_key()),
             srq_number: packet.xrceth.map(|xrceth| xrceth.srq_number()),
-            flush: packet
-                .feth
-                .map(|feth| (feth.placement(), feth.selectivity())),
-            mad: packet
-                .mad()
-                .and_then(Result::ok)
-                .map(|mad| (mad.class(), mad.attribute_id())),
+            flush: packet.feth.map(|feth| (feth.placement(), feth.selectivity())),
+            mad: packet.mad().and_then(Result::ok).map(|mad| (mad.class(), mad.attribute_id())),
             icrc: packet.icrc,
             is_cut: packet.is_cut,
             stop: packet.stop,

@@ -52,9 +52,7 @@ impl Rule {
             Self::ReadResponsePsnGap => "a READ response before this one is missing",
             Self::AckForUnsentPsn => "a PSN is acknowledged that was not sent",
             Self::LengthMismatch => "the payloads do not add up to the announced length",
-            Self::OpcodeOutOfSequence => {
-                "the packet does not follow the one before it in its message"
-            }
+            Self::OpcodeOutOfSequence => "the packet does not follow the one before it in its message",
         }
     }
 }

@@ -115,8 +115,7 @@ impl FrameBuilder {
     /// Appends an AETH: syndrome byte and 24-bit MSN.
     #[must_use]
     pub fn aeth(mut self, syndrome: u8, msn: u32) -> Self {
-        self.extended
-            .extend((u32::from(syndrome) << 24 | msn & 0xff_ffff).to_be_bytes());
+        self.extended.extend((u32::from(syndrome) << 24 | msn & 0xff_ffff).to_be_bytes());
         self
     }
 
@@ -145,8 +144,7 @@ impl FrameBuilder {
     /// Builds the Ethernet frame, with pad and ICRC.
     pub fn build(&self) -> Vec<u8> {
         let pad_count = (4 - self.payload.len() % 4) % 4;
-        let segment_length =
-            8 + Bth::LENGTH + self.extended.len() + self.payload.len() + pad_count + 4;
+        let segment_length = 8 + Bth::LENGTH + self.extended.len() + self.payload.len() + pad_count + 4;
         let mut rest = Vec::with_capacity(segment_length);
         for half in [self.udp_source_port, UDP_PORT, segment_length as u16, 0] {
             rest.extend(half.to_be_bytes());
@@ -166,11 +164,7 @@ impl FrameBuilder {
             frame.extend([0x81, 0x00]);
             frame.extend(id.to_be_bytes());
         }
-        frame.extend(if self.source.is_ipv4() {
-            [0x08, 0x00]
-        } else {
-            [0x86, 0xdd]
-        });
+        frame.extend(if self.source.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] });
         frame.extend(ip);
         frame.extend(rest);
         frame.extend(crc.to_le_bytes());
@@ -258,11 +252,7 @@ impl Pair {
             va: 0x5500_0000_0000 | (random() & 0xff_ffff_f000),
             rkey: random() as u32 | 1,
         };
-        Self {
-            active: side(2),
-            passive: side(1),
-            salt: seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1,
-        }
+        Self { active: side(2), passive: side(1), salt: seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1 }
     }
 
     /// Begins a frame from the active to the passive queue pair; `n` counts from its first PSN.
@@ -282,11 +272,8 @@ impl Pair {
     }
 
     fn cm(&self, from_active: bool, attribute_id: u16, n: u32, data: &[u8; 232]) -> Vec<u8> {
-        let (from, to) = if from_active {
-            (&self.active, &self.passive)
-        } else {
-            (&self.passive, &self.active)
-        };
+        let (from, to) =
+            if from_active { (&self.active, &self.passive) } else { (&self.passive, &self.active) };
         let mut mad = vec![1, Mad::CLASS_CM, 2, 3, 0, 0, 0, 0];
         mad.extend(self.salt.to_be_bytes());
         mad.extend(attribute_id.to_be_bytes());
@@ -302,11 +289,8 @@ impl Pair {
     }
 
     fn comm_ids(&self, from_active: bool) -> [u8; 232] {
-        let (from, to) = if from_active {
-            (&self.active, &self.passive)
-        } else {
-            (&self.passive, &self.active)
-        };
+        let (from, to) =
+            if from_active { (&self.active, &self.passive) } else { (&self.passive, &self.active) };
         let mut data = [0; 232];
         data[0..4].copy_from_slice(&from.comm_id.to_be_bytes());
         data[4..8].copy_from_slice(&to.comm_id.to_be_bytes());
@@ -321,8 +305,8 @@ impl Pair {
         data[16..24].copy_from_slice(&self.salt.to_be_bytes());
         data[32..36].copy_from_slice(&(self.active.qpn << 8 | 1).to_be_bytes());
         data[39] = 1;
-        data[43] = 20 << 3;
-        data[44..48].copy_from_slice(&(self.active.psn.value() << 8 | 20 << 3 | 7).to_be_bytes());
+        data[43] = 20 << 3 | 1;
+        data[44..48].copy_from_slice(&(self.passive.psn.value() << 8 | 20 << 3 | 7).to_be_bytes());
         data[48..52].copy_from_slice(&[0xff, 0xff, 3 << 4 | 7, 15 << 4]);
         data[52..56].fill(0xff);
         for (at, address) in [(56, self.active.address), (72, self.passive.address)] {
@@ -334,11 +318,7 @@ impl Pair {
         }
         data[93] = 64;
         data[95] = 19 << 3;
-        data[141] = if self.active.address.is_ipv4() {
-            0x40
-        } else {
-            0x60
-        };
+        data[141] = if self.active.address.is_ipv4() { 0x40 } else { 0x60 };
         data[142..144].copy_from_slice(&(self.salt as u16).to_be_bytes());
         for (at, address) in [(144, self.active.address), (160, self.passive.address)] {
             match address {
@@ -356,8 +336,8 @@ impl Pair {
     pub fn rep(&self, private_data: &[u8]) -> Vec<u8> {
         let mut data = self.comm_ids(false);
         data[12..16].copy_from_slice(&(self.passive.qpn << 8).to_be_bytes());
-        data[20..24].copy_from_slice(&(self.passive.psn.value() << 8).to_be_bytes());
-        data[24..28].copy_from_slice(&[1, 1, 15 << 3, 7 << 5]);
+        data[20..24].copy_from_slice(&(self.active.psn.value() << 8).to_be_bytes());
+        data[24..28].copy_from_slice(&[1, 1, 15 << 3 | 1, 7 << 5]);
         data[28..36].copy_from_slice(&self.salt.to_be_bytes());
         for (to, from) in data[36..].iter_mut().zip(private_data) {
             *to = *from;
@@ -414,10 +394,7 @@ impl Pair {
                 .payload(b"client-wrote-this\0")
                 .build(),
             self.response(0x11, 0).aeth(0x1f, 1).build(),
-            self.request(0x0c, 1)
-                .ack_request()
-                .reth(peer.va, peer.rkey, 4096)
-                .build(),
+            self.request(0x0c, 1).ack_request().reth(peer.va, peer.rkey, 4096).build(),
             self.response(0x0d, 1).aeth(0x1f, 2).payload(&piece).build(),
             self.response(0x0e, 2).payload(&piece).build(),
             self.response(0x0e, 3).payload(&piece).build(),
@@ -430,11 +407,8 @@ impl Pair {
     /// The 7 packets of the second sample: a WRITE of 22 bytes with immediate 22.
     pub fn write_with_immediate(&self) -> Vec<Vec<u8>> {
         let peer = &self.passive;
-        let write = self
-            .request(0x0b, 0)
-            .ack_request()
-            .reth(peer.va, peer.rkey, 22)
-            .header(&22u32.to_be_bytes());
+        let write =
+            self.request(0x0b, 0).ack_request().reth(peer.va, peer.rkey, 22).header(&22u32.to_be_bytes());
         vec![
             self.req(7472, &[]),
             self.rep(&self.advert()),
@@ -465,10 +439,7 @@ mod tests {
                     let Frame::Roce(packet) = Frame::decode(LinkType::ETHERNET, &frame) else {
                         panic!("must be RoCEv2")
                     };
-                    assert_eq!(
-                        (packet.icrc, packet.stop, packet.payload.len()),
-                        (Icrc::Good, None, length)
-                    );
+                    assert_eq!((packet.icrc, packet.stop, packet.payload.len()), (Icrc::Good, None, length));
                     assert_eq!(
                         (packet.source, packet.pad.len(), packet.is_cut),
                         (address, (4 - length % 4) % 4, false)
@@ -483,23 +454,13 @@ mod tests {
         let opcodes = |frames: Vec<Vec<u8>>| -> Vec<u8> {
             frames
                 .iter()
-                .map(|frame| {
-                    Frame::decode(LinkType::ETHERNET, frame)
-                        .packet()
-                        .unwrap()
-                        .opcode()
-                        .unwrap()
-                        .0
-                })
+                .map(|frame| Frame::decode(LinkType::ETHERNET, frame).packet().unwrap().opcode().unwrap().0)
                 .collect()
         };
         assert_eq!(
             opcodes(Pair::new(1).write_then_read()),
             [100, 100, 100, 10, 17, 12, 13, 14, 14, 15, 100, 100]
         );
-        assert_eq!(
-            opcodes(Pair::new(2).write_with_immediate()),
-            [100, 100, 100, 11, 17, 100, 100]
-        );
+        assert_eq!(opcodes(Pair::new(2).write_with_immediate()), [100, 100, 100, 11, 17, 100, 100]);
     }
 }

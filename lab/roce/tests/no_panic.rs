@@ -28,16 +28,8 @@ impl Random {
                 0 => bytes.truncate(at),
                 1 => bytes.insert(at, self.next() as u8),
                 2 if !bytes.is_empty() => drop(bytes.remove(at)),
-                3 => bytes
-                    .get_mut(at..)
-                    .unwrap_or_default()
-                    .iter_mut()
-                    .take(4)
-                    .for_each(|byte| *byte = 0xff),
-                _ => bytes
-                    .get_mut(at)
-                    .into_iter()
-                    .for_each(|byte| *byte ^= 1 << (self.0 % 8)),
+                3 => bytes.get_mut(at..).unwrap_or_default().iter_mut().take(4).for_each(|byte| *byte = 0xff),
+                _ => bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= 1 << (self.0 % 8)),
             }
         }
     }
@@ -50,19 +42,10 @@ fn frames() -> Vec<Vec<u8>> {
     frames.push(pair.rej(28, b"no"));
     frames.push(pair.request(0x13, 8).atomic_eth(8, 9, 5, 6).build());
     frames.push(pair.response(0x12, 8).aeth(0x1f, 9).header(&[7; 8]).build());
-    frames.push(
-        pair.request(0x65, 8)
-            .deth(1, 0x77)
-            .header(&[0, 0, 0, 9])
-            .payload(b"datagram")
-            .vlan(7)
-            .build(),
-    );
-    // Short payloads keep the headers a large part of what is mutated.
     frames
-        .iter_mut()
-        .filter(|frame| frame.len() > 400)
-        .for_each(|frame| frame.truncate(120));
+        .push(pair.request(0x65, 8).deth(1, 0x77).header(&[0, 0, 0, 9]).payload(b"datagram").vlan(7).build());
+    // Short payloads keep the headers a large part of what is mutated.
+    frames.iter_mut().filter(|frame| frame.len() > 400).for_each(|frame| frame.truncate(120));
     frames
 }
 
@@ -106,15 +89,9 @@ fn capture() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
     for (at, frame) in frames().iter().enumerate() {
-        let comment = [
-            "fate=forwarded",
-            "fate=dropped",
-            "fate=delayed 20 ms",
-            "fate=duplicate-of #1",
-        ][at % 4];
-        writer
-            .write(at as u32 % 2, at as u64, frame, comment)
-            .unwrap();
+        let comment =
+            ["fate=forwarded", "fate=dropped", "fate=delayed 20 ms", "fate=duplicate-of #1"][at % 4];
+        writer.write(at as u32 % 2, at as u64, frame, comment).unwrap();
     }
     bytes
 }
@@ -146,14 +123,7 @@ fn mutated_frames_decode() {
     for round in 0..200_000 {
         let mut bytes = frames[random.below(frames.len())].clone();
         random.mutate(&mut bytes);
-        decode(
-            if round % 8 == 0 {
-                LINK_TYPES[random.below(7)]
-            } else {
-                LinkType::ETHERNET
-            },
-            &bytes,
-        );
+        decode(if round % 8 == 0 { LINK_TYPES[random.below(7)] } else { LinkType::ETHERNET }, &bytes);
     }
 }
 
@@ -161,9 +131,7 @@ fn mutated_frames_decode() {
 fn arbitrary_bytes_decode() {
     let mut random = Random(2);
     for _ in 0..20_000 {
-        let bytes: Vec<u8> = (0..random.below(300))
-            .map(|_| random.next() as u8)
-            .collect();
+        let bytes: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
         for link_type in LINK_TYPES {
             decode(link_type, &bytes);
         }
@@ -220,11 +188,7 @@ fn captures_of_mutated_frames_are_analysed() {
 #[test]
 fn valid_packets_in_any_order_are_analysed() {
     let (pair, mut random) = (Pair::new(5), Random(5));
-    let back = Pair {
-        active: pair.passive,
-        passive: pair.active,
-        ..pair
-    };
+    let back = Pair { active: pair.passive, passive: pair.active, ..pair };
     for round in 0..3_000 {
         let mut bytes = Vec::new();
         let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
@@ -254,16 +218,8 @@ fn valid_packets_in_any_order_are_analysed() {
                 0 if round % 2 == 0 => pair.req(1, &[]),
                 1 if round % 2 == 0 => pair.rep(&pair.advert()),
                 2 => pair.dreq(),
-                3 | 4 => pair
-                    .response(response, n)
-                    .aeth(random.next() as u8, n)
-                    .header(&payload)
-                    .build(),
-                _ => pair
-                    .request(opcode, n)
-                    .reth(n.into(), 7, length)
-                    .payload(&payload)
-                    .build(),
+                3 | 4 => pair.response(response, n).aeth(random.next() as u8, n).header(&payload).build(),
+                _ => pair.request(opcode, n).reth(n.into(), 7, length).payload(&payload).build(),
             };
             writer.write(0, at, &frame, "").unwrap();
         }

@@ -10,13 +10,10 @@ fn analyse(frames: &Frames) -> Report {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
     for (at, (frame, comment)) in frames.iter().enumerate() {
-        writer
-            .write(0, 1_000_000 * at as u64, frame, comment)
-            .unwrap();
+        writer.write(0, 1_000_000 * at as u64, frame, comment).unwrap();
     }
-    let names = Names::new()
-        .with([198, 51, 100, 1].into(), "server")
-        .with([198, 51, 100, 2].into(), "client");
+    let names =
+        Names::new().with([198, 51, 100, 1].into(), "server").with([198, 51, 100, 2].into(), "client");
     let mut reader = Reader::new(&bytes[..]).unwrap();
     let mut analysis = Analysis::new(names);
     while let Some(record) = reader.next().unwrap() {
@@ -26,18 +23,11 @@ fn analyse(frames: &Frames) -> Report {
 }
 
 fn forwarded(frames: Vec<Vec<u8>>) -> Frames {
-    frames
-        .into_iter()
-        .map(|frame| (frame, "fate=forwarded"))
-        .collect()
+    frames.into_iter().map(|frame| (frame, "fate=forwarded")).collect()
 }
 
 fn rules(frames: &Frames) -> Vec<(Rule, u64)> {
-    analyse(frames)
-        .findings
-        .iter()
-        .map(|finding| (finding.rule, finding.packet))
-        .collect()
+    analyse(frames).findings.iter().map(|finding| (finding.rule, finding.packet)).collect()
 }
 
 const WRITE_THEN_READ: &str = "\
@@ -45,17 +35,19 @@ roce trace 1: 12 packets
 
 connection 1: client.qp1 > server.qp1
   client > server  REQ   service           RDMA_PS_TCP port 7471, RC
-                         queue pair        client.qp1, starting PSN client+0
+                         queue pair        client.qp1, starting PSN server+0
                          path              MTU 1024 bytes, P_Key 0xffff, ACK timeout 19 (2.15 s)
                          GIDs              client > server
                          limits            responder resources 1, initiator depth 1
                          retries           retry count 7, RNR retry 7, CM retries 15
                          CM timeouts       local 20, remote 20
+                         flags             end-to-end flow control
                          IP CM             version 0.0, IPv4, client port <port> > server
                          private data      none
-  server > client  REP   queue pair        server.qp1, starting PSN server+0
+  server > client  REP   queue pair        server.qp1, starting PSN client+0
                          limits            responder resources 1, initiator depth 1
                          retries           RNR retry 7, target ACK delay 15
+                         flags             end-to-end flow control
                          private data      va server.mr1+0, rkey server.mr1
   client > server  RTU
   client > server  DREQ  queue pair        server.qp1
@@ -103,9 +95,7 @@ fn the_first_sample_has_the_same_trace_whatever_the_random_numbers() {
 fn the_second_sample_has_its_seven_packets() {
     let report = analyse(&forwarded(Pair::new(3).write_with_immediate()));
     let trace = report.trace();
-    assert!(
-        trace.starts_with("roce trace 1: 7 packets\n") && trace.contains("RDMA_PS_TCP port 7472")
-    );
+    assert!(trace.starts_with("roce trace 1: 7 packets\n") && trace.contains("RDMA_PS_TCP port 7472"));
     assert!(trace.ends_with(DATA_OF_WRITE_WITH_IMMEDIATE), "{trace}");
 }
 
@@ -122,30 +112,12 @@ fn messages_carry_what_completions_are_compared_with() {
     assert_eq!(
         seen,
         [
-            (
-                MessageKind::Write,
-                18,
-                active,
-                passive,
-                Outcome::Acknowledged
-            ),
+            (MessageKind::Write, 18, active, passive, Outcome::Acknowledged),
             (MessageKind::Read, 4096, active, passive, Outcome::Responded),
         ]
     );
-    assert_eq!(
-        (
-            report.sent[&pair.active.address],
-            report.sent[&pair.passive.address]
-        ),
-        (5, 7)
-    );
-    assert_eq!(
-        (
-            report.delivered[&pair.active.address],
-            report.delivered[&pair.passive.address]
-        ),
-        (7, 5)
-    );
+    assert_eq!((report.sent[&pair.active.address], report.sent[&pair.passive.address]), (5, 7));
+    assert_eq!((report.delivered[&pair.active.address], report.delivered[&pair.passive.address]), (7, 5));
     assert_eq!(report.connections[0].path_mtu_bytes, Some(1024));
 }
 
@@ -156,10 +128,7 @@ fn a_psn_wrap_is_marked_and_breaks_nothing() {
     let report = analyse(&forwarded(pair.write_then_read()));
     assert!(report.findings.is_empty());
     let trace = report.trace();
-    assert!(
-        trace.contains("client+2       1024   0  psn wraps\n"),
-        "{trace}"
-    );
+    assert!(trace.contains("client+2       1024   0  psn wraps\n"), "{trace}");
     assert_eq!(trace.replace("  psn wraps", ""), WRITE_THEN_READ);
 }
 
@@ -172,11 +141,7 @@ fn the_packets_without_their_cm_are_paired_by_psn() {
     assert_eq!(report.connections.len(), 1);
     assert_eq!(report.messages[0].requester_qpn, Some(pair.active.qpn));
     assert_eq!(
-        report
-            .messages
-            .iter()
-            .map(|m| m.outcome)
-            .collect::<Vec<_>>(),
+        report.messages.iter().map(|m| m.outcome).collect::<Vec<_>>(),
         [Outcome::Acknowledged, Outcome::Responded]
     );
 }
@@ -184,31 +149,16 @@ fn the_packets_without_their_cm_are_paired_by_psn() {
 #[test]
 fn requests_of_both_directions_without_cm_become_one_connection() {
     let pair = Pair::new(7);
-    let back = Pair {
-        active: pair.passive,
-        passive: pair.active,
-        ..pair
-    };
+    let back = Pair { active: pair.passive, passive: pair.active, ..pair };
     let frames = vec![
-        pair.request(0x04, 0)
-            .ack_request()
-            .payload(b"to the server")
-            .build(),
-        back.request(0x04, 0)
-            .ack_request()
-            .payload(b"to the client")
-            .build(),
+        pair.request(0x04, 0).ack_request().payload(b"to the server").build(),
+        back.request(0x04, 0).ack_request().payload(b"to the client").build(),
         pair.response(0x11, 0).aeth(0x1f, 1).build(),
         back.response(0x11, 0).aeth(0x1f, 1).build(),
     ];
     let report = analyse(&forwarded(frames));
     assert_eq!((report.connections.len(), report.findings.len()), (1, 0));
-    assert!(
-        report
-            .messages
-            .iter()
-            .all(|m| m.outcome == Outcome::Acknowledged && m.requester_qpn.is_some())
-    );
+    assert!(report.messages.iter().all(|m| m.outcome == Outcome::Acknowledged && m.requester_qpn.is_some()));
 }
 
 #[test]
@@ -238,11 +188,8 @@ fn go_back_n_after_a_dropped_request_is_one_finding_and_no_message_is_lost() {
     let pair = Pair::new(9);
     let write = |n, opcode| {
         let builder = pair.request(opcode, n);
-        let builder = if opcode == 0x06 {
-            builder.reth(pair.passive.va, pair.passive.rkey, 3072)
-        } else {
-            builder
-        };
+        let builder =
+            if opcode == 0x06 { builder.reth(pair.passive.va, pair.passive.rkey, 3072) } else { builder };
         builder.payload(&[7; 1024]).build()
     };
     let nak = pair.response(0x11, 1).aeth(0x60, 0).build();
@@ -255,42 +202,30 @@ fn go_back_n_after_a_dropped_request_is_one_finding_and_no_message_is_lost() {
         (nak, "fate=forwarded"),
         (write(1, 0x07), "fate=forwarded"),
         (write(2, 0x08), "fate=forwarded"),
-        (
-            pair.response(0x11, 2).aeth(0x1f, 1).build(),
-            "fate=forwarded",
-        ),
+        (pair.response(0x11, 2).aeth(0x1f, 1).build(), "fate=forwarded"),
     ];
     let report = analyse(&frames);
     assert_eq!(
-        report
-            .findings
-            .iter()
-            .map(|f| (f.rule, f.packet))
-            .collect::<Vec<_>>(),
+        report.findings.iter().map(|f| (f.rule, f.packet)).collect::<Vec<_>>(),
         [(Rule::RequestPsnGap, 5)]
     );
     assert_eq!(
-        (
-            report.messages.len(),
-            report.messages[0].bytes,
-            report.messages[0].outcome
-        ),
+        (report.messages.len(), report.messages[0].bytes, report.messages[0].outcome),
         (1, 3072, Outcome::Acknowledged)
     );
     let trace = report.trace();
-    assert!(trace.contains("\n~ client.qp1 > server.qp1 RC RDMA WRITE Middle              client+1       1024   0  dropped\n"), "{trace}");
+    assert!(
+        trace.contains(
+            "\n~ client.qp1 > server.qp1 RC RDMA WRITE Middle              client+1       1024   0  dropped\n"
+        ),
+        "{trace}"
+    );
     assert!(
         trace.contains("NAK PSN sequence error msn 0")
             && trace.contains("RequestPsnGap                     client+2"),
         "{trace}"
     );
-    assert_eq!(
-        (
-            report.sent[&pair.active.address],
-            report.delivered[&pair.passive.address]
-        ),
-        (6, 5)
-    );
+    assert_eq!((report.sent[&pair.active.address], report.delivered[&pair.passive.address]), (6, 5));
 }
 
 #[test]
@@ -301,19 +236,10 @@ fn read_response_psn_gap_is_reported_once_and_its_retry_is_clean() {
     assert_eq!(rules(&frames), [(Rule::ReadResponsePsnGap, 9)]);
     // The requester asks again from the missing response on.
     let again = vec![
-        pair.request(0x0c, 2)
-            .ack_request()
-            .reth(pair.passive.va + 1024, pair.passive.rkey, 3072)
-            .build(),
-        pair.response(0x0d, 2)
-            .aeth(0x1f, 2)
-            .payload(&[0x5a; 1024])
-            .build(),
+        pair.request(0x0c, 2).ack_request().reth(pair.passive.va + 1024, pair.passive.rkey, 3072).build(),
+        pair.response(0x0d, 2).aeth(0x1f, 2).payload(&[0x5a; 1024]).build(),
         pair.response(0x0e, 3).payload(&[0x5a; 1024]).build(),
-        pair.response(0x0f, 4)
-            .aeth(0x1f, 2)
-            .payload(&[0x5a; 1024])
-            .build(),
+        pair.response(0x0f, 4).aeth(0x1f, 2).payload(&[0x5a; 1024]).build(),
     ];
     frames.splice(10..10, forwarded(again));
     let report = analyse(&frames);
@@ -333,18 +259,11 @@ fn an_ack_of_the_last_sent_psn_is_silent_and_of_the_next_is_reported() {
 fn a_wrong_dma_length_is_reported_at_the_packet_that_ends_the_message() {
     let pair = Pair::new(12);
     let mut frames = forwarded(pair.write_then_read());
-    let write = pair
-        .request(0x0a, 0)
-        .ack_request()
-        .reth(pair.passive.va, pair.passive.rkey, 19);
+    let write = pair.request(0x0a, 0).ack_request().reth(pair.passive.va, pair.passive.rkey, 19);
     frames[3].0 = write.payload(b"client-wrote-this\0").build();
     assert_eq!(rules(&frames), [(Rule::LengthMismatch, 4)]);
     let mut frames = forwarded(pair.write_then_read());
-    frames[9].0 = pair
-        .response(0x0f, 4)
-        .aeth(0x1f, 2)
-        .payload(&[0x5a; 1020])
-        .build();
+    frames[9].0 = pair.response(0x0f, 4).aeth(0x1f, 2).payload(&[0x5a; 1020]).build();
     assert_eq!(rules(&frames), [(Rule::LengthMismatch, 10)]);
 }
 
@@ -355,20 +274,12 @@ fn a_first_after_a_first_and_a_last_alone_are_out_of_sequence() {
     let head = || vec![pair.req(1, &[]), pair.rep(&[])];
     let run = |opcodes: &[u8]| {
         let mut frames = head();
-        frames.extend(
-            opcodes
-                .iter()
-                .enumerate()
-                .map(|(n, opcode)| send(*opcode, n as u32)),
-        );
+        frames.extend(opcodes.iter().enumerate().map(|(n, opcode)| send(*opcode, n as u32)));
         rules(&forwarded(frames))
     };
     assert_eq!(run(&[0x00, 0x01, 0x02, 0x04]), []);
     assert_eq!(run(&[0x00, 0x00, 0x02]), [(Rule::OpcodeOutOfSequence, 4)]);
-    assert_eq!(
-        run(&[0x04, 0x02, 0x02, 0x04]),
-        [(Rule::OpcodeOutOfSequence, 4)]
-    );
+    assert_eq!(run(&[0x04, 0x02, 0x02, 0x04]), [(Rule::OpcodeOutOfSequence, 4)]);
 }
 
 #[test]
@@ -378,11 +289,7 @@ fn one_flipped_bit_is_one_icrc_mismatch_and_the_packet_counts_as_lost() {
     frames[4].0[last] ^= 1;
     let report = analyse(&frames);
     assert_eq!(
-        report
-            .findings
-            .iter()
-            .map(|f| (f.rule, f.packet))
-            .collect::<Vec<_>>(),
+        report.findings.iter().map(|f| (f.rule, f.packet)).collect::<Vec<_>>(),
         [(Rule::IcrcMismatch, 5)]
     );
     assert!(report.trace().contains("ICRC bad"));
@@ -400,11 +307,7 @@ fn a_delayed_frame_is_judged_when_it_arrives() {
     ];
     let report = analyse(&frames);
     assert_eq!(
-        report
-            .findings
-            .iter()
-            .map(|f| (f.rule, f.packet))
-            .collect::<Vec<_>>(),
+        report.findings.iter().map(|f| (f.rule, f.packet)).collect::<Vec<_>>(),
         [(Rule::RequestPsnGap, 4)]
     );
     assert!(report.trace().contains("delayed 20 ms"));
@@ -417,33 +320,16 @@ fn a_reused_queue_pair_begins_anew() {
     let mut frames = first.write_then_read();
     frames.extend(second.write_then_read());
     let report = analyse(&forwarded(frames));
-    assert_eq!(
-        (
-            report.connections.len(),
-            report.findings.len(),
-            report.messages.len()
-        ),
-        (2, 0, 4)
-    );
+    assert_eq!((report.connections.len(), report.findings.len(), report.messages.len()), (2, 0, 4));
     assert!(report.trace().contains("client.qp2 > server.qp2"));
 }
 
 #[test]
 fn a_rejected_connection_shows_its_reason_and_words() {
     let pair = Pair::new(18);
-    let trace = analyse(&forwarded(vec![
-        pair.req(7471, &[]),
-        pair.rej(28, b"larger than 4096"),
-    ]))
-    .trace();
-    assert!(
-        trace.contains("REJ   reason            consumer reject, of REQ\n"),
-        "{trace}"
-    );
-    assert!(
-        trace.contains("private data      \"larger than 4096\"\n"),
-        "{trace}"
-    );
+    let trace = analyse(&forwarded(vec![pair.req(7471, &[]), pair.rej(28, b"larger than 4096")])).trace();
+    assert!(trace.contains("REJ   reason            consumer reject, of REQ\n"), "{trace}");
+    assert!(trace.contains("private data      \"larger than 4096\"\n"), "{trace}");
     assert!(
         trace.contains("connection 1: client.qp1 > server.qp?\n")
             && trace.ends_with("messages: none\n\nfindings: none\n"),
@@ -457,12 +343,7 @@ fn ids_that_do_not_match_are_shown() {
     let mut stranger = pair;
     stranger.passive.comm_id ^= 1;
     stranger.salt ^= 2;
-    let trace = analyse(&forwarded(vec![
-        pair.req(1, &[]),
-        pair.rep(&[]),
-        stranger.rtu(),
-    ]))
-    .trace();
+    let trace = analyse(&forwarded(vec![pair.req(1, &[]), pair.rep(&[]), stranger.rtu()])).trace();
     assert!(
         trace.contains("remote comm id    not the peer's\n")
             && trace.contains("transaction       not the request's\n"),
@@ -474,13 +355,16 @@ fn ids_that_do_not_match_are_shown() {
 fn known_addresses_and_keys_in_longer_private_data_are_renamed() {
     let pair = Pair::new(20);
     let mut private_data = pair.advert().to_vec();
-    private_data.extend([
-        0xab, 0xcd, 0xef, 0x01, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0,
-    ]);
+    private_data.extend([0xab, 0xcd, 0xef, 0x01, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0]);
     let mut frames = pair.write_then_read();
     frames[1] = pair.rep(&private_data);
     let trace = analyse(&forwarded(frames)).trace();
-    assert!(trace.contains("private data      <va server.mr1+0> <rkey server.mr1> abcdef01 01000000 00000000 00002000\n"), "{trace}");
+    assert!(
+        trace.contains(
+            "private data      <va server.mr1+0> <rkey server.mr1> abcdef01 01000000 00000000 00002000\n"
+        ),
+        "{trace}"
+    );
 }
 
 #[test]
@@ -490,16 +374,8 @@ fn a_cut_packet_decodes_as_far_as_it_goes_and_breaks_no_rule() {
         let mut frames = forwarded(pair.write_then_read());
         frames[6].0.truncate(length);
         let report = analyse(&frames);
-        let unexpected = report
-            .findings
-            .iter()
-            .filter(|f| f.rule != Rule::ReadResponsePsnGap)
-            .count();
-        assert_eq!(
-            unexpected, 0,
-            "cut to {length} bytes: {:?}",
-            report.findings
-        );
+        let unexpected = report.findings.iter().filter(|f| f.rule != Rule::ReadResponsePsnGap).count();
+        assert_eq!(unexpected, 0, "cut to {length} bytes: {:?}", report.findings);
         assert!(report.trace().ends_with('\n'));
     }
 }

@@ -27,14 +27,10 @@ impl Interface {
         } else if exponent <= 9 {
             ticks * 10u128.pow(9 - exponent)
         } else {
-            10u128
-                .checked_pow(exponent - 9)
-                .map_or(0, |divisor| ticks / divisor)
+            10u128.checked_pow(exponent - 9).map_or(0, |divisor| ticks / divisor)
         };
         let offset_ns = i128::from(self.offset_s) * 1_000_000_000;
-        let ns = i128::try_from(ns)
-            .unwrap_or(i128::MAX)
-            .saturating_add(offset_ns);
+        let ns = i128::try_from(ns).unwrap_or(i128::MAX).saturating_add(offset_ns);
         u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
     }
 }
@@ -44,14 +40,8 @@ mod tests {
     use super::*;
 
     fn at(resolution: u8, offset_s: i64, ticks: u64) -> u64 {
-        Interface {
-            name: None,
-            link_type: LinkType::ETHERNET,
-            snap_length_bytes: 0,
-            resolution,
-            offset_s,
-        }
-        .timestamp_ns(ticks)
+        Interface { name: None, link_type: LinkType::ETHERNET, snap_length_bytes: 0, resolution, offset_s }
+            .timestamp_ns(ticks)
     }
 
     #[test]

@@ -67,11 +67,7 @@ fn u32_at(bytes: &[u8], at: usize, big_endian: bool) -> u32 {
 fn text(options: &[PcapNGOption<'_>], code: OptionCode) -> Option<String> {
     let option = options.iter().find(|option| option.code == code)?;
     let bytes = option.as_bytes().ok()?;
-    Some(
-        String::from_utf8_lossy(bytes)
-            .trim_end_matches('\0')
-            .to_owned(),
-    )
+    Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned())
 }
 
 /// What a pcapng block or a pcap packet came to, in buffer positions.
@@ -113,9 +109,7 @@ impl<R: Read> Reader<R> {
             for (to, from) in first.iter_mut().zip(reader.bytes()) {
                 *to = *from;
             }
-            return Err(ReadError::NotACapture {
-                magic: u32::from_be_bytes(first),
-            });
+            return Err(ReadError::NotACapture { magic: u32::from_be_bytes(first) });
         }
         if magic != PCAPNG_SECTION_HEADER {
             reader.pcap_header(magic)?;
@@ -210,21 +204,13 @@ impl<R: Read> Reader<R> {
     fn require(&mut self, what: &'static str, need: usize) -> Result<(), ReadError> {
         let got = self.fill(need)?;
         if got < need {
-            return Err(ReadError::Cut {
-                what,
-                offset: self.offset,
-                need: need as u64,
-                got: got as u64,
-            });
+            return Err(ReadError::Cut { what, offset: self.offset, need: need as u64, got: got as u64 });
         }
         Ok(())
     }
 
     fn malformed(&self, what: &'static str) -> ReadError {
-        ReadError::Malformed {
-            what,
-            offset: self.offset,
-        }
+        ReadError::Malformed { what, offset: self.offset }
     }
 
     fn pcap_header(&mut self, magic: u32) -> Result<(), ReadError> {
@@ -244,13 +230,7 @@ impl<R: Read> Reader<R> {
         let snap_length_bytes = header.snaplen;
         self.format = Format::Pcap;
         self.big_endian = big_endian;
-        self.interfaces.push(Interface {
-            name: None,
-            link_type,
-            snap_length_bytes,
-            resolution,
-            offset_s: 0,
-        });
+        self.interfaces.push(Interface { name: None, link_type, snap_length_bytes, resolution, offset_s: 0 });
         self.consume(24);
         Ok(())
     }
@@ -273,18 +253,13 @@ impl<R: Read> Reader<R> {
         let Ok((_, packet)) = parse(self.bytes()) else {
             return Err(self.malformed("a packet"));
         };
-        let per_second = if self
-            .interfaces
-            .first()
-            .is_some_and(|interface| interface.resolution == 9)
-        {
+        let per_second = if self.interfaces.first().is_some_and(|interface| interface.resolution == 9) {
             1
         } else {
             1_000
         };
         let found = Found {
-            timestamp_ns: u64::from(packet.ts_sec) * 1_000_000_000
-                + u64::from(packet.ts_usec) * per_second,
+            timestamp_ns: u64::from(packet.ts_sec) * 1_000_000_000 + u64::from(packet.ts_usec) * per_second,
             interface: 0,
             data_start: self.start + 16,
             data_length: length,
@@ -325,19 +300,13 @@ impl<R: Read> Reader<R> {
 
     /// Parses the block of `length` bytes at the buffer's start, which is whole.
     fn block(&mut self, length: usize) -> Result<Option<Found>, ReadError> {
-        let bytes = self
-            .buffer
-            .get(self.start..self.start + length)
-            .unwrap_or_default();
+        let bytes = self.buffer.get(self.start..self.start + length).unwrap_or_default();
         let parsed = if self.big_endian {
             pcap_parser::pcapng::parse_block_be(bytes)
         } else {
             pcap_parser::pcapng::parse_block_le(bytes)
         };
-        let malformed = |what| ReadError::Malformed {
-            what,
-            offset: self.offset,
-        };
+        let malformed = |what| ReadError::Malformed { what, offset: self.offset };
         let Ok((_, block)) = parsed else {
             return Err(malformed("a block that contradicts itself"));
         };
@@ -412,25 +381,12 @@ mod tests {
 
     fn pcap(big_endian: bool, nanoseconds: bool, packets: &[&[u8]]) -> Vec<u8> {
         let word = |value: u32| {
-            if big_endian {
-                value.to_be_bytes()
-            } else {
-                value.to_le_bytes()
-            }
+            if big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
         };
         let half = |value: u16| {
-            if big_endian {
-                value.to_be_bytes()
-            } else {
-                value.to_le_bytes()
-            }
+            if big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
         };
-        let mut bytes = word(if nanoseconds {
-            0xa1b2_3c4d
-        } else {
-            0xa1b2_c3d4
-        })
-        .to_vec();
+        let mut bytes = word(if nanoseconds { 0xa1b2_3c4d } else { 0xa1b2_c3d4 }).to_vec();
         bytes.extend(half(2));
         bytes.extend(half(4));
         for value in [0, 0, 65_535, 1] {
@@ -447,24 +403,12 @@ mod tests {
 
     #[test]
     fn pcap_is_read_in_both_byte_orders_and_both_resolutions() {
-        for (big_endian, nanoseconds) in
-            [(false, false), (false, true), (true, false), (true, true)]
-        {
+        for (big_endian, nanoseconds) in [(false, false), (false, true), (true, false), (true, true)] {
             let bytes = pcap(big_endian, nanoseconds, &[&[1, 2, 3], &[4]]);
             let mut reader = Reader::new(&bytes[..]).unwrap();
             let record = reader.next().unwrap().unwrap();
-            assert_eq!(
-                (record.number, record.data, record.original_length_bytes),
-                (1, &[1u8, 2, 3][..], 4)
-            );
-            assert_eq!(
-                record.timestamp_ns,
-                if nanoseconds {
-                    10_000_000_005
-                } else {
-                    10_000_005_000
-                }
-            );
+            assert_eq!((record.number, record.data, record.original_length_bytes), (1, &[1u8, 2, 3][..], 4));
+            assert_eq!(record.timestamp_ns, if nanoseconds { 10_000_000_005 } else { 10_000_005_000 });
             assert_eq!(reader.next().unwrap().unwrap().data, [4]);
             assert!(reader.next().unwrap().is_none());
         }
@@ -473,15 +417,7 @@ mod tests {
     #[test]
     fn a_big_endian_pcapng_with_a_simple_packet_is_read() {
         let mut bytes = Vec::new();
-        for word in [
-            0x0a0d_0d0a,
-            28,
-            0x1a2b_3c4d,
-            0x0001_0000,
-            u32::MAX,
-            u32::MAX,
-            28,
-        ] {
+        for word in [0x0a0d_0d0a, 28, 0x1a2b_3c4d, 0x0001_0000, u32::MAX, u32::MAX, 28] {
             bytes.extend(u32::to_be_bytes(word));
         }
         for word in [1, 20, 0x0001_0000, 0, 20] {
@@ -502,18 +438,12 @@ mod tests {
     #[test]
     fn what_is_no_capture_is_named() {
         let error = |bytes: &[u8]| Reader::new(bytes).err().unwrap().to_string();
-        assert_eq!(
-            error(b""),
-            "the capture is empty: expected a pcap or pcapng header, got 0 bytes"
-        );
+        assert_eq!(error(b""), "the capture is empty: expected a pcap or pcapng header, got 0 bytes");
         assert_eq!(
             error(b"hello world, this is text"),
             "not a capture: it begins with 0x68656c6c, expected pcap or pcapng"
         );
-        assert_eq!(
-            error(&[0xa1]),
-            "not a capture: it begins with 0xa1000000, expected pcap or pcapng"
-        );
+        assert_eq!(error(&[0xa1]), "not a capture: it begins with 0xa1000000, expected pcap or pcapng");
         assert_eq!(
             error(&[0xa1, 0xb2, 0xc3, 0xd4, 0]),
             "the capture is cut: the pcap header at byte 0 needs 24 bytes, got 5"

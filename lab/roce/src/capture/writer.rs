@@ -22,11 +22,7 @@ pub struct Writer<W> {
     written_bytes: u64,
 }
 
-fn option<'a>(
-    code: OptionCode,
-    what: &'static str,
-    value: &'a [u8],
-) -> Result<PcapNGOption<'a>, WriteError> {
+fn option<'a>(code: OptionCode, what: &'static str, value: &'a [u8]) -> Result<PcapNGOption<'a>, WriteError> {
     let length = value.len();
     let len = u16::try_from(length).map_err(|_| WriteError::TooLong {
         what,
@@ -35,17 +31,11 @@ fn option<'a>(
     })?;
     let mut padded = value.to_vec();
     padded.resize(length.next_multiple_of(4), 0);
-    Ok(PcapNGOption {
-        code,
-        len,
-        value: Cow::Owned(padded),
-    })
+    Ok(PcapNGOption { code, len, value: Cow::Owned(padded) })
 }
 
 fn serialize(block: &mut impl ToVec) -> Result<Vec<u8>, WriteError> {
-    block
-        .to_vec()
-        .map_err(|error| WriteError::Serialize(format!("{error:?}")))
+    block.to_vec().map_err(|error| WriteError::Serialize(format!("{error:?}")))
 }
 
 impl<W: Write> Writer<W> {
@@ -54,11 +44,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// [`WriteError::Io`] when the sink fails, [`WriteError::TooLong`] for a name of more than 65,535 bytes.
     pub fn new(sink: W, interface_names: &[&str]) -> Result<Self, WriteError> {
-        let mut writer = Self {
-            sink,
-            interface_count: 0,
-            written_bytes: 0,
-        };
+        let mut writer = Self { sink, interface_count: 0, written_bytes: 0 };
         let application = option(OptionCode::ShbUserAppl, "application name", b"roce")?;
         let section = serialize(&mut SectionHeaderBlock {
             block_type: 0,
@@ -105,18 +91,11 @@ impl<W: Write> Writer<W> {
         comment: &str,
     ) -> Result<(), WriteError> {
         if interface >= self.interface_count {
-            return Err(WriteError::NoInterface {
-                index: interface,
-                count: self.interface_count,
-            });
+            return Err(WriteError::NoInterface { index: interface, count: self.interface_count });
         }
         let length = frame.len();
         if length > FRAME_MAX_BYTES {
-            return Err(WriteError::TooLong {
-                what: "frame",
-                length,
-                limit: FRAME_MAX_BYTES,
-            });
+            return Err(WriteError::TooLong { what: "frame", length, limit: FRAME_MAX_BYTES });
         }
         let options = if comment.is_empty() {
             Vec::new()
@@ -178,36 +157,20 @@ mod tests {
     fn what_is_written_is_read_back() {
         let mut bytes = Vec::new();
         let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
-        let frames: Vec<Vec<u8>> = (0..9)
-            .map(|length| vec![length as u8 + 1; length])
-            .collect();
+        let frames: Vec<Vec<u8>> = (0..9).map(|length| vec![length as u8 + 1; length]).collect();
         for (number, frame) in frames.iter().enumerate() {
             let comment = if number == 3 { "" } else { "fate=forwarded" };
             writer
-                .write(
-                    number as u32 % 2,
-                    1_700_000_000_123_456_789 + number as u64,
-                    frame,
-                    comment,
-                )
+                .write(number as u32 % 2, 1_700_000_000_123_456_789 + number as u64, frame, comment)
                 .unwrap();
         }
         writer.finish().unwrap();
         let mut reader = Reader::new(&bytes[..]).unwrap();
         for (number, frame) in frames.iter().enumerate() {
             let record = reader.next().unwrap().unwrap();
-            assert_eq!(
-                (record.number, record.data),
-                (number as u64 + 1, &frame[..])
-            );
-            assert_eq!(
-                record.timestamp_ns,
-                1_700_000_000_123_456_789 + number as u64
-            );
-            assert_eq!(
-                record.interface_name,
-                Some(["server", "client"][number % 2])
-            );
+            assert_eq!((record.number, record.data), (number as u64 + 1, &frame[..]));
+            assert_eq!(record.timestamp_ns, 1_700_000_000_123_456_789 + number as u64);
+            assert_eq!(record.interface_name, Some(["server", "client"][number % 2]));
             assert_eq!(record.link_type, LinkType::ETHERNET);
             assert_eq!(record.comment, (number != 3).then_some("fate=forwarded"));
             assert_eq!(record.fate(), Fate::Forwarded);
@@ -220,26 +183,17 @@ mod tests {
     fn a_full_disk_and_an_unknown_interface_are_errors() {
         let mut small = [0; 200];
         let mut writer = Writer::new(&mut small[..], &["server"]).unwrap();
-        assert!(matches!(
-            writer.write(0, 0, &[0; 500], ""),
-            Err(WriteError::Io(_))
-        ));
+        assert!(matches!(writer.write(0, 0, &[0; 500], ""), Err(WriteError::Io(_))));
         assert_eq!(
             writer.write(1, 0, &[], "").unwrap_err().to_string(),
             "no interface 1 in the capture: it has 1"
         );
         let mut writer = Writer::new(Vec::new(), &["server"]).unwrap();
         let long = vec![0; FRAME_MAX_BYTES + 1];
-        assert!(matches!(
-            writer.write(0, 0, &long, ""),
-            Err(WriteError::TooLong { what: "frame", .. })
-        ));
+        assert!(matches!(writer.write(0, 0, &long, ""), Err(WriteError::TooLong { what: "frame", .. })));
         assert!(matches!(
             writer.write(0, 0, &[], &"x".repeat(70_000)),
-            Err(WriteError::TooLong {
-                what: "comment",
-                ..
-            })
+            Err(WriteError::TooLong { what: "comment", .. })
         ));
     }
 }

@@ -64,12 +64,8 @@ impl IpCm<'_> {
 
     fn address(&self, bytes: &[u8]) -> Option<IpAddr> {
         match self.ip_version() {
-            4 => bytes
-                .last_chunk()
-                .map(|v4: &[u8; 4]| IpAddr::V4(Ipv4Addr::from(*v4))),
-            6 => bytes
-                .first_chunk()
-                .map(|v6: &[u8; 16]| IpAddr::V6(Ipv6Addr::from(*v6))),
+            4 => bytes.last_chunk().map(|v4: &[u8; 4]| IpAddr::V4(Ipv4Addr::from(*v4))),
+            6 => bytes.first_chunk().map(|v6: &[u8; 16]| IpAddr::V6(Ipv6Addr::from(*v6))),
             _ => None,
         }
     }
@@ -107,12 +103,7 @@ mod tests {
         let bytes = header();
         let ip_cm = IpCm::new(&bytes, 0).unwrap();
         assert_eq!(
-            (
-                ip_cm.major_version(),
-                ip_cm.minor_version(),
-                ip_cm.ip_version(),
-                ip_cm.source_port()
-            ),
+            (ip_cm.major_version(), ip_cm.minor_version(), ip_cm.ip_version(), ip_cm.source_port()),
             (0, 0, 4, 51_000)
         );
         assert_eq!(ip_cm.source(), Some(IpAddr::from([198, 51, 100, 2])));

@@ -54,17 +54,10 @@ impl<'a> Mad<'a> {
     /// [`DecodeStop::Length`] when fewer than [`Self::HEADER_LENGTH`] bytes are there.
     pub fn new(bytes: &'a [u8], offset: usize) -> Result<Self, DecodeStop> {
         match bytes.split_first_chunk() {
-            Some((header, data)) => Ok(Self {
-                header,
-                data,
-                offset: offset + Self::HEADER_LENGTH,
-            }),
-            None => Err(DecodeStop::Length {
-                layer: "mad",
-                need: Self::HEADER_LENGTH,
-                offset,
-                got: bytes.len(),
-            }),
+            Some((header, data)) => Ok(Self { header, data, offset: offset + Self::HEADER_LENGTH }),
+            None => {
+                Err(DecodeStop::Length { layer: "mad", need: Self::HEADER_LENGTH, offset, got: bytes.len() })
+            }
         }
     }
 
@@ -136,12 +129,7 @@ impl fmt::Display for Mad<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match attribute_name(self.attribute_id()) {
             Some(name) if self.is_cm() => write!(f, "CM {name}"),
-            _ => write!(
-                f,
-                "MAD class {:#04x} attribute {:#06x}",
-                self.class(),
-                self.attribute_id()
-            ),
+            _ => write!(f, "MAD class {:#04x} attribute {:#06x}", self.class(), self.attribute_id()),
         }
     }
 }
@@ -157,36 +145,21 @@ mod tests {
     use super::*;
     use crate::wire::every_shorter_length_stops;
 
-    const REQ: [u8; 24] = [
-        1, 7, 2, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0x10, 0, 0, 0, 0, 0, 0,
-    ];
+    const REQ: [u8; 24] = [1, 7, 2, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0x10, 0, 0, 0, 0, 0, 0];
 
     #[test]
     fn fields_are_where_the_standard_puts_them() {
         let mad = Mad::new(&REQ, 62).unwrap();
         assert_eq!(
-            (
-                mad.base_version(),
-                mad.class(),
-                mad.class_version(),
-                mad.method(),
-                mad.status()
-            ),
+            (mad.base_version(), mad.class(), mad.class_version(), mad.method(), mad.status()),
             (1, 7, 2, 3, 0)
         );
         assert_eq!(
-            (
-                mad.transaction_id(),
-                mad.attribute_id(),
-                mad.attribute_modifier()
-            ),
+            (mad.transaction_id(), mad.attribute_id(), mad.attribute_modifier()),
             (0x1_0000_0002, 0x10, 0)
         );
         assert_eq!(mad.to_string(), "CM REQ");
-        assert_eq!(
-            mad.message().unwrap_err().to_string(),
-            "cm req: need 232 bytes at offset 86, got 0"
-        );
+        assert_eq!(mad.message().unwrap_err().to_string(), "cm req: need 232 bytes at offset 86, got 0");
     }
 
     #[test]

@@ -63,10 +63,7 @@ impl<'a> Message<'a> {
             0x14 => Self::Rtu(Rtu::new(bytes, offset)?),
             0x15 => Self::Dreq(Dreq::new(bytes, offset)?),
             0x16 => Self::Drep(Drep::new(bytes, offset)?),
-            _ => Self::Unknown {
-                attribute_id,
-                data: bytes,
-            },
+            _ => Self::Unknown { attribute_id, data: bytes },
         })
     }
 
@@ -120,10 +117,7 @@ mod tests {
     fn an_unknown_attribute_stays_visible() {
         assert_eq!(
             Message::new(0x20, &[1, 2], 0),
-            Ok(Message::Unknown {
-                attribute_id: 0x20,
-                data: &[1, 2]
-            })
+            Ok(Message::Unknown { attribute_id: 0x20, data: &[1, 2] })
         );
     }
 

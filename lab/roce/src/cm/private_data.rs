@@ -42,19 +42,14 @@ pub enum PrivateData<'a> {
 impl<'a> PrivateData<'a> {
     /// Says what the field holds. Only a REP is looked at for an advertisement: pass `is_rep`.
     pub fn new(field: &'a [u8], is_rep: bool) -> Self {
-        let used = field
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |last| last + 1);
+        let used = field.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let bytes = field.get(..used).unwrap_or_default();
         if bytes.is_empty() {
             return Self::None;
         }
         if bytes.len() >= 4
             && let Ok(text) = std::str::from_utf8(bytes)
-            && text
-                .bytes()
-                .all(|byte| byte == b' ' || byte.is_ascii_graphic())
+            && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
         {
             return Self::Text(text);
         }
@@ -79,36 +74,22 @@ mod tests {
 
     #[test]
     fn the_samples_twelve_bytes_are_an_advertisement() {
-        let advert = Advert {
-            va: 0x55aa_0000_1000,
-            rkey: 0x1200,
-        };
-        assert_eq!(
-            PrivateData::new(&padded(&ADVERT), true),
-            PrivateData::Advert(advert)
-        );
-        assert!(matches!(
-            PrivateData::new(&padded(&ADVERT), false),
-            PrivateData::Bytes(_)
-        ));
+        let advert = Advert { va: 0x55aa_0000_1000, rkey: 0x1200 };
+        assert_eq!(PrivateData::new(&padded(&ADVERT), true), PrivateData::Advert(advert));
+        assert!(matches!(PrivateData::new(&padded(&ADVERT), false), PrivateData::Bytes(_)));
     }
 
     #[test]
     fn a_thirteenth_byte_makes_it_something_else() {
         let mut field = padded(&ADVERT);
         field[12] = 1;
-        assert!(
-            matches!(PrivateData::new(&field, true), PrivateData::Bytes(bytes) if bytes.len() == 13)
-        );
+        assert!(matches!(PrivateData::new(&field, true), PrivateData::Bytes(bytes) if bytes.len() == 13));
     }
 
     #[test]
     fn zeros_are_nothing_and_words_are_text() {
         assert_eq!(PrivateData::new(&[0; 56], true), PrivateData::None);
-        assert_eq!(
-            PrivateData::new(&padded(b"size too large"), true),
-            PrivateData::Text("size too large")
-        );
+        assert_eq!(PrivateData::new(&padded(b"size too large"), true), PrivateData::Text("size too large"));
         assert_eq!(Advert::new(&ADVERT[..11]), None);
     }
 }

@@ -66,10 +66,7 @@ mod tests {
 
     #[test]
     fn a_code_without_a_name_stays_visible() {
-        assert_eq!(
-            RejReason::INVALID_SERVICE_ID.to_string(),
-            "invalid service id"
-        );
+        assert_eq!(RejReason::INVALID_SERVICE_ID.to_string(), "invalid service id");
         assert_eq!(RejReason(999).to_string(), "Unknown(999)");
     }
 }

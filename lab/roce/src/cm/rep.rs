@@ -61,7 +61,7 @@ impl<'a> Rep<'a> {
         be_u32(self.bytes, field::LOCAL_EECN)
     }
 
-    /// First PSN that the passive side's requests use.
+    /// First PSN that the passive side wants to receive: the *active* side's requests begin there.
     pub fn starting_psn(&self) -> Psn {
         Psn::new(be_u32(self.bytes, field::STARTING_PSN))
     }
@@ -114,12 +114,7 @@ impl<'a> Rep<'a> {
 
 impl fmt::Display for Rep<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "REP QPN {:#08x}, PSN {}",
-            self.local_qpn(),
-            self.starting_psn()
-        )
+        write!(f, "REP QPN {:#08x}, PSN {}", self.local_qpn(), self.starting_psn())
     }
 }
 
@@ -143,31 +138,14 @@ mod tests {
     fn fields_are_where_the_standard_puts_them() {
         let bytes = rep();
         let rep = Rep::new(&bytes, 0).unwrap();
+        assert_eq!((rep.local_comm_id(), rep.remote_comm_id(), rep.local_qpn()), (5, 9, 0x12));
         assert_eq!(
-            (rep.local_comm_id(), rep.remote_comm_id(), rep.local_qpn()),
-            (5, 9, 0x12)
-        );
-        assert_eq!(
-            (
-                rep.starting_psn(),
-                rep.responder_resources(),
-                rep.initiator_depth()
-            ),
+            (rep.starting_psn(), rep.responder_resources(), rep.initiator_depth()),
             (Psn::new(0xff_ffff), 3, 2)
         );
-        assert_eq!(
-            (
-                rep.target_ack_delay(),
-                rep.failover_accepted(),
-                rep.flow_control()
-            ),
-            (15, 2, true)
-        );
+        assert_eq!((rep.target_ack_delay(), rep.failover_accepted(), rep.flow_control()), (15, 2, true));
         assert_eq!((rep.rnr_retry_count(), rep.srq()), (7, true));
-        assert_eq!(
-            (rep.private_data().len(), rep.private_data()[0]),
-            (196, 0xaa)
-        );
+        assert_eq!((rep.private_data().len(), rep.private_data()[0]), (196, 0xaa));
     }
 
     #[test]

@@ -90,13 +90,9 @@ pub fn ack_timeout_ns(code: u8) -> Option<u64> {
 
 /// Reads a GID; one that maps an IPv4 address gives that.
 fn gid(bytes: &[u8]) -> IpAddr {
-    let bits = bytes
-        .iter()
-        .fold(0u128, |bits, byte| (bits << 8) | u128::from(*byte));
+    let bits = bytes.iter().fold(0u128, |bits, byte| (bits << 8) | u128::from(*byte));
     let address = Ipv6Addr::from_bits(bits);
-    address
-        .to_ipv4_mapped()
-        .map_or(IpAddr::V6(address), |v4: Ipv4Addr| IpAddr::V4(v4))
+    address.to_ipv4_mapped().map_or(IpAddr::V6(address), |v4: Ipv4Addr| IpAddr::V4(v4))
 }
 
 impl<'a> Req<'a> {
@@ -171,7 +167,7 @@ impl<'a> Req<'a> {
         be_u8(self.bytes, field::REMOTE_TIMEOUT_AND_TRANSPORT) & 1 != 0
     }
 
-    /// First PSN that the active side's requests use.
+    /// First PSN that the active side wants to receive: the *passive* side's requests begin there. Observed: rxe 6.1.
     pub fn starting_psn(&self) -> Psn {
         Psn::new(be_u32(self.bytes, field::STARTING_PSN))
     }
@@ -238,10 +234,7 @@ impl<'a> Req<'a> {
 
     /// GID of the passive side's port, as an address.
     pub fn primary_remote_gid(&self) -> IpAddr {
-        gid(self
-            .bytes
-            .get(field::PRIMARY_REMOTE_GID)
-            .unwrap_or_default())
+        gid(self.bytes.get(field::PRIMARY_REMOTE_GID).unwrap_or_default())
     }
 
     /// Flow label of the primary path, 20 bits.
@@ -303,13 +296,7 @@ impl<'a> Req<'a> {
 
 impl fmt::Display for Req<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "REQ {}, QPN {:#08x}, PSN {}",
-            self.port_space(),
-            self.local_qpn(),
-            self.starting_psn()
-        )
+        write!(f, "REQ {}, QPN {:#08x}, PSN {}", self.port_space(), self.local_qpn(), self.starting_psn())
     }
 }
 
@@ -339,52 +326,26 @@ mod tests {
     fn fields_are_where_the_standard_puts_them() {
         let bytes = req();
         let req = Req::new(&bytes, 0).unwrap();
+        assert_eq!((req.local_comm_id(), req.port_space(), req.local_qpn()), (9, PortSpace::Tcp(7471), 0x11));
         assert_eq!(
-            (req.local_comm_id(), req.port_space(), req.local_qpn()),
-            (9, PortSpace::Tcp(7471), 0x11)
-        );
-        assert_eq!(
-            (
-                req.responder_resources(),
-                req.initiator_depth(),
-                req.starting_psn()
-            ),
+            (req.responder_resources(), req.initiator_depth(), req.starting_psn()),
             (16, 4, Psn::new(0x01_0203))
         );
         assert_eq!(
-            (
-                req.remote_response_timeout(),
-                req.local_response_timeout(),
-                req.retry_count()
-            ),
+            (req.remote_response_timeout(), req.local_response_timeout(), req.retry_count()),
             (20, 20, 7)
         );
         assert_eq!(
-            (
-                req.path_mtu_code(),
-                req.rnr_retry_count(),
-                req.p_key(),
-                req.max_cm_retries()
-            ),
+            (req.path_mtu_code(), req.rnr_retry_count(), req.p_key(), req.max_cm_retries()),
             (3, 6, 0xffff, 15)
         );
         assert_eq!(req.primary_local_gid(), IpAddr::from([198, 51, 100, 2]));
         assert_eq!(
-            (
-                req.primary_flow_label(),
-                req.primary_packet_rate(),
-                req.primary_ack_timeout()
-            ),
+            (req.primary_flow_label(), req.primary_packet_rate(), req.primary_ack_timeout()),
             (0x12345, 2, 19)
         );
         assert_eq!(req.ip_cm().unwrap().source_port(), 0x1234);
-        assert_eq!(
-            (
-                req.consumer_private_data().len(),
-                req.consumer_private_data()[0]
-            ),
-            (56, 0xee)
-        );
+        assert_eq!((req.consumer_private_data().len(), req.consumer_private_data()[0]), (56, 0xee));
     }
 
     #[test]
@@ -394,14 +355,8 @@ mod tests {
 
     #[test]
     fn codes_outside_the_standard_have_no_value() {
-        assert_eq!(
-            [0, 1, 3, 5, 6].map(path_mtu_bytes),
-            [None, Some(256), Some(1024), Some(4096), None]
-        );
-        assert_eq!(
-            [0, 1, 19, 32].map(ack_timeout_ns),
-            [None, Some(8_192), Some(2_147_483_648), None]
-        );
+        assert_eq!([0, 1, 3, 5, 6].map(path_mtu_bytes), [None, Some(256), Some(1024), Some(4096), None]);
+        assert_eq!([0, 1, 19, 32].map(ack_timeout_ns), [None, Some(8_192), Some(2_147_483_648), None]);
     }
 
     #[test]

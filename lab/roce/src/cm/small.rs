@@ -129,12 +129,7 @@ impl fmt::Display for Rtu<'_> {
 
 impl fmt::Display for Mra<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "MRA of message {}, timeout code {}",
-            self.message(),
-            self.service_timeout()
-        )
+        write!(f, "MRA of message {}, timeout code {}", self.message(), self.service_timeout())
     }
 }
 
@@ -172,30 +167,15 @@ mod tests {
         let bytes = bytes();
         let rej = Rej::new(&bytes, 0).unwrap();
         assert_eq!(
-            (
-                rej.local_comm_id(),
-                rej.remote_comm_id(),
-                rej.message(),
-                rej.info_length()
-            ),
+            (rej.local_comm_id(), rej.remote_comm_id(), rej.message(), rej.info_length()),
             (1, 2, 1, 72)
         );
         assert_eq!(rej.to_string(), "REJ consumer reject");
         assert_eq!((rej.info().len(), rej.private_data().len()), (72, 148));
         let dreq = Dreq::new(&bytes, 0).unwrap();
-        assert_eq!(
-            (dreq.remote_qpn(), dreq.private_data().len()),
-            (0x40_9000, 220)
-        );
+        assert_eq!((dreq.remote_qpn(), dreq.private_data().len()), (0x40_9000, 220));
         let mra = Mra::new(&bytes, 0).unwrap();
-        assert_eq!(
-            (
-                mra.message(),
-                mra.service_timeout(),
-                mra.private_data().len()
-            ),
-            (1, 18, 222)
-        );
+        assert_eq!((mra.message(), mra.service_timeout(), mra.private_data().len()), (1, 18, 222));
         assert_eq!(Rtu::new(&bytes, 0).unwrap().private_data().len(), 224);
         assert_eq!(Drep::new(&bytes, 0).unwrap().private_data().len(), 224);
     }

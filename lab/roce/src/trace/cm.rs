@@ -35,31 +35,16 @@ fn rank(row: &CmRow) -> u16 {
 }
 
 /// Writes the connection management packets of one connection, or those of none.
-pub(super) fn block(
-    out: &mut String,
-    report: &Report,
-    labels: &Labels<'_>,
-    connection: Option<usize>,
-) {
-    let mut rows: Vec<&CmRow> = report
-        .cm_rows
-        .iter()
-        .filter(|row| row.flow == connection)
-        .collect();
+pub(super) fn block(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
+    let mut rows: Vec<&CmRow> = report.cm_rows.iter().filter(|row| row.flow == connection).collect();
     rows.sort_by_key(|row| rank(row));
     let mut ids = Ids::default();
     for row in rows {
         let mark = if row.fate.is_delivered() { "  " } else { "~ " };
-        let direction = format!(
-            "{} > {}",
-            labels.node(row.source),
-            labels.node(row.destination)
-        );
+        let direction = format!("{} > {}", labels.node(row.source), labels.node(row.destination));
         let name = match row.mad() {
-            Some(mad) => attribute_name(mad.attribute_id()).map_or_else(
-                || format!("Unknown({:#06x})", mad.attribute_id()),
-                str::to_owned,
-            ),
+            Some(mad) => attribute_name(mad.attribute_id())
+                .map_or_else(|| format!("Unknown({:#06x})", mad.attribute_id()), str::to_owned),
             None => "MAD cut".to_owned(),
         };
         let mut head = format!("{mark}{direction:<16} {name:<5}");
@@ -88,9 +73,7 @@ fn lines(
             relations(
                 &mut lines,
                 row,
-                connection
-                    .and_then(|index| report.connections.get(index))
-                    .map(|c| c.active.address),
+                connection.and_then(|index| report.connections.get(index)).map(|c| c.active.address),
                 transaction,
                 &message,
                 ids,
@@ -138,21 +121,15 @@ fn parameters(
             rep.private_data()
         }
         Message::Rej(rej) => {
-            let which = ["REQ", "REP", "no message"]
-                .get(usize::from(rej.message()))
-                .copied()
-                .unwrap_or("Unknown(3)");
+            let which =
+                ["REQ", "REP", "no message"].get(usize::from(rej.message())).copied().unwrap_or("Unknown(3)");
             lines.push(("reason", format!("{}, of {which}", rej.reason())));
             rej.private_data()
         }
         Message::Mra(mra) => {
             lines.push((
                 "service timeout",
-                format!(
-                    "code {}, of message {}",
-                    mra.service_timeout(),
-                    mra.message()
-                ),
+                format!("code {}, of message {}", mra.service_timeout(), mra.message()),
             ));
             mra.private_data()
         }
@@ -165,20 +142,12 @@ fn parameters(
                 })?;
                 Some(labels.queue_pair(index, side).to_owned())
             });
-            lines.push((
-                "queue pair",
-                receiver.unwrap_or_else(|| "not the receiver's".to_owned()),
-            ));
+            lines.push(("queue pair", receiver.unwrap_or_else(|| "not the receiver's".to_owned())));
             dreq.private_data()
         }
         other => other.private_data(),
     };
-    let words = private_data_words(
-        labels,
-        row.source,
-        private_data,
-        matches!(message, Message::Rep(_)),
-    );
+    let words = private_data_words(labels, row.source, private_data, matches!(message, Message::Rep(_)));
     if matches!(message, Message::Req(_) | Message::Rep(_) | Message::Rej(_)) || words != "none" {
         lines.push(("private data", words));
     }
@@ -186,10 +155,7 @@ fn parameters(
 
 fn queue_pair(labels: &Labels<'_>, row: &CmRow, connection: Option<usize>, side: Side) -> String {
     let node = labels.node(row.source);
-    connection.map_or_else(
-        || format!("{node}.qp?"),
-        |index| labels.queue_pair(index, side).to_owned(),
-    )
+    connection.map_or_else(|| format!("{node}.qp?"), |index| labels.queue_pair(index, side).to_owned())
 }
 
 fn request(
@@ -199,41 +165,23 @@ fn request(
     connection: Option<usize>,
     req: &Req<'_>,
 ) {
-    let transport = ["RC", "UC", "RD", "extended"]
-        .get(usize::from(req.transport_service()))
-        .copied()
-        .unwrap_or_default();
-    let mtu = path_mtu_bytes(req.path_mtu_code()).map_or_else(
-        || format!("Unknown({})", req.path_mtu_code()),
-        |bytes| format!("{bytes} bytes"),
-    );
+    let transport =
+        ["RC", "UC", "RD", "extended"].get(usize::from(req.transport_service())).copied().unwrap_or_default();
+    let mtu = path_mtu_bytes(req.path_mtu_code())
+        .map_or_else(|| format!("Unknown({})", req.path_mtu_code()), |bytes| format!("{bytes} bytes"));
     let timeout = req.primary_ack_timeout();
     let time = ack_timeout_ns(timeout).map_or_else(|| "none".to_owned(), duration);
-    let psn = connection.map_or_else(String::new, |index| {
-        labels.psn((index, Side::Active), req.starting_psn())
-    });
+    let psn =
+        connection.map_or_else(String::new, |index| labels.psn((index, Side::Passive), req.starting_psn()));
     lines.push(("service", format!("{}, {transport}", req.port_space())));
     lines.push((
         "queue pair",
-        format!(
-            "{}, starting PSN {psn}",
-            queue_pair(labels, row, connection, Side::Active)
-        ),
+        format!("{}, starting PSN {psn}", queue_pair(labels, row, connection, Side::Active)),
     ));
-    lines.push((
-        "path",
-        format!(
-            "MTU {mtu}, P_Key {:#06x}, ACK timeout {timeout} ({time})",
-            req.p_key()
-        ),
-    ));
+    lines.push(("path", format!("MTU {mtu}, P_Key {:#06x}, ACK timeout {timeout} ({time})", req.p_key())));
     lines.push((
         "GIDs",
-        format!(
-            "{} > {}",
-            labels.node(req.primary_local_gid()),
-            labels.node(req.primary_remote_gid())
-        ),
+        format!("{} > {}", labels.node(req.primary_local_gid()), labels.node(req.primary_remote_gid())),
     ));
     lines.push((
         "limits",
@@ -243,41 +191,21 @@ fn request(
             req.initiator_depth()
         ),
     ));
-    let (retry, rnr, cm) = (
-        req.retry_count(),
-        req.rnr_retry_count(),
-        req.max_cm_retries(),
-    );
-    lines.push((
-        "retries",
-        format!("retry count {retry}, RNR retry {rnr}, CM retries {cm}"),
-    ));
+    let (retry, rnr, cm) = (req.retry_count(), req.rnr_retry_count(), req.max_cm_retries());
+    lines.push(("retries", format!("retry count {retry}, RNR retry {rnr}, CM retries {cm}")));
     let (local, remote) = (req.local_response_timeout(), req.remote_response_timeout());
     lines.push(("CM timeouts", format!("local {local}, remote {remote}")));
     if req.srq() || req.flow_control() {
-        let words = [
-            (req.srq(), "SRQ"),
-            (req.flow_control(), "end-to-end flow control"),
-        ];
+        let words = [(req.srq(), "SRQ"), (req.flow_control(), "end-to-end flow control")];
         lines.push((
             "flags",
-            words
-                .iter()
-                .filter(|(set, _)| *set)
-                .map(|(_, word)| *word)
-                .collect::<Vec<_>>()
-                .join(", "),
+            words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect::<Vec<_>>().join(", "),
         ));
     }
     if let Some(ip_cm) = req.ip_cm() {
-        let name = |address: Option<IpAddr>| {
-            address.map_or_else(|| "?".to_owned(), |address| labels.node(address))
-        };
-        let (major, minor, ip) = (
-            ip_cm.major_version(),
-            ip_cm.minor_version(),
-            ip_cm.ip_version(),
-        );
+        let name =
+            |address: Option<IpAddr>| address.map_or_else(|| "?".to_owned(), |address| labels.node(address));
+        let (major, minor, ip) = (ip_cm.major_version(), ip_cm.minor_version(), ip_cm.ip_version());
         let (source, destination) = (name(ip_cm.source()), name(ip_cm.destination()));
         lines.push((
             "IP CM",
@@ -293,15 +221,11 @@ fn reply(
     connection: Option<usize>,
     rep: &Rep<'_>,
 ) {
-    let psn = connection.map_or_else(String::new, |index| {
-        labels.psn((index, Side::Passive), rep.starting_psn())
-    });
+    let psn =
+        connection.map_or_else(String::new, |index| labels.psn((index, Side::Active), rep.starting_psn()));
     lines.push((
         "queue pair",
-        format!(
-            "{}, starting PSN {psn}",
-            queue_pair(labels, row, connection, Side::Passive)
-        ),
+        format!("{}, starting PSN {psn}", queue_pair(labels, row, connection, Side::Passive)),
     ));
     lines.push((
         "limits",
@@ -313,11 +237,7 @@ fn reply(
     ));
     lines.push((
         "retries",
-        format!(
-            "RNR retry {}, target ACK delay {}",
-            rep.rnr_retry_count(),
-            rep.target_ack_delay()
-        ),
+        format!("RNR retry {}, target ACK delay {}", rep.rnr_retry_count(), rep.target_ack_delay()),
     ));
     if rep.srq() || rep.flow_control() || rep.failover_accepted() != 0 {
         let words = [
@@ -327,12 +247,7 @@ fn reply(
         ];
         lines.push((
             "flags",
-            words
-                .iter()
-                .filter(|(set, _)| *set)
-                .map(|(_, word)| *word)
-                .collect::<Vec<_>>()
-                .join(", "),
+            words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect::<Vec<_>>().join(", "),
         ));
     }
 }
@@ -357,13 +272,8 @@ fn relations(
         _ => {}
     }
     let is_active = active == Some(row.source) && !matches!(message, Message::Rep(_));
-    let (local, remote) = if is_active {
-        (ids.active, ids.passive)
-    } else {
-        (ids.passive, ids.active)
-    };
-    let differs =
-        |known: Option<u32>, got: Option<u32>| known.is_some() && got.is_some() && known != got;
+    let (local, remote) = if is_active { (ids.active, ids.passive) } else { (ids.passive, ids.active) };
+    let differs = |known: Option<u32>, got: Option<u32>| known.is_some() && got.is_some() && known != got;
     if differs(local, message.local_comm_id()) && !matches!(message, Message::Rej(_)) {
         lines.push(("local comm id", "not the one of before".to_owned()));
     }
@@ -390,11 +300,7 @@ fn duration(ns: u64) -> String {
         1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
         _ => (ns as f64 / 1e9, "s"),
     };
-    let digits = if value < 10.0 {
-        2
-    } else {
-        usize::from(value < 100.0)
-    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.digits$} {unit}")
 }
 
@@ -411,9 +317,7 @@ fn private_data_words(labels: &Labels<'_>, source: IpAddr, field: &[u8], is_rep:
         }
         PrivateData::Bytes(bytes) => {
             // Whole words: zeros at the end may belong to the last number.
-            let whole = field
-                .get(..bytes.len().next_multiple_of(4))
-                .unwrap_or(bytes);
+            let whole = field.get(..bytes.len().next_multiple_of(4)).unwrap_or(bytes);
             hex_words(labels, whole)
         }
     }
@@ -430,10 +334,11 @@ fn hex_words(labels: &Labels<'_>, mut bytes: &[u8]) -> String {
             bytes = rest;
         } else if let Some((four, rest)) = bytes.split_first_chunk() {
             let word = u32::from_be_bytes(*four);
-            words.push(labels.region_of(word).map_or_else(
-                || format!("{word:08x}"),
-                |region| format!("<rkey {}>", region.name),
-            ));
+            words.push(
+                labels
+                    .region_of(word)
+                    .map_or_else(|| format!("{word:08x}"), |region| format!("<rkey {}>", region.name)),
+            );
             bytes = rest;
         } else {
             words.push(bytes.iter().map(|byte| format!("{byte:02x}")).collect());

@@ -63,23 +63,16 @@ impl<'a> Labels<'a> {
         }
         for row in &self.report.rows {
             if row.flow.is_none() {
-                for (address, qpn) in [
-                    (row.source, row.source_qpn),
-                    (row.destination, row.destination_qpn),
-                ] {
+                for (address, qpn) in [(row.source, row.source_qpn), (row.destination, row.destination_qpn)] {
                     let Some(qpn) = qpn else { continue };
                     let node = self.report.names.get(address);
-                    self.unconnected
-                        .entry((address, qpn))
-                        .or_insert_with(|| match qpn {
-                            1 => format!("{node}.GSI"),
-                            _ => format!("{node}.qp{}", next(&mut counts, address)),
-                        });
+                    self.unconnected.entry((address, qpn)).or_insert_with(|| match qpn {
+                        1 => format!("{node}.GSI"),
+                        _ => format!("{node}.qp{}", next(&mut counts, address)),
+                    });
                 }
                 if let Some(psn) = row.psn {
-                    self.first_psn
-                        .entry((row.source, row.source_qpn))
-                        .or_insert(psn);
+                    self.first_psn.entry((row.source, row.source_qpn)).or_insert(psn);
                 }
             }
         }
@@ -89,10 +82,8 @@ impl<'a> Labels<'a> {
         let mut used: BTreeMap<(IpAddr, u32), ()> = BTreeMap::new();
         let mut all: Vec<Appearance> = Vec::new();
         for row in &self.report.rows {
-            let memory = row
-                .reth
-                .map(|(va, rkey, _)| (va, rkey))
-                .or(row.atomic.map(|(va, rkey, _, _)| (va, rkey)));
+            let memory =
+                row.reth.map(|(va, rkey, _)| (va, rkey)).or(row.atomic.map(|(va, rkey, _, _)| (va, rkey)));
             if let Some((va, rkey)) = memory {
                 used.insert((row.destination, rkey), ());
                 all.push((row.number, row.destination, rkey, Some(va), false));
@@ -108,14 +99,8 @@ impl<'a> Labels<'a> {
             let Some(advert) = Advert::new(rep.private_data()) else {
                 continue;
             };
-            let is_alone = rep
-                .private_data()
-                .iter()
-                .skip(Advert::LENGTH)
-                .all(|byte| *byte == 0);
-            if used.contains_key(&(row.source, advert.rkey))
-                || is_alone && !is_text(rep.private_data())
-            {
+            let is_alone = rep.private_data().iter().skip(Advert::LENGTH).all(|byte| *byte == 0);
+            if used.contains_key(&(row.source, advert.rkey)) || is_alone && !is_text(rep.private_data()) {
                 all.push((row.number, row.source, advert.rkey, Some(advert.va), true));
             }
         }
@@ -133,9 +118,7 @@ impl<'a> Labels<'a> {
                 advertised: false,
             });
             match va {
-                Some(va) if advertised && !region.advertised => {
-                    (region.base, region.advertised) = (va, true)
-                }
+                Some(va) if advertised && !region.advertised => (region.base, region.advertised) = (va, true),
                 Some(va) if !region.advertised => region.base = region.base.min(va),
                 _ => {}
             }
@@ -148,9 +131,7 @@ impl<'a> Labels<'a> {
 
     /// A queue pair of a connection.
     pub(super) fn queue_pair(&self, connection: usize, side: Side) -> &str {
-        self.connected
-            .get(&(connection, side))
-            .map_or("?", String::as_str)
+        self.connected.get(&(connection, side)).map_or("?", String::as_str)
     }
 
     /// The queue pair of `address` with that number, connected or not.
@@ -162,12 +143,7 @@ impl<'a> Labels<'a> {
     /// A PSN of the requests of `requester`.
     pub(super) fn psn(&self, requester: (usize, Side), psn: Psn) -> String {
         let (index, side) = requester;
-        let Some(end) = self
-            .report
-            .connections
-            .get(index)
-            .map(|connection| connection.endpoint(side))
-        else {
+        let Some(end) = self.report.connections.get(index).map(|connection| connection.endpoint(side)) else {
             return String::new();
         };
         match end.psn_first {
@@ -177,12 +153,7 @@ impl<'a> Labels<'a> {
     }
 
     /// A PSN of a sender without a connection.
-    pub(super) fn unconnected_psn(
-        &self,
-        source: IpAddr,
-        source_qpn: Option<u32>,
-        psn: Psn,
-    ) -> String {
+    pub(super) fn unconnected_psn(&self, source: IpAddr, source_qpn: Option<u32>, psn: Psn) -> String {
         match self.first_psn.get(&(source, source_qpn)) {
             Some(first) => format!("{}{:+}", self.node(source), psn.distance(*first)),
             None => String::new(),
@@ -202,29 +173,21 @@ impl<'a> Labels<'a> {
     /// An address in a region: `server.mr1+8`; the key names the region.
     pub(super) fn memory(&self, node: IpAddr, va: u64, rkey: u32) -> String {
         match self.regions.get(&(node, rkey)) {
-            Some(region) => format!(
-                "{}{:+}",
-                region.name,
-                i128::from(va) - i128::from(region.base)
-            ),
+            Some(region) => format!("{}{:+}", region.name, i128::from(va) - i128::from(region.base)),
             None => format!("{}.mr?", self.node(node)),
         }
     }
 
     /// The name of a key.
     pub(super) fn rkey(&self, node: IpAddr, rkey: u32) -> String {
-        self.regions.get(&(node, rkey)).map_or_else(
-            || format!("{}.mr?", self.node(node)),
-            |region| region.name.clone(),
-        )
+        self.regions
+            .get(&(node, rkey))
+            .map_or_else(|| format!("{}.mr?", self.node(node)), |region| region.name.clone())
     }
 
     /// The region with that base, on any node; the smallest name when there are several.
     pub(super) fn region_at(&self, va: u64) -> Option<&Region> {
-        self.regions
-            .values()
-            .filter(|region| region.base == va)
-            .min_by(|a, b| a.name.cmp(&b.name))
+        self.regions.values().filter(|region| region.base == va).min_by(|a, b| a.name.cmp(&b.name))
     }
 
     /// The region with that key, on any node; the smallest name when there are several.
@@ -238,8 +201,5 @@ impl<'a> Labels<'a> {
 }
 
 fn is_text(field: &[u8]) -> bool {
-    matches!(
-        crate::cm::PrivateData::new(field, false),
-        crate::cm::PrivateData::Text(_)
-    )
+    matches!(crate::cm::PrivateData::new(field, false), crate::cm::PrivateData::Text(_))
 }

@@ -18,10 +18,8 @@ pub(crate) fn render(report: &Report) -> String {
     let labels = Labels::new(report);
     let mut out = format!("roce trace {FORMAT}: {} packets\n", report.packets);
     for index in 0..report.connections.len() {
-        let (active, passive) = (
-            labels.queue_pair(index, Side::Active),
-            labels.queue_pair(index, Side::Passive),
-        );
+        let (active, passive) =
+            (labels.queue_pair(index, Side::Active), labels.queue_pair(index, Side::Passive));
         let by = match report.connections[index].port_space {
             Some(_) => "",
             None => ", without connection management",
@@ -54,11 +52,9 @@ fn line(out: &mut String, mark: &str, columns: [&str; 6]) {
 
 fn direction(labels: &Labels<'_>, row: &Row) -> String {
     match row.flow {
-        Some((index, sender)) => format!(
-            "{} > {}",
-            labels.queue_pair(index, sender),
-            labels.queue_pair(index, sender.other())
-        ),
+        Some((index, sender)) => {
+            format!("{} > {}", labels.queue_pair(index, sender), labels.queue_pair(index, sender.other()))
+        }
         None => format!(
             "{} > {}",
             labels.unconnected(row.source, row.source_qpn),
@@ -70,27 +66,14 @@ fn direction(labels: &Labels<'_>, row: &Row) -> String {
 /// The side whose requests a packet's PSN counts.
 fn requester(row: &Row) -> Option<(usize, Side)> {
     let (index, sender) = row.flow?;
-    Some((
-        index,
-        if row.opcode?.role() == Role::Response {
-            sender.other()
-        } else {
-            sender
-        },
-    ))
+    Some((index, if row.opcode?.role() == Role::Response { sender.other() } else { sender }))
 }
 
 fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
     let mark = if row.fate.is_delivered() { "  " } else { "~ " };
-    let words = row
-        .opcode
-        .map_or_else(|| "no BTH".to_owned(), |opcode| opcode.to_string());
+    let words = row.opcode.map_or_else(|| "no BTH".to_owned(), |opcode| opcode.to_string());
     let psn = match (row.psn, requester(row)) {
-        (Some(psn), _)
-            if row
-                .opcode
-                .is_some_and(|opcode| opcode.operation() == Operation::Cnp) =>
-        {
+        (Some(psn), _) if row.opcode.is_some_and(|opcode| opcode.operation() == Operation::Cnp) => {
             psn.to_string()
         }
         (Some(psn), Some(requester)) => labels.psn(requester, psn),
@@ -102,27 +85,13 @@ fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
         Some(bytes) => (bytes.to_string(), row.pad_count.to_string()),
         None => (String::new(), String::new()),
     };
-    line(
-        out,
-        mark,
-        [
-            &direction(labels, row),
-            &words,
-            &psn,
-            &bytes,
-            &pad,
-            &details(labels, row),
-        ],
-    );
+    line(out, mark, [&direction(labels, row), &words, &psn, &bytes, &pad, &details(labels, row)]);
 }
 
 fn details(labels: &Labels<'_>, row: &Row) -> String {
     let mut words = Vec::new();
     if let Some((va, rkey, length)) = row.reth {
-        words.push(format!(
-            "{} len {length}",
-            labels.memory(row.destination, va, rkey)
-        ));
+        words.push(format!("{} len {length}", labels.memory(row.destination, va, rkey)));
     }
     if let Some((va, rkey, operand, compare)) = row.atomic {
         let memory = labels.memory(row.destination, va, rkey);
@@ -170,9 +139,7 @@ fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
     push_if(row.congestion.0, "FECN");
     push_if(row.congestion.1, "BECN");
     push_if(
-        requester(row)
-            .zip(row.psn)
-            .is_some_and(|(requester, psn)| labels.wraps(requester, psn)),
+        requester(row).zip(row.psn).is_some_and(|(requester, psn)| labels.wraps(requester, psn)),
         "psn wraps",
     );
     push_if(matches!(row.icrc, Icrc::Bad { .. }), "ICRC bad");
@@ -183,11 +150,7 @@ fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
         words.push(format!("TVer {}", row.transport_version));
     }
     if let Some(stop) = row.stop {
-        words.push(if row.is_cut {
-            format!("cut ({stop})")
-        } else {
-            stop.to_string()
-        });
+        words.push(if row.is_cut { format!("cut ({stop})") } else { stop.to_string() });
     }
     if row.fate != Fate::Forwarded {
         words.push(cm::fate_words(&row.fate));
@@ -207,22 +170,11 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
             let is_passive = connection.passive.address == message.requester
                 && (connection.active.address != message.requester
                     || message.requester_qpn == connection.passive.qpn);
-            Some((
-                index,
-                if is_passive {
-                    Side::Passive
-                } else {
-                    Side::Active
-                },
-            ))
+            Some((index, if is_passive { Side::Passive } else { Side::Active }))
         });
         let (direction, psn) = match side {
             Some((index, side)) => (
-                format!(
-                    "{} > {}",
-                    labels.queue_pair(index, side),
-                    labels.queue_pair(index, side.other())
-                ),
+                format!("{} > {}", labels.queue_pair(index, side), labels.queue_pair(index, side.other())),
                 labels.psn((index, side), message.psn_first),
             ),
             None => (
@@ -235,10 +187,7 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
             ),
         };
         let more = message.psn_last.distance(message.psn_first);
-        let last = psn
-            .rsplit_once('+')
-            .and_then(|(_, first)| first.parse::<i32>().ok())
-            .filter(|_| more > 0);
+        let last = psn.rsplit_once('+').and_then(|(_, first)| first.parse::<i32>().ok()).filter(|_| more > 0);
         let psn = last.map_or_else(|| psn.clone(), |first| format!("{psn}..{}", first + more));
         let mut detail = Vec::new();
         if let (Some(va), Some(rkey)) = (message.va, message.rkey) {
@@ -251,14 +200,7 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
         line(
             out,
             "  ",
-            [
-                &direction,
-                &message.kind.to_string(),
-                &psn,
-                &message.bytes.to_string(),
-                "",
-                &detail.join(", "),
-            ],
+            [&direction, &message.kind.to_string(), &psn, &message.bytes.to_string(), "", &detail.join(", ")],
         );
     }
 }
@@ -271,27 +213,12 @@ fn findings(out: &mut String, report: &Report, labels: &Labels<'_>) {
     out.push('\n');
     line(out, "  ", ["findings", "", "psn", "", "", ""]);
     for finding in &report.findings {
-        let direction = format!(
-            "{} > {}",
-            labels.node(finding.source),
-            labels.node(finding.destination)
-        );
+        let direction = format!("{} > {}", labels.node(finding.source), labels.node(finding.destination));
         let psn = match (finding.psn, finding.requester) {
             (Some(psn), Some(requester)) => labels.psn(requester, psn),
             _ => String::new(),
         };
-        line(
-            out,
-            "  ",
-            [
-                &direction,
-                &finding.rule.name(),
-                &psn,
-                "",
-                "",
-                &evidence(labels, finding),
-            ],
-        );
+        line(out, "  ", [&direction, &finding.rule.name(), &psn, "", "", &evidence(labels, finding)]);
     }
 }
 

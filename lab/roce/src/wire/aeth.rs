@@ -75,9 +75,9 @@ impl fmt::Display for NakCode {
 
 /// The RNR timer codes in microseconds; code 0 is the longest.
 const RNR_TIMER_US: [u32; 32] = [
-    655_360, 10, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640, 960, 1_280, 1_920, 2_560, 3_840,
-    5_120, 7_680, 10_240, 15_360, 20_480, 30_720, 40_960, 61_440, 81_920, 122_880, 163_840,
-    245_760, 327_680, 491_520,
+    655_360, 10, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640, 960, 1_280, 1_920, 2_560, 3_840, 5_120,
+    7_680, 10_240, 15_360, 20_480, 30_720, 40_960, 61_440, 81_920, 122_880, 163_840, 245_760, 327_680,
+    491_520,
 ];
 
 /// Gives the least waiting time of an RNR NAK's timer code in microseconds; only the low 5 bits of `code` count.
@@ -107,9 +107,7 @@ impl Syndrome {
     pub fn from_byte(byte: u8) -> Self {
         let value = byte & 0x1f;
         match byte >> 5 {
-            0 => Self::Ack {
-                credits: (value != 0x1f).then_some(value),
-            },
+            0 => Self::Ack { credits: (value != 0x1f).then_some(value) },
             1 => Self::RnrNak { timer: value },
             3 => Self::Nak(match value {
                 0 => NakCode::PsnSequenceError,
@@ -128,17 +126,10 @@ impl fmt::Display for Syndrome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ack { credits: None } => f.write_str("ACK"),
-            Self::Ack {
-                credits: Some(code),
-            } => write!(f, "ACK credits {code}"),
+            Self::Ack { credits: Some(code) } => write!(f, "ACK credits {code}"),
             Self::RnrNak { timer } => {
                 let timer_us = rnr_timer_us(*timer);
-                write!(
-                    f,
-                    "RNR NAK {}.{:02} ms",
-                    timer_us / 1000,
-                    timer_us % 1000 / 10
-                )
+                write!(f, "RNR NAK {}.{:02} ms", timer_us / 1000, timer_us % 1000 / 10)
             }
             Self::Nak(code) => write!(f, "NAK {code}"),
             Self::Unknown(byte) => write!(f, "Unknown({byte:#04x})"),

@@ -96,22 +96,13 @@ mod tests {
     use super::*;
     use crate::wire::every_shorter_length_stops;
 
-    const GOOD: [u8; 28] = [
-        0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9,
-    ];
+    const GOOD: [u8; 28] =
+        [0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9];
 
     #[test]
     fn fields_are_where_the_standard_puts_them() {
         let atomic = AtomicEth::new(&GOOD, 0).unwrap();
-        assert_eq!(
-            (
-                atomic.va(),
-                atomic.rkey(),
-                atomic.swap_or_add(),
-                atomic.compare()
-            ),
-            (0x1000, 7, 8, 9)
-        );
+        assert_eq!((atomic.va(), atomic.rkey(), atomic.swap_or_add(), atomic.compare()), (0x1000, 7, 8, 9));
         assert_eq!(AtomicAckEth::new(&GOOD[12..], 0).unwrap().original(), 8);
     }
 

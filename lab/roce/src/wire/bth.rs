@@ -117,9 +117,7 @@ mod tests {
     use super::*;
     use crate::wire::every_shorter_length_stops;
 
-    const WRITE_ONLY: [u8; 12] = [
-        0x0a, 0xe0, 0xff, 0xff, 0x40, 0x00, 0x00, 0x11, 0x80, 0xff, 0xff, 0xfe,
-    ];
+    const WRITE_ONLY: [u8; 12] = [0x0a, 0xe0, 0xff, 0xff, 0x40, 0x00, 0x00, 0x11, 0x80, 0xff, 0xff, 0xfe];
 
     #[test]
     fn fields_are_where_the_standard_puts_them() {
@@ -132,27 +130,16 @@ mod tests {
                 && bth.becn()
                 && !bth.fecn()
         );
-        assert_eq!(
-            (bth.pad_count(), bth.transport_version(), bth.p_key()),
-            (2, 0, 0xffff)
-        );
-        assert_eq!(
-            (bth.destination_qpn(), bth.psn(), bth.reserved7()),
-            (0x11, Psn::new(0xff_fffe), 0)
-        );
-        assert_eq!(
-            bth.to_string(),
-            "RC RDMA WRITE Only, to QPN 0x000011, PSN 16777214, pad 2"
-        );
+        assert_eq!((bth.pad_count(), bth.transport_version(), bth.p_key()), (2, 0, 0xffff));
+        assert_eq!((bth.destination_qpn(), bth.psn(), bth.reserved7()), (0x11, Psn::new(0xff_fffe), 0));
+        assert_eq!(bth.to_string(), "RC RDMA WRITE Only, to QPN 0x000011, PSN 16777214, pad 2");
     }
 
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&WRITE_ONLY, Bth::new);
         assert_eq!(
-            Bth::check_len(&WRITE_ONLY[..7], 42)
-                .unwrap_err()
-                .to_string(),
+            Bth::check_len(&WRITE_ONLY[..7], 42).unwrap_err().to_string(),
             "bth: need 12 bytes at offset 42, got 7"
         );
     }

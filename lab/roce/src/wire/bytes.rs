@@ -8,11 +8,7 @@ use std::ops::Range;
 /// Reads the big-endian unsigned integer in `range`, at most 8 bytes long.
 #[inline]
 pub(crate) fn be(bytes: &[u8], range: Range<usize>) -> u64 {
-    bytes
-        .get(range)
-        .unwrap_or_default()
-        .iter()
-        .fold(0, |value, byte| (value << 8) | u64::from(*byte))
+    bytes.get(range).unwrap_or_default().iter().fold(0, |value, byte| (value << 8) | u64::from(*byte))
 }
 
 /// Reads one byte.

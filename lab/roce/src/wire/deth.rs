@@ -39,12 +39,7 @@ impl Deth<'_> {
 
 impl fmt::Display for Deth<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Q_Key {:#010x}, from QPN {:#08x}",
-            self.q_key(),
-            self.source_qpn()
-        )
+        write!(f, "Q_Key {:#010x}, from QPN {:#08x}", self.q_key(), self.source_qpn())
     }
 }
 

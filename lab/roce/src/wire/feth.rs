@@ -35,12 +35,7 @@ impl Feth<'_> {
 
 impl fmt::Display for Feth<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "placement {}, selectivity {}",
-            self.placement(),
-            self.selectivity()
-        )
+        write!(f, "placement {}, selectivity {}", self.placement(), self.selectivity())
     }
 }
 

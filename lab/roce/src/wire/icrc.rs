@@ -48,9 +48,7 @@ pub fn icrc(ip_header: &[u8], rest: &[u8]) -> Option<u32> {
     let (transport, payload) = rest.split_at_checked(20)?;
     let mut masked = [0xff; MASKED_MAX];
     masked.get_mut(8..8 + length)?.copy_from_slice(ip_header);
-    masked
-        .get_mut(8 + length..28 + length)?
-        .copy_from_slice(transport);
+    masked.get_mut(8 + length..28 + length)?.copy_from_slice(transport);
     let ones: &[usize] = match ip_header.first()? >> 4 {
         4 => &[9, 16, 18, 19],
         6 => &[9, 10, 11, 15],
@@ -77,13 +75,10 @@ mod tests {
     use super::*;
 
     // A congestion notification packet that a ConnectX-4 Lx sent: IPv4 header, then UDP, BTH and 16 zeros; the ICRC as it stood on the wire.
-    const IP: [u8; 20] = [
-        0x45, 0xc2, 0, 0x3c, 0x71, 0x8c, 0x40, 0, 0x40, 0x11, 0x91, 0x61, 10, 0, 0x11, 1, 10, 0,
-        0x12, 1,
-    ];
-    const CNP: [u8; 20] = [
-        0, 0, 0x12, 0xb7, 0, 0x28, 0, 0, 0x81, 0, 0xff, 0xff, 0x40, 0, 1, 0x18, 0, 0, 0, 0,
-    ];
+    const IP: [u8; 20] =
+        [0x45, 0xc2, 0, 0x3c, 0x71, 0x8c, 0x40, 0, 0x40, 0x11, 0x91, 0x61, 10, 0, 0x11, 1, 10, 0, 0x12, 1];
+    const CNP: [u8; 20] =
+        [0, 0, 0x12, 0xb7, 0, 0x28, 0, 0, 0x81, 0, 0xff, 0xff, 0x40, 0, 1, 0x18, 0, 0, 0, 0];
     const CNP_ICRC: [u8; 4] = [0x82, 0xfd, 0x00, 0x2a];
 
     #[test]
@@ -106,11 +101,7 @@ mod tests {
         for at in [6, 7, 12] {
             let mut other = rest;
             other[at] ^= 0xff;
-            assert_eq!(
-                icrc(&IP, &other),
-                reference,
-                "transport byte {at} must not count"
-            );
+            assert_eq!(icrc(&IP, &other), reference, "transport byte {at} must not count");
         }
     }
 
@@ -126,11 +117,7 @@ mod tests {
         for at in (0..40).filter(|at| ![6, 7, 12].contains(at)) {
             let mut other = rest;
             other[at] ^= 0x01;
-            assert_ne!(
-                icrc(&IP, &other),
-                reference,
-                "transport byte {at} must count"
-            );
+            assert_ne!(icrc(&IP, &other), reference, "transport byte {at} must count");
         }
     }
 

@@ -172,11 +172,7 @@ impl Headers {
             (Header::ImmDt, 4),
             (Header::Ieth, 4),
         ];
-        LENGTHS
-            .iter()
-            .filter(|(header, _)| self.contains(*header))
-            .map(|(_, length)| length)
-            .sum()
+        LENGTHS.iter().filter(|(header, _)| self.contains(*header)).map(|(_, length)| length).sum()
     }
 }
 
@@ -196,13 +192,7 @@ const fn entry(
     place: Place,
     headers: Headers,
 ) -> Entry {
-    Entry {
-        operation,
-        words,
-        role,
-        place,
-        headers,
-    }
+    Entry { operation, words, role, place, headers }
 }
 
 const RETH: Headers = Headers::NONE.with(Header::Reth);
@@ -214,20 +204,14 @@ const ATOMIC_ACK: Headers = AETH.with(Header::AtomicAckEth);
 const FLUSH: Headers = Headers::NONE.with(Header::Feth).with(Header::Reth);
 
 const fn unknown(operation: u8) -> Entry {
-    entry(
-        Operation::Unknown(operation),
-        "",
-        Role::Neither,
-        Place::Only,
-        Headers::NONE,
-    )
+    entry(Operation::Unknown(operation), "", Role::Neither, Place::Only, Headers::NONE)
 }
 
 /// The operations by their low five bits.
 static OPERATIONS: [Entry; 32] = {
     use Operation::{
-        Acknowledge, AtomicAcknowledge, AtomicWrite, CmpSwap, FetchAdd, Flush, ReadRequest,
-        ReadResponse, Resync, Send, Write,
+        Acknowledge, AtomicAcknowledge, AtomicWrite, CmpSwap, FetchAdd, Flush, ReadRequest, ReadResponse,
+        Resync, Send, Write,
     };
     use Place::{First, Last, Middle, Only};
     use Role::{Request, Response};
@@ -241,58 +225,16 @@ static OPERATIONS: [Entry; 32] = {
         entry(Write, "RDMA WRITE First", Request, First, RETH),
         entry(Write, "RDMA WRITE Middle", Request, Middle, Headers::NONE),
         entry(Write, "RDMA WRITE Last", Request, Last, Headers::NONE),
-        entry(
-            Write,
-            "RDMA WRITE Last with Immediate",
-            Request,
-            Last,
-            IMMDT,
-        ),
+        entry(Write, "RDMA WRITE Last with Immediate", Request, Last, IMMDT),
         entry(Write, "RDMA WRITE Only", Request, Only, RETH),
-        entry(
-            Write,
-            "RDMA WRITE Only with Immediate",
-            Request,
-            Only,
-            RETH.with(Header::ImmDt),
-        ),
+        entry(Write, "RDMA WRITE Only with Immediate", Request, Only, RETH.with(Header::ImmDt)),
         entry(ReadRequest, "RDMA READ Request", Request, Only, RETH),
-        entry(
-            ReadResponse,
-            "RDMA READ response First",
-            Response,
-            First,
-            AETH,
-        ),
-        entry(
-            ReadResponse,
-            "RDMA READ response Middle",
-            Response,
-            Middle,
-            Headers::NONE,
-        ),
-        entry(
-            ReadResponse,
-            "RDMA READ response Last",
-            Response,
-            Last,
-            AETH,
-        ),
-        entry(
-            ReadResponse,
-            "RDMA READ response Only",
-            Response,
-            Only,
-            AETH,
-        ),
+        entry(ReadResponse, "RDMA READ response First", Response, First, AETH),
+        entry(ReadResponse, "RDMA READ response Middle", Response, Middle, Headers::NONE),
+        entry(ReadResponse, "RDMA READ response Last", Response, Last, AETH),
+        entry(ReadResponse, "RDMA READ response Only", Response, Only, AETH),
         entry(Acknowledge, "Acknowledge", Response, Only, AETH),
-        entry(
-            AtomicAcknowledge,
-            "Atomic Acknowledge",
-            Response,
-            Only,
-            ATOMIC_ACK,
-        ),
+        entry(AtomicAcknowledge, "Atomic Acknowledge", Response, Only, ATOMIC_ACK),
         entry(CmpSwap, "CmpSwap", Request, Only, ATOMIC),
         entry(FetchAdd, "FetchAdd", Request, Only, ATOMIC),
         entry(Resync, "RESYNC", Request, Only, Headers::NONE),
@@ -474,28 +416,19 @@ mod tests {
     fn headers_follow_the_transport() {
         use Header::{AtomicEth, Deth, Feth, ImmDt, Rdeth, Reth, XrcEth};
         assert!(Opcode(0x0b).headers().contains(Reth) && Opcode(0x0b).has_immediate());
-        assert!(
-            !Opcode(0x09).headers().contains(Reth),
-            "WRITE Last with Immediate carries no RETH"
-        );
+        assert!(!Opcode(0x09).headers().contains(Reth), "WRITE Last with Immediate carries no RETH");
         assert_eq!(Opcode(0x0e).headers(), Headers::NONE);
         assert!(Opcode(0x65).headers().contains(Deth) && Opcode(0x65).headers().contains(ImmDt));
-        assert!(
-            Opcode(0x53).headers().contains(Rdeth) && Opcode(0x53).headers().contains(AtomicEth)
-        );
+        assert!(Opcode(0x53).headers().contains(Rdeth) && Opcode(0x53).headers().contains(AtomicEth));
         assert!(!Opcode(0x4d).headers().contains(Deth));
-        assert!(
-            Opcode(0xaa).headers().contains(XrcEth) && !Opcode(0xb1).headers().contains(XrcEth)
-        );
+        assert!(Opcode(0xaa).headers().contains(XrcEth) && !Opcode(0xb1).headers().contains(XrcEth));
         assert!(Opcode(0x1c).headers().contains(Feth) && Opcode(0x1c).headers().contains(Reth));
     }
 
     #[test]
     fn roles_and_places_are_known() {
         assert!(
-            Opcode(0x0c).is_request()
-                && Opcode(0x10).is_response()
-                && Opcode(0x81).role() == Role::Neither
+            Opcode(0x0c).is_request() && Opcode(0x10).is_response() && Opcode(0x81).role() == Role::Neither
         );
         assert!(Opcode(0x06).place().starts() && !Opcode(0x06).place().ends());
         assert!(Opcode(0x0a).place().starts() && Opcode(0x0a).place().ends());

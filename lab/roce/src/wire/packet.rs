@@ -7,15 +7,15 @@ use std::fmt;
 use std::net::IpAddr;
 
 use etherparse::{
-    EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice,
-    SingleVlanHeaderSlice, UdpHeaderSlice,
+    EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, SingleVlanHeaderSlice,
+    UdpHeaderSlice,
 };
 
 use super::icrc::icrc as compute_icrc;
 use crate::cm::Mad;
 use crate::wire::{
-    Aeth, AtomicAckEth, AtomicEth, Bth, DecodeStop, Deth, Feth, Header, Icrc, Ieth, ImmDt, Opcode,
-    Rdeth, Reth, XrcEth, be_u16,
+    Aeth, AtomicAckEth, AtomicEth, Bth, DecodeStop, Deth, Feth, Header, Icrc, Ieth, ImmDt, Opcode, Rdeth,
+    Reth, XrcEth, be_u16,
 };
 
 /// UDP destination port of RoCEv2.
@@ -182,23 +182,15 @@ impl Network {
                 offset: 0,
                 limit: "expected 4 or 6",
             })),
-            None => Self::Other(NotRoce::Stop(DecodeStop::Length {
-                layer: "ip",
-                need: 20,
-                offset: 0,
-                got: 0,
-            })),
+            None => {
+                Self::Other(NotRoce::Stop(DecodeStop::Length { layer: "ip", need: 20, offset: 0, got: 0 }))
+            }
         }
     }
 }
 
 fn too_short(layer: &'static str, need: usize, offset: usize, got: usize) -> NotRoce {
-    NotRoce::Stop(DecodeStop::Length {
-        layer,
-        need,
-        offset,
-        got,
-    })
+    NotRoce::Stop(DecodeStop::Length { layer, need, offset, got })
 }
 
 /// Reads the link header: what follows, and where.
@@ -230,10 +222,7 @@ fn vlan(data: &[u8], mut ether_type: u16, mut offset: usize) -> (Network, usize)
         match SingleVlanHeaderSlice::from_slice(rest) {
             Ok(tag) => ether_type = tag.ether_type().0,
             Err(_) => {
-                return (
-                    Network::Other(too_short("vlan", 4, offset, rest.len())),
-                    offset,
-                );
+                return (Network::Other(too_short("vlan", 4, offset, rest.len())), offset);
             }
         }
         offset += 4;
@@ -253,10 +242,7 @@ struct Ip<'a> {
 }
 
 fn ipv4(bytes: &[u8], offset: usize) -> Result<Ip<'_>, NotRoce> {
-    let header_length = bytes
-        .first()
-        .map_or(20, |first| usize::from(first & 0xf) * 4)
-        .max(20);
+    let header_length = bytes.first().map_or(20, |first| usize::from(first & 0xf) * 4).max(20);
     let header = Ipv4HeaderSlice::from_slice(bytes).map_err(|_| match bytes.first() {
         Some(first) if first >> 4 != 4 || first & 0xf < 5 => NotRoce::Stop(DecodeStop::Value {
             layer: "ipv4",
@@ -271,15 +257,13 @@ fn ipv4(bytes: &[u8], offset: usize) -> Result<Ip<'_>, NotRoce> {
         return Err(NotRoce::Ipv4Fragment);
     }
     let total = usize::from(header.total_len());
-    let payload_length = total
-        .checked_sub(header.slice().len())
-        .ok_or(NotRoce::Stop(DecodeStop::Value {
-            layer: "ipv4",
-            field: "total length",
-            value: total,
-            offset,
-            limit: "shorter than its header",
-        }))?;
+    let payload_length = total.checked_sub(header.slice().len()).ok_or(NotRoce::Stop(DecodeStop::Value {
+        layer: "ipv4",
+        field: "total length",
+        value: total,
+        offset,
+        limit: "shorter than its header",
+    }))?;
     Ok(Ip {
         header: header.slice(),
         source: header.source_addr().into(),
@@ -373,8 +357,8 @@ impl<'a> Packet<'a> {
         // The packet ends at the IP length; what the capture has behind it is Ethernet's.
         let segment = captured.get(..ip.payload_length).unwrap_or(captured);
         let offset = ip_offset + header_length;
-        let udp = UdpHeaderSlice::from_slice(segment)
-            .map_err(|_| too_short("udp", 8, offset, segment.len()))?;
+        let udp =
+            UdpHeaderSlice::from_slice(segment).map_err(|_| too_short("udp", 8, offset, segment.len()))?;
         if udp.destination_port() != UDP_PORT {
             return Err(NotRoce::Udp);
         }
@@ -409,23 +393,14 @@ impl<'a> Packet<'a> {
     }
 
     /// Decodes from the UDP header to the ICRC; `segment` begins at the UDP header, which is there.
-    fn transport(
-        &mut self,
-        ip: &Ip<'a>,
-        segment: &'a [u8],
-        offset: usize,
-    ) -> Result<(), DecodeStop> {
+    fn transport(&mut self, ip: &Ip<'a>, segment: &'a [u8], offset: usize) -> Result<(), DecodeStop> {
         if !self.is_cut
             && let Some((body, tail)) = segment.split_last_chunk::<ICRC_LENGTH>()
             && let Some(expected) = compute_icrc(ip.header, body)
         {
             let got = u32::from_le_bytes(*tail);
             self.icrc_value = Some(got);
-            self.icrc = if got == expected {
-                Icrc::Good
-            } else {
-                Icrc::Bad { expected, got }
-            };
+            self.icrc = if got == expected { Icrc::Good } else { Icrc::Bad { expected, got } };
         }
         if usize::from(self.udp_length_bytes) != ip.payload_length {
             return Err(DecodeStop::Value {
@@ -436,10 +411,7 @@ impl<'a> Packet<'a> {
                 limit: "not the length of the IP payload",
             });
         }
-        let mut at = Cursor {
-            bytes: segment,
-            offset,
-        };
+        let mut at = Cursor { bytes: segment, offset };
         at.advance(8);
         let bth = Bth::new(at.bytes, at.offset)?;
         let bth_offset = at.offset;
@@ -472,10 +444,7 @@ impl<'a> Packet<'a> {
             });
         }
         let payload_length = self.payload_length_bytes;
-        let (payload, behind) = at
-            .bytes
-            .split_at_checked(payload_length)
-            .unwrap_or((at.bytes, &[]));
+        let (payload, behind) = at.bytes.split_at_checked(payload_length).unwrap_or((at.bytes, &[]));
         self.payload = payload;
         self.pad = behind.get(..pad_count).unwrap_or(behind);
         if self.is_cut {

@@ -65,14 +65,8 @@ mod tests {
     #[test]
     fn fields_are_where_the_standard_puts_them() {
         let reth = Reth::new(&GOOD, 54).unwrap();
-        assert_eq!(
-            (reth.va(), reth.rkey(), reth.dma_length()),
-            (0x55aa_0102_0304, 0x1234, 18)
-        );
-        assert_eq!(
-            reth.to_string(),
-            "va 0x000055aa01020304, rkey 0x00001234, DMA length 18 bytes"
-        );
+        assert_eq!((reth.va(), reth.rkey(), reth.dma_length()), (0x55aa_0102_0304, 0x1234, 18));
+        assert_eq!(reth.to_string(), "va 0x000055aa01020304, rkey 0x00001234, DMA length 18 bytes");
     }
 
     #[test]

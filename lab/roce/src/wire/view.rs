@@ -63,9 +63,9 @@ pub(crate) fn every_shorter_length_stops<'a, T>(
     assert!(view(good, 0).is_ok());
     for length in 0..good.len() {
         match view(&good[..length], 42) {
-            Err(crate::wire::DecodeStop::Length {
-                need, offset, got, ..
-            }) => assert_eq!((need, offset, got), (good.len(), 42, length)),
+            Err(crate::wire::DecodeStop::Length { need, offset, got, .. }) => {
+                assert_eq!((need, offset, got), (good.len(), 42, length))
+            }
             _ => panic!("{length} bytes must stop"),
         }
     }
