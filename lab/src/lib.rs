@@ -1,17 +1,42 @@
 //! The host side of the lab: brings up two machines with SoftRoCE, runs scenarios between them while it
 //! captures the wire, and judges what was seen.
+//!
+//! A run, from top to bottom:
+//!
+//! - [`scenario`]: what runs and what is expected, a TOML file
+//! - [`host`]: what this computer must have; [`image`]: the guest; [`programs`]: what is deployed into it
+//! - [`node`]: what every source of machines gives; [`provider`]: those sources
+//! - [`setup`]: both of them ready
+//! - [`switch`]: the wire between the machines, which records it
+//! - [`run`]: machines up, capture on, programs, capture off; [`evidence`]: what was seen
+//! - [`judge`]: from evidence to a [`verdict`], with [`counters`], [`kernel_log`], [`snapshot`] and
+//!   [`agreement`]
+//! - [`artifacts`]: where everything is kept
+//!
+//! Below all of it: [`error`], [`command`], [`progress`], [`cache`].
 
 #![forbid(unsafe_code)]
 
+pub mod agreement;
+pub mod artifacts;
 pub mod cache;
 pub mod command;
+pub mod counters;
 pub mod error;
+pub mod evidence;
 pub mod host;
 pub mod image;
+pub mod judge;
+pub mod kernel_log;
 pub mod node;
 pub mod programs;
-pub mod provider;
-pub mod switch;
 pub mod progress;
+pub mod provider;
+pub mod run;
+pub mod scenario;
+pub mod setup;
+pub mod snapshot;
+pub mod switch;
+pub mod verdict;
 
 pub use error::{Error, Result};

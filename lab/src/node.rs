@@ -52,7 +52,7 @@ impl fmt::Display for Role {
 }
 
 /// A source of machines.
-pub trait Provider {
+pub trait Provider: Send + Sync {
     /// What it is called on the command line.
     fn name(&self) -> &'static str;
 

@@ -94,7 +94,7 @@ fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)>
 }
 
 /// The executables in cargo's JSON messages.
-fn executables(messages: &str) -> Vec<Program> {
+pub fn executables(messages: &str) -> Vec<Program> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<PathBuf>,

@@ -149,7 +149,7 @@ impl Recording {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let interface = if from == Role::Server { 0 } else { 1 };
-        if let Err(source) = self.writer.write(interface, now_ns, frame, &format!("fate={fate}")) {
+        if let Err(source) = self.writer.write(interface, now_ns, frame, &fate.to_string()) {
             self.failure.get_or_insert(capture_error(&self.path, source).to_string());
         }
         if Frame::decode(LinkType::ETHERNET, frame).packet().is_some() {
@@ -229,17 +229,16 @@ mod tests {
     fn frames_before_and_after_the_recording_are_not_in_it() {
         let directory = tempfile::tempdir().unwrap();
         let (switch, mut server, mut client) = joined(directory.path());
-        let mut deliver = |switch: &Switch| {
-            let _ = switch;
+        let mut deliver = || {
             write_frame(&mut server, &[1; 60]).unwrap();
             assert!(read_frame(&mut client, &mut Vec::new()).unwrap());
         };
-        deliver(&switch);
+        deliver();
         let file = directory.path().join("x.pcapng");
         switch.start_capture(&file).unwrap();
         assert!(switch.start_capture(&file).is_err());
         switch.stop_capture().unwrap();
-        deliver(&switch);
+        deliver();
         let mut reader = roce::capture::Reader::new(File::open(&file).unwrap()).unwrap();
         assert!(reader.next().unwrap().is_none());
         assert!(switch.captured().is_err());

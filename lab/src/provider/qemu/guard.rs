@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -267,7 +268,9 @@ fn prepare() -> Result<(tempfile::TempDir, Switch)> {
 fn run_directory(places: &[Option<PathBuf>]) -> Result<tempfile::TempDir> {
     let mut refused = String::new();
     for place in places.iter().flatten() {
-        match tempfile::Builder::new().prefix("rdma-lab-").rand_bytes(6).tempdir_in(place) {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("rdma-lab-").permissions(fs::Permissions::from_mode(0o700));
+        match builder.tempdir_in(place) {
             Ok(directory) => {
                 let length = Files::longest_socket(directory.path()).as_os_str().len();
                 if length <= SOCKET_PATH_LIMIT {
@@ -343,7 +346,6 @@ mod tests {
 
     #[test]
     fn run_directory_is_private_and_short() {
-        use std::os::unix::fs::PermissionsExt as _;
         let directory = run_directory(&[None, Some("/tmp".into())]).unwrap();
         let mode = fs::metadata(directory.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);

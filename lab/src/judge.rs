@@ -1,0 +1,211 @@
+//! From a run's evidence to its verdict: every check, each with its reason.
+//!
+//! A pass needs positive evidence of each: a complete capture, both programs' exit codes and results, a
+//! clean kernel log, the snapshot, the rules, and completions that agree with the wire. Reads the artifact
+//! directory and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use roce::Report;
+use serde_json::Value;
+
+use crate::agreement;
+use crate::evidence::{Evidence, Failed, FailedKind, NodeEvidence, decode};
+use crate::kernel_log;
+use crate::node::Role;
+use crate::snapshot;
+use crate::verdict::{Failure, Reason, Verdict};
+
+/// Judges what is kept in `artifacts`; `snapshot` is the accepted trace, if there is one.
+pub fn judge(evidence: &Evidence, artifacts: &Path, snapshot: Option<&str>) -> Verdict {
+    let scenario = &evidence.scenario;
+    let mut checks = Checks::default();
+    if let Some(failed) = &evidence.failure {
+        checks.fail(reason_of(failed), failed.text.clone());
+    }
+    let decoded = decode(artifacts, &evidence.addresses);
+    let report = match &decoded {
+        Ok(report) => Some(report),
+        // Without machines there is no capture; what kept them down is said already.
+        Err(_) if evidence.failure.is_some() => None,
+        Err(error) => {
+            checks.fail(Reason::Capture, error.to_string());
+            None
+        }
+    };
+    // What never ran has no exit code and no log to judge.
+    if evidence.failure.is_none() || report.is_some() {
+        for (&role, node) in &evidence.nodes {
+            checks.program(evidence, role, node);
+            checks.kernel_log(role, node);
+        }
+    }
+    let mut proof = String::new();
+    if let Some(report) = report {
+        proof = checks.completeness(evidence, report);
+        checks.wire(report, snapshot);
+        checks.rules(&scenario.expect.findings, report);
+        if scenario.expect.completions {
+            checks.agreement(evidence, report);
+        }
+    }
+    Verdict {
+        scenario: scenario.name.clone(),
+        passed: false,
+        headline: None,
+        failures: checks.failures,
+        proof,
+        packets: report.map_or(0, |report| report.packets),
+        provider: evidence.provider.clone(),
+        artifacts: artifacts.to_owned(),
+        replay: format!("cargo xtask test-e2e {}", scenario.name),
+        trace: report.map(Report::trace),
+    }
+    .concluded()
+}
+
+fn reason_of(failed: &Failed) -> Reason {
+    match failed.kind {
+        FailedKind::Setup => Reason::Setup,
+        FailedKind::Boot => Reason::Boot,
+        FailedKind::Capture => Reason::Capture,
+        FailedKind::Timeout => Reason::Timeout,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Checks {
+    failures: Vec<Failure>,
+}
+
+impl Checks {
+    fn fail(&mut self, reason: Reason, text: impl Into<String>) {
+        self.failures.push(Failure { reason, text: text.into() });
+    }
+
+    /// The program ended in time, with the expected exit code and result.
+    fn program(&mut self, evidence: &Evidence, role: Role, node: &NodeEvidence) {
+        let expected = evidence.scenario.expected(role);
+        let command = evidence.scenario.command(role);
+        if node.is_timed_out {
+            let limit = evidence.scenario.timeout_s;
+            self.fail(Reason::Timeout, format!("{role}: `{command}` had not ended after {limit} s"));
+        }
+        let Some(output) = &node.output else {
+            self.fail(Reason::App, format!("{role}: `{command}` never ran"));
+            return;
+        };
+        if output.code != Some(expected.exit) && !node.is_timed_out {
+            let code = output.code.map_or("a signal".to_owned(), |code| code.to_string());
+            let said = crate::command::tail(&output.stderr, 3);
+            self.fail(Reason::App, format!("{role}: exit code {code}, expected {}\n{said}", expected.exit));
+        }
+        if expected.result.is_empty() {
+            return;
+        }
+        let results = results(&output.stdout);
+        let [result] = &results[..] else {
+            self.fail(Reason::App, format!("{role}: {} result lines, expected one", results.len()));
+            return;
+        };
+        for (key, expected) in &expected.result {
+            let found = result.get(key).unwrap_or(&Value::Null);
+            if found != expected {
+                self.fail(Reason::App, format!("{role}: result has {key} = {found}, expected {expected}"));
+            }
+        }
+    }
+
+    /// The kernel logged nothing that a healthy one does not.
+    fn kernel_log(&mut self, role: Role, node: &NodeEvidence) {
+        let objections = kernel_log::objections(&node.kernel_log);
+        if !objections.is_empty() {
+            let shown = &objections[..objections.len().min(5)];
+            self.fail(Reason::Dmesg, format!("{role}: {} lines\n{}", objections.len(), shown.join("\n")));
+        }
+    }
+
+    /// The capture holds exactly what the kernels counted. Gives what that proves.
+    fn completeness(&mut self, evidence: &Evidence, report: &Report) -> String {
+        let mut complete = true;
+        for (role, node) in &evidence.nodes {
+            let of = |counts: &BTreeMap<_, u64>| {
+                evidence.addresses.get(role).and_then(|address| counts.get(address)).copied().unwrap_or(0)
+            };
+            let pairs = [
+                ("sent", node.sent, of(&report.sent)),
+                ("received", node.received, of(&report.delivered)),
+            ];
+            for (what, counted, captured) in pairs {
+                match counted {
+                    Some(counted) if counted == captured => {}
+                    Some(counted) => {
+                        complete = false;
+                        self.fail(
+                            Reason::Capture,
+                            format!("not complete: {role}'s rxe counted {counted} packets {what}, the capture has {captured}"),
+                        );
+                    }
+                    None => {
+                        complete = false;
+                        self.fail(Reason::Capture, format!("not proved complete: {role} told no counter of packets {what}"));
+                    }
+                }
+            }
+        }
+        if report.packets == 0 {
+            self.fail(Reason::Capture, "the capture has no RoCEv2 packet");
+        }
+        if complete { format!("{} packets, complete by rxe's counters", report.packets) } else { String::new() }
+    }
+
+    /// The trace is the reviewed one.
+    fn wire(&mut self, report: &Report, snapshot: Option<&str>) {
+        match snapshot {
+            None => self.fail(
+                Reason::Wire,
+                "there is no snapshot of this trace\nreview and accept it: cargo xtask test-e2e --review",
+            ),
+            Some(snapshot) => {
+                if let Some(difference) = snapshot::difference(snapshot, &report.trace()) {
+                    self.fail(Reason::Wire, format!("the trace differs from its snapshot\n{difference}"));
+                }
+            }
+        }
+    }
+
+    /// The wire breaks the expected rules and no other.
+    fn rules(&mut self, expected: &[String], report: &Report) {
+        for finding in &report.findings {
+            if !expected.contains(&finding.rule.name()) {
+                self.fail(Reason::Rule, finding.to_string());
+            }
+        }
+        for name in expected {
+            if !report.findings.iter().any(|finding| finding.rule.name() == *name) {
+                self.fail(Reason::Rule, format!("{name} is expected and was not found"));
+            }
+        }
+    }
+
+    /// What the programs were told is what the wire shows.
+    fn agreement(&mut self, evidence: &Evidence, report: &Report) {
+        let stdout = evidence
+            .nodes
+            .iter()
+            .filter_map(|(&role, node)| Some((role, node.output.as_ref()?.stdout.as_str())))
+            .collect();
+        for line in agreement::disagreements(&stdout, &report.messages, &evidence.addresses) {
+            self.fail(Reason::Agreement, line);
+        }
+    }
+}
+
+/// The results in a program's standard output.
+fn results(stdout: &str) -> Vec<Value> {
+    stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get_mut("result").map(Value::take))
+        .collect()
+}

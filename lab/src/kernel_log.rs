@@ -1,0 +1,100 @@
+//! The kernel log of a node: what was logged while a scenario ran, and what of it a healthy node logs.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Lines that a healthy node logs, each with its reason.
+const ALLOWED: &str = include_str!("../guest/kernel-log.allow");
+
+/// Level `warning`; lower numbers are worse.
+const WARNING: u8 = 4;
+
+/// A moment on a node's own clock, in seconds since its boot.
+///
+/// # Errors
+///
+/// The node does not answer, or has no uptime.
+pub fn now(node: &dyn Node) -> Result<f64> {
+    let output = node.run("cat /proc/uptime", LIMIT)?;
+    let seconds = output.stdout.split_whitespace().next().and_then(|word| word.parse().ok());
+    seconds.ok_or_else(|| Error::setup(format!("no uptime in `{}`", output.stdout.trim())))
+}
+
+/// What the node's kernel has logged since `since` (see [`now`]), as `<level>[seconds] text`.
+///
+/// # Errors
+///
+/// The node does not answer.
+pub fn since(node: &dyn Node, since: f64) -> Result<String> {
+    let output = node.run("dmesg -r", LIMIT)?;
+    Ok(lines_since(&output.stdout, since))
+}
+
+/// The lines of level warning and worse that are not allowed.
+pub fn objections(log: &str) -> Vec<&str> {
+    let allowed: Vec<&str> = ALLOWED
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| Some(line.split_once(" # ")?.0.trim()))
+        .collect();
+    log.lines()
+        .filter(|line| level(line).is_some_and(|level| level <= WARNING))
+        .filter(|line| !allowed.iter().any(|part| line.contains(part)))
+        .collect()
+}
+
+fn lines_since(log: &str, since: f64) -> String {
+    log.lines()
+        .filter(|line| seconds(line).is_some_and(|seconds| seconds >= since))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+/// The level in `<4>[    3.338359] text`; facilities are above its three bits.
+fn level(line: &str) -> Option<u8> {
+    let number: u32 = line.strip_prefix('<')?.split_once('>')?.0.parse().ok()?;
+    Some((number & 7) as u8)
+}
+
+fn seconds(line: &str) -> Option<f64> {
+    line.split_once('[')?.1.split_once(']')?.0.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "<6>[    1.000000] before\n\
+        <4>[    3.338359] eth0 speed is unknown, defaulting to 1000\n\
+        <6>[    3.400000] rdma_rxe: loaded\n\
+        <3>[    3.500000] rxe0: something bad\n\
+        <28>[    3.600000] daemon: a warning of another facility\n";
+
+    #[test]
+    fn only_lines_of_the_scenario_count() {
+        assert_eq!(lines_since(LOG, 3.0).lines().count(), 4);
+        assert_eq!(lines_since(LOG, 9.0), "");
+    }
+
+    #[test]
+    fn warnings_count_unless_a_healthy_node_logs_them() {
+        assert_eq!(
+            objections(LOG),
+            [
+                "<3>[    3.500000] rxe0: something bad",
+                "<28>[    3.600000] daemon: a warning of another facility"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_allowed_line_has_a_reason() {
+        for line in ALLOWED.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.split_once(" # ").is_some_and(|(part, reason)| part.len() > 8 && reason.len() > 8), "{line}");
+        }
+    }
+}

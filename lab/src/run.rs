@@ -1,0 +1,182 @@
+//! One run of a scenario: machines up, capture on, programs, capture off; what was seen is the evidence.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::command::Output;
+use crate::counters::Counters;
+use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::evidence::{CAPTURE, Evidence};
+use crate::kernel_log;
+use crate::node::{Node, Pair, Provider, Role, Running};
+use crate::programs::Program;
+use crate::progress::Step;
+use crate::scenario::Scenario;
+
+/// How long a server may take until it listens.
+const LISTEN_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long counters and capture may take to agree after the programs have ended.
+const SETTLE_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long a short command on a node may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long one look at a running program waits before the machines are looked at.
+const SLICE: Duration = Duration::from_millis(250);
+
+/// Runs a scenario on fresh machines and keeps everything in `artifacts`, which is created.
+///
+/// # Errors
+///
+/// The artifacts cannot be written. What goes wrong in the run itself is part of the evidence.
+pub fn run(
+    provider: &dyn Provider,
+    scenario: &Scenario,
+    programs: &[Program],
+    artifacts: &Path,
+) -> Result<Evidence> {
+    fs::create_dir_all(artifacts).at("failed to create", artifacts)?;
+    let mut evidence = Evidence::new(scenario);
+    provider.name().clone_into(&mut evidence.provider);
+    let started = Instant::now();
+    match provider.bring_up(programs, artifacts) {
+        Ok(pair) => {
+            evidence.seconds.insert("up".to_owned(), started.elapsed().as_secs_f64());
+            evidence.provider = pair.description();
+            if let Err(error) = observe(pair.as_ref(), artifacts, &mut evidence) {
+                // A machine that ended explains whatever else failed.
+                let cause = pair.check_alive().err().unwrap_or(error);
+                evidence.failure = Some((&cause).into());
+            }
+            let started = Instant::now();
+            drop(pair);
+            evidence.seconds.insert("down".to_owned(), started.elapsed().as_secs_f64());
+        }
+        Err(error) => evidence.failure = Some((&error).into()),
+    }
+    evidence.write(artifacts)?;
+    Ok(evidence)
+}
+
+/// Runs the programs under a capture and notes what is seen.
+fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result<()> {
+    let scenario = evidence.scenario.clone();
+    let step = Step::begin(format!("run {}", scenario.name));
+    let started = Instant::now();
+    let mut before = BTreeMap::new();
+    for role in Role::BOTH {
+        let node = pair.node(role);
+        evidence.addresses.insert(role, node.address());
+        before.insert(role, (Counters::read(node)?, kernel_log::now(node)?));
+    }
+    pair.start_capture(&artifacts.join(CAPTURE))?;
+    let programs = run_programs(pair, &scenario, evidence);
+    let settled = settle(pair, &before, evidence);
+    let stopped = pair.stop_capture();
+    for role in Role::BOTH {
+        evidence.node(role).kernel_log = kernel_log::since(pair.node(role), before[&role].1)?;
+    }
+    evidence.seconds.insert("programs".to_owned(), started.elapsed().as_secs_f64());
+    programs.and(settled).and(stopped)?;
+    step.done("");
+    Ok(())
+}
+
+fn run_programs(pair: &dyn Pair, scenario: &Scenario, evidence: &mut Evidence) -> Result<()> {
+    let deadline = Instant::now() + scenario.timeout();
+    let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
+    let client_command = scenario.client.replace("{server}", &server_node.address().to_string());
+
+    let heard_before = listeners(server_node)?;
+    let mut server = server_node.start(&in_environment(&scenario.server))?;
+    if let Some(output) = wait_listening(pair, server.as_mut(), &heard_before)? {
+        // It has ended already; a client would only wait for it.
+        evidence.node(Role::Server).output = Some(output);
+        return Ok(());
+    }
+    let mut client = client_node.start(&in_environment(&client_command))?;
+    for (role, running) in [(Role::Client, &mut client), (Role::Server, &mut server)] {
+        let (output, is_timed_out) = finish(pair, running.as_mut(), deadline)?;
+        let node = evidence.node(role);
+        node.output = Some(output);
+        node.is_timed_out = is_timed_out;
+    }
+    Ok(())
+}
+
+/// Programs that were deployed come first on PATH, and registered memory is not limited.
+fn in_environment(command: &str) -> String {
+    format!("export PATH=/opt/lab/bin:$PATH; ulimit -l unlimited; {command}")
+}
+
+/// Waits for a program's end, or stops it at the deadline; says which.
+fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Result<(Output, bool)> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match running.wait(left.min(SLICE)) {
+            Ok(output) => return Ok((output, false)),
+            Err(error) if error.kind() == Kind::Timeout => pair.check_alive()?,
+            Err(error) => return Err(error),
+        }
+        if left.is_zero() {
+            return Ok((running.stop()?, true));
+        }
+    }
+}
+
+/// Waits until something listens on the node that did not before; gives the server's output if it ends first.
+fn wait_listening(pair: &dyn Pair, server: &mut dyn Running, before: &str) -> Result<Option<Output>> {
+    let node = pair.node(Role::Server);
+    let started = Instant::now();
+    while started.elapsed() < LISTEN_LIMIT {
+        if listeners(node)? != before {
+            return Ok(None);
+        }
+        match server.wait(Duration::from_millis(20)) {
+            Ok(output) => return Ok(Some(output)),
+            Err(error) if error.kind() == Kind::Timeout => pair.check_alive()?,
+            Err(error) => return Err(error),
+        }
+    }
+    let output = server.stop()?;
+    Err(Error::timeout("a listening server", LISTEN_LIMIT).detail(output.stderr))
+}
+
+/// What listens on a node: identifiers of the RDMA connection manager, and TCP sockets.
+fn listeners(node: &dyn Node) -> Result<String> {
+    let command = "rdma resource show cm_id | grep LISTEN; grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 | cut -c 1-35";
+    Ok(node.run(command, COMMAND_LIMIT)?.stdout)
+}
+
+/// Notes both nodes' counters, read again until they agree with the capture or the limit is reached.
+fn settle(
+    pair: &dyn Pair,
+    before: &BTreeMap<Role, (Counters, f64)>,
+    evidence: &mut Evidence,
+) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let mut counted = BTreeMap::new();
+        for role in Role::BOTH {
+            counted.insert(role, Counters::read(pair.node(role))?.since(before[&role].0));
+        }
+        let captured = pair.captured()?;
+        let agree = Role::BOTH.iter().all(|role| {
+            let captured = captured.get(role).copied().unwrap_or(0);
+            counted[role].sent == captured && counted[&role.peer()].received == captured
+        });
+        for role in Role::BOTH {
+            let node = evidence.node(role);
+            node.sent = Some(counted[&role].sent);
+            node.received = Some(counted[&role].received);
+        }
+        if agree || started.elapsed() > SETTLE_LIMIT {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,206 @@
+//! Scenario files: what runs on the two nodes, and what is expected of it.
+//!
+//! One TOML file each, in `lab/scenarios/`; the file's name is the scenario's. Unknown keys are errors.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, IoContext as _, Result};
+use crate::node::Role;
+
+/// One scenario.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name: the file's, without `.toml`.
+    #[serde(default)]
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub summary: String,
+    /// The command on the node `server`; it has to end by itself.
+    pub server: String,
+    /// The command on the node `client`; `{server}` stands for the server's RDMA address.
+    pub client: String,
+    /// How long both commands may take together, in seconds.
+    #[serde(default = "default_timeout_s")]
+    pub timeout_s: u64,
+    /// What must be true afterwards.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+/// What must be true after a scenario.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// The rules that the wire breaks, by name; all of them and no other.
+    pub findings: Vec<String>,
+    /// Whether the programs tell their completions, to be compared with the wire.
+    pub completions: bool,
+    /// Of the command on `server`.
+    pub server: ExpectProgram,
+    /// Of the command on `client`.
+    pub client: ExpectProgram,
+}
+
+/// What must be true of one program.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpectProgram {
+    /// Its exit code.
+    pub exit: i32,
+    /// Members that its result line must have, with these values.
+    pub result: BTreeMap<String, Value>,
+}
+
+impl Default for Expect {
+    fn default() -> Expect {
+        Expect {
+            findings: Vec::new(),
+            completions: true,
+            server: ExpectProgram::default(),
+            client: ExpectProgram::default(),
+        }
+    }
+}
+
+fn default_timeout_s() -> u64 {
+    30
+}
+
+impl Scenario {
+    /// Reads one file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is not a scenario: with the place and, for an unknown key, the nearest valid one.
+    pub fn read(path: &Path) -> Result<Scenario> {
+        let text = fs::read_to_string(path).at("failed to read the scenario", path)?;
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Scenario::parse(&name, &text)
+            .map_err(|error| Error::usage(format!("scenario {}", path.display())).source(error))
+    }
+
+    /// Reads every `*.toml` of a directory, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be listed, or one of the files is not a scenario.
+    pub fn read_all(directory: &Path) -> Result<Vec<Scenario>> {
+        let mut scenarios = Vec::new();
+        for entry in fs::read_dir(directory).at("failed to list the scenarios in", directory)? {
+            let path = entry.at("failed to list the scenarios in", directory)?.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                scenarios.push(Scenario::read(&path)?);
+            }
+        }
+        scenarios.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(scenarios)
+    }
+
+    /// The command of one node.
+    pub fn command(&self, role: Role) -> &str {
+        match role {
+            Role::Server => &self.server,
+            Role::Client => &self.client,
+        }
+    }
+
+    /// What is expected of one node's program.
+    pub fn expected(&self, role: Role) -> &ExpectProgram {
+        match role {
+            Role::Server => &self.expect.server,
+            Role::Client => &self.expect.client,
+        }
+    }
+
+    /// How long both commands may take together.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_s)
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Scenario> {
+        let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
+            let message = error.to_string();
+            let hint = nearest_key(&message);
+            let wrong = Error::usage("not a scenario").detail(message);
+            match hint {
+                Some(hint) => wrong.next(hint),
+                None => wrong,
+            }
+        })?;
+        if !scenario.name.is_empty() {
+            return Err(Error::usage("a scenario has the name of its file").next("leave out the key `name`"));
+        }
+        name.clone_into(&mut scenario.name);
+        for finding in &scenario.expect.findings {
+            let known = roce::Rule::ALL.map(roce::Rule::name);
+            if !known.contains(finding) {
+                let nearest = nearest(finding, known.iter().map(String::as_str)).unwrap_or("none");
+                return Err(Error::usage(format!("no rule is called {finding}"))
+                    .next(format!("nearest: {nearest}")));
+            }
+        }
+        Ok(scenario)
+    }
+}
+
+/// The known name that is nearest to `name`, if any is near at all.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity > 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// The hint for serde's "unknown field `x`, expected one of `a`, `b`".
+fn nearest_key(message: &str) -> Option<String> {
+    let rest = message.split_once("unknown field `")?.1;
+    let (unknown, rest) = rest.split_once('`')?;
+    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    let nearest = nearest(unknown, known.iter().copied())?;
+    Some(format!("key `{unknown}` is not known; the nearest is `{nearest}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "summary = \"s\"\nserver = \"a\"\nclient = \"b {server}\"\n";
+
+    #[test]
+    fn minimal_scenario_expects_success_and_completions() {
+        let scenario = Scenario::parse("x", MINIMAL).unwrap();
+        assert_eq!(scenario.name, "x");
+        assert_eq!(scenario.expected(Role::Client).exit, 0);
+        assert!(scenario.expect.completions && scenario.expect.findings.is_empty());
+    }
+
+    #[test]
+    fn unknown_key_names_the_nearest() {
+        let error = Scenario::parse("x", &format!("{MINIMAL}sumary = \"\"\n")).unwrap_err().to_string();
+        assert!(error.contains("key `sumary` is not known; the nearest is `summary`"), "{error}");
+        let error = Scenario::parse("x", &format!("{MINIMAL}[expect.server]\nexits = 1\n")).unwrap_err();
+        assert!(error.to_string().contains("nearest is `exit`"), "{error}");
+    }
+
+    #[test]
+    fn unknown_finding_names_the_nearest() {
+        let text = format!("{MINIMAL}[expect]\nfindings = [\"IcrcMissmatch\"]\n");
+        let error = Scenario::parse("x", &text).unwrap_err().to_string();
+        assert!(error.contains("nearest: IcrcMismatch"), "{error}");
+    }
+
+    #[test]
+    fn every_scenario_of_the_catalogue_is_valid() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        assert!(Scenario::read_all(&directory).unwrap().len() >= 2);
+    }
+}

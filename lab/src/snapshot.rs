@@ -1,0 +1,108 @@
+//! Trace snapshots: reviewed text in git, in insta's format, and the few lines in which a trace differs.
+
+use std::fs;
+use std::path::Path;
+
+use similar::{ChangeTag, TextDiff};
+
+use crate::error::{IoContext as _, Result};
+
+/// Most lines of a difference that a verdict shows.
+const DIFF_LINES: usize = 10;
+
+/// The accepted trace of a scenario, if there is one.
+///
+/// # Errors
+///
+/// The file is there and cannot be read.
+pub fn read(directory: &Path, scenario: &str) -> Result<Option<String>> {
+    let path = directory.join(format!("{scenario}.snap"));
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(content(&text).to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at("failed to read the snapshot", &path),
+    }
+}
+
+/// The names of snapshots that no scenario has.
+///
+/// # Errors
+///
+/// The directory cannot be listed.
+pub fn orphans(directory: &Path, scenarios: &[&str]) -> Result<Vec<String>> {
+    let mut orphans = Vec::new();
+    for entry in fs::read_dir(directory).at("failed to list the snapshots in", directory)? {
+        let name = entry.at("failed to list the snapshots in", directory)?.file_name();
+        let name = name.to_string_lossy();
+        if let Some(scenario) = name.strip_suffix(".snap")
+            && !scenarios.contains(&scenario)
+        {
+            orphans.push(name.into_owned());
+        }
+    }
+    orphans.sort();
+    Ok(orphans)
+}
+
+/// The lines in which `trace` differs from `snapshot`, at most ten; `None` if it does not.
+pub fn difference(snapshot: &str, trace: &str) -> Option<String> {
+    let (snapshot, trace) = (snapshot.trim_end(), trace.trim_end());
+    if snapshot == trace {
+        return None;
+    }
+    let diff = TextDiff::from_lines(snapshot, trace);
+    let lines: Vec<String> = diff
+        .iter_all_changes()
+        .filter(|change| change.tag() != ChangeTag::Equal)
+        .map(|change| {
+            let sign = if change.tag() == ChangeTag::Delete { '-' } else { '+' };
+            format!("{sign} {}", change.value().trim_end_matches('\n'))
+        })
+        .collect();
+    let mut text = lines[..lines.len().min(DIFF_LINES)].join("\n");
+    if lines.len() > DIFF_LINES {
+        // The count takes the place of the tenth line.
+        text = lines[..DIFF_LINES - 1].join("\n");
+        text.push_str(&format!("\n… and {} more lines that differ", lines.len() + 1 - DIFF_LINES));
+    }
+    Some(text)
+}
+
+/// What follows the header of a snapshot file.
+fn content(file: &str) -> &str {
+    file.strip_prefix("---\n")
+        .and_then(|rest| rest.split_once("\n---\n"))
+        .map_or(file, |(_, content)| content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_follows_the_header() {
+        assert_eq!(content("---\nsource: tests/e2e.rs\n---\na\n---\nb\n"), "a\n---\nb\n");
+        assert_eq!(content("a\n"), "a\n");
+    }
+
+    #[test]
+    fn difference_has_at_most_ten_lines() {
+        assert_eq!(difference("a\nb\n", "a\nb"), None);
+        assert_eq!(difference("a\nb\n", "a\nc\n").unwrap(), "- b\n+ c");
+        let long = (0..40).map(|line| format!("{line}\n")).collect::<String>();
+        let text = difference(&long, "").unwrap();
+        assert_eq!(text.lines().count(), 10);
+        assert!(text.ends_with("… and 31 more lines that differ"), "{text}");
+    }
+
+    #[test]
+    fn snapshot_without_a_scenario_is_an_orphan() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a.snap", "b.snap", "b.snap.new"] {
+            fs::write(directory.path().join(name), "x").unwrap();
+        }
+        assert_eq!(orphans(directory.path(), &["a"]).unwrap(), ["b.snap"]);
+        assert_eq!(read(directory.path(), "a").unwrap().as_deref(), Some("x"));
+        assert_eq!(read(directory.path(), "c").unwrap(), None);
+    }
+}

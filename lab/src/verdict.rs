@@ -1,0 +1,168 @@
+//! The verdict on a run: passed, or every check that failed, the first named first.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+
+/// Why a run failed, in the order in which a headline is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Build or deployment failed before anything ran.
+    Setup,
+    /// A machine did not come up or ended.
+    Boot,
+    /// The capture is missing, cut, or not complete against the kernel's counters.
+    Capture,
+    /// A program did not end within the limit.
+    Timeout,
+    /// A kernel logged what a healthy one does not.
+    Dmesg,
+    /// The trace differs from its snapshot, or there is none.
+    Wire,
+    /// A program's exit code, result or payload is not what is expected.
+    App,
+    /// A protocol rule was broken and that was not expected, or the reverse.
+    Rule,
+    /// The programs' completions do not agree with the wire.
+    Agreement,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Reason::Setup => "SETUP",
+            Reason::Boot => "BOOT",
+            Reason::Capture => "CAPTURE",
+            Reason::Timeout => "TIMEOUT",
+            Reason::Dmesg => "DMESG",
+            Reason::Wire => "WIRE",
+            Reason::App => "APP",
+            Reason::Rule => "RULE",
+            Reason::Agreement => "AGREEMENT",
+        })
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One check that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Which check.
+    pub reason: Reason,
+    /// What was wrong; the first line says it in short.
+    pub text: String,
+}
+
+/// What came of one scenario.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verdict {
+    /// The scenario.
+    pub scenario: String,
+    /// Whether every check passed.
+    pub passed: bool,
+    /// The first failed check's reason.
+    pub headline: Option<Reason>,
+    /// All failed checks, in the order of their reasons.
+    pub failures: Vec<Failure>,
+    /// What the checks that passed are worth, in a few words: "complete: 12 packets by rxe's counters".
+    pub proof: String,
+    /// RoCEv2 packets in the capture.
+    pub packets: u64,
+    /// Which provider's machines, and what ran them.
+    pub provider: String,
+    /// Where everything about the run is kept.
+    pub artifacts: PathBuf,
+    /// The command that runs it again.
+    pub replay: String,
+    /// The trace, for the snapshot.
+    #[serde(skip)]
+    pub trace: Option<String>,
+}
+
+impl Verdict {
+    /// Puts the failed checks in order and names the headline.
+    #[must_use]
+    pub fn concluded(mut self) -> Verdict {
+        self.failures.sort_by_key(|failure| failure.reason);
+        self.passed = self.failures.is_empty();
+        self.headline = self.failures.first().map(|failure| failure.reason);
+        self
+    }
+}
+
+/// One screen: the headline, every reason, where to look and how to run it again.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.failures.first() else {
+            return write!(f, "{}: {}", self.scenario, self.proof);
+        };
+        let headline = first.text.lines().next().unwrap_or_default();
+        writeln!(f, "{}: {}: {headline}", self.scenario, first.reason)?;
+        for failure in &self.failures {
+            for (index, line) in failure.text.lines().enumerate() {
+                if index == 0 {
+                    writeln!(f, "  {:<9}  {line}", failure.reason)?;
+                } else {
+                    writeln!(f, "  {:<9}  {line}", "")?;
+                }
+            }
+        }
+        writeln!(f, "  artifacts  {}", self.artifacts.display())?;
+        write!(f, "  replay     {}", self.replay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(reasons: &[Reason]) -> Verdict {
+        Verdict {
+            scenario: "x".to_owned(),
+            passed: true,
+            headline: None,
+            failures: reasons
+                .iter()
+                .map(|&reason| Failure { reason, text: format!("about {reason}\nmore") })
+                .collect(),
+            proof: "12 packets".to_owned(),
+            packets: 12,
+            provider: String::new(),
+            artifacts: "/a".into(),
+            replay: "again".to_owned(),
+            trace: None,
+        }
+        .concluded()
+    }
+
+    #[test]
+    fn headline_is_the_first_reason_and_all_are_kept() {
+        let verdict = verdict(&[Reason::Agreement, Reason::App, Reason::Wire]);
+        assert_eq!(verdict.headline, Some(Reason::Wire));
+        assert_eq!(
+            verdict.to_string(),
+            "x: WIRE: about WIRE\n\
+             \u{20} WIRE       about WIRE\n\
+             \u{20}            more\n\
+             \u{20} APP        about APP\n\
+             \u{20}            more\n\
+             \u{20} AGREEMENT  about AGREEMENT\n\
+             \u{20}            more\n\
+             \u{20} artifacts  /a\n\
+             \u{20} replay     again"
+        );
+    }
+
+    #[test]
+    fn verdict_without_failures_passed() {
+        let verdict = verdict(&[]);
+        assert!(verdict.passed && verdict.headline.is_none());
+        assert_eq!(verdict.to_string(), "x: 12 packets");
+    }
+}
