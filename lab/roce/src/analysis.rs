@@ -352,7 +352,19 @@ impl Analysis {
 }
 
 impl Report {
-    /// The trace: every packet, message and finding under names that are the same in every run. Ends with a newline.
+    /// The trace: every packet, message and finding as text under names that are the same in every run. Ends with a newline.
+    ///
+    /// | in the trace | is |
+    /// |--|--|
+    /// | `client` | a node, by its IP address |
+    /// | `client.qp1` | the first queue pair of that node; `client.GSI` is queue pair 1 |
+    /// | `client+3` | a PSN: the third after the first of that `client` queue pair's requests; responses count in the requester's numbers |
+    /// | `server.mr1+8` | rkey `server.mr1` and the address 8 bytes above the region's base: what its node advertised in a REP, else the lowest seen |
+    /// | `<port>` | a random port |
+    /// | `~` before a row | the packet did not reach its receiver |
+    ///
+    /// Left out are MAC addresses, UDP source ports, IP identification, times, flow labels, GUIDs, and transaction and communication ids that match.
+    /// Connection management stands apart, because its order against data packets is not defined by the protocol; data packets are in the order of the wire.
     pub fn trace(&self) -> String {
         trace::render(self)
     }

@@ -296,6 +296,26 @@ fn one_flipped_bit_is_one_icrc_mismatch_and_the_packet_counts_as_lost() {
 }
 
 #[test]
+fn pad_that_is_not_zero_or_beyond_the_payload_is_malformed() {
+    let pair = Pair::new(22);
+    let with = |at: usize, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut frames = forwarded(pair.write_then_read());
+        let frame = &mut frames[at].0;
+        change(frame);
+        let body = frame.len() - 4;
+        let crc = roce::wire::icrc(&frame[14..34], &frame[34..body]).unwrap();
+        frame[body..].copy_from_slice(&crc.to_le_bytes());
+        rules(&frames)
+    };
+    assert_eq!(with(3, &|_| ()), []);
+    assert_eq!(with(3, &|frame| *frame.iter_mut().rev().nth(4).unwrap() = 1), [(Rule::MalformedPacket, 4)]);
+    // With a pad count of 1 the packet agrees with itself: only its RETH tells that a byte is too many.
+    assert_eq!(with(3, &|frame| frame[43] = 1 << 4), [(Rule::LengthMismatch, 4)]);
+    // An ACK has no payload that a pad could follow.
+    assert_eq!(with(4, &|frame| frame[43] = 3 << 4), [(Rule::MalformedPacket, 5)]);
+}
+
+#[test]
 fn a_delayed_frame_is_judged_when_it_arrives() {
     let pair = Pair::new(15);
     let send = |n| pair.request(0x04, n).payload(b"four").build();
