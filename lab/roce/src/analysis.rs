@@ -84,7 +84,10 @@ impl Analysis {
         self.records += 1;
         self.deliver_until(record.timestamp_ns);
         let packet = match record.frame() {
-            Frame::Roce(packet) => packet,
+            Frame::Roce(mut packet) => {
+                packet.is_short = packet.is_cut && record.original_length_bytes as usize <= record.data.len();
+                packet
+            }
             Frame::NotRoce(what) => {
                 *self.not_roce.entry(what.to_string()).or_default() += 1;
                 return;
@@ -232,7 +235,7 @@ impl Analysis {
             self.find(Rule::IcrcMismatch, number, packet, requester, Evidence::Icrc { expected, got });
             return false;
         }
-        if packet.is_cut {
+        if packet.is_cut && !packet.is_short {
             // The capture's doing: what is there of the packet is as good as whole.
             return packet.bth.is_some();
         }
