@@ -24,22 +24,12 @@ fn run(args: &[&str]) -> (i32, String, String) {
 /// Runs `xtask ARGS` on a computer that has no programs.
 fn run_without_programs(args: &[&str]) -> (i32, String, String) {
     let empty = tempfile::tempdir().expect("a temporary directory");
-    finish(
-        xtask()
-            .args(args)
-            .env("PATH", empty.path())
-            .output()
-            .expect("xtask starts"),
-    )
+    finish(xtask().args(args).env("PATH", empty.path()).output().expect("xtask starts"))
 }
 
 fn finish(output: Output) -> (i32, String, String) {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    (
-        output.status.code().expect("an exit code"),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
 }
 
 fn file_with(directory: &Path, name: &str, bytes: &[u8]) -> String {
@@ -51,12 +41,9 @@ fn file_with(directory: &Path, name: &str, bytes: &[u8]) -> String {
 /// A pcapng capture of `frames`, as the lab writes it.
 fn capture_of(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer =
-        roce::capture::Writer::new(&mut bytes, &["server", "client"]).expect("a capture");
+    let mut writer = roce::capture::Writer::new(&mut bytes, &["server", "client"]).expect("a capture");
     for frame in frames {
-        writer
-            .write(1, 1_000, frame, "fate=forwarded")
-            .expect("a packet");
+        writer.write(1, 1_000, frame, "fate=forwarded").expect("a packet");
     }
     writer.finish().expect("a capture");
     bytes
@@ -81,10 +68,7 @@ fn help_names_every_command_and_hides_the_guard() {
 fn unknown_subcommand_is_a_usage_error() {
     let (code, stdout, stderr) = run(&["tset-e2e"]);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert!(
-        stderr.contains("tset-e2e") && stderr.contains("test-e2e"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("tset-e2e") && stderr.contains("test-e2e"), "{stderr}");
 }
 
 #[test]
@@ -98,7 +82,7 @@ fn no_subcommand_is_a_usage_error_with_help() {
 fn unknown_provider_names_the_valid_ones() {
     let (code, _, stderr) = run(&["test-e2e", "--provider", "vmware"]);
     assert_eq!(code, 2);
-    for name in ["vmware", "qemu", "multipass", "ssh"] {
+    for name in ["vmware", "qemu"] {
         assert!(stderr.contains(name), "{name} in {stderr}");
     }
 }
@@ -130,10 +114,7 @@ fn decode_of_an_absent_file_or_a_directory_names_it() {
     let name = directory.path().display().to_string();
     let (code, _, stderr) = run(&["decode", &format!("{name}/none.pcapng")]);
     assert_eq!(code, 1);
-    assert!(
-        stderr.starts_with("error: ") && stderr.contains("none.pcapng"),
-        "{stderr}"
-    );
+    assert!(stderr.starts_with("error: ") && stderr.contains("none.pcapng"), "{stderr}");
     let (code, _, stderr) = run(&["decode", &name]);
     assert_eq!(code, 1);
     assert!(stderr.contains("is a directory"), "{stderr}");
@@ -144,10 +125,7 @@ fn decode_of_an_empty_capture_is_an_error() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (code, stdout, stderr) = run(&["decode", &file_with(directory.path(), "e.pcapng", b"")]);
     assert_eq!((code, stdout.as_str()), (1, ""));
-    assert!(
-        stderr.contains("e.pcapng") && stderr.contains("empty"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("e.pcapng") && stderr.contains("empty"), "{stderr}");
     assert!(stderr.contains("next: "), "{stderr}");
 }
 
@@ -155,8 +133,7 @@ fn decode_of_an_empty_capture_is_an_error() {
 fn decode_of_something_else_is_an_error() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for bytes in [&b"hello, world\n"[..], b"\x1f\x8b\x08", b"x"] {
-        let (code, stdout, stderr) =
-            run(&["decode", &file_with(directory.path(), "notes.txt", bytes)]);
+        let (code, stdout, stderr) = run(&["decode", &file_with(directory.path(), "notes.txt", bytes)]);
         assert_eq!((code, stdout.as_str()), (1, ""));
         assert!(stderr.contains("not a capture"), "{stderr}");
     }
@@ -171,31 +148,18 @@ fn decode_of_a_cut_capture_prints_what_was_before_the_cut() {
     let cut = &whole[..whole.len() - 10];
     let (code, some, stderr) = run(&["decode", &file_with(directory.path(), "c.pcapng", cut)]);
     assert_eq!(code, 1);
-    assert!(
-        stderr.contains("is cut") && stderr.contains("next: "),
-        "{stderr}"
-    );
-    assert!(
-        all.contains("12 packets") && some.contains("11 packets"),
-        "{all}\n{some}"
-    );
+    assert!(stderr.contains("is cut") && stderr.contains("next: "), "{stderr}");
+    assert!(all.contains("12 packets") && some.contains("11 packets"), "{all}\n{some}");
 }
 
 #[test]
 fn decode_without_a_roce_packet_says_what_is_there() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let name = file_with(
-        directory.path(),
-        "other.pcapng",
-        &capture_of(&[vec![0; 60]]),
-    );
+    let name = file_with(directory.path(), "other.pcapng", &capture_of(&[vec![0; 60]]));
     let (code, stdout, stderr) = run(&["decode", &name]);
     assert_eq!(code, 0);
     assert!(stdout.contains("0 packets"), "{stdout}");
-    assert!(
-        stderr.starts_with("note: no RoCEv2 packet in ") && stderr.contains("1 other frame"),
-        "{stderr}"
-    );
+    assert!(stderr.starts_with("note: no RoCEv2 packet in ") && stderr.contains("1 other frame"), "{stderr}");
 }
 
 #[test]
@@ -207,12 +171,7 @@ fn decode_reads_standard_input() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("xtask starts");
-    child
-        .stdin
-        .take()
-        .expect("a pipe")
-        .write_all(&capture())
-        .expect("xtask reads");
+    child.stdin.take().expect("a pipe").write_all(&capture()).expect("xtask reads");
     let (code, stdout, stderr) = finish(child.wait_with_output().expect("xtask ends"));
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(!stdout.is_empty());
@@ -237,39 +196,19 @@ fn reader_that_leaves_early_is_no_panic() {
 fn doctor_says_what_is_missing_and_fails() {
     let (code, stdout, stderr) = run_without_programs(&["doctor"]);
     assert_eq!((code, stderr.as_str()), (1, ""));
-    for name in [
-        "qemu-system-x86_64",
-        "mkfs.erofs",
-        "cpio",
-        "libclang",
-        "tshark",
-        "Multipass",
-    ] {
+    for name in ["qemu-system-x86_64", "mkfs.erofs", "cpio", "libclang", "tshark", "Multipass"] {
         assert!(stdout.contains(name), "{name} in {stdout}");
     }
     assert!(stdout.contains("MISSING"), "{stdout}");
-    assert!(
-        stdout.contains("qemu-system-x86 "),
-        "the packages' names in {stdout}"
-    );
+    assert!(stdout.contains("qemu-system-x86 "), "the packages' names in {stdout}");
 }
 
 #[test]
 fn install_without_apt_names_the_packages_and_other_ways() {
-    for args in [
-        &["doctor", "--install"][..],
-        &["test-e2e", "--install"],
-        &["lab", "up", "--install"],
-    ] {
+    for args in [&["doctor", "--install"][..], &["test-e2e", "--install"], &["lab", "up", "--install"]] {
         let (code, _, stderr) = run_without_programs(args);
         assert_eq!(code, 1, "{args:?}");
-        for name in [
-            "error: no apt on this host",
-            "qemu-system-x86",
-            "cpio",
-            "multipass",
-            "ssh",
-        ] {
+        for name in ["error: no apt on this host", "qemu-system-x86", "cpio", "Multipass", "SSH"] {
             assert!(stderr.contains(name), "{name} in {stderr}");
         }
     }
@@ -280,12 +219,7 @@ fn run_without_qemu_and_multipass_says_what_to_do() {
     for args in [&["test-e2e"][..], &["lab", "up"]] {
         let (code, stdout, stderr) = run_without_programs(args);
         assert_eq!((code, stdout.as_str()), (1, ""), "{args:?}");
-        for name in [
-            "error: ",
-            "qemu-system-x86_64: missing",
-            "next: ",
-            "--provider multipass",
-        ] {
+        for name in ["error: ", "qemu-system-x86_64: missing", "next: ", "Multipass"] {
             assert!(stderr.contains(name), "{name} in {stderr}");
         }
     }
@@ -301,8 +235,5 @@ fn libclang_that_does_not_exist_is_named() {
         .expect("xtask starts");
     let (code, stdout, _) = finish(output);
     assert_eq!(code, 1);
-    assert!(
-        stdout.contains("LIBCLANG_PATH=/nonexistent/libclang.so: no such file"),
-        "{stdout}"
-    );
+    assert!(stdout.contains("LIBCLANG_PATH=/nonexistent/libclang.so: no such file"), "{stdout}");
 }

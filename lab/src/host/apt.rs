@@ -15,7 +15,7 @@ use crate::command::{Command, Output};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::libclang;
-use crate::host::requirement::Cure;
+use crate::host::requirement::{Cure, ELSEWHERE};
 use crate::progress::{self, Step};
 
 /// The longest wait for a question to apt.
@@ -52,15 +52,10 @@ impl Rights {
         let Some(sudo) = host.program("sudo") else {
             return Rights::None;
         };
-        let silent = Command::new([sudo])
-            .args(["-n", "true"])
-            .run(ASK_LIMIT)
-            .is_ok();
+        let silent = Command::new([sudo]).args(["-n", "true"]).run(ASK_LIMIT).is_ok();
         match silent {
             true => Rights::Sudo,
-            false if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => {
-                Rights::SudoAsks
-            }
+            false if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() => Rights::SudoAsks,
             false => Rights::None,
         }
     }
@@ -89,11 +84,7 @@ pub struct Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.count == 1 { "" } else { "s" };
-        write!(
-            f,
-            "{} package{plural} with dependencies, {} to download",
-            self.count, self.download
-        )?;
+        write!(f, "{} package{plural} with dependencies, {} to download", self.count, self.download)?;
         if !self.space.is_empty() {
             write!(f, ", {} on disk", self.space)?;
         }
@@ -117,11 +108,8 @@ pub fn install(host: &Host, cures: &[Cure]) -> Result<()> {
 /// The commands that bring `cures`, for a person to run.
 pub fn commands(host: &Host, cures: &[Cure]) -> Vec<String> {
     let mut commands = Vec::new();
-    let offered = if cures.contains(&Cure::Libclang) {
-        offered(host, &libclang::packages())
-    } else {
-        BTreeSet::new()
-    };
+    let offered =
+        if cures.contains(&Cure::Libclang) { offered(host, &libclang::packages()) } else { BTreeSet::new() };
     let libclang = libclang_package(host, &offered);
     let packages = packages(cures, libclang.as_deref());
     if !packages.is_empty() {
@@ -143,28 +131,17 @@ pub fn commands(host: &Host, cures: &[Cure]) -> Vec<String> {
 
 /// The command that installs packages, as a person types it.
 fn by_hand(host: &Host, names: &str) -> String {
-    let sudo = if rustix::process::geteuid().is_root() {
-        ""
-    } else {
-        "sudo "
-    };
-    let update = if lists_are_there(host) {
-        String::new()
-    } else {
-        format!("{sudo}apt-get update && ")
-    };
+    let sudo = if rustix::process::geteuid().is_root() { "" } else { "sudo " };
+    let update = if lists_are_there(host) { String::new() } else { format!("{sudo}apt-get update && ") };
     format!("{update}{sudo}apt-get install --no-install-recommends {names}")
 }
 
 fn install_packages(host: &Host, cures: &[Cure]) -> Result<()> {
     if host.program("apt-get").is_none() || host.program("apt-cache").is_none() {
         let names = packages(cures, Some(&libclang::package(libclang::PREFERENCE[0]))).join(" ");
-        return Err(
-            Error::setup(format!("no apt on this host to install {names}")).next(
-                "install them with this system's own package manager (these are Debian's names),\n\
-             or use machines of another kind: --provider multipass, --provider ssh",
-            ),
-        );
+        return Err(Error::setup(format!("no apt on this host to install {names}")).next(format!(
+            "install them with this system's own package manager (these are Debian's names),\n{ELSEWHERE}"
+        )));
     }
     let rights = Rights::of(host);
     let mut wanted = packages(cures, None);
@@ -173,22 +150,16 @@ fn install_packages(host: &Host, cures: &[Cure]) -> Result<()> {
     }
     let mut known = offered(host, &wanted);
     let unknown = |known: &BTreeSet<String>| -> Vec<String> {
-        packages(cures, None)
-            .into_iter()
-            .filter(|name| !known.contains(name))
-            .collect()
+        packages(cures, None).into_iter().filter(|name| !known.contains(name)).collect()
     };
     let no_libclang = cures.contains(&Cure::Libclang) && libclang_package(host, &known).is_none();
     let stale = !unknown(&known).is_empty() || no_libclang || !lists_are_there(host);
     if rights == Rights::None {
         let names = packages(cures, libclang_package(host, &known).as_deref()).join(" ");
         let update = if stale { "apt-get update\n" } else { "" };
-        let what = format!(
-            "no rights to install {names}: not root, and sudo is absent or wants a password"
-        );
-        return Err(Error::setup(what).next(format!(
-            "run as root:\n{update}apt-get install --no-install-recommends {names}"
-        )));
+        let what = format!("no rights to install {names}: not root, and sudo is absent or wants a password");
+        return Err(Error::setup(what)
+            .next(format!("run as root:\n{update}apt-get install --no-install-recommends {names}")));
     }
     let mut warnings = String::new();
     if stale {
@@ -232,8 +203,9 @@ fn install_known(host: &Host, rights: Rights, packages: &[String]) -> Result<()>
         output = execute(rights, &install_argv(rights, packages), INSTALL_LIMIT)?;
     }
     if output.code != Some(0) {
-        return Err(failure("apt-get install", &output)
-            .next(format!("see what apt says: {}", by_hand(host, &names))));
+        return Err(
+            failure("apt-get install", &output).next(format!("see what apt says: {}", by_hand(host, &names)))
+        );
     }
     work.done();
     Ok(())
@@ -247,10 +219,8 @@ fn install_components(host: &Host, cures: &[Cure]) -> Result<()> {
     }
     let names = components.join(" ");
     let Some(rustup) = host.program("rustup") else {
-        return Err(Error::setup(format!(
-            "no rustup on this host to add the Rust components {names}"
-        ))
-        .next("install them the way this Rust was installed"));
+        return Err(Error::setup(format!("no rustup on this host to add the Rust components {names}"))
+            .next("install them the way this Rust was installed"));
     };
     let step = Step::begin(format!("add the Rust components {names}"));
     Command::new([rustup])
@@ -298,14 +268,10 @@ impl Work {
 
 /// Asks apt what installing `packages` would do.
 fn ask(host: &Host, packages: &[String]) -> Result<Plan> {
-    let output = Command::new(ask_argv(packages))
-        .env("LC_ALL", "C")
-        .output(ASK_LIMIT)?;
+    let output = Command::new(ask_argv(packages)).env("LC_ALL", "C").output(ASK_LIMIT)?;
     if output.code != Some(0) {
-        return Err(failure("apt-get --print-uris", &output).next(format!(
-            "see what apt says: {}",
-            by_hand(host, &packages.join(" "))
-        )));
+        return Err(failure("apt-get --print-uris", &output)
+            .next(format!("see what apt says: {}", by_hand(host, &packages.join(" ")))));
     }
     parse_plan(&output.stdout)
         .ok_or_else(|| Error::setup("apt said nothing of what it would do").detail(output.stdout))
@@ -316,30 +282,20 @@ fn offered(host: &Host, names: &[String]) -> BTreeSet<String> {
     let Some(apt_cache) = host.program("apt-cache") else {
         return BTreeSet::new();
     };
-    let asked = Command::new([apt_cache])
-        .arg("policy")
-        .args(names)
-        .env("LC_ALL", "C")
-        .run(ASK_LIMIT);
-    asked
-        .map(|output| parse_policy(&output.stdout))
-        .unwrap_or_default()
+    let asked = Command::new([apt_cache]).arg("policy").args(names).env("LC_ALL", "C").run(ASK_LIMIT);
+    asked.map(|output| parse_policy(&output.stdout)).unwrap_or_default()
 }
 
 /// The libclang package to install; where apt has no lists yet, the one it will probably offer.
 fn libclang_package(host: &Host, offered: &BTreeSet<String>) -> Option<String> {
-    let best = libclang::packages()
-        .into_iter()
-        .find(|name| offered.contains(name));
+    let best = libclang::packages().into_iter().find(|name| offered.contains(name));
     best.or_else(|| (!lists_are_there(host)).then(|| libclang::package(libclang::PREFERENCE[0])))
 }
 
 /// Whether apt has ever fetched its package lists.
 fn lists_are_there(host: &Host) -> bool {
     std::fs::read_dir(host.path("/var/lib/apt/lists")).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
     })
 }
 
@@ -359,10 +315,8 @@ fn execute(rights: Rights, argv: &[String], limit: Duration) -> Result<Output> {
             return Ok(output);
         }
         if started.elapsed() > LOCK_LIMIT {
-            return Err(
-                Error::timeout("another apt to let go of its lock", LOCK_LIMIT)
-                    .detail(crate::command::tail(&output.stderr, 3)),
-            );
+            return Err(Error::timeout("another apt to let go of its lock", LOCK_LIMIT)
+                .detail(crate::command::tail(&output.stderr, 3)));
         }
         if !said {
             progress::say("waiting for another apt that holds the lock");
@@ -375,22 +329,13 @@ fn execute(rights: Rights, argv: &[String], limit: Duration) -> Result<Output> {
 /// Runs a command on our terminal, so that sudo can ask; its output is shown and not kept.
 fn attached(argv: &[String], limit: Duration) -> Result<Output> {
     let text = Command::new(argv).to_string();
-    let failed =
-        |source: std::io::Error| Error::setup(format!("failed to run `{text}`")).source(source);
-    let (program, args) = argv
-        .split_first()
-        .ok_or_else(|| Error::setup("empty command"))?;
-    let handle = duct::cmd(program, args)
-        .stdout_to_stderr()
-        .unchecked()
-        .start()
-        .map_err(failed)?;
+    let failed = |source: std::io::Error| Error::setup(format!("failed to run `{text}`")).source(source);
+    let (program, args) = argv.split_first().ok_or_else(|| Error::setup("empty command"))?;
+    let handle = duct::cmd(program, args).stdout_to_stderr().unchecked().start().map_err(failed)?;
     match handle.wait_timeout(limit).map_err(failed)? {
-        Some(output) => Ok(Output {
-            code: output.status.code(),
-            stdout: String::new(),
-            stderr: String::new(),
-        }),
+        Some(output) => {
+            Ok(Output { code: output.status.code(), stdout: String::new(), stderr: String::new() })
+        }
         None => {
             let _ = handle.kill();
             Err(Error::timeout(format_args!("`{text}`"), limit))
@@ -408,14 +353,8 @@ fn is_stale(output: &Output) -> bool {
 }
 
 fn failure(what: &str, output: &Output) -> Error {
-    let ending = output.code.map_or("ended by a signal".to_owned(), |code| {
-        format!("exit code {code}")
-    });
-    let text = if output.stderr.trim().is_empty() {
-        &output.stdout
-    } else {
-        &output.stderr
-    };
+    let ending = output.code.map_or("ended by a signal".to_owned(), |code| format!("exit code {code}"));
+    let text = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
     Error::setup(format!("`{what}`: {ending}")).detail(crate::command::tail(text, 12))
 }
 
@@ -477,14 +416,7 @@ fn apt_get(rights: Rights) -> Vec<String> {
         .prefix()
         .iter()
         .copied()
-        .chain([
-            "LC_ALL=C",
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            "-q",
-            "-o",
-            &lock,
-        ])
+        .chain(["LC_ALL=C", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", &lock])
         .chain(["-o", "Acquire::Retries=3"])
         .map(str::to_owned)
         .collect()
@@ -493,32 +425,21 @@ fn apt_get(rights: Rights) -> Vec<String> {
 /// The question what an installation would do. Not `--assume-no`: apt installs without a question when no
 /// further packages come along.
 fn ask_argv(packages: &[String]) -> Vec<String> {
-    [
-        "apt-get",
-        "install",
-        "--print-uris",
-        "--no-remove",
-        "--no-install-recommends",
-    ]
-    .into_iter()
-    .map(str::to_owned)
-    .chain(packages.iter().cloned())
-    .collect()
+    ["apt-get", "install", "--print-uris", "--no-remove", "--no-install-recommends"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(packages.iter().cloned())
+        .collect()
 }
 
 /// Reads apt's summary: "0 upgraded, 2 newly installed, …", "Need to get 281 kB of archives.",
 /// "After this operation, 1271 kB of additional disk space will be used."
 fn parse_plan(text: &str) -> Option<Plan> {
-    let counts = text
-        .lines()
-        .find(|line| line.contains(" newly installed, "))?;
-    let mut numbers = counts
-        .split(", ")
-        .filter_map(|part| part.split(' ').next()?.parse::<u32>().ok());
+    let counts = text.lines().find(|line| line.contains(" newly installed, "))?;
+    let mut numbers = counts.split(", ").filter_map(|part| part.split(' ').next()?.parse::<u32>().ok());
     let count = numbers.next()? + numbers.next()?;
     let between = |before: &str, after: &str| {
-        text.lines()
-            .find_map(|line| Some(line.strip_prefix(before)?.split_once(after)?.0.to_owned()))
+        text.lines().find_map(|line| Some(line.strip_prefix(before)?.split_once(after)?.0.to_owned()))
     };
     Some(Plan {
         count,
@@ -576,32 +497,17 @@ After this operation, 1271 kB of additional disk space will be used.
     fn plan_has_count_download_and_space() {
         assert_eq!(
             parse_plan(SUMMARY),
-            Some(Plan {
-                count: 3,
-                download: "0 B/281 kB".to_owned(),
-                space: "1271 kB".to_owned()
-            })
+            Some(Plan { count: 3, download: "0 B/281 kB".to_owned(), space: "1271 kB".to_owned() })
         );
         let nothing =
-            parse_plan("0 upgraded, 0 newly installed, 0 to remove and 132 not upgraded.\n")
-                .unwrap();
-        assert_eq!(
-            (
-                nothing.count,
-                nothing.download.as_str(),
-                nothing.space.as_str()
-            ),
-            (0, "nothing", "")
-        );
+            parse_plan("0 upgraded, 0 newly installed, 0 to remove and 132 not upgraded.\n").unwrap();
+        assert_eq!((nothing.count, nothing.download.as_str(), nothing.space.as_str()), (0, "nothing", ""));
         assert_eq!(parse_plan("Reading package lists...\n"), None);
     }
 
     #[test]
     fn only_packages_with_a_candidate_are_offered() {
-        assert_eq!(
-            parse_policy(POLICY).into_iter().collect::<Vec<_>>(),
-            ["libclang1-15"]
-        );
+        assert_eq!(parse_policy(POLICY).into_iter().collect::<Vec<_>>(), ["libclang1-15"]);
     }
 
     #[test]
@@ -613,25 +519,14 @@ After this operation, 1271 kB of additional disk space will be used.
              -o Acquire::Retries=3 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
              install --yes --no-remove --no-install-recommends cpio"
         );
-        assert!(
-            install_argv(Rights::Root, &[])
-                .join(" ")
-                .starts_with("env LC_ALL=C DEBIAN_FRONTEND")
-        );
-        assert!(
-            update_argv(Rights::SudoAsks)
-                .join(" ")
-                .starts_with("sudo env LC_ALL=C")
-        );
+        assert!(install_argv(Rights::Root, &[]).join(" ").starts_with("env LC_ALL=C DEBIAN_FRONTEND"));
+        assert!(update_argv(Rights::SudoAsks).join(" ").starts_with("sudo env LC_ALL=C"));
     }
 
     #[test]
     fn question_changes_nothing() {
         let argv = ask_argv(&["cpio".to_owned()]).join(" ");
-        assert_eq!(
-            argv,
-            "apt-get install --print-uris --no-remove --no-install-recommends cpio"
-        );
+        assert_eq!(argv, "apt-get install --print-uris --no-remove --no-install-recommends cpio");
     }
 
     #[test]
@@ -643,10 +538,7 @@ After this operation, 1271 kB of additional disk space will be used.
             Cure::Package("b"),
             Cure::Component("clippy"),
         ];
-        assert_eq!(
-            packages(&cures, Some("libclang1-14")),
-            ["b", "libclang1-14", "a"]
-        );
+        assert_eq!(packages(&cures, Some("libclang1-14")), ["b", "libclang1-14", "a"]);
         assert_eq!(packages(&cures, None), ["b", "a"]);
         assert_eq!(components(&cures), ["clippy"]);
     }
@@ -655,33 +547,19 @@ After this operation, 1271 kB of additional disk space will be used.
     fn host_without_apt_names_packages_and_other_ways() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), OsStr::new(""));
-        let text = install(&host, &[Cure::Package("cpio"), Cure::Libclang])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            text.starts_with("no apt on this host to install cpio libclang1-14"),
-            "{text}"
-        );
-        assert!(text.contains("multipass") && text.contains("ssh"), "{text}");
-        let no_rustup = install(&host, &[Cure::Component("clippy")])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            no_rustup.contains("no rustup on this host") && no_rustup.contains("clippy"),
-            "{no_rustup}"
-        );
+        let text = install(&host, &[Cure::Package("cpio"), Cure::Libclang]).unwrap_err().to_string();
+        assert!(text.starts_with("no apt on this host to install cpio libclang1-14"), "{text}");
+        assert!(text.contains("Multipass") && text.contains("SSH"), "{text}");
+        let no_rustup = install(&host, &[Cure::Component("clippy")]).unwrap_err().to_string();
+        assert!(no_rustup.contains("no rustup on this host") && no_rustup.contains("clippy"), "{no_rustup}");
     }
 
     #[test]
     fn locked_and_stale_are_told_apart() {
-        let output = |stderr: &str| Output {
-            code: Some(100),
-            stdout: String::new(),
-            stderr: stderr.to_owned(),
-        };
-        let locked = output(
-            "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1 (apt-get)",
-        );
+        let output =
+            |stderr: &str| Output { code: Some(100), stdout: String::new(), stderr: stderr.to_owned() };
+        let locked =
+            output("E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1 (apt-get)");
         assert!(is_locked(&locked) && !is_stale(&locked));
         let stale = output("E: Failed to fetch http://archive.example/x.deb  404  Not Found");
         assert!(is_stale(&stale) && !is_locked(&stale));

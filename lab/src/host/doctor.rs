@@ -61,12 +61,7 @@ pub struct Report {
 impl Row {
     /// A row that only informs, such as which accelerator was chosen and why.
     pub fn info(name: impl Into<String>, detail: impl Into<String>) -> Row {
-        Row {
-            name: name.into(),
-            mark: Mark::Info,
-            detail: detail.into(),
-            command: None,
-        }
+        Row { name: name.into(), mark: Mark::Info, detail: detail.into(), command: None }
     }
 }
 
@@ -74,25 +69,9 @@ impl Row {
 pub fn report(host: &Host) -> Report {
     let mut missing = Vec::new();
     let sections = vec![
-        section(
-            host,
-            "to run scenarios on this computer",
-            true,
-            requirement::RUN,
-            &mut missing,
-        ),
-        section(
-            host,
-            "more, for `cargo xtask ci`",
-            false,
-            requirement::CI,
-            &mut missing,
-        ),
-        Section {
-            title: "machines",
-            decides: false,
-            rows: machines(host),
-        },
+        section(host, "to run scenarios on this computer", true, requirement::RUN, &mut missing),
+        section(host, "more, for `cargo xtask ci`", false, requirement::CI, &mut missing),
+        Section { title: "machines", decides: false, rows: machines(host) },
     ];
     Report {
         sections,
@@ -135,56 +114,27 @@ fn section(
         };
         let command = (mark != Mark::Found).then(|| {
             missing.push(requirement.cure());
-            apt::commands(host, &[requirement.cure()])
-                .join("; ")
-                .replace('\n', " ")
+            apt::commands(host, &[requirement.cure()]).join("; ").replace('\n', " ")
         });
-        rows.push(Row {
-            name: requirement.name.to_owned(),
-            mark,
-            detail,
-            command,
-        });
+        rows.push(Row { name: requirement.name.to_owned(), mark, detail, command });
     }
-    Section {
-        title,
-        decides,
-        rows,
-    }
+    Section { title, decides, rows }
 }
 
 /// Which kinds of machine there are, and which is taken when none is named.
 fn machines(host: &Host) -> Vec<Row> {
     let answered = host.program("multipass").map(|program| {
-        Command::new([program])
-            .arg("version")
-            .run(MULTIPASS_LIMIT)
-            .map(|output| output.stdout)
+        Command::new([program]).arg("version").run(MULTIPASS_LIMIT).map(|output| output.stdout)
     });
-    let (multipass, default) = match answered {
-        None => (
-            Row::info("Multipass", "not on this computer; not needed"),
-            "qemu: Multipass is not there",
-        ),
-        Some(Err(error)) => (
-            Row {
-                mark: Mark::Unfit,
-                ..Row::info("Multipass", format!("does not answer: {error}"))
-            },
-            "qemu: Multipass does not answer",
-        ),
-        Some(Ok(version)) => (
-            Row {
-                mark: Mark::Found,
-                ..Row::info(
-                    "Multipass",
-                    version.lines().next().unwrap_or_default().to_owned(),
-                )
-            },
-            "multipass: it answers; --provider qemu runs without it",
-        ),
+    let multipass = match answered {
+        None => Row::info("Multipass", "not on this computer; not needed"),
+        Some(Err(error)) => Row::info("Multipass", format!("does not answer: {error}")),
+        Some(Ok(version)) => {
+            let version = version.lines().next().unwrap_or_default().to_owned();
+            Row { mark: Mark::Found, ..Row::info("Multipass", version) }
+        }
     };
-    vec![multipass, Row::info("default provider", default)]
+    vec![multipass, Row::info("default provider", "qemu: it needs neither root nor a daemon")]
 }
 
 impl fmt::Display for Mark {
@@ -219,10 +169,7 @@ impl fmt::Display for Report {
         if !self.is_good() {
             writeln!(f, "Something is missing. All of it at once:")?;
         } else {
-            writeln!(
-                f,
-                "Scenarios can run; `cargo xtask ci` needs more. All of it at once:"
-            )?;
+            writeln!(f, "Scenarios can run; `cargo xtask ci` needs more. All of it at once:")?;
         }
         for line in self.commands.iter().flat_map(|command| command.lines()) {
             writeln!(f, "  {line}")?;
@@ -247,18 +194,12 @@ mod tests {
         assert!(!report.is_good());
         let text = report.to_string();
         for requirement in requirement::RUN.iter().chain(requirement::CI) {
-            let row = text
-                .lines()
-                .find(|line| line.trim_start().starts_with(requirement.name))
-                .unwrap();
+            let row = text.lines().find(|line| line.trim_start().starts_with(requirement.name)).unwrap();
             if requirement.name != "libclang" {
                 assert!(row.contains("MISSING"), "{row}");
             }
         }
-        assert!(
-            text.contains("install what Debian calls qemu-system-x86"),
-            "{text}"
-        );
+        assert!(text.contains("install what Debian calls qemu-system-x86"), "{text}");
         assert!(!text.contains("--install\n"), "{text}");
     }
 
@@ -268,10 +209,7 @@ mod tests {
             sections: vec![Section {
                 title: "machines",
                 decides: false,
-                rows: vec![Row {
-                    mark: Mark::Missing,
-                    ..Row::info("x", "y")
-                }],
+                rows: vec![Row { mark: Mark::Missing, ..Row::info("x", "y") }],
             }],
             commands: Vec::new(),
             can_install: false,

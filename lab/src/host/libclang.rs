@@ -88,24 +88,14 @@ pub enum Search {
 pub fn search(host: &Host) -> Search {
     match std::env::var_os("LIBCLANG_PATH") {
         Some(named) if !named.is_empty() => match search_named(Path::new(&named)) {
-            Search::Unfit(why) => {
-                Search::Unfit(format!("LIBCLANG_PATH={}: {why}", named.display()))
-            }
-            Search::Absent => Search::Unfit(format!(
-                "LIBCLANG_PATH={}: no libclang there",
-                named.display()
-            )),
+            Search::Unfit(why) => Search::Unfit(format!("LIBCLANG_PATH={}: {why}", named.display())),
+            Search::Absent => Search::Unfit(format!("LIBCLANG_PATH={}: no libclang there", named.display())),
             found => found,
         },
         _ => {
             let mut directories: Vec<PathBuf> = llvm_config(host).into_iter().collect();
             directories.extend(PLACES.iter().flat_map(|place| host.directories(place)));
-            choose(
-                directories
-                    .iter()
-                    .flat_map(|directory| libraries(directory))
-                    .collect(),
-            )
+            choose(directories.iter().flat_map(|directory| libraries(directory)).collect())
         }
     }
 }
@@ -126,10 +116,7 @@ fn search_named(path: &Path) -> Search {
     }
     match version_of(path) {
         Some(version) if !USABLE.contains(&version.major()) => Search::Unfit(unusable(&[&version])),
-        version => Search::Found(Libclang {
-            version,
-            file: path.to_owned(),
-        }),
+        version => Search::Found(Libclang { version, file: path.to_owned() }),
     }
 }
 
@@ -191,10 +178,7 @@ pub fn without_package() -> String {
 /// The headers that belong to the C compiler, such as `stddef.h`.
 pub fn compiler_include(host: &Host) -> Option<PathBuf> {
     let compiler = host.program("gcc").or_else(|| host.program("cc"))?;
-    let output = Command::new([compiler])
-        .arg("-print-file-name=include")
-        .run(ASK_LIMIT)
-        .ok()?;
+    let output = Command::new([compiler]).arg("-print-file-name=include").run(ASK_LIMIT).ok()?;
     let include = PathBuf::from(output.stdout.trim());
     (include.is_absolute() && include.join("stddef.h").is_file()).then_some(include)
 }
@@ -202,10 +186,7 @@ pub fn compiler_include(host: &Host) -> Option<PathBuf> {
 /// The library directory of the LLVM whose `llvm-config` is on PATH.
 fn llvm_config(host: &Host) -> Option<PathBuf> {
     let program = host.program("llvm-config")?;
-    let output = Command::new([program])
-        .arg("--libdir")
-        .run(ASK_LIMIT)
-        .ok()?;
+    let output = Command::new([program]).arg("--libdir").run(ASK_LIMIT).ok()?;
     Some(PathBuf::from(output.stdout.trim()))
 }
 
@@ -219,10 +200,7 @@ fn libraries(directory: &Path) -> Vec<Libclang> {
         .filter(|entry| is_libclang(&entry.file_name().to_string_lossy()))
         .map(|entry| entry.path())
         .filter(|path| path.is_file())
-        .map(|path| Libclang {
-            version: version_of(&path),
-            file: path,
-        })
+        .map(|path| Libclang { version: version_of(&path), file: path })
         .collect();
     found.sort_by(|a, b| a.file.cmp(&b.file));
     found
@@ -240,10 +218,7 @@ fn is_libclang(name: &str) -> bool {
 
 /// The version that the names of a library and of the file behind its links tell.
 fn version_of(path: &Path) -> Option<Version> {
-    let name = |path: &Path| {
-        path.file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-    };
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let real = path.canonicalize().ok();
     real.as_deref()
         .and_then(name)
@@ -280,10 +255,7 @@ fn choose(found: Vec<Libclang>) -> Search {
     if let Some(best) = PREFERENCE.iter().find_map(|major| by_major.get(major)) {
         return Search::Found((*best).clone());
     }
-    let versions: Vec<&Version> = by_major
-        .values()
-        .filter_map(|library| library.version.as_ref())
-        .collect();
+    let versions: Vec<&Version> = by_major.values().filter_map(|library| library.version.as_ref()).collect();
     if versions.is_empty() {
         return Search::Absent;
     }
@@ -293,10 +265,7 @@ fn choose(found: Vec<Libclang>) -> Search {
 /// Says that none of `versions` will do.
 fn unusable(versions: &[&Version]) -> String {
     let names: Vec<String> = versions.iter().map(|version| version.to_string()).collect();
-    format!(
-        "libclang {} cannot be used: rdma-sys needs 11 to 15",
-        names.join(" and ")
-    )
+    format!("libclang {} cannot be used: rdma-sys needs 11 to 15", names.join(" and "))
 }
 
 #[cfg(test)]
@@ -317,16 +286,8 @@ mod tests {
 
     fn found_in(root: &Path) -> Search {
         let host = Host::new(root, std::ffi::OsStr::new(""));
-        let directories: Vec<PathBuf> = PLACES
-            .iter()
-            .flat_map(|place| host.directories(place))
-            .collect();
-        choose(
-            directories
-                .iter()
-                .flat_map(|directory| libraries(directory))
-                .collect(),
-        )
+        let directories: Vec<PathBuf> = PLACES.iter().flat_map(|place| host.directories(place)).collect();
+        choose(directories.iter().flat_map(|directory| libraries(directory)).collect())
     }
 
     #[test]
@@ -344,12 +305,7 @@ mod tests {
     #[test]
     fn only_the_library_itself_counts() {
         assert!(is_libclang("libclang.so") && is_libclang("libclang-14.so.1"));
-        for other in [
-            "libclang-cpp.so.14",
-            "libclangAST.a",
-            "libclang_rt.so",
-            "libc.so",
-        ] {
+        for other in ["libclang-cpp.so.14", "libclangAST.a", "libclang_rt.so", "libc.so"] {
             assert!(!is_libclang(other), "{other}");
         }
     }
@@ -362,23 +318,14 @@ mod tests {
             "usr/lib/x86_64-linux-gnu/libclang-14.so.14.0.6",
             "usr/lib/x86_64-linux-gnu/libclang-15.so.15",
         ]);
-        let Search::Found(found) = found_in(root.path()) else {
-            panic!("not found")
-        };
+        let Search::Found(found) = found_in(root.path()) else { panic!("not found") };
         assert_eq!(found.version.unwrap().to_string(), "14.0.6");
-        assert_eq!(
-            found.file,
-            root.path()
-                .join("usr/lib/x86_64-linux-gnu/libclang-14.so.14.0.6")
-        );
+        assert_eq!(found.file, root.path().join("usr/lib/x86_64-linux-gnu/libclang-14.so.14.0.6"));
     }
 
     #[test]
     fn too_new_libclang_is_named() {
-        let root = tree(&[
-            "usr/lib/llvm-19/lib/libclang-19.so.19",
-            "usr/lib64/libclang.so.16.0.6",
-        ]);
+        let root = tree(&["usr/lib/llvm-19/lib/libclang-19.so.19", "usr/lib64/libclang.so.16.0.6"]);
         let why = "libclang 16.0.6 and 19 cannot be used: rdma-sys needs 11 to 15";
         assert_eq!(found_in(root.path()), Search::Unfit(why.to_owned()));
     }
@@ -392,25 +339,11 @@ mod tests {
     #[test]
     fn named_library_of_unknown_version_is_the_users_choice() {
         let root = tree(&["wheel/libclang.so", "new/libclang-18.so.1"]);
-        let Search::Found(wheel) = search_named(&root.path().join("wheel")) else {
-            panic!("not found")
-        };
-        assert_eq!(
-            wheel,
-            Libclang {
-                file: root.path().join("wheel/libclang.so"),
-                version: None
-            }
-        );
+        let Search::Found(wheel) = search_named(&root.path().join("wheel")) else { panic!("not found") };
+        assert_eq!(wheel, Libclang { file: root.path().join("wheel/libclang.so"), version: None });
         let unfit = Search::Unfit("libclang 18 cannot be used: rdma-sys needs 11 to 15".to_owned());
         assert_eq!(search_named(&root.path().join("new")), unfit);
-        assert_eq!(
-            search_named(&root.path().join("new/libclang-18.so.1")),
-            unfit
-        );
-        assert_eq!(
-            search_named(&root.path().join("gone")),
-            Search::Unfit("no such file".to_owned())
-        );
+        assert_eq!(search_named(&root.path().join("new/libclang-18.so.1")), unfit);
+        assert_eq!(search_named(&root.path().join("gone")), Search::Unfit("no such file".to_owned()));
     }
 }

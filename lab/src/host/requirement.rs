@@ -13,6 +13,10 @@ use crate::host::{Host, apt};
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
 const QEMU_MINIMUM: (u32, u32) = (7, 2);
 
+/// What to do on a computer that cannot get what the lab needs.
+pub(crate) const ELSEWHERE: &str = "or run the lab where apt is: in an Ubuntu machine that Multipass launches, \
+     or on a Debian or Ubuntu host over SSH";
+
 /// The longest wait for a program that prints its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
@@ -41,10 +45,7 @@ enum Probe {
     /// A file, by its absolute name.
     File(&'static str),
     /// A library that pkg-config knows, of at least this version.
-    Library {
-        module: &'static str,
-        minimum: &'static str,
-    },
+    Library { module: &'static str, minimum: &'static str },
 }
 
 /// What brings a requirement.
@@ -79,19 +80,11 @@ pub const RUN: &[Requirement] = &[
         probe: Probe::Qemu,
         cure: Cure::Package("qemu-system-x86"),
     },
-    program(
-        "mkfs.erofs",
-        "packs the machines' root file system",
-        "erofs-utils",
-    ),
+    program("mkfs.erofs", "packs the machines' root file system", "erofs-utils"),
     program("cpio", "packs the machines' initramfs", "cpio"),
     program("apt-get", "fetches the machines' packages", "apt"),
     program("dpkg-deb", "unpacks the machines' packages", "dpkg"),
-    program(
-        "setpriv",
-        "drops rights while packages are unpacked",
-        "util-linux",
-    ),
+    program("setpriv", "drops rights while packages are unpacked", "util-linux"),
     Requirement {
         name: "Debian archive keys",
         purpose: "verify the machines' packages",
@@ -112,27 +105,17 @@ pub const RUN: &[Requirement] = &[
 
 /// What `cargo xtask ci` needs beyond [`RUN`].
 pub const CI: &[Requirement] = &[
-    program(
-        "tshark",
-        "decodes the same captures, as a second opinion",
-        "tshark",
-    ),
+    program("tshark", "decodes the same captures, as a second opinion", "tshark"),
     Requirement {
         name: "libibverbs",
         purpose: "lets the tests of the verbs library run here",
-        probe: Probe::Library {
-            module: "libibverbs",
-            minimum: "1.8.28",
-        },
+        probe: Probe::Library { module: "libibverbs", minimum: "1.8.28" },
         cure: Cure::Package("libibverbs-dev"),
     },
     Requirement {
         name: "librdmacm",
         purpose: "lets the tests of the verbs library run here",
-        probe: Probe::Library {
-            module: "librdmacm",
-            minimum: "1.2.28",
-        },
+        probe: Probe::Library { module: "librdmacm", minimum: "1.2.28" },
         cure: Cure::Package("librdmacm-dev"),
     },
     Requirement {
@@ -150,12 +133,7 @@ pub const CI: &[Requirement] = &[
 ];
 
 const fn program(name: &'static str, purpose: &'static str, package: &'static str) -> Requirement {
-    Requirement {
-        name,
-        purpose,
-        probe: Probe::Program,
-        cure: Cure::Package(package),
-    }
+    Requirement { name, purpose, probe: Probe::Program, cure: Cure::Package(package) }
 }
 
 impl Requirement {
@@ -215,10 +193,7 @@ pub fn demand(host: &Host, sets: &[&[Requirement]], install: bool) -> Result<()>
         return Ok(());
     }
     if install {
-        let cures: Vec<Cure> = unmet_now
-            .iter()
-            .map(|(requirement, _)| requirement.cure())
-            .collect();
+        let cures: Vec<Cure> = unmet_now.iter().map(|(requirement, _)| requirement.cure()).collect();
         apt::install(host, &cures)?;
         unmet_now = unmet(host, sets);
         if unmet_now.is_empty() {
@@ -242,15 +217,13 @@ fn shortfall(host: &Host, unmet: &[(&Requirement, Status)], installed: bool) -> 
         (count, false) => format!("this computer lacks {count} things"),
         (_, true) => "the installed packages are not enough".to_owned(),
     };
-    let cures: Vec<Cure> = unmet
-        .iter()
-        .map(|(requirement, _)| requirement.cure())
-        .collect();
+    let cures: Vec<Cure> = unmet.iter().map(|(requirement, _)| requirement.cure()).collect();
     let mut next = apt::commands(host, &cures).join("\n");
     if !installed && host.program("apt-get").is_some() {
         next.push_str("\nor let the same command do it, with --install");
     }
-    next.push_str("\nor use machines of another kind: --provider multipass, --provider ssh");
+    next.push_str("\n");
+    next.push_str(ELSEWHERE);
     Error::setup(what).detail(lines.join("\n")).next(next)
 }
 
@@ -266,19 +239,14 @@ fn qemu_status(text: &str) -> Status {
     let (major, minor) = QEMU_MINIMUM;
     match qemu_version(text) {
         Some(version) if version >= QEMU_MINIMUM => Status::Found(
-            text.lines()
-                .next()
-                .unwrap_or_default()
-                .trim_start_matches("QEMU emulator ")
-                .to_owned(),
+            text.lines().next().unwrap_or_default().trim_start_matches("QEMU emulator ").to_owned(),
         ),
         Some((found_major, found_minor)) => Status::Unfit(format!(
             "QEMU {found_major}.{found_minor} is too old: the lab needs {major}.{minor} or later, which has `-netdev stream`"
         )),
-        None => Status::Unfit(format!(
-            "printed no version: {}",
-            text.lines().next().unwrap_or("nothing at all")
-        )),
+        None => {
+            Status::Unfit(format!("printed no version: {}", text.lines().next().unwrap_or("nothing at all")))
+        }
     }
 }
 
@@ -294,29 +262,21 @@ fn library_status(host: &Host, module: &str, minimum: &str) -> Status {
     let Some(pkg_config) = host.program("pkg-config") else {
         return Status::Missing;
     };
-    let Ok(output) = Command::new([pkg_config])
-        .args(["--modversion", module])
-        .output(VERSION_LIMIT)
-    else {
+    let Ok(output) = Command::new([pkg_config]).args(["--modversion", module]).output(VERSION_LIMIT) else {
         return Status::Missing;
     };
     let found = output.stdout.trim();
     if output.code != Some(0) || found.is_empty() {
         Status::Missing
     } else if numbers(found) < numbers(minimum) {
-        Status::Unfit(format!(
-            "{found} is too old: rdma-sys needs {minimum} or later"
-        ))
+        Status::Unfit(format!("{found} is too old: rdma-sys needs {minimum} or later"))
     } else {
         Status::Found(found.to_owned())
     }
 }
 
 fn numbers(version: &str) -> Vec<u32> {
-    version
-        .split('.')
-        .map(|number| number.parse().unwrap_or(0))
-        .collect()
+    version.split('.').map(|number| number.parse().unwrap_or(0)).collect()
 }
 
 impl fmt::Display for Cure {
@@ -347,14 +307,9 @@ mod tests {
     #[test]
     fn qemu_below_the_minimum_names_both_versions() {
         let old = qemu_status("QEMU emulator version 6.2.0 (Debian 1:6.2+dfsg-2ubuntu6.27)\n");
-        let Status::Unfit(why) = old else {
-            panic!("{old:?}")
-        };
+        let Status::Unfit(why) = old else { panic!("{old:?}") };
         assert!(why.contains("6.2") && why.contains("7.2"), "{why}");
-        for good in [
-            "QEMU emulator version 7.2.22 (Debian)",
-            "QEMU emulator version 10.0.3",
-        ] {
+        for good in ["QEMU emulator version 7.2.22 (Debian)", "QEMU emulator version 10.0.3"] {
             assert!(matches!(qemu_status(good), Status::Found(_)), "{good}");
         }
         assert!(matches!(qemu_status("hello"), Status::Unfit(_)));
@@ -368,12 +323,7 @@ mod tests {
         let error = demand(&host, &[&RUN[..3]], false).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("this computer lacks 3 things"), "{text}");
-        for name in [
-            "qemu-system-x86_64",
-            "mkfs.erofs",
-            "cpio",
-            "--provider multipass",
-        ] {
+        for name in ["qemu-system-x86_64", "mkfs.erofs", "cpio", "Multipass"] {
             assert!(text.contains(name), "{name} in {text}");
         }
         assert!(!text.contains("--install"), "{text}");
@@ -383,17 +333,9 @@ mod tests {
     fn old_qemu_on_path_is_unfit_and_broken_one_is_told() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), root.path().as_os_str());
-        script(
-            root.path(),
-            "qemu-system-x86_64",
-            "echo QEMU emulator version 5.2.0",
-        );
+        script(root.path(), "qemu-system-x86_64", "echo QEMU emulator version 5.2.0");
         assert!(matches!(RUN[0].check(&host), Status::Unfit(why) if why.contains("5.2")));
-        script(
-            root.path(),
-            "qemu-system-x86_64",
-            "echo libfoo.so: not found >&2; exit 127",
-        );
+        script(root.path(), "qemu-system-x86_64", "echo libfoo.so: not found >&2; exit 127");
         assert!(matches!(RUN[0].check(&host), Status::Unfit(why) if why.contains("libfoo.so")));
     }
 
@@ -402,15 +344,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), root.path().as_os_str());
         script(root.path(), "pkg-config", "echo 1.14.44");
-        assert_eq!(
-            library_status(&host, "x", "1.8.28"),
-            Status::Found("1.14.44".to_owned())
-        );
+        assert_eq!(library_status(&host, "x", "1.8.28"), Status::Found("1.14.44".to_owned()));
         script(root.path(), "pkg-config", "echo 1.2.3");
-        assert!(matches!(
-            library_status(&host, "x", "1.8.28"),
-            Status::Unfit(_)
-        ));
+        assert!(matches!(library_status(&host, "x", "1.8.28"), Status::Unfit(_)));
         script(root.path(), "pkg-config", "exit 1");
         assert_eq!(library_status(&host, "x", "1.8.28"), Status::Missing);
     }
@@ -419,15 +355,8 @@ mod tests {
     fn component_that_rustup_only_stands_in_for_is_missing() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), root.path().as_os_str());
-        script(
-            root.path(),
-            "rustfmt",
-            "echo \"error: 'rustfmt' is not installed\" >&2; exit 1",
-        );
-        let rustfmt = CI
-            .iter()
-            .find(|requirement| requirement.name == "rustfmt")
-            .unwrap();
+        script(root.path(), "rustfmt", "echo \"error: 'rustfmt' is not installed\" >&2; exit 1");
+        let rustfmt = CI.iter().find(|requirement| requirement.name == "rustfmt").unwrap();
         assert_eq!(rustfmt.check(&host), Status::Missing);
     }
 }

@@ -26,14 +26,9 @@ impl Host {
     /// A computer whose files lie below `root` and whose PATH is `path`, colon-separated and used as it is.
     pub fn new(root: impl Into<PathBuf>, path: &OsStr) -> Host {
         let root = root.into();
-        let mut path: Vec<PathBuf> = std::env::split_paths(path)
-            .filter(|directory| directory.is_absolute())
-            .collect();
-        path.extend(
-            SYSTEM_DIRECTORIES
-                .iter()
-                .map(|directory| root.join(directory)),
-        );
+        let mut path: Vec<PathBuf> =
+            std::env::split_paths(path).filter(|directory| directory.is_absolute()).collect();
+        path.extend(SYSTEM_DIRECTORIES.iter().map(|directory| root.join(directory)));
         Host { root, path }
     }
 
@@ -55,10 +50,7 @@ impl Host {
     pub fn directories(&self, pattern: &str) -> Vec<PathBuf> {
         let mut found = vec![self.root.clone()];
         for component in pattern.split('/').filter(|component| !component.is_empty()) {
-            found = found
-                .iter()
-                .flat_map(|parent| children(parent, component))
-                .collect();
+            found = found.iter().flat_map(|parent| children(parent, component)).collect();
         }
         found
     }
@@ -68,11 +60,7 @@ impl Host {
 fn children(parent: &Path, component: &str) -> Vec<PathBuf> {
     let Some((before, after)) = component.split_once('*') else {
         let child = parent.join(component);
-        return if child.is_dir() {
-            vec![child]
-        } else {
-            Vec::new()
-        };
+        return if child.is_dir() { vec![child] } else { Vec::new() };
     };
     let Ok(entries) = std::fs::read_dir(parent) else {
         return Vec::new();
@@ -82,9 +70,7 @@ fn children(parent: &Path, component: &str) -> Vec<PathBuf> {
         .filter(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            name.len() >= before.len() + after.len()
-                && name.starts_with(before)
-                && name.ends_with(after)
+            name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
         })
         .map(|entry| entry.path())
         .filter(|path| path.is_dir())
@@ -118,21 +104,13 @@ mod tests {
     #[test]
     fn directories_match_one_star() {
         let root = tempfile::tempdir().unwrap();
-        for name in [
-            "usr/lib/llvm-14/lib",
-            "usr/lib/llvm-19/lib",
-            "usr/lib/llvm-3",
-            "usr/lib/x",
-        ] {
+        for name in ["usr/lib/llvm-14/lib", "usr/lib/llvm-19/lib", "usr/lib/llvm-3", "usr/lib/x"] {
             fs::create_dir_all(root.path().join(name)).unwrap();
         }
         let host = Host::new(root.path(), OsStr::new(""));
         assert_eq!(
             host.directories("/usr/lib/llvm-*/lib"),
-            [
-                root.path().join("usr/lib/llvm-14/lib"),
-                root.path().join("usr/lib/llvm-19/lib")
-            ]
+            [root.path().join("usr/lib/llvm-14/lib"), root.path().join("usr/lib/llvm-19/lib")]
         );
         assert!(host.directories("/nowhere/*").is_empty());
     }
