@@ -12,7 +12,8 @@ use assert_cmd::cargo::cargo_bin;
 
 fn xtask() -> Command {
     let mut command = Command::new(cargo_bin!("xtask"));
-    command.env_remove("LIBCLANG_PATH").stdin(Stdio::null());
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+    command.env_remove("LIBCLANG_PATH").env("RDMA_LAB_CACHE", cache).stdin(Stdio::null());
     command
 }
 
@@ -236,4 +237,18 @@ fn libclang_that_does_not_exist_is_named() {
     let (code, stdout, _) = finish(output);
     assert_eq!(code, 1);
     assert!(stdout.contains("LIBCLANG_PATH=/nonexistent/libclang.so: no such file"), "{stdout}");
+}
+
+#[test]
+fn cache_directory_that_cannot_be_made_names_the_variable() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let output = xtask()
+        .arg("doctor")
+        .env("RDMA_LAB_CACHE", file.path().join("cache"))
+        .output()
+        .expect("xtask starts");
+    let (code, stdout, stderr) = finish(output);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("cache directory") && stdout.contains("UNFIT"), "{stdout}");
+    assert!(stderr.contains("failed to create the cache directory"), "{stderr}");
 }

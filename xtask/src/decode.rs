@@ -46,8 +46,8 @@ fn open(file: &Path) -> Result<(String, Box<dyn Read>)> {
         return Err(Error::capture(format!("{name} is a directory"))
             .next("name a capture in it, such as capture.pcapng"));
     }
-    let source = File::open(file)
-        .map_err(|source| Error::capture(format!("failed to open {name}")).source(source))?;
+    let source =
+        File::open(file).map_err(|source| Error::capture(format!("failed to open {name}")).source(source))?;
     Ok((name, Box::new(source)))
 }
 
@@ -78,20 +78,14 @@ fn frames(report: &Report) -> String {
     if report.records == 0 {
         return "it has no frame at all".to_owned();
     }
-    let kinds: Vec<String> = report
-        .not_roce
-        .iter()
-        .map(|(kind, count)| format!("{count} {kind}"))
-        .collect();
+    let kinds: Vec<String> = report.not_roce.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     format!("{} other frames: {}", report.records, kinds.join(", "))
 }
 
 /// Says what to do about a capture that cannot be read.
 fn explain(name: &str, error: ReadError) -> Error {
     let next = match &error {
-        ReadError::Empty => {
-            "see whether what wrote it had the right to capture, and ended in peace"
-        }
+        ReadError::Empty => "see whether what wrote it had the right to capture, and ended in peace",
         ReadError::NotACapture { .. } => "give a pcap or pcapng file, not compressed",
         ReadError::Cut { .. } => {
             "what was read is above; the rest is lost: let what writes the capture end before copying it"
@@ -100,9 +94,5 @@ fn explain(name: &str, error: ReadError) -> Error {
         ReadError::Io { .. } => "",
     };
     let told = Error::capture(name).source(error);
-    if next.is_empty() {
-        told
-    } else {
-        told.next(next)
-    }
+    if next.is_empty() { told } else { told.next(next) }
 }

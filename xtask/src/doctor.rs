@@ -3,14 +3,18 @@
 use std::process::ExitCode;
 
 use lab::Result;
+use lab::cache::Cache;
+use lab::host::doctor::{Mark, Report, Row};
 use lab::host::{Host, apt, doctor, requirement};
+use lab::image::Image;
+use lab::provider::qemu::accel::{self, Choice};
 
 use crate::output;
 
 /// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Boot a machine on KVM to see whether it works, instead of reading the remembered answer.
+    /// Boot a machine on KVM to see whether it works, instead of telling the remembered answer.
     #[arg(long)]
     probe: bool,
     /// Install what is missing, for scenarios and for `ci`, then report.
@@ -23,21 +27,41 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let host = Host::this();
     if args.install {
         let unmet = requirement::unmet(&host, &[requirement::RUN, requirement::CI]);
-        let cures: Vec<_> = unmet
-            .iter()
-            .map(|(requirement, _)| requirement.cure())
-            .collect();
+        let cures: Vec<_> = unmet.iter().map(|(requirement, _)| requirement.cure()).collect();
         apt::install(&host, &cures)?;
     }
     let mut report = doctor::report(&host);
-    if args.probe {
-        // The lead's place: `report.push(Row::info("accelerator", …))` after booting a machine on KVM.
-        report.push(doctor::Row::info("accelerator", "not probed yet"));
-    }
+    let probed = examine_cache(&mut report, args.probe);
     output::print(&report)?;
-    Ok(if report.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    probed?;
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Adds what only the cache knows: whether it can be used, and what machines will run on.
+///
+/// # Errors
+///
+/// The cache cannot be used; the probe that was asked for failed. The rows are added all the same.
+fn examine_cache(report: &mut Report, probe: bool) -> Result<()> {
+    let cache = match Cache::open() {
+        Ok(cache) => cache,
+        Err(error) => {
+            report.push(Row { mark: Mark::Unfit, ..Row::info("cache directory", "see the error below") });
+            return Err(error);
+        }
+    };
+    report.push(Row::info("cache directory", cache.path("").display().to_string()));
+    let decided = match probe && report.is_good() {
+        true => Image::ensure(&cache)
+            .and_then(|image| accel::decide_anew(Choice::Auto, &cache, &image))
+            .map(|decision| decision.to_string()),
+        false if probe => Ok(format!("not probed, as something is missing; {}", accel::known(&cache))),
+        false => Ok(accel::known(&cache)),
+    };
+    let (text, outcome) = match decided {
+        Ok(text) => (text, Ok(())),
+        Err(error) => ("could not be probed, see the error below".to_owned(), Err(error)),
+    };
+    report.push(Row::info("accelerator", text));
+    outcome
 }

@@ -56,11 +56,7 @@ pub(crate) fn run(
 }
 
 /// A stage that is one question: `Err` holds why it is red.
-pub(crate) fn check(
-    name: &str,
-    question: impl FnOnce() -> lab::Result<()>,
-    echo: impl Fn(&str),
-) -> Ended {
+pub(crate) fn check(name: &str, question: impl FnOnce() -> lab::Result<()>, echo: impl Fn(&str)) -> Ended {
     echo(&heading(name));
     let started = Instant::now();
     let answer = question().map_err(|error| error.to_string());
@@ -95,12 +91,7 @@ fn judge(
     } else if why.is_empty() && sum.passed == 0 {
         sum.passed = 1;
     }
-    Ended {
-        name: name.to_owned(),
-        took,
-        counts: sum,
-        why,
-    }
+    Ended { name: name.to_owned(), took, counts: sum, why }
 }
 
 /// Runs a command to its end, passing its standard output on; gives the counts of its `test result:` lines.
@@ -153,10 +144,7 @@ fn execute(
 
 /// Reads "test result: ok. 12 passed; 0 failed; …", with or without colours.
 fn test_result(line: &str) -> Option<Counts> {
-    let (_, rest) = line
-        .trim_start()
-        .strip_prefix("test result: ")?
-        .split_once(". ")?;
+    let (_, rest) = line.trim_start().strip_prefix("test result: ")?.split_once(". ")?;
     let mut counts = Counts::default();
     for part in rest.split(';') {
         let mut words = part.split_whitespace();
@@ -185,29 +173,11 @@ impl Table<'_> {
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self
-            .0
-            .iter()
-            .map(|ended| ended.name.len())
-            .max()
-            .unwrap_or(0);
-        writeln!(
-            f,
-            "\n{:<width$}  {:>8}  {:>6}  {:>6}",
-            "stage", "seconds", "passed", "failed"
-        )?;
-        for Ended {
-            name,
-            took,
-            counts,
-            why,
-        } in self.0
-        {
+        let width = self.0.iter().map(|ended| ended.name.len()).max().unwrap_or(0);
+        writeln!(f, "\n{:<width$}  {:>8}  {:>6}  {:>6}", "stage", "seconds", "passed", "failed")?;
+        for Ended { name, took, counts, why } in self.0 {
             let Counts { passed, failed } = counts;
-            let row = format!(
-                "{name:<width$}  {:>8.1}  {passed:>6}  {failed:>6}  {why}",
-                took.as_secs_f64()
-            );
+            let row = format!("{name:<width$}  {:>8.1}  {passed:>6}  {failed:>6}  {why}", took.as_secs_f64());
             writeln!(f, "{}", row.trim_end())?;
         }
         let Counts { passed, failed } = self.total();
@@ -228,19 +198,10 @@ mod tests {
     #[test]
     fn test_result_line_is_counted() {
         let line = "test result: FAILED. 22 passed; 1 failed; 3 ignored; 0 measured; 2 filtered out; finished in 0.09s";
-        assert_eq!(
-            test_result(line),
-            Some(Counts {
-                passed: 22,
-                failed: 1
-            })
-        );
+        assert_eq!(test_result(line), Some(Counts { passed: 22, failed: 1 }));
         assert_eq!(
             test_result("test result: \x1b[32mok\x1b[m. 1 passed; 0 failed; "),
-            Some(Counts {
-                passed: 1,
-                failed: 0
-            })
+            Some(Counts { passed: 1, failed: 0 })
         );
         assert_eq!(test_result("test wire::test result ... ok"), None);
     }
@@ -255,37 +216,15 @@ mod tests {
             Expect::Tests,
             |_| {},
         );
-        assert_eq!(
-            (ended.counts, ended.why.as_str()),
-            (
-                Counts {
-                    passed: 5,
-                    failed: 0
-                },
-                ""
-            )
-        );
+        assert_eq!((ended.counts, ended.why.as_str()), (Counts { passed: 5, failed: 0 }, ""));
     }
 
     #[test]
     fn test_stage_without_a_test_is_red() {
         let silent = run("test", &mut shell("true"), Expect::Tests, |_| {});
-        assert_eq!(
-            (silent.counts, silent.why.as_str()),
-            (
-                Counts {
-                    passed: 0,
-                    failed: 1
-                },
-                "ran no test"
-            )
-        );
-        let none = run(
-            "test",
-            &mut shell("echo 'test result: ok. 0 passed; 0 failed;'"),
-            Expect::Tests,
-            |_| {},
-        );
+        assert_eq!((silent.counts, silent.why.as_str()), (Counts { passed: 0, failed: 1 }, "ran no test"));
+        let none =
+            run("test", &mut shell("echo 'test result: ok. 0 passed; 0 failed;'"), Expect::Tests, |_| {});
         assert_eq!(none.why, "ran no test");
     }
 
@@ -297,63 +236,26 @@ mod tests {
             Expect::Tests,
             |_| {},
         );
-        assert_eq!(
-            build.counts,
-            Counts {
-                passed: 4,
-                failed: 1
-            }
-        );
+        assert_eq!(build.counts, Counts { passed: 4, failed: 1 });
         let tests = run(
             "test",
             &mut shell("echo 'test result: FAILED. 4 passed; 2 failed;'; exit 101"),
             Expect::Tests,
             |_| {},
         );
-        assert_eq!(
-            tests.counts,
-            Counts {
-                passed: 4,
-                failed: 2
-            }
-        );
-        let absent = run(
-            "x",
-            &mut Command::new("/nonexistent/program"),
-            Expect::NoTests,
-            |_| {},
-        );
-        assert!(
-            absent.why.contains("/nonexistent/program"),
-            "{}",
-            absent.why
-        );
+        assert_eq!(tests.counts, Counts { passed: 4, failed: 2 });
+        let absent = run("x", &mut Command::new("/nonexistent/program"), Expect::NoTests, |_| {});
+        assert!(absent.why.contains("/nonexistent/program"), "{}", absent.why);
     }
 
     #[test]
     fn stage_without_tests_counts_as_one() {
         assert_eq!(
             run("fmt", &mut shell("true"), Expect::NoTests, |_| {}).counts,
-            Counts {
-                passed: 1,
-                failed: 0
-            }
+            Counts { passed: 1, failed: 0 }
         );
-        let red = check(
-            "requirements",
-            || Err(lab::Error::setup("no tshark").next("install it")),
-            |_| {},
-        );
-        assert_eq!(
-            (red.counts, red.why.as_str()),
-            (
-                Counts {
-                    passed: 0,
-                    failed: 1
-                },
-                "no tshark"
-            )
-        );
+        let red = check("requirements", || Err(lab::Error::setup("no tshark").next("install it")), |_| {});
+        assert_eq!((red.counts, red.why.as_str()), (Counts { passed: 0, failed: 1 }, "no tshark"));
     }
 
     #[test]
@@ -364,11 +266,7 @@ mod tests {
             counts: Counts { passed, failed },
             why: why.to_owned(),
         };
-        let text = Table(&[
-            ended("fmt", 1, 0, ""),
-            ended("test", 40, 2, "exit status: 101"),
-        ])
-        .to_string();
+        let text = Table(&[ended("fmt", 1, 0, ""), ended("test", 40, 2, "exit status: 101")]).to_string();
         assert_eq!(text.lines().last(), Some("41 passed, 2 failed"));
         assert!(text.contains("fmt        1.5       1       0\n"), "{text}");
     }
