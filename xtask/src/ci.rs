@@ -8,7 +8,6 @@
 //! The last line is `N passed, N failed`.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use lab::Result;
@@ -17,6 +16,7 @@ use lab::host::{Host, requirement};
 
 use crate::output;
 use crate::stage::{self, Ended, Expect, Table};
+use crate::workspace;
 
 /// The feature that turns rdma-sys on.
 const VERBS: [&str; 2] = ["--features", "rdma-lab/verbs"];
@@ -63,11 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let table = Table(&ended);
     output::print(&table)?;
-    Ok(if table.total().failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if table.total().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn run_plan(host: &Host, plan: &Plan) -> Ended {
@@ -94,11 +90,7 @@ fn plans() -> Vec<Plan> {
         verbs: false,
         expect: Expect::NoTests,
     }];
-    let twice = [
-        ["clippy", "clippy, verbs"],
-        ["rustdoc", "rustdoc, verbs"],
-        ["test", "test, verbs"],
-    ];
+    let twice = [["clippy", "clippy, verbs"], ["rustdoc", "rustdoc, verbs"], ["test", "test, verbs"]];
     for names in twice {
         for (name, verbs) in names.into_iter().zip([false, true]) {
             let (mut args, last, expect) = match names[0] {
@@ -107,41 +99,20 @@ fn plans() -> Vec<Plan> {
                     vec!["--", "-D", "warnings"],
                     Expect::NoTests,
                 ),
-                "rustdoc" => (
-                    vec!["doc", "--workspace", "--no-deps"],
-                    vec![],
-                    Expect::NoTests,
-                ),
-                _ => (
-                    vec!["test", "--workspace", "--no-fail-fast"],
-                    vec![],
-                    Expect::Tests,
-                ),
+                "rustdoc" => (vec!["doc", "--workspace", "--no-deps"], vec![], Expect::NoTests),
+                _ => (vec!["test", "--workspace", "--no-fail-fast"], vec![], Expect::Tests),
             };
             if verbs {
                 args.extend(VERBS);
             }
             args.extend(last);
-            plans.push(Plan {
-                name,
-                args,
-                verbs,
-                expect,
-            });
+            plans.push(Plan { name, args, verbs, expect });
         }
     }
     // A process of its own: the tests may have replaced the file that this one was started from.
     plans.push(Plan {
         name: "test-e2e",
-        args: vec![
-            "run",
-            "--quiet",
-            "--package",
-            "xtask",
-            "--",
-            "test-e2e",
-            "--ci",
-        ],
+        args: vec!["run", "--quiet", "--package", "xtask", "--", "test-e2e", "--ci"],
         verbs: false,
         expect: Expect::Tests,
     });
@@ -151,16 +122,11 @@ fn plans() -> Vec<Plan> {
 /// A cargo that the user's environment does not change, and that writes no snapshot.
 fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .args(args)
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    command.args(args).current_dir(workspace::root());
     for name in NOT_INHERITED {
         command.env_remove(name);
     }
-    command
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .env("CI", "true")
-        .env("INSTA_UPDATE", "no");
+    command.env("RUSTDOCFLAGS", "-D warnings").env("CI", "true").env("INSTA_UPDATE", "no");
     command.envs(env.iter().map(|(name, value)| (name, value)));
     command
 }
@@ -173,22 +139,15 @@ mod tests {
     fn every_check_runs_without_and_with_verbs() {
         let lines: Vec<String> = plans().iter().map(|plan| plan.args.join(" ")).collect();
         for check in ["clippy", "doc", "test"] {
-            let of_check: Vec<&String> = lines
-                .iter()
-                .filter(|line| line.starts_with(&format!("{check} ")))
-                .collect();
+            let of_check: Vec<&String> =
+                lines.iter().filter(|line| line.starts_with(&format!("{check} "))).collect();
             assert_eq!(of_check.len(), 2, "{of_check:?}");
-            assert!(
-                !of_check[0].contains("verbs") && of_check[1].contains("--features rdma-lab/verbs")
-            );
+            assert!(!of_check[0].contains("verbs") && of_check[1].contains("--features rdma-lab/verbs"));
         }
         assert!(lines.contains(
             &"clippy --workspace --all-targets --features rdma-lab/verbs -- -D warnings".to_owned()
         ));
-        assert_eq!(
-            lines.last().map(String::as_str),
-            Some("run --quiet --package xtask -- test-e2e --ci")
-        );
+        assert_eq!(lines.last().map(String::as_str), Some("run --quiet --package xtask -- test-e2e --ci"));
     }
 
     #[test]

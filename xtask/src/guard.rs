@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use lab::{Error, Result};
-
-/// The arguments of `__guard`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+use lab::Result;
+use lab::provider::qemu::guard;
 
 /// Keeps machines until the owner's pipe ends.
-pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
-    Err(Error::setup("`__guard` is not built yet"))
+pub(crate) fn run() -> Result<ExitCode> {
+    guard::main()?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,16 +3,13 @@
 use clap::ValueEnum;
 use lab::Result;
 use lab::host::{Host, requirement};
+use lab::provider::qemu::accel::Choice;
 
 /// Where the machines come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Provider {
     /// QEMU on this computer, without root.
     Qemu,
-    /// Multipass instances.
-    Multipass,
-    /// Hosts that exist.
-    Ssh,
 }
 
 /// What runs the machines' instructions.
@@ -26,12 +23,33 @@ pub(crate) enum Accel {
     Tcg,
 }
 
+impl Accel {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Accel::Auto => "auto",
+            Accel::Kvm => "kvm",
+            Accel::Tcg => "tcg",
+        }
+    }
+}
+
+impl From<Accel> for Choice {
+    fn from(accel: Accel) -> Choice {
+        match accel {
+            Accel::Auto => Choice::Auto,
+            Accel::Kvm => Choice::Kvm,
+            Accel::Tcg => Choice::Tcg,
+        }
+    }
+}
+
 /// Which machines, and whether to install what they need.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Machines {
-    /// Where the machines come from [default: multipass where it answers, else qemu].
-    #[arg(long)]
-    pub(crate) provider: Option<Provider>,
+    /// Where the machines come from.
+    #[arg(long, default_value = "qemu")]
+    pub(crate) provider: Provider,
     /// What runs the machines' instructions (QEMU).
     #[arg(long, default_value = "auto")]
     pub(crate) accel: Accel,
@@ -41,17 +59,14 @@ pub(crate) struct Machines {
 }
 
 impl Machines {
-    /// Demands what this computer needs for QEMU machines; installs it first if asked to.
+    /// Demands what this computer needs for the machines; installs it first if asked to.
     ///
     /// # Errors
     ///
     /// As [`requirement::demand`].
     pub(crate) fn prepare(&self) -> Result<()> {
         match self.provider {
-            None | Some(Provider::Qemu) => {
-                requirement::demand(&Host::this(), &[requirement::RUN], self.install)
-            }
-            Some(Provider::Multipass | Provider::Ssh) => Ok(()),
+            Provider::Qemu => requirement::demand(&Host::this(), &[requirement::RUN], self.install),
         }
     }
 }

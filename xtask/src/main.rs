@@ -21,6 +21,7 @@ mod output;
 mod review;
 mod stage;
 mod test_e2e;
+mod workspace;
 
 /// Two machines with SoftRoCE: bring them up, run RDMA programs between them, judge the wire.
 #[derive(Parser)]
@@ -45,7 +46,7 @@ enum Command {
     Ci(ci::Args),
     /// Keeps machines from outliving their owner.
     #[command(name = "__guard", hide = true)]
-    Guard(guard::Args),
+    Guard,
 }
 
 #[derive(Subcommand)]
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
         Command::TestE2e(args) => test_e2e::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Ci(args) => ci::run(&args),
-        Command::Guard(args) => guard::run(&args),
+        Command::Guard => guard::run(),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error}");

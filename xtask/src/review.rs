@@ -26,11 +26,6 @@ enum Answer {
     Quit,
 }
 
-/// Where the snapshots of this checkout are.
-pub(crate) fn snapshots() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/snapshots")
-}
-
 /// Shows every pending snapshot in `directory` and, on a terminal, asks what to do with it.
 ///
 /// Returns how many are still pending.
@@ -78,10 +73,8 @@ fn question() -> Result<Answer> {
     loop {
         output::print("accept this trace? [a]ccept, [r]eject, [s]kip, [q]uit: ")?;
         let mut line = String::new();
-        let read = io::stdin()
-            .lock()
-            .read_line(&mut line)
-            .at("failed to read", Path::new("standard input"))?;
+        let read =
+            io::stdin().lock().read_line(&mut line).at("failed to read", Path::new("standard input"))?;
         if read == 0 {
             return Ok(Answer::Quit);
         }
@@ -126,10 +119,8 @@ fn accepted_path(new_path: &Path) -> PathBuf {
 fn for_keeping(snapshot: &str) -> String {
     let body_at = snapshot.len() - body(snapshot).len();
     let (head, body) = snapshot.split_at(body_at);
-    let head: String = head
-        .split_inclusive('\n')
-        .filter(|line| !line.starts_with("assertion_line:"))
-        .collect();
+    let head: String =
+        head.split_inclusive('\n').filter(|line| !line.starts_with("assertion_line:")).collect();
     head + body
 }
 
@@ -182,10 +173,7 @@ end
 
     #[test]
     fn kept_snapshot_has_no_assertion_line_in_its_head() {
-        assert_eq!(
-            for_keeping(PENDING),
-            PENDING.replace("assertion_line: 42\n", "")
-        );
+        assert_eq!(for_keeping(PENDING), PENDING.replace("assertion_line: 42\n", ""));
         assert_eq!(for_keeping("no head\n"), "no head\n");
     }
 
@@ -198,10 +186,7 @@ end
 
     #[test]
     fn diff_marks_both_sides_and_colours_only_on_request() {
-        assert_eq!(
-            diff("a\nb\nc\n", "a\nB\nc\n", false),
-            "  a\n- b\n+ B\n  c\n"
-        );
+        assert_eq!(diff("a\nb\nc\n", "a\nB\nc\n", false), "  a\n- b\n+ B\n  c\n");
         assert!(diff("a\n", "b\n", true).contains("\x1b[31m- a\x1b[0m"));
         assert_eq!(diff("", "new\n", false), "+ new\n");
         assert_eq!(diff("same\n", "same\n", false), "");
@@ -214,16 +199,9 @@ end
             fs::write(directory.path().join(name), "").unwrap();
         }
         let found = pending(directory.path()).unwrap();
-        assert_eq!(
-            found,
-            ["a.snap.new", "b.snap.new"].map(|name| directory.path().join(name))
-        );
+        assert_eq!(found, ["a.snap.new", "b.snap.new"].map(|name| directory.path().join(name)));
         assert_eq!(accepted_path(&found[0]), directory.path().join("a.snap"));
-        assert!(
-            pending(&directory.path().join("absent"))
-                .unwrap()
-                .is_empty()
-        );
+        assert!(pending(&directory.path().join("absent")).unwrap().is_empty());
     }
 
     #[test]

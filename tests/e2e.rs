@@ -1,0 +1,127 @@
+//! The scenarios, end to end on real machines: one trial a file of `lab/scenarios/`.
+//!
+//! `cargo xtask test-e2e` builds this and runs it; `cargo nextest run --run-ignored all` runs the same
+//! trials. They are marked ignored, since they need what `cargo xtask doctor` lists. Environment:
+//! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_ACCEL` (auto, kvm, tcg),
+//! `RDMA_LAB_OWNED` (standard input is a pipe; at its end the owner has gone).
+
+use std::io::Read as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use lab::artifacts::{self, Artifacts};
+use lab::judge::judge;
+use lab::provider::qemu::accel::Choice;
+use lab::scenario::Scenario;
+use lab::setup::Setup;
+use lab::verdict::{Reason, Verdict};
+use lab::{run, snapshot};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if std::env::var_os("RDMA_LAB_OWNED").is_some() {
+        std::thread::spawn(|| {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            std::process::exit(1);
+        });
+    }
+    let scenarios = match Scenario::read_all(&workspace().join("lab/scenarios")) {
+        Ok(scenarios) => scenarios,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let names: Vec<String> = scenarios.iter().map(|scenario| scenario.name.clone()).collect();
+    let asked = std::env::var("RDMA_LAB_SCENARIOS").unwrap_or_default();
+    let is_asked = |name: &str| asked.is_empty() || asked.split(',').any(|asked| asked == name);
+    let mut trials: Vec<Trial> = scenarios
+        .into_iter()
+        .filter(|scenario| is_asked(&scenario.name))
+        .map(|scenario| {
+            Trial::test(scenario.name.clone(), move || trial(&scenario)).with_ignored_flag(true)
+        })
+        .collect();
+    trials.push(Trial::test("snapshots_all_have_a_scenario", move || no_orphans(&names)));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// One scenario, on machines of its own. One at a time in this process.
+fn trial(scenario: &Scenario) -> Result<(), Failed> {
+    static SLOT: Mutex<()> = Mutex::new(());
+    let _slot = SLOT.lock().unwrap_or_else(PoisonError::into_inner);
+    let (setup, kept) = shared()?;
+    let directory = kept.scenario(&scenario.name);
+    let snapshots = workspace().join("tests/snapshots");
+    let accepted = snapshot::read(&snapshots, &scenario.name)?;
+    let evidence = run::run(setup.provider.as_ref(), scenario, &setup.programs, &directory)?;
+    let verdict = judge(&evidence, &directory, accepted.as_deref());
+    artifacts::keep(&verdict)?;
+    assert_snapshot(scenario, &verdict, &snapshots)?;
+    if !verdict.passed {
+        return Err(verdict.to_string().into());
+    }
+    lab::progress::say(&verdict.to_string());
+    Ok(())
+}
+
+/// Lets insta assert the trace, which keeps a differing one for review. A run in which anything else failed
+/// is not offered for review.
+fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> Result<(), Failed> {
+    let only_wire = verdict.failures.iter().all(|failure| failure.reason == Reason::Wire);
+    let (Some(trace), true) = (&verdict.trace, only_wire) else {
+        return Ok(());
+    };
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(snapshots);
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_description(scenario.summary.as_str());
+    std::panic::set_hook(Box::new(|_| {}));
+    let asserted = catch_unwind(AssertUnwindSafe(|| {
+        settings.bind(|| insta::assert_snapshot!(scenario.name.as_str(), trace));
+    }));
+    let _ = std::panic::take_hook();
+    // Two judges of the same question must not disagree.
+    if asserted.is_ok() == verdict.passed {
+        Ok(())
+    } else {
+        Err("insta and the verdict disagree on whether the trace is the accepted one".into())
+    }
+}
+
+fn no_orphans(scenarios: &[String]) -> Result<(), Failed> {
+    let names: Vec<&str> = scenarios.iter().map(String::as_str).collect();
+    let orphans = snapshot::orphans(&workspace().join("tests/snapshots"), &names)?;
+    if orphans.is_empty() {
+        return Ok(());
+    }
+    Err(format!("snapshots without a scenario: {}; remove them", orphans.join(", ")).into())
+}
+
+/// What all trials share: the programs and the provider, prepared by the first.
+fn shared() -> Result<&'static (Setup, Artifacts), String> {
+    static SHARED: OnceLock<Result<(Setup, Artifacts), String>> = OnceLock::new();
+    SHARED
+        .get_or_init(|| {
+            let accel = match std::env::var("RDMA_LAB_ACCEL").as_deref() {
+                Ok("kvm") => Choice::Kvm,
+                Ok("tcg") => Choice::Tcg,
+                _ => Choice::Auto,
+            };
+            let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
+            let setup = Setup::prepare(workspace(), accel, guard).map_err(|error| error.to_string())?;
+            let artifacts = Artifacts::create(workspace()).map_err(|error| error.to_string())?;
+            Ok((setup, artifacts))
+        })
+        .as_ref()
+        .map_err(String::clone)
+}
+
+fn workspace() -> &'static Path {
+    static WORKSPACE: OnceLock<PathBuf> = OnceLock::new();
+    WORKSPACE.get_or_init(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+}
