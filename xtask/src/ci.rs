@@ -95,11 +95,13 @@ fn plans() -> Vec<Plan> {
         for (name, verbs) in names.into_iter().zip([false, true]) {
             let (mut args, last, expect) = match names[0] {
                 "clippy" => (
-                    vec!["clippy", "--workspace", "--all-targets"],
+                    vec!["clippy", "--workspace", "--all-targets", "--keep-going"],
                     vec!["--", "-D", "warnings"],
                     Expect::NoTests,
                 ),
-                "rustdoc" => (vec!["doc", "--workspace", "--no-deps"], vec![], Expect::NoTests),
+                "rustdoc" => {
+                    (vec!["doc", "--workspace", "--no-deps", "--keep-going"], vec![], Expect::NoTests)
+                }
                 _ => (vec!["test", "--workspace", "--no-fail-fast"], vec![], Expect::Tests),
             };
             if verbs {
@@ -144,9 +146,12 @@ mod tests {
             assert_eq!(of_check.len(), 2, "{of_check:?}");
             assert!(!of_check[0].contains("verbs") && of_check[1].contains("--features rdma-lab/verbs"));
         }
-        assert!(lines.contains(
-            &"clippy --workspace --all-targets --features rdma-lab/verbs -- -D warnings".to_owned()
-        ));
+        assert!(
+            lines.contains(
+                &"clippy --workspace --all-targets --keep-going --features rdma-lab/verbs -- -D warnings"
+                    .to_owned()
+            )
+        );
         assert_eq!(lines.last().map(String::as_str), Some("run --quiet --package xtask -- test-e2e --ci"));
     }
 

@@ -20,11 +20,11 @@ pub(crate) fn print(text: impl fmt::Display) -> Result<()> {
     }
 }
 
-/// Writes `text` and a line end to standard output, as [`print`] does.
+/// Writes `text` and a line end to standard output, as [`print()`] does.
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn line(text: impl fmt::Display) -> Result<()> {
     print(format_args!("{text}\n"))
 }

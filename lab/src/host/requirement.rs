@@ -222,7 +222,7 @@ fn shortfall(host: &Host, unmet: &[(&Requirement, Status)], installed: bool) -> 
     if !installed && host.program("apt-get").is_some() {
         next.push_str("\nor let the same command do it, with --install");
     }
-    next.push_str("\n");
+    next.push('\n');
     next.push_str(ELSEWHERE);
     Error::setup(what).detail(lines.join("\n")).next(next)
 }
