@@ -467,6 +467,8 @@ fn parse_policy(text: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -552,6 +554,25 @@ After this operation, 1271 kB of additional disk space will be used.
         assert!(text.contains("Multipass") && text.contains("SSH"), "{text}");
         let no_rustup = install(&host, &[Cure::Component("clippy")]).unwrap_err().to_string();
         assert!(no_rustup.contains("no rustup on this host") && no_rustup.contains("clippy"), "{no_rustup}");
+    }
+
+    #[test]
+    fn apt_without_a_usable_libclang_leads_to_pythons() {
+        let root = tempfile::tempdir().unwrap();
+        for program in ["apt-get", "apt-cache"] {
+            let path = root.path().join(program);
+            fs::write(&path, "#!/bin/sh\n").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let host = Host::new(root.path(), root.path().as_os_str());
+        let fresh = commands(&host, &[Cure::Libclang]).join("\n");
+        assert!(fresh.contains("apt-get update && ") && fresh.contains("libclang1-14"), "{fresh}");
+        let lists = root.path().join("var/lib/apt/lists");
+        fs::create_dir_all(&lists).unwrap();
+        fs::write(lists.join("archive.example_main_binary-amd64_Packages"), "").unwrap();
+        let known = commands(&host, &[Cure::Libclang, Cure::Package("cpio")]).join("\n");
+        assert!(known.contains("libclang==14.0.6") && known.contains("LIBCLANG_PATH="), "{known}");
+        assert!(known.contains("apt-get install --no-install-recommends cpio\n"), "{known}");
     }
 
     #[test]

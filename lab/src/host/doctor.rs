@@ -114,7 +114,8 @@ fn section(
         };
         let command = (mark != Mark::Found).then(|| {
             missing.push(requirement.cure());
-            apt::commands(host, &[requirement.cure()]).join("; ").replace('\n', " ")
+            let command = apt::commands(host, &[requirement.cure()]).join("\n");
+            if command.contains('\n') { "see the commands below".to_owned() } else { command }
         });
         rows.push(Row { name: requirement.name.to_owned(), mark, detail, command });
     }
