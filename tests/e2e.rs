@@ -7,7 +7,7 @@
 
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -57,7 +57,7 @@ fn trial(scenario: &Scenario) -> Result<(), Failed> {
     let directory = kept.scenario(&scenario.name);
     let snapshots = workspace().join("tests/snapshots");
     let accepted = snapshot::read(&snapshots, &scenario.name)?;
-    let evidence = run::run(setup.provider.as_ref(), scenario, &setup.programs, &directory)?;
+    let evidence = run::run(&setup.provider, scenario, &setup.programs, &directory)?;
     let verdict = judge(&evidence, &directory, accepted.as_deref());
     artifacts::keep(&verdict)?;
     assert_snapshot(scenario, &verdict, &snapshots)?;
@@ -113,7 +113,7 @@ fn shared() -> Result<&'static (Setup, Artifacts), String> {
                 _ => Choice::Auto,
             };
             let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
-            let setup = Setup::prepare(workspace(), accel, guard).map_err(|error| error.to_string())?;
+            let setup = Setup::prepare(workspace(), accel, guard, None).map_err(|error| error.to_string())?;
             let artifacts = Artifacts::create(workspace()).map_err(|error| error.to_string())?;
             Ok((setup, artifacts))
         })
@@ -122,6 +122,6 @@ fn shared() -> Result<&'static (Setup, Artifacts), String> {
 }
 
 fn workspace() -> &'static Path {
-    static WORKSPACE: OnceLock<PathBuf> = OnceLock::new();
-    WORKSPACE.get_or_init(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
 }

@@ -49,7 +49,7 @@ impl std::fmt::Debug for Recording {
 }
 
 impl Switch {
-    /// Listens on one socket a node; each takes one connection.
+    /// Listens on one socket a node; each serves one connection at a time.
     ///
     /// # Errors
     ///
@@ -60,8 +60,9 @@ impl Switch {
             let listener = UnixListener::bind(path).at("failed to listen on", path)?;
             let (switch, role) = (switch.clone(), *role);
             thread::spawn(move || {
-                if let Ok((stream, _)) = listener.accept() {
-                    // A port that fails is a machine that has gone; who waits for the machine says so.
+                for stream in listener.incoming().flatten() {
+                    // A port that fails is a machine that has gone; who waits for the machine says so, and
+                    // another may take its place.
                     let _ = switch.serve(role, stream);
                 }
             });
@@ -122,11 +123,15 @@ impl Switch {
         self.state().ports.insert(role, stream.try_clone()?);
         let mut stream = BufReader::with_capacity(FRAME_LIMIT, stream);
         let mut frame = Vec::new();
-        while read_frame(&mut stream, &mut frame)? {
-            self.forward(role, &frame);
-        }
+        let ended = loop {
+            match read_frame(&mut stream, &mut frame) {
+                Ok(true) => self.forward(role, &frame),
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
         self.state().ports.remove(&role);
-        Ok(())
+        ended
     }
 
     fn forward(&self, from: Role, frame: &[u8]) {

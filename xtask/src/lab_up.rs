@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use lab::artifacts::Artifacts;
-use lab::node::Role;
+use lab::node::{Provider as _, Role};
 use lab::progress::Step;
 use lab::setup::Setup;
 use lab::{Error, Result};
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     })
     .map_err(|source| Error::setup("failed to handle Ctrl-C").source(source))?;
     args.machines.prepare()?;
-    let setup = Setup::prepare(workspace::root(), args.machines.accel.into(), &this_program()?)?;
+    let setup = Setup::prepare(workspace::root(), args.machines.accel.into(), &this_program()?, None)?;
     let logs = Artifacts::create(workspace::root())?.scenario("lab");
     fs::create_dir_all(&logs).map_err(|source| Error::setup("failed to keep logs").source(source))?;
     let pair = setup.provider.bring_up(&setup.programs, &logs)?;

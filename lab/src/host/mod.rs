@@ -3,6 +3,7 @@
 //! - [`tree`]: where programs and files are looked up.
 //! - [`requirement`]: the things themselves, in two sets: [`requirement::RUN`] for scenarios on the QEMU
 //!   provider, [`requirement::CI`] for what `cargo xtask ci` needs beyond them.
+//! - [`memory`]: how much is left.
 //! - [`libclang`]: a libclang that rdma-sys's bindgen can use.
 //! - [`apt`]: asks apt what is missing and how large it is, says so, and installs it.
 //! - [`doctor`]: the report on all of it.
@@ -12,6 +13,7 @@
 pub mod apt;
 pub mod doctor;
 pub mod libclang;
+pub mod memory;
 pub mod requirement;
 pub mod tree;
 

@@ -168,7 +168,8 @@ fn key() -> String {
     format!("{} {} {device} {qemu}", boot.trim(), kernel.trim())
 }
 
-fn identity(path: &Path) -> String {
+/// What distinguishes a file from another under its name: size, time, owner and rights.
+pub fn identity(path: &Path) -> String {
     fs::metadata(path)
         .map(|file| {
             format!(

@@ -20,6 +20,14 @@ pub const SOCKET_PATH_LIMIT: usize = 107;
 /// MTU of the wire, in bytes: an InfiniBand path MTU of 1024.
 const MTU: u16 = 1500;
 
+/// The generation id of every frozen machine; forks get one of their own.
+const FROZEN_GENERATION: &str = "7f3c9a52-6d1e-4b0a-9c58-2e7d41a6b003";
+
+/// The guard's own socket in its run directory.
+pub fn control_socket(directory: &Path) -> PathBuf {
+    directory.join("control")
+}
+
 /// Files and sockets of one machine, in its run directory.
 #[derive(Debug, Clone)]
 pub struct Files {
@@ -74,56 +82,97 @@ pub fn mac(role: Role) -> &'static str {
     }
 }
 
-/// What one machine is started with. `deployment` is the disk that programs come in on, `console` the file
-/// that takes the kernel's console.
-pub fn machine(
-    role: Role,
-    image: &Image,
-    accel: Accel,
-    files: &Files,
-    deployment: &Path,
-    console: &Path,
-) -> Vec<OsString> {
-    let cpu = match accel {
-        Accel::Kvm => "host",
-        Accel::Tcg => "max",
-    };
-    let text = [
-        ("-name", format!("lab-{role}")),
-        ("-machine", format!("q35,accel={accel},usb=off,vmport=off")),
-        ("-cpu", cpu.to_owned()),
-        ("-smp", "1".to_owned()),
-        ("-m", MEMORY_MIB.to_string()),
-        ("-append", kernel_command_line(role)),
-        ("-drive", drive("image", &image.root())),
-        ("-device", "virtio-blk-pci,drive=image".to_owned()),
-        ("-drive", drive("deployment", deployment)),
-        ("-device", "virtio-blk-pci,drive=deployment".to_owned()),
-        (
-            "-netdev",
-            format!("stream,id=wire,server=off,addr.type=unix,addr.path={}", escaped(&files.wire())),
-        ),
-        ("-device", format!("virtio-net-pci,netdev=wire,mac={},romfile=", mac(role))),
-        ("-netdev", "user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:0-:22".to_owned()),
-        ("-device", "virtio-net-pci,netdev=ssh,romfile=".to_owned()),
-        ("-device", "virtio-rng-pci".to_owned()),
-        ("-chardev", format!("file,id=console,path={}", escaped(console))),
-        ("-serial", "chardev:console".to_owned()),
-        ("-chardev", format!("socket,id=agent,server=on,wait=off,path={}", escaped(&files.agent()))),
-        ("-serial", "chardev:agent".to_owned()),
-        ("-qmp", format!("unix:{},server=on,wait=off", escaped(&files.qmp()))),
-    ];
-    let mut argv: Vec<OsString> =
-        [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-            .map(OsString::from)
-            .into();
-    for (flag, path) in [("-kernel", image.kernel()), ("-initrd", image.initrd())] {
-        argv.extend([flag.into(), path.into()]);
+/// One machine to be started.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine<'a> {
+    /// Which node it is.
+    pub role: Role,
+    /// What it boots.
+    pub image: &'a Image,
+    /// What executes it.
+    pub accel: Accel,
+    /// Its sockets.
+    pub files: &'a Files,
+    /// The disk that programs come in on.
+    pub deployment: &'a Path,
+    /// The file that takes the kernel's console.
+    pub console: &'a Path,
+    /// The file that is its memory.
+    pub memory: &'a Path,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a machine comes from: what becomes of its memory, and what tells it so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It boots, to be frozen: its memory is written to the file.
+    Boot,
+    /// It is forked from a frozen one: its memory starts as the file's, changes stay its own, and its
+    /// generation id is new, which makes the kernel draw fresh randomness.
+    Fork,
+    /// It is forked, and told nothing: it goes on with the frozen one's randomness.
+    ForkUntold,
+}
+
+impl Machine<'_> {
+    /// Its command line.
+    pub fn argv(&self) -> Vec<OsString> {
+        let Machine { role, image, accel, files, .. } = *self;
+        let cpu = match accel {
+            Accel::Kvm => "host",
+            Accel::Tcg => "max",
+        };
+        let share = if self.origin == Origin::Boot { "on" } else { "off" };
+        let generation = if self.origin == Origin::Fork { "auto" } else { FROZEN_GENERATION };
+        let text = [
+            ("-name", format!("lab-{role}")),
+            ("-machine", format!("q35,accel={accel},usb=off,vmport=off,memory-backend=memory")),
+            ("-cpu", cpu.to_owned()),
+            ("-smp", "1".to_owned()),
+            ("-m", MEMORY_MIB.to_string()),
+            (
+                "-object",
+                format!(
+                    "memory-backend-file,id=memory,size={MEMORY_MIB}M,share={share},mem-path={}",
+                    escaped(self.memory)
+                ),
+            ),
+            ("-device", format!("vmgenid,guid={generation}")),
+            ("-append", kernel_command_line(role)),
+            ("-drive", drive("image", &image.root())),
+            ("-device", "virtio-blk-pci,drive=image".to_owned()),
+            ("-drive", drive("deployment", self.deployment)),
+            ("-device", "virtio-blk-pci,drive=deployment".to_owned()),
+            (
+                "-netdev",
+                format!("stream,id=wire,server=off,addr.type=unix,addr.path={}", escaped(&files.wire())),
+            ),
+            ("-device", format!("virtio-net-pci,netdev=wire,mac={},romfile=", mac(role))),
+            ("-netdev", "user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:0-:22".to_owned()),
+            ("-device", "virtio-net-pci,netdev=ssh,romfile=".to_owned()),
+            ("-device", "virtio-rng-pci".to_owned()),
+            ("-chardev", format!("file,id=console,path={}", escaped(self.console))),
+            ("-serial", "chardev:console".to_owned()),
+            ("-chardev", format!("socket,id=agent,server=on,wait=off,path={}", escaped(&files.agent()))),
+            ("-serial", "chardev:agent".to_owned()),
+            ("-qmp", format!("unix:{},server=on,wait=off", escaped(&files.qmp()))),
+        ];
+        let mut argv: Vec<OsString> =
+            [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+                .map(OsString::from)
+                .into();
+        for (flag, path) in [("-kernel", image.kernel()), ("-initrd", image.initrd())] {
+            argv.extend([flag.into(), path.into()]);
+        }
+        for (flag, value) in text {
+            argv.extend([flag.into(), value.into()]);
+        }
+        if self.origin != Origin::Boot {
+            argv.extend(["-incoming", "defer"].map(OsString::from));
+        }
+        argv
     }
-    for (flag, value) in text {
-        argv.extend([flag.into(), value.into()]);
-    }
-    argv
 }
 
 /// What the init scripts read, and a console that says little: each of its bytes costs an emulated exit.
@@ -175,7 +224,7 @@ mod tests {
         let longest = Files::longest_socket(directory).as_os_str().len();
         for role in Role::BOTH {
             let files = Files::new(directory, role);
-            for path in [files.wire(), files.agent(), files.qmp()] {
+            for path in [files.wire(), files.agent(), files.qmp(), control_socket(directory)] {
                 assert!(path.as_os_str().len() <= longest);
             }
         }

@@ -12,9 +12,10 @@ use crate::programs::Program;
 /// The file is sparse.
 const SIZE_BYTES: u64 = 256 << 20;
 
-/// Where the guest finds it, and what it does with it: programs are first on PATH.
-pub const UNPACK: &str =
-    "mkdir -p /opt/lab/bin && cd /opt/lab/bin && tar xf /dev/vdb && sha256sum -c -s SHA256SUMS";
+/// What a guest does with it; programs are first on PATH. The kernel looked for partitions on it when the
+/// machine was frozen and keeps what it saw then, until told to forget it.
+pub const UNPACK: &str = "mkdir -p /opt/lab/bin && cd /opt/lab/bin && blockdev --flushbufs /dev/vdb \
+    && tar xf /dev/vdb && sha256sum -c -s SHA256SUMS";
 
 /// Writes the disk image `file`.
 ///

@@ -1,228 +1,47 @@
 //! The process that machines and switch live and die with.
 //!
-//! It runs in a session of its own and holds a pipe from its owner: its standard input. At end of file,
-//! however the owner ended, it ends the machines, removes the run directory and exits. Machines are started
-//! from its main thread with a parent-death signal, so that they end with it too.
+//! It runs in a session of its own. Its standard input is a pipe from its owner: at end of file, however the
+//! owner ended, it ends the machines, removes the run directory and exits. A resident lab's guard has been
+//! told to stay: it ends when asked to, or when a machine ends. Machines are started from its main thread
+//! with a parent-death signal, so that they end with it too.
 //!
-//! Both ends of the pipe are here: [`main`] is the process, [`Guard`] the owner's handle. A request is one
-//! line of JSON and gets one answer, in order; a machine's end is told when it happens.
+//! It serves requests on the socket `control` of its run directory; [`crate::provider::qemu::control`] is
+//! the other end.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 use crate::command::tail;
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::Role;
-use crate::provider::qemu::argv::{Files, SOCKET_PATH_LIMIT};
+use crate::provider::qemu::argv::{Files, SOCKET_PATH_LIMIT, control_socket};
+use crate::provider::qemu::control::{Answer, Request};
 use crate::switch::Switch;
 
-/// How long the guard may take for an answer: it only starts processes and writes files.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long a machine may take to end once it was killed.
+const KILL_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long the guard may take to end its machines.
-const END_LIMIT: Duration = Duration::from_secs(5);
-
-/// What the owner asks for.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Request {
-    /// Start a machine; its own output goes into `log`.
-    Start { role: Role, argv: Vec<String>, log: PathBuf },
-    /// Whether a machine's port of the switch is connected.
-    HasJoined { role: Role },
-    StartCapture { file: PathBuf },
-    Captured,
-    StopCapture,
+/// What happens to a guard, in the order in which it does.
+enum Event {
+    Request(Request, Sender<Answer>),
+    /// A machine has ended, with this status and its last words. `number` tells a machine from one that took
+    /// its place.
+    Ended { role: Role, number: u64, status: String },
+    OwnerGone,
 }
 
-/// What the guard says.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Message {
-    /// First of all: where the run directory is.
-    Ready { directory: PathBuf },
-    Done(Answer),
-    Failed { text: String },
-    /// A machine has ended; the only message that answers nothing.
-    Ended { role: Role, status: String },
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Answer {
-    #[default]
-    Nothing,
-    Joined(bool),
-    Captured(BTreeMap<Role, u64>),
-}
-
-/// The owner's handle on its guard. Dropped, everything that the guard runs is ended.
-#[derive(Debug)]
-pub struct Guard {
-    process: Child,
-    requests: Option<ChildStdin>,
-    answers: Receiver<Result<Answer>>,
-    ended: Arc<Mutex<BTreeMap<Role, String>>>,
-    directory: PathBuf,
-}
-
-impl Guard {
-    /// Starts a guard: `program` is the executable that calls [`main`] when its only argument is `__guard`.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be started, or finds no place for its run directory.
-    pub fn start(program: &Path) -> Result<Guard> {
-        let mut process = std::process::Command::new(program)
-            .arg("__guard")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .at("failed to start the guard", program)?;
-        let requests = process.stdin.take();
-        let output = process.stdout.take().ok_or_else(|| Error::setup("the guard has no output"))?;
-        let ended = Arc::<Mutex<_>>::default();
-        let (sender, answers) = channel();
-        let (ready_sender, ready) = channel();
-        let for_reader = Arc::clone(&ended);
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(std::io::Result::ok) {
-                let told = match serde_json::from_str(&line) {
-                    Ok(Message::Ready { directory }) => ready_sender.send(Ok(directory)).is_ok(),
-                    Ok(Message::Done(answer)) => sender.send(Ok(answer)).is_ok(),
-                    Ok(Message::Failed { text }) => {
-                        // The first failure may come before the guard is ready.
-                        let _ = ready_sender.send(Err(Error::setup(text.clone())));
-                        sender.send(Err(Error::setup(text))).is_ok()
-                    }
-                    Ok(Message::Ended { role, status }) => {
-                        let mut ended: std::sync::MutexGuard<'_, BTreeMap<Role, String>> =
-                            for_reader.lock().unwrap_or_else(PoisonError::into_inner);
-                        ended.insert(role, status);
-                        true
-                    }
-                    Err(source) => sender
-                        .send(Err(Error::setup(format!("the guard said `{line}`")).source(source)))
-                        .is_ok(),
-                };
-                if !told {
-                    break;
-                }
-            }
-        });
-        let mut guard = Guard { process, requests, answers, ended, directory: PathBuf::new() };
-        guard.directory = match ready.recv_timeout(ANSWER_LIMIT) {
-            Ok(directory) => directory?,
-            Err(RecvTimeoutError::Timeout) => return Err(Error::timeout("guard ready", ANSWER_LIMIT)),
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::setup("the guard ended at once")),
-        };
-        Ok(guard)
-    }
-
-    /// Its run directory: private, short, removed when it ends.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// Starts a machine whose own output goes into `log`.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be started.
-    pub fn start_machine(&self, role: Role, argv: &[std::ffi::OsString], log: &Path) -> Result<()> {
-        let argv = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        self.ask(&Request::Start { role, argv, log: log.to_owned() })?;
-        Ok(())
-    }
-
-    /// Whether a machine's port of the switch is connected.
-    ///
-    /// # Errors
-    ///
-    /// The guard is gone.
-    pub fn has_joined(&self, role: Role) -> Result<bool> {
-        Ok(matches!(self.ask(&Request::HasJoined { role })?, Answer::Joined(true)))
-    }
-
-    /// Begins to record the wire into `file`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Switch::start_capture`].
-    pub fn start_capture(&self, file: &Path) -> Result<()> {
-        self.ask(&Request::StartCapture { file: file.to_owned() })?;
-        Ok(())
-    }
-
-    /// How many RoCEv2 packets the recording holds, by sender.
-    ///
-    /// # Errors
-    ///
-    /// As [`Switch::captured`].
-    pub fn captured(&self) -> Result<BTreeMap<Role, u64>> {
-        match self.ask(&Request::Captured)? {
-            Answer::Captured(counts) => Ok(counts),
-            _ => Err(Error::capture("the guard did not say what it captured")),
-        }
-    }
-
-    /// Ends the recording.
-    ///
-    /// # Errors
-    ///
-    /// As [`Switch::stop_capture`].
-    pub fn stop_capture(&self) -> Result<()> {
-        self.ask(&Request::StopCapture)?;
-        Ok(())
-    }
-
-    /// How a machine ended, if it has.
-    pub fn ending(&self, role: Role) -> Option<String> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&role).cloned()
-    }
-
-    fn ask(&self, request: &Request) -> Result<Answer> {
-        let gone = || Error::boot("the guard of the machines has ended, and they with it");
-        let line = serde_json::to_string(request)
-            .map_err(|source| Error::setup("failed to write a request").source(source))?;
-        let mut requests = self.requests.as_ref().ok_or_else(gone)?;
-        requests.write_all(format!("{line}\n").as_bytes()).map_err(|_| gone())?;
-        match self.answers.recv_timeout(ANSWER_LIMIT) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) => Err(Error::timeout("answer of the guard", ANSWER_LIMIT)),
-            Err(RecvTimeoutError::Disconnected) => Err(gone()),
-        }
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        drop(self.requests.take());
-        let started = Instant::now();
-        while started.elapsed() < END_LIMIT {
-            match self.process.try_wait() {
-                Ok(None) => thread::sleep(Duration::from_millis(5)),
-                Ok(Some(_)) | Err(_) => return,
-            }
-        }
-        // The machines have a parent-death signal; the run directory is all that can be left.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// The guard process: serves its standard input until that ends, then ends what it started.
+/// The guard process: serves until its owner has gone or it is asked to end, then ends what it started.
+///
+/// Says the run directory on standard output, in one line, once it serves; an error instead begins with
+/// `error: `.
 ///
 /// # Errors
 ///
@@ -230,38 +49,172 @@ impl Drop for Guard {
 pub fn main() -> Result<()> {
     // Leaving the owner's session keeps a Ctrl-C on its terminal from reaching the machines first.
     let _ = rustix::process::setsid();
-    let (directory, switch) = match prepare() {
-        Ok(prepared) => prepared,
+    let (sender, events) = channel();
+    let mut guard = match Guard::prepare(&sender) {
+        Ok(guard) => guard,
         Err(error) => {
-            say(&Message::Failed { text: error.to_string() });
+            println!("error: {error}");
             return Err(error);
         }
     };
-    say(&Message::Ready { directory: directory.path().to_owned() });
-    let mut machines = Vec::new();
-    for line in std::io::stdin().lines().map_while(std::io::Result::ok) {
-        say(&match serve(&line, &switch, &mut machines) {
-            Ok(answer) => Message::Done(answer),
-            Err(error) => Message::Failed { text: error.to_string() },
-        });
-    }
-    for machine in &machines {
-        let _ = machine.kill();
-    }
-    drop(directory);
+    println!("{}", guard.directory.path().display());
+    let owner_gone = sender.clone();
+    thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = owner_gone.send(Event::OwnerGone);
+    });
+    guard.serve(&events, &sender);
+    guard.kill_machines();
     Ok(())
 }
 
-fn prepare() -> Result<(tempfile::TempDir, Switch)> {
-    let directory = run_directory(&[
-        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
-        Some(std::env::temp_dir()),
-        Some("/tmp".into()),
-    ])?;
-    let ports: Vec<_> =
-        Role::BOTH.map(|role| (role, Files::new(directory.path(), role).wire())).into();
-    let switch = Switch::listen(&ports)?;
-    Ok((directory, switch))
+struct Guard {
+    directory: tempfile::TempDir,
+    switch: Switch,
+    machines: BTreeMap<Role, Machine>,
+    ended: BTreeMap<Role, String>,
+    started: u64,
+    /// Where a resident lab's guard leaves the reason if a machine ends.
+    stay: Option<PathBuf>,
+}
+
+struct Machine {
+    number: u64,
+    handle: Arc<duct::Handle>,
+}
+
+impl Guard {
+    fn prepare(sender: &Sender<Event>) -> Result<Guard> {
+        let directory = run_directory(&[
+            std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+            Some(std::env::temp_dir()),
+            Some("/tmp".into()),
+        ])?;
+        let ports: Vec<_> =
+            Role::BOTH.map(|role| (role, Files::new(directory.path(), role).wire())).into();
+        let switch = Switch::listen(&ports)?;
+        let socket = control_socket(directory.path());
+        let listener = UnixListener::bind(&socket).at("failed to listen on", &socket)?;
+        let sender = sender.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let sender = sender.clone();
+                thread::spawn(move || converse(&stream, &sender));
+            }
+        });
+        Ok(Guard {
+            directory,
+            switch,
+            machines: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            started: 0,
+            stay: None,
+        })
+    }
+
+    fn serve(&mut self, events: &Receiver<Event>, sender: &Sender<Event>) {
+        while let Ok(event) = events.recv() {
+            match event {
+                Event::Request(Request::End, answer) => {
+                    self.kill_machines();
+                    let _ = answer.send(Answer::Done);
+                    return;
+                }
+                Event::Request(request, answer) => {
+                    let done = self.answer(request, sender);
+                    let _ = answer.send(done.unwrap_or_else(|error| Answer::Failed(error.to_string())));
+                }
+                Event::Ended { role, number, status } => {
+                    if self.machines.get(&role).is_none_or(|machine| machine.number != number) {
+                        // It was killed on request and another has its place.
+                        continue;
+                    }
+                    if let Some(note) = &self.stay {
+                        let _ = fs::write(note, format!("node {role} ended: {status}\n"));
+                        return;
+                    }
+                    self.ended.insert(role, status);
+                }
+                Event::OwnerGone if self.stay.is_none() => return,
+                Event::OwnerGone => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request, sender: &Sender<Event>) -> Result<Answer> {
+        Ok(match request {
+            Request::Start { role, argv, log } => {
+                self.started += 1;
+                let number = self.started;
+                let handle = start_machine(role, number, argv, log, sender.clone())?;
+                self.ended.remove(&role);
+                self.machines.insert(role, Machine { number, handle });
+                Answer::Done
+            }
+            Request::Kill => {
+                self.kill_machines();
+                Answer::Done
+            }
+            Request::Status => Answer::Status {
+                joined: Role::BOTH.into_iter().filter(|&role| self.switch.has_joined(role)).collect(),
+                ended: self.ended.clone(),
+                machines: self
+                    .machines
+                    .iter()
+                    .filter_map(|(&role, machine)| Some((role, *machine.handle.pids().first()?)))
+                    .collect(),
+            },
+            Request::StartCapture { file } => {
+                self.switch.start_capture(&file)?;
+                Answer::Done
+            }
+            Request::Captured => Answer::Captured(self.switch.captured()?),
+            Request::StopCapture => {
+                self.switch.stop_capture()?;
+                Answer::Done
+            }
+            Request::Stay { note } => {
+                self.stay = Some(note);
+                Answer::Done
+            }
+            // Taken before.
+            Request::End => Answer::Done,
+        })
+    }
+
+    /// Kills the machines and waits until they have gone.
+    fn kill_machines(&mut self) {
+        let machines = std::mem::take(&mut self.machines);
+        for machine in machines.values() {
+            let _ = machine.handle.kill();
+        }
+        for machine in machines.values() {
+            let _ = machine.handle.wait_timeout(KILL_LIMIT);
+        }
+        self.ended.clear();
+    }
+}
+
+/// One connection: a request a line, an answer a line.
+fn converse(stream: &UnixStream, sender: &Sender<Event>) {
+    for line in BufReader::new(stream).lines().map_while(std::io::Result::ok) {
+        let answer = match serde_json::from_str(&line) {
+            Ok(request) => {
+                let (answer_sender, answer) = channel();
+                if sender.send(Event::Request(request, answer_sender)).is_err() {
+                    return;
+                }
+                let Ok(answer) = answer.recv() else { return };
+                answer
+            }
+            Err(error) => Answer::Failed(format!("the guard was asked `{line}`: {error}")),
+        };
+        let Ok(text) = serde_json::to_string(&answer) else { return };
+        let mut stream = stream;
+        if stream.write_all(format!("{text}\n").as_bytes()).is_err() {
+            return;
+        }
+    }
 }
 
 /// A private directory below the first of `places` in which sockets' paths are short enough.
@@ -289,24 +242,15 @@ fn run_directory(places: &[Option<PathBuf>]) -> Result<tempfile::TempDir> {
         .next("name a short, writable directory: TMPDIR=/some/directory"))
 }
 
-fn serve(line: &str, switch: &Switch, machines: &mut Vec<Arc<duct::Handle>>) -> Result<Answer> {
-    let request = serde_json::from_str(line)
-        .map_err(|source| Error::setup(format!("the guard was asked `{line}`")).source(source))?;
-    match request {
-        Request::Start { role, argv, log } => {
-            machines.push(start_machine(role, argv, log)?);
-            Ok(Answer::Nothing)
-        }
-        Request::HasJoined { role } => Ok(Answer::Joined(switch.has_joined(role))),
-        Request::StartCapture { file } => switch.start_capture(&file).map(|()| Answer::Nothing),
-        Request::Captured => switch.captured().map(Answer::Captured),
-        Request::StopCapture => switch.stop_capture().map(|()| Answer::Nothing),
-    }
-}
-
 /// Starts a machine and a thread that tells its end. Called on the main thread: the parent-death signal
 /// comes when the thread that started a process ends.
-fn start_machine(role: Role, argv: Vec<String>, log: PathBuf) -> Result<Arc<duct::Handle>> {
+fn start_machine(
+    role: Role,
+    number: u64,
+    argv: Vec<String>,
+    log: PathBuf,
+    sender: Sender<Event>,
+) -> Result<Arc<duct::Handle>> {
     fs::write(&log, argv.join(" ") + "\n").at("failed to write", &log)?;
     let output = fs::File::options().append(true).open(&log).at("failed to open", &log)?;
     let words: Vec<String> = ["--pdeathsig", "KILL"].map(str::to_owned).into_iter().chain(argv).collect();
@@ -316,7 +260,9 @@ fn start_machine(role: Role, argv: Vec<String>, log: PathBuf) -> Result<Arc<duct
         .stdout_file(output)
         .unchecked()
         .start()
-        .map_err(|source| Error::setup(format!("failed to start the machine {role} (`setpriv`)")).source(source))?;
+        .map_err(|source| {
+            Error::setup(format!("failed to start the machine {role} (`setpriv`)")).source(source)
+        })?;
     let handle = Arc::new(handle);
     let for_watcher = Arc::clone(&handle);
     thread::spawn(move || {
@@ -324,21 +270,18 @@ fn start_machine(role: Role, argv: Vec<String>, log: PathBuf) -> Result<Arc<duct
             Ok(output) => output.status.to_string(),
             Err(error) => error.to_string(),
         };
-        // The first line is the command line.
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        let said = tail(text.split_once('\n').map_or("", |(_, rest)| rest), 5);
-        say(&Message::Ended { role, status: format!("{status}\n{said}").trim().to_owned() });
+        let status = format!("{status}\n{}", last_words(&log)).trim().to_owned();
+        // A guard that is ending itself listens no more.
+        let _ = sender.send(Event::Ended { role, number, status });
     });
     Ok(handle)
 }
 
-fn say(message: &Message) {
-    if let Ok(text) = serde_json::to_string(message) {
-        // An owner that has gone hears nothing; end of file on standard input follows.
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
-    }
+/// What QEMU said last; the log's first line is its command line.
+fn last_words(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    tail(text.split_once('\n').map_or("", |(_, rest)| rest), 5)
 }
-
 
 #[cfg(test)]
 mod tests {

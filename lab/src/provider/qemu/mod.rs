@@ -2,18 +2,27 @@
 //!
 //! - [`accel`]: KVM where it really boots a guest, software emulation elsewhere
 //! - [`argv`]: the command line of one machine
-//! - [`agent`]: commands over a serial line, to the agent in the guest
 //! - [`qmp`]: QEMU's own control socket
+//! - [`agent`]: commands over a serial line, to the agent in the guest
+//! - [`guard`]: the process that machines and switch live and die with; [`control`]: the way to ask it
 //! - [`deployment`]: the disk that programs come in on
-//! - [`guard`]: the process that machines and switch live and die with
-//! - [`pair`]: all of it together, behind the traits of [`crate::node`]
+//! - [`frozen`]: both machines, booted once and saved
+//! - [`guest`]: one machine, behind the traits of [`crate::node`]
+//! - [`pair`]: both machines, forked from there
+//! - [`ssh`]: the way in for people
+//! - [`resident`]: labs that stay, by name
 
 pub mod accel;
 pub mod agent;
 pub mod argv;
+pub mod control;
 pub mod deployment;
+pub mod frozen;
 pub mod guard;
+pub mod guest;
 pub mod pair;
 pub mod qmp;
+pub mod resident;
+pub mod ssh;
 
 pub use pair::Qemu;

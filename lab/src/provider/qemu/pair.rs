@@ -2,36 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-
-use crate::cache::{Cache, sha256, write_whole};
-use crate::command::{Command, Output, tail};
+use crate::cache::Cache;
+use crate::command::tail;
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::host::memory;
 use crate::image::Image;
-use crate::node::{Node, Pair, Provider, Role, Running};
+use crate::node::{Node, Pair, Provider, Role};
 use crate::programs::Program;
-use crate::progress::Step;
+use crate::progress::{Step, say};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
 use crate::provider::qemu::agent::Agent;
-use crate::provider::qemu::argv::{self, Files};
+use crate::provider::qemu::argv::{self, Files, Machine, Origin};
+use crate::provider::qemu::control::Control;
 use crate::provider::qemu::deployment;
-use crate::provider::qemu::guard::Guard;
+use crate::provider::qemu::frozen::Frozen;
+use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::qmp::Qmp;
-
-/// How long a short command on a ready node may take, under software emulation on a busy host.
-const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+use crate::provider::qemu::ssh;
 
 /// How long QEMU may take to make its sockets.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// Bytes of a file sent in one command over the serial line; a line's buffer in the guest is finite.
-const PUSH_CHUNK_BYTES: usize = 24 * 1024;
+/// How long a fork may take to answer its first command.
+const WAKE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Memory that a node may take, in MiB; measured, with room.
+const NODE_MEMORY_MIB: u64 = 350;
+
+/// The command that asks whether rxe is up.
+const ACTIVE: &str = "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state";
 
 /// The provider of QEMU guests.
 #[derive(Debug)]
@@ -40,19 +43,185 @@ pub struct Qemu {
     image: Image,
     decision: Decision,
     guard_program: PathBuf,
+    ssh_key: ssh::Key,
+    seed: Option<u64>,
 }
 
 impl Qemu {
     /// Prepares the image and chooses an accelerator. `guard_program` is the executable that runs
-    /// [`crate::provider::qemu::guard::main`] when called with `__guard`.
+    /// [`crate::provider::qemu::guard::main`] when called with `__guard`. With a `seed`, forks do not draw
+    /// fresh randomness: what they draw follows from the seed.
     ///
     /// # Errors
     ///
     /// The image cannot be built, or the asked accelerator does not work.
-    pub fn new(cache: Cache, choice: Choice, guard_program: &Path) -> Result<Qemu> {
+    pub fn new(cache: Cache, choice: Choice, guard_program: &Path, seed: Option<u64>) -> Result<Qemu> {
         let image = Image::ensure(&cache)?;
         let decision = accel::decide(choice, &cache, &image)?;
-        Ok(Qemu { cache, image, decision, guard_program: guard_program.to_owned() })
+        let ssh_key = ssh::Key::ensure(&cache)?;
+        Ok(Qemu { cache, image, decision, guard_program: guard_program.to_owned(), ssh_key, seed })
+    }
+
+    /// What the machines run on, and why.
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The lab's key for SSH.
+    pub fn ssh_key(&self) -> &ssh::Key {
+        &self.ssh_key
+    }
+
+    /// Starts a guard and forks both machines under it. Logs go into `logs`, which exists.
+    ///
+    /// # Errors
+    ///
+    /// As [`Provider::bring_up`].
+    pub fn fork(&self, programs: &[Program], logs: &Path) -> Result<QemuPair> {
+        memory::demand(Role::BOTH.len() as u64 * NODE_MEMORY_MIB)?;
+        // Before the guard, whose machines it must not keep waiting.
+        let frozen = self.frozen(logs)?;
+        let control = Control::start(&self.guard_program)?;
+        deployment::write(&disk(control.directory()), programs)?;
+        self.fork_under(control, frozen, logs)
+    }
+
+    /// Forks both machines under a guard that has none, with the deployment disk in its run directory. A
+    /// frozen state that does not wake up is thrown away and made again, once.
+    ///
+    /// # Errors
+    ///
+    /// The machines do not come up from a fresh state either.
+    pub fn fork_under(&self, control: Control, frozen: Frozen, logs: &Path) -> Result<QemuPair> {
+        let (guests, frozen) = match self.wake(&control, &frozen, logs) {
+            Ok(guests) => (guests, frozen),
+            Err(error) => {
+                say(&format!("the frozen machines did not wake up and are made again: {error}"));
+                control.kill_machines()?;
+                frozen.discard()?;
+                let frozen = self.frozen(logs)?;
+                (self.wake(&control, &frozen, logs)?, frozen)
+            }
+        };
+        Ok(QemuPair {
+            guests,
+            control,
+            decision: self.decision.clone(),
+            ssh_key: self.ssh_key.clone(),
+            known_hosts: frozen.known_hosts(),
+            logs: logs.to_owned(),
+        })
+    }
+
+    /// The frozen pair, made if need be.
+    ///
+    /// # Errors
+    ///
+    /// The machines do not come up.
+    pub fn frozen(&self, logs: &Path) -> Result<Frozen> {
+        let accel = self.decision.accel;
+        Frozen::ensure(&self.cache, &self.image, accel, &self.ssh_key, |frozen| self.freeze(frozen, logs))
+    }
+
+    /// Boots both machines, warms what the first connection and command would pay for, and saves them.
+    fn freeze(&self, frozen: &Frozen, logs: &Path) -> Result<()> {
+        let control = Control::start(&self.guard_program)?;
+        deployment::write(&disk(control.directory()), &[])?;
+        let mut guests = BTreeMap::new();
+        // One after the other: two guests that boot side by side on few processors take longer.
+        for role in Role::BOTH {
+            let step = Step::begin(format!("boot {role}"));
+            let agent = self.start(&control, role, frozen, Origin::Boot, logs).and_then(|agent| {
+                wait_ready(&agent, &console_log(logs, role), self.decision.accel)?;
+                Ok(agent)
+            });
+            let guest = Guest::new(role, agent.map_err(|error| came_not_up(&control, role, logs, error))?);
+            guest.demand("rxe is ACTIVE", ACTIVE)?;
+            guests.insert(role, guest);
+            step.done("rxe ACTIVE");
+        }
+        let step = Step::begin("freeze both machines");
+        check_wire(&control, &guests)?;
+        self.warm(&guests, frozen)?;
+        for role in Role::BOTH {
+            Qmp::connect(&Files::new(control.directory(), role).qmp())?.save(&frozen.state(role))?;
+        }
+        step.done("");
+        Ok(())
+    }
+
+    fn warm(&self, guests: &BTreeMap<Role, Guest>, frozen: &Frozen) -> Result<()> {
+        let mut known_hosts = String::new();
+        for (role, guest) in guests {
+            let host_key = guest.demand("the SSH server starts", &ssh::server(self.ssh_key.public()))?;
+            known_hosts.push_str(&ssh::known_host(*role, &host_key.stdout));
+        }
+        fs::write(frozen.known_hosts(), known_hosts).at("failed to write", &frozen.known_hosts())?;
+        let address = argv::address(Role::Server);
+        let mut server = guests[&Role::Server].start("rping -s -C 1")?;
+        // The client asks again until the server listens.
+        let client = format!("for i in 1 2 3 4 5 6 7 8 9; do rping -c -a {address} -C 1 && exit; sleep 0.2; done; exit 1");
+        guests[&Role::Client].demand("an RDMA connection works", &client)?;
+        server.wait(WAKE_LIMIT)?;
+        for guest in guests.values() {
+            guest.demand("tools run", "rdma resource show cm_id; date -s @$(date +%s); sha256sum /bin/busybox; dmesg -r | tail -1")?;
+        }
+        Ok(())
+    }
+
+    /// Starts both machines from the frozen state; gives them when each has answered.
+    fn wake(&self, control: &Control, frozen: &Frozen, logs: &Path) -> Result<BTreeMap<Role, Guest>> {
+        let origin = if self.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
+        let mut agents = BTreeMap::new();
+        for role in Role::BOTH {
+            agents.insert(role, self.start(control, role, frozen, origin, logs)?);
+        }
+        for role in Role::BOTH {
+            let qmp = Files::new(control.directory(), role).qmp();
+            Qmp::connect(&qmp)
+                .and_then(|mut qmp| qmp.load(&frozen.state(role)))
+                .map_err(|error| came_not_up(control, role, logs, error))?;
+        }
+        let guests: BTreeMap<Role, Guest> =
+            agents.into_iter().map(|(role, agent)| (role, Guest::new(role, agent))).collect();
+        let awake = wake_command(self.seed, SystemTime::now());
+        let started: Vec<_> = guests.values().map(|guest| (guest, guest.start(&awake))).collect();
+        for (guest, started) in started {
+            guest.expect("it is awake, and the deployed programs are whole", started?.wait(WAKE_LIMIT)?)?;
+        }
+        check_wire(control, &guests)?;
+        Ok(guests)
+    }
+
+    /// Starts one machine and connects to its agent's line.
+    fn start(&self, control: &Control, role: Role, frozen: &Frozen, origin: Origin, logs: &Path) -> Result<Agent> {
+        let files = Files::new(control.directory(), role);
+        let machine = Machine {
+            role,
+            image: &self.image,
+            accel: self.decision.accel,
+            files: &files,
+            deployment: &disk(control.directory()),
+            console: &console_log(logs, role),
+            memory: &frozen.memory(role),
+            origin,
+        };
+        for socket in [files.agent(), files.qmp()] {
+            // A machine that was here before leaves its sockets.
+            let _ = fs::remove_file(socket);
+        }
+        control.start_machine(role, &machine.argv(), &machine_log(logs, role))?;
+        let started = Instant::now();
+        loop {
+            // The agent's socket comes before QMP's.
+            match Agent::connect(&files.agent()) {
+                Ok(agent) if files.qmp().exists() => return Ok(agent),
+                Err(error) if control.ending(role).is_some() || started.elapsed() > START_LIMIT => {
+                    return Err(came_not_up(control, role, logs, error));
+                }
+                _ => thread::sleep(Duration::from_millis(5)),
+            }
+        }
     }
 }
 
@@ -62,70 +231,22 @@ impl Provider for Qemu {
     }
 
     fn bring_up(&self, programs: &[Program], artifacts: &Path) -> Result<Box<dyn Pair>> {
-        let guard = Guard::start(&self.guard_program)?;
-        let disk = guard.directory().join("deployment");
-        deployment::write(&disk, programs)?;
-        let mut nodes = BTreeMap::new();
-        // One after the other: two guests that boot side by side on few processors take longer.
-        for role in Role::BOTH {
-            let step = Step::begin(format!("boot {role}"));
-            let node = self.boot(&guard, role, &disk, artifacts)?;
-            nodes.insert(role, node);
-            step.done("rxe ACTIVE");
-        }
-        let pair = QemuPair {
-            nodes,
-            guard,
-            decision: self.decision.clone(),
-            cache: self.cache.clone(),
-            artifacts: artifacts.to_owned(),
-        };
-        pair.check_joined()?;
-        Ok(Box::new(pair))
+        Ok(Box::new(self.fork(programs, artifacts)?))
     }
 }
 
-impl Qemu {
-    fn boot(&self, guard: &Guard, role: Role, disk: &Path, artifacts: &Path) -> Result<QemuNode> {
-        let files = Files::new(guard.directory(), role);
-        let console = console_log(artifacts, role);
-        let machine = argv::machine(role, &self.image, self.decision.accel, &files, disk, &console);
-        guard.start_machine(role, &machine, &machine_log(artifacts, role))?;
-        let failed = |error: Error| {
-            let ending = guard.ending(role).map(|status| format!("qemu: {status}\n")).unwrap_or_default();
-            let said = fs::read(&console).unwrap_or_default();
-            let said = tail(&String::from_utf8_lossy(&said), 8);
-            Error::boot(format!("node {role} did not come up")).source(error).detail(ending + &said).next(format!(
-                "the whole console is in {}, QEMU's own words in {}",
-                console.display(),
-                machine_log(artifacts, role).display()
-            ))
-        };
-        let agent = connect(guard, role, &files).map_err(failed)?;
-        wait_ready(&agent, &console, self.decision.accel).map_err(failed)?;
-        let node = QemuNode { role, agent };
-        node.demand("/sys/class/infiniband/rxe0/ports/1/state is ACTIVE", ACTIVE).map_err(failed)?;
-        node.demand("the deployed programs are whole", deployment::UNPACK).map_err(failed)?;
-        Ok(node)
-    }
+/// What a fork does first: randomness if it follows a seed, the clock, the deployed programs.
+fn wake_command(seed: Option<u64>, now: SystemTime) -> String {
+    // Each read of a byte moves the kernel's generator on by one draw; a seed says by how many.
+    let draws = seed.map_or(String::new(), |seed| {
+        let draws = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+        format!("dd if=/dev/urandom of=/dev/null bs=1 count={draws} 2>/dev/null\n")
+    });
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    format!("{draws}date -s @{now} >/dev/null\n{} && {ACTIVE}", deployment::UNPACK)
 }
 
-const ACTIVE: &str = "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state";
-
-/// Connects to the agent's socket as soon as QEMU has made it.
-fn connect(guard: &Guard, role: Role, files: &Files) -> Result<Agent> {
-    let started = Instant::now();
-    loop {
-        match Agent::connect(&files.agent()) {
-            Ok(agent) => return Ok(agent),
-            Err(error) if guard.ending(role).is_some() => return Err(error),
-            Err(_) if started.elapsed() < START_LIMIT => thread::sleep(Duration::from_millis(10)),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Waits for the agent with two limits: on silence, and in all.
+/// Waits for the agent of a booting machine with two limits: on silence, and in all.
 fn wait_ready(agent: &Agent, console: &Path, accel: Accel) -> Result<()> {
     let (silence, total) = match accel {
         Accel::Kvm => (Duration::from_secs(15), Duration::from_secs(60)),
@@ -151,46 +272,80 @@ fn wait_ready(agent: &Agent, console: &Path, accel: Accel) -> Result<()> {
     }
 }
 
-fn console_log(artifacts: &Path, role: Role) -> PathBuf {
-    artifacts.join(format!("console-{role}.log"))
+/// Checks what a pair on one wire needs: both ports connected, different MACs, the peer in reach.
+fn check_wire(control: &Control, guests: &BTreeMap<Role, Guest>) -> Result<()> {
+    let joined = control.status()?.joined;
+    for role in Role::BOTH {
+        if !joined.contains(&role) {
+            return Err(Error::boot(format!("node {role} has not connected to the switch")));
+        }
+    }
+    // rxe takes a packet to its own MAC for loopback, which no capture sees.
+    let peer = argv::mac(Role::Server);
+    guests[&Role::Client].demand(
+        "the peer answers, from a MAC that is not ours",
+        &format!(
+            "ping -c 1 -W 5 {server} >/dev/null && grep -q '^{server} .* {peer} ' /proc/net/arp \
+             && ! grep -q {peer} /sys/class/net/eth0/address",
+            server = argv::address(Role::Server)
+        ),
+    )?;
+    Ok(())
 }
 
-fn machine_log(artifacts: &Path, role: Role) -> PathBuf {
-    artifacts.join(format!("qemu-{role}.log"))
+/// Why a machine is not there: its own end, its console's last lines, and where to read on.
+fn came_not_up(control: &Control, role: Role, logs: &Path, error: Error) -> Error {
+    let ending = control.ending(role).map(|status| format!("qemu: {status}\n")).unwrap_or_default();
+    let (console, machine) = (console_log(logs, role), machine_log(logs, role));
+    Error::boot(format!("node {role} did not come up"))
+        .source(error)
+        .detail(ending + &last_lines(&console))
+        .next(format!("the whole console is in {}, QEMU's own words in {}", console.display(), machine.display()))
+}
+
+fn last_lines(console: &Path) -> String {
+    tail(&String::from_utf8_lossy(&fs::read(console).unwrap_or_default()), 8)
+}
+
+fn console_log(logs: &Path, role: Role) -> PathBuf {
+    logs.join(format!("console-{role}.log"))
+}
+
+fn machine_log(logs: &Path, role: Role) -> PathBuf {
+    logs.join(format!("qemu-{role}.log"))
+}
+
+/// The deployment disk of a guard's machines.
+fn disk(directory: &Path) -> PathBuf {
+    directory.join("deployment")
 }
 
 /// Both guests, ready. The guard is dropped last: it ends them.
 #[derive(Debug)]
-struct QemuPair {
-    nodes: BTreeMap<Role, QemuNode>,
-    guard: Guard,
+pub struct QemuPair {
+    guests: BTreeMap<Role, Guest>,
+    control: Control,
     decision: Decision,
-    cache: Cache,
-    artifacts: PathBuf,
+    ssh_key: ssh::Key,
+    known_hosts: PathBuf,
+    logs: PathBuf,
 }
 
 impl QemuPair {
-    /// Checks what a pair on one wire needs: both ports connected, different MACs, the peer in reach.
-    fn check_joined(&self) -> Result<()> {
-        for role in Role::BOTH {
-            if !self.guard.has_joined(role)? {
-                return Err(Error::boot(format!("node {role} has not connected to the switch")));
-            }
-        }
-        let macs = Role::BOTH.map(|role| self.nodes[&role].run("cat /sys/class/net/eth0/address", COMMAND_LIMIT));
-        let [server, client] = macs;
-        let (server, client) = (server?.stdout, client?.stdout);
-        if server == client {
-            return Err(Error::boot(format!("both nodes have the MAC {}", server.trim())));
-        }
-        let ping = format!("ping -c 1 -W 5 {}", Role::Server);
-        self.nodes[&Role::Client].demand("the peer answers", &ping)
+    /// Gives up the nodes and keeps their guard.
+    pub fn into_control(self) -> Control {
+        self.control
+    }
+
+    /// The host keys of both nodes, as `ssh` reads them.
+    pub fn known_hosts(&self) -> &Path {
+        &self.known_hosts
     }
 }
 
 impl Pair for QemuPair {
     fn node(&self, role: Role) -> &dyn Node {
-        &self.nodes[&role]
+        &self.guests[&role]
     }
 
     fn description(&self) -> String {
@@ -198,172 +353,45 @@ impl Pair for QemuPair {
     }
 
     fn way_in(&self, role: Role) -> Result<String> {
-        let node = &self.nodes[&role];
-        let key = ssh_key(&self.cache)?;
-        let public = key.with_extension("pub");
-        let public = fs::read_to_string(&public).at("failed to read", &public)?;
-        let host_key = node.demand_output("the SSH server starts", &ssh_server(public.trim()))?;
-        let port = Qmp::connect(&Files::new(self.guard.directory(), role).qmp())?.ssh_port()?;
-        let known_hosts = self.guard.directory().join("known_hosts");
-        let mut known = fs::read_to_string(&known_hosts).unwrap_or_default();
-        known.push_str(&format!("[127.0.0.1]:{port} {}\n", host_key.stdout.trim()));
-        fs::write(&known_hosts, known).at("failed to write", &known_hosts)?;
-        let command = Command::new(["ssh", "-F", "none", "-o", "IdentitiesOnly=yes", "-o"])
-            .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
-            .arg("-i")
-            .arg(key)
-            .args(["-p", &port.to_string(), "root@127.0.0.1"]);
-        Ok(command.to_string())
+        let port = Qmp::connect(&Files::new(self.control.directory(), role).qmp())?.ssh_port()?;
+        Ok(ssh::command(&self.ssh_key, &self.known_hosts, role, port).to_string())
     }
 
     fn start_capture(&self, file: &Path) -> Result<()> {
-        self.guard.start_capture(file)
+        self.control.start_capture(file)
     }
 
     fn captured(&self) -> Result<BTreeMap<Role, u64>> {
-        self.guard.captured()
+        self.control.captured()
     }
 
     fn stop_capture(&self) -> Result<()> {
-        self.guard.stop_capture()
+        self.control.stop_capture()
     }
 
     fn check_alive(&self) -> Result<()> {
-        for role in Role::BOTH {
-            if let Some(status) = self.guard.ending(role) {
-                let console = fs::read(console_log(&self.artifacts, role)).unwrap_or_default();
-                return Err(Error::boot(format!("node {role} ended: {status}"))
-                    .detail(tail(&String::from_utf8_lossy(&console), 8)));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The lab's own key for people's SSH, made once.
-fn ssh_key(cache: &Cache) -> Result<PathBuf> {
-    let key = cache.path("ssh-key");
-    let _lock = cache.lock("ssh-key")?;
-    if !key.exists() {
-        let scratch = cache.scratch()?;
-        let fresh = scratch.path().join("key");
-        Command::new(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rdma-lab", "-f"])
-            .arg(&fresh)
-            .run(COMMAND_LIMIT)?;
-        let public = fresh.with_extension("pub");
-        let text = fs::read(&public).at("failed to read", &public)?;
-        write_whole(&key.with_extension("pub"), &text)?;
-        fs::rename(&fresh, &key).at("failed to keep the key", &key)?;
-    }
-    Ok(key)
-}
-
-/// Starts the guest's SSH server for one public key, and prints its own host key.
-fn ssh_server(public: &str) -> String {
-    format!(
-        "mkdir -p /root/.ssh /etc/dropbear && chmod 700 /root /root/.ssh\n\
-         echo '{public}' >/root/.ssh/authorized_keys\n\
-         key=/etc/dropbear/dropbear_ed25519_host_key\n\
-         [ -s $key ] || {{ dropbearkey -t ed25519 -f $key && dropbear -s -r $key; }} >/dev/null 2>&1\n\
-         dropbearkey -y -f $key | grep ^ssh-"
-    )
-}
-
-/// One guest.
-#[derive(Debug)]
-struct QemuNode {
-    role: Role,
-    agent: Agent,
-}
-
-impl QemuNode {
-    fn demand(&self, what: &str, command: &str) -> Result<()> {
-        self.demand_output(what, command).map(drop)
-    }
-
-    fn demand_output(&self, what: &str, command: &str) -> Result<Output> {
-        let output = self.run(command, COMMAND_LIMIT)?;
-        if output.code == Some(0) {
-            return Ok(output);
-        }
-        Err(Error::boot(format!("node {}: not true: {what}", self.role)).detail(output.stdout + &output.stderr))
-    }
-}
-
-impl Node for QemuNode {
-    fn run(&self, command: &str, limit: Duration) -> Result<Output> {
-        self.agent.run(command, limit).map_err(|error| named(self.role, error))
-    }
-
-    fn start(&self, command: &str) -> Result<Box<dyn Running + '_>> {
-        let id = self.agent.send(command).map_err(|error| named(self.role, error))?;
-        Ok(Box::new(Job { node: self, command: command.to_owned(), id, is_over: false }))
-    }
-
-    fn push(&self, file: &Path, to: &str) -> Result<()> {
-        let bytes = fs::read(file).at("failed to read", file)?;
-        self.demand("the file can be written", &format!(": >'{to}' && chmod 755 '{to}'"))?;
-        for chunk in bytes.chunks(PUSH_CHUNK_BYTES) {
-            let text = BASE64_STANDARD.encode(chunk);
-            self.demand("the file can be written", &format!("echo {text} | base64 -d >>'{to}'"))?;
-        }
-        let sum = sha256(&bytes);
-        self.demand("the file arrived whole", &format!("echo '{sum}  {to}' | sha256sum -c -s"))
-    }
-
-    fn pull(&self, path: &str) -> Result<Vec<u8>> {
-        let command = format!("sha256sum <'{path}' && base64 -w 0 <'{path}'");
-        let output = self.demand_output("the file can be read", &command)?;
-        let (sum, text) = output.stdout.split_once('\n').unwrap_or_default();
-        let bytes = BASE64_STANDARD
-            .decode(text.trim())
-            .map_err(|source| Error::setup(format!("{path} did not arrive whole")).source(source))?;
-        if sum.split_whitespace().next() != Some(&sha256(&bytes)) {
-            return Err(Error::setup(format!("{path} did not arrive whole: its checksum differs")));
-        }
-        Ok(bytes)
-    }
-
-    fn address(&self) -> IpAddr {
-        argv::address(self.role).into()
-    }
-}
-
-fn named(role: Role, error: Error) -> Error {
-    let kind = error.kind();
-    Error::new(kind, format!("node {role}")).source(error)
-}
-
-/// A command under way on a guest.
-struct Job<'a> {
-    node: &'a QemuNode,
-    command: String,
-    id: u64,
-    is_over: bool,
-}
-
-impl Running for Job<'_> {
-    fn wait(&mut self, limit: Duration) -> Result<Output> {
-        match self.node.agent.answer(self.id, limit).map_err(|error| named(self.node.role, error))? {
-            Some(output) => {
-                self.is_over = true;
-                Ok(output)
-            }
-            None => Err(Error::timeout(format_args!("end of `{}` on {}", self.command, self.node.role), limit)),
+        let ended = match self.control.status() {
+            Ok(status) => status.ended,
+            Err(error) => return Err(error.kind_is(Kind::Boot)),
+        };
+        match ended.into_iter().next() {
+            None => Ok(()),
+            Some((role, status)) => Err(Error::boot(format!("node {role} ended: {status}"))
+                .detail(last_lines(&console_log(&self.logs, role)))),
         }
     }
-
-    fn stop(&mut self) -> Result<Output> {
-        self.node.agent.signal(self.id, "KILL")?;
-        self.wait(COMMAND_LIMIT)
-    }
 }
 
-impl Drop for Job<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            // The guest may have gone; then so has what ran on it.
-            let _ = self.node.agent.signal(self.id, "KILL");
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seed_says_how_far_the_generator_moves_on() {
+        let text = |seed| wake_command(seed, UNIX_EPOCH + Duration::from_secs(7));
+        assert!(text(None).starts_with("date -s @7 >/dev/null\n"));
+        assert!(text(Some(1)).starts_with("dd if=/dev/urandom of=/dev/null bs=1 count=2531 "), "{}", text(Some(1)));
+        assert_ne!(text(Some(1)), text(Some(2)));
+        assert_eq!(text(Some(1)), text(Some(1)));
     }
 }

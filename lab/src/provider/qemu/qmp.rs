@@ -3,11 +3,12 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::error::{Error, IoContext as _, Result};
+use crate::error::{Error, IoContext as _, Kind, Result};
 
 /// How long QEMU may take to answer one command.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -72,6 +73,50 @@ impl Qmp {
             .ok_or_else(|| Error::boot("QEMU forwards no port to the guest's SSH server"))
     }
 
+    /// Saves the machine's state, without its memory, into `file`; the machine stands still afterwards.
+    ///
+    /// # Errors
+    ///
+    /// QEMU refuses, or does not finish within the limit.
+    pub fn save(&mut self, file: &Path) -> Result<()> {
+        self.leave_memory_out()?;
+        self.execute("stop", json!({}))?;
+        self.execute("migrate", json!({ "uri": format!("exec:cat > {}", quoted(file)) }))?;
+        self.wait_migrated("state saved")
+    }
+
+    /// Loads a saved state and lets the machine run on.
+    ///
+    /// # Errors
+    ///
+    /// The state is not one that this QEMU can load, or loading does not finish within the limit.
+    pub fn load(&mut self, file: &Path) -> Result<()> {
+        self.leave_memory_out()?;
+        self.execute("migrate-incoming", json!({ "uri": format!("exec:cat {}", quoted(file)) }))?;
+        self.wait_migrated("state loaded")?;
+        self.execute("cont", json!({}))?;
+        Ok(())
+    }
+
+    /// Memory in a shared file is the file's business.
+    fn leave_memory_out(&mut self) -> Result<()> {
+        let capability = json!({ "capability": "x-ignore-shared", "state": true });
+        self.execute("migrate-set-capabilities", json!({ "capabilities": [capability] })).map(drop)
+    }
+
+    fn wait_migrated(&mut self, what: &str) -> Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < LIMIT {
+            let answer = self.execute("query-migrate", json!({}))?;
+            match answer.get("status").and_then(Value::as_str) {
+                Some("completed") => return Ok(()),
+                Some("failed") => return Err(Error::boot(format!("failed: {what}"))),
+                _ => thread::sleep(Duration::from_millis(3)),
+            }
+        }
+        Err(Error::timeout(what, LIMIT).kind_is(Kind::Boot))
+    }
+
     fn read(&mut self) -> Result<Value> {
         let mut line = String::new();
         let read = self
@@ -84,6 +129,11 @@ impl Qmp {
         serde_json::from_str(&line)
             .map_err(|source| Error::boot(format!("QEMU answered `{}`", line.trim())).source(source))
     }
+}
+
+/// A path as one word of a shell's command.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
 /// `TCP[HOST_FORWARD]  FD  127.0.0.1  PORT  10.0.2.15  22 …`

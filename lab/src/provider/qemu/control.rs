@@ -1,0 +1,315 @@
+//! What can be asked of a guard, and the owner's handle on one.
+//!
+//! A request is one line of JSON on the guard's socket `control`, and gets one line back. The handle that
+//! started a guard also holds the pipe that it lives by.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, IoContext as _, Result};
+use crate::node::Role;
+use crate::provider::qemu::argv::control_socket;
+
+/// How long the guard may take for an answer: it only starts and ends processes and writes files.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the guard may take to end its machines.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// What is asked of a guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Start a machine; its own output goes into `log`.
+    Start {
+        /// Which.
+        role: Role,
+        /// Its command line.
+        argv: Vec<String>,
+        /// A file, overwritten.
+        log: PathBuf,
+    },
+    /// Kill the machines, and go on.
+    Kill,
+    /// Which ports are connected, which machines have ended.
+    Status,
+    /// Begin to record the wire.
+    StartCapture {
+        /// A pcapng, overwritten.
+        file: PathBuf,
+    },
+    /// How much has been recorded.
+    Captured,
+    /// End the recording.
+    StopCapture,
+    /// Outlive the owner. If a machine ends, leave the reason in `note` and end.
+    Stay {
+        /// A file, overwritten.
+        note: PathBuf,
+    },
+    /// End the machines and yourself.
+    End,
+}
+
+/// What a guard answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// What was asked is done.
+    Done,
+    /// What was asked failed, with the reason.
+    Failed(String),
+    /// To [`Request::Status`].
+    Status {
+        /// Nodes whose port of the switch is connected.
+        joined: Vec<Role>,
+        /// Machines that ended unasked, with their status and last words.
+        ended: BTreeMap<Role, String>,
+        /// Machines that run, with their process ids.
+        machines: BTreeMap<Role, u32>,
+    },
+    /// To [`Request::Captured`]: RoCEv2 packets by sender.
+    Captured(BTreeMap<Role, u64>),
+}
+
+/// What a guard knows of its machines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Nodes whose port of the switch is connected.
+    pub joined: Vec<Role>,
+    /// Machines that ended unasked, with their status and last words.
+    pub ended: BTreeMap<Role, String>,
+    /// Machines that run, with their process ids.
+    pub machines: BTreeMap<Role, u32>,
+}
+
+/// A handle on a guard. One that started it ends it when dropped, unless it was told to stay.
+#[derive(Debug)]
+pub struct Control {
+    directory: PathBuf,
+    process: Option<Child>,
+}
+
+impl Control {
+    /// Starts a guard: `program` is the executable that calls [`crate::provider::qemu::guard::main`] when its
+    /// only argument is `__guard`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or finds no place for its run directory.
+    pub fn start(program: &Path) -> Result<Control> {
+        let mut process = std::process::Command::new(program)
+            .arg("__guard")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .at("failed to start the guard", program)?;
+        let output = process.stdout.take().ok_or_else(|| Error::setup("the guard has no output"))?;
+        let mut control = Control { directory: PathBuf::new(), process: Some(process) };
+        let (sender, ready) = channel();
+        thread::spawn(move || {
+            let mut text = String::new();
+            let mut output = BufReader::new(output);
+            // A failed guard's message may have several lines; a directory is one.
+            while matches!(output.read_line(&mut text), Ok(1..)) && text.starts_with("error: ") {}
+            let _ = sender.send(text);
+        });
+        let text = match ready.recv_timeout(ANSWER_LIMIT) {
+            Ok(text) => text,
+            Err(RecvTimeoutError::Timeout) => return Err(Error::timeout("guard ready", ANSWER_LIMIT)),
+            Err(RecvTimeoutError::Disconnected) => String::new(),
+        };
+        if let Some(error) = text.strip_prefix("error: ") {
+            return Err(Error::setup(error.trim_end()));
+        }
+        if text.is_empty() {
+            return Err(Error::setup("the guard of the machines ended at once"));
+        }
+        control.directory = text.trim_end().into();
+        Ok(control)
+    }
+
+    /// A handle on the guard of a resident lab, by its run directory.
+    pub fn of(directory: &Path) -> Control {
+        Control { directory: directory.to_owned(), process: None }
+    }
+
+    /// The run directory: private, short, removed when the guard ends.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Starts a machine whose own output goes into `log`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start_machine(&self, role: Role, argv: &[OsString], log: &Path) -> Result<()> {
+        let argv = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        self.ask(&Request::Start { role, argv, log: log.to_owned() }).map(drop)
+    }
+
+    /// Kills the machines; the guard, the switch and the run directory stay.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn kill_machines(&self) -> Result<()> {
+        self.ask(&Request::Kill).map(drop)
+    }
+
+    /// What the guard knows of its machines.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn status(&self) -> Result<Status> {
+        match self.ask(&Request::Status)? {
+            Answer::Status { joined, ended, machines } => Ok(Status { joined, ended, machines }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How a machine ended, if it has; a guard that is gone counts as an end of its machines.
+    pub fn ending(&self, role: Role) -> Option<String> {
+        match self.status() {
+            Ok(mut status) => status.ended.remove(&role),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Begins to record the wire into `file`.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::switch::Switch::start_capture`].
+    pub fn start_capture(&self, file: &Path) -> Result<()> {
+        self.ask(&Request::StartCapture { file: file.to_owned() }).map(drop)
+    }
+
+    /// How many RoCEv2 packets the recording holds, by sender.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::switch::Switch::captured`].
+    pub fn captured(&self) -> Result<BTreeMap<Role, u64>> {
+        match self.ask(&Request::Captured)? {
+            Answer::Captured(counts) => Ok(counts),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends the recording.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::switch::Switch::stop_capture`].
+    pub fn stop_capture(&self) -> Result<()> {
+        self.ask(&Request::StopCapture).map(drop)
+    }
+
+    /// Lets the guard outlive this process; it leaves the reason in `note` if a machine ends.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn stay(&mut self, note: &Path) -> Result<()> {
+        self.ask(&Request::Stay { note: note.to_owned() })?;
+        self.process = None;
+        Ok(())
+    }
+
+    /// Ends the guard and all it holds; one that is gone already is no error.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within the limit.
+    pub fn end(&self) -> Result<()> {
+        let _ = self.ask(&Request::End);
+        let started = Instant::now();
+        while self.directory.exists() {
+            if started.elapsed() > END_LIMIT {
+                return Err(Error::timeout("end of the lab's guard", END_LIMIT)
+                    .detail(format!("its run directory is still there: {}", self.directory.display())));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn ask(&self, request: &Request) -> Result<Answer> {
+        let gone = || Error::boot("the guard of the machines has ended, and they with it");
+        let mut stream = UnixStream::connect(control_socket(&self.directory)).map_err(|_| gone())?;
+        stream
+            .set_read_timeout(Some(ANSWER_LIMIT))
+            .map_err(|source| Error::setup("failed to set a limit on the guard's socket").source(source))?;
+        let line = serde_json::to_string(request)
+            .map_err(|source| Error::setup("failed to write a request").source(source))?;
+        stream.write_all(format!("{line}\n").as_bytes()).map_err(|_| gone())?;
+        let mut answer = String::new();
+        match BufReader::new(stream).read_line(&mut answer) {
+            Ok(0) => Err(gone()),
+            Ok(_) => match serde_json::from_str(&answer) {
+                Ok(Answer::Failed(text)) => Err(Error::setup(text)),
+                Ok(answer) => Ok(answer),
+                Err(source) => {
+                    Err(Error::setup(format!("the guard said `{}`", answer.trim())).source(source))
+                }
+            },
+            Err(_) => Err(Error::timeout("answer of the guard", ANSWER_LIMIT)),
+        }
+    }
+}
+
+fn unexpected(answer: &Answer) -> Error {
+    Error::setup(format!("the guard answered something else: {answer:?}"))
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        drop(process.stdin.take());
+        let started = Instant::now();
+        while started.elapsed() < END_LIMIT {
+            match process.try_wait() {
+                Ok(None) => thread::sleep(Duration::from_millis(2)),
+                Ok(Some(_)) | Err(_) => break,
+            }
+        }
+        // Machines have a parent-death signal; the run directory is all that can be left.
+        let _ = process.kill();
+        let _ = process.wait();
+        if !self.directory.as_os_str().is_empty() {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guard_that_is_gone_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = Control::of(directory.path()).status().unwrap_err();
+        assert_eq!(error.to_string(), "the guard of the machines has ended, and they with it");
+    }
+
+    #[test]
+    fn program_that_is_no_guard_is_an_error() {
+        let error = Control::start(Path::new("/bin/true")).unwrap_err();
+        assert_eq!(error.to_string(), "the guard of the machines ended at once");
+    }
+}
