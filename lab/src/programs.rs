@@ -40,7 +40,7 @@ pub fn build(workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = cmd!(
         shell,
-        "{cargo} build --quiet --release --locked --package rdma-lab --bins --features verbs
+        "{cargo} build --quiet --profile guest --locked --package rdma-lab --bins --features verbs
          --target {TARGET} --target-dir {target_directory} --message-format json-render-diagnostics"
     )
     .env_remove("CARGO_TARGET_DIR")
@@ -75,7 +75,6 @@ fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)>
     let flags = [
         format!("-Clink-arg=--sysroot={root}"),
         format!("-Clink-arg=-Wl,-rpath-link,{root}/lib/{TRIPLET}:{root}/usr/lib/{TRIPLET}"),
-        "-Cstrip=symbols".to_owned(),
     ];
     let mut environment = libclang.env(&Host::this());
     for (key, value) in &mut environment {
@@ -115,8 +114,8 @@ mod tests {
     #[test]
     fn executables_come_from_cargos_messages() {
         let messages = r#"{"reason":"compiler-artifact","executable":null}
-{"reason":"compiler-artifact","executable":"/t/release/rdma_server"}
-{"reason":"compiler-artifact","executable":"/t/release/rdma_client"}
+{"reason":"compiler-artifact","executable":"/t/guest/rdma_server"}
+{"reason":"compiler-artifact","executable":"/t/guest/rdma_client"}
 {"reason":"build-finished","success":true}"#;
         let names: Vec<_> = executables(messages).into_iter().map(|program| program.name).collect();
         assert_eq!(names, ["rdma_client", "rdma_server"]);

@@ -12,11 +12,6 @@ use crate::programs::Program;
 /// The file is sparse.
 const SIZE_BYTES: u64 = 256 << 20;
 
-/// What a guest does with it; programs are first on PATH. The kernel looked for partitions on it when the
-/// machine was frozen and keeps what it saw then, until told to forget it.
-pub const UNPACK: &str = "mkdir -p /opt/lab/bin && cd /opt/lab/bin && blockdev --flushbufs /dev/vdb \
-    && tar xf /dev/vdb && sha256sum -c -s SHA256SUMS";
-
 /// Writes the disk image `file`.
 ///
 /// # Errors
@@ -49,6 +44,32 @@ pub fn write(file: &Path, programs: &[Program]) -> Result<()> {
     Ok(())
 }
 
+/// What a guest does with the disk image `file`; programs are first on PATH.
+///
+/// The guest is told where the archive ends: its tar would read the whole disk. Its kernel looked for
+/// partitions when the machine was frozen and keeps what it saw then, until told to forget it.
+///
+/// # Errors
+///
+/// The image cannot be read, or is none.
+pub fn unpack_command(file: &Path) -> Result<String> {
+    let end = archive_end(file).at("failed to read the deployment disk", file)?;
+    Ok(format!(
+        "mkdir -p /opt/lab/bin && cd /opt/lab/bin && blockdev --flushbufs /dev/vdb \
+         && head -c {end} /dev/vdb | tar x && sha256sum -c -s SHA256SUMS"
+    ))
+}
+
+/// Where the archive on a disk image ends, in bytes: after its last member's last block.
+fn archive_end(file: &Path) -> io::Result<u64> {
+    let mut end = 0;
+    for entry in tar::Archive::new(File::open(file)?).entries_with_seek()? {
+        let entry = entry?;
+        end = entry.raw_file_position() + entry.size().next_multiple_of(512);
+    }
+    Ok(end)
+}
+
 fn finish(disk: &mut File) -> io::Result<()> {
     disk.flush()?;
     let written = disk.metadata()?.len();
@@ -74,6 +95,8 @@ mod tests {
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
         assert_eq!(names, ["prog", "SHA256SUMS"]);
+        // Two members, each of a header and a block.
+        assert!(unpack_command(&disk).unwrap().contains("head -c 2048 /dev/vdb | tar x"));
     }
 
     #[test]

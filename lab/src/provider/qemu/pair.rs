@@ -184,7 +184,8 @@ impl Qemu {
         }
         let guests: BTreeMap<Role, Guest> =
             agents.into_iter().map(|(role, agent)| (role, Guest::new(role, agent))).collect();
-        let awake = wake_command(self.seed, SystemTime::now());
+        let unpack = deployment::unpack_command(&disk(control.directory()))?;
+        let awake = wake_command(self.seed, SystemTime::now(), &unpack);
         let started: Vec<_> = guests.values().map(|guest| (guest, guest.start(&awake))).collect();
         for (guest, started) in started {
             guest.expect("it is awake, and the deployed programs are whole", started?.wait(WAKE_LIMIT)?)?;
@@ -236,14 +237,14 @@ impl Provider for Qemu {
 }
 
 /// What a fork does first: randomness if it follows a seed, the clock, the deployed programs.
-fn wake_command(seed: Option<u64>, now: SystemTime) -> String {
+fn wake_command(seed: Option<u64>, now: SystemTime, unpack: &str) -> String {
     // Each read of a byte moves the kernel's generator on by one draw; a seed says by how many.
     let draws = seed.map_or(String::new(), |seed| {
         let draws = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
         format!("dd if=/dev/urandom of=/dev/null bs=1 count={draws} 2>/dev/null\n")
     });
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    format!("{draws}date -s @{now} >/dev/null\n{} && {ACTIVE}", deployment::UNPACK)
+    format!("{draws}date -s @{now} >/dev/null\n{unpack} && {ACTIVE}")
 }
 
 /// Waits for the agent of a booting machine with two limits: on silence, and in all.
@@ -388,7 +389,7 @@ mod tests {
 
     #[test]
     fn seed_says_how_far_the_generator_moves_on() {
-        let text = |seed| wake_command(seed, UNIX_EPOCH + Duration::from_secs(7));
+        let text = |seed| wake_command(seed, UNIX_EPOCH + Duration::from_secs(7), "unpack");
         assert!(text(None).starts_with("date -s @7 >/dev/null\n"));
         assert!(text(Some(1)).starts_with("dd if=/dev/urandom of=/dev/null bs=1 count=2531 "), "{}", text(Some(1)));
         assert_ne!(text(Some(1)), text(Some(2)));
