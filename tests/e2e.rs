@@ -3,13 +3,15 @@
 //! `cargo xtask test-e2e` builds this and runs it; `cargo nextest run --run-ignored all` runs the same
 //! trials. They are marked ignored, since they need what `cargo xtask doctor` lists. Environment:
 //! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_ACCEL` (auto, kvm, tcg),
-//! `RDMA_LAB_OWNED` (standard input is a pipe; at its end the owner has gone).
+//! `RDMA_LAB_SEED` (a number), `RDMA_LAB_JOBS` (pairs side by side; default 1), `RDMA_LAB_OWNED` (standard
+//! input is a pipe; at its end the owner has gone).
 
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::str::FromStr;
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use lab::artifacts::{self, Artifacts};
 use lab::judge::judge;
@@ -49,11 +51,12 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// One scenario, on machines of its own. One at a time in this process.
+/// One scenario, on machines of its own.
 fn trial(scenario: &Scenario) -> Result<(), Failed> {
-    static SLOT: Mutex<()> = Mutex::new(());
-    let _slot = SLOT.lock().unwrap_or_else(PoisonError::into_inner);
+    static TURN: Turn = Turn { running: Mutex::new(0), changed: Condvar::new() };
     let (setup, kept) = shared()?;
+    let _turn = TURN.take();
+    let _slot = setup.slot()?;
     let directory = kept.scenario(&scenario.name);
     let snapshots = workspace().join("tests/snapshots");
     let accepted = snapshot::read(&snapshots, &scenario.name)?;
@@ -93,6 +96,36 @@ fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> 
     }
 }
 
+/// Bounds the pairs of this process; [`Setup::slot`] bounds those of all.
+struct Turn {
+    running: Mutex<usize>,
+    changed: Condvar,
+}
+
+struct Taken<'a>(&'a Turn);
+
+impl Turn {
+    fn take(&self) -> Taken<'_> {
+        let jobs = variable("RDMA_LAB_JOBS").unwrap_or(1);
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running =
+            self.changed.wait_while(running, |running| *running >= jobs).unwrap_or_else(PoisonError::into_inner);
+        *running += 1;
+        Taken(self)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.changed.notify_one();
+    }
+}
+
+fn variable<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 fn no_orphans(scenarios: &[String]) -> Result<(), Failed> {
     let names: Vec<&str> = scenarios.iter().map(String::as_str).collect();
     let orphans = snapshot::orphans(&workspace().join("tests/snapshots"), &names)?;
@@ -113,7 +146,7 @@ fn shared() -> Result<&'static (Setup, Artifacts), String> {
                 _ => Choice::Auto,
             };
             let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
-            let setup = Setup::prepare(workspace(), accel, guard, None).map_err(|error| error.to_string())?;
+            let setup = Setup::prepare(workspace(), accel, guard, variable("RDMA_LAB_SEED")).map_err(|error| error.to_string())?;
             let artifacts = Artifacts::create(workspace()).map_err(|error| error.to_string())?;
             Ok((setup, artifacts))
         })

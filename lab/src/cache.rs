@@ -6,10 +6,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, IoContext as _, Result};
@@ -17,6 +19,9 @@ use crate::progress;
 
 /// How long one process waits for another that builds the same thing.
 const LOCK_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// How long a wait for a lock is nobody's concern.
+const SAY_AFTER: Duration = Duration::from_secs(2);
 
 /// The cache directory, created and known to be writable.
 #[derive(Debug, Clone)]
@@ -68,40 +73,83 @@ impl Cache {
     ///
     /// The lock file cannot be created, or its holder keeps it for a quarter of an hour.
     pub fn lock(&self, name: &str) -> Result<Lock> {
-        let path = self.path(&format!("{name}.lock"));
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .at("failed to open the lock", &path)?;
+        self.lock_one_of(&[self.path(&format!("{name}.lock"))])
+    }
+
+    /// Takes one of `count` slots for a pair of machines, waiting until one is free; given back when dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::lock`].
+    pub fn slot(&self, count: usize) -> Result<Lock> {
+        let paths: Vec<PathBuf> = (0..count).map(|slot| self.path(&format!("slot-{slot}.lock"))).collect();
+        self.lock_one_of(&paths)
+    }
+
+    fn lock_one_of(&self, paths: &[PathBuf]) -> Result<Lock> {
+        let open = |path: &PathBuf| {
+            File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(path)
+                .at("failed to open the lock", path)
+        };
+        let mut files = paths.iter().map(open).collect::<Result<Vec<File>>>()?;
+        let names = || paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
         let started = Instant::now();
         let mut said = false;
         loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Lock { _file: file }),
-                Err(rustix::io::Errno::WOULDBLOCK) if started.elapsed() < LOCK_LIMIT => {
-                    if !said {
-                        progress::say(&format!(
-                            "waiting for another process that holds {}",
-                            path.display()
-                        ));
-                        said = true;
-                    }
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(Error::timeout(
-                        format_args!("lock {}", path.display()),
-                        LOCK_LIMIT,
-                    )
-                    .next("see who holds it: fuser -v <the file>"));
-                }
-                Err(errno) => {
-                    return Err(io::Error::from(errno)).at("failed to lock", &path);
+            for (index, file) in files.iter().enumerate() {
+                match flock(file, FlockOperation::NonBlockingLockExclusive) {
+                    Ok(()) => return Ok(Lock { _file: files.swap_remove(index) }),
+                    Err(rustix::io::Errno::WOULDBLOCK) => {}
+                    Err(errno) => return Err(io::Error::from(errno)).at("failed to lock", &paths[index]),
                 }
             }
+            if started.elapsed() > LOCK_LIMIT {
+                return Err(Error::timeout(format_args!("lock {}", names()), LOCK_LIMIT)
+                    .next("see who holds it: fuser -v <the file>"));
+            }
+            if !said && started.elapsed() > SAY_AFTER {
+                progress::say(&format!("waiting for another process that holds {}", names()));
+                said = true;
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// What it holds: images, frozen machines and the like, with their sizes on disk; locks left out.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be listed.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.root).at("failed to list", &self.root)? {
+            let path = entry.at("failed to list", &self.root)?.path();
+            if path.extension().is_none_or(|extension| extension != "lock") {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                entries.push(Entry { name, size_bytes: size_on_disk(&path) });
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Removes everything, except the locks: whoever waits for one must not get another file.
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        let _locks = ["image", "frozen"].map(|name| self.lock(name));
+        for Entry { name, .. } in self.entries()? {
+            let path = self.path(&name);
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.at("failed to remove", &path)?;
+        }
+        Ok(())
     }
 
     /// A fresh directory in the cache to build in; removed when dropped unless it was renamed into place.
@@ -115,6 +163,22 @@ impl Cache {
             .tempdir_in(&self.root)
             .at("failed to create a directory in", &self.root)
     }
+}
+
+/// One thing in the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// What it takes on disk, in bytes; files may be sparse.
+    pub size_bytes: u64,
+}
+
+fn size_on_disk(path: &Path) -> u64 {
+    let Ok(metadata) = path.symlink_metadata() else { return 0 };
+    let own = metadata.blocks() * 512;
+    let inside = fs::read_dir(path).into_iter().flatten().flatten();
+    own + inside.filter(|_| metadata.is_dir()).map(|entry| size_on_disk(&entry.path())).sum::<u64>()
 }
 
 /// A lock on the cache, held until dropped.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Lock};
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::libclang::Libclang;
@@ -14,6 +14,7 @@ use crate::provider::qemu::accel::Choice;
 /// The programs to deploy and the machines to deploy them on.
 #[derive(Debug)]
 pub struct Setup {
+    cache: Cache,
     /// Where machines come from.
     pub provider: Qemu,
     /// What is deployed on them.
@@ -36,7 +37,18 @@ impl Setup {
         let sysroot = Sysroot::ensure(&cache)?;
         let libclang = Libclang::find(&Host::this())?;
         let programs = programs::build(workspace, &sysroot, &libclang)?;
-        let provider = Qemu::new(cache, accel, guard_program, seed)?;
-        Ok(Setup { provider, programs })
+        let provider = Qemu::new(cache.clone(), accel, guard_program, seed)?;
+        Ok(Setup { cache, provider, programs })
+    }
+
+    /// A slot for one pair of machines, of as many as this computer has processors; waits until one is free,
+    /// whoever holds them. Given back when dropped.
+    ///
+    /// # Errors
+    ///
+    /// The lock files cannot be created, or no slot gets free within the limit.
+    pub fn slot(&self) -> Result<Lock> {
+        let slots = std::thread::available_parallelism().map_or(1, usize::from);
+        self.cache.slot(slots)
     }
 }

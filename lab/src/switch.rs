@@ -108,15 +108,15 @@ impl Switch {
         Ok(recording.captured.clone())
     }
 
-    /// Ends the recording; the file is whole when this returns.
+    /// Ends the recording and gives its file, which is whole when this returns.
     ///
     /// # Errors
     ///
     /// As [`Switch::captured`].
-    pub fn stop_capture(&self) -> Result<()> {
+    pub fn stop_capture(&self) -> Result<PathBuf> {
         self.captured()?;
-        self.state().recording = None;
-        Ok(())
+        let recording = self.state().recording.take();
+        recording.map(|recording| recording.path).ok_or_else(|| Error::capture("nothing is being recorded"))
     }
 
     fn serve(&self, role: Role, stream: UnixStream) -> io::Result<()> {

@@ -53,6 +53,9 @@ pub(crate) struct Machines {
     /// What runs the machines' instructions (QEMU).
     #[arg(long, default_value = "auto")]
     pub(crate) accel: Accel,
+    /// Let what the machines draw at random follow from this number (QEMU).
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
     /// Install missing system packages first, through apt.
     #[arg(long)]
     pub(crate) install: bool,

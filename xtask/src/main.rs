@@ -9,13 +9,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lab::error::Kind;
+use ::lab::error::Kind;
 
 mod ci;
 mod decode;
 mod doctor;
 mod guard;
-mod lab_up;
+mod lab;
 mod machines;
 mod output;
 mod review;
@@ -37,7 +37,7 @@ enum Command {
     Doctor(doctor::Args),
     /// Handles the lab itself.
     #[command(subcommand)]
-    Lab(Lab),
+    Lab(lab::Lab),
     /// Runs the scenarios and compares each trace with its snapshot.
     TestE2e(test_e2e::Args),
     /// Prints the RoCEv2 trace of a capture.
@@ -49,16 +49,10 @@ enum Command {
     Guard,
 }
 
-#[derive(Subcommand)]
-enum Lab {
-    /// Brings both machines up and keeps them until Ctrl-C.
-    Up(lab_up::Args),
-}
-
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Doctor(args) => doctor::run(&args),
-        Command::Lab(Lab::Up(args)) => lab_up::run(&args),
+        Command::Lab(command) => lab::run(&command),
         Command::TestE2e(args) => test_e2e::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Ci(args) => ci::run(&args),

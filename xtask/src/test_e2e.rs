@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Scenarios to run [default: all].
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
+    /// How many pairs of machines run side by side.
+    #[arg(short, long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
     /// Afterwards show each changed trace and ask whether to accept it.
     #[arg(long, conflicts_with = "ci")]
     review: bool,
@@ -34,10 +37,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     args.machines.prepare()?;
     let mut scenarios = Command::new(build()?)
         .current_dir(workspace::root())
-        // Two threads: libtest-mimic then prints a trial's line when it has ended, in one piece.
-        .args(["--include-ignored", "--test-threads", "2"])
+        // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
+        .args(["--include-ignored", "--test-threads", &(args.jobs + 1).to_string()])
         .env("RDMA_LAB_SCENARIOS", args.scenarios.join(","))
         .env("RDMA_LAB_ACCEL", args.machines.accel.name())
+        .env("RDMA_LAB_SEED", args.machines.seed.map_or(String::new(), |seed| seed.to_string()))
+        .env("RDMA_LAB_JOBS", args.jobs.to_string())
         .env("RDMA_LAB_OWNED", "1")
         .env("INSTA_UPDATE", if args.ci { "no" } else { "new" })
         .env("INSTA_OUTPUT", "none")

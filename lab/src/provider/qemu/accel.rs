@@ -59,6 +59,15 @@ pub enum Choice {
     Tcg,
 }
 
+impl From<Accel> for Choice {
+    fn from(accel: Accel) -> Choice {
+        match accel {
+            Accel::Kvm => Choice::Kvm,
+            Accel::Tcg => Choice::Tcg,
+        }
+    }
+}
+
 /// What machines will run on, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {

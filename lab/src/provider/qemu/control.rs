@@ -80,6 +80,8 @@ pub enum Answer {
     },
     /// To [`Request::Captured`]: RoCEv2 packets by sender.
     Captured(BTreeMap<Role, u64>),
+    /// To [`Request::StopCapture`]: the file, whole.
+    Stopped(PathBuf),
 }
 
 /// What a guard knows of its machines.
@@ -210,13 +212,16 @@ impl Control {
         }
     }
 
-    /// Ends the recording.
+    /// Ends the recording and gives its file.
     ///
     /// # Errors
     ///
     /// As [`crate::switch::Switch::stop_capture`].
-    pub fn stop_capture(&self) -> Result<()> {
-        self.ask(&Request::StopCapture).map(drop)
+    pub fn stop_capture(&self) -> Result<PathBuf> {
+        match self.ask(&Request::StopCapture)? {
+            Answer::Stopped(file) => Ok(file),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Lets the guard outlive this process; it leaves the reason in `note` if a machine ends.

@@ -85,11 +85,7 @@ struct Machine {
 
 impl Guard {
     fn prepare(sender: &Sender<Event>) -> Result<Guard> {
-        let directory = run_directory(&[
-            std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
-            Some(std::env::temp_dir()),
-            Some("/tmp".into()),
-        ])?;
+        let directory = run_directory(&run_places())?;
         let ports: Vec<_> =
             Role::BOTH.map(|role| (role, Files::new(directory.path(), role).wire())).into();
         let switch = Switch::listen(&ports)?;
@@ -169,10 +165,7 @@ impl Guard {
                 Answer::Done
             }
             Request::Captured => Answer::Captured(self.switch.captured()?),
-            Request::StopCapture => {
-                self.switch.stop_capture()?;
-                Answer::Done
-            }
+            Request::StopCapture => Answer::Stopped(self.switch.stop_capture()?),
             Request::Stay { note } => {
                 self.stay = Some(note);
                 Answer::Done
@@ -217,12 +210,23 @@ fn converse(stream: &UnixStream, sender: &Sender<Event>) {
     }
 }
 
+/// What run directories' names begin with.
+pub const RUN_PREFIX: &str = "rdma-lab-";
+
+/// Where run directories may be, best first.
+pub fn run_places() -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).into_iter().collect();
+    places.extend([std::env::temp_dir(), "/tmp".into()]);
+    places.dedup();
+    places
+}
+
 /// A private directory below the first of `places` in which sockets' paths are short enough.
-fn run_directory(places: &[Option<PathBuf>]) -> Result<tempfile::TempDir> {
+fn run_directory(places: &[PathBuf]) -> Result<tempfile::TempDir> {
     let mut refused = String::new();
-    for place in places.iter().flatten() {
+    for place in places {
         let mut builder = tempfile::Builder::new();
-        builder.prefix("rdma-lab-").permissions(fs::Permissions::from_mode(0o700));
+        builder.prefix(RUN_PREFIX).permissions(fs::Permissions::from_mode(0o700));
         match builder.tempdir_in(place) {
             Ok(directory) => {
                 let length = Files::longest_socket(directory.path()).as_os_str().len();
@@ -289,7 +293,7 @@ mod tests {
 
     #[test]
     fn run_directory_is_private_and_short() {
-        let directory = run_directory(&[None, Some("/tmp".into())]).unwrap();
+        let directory = run_directory(&["/tmp".into()]).unwrap();
         let mode = fs::metadata(directory.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
     }
@@ -298,7 +302,7 @@ mod tests {
     fn place_with_long_paths_is_passed_over() {
         let long = tempfile::Builder::new().prefix(&"x".repeat(90)).tempdir_in("/tmp").unwrap();
         let directory =
-            run_directory(&[Some(long.path().to_owned()), Some("/tmp".into())]).unwrap();
+            run_directory(&[long.path().to_owned(), "/tmp".into()]).unwrap();
         assert_eq!(directory.path().parent(), Some(Path::new("/tmp")));
     }
 
@@ -306,7 +310,7 @@ mod tests {
     fn no_place_is_an_error_that_names_each() {
         let long = tempfile::Builder::new().prefix(&"x".repeat(90)).tempdir_in("/tmp").unwrap();
         let error =
-            run_directory(&[Some(long.path().to_owned()), Some("/nonexistent".into())]).unwrap_err();
+            run_directory(&[long.path().to_owned(), "/nonexistent".into()]).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("the limit is 107") && text.contains("/nonexistent"), "{text}");
     }

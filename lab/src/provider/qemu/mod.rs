@@ -10,7 +10,7 @@
 //! - [`guest`]: one machine, behind the traits of [`crate::node`]
 //! - [`pair`]: both machines, forked from there
 //! - [`ssh`]: the way in for people
-//! - [`resident`]: labs that stay, by name
+//! - [`resident`]: labs that stay, by name; [`stray`]: what killed ones leave
 
 pub mod accel;
 pub mod agent;
@@ -24,5 +24,6 @@ pub mod pair;
 pub mod qmp;
 pub mod resident;
 pub mod ssh;
+pub mod stray;
 
 pub use pair::Qemu;

@@ -367,7 +367,7 @@ impl Pair for QemuPair {
     }
 
     fn stop_capture(&self) -> Result<()> {
-        self.control.stop_capture()
+        self.control.stop_capture().map(drop)
     }
 
     fn check_alive(&self) -> Result<()> {

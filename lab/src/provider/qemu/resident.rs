@@ -5,22 +5,30 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, Lock, write_whole};
+use crate::cache::{Cache, Lock, sha256, write_whole};
 use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::{Pair as _, Role};
 use crate::programs::Program;
+use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
 use crate::provider::qemu::control::{Control, Status};
 use crate::provider::qemu::pair::Qemu;
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::ssh;
+use crate::provider::qemu::stray::{self, Stray};
 
 /// The name of a lab that was given none.
 pub const DEFAULT_NAME: &str = "lab";
+
+/// How long a transfer may take; the emulated processor encrypts about a megabyte in a second.
+const TRANSFER_LIMIT: Duration = Duration::from_secs(300);
 
 /// Longest name, in bytes: it is part of file names.
 const NAME_LIMIT: usize = 32;
@@ -36,6 +44,8 @@ pub struct Resident {
     pub logs: PathBuf,
     /// The host keys of its nodes.
     pub known_hosts: PathBuf,
+    /// What its machines run on.
+    pub accel: Accel,
     /// What its machines run on, and why.
     pub description: String,
 }
@@ -67,12 +77,8 @@ impl Residents {
     pub fn up(&self, qemu: &Qemu, name: &str, programs: &[Program], logs: &Path) -> Result<Resident> {
         check_name(name)?;
         let _lock = self.lock(name)?;
+        self.check_free(name)?;
         if let Some(lab) = self.record(name)? {
-            if lab.status().is_some() {
-                return Err(Error::usage(format!("a lab called {name} is up already")).next(format!(
-                    "use it, or end it: cargo xtask lab down --name {name}\nor bring up another: cargo xtask lab up --name OTHER"
-                )));
-            }
             self.clear(&lab)?;
         }
         let pair = qemu.fork(programs, logs)?;
@@ -81,6 +87,7 @@ impl Residents {
             run_directory: PathBuf::new(),
             logs: logs.to_owned(),
             known_hosts: pair.known_hosts().to_owned(),
+            accel: qemu.decision().accel,
             description: pair.description(),
         };
         let mut control = pair.into_control();
@@ -89,6 +96,22 @@ impl Residents {
         self.keep(&lab)?;
         control.stay(&lab.note())?;
         Ok(lab)
+    }
+
+    /// Checks that a lab can be called `name`.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken, or none that a file can have.
+    pub fn check_free(&self, name: &str) -> Result<()> {
+        check_name(name)?;
+        match self.record(name)?.and_then(|lab| lab.status()) {
+            None => Ok(()),
+            Some(_) => Err(Error::usage(format!("a lab called {name} is up already")).next(format!(
+                "use it, or end it: cargo xtask lab down{}\nor bring up another: cargo xtask lab up --name OTHER",
+                name_argument(name)
+            ))),
+        }
     }
 
     /// The lab called `name`, which is up.
@@ -158,6 +181,18 @@ impl Residents {
         self.keep(&Resident { known_hosts: pair.known_hosts().to_owned(), ..lab })
     }
 
+    /// What was left behind: run directories whose guard was killed, and machines without one.
+    ///
+    /// # Errors
+    ///
+    /// The records cannot be read.
+    pub fn strays(&self) -> Result<Vec<Stray>> {
+        let recorded: Vec<PathBuf> = self.all()?.into_iter().map(|lab| lab.run_directory).collect();
+        let mut strays = stray::directories(&recorded);
+        strays.extend(stray::machines());
+        Ok(strays)
+    }
+
     fn lock(&self, name: &str) -> Result<Lock> {
         self.cache.lock(&format!("labs/{name}"))
     }
@@ -215,10 +250,67 @@ impl Resident {
         Ok(ssh::command(key, &self.known_hosts, role, port))
     }
 
+    /// Runs a command on a node to its end, with `input` as its standard input, and gives its output.
+    ///
+    /// # Errors
+    ///
+    /// It fails, or the node does not answer.
+    pub fn run(&self, key: &ssh::Key, role: Role, command: &str, input: &[u8]) -> Result<String> {
+        let words = self.ssh(key, role)?.arg(command).stdin(input);
+        let output = words.output(TRANSFER_LIMIT)?;
+        if output.code == Some(0) {
+            return Ok(output.stdout);
+        }
+        Err(Error::setup(format!("`{command}` on {role} failed")).detail(output.stderr))
+    }
+
+    /// Puts a file onto a node, executable, and verifies it there.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written there, or did not arrive whole.
+    pub fn push(&self, key: &ssh::Key, role: Role, bytes: &[u8], to: &str) -> Result<()> {
+        let to = quoted(to);
+        // Renamed into place: a program that runs cannot be written over.
+        let command = format!("cat >{to}.part && chmod 755 {to}.part && mv {to}.part {to} && sha256sum <{to}");
+        let sum = self.run(key, role, &command, bytes)?;
+        check_whole(to.trim_matches('\''), &sum, bytes)
+    }
+
+    /// The content of a file on a node, verified.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or did not arrive whole.
+    pub fn pull(&self, key: &ssh::Key, role: Role, path: &str) -> Result<Vec<u8>> {
+        let from = quoted(path);
+        let text = self.run(key, role, &format!("sha256sum <{from} && base64 <{from}"), b"")?;
+        let (sum, text) = text.split_once('\n').unwrap_or_default();
+        let text: String = text.split_whitespace().collect();
+        let bytes = BASE64_STANDARD
+            .decode(text)
+            .map_err(|source| Error::setup(format!("{path} did not arrive whole")).source(source))?;
+        check_whole(path, sum, &bytes)?;
+        Ok(bytes)
+    }
+
     /// Where its guard leaves the reason if a machine ends.
     fn note(&self) -> PathBuf {
         self.logs.join("ended.txt")
     }
+}
+
+/// A path as one word of a shell's command.
+fn quoted(path: &str) -> String {
+    format!("'{}'", path.replace('\'', r"'\''"))
+}
+
+/// Compares the output of `sha256sum` on the node with the bytes here.
+fn check_whole(path: &str, sum: &str, bytes: &[u8]) -> Result<()> {
+    if sum.split_whitespace().next() == Some(&sha256(bytes)) {
+        return Ok(());
+    }
+    Err(Error::setup(format!("{path} did not arrive whole: its checksum differs")))
 }
 
 /// The option that names a lab, left out for the default one.
@@ -274,6 +366,7 @@ mod tests {
             run_directory: run_directory.clone(),
             logs: directory.path().to_owned(),
             known_hosts: PathBuf::new(),
+            accel: Accel::Tcg,
             description: String::new(),
         };
         residents.keep(&lab).unwrap();

@@ -69,7 +69,9 @@ pub fn known_host(role: Role, host_key: &str) -> String {
 
 /// The words that reach a node; a command may follow them.
 pub fn command(key: &Key, known_hosts: &Path, role: Role, port: u16) -> Command {
-    Command::new(["ssh", "-F", "none", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR", "-o"])
+    Command::new(["ssh", "-F", "none", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
+        // A machine that has gone must not keep anybody waiting.
+        .args(["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o"])
         .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
         .args(["-o", &format!("HostKeyAlias={}", alias(role)), "-o", "StrictHostKeyChecking=yes"])
         .arg("-i")
@@ -91,7 +93,8 @@ mod tests {
         let text = command(&key, Path::new("/c/known hosts"), Role::Client, 4242).to_string();
         assert_eq!(
             text,
-            "ssh -F none -o IdentitiesOnly=yes -o LogLevel=ERROR -o 'UserKnownHostsFile=/c/known hosts' \
+            "ssh -F none -o IdentitiesOnly=yes -o LogLevel=ERROR -o ConnectTimeout=10 \
+             -o ServerAliveInterval=5 -o 'UserKnownHostsFile=/c/known hosts' \
              -o HostKeyAlias=rdma-lab-client -o StrictHostKeyChecking=yes -i /c/ssh-key -p 4242 root@127.0.0.1"
         );
     }

@@ -1,0 +1,80 @@
+//! `cargo xtask lab ssh` and `lab exec`: a shell, or one command, on a node.
+//!
+//! Both go over SSH, so that input, output and the exit code are those of the command itself.
+
+use std::io::IsTerminal as _;
+use std::process::{Command, ExitCode, Stdio};
+
+use lab::{Error, Result};
+
+use super::{Name, Node, ssh_key};
+
+/// The arguments of `lab ssh`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SshArgs {
+    #[command(flatten)]
+    name: Name,
+    /// Which node.
+    node: Node,
+}
+
+/// The arguments of `lab exec`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    name: Name,
+    /// Which node.
+    node: Node,
+    /// The command; a single word may be a whole shell command.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Opens a shell.
+pub(crate) fn ssh(args: &SshArgs) -> Result<ExitCode> {
+    let words = args.name.find()?.ssh(&ssh_key()?, args.node.into())?;
+    execute(&words.argv().iter().collect::<Vec<_>>())
+}
+
+/// Runs one command.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let ssh = args.name.find()?.ssh(&ssh_key()?, args.node.into())?;
+    // A command that a person started ends with the terminal's Ctrl-C.
+    let is_interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let words = ssh.args(is_interactive.then_some("-t")).arg(remote(&args.command));
+    execute(&words.argv().iter().collect::<Vec<_>>())
+}
+
+fn execute(words: &[&std::ffi::OsString]) -> Result<ExitCode> {
+    let (program, arguments) =
+        words.split_first().ok_or_else(|| Error::setup("there is no command to reach the node"))?;
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::inherit())
+        .status()
+        .map_err(|source| Error::setup("failed to run ssh").source(source))?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255)))
+}
+
+/// The command as the node's shell takes it: the deployed programs first on PATH, words kept apart.
+fn remote(command: &[String]) -> String {
+    let command = match command {
+        [one] => one.clone(),
+        words => lab::command::Command::new(words).to_string(),
+    };
+    format!("export PATH=/opt/lab/bin:$PATH; ulimit -l unlimited; {command}")
+}
+
+#[cfg(test)]
+mod tests {
+
+    #[test]
+    fn words_stay_apart_and_one_word_is_a_shell_command() {
+        let remote = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            super::remote(&words).rsplit_once("; ").unwrap().1.to_owned()
+        };
+        assert_eq!(remote(&["echo", "a b"]), "echo 'a b'");
+        assert_eq!(remote(&["cd /tmp && ls"]), "cd /tmp && ls");
+    }
+}

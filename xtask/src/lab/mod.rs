@@ -1,0 +1,117 @@
+//! `cargo xtask lab`: labs that stay, one file a subcommand.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use lab::cache::Cache;
+use lab::node::Role;
+use lab::provider::qemu::resident::{DEFAULT_NAME, Resident, Residents};
+use lab::provider::qemu::ssh;
+use lab::{Error, Result};
+
+mod capture;
+mod clean;
+mod down;
+mod exec;
+mod logs;
+mod reset;
+mod status;
+mod transfer;
+mod up;
+
+/// The subcommands of `lab`.
+#[derive(Subcommand)]
+pub(crate) enum Lab {
+    /// Brings both machines up and returns; they stay until `lab down`.
+    Up(up::Args),
+    /// Ends a lab, or all of them.
+    Down(down::Args),
+    /// Lists the labs, and what was left behind by ones that were killed.
+    Status(status::Args),
+    /// Opens a shell on a node.
+    Ssh(exec::SshArgs),
+    /// Runs a command on a node and exits with its exit code.
+    Exec(exec::Args),
+    /// Puts a file onto a node, executable, and verifies it there.
+    Push(transfer::PushArgs),
+    /// Gets a file from a node, verified.
+    Pull(transfer::PullArgs),
+    /// Prints what the nodes' kernels and emulators have logged.
+    Logs(logs::Args),
+    /// Records the wire between the nodes.
+    #[command(subcommand)]
+    Capture(capture::Capture),
+    /// Puts both machines back to the state they had when they came up.
+    Reset(reset::Args),
+    /// Shows what the cache holds and removes it.
+    Clean(clean::Args),
+}
+
+/// Runs one of them.
+pub(crate) fn run(command: &Lab) -> Result<ExitCode> {
+    match command {
+        Lab::Up(args) => up::run(args),
+        Lab::Down(args) => down::run(args),
+        Lab::Status(args) => status::run(args),
+        Lab::Ssh(args) => exec::ssh(args),
+        Lab::Exec(args) => exec::run(args),
+        Lab::Push(args) => transfer::push(args),
+        Lab::Pull(args) => transfer::pull(args),
+        Lab::Logs(args) => logs::run(args),
+        Lab::Capture(command) => capture::run(command),
+        Lab::Reset(args) => reset::run(args),
+        Lab::Clean(args) => clean::run(args),
+    }
+}
+
+/// Which lab.
+#[derive(Debug, clap::Args)]
+struct Name {
+    /// The lab's name.
+    #[arg(long, default_value = DEFAULT_NAME)]
+    name: String,
+}
+
+impl Name {
+    /// The lab of that name, which is up.
+    fn find(&self) -> Result<Resident> {
+        residents()?.get(&self.name)
+    }
+}
+
+/// Which of a lab's two nodes.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Node {
+    /// Listens.
+    Server,
+    /// Connects.
+    Client,
+}
+
+impl From<Node> for Role {
+    fn from(node: Node) -> Role {
+        match node {
+            Node::Server => Role::Server,
+            Node::Client => Role::Client,
+        }
+    }
+}
+
+fn residents() -> Result<Residents> {
+    Residents::open(&Cache::open()?)
+}
+
+fn ssh_key() -> Result<ssh::Key> {
+    ssh::Key::ensure(&Cache::open()?)
+}
+
+/// This executable, which is also the guard's.
+fn this_program() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|source| Error::setup("failed to find this program").source(source))
+}
+
+/// A value as one line of JSON.
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|source| Error::setup("failed to write JSON").source(source))
+}

@@ -1,0 +1,85 @@
+//! `cargo xtask lab status`: the labs, whether they are up, and strays.
+
+use std::process::ExitCode;
+
+use lab::Result;
+use lab::node::Role;
+use serde::Serialize;
+
+use super::{json, residents};
+use crate::output;
+
+/// The arguments of `lab status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// As JSON, one object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that there is.
+#[derive(Serialize)]
+struct Overview {
+    labs: Vec<Row>,
+    strays: Vec<String>,
+}
+
+/// One lab.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    is_up: bool,
+    description: String,
+    /// Process ids of the machines: server, client.
+    machines: Vec<u32>,
+    logs: String,
+}
+
+/// Prints what there is.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let residents = residents()?;
+    let labs = residents
+        .all()?
+        .into_iter()
+        .map(|lab| {
+            let status = lab.status();
+            let machines = status.iter().flat_map(|status| Role::BOTH.map(|role| status.machines.get(&role).copied()));
+            Row {
+                is_up: status.is_some(),
+                machines: machines.flatten().collect(),
+                description: lab.description,
+                logs: lab.logs.display().to_string(),
+                name: lab.name,
+            }
+        })
+        .collect();
+    let strays = residents.strays()?.iter().map(ToString::to_string).collect();
+    let overview = Overview { labs, strays };
+    output::print(if args.json { json(&overview)? + "\n" } else { overview.text() })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Overview {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for lab in &self.labs {
+            let state = if lab.is_up { "up" } else { "down" };
+            let machines: Vec<String> = lab.machines.iter().map(u32::to_string).collect();
+            text.push_str(&format!("{:<12}  {state:<4}  {}\n", lab.name, lab.description));
+            if lab.is_up {
+                text.push_str(&format!("{:<12}        machines {}\n", "", machines.join(", ")));
+            }
+            text.push_str(&format!("{:<12}        logs {}\n", "", lab.logs));
+        }
+        if self.labs.is_empty() {
+            text.push_str("no lab is up; bring one up: cargo xtask lab up\n");
+        }
+        for stray in &self.strays {
+            text.push_str(&format!("left behind: {stray}\n"));
+        }
+        if !self.strays.is_empty() {
+            text.push_str("clear it: cargo xtask lab down --all\n");
+        }
+        text
+    }
+}
