@@ -43,9 +43,7 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = scenarios
         .into_iter()
         .filter(|scenario| is_asked(&scenario.name))
-        .map(|scenario| {
-            Trial::test(scenario.name.clone(), move || trial(&scenario)).with_ignored_flag(true)
-        })
+        .map(|scenario| Trial::test(scenario.name.clone(), move || trial(&scenario)).with_ignored_flag(true))
         .collect();
     trials.push(Trial::test("snapshots_all_have_a_scenario", move || no_orphans(&names)));
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -108,8 +106,10 @@ impl Turn {
     fn take(&self) -> Taken<'_> {
         let jobs = variable("RDMA_LAB_JOBS").unwrap_or(1);
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut running =
-            self.changed.wait_while(running, |running| *running >= jobs).unwrap_or_else(PoisonError::into_inner);
+        let mut running = self
+            .changed
+            .wait_while(running, |running| *running >= jobs)
+            .unwrap_or_else(PoisonError::into_inner);
         *running += 1;
         Taken(self)
     }
@@ -146,7 +146,8 @@ fn shared() -> Result<&'static (Setup, Artifacts), String> {
                 _ => Choice::Auto,
             };
             let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
-            let setup = Setup::prepare(workspace(), accel, guard, variable("RDMA_LAB_SEED")).map_err(|error| error.to_string())?;
+            let setup = Setup::prepare(workspace(), accel, guard, variable("RDMA_LAB_SEED"))
+                .map_err(|error| error.to_string())?;
             let artifacts = Artifacts::create(workspace()).map_err(|error| error.to_string())?;
             Ok((setup, artifacts))
         })

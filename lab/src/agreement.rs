@@ -137,7 +137,9 @@ fn seen(message: &Message, side: Side) -> Work {
         (Side::Requester, MessageKind::SendWithImmediate) => "SEND_WITH_IMM",
         (Side::Requester, MessageKind::CmpSwap) => "COMP_SWAP",
         (Side::Requester, MessageKind::FetchAdd) => "FETCH_ADD",
-        (Side::Requester, other) => return Work { kind: other.to_string(), bytes: message.bytes, imm: message.immediate },
+        (Side::Requester, other) => {
+            return Work { kind: other.to_string(), bytes: message.bytes, imm: message.immediate };
+        }
     };
     Work { kind: kind.to_owned(), bytes: message.bytes, imm: message.immediate }
 }

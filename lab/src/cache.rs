@@ -37,9 +37,8 @@ impl Cache {
     /// There is no home directory, or the directory cannot be created or written.
     pub fn open() -> Result<Cache> {
         let root = match std::env::var_os("RDMA_LAB_CACHE") {
-            Some(root) if !root.is_empty() => std::path::absolute(root).map_err(|source| {
-                Error::setup("failed to resolve RDMA_LAB_CACHE").source(source)
-            })?,
+            Some(root) if !root.is_empty() => std::path::absolute(root)
+                .map_err(|source| Error::setup("failed to resolve RDMA_LAB_CACHE").source(source))?,
             _ => directories::ProjectDirs::from("", "", "rdma-lab")
                 .ok_or_else(|| {
                     Error::setup("no home directory to keep a cache in")
@@ -220,12 +219,9 @@ fn hex(bytes: &[u8]) -> String {
 /// The file cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::NamedTempFile::new_in(parent).at("failed to create a file in", parent)?;
+    let mut file = tempfile::NamedTempFile::new_in(parent).at("failed to create a file in", parent)?;
     file.write_all(bytes).at("failed to write", path)?;
-    file.persist(path)
-        .map_err(|error| error.error)
-        .at("failed to write", path)?;
+    file.persist(path).map_err(|error| error.error).at("failed to write", path)?;
     Ok(())
 }
 
@@ -239,22 +235,14 @@ mod tests {
         let path = directory.path().join("f");
         write_whole(&path, b"abc").unwrap();
         assert_eq!(sha256_file(&path).unwrap(), sha256(b"abc"));
-        assert_eq!(
-            sha256(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]
     fn cache_below_a_file_is_an_error_with_a_cure() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = Cache::at(file.path().join("cache")).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("failed to create the cache directory"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("failed to create the cache directory"), "{error}");
     }
 
     #[test]

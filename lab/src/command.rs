@@ -40,10 +40,7 @@ pub struct Command {
 impl Command {
     /// A command whose first word is the program.
     pub fn new<S: Into<OsString>>(argv: impl IntoIterator<Item = S>) -> Command {
-        Command {
-            argv: argv.into_iter().map(Into::into).collect(),
-            ..Command::default()
-        }
+        Command { argv: argv.into_iter().map(Into::into).collect(), ..Command::default() }
     }
 
     /// Adds one argument.
@@ -100,15 +97,9 @@ impl Command {
     /// The program cannot be started; it did not end within `limit` (it and its process group are then
     /// killed).
     pub fn output(&self, limit: Duration) -> Result<Output> {
-        let (program, args) = self
-            .argv
-            .split_first()
-            .ok_or_else(|| Error::setup("empty command"))?;
-        let mut expression = duct::cmd(program, args)
-            .stdout_capture()
-            .stderr_capture()
-            .unchecked()
-            .before_spawn(|command| {
+        let (program, args) = self.argv.split_first().ok_or_else(|| Error::setup("empty command"))?;
+        let mut expression =
+            duct::cmd(program, args).stdout_capture().stderr_capture().unchecked().before_spawn(|command| {
                 command.process_group(0);
                 Ok(())
             });
@@ -161,11 +152,7 @@ impl Command {
             Some(code) => format!("exit code {code}"),
             None => "ended by a signal".to_owned(),
         };
-        let text = if output.stderr.trim().is_empty() {
-            &output.stdout
-        } else {
-            &output.stderr
-        };
+        let text = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
         Err(Error::setup(format!("`{self}`: {ending}")).detail(tail(text, TAIL_LINES)))
     }
 }
@@ -203,28 +190,21 @@ mod tests {
             .run(Duration::from_secs(5))
             .unwrap_err()
             .to_string();
-        assert_eq!(
-            text,
-            "`sh -c 'echo no such thing >&2; exit 3'`: exit code 3\n  | no such thing"
-        );
+        assert_eq!(text, "`sh -c 'echo no such thing >&2; exit 3'`: exit code 3\n  | no such thing");
     }
 
     #[test]
     fn limit_ends_the_whole_process_group() {
         let started = Instant::now();
-        let error = Command::new(["sh", "-c", "sleep 30 & wait"])
-            .output(Duration::from_millis(200))
-            .unwrap_err();
+        let error =
+            Command::new(["sh", "-c", "sleep 30 & wait"]).output(Duration::from_millis(200)).unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::Timeout);
         assert!(started.elapsed() < Duration::from_secs(10));
     }
 
     #[test]
     fn stdin_is_fed_or_empty() {
-        let fed = Command::new(["cat"])
-            .stdin("abc")
-            .run(Duration::from_secs(5))
-            .unwrap();
+        let fed = Command::new(["cat"]).stdin("abc").run(Duration::from_secs(5)).unwrap();
         assert_eq!(fed.stdout, "abc");
         let empty = Command::new(["cat"]).run(Duration::from_secs(5)).unwrap();
         assert_eq!(empty.stdout, "");

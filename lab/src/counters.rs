@@ -23,12 +23,11 @@ impl Counters {
     ///
     /// The node does not answer, or its device has no such counters.
     pub fn read(node: &dyn Node) -> Result<Counters> {
-        let output = node.run(
-            "cd /sys/class/infiniband/rxe0/ports/1/hw_counters && cat sent_pkts rcvd_pkts",
-            LIMIT,
-        )?;
+        let output =
+            node.run("cd /sys/class/infiniband/rxe0/ports/1/hw_counters && cat sent_pkts rcvd_pkts", LIMIT)?;
         parse(&output.stdout).ok_or_else(|| {
-            Error::capture("the RDMA device has no counters of packets").detail(output.stdout + &output.stderr)
+            Error::capture("the RDMA device has no counters of packets")
+                .detail(output.stdout + &output.stderr)
         })
     }
 

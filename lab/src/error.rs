@@ -38,13 +38,7 @@ pub struct Error {
 impl Error {
     /// An error of `kind` that says what happened and where, in lower case and without a full stop.
     pub fn new(kind: Kind, what: impl Into<String>) -> Error {
-        Error {
-            kind,
-            what: what.into(),
-            detail: None,
-            next: None,
-            source: None,
-        }
+        Error { kind, what: what.into(), detail: None, next: None, source: None }
     }
 
     /// A mistake in what the user asked for; the command line exits with 2.
@@ -69,10 +63,7 @@ impl Error {
 
     /// A wait for `what` that reached its limit.
     pub fn timeout(what: impl fmt::Display, limit: Duration) -> Error {
-        Error::new(
-            Kind::Timeout,
-            format!("{what}: not within {:.1} s", limit.as_secs_f64()),
-        )
+        Error::new(Kind::Timeout, format!("{what}: not within {:.1} s", limit.as_secs_f64()))
     }
 
     /// Adds the last lines of an output or a log.
@@ -115,10 +106,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
-        let mut source = self
-            .source
-            .as_ref()
-            .map(|source| &**source as &dyn std::error::Error);
+        let mut source = self.source.as_ref().map(|source| &**source as &dyn std::error::Error);
         while let Some(cause) = source {
             write!(f, ": {cause}")?;
             source = cause.source();
@@ -155,9 +143,9 @@ impl<T> IoContext<T> for io::Result<T> {
     fn at(self, what: &str, path: &Path) -> Result<T> {
         self.map_err(|source| {
             let hint = match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Some("free space on that file system, or name another cache directory with RDMA_LAB_CACHE")
-                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+                    "free space on that file system, or name another cache directory with RDMA_LAB_CACHE",
+                ),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("make it writable, or name another cache directory with RDMA_LAB_CACHE")
                 }
@@ -191,13 +179,7 @@ mod tests {
     #[test]
     fn full_disk_names_the_cure() {
         let full: io::Result<()> = Err(io::ErrorKind::StorageFull.into());
-        let text = full
-            .at("failed to write", Path::new("/cache/x"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            text.contains("/cache/x") && text.contains("RDMA_LAB_CACHE"),
-            "{text}"
-        );
+        let text = full.at("failed to write", Path::new("/cache/x")).unwrap_err().to_string();
+        assert!(text.contains("/cache/x") && text.contains("RDMA_LAB_CACHE"), "{text}");
     }
 }

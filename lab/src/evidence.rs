@@ -131,8 +131,9 @@ impl Evidence {
     pub fn read(artifacts: &Path) -> Result<Evidence> {
         let path = artifacts.join(FILE);
         let text = fs::read(&path).at("failed to read", &path)?;
-        serde_json::from_slice(&text)
-            .map_err(|source| Error::setup(format!("{} is not a run's evidence", path.display())).source(source))
+        serde_json::from_slice(&text).map_err(|source| {
+            Error::setup(format!("{} is not a run's evidence", path.display())).source(source)
+        })
     }
 }
 
@@ -145,9 +146,8 @@ pub fn decode(artifacts: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<ro
     let path = artifacts.join(CAPTURE);
     let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
     let file = File::open(&path).at("failed to open", &path).map_err(|error| error.kind_is(Kind::Capture))?;
-    let names = addresses
-        .iter()
-        .fold(roce::Names::new(), |names, (role, address)| names.with(*address, role.name()));
+    let names =
+        addresses.iter().fold(roce::Names::new(), |names, (role, address)| names.with(*address, role.name()));
     let mut reader = roce::capture::Reader::new(file).map_err(failed)?;
     let mut analysis = roce::Analysis::new(names);
     while let Some(record) = reader.next().map_err(failed)? {

@@ -133,10 +133,8 @@ impl Checks {
             let of = |counts: &BTreeMap<_, u64>| {
                 evidence.addresses.get(role).and_then(|address| counts.get(address)).copied().unwrap_or(0)
             };
-            let pairs = [
-                ("sent", node.sent, of(&report.sent)),
-                ("received", node.received, of(&report.delivered)),
-            ];
+            let pairs =
+                [("sent", node.sent, of(&report.sent)), ("received", node.received, of(&report.delivered))];
             for (what, counted, captured) in pairs {
                 match counted {
                     Some(counted) if counted == captured => {}
@@ -149,7 +147,10 @@ impl Checks {
                     }
                     None => {
                         complete = false;
-                        self.fail(Reason::Capture, format!("not proved complete: {role} told no counter of packets {what}"));
+                        self.fail(
+                            Reason::Capture,
+                            format!("not proved complete: {role} told no counter of packets {what}"),
+                        );
                     }
                 }
             }
@@ -157,7 +158,11 @@ impl Checks {
         if report.packets == 0 {
             self.fail(Reason::Capture, "the capture has no RoCEv2 packet");
         }
-        if complete { format!("{} packets, complete by rxe's counters", report.packets) } else { String::new() }
+        if complete {
+            format!("{} packets, complete by rxe's counters", report.packets)
+        } else {
+            String::new()
+        }
     }
 
     /// The trace is the reviewed one.

@@ -94,7 +94,10 @@ mod tests {
     #[test]
     fn every_allowed_line_has_a_reason() {
         for line in ALLOWED.lines().filter(|line| !line.starts_with('#')) {
-            assert!(line.split_once(" # ").is_some_and(|(part, reason)| part.len() > 8 && reason.len() > 8), "{line}");
+            assert!(
+                line.split_once(" # ").is_some_and(|(part, reason)| part.len() > 8 && reason.len() > 8),
+                "{line}"
+            );
         }
     }
 }

@@ -14,6 +14,10 @@ use crate::command::Output;
 use crate::error::Result;
 use crate::programs::Program;
 
+/// What a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
+/// registered memory, which is locked memory, is not limited.
+pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH; ulimit -l unlimited";
+
 /// Which of the two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -30,11 +30,7 @@ impl Step {
         if bar.is_none() {
             eprintln!("  {what} ...");
         }
-        Step {
-            what,
-            started: Instant::now(),
-            bar,
-        }
+        Step { what, started: Instant::now(), bar }
     }
 
     /// Says what is being done at the moment, on a terminal only.
@@ -51,11 +47,7 @@ impl Step {
             bar.finish_and_clear();
         }
         let space = if result.is_empty() { "" } else { ": " };
-        eprintln!(
-            "  {}{space}{result} ({:.1} s)",
-            self.what,
-            elapsed.as_secs_f64()
-        );
+        eprintln!("  {}{space}{result} ({:.1} s)", self.what, elapsed.as_secs_f64());
         elapsed
     }
 }

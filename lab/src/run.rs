@@ -11,7 +11,7 @@ use crate::counters::Counters;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::evidence::{CAPTURE, Evidence};
 use crate::kernel_log;
-use crate::node::{Node, Pair, Provider, Role, Running};
+use crate::node::{ENVIRONMENT, Node, Pair, Provider, Role, Running};
 use crate::programs::Program;
 use crate::progress::Step;
 use crate::scenario::Scenario;
@@ -92,13 +92,13 @@ fn run_programs(pair: &dyn Pair, scenario: &Scenario, evidence: &mut Evidence) -
     let client_command = scenario.client.replace("{server}", &server_node.address().to_string());
 
     let heard_before = listeners(server_node)?;
-    let mut server = server_node.start(&in_environment(&scenario.server))?;
+    let mut server = server_node.start(&format!("{ENVIRONMENT}; {}", scenario.server))?;
     if let Some(output) = wait_listening(pair, server.as_mut(), &heard_before)? {
         // It has ended already; a client would only wait for it.
         evidence.node(Role::Server).output = Some(output);
         return Ok(());
     }
-    let mut client = client_node.start(&in_environment(&client_command))?;
+    let mut client = client_node.start(&format!("{ENVIRONMENT}; {client_command}"))?;
     for (role, running) in [(Role::Client, &mut client), (Role::Server, &mut server)] {
         let (output, is_timed_out) = finish(pair, running.as_mut(), deadline)?;
         let node = evidence.node(role);
@@ -106,11 +106,6 @@ fn run_programs(pair: &dyn Pair, scenario: &Scenario, evidence: &mut Evidence) -
         node.is_timed_out = is_timed_out;
     }
     Ok(())
-}
-
-/// Programs that were deployed come first on PATH, and registered memory is not limited.
-fn in_environment(command: &str) -> String {
-    format!("export PATH=/opt/lab/bin:$PATH; ulimit -l unlimited; {command}")
 }
 
 /// Waits for a program's end, or stops it at the deadline; says which.
@@ -148,16 +143,13 @@ fn wait_listening(pair: &dyn Pair, server: &mut dyn Running, before: &str) -> Re
 
 /// What listens on a node: identifiers of the RDMA connection manager, and TCP sockets.
 fn listeners(node: &dyn Node) -> Result<String> {
-    let command = "rdma resource show cm_id | grep LISTEN; grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 | cut -c 1-35";
+    let command =
+        "rdma resource show cm_id | grep LISTEN; grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 | cut -c 1-35";
     Ok(node.run(command, COMMAND_LIMIT)?.stdout)
 }
 
 /// Notes both nodes' counters, read again until they agree with the capture or the limit is reached.
-fn settle(
-    pair: &dyn Pair,
-    before: &BTreeMap<Role, (Counters, f64)>,
-    evidence: &mut Evidence,
-) -> Result<()> {
+fn settle(pair: &dyn Pair, before: &BTreeMap<Role, (Counters, f64)>, evidence: &mut Evidence) -> Result<()> {
     let started = Instant::now();
     loop {
         let mut counted = BTreeMap::new();

@@ -142,8 +142,9 @@ impl Scenario {
             let known = roce::Rule::ALL.map(roce::Rule::name);
             if !known.contains(finding) {
                 let nearest = nearest(finding, known.iter().map(String::as_str)).unwrap_or("none");
-                return Err(Error::usage(format!("no rule is called {finding}"))
-                    .next(format!("nearest: {nearest}")));
+                return Err(
+                    Error::usage(format!("no rule is called {finding}")).next(format!("nearest: {nearest}"))
+                );
             }
         }
         Ok(scenario)

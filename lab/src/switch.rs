@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use roce::capture::Writer;
 use roce::Fate;
+use roce::capture::Writer;
 use roce::wire::{Frame, LinkType};
 
 use crate::error::{Error, IoContext as _, Result};
@@ -100,7 +100,8 @@ impl Switch {
     /// Nothing is being recorded, or the file could not be written.
     pub fn captured(&self) -> Result<BTreeMap<Role, u64>> {
         let mut state = self.state();
-        let recording = state.recording.as_mut().ok_or_else(|| Error::capture("nothing is being recorded"))?;
+        let recording =
+            state.recording.as_mut().ok_or_else(|| Error::capture("nothing is being recorded"))?;
         if let Some(failure) = &recording.failure {
             return Err(Error::capture(failure.clone()));
         }

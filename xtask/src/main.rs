@@ -8,8 +8,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
 use ::lab::error::Kind;
+use clap::{Parser, Subcommand};
 
 mod ci;
 mod decode;

@@ -40,26 +40,17 @@ impl Apt {
             let path = directory.join(part);
             fs::create_dir_all(&path).at("failed to create", &path)?;
         }
-        let sources = format!(
-            "deb [signed-by={}] {mirror} {RELEASE} main\n",
-            mirror::KEYRING
-        );
+        let sources = format!("deb [signed-by={}] {mirror} {RELEASE} main\n", mirror::KEYRING);
         let path = directory.join("sources.list");
         fs::write(&path, sources).at("failed to write", &path)?;
         let path = directory.join("apt.conf");
         fs::write(&path, configuration(directory)).at("failed to write", &path)?;
-        let apt = Apt {
-            directory: directory.to_owned(),
-        };
-        apt.command(["apt-get", "update", "-qq"])
-            .run(UPDATE_LIMIT)
-            .map_err(|error| {
-                Error::setup(format!(
-                    "failed to fetch the package lists of {RELEASE} from {mirror}"
-                ))
+        let apt = Apt { directory: directory.to_owned() };
+        apt.command(["apt-get", "update", "-qq"]).run(UPDATE_LIMIT).map_err(|error| {
+            Error::setup(format!("failed to fetch the package lists of {RELEASE} from {mirror}"))
                 .source(error)
                 .next("check the network, or name another mirror with RDMA_LAB_DEBIAN_MIRROR")
-            })?;
+        })?;
         Ok(apt)
     }
 
@@ -69,12 +60,9 @@ impl Apt {
     ///
     /// There is no such package.
     pub fn first_dependency(&self, package: &str) -> Result<String> {
-        let output = self
-            .command(["apt-cache", "depends", package])
-            .run(QUERY_LIMIT)?;
-        first_depends(&output.stdout).ok_or_else(|| {
-            Error::setup(format!("package {package} of {RELEASE} depends on nothing"))
-        })
+        let output = self.command(["apt-cache", "depends", package]).run(QUERY_LIMIT)?;
+        first_depends(&output.stdout)
+            .ok_or_else(|| Error::setup(format!("package {package} of {RELEASE} depends on nothing")))
     }
 
     /// What installing `packages` on an empty system would download.
@@ -101,10 +89,7 @@ impl Apt {
             .args(packages)
             .run(DOWNLOAD_LIMIT)?;
         let archives = self.directory.join("cache/archives");
-        Ok(files
-            .into_iter()
-            .map(|package| archives.join(package.file))
-            .collect())
+        Ok(files.into_iter().map(|package| archives.join(package.file)).collect())
     }
 
     /// Downloads exactly `packages`, without what they depend on, into `directory`.
@@ -157,10 +142,7 @@ fn configuration(directory: &Path) -> String {
 
 /// The first `  Depends: NAME` line of `apt-cache depends`.
 fn first_depends(output: &str) -> Option<String> {
-    output
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: "))
-        .map(str::to_owned)
+    output.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned)
 }
 
 /// The lines `'ADDRESS' FILE SIZE HASH` of `--print-uris`.
@@ -170,10 +152,7 @@ fn uris(output: &str) -> Vec<Package> {
         .filter(|line| line.starts_with('\''))
         .filter_map(|line| {
             let mut words = line.split_whitespace().skip(1);
-            Some(Package {
-                file: words.next()?.to_owned(),
-                size_bytes: words.next()?.parse().ok()?,
-            })
+            Some(Package { file: words.next()?.to_owned(), size_bytes: words.next()?.parse().ok()? })
         })
         .collect()
 }
@@ -188,20 +167,14 @@ mod tests {
             'http://mirror.example/p/tcpdump_4.99.3-1_amd64.deb' tcpdump_4.99.3-1_amd64.deb 466880 MD5Sum:0\n";
         assert_eq!(
             uris(output),
-            [Package {
-                file: "tcpdump_4.99.3-1_amd64.deb".to_owned(),
-                size_bytes: 466_880
-            }]
+            [Package { file: "tcpdump_4.99.3-1_amd64.deb".to_owned(), size_bytes: 466_880 }]
         );
     }
 
     #[test]
     fn metapackage_names_its_kernel() {
         let output = "linux-image-amd64\n  Depends: linux-image-6.1.0-50-amd64\n";
-        assert_eq!(
-            first_depends(output).as_deref(),
-            Some("linux-image-6.1.0-50-amd64")
-        );
+        assert_eq!(first_depends(output).as_deref(), Some("linux-image-6.1.0-50-amd64"));
     }
 
     #[test]

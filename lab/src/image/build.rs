@@ -50,9 +50,7 @@ impl Image {
     /// A tool is missing, the packages cannot be fetched, or the cache cannot be written.
     pub fn ensure(cache: &Cache) -> Result<Image> {
         let name = format!("image-{}", recipe::image_key());
-        let directory = ensure(cache, &name, &Image::check, &|cache, into| {
-            build_image(cache, into)
-        })?;
+        let directory = ensure(cache, &name, &Image::check, &|cache, into| build_image(cache, into))?;
         Ok(Image { directory })
     }
 
@@ -84,9 +82,7 @@ impl Image {
         for (file, expected) in read_manifest(directory)?.sha256 {
             let found = sha256_file(&directory.join(&file))?;
             if found != expected {
-                return Err(Error::setup(format!(
-                    "{file} has checksum {found}, not {expected}"
-                )));
+                return Err(Error::setup(format!("{file} has checksum {found}, not {expected}")));
             }
         }
         Ok(())
@@ -101,9 +97,7 @@ impl Sysroot {
     /// As [`Image::ensure`].
     pub fn ensure(cache: &Cache) -> Result<Sysroot> {
         let name = format!("sysroot-{}", recipe::sysroot_key());
-        let directory = ensure(cache, &name, &Sysroot::check, &|cache, into| {
-            build_sysroot(cache, into)
-        })?;
+        let directory = ensure(cache, &name, &Sysroot::check, &|cache, into| build_sysroot(cache, into))?;
         Ok(Sysroot { directory })
     }
 
@@ -120,14 +114,9 @@ impl Sysroot {
     fn check(directory: &Path) -> Result<()> {
         for (file, expected) in read_manifest(directory)?.sha256 {
             let path = directory.join(&file);
-            let found = fs::metadata(&path)
-                .at("failed to look at", &path)?
-                .len()
-                .to_string();
+            let found = fs::metadata(&path).at("failed to look at", &path)?.len().to_string();
             if found != expected {
-                return Err(Error::setup(format!(
-                    "{file} has {found} bytes, not {expected}"
-                )));
+                return Err(Error::setup(format!("{file} has {found} bytes, not {expected}")));
             }
         }
         Ok(())
@@ -151,9 +140,7 @@ fn ensure(
         match check(&directory) {
             Ok(()) => return Ok(directory),
             Err(error) => {
-                say(&format!(
-                    "cached {name} is damaged and is built again: {error}"
-                ));
+                say(&format!("cached {name} is damaged and is built again: {error}"));
                 fs::remove_dir_all(&directory).at("failed to remove", &directory)?;
             }
         }
@@ -169,9 +156,8 @@ fn ensure(
 fn read_manifest(directory: &Path) -> Result<Manifest> {
     let path = directory.join(MANIFEST);
     let text = fs::read_to_string(&path).at("failed to read", &path)?;
-    serde_json::from_str(&text).map_err(|source| {
-        Error::setup(format!("failed to parse {}", path.display())).source(source)
-    })
+    serde_json::from_str(&text)
+        .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source))
 }
 
 fn write_manifest(directory: &Path, manifest: &Manifest) -> Result<()> {
@@ -189,18 +175,11 @@ fn build_image(cache: &Cache, into: &Path) -> Result<()> {
     let apt = Apt::open(scratch.path(), &mirror::find()?)?;
     let kernel_package = apt.first_dependency(recipe::KERNEL)?;
     let packages = recipe::packages();
-    let size_bytes: u64 = apt
-        .resolve(&packages)?
-        .iter()
-        .map(|package| package.size_bytes)
-        .sum();
+    let size_bytes: u64 = apt.resolve(&packages)?.iter().map(|package| package.size_bytes).sum();
     step.now(&format!("{} MB and the kernel", size_bytes / 1_000_000));
     let mut archives = apt.download(&packages)?;
     let kernel_archives = apt.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
-    step.done(&format!(
-        "{} downloaded",
-        archives.len() + kernel_archives.len()
-    ));
+    step.done(&format!("{} downloaded", archives.len() + kernel_archives.len()));
 
     let step = Step::begin("guest image: unpack and pack");
     let root = scratch.path().join("root");
@@ -208,28 +187,17 @@ fn build_image(cache: &Cache, into: &Path) -> Result<()> {
     let kernel = scratch.path().join("kernel-root");
     unpack(&shell, &kernel_archives, &kernel)?;
     let release = kernel_package.trim_start_matches("linux-image-").to_owned();
-    fs::copy(
-        kernel.join(format!("boot/vmlinuz-{release}")),
-        into.join("vmlinuz"),
-    )
-    .at("failed to copy the kernel to", into)?;
+    fs::copy(kernel.join(format!("boot/vmlinuz-{release}")), into.join("vmlinuz"))
+        .at("failed to copy the kernel to", into)?;
     let modules = Modules::find(&kernel.join("lib/modules").join(&release))?;
     let (early, late) = recipe::modules();
     let early = modules.order(&early)?;
-    let late: Vec<_> = modules
-        .order(&late)?
-        .into_iter()
-        .filter(|module| !early.contains(module))
-        .collect();
+    let late: Vec<_> = modules.order(&late)?.into_iter().filter(|module| !early.contains(module)).collect();
 
     furnish(&shell, &root)?;
     place_modules(&late, &root.join("lib/lab/modules"))?;
     let initramfs = scratch.path().join("initramfs");
-    write_file(
-        &initramfs.join("init"),
-        0o755,
-        recipe::INITRAMFS_INIT.as_bytes(),
-    )?;
+    write_file(&initramfs.join("init"), 0o755, recipe::INITRAMFS_INIT.as_bytes())?;
     place_modules(&early, &initramfs.join("modules"))?;
     let busybox = fs::read(root.join("bin/busybox")).at("failed to read busybox in", &root)?;
     write_file(&initramfs.join("bin/busybox"), 0o755, &busybox)?;
@@ -260,39 +228,21 @@ fn build_image(cache: &Cache, into: &Path) -> Result<()> {
     for file in ["vmlinuz", "initrd", "root.erofs"] {
         sha256.insert(file.to_owned(), sha256_file(&into.join(file))?);
     }
-    write_manifest(
-        into,
-        &Manifest {
-            kernel: release,
-            packages: names_of(&archives),
-            sha256,
-        },
-    )
+    write_manifest(into, &Manifest { kernel: release, packages: names_of(&archives), sha256 })
 }
 
 fn build_sysroot(cache: &Cache, into: &Path) -> Result<()> {
-    let step = Step::begin(format!(
-        "sysroot: development packages of {}",
-        recipe::RELEASE
-    ));
+    let step = Step::begin(format!("sysroot: development packages of {}", recipe::RELEASE));
     let scratch = cache.scratch()?;
     let shell = shell()?;
     let apt = Apt::open(scratch.path(), &mirror::find()?)?;
-    let archives =
-        apt.download_only(&recipe::sysroot_packages(), &scratch.path().join("sysroot"))?;
+    let archives = apt.download_only(&recipe::sysroot_packages(), &scratch.path().join("sysroot"))?;
     unpack(&shell, &archives, into)?;
     prune(into, &recipe::PRUNED[..8])?;
     make_links_relative(into, into)?;
     let mut sizes = BTreeMap::new();
     list_sizes(into, into, &mut sizes)?;
-    write_manifest(
-        into,
-        &Manifest {
-            kernel: String::new(),
-            packages: names_of(&archives),
-            sha256: sizes,
-        },
-    )?;
+    write_manifest(into, &Manifest { kernel: String::new(), packages: names_of(&archives), sha256: sizes })?;
     step.done(&format!("{} packages", archives.len()));
     Ok(())
 }
@@ -313,10 +263,7 @@ fn tool(name: &'static str) -> impl Fn(xshell::Error) -> Error {
 fn unpack(shell: &Shell, archives: &[PathBuf], into: &Path) -> Result<()> {
     fs::create_dir_all(into).at("failed to create", into)?;
     for archive in archives {
-        cmd!(shell, "dpkg-deb -x {archive} {into}")
-            .quiet()
-            .run()
-            .map_err(tool("dpkg-deb"))?;
+        cmd!(shell, "dpkg-deb -x {archive} {into}").quiet().run().map_err(tool("dpkg-deb"))?;
     }
     Ok(())
 }
@@ -331,16 +278,9 @@ fn furnish(shell: &Shell, root: &Path) -> Result<()> {
     for (path, mode, content) in recipe::FILES {
         write_file(&root.join(path), *mode, content.as_bytes())?;
     }
-    write_file(
-        &root.join(recipe::PROVIDER.0),
-        0o644,
-        recipe::PROVIDER.1.as_bytes(),
-    )?;
+    write_file(&root.join(recipe::PROVIDER.0), 0o644, recipe::PROVIDER.1.as_bytes())?;
     let busybox = root.join("bin/busybox");
-    let applets = cmd!(shell, "{busybox} --list-full")
-        .quiet()
-        .read()
-        .map_err(tool("the guest's busybox"))?;
+    let applets = cmd!(shell, "{busybox} --list-full").quiet().read().map_err(tool("the guest's busybox"))?;
     for applet in applets.lines() {
         let path = root.join(applet);
         if path.symlink_metadata().is_err() {
@@ -381,15 +321,12 @@ fn write_file(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
         fs::create_dir_all(parent).at("failed to create", parent)?;
     }
     fs::write(path, content).at("failed to write", path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .at("failed to set the mode of", path)
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("failed to set the mode of", path)
 }
 
 fn names_of(archives: &[PathBuf]) -> Vec<String> {
-    let mut names: Vec<_> = archives
-        .iter()
-        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
-        .collect();
+    let mut names: Vec<_> =
+        archives.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
     names.sort();
     names
 }
@@ -398,10 +335,7 @@ fn names_of(archives: &[PathBuf]) -> Vec<String> {
 fn make_links_relative(root: &Path, directory: &Path) -> Result<()> {
     for entry in fs::read_dir(directory).at("failed to list", directory)? {
         let path = entry.at("failed to list", directory)?.path();
-        let kind = path
-            .symlink_metadata()
-            .at("failed to look at", &path)?
-            .file_type();
+        let kind = path.symlink_metadata().at("failed to look at", &path)?.file_type();
         if kind.is_dir() {
             make_links_relative(root, &path)?;
         } else if kind.is_symlink() {
@@ -430,11 +364,7 @@ fn list_sizes(root: &Path, directory: &Path, sizes: &mut BTreeMap<String, String
         if metadata.is_dir() {
             list_sizes(root, &path, sizes)?;
         } else if metadata.is_file() {
-            let name = path
-                .strip_prefix(root)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .into_owned();
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
             sizes.insert(name, metadata.len().to_string());
         }
     }
@@ -454,14 +384,7 @@ mod tests {
     fn build(_: &Cache, into: &Path) -> Result<()> {
         fs::write(into.join("vmlinuz"), "kernel").unwrap();
         let sha256 = BTreeMap::from([("vmlinuz".to_owned(), crate::cache::sha256(b"kernel"))]);
-        write_manifest(
-            into,
-            &Manifest {
-                kernel: String::new(),
-                packages: vec![],
-                sha256,
-            },
-        )
+        write_manifest(into, &Manifest { kernel: String::new(), packages: vec![], sha256 })
     }
 
     #[test]
@@ -479,11 +402,7 @@ mod tests {
         let (directory, cache) = cache();
         let fail = |_: &Cache, _: &Path| Err(Error::setup("no"));
         ensure(&cache, "image-x", &Image::check, &fail).unwrap_err();
-        let left: Vec<_> = fs::read_dir(directory.path())
-            .unwrap()
-            .flatten()
-            .map(|e| e.file_name())
-            .collect();
+        let left: Vec<_> = fs::read_dir(directory.path()).unwrap().flatten().map(|e| e.file_name()).collect();
         assert_eq!(left, ["image.lock"]);
     }
 

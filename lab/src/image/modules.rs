@@ -30,9 +30,8 @@ impl Modules {
                 let path = entry.path();
                 if entry.file_type().at("failed to look at", &path)?.is_dir() {
                     pending.push(path);
-                } else if let Some(name) = path
-                    .file_name()
-                    .and_then(|name| name.to_str()?.strip_suffix(".ko"))
+                } else if let Some(name) =
+                    path.file_name().and_then(|name| name.to_str()?.strip_suffix(".ko"))
                 {
                     files.insert(canonical(name), path);
                 }
@@ -83,15 +82,8 @@ fn depends(module: &[u8]) -> Vec<String> {
         return Vec::new();
     };
     let list = &module[start + KEY.len()..];
-    let end = list
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(list.len());
-    String::from_utf8_lossy(&list[..end])
-        .split(',')
-        .filter(|name| !name.is_empty())
-        .map(canonical)
-        .collect()
+    let end = list.iter().position(|&byte| byte == 0).unwrap_or(list.len());
+    String::from_utf8_lossy(&list[..end]).split(',').filter(|name| !name.is_empty()).map(canonical).collect()
 }
 
 #[cfg(test)]
@@ -109,11 +101,8 @@ mod tests {
 
     #[test]
     fn modules_come_after_what_they_need_and_once() {
-        let directory = tree(&[
-            ("rdma_rxe", "ib-core,udp_tunnel"),
-            ("ib_core", ""),
-            ("udp_tunnel", "ib-core"),
-        ]);
+        let directory =
+            tree(&[("rdma_rxe", "ib-core,udp_tunnel"), ("ib_core", ""), ("udp_tunnel", "ib-core")]);
         let modules = Modules::find(directory.path()).unwrap();
         let order: Vec<_> = modules.order(&["rdma_rxe", "ib_core"]).unwrap();
         let names: Vec<_> = order.iter().map(|(name, _)| name.as_str()).collect();
@@ -123,10 +112,7 @@ mod tests {
     #[test]
     fn missing_module_is_named() {
         let directory = tree(&[("a", "b")]);
-        let error = Modules::find(directory.path())
-            .unwrap()
-            .order(&["a"])
-            .unwrap_err();
+        let error = Modules::find(directory.path()).unwrap().order(&["a"]).unwrap_err();
         assert_eq!(error.to_string(), "the guest's kernel has no module b");
     }
 }

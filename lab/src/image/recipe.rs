@@ -20,18 +20,15 @@ pub const INITRAMFS_INIT: &str = include_str!("../../guest/initramfs-init");
 /// Files put into the root tree: path, mode, content.
 pub const FILES: &[(&str, u32, &str)] = &[
     ("sbin/lab-init", 0o755, include_str!("../../guest/lab-init")),
-    (
-        "sbin/lab-agent",
-        0o755,
-        include_str!("../../guest/lab-agent"),
-    ),
+    ("sbin/lab-agent", 0o755, include_str!("../../guest/lab-agent")),
     ("etc/passwd", 0o644, include_str!("../../guest/etc/passwd")),
     ("etc/group", 0o644, include_str!("../../guest/etc/group")),
     ("etc/shells", 0o644, include_str!("../../guest/etc/shells")),
 ];
 
 /// Directories that the packages do not bring.
-pub const DIRECTORIES: &[&str] = &["dev", "proc", "sys", "run", "tmp", "root", "var", "opt/lab"];
+pub const DIRECTORIES: &[&str] =
+    &["dev", "proc", "sys", "run", "tmp", "root", "var", "opt/lab/bin", "opt/lab/deployed"];
 
 /// What the packages bring and no node needs: documentation, translations, and providers of RDMA devices
 /// that a node has not (libibverbs would load each of them in every program).
@@ -71,27 +68,13 @@ pub fn sysroot_packages() -> Vec<&'static str> {
 
 /// The modules of the initramfs, then those of the root disk.
 pub fn modules() -> (Vec<&'static str>, Vec<&'static str>) {
-    let (early, late): (Vec<_>, Vec<_>) =
-        lines(MODULES).partition(|line| line.starts_with("early "));
-    (
-        early
-            .into_iter()
-            .map(|line| line.trim_start_matches("early "))
-            .collect(),
-        late,
-    )
+    let (early, late): (Vec<_>, Vec<_>) = lines(MODULES).partition(|line| line.starts_with("early "));
+    (early.into_iter().map(|line| line.trim_start_matches("early ")).collect(), late)
 }
 
 /// The name of the image that this recipe makes: 16 hexadecimal digits.
 pub fn image_key() -> String {
-    let mut parts = vec![
-        PACKAGES,
-        MODULES,
-        INITRAMFS_INIT,
-        KERNEL,
-        PROVIDER.0,
-        PROVIDER.1,
-    ];
+    let mut parts = vec![PACKAGES, MODULES, INITRAMFS_INIT, KERNEL, PROVIDER.0, PROVIDER.1];
     parts.extend(FILES.iter().flat_map(|(path, _, text)| [*path, *text]));
     parts.extend(DIRECTORIES);
     parts.extend(PRUNED);
@@ -110,22 +93,13 @@ fn key(parts: &[&str]) -> String {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    digest
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The lines of a list, without comments and blank ones.
 fn lines(list: &'static str) -> impl Iterator<Item = &'static str> {
     list.lines()
-        .map(|line| {
-            line.split_once('#')
-                .map_or(line, |(before, _)| before)
-                .trim()
-        })
+        .map(|line| line.split_once('#').map_or(line, |(before, _)| before).trim())
         .filter(|line| !line.is_empty())
 }
 
@@ -136,11 +110,7 @@ mod tests {
     #[test]
     fn lists_are_read_without_comments() {
         assert!(packages().contains(&"rdmacm-utils"));
-        assert!(
-            packages()
-                .iter()
-                .all(|package| !package.contains([' ', '#']))
-        );
+        assert!(packages().iter().all(|package| !package.contains([' ', '#'])));
         let (early, late) = modules();
         assert!(early.contains(&"virtio_blk") && !late.contains(&"virtio_blk"));
         assert!(late.contains(&"rdma_rxe"));

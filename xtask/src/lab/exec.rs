@@ -5,6 +5,7 @@
 use std::io::IsTerminal as _;
 use std::process::{Command, ExitCode, Stdio};
 
+use lab::node::ENVIRONMENT;
 use lab::{Error, Result};
 
 use super::{Name, Node, ssh_key};
@@ -62,7 +63,7 @@ fn remote(command: &[String]) -> String {
         [one] => one.clone(),
         words => lab::command::Command::new(words).to_string(),
     };
-    format!("export PATH=/opt/lab/bin:$PATH; ulimit -l unlimited; {command}")
+    format!("{ENVIRONMENT}; {command}")
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .into_iter()
         .map(|lab| {
             let status = lab.status();
-            let machines = status.iter().flat_map(|status| Role::BOTH.map(|role| status.machines.get(&role).copied()));
+            let machines =
+                status.iter().flat_map(|status| Role::BOTH.map(|role| status.machines.get(&role).copied()));
             Row {
                 is_up: status.is_some(),
                 machines: machines.flatten().collect(),

@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let residents = residents()?;
     residents.check_free(&args.name.name)?;
     args.machines.prepare()?;
-    let setup = Setup::prepare(workspace::root(), args.machines.accel.into(), &this_program()?, args.machines.seed)?;
+    let setup =
+        Setup::prepare(workspace::root(), args.machines.accel.into(), &this_program()?, args.machines.seed)?;
     let logs = Artifacts::create(workspace::root())?.scenario(&args.name.name);
     fs::create_dir_all(&logs).map_err(|source| Error::setup("failed to keep logs").source(source))?;
     let step = Step::begin(format!("bring up {}", args.name.name));

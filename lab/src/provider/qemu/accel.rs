@@ -136,7 +136,9 @@ pub fn known(cache: &Cache) -> String {
             Err(error) => error.to_string(),
         },
         (None, None) => {
-            format!("not known yet: {DEVICE} opens, whether it boots a guest shows `cargo xtask doctor --probe`")
+            format!(
+                "not known yet: {DEVICE} opens, whether it boots a guest shows `cargo xtask doctor --probe`"
+            )
         }
     }
 }
@@ -203,7 +205,8 @@ fn probe(cache: &Cache, image: &Image) -> Result<Verdict> {
         Err(error) if error.kind() != Kind::Timeout => return Err(error),
         run => run.ok(),
     };
-    let text = fs::read(&console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text =
+        fs::read(&console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let (works, reason) = match run {
         _ if text.contains(PROBE_ANSWER) => (true, "a guest answered on it".to_owned()),
         Some(output) => {
@@ -213,7 +216,12 @@ fn probe(cache: &Cache, image: &Image) -> Result<Verdict> {
         None => {
             let seen = if text.is_empty() { "nothing" } else { "no answer" };
             let seconds = PROBE_LIMIT.as_secs();
-            (false, format!("{DEVICE} opens, but no guest boots on it ({seen} from its kernel within {seconds} s)"))
+            (
+                false,
+                format!(
+                    "{DEVICE} opens, but no guest boots on it ({seen} from its kernel within {seconds} s)"
+                ),
+            )
         }
     };
     let verdict = Verdict { key: key(), works, reason };

@@ -146,7 +146,9 @@ impl Shared {
                 return Ok(Some(value));
             }
             if state.is_closed {
-                return Err(Error::boot("the machine ended: its serial line closed").detail(state.noise.clone()));
+                return Err(
+                    Error::boot("the machine ended: its serial line closed").detail(state.noise.clone())
+                );
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

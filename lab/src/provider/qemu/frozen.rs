@@ -187,7 +187,8 @@ fn evict(cache: &Cache, keep: &Path) {
     ];
     for entry in fs::read_dir(cache.path("")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_ours = ["frozen-", "image-", "sysroot-", "building-"].iter().any(|kind| name.starts_with(kind));
+        let is_ours =
+            ["frozen-", "image-", "sysroot-", "building-"].iter().any(|kind| name.starts_with(kind));
         let age = entry
             .metadata()
             .and_then(|file| file.modified())

@@ -34,7 +34,11 @@ enum Event {
     Request(Request, Sender<Answer>),
     /// A machine has ended, with this status and its last words. `number` tells a machine from one that took
     /// its place.
-    Ended { role: Role, number: u64, status: String },
+    Ended {
+        role: Role,
+        number: u64,
+        status: String,
+    },
     OwnerGone,
 }
 
@@ -86,8 +90,7 @@ struct Machine {
 impl Guard {
     fn prepare(sender: &Sender<Event>) -> Result<Guard> {
         let directory = run_directory(&run_places())?;
-        let ports: Vec<_> =
-            Role::BOTH.map(|role| (role, Files::new(directory.path(), role).wire())).into();
+        let ports: Vec<_> = Role::BOTH.map(|role| (role, Files::new(directory.path(), role).wire())).into();
         let switch = Switch::listen(&ports)?;
         let socket = control_socket(directory.path());
         let listener = UnixListener::bind(&socket).at("failed to listen on", &socket)?;
@@ -215,7 +218,8 @@ pub const RUN_PREFIX: &str = "rdma-lab-";
 
 /// Where run directories may be, best first.
 pub fn run_places() -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).into_iter().collect();
+    let mut places: Vec<PathBuf> =
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).into_iter().collect();
     places.extend([std::env::temp_dir(), "/tmp".into()]);
     places.dedup();
     places
@@ -301,16 +305,14 @@ mod tests {
     #[test]
     fn place_with_long_paths_is_passed_over() {
         let long = tempfile::Builder::new().prefix(&"x".repeat(90)).tempdir_in("/tmp").unwrap();
-        let directory =
-            run_directory(&[long.path().to_owned(), "/tmp".into()]).unwrap();
+        let directory = run_directory(&[long.path().to_owned(), "/tmp".into()]).unwrap();
         assert_eq!(directory.path().parent(), Some(Path::new("/tmp")));
     }
 
     #[test]
     fn no_place_is_an_error_that_names_each() {
         let long = tempfile::Builder::new().prefix(&"x".repeat(90)).tempdir_in("/tmp").unwrap();
-        let error =
-            run_directory(&[long.path().to_owned(), "/nonexistent".into()]).unwrap_err();
+        let error = run_directory(&[long.path().to_owned(), "/nonexistent".into()]).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("the limit is 107") && text.contains("/nonexistent"), "{text}");
     }

@@ -53,7 +53,8 @@ impl Guest {
         if output.code == Some(0) {
             return Ok(output);
         }
-        Err(Error::boot(format!("node {}: not true: {what}", self.role)).detail(output.stdout + &output.stderr))
+        Err(Error::boot(format!("node {}: not true: {what}", self.role))
+            .detail(output.stdout + &output.stderr))
     }
 }
 
@@ -116,7 +117,9 @@ impl Running for Job<'_> {
                 self.is_over = true;
                 Ok(output)
             }
-            None => Err(Error::timeout(format_args!("end of `{}` on {}", self.command, self.node.role), limit)),
+            None => {
+                Err(Error::timeout(format_args!("end of `{}` on {}", self.command, self.node.role), limit))
+            }
         }
     }
 

@@ -141,7 +141,8 @@ impl Qemu {
             step.done("rxe ACTIVE");
         }
         let step = Step::begin("freeze both machines");
-        check_wire(&control, &guests)?;
+        check_joined(&control)?;
+        guests[&Role::Client].demand("the peer answers", &reach_peer())?;
         self.warm(&guests, frozen)?;
         for role in Role::BOTH {
             Qmp::connect(&Files::new(control.directory(), role).qmp())?.save(&frozen.state(role))?;
@@ -160,11 +161,14 @@ impl Qemu {
         let address = argv::address(Role::Server);
         let mut server = guests[&Role::Server].start("rping -s -C 1")?;
         // The client asks again until the server listens.
-        let client = format!("for i in 1 2 3 4 5 6 7 8 9; do rping -c -a {address} -C 1 && exit; sleep 0.2; done; exit 1");
+        let client = format!(
+            "for i in 1 2 3 4 5 6 7 8 9; do rping -c -a {address} -C 1 && exit; sleep 0.2; done; exit 1"
+        );
         guests[&Role::Client].demand("an RDMA connection works", &client)?;
         server.wait(WAKE_LIMIT)?;
         for guest in guests.values() {
-            guest.demand("tools run", "rdma resource show cm_id; date -s @$(date +%s); sha256sum /bin/busybox; dmesg -r | tail -1")?;
+            guest
+                .demand("tools run", "rdma resource show cm_id; date -s @$(date +%s); dmesg -r | tail -1")?;
         }
         Ok(())
     }
@@ -184,18 +188,32 @@ impl Qemu {
         }
         let guests: BTreeMap<Role, Guest> =
             agents.into_iter().map(|(role, agent)| (role, Guest::new(role, agent))).collect();
-        let unpack = deployment::unpack_command(&disk(control.directory()))?;
-        let awake = wake_command(self.seed, SystemTime::now(), &unpack);
-        let started: Vec<_> = guests.values().map(|guest| (guest, guest.start(&awake))).collect();
-        for (guest, started) in started {
-            guest.expect("it is awake, and the deployed programs are whole", started?.wait(WAKE_LIMIT)?)?;
+        check_joined(control)?;
+        let mount = deployment::mount_command(&disk(control.directory()))?;
+        let mut started = Vec::new();
+        for (&role, guest) in &guests {
+            let wire = if role == Role::Client { reach_peer() } else { "true".to_owned() };
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let awake =
+                format!("{}date -s @{now} >/dev/null\n{mount} && {ACTIVE} && {wire}", draws(self.seed));
+            started.push((guest, guest.start(&awake)?));
         }
-        check_wire(control, &guests)?;
+        for (guest, mut started) in started {
+            let output = started.wait(WAKE_LIMIT)?;
+            guest.expect("it is awake, sees its programs, rxe is ACTIVE and its peer answers", output)?;
+        }
         Ok(guests)
     }
 
     /// Starts one machine and connects to its agent's line.
-    fn start(&self, control: &Control, role: Role, frozen: &Frozen, origin: Origin, logs: &Path) -> Result<Agent> {
+    fn start(
+        &self,
+        control: &Control,
+        role: Role,
+        frozen: &Frozen,
+        origin: Origin,
+        logs: &Path,
+    ) -> Result<Agent> {
         let files = Files::new(control.directory(), role);
         let machine = Machine {
             role,
@@ -236,15 +254,13 @@ impl Provider for Qemu {
     }
 }
 
-/// What a fork does first: randomness if it follows a seed, the clock, the deployed programs.
-fn wake_command(seed: Option<u64>, now: SystemTime, unpack: &str) -> String {
-    // Each read of a byte moves the kernel's generator on by one draw; a seed says by how many.
-    let draws = seed.map_or(String::new(), |seed| {
+/// What makes a fork's randomness follow a seed: each read of a byte moves the kernel's generator on by one
+/// draw, and the seed says by how many.
+fn draws(seed: Option<u64>) -> String {
+    seed.map_or(String::new(), |seed| {
         let draws = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
         format!("dd if=/dev/urandom of=/dev/null bs=1 count={draws} 2>/dev/null\n")
-    });
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    format!("{draws}date -s @{now} >/dev/null\n{unpack} && {ACTIVE}")
+    })
 }
 
 /// Waits for the agent of a booting machine with two limits: on silence, and in all.
@@ -273,25 +289,23 @@ fn wait_ready(agent: &Agent, console: &Path, accel: Accel) -> Result<()> {
     }
 }
 
-/// Checks what a pair on one wire needs: both ports connected, different MACs, the peer in reach.
-fn check_wire(control: &Control, guests: &BTreeMap<Role, Guest>) -> Result<()> {
+/// Checks that both machines have connected their ports of the switch.
+fn check_joined(control: &Control) -> Result<()> {
     let joined = control.status()?.joined;
-    for role in Role::BOTH {
-        if !joined.contains(&role) {
-            return Err(Error::boot(format!("node {role} has not connected to the switch")));
-        }
+    match Role::BOTH.iter().find(|role| !joined.contains(role)) {
+        None => Ok(()),
+        Some(role) => Err(Error::boot(format!("node {role} has not connected to the switch"))),
     }
-    // rxe takes a packet to its own MAC for loopback, which no capture sees.
-    let peer = argv::mac(Role::Server);
-    guests[&Role::Client].demand(
-        "the peer answers, from a MAC that is not ours",
-        &format!(
-            "ping -c 1 -W 5 {server} >/dev/null && grep -q '^{server} .* {peer} ' /proc/net/arp \
-             && ! grep -q {peer} /sys/class/net/eth0/address",
-            server = argv::address(Role::Server)
-        ),
-    )?;
-    Ok(())
+}
+
+/// What succeeds on the client if the server answers, from a MAC that is not the client's own: rxe takes a
+/// packet to its own MAC for loopback, which no capture sees.
+fn reach_peer() -> String {
+    let (server, mac) = (argv::address(Role::Server), argv::mac(Role::Server));
+    format!(
+        "ping -c 1 -W 5 {server} >/dev/null && grep -q '^{server} .* {mac} ' /proc/net/arp \
+         && ! grep -q {mac} /sys/class/net/eth0/address"
+    )
 }
 
 /// Why a machine is not there: its own end, its console's last lines, and where to read on.
@@ -301,7 +315,11 @@ fn came_not_up(control: &Control, role: Role, logs: &Path, error: Error) -> Erro
     Error::boot(format!("node {role} did not come up"))
         .source(error)
         .detail(ending + &last_lines(&console))
-        .next(format!("the whole console is in {}, QEMU's own words in {}", console.display(), machine.display()))
+        .next(format!(
+            "the whole console is in {}, QEMU's own words in {}",
+            console.display(),
+            machine.display()
+        ))
 }
 
 fn last_lines(console: &Path) -> String {
@@ -389,10 +407,8 @@ mod tests {
 
     #[test]
     fn seed_says_how_far_the_generator_moves_on() {
-        let text = |seed| wake_command(seed, UNIX_EPOCH + Duration::from_secs(7), "unpack");
-        assert!(text(None).starts_with("date -s @7 >/dev/null\n"));
-        assert!(text(Some(1)).starts_with("dd if=/dev/urandom of=/dev/null bs=1 count=2531 "), "{}", text(Some(1)));
-        assert_ne!(text(Some(1)), text(Some(2)));
-        assert_eq!(text(Some(1)), text(Some(1)));
+        assert_eq!(draws(None), "");
+        assert_eq!(draws(Some(1)), "dd if=/dev/urandom of=/dev/null bs=1 count=2531 2>/dev/null\n");
+        assert_ne!(draws(Some(1)), draws(Some(2)));
     }
 }

@@ -67,8 +67,7 @@ impl Qmp {
     ///
     /// QEMU names none.
     pub fn ssh_port(&mut self) -> Result<u16> {
-        let answer =
-            self.execute("human-monitor-command", json!({ "command-line": "info usernet" }))?;
+        let answer = self.execute("human-monitor-command", json!({ "command-line": "info usernet" }))?;
         forwarded_port(answer.as_str().unwrap_or_default())
             .ok_or_else(|| Error::boot("QEMU forwards no port to the guest's SSH server"))
     }

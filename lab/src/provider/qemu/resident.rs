@@ -272,7 +272,8 @@ impl Resident {
     pub fn push(&self, key: &ssh::Key, role: Role, bytes: &[u8], to: &str) -> Result<()> {
         let to = quoted(to);
         // Renamed into place: a program that runs cannot be written over.
-        let command = format!("cat >{to}.part && chmod 755 {to}.part && mv {to}.part {to} && sha256sum <{to}");
+        let command =
+            format!("cat >{to}.part && chmod 755 {to}.part && mv {to}.part {to} && sha256sum <{to}");
         let sum = self.run(key, role, &command, bytes)?;
         check_whole(to.trim_matches('\''), &sum, bytes)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cache::{Cache, write_whole};
 use crate::command::Command;
 use crate::error::{IoContext as _, Result};
-use crate::node::Role;
+use crate::node::{ENVIRONMENT, Role};
 
 const KEYGEN_LIMIT: Duration = Duration::from_secs(20);
 
@@ -55,7 +55,7 @@ pub fn server(public: &str) -> String {
     format!(
         "mkdir -p /root/.ssh /etc/dropbear && chmod 700 /root /root/.ssh\n\
          echo '{public}' >/root/.ssh/authorized_keys\n\
-         echo 'export PATH=/opt/lab/bin:$PATH; ulimit -l unlimited' >/root/.profile\n\
+         echo '{ENVIRONMENT}' >/root/.profile\n\
          key=/etc/dropbear/dropbear_ed25519_host_key\n\
          {{ dropbearkey -t ed25519 -f $key && dropbear -s -r $key; }} >/dev/null 2>&1\n\
          dropbearkey -y -f $key | grep ^ssh-"
