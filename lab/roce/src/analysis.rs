@@ -3,36 +3,93 @@
 //! In: [`Record`]s in the order of the capture. Out: a [`Report`] of connections, messages, findings and counts, and the trace. The rules run over what the
 //! receivers got, as the fates in the packet comments tell it; the trace shows everything that was sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::capture::Record;
-use crate::checker::{Arrival, Sink};
+use crate::checker::{Arrival, Budget, Discarded, Sink, Stream};
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
 use crate::flow::{Connection, Flows, Side};
 use crate::message::{Message, MessageKind, Outcome};
+use crate::message_log::MessageLog;
 use crate::names::Names;
+use crate::retransmission::Retransmissions;
 use crate::row::{CmRow, Row};
 use crate::rule::Rule;
+use crate::stats::Stats;
 use crate::trace;
-use crate::wire::{Frame, Icrc, LinkType, Packet, Transport};
+use crate::wire::{Frame, Icrc, LinkType, Operation, Packet, Transport};
+
+/// Sizes that bound the memory.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Whether everything is kept for the trace.
+    keeps: bool,
+    connections: usize,
+    /// Requests without an answer.
+    requests: usize,
+    /// Messages that are held back until they are finished.
+    messages: usize,
+    /// Pairs of addresses that are counted one by one.
+    paths: usize,
+    /// Frames that the switch holds back.
+    delayed: usize,
+}
+
+const WHOLE: Limits = Limits {
+    keeps: true,
+    connections: 65_536,
+    requests: 1 << 20,
+    messages: usize::MAX,
+    paths: usize::MAX,
+    delayed: usize::MAX,
+};
+
+const STREAMING: Limits = Limits {
+    keeps: false,
+    connections: 1_024,
+    requests: 16_384,
+    messages: 16_384,
+    paths: 4_096,
+    delayed: 512,
+};
+
+/// Discarded packets whose gaps are still to come.
+const DISCARDED_MAX: usize = 16;
+
+/// A discarded packet leaves its gap within this many packets.
+const DISCARDED_FOR: u64 = 4_096;
+
+/// Packets from one address to another.
+#[derive(Debug, Default)]
+struct Path {
+    sent: u64,
+    delivered: u64,
+}
 
 /// Takes the records of one capture in.
 ///
 /// # Example
 /// See the [crate's documentation](crate).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Analysis {
+    limits: Limits,
     names: Names,
     flows: Flows,
-    messages: Vec<Message>,
+    messages: MessageLog,
     findings: Vec<Finding>,
+    broken: Vec<(Rule, Evidence)>,
+    discarded: Vec<Discarded>,
+    budget: Budget,
+    stats: Stats,
     rows: Vec<Row>,
     cm_rows: Vec<CmRow>,
-    sent: BTreeMap<IpAddr, u64>,
-    delivered: BTreeMap<IpAddr, u64>,
+    paths: Vec<((IpAddr, IpAddr), Path)>,
+    path_numbers: HashMap<(IpAddr, IpAddr), usize>,
+    /// Number of the path of the packet before, and of the one before that.
+    last_paths: [usize; 2],
     not_roce: BTreeMap<String, u64>,
     records: u64,
     packets: u64,
@@ -67,45 +124,87 @@ pub struct Report {
     pub messages: Vec<Message>,
     /// Broken rules, in the order of the packets that show them.
     pub findings: Vec<Finding>,
+    /// Requests that came again, of all connections, by class.
+    pub retransmissions: Retransmissions,
+    /// Packets by opcode, messages by kind, latencies.
+    pub stats: Stats,
+    /// Connections that were forgotten to bound the memory; what came of them later counts as new.
+    pub connections_dropped: u64,
+    /// Requests that were forgotten before their answer to bound the memory.
+    pub requests_dropped: u64,
     /// Names of the nodes.
     pub names: Names,
     pub(crate) rows: Vec<Row>,
     pub(crate) cm_rows: Vec<CmRow>,
 }
 
+impl Default for Analysis {
+    fn default() -> Self {
+        Self::new(Names::new())
+    }
+}
+
 impl Analysis {
-    /// Begins an analysis; `names` are used in the trace.
+    /// Begins an analysis that keeps what a trace needs; `names` are used in the trace.
     pub fn new(names: Names) -> Self {
-        Self { names, ..Self::default() }
+        Self::with_limits(names, WHOLE)
+    }
+
+    /// Begins an analysis whose memory does not grow with the capture: it keeps no packet, and its report has no trace.
+    ///
+    /// Take findings and messages out while it runs, with [`take_findings`](Self::take_findings) and [`take_messages`](Self::take_messages). At most 1,024
+    /// connections and 16,384 requests without an answer are followed at a time; the report says how many were dropped.
+    pub fn streaming(names: Names) -> Self {
+        Self::with_limits(names, STREAMING)
+    }
+
+    fn with_limits(names: Names, limits: Limits) -> Self {
+        Self {
+            limits,
+            names,
+            flows: Flows::new(limits.connections),
+            messages: MessageLog::default(),
+            findings: Vec::new(),
+            broken: Vec::new(),
+            discarded: Vec::new(),
+            budget: Budget { left: limits.requests, forgotten: 0 },
+            stats: Stats::default(),
+            rows: Vec::new(),
+            cm_rows: Vec::new(),
+            paths: Vec::new(),
+            path_numbers: HashMap::new(),
+            last_paths: [0; 2],
+            not_roce: BTreeMap::new(),
+            records: 0,
+            packets: 0,
+            delayed: Vec::new(),
+        }
     }
 
     /// Takes one record in.
     pub fn push(&mut self, record: &Record<'_>) {
+        self.push_frame(record, &record.frame());
+    }
+
+    /// Takes one record in whose frame is decoded already.
+    pub fn push_frame(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
         self.records += 1;
-        self.deliver_until(record.timestamp_ns);
-        let packet = match record.frame() {
-            Frame::Roce(mut packet) => {
-                packet.is_short = packet.is_cut && record.original_length_bytes as usize <= record.data.len();
-                packet
-            }
+        if !self.delayed.is_empty() {
+            self.deliver_until(record.timestamp_ns);
+        }
+        let packet = match frame {
+            Frame::Roce(packet) => packet,
             Frame::NotRoce(what) => {
                 *self.not_roce.entry(what.to_string()).or_default() += 1;
                 return;
             }
         };
+        let is_short = packet.is_cut && record.original_length_bytes as usize <= record.data.len();
         let fate = record.fate();
         self.packets += 1;
-        for address in [packet.source, packet.destination] {
-            self.names.see(address);
-        }
-        if fate.is_sent() {
-            *self.sent.entry(packet.source).or_default() += 1;
-        }
-        if fate.is_delivered() {
-            *self.delivered.entry(packet.destination).or_default() += 1;
-        }
+        self.count(packet, &fate);
         let flow = match &fate {
-            Fate::Delayed { delay_ms } => {
+            Fate::Delayed { delay_ms } if self.delayed.len() < self.limits.delayed => {
                 let due_ns = record.timestamp_ns.saturating_add(delay_ms.saturating_mul(1_000_000));
                 self.delayed.push(Delayed {
                     due_ns,
@@ -113,84 +212,175 @@ impl Analysis {
                     link_type: record.link_type,
                     data: record.data.to_vec(),
                 });
+                self.sent_only(record.number, record.timestamp_ns, packet);
                 None
             }
-            fate if fate.is_delivered() => self.deliver(record.number, record.timestamp_ns, &packet),
-            _ => None,
+            fate if fate.is_delivered() => {
+                self.deliver(record.number, record.timestamp_ns, packet, fate.is_sent(), is_short)
+            }
+            _ => {
+                self.sent_only(record.number, record.timestamp_ns, packet);
+                None
+            }
         };
-        self.keep_row(record.number, &packet, flow, fate);
+        if self.limits.keeps {
+            self.keep_row(record.number, packet, flow, fate);
+        }
+    }
+
+    /// Takes the findings out that there are so far, in the order in which they were found.
+    pub fn take_findings(&mut self) -> Vec<Finding> {
+        let mut findings = std::mem::take(&mut self.findings);
+        for finding in &mut findings {
+            finding.requester = finding.requester.map(|(index, side)| self.flows.resolve(index, side));
+        }
+        findings
+    }
+
+    /// Takes the messages out that are finished, in the order of their first packets.
+    ///
+    /// A message that waits holds those behind it back, 16,384 at most in a streaming analysis; then it is given as it is.
+    pub fn take_messages(&mut self) -> Vec<Message> {
+        let mut taken = Vec::new();
+        while let Some(mut message) = self.messages.take(self.limits.messages) {
+            self.complete(&mut message);
+            taken.push(message);
+        }
+        taken
+    }
+
+    /// Drops the finished messages without looking at them.
+    pub fn discard_messages(&mut self) {
+        while self.messages.take(self.limits.messages).is_some() {}
+    }
+
+    /// How many packets of RoCEv2 came so far.
+    pub fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Fills in what only later packets told of a message.
+    fn complete(&self, message: &mut Message) {
+        let Some(index) = message.connection else { return };
+        let index = self.flows.resolve(index, Side::Active).0;
+        message.connection = Some(index);
+        let Some(flow) = self.flows.get(index).filter(|_| message.requester_qpn.is_none()) else {
+            return;
+        };
+        let connection = &flow.connection;
+        message.requester_qpn = if connection.active.address == connection.passive.address {
+            connection.active.qpn
+        } else {
+            [connection.active, connection.passive]
+                .into_iter()
+                .find(|end| end.address == message.requester)
+                .and_then(|end| end.qpn)
+        };
     }
 
     /// Ends the analysis.
     pub fn finish(mut self) -> Report {
         self.deliver_until(u64::MAX);
-        // Rows and messages point at flows; flows that were merged go, and what is left keeps its order.
-        let mut numbers = Vec::with_capacity(self.flows.flows.len());
-        let mut next = 0;
-        for index in 0..self.flows.flows.len() {
-            numbers.push(next);
-            next += usize::from(!self.flows.is_merged(index));
+        for index in self.flows.numbers() {
+            self.judge_end(index);
+        }
+        let mut messages = Vec::new();
+        while let Some(mut message) = self.messages.take(0) {
+            self.complete(&mut message);
+            messages.push(message);
+        }
+        self.flows.settle(&mut self.budget);
+        // Rows and messages point at flows; flows that were merged or dropped go, and what is left keeps its order.
+        let mut numbers = HashMap::new();
+        for index in self.flows.numbers() {
+            if !self.flows.is_merged(index) {
+                numbers.insert(index, numbers.len());
+            }
         }
         let flows = &self.flows;
         let resolve = |(index, side): (usize, Side)| {
             let (index, side) = flows.resolve(index, side);
-            (numbers.get(index).copied().unwrap_or(index), side)
+            numbers.get(&index).map(|index| (*index, side))
         };
         for row in &mut self.rows {
-            row.flow = row.flow.or_else(|| flows.find(row.destination, row.destination_qpn?)).map(resolve);
+            row.flow =
+                row.flow.or_else(|| flows.find(row.destination, row.destination_qpn?)).and_then(resolve);
         }
         for row in &mut self.cm_rows {
             let found = || {
                 let message = row.mad().and_then(|mad| mad.message().ok())?;
                 flows.of_connection_management(row.source, row.destination, &message)
             };
-            row.flow = row.flow.or_else(found).map(|index| resolve((index, Side::Active)).0);
+            row.flow = row.flow.or_else(found).and_then(|index| Some(resolve((index, Side::Active))?.0));
         }
-        for message in &mut self.messages {
-            if let Some(index) = message.connection
-                && let Some(flow) = flows.flows.get(flows.resolve(index, Side::Active).0)
-            {
-                let of = |address| {
-                    [Side::Active, Side::Passive]
-                        .into_iter()
-                        .map(|side| flow.connection.endpoint(side))
-                        .find(move |end| end.address == address)
-                };
-                if message.requester_qpn.is_none()
-                    && flow.connection.active.address != flow.connection.passive.address
-                {
-                    message.requester_qpn = of(message.requester).and_then(|end| end.qpn);
-                } else if message.requester_qpn.is_none() {
-                    message.requester_qpn = flow.connection.active.qpn;
-                }
-                message.connection = Some(resolve((index, Side::Active)).0);
-            }
+        for message in &mut messages {
+            message.connection = message.connection.and_then(|index| Some(resolve((index, Side::Active))?.0));
         }
         for finding in &mut self.findings {
-            finding.requester = finding.requester.map(resolve);
+            finding.requester = finding.requester.and_then(resolve);
         }
         self.findings.sort_by_key(|finding| finding.packet);
-        let merged: Vec<bool> = (0..flows.flows.len()).map(|index| flows.is_merged(index)).collect();
-        let connections = self
-            .flows
-            .flows
-            .into_iter()
-            .zip(merged)
-            .filter(|(_, merged)| !merged)
-            .map(|(flow, _)| flow.connection)
-            .collect();
+        let connections_dropped = self.flows.dropped_count() as u64;
+        let mut retransmissions = self.flows.dropped;
+        let connections = self.flows.into_connections();
+        for connection in &connections {
+            retransmissions += connection.retransmissions;
+        }
+        let mut sent = BTreeMap::new();
+        let mut delivered = BTreeMap::new();
+        for ((source, destination), path) in &self.paths {
+            if path.sent > 0 {
+                *sent.entry(*source).or_default() += path.sent;
+            }
+            if path.delivered > 0 {
+                *delivered.entry(*destination).or_default() += path.delivered;
+            }
+        }
         Report {
             records: self.records,
             packets: self.packets,
-            sent: self.sent,
-            delivered: self.delivered,
+            sent,
+            delivered,
             not_roce: self.not_roce,
             connections,
-            messages: self.messages,
+            messages,
             findings: self.findings,
+            retransmissions,
+            stats: self.stats,
+            connections_dropped,
+            requests_dropped: self.budget.forgotten,
             names: self.names,
             rows: self.rows,
             cm_rows: self.cm_rows,
+        }
+    }
+
+    /// Counts a packet at its addresses.
+    fn count(&mut self, packet: &Packet<'_>, fate: &Fate) {
+        let key = (packet.source, packet.destination);
+        let is_at = |at: &usize| self.paths.get(*at).is_some_and(|(known, _)| *known == key);
+        let at = match self.last_paths.into_iter().find(is_at) {
+            Some(at) => at,
+            None => match self.path_numbers.get(&key) {
+                Some(at) => *at,
+                None if self.paths.len() >= self.limits.paths => return,
+                None => {
+                    for address in [packet.source, packet.destination] {
+                        self.names.see(address);
+                    }
+                    let at = self.paths.len();
+                    self.paths.push((key, Path::default()));
+                    self.path_numbers.insert(key, at);
+                    at
+                }
+            },
+        };
+        if self.last_paths[0] != at {
+            self.last_paths = [at, self.last_paths[0]];
+        }
+        if let Some((_, path)) = self.paths.get_mut(at) {
+            path.sent += u64::from(fate.is_sent());
+            path.delivered += u64::from(fate.is_delivered());
         }
     }
 
@@ -202,7 +392,7 @@ impl Analysis {
         {
             let held = self.delayed.remove(position);
             if let Frame::Roce(packet) = Frame::decode(held.link_type, &held.data) {
-                self.deliver(held.number, held.due_ns, &packet);
+                self.deliver(held.number, held.due_ns, &packet, false, false);
             }
         }
     }
@@ -227,27 +417,21 @@ impl Analysis {
     }
 
     /// Judges the packet by itself; gives whether a receiver would take it.
-    fn judge_alone(&mut self, number: u64, packet: &Packet<'_>) -> bool {
-        if let Icrc::Bad { expected, got } = packet.icrc {
-            let requester = packet
-                .bth
-                .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
-            self.find(Rule::IcrcMismatch, number, packet, requester, Evidence::Icrc { expected, got });
-            return false;
-        }
-        if packet.is_cut && !packet.is_short {
+    fn judge_alone(&mut self, number: u64, packet: &Packet<'_>, is_short: bool) -> bool {
+        let (rule, evidence, is_taken) = if let Icrc::Bad { expected, got } = packet.icrc {
+            (Rule::IcrcMismatch, Evidence::Icrc { expected, got }, false)
+        } else if packet.is_cut && !is_short {
             // The capture's doing: what is there of the packet is as good as whole.
             return packet.bth.is_some();
-        }
-        let evidence = if let Some(stop) = packet.stop {
-            Evidence::Stop(stop)
+        } else if let Some(stop) = packet.stop {
+            (Rule::MalformedPacket, Evidence::Stop(stop), false)
         } else {
             let expected = (4 - packet.payload.len() % 4) as u8 % 4;
             let got = packet.pad.len() as u8;
             if expected != got {
-                Evidence::Pad { expected, got }
+                (Rule::PadCountMismatch, Evidence::Pad { expected, got }, true)
             } else if packet.pad.iter().any(|byte| *byte != 0) {
-                Evidence::PadNotZero
+                (Rule::PadNotZero, Evidence::PadNotZero, true)
             } else {
                 return true;
             }
@@ -255,8 +439,17 @@ impl Analysis {
         let requester = packet
             .bth
             .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
-        self.find(Rule::MalformedPacket, number, packet, requester, evidence);
-        packet.stop.is_none()
+        self.find(rule, number, packet, requester, evidence);
+        let leaves_gap =
+            packet.bth.is_none_or(|bth| !matches!(bth.opcode().operation(), Operation::Acknowledge));
+        if !is_taken && leaves_gap {
+            self.discarded.retain(|discarded| discarded.number + DISCARDED_FOR > number);
+            if self.discarded.len() >= DISCARDED_MAX {
+                self.discarded.remove(0);
+            }
+            self.discarded.push(Discarded { psn: packet.bth.map(|bth| bth.psn()), number });
+        }
+        is_taken
     }
 
     fn requester_of(&self, packet: &Packet<'_>, is_response: bool, qpn: u32) -> Option<(usize, Side)> {
@@ -264,22 +457,62 @@ impl Analysis {
         Some((index, if is_response { sender.other() } else { sender }))
     }
 
+    /// Takes note of a request that its sender sent and its receiver did not get, or not yet.
+    fn sent_only(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
+        let Some(bth) = packet.bth.filter(|bth| bth.opcode().is_request()) else {
+            return;
+        };
+        if !matches!(bth.opcode().transport(), Transport::Rc | Transport::Uc | Transport::Xrc)
+            || matches!(packet.icrc, Icrc::Bad { .. })
+        {
+            return;
+        }
+        let Some((index, sender)) = self.flows.find(packet.destination, bth.destination_qpn()) else {
+            return;
+        };
+        if let Some(flow) = self.flows.get_mut(index) {
+            let (connection, stream) = flow.parts(sender);
+            let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true };
+            let mut sink = Sink {
+                messages: &mut self.messages,
+                findings: &mut self.broken,
+                discarded: &mut self.discarded,
+                budget: &mut self.budget,
+                stats: &mut self.stats,
+            };
+            stream.sent(connection, &arrival, Stream::count(connection, &arrival), &mut sink);
+        }
+        self.report_broken(number, packet, Some((index, sender)));
+    }
+
+    /// Turns what a packet broke into findings.
+    #[inline]
+    fn report_broken(&mut self, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>) {
+        if self.broken.is_empty() {
+            return;
+        }
+        let mut broken = std::mem::take(&mut self.broken);
+        for (rule, evidence) in broken.drain(..) {
+            self.find(rule, number, packet, requester, evidence);
+        }
+        self.broken = broken;
+    }
+
     /// Runs the rules over a packet that its receiver got; gives its flow and sender.
-    fn deliver(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) -> Option<(usize, Side)> {
-        if !self.judge_alone(number, packet) {
+    fn deliver(
+        &mut self,
+        number: u64,
+        timestamp_ns: u64,
+        packet: &Packet<'_>,
+        is_sent: bool,
+        is_short: bool,
+    ) -> Option<(usize, Side)> {
+        if !self.judge_alone(number, packet, is_short) {
             return None;
         }
         let bth = packet.bth?;
         let opcode = bth.opcode();
-        if let Some(mad) = packet.mad() {
-            if let Ok(mad) = mad
-                && mad.is_cm()
-                && let Ok(message) = mad.message()
-            {
-                self.flows.connection_management(packet.source, packet.destination, &message);
-            }
-            return None;
-        }
+        self.stats.packet(opcode, packet.payload_length_bytes as u64, timestamp_ns);
         match opcode.transport() {
             Transport::Rc | Transport::Uc | Transport::Xrc => {}
             Transport::Ud => {
@@ -291,34 +524,47 @@ impl Analysis {
         if !opcode.is_known() {
             return self.flows.find(packet.destination, bth.destination_qpn());
         }
-        let (index, sender) = self.flows.take_in(packet)?;
-        let requester = if opcode.is_response() { sender.other() } else { sender };
-        let mut broken = Vec::new();
-        let mut report = |rule: Rule, evidence: Evidence| broken.push((rule, evidence));
-        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index };
-        if let Some(flow) = self.flows.flows.get_mut(index) {
+        let (index, sender) = self.flows.take_in(packet, &mut self.budget)?;
+        let is_response = opcode.is_response();
+        let requester = if is_response { sender.other() } else { sender };
+        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent };
+        if let Some(flow) = self.flows.get_mut(index) {
+            flow.count(sender, packet.payload_length_bytes as u64);
             let (connection, stream) = flow.parts(requester);
-            let mut sink = Sink { messages: &mut self.messages, report: &mut report };
-            if opcode.is_response() {
+            let mut sink = Sink {
+                messages: &mut self.messages,
+                findings: &mut self.broken,
+                discarded: &mut self.discarded,
+                budget: &mut self.budget,
+                stats: &mut self.stats,
+            };
+            if is_response {
                 stream.response(connection, &arrival, &mut sink);
             } else {
                 stream.request(connection, requester, &arrival, &mut sink);
             }
         }
-        for (rule, evidence) in broken {
-            self.find(rule, number, packet, Some((index, requester)), evidence);
-        }
+        self.report_broken(number, packet, Some((index, requester)));
         Some((index, sender))
     }
 
     fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
+        if let Some(mad) = packet.mad() {
+            if let Ok(mad) = mad
+                && mad.is_cm()
+                && let Ok(message) = mad.message()
+            {
+                self.connection_management(number, packet, &message);
+            }
+            return;
+        }
         let (Some(bth), Some(deth)) = (packet.bth, packet.deth) else {
             return;
         };
         let Some(kind) = MessageKind::of(bth.opcode()) else {
             return;
         };
-        self.messages.push(Message {
+        let id = self.messages.add(Message {
             kind,
             requester: packet.source,
             requester_qpn: Some(deth.source_qpn()),
@@ -337,6 +583,43 @@ impl Analysis {
             ended_ns: None,
             outcome: Outcome::Sent,
         });
+        self.messages.end(id, Outcome::Sent, None);
+    }
+
+    fn connection_management(&mut self, number: u64, packet: &Packet<'_>, message: &CmMessage<'_>) {
+        if let CmMessage::Req(req) = message {
+            // A queue pair that is used again: what it was before has ended.
+            if let Some((index, _)) = self.flows.find(packet.source, req.local_qpn()) {
+                self.judge_end(index);
+            }
+            self.flows.make_room(&mut self.budget);
+        }
+        let index =
+            self.flows.connection_management(packet.source, packet.destination, message, &mut self.broken);
+        self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
+    }
+
+    /// Names the request that a connection left without an answer.
+    fn judge_end(&mut self, index: usize) {
+        let Some(flow) = self.flows.get_mut(index).filter(|flow| flow.has_ended()) else {
+            return;
+        };
+        for side in [Side::Active, Side::Passive] {
+            let (connection, stream) = flow.parts(side);
+            let Some((number, psn)) = stream.unanswered() else { continue };
+            let (source, destination) =
+                (connection.endpoint(side).address, connection.endpoint(side.other()).address);
+            stream.release(&mut self.budget);
+            self.findings.push(Finding {
+                rule: Rule::RequestNotAnswered,
+                packet: number,
+                source,
+                destination,
+                requester: Some((index, side)),
+                psn: Some(psn),
+                evidence: Evidence::Words { expected: "an answer before the connection ends", got: "none" },
+            });
+        }
     }
 
     fn keep_row(&mut self, number: u64, packet: &Packet<'_>, flow: Option<(usize, Side)>, fate: Fate) {

@@ -70,6 +70,36 @@ pub enum Evidence {
     },
     /// Pad bytes that are not zero.
     PadNotZero,
+    /// Message sequence numbers.
+    Msn {
+        /// The least or the most that it could be.
+        expected: u32,
+        /// The packet's.
+        got: u32,
+    },
+    /// Lengths of times in nanoseconds.
+    Time {
+        /// The least.
+        expected_ns: u64,
+        /// What passed.
+        got_ns: u64,
+    },
+    /// Another number.
+    Number {
+        /// Its name, with its unit.
+        what: &'static str,
+        /// What it had to be.
+        expected: u64,
+        /// What it is.
+        got: u64,
+    },
+    /// Both in words.
+    Words {
+        /// What had to be.
+        expected: &'static str,
+        /// What is.
+        got: &'static str,
+    },
 }
 
 impl fmt::Display for Evidence {
@@ -84,6 +114,12 @@ impl fmt::Display for Evidence {
             Self::Stop(stop) => stop.fmt(f),
             Self::Pad { expected, got } => write!(f, "expected pad count {expected}, got {got}"),
             Self::PadNotZero => f.write_str("expected pad bytes of zero, got others"),
+            Self::Msn { expected, got } => write!(f, "expected MSN {expected}, got {got}"),
+            Self::Time { expected_ns, got_ns } => {
+                write!(f, "expected at least {} us, got {} us", expected_ns / 1000, got_ns / 1000)
+            }
+            Self::Number { what, expected, got } => write!(f, "expected {what} {expected:#x}, got {got:#x}"),
+            Self::Words { expected, got } => write!(f, "expected {expected}, got {got}"),
         }
     }
 }

@@ -3,11 +3,14 @@
 //! In: connection management messages and packets. Out: for each packet its connection and the side that sent it. Without connection management the two
 //! directions are paired when a response's PSN falls among the other's requests. Queue pair numbers are reused: a new REQ begins a new connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use crate::checker::Stream;
-use crate::cm::{Message as CmMessage, PortSpace, path_mtu_bytes};
+use crate::checker::{Budget, Stream};
+use crate::cm::{Message as CmMessage, PortSpace, ack_timeout_ns, path_mtu_bytes};
+use crate::finding::Evidence;
+use crate::retransmission::Retransmissions;
+use crate::rule::Rule;
 use crate::wire::{Packet, Psn};
 
 /// A side of a connection; each sends requests in a PSN space of its own.
@@ -39,6 +42,16 @@ pub struct Endpoint {
     pub qpn: Option<u32>,
     /// First PSN of its requests: the starting PSN in its *peer's* REQ or REP, or else the first seen.
     pub psn_first: Option<Psn>,
+    /// Packets that it sent and its peer got, requests and answers.
+    pub packets: u64,
+    /// Payload of them in bytes.
+    pub payload_bytes: u64,
+}
+
+impl Endpoint {
+    fn new(address: IpAddr, qpn: Option<u32>, psn_first: Option<Psn>) -> Self {
+        Self { address, qpn, psn_first, packets: 0, payload_bytes: 0 }
+    }
 }
 
 /// Two queue pairs that talk to each other.
@@ -52,8 +65,10 @@ pub struct Connection {
     pub port_space: Option<PortSpace>,
     /// Path MTU in bytes, from the REQ or else the first First packet.
     pub path_mtu_bytes: Option<u32>,
-    /// Packets that came again: requests whose PSN was seen before.
-    pub retransmissions: u64,
+    /// ACK timeout of the requesters in nanoseconds, from the REQ; `None` when that has none, or is not there.
+    pub ack_timeout_ns: Option<u64>,
+    /// Requests that came again, of both sides, by class.
+    pub retransmissions: Retransmissions,
 }
 
 impl Connection {
@@ -84,11 +99,69 @@ pub(crate) struct Flow {
     pub(crate) connection: Connection,
     streams: [Stream; 2],
     active_comm_id: Option<u32>,
+    /// Owner and id of what it is known under.
+    comm_ids: [Option<Key>; 2],
+    cm: CmState,
     /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
     merged_into: Option<usize>,
 }
 
+/// Which connection management messages came.
+#[derive(Clone, Copy, Debug, Default)]
+struct CmState {
+    rep: bool,
+    dreq: bool,
+}
+
 impl Flow {
+    /// Whether its end is in the capture.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.cm.dreq
+    }
+
+    /// Counts a packet that `sender` sent.
+    #[inline]
+    pub(crate) fn count(&mut self, sender: Side, payload_bytes: u64) {
+        let end = self.connection.endpoint_mut(sender);
+        end.packets += 1;
+        end.payload_bytes += payload_bytes;
+    }
+
+    /// Holds a message behind REQ and REP against what came before.
+    fn judge(&mut self, receiver: IpAddr, message: &CmMessage<'_>, findings: &mut Vec<(Rule, Evidence)>) {
+        let mut lacks =
+            |expected, got| findings.push((Rule::CmOutOfSequence, Evidence::Words { expected, got }));
+        match message {
+            CmMessage::Rtu(_) if !self.cm.rep => lacks("a REP before it", "RTU"),
+            CmMessage::Drep(_) if !self.cm.dreq => lacks("a DREQ before it", "DREP"),
+            CmMessage::Dreq(dreq) => {
+                self.cm.dreq = true;
+                let ends = [&self.connection.active, &self.connection.passive];
+                let mut own =
+                    ends.into_iter().filter(|end| end.address == receiver).filter_map(|end| end.qpn);
+                let got = dreq.remote_qpn();
+                if let Some(expected) = own.clone().next()
+                    && !own.any(|qpn| qpn == got)
+                {
+                    let (expected, got) = (u64::from(expected), u64::from(got));
+                    let evidence = Evidence::Number { what: "queue pair", expected, got };
+                    findings.push((Rule::DreqForOtherQueuePair, evidence));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives what its streams took of the budget back, and counts what they sent again.
+    fn settle(&mut self, budget: &mut Budget) {
+        let mut sum = Retransmissions::default();
+        for stream in &mut self.streams {
+            stream.release(budget);
+            sum += stream.retransmissions();
+        }
+        self.connection.retransmissions = sum;
+    }
+
     /// The stream of requests that `side` sends.
     pub(crate) fn stream(&self, side: Side) -> &Stream {
         &self.streams[side as usize]
@@ -100,21 +173,114 @@ impl Flow {
     }
 }
 
-/// Every connection of a capture.
-#[derive(Debug, Default)]
+/// A receiver's address and queue pair number.
+type Key = (IpAddr, u32);
+
+/// Queue pairs that are found without hashing; a power of two.
+const RECENT: usize = 64;
+
+/// Connections without a requester's QPN that a response is compared with.
+const UNPAIRED_MAX: usize = 256;
+
+/// Every connection of a capture; the oldest goes when there are too many.
+#[derive(Debug)]
 pub(crate) struct Flows {
-    pub(crate) flows: Vec<Flow>,
+    flows: VecDeque<Flow>,
+    /// Number of the first flow.
+    base: usize,
+    limit: usize,
     /// (receiver, destination QPN) to the flow and the side that *receives*.
-    by_qpn: HashMap<(IpAddr, u32), (usize, Side)>,
+    by_qpn: HashMap<Key, (usize, Side)>,
     /// (owner, communication id) to the flow.
-    by_comm_id: HashMap<(IpAddr, u32), usize>,
+    by_comm_id: HashMap<Key, usize>,
+    recent: [Option<(Key, (usize, Side))>; RECENT],
+    /// What the flows took that had to go.
+    pub(crate) dropped: Retransmissions,
 }
 
 impl Flows {
+    /// Makes room for `limit` connections.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            flows: VecDeque::new(),
+            base: 0,
+            limit: limit.max(1),
+            by_qpn: HashMap::new(),
+            by_comm_id: HashMap::new(),
+            recent: [None; RECENT],
+            dropped: Retransmissions::default(),
+        }
+    }
+
+    /// Connections that had to go.
+    pub(crate) fn dropped_count(&self) -> usize {
+        self.base
+    }
+
+    /// Numbers of the flows that are there.
+    pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
+        self.base..self.base + self.flows.len()
+    }
+
+    pub(crate) fn get(&self, number: usize) -> Option<&Flow> {
+        self.flows.get(number.checked_sub(self.base)?)
+    }
+
+    pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut Flow> {
+        self.flows.get_mut(number.checked_sub(self.base)?)
+    }
+
+    /// Ends every flow; what is left of them is their connections.
+    pub(crate) fn settle(&mut self, budget: &mut Budget) {
+        for flow in &mut self.flows {
+            flow.settle(budget);
+        }
+    }
+
+    /// Takes the oldest flow out when there is no room for another.
+    pub(crate) fn make_room(&mut self, budget: &mut Budget) {
+        if self.flows.len() < self.limit {
+            return;
+        }
+        let Some(mut flow) = self.flows.pop_front() else { return };
+        flow.settle(budget);
+        self.dropped += flow.connection.retransmissions;
+        let number = self.base;
+        self.base += 1;
+        for side in [Side::Active, Side::Passive] {
+            let end = flow.connection.endpoint(side);
+            if let Some(qpn) = end.qpn {
+                let key = (end.address, qpn);
+                if self.by_qpn.get(&key).is_some_and(|(found, _)| *found == number) {
+                    self.by_qpn.remove(&key);
+                }
+            }
+        }
+        for (address, comm_id) in flow.comm_ids.into_iter().flatten() {
+            if self.by_comm_id.get(&(address, comm_id)) == Some(&number) {
+                self.by_comm_id.remove(&(address, comm_id));
+            }
+        }
+        self.recent = [None; RECENT];
+    }
+
+    fn insert_qpn(&mut self, key: Key, value: (usize, Side)) {
+        self.by_qpn.insert(key, value);
+        self.recent[key.1 as usize % RECENT] = None;
+    }
+
     fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> usize {
         let streams = [Stream::new(connection.active.psn_first), Stream::new(connection.passive.psn_first)];
-        self.flows.push(Flow { connection, streams, active_comm_id, merged_into: None });
-        self.flows.len() - 1
+        let comm_ids = [active_comm_id.map(|id| (connection.active.address, id)), None];
+        self.flows.push_back(Flow {
+            connection,
+            streams,
+            active_comm_id,
+            comm_ids,
+            cm: CmState::default(),
+            merged_into: None,
+        });
+        self.base + self.flows.len() - 1
     }
 
     /// Takes a connection management message in; gives the flow that it belongs to.
@@ -123,12 +289,13 @@ impl Flows {
         source: IpAddr,
         destination: IpAddr,
         message: &CmMessage<'_>,
+        findings: &mut Vec<(Rule, Evidence)>,
     ) -> Option<usize> {
         match message {
             CmMessage::Req(req) => {
                 let comm_id = req.local_comm_id();
                 if let Some(index) = self.by_comm_id.get(&(source, comm_id))
-                    && let Some(flow) = self.flows.get(*index)
+                    && let Some(flow) = self.get(*index)
                     && flow.active_comm_id == Some(comm_id)
                     && flow.connection.active.qpn == Some(req.local_qpn())
                     && flow.connection.passive.psn_first == Some(req.starting_psn())
@@ -136,36 +303,42 @@ impl Flows {
                     return Some(*index);
                 }
                 // A starting PSN is the one that its sender wants to receive first: the peer's requests begin there.
-                let active = Endpoint { address: source, qpn: Some(req.local_qpn()), psn_first: None };
-                let passive =
-                    Endpoint { address: destination, qpn: None, psn_first: Some(req.starting_psn()) };
+                let active = Endpoint::new(source, Some(req.local_qpn()), None);
+                let passive = Endpoint::new(destination, None, Some(req.starting_psn()));
                 let index = self.add(
                     Connection {
                         active,
                         passive,
                         port_space: Some(req.port_space()),
                         path_mtu_bytes: path_mtu_bytes(req.path_mtu_code()),
-                        retransmissions: 0,
+                        ack_timeout_ns: ack_timeout_ns(req.primary_ack_timeout()),
+                        retransmissions: Retransmissions::default(),
                     },
                     Some(comm_id),
                 );
                 self.by_comm_id.insert((source, comm_id), index);
-                self.by_qpn.insert((source, req.local_qpn()), (index, Side::Active));
+                self.insert_qpn((source, req.local_qpn()), (index, Side::Active));
                 Some(index)
             }
             CmMessage::Rep(rep) => {
                 let index = *self.by_comm_id.get(&(destination, rep.remote_comm_id()))?;
-                let flow = self.flows.get_mut(index)?;
+                let flow = self.get_mut(index)?;
+                flow.cm.rep = true;
                 if flow.connection.passive.qpn.is_none() {
                     flow.connection.passive.qpn = Some(rep.local_qpn());
                     flow.connection.active.psn_first = Some(rep.starting_psn());
                     flow.streams[Side::Active as usize] = Stream::new(Some(rep.starting_psn()));
+                    flow.comm_ids[1] = Some((source, rep.local_comm_id()));
                     self.by_comm_id.insert((source, rep.local_comm_id()), index);
-                    self.by_qpn.insert((source, rep.local_qpn()), (index, Side::Passive));
+                    self.insert_qpn((source, rep.local_qpn()), (index, Side::Passive));
                 }
                 Some(index)
             }
-            other => self.of_connection_management(source, destination, other),
+            other => {
+                let index = self.of_connection_management(source, destination, other)?;
+                self.get_mut(index)?.judge(destination, other, findings);
+                Some(index)
+            }
         }
     }
 
@@ -186,15 +359,29 @@ impl Flows {
         self.by_qpn.get(&(destination, destination_qpn)).map(|(index, side)| (*index, side.other()))
     }
 
+    /// The same, for the packets of one flow after the other.
+    #[inline]
+    pub(crate) fn find_recent(&mut self, key: Key) -> Option<(usize, Side)> {
+        let slot = &mut self.recent[key.1 as usize % RECENT];
+        if let Some((known, (index, side))) = slot
+            && *known == key
+        {
+            return Some((*index, side.other()));
+        }
+        let (index, side) = *self.by_qpn.get(&key)?;
+        *slot = Some((key, (index, side)));
+        Some((index, side.other()))
+    }
+
     /// Finds or makes the flow of a connected packet; gives it and the side that sends.
-    pub(crate) fn take_in(&mut self, packet: &Packet<'_>) -> Option<(usize, Side)> {
+    pub(crate) fn take_in(&mut self, packet: &Packet<'_>, budget: &mut Budget) -> Option<(usize, Side)> {
         let bth = packet.bth?;
         let qpn = bth.destination_qpn();
         let is_response = bth.opcode().is_response();
-        if let Some((index, sender)) = self.find(packet.destination, qpn) {
+        if let Some((index, sender)) = self.find_recent((packet.destination, qpn)) {
             // Both directions were taken for connections of their own: a response shows that they are one.
             if is_response
-                && self.flows.get(index).is_some_and(|flow| {
+                && self.get(index).is_some_and(|flow| {
                     flow.connection.port_space.is_none() && !flow.stream(sender.other()).has_begun()
                 })
                 && let Some((into, requester)) = self.unpaired(packet, bth.psn(), index)
@@ -205,22 +392,28 @@ impl Flows {
             return Some((index, sender));
         }
         if is_response && let Some((index, requester)) = self.unpaired(packet, bth.psn(), usize::MAX) {
-            self.flows.get_mut(index)?.connection.endpoint_mut(requester).qpn = Some(qpn);
-            self.by_qpn.insert((packet.destination, qpn), (index, requester));
+            self.get_mut(index)?.connection.endpoint_mut(requester).qpn = Some(qpn);
+            self.insert_qpn((packet.destination, qpn), (index, requester));
             return Some((index, requester.other()));
         }
-        let active = Endpoint { address: packet.source, qpn: None, psn_first: None };
-        let passive = Endpoint { address: packet.destination, qpn: Some(qpn), psn_first: None };
-        let connection =
-            Connection { active, passive, port_space: None, path_mtu_bytes: None, retransmissions: 0 };
+        let connection = Connection {
+            active: Endpoint::new(packet.source, None, None),
+            passive: Endpoint::new(packet.destination, Some(qpn), None),
+            port_space: None,
+            path_mtu_bytes: None,
+            ack_timeout_ns: None,
+            retransmissions: Retransmissions::default(),
+        };
+        self.make_room(budget);
         let index = self.add(connection, None);
-        self.by_qpn.insert((packet.destination, qpn), (index, Side::Passive));
+        self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
         Some((index, Side::Active))
     }
 
     /// Finds a flow whose requester has no QPN yet and has sent the PSN that `packet` answers.
     fn unpaired(&self, packet: &Packet<'_>, psn: Psn, except: usize) -> Option<(usize, Side)> {
-        self.flows.iter().enumerate().rev().find_map(|(index, flow)| {
+        self.flows.iter().enumerate().rev().take(UNPAIRED_MAX).find_map(|(at, flow)| {
+            let index = self.base + at;
             let requester = flow.connection.side_of(packet.destination)?;
             let fits = index != except
                 && flow.merged_into.is_none()
@@ -233,17 +426,23 @@ impl Flows {
 
     /// Moves flow `from`, whose only requests are its active side's, into the other direction of flow `into`.
     fn merge(&mut self, from: usize, into: usize, requester: Side) {
-        let Some(flow) = self.flows.get_mut(from) else {
+        let Some(flow) = self.get_mut(from) else {
             return;
         };
         flow.merged_into = Some(into);
         let stream = std::mem::replace(&mut flow.streams[Side::Active as usize], Stream::new(None));
         let (qpn, psn_first) = (flow.connection.passive.qpn, flow.connection.active.psn_first);
         let address = flow.connection.passive.address;
+        let sent = [flow.connection.passive, flow.connection.active];
         if let Some(qpn) = qpn {
-            self.by_qpn.insert((address, qpn), (into, requester));
+            self.insert_qpn((address, qpn), (into, requester));
         }
-        if let Some(into) = self.flows.get_mut(into) {
+        if let Some(into) = self.get_mut(into) {
+            for (side, sent) in [requester, requester.other()].into_iter().zip(sent) {
+                let end = into.connection.endpoint_mut(side);
+                end.packets += sent.packets;
+                end.payload_bytes += sent.payload_bytes;
+            }
             into.connection.endpoint_mut(requester).qpn = qpn;
             into.connection.endpoint_mut(requester.other()).psn_first = psn_first;
             into.streams[requester.other() as usize] = stream;
@@ -252,24 +451,20 @@ impl Flows {
 
     /// Follows a merge: where flow `index` and `side` of it are now.
     pub(crate) fn resolve(&self, index: usize, side: Side) -> (usize, Side) {
-        match self.flows.get(index).and_then(|flow| flow.merged_into) {
-            Some(into) => match self.flows.get(index).map(|flow| flow.connection.endpoint(side).address) {
-                Some(address) => {
-                    let side = self
-                        .flows
-                        .get(into)
-                        .and_then(|flow| flow.connection.side_of(address))
-                        .unwrap_or(side);
-                    (into, side)
-                }
-                None => (into, side),
-            },
-            None => (index, side),
-        }
+        let Some((flow, into)) = self.get(index).and_then(|flow| Some((flow, flow.merged_into?))) else {
+            return (index, side);
+        };
+        let address = flow.connection.endpoint(side).address;
+        (into, self.get(into).and_then(|flow| flow.connection.side_of(address)).unwrap_or(side))
     }
 
     /// Whether flow `index` was taken over by another.
     pub(crate) fn is_merged(&self, index: usize) -> bool {
-        self.flows.get(index).is_some_and(|flow| flow.merged_into.is_some())
+        self.get(index).is_some_and(|flow| flow.merged_into.is_some())
+    }
+
+    /// The connections, in the order of their first packets, without those that were taken over.
+    pub(crate) fn into_connections(self) -> Vec<Connection> {
+        self.flows.into_iter().filter(|flow| flow.merged_into.is_none()).map(|flow| flow.connection).collect()
     }
 }

@@ -1,37 +1,182 @@
 //! The rules that a capture is held to; a rule's name states the fault.
+//!
+//! `docs/rules.md` is [`Rule::catalogue`], kept equal by a test.
 
 use std::fmt;
+use std::fmt::Write as _;
 
-/// A rule of the protocol, named after its violation.
+/// How bad a broken rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Rule {
-    /// The invariant CRC is not what the packet's bytes give; a receiver discards the packet.
-    IcrcMismatch,
-    /// The packet ends early, or a length or pad in it contradicts the rest.
-    MalformedPacket,
-    /// A request's PSN is beyond the next one: a request was lost before it.
-    RequestPsnGap,
-    /// A READ response's PSN is beyond the next one: a response was lost before it.
-    ReadResponsePsnGap,
-    /// An acknowledgement or response names a PSN that the requester has not sent.
-    AckForUnsentPsn,
-    /// The payloads of a message do not add up to the length that its RETH announces.
-    LengthMismatch,
-    /// First, Middle, Last and Only do not follow each other as they must.
-    OpcodeOutOfSequence,
+pub enum Severity {
+    /// Something was lost or refused; a working network and working peers recover from it.
+    Warning,
+    /// A peer did what the protocol forbids, or data is not what was sent.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// What there is to say of a rule.
+struct Entry {
+    rule: Rule,
+    severity: Severity,
+    title: &'static str,
+    explanation: &'static str,
+    source: &'static str,
+}
+
+macro_rules! rules {
+    ($($name:ident, $severity:ident, $title:literal, $explanation:literal, $source:literal;)*) => {
+        /// A rule of the protocol, named after its violation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Rule {
+            $(#[doc = concat!("Violated when ", $title, ".\n\n", $explanation)] $name,)*
+        }
+
+        const COUNT: usize = [$(Rule::$name),*].len();
+
+        static ENTRIES: [Entry; COUNT] = [$(Entry {
+            rule: Rule::$name,
+            severity: Severity::$severity,
+            title: $title,
+            explanation: $explanation,
+            source: $source,
+        }),*];
+    };
+}
+
+rules! {
+    IcrcMismatch, Error, "the invariant CRC does not match the packet",
+    "The CRC-32 over the packet, with the fields that routers change set to ones, is not the one in its last four bytes. A receiver discards such a packet, so the rules go on as if it had not arrived, and the gap that it leaves is not reported again. A packet that the snap length cut is unverifiable, not bad.",
+    "Linux drivers/infiniband/sw/rxe/rxe_icrc.c";
+
+    MalformedPacket, Error, "the packet contradicts itself",
+    "A header is longer than what is left of the packet, or the UDP and IP lengths disagree. What the snap length cut is not malformed.",
+    "Linux drivers/infiniband/sw/rxe/rxe_recv.c (hdr_check), include/rdma/ib_pack.h";
+
+    PadCountMismatch, Error, "the pad count does not bring the payload to a multiple of four bytes",
+    "The pad count of the BTH is (-payload) mod 4.",
+    "Linux drivers/infiniband/sw/rxe/rxe_hdr.h, rxe_req.c (init_req_packet)";
+
+    PadNotZero, Error, "pad bytes are not zero",
+    "The 0 to 3 bytes between payload and ICRC are zero.",
+    "Linux drivers/infiniband/sw/rxe/rxe_req.c (finish_packet)";
+
+    RequestPsnGap, Warning, "a request before this one is missing",
+    "A new request carries the PSN after the one before it; a READ Request takes one PSN for each packet of its response. Numbers are compared in a signed window of 2^23, so a wrap is a step of one. A responder discards what follows a gap, and so do the rules until the missing request comes or an answer shows that it had come.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_psn)";
+
+    RequestBeforeFirstPsn, Error, "a request's PSN lies before the first one of its queue pair",
+    "The peer's REQ or REP says where the requests begin; nothing that was sent before can come again.",
+    "Linux drivers/infiniband/core/cm.c, sw/rxe/rxe_resp.c (check_psn)";
+
+    RetransmissionDiffers, Error, "a request comes again with another opcode or length",
+    "A PSN that was sent before is a duplicate and has to be the same packet. Only a READ may ask for less, with address, length and PSN advanced.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (duplicate_request), rxe_req.c (req_retry)";
+
+    ReadResponsePsnGap, Warning, "a READ response before this one is missing",
+    "The i-th response to a READ carries the request's PSN + i. Responses come in the order of the requests, so a later answer shows as well that one is missing.",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c (check_psn)";
+
+    AtomicAckMissing, Warning, "a later request was answered before an atomic was",
+    "An ACK does not answer a CmpSwap or FetchAdd: it needs its own Atomic Acknowledge, and answers come in the order of the requests.",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c (check_ack)";
+
+    AckForUnsentPsn, Error, "a PSN is answered that was not sent",
+    "An answer lies between the oldest request without one and the newest request that was sent.",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c (check_psn)";
+
+    ResponseOfWrongKind, Error, "the answer is of another kind than the request with its PSN",
+    "READ responses answer READs (and FLUSH and ATOMIC WRITE), Atomic Acknowledges answer atomics.",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c (check_ack)";
+
+    RequestNotAnswered, Warning, "a request had no answer when the connection ended",
+    "A READ, an atomic, or a request that asked for an acknowledgement was answered neither before the disconnect nor after it. Named at the request. Connections whose end is not in the capture are not held to this.",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c";
+
+    LengthMismatch, Error, "the payloads do not add up to the announced length",
+    "The RETH's DMA length is the sum of the payloads from First to Last; zero is allowed. The responses to a READ add up to what it asked for.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_length, check_rkey)";
+
+    DmaLengthTooLarge, Error, "the announced length is beyond 2^31 bytes",
+    "A message has at most 2^31 bytes.",
+    "Linux drivers/infiniband/sw/rxe/rxe_param.h, include/rdma/ib_verbs.h (max_msg_sz)";
+
+    PathMtuViolated, Error, "the payload is not what the path MTU asks for",
+    "First and Middle carry exactly one path MTU, Only at most one, Last between one byte and one path MTU. The path MTU is the REQ's, or without connection management that of the first First.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_length)";
+
+    OpcodeOutOfSequence, Error, "the packet does not follow the one before it in its message",
+    "After First or Middle only Middle or Last of the same operation may come, and Middle or Last not without a First. READ responses are Only when there is one, else First, Middle and Last.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_op_seq)";
+
+    MsnNotAdvanced, Error, "the MSN is lower than the messages that the answer completes",
+    "The message sequence number counts completed requests, one at each last packet, plain WRITEs included; a READ counts when it is executed. Acknowledgements coalesce, so it may jump, but an answer never counts less than what it answers, and the number never goes back.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (execute)";
+
+    MsnBeyondCompleted, Error, "the MSN counts messages that are not complete",
+    "The message sequence number cannot count a message whose last packet the answer does not cover, nor one that it refuses.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (execute)";
+
+    NakWithoutGap, Warning, "the responder reports a loss that the capture does not show",
+    "A NAK \"PSN sequence error\" carries the PSN that the responder expects, and the capture has the request with that PSN: it was lost behind the place of capture, or the NAK is wrong.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_psn)";
+
+    NakForAcknowledgedPsn, Error, "a PSN is refused after it was acknowledged",
+    "What is acknowledged was executed.",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c (check_psn)";
+
+    NakWithoutRetransmission, Error, "a refused request is answered though it was not sent again",
+    "After a NAK \"PSN sequence error\" or an RNR NAK the responder discards everything until the refused PSN comes again.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_psn, sent_psn_nak)";
+
+    RnrRetryTooEarly, Error, "the requester did not wait for the receiver",
+    "An RNR NAK names the least time to wait before the request is sent again; a tenth of it is allowed for the clock of the capture.",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c (rnrnak_usec, rnrnak_jiffies)";
+
+    TrafficAfterFatalNak, Error, "the queue pair goes on after a fatal NAK",
+    "NAKs \"invalid request\", \"remote access error\" and \"remote operational error\" put both queue pairs into the error state: no answer follows, and no request but those on their way (100 ms are allowed).",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c (COMPST_ERROR), rxe_resp.c";
+
+    AtomicAddressMisaligned, Error, "an atomic's address is not a multiple of eight",
+    "CmpSwap and FetchAdd work on eight bytes at an address that is a multiple of eight.",
+    "Linux drivers/infiniband/sw/rxe/rxe_mr.c (rxe_mr_do_atomic_op)";
+
+    AtomicReplayDiffers, Error, "an atomic that came again was answered with another value",
+    "A responder keeps the result of an atomic and repeats it; it does not execute it twice.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (duplicate_request)";
+
+    CmOutOfSequence, Error, "a connection management message lacks the one that it answers",
+    "An RTU follows a REP, a DREP follows a DREQ. Only connections whose REQ is in the capture are held to this.",
+    "Linux drivers/infiniband/core/cm.c (cm_rtu_handler, cm_drep_handler)";
+
+    DreqForOtherQueuePair, Error, "a DREQ names a queue pair that is not its receiver's",
+    "The remote QPN of a DREQ is the one that its receiver gave in its REQ or REP.",
+    "Linux drivers/infiniband/core/cm.c (cm_dreq_handler)";
 }
 
 impl Rule {
     /// Every rule, in the order of their declaration.
-    pub const ALL: [Self; 7] = [
-        Self::IcrcMismatch,
-        Self::MalformedPacket,
-        Self::RequestPsnGap,
-        Self::ReadResponsePsnGap,
-        Self::AckForUnsentPsn,
-        Self::LengthMismatch,
-        Self::OpcodeOutOfSequence,
-    ];
+    pub const ALL: [Self; COUNT] = {
+        let mut all = [Self::IcrcMismatch; COUNT];
+        let mut index = 0;
+        while index < COUNT {
+            all[index] = ENTRIES[index].rule;
+            index += 1;
+        }
+        all
+    };
+
+    fn entry(self) -> &'static Entry {
+        &ENTRIES[self as usize]
+    }
 
     /// The rule's name, as in the source: `RequestPsnGap`.
     pub fn name(self) -> String {
@@ -43,17 +188,54 @@ impl Rule {
         Self::ALL.into_iter().find(|rule| rule.name() == name)
     }
 
+    /// How bad it is.
+    pub fn severity(self) -> Severity {
+        self.entry().severity
+    }
+
     /// One sentence: what is wrong.
     pub fn title(self) -> &'static str {
-        match self {
-            Self::IcrcMismatch => "the invariant CRC does not match the packet",
-            Self::MalformedPacket => "the packet contradicts itself",
-            Self::RequestPsnGap => "a request before this one is missing",
-            Self::ReadResponsePsnGap => "a READ response before this one is missing",
-            Self::AckForUnsentPsn => "a PSN is acknowledged that was not sent",
-            Self::LengthMismatch => "the payloads do not add up to the announced length",
-            Self::OpcodeOutOfSequence => "the packet does not follow the one before it in its message",
+        self.entry().title
+    }
+
+    /// What must hold, and what the check makes of it.
+    pub fn explanation(self) -> &'static str {
+        self.entry().explanation
+    }
+
+    /// Where the rule is from.
+    pub fn source(self) -> &'static str {
+        self.entry().source
+    }
+
+    /// All rules as a Markdown document.
+    pub fn catalogue() -> String {
+        let mut text = String::from(
+            "# The rules\n\n\
+             What a capture is held to, by `roce check` and by every scenario. Written from the rules' own enum (`roce check --rules`): change it there.\n\n\
+             A finding names the rule, the packet at which it shows, what was expected and what came. After a fault the checks go on from what the wire \
+             shows, so that one cause gives one finding. A *warning* says that something was lost or refused, which peers recover from; an *error* that a \
+             peer did what the protocol forbids, or that data is not what was sent.\n\n\
+             | rule | severity | violated when |\n|--|--|--|\n",
+        );
+        for entry in &ENTRIES {
+            let name = entry.rule.name();
+            let _ = writeln!(
+                text,
+                "| [`{name}`](#{}) | {} | {} |",
+                name.to_lowercase(),
+                entry.severity,
+                entry.title
+            );
         }
+        for entry in &ENTRIES {
+            let _ = write!(
+                text,
+                "\n## {}\n\n{}: {}.\n\n{}\n\nSource: {}.\n",
+                entry.rule, entry.severity, entry.title, entry.explanation, entry.source
+            );
+        }
+        text
     }
 }
 
@@ -71,7 +253,10 @@ mod tests {
     fn a_rule_is_found_by_its_name() {
         for rule in Rule::ALL {
             assert_eq!(Rule::from_name(&rule.name()), Some(rule));
-            assert!(!rule.title().is_empty());
+            assert_eq!(rule.entry().rule, rule);
+            assert!(
+                !rule.title().is_empty() && rule.explanation().ends_with('.') && !rule.source().is_empty()
+            );
         }
         assert_eq!(Rule::from_name("NoSuchRule"), None);
     }

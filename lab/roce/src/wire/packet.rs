@@ -150,8 +150,6 @@ pub struct Packet<'a> {
     pub icrc: Icrc,
     /// Whether the capture holds less than the packet, by the snap length or otherwise.
     pub is_cut: bool,
-    /// Whether it is the wire that held less, not the capture; set by the analysis, which knows the original length.
-    pub(crate) is_short: bool,
     /// Where decoding stopped, if it did.
     pub stop: Option<DecodeStop>,
 }
@@ -388,7 +386,6 @@ impl<'a> Packet<'a> {
             icrc_value: None,
             icrc: Icrc::Unverifiable,
             is_cut: segment.len() < ip.payload_length,
-            is_short: false,
             stop: None,
         };
         packet.stop = packet.transport(ip, segment, offset).err();

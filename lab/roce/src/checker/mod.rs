@@ -1,0 +1,200 @@
+//! The state of one stream of requests and its responses, and the rules that it is held to.
+//!
+//! In: the packets of a connection, as they were sent and as the receiver got them. Out: messages and findings. A responder ignores requests after a gap until
+//! the missing one comes; so does this, which makes a lost packet one finding and a go-back-N none. When an answer shows that the missing request did
+//! arrive, the gap is the capture's, and checking goes on behind it. After any fault the counts that it makes unsure are learnt anew from the wire.
+
+mod msn;
+mod pending;
+mod request;
+mod response;
+mod retry;
+
+use crate::checker::msn::MsnCount;
+use crate::checker::pending::Queue;
+use crate::checker::retry::{Nak, Retry};
+use crate::finding::Evidence;
+use crate::message::Outcome;
+use crate::message_log::{MessageId, MessageLog};
+use crate::retransmission::Retransmissions;
+use crate::rule::Rule;
+use crate::stats::Stats;
+use crate::wire::{Bth, Operation, Packet, Psn};
+
+/// Messages between requests and answers that all streams together may remember; more only loses the oldest of a stream.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pub(crate) left: usize,
+    /// Requests that were forgotten before their answer.
+    pub(crate) forgotten: u64,
+}
+
+/// A message between its First and its Last.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    message: MessageId,
+    operation: Operation,
+    announced_bytes: Option<u32>,
+    bytes: u64,
+    /// A payload was not the path MTU's, so the sum will not be right either.
+    is_suspect: bool,
+}
+
+/// Whether a request is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gap {
+    /// None is.
+    No,
+    /// The expected one is; what comes behind it is not taken.
+    Waiting,
+    /// It came; what was sent behind it has to come again.
+    Refilling,
+}
+
+/// The requests of one side and what answers them.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    psn_first: Option<Psn>,
+    /// Whether connection management said where it begins.
+    is_announced: bool,
+    /// PSN of the next new request.
+    expected: Option<Psn>,
+    /// One past the highest PSN that was sent.
+    sent_end: Option<Psn>,
+    gap: Gap,
+    /// Middle and Last may come without a First: the First is lost and was reported.
+    first_is_lost: bool,
+    open: Option<Open>,
+    queue: Queue,
+    msn: MsnCount,
+    retry: Retry,
+    nak: Option<Nak>,
+    /// One past the last PSN that is acknowledged.
+    acknowledged: Option<Psn>,
+    /// Time of a fatal NAK.
+    fatal_ns: Option<u64>,
+    fatal_is_reported: bool,
+    /// Whether an outstanding READ may be without a count.
+    has_uncounted: bool,
+    /// Answers to requests that a discarded packet may have been: they name no unsent PSN.
+    is_unsure: bool,
+}
+
+/// One packet on its way through the rules.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) number: u64,
+    pub(crate) timestamp_ns: u64,
+    pub(crate) packet: &'a Packet<'a>,
+    pub(crate) bth: Bth<'a>,
+    pub(crate) flow: usize,
+    /// Whether this is where its sender sent it, not a copy or a late delivery.
+    pub(crate) is_sent: bool,
+}
+
+/// A packet that its receiver discards, and that leaves a gap of which no other finding speaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Discarded {
+    pub(crate) psn: Option<Psn>,
+    pub(crate) number: u64,
+}
+
+/// Where messages and findings go.
+pub(crate) struct Sink<'a> {
+    pub(crate) messages: &'a mut MessageLog,
+    pub(crate) findings: &'a mut Vec<(Rule, Evidence)>,
+    pub(crate) discarded: &'a mut Vec<Discarded>,
+    pub(crate) budget: &'a mut Budget,
+    pub(crate) stats: &'a mut Stats,
+}
+
+impl Sink<'_> {
+    fn report(&mut self, rule: Rule, evidence: Evidence) {
+        self.findings.push((rule, evidence));
+    }
+
+    fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {
+        if let Some(message) = self.messages.end(message, outcome, Some(timestamp_ns)) {
+            self.stats.ended(message);
+        }
+    }
+
+    /// Whether a discarded packet can be the one that is missing; it is used up.
+    fn excuses(&mut self, psn: Psn, is_single: bool) -> bool {
+        let exact = self.discarded.iter().position(|discarded| discarded.psn == Some(psn));
+        let found = exact.or((is_single && !self.discarded.is_empty()).then_some(0));
+        found.map(|at| self.discarded.remove(at)).is_some()
+    }
+}
+
+/// Packets that `bytes` take at a path MTU.
+fn packets(bytes: u32, path_mtu_bytes: u32) -> u32 {
+    bytes.div_ceil(path_mtu_bytes.max(1)).max(1)
+}
+
+impl Stream {
+    pub(crate) fn new(psn_first: Option<Psn>) -> Self {
+        Self {
+            psn_first,
+            is_announced: psn_first.is_some(),
+            expected: psn_first,
+            sent_end: psn_first,
+            gap: Gap::No,
+            first_is_lost: psn_first.is_none(),
+            open: None,
+            queue: Queue::default(),
+            msn: MsnCount::new(psn_first.is_some()),
+            retry: Retry::default(),
+            nak: None,
+            acknowledged: psn_first,
+            fatal_ns: None,
+            fatal_is_reported: false,
+            has_uncounted: false,
+            is_unsure: false,
+        }
+    }
+
+    /// Whether its first PSN is known.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.psn_first.is_some()
+    }
+
+    /// Whether `psn` is one of its requests'.
+    pub(crate) fn has_sent(&self, psn: Psn) -> bool {
+        match (self.psn_first, self.sent_end) {
+            (Some(first), Some(end)) => psn.distance(first) >= 0 && psn.distance(end) < 0,
+            _ => false,
+        }
+    }
+
+    /// Requests that came again.
+    pub(crate) fn retransmissions(&self) -> Retransmissions {
+        self.retry.counts
+    }
+
+    /// The request that should have been answered before the connection ended: its packet number and PSN.
+    pub(crate) fn unanswered(&self) -> Option<(u64, Psn)> {
+        if self.gap == Gap::Waiting || self.nak.is_some() || self.fatal_ns.is_some() || self.is_unsure {
+            return None;
+        }
+        self.queue.unanswered()
+    }
+
+    /// Gives what its requests took of the budget back.
+    pub(crate) fn release(&mut self, budget: &mut Budget) {
+        self.queue.clear(budget);
+    }
+
+    /// What was counted of messages no longer holds: learn it anew.
+    fn lose_place(&mut self) {
+        self.open = None;
+        self.first_is_lost = true;
+        self.msn.forget();
+    }
+
+    fn resume_at(&mut self, psn: Option<Psn>) {
+        self.expected = psn;
+        self.gap = Gap::No;
+        self.lose_place();
+    }
+}

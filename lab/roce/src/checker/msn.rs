@@ -1,0 +1,105 @@
+//! The message sequence number of a stream: what a responder may say it has completed.
+//!
+//! In: completed messages, and the numbers of the answers. Out: the number that an answer had to carry. The count is 24 bits wide and compared in a signed window.
+
+use crate::wire::Psn;
+
+/// What an answer's number may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Messages that the answer completes, counted from the stream's first.
+    pub(crate) least: u32,
+    /// Messages that can be complete.
+    pub(crate) most: u32,
+}
+
+/// What is wrong with an answer's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// It is lower than this.
+    Low(u32),
+    /// It is higher than this.
+    High(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MsnCount {
+    /// Messages completed by the requester since the stream began, modulo 2^24.
+    pub(crate) completed: u32,
+    /// What to add to a count to have a number; `None` while nothing has told it.
+    base: Option<u32>,
+    /// The difference of the last wrong number: a second equal one is the new base.
+    suspect: Option<i32>,
+}
+
+fn difference(a: u32, b: u32) -> i32 {
+    Psn::new(a).distance(Psn::new(b))
+}
+
+fn number(value: u32) -> u32 {
+    Psn::new(value).value()
+}
+
+impl MsnCount {
+    pub(crate) fn new(is_from_the_start: bool) -> Self {
+        Self { completed: 0, base: is_from_the_start.then_some(0), suspect: None }
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.base = None;
+        self.suspect = None;
+    }
+
+    /// Holds an answer's number against the bounds.
+    pub(crate) fn check(&mut self, msn: u32, bounds: Bounds) -> Option<Wrong> {
+        let Some(base) = self.base else {
+            // Only an answer whose number is certain can teach it.
+            if bounds.least == bounds.most {
+                self.base = Some(number(msn.wrapping_sub(bounds.least)));
+            }
+            return None;
+        };
+        let (least, most) = (number(base.wrapping_add(bounds.least)), number(base.wrapping_add(bounds.most)));
+        let (above, below) = (difference(msn, least), difference(msn, most));
+        let (off, wrong) = match (above < 0, below > 0) {
+            (true, _) => (above, Wrong::Low(least)),
+            (_, true) => (below, Wrong::High(most)),
+            _ => {
+                self.suspect = None;
+                return None;
+            }
+        };
+        if self.suspect == Some(off) {
+            self.base = Some(number(base.wrapping_add(off as u32)));
+            self.suspect = None;
+            return None;
+        }
+        self.suspect = Some(off);
+        Some(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_off_by_one_is_reported_once_whether_it_stays_or_not() {
+        let exact = |n| Bounds { least: n, most: n };
+        let mut count = MsnCount::new(true);
+        assert_eq!(count.check(1, exact(1)), None);
+        assert_eq!(count.check(1, exact(2)), Some(Wrong::Low(2)));
+        assert_eq!(count.check(3, exact(3)), None);
+        assert_eq!(count.check(5, exact(4)), Some(Wrong::High(4)));
+        assert_eq!([count.check(6, exact(5)), count.check(7, exact(6))], [None, None]);
+    }
+
+    #[test]
+    fn a_forgotten_base_is_learnt_from_the_next_certain_answer_and_wraps() {
+        let mut count = MsnCount::new(false);
+        assert_eq!(count.check(9, Bounds { least: 1, most: 3 }), None);
+        assert_eq!(count.check(0xff_ffff, Bounds { least: 3, most: 3 }), None);
+        assert_eq!(count.check(0, Bounds { least: 4, most: 4 }), None);
+        assert_eq!(count.check(0, Bounds { least: 5, most: 5 }), Some(Wrong::Low(1)));
+    }
+}

@@ -1,0 +1,336 @@
+//! Requests as the responder gets them: order, messages, lengths.
+
+use crate::checker::pending::{Answer, Pending};
+use crate::checker::{Arrival, Gap, Open, Sink, Stream, packets};
+use crate::finding::Evidence;
+use crate::flow::{Connection, Side};
+use crate::message::{Message, MessageKind, Outcome};
+use crate::retransmission::RetransmissionClass;
+use crate::rule::Rule;
+use crate::wire::{Operation, Place, Psn, Transport};
+
+/// Longest message in bytes.
+const MESSAGE_MAX_BYTES: u32 = 1 << 31;
+
+/// Requests may be on their way for this long when a fatal NAK is.
+const FATAL_GRACE_NS: u64 = 100_000_000;
+
+impl Stream {
+    /// PSNs that a request takes; `None` for a READ without a path MTU.
+    pub(crate) fn count(connection: &Connection, arrival: &Arrival<'_>) -> Option<u32> {
+        match arrival.packet.reth {
+            Some(reth) if arrival.bth.opcode().operation() == Operation::ReadRequest => {
+                connection.path_mtu_bytes.map(|mtu| packets(reth.dma_length(), mtu))
+            }
+            _ => Some(1),
+        }
+    }
+
+    /// Takes a request in that reached its receiver.
+    pub(crate) fn request(
+        &mut self,
+        connection: &mut Connection,
+        requester: Side,
+        arrival: &Arrival<'_>,
+        sink: &mut Sink<'_>,
+    ) {
+        let (packet, opcode, psn) = (arrival.packet, arrival.bth.opcode(), arrival.bth.psn());
+        if opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
+            connection.path_mtu_bytes =
+                u32::try_from(packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
+        }
+        let count = Self::count(connection, arrival);
+        if self.psn_first.is_none() {
+            self.psn_first = Some(psn);
+            self.acknowledged = Some(psn);
+            connection.endpoint_mut(requester).psn_first = Some(psn);
+        }
+        self.has_uncounted |= count.is_none();
+        let sent_before = self.sent_end;
+        if arrival.is_sent {
+            self.sent(connection, arrival, count, sink);
+        }
+        self.after_fatal(arrival, sink);
+        let expected = *self.expected.get_or_insert(psn);
+        let ahead = psn.distance(expected);
+        if ahead > 0 {
+            if !self.is_ahead(expected, sent_before, arrival, sink) {
+                return;
+            }
+        } else if ahead < 0 {
+            self.again(connection, arrival, count, sink);
+            return;
+        }
+        self.gap = match self.gap {
+            Gap::No => Gap::No,
+            _ if self.sent_end.is_some_and(|end| psn.plus(count.unwrap_or(1)).distance(end) < 0) => {
+                Gap::Refilling
+            }
+            _ => Gap::No,
+        };
+        self.is_unsure &= self.gap != Gap::No;
+        self.expected = count.map(|count| psn.plus(count));
+        self.assemble(connection, requester, arrival, count, sink);
+    }
+
+    fn after_fatal(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+        if let Some(at_ns) = self.fatal_ns
+            && !self.fatal_is_reported
+            && arrival.timestamp_ns.saturating_sub(at_ns) > FATAL_GRACE_NS
+        {
+            self.fatal_is_reported = true;
+            sink.report(
+                Rule::TrafficAfterFatalNak,
+                Evidence::Words { expected: "no further request", got: "one" },
+            );
+        }
+    }
+
+    /// Judges a request behind a missing one; gives whether it is to be taken all the same.
+    fn is_ahead(
+        &mut self,
+        expected: Psn,
+        sent_before: Option<Psn>,
+        arrival: &Arrival<'_>,
+        sink: &mut Sink<'_>,
+    ) -> bool {
+        let psn = arrival.bth.psn();
+        let is_new = sent_before.is_none_or(|end| psn.distance(end) >= 0);
+        if self.gap == Gap::Refilling && is_new && self.nak.is_none() {
+            // The requester did not go back: what was missing was out of order, not lost.
+            self.resume_at(Some(psn));
+            return true;
+        }
+        if self.gap != Gap::Waiting {
+            let is_excused = sink.excuses(expected, psn.distance(expected) == 1);
+            if !is_excused {
+                sink.report(Rule::RequestPsnGap, Evidence::Psn { expected, got: psn });
+            }
+            self.is_unsure |= is_excused;
+        }
+        if arrival.bth.opcode().transport() == Transport::Uc {
+            self.resume_at(Some(psn));
+            return true;
+        }
+        self.gap = Gap::Waiting;
+        false
+    }
+
+    /// Takes a request in whose PSN was taken before.
+    fn again(
+        &mut self,
+        connection: &Connection,
+        arrival: &Arrival<'_>,
+        count: Option<u32>,
+        sink: &mut Sink<'_>,
+    ) {
+        let psn = arrival.bth.psn();
+        if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
+            if self.is_announced {
+                let expected = self.psn_first.unwrap_or(psn);
+                sink.report(Rule::RequestBeforeFirstPsn, Evidence::Psn { expected, got: psn });
+            } else if connection.path_mtu_bytes.is_some() {
+                // The capture began in the middle of a retransmission.
+                self.psn_first = Some(psn);
+            }
+            return;
+        }
+        if !arrival.is_sent {
+            self.retry.counts.count(RetransmissionClass::Duplicate);
+        }
+        if arrival.bth.opcode().operation() == Operation::ReadRequest {
+            self.read_again(psn, count);
+        }
+    }
+
+    /// Begins or continues a message with a request that is in order.
+    fn assemble(
+        &mut self,
+        connection: &Connection,
+        requester: Side,
+        arrival: &Arrival<'_>,
+        count: Option<u32>,
+        sink: &mut Sink<'_>,
+    ) {
+        let (packet, opcode, psn) = (arrival.packet, arrival.bth.opcode(), arrival.bth.psn());
+        let (place, operation) = (opcode.place(), opcode.operation());
+        let Some(kind) = MessageKind::of(opcode) else {
+            return;
+        };
+        let announced_bytes = packet.reth.map(|reth| reth.dma_length());
+        if place.starts() {
+            if let Some(open) = self.open.take() {
+                sink.report(
+                    Rule::OpcodeOutOfSequence,
+                    Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
+                );
+                sink.messages.end(open.message, Outcome::Incomplete, None);
+                self.lose_place();
+            }
+            self.first_is_lost = false;
+            let message = sink.messages.add(Message {
+                kind,
+                requester: connection.endpoint(requester).address,
+                requester_qpn: connection.endpoint(requester).qpn,
+                responder: connection.endpoint(requester.other()).address,
+                responder_qpn: arrival.bth.destination_qpn(),
+                connection: Some(arrival.flow),
+                bytes: 0,
+                immediate: None,
+                va: packet.remote_memory().map(|(va, _)| va),
+                rkey: packet.remote_memory().map(|(_, rkey)| rkey).or(packet.ieth.map(|ieth| ieth.rkey())),
+                psn_first: psn,
+                psn_last: psn.plus(count.unwrap_or(1) - 1),
+                packet_first: arrival.number,
+                packet_last: arrival.number,
+                sent_ns: arrival.timestamp_ns,
+                ended_ns: None,
+                outcome: Outcome::Incomplete,
+            });
+            self.judge_addresses(arrival, announced_bytes, sink);
+            self.open = Some(Open { message, operation, announced_bytes, bytes: 0, is_suspect: false });
+        }
+        let Some(mut open) = self.open else {
+            if !self.first_is_lost {
+                sink.report(
+                    Rule::OpcodeOutOfSequence,
+                    Evidence::Opcode { expected: "First or Only", got: opcode },
+                );
+            }
+            self.lose_place();
+            if place.ends() {
+                self.msn.completed = self.msn.completed.wrapping_add(1);
+            }
+            return;
+        };
+        if open.operation != operation {
+            sink.report(
+                Rule::OpcodeOutOfSequence,
+                Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
+            );
+            self.lose_place();
+            return;
+        }
+        open.bytes += packet.payload_length_bytes as u64;
+        open.is_suspect |= !self.judge_payload(connection, arrival, sink);
+        self.open = Some(open);
+        if let Some(message) = sink.messages.get_mut(open.message) {
+            message.bytes = match operation {
+                Operation::ReadRequest | Operation::Flush => u64::from(announced_bytes.unwrap_or(0)),
+                Operation::CmpSwap | Operation::FetchAdd => 8,
+                _ => open.bytes,
+            };
+            message.psn_last = psn.plus(count.unwrap_or(1) - 1);
+            message.packet_last = arrival.number;
+        }
+        if place.ends() {
+            self.open = None;
+            self.finish_message(&open, kind, arrival, count, sink);
+        }
+    }
+
+    fn judge_addresses(&self, arrival: &Arrival<'_>, announced_bytes: Option<u32>, sink: &mut Sink<'_>) {
+        if let Some(bytes) = announced_bytes
+            && bytes > MESSAGE_MAX_BYTES
+        {
+            let (expected, got) = (u64::from(MESSAGE_MAX_BYTES), u64::from(bytes));
+            sink.report(Rule::DmaLengthTooLarge, Evidence::Number { what: "at most", expected, got });
+        }
+        if let Some(atomic) = arrival.packet.atomic_eth
+            && !atomic.va().is_multiple_of(8)
+        {
+            let (expected, got) = (atomic.va() & !7, atomic.va());
+            sink.report(Rule::AtomicAddressMisaligned, Evidence::Number { what: "address", expected, got });
+        }
+    }
+
+    /// Holds a payload against the path MTU; gives whether it is right.
+    fn judge_payload(&self, connection: &Connection, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
+        let Some(mtu) = connection.path_mtu_bytes.map(u64::from) else {
+            return true;
+        };
+        let got = arrival.packet.payload_length_bytes as u64;
+        let is_right = match arrival.bth.opcode().place() {
+            Place::First | Place::Middle => got == mtu,
+            Place::Last => (1..=mtu).contains(&got),
+            Place::Only => got <= mtu,
+        };
+        if !is_right {
+            sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
+        }
+        is_right
+    }
+
+    fn finish_message(
+        &mut self,
+        open: &Open,
+        kind: MessageKind,
+        arrival: &Arrival<'_>,
+        count: Option<u32>,
+        sink: &mut Sink<'_>,
+    ) {
+        if let Some(message) = sink.messages.get_mut(open.message) {
+            message.kind = kind;
+            message.outcome = Outcome::Sent;
+            message.immediate = arrival.packet.immdt.map(|immdt| immdt.value());
+            message.rkey = message.rkey.or(arrival.packet.ieth.map(|ieth| ieth.rkey()));
+        }
+        self.msn.completed = self.msn.completed.wrapping_add(1);
+        let answer = match open.operation {
+            Operation::ReadRequest => Answer::ReadResponses,
+            Operation::CmpSwap | Operation::FetchAdd => Answer::AtomicAck,
+            Operation::Flush | Operation::AtomicWrite => Answer::Either,
+            _ => Answer::Ack,
+        };
+        if answer == Answer::Ack
+            && let Some(expected) = open.announced_bytes.map(u64::from)
+            && expected != open.bytes
+            && !open.is_suspect
+        {
+            sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: open.bytes });
+            if open.bytes < expected && arrival.bth.opcode().place() == Place::Last {
+                // What follows may be the rest of it.
+                self.lose_place();
+            }
+        }
+        if arrival.bth.opcode().transport() == Transport::Uc {
+            sink.messages.end(open.message, Outcome::Sent, None);
+            return;
+        }
+        let pending = Pending {
+            message: open.message,
+            answer,
+            is_done: false,
+            must_be_answered: answer != Answer::Ack || arrival.bth.ack_request(),
+            packet_last: arrival.number,
+            psn: arrival.bth.psn(),
+            count,
+            ordinal: self.msn.completed,
+            announced_bytes: open.announced_bytes.unwrap_or(0),
+            asked_from: 0,
+            next: 0,
+            bytes: 0,
+            has_gap: false,
+        };
+        self.queue.push(pending, sink.budget);
+    }
+
+    /// A READ asked for again, whole or from a later PSN on. One that is answered in full is answered again, which changes nothing.
+    fn read_again(&mut self, psn: Psn, count: Option<u32>) {
+        let Some(read) = self.queue.find(psn).and_then(|at| self.queue.get_mut(at)) else {
+            return;
+        };
+        if read.is_done || read.answer != Answer::ReadResponses {
+            return;
+        }
+        let index = psn.distance(read.psn) as u32;
+        read.count = read.count.or(count);
+        read.asked_from = index;
+        read.next = index;
+        // What came before the point of asking again stands; the rest is counted anew only when all of it is.
+        read.has_gap = index > 0;
+        if index == 0 {
+            read.bytes = 0;
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Answers as the requester gets them: acknowledgements, READ responses, refusals.
+
+use crate::checker::msn::{Bounds, Wrong};
+use crate::checker::pending::{Answer, Pending};
+use crate::checker::{Arrival, Gap, Sink, Stream, packets};
+use crate::finding::Evidence;
+use crate::flow::Connection;
+use crate::message::Outcome;
+use crate::rule::Rule;
+use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
+
+fn words_of_place(place: Place) -> &'static str {
+    match place {
+        Place::First => "First",
+        Place::Middle => "Middle",
+        Place::Last => "Last",
+        Place::Only => "Only",
+    }
+}
+
+impl Stream {
+    /// Takes an answer in.
+    pub(crate) fn response(
+        &mut self,
+        connection: &mut Connection,
+        arrival: &Arrival<'_>,
+        sink: &mut Sink<'_>,
+    ) {
+        let (opcode, psn) = (arrival.bth.opcode(), arrival.bth.psn());
+        let Some(first) = self.psn_first else {
+            return;
+        };
+        if opcode.operation() == Operation::ReadResponse
+            && opcode.place() == Place::First
+            && connection.path_mtu_bytes.is_none()
+        {
+            connection.path_mtu_bytes =
+                u32::try_from(arrival.packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
+        }
+        self.learn_read_counts(connection.path_mtu_bytes);
+        if psn.distance(first) < 0 || !self.is_sent_or_excused(psn, sink) {
+            return;
+        }
+        if let Some(_at) = self.fatal_ns
+            && !self.fatal_is_reported
+        {
+            self.fatal_is_reported = true;
+            sink.report(
+                Rule::TrafficAfterFatalNak,
+                Evidence::Words { expected: "no further answer", got: "one" },
+            );
+        }
+        let syndrome = arrival.packet.aeth.map(|aeth| aeth.syndrome());
+        let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+        if accepts {
+            self.accepted(psn, sink);
+        }
+        match opcode.operation() {
+            Operation::ReadResponse => self.read_response(connection, arrival, opcode, sink),
+            Operation::AtomicAcknowledge => self.atomic_response(arrival, sink),
+            Operation::Acknowledge => match syndrome {
+                Some(Syndrome::Ack { .. }) => {
+                    self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink)
+                }
+                Some(Syndrome::Nak(code)) => self.refused(psn, code, arrival, sink),
+                Some(Syndrome::RnrNak { timer }) => {
+                    self.judge_nak(psn, sink);
+                    self.acknowledge_before(psn, arrival.timestamp_ns, sink);
+                    self.refuse_for_now(psn, Some(timer), arrival.timestamp_ns);
+                }
+                _ => self.acknowledge_before(psn, arrival.timestamp_ns, sink),
+            },
+            _ => {}
+        }
+        if let Some(aeth) = arrival.packet.aeth {
+            self.judge_msn(arrival, accepts, aeth.msn(), sink);
+        }
+        self.queue.trim(sink.budget);
+    }
+
+    /// Whether the PSN that is answered was sent, as far as the capture can tell.
+    fn is_sent_or_excused(&mut self, psn: Psn, sink: &mut Sink<'_>) -> bool {
+        let Some(sent_end) = self.sent_end else {
+            return false;
+        };
+        let beyond = psn.distance(sent_end);
+        if beyond < 0 || self.queue.back().is_some_and(|read| read.count.is_none()) {
+            return true;
+        }
+        if self.is_unsure || sink.excuses(sent_end, beyond == 0) {
+            // The request was there, in a packet that could not be read.
+            self.is_unsure = true;
+            self.sent_end = Some(psn.plus(1));
+            self.resume_at(self.sent_end);
+            return true;
+        }
+        sink.report(
+            Rule::AckForUnsentPsn,
+            Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn },
+        );
+        false
+    }
+
+    /// Draws the conclusions from an answer that is no refusal.
+    fn accepted(&mut self, psn: Psn, sink: &mut Sink<'_>) {
+        if let Some(nak) = self.nak
+            && psn.distance(nak.psn) >= 0
+        {
+            self.nak = None;
+            if !self.is_unsure {
+                sink.report(
+                    Rule::NakWithoutRetransmission,
+                    Evidence::Psn { expected: nak.psn.plus(Psn::new(u32::MAX).value()), got: psn },
+                );
+            }
+        }
+        if self.gap == Gap::Waiting && self.expected.is_some_and(|expected| psn.distance(expected) >= 0) {
+            self.resume_at(self.sent_end);
+        }
+    }
+
+    /// Counts the responses of READs that were asked for before the path MTU was known.
+    fn learn_read_counts(&mut self, path_mtu_bytes: Option<u32>) {
+        let Some(mtu) = path_mtu_bytes.filter(|_| self.has_uncounted) else {
+            return;
+        };
+        self.has_uncounted = false;
+        for read in self.queue.iter_mut().filter(|read| read.count.is_none()) {
+            let count = packets(read.announced_bytes, mtu);
+            read.count = Some(count);
+            let end = read.psn.plus(count);
+            if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
+                self.sent_end = Some(end);
+            }
+        }
+    }
+
+    /// Ends every request before `end` that an ACK answers; reports what needed an answer of its own and has none.
+    fn acknowledge_before(&mut self, end: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) {
+        if self.acknowledged.is_none_or(|acknowledged| end.distance(acknowledged) > 0) {
+            self.acknowledged = Some(end);
+        }
+        let got = end.plus(Psn::new(u32::MAX).value());
+        let mut is_reported = false;
+        self.queue.pass(end, |pending| {
+            if pending.is_done {
+                return;
+            }
+            if pending.is_acked_by_ack() {
+                pending.is_done = true;
+                let outcome =
+                    if pending.answer == Answer::Ack { Outcome::Acknowledged } else { Outcome::Responded };
+                sink.end(pending.message, outcome, timestamp_ns);
+                return;
+            }
+            if !is_reported && !pending.has_gap {
+                is_reported = true;
+                let rule = if pending.answer == Answer::AtomicAck {
+                    Rule::AtomicAckMissing
+                } else {
+                    Rule::ReadResponsePsnGap
+                };
+                let expected = pending.psn.plus(pending.next);
+                if !sink.excuses(expected, true) {
+                    sink.report(rule, Evidence::Psn { expected, got });
+                }
+            }
+            pending.has_gap = true;
+        });
+    }
+
+    /// Reports a refusal of what was acknowledged.
+    fn judge_nak(&mut self, psn: Psn, sink: &mut Sink<'_>) -> bool {
+        if let Some(acknowledged) = self.acknowledged
+            && psn.distance(acknowledged) < 0
+        {
+            sink.report(Rule::NakForAcknowledgedPsn, Evidence::Psn { expected: acknowledged, got: psn });
+            return false;
+        }
+        true
+    }
+
+    fn refused(&mut self, psn: Psn, code: NakCode, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+        let is_possible = self.judge_nak(psn, sink);
+        self.acknowledge_before(psn, arrival.timestamp_ns, sink);
+        if code == NakCode::PsnSequenceError {
+            let is_missing = self.gap == Gap::Waiting && self.expected == Some(psn);
+            if is_possible && !is_missing && self.expected.is_some_and(|expected| psn.distance(expected) < 0)
+            {
+                if !sink.excuses(psn, false) {
+                    let expected = self.expected.unwrap_or(psn);
+                    sink.report(Rule::NakWithoutGap, Evidence::Psn { expected, got: psn });
+                }
+                // The responder is the one who knows: it takes nothing until that request comes again.
+                self.msn.forget();
+            }
+            self.refuse_for_now(psn, None, arrival.timestamp_ns);
+            return;
+        }
+        self.fatal_ns = Some(arrival.timestamp_ns);
+        self.fatal_is_reported = false;
+        let message =
+            self.queue.first_from(psn).map(|pending| pending.message).or(self.open.map(|open| open.message));
+        if let Some(message) = message {
+            sink.end(message, Outcome::Refused(code), arrival.timestamp_ns);
+        }
+    }
+
+    /// Holds the MSN of an answer against the messages that can be complete.
+    fn judge_msn(&mut self, arrival: &Arrival<'_>, accepts: bool, msn: u32, sink: &mut Sink<'_>) {
+        if self.gap != Gap::No && accepts {
+            return;
+        }
+        let (opcode, psn) = (arrival.bth.opcode(), arrival.bth.psn());
+        let own = self.queue.find(psn);
+        let before = self.queue.ordinal_before(psn);
+        let bounds = match opcode.operation() {
+            // What is refused is not complete.
+            _ if !accepts => Bounds { least: before, most: before },
+            // An answer to a request that was answered before counts what came since.
+            _ if own.is_none() && before == self.queue.left_ordinal && opcode.place() != Place::Only => {
+                return;
+            }
+            Operation::ReadResponse | Operation::AtomicAcknowledge => {
+                let least = match (own.and_then(|at| self.queue.get_mut(at)), opcode.place()) {
+                    (Some(read), Place::Last | Place::Only) => read.ordinal,
+                    _ => before,
+                };
+                Bounds { least, most: self.msn.completed }
+            }
+            _ => {
+                let least = self.queue.ordinal_before(psn.plus(1));
+                let is_sure = self.retry.counts.total() == 0;
+                Bounds { least, most: if is_sure { least } else { self.msn.completed } }
+            }
+        };
+        match self.msn.check(msn, bounds) {
+            None => {}
+            Some(Wrong::Low(expected)) => {
+                sink.report(Rule::MsnNotAdvanced, Evidence::Msn { expected, got: msn });
+            }
+            Some(Wrong::High(expected)) => {
+                sink.report(Rule::MsnBeyondCompleted, Evidence::Msn { expected, got: msn });
+            }
+        }
+    }
+
+    /// The request that an answer is for, when it is of the right kind.
+    fn answered(
+        &mut self,
+        psn: Psn,
+        is_right: impl Fn(Answer) -> bool,
+        opcode: Opcode,
+        sink: &mut Sink<'_>,
+    ) -> Option<usize> {
+        let at = self.queue.find(psn)?;
+        let pending = self.queue.get_mut(at)?;
+        if is_right(pending.answer) {
+            return Some(at);
+        }
+        if !pending.is_done {
+            let expected = match pending.answer {
+                Answer::Ack => "Acknowledge",
+                Answer::ReadResponses => "RDMA READ response",
+                Answer::AtomicAck => "Atomic Acknowledge",
+                Answer::Either => "RDMA READ response Only",
+            };
+            sink.report(Rule::ResponseOfWrongKind, Evidence::Opcode { expected, got: opcode });
+        }
+        None
+    }
+
+    fn atomic_response(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+        let (psn, opcode) = (arrival.bth.psn(), arrival.bth.opcode());
+        self.acknowledge_before(psn, arrival.timestamp_ns, sink);
+        let is_right = |answer| answer == Answer::AtomicAck;
+        if let Some(at) = self.answered(psn, is_right, opcode, sink)
+            && let Some(pending) = self.queue.get_mut(at)
+            && !pending.is_done
+        {
+            pending.is_done = true;
+            sink.end(pending.message, Outcome::Responded, arrival.timestamp_ns);
+            if let Some(ack) = arrival.packet.atomic_ack_eth {
+                self.retry.remember(psn, ack.original());
+            }
+            self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink);
+        } else if let Some(ack) = arrival.packet.atomic_ack_eth
+            && let Some(expected) = self.retry.replayed(psn, ack.original())
+        {
+            let got = ack.original();
+            sink.report(
+                Rule::AtomicReplayDiffers,
+                Evidence::Number { what: "original value", expected, got },
+            );
+        }
+    }
+
+    fn read_response(
+        &mut self,
+        connection: &Connection,
+        arrival: &Arrival<'_>,
+        opcode: Opcode,
+        sink: &mut Sink<'_>,
+    ) {
+        let psn = arrival.bth.psn();
+        let is_right = |answer| matches!(answer, Answer::ReadResponses | Answer::Either);
+        let Some(at) = self.answered(psn, is_right, opcode, sink) else {
+            self.acknowledge_before(psn, arrival.timestamp_ns, sink);
+            return;
+        };
+        let Some(begin) = self.queue.get_mut(at).map(|read| read.psn) else {
+            return;
+        };
+        self.acknowledge_before(begin, arrival.timestamp_ns, sink);
+        let Some(read) = self.queue.get_mut(at) else {
+            return;
+        };
+        let index = psn.distance(read.psn) as u32;
+        // A response to a READ that is already answered in full comes from a retransmission.
+        if read.is_done || index < read.next {
+            return;
+        }
+        let was_next = index == read.next;
+        if !was_next && !read.has_gap {
+            let expected = read.psn.plus(read.next);
+            if !sink.excuses(expected, index == read.next + 1) {
+                sink.report(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
+            }
+        }
+        read.has_gap |= !was_next;
+        read.next = index + 1;
+        read.bytes += arrival.packet.payload_length_bytes as u64;
+        let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else {
+            return;
+        };
+        let place = match (index == read.asked_from, index + 1 == count) {
+            (true, true) => Place::Only,
+            (true, false) => Place::First,
+            (false, true) => Place::Last,
+            (false, false) => Place::Middle,
+        };
+        if place != opcode.place() {
+            if was_next {
+                sink.report(
+                    Rule::OpcodeOutOfSequence,
+                    Evidence::Opcode { expected: words_of_place(place), got: opcode },
+                );
+            }
+        } else if was_next && !judge_response_payload(connection, arrival, read, count, sink) {
+            read.has_gap = true;
+        }
+        if index + 1 == count && was_next {
+            read.is_done = true;
+            let (message, end) = (read.message, read.psn.plus(count));
+            sink.end(message, Outcome::Responded, arrival.timestamp_ns);
+            self.acknowledge_before(end, arrival.timestamp_ns, sink);
+        } else if was_next && index + 1 < count && opcode.place().ends() {
+            // It was reported; what else comes of this READ is the rest.
+            read.has_gap = true;
+        }
+    }
+}
+
+/// Holds the payload of a READ response against the path MTU and the length that was asked for; gives whether it is right.
+fn judge_response_payload(
+    connection: &Connection,
+    arrival: &Arrival<'_>,
+    read: &Pending,
+    count: u32,
+    sink: &mut Sink<'_>,
+) -> bool {
+    if read.answer != Answer::ReadResponses || read.has_gap {
+        return true;
+    }
+    let got = arrival.packet.payload_length_bytes as u64;
+    if arrival.bth.opcode().place().ends() {
+        let expected = u64::from(read.announced_bytes);
+        if read.next == count && read.bytes != expected {
+            sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: read.bytes });
+        }
+        return true;
+    }
+    match connection.path_mtu_bytes.map(u64::from) {
+        Some(mtu) if got != mtu => {
+            sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
+            false
+        }
+        _ => true,
+    }
+}

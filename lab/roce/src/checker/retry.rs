@@ -1,0 +1,173 @@
+//! Retransmissions of a stream: which request comes again, and why.
+
+use crate::checker::{Arrival, Sink, Stream};
+use crate::finding::Evidence;
+use crate::flow::Connection;
+use crate::retransmission::{RetransmissionClass, Retransmissions};
+use crate::rule::Rule;
+use crate::wire::{Operation, Psn, rnr_timer_us};
+
+/// Requests whose shape is remembered, to compare a retransmission with; a power of two.
+const SHAPES: usize = 64;
+
+/// Atomics whose result is remembered, to compare a replay with.
+const ATOMICS: usize = 16;
+
+/// Without connection management nothing tells the ACK timeout; a copy by the network comes sooner than this.
+const COPY_LIMIT_NS: u64 = 1_000_000;
+
+/// A refusal that asks for the request again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nak {
+    pub(super) psn: Psn,
+    /// Time before which it must not come again, of an RNR NAK.
+    pub(super) rnr: Option<(u64, u64)>,
+}
+
+/// What a request looked like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    /// PSN, and a bit above it so that zero is none.
+    psn: u32,
+    length: u16,
+    opcode: u8,
+}
+
+#[derive(Debug)]
+pub(super) struct Retry {
+    pub(super) counts: Retransmissions,
+    /// The class of the run that is under way, and the PSN that continues it.
+    run: Option<(RetransmissionClass, Psn)>,
+    /// The last request that was sent: its PSN and time.
+    last: Option<(Psn, u64)>,
+    shapes: [Shape; SHAPES],
+    /// Results of the last atomics, by PSN.
+    atomics: [Option<(Psn, u64)>; ATOMICS],
+    next_atomic: usize,
+}
+
+impl Retry {
+    /// Remembers the result of an atomic.
+    pub(super) fn remember(&mut self, psn: Psn, original: u64) {
+        self.atomics[self.next_atomic % ATOMICS] = Some((psn, original));
+        self.next_atomic = self.next_atomic.wrapping_add(1);
+    }
+
+    /// The result that an atomic was first answered with, when it is another.
+    pub(super) fn replayed(&self, psn: Psn, original: u64) -> Option<u64> {
+        let known = self.atomics.iter().flatten().find(|(known, _)| *known == psn);
+        known.map(|(_, before)| *before).filter(|before| *before != original)
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            counts: Retransmissions::default(),
+            run: None,
+            last: None,
+            shapes: [Shape { psn: 0, length: 0, opcode: 0 }; SHAPES],
+            atomics: [None; ATOMICS],
+            next_atomic: 0,
+        }
+    }
+}
+
+impl Stream {
+    /// Takes note of a request where it is sent, whether it arrives or not.
+    pub(crate) fn sent(
+        &mut self,
+        connection: &Connection,
+        arrival: &Arrival<'_>,
+        count: Option<u32>,
+        sink: &mut Sink<'_>,
+    ) {
+        let (packet, psn) = (arrival.packet, arrival.bth.psn());
+        let opcode = arrival.bth.opcode();
+        let end = psn.plus(count.unwrap_or(1));
+        let shape = Shape {
+            psn: psn.value() | 1 << 24,
+            length: packet.payload_length_bytes as u16,
+            opcode: opcode.0,
+        };
+        let known = &mut self.retry.shapes[psn.value() as usize % SHAPES];
+        if self.sent_end.is_none_or(|sent_end| psn.distance(sent_end) >= 0) {
+            *known = shape;
+            self.sent_end = Some(end);
+            self.retry.run = None;
+            self.retry.last = Some((psn, arrival.timestamp_ns));
+            return;
+        }
+        if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
+            // Not seen before: the capture began later, or the PSN is none of this connection.
+            return;
+        }
+        let differs = known.psn == shape.psn && *known != shape;
+        if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
+            self.sent_end = Some(end);
+        }
+        if differs {
+            sink.report(
+                Rule::RetransmissionDiffers,
+                Evidence::Words {
+                    expected: "the packet that was sent before",
+                    got: "another opcode or length",
+                },
+            );
+        }
+        let class = self.classify(connection, arrival, sink);
+        self.retry.run = Some((class, end));
+        self.retry.last = Some((psn, arrival.timestamp_ns));
+        self.retry.counts.count(class);
+    }
+
+    fn classify(
+        &mut self,
+        connection: &Connection,
+        arrival: &Arrival<'_>,
+        sink: &mut Sink<'_>,
+    ) -> RetransmissionClass {
+        let (psn, now_ns) = (arrival.bth.psn(), arrival.timestamp_ns);
+        if let Some(nak) = self.nak
+            && nak.psn == psn
+        {
+            self.nak = None;
+            let Some((from_ns, least_ns)) = nak.rnr else {
+                return RetransmissionClass::GoBackN;
+            };
+            let got_ns = now_ns.saturating_sub(from_ns);
+            if got_ns < least_ns - least_ns / 10 {
+                sink.report(Rule::RnrRetryTooEarly, Evidence::Time { expected_ns: least_ns, got_ns });
+            }
+            return RetransmissionClass::RnrRetry;
+        }
+        if let Some((class, next)) = self.retry.run
+            && next == psn
+        {
+            return class;
+        }
+        if arrival.bth.opcode().operation() == Operation::ReadRequest
+            && let Some(at) = self.queue.find(psn)
+            && self.queue.get_mut(at).is_some_and(|read| read.has_gap)
+        {
+            return RetransmissionClass::ReadRetry;
+        }
+        if self.acknowledged.is_some_and(|acknowledged| psn.distance(acknowledged) < 0) {
+            return RetransmissionClass::Duplicate;
+        }
+        let limit_ns = connection.ack_timeout_ns.map_or(COPY_LIMIT_NS, |timeout_ns| timeout_ns / 2);
+        match self.retry.last {
+            Some((last, at_ns)) if last == psn && now_ns.saturating_sub(at_ns) < limit_ns => {
+                RetransmissionClass::Duplicate
+            }
+            _ => RetransmissionClass::Timeout,
+        }
+    }
+
+    /// Notes an RNR NAK or a NAK "PSN sequence error".
+    pub(super) fn refuse_for_now(&mut self, psn: Psn, rnr_timer: Option<u8>, timestamp_ns: u64) {
+        let rnr = rnr_timer.map(|code| (timestamp_ns, u64::from(rnr_timer_us(code)) * 1_000));
+        self.nak = Some(Nak { psn, rnr });
+        self.retry.run = None;
+    }
+}

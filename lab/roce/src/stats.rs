@@ -1,0 +1,189 @@
+//! Numbers of a capture: packets by opcode, messages by kind, latencies.
+//!
+//! In: packets and ended messages, one at a time. Out: counts and percentiles, in memory that does not grow with the capture.
+
+use crate::message::{Message, MessageKind};
+use crate::wire::Opcode;
+
+/// Steps to each power of two of a latency.
+const STEPS: usize = 16;
+const STEP_BITS: u32 = STEPS.trailing_zeros();
+
+/// Latencies in steps of at most a sixteenth of their value.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    buckets: Vec<u64>,
+    count: u64,
+    least_ns: u64,
+    most_ns: u64,
+}
+
+/// Index of a latency's bucket.
+fn bucket(ns: u64) -> usize {
+    let exponent = 63 - (ns | 1).leading_zeros();
+    if exponent < STEP_BITS {
+        return ns as usize;
+    }
+    let step = (ns >> (exponent - STEP_BITS)) as usize & (STEPS - 1);
+    (exponent - STEP_BITS + 1) as usize * STEPS + step
+}
+
+/// Least latency in a bucket.
+fn floor_ns(bucket: usize) -> u64 {
+    match (bucket / STEPS).checked_sub(1) {
+        None => bucket as u64,
+        Some(shift) => ((STEPS + bucket % STEPS) as u64) << shift,
+    }
+}
+
+impl Latencies {
+    fn add(&mut self, ns: u64) {
+        let at = bucket(ns);
+        if self.buckets.len() <= at {
+            self.buckets.resize(at + 1, 0);
+        }
+        if let Some(count) = self.buckets.get_mut(at) {
+            *count += 1;
+        }
+        self.least_ns = if self.count == 0 { ns } else { self.least_ns.min(ns) };
+        self.most_ns = self.most_ns.max(ns);
+        self.count += 1;
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The latency in nanoseconds that `percent` of them do not exceed, to a sixteenth of its value; `None` without any. 0 and 100 are exact.
+    pub fn percentile_ns(&self, percent: f64) -> Option<u64> {
+        if self.count == 0 {
+            return None;
+        }
+        if percent <= 0.0 {
+            return Some(self.least_ns);
+        }
+        let rank = ((percent / 100.0 * self.count as f64).ceil() as u64).clamp(1, self.count);
+        let mut seen = 0;
+        for (at, count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen >= rank && seen < self.count {
+                return Some(floor_ns(at + 1).saturating_sub(1).clamp(self.least_ns, self.most_ns));
+            }
+        }
+        Some(self.most_ns)
+    }
+}
+
+/// What is counted of the messages of one kind.
+#[derive(Clone, Debug, Default)]
+pub struct MessageStats {
+    /// Messages that ended: acknowledged, responded, refused.
+    pub ended: u64,
+    /// Bytes that they moved.
+    pub bytes: u64,
+    /// Time from the request's first packet to what ended it.
+    pub latencies: Latencies,
+}
+
+/// What is counted of the packets of one opcode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpcodeStats {
+    /// Packets that reached their receiver's side.
+    pub packets: u64,
+    /// Their payload in bytes.
+    pub payload_bytes: u64,
+}
+
+/// Numbers of a capture.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    opcodes: Vec<OpcodeStats>,
+    kinds: Vec<(MessageKind, MessageStats)>,
+    /// Time of the first RoCEv2 packet in nanoseconds since the epoch.
+    pub first_ns: Option<u64>,
+    /// Time of the last RoCEv2 packet in nanoseconds since the epoch.
+    pub last_ns: u64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self { opcodes: vec![OpcodeStats::default(); 256], kinds: Vec::new(), first_ns: None, last_ns: 0 }
+    }
+}
+
+impl Stats {
+    #[inline]
+    pub(crate) fn packet(&mut self, opcode: Opcode, payload_bytes: u64, timestamp_ns: u64) {
+        if let Some(stats) = self.opcodes.get_mut(usize::from(opcode.0)) {
+            stats.packets += 1;
+            stats.payload_bytes += payload_bytes;
+        }
+        self.first_ns.get_or_insert(timestamp_ns);
+        self.last_ns = self.last_ns.max(timestamp_ns);
+    }
+
+    pub(crate) fn ended(&mut self, message: &Message) {
+        let at = match self.kinds.iter().position(|(kind, _)| *kind == message.kind) {
+            Some(at) => at,
+            None => {
+                self.kinds.push((message.kind, MessageStats::default()));
+                self.kinds.len() - 1
+            }
+        };
+        if let Some((_, stats)) = self.kinds.get_mut(at) {
+            stats.ended += 1;
+            stats.bytes += message.bytes;
+            if let Some(ended_ns) = message.ended_ns {
+                stats.latencies.add(ended_ns.saturating_sub(message.sent_ns));
+            }
+        }
+    }
+
+    /// The opcodes that occurred, in the order of their numbers.
+    pub fn opcodes(&self) -> impl Iterator<Item = (Opcode, OpcodeStats)> {
+        (0..=u8::MAX).map(Opcode).zip(self.opcodes.iter().copied()).filter(|(_, stats)| stats.packets > 0)
+    }
+
+    /// The kinds of messages that ended, in the order of their first.
+    pub fn kinds(&self) -> impl Iterator<Item = (MessageKind, &MessageStats)> {
+        self.kinds.iter().map(|(kind, stats)| (*kind, stats))
+    }
+
+    /// Payload of all packets in bytes.
+    pub fn payload_bytes(&self) -> u64 {
+        self.opcodes.iter().map(|stats| stats.payload_bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_what_lies_between_its_floor_and_the_next() {
+        for ns in [0, 1, 15, 16, 17, 31, 32, 33, 1_000, 65_535, 1 << 40, u64::MAX / 3] {
+            let at = bucket(ns);
+            assert!(floor_ns(at) <= ns && ns < floor_ns(at + 1), "{ns} in bucket {at}");
+        }
+        assert!(bucket(u64::MAX) < 1024);
+    }
+
+    #[test]
+    fn percentiles_are_right_to_a_sixteenth() {
+        let mut latencies = Latencies::default();
+        assert_eq!(latencies.percentile_ns(50.0), None);
+        for us in 1..=1_000 {
+            latencies.add(us * 1_000);
+        }
+        for percent in [1.0, 50.0, 90.0, 99.0] {
+            let got = latencies.percentile_ns(percent).unwrap() as f64;
+            let exact = percent * 10_000.0;
+            assert!((got - exact).abs() / exact < 0.07, "{percent}: {got} for {exact}");
+        }
+        assert_eq!(
+            [0.0, 100.0].map(|percent| latencies.percentile_ns(percent)),
+            [Some(1_000), Some(1_000_000)]
+        );
+    }
+}
