@@ -13,13 +13,12 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
-use lab::artifacts::{self, Artifacts};
-use lab::judge::judge;
+use lab::artifacts::Artifacts;
 use lab::provider::qemu::accel::Choice;
 use lab::scenario::Scenario;
 use lab::setup::Setup;
 use lab::verdict::{Reason, Verdict};
-use lab::{run, snapshot};
+use lab::snapshot;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
@@ -55,12 +54,8 @@ fn trial(scenario: &Scenario) -> Result<(), Failed> {
     let (setup, kept) = shared()?;
     let _turn = TURN.take();
     let _slot = setup.slot()?;
-    let directory = kept.scenario(&scenario.name);
     let snapshots = workspace().join("tests/snapshots");
-    let accepted = snapshot::read(&snapshots, &scenario.name)?;
-    let evidence = run::run(&setup.provider, scenario, &setup.programs, &directory)?;
-    let verdict = judge(&evidence, &directory, accepted.as_deref());
-    artifacts::keep(&verdict)?;
+    let verdict = lab::trial::trial(&setup.provider, scenario, &setup.programs, kept, &snapshots)?;
     assert_snapshot(scenario, &verdict, &snapshots)?;
     if !verdict.passed {
         return Err(verdict.to_string().into());
@@ -73,7 +68,7 @@ fn trial(scenario: &Scenario) -> Result<(), Failed> {
 /// is not offered for review.
 fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> Result<(), Failed> {
     let only_wire = verdict.failures.iter().all(|failure| failure.reason == Reason::Wire);
-    let (Some(trace), true) = (&verdict.trace, only_wire) else {
+    let (Some(trace), true) = (&verdict.trace, only_wire && !verdict.is_disturbed) else {
         return Ok(());
     };
     let mut settings = insta::Settings::clone_current();

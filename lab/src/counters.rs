@@ -1,11 +1,6 @@
 //! rxe's own counters of packets, which the capture is checked against.
 
-use std::time::Duration;
-
 use crate::error::{Error, Result};
-use crate::node::Node;
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// RoCEv2 packets that a node's rxe device has sent and received since it was made, CM packets included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,18 +12,20 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Reads them from a node.
+    /// The shell command that prints them on a node.
+    pub const COMMAND: &str = "cd /sys/class/infiniband/rxe0/ports/1/hw_counters && cat sent_pkts rcvd_pkts";
+
+    /// Reads what [`Counters::COMMAND`] printed.
     ///
     /// # Errors
     ///
-    /// The node does not answer, or its device has no such counters.
-    pub fn read(node: &dyn Node) -> Result<Counters> {
-        let output =
-            node.run("cd /sys/class/infiniband/rxe0/ports/1/hw_counters && cat sent_pkts rcvd_pkts", LIMIT)?;
-        parse(&output.stdout).ok_or_else(|| {
-            Error::capture("the RDMA device has no counters of packets")
-                .detail(output.stdout + &output.stderr)
-        })
+    /// The node's device has no such counters.
+    pub fn parse(output: &str) -> Result<Counters> {
+        let mut numbers = output.lines().map(|line| line.trim().parse().ok());
+        match (numbers.next().flatten(), numbers.next().flatten()) {
+            (Some(sent), Some(received)) => Ok(Counters { sent, received }),
+            _ => Err(Error::capture("the RDMA device has no counters of packets").detail(output)),
+        }
     }
 
     /// What was counted since `earlier`.
@@ -41,19 +38,14 @@ impl Counters {
     }
 }
 
-fn parse(text: &str) -> Option<Counters> {
-    let mut numbers = text.lines().map(|line| line.trim().parse().ok());
-    Some(Counters { sent: numbers.next()??, received: numbers.next()?? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn counters_are_two_lines() {
-        assert_eq!(parse("10\n9\n"), Some(Counters { sent: 10, received: 9 }));
-        assert_eq!(parse("10\n"), None);
-        assert_eq!(parse("cat: no such file\n"), None);
+        assert_eq!(Counters::parse("10\n9\n").unwrap(), Counters { sent: 10, received: 9 });
+        Counters::parse("10\n").unwrap_err();
+        Counters::parse("cat: no such file\n").unwrap_err();
     }
 }

@@ -48,7 +48,8 @@ pub struct Evidence {
     pub nodes: BTreeMap<Role, NodeEvidence>,
     /// What kept the run from coming to its end, if anything did.
     pub failure: Option<Failed>,
-    /// How long the run took in seconds: machines up, programs, machines down.
+    /// How long things took, in seconds: `up` (the machines), `programs` (from the server's start to both
+    /// programs' end), `down`, and `harness`: all but the programs.
     pub seconds: BTreeMap<String, f64>,
 }
 

@@ -57,6 +57,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, snapshot: Option<&str>) -> V
         failures: checks.failures,
         proof,
         packets: report.map_or(0, |report| report.packets),
+        is_disturbed: report.is_some_and(is_disturbed),
         provider: evidence.provider.clone(),
         artifacts: artifacts.to_owned(),
         replay: format!("cargo xtask test-e2e {}", scenario.name),
@@ -72,6 +73,10 @@ fn reason_of(failed: &Failed) -> Reason {
         FailedKind::Capture => Reason::Capture,
         FailedKind::Timeout => Reason::Timeout,
     }
+}
+
+fn is_disturbed(report: &Report) -> bool {
+    report.retransmissions.timeout > 0
 }
 
 #[derive(Debug, Default)]
@@ -167,6 +172,10 @@ impl Checks {
 
     /// The trace is the reviewed one.
     fn wire(&mut self, report: &Report, snapshot: Option<&str>) {
+        if is_disturbed(report) {
+            let count = report.retransmissions.timeout;
+            self.fail(Reason::Wire, format!("disturbed: {count} retransmissions by timeout, and no fault to cause them"));
+        }
         match snapshot {
             None => self.fail(
                 Reason::Wire,

@@ -1,11 +1,6 @@
 //! The kernel log of a node: what was logged while a scenario ran, and what of it a healthy node logs.
 
-use std::time::Duration;
-
 use crate::error::{Error, Result};
-use crate::node::Node;
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// Lines that a healthy node logs, each with its reason.
 const ALLOWED: &str = include_str!("../guest/kernel-log.allow");
@@ -13,25 +8,20 @@ const ALLOWED: &str = include_str!("../guest/kernel-log.allow");
 /// Level `warning`; lower numbers are worse.
 const WARNING: u8 = 4;
 
-/// A moment on a node's own clock, in seconds since its boot.
-///
-/// # Errors
-///
-/// The node does not answer, or has no uptime.
-pub fn now(node: &dyn Node) -> Result<f64> {
-    let output = node.run("cat /proc/uptime", LIMIT)?;
-    let seconds = output.stdout.split_whitespace().next().and_then(|word| word.parse().ok());
-    seconds.ok_or_else(|| Error::setup(format!("no uptime in `{}`", output.stdout.trim())))
-}
+/// The shell command that prints a moment on a node's own clock.
+pub const NOW: &str = "cat /proc/uptime";
 
-/// What the node's kernel has logged since `since` (see [`now`]), as `<level>[seconds] text`.
+/// The shell command that prints a node's kernel log.
+pub const PRINT: &str = "dmesg -r";
+
+/// Reads what [`NOW`] printed: seconds since the node's boot.
 ///
 /// # Errors
 ///
-/// The node does not answer.
-pub fn since(node: &dyn Node, since: f64) -> Result<String> {
-    let output = node.run("dmesg -r", LIMIT)?;
-    Ok(lines_since(&output.stdout, since))
+/// It is no uptime.
+pub fn parse_now(output: &str) -> Result<f64> {
+    let seconds = output.split_whitespace().next().and_then(|word| word.parse().ok());
+    seconds.ok_or_else(|| Error::setup(format!("no uptime in `{}`", output.trim())))
 }
 
 /// The lines of level warning and worse that are not allowed.
@@ -47,7 +37,8 @@ pub fn objections(log: &str) -> Vec<&str> {
         .collect()
 }
 
-fn lines_since(log: &str, since: f64) -> String {
+/// The lines of [`PRINT`]'s output from a moment on (see [`parse_now`]), as `<level>[seconds] text`.
+pub fn lines_since(log: &str, since: f64) -> String {
     log.lines()
         .filter(|line| seconds(line).is_some_and(|seconds| seconds >= since))
         .map(|line| format!("{line}\n"))

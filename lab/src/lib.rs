@@ -11,7 +11,7 @@
 //! - [`run`]: machines up, capture on, programs, capture off; [`evidence`]: what was seen
 //! - [`judge`]: from evidence to a [`verdict`], with [`counters`], [`kernel_log`], [`snapshot`] and
 //!   [`agreement`]
-//! - [`artifacts`]: where everything is kept
+//! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept
 //!
 //! Below all of it: [`error`], [`command`], [`progress`], [`cache`].
 
@@ -37,6 +37,7 @@ pub mod scenario;
 pub mod setup;
 pub mod snapshot;
 pub mod switch;
+pub mod trial;
 pub mod verdict;
 
 pub use error::{Error, Result};

@@ -11,7 +11,7 @@ use crate::counters::Counters;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::evidence::{CAPTURE, Evidence};
 use crate::kernel_log;
-use crate::node::{ENVIRONMENT, Node, Pair, Provider, Role, Running};
+use crate::node::{ENVIRONMENT, Pair, Provider, Role, Running};
 use crate::programs::Program;
 use crate::progress::Step;
 use crate::scenario::Scenario;
@@ -40,6 +40,7 @@ pub fn run(
     artifacts: &Path,
 ) -> Result<Evidence> {
     fs::create_dir_all(artifacts).at("failed to create", artifacts)?;
+    let begun = Instant::now();
     let mut evidence = Evidence::new(scenario);
     provider.name().clone_into(&mut evidence.provider);
     let started = Instant::now();
@@ -58,6 +59,9 @@ pub fn run(
         }
         Err(error) => evidence.failure = Some((&error).into()),
     }
+    let total = begun.elapsed().as_secs_f64();
+    let programs = evidence.seconds.get("programs").copied().unwrap_or(0.0);
+    evidence.seconds.insert("harness".to_owned(), total - programs);
     evidence.write(artifacts)?;
     Ok(evidence)
 }
@@ -66,34 +70,74 @@ pub fn run(
 fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result<()> {
     let scenario = evidence.scenario.clone();
     let step = Step::begin(format!("run {}", scenario.name));
-    let started = Instant::now();
-    let mut before = BTreeMap::new();
     for role in Role::BOTH {
-        let node = pair.node(role);
-        evidence.addresses.insert(role, node.address());
-        before.insert(role, (Counters::read(node)?, kernel_log::now(node)?));
+        evidence.addresses.insert(role, pair.node(role).address());
     }
+    let before = Before::look(pair)?;
     pair.start_capture(&artifacts.join(CAPTURE))?;
-    let programs = run_programs(pair, &scenario, evidence);
+    let started = Instant::now();
+    let programs = run_programs(pair, &scenario, &before.listeners, evidence);
+    evidence.seconds.insert("programs".to_owned(), started.elapsed().as_secs_f64());
     let settled = settle(pair, &before, evidence);
     let stopped = pair.stop_capture();
-    for role in Role::BOTH {
-        evidence.node(role).kernel_log = kernel_log::since(pair.node(role), before[&role].1)?;
-    }
-    evidence.seconds.insert("programs".to_owned(), started.elapsed().as_secs_f64());
     programs.and(settled).and(stopped)?;
     step.done("");
     Ok(())
 }
 
-fn run_programs(pair: &dyn Pair, scenario: &Scenario, evidence: &mut Evidence) -> Result<()> {
+/// What the nodes say before the programs run.
+struct Before {
+    counters: BTreeMap<Role, Counters>,
+    uptime_s: BTreeMap<Role, f64>,
+    /// What listens on the server.
+    listeners: String,
+}
+
+impl Before {
+    fn look(pair: &dyn Pair) -> Result<Before> {
+        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS])?;
+        let mut before = Before {
+            counters: BTreeMap::new(),
+            uptime_s: BTreeMap::new(),
+            listeners: outputs[&Role::Server][2].clone(),
+        };
+        for (role, output) in outputs {
+            before.counters.insert(role, Counters::parse(&output[0])?);
+            before.uptime_s.insert(role, kernel_log::parse_now(&output[1])?);
+        }
+        Ok(before)
+    }
+}
+
+/// Runs the same commands on both nodes at once; gives each command's standard output.
+fn on_both<const N: usize>(pair: &dyn Pair, commands: &[&str; N]) -> Result<BTreeMap<Role, [String; N]>> {
+    const BETWEEN: &str = "----8<----";
+    let script = commands.map(|command| format!("( {command} )")).join(&format!("\necho '{BETWEEN}'\n"));
+    let mut running = Vec::new();
+    for role in Role::BOTH {
+        running.push((role, pair.node(role).start(&script)?));
+    }
+    let mut outputs = BTreeMap::new();
+    for (role, mut running) in running {
+        let stdout = running.wait(COMMAND_LIMIT)?.stdout;
+        let mut parts = stdout.split(BETWEEN).map(|part| part.trim_start_matches('\n').to_owned());
+        outputs.insert(role, [(); N].map(|()| parts.next().unwrap_or_default()));
+    }
+    Ok(outputs)
+}
+
+fn run_programs(
+    pair: &dyn Pair,
+    scenario: &Scenario,
+    heard_before: &str,
+    evidence: &mut Evidence,
+) -> Result<()> {
     let deadline = Instant::now() + scenario.timeout();
     let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
     let client_command = scenario.client.replace("{server}", &server_node.address().to_string());
 
-    let heard_before = listeners(server_node)?;
     let mut server = server_node.start(&format!("{ENVIRONMENT}; {}", scenario.server))?;
-    if let Some(output) = wait_listening(pair, server.as_mut(), &heard_before)? {
+    if let Some(output) = wait_listening(pair, server.as_mut(), heard_before)? {
         // It has ended already; a client would only wait for it.
         evidence.node(Role::Server).output = Some(output);
         return Ok(());
@@ -128,7 +172,7 @@ fn wait_listening(pair: &dyn Pair, server: &mut dyn Running, before: &str) -> Re
     let node = pair.node(Role::Server);
     let started = Instant::now();
     while started.elapsed() < LISTEN_LIMIT {
-        if listeners(node)? != before {
+        if node.run(LISTENERS, COMMAND_LIMIT)?.stdout != before {
             return Ok(None);
         }
         match server.wait(Duration::from_millis(20)) {
@@ -142,29 +186,25 @@ fn wait_listening(pair: &dyn Pair, server: &mut dyn Running, before: &str) -> Re
 }
 
 /// What listens on a node: identifiers of the RDMA connection manager, and TCP sockets.
-fn listeners(node: &dyn Node) -> Result<String> {
-    let command =
-        "rdma resource show cm_id | grep LISTEN; grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 | cut -c 1-35";
-    Ok(node.run(command, COMMAND_LIMIT)?.stdout)
-}
+const LISTENERS: &str =
+    "rdma resource show cm_id | grep LISTEN; grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 | cut -c 1-35";
 
-/// Notes both nodes' counters, read again until they agree with the capture or the limit is reached.
-fn settle(pair: &dyn Pair, before: &BTreeMap<Role, (Counters, f64)>, evidence: &mut Evidence) -> Result<()> {
+/// Notes both nodes' counters and kernel logs, read again until the counters agree with the capture or the
+/// limit is reached.
+fn settle(pair: &dyn Pair, before: &Before, evidence: &mut Evidence) -> Result<()> {
     let started = Instant::now();
     loop {
-        let mut counted = BTreeMap::new();
-        for role in Role::BOTH {
-            counted.insert(role, Counters::read(pair.node(role))?.since(before[&role].0));
-        }
+        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::PRINT])?;
         let captured = pair.captured()?;
-        let agree = Role::BOTH.iter().all(|role| {
-            let captured = captured.get(role).copied().unwrap_or(0);
-            counted[role].sent == captured && counted[&role.peer()].received == captured
-        });
-        for role in Role::BOTH {
-            let node = evidence.node(role);
-            node.sent = Some(counted[&role].sent);
-            node.received = Some(counted[&role].received);
+        let mut agree = true;
+        for (role, [counters, log]) in &outputs {
+            let counted = Counters::parse(counters)?.since(before.counters[role]);
+            let captured = |role: &Role| captured.get(role).copied().unwrap_or(0);
+            agree &= counted.sent == captured(role) && counted.received == captured(&role.peer());
+            let node = evidence.node(*role);
+            node.sent = Some(counted.sent);
+            node.received = Some(counted.received);
+            node.kernel_log = kernel_log::lines_since(log, before.uptime_s[role]);
         }
         if agree || started.elapsed() > SETTLE_LIMIT {
             return Ok(());

@@ -74,6 +74,9 @@ pub struct Verdict {
     pub proof: String,
     /// RoCEv2 packets in the capture.
     pub packets: u64,
+    /// Whether the requester's ACK timeout ran out, in a scenario that gives it no reason to: a machine stood
+    /// still. Such a run proves nothing.
+    pub is_disturbed: bool,
     /// Which provider's machines, and what ran them.
     pub provider: String,
     /// Where everything about the run is kept.
@@ -133,6 +136,7 @@ mod tests {
                 .collect(),
             proof: "12 packets".to_owned(),
             packets: 12,
+            is_disturbed: false,
             provider: String::new(),
             artifacts: "/a".into(),
             replay: "again".to_owned(),
