@@ -3,7 +3,7 @@
 //! `cargo xtask test-e2e` builds this and runs it; `cargo nextest run --run-ignored all` runs the same
 //! trials. They are marked ignored, since they need what `cargo xtask doctor` lists. Environment:
 //! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_ACCEL` (auto, kvm, tcg),
-//! `RDMA_LAB_SEED` (a number), `RDMA_LAB_JOBS` (pairs side by side; default 1), `RDMA_LAB_OWNED` (standard
+//! `RDMA_LAB_SEED` (a number), `RDMA_LAB_REPEAT` (runs of each; default 1), `RDMA_LAB_JOBS` (pairs side by side; default 1), `RDMA_LAB_OWNED` (standard
 //! input is a pipe; at its end the owner has gone).
 
 use std::io::Read as _;
@@ -17,8 +17,9 @@ use lab::artifacts::Artifacts;
 use lab::provider::qemu::accel::Choice;
 use lab::scenario::Scenario;
 use lab::setup::Setup;
-use lab::verdict::{Reason, Verdict};
 use lab::snapshot;
+use lab::trial::Raw;
+use lab::verdict::{Reason, Verdict};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
@@ -48,19 +49,33 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// One scenario, on machines of its own.
+/// One scenario, on machines of its own, as often as it was asked for.
 fn trial(scenario: &Scenario) -> Result<(), Failed> {
     static TURN: Turn = Turn { running: Mutex::new(0), changed: Condvar::new() };
     let (setup, kept) = shared()?;
     let _turn = TURN.take();
-    let _slot = setup.slot()?;
-    let snapshots = workspace().join("tests/snapshots");
-    let verdict = lab::trial::trial(&setup.provider, scenario, &setup.programs, kept, &snapshots)?;
-    assert_snapshot(scenario, &verdict, &snapshots)?;
-    if !verdict.passed {
-        return Err(verdict.to_string().into());
+    let runs = variable("RDMA_LAB_REPEAT").unwrap_or(1);
+    let mut raw = Raw::default();
+    for run in 1..=runs {
+        let _slot = setup.slot()?;
+        let name = if runs == 1 { scenario.name.clone() } else { format!("{}-{run}", scenario.name) };
+        let snapshots = workspace().join("tests/snapshots");
+        let directory = kept.scenario(&name);
+        let verdict = lab::trial::trial(&setup.provider, scenario, &setup.programs, &directory, &snapshots)?;
+        assert_snapshot(scenario, &verdict, &snapshots)?;
+        if !verdict.passed {
+            return Err(verdict.to_string().into());
+        }
+        if runs > 1 && verdict.artifacts != directory {
+            return Err(format!("run {run} was disturbed and had to be made once more").into());
+        }
+        lab::progress::say(&verdict.to_string());
+        raw.add(&verdict.artifacts)?;
     }
-    lab::progress::say(&verdict.to_string());
+    // With a seed, values are meant to be the same.
+    if runs > 1 && variable::<u64>("RDMA_LAB_SEED").is_none() {
+        lab::progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
+    }
     Ok(())
 }
 

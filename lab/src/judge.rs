@@ -174,7 +174,10 @@ impl Checks {
     fn wire(&mut self, report: &Report, snapshot: Option<&str>) {
         if is_disturbed(report) {
             let count = report.retransmissions.timeout;
-            self.fail(Reason::Wire, format!("disturbed: {count} retransmissions by timeout, and no fault to cause them"));
+            self.fail(
+                Reason::Wire,
+                format!("disturbed: {count} retransmissions by timeout, and no fault to cause them"),
+            );
         }
         match snapshot {
             None => self.fail(

@@ -1,9 +1,11 @@
 //! One scenario to its verdict: run, judge, keep. A disturbed run is made once more, from fresh machines.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::artifacts::{self, Artifacts};
-use crate::error::Result;
+use crate::artifacts;
+use crate::error::{Error, Result};
+use crate::evidence::{Evidence, decode};
 use crate::judge::judge;
 use crate::node::Provider;
 use crate::programs::Program;
@@ -13,8 +15,8 @@ use crate::scenario::Scenario;
 use crate::snapshot;
 use crate::verdict::Verdict;
 
-/// Runs `scenario` and judges it against its snapshot in `snapshots`. The last run's verdict counts; a
-/// disturbed one before it is kept beside it and said.
+/// Runs `scenario`, keeps everything in `directory` and judges it against its snapshot in `snapshots`. The
+/// last run's verdict counts; a disturbed one before it is kept and said.
 ///
 /// # Errors
 ///
@@ -23,7 +25,7 @@ pub fn trial(
     provider: &dyn Provider,
     scenario: &Scenario,
     programs: &[Program],
-    kept: &Artifacts,
+    directory: &Path,
     snapshots: &Path,
 ) -> Result<Verdict> {
     let accepted = snapshot::read(snapshots, &scenario.name)?;
@@ -33,7 +35,7 @@ pub fn trial(
         artifacts::keep(&verdict)?;
         Ok(verdict)
     };
-    let first = attempt(&kept.scenario(&scenario.name))?;
+    let first = attempt(directory)?;
     if !first.is_disturbed {
         return Ok(first);
     }
@@ -42,5 +44,75 @@ pub fn trial(
         scenario.name,
         first.artifacts.display()
     ));
-    attempt(&kept.scenario(&format!("{}-again", scenario.name)))
+    attempt(&directory.with_file_name(format!("{}-again", scenario.name)))
+}
+
+/// What machines drew at random in a number of runs: the values that a trace names and does not show.
+#[derive(Debug, Default)]
+pub struct Raw {
+    runs: usize,
+    psns: BTreeSet<u32>,
+    rkeys: BTreeSet<u32>,
+}
+
+impl Raw {
+    /// Takes in the run that is kept in `artifacts`.
+    ///
+    /// # Errors
+    ///
+    /// Its evidence or its capture cannot be read.
+    pub fn add(&mut self, artifacts: &Path) -> Result<()> {
+        let report = decode(artifacts, &Evidence::read(artifacts)?.addresses)?;
+        self.runs += 1;
+        self.psns.extend(
+            report
+                .connections
+                .iter()
+                .filter_map(|connection| connection.active.psn_first)
+                .map(|psn| psn.value()),
+        );
+        self.rkeys.extend(report.messages.iter().filter_map(|message| message.rkey));
+        Ok(())
+    }
+
+    /// Demands that the runs drew fresh values: nine in ten starting PSNs differ, and as many rkeys as eight
+    /// random bits allow. Gives the numbers.
+    ///
+    /// # Errors
+    ///
+    /// They do not: the machines share their randomness, and identical traces prove less than they seem to.
+    pub fn demand_fresh(&self) -> Result<String> {
+        let (psns, rkeys, runs) = (self.psns.len(), self.rkeys.len(), self.runs);
+        let text = format!("{psns} starting PSNs and {rkeys} rkeys differ in {runs} runs");
+        // rxe draws eight bits of an rkey; the rest counts memory regions. That many draws from 256 collide
+        // about runs²/512 times, and four standard deviations more are luck.
+        let collisions = (runs * runs) as f64 / 512.0;
+        let rkeys_least = runs as f64 - (collisions + 4.0 * collisions.sqrt() + 2.0);
+        if psns * 10 >= runs * 9 && rkeys as f64 >= rkeys_least {
+            return Ok(text);
+        }
+        Err(Error::boot(format!("the machines do not draw fresh values: only {text}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(runs: usize, psns: u32, rkeys: u32) -> Raw {
+        Raw { runs, psns: (0..psns).collect(), rkeys: (0..rkeys).collect() }
+    }
+
+    #[test]
+    fn shared_randomness_is_found() {
+        assert_eq!(
+            raw(50, 50, 45).demand_fresh().unwrap(),
+            "50 starting PSNs and 45 rkeys differ in 50 runs"
+        );
+        raw(50, 45, 35).demand_fresh().unwrap();
+        raw(50, 44, 45).demand_fresh().unwrap_err();
+        raw(50, 50, 34).demand_fresh().unwrap_err();
+        raw(50, 1, 1).demand_fresh().unwrap_err();
+        raw(1, 1, 1).demand_fresh().unwrap();
+    }
 }

@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// How many pairs of machines run side by side.
     #[arg(short, long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
+    /// Run each scenario this often: every run must pass undisturbed and draw fresh random values.
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    repeat: u16,
     /// Afterwards show each changed trace and ask whether to accept it.
     #[arg(long, conflicts_with = "ci")]
     review: bool,
@@ -42,6 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .env("RDMA_LAB_SCENARIOS", args.scenarios.join(","))
         .env("RDMA_LAB_ACCEL", args.machines.accel.name())
         .env("RDMA_LAB_SEED", args.machines.seed.map_or(String::new(), |seed| seed.to_string()))
+        .env("RDMA_LAB_REPEAT", args.repeat.to_string())
         .env("RDMA_LAB_JOBS", args.jobs.to_string())
         .env("RDMA_LAB_OWNED", "1")
         .env("INSTA_UPDATE", if args.ci { "no" } else { "new" })
