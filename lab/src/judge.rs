@@ -114,11 +114,16 @@ impl Checks {
             self.fail(Reason::App, format!("{role}: {} result lines, expected one", results.len()));
             return;
         };
-        for (key, expected) in &expected.result {
-            let found = result.get(key).unwrap_or(&Value::Null);
-            if found != expected {
-                self.fail(Reason::App, format!("{role}: result has {key} = {found}, expected {expected}"));
-            }
+        let differences: Vec<String> = expected
+            .result
+            .iter()
+            .filter_map(|(key, expected)| {
+                let found = result.get(key).unwrap_or(&Value::Null);
+                (found != expected).then(|| format!("{key} = {found}, expected {expected}"))
+            })
+            .collect();
+        if !differences.is_empty() {
+            self.fail(Reason::App, format!("{role}: its result differs\n{}", differences.join("\n")));
         }
     }
 

@@ -99,21 +99,23 @@ impl Verdict {
     }
 }
 
-/// One screen: the headline, every reason, where to look and how to run it again.
+/// One screen: the headline, every other reason, where to look and how to run it again.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = self.failures.first() else {
             return write!(f, "{}: {}", self.scenario, self.proof);
         };
-        let headline = first.text.lines().next().unwrap_or_default();
-        writeln!(f, "{}: {}: {headline}", self.scenario, first.reason)?;
-        for failure in &self.failures {
-            for (index, line) in failure.text.lines().enumerate() {
-                if index == 0 {
-                    writeln!(f, "  {:<9}  {line}", failure.reason)?;
-                } else {
-                    writeln!(f, "  {:<9}  {line}", "")?;
-                }
+        write!(f, "{}: ", self.scenario)?;
+        for (index, failure) in self.failures.iter().enumerate() {
+            let mut lines = failure.text.lines();
+            let line = lines.next().unwrap_or_default();
+            if index == 0 {
+                writeln!(f, "{}: {line}", first.reason)?;
+            } else {
+                writeln!(f, "  {:<9}  {line}", failure.reason)?;
+            }
+            for line in lines {
+                writeln!(f, "             {line}")?;
             }
         }
         writeln!(f, "  artifacts  {}", self.artifacts.display())?;
@@ -152,7 +154,6 @@ mod tests {
         assert_eq!(
             verdict.to_string(),
             "x: WIRE: about WIRE\n\
-             \u{20} WIRE       about WIRE\n\
              \u{20}            more\n\
              \u{20} APP        about APP\n\
              \u{20}            more\n\

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use ::lab::error::Kind;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod ci;
 mod decode;
 mod doctor;
@@ -42,6 +43,9 @@ enum Command {
     TestE2e(test_e2e::Args),
     /// Prints the RoCEv2 trace of a capture.
     Decode(decode::Args),
+    /// Measures.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Checks everything: formatting, lints, documentation, tests, scenarios.
     Ci(ci::Args),
     /// Keeps machines from outliving their owner.
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Lab(command) => lab::run(&command),
         Command::TestE2e(args) => test_e2e::run(&args),
         Command::Decode(args) => decode::run(&args),
+        Command::Bench(command) => bench::run(&command),
         Command::Ci(args) => ci::run(&args),
         Command::Guard => guard::run(),
     };

@@ -1,0 +1,22 @@
+//! `cargo xtask bench`: measurements, printed as tables. Ratios and medians matter: machines are shared.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use lab::Result;
+
+mod lab_speed;
+
+/// The subcommands of `bench`.
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// How fast a lab comes up, is reset and runs scenarios, and what it takes.
+    Lab(lab_speed::Args),
+}
+
+/// Runs one of them.
+pub(crate) fn run(command: &Bench) -> Result<ExitCode> {
+    match command {
+        Bench::Lab(args) => lab_speed::run(args),
+    }
+}
