@@ -129,20 +129,6 @@ pub trait Node {
     /// The node has ended.
     fn start(&self, command: &str) -> Result<Box<dyn Running + '_>>;
 
-    /// Puts a file of the host's onto the node, executable, and verifies it there.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read, sent or verified.
-    fn push(&self, file: &Path, to: &str) -> Result<()>;
-
-    /// The content of a file on the node, verified.
-    ///
-    /// # Errors
-    ///
-    /// It does not exist or cannot be transferred.
-    fn pull(&self, path: &str) -> Result<Vec<u8>>;
-
     /// Its address on the RDMA network.
     fn address(&self) -> IpAddr;
 }

@@ -1,6 +1,6 @@
 //! Progress of long work on standard error: a spinner on a terminal, plain lines elsewhere, with times.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,7 +28,7 @@ impl Step {
             bar
         });
         if bar.is_none() {
-            eprintln!("  {what} ...");
+            say(&format!("{what} ..."));
         }
         Step { what, started: Instant::now(), bar }
     }
@@ -47,7 +47,7 @@ impl Step {
             bar.finish_and_clear();
         }
         let space = if result.is_empty() { "" } else { ": " };
-        eprintln!("  {}{space}{result} ({:.1} s)", self.what, elapsed.as_secs_f64());
+        say(&format!("{}{space}{result} ({:.1} s)", self.what, elapsed.as_secs_f64()));
         elapsed
     }
 }
@@ -62,5 +62,6 @@ impl Drop for Step {
 
 /// One line for people, beside whatever is under way.
 pub fn say(line: &str) {
-    eprintln!("  {line}");
+    // Whoever closed standard error does not want to hear it.
+    let _ = writeln!(std::io::stderr(), "  {line}");
 }
