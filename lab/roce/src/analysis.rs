@@ -237,6 +237,12 @@ impl Analysis {
         findings
     }
 
+    /// Whether there are findings that were not taken out.
+    #[inline]
+    pub fn has_findings(&self) -> bool {
+        !self.findings.is_empty()
+    }
+
     /// Takes the messages out that are finished, in the order of their first packets.
     ///
     /// A message that waits holds those behind it back, 16,384 at most in a streaming analysis; then it is given as it is.
@@ -653,5 +659,24 @@ impl Report {
     /// Connection management stands apart, because its order against data packets is not defined by the protocol; data packets are in the order of the wire.
     pub fn trace(&self) -> String {
         trace::render(self)
+    }
+
+    /// The packets between the nodes as one SVG picture that needs nothing else: a line a node, an arrow a packet, lost ones dashed, broken rules beside.
+    ///
+    /// At most `limit` packets are drawn; the picture says how many more there are.
+    pub fn ladder(&self, limit: usize) -> String {
+        trace::draw(self, limit)
+    }
+
+    /// Hides packets from trace and ladder, with the messages that begin and the findings at them; names do not change by it.
+    pub fn show_only(&mut self, keep: impl Fn(u64) -> bool) {
+        for row in &mut self.rows {
+            row.is_hidden |= !keep(row.number);
+        }
+        for row in &mut self.cm_rows {
+            row.is_hidden |= !keep(row.number);
+        }
+        self.messages.retain(|message| keep(message.packet_first));
+        self.findings.retain(|finding| keep(finding.packet));
     }
 }

@@ -1,6 +1,7 @@
 //! RoCEv2 on the wire: headers, connection management, flows, rules, and a trace that a person can review.
 //!
-//! Bytes or `impl Read` in, values out: no files, no processes, no clock, no `unsafe`, and no panic on any input.
+//! Bytes or `impl Read` in, values out: no files, no processes, no clock, no `unsafe`, and no panic on any input. (The feature `cli`, off by default, adds
+//! the command `roce`, which opens files.)
 //!
 //! ```
 //! use roce::capture::{Reader, Writer};
@@ -41,6 +42,8 @@
 mod analysis;
 pub mod capture;
 mod checker;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod cm;
 mod fate;
 pub mod fields;

@@ -10,6 +10,8 @@ use crate::wire::{DecodeStop, Icrc, Opcode, Packet, Psn, Syndrome};
 /// A data packet.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
+    /// Whether a filter hides it; it names things all the same.
+    pub(crate) is_hidden: bool,
     pub(crate) number: u64,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
@@ -48,6 +50,7 @@ impl Row {
     pub(crate) fn new(number: u64, packet: &Packet<'_>, flow: Option<(usize, Side)>, fate: Fate) -> Self {
         let bth = packet.bth;
         Self {
+            is_hidden: false,
             number,
             source: packet.source,
             destination: packet.destination,
@@ -87,6 +90,8 @@ impl Row {
 /// A connection management packet.
 #[derive(Clone, Debug)]
 pub(crate) struct CmRow {
+    /// Whether a filter hides it; it names things all the same.
+    pub(crate) is_hidden: bool,
     pub(crate) number: u64,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
@@ -101,6 +106,7 @@ pub(crate) struct CmRow {
 impl CmRow {
     pub(crate) fn new(number: u64, packet: &Packet<'_>, flow: Option<usize>, fate: Fate) -> Self {
         Self {
+            is_hidden: false,
             number,
             source: packet.source,
             destination: packet.destination,

@@ -36,7 +36,8 @@ fn rank(row: &CmRow) -> u16 {
 
 /// Writes the connection management packets of one connection, or those of none.
 pub(super) fn block(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
-    let mut rows: Vec<&CmRow> = report.cm_rows.iter().filter(|row| row.flow == connection).collect();
+    let mut rows: Vec<&CmRow> =
+        report.cm_rows.iter().filter(|row| row.flow == connection && !row.is_hidden).collect();
     rows.sort_by_key(|row| rank(row));
     let mut ids = Ids::default();
     for row in rows {

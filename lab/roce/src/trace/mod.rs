@@ -7,6 +7,8 @@
 
 mod cm;
 mod labels;
+mod ladder;
 mod render;
 
+pub(crate) use ladder::draw;
 pub(crate) use render::render;

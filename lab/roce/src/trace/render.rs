@@ -7,6 +7,7 @@ use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
 use crate::flow::Side;
 use crate::row::Row;
+use crate::rule::Rule;
 use crate::trace::cm;
 use crate::trace::labels::Labels;
 use crate::wire::{Icrc, Operation, Role};
@@ -27,14 +28,14 @@ pub(crate) fn render(report: &Report) -> String {
         let _ = writeln!(out, "\nconnection {}: {active} > {passive}{by}", index + 1);
         cm::block(&mut out, report, &labels, Some(index));
     }
-    if report.cm_rows.iter().any(|row| row.flow.is_none()) {
+    if report.cm_rows.iter().any(|row| row.flow.is_none() && !row.is_hidden) {
         out.push_str("\nconnection management of no connection\n");
         cm::block(&mut out, report, &labels, None);
     }
-    if !report.rows.is_empty() {
+    if report.rows.iter().any(|row| !row.is_hidden) {
         out.push('\n');
         line(&mut out, "  ", ["packets", "", "psn", "bytes", "pad", ""]);
-        for row in &report.rows {
+        for row in report.rows.iter().filter(|row| !row.is_hidden) {
             packet(&mut out, &labels, row);
         }
     }
@@ -69,17 +70,33 @@ fn requester(row: &Row) -> Option<(usize, Side)> {
     Some((index, if row.opcode?.role() == Role::Response { sender.other() } else { sender }))
 }
 
-fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
-    let mark = if row.fate.is_delivered() { "  " } else { "~ " };
-    let words = row.opcode.map_or_else(|| "no BTH".to_owned(), |opcode| opcode.to_string());
-    let psn = match (row.psn, requester(row)) {
+fn words(row: &Row) -> String {
+    row.opcode.map_or_else(|| "no BTH".to_owned(), |opcode| opcode.to_string())
+}
+
+fn psn(labels: &Labels<'_>, row: &Row) -> String {
+    match (row.psn, requester(row)) {
         (Some(psn), _) if row.opcode.is_some_and(|opcode| opcode.operation() == Operation::Cnp) => {
             psn.to_string()
         }
         (Some(psn), Some(requester)) => labels.psn(requester, psn),
         (Some(psn), None) => labels.unconnected_psn(row.source, row.source_qpn, psn),
         (None, _) => String::new(),
-    };
+    }
+}
+
+/// A packet in few words: opcode, PSN, bytes and details.
+pub(super) fn short(labels: &Labels<'_>, row: &Row) -> String {
+    let mut parts = vec![words(row), psn(labels, row)];
+    parts.extend(row.payload_length_bytes.filter(|bytes| *bytes > 0).map(|bytes| format!("{bytes} bytes")));
+    parts.push(details(labels, row));
+    parts.retain(|part| !part.is_empty());
+    parts.join(" ")
+}
+
+fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
+    let mark = if row.fate.is_delivered() { "  " } else { "~ " };
+    let (words, psn) = (words(row), psn(labels, row));
     let (bytes, pad) = match row.payload_length_bytes {
         Some(0) if row.pad_count == 0 => (String::new(), String::new()),
         Some(bytes) => (bytes.to_string(), row.pad_count.to_string()),
@@ -227,8 +244,12 @@ fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
         (Evidence::Psn { expected, .. }, Some(requester)) => {
             format!("expected {}", labels.psn(requester, expected))
         }
-        // The values depend on random numbers in the packet.
+        // The values depend on random numbers in the packet, or on time.
         (Evidence::Icrc { .. }, _) => "does not match".to_owned(),
+        (Evidence::Time { .. }, _) => "too early".to_owned(),
+        (Evidence::Number { .. }, _) if finding.rule == Rule::DreqForOtherQueuePair => {
+            "not the receiver's".to_owned()
+        }
         (other, _) => other.to_string(),
     }
 }

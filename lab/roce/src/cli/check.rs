@@ -1,0 +1,132 @@
+//! `roce check`: every rule over a capture, in constant memory.
+
+use std::process::ExitCode;
+
+use crate::cli::filter::PacketInfo;
+use crate::cli::input::{FileArg, Input};
+use crate::cli::output::{self, Output};
+use crate::cli::{Common, Error, json};
+use crate::{Analysis, Finding, Names, Rule, Severity};
+
+/// Packets after which finished messages are dropped.
+const SWEEP: u64 = 1024;
+
+/// The arguments of `check`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    file: Option<FileArg>,
+    #[command(flatten)]
+    common: Common,
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    /// Do not let this rule fail the check; may be repeated.
+    #[arg(long, value_name = "RULE", value_parser = parse_rule)]
+    allow: Vec<Rule>,
+    /// Print the catalogue of the rules instead.
+    #[arg(long)]
+    rules: bool,
+}
+
+fn parse_rule(name: &str) -> Result<Rule, String> {
+    Rule::from_name(name).ok_or_else(|| format!("no rule {name:?}: `roce check --rules` lists them"))
+}
+
+impl Args {
+    /// Checks; exit code 1 when a rule is broken.
+    ///
+    /// # Errors
+    /// The capture cannot be read, or cannot be read to its end.
+    pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
+        if self.rules {
+            output::print_with(|sink| sink.write_all(Rule::catalogue().as_bytes()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let file = self.file.as_ref().ok_or_else(|| {
+            Error::new("which capture?").next("name a file, or `-` for standard input: `roce check FILE`")
+        })?;
+        let mut input = Input::open(&file.file)?;
+        let names = self.common.names(defaults);
+        let filter = self.common.filter();
+        let mut output = Output::new();
+        let mut analysis = Analysis::streaming(names.clone());
+        let mut first_ns = None;
+        let mut last_ns = 0;
+        let mut counts = [0u64; 2];
+        let mut show = |output: &mut Output, finding: &Finding, info: &PacketInfo| -> Result<(), Error> {
+            if self.allow.contains(&finding.rule) || !filter.matches(info, &names) {
+                return Ok(());
+            }
+            counts[usize::from(finding.rule.severity() == Severity::Error)] += 1;
+            if self.json {
+                return output.line(json::finding(finding, &names));
+            }
+            output.line(format_args!(
+                "packet {}: {}: {}: {} ({} > {})",
+                finding.packet,
+                finding.rule.severity(),
+                finding.rule,
+                finding.evidence,
+                names.get(finding.source),
+                names.get(finding.destination)
+            ))
+        };
+        let mut since_sweep = 0;
+        let stopped = input.for_each(|record| {
+            let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
+            last_ns = record.timestamp_ns.saturating_sub(first_ns);
+            analysis.push(record);
+            since_sweep += 1;
+            if since_sweep == SWEEP {
+                since_sweep = 0;
+                analysis.discard_messages();
+            }
+            if analysis.has_findings() {
+                for finding in analysis.take_findings() {
+                    let info = Some(record)
+                        .filter(|record| record.number == finding.packet)
+                        .and_then(|record| PacketInfo::of_record(record, first_ns, true))
+                        .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
+                    show(&mut output, &finding, &info)?;
+                }
+            }
+            Ok(true)
+        })?;
+        let report = analysis.finish();
+        for finding in &report.findings {
+            show(&mut output, finding, &PacketInfo::of_finding(finding, last_ns))?;
+        }
+        if self.json {
+            output.line(serde_json::json!({
+                "roce.type": "summary",
+                "roce.packets": report.packets,
+                "roce.errors": counts[1],
+                "roce.warnings": counts[0],
+                "roce.connections_dropped": report.connections_dropped,
+                "roce.requests_dropped": report.requests_dropped,
+                "roce.is_whole": stopped.is_none(),
+            }))?;
+        } else {
+            output.line(format_args!(
+                "{}: {} packets, {} errors, {} warnings; retransmissions: {}",
+                input.name, report.packets, counts[1], counts[0], report.retransmissions
+            ))?;
+        }
+        output.flush()?;
+        if report.connections_dropped + report.requests_dropped > 0 {
+            output::note(&format!(
+                "to bound the memory, {} connections and {} requests were forgotten; what came of them later counts as new",
+                report.connections_dropped, report.requests_dropped
+            ));
+        }
+        if report.packets == 0 && stopped.is_none() {
+            output::note(&format!("no RoCEv2 packet in {}", input.name));
+        }
+        match stopped {
+            Some(error) => Err(error),
+            None if counts == [0, 0] => Ok(ExitCode::SUCCESS),
+            None => Ok(ExitCode::FAILURE),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `roce diff`: two captures by what they mean.
+//!
+//! Both traces are compared: what differs between two runs without meaning anything (queue pair numbers, PSNs, keys, addresses, times) has the same name in both.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use similar::{Algorithm, TextDiff};
+
+use crate::Names;
+use crate::cli::input::Input;
+use crate::cli::output::{self, Output};
+use crate::cli::trace::analyse;
+use crate::cli::{Common, Error};
+
+/// Time after which a worse but quicker alignment is taken.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The arguments of `diff`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// A capture; `-` is standard input.
+    before: PathBuf,
+    /// The capture that is compared with it.
+    after: PathBuf,
+    #[command(flatten)]
+    common: Common,
+    /// Lines of context around each difference.
+    #[arg(long, short = 'U', default_value_t = 3)]
+    context: usize,
+}
+
+impl Args {
+    /// Prints what differs; exit code 1 when anything does.
+    ///
+    /// # Errors
+    /// A capture cannot be read to its end.
+    pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
+        let filter = self.common.filter();
+        let mut traces = Vec::new();
+        for file in [&self.before, &self.after] {
+            let mut input = Input::open(file)?;
+            let (report, stopped) = analyse(&mut input, self.common.names(defaults.clone()), &filter)?;
+            if let Some(error) = stopped {
+                return Err(error);
+            }
+            traces.push((input.name, report.trace()));
+        }
+        let [(before_name, before), (after_name, after)] = &traces[..] else {
+            return Ok(ExitCode::FAILURE);
+        };
+        if before == after {
+            output::note("the captures mean the same");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let diff =
+            TextDiff::configure().algorithm(Algorithm::Patience).timeout(LIMIT).diff_lines(before, after);
+        let mut output = Output::new();
+        output.text(diff.unified_diff().context_radius(self.context).header(before_name, after_name))?;
+        output.flush()?;
+        Ok(ExitCode::FAILURE)
+    }
+}

@@ -1,0 +1,128 @@
+//! `roce follow`: a capture that still grows.
+
+use std::io::{self, Read};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::cli::filter::PacketInfo;
+use crate::cli::input::{self, FileArg, Input};
+use crate::cli::output::Output;
+use crate::cli::{Common, Error, json};
+use crate::wire::{Frame, Packet};
+use crate::{Analysis, Names};
+
+/// Time between two looks at the end of the file.
+const STEP: Duration = Duration::from_millis(50);
+
+/// The arguments of `follow`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    file: FileArg,
+    #[command(flatten)]
+    common: Common,
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    /// End when nothing has come for this many seconds; without, only Ctrl-C ends it.
+    #[arg(long, value_name = "SECONDS")]
+    idle: Option<u64>,
+}
+
+/// A source that waits at its end for more.
+struct Growing {
+    source: Box<dyn Read>,
+    idle: Option<Duration>,
+}
+
+impl Read for Growing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let begin = Instant::now();
+        loop {
+            let length = self.source.read(buffer)?;
+            if length > 0 || buffer.is_empty() || self.idle.is_some_and(|idle| begin.elapsed() >= idle) {
+                return Ok(length);
+            }
+            thread::sleep(STEP);
+        }
+    }
+}
+
+/// A packet in one line, under the numbers of the wire.
+fn text(info: &PacketInfo, packet: &Packet<'_>, names: &Names) -> String {
+    let mut line = format!(
+        "{:>7} {:>12.6} {} > {}",
+        info.number,
+        info.since_first_ns as f64 / 1e9,
+        names.get(packet.source),
+        names.get(packet.destination)
+    );
+    match packet.bth {
+        Some(bth) => {
+            line += &format!(
+                " {} qp {:#x} psn {} {} bytes",
+                bth.opcode(),
+                bth.destination_qpn(),
+                bth.psn(),
+                packet.payload_length_bytes
+            );
+        }
+        None => line += " no BTH",
+    }
+    if let Some(aeth) = packet.aeth {
+        line += &format!(", {aeth}");
+    }
+    if let Some(Ok(mad)) = packet.mad() {
+        line += &format!(", {mad}");
+    }
+    line
+}
+
+impl Args {
+    /// Prints packets and findings as they come.
+    ///
+    /// # Errors
+    /// The capture cannot be read.
+    pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
+        let (name, source) = input::source(&self.file.file)?;
+        let source = Growing { source, idle: self.idle.map(Duration::from_secs) };
+        let mut input = Input::new(name, Box::new(source))?;
+        let names = self.common.names(defaults);
+        let filter = self.common.filter();
+        let mut output = Output::new();
+        let mut analysis = Analysis::streaming(names.clone());
+        let mut first = None;
+        let stopped = input.for_each(|record| {
+            let first_ns = *first.get_or_insert(record.timestamp_ns);
+            analysis.push(record);
+            analysis.discard_messages();
+            let findings = analysis.take_findings();
+            let Frame::Roce(packet) = record.frame() else {
+                return Ok(true);
+            };
+            let info = PacketInfo::of_packet(record, &packet, first_ns, !findings.is_empty());
+            if filter.matches(&info, &names) {
+                if self.json {
+                    output.line(json::packet(record, &packet, &names))?;
+                } else {
+                    output.line(text(&info, &packet, &names))?;
+                }
+                for finding in &findings {
+                    if self.json {
+                        output.line(json::finding(finding, &names))?;
+                    } else {
+                        output.line(format_args!("        {}: {}", finding.rule.severity(), finding))?;
+                    }
+                }
+                output.flush()?;
+            }
+            Ok(!output.is_closed())
+        })?;
+        for finding in &analysis.finish().findings {
+            output.line(format_args!("        {}: {}", finding.rule.severity(), finding))?;
+        }
+        output.flush()?;
+        stopped.map_or(Ok(ExitCode::SUCCESS), Err)
+    }
+}

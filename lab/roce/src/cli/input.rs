@@ -1,0 +1,133 @@
+//! A capture as the user names it: a file or standard input, plain or compressed.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::capture::{ReadError, Reader, Record};
+use crate::cli::Error;
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Shortest gzip header; less is no file of any kind.
+const GZIP_HEADER: usize = 10;
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// An opened capture and what to call it.
+pub(super) struct Input {
+    pub(super) name: String,
+    reader: Reader<Box<dyn Read>>,
+}
+
+/// One zstd frame; a further one is an error, not silence.
+struct Zstd<R: Read> {
+    decoder: Option<ruzstd::decoding::StreamingDecoder<R, ruzstd::decoding::FrameDecoder>>,
+}
+
+fn invalid(error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("zstd: {error}"))
+}
+
+impl<R: Read> Zstd<R> {
+    fn new(source: R) -> io::Result<Self> {
+        let decoder = ruzstd::decoding::StreamingDecoder::new(source).map_err(invalid)?;
+        Ok(Self { decoder: Some(decoder) })
+    }
+}
+
+impl<R: Read> Read for Zstd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(mut decoder) = self.decoder.take() else {
+            return Ok(0);
+        };
+        let length = decoder.read(buffer)?;
+        if length > 0 || buffer.is_empty() {
+            self.decoder = Some(decoder);
+            return Ok(length);
+        }
+        match decoder.into_inner().read(&mut [0; 1])? {
+            0 => Ok(0),
+            _ => Err(invalid("more than one frame; decompress it first")),
+        }
+    }
+}
+
+/// Opens what `file` names; `-` is standard input.
+pub(super) fn source(file: &Path) -> Result<(String, Box<dyn Read>), Error> {
+    if file == Path::new("-") {
+        return Ok(("standard input".to_owned(), Box::new(io::stdin().lock())));
+    }
+    let name = file.display().to_string();
+    if file.is_dir() {
+        return Err(
+            Error::new(format!("{name} is a directory")).next("name a capture in it, such as capture.pcapng")
+        );
+    }
+    let source = File::open(file).map_err(|error| Error::new(format!("failed to open {name}: {error}")))?;
+    Ok((name, Box::new(source)))
+}
+
+/// Looks at the first bytes, and decompresses.
+fn plain(mut source: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
+    let mut first = [0; GZIP_HEADER];
+    let mut length = 0;
+    while let Some(space) = first.get_mut(length..).filter(|space| !space.is_empty()) {
+        match source.read(space) {
+            Ok(0) => break,
+            Ok(got) => length += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let head = first.get(..length).unwrap_or_default().to_vec();
+    let (is_gzip, is_zstd) = (head.starts_with(&GZIP) && length == GZIP_HEADER, head.starts_with(&ZSTD));
+    let whole = Cursor::new(head).chain(source);
+    Ok(match (is_gzip, is_zstd) {
+        (true, _) => Box::new(MultiGzDecoder::new(whole)),
+        (_, true) => Box::new(Zstd::new(whole)?),
+        _ => Box::new(whole),
+    })
+}
+
+impl Input {
+    pub(super) fn open(file: &Path) -> Result<Self, Error> {
+        let (name, source) = source(file)?;
+        Self::new(name, source)
+    }
+
+    /// Reads a capture from `source`.
+    pub(super) fn new(name: String, source: Box<dyn Read>) -> Result<Self, Error> {
+        let source = plain(source).map_err(|error| Error::new(format!("failed to read {name}: {error}")))?;
+        let reader = Reader::new(source).map_err(|error| Error::read(&name, &error))?;
+        Ok(Self { name, reader })
+    }
+
+    /// Gives each record to `each` until that is not true; gives why the capture ended before its end.
+    pub(super) fn for_each(
+        &mut self,
+        mut each: impl FnMut(&Record<'_>) -> Result<bool, Error>,
+    ) -> Result<Option<Error>, Error> {
+        loop {
+            match self.reader.next() {
+                Ok(Some(record)) => {
+                    if !each(&record)? {
+                        return Ok(None);
+                    }
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    let error: ReadError = error;
+                    return Ok(Some(Error::read(&self.name, &error)));
+                }
+            }
+        }
+    }
+}
+
+/// The arguments that name one capture.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct FileArg {
+    /// A capture; `-` is standard input.
+    pub(super) file: PathBuf,
+}

@@ -1,0 +1,160 @@
+//! The command `roce`, behind the feature `cli`: what opens files and prints.
+//!
+//! Parse, match, one file a subcommand; each subcommand is its arguments and a `run`, so that other commands can carry it. Results go to standard output,
+//! remarks and errors to standard error. A reader that leaves early, as `head` does, ends the command in peace.
+
+mod check;
+mod diff;
+mod error;
+mod filter;
+mod follow;
+mod input;
+mod json;
+mod ladder;
+mod messages;
+mod output;
+mod stats;
+mod synth;
+mod trace;
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::Names;
+
+pub use check::Args as CheckArgs;
+pub use diff::Args as DiffArgs;
+pub use error::Error;
+pub use filter::{Filter, PacketInfo};
+pub use follow::Args as FollowArgs;
+pub use ladder::Args as LadderArgs;
+pub use messages::Args as MessagesArgs;
+pub use stats::Args as StatsArgs;
+pub use synth::Args as SynthArgs;
+pub use trace::Args as TraceArgs;
+
+/// Reads captures of RoCEv2: trace, rules, messages, statistics.
+///
+/// FILE is a pcap or pcapng capture, plain or compressed with gzip or zstd; `-` is standard input.
+#[derive(Debug, Parser)]
+#[command(name = "roce", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prints every packet, message and finding, under names that are the same in every run.
+    Trace(TraceArgs),
+    /// Checks every rule; exits 1 when one is broken.
+    Check(CheckArgs),
+    /// Prints the messages: one line a work request.
+    Messages(MessagesArgs),
+    /// Prints counts: opcodes, bytes, latencies, retransmissions, queue pairs.
+    Stats(StatsArgs),
+    /// Draws the packets between the nodes as one SVG or HTML file.
+    Ladder(LadderArgs),
+    /// Compares two captures by what they mean; exits 1 when they differ.
+    Diff(DiffArgs),
+    /// Prints packets and findings as a growing capture gets them.
+    Follow(FollowArgs),
+    /// Writes a synthetic capture for benchmarks.
+    #[command(hide = true)]
+    Synth(SynthArgs),
+    /// Prints the completions for a shell.
+    Completions {
+        /// Shell that they are for.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the man page.
+    Man,
+}
+
+/// What every subcommand that reads a capture takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Common {
+    /// Show only what matches all terms: `opcode=WORDS|NUMBER`, `qp=NUMBER`, `psn=A..B`, `direction=FROM>TO`, `time=A..B` in seconds from the first packet,
+    /// `findings`. Everything is analysed all the same.
+    #[arg(long, value_name = "TERMS")]
+    filter: Option<Filter>,
+    /// Call an address by a name, as in `198.51.100.1=server`; may be repeated.
+    #[arg(long = "name", value_name = "ADDRESS=NAME", value_parser = parse_name)]
+    names: Vec<(IpAddr, String)>,
+}
+
+impl Common {
+    fn names(&self, defaults: Names) -> Names {
+        self.names.iter().fold(defaults, |names, (address, name)| names.with(*address, name))
+    }
+
+    fn filter(&self) -> Filter {
+        self.filter.clone().unwrap_or_default()
+    }
+}
+
+fn parse_name(text: &str) -> Result<(IpAddr, String), String> {
+    let (address, name) = text.split_once('=').ok_or("expected ADDRESS=NAME")?;
+    let address = address.parse().map_err(|error| format!("{address:?}: {error}"))?;
+    if name.is_empty() { Err("the name is empty".to_owned()) } else { Ok((address, name.to_owned())) }
+}
+
+/// The whole command: parses the process's arguments, runs, prints an error.
+pub fn main() -> ExitCode {
+    let names = Names::new();
+    let result = match Cli::parse().command {
+        Command::Trace(args) => args.run(names),
+        Command::Check(args) => args.run(names),
+        Command::Messages(args) => args.run(names),
+        Command::Stats(args) => args.run(names),
+        Command::Ladder(args) => args.run(names),
+        Command::Diff(args) => args.run(names),
+        Command::Follow(args) => args.run(names),
+        Command::Synth(args) => args.run(),
+        Command::Completions { shell } => output::print_with(|sink| {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "roce", &mut text);
+            sink.write_all(&text)
+        })
+        .map(|()| ExitCode::SUCCESS),
+        Command::Man => man(),
+    };
+    result.unwrap_or_else(|error| {
+        output::error(&error);
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints the pages of the command and of its subcommands, one behind the other.
+fn man() -> Result<ExitCode, Error> {
+    output::print_with(|sink| {
+        let mut command = Cli::command();
+        command.build();
+        clap_mangen::Man::new(command.clone()).render(sink)?;
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+            clap_mangen::Man::new(sub.clone()).render(sink)?;
+        }
+        Ok(())
+    })
+    .map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_name_needs_an_address() {
+        assert!(parse_name("198.51.100.1=server").is_ok());
+        for bad in ["server", "x=server", "198.51.100.1="] {
+            assert!(parse_name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `roce trace`: packets, messages and findings of a capture.
+
+use std::collections::HashSet;
+use std::process::ExitCode;
+
+use crate::cli::filter::PacketInfo;
+use crate::cli::input::{FileArg, Input};
+use crate::cli::output::{self, Output};
+use crate::cli::{Common, Error, Filter, json};
+use crate::wire::Frame;
+use crate::{Analysis, Names, Report};
+
+/// The arguments of `trace`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    file: FileArg,
+    #[command(flatten)]
+    common: Common,
+    /// Print JSON, one object a line, as the capture is read.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Analyses a whole capture; what a filter hides is hidden in the report. Gives also why the capture ended before its end.
+pub(super) fn analyse(
+    input: &mut Input,
+    names: Names,
+    filter: &Filter,
+) -> Result<(Report, Option<Error>), Error> {
+    let mut analysis = Analysis::new(names);
+    let mut packets: Vec<PacketInfo> = Vec::new();
+    let mut first_ns = None;
+    let stopped = input.for_each(|record| {
+        analysis.push(record);
+        let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
+        if !filter.is_empty() {
+            packets.extend(PacketInfo::of_record(record, first_ns, false));
+        }
+        Ok(true)
+    })?;
+    let mut report = analysis.finish();
+    if !filter.is_empty() {
+        let broken: HashSet<u64> = report.findings.iter().map(|finding| finding.packet).collect();
+        let shown: HashSet<u64> = packets
+            .into_iter()
+            .map(|info| PacketInfo { has_finding: broken.contains(&info.number), ..info })
+            .filter(|info| filter.matches(info, &report.names))
+            .map(|info| info.number)
+            .collect();
+        report.show_only(|number| shown.contains(&number));
+    }
+    Ok((report, stopped))
+}
+
+/// What a capture without RoCEv2 holds.
+pub(super) fn other_frames(report: &Report) -> String {
+    if report.records == 0 {
+        return "it has no frame at all".to_owned();
+    }
+    let kinds: Vec<String> = report.not_roce.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    format!("{} other frames: {}", report.records, kinds.join(", "))
+}
+
+/// Remarks on what a report could not follow or has not got.
+pub(super) fn remarks(name: &str, report: &Report) {
+    if report.packets == 0 {
+        output::note(&format!("no RoCEv2 packet in {name}: {}", other_frames(report)));
+    }
+    if report.connections_dropped + report.requests_dropped > 0 {
+        output::note(&format!(
+            "to bound the memory, {} connections and {} requests were forgotten",
+            report.connections_dropped, report.requests_dropped
+        ));
+    }
+}
+
+impl Args {
+    /// Prints the trace; what was read before a fault in the file is printed before the error.
+    ///
+    /// # Errors
+    /// The capture cannot be read, or cannot be read to its end.
+    pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
+        let mut input = Input::open(&self.file.file)?;
+        let names = self.common.names(defaults);
+        let filter = self.common.filter();
+        if self.json {
+            return json_lines(&mut input, &names, &filter);
+        }
+        let (report, stopped) = analyse(&mut input, names, &filter)?;
+        output::print_with(|sink| sink.write_all(report.trace().as_bytes()))?;
+        match stopped {
+            Some(error) => Err(error),
+            None => {
+                remarks(&input.name, &report);
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+/// Prints packets, and what is found at each, as they are read.
+fn json_lines(input: &mut Input, names: &Names, filter: &Filter) -> Result<ExitCode, Error> {
+    let mut output = Output::new();
+    let mut analysis = Analysis::streaming(names.clone());
+    let mut first_ns = None;
+    let stopped = input.for_each(|record| {
+        let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
+        analysis.push(record);
+        let findings = analysis.take_findings();
+        if let Frame::Roce(packet) = record.frame() {
+            let has_finding = findings.iter().any(|finding| finding.packet == record.number);
+            if filter.matches(&PacketInfo::of_packet(record, &packet, first_ns, has_finding), names) {
+                output.line(json::packet(record, &packet, names))?;
+                for finding in &findings {
+                    output.line(json::finding(finding, names))?;
+                }
+            }
+        }
+        analysis.discard_messages();
+        Ok(!output.is_closed())
+    })?;
+    for finding in &analysis.finish().findings {
+        output.line(json::finding(finding, names))?;
+    }
+    output.flush()?;
+    stopped.map_or(Ok(ExitCode::SUCCESS), Err)
+}
