@@ -2,13 +2,14 @@
 //!
 //! `cargo xtask test-e2e` builds this and runs it; `cargo nextest run --run-ignored all` runs the same
 //! trials. They are marked ignored, since they need what `cargo xtask doctor` lists. Environment:
-//! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_ACCEL` (auto, kvm, tcg),
+//! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_SCENARIOS_IN` and
+//! `RDMA_LAB_SNAPSHOTS_IN` (directories; default the workspace's), `RDMA_LAB_ACCEL` (auto, kvm, tcg),
 //! `RDMA_LAB_SEED` (a number), `RDMA_LAB_JOBS` (pairs side by side; default 1), `RDMA_LAB_OWNED` (standard
 //! input is a pipe; at its end the owner has gone).
 
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
             std::process::exit(1);
         });
     }
-    let scenarios = match Scenario::read_all(&workspace().join("lab/scenarios")) {
+    let scenarios = match Scenario::read_all(&scenarios_in()) {
         Ok(scenarios) => scenarios,
         Err(error) => {
             eprintln!("error: {error}");
@@ -56,10 +57,13 @@ fn trial(scenario: &Scenario) -> Result<(), Failed> {
     let _turn = TURN.take();
     let _slot = setup.slot()?;
     let directory = kept.scenario(&scenario.name);
-    let snapshots = workspace().join("tests/snapshots");
+    let snapshots = snapshots_in();
     let accepted = snapshot::read(&snapshots, &scenario.name)?;
     let evidence = run::run(&setup.provider, scenario, &setup.programs, &directory)?;
-    let verdict = judge(&evidence, &directory, accepted.as_deref());
+    let mut verdict = judge(&evidence, &directory, accepted.as_deref());
+    if scenarios_in() != workspace().join("lab/scenarios") {
+        verdict.replay.push_str(&format!(" --scenarios {}", scenarios_in().display()));
+    }
     artifacts::keep(&verdict)?;
     assert_snapshot(scenario, &verdict, &snapshots)?;
     if !verdict.passed {
@@ -122,13 +126,21 @@ impl Drop for Taken<'_> {
     }
 }
 
+fn scenarios_in() -> PathBuf {
+    variable("RDMA_LAB_SCENARIOS_IN").unwrap_or_else(|| workspace().join("lab/scenarios"))
+}
+
+fn snapshots_in() -> PathBuf {
+    variable("RDMA_LAB_SNAPSHOTS_IN").unwrap_or_else(|| workspace().join("tests/snapshots"))
+}
+
 fn variable<T: FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 fn no_orphans(scenarios: &[String]) -> Result<(), Failed> {
     let names: Vec<&str> = scenarios.iter().map(String::as_str).collect();
-    let orphans = snapshot::orphans(&workspace().join("tests/snapshots"), &names)?;
+    let orphans = snapshot::orphans(&snapshots_in(), &names)?;
     if orphans.is_empty() {
         return Ok(());
     }
