@@ -2,13 +2,15 @@
 //!
 //! `cargo xtask test-e2e` builds this and runs it; `cargo nextest run --run-ignored all` runs the same
 //! trials. They are marked ignored, since they need what `cargo xtask doctor` lists. Environment:
-//! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_ACCEL` (auto, kvm, tcg),
-//! `RDMA_LAB_SEED` (a number), `RDMA_LAB_REPEAT` (runs of each; default 1), `RDMA_LAB_JOBS` (pairs side by side; default 1), `RDMA_LAB_OWNED` (standard
+//! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_SCENARIOS_IN` and
+//! `RDMA_LAB_SNAPSHOTS_IN` (directories; default the workspace's), `RDMA_LAB_ACCEL` (auto, kvm, tcg),
+//! `RDMA_LAB_SEED` (a number), `RDMA_LAB_REPEAT` (runs of each; default 1), `RDMA_LAB_JOBS` (pairs side
+//! by side; default 1), `RDMA_LAB_OWNED` (standard
 //! input is a pipe; at its end the owner has gone).
 
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -18,7 +20,7 @@ use lab::provider::qemu::accel::Choice;
 use lab::scenario::Scenario;
 use lab::setup::Setup;
 use lab::snapshot;
-use lab::trial::Raw;
+use lab::trial::{self, Case, Raw};
 use lab::verdict::{Reason, Verdict};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
             std::process::exit(1);
         });
     }
-    let scenarios = match Scenario::read_all(&workspace().join("lab/scenarios")) {
+    let scenarios = match Scenario::read_all(&scenarios_in()) {
         Ok(scenarios) => scenarios,
         Err(error) => {
             eprintln!("error: {error}");
@@ -59,9 +61,14 @@ fn trial(scenario: &Scenario) -> Result<(), Failed> {
     for run in 1..=runs {
         let _slot = setup.slot()?;
         let name = if runs == 1 { scenario.name.clone() } else { format!("{}-{run}", scenario.name) };
-        let snapshots = workspace().join("tests/snapshots");
+        let snapshots = snapshots_in();
         let directory = kept.scenario(&name);
-        let verdict = lab::trial::trial(&setup.provider, scenario, &setup.programs, &directory, &snapshots)?;
+        let mut replay = format!("cargo xtask test-e2e {}", scenario.name);
+        if scenarios_in() != workspace().join("lab/scenarios") {
+            replay.push_str(&format!(" --scenarios {}", scenarios_in().display()));
+        }
+        let case = Case { scenario, programs: &setup.programs, snapshots: &snapshots, replay: &replay };
+        let verdict = trial::trial(&setup.provider, &case, &directory)?;
         assert_snapshot(scenario, &verdict, &snapshots)?;
         if !verdict.passed {
             return Err(verdict.to_string().into());
@@ -132,13 +139,21 @@ impl Drop for Taken<'_> {
     }
 }
 
+fn scenarios_in() -> PathBuf {
+    variable("RDMA_LAB_SCENARIOS_IN").unwrap_or_else(|| workspace().join("lab/scenarios"))
+}
+
+fn snapshots_in() -> PathBuf {
+    variable("RDMA_LAB_SNAPSHOTS_IN").unwrap_or_else(|| workspace().join("tests/snapshots"))
+}
+
 fn variable<T: FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 fn no_orphans(scenarios: &[String]) -> Result<(), Failed> {
     let names: Vec<&str> = scenarios.iter().map(String::as_str).collect();
-    let orphans = snapshot::orphans(&workspace().join("tests/snapshots"), &names)?;
+    let orphans = snapshot::orphans(&snapshots_in(), &names)?;
     if orphans.is_empty() {
         return Ok(());
     }

@@ -31,7 +31,11 @@ pub fn read(directory: &Path, scenario: &str) -> Result<Option<String>> {
 /// The directory cannot be listed.
 pub fn orphans(directory: &Path, scenarios: &[&str]) -> Result<Vec<String>> {
     let mut orphans = Vec::new();
-    for entry in fs::read_dir(directory).at("failed to list the snapshots in", directory)? {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(orphans),
+        entries => entries.at("failed to list the snapshots in", directory)?,
+    };
+    for entry in entries {
         let name = entry.at("failed to list the snapshots in", directory)?.file_name();
         let name = name.to_string_lossy();
         if let Some(scenario) = name.strip_suffix(".snap")
@@ -104,5 +108,6 @@ mod tests {
         assert_eq!(orphans(directory.path(), &["a"]).unwrap(), ["b.snap"]);
         assert_eq!(read(directory.path(), "a").unwrap().as_deref(), Some("x"));
         assert_eq!(read(directory.path(), "c").unwrap(), None);
+        assert!(orphans(&directory.path().join("none"), &[]).unwrap().is_empty());
     }
 }

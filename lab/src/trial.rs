@@ -15,23 +15,32 @@ use crate::scenario::Scenario;
 use crate::snapshot;
 use crate::verdict::Verdict;
 
-/// Runs `scenario`, keeps everything in `directory` and judges it against its snapshot in `snapshots`. The
-/// last run's verdict counts; a disturbed one before it is kept and said.
+/// A scenario with what it is run and judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What runs.
+    pub scenario: &'a Scenario,
+    /// What is deployed.
+    pub programs: &'a [Program],
+    /// Where accepted traces are.
+    pub snapshots: &'a Path,
+    /// The command that runs it again.
+    pub replay: &'a str,
+}
+
+/// Runs a case, keeps everything in `directory` and judges it. The last run's verdict counts; a disturbed one
+/// before it is kept and said.
 ///
 /// # Errors
 ///
 /// The artifacts or the snapshot cannot be read or written.
-pub fn trial(
-    provider: &dyn Provider,
-    scenario: &Scenario,
-    programs: &[Program],
-    directory: &Path,
-    snapshots: &Path,
-) -> Result<Verdict> {
-    let accepted = snapshot::read(snapshots, &scenario.name)?;
+pub fn trial(provider: &dyn Provider, case: &Case<'_>, directory: &Path) -> Result<Verdict> {
+    let name = &case.scenario.name;
+    let accepted = snapshot::read(case.snapshots, name)?;
     let attempt = |directory: &Path| {
-        let evidence = run(provider, scenario, programs, directory)?;
-        let verdict = judge(&evidence, directory, accepted.as_deref());
+        let evidence = run(provider, case.scenario, case.programs, directory)?;
+        let mut verdict = judge(&evidence, directory, accepted.as_deref());
+        case.replay.clone_into(&mut verdict.replay);
         artifacts::keep(&verdict)?;
         Ok(verdict)
     };
@@ -39,12 +48,9 @@ pub fn trial(
     if !first.is_disturbed {
         return Ok(first);
     }
-    say(&format!(
-        "{}: disturbed, and run once more; the disturbed run is kept in {}",
-        scenario.name,
-        first.artifacts.display()
-    ));
-    attempt(&directory.with_file_name(format!("{}-again", scenario.name)))
+    let kept = first.artifacts.display();
+    say(&format!("{name}: disturbed, and run once more; the disturbed run is kept in {kept}"));
+    attempt(&directory.with_file_name(format!("{name}-again")))
 }
 
 /// What machines drew at random in a number of runs: the values that a trace names and does not show.

@@ -3,9 +3,10 @@
 //! Builds the test binary `tests/e2e.rs` and runs it. Its standard input is a pipe from here: when that
 //! ends, however this process ended, the run ends and its machines with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use lab::error::IoContext as _;
 use lab::scenario::{Scenario, nearest};
 use lab::{Error, Result};
 
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// Scenarios to run [default: all].
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
+    /// The catalogue: a directory of scenarios, with their snapshots in `snapshots` [default: the workspace's].
+    #[arg(long = "scenarios", value_name = "DIR")]
+    scenarios_in: Option<PathBuf>,
     /// How many pairs of machines run side by side.
     #[arg(short, long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
@@ -36,13 +40,16 @@ pub(crate) struct Args {
 
 /// Runs the scenarios; exit code 1 where one is not green.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    check_names(&args.scenarios)?;
+    let catalogue = Catalogue::of(args)?;
+    check_names(&args.scenarios, &catalogue.scenarios)?;
     args.machines.prepare()?;
     let mut scenarios = Command::new(build()?)
         .current_dir(workspace::root())
         // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
         .args(["--include-ignored", "--test-threads", &(args.jobs + 1).to_string()])
         .env("RDMA_LAB_SCENARIOS", args.scenarios.join(","))
+        .env("RDMA_LAB_SCENARIOS_IN", &catalogue.scenarios)
+        .env("RDMA_LAB_SNAPSHOTS_IN", &catalogue.snapshots)
         .env("RDMA_LAB_ACCEL", args.machines.accel.name())
         .env("RDMA_LAB_SEED", args.machines.seed.map_or(String::new(), |seed| seed.to_string()))
         .env("RDMA_LAB_REPEAT", args.repeat.to_string())
@@ -58,9 +65,30 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let status = scenarios.wait().map_err(failed)?;
     drop(pipe);
     if args.review {
-        review::run(&workspace::snapshots())?;
+        review::run(&catalogue.snapshots)?;
     }
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where scenarios and their snapshots are.
+struct Catalogue {
+    scenarios: PathBuf,
+    snapshots: PathBuf,
+}
+
+impl Catalogue {
+    fn of(args: &Args) -> Result<Catalogue> {
+        let Some(directory) = &args.scenarios_in else {
+            return Ok(Catalogue { scenarios: workspace::scenarios(), snapshots: workspace::snapshots() });
+        };
+        // The test binary runs elsewhere.
+        let scenarios = std::path::absolute(directory).at("failed to resolve", directory)?;
+        if !scenarios.is_dir() {
+            return Err(Error::usage(format!("no directory is called {}", directory.display()))
+                .next("name one with a TOML file a scenario; lab/scenarios has examples"));
+        }
+        Ok(Catalogue { snapshots: scenarios.join("snapshots"), scenarios })
+    }
 }
 
 fn failed(source: std::io::Error) -> Error {
@@ -68,8 +96,8 @@ fn failed(source: std::io::Error) -> Error {
 }
 
 /// A scenario that does not exist is an error that names the nearest.
-fn check_names(names: &[String]) -> Result<()> {
-    let scenarios = Scenario::read_all(&workspace::scenarios())?;
+fn check_names(names: &[String], directory: &Path) -> Result<()> {
+    let scenarios = Scenario::read_all(directory)?;
     let known: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) else {
         return Ok(());

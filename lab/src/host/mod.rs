@@ -3,7 +3,7 @@
 //! - [`tree`]: where programs and files are looked up.
 //! - [`requirement`]: the things themselves, in two sets: [`requirement::RUN`] for scenarios on the QEMU
 //!   provider, [`requirement::CI`] for what `cargo xtask ci` needs beyond them.
-//! - [`memory`]: how much is left.
+//! - [`memory`], [`disk`]: how much is left.
 //! - [`libclang`]: a libclang that rdma-sys's bindgen can use.
 //! - [`apt`]: asks apt what is missing and how large it is, says so, and installs it.
 //! - [`doctor`]: the report on all of it.
@@ -11,6 +11,7 @@
 //! Nothing here is needed to build the crate or to run its tests.
 
 pub mod apt;
+pub mod disk;
 pub mod doctor;
 pub mod libclang;
 pub mod memory;

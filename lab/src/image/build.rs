@@ -14,13 +14,16 @@ use xshell::{Shell, cmd};
 
 use crate::cache::{Cache, sha256_file};
 use crate::error::{Error, IoContext as _, Result};
-use crate::host::Host;
+use crate::host::{Host, disk};
 use crate::image::apt::Apt;
 use crate::image::modules::Modules;
 use crate::image::{mirror, recipe};
 use crate::progress::{Step, say};
 
 const MANIFEST: &str = "manifest.json";
+
+/// What a build takes on disk at its largest, in MiB: archives, trees and the result.
+const ROOM_MIB: u64 = 500;
 
 /// A bootable guest, in the cache.
 #[derive(Debug, Clone)]
@@ -145,6 +148,7 @@ fn ensure(
             }
         }
     }
+    disk::demand(&cache.path(""), ROOM_MIB)?;
     let scratch = cache.scratch()?;
     let building = scratch.path().join("result");
     fs::create_dir_all(&building).at("failed to create", &building)?;

@@ -32,6 +32,9 @@ struct Row {
     description: String,
     /// Process ids of the machines: server, client.
     machines: Vec<u32>,
+    /// Process id of the guard.
+    guard: Option<u32>,
+    run_directory: String,
     logs: String,
 }
 
@@ -48,6 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Row {
                 is_up: status.is_some(),
                 machines: machines.flatten().collect(),
+                guard: status.as_ref().map(|status| status.guard),
+                run_directory: lab.run_directory.display().to_string(),
                 description: lab.description,
                 logs: lab.logs.display().to_string(),
                 name: lab.name,

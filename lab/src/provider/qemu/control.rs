@@ -77,6 +77,8 @@ pub enum Answer {
         ended: BTreeMap<Role, String>,
         /// Machines that run, with their process ids.
         machines: BTreeMap<Role, u32>,
+        /// The guard's own process id.
+        guard: u32,
     },
     /// To [`Request::Captured`]: RoCEv2 packets by sender.
     Captured(BTreeMap<Role, u64>),
@@ -93,6 +95,8 @@ pub struct Status {
     pub ended: BTreeMap<Role, String>,
     /// Machines that run, with their process ids.
     pub machines: BTreeMap<Role, u32>,
+    /// The guard's own process id.
+    pub guard: u32,
 }
 
 /// A handle on a guard. One that started it ends it when dropped, unless it was told to stay.
@@ -178,7 +182,9 @@ impl Control {
     /// The guard is gone.
     pub fn status(&self) -> Result<Status> {
         match self.ask(&Request::Status)? {
-            Answer::Status { joined, ended, machines } => Ok(Status { joined, ended, machines }),
+            Answer::Status { joined, ended, machines, guard } => {
+                Ok(Status { joined, ended, machines, guard })
+            }
             other => Err(unexpected(&other)),
         }
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, sha256, sha256_file};
 use crate::error::{Error, IoContext as _, Result};
-use crate::host::Host;
+use crate::host::{Host, disk};
 use crate::image::{Image, recipe};
 use crate::node::Role;
 use crate::progress::say;
@@ -25,6 +25,9 @@ const MANIFEST: &str = "manifest.json";
 
 /// Counts changes of how a pair is frozen that nothing else in the key shows.
 const FORMAT: u32 = 1;
+
+/// What a frozen pair takes on disk, in MiB; measured, with room.
+const ROOM_MIB: u64 = 350;
 
 /// Other frozen pairs and images of this age are taken for abandoned.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
@@ -72,6 +75,7 @@ impl Frozen {
                 }
             }
         }
+        disk::demand(&cache.path(""), ROOM_MIB)?;
         let scratch = cache.scratch()?;
         let building = Frozen { directory: scratch.path().join("frozen") };
         fs::create_dir_all(&building.directory).at("failed to create", &building.directory)?;
@@ -148,6 +152,7 @@ fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key) -> String {
     let qemu = Host::this().program(QEMU).map(|path| identity(&path)).unwrap_or_default();
     let mut parts = vec![FORMAT.to_string(), qemu, recipe::image_key(), ssh_key.public().to_owned()];
     let nowhere = Path::new("/");
+    let image_directory = image.root().with_file_name("").display().to_string();
     for role in Role::BOTH {
         let files = Files::new(nowhere, role);
         let machine = Machine {
@@ -160,7 +165,8 @@ fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key) -> String {
             memory: nowhere,
             origin: Origin::Boot,
         };
-        parts.extend(machine.argv().iter().map(|word| word.to_string_lossy().into_owned()));
+        // Where the cache is does not matter: what is in the image has its own part.
+        parts.extend(machine.argv().iter().map(|word| word.to_string_lossy().replace(&image_directory, "")));
     }
     if accel == Accel::Kvm {
         // A guest on `-cpu host` has seen this processor.

@@ -162,6 +162,7 @@ impl Guard {
                     .iter()
                     .filter_map(|(&role, machine)| Some((role, *machine.handle.pids().first()?)))
                     .collect(),
+                guard: std::process::id(),
             },
             Request::StartCapture { file } => {
                 self.switch.start_capture(&file)?;

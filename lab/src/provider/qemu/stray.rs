@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
 use crate::error::{Error, IoContext as _, Result};
-use crate::provider::qemu::argv::QEMU;
+use crate::provider::qemu::argv::{QEMU, control_socket};
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::guard::{RUN_PREFIX, run_places};
 
@@ -65,6 +65,8 @@ pub(super) fn directories(recorded: &[PathBuf]) -> Vec<Stray> {
         .filter(|entry| entry.metadata().is_ok_and(|file| file.is_dir() && file.uid() == getuid().as_raw()))
         .filter(|entry| age(&entry.path()) > STARTING)
         .map(|entry| entry.path())
+        // A cache, or whatever else bears such a name, is no run directory.
+        .filter(|path| control_socket(path).exists())
         .filter(|path| !recorded.contains(path) && Control::of(path).status().is_err())
         .collect();
     found.sort();
@@ -105,6 +107,8 @@ fn is_stray<S: AsRef<str>>(words: &[S]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[test]
@@ -122,9 +126,14 @@ mod tests {
     fn directory_without_a_guard_is_found_unless_it_is_recorded() {
         let there = tempfile::Builder::new().prefix(RUN_PREFIX).tempdir_in("/tmp").unwrap();
         let stray = Stray::Directory(there.path().to_owned());
+        let listener = UnixListener::bind(control_socket(there.path())).unwrap();
+        drop(listener);
         assert!(!directories(&[]).contains(&stray), "its guard may be starting");
         fs::File::open(there.path()).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
         assert!(directories(&[]).contains(&stray));
         assert!(!directories(&[there.path().to_owned()]).contains(&stray));
+        fs::remove_file(control_socket(there.path())).unwrap();
+        fs::File::open(there.path()).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(!directories(&[]).contains(&stray), "no guard ever listened in it");
     }
 }

@@ -1,0 +1,38 @@
+//! How much room a file system has left.
+
+use std::path::Path;
+
+use rustix::fs::statvfs;
+
+use crate::error::{Error, Result};
+
+/// Demands that `needed_mib` MiB can be written into `directory`.
+///
+/// # Errors
+///
+/// Less is left: with how much is needed.
+pub fn demand(directory: &Path, needed_mib: u64) -> Result<()> {
+    // A file system that does not tell is given the benefit of the doubt.
+    let Ok(status) = statvfs(directory) else { return Ok(()) };
+    let left_mib = status.f_bavail.saturating_mul(status.f_frsize) >> 20;
+    if left_mib >= needed_mib {
+        return Ok(());
+    }
+    Err(Error::setup(format!(
+        "too little room in {}: {needed_mib} MiB are needed, {left_mib} MiB are left",
+        directory.display()
+    ))
+    .next("make room, or name a directory with more: RDMA_LAB_CACHE=/some/directory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_much_is_refused_with_what_is_needed() {
+        let error = demand(Path::new("/"), u64::MAX).unwrap_err().to_string();
+        assert!(error.starts_with("too little room in /: ") && error.contains("next: "), "{error}");
+        demand(Path::new("/"), 0).unwrap();
+    }
+}

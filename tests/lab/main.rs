@@ -1,0 +1,14 @@
+//! The lab itself, on real machines: labs by hand, how everything ends, frozen state, red verdicts.
+//!
+//! Needs what `cargo xtask doctor` lists; `cargo xtask ci` runs it as
+//! `cargo test -p xtask --test lab -- --ignored --test-threads 1`. Labs have names of this process, and
+//! caches that are damaged on purpose are linked copies of the user's.
+
+#![forbid(unsafe_code)]
+
+mod ends;
+mod frozen;
+mod process;
+mod resident;
+mod support;
+mod verdicts;
