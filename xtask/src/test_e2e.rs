@@ -67,14 +67,14 @@ fn failed(source: std::io::Error) -> Error {
 fn check_names(names: &[String]) -> Result<()> {
     let scenarios = Scenario::read_all(&workspace::scenarios())?;
     let known: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
-    for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
-        let hint = match nearest(name, known.iter().copied()) {
-            Some(nearest) => format!("did you mean {nearest}? there are: {}", known.join(", ")),
-            None => format!("there are: {}", known.join(", ")),
-        };
-        return Err(Error::usage(format!("no scenario is called {name}")).next(hint));
-    }
-    Ok(())
+    let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) else {
+        return Ok(());
+    };
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(nearest) => format!("did you mean {nearest}? there are: {}", known.join(", ")),
+        None => format!("there are: {}", known.join(", ")),
+    };
+    Err(Error::usage(format!("no scenario is called {name}")).next(hint))
 }
 
 /// Builds the test binary and gives its path.

@@ -63,11 +63,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     output::line("Ctrl-C ends the lab")?;
-    loop {
-        match interrupted.recv_timeout(LOOK) {
-            Err(RecvTimeoutError::Timeout) => drop(residents.get(&lab.name)?),
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-        }
+    while let Err(RecvTimeoutError::Timeout) = interrupted.recv_timeout(LOOK) {
+        residents.get(&lab.name)?;
     }
     residents.down(&lab.name)?;
     Ok(ExitCode::SUCCESS)
