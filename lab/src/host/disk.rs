@@ -22,7 +22,10 @@ pub fn demand(directory: &Path, needed_mib: u64) -> Result<()> {
         "too little room in {}: {needed_mib} MiB are needed, {left_mib} MiB are left",
         directory.display()
     ))
-    .next("make room, or name a directory with more: RDMA_LAB_CACHE=/some/directory"))
+    .next(
+        "make room (`cargo xtask lab clean` empties the cache), or name a directory with more: \
+         RDMA_LAB_CACHE=/some/directory",
+    ))
 }
 
 #[cfg(test)]

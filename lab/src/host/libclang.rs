@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::host::requirement::Cure;
-use crate::host::{Host, apt};
+use crate::host::{Host, apt, wheel};
 
 /// The major versions that bindgen 0.59 works with.
 pub const USABLE: RangeInclusive<u32> = 11..=15;
@@ -36,6 +36,9 @@ const PLACES: [&str; 7] = [
 
 /// The longest wait for a program that prints where something is.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
+
+/// The cure for a variable that names something else.
+const UNSET: &str = "unset it to let the lab look for one";
 
 /// A version, as far as a library's file name tells it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,19 +87,34 @@ pub enum Search {
     Unfit(String),
 }
 
-/// Looks for a libclang on `host`: the one that `LIBCLANG_PATH` names, or the best of the usual places.
+/// Looks for a libclang on `host`: the one that `LIBCLANG_PATH` names, or the best of the usual places, or
+/// the one in the cache.
 pub fn search(host: &Host) -> Search {
     match std::env::var_os("LIBCLANG_PATH") {
         Some(named) if !named.is_empty() => match search_named(Path::new(&named)) {
-            Search::Unfit(why) => Search::Unfit(format!("LIBCLANG_PATH={}: {why}", named.display())),
-            Search::Absent => Search::Unfit(format!("LIBCLANG_PATH={}: no libclang there", named.display())),
+            Search::Unfit(why) => Search::Unfit(format!("LIBCLANG_PATH={}: {why}; {UNSET}", named.display())),
+            Search::Absent => {
+                Search::Unfit(format!("LIBCLANG_PATH={}: no libclang there; {UNSET}", named.display()))
+            }
             found => found,
         },
         _ => {
             let mut directories: Vec<PathBuf> = llvm_config(host).into_iter().collect();
             directories.extend(PLACES.iter().flat_map(|place| host.directories(place)));
-            choose(directories.iter().flat_map(|directory| libraries(directory)).collect())
+            let found = choose(directories.iter().flat_map(|directory| libraries(directory)).collect());
+            match host.cache().map(wheel::file) {
+                Some(file) if !matches!(found, Search::Found(_)) && file.exists() => search_cached(file),
+                _ => found,
+            }
         }
+    }
+}
+
+/// The library that was brought into the cache, which nothing but its checksum vouches for.
+fn search_cached(file: PathBuf) -> Search {
+    match wheel::check(&file) {
+        Ok(()) => Search::Found(Libclang { version: version_of(&file), file }),
+        Err(error) => Search::Unfit(format!("damaged: {error}")),
     }
 }
 
@@ -113,6 +131,10 @@ fn search_named(path: &Path) -> Search {
     }
     if !path.is_file() {
         return Search::Unfit("no such file".to_owned());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !is_libclang(&name) {
+        return Search::Unfit("clang-sys loads only a file called libclang*.so*".to_owned());
     }
     match version_of(path) {
         Some(version) if !USABLE.contains(&version.major()) => Search::Unfit(unusable(&[&version])),
@@ -150,11 +172,19 @@ impl Libclang {
         let mut env = vec![("LIBCLANG_PATH".into(), self.file.clone().into_os_string())];
         if let Some(include) = compiler_include(host) {
             let theirs = std::env::var("BINDGEN_EXTRA_CLANG_ARGS").unwrap_or_default();
-            let ours = format!("{theirs} -I{}", include.display());
+            let ours = format!("{theirs} {}", quoted(&format!("-I{}", include.display())));
             env.push(("BINDGEN_EXTRA_CLANG_ARGS".into(), ours.trim_start().into()));
         }
         env
     }
+}
+
+/// One of the arguments in `BINDGEN_EXTRA_CLANG_ARGS`, which bindgen splits as a shell does.
+pub fn quoted(argument: &str) -> String {
+    if argument.contains([' ', '\'', '"', '\\']) {
+        return format!("'{}'", argument.replace('\'', r"'\''"));
+    }
+    argument.to_owned()
 }
 
 /// The Debian package of a libclang, without headers and tools: bindgen loads it at run time.
@@ -169,10 +199,12 @@ pub fn packages() -> Vec<String> {
 
 /// What to do on a computer whose distribution has no usable libclang.
 pub fn without_package() -> String {
-    "take one from Python's libclang package:\n\
-     python3 -m pip install --target \"$HOME/libclang-14\" libclang==14.0.6\n\
-     export LIBCLANG_PATH=\"$HOME/libclang-14/clang/native\""
-        .to_owned()
+    format!(
+        "take one from Python's libclang package:\n\
+         python3 -m pip install --target \"$HOME/libclang-14\" {}\n\
+         export LIBCLANG_PATH=\"$HOME/libclang-14/clang/native\"",
+        wheel::PACKAGE
+    )
 }
 
 /// The headers that belong to the C compiler, such as `stddef.h`.
@@ -331,6 +363,13 @@ mod tests {
     }
 
     #[test]
+    fn damaged_library_in_the_cache_is_not_used() {
+        let root = tree(&["libclang-14.0.6.so"]);
+        let found = search_cached(wheel::file(root.path()));
+        assert!(matches!(&found, Search::Unfit(why) if why.starts_with("damaged: ")), "{found:?}");
+    }
+
+    #[test]
     fn library_of_another_name_is_no_libclang() {
         let root = tree(&["usr/lib/x86_64-linux-gnu/libclang-cpp.so.14"]);
         assert_eq!(found_in(root.path()), Search::Absent);
@@ -344,6 +383,8 @@ mod tests {
         let unfit = Search::Unfit("libclang 18 cannot be used: rdma-sys needs 11 to 15".to_owned());
         assert_eq!(search_named(&root.path().join("new")), unfit);
         assert_eq!(search_named(&root.path().join("new/libclang-18.so.1")), unfit);
+        let other = search_named(Path::new("/bin/sh"));
+        assert!(matches!(&other, Search::Unfit(why) if why.contains("libclang*.so*")), "{other:?}");
         assert_eq!(search_named(&root.path().join("gone")), Search::Unfit("no such file".to_owned()));
     }
 }

@@ -23,7 +23,7 @@ use crate::progress::{Step, say};
 const MANIFEST: &str = "manifest.json";
 
 /// What a build takes on disk at its largest, in MiB: archives, trees and the result.
-const ROOM_MIB: u64 = 500;
+const ROOM_MIB: u64 = 900;
 
 /// A bootable guest, in the cache.
 #[derive(Debug, Clone)]
@@ -210,7 +210,7 @@ fn build_image(cache: &Cache, into: &Path) -> Result<()> {
     {
         let _directory = shell.push_dir(&initramfs);
         let names = cmd!(shell, "find .").quiet().read().map_err(tool("find"))?;
-        cmd!(shell, "cpio --quiet -o -H newc -R 0:0 -O {initrd}")
+        cmd!(shell, "cpio --quiet --force-local -o -H newc -R 0:0 -O {initrd}")
             .stdin(names)
             .quiet()
             .run()
