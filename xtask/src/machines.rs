@@ -53,7 +53,12 @@ pub(crate) struct Machines {
     /// What runs the machines' instructions (QEMU).
     #[arg(long, default_value = "auto")]
     pub(crate) accel: Accel,
-    /// Let what the machines draw at random follow from this number (QEMU).
+    /// Let what the machines draw at random follow from this number: the same starting PSNs and rkeys (QEMU).
+    ///
+    /// Both kernels go on from the frozen machines' generator, moved on by the seed. It holds for one frozen
+    /// state; once the machines are frozen anew, the numbers are others. What the kernel draws depends on the
+    /// order of its draws, so a program that waits for a clock or runs beside another may still get others.
+    /// A lab that was reset draws freshly.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
     /// Install missing system packages first, through apt.
