@@ -53,12 +53,12 @@ pub(crate) struct Machines {
     /// What runs the machines' instructions (QEMU).
     #[arg(long, default_value = "auto")]
     pub(crate) accel: Accel,
-    /// Let what the machines draw at random follow from this number: the same starting PSNs and rkeys (QEMU).
+    /// Let what the machines draw at random follow from this number (QEMU).
     ///
-    /// Both kernels go on from the frozen machines' generator, moved on by the seed. It holds for one frozen
-    /// state; once the machines are frozen anew, the numbers are others. What the kernel draws depends on the
-    /// order of its draws, so a program that waits for a clock or runs beside another may still get others.
-    /// A lab that was reset draws freshly.
+    /// Both kernels go on from the frozen machines' generator, moved on by the seed: the server's starting PSN
+    /// and rkeys are the same again. The client's starting PSN mostly is; it is drawn after a wait for the
+    /// network, and what the kernel draws meanwhile depends on time. Machines that are frozen anew, and ones
+    /// that were reset, draw other numbers.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
     /// Install missing system packages first, through apt.
