@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext as _, Result};
 use crate::host::Host;
 use crate::host::libclang::{Libclang, quoted};
 use crate::image::Sysroot;
@@ -48,7 +48,10 @@ pub fn build(workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result
     .env_remove("RUSTFLAGS")
     .quiet()
     .ignore_status();
-    for (key, value) in environment(sysroot.directory(), libclang) {
+    // A cache that links to another's sysroot must not make cargo build everything again.
+    let directory = sysroot.directory();
+    let directory = directory.canonicalize().at("failed to resolve", directory)?;
+    for (key, value) in environment(&directory, libclang) {
         build = build.env(key, value);
     }
     let output = build

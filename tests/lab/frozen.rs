@@ -98,7 +98,7 @@ fn cache_without_room_or_permission_is_refused_before_anything_starts() {
 
     // With an image, which takes no room here, there is none for frozen machines.
     let root = warm_cache().root.display();
-    let links: String = CACHED.map(|cached| format!("cp -rs {root}/{cached}* \"$1\"\n")).concat();
+    let links: String = CACHED.map(|cached| format!("ln -s {root}/{cached}* \"$1\"\n")).concat();
     let no_frozen =
         up_with_small_cache(&links).fails(1, &["error: too little room in ", "350 MiB are needed"]);
     nothing_built(&no_frozen);

@@ -4,6 +4,7 @@
 //! 2. formatting
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
 //! 4. the scenarios
+//! 5. the lab: `tests/lab/`
 //!
 //! The last line is `N passed, N failed`.
 
@@ -118,6 +119,12 @@ fn plans() -> Vec<Plan> {
         verbs: false,
         expect: Expect::Tests,
     });
+    plans.push(Plan {
+        name: "lab",
+        args: vec!["test", "--package", "xtask", "--test", "lab", "--", "--ignored", "--test-threads", "1"],
+        verbs: false,
+        expect: Expect::Tests,
+    });
     plans
 }
 
@@ -142,7 +149,7 @@ mod tests {
         let lines: Vec<String> = plans().iter().map(|plan| plan.args.join(" ")).collect();
         for check in ["clippy", "doc", "test"] {
             let of_check: Vec<&String> =
-                lines.iter().filter(|line| line.starts_with(&format!("{check} "))).collect();
+                lines.iter().filter(|line| line.starts_with(&format!("{check} --workspace "))).collect();
             assert_eq!(of_check.len(), 2, "{of_check:?}");
             assert!(!of_check[0].contains("verbs") && of_check[1].contains("--features rdma-lab/verbs"));
         }
@@ -152,7 +159,9 @@ mod tests {
                     .to_owned()
             )
         );
-        assert_eq!(lines.last().map(String::as_str), Some("run --quiet --package xtask -- test-e2e --ci"));
+        let on_machines = &lines[lines.len() - 2..];
+        assert_eq!(on_machines[0], "run --quiet --package xtask -- test-e2e --ci");
+        assert!(on_machines[1].starts_with("test --package xtask --test lab -- --ignored"));
     }
 
     #[test]
