@@ -87,9 +87,19 @@ pub(super) fn machines() -> Vec<Stray> {
             let pid = process.file_name().to_str()?.parse().ok()?;
             let line = fs::read(process.path().join("cmdline")).ok()?;
             let words: Vec<_> = line.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
-            is_stray(&words).then_some(Stray::Machine(pid))
+            (is_stray(&words) && !has_guard(&process.path())).then_some(Stray::Machine(pid))
         })
         .collect()
+}
+
+/// Whether the parent of a process is a guard: then the machine is not left behind, it is ending, or its run
+/// directory is in a file system that this process does not see.
+fn has_guard(process: &Path) -> bool {
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    // `pid (name) state parent …`; the name may hold anything.
+    let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+    let line = parent.and_then(|parent| fs::read(format!("/proc/{parent}/cmdline")).ok()).unwrap_or_default();
+    line.split(|&byte| byte == 0).any(|word| word == b"__guard")
 }
 
 /// Whether a command line is that of a lab's machine whose run directory is not there.
