@@ -31,11 +31,7 @@ pub struct QueuePairBuilder {
 
 impl Default for QueuePairBuilder {
     fn default() -> Self {
-        Self {
-            max_send_wr: 1,
-            max_recv_wr: 1,
-            observer: Arc::new(|_| {}),
-        }
+        Self { max_send_wr: 1, max_recv_wr: 1, observer: Arc::new(|_| {}) }
     }
 }
 
@@ -127,9 +123,8 @@ impl QueuePair {
             qp_type: ibv_qp_type::IBV_QPT_RC,
             sq_sig_all: 0,
         };
-        let action = || {
-            format!("create RC queue pair of {max_send_wr} send and {max_recv_wr} receive requests")
-        };
+        let action =
+            || format!("create RC queue pair of {max_send_wr} send and {max_recv_wr} receive requests");
         let id = pd.id().as_ptr();
         // SAFETY: identifier, domain and queue are alive and on one device; the queue pair keeps all three: we store the Arcs
         // of `pd`, which has the identifier's, and of `cq`. `attr` lives through the call.
@@ -141,12 +136,7 @@ impl QueuePair {
         // SAFETY: the queue pair was just created.
         let number = unsafe { (*raw.as_ptr()).qp_num };
         tracing::debug!("rdma_create_qp: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
-        Ok(Self {
-            raw,
-            number,
-            cq,
-            pd,
-        })
+        Ok(Self { raw, number, cq, pd })
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ibv_qp {
@@ -196,17 +186,9 @@ impl RegionRange {
         region.check_range(offset, length_bytes)?;
         let Ok(length) = u32::try_from(length_bytes) else {
             let region_bytes = region.length_bytes();
-            return Err(Error::Range {
-                offset,
-                length_bytes,
-                region_bytes,
-            });
+            return Err(Error::Range { offset, length_bytes, region_bytes });
         };
-        Ok(Self {
-            region: Arc::clone(region),
-            offset,
-            length_bytes: length,
-        })
+        Ok(Self { region: Arc::clone(region), offset, length_bytes: length })
     }
 
     /// The whole of `region`.
@@ -260,19 +242,12 @@ impl SendRequest {
     /// WRITE with immediate: `local` to the start of `remote`, and `imm`, in host order, to a RECV of the peer.
     #[must_use]
     pub fn write_with_imm(local: RegionRange, remote: &RemoteRegion, imm: u32) -> Self {
-        Self {
-            opcode: WrOpcode::RdmaWriteWithImm,
-            imm: Some(imm),
-            ..Self::write(local, remote)
-        }
+        Self { opcode: WrOpcode::RdmaWriteWithImm, imm: Some(imm), ..Self::write(local, remote) }
     }
 
     /// READ: the start of `remote` into `local`.
     #[must_use]
     pub fn read(local: RegionRange, remote: &RemoteRegion) -> Self {
-        Self {
-            opcode: WrOpcode::RdmaRead,
-            ..Self::write(local, remote)
-        }
+        Self { opcode: WrOpcode::RdmaRead, ..Self::write(local, remote) }
     }
 }

@@ -180,9 +180,7 @@ where
         .name(program.name)
         .bin_name(program.name)
         .about(program.about)
-        .mut_arg("port", |arg| {
-            arg.required(false).default_value(program.default_port)
-        });
+        .mut_arg("port", |arg| arg.required(false).default_value(program.default_port));
     let mut matches = command.try_get_matches_from_mut(argv)?;
     A::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
@@ -212,34 +210,22 @@ mod tests {
     #[test]
     fn defaults_are_the_samples() {
         let args = server("rdma_server").unwrap();
-        assert_eq!(
-            (args.port, args.bind.to_string().as_str(), args.once),
-            (7471, "0.0.0.0", false)
-        );
+        assert_eq!((args.port, args.bind.to_string().as_str(), args.once), (7471, "0.0.0.0", false));
         assert_eq!(args.common.timeout(), DEFAULT_TIMEOUT);
         let args = ServerArgs::parse_for(&RDMA_SERVER_IMM, ["rdma_server_imm"]).unwrap();
         assert_eq!(args.port, 7472);
         let args = client("rdma_client server").unwrap();
-        assert_eq!(
-            (args.server.as_str(), args.port, args.bind),
-            ("server", 7471, None)
-        );
+        assert_eq!((args.server.as_str(), args.port, args.bind), ("server", 7471, None));
     }
 
     #[test]
     fn everything_can_be_given() {
         let args = server("rdma_server 7000 --bind ::1 --once --json -v --timeout 0.5").unwrap();
-        assert_eq!(
-            (args.port, args.bind.to_string().as_str(), args.once),
-            (7000, "::1", true)
-        );
+        assert_eq!((args.port, args.bind.to_string().as_str(), args.once), (7000, "::1", true));
         assert!(args.common.json && args.common.verbose);
         assert_eq!(args.common.timeout(), Duration::from_millis(500));
         let args = client("rdma_client 198.51.100.2 7000 --bind 198.51.100.1").unwrap();
-        assert_eq!(
-            (args.port, args.bind),
-            (7000, Some("198.51.100.1".parse().unwrap()))
-        );
+        assert_eq!((args.port, args.bind), (7000, Some("198.51.100.1".parse().unwrap())));
     }
 
     #[test]
@@ -248,16 +234,9 @@ mod tests {
             ("rdma_server", None),
             ("rdma_server --once", None),
             ("rdma_server --timeout 3", None),
-            (
-                "rdma_server --once --timeout 3",
-                Some(Duration::from_secs(3)),
-            ),
+            ("rdma_server --once --timeout 3", Some(Duration::from_secs(3))),
         ] {
-            assert_eq!(
-                server(argv).unwrap().listen_deadline().limit(),
-                limit,
-                "{argv}"
-            );
+            assert_eq!(server(argv).unwrap().listen_deadline().limit(), limit, "{argv}");
         }
     }
 
@@ -285,10 +264,7 @@ mod tests {
         let error = ServerArgs::parse_for(&RDMA_SERVER_IMM, ["x", "--help"]).unwrap_err();
         assert_eq!(error.exit_code(), 0);
         let help = error.to_string();
-        assert!(
-            help.contains("Usage: rdma_server_imm [OPTIONS] [PORT]"),
-            "{help}"
-        );
+        assert!(help.contains("Usage: rdma_server_imm [OPTIONS] [PORT]"), "{help}");
         assert!(help.contains("[default: 7472]"), "{help}");
         assert!(help.contains("--once is combined"), "{help}");
     }

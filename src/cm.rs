@@ -43,9 +43,7 @@ impl EventChannel {
     pub(crate) fn create() -> Result<Arc<Self>> {
         // SAFETY: the call takes nothing and returns an object that we own, or NULL.
         let raw = unsafe { rdma_sys::rdma_create_event_channel() };
-        let raw = sys::check_null(raw, "rdma_create_event_channel", || {
-            "create event channel".into()
-        })?;
+        let raw = sys::check_null(raw, "rdma_create_event_channel", || "create event channel".into())?;
         let channel = Arc::new(Self { raw });
         sys::set_nonblocking(channel.fd(), "event channel")?;
         tracing::debug!("rdma_create_event_channel");
@@ -66,10 +64,7 @@ impl EventChannel {
         let returned = unsafe { rdma_sys::rdma_get_cm_event(self.raw.as_ptr(), &raw mut raw) };
         match sys::check_minus_one(returned, "rdma_get_cm_event", || "take a CM event".into()) {
             Ok(()) => {}
-            Err(Error::Verb {
-                errno: errno::EAGAIN,
-                ..
-            }) => return Ok(None),
+            Err(Error::Verb { errno: errno::EAGAIN, .. }) => return Ok(None),
             Err(error) => return Err(error),
         }
         let raw = sys::check_null(raw, "rdma_get_cm_event", || "take a CM event".into())?;
@@ -78,9 +73,7 @@ impl EventChannel {
         let event = Event::copy(unsafe { raw.as_ref() });
         // SAFETY: `raw` was not acknowledged yet; the reference above ended with the copy.
         let returned = unsafe { rdma_sys::rdma_ack_cm_event(raw.as_ptr()) };
-        sys::check_minus_one(returned, "rdma_ack_cm_event", || {
-            "acknowledge a CM event".into()
-        })?;
+        sys::check_minus_one(returned, "rdma_ack_cm_event", || "acknowledge a CM event".into())?;
         tracing::debug!("CM event {}, status {}", event.kind, event.status);
         Ok(Some(event))
     }
@@ -112,19 +105,11 @@ impl Drop for EventChannel {
 /// its `cma_check_port`. Whether the address is there, an ordinary socket knows.
 fn explain_bind(error: Error, address: SocketAddr) -> Error {
     match error {
-        Error::Verb {
-            action,
-            call,
-            errno: errno::EADDRNOTAVAIL,
-            ..
-        } if UdpSocket::bind((address.ip(), 0)).is_ok() => {
+        Error::Verb { action, call, errno: errno::EADDRNOTAVAIL, .. }
+            if UdpSocket::bind((address.ip(), 0)).is_ok() =>
+        {
             let hint = Some(PORT_IN_USE_HINT.to_owned());
-            Error::Verb {
-                action,
-                call,
-                errno: errno::EADDRINUSE,
-                hint,
-            }
+            Error::Verb { action, call, errno: errno::EADDRINUSE, hint }
         }
         error => error,
     }
@@ -146,13 +131,8 @@ pub(crate) struct Event {
 impl Event {
     fn copy(event: &rdma_cm_event) -> Self {
         let kind = CmEventKind::from_raw(event.event);
-        let mut copied = Self {
-            kind,
-            status: event.status,
-            id: event.id,
-            private_data: Vec::new(),
-            remote_qpn: None,
-        };
+        let mut copied =
+            Self { kind, status: event.status, id: event.id, private_data: Vec::new(), remote_qpn: None };
         let carries_connection = matches!(
             kind,
             CmEventKind::ConnectRequest
@@ -171,8 +151,7 @@ impl Event {
             let length = usize::from(conn.private_data_len);
             // SAFETY: the pointer is non-null (checked) and librdmacm keeps that many bytes behind it inside the event, which
             // is not acknowledged before we return.
-            let bytes =
-                unsafe { std::slice::from_raw_parts(conn.private_data.cast::<u8>(), length) };
+            let bytes = unsafe { std::slice::from_raw_parts(conn.private_data.cast::<u8>(), length) };
             copied.private_data = bytes.to_vec();
         }
         copied
@@ -224,8 +203,7 @@ impl CmId {
     fn bind(&self, address: SocketAddr) -> Result<()> {
         let mut raw_address = RawSocketAddr::from(address);
         // SAFETY: the identifier is alive (we own it), and the address lives through the call, which copies it.
-        let returned =
-            unsafe { rdma_sys::rdma_bind_addr(self.raw.as_ptr(), raw_address.as_mut_ptr()) };
+        let returned = unsafe { rdma_sys::rdma_bind_addr(self.raw.as_ptr(), raw_address.as_mut_ptr()) };
         sys::check_minus_one(returned, "rdma_bind_addr", || format!("bind {address}"))
             .map_err(|error| explain_bind(error, address))?;
         tracing::debug!("rdma_bind_addr: {address}");
@@ -240,18 +218,11 @@ impl CmId {
         timeout_ms: i32,
     ) -> Result<()> {
         let mut raw_from = from.map(RawSocketAddr::from);
-        let raw_from = raw_from
-            .as_mut()
-            .map_or(ptr::null_mut(), RawSocketAddr::as_mut_ptr);
+        let raw_from = raw_from.as_mut().map_or(ptr::null_mut(), RawSocketAddr::as_mut_ptr);
         let mut raw_to = RawSocketAddr::from(to);
         // SAFETY: the identifier is alive (we own it), and both addresses live through the call, which copies them.
         let returned = unsafe {
-            rdma_sys::rdma_resolve_addr(
-                self.raw.as_ptr(),
-                raw_from,
-                raw_to.as_mut_ptr(),
-                timeout_ms,
-            )
+            rdma_sys::rdma_resolve_addr(self.raw.as_ptr(), raw_from, raw_to.as_mut_ptr(), timeout_ms)
         };
         sys::check_minus_one(returned, "rdma_resolve_addr", || match from {
             Some(from) => format!("resolve {to} from {}", from.ip()),
@@ -265,9 +236,7 @@ impl CmId {
     pub(crate) fn resolve_route(&self, timeout_ms: i32) -> Result<()> {
         // SAFETY: the identifier is alive (we own it).
         let returned = unsafe { rdma_sys::rdma_resolve_route(self.raw.as_ptr(), timeout_ms) };
-        sys::check_minus_one(returned, "rdma_resolve_route", || {
-            "resolve the route".into()
-        })?;
+        sys::check_minus_one(returned, "rdma_resolve_route", || "resolve the route".into())?;
         tracing::debug!("rdma_resolve_route");
         Ok(())
     }
@@ -297,8 +266,7 @@ impl CmId {
         // SAFETY: the identifier is alive (we own it, and nobody shares it yet: `&mut`); both channels are alive, the new one
         // outlives the identifier because its Arc is stored next. All events taken were acknowledged, so the call, which
         // waits for that, returns.
-        let returned =
-            unsafe { rdma_sys::rdma_migrate_id(self.raw.as_ptr(), channel.raw.as_ptr()) };
+        let returned = unsafe { rdma_sys::rdma_migrate_id(self.raw.as_ptr(), channel.raw.as_ptr()) };
         sys::check_minus_one(returned, "rdma_migrate_id", || {
             "move the connection to a channel of its own".into()
         })?;
@@ -344,9 +312,7 @@ impl Drop for CmId {
         // holds our Arc, so none is left; all its events were acknowledged, so the call does not wait; the channel, a field,
         // is alive until after it.
         let returned = unsafe { rdma_sys::rdma_destroy_id(self.raw.as_ptr()) };
-        sys::log_drop(sys::check_minus_one(returned, "rdma_destroy_id", || {
-            "destroy CM identifier".into()
-        }));
+        sys::log_drop(sys::check_minus_one(returned, "rdma_destroy_id", || "destroy CM identifier".into()));
     }
 }
 
@@ -372,10 +338,7 @@ impl Listener {
         sys::check_minus_one(returned, "rdma_listen", || format!("listen on {address}"))?;
         tracing::debug!("rdma_listen: backlog {BACKLOG}");
         let port = id.local_port();
-        Ok(Self {
-            id,
-            address: SocketAddr::new(address.ip(), port),
-        })
+        Ok(Self { id, address: SocketAddr::new(address.ip(), port) })
     }
 
     /// The address it listens on, with the port the system chose if none was given.
@@ -401,10 +364,7 @@ impl Listener {
                         "take a connection request".into()
                     })?;
                     // The event gave us the identifier to own.
-                    let id = CmId {
-                        raw,
-                        channel: Arc::clone(&self.id.channel),
-                    };
+                    let id = CmId { raw, channel: Arc::clone(&self.id.channel) };
                     let peer = id.peer();
                     return Ok(ConnectRequest {
                         id,
@@ -471,13 +431,8 @@ impl ConnectRequest {
         let bytes = private_data::reject_bytes(reason);
         // SAFETY: the identifier is alive (we own it), and `bytes` lives through the call, which copies it; its length fits,
         // `reject_bytes` cut it to 148.
-        let returned = unsafe {
-            rdma_sys::rdma_reject(
-                self.id.raw.as_ptr(),
-                bytes.as_ptr().cast(),
-                bytes.len() as u8,
-            )
-        };
+        let returned =
+            unsafe { rdma_sys::rdma_reject(self.id.raw.as_ptr(), bytes.as_ptr().cast(), bytes.len() as u8) };
         sys::check_minus_one(returned, "rdma_reject", || "reject the client".into())?;
         tracing::debug!("rdma_reject: {reason}");
         Ok(())
@@ -490,11 +445,7 @@ mod tests {
 
     fn bind_error(address: &str) -> String {
         let address = address.parse().unwrap();
-        let error = Error::verb(
-            format!("bind {address}"),
-            "rdma_bind_addr",
-            errno::EADDRNOTAVAIL,
-        );
+        let error = Error::verb(format!("bind {address}"), "rdma_bind_addr", errno::EADDRNOTAVAIL);
         explain_bind(error, address).to_string()
     }
 

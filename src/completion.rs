@@ -129,9 +129,7 @@ impl WcStatus {
                 "the responder refused rkey, bounds or access: check address, rkey and access flags"
             }
             Self::RemOpErr => "the responder failed to do it",
-            Self::RetryExcErr => {
-                "no acknowledgement after all retries: is the peer alive and the link up?"
-            }
+            Self::RetryExcErr => "no acknowledgement after all retries: is the peer alive and the link up?",
             Self::RnrRetryExcErr => "the responder had no RECV posted after all RNR retries",
             _ => "see ibv_poll_cq(3)",
         }
@@ -302,10 +300,7 @@ mod tests {
     fn known_values_round_trip() {
         for raw in 0..=23 {
             assert_eq!(WcStatus::from_raw(raw).raw(), raw);
-            assert!(
-                !matches!(WcStatus::from_raw(raw), WcStatus::Unknown(_)),
-                "{raw}"
-            );
+            assert!(!matches!(WcStatus::from_raw(raw), WcStatus::Unknown(_)), "{raw}");
         }
     }
 
@@ -313,36 +308,15 @@ mod tests {
     #[test]
     fn numbers_equal_the_header_s() {
         use rdma_sys::{ibv_wc_opcode, ibv_wc_status, ibv_wr_opcode};
-        assert_eq!(
-            WcStatus::RemAccessErr.raw(),
-            ibv_wc_status::IBV_WC_REM_ACCESS_ERR
-        );
-        assert_eq!(
-            WcStatus::RnrRetryExcErr.raw(),
-            ibv_wc_status::IBV_WC_RNR_RETRY_EXC_ERR
-        );
-        assert_eq!(
-            WcStatus::GeneralErr.raw(),
-            ibv_wc_status::IBV_WC_GENERAL_ERR
-        );
-        assert_eq!(
-            WcStatus::TmRndvIncomplete.raw(),
-            ibv_wc_status::IBV_WC_TM_RNDV_INCOMPLETE
-        );
+        assert_eq!(WcStatus::RemAccessErr.raw(), ibv_wc_status::IBV_WC_REM_ACCESS_ERR);
+        assert_eq!(WcStatus::RnrRetryExcErr.raw(), ibv_wc_status::IBV_WC_RNR_RETRY_EXC_ERR);
+        assert_eq!(WcStatus::GeneralErr.raw(), ibv_wc_status::IBV_WC_GENERAL_ERR);
+        assert_eq!(WcStatus::TmRndvIncomplete.raw(), ibv_wc_status::IBV_WC_TM_RNDV_INCOMPLETE);
         assert_eq!(WcOpcode::Recv.raw(), ibv_wc_opcode::IBV_WC_RECV);
-        assert_eq!(
-            WcOpcode::RecvRdmaWithImm.raw(),
-            ibv_wc_opcode::IBV_WC_RECV_RDMA_WITH_IMM
-        );
+        assert_eq!(WcOpcode::RecvRdmaWithImm.raw(), ibv_wc_opcode::IBV_WC_RECV_RDMA_WITH_IMM);
         assert_eq!(WcOpcode::FetchAdd.raw(), ibv_wc_opcode::IBV_WC_FETCH_ADD);
         assert_eq!(WrOpcode::RdmaRead.raw(), ibv_wr_opcode::IBV_WR_RDMA_READ);
-        assert_eq!(
-            WrOpcode::RdmaWriteWithImm.raw(),
-            ibv_wr_opcode::IBV_WR_RDMA_WRITE_WITH_IMM
-        );
-        assert_eq!(
-            WrOpcode::AtomicFetchAndAdd.raw(),
-            ibv_wr_opcode::IBV_WR_ATOMIC_FETCH_AND_ADD
-        );
+        assert_eq!(WrOpcode::RdmaWriteWithImm.raw(), ibv_wr_opcode::IBV_WR_RDMA_WRITE_WITH_IMM);
+        assert_eq!(WrOpcode::AtomicFetchAndAdd.raw(), ibv_wr_opcode::IBV_WR_ATOMIC_FETCH_AND_ADD);
     }
 }

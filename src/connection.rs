@@ -51,10 +51,7 @@ impl ConnectParams {
     /// The defaults, with private data.
     #[must_use]
     pub fn with_private_data(private_data: Vec<u8>) -> Self {
-        Self {
-            private_data,
-            ..Self::default()
-        }
+        Self { private_data, ..Self::default() }
     }
 
     /// In C's layout; valid while `self` is.
@@ -133,9 +130,7 @@ fn connect_once(
     // SAFETY: the identifier is alive (we hold its Arc) and has a queue pair; `raw` and the private data it points to, in
     // `params`, live through the call, which copies them.
     let returned = unsafe { rdma_sys::rdma_connect(id.as_ptr(), &raw mut raw) };
-    sys::check_minus_one(returned, "rdma_connect", || {
-        format!("connect to {}", target.server)
-    })?;
+    sys::check_minus_one(returned, "rdma_connect", || format!("connect to {}", target.server))?;
     log_params("rdma_connect", params);
 
     let awaited = format!("{} to answer (ESTABLISHED)", target.server);
@@ -231,9 +226,7 @@ impl Endpoint {
             }
             CmEventKind::Disconnected => {
                 self.set_disconnected();
-                Err(Error::Disconnected {
-                    awaited: awaited.into(),
-                })
+                Err(Error::Disconnected { awaited: awaited.into() })
             }
             kind => Err(Error::CmEvent {
                 awaited: awaited.into(),

@@ -17,26 +17,19 @@ impl Deadline {
     /// Ends `limit` from now.
     #[must_use]
     pub fn after(limit: Duration) -> Self {
-        Self {
-            started: Instant::now(),
-            limit: Some(limit),
-        }
+        Self { started: Instant::now(), limit: Some(limit) }
     }
 
     /// Never ends: for a server that waits for its next client.
     #[must_use]
     pub fn never() -> Self {
-        Self {
-            started: Instant::now(),
-            limit: None,
-        }
+        Self { started: Instant::now(), limit: None }
     }
 
     /// What is left, zero once it has passed; `None` if it never ends.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.limit
-            .map(|limit| limit.saturating_sub(self.started.elapsed()))
+        self.limit.map(|limit| limit.saturating_sub(self.started.elapsed()))
     }
 
     /// What is left in whole milliseconds, at least 1 and at most `i32::MAX`: the shape `rdma_resolve_addr` wants.
@@ -87,10 +80,7 @@ mod tests {
     fn seconds_carry_only_the_decimals_they_need() {
         assert_eq!(Seconds(Duration::from_secs(10)).to_string(), "10 s");
         assert_eq!(Seconds(Duration::from_millis(500)).to_string(), "0.5 s");
-        assert_eq!(
-            Seconds(Duration::from_micros(1_234_567)).to_string(),
-            "1.235 s"
-        );
+        assert_eq!(Seconds(Duration::from_micros(1_234_567)).to_string(), "1.235 s");
         assert_eq!(Seconds(Duration::ZERO).to_string(), "0 s");
     }
 

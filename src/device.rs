@@ -43,11 +43,7 @@ pub fn names() -> Result<Vec<String>> {
         .collect::<Vec<_>>();
     // SAFETY: `list` came from `ibv_get_device_list` and is freed once, here; no pointer into it is kept.
     unsafe { rdma_sys::ibv_free_device_list(list.as_ptr()) };
-    if names.is_empty() {
-        Err(Error::NoDevice)
-    } else {
-        Ok(names)
-    }
+    if names.is_empty() { Err(Error::NoDevice) } else { Ok(names) }
 }
 
 /// Copies a device's name.
@@ -93,14 +89,8 @@ impl ProtectionDomain {
         let raw = sys::check_null(raw, "ibv_alloc_pd", || "allocate protection domain".into())?;
         // SAFETY: as above, the context is open.
         let device = unsafe { (*context.as_ptr()).device };
-        tracing::debug!(
-            "ibv_alloc_pd: device {}",
-            device_name(device).unwrap_or_default()
-        );
-        Ok(Arc::new(Self {
-            raw,
-            id: Arc::clone(id),
-        }))
+        tracing::debug!("ibv_alloc_pd: device {}", device_name(device).unwrap_or_default());
+        Ok(Arc::new(Self { raw, id: Arc::clone(id) }))
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ibv_pd {
@@ -118,9 +108,7 @@ impl Drop for ProtectionDomain {
         // SAFETY: `raw` came from `ibv_alloc_pd` and is freed once, here. Regions and queue pairs hold our Arc, so none is
         // left; our own Arc of the identifier, a field, keeps the device open until after this call.
         let returned = unsafe { rdma_sys::ibv_dealloc_pd(self.raw.as_ptr()) };
-        sys::log_drop(sys::check_errno(returned, "ibv_dealloc_pd", || {
-            "free protection domain".into()
-        }));
+        sys::log_drop(sys::check_errno(returned, "ibv_dealloc_pd", || "free protection domain".into()));
     }
 }
 
@@ -146,13 +134,8 @@ impl CompletionChannel {
         let context = context(id, "ibv_create_comp_channel", "create completion channel")?;
         // SAFETY: `context` is the open device of `id`, which outlives the channel: we store its Arc.
         let raw = unsafe { rdma_sys::ibv_create_comp_channel(context.as_ptr()) };
-        let raw = sys::check_null(raw, "ibv_create_comp_channel", || {
-            "create completion channel".into()
-        })?;
-        let channel = Arc::new(Self {
-            raw,
-            _id: Arc::clone(id),
-        });
+        let raw = sys::check_null(raw, "ibv_create_comp_channel", || "create completion channel".into())?;
+        let channel = Arc::new(Self { raw, _id: Arc::clone(id) });
         sys::set_nonblocking(channel.fd(), "completion channel")?;
         tracing::debug!("ibv_create_comp_channel");
         Ok(channel)
@@ -170,11 +153,9 @@ impl Drop for CompletionChannel {
     fn drop(&mut self) {
         // SAFETY: `raw` came from `ibv_create_comp_channel` and is freed once, here. Queues hold our Arc, so none is left.
         let returned = unsafe { rdma_sys::ibv_destroy_comp_channel(self.raw.as_ptr()) };
-        sys::log_drop(sys::check_errno(
-            returned,
-            "ibv_destroy_comp_channel",
-            || "destroy completion channel".into(),
-        ));
+        sys::log_drop(sys::check_errno(returned, "ibv_destroy_comp_channel", || {
+            "destroy completion channel".into()
+        }));
     }
 }
 
@@ -200,18 +181,12 @@ impl CompletionQueue {
         let channel = CompletionChannel::create(id)?;
         let action = || format!("create completion queue of {entries} entries");
         let context = context(id, "ibv_create_cq", "create completion queue")?;
-        let count = i32::try_from(entries)
-            .map_err(|_| Error::verb(action(), "ibv_create_cq", libc::EINVAL))?;
+        let count =
+            i32::try_from(entries).map_err(|_| Error::verb(action(), "ibv_create_cq", libc::EINVAL))?;
         // SAFETY: `context` is the open device of `id`, and `channel` is on the same device; both outlive the queue, which
         // stores the channel's Arc, which stores the identifier's. The queue's own context pointer is not used.
         let raw = unsafe {
-            rdma_sys::ibv_create_cq(
-                context.as_ptr(),
-                count,
-                ptr::null_mut(),
-                channel.raw.as_ptr(),
-                0,
-            )
+            rdma_sys::ibv_create_cq(context.as_ptr(), count, ptr::null_mut(), channel.raw.as_ptr(), 0)
         };
         let raw = sys::check_null(raw, "ibv_create_cq", action)?;
         tracing::debug!("ibv_create_cq: {entries} entries");
@@ -237,9 +212,7 @@ impl CompletionQueue {
     pub(crate) fn req_notify(&self) -> Result<()> {
         // SAFETY: the queue is alive (we own it), and its context's function table was filled by the provider.
         let returned = unsafe { rdma_sys::ibv_req_notify_cq(self.raw.as_ptr(), 0) };
-        sys::check_errno(returned, "ibv_req_notify_cq", || {
-            "request a completion event".into()
-        })
+        sys::check_errno(returned, "ibv_req_notify_cq", || "request a completion event".into())
     }
 
     /// Takes and acknowledges all events that are there (`ibv_get_cq_event`, `ibv_ack_cq_events`).
@@ -251,14 +224,9 @@ impl CompletionQueue {
             let returned = unsafe {
                 rdma_sys::ibv_get_cq_event(self.channel.raw.as_ptr(), &raw mut cq, &raw mut context)
             };
-            match sys::check_minus_one(returned, "ibv_get_cq_event", || {
-                "take a completion event".into()
-            }) {
+            match sys::check_minus_one(returned, "ibv_get_cq_event", || "take a completion event".into()) {
                 Ok(()) => {}
-                Err(Error::Verb {
-                    errno: errno::EAGAIN,
-                    ..
-                }) => return Ok(()),
+                Err(Error::Verb { errno: errno::EAGAIN, .. }) => return Ok(()),
                 Err(error) => return Err(error),
             }
             // SAFETY: exactly one event was taken from this queue's channel, which serves no other queue.
@@ -280,9 +248,7 @@ impl Drop for CompletionQueue {
         // SAFETY: `raw` came from `ibv_create_cq` and is freed once, here. Queue pairs hold our Arc, so none is left, and
         // every event taken was acknowledged at once, so the call does not wait for one.
         let returned = unsafe { rdma_sys::ibv_destroy_cq(self.raw.as_ptr()) };
-        sys::log_drop(sys::check_errno(returned, "ibv_destroy_cq", || {
-            "destroy completion queue".into()
-        }));
+        sys::log_drop(sys::check_errno(returned, "ibv_destroy_cq", || "destroy completion queue".into()));
     }
 }
 

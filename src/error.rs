@@ -142,9 +142,7 @@ pub enum Error {
         hint: Option<String>,
     },
     /// The connection ended while something else was awaited.
-    #[error(
-        "the peer disconnected while this side waited for {awaited}; look at the peer's own error"
-    )]
+    #[error("the peer disconnected while this side waited for {awaited}; look at the peer's own error")]
     Disconnected {
         /// What was awaited.
         awaited: String,
@@ -200,9 +198,7 @@ pub enum Error {
         need: u64,
     },
     /// A client asks for more than this server gives.
-    #[error(
-        "the client asks for a memory region of {asked} bytes, this server gives at most {limit}"
-    )]
+    #[error("the client asks for a memory region of {asked} bytes, this server gives at most {limit}")]
     RegionTooLarge {
         /// Bytes asked for.
         asked: u64,
@@ -254,12 +250,7 @@ impl Error {
     /// A failed call, with the hint that `call` and `errno` have by themselves.
     #[must_use]
     pub fn verb(action: impl Into<String>, call: &'static str, errno: i32) -> Self {
-        Self::Verb {
-            action: action.into(),
-            call,
-            errno,
-            hint: hint(call, errno).map(str::to_owned),
-        }
+        Self::Verb { action: action.into(), call, errno, hint: hint(call, errno).map(str::to_owned) }
     }
 
     /// A wait that reached its limit.
@@ -275,9 +266,7 @@ impl Error {
     /// Adds what to do next, if nothing more specific is there.
     #[must_use]
     pub fn or_hint(mut self, text: impl FnOnce() -> String) -> Self {
-        if let Self::Verb { hint, .. } | Self::Timeout { hint, .. } | Self::CmEvent { hint, .. } =
-            &mut self
-        {
+        if let Self::Verb { hint, .. } | Self::Timeout { hint, .. } | Self::CmEvent { hint, .. } = &mut self {
             hint.get_or_insert_with(text);
         }
         self
@@ -286,13 +275,7 @@ impl Error {
     /// Whether trying again once is likely to help: the peer kept a connection from before our restart.
     #[must_use]
     pub fn is_stale_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::Rejected {
-                reason: RejectReason::StaleConnection,
-                ..
-            }
-        )
+        matches!(self, Self::Rejected { reason: RejectReason::StaleConnection, .. })
     }
 
     /// An error completion becomes an error, a successful one passes.
@@ -327,23 +310,14 @@ fn status_text(status: i32) -> String {
 }
 
 fn next_step(hint: &Option<String>) -> String {
-    hint.as_ref()
-        .map(|hint| format!("; {hint}"))
-        .unwrap_or_default()
+    hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default()
 }
 
 fn posted_text(completion: &Completion) -> String {
-    completion
-        .posted
-        .map_or_else(|| "RECV".to_owned(), |posted| posted.to_string())
+    completion.posted.map_or_else(|| "RECV".to_owned(), |posted| posted.to_string())
 }
 
-fn rejected_text(
-    peer: &str,
-    reason: RejectReason,
-    text: &Option<String>,
-    server_program: &str,
-) -> String {
+fn rejected_text(peer: &str, reason: RejectReason, text: &Option<String>, server_program: &str) -> String {
     let status = reason.raw();
     match (reason, text) {
         (RejectReason::InvalidServiceId, _) => {
@@ -378,16 +352,14 @@ fn hint(call: &str, errno: i32) -> Option<&'static str> {
             "no RDMA device serves that address: see `rdma link`, or `rdma link add rxe0 type rxe netdev eth0` for its interface",
         ),
         (_, ENODEV | ENOSYS) => Some(NO_DEVICE_HINT),
-        ("rdma_bind_addr" | "rdma_resolve_addr", EADDRNOTAVAIL) => Some(
-            "this host does not have that address: see `ip address`, then give another `--bind`",
-        ),
+        ("rdma_bind_addr" | "rdma_resolve_addr", EADDRNOTAVAIL) => {
+            Some("this host does not have that address: see `ip address`, then give another `--bind`")
+        }
         ("rdma_bind_addr" | "rdma_listen", EADDRINUSE) => Some(PORT_IN_USE_HINT),
         ("rdma_resolve_addr", ENETUNREACH | EHOSTUNREACH) => {
             Some("this host has no route to that address: see `ip route`")
         }
-        (_, EACCES) => {
-            Some("the rights of /dev/infiniband/* forbid it: see `ls -l /dev/infiniband`")
-        }
+        (_, EACCES) => Some("the rights of /dev/infiniband/* forbid it: see `ls -l /dev/infiniband`"),
         _ => None,
     }
 }
@@ -399,16 +371,8 @@ mod tests {
 
     #[test]
     fn memlock_names_the_call_and_ulimit() {
-        let error = Error::verb(
-            "register 4096-byte memory region",
-            "ibv_reg_mr",
-            errno::ENOMEM,
-        )
-        .to_string();
-        assert!(
-            error.starts_with("failed to register 4096-byte memory region (`ibv_reg_mr`): "),
-            "{error}"
-        );
+        let error = Error::verb("register 4096-byte memory region", "ibv_reg_mr", errno::ENOMEM).to_string();
+        assert!(error.starts_with("failed to register 4096-byte memory region (`ibv_reg_mr`): "), "{error}");
         assert!(error.contains("`ulimit -l`"), "{error}");
         assert!(!error.contains("os error"), "{error}");
     }
@@ -422,35 +386,18 @@ mod tests {
     #[test]
     fn missing_device_says_how_to_make_one() {
         for errno in [errno::ENODEV, errno::ENOSYS] {
-            let error =
-                Error::verb("open event channel", "rdma_create_event_channel", errno).to_string();
-            assert!(
-                error.contains("rdma link add rxe0 type rxe netdev eth0"),
-                "{error}"
-            );
+            let error = Error::verb("open event channel", "rdma_create_event_channel", errno).to_string();
+            assert!(error.contains("rdma link add rxe0 type rxe netdev eth0"), "{error}");
         }
-        assert!(
-            Error::NoDevice
-                .to_string()
-                .contains("rdma link add rxe0 type rxe netdev eth0")
-        );
+        assert!(Error::NoDevice.to_string().contains("rdma link add rxe0 type rxe netdev eth0"));
     }
 
     #[test]
     fn bind_errors_differ_by_cause() {
-        let missing = Error::verb(
-            "bind 192.0.2.1:7471",
-            "rdma_bind_addr",
-            errno::EADDRNOTAVAIL,
-        )
-        .to_string();
+        let missing = Error::verb("bind 192.0.2.1:7471", "rdma_bind_addr", errno::EADDRNOTAVAIL).to_string();
         assert!(missing.contains("does not have that address"), "{missing}");
-        let taken =
-            Error::verb("bind 0.0.0.0:7471", "rdma_bind_addr", errno::EADDRINUSE).to_string();
-        assert!(
-            taken.contains("another program listens on that port"),
-            "{taken}"
-        );
+        let taken = Error::verb("bind 0.0.0.0:7471", "rdma_bind_addr", errno::EADDRINUSE).to_string();
+        assert!(taken.contains("another program listens on that port"), "{taken}");
     }
 
     #[test]
@@ -490,10 +437,7 @@ mod tests {
             text: None,
             server_program: "s".into(),
         };
-        assert!(
-            error.to_string().contains("status 33: UNKNOWN(0x21)"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("status 33: UNKNOWN(0x21)"), "{error}");
     }
 
     #[test]
@@ -518,9 +462,7 @@ mod tests {
             hint: None,
         };
         assert!(
-            error
-                .to_string()
-                .starts_with("waiting for ADDR_RESOLVED ended with ADDR_ERROR, status -110 ("),
+            error.to_string().starts_with("waiting for ADDR_RESOLVED ended with ADDR_ERROR, status -110 ("),
             "{error}"
         );
         assert!(error.to_string().ends_with(") after 3 s"), "{error}");
@@ -550,31 +492,11 @@ mod tests {
     #[test]
     fn numbers_equal_the_headers() {
         use rdma_sys::rdma_cm_event_type;
+        assert_eq!(CmEventKind::Established.raw(), rdma_cm_event_type::RDMA_CM_EVENT_ESTABLISHED);
+        assert_eq!(CmEventKind::TimewaitExit.raw(), rdma_cm_event_type::RDMA_CM_EVENT_TIMEWAIT_EXIT);
         assert_eq!(
-            CmEventKind::Established.raw(),
-            rdma_cm_event_type::RDMA_CM_EVENT_ESTABLISHED
-        );
-        assert_eq!(
-            CmEventKind::TimewaitExit.raw(),
-            rdma_cm_event_type::RDMA_CM_EVENT_TIMEWAIT_EXIT
-        );
-        assert_eq!(
-            [
-                errno::EPERM,
-                errno::EAGAIN,
-                errno::ENOMEM,
-                errno::EACCES,
-                errno::ENODEV,
-                errno::ENOSYS
-            ],
-            [
-                libc::EPERM,
-                libc::EAGAIN,
-                libc::ENOMEM,
-                libc::EACCES,
-                libc::ENODEV,
-                libc::ENOSYS
-            ]
+            [errno::EPERM, errno::EAGAIN, errno::ENOMEM, errno::EACCES, errno::ENODEV, errno::ENOSYS],
+            [libc::EPERM, libc::EAGAIN, libc::ENOMEM, libc::EACCES, libc::ENODEV, libc::ENOSYS]
         );
         assert_eq!(
             [
@@ -584,13 +506,7 @@ mod tests {
                 errno::ETIMEDOUT,
                 errno::EHOSTUNREACH
             ],
-            [
-                libc::EADDRINUSE,
-                libc::EADDRNOTAVAIL,
-                libc::ENETUNREACH,
-                libc::ETIMEDOUT,
-                libc::EHOSTUNREACH
-            ]
+            [libc::EADDRINUSE, libc::EADDRNOTAVAIL, libc::ENETUNREACH, libc::ETIMEDOUT, libc::EHOSTUNREACH]
         );
     }
 }

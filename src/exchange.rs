@@ -41,12 +41,9 @@ impl Received {
 ///
 /// [`Error::NothingWritten`] if the region is as the server left it.
 pub fn received_since(initial: &[u8], bytes: &[u8]) -> Result<Received> {
-    let unchanged =
-        bytes.starts_with(initial) && bytes[initial.len()..].iter().all(|&byte| byte == 0);
+    let unchanged = bytes.starts_with(initial) && bytes[initial.len()..].iter().all(|&byte| byte == 0);
     if unchanged {
-        return Err(Error::NothingWritten {
-            initial: Received::parse(initial).text,
-        });
+        return Err(Error::NothingWritten { initial: Received::parse(initial).text });
     }
     Ok(Received::parse(bytes))
 }
@@ -59,18 +56,8 @@ pub fn received_since(initial: &[u8], bytes: &[u8]) -> Result<Received> {
 pub fn verify_read_back(wrote: &[u8], read: &[u8]) -> Result<()> {
     // A byte that was not read at all counts as zero.
     let read = read.iter().copied().chain(std::iter::repeat(0));
-    match wrote
-        .iter()
-        .copied()
-        .zip(read)
-        .enumerate()
-        .find(|(_, (wrote, read))| wrote != read)
-    {
-        Some((offset, (wrote, read))) => Err(Error::ReadBackDiffers {
-            offset,
-            wrote,
-            read,
-        }),
+    match wrote.iter().copied().zip(read).enumerate().find(|(_, (wrote, read))| wrote != read) {
+        Some((offset, (wrote, read))) => Err(Error::ReadBackDiffers { offset, wrote, read }),
         None => Ok(()),
     }
 }
@@ -90,10 +77,7 @@ mod tests {
         let mut region = vec![0; REGION_BYTES];
         region[..SERVER_INITIAL.len()].copy_from_slice(SERVER_INITIAL);
         let error = received_since(SERVER_INITIAL, &region).unwrap_err();
-        assert!(
-            error.to_string().contains("still holds \"server-initial\""),
-            "{error}"
-        );
+        assert!(error.to_string().contains("still holds \"server-initial\""), "{error}");
     }
 
     #[test]
@@ -101,38 +85,14 @@ mod tests {
         let mut region = vec![0; REGION_BYTES];
         region[..CLIENT_WRITE.len()].copy_from_slice(CLIENT_WRITE);
         let received = received_since(SERVER_INITIAL, &region).unwrap();
-        assert_eq!(
-            received,
-            Received {
-                text: "client-wrote-this".into(),
-                length_bytes: 18
-            }
-        );
+        assert_eq!(received, Received { text: "client-wrote-this".into(), length_bytes: 18 });
     }
 
     #[test]
     fn text_without_nul_or_utf8_is_taken_as_it_is() {
-        assert_eq!(
-            Received::parse(b"ab"),
-            Received {
-                text: "ab".into(),
-                length_bytes: 2
-            }
-        );
-        assert_eq!(
-            Received::parse(b"\xff\0"),
-            Received {
-                text: "\u{fffd}".into(),
-                length_bytes: 2
-            }
-        );
-        assert_eq!(
-            Received::parse(b""),
-            Received {
-                text: String::new(),
-                length_bytes: 0
-            }
-        );
+        assert_eq!(Received::parse(b"ab"), Received { text: "ab".into(), length_bytes: 2 });
+        assert_eq!(Received::parse(b"\xff\0"), Received { text: "\u{fffd}".into(), length_bytes: 2 });
+        assert_eq!(Received::parse(b""), Received { text: String::new(), length_bytes: 0 });
     }
 
     #[test]

@@ -27,23 +27,11 @@ pub struct Access {
 
 impl Access {
     /// Source of a WRITE or SEND.
-    pub const SOURCE: Self = Self {
-        local_write: false,
-        remote_write: false,
-        remote_read: false,
-    };
+    pub const SOURCE: Self = Self { local_write: false, remote_write: false, remote_read: false };
     /// Sink of a READ, or of a RECV.
-    pub const SINK: Self = Self {
-        local_write: true,
-        remote_write: false,
-        remote_read: false,
-    };
+    pub const SINK: Self = Self { local_write: true, remote_write: false, remote_read: false };
     /// What a server offers: target of WRITE and READ.
-    pub const REMOTE: Self = Self {
-        local_write: true,
-        remote_write: true,
-        remote_read: true,
-    };
+    pub const REMOTE: Self = Self { local_write: true, remote_write: true, remote_read: true };
 
     fn flags(self) -> u32 {
         let mut flags = 0;
@@ -94,25 +82,14 @@ impl MemoryRegion {
         // SAFETY: the domain is alive (the caller holds its Arc, and so will we); `bytes` owns `length_bytes` bytes at that
         // address, which we free only after deregistering.
         let raw = unsafe {
-            rdma_sys::ibv_reg_mr(
-                pd.as_ptr(),
-                bytes.address.as_ptr().cast(),
-                length_bytes,
-                flags as i32,
-            )
+            rdma_sys::ibv_reg_mr(pd.as_ptr(), bytes.address.as_ptr().cast(), length_bytes, flags as i32)
         };
         let raw = sys::check_null(raw, "ibv_reg_mr", action)?;
         // SAFETY: the registration just succeeded, so `raw` points to a filled `ibv_mr`.
         let lkey = unsafe { (*raw.as_ptr()).lkey };
         // SAFETY: as above.
         let rkey = unsafe { (*raw.as_ptr()).rkey };
-        let region = Self {
-            raw,
-            lkey,
-            rkey,
-            bytes,
-            _pd: Arc::clone(pd),
-        };
+        let region = Self { raw, lkey, rkey, bytes, _pd: Arc::clone(pd) };
         tracing::debug!(
             "ibv_reg_mr: {length_bytes} bytes at {:#x}, lkey {lkey:#x}, rkey {rkey:#x}, access {flags:#x}",
             region.address()
@@ -148,11 +125,7 @@ impl MemoryRegion {
     #[must_use]
     pub fn announce(&self, with_length: bool) -> RemoteRegion {
         let length_bytes = with_length.then(|| self.length_bytes() as u64);
-        RemoteRegion {
-            address: self.address(),
-            rkey: self.rkey,
-            length_bytes,
-        }
+        RemoteRegion { address: self.address(), rkey: self.rkey, length_bytes }
     }
 
     /// Copies `from` to `offset`.
@@ -180,10 +153,7 @@ impl MemoryRegion {
         self.check_range(offset, length_bytes)?;
         fence(Ordering::Acquire);
         let cells = &self.bytes.cells()[offset..offset + length_bytes];
-        Ok(cells
-            .iter()
-            .map(|cell| cell.load(Ordering::Relaxed))
-            .collect())
+        Ok(cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect())
     }
 
     /// Checks that a range lies within the region.
@@ -191,11 +161,7 @@ impl MemoryRegion {
         let region_bytes = self.length_bytes();
         match offset.checked_add(length_bytes) {
             Some(end) if end <= region_bytes => Ok(()),
-            _ => Err(Error::Range {
-                offset,
-                length_bytes,
-                region_bytes,
-            }),
+            _ => Err(Error::Range { offset, length_bytes, region_bytes }),
         }
     }
 }
@@ -205,9 +171,7 @@ impl Drop for MemoryRegion {
         // SAFETY: `raw` came from `ibv_reg_mr` and is freed once, here. Posted work requests hold our Arc, so none is left;
         // the domain lives (we hold its Arc), and the bytes are a field, freed after this.
         let returned = unsafe { rdma_sys::ibv_dereg_mr(self.raw.as_ptr()) };
-        sys::log_drop(sys::check_errno(returned, "ibv_dereg_mr", || {
-            "deregister memory region".into()
-        }));
+        sys::log_drop(sys::check_errno(returned, "ibv_dereg_mr", || "deregister memory region".into()));
     }
 }
 
@@ -222,9 +186,7 @@ struct PageBytes {
 impl PageBytes {
     fn zeroed(length: usize) -> Result<Self> {
         let page = rustix::param::page_size();
-        let failed = Error::Allocation {
-            length_bytes: length,
-        };
+        let failed = Error::Allocation { length_bytes: length };
         let layout = match Layout::from_size_align(length, page) {
             Ok(layout) if length > 0 => layout.pad_to_align(),
             _ => return Err(failed),
@@ -232,11 +194,7 @@ impl PageBytes {
         // SAFETY: `layout` is not of size zero: `length` is above zero and padding only adds.
         let address = unsafe { alloc::alloc_zeroed(layout) };
         match NonNull::new(address) {
-            Some(address) => Ok(Self {
-                address,
-                length,
-                layout,
-            }),
+            Some(address) => Ok(Self { address, length, layout }),
             None => Err(failed),
         }
     }
@@ -263,26 +221,15 @@ mod tests {
     #[test]
     fn bytes_are_zeroed_and_page_aligned() {
         let bytes = PageBytes::zeroed(5000).unwrap();
-        assert_eq!(
-            bytes.address.as_ptr().addr() % rustix::param::page_size(),
-            0
-        );
+        assert_eq!(bytes.address.as_ptr().addr() % rustix::param::page_size(), 0);
         assert_eq!(bytes.cells().len(), 5000);
-        assert!(
-            bytes
-                .cells()
-                .iter()
-                .all(|cell| cell.load(Ordering::Relaxed) == 0)
-        );
+        assert!(bytes.cells().iter().all(|cell| cell.load(Ordering::Relaxed) == 0));
         assert!(bytes.layout.size() >= 8192);
     }
 
     #[test]
     fn nothing_and_everything_are_refused() {
-        assert!(matches!(
-            PageBytes::zeroed(0),
-            Err(Error::Allocation { length_bytes: 0 })
-        ));
+        assert!(matches!(PageBytes::zeroed(0), Err(Error::Allocation { length_bytes: 0 })));
         assert!(PageBytes::zeroed(usize::MAX).is_err());
     }
 

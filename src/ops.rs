@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdma_sys::{
-    ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_init_attr, ibv_qp_state, ibv_recv_wr, ibv_send_flags,
-    ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags, rdma_t,
+    ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_init_attr, ibv_qp_state, ibv_recv_wr, ibv_send_flags, ibv_send_wr,
+    ibv_sge, ibv_wc, ibv_wc_flags, rdma_t,
 };
 
 use crate::builders::{Observer, QueuePair, RegionRange, SendRequest};
@@ -176,10 +176,7 @@ impl Endpoint {
         if let Some(imm) = request.imm {
             wr.imm_data_invalidated_rkey_union.imm_data = imm.to_be();
         }
-        wr.wr.rdma = rdma_t {
-            remote_addr: request.remote_address,
-            rkey: request.rkey,
-        };
+        wr.wr.rdma = rdma_t { remote_addr: request.remote_address, rkey: request.rkey };
         let mut bad = ptr::null_mut();
 
         tracing::debug!(
@@ -190,10 +187,7 @@ impl Endpoint {
             request.local.lkey(),
             request.remote_address,
             request.rkey,
-            request
-                .imm
-                .map(|imm| format!(", imm {imm}"))
-                .unwrap_or_default(),
+            request.imm.map(|imm| format!(", imm {imm}")).unwrap_or_default(),
         );
         let opcode = request.opcode;
         // Before the call: from then on the device may access the memory, whatever the call returns.
@@ -208,11 +202,8 @@ impl Endpoint {
         );
         // SAFETY: the queue pair is alive (we own it); work request and list live through the call, which copies them; the
         // memory they name is registered in this protection domain or refused by the device, and is kept by `in_flight`.
-        let returned =
-            unsafe { rdma_sys::ibv_post_send(self.qp.as_ptr(), &raw mut wr, &raw mut bad) };
-        let posted = sys::check_errno(returned, "ibv_post_send", || {
-            format!("post {opcode} (wr_id {wr_id})")
-        });
+        let returned = unsafe { rdma_sys::ibv_post_send(self.qp.as_ptr(), &raw mut wr, &raw mut bad) };
+        let posted = sys::check_errno(returned, "ibv_post_send", || format!("post {opcode} (wr_id {wr_id})"));
         self.posted(wr_id, posted)
     }
 
@@ -234,22 +225,11 @@ impl Endpoint {
         let mut bad = ptr::null_mut();
         let length_bytes = local.as_ref().map_or(0, RegionRange::length_bytes);
         tracing::debug!("ibv_post_recv: wr_id {wr_id}, {length_bytes} bytes");
-        self.in_flight.insert(
-            wr_id,
-            InFlight {
-                posted: None,
-                length_bytes,
-                imm: None,
-                _memory: local,
-            },
-        );
+        self.in_flight.insert(wr_id, InFlight { posted: None, length_bytes, imm: None, _memory: local });
         // SAFETY: the queue pair is alive (we own it); work request and list live through the call, which copies them; the
         // memory they name is kept by `in_flight`.
-        let returned =
-            unsafe { rdma_sys::ibv_post_recv(self.qp.as_ptr(), &raw mut wr, &raw mut bad) };
-        let posted = sys::check_errno(returned, "ibv_post_recv", || {
-            format!("post RECV (wr_id {wr_id})")
-        });
+        let returned = unsafe { rdma_sys::ibv_post_recv(self.qp.as_ptr(), &raw mut wr, &raw mut bad) };
+        let posted = sys::check_errno(returned, "ibv_post_recv", || format!("post RECV (wr_id {wr_id})"));
         self.posted(wr_id, posted)
     }
 
@@ -271,9 +251,7 @@ impl Endpoint {
     /// device goes away; [`Error::Verb`] naming `ibv_poll_cq`, `ibv_req_notify_cq` or `ibv_get_cq_event`. After any of
     /// them the queue pair is in the error state and nothing is in flight any more.
     pub fn wait(&mut self, wr_id: u64, deadline: &Deadline) -> Result<Completion> {
-        let result = self
-            .wait_any_status(wr_id, deadline)
-            .and_then(Error::check_completion);
+        let result = self.wait_any_status(wr_id, deadline).and_then(Error::check_completion);
         if result.is_err() {
             self.flush();
         }
@@ -331,10 +309,7 @@ impl Endpoint {
         while let Some(wc) = self.qp.cq().poll()? {
             count += 1;
             let Some(in_flight) = self.in_flight.remove(&wc.wr_id) else {
-                tracing::warn!(
-                    "ignored a completion of wr_id {}, which is not in flight",
-                    wc.wr_id
-                );
+                tracing::warn!("ignored a completion of wr_id {}, which is not in flight", wc.wr_id);
                 continue;
             };
             let completion = to_completion(&wc, &in_flight, self.peer_qp_num);
@@ -427,14 +402,8 @@ impl Endpoint {
             | ibv_qp_attr_mask::IBV_QP_MIN_RNR_TIMER
             | ibv_qp_attr_mask::IBV_QP_DEST_QPN;
         // SAFETY: the queue pair is alive (we own it) and both structures are live locals that the call fills.
-        let returned = unsafe {
-            rdma_sys::ibv_query_qp(
-                self.qp.as_ptr(),
-                &raw mut attr,
-                mask.0 as i32,
-                &raw mut init,
-            )
-        };
+        let returned =
+            unsafe { rdma_sys::ibv_query_qp(self.qp.as_ptr(), &raw mut attr, mask.0 as i32, &raw mut init) };
         let number = self.qp.number();
         match sys::check_errno(returned, "ibv_query_qp", || format!("query qp {number}")) {
             Ok(()) => log_qp(number, &attr),
@@ -446,35 +415,21 @@ impl Endpoint {
 impl Drop for Endpoint {
     fn drop(&mut self) {
         if !self.in_flight.is_empty() {
-            tracing::debug!(
-                "dropping qp {} with {} in flight",
-                self.qp.number(),
-                self.in_flight.len()
-            );
+            tracing::debug!("dropping qp {} with {} in flight", self.qp.number(), self.in_flight.len());
         }
     }
 }
 
 fn scatter_gather(range: &RegionRange) -> ibv_sge {
-    ibv_sge {
-        addr: range.address(),
-        length: range.length_bytes(),
-        lkey: range.lkey(),
-    }
+    ibv_sge { addr: range.address(), length: range.length_bytes(), lkey: range.lkey() }
 }
 
 fn to_completion(wc: &ibv_wc, in_flight: &InFlight, peer_qp_num: Option<u32>) -> Completion {
     let status = WcStatus::from_raw(wc.status);
     let success = status == WcStatus::Success;
     let completion = Completion {
-        side: if in_flight.posted.is_some() {
-            Side::Requester
-        } else {
-            Side::Responder
-        },
-        opcode: in_flight
-            .posted
-            .map_or(WcOpcode::Recv, WrOpcode::completes_as),
+        side: if in_flight.posted.is_some() { Side::Requester } else { Side::Responder },
+        opcode: in_flight.posted.map_or(WcOpcode::Recv, WrOpcode::completes_as),
         status,
         wr_id: wc.wr_id,
         qp_num: wc.qp_num,
@@ -490,22 +445,14 @@ fn to_completion(wc: &ibv_wc, in_flight: &InFlight, peer_qp_num: Option<u32>) ->
     }
     let opcode = WcOpcode::from_raw(wc.opcode);
     if in_flight.posted.is_some() {
-        return Completion {
-            opcode,
-            ..completion
-        };
+        return Completion { opcode, ..completion };
     }
     let has_imm = wc.wc_flags & ibv_wc_flags::IBV_WC_WITH_IMM.0 != 0;
     let imm = has_imm.then(|| {
         // SAFETY: both members of the union are 32-bit integers; the flag says that this one was meant.
         u32::from_be(unsafe { wc.imm_data_invalidated_rkey_union.imm_data })
     });
-    Completion {
-        opcode,
-        length_bytes: wc.byte_len,
-        imm,
-        ..completion
-    }
+    Completion { opcode, length_bytes: wc.byte_len, imm, ..completion }
 }
 
 fn log_qp(number: u32, attr: &ibv_qp_attr) {
@@ -521,10 +468,7 @@ fn log_qp(number: u32, attr: &ibv_qp_attr) {
     };
     // `enum ibv_mtu`: 1 is 256 bytes, each further one doubles.
     let mtu_bytes = 128_u64.checked_shl(attr.path_mtu).unwrap_or(0);
-    tracing::debug!(
-        "qp {number}: state {state}, peer qp {}, path MTU {mtu_bytes} bytes",
-        attr.dest_qp_num
-    );
+    tracing::debug!("qp {number}: state {state}, peer qp {}, path MTU {mtu_bytes} bytes", attr.dest_qp_num);
     tracing::debug!(
         "qp {number}: sq_psn {:#08x}, rq_psn {:#08x}, max_rd_atomic {}, max_dest_rd_atomic {}",
         attr.sq_psn,
@@ -563,12 +507,7 @@ mod tests {
     }
 
     fn recv() -> InFlight {
-        InFlight {
-            posted: None,
-            length_bytes: 4096,
-            imm: None,
-            _memory: None,
-        }
+        InFlight { posted: None, length_bytes: 4096, imm: None, _memory: None }
     }
 
     #[test]
@@ -577,10 +516,7 @@ mod tests {
         let completion = to_completion(&wc(0, 129, 3), &recv(), Some(18));
         assert_eq!(completion.opcode, WcOpcode::RecvRdmaWithImm);
         assert_eq!((completion.length_bytes, completion.imm), (22, Some(22)));
-        assert_eq!(
-            (completion.side, completion.posted),
-            (Side::Responder, None)
-        );
+        assert_eq!((completion.side, completion.posted), (Side::Responder, None));
     }
 
     #[test]

@@ -81,10 +81,7 @@ impl RemoteRegion {
     /// version, or of no known kind.
     pub fn parse(bytes: &[u8]) -> Result<Self, PrivateDataError> {
         let Some((region, rest)) = bytes.split_at_checked(field::REGION_LENGTH) else {
-            return Err(PrivateDataError::Short {
-                need: field::REGION_LENGTH,
-                got: bytes.len(),
-            });
+            return Err(PrivateDataError::Short { need: field::REGION_LENGTH, got: bytes.len() });
         };
         let address = be_u64(&region[field::ADDRESS]);
         let rkey = be_u32(&region[field::RKEY]);
@@ -94,11 +91,7 @@ impl RemoteRegion {
         if address == 0 {
             return Err(PrivateDataError::ZeroAddress { rkey });
         }
-        Ok(Self {
-            address,
-            rkey,
-            length_bytes: parse_extension(rest)?,
-        })
+        Ok(Self { address, rkey, length_bytes: parse_extension(rest)? })
     }
 }
 
@@ -138,10 +131,7 @@ pub fn parse_length_request(bytes: &[u8]) -> Result<Option<u64>, PrivateDataErro
 /// [`PrivateDataError::Long`].
 pub fn check_limit(bytes: &[u8], limit: usize) -> Result<(), PrivateDataError> {
     if bytes.len() > limit {
-        return Err(PrivateDataError::Long {
-            limit,
-            got: bytes.len(),
-        });
+        return Err(PrivateDataError::Long { limit, got: bytes.len() });
     }
     Ok(())
 }
@@ -149,10 +139,7 @@ pub fn check_limit(bytes: &[u8], limit: usize) -> Result<(), PrivateDataError> {
 /// The printable text of REJ private data, up to its first NUL; `None` if there is none.
 #[must_use]
 pub fn reject_text(bytes: &[u8]) -> Option<String> {
-    let end = bytes
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     let text = std::str::from_utf8(&bytes[..end]).ok()?;
     (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
@@ -198,9 +185,7 @@ pub enum PrivateDataError {
         rkey: u32,
     },
     /// It goes on with something that is not our extension.
-    #[error(
-        "private data: unknown extension {magic:#010x}; is the peer a newer version of the programs?"
-    )]
+    #[error("private data: unknown extension {magic:#010x}; is the peer a newer version of the programs?")]
     UnknownExtension {
         /// What stands in place of the magic.
         magic: u32,
@@ -221,10 +206,7 @@ fn parse_extension(bytes: &[u8]) -> Result<Option<u64>, PrivateDataError> {
         return Ok(None);
     }
     let Some(magic) = bytes.get(field::MAGIC).map(be_u32) else {
-        return Err(PrivateDataError::Short {
-            need: field::EXTENSION_LENGTH,
-            got: bytes.len(),
-        });
+        return Err(PrivateDataError::Short { need: field::EXTENSION_LENGTH, got: bytes.len() });
     };
     if magic != MAGIC {
         return Err(PrivateDataError::UnknownExtension { magic });
@@ -236,23 +218,16 @@ fn parse_extension(bytes: &[u8]) -> Result<Option<u64>, PrivateDataError> {
     }
     match bytes.get(field::LENGTH) {
         Some(length) => Ok(Some(be_u64(length))),
-        None => Err(PrivateDataError::Short {
-            need: field::EXTENSION_LENGTH,
-            got: bytes.len(),
-        }),
+        None => Err(PrivateDataError::Short { need: field::EXTENSION_LENGTH, got: bytes.len() }),
     }
 }
 
 fn be_u32(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .fold(0, |value, &byte| value << 8 | u32::from(byte))
+    bytes.iter().fold(0, |value, &byte| value << 8 | u32::from(byte))
 }
 
 fn be_u64(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0, |value, &byte| value << 8 | u64::from(byte))
+    bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
 #[cfg(test)]
@@ -260,15 +235,10 @@ mod tests {
     use super::*;
 
     /// What a C server sends.
-    const C_REP: [u8; 12] = [
-        0x00, 0x00, 0x55, 0xd0, 0x12, 0x34, 0x50, 0x00, 0x00, 0x00, 0x04, 0xd2,
-    ];
+    const C_REP: [u8; 12] = [0x00, 0x00, 0x55, 0xd0, 0x12, 0x34, 0x50, 0x00, 0x00, 0x00, 0x04, 0xd2];
 
-    const C_REGION: RemoteRegion = RemoteRegion {
-        address: 0x55d0_1234_5000,
-        rkey: 0x4d2,
-        length_bytes: None,
-    };
+    const C_REGION: RemoteRegion =
+        RemoteRegion { address: 0x55d0_1234_5000, rkey: 0x4d2, length_bytes: None };
 
     fn padded(bytes: &[u8]) -> Vec<u8> {
         let mut padded = bytes.to_vec();
@@ -286,33 +256,21 @@ mod tests {
     #[test]
     fn every_shorter_length_is_short() {
         for got in 0..C_REP.len() {
-            assert_eq!(
-                RemoteRegion::parse(&C_REP[..got]),
-                Err(PrivateDataError::Short { need: 12, got })
-            );
+            assert_eq!(RemoteRegion::parse(&C_REP[..got]), Err(PrivateDataError::Short { need: 12, got }));
         }
     }
 
     #[test]
     fn zeros_announce_no_region() {
-        assert_eq!(
-            RemoteRegion::parse(&padded(&[])),
-            Err(PrivateDataError::Zero)
-        );
+        assert_eq!(RemoteRegion::parse(&padded(&[])), Err(PrivateDataError::Zero));
         let mut bytes = C_REP;
         bytes[..8].fill(0);
-        assert_eq!(
-            RemoteRegion::parse(&bytes),
-            Err(PrivateDataError::ZeroAddress { rkey: 0x4d2 })
-        );
+        assert_eq!(RemoteRegion::parse(&bytes), Err(PrivateDataError::ZeroAddress { rkey: 0x4d2 }));
     }
 
     #[test]
     fn the_extension_carries_the_length() {
-        let region = RemoteRegion {
-            length_bytes: Some(8 << 20),
-            ..C_REGION
-        };
+        let region = RemoteRegion { length_bytes: Some(8 << 20), ..C_REGION };
         assert_eq!(region.to_bytes().len(), 28);
         assert_eq!(RemoteRegion::parse(&region.to_bytes()), Ok(region));
         assert_eq!(RemoteRegion::parse(&padded(&region.to_bytes())), Ok(region));
@@ -320,11 +278,7 @@ mod tests {
 
     #[test]
     fn an_extension_of_another_version_is_refused_with_its_number() {
-        let mut bytes = RemoteRegion {
-            length_bytes: Some(1),
-            ..C_REGION
-        }
-        .to_bytes();
+        let mut bytes = RemoteRegion { length_bytes: Some(1), ..C_REGION }.to_bytes();
         bytes[16] = 7;
         let error = RemoteRegion::parse(&bytes).unwrap_err();
         assert_eq!(error, PrivateDataError::UnknownVersion { version: 7 });
@@ -338,10 +292,7 @@ mod tests {
     fn a_cut_extension_is_short() {
         let bytes = length_request(4096);
         for got in 1..bytes.len() {
-            assert_eq!(
-                parse_length_request(&bytes[..got]),
-                Err(PrivateDataError::Short { need: 16, got })
-            );
+            assert_eq!(parse_length_request(&bytes[..got]), Err(PrivateDataError::Short { need: 16, got }));
         }
     }
 
@@ -349,10 +300,7 @@ mod tests {
     fn other_bytes_are_an_unknown_extension() {
         let mut bytes = padded(&C_REP);
         bytes[15] = 1;
-        assert_eq!(
-            RemoteRegion::parse(&bytes),
-            Err(PrivateDataError::UnknownExtension { magic: 1 })
-        );
+        assert_eq!(RemoteRegion::parse(&bytes), Err(PrivateDataError::UnknownExtension { magic: 1 }));
     }
 
     #[test]
@@ -365,10 +313,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         assert_eq!(check_limit(&[0; 56], CONNECT_LIMIT), Ok(()));
-        assert_eq!(
-            check_limit(&[0; 57], CONNECT_LIMIT),
-            Err(PrivateDataError::Long { limit: 56, got: 57 })
-        );
+        assert_eq!(check_limit(&[0; 57], CONNECT_LIMIT), Err(PrivateDataError::Long { limit: 56, got: 57 }));
     }
 
     #[test]
@@ -376,10 +321,7 @@ mod tests {
         let reason = "é".repeat(100);
         assert_eq!(reject_bytes(&reason).len(), 148);
         assert_eq!(reject_bytes(&format!("x{reason}")).len(), 147);
-        assert_eq!(
-            reject_text(b"too large\0\0\0").as_deref(),
-            Some("too large")
-        );
+        assert_eq!(reject_text(b"too large\0\0\0").as_deref(), Some("too large"));
         assert_eq!(reject_text(&[0; 148]), None);
         assert_eq!(reject_text(&[0xff, 0xfe]), None);
         assert_eq!(reject_text(b"\x1b[2J"), None);

@@ -86,11 +86,7 @@ pub fn connect(
 ) -> Result<(Endpoint, RemoteRegion)> {
     require_device()?;
     let server = lookup(&args.server, args.port, args.bind, deadline)?;
-    let target = Target {
-        server,
-        source: args.bind,
-        server_program: program.server.to_owned(),
-    };
+    let target = Target { server, source: args.bind, server_program: program.server.to_owned() };
     let params = ConnectParams::default();
     let (endpoint, private_data) =
         connection::connect(&target, &params, &builder(reporter), |_| Ok(()), deadline)?;
@@ -138,9 +134,5 @@ fn require_device() -> Result<()> {
 
 fn conclude(reporter: &Reporter, result: Result<Outcome>) -> ExitCode {
     let reported = reporter.result(&result);
-    if reported && result.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if reported && result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -57,30 +57,15 @@ impl Outcome {
     /// The outcome as the end of a sentence for people.
     fn sentence(&self) -> String {
         match self {
-            Self::Client {
-                written_bytes,
-                read_bytes,
-                verified,
-            } => format!(
+            Self::Client { written_bytes, read_bytes, verified } => format!(
                 "wrote {written_bytes} bytes, read {read_bytes} bytes back, {}",
-                if *verified {
-                    "verified"
-                } else {
-                    "not verified"
-                }
+                if *verified { "verified" } else { "not verified" }
             ),
-            Self::Server {
-                received_bytes,
-                text,
-            } => format!("received {received_bytes} bytes: {text:?}"),
+            Self::Server { received_bytes, text } => format!("received {received_bytes} bytes: {text:?}"),
             Self::ClientImm { written_bytes, imm } => {
                 format!("wrote {written_bytes} bytes with immediate {imm}")
             }
-            Self::ServerImm {
-                received_bytes,
-                imm,
-                text,
-            } => {
+            Self::ServerImm { received_bytes, imm, text } => {
                 format!("received {received_bytes} bytes with immediate {imm}: {text:?}")
             }
         }
@@ -143,14 +128,7 @@ impl Reporter {
         if self.json {
             let outcome = result.as_ref().ok();
             let error = result.as_ref().err().map(ToString::to_string);
-            return to_json(&Line {
-                result: Fields {
-                    program,
-                    ok: outcome.is_some(),
-                    outcome,
-                    error,
-                },
-            });
+            return to_json(&Line { result: Fields { program, ok: outcome.is_some(), outcome, error } });
         }
         match result {
             Ok(outcome) => format!("{program}: ok: {}", outcome.sentence()),
@@ -170,8 +148,7 @@ impl Reporter {
 
 fn to_json(value: &impl Serialize) -> String {
     // Strings and integers only: serialising them into memory cannot fail, and if it did the text says so.
-    serde_json::to_string(value)
-        .unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()))
+    serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":{:?}}}", error.to_string()))
 }
 
 #[cfg(test)]
@@ -185,36 +162,22 @@ mod tests {
 
     #[test]
     fn results_have_the_agreed_json_shape() {
-        let client = Outcome::Client {
-            written_bytes: 18,
-            read_bytes: 4096,
-            verified: true,
-        };
+        let client = Outcome::Client { written_bytes: 18, read_bytes: 4096, verified: true };
         assert_eq!(
             json("rdma_client").result_line(&Ok(client)),
             r#"{"result":{"program":"rdma_client","ok":true,"written_bytes":18,"read_bytes":4096,"verified":true}}"#
         );
-        let server = Outcome::Server {
-            received_bytes: 18,
-            text: "client-wrote-this".into(),
-        };
+        let server = Outcome::Server { received_bytes: 18, text: "client-wrote-this".into() };
         assert_eq!(
             json("rdma_server").result_line(&Ok(server)),
             r#"{"result":{"program":"rdma_server","ok":true,"received_bytes":18,"text":"client-wrote-this"}}"#
         );
-        let client = Outcome::ClientImm {
-            written_bytes: 22,
-            imm: 22,
-        };
+        let client = Outcome::ClientImm { written_bytes: 22, imm: 22 };
         assert_eq!(
             json("rdma_client_imm").result_line(&Ok(client)),
             r#"{"result":{"program":"rdma_client_imm","ok":true,"written_bytes":22,"imm":22}}"#
         );
-        let server = Outcome::ServerImm {
-            received_bytes: 22,
-            imm: 22,
-            text: "client-wrote-with-imm".into(),
-        };
+        let server = Outcome::ServerImm { received_bytes: 22, imm: 22, text: "client-wrote-with-imm".into() };
         assert_eq!(
             json("rdma_server_imm").result_line(&Ok(server)),
             r#"{"result":{"program":"rdma_server_imm","ok":true,"received_bytes":22,"imm":22,"text":"client-wrote-with-imm"}}"#
@@ -252,11 +215,8 @@ mod tests {
     #[test]
     fn people_get_one_sentence() {
         let reporter = Reporter::new("rdma_server_imm", false);
-        let outcome = Outcome::ServerImm {
-            received_bytes: 22,
-            imm: 22,
-            text: "client-wrote-with-imm".into(),
-        };
+        let outcome =
+            Outcome::ServerImm { received_bytes: 22, imm: 22, text: "client-wrote-with-imm".into() };
         assert_eq!(
             reporter.result_line(&Ok(outcome)),
             r#"rdma_server_imm: ok: received 22 bytes with immediate 22: "client-wrote-with-imm""#

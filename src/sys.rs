@@ -27,19 +27,11 @@ pub(crate) fn check_minus_one(
 ) -> Result<()> {
     // Before anything else can change it.
     let errno = last_errno();
-    if returned == 0 {
-        Ok(())
-    } else {
-        Err(Error::verb(action(), call, errno))
-    }
+    if returned == 0 { Ok(()) } else { Err(Error::verb(action(), call, errno)) }
 }
 
 /// Checks a call that returns its error number.
-pub(crate) fn check_errno(
-    returned: i32,
-    call: &'static str,
-    action: impl FnOnce() -> String,
-) -> Result<()> {
+pub(crate) fn check_errno(returned: i32, call: &'static str, action: impl FnOnce() -> String) -> Result<()> {
     // Some providers return -1 or a negative number all the same.
     let errno = last_errno();
     match returned {
@@ -69,11 +61,7 @@ pub(crate) fn log_drop(result: Result<()>) {
 /// Makes a descriptor non-blocking.
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, what: &str) -> Result<()> {
     let failed = |errno: rustix::io::Errno| {
-        Error::verb(
-            format!("make the {what} non-blocking"),
-            "fcntl",
-            errno.raw_os_error(),
-        )
+        Error::verb(format!("make the {what} non-blocking"), "fcntl", errno.raw_os_error())
     };
     let flags = rustix::fs::fcntl_getfl(fd).map_err(failed)?;
     rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK).map_err(failed)
@@ -81,17 +69,12 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, what: &str) -> Result<()> {
 
 /// Waits until one of `fds` is readable or in error, or the deadline passes: then `Ok(false)`.
 pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], deadline: &Deadline) -> Result<bool> {
-    let mut polled: Vec<PollFd<'_>> = fds
-        .iter()
-        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
-        .collect();
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     loop {
-        let left = deadline.remaining().map(|left| {
-            Timespec::try_from(left).unwrap_or(Timespec {
-                tv_sec: 3600,
-                tv_nsec: 0,
-            })
-        });
+        let left = deadline
+            .remaining()
+            .map(|left| Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 }));
         match rustix::event::poll(&mut polled, left.as_ref()) {
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),
@@ -124,18 +107,14 @@ impl From<SocketAddr> for RawSocketAddr {
             SocketAddr::V4(v4) => Self::V4(libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                },
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                 sin_zero: [0; 8],
             }),
             SocketAddr::V6(v6) => Self::V6(libc::sockaddr_in6 {
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: v6.ip().octets(),
-                },
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
                 sin6_scope_id: v6.scope_id(),
             }),
         }
@@ -195,23 +174,9 @@ mod tests {
     fn results_follow_their_convention() {
         assert!(check_errno(0, "ibv_post_send", || unreachable!()).is_ok());
         let error = check_errno(libc::EINVAL, "ibv_post_send", || "post".into()).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Verb {
-                    errno: libc::EINVAL,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Verb { errno: libc::EINVAL, .. }), "{error}");
         let error = check_null::<u8>(std::ptr::null_mut(), "ibv_alloc_pd", || "allocate".into());
-        assert!(
-            error
-                .unwrap_err()
-                .to_string()
-                .starts_with("failed to allocate (`ibv_alloc_pd`): ")
-        );
+        assert!(error.unwrap_err().to_string().starts_with("failed to allocate (`ibv_alloc_pd`): "));
     }
 
     #[test]

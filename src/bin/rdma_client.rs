@@ -30,11 +30,7 @@ fn write_and_read_back(args: &ClientArgs, reporter: &Reporter) -> Result<Outcome
 
     let source = endpoint.register(CLIENT_WRITE.len(), Access::SOURCE)?;
     source.copy_in(0, CLIENT_WRITE)?;
-    endpoint.write(
-        RegionRange::whole(&source)?,
-        &remote,
-        &args.common.deadline(),
-    )?;
+    endpoint.write(RegionRange::whole(&source)?, &remote, &args.common.deadline())?;
 
     let sink = endpoint.register(REGION_BYTES, Access::SINK)?;
     endpoint.read(RegionRange::whole(&sink)?, &remote, &args.common.deadline())?;
@@ -44,9 +40,5 @@ fn write_and_read_back(args: &ClientArgs, reporter: &Reporter) -> Result<Outcome
     // Also when they differ: the server waits for it.
     endpoint.disconnect(&args.common.deadline())?;
     verified?;
-    Ok(Outcome::Client {
-        written_bytes: CLIENT_WRITE.len(),
-        read_bytes: REGION_BYTES,
-        verified: true,
-    })
+    Ok(Outcome::Client { written_bytes: CLIENT_WRITE.len(), read_bytes: REGION_BYTES, verified: true })
 }

@@ -26,12 +26,8 @@ fn main() -> ExitCode {
 }
 
 fn write_with_imm(args: &ClientArgs, reporter: &Reporter) -> Result<Outcome> {
-    let (mut endpoint, remote) = program::connect(
-        &cli::RDMA_CLIENT_IMM,
-        args,
-        reporter,
-        &args.common.deadline(),
-    )?;
+    let (mut endpoint, remote) =
+        program::connect(&cli::RDMA_CLIENT_IMM, args, reporter, &args.common.deadline())?;
 
     let source = endpoint.register(CLIENT_WRITE_IMM.len(), Access::SOURCE)?;
     source.copy_in(0, CLIENT_WRITE_IMM)?;
@@ -40,8 +36,5 @@ fn write_with_imm(args: &ClientArgs, reporter: &Reporter) -> Result<Outcome> {
     endpoint.write_with_imm(range, &remote, imm, &args.common.deadline())?;
 
     endpoint.disconnect(&args.common.deadline())?;
-    Ok(Outcome::ClientImm {
-        written_bytes: CLIENT_WRITE_IMM.len(),
-        imm,
-    })
+    Ok(Outcome::ClientImm { written_bytes: CLIENT_WRITE_IMM.len(), imm })
 }

@@ -26,27 +26,17 @@ fn main() -> ExitCode {
     program::serve(&cli::RDMA_SERVER, serve_client)
 }
 
-fn serve_client(
-    request: ConnectRequest,
-    args: &ServerArgs,
-    reporter: &Reporter,
-) -> Result<Outcome> {
+fn serve_client(request: ConnectRequest, args: &ServerArgs, reporter: &Reporter) -> Result<Outcome> {
     let (request, with_length) = program::admit(request)?;
     let mut endpoint = request.into_endpoint(&program::builder(reporter))?;
     let region = endpoint.register(REGION_BYTES, Access::REMOTE)?;
     region.copy_in(0, SERVER_INITIAL)?;
 
     let announced = region.announce(with_length).to_bytes();
-    endpoint.accept(
-        &ConnectParams::with_private_data(announced),
-        &args.common.deadline(),
-    )?;
+    endpoint.accept(&ConnectParams::with_private_data(announced), &args.common.deadline())?;
     endpoint.wait_disconnected(&args.common.deadline())?;
 
     let bytes = region.copy_out(0, REGION_BYTES)?;
     let received = exchange::received_since(SERVER_INITIAL, &bytes)?;
-    Ok(Outcome::Server {
-        received_bytes: received.length_bytes,
-        text: received.text,
-    })
+    Ok(Outcome::Server { received_bytes: received.length_bytes, text: received.text })
 }

@@ -28,11 +28,7 @@ fn main() -> ExitCode {
     program::serve(&cli::RDMA_SERVER_IMM, serve_client)
 }
 
-fn serve_client(
-    request: ConnectRequest,
-    args: &ServerArgs,
-    reporter: &Reporter,
-) -> Result<Outcome> {
+fn serve_client(request: ConnectRequest, args: &ServerArgs, reporter: &Reporter) -> Result<Outcome> {
     let (request, with_length) = program::admit(request)?;
     let mut endpoint = request.into_endpoint(&program::builder(reporter))?;
     let region = endpoint.register(REGION_BYTES, Access::REMOTE)?;
@@ -41,21 +37,14 @@ fn serve_client(
     let recv = endpoint.post_recv(Some(RegionRange::whole(&region)?))?;
 
     let announced = region.announce(with_length).to_bytes();
-    endpoint.accept(
-        &ConnectParams::with_private_data(announced),
-        &args.common.deadline(),
-    )?;
+    endpoint.accept(&ConnectParams::with_private_data(announced), &args.common.deadline())?;
     let completion = endpoint.wait(recv, &args.common.deadline())?;
     let (received_bytes, imm) = check(&completion)?;
     // The completion is the synchronising event.
     let bytes = region.copy_out(0, REGION_BYTES.min(received_bytes as usize))?;
     endpoint.wait_disconnected(&args.common.deadline())?;
 
-    Ok(Outcome::ServerImm {
-        received_bytes,
-        imm,
-        text: Received::parse(&bytes).text,
-    })
+    Ok(Outcome::ServerImm { received_bytes, imm, text: Received::parse(&bytes).text })
 }
 
 /// Checks that it was a WRITE with immediate; returns length and immediate.
@@ -64,10 +53,9 @@ fn check(completion: &Completion) -> Result<(u32, u32)> {
         (WcOpcode::RecvRdmaWithImm, Some(imm)) if imm == completion.length_bytes => {
             Ok((completion.length_bytes, imm))
         }
-        (WcOpcode::RecvRdmaWithImm, Some(imm)) => Err(Error::ImmediateDiffers {
-            imm,
-            length_bytes: completion.length_bytes,
-        }),
+        (WcOpcode::RecvRdmaWithImm, Some(imm)) => {
+            Err(Error::ImmediateDiffers { imm, length_bytes: completion.length_bytes })
+        }
         _ => Err(Error::UnexpectedCompletion {
             expected: WcOpcode::RecvRdmaWithImm.to_string(),
             got: Box::new(completion.clone()),
