@@ -36,18 +36,25 @@ impl Cache {
     ///
     /// There is no home directory, or the directory cannot be created or written.
     pub fn open() -> Result<Cache> {
-        let root = match std::env::var_os("RDMA_LAB_CACHE") {
+        Cache::at(Cache::directory()?)
+    }
+
+    /// Where the user's cache directory is, whether it exists or not.
+    ///
+    /// # Errors
+    ///
+    /// There is no home directory.
+    pub fn directory() -> Result<PathBuf> {
+        match std::env::var_os("RDMA_LAB_CACHE") {
             Some(root) if !root.is_empty() => std::path::absolute(root)
-                .map_err(|source| Error::setup("failed to resolve RDMA_LAB_CACHE").source(source))?,
+                .map_err(|source| Error::setup("failed to resolve RDMA_LAB_CACHE").source(source)),
             _ => directories::ProjectDirs::from("", "", "rdma-lab")
+                .map(|directories| directories.cache_dir().to_owned())
                 .ok_or_else(|| {
                     Error::setup("no home directory to keep a cache in")
                         .next("name a directory: RDMA_LAB_CACHE=/some/directory")
-                })?
-                .cache_dir()
-                .to_owned(),
-        };
-        Cache::at(root)
+                }),
+        }
     }
 
     /// Opens a cache directory at `root`.

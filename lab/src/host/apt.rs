@@ -11,11 +11,12 @@ use std::io::IsTerminal as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cache::Cache;
 use crate::command::{Command, Output};
 use crate::error::{Error, Result};
-use crate::host::Host;
 use crate::host::libclang;
 use crate::host::requirement::{Cure, ELSEWHERE};
+use crate::host::{Host, wheel};
 use crate::progress::{self, Step};
 
 /// The longest wait for a question to apt.
@@ -99,10 +100,54 @@ impl fmt::Display for Plan {
 /// No apt on this host; no rights; a package that this apt does not know; the download or the installation
 /// failed. The text has the command to run by hand.
 pub fn install(host: &Host, cures: &[Cure]) -> Result<()> {
-    if cures.iter().any(|cure| !matches!(cure, Cure::Component(_))) {
-        install_packages(host, cures)?;
+    let libclang = install_packages(host, cures)?;
+    if libclang == Some(Source::Wheel) {
+        wheel::fetch(host, &Cache::open()?)?;
     }
     install_components(host, cures)
+}
+
+/// Where a libclang comes from on this computer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// From a package of the distribution's.
+    Package(String),
+    /// From Python's package, with the pip that is there.
+    Wheel,
+    /// From Python's package, once there is a pip.
+    WheelWithPip,
+    /// From nowhere: only a person can bring one.
+    Nowhere,
+}
+
+impl Source {
+    /// The first rung of the ladder that holds on `host`, whose apt offers `offered` of the packages.
+    ///
+    /// Where apt has no lists yet, it will probably offer the best known package.
+    fn of(host: &Host, offered: &BTreeSet<String>) -> Source {
+        let best = libclang::packages().into_iter().find(|name| offered.contains(name));
+        match best.or_else(|| (!lists_are_there(host)).then(|| libclang::package(libclang::PREFERENCE[0]))) {
+            Some(name) => Source::Package(name),
+            None => Source::without_package(host),
+        }
+    }
+
+    fn without_package(host: &Host) -> Source {
+        match host.cache().is_some() && wheel::fits() {
+            true if wheel::has_pip(host) => Source::Wheel,
+            true => Source::WheelWithPip,
+            false => Source::Nowhere,
+        }
+    }
+
+    /// The package to install for it.
+    fn package(&self) -> Option<&str> {
+        match self {
+            Source::Package(name) => Some(name),
+            Source::WheelWithPip => Some(wheel::PIP),
+            Source::Wheel | Source::Nowhere => None,
+        }
+    }
 }
 
 /// The commands that bring `cures`, for a person to run.
@@ -110,8 +155,8 @@ pub fn commands(host: &Host, cures: &[Cure]) -> Vec<String> {
     let mut commands = Vec::new();
     let offered =
         if cures.contains(&Cure::Libclang) { offered(host, &libclang::packages()) } else { BTreeSet::new() };
-    let libclang = libclang_package(host, &offered);
-    let packages = packages(cures, libclang.as_deref());
+    let libclang = Source::of(host, &offered);
+    let packages = packages(cures, libclang.package());
     if !packages.is_empty() {
         let names = packages.join(" ");
         commands.push(match host.program("apt-get") {
@@ -119,7 +164,7 @@ pub fn commands(host: &Host, cures: &[Cure]) -> Vec<String> {
             None => format!("install what Debian calls {names}"),
         });
     }
-    if cures.contains(&Cure::Libclang) && libclang.is_none() {
+    if cures.contains(&Cure::Libclang) && !matches!(libclang, Source::Package(_)) {
         commands.push(libclang::without_package());
     }
     let components = components(cures);
@@ -136,8 +181,19 @@ fn by_hand(host: &Host, names: &str) -> String {
     format!("{update}{sudo}apt-get install --no-install-recommends {names}")
 }
 
-fn install_packages(host: &Host, cures: &[Cure]) -> Result<()> {
-    if host.program("apt-get").is_none() || host.program("apt-cache").is_none() {
+/// Installs the packages that `cures` name; gives where a libclang comes from, if one of them is that.
+fn install_packages(host: &Host, cures: &[Cure]) -> Result<Option<Source>> {
+    let wants_libclang = cures.contains(&Cure::Libclang);
+    if packages(cures, Some("")).is_empty() {
+        return Ok(None);
+    }
+    if packages(cures, None).is_empty() && wants_libclang && !can_install(host) {
+        let source = Source::without_package(host);
+        if source == Source::Wheel {
+            return Ok(Some(source));
+        }
+    }
+    if !has_apt(host) {
         let names = packages(cures, Some(&libclang::package(libclang::PREFERENCE[0]))).join(" ");
         return Err(Error::setup(format!("no apt on this host to install {names}")).next(format!(
             "install them with this system's own package manager (these are Debian's names),\n{ELSEWHERE}"
@@ -145,17 +201,17 @@ fn install_packages(host: &Host, cures: &[Cure]) -> Result<()> {
     }
     let rights = Rights::of(host);
     let mut wanted = packages(cures, None);
-    if cures.contains(&Cure::Libclang) {
+    if wants_libclang {
         wanted.extend(libclang::packages());
     }
     let mut known = offered(host, &wanted);
     let unknown = |known: &BTreeSet<String>| -> Vec<String> {
         packages(cures, None).into_iter().filter(|name| !known.contains(name)).collect()
     };
-    let no_libclang = cures.contains(&Cure::Libclang) && libclang_package(host, &known).is_none();
+    let no_libclang = wants_libclang && !matches!(Source::of(host, &known), Source::Package(_));
     let stale = !unknown(&known).is_empty() || no_libclang || !lists_are_there(host);
     if rights == Rights::None {
-        let names = packages(cures, libclang_package(host, &known).as_deref()).join(" ");
+        let names = packages(cures, Source::of(host, &known).package()).join(" ");
         let update = if stale { "apt-get update\n" } else { "" };
         let what = format!("no rights to install {names}: not root, and sudo is absent or wants a password");
         return Err(Error::setup(what)
@@ -180,8 +236,21 @@ fn install_packages(host: &Host, cures: &[Cure]) -> Result<()> {
                 .next("apt could not fetch its package lists: check the network and its configured archives")
         });
     }
-    let packages = packages(cures, libclang_package(host, &known).as_deref());
-    install_known(host, rights, &packages)
+    let libclang = wants_libclang.then(|| Source::of(host, &known));
+    install_known(host, rights, &packages(cures, libclang.as_ref().and_then(Source::package)))?;
+    Ok(match libclang {
+        Some(Source::WheelWithPip) => Some(Source::Wheel),
+        other => other,
+    })
+}
+
+fn has_apt(host: &Host) -> bool {
+    host.program("apt-get").is_some() && host.program("apt-cache").is_some()
+}
+
+/// Whether packages can be installed on `host` at all.
+fn can_install(host: &Host) -> bool {
+    has_apt(host) && Rights::of(host) != Rights::None
 }
 
 /// Says what will be installed and how large it is, then installs it.
@@ -284,12 +353,6 @@ fn offered(host: &Host, names: &[String]) -> BTreeSet<String> {
     };
     let asked = Command::new([apt_cache]).arg("policy").args(names).env("LC_ALL", "C").run(ASK_LIMIT);
     asked.map(|output| parse_policy(&output.stdout)).unwrap_or_default()
-}
-
-/// The libclang package to install; where apt has no lists yet, the one it will probably offer.
-fn libclang_package(host: &Host, offered: &BTreeSet<String>) -> Option<String> {
-    let best = libclang::packages().into_iter().find(|name| offered.contains(name));
-    best.or_else(|| (!lists_are_there(host)).then(|| libclang::package(libclang::PREFERENCE[0])))
 }
 
 /// Whether apt has ever fetched its package lists.
@@ -573,6 +636,28 @@ After this operation, 1271 kB of additional disk space will be used.
         let known = commands(&host, &[Cure::Libclang, Cure::Package("cpio")]).join("\n");
         assert!(known.contains("libclang==14.0.6") && known.contains("LIBCLANG_PATH="), "{known}");
         assert!(known.contains("apt-get install --no-install-recommends cpio\n"), "{known}");
+    }
+
+    #[test]
+    fn libclang_comes_from_apt_else_from_python_else_from_nowhere() {
+        let root = tempfile::tempdir().unwrap();
+        let lists = root.path().join("var/lib/apt/lists");
+        let host = Host::new(root.path(), root.path().as_os_str());
+        let best = Source::Package("libclang1-14".to_owned());
+        assert_eq!(Source::of(&host, &BTreeSet::new()), best, "no lists yet");
+        fs::create_dir_all(&lists).unwrap();
+        fs::write(lists.join("archive.example_main_binary-amd64_Packages"), "").unwrap();
+        let offered = BTreeSet::from(["libclang1-15".to_owned()]);
+        assert_eq!(Source::of(&host, &offered), Source::Package("libclang1-15".to_owned()));
+        assert_eq!(Source::of(&host, &BTreeSet::new()), Source::Nowhere, "no cache");
+        if wheel::fits() {
+            let host = host.with_cache(root.path());
+            assert_eq!(Source::of(&host, &BTreeSet::new()).package(), Some("python3-pip"));
+            let python = root.path().join("python3");
+            fs::write(&python, "#!/bin/sh\n").unwrap();
+            fs::set_permissions(python, fs::Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(Source::of(&host, &BTreeSet::new()), Source::Wheel);
+        }
     }
 
     #[test]

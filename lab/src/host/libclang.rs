@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::host::requirement::Cure;
-use crate::host::{Host, apt};
+use crate::host::{Host, apt, wheel};
 
 /// The major versions that bindgen 0.59 works with.
 pub const USABLE: RangeInclusive<u32> = 11..=15;
@@ -84,7 +84,8 @@ pub enum Search {
     Unfit(String),
 }
 
-/// Looks for a libclang on `host`: the one that `LIBCLANG_PATH` names, or the best of the usual places.
+/// Looks for a libclang on `host`: the one that `LIBCLANG_PATH` names, or the best of the usual places, or
+/// the one in the cache.
 pub fn search(host: &Host) -> Search {
     match std::env::var_os("LIBCLANG_PATH") {
         Some(named) if !named.is_empty() => match search_named(Path::new(&named)) {
@@ -95,8 +96,20 @@ pub fn search(host: &Host) -> Search {
         _ => {
             let mut directories: Vec<PathBuf> = llvm_config(host).into_iter().collect();
             directories.extend(PLACES.iter().flat_map(|place| host.directories(place)));
-            choose(directories.iter().flat_map(|directory| libraries(directory)).collect())
+            let found = choose(directories.iter().flat_map(|directory| libraries(directory)).collect());
+            match host.cache().map(wheel::file) {
+                Some(file) if !matches!(found, Search::Found(_)) && file.exists() => search_cached(file),
+                _ => found,
+            }
         }
+    }
+}
+
+/// The library that was brought into the cache, which nothing but its checksum vouches for.
+fn search_cached(file: PathBuf) -> Search {
+    match wheel::check(&file) {
+        Ok(()) => Search::Found(Libclang { version: version_of(&file), file }),
+        Err(error) => Search::Unfit(format!("damaged: {error}")),
     }
 }
 
@@ -169,10 +182,12 @@ pub fn packages() -> Vec<String> {
 
 /// What to do on a computer whose distribution has no usable libclang.
 pub fn without_package() -> String {
-    "take one from Python's libclang package:\n\
-     python3 -m pip install --target \"$HOME/libclang-14\" libclang==14.0.6\n\
-     export LIBCLANG_PATH=\"$HOME/libclang-14/clang/native\""
-        .to_owned()
+    format!(
+        "take one from Python's libclang package:\n\
+         python3 -m pip install --target \"$HOME/libclang-14\" {}\n\
+         export LIBCLANG_PATH=\"$HOME/libclang-14/clang/native\"",
+        wheel::PACKAGE
+    )
 }
 
 /// The headers that belong to the C compiler, such as `stddef.h`.
@@ -328,6 +343,13 @@ mod tests {
         let root = tree(&["usr/lib/llvm-19/lib/libclang-19.so.19", "usr/lib64/libclang.so.16.0.6"]);
         let why = "libclang 16.0.6 and 19 cannot be used: rdma-sys needs 11 to 15";
         assert_eq!(found_in(root.path()), Search::Unfit(why.to_owned()));
+    }
+
+    #[test]
+    fn damaged_library_in_the_cache_is_not_used() {
+        let root = tree(&["libclang-14.0.6.so"]);
+        let found = search_cached(wheel::file(root.path()));
+        assert!(matches!(&found, Search::Unfit(why) if why.starts_with("damaged: ")), "{found:?}");
     }
 
     #[test]

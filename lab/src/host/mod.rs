@@ -5,6 +5,7 @@
 //!   provider, [`requirement::CI`] for what `cargo xtask ci` needs beyond them.
 //! - [`memory`]: how much is left.
 //! - [`libclang`]: a libclang that rdma-sys's bindgen can use.
+//! - [`wheel`]: the one that Python's package index has, for distributions without.
 //! - [`apt`]: asks apt what is missing and how large it is, says so, and installs it.
 //! - [`doctor`]: the report on all of it.
 //!
@@ -16,5 +17,6 @@ pub mod libclang;
 pub mod memory;
 pub mod requirement;
 pub mod tree;
+pub mod wheel;
 
 pub use tree::Host;

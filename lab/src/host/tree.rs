@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use crate::cache::Cache;
+
 /// Directories of system programs that an ordinary user's PATH may lack.
 const SYSTEM_DIRECTORIES: [&str; 2] = ["usr/sbin", "sbin"];
 
@@ -15,21 +17,25 @@ const SYSTEM_DIRECTORIES: [&str; 2] = ["usr/sbin", "sbin"];
 pub struct Host {
     root: PathBuf,
     path: Vec<PathBuf>,
+    cache: Option<PathBuf>,
 }
 
 impl Host {
-    /// This computer, with the PATH of this process.
+    /// This computer, with the PATH of this process and the user's cache directory.
     pub fn this() -> Host {
-        Host::new("/", &std::env::var_os("PATH").unwrap_or_default())
+        let mut host = Host::new("/", &std::env::var_os("PATH").unwrap_or_default());
+        host.cache = Cache::directory().ok();
+        host
     }
 
-    /// A computer whose files lie below `root` and whose PATH is `path`, colon-separated and used as it is.
+    /// A computer whose files lie below `root` and whose PATH is `path`, colon-separated and used as it is;
+    /// without a cache.
     pub fn new(root: impl Into<PathBuf>, path: &OsStr) -> Host {
         let root = root.into();
         let mut path: Vec<PathBuf> =
             std::env::split_paths(path).filter(|directory| directory.is_absolute()).collect();
         path.extend(SYSTEM_DIRECTORIES.iter().map(|directory| root.join(directory)));
-        Host { root, path }
+        Host { root, path, cache: None }
     }
 
     /// The first executable file called `name` on PATH or in the directories of system programs.
@@ -38,6 +44,18 @@ impl Host {
             .iter()
             .map(|directory| directory.join(name))
             .find(|file| file.is_file() && access(file, Access::EXEC_OK).is_ok())
+    }
+
+    /// The same computer with the cache directory `cache`.
+    #[must_use]
+    pub fn with_cache(mut self, cache: impl Into<PathBuf>) -> Host {
+        self.cache = Some(cache.into());
+        self
+    }
+
+    /// The cache directory, whether it exists or not.
+    pub fn cache(&self) -> Option<&Path> {
+        self.cache.as_deref()
     }
 
     /// The path of an absolute file name on this computer, whether the file is there or not.
