@@ -23,6 +23,10 @@ const LOCK_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How long a wait for a lock is nobody's concern.
 const SAY_AFTER: Duration = Duration::from_secs(2);
 
+/// Characters that cannot be in its path: apt's configuration and the linker's search paths have no escape
+/// for them. The last stands for bytes that are not UTF-8.
+const UNFIT: [char; 5] = ['"', ':', '\\', '%', char::REPLACEMENT_CHARACTER];
+
 /// The cache directory, created and known to be writable.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -61,8 +65,15 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// The directory cannot be created or written.
+    /// The directory cannot be created or written; its path has a character that a tool cannot take.
     pub fn at(root: PathBuf) -> Result<Cache> {
+        if let Some(unfit) = root.to_string_lossy().chars().find(|&c| UNFIT.contains(&c) || c.is_control()) {
+            return Err(Error::setup(format!(
+                "the path of the cache directory has a character {unfit:?}, which apt or the linker cannot take: {}",
+                root.display()
+            ))
+            .next("name another directory: RDMA_LAB_CACHE=/some/directory"));
+        }
         fs::create_dir_all(&root).at("failed to create the cache directory", &root)?;
         tempfile::tempfile_in(&root).at("failed to write into the cache directory", &root)?;
         Ok(Cache { root })
@@ -250,6 +261,17 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = Cache::at(file.path().join("cache")).unwrap_err();
         assert!(error.to_string().contains("failed to create the cache directory"), "{error}");
+    }
+
+    #[test]
+    fn path_that_no_tool_can_take_is_refused_before_anything_is_made() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a:b", "a\"b", "a\nb"] {
+            let path = directory.path().join(name);
+            let error = Cache::at(path.clone()).unwrap_err().to_string();
+            assert!(error.contains("RDMA_LAB_CACHE=") && !path.exists(), "{error}");
+        }
+        Cache::at(directory.path().join("a,b 'c")).unwrap();
     }
 
     #[test]

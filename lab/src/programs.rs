@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::host::libclang::Libclang;
+use crate::host::libclang::{Libclang, quoted};
 use crate::image::Sysroot;
 use crate::image::recipe::TRIPLET;
 use crate::progress::Step;
@@ -74,12 +74,14 @@ fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)>
     let libraries = sysroot.join("usr/lib").join(TRIPLET);
     let flags = [
         format!("-Clink-arg=--sysroot={root}"),
-        format!("-Clink-arg=-Wl,-rpath-link,{root}/lib/{TRIPLET}:{root}/usr/lib/{TRIPLET}"),
+        // Not `-Wl,`, which a comma in the path would split.
+        "-Clink-arg=-Xlinker".to_owned(),
+        format!("-Clink-arg=-rpath-link={root}/lib/{TRIPLET}:{root}/usr/lib/{TRIPLET}"),
     ];
     let mut environment = libclang.env(&Host::this());
     for (key, value) in &mut environment {
         if key == "BINDGEN_EXTRA_CLANG_ARGS" {
-            value.push(format!(" --sysroot={root}"));
+            value.push(format!(" {}", quoted(&format!("--sysroot={root}"))));
         }
     }
     let ours: [(&str, OsString); 4] = [
@@ -110,6 +112,27 @@ pub fn executables(messages: &str) -> Vec<Program> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_survive_spaces_commas_and_quotes_in_the_path() {
+        let libclang = Libclang { file: "/l/libclang.so".into(), version: None };
+        let environment = environment(Path::new("/a,b 'c"), &libclang);
+        let value = |key: &str| {
+            environment
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value.to_string_lossy())
+                .unwrap()
+        };
+        assert_eq!(
+            value("CARGO_ENCODED_RUSTFLAGS"),
+            "-Clink-arg=--sysroot=/a,b 'c\u{1f}-Clink-arg=-Xlinker\u{1f}\
+             -Clink-arg=-rpath-link=/a,b 'c/lib/x86_64-linux-gnu:/a,b 'c/usr/lib/x86_64-linux-gnu"
+        );
+        assert_eq!(value("PKG_CONFIG_SYSROOT_DIR"), "/a,b 'c");
+        assert_eq!(quoted("--sysroot=/a,b 'c"), r"'--sysroot=/a,b '\''c'");
+        assert_eq!(quoted("--sysroot=/a,b"), "--sysroot=/a,b");
+    }
 
     #[test]
     fn executables_come_from_cargos_messages() {

@@ -163,11 +163,19 @@ impl Libclang {
         let mut env = vec![("LIBCLANG_PATH".into(), self.file.clone().into_os_string())];
         if let Some(include) = compiler_include(host) {
             let theirs = std::env::var("BINDGEN_EXTRA_CLANG_ARGS").unwrap_or_default();
-            let ours = format!("{theirs} -I{}", include.display());
+            let ours = format!("{theirs} {}", quoted(&format!("-I{}", include.display())));
             env.push(("BINDGEN_EXTRA_CLANG_ARGS".into(), ours.trim_start().into()));
         }
         env
     }
+}
+
+/// One of the arguments in `BINDGEN_EXTRA_CLANG_ARGS`, which bindgen splits as a shell does.
+pub fn quoted(argument: &str) -> String {
+    if argument.contains([' ', '\'', '"', '\\']) {
+        return format!("'{}'", argument.replace('\'', r"'\''"));
+    }
+    argument.to_owned()
 }
 
 /// The Debian package of a libclang, without headers and tools: bindgen loads it at run time.

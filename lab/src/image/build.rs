@@ -206,7 +206,7 @@ fn build_image(cache: &Cache, into: &Path) -> Result<()> {
     {
         let _directory = shell.push_dir(&initramfs);
         let names = cmd!(shell, "find .").quiet().read().map_err(tool("find"))?;
-        cmd!(shell, "cpio --quiet -o -H newc -R 0:0 -O {initrd}")
+        cmd!(shell, "cpio --quiet --force-local -o -H newc -R 0:0 -O {initrd}")
             .stdin(names)
             .quiet()
             .run()

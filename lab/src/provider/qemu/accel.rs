@@ -92,7 +92,11 @@ impl fmt::Display for Decision {
 struct Verdict {
     key: String,
     works: bool,
+    /// In a few words.
     reason: String,
+    /// What QEMU said, and the guest's console, as they were.
+    #[serde(default)]
+    seen: String,
 }
 
 /// Chooses an accelerator; probes KVM only where the cached verdict does not fit this host any more.
@@ -105,7 +109,7 @@ pub fn decide(choice: Choice, cache: &Cache, image: &Image) -> Result<Decision> 
         return Ok(Decision { accel: Accel::Tcg, reason: "asked for".to_owned() });
     }
     let verdict = match closed() {
-        Some(reason) => Verdict { key: String::new(), works: false, reason },
+        Some(reason) => Verdict { key: String::new(), works: false, reason, seen: String::new() },
         None => match cached(cache) {
             Some(verdict) => verdict,
             None => probe(cache, image)?,
@@ -207,11 +211,12 @@ fn probe(cache: &Cache, image: &Image) -> Result<Verdict> {
     };
     let text =
         fs::read(&console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let mut seen = text.clone();
     let (works, reason) = match run {
         _ if text.contains(PROBE_ANSWER) => (true, "a guest answered on it".to_owned()),
         Some(output) => {
-            let last = tail(&output.stderr, 1);
-            (false, format!("{DEVICE} opens, but QEMU ended before a guest answered: {last}"))
+            seen.push_str(&output.stderr);
+            (false, format!("{DEVICE} opens, but QEMU on it ended at once: {}", gist(&output.stderr)))
         }
         None => {
             let seen = if text.is_empty() { "nothing" } else { "no answer" };
@@ -224,12 +229,26 @@ fn probe(cache: &Cache, image: &Image) -> Result<Verdict> {
             )
         }
     };
-    let verdict = Verdict { key: key(), works, reason };
+    let verdict = Verdict { key: key(), works, reason, seen };
     let text = serde_json::to_string_pretty(&verdict)
         .map_err(|source| Error::setup("failed to write the verdict on KVM").source(source))?;
     write_whole(&cache.path("accel.json"), text.as_bytes())?;
     step.done(if works { "yes" } else { "no" });
     Ok(verdict)
+}
+
+/// What a person needs of QEMU's last words: its own name and the place in its source left out.
+fn gist(stderr: &str) -> String {
+    let last = tail(stderr, 1);
+    let words = last.strip_prefix(QEMU).map_or(last.as_str(), |rest| rest.trim_start_matches(':')).trim();
+    match words.split_once(": Assertion ") {
+        Some((place, _)) => {
+            let function = place.rsplit(": ").next().unwrap_or_default();
+            format!("an assertion failed in {function}")
+        }
+        None if words.is_empty() => "it said nothing".to_owned(),
+        None => words.to_owned(),
+    }
 }
 
 fn probe_command(image: &Image, console: &Path) -> Command {
@@ -249,7 +268,19 @@ mod tests {
     use super::*;
 
     fn verdict(works: bool) -> Verdict {
-        Verdict { key: key(), works, reason: "because".to_owned() }
+        Verdict { key: key(), works, reason: "because".to_owned(), seen: String::new() }
+    }
+
+    #[test]
+    fn gist_of_qemus_words_is_short() {
+        let assertion = "x\nqemu-system-x86_64: ../../target/i386/kvm/kvm.c:3183: kvm_buf_set_msrs: \
+                         Assertion `ret == cpu->kvm_msr_buf->nmsrs' failed.\n";
+        assert_eq!(gist(assertion), "an assertion failed in kvm_buf_set_msrs");
+        assert_eq!(
+            gist("qemu-system-x86_64: failed to initialize kvm: Busy\n"),
+            "failed to initialize kvm: Busy"
+        );
+        assert_eq!(gist(""), "it said nothing");
     }
 
     #[test]

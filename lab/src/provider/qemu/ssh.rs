@@ -72,7 +72,8 @@ pub fn command(key: &Key, known_hosts: &Path, role: Role, port: u16) -> Command 
     Command::new(["ssh", "-F", "none", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
         // A machine that has gone must not keep anybody waiting.
         .args(["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o"])
-        .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
+        // ssh splits the value as it does a line of its configuration.
+        .arg(format!("UserKnownHostsFile=\"{}\"", known_hosts.display()))
         .args(["-o", &format!("HostKeyAlias={}", alias(role)), "-o", "StrictHostKeyChecking=yes"])
         .arg("-i")
         .arg(&key.private)
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(
             text,
             "ssh -F none -o IdentitiesOnly=yes -o LogLevel=ERROR -o ConnectTimeout=10 \
-             -o ServerAliveInterval=5 -o 'UserKnownHostsFile=/c/known hosts' \
+             -o ServerAliveInterval=5 -o 'UserKnownHostsFile=\"/c/known hosts\"' \
              -o HostKeyAlias=rdma-lab-client -o StrictHostKeyChecking=yes -i /c/ssh-key -p 4242 root@127.0.0.1"
         );
     }
