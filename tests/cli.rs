@@ -252,3 +252,26 @@ fn cache_directory_that_cannot_be_made_names_the_variable() {
     assert!(stdout.contains("cache directory") && stdout.contains("UNFIT"), "{stdout}");
     assert!(stderr.contains("failed to create the cache directory"), "{stderr}");
 }
+
+#[test]
+fn unusable_cache_is_an_error_before_anything_starts() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = file_with(directory.path(), "file", b"");
+    let quoted = directory.path().join("a'b").display().to_string();
+    for (cache, hint) in [(format!("{file}/cache"), "is a file"), (quoted, "RDMA_LAB_CACHE=")] {
+        for args in [&["test-e2e"][..], &["lab", "up"]] {
+            let output = xtask().args(args).env("RDMA_LAB_CACHE", &cache).output().expect("xtask starts");
+            let (code, stdout, stderr) = finish(output);
+            assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+            assert!(stderr.starts_with("error: ") && stderr.contains(hint), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn unknown_scenario_names_the_nearest() {
+    let (code, stdout, stderr) = run(&["test-e2e", "write_raed"]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert!(stderr.contains("no scenario is called write_raed"), "{stderr}");
+    assert!(stderr.contains("did you mean write_read?"), "{stderr}");
+}

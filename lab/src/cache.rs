@@ -23,9 +23,9 @@ const LOCK_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How long a wait for a lock is nobody's concern.
 const SAY_AFTER: Duration = Duration::from_secs(2);
 
-/// Characters that cannot be in its path: apt's configuration and the linker's search paths have no escape
-/// for them. The last stands for bytes that are not UTF-8.
-const UNFIT: [char; 5] = ['"', ':', '\\', '%', char::REPLACEMENT_CHARACTER];
+/// Characters that cannot be in its path: apt's configuration, pkg-config or the linker's search paths have
+/// no escape for them. The last stands for bytes that are not UTF-8.
+const UNFIT: [char; 6] = ['"', '\'', ':', '\\', '%', char::REPLACEMENT_CHARACTER];
 
 /// The cache directory, created and known to be writable.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ impl Cache {
     pub fn at(root: PathBuf) -> Result<Cache> {
         if let Some(unfit) = root.to_string_lossy().chars().find(|&c| UNFIT.contains(&c) || c.is_control()) {
             return Err(Error::setup(format!(
-                "the path of the cache directory has a character {unfit:?}, which apt or the linker cannot take: {}",
+                "the path of the cache directory has a character {unfit:?}, which apt, pkg-config or the linker cannot take: {}",
                 root.display()
             ))
             .next("name another directory: RDMA_LAB_CACHE=/some/directory"));
@@ -77,6 +77,28 @@ impl Cache {
         fs::create_dir_all(&root).at("failed to create the cache directory", &root)?;
         tempfile::tempfile_in(&root).at("failed to write into the cache directory", &root)?;
         Ok(Cache { root })
+    }
+
+    /// Demands room for `needed_mib` MiB on the cache's file system, before something large is begun.
+    ///
+    /// # Errors
+    ///
+    /// There is less: with how much is needed and how much there is.
+    pub fn demand_space(&self, needed_mib: u64) -> Result<()> {
+        let system = rustix::fs::statvfs(&self.root).map_err(io::Error::from);
+        let system = system.at("failed to look at the file system of", &self.root)?;
+        let free_mib = (system.f_bavail * system.f_frsize) >> 20;
+        if free_mib >= needed_mib {
+            return Ok(());
+        }
+        Err(Error::setup(format!(
+            "too little disk space in the cache directory {}: {needed_mib} MiB are needed, {free_mib} MiB are free",
+            self.root.display()
+        ))
+        .next(
+            "free space on that file system (cargo xtask lab clean empties the cache), or name another cache \
+             directory with RDMA_LAB_CACHE",
+        ))
     }
 
     /// A path in the cache.
@@ -266,12 +288,21 @@ mod tests {
     #[test]
     fn path_that_no_tool_can_take_is_refused_before_anything_is_made() {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["a:b", "a\"b", "a\nb"] {
+        for name in ["a:b", "a\"b", "a'b", "a\nb"] {
             let path = directory.path().join(name);
             let error = Cache::at(path.clone()).unwrap_err().to_string();
             assert!(error.contains("RDMA_LAB_CACHE=") && !path.exists(), "{error}");
         }
-        Cache::at(directory.path().join("a,b 'c")).unwrap();
+        Cache::at(directory.path().join("a,b c")).unwrap();
+    }
+
+    #[test]
+    fn too_little_space_is_said_with_both_figures() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().to_owned()).unwrap();
+        cache.demand_space(0).unwrap();
+        let error = cache.demand_space(u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("MiB are needed") && error.contains("RDMA_LAB_CACHE"), "{error}");
     }
 
     #[test]

@@ -149,6 +149,7 @@ impl<T> IoContext<T> for io::Result<T> {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("make it writable, or name another cache directory with RDMA_LAB_CACHE")
                 }
+                io::ErrorKind::NotADirectory => Some("a part of this path is a file: name another directory"),
                 _ => None,
             };
             let error = Error::setup(format!("{what} {}", path.display())).source(source);

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use lab::Result;
+use lab::cache::Cache;
 use lab::host::{Host, requirement};
 use lab::provider::qemu::accel::Choice;
 
@@ -66,8 +67,10 @@ impl Machines {
     ///
     /// # Errors
     ///
-    /// As [`requirement::demand`].
+    /// As [`requirement::demand`]; the cache directory cannot be used.
     pub(crate) fn prepare(&self) -> Result<()> {
+        // What nothing works without, before anything takes time.
+        Cache::open()?;
         match self.provider {
             Provider::Qemu => requirement::demand(&Host::this(), &[requirement::RUN], self.install),
         }

@@ -37,6 +37,9 @@ const PLACES: [&str; 7] = [
 /// The longest wait for a program that prints where something is.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
+/// The cure for a variable that names something else.
+const UNSET: &str = "unset it to let the lab look for one";
+
 /// A version, as far as a library's file name tells it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(Vec<u32>);
@@ -89,8 +92,10 @@ pub enum Search {
 pub fn search(host: &Host) -> Search {
     match std::env::var_os("LIBCLANG_PATH") {
         Some(named) if !named.is_empty() => match search_named(Path::new(&named)) {
-            Search::Unfit(why) => Search::Unfit(format!("LIBCLANG_PATH={}: {why}", named.display())),
-            Search::Absent => Search::Unfit(format!("LIBCLANG_PATH={}: no libclang there", named.display())),
+            Search::Unfit(why) => Search::Unfit(format!("LIBCLANG_PATH={}: {why}; {UNSET}", named.display())),
+            Search::Absent => {
+                Search::Unfit(format!("LIBCLANG_PATH={}: no libclang there; {UNSET}", named.display()))
+            }
             found => found,
         },
         _ => {
@@ -126,6 +131,10 @@ fn search_named(path: &Path) -> Search {
     }
     if !path.is_file() {
         return Search::Unfit("no such file".to_owned());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !is_libclang(&name) {
+        return Search::Unfit("clang-sys loads only a file called libclang*.so*".to_owned());
     }
     match version_of(path) {
         Some(version) if !USABLE.contains(&version.major()) => Search::Unfit(unusable(&[&version])),
@@ -374,6 +383,8 @@ mod tests {
         let unfit = Search::Unfit("libclang 18 cannot be used: rdma-sys needs 11 to 15".to_owned());
         assert_eq!(search_named(&root.path().join("new")), unfit);
         assert_eq!(search_named(&root.path().join("new/libclang-18.so.1")), unfit);
+        let other = search_named(Path::new("/bin/sh"));
+        assert!(matches!(&other, Search::Unfit(why) if why.contains("libclang*.so*")), "{other:?}");
         assert_eq!(search_named(&root.path().join("gone")), Search::Unfit("no such file".to_owned()));
     }
 }

@@ -136,6 +136,7 @@ fn configuration(directory: &Path) -> String {
          APT::Install-Recommends \"false\";\n\
          APT::Sandbox::User \"root\";\n\
          Acquire::Languages \"none\";\n\
+         APT::Update::Error-Mode \"any\";\n\
          Acquire::Retries \"3\";\n"
     )
 }
@@ -182,5 +183,7 @@ mod tests {
         let text = configuration(Path::new("/c/apt"));
         assert!(text.contains("Dir::State::status \"/dev/null\";"));
         assert!(!text.contains("/etc/apt") && !text.contains("/var/lib"));
+        // Else `apt-get update` ends well without a network.
+        assert!(text.contains("APT::Update::Error-Mode \"any\";"));
     }
 }

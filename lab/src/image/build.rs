@@ -22,6 +22,9 @@ use crate::progress::{Step, say};
 
 const MANIFEST: &str = "manifest.json";
 
+/// What the building of an image takes on disk at its height, in MiB; measured, with room.
+const BUILD_SPACE_MIB: u64 = 900;
+
 /// A bootable guest, in the cache.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -145,6 +148,7 @@ fn ensure(
             }
         }
     }
+    cache.demand_space(BUILD_SPACE_MIB)?;
     let scratch = cache.scratch()?;
     let building = scratch.path().join("result");
     fs::create_dir_all(&building).at("failed to create", &building)?;

@@ -26,6 +26,9 @@ const MANIFEST: &str = "manifest.json";
 /// Counts changes of how a pair is frozen that nothing else in the key shows.
 const FORMAT: u32 = 1;
 
+/// What both machines' memory takes on disk, in MiB; measured, with room.
+const SPACE_MIB: u64 = 400;
+
 /// Other frozen pairs and images of this age are taken for abandoned.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
@@ -72,6 +75,7 @@ impl Frozen {
                 }
             }
         }
+        cache.demand_space(SPACE_MIB)?;
         let scratch = cache.scratch()?;
         let building = Frozen { directory: scratch.path().join("frozen") };
         fs::create_dir_all(&building.directory).at("failed to create", &building.directory)?;
