@@ -79,10 +79,13 @@ fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)>
         format!("-Clink-arg=-rpath-link={root}/lib/{TRIPLET}:{root}/usr/lib/{TRIPLET}"),
     ];
     let mut environment = libclang.env(&Host::this());
-    for (key, value) in &mut environment {
-        if key == "BINDGEN_EXTRA_CLANG_ARGS" {
-            value.push(format!(" {}", quoted(&format!("--sysroot={root}"))));
-        }
+    let bindgen = "BINDGEN_EXTRA_CLANG_ARGS";
+    // rdma-sys looks into the host's /usr/include before any sysroot; named as the last system directory, it
+    // is looked into last.
+    let headers = format!("{} -idirafter /usr/include", quoted(&format!("--sysroot={root}")));
+    match environment.iter_mut().find(|(key, _)| key == bindgen) {
+        Some((_, value)) => value.push(format!(" {headers}")),
+        None => environment.push((bindgen.into(), headers.into())),
     }
     let ours: [(&str, OsString); 4] = [
         ("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}").into()),
@@ -130,6 +133,9 @@ mod tests {
              -Clink-arg=-rpath-link=/a,b 'c/lib/x86_64-linux-gnu:/a,b 'c/usr/lib/x86_64-linux-gnu"
         );
         assert_eq!(value("PKG_CONFIG_SYSROOT_DIR"), "/a,b 'c");
+        assert!(
+            value("BINDGEN_EXTRA_CLANG_ARGS").ends_with(r"'--sysroot=/a,b '\''c' -idirafter /usr/include")
+        );
         assert_eq!(quoted("--sysroot=/a,b 'c"), r"'--sysroot=/a,b '\''c'");
         assert_eq!(quoted("--sysroot=/a,b"), "--sysroot=/a,b");
     }
