@@ -87,7 +87,8 @@ fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)>
         Some((_, value)) => value.push(format!(" {headers}")),
         None => environment.push((bindgen.into(), headers.into())),
     }
-    let ours: [(&str, OsString); 4] = [
+    let ours: [(&str, OsString); 5] = [
+        ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc".into()),
         ("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}").into()),
         ("PKG_CONFIG_SYSROOT_DIR", sysroot.into()),
         ("PKG_CONFIG_LIBDIR", libraries.join("pkgconfig").into()),
