@@ -57,7 +57,7 @@ pub fn build(workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(Error::setup("failed to build the guest programs")
-            .detail(crate::command::tail(&text, 40))
+            .detail(faults(&text))
             .next("cargo xtask doctor says whether a tool is missing"));
     }
     let programs = executables(&String::from_utf8_lossy(&output.stdout));
@@ -66,6 +66,12 @@ pub fn build(workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result
     }
     step.done(&programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", "));
     Ok(programs)
+}
+
+/// The last lines of a build's output, without what build scripts tell cargo.
+fn faults(output: &str) -> String {
+    let lines = output.lines().filter(|line| !line.trim_start().starts_with("cargo:"));
+    crate::command::tail(&lines.collect::<Vec<_>>().join("\n"), 30)
 }
 
 /// What makes cargo, pkg-config, bindgen and the linker look into the sysroot.
@@ -139,6 +145,13 @@ mod tests {
         );
         assert_eq!(quoted("--sysroot=/a,b 'c"), r"'--sysroot=/a,b '\''c'");
         assert_eq!(quoted("--sysroot=/a,b"), "--sysroot=/a,b");
+    }
+
+    #[test]
+    fn faults_of_a_build_are_not_hidden_by_its_scripts() {
+        let output =
+            "error: failed to run\n  --- stdout\n  cargo:rerun-if-env-changed=X\n  --- stderr\n  no header\n";
+        assert_eq!(faults(output), "error: failed to run\n  --- stdout\n  --- stderr\n  no header");
     }
 
     #[test]
