@@ -60,7 +60,7 @@ pub fn build(workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(Error::setup("failed to build the guest programs")
-            .detail(crate::command::tail(&text, 40))
+            .detail(faults(&text))
             .next("cargo xtask doctor says whether a tool is missing"));
     }
     let programs = executables(&String::from_utf8_lossy(&output.stdout));
@@ -69,6 +69,12 @@ pub fn build(workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result
     }
     step.done(&programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", "));
     Ok(programs)
+}
+
+/// The last lines of a build's output, without what build scripts tell cargo.
+fn faults(output: &str) -> String {
+    let lines = output.lines().filter(|line| !line.trim_start().starts_with("cargo:"));
+    crate::command::tail(&lines.collect::<Vec<_>>().join("\n"), 30)
 }
 
 /// What makes cargo, pkg-config, bindgen and the linker look into the sysroot.
@@ -82,12 +88,16 @@ fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)>
         format!("-Clink-arg=-rpath-link={root}/lib/{TRIPLET}:{root}/usr/lib/{TRIPLET}"),
     ];
     let mut environment = libclang.env(&Host::this());
-    for (key, value) in &mut environment {
-        if key == "BINDGEN_EXTRA_CLANG_ARGS" {
-            value.push(format!(" {}", quoted(&format!("--sysroot={root}"))));
-        }
+    let bindgen = "BINDGEN_EXTRA_CLANG_ARGS";
+    // rdma-sys looks into the host's /usr/include before any sysroot; named as the last system directory, it
+    // is looked into last.
+    let headers = format!("{} -idirafter /usr/include", quoted(&format!("--sysroot={root}")));
+    match environment.iter_mut().find(|(key, _)| key == bindgen) {
+        Some((_, value)) => value.push(format!(" {headers}")),
+        None => environment.push((bindgen.into(), headers.into())),
     }
-    let ours: [(&str, OsString); 4] = [
+    let ours: [(&str, OsString); 5] = [
+        ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc".into()),
         ("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}").into()),
         ("PKG_CONFIG_SYSROOT_DIR", sysroot.into()),
         ("PKG_CONFIG_LIBDIR", libraries.join("pkgconfig").into()),
@@ -133,8 +143,18 @@ mod tests {
              -Clink-arg=-rpath-link=/a,b 'c/lib/x86_64-linux-gnu:/a,b 'c/usr/lib/x86_64-linux-gnu"
         );
         assert_eq!(value("PKG_CONFIG_SYSROOT_DIR"), "/a,b 'c");
+        assert!(
+            value("BINDGEN_EXTRA_CLANG_ARGS").ends_with(r"'--sysroot=/a,b '\''c' -idirafter /usr/include")
+        );
         assert_eq!(quoted("--sysroot=/a,b 'c"), r"'--sysroot=/a,b '\''c'");
         assert_eq!(quoted("--sysroot=/a,b"), "--sysroot=/a,b");
+    }
+
+    #[test]
+    fn faults_of_a_build_are_not_hidden_by_its_scripts() {
+        let output =
+            "error: failed to run\n  --- stdout\n  cargo:rerun-if-env-changed=X\n  --- stderr\n  no header\n";
+        assert_eq!(faults(output), "error: failed to run\n  --- stdout\n  --- stderr\n  no header");
     }
 
     #[test]

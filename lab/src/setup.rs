@@ -34,10 +34,11 @@ impl Setup {
         seed: Option<u64>,
     ) -> Result<Setup> {
         let cache = Cache::open()?;
+        // First what may refuse at once: an accelerator that was asked for and does not work.
+        let provider = Qemu::new(cache.clone(), accel, guard_program, seed)?;
         let sysroot = Sysroot::ensure(&cache)?;
         let libclang = Libclang::find(&Host::this())?;
         let programs = programs::build(workspace, &sysroot, &libclang)?;
-        let provider = Qemu::new(cache.clone(), accel, guard_program, seed)?;
         Ok(Setup { cache, provider, programs })
     }
 

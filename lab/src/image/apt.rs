@@ -36,13 +36,16 @@ impl Apt {
     ///
     /// apt is missing, the mirror does not answer, or its signature is not the archive's.
     pub fn open(directory: &Path, mirror: &str) -> Result<Apt> {
-        for part in ["state/lists/partial", "cache/archives/partial"] {
+        for part in ["state/lists/partial", "cache/archives/partial", "dpkg"] {
             let path = directory.join(part);
             fs::create_dir_all(&path).at("failed to create", &path)?;
         }
         let sources = format!("deb [signed-by={}] {mirror} {RELEASE} main\n", mirror::KEYRING);
         let path = directory.join("sources.list");
         fs::write(&path, sources).at("failed to write", &path)?;
+        // An empty system.
+        let path = directory.join("dpkg/status");
+        fs::write(&path, "").at("failed to write", &path)?;
         let path = directory.join("apt.conf");
         fs::write(&path, configuration(directory)).at("failed to write", &path)?;
         let apt = Apt { directory: directory.to_owned() };
@@ -123,7 +126,7 @@ fn configuration(directory: &Path) -> String {
     format!(
         "Dir \"{directory}\";\n\
          Dir::State \"state\";\n\
-         Dir::State::status \"/dev/null\";\n\
+         Dir::State::status \"{directory}/dpkg/status\";\n\
          Dir::Cache \"cache\";\n\
          Dir::Etc \"{directory}\";\n\
          Dir::Etc::sourcelist \"{directory}/sources.list\";\n\
@@ -181,7 +184,8 @@ mod tests {
     #[test]
     fn configuration_reads_nothing_of_the_host() {
         let text = configuration(Path::new("/c/apt"));
-        assert!(text.contains("Dir::State::status \"/dev/null\";"));
+        // apt's locks lie beside it: in /dev an ordinary user could not take them.
+        assert!(text.contains("Dir::State::status \"/c/apt/dpkg/status\";"));
         assert!(!text.contains("/etc/apt") && !text.contains("/var/lib"));
         // Else `apt-get update` ends well without a network.
         assert!(text.contains("APT::Update::Error-Mode \"any\";"));
