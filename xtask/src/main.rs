@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use ::lab::error::Kind;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod ci;
 mod decode;
 mod doctor;
@@ -41,7 +42,14 @@ enum Command {
     /// Runs the scenarios and compares each trace with its snapshot.
     TestE2e(test_e2e::Args),
     /// Prints the RoCEv2 trace of a capture.
-    Decode(decode::Args),
+    Decode(roce::cli::TraceArgs),
+    /// Checks a capture against every rule; exits 1 when one is broken.
+    Check(roce::cli::CheckArgs),
+    /// Compares two captures by what they mean; exits 1 when they differ.
+    Diff(roce::cli::DiffArgs),
+    /// Measures the lab against other tools.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Checks everything: formatting, lints, documentation, tests, scenarios.
     Ci(ci::Args),
     /// Keeps machines from outliving their owner.
@@ -54,7 +62,10 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(command) => lab::run(&command),
         Command::TestE2e(args) => test_e2e::run(&args),
-        Command::Decode(args) => decode::run(&args),
+        Command::Decode(args) => decode::told(args.run(decode::names())),
+        Command::Check(args) => decode::told(args.run(decode::names())),
+        Command::Diff(args) => decode::told(args.run(decode::names())),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Ci(args) => ci::run(&args),
         Command::Guard => guard::run(),
     };
