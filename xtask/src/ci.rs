@@ -148,7 +148,7 @@ mod tests {
         let lines: Vec<String> = plans().iter().map(|plan| plan.args.join(" ")).collect();
         for check in ["clippy", "doc", "test"] {
             let of_check: Vec<&String> =
-                lines.iter().filter(|line| line.starts_with(&format!("{check} "))).collect();
+                lines.iter().filter(|line| line.starts_with(&format!("{check} --workspace"))).collect();
             assert_eq!(of_check.len(), 2, "{of_check:?}");
             assert!(!of_check[0].contains("verbs") && of_check[1].contains("--features rdma-lab/verbs"));
         }
