@@ -112,6 +112,12 @@ fn plans() -> Vec<Plan> {
             plans.push(Plan { name, args, verbs, expect });
         }
     }
+    plans.push(Plan {
+        name: "tshark's fields",
+        args: vec!["test", "--package", "roce", "--test", "tshark", "--", "--ignored"],
+        verbs: false,
+        expect: Expect::Tests,
+    });
     // A process of its own: the tests may have replaced the file that this one was started from.
     plans.push(Plan {
         name: "test-e2e",

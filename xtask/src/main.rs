@@ -42,8 +42,12 @@ enum Command {
     /// Runs the scenarios and compares each trace with its snapshot.
     TestE2e(test_e2e::Args),
     /// Prints the RoCEv2 trace of a capture.
-    Decode(decode::Args),
-    /// Measures.
+    Decode(roce::cli::TraceArgs),
+    /// Checks a capture against every rule; exits 1 when one is broken.
+    Check(roce::cli::CheckArgs),
+    /// Compares two captures by what they mean; exits 1 when they differ.
+    Diff(roce::cli::DiffArgs),
+    /// Measures, and prints tables with the bars beside.
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Checks everything: formatting, lints, documentation, tests, scenarios.
@@ -58,7 +62,9 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(command) => lab::run(&command),
         Command::TestE2e(args) => test_e2e::run(&args),
-        Command::Decode(args) => decode::run(&args),
+        Command::Decode(args) => decode::told(args.run(decode::names())),
+        Command::Check(args) => decode::told(args.run(decode::names())),
+        Command::Diff(args) => decode::told(args.run(decode::names())),
         Command::Bench(command) => bench::run(&command),
         Command::Ci(args) => ci::run(&args),
         Command::Guard => guard::run(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::capture::Record;
-use crate::checker::{Arrival, Budget, Discarded, Sink, Stream};
+use crate::checker::{Arrival, Budget, Discarded, Sink, Stream, remember};
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
@@ -56,12 +56,6 @@ const STREAMING: Limits = Limits {
     delayed: 512,
 };
 
-/// Discarded packets whose gaps are still to come.
-const DISCARDED_MAX: usize = 16;
-
-/// A discarded packet leaves its gap within this many packets.
-const DISCARDED_FOR: u64 = 4_096;
-
 /// Packets from one address to another.
 #[derive(Debug, Default)]
 struct Path {
@@ -82,6 +76,8 @@ pub struct Analysis {
     findings: Vec<Finding>,
     broken: Vec<(Rule, Evidence)>,
     discarded: Vec<Discarded>,
+    /// A connection management message could not be read, so one may seem to lack another.
+    cm_is_unsure: bool,
     budget: Budget,
     stats: Stats,
     rows: Vec<Row>,
@@ -167,6 +163,7 @@ impl Analysis {
             findings: Vec::new(),
             broken: Vec::new(),
             discarded: Vec::new(),
+            cm_is_unsure: false,
             budget: Budget { left: limits.requests, forgotten: 0 },
             stats: Stats::default(),
             rows: Vec::new(),
@@ -446,14 +443,12 @@ impl Analysis {
             .bth
             .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
         self.find(rule, number, packet, requester, evidence);
-        let leaves_gap =
-            packet.bth.is_none_or(|bth| !matches!(bth.opcode().operation(), Operation::Acknowledge));
-        if !is_taken && leaves_gap {
-            self.discarded.retain(|discarded| discarded.number + DISCARDED_FOR > number);
-            if self.discarded.len() >= DISCARDED_MAX {
-                self.discarded.remove(0);
-            }
-            self.discarded.push(Discarded { psn: packet.bth.map(|bth| bth.psn()), number });
+        let opcode = packet.opcode();
+        self.cm_is_unsure |= opcode.is_none_or(|opcode| opcode.transport() == Transport::Ud);
+        let leaves_gap = opcode.is_none_or(|opcode| opcode.operation() != Operation::Acknowledge);
+        if !is_taken && opcode.is_none_or(|opcode| opcode.transport() != Transport::Ud) {
+            let psn = packet.bth.map(|bth| bth.psn());
+            remember(&mut self.discarded, Discarded { psn, number, leaves_gap });
         }
         is_taken
     }
@@ -485,6 +480,7 @@ impl Analysis {
                 discarded: &mut self.discarded,
                 budget: &mut self.budget,
                 stats: &mut self.stats,
+                number,
             };
             stream.sent(connection, &arrival, Stream::count(connection, &arrival), &mut sink);
         }
@@ -543,6 +539,7 @@ impl Analysis {
                 discarded: &mut self.discarded,
                 budget: &mut self.budget,
                 stats: &mut self.stats,
+                number,
             };
             if is_response {
                 stream.response(connection, &arrival, &mut sink);
@@ -561,6 +558,8 @@ impl Analysis {
                 && let Ok(message) = mad.message()
             {
                 self.connection_management(number, packet, &message);
+            } else {
+                self.cm_is_unsure = true;
             }
             return;
         }
@@ -602,6 +601,9 @@ impl Analysis {
         }
         let index =
             self.flows.connection_management(packet.source, packet.destination, message, &mut self.broken);
+        if self.cm_is_unsure {
+            self.broken.retain(|(rule, _)| *rule != Rule::CmOutOfSequence);
+        }
         self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
     }
 
@@ -612,10 +614,17 @@ impl Analysis {
         };
         for side in [Side::Active, Side::Passive] {
             let (connection, stream) = flow.parts(side);
-            let Some((number, psn)) = stream.unanswered() else { continue };
+            let Some((number, psn, count)) = stream.unanswered() else { continue };
+            let is_discarded = |discarded: &Discarded| {
+                discarded.psn.is_none_or(|discarded| (0..count as i32).contains(&discarded.distance(psn)))
+            };
+            let is_excused = self.discarded.iter().any(is_discarded);
             let (source, destination) =
                 (connection.endpoint(side).address, connection.endpoint(side.other()).address);
             stream.release(&mut self.budget);
+            if is_excused {
+                continue;
+            }
             self.findings.push(Finding {
                 rule: Rule::RequestNotAnswered,
                 packet: number,

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use lab::Result;
 
+mod decode;
 mod lab_speed;
 
 /// The subcommands of `bench`.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
+    /// How fast a capture of 300,000 packets is read and checked, beside other tools.
+    Decode(decode::Args),
     /// How fast a lab comes up, is reset and runs scenarios, and what it takes.
     Lab(lab_speed::Args),
 }
@@ -17,6 +20,7 @@ pub(crate) enum Bench {
 /// Runs one of them.
 pub(crate) fn run(command: &Bench) -> Result<ExitCode> {
     match command {
+        Bench::Decode(args) => decode::run(args),
         Bench::Lab(args) => lab_speed::run(args),
     }
 }

@@ -68,6 +68,7 @@ pub(crate) struct Stream {
     queue: Queue,
     msn: MsnCount,
     retry: Retry,
+    /// A refusal whose request has not come again.
     nak: Option<Nak>,
     /// One past the last PSN that is acknowledged.
     acknowledged: Option<Psn>,
@@ -78,6 +79,8 @@ pub(crate) struct Stream {
     has_uncounted: bool,
     /// Answers to requests that a discarded packet may have been: they name no unsent PSN.
     is_unsure: bool,
+    /// Answers before this PSN count messages that were not followed.
+    sure_from: Option<Psn>,
 }
 
 /// One packet on its way through the rules.
@@ -97,6 +100,8 @@ pub(crate) struct Arrival<'a> {
 pub(crate) struct Discarded {
     pub(crate) psn: Option<Psn>,
     pub(crate) number: u64,
+    /// Whether another packet shows that it is missing; an acknowledgement may be without a trace.
+    pub(crate) leaves_gap: bool,
 }
 
 /// Where messages and findings go.
@@ -106,6 +111,23 @@ pub(crate) struct Sink<'a> {
     pub(crate) discarded: &'a mut Vec<Discarded>,
     pub(crate) budget: &'a mut Budget,
     pub(crate) stats: &'a mut Stats,
+    /// Number of the packet.
+    pub(crate) number: u64,
+}
+
+/// Discarded packets whose gaps are still to come.
+const DISCARDED_MAX: usize = 16;
+
+/// A discarded packet leaves its gap within this many packets.
+const DISCARDED_FOR: u64 = 4_096;
+
+/// Remembers a discarded packet, and forgets those whose gap did not come.
+pub(crate) fn remember(all: &mut Vec<Discarded>, new: Discarded) {
+    all.retain(|discarded| discarded.number + DISCARDED_FOR > new.number);
+    if all.len() >= DISCARDED_MAX {
+        all.remove(0);
+    }
+    all.push(new);
 }
 
 impl Sink<'_> {
@@ -119,10 +141,16 @@ impl Sink<'_> {
         }
     }
 
+    /// Remembers a request that must have been there, at this PSN.
+    fn discard(&mut self, psn: Option<Psn>) {
+        remember(self.discarded, Discarded { psn, number: self.number, leaves_gap: true });
+    }
+
     /// Whether a discarded packet can be the one that is missing; it is used up.
     fn excuses(&mut self, psn: Psn, is_single: bool) -> bool {
-        let exact = self.discarded.iter().position(|discarded| discarded.psn == Some(psn));
-        let found = exact.or((is_single && !self.discarded.is_empty()).then_some(0));
+        let mut gaps = self.discarded.iter().enumerate().filter(|(_, discarded)| discarded.leaves_gap);
+        let exact = gaps.clone().find(|(_, discarded)| discarded.psn == Some(psn));
+        let found = exact.or(gaps.next().filter(|_| is_single)).map(|(at, _)| at);
         found.map(|at| self.discarded.remove(at)).is_some()
     }
 }
@@ -151,6 +179,7 @@ impl Stream {
             fatal_is_reported: false,
             has_uncounted: false,
             is_unsure: false,
+            sure_from: None,
         }
     }
 
@@ -172,8 +201,8 @@ impl Stream {
         self.retry.counts
     }
 
-    /// The request that should have been answered before the connection ended: its packet number and PSN.
-    pub(crate) fn unanswered(&self) -> Option<(u64, Psn)> {
+    /// The request that should have been answered before the connection ended: its packet number, PSN and PSNs of answers.
+    pub(crate) fn unanswered(&self) -> Option<(u64, Psn, u32)> {
         if self.gap == Gap::Waiting || self.nak.is_some() || self.fatal_ns.is_some() || self.is_unsure {
             return None;
         }
@@ -190,11 +219,13 @@ impl Stream {
         self.open = None;
         self.first_is_lost = true;
         self.msn.forget();
+        self.sure_from = self.sent_end;
     }
 
     fn resume_at(&mut self, psn: Option<Psn>) {
         self.expected = psn;
         self.gap = Gap::No;
         self.lose_place();
+        self.sure_from = psn;
     }
 }

@@ -149,10 +149,10 @@ impl Queue {
     }
 
     /// The oldest request that had to be answered and was not.
-    pub(super) fn unanswered(&self) -> Option<(u64, Psn)> {
+    pub(super) fn unanswered(&self) -> Option<(u64, Psn, u32)> {
         self.items
             .iter()
             .find(|pending| !pending.is_done && pending.must_be_answered)
-            .map(|pending| (pending.packet_last, pending.psn))
+            .map(|pending| (pending.packet_last, pending.psn, pending.count.unwrap_or(1)))
     }
 }

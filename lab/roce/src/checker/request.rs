@@ -51,6 +51,12 @@ impl Stream {
             self.sent(connection, arrival, count, sink);
         }
         self.after_fatal(arrival, sink);
+        let is_again = self.expected.is_none()
+            && self.queue.back().is_some_and(|last| last.count.is_none() && psn.distance(last.psn) <= 0);
+        if is_again {
+            self.again(connection, arrival, count, sink);
+            return;
+        }
         let expected = *self.expected.get_or_insert(psn);
         let ahead = psn.distance(expected);
         if ahead > 0 {
@@ -160,10 +166,12 @@ impl Stream {
         let announced_bytes = packet.reth.map(|reth| reth.dma_length());
         if place.starts() {
             if let Some(open) = self.open.take() {
-                sink.report(
-                    Rule::OpcodeOutOfSequence,
-                    Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
-                );
+                if !open.is_suspect {
+                    sink.report(
+                        Rule::OpcodeOutOfSequence,
+                        Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
+                    );
+                }
                 sink.messages.end(open.message, Outcome::Incomplete, None);
                 self.lose_place();
             }
@@ -198,9 +206,6 @@ impl Stream {
                 );
             }
             self.lose_place();
-            if place.ends() {
-                self.msn.completed = self.msn.completed.wrapping_add(1);
-            }
             return;
         };
         if open.operation != operation {
@@ -212,7 +217,11 @@ impl Stream {
             return;
         }
         open.bytes += packet.payload_length_bytes as u64;
-        open.is_suspect |= !self.judge_payload(connection, arrival, sink);
+        if !self.judge_payload(connection, arrival, sink) {
+            open.is_suspect = true;
+            self.msn.forget();
+            self.sure_from = self.sent_end;
+        }
         self.open = Some(open);
         if let Some(message) = sink.messages.get_mut(open.message) {
             message.bytes = match operation {

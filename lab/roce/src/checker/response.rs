@@ -38,7 +38,13 @@ impl Stream {
                 u32::try_from(arrival.packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
         }
         self.learn_read_counts(connection.path_mtu_bytes);
-        if psn.distance(first) < 0 || !self.is_sent_or_excused(psn, sink) {
+        if psn.distance(first) < 0 {
+            if self.is_announced {
+                sink.report(Rule::AckForUnsentPsn, Evidence::Psn { expected: first, got: psn });
+            }
+            return;
+        }
+        if !self.is_sent_or_excused(psn, sink) {
             return;
         }
         if let Some(_at) = self.fatal_ns
@@ -64,9 +70,9 @@ impl Stream {
                 }
                 Some(Syndrome::Nak(code)) => self.refused(psn, code, arrival, sink),
                 Some(Syndrome::RnrNak { timer }) => {
-                    self.judge_nak(psn, sink);
+                    let is_possible = self.judge_nak(psn, sink);
                     self.acknowledge_before(psn, arrival.timestamp_ns, sink);
-                    self.refuse_for_now(psn, Some(timer), arrival.timestamp_ns);
+                    self.refuse_for_now(psn, Some(timer), arrival.timestamp_ns, !is_possible);
                 }
                 _ => self.acknowledge_before(psn, arrival.timestamp_ns, sink),
             },
@@ -98,6 +104,9 @@ impl Stream {
             Rule::AckForUnsentPsn,
             Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn },
         );
+        // If the request was there, its gap and its other answers have the same cause.
+        sink.discard(Some(sent_end));
+        self.is_unsure = true;
         false
     }
 
@@ -107,7 +116,7 @@ impl Stream {
             && psn.distance(nak.psn) >= 0
         {
             self.nak = None;
-            if !self.is_unsure {
+            if !self.is_unsure && !nak.is_reported {
                 sink.report(
                     Rule::NakWithoutRetransmission,
                     Evidence::Psn { expected: nak.psn.plus(Psn::new(u32::MAX).value()), got: psn },
@@ -132,6 +141,9 @@ impl Stream {
             if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
                 self.sent_end = Some(end);
             }
+        }
+        if self.expected.is_none() {
+            self.expected = self.queue.back().map(|read| read.psn.plus(read.count.unwrap_or(1)));
         }
     }
 
@@ -166,6 +178,7 @@ impl Stream {
                 }
             }
             pending.has_gap = true;
+            pending.must_be_answered = false;
         });
     }
 
@@ -191,10 +204,9 @@ impl Stream {
                     let expected = self.expected.unwrap_or(psn);
                     sink.report(Rule::NakWithoutGap, Evidence::Psn { expected, got: psn });
                 }
-                // The responder is the one who knows: it takes nothing until that request comes again.
-                self.msn.forget();
+                self.sure_from = Some(psn.plus(1));
             }
-            self.refuse_for_now(psn, None, arrival.timestamp_ns);
+            self.refuse_for_now(psn, None, arrival.timestamp_ns, !is_missing);
             return;
         }
         self.fatal_ns = Some(arrival.timestamp_ns);
@@ -212,6 +224,18 @@ impl Stream {
             return;
         }
         let (opcode, psn) = (arrival.bth.opcode(), arrival.bth.psn());
+        if let Some(from) = self.sure_from {
+            if psn.distance(from) < 0 {
+                return;
+            }
+            self.sure_from = None;
+        }
+        if opcode.operation() == Operation::Acknowledge
+            && self.acknowledged.is_some_and(|acknowledged| psn.plus(1).distance(acknowledged) < 0)
+        {
+            // Overtaken on its way by a later one.
+            return;
+        }
         let own = self.queue.find(psn);
         let before = self.queue.ordinal_before(psn);
         let bounds = match opcode.operation() {
@@ -234,13 +258,24 @@ impl Stream {
                 Bounds { least, most: if is_sure { least } else { self.msn.completed } }
             }
         };
-        match self.msn.check(msn, bounds) {
-            None => {}
-            Some(Wrong::Low(expected)) => {
+        let Some(wrong) = self.msn.check(msn, bounds) else { return };
+        match wrong {
+            Wrong::Low(expected) => {
                 sink.report(Rule::MsnNotAdvanced, Evidence::Msn { expected, got: msn });
             }
-            Some(Wrong::High(expected)) => {
+            Wrong::High(expected) => {
                 sink.report(Rule::MsnBeyondCompleted, Evidence::Msn { expected, got: msn });
+                if let Some(open) = &mut self.open {
+                    // To the responder it is complete.
+                    open.is_suspect = true;
+                }
+            }
+        }
+        if !accepts {
+            // What is wrong with the refusal is said.
+            self.fatal_is_reported = true;
+            if let Some(nak) = &mut self.nak {
+                nak.is_reported = true;
             }
         }
     }
@@ -328,6 +363,7 @@ impl Stream {
             }
         }
         read.has_gap |= !was_next;
+        read.must_be_answered &= was_next;
         read.next = index + 1;
         read.bytes += arrival.packet.payload_length_bytes as u64;
         let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else {
@@ -340,6 +376,7 @@ impl Stream {
             (false, false) => Place::Middle,
         };
         if place != opcode.place() {
+            read.must_be_answered = false;
             if was_next {
                 sink.report(
                     Rule::OpcodeOutOfSequence,

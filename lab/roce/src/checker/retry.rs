@@ -22,6 +22,8 @@ pub(super) struct Nak {
     pub(super) psn: Psn,
     /// Time before which it must not come again, of an RNR NAK.
     pub(super) rnr: Option<(u64, u64)>,
+    /// Whether it was reported itself, so that what follows from it is not.
+    pub(super) is_reported: bool,
 }
 
 /// What a request looked like.
@@ -106,7 +108,10 @@ impl Stream {
         if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
             self.sent_end = Some(end);
         }
-        if differs {
+        let is_sure = self.sure_from.is_none_or(|from| psn.distance(from) >= 0);
+        if differs && is_sure {
+            // If its PSN is wrong, the gap at the right one has the same cause.
+            sink.discard(self.sent_end);
             sink.report(
                 Rule::RetransmissionDiffers,
                 Evidence::Words {
@@ -165,9 +170,15 @@ impl Stream {
     }
 
     /// Notes an RNR NAK or a NAK "PSN sequence error".
-    pub(super) fn refuse_for_now(&mut self, psn: Psn, rnr_timer: Option<u8>, timestamp_ns: u64) {
+    pub(super) fn refuse_for_now(
+        &mut self,
+        psn: Psn,
+        rnr_timer: Option<u8>,
+        timestamp_ns: u64,
+        is_reported: bool,
+    ) {
         let rnr = rnr_timer.map(|code| (timestamp_ns, u64::from(rnr_timer_us(code)) * 1_000));
-        self.nak = Some(Nak { psn, rnr });
+        self.nak = Some(Nak { psn, rnr, is_reported });
         self.retry.run = None;
     }
 }

@@ -1,9 +1,10 @@
 //! `roce check`: every rule over a capture, in constant memory.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::filter::PacketInfo;
-use crate::cli::input::{FileArg, Input};
+use crate::cli::input::Input;
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
 use crate::{Analysis, Finding, Names, Rule, Severity};
@@ -14,8 +15,9 @@ const SWEEP: u64 = 1024;
 /// The arguments of `check`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    file: Option<FileArg>,
+    /// A capture; `-` is standard input.
+    #[arg(required_unless_present = "rules")]
+    file: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
     /// Print JSON, one object a line.
@@ -43,10 +45,7 @@ impl Args {
             output::print_with(|sink| sink.write_all(Rule::catalogue().as_bytes()))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let file = self.file.as_ref().ok_or_else(|| {
-            Error::new("which capture?").next("name a file, or `-` for standard input: `roce check FILE`")
-        })?;
-        let mut input = Input::open(&file.file)?;
+        let mut input = Input::open(self.file.as_deref().unwrap_or(Path::new("-")))?;
         let names = self.common.names(defaults);
         let filter = self.common.filter();
         let mut output = Output::new();

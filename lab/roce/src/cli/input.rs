@@ -41,7 +41,7 @@ impl<R: Read> Read for Zstd<R> {
         let Some(mut decoder) = self.decoder.take() else {
             return Ok(0);
         };
-        let length = decoder.read(buffer)?;
+        let length = decoder.read(buffer).map_err(invalid)?;
         if length > 0 || buffer.is_empty() {
             self.decoder = Some(decoder);
             return Ok(length);

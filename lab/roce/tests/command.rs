@@ -1,0 +1,132 @@
+//! The command `roce` as a user runs it: exit codes, compressed captures, bad input.
+#![cfg(feature = "cli")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use roce::capture::Writer;
+use roce::synth::Pair;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+}
+
+fn capture(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
+    for (at, frame) in frames.iter().enumerate() {
+        writer.write(0, at as u64 * 1_000, frame, "fate=forwarded").unwrap();
+    }
+    bytes
+}
+
+/// Runs with `input` as standard input; gives exit code, standard output and standard error.
+fn run(args: &[&str], input: &[u8]) -> (Option<i32>, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_roce"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that fails early reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_exits_0_on_a_clean_capture_and_1_on_a_finding() {
+    let file = fixture("write_read.pcapng").display().to_string();
+    let (code, out, err) = run(&["check", &file], b"");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.ends_with("12 packets, 0 errors, 0 warnings; retransmissions: none\n"), "{out}");
+    let mut frames = Pair::new(1).write_then_read();
+    frames.remove(7);
+    let (code, out, _) = run(&["check", "-"], &capture(&frames));
+    assert_eq!(code, Some(1));
+    assert!(out.starts_with("packet 8: warning: ReadResponsePsnGap: "), "{out}");
+    let (code, out, _) = run(&["check", "-", "--json"], &capture(&frames));
+    assert!(code == Some(1) && out.contains("\"roce.rule\":\"ReadResponsePsnGap\""), "{out}");
+    let (code, ..) = run(&["check", "-", "--allow", "ReadResponsePsnGap"], &capture(&frames));
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn the_same_capture_in_gzip_gives_the_same_trace() {
+    let frames = Pair::new(1).write_then_read();
+    let bytes = capture(&frames);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&bytes).unwrap();
+    let zstd = ruzstd::encoding::compress_to_vec(&bytes[..], ruzstd::encoding::CompressionLevel::Fastest);
+    let plain = run(&["trace", "-"], &bytes);
+    assert!(plain.0 == Some(0) && plain.1.contains("RDMA READ response Last"), "{plain:?}");
+    assert_eq!(run(&["trace", "-"], &gzip.finish().unwrap()), plain);
+    assert_eq!(run(&["trace", "-"], &zstd), plain);
+}
+
+#[test]
+fn bad_input_is_a_clear_message_and_nothing_before_it_is_lost() {
+    let bytes = capture(&Pair::new(1).write_then_read());
+    for (input, words) in [
+        (&b""[..], "the capture is empty"),
+        (&b"hello, world"[..], "not a capture: it begins with 0x68656c6c"),
+        (&b"\x28\xb5\x2f\xfd then nonsense"[..], "zstd"),
+    ] {
+        let (code, out, err) = run(&["check", "-"], input);
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        assert!(err.starts_with("error: ") && err.contains(words), "{err}");
+    }
+    let (code, out, err) = run(&["check", "-"], &bytes[..bytes.len() - 7]);
+    assert!(code == Some(1) && out.contains("11 packets") && err.contains("is cut"), "{out}{err}");
+    let (code, _, err) = run(&["check"], b"");
+    assert_eq!(code, Some(2), "{err}");
+    let (code, _, err) = run(&["check", "-", "--filter", "opcod=1"], b"");
+    assert!(code == Some(2) && err.contains("opcod=1"), "{err}");
+}
+
+#[test]
+fn diff_says_nothing_of_two_runs_that_mean_the_same() {
+    let [a, b, c] =
+        [fixture("write_read.pcapng"), fixture("write_read.pcapng"), fixture("write_with_imm.pcapng")]
+            .map(|path| path.display().to_string());
+    let (code, out, _) = run(&["diff", &a, &b], b"");
+    assert_eq!((code, out.as_str()), (Some(0), ""));
+    let other = capture(&Pair::new(5).write_then_read());
+    let (code, out, _) = run(&["diff", "-", "-"], &other);
+    assert!(code == Some(1) && out.is_empty(), "standard input is there once");
+    let (code, out, _) = run(&["diff", &a, &c], b"");
+    assert!(
+        code == Some(1) && out.contains("+  node1.qp1 > node2.qp1   RC RDMA WRITE Only with Immediate"),
+        "{out}"
+    );
+}
+
+#[test]
+fn every_view_of_a_capture_works_and_filters_apply() {
+    let file = fixture("rping_1024.pcapng").display().to_string();
+    let (code, out, _) = run(&["messages", &file, "--filter", "opcode=read"], b"");
+    assert!(code == Some(0) && out.lines().count() == 3 && out.contains("responded"), "{out}");
+    let (_, out, _) = run(&["stats", &file, "--json"], b"");
+    assert!(out.contains("\"roce.kind\":\"RDMA READ\",\"roce.ended\":3"), "{out}");
+    let (_, out, _) = run(&["ladder", &file], b"");
+    assert!(
+        out.starts_with("<svg") && out.ends_with("</svg>\n") && !out.contains("http://www.w3.org/1999/xlink")
+    );
+    let (_, out, _) = run(&["trace", &file, "--json", "--filter", "opcode=0x0c"], b"");
+    assert!(
+        out.lines().count() == 3
+            && out.lines().all(|line| line.contains("\"infiniband.reth.dmalen\":\"5000\""))
+    );
+    let (_, out, _) = run(&["trace", &file, "--filter", "opcode=0x0c"], b"");
+    assert_eq!(out.matches("RDMA READ Request").count(), 3);
+    let (code, out, _) = run(&["follow", &file, "--idle", "0"], b"");
+    assert!(code == Some(0) && out.lines().count() == 65, "{out}");
+    let (_, out, _) = run(&["man"], b"");
+    assert!(out.contains("roce\\-check"), "the page of each subcommand");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell], b"").1.contains("ladder"));
+    }
+}

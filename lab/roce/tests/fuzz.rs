@@ -1,0 +1,310 @@
+//! Arbitrary bytes as a packet, as a capture, as a connection management datagram: no panic, no hang, no growth of memory.
+//!
+//! `cargo test --release -p roce --test fuzz -- --ignored` mutates fixtures, synthetic frames and the corpus for `ROCE_FUZZ_SECONDS` (default 10) each, from
+//! `ROCE_FUZZ_SEED` (default 1). An input that fails or is slow is written to `tests/corpus/`, which every test run reads again.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use roce::capture::{Reader, Record, Writer};
+use roce::cm::Mad;
+use roce::fields::tshark_fields;
+use roce::synth::Pair;
+use roce::wire::{Frame, LinkType};
+use roce::{Analysis, Names};
+
+/// An input that takes longer is a hang in the making.
+const SLOW: Duration = Duration::from_secs(2);
+/// Memory may grow by this much: buffers of the longest inputs.
+const GROWTH_KIB: u64 = 64 * 1024;
+/// Longest input that mutations grow to.
+const LONGEST: usize = 16 * 1024;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+}
+
+const INTERESTING: [u8; 10] = [0, 1, 3, 4, 0x0f, 0x1f, 0x7f, 0x80, 0xfe, 0xff];
+
+fn mutate(random: &mut Random, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
+    for _ in 0..=random.below(6) {
+        let at = random.below(bytes.len() + 1);
+        match random.below(9) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, random.next() as u8),
+            2 if at < bytes.len() => drop(bytes.remove(at)),
+            3 => {
+                let value = INTERESTING[random.below(INTERESTING.len())];
+                let length = 1 << random.below(4);
+                bytes.iter_mut().skip(at).take(length).for_each(|byte| *byte = value);
+            }
+            4 => {
+                // A piece of another input.
+                let other = &others[random.below(others.len())];
+                let from = random.below(other.len() + 1);
+                let piece = &other[from..(from + random.below(64)).min(other.len())];
+                let end = (at + piece.len()).min(bytes.len());
+                bytes.splice(at..end, piece.iter().copied());
+            }
+            5 => {
+                // A piece of itself again.
+                let to = (at + random.below(200)).min(bytes.len());
+                let piece = bytes[at..to].to_vec();
+                bytes.splice(at..at, piece);
+            }
+            6 => {
+                let value = (random.next() as u32).to_be_bytes();
+                bytes.iter_mut().skip(at).zip(value).for_each(|(byte, value)| *byte = value);
+            }
+            _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.below(8)),
+        }
+        bytes.truncate(LONGEST);
+    }
+}
+
+/// Makes the ICRC of a mutated frame right, so that the rules behind it are reached.
+fn seal(frame: &mut [u8]) {
+    let Some(length) = frame.get(16..18).map(|field| usize::from(field[0]) << 8 | usize::from(field[1]))
+    else {
+        return;
+    };
+    let end = 14 + length;
+    if end < 58 || end > frame.len() {
+        return;
+    }
+    if let Some(crc) = roce::wire::icrc(&frame[14..34], &frame[34..end - 4]) {
+        frame[end - 4..end].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+fn packet(bytes: &[u8]) {
+    for link_type in
+        [LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL, LinkType::LINUX_SLL2, LinkType(-1)]
+    {
+        match Frame::decode(link_type, bytes) {
+            Frame::Roce(packet) => {
+                assert!(tshark_fields(&packet).count() >= 5);
+                assert!(packet.payload.len() <= bytes.len());
+            }
+            Frame::NotRoce(what) => assert!(!what.to_string().is_empty()),
+        }
+    }
+    // The same frame three times in a conversation that has begun.
+    let pair = Pair::new(1);
+    let mut analysis = Analysis::new(Names::new());
+    let mut frames: Vec<Vec<u8>> = pair.write_then_read().into_iter().take(7).collect();
+    let mut sealed = bytes.to_vec();
+    seal(&mut sealed);
+    frames.extend([bytes.to_vec(), sealed.clone(), sealed, pair.dreq(), pair.drep()]);
+    for (number, data) in frames.iter().enumerate() {
+        analysis.push(&Record {
+            number: number as u64 + 1,
+            timestamp_ns: number as u64 * 1_000,
+            interface: 0,
+            interface_name: None,
+            link_type: LinkType::ETHERNET,
+            data,
+            original_length_bytes: data.len() as u32,
+            comment: None,
+        });
+    }
+    let report = analysis.finish();
+    assert!(report.trace().ends_with('\n') && report.ladder(5).ends_with("</svg>\n"));
+}
+
+fn capture(bytes: &[u8]) {
+    for is_streaming in [false, true] {
+        let Ok(mut reader) = Reader::new(bytes) else { return };
+        let mut analysis =
+            if is_streaming { Analysis::streaming(Names::new()) } else { Analysis::new(Names::new()) };
+        let mut records = 0;
+        let end = loop {
+            match reader.next() {
+                Ok(Some(record)) => {
+                    records += 1;
+                    analysis.push(&record);
+                    let _ = analysis.take_messages();
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        assert!(end.is_none_or(|error| !error.is_empty()));
+        let report = analysis.finish();
+        assert_eq!(report.records, records);
+        assert!(is_streaming || report.trace().ends_with('\n'));
+    }
+}
+
+fn cm(bytes: &[u8]) {
+    let Ok(mad) = Mad::new(bytes, 0) else { return };
+    assert!(!mad.to_string().is_empty());
+    let _ = mad.message().map(|message| (message.private_data().len(), message.local_comm_id()));
+    let pair = Pair::new(2);
+    let datagram = roce::synth::FrameBuilder::new(
+        pair.active.address,
+        pair.passive.address,
+        roce::wire::Opcode::UD_SEND_ONLY,
+    )
+    .destination_qpn(1)
+    .deth(0x8001_0000, 1)
+    .payload(bytes)
+    .build();
+    packet(&datagram);
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    let pair = Pair::new(1);
+    let mut frames = pair.write_then_read();
+    frames.extend(pair.write_with_immediate());
+    frames.push(pair.rej(28, b"no"));
+    for opcode in 0..=255 {
+        frames.push(pair.request(opcode, 8).header(&[7; 28]).payload(&[1; 21]).build());
+        frames.push(pair.response(opcode, 1).aeth(0x1f, 9).header(&[7; 8]).vlan(3).build());
+    }
+    frames.push(pair.response(0x11, 1).aeth(0x60, 1).build());
+    frames.push(pair.response(0x11, 1).aeth(0x2e, 1).build());
+    frames
+}
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let frames = frames();
+    let mut seeds = match target {
+        "packet" => frames,
+        "cm" => frames
+            .iter()
+            .filter_map(|frame| {
+                Some(Frame::decode(LinkType::ETHERNET, frame).packet()?.mad()?.ok()?)
+                    .map(|_| frame[62..].to_vec())
+            })
+            .collect(),
+        _ => frames
+            .chunks(8)
+            .map(|frames| {
+                let mut bytes = Vec::new();
+                let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
+                let comments =
+                    ["fate=forwarded", "fate=dropped", "fate=delayed 20 ms", "fate=duplicate-of #1", ""];
+                for (at, frame) in frames.iter().enumerate() {
+                    writer.write(at as u32 % 2, at as u64 * 1_000, frame, comments[at % 5]).unwrap();
+                }
+                bytes
+            })
+            .chain(fixtures())
+            .collect(),
+    };
+    seeds.extend(corpus(target).into_iter().map(|(_, bytes)| bytes));
+    seeds
+}
+
+fn fixtures() -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut all: Vec<_> = entries.filter_map(|entry| fs::read(entry.ok()?.path()).ok()).collect();
+    all.iter_mut().for_each(|bytes| bytes.truncate(LONGEST));
+    all
+}
+
+fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut all: Vec<_> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter_map(|path| fs::read(&path).ok().map(|bytes| (path, bytes)))
+        .collect();
+    all.sort();
+    all
+}
+
+/// Memory of this process in KiB; `None` where nothing tells it.
+fn resident_kib() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn fuzz(target: &str, run: fn(&[u8])) {
+    let seeds = seeds(target);
+    let mut random = Random(number("ROCE_FUZZ_SEED", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let limit = Duration::from_secs(number("ROCE_FUZZ_SECONDS", 10));
+    let begin = Instant::now();
+    let (mut inputs, mut failures, mut slowest) = (0u64, 0u64, Duration::ZERO);
+    let mut settled = None;
+    while begin.elapsed() < limit {
+        let mut bytes = seeds[random.below(seeds.len())].clone();
+        mutate(&mut random, &mut bytes, &seeds);
+        let at = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| run(&bytes)));
+        let took = at.elapsed();
+        slowest = slowest.max(took);
+        inputs += 1;
+        if inputs == 10_000 {
+            settled = resident_kib();
+        }
+        if result.is_err() || took > SLOW {
+            failures += 1;
+            let name = format!(
+                "{:016x}",
+                bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+                    (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+                })
+            );
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target).join(name);
+            fs::write(&path, &bytes).unwrap();
+            println!("{}: {} bytes, {took:?}", path.display(), bytes.len());
+            assert!(failures < 10, "enough");
+        }
+    }
+    let grown = settled.zip(resident_kib()).map(|(before, after)| after.saturating_sub(before));
+    println!(
+        "{target}: {inputs} inputs in {:?}, {failures} failures, slowest {slowest:?}, grown by {grown:?} KiB",
+        begin.elapsed()
+    );
+    assert_eq!(failures, 0);
+    assert!(grown.is_none_or(|grown| grown < GROWTH_KIB), "memory grew by {grown:?} KiB");
+}
+
+#[test]
+fn the_corpus_stays_harmless() {
+    for (target, run) in [("packet", packet as fn(&[u8])), ("capture", capture), ("cm", cm)] {
+        for (path, bytes) in corpus(target) {
+            let at = Instant::now();
+            run(&bytes);
+            assert!(at.elapsed() < 4 * SLOW, "{} took {:?}", path.display(), at.elapsed());
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes as long as it is told to"]
+fn fuzz_packet() {
+    fuzz("packet", packet);
+}
+
+#[test]
+#[ignore = "takes as long as it is told to"]
+fn fuzz_capture() {
+    fuzz("capture", capture);
+}
+
+#[test]
+#[ignore = "takes as long as it is told to"]
+fn fuzz_cm() {
+    fuzz("cm", cm);
+}

@@ -1,0 +1,664 @@
+//! Does the checker go red? Every fixture, changed in one place in every way that matters.
+//!
+//! A harmful change has to be reported by the right rule at the right packet, a harmless one has to be silent. A change that leaves a legal conversation is
+//! *equivalent*: no checker can tell. The table of kill rates is `docs/mutations.md`; `ROCE_UPDATE=1` writes it anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use roce::capture::{Reader, Record};
+use roce::wire::{Bth, Frame, LinkType, Opcode, Operation, Packet, Place, Psn, icrc};
+use roce::{Analysis, Evidence, Finding, Names, Rule};
+
+/// Positions that one kind of change is tried at in one capture.
+const POSITIONS: usize = 12;
+
+#[derive(Clone)]
+struct Entry {
+    data: Vec<u8>,
+    timestamp_ns: u64,
+    original_length: usize,
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn fixtures() -> BTreeMap<String, Vec<Entry>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(workspace().join("fixtures")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "pcapng") {
+            continue;
+        }
+        let mut reader = Reader::new(fs::File::open(&path).unwrap()).unwrap();
+        let mut entries = Vec::new();
+        while let Some(record) = reader.next().unwrap() {
+            entries.push(Entry {
+                data: record.data.to_vec(),
+                timestamp_ns: record.timestamp_ns,
+                original_length: record.original_length_bytes as usize,
+            });
+        }
+        all.insert(path.file_stem().unwrap().to_string_lossy().into_owned(), entries);
+    }
+    assert!(all.len() >= 20, "{} fixtures", all.len());
+    all
+}
+
+fn findings(entries: &[Entry]) -> Vec<Finding> {
+    let mut analysis = Analysis::streaming(Names::new());
+    for (at, entry) in entries.iter().enumerate() {
+        analysis.push(&Record {
+            number: at as u64 + 1,
+            timestamp_ns: entry.timestamp_ns,
+            interface: 0,
+            interface_name: None,
+            link_type: LinkType::ETHERNET,
+            data: &entry.data,
+            original_length_bytes: entry.original_length as u32,
+            comment: None,
+        });
+    }
+    analysis.finish().findings
+}
+
+fn packet(entry: &Entry) -> Option<Packet<'_>> {
+    match Frame::decode(LinkType::ETHERNET, &entry.data) {
+        Frame::Roce(packet) => Some(packet),
+        Frame::NotRoce(_) => None,
+    }
+}
+
+fn set_lengths(data: &mut [u8]) {
+    let total = data.len() - 14;
+    data[16..18].copy_from_slice(&(total as u16).to_be_bytes());
+    data[38..40].copy_from_slice(&((total - 20) as u16).to_be_bytes());
+}
+
+/// Makes the ICRC right again.
+fn seal(data: &mut [u8]) {
+    let end = 14 + usize::from(u16::from_be_bytes([data[16], data[17]]));
+    let crc = icrc(&data[14..34], &data[34..end - 4]).unwrap();
+    data[end - 4..end].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// What is known of a packet and its neighbours.
+#[derive(Clone, Copy)]
+struct Spot<'a> {
+    at: usize,
+    entries: &'a [Entry],
+    bth: Bth<'a>,
+    opcode: Opcode,
+    key: (std::net::IpAddr, u32),
+    has_cm: bool,
+}
+
+impl<'a> Spot<'a> {
+    fn new(entries: &'a [Entry], at: usize) -> Option<Self> {
+        let found = packet(&entries[at])?;
+        let bth = found.bth?;
+        let has_cm = entries
+            .iter()
+            .filter_map(packet)
+            .any(|packet| packet.mad().and_then(Result::ok).is_some_and(|mad| mad.attribute_id() == 0x10));
+        let key = (found.destination, bth.destination_qpn());
+        Some(Self { at, entries, bth, opcode: bth.opcode(), key, has_cm })
+    }
+
+    fn op(&self) -> Operation {
+        self.opcode.operation()
+    }
+
+    fn is_connected(&self) -> bool {
+        self.opcode.0 < 0x40
+    }
+
+    fn is_ack(&self) -> bool {
+        self.op() == Operation::Acknowledge
+    }
+
+    /// The packets to the same queue pair in the same role, as (index, BTH).
+    fn stream(&self) -> impl DoubleEndedIterator<Item = (usize, Bth<'a>)> + use<'a> {
+        let (key, is_request) = (self.key, self.opcode.is_request());
+        self.entries.iter().enumerate().filter_map(move |(at, entry)| {
+            let packet = packet(entry)?;
+            let bth = packet.bth?;
+            ((packet.destination, bth.destination_qpn()) == key
+                && bth.opcode().is_request() == is_request
+                && bth.opcode().0 < 0x40)
+                .then_some((at, bth))
+        })
+    }
+
+    fn next(&self) -> Option<(usize, Bth<'a>)> {
+        self.stream().find(|(at, _)| *at > self.at)
+    }
+
+    fn previous(&self) -> Option<(usize, Bth<'a>)> {
+        self.stream().rfind(|(at, _)| *at < self.at)
+    }
+
+    /// The first later answer to this request, or to one behind it.
+    fn answer(&self) -> Option<usize> {
+        let psn = self.bth.psn();
+        let source = packet(&self.entries[self.at])?.source;
+        self.entries.iter().enumerate().skip(self.at + 1).find_map(|(at, entry)| {
+            let found = packet(entry)?;
+            let bth = found.bth?;
+            let distance = bth.psn().distance(psn);
+            (bth.opcode().is_response()
+                && bth.opcode().0 < 0x40
+                && found.destination == source
+                && (0..1 << 16).contains(&distance))
+            .then_some(at)
+        })
+    }
+
+    /// Whether neither connection management nor a First has told the path MTU.
+    fn is_early(&self) -> bool {
+        let is_first =
+            |packet: Packet<'_>| packet.opcode().is_some_and(|opcode| opcode.place() == Place::First);
+        !self.has_cm && !self.entries.iter().take(self.at).filter_map(packet).any(is_first)
+    }
+
+    /// Whether the PSN after this answer's was sent before it.
+    fn next_psn_is_sent(&self) -> bool {
+        let psn = self.bth.psn().plus(1);
+        let source = packet(&self.entries[self.at]).map(|packet| packet.source);
+        self.entries.iter().take(self.at).filter_map(packet).any(|packet| {
+            Some(packet.destination) == source
+                && packet.bth.is_some_and(|bth| {
+                    let reth = packet.reth.map_or(0, |reth| reth.dma_length());
+                    let span =
+                        if bth.opcode().operation() == Operation::ReadRequest { reth / 256 } else { 0 };
+                    bth.opcode().is_request()
+                        && bth.opcode().0 < 0x40
+                        && (0..=span as i32).contains(&psn.distance(bth.psn()))
+                })
+        })
+    }
+}
+
+/// What a change must lead to.
+enum Expect {
+    /// One of these rules, where the changed packet or its neighbour is named.
+    Rules(&'static [Rule]),
+    Silence,
+    /// Legal all the same, or out of sight: not counted.
+    Equivalent,
+}
+
+use Expect::{Equivalent, Rules, Silence};
+
+type Change = fn(&Spot<'_>) -> Option<(Vec<Entry>, Expect)>;
+
+fn changed(spot: &Spot<'_>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<Entry> {
+    let mut entries = spot.entries.to_vec();
+    let entry = &mut entries[spot.at];
+    change(&mut entry.data);
+    entry.original_length = entry.data.len();
+    entries
+}
+
+const GAP: &[Rule] = &[Rule::RequestPsnGap, Rule::AckForUnsentPsn];
+const READ_GAP: &[Rule] = &[Rule::ReadResponsePsnGap, Rule::RequestNotAnswered];
+const ATOMIC_GAP: &[Rule] = &[Rule::AtomicAckMissing, Rule::RequestNotAnswered];
+
+/// What a packet that does not come, or not as itself, must lead to.
+fn missing(spot: &Spot<'_>) -> Expect {
+    if !spot.is_connected() {
+        let message = |entry: &Entry| {
+            let mad = packet(entry)?.mad()?.ok()?;
+            let message = mad.message().ok()?;
+            Some((mad.attribute_id(), message.local_comm_id(), message.remote_comm_id()))
+        };
+        let own = message(&spot.entries[spot.at]);
+        let is_answered =
+            spot.entries.iter().skip(spot.at).filter_map(message).any(|(id, _, _)| {
+                matches!((own.map(|own| own.0), id), (Some(0x13), 0x14) | (Some(0x15), 0x16))
+            });
+        // Both sides may ask to disconnect at once.
+        let is_alone = !spot
+            .entries
+            .iter()
+            .filter_map(message)
+            .any(|(id, local, remote)| own.is_some_and(|own| own == (id, remote, local)));
+        return if is_answered && is_alone { Rules(&[Rule::CmOutOfSequence]) } else { Silence };
+    }
+    let is_first = spot.previous().is_none();
+    let has_later = spot.next().is_some_and(|(_, next)| next.psn().distance(spot.bth.psn()) > 0);
+    match spot.op() {
+        Operation::Acknowledge if spot.next().is_some() => Silence,
+        Operation::Acknowledge if spot.has_cm => Rules(&[Rule::RequestNotAnswered]),
+        Operation::ReadResponse if spot.has_cm || has_later => Rules(READ_GAP),
+        Operation::AtomicAcknowledge if spot.has_cm || has_later => Rules(ATOMIC_GAP),
+        _ if spot.opcode.is_response() => Equivalent,
+        _ if is_first && !spot.has_cm => Equivalent,
+        _ if spot.next().is_none() && spot.answer().is_none() => Equivalent,
+        _ => Rules(GAP),
+    }
+}
+
+fn drop_it(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let mut entries = spot.entries.to_vec();
+    // Its place stays, so that the numbers of the others do: the frame becomes something else.
+    entries[spot.at].data[12..14].copy_from_slice(&[0x88, 0xcc]);
+    Some((entries, missing(spot)))
+}
+
+fn duplicate(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let mut entries = spot.entries.to_vec();
+    entries.insert(spot.at, spot.entries[spot.at].clone());
+    Some((entries, Silence))
+}
+
+fn swap(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let (next, _) = spot.next()?;
+    if next != spot.at + 1 || !spot.is_connected() {
+        return None;
+    }
+    let mut entries = spot.entries.to_vec();
+    entries.swap(spot.at, next);
+    let is_first = (spot.previous().is_none() && !spot.has_cm) || spot.is_early();
+    let expect = match spot.op() {
+        Operation::Acknowledge => Silence,
+        Operation::ReadResponse => Rules(READ_GAP),
+        Operation::AtomicAcknowledge => Rules(ATOMIC_GAP),
+        _ if is_first => Equivalent,
+        _ => Rules(GAP),
+    };
+    Some((entries, expect))
+}
+
+fn with_psn(spot: &Spot<'_>, psn: Psn) -> Vec<Entry> {
+    changed(spot, |data| {
+        data[51..54].copy_from_slice(&psn.value().to_be_bytes()[1..]);
+        seal(data);
+    })
+}
+
+fn psn_plus(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let expect = match spot.op() {
+        _ if !spot.is_connected() => Silence,
+        Operation::Acknowledge if spot.next_psn_is_sent() => return None,
+        Operation::Acknowledge if spot.previous().is_none() && !spot.has_cm => Equivalent,
+        Operation::Acknowledge => Rules(&[Rule::AckForUnsentPsn]),
+        Operation::ReadResponse => {
+            Rules(&[Rule::ReadResponsePsnGap, Rule::AckForUnsentPsn, Rule::ResponseOfWrongKind])
+        }
+        Operation::AtomicAcknowledge => {
+            Rules(&[Rule::AtomicAckMissing, Rule::AckForUnsentPsn, Rule::MsnNotAdvanced])
+        }
+        _ if spot.previous().is_none() && !spot.has_cm => Equivalent,
+        Operation::ReadRequest if spot.is_early() => Equivalent,
+        _ => Rules(GAP),
+    };
+    Some((with_psn(spot, spot.bth.psn().plus(1)), expect))
+}
+
+fn psn_minus(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let entries = with_psn(spot, spot.bth.psn().plus(Psn::new(u32::MAX).value()));
+    let expect = match (spot.op(), missing(spot)) {
+        // The message that the MSN counts is not covered any more, unless it was in the middle of one.
+        (Operation::Acknowledge, _) if spot.is_connected() => {
+            let known = spot.has_cm || spot.previous().is_some();
+            if known {
+                Rules(&[Rule::MsnBeyondCompleted, Rule::RequestNotAnswered, Rule::AckForUnsentPsn])
+            } else {
+                Equivalent
+            }
+        }
+        _ if !spot.is_connected() => Silence,
+        (_, Rules(_)) if spot.opcode.is_request() => Rules(&[
+            Rule::RequestPsnGap,
+            Rule::AckForUnsentPsn,
+            Rule::RetransmissionDiffers,
+            Rule::RequestBeforeFirstPsn,
+        ]),
+        (_, Rules(_)) => Rules(&[
+            Rule::ReadResponsePsnGap,
+            Rule::AtomicAckMissing,
+            Rule::RequestNotAnswered,
+            Rule::ResponseOfWrongKind,
+            Rule::MsnBeyondCompleted,
+            Rule::AtomicReplayDiffers,
+        ]),
+        (_, expect) => expect,
+    };
+    Some((entries, expect))
+}
+
+fn flip_icrc(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let end = 14
+        + usize::from(u16::from_be_bytes([spot.entries[spot.at].data[16], spot.entries[spot.at].data[17]]));
+    Some((changed(spot, |data| data[end - 1] ^= 0x10), Rules(&[Rule::IcrcMismatch])))
+}
+
+fn flip_payload(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let found = packet(&spot.entries[spot.at])?;
+    let at = found.payload_offset + found.payload.len() / 2;
+    (!found.payload.is_empty())
+        .then(|| (changed(spot, |data| data[at] ^= 1), Rules(&[Rule::IcrcMismatch] as &[Rule])))
+}
+
+fn pad_bit(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let found = packet(&spot.entries[spot.at])?;
+    let at = found.payload_offset + found.payload.len();
+    (!found.pad.is_empty()).then(|| {
+        let change = |data: &mut Vec<u8>| {
+            data[at] |= 1;
+            seal(data);
+        };
+        (changed(spot, change), Rules(&[Rule::PadNotZero] as &[Rule]))
+    })
+}
+
+fn reth_length(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let reth = packet(&spot.entries[spot.at])?.reth?;
+    let change = |data: &mut Vec<u8>| {
+        data[66..70].copy_from_slice(&(reth.dma_length() + 4).to_be_bytes());
+        seal(data);
+    };
+    let rules: &[Rule] = match spot.op() {
+        Operation::ReadRequest => {
+            &[Rule::LengthMismatch, Rule::OpcodeOutOfSequence, Rule::RequestPsnGap, Rule::ReadResponsePsnGap]
+        }
+        _ => &[Rule::LengthMismatch],
+    };
+    Some((changed(spot, change), Rules(rules)))
+}
+
+fn middle_to_last(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    (spot.opcode.place() == Place::Middle && spot.op() != Operation::ReadResponse).then(|| {
+        let change = |data: &mut Vec<u8>| {
+            data[42] += 1;
+            seal(data);
+        };
+        let rules: &[Rule] = match spot.op() {
+            Operation::Write => &[Rule::LengthMismatch],
+            _ => &[Rule::OpcodeOutOfSequence, Rule::MsnNotAdvanced],
+        };
+        (changed(spot, change), Rules(rules))
+    })
+}
+
+fn last_to_middle(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    (spot.opcode.place() == Place::Last && spot.opcode.is_request()).then(|| {
+        let change = |data: &mut Vec<u8>| {
+            data[42] -= 1;
+            seal(data);
+        };
+        let rules: &[Rule] = &[Rule::PathMtuViolated, Rule::OpcodeOutOfSequence, Rule::MsnBeyondCompleted];
+        let is_whole =
+            packet(&spot.entries[spot.at]).is_some_and(|found| found.payload.len().is_power_of_two());
+        let is_seen = !is_whole || spot.next().is_some();
+        (changed(spot, change), if is_seen { Rules(rules) } else { Equivalent })
+    })
+}
+
+fn strip_immediate(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    spot.opcode.has_immediate().then(|| {
+        let found = packet(&spot.entries[spot.at]).unwrap();
+        let at = found.payload_offset - 4;
+        let change = |data: &mut Vec<u8>| {
+            data.drain(at..at + 4);
+            set_lengths(data);
+            seal(data);
+        };
+        let expect = if spot.op() == Operation::Write { Rules(&[Rule::LengthMismatch]) } else { Equivalent };
+        (changed(spot, change), expect)
+    })
+}
+
+/// Adds to the MSN of an answer; `None` for what has none.
+fn with_msn(spot: &Spot<'_>, add: u32) -> Option<Vec<Entry>> {
+    let aeth = packet(&spot.entries[spot.at])?.aeth?;
+    Some(changed(spot, |data| {
+        data[55..58].copy_from_slice(&Psn::new(aeth.msn().wrapping_add(add)).value().to_be_bytes()[1..]);
+        seal(data);
+    }))
+}
+
+/// Without connection management the first certain number teaches the count, and a wrong one shows at the next.
+const EITHER_MSN: &[Rule] = &[Rule::MsnNotAdvanced, Rule::MsnBeyondCompleted];
+
+fn msn_frozen(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let entries = with_msn(spot, u32::MAX)?;
+    let is_first = spot.previous().is_none();
+    let expect = match (spot.op(), spot.opcode.place()) {
+        // A READ may count when its last response is sent.
+        (Operation::ReadResponse, Place::First) => Equivalent,
+        // The first number of a capture without connection management is the only one that it has; later ones differ then.
+        _ if !spot.has_cm && (is_first || spot.op() == Operation::ReadResponse) => Equivalent,
+        _ if !spot.has_cm => Rules(EITHER_MSN),
+        _ => Rules(&[Rule::MsnNotAdvanced]),
+    };
+    Some((entries, expect))
+}
+
+fn msn_ahead(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let entries = with_msn(spot, 1)?;
+    let is_first = spot.previous().is_none();
+    let is_behind = spot.op() != Operation::Acknowledge && spot.next_psn_is_sent();
+    Some((
+        entries,
+        if (!spot.has_cm && is_first) || is_behind || spot.op() == Operation::ReadResponse {
+            Equivalent
+        } else if !spot.has_cm {
+            Rules(EITHER_MSN)
+        } else {
+            Rules(&[Rule::MsnBeyondCompleted])
+        },
+    ))
+}
+
+const NAK_RULES: &[Rule] = &[
+    Rule::NakWithoutGap,
+    Rule::NakForAcknowledgedPsn,
+    Rule::NakWithoutRetransmission,
+    Rule::MsnBeyondCompleted,
+    Rule::TrafficAfterFatalNak,
+];
+
+fn with_syndrome(spot: &Spot<'_>, syndrome: u8) -> Option<(Vec<Entry>, Expect)> {
+    let known = spot.has_cm || spot.previous().is_some();
+    let is_followed = spot.next().is_some();
+    (spot.is_ack() && spot.is_connected()).then(|| {
+        let change = |data: &mut Vec<u8>| {
+            data[54] = syndrome;
+            seal(data);
+        };
+        (changed(spot, change), if known || is_followed { Rules(NAK_RULES) } else { Equivalent })
+    })
+}
+
+fn ack_to_sequence_nak(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    with_syndrome(spot, 0x60)
+}
+
+fn ack_to_rnr_nak(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    with_syndrome(spot, 0x2e)
+}
+
+fn ack_to_access_nak(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    with_syndrome(spot, 0x62)
+}
+
+fn cut_by_snap_length(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let mut entries = spot.entries.to_vec();
+    let length = entries[spot.at].data.len();
+    entries[spot.at].data.truncate((length / 2).max(74).min(length));
+    Some((entries, Silence))
+}
+
+fn cut_on_the_wire(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let entries = changed(spot, |data| data.truncate(data.len() - 3));
+    Some((entries, Rules(&[Rule::MalformedPacket])))
+}
+
+fn vlan(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    Some((changed(spot, |data| drop(data.splice(12..12, [0x81, 0, 0, 5]))), Silence))
+}
+
+fn trailing_fcs(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    Some((changed(spot, |data| data.extend([0xde, 0xad, 0xbe, 0xef])), Silence))
+}
+
+fn hop(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
+    let change = |data: &mut Vec<u8>| {
+        data[15] |= 3;
+        data[22] -= 1;
+        data[24..26].fill(0);
+        data[46] |= 0x80;
+    };
+    Some((changed(spot, change), Silence))
+}
+
+const CHANGES: [(&str, Change); 22] = [
+    ("drop", drop_it),
+    ("duplicate", duplicate),
+    ("swap with the next", swap),
+    ("PSN + 1", psn_plus),
+    ("PSN - 1", psn_minus),
+    ("flipped ICRC bit", flip_icrc),
+    ("flipped payload bit", flip_payload),
+    ("pad bit set", pad_bit),
+    ("RETH length + 4", reth_length),
+    ("Middle to Last", middle_to_last),
+    ("Last to Middle", last_to_middle),
+    ("ImmDt stripped", strip_immediate),
+    ("MSN frozen", msn_frozen),
+    ("MSN + 1", msn_ahead),
+    ("ACK to NAK PSN sequence error", ack_to_sequence_nak),
+    ("ACK to RNR NAK", ack_to_rnr_nak),
+    ("ACK to NAK remote access error", ack_to_access_nak),
+    ("cut by the snap length", cut_by_snap_length),
+    ("cut on the wire", cut_on_the_wire),
+    ("VLAN tag", vlan),
+    ("trailing FCS", trailing_fcs),
+    ("a router's TTL, ECN and FECN", hop),
+];
+
+#[derive(Default)]
+struct Score {
+    harmful: usize,
+    killed: usize,
+    single: usize,
+    harmless: usize,
+    silent: usize,
+    equivalent: usize,
+}
+
+/// Whether the finding points at the changed packet: by number, by PSN, or at the neighbour where the fault shows first.
+fn points_at(finding: &Finding, spot: &Spot<'_>) -> bool {
+    let number = |at: usize| at as u64 + 1;
+    let psn = spot.bth.psn();
+    let names_psn = matches!(finding.evidence, Evidence::Psn { expected, .. } if expected == psn);
+    finding.packet == number(spot.at)
+        || names_psn
+        || finding.psn == Some(psn)
+        || spot.next().is_some_and(|(at, _)| finding.packet == number(at))
+        || spot.answer().is_some_and(|at| finding.packet == number(at))
+        || (spot.op() == Operation::ReadRequest && finding.packet > number(spot.at))
+        || (finding.rule == Rule::LengthMismatch && finding.packet > number(spot.at))
+        || matches!(finding.rule, Rule::RequestNotAnswered | Rule::CmOutOfSequence)
+}
+
+#[test]
+fn clean_fixtures_have_no_finding() {
+    for (name, entries) in fixtures() {
+        let found = findings(&entries);
+        assert!(found.is_empty(), "{name}: {}", found[0]);
+    }
+}
+
+#[test]
+fn every_harmful_change_is_reported_and_every_harmless_one_is_silent() {
+    let mut scores: Vec<Score> = CHANGES.iter().map(|_| Score::default()).collect();
+    let mut wrong = String::new();
+    let fixtures = fixtures();
+    for (name, entries) in &fixtures {
+        let spots: Vec<Spot<'_>> = (0..entries.len()).filter_map(|at| Spot::new(entries, at)).collect();
+        for ((what, change), score) in CHANGES.iter().zip(&mut scores) {
+            let possible: Vec<_> = spots.iter().filter(|spot| change(spot).is_some()).collect();
+            let step = possible.len().div_ceil(POSITIONS).max(1);
+            for (at, spot) in possible.iter().enumerate() {
+                if at % step != 0 && at + 1 != possible.len() {
+                    continue;
+                }
+                let (entries, expect) = change(spot).unwrap();
+                let found = findings(&entries);
+                let shown: Vec<String> = found.iter().take(4).map(ToString::to_string).collect();
+                let mut complain = |why: &str| {
+                    let _ = writeln!(
+                        wrong,
+                        "{name}: {what} at packet {} ({}): {why}: {shown:?}",
+                        spot.at + 1,
+                        spot.opcode
+                    );
+                };
+                match expect {
+                    Equivalent => score.equivalent += 1,
+                    Silence => {
+                        score.harmless += 1;
+                        score.silent += usize::from(found.is_empty());
+                        if !found.is_empty() {
+                            complain("must be silent");
+                        }
+                    }
+                    Rules(rules) => {
+                        score.harmful += 1;
+                        score.single += usize::from(found.len() == 1);
+                        let is_right =
+                            |finding: &Finding| rules.contains(&finding.rule) && points_at(finding, spot);
+                        if found.iter().any(is_right) {
+                            score.killed += 1;
+                        } else {
+                            complain("must be reported");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let mut table = format!(
+        "# Mutations\n\n\
+         Each of the {} clean captures in `fixtures/`, changed in one place: at up to {POSITIONS} places a capture for each kind of change. Written by the test \
+         `every_harmful_change_is_reported_and_every_harmless_one_is_silent`, which fails below 100 %.\n\n\
+         *Harmful* changes have to be reported by a rule that is right for them, at the changed packet or at the neighbour where it shows first; *one finding* \
+         counts those that led to nothing else. *Harmless* ones have to be silent. *Equivalent* ones leave a legal conversation, or happen where the capture \
+         cannot tell (the first packet of a stream without connection management, a last packet without an answer).\n\n\
+         | change | harmful | reported | one finding | harmless | silent | equivalent |\n|--|--|--|--|--|--|--|\n",
+        fixtures.len()
+    );
+    for ((what, _), score) in CHANGES.iter().zip(&scores) {
+        let _ = writeln!(
+            table,
+            "| {what} | {} | {} | {} | {} | {} | {} |",
+            score.harmful, score.killed, score.single, score.harmless, score.silent, score.equivalent
+        );
+    }
+    let sum = |of: fn(&Score) -> usize| scores.iter().map(of).sum::<usize>();
+    let _ = writeln!(
+        table,
+        "| **all** | {} | {} | {} | {} | {} | {} |",
+        sum(|score| score.harmful),
+        sum(|score| score.killed),
+        sum(|score| score.single),
+        sum(|score| score.harmless),
+        sum(|score| score.silent),
+        sum(|score| score.equivalent)
+    );
+    println!("{table}");
+    assert!(wrong.is_empty(), "\n{table}\n{wrong}");
+    let path = workspace().join("docs/mutations.md");
+    if std::env::var_os("ROCE_UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &table).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(kept, table, "write docs/mutations.md anew with ROCE_UPDATE=1");
+}

@@ -1,0 +1,276 @@
+//! Retransmissions by class, the faults around refusals, and the bounds of a streaming analysis.
+
+use roce::capture::Record;
+use roce::synth::{FrameBuilder, Pair};
+use roce::wire::{LinkType, Opcode, Psn};
+use roce::{Analysis, Names, Report, RetransmissionClass, Retransmissions, Rule};
+
+type Step = (u64, Vec<u8>, &'static str);
+
+/// Frames with their times in microseconds and their fates.
+fn run(steps: &[Step]) -> Report {
+    let mut analysis = Analysis::new(Names::new());
+    for (at, (time_us, frame, comment)) in steps.iter().enumerate() {
+        analysis.push(&Record {
+            number: at as u64 + 1,
+            timestamp_ns: time_us * 1_000,
+            interface: 0,
+            interface_name: None,
+            link_type: LinkType::ETHERNET,
+            data: frame,
+            original_length_bytes: frame.len() as u32,
+            comment: Some(comment),
+        });
+    }
+    analysis.finish()
+}
+
+fn rules(report: &Report) -> Vec<(Rule, u64)> {
+    report.findings.iter().map(|finding| (finding.rule, finding.packet)).collect()
+}
+
+fn begin(pair: &Pair) -> Vec<Step> {
+    vec![(0, pair.req(1, &[]), "fate=forwarded"), (1, pair.rep(&[]), "fate=forwarded")]
+}
+
+fn send(pair: &Pair, n: u32) -> Vec<u8> {
+    pair.request(0x04, n).ack_request().payload(b"four").build()
+}
+
+fn answer(pair: &Pair, n: u32, syndrome: u8, msn: u32) -> Vec<u8> {
+    pair.response(0x11, n).aeth(syndrome, msn).build()
+}
+
+const OK: &str = "fate=forwarded";
+
+fn counts(report: &Report) -> Vec<(RetransmissionClass, u64)> {
+    RetransmissionClass::ALL
+        .into_iter()
+        .map(|class| (class, report.retransmissions.of(class)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+#[test]
+fn a_go_back_n_counts_everything_that_is_sent_again() {
+    let pair = Pair::new(1);
+    let mut steps = begin(&pair);
+    steps.extend([
+        (10, send(&pair, 0), "fate=dropped"),
+        (11, send(&pair, 1), OK),
+        (12, send(&pair, 2), OK),
+        (20, answer(&pair, 0, 0x60, 0), OK),
+        (30, send(&pair, 0), OK),
+        (31, send(&pair, 1), OK),
+        (32, send(&pair, 2), OK),
+        (40, answer(&pair, 2, 0x1f, 3), OK),
+    ]);
+    let report = run(&steps);
+    assert_eq!(rules(&report), [(Rule::RequestPsnGap, 4)]);
+    assert_eq!(counts(&report), [(RetransmissionClass::GoBackN, 3)]);
+    assert_eq!(report.connections[0].retransmissions, Retransmissions { go_back_n: 3, ..Default::default() });
+}
+
+#[test]
+fn a_lost_last_request_is_a_timeout_and_breaks_no_rule() {
+    let pair = Pair::new(2);
+    let mut steps = begin(&pair);
+    steps.extend([
+        (10, send(&pair, 0), "fate=dropped"),
+        (2_200_000, send(&pair, 0), OK),
+        (2_200_010, answer(&pair, 0, 0x1f, 1), OK),
+    ]);
+    let report = run(&steps);
+    assert_eq!(rules(&report), []);
+    assert_eq!(counts(&report), [(RetransmissionClass::Timeout, 1)]);
+}
+
+#[test]
+fn a_lost_acknowledgement_is_a_timeout_too() {
+    let pair = Pair::new(3);
+    let mut steps = begin(&pair);
+    steps.extend([
+        (10, send(&pair, 0), OK),
+        (20, answer(&pair, 0, 0x1f, 1), "fate=dropped"),
+        (2_200_000, send(&pair, 0), OK),
+        (2_200_010, answer(&pair, 0, 0x1f, 1), OK),
+    ]);
+    let report = run(&steps);
+    assert_eq!(rules(&report), []);
+    assert_eq!(counts(&report), [(RetransmissionClass::Timeout, 1)]);
+}
+
+#[test]
+fn a_copy_of_the_switch_and_a_copy_of_the_network_are_duplicates() {
+    let pair = Pair::new(4);
+    let mut steps = begin(&pair);
+    steps.extend([
+        (10, send(&pair, 0), OK),
+        (11, send(&pair, 0), "fate=duplicate-of #3"),
+        (20, answer(&pair, 0, 0x1f, 1), OK),
+        (30, send(&pair, 1), OK),
+        (31, send(&pair, 1), OK),
+        (40, answer(&pair, 1, 0x1f, 2), OK),
+    ]);
+    let report = run(&steps);
+    assert_eq!(rules(&report), []);
+    assert_eq!(counts(&report), [(RetransmissionClass::Duplicate, 2)]);
+}
+
+#[test]
+fn an_rnr_retry_has_to_wait_for_the_timer() {
+    let pair = Pair::new(5);
+    let steps = |retry_us| {
+        let mut steps = begin(&pair);
+        steps.extend([
+            (10, send(&pair, 0), OK),
+            // Timer code 14: 1.28 ms.
+            (20, answer(&pair, 0, 0x2e, 0), OK),
+            (retry_us, send(&pair, 0), OK),
+            (9_000, answer(&pair, 0, 0x1f, 1), OK),
+        ]);
+        steps
+    };
+    let report = run(&steps(1_400));
+    assert_eq!((rules(&report), counts(&report)), (vec![], vec![(RetransmissionClass::RnrRetry, 1)]));
+    let report = run(&steps(900));
+    assert_eq!(rules(&report), [(Rule::RnrRetryTooEarly, 5)]);
+}
+
+#[test]
+fn a_read_that_is_asked_for_again_is_its_own_class() {
+    let pair = Pair::new(6);
+    let peer = pair.passive;
+    let piece = [7; 1024];
+    let mut steps = begin(&pair);
+    steps.extend([
+        (10, pair.request(0x0c, 0).ack_request().reth(peer.va, peer.rkey, 3072).build(), OK),
+        (20, pair.response(0x0d, 0).aeth(0x1f, 1).payload(&piece).build(), OK),
+        (21, pair.response(0x0e, 1).payload(&piece).build(), "fate=dropped"),
+        (22, pair.response(0x0f, 2).aeth(0x1f, 1).payload(&piece).build(), OK),
+        (30, pair.request(0x0c, 1).ack_request().reth(peer.va + 1024, peer.rkey, 2048).build(), OK),
+        (40, pair.response(0x0d, 1).aeth(0x1f, 1).payload(&piece).build(), OK),
+        (41, pair.response(0x0f, 2).aeth(0x1f, 1).payload(&piece).build(), OK),
+    ]);
+    let report = run(&steps);
+    assert_eq!(rules(&report), [(Rule::ReadResponsePsnGap, 6)]);
+    assert_eq!(counts(&report), [(RetransmissionClass::ReadRetry, 1)]);
+}
+
+#[test]
+fn a_refusal_for_good_ends_the_queue_pair() {
+    let pair = Pair::new(7);
+    let steps = |later_us| {
+        let mut steps = begin(&pair);
+        steps.extend([
+            (10, send(&pair, 0), OK),
+            (20, answer(&pair, 0, 0x62, 0), OK),
+            (later_us, send(&pair, 1), OK),
+        ]);
+        steps
+    };
+    assert_eq!(rules(&run(&steps(50))), [], "it may have been on its way");
+    assert_eq!(rules(&run(&steps(500_000))), [(Rule::TrafficAfterFatalNak, 5)]);
+}
+
+#[test]
+fn a_refusal_after_an_acknowledgement_and_of_what_arrived_are_reported() {
+    let pair = Pair::new(8);
+    let steps = |psn, msn| {
+        let mut steps = begin(&pair);
+        steps.extend([
+            (10, send(&pair, 0), OK),
+            (11, send(&pair, 1), OK),
+            (20, answer(&pair, 0, 0x1f, 1), OK),
+            (21, answer(&pair, psn, 0x60, msn), OK),
+        ]);
+        steps
+    };
+    assert_eq!(rules(&run(&steps(0, 1))), [(Rule::NakForAcknowledgedPsn, 6)]);
+    assert_eq!(rules(&run(&steps(1, 1))), [(Rule::NakWithoutGap, 6)]);
+}
+
+#[test]
+fn atomics_are_held_to_their_alignment_and_to_their_first_answer() {
+    let pair = Pair::new(9);
+    let steps = |va, original: u64| {
+        let mut steps = begin(&pair);
+        let atomic = pair.request(0x14, 0).ack_request().atomic_eth(va, 7, 1, 0).build();
+        let answer = |value: u64| pair.response(0x12, 0).aeth(0x1f, 1).header(&value.to_be_bytes()).build();
+        steps.extend([
+            (10, atomic.clone(), OK),
+            (20, answer(5), OK),
+            (2_200_000, atomic, OK),
+            (2_200_010, answer(original), OK),
+        ]);
+        steps
+    };
+    assert_eq!(rules(&run(&steps(64, 5))), []);
+    assert_eq!(rules(&run(&steps(60, 5))), [(Rule::AtomicAddressMisaligned, 3)]);
+    assert_eq!(rules(&run(&steps(64, 6))), [(Rule::AtomicReplayDiffers, 6)]);
+}
+
+#[test]
+fn a_message_beyond_two_gibibytes_is_reported_and_one_of_that_length_is_not() {
+    let pair = Pair::new(10);
+    let steps = |length| {
+        let mut steps = begin(&pair);
+        steps.push((10, pair.request(0x06, 0).reth(0, 1, length).payload(&[1; 1024]).build(), OK));
+        steps
+    };
+    assert_eq!(rules(&run(&steps(1 << 31))), []);
+    assert_eq!(rules(&run(&steps((1 << 31) + 1))), [(Rule::DmaLengthTooLarge, 3)]);
+}
+
+#[test]
+fn connection_management_in_the_wrong_order_or_for_another_queue_pair_is_reported() {
+    let pair = Pair::new(11);
+    let mut other = pair;
+    other.passive.qpn += 1;
+    let step = |frame| (0, frame, OK);
+    let report = run(&[step(pair.req(1, &[])), step(pair.rtu())]);
+    assert_eq!(rules(&report), [(Rule::CmOutOfSequence, 2)]);
+    let report = run(&[step(pair.req(1, &[])), step(pair.rep(&[])), step(other.dreq())]);
+    assert_eq!(rules(&report), [(Rule::DreqForOtherQueuePair, 3)]);
+    assert!(report.trace().contains("not the receiver's"), "{}", report.trace());
+}
+
+#[test]
+fn a_request_without_an_answer_is_named_when_the_connection_has_ended() {
+    let pair = Pair::new(12);
+    let mut steps = begin(&pair);
+    steps.push((10, send(&pair, 0), OK));
+    assert_eq!(rules(&run(&steps)), [], "the capture may have ended first");
+    steps.push((20, pair.dreq(), OK));
+    assert_eq!(rules(&run(&steps)), [(Rule::RequestNotAnswered, 3)]);
+}
+
+#[test]
+fn a_million_queue_pairs_stay_in_bounds_and_what_was_dropped_is_said() {
+    let mut analysis = Analysis::streaming(Names::new());
+    let (requester, responder) = ([198, 51, 100, 2].into(), [198, 51, 100, 1].into());
+    let mut frame =
+        FrameBuilder::new(requester, responder, Opcode(0x04)).psn(Psn::new(7)).payload(b"four").build();
+    let total: u32 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    for number in 0..total {
+        frame[47..50].copy_from_slice(&number.to_be_bytes()[1..]);
+        let end = frame.len() - 4;
+        let crc = roce::wire::icrc(&frame[14..34], &frame[34..end]).unwrap();
+        frame[end..].copy_from_slice(&crc.to_le_bytes());
+        analysis.push(&Record {
+            number: u64::from(number) + 1,
+            // Backwards, as a clock that is set may go.
+            timestamp_ns: u64::from(total - number),
+            interface: 0,
+            interface_name: None,
+            link_type: LinkType::ETHERNET,
+            data: &frame,
+            original_length_bytes: frame.len() as u32,
+            comment: None,
+        });
+    }
+    let report = analysis.finish();
+    assert_eq!((report.packets, report.findings.len()), (u64::from(total), 0));
+    assert_eq!(report.connections.len() as u64 + report.connections_dropped, u64::from(total));
+    assert!(report.connections.len() <= 1_024);
+}
