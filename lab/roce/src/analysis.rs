@@ -36,6 +36,8 @@ struct Limits {
     paths: usize,
     /// Frames that the switch holds back.
     delayed: usize,
+    /// Kinds of frames that are not RoCEv2.
+    kinds: usize,
 }
 
 const WHOLE: Limits = Limits {
@@ -45,6 +47,7 @@ const WHOLE: Limits = Limits {
     messages: usize::MAX,
     paths: usize::MAX,
     delayed: usize::MAX,
+    kinds: usize::MAX,
 };
 
 const STREAMING: Limits = Limits {
@@ -54,6 +57,7 @@ const STREAMING: Limits = Limits {
     messages: 16_384,
     paths: 4_096,
     delayed: 512,
+    kinds: 256,
 };
 
 /// Packets from one address to another.
@@ -192,7 +196,11 @@ impl Analysis {
         let packet = match frame {
             Frame::Roce(packet) => packet,
             Frame::NotRoce(what) => {
-                *self.not_roce.entry(what.to_string()).or_default() += 1;
+                let mut what = what.to_string();
+                if self.not_roce.len() >= self.limits.kinds && !self.not_roce.contains_key(&what) {
+                    what = "other".to_owned();
+                }
+                *self.not_roce.entry(what).or_default() += 1;
                 return;
             }
         };

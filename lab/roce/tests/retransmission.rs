@@ -274,3 +274,76 @@ fn a_million_queue_pairs_stay_in_bounds_and_what_was_dropped_is_said() {
     assert_eq!(report.connections.len() as u64 + report.connections_dropped, u64::from(total));
     assert!(report.connections.len() <= 1_024);
 }
+
+#[test]
+fn a_request_before_the_first_psn_is_reported_and_the_first_is_not() {
+    let pair = Pair::new(13);
+    let steps = |n| {
+        let mut steps = begin(&pair);
+        steps.push((10, send(&pair, n), OK));
+        steps
+    };
+    assert_eq!(rules(&run(&steps(0))), []);
+    assert_eq!(rules(&run(&steps(0xff_ffff))), [(Rule::RequestBeforeFirstPsn, 3)]);
+}
+
+#[test]
+fn a_retransmission_of_another_length_is_reported_and_the_same_packet_is_not() {
+    let pair = Pair::new(14);
+    let steps = |payload: &[u8]| {
+        let mut steps = begin(&pair);
+        steps.push((10, send(&pair, 0), OK));
+        steps.push((2_200_000, pair.request(0x04, 0).ack_request().payload(payload).build(), OK));
+        steps
+    };
+    assert_eq!(rules(&run(&steps(b"four"))), []);
+    assert_eq!(rules(&run(&steps(b"eight888"))), [(Rule::RetransmissionDiffers, 4)]);
+}
+
+#[test]
+fn a_read_response_to_a_send_is_of_the_wrong_kind() {
+    let pair = Pair::new(15);
+    let mut steps = begin(&pair);
+    steps.push((10, send(&pair, 0), OK));
+    steps.push((20, pair.response(0x10, 0).aeth(0x1f, 1).payload(b"four").build(), OK));
+    assert_eq!(rules(&run(&steps)), [(Rule::ResponseOfWrongKind, 4)]);
+}
+
+#[test]
+fn a_refused_request_that_is_answered_without_coming_again_is_reported() {
+    let pair = Pair::new(16);
+    let steps = |comes_again| {
+        let mut steps = begin(&pair);
+        steps.push((10, send(&pair, 0), OK));
+        steps.push((20, answer(&pair, 0, 0x2e, 0), OK));
+        if comes_again {
+            steps.push((2_000, send(&pair, 0), OK));
+        }
+        steps.push((2_100, answer(&pair, 0, 0x1f, 1), OK));
+        steps
+    };
+    assert_eq!(rules(&run(&steps(true))), []);
+    assert_eq!(rules(&run(&steps(false))), [(Rule::NakWithoutRetransmission, 5)]);
+}
+
+#[test]
+fn an_only_of_one_path_mtu_is_silent_and_a_longer_one_is_reported() {
+    let pair = Pair::new(17);
+    let steps = |length: usize| {
+        let mut steps = begin(&pair);
+        steps.push((10, pair.request(0x04, 0).payload(&vec![1; length]).build(), OK));
+        steps
+    };
+    assert_eq!(rules(&run(&steps(1024))), []);
+    assert_eq!(rules(&run(&steps(1028))), [(Rule::PathMtuViolated, 3)]);
+}
+
+#[test]
+fn an_atomic_that_a_later_answer_passes_is_missing_its_own() {
+    let pair = Pair::new(18);
+    let mut steps = begin(&pair);
+    steps.push((10, pair.request(0x13, 0).ack_request().atomic_eth(64, 7, 1, 0).build(), OK));
+    steps.push((11, send(&pair, 1), OK));
+    steps.push((20, answer(&pair, 1, 0x1f, 2), OK));
+    assert_eq!(rules(&run(&steps)), [(Rule::AtomicAckMissing, 5)]);
+}

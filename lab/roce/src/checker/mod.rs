@@ -77,7 +77,7 @@ pub(crate) struct Stream {
     fatal_is_reported: bool,
     /// Whether an outstanding READ may be without a count.
     has_uncounted: bool,
-    /// Answers to requests that a discarded packet may have been: they name no unsent PSN.
+    /// A request was in a packet that could not be read, so an answer may name a PSN that was not seen.
     is_unsure: bool,
     /// Answers before this PSN count messages that were not followed.
     sure_from: Option<Psn>,
