@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write as _};
+use std::io::{self, BufReader, Read, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +36,8 @@ struct State {
 }
 
 struct Recording {
-    writer: Writer<BufWriter<File>>,
+    /// Unbuffered: a reader that follows the file sees each frame at once.
+    writer: Writer<File>,
     path: PathBuf,
     captured: BTreeMap<Role, u64>,
     failure: Option<String>,
@@ -85,12 +86,17 @@ impl Switch {
         if let Some(recording) = &state.recording {
             return Err(Error::capture(format!("already recording into {}", recording.path.display())));
         }
-        let sink = BufWriter::new(File::create(file).at("failed to create", file)?);
+        let sink = File::create(file).at("failed to create", file)?;
         let names = Role::BOTH.map(Role::name);
         let writer = Writer::new(sink, &names).map_err(|source| capture_error(file, source))?;
         let captured = Role::BOTH.map(|role| (role, 0)).into();
         state.recording = Some(Recording { writer, path: file.to_owned(), captured, failure: None });
         Ok(())
+    }
+
+    /// The file that is being recorded into, if one is.
+    pub fn recording(&self) -> Option<PathBuf> {
+        self.state().recording.as_ref().map(|recording| recording.path.clone())
     }
 
     /// How many RoCEv2 packets were recorded so far, by the node that sent them; all are in the file.
@@ -99,14 +105,13 @@ impl Switch {
     ///
     /// Nothing is being recorded, or the file could not be written.
     pub fn captured(&self) -> Result<BTreeMap<Role, u64>> {
-        let mut state = self.state();
+        let state = self.state();
         let recording =
-            state.recording.as_mut().ok_or_else(|| Error::capture("nothing is being recorded"))?;
-        if let Some(failure) = &recording.failure {
-            return Err(Error::capture(failure.clone()));
+            state.recording.as_ref().ok_or_else(|| Error::capture("nothing is being recorded"))?;
+        match &recording.failure {
+            Some(failure) => Err(Error::capture(failure.clone())),
+            None => Ok(recording.captured.clone()),
         }
-        recording.writer.flush().map_err(|source| capture_error(&recording.path, source))?;
-        Ok(recording.captured.clone())
     }
 
     /// Ends the recording and gives its file, which is whole when this returns.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Parser as _, Subcommand};
 use lab::node::Role;
+use lab::provider::qemu::resident::Resident;
 use lab::{Error, Result};
 use serde::Serialize;
 
 use super::{Name, json};
-use crate::output;
+use crate::{decode, output};
 
 /// The subcommands of `lab capture`.
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,26 @@ pub(crate) enum Capture {
     Start(StartArgs),
     /// Ends the recording and says where it is.
     Stop(StopArgs),
+    /// Prints each packet and each finding as it happens, until Ctrl-C; begins to record if nothing does.
+    Follow(FollowArgs),
+}
+
+/// The arguments of `lab capture follow`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FollowArgs {
+    #[command(flatten)]
+    name: Name,
+    /// What `roce follow` takes beside the file, as in `--json` or `--idle 5`.
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<String>,
+}
+
+/// `roce follow`, as it is parsed on its own command line.
+#[derive(clap::Parser)]
+#[command(name = "cargo xtask lab capture follow --")]
+struct Follow {
+    #[command(flatten)]
+    args: roce::cli::FollowArgs,
 }
 
 /// The arguments of `lab capture start`.
@@ -50,9 +71,10 @@ struct Stopped {
 /// Runs one of them.
 pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
     match command {
+        Capture::Follow(args) => return follow(args),
         Capture::Start(args) => {
             let lab = args.name.find()?;
-            let file = args.file.clone().unwrap_or_else(|| lab.logs.join("capture.pcapng"));
+            let file = args.file.clone().unwrap_or_else(|| default_file(&lab));
             let file = std::path::absolute(file)
                 .map_err(|source| Error::setup("failed to resolve the capture's name").source(source))?;
             lab.control().start_capture(&file)?;
@@ -73,4 +95,27 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a recording goes that was given no name.
+fn default_file(lab: &Resident) -> PathBuf {
+    lab.logs.join("capture.pcapng")
+}
+
+/// Prints what comes; the recording goes on afterwards.
+fn follow(args: &FollowArgs) -> Result<ExitCode> {
+    let lab = args.name.find()?;
+    let control = lab.control();
+    let file = match control.recording()? {
+        Some(file) => file,
+        None => {
+            let file = default_file(&lab);
+            control.start_capture(&file)?;
+            file
+        }
+    };
+    output::note(&format!("recording into {}; end it: cargo xtask lab capture stop", file.display()));
+    let words = ["follow".into(), file.into_os_string()].into_iter();
+    let follow = Follow::parse_from(words.chain(args.options.iter().map(Into::into)));
+    decode::told(follow.args.run(decode::names()))
 }

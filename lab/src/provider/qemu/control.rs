@@ -48,6 +48,8 @@ pub enum Request {
         /// A pcapng, overwritten.
         file: PathBuf,
     },
+    /// Which file is being recorded into.
+    Recording,
     /// How much has been recorded.
     Captured,
     /// End the recording.
@@ -82,6 +84,8 @@ pub enum Answer {
     },
     /// To [`Request::Captured`]: RoCEv2 packets by sender.
     Captured(BTreeMap<Role, u64>),
+    /// To [`Request::Recording`].
+    Recording(Option<PathBuf>),
     /// To [`Request::StopCapture`]: the file, whole.
     Stopped(PathBuf),
 }
@@ -214,6 +218,18 @@ impl Control {
     pub fn captured(&self) -> Result<BTreeMap<Role, u64>> {
         match self.ask(&Request::Captured)? {
             Answer::Captured(counts) => Ok(counts),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The file that is being recorded into, if one is.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn recording(&self) -> Result<Option<PathBuf>> {
+        match self.ask(&Request::Recording)? {
+            Answer::Recording(file) => Ok(file),
             other => Err(unexpected(&other)),
         }
     }

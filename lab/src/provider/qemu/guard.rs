@@ -168,6 +168,7 @@ impl Guard {
                 self.switch.start_capture(&file)?;
                 Answer::Done
             }
+            Request::Recording => Answer::Recording(self.switch.recording()),
             Request::Captured => Answer::Captured(self.switch.captured()?),
             Request::StopCapture => Answer::Stopped(self.switch.stop_capture()?),
             Request::Stay { note } => {
