@@ -322,8 +322,13 @@ fn came_not_up(control: &Control, role: Role, logs: &Path, error: Error) -> Erro
         ))
 }
 
+/// The console's tail; a machine that was healthy until its end has said nothing.
 fn last_lines(console: &Path) -> String {
-    tail(&String::from_utf8_lossy(&fs::read(console).unwrap_or_default()), 8)
+    let text = fs::read(console).unwrap_or_default();
+    match tail(&String::from_utf8_lossy(&text), 8) {
+        tail if tail.trim().is_empty() => "its console is empty".to_owned(),
+        tail => format!("its console ends:\n{tail}"),
+    }
 }
 
 fn console_log(logs: &Path, role: Role) -> PathBuf {
