@@ -91,15 +91,13 @@ fn cache_without_room_or_permission_is_refused_before_anything_starts() {
         }
         assert!(!ran.stderr.contains("boot server") && !held.contains("building-"), "{ran:?}");
     };
-    let empty =
-        up_with_small_cache("").fails(1, &["error: too little room in ", "MiB are needed", "next: "]);
+    let empty = up_with_small_cache("").fails(1, &["error: too little room in ", "MiB are needed", "next: "]);
     nothing_built(&empty);
     assert!(!empty.stdout.contains("image-") && !empty.stdout.contains("sysroot-"), "{empty:?}");
 
     // With an image, which takes no room here, there is none for frozen machines.
     let root = warm_cache().root.display();
     let links: String = CACHED.map(|cached| format!("ln -s {root}/{cached}* \"$1\"\n")).concat();
-    let no_frozen =
-        up_with_small_cache(&links).fails(1, &["error: too little room in ", "MiB are needed"]);
+    let no_frozen = up_with_small_cache(&links).fails(1, &["error: too little room in ", "MiB are needed"]);
     nothing_built(&no_frozen);
 }
