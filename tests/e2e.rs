@@ -21,7 +21,7 @@ use lab::scenario::Scenario;
 use lab::setup::Setup;
 use lab::snapshot;
 use lab::trial::{self, Case, Raw};
-use lab::verdict::{Reason, Verdict};
+use lab::verdict::Verdict;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
@@ -89,8 +89,7 @@ fn trial(scenario: &Scenario) -> Result<(), Failed> {
 /// Lets insta assert the trace, which keeps a differing one for review. A run in which anything else failed
 /// is not offered for review.
 fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> Result<(), Failed> {
-    let only_wire = verdict.failures.iter().all(|failure| failure.reason == Reason::Wire);
-    let (Some(trace), true) = (&verdict.trace, only_wire && !verdict.is_disturbed) else {
+    let (Some(trace), true) = (&verdict.trace, verdict.can_be_accepted()) else {
         return Ok(());
     };
     let mut settings = insta::Settings::clone_current();

@@ -188,10 +188,7 @@ impl Checks {
             );
         }
         match snapshot {
-            None => self.fail(
-                Reason::Wire,
-                "there is no snapshot of this trace\nreview and accept it: cargo xtask test-e2e --review",
-            ),
+            None => self.fail(Reason::Wire, "there is no snapshot of this trace"),
             Some(snapshot) => {
                 if let Some(difference) = snapshot::difference(snapshot, &report.trace()) {
                     self.fail(Reason::Wire, format!("the trace differs from its snapshot\n{difference}"));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::command::Output;
 use crate::counters::Counters;
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::evidence::{CAPTURE, Evidence};
+use crate::evidence::{CAPTURE, Evidence, NodeEvidence};
 use crate::kernel_log;
 use crate::node::{ENVIRONMENT, Pair, Provider, Role, Running};
 use crate::programs::Program;
@@ -21,6 +21,9 @@ const LISTEN_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long counters and capture may take to agree after the programs have ended.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long a server may run on once its client has failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(3);
 
 /// How long a short command on a node may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
@@ -143,12 +146,14 @@ fn run_programs(
         return Ok(());
     }
     let mut client = client_node.start(&format!("{ENVIRONMENT}; {client_command}"))?;
-    for (role, running) in [(Role::Client, &mut client), (Role::Server, &mut server)] {
-        let (output, is_timed_out) = finish(pair, running.as_mut(), deadline)?;
-        let node = evidence.node(role);
-        node.output = Some(output);
-        node.is_timed_out = is_timed_out;
-    }
+    let (output, is_timed_out) = finish(pair, client.as_mut(), deadline)?;
+    // A server whose client failed may wait for ever; it gets a moment to notice.
+    let has_failed = is_timed_out || output.code != Some(scenario.expect.client.exit);
+    *evidence.node(Role::Client) = NodeEvidence { output: Some(output), is_timed_out, ..Default::default() };
+    let patience = if has_failed { deadline.min(Instant::now() + AFTER_FAILURE) } else { deadline };
+    let (output, is_stopped) = finish(pair, server.as_mut(), patience)?;
+    let is_timed_out = is_stopped && !has_failed;
+    *evidence.node(Role::Server) = NodeEvidence { output: Some(output), is_timed_out, ..Default::default() };
     Ok(())
 }
 

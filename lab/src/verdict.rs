@@ -89,6 +89,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Whether nothing but the trace is in question, so that a person may accept it.
+    pub fn can_be_accepted(&self) -> bool {
+        !self.is_disturbed && self.failures.iter().all(|failure| failure.reason == Reason::Wire)
+    }
+
     /// Puts the failed checks in order and names the headline.
     #[must_use]
     pub fn concluded(mut self) -> Verdict {
@@ -119,7 +124,11 @@ impl fmt::Display for Verdict {
             }
         }
         writeln!(f, "  artifacts  {}", self.artifacts.display())?;
-        write!(f, "  replay     {}", self.replay)
+        write!(f, "  replay     {}", self.replay)?;
+        if self.can_be_accepted() {
+            write!(f, "\n  if meant   {} --review", self.replay)?;
+        }
+        Ok(())
     }
 }
 

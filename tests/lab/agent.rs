@@ -13,7 +13,8 @@ use lab::provider::qemu::accel::Choice;
 #[ignore = "needs the lab's machines"]
 fn no_request_is_lost_while_earlier_jobs_end() {
     let cache = Cache::open().expect("a cache");
-    let qemu = Qemu::new(cache, Choice::Auto, Path::new(env!("CARGO_BIN_EXE_xtask")), None).expect("machines");
+    let qemu =
+        Qemu::new(cache, Choice::Auto, Path::new(env!("CARGO_BIN_EXE_xtask")), None).expect("machines");
     let logs = tempfile::tempdir().expect("a directory");
     let pair = qemu.bring_up(&[], logs.path()).expect("a pair");
     let node = pair.node(Role::Server);

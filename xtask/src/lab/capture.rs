@@ -77,6 +77,10 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
             let file = args.file.clone().unwrap_or_else(|| default_file(&lab));
             let file = std::path::absolute(file)
                 .map_err(|source| Error::setup("failed to resolve the capture's name").source(source))?;
+            if file.exists() {
+                return Err(Error::usage(format!("{} is there already", file.display()))
+                    .next("give another name, or remove it first"));
+            }
             lab.control().start_capture(&file)?;
             output::line(format_args!("recording into {}", file.display()))?;
         }
@@ -97,9 +101,11 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where a recording goes that was given no name.
+/// Where a recording goes that was given no name: beside earlier ones.
 fn default_file(lab: &Resident) -> PathBuf {
-    lab.logs.join("capture.pcapng")
+    let names = std::iter::once("capture.pcapng".to_owned())
+        .chain((2..).map(|number| format!("capture-{number}.pcapng")));
+    names.map(|name| lab.logs.join(name)).find(|path| !path.exists()).unwrap_or_default()
 }
 
 /// Prints what comes; the recording goes on afterwards.

@@ -52,7 +52,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let logs = Artifacts::create(workspace::root())?.scenario(&args.name.name);
     fs::create_dir_all(&logs).map_err(|source| Error::setup("failed to keep logs").source(source))?;
     let step = Step::begin(format!("bring up {}", args.name.name));
-    let lab = residents.up(&setup.provider, &args.name.name, &setup.programs, &logs)?;
+    let (lab, mut control) = residents.up(&setup.provider, &args.name.name, &setup.programs, &logs)?;
+    if !args.foreground {
+        control.stay(&lab.note())?;
+    }
     step.done("both nodes are ready");
     if args.json {
         output::line(json(&lab)?)?;
@@ -82,7 +85,7 @@ fn introduction(lab: &Resident) -> Result<String> {
         ));
     }
     text.push_str(&format!(
-        "\ntry it   cargo xtask lab exec{name} server -- rdma_server\n\
+        "\ntry it   cargo xtask lab exec{name} server -- rdma_server --once\n\
          and      cargo xtask lab exec{name} client -- rdma_client server\n\
          logs     {}\n\
          end it   cargo xtask lab down{name}\n",

@@ -69,12 +69,19 @@ impl Residents {
         Ok(Residents { cache: cache.clone(), directory })
     }
 
-    /// Brings up a lab called `name`; logs go into `logs`, which exists.
+    /// Brings up a lab called `name`; logs go into `logs`, which exists. The lab ends with the handle that is
+    /// given, unless that is told to [`Control::stay`] with [`Resident::note`].
     ///
     /// # Errors
     ///
     /// The name is taken or none that a file can have, or the machines do not come up.
-    pub fn up(&self, qemu: &Qemu, name: &str, programs: &[Program], logs: &Path) -> Result<Resident> {
+    pub fn up(
+        &self,
+        qemu: &Qemu,
+        name: &str,
+        programs: &[Program],
+        logs: &Path,
+    ) -> Result<(Resident, Control)> {
         check_name(name)?;
         let _lock = self.lock(name)?;
         self.check_free(name)?;
@@ -90,12 +97,11 @@ impl Residents {
             accel: qemu.decision().accel,
             description: pair.description(),
         };
-        let mut control = pair.into_control();
+        let control = pair.into_control();
         let lab = Resident { run_directory: control.directory().to_owned(), ..lab };
-        // Recorded first: a lab that stays and is not recorded could not be ended.
+        // Recorded before it stays: a lab that stays and is not recorded could not be ended.
         self.keep(&lab)?;
-        control.stay(&lab.note())?;
-        Ok(lab)
+        Ok((lab, control))
     }
 
     /// Checks that a lab can be called `name`.
@@ -261,7 +267,7 @@ impl Resident {
         if output.code == Some(0) {
             return Ok(output.stdout);
         }
-        Err(Error::setup(format!("`{command}` on {role} failed")).detail(output.stderr))
+        Err(Error::setup(format!("a command on {role} failed: `{command}`")).detail(output.stderr))
     }
 
     /// Puts a file onto a node, executable, and verifies it there.
@@ -274,7 +280,11 @@ impl Resident {
         // Renamed into place: a program that runs cannot be written over.
         let command =
             format!("cat >{to}.part && chmod 755 {to}.part && mv {to}.part {to} && sha256sum <{to}");
-        let sum = self.run(key, role, &command, bytes)?;
+        let sum = self.run(key, role, &command, bytes).map_err(|error| {
+            Error::setup(format!("failed to write {to} on {role}"))
+                .source(error)
+                .next("look whether its directory is there and has room")
+        })?;
         check_whole(to.trim_matches('\''), &sum, bytes)
     }
 
@@ -285,7 +295,12 @@ impl Resident {
     /// It cannot be read, or did not arrive whole.
     pub fn pull(&self, key: &ssh::Key, role: Role, path: &str) -> Result<Vec<u8>> {
         let from = quoted(path);
-        let text = self.run(key, role, &format!("sha256sum <{from} && base64 <{from}"), b"")?;
+        let text =
+            self.run(key, role, &format!("sha256sum <{from} && base64 <{from}"), b"").map_err(|error| {
+                Error::setup(format!("failed to read {from} on {role}"))
+                    .source(error)
+                    .next("look whether it is there: cargo xtask lab exec NODE -- ls -l FILE")
+            })?;
         let (sum, text) = text.split_once('\n').unwrap_or_default();
         let text: String = text.split_whitespace().collect();
         let bytes = BASE64_STANDARD
@@ -296,7 +311,7 @@ impl Resident {
     }
 
     /// Where its guard leaves the reason if a machine ends.
-    fn note(&self) -> PathBuf {
+    pub fn note(&self) -> PathBuf {
         self.logs.join("ended.txt")
     }
 }
