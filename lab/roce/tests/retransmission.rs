@@ -276,6 +276,38 @@ fn a_million_queue_pairs_stay_in_bounds_and_what_was_dropped_is_said() {
 }
 
 #[test]
+fn packets_beyond_4096_pairs_of_addresses_are_said_to_be_uncounted() {
+    let count = |total: u32| {
+        let mut analysis = Analysis::streaming(Names::new());
+        for number in 0..total {
+            let [_, _, high, low] = number.to_be_bytes();
+            let frame = FrameBuilder::new([10, 0, high, low].into(), [198, 51, 100, 1].into(), Opcode(0x04))
+                .psn(Psn::new(7))
+                .payload(b"four")
+                .build();
+            for at in [0, 1] {
+                analysis.push(&Record {
+                    number: u64::from(2 * number + at) + 1,
+                    timestamp_ns: u64::from(number),
+                    interface: 0,
+                    interface_name: None,
+                    link_type: LinkType::ETHERNET,
+                    data: &frame,
+                    original_length_bytes: frame.len() as u32,
+                    comment: None,
+                });
+            }
+        }
+        let report = analysis.finish();
+        assert_eq!(report.packets, u64::from(2 * total));
+        assert_eq!(report.sent.values().sum::<u64>() + report.packets_uncounted, report.packets);
+        (report.sent.len(), report.packets_uncounted)
+    };
+    assert_eq!(count(4_096), (4_096, 0));
+    assert_eq!(count(4_100), (4_096, 8));
+}
+
+#[test]
 fn a_request_before_the_first_psn_is_reported_and_the_first_is_not() {
     let pair = Pair::new(13);
     let steps = |n| {
