@@ -320,6 +320,27 @@ fn a_request_before_the_first_psn_is_reported_and_the_first_is_not() {
 }
 
 #[test]
+fn a_request_under_the_psn_of_the_next_is_one_finding_and_a_later_difference_is_another() {
+    let pair = Pair::new(15);
+    let steps = |psns: &[(u32, &[u8])]| {
+        let mut steps = begin(&pair);
+        steps.push((10, send(&pair, 0), OK));
+        for (at, (psn, payload)) in psns.iter().enumerate() {
+            let frame = pair.request(0x04, *psn).ack_request().payload(payload).build();
+            steps.push((20 + at as u64, frame, OK));
+        }
+        rules(&run(&steps))
+    };
+    let gap = (Rule::RequestPsnGap, 4);
+    assert_eq!(steps(&[(2, b"1111"), (2, b"22222222")]), [gap]);
+    // The requester goes back to what is missing, and then sends another packet than before.
+    assert_eq!(
+        steps(&[(2, b"1111"), (1, b"1111"), (2, b"22222222")]),
+        [gap, (Rule::RetransmissionDiffers, 6)]
+    );
+}
+
+#[test]
 fn a_retransmission_of_another_length_is_reported_and_the_same_packet_is_not() {
     let pair = Pair::new(14);
     let steps = |payload: &[u8]| {
