@@ -93,6 +93,7 @@ pub struct Analysis {
     not_roce: BTreeMap<String, u64>,
     records: u64,
     packets: u64,
+    packets_uncounted: u64,
     /// Frames that the switch holds back, with the time at which they are due.
     delayed: Vec<Delayed>,
 }
@@ -132,6 +133,8 @@ pub struct Report {
     pub connections_dropped: u64,
     /// Requests that were forgotten before their answer to bound the memory.
     pub requests_dropped: u64,
+    /// RoCEv2 packets that `sent` and `delivered` leave out to bound the memory: they came when too many pairs of addresses were counted.
+    pub packets_uncounted: u64,
     /// Names of the nodes.
     pub names: Names,
     pub(crate) rows: Vec<Row>,
@@ -153,7 +156,8 @@ impl Analysis {
     /// Begins an analysis whose memory does not grow with the capture: it keeps no packet, and its report has no trace.
     ///
     /// Take findings and messages out while it runs, with [`take_findings`](Self::take_findings) and [`take_messages`](Self::take_messages). At most 1,024
-    /// connections and 16,384 requests without an answer are followed at a time; the report says how many were dropped.
+    /// connections and 16,384 requests without an answer are followed at a time, and packets are counted between at most 4,096 pairs of addresses; the report
+    /// says how many were dropped.
     pub fn streaming(names: Names) -> Self {
         Self::with_limits(names, STREAMING)
     }
@@ -178,6 +182,7 @@ impl Analysis {
             not_roce: BTreeMap::new(),
             records: 0,
             packets: 0,
+            packets_uncounted: 0,
             delayed: Vec::new(),
         }
     }
@@ -360,6 +365,7 @@ impl Analysis {
             stats: self.stats,
             connections_dropped,
             requests_dropped: self.budget.forgotten,
+            packets_uncounted: self.packets_uncounted,
             names: self.names,
             rows: self.rows,
             cm_rows: self.cm_rows,
@@ -374,7 +380,10 @@ impl Analysis {
             Some(at) => at,
             None => match self.path_numbers.get(&key) {
                 Some(at) => *at,
-                None if self.paths.len() >= self.limits.paths => return,
+                None if self.paths.len() >= self.limits.paths => {
+                    self.packets_uncounted += 1;
+                    return;
+                }
                 None => {
                     for address in [packet.source, packet.destination] {
                         self.names.see(address);

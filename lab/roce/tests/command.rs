@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use roce::capture::Writer;
-use roce::synth::Pair;
+use roce::synth::{FrameBuilder, Pair};
+use roce::wire::Opcode;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
@@ -52,6 +53,25 @@ fn check_exits_0_on_a_clean_capture_and_1_on_a_finding() {
     assert!(code == Some(1) && out.contains("\"roce.rule\":\"ReadResponsePsnGap\""), "{out}");
     let (code, ..) = run(&["check", "-", "--allow", "ReadResponsePsnGap"], &capture(&frames));
     assert_eq!(code, Some(0));
+}
+
+#[test]
+fn check_and_stats_say_how_many_packets_were_not_counted_at_their_addresses() {
+    let frames: Vec<Vec<u8>> = (0..4_097u32)
+        .map(|number| {
+            let [_, _, high, low] = number.to_be_bytes();
+            let source = [10, 0, high, low].into();
+            FrameBuilder::new(source, [198, 51, 100, 1].into(), Opcode(0x04)).payload(b"four").build()
+        })
+        .collect();
+    for (frames, is_said) in [(&frames[..], true), (&frames[1..], false)] {
+        let bytes = capture(frames);
+        let (code, _, err) = run(&["check", "-"], &bytes);
+        assert_eq!(code, Some(0));
+        assert_eq!(err.contains("1 packets were not counted at their addresses"), is_said, "{err}");
+        let (_, out, _) = run(&["stats", "-"], &bytes);
+        assert_eq!(out.contains("and 1 packets that were not counted at their addresses"), is_said, "{out}");
+    }
 }
 
 #[test]

@@ -276,6 +276,38 @@ fn a_million_queue_pairs_stay_in_bounds_and_what_was_dropped_is_said() {
 }
 
 #[test]
+fn packets_beyond_4096_pairs_of_addresses_are_said_to_be_uncounted() {
+    let count = |total: u32| {
+        let mut analysis = Analysis::streaming(Names::new());
+        for number in 0..total {
+            let [_, _, high, low] = number.to_be_bytes();
+            let frame = FrameBuilder::new([10, 0, high, low].into(), [198, 51, 100, 1].into(), Opcode(0x04))
+                .psn(Psn::new(7))
+                .payload(b"four")
+                .build();
+            for at in [0, 1] {
+                analysis.push(&Record {
+                    number: u64::from(2 * number + at) + 1,
+                    timestamp_ns: u64::from(number),
+                    interface: 0,
+                    interface_name: None,
+                    link_type: LinkType::ETHERNET,
+                    data: &frame,
+                    original_length_bytes: frame.len() as u32,
+                    comment: None,
+                });
+            }
+        }
+        let report = analysis.finish();
+        assert_eq!(report.packets, u64::from(2 * total));
+        assert_eq!(report.sent.values().sum::<u64>() + report.packets_uncounted, report.packets);
+        (report.sent.len(), report.packets_uncounted)
+    };
+    assert_eq!(count(4_096), (4_096, 0));
+    assert_eq!(count(4_100), (4_096, 8));
+}
+
+#[test]
 fn a_request_before_the_first_psn_is_reported_and_the_first_is_not() {
     let pair = Pair::new(13);
     let steps = |n| {
@@ -285,6 +317,27 @@ fn a_request_before_the_first_psn_is_reported_and_the_first_is_not() {
     };
     assert_eq!(rules(&run(&steps(0))), []);
     assert_eq!(rules(&run(&steps(0xff_ffff))), [(Rule::RequestBeforeFirstPsn, 3)]);
+}
+
+#[test]
+fn a_request_under_the_psn_of_the_next_is_one_finding_and_a_later_difference_is_another() {
+    let pair = Pair::new(15);
+    let steps = |psns: &[(u32, &[u8])]| {
+        let mut steps = begin(&pair);
+        steps.push((10, send(&pair, 0), OK));
+        for (at, (psn, payload)) in psns.iter().enumerate() {
+            let frame = pair.request(0x04, *psn).ack_request().payload(payload).build();
+            steps.push((20 + at as u64, frame, OK));
+        }
+        rules(&run(&steps))
+    };
+    let gap = (Rule::RequestPsnGap, 4);
+    assert_eq!(steps(&[(2, b"1111"), (2, b"22222222")]), [gap]);
+    // The requester goes back to what is missing, and then sends another packet than before.
+    assert_eq!(
+        steps(&[(2, b"1111"), (1, b"1111"), (2, b"22222222")]),
+        [gap, (Rule::RetransmissionDiffers, 6)]
+    );
 }
 
 #[test]

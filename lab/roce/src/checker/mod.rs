@@ -62,6 +62,8 @@ pub(crate) struct Stream {
     /// One past the highest PSN that was sent.
     sent_end: Option<Psn>,
     gap: Gap,
+    /// The request that showed a gap of one: it may be the missing one itself, under a wrong PSN.
+    jumped: Option<Psn>,
     /// Middle and Last may come without a First: the First is lost and was reported.
     first_is_lost: bool,
     open: Option<Open>,
@@ -168,6 +170,7 @@ impl Stream {
             expected: psn_first,
             sent_end: psn_first,
             gap: Gap::No,
+            jumped: None,
             first_is_lost: psn_first.is_none(),
             open: None,
             queue: Queue::default(),

@@ -50,6 +50,11 @@ impl MsnCount {
         self.suspect = None;
     }
 
+    /// Whether something has told what to add to a count.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.base.is_some()
+    }
+
     /// Holds an answer's number against the bounds.
     pub(crate) fn check(&mut self, msn: u32, bounds: Bounds) -> Option<Wrong> {
         let Some(base) = self.base else {

@@ -126,6 +126,11 @@ impl Queue {
         self.items.get(self.items.partition_point(|pending| pending.psn.distance(psn) < 0))
     }
 
+    pub(super) fn first_from_mut(&mut self, psn: Psn) -> Option<&mut Pending> {
+        let at = self.items.partition_point(|pending| pending.psn.distance(psn) < 0);
+        self.items.get_mut(at)
+    }
+
     /// Messages that are complete with the last request that ends before `end`.
     pub(super) fn ordinal_before(&self, end: Psn) -> u32 {
         let at = self.items.partition_point(|pending| {

@@ -111,6 +111,7 @@ impl Stream {
             let is_excused = sink.excuses(expected, psn.distance(expected) == 1);
             if !is_excused {
                 sink.report(Rule::RequestPsnGap, Evidence::Psn { expected, got: psn });
+                self.jumped = (psn.distance(expected) == 1).then_some(psn);
             }
             self.is_unsure |= is_excused;
         }
@@ -135,6 +136,8 @@ impl Stream {
             if self.is_announced {
                 let expected = self.psn_first.unwrap_or(psn);
                 sink.report(Rule::RequestBeforeFirstPsn, Evidence::Psn { expected, got: psn });
+                // The gap at the PSN that it should have had has the same cause.
+                sink.discard(self.expected);
             } else if connection.path_mtu_bytes.is_some() {
                 // The capture began in the middle of a retransmission.
                 self.psn_first = Some(psn);
@@ -143,6 +146,14 @@ impl Stream {
         }
         if !arrival.is_sent {
             self.retry.counts.count(RetransmissionClass::Duplicate);
+        }
+        let end = psn.plus(count.unwrap_or(1));
+        if self.gap == Gap::No && self.expected.is_some_and(|expected| end.distance(expected) > 0) {
+            // None that was sent before: its PSN is wrong, or else checking went on too far behind a gap.
+            if self.first_is_lost {
+                self.resume_at(Some(end));
+            }
+            return;
         }
         if arrival.bth.opcode().operation() == Operation::ReadRequest {
             self.read_again(psn, count);

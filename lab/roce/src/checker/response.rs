@@ -41,6 +41,8 @@ impl Stream {
         if psn.distance(first) < 0 {
             if self.is_announced {
                 sink.report(Rule::AckForUnsentPsn, Evidence::Psn { expected: first, got: psn });
+                // That the first request lacks this answer has the same cause.
+                sink.discard(Some(first));
             }
             return;
         }
@@ -66,7 +68,7 @@ impl Stream {
             Operation::AtomicAcknowledge => self.atomic_response(arrival, sink),
             Operation::Acknowledge => match syndrome {
                 Some(Syndrome::Ack { .. }) => {
-                    self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink)
+                    self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink);
                 }
                 Some(Syndrome::Nak(code)) => self.refused(psn, code, arrival, sink),
                 Some(Syndrome::RnrNak { timer }) => {
@@ -74,7 +76,9 @@ impl Stream {
                     self.acknowledge_before(psn, arrival.timestamp_ns, sink);
                     self.refuse_for_now(psn, Some(timer), arrival.timestamp_ns, !is_possible);
                 }
-                _ => self.acknowledge_before(psn, arrival.timestamp_ns, sink),
+                _ => {
+                    self.acknowledge_before(psn, arrival.timestamp_ns, sink);
+                }
             },
             _ => {}
         }
@@ -105,7 +109,8 @@ impl Stream {
             Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn },
         );
         // If the request was there, its gap and its other answers have the same cause.
-        sink.discard(Some(sent_end));
+        let is_straddled = self.gap == Gap::No;
+        sink.discard(self.expected.filter(|_| is_straddled).or(Some(sent_end)));
         self.is_unsure = true;
         false
     }
@@ -147,8 +152,8 @@ impl Stream {
         }
     }
 
-    /// Ends every request before `end` that an ACK answers; reports what needed an answer of its own and has none.
-    fn acknowledge_before(&mut self, end: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) {
+    /// Ends every request before `end` that an ACK answers; reports what needed an answer of its own and has none. Gives whether there is such.
+    fn acknowledge_before(&mut self, end: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) -> bool {
         if self.acknowledged.is_none_or(|acknowledged| end.distance(acknowledged) > 0) {
             self.acknowledged = Some(end);
         }
@@ -180,6 +185,7 @@ impl Stream {
             pending.has_gap = true;
             pending.must_be_answered = false;
         });
+        is_reported
     }
 
     /// Reports a refusal of what was acknowledged.
@@ -239,6 +245,8 @@ impl Stream {
         let own = self.queue.find(psn);
         let before = self.queue.ordinal_before(psn);
         let bounds = match opcode.operation() {
+            // A refusal is too rare to learn from.
+            _ if !accepts && !self.msn.is_known() => return,
             // What is refused is not complete.
             _ if !accepts => Bounds { least: before, most: before },
             // An answer to a request that was answered before counts what came since.
@@ -268,6 +276,12 @@ impl Stream {
                 if let Some(open) = &mut self.open {
                     // To the responder it is complete.
                     open.is_suspect = true;
+                }
+                if opcode.operation() == Operation::Acknowledge
+                    && let Some(next) = self.queue.first_from_mut(psn.plus(1))
+                {
+                    // If the number is right and the PSN wrong, this is its answer.
+                    next.must_be_answered = false;
                 }
             }
         }
@@ -307,7 +321,12 @@ impl Stream {
 
     fn atomic_response(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
         let (psn, opcode) = (arrival.bth.psn(), arrival.bth.opcode());
-        self.acknowledge_before(psn, arrival.timestamp_ns, sink);
+        let is_behind_missing = self.acknowledge_before(psn, arrival.timestamp_ns, sink);
+        if is_behind_missing {
+            // It may be the missing one itself, under a wrong PSN.
+            self.msn.forget();
+            self.sure_from = Some(psn.plus(1));
+        }
         let is_right = |answer| answer == Answer::AtomicAck;
         if let Some(at) = self.answered(psn, is_right, opcode, sink)
             && let Some(pending) = self.queue.get_mut(at)
@@ -315,7 +334,7 @@ impl Stream {
         {
             pending.is_done = true;
             sink.end(pending.message, Outcome::Responded, arrival.timestamp_ns);
-            if let Some(ack) = arrival.packet.atomic_ack_eth {
+            if let Some(ack) = arrival.packet.atomic_ack_eth.filter(|_| !is_behind_missing) {
                 self.retry.remember(psn, ack.original());
             }
             self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink);
@@ -327,6 +346,11 @@ impl Stream {
                 Rule::AtomicReplayDiffers,
                 Evidence::Number { what: "original value", expected, got },
             );
+            let next = psn.plus(1);
+            if self.queue.find(next).and_then(|at| self.queue.get_mut(at)).is_some_and(|next| !next.is_done) {
+                // If it is the next one's answer, that this one is missing has the same cause.
+                sink.discard(Some(next));
+            }
         }
     }
 
@@ -346,7 +370,15 @@ impl Stream {
         let Some(begin) = self.queue.get_mut(at).map(|read| read.psn) else {
             return;
         };
-        self.acknowledge_before(begin, arrival.timestamp_ns, sink);
+        if self.acknowledge_before(begin, arrival.timestamp_ns, sink)
+            && psn == begin
+            && !opcode.place().starts()
+        {
+            // It belongs to the READ before, under a wrong PSN.
+            self.msn.forget();
+            self.sure_from = Some(psn.plus(1));
+            return;
+        }
         let Some(read) = self.queue.get_mut(at) else {
             return;
         };

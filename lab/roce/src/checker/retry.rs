@@ -109,7 +109,13 @@ impl Stream {
             self.sent_end = Some(end);
         }
         let is_sure = self.sure_from.is_none_or(|from| psn.distance(from) >= 0);
-        if differs && is_sure {
+        let is_jumped = self.jumped == Some(psn) && self.retry.last.is_some_and(|(last, _)| last == psn);
+        if differs && is_jumped {
+            // The one before it had this one's PSN instead of its own, and was reported.
+            *known = shape;
+            self.jumped = None;
+            self.lose_place();
+        } else if differs && is_sure {
             // If its PSN is wrong, the gap at the right one has the same cause.
             sink.discard(self.sent_end);
             sink.report(

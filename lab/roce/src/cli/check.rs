@@ -104,6 +104,7 @@ impl Args {
                 "roce.warnings": counts[0],
                 "roce.connections_dropped": report.connections_dropped,
                 "roce.requests_dropped": report.requests_dropped,
+                "roce.packets_uncounted": report.packets_uncounted,
                 "roce.is_whole": stopped.is_none(),
             }))?;
         } else {
@@ -117,6 +118,12 @@ impl Args {
             output::note(&format!(
                 "to bound the memory, {} connections and {} requests were forgotten; what came of them later counts as new",
                 report.connections_dropped, report.requests_dropped
+            ));
+        }
+        if report.packets_uncounted > 0 {
+            output::note(&format!(
+                "to bound the memory, {} packets were not counted at their addresses; they were checked all the same",
+                report.packets_uncounted
             ));
         }
         if report.packets == 0 && stopped.is_none() {

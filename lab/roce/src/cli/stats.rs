@@ -85,6 +85,13 @@ fn text(report: &Report) -> String {
     if report.connections_dropped > 0 {
         let _ = writeln!(out, "and {} connections that were forgotten", report.connections_dropped);
     }
+    if report.packets_uncounted > 0 {
+        let _ = writeln!(
+            out,
+            "and {} packets that were not counted at their addresses",
+            report.packets_uncounted
+        );
+    }
     out
 }
 
@@ -155,6 +162,7 @@ fn object(report: &Report) -> Value {
         "roce.connections": connections,
         "roce.connections_dropped": report.connections_dropped,
         "roce.requests_dropped": report.requests_dropped,
+        "roce.packets_uncounted": report.packets_uncounted,
     })
 }
 
