@@ -26,7 +26,7 @@ impl Error {
         let told = Self::new(format!("{name}: {error}"));
         match error {
             ReadError::Empty => {
-                told.next("see whether what wrote it had the right to capture, and ended in peace")
+                told.next("see whether what wrote it had the right to capture, and ended by itself")
             }
             ReadError::NotACapture { .. } => {
                 told.next("give a pcap or pcapng file, plain or compressed with gzip or zstd")

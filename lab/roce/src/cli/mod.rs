@@ -1,7 +1,7 @@
 //! The command `roce`, behind the feature `cli`: what opens files and prints.
 //!
 //! Parse, match, one file a subcommand; each subcommand is its arguments and a `run`, so that other commands can carry it. Results go to standard output,
-//! remarks and errors to standard error. A reader that leaves early, as `head` does, ends the command in peace.
+//! remarks and errors to standard error. A reader that leaves early, as `head` does, ends the command without an error.
 
 mod check;
 mod diff;
