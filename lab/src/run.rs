@@ -152,7 +152,7 @@ fn run_programs(
     *evidence.node(Role::Client) = NodeEvidence { output: Some(output), is_timed_out, ..Default::default() };
     let patience = if has_failed { deadline.min(Instant::now() + AFTER_FAILURE) } else { deadline };
     let (output, is_stopped) = finish(pair, server.as_mut(), patience)?;
-    let is_timed_out = is_stopped && !has_failed;
+    let is_timed_out = is_stopped && Instant::now() >= deadline;
     *evidence.node(Role::Server) = NodeEvidence { output: Some(output), is_timed_out, ..Default::default() };
     Ok(())
 }
