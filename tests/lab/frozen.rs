@@ -63,11 +63,17 @@ fn up_with_small_cache(prepare: &str) -> Ran {
     if !rustix::process::getuid().is_root() {
         command.arg("--map-root-user");
     }
+    // In a chroot the root is no mount that could be made private; the directory is, and is unmounted again.
     let script = format!(
-        "mount -t tmpfs -o size=8m tmpfs \"$1\" || exit 99\n{prepare}\n\
-         RDMA_LAB_CACHE=\"$1\" \"$2\" lab up --name small-$$\ncode=$?\necho; echo $(ls -A \"$1\")\nexit $code"
+        "mount --bind \"$1\" \"$1\" && mount --make-private \"$1\" && mount -t tmpfs -o size=8m tmpfs \"$1\" \
+         || exit 99\n{prepare}\n\
+         RDMA_LAB_CACHE=\"$1\" \"$2\" lab up --name small-$$\ncode=$?\necho; echo $(ls -A \"$1\")\n\
+         umount \"$1\"; umount \"$1\"\nexit $code"
     );
-    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(place.path()).arg(cargo_bin!("xtask"));
+    command
+        .args(["--mount", "--propagation", "unchanged", "sh", "-c", &script, "sh"])
+        .arg(place.path())
+        .arg(cargo_bin!("xtask"));
     run(command)
 }
 

@@ -70,8 +70,9 @@ impl Ran {
 
 /// `xtask ARGS`, to be run with the user's cache.
 pub(crate) fn xtask(args: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin!("xtask"));
-    command.args(args).stdin(Stdio::null());
+    // A shell that runs tests in the background lets them ignore Ctrl-C, and so all that they start.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(cargo_bin!("xtask")).args(args).stdin(Stdio::null());
     command
 }
 
