@@ -160,16 +160,20 @@ impl Command {
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (index, word) in self.argv.iter().enumerate() {
-            let word = word.to_string_lossy();
             let space = if index == 0 { "" } else { " " };
-            if word.is_empty() || word.contains([' ', '"', '\'', '$', '&', ';', '|', '\n']) {
-                write!(f, "{space}'{}'", word.replace('\'', r"'\''"))?;
-            } else {
-                write!(f, "{space}{word}")?;
-            }
+            write!(f, "{space}{}", shell_word(&word.to_string_lossy()))?;
         }
         Ok(())
     }
+}
+
+/// A text as one word of a shell's command: in quotes unless it plainly needs none.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The last `lines` lines of a text.
@@ -208,6 +212,30 @@ mod tests {
         assert_eq!(fed.stdout, "abc");
         let empty = Command::new(["cat"]).run(Duration::from_secs(5)).unwrap();
         assert_eq!(empty.stdout, "");
+    }
+
+    #[test]
+    fn words_mean_themselves_to_a_shell() {
+        for text in [
+            "",
+            "a b",
+            "*",
+            "$HOME",
+            "~",
+            "a;b",
+            "(x)",
+            "<in",
+            "`id`",
+            "back\\slash",
+            "it's",
+            "#no",
+            "plain/x-1",
+        ] {
+            let command = format!("printf %s {}", shell_word(text));
+            let output = Command::new(["sh", "-c", &command]).run(Duration::from_secs(5)).unwrap();
+            assert_eq!(output.stdout, text);
+        }
+        assert_eq!(shell_word("/a,b/c=1"), "/a,b/c=1");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
+use crate::command::shell_word;
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::Host;
-use crate::host::libclang::{Libclang, quoted};
+use crate::host::libclang::Libclang;
 use crate::image::Sysroot;
 use crate::image::recipe::TRIPLET;
 use crate::progress::Step;
@@ -91,7 +92,7 @@ fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)>
     let bindgen = "BINDGEN_EXTRA_CLANG_ARGS";
     // rdma-sys looks into the host's /usr/include before any sysroot; named as the last system directory, it
     // is looked into last.
-    let headers = format!("{} -idirafter /usr/include", quoted(&format!("--sysroot={root}")));
+    let headers = format!("{} -idirafter /usr/include", shell_word(&format!("--sysroot={root}")));
     match environment.iter_mut().find(|(key, _)| key == bindgen) {
         Some((_, value)) => value.push(format!(" {headers}")),
         None => environment.push((bindgen.into(), headers.into())),
@@ -146,8 +147,8 @@ mod tests {
         assert!(
             value("BINDGEN_EXTRA_CLANG_ARGS").ends_with(r"'--sysroot=/a,b '\''c' -idirafter /usr/include")
         );
-        assert_eq!(quoted("--sysroot=/a,b 'c"), r"'--sysroot=/a,b '\''c'");
-        assert_eq!(quoted("--sysroot=/a,b"), "--sysroot=/a,b");
+        assert_eq!(shell_word("--sysroot=/a,b 'c"), r"'--sysroot=/a,b '\''c'");
+        assert_eq!(shell_word("--sysroot=/a,b"), "--sysroot=/a,b");
     }
 
     #[test]

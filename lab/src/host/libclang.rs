@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::command::Command;
+use crate::command::{Command, shell_word};
 use crate::error::{Error, Result};
 use crate::host::requirement::Cure;
 use crate::host::{Host, apt, wheel};
@@ -172,19 +172,11 @@ impl Libclang {
         let mut env = vec![("LIBCLANG_PATH".into(), self.file.clone().into_os_string())];
         if let Some(include) = compiler_include(host) {
             let theirs = std::env::var("BINDGEN_EXTRA_CLANG_ARGS").unwrap_or_default();
-            let ours = format!("{theirs} {}", quoted(&format!("-I{}", include.display())));
+            let ours = format!("{theirs} {}", shell_word(&format!("-I{}", include.display())));
             env.push(("BINDGEN_EXTRA_CLANG_ARGS".into(), ours.trim_start().into()));
         }
         env
     }
-}
-
-/// One of the arguments in `BINDGEN_EXTRA_CLANG_ARGS`, which bindgen splits as a shell does.
-pub fn quoted(argument: &str) -> String {
-    if argument.contains([' ', '\'', '"', '\\']) {
-        return format!("'{}'", argument.replace('\'', r"'\''"));
-    }
-    argument.to_owned()
 }
 
 /// The Debian package of a libclang, without headers and tools: bindgen loads it at run time.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::command::shell_word;
 use crate::error::{Error, IoContext as _, Kind, Result};
 
 /// How long QEMU may take to answer one command.
@@ -80,7 +81,10 @@ impl Qmp {
     pub fn save(&mut self, file: &Path) -> Result<()> {
         self.leave_memory_out()?;
         self.execute("stop", json!({}))?;
-        self.execute("migrate", json!({ "uri": format!("exec:cat > {}", quoted(file)) }))?;
+        self.execute(
+            "migrate",
+            json!({ "uri": format!("exec:cat > {}", shell_word(&file.to_string_lossy())) }),
+        )?;
         self.wait_migrated("state saved")
     }
 
@@ -91,7 +95,10 @@ impl Qmp {
     /// The state is not one that this QEMU can load, or loading does not finish within the limit.
     pub fn load(&mut self, file: &Path) -> Result<()> {
         self.leave_memory_out()?;
-        self.execute("migrate-incoming", json!({ "uri": format!("exec:cat {}", quoted(file)) }))?;
+        self.execute(
+            "migrate-incoming",
+            json!({ "uri": format!("exec:cat {}", shell_word(&file.to_string_lossy())) }),
+        )?;
         self.wait_migrated("state loaded")?;
         self.execute("cont", json!({}))?;
         Ok(())
@@ -128,11 +135,6 @@ impl Qmp {
         serde_json::from_str(&line)
             .map_err(|source| Error::boot(format!("QEMU answered `{}`", line.trim())).source(source))
     }
-}
-
-/// A path as one word of a shell's command.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
 /// `TCP[HOST_FORWARD]  FD  127.0.0.1  PORT  10.0.2.15  22 …`

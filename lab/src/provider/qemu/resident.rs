@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, Lock, sha256, write_whole};
-use crate::command::Command;
+use crate::command::{Command, shell_word};
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::{Pair as _, Role};
 use crate::programs::Program;
@@ -276,7 +276,7 @@ impl Resident {
     ///
     /// It cannot be written there, or did not arrive whole.
     pub fn push(&self, key: &ssh::Key, role: Role, bytes: &[u8], to: &str) -> Result<()> {
-        let to = quoted(to);
+        let to = shell_word(to);
         // Renamed into place: a program that runs cannot be written over.
         let command =
             format!("cat >{to}.part && chmod 755 {to}.part && mv {to}.part {to} && sha256sum <{to}");
@@ -294,7 +294,7 @@ impl Resident {
     ///
     /// It cannot be read, or did not arrive whole.
     pub fn pull(&self, key: &ssh::Key, role: Role, path: &str) -> Result<Vec<u8>> {
-        let from = quoted(path);
+        let from = shell_word(path);
         let text =
             self.run(key, role, &format!("sha256sum <{from} && base64 <{from}"), b"").map_err(|error| {
                 Error::setup(format!("failed to read {from} on {role}"))
@@ -314,11 +314,6 @@ impl Resident {
     pub fn note(&self) -> PathBuf {
         self.logs.join("ended.txt")
     }
-}
-
-/// A path as one word of a shell's command.
-fn quoted(path: &str) -> String {
-    format!("'{}'", path.replace('\'', r"'\''"))
 }
 
 /// Compares the output of `sha256sum` on the node with the bytes here.
