@@ -20,7 +20,7 @@ use crate::row::{CmRow, Row};
 use crate::rule::Rule;
 use crate::stats::Stats;
 use crate::trace;
-use crate::wire::{Frame, Icrc, LinkType, Operation, Packet, Transport};
+use crate::wire::{Frame, Icrc, Operation, Packet, Transport};
 
 /// Sizes that bound the memory.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +34,6 @@ struct Limits {
     messages: usize,
     /// Pairs of addresses that are counted one by one.
     paths: usize,
-    /// Frames that the switch holds back.
-    delayed: usize,
     /// Kinds of frames that are not RoCEv2.
     kinds: usize,
 }
@@ -46,19 +44,11 @@ const WHOLE: Limits = Limits {
     requests: 1 << 20,
     messages: usize::MAX,
     paths: usize::MAX,
-    delayed: usize::MAX,
     kinds: usize::MAX,
 };
 
-const STREAMING: Limits = Limits {
-    keeps: false,
-    connections: 1_024,
-    requests: 16_384,
-    messages: 16_384,
-    paths: 4_096,
-    delayed: 512,
-    kinds: 256,
-};
+const STREAMING: Limits =
+    Limits { keeps: false, connections: 1_024, requests: 16_384, messages: 16_384, paths: 4_096, kinds: 256 };
 
 /// Packets from one address to another.
 #[derive(Debug, Default)]
@@ -94,16 +84,6 @@ pub struct Analysis {
     records: u64,
     packets: u64,
     packets_uncounted: u64,
-    /// Frames that the switch holds back, with the time at which they are due.
-    delayed: Vec<Delayed>,
-}
-
-#[derive(Debug)]
-struct Delayed {
-    due_ns: u64,
-    number: u64,
-    link_type: LinkType,
-    data: Vec<u8>,
 }
 
 /// What a capture holds.
@@ -115,7 +95,10 @@ pub struct Report {
     pub packets: u64,
     /// RoCEv2 packets that each address sent: the capture's side of a sender's counter.
     pub sent: BTreeMap<IpAddr, u64>,
-    /// RoCEv2 packets that were delivered to each address: the capture's side of a receiver's counter.
+    /// RoCEv2 packets that each address got whole and with an ICRC that is not wrong: the capture's side of a receiver's counter.
+    ///
+    /// rxe counts `rcvd_pkts` behind its check of the ICRC (`rxe_rcv`). It also looks for the queue pair before it counts: a packet to one that is gone, or
+    /// not ready, is in this number and not in rxe's.
     pub delivered: BTreeMap<IpAddr, u64>,
     /// Frames that are not RoCEv2, by what they are: `ARP`, `ICMPv6`, `IPv4 fragment`.
     pub not_roce: BTreeMap<String, u64>,
@@ -183,7 +166,6 @@ impl Analysis {
             records: 0,
             packets: 0,
             packets_uncounted: 0,
-            delayed: Vec::new(),
         }
     }
 
@@ -195,9 +177,6 @@ impl Analysis {
     /// Takes one record in whose frame is decoded already.
     pub fn push_frame(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
         self.records += 1;
-        if !self.delayed.is_empty() {
-            self.deliver_until(record.timestamp_ns);
-        }
         let packet = match frame {
             Frame::Roce(packet) => packet,
             Frame::NotRoce(what) => {
@@ -212,26 +191,12 @@ impl Analysis {
         let is_short = packet.is_cut && record.original_length_bytes as usize <= record.data.len();
         let fate = record.fate();
         self.packets += 1;
-        self.count(packet, &fate);
-        let flow = match &fate {
-            Fate::Delayed { delay_ms } if self.delayed.len() < self.limits.delayed => {
-                let due_ns = record.timestamp_ns.saturating_add(delay_ms.saturating_mul(1_000_000));
-                self.delayed.push(Delayed {
-                    due_ns,
-                    number: record.number,
-                    link_type: record.link_type,
-                    data: record.data.to_vec(),
-                });
-                self.sent_only(record.number, record.timestamp_ns, packet);
-                None
-            }
-            fate if fate.is_delivered() => {
-                self.deliver(record.number, record.timestamp_ns, packet, fate.is_sent(), is_short)
-            }
-            _ => {
-                self.sent_only(record.number, record.timestamp_ns, packet);
-                None
-            }
+        self.count(packet, &fate, is_short);
+        let flow = if fate.is_delivered() {
+            self.deliver(record.number, record.timestamp_ns, packet, fate.is_sent(), is_short)
+        } else {
+            self.sent_only(record.number, record.timestamp_ns, packet);
+            None
         };
         if self.limits.keeps {
             self.keep_row(record.number, packet, flow, fate);
@@ -296,7 +261,6 @@ impl Analysis {
 
     /// Ends the analysis.
     pub fn finish(mut self) -> Report {
-        self.deliver_until(u64::MAX);
         for index in self.flows.numbers() {
             self.judge_end(index);
         }
@@ -373,7 +337,7 @@ impl Analysis {
     }
 
     /// Counts a packet at its addresses.
-    fn count(&mut self, packet: &Packet<'_>, fate: &Fate) {
+    fn count(&mut self, packet: &Packet<'_>, fate: &Fate, is_short: bool) {
         let key = (packet.source, packet.destination);
         let is_at = |at: &usize| self.paths.get(*at).is_some_and(|(known, _)| *known == key);
         let at = match self.last_paths.into_iter().find(is_at) {
@@ -399,21 +363,9 @@ impl Analysis {
             self.last_paths = [at, self.last_paths[0]];
         }
         if let Some((_, path)) = self.paths.get_mut(at) {
+            let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
             path.sent += u64::from(fate.is_sent());
-            path.delivered += u64::from(fate.is_delivered());
-        }
-    }
-
-    /// Delivers the frames that are due by `now_ns`, in the order in which they are due.
-    fn deliver_until(&mut self, now_ns: u64) {
-        while let Some(position) = (0..self.delayed.len())
-            .filter(|at| self.delayed[*at].due_ns <= now_ns)
-            .min_by_key(|at| (self.delayed[*at].due_ns, self.delayed[*at].number))
-        {
-            let held = self.delayed.remove(position);
-            if let Frame::Roce(packet) = Frame::decode(held.link_type, &held.data) {
-                self.deliver(held.number, held.due_ns, &packet, false, false);
-            }
+            path.delivered += u64::from(fate.is_delivered() && is_whole);
         }
     }
 
@@ -679,7 +631,8 @@ impl Report {
     /// | `client+3` | a PSN: the third after the first of that `client` queue pair's requests; responses count in the requester's numbers |
     /// | `server.mr1+8` | rkey `server.mr1` and the address 8 bytes above the region's base: what its node advertised in a REP, else the lowest seen |
     /// | `<port>` | a random port |
-    /// | `~` before a row | the packet did not reach its receiver |
+    /// | `~` before a row | its receiver did not get the packet, or not here, or not as it is here |
+    /// | `+` before a row | the switch put the packet there: a copy, an altered one, one that was held back |
     ///
     /// Left out are MAC addresses, UDP source ports, IP identification, times, flow labels, GUIDs, and transaction and communication ids that match.
     /// Connection management stands apart, because its order against data packets is not defined by the protocol; data packets are in the order of the wire.

@@ -27,6 +27,7 @@ pub(crate) struct Row {
     pub(crate) solicited_event: bool,
     pub(crate) transport_version: u8,
     pub(crate) congestion: (bool, bool),
+    pub(crate) ecn: u8,
     pub(crate) payload_length_bytes: Option<usize>,
     pub(crate) pad_count: u8,
     /// Address, key, DMA length.
@@ -65,6 +66,7 @@ impl Row {
             solicited_event: bth.is_some_and(|bth| bth.solicited_event()),
             transport_version: bth.map_or(0, |bth| bth.transport_version()),
             congestion: bth.map_or((false, false), |bth| (bth.fecn(), bth.becn())),
+            ecn: packet.ecn,
             payload_length_bytes: (packet.stop.is_none() || packet.is_cut)
                 .then_some(packet.payload_length_bytes),
             pad_count: bth.map_or(0, |bth| bth.pad_count()),

@@ -196,10 +196,19 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             .map(|frames| {
                 let mut bytes = Vec::new();
                 let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
-                let comments =
-                    ["fate=forwarded", "fate=dropped", "fate=delayed 20 ms", "fate=duplicate-of #1", ""];
+                let comments = [
+                    "fate=forwarded",
+                    "fate=dropped",
+                    "fate=delayed 20 ms",
+                    "fate=duplicate-of #1",
+                    "fate=altered-of #2",
+                    "fate=released #3",
+                    "",
+                ];
                 for (at, frame) in frames.iter().enumerate() {
-                    writer.write(at as u32 % 2, at as u64 * 1_000, frame, comments[at % 5]).unwrap();
+                    writer
+                        .write(at as u32 % 2, at as u64 * 1_000, frame, comments[at % comments.len()])
+                        .unwrap();
                 }
                 bytes
             })

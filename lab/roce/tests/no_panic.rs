@@ -89,8 +89,14 @@ fn capture() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
     for (at, frame) in frames().iter().enumerate() {
-        let comment =
-            ["fate=forwarded", "fate=dropped", "fate=delayed 20 ms", "fate=duplicate-of #1"][at % 4];
+        let comment = [
+            "fate=forwarded",
+            "fate=dropped",
+            "fate=delayed 20 ms",
+            "fate=duplicate-of #1",
+            "fate=altered-of #2",
+            "fate=released #3",
+        ][at % 6];
         writer.write(at as u32 % 2, at as u64, frame, comment).unwrap();
     }
     bytes

@@ -7,7 +7,7 @@ use roce::{Analysis, MessageKind, Names, Outcome, Report, Rule};
 
 type Frames = Vec<(Vec<u8>, &'static str)>;
 
-fn analyse(frames: &Frames) -> Report {
+fn analyse(frames: &[(Vec<u8>, &'static str)]) -> Report {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
     for (at, (frame, comment)) in frames.iter().enumerate() {
@@ -317,21 +317,87 @@ fn pad_that_is_not_zero_or_beyond_the_payload_is_malformed() {
 }
 
 #[test]
-fn a_delayed_frame_is_judged_when_it_arrives() {
+fn a_frame_that_is_held_back_is_judged_where_it_is_released() {
     let pair = Pair::new(15);
     let send = |n| pair.request(0x04, n).payload(b"four").build();
-    let frames = vec![
+    for held in ["fate=delayed 20 ms", "fate=reordered"] {
+        let mut frames = vec![
+            (pair.req(1, &[]), "fate=forwarded"),
+            (pair.rep(&[]), "fate=forwarded"),
+            (send(0), held),
+            (send(0), "fate=released #3"),
+            (send(1), "fate=forwarded"),
+        ];
+        let report = analyse(&frames);
+        assert_eq!((report.findings.len(), report.messages.len()), (0, 2), "{:?}", report.findings);
+        assert_eq!((report.sent[&pair.active.address], report.delivered[&pair.passive.address]), (3, 3));
+        let trace = report.trace();
+        let rows: Vec<&str> = trace.lines().filter(|row| row.contains("SEND Only  ")).collect();
+        assert!(rows[0].starts_with("~ ") && rows[0].ends_with(&held[5..]), "{trace}");
+        assert!(rows[1].starts_with("+ ") && rows[1].ends_with("released"), "{trace}");
+
+        frames.swap(3, 4);
+        assert_eq!(rules(&frames), [(Rule::RequestPsnGap, 4)], "what overtook it shows a gap");
+    }
+}
+
+#[test]
+fn an_altered_frame_is_the_receivers_and_its_original_the_senders() {
+    let pair = Pair::new(15);
+    let send = |n| pair.request(0x04, n).payload(b"four").build();
+    let nak = pair.response(0x11, 0).aeth(0x60, 0).build();
+    let run = |fate: &'static str, altered: Vec<u8>| {
+        analyse(&[
+            (pair.req(1, &[]), "fate=forwarded"),
+            (pair.rep(&[]), "fate=forwarded"),
+            (send(0), fate),
+            (altered, "fate=altered-of #3"),
+            (send(1), "fate=forwarded"),
+            (nak.clone(), "fate=forwarded"),
+            (send(0), "fate=forwarded"),
+            (send(1), "fate=forwarded"),
+            (pair.response(0x11, 1).aeth(0x1f, 2).build(), "fate=forwarded"),
+        ])
+    };
+    let rules = |report: &Report| report.findings.iter().map(|f| (f.rule, f.packet)).collect::<Vec<_>>();
+
+    let mut corrupt = send(0);
+    let last = corrupt.len() - 6;
+    corrupt[last] ^= 1;
+    let report = run("fate=corrupted", corrupt);
+    assert_eq!(rules(&report), [(Rule::IcrcMismatch, 4)]);
+    // The client sent 5, and the server took all but the corrupt one.
+    assert_eq!((report.sent[&pair.active.address], report.delivered[&pair.passive.address]), (5, 4));
+    assert_eq!((report.messages.len(), report.retransmissions.go_back_n), (2, 2));
+    let trace = report.trace();
+    assert!(trace.contains("\n~ ") && trace.contains("corrupted\n+ "), "{trace}");
+    assert!(trace.contains("ICRC bad, altered\n"), "{trace}");
+
+    let mut short = send(0);
+    short.truncate(60);
+    let report = run("fate=truncated", short);
+    assert_eq!(rules(&report), [(Rule::MalformedPacket, 4)]);
+    assert_eq!((report.sent[&pair.active.address], report.delivered[&pair.passive.address]), (5, 4));
+}
+
+#[test]
+fn a_congestion_mark_changes_what_is_delivered_and_breaks_no_rule() {
+    let pair = Pair::new(15);
+    let send = pair.request(0x04, 0).payload(b"four").build();
+    let mut marked = send.clone();
+    marked[15] |= 3;
+    let report = analyse(&[
         (pair.req(1, &[]), "fate=forwarded"),
         (pair.rep(&[]), "fate=forwarded"),
-        (send(0), "fate=delayed 20 ms"),
-        (send(1), "fate=forwarded"),
-    ];
-    let report = analyse(&frames);
-    assert_eq!(
-        report.findings.iter().map(|f| (f.rule, f.packet)).collect::<Vec<_>>(),
-        [(Rule::RequestPsnGap, 4)]
+        (send, "fate=ecn-marked"),
+        (marked, "fate=altered-of #3"),
+    ]);
+    assert_eq!((report.findings.len(), report.messages.len()), (0, 1));
+    let trace = report.trace();
+    assert!(
+        trace.contains("ECN marked\n+ ") && trace.contains("ECN congestion experienced, altered\n"),
+        "{trace}"
     );
-    assert!(report.trace().contains("delayed 20 ms"));
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use crate::analysis::Report;
 use crate::cm::{Message, PrivateData, Rep, Req, ack_timeout_ns, attribute_name, path_mtu_bytes};
-use crate::fate::Fate;
 use crate::flow::Side;
 use crate::row::CmRow;
 use crate::trace::labels::Labels;
@@ -41,7 +40,7 @@ pub(super) fn block(out: &mut String, report: &Report, labels: &Labels<'_>, conn
     rows.sort_by_key(|row| rank(row));
     let mut ids = Ids::default();
     for row in rows {
-        let mark = if row.fate.is_delivered() { "  " } else { "~ " };
+        let mark = row.fate.mark();
         let direction = format!("{} > {}", labels.node(row.source), labels.node(row.destination));
         let name = match row.mad() {
             Some(mad) => attribute_name(mad.attribute_id())
@@ -89,19 +88,10 @@ fn lines(
     if row.p_key != 0xffff {
         lines.push(("P_Key of packet", format!("{:#06x}", row.p_key)));
     }
-    if row.fate != Fate::Forwarded {
-        lines.push(("fate", fate_words(&row.fate)));
+    if let Some(words) = row.fate.words() {
+        lines.push(("fate", words));
     }
     lines
-}
-
-/// A fate without the number of a packet, which depends on what else was captured.
-pub(super) fn fate_words(fate: &Fate) -> String {
-    match fate {
-        Fate::DuplicateOf { .. } => "duplicate".to_owned(),
-        Fate::Unknown(comment) => format!("comment {comment:?}"),
-        other => other.to_string().trim_start_matches("fate=").to_owned(),
-    }
 }
 
 fn parameters(

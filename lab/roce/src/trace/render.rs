@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use crate::analysis::Report;
-use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
 use crate::flow::Side;
 use crate::row::Row;
@@ -95,14 +94,13 @@ pub(super) fn short(labels: &Labels<'_>, row: &Row) -> String {
 }
 
 fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
-    let mark = if row.fate.is_delivered() { "  " } else { "~ " };
     let (words, psn) = (words(row), psn(labels, row));
     let (bytes, pad) = match row.payload_length_bytes {
         Some(0) if row.pad_count == 0 => (String::new(), String::new()),
         Some(bytes) => (bytes.to_string(), row.pad_count.to_string()),
         None => (String::new(), String::new()),
     };
-    line(out, mark, [&direction(labels, row), &words, &psn, &bytes, &pad, &details(labels, row)]);
+    line(out, row.fate.mark(), [&direction(labels, row), &words, &psn, &bytes, &pad, &details(labels, row)]);
 }
 
 fn details(labels: &Labels<'_>, row: &Row) -> String {
@@ -155,6 +153,7 @@ fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
     push_if(row.solicited_event, "SE");
     push_if(row.congestion.0, "FECN");
     push_if(row.congestion.1, "BECN");
+    push_if(row.ecn == 3, "ECN congestion experienced");
     push_if(
         requester(row).zip(row.psn).is_some_and(|(requester, psn)| labels.wraps(requester, psn)),
         "psn wraps",
@@ -169,9 +168,7 @@ fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
     if let Some(stop) = row.stop {
         words.push(if row.is_cut { format!("cut ({stop})") } else { stop.to_string() });
     }
-    if row.fate != Fate::Forwarded {
-        words.push(cm::fate_words(&row.fate));
-    }
+    words.extend(row.fate.words());
 }
 
 fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
