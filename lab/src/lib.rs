@@ -3,7 +3,7 @@
 //!
 //! A run, from top to bottom:
 //!
-//! - [`scenario`]: what runs and what is expected, a TOML file
+//! - [`scenario`]: what runs and what is expected, a TOML file; [`network`] and [`fault`]: on which wire
 //! - [`host`]: what this computer must have; [`image`]: the guest; [`programs`]: what is deployed into it
 //! - [`node`]: what every source of machines gives; [`provider`]: those sources
 //! - [`setup`]: both of them ready
@@ -24,10 +24,12 @@ pub mod command;
 pub mod counters;
 pub mod error;
 pub mod evidence;
+pub mod fault;
 pub mod host;
 pub mod image;
 pub mod judge;
 pub mod kernel_log;
+pub mod network;
 pub mod node;
 pub mod programs;
 pub mod progress;

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Output;
 use crate::error::Result;
+use crate::fault::Fault;
+use crate::network::Network;
 use crate::programs::Program;
 
 /// What a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
@@ -55,18 +57,41 @@ impl fmt::Display for Role {
     }
 }
 
+/// What a run asks of its machines.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// What is deployed and first on PATH.
+    pub programs: &'a [Program],
+    /// How the nodes reach each other.
+    pub network: Network,
+    /// What happens to packets on the way.
+    pub faults: &'a [Fault],
+    /// Where logs of the machines go; it exists.
+    pub artifacts: &'a Path,
+}
+
+impl<'a> Plan<'a> {
+    /// Machines without programs, on the usual network, without faults.
+    pub fn new(artifacts: &'a Path) -> Plan<'a> {
+        Plan { programs: &[], network: Network::default(), faults: &[], artifacts }
+    }
+}
+
 /// A source of machines.
 pub trait Provider: Send + Sync {
     /// What it is called on the command line.
     fn name(&self) -> &'static str;
 
-    /// Makes both nodes ready: rxe ACTIVE, the peer reachable, `programs` deployed and first on PATH. Logs of
-    /// the machines go into `artifacts`, which exists.
+    /// Whether the wire between its machines is the lab's own switch, which acts on any fault and records each
+    /// packet's fate.
+    fn has_switch(&self) -> bool;
+
+    /// Makes both nodes ready, as planned: rxe ACTIVE, the peer reachable, the programs deployed.
     ///
     /// # Errors
     ///
-    /// A machine does not come up; whatever was started is ended.
-    fn bring_up(&self, programs: &[Program], artifacts: &Path) -> Result<Box<dyn Pair>>;
+    /// A machine does not come up, or the plan asks for what this provider cannot; whatever was started is ended.
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>>;
 }
 
 /// Two nodes that are ready, and the wire between them. Dropped, they are destroyed.

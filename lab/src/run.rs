@@ -11,10 +11,10 @@ use crate::counters::Counters;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::evidence::{CAPTURE, Evidence, NodeEvidence};
 use crate::kernel_log;
-use crate::node::{ENVIRONMENT, Pair, Provider, Role, Running};
+use crate::node::{ENVIRONMENT, Pair, Plan, Provider, Role, Running};
 use crate::programs::Program;
 use crate::progress::Step;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Trace};
 
 /// How long a server may take until it listens.
 const LISTEN_LIMIT: Duration = Duration::from_secs(15);
@@ -47,7 +47,8 @@ pub fn run(
     let mut evidence = Evidence::new(scenario);
     provider.name().clone_into(&mut evidence.provider);
     let started = Instant::now();
-    match provider.bring_up(programs, artifacts) {
+    let plan = Plan { programs, network: scenario.network, faults: &scenario.faults, artifacts };
+    match possible(provider, scenario).and_then(|()| provider.bring_up(&plan)) {
         Ok(pair) => {
             evidence.seconds.insert("up".to_owned(), started.elapsed().as_secs_f64());
             evidence.provider = pair.description();
@@ -67,6 +68,28 @@ pub fn run(
     evidence.seconds.insert("harness".to_owned(), total - programs);
     evidence.write(artifacts)?;
     Ok(evidence)
+}
+
+/// Refuses what these machines cannot do, or nothing acts on.
+fn possible(provider: &dyn Provider, scenario: &Scenario) -> Result<()> {
+    if scenario.needs_switch() && !provider.has_switch() {
+        return Err(Error::setup(format!(
+            "{} needs the lab's own switch, which provider {} has not",
+            scenario.name,
+            provider.name()
+        ))
+        .next("run it with --provider qemu"));
+    }
+    if scenario.trace == Trace::Summary {
+        return Err(Error::setup("a trace = \"summary\" is not known yet"));
+    }
+    for role in Role::BOTH {
+        let expected = scenario.expected(role);
+        if !expected.counters.is_empty() || !expected.kernel_log.is_empty() {
+            return Err(Error::setup("expected counters and kernel logs are not known yet"));
+        }
+    }
+    Ok(())
 }
 
 /// Runs the programs under a capture and notes what is seen.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, IoContext as _, Result};
+use crate::fault::Fault;
+use crate::network::Network;
 use crate::node::Role;
 
 /// One scenario.
@@ -29,9 +31,40 @@ pub struct Scenario {
     /// How long both commands may take together, in seconds.
     #[serde(default = "default_timeout_s")]
     pub timeout_s: u64,
+    /// The network between the nodes.
+    #[serde(default)]
+    pub network: Network,
+    /// What happens to packets on the way, in this order: the first that matches a packet acts on it.
+    #[serde(default, rename = "fault")]
+    pub faults: Vec<Fault>,
+    /// What the machines must have beyond what all have; faults add what they need.
+    #[serde(default)]
+    pub needs: Vec<Need>,
+    /// What the snapshot holds.
+    #[serde(default)]
+    pub trace: Trace,
     /// What must be true afterwards.
     #[serde(default)]
     pub expect: Expect,
+}
+
+/// What a scenario needs of its machines that not all have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// The lab's own switch between the nodes.
+    Switch,
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trace {
+    /// Every packet.
+    #[default]
+    Full,
+    /// What must hold whatever the timing: for large scenarios and those in which time decides.
+    Summary,
 }
 
 /// What must be true after a scenario.
@@ -56,6 +89,10 @@ pub struct ExpectProgram {
     pub exit: i32,
     /// Members that its result line must have, with these values.
     pub result: BTreeMap<String, Value>,
+    /// How far counters of its node's RDMA device move on, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Parts of lines that its node's kernel logs; each is there, and its lines are no objection.
+    pub kernel_log: Vec<String>,
 }
 
 impl Default for Expect {
@@ -119,6 +156,11 @@ impl Scenario {
         }
     }
 
+    /// Whether it runs only where the wire is the lab's own switch.
+    pub fn needs_switch(&self) -> bool {
+        !self.faults.is_empty() || self.needs.contains(&Need::Switch)
+    }
+
     /// How long both commands may take together.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_s)
@@ -138,6 +180,7 @@ impl Scenario {
             return Err(Error::usage("a scenario has the name of its file").next("leave out the key `name`"));
         }
         name.clone_into(&mut scenario.name);
+        scenario.network.check()?;
         for finding in &scenario.expect.findings {
             let known = roce::Rule::ALL.map(roce::Rule::name);
             if !known.contains(finding) {
@@ -161,13 +204,15 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// The hint for serde's "unknown field `x`, expected one of `a`, `b`".
+/// The hint for serde's "unknown field `x`, expected one of `a`, `b`", or variant.
 fn nearest_key(message: &str) -> Option<String> {
-    let rest = message.split_once("unknown field `")?.1;
+    let (what, rest) = [("key", "unknown field `"), ("value", "unknown variant `")]
+        .into_iter()
+        .find_map(|(what, begin)| Some((what, message.split_once(begin)?.1)))?;
     let (unknown, rest) = rest.split_once('`')?;
     let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
     let nearest = nearest(unknown, known.iter().copied())?;
-    Some(format!("key `{unknown}` is not known; the nearest is `{nearest}`"))
+    Some(format!("{what} `{unknown}` is not known; the nearest is `{nearest}`"))
 }
 
 #[cfg(test)]
@@ -190,6 +235,30 @@ mod tests {
         assert!(error.contains("key `sumary` is not known; the nearest is `summary`"), "{error}");
         let error = Scenario::parse("x", &format!("{MINIMAL}[expect.server]\nexits = 1\n")).unwrap_err();
         assert!(error.to_string().contains("nearest is `exit`"), "{error}");
+    }
+
+    #[test]
+    fn unknown_value_names_the_nearest() {
+        let error = Scenario::parse("x", &format!("{MINIMAL}trace = \"sumary\"\n")).unwrap_err().to_string();
+        assert!(error.contains("value `sumary` is not known; the nearest is `summary`"), "{error}");
+        let text = format!("{MINIMAL}[[fault]]\naction = \"drop\"\nopcode = \"RC RDMA WRITE Onli\"\n");
+        let error = Scenario::parse("x", &text).unwrap_err().to_string();
+        assert!(error.contains("nearest is `RC RDMA WRITE Only`"), "{error}");
+    }
+
+    #[test]
+    fn fault_needs_the_switch() {
+        let scenario = |rest: &str| Scenario::parse("x", &format!("{MINIMAL}{rest}")).unwrap();
+        assert!(!scenario("").needs_switch());
+        assert!(scenario("needs = [\"switch\"]\n").needs_switch());
+        assert!(scenario("[[fault]]\naction = \"drop\"\n").needs_switch());
+    }
+
+    #[test]
+    fn mtu_too_small_for_ipv6_is_refused() {
+        let error =
+            Scenario::parse("x", &format!("{MINIMAL}[network]\nmtu = 1000\nip = \"v6\"\n")).unwrap_err();
+        assert!(error.to_string().contains("at least 1280"), "{error}");
     }
 
     #[test]

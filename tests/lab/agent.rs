@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lab::cache::Cache;
-use lab::node::{Provider as _, Role};
+use lab::node::{Plan, Provider as _, Role};
 use lab::provider::Qemu;
 use lab::provider::qemu::accel::Choice;
 
@@ -16,7 +16,7 @@ fn no_request_is_lost_while_earlier_jobs_end() {
     let qemu =
         Qemu::new(cache, Choice::Auto, Path::new(env!("CARGO_BIN_EXE_xtask")), None).expect("machines");
     let logs = tempfile::tempdir().expect("a directory");
-    let pair = qemu.bring_up(&[], logs.path()).expect("a pair");
+    let pair = qemu.bring_up(&Plan::new(logs.path())).expect("a pair");
     let node = pair.node(Role::Server);
     for round in 0..150 {
         // Ends at some moment of the next requests' way.

@@ -11,8 +11,8 @@ use crate::command::tail;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::host::memory;
 use crate::image::Image;
-use crate::node::{Node, Pair, Provider, Role};
-use crate::programs::Program;
+use crate::network::Network;
+use crate::node::{Node, Pair, Plan, Provider, Role};
 use crate::progress::{Step, say};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
 use crate::provider::qemu::agent::Agent;
@@ -72,17 +72,22 @@ impl Qemu {
         &self.ssh_key
     }
 
-    /// Starts a guard and forks both machines under it. Logs go into `logs`, which exists.
+    /// Starts a guard and forks both machines under it.
     ///
     /// # Errors
     ///
     /// As [`Provider::bring_up`].
-    pub fn fork(&self, programs: &[Program], logs: &Path) -> Result<QemuPair> {
+    pub fn fork(&self, plan: &Plan<'_>) -> Result<QemuPair> {
+        // Not yet acted on: a run that asked for one would prove nothing.
+        if !plan.faults.is_empty() || plan.network != Network::default() {
+            return Err(Error::setup("these machines do not know faults, other MTUs and IPv6 yet"));
+        }
+        let logs = plan.artifacts;
         memory::demand(Role::BOTH.len() as u64 * NODE_MEMORY_MIB)?;
         // Before the guard, whose machines it must not keep waiting.
         let frozen = self.frozen(logs)?;
         let control = Control::start(&self.guard_program)?;
-        deployment::write(&disk(control.directory()), programs)?;
+        deployment::write(&disk(control.directory()), plan.programs)?;
         self.fork_under(control, frozen, logs)
     }
 
@@ -249,8 +254,12 @@ impl Provider for Qemu {
         "qemu"
     }
 
-    fn bring_up(&self, programs: &[Program], artifacts: &Path) -> Result<Box<dyn Pair>> {
-        Ok(Box::new(self.fork(programs, artifacts)?))
+    fn has_switch(&self) -> bool {
+        true
+    }
+
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+        Ok(Box::new(self.fork(plan)?))
     }
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{Cache, Lock, sha256, write_whole};
 use crate::command::{Command, shell_word};
 use crate::error::{Error, IoContext as _, Result};
-use crate::node::{Pair as _, Role};
+use crate::node::{Pair as _, Plan, Role};
 use crate::programs::Program;
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
@@ -88,7 +88,7 @@ impl Residents {
         if let Some(lab) = self.record(name)? {
             self.clear(&lab)?;
         }
-        let pair = qemu.fork(programs, logs)?;
+        let pair = qemu.fork(&Plan { programs, ..Plan::new(logs) })?;
         let lab = Resident {
             name: name.to_owned(),
             run_directory: PathBuf::new(),

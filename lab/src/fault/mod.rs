@@ -1,0 +1,33 @@
+//! Faults on the wire, by what packets mean: which packets, and what becomes of them.
+//!
+//! - [`entry`]: a `[[fault]]` of a scenario file
+//! - [`matcher`]: which packets
+//! - [`action`]: what becomes of them
+
+pub mod action;
+pub mod entry;
+pub mod matcher;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use action::Action;
+pub use matcher::Matcher;
+
+/// A fault: every packet that matches meets the action.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "entry::Entry", into = "entry::Entry")]
+pub struct Fault {
+    /// Which packets.
+    pub matcher: Matcher,
+    /// What becomes of them.
+    pub action: Action,
+}
+
+/// As people say it: `drop RC RDMA WRITE Middle, nth 1, times 1`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.action, self.matcher)
+    }
+}
