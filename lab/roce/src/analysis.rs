@@ -11,15 +11,15 @@ use crate::checker::{Arrival, Budget, Discarded, Sink, Stream, remember};
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
-use crate::flow::{Connection, Flows, Side};
+use crate::flow::{Flows, Side};
 use crate::message::{Message, MessageKind, Outcome};
 use crate::message_log::MessageLog;
 use crate::names::Names;
-use crate::retransmission::Retransmissions;
+use crate::report::Report;
+use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
 use crate::rule::Rule;
 use crate::stats::Stats;
-use crate::trace;
 use crate::wire::{Frame, Icrc, Operation, Packet, Transport};
 
 /// Sizes that bound the memory.
@@ -49,6 +49,15 @@ const WHOLE: Limits = Limits {
 
 const STREAMING: Limits =
     Limits { keeps: false, connections: 1_024, requests: 16_384, messages: 16_384, paths: 4_096, kinds: 256 };
+
+/// What the rules found out of a packet.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    flow: usize,
+    sender: Side,
+    /// Why it was sent, when it was sent before.
+    again: Option<RetransmissionClass>,
+}
 
 /// Packets from one address to another.
 #[derive(Debug, Default)]
@@ -84,44 +93,6 @@ pub struct Analysis {
     records: u64,
     packets: u64,
     packets_uncounted: u64,
-}
-
-/// What a capture holds.
-#[derive(Debug)]
-pub struct Report {
-    /// Records of the capture, of any kind.
-    pub records: u64,
-    /// RoCEv2 packets among them, frames that the switch made included.
-    pub packets: u64,
-    /// RoCEv2 packets that each address sent: the capture's side of a sender's counter.
-    pub sent: BTreeMap<IpAddr, u64>,
-    /// RoCEv2 packets that each address got whole and with an ICRC that is not wrong: the capture's side of a receiver's counter.
-    ///
-    /// rxe counts `rcvd_pkts` behind its check of the ICRC (`rxe_rcv`). It also looks for the queue pair before it counts: a packet to one that is gone, or
-    /// not ready, is in this number and not in rxe's.
-    pub delivered: BTreeMap<IpAddr, u64>,
-    /// Frames that are not RoCEv2, by what they are: `ARP`, `ICMPv6`, `IPv4 fragment`.
-    pub not_roce: BTreeMap<String, u64>,
-    /// Connections, in the order of their first packet.
-    pub connections: Vec<Connection>,
-    /// Messages, in the order of their first packet.
-    pub messages: Vec<Message>,
-    /// Broken rules, in the order of the packets that show them.
-    pub findings: Vec<Finding>,
-    /// Requests that came again, of all connections, by class.
-    pub retransmissions: Retransmissions,
-    /// Packets by opcode, messages by kind, latencies.
-    pub stats: Stats,
-    /// Connections that were forgotten to bound the memory; what came of them later counts as new.
-    pub connections_dropped: u64,
-    /// Requests that were forgotten before their answer to bound the memory.
-    pub requests_dropped: u64,
-    /// RoCEv2 packets that `sent` and `delivered` leave out to bound the memory: they came when too many pairs of addresses were counted.
-    pub packets_uncounted: u64,
-    /// Names of the nodes.
-    pub names: Names,
-    pub(crate) rows: Vec<Row>,
-    pub(crate) cm_rows: Vec<CmRow>,
 }
 
 impl Default for Analysis {
@@ -192,14 +163,13 @@ impl Analysis {
         let fate = record.fate();
         self.packets += 1;
         self.count(packet, &fate, is_short);
-        let flow = if fate.is_delivered() {
+        let seen = if fate.is_delivered() {
             self.deliver(record.number, record.timestamp_ns, packet, fate.is_sent(), is_short)
         } else {
-            self.sent_only(record.number, record.timestamp_ns, packet);
-            None
+            self.sent_only(record.number, record.timestamp_ns, packet)
         };
         if self.limits.keeps {
-            self.keep_row(record.number, packet, flow, fate);
+            self.keep_row(record.number, packet, seen, fate);
         }
     }
 
@@ -427,19 +397,19 @@ impl Analysis {
         Some((index, if is_response { sender.other() } else { sender }))
     }
 
-    /// Takes note of a request that its sender sent and its receiver did not get, or not yet.
-    fn sent_only(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
-        let Some(bth) = packet.bth.filter(|bth| bth.opcode().is_request()) else {
-            return;
-        };
+    /// Takes note of a packet that its sender sent and its receiver did not get, or not here.
+    fn sent_only(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) -> Option<Seen> {
+        let bth = packet.bth?;
         if !matches!(bth.opcode().transport(), Transport::Rc | Transport::Uc | Transport::Xrc)
             || matches!(packet.icrc, Icrc::Bad { .. })
         {
-            return;
+            return None;
         }
-        let Some((index, sender)) = self.flows.find(packet.destination, bth.destination_qpn()) else {
-            return;
-        };
+        let (index, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+        let mut seen = Seen { flow: index, sender, again: None };
+        if !bth.opcode().is_request() {
+            return Some(seen);
+        }
         if let Some(flow) = self.flows.get_mut(index) {
             let (connection, stream) = flow.parts(sender);
             let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true };
@@ -451,9 +421,10 @@ impl Analysis {
                 stats: &mut self.stats,
                 number,
             };
-            stream.sent(connection, &arrival, Stream::count(connection, &arrival), &mut sink);
+            seen.again = stream.sent(connection, &arrival, Stream::count(connection, &arrival), &mut sink);
         }
         self.report_broken(number, packet, Some((index, sender)));
+        Some(seen)
     }
 
     /// Turns what a packet broke into findings.
@@ -469,7 +440,7 @@ impl Analysis {
         self.broken = broken;
     }
 
-    /// Runs the rules over a packet that its receiver got; gives its flow and sender.
+    /// Runs the rules over a packet that its receiver got.
     fn deliver(
         &mut self,
         number: u64,
@@ -477,7 +448,7 @@ impl Analysis {
         packet: &Packet<'_>,
         is_sent: bool,
         is_short: bool,
-    ) -> Option<(usize, Side)> {
+    ) -> Option<Seen> {
         if !self.judge_alone(number, packet, is_short) {
             return None;
         }
@@ -493,12 +464,14 @@ impl Analysis {
             _ => return None,
         }
         if !opcode.is_known() {
-            return self.flows.find(packet.destination, bth.destination_qpn());
+            let (flow, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+            return Some(Seen { flow, sender, again: None });
         }
         let (index, sender) = self.flows.take_in(packet, &mut self.budget)?;
         let is_response = opcode.is_response();
         let requester = if is_response { sender.other() } else { sender };
         let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent };
+        let mut seen = Seen { flow: index, sender, again: None };
         if let Some(flow) = self.flows.get_mut(index) {
             flow.count(sender, packet.payload_length_bytes as u64);
             let (connection, stream) = flow.parts(requester);
@@ -513,11 +486,11 @@ impl Analysis {
             if is_response {
                 stream.response(connection, &arrival, &mut sink);
             } else {
-                stream.request(connection, requester, &arrival, &mut sink);
+                seen.again = stream.request(connection, requester, &arrival, &mut sink);
             }
         }
         self.report_broken(number, packet, Some((index, requester)));
-        Some((index, sender))
+        Some(seen)
     }
 
     fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
@@ -606,7 +579,7 @@ impl Analysis {
         }
     }
 
-    fn keep_row(&mut self, number: u64, packet: &Packet<'_>, flow: Option<(usize, Side)>, fate: Fate) {
+    fn keep_row(&mut self, number: u64, packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {
         if let Some(Ok(mad)) = packet.mad()
             && mad.is_cm()
         {
@@ -617,45 +590,7 @@ impl Analysis {
             self.cm_rows.push(CmRow::new(number, packet, flow, fate));
             return;
         }
-        self.rows.push(Row::new(number, packet, flow, fate));
-    }
-}
-
-impl Report {
-    /// The trace: every packet, message and finding as text under names that are the same in every run. Ends with a newline.
-    ///
-    /// | in the trace | is |
-    /// |--|--|
-    /// | `client` | a node, by its IP address |
-    /// | `client.qp1` | the first queue pair of that node; `client.GSI` is queue pair 1 |
-    /// | `client+3` | a PSN: the third after the first of that `client` queue pair's requests; responses count in the requester's numbers |
-    /// | `server.mr1+8` | rkey `server.mr1` and the address 8 bytes above the region's base: what its node advertised in a REP, else the lowest seen |
-    /// | `<port>` | a random port |
-    /// | `~` before a row | its receiver did not get the packet, or not here, or not as it is here |
-    /// | `+` before a row | the switch put the packet there: a copy, an altered one, one that was held back |
-    ///
-    /// Left out are MAC addresses, UDP source ports, IP identification, times, flow labels, GUIDs, and transaction and communication ids that match.
-    /// Connection management stands apart, because its order against data packets is not defined by the protocol; data packets are in the order of the wire.
-    pub fn trace(&self) -> String {
-        trace::render(self)
-    }
-
-    /// The packets between the nodes as one SVG picture that needs nothing else: a line a node, an arrow a packet, lost ones dashed, broken rules beside.
-    ///
-    /// At most `limit` packets are drawn; the picture says how many more there are.
-    pub fn ladder(&self, limit: usize) -> String {
-        trace::draw(self, limit)
-    }
-
-    /// Hides packets from trace and ladder, with the messages that begin and the findings at them; names do not change by it.
-    pub fn show_only(&mut self, keep: impl Fn(u64) -> bool) {
-        for row in &mut self.rows {
-            row.is_hidden |= !keep(row.number);
-        }
-        for row in &mut self.cm_rows {
-            row.is_hidden |= !keep(row.number);
-        }
-        self.messages.retain(|message| keep(message.packet_first));
-        self.findings.retain(|finding| keep(finding.packet));
+        let flow = seen.map(|seen| (seen.flow, seen.sender));
+        self.rows.push(Row::new(number, packet, flow, seen.and_then(|seen| seen.again), fate));
     }
 }

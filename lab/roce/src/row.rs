@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::cm::Mad;
 use crate::fate::Fate;
 use crate::flow::Side;
+use crate::retransmission::RetransmissionClass;
 use crate::wire::{DecodeStop, Icrc, Opcode, Packet, Psn, Syndrome};
 
 /// A data packet.
@@ -17,6 +18,8 @@ pub(crate) struct Row {
     pub(crate) destination: IpAddr,
     /// Connection and the side that sends.
     pub(crate) flow: Option<(usize, Side)>,
+    /// Why it was sent, when it was sent before.
+    pub(crate) again: Option<RetransmissionClass>,
     pub(crate) fate: Fate,
     pub(crate) opcode: Option<Opcode>,
     pub(crate) destination_qpn: Option<u32>,
@@ -48,7 +51,13 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(crate) fn new(number: u64, packet: &Packet<'_>, flow: Option<(usize, Side)>, fate: Fate) -> Self {
+    pub(crate) fn new(
+        number: u64,
+        packet: &Packet<'_>,
+        flow: Option<(usize, Side)>,
+        again: Option<RetransmissionClass>,
+        fate: Fate,
+    ) -> Self {
         let bth = packet.bth;
         Self {
             is_hidden: false,
@@ -56,6 +65,7 @@ impl Row {
             source: packet.source,
             destination: packet.destination,
             flow,
+            again,
             fate,
             opcode: packet.opcode(),
             destination_qpn: bth.map(|bth| bth.destination_qpn()),

@@ -26,14 +26,14 @@ impl Stream {
         }
     }
 
-    /// Takes a request in that reached its receiver.
+    /// Takes a request in that reached its receiver; gives why it was sent, when it was sent before.
     pub(crate) fn request(
         &mut self,
         connection: &mut Connection,
         requester: Side,
         arrival: &Arrival<'_>,
         sink: &mut Sink<'_>,
-    ) {
+    ) -> Option<RetransmissionClass> {
         let (packet, opcode, psn) = (arrival.packet, arrival.bth.opcode(), arrival.bth.psn());
         if opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
             connection.path_mtu_bytes =
@@ -47,25 +47,23 @@ impl Stream {
         }
         self.has_uncounted |= count.is_none();
         let sent_before = self.sent_end;
-        if arrival.is_sent {
-            self.sent(connection, arrival, count, sink);
-        }
+        let class = if arrival.is_sent { self.sent(connection, arrival, count, sink) } else { None };
         self.after_fatal(arrival, sink);
         let is_again = self.expected.is_none()
             && self.queue.back().is_some_and(|last| last.count.is_none() && psn.distance(last.psn) <= 0);
         if is_again {
             self.again(connection, arrival, count, sink);
-            return;
+            return class;
         }
         let expected = *self.expected.get_or_insert(psn);
         let ahead = psn.distance(expected);
         if ahead > 0 {
             if !self.is_ahead(expected, sent_before, arrival, sink) {
-                return;
+                return class;
             }
         } else if ahead < 0 {
             self.again(connection, arrival, count, sink);
-            return;
+            return class;
         }
         self.gap = match self.gap {
             Gap::No => Gap::No,
@@ -77,6 +75,7 @@ impl Stream {
         self.is_unsure &= self.gap != Gap::No;
         self.expected = count.map(|count| psn.plus(count));
         self.assemble(connection, requester, arrival, count, sink);
+        class
     }
 
     fn after_fatal(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {

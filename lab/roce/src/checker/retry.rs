@@ -76,14 +76,14 @@ impl Default for Retry {
 }
 
 impl Stream {
-    /// Takes note of a request where it is sent, whether it arrives or not.
+    /// Takes note of a request where it is sent, whether it arrives or not; gives why it was sent, when it was sent before.
     pub(crate) fn sent(
         &mut self,
         connection: &Connection,
         arrival: &Arrival<'_>,
         count: Option<u32>,
         sink: &mut Sink<'_>,
-    ) {
+    ) -> Option<RetransmissionClass> {
         let (packet, psn) = (arrival.packet, arrival.bth.psn());
         let opcode = arrival.bth.opcode();
         let end = psn.plus(count.unwrap_or(1));
@@ -98,11 +98,11 @@ impl Stream {
             self.sent_end = Some(end);
             self.retry.run = None;
             self.retry.last = Some((psn, arrival.timestamp_ns));
-            return;
+            return None;
         }
         if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
             // Not seen before: the capture began later, or the PSN is none of this connection.
-            return;
+            return None;
         }
         let differs = known.psn == shape.psn && *known != shape;
         if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
@@ -130,6 +130,7 @@ impl Stream {
         self.retry.run = Some((class, end));
         self.retry.last = Some((psn, arrival.timestamp_ns));
         self.retry.counts.count(class);
+        Some(class)
     }
 
     fn classify(

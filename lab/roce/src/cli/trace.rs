@@ -17,6 +17,9 @@ pub struct Args {
     file: FileArg,
     #[command(flatten)]
     common: Common,
+    /// Print what must hold whatever the timing: messages with their packets folded, what was lost and sent again.
+    #[arg(long, conflicts_with = "json")]
+    summary: bool,
     /// Print JSON, one object a line, as the capture is read.
     #[arg(long)]
     json: bool,
@@ -88,7 +91,8 @@ impl Args {
             return json_lines(&mut input, &names, &filter);
         }
         let (report, stopped) = analyse(&mut input, names, &filter)?;
-        output::print_with(|sink| sink.write_all(report.trace().as_bytes()))?;
+        let text = if self.summary { report.summary() } else { report.trace() };
+        output::print_with(|sink| sink.write_all(text.as_bytes()))?;
         match stopped {
             Some(error) => Err(error),
             None => {

@@ -1,11 +1,12 @@
 //! Connection management in the trace: one block a connection, one line a parameter.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use crate::analysis::Report;
 use crate::cm::{Message, PrivateData, Rep, Req, ack_timeout_ns, attribute_name, path_mtu_bytes};
 use crate::flow::Side;
+use crate::report::Report;
 use crate::row::CmRow;
 use crate::trace::labels::Labels;
 use crate::wire::Icrc;
@@ -19,25 +20,58 @@ struct Ids {
     disconnect_transaction: Option<u64>,
 }
 
+const MRA: u16 = 1;
+const DREQ: u16 = 5;
+const DREP: u16 = 6;
+
 /// The place of a message in the order of a connection's life.
 fn rank(row: &CmRow) -> u16 {
     match row.mad().map(|mad| mad.attribute_id()) {
         Some(0x10) => 0,
-        Some(0x11) => 1,
+        Some(0x11) => MRA,
         Some(0x13) => 2,
         Some(0x12) => 3,
         Some(0x14) => 4,
-        Some(0x15) => 5,
-        Some(0x16) => 6,
+        Some(0x15) => DREQ,
+        Some(0x16) => DREP,
         _ => 7,
     }
 }
 
 /// Writes the connection management packets of one connection, or those of none.
 pub(super) fn block(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
+    rows(out, report, labels, connection, of(report, connection));
+}
+
+/// The same without what only timing decides: that a message came again, the MRA that asks for more time, which side was first to disconnect.
+pub(super) fn folded(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
+    let mut known = HashSet::new();
+    let mut all = of(report, connection);
+    let is_end = |row: &CmRow| matches!(rank(row), DREQ | DREP) && row.fate.is_delivered();
+    let has_ended = all.iter().any(|row| is_end(row));
+    all.retain(|row| {
+        rank(row) != MRA && !is_end(row) && known.insert((rank(row), row.source, row.fate.words()))
+    });
+    rows(out, report, labels, connection, all);
+    if has_ended {
+        out.push_str("  disconnected\n");
+    }
+}
+
+fn of(report: &Report, connection: Option<usize>) -> Vec<&CmRow> {
     let mut rows: Vec<&CmRow> =
         report.cm_rows.iter().filter(|row| row.flow == connection && !row.is_hidden).collect();
     rows.sort_by_key(|row| rank(row));
+    rows
+}
+
+fn rows(
+    out: &mut String,
+    report: &Report,
+    labels: &Labels<'_>,
+    connection: Option<usize>,
+    rows: Vec<&CmRow>,
+) {
     let mut ids = Ids::default();
     for row in rows {
         let mark = row.fate.mark();

@@ -1,24 +1,27 @@
 //! The names of a report's queue pairs, PSNs and memory regions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use crate::analysis::Report;
 use crate::cm::{Advert, Message as CmMessage};
 use crate::flow::Side;
-use crate::wire::Psn;
+use crate::report::Report;
+use crate::wire::{Icrc, Psn};
 
 /// A memory region, by the rkey that its node gave out.
 #[derive(Clone, Debug)]
 pub(super) struct Region {
     pub(super) name: String,
     pub(super) base: u64,
-    advertised: bool,
+    is_advertised: bool,
 }
 
 /// Every name that the trace uses.
 pub(super) struct Labels<'a> {
     report: &'a Report,
+    /// Connections in the order in which they are named, then the place of each in it.
+    order: Vec<usize>,
+    places: Vec<usize>,
     connected: HashMap<(usize, Side), String>,
     unconnected: HashMap<(IpAddr, u32), String>,
     first_psn: HashMap<(IpAddr, Option<u32>), Psn>,
@@ -31,13 +34,35 @@ fn next(counts: &mut HashMap<IpAddr, usize>, address: IpAddr) -> usize {
     *count
 }
 
-/// Where a region shows itself: packet number, node, key, address, and whether the node advertised it.
-type Appearance = (u64, IpAddr, u32, Option<u64>, bool);
+/// Where a region shows itself.
+struct Appearance {
+    /// Whether the packet is damaged, the place of its connection, its number: what names first.
+    rank: (bool, usize, u64),
+    node: IpAddr,
+    rkey: u32,
+    va: Option<u64>,
+    /// Whether the node gave it out itself.
+    is_advert: bool,
+}
 
 impl<'a> Labels<'a> {
+    /// Names everything in the order of the capture.
     pub(super) fn new(report: &'a Report) -> Self {
+        Self::ordered(report, (0..report.connections.len()).collect())
+    }
+
+    /// Names everything connection by connection in that order, each once.
+    pub(super) fn ordered(report: &'a Report, order: Vec<usize>) -> Self {
+        let mut places = vec![usize::MAX; report.connections.len()];
+        for (place, index) in order.iter().enumerate() {
+            if let Some(slot) = places.get_mut(*index) {
+                *slot = place;
+            }
+        }
         let mut labels = Self {
             report,
+            order,
+            places,
             connected: HashMap::new(),
             unconnected: HashMap::new(),
             first_psn: HashMap::new(),
@@ -50,7 +75,8 @@ impl<'a> Labels<'a> {
 
     fn name_queue_pairs(&mut self) {
         let mut counts = HashMap::new();
-        for (index, connection) in self.report.connections.iter().enumerate() {
+        for index in self.order.iter().copied() {
+            let Some(connection) = self.report.connections.get(index) else { continue };
             for side in [Side::Active, Side::Passive] {
                 let end = connection.endpoint(side);
                 let node = self.report.names.get(end.address);
@@ -79,50 +105,73 @@ impl<'a> Labels<'a> {
     }
 
     fn appearances(&self) -> Vec<Appearance> {
-        let mut used: BTreeMap<(IpAddr, u32), ()> = BTreeMap::new();
+        let place = |index: Option<usize>| index.map_or(usize::MAX, |index| self.place(index));
+        let mut used: HashSet<(IpAddr, u32)> = HashSet::new();
         let mut all: Vec<Appearance> = Vec::new();
         for row in &self.report.rows {
             let memory =
                 row.reth.map(|(va, rkey, _)| (va, rkey)).or(row.atomic.map(|(va, rkey, _, _)| (va, rkey)));
+            let node = row.destination;
+            let is_damaged = matches!(row.icrc, Icrc::Bad { .. });
+            let rank = (is_damaged, place(row.flow.map(|(index, _)| index)), row.number);
             if let Some((va, rkey)) = memory {
-                used.insert((row.destination, rkey), ());
-                all.push((row.number, row.destination, rkey, Some(va), false));
+                used.insert((node, rkey));
+                all.push(Appearance { rank, node, rkey, va: Some(va), is_advert: false });
             }
             if let Some(rkey) = row.invalidate {
-                all.push((row.number, row.destination, rkey, None, false));
+                all.push(Appearance { rank, node, rkey, va: None, is_advert: false });
             }
         }
         for row in &self.report.cm_rows {
             let Some(Ok(CmMessage::Rep(rep))) = row.mad().map(|mad| mad.message()) else {
                 continue;
             };
-            let Some(advert) = Advert::new(rep.private_data()) else {
+            let Some(Advert { va, rkey }) = Advert::new(rep.private_data()) else {
                 continue;
             };
             let is_alone = rep.private_data().iter().skip(Advert::LENGTH).all(|byte| *byte == 0);
-            if used.contains_key(&(row.source, advert.rkey)) || is_alone && !is_text(rep.private_data()) {
-                all.push((row.number, row.source, advert.rkey, Some(advert.va), true));
+            if used.contains(&(row.source, rkey)) || is_alone && !is_text(rep.private_data()) {
+                let rank = (matches!(row.icrc, Icrc::Bad { .. }), place(row.flow), row.number);
+                all.push(Appearance { rank, node: row.source, rkey, va: Some(va), is_advert: true });
             }
         }
-        all.sort_by_key(|(number, ..)| *number);
+        all.sort_by_key(|appearance| appearance.rank);
         all
     }
 
     fn name_regions(&mut self) {
         let mut counts = HashMap::new();
-        for (_, node, rkey, va, advertised) in self.appearances() {
+        for Appearance { node, rkey, va, is_advert, .. } in self.appearances() {
             let names = &self.report.names;
             let region = self.regions.entry((node, rkey)).or_insert_with(|| Region {
                 name: format!("{}.mr{}", names.get(node), next(&mut counts, node)),
                 base: va.unwrap_or(u64::MAX),
-                advertised: false,
+                is_advertised: false,
             });
             match va {
-                Some(va) if advertised && !region.advertised => (region.base, region.advertised) = (va, true),
-                Some(va) if !region.advertised => region.base = region.base.min(va),
+                Some(va) if is_advert && !region.is_advertised => {
+                    (region.base, region.is_advertised) = (va, true);
+                }
+                Some(va) if !region.is_advertised => region.base = region.base.min(va),
                 _ => {}
             }
         }
+    }
+
+    /// Connections in the order in which they are named.
+    pub(super) fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// The place of a connection in that order.
+    pub(super) fn place(&self, connection: usize) -> usize {
+        self.places.get(connection).copied().unwrap_or(usize::MAX)
+    }
+
+    /// The node that sends the requests of a connection's side.
+    pub(super) fn requester_node(&self, (connection, side): (usize, Side)) -> String {
+        let connection = self.report.connections.get(connection);
+        connection.map_or_else(String::new, |connection| self.node(connection.endpoint(side).address))
     }
 
     pub(super) fn node(&self, address: IpAddr) -> String {
@@ -154,10 +203,20 @@ impl<'a> Labels<'a> {
 
     /// A PSN of a sender without a connection.
     pub(super) fn unconnected_psn(&self, source: IpAddr, source_qpn: Option<u32>, psn: Psn) -> String {
-        match self.first_psn.get(&(source, source_qpn)) {
-            Some(first) => format!("{}{:+}", self.node(source), psn.distance(*first)),
+        match self.unconnected_offset(source, source_qpn, psn) {
+            Some(offset) => format!("{}{offset:+}", self.node(source)),
             None => String::new(),
         }
+    }
+
+    /// How far it is behind the sender's first.
+    pub(super) fn unconnected_offset(
+        &self,
+        source: IpAddr,
+        source_qpn: Option<u32>,
+        psn: Psn,
+    ) -> Option<i32> {
+        self.first_psn.get(&(source, source_qpn)).map(|first| psn.distance(*first))
     }
 
     /// Whether `psn` is the 0 at which the requests of `requester` wrap.
@@ -172,10 +231,24 @@ impl<'a> Labels<'a> {
 
     /// An address in a region: `server.mr1+8`; the key names the region.
     pub(super) fn memory(&self, node: IpAddr, va: u64, rkey: u32) -> String {
-        match self.regions.get(&(node, rkey)) {
-            Some(region) => format!("{}{:+}", region.name, i128::from(va) - i128::from(region.base)),
-            None => format!("{}.mr?", self.node(node)),
+        match self.offset(node, va, rkey) {
+            Some((name, offset)) => format!("{name}{offset:+}"),
+            None => self.rkey(node, rkey),
         }
+    }
+
+    /// The region that a key names, and where in it an address is.
+    pub(super) fn offset(&self, node: IpAddr, va: u64, rkey: u32) -> Option<(&str, i128)> {
+        let region = self.regions.get(&(node, rkey))?;
+        Some((&region.name, i128::from(va) - i128::from(region.base)))
+    }
+
+    /// How far a PSN is behind the first of the requests of `requester`.
+    pub(super) fn psn_offset(&self, requester: (usize, Side), psn: Psn) -> i32 {
+        let connection = self.report.connections.get(requester.0);
+        connection
+            .and_then(|connection| connection.endpoint(requester.1).psn_first)
+            .map_or(0, |first| psn.distance(first))
     }
 
     /// The name of a key.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use crate::analysis::Report;
 use crate::cm::attribute_name;
+use crate::report::Report;
 use crate::row::{CmRow, Row};
 use crate::trace::labels::Labels;
 use crate::trace::render;

@@ -9,6 +9,8 @@ mod cm;
 mod labels;
 mod ladder;
 mod render;
+mod summary;
 
 pub(crate) use ladder::draw;
 pub(crate) use render::render;
+pub(crate) use summary::summary;

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::analysis::Report;
 use crate::finding::{Evidence, Finding};
 use crate::flow::Side;
+use crate::message::Message;
+use crate::report::Report;
 use crate::row::Row;
 use crate::rule::Rule;
 use crate::trace::cm;
@@ -12,7 +13,7 @@ use crate::trace::labels::Labels;
 use crate::wire::{Icrc, Operation, Role};
 
 /// Number of the text's format; a change of the text changes it.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 pub(crate) fn render(report: &Report) -> String {
     let labels = Labels::new(report);
@@ -50,7 +51,7 @@ fn line(out: &mut String, mark: &str, columns: [&str; 6]) {
     out.push('\n');
 }
 
-fn direction(labels: &Labels<'_>, row: &Row) -> String {
+pub(super) fn direction(labels: &Labels<'_>, row: &Row) -> String {
     match row.flow {
         Some((index, sender)) => {
             format!("{} > {}", labels.queue_pair(index, sender), labels.queue_pair(index, sender.other()))
@@ -64,16 +65,16 @@ fn direction(labels: &Labels<'_>, row: &Row) -> String {
 }
 
 /// The side whose requests a packet's PSN counts.
-fn requester(row: &Row) -> Option<(usize, Side)> {
+pub(super) fn requester(row: &Row) -> Option<(usize, Side)> {
     let (index, sender) = row.flow?;
     Some((index, if row.opcode?.role() == Role::Response { sender.other() } else { sender }))
 }
 
-fn words(row: &Row) -> String {
+pub(super) fn words(row: &Row) -> String {
     row.opcode.map_or_else(|| "no BTH".to_owned(), |opcode| opcode.to_string())
 }
 
-fn psn(labels: &Labels<'_>, row: &Row) -> String {
+pub(super) fn psn(labels: &Labels<'_>, row: &Row) -> String {
     match (row.psn, requester(row)) {
         (Some(psn), _) if row.opcode.is_some_and(|opcode| opcode.operation() == Operation::Cnp) => {
             psn.to_string()
@@ -108,12 +109,8 @@ fn details(labels: &Labels<'_>, row: &Row) -> String {
     if let Some((va, rkey, length)) = row.reth {
         words.push(format!("{} len {length}", labels.memory(row.destination, va, rkey)));
     }
-    if let Some((va, rkey, operand, compare)) = row.atomic {
-        let memory = labels.memory(row.destination, va, rkey);
-        match row.opcode.map(|opcode| opcode.operation()) {
-            Some(Operation::FetchAdd) => words.push(format!("{memory} add {operand}")),
-            _ => words.push(format!("{memory} compare {compare} swap {operand}")),
-        }
+    if let (Some((va, rkey, ..)), Some(operands)) = (row.atomic, operands(row)) {
+        words.push(format!("{} {operands}", labels.memory(row.destination, va, rkey)));
     }
     if let Some((syndrome, msn)) = row.aeth {
         words.push(format!("{syndrome} msn {msn}"));
@@ -141,6 +138,15 @@ fn details(labels: &Labels<'_>, row: &Row) -> String {
     }
     flags(&mut words, labels, row);
     words.join(", ")
+}
+
+/// What an atomic does.
+pub(super) fn operands(row: &Row) -> Option<String> {
+    let (_, _, operand, compare) = row.atomic?;
+    Some(match row.opcode.map(|opcode| opcode.operation()) {
+        Some(Operation::FetchAdd) => format!("add {operand}"),
+        _ => format!("compare {compare} swap {operand}"),
+    })
 }
 
 fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
@@ -171,6 +177,16 @@ fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
     words.extend(row.fate.words());
 }
 
+/// The connection of a message, and the side that asks.
+pub(super) fn side(report: &Report, message: &Message) -> Option<(usize, Side)> {
+    let index = message.connection?;
+    let connection = report.connections.get(index)?;
+    let is_passive = connection.passive.address == message.requester
+        && (connection.active.address != message.requester
+            || message.requester_qpn == connection.passive.qpn);
+    Some((index, if is_passive { Side::Passive } else { Side::Active }))
+}
+
 fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
     if report.messages.is_empty() {
         out.push_str("\nmessages: none\n");
@@ -179,13 +195,7 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
     out.push('\n');
     line(out, "  ", ["messages", "", "psn", "bytes", "", ""]);
     for message in &report.messages {
-        let side = message.connection.and_then(|index| {
-            let connection = report.connections.get(index)?;
-            let is_passive = connection.passive.address == message.requester
-                && (connection.active.address != message.requester
-                    || message.requester_qpn == connection.passive.qpn);
-            Some((index, if is_passive { Side::Passive } else { Side::Active }))
-        });
+        let side = side(report, message);
         let (direction, psn) = match side {
             Some((index, side)) => (
                 format!("{} > {}", labels.queue_pair(index, side), labels.queue_pair(index, side.other())),
@@ -226,14 +236,24 @@ fn findings(out: &mut String, report: &Report, labels: &Labels<'_>) {
     }
     out.push('\n');
     line(out, "  ", ["findings", "", "psn", "", "", ""]);
-    for finding in &report.findings {
-        let direction = format!("{} > {}", labels.node(finding.source), labels.node(finding.destination));
-        let psn = match (finding.psn, finding.requester) {
-            (Some(psn), Some(requester)) => labels.psn(requester, psn),
-            _ => String::new(),
-        };
-        line(out, "  ", [&direction, &finding.rule.name(), &psn, "", "", &evidence(labels, finding)]);
+    for found in &report.findings {
+        finding(out, labels, found);
     }
+}
+
+/// The nodes between which a finding was made.
+pub(super) fn finding_direction(labels: &Labels<'_>, finding: &Finding) -> String {
+    format!("{} > {}", labels.node(finding.source), labels.node(finding.destination))
+}
+
+/// Writes one finding.
+pub(super) fn finding(out: &mut String, labels: &Labels<'_>, finding: &Finding) {
+    let psn = match (finding.psn, finding.requester) {
+        (Some(psn), Some(requester)) => labels.psn(requester, psn),
+        _ => String::new(),
+    };
+    let direction = finding_direction(labels, finding);
+    line(out, "  ", [&direction, &finding.rule.name(), &psn, "", "", &evidence(labels, finding)]);
 }
 
 fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
