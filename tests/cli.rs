@@ -269,6 +269,41 @@ fn unusable_cache_is_an_error_before_anything_starts() {
 }
 
 #[test]
+fn directory_without_a_run_is_a_usage_error() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let empty = directory.path().display().to_string();
+    for (args, hint) in [
+        (&["test-e2e", "--from-artifacts", &empty][..], "no run is kept in"),
+        (&["test-e2e", "--from-artifacts", "/nonexistent"], "no directory is called /nonexistent"),
+        (&["results", &empty], "no results are kept in"),
+    ] {
+        let (code, stdout, stderr) = run(args);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+        assert!(stderr.contains(hint), "{stderr}");
+    }
+}
+
+#[test]
+fn results_tell_every_class() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for (name, verdict) in [
+        ("a", r#"{"scenario": "a", "passed": true, "headline": null, "failures": [], "packets": 12}"#),
+        ("b", r#"{"scenario": "b", "not_run": "it needs the lab's own switch, which provider ssh has not"}"#),
+    ] {
+        fs::create_dir(directory.path().join(name)).expect("a directory");
+        fs::write(directory.path().join(name).join("verdict.json"), verdict).expect("a file");
+    }
+    let (code, stdout, _) = run(&["results", &directory.path().display().to_string()]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("1 passed, 0 failed, 0 disturbed, 1 not run"), "{stdout}");
+    let (_, stdout, _) = run(&["test-e2e", "--from-artifacts", &directory.path().display().to_string()]);
+    assert!(stdout.contains("b: not run: it needs the lab's own switch"), "{stdout}");
+    let (code, _, _) =
+        run(&["test-e2e", "--require-all", "--from-artifacts", &directory.path().display().to_string()]);
+    assert_eq!(code, 1);
+}
+
+#[test]
 fn unknown_scenario_names_the_nearest() {
     let (code, stdout, stderr) = run(&["test-e2e", "write_raed"]);
     assert_eq!((code, stdout.as_str()), (2, ""));

@@ -5,8 +5,11 @@
 //! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_SCENARIOS_IN` and
 //! `RDMA_LAB_SNAPSHOTS_IN` (directories; default the workspace's), `RDMA_LAB_ACCEL` (auto, kvm, tcg),
 //! `RDMA_LAB_SEED` (a number), `RDMA_LAB_REPEAT` (runs of each; default 1), `RDMA_LAB_JOBS` (pairs side
-//! by side; default 1), `RDMA_LAB_OWNED` (standard
-//! input is a pipe; at its end the owner has gone).
+//! by side; default 1), `RDMA_LAB_RUN` (where everything is kept; default a new directory, one for all
+//! processes of a nextest run), `RDMA_LAB_REQUIRE_ALL` (1: a scenario that these machines cannot run is red),
+//! `RDMA_LAB_OWNED` (standard input is a pipe; at its end the owner has gone).
+//!
+//! Each trial keeps its verdict and brings the results of the whole run up to date.
 
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,14 +18,15 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
-use lab::artifacts::Artifacts;
+use lab::artifacts::{self, Artifacts};
 use lab::provider::qemu::accel::Choice;
+use lab::results;
 use lab::scenario::Scenario;
 use lab::setup::Setup;
 use lab::snapshot;
 use lab::trial::{self, Case, Raw};
-use lab::verdict::Verdict;
-use libtest_mimic::{Arguments, Failed, Trial};
+use lab::verdict::{Reason, Verdict};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -45,16 +49,41 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = scenarios
         .into_iter()
         .filter(|scenario| is_asked(&scenario.name))
-        .map(|scenario| Trial::test(scenario.name.clone(), move || trial(&scenario)).with_ignored_flag(true))
+        .map(|scenario| {
+            Trial::ignorable_test(scenario.name.clone(), move || told(&scenario)).with_ignored_flag(true)
+        })
         .collect();
     trials.push(Trial::test("snapshots_all_have_a_scenario", move || no_orphans(&names)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
+/// One scenario's trial, which leaves a verdict whatever happens, and the results with it.
+fn told(scenario: &Scenario) -> Result<Completion, Failed> {
+    let kept = kept()?;
+    let keep = |verdict| artifacts::keep(&verdict, &kept.scenario(&scenario.name));
+    let result = match shared() {
+        Ok(setup) => match scenario.cannot_run_on(&setup.provider) {
+            None => trial(scenario, setup, kept).map(|()| Completion::Completed),
+            Some(why) => {
+                keep(Verdict::not_run(&scenario.name, why.as_str()))?;
+                match variable::<u8>("RDMA_LAB_REQUIRE_ALL") {
+                    Some(1) => Err(format!("not run: {why}").into()),
+                    _ => Ok(Completion::ignored_with(why)),
+                }
+            }
+        },
+        Err(error) => {
+            keep(Verdict::failed(&scenario.name, Reason::Setup, error.as_str()))?;
+            Err(error.into())
+        }
+    };
+    results::update(kept)?;
+    result
+}
+
 /// One scenario, on machines of its own, as often as it was asked for.
-fn trial(scenario: &Scenario) -> Result<(), Failed> {
+fn trial(scenario: &Scenario, setup: &Setup, kept: &Artifacts) -> Result<(), Failed> {
     static TURN: Turn = Turn { running: Mutex::new(0), changed: Condvar::new() };
-    let (setup, kept) = shared()?;
     let _turn = TURN.take();
     let runs = variable("RDMA_LAB_REPEAT").unwrap_or(1);
     let mut raw = Raw::default();
@@ -62,12 +91,13 @@ fn trial(scenario: &Scenario) -> Result<(), Failed> {
         let _slot = setup.slot()?;
         let name = if runs == 1 { scenario.name.clone() } else { format!("{}-{run}", scenario.name) };
         let snapshots = snapshots_in();
+        let snapshot = snapshot::file(&snapshots, &scenario.name);
         let directory = kept.scenario(&name);
         let mut replay = format!("cargo xtask test-e2e {}", scenario.name);
         if scenarios_in() != workspace().join("lab/scenarios") {
             replay.push_str(&format!(" --scenarios {}", scenarios_in().display()));
         }
-        let case = Case { scenario, programs: &setup.programs, snapshots: &snapshots, replay: &replay };
+        let case = Case { scenario, programs: &setup.programs, snapshot: Some(&snapshot), replay: &replay };
         let verdict = trial::trial(&setup.provider, &case, &directory)?;
         assert_snapshot(scenario, &verdict, &snapshots)?;
         if !verdict.passed {
@@ -159,9 +189,23 @@ fn no_orphans(scenarios: &[String]) -> Result<(), Failed> {
     Err(format!("snapshots without a scenario: {}; remove them", orphans.join(", ")).into())
 }
 
+/// Where this run is kept: with all processes of it in one directory.
+fn kept() -> Result<&'static Artifacts, String> {
+    static KEPT: OnceLock<Result<Artifacts, String>> = OnceLock::new();
+    let kept = KEPT.get_or_init(|| {
+        let kept = match (variable("RDMA_LAB_RUN"), variable::<String>("NEXTEST_RUN_ID")) {
+            (Some(directory), _) => Ok(Artifacts::at(directory)),
+            (None, Some(id)) => Artifacts::shared(workspace(), &id),
+            (None, None) => Artifacts::create(workspace()),
+        };
+        kept.map_err(|error| error.to_string())
+    });
+    kept.as_ref().map_err(String::clone)
+}
+
 /// What all trials share: the programs and the provider, prepared by the first.
-fn shared() -> Result<&'static (Setup, Artifacts), String> {
-    static SHARED: OnceLock<Result<(Setup, Artifacts), String>> = OnceLock::new();
+fn shared() -> Result<&'static Setup, String> {
+    static SHARED: OnceLock<Result<Setup, String>> = OnceLock::new();
     SHARED
         .get_or_init(|| {
             let accel = match std::env::var("RDMA_LAB_ACCEL").as_deref() {
@@ -170,10 +214,8 @@ fn shared() -> Result<&'static (Setup, Artifacts), String> {
                 _ => Choice::Auto,
             };
             let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
-            let setup = Setup::prepare(workspace(), accel, guard, variable("RDMA_LAB_SEED"))
-                .map_err(|error| error.to_string())?;
-            let artifacts = Artifacts::create(workspace()).map_err(|error| error.to_string())?;
-            Ok((setup, artifacts))
+            Setup::prepare(workspace(), accel, guard, variable("RDMA_LAB_SEED"))
+                .map_err(|error| error.to_string())
         })
         .as_ref()
         .map_err(String::clone)

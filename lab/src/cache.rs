@@ -90,7 +90,7 @@ impl Cache {
     ///
     /// The lock file cannot be created, or its holder keeps it for a quarter of an hour.
     pub fn lock(&self, name: &str) -> Result<Lock> {
-        self.lock_one_of(&[self.path(&format!("{name}.lock"))])
+        lock_file(&self.path(&format!("{name}.lock")))
     }
 
     /// Takes one of `count` slots for a pair of machines, waiting until one is free; given back when dropped.
@@ -100,40 +100,7 @@ impl Cache {
     /// As [`Cache::lock`].
     pub fn slot(&self, count: usize) -> Result<Lock> {
         let paths: Vec<PathBuf> = (0..count).map(|slot| self.path(&format!("slot-{slot}.lock"))).collect();
-        self.lock_one_of(&paths)
-    }
-
-    fn lock_one_of(&self, paths: &[PathBuf]) -> Result<Lock> {
-        let open = |path: &PathBuf| {
-            File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(path)
-                .at("failed to open the lock", path)
-        };
-        let mut files = paths.iter().map(open).collect::<Result<Vec<File>>>()?;
-        let names = || paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        let started = Instant::now();
-        let mut said = false;
-        loop {
-            for (index, file) in files.iter().enumerate() {
-                match flock(file, FlockOperation::NonBlockingLockExclusive) {
-                    Ok(()) => return Ok(Lock { _file: files.swap_remove(index) }),
-                    Err(rustix::io::Errno::WOULDBLOCK) => {}
-                    Err(errno) => return Err(io::Error::from(errno)).at("failed to lock", &paths[index]),
-                }
-            }
-            if started.elapsed() > LOCK_LIMIT {
-                return Err(Error::timeout(format_args!("lock {}", names()), LOCK_LIMIT)
-                    .next("see who holds it: fuser -v <the file>"));
-            }
-            if !said && started.elapsed() > SAY_AFTER {
-                progress::say(&format!("waiting for another process that holds {}", names()));
-                said = true;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        lock_one_of(&paths)
     }
 
     /// What it holds: images, frozen machines and the like, with their sizes on disk; locks left out.
@@ -228,6 +195,48 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Takes the lock that a file is, made if need be; see [`Cache::lock`].
+///
+/// # Errors
+///
+/// As [`Cache::lock`].
+pub fn lock_file(path: &Path) -> Result<Lock> {
+    lock_one_of(&[path.to_owned()])
+}
+
+fn lock_one_of(paths: &[PathBuf]) -> Result<Lock> {
+    let open = |path: &PathBuf| {
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .at("failed to open the lock", path)
+    };
+    let mut files = paths.iter().map(open).collect::<Result<Vec<File>>>()?;
+    let names = || paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let started = Instant::now();
+    let mut said = false;
+    loop {
+        for (index, file) in files.iter().enumerate() {
+            match flock(file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock { _file: files.swap_remove(index) }),
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(errno) => return Err(io::Error::from(errno)).at("failed to lock", &paths[index]),
+            }
+        }
+        if started.elapsed() > LOCK_LIMIT {
+            return Err(Error::timeout(format_args!("lock {}", names()), LOCK_LIMIT)
+                .next("see who holds it: fuser -v <the file>"));
+        }
+        if !said && started.elapsed() > SAY_AFTER {
+            progress::say(&format!("waiting for another process that holds {}", names()));
+            said = true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Writes a file whole or not at all: aside first, then renamed.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,8 @@ use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::node::Role;
 use crate::scenario::Scenario;
 
-const FILE: &str = "evidence.json";
+/// The evidence's file in an artifact directory.
+pub const FILE: &str = "evidence.json";
 
 /// The capture's file in an artifact directory.
 pub const CAPTURE: &str = "capture.pcapng";
@@ -40,6 +41,12 @@ pub struct NodeEvidence {
 pub struct Evidence {
     /// What was run.
     pub scenario: Scenario,
+    /// The file of the trace that the run is held to, if it is held to one.
+    #[serde(default)]
+    pub snapshot: Option<PathBuf>,
+    /// The command that runs it again.
+    #[serde(default)]
+    pub replay: String,
     /// Which provider's machines, and what ran them.
     pub provider: String,
     /// The nodes' addresses on the RDMA network.
@@ -93,6 +100,8 @@ impl Evidence {
     pub fn new(scenario: &Scenario) -> Evidence {
         Evidence {
             scenario: scenario.clone(),
+            snapshot: None,
+            replay: String::new(),
             provider: String::new(),
             addresses: BTreeMap::new(),
             nodes: Role::BOTH.map(|role| (role, NodeEvidence::default())).into(),
@@ -104,6 +113,12 @@ impl Evidence {
     /// What was seen of one node.
     pub fn node(&mut self, role: Role) -> &mut NodeEvidence {
         self.nodes.entry(role).or_default()
+    }
+
+    /// How long the whole run took, machines included.
+    pub fn total_seconds(&self) -> f64 {
+        let seconds = |what: &str| self.seconds.get(what).copied().unwrap_or(0.0);
+        seconds("harness") + seconds("programs")
     }
 
     /// Writes it, and the parts that people read as files of their own.

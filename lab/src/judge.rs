@@ -14,11 +14,11 @@ use crate::agreement;
 use crate::evidence::{Evidence, Failed, FailedKind, NodeEvidence, decode};
 use crate::kernel_log;
 use crate::node::Role;
-use crate::snapshot;
+use crate::snapshot::{self, Accepted};
 use crate::verdict::{Failure, Reason, Verdict};
 
-/// Judges what is kept in `artifacts`; `snapshot` is the accepted trace, if there is one.
-pub fn judge(evidence: &Evidence, artifacts: &Path, snapshot: Option<&str>) -> Verdict {
+/// Judges what is kept in `artifacts`, and compares the trace with the accepted one.
+pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verdict {
     let scenario = &evidence.scenario;
     let mut checks = Checks::default();
     if let Some(failed) = &evidence.failure {
@@ -44,7 +44,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, snapshot: Option<&str>) -> V
     let mut proof = String::new();
     if let Some(report) = report {
         proof = checks.completeness(evidence, report);
-        checks.wire(report, snapshot);
+        checks.wire(report, accepted);
         checks.rules(&scenario.expect.findings, report);
         if scenario.expect.completions {
             checks.agreement(evidence, report);
@@ -52,16 +52,18 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, snapshot: Option<&str>) -> V
     }
     Verdict {
         scenario: scenario.name.clone(),
-        passed: false,
-        headline: None,
         failures: checks.failures,
         proof,
         packets: report.map_or(0, |report| report.packets),
+        findings: report
+            .map_or(Vec::new(), |report| report.findings.iter().map(|finding| finding.rule.name()).collect()),
+        seconds: evidence.total_seconds(),
         is_disturbed: report.is_some_and(is_disturbed),
         provider: evidence.provider.clone(),
         artifacts: artifacts.to_owned(),
-        replay: format!("cargo xtask test-e2e {}", scenario.name),
+        replay: evidence.replay.clone(),
         trace: report.map(Report::trace),
+        ..Verdict::default()
     }
     .concluded()
 }
@@ -179,7 +181,7 @@ impl Checks {
     }
 
     /// The trace is the reviewed one.
-    fn wire(&mut self, report: &Report, snapshot: Option<&str>) {
+    fn wire(&mut self, report: &Report, accepted: &Accepted) {
         if is_disturbed(report) {
             let count = report.retransmissions.timeout;
             self.fail(
@@ -187,9 +189,10 @@ impl Checks {
                 format!("disturbed: {count} retransmissions by timeout, and no fault to cause them"),
             );
         }
-        match snapshot {
-            None => self.fail(Reason::Wire, "there is no snapshot of this trace"),
-            Some(snapshot) => {
+        match accepted {
+            Accepted::NotDemanded => {}
+            Accepted::Missing => self.fail(Reason::Wire, "there is no snapshot of this trace"),
+            Accepted::Trace(snapshot) => {
                 if let Some(difference) = snapshot::difference(snapshot, &report.trace()) {
                     self.fail(Reason::Wire, format!("the trace differs from its snapshot\n{difference}"));
                 }

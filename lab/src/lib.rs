@@ -11,7 +11,7 @@
 //! - [`run`]: machines up, capture on, programs, capture off; [`evidence`]: what was seen
 //! - [`judge`]: from evidence to a [`verdict`], with [`counters`], [`kernel_log`], [`snapshot`] and
 //!   [`agreement`]
-//! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept
+//! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept; [`results`]: of all of them
 //!
 //! Below all of it: [`error`], [`command`], [`progress`], [`cache`].
 
@@ -34,6 +34,7 @@ pub mod node;
 pub mod programs;
 pub mod progress;
 pub mod provider;
+pub mod results;
 pub mod run;
 pub mod scenario;
 pub mod setup;

@@ -12,9 +12,9 @@ use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::evidence::{CAPTURE, Evidence, NodeEvidence};
 use crate::kernel_log;
 use crate::node::{ENVIRONMENT, Pair, Plan, Provider, Role, Running};
-use crate::programs::Program;
 use crate::progress::Step;
 use crate::scenario::{Scenario, Trace};
+use crate::trial::Case;
 
 /// How long a server may take until it listens.
 const LISTEN_LIMIT: Duration = Duration::from_secs(15);
@@ -36,17 +36,15 @@ const SLICE: Duration = Duration::from_millis(250);
 /// # Errors
 ///
 /// The artifacts cannot be written. What goes wrong in the run itself is part of the evidence.
-pub fn run(
-    provider: &dyn Provider,
-    scenario: &Scenario,
-    programs: &[Program],
-    artifacts: &Path,
-) -> Result<Evidence> {
+pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result<Evidence> {
     fs::create_dir_all(artifacts).at("failed to create", artifacts)?;
     let begun = Instant::now();
-    let mut evidence = Evidence::new(scenario);
+    let mut evidence = Evidence::new(case.scenario);
+    evidence.snapshot = case.snapshot.map(Path::to_owned);
+    case.replay.clone_into(&mut evidence.replay);
     provider.name().clone_into(&mut evidence.provider);
     let started = Instant::now();
+    let Case { scenario, programs, .. } = *case;
     let plan = Plan { programs, network: scenario.network, faults: &scenario.faults, artifacts };
     match possible(provider, scenario).and_then(|()| provider.bring_up(&plan)) {
         Ok(pair) => {
@@ -72,13 +70,10 @@ pub fn run(
 
 /// Refuses what these machines cannot do, or nothing acts on.
 fn possible(provider: &dyn Provider, scenario: &Scenario) -> Result<()> {
-    if scenario.needs_switch() && !provider.has_switch() {
-        return Err(Error::setup(format!(
-            "{} needs the lab's own switch, which provider {} has not",
-            scenario.name,
-            provider.name()
-        ))
-        .next("run it with --provider qemu"));
+    if let Some(why) = scenario.cannot_run_on(provider) {
+        return Err(
+            Error::setup(format!("{} cannot run: {why}", scenario.name)).next("run it with --provider qemu")
+        );
     }
     if scenario.trace == Trace::Summary {
         return Err(Error::setup("a trace = \"summary\" is not known yet"));

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::error::{Error, IoContext as _, Result};
 use crate::fault::Fault;
 use crate::network::Network;
-use crate::node::Role;
+use crate::node::{Provider, Role};
 
 /// One scenario.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -159,6 +159,12 @@ impl Scenario {
     /// Whether it runs only where the wire is the lab's own switch.
     pub fn needs_switch(&self) -> bool {
         !self.faults.is_empty() || self.needs.contains(&Need::Switch)
+    }
+
+    /// Why machines of this provider cannot run it, if they cannot.
+    pub fn cannot_run_on(&self, provider: &dyn Provider) -> Option<String> {
+        let lacks = self.needs_switch() && !provider.has_switch();
+        lacks.then(|| format!("it needs the lab's own switch, which provider {} has not", provider.name()))
     }
 
     /// How long both commands may take together.

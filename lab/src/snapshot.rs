@@ -1,7 +1,7 @@
 //! Trace snapshots: reviewed text in git, in insta's format, and the few lines in which a trace differs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use similar::{ChangeTag, TextDiff};
 
@@ -10,18 +10,38 @@ use crate::error::{IoContext as _, Result};
 /// Most lines of a difference that a verdict shows.
 const DIFF_LINES: usize = 10;
 
-/// The accepted trace of a scenario, if there is one.
-///
-/// # Errors
-///
-/// The file is there and cannot be read.
-pub fn read(directory: &Path, scenario: &str) -> Result<Option<String>> {
-    let path = directory.join(format!("{scenario}.snap"));
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(content(&text).to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).at("failed to read the snapshot", &path),
+/// The trace that a run is held to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// This one.
+    Trace(String),
+    /// One that is not there: nobody has accepted a trace yet.
+    Missing,
+    /// None: the trace is not compared.
+    NotDemanded,
+}
+
+impl Accepted {
+    /// Reads the accepted trace in `file`; without a file none is demanded.
+    ///
+    /// # Errors
+    ///
+    /// The file is there and cannot be read.
+    pub fn read(file: Option<&Path>) -> Result<Accepted> {
+        let Some(path) = file else {
+            return Ok(Accepted::NotDemanded);
+        };
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(Accepted::Trace(content(&text).to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Accepted::Missing),
+            Err(error) => Err(error).at("failed to read the snapshot", path),
+        }
     }
+}
+
+/// Where a scenario's accepted trace is, among others in `directory`.
+pub fn file(directory: &Path, scenario: &str) -> PathBuf {
+    directory.join(format!("{scenario}.snap"))
 }
 
 /// The names of snapshots that no scenario has.
@@ -106,8 +126,10 @@ mod tests {
             fs::write(directory.path().join(name), "x").unwrap();
         }
         assert_eq!(orphans(directory.path(), &["a"]).unwrap(), ["b.snap"]);
-        assert_eq!(read(directory.path(), "a").unwrap().as_deref(), Some("x"));
-        assert_eq!(read(directory.path(), "c").unwrap(), None);
+        let read = |name: &str| Accepted::read(Some(&file(directory.path(), name))).unwrap();
+        assert_eq!(read("a"), Accepted::Trace("x".to_owned()));
+        assert_eq!(read("c"), Accepted::Missing);
+        assert_eq!(Accepted::read(None).unwrap(), Accepted::NotDemanded);
         assert!(orphans(&directory.path().join("none"), &[]).unwrap().is_empty());
     }
 }

@@ -1,18 +1,19 @@
 //! One scenario to its verdict: run, judge, keep. A disturbed run is made once more, from fresh machines.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::artifacts;
-use crate::error::{Error, Result};
-use crate::evidence::{Evidence, decode};
+use crate::artifacts::{self, Artifacts};
+use crate::error::{Error, IoContext as _, Result};
+use crate::evidence::{self, Evidence, decode};
 use crate::judge::judge;
 use crate::node::Provider;
 use crate::programs::Program;
 use crate::progress::say;
 use crate::run::run;
 use crate::scenario::Scenario;
-use crate::snapshot;
+use crate::snapshot::{self, Accepted};
 use crate::verdict::Verdict;
 
 /// A scenario with what it is run and judged by.
@@ -22,8 +23,8 @@ pub struct Case<'a> {
     pub scenario: &'a Scenario,
     /// What is deployed.
     pub programs: &'a [Program],
-    /// Where accepted traces are.
-    pub snapshots: &'a Path,
+    /// The file of its accepted trace; `None` where the trace is not compared.
+    pub snapshot: Option<&'a Path>,
     /// The command that runs it again.
     pub replay: &'a str,
 }
@@ -36,21 +37,91 @@ pub struct Case<'a> {
 /// The artifacts or the snapshot cannot be read or written.
 pub fn trial(provider: &dyn Provider, case: &Case<'_>, directory: &Path) -> Result<Verdict> {
     let name = &case.scenario.name;
-    let accepted = snapshot::read(case.snapshots, name)?;
+    let accepted = Accepted::read(case.snapshot)?;
     let attempt = |directory: &Path| {
-        let evidence = run(provider, case.scenario, case.programs, directory)?;
-        let mut verdict = judge(&evidence, directory, accepted.as_deref());
-        case.replay.clone_into(&mut verdict.replay);
-        artifacts::keep(&verdict)?;
-        Ok(verdict)
+        let evidence = run(provider, case, directory)?;
+        Ok(judge(&evidence, directory, &accepted))
     };
-    let first = attempt(directory)?;
-    if !first.is_disturbed {
+    let mut first = attempt(directory)?;
+    first.is_superseded = first.is_disturbed;
+    artifacts::keep(&first, directory)?;
+    if !first.is_superseded {
         return Ok(first);
     }
     let kept = first.artifacts.display();
     say(&format!("{name}: disturbed, and run once more; the disturbed run is kept in {kept}"));
-    attempt(&directory.with_file_name(format!("{name}-again")))
+    let directory = again(directory);
+    let second = attempt(&directory)?;
+    artifacts::keep(&second, &directory)?;
+    Ok(second)
+}
+
+/// Where the second run is kept of a scenario whose first was disturbed.
+fn again(directory: &Path) -> PathBuf {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    directory.with_file_name(format!("{name}-again"))
+}
+
+/// Judges again what earlier trials kept, without machines: every run in `directory`, or the one that it is.
+/// The accepted trace of a scenario is that of `snapshots` if it is there, else the one that it was compared
+/// with. What was never run has its verdict already. What was kept stays as it is; the verdicts are kept in a new
+/// invocation's directory in the workspace at `workspace`.
+///
+/// # Errors
+///
+/// There is no run in that directory; its evidence or a snapshot cannot be read.
+pub fn judge_again(
+    directory: &Path,
+    snapshots: &Path,
+    workspace: &Path,
+) -> Result<(Artifacts, Vec<Verdict>)> {
+    let directory = fs::canonicalize(directory).map_err(|source| {
+        Error::usage(format!("no directory is called {}", directory.display())).source(source)
+    })?;
+    let directory = directory.as_path();
+    let is_kept =
+        |path: &Path| [evidence::FILE, artifacts::VERDICT].iter().any(|file| path.join(file).is_file());
+    let mut kept = Vec::new();
+    if is_kept(directory) {
+        kept.push(directory.to_owned());
+    }
+    for entry in fs::read_dir(directory).at("failed to list the runs in", directory)? {
+        kept.push(entry.at("failed to list the runs in", directory)?.path());
+    }
+    kept.retain(|path| is_kept(path));
+    if kept.is_empty() {
+        return Err(Error::usage(format!("no run is kept in {}", directory.display())).next(
+            "name a directory with an evidence.json, or one of such directories: target/lab/runs/latest",
+        ));
+    }
+    kept.sort();
+    // Only now: it becomes the newest, and that may be what `directory` was called.
+    let run = Artifacts::create(workspace)?;
+    let mut verdicts = Vec::new();
+    for artifacts in &kept {
+        let verdict = judge_one_again(artifacts, snapshots)?;
+        let name = artifacts.file_name().unwrap_or_default().to_string_lossy();
+        artifacts::keep(&verdict, &run.scenario(&name))?;
+        verdicts.push(verdict);
+    }
+    Ok((run, verdicts))
+}
+
+fn judge_one_again(artifacts: &Path, snapshots: &Path) -> Result<Verdict> {
+    if !artifacts.join(evidence::FILE).is_file() {
+        let verdict = artifacts::verdict(artifacts)?;
+        return match verdict.artifacts.join(evidence::FILE).is_file() {
+            // It was judged again before.
+            true => judge_one_again(&verdict.artifacts, snapshots),
+            false => Ok(verdict),
+        };
+    }
+    let evidence = Evidence::read(artifacts)?;
+    let ours = Some(snapshot::file(snapshots, &evidence.scenario.name)).filter(|file| file.is_file());
+    let snapshot = evidence.snapshot.as_ref().map(|kept| ours.as_ref().unwrap_or(kept).as_path());
+    let mut verdict = judge(&evidence, artifacts, &Accepted::read(snapshot)?);
+    verdict.is_superseded = verdict.is_disturbed && again(artifacts).exists();
+    Ok(verdict)
 }
 
 /// What machines drew at random in a number of runs: the values that a trace names and does not show.

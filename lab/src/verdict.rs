@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// Why a run failed, in the order in which a headline is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Reason {
     /// Build or deployment failed before anything ran.
     Setup,
@@ -44,14 +45,8 @@ impl fmt::Display for Reason {
     }
 }
 
-impl Serialize for Reason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// One check that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Which check.
     pub reason: Reason,
@@ -60,7 +55,8 @@ pub struct Failure {
 }
 
 /// What came of one scenario.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Verdict {
     /// The scenario.
     pub scenario: String,
@@ -74,9 +70,17 @@ pub struct Verdict {
     pub proof: String,
     /// RoCEv2 packets in the capture.
     pub packets: u64,
+    /// The rules that the wire breaks, expected or not, by name.
+    pub findings: Vec<String>,
+    /// How long the run took, machines included.
+    pub seconds: f64,
     /// Whether the requester's ACK timeout ran out, in a scenario that gives it no reason to: a machine stood
     /// still. Such a run proves nothing.
     pub is_disturbed: bool,
+    /// Whether the scenario was run once more for that, so that the other run counts.
+    pub is_superseded: bool,
+    /// Why the scenario was not run; neither passed nor failed then.
+    pub not_run: Option<String>,
     /// Which provider's machines, and what ran them.
     pub provider: String,
     /// Where everything about the run is kept.
@@ -94,11 +98,22 @@ impl Verdict {
         !self.is_disturbed && self.failures.iter().all(|failure| failure.reason == Reason::Wire)
     }
 
+    /// On a scenario that the machines at hand cannot run, or that never had its turn.
+    pub fn not_run(scenario: &str, why: impl Into<String>) -> Verdict {
+        Verdict { scenario: scenario.to_owned(), not_run: Some(why.into()), ..Verdict::default() }
+    }
+
+    /// On a scenario that failed before there was anything to judge.
+    pub fn failed(scenario: &str, reason: Reason, text: impl Into<String>) -> Verdict {
+        let failures = vec![Failure { reason, text: text.into() }];
+        Verdict { scenario: scenario.to_owned(), failures, ..Verdict::default() }.concluded()
+    }
+
     /// Puts the failed checks in order and names the headline.
     #[must_use]
     pub fn concluded(mut self) -> Verdict {
         self.failures.sort_by_key(|failure| failure.reason);
-        self.passed = self.failures.is_empty();
+        self.passed = self.failures.is_empty() && self.not_run.is_none();
         self.headline = self.failures.first().map(|failure| failure.reason);
         self
     }
@@ -107,6 +122,9 @@ impl Verdict {
 /// One screen: the headline, every other reason, where to look and how to run it again.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.not_run {
+            return write!(f, "{}: not run: {why}", self.scenario);
+        }
         let Some(first) = self.failures.first() else {
             return write!(f, "{}: {}", self.scenario, self.proof);
         };
@@ -139,19 +157,14 @@ mod tests {
     fn verdict(reasons: &[Reason]) -> Verdict {
         Verdict {
             scenario: "x".to_owned(),
-            passed: true,
-            headline: None,
             failures: reasons
                 .iter()
                 .map(|&reason| Failure { reason, text: format!("about {reason}\nmore") })
                 .collect(),
             proof: "12 packets".to_owned(),
-            packets: 12,
-            is_disturbed: false,
-            provider: String::new(),
             artifacts: "/a".into(),
             replay: "again".to_owned(),
-            trace: None,
+            ..Verdict::default()
         }
         .concluded()
     }

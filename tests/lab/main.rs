@@ -1,4 +1,4 @@
-//! The lab itself, on real machines: labs by hand, how everything ends, frozen state, red verdicts.
+//! The lab itself, on real machines: labs by hand, how everything ends, frozen state, red verdicts, results.
 //!
 //! Needs what `cargo xtask doctor` lists; `cargo xtask ci` runs it as
 //! `cargo test -p xtask --test lab -- --ignored --test-threads 1`. Labs have names of this process, and
@@ -11,5 +11,6 @@ mod ends;
 mod frozen;
 mod process;
 mod resident;
+mod results;
 mod support;
 mod verdicts;

@@ -319,6 +319,10 @@ impl Catalogue {
         name
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// `test-e2e` on it, in the mode that writes no snapshot.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = xtask(&["test-e2e", "--ci", "--scenarios"]);

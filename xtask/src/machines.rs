@@ -13,6 +13,15 @@ pub(crate) enum Provider {
     Qemu,
 }
 
+impl Provider {
+    /// Whether the wire between its machines is the lab's own switch.
+    pub(crate) fn has_switch(self) -> bool {
+        match self {
+            Provider::Qemu => true,
+        }
+    }
+}
+
 /// What runs the machines' instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Accel {

@@ -19,6 +19,7 @@ mod guard;
 mod lab;
 mod machines;
 mod output;
+mod results;
 mod review;
 mod stage;
 mod test_e2e;
@@ -41,6 +42,8 @@ enum Command {
     Lab(lab::Lab),
     /// Runs the scenarios and compares each trace with its snapshot.
     TestE2e(test_e2e::Args),
+    /// Tells what came of the scenarios of an invocation.
+    Results(results::Args),
     /// Prints the RoCEv2 trace of a capture.
     Decode(roce::cli::TraceArgs),
     /// Checks a capture against every rule; exits 1 when one is broken.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(command) => lab::run(&command),
         Command::TestE2e(args) => test_e2e::run(&args),
+        Command::Results(args) => results::run(&args),
         Command::Decode(args) => decode::told(args.run(decode::names())),
         Command::Check(args) => decode::told(args.run(decode::names())),
         Command::Diff(args) => decode::told(args.run(decode::names())),

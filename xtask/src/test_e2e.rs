@@ -6,12 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use lab::artifacts::Artifacts;
 use lab::error::IoContext as _;
+use lab::results::{self, Results};
 use lab::scenario::{Scenario, nearest};
-use lab::{Error, Result};
+use lab::{Error, Result, trial};
 
-use crate::machines::Machines;
-use crate::{review, workspace};
+use crate::machines::{Machines, Provider};
+use crate::{output, review, workspace};
 
 /// The arguments of `test-e2e`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +36,12 @@ pub(crate) struct Args {
     /// Never write a snapshot.
     #[arg(long)]
     ci: bool,
+    /// Fail if the machines cannot run a scenario; it counts as not run otherwise.
+    #[arg(long)]
+    require_all: bool,
+    /// Judge again what an earlier run kept, without machines: its directory, or that of one scenario.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["scenarios", "repeat", "review"])]
+    from_artifacts: Option<PathBuf>,
     #[command(flatten)]
     machines: Machines,
 }
@@ -41,8 +49,13 @@ pub(crate) struct Args {
 /// Runs the scenarios; exit code 1 where one is not green.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let catalogue = Catalogue::of(args)?;
-    check_names(&args.scenarios, &catalogue.scenarios)?;
+    if let Some(directory) = &args.from_artifacts {
+        return judge_again(directory, &catalogue, args.require_all);
+    }
+    let planned =
+        planned(&args.scenarios, Scenario::read_all(&catalogue.scenarios)?, args.machines.provider)?;
     args.machines.prepare()?;
+    let kept = Artifacts::create(workspace::root())?;
     let mut scenarios = Command::new(build()?)
         .current_dir(workspace::root())
         // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
@@ -54,6 +67,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .env("RDMA_LAB_SEED", args.machines.seed.map_or(String::new(), |seed| seed.to_string()))
         .env("RDMA_LAB_REPEAT", args.repeat.to_string())
         .env("RDMA_LAB_JOBS", args.jobs.to_string())
+        .env("RDMA_LAB_RUN", kept.directory())
+        .env("RDMA_LAB_REQUIRE_ALL", u8::from(args.require_all).to_string())
         .env("RDMA_LAB_OWNED", "1")
         .env("INSTA_UPDATE", if args.ci { "no" } else { "new" })
         .env("INSTA_OUTPUT", "none")
@@ -64,10 +79,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let pipe = scenarios.stdin.take();
     let status = scenarios.wait().map_err(failed)?;
     drop(pipe);
+    let planned: Vec<&str> = planned.iter().map(String::as_str).collect();
+    let results = Results::merge(kept.directory())?.with_missing(&planned);
+    results.keep()?;
+    output::line(format_args!("\n{results}"))?;
     if args.review {
         review::run(&catalogue.snapshots)?;
     }
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Judges kept runs again; exit code 1 where one is not green.
+fn judge_again(directory: &Path, catalogue: &Catalogue, require_all: bool) -> Result<ExitCode> {
+    let (kept, verdicts) = trial::judge_again(directory, &catalogue.snapshots, workspace::root())?;
+    for verdict in verdicts {
+        output::line(format_args!("{verdict}\n"))?;
+    }
+    let results = results::update(&kept)?;
+    output::line(&results)?;
+    let is_red = results.totals.failed > 0 || require_all && results.totals.not_run > 0;
+    Ok(if is_red { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Where scenarios and their snapshots are.
@@ -95,19 +126,31 @@ fn failed(source: std::io::Error) -> Error {
     Error::setup("failed to run the scenarios' test binary").source(source)
 }
 
-/// A scenario that does not exist is an error that names the nearest.
-fn check_names(names: &[String], directory: &Path) -> Result<()> {
-    let scenarios = Scenario::read_all(directory)?;
+/// The scenarios to run, by name. One that does not exist is an error that names the nearest; so is one that
+/// the machines cannot run, if it was asked for by name.
+fn planned(names: &[String], scenarios: Vec<Scenario>, provider: Provider) -> Result<Vec<String>> {
+    if names.is_empty() {
+        return Ok(scenarios.into_iter().map(|scenario| scenario.name).collect());
+    }
     let known: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
-    let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) else {
-        return Ok(());
-    };
-    let all = format!("there are: {}", known.join(", "));
-    let hint = match nearest(name, known.iter().copied()) {
-        Some(nearest) => format!("did you mean {nearest}? {all}"),
-        None => all,
-    };
-    Err(Error::usage(format!("no scenario is called {name}")).next(hint))
+    for name in names {
+        match scenarios.iter().find(|scenario| scenario.name == *name) {
+            None => {
+                let all = format!("there are: {}", known.join(", "));
+                let hint = match nearest(name, known.iter().copied()) {
+                    Some(nearest) => format!("did you mean {nearest}? {all}"),
+                    None => all,
+                };
+                return Err(Error::usage(format!("no scenario is called {name}")).next(hint));
+            }
+            Some(scenario) if scenario.needs_switch() && !provider.has_switch() => {
+                return Err(Error::usage(format!("{name} needs the lab's own switch"))
+                    .next("run it with --provider qemu"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(names.to_vec())
 }
 
 /// Builds the test binary and gives its path.

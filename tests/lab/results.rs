@@ -1,0 +1,95 @@
+//! What a run leaves for people and for machines: results.json, JUnit XML, the table; and judging it again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+
+use crate::support::{Catalogue, artifacts, reasons, run, snapshot, verdict, xtask};
+
+const SERVER: &str = "rdma_server_imm --once --json";
+const CLIENT: &str = "rdma_client_imm {server} --json";
+
+/// The second example with another client, and a limit.
+fn scenario(client: &str, timeout_s: u32) -> String {
+    format!(
+        "summary = \"Results\"\nserver = \"{SERVER}\"\nclient = \"{client}\"\ntimeout_s = {timeout_s}\n\
+         [expect.client]\nresult = {{ ok = true }}\n"
+    )
+}
+
+/// The invocation's directory that a table ends with.
+#[track_caller]
+fn kept(stdout: &str) -> PathBuf {
+    let line = stdout.lines().find_map(|line| line.strip_prefix("results in "));
+    line.and_then(|line| line.split_once(": ")).unwrap_or_else(|| panic!("{stdout}")).0.into()
+}
+
+/// Scenario, class and reasons of each row.
+fn rows(kept: &Path) -> Vec<(String, String, Vec<String>)> {
+    let text = fs::read(kept.join("results.json")).expect("results");
+    let results: Value = serde_json::from_slice(&text).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let rows = results["scenarios"].as_array().expect("rows").iter();
+    rows.map(|row| (text(&row["scenario"]), text(&row["class"]), reasons(row))).collect()
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn hanging_scenario_is_red_at_its_limit_and_the_next_is_unaffected() {
+    let accepted = snapshot("write_with_imm");
+    let spoiled = accepted.replace("Only with Immediate", "Only without Immediate");
+    let catalogue = Catalogue::new();
+    let hang = catalogue.add("a-hang", &scenario("sleep 600", 4), Some(&accepted));
+    let next = catalogue.add("b-next", &scenario(CLIENT, 30), Some(&accepted));
+    let wire = catalogue.add("c-wire", &scenario(CLIENT, 30), Some(&spoiled));
+
+    let ran = run(catalogue.command(&[])).fails(1, &[]);
+    let run_directory = kept(&ran.stdout);
+    let all = |reasons: &[&str]| reasons.iter().map(|reason| (*reason).to_owned()).collect::<Vec<_>>();
+    let expected = [
+        (hang.clone(), "failed".to_owned(), all(&["TIMEOUT", "WIRE", "APP", "AGREEMENT"])),
+        (next, "passed".to_owned(), vec![]),
+        (wire.clone(), "failed".to_owned(), all(&["WIRE"])),
+    ];
+    assert_eq!(rows(&run_directory), expected, "{}", ran.stdout);
+    assert!(ran.stdout.contains("\n1 passed, 2 failed, 0 disturbed, 0 not run\n"), "{}", ran.stdout);
+
+    let hung = artifacts(&hang);
+    assert!(hung.starts_with(&run_directory));
+    let seconds = verdict(&hung)["seconds"].as_f64().expect("seconds");
+    assert!((4.0..15.0).contains(&seconds), "{seconds}");
+    for file in [
+        "evidence.json",
+        "capture.pcapng",
+        "trace.txt",
+        "server.out",
+        "dmesg-client.txt",
+        "console-client.log",
+    ] {
+        assert!(hung.join(file).is_file(), "{file}");
+    }
+
+    let junit = fs::read_to_string(run_directory.join("junit.xml")).expect("JUnit XML");
+    assert!(junit.contains(r#"tests="3" skipped="0" failures="2""#), "{junit}");
+    for part in
+        ["type=\"TIMEOUT, WIRE, APP, AGREEMENT\"", "  replay     cargo xtask test-e2e", "  artifacts  "]
+    {
+        assert!(junit.contains(part), "no `{part}` in {junit}");
+    }
+
+    // Without QEMU, without a cache: from what was kept alone.
+    let mut again = Command::new(cargo_bin!("xtask"));
+    again.args(["test-e2e", "--from-artifacts"]).arg(&run_directory).arg("--scenarios").arg(catalogue.path());
+    again.env("PATH", "/nonexistent").env("RDMA_LAB_CACHE", "/proc/nothing");
+    let again = run(again).fails(1, &[]);
+    assert_eq!(rows(&kept(&again.stdout)), expected, "{}", again.stdout);
+    assert!(again.stdout.contains(&format!("{wire}: WIRE: ")), "{}", again.stdout);
+    assert!(kept(&again.stdout).join("junit.xml").is_file());
+
+    let summary = xtask(&["results", "--markdown", &run_directory.display().to_string()]);
+    let summary = run(summary).ok().stdout;
+    assert!(summary.contains("````diff\n") && summary.contains("Only without Immediate"), "{summary}");
+}

@@ -1,0 +1,32 @@
+//! `cargo xtask results`: what came of the scenarios of an invocation.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lab::Result;
+use lab::artifacts;
+use lab::results::Results;
+
+use crate::{output, workspace};
+
+/// The arguments of `results`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The invocation's directory [default: the newest].
+    #[arg(value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// As Markdown, with the differences of red traces: what a CI job shows as its summary.
+    #[arg(long)]
+    markdown: bool,
+}
+
+/// Prints the results.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let run = args.run.clone().unwrap_or_else(|| artifacts::runs(workspace::root()).join("latest"));
+    let results = Results::read(&run)?;
+    match args.markdown {
+        true => output::print(results.markdown())?,
+        false => output::line(results)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
