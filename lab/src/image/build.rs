@@ -17,6 +17,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::host::{Host, disk};
 use crate::image::apt::Apt;
 use crate::image::modules::Modules;
+use crate::image::recipe::Recipe;
 use crate::image::{mirror, recipe};
 use crate::progress::{Step, say};
 
@@ -29,6 +30,7 @@ const ROOM_MIB: u64 = 900;
 #[derive(Debug, Clone)]
 pub struct Image {
     directory: PathBuf,
+    recipe: Recipe,
 }
 
 /// The guest release's headers and libraries, unpacked in the cache: what guest programs are built against.
@@ -46,15 +48,21 @@ struct Manifest {
 }
 
 impl Image {
-    /// The image of the current recipe: from the cache where it is whole there, else built.
+    /// The image of a recipe: from the cache where it is whole there, else built.
     ///
     /// # Errors
     ///
     /// A tool is missing, the packages cannot be fetched, or the cache cannot be written.
-    pub fn ensure(cache: &Cache) -> Result<Image> {
-        let name = format!("image-{}", recipe::image_key());
-        let directory = ensure(cache, &name, &Image::check, &|cache, into| build_image(cache, into))?;
-        Ok(Image { directory })
+    pub fn ensure(cache: &Cache, recipe: &Recipe) -> Result<Image> {
+        let name = format!("image-{}", recipe.image_key());
+        let build = |cache: &Cache, into: &Path| build_image(cache, recipe, into);
+        let directory = ensure(cache, &name, &Image::check, &build)?;
+        Ok(Image { directory, recipe: *recipe })
+    }
+
+    /// What it is made of.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
     }
 
     /// The kernel, as QEMU loads it.
@@ -171,14 +179,14 @@ fn write_manifest(directory: &Path, manifest: &Manifest) -> Result<()> {
     fs::write(&path, text).at("failed to write", &path)
 }
 
-fn build_image(cache: &Cache, into: &Path) -> Result<()> {
+fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let scratch = cache.scratch()?;
     let shell = shell()?;
 
     let step = Step::begin(format!("guest image: packages of {}", recipe::RELEASE));
     let apt = Apt::open(scratch.path(), &mirror::find()?)?;
     let kernel_package = apt.first_dependency(recipe::KERNEL)?;
-    let packages = recipe::packages();
+    let packages = recipe.packages();
     let size_bytes: u64 = apt.resolve(&packages)?.iter().map(|package| package.size_bytes).sum();
     step.now(&format!("{} MB and the kernel", size_bytes / 1_000_000));
     let mut archives = apt.download(&packages)?;
@@ -194,11 +202,13 @@ fn build_image(cache: &Cache, into: &Path) -> Result<()> {
     fs::copy(kernel.join(format!("boot/vmlinuz-{release}")), into.join("vmlinuz"))
         .at("failed to copy the kernel to", into)?;
     let modules = Modules::find(&kernel.join("lib/modules").join(&release))?;
-    let (early, late) = recipe::modules();
-    let early = modules.order(&early)?;
-    let late: Vec<_> = modules.order(&late)?.into_iter().filter(|module| !early.contains(module)).collect();
+    let names = recipe.modules();
+    let early = modules.order(&names.early)?;
+    let late: Vec<_> =
+        modules.order(&names.late)?.into_iter().filter(|module| !early.contains(module)).collect();
 
-    furnish(&shell, &root)?;
+    furnish(&shell, recipe, &root)?;
+    place_modules(&modules.order(&names.ready)?, &root.join("lib/lab/modules"))?;
     place_modules(&late, &root.join("lib/lab/modules"))?;
     let initramfs = scratch.path().join("initramfs");
     write_file(&initramfs.join("init"), 0o755, recipe::INITRAMFS_INIT.as_bytes())?;
@@ -273,16 +283,18 @@ fn unpack(shell: &Shell, archives: &[PathBuf], into: &Path) -> Result<()> {
 }
 
 /// Makes a tree of packages a root: what no node needs goes, our files and busybox's applets come.
-fn furnish(shell: &Shell, root: &Path) -> Result<()> {
-    prune(root, recipe::PRUNED)?;
-    for directory in recipe::DIRECTORIES {
+fn furnish(shell: &Shell, recipe: &Recipe, root: &Path) -> Result<()> {
+    prune(root, recipe.pruned)?;
+    for directory in recipe.directories {
         let path = root.join(directory);
         fs::create_dir_all(&path).at("failed to create", &path)?;
     }
-    for (path, mode, content) in recipe::FILES {
+    for (path, mode, content) in recipe.files {
         write_file(&root.join(path), *mode, content.as_bytes())?;
     }
-    write_file(&root.join(recipe::PROVIDER.0), 0o644, recipe::PROVIDER.1.as_bytes())?;
+    if !recipe.has_applets {
+        return Ok(());
+    }
     let busybox = root.join("bin/busybox");
     let applets = cmd!(shell, "{busybox} --list-full").quiet().read().map_err(tool("the guest's busybox"))?;
     for applet in applets.lines() {

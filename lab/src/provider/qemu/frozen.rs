@@ -83,7 +83,7 @@ impl Frozen {
         building.write_manifest()?;
         fs::rename(&building.directory, &frozen.directory)
             .at("failed to rename into place", &frozen.directory)?;
-        evict(cache, &frozen.directory);
+        evict(cache, &image.root().with_file_name(""), &frozen.directory);
         Ok(frozen)
     }
 
@@ -150,7 +150,7 @@ fn length(path: &Path) -> Result<u64> {
 /// All that the state depends on; never the programs.
 fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key) -> String {
     let qemu = Host::this().program(QEMU).map(|path| identity(&path)).unwrap_or_default();
-    let mut parts = vec![FORMAT.to_string(), qemu, recipe::image_key(), ssh_key.public().to_owned()];
+    let mut parts = vec![FORMAT.to_string(), qemu, image.recipe().image_key(), ssh_key.public().to_owned()];
     let nowhere = Path::new("/");
     let image_directory = image.root().with_file_name("").display().to_string();
     for role in Role::BOTH {
@@ -185,12 +185,9 @@ fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key) -> String {
 
 /// Removes what other recipes and other QEMUs left, once it is old enough not to be in use by a checkout
 /// beside this one.
-fn evict(cache: &Cache, keep: &Path) {
-    let current = [
-        keep.to_owned(),
-        cache.path(&format!("image-{}", recipe::image_key())),
-        cache.path(&format!("sysroot-{}", recipe::sysroot_key())),
-    ];
+fn evict(cache: &Cache, image: &Path, keep: &Path) {
+    let current =
+        [keep.to_owned(), image.to_owned(), cache.path(&format!("sysroot-{}", recipe::sysroot_key()))];
     for entry in fs::read_dir(cache.path("")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_ours =
@@ -253,7 +250,7 @@ mod tests {
         for path in [&keep, &old] {
             fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
         }
-        evict(&cache, &keep);
+        evict(&cache, &keep, &keep);
         assert!(keep.exists() && fresh.exists() && !old.exists());
     }
 }

@@ -11,6 +11,7 @@ use crate::command::tail;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::host::memory;
 use crate::image::Image;
+use crate::image::recipe::{self, Recipe};
 use crate::network::Network;
 use crate::node::{Node, Pair, Plan, Provider, Role};
 use crate::progress::{Step, say};
@@ -56,7 +57,22 @@ impl Qemu {
     ///
     /// The image cannot be built, or the asked accelerator does not work.
     pub fn new(cache: Cache, choice: Choice, guard_program: &Path, seed: Option<u64>) -> Result<Qemu> {
-        let image = Image::ensure(&cache)?;
+        Qemu::of(&recipe::LAB, cache, choice, guard_program, seed)
+    }
+
+    /// The same for another kind of guest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qemu::new`].
+    pub fn of(
+        recipe: &Recipe,
+        cache: Cache,
+        choice: Choice,
+        guard_program: &Path,
+        seed: Option<u64>,
+    ) -> Result<Qemu> {
+        let image = Image::ensure(&cache, recipe)?;
         let decision = accel::decide(choice, &cache, &image)?;
         let ssh_key = ssh::Key::ensure(&cache)?;
         Ok(Qemu { cache, image, decision, guard_program: guard_program.to_owned(), ssh_key, seed })
@@ -113,6 +129,7 @@ impl Qemu {
             control,
             decision: self.decision.clone(),
             ssh_key: self.ssh_key.clone(),
+            user: self.image.recipe().user.0,
             known_hosts: frozen.known_hosts(),
             logs: logs.to_owned(),
         })
@@ -141,9 +158,11 @@ impl Qemu {
                 Ok(agent)
             });
             let guest = Guest::new(role, agent.map_err(|error| came_not_up(&control, role, logs, error))?);
-            guest.demand("rxe is ACTIVE", ACTIVE)?;
+            if self.image.recipe().has_rxe {
+                guest.demand("rxe is ACTIVE", ACTIVE)?;
+            }
             guests.insert(role, guest);
-            step.done("rxe ACTIVE");
+            step.done(if self.image.recipe().has_rxe { "rxe ACTIVE" } else { "" });
         }
         let step = Step::begin("freeze both machines");
         check_joined(&control)?;
@@ -159,10 +178,14 @@ impl Qemu {
     fn warm(&self, guests: &BTreeMap<Role, Guest>, frozen: &Frozen) -> Result<()> {
         let mut known_hosts = String::new();
         for (role, guest) in guests {
-            let host_key = guest.demand("the SSH server starts", &ssh::server(self.ssh_key.public()))?;
+            let server = ssh::server(self.ssh_key.public(), self.image.recipe().user);
+            let host_key = guest.demand("the SSH server starts", &server)?;
             known_hosts.push_str(&ssh::known_host(*role, &host_key.stdout));
         }
         fs::write(frozen.known_hosts(), known_hosts).at("failed to write", &frozen.known_hosts())?;
+        if !self.image.recipe().has_rxe {
+            return Ok(());
+        }
         let address = argv::address(Role::Server);
         let mut server = guests[&Role::Server].start("rping -s -C 1")?;
         // The client asks again until the server listens.
@@ -199,8 +222,8 @@ impl Qemu {
         for (&role, guest) in &guests {
             let wire = if role == Role::Client { reach_peer() } else { "true".to_owned() };
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let awake =
-                format!("{}date -s @{now} >/dev/null\n{mount} && {ACTIVE} && {wire}", draws(self.seed));
+            let rxe = if self.image.recipe().has_rxe { ACTIVE } else { "true" };
+            let awake = format!("{}date -s @{now} >/dev/null\n{mount} && {rxe} && {wire}", draws(self.seed));
             started.push((guest, guest.start(&awake)?));
         }
         for (guest, mut started) in started {
@@ -313,7 +336,7 @@ fn reach_peer() -> String {
     let (server, mac) = (argv::address(Role::Server), argv::mac(Role::Server));
     format!(
         "ping -c 1 -W 5 {server} >/dev/null && grep -q '^{server} .* {mac} ' /proc/net/arp \
-         && ! grep -q {mac} /sys/class/net/eth0/address"
+         && ! grep -q {mac} /sys/class/net/*/address"
     )
 }
 
@@ -360,6 +383,7 @@ pub struct QemuPair {
     control: Control,
     decision: Decision,
     ssh_key: ssh::Key,
+    user: &'static str,
     known_hosts: PathBuf,
     logs: PathBuf,
 }
@@ -387,7 +411,7 @@ impl Pair for QemuPair {
 
     fn way_in(&self, role: Role) -> Result<String> {
         let port = Qmp::connect(&Files::new(self.control.directory(), role).qmp())?.ssh_port()?;
-        Ok(ssh::command(&self.ssh_key, &self.known_hosts, role, port).to_string())
+        Ok(ssh::command(&self.ssh_key, &self.known_hosts, role, self.user, port).to_string())
     }
 
     fn start_capture(&self, file: &Path) -> Result<()> {

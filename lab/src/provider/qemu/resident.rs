@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{Cache, Lock, sha256, write_whole};
 use crate::command::{Command, shell_word};
 use crate::error::{Error, IoContext as _, Result};
+use crate::image::recipe;
 use crate::node::{Pair as _, Plan, Role};
 use crate::programs::Program;
 use crate::provider::qemu::accel::Accel;
@@ -253,7 +254,7 @@ impl Resident {
     /// The machine does not tell its port.
     pub fn ssh(&self, key: &ssh::Key, role: Role) -> Result<Command> {
         let port = Qmp::connect(&Files::new(&self.run_directory, role).qmp())?.ssh_port()?;
-        Ok(ssh::command(key, &self.known_hosts, role, port))
+        Ok(ssh::command(key, &self.known_hosts, role, recipe::LAB.user.0, port))
     }
 
     /// Runs a command on a node to its end, with `input` as its standard input, and gives its output.

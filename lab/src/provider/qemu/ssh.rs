@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cache::{Cache, write_whole};
 use crate::command::Command;
 use crate::error::{IoContext as _, Result};
-use crate::node::{ENVIRONMENT, Role};
+use crate::node::Role;
 
 const KEYGEN_LIMIT: Duration = Duration::from_secs(20);
 
@@ -50,12 +50,13 @@ impl Key {
     }
 }
 
-/// What starts a guest's SSH server for one public key; prints the server's own host key.
-pub fn server(public: &str) -> String {
+/// What starts a guest's SSH server, which lets one user in with one public key; prints the server's own
+/// host key.
+pub fn server(public: &str, (user, home): (&str, &str)) -> String {
     format!(
-        "mkdir -p /root/.ssh /etc/dropbear && chmod 700 /root /root/.ssh\n\
-         echo '{public}' >/root/.ssh/authorized_keys\n\
-         echo '{ENVIRONMENT}' >/root/.profile\n\
+        "mkdir -p {home}/.ssh /etc/dropbear && chmod 700 {home} {home}/.ssh\n\
+         echo '{public}' >{home}/.ssh/authorized_keys\n\
+         chown -R {user} {home}\n\
          key=/etc/dropbear/dropbear_ed25519_host_key\n\
          {{ dropbearkey -t ed25519 -f $key && dropbear -s -r $key; }} >/dev/null 2>&1\n\
          dropbearkey -y -f $key | grep ^ssh-"
@@ -68,7 +69,7 @@ pub fn known_host(role: Role, host_key: &str) -> String {
 }
 
 /// The words that reach a node; a command may follow them.
-pub fn command(key: &Key, known_hosts: &Path, role: Role, port: u16) -> Command {
+pub fn command(key: &Key, known_hosts: &Path, role: Role, user: &str, port: u16) -> Command {
     Command::new(["ssh", "-F", "none", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
         // A machine that has gone must not keep anybody waiting.
         .args(["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o"])
@@ -77,7 +78,7 @@ pub fn command(key: &Key, known_hosts: &Path, role: Role, port: u16) -> Command 
         .args(["-o", &format!("HostKeyAlias={}", alias(role)), "-o", "StrictHostKeyChecking=yes"])
         .arg("-i")
         .arg(&key.private)
-        .args(["-p", &port.to_string(), "root@127.0.0.1"])
+        .args(["-p", &port.to_string(), &format!("{user}@127.0.0.1")])
 }
 
 fn alias(role: Role) -> String {
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn command_leaves_the_users_configuration_out() {
         let key = Key { private: "/c/ssh-key".into(), public: String::new() };
-        let text = command(&key, Path::new("/c/known hosts"), Role::Client, 4242).to_string();
+        let text = command(&key, Path::new("/c/known hosts"), Role::Client, "root", 4242).to_string();
         assert_eq!(
             text,
             "ssh -F none -o IdentitiesOnly=yes -o LogLevel=ERROR -o ConnectTimeout=10 \
