@@ -3,8 +3,8 @@
 //! `cargo xtask test-e2e` builds this and runs it; `cargo nextest run --run-ignored all` runs the same
 //! trials. They are marked ignored, since they need what `cargo xtask doctor` lists. Environment:
 //! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_SCENARIOS_IN` and
-//! `RDMA_LAB_SNAPSHOTS_IN` (directories; default the workspace's), `RDMA_LAB_ACCEL` (auto, kvm, tcg),
-//! `RDMA_LAB_SEED` (a number), `RDMA_LAB_REPEAT` (runs of each; default 1), `RDMA_LAB_JOBS` (pairs side
+//! `RDMA_LAB_SNAPSHOTS_IN` (directories; default the workspace's), `RDMA_LAB_PROVIDER` and what goes with it
+//! (see `lab/src/provider/choice.rs`), `RDMA_LAB_REPEAT` (runs of each; default 1), `RDMA_LAB_JOBS` (pairs side
 //! by side; default 1), `RDMA_LAB_RUN` (where everything is kept; default a new directory, one for all
 //! processes of a nextest run), `RDMA_LAB_REQUIRE_ALL` (1: a scenario that these machines cannot run is red),
 //! `RDMA_LAB_OWNED` (standard input is a pipe; at its end the owner has gone).
@@ -19,7 +19,7 @@ use std::str::FromStr;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use lab::artifacts::{self, Artifacts};
-use lab::provider::qemu::accel::Choice;
+use lab::provider::Choice;
 use lab::results;
 use lab::scenario::Scenario;
 use lab::setup::Setup;
@@ -208,13 +208,9 @@ fn shared() -> Result<&'static Setup, String> {
     static SHARED: OnceLock<Result<Setup, String>> = OnceLock::new();
     SHARED
         .get_or_init(|| {
-            let accel = match std::env::var("RDMA_LAB_ACCEL").as_deref() {
-                Ok("kvm") => Choice::Kvm,
-                Ok("tcg") => Choice::Tcg,
-                _ => Choice::Auto,
-            };
             let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
-            Setup::prepare(workspace(), accel, guard, variable("RDMA_LAB_SEED"))
+            Choice::from_env(variable)
+                .and_then(|choice| Setup::prepare(workspace(), &choice, guard))
                 .map_err(|error| error.to_string())
         })
         .as_ref()

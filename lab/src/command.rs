@@ -35,6 +35,7 @@ pub struct Command {
     unset: Vec<OsString>,
     directory: Option<PathBuf>,
     stdin: Option<Vec<u8>>,
+    stdout: Option<PathBuf>,
 }
 
 impl Command {
@@ -85,6 +86,13 @@ impl Command {
         self
     }
 
+    /// Writes standard output into the file `path`; [`Output::stdout`] is empty then.
+    #[must_use]
+    pub fn stdout_file(mut self, path: impl Into<PathBuf>) -> Command {
+        self.stdout = Some(path.into());
+        self
+    }
+
     /// The words, for tests and messages.
     pub fn argv(&self) -> &[OsString] {
         &self.argv
@@ -107,6 +115,9 @@ impl Command {
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
             None => expression.stdin_null(),
         };
+        if let Some(path) = &self.stdout {
+            expression = expression.stdout_path(path);
+        }
         for (key, value) in &self.env {
             expression = expression.env(key, value);
         }
@@ -212,6 +223,14 @@ mod tests {
         assert_eq!(fed.stdout, "abc");
         let empty = Command::new(["cat"]).run(Duration::from_secs(5)).unwrap();
         assert_eq!(empty.stdout, "");
+    }
+
+    #[test]
+    fn output_goes_into_a_file_byte_by_byte() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let command = Command::new(["printf", r"a\377b"]).stdout_file(file.path());
+        assert_eq!(command.run(Duration::from_secs(5)).unwrap().stdout, "");
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"a\xffb");
     }
 
     #[test]

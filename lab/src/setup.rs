@@ -8,34 +8,30 @@ use crate::host::Host;
 use crate::host::libclang::Libclang;
 use crate::image::Sysroot;
 use crate::programs::{self, Program};
-use crate::provider::Qemu;
-use crate::provider::qemu::accel::Choice;
+use crate::provider::{Choice, Source};
 
 /// The programs to deploy and the machines to deploy them on.
 #[derive(Debug)]
 pub struct Setup {
     cache: Cache,
     /// Where machines come from.
-    pub provider: Qemu,
+    pub provider: Source,
     /// What is deployed on them.
     pub programs: Vec<Program>,
 }
 
 impl Setup {
-    /// Builds the programs of the workspace and prepares QEMU machines: see [`Qemu::new`].
+    /// Builds the programs of the workspace and prepares the source of the machines that were chosen;
+    /// `guard_program` is the executable that runs [`crate::provider::qemu::guard::main`] when called with
+    /// `__guard`.
     ///
     /// # Errors
     ///
     /// A requirement is missing, or a build failed.
-    pub fn prepare(
-        workspace: &Path,
-        accel: Choice,
-        guard_program: &Path,
-        seed: Option<u64>,
-    ) -> Result<Setup> {
+    pub fn prepare(workspace: &Path, choice: &Choice, guard_program: &Path) -> Result<Setup> {
         let cache = Cache::open()?;
         // First what may refuse at once: an accelerator that was asked for and does not work.
-        let provider = Qemu::new(cache.clone(), accel, guard_program, seed)?;
+        let provider = choice.open(&cache, guard_program)?;
         let sysroot = Sysroot::ensure(&cache)?;
         let libclang = Libclang::find(&Host::this())?;
         let programs = programs::build(workspace, &sysroot, &libclang)?;

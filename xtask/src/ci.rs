@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let host = Host::this();
     let mut ended = vec![stage::check(
         "requirements",
-        || requirement::demand(&host, &[requirement::RUN, requirement::CI], args.install),
+        || requirement::demand(&host, &[requirement::RUN, &[requirement::CI]].concat(), args.install),
         echo,
     )];
     // After the installation: the environment of `verbs` depends on what is there now.

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let host = Host::this();
     if args.install {
-        let unmet = requirement::unmet(&host, &[requirement::RUN, requirement::CI]);
+        let unmet = requirement::unmet(&host, &[requirement::RUN, &[requirement::CI]].concat());
         let cures: Vec<_> = unmet.iter().map(|(requirement, _)| requirement.cure()).collect();
         apt::install(&host, &cures)?;
     }

@@ -1,16 +1,21 @@
 //! The arguments that say which machines to use, shared by every subcommand that brings some up.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
-use lab::Result;
 use lab::cache::Cache;
 use lab::host::{Host, requirement};
-use lab::provider::qemu::accel::Choice;
+use lab::provider::Choice;
+use lab::provider::qemu::accel;
+use lab::{Error, Result};
 
 /// Where the machines come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Provider {
     /// QEMU on this computer, without root.
     Qemu,
+    /// Two hosts that exist, over SSH: see --hosts.
+    Ssh,
 }
 
 impl Provider {
@@ -18,6 +23,7 @@ impl Provider {
     pub(crate) fn has_switch(self) -> bool {
         match self {
             Provider::Qemu => true,
+            Provider::Ssh => false,
         }
     }
 }
@@ -44,12 +50,12 @@ impl Accel {
     }
 }
 
-impl From<Accel> for Choice {
-    fn from(accel: Accel) -> Choice {
+impl From<Accel> for accel::Choice {
+    fn from(accel: Accel) -> accel::Choice {
         match accel {
-            Accel::Auto => Choice::Auto,
-            Accel::Kvm => Choice::Kvm,
-            Accel::Tcg => Choice::Tcg,
+            Accel::Auto => accel::Choice::Auto,
+            Accel::Kvm => accel::Choice::Kvm,
+            Accel::Tcg => accel::Choice::Tcg,
         }
     }
 }
@@ -60,6 +66,9 @@ pub(crate) struct Machines {
     /// Where the machines come from.
     #[arg(long, default_value = "qemu")]
     pub(crate) provider: Provider,
+    /// The file that names two hosts (SSH); docs/providers.md has an example.
+    #[arg(long, value_name = "FILE")]
+    hosts: Option<PathBuf>,
     /// What runs the machines' instructions (QEMU).
     #[arg(long, default_value = "auto")]
     pub(crate) accel: Accel,
@@ -77,6 +86,25 @@ pub(crate) struct Machines {
 }
 
 impl Machines {
+    /// What was asked for, for other processes of the lab.
+    ///
+    /// # Errors
+    ///
+    /// What goes with the provider is missing.
+    pub(crate) fn choice(&self) -> Result<Choice> {
+        match (self.provider, &self.hosts) {
+            (Provider::Qemu, _) => Ok(Choice::Qemu { accel: self.accel.into(), seed: self.seed }),
+            (Provider::Ssh, Some(hosts)) => {
+                // Who reads it may run elsewhere.
+                let hosts = std::path::absolute(hosts)
+                    .map_err(|source| Error::setup("failed to resolve the hosts file").source(source))?;
+                Ok(Choice::Ssh { hosts })
+            }
+            (Provider::Ssh, None) => Err(Error::usage("provider ssh needs to know its hosts")
+                .next("name a file: --hosts FILE; docs/providers.md has an example")),
+        }
+    }
+
     /// Demands what this computer needs for the machines; installs it first if asked to.
     ///
     /// # Errors
@@ -86,7 +114,8 @@ impl Machines {
         // What nothing works without, before anything takes time.
         Cache::open()?;
         match self.provider {
-            Provider::Qemu => requirement::demand(&Host::this(), &[requirement::RUN], self.install),
+            Provider::Qemu => requirement::demand(&Host::this(), requirement::RUN, self.install),
+            Provider::Ssh => requirement::demand(&Host::this(), &[requirement::REACH], self.install),
         }
     }
 }

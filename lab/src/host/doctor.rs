@@ -70,7 +70,7 @@ pub fn report(host: &Host) -> Report {
     let mut missing = Vec::new();
     let sections = vec![
         section(host, "to run scenarios on this computer", true, requirement::RUN, &mut missing),
-        section(host, "more, for `cargo xtask ci`", false, requirement::CI, &mut missing),
+        section(host, "more, for `cargo xtask ci`", false, &[requirement::CI], &mut missing),
         Section { title: "machines", decides: false, rows: machines(host) },
     ];
     Report {
@@ -102,11 +102,11 @@ fn section(
     host: &Host,
     title: &'static str,
     decides: bool,
-    requirements: &[Requirement],
+    sets: &[&[Requirement]],
     missing: &mut Vec<Cure>,
 ) -> Section {
     let mut rows = Vec::new();
-    for requirement in requirements {
+    for requirement in sets.iter().copied().flatten() {
         let (mark, detail) = match requirement.check(host) {
             Status::Found(detail) => (Mark::Found, detail),
             Status::Missing => (Mark::Missing, requirement.purpose.to_owned()),
@@ -194,7 +194,7 @@ mod tests {
         let report = report(&Host::new(root.path(), OsStr::new("")));
         assert!(!report.is_good());
         let text = report.to_string();
-        for requirement in requirement::RUN.iter().chain(requirement::CI) {
+        for requirement in requirement::RUN.iter().copied().flatten().chain(requirement::CI) {
             let row = text.lines().find(|line| line.trim_start().starts_with(requirement.name)).unwrap();
             if requirement.name != "libclang" {
                 assert!(row.contains("MISSING"), "{row}");

@@ -70,18 +70,8 @@ pub enum Status {
     Unfit(String),
 }
 
-/// What `lab up` and `test-e2e` need with the QEMU provider.
-///
-/// SeaBIOS and the other firmware come as dependencies of `qemu-system-x86`.
-pub const RUN: &[Requirement] = &[
-    Requirement {
-        name: "qemu-system-x86_64",
-        purpose: "runs the two machines",
-        probe: Probe::Qemu,
-        cure: Cure::Package("qemu-system-x86"),
-    },
-    program("mkfs.erofs", "packs the machines' root file system", "erofs-utils"),
-    program("cpio", "packs the machines' initramfs", "cpio"),
+/// What builds the programs that run in the machines, against the guest release's own libraries.
+pub const BUILD: &[Requirement] = &[
     program("apt-get", "fetches the machines' packages", "apt"),
     program("dpkg-deb", "unpacks the machines' packages", "dpkg"),
     program("setpriv", "drops rights while packages are unpacked", "util-linux"),
@@ -99,9 +89,29 @@ pub const RUN: &[Requirement] = &[
         probe: Probe::Libclang,
         cure: Cure::Libclang,
     },
+];
+
+/// What reaches hosts that exist.
+pub const REACH: &[Requirement] = &[program("ssh", "reaches the hosts", "openssh-client")];
+
+/// What runs the machines of the QEMU provider.
+///
+/// SeaBIOS and the other firmware come as dependencies of `qemu-system-x86`.
+pub const MACHINES: &[Requirement] = &[
+    Requirement {
+        name: "qemu-system-x86_64",
+        purpose: "runs the two machines",
+        probe: Probe::Qemu,
+        cure: Cure::Package("qemu-system-x86"),
+    },
+    program("mkfs.erofs", "packs the machines' root file system", "erofs-utils"),
+    program("cpio", "packs the machines' initramfs", "cpio"),
     program("ssh", "opens a shell on a machine", "openssh-client"),
     program("ssh-keygen", "makes the lab's own key", "openssh-client"),
 ];
+
+/// What `lab up` and `test-e2e` need with the QEMU provider.
+pub const RUN: &[&[Requirement]] = &[MACHINES, BUILD];
 
 /// What `cargo xtask ci` needs beyond [`RUN`].
 pub const CI: &[Requirement] = &[
@@ -320,7 +330,7 @@ mod tests {
     fn everything_is_missing_on_an_empty_computer() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), OsStr::new(""));
-        let error = demand(&host, &[&RUN[..3]], false).unwrap_err();
+        let error = demand(&host, &[&MACHINES[..3]], false).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("this computer lacks 3 things"), "{text}");
         for name in ["qemu-system-x86_64", "mkfs.erofs", "cpio", "Multipass"] {
@@ -334,9 +344,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), root.path().as_os_str());
         script(root.path(), "qemu-system-x86_64", "echo QEMU emulator version 5.2.0");
-        assert!(matches!(RUN[0].check(&host), Status::Unfit(why) if why.contains("5.2")));
+        assert!(matches!(MACHINES[0].check(&host), Status::Unfit(why) if why.contains("5.2")));
         script(root.path(), "qemu-system-x86_64", "echo libfoo.so: not found >&2; exit 127");
-        assert!(matches!(RUN[0].check(&host), Status::Unfit(why) if why.contains("libfoo.so")));
+        assert!(matches!(MACHINES[0].check(&host), Status::Unfit(why) if why.contains("libfoo.so")));
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! Where machines come from, one module a provider.
 
+pub mod choice;
 pub mod qemu;
+pub mod remote;
+pub mod ssh;
 
+pub use choice::{Choice, Source};
 pub use qemu::Qemu;
+pub use ssh::Ssh;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lab::artifacts::Artifacts;
 use lab::node::Role;
 use lab::progress::Step;
+use lab::provider::Source;
 use lab::provider::qemu::resident::{DEFAULT_NAME, Resident};
 use lab::setup::Setup;
 use lab::{Error, Result};
@@ -47,12 +48,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let residents = residents()?;
     residents.check_free(&args.name.name)?;
     args.machines.prepare()?;
-    let setup =
-        Setup::prepare(workspace::root(), args.machines.accel.into(), &this_program()?, args.machines.seed)?;
+    let setup = Setup::prepare(workspace::root(), &args.machines.choice()?, &this_program()?)?;
+    let Source::Qemu(qemu) = &setup.provider else {
+        return Err(Error::usage("only QEMU machines stay"));
+    };
     let logs = Artifacts::create(workspace::root())?.scenario(&args.name.name);
     fs::create_dir_all(&logs).map_err(|source| Error::setup("failed to keep logs").source(source))?;
     let step = Step::begin(format!("bring up {}", args.name.name));
-    let (lab, mut control) = residents.up(&setup.provider, &args.name.name, &setup.programs, &logs)?;
+    let (lab, mut control) = residents.up(qemu, &args.name.name, &setup.programs, &logs)?;
     if !args.foreground {
         control.stay(&lab.note())?;
     }

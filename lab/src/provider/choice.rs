@@ -1,0 +1,162 @@
+//! Which machines were asked for: what the command line says, and the environment in which it starts other
+//! processes of the lab.
+
+use std::path::{Path, PathBuf};
+
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::node::{Pair, Plan, Provider};
+use crate::provider::qemu::accel::Choice as Accel;
+use crate::provider::{Qemu, Ssh};
+
+/// Which machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// QEMU guests of our own.
+    Qemu {
+        /// What runs their instructions.
+        accel: Accel,
+        /// What their randomness follows from.
+        seed: Option<u64>,
+    },
+    /// Two hosts that exist.
+    Ssh {
+        /// The file that names them.
+        hosts: PathBuf,
+    },
+}
+
+/// A source of machines, whichever was chosen.
+#[derive(Debug)]
+pub enum Source {
+    /// See [`Choice::Qemu`].
+    Qemu(Qemu),
+    /// See [`Choice::Ssh`].
+    Ssh(Box<Ssh>),
+}
+
+impl Choice {
+    /// Reads what [`Choice::env`] wrote, from `variable`: the value of an environment variable.
+    ///
+    /// # Errors
+    ///
+    /// A value is none.
+    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Choice> {
+        let none = |name: &str, value: &str| Error::usage(format!("{name}={value} is no such thing"));
+        let provider = variable("RDMA_LAB_PROVIDER");
+        match provider.as_deref() {
+            None | Some("" | "qemu") => {
+                let accel = match variable("RDMA_LAB_ACCEL").as_deref() {
+                    None | Some("" | "auto") => Accel::Auto,
+                    Some("kvm") => Accel::Kvm,
+                    Some("tcg") => Accel::Tcg,
+                    Some(other) => return Err(none("RDMA_LAB_ACCEL", other).next("write auto, kvm or tcg")),
+                };
+                let seed = match variable("RDMA_LAB_SEED").filter(|text| !text.is_empty()) {
+                    None => None,
+                    Some(text) => {
+                        Some(text.parse().map_err(|_| none("RDMA_LAB_SEED", &text).next("write a number"))?)
+                    }
+                };
+                Ok(Choice::Qemu { accel, seed })
+            }
+            Some("ssh") => match variable("RDMA_LAB_HOSTS") {
+                Some(hosts) => Ok(Choice::Ssh { hosts: hosts.into() }),
+                None => Err(Error::usage("provider ssh needs to know its hosts")
+                    .next("name a file: --hosts FILE, or RDMA_LAB_HOSTS; docs/providers.md has an example")),
+            },
+            Some(other) => Err(none("RDMA_LAB_PROVIDER", other).next("write qemu, multipass or ssh")),
+        }
+    }
+
+    /// The environment variables that say the same to another process.
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Choice::Qemu { accel, seed } => {
+                let accel = match accel {
+                    Accel::Auto => "auto",
+                    Accel::Kvm => "kvm",
+                    Accel::Tcg => "tcg",
+                };
+                let mut env =
+                    vec![("RDMA_LAB_PROVIDER", "qemu".to_owned()), ("RDMA_LAB_ACCEL", accel.to_owned())];
+                env.extend(seed.map(|seed| ("RDMA_LAB_SEED", seed.to_string())));
+                env
+            }
+            Choice::Ssh { hosts } => {
+                vec![("RDMA_LAB_PROVIDER", "ssh".to_owned()), ("RDMA_LAB_HOSTS", hosts.display().to_string())]
+            }
+        }
+    }
+
+    /// Prepares the source of these machines; `guard_program` is for [`Qemu::new`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Qemu::new`] and [`Ssh::new`].
+    pub fn open(&self, cache: &Cache, guard_program: &Path) -> Result<Source> {
+        Ok(match self {
+            Choice::Qemu { accel, seed } => {
+                Source::Qemu(Qemu::new(cache.clone(), *accel, guard_program, *seed)?)
+            }
+            Choice::Ssh { hosts } => Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts)?)),
+        })
+    }
+}
+
+impl Source {
+    fn provider(&self) -> &dyn Provider {
+        match self {
+            Source::Qemu(qemu) => qemu,
+            Source::Ssh(ssh) => ssh.as_ref(),
+        }
+    }
+}
+
+impl Provider for Source {
+    fn name(&self) -> &'static str {
+        self.provider().name()
+    }
+
+    fn has_switch(&self) -> bool {
+        self.provider().has_switch()
+    }
+
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+        self.provider().bring_up(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(env: &[(&'static str, String)]) -> Result<Choice> {
+        Choice::from_env(|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone()))
+    }
+
+    #[test]
+    fn environment_says_what_was_chosen() {
+        for choice in [
+            Choice::Qemu { accel: Accel::Tcg, seed: Some(7) },
+            Choice::Qemu { accel: Accel::Auto, seed: None },
+            Choice::Ssh { hosts: "/h.toml".into() },
+        ] {
+            assert_eq!(read(&choice.env()).unwrap(), choice);
+        }
+        assert_eq!(read(&[]).unwrap(), Choice::Qemu { accel: Accel::Auto, seed: None });
+    }
+
+    #[test]
+    fn value_that_is_none_is_named() {
+        for (name, value) in [
+            ("RDMA_LAB_PROVIDER", "qmeu"),
+            ("RDMA_LAB_PROVIDER", "ssh"),
+            ("RDMA_LAB_ACCEL", "hvf"),
+            ("RDMA_LAB_SEED", "x"),
+        ] {
+            let text = read(&[(name, value.to_owned())]).unwrap_err().to_string();
+            assert!(text.contains(value) && text.contains("next: "), "{text}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The capture on a machine of others: tcpdump there, ready before anything is sent and complete by its own word.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use roce::capture::{Reader, Writer};
+use roce::wire::LinkType;
+
+use crate::error::{Error, IoContext as _, Result};
+use crate::node::Role;
+use crate::provider::remote::job::{self, unit_command, wait_for};
+use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
+
+const UNIT: &str = "rdma-lab-capture";
+
+/// How long tcpdump may take to listen, and to end.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// tcpdump's buffer in KiB: a burst of messages of 8 MiB fits.
+const BUFFER_KIB: u32 = 32_768;
+
+/// A recording under way.
+#[derive(Debug)]
+pub struct Recording {
+    file: PathBuf,
+}
+
+fn directory() -> String {
+    format!("{DIRECTORY}/{UNIT}")
+}
+
+/// AppArmor lets Ubuntu's tcpdump write into files of this ending only.
+fn there() -> String {
+    format!("{}/roce.pcap", directory())
+}
+
+impl Recording {
+    /// Begins to record on `machine`; `file` is where [`Recording::stop`] puts it.
+    ///
+    /// # Errors
+    ///
+    /// tcpdump does not begin to listen.
+    pub fn start(machine: &Machine, file: &Path) -> Result<Recording> {
+        let directory = directory();
+        let interface = machine.setting.capture.as_ref().unwrap_or(&machine.interface);
+        let tcpdump = format!(
+            "tcpdump -i {interface} -n -U -s 0 -B {BUFFER_KIB} -Z root --immediate-mode -w {} 'udp port 4791'",
+            there()
+        );
+        let script = format!(
+            "export PATH=$PATH:/usr/sbin\nsystemctl kill --signal=KILL {UNIT} 2>/dev/null\n\
+             rm -rf {directory}; mkdir -p {directory}\n{}\n{}\n\
+             [ ! -e {directory}/ended ] || {{ cat {directory}/err >&2; exit 1; }}",
+            unit_command(UNIT, &["KillSignal=SIGINT"], &tcpdump),
+            wait_for(&format!("grep -q 'listening on' {directory}/err || [ -e {directory}/ended ]"), LIMIT),
+        );
+        machine
+            .demand("tcpdump listens", &script, LIMIT + SHORT)
+            .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
+        Ok(Recording { file: file.to_owned() })
+    }
+
+    /// Where it goes.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// How many RoCEv2 packets it holds so far, by the node that sent them.
+    ///
+    /// # Errors
+    ///
+    /// tcpdump has ended, or the machine does not answer.
+    pub fn captured(
+        &self,
+        machine: &Machine,
+        addresses: &BTreeMap<Role, IpAddr>,
+    ) -> Result<BTreeMap<Role, u64>> {
+        let count = |address: &IpAddr| {
+            format!(
+                "tcpdump -n -r {} 'src host {address} and udp dst port 4791' 2>/dev/null | wc -l",
+                there()
+            )
+        };
+        let counts: Vec<String> = addresses.values().map(count).collect();
+        let script = format!(
+            "export PATH=$PATH:/usr/sbin\n[ ! -e {0}/ended ] || {{ cat {0}/err >&2; exit 1; }}\n{1}",
+            directory(),
+            counts.join("\n")
+        );
+        let text = machine
+            .demand("tcpdump runs", &script, SHORT)
+            .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
+        let mut numbers = text.split_whitespace().map(|number| number.parse().unwrap_or(0));
+        Ok(addresses.keys().map(|role| (*role, numbers.next().unwrap_or(0))).collect())
+    }
+
+    /// Ends it, and brings its file here, verified, as a pcapng whose packets name the node that sent them.
+    ///
+    /// # Errors
+    ///
+    /// tcpdump does not end well or lost packets; the file did not arrive whole or is no capture.
+    pub fn stop(self, machine: &Machine, addresses: &BTreeMap<Role, IpAddr>) -> Result<PathBuf> {
+        let directory = directory();
+        let script = format!(
+            "{}\n{}\ncat {directory}/err\ngrep -q '^success ' {directory}/ended",
+            job::kill(UNIT, "INT"),
+            wait_for(&format!("[ -e {directory}/ended ]"), LIMIT),
+        );
+        let said = machine
+            .demand("tcpdump ends well", &script, LIMIT + SHORT)
+            .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
+        let pcap = self.file.with_extension("pcap");
+        machine.pull(&there(), &pcap)?;
+        name_senders(&pcap, &self.file, addresses)?;
+        fs::remove_file(&pcap).at("failed to remove", &pcap)?;
+        // Kept all the same: what is there may explain what is not.
+        check_drops(&said)?;
+        Ok(self.file)
+    }
+}
+
+/// Demands that tcpdump told its numbers, and that the kernel dropped nothing.
+fn check_drops(said: &str) -> Result<()> {
+    let count =
+        |what: &str| said.lines().find_map(|line| line.trim().strip_suffix(what)?.trim().parse::<u64>().ok());
+    match count("packets dropped by kernel").or_else(|| count("packet dropped by kernel")) {
+        Some(0) => Ok(()),
+        Some(dropped) => {
+            Err(Error::capture(format!("tcpdump lost {dropped} packets: the kernel dropped them"))
+                .detail(said)
+                .next("give the machine another processor, or send less at once"))
+        }
+        None => Err(Error::capture("tcpdump did not tell how many packets it lost").detail(said)),
+    }
+}
+
+/// Writes a capture anew, each packet on the interface of the node that sent it.
+///
+/// # Errors
+///
+/// It is no capture of Ethernet, or is cut.
+pub fn name_senders(pcap: &Path, file: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<()> {
+    let failed = |source: roce::capture::ReadError| {
+        Error::capture(format!("failed to read {}", pcap.display())).source(source)
+    };
+    let unwritten = |source: roce::capture::WriteError| {
+        Error::capture(format!("failed to write {}", file.display())).source(source)
+    };
+    let mut reader =
+        Reader::new(BufReader::new(File::open(pcap).at("failed to open", pcap)?)).map_err(failed)?;
+    let sink = std::io::BufWriter::new(File::create(file).at("failed to create", file)?);
+    let mut writer = Writer::new(sink, &["server", "client", "other"]).map_err(unwritten)?;
+    while let Some(record) = reader.next().map_err(failed)? {
+        if record.link_type != LinkType::ETHERNET {
+            return Err(Error::capture(format!("{} is no capture of Ethernet", pcap.display()))
+                .next("record on an Ethernet interface or a mirror port"));
+        }
+        let source = record.frame().packet().map(|packet| packet.source);
+        let interface =
+            match source.and_then(|source| addresses.iter().find(|(_, address)| **address == source)) {
+                Some((Role::Server, _)) => 0,
+                Some((Role::Client, _)) => 1,
+                None => 2,
+            };
+        writer.write(interface, record.timestamp_ns, record.data, "").map_err(unwritten)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: &str = "tcpdump: listening on ens3, link-type EN10MB (Ethernet), snapshot length 262144 bytes\n\
+        12 packets captured\n12 packets received by filter\n0 packets dropped by kernel\n";
+
+    #[test]
+    fn lost_packets_are_an_error_and_so_is_silence() {
+        check_drops(SAID).unwrap();
+        let text =
+            check_drops(&SAID.replace("\n0 packets dropped", "\n7 packets dropped")).unwrap_err().to_string();
+        assert!(text.contains("tcpdump lost 7 packets"), "{text}");
+        check_drops("tcpdump: listening on ens3\n").unwrap_err();
+        check_drops("").unwrap_err();
+    }
+}

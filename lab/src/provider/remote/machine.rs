@@ -1,0 +1,210 @@
+//! One machine of others: scripts run there as root, files put there and fetched verified.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::cache::{sha256, sha256_file};
+use crate::command::{Output, shell_word, tail};
+use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::node::{Node, Role, Running};
+use crate::provider::remote::host::Host;
+use crate::provider::remote::job::Job;
+use crate::provider::remote::script;
+
+/// Where everything of the lab is on a machine, apart from the programs in `/opt/lab`.
+pub const DIRECTORY: &str = "/var/tmp/rdma-lab";
+
+/// How long a short command on a machine may take.
+pub const SHORT: Duration = Duration::from_secs(30);
+
+/// How long a carrier may take beyond what it carries.
+const CARRIER: Duration = Duration::from_secs(20);
+
+/// How long a file may take.
+const TRANSFER: Duration = Duration::from_secs(600);
+
+/// One machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Which of the two.
+    pub role: Role,
+    /// How it is reached and what may be done to it.
+    pub setting: Setting,
+    answered: Arc<Mutex<Option<Instant>>>,
+    /// Its RDMA device.
+    pub device: String,
+    /// The network interface of that device.
+    pub interface: String,
+}
+
+/// How a machine is reached, and what its owner lets the lab do there.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// What carries commands and files there.
+    pub host: Arc<dyn Host>,
+    /// Its address on the RDMA network.
+    pub address: IpAddr,
+    /// Its RDMA device, if it was named.
+    pub device: Option<String>,
+    /// What tcpdump listens on there, if not the device's interface.
+    pub capture: Option<String>,
+    /// Whether to load `rdma_rxe`, and to make and remake a device of it on the interface that reaches the peer.
+    pub setup_rxe: bool,
+    /// Whether to install packages that are missing, and to give the nodes' names in `/etc/hosts`.
+    pub install: bool,
+}
+
+impl Machine {
+    /// A machine whose device and interface are not known yet: see [`crate::provider::remote::prepare`].
+    pub fn new(role: Role, setting: Setting) -> Machine {
+        Machine { role, setting, answered: Arc::default(), device: String::new(), interface: String::new() }
+    }
+
+    /// What carries commands there.
+    pub fn host(&self) -> &dyn Host {
+        self.setting.host.as_ref()
+    }
+
+    /// Role and name, as in "server (rdma-server)".
+    pub fn title(&self) -> String {
+        format!("{} ({})", self.role, self.host().name())
+    }
+
+    /// Runs a script as root to its end, whatever its exit code.
+    ///
+    /// # Errors
+    ///
+    /// The machine does not answer, or not within `limit`.
+    pub fn run_root(&self, script: &str, limit: Duration) -> Result<Output> {
+        let carried = self
+            .host()
+            .call(&script::line(script, limit), limit + CARRIER)
+            .map_err(|error| self.named(error))?;
+        let output = script::output(&carried).ok_or_else(|| self.named(self.host().explain(&carried)))?;
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        if output.code != Some(0) && script::is_refused(&output.stderr) {
+            return Err(Error::setup(format!("{}: no sudo without a password", self.title()))
+                .detail(output.stderr)
+                .next(
+                    "let its user run sudo without one (NOPASSWD in /etc/sudoers.d), or name another user",
+                ));
+        }
+        Ok(output)
+    }
+
+    /// Runs a script as root and demands exit code 0; `what` is true then. Gives its standard output.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::run_root`]; another exit code, with the output.
+    pub fn demand(&self, what: &str, script: &str, limit: Duration) -> Result<String> {
+        let output = self.run_root(script, limit)?;
+        if output.code == Some(0) {
+            return Ok(output.stdout);
+        }
+        let ending = match output.code {
+            Some(124 | 137) => format!("not within {} s", limit.as_secs()),
+            Some(code) => format!("exit code {code}"),
+            None => "ended by a signal".to_owned(),
+        };
+        let detail = tail(&(output.stdout + &output.stderr), 12);
+        Err(Error::boot(format!("{}: not true: {what}: {ending}", self.title())).detail(detail))
+    }
+
+    /// Fails unless it has answered lately or answers now.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    pub fn check_answers(&self) -> Result<()> {
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if answered.is_some_and(|moment| moment.elapsed() < Duration::from_secs(5)) {
+            return Ok(());
+        }
+        self.run_root("true", Duration::from_secs(10)).map(drop).map_err(|error| error.kind_is(Kind::Boot))
+    }
+
+    /// Puts a file there, verified and renamed into place: a program that runs cannot be written over.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written there, or did not arrive whole.
+    pub fn push(&self, bytes: &[u8], to: &str, mode: u32) -> Result<()> {
+        // As the machine's own user, where everybody may write; then moved by root.
+        let arrival = format!("/tmp/rdma-lab-{}", unique());
+        self.host().upload(bytes, &arrival, TRANSFER).map_err(|error| self.named(error))?;
+        let (expected, target) = (sha256(bytes), shell_word(to));
+        let sum = self.demand(
+            &format!("{to} can be written"),
+            &format!(
+                "trap 'rm -f {arrival}' EXIT; sum=$(sha256sum <{arrival}) && echo \"$sum\" || exit\n\
+                 case $sum in {expected}*) install -D -m {mode:o} {arrival} {target}.part && mv {target}.part {target};; esac"
+            ),
+            SHORT,
+        )?;
+        if sum.starts_with(&expected) {
+            return Ok(());
+        }
+        Err(self.not_whole(to))
+    }
+
+    /// Gets a file from there into the file `to`, verified; a file that did not arrive whole is removed.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read there or written here, or did not arrive whole.
+    pub fn pull(&self, from: &str, to: &Path) -> Result<()> {
+        let departure = format!("/tmp/rdma-lab-{}", unique());
+        let source = shell_word(from);
+        // A copy, in the user's reach: the carrier has no root there.
+        let sum = self.demand(
+            &format!("{from} can be read"),
+            &format!("[ -f {source} ] || {{ echo 'no such file' >&2; exit 1; }}; install -m 644 {source} {departure} && sha256sum <{departure}"),
+            TRANSFER,
+        )?;
+        let part = to.with_extension("part");
+        let downloaded = self.host().download(&departure, &part, TRANSFER).map_err(|error| self.named(error));
+        let removed = self.demand("a copy can be removed", &format!("rm -f {departure}"), SHORT);
+        let verified = downloaded.and(removed).and_then(|_| match sum.starts_with(&sha256_file(&part)?) {
+            true => fs::rename(&part, to).at("failed to write", to),
+            false => Err(self.not_whole(from)),
+        });
+        let _ = fs::remove_file(&part);
+        verified
+    }
+
+    fn not_whole(&self, path: &str) -> Error {
+        Error::setup(format!("{}: {path} did not arrive whole: its checksum differs", self.title()))
+            .next("run it again; if it happens again, look for room on both disks: df -h")
+    }
+
+    fn named(&self, error: Error) -> Error {
+        let kind = error.kind();
+        Error::new(kind, format!("node {}", self.title())).source(error)
+    }
+}
+
+impl Node for Machine {
+    fn run(&self, command: &str, limit: Duration) -> Result<Output> {
+        self.run_root(command, limit)
+    }
+
+    fn start(&self, command: &str) -> Result<Box<dyn Running + '_>> {
+        Ok(Box::new(Job::start(self, command)?))
+    }
+
+    fn address(&self) -> IpAddr {
+        self.setting.address
+    }
+}
+
+/// A name that nothing else has, here or there.
+pub(super) fn unique() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    format!("{now:x}-{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,21 @@
+//! Machines that others own: what is the same on all of them, whatever carries commands and files there.
+//!
+//! - [`host`]: what a carrier (multipass, ssh) gives
+//! - [`script`]: scripts in a form whose real exit code always comes back
+//! - [`machine`]: one machine, behind the traits of [`crate::node`]; [`job`]: what runs there under systemd
+//! - [`survey`]: what a machine is and has; [`prepare`]: what it lacks, brought; [`reset`]: before a scenario
+//! - [`capture`]: tcpdump there, its file here
+//! - [`pair`]: both machines
+//!
+//! Such machines are shared: they are left as they were found, apart from what is said, and one scenario at a
+//! time runs on them.
+
+pub mod capture;
+pub mod host;
+pub mod job;
+pub mod machine;
+pub mod pair;
+pub mod prepare;
+pub mod reset;
+pub mod script;
+pub mod survey;

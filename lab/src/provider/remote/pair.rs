@@ -1,0 +1,235 @@
+//! Both machines of others, behind the traits of [`crate::node`].
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::cache::{Cache, Lock, sha256_file};
+use crate::command::shell_word;
+use crate::error::{Error, IoContext as _, Result};
+use crate::network::IpVersion;
+use crate::node::{Node, Pair, Plan, Role};
+use crate::programs::Program;
+use crate::progress::Step;
+use crate::provider::remote::capture::Recording;
+use crate::provider::remote::machine::{Machine, SHORT, Setting};
+use crate::provider::remote::survey::Survey;
+use crate::provider::remote::{prepare, reset};
+
+/// Where programs are deployed.
+const DEPLOYED: &str = "/opt/lab/deployed";
+
+/// Both machines, prepared.
+#[derive(Debug, Clone)]
+pub struct Machines {
+    /// Each, by its role.
+    pub by_role: BTreeMap<Role, Machine>,
+    /// What each is and has.
+    pub surveys: BTreeMap<Role, Survey>,
+}
+
+impl Machines {
+    /// Prepares both.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare::prepare`] and [`prepare::check_apart`].
+    pub fn prepare(settings: BTreeMap<Role, Setting>) -> Result<Machines> {
+        let step = Step::begin("prepare both machines");
+        let addresses: BTreeMap<Role, IpAddr> =
+            settings.iter().map(|(role, setting)| (*role, setting.address)).collect();
+        let prepared = both(|role| {
+            let mut machine = Machine::new(role, settings[&role].clone());
+            let survey = prepare::prepare(&mut machine, addresses[&role.peer()])?;
+            if machine.setting.install {
+                prepare::name(&machine, &addresses)?;
+            }
+            Ok((machine, survey))
+        })?;
+        let mut machines = Machines { by_role: BTreeMap::new(), surveys: BTreeMap::new() };
+        let mut words = Vec::new();
+        for (role, (machine, survey)) in prepared {
+            words.push(format!("{role} {} on {}", machine.device, machine.interface));
+            machines.by_role.insert(role, machine);
+            machines.surveys.insert(role, survey);
+        }
+        prepare::check_apart(&machines.by_role, &machines.surveys)?;
+        step.done(&words.join(", "));
+        Ok(machines)
+    }
+
+    /// Puts programs there; what is there already and the same stays.
+    ///
+    /// # Errors
+    ///
+    /// A program cannot be read or does not arrive whole.
+    pub fn deploy(&self, programs: &[Program]) -> Result<()> {
+        if programs.is_empty() {
+            return Ok(());
+        }
+        let sums = programs
+            .iter()
+            .map(|program| Ok((program, sha256_file(&program.path)?)))
+            .collect::<Result<Vec<_>>>()?;
+        both(|role| {
+            let machine = &self.by_role[&role];
+            let there = machine.demand(
+                "programs can be listed",
+                &format!("cd {DEPLOYED} && sha256sum -- * || true"),
+                SHORT,
+            )?;
+            for (program, sum) in &sums {
+                if !there.lines().any(|line| line == format!("{sum}  {}", program.name)) {
+                    let bytes =
+                        std::fs::read(&program.path).at("failed to read the program", &program.path)?;
+                    machine.push(&bytes, &format!("{DEPLOYED}/{}", program.name), 0o755)?;
+                }
+            }
+            let stale: Vec<String> = there
+                .lines()
+                .filter_map(|line| line.split_once("  "))
+                .filter(|(_, name)| !programs.iter().any(|program| program.name == *name))
+                .map(|(_, name)| shell_word(name))
+                .collect();
+            if !stale.is_empty() {
+                machine.demand(
+                    "an old program can be removed",
+                    &format!("cd {DEPLOYED} && rm -f -- {}", stale.join(" ")),
+                    SHORT,
+                )?;
+            }
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// Ends what an earlier run left and makes both ready for the next.
+    ///
+    /// # Errors
+    ///
+    /// As [`reset::reset`]; the peer does not answer.
+    pub fn reset(&self, mtu: u16) -> Result<()> {
+        both(|role| reset::reset(&self.by_role[&role], mtu))?;
+        reset::meet(&self.by_role[&Role::Client], &self.by_role[&Role::Server])
+    }
+
+    /// Their addresses on the RDMA network.
+    pub fn addresses(&self) -> BTreeMap<Role, IpAddr> {
+        self.by_role.iter().map(|(role, machine)| (*role, machine.setting.address)).collect()
+    }
+}
+
+/// Does the same for both machines at once.
+///
+/// # Errors
+///
+/// The server's error, else the client's.
+pub fn both<T: Send>(work: impl Fn(Role) -> Result<T> + Sync) -> Result<BTreeMap<Role, T>> {
+    thread::scope(|scope| {
+        let threads = Role::BOTH.map(|role| {
+            (
+                role,
+                scope.spawn({
+                    let work = &work;
+                    move || work(role)
+                }),
+            )
+        });
+        threads
+            .into_iter()
+            .map(|(role, thread)| {
+                let result = thread
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::setup(format!("a thread for {role} panicked"))));
+                result.map(|value| (role, value))
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect()
+    })
+}
+
+/// Both machines, ready for one scenario; nobody else uses them meanwhile.
+#[derive(Debug)]
+pub struct RemotePair {
+    machines: Machines,
+    description: String,
+    recording: Mutex<Option<Recording>>,
+    _alone: Lock,
+}
+
+impl RemotePair {
+    /// Makes both machines ready for a scenario: alone, reset, with its programs.
+    ///
+    /// # Errors
+    ///
+    /// The plan asks for what such machines cannot; they cannot be made ready.
+    pub fn ready(
+        machines: &Machines,
+        plan: &Plan<'_>,
+        description: String,
+        alone: Lock,
+    ) -> Result<RemotePair> {
+        if plan.network.ip != IpVersion::V4 {
+            return Err(Error::setup(format!("these machines have no address for {}", plan.network))
+                .next("run it with --provider qemu"));
+        }
+        machines.reset(plan.network.mtu)?;
+        machines.deploy(plan.programs)?;
+        Ok(RemotePair { machines: machines.clone(), description, recording: Mutex::new(None), _alone: alone })
+    }
+
+    /// The right to be the only one on machines that `name` stands for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::lock`].
+    pub fn alone(cache: &Cache, name: &str) -> Result<Lock> {
+        cache.lock(&format!("machines-{name}"))
+    }
+}
+
+impl Pair for RemotePair {
+    fn node(&self, role: Role) -> &dyn Node {
+        &self.machines.by_role[&role]
+    }
+
+    fn description(&self) -> String {
+        self.description.clone()
+    }
+
+    fn way_in(&self, role: Role) -> Result<String> {
+        Ok(self.machines.by_role[&role].host().shell(None, true).to_string())
+    }
+
+    fn start_capture(&self, file: &Path) -> Result<()> {
+        let recording = Recording::start(&self.machines.by_role[&Role::Server], file)?;
+        *self.recording.lock().unwrap_or_else(PoisonError::into_inner) = Some(recording);
+        Ok(())
+    }
+
+    fn captured(&self) -> Result<BTreeMap<Role, u64>> {
+        let recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        let recording = recording.as_ref().ok_or_else(|| Error::capture("nothing is being recorded"))?;
+        recording.captured(&self.machines.by_role[&Role::Server], &self.machines.addresses())
+    }
+
+    fn stop_capture(&self) -> Result<()> {
+        let recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let recording = recording.ok_or_else(|| Error::capture("nothing is being recorded"))?;
+        recording.stop(&self.machines.by_role[&Role::Server], &self.machines.addresses()).map(drop)
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        both(|role| self.machines.by_role[&role].check_answers()).map(drop)
+    }
+}
+
+impl Drop for RemotePair {
+    fn drop(&mut self) {
+        // Machines that do not answer keep what the next reset ends.
+        let _ = both(|role| reset::end_processes(&self.machines.by_role[&role]));
+    }
+}

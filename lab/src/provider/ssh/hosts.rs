@@ -1,0 +1,176 @@
+//! The hosts file: two hosts, and what the lab may do there.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{Error, IoContext as _, Result};
+use crate::node::Role;
+
+/// Both hosts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hosts {
+    /// The passive side.
+    pub server: Host,
+    /// The active side.
+    pub client: Host,
+    /// How the wire is recorded.
+    #[serde(default)]
+    pub capture: Capture,
+    /// What these hosts do otherwise than SoftRoCE on the usual network.
+    #[serde(default)]
+    pub differences: Differences,
+}
+
+/// One host.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Where it is, as for `ssh`: `user@host`, or a name from the user's `~/.ssh/config`.
+    pub ssh: String,
+    /// The port of its SSH server, if not what ssh takes.
+    pub port: Option<u16>,
+    /// The private key to use, and no other.
+    pub identity: Option<PathBuf>,
+    /// A configuration file for ssh, in place of the user's.
+    pub config: Option<PathBuf>,
+    /// Its address on the RDMA network.
+    pub address: IpAddr,
+    /// Its RDMA device; without one, that on the interface which reaches the peer.
+    pub device: Option<String>,
+    /// Make a SoftRoCE device on that interface, and remake it before each scenario.
+    #[serde(default)]
+    pub setup_rxe: bool,
+    /// Install packages that are missing, through apt, and write the nodes' names into `/etc/hosts`.
+    #[serde(default)]
+    pub install: bool,
+}
+
+/// How the wire is recorded.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capture {
+    /// What tcpdump on the server listens on; without one, the RDMA device's network interface.
+    ///
+    /// A network card that offloads RDMA hides it from its interface: name the RDMA device itself then, which
+    /// libpcap 1.9 and later, built with RDMA support, can listen on for mlx5 devices.
+    pub interface: Option<String>,
+}
+
+/// What is known to differ on these hosts. Nothing is assumed to differ that is not said here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Differences {
+    /// The path MTU of their devices in bytes, where that is not what a scenario asks for: such scenarios are
+    /// refused, since the number of packets follows from it.
+    pub mtu: Option<u16>,
+}
+
+impl Hosts {
+    /// Reads the file; relative paths in it start at its directory, and `~` is the user's home.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is no hosts file: with the place.
+    pub fn read(path: &Path) -> Result<Hosts> {
+        let text = fs::read_to_string(path)
+            .at("failed to read the hosts file", path)
+            .map_err(|error| error.kind_is(crate::error::Kind::Usage))?;
+        let mut hosts: Hosts = toml::from_str(&text).map_err(|error| {
+            Error::usage(format!("{} is no hosts file", path.display()))
+                .detail(error.to_string())
+                .next("docs/providers.md has an example")
+        })?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        for host in [&mut hosts.server, &mut hosts.client] {
+            for file in [&mut host.identity, &mut host.config].into_iter().flatten() {
+                *file = resolved(directory, file);
+                if !file.is_file() {
+                    return Err(Error::usage(format!(
+                        "{}: no file is called {}",
+                        path.display(),
+                        file.display()
+                    ))
+                    .next(format!("correct the entry of {}", host.ssh)));
+                }
+            }
+        }
+        for (key, host) in [("server", &hosts.server), ("client", &hosts.client)] {
+            // An option of ssh is no destination.
+            if host.ssh.is_empty() || host.ssh.starts_with('-') || host.ssh.contains(char::is_whitespace) {
+                return Err(Error::usage(format!(
+                    "{}: {key}.ssh = {:?} is no destination",
+                    path.display(),
+                    host.ssh
+                ))
+                .next("write user@host, or a name from ~/.ssh/config"));
+            }
+        }
+        if hosts.server.address == hosts.client.address {
+            return Err(Error::usage(format!(
+                "{}: both hosts have the address {}",
+                path.display(),
+                hosts.server.address
+            ))
+            .next("name two hosts: SoftRoCE takes a packet to itself for loopback, which no capture sees"));
+        }
+        Ok(hosts)
+    }
+
+    /// One of both.
+    pub fn host(&self, role: Role) -> &Host {
+        match role {
+            Role::Server => &self.server,
+            Role::Client => &self.client,
+        }
+    }
+}
+
+fn resolved(directory: &Path, file: &Path) -> PathBuf {
+    match (file.strip_prefix("~"), std::env::var_os("HOME")) {
+        (Ok(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => directory.join(file),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Hosts> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hosts.toml");
+        fs::write(directory.path().join("key"), "").unwrap();
+        fs::write(&path, text).unwrap();
+        Hosts::read(&path)
+    }
+
+    const GOOD: &str = "[server]\nssh = \"ubuntu@a\"\naddress = \"192.0.2.1\"\nidentity = \"key\"\n\
+        [client]\nssh = \"b\"\nport = 2222\naddress = \"192.0.2.2\"\nsetup_rxe = true\n";
+
+    #[test]
+    fn nothing_is_done_to_a_host_that_is_not_asked_for() {
+        let hosts = read(GOOD).unwrap();
+        assert!(!hosts.server.setup_rxe && !hosts.server.install && hosts.client.setup_rxe);
+        assert!(hosts.server.identity.unwrap().ends_with("key"));
+        assert_eq!(hosts.client.port, Some(2222));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (from, to, names) in [
+            ("setup_rxe", "setup_rex", "unknown field `setup_rex`"),
+            ("192.0.2.2", "192.0.2.1", "both hosts have the address 192.0.2.1"),
+            ("\"key\"", "\"no-key\"", "no-key"),
+            ("192.0.2.2", "b", "invalid IP address"),
+            ("\"b\"", "\"-oProxyCommand=x\"", "is no destination"),
+            ("[client]", "[cleint]", "unknown field `cleint`"),
+        ] {
+            let text = read(&GOOD.replace(from, to)).unwrap_err().to_string();
+            assert!(text.contains(names), "{text}");
+        }
+    }
+}
