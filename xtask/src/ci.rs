@@ -141,6 +141,8 @@ fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
     for name in NOT_INHERITED {
         command.env_remove(name);
     }
+    // Stages that mean another provider say so.
+    command.env("RDMA_LAB_PROVIDER", "qemu");
     command.env("RUSTDOCFLAGS", "-D warnings").env("CI", "true").env("INSTA_UPDATE", "no");
     command.envs(env.iter().map(|(name, value)| (name, value)));
     command

@@ -1,12 +1,16 @@
 //! The arguments that say which machines to use, shared by every subcommand that brings some up.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use lab::cache::Cache;
 use lab::host::{Host, requirement};
-use lab::provider::Choice;
+use lab::provider::choice::{self, Choice};
+use lab::provider::multipass::instance::Shape;
 use lab::provider::qemu::accel;
+
+use crate::output;
 use lab::{Error, Result};
 
 /// Where the machines come from.
@@ -14,6 +18,8 @@ use lab::{Error, Result};
 pub(crate) enum Provider {
     /// QEMU on this computer, without root.
     Qemu,
+    /// Two Multipass instances, rdma-server and rdma-client.
+    Multipass,
     /// Two hosts that exist, over SSH: see --hosts.
     Ssh,
 }
@@ -23,7 +29,7 @@ impl Provider {
     pub(crate) fn has_switch(self) -> bool {
         match self {
             Provider::Qemu => true,
-            Provider::Ssh => false,
+            Provider::Multipass | Provider::Ssh => false,
         }
     }
 }
@@ -63,9 +69,26 @@ impl From<Accel> for accel::Choice {
 /// Which machines, and whether to install what they need.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Machines {
-    /// Where the machines come from.
-    #[arg(long, default_value = "qemu")]
-    pub(crate) provider: Provider,
+    /// Where the machines come from [default: multipass where its daemon answers, else qemu].
+    #[arg(long)]
+    provider: Option<Provider>,
+    #[arg(skip)]
+    found: OnceLock<Provider>,
+    /// The image to launch, as `multipass find` names it (Multipass).
+    #[arg(long, default_value_t = Shape::default().image)]
+    image: String,
+    /// Processors of each instance (Multipass).
+    #[arg(long, default_value_t = Shape::default().cpus)]
+    cpus: u32,
+    /// Memory of each instance (Multipass).
+    #[arg(long, default_value_t = Shape::default().memory)]
+    memory: String,
+    /// Disk of each instance (Multipass).
+    #[arg(long, default_value_t = Shape::default().disk)]
+    disk: String,
+    /// How long an instance may take to launch, or to start, in seconds (Multipass).
+    #[arg(long, value_name = "SECONDS", default_value_t = Shape::default().launch_limit_s)]
+    launch_limit: u64,
     /// The file that names two hosts (SSH); docs/providers.md has an example.
     #[arg(long, value_name = "FILE")]
     hosts: Option<PathBuf>,
@@ -86,13 +109,42 @@ pub(crate) struct Machines {
 }
 
 impl Machines {
+    /// The provider that was named here or in `RDMA_LAB_PROVIDER`; else the usual one, which is said if it is not
+    /// this computer's own QEMU.
+    ///
+    /// # Errors
+    ///
+    /// None of that name exists.
+    pub(crate) fn provider(&self) -> Result<Provider> {
+        if let Some(provider) = self.provider.or(self.found.get().copied()) {
+            return Ok(provider);
+        }
+        let named = std::env::var("RDMA_LAB_PROVIDER").ok().filter(|name| !name.is_empty());
+        let name = named.clone().unwrap_or_else(|| choice::usual().to_owned());
+        if named.is_none() && name != "qemu" {
+            output::note(&format!("provider {name}, since its daemon answers; another: --provider qemu"));
+        }
+        let found = Provider::from_str(&name, false).map_err(|_| {
+            Error::usage(format!("RDMA_LAB_PROVIDER={name} is no provider"))
+                .next("write qemu, multipass or ssh")
+        })?;
+        Ok(*self.found.get_or_init(|| found))
+    }
+
     /// What was asked for, for other processes of the lab.
     ///
     /// # Errors
     ///
     /// What goes with the provider is missing.
     pub(crate) fn choice(&self) -> Result<Choice> {
-        match (self.provider, &self.hosts) {
+        match (self.provider()?, &self.hosts) {
+            (Provider::Multipass, _) => Ok(Choice::Multipass(Shape {
+                image: self.image.clone(),
+                cpus: self.cpus,
+                memory: self.memory.clone(),
+                disk: self.disk.clone(),
+                launch_limit_s: self.launch_limit,
+            })),
             (Provider::Qemu, _) => Ok(Choice::Qemu { accel: self.accel.into(), seed: self.seed }),
             (Provider::Ssh, Some(hosts)) => {
                 // Who reads it may run elsewhere.
@@ -113,8 +165,9 @@ impl Machines {
     pub(crate) fn prepare(&self) -> Result<()> {
         // What nothing works without, before anything takes time.
         Cache::open()?;
-        match self.provider {
+        match self.provider()? {
             Provider::Qemu => requirement::demand(&Host::this(), requirement::RUN, self.install),
+            Provider::Multipass => Ok(()),
             Provider::Ssh => requirement::demand(&Host::this(), &[requirement::REACH], self.install),
         }
     }

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return judge_again(directory, &catalogue, args.require_all);
     }
     let planned =
-        planned(&args.scenarios, Scenario::read_all(&catalogue.scenarios)?, args.machines.provider)?;
+        planned(&args.scenarios, Scenario::read_all(&catalogue.scenarios)?, args.machines.provider()?)?;
     args.machines.prepare()?;
     let kept = Artifacts::create(workspace::root())?;
     let mut scenarios = Command::new(build()?)

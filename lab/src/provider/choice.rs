@@ -6,8 +6,15 @@ use std::path::{Path, PathBuf};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::node::{Pair, Plan, Provider};
+use crate::provider::multipass::client;
+use crate::provider::multipass::instance::Shape;
 use crate::provider::qemu::accel::Choice as Accel;
-use crate::provider::{Qemu, Ssh};
+use crate::provider::{Multipass, Qemu, Ssh};
+
+/// The provider that is taken where none was named: Multipass where it answers, else QEMU.
+pub fn usual() -> &'static str {
+    if client::version().is_some() { "multipass" } else { "qemu" }
+}
 
 /// Which machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +26,8 @@ pub enum Choice {
         /// What their randomness follows from.
         seed: Option<u64>,
     },
+    /// Two Multipass instances, launched in this shape where they are not there.
+    Multipass(Shape),
     /// Two hosts that exist.
     Ssh {
         /// The file that names them.
@@ -31,6 +40,8 @@ pub enum Choice {
 pub enum Source {
     /// See [`Choice::Qemu`].
     Qemu(Qemu),
+    /// See [`Choice::Multipass`].
+    Multipass(Multipass),
     /// See [`Choice::Ssh`].
     Ssh(Box<Ssh>),
 }
@@ -42,30 +53,39 @@ impl Choice {
     ///
     /// A value is none.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Choice> {
+        let variable = |name: &str| variable(name).filter(|text| !text.is_empty());
         let none = |name: &str, value: &str| Error::usage(format!("{name}={value} is no such thing"));
-        let provider = variable("RDMA_LAB_PROVIDER");
-        match provider.as_deref() {
-            None | Some("" | "qemu") => {
+        let number = |name: &str| match variable(name) {
+            None => Ok(None),
+            Some(text) => text.parse::<u64>().map(Some).map_err(|_| none(name, &text).next("write a number")),
+        };
+        match variable("RDMA_LAB_PROVIDER").unwrap_or_else(|| usual().to_owned()).as_str() {
+            "qemu" => {
                 let accel = match variable("RDMA_LAB_ACCEL").as_deref() {
-                    None | Some("" | "auto") => Accel::Auto,
+                    None | Some("auto") => Accel::Auto,
                     Some("kvm") => Accel::Kvm,
                     Some("tcg") => Accel::Tcg,
                     Some(other) => return Err(none("RDMA_LAB_ACCEL", other).next("write auto, kvm or tcg")),
                 };
-                let seed = match variable("RDMA_LAB_SEED").filter(|text| !text.is_empty()) {
-                    None => None,
-                    Some(text) => {
-                        Some(text.parse().map_err(|_| none("RDMA_LAB_SEED", &text).next("write a number"))?)
-                    }
-                };
-                Ok(Choice::Qemu { accel, seed })
+                Ok(Choice::Qemu { accel, seed: number("RDMA_LAB_SEED")? })
             }
-            Some("ssh") => match variable("RDMA_LAB_HOSTS") {
+            "multipass" => {
+                let usual = Shape::default();
+                let cpus = number("RDMA_LAB_CPUS")?.and_then(|cpus| u32::try_from(cpus).ok());
+                Ok(Choice::Multipass(Shape {
+                    image: variable("RDMA_LAB_IMAGE").unwrap_or(usual.image),
+                    cpus: cpus.unwrap_or(usual.cpus),
+                    memory: variable("RDMA_LAB_MEMORY").unwrap_or(usual.memory),
+                    disk: variable("RDMA_LAB_DISK").unwrap_or(usual.disk),
+                    launch_limit_s: number("RDMA_LAB_LAUNCH_LIMIT")?.unwrap_or(usual.launch_limit_s),
+                }))
+            }
+            "ssh" => match variable("RDMA_LAB_HOSTS") {
                 Some(hosts) => Ok(Choice::Ssh { hosts: hosts.into() }),
                 None => Err(Error::usage("provider ssh needs to know its hosts")
                     .next("name a file: --hosts FILE, or RDMA_LAB_HOSTS; docs/providers.md has an example")),
             },
-            Some(other) => Err(none("RDMA_LAB_PROVIDER", other).next("write qemu, multipass or ssh")),
+            other => Err(none("RDMA_LAB_PROVIDER", other).next("write qemu, multipass or ssh")),
         }
     }
 
@@ -83,6 +103,14 @@ impl Choice {
                 env.extend(seed.map(|seed| ("RDMA_LAB_SEED", seed.to_string())));
                 env
             }
+            Choice::Multipass(Shape { image, cpus, memory, disk, launch_limit_s }) => vec![
+                ("RDMA_LAB_PROVIDER", "multipass".to_owned()),
+                ("RDMA_LAB_IMAGE", image.clone()),
+                ("RDMA_LAB_CPUS", cpus.to_string()),
+                ("RDMA_LAB_MEMORY", memory.clone()),
+                ("RDMA_LAB_DISK", disk.clone()),
+                ("RDMA_LAB_LAUNCH_LIMIT", launch_limit_s.to_string()),
+            ],
             Choice::Ssh { hosts } => {
                 vec![("RDMA_LAB_PROVIDER", "ssh".to_owned()), ("RDMA_LAB_HOSTS", hosts.display().to_string())]
             }
@@ -99,6 +127,7 @@ impl Choice {
             Choice::Qemu { accel, seed } => {
                 Source::Qemu(Qemu::new(cache.clone(), *accel, guard_program, *seed)?)
             }
+            Choice::Multipass(shape) => Source::Multipass(Multipass::new(cache.clone(), shape.clone())?),
             Choice::Ssh { hosts } => Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts)?)),
         })
     }
@@ -108,6 +137,7 @@ impl Source {
     fn provider(&self) -> &dyn Provider {
         match self {
             Source::Qemu(qemu) => qemu,
+            Source::Multipass(multipass) => multipass,
             Source::Ssh(ssh) => ssh.as_ref(),
         }
     }
@@ -140,11 +170,13 @@ mod tests {
         for choice in [
             Choice::Qemu { accel: Accel::Tcg, seed: Some(7) },
             Choice::Qemu { accel: Accel::Auto, seed: None },
+            Choice::Multipass(Shape { cpus: 3, image: "22.04".to_owned(), ..Shape::default() }),
             Choice::Ssh { hosts: "/h.toml".into() },
         ] {
             assert_eq!(read(&choice.env()).unwrap(), choice);
         }
-        assert_eq!(read(&[]).unwrap(), Choice::Qemu { accel: Accel::Auto, seed: None });
+        let qemu = [("RDMA_LAB_PROVIDER", "qemu".to_owned()), ("RDMA_LAB_SEED", String::new())];
+        assert_eq!(read(&qemu).unwrap(), Choice::Qemu { accel: Accel::Auto, seed: None });
     }
 
     #[test]
@@ -155,7 +187,9 @@ mod tests {
             ("RDMA_LAB_ACCEL", "hvf"),
             ("RDMA_LAB_SEED", "x"),
         ] {
-            let text = read(&[(name, value.to_owned())]).unwrap_err().to_string();
+            let provider = if name == "RDMA_LAB_PROVIDER" { value } else { "qemu" };
+            let env = [("RDMA_LAB_PROVIDER", provider.to_owned()), (name, value.to_owned())];
+            let text = read(&env).unwrap_err().to_string();
             assert!(text.contains(value) && text.contains("next: "), "{text}");
         }
     }

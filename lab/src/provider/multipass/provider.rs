@@ -1,0 +1,130 @@
+//! Both instances as a source of machines.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::node::{Pair, Plan, Provider, Role};
+use crate::progress::say;
+use crate::provider::multipass::client::{self, Instance};
+use crate::provider::multipass::instance::{self, Shape};
+use crate::provider::remote::host::Host as _;
+use crate::provider::remote::machine::Setting;
+use crate::provider::remote::pair::{Machines, RemotePair, both};
+
+/// How long cloud-init may take beside the packages that the lab brings itself.
+const CLOUD_INIT: Duration = Duration::from_secs(900);
+
+/// The provider of Multipass instances.
+#[derive(Debug)]
+pub struct Multipass {
+    cache: Cache,
+    shape: Shape,
+    version: String,
+    machines: Mutex<Option<Machines>>,
+}
+
+/// The name of a node's instance.
+pub fn name(role: Role) -> String {
+    format!("rdma-{role}")
+}
+
+impl Multipass {
+    /// The instances, of the given shape where they are launched. Nothing is launched yet.
+    ///
+    /// # Errors
+    ///
+    /// There is no daemon, it lets nobody in, or its driver cannot connect two instances.
+    pub fn new(cache: Cache, shape: Shape) -> Result<Multipass> {
+        // What is wrong is told by a call that needs the daemon.
+        let driver = client::driver()?;
+        if driver == "virtualbox" {
+            return Err(Error::setup("Multipass's driver is VirtualBox, which cannot connect two instances")
+                .next(
+                    "choose another: multipass set local.driver=qemu (or hyperv)\nor use --provider qemu",
+                ));
+        }
+        let version = client::version().unwrap_or_default();
+        Ok(Multipass { cache, shape, version, machines: Mutex::new(None) })
+    }
+
+    /// Both instances, running and prepared once.
+    ///
+    /// # Errors
+    ///
+    /// As [`instance::ensure`] and [`Machines::prepare`].
+    pub fn machines(&self) -> Result<Machines> {
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(machines) = &*machines {
+            return Ok(machines.clone());
+        }
+        let infos = both(|role| client::info(&name(role)))?;
+        let missing: Vec<String> =
+            infos.iter().filter(|(_, info)| info.is_none()).map(|(role, _)| name(*role)).collect();
+        if !missing.is_empty() {
+            let Shape { image, cpus, memory, disk, .. } = &self.shape;
+            say(&format!(
+                "Multipass {} will launch {}: Ubuntu image {image} (a download of about 600 MB, once), each with {cpus} processors, {memory} memory, {disk} disk",
+                self.version,
+                missing.join(" and ")
+            ));
+        }
+        let mut settings = Vec::new();
+        // One after the other: two first boots side by side take longer, and one download is enough.
+        for role in Role::BOTH {
+            let address = instance::ensure(&name(role), &self.shape)?;
+            let host = Arc::new(Instance { name: name(role) });
+            settings.push((
+                role,
+                Setting { host, address, device: None, capture: None, setup_rxe: true, install: true },
+            ));
+        }
+        both(|role| wait_for_cloud_init(&name(role)))?;
+        let prepared = Machines::prepare(settings.into_iter().collect())?;
+        *machines = Some(prepared.clone());
+        Ok(prepared)
+    }
+
+    fn description(&self) -> String {
+        format!("multipass {}, {} and {}", self.version, name(Role::Server), name(Role::Client))
+    }
+}
+
+/// Waits until cloud-init has ended, which launch does not if it was interrupted; an error of it is said, and what it
+/// should have brought is looked for afterwards.
+fn wait_for_cloud_init(name: &str) -> Result<()> {
+    let host = Instance { name: name.to_owned() };
+    let seconds = CLOUD_INIT.as_secs();
+    let line = format!(
+        "command -v cloud-init >/dev/null || exit 0; timeout {seconds} cloud-init status --wait >/dev/null 2>&1; \
+         cloud-init status; exit 0"
+    );
+    let output = host.call(&line, CLOUD_INIT + Duration::from_secs(60))?;
+    if output.code != Some(0) {
+        return Err(host.explain(&output));
+    }
+    if output.stdout.contains("status: running") {
+        return Err(Error::timeout(format_args!("the end of cloud-init in {name}"), CLOUD_INIT)
+            .next(format!("look at it: multipass exec {name} -- tail /var/log/cloud-init-output.log")));
+    }
+    if output.stdout.contains("status: error") {
+        say(&format!("{name}: cloud-init reports an error; what it should have brought is looked for"));
+    }
+    Ok(())
+}
+
+impl Provider for Multipass {
+    fn name(&self) -> &'static str {
+        "multipass"
+    }
+
+    fn has_switch(&self) -> bool {
+        false
+    }
+
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+        let alone = RemotePair::alone(&self.cache, "multipass")?;
+        Ok(Box::new(RemotePair::ready(&self.machines()?, plan, self.description(), alone)?))
+    }
+}
