@@ -106,18 +106,19 @@ impl Command {
     /// killed).
     pub fn output(&self, limit: Duration) -> Result<Output> {
         let (program, args) = self.argv.split_first().ok_or_else(|| Error::setup("empty command"))?;
-        let mut expression =
-            duct::cmd(program, args).stdout_capture().stderr_capture().unchecked().before_spawn(|command| {
-                command.process_group(0);
-                Ok(())
-            });
+        let expression = duct::cmd(program, args);
+        let expression = match &self.stdout {
+            Some(path) => expression.stdout_path(path),
+            None => expression.stdout_capture(),
+        };
+        let mut expression = expression.stderr_capture().unchecked().before_spawn(|command| {
+            command.process_group(0);
+            Ok(())
+        });
         expression = match &self.stdin {
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
             None => expression.stdin_null(),
         };
-        if let Some(path) = &self.stdout {
-            expression = expression.stdout_path(path);
-        }
         for (key, value) in &self.env {
             expression = expression.env(key, value);
         }
