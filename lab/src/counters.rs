@@ -1,41 +1,96 @@
-//! rxe's own counters of packets, which the capture is checked against.
+//! rxe's own counters: of packets, which the capture is checked against, and of what went wrong, which a scenario
+//! has to explain.
+
+use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
-/// RoCEv2 packets that a node's rxe device has sent and received since it was made, CM packets included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a node's rxe device has counted since it was made, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// `sent_pkts`.
-    pub sent: u64,
-    /// `rcvd_pkts`.
-    pub received: u64,
+    values: BTreeMap<String, u64>,
 }
 
 impl Counters {
     /// The shell command that prints them on a node.
-    pub const COMMAND: &str = "cd /sys/class/infiniband/rxe0/ports/1/hw_counters && cat sent_pkts rcvd_pkts";
+    pub const COMMAND: &str = "cd /sys/class/infiniband/rxe0/ports/1/hw_counters && grep . *";
+
+    /// Those of rxe that move only when something went another way than straight.
+    pub const TROUBLES: [&str; 10] = [
+        "completer_retry_err",
+        "duplicate_request",
+        "link_downed",
+        "out_of_seq_request",
+        "rcvd_rnr_err",
+        "rcvd_seq_err",
+        "retry_exceeded_err",
+        "retry_rnr_exceeded_err",
+        "send_err",
+        "send_rnr_err",
+    ];
 
     /// Reads what [`Counters::COMMAND`] printed.
     ///
     /// # Errors
     ///
-    /// The node's device has no such counters.
+    /// The node's device has no counters of packets.
     pub fn parse(output: &str) -> Result<Counters> {
-        let mut numbers = output.lines().map(|line| line.trim().parse().ok());
-        match (numbers.next().flatten(), numbers.next().flatten()) {
-            (Some(sent), Some(received)) => Ok(Counters { sent, received }),
+        let values: BTreeMap<String, u64> = output
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
+            .collect();
+        let counters = Counters { values };
+        match (counters.of("sent_pkts"), counters.of("rcvd_pkts")) {
+            (Some(_), Some(_)) => Ok(counters),
             _ => Err(Error::capture("the RDMA device has no counters of packets").detail(output)),
         }
     }
 
+    /// RoCEv2 packets that it has sent, CM packets included.
+    pub fn sent(&self) -> u64 {
+        self.of("sent_pkts").unwrap_or(0)
+    }
+
+    /// RoCEv2 packets that it has received and taken, CM packets included.
+    pub fn received(&self) -> u64 {
+        self.of("rcvd_pkts").unwrap_or(0)
+    }
+
+    /// All of them, by name.
+    pub fn values(self) -> BTreeMap<String, u64> {
+        self.values
+    }
+
     /// What was counted since `earlier`.
     #[must_use]
-    pub fn since(self, earlier: Counters) -> Counters {
-        Counters {
-            sent: self.sent.saturating_sub(earlier.sent),
-            received: self.received.saturating_sub(earlier.received),
+    pub fn since(mut self, earlier: &Counters) -> Counters {
+        for (name, value) in &mut self.values {
+            *value = value.saturating_sub(earlier.of(name).unwrap_or(0));
         }
+        self
     }
+
+    fn of(&self, name: &str) -> Option<u64> {
+        self.values.get(name).copied()
+    }
+}
+
+/// What the counters of a node say against a scenario that expects these: each expected one has moved on by so
+/// much, and no other that tells of trouble has moved.
+pub fn objections(counted: &BTreeMap<String, u64>, expected: &BTreeMap<String, u64>) -> Vec<String> {
+    let troubles = Counters::TROUBLES.into_iter().filter(|name| !expected.contains_key(*name));
+    let named = expected.iter().map(|(name, value)| (name.as_str(), *value));
+    named
+        .chain(troubles.map(|name| (name, 0)))
+        .filter_map(|(name, expected)| match counted.get(name) {
+            Some(counted) if *counted == expected => None,
+            Some(counted) => Some(format!("{name} = {counted}, expected {expected}")),
+            // A device without a counter has no trouble to tell of by it.
+            None if expected == 0 => None,
+            None => Some(format!("{name} is no counter of this device, expected {expected}")),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -43,9 +98,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_two_lines() {
-        assert_eq!(Counters::parse("10\n9\n").unwrap(), Counters { sent: 10, received: 9 });
-        Counters::parse("10\n").unwrap_err();
-        Counters::parse("cat: no such file\n").unwrap_err();
+    fn counters_are_lines_with_names() {
+        let counters = Counters::parse("rcvd_pkts:9\nsend_err:0\nsent_pkts:10\n").unwrap();
+        assert_eq!((counters.sent(), counters.received()), (10, 9));
+        let later = Counters::parse("rcvd_pkts:9\nsend_err:2\nsent_pkts:13\n").unwrap().since(&counters);
+        assert_eq!((later.sent(), later.received(), later.of("send_err")), (3, 0, Some(2)));
+        Counters::parse("sent_pkts:10\n").unwrap_err();
+        Counters::parse("grep: no such file\n").unwrap_err();
+    }
+
+    #[test]
+    fn trouble_has_to_be_explained() {
+        let map =
+            |pairs: &[(&str, u64)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let counted = map(&[("duplicate_request", 1), ("send_err", 0), ("rdma_sends", 7)]);
+        assert_eq!(objections(&counted, &map(&[("duplicate_request", 1)])), Vec::<String>::new());
+        assert_eq!(objections(&counted, &map(&[])), ["duplicate_request = 1, expected 0"]);
+        assert_eq!(
+            objections(&counted, &map(&[("duplicate_request", 1), ("rcvd_seq_err", 1)])),
+            ["rcvd_seq_err is no counter of this device, expected 1"]
+        );
     }
 }

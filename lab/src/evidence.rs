@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::write_whole;
 use crate::command::Output;
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::fault::Met;
 use crate::node::Role;
 use crate::scenario::Scenario;
 
@@ -32,6 +33,9 @@ pub struct NodeEvidence {
     pub sent: Option<u64>,
     /// See `sent`.
     pub received: Option<u64>,
+    /// How far each counter of the RDMA device moved on while the capture ran.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
     /// The kernel log from the scenario's start on, as `<level>[seconds] text`.
     pub kernel_log: String,
 }
@@ -53,6 +57,9 @@ pub struct Evidence {
     pub addresses: BTreeMap<Role, IpAddr>,
     /// What was seen of each node.
     pub nodes: BTreeMap<Role, NodeEvidence>,
+    /// What the scenario's faults met; `None` if it came to none.
+    #[serde(default)]
+    pub met: Option<Met>,
     /// What kept the run from coming to its end, if anything did.
     pub failure: Option<Failed>,
     /// How long things took, in seconds: `up` (the machines), `programs` (from the server's start to both
@@ -105,6 +112,7 @@ impl Evidence {
             provider: String::new(),
             addresses: BTreeMap::new(),
             nodes: Role::BOTH.map(|role| (role, NodeEvidence::default())).into(),
+            met: None,
             failure: None,
             seconds: BTreeMap::new(),
         }

@@ -11,9 +11,11 @@ use roce::Report;
 use serde_json::Value;
 
 use crate::agreement;
+use crate::counters;
 use crate::evidence::{Evidence, Failed, FailedKind, NodeEvidence, decode};
 use crate::kernel_log;
 use crate::node::Role;
+use crate::scenario::Trace;
 use crate::snapshot::{self, Accepted};
 use crate::verdict::{Failure, Reason, Verdict};
 
@@ -38,13 +40,15 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
     if evidence.failure.is_none() || report.is_some() {
         for (&role, node) in &evidence.nodes {
             checks.program(evidence, role, node);
-            checks.kernel_log(role, node);
+            checks.kernel_log(role, node, &scenario.expected(role).kernel_log);
+            checks.counters(role, node, &scenario.expected(role).counters);
         }
+        checks.faults(evidence);
     }
     let mut proof = String::new();
     if let Some(report) = report {
         proof = checks.completeness(evidence, report);
-        checks.wire(report, accepted);
+        checks.wire(evidence, report, accepted);
         checks.rules(&scenario.expect.findings, report);
         if scenario.expect.completions {
             checks.agreement(evidence, report);
@@ -58,14 +62,22 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
         findings: report
             .map_or(Vec::new(), |report| report.findings.iter().map(|finding| finding.rule.name()).collect()),
         seconds: evidence.total_seconds(),
-        is_disturbed: report.is_some_and(is_disturbed),
+        is_disturbed: report.is_some_and(|report| is_disturbed(evidence, report)),
         provider: evidence.provider.clone(),
         artifacts: artifacts.to_owned(),
         replay: evidence.replay.clone(),
-        trace: report.map(Report::trace),
+        trace: report.map(|report| rendered(evidence, report)),
         ..Verdict::default()
     }
     .concluded()
+}
+
+/// What the snapshot of a scenario holds.
+fn rendered(evidence: &Evidence, report: &Report) -> String {
+    match evidence.scenario.trace {
+        Trace::Full => report.trace(),
+        Trace::Summary => report.summary(),
+    }
 }
 
 fn reason_of(failed: &Failed) -> Reason {
@@ -77,8 +89,9 @@ fn reason_of(failed: &Failed) -> Reason {
     }
 }
 
-fn is_disturbed(report: &Report) -> bool {
-    report.retransmissions.timeout > 0
+/// Whether a requester's ACK timeout ran out and nothing in the scenario explains that.
+fn is_disturbed(evidence: &Evidence, report: &Report) -> bool {
+    !evidence.scenario.explains_timeouts() && report.retransmissions.timeout > 0
 }
 
 #[derive(Debug, Default)]
@@ -130,11 +143,38 @@ impl Checks {
     }
 
     /// The kernel logged nothing that a healthy one does not.
-    fn kernel_log(&mut self, role: Role, node: &NodeEvidence) {
-        let objections = kernel_log::objections(&node.kernel_log);
+    fn kernel_log(&mut self, role: Role, node: &NodeEvidence, expected: &[String]) {
+        for part in kernel_log::missing(&node.kernel_log, expected) {
+            self.fail(Reason::Dmesg, format!("{role}: no line with `{part}`, which is expected"));
+        }
+        let objections = kernel_log::objections(&node.kernel_log, expected);
         if !objections.is_empty() {
             let shown = &objections[..objections.len().min(5)];
             self.fail(Reason::Dmesg, format!("{role}: {} lines\n{}", objections.len(), shown.join("\n")));
+        }
+    }
+
+    /// The device counted the trouble that is expected, and no other.
+    fn counters(&mut self, role: Role, node: &NodeEvidence, expected: &BTreeMap<String, u64>) {
+        let objections = counters::objections(&node.counters, expected);
+        if !objections.is_empty() {
+            let text = format!("{role}: rxe's counters are not as expected\n{}", objections.join("\n"));
+            self.fail(Reason::Agreement, text);
+        }
+    }
+
+    /// Every fault met the packets that it is about.
+    fn faults(&mut self, evidence: &Evidence) {
+        let Some(met) = &evidence.met else { return };
+        for (index, fault) in evidence.scenario.faults.iter().enumerate() {
+            if met.hits.get(index).is_none_or(|hits| *hits == 0) {
+                let passed: Vec<String> =
+                    met.passed.iter().map(|(what, count)| format!("{count} {what}")).collect();
+                let number = index + 1;
+                let text =
+                    format!("fault {number} never matched: {fault}\nwhat passed: {}", passed.join("; "));
+                self.fail(Reason::Setup, text);
+            }
         }
     }
 
@@ -181,8 +221,8 @@ impl Checks {
     }
 
     /// The trace is the reviewed one.
-    fn wire(&mut self, report: &Report, accepted: &Accepted) {
-        if is_disturbed(report) {
+    fn wire(&mut self, evidence: &Evidence, report: &Report, accepted: &Accepted) {
+        if is_disturbed(evidence, report) {
             let count = report.retransmissions.timeout;
             self.fail(
                 Reason::Wire,
@@ -193,7 +233,7 @@ impl Checks {
             Accepted::NotDemanded => {}
             Accepted::Missing => self.fail(Reason::Wire, "there is no snapshot of this trace"),
             Accepted::Trace(snapshot) => {
-                if let Some(difference) = snapshot::difference(snapshot, &report.trace()) {
+                if let Some(difference) = snapshot::difference(snapshot, &rendered(evidence, report)) {
                     self.fail(Reason::Wire, format!("the trace differs from its snapshot\n{difference}"));
                 }
             }

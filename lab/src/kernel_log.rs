@@ -24,8 +24,8 @@ pub fn parse_now(output: &str) -> Result<f64> {
     seconds.ok_or_else(|| Error::setup(format!("no uptime in `{}`", output.trim())))
 }
 
-/// The lines of level warning and worse that are not allowed.
-pub fn objections(log: &str) -> Vec<&str> {
+/// The lines of level warning and worse that are neither allowed nor have one of the `expected` parts.
+pub fn objections<'a>(log: &'a str, expected: &[String]) -> Vec<&'a str> {
     let allowed: Vec<&str> = ALLOWED
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -34,7 +34,13 @@ pub fn objections(log: &str) -> Vec<&str> {
     log.lines()
         .filter(|line| level(line).is_some_and(|level| level <= WARNING))
         .filter(|line| !allowed.iter().any(|part| line.contains(part)))
+        .filter(|line| !expected.iter().any(|part| line.contains(part)))
         .collect()
+}
+
+/// The expected parts of lines that no line has.
+pub fn missing<'a>(log: &str, expected: &'a [String]) -> Vec<&'a str> {
+    expected.iter().map(String::as_str).filter(|part| !log.contains(part)).collect()
 }
 
 /// The lines of [`PRINT`]'s output from a moment on (see [`parse_now`]), as `<level>[seconds] text`.
@@ -74,12 +80,19 @@ mod tests {
     #[test]
     fn warnings_count_unless_a_healthy_node_logs_them() {
         assert_eq!(
-            objections(LOG),
+            objections(LOG, &[]),
             [
                 "<3>[    3.500000] rxe0: something bad",
                 "<28>[    3.600000] daemon: a warning of another facility"
             ]
         );
+    }
+
+    #[test]
+    fn expected_line_is_no_objection_and_has_to_be_there() {
+        let expected = ["something bad".to_owned(), "something else".to_owned()];
+        assert_eq!(objections(LOG, &expected), ["<28>[    3.600000] daemon: a warning of another facility"]);
+        assert_eq!(missing(LOG, &expected), ["something else"]);
     }
 
     #[test]

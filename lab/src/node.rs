@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Output;
 use crate::error::Result;
-use crate::fault::Fault;
+use crate::fault::{Fault, Met};
 use crate::network::Network;
 use crate::programs::Program;
 
@@ -94,6 +94,15 @@ pub trait Provider: Send + Sync {
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>>;
 }
 
+/// RoCEv2 packets of a node in a recording.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    /// That it sent.
+    pub sent: u64,
+    /// That reached it.
+    pub delivered: u64,
+}
+
 /// Two nodes that are ready, and the wire between them. Dropped, they are destroyed.
 pub trait Pair {
     /// One of the two.
@@ -116,12 +125,12 @@ pub trait Pair {
     /// The capture cannot be started.
     fn start_capture(&self, file: &Path) -> Result<()>;
 
-    /// How many RoCEv2 packets the recording holds so far, by the node that sent them.
+    /// How many RoCEv2 packets the recording holds so far, by node.
     ///
     /// # Errors
     ///
     /// Nothing is being recorded, or the recorder is gone.
-    fn captured(&self) -> Result<BTreeMap<Role, u64>>;
+    fn captured(&self) -> Result<BTreeMap<Role, Captured>>;
 
     /// Ends the recording; the file is whole when this returns.
     ///
@@ -129,6 +138,15 @@ pub trait Pair {
     ///
     /// The capture cannot be finished.
     fn stop_capture(&self) -> Result<()>;
+
+    /// What the plan's faults have met so far; `None` where no switch acts on them.
+    ///
+    /// # Errors
+    ///
+    /// The switch is gone.
+    fn met(&self) -> Result<Option<Met>> {
+        Ok(None)
+    }
 
     /// Fails at once if a machine has ended.
     ///

@@ -75,6 +75,9 @@ pub struct Expect {
     pub findings: Vec<String>,
     /// Whether the programs tell their completions, to be compared with the wire.
     pub completions: bool,
+    /// Whether the programs give requesters a reason to run into their ACK timeout; faults always do. Without one
+    /// such a run is taken for disturbed.
+    pub timeouts: bool,
     /// Of the command on `server`.
     pub server: ExpectProgram,
     /// Of the command on `client`.
@@ -100,6 +103,7 @@ impl Default for Expect {
         Expect {
             findings: Vec::new(),
             completions: true,
+            timeouts: false,
             server: ExpectProgram::default(),
             client: ExpectProgram::default(),
         }
@@ -165,6 +169,11 @@ impl Scenario {
     pub fn cannot_run_on(&self, provider: &dyn Provider) -> Option<String> {
         let lacks = self.needs_switch() && !provider.has_switch();
         lacks.then(|| format!("it needs the lab's own switch, which provider {} has not", provider.name()))
+    }
+
+    /// Whether a requester's ACK timeout may run out for a reason that the scenario gives.
+    pub fn explains_timeouts(&self) -> bool {
+        !self.faults.is_empty() || self.expect.timeouts
     }
 
     /// How long both commands may take together.

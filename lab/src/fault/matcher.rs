@@ -79,7 +79,7 @@ impl FromStr for Kind {
 }
 
 /// Who receives a packet: a node, or one of its queue pairs by the name that a trace gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Receiver {
     /// The node.
     pub node: Role,

@@ -3,16 +3,24 @@
 //! - [`entry`]: a `[[fault]]` of a scenario file
 //! - [`matcher`]: which packets
 //! - [`action`]: what becomes of them
+//! - [`alter`]: frames that arrive changed
+//! - [`tracker`]: what each packet is to its connection
+//! - [`engine`]: the decision on each frame; [`held`]: frames that leave later
 
 pub mod action;
+pub mod alter;
+pub mod engine;
 pub mod entry;
+pub mod held;
 pub mod matcher;
+pub mod tracker;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub use action::Action;
+pub use engine::{Engine, Met, Treatment};
 pub use matcher::Matcher;
 
 /// A fault: every packet that matches meets the action.

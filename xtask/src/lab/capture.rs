@@ -86,7 +86,8 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
         }
         Capture::Stop(args) => {
             let control = args.name.find()?.control();
-            let packets = control.captured()?;
+            let captured = control.captured()?;
+            let packets = captured.into_iter().map(|(role, packets)| (role, packets.sent)).collect();
             let file = control.stop_capture()?;
             let stopped = Stopped { file, packets };
             if args.json {

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext as _, Result};
-use crate::node::Role;
+use crate::fault::{Fault, Met};
+use crate::node::{Captured, Role};
 use crate::provider::qemu::argv::control_socket;
 
 /// How long the guard may take for an answer: it only starts and ends processes and writes files.
@@ -27,7 +28,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is asked of a guard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Start a machine; its own output goes into `log`.
@@ -52,6 +53,13 @@ pub enum Request {
     Recording,
     /// How much has been recorded.
     Captured,
+    /// Let faults act on what comes from now on.
+    Arm {
+        /// In the order in which they are asked.
+        faults: Vec<Fault>,
+    },
+    /// What the faults have met so far.
+    Met,
     /// End the recording.
     StopCapture,
     /// Outlive the owner. If a machine ends, leave the reason in `note` and end.
@@ -82,8 +90,10 @@ pub enum Answer {
         /// The guard's own process id.
         guard: u32,
     },
-    /// To [`Request::Captured`]: RoCEv2 packets by sender.
-    Captured(BTreeMap<Role, u64>),
+    /// To [`Request::Captured`]: RoCEv2 packets by node.
+    Captured(BTreeMap<Role, Captured>),
+    /// To [`Request::Met`].
+    Met(Met),
     /// To [`Request::Recording`].
     Recording(Option<PathBuf>),
     /// To [`Request::StopCapture`]: the file, whole.
@@ -210,12 +220,33 @@ impl Control {
         self.ask(&Request::StartCapture { file: file.to_owned() }).map(drop)
     }
 
-    /// How many RoCEv2 packets the recording holds, by sender.
+    /// Lets faults act on what comes from now on.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn arm(&self, faults: &[Fault]) -> Result<()> {
+        self.ask(&Request::Arm { faults: faults.to_owned() }).map(drop)
+    }
+
+    /// What the faults have met so far.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn met(&self) -> Result<Met> {
+        match self.ask(&Request::Met)? {
+            Answer::Met(met) => Ok(met),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How many RoCEv2 packets the recording holds, by node.
     ///
     /// # Errors
     ///
     /// As [`crate::switch::Switch::captured`].
-    pub fn captured(&self) -> Result<BTreeMap<Role, u64>> {
+    pub fn captured(&self) -> Result<BTreeMap<Role, Captured>> {
         match self.ask(&Request::Captured)? {
             Answer::Captured(counts) => Ok(counts),
             other => Err(unexpected(&other)),

@@ -170,6 +170,11 @@ impl Guard {
             }
             Request::Recording => Answer::Recording(self.switch.recording()),
             Request::Captured => Answer::Captured(self.switch.captured()?),
+            Request::Arm { faults } => {
+                self.switch.arm(faults);
+                Answer::Done
+            }
+            Request::Met => Answer::Met(self.switch.met()),
             Request::StopCapture => Answer::Stopped(self.switch.stop_capture()?),
             Request::Stay { note } => {
                 self.stay = Some(note);

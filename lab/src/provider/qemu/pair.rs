@@ -9,11 +9,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::cache::Cache;
 use crate::command::tail;
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::fault::Met;
 use crate::host::memory;
 use crate::image::Image;
 use crate::image::recipe::{self, Recipe};
 use crate::network::Network;
-use crate::node::{Node, Pair, Plan, Provider, Role};
+use crate::node::{Captured, Node, Pair, Plan, Provider, Role};
 use crate::progress::{Step, say};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
 use crate::provider::qemu::agent::Agent;
@@ -95,8 +96,8 @@ impl Qemu {
     /// As [`Provider::bring_up`].
     pub fn fork(&self, plan: &Plan<'_>) -> Result<QemuPair> {
         // Not yet acted on: a run that asked for one would prove nothing.
-        if !plan.faults.is_empty() || plan.network != Network::default() {
-            return Err(Error::setup("these machines do not know faults, other MTUs and IPv6 yet"));
+        if plan.network != Network::default() {
+            return Err(Error::setup("these machines do not know other MTUs and IPv6 yet"));
         }
         let logs = plan.artifacts;
         memory::demand(Role::BOTH.len() as u64 * NODE_MEMORY_MIB)?;
@@ -104,7 +105,9 @@ impl Qemu {
         let frozen = self.frozen(logs)?;
         let control = Control::start(&self.guard_program)?;
         deployment::write(&disk(control.directory()), plan.programs)?;
-        self.fork_under(control, frozen, logs)
+        let pair = self.fork_under(control, frozen, logs)?;
+        pair.control.arm(plan.faults)?;
+        Ok(pair)
     }
 
     /// Forks both machines under a guard that has none, with the deployment disk in its run directory. A
@@ -418,8 +421,12 @@ impl Pair for QemuPair {
         self.control.start_capture(file)
     }
 
-    fn captured(&self) -> Result<BTreeMap<Role, u64>> {
+    fn captured(&self) -> Result<BTreeMap<Role, Captured>> {
         self.control.captured()
+    }
+
+    fn met(&self) -> Result<Option<Met>> {
+        self.control.met().map(Some)
     }
 
     fn stop_capture(&self) -> Result<()> {

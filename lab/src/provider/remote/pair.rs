@@ -10,7 +10,7 @@ use crate::cache::{Cache, Lock, sha256_file};
 use crate::command::shell_word;
 use crate::error::{Error, IoContext as _, Result};
 use crate::network::IpVersion;
-use crate::node::{Node, Pair, Plan, Role};
+use crate::node::{Captured, Node, Pair, Plan, Role};
 use crate::programs::Program;
 use crate::progress::Step;
 use crate::provider::remote::capture::Recording;
@@ -210,10 +210,12 @@ impl Pair for RemotePair {
         Ok(())
     }
 
-    fn captured(&self) -> Result<BTreeMap<Role, u64>> {
+    fn captured(&self) -> Result<BTreeMap<Role, Captured>> {
         let recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
         let recording = recording.as_ref().ok_or_else(|| Error::capture("nothing is being recorded"))?;
-        recording.captured(&self.machines.by_role[&Role::Server], &self.machines.addresses())
+        let sent = recording.captured(&self.machines.by_role[&Role::Server], &self.machines.addresses())?;
+        let of = |role: Role| sent.get(&role).copied().unwrap_or(0);
+        Ok(Role::BOTH.map(|role| (role, Captured { sent: of(role), delivered: of(role.peer()) })).into())
     }
 
     fn stop_capture(&self) -> Result<()> {

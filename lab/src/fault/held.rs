@@ -1,0 +1,107 @@
+//! Frames that the switch holds back, until a time or until others have passed.
+
+use std::time::Instant;
+
+use crate::node::Role;
+
+/// A frame that is held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Who sent it.
+    pub from: Role,
+    /// Its bytes.
+    pub frame: Vec<u8>,
+    /// Its number in the capture, if its release is a record of its own.
+    pub number: Option<u64>,
+    /// Until when.
+    pub until: Until,
+}
+
+/// Until when a frame is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// A time.
+    Time(Instant),
+    /// So many further packets of its direction have passed.
+    Passed(u32),
+}
+
+/// Every frame that is held back, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    frames: Vec<Held>,
+}
+
+impl Shelf {
+    /// Holds a frame back.
+    pub fn put(&mut self, held: Held) {
+        self.frames.push(held);
+    }
+
+    /// When the next frame is due by time.
+    pub fn next(&self) -> Option<Instant> {
+        self.times().min()
+    }
+
+    /// Takes the frame that is due by `now`, the one that has been due for longest.
+    pub fn take_due(&mut self, now: Instant) -> Option<Held> {
+        let next = self.next().filter(|next| *next <= now)?;
+        let at = self.frames.iter().position(|held| held.until == Until::Time(next))?;
+        Some(self.frames.remove(at))
+    }
+
+    /// A packet of the direction has passed: takes a frame that waited for it.
+    pub fn take_overtaken(&mut self, from: Role) -> Vec<Held> {
+        for held in self.frames.iter_mut().filter(|held| held.from == from) {
+            if let Until::Passed(left) = &mut held.until {
+                *left = left.saturating_sub(1);
+            }
+        }
+        self.frames.extract_if(.., |held| held.from == from && held.until == Until::Passed(0)).collect()
+    }
+
+    fn times(&self) -> impl Iterator<Item = Instant> {
+        self.frames.iter().filter_map(|held| match held.until {
+            Until::Time(time) => Some(time),
+            Until::Passed(_) => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn held(name: u8, from: Role, until: Until) -> Held {
+        Held { from, frame: vec![name], number: None, until }
+    }
+
+    #[test]
+    fn frames_leave_when_they_are_due_and_in_order() {
+        let now = Instant::now();
+        let at = |ms| Until::Time(now + Duration::from_millis(ms));
+        let mut shelf = Shelf::default();
+        for (name, ms) in [(1, 20), (2, 10), (3, 10), (4, 30)] {
+            shelf.put(held(name, Role::Client, at(ms)));
+        }
+        let mut taken = Vec::new();
+        while let Some(held) = shelf.take_due(now + Duration::from_millis(20)) {
+            taken.push(held.frame[0]);
+        }
+        assert_eq!(taken, [2, 3, 1]);
+        assert_eq!(shelf.next(), Some(now + Duration::from_millis(30)));
+    }
+
+    #[test]
+    fn frame_is_overtaken_by_its_own_direction_only() {
+        let mut shelf = Shelf::default();
+        shelf.put(held(1, Role::Client, Until::Passed(2)));
+        shelf.put(held(2, Role::Server, Until::Passed(1)));
+        assert_eq!(shelf.take_overtaken(Role::Client), []);
+        assert_eq!(shelf.take_overtaken(Role::Client)[0].frame, [1]);
+        assert_eq!(shelf.take_overtaken(Role::Client), []);
+        assert_eq!(shelf.next(), None);
+    }
+}
