@@ -2,13 +2,15 @@
 //!
 //! In: the programs' completions (one JSON object a line of standard output) and the messages of the
 //! capture. Each successful completion must have its message, in order, with the same kind, length and
-//! immediate; each completed message must have its completion. Only this tells a WRITE from a WRITE with
-//! immediate on the requester's side: both complete as `RDMA_WRITE`.
+//! immediate; each completed message must have its completion; and the same of what a responder refused, by
+//! its NAK and the requester's status. Only this tells a WRITE from a WRITE with immediate on the requester's
+//! side: both complete as `RDMA_WRITE`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use roce::wire::NakCode;
 use roce::{Message, MessageKind, Outcome};
 use serde::Deserialize;
 
@@ -37,15 +39,37 @@ enum Side {
 #[derive(Debug, PartialEq, Eq)]
 struct Work {
     kind: String,
+    /// As the program is told: SUCCESS, or why the responder refused it; then it has no length.
+    status: String,
     bytes: u64,
     imm: Option<u32>,
 }
 
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.status != SUCCESS {
+            return write!(f, "{} with {}", self.kind, self.status);
+        }
         write!(f, "{} of {} bytes", self.kind, self.bytes)?;
         self.imm.map_or(Ok(()), |imm| write!(f, " with immediate {imm}"))
     }
+}
+
+const SUCCESS: &str = "SUCCESS";
+
+/// The status of a work request that the responder refused with a NAK; of no other.
+fn refused_with(code: NakCode) -> Option<&'static str> {
+    match code {
+        NakCode::InvalidRequest => Some("REM_INV_REQ_ERR"),
+        NakCode::RemoteAccessError => Some("REM_ACCESS_ERR"),
+        NakCode::RemoteOperationalError => Some("REM_OP_ERR"),
+        _ => None,
+    }
+}
+
+/// Whether a completion with this status has a message that ended on the wire; what was flushed or given up has none.
+fn has_ended_on_the_wire(status: &str) -> bool {
+    matches!(status, SUCCESS | "REM_INV_REQ_ERR" | "REM_ACCESS_ERR" | "REM_OP_ERR")
 }
 
 /// Compares both programs' completions with the messages; each disagreement is one line.
@@ -63,10 +87,16 @@ pub fn disagreements(
             found.extend(compare(role, side, &completions, messages, addresses.get(&role).copied()));
         }
     }
-    if total == 0 {
+    let is_silent = stdout.values().any(|text| !text.lines().any(is_result));
+    if total == 0 && (is_silent || !messages.is_empty()) {
         found.push("neither program told a completion".to_owned());
     }
     found
+}
+
+/// Whether a line is a result: a program that says one would have told its completions.
+fn is_result(line: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line.get("result").is_some())
 }
 
 /// The completions in a program's standard output.
@@ -86,10 +116,13 @@ fn compare(
     address: Option<IpAddr>,
 ) -> Vec<String> {
     let mut pairs: BTreeMap<Option<u32>, (Vec<Work>, Vec<Work>)> = BTreeMap::new();
-    for completion in completions.iter().filter(|done| done.side == side && done.status == "SUCCESS") {
+    for completion in
+        completions.iter().filter(|done| done.side == side && has_ended_on_the_wire(&done.status))
+    {
         pairs.entry(Some(completion.qp_num)).or_default().0.push(told(completion));
     }
-    for message in messages.iter().filter(|message| is_completed(message)) {
+    for message in messages {
+        let Some(status) = status_of(message, side) else { continue };
         let (node, qpn) = match side {
             Side::Requester => (message.requester, message.requester_qpn),
             Side::Responder if consumes_a_receive(message.kind) => {
@@ -98,7 +131,7 @@ fn compare(
             Side::Responder => continue,
         };
         if Some(node) == address {
-            pairs.entry(qpn).or_default().1.push(seen(message, side));
+            pairs.entry(qpn).or_default().1.push(seen(message, side, status));
         }
     }
     let mut found = Vec::new();
@@ -123,10 +156,15 @@ fn compare(
 fn told(completion: &Completion) -> Work {
     // The requester's completion does not tell a WRITE with immediate from a WRITE; what was posted does.
     let kind = completion.posted.as_ref().unwrap_or(&completion.opcode);
-    Work { kind: kind.clone(), bytes: completion.length_bytes, imm: completion.imm }
+    Work {
+        kind: kind.clone(),
+        status: completion.status.clone(),
+        bytes: completion.length_bytes,
+        imm: completion.imm,
+    }
 }
 
-fn seen(message: &Message, side: Side) -> Work {
+fn seen(message: &Message, side: Side, status: &str) -> Work {
     let kind = match (side, message.kind) {
         (Side::Responder, MessageKind::WriteWithImmediate) => "RECV_RDMA_WITH_IMM",
         (Side::Responder, _) => "RECV",
@@ -135,17 +173,21 @@ fn seen(message: &Message, side: Side) -> Work {
         (Side::Requester, MessageKind::Read) => "RDMA_READ",
         (Side::Requester, MessageKind::Send) => "SEND",
         (Side::Requester, MessageKind::SendWithImmediate) => "SEND_WITH_IMM",
-        (Side::Requester, MessageKind::CmpSwap) => "COMP_SWAP",
-        (Side::Requester, MessageKind::FetchAdd) => "FETCH_ADD",
-        (Side::Requester, other) => {
-            return Work { kind: other.to_string(), bytes: message.bytes, imm: message.immediate };
-        }
+        (Side::Requester, MessageKind::CmpSwap) => "ATOMIC_CMP_AND_SWP",
+        (Side::Requester, MessageKind::FetchAdd) => "ATOMIC_FETCH_AND_ADD",
+        (Side::Requester, other) => &other.to_string(),
     };
-    Work { kind: kind.to_owned(), bytes: message.bytes, imm: message.immediate }
+    let (bytes, imm) = if status == SUCCESS { (message.bytes, message.immediate) } else { (0, None) };
+    Work { kind: kind.to_owned(), status: status.to_owned(), bytes, imm }
 }
 
-fn is_completed(message: &Message) -> bool {
-    matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
+/// How the message ended for one side; `None` if it did not, or if that side is not told.
+fn status_of(message: &Message, side: Side) -> Option<&'static str> {
+    match message.outcome {
+        Outcome::Acknowledged | Outcome::Responded => Some(SUCCESS),
+        Outcome::Refused(code) if side == Side::Requester => refused_with(code),
+        Outcome::Refused(_) | Outcome::Sent | Outcome::Incomplete => None,
+    }
 }
 
 fn consumes_a_receive(kind: MessageKind) -> bool {
@@ -222,6 +264,48 @@ mod tests {
         let found = judge(&[one.clone(), one]);
         assert_eq!(found.len(), 2);
         assert!(found[0].contains("completion 2: the program was told nothing"), "{found:?}");
+    }
+
+    #[test]
+    fn refused_message_is_told_with_its_status() {
+        let client = r#"{"completion":{"side":"requester","opcode":"RDMA_WRITE","status":"REM_ACCESS_ERR","wr_id":1,"qp_num":18,"peer_qp_num":19,"posted":"RDMA_WRITE","length_bytes":0,"imm":null,"vendor_err":0}}"#;
+        let stdout = [(Role::Server, ""), (Role::Client, client)].into();
+        let mut message = message(MessageKind::Write, None);
+        let judge = |message: &Message| disagreements(&stdout, std::slice::from_ref(message), &addresses());
+        message.outcome = Outcome::Refused(NakCode::RemoteAccessError);
+        assert_eq!(judge(&message), Vec::<String>::new());
+        message.outcome = Outcome::Refused(NakCode::InvalidRequest);
+        assert_eq!(
+            judge(&message),
+            ["client, qp 18, completion 1: the program was told RDMA_WRITE with REM_ACCESS_ERR, \
+              the wire shows RDMA_WRITE with REM_INV_REQ_ERR"]
+        );
+        message.outcome = Outcome::Sent;
+        assert_eq!(judge(&message).len(), 1);
+    }
+
+    #[test]
+    fn atomics_are_told_by_what_was_posted() {
+        for (posted, opcode, kind) in [
+            ("ATOMIC_CMP_AND_SWP", "COMP_SWAP", MessageKind::CmpSwap),
+            ("ATOMIC_FETCH_AND_ADD", "FETCH_ADD", MessageKind::FetchAdd),
+        ] {
+            let client = format!(
+                r#"{{"completion":{{"side":"requester","opcode":"{opcode}","status":"SUCCESS","wr_id":1,"qp_num":18,"peer_qp_num":19,"posted":"{posted}","length_bytes":8,"imm":null,"vendor_err":0}}}}"#
+            );
+            let stdout = [(Role::Server, ""), (Role::Client, client.as_str())].into();
+            let message = Message { bytes: 8, outcome: Outcome::Responded, ..message(kind, None) };
+            assert_eq!(disagreements(&stdout, &[message], &addresses()), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn programs_that_never_sent_anything_have_nothing_to_tell() {
+        let result = r#"{"result":{"program":"rdma_client","ok":false}}"#;
+        let stdout = [(Role::Server, result), (Role::Client, result)].into();
+        assert_eq!(disagreements(&stdout, &[], &addresses()), Vec::<String>::new());
+        let found = disagreements(&stdout, &[message(MessageKind::Write, None)], &addresses());
+        assert_eq!(found.last().map(String::as_str), Some("neither program told a completion"));
     }
 
     #[test]
