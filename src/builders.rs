@@ -4,24 +4,19 @@
 //! all are. Classic verbs only: `rdma-sys` finds no extended ones.
 
 use std::fmt;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
-use rdma_sys::{ibv_qp, ibv_qp_cap, ibv_qp_init_attr, ibv_qp_type};
-
-use crate::cm::CmId;
 use crate::completion::{Completion, WrOpcode};
-use crate::device::{CompletionQueue, ProtectionDomain};
+use crate::device::{CompletionQueue, Device, ProtectionDomain};
 use crate::error::{Error, Result};
 use crate::mem::MemoryRegion;
-use crate::ops::Endpoint;
 use crate::private_data::RemoteRegion;
-use crate::sys;
+use crate::qp::QueuePair;
 
 /// Told of each completion as it is taken.
 pub type Observer = Arc<dyn Fn(&Completion) + Send + Sync>;
 
-/// Builds an [`Endpoint`]: a queue pair with its own protection domain, completion queue and channel.
+/// Builds an [`Endpoint`](crate::ops::Endpoint): a queue pair with its own protection domain, completion queue and channel.
 #[derive(Clone)]
 pub struct QueuePairBuilder {
     max_send_wr: u32,
@@ -72,99 +67,23 @@ impl QueuePairBuilder {
         self
     }
 
-    /// Builds everything on the device of `id`, which must be bound to one.
+    pub(crate) fn observer_of_completions(&self) -> Observer {
+        Arc::clone(&self.observer)
+    }
+
+    /// Builds everything on `device`.
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`] naming `ibv_alloc_pd`, `ibv_create_comp_channel`, `ibv_create_cq` or `rdma_create_qp`: ENODEV if
-    /// `id` is bound to no device, ENOMEM, EINVAL for queues longer than the device has.
-    pub(crate) fn build(&self, id: &Arc<CmId>) -> Result<Endpoint> {
-        let pd = ProtectionDomain::alloc(id)?;
+    /// [`Error::Verb`] naming `ibv_alloc_pd`, `ibv_create_comp_channel`, `ibv_create_cq`, `rdma_create_qp` or
+    /// `ibv_create_qp`: ENODEV if an identifier is bound to no device, ENOMEM, EINVAL for queues longer than the device
+    /// has.
+    pub(crate) fn build(&self, device: Device) -> Result<QueuePair> {
+        let pd = ProtectionDomain::alloc(device)?;
         // Room for every work request's completion: the queue cannot overflow.
-        let cq = CompletionQueue::create(id, self.max_send_wr.saturating_add(self.max_recv_wr))?;
-        let qp = QueuePair::create(pd, cq, self.max_send_wr, self.max_recv_wr)?;
-        Ok(Endpoint::new(qp, Arc::clone(&self.observer)))
-    }
-}
-
-/// A reliably connected queue pair, owned by its identifier in librdmacm and by this value here.
-#[derive(Debug)]
-pub(crate) struct QueuePair {
-    raw: NonNull<ibv_qp>,
-    number: u32,
-    cq: Arc<CompletionQueue>,
-    pd: Arc<ProtectionDomain>,
-}
-
-// SAFETY: libibverbs is thread-safe; the pointer is used only in calls to it, and the object is freed once, on drop.
-unsafe impl Send for QueuePair {}
-// SAFETY: as for Send; providers lock a queue pair's queues themselves.
-unsafe impl Sync for QueuePair {}
-
-impl QueuePair {
-    fn create(
-        pd: Arc<ProtectionDomain>,
-        cq: Arc<CompletionQueue>,
-        max_send_wr: u32,
-        max_recv_wr: u32,
-    ) -> Result<Self> {
-        let mut attr = ibv_qp_init_attr {
-            qp_context: std::ptr::null_mut(),
-            send_cq: cq.as_ptr(),
-            recv_cq: cq.as_ptr(),
-            srq: std::ptr::null_mut(),
-            cap: ibv_qp_cap {
-                max_send_wr,
-                max_recv_wr,
-                max_send_sge: 1,
-                max_recv_sge: 1,
-                max_inline_data: 0,
-            },
-            qp_type: ibv_qp_type::IBV_QPT_RC,
-            sq_sig_all: 0,
-        };
-        let action =
-            || format!("create RC queue pair of {max_send_wr} send and {max_recv_wr} receive requests");
-        let id = pd.id().as_ptr();
-        // SAFETY: identifier, domain and queue are alive and on one device; the queue pair keeps all three: we store the Arcs
-        // of `pd`, which has the identifier's, and of `cq`. `attr` lives through the call.
-        let returned = unsafe { rdma_sys::rdma_create_qp(id, pd.as_ptr(), &raw mut attr) };
-        sys::check_minus_one(returned, "rdma_create_qp", action)?;
-        // SAFETY: the identifier is alive, and the call above has set its queue pair.
-        let raw = unsafe { (*id).qp };
-        let raw = sys::check_null(raw, "rdma_create_qp", action)?;
-        // SAFETY: the queue pair was just created.
-        let number = unsafe { (*raw.as_ptr()).qp_num };
-        tracing::debug!("rdma_create_qp: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
-        Ok(Self { raw, number, cq, pd })
-    }
-
-    pub(crate) fn as_ptr(&self) -> *mut ibv_qp {
-        self.raw.as_ptr()
-    }
-
-    pub(crate) fn number(&self) -> u32 {
-        self.number
-    }
-
-    pub(crate) fn cq(&self) -> &CompletionQueue {
-        &self.cq
-    }
-
-    pub(crate) fn pd(&self) -> &Arc<ProtectionDomain> {
-        &self.pd
-    }
-
-    pub(crate) fn id(&self) -> &CmId {
-        self.pd.id()
-    }
-}
-
-impl Drop for QueuePair {
-    fn drop(&mut self) {
-        // SAFETY: `raw` came from `ibv_create_qp` through `rdma_create_qp` on this identifier and is freed once, here, by the
-        // counterpart of that call; queue, domain and identifier are alive (our fields).
-        unsafe { rdma_sys::rdma_destroy_qp(self.id().as_ptr()) };
+        let entries = self.max_send_wr.saturating_add(self.max_recv_wr);
+        let cq = CompletionQueue::create(pd.device(), entries)?;
+        QueuePair::create(pd, cq, self.max_send_wr, self.max_recv_wr)
     }
 }
 
@@ -208,6 +127,15 @@ impl RegionRange {
         self.region.lkey()
     }
 
+    /// Copies its bytes out. They mean something only after a synchronising event.
+    ///
+    /// # Errors
+    ///
+    /// None: a range lies within its region.
+    pub fn copy_out(&self) -> Result<Vec<u8>> {
+        self.region.copy_out(self.offset, self.length_bytes as usize)
+    }
+
     /// Its length in bytes.
     #[must_use]
     pub fn length_bytes(&self) -> u32 {
@@ -220,34 +148,71 @@ impl RegionRange {
 pub struct SendRequest {
     pub(crate) opcode: WrOpcode,
     pub(crate) local: RegionRange,
-    pub(crate) remote_address: u64,
-    pub(crate) rkey: u32,
+    /// Of the operations that name the peer's memory.
+    pub(crate) remote: Option<RemoteRegion>,
     /// Host order.
     pub(crate) imm: Option<u32>,
+    pub(crate) operands: Operands,
 }
 
+/// The operands of an atomic operation; zeros for all others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Operands {
+    /// What is added, or compared with.
+    pub(crate) compare_add: u64,
+    pub(crate) swap: u64,
+}
+
+/// Length of what an atomic operation works on, in bytes; its address is a multiple of it.
+pub const ATOMIC_BYTES: usize = 8;
+
 impl SendRequest {
+    fn new(opcode: WrOpcode, local: RegionRange, remote: Option<&RemoteRegion>) -> Self {
+        Self { opcode, local, remote: remote.copied(), imm: None, operands: Operands::default() }
+    }
+
     /// WRITE: `local` to the start of `remote`.
     #[must_use]
     pub fn write(local: RegionRange, remote: &RemoteRegion) -> Self {
-        Self {
-            opcode: WrOpcode::RdmaWrite,
-            local,
-            remote_address: remote.address,
-            rkey: remote.rkey,
-            imm: None,
-        }
+        Self::new(WrOpcode::RdmaWrite, local, Some(remote))
     }
 
     /// WRITE with immediate: `local` to the start of `remote`, and `imm`, in host order, to a RECV of the peer.
     #[must_use]
     pub fn write_with_imm(local: RegionRange, remote: &RemoteRegion, imm: u32) -> Self {
-        Self { opcode: WrOpcode::RdmaWriteWithImm, imm: Some(imm), ..Self::write(local, remote) }
+        Self { imm: Some(imm), ..Self::new(WrOpcode::RdmaWriteWithImm, local, Some(remote)) }
     }
 
     /// READ: the start of `remote` into `local`.
     #[must_use]
     pub fn read(local: RegionRange, remote: &RemoteRegion) -> Self {
-        Self { opcode: WrOpcode::RdmaRead, ..Self::write(local, remote) }
+        Self::new(WrOpcode::RdmaRead, local, Some(remote))
+    }
+
+    /// SEND: `local` to a RECV of the peer.
+    #[must_use]
+    pub fn send(local: RegionRange) -> Self {
+        Self::new(WrOpcode::Send, local, None)
+    }
+
+    /// SEND with immediate: `local` and `imm`, in host order, to a RECV of the peer.
+    #[must_use]
+    pub fn send_with_imm(local: RegionRange, imm: u32) -> Self {
+        Self { imm: Some(imm), ..Self::new(WrOpcode::SendWithImm, local, None) }
+    }
+
+    /// CmpSwap: if the 8 bytes at `remote` equal `compare`, they become `swap`; what they were comes into `local`, in
+    /// host order.
+    #[must_use]
+    pub fn cmp_swap(local: RegionRange, remote: &RemoteRegion, compare: u64, swap: u64) -> Self {
+        let operands = Operands { compare_add: compare, swap };
+        Self { operands, ..Self::new(WrOpcode::AtomicCmpAndSwp, local, Some(remote)) }
+    }
+
+    /// FetchAdd: adds `add` to the 8 bytes at `remote`, wrapping; what they were comes into `local`, in host order.
+    #[must_use]
+    pub fn fetch_add(local: RegionRange, remote: &RemoteRegion, add: u64) -> Self {
+        let operands = Operands { compare_add: add, swap: 0 };
+        Self { operands, ..Self::new(WrOpcode::AtomicFetchAndAdd, local, Some(remote)) }
     }
 }

@@ -1,14 +1,16 @@
-//! The command lines of the four programs.
+//! The command lines of the programs.
 //!
-//! Arguments in, options out; no I/O but what clap prints for `--help` and for mistakes (exit code 2).
+//! Arguments in, options out; no I/O but what clap prints for `--help` and for mistakes (exit code 2). What all programs
+//! take is here; what only some take are groups of options that a program's command line ends with.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::deadline::Deadline;
+use crate::exchange::Payload;
 
 /// The limit of each wait if `--timeout` is not given.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,8 +39,7 @@ pub const RDMA_SERVER: Program = Program {
 pub const RDMA_CLIENT: Program = Program {
     name: "rdma_client",
     about: "Writes a text into the server's memory, reads it back and verifies it",
-    default_port: "7471",
-    server: "rdma_server",
+    ..RDMA_SERVER
 };
 /// Example 2, passive side.
 pub const RDMA_SERVER_IMM: Program = Program {
@@ -51,11 +52,33 @@ pub const RDMA_SERVER_IMM: Program = Program {
 pub const RDMA_CLIENT_IMM: Program = Program {
     name: "rdma_client_imm",
     about: "Writes a text into the server's memory, with its length as immediate",
-    default_port: "7472",
-    server: "rdma_server_imm",
+    ..RDMA_SERVER_IMM
+};
+/// SEND, passive side.
+pub const RDMA_SERVER_SEND: Program = Program {
+    name: "rdma_server_send",
+    about: "Receives a SEND, with immediate or without, and reports its completion",
+    default_port: "7473",
+    server: "rdma_server_send",
+};
+/// SEND, active side.
+pub const RDMA_CLIENT_SEND: Program =
+    Program { name: "rdma_client_send", about: "Sends a text to a RECV of the server", ..RDMA_SERVER_SEND };
+/// Atomics, passive side.
+pub const RDMA_SERVER_ATOMIC: Program = Program {
+    name: "rdma_server_atomic",
+    about: "Offers a counter of 8 bytes to FetchAdd and CmpSwap, and reports its last value",
+    default_port: "7474",
+    server: "rdma_server_atomic",
+};
+/// Atomics, active side.
+pub const RDMA_CLIENT_ATOMIC: Program = Program {
+    name: "rdma_client_atomic",
+    about: "Adds to the server's counter, and swaps it: once as it should be, once in vain",
+    ..RDMA_SERVER_ATOMIC
 };
 
-/// What all four take.
+/// What all programs take.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// Print completions and results as JSON, one object a line
@@ -69,6 +92,10 @@ pub struct Common {
     // An Option, because a server tells "10 s" from "not given".
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     timeout: Option<Duration>,
+
+    /// How the connection is made.
+    #[command(flatten, next_help_heading = "Connection")]
+    pub connection: Connection,
 }
 
 impl Common {
@@ -85,12 +112,40 @@ impl Common {
     }
 }
 
-/// A server's options.
+/// How a connection is made, on either side.
+#[derive(Args, Clone, Debug)]
+pub struct Connection {
+    /// Connect without CM: queue pair parameters are exchanged over TCP, at the same PORT
+    #[arg(long)]
+    pub no_cm: bool,
+
+    /// PSN of the first packet that this side sends, 24 bits, decimal or 0x [default: random]
+    #[arg(long, value_name = "PSN", requires = "no_cm", value_parser = parse_psn)]
+    pub psn: Option<u32>,
+
+    /// Path MTU in bytes: 256, 512, 1024, 2048 or 4096 [default: what both ports have]
+    #[arg(long, value_name = "BYTES", requires = "no_cm", value_parser = parse_mtu)]
+    pub mtu: Option<u32>,
+
+    /// Send again after 4.096 us times two to this power without acknowledgement [default: 19, as CM has it on rxe]
+    #[arg(long, value_name = "EXPONENT", value_parser = clap::value_parser!(u8).range(1..=31))]
+    pub ack_timeout: Option<u8>,
+
+    /// How often to send again without acknowledgement, 0 to 7; CM takes the client's for both sides
+    #[arg(long, value_name = "TIMES", default_value_t = 7, value_parser = clap::value_parser!(u8).range(0..=7))]
+    pub retry_count: u8,
+
+    /// How often the PEER sends again to this side when it has no RECV posted, 0 to 7; 7 is without end
+    #[arg(long, value_name = "TIMES", default_value_t = 7, value_parser = clap::value_parser!(u8).range(0..=7))]
+    pub rnr_retry: u8,
+}
+
+/// A server's options; `O` are those of one program.
 #[derive(Clone, Debug, Parser)]
 #[command(version, mut_arg("timeout", |arg| arg.help(
-    "Limit of each wait of a connection, decimals allowed [default: 10]. Waiting for a client has no limit, unless --once is combined with an explicit --timeout"
+    "Limit of each wait of a connection, decimals allowed [default: 10]. Waiting for a client has no limit, unless --once or --clients is combined with an explicit --timeout"
 )))]
-pub struct ServerArgs {
+pub struct ServerArgs<O: Args = Memory> {
     /// Port to listen on; 0 lets the system choose
     #[arg(value_name = "PORT")]
     pub port: u16,
@@ -103,12 +158,36 @@ pub struct ServerArgs {
     #[arg(long)]
     pub once: bool,
 
+    /// Serve this many clients at once, each with its own protection domain and memory, then exit with their results
+    #[arg(long, value_name = "N", conflicts_with = "once", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub clients: Option<u16>,
+
+    /// The most memory that a client may ask for with --size, in bytes, KiB or MiB
+    #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = parse_bytes)]
+    pub max_size: usize,
+
     /// What all programs take.
     #[command(flatten)]
     pub common: Common,
+
+    /// What this program takes.
+    #[command(flatten, next_help_heading = "This exchange")]
+    pub options: O,
+
+    /// Reject every client with REASON
+    #[arg(long, value_name = "REASON", help_heading = "Wrong on purpose")]
+    pub reject: Option<String>,
+
+    /// Answer like a C sample: ignore what a client asks for and tell no length
+    #[arg(long, help_heading = "Wrong on purpose")]
+    pub no_length: bool,
+
+    /// Die without a word, with exit code 9, when N messages were received; with 0 as soon as the client is connected
+    #[arg(long, value_name = "N", help_heading = "Wrong on purpose")]
+    pub die_after: Option<usize>,
 }
 
-impl ServerArgs {
+impl<O: Args> ServerArgs<O> {
     /// Parses the command line of `program`; the first of `argv` is the program's name.
     ///
     /// # Errors
@@ -122,22 +201,106 @@ impl ServerArgs {
         parse_for(program, argv)
     }
 
-    /// The limit of waiting for a client: none, unless one client and a limit were asked for.
+    /// How many clients are served before it exits; `None` for no end.
+    #[must_use]
+    pub fn client_limit(&self) -> Option<u16> {
+        if self.once { Some(1) } else { self.clients }
+    }
+
+    /// The limit of waiting for a client: none, unless a number of clients and a limit were asked for.
     #[must_use]
     pub fn listen_deadline(&self) -> Deadline {
         match self.common.timeout {
-            Some(limit) if self.once => Deadline::after(limit),
+            Some(limit) if self.client_limit().is_some() => Deadline::after(limit),
             _ => Deadline::never(),
         }
     }
 }
 
-/// A client's options.
+/// What distinguishes the options of one server from another's.
+pub trait ServerOptions: Args + Sync {
+    /// How many RECVs it posts.
+    fn recvs(&self) -> usize {
+        0
+    }
+}
+
+/// Of servers whose memory a client accesses.
+#[derive(Args, Clone, Debug)]
+pub struct Memory {
+    /// What a client may do with the memory: read, write, both separated by a comma, or none
+    #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "read,write")]
+    pub access: Vec<Permission>,
+}
+
+impl ServerOptions for Memory {}
+
+/// Of servers that receive messages.
+#[derive(Args, Clone, Debug)]
+pub struct Receiving {
+    /// How many messages the client sends: each takes a RECV, posted before the client is accepted
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
+    pub count: usize,
+
+    /// Post no RECV
+    #[arg(long, help_heading = "Wrong on purpose", conflicts_with = "recv_after_ms")]
+    pub no_recv: bool,
+
+    /// Post the RECVs only this long after the client is connected
+    #[arg(long, value_name = "MS", help_heading = "Wrong on purpose")]
+    pub recv_after_ms: Option<u64>,
+}
+
+impl ServerOptions for Receiving {
+    fn recvs(&self) -> usize {
+        self.count
+    }
+}
+
+/// Of the server of WRITEs with immediate: both.
+#[derive(Args, Clone, Debug)]
+pub struct MemoryAndReceiving {
+    /// What a client may do with it.
+    #[command(flatten)]
+    pub memory: Memory,
+    /// What it receives.
+    #[command(flatten)]
+    pub receiving: Receiving,
+}
+
+impl ServerOptions for MemoryAndReceiving {
+    fn recvs(&self) -> usize {
+        self.receiving.count
+    }
+}
+
+/// Of the server of atomics.
+#[derive(Args, Clone, Debug)]
+pub struct Counter {
+    /// Let no client change the counter
+    #[arg(long, help_heading = "Wrong on purpose")]
+    pub no_access: bool,
+}
+
+impl ServerOptions for Counter {}
+
+/// What a client may do with a server's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Permission {
+    /// READ.
+    Read,
+    /// WRITE.
+    Write,
+    /// Nothing.
+    None,
+}
+
+/// A client's options; `O` are those of one program.
 #[derive(Clone, Debug, Parser)]
 #[command(version, mut_arg("timeout", |arg| arg.help(
     "Limit of connection set-up as a whole, and of each wait after it, decimals allowed [default: 10]"
 )))]
-pub struct ClientArgs {
+pub struct ClientArgs<O: Args = Writing> {
     /// Name or address of the server
     #[arg(value_name = "SERVER")]
     pub server: String,
@@ -147,15 +310,23 @@ pub struct ClientArgs {
     pub port: u16,
 
     /// Source address; without it the route decides
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "no_cm")]
     pub bind: Option<IpAddr>,
+
+    /// Open this many connections, then do the exchange on each in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub clients: u16,
 
     /// What all programs take.
     #[command(flatten)]
     pub common: Common,
+
+    /// What this program takes.
+    #[command(flatten, next_help_heading = "This exchange")]
+    pub options: O,
 }
 
-impl ClientArgs {
+impl<O: Args> ClientArgs<O> {
     /// Parses the command line of `program`; the first of `argv` is the program's name.
     ///
     /// # Errors
@@ -168,6 +339,136 @@ impl ClientArgs {
     {
         parse_for(program, argv)
     }
+}
+
+/// What distinguishes the options of one client from another's.
+pub trait ClientOptions: Args {
+    /// How many messages, and how fast.
+    fn repeat(&self) -> &Repeat;
+    /// Length of each message in bytes, if it is not a sample's text.
+    fn size(&self) -> Option<usize> {
+        None
+    }
+    /// What is wrong with the messages.
+    fn wrong(&self) -> Option<Wrong> {
+        None
+    }
+}
+
+/// How many messages, and how fast.
+#[derive(Args, Clone, Debug)]
+pub struct Repeat {
+    /// How many messages to send
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
+    pub count: usize,
+
+    /// How many of them may be in flight
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
+    pub depth: usize,
+
+    /// Wait this long before each message
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub pause_ms: u64,
+}
+
+/// What a message is.
+#[derive(Args, Clone, Debug)]
+pub struct Sized {
+    /// Length of each message in bytes, KiB or MiB, of a pattern; the server is asked for room for all of them. Without
+    /// it a message is the sample's text
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub size: Option<usize>,
+
+    /// How many.
+    #[command(flatten)]
+    pub repeat: Repeat,
+}
+
+impl Sized {
+    /// The messages: of the pattern, or each `text`.
+    #[must_use]
+    pub fn payload(&self, text: &[u8]) -> Payload {
+        Payload::new(self.size, self.repeat.count, text)
+    }
+}
+
+/// Of clients that write to the server's memory.
+#[derive(Args, Clone, Debug)]
+pub struct Writing {
+    /// What is written.
+    #[command(flatten)]
+    pub sized: Sized,
+    /// Use the server's memory wrongly
+    #[arg(long, value_enum, help_heading = "Wrong on purpose")]
+    pub wrong: Option<Wrong>,
+}
+
+impl ClientOptions for Writing {
+    fn repeat(&self) -> &Repeat {
+        &self.sized.repeat
+    }
+    fn size(&self) -> Option<usize> {
+        self.sized.size
+    }
+    fn wrong(&self) -> Option<Wrong> {
+        self.wrong
+    }
+}
+
+/// Of the client of SENDs.
+#[derive(Args, Clone, Debug)]
+pub struct Sending {
+    /// What is sent.
+    #[command(flatten)]
+    pub sized: Sized,
+    /// Send each message with its length as immediate
+    #[arg(long)]
+    pub imm: bool,
+}
+
+impl ClientOptions for Sending {
+    fn repeat(&self) -> &Repeat {
+        &self.sized.repeat
+    }
+    fn size(&self) -> Option<usize> {
+        self.sized.size
+    }
+}
+
+/// Of the client of atomics.
+#[derive(Args, Clone, Debug)]
+pub struct Counting {
+    /// What each FetchAdd adds; --count says how many there are
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub add: u64,
+    /// How many.
+    #[command(flatten)]
+    pub repeat: Repeat,
+    /// Use the server's memory wrongly
+    #[arg(long, value_enum, help_heading = "Wrong on purpose")]
+    pub wrong: Option<Wrong>,
+}
+
+impl ClientOptions for Counting {
+    fn repeat(&self) -> &Repeat {
+        &self.repeat
+    }
+    fn wrong(&self) -> Option<Wrong> {
+        self.wrong
+    }
+}
+
+/// How a client uses a server's memory wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wrong {
+    /// An rkey whose lowest bit is flipped
+    Rkey,
+    /// An address from which the last byte of a message lies beyond the region
+    Bounds,
+    /// With --clients: all but the first connection use the region of the first
+    Region,
+    /// A request of a version that does not exist yet, with --size
+    Version,
 }
 
 fn parse_for<A, I, T>(program: &Program, argv: I) -> Result<A, clap::Error>
@@ -195,6 +496,48 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads a length in bytes, with KiB or MiB behind it or nothing, below 4 GiB.
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    let (number, unit) = match text.find(|character: char| !character.is_ascii_digit()) {
+        Some(end) => text.split_at(end),
+        None => (text, ""),
+    };
+    let factor = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return Err("write bytes, or a number with KiB or MiB, such as 64KiB".into()),
+    };
+    match number.parse::<u32>().ok().and_then(|number| number.checked_mul(factor)) {
+        Some(bytes) => Ok(bytes as usize),
+        None => Err("not a number of bytes below 4 GiB".into()),
+    }
+}
+
+/// Reads a number of messages that a queue can hold.
+fn parse_count(text: &str) -> Result<usize, String> {
+    const MOST: usize = 8192;
+    match text.parse() {
+        Ok(count @ 1..=MOST) => Ok(count),
+        _ => Err(format!("must be 1 to {MOST}")),
+    }
+}
+
+fn parse_psn(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.ok().filter(|&psn| psn < 1 << 24).ok_or_else(|| "must be 0 to 0xffffff".into())
+}
+
+fn parse_mtu(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(mtu @ (256 | 512 | 1024 | 2048 | 4096)) => Ok(mtu),
+        _ => Err("must be 256, 512, 1024, 2048 or 4096".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +555,8 @@ mod tests {
         let args = server("rdma_server").unwrap();
         assert_eq!((args.port, args.bind.to_string().as_str(), args.once), (7471, "0.0.0.0", false));
         assert_eq!(args.common.timeout(), DEFAULT_TIMEOUT);
-        let args = ServerArgs::parse_for(&RDMA_SERVER_IMM, ["rdma_server_imm"]).unwrap();
+        let args =
+            ServerArgs::<MemoryAndReceiving>::parse_for(&RDMA_SERVER_IMM, ["rdma_server_imm"]).unwrap();
         assert_eq!(args.port, 7472);
         let args = client("rdma_client server").unwrap();
         assert_eq!((args.server.as_str(), args.port, args.bind), ("server", 7471, None));
@@ -229,12 +573,32 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_units_and_psns_are_hexadecimal() {
+        let args = client("rdma_client server --size 8MiB --count 16 --depth 4").unwrap();
+        let sized = &args.options.sized;
+        assert_eq!((sized.size, sized.repeat.count, sized.repeat.depth), (Some(8 << 20), 16, 4));
+        assert_eq!(client("rdma_client server --size 0").unwrap().options.size(), Some(0));
+        assert_eq!(server("rdma_server").unwrap().max_size, 16 << 20);
+        let args = client("rdma_client server --no-cm --psn 0xfffffe --mtu 256").unwrap();
+        assert_eq!((args.common.connection.psn, args.common.connection.mtu), (Some(0xff_fffe), Some(256)));
+    }
+
+    #[test]
+    fn permissions_are_a_list() {
+        let access = |argv| server(argv).unwrap().options.access;
+        assert_eq!(access("rdma_server"), [Permission::Read, Permission::Write]);
+        assert_eq!(access("rdma_server --access write"), [Permission::Write]);
+        assert_eq!(access("rdma_server --access none"), [Permission::None]);
+    }
+
+    #[test]
     fn only_once_with_an_explicit_timeout_limits_the_wait_for_a_client() {
         for (argv, limit) in [
             ("rdma_server", None),
             ("rdma_server --once", None),
             ("rdma_server --timeout 3", None),
             ("rdma_server --once --timeout 3", Some(Duration::from_secs(3))),
+            ("rdma_server --clients 2 --timeout 3", Some(Duration::from_secs(3))),
         ] {
             assert_eq!(server(argv).unwrap().listen_deadline().limit(), limit, "{argv}");
         }
@@ -252,6 +616,15 @@ mod tests {
             ("rdma_client server --timeout soon", "not a number"),
             ("rdma_client server --bind eth0", "--bind"),
             ("rdma_client server --jsn", "--json"),
+            ("rdma_client server --size 64K", "KiB"),
+            ("rdma_client server --size 4096MiB", "below 4 GiB"),
+            ("rdma_client server --count 0", "1 to 8192"),
+            ("rdma_client server --psn 1", "--no-cm"),
+            ("rdma_client server --no-cm --psn 0x1000000", "0xffffff"),
+            ("rdma_client server --no-cm --mtu 1000", "1024"),
+            ("rdma_client server --no-cm --bind 198.51.100.1", "cannot be used with"),
+            ("rdma_client server --rnr-retry 8", "7"),
+            ("rdma_client server --wrong key", "rkey"),
         ] {
             let error = client(argv).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{argv}");
@@ -261,17 +634,23 @@ mod tests {
 
     #[test]
     fn help_names_program_and_defaults() {
-        let error = ServerArgs::parse_for(&RDMA_SERVER_IMM, ["x", "--help"]).unwrap_err();
+        let error =
+            ServerArgs::<MemoryAndReceiving>::parse_for(&RDMA_SERVER_IMM, ["x", "--help"]).unwrap_err();
         assert_eq!(error.exit_code(), 0);
         let help = error.to_string();
         assert!(help.contains("Usage: rdma_server_imm [OPTIONS] [PORT]"), "{help}");
         assert!(help.contains("[default: 7472]"), "{help}");
-        assert!(help.contains("--once is combined"), "{help}");
+        assert!(help.contains("--once or --clients is combined"), "{help}");
     }
 
     #[test]
     fn definitions_are_consistent() {
-        ServerArgs::command().debug_assert();
-        ClientArgs::command().debug_assert();
+        ServerArgs::<Memory>::command().debug_assert();
+        ServerArgs::<MemoryAndReceiving>::command().debug_assert();
+        ServerArgs::<Receiving>::command().debug_assert();
+        ServerArgs::<Counter>::command().debug_assert();
+        ClientArgs::<Writing>::command().debug_assert();
+        ClientArgs::<Sending>::command().debug_assert();
+        ClientArgs::<Counting>::command().debug_assert();
     }
 }

@@ -5,6 +5,7 @@
 //! listener's channel and is moved off it (`rdma_migrate_id`). Source: `rdma_cm(7)`, `rdma_get_cm_event(3)`,
 //! `librdmacm/cma.c` of rdma-core 44.
 
+use std::mem;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
@@ -14,7 +15,9 @@ use rdma_sys::{ibv_context, rdma_cm_event, rdma_cm_id, rdma_event_channel, rdma_
 
 use crate::builders::QueuePairBuilder;
 use crate::deadline::Deadline;
+use crate::device::Device;
 use crate::error::{CmEventKind, Error, PORT_IN_USE_HINT, Result, errno};
+use crate::link::Link;
 use crate::ops::Endpoint;
 use crate::private_data;
 use crate::sys::{self, RawSocketAddr};
@@ -126,13 +129,21 @@ pub(crate) struct Event {
     pub(crate) private_data: Vec<u8>,
     /// The peer's queue pair number, if the event has it.
     pub(crate) remote_qpn: Option<u32>,
+    /// READs and atomics that the peer means to have outstanding here, if the event says it.
+    responder_resources: u8,
 }
 
 impl Event {
     fn copy(event: &rdma_cm_event) -> Self {
         let kind = CmEventKind::from_raw(event.event);
-        let mut copied =
-            Self { kind, status: event.status, id: event.id, private_data: Vec::new(), remote_qpn: None };
+        let mut copied = Self {
+            kind,
+            status: event.status,
+            id: event.id,
+            private_data: Vec::new(),
+            remote_qpn: None,
+            responder_resources: 0,
+        };
         let carries_connection = matches!(
             kind,
             CmEventKind::ConnectRequest
@@ -147,6 +158,7 @@ impl Event {
         // members are integers and a pointer, for which every bit pattern is valid.
         let conn = unsafe { event.param.conn };
         copied.remote_qpn = Some(conn.qp_num).filter(|&number| number != 0);
+        copied.responder_resources = conn.responder_resources;
         if !conn.private_data.is_null() && conn.private_data_len > 0 {
             let length = usize::from(conn.private_data_len);
             // SAFETY: the pointer is non-null (checked) and librdmacm keeps that many bytes behind it inside the event, which
@@ -238,6 +250,40 @@ impl CmId {
         let returned = unsafe { rdma_sys::rdma_resolve_route(self.raw.as_ptr(), timeout_ms) };
         sys::check_minus_one(returned, "rdma_resolve_route", || "resolve the route".into())?;
         tracing::debug!("rdma_resolve_route");
+        Ok(())
+    }
+
+    /// Sets the time without acknowledgement after which the queue pair sends again: 4.096 us times two to the power of
+    /// `exponent` (`rdma_set_option`, RDMA_OPTION_ID_ACK_TIMEOUT).
+    ///
+    /// Before the route is resolved it also reaches the peer, in the REQ. Source: `rdma_set_option(3)`.
+    pub(crate) fn set_ack_timeout(&self, mut exponent: u8) -> Result<()> {
+        // Of rdma_cma.h; rdma-sys has neither.
+        const RDMA_OPTION_ID: i32 = 0;
+        const RDMA_OPTION_ID_ACK_TIMEOUT: i32 = 3;
+        let (value, length) = ((&raw mut exponent).cast(), mem::size_of_val(&exponent));
+        // SAFETY: the identifier is alive (its owner calls); the option is one byte, which lives through the call, which
+        // copies it.
+        let returned = unsafe {
+            rdma_sys::rdma_set_option(
+                self.raw.as_ptr(),
+                RDMA_OPTION_ID,
+                RDMA_OPTION_ID_ACK_TIMEOUT,
+                value,
+                length,
+            )
+        };
+        sys::check_minus_one(returned, "rdma_set_option", || "set the ACK timeout".into())?;
+        tracing::debug!("rdma_set_option: RDMA_OPTION_ID_ACK_TIMEOUT {exponent}");
+        Ok(())
+    }
+
+    /// Sends a DREQ, or the DREP to one that has come (`rdma_disconnect`); the queue pair goes to the error state.
+    pub(crate) fn disconnect(&self) -> Result<()> {
+        // SAFETY: the identifier is alive (its owner calls).
+        let returned = unsafe { rdma_sys::rdma_disconnect(self.raw.as_ptr()) };
+        sys::check_minus_one(returned, "rdma_disconnect", || "disconnect".into())?;
+        tracing::debug!("rdma_disconnect");
         Ok(())
     }
 
@@ -371,6 +417,7 @@ impl Listener {
                         peer,
                         private_data: event.private_data,
                         remote_qpn: event.remote_qpn,
+                        reads_at_once: event.responder_resources,
                     });
                 }
                 CmEventKind::DeviceRemoval => {
@@ -395,6 +442,7 @@ pub struct ConnectRequest {
     peer: Option<SocketAddr>,
     private_data: Vec<u8>,
     remote_qpn: Option<u32>,
+    reads_at_once: u8,
 }
 
 impl ConnectRequest {
@@ -410,6 +458,12 @@ impl ConnectRequest {
         &self.private_data
     }
 
+    /// READs and atomics that the client means to have outstanding here.
+    #[must_use]
+    pub fn reads_at_once(&self) -> u8 {
+        self.reads_at_once
+    }
+
     /// Makes the endpoint of the connection, to be accepted when memory and RECVs are ready.
     ///
     /// # Errors
@@ -417,7 +471,9 @@ impl ConnectRequest {
     /// [`Error::Verb`] naming `rdma_migrate_id`, `ibv_alloc_pd`, `ibv_create_comp_channel`, `ibv_create_cq` or `rdma_create_qp`.
     pub fn into_endpoint(mut self, builder: &QueuePairBuilder) -> Result<Endpoint> {
         self.id.migrate()?;
-        let mut endpoint = builder.build(&Arc::new(self.id))?;
+        let id = Arc::new(self.id);
+        let qp = builder.build(Device::Cm(Arc::clone(&id)))?;
+        let mut endpoint = Endpoint::new(qp, Link::Cm(id), builder.observer_of_completions());
         endpoint.set_peer_qp_num(self.remote_qpn);
         Ok(endpoint)
     }

@@ -10,10 +10,13 @@ use std::sync::Arc;
 use rdma_sys::rdma_conn_param;
 
 use crate::builders::QueuePairBuilder;
-use crate::cm::{CmId, Event};
+use crate::cm::{self, CmId, Event};
 use crate::deadline::Deadline;
+use crate::device::Device;
 use crate::error::{CmEventKind, Error, RejectReason, Result, errno};
+use crate::link::Link;
 use crate::ops::Endpoint;
+use crate::plain;
 use crate::private_data::{self, ACCEPT_LIMIT, CONNECT_LIMIT};
 use crate::sys;
 
@@ -33,6 +36,13 @@ pub struct ConnectParams {
     pub retry_count: u8,
     /// Retries of the *peer's* sends when this side has no RECV posted, 0 to 7; 7 is without end.
     pub rnr_retry_count: u8,
+    /// The time without acknowledgement after which this side sends again, 4.096 us times two to this power, up to 31; if
+    /// it is not to be left to the path.
+    pub ack_timeout: Option<u8>,
+    /// PSN of the first packet that this side sends, 24 bits; without CM only, which chooses it.
+    pub psn: Option<u32>,
+    /// The path MTU in bytes; without CM only, which takes the ports'.
+    pub path_mtu_bytes: Option<u32>,
 }
 
 impl Default for ConnectParams {
@@ -43,6 +53,9 @@ impl Default for ConnectParams {
             initiator_depth: 1,
             retry_count: 7,
             rnr_retry_count: 7,
+            ack_timeout: None,
+            psn: None,
+            path_mtu_bytes: None,
         }
     }
 }
@@ -122,8 +135,10 @@ fn connect_once(
     prepare: &mut impl FnMut(&mut Endpoint) -> Result<()>,
     deadline: &Deadline,
 ) -> Result<(Endpoint, Vec<u8>)> {
-    let id = resolve(target, deadline)?;
-    let mut endpoint = builder.build(&id)?;
+    let id = resolve(target, params, deadline)?;
+    let qp = builder.build(Device::Cm(Arc::clone(&id)))?;
+    let link = Link::Cm(Arc::clone(&id));
+    let mut endpoint = Endpoint::new(qp, link, builder.observer_of_completions());
     prepare(&mut endpoint)?;
 
     let mut raw = params.to_raw(CONNECT_LIMIT)?;
@@ -136,14 +151,17 @@ fn connect_once(
     let awaited = format!("{} to answer (ESTABLISHED)", target.server);
     let event = expect_event(&id, CmEventKind::Established, &awaited, target, deadline)?;
     endpoint.set_peer_qp_num(event.remote_qpn);
-    endpoint.log_attributes();
+    endpoint.qp().log_attributes();
     Ok((endpoint, event.private_data))
 }
 
 /// Resolves address and route; the identifier is bound to a device afterwards.
-fn resolve(target: &Target, deadline: &Deadline) -> Result<Arc<CmId>> {
+fn resolve(target: &Target, params: &ConnectParams, deadline: &Deadline) -> Result<Arc<CmId>> {
     let server = target.server;
     let id = CmId::create()?;
+    if let Some(exponent) = params.ack_timeout {
+        id.set_ack_timeout(exponent)?;
+    }
     let source = target.source.map(|source| SocketAddr::new(source, 0));
     let limit_ms = || deadline.remaining_ms().saturating_add(KERNEL_MARGIN_MS);
 
@@ -200,30 +218,138 @@ fn expect_event(
     Err(error.or_hint(absent))
 }
 
+/// Waits for clients, by CM or without.
+#[derive(Debug)]
+pub enum Listener {
+    /// By CM.
+    Cm(cm::Listener),
+    /// Over TCP.
+    Plain(plain::Listener),
+}
+
+impl Listener {
+    /// The address it listens on, with the port the system chose if none was given.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Cm(listener) => listener.address(),
+            Self::Plain(listener) => listener.address(),
+        }
+    }
+
+    /// Waits for the next client.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`]; those of [`cm::Listener::next_request`] and [`plain::Listener::next_request`].
+    pub fn next_request(&self, deadline: &Deadline) -> Result<Request> {
+        match self {
+            Self::Cm(listener) => listener.next_request(deadline).map(Request::Cm),
+            Self::Plain(listener) => listener.next_request(deadline).map(Request::Plain),
+        }
+    }
+}
+
+/// A client's request to connect, not answered yet. Dropping it refuses the client.
+#[derive(Debug)]
+pub enum Request {
+    /// By CM.
+    Cm(cm::ConnectRequest),
+    /// Over TCP.
+    Plain(plain::ConnectRequest),
+}
+
+impl Request {
+    /// Who asks.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Cm(request) => request.peer(),
+            Self::Plain(request) => Some(request.peer()),
+        }
+    }
+
+    /// The client's private data; CM pads it with zeros.
+    #[must_use]
+    pub fn private_data(&self) -> &[u8] {
+        match self {
+            Self::Cm(request) => request.private_data(),
+            Self::Plain(request) => request.private_data(),
+        }
+    }
+
+    /// READs and atomics that the client means to have outstanding here.
+    #[must_use]
+    pub fn reads_at_once(&self) -> u8 {
+        match self {
+            Self::Cm(request) => request.reads_at_once(),
+            Self::Plain(request) => request.reads_at_once(),
+        }
+    }
+
+    /// Makes the endpoint of the connection, to be accepted when memory and RECVs are ready.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`cm::ConnectRequest::into_endpoint`] and [`plain::ConnectRequest::into_endpoint`].
+    pub fn into_endpoint(self, builder: &QueuePairBuilder) -> Result<Endpoint> {
+        match self {
+            Self::Cm(request) => request.into_endpoint(builder),
+            Self::Plain(request) => request.into_endpoint(builder),
+        }
+    }
+
+    /// Refuses the client, telling it `reason`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`cm::ConnectRequest::reject`] and [`plain::ConnectRequest::reject`].
+    pub fn reject(self, reason: &str) -> Result<()> {
+        match self {
+            Self::Cm(request) => request.reject(reason),
+            Self::Plain(request) => request.reject(reason),
+        }
+    }
+}
+
 impl Endpoint {
-    /// Accepts the client and waits until the connection stands (`rdma_accept`, ESTABLISHED). RECVs must be posted before.
+    /// Accepts the client and waits until the connection stands. RECVs must be posted before.
     ///
     /// # Errors
     ///
     /// [`Error::Verb`] naming `rdma_accept`: EINVAL if the client has gone meanwhile; [`Error::Timeout`];
-    /// [`Error::Disconnected`]; [`Error::CmEvent`] for REJECTED, UNREACHABLE and CONNECT_ERROR.
+    /// [`Error::Disconnected`]; [`Error::CmEvent`] for REJECTED, UNREACHABLE and CONNECT_ERROR. Without CM
+    /// [`Error::Verb`] naming `ibv_modify_qp`, [`Error::Tcp`].
     pub fn accept(&mut self, params: &ConnectParams, deadline: &Deadline) -> Result<()> {
+        match self.link() {
+            Link::Cm(id) => {
+                let id = Arc::clone(id);
+                self.accept_on(&id, params, deadline)?;
+            }
+            Link::Tcp(link) => plain::accept(self.qp(), link, params)?,
+        }
+        self.qp().log_attributes();
+        Ok(())
+    }
+
+    /// Accepts through CM (`rdma_accept`, ESTABLISHED).
+    fn accept_on(&mut self, id: &CmId, params: &ConnectParams, deadline: &Deadline) -> Result<()> {
+        if let Some(exponent) = params.ack_timeout {
+            id.set_ack_timeout(exponent)?;
+        }
         let mut raw = params.to_raw(ACCEPT_LIMIT)?;
-        // SAFETY: the identifier is alive (our queue pair holds its Arc); `raw` and the private data it points to, in
-        // `params`, live through the call, which copies them.
-        let returned = unsafe { rdma_sys::rdma_accept(self.qp().id().as_ptr(), &raw mut raw) };
+        // SAFETY: the identifier is alive (the caller holds its Arc); `raw` and the private data it points to, in `params`,
+        // live through the call, which copies them.
+        let returned = unsafe { rdma_sys::rdma_accept(id.as_ptr(), &raw mut raw) };
         sys::check_minus_one(returned, "rdma_accept", || "accept the client".into())?;
         log_params("rdma_accept", params);
 
         let awaited = "the client to confirm the connection (ESTABLISHED)";
-        let Some(event) = self.qp().id().wait_event(deadline)? else {
+        let Some(event) = id.wait_event(deadline)? else {
             return Err(Error::timeout(awaited, deadline));
         };
         match event.kind {
-            CmEventKind::Established if event.status == 0 => {
-                self.log_attributes();
-                Ok(())
-            }
+            CmEventKind::Established if event.status == 0 => Ok(()),
             CmEventKind::Disconnected => {
                 self.set_disconnected();
                 Err(Error::Disconnected { awaited: awaited.into() })
@@ -267,33 +393,15 @@ impl Endpoint {
     }
 
     fn send_disconnect(&mut self) -> Result<()> {
-        // SAFETY: the identifier is alive (our queue pair holds its Arc).
-        let returned = unsafe { rdma_sys::rdma_disconnect(self.qp().id().as_ptr()) };
-        sys::check_minus_one(returned, "rdma_disconnect", || "disconnect".into())?;
-        tracing::debug!("rdma_disconnect");
-        Ok(())
-    }
-
-    fn await_disconnected(&mut self, awaited: &str, deadline: &Deadline) -> Result<()> {
-        while !self.disconnected() {
-            let Some(event) = self.qp().id().wait_event(deadline)? else {
-                return Err(Error::timeout(awaited, deadline));
-            };
-            match event.kind {
-                CmEventKind::Disconnected => self.set_disconnected(),
-                CmEventKind::DeviceRemoval => {
-                    return Err(Error::CmEvent {
-                        awaited: awaited.to_owned(),
-                        event: event.kind,
-                        status: event.status,
-                        elapsed: deadline.elapsed(),
-                        hint: Some("the RDMA device went away: see `rdma link`".into()),
-                    });
-                }
-                kind => tracing::debug!("ignored CM event {kind} while waiting for {awaited}"),
+        match self.link() {
+            Link::Cm(id) => id.disconnect(),
+            Link::Tcp(link) => {
+                // As rdma_disconnect does it: nothing more is sent or received.
+                self.qp().to_error_state()?;
+                link.leave();
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 

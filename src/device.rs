@@ -1,18 +1,24 @@
-//! Devices, and what an identifier opens on one: protection domain, completion channel, completion queue.
+//! Devices, and what is made on one: protection domain, completion channel, completion queue.
 //!
-//! The device context itself belongs to librdmacm, which opens it once a process; it is valid as long as an identifier
-//! bound to it lives, so everything here keeps that identifier.
+//! The context of a device that CM found belongs to librdmacm, which opens it once a process; it is valid as long as an
+//! identifier bound to it lives. Without CM it is ours. Everything here keeps the one or the other.
 
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
+use std::fs;
+use std::mem::{self, MaybeUninit};
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use rdma_sys::{ibv_comp_channel, ibv_context, ibv_cq, ibv_device, ibv_pd, ibv_wc};
+use rdma_sys::{
+    ibv_comp_channel, ibv_context, ibv_cq, ibv_device, ibv_device_attr, ibv_gid, ibv_pd, ibv_port_attr,
+    ibv_wc,
+};
 
 use crate::cm::CmId;
 use crate::error::{Error, Result, errno};
+use crate::plain::gid_of;
 use crate::sys;
 
 /// Names of this host's RDMA devices.
@@ -22,6 +28,13 @@ use crate::sys;
 /// [`Error::NoDevice`] if there is none: `ibv_get_device_list` returns NULL with ENOSYS without the kernel modules, and
 /// an empty list with them. [`Error::Verb`] for every other refusal.
 pub fn names() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for_each_device(|device| names.extend(device_name(device)))?;
+    if names.is_empty() { Err(Error::NoDevice) } else { Ok(names) }
+}
+
+/// Calls `visit` with each device of this host, which is valid during the call.
+fn for_each_device(mut visit: impl FnMut(*mut ibv_device)) -> Result<()> {
     let mut count = 0;
     // SAFETY: `count` is a live local; the call writes one integer to it and returns a list it allocated, or NULL.
     let list = unsafe { rdma_sys::ibv_get_device_list(&raw mut count) };
@@ -32,18 +45,15 @@ pub fn names() -> Result<Vec<String>> {
             errno => Error::verb("list RDMA devices", "ibv_get_device_list", errno),
         });
     };
-    let names = (0..usize::try_from(count).unwrap_or(0))
-        .filter_map(|index| {
-            // SAFETY: the call above said that `list` holds `count` pointers, and `index` is below it.
-            let entry = unsafe { list.add(index) };
-            // SAFETY: `entry` lies within the list, which is freed only below.
-            let device = unsafe { entry.read() };
-            device_name(device)
-        })
-        .collect::<Vec<_>>();
+    for index in 0..usize::try_from(count).unwrap_or(0) {
+        // SAFETY: the call above said that `list` holds `count` pointers, and `index` is below it.
+        let entry = unsafe { list.add(index) };
+        // SAFETY: `entry` lies within the list, which is freed only below.
+        visit(unsafe { entry.read() });
+    }
     // SAFETY: `list` came from `ibv_get_device_list` and is freed once, here; no pointer into it is kept.
     unsafe { rdma_sys::ibv_free_device_list(list.as_ptr()) };
-    if names.is_empty() { Err(Error::NoDevice) } else { Ok(names) }
+    Ok(())
 }
 
 /// Copies a device's name.
@@ -63,11 +73,147 @@ fn device_name(device: *mut ibv_device) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
+/// An open device, by what keeps it open.
+#[derive(Clone, Debug)]
+pub(crate) enum Device {
+    /// The identifier that CM bound to it.
+    Cm(Arc<CmId>),
+    /// Opened by ourselves.
+    Open(Arc<OpenDevice>),
+}
+
+impl Device {
+    /// Its context, or ENODEV of an identifier that is bound to none.
+    fn context(&self, call: &'static str, action: &str) -> Result<NonNull<ibv_context>> {
+        let raw = match self {
+            Self::Cm(id) => id.context(),
+            Self::Open(device) => device.as_ptr(),
+        };
+        NonNull::new(raw).ok_or_else(|| Error::verb(action, call, errno::ENODEV))
+    }
+}
+
+/// A device that we opened ourselves.
+#[derive(Debug)]
+pub(crate) struct OpenDevice {
+    raw: NonNull<ibv_context>,
+}
+
+// SAFETY: libibverbs is thread-safe; the pointer is used only in calls to it, and the object is freed once, by the last
+// owner.
+unsafe impl Send for OpenDevice {}
+// SAFETY: as for Send.
+unsafe impl Sync for OpenDevice {}
+
+/// A device's port, and its address in the table of GIDs.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    pub(crate) number: u8,
+    pub(crate) gid: Ipv6Addr,
+    pub(crate) gid_index: u8,
+    /// The InfiniBand MTU in bytes.
+    pub(crate) mtu_bytes: u32,
+}
+
+impl OpenDevice {
+    /// Opens the device that answers to `address` of this host, on the port that has it (`ibv_open_device`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDevice`]; [`Error::NoDeviceAt`] if none has that address; [`Error::Verb`] naming `ibv_open_device`,
+    /// `ibv_query_device` or `ibv_query_port`.
+    pub(crate) fn with_address(address: IpAddr) -> Result<(Self, Port)> {
+        for name in names()? {
+            let device = Self::open(&name)?;
+            for number in 1..=device.ports()? {
+                if let Some(port) = device.port_with(number, gid_of(address))? {
+                    tracing::debug!("ibv_open_device: {name}, port {number}, GID index {}", port.gid_index);
+                    return Ok((device, port));
+                }
+            }
+        }
+        Err(Error::NoDeviceAt { address })
+    }
+
+    fn open(name: &str) -> Result<Self> {
+        let failed = |errno| Error::verb(format!("open {name}"), "ibv_open_device", errno);
+        let mut raw = ptr::null_mut();
+        for_each_device(|device| {
+            if device_name(device).as_deref() == Some(name) {
+                // SAFETY: the device is of a list that lives through this call; the context outlives the list (its
+                // documentation).
+                raw = unsafe { rdma_sys::ibv_open_device(device) };
+            }
+        })?;
+        let raw = NonNull::new(raw).ok_or_else(|| failed(sys::last_errno()))?;
+        Ok(Self { raw })
+    }
+
+    fn as_ptr(&self) -> *mut ibv_context {
+        self.raw.as_ptr()
+    }
+
+    /// How many ports it has.
+    fn ports(&self) -> Result<u8> {
+        // SAFETY: the structure is integers only, for which all zeros is a valid value.
+        let mut attr = unsafe { mem::zeroed::<ibv_device_attr>() };
+        // SAFETY: the context is open (we own it) and `attr` is a live local that the call fills.
+        let returned = unsafe { rdma_sys::ibv_query_device(self.as_ptr(), &raw mut attr) };
+        sys::check_errno(returned, "ibv_query_device", || "query device".into())?;
+        Ok(attr.phys_port_cnt)
+    }
+
+    /// Port `number`, if its table has `gid`.
+    fn port_with(&self, number: u8, gid: Ipv6Addr) -> Result<Option<Port>> {
+        // SAFETY: the structure is integers only, for which all zeros is a valid value; the call below leaves the members
+        // of later versions alone.
+        let mut attr = unsafe { mem::zeroed::<ibv_port_attr>() };
+        let compatible = (&raw mut attr).cast();
+        // SAFETY: the context is open (we own it); the call fills the beginning of `attr`, which the compatible structure is.
+        let returned = unsafe { rdma_sys::ibv_query_port(self.as_ptr(), number, compatible) };
+        sys::check_errno(returned, "ibv_query_port", || format!("query port {number}"))?;
+        // `enum ibv_mtu`: 1 is 256 bytes, each further one doubles.
+        let mtu_bytes = 128_u32.checked_shl(attr.active_mtu).unwrap_or(0);
+        let last = u8::try_from(attr.gid_tbl_len).unwrap_or(u8::MAX);
+        let found = (0..last).find(|&index| self.gid(number, index) == Some(gid));
+        Ok(found.map(|gid_index| Port { number, gid, gid_index, mtu_bytes }))
+    }
+
+    /// An entry of a port's table; `None` if it is empty, or of RoCE version 1 (`ibv_query_gid`).
+    fn gid(&self, port: u8, index: u8) -> Option<Ipv6Addr> {
+        let mut gid = ibv_gid { raw: [0; 16] };
+        // SAFETY: the context is open (we own it) and `gid` is a live local that the call fills.
+        let returned =
+            unsafe { rdma_sys::ibv_query_gid(self.as_ptr(), port, i32::from(index), &raw mut gid) };
+        // SAFETY: both members of the union are 16 bytes of integers.
+        let gid = Ipv6Addr::from(unsafe { gid.raw });
+        (returned == 0 && !gid.is_unspecified() && self.is_version_2(port, index)).then_some(gid)
+    }
+
+    /// What sysfs says of the entry; verbs have no classic call for it.
+    fn is_version_2(&self, port: u8, index: u8) -> bool {
+        // SAFETY: the context is open (we own it).
+        let device = unsafe { (*self.as_ptr()).device };
+        let name = device_name(device).unwrap_or_default();
+        let path = format!("/sys/class/infiniband/{name}/ports/{port}/gid_attrs/types/{index}");
+        fs::read_to_string(path).is_ok_and(|text| text.trim() == "RoCE v2")
+    }
+}
+
+impl Drop for OpenDevice {
+    fn drop(&mut self) {
+        // SAFETY: `raw` came from `ibv_open_device` and is freed once, here. What was made on it holds our Arc, so none is
+        // left.
+        let returned = unsafe { rdma_sys::ibv_close_device(self.raw.as_ptr()) };
+        sys::log_drop(sys::check_minus_one(returned, "ibv_close_device", || "close device".into()));
+    }
+}
+
 /// A protection domain of our own: with none, librdmacm's belongs to all identifiers of the process.
 #[derive(Debug)]
 pub struct ProtectionDomain {
     raw: NonNull<ibv_pd>,
-    id: Arc<CmId>,
+    device: Device,
 }
 
 // SAFETY: libibverbs is thread-safe (its documentation, "libibverbs.md"); the pointer is used only in calls to it, and
@@ -77,36 +223,35 @@ unsafe impl Send for ProtectionDomain {}
 unsafe impl Sync for ProtectionDomain {}
 
 impl ProtectionDomain {
-    /// Allocates one on the device that `id` is bound to (`ibv_alloc_pd`).
+    /// Allocates one (`ibv_alloc_pd`).
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`]: ENODEV if `id` is bound to no device yet, otherwise what `ibv_alloc_pd` says.
-    pub(crate) fn alloc(id: &Arc<CmId>) -> Result<Arc<Self>> {
-        let context = context(id, "ibv_alloc_pd", "allocate protection domain")?;
-        // SAFETY: `context` is the open device of `id`, which outlives the domain: we store its Arc.
+    /// [`Error::Verb`]: ENODEV of an identifier that is bound to no device yet, otherwise what `ibv_alloc_pd` says.
+    pub(crate) fn alloc(device: Device) -> Result<Arc<Self>> {
+        let context = device.context("ibv_alloc_pd", "allocate protection domain")?;
+        // SAFETY: `context` is open as long as `device` lives, which outlives the domain: we store it.
         let raw = unsafe { rdma_sys::ibv_alloc_pd(context.as_ptr()) };
         let raw = sys::check_null(raw, "ibv_alloc_pd", || "allocate protection domain".into())?;
         // SAFETY: as above, the context is open.
-        let device = unsafe { (*context.as_ptr()).device };
-        tracing::debug!("ibv_alloc_pd: device {}", device_name(device).unwrap_or_default());
-        Ok(Arc::new(Self { raw, id: Arc::clone(id) }))
+        let named = unsafe { (*context.as_ptr()).device };
+        tracing::debug!("ibv_alloc_pd: device {}", device_name(named).unwrap_or_default());
+        Ok(Arc::new(Self { raw, device }))
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ibv_pd {
         self.raw.as_ptr()
     }
 
-    /// The identifier whose device it is on.
-    pub(crate) fn id(&self) -> &Arc<CmId> {
-        &self.id
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 }
 
 impl Drop for ProtectionDomain {
     fn drop(&mut self) {
         // SAFETY: `raw` came from `ibv_alloc_pd` and is freed once, here. Regions and queue pairs hold our Arc, so none is
-        // left; our own Arc of the identifier, a field, keeps the device open until after this call.
+        // left; `device`, a field, stays open until after this call.
         let returned = unsafe { rdma_sys::ibv_dealloc_pd(self.raw.as_ptr()) };
         sys::log_drop(sys::check_errno(returned, "ibv_dealloc_pd", || "free protection domain".into()));
     }
@@ -116,7 +261,7 @@ impl Drop for ProtectionDomain {
 #[derive(Debug)]
 pub struct CompletionChannel {
     raw: NonNull<ibv_comp_channel>,
-    _id: Arc<CmId>,
+    _device: Device,
 }
 
 // SAFETY: as for ProtectionDomain.
@@ -130,12 +275,12 @@ impl CompletionChannel {
     /// # Errors
     ///
     /// [`Error::Verb`] naming `ibv_create_comp_channel` or `fcntl`.
-    fn create(id: &Arc<CmId>) -> Result<Arc<Self>> {
-        let context = context(id, "ibv_create_comp_channel", "create completion channel")?;
-        // SAFETY: `context` is the open device of `id`, which outlives the channel: we store its Arc.
+    fn create(device: &Device) -> Result<Arc<Self>> {
+        let context = device.context("ibv_create_comp_channel", "create completion channel")?;
+        // SAFETY: `context` is open as long as `device` lives, which outlives the channel: we store it.
         let raw = unsafe { rdma_sys::ibv_create_comp_channel(context.as_ptr()) };
         let raw = sys::check_null(raw, "ibv_create_comp_channel", || "create completion channel".into())?;
-        let channel = Arc::new(Self { raw, _id: Arc::clone(id) });
+        let channel = Arc::new(Self { raw, _device: device.clone() });
         sys::set_nonblocking(channel.fd(), "completion channel")?;
         tracing::debug!("ibv_create_comp_channel");
         Ok(channel)
@@ -177,14 +322,14 @@ impl CompletionQueue {
     /// # Errors
     ///
     /// [`Error::Verb`] naming `ibv_create_cq`: EINVAL for more entries than the device has, ENOMEM.
-    pub(crate) fn create(id: &Arc<CmId>, entries: u32) -> Result<Arc<Self>> {
-        let channel = CompletionChannel::create(id)?;
+    pub(crate) fn create(device: &Device, entries: u32) -> Result<Arc<Self>> {
+        let channel = CompletionChannel::create(device)?;
         let action = || format!("create completion queue of {entries} entries");
-        let context = context(id, "ibv_create_cq", "create completion queue")?;
+        let context = device.context("ibv_create_cq", "create completion queue")?;
         let count =
             i32::try_from(entries).map_err(|_| Error::verb(action(), "ibv_create_cq", libc::EINVAL))?;
-        // SAFETY: `context` is the open device of `id`, and `channel` is on the same device; both outlive the queue, which
-        // stores the channel's Arc, which stores the identifier's. The queue's own context pointer is not used.
+        // SAFETY: `context` is open as long as `device` lives, and `channel` is on it; both outlive the queue, which stores the
+        // channel's Arc, which stores the device. The queue's own context pointer is not used.
         let raw = unsafe {
             rdma_sys::ibv_create_cq(context.as_ptr(), count, ptr::null_mut(), channel.raw.as_ptr(), 0)
         };
@@ -250,11 +395,6 @@ impl Drop for CompletionQueue {
         let returned = unsafe { rdma_sys::ibv_destroy_cq(self.raw.as_ptr()) };
         sys::log_drop(sys::check_errno(returned, "ibv_destroy_cq", || "destroy completion queue".into()));
     }
-}
-
-/// The open device of an identifier, or ENODEV while it is bound to none.
-fn context(id: &CmId, call: &'static str, action: &str) -> Result<NonNull<ibv_context>> {
-    NonNull::new(id.context()).ok_or_else(|| Error::verb(action, call, errno::ENODEV))
 }
 
 #[cfg(test)]

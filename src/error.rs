@@ -4,6 +4,7 @@
 //! sense. Error numbers are Linux's: verbs exist nowhere else.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::completion::{Completion, WcStatus, c_enum};
@@ -113,6 +114,14 @@ pub enum Error {
     /// There is no RDMA device.
     #[error("no RDMA device found (`ibv_get_device_list`); {NO_DEVICE_HINT}")]
     NoDevice,
+    /// No RDMA device has an address.
+    #[error(
+        "no RDMA device of this host has the address {address}: see `rdma link`, or `rdma link add rxe0 type rxe netdev eth0` for its interface"
+    )]
+    NoDeviceAt {
+        /// The address of the TCP connection.
+        address: IpAddr,
+    },
     /// Memory for a region could not be had.
     #[error("failed to allocate {length_bytes} bytes for a memory region")]
     Allocation {
@@ -205,6 +214,12 @@ pub enum Error {
         /// Bytes there are.
         limit: u64,
     },
+    /// A server refuses every client, as it was told to.
+    #[error("{reason}")]
+    Refused {
+        /// What it tells them.
+        reason: String,
+    },
     /// What was read back is not what was written.
     #[error(
         "read back differs from what was written at offset {offset}: wrote {wrote:#04x}, read {read:#04x}"
@@ -217,9 +232,31 @@ pub enum Error {
         /// What was read there.
         read: u8,
     },
+    /// What arrived is not the pattern that a client with `--size` sends.
+    #[error(
+        "what arrived differs from the pattern at offset {offset}: expected {expected:#04x}, got {got:#04x}"
+    )]
+    PatternDiffers {
+        /// The first byte that differs.
+        offset: usize,
+        /// The pattern there.
+        expected: u8,
+        /// What is there.
+        got: u8,
+    },
+    /// An atomic operation found another value than this exchange has there.
+    #[error("{operation} found {found} where {expected} must be; does another client use the same memory?")]
+    ValueDiffers {
+        /// The operation.
+        operation: &'static str,
+        /// What it found.
+        found: u64,
+        /// What should be there.
+        expected: u64,
+    },
     /// The client ended the connection and the server's region is as it was.
     #[error(
-        "the client disconnected without writing: the region still holds {initial:?}; look at the client's own error"
+        "the client disconnected without writing: the region still holds {}; look at the client's own error", if .initial.is_empty() { "zeros".into() } else { format!("{:?}", .initial) }
     )]
     NothingWritten {
         /// What it holds.
@@ -232,6 +269,17 @@ pub enum Error {
         imm: u32,
         /// The completion's length.
         length_bytes: u32,
+    },
+    /// The other side's queue pair parameters make no sense.
+    #[error("queue pair parameters over TCP: {0}; is the peer one of these programs, with `--no-cm`?")]
+    Parameters(String),
+    /// A call on the TCP connection failed.
+    #[error("failed to {action} (TCP): {source}")]
+    Tcp {
+        /// What was to be done, after "failed to".
+        action: String,
+        /// Why it was not.
+        source: io::Error,
     },
     /// A host name has no address.
     #[error("failed to look up `{host}`: {reason}; give an address, or add the name to /etc/hosts")]
@@ -253,6 +301,12 @@ impl Error {
         Self::Verb { action: action.into(), call, errno, hint: hint(call, errno).map(str::to_owned) }
     }
 
+    /// A failed call on a TCP connection.
+    #[must_use]
+    pub fn tcp(action: impl Into<String>, source: io::Error) -> Self {
+        Self::Tcp { action: action.into(), source }
+    }
+
     /// A wait that reached its limit.
     #[must_use]
     pub fn timeout(awaited: impl Into<String>, deadline: &Deadline) -> Self {
@@ -270,6 +324,62 @@ impl Error {
             hint.get_or_insert_with(text);
         }
         self
+    }
+
+    /// A program's exit code; 0 is success and 2 a mistake on the command line.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Verb { .. }
+            | Self::NoDevice
+            | Self::NoDeviceAt { .. }
+            | Self::Allocation { .. }
+            | Self::Range { .. }
+            | Self::Tcp { .. }
+            | Self::Lookup { .. }
+            | Self::Poll(_) => 1,
+            Self::Completion(_) => 3,
+            Self::Disconnected { .. } => 4,
+            Self::Rejected { .. } | Self::CmEvent { .. } => 5,
+            Self::Timeout { .. } => 6,
+            Self::ReadBackDiffers { .. }
+            | Self::PatternDiffers { .. }
+            | Self::ValueDiffers { .. }
+            | Self::NothingWritten { .. }
+            | Self::ImmediateDiffers { .. }
+            | Self::UnexpectedCompletion { .. } => 7,
+            Self::PrivateData(_)
+            | Self::RegionTooSmall { .. }
+            | Self::RegionTooLarge { .. }
+            | Self::Refused { .. }
+            | Self::Parameters(_) => 8,
+        }
+    }
+
+    /// What happened in one word, for the result line: the name of a completion's status or of a CM event, else of the
+    /// kind that [`Error::exit_code`] has a number for.
+    #[must_use]
+    pub fn status(&self) -> String {
+        match (self, self.exit_code()) {
+            (Self::Completion(completion), _) => completion.status.to_string(),
+            (Self::CmEvent { event, .. }, _) => event.to_string(),
+            (_, 4) => "DISCONNECTED".into(),
+            (_, 5) => "REJECTED".into(),
+            (_, 6) => "TIMEOUT".into(),
+            (_, 7) => "DATA_DIFFERS".into(),
+            (_, 8) => "REFUSED".into(),
+            _ => "FAILED".into(),
+        }
+    }
+
+    /// Whether the peer can still be expected to answer a DREQ.
+    #[must_use]
+    pub fn peer_answers(&self) -> bool {
+        match self {
+            Self::Completion(completion) => completion.status != WcStatus::RetryExcErr,
+            Self::Disconnected { .. } | Self::Timeout { .. } => false,
+            _ => true,
+        }
     }
 
     /// Whether trying again once is likely to help: the peer kept a connection from before our restart.

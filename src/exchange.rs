@@ -1,10 +1,14 @@
-//! What the samples write, and how what arrived is judged.
+//! What the programs send, and how what arrived is judged.
 //!
-//! Bytes in, values out; no I/O. Source: the C samples, whose peers these programs must be.
+//! Bytes in, values out; no I/O. By default the texts of the C samples, whose peers these programs must be; with `--size`
+//! a pattern that depends on the place alone, so that the receiver can verify it without being told anything.
+
+use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::report::Pattern;
 
-/// Length of the server's memory region in bytes, in both examples.
+/// Length of the server's memory region in bytes, unless the client asks for another.
 pub const REGION_BYTES: usize = 4096;
 /// What example 1's server holds before anybody writes, with its NUL.
 pub const SERVER_INITIAL: &[u8] = b"server-initial\0";
@@ -12,6 +16,93 @@ pub const SERVER_INITIAL: &[u8] = b"server-initial\0";
 pub const CLIENT_WRITE: &[u8] = b"client-wrote-this\0";
 /// What example 2's client writes, with its NUL: 22 bytes.
 pub const CLIENT_WRITE_IMM: &[u8] = b"client-wrote-with-imm\0";
+/// What the client of SENDs sends, with its NUL: 17 bytes.
+pub const CLIENT_SEND: &[u8] = b"client-sent-this\0";
+/// What the server of atomics holds before anybody changes it.
+pub const COUNTER_INITIAL: u64 = 100;
+/// What the client of atomics swaps in.
+pub const COUNTER_SWAPPED: u64 = 7;
+
+/// The messages that a client sends: message number i of n bytes belongs at offset i times n of the peer's region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    bytes: Vec<u8>,
+    message_bytes: usize,
+    count: usize,
+    is_pattern: bool,
+}
+
+impl Payload {
+    /// `count` messages: of `size` bytes of the pattern if there is a size, else each is `text`.
+    #[must_use]
+    pub fn new(size: Option<usize>, count: usize, text: &[u8]) -> Self {
+        let bytes = match size {
+            Some(size) => (0..size.saturating_mul(count)).map(pattern).collect(),
+            None => text.repeat(count),
+        };
+        Self { bytes, message_bytes: size.unwrap_or(text.len()), count, is_pattern: size.is_some() }
+    }
+
+    /// All messages, one after the other.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Length of each message.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
+    /// The range of each message, in both regions.
+    pub fn messages(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let length = self.message_bytes;
+        (0..self.count).map(move |number| number * length..(number + 1) * length)
+    }
+
+    /// What to read back: each message that was written, and of a sample the whole region.
+    pub fn reads(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let whole = (!self.is_pattern).then_some(0..self.room_bytes());
+        let each = self.is_pattern.then(|| self.messages());
+        whole.into_iter().chain(each.into_iter().flatten())
+    }
+
+    /// The length of the peer's region.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        if self.is_pattern { self.bytes.len() } else { self.bytes.len().max(REGION_BYTES) }
+    }
+
+    /// What is sent, if it is the pattern.
+    #[must_use]
+    pub fn pattern(&self) -> Option<Pattern> {
+        self.is_pattern.then(|| Pattern::of(&self.bytes))
+    }
+}
+
+/// The pattern's byte at `offset` of a region: no two neighbouring words are equal, nor two pages.
+fn pattern(offset: usize) -> u8 {
+    let word = (offset / 4) as u32;
+    // Knuth's multiplicative hash; the low byte alone would repeat.
+    word.wrapping_add(1).wrapping_mul(0x9e37_79b1).to_be_bytes()[offset % 4]
+}
+
+/// Judges what a server received from a client with `--size`.
+///
+/// # Errors
+///
+/// [`Error::NothingWritten`] if all is zero, [`Error::PatternDiffers`] with the first byte that differs.
+pub fn verify_pattern(bytes: &[u8]) -> Result<Pattern> {
+    if !bytes.is_empty() && bytes.iter().all(|&byte| byte == 0) {
+        return Err(Error::NothingWritten { initial: String::new() });
+    }
+    let mut compared = bytes.iter().enumerate().map(|(offset, &got)| (offset, pattern(offset), got));
+    match compared.find(|(_, expected, got)| expected != got) {
+        Some((offset, expected, got)) => Err(Error::PatternDiffers { offset, expected, got }),
+        None => Ok(Pattern::of(bytes)),
+    }
+}
 
 /// A NUL-terminated text that arrived in a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +161,43 @@ mod tests {
     fn lengths_are_the_c_samples() {
         assert_eq!(CLIENT_WRITE.len(), 18);
         assert_eq!(CLIENT_WRITE_IMM.len(), 22);
+    }
+
+    #[test]
+    fn message_has_its_place_in_both_regions() {
+        let payload = Payload::new(Some(1024), 3, CLIENT_WRITE);
+        assert_eq!(payload.messages().collect::<Vec<_>>(), [0..1024, 1024..2048, 2048..3072]);
+        assert_eq!(payload.room_bytes(), 3072);
+        assert!(payload.reads().eq(payload.messages()));
+        assert!(verify_pattern(payload.bytes()).is_ok());
+        let text = Payload::new(None, 2, CLIENT_WRITE);
+        assert_eq!((text.bytes().len(), text.pattern()), (36, None));
+        assert!(text.reads().eq(std::iter::once(0..4096)));
+    }
+
+    #[test]
+    fn pattern_tells_pages_and_words_apart() {
+        let bytes = Payload::new(Some(8192), 1, &[]).bytes;
+        assert_ne!(bytes[..4096], bytes[4096..]);
+        assert!(bytes.windows(8).all(|window| window[..4] != window[4..]));
+        assert_eq!(&bytes[..4096], Payload::new(Some(1024), 4, &[]).bytes());
+    }
+
+    #[test]
+    fn pattern_in_the_wrong_place_differs() {
+        let mut bytes = Payload::new(Some(64), 1, &[]).bytes;
+        bytes[9] ^= 1;
+        assert!(verify_pattern(&bytes).unwrap_err().to_string().contains("at offset 9"));
+        assert!(matches!(verify_pattern(&[0; 64]), Err(Error::NothingWritten { .. })));
+        assert!(verify_pattern(&[]).is_ok());
+    }
+
+    #[test]
+    fn messages_of_zero_bytes_are_messages() {
+        let payload = Payload::new(Some(0), 2, &[]);
+        assert_eq!(payload.messages().collect::<Vec<_>>(), [0..0, 0..0]);
+        assert_eq!(payload.room_bytes(), 0);
+        assert_eq!(payload.pattern().unwrap().crc32, "00000000");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Without the feature `verbs` (off by default) only what needs no device is compiled: the wire contract, the command
 //! lines, the completions and results as JSON, the error texts. With it come the wrappers around libibverbs and
-//! librdmacm, and the four programs.
+//! librdmacm, and the programs.
 //!
 //! # Modules
 //!
@@ -14,14 +14,17 @@
 //! | [`exchange`] | what the samples write, and how what arrived is judged | |
 //! | [`completion`] | work completions as values: opcode, status, JSON | |
 //! | [`report`] | the lines on standard output | |
-//! | [`cli`] | the command lines of the four programs | |
+//! | [`cli`] | the command lines of the programs | |
 //! | [`log`] | the human log on standard error | |
 //! | [`lookup`] | a host name to an address, under a deadline | |
 //! | `device` | devices, protection domain, completion channel and queue | `verbs` |
 //! | `mem` | memory regions | `verbs` |
-//! | `builders` | queue pairs and work requests | `verbs` |
-//! | `ops` | WRITE, WRITE with immediate, READ, RECV, and the wait for their completions | `verbs` |
+//! | `builders` | what queue pairs and work requests are built from | `verbs` |
+//! | `qp` | queue pairs and their states | `verbs` |
+//! | `ops` | posting work requests, and the wait for their completions | `verbs` |
 //! | `cm` | event channel, identifier, listener, connection request | `verbs` |
+//! | `plain` | the same without CM: parameters over TCP, states by hand | `verbs` |
+//! | `link` | what tells that the peer leaves, with CM or without | `verbs` |
 //! | `connection` | connect, accept, disconnect | `verbs` |
 //! | `program` | what the programs share: the accept loop, connecting | `verbs` |
 //!
@@ -66,11 +69,17 @@ pub mod connection;
 #[cfg(feature = "verbs")]
 pub mod device;
 #[cfg(feature = "verbs")]
+mod link;
+#[cfg(feature = "verbs")]
 pub mod mem;
 #[cfg(feature = "verbs")]
 pub mod ops;
 #[cfg(feature = "verbs")]
+pub mod plain;
+#[cfg(feature = "verbs")]
 pub mod program;
+#[cfg(feature = "verbs")]
+mod qp;
 #[cfg(feature = "verbs")]
 mod sys;
 

@@ -23,15 +23,20 @@ pub struct Access {
     pub remote_write: bool,
     /// A peer may READ.
     pub remote_read: bool,
+    /// A peer may CmpSwap and FetchAdd; needs `local_write`.
+    pub remote_atomic: bool,
 }
 
 impl Access {
     /// Source of a WRITE or SEND.
-    pub const SOURCE: Self = Self { local_write: false, remote_write: false, remote_read: false };
-    /// Sink of a READ, or of a RECV.
-    pub const SINK: Self = Self { local_write: true, remote_write: false, remote_read: false };
+    pub const SOURCE: Self =
+        Self { local_write: false, remote_write: false, remote_read: false, remote_atomic: false };
+    /// Sink of a READ, of an atomic, or of a RECV.
+    pub const SINK: Self = Self { local_write: true, ..Self::SOURCE };
     /// What a server offers: target of WRITE and READ.
-    pub const REMOTE: Self = Self { local_write: true, remote_write: true, remote_read: true };
+    pub const REMOTE: Self = Self { remote_write: true, remote_read: true, ..Self::SINK };
+    /// Target of atomics.
+    pub const ATOMIC: Self = Self { remote_atomic: true, ..Self::SINK };
 
     fn flags(self) -> u32 {
         let mut flags = 0;
@@ -43,6 +48,9 @@ impl Access {
         }
         if self.remote_read {
             flags |= ibv_access_flags::IBV_ACCESS_REMOTE_READ.0;
+        }
+        if self.remote_atomic {
+            flags |= ibv_access_flags::IBV_ACCESS_REMOTE_ATOMIC.0;
         }
         flags
     }
@@ -156,6 +164,18 @@ impl MemoryRegion {
         Ok(cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect())
     }
 
+    /// The number of 8 bytes in host order at `offset`, as atomics have it; read like [`MemoryRegion::copy_out`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Range`].
+    pub fn number(&self, offset: usize) -> Result<u64> {
+        let mut number = [0; size_of::<u64>()];
+        let bytes = self.copy_out(offset, number.len())?;
+        number.copy_from_slice(&bytes);
+        Ok(u64::from_ne_bytes(number))
+    }
+
     /// Checks that a range lies within the region.
     pub(crate) fn check_range(&self, offset: usize, length_bytes: usize) -> Result<()> {
         let region_bytes = self.length_bytes();
@@ -238,5 +258,6 @@ mod tests {
         assert_eq!(Access::SOURCE.flags(), 0);
         assert_eq!(Access::SINK.flags(), 1);
         assert_eq!(Access::REMOTE.flags(), 1 | 2 | 4);
+        assert_eq!(Access::ATOMIC.flags(), 1 | 8);
     }
 }

@@ -1,37 +1,47 @@
-//! The operations: WRITE, WRITE with immediate, READ, RECV, and the wait for their completions.
+//! The operations: work requests are posted, and their completions awaited.
 //!
-//! An [`Endpoint`] is a queue pair with what it has in flight. Each posted work request keeps its memory region until its
+//! An [`Endpoint`] is a queue pair with what it has in flight, and the link that says when the peer leaves. Each posted work request keeps its memory region until its
 //! completion was taken, or the queue pair is destroyed. Waiting polls the completion queue, arms it, polls again, and
-//! then sleeps on completion channel and CM events together, so that a disconnect ends it. When a wait fails, the queue
+//! then sleeps on completion channel and link together, so that a disconnect ends it. When a wait fails, the queue
 //! pair goes to the error state and everything in flight is flushed before the error is returned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::mem;
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdma_sys::{
-    ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_init_attr, ibv_qp_state, ibv_recv_wr, ibv_send_flags, ibv_send_wr,
-    ibv_sge, ibv_wc, ibv_wc_flags, rdma_t,
-};
+use rdma_sys::{atomic_t, ibv_recv_wr, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags, rdma_t};
 
-use crate::builders::{Observer, QueuePair, RegionRange, SendRequest};
+use crate::builders::{Observer, Operands, RegionRange, SendRequest};
 use crate::completion::{Completion, Side, WcOpcode, WcStatus, WrOpcode};
-use crate::deadline::{Deadline, Seconds};
-use crate::error::{CmEventKind, Error, Result};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::link::Link;
 use crate::mem::{Access, MemoryRegion};
-use crate::private_data::RemoteRegion;
+use crate::qp::QueuePair;
 use crate::sys;
 
 /// How long flushing a queue pair in the error state may take: the device does it by itself, within milliseconds.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// One end of a connection: a queue pair, its identifier, and what it has in flight.
+/// How a number of work requests are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How many may be in flight; none is as one.
+    pub depth: usize,
+    /// How long to wait before each is posted.
+    pub pause: Duration,
+    /// The limit of each wait for a completion.
+    pub limit: Duration,
+}
+
+/// One end of a connection: a queue pair, its link to the peer, and what it has in flight.
 pub struct Endpoint {
     // First, so that it is dropped first: after that no device writes to what is in flight.
     qp: QueuePair,
+    link: Link,
     in_flight: BTreeMap<u64, InFlight>,
     /// Taken from the queue, not yet waited for.
     completed: BTreeMap<u64, Completion>,
@@ -62,9 +72,10 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(qp: QueuePair, observer: Observer) -> Self {
+    pub(crate) fn new(qp: QueuePair, link: Link, observer: Observer) -> Self {
         Self {
             qp,
+            link,
             in_flight: BTreeMap::new(),
             completed: BTreeMap::new(),
             next_wr_id: 1,
@@ -80,7 +91,7 @@ impl Endpoint {
         self.qp.number()
     }
 
-    /// Number of the peer's queue pair, once CM said it.
+    /// Number of the peer's queue pair, once it is known.
     #[must_use]
     pub fn peer_qp_num(&self) -> Option<u32> {
         self.peer_qp_num
@@ -94,8 +105,8 @@ impl Endpoint {
         &self.qp
     }
 
-    pub(crate) fn disconnected(&self) -> bool {
-        self.disconnected
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     pub(crate) fn set_disconnected(&mut self) {
@@ -112,50 +123,77 @@ impl Endpoint {
         MemoryRegion::register(self.qp.pd(), length_bytes, access)
     }
 
-    /// WRITEs `local` to the start of `remote` and waits for the completion.
+    /// Registers memory that holds `bytes`, to be sent from; of at least one byte, since no region is empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Endpoint::register`].
+    pub fn register_source(&self, bytes: &[u8]) -> Result<Arc<MemoryRegion>> {
+        let region = self.register(bytes.len().max(1), Access::SOURCE)?;
+        region.copy_in(0, bytes)?;
+        Ok(region)
+    }
+
+    /// Posts `request` and waits for its completion.
     ///
     /// # Errors
     ///
     /// Those of [`Endpoint::post_send`] and [`Endpoint::wait`].
-    pub fn write(
-        &mut self,
-        local: RegionRange,
-        remote: &RemoteRegion,
-        deadline: &Deadline,
-    ) -> Result<Completion> {
-        let wr_id = self.post_send(SendRequest::write(local, remote))?;
+    pub fn execute(&mut self, request: SendRequest, deadline: &Deadline) -> Result<Completion> {
+        let wr_id = self.post_send(request)?;
         self.wait(wr_id, deadline)
     }
 
-    /// WRITEs `local` to the start of `remote` with the immediate `imm` (host order) and waits for the completion.
+    /// Posts `requests` in their order, as many at a time as `pace` says, and waits for the completion of each.
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::post_send`] and [`Endpoint::wait`].
-    pub fn write_with_imm(
+    /// The first of `requests`, [`Endpoint::post_send`], [`Endpoint::wait`] and [`Endpoint::linger`]; nothing is in flight any more.
+    pub fn execute_all(
         &mut self,
-        local: RegionRange,
-        remote: &RemoteRegion,
-        imm: u32,
-        deadline: &Deadline,
-    ) -> Result<Completion> {
-        let wr_id = self.post_send(SendRequest::write_with_imm(local, remote, imm))?;
-        self.wait(wr_id, deadline)
+        requests: impl IntoIterator<Item = Result<SendRequest>>,
+        pace: &Pace,
+    ) -> Result<Vec<Completion>> {
+        let mut posted = VecDeque::new();
+        let mut completions = Vec::new();
+        for request in requests {
+            while posted.len() >= pace.depth.max(1) {
+                completions.extend(self.wait_oldest(&mut posted, pace.limit)?);
+            }
+            let result = request
+                .and_then(|request| self.linger(pace.pause).map(|()| request))
+                .and_then(|request| self.post_send(request));
+            if result.is_err() {
+                self.flush();
+            }
+            posted.push_back(result?);
+        }
+        while let Some(completion) = self.wait_oldest(&mut posted, pace.limit)? {
+            completions.push(completion);
+        }
+        Ok(completions)
     }
 
-    /// READs the start of `remote` into `local` and waits for the completion.
+    fn wait_oldest(&mut self, posted: &mut VecDeque<u64>, limit: Duration) -> Result<Option<Completion>> {
+        posted.pop_front().map(|wr_id| self.wait(wr_id, &Deadline::after(limit))).transpose()
+    }
+
+    /// Does nothing for a time, but sees the peer leave.
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::post_send`] and [`Endpoint::wait`].
-    pub fn read(
-        &mut self,
-        local: RegionRange,
-        remote: &RemoteRegion,
-        deadline: &Deadline,
-    ) -> Result<Completion> {
-        let wr_id = self.post_send(SendRequest::read(local, remote))?;
-        self.wait(wr_id, deadline)
+    /// [`Error::Disconnected`], [`Error::CmEvent`] if the device goes away.
+    pub fn linger(&mut self, time: Duration) -> Result<()> {
+        const AWAITED: &str = "the end of its pause";
+        let deadline = Deadline::after(time);
+        while !deadline.passed() {
+            self.take_link_event(AWAITED, &deadline)?;
+            if self.disconnected {
+                return Err(Error::Disconnected { awaited: AWAITED.into() });
+            }
+            sys::wait_readable(&[self.link.fd()], &deadline)?;
+        }
+        Ok(())
     }
 
     /// Posts a work request to the send queue (`ibv_post_send`), signalled; returns its identifier for [`Endpoint::wait`].
@@ -169,24 +207,28 @@ impl Endpoint {
         // SAFETY: the structure is integers, pointers that may be null, and unions of them: all zeros is a valid value.
         let mut wr = unsafe { mem::zeroed::<ibv_send_wr>() };
         wr.wr_id = wr_id;
-        wr.sg_list = &raw mut sge;
-        wr.num_sge = 1;
+        (wr.sg_list, wr.num_sge) = list(sge.as_mut());
         wr.opcode = request.opcode.raw();
         wr.send_flags = ibv_send_flags::IBV_SEND_SIGNALED.0;
         if let Some(imm) = request.imm {
             wr.imm_data_invalidated_rkey_union.imm_data = imm.to_be();
         }
-        wr.wr.rdma = rdma_t { remote_addr: request.remote_address, rkey: request.rkey };
+        let (remote_addr, rkey) = request.remote.map_or((0, 0), |remote| (remote.address, remote.rkey));
+        let Operands { compare_add, swap } = request.operands;
+        match request.opcode {
+            WrOpcode::AtomicCmpAndSwp | WrOpcode::AtomicFetchAndAdd => {
+                wr.wr.atomic = atomic_t { remote_addr, compare_add, swap, rkey };
+            }
+            _ => wr.wr.rdma = rdma_t { remote_addr, rkey },
+        }
         let mut bad = ptr::null_mut();
 
         tracing::debug!(
-            "ibv_post_send: wr_id {wr_id}, {}, {} bytes at {:#x} lkey {:#x}, remote {:#x} rkey {:#x}{}",
+            "ibv_post_send: wr_id {wr_id}, {}, {} bytes at {:#x} lkey {:#x}, remote {remote_addr:#x} rkey {rkey:#x}{}",
             request.opcode,
             request.local.length_bytes(),
             request.local.address(),
             request.local.lkey(),
-            request.remote_address,
-            request.rkey,
             request.imm.map(|imm| format!(", imm {imm}")).unwrap_or_default(),
         );
         let opcode = request.opcode;
@@ -215,13 +257,9 @@ impl Endpoint {
     /// [`Error::Verb`] naming `ibv_post_recv`: ENOMEM if the queue is full.
     pub fn post_recv(&mut self, local: Option<RegionRange>) -> Result<u64> {
         let wr_id = self.next_wr_id;
-        let mut sge = local.as_ref().map(scatter_gather);
-        let mut wr = ibv_recv_wr {
-            wr_id,
-            next: ptr::null_mut(),
-            sg_list: sge.as_mut().map_or(ptr::null_mut(), ptr::from_mut),
-            num_sge: i32::from(local.is_some()),
-        };
+        let mut sge = local.as_ref().and_then(scatter_gather);
+        let (sg_list, num_sge) = list(sge.as_mut());
+        let mut wr = ibv_recv_wr { wr_id, next: ptr::null_mut(), sg_list, num_sge };
         let mut bad = ptr::null_mut();
         let length_bytes = local.as_ref().map_or(0, RegionRange::length_bytes);
         tracing::debug!("ibv_post_recv: wr_id {wr_id}, {length_bytes} bytes");
@@ -273,33 +311,32 @@ impl Endpoint {
             if self.poll_all()? > 0 {
                 continue;
             }
-            let fds = [self.qp.cq().fd(), self.qp.id().fd()];
+            let fds = [self.qp.cq().fd(), self.link.fd()];
             if !sys::wait_readable(&fds, deadline)? {
                 return Err(Error::timeout(awaited, deadline));
             }
             self.qp.cq().drain_events()?;
-            self.take_cm_event(&awaited, deadline)?;
+            self.take_link_event(&awaited, deadline)?;
         }
     }
 
-    /// Takes one CM event if there is one; DISCONNECTED is only noted: completions that came before it still count.
-    fn take_cm_event(&mut self, awaited: &str, deadline: &Deadline) -> Result<()> {
-        let Some(event) = self.qp.id().next_event()? else {
-            return Ok(());
-        };
-        match event.kind {
-            CmEventKind::Disconnected => self.disconnected = true,
-            CmEventKind::DeviceRemoval => {
-                return Err(Error::CmEvent {
-                    awaited: awaited.to_owned(),
-                    event: event.kind,
-                    status: event.status,
-                    elapsed: deadline.elapsed(),
-                    hint: Some("the RDMA device went away: see `rdma link`".into()),
-                });
+    /// Waits until the peer has left.
+    pub(crate) fn await_disconnected(&mut self, awaited: &str, deadline: &Deadline) -> Result<()> {
+        loop {
+            self.take_link_event(awaited, deadline)?;
+            if self.disconnected {
+                return Ok(());
             }
-            kind => tracing::debug!("ignored CM event {kind} while waiting for {awaited}"),
+            if !sys::wait_readable(&[self.link.fd()], deadline)? {
+                return Err(Error::timeout(awaited, deadline));
+            }
         }
+    }
+
+    /// Takes what the link has to say, if anything. That the peer has left is only noted: completions that came before it
+    /// still count.
+    fn take_link_event(&mut self, awaited: &str, deadline: &Deadline) -> Result<()> {
+        self.disconnected |= self.link.peer_left(awaited, deadline)?;
         Ok(())
     }
 
@@ -333,7 +370,7 @@ impl Endpoint {
     /// Trouble is logged: the caller has a first error to return. What is not flushed in time stays in flight, and its
     /// memory with it, until the queue pair is destroyed.
     fn flush(&mut self) {
-        if let Err(error) = self.to_error_state() {
+        if let Err(error) = self.qp.to_error_state() {
             tracing::warn!("{error}");
         }
         self.finish_flush();
@@ -345,20 +382,6 @@ impl Endpoint {
         if let Err(error) = self.wait_flushed(&Deadline::after(FLUSH_LIMIT)) {
             tracing::warn!("{error}");
         }
-    }
-
-    fn to_error_state(&self) -> Result<()> {
-        // SAFETY: the structure is integers only, for which all zeros is a valid value.
-        let mut attr = unsafe { mem::zeroed::<ibv_qp_attr>() };
-        attr.qp_state = ibv_qp_state::IBV_QPS_ERR;
-        let mask = ibv_qp_attr_mask::IBV_QP_STATE.0 as i32;
-        // SAFETY: the queue pair is alive (we own it) and `attr` lives through the call; the mask names the one member set.
-        let returned = unsafe { rdma_sys::ibv_modify_qp(self.qp.as_ptr(), &raw mut attr, mask) };
-        sys::check_errno(returned, "ibv_modify_qp", || {
-            format!("move qp {} to the error state", self.qp.number())
-        })?;
-        tracing::debug!("ibv_modify_qp: qp {} to ERR", self.qp.number());
-        Ok(())
     }
 
     fn wait_flushed(&mut self, deadline: &Deadline) -> Result<()> {
@@ -378,38 +401,6 @@ impl Endpoint {
             self.qp.cq().drain_events()?;
         }
     }
-
-    /// Logs the queue pair's attributes, if anybody listens (`ibv_query_qp`).
-    pub(crate) fn log_attributes(&self) {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
-        }
-        // SAFETY: the structure is integers only, for which all zeros is a valid value.
-        let mut attr = unsafe { mem::zeroed::<ibv_qp_attr>() };
-        // SAFETY: the structure is integers and pointers that may be null: all zeros is a valid value.
-        let mut init = unsafe { mem::zeroed::<ibv_qp_init_attr>() };
-        // All that rxe and hardware know without asking for more: state, path, PSNs, limits and timers.
-        let mask = ibv_qp_attr_mask::IBV_QP_STATE
-            | ibv_qp_attr_mask::IBV_QP_AV
-            | ibv_qp_attr_mask::IBV_QP_PATH_MTU
-            | ibv_qp_attr_mask::IBV_QP_TIMEOUT
-            | ibv_qp_attr_mask::IBV_QP_RETRY_CNT
-            | ibv_qp_attr_mask::IBV_QP_RNR_RETRY
-            | ibv_qp_attr_mask::IBV_QP_RQ_PSN
-            | ibv_qp_attr_mask::IBV_QP_SQ_PSN
-            | ibv_qp_attr_mask::IBV_QP_MAX_QP_RD_ATOMIC
-            | ibv_qp_attr_mask::IBV_QP_MAX_DEST_RD_ATOMIC
-            | ibv_qp_attr_mask::IBV_QP_MIN_RNR_TIMER
-            | ibv_qp_attr_mask::IBV_QP_DEST_QPN;
-        // SAFETY: the queue pair is alive (we own it) and both structures are live locals that the call fills.
-        let returned =
-            unsafe { rdma_sys::ibv_query_qp(self.qp.as_ptr(), &raw mut attr, mask.0 as i32, &raw mut init) };
-        let number = self.qp.number();
-        match sys::check_errno(returned, "ibv_query_qp", || format!("query qp {number}")) {
-            Ok(()) => log_qp(number, &attr),
-            Err(error) => tracing::debug!("{error}"),
-        }
-    }
 }
 
 impl Drop for Endpoint {
@@ -420,8 +411,15 @@ impl Drop for Endpoint {
     }
 }
 
-fn scatter_gather(range: &RegionRange) -> ibv_sge {
-    ibv_sge { addr: range.address(), length: range.length_bytes(), lkey: range.lkey() }
+/// The entry of a range; none if it is empty, since some devices take a length of zero for 2 GiB.
+fn scatter_gather(range: &RegionRange) -> Option<ibv_sge> {
+    let length = range.length_bytes();
+    (length > 0).then(|| ibv_sge { addr: range.address(), length, lkey: range.lkey() })
+}
+
+/// A list of at most one entry, as C has it; valid while the entry is.
+fn list(sge: Option<&mut ibv_sge>) -> (*mut ibv_sge, i32) {
+    sge.map_or((ptr::null_mut(), 0), |sge| (ptr::from_mut(sge), 1))
 }
 
 fn to_completion(wc: &ibv_wc, in_flight: &InFlight, peer_qp_num: Option<u32>) -> Completion {
@@ -453,40 +451,6 @@ fn to_completion(wc: &ibv_wc, in_flight: &InFlight, peer_qp_num: Option<u32>) ->
         u32::from_be(unsafe { wc.imm_data_invalidated_rkey_union.imm_data })
     });
     Completion { opcode, length_bytes: wc.byte_len, imm, ..completion }
-}
-
-fn log_qp(number: u32, attr: &ibv_qp_attr) {
-    let state = match attr.qp_state {
-        ibv_qp_state::IBV_QPS_RESET => "RESET".to_owned(),
-        ibv_qp_state::IBV_QPS_INIT => "INIT".to_owned(),
-        ibv_qp_state::IBV_QPS_RTR => "RTR".to_owned(),
-        ibv_qp_state::IBV_QPS_RTS => "RTS".to_owned(),
-        ibv_qp_state::IBV_QPS_SQD => "SQD".to_owned(),
-        ibv_qp_state::IBV_QPS_SQE => "SQE".to_owned(),
-        ibv_qp_state::IBV_QPS_ERR => "ERR".to_owned(),
-        unknown => format!("UNKNOWN({unknown:#x})"),
-    };
-    // `enum ibv_mtu`: 1 is 256 bytes, each further one doubles.
-    let mtu_bytes = 128_u64.checked_shl(attr.path_mtu).unwrap_or(0);
-    tracing::debug!("qp {number}: state {state}, peer qp {}, path MTU {mtu_bytes} bytes", attr.dest_qp_num);
-    tracing::debug!(
-        "qp {number}: sq_psn {:#08x}, rq_psn {:#08x}, max_rd_atomic {}, max_dest_rd_atomic {}",
-        attr.sq_psn,
-        attr.rq_psn,
-        attr.max_rd_atomic,
-        attr.max_dest_rd_atomic
-    );
-    // Table "Timeout" of ibv_modify_qp(3): 4.096 us times two to the power; 0 means no limit.
-    let timeout = match attr.timeout {
-        0 => "none".to_owned(),
-        power => Seconds(Duration::from_secs_f64(4.096e-6 * f64::from(power).exp2())).to_string(),
-    };
-    tracing::debug!(
-        "qp {number}: timeout {timeout}, retry_cnt {}, rnr_retry {}, min_rnr_timer {}",
-        attr.retry_cnt,
-        attr.rnr_retry,
-        attr.min_rnr_timer
-    );
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub const ACCEPT_LIMIT: usize = 196;
 /// The most private data that `rdma_reject` takes, in bytes.
 pub const REJECT_LIMIT: usize = 148;
 
+/// Where the version is in an extension.
+pub const VERSION_AT: usize = 4;
+
 /// Marks an extension: "RLAB".
 const MAGIC: u32 = 0x524c_4142;
 /// The only version that exists.
@@ -44,7 +47,6 @@ mod field {
 
     // Relative to the start of the extension.
     pub(super) const MAGIC: Range<usize> = 0..4;
-    pub(super) const VERSION: usize = 4;
     pub(super) const LENGTH: Range<usize> = 8..16;
     pub(super) const EXTENSION_LENGTH: usize = 16;
 }
@@ -61,6 +63,16 @@ pub struct RemoteRegion {
 }
 
 impl RemoteRegion {
+    /// The part of it from `offset` on; past its end nothing, at an address that is not the peer's to give.
+    #[must_use]
+    pub fn at(&self, offset: u64) -> Self {
+        Self {
+            address: self.address.wrapping_add(offset),
+            rkey: self.rkey,
+            length_bytes: self.length_bytes.map(|length| length.saturating_sub(offset)),
+        }
+    }
+
     /// Encodes it as REP private data: 12 bytes, or 28 if the length is to be told.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -110,7 +122,7 @@ impl fmt::Display for RemoteRegion {
 pub fn length_request(length_bytes: u64) -> [u8; field::EXTENSION_LENGTH] {
     let mut bytes = [0; field::EXTENSION_LENGTH];
     bytes[field::MAGIC].copy_from_slice(&MAGIC.to_be_bytes());
-    bytes[field::VERSION] = VERSION;
+    bytes[VERSION_AT] = VERSION;
     bytes[field::LENGTH].copy_from_slice(&length_bytes.to_be_bytes());
     bytes
 }
@@ -212,7 +224,7 @@ fn parse_extension(bytes: &[u8]) -> Result<Option<u64>, PrivateDataError> {
         return Err(PrivateDataError::UnknownExtension { magic });
     }
     // The version comes first: another one may have another length.
-    match bytes.get(field::VERSION) {
+    match bytes.get(VERSION_AT) {
         None | Some(&VERSION) => {}
         Some(&version) => return Err(PrivateDataError::UnknownVersion { version }),
     }

@@ -1,12 +1,15 @@
-//! The lines on standard output: one result a connection, and with `--json` every completion before it.
+//! The lines on standard output: one result, and with `--json` every completion before it.
 //!
 //! The host side parses them; their shape is a contract. With `--json` each line is one JSON object:
 //!
 //! ```text
 //! {"completion":{"side":"requester","opcode":"RDMA_WRITE","status":"SUCCESS","wr_id":1,…}}
 //! {"result":{"program":"rdma_client","ok":true,"written_bytes":18,"read_bytes":4096,"verified":true}}
-//! {"result":{"program":"rdma_client","ok":false,"error":"no server listens on …"}}
+//! {"result":{"program":"rdma_client","ok":false,"status":"REJECTED","error":"no server listens on …"}}
+//! {"result":{"program":"rdma_server","ok":true,"clients":[{"ok":true,"received_bytes":18,…},…]}}
 //! ```
+//!
+//! The last is that of several clients at once, in the order in which they came.
 
 use std::io::{self, Write};
 
@@ -27,13 +30,17 @@ pub enum Outcome {
         read_bytes: usize,
         /// Whether they are the same.
         verified: bool,
+        /// What was written.
+        #[serde(flatten)]
+        pattern: Option<Pattern>,
     },
     /// Example 1, passive side: what it found after DISCONNECTED.
     Server {
-        /// Length of the text with its NUL.
+        /// Length of the text with its NUL, or of the pattern.
         received_bytes: usize,
-        /// The text.
-        text: String,
+        /// What it is.
+        #[serde(flatten)]
+        content: Content,
     },
     /// Example 2, active side.
     ClientImm {
@@ -41,33 +48,108 @@ pub enum Outcome {
         written_bytes: usize,
         /// The immediate sent.
         imm: u32,
+        /// What was written.
+        #[serde(flatten)]
+        pattern: Option<Pattern>,
     },
-    /// Example 2, passive side: what its own completion says.
-    ServerImm {
-        /// Bytes the completion counts.
-        received_bytes: u32,
-        /// The immediate of the completion.
-        imm: u32,
-        /// The text in the region.
+    /// Receiving side of WRITEs with immediate and SENDs: what its own completions say.
+    Receiver {
+        /// Bytes the completions count.
+        received_bytes: u64,
+        /// The immediate of the last completion, if it had one.
+        imm: Option<u32>,
+        /// What arrived.
+        #[serde(flatten)]
+        content: Content,
+    },
+    /// Sending side of SENDs.
+    Sender {
+        /// Bytes sent.
+        sent_bytes: usize,
+        /// The immediate sent with each message.
+        imm: Option<u32>,
+        /// What was sent.
+        #[serde(flatten)]
+        pattern: Option<Pattern>,
+    },
+    /// Atomics, active side.
+    Counter {
+        /// How many FetchAdds were done.
+        fetch_adds: usize,
+        /// What they added up to, on top of what was there.
+        counted: u64,
+        /// What was swapped in.
+        swapped: u64,
+        /// Whether each operation found what the one before left.
+        verified: bool,
+    },
+    /// Atomics, passive side: what it found after DISCONNECTED.
+    Value {
+        /// The counter's value.
+        value: u64,
+    },
+}
+
+/// A pattern that went over the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pattern {
+    /// CRC-32 of all of it, in hexadecimal.
+    pub crc32: String,
+}
+
+impl Pattern {
+    /// Of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { crc32: format!("{:08x}", crc32fast::hash(bytes)) }
+    }
+}
+
+/// What a server received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// A sample's text.
+    Text {
+        /// Without its NUL.
         text: String,
     },
+    /// The pattern, verified.
+    Pattern(Pattern),
+}
+
+impl Content {
+    fn sentence(&self) -> String {
+        match self {
+            Self::Text { text } => format!("{text:?}"),
+            Self::Pattern(Pattern { crc32 }) => format!("the pattern, verified, CRC-32 {crc32}"),
+        }
+    }
 }
 
 impl Outcome {
     /// The outcome as the end of a sentence for people.
     fn sentence(&self) -> String {
+        let with = |imm: &Option<u32>| imm.map_or(String::new(), |imm| format!(" with immediate {imm}"));
         match self {
-            Self::Client { written_bytes, read_bytes, verified } => format!(
+            Self::Client { written_bytes, read_bytes, verified, .. } => format!(
                 "wrote {written_bytes} bytes, read {read_bytes} bytes back, {}",
                 if *verified { "verified" } else { "not verified" }
             ),
-            Self::Server { received_bytes, text } => format!("received {received_bytes} bytes: {text:?}"),
-            Self::ClientImm { written_bytes, imm } => {
+            Self::Server { received_bytes, content } => {
+                format!("received {received_bytes} bytes: {}", content.sentence())
+            }
+            Self::ClientImm { written_bytes, imm, .. } => {
                 format!("wrote {written_bytes} bytes with immediate {imm}")
             }
-            Self::ServerImm { received_bytes, imm, text } => {
-                format!("received {received_bytes} bytes with immediate {imm}: {text:?}")
+            Self::Receiver { received_bytes, imm, content } => {
+                format!("received {received_bytes} bytes{}: {}", with(imm), content.sentence())
             }
+            Self::Sender { sent_bytes, imm, .. } => format!("sent {sent_bytes} bytes{}", with(imm)),
+            Self::Counter { fetch_adds, counted, swapped, .. } => {
+                format!("added {counted} in {fetch_adds} FetchAdds, swapped {swapped} in, verified")
+            }
+            Self::Value { value } => format!("the counter is {value}"),
         }
     }
 }
@@ -93,13 +175,15 @@ impl Reporter {
         }
     }
 
-    /// Reports how a connection went: its one result line. Returns whether it was written; if not, the log has it.
-    pub fn result(&self, result: &Result<Outcome, Error>) -> bool {
-        if let (true, Err(error)) = (self.json, result) {
+    /// Reports how the connections went, in one result line. Returns whether it was written; if not, the log has it.
+    pub fn results(&self, results: &[Result<Outcome, Error>]) -> bool {
+        if self.json {
             // Without `--json` the result line says it to the user already.
-            tracing::error!("{error}");
+            for error in results.iter().filter_map(|result| result.as_ref().err()) {
+                tracing::error!("{error}");
+            }
         }
-        self.print(&self.result_line(result))
+        self.print(&self.result_line(results))
     }
 
     fn completion_line(&self, completion: &Completion) -> String {
@@ -110,29 +194,38 @@ impl Reporter {
         to_json(&Line { completion })
     }
 
-    fn result_line(&self, result: &Result<Outcome, Error>) -> String {
+    fn result_line(&self, results: &[Result<Outcome, Error>]) -> String {
         #[derive(Serialize)]
-        struct Line<'a> {
-            result: Fields<'a>,
+        struct Line<T> {
+            result: T,
         }
         #[derive(Serialize)]
-        struct Fields<'a> {
+        struct One<'a> {
+            program: &'static str,
+            #[serde(flatten)]
+            fields: Fields<'a>,
+        }
+        #[derive(Serialize)]
+        struct Many<'a> {
             program: &'static str,
             ok: bool,
-            #[serde(flatten)]
-            outcome: Option<&'a Outcome>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            error: Option<String>,
+            clients: Vec<Fields<'a>>,
         }
         let program = self.program;
-        if self.json {
-            let outcome = result.as_ref().ok();
-            let error = result.as_ref().err().map(ToString::to_string);
-            return to_json(&Line { result: Fields { program, ok: outcome.is_some(), outcome, error } });
-        }
-        match result {
-            Ok(outcome) => format!("{program}: ok: {}", outcome.sentence()),
-            Err(error) => format!("{program}: failed: {error}"),
+        match (results, self.json) {
+            ([result], true) => to_json(&Line { result: One { program, fields: Fields::of(result) } }),
+            (results, true) => {
+                let ok = results.iter().all(Result::is_ok);
+                let clients = results.iter().map(Fields::of).collect();
+                to_json(&Line { result: Many { program, ok, clients } })
+            }
+            (results, false) => {
+                let lines = results.iter().map(|result| match result {
+                    Ok(outcome) => format!("{program}: ok: {}", outcome.sentence()),
+                    Err(error) => format!("{program}: failed: {error}"),
+                });
+                lines.collect::<Vec<_>>().join("\n")
+            }
         }
     }
 
@@ -143,6 +236,30 @@ impl Reporter {
             tracing::warn!("failed to write to standard output: {error}; the line was: {line}");
         }
         written.is_ok()
+    }
+}
+
+/// What a result line says of one connection.
+#[derive(Serialize)]
+struct Fields<'a> {
+    ok: bool,
+    #[serde(flatten)]
+    outcome: Option<&'a Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(result: &'a Result<Outcome, Error>) -> Self {
+        let (outcome, error) = (result.as_ref().ok(), result.as_ref().err());
+        Self {
+            ok: outcome.is_some(),
+            outcome,
+            status: error.map(Error::status),
+            error: error.map(ToString::to_string),
+        }
     }
 }
 
@@ -160,35 +277,77 @@ mod tests {
         Reporter::new(program, true)
     }
 
+    fn text(text: &str) -> Content {
+        Content::Text { text: text.into() }
+    }
+
+    fn pattern() -> Pattern {
+        Pattern { crc32: "0123abcd".into() }
+    }
+
     #[test]
     fn results_have_the_agreed_json_shape() {
-        let client = Outcome::Client { written_bytes: 18, read_bytes: 4096, verified: true };
+        for (outcome, json_members) in [
+            (
+                Outcome::Client { written_bytes: 18, read_bytes: 4096, verified: true, pattern: None },
+                r#""written_bytes":18,"read_bytes":4096,"verified":true"#,
+            ),
+            (
+                Outcome::Client { written_bytes: 1, read_bytes: 1, verified: true, pattern: Some(pattern()) },
+                r#""written_bytes":1,"read_bytes":1,"verified":true,"crc32":"0123abcd""#,
+            ),
+            (
+                Outcome::Server { received_bytes: 18, content: text("client-wrote-this") },
+                r#""received_bytes":18,"text":"client-wrote-this""#,
+            ),
+            (
+                Outcome::Server { received_bytes: 1, content: Content::Pattern(pattern()) },
+                r#""received_bytes":1,"crc32":"0123abcd""#,
+            ),
+            (
+                Outcome::ClientImm { written_bytes: 22, imm: 22, pattern: None },
+                r#""written_bytes":22,"imm":22"#,
+            ),
+            (
+                Outcome::Receiver {
+                    received_bytes: 22,
+                    imm: Some(22),
+                    content: text("client-wrote-with-imm"),
+                },
+                r#""received_bytes":22,"imm":22,"text":"client-wrote-with-imm""#,
+            ),
+            (Outcome::Sender { sent_bytes: 17, imm: None, pattern: None }, r#""sent_bytes":17,"imm":null"#),
+            (
+                Outcome::Counter { fetch_adds: 2, counted: 10, swapped: 7, verified: true },
+                r#""fetch_adds":2,"counted":10,"swapped":7,"verified":true"#,
+            ),
+            (Outcome::Value { value: 7 }, r#""value":7"#),
+        ] {
+            assert_eq!(
+                json("rdma_client").result_line(&[Ok(outcome)]),
+                format!(r#"{{"result":{{"program":"rdma_client","ok":true,{json_members}}}}}"#)
+            );
+        }
+    }
+
+    #[test]
+    fn failure_carries_its_status_and_error() {
         assert_eq!(
-            json("rdma_client").result_line(&Ok(client)),
-            r#"{"result":{"program":"rdma_client","ok":true,"written_bytes":18,"read_bytes":4096,"verified":true}}"#
-        );
-        let server = Outcome::Server { received_bytes: 18, text: "client-wrote-this".into() };
-        assert_eq!(
-            json("rdma_server").result_line(&Ok(server)),
-            r#"{"result":{"program":"rdma_server","ok":true,"received_bytes":18,"text":"client-wrote-this"}}"#
-        );
-        let client = Outcome::ClientImm { written_bytes: 22, imm: 22 };
-        assert_eq!(
-            json("rdma_client_imm").result_line(&Ok(client)),
-            r#"{"result":{"program":"rdma_client_imm","ok":true,"written_bytes":22,"imm":22}}"#
-        );
-        let server = Outcome::ServerImm { received_bytes: 22, imm: 22, text: "client-wrote-with-imm".into() };
-        assert_eq!(
-            json("rdma_server_imm").result_line(&Ok(server)),
-            r#"{"result":{"program":"rdma_server_imm","ok":true,"received_bytes":22,"imm":22,"text":"client-wrote-with-imm"}}"#
+            json("rdma_client").result_line(&[Err(Error::RegionTooSmall { have: 1, need: 2 })]),
+            r#"{"result":{"program":"rdma_client","ok":false,"status":"REFUSED","error":"the server's memory region has 1 bytes, this exchange needs 2; start the server with a larger one"}}"#
         );
     }
 
     #[test]
-    fn failure_carries_its_error() {
+    fn several_clients_share_a_line() {
+        let results = [Ok(Outcome::Value { value: 7 }), Err(Error::Refused { reason: "no".into() })];
         assert_eq!(
-            json("rdma_client").result_line(&Err(Error::RegionTooSmall { have: 1, need: 2 })),
-            r#"{"result":{"program":"rdma_client","ok":false,"error":"the server's memory region has 1 bytes, this exchange needs 2; start the server with a larger one"}}"#
+            json("rdma_server_atomic").result_line(&results),
+            r#"{"result":{"program":"rdma_server_atomic","ok":false,"clients":[{"ok":true,"value":7},{"ok":false,"status":"REFUSED","error":"no"}]}}"#
+        );
+        assert_eq!(
+            Reporter::new("rdma_server_atomic", false).result_line(&results),
+            "rdma_server_atomic: ok: the counter is 7\nrdma_server_atomic: failed: no"
         );
     }
 
@@ -216,14 +375,14 @@ mod tests {
     fn people_get_one_sentence() {
         let reporter = Reporter::new("rdma_server_imm", false);
         let outcome =
-            Outcome::ServerImm { received_bytes: 22, imm: 22, text: "client-wrote-with-imm".into() };
+            Outcome::Receiver { received_bytes: 22, imm: Some(22), content: text("client-wrote-with-imm") };
         assert_eq!(
-            reporter.result_line(&Ok(outcome)),
+            reporter.result_line(&[Ok(outcome)]),
             r#"rdma_server_imm: ok: received 22 bytes with immediate 22: "client-wrote-with-imm""#
         );
         assert!(
             reporter
-                .result_line(&Err(Error::NoDevice))
+                .result_line(&[Err(Error::NoDevice)])
                 .starts_with("rdma_server_imm: failed: no RDMA device found")
         );
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdma_lab::builders::{QueuePairBuilder, RegionRange};
+use rdma_lab::builders::{QueuePairBuilder, RegionRange, SendRequest};
 use rdma_lab::cm::Listener;
 use rdma_lab::completion::{Completion, WcOpcode, WcStatus};
 use rdma_lab::connection::{self, ConnectParams, Target};
@@ -107,11 +107,11 @@ fn write_arrives_and_read_brings_it_back() {
     let mut pair = Pair::new();
     let (region, remote) = pair.region(8192, Access::REMOTE);
     let source = pair.source(b"what was written");
-    let completion = pair.client.write(source, &remote, &soon()).unwrap();
+    let completion = pair.client.execute(SendRequest::write(source, &remote), &soon()).unwrap();
     assert_eq!((completion.opcode, completion.length_bytes), (WcOpcode::RdmaWrite, 16));
 
     let sink = pair.client.register(8192, Access::SINK).unwrap();
-    pair.client.read(RegionRange::whole(&sink).unwrap(), &remote, &soon()).unwrap();
+    pair.client.execute(SendRequest::read(RegionRange::whole(&sink).unwrap(), &remote), &soon()).unwrap();
     assert_eq!(sink.copy_out(0, 17).unwrap(), b"what was written\0");
     // The READ's completion has proved that the WRITE was done.
     assert_eq!(region.copy_out(0, 17).unwrap(), b"what was written\0");
@@ -128,7 +128,7 @@ fn write_with_immediate_completes_a_recv() {
     });
     let (_region, remote) = pair.region(4096, Access::REMOTE);
     let source = pair.source(b"abc");
-    pair.client.write_with_imm(source, &remote, 0x1122_3344, &soon()).unwrap();
+    pair.client.execute(SendRequest::write_with_imm(source, &remote, 0x1122_3344), &soon()).unwrap();
     let completion = pair.server.wait(recv, &soon()).unwrap();
     assert_eq!(completion.opcode, WcOpcode::RecvRdmaWithImm);
     assert_eq!((completion.length_bytes, completion.imm), (3, Some(0x1122_3344)));
@@ -142,7 +142,10 @@ fn wrong_rkey_is_refused() {
     let (_region, remote) = pair.region(4096, Access::REMOTE);
     let wrong = RemoteRegion { rkey: remote.rkey ^ 1, ..remote };
     let source = pair.source(b"abc");
-    assert_eq!(status(pair.client.write(source, &wrong, &soon())), WcStatus::RemAccessErr);
+    assert_eq!(
+        status(pair.client.execute(SendRequest::write(source, &wrong), &soon())),
+        WcStatus::RemAccessErr
+    );
 }
 
 #[test]
@@ -152,10 +155,13 @@ fn one_byte_out_of_bounds_is_refused_and_the_last_byte_is_not() {
     let (region, remote) = pair.region(4096, Access::REMOTE);
     let last = RemoteRegion { address: remote.address + 4095, ..remote };
     let source = pair.source(b"z");
-    pair.client.write(source, &last, &soon()).unwrap();
+    pair.client.execute(SendRequest::write(source, &last), &soon()).unwrap();
     let beyond = RemoteRegion { address: remote.address + 4096, ..remote };
     let source = pair.source(b"z");
-    assert_eq!(status(pair.client.write(source, &beyond, &soon())), WcStatus::RemAccessErr);
+    assert_eq!(
+        status(pair.client.execute(SendRequest::write(source, &beyond), &soon())),
+        WcStatus::RemAccessErr
+    );
     assert_eq!(region.copy_out(4095, 1).unwrap(), b"z");
 }
 
@@ -166,7 +172,10 @@ fn region_without_remote_write_refuses_a_write_and_keeps_its_bytes() {
     let (region, remote) = pair.region(4096, Access { remote_write: false, ..Access::REMOTE });
     region.copy_in(0, b"as it was").unwrap();
     let source = pair.source(b"abc");
-    assert_eq!(status(pair.client.write(source, &remote, &soon())), WcStatus::RemAccessErr);
+    assert_eq!(
+        status(pair.client.execute(SendRequest::write(source, &remote), &soon())),
+        WcStatus::RemAccessErr
+    );
     assert_eq!(region.copy_out(0, 9).unwrap(), b"as it was");
 }
 
@@ -176,7 +185,7 @@ fn region_without_remote_read_refuses_a_read() {
     let mut pair = Pair::new();
     let (_region, remote) = pair.region(4096, Access { remote_read: false, ..Access::REMOTE });
     let sink = pair.client.register(64, Access::SINK).unwrap();
-    let result = pair.client.read(RegionRange::whole(&sink).unwrap(), &remote, &soon());
+    let result = pair.client.execute(SendRequest::read(RegionRange::whole(&sink).unwrap(), &remote), &soon());
     assert_eq!(status(result), WcStatus::RemAccessErr);
 }
 
@@ -186,7 +195,7 @@ fn read_into_memory_that_the_device_may_not_write_fails_locally() {
     let mut pair = Pair::new();
     let (_region, remote) = pair.region(4096, Access::REMOTE);
     let sink = pair.client.register(64, Access::SOURCE).unwrap();
-    let result = pair.client.read(RegionRange::whole(&sink).unwrap(), &remote, &soon());
+    let result = pair.client.execute(SendRequest::read(RegionRange::whole(&sink).unwrap(), &remote), &soon());
     assert_eq!(status(result), WcStatus::LocProtErr);
 }
 
@@ -197,7 +206,10 @@ fn region_of_another_protection_domain_is_refused() {
     let other = Pair::new();
     let (_region, remote) = other.region(4096, Access::REMOTE);
     let source = one.source(b"abc");
-    assert_eq!(status(one.client.write(source, &remote, &soon())), WcStatus::RemAccessErr);
+    assert_eq!(
+        status(one.client.execute(SendRequest::write(source, &remote), &soon())),
+        WcStatus::RemAccessErr
+    );
 }
 
 #[test]
@@ -207,7 +219,7 @@ fn local_memory_of_another_protection_domain_is_refused() {
     let other = Pair::new();
     let (_region, remote) = one.region(4096, Access::REMOTE);
     let source = other.source(b"abc");
-    assert!(one.client.write(source, &remote, &soon()).is_err());
+    assert!(one.client.execute(SendRequest::write(source, &remote), &soon()).is_err());
 }
 
 #[test]
@@ -217,7 +229,10 @@ fn deregistered_region_is_refused() {
     let (region, remote) = pair.region(4096, Access::REMOTE);
     drop(region);
     let source = pair.source(b"abc");
-    assert_eq!(status(pair.client.write(source, &remote, &soon())), WcStatus::RemAccessErr);
+    assert_eq!(
+        status(pair.client.execute(SendRequest::write(source, &remote), &soon())),
+        WcStatus::RemAccessErr
+    );
 }
 
 #[test]
@@ -226,8 +241,14 @@ fn after_an_error_the_queue_pair_flushes_what_is_posted() {
     let mut pair = Pair::new();
     let (_region, remote) = pair.region(4096, Access { remote_write: false, ..Access::REMOTE });
     let source = pair.source(b"abc");
-    assert_eq!(status(pair.client.write(source.clone(), &remote, &soon())), WcStatus::RemAccessErr);
-    assert_eq!(status(pair.client.write(source, &remote, &soon())), WcStatus::WrFlushErr);
+    assert_eq!(
+        status(pair.client.execute(SendRequest::write(source.clone(), &remote), &soon())),
+        WcStatus::RemAccessErr
+    );
+    assert_eq!(
+        status(pair.client.execute(SendRequest::write(source, &remote), &soon())),
+        WcStatus::WrFlushErr
+    );
 }
 
 #[test]

@@ -3,42 +3,52 @@
 //! The exchange (`rdma_server` is the other side):
 //!
 //! 1. server: registers 4096 bytes holding "server-initial", listens.
-//! 2. client: connects (REQ).
-//! 3. server: accepts (REP); its private data is the address and rkey of the memory.
-//! 4. client: confirms (RTU), WRITEs "client-wrote-this" to the address, waits for the completion.
-//! 5. client: READs all 4096 bytes back, waits for the completion, verifies.
+//! 2. client: connects (REQ); with `--size` it asks for room for `--count` messages of that length.
+//! 3. server: accepts (REP); its private data is the address and rkey of the memory, and its length if that was asked for.
+//! 4. client: confirms (RTU), WRITEs "client-wrote-this" to the address, or each message to its place, waits for the
+//!    completions.
+//! 5. client: READs all 4096 bytes back, or each message, waits for the completions, verifies.
 //! 6. client: disconnects (DREQ), waits for DISCONNECTED, reports.
 //! 7. server: sees DISCONNECTED and answers (DREP), reports what its memory holds.
 
 use std::process::ExitCode;
 
 use rdma_lab::Result;
-use rdma_lab::builders::RegionRange;
-use rdma_lab::cli::{self, ClientArgs};
-use rdma_lab::exchange::{self, CLIENT_WRITE, REGION_BYTES};
+use rdma_lab::builders::{RegionRange, SendRequest};
+use rdma_lab::cli::{self, ClientArgs, Writing};
+use rdma_lab::exchange::{self, CLIENT_WRITE};
 use rdma_lab::mem::Access;
-use rdma_lab::program;
-use rdma_lab::report::{Outcome, Reporter};
+use rdma_lab::program::{self, Server};
+use rdma_lab::report::Outcome;
 
 fn main() -> ExitCode {
     program::request(&cli::RDMA_CLIENT, write_and_read_back)
 }
 
-fn write_and_read_back(args: &ClientArgs, reporter: &Reporter) -> Result<Outcome> {
-    let (mut endpoint, remote) =
-        program::connect(&cli::RDMA_CLIENT, args, reporter, &args.common.deadline())?;
+fn write_and_read_back(server: &mut Server, args: &ClientArgs<Writing>) -> Result<Outcome> {
+    let payload = args.options.sized.payload(CLIENT_WRITE);
+    let remote = server.region(args, payload.room_bytes(), payload.message_bytes())?;
 
-    let source = endpoint.register(CLIENT_WRITE.len(), Access::SOURCE)?;
-    source.copy_in(0, CLIENT_WRITE)?;
-    endpoint.write(RegionRange::whole(&source)?, &remote, &args.common.deadline())?;
+    let source = server.endpoint.register_source(payload.bytes())?;
+    let writes = payload.messages().map(|place| {
+        let local = RegionRange::new(&source, place.start, place.len())?;
+        Ok(SendRequest::write(local, &remote.at(place.start as u64)))
+    });
+    server.endpoint.execute_all(writes, &program::pace(args))?;
 
-    let sink = endpoint.register(REGION_BYTES, Access::SINK)?;
-    endpoint.read(RegionRange::whole(&sink)?, &remote, &args.common.deadline())?;
-    let read = sink.copy_out(0, REGION_BYTES)?;
-    let verified = exchange::verify_read_back(CLIENT_WRITE, &read);
+    let sink = server.endpoint.register(payload.room_bytes().max(1), Access::SINK)?;
+    let reads = payload.reads().map(|place| {
+        let local = RegionRange::new(&sink, place.start, place.len())?;
+        Ok(SendRequest::read(local, &remote.at(place.start as u64)))
+    });
+    server.endpoint.execute_all(reads, &program::pace(args))?;
+    let read = sink.copy_out(0, payload.room_bytes())?;
+    exchange::verify_read_back(payload.bytes(), &read)?;
 
-    // Also when they differ: the server waits for it.
-    endpoint.disconnect(&args.common.deadline())?;
-    verified?;
-    Ok(Outcome::Client { written_bytes: CLIENT_WRITE.len(), read_bytes: REGION_BYTES, verified: true })
+    Ok(Outcome::Client {
+        written_bytes: payload.bytes().len(),
+        read_bytes: read.len(),
+        verified: true,
+        pattern: payload.pattern(),
+    })
 }

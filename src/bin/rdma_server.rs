@@ -3,40 +3,42 @@
 //! The exchange (`rdma_client` is the other side):
 //!
 //! 1. server: registers 4096 bytes holding "server-initial", listens.
-//! 2. client: connects (REQ).
-//! 3. server: accepts (REP); its private data is the address and rkey of the memory.
-//! 4. client: confirms (RTU), WRITEs "client-wrote-this" to the address, waits for the completion. The server notices
-//!    nothing: a WRITE has no completion at its target.
-//! 5. client: READs all 4096 bytes back, waits for the completion, verifies.
+//! 2. client: connects (REQ); with `--size` it asks for room for `--count` messages of that length.
+//! 3. server: accepts (REP); its private data is the address and rkey of the memory, and its length if that was asked for.
+//! 4. client: confirms (RTU), WRITEs "client-wrote-this" to the address, or each message to its place, waits for the
+//!    completions. The server notices nothing: a WRITE has no completion at its target.
+//! 5. client: READs all 4096 bytes back, or each message, waits for the completions, verifies.
 //! 6. client: disconnects (DREQ).
 //! 7. server: sees DISCONNECTED and answers (DREP); only now it looks at its memory, and reports.
 
 use std::process::ExitCode;
 
 use rdma_lab::Result;
-use rdma_lab::cli::{self, ServerArgs};
-use rdma_lab::cm::ConnectRequest;
-use rdma_lab::connection::ConnectParams;
-use rdma_lab::exchange::{self, REGION_BYTES, SERVER_INITIAL};
-use rdma_lab::mem::Access;
+use rdma_lab::cli::{self, Memory, ServerArgs};
+use rdma_lab::connection::Request;
+use rdma_lab::exchange::{self, SERVER_INITIAL};
 use rdma_lab::program;
-use rdma_lab::report::{Outcome, Reporter};
+use rdma_lab::report::{Content, Outcome, Reporter};
 
 fn main() -> ExitCode {
     program::serve(&cli::RDMA_SERVER, serve_client)
 }
 
-fn serve_client(request: ConnectRequest, args: &ServerArgs, reporter: &Reporter) -> Result<Outcome> {
-    let (request, with_length) = program::admit(request)?;
-    let mut endpoint = request.into_endpoint(&program::builder(reporter))?;
-    let region = endpoint.register(REGION_BYTES, Access::REMOTE)?;
-    region.copy_in(0, SERVER_INITIAL)?;
+fn serve_client(request: Request, args: &ServerArgs<Memory>, reporter: &Reporter) -> Result<Outcome> {
+    let mut client = program::admit(request, args, reporter)?;
+    let region = client.register(program::access(&args.options))?;
+    if !client.sends_pattern() {
+        region.copy_in(0, SERVER_INITIAL)?;
+    }
+    client.accept(Some(&region), args)?;
+    client.endpoint.wait_disconnected(&args.common.deadline())?;
 
-    let announced = region.announce(with_length).to_bytes();
-    endpoint.accept(&ConnectParams::with_private_data(announced), &args.common.deadline())?;
-    endpoint.wait_disconnected(&args.common.deadline())?;
-
-    let bytes = region.copy_out(0, REGION_BYTES)?;
+    let bytes = region.copy_out(0, client.room_bytes())?;
+    if client.sends_pattern() {
+        let content = Content::Pattern(exchange::verify_pattern(&bytes)?);
+        return Ok(Outcome::Server { received_bytes: bytes.len(), content });
+    }
     let received = exchange::received_since(SERVER_INITIAL, &bytes)?;
-    Ok(Outcome::Server { received_bytes: received.length_bytes, text: received.text })
+    let content = Content::Text { text: received.text };
+    Ok(Outcome::Server { received_bytes: received.length_bytes, content })
 }

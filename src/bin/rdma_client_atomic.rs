@@ -1,0 +1,55 @@
+//! Atomics, active side: adds to the server's counter, and swaps it.
+//!
+//! The exchange (`rdma_server_atomic` is the other side):
+//!
+//! 1. server: registers 8 bytes, a counter of 100 in host order, listens.
+//! 2. client: connects (REQ).
+//! 3. server: accepts (REP); its private data is the address and rkey of the counter.
+//! 4. client: confirms (RTU), adds `--add` to the counter `--count` times (FetchAdd), waits for each completion and checks
+//!    that each found what the one before left.
+//! 5. client: swaps 7 in if the counter is what it must be now (CmpSwap), and once more, in vain, since it is 7 already.
+//! 6. client: disconnects (DREQ), waits for DISCONNECTED, reports.
+//! 7. server: sees DISCONNECTED and answers (DREP), reports its counter.
+
+use std::process::ExitCode;
+
+use rdma_lab::builders::{ATOMIC_BYTES, RegionRange, SendRequest};
+use rdma_lab::cli::{self, ClientArgs, Counting};
+use rdma_lab::exchange::{COUNTER_INITIAL, COUNTER_SWAPPED};
+use rdma_lab::mem::Access;
+use rdma_lab::program::{self, Server};
+use rdma_lab::report::Outcome;
+use rdma_lab::{Error, Result};
+
+fn main() -> ExitCode {
+    program::request(&cli::RDMA_CLIENT_ATOMIC, count_and_swap)
+}
+
+fn count_and_swap(server: &mut Server, args: &ClientArgs<Counting>) -> Result<Outcome> {
+    let count = args.options.repeat.count;
+    let add = args.options.add;
+    let remote = server.region(args, ATOMIC_BYTES, ATOMIC_BYTES)?;
+
+    let found = server.endpoint.register(count * ATOMIC_BYTES, Access::SINK)?;
+    let place = |number: usize| RegionRange::new(&found, number * ATOMIC_BYTES, ATOMIC_BYTES);
+    let adds = (0..count).map(|number| Ok(SendRequest::fetch_add(place(number)?, &remote, add)));
+    server.endpoint.execute_all(adds, &program::pace(args))?;
+    let mut value = COUNTER_INITIAL;
+    for number in 0..count {
+        check("FetchAdd", found.number(number * ATOMIC_BYTES)?, value)?;
+        value = value.wrapping_add(add);
+    }
+
+    for holds in [value, COUNTER_SWAPPED] {
+        let swap = SendRequest::cmp_swap(place(0)?, &remote, value, COUNTER_SWAPPED);
+        server.endpoint.execute(swap, &args.common.deadline())?;
+        check("CmpSwap", found.number(0)?, holds)?;
+    }
+
+    let counted = value.wrapping_sub(COUNTER_INITIAL);
+    Ok(Outcome::Counter { fetch_adds: count, counted, swapped: COUNTER_SWAPPED, verified: true })
+}
+
+fn check(operation: &'static str, found: u64, expected: u64) -> Result<()> {
+    if found == expected { Ok(()) } else { Err(Error::ValueDiffers { operation, found, expected }) }
+}
