@@ -304,6 +304,34 @@ fn results_tell_every_class() {
 }
 
 #[test]
+fn run_of_what_cannot_be_is_a_usage_error() {
+    let both = ["run", "--server", "rping -s", "--client", "rping -c"];
+    for (more, texts) in [
+        (&["--fault", "action=\"dorp\""][..], &["the nearest is `drop`", "opcode="][..]),
+        (&["--fault", "drop"], &["no fault: `drop`", "next: write it as"]),
+        (&["--mtu", "1200", "--ipv6"], &["too small for IPv6: at least 1280"]),
+        (&["--name", "../x"], &["letters, digits"]),
+        (&["--finding", "IcrcMissmatch"], &["nearest: IcrcMismatch"]),
+        (&["--push", "/nonexistent/file"], &["/nonexistent/file is not there", "next: "]),
+        (&["--counter", "sever.x=1"], &["server.completer_retry_err=1"]),
+        (&["--accept"], &["--snapshot <FILE>"]),
+        (&["--timeout", "0"], &["0 is not in 1..=3600"]),
+    ] {
+        let (code, stdout, stderr) = run(&[&both[..], more].concat());
+        assert_eq!((code, stdout.as_str()), (2, ""), "{more:?} {stderr}");
+        for text in texts {
+            assert!(stderr.contains(text), "no `{text}` in {stderr}");
+        }
+    }
+    let (code, _, stderr) = run(&["run", "--server", "./nothing -s", "--client", "rping -c"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("./nothing is not there"), "{stderr}");
+    let (code, _, stderr) = run(&["run", "--server", "rping -s"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("--client <COMMAND>"), "{stderr}");
+}
+
+#[test]
 fn unknown_scenario_names_the_nearest() {
     let (code, stdout, stderr) = run(&["test-e2e", "write_raed"]);
     assert_eq!((code, stdout.as_str()), (2, ""));

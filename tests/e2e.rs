@@ -97,7 +97,13 @@ fn trial(scenario: &Scenario, setup: &Setup, kept: &Artifacts) -> Result<(), Fai
         if scenarios_in() != workspace().join("lab/scenarios") {
             replay.push_str(&format!(" --scenarios {}", scenarios_in().display()));
         }
-        let case = Case { scenario, programs: &setup.programs, snapshot: Some(&snapshot), replay: &replay };
+        let case = Case {
+            scenario,
+            programs: &setup.programs,
+            snapshot: Some(&snapshot),
+            replay: &replay,
+            accept: "--review",
+        };
         let verdict = trial::trial(&setup.provider, &case, &directory)?;
         assert_snapshot(scenario, &verdict, &snapshots)?;
         if !verdict.passed {

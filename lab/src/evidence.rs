@@ -51,6 +51,9 @@ pub struct Evidence {
     /// The command that runs it again.
     #[serde(default)]
     pub replay: String,
+    /// What is added to that command to accept a trace that is meant.
+    #[serde(default)]
+    pub accept: String,
     /// Which provider's machines, and what ran them.
     pub provider: String,
     /// The nodes' addresses on the RDMA network.
@@ -109,6 +112,7 @@ impl Evidence {
             scenario: scenario.clone(),
             snapshot: None,
             replay: String::new(),
+            accept: String::new(),
             provider: String::new(),
             addresses: BTreeMap::new(),
             nodes: Role::BOTH.map(|role| (role, NodeEvidence::default())).into(),

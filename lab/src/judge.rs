@@ -66,6 +66,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
         provider: evidence.provider.clone(),
         artifacts: artifacts.to_owned(),
         replay: evidence.replay.clone(),
+        accept: evidence.accept.clone(),
         trace: report.map(|report| rendered(evidence, report)),
         ..Verdict::default()
     }
@@ -113,7 +114,12 @@ impl Checks {
             self.fail(Reason::Timeout, format!("{role}: `{command}` had not ended after {limit} s"));
         }
         let Some(output) = &node.output else {
-            self.fail(Reason::App, format!("{role}: `{command}` never ran"));
+            let server = evidence.nodes.get(&Role::Server).and_then(|server| server.output.as_ref());
+            let why = match role {
+                Role::Client if server.is_some() => ": the server was not listening any more, or never did",
+                _ => "",
+            };
+            self.fail(Reason::App, format!("{role}: `{command}` never ran{why}"));
             return;
         };
         if output.code != Some(expected.exit) && !node.is_timed_out {

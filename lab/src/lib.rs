@@ -4,7 +4,8 @@
 //! A run, from top to bottom:
 //!
 //! - [`scenario`]: what runs and what is expected, a TOML file; [`network`] and [`fault`]: on which wire
-//! - [`host`]: what this computer must have; [`image`]: the guest; [`programs`]: what is deployed into it
+//! - [`host`]: what this computer must have; [`image`]: the guest; [`programs`]: what is deployed into it,
+//!   [`pushed`]: what a user brings, held against the guest's [`contents`]
 //! - [`node`]: what every source of machines gives; [`provider`]: those sources
 //! - [`setup`]: both of them ready
 //! - [`switch`]: the wire between the machines, which records it
@@ -21,6 +22,7 @@ pub mod agreement;
 pub mod artifacts;
 pub mod cache;
 pub mod command;
+pub mod contents;
 pub mod counters;
 pub mod error;
 pub mod evidence;
@@ -34,6 +36,7 @@ pub mod node;
 pub mod programs;
 pub mod progress;
 pub mod provider;
+pub mod pushed;
 pub mod results;
 pub mod run;
 pub mod scenario;

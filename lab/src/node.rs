@@ -11,14 +11,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Output;
+use crate::contents::Contents;
 use crate::error::Result;
 use crate::fault::{Fault, Met};
 use crate::network::Network;
 use crate::programs::Program;
 
 /// What a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
-/// registered memory, which is locked memory, is not limited.
-pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH; ulimit -l unlimited";
+/// libraries are found likewise; registered memory, which is locked memory, is not limited.
+pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
+    LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed; ulimit -l unlimited";
 
 /// Which of the two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -85,6 +87,15 @@ pub trait Provider: Send + Sync {
     /// Whether the wire between its machines is the lab's own switch, which acts on any fault and records each
     /// packet's fate.
     fn has_switch(&self) -> bool;
+
+    /// What a node has before anything is deployed, where that is known without one.
+    ///
+    /// # Errors
+    ///
+    /// It is known, and cannot be read.
+    fn contents(&self) -> Result<Option<Contents>> {
+        Ok(None)
+    }
 
     /// Makes both nodes ready, as planned: rxe ACTIVE, the peer reachable, the programs deployed.
     ///

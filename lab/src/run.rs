@@ -46,6 +46,7 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
     let mut evidence = Evidence::new(case.scenario);
     evidence.snapshot = case.snapshot.map(Path::to_owned);
     case.replay.clone_into(&mut evidence.replay);
+    case.accept.clone_into(&mut evidence.accept);
     provider.name().clone_into(&mut evidence.provider);
     let started = Instant::now();
     let Case { scenario, programs, .. } = *case;
@@ -153,15 +154,15 @@ fn run_programs(
 ) -> Result<()> {
     let deadline = Instant::now() + scenario.timeout();
     let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
-    let client_command = scenario.client.replace("{server}", &server_node.address().to_string());
+    let address = server_node.address().to_string();
+    let command = |role| format!("{ENVIRONMENT}; {}", scenario.command(role).replace("{server}", &address));
 
-    let mut server = server_node.start(&format!("{ENVIRONMENT}; {}", scenario.server))?;
-    if let Some(output) = wait_listening(pair, server.as_mut(), heard_before)? {
-        // It has ended already; a client would only wait for it.
-        evidence.node(Role::Server).output = Some(output);
+    let mut server = server_node.start(&command(Role::Server))?;
+    if !wait_listening(pair, server.as_mut(), heard_before, evidence.node(Role::Server))? {
+        // A client would only wait for it.
         return Ok(());
     }
-    let mut client = client_node.start(&format!("{ENVIRONMENT}; {client_command}"))?;
+    let mut client = client_node.start(&command(Role::Client))?;
     let (output, is_timed_out) = finish(pair, client.as_mut(), deadline)?;
     // A server whose client failed may wait for ever; it gets a moment to notice.
     let has_failed = is_timed_out || output.code != Some(scenario.expect.client.exit);
@@ -188,22 +189,31 @@ fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Resu
     }
 }
 
-/// Waits until something listens on the node that did not before; gives the server's output if it ends first.
-fn wait_listening(pair: &dyn Pair, server: &mut dyn Running, before: &str) -> Result<Option<Output>> {
+/// Waits until something listens on the node that did not before; gives false if the server ends first.
+fn wait_listening(
+    pair: &dyn Pair,
+    server: &mut dyn Running,
+    before: &str,
+    seen: &mut NodeEvidence,
+) -> Result<bool> {
     let node = pair.node(Role::Server);
     let started = Instant::now();
     while started.elapsed() < LISTEN_LIMIT {
         if node.run(LISTENERS, COMMAND_LIMIT)?.stdout != before {
-            return Ok(None);
+            return Ok(true);
         }
         match server.wait(Duration::from_millis(20)) {
-            Ok(output) => return Ok(Some(output)),
+            Ok(output) => {
+                seen.output = Some(output);
+                return Ok(false);
+            }
             Err(error) if error.kind() == Kind::Timeout => pair.check_alive()?,
             Err(error) => return Err(error),
         }
     }
-    let output = server.stop()?;
-    Err(Error::timeout("a listening server", LISTEN_LIMIT).detail(output.stderr))
+    seen.output = Some(server.stop()?);
+    Err(Error::timeout("a server that listens", LISTEN_LIMIT)
+        .next("it has to listen by RDMA CM or TCP; what it wrote is in server.out"))
 }
 
 /// What listens on a node: identifiers of the RDMA connection manager, and TCP sockets.

@@ -24,9 +24,9 @@ pub struct Scenario {
     pub name: String,
     /// What it shows, in a sentence.
     pub summary: String,
-    /// The command on the node `server`; it has to end by itself.
+    /// The command on the node `server`; it has to end by itself. `{server}` stands for the server's RDMA address.
     pub server: String,
-    /// The command on the node `client`; `{server}` stands for the server's RDMA address.
+    /// The command on the node `client`; likewise.
     pub client: String,
     /// How long both commands may take together, in seconds.
     #[serde(default = "default_timeout_s")]
@@ -115,6 +115,22 @@ fn default_timeout_s() -> u64 {
 }
 
 impl Scenario {
+    /// One that says nothing but what runs, as a file may.
+    pub fn new(name: &str, server: String, client: String) -> Scenario {
+        Scenario {
+            name: name.to_owned(),
+            summary: String::new(),
+            server,
+            client,
+            timeout_s: default_timeout_s(),
+            network: Network::default(),
+            faults: Vec::new(),
+            needs: Vec::new(),
+            trace: Trace::default(),
+            expect: Expect::default(),
+        }
+    }
+
     /// Reads one file.
     ///
     /// # Errors
@@ -197,16 +213,24 @@ impl Scenario {
         name.clone_into(&mut scenario.name);
         scenario.network.check()?;
         for finding in &scenario.expect.findings {
-            let known = roce::Rule::ALL.map(roce::Rule::name);
-            if !known.contains(finding) {
-                let nearest = nearest(finding, known.iter().map(String::as_str)).unwrap_or("none");
-                return Err(
-                    Error::usage(format!("no rule is called {finding}")).next(format!("nearest: {nearest}"))
-                );
-            }
+            check_finding(finding)?;
         }
         Ok(scenario)
     }
+}
+
+/// Checks that a rule has this name.
+///
+/// # Errors
+///
+/// None has: with the nearest that one has.
+pub fn check_finding(name: &str) -> Result<()> {
+    let known = roce::Rule::ALL.map(roce::Rule::name);
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    let nearest = nearest(name, known.iter().map(String::as_str)).unwrap_or("none");
+    Err(Error::usage(format!("no rule is called {name}")).next(format!("nearest: {nearest}")))
 }
 
 /// The known name that is nearest to `name`, if any is near at all.

@@ -44,6 +44,13 @@ pub fn file(directory: &Path, scenario: &str) -> PathBuf {
     directory.join(format!("{scenario}.snap"))
 }
 
+/// The name under which a trace waits beside its snapshot until a person has looked at it.
+pub fn pending(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
 /// The names of snapshots that no scenario has.
 ///
 /// # Errors

@@ -27,6 +27,8 @@ pub struct Case<'a> {
     pub snapshot: Option<&'a Path>,
     /// The command that runs it again.
     pub replay: &'a str,
+    /// What is added to that command to accept a trace that is meant.
+    pub accept: &'a str,
 }
 
 /// Runs a case, keeps everything in `directory` and judges it. The last run's verdict counts; a disturbed one

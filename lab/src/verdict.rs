@@ -87,6 +87,8 @@ pub struct Verdict {
     pub artifacts: PathBuf,
     /// The command that runs it again.
     pub replay: String,
+    /// What is added to that command to accept a trace that is meant.
+    pub accept: String,
     /// The trace, for the snapshot.
     #[serde(skip)]
     pub trace: Option<String>,
@@ -144,7 +146,7 @@ impl fmt::Display for Verdict {
         writeln!(f, "  artifacts  {}", self.artifacts.display())?;
         write!(f, "  replay     {}", self.replay)?;
         if self.can_be_accepted() {
-            write!(f, "\n  if meant   {} --review", self.replay)?;
+            write!(f, "\n  if meant   {} {}", self.replay, self.accept)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The lab itself, on real machines: labs by hand, how everything ends, frozen state, red verdicts, results.
+//! The lab itself, on real machines: labs by hand, how everything ends, frozen state, red verdicts, results, anyone's programs.
 //!
 //! Needs what `cargo xtask doctor` lists; `cargo xtask ci` runs it as
 //! `cargo test -p xtask --test lab -- --ignored --test-threads 1`. Labs have names of this process, and
@@ -12,5 +12,6 @@ mod frozen;
 mod process;
 mod resident;
 mod results;
+mod run;
 mod support;
 mod verdicts;

@@ -21,6 +21,7 @@ mod machines;
 mod output;
 mod results;
 mod review;
+mod run;
 mod stage;
 mod test_e2e;
 mod workspace;
@@ -42,6 +43,8 @@ enum Command {
     Lab(lab::Lab),
     /// Runs the scenarios and compares each trace with its snapshot.
     TestE2e(test_e2e::Args),
+    /// Runs any two programs between the machines and judges their wire.
+    Run(run::Args),
     /// Tells what came of the scenarios of an invocation.
     Results(results::Args),
     /// Prints the RoCEv2 trace of a capture.
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(command) => lab::run(&command),
         Command::TestE2e(args) => test_e2e::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Results(args) => results::run(&args),
         Command::Decode(args) => decode::told(args.run(decode::names())),
         Command::Check(args) => decode::told(args.run(decode::names())),

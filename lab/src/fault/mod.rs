@@ -16,12 +16,15 @@ pub mod matcher;
 pub mod tracker;
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 pub use action::Action;
 pub use engine::{Engine, Met, Treatment};
 pub use matcher::Matcher;
+
+use crate::error::{Error, Result};
 
 /// A fault: every packet that matches meets the action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +34,23 @@ pub struct Fault {
     pub matcher: Matcher,
     /// What becomes of them.
     pub action: Action,
+}
+
+/// Reads what stands between the braces of an inline table: `action = "drop", nth = 1`.
+impl FromStr for Fault {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Fault> {
+        #[derive(Deserialize)]
+        struct Line {
+            fault: Fault,
+        }
+        toml::from_str(&format!("fault = {{ {text} }}")).map(|line: Line| line.fault).map_err(|error| {
+            Error::usage(format!("no fault: `{text}`")).detail(error.message()).next(
+                "write it as in action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1; see docs/scenarios.md",
+            )
+        })
+    }
 }
 
 /// As people say it: `drop RC RDMA WRITE Middle, nth 1, times 1`.

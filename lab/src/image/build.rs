@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
 use crate::cache::{Cache, sha256_file};
+use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::{Host, disk};
 use crate::image::apt::Apt;
@@ -22,6 +23,9 @@ use crate::image::{mirror, recipe};
 use crate::progress::{Step, say};
 
 const MANIFEST: &str = "manifest.json";
+
+/// The paths of all files on the root disk, one a line.
+const FILES: &str = "files.txt";
 
 /// What a build takes on disk at its largest, in MiB: archives, trees and the result.
 const ROOM_MIB: u64 = 900;
@@ -87,6 +91,20 @@ impl Image {
     /// The manifest cannot be read.
     pub fn packages(&self) -> Result<Vec<String>> {
         Ok(read_manifest(&self.directory)?.packages)
+    }
+
+    /// What is on the root disk, and the version of its C library.
+    ///
+    /// # Errors
+    ///
+    /// The list cannot be read.
+    pub fn contents(&self) -> Result<Contents> {
+        let path = self.directory.join(FILES);
+        let paths = fs::read_to_string(&path).at("failed to read", &path)?;
+        let packages = self.packages()?;
+        // As in libc6_2.36-9+deb12u10_amd64.deb.
+        let libc = packages.iter().find_map(|name| name.strip_prefix("libc6_"));
+        Ok(Contents::new(paths.lines(), libc.unwrap_or_default()))
     }
 
     fn check(directory: &Path) -> Result<()> {
@@ -235,11 +253,14 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
         .ignore_stderr()
         .run()
         .map_err(tool("mkfs.erofs"))?;
+    let files =
+        cmd!(shell, "find {root} -not -type d -printf /%P\\n").quiet().read().map_err(tool("find"))?;
+    write_file(&into.join(FILES), 0o644, files.as_bytes())?;
     step.done(&release);
 
     archives.extend(kernel_archives);
     let mut sha256 = BTreeMap::new();
-    for file in ["vmlinuz", "initrd", "root.erofs"] {
+    for file in ["vmlinuz", "initrd", "root.erofs", FILES] {
         sha256.insert(file.to_owned(), sha256_file(&into.join(file))?);
     }
     write_manifest(into, &Manifest { kernel: release, packages: names_of(&archives), sha256 })

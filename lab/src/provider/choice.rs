@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
+use crate::contents::Contents;
 use crate::error::{Error, Result};
 use crate::node::{Pair, Plan, Provider};
 use crate::provider::multipass::client;
@@ -150,6 +151,10 @@ impl Provider for Source {
 
     fn has_switch(&self) -> bool {
         self.provider().has_switch()
+    }
+
+    fn contents(&self) -> Result<Option<Contents>> {
+        self.provider().contents()
     }
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cache::Cache;
 use crate::command::tail;
+use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::fault::Met;
 use crate::host::memory;
@@ -282,6 +283,10 @@ impl Provider for Qemu {
 
     fn has_switch(&self) -> bool {
         true
+    }
+
+    fn contents(&self) -> Result<Option<Contents>> {
+        self.image.contents().map(Some)
     }
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {

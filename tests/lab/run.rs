@@ -1,0 +1,161 @@
+//! `cargo xtask run`: programs that nobody here wrote, and what a user may do wrong with them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::{Ran, artifacts, run, snapshot, xtask};
+
+/// A user's own directory, in which `xtask run` is called.
+struct User {
+    directory: TempDir,
+}
+
+impl User {
+    fn new() -> User {
+        User { directory: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a file");
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+
+    /// Compiles a program with these flags.
+    fn compile(&self, name: &str, flags: &[&str]) {
+        fs::write(self.path("x.c"), "int there(void); int main(void) { return there(); }\n").expect("a file");
+        fs::write(self.path("there.c"), "int there(void) { return 0; }\n").expect("a file");
+        let cc = |args: &[&str]| {
+            let status = Command::new("cc").current_dir(self.directory.path()).args(args).status();
+            assert!(status.expect("cc").success(), "{args:?}");
+        };
+        cc(&["-shared", "-fPIC", "-o", "libthere.so", "there.c"]);
+        cc(&[&["-o", name, "x.c"], flags].concat());
+    }
+
+    #[track_caller]
+    fn run(&self, server: &str, client: &str, args: &[&str]) -> Ran {
+        let mut command = xtask(&["run", "--server", server, "--client", client]);
+        command.current_dir(self.directory.path()).args(args);
+        run(command)
+    }
+}
+
+/// A name that no other run has.
+fn named(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn rping_and_perftest_pass_without_a_snapshot() {
+    let user = User::new();
+    for (server, client) in [
+        ("rping -s -a {server} -C 3 -v", "rping -c -a {server} -C 3 -v"),
+        ("ib_write_bw -n 100", "ib_write_bw -n 100 {server}"),
+    ] {
+        let ran = user.run(server, client, &[]).ok();
+        assert!(ran.stdout.contains(" packets, complete by rxe's counters"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn fault_meets_any_program_and_what_it_costs_has_to_be_said() {
+    let user = User::new();
+    let (server, client) = ("rping -s -a {server} -C 1", "rping -c -a {server} -C 1");
+    let fault = ["--fault", "action=\"drop\",opcode=\"RC RDMA READ response Only\",nth=1"];
+    let ran = user.run(server, client, &fault).fails(1, &[]);
+    assert!(ran.stdout.contains("completer_retry_err = 1, expected 0"), "{}", ran.stdout);
+    let said = ["--counter", "server.completer_retry_err=1", "--counter", "client.duplicate_request=1"];
+    user.run(server, client, &[&fault[..], &said].concat()).ok();
+    let never = ["--fault", "action=\"drop\",opcode=\"RC FetchAdd\""];
+    let ran = user.run(server, client, &never).fails(1, &[]);
+    assert!(ran.stdout.contains("run: SETUP: fault 1 never matched"), "{}", ran.stdout);
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn local_programs_are_pushed_and_100_mb_of_output_are_bounded() {
+    let user = User::new();
+    user.script("srv", "#!/bin/sh\nrping -s -a \"$1\" -C 1\n");
+    user.script(
+        "cli",
+        "#!/bin/sh\ncat /opt/lab/deployed/greeting; rping -c -a \"$1\" -C 1\n\
+         head -c 104857600 /dev/zero | tr '\\0' x; echo END\n",
+    );
+    fs::write(user.path("greeting"), "BEGIN\n").expect("a file");
+    let name = named("own");
+    user.run("./srv {server}", "./cli {server}", &["--push", "greeting", "--name", &name]).ok();
+    let output = fs::read_to_string(artifacts(&name).join("client.out")).expect("an output");
+    assert!(output.len() < 2 << 20, "{} bytes", output.len());
+    assert!(output.starts_with("BEGIN\n") && output.contains("x\n... 10380"), "{}", &output[..100]);
+    assert!(output.contains(" bytes left out ...\nx") && output.contains("xEND\n"));
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn snapshot_is_demanded_kept_and_compared() {
+    let user = User::new();
+    let (server, client) = ("rdma_server_imm --once", "rdma_client_imm {server}");
+    let demand = ["--snapshot", "trace.snap"];
+    let ran = user.run(server, client, &demand).fails(1, &[]);
+    assert!(ran.stdout.contains("run: WIRE: there is no snapshot of this trace"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("--accept"), "{}", ran.stdout);
+    assert!(user.path("trace.snap.new").is_file() && !user.path("trace.snap").exists());
+
+    user.run(server, client, &[&demand[..], &["--accept"]].concat()).ok();
+    assert!(!user.path("trace.snap.new").exists());
+    let accepted = fs::read_to_string(user.path("trace.snap")).expect("a snapshot");
+    assert!(snapshot("write_with_imm").contains(&accepted), "{accepted}");
+    user.run(server, client, &demand).ok();
+
+    let ran = user.run("rdma_server --once", "rdma_client {server}", &demand).fails(1, &[]);
+    assert!(ran.stdout.contains("run: WIRE: the trace differs from its snapshot"), "{}", ran.stdout);
+    let pending = fs::read_to_string(user.path("trace.snap.new")).expect("a trace");
+    assert!(pending.contains("RC RDMA READ Request"), "{pending}");
+    user.run(server, client, &demand).ok();
+    assert!(!user.path("trace.snap.new").exists());
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn program_that_the_guest_cannot_run_is_named_before_a_machine_starts() {
+    let user = User::new();
+    user.compile("good", &["-L.", "-lthere"]);
+    user.compile("musl", &["there.c", "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1"]);
+    user.script("perl", "#!/usr/bin/perl\n");
+    let mut other = fs::read(user.path("good")).expect("a program");
+    // e_machine of the ELF header: AArch64.
+    other[18..20].copy_from_slice(&183_u16.to_le_bytes());
+    fs::write(user.path("other"), other).expect("a program");
+    fs::set_permissions(user.path("other"), fs::Permissions::from_mode(0o755)).expect("a mode");
+    fs::write(user.path("plain"), "#!/bin/sh\n").expect("a file");
+    for (program, text) in [
+        ("good", "needs libraries that the guest has not: libthere.so"),
+        ("musl", "needs the interpreter /lib/ld-musl-x86_64.so.1, which the guest has not"),
+        ("perl", "is a script for /usr/bin/perl, which the guest has not"),
+        ("other", "is for another processor: AARCH64, 64 bits; the guest is X86_64"),
+        ("plain", "is not executable"),
+    ] {
+        let name = named(program);
+        let ran = user.run(&format!("./{program}"), "true", &["--name", &name]);
+        let ran = ran.fails(2, &[text, "next: "]);
+        assert!(!ran.stderr.contains("run "), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains(&user.path(program).canonicalize().expect("a path").display().to_string())
+        );
+    }
+    // With its library it is found and runs; then it is no server.
+    let ran = user.run("./good", "true", &["--push", "libthere.so"]).fails(1, &[]);
+    let text = "client: `true` never ran: the server was not listening any more, or never did";
+    assert!(ran.stdout.contains(text) && !ran.stdout.contains("server: exit code"), "{}", ran.stdout);
+    assert!(Path::new(&user.path("good")).is_file());
+}
