@@ -4,7 +4,7 @@
 use lab::image::recipe::{AGENT, PROVIDER, Recipe};
 
 /// What it is made of.
-pub(crate) const RECIPE: Recipe = Recipe {
+pub const RECIPE: Recipe = Recipe {
     packages: PACKAGES,
     modules: include_str!("../guest/modules"),
     files: &[
@@ -26,6 +26,7 @@ pub(crate) const RECIPE: Recipe = Recipe {
         ("usr/bin/cloud-init", 0o755, include_str!("../guest/cloud-init")),
         ("usr/bin/dpkg", 0o755, DPKG),
         ("usr/bin/dpkg-query", 0o755, DPKG),
+        ("usr/lib/stand-in/session", 0o755, include_str!("../guest/session")),
         ("usr/lib/stand-in/packages", 0o755, include_str!("../guest/stand-in-packages")),
         ("usr/lib/stand-in/package-files", 0o644, include_str!("../guest/package-files")),
         ("usr/lib/stand-in/present", 0o644, PACKAGES),

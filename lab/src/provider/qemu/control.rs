@@ -40,8 +40,11 @@ pub enum Request {
         /// A file, overwritten.
         log: PathBuf,
     },
-    /// Kill the machines, and go on.
-    Kill,
+    /// Kill these machines, and go on.
+    Kill {
+        /// Which.
+        roles: Vec<Role>,
+    },
     /// Which ports are connected, which machines have ended.
     Status,
     /// Begin to record the wire.
@@ -186,7 +189,16 @@ impl Control {
     ///
     /// The guard is gone.
     pub fn kill_machines(&self) -> Result<()> {
-        self.ask(&Request::Kill).map(drop)
+        self.ask(&Request::Kill { roles: Role::BOTH.into() }).map(drop)
+    }
+
+    /// Kills one machine; all else stays.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn kill_machine(&self, role: Role) -> Result<()> {
+        self.ask(&Request::Kill { roles: vec![role] }).map(drop)
     }
 
     /// What the guard knows of its machines.

@@ -68,7 +68,7 @@ pub fn main() -> Result<()> {
         let _ = owner_gone.send(Event::OwnerGone);
     });
     guard.serve(&events, &sender);
-    guard.kill_machines();
+    guard.kill_machines(&Role::BOTH);
     Ok(())
 }
 
@@ -115,7 +115,7 @@ impl Guard {
         while let Ok(event) = events.recv() {
             match event {
                 Event::Request(Request::End, answer) => {
-                    self.kill_machines();
+                    self.kill_machines(&Role::BOTH);
                     let _ = answer.send(Answer::Done);
                     return;
                 }
@@ -150,8 +150,8 @@ impl Guard {
                 self.machines.insert(role, Machine { number, handle });
                 Answer::Done
             }
-            Request::Kill => {
-                self.kill_machines();
+            Request::Kill { roles } => {
+                self.kill_machines(&roles);
                 Answer::Done
             }
             Request::Status => Answer::Status {
@@ -185,16 +185,16 @@ impl Guard {
         })
     }
 
-    /// Kills the machines and waits until they have gone.
-    fn kill_machines(&mut self) {
-        let machines = std::mem::take(&mut self.machines);
-        for machine in machines.values() {
+    /// Kills machines and waits until they have gone.
+    fn kill_machines(&mut self, roles: &[Role]) {
+        let machines: Vec<Machine> = roles.iter().filter_map(|role| self.machines.remove(role)).collect();
+        for machine in &machines {
             let _ = machine.handle.kill();
         }
-        for machine in machines.values() {
+        for machine in &machines {
             let _ = machine.handle.wait_timeout(KILL_LIMIT);
         }
-        self.ended.clear();
+        self.ended.retain(|role, _| !roles.contains(role));
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cache::Cache;
-use crate::command::tail;
+use crate::command::{Command, tail};
 use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::fault::Met;
@@ -118,14 +118,14 @@ impl Qemu {
     ///
     /// The machines do not come up from a fresh state either.
     pub fn fork_under(&self, control: Control, frozen: Frozen, logs: &Path) -> Result<QemuPair> {
-        let (guests, frozen) = match self.wake(&control, &frozen, logs) {
+        let (guests, frozen) = match self.wake(&control, &frozen, &Role::BOTH, logs) {
             Ok(guests) => (guests, frozen),
             Err(error) => {
                 say(&format!("the frozen machines did not wake up and are made again: {error}"));
                 control.kill_machines()?;
                 frozen.discard()?;
                 let frozen = self.frozen(logs)?;
-                (self.wake(&control, &frozen, logs)?, frozen)
+                (self.wake(&control, &frozen, &Role::BOTH, logs)?, frozen)
             }
         };
         Ok(QemuPair {
@@ -205,14 +205,32 @@ impl Qemu {
         Ok(())
     }
 
-    /// Starts both machines from the frozen state; gives them when each has answered.
-    fn wake(&self, control: &Control, frozen: &Frozen, logs: &Path) -> Result<BTreeMap<Role, Guest>> {
+    /// Puts one machine back to the frozen state, beside a peer that goes on.
+    ///
+    /// # Errors
+    ///
+    /// It does not end, or does not come up.
+    pub fn fork_again(&self, pair: &mut QemuPair, role: Role) -> Result<()> {
+        pair.control.kill_machine(role)?;
+        let frozen = self.frozen(&pair.logs)?;
+        pair.guests.extend(self.wake(&pair.control, &frozen, &[role], &pair.logs)?);
+        Ok(())
+    }
+
+    /// Starts machines from the frozen state; gives them when each has answered.
+    fn wake(
+        &self,
+        control: &Control,
+        frozen: &Frozen,
+        roles: &[Role],
+        logs: &Path,
+    ) -> Result<BTreeMap<Role, Guest>> {
         let origin = if self.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
         let mut agents = BTreeMap::new();
-        for role in Role::BOTH {
+        for &role in roles {
             agents.insert(role, self.start(control, role, frozen, origin, logs)?);
         }
-        for role in Role::BOTH {
+        for &role in roles {
             let qmp = Files::new(control.directory(), role).qmp();
             Qmp::connect(&qmp)
                 .and_then(|mut qmp| qmp.load(&frozen.state(role)))
@@ -224,7 +242,7 @@ impl Qemu {
         let mount = deployment::mount_command(&disk(control.directory()))?;
         let mut started = Vec::new();
         for (&role, guest) in &guests {
-            let wire = if role == Role::Client { reach_peer() } else { "true".to_owned() };
+            let wire = if role == Role::Client && roles.len() > 1 { reach_peer() } else { "true".to_owned() };
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let rxe = if self.image.recipe().has_rxe { ACTIVE } else { "true" };
             let awake = format!("{}date -s @{now} >/dev/null\n{mount} && {rxe} && {wire}", draws(self.seed));
@@ -406,6 +424,25 @@ impl QemuPair {
     pub fn known_hosts(&self) -> &Path {
         &self.known_hosts
     }
+
+    /// The control socket of a node's QEMU.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    pub fn qmp(&self, role: Role) -> Result<Qmp> {
+        Qmp::connect(&Files::new(self.control.directory(), role).qmp())
+    }
+
+    /// The words that reach a node through SSH; a command may follow them.
+    ///
+    /// # Errors
+    ///
+    /// QEMU names no port.
+    pub fn ssh(&self, role: Role) -> Result<Command> {
+        let port = self.qmp(role)?.ssh_port()?;
+        Ok(ssh::command(&self.ssh_key, &self.known_hosts, role, self.user, port))
+    }
 }
 
 impl Pair for QemuPair {
@@ -418,8 +455,7 @@ impl Pair for QemuPair {
     }
 
     fn way_in(&self, role: Role) -> Result<String> {
-        let port = Qmp::connect(&Files::new(self.control.directory(), role).qmp())?.ssh_port()?;
-        Ok(ssh::command(&self.ssh_key, &self.known_hosts, role, self.user, port).to_string())
+        Ok(self.ssh(role)?.to_string())
     }
 
     fn start_capture(&self, file: &Path) -> Result<()> {

@@ -1,0 +1,311 @@
+//! `multipass`, as a stand-in: parses its arguments, asks the daemon, and prints as version 1.16.3 does.
+//!
+//! Exit codes: 0 done; 1 the arguments are wrong; 2 it failed; 5 the client's own limit; of `exec` the command's.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use multipass_stand_in::instance::{self, Instance};
+use multipass_stand_in::json;
+use multipass_stand_in::place::{Logged, Place, Switch, VARIABLE};
+use multipass_stand_in::protocol::{Event, Request};
+use serde_json::json;
+
+use crate::arguments::{Arguments, Spec};
+use crate::daemon::ask;
+use crate::spinner::{Spinner, say};
+
+mod arguments;
+mod daemon;
+mod exec;
+mod launch;
+mod spinner;
+mod transfer;
+
+/// The version that it stands in for.
+const VERSION: &str = "1.16.3";
+
+/// Done.
+const OK: u8 = 0;
+/// The arguments are wrong.
+const USAGE: u8 = 1;
+/// It failed.
+const FAILED: u8 = 2;
+/// The client's own limit has passed.
+const TIMED_OUT: u8 = 5;
+
+const FORMAT: Spec = ("format", ' ', true);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let Some(place) = Place::from_env() else {
+        let text = format!(
+            "this is a stand-in for Multipass, for tests: run it under `multipassd DIR -- COMMAND`, which sets {VARIABLE}"
+        );
+        complain(&text);
+        return ExitCode::from(USAGE);
+    };
+    ExitCode::from(run(&place, &words))
+}
+
+fn run(place: &Place, words: &[String]) -> u8 {
+    let Some((command, rest)) = words.split_first() else {
+        place.log(&Logged { argv: vec![], stdin_sha256: None });
+        say("Usage: multipass [options] <command>\n");
+        return FAILED;
+    };
+    let client = Client { place, argv: words };
+    // What reads its standard input says so in the log itself.
+    if !matches!(command.as_str(), "launch" | "transfer" | "copy-files") {
+        client.log(None);
+    }
+    if place.switch(Switch::NeverRan).is_some() {
+        complain(
+            "[error] [client] Caught an unhandled exception: failed to open file \
+             '/usr/local/etc/multipassd/multipass_root_cert.pem': No such file or directory(2)",
+        );
+        return USAGE;
+    }
+    let result = match command.as_str() {
+        "--version" => {
+            say(&format!("multipass   {VERSION}\n"));
+            Ok(OK)
+        }
+        "version" => version(&client, rest),
+        "launch" => launch::run(&client, rest),
+        "exec" => exec::run(&client, rest),
+        "transfer" | "copy-files" => transfer::run(&client, rest),
+        "info" => info(&client, rest),
+        "list" | "ls" => list(&client, rest),
+        "get" => get(&client, rest),
+        "start" => start(&client, rest),
+        "stop" => stop(&client, rest),
+        "suspend" => spun(&client, rest, "suspend", "Suspending"),
+        "restart" => spun(&client, rest, "restart", "Restarting"),
+        "delete" => delete(&client, rest),
+        "recover" => recover(&client, rest),
+        "purge" => Arguments::parse(rest, &[]).map(|_| client.plain("purge", &Request::Purge)),
+        unknown => {
+            say(&format!(
+                "Error: Unknown command or alias '{unknown}' (try \"multipass help\" or \"multipass aliases\")\n"
+            ));
+            return USAGE;
+        }
+    };
+    result.unwrap_or_else(|error| {
+        complain(&error);
+        USAGE
+    })
+}
+
+/// What a command is given to work with.
+struct Client<'a> {
+    place: &'a Place,
+    argv: &'a [String],
+}
+
+impl Client<'_> {
+    fn log(&self, stdin: Option<&[u8]>) {
+        let stdin_sha256 = stdin.map(lab::cache::sha256);
+        self.place.log(&Logged { argv: self.argv.to_vec(), stdin_sha256 });
+    }
+
+    /// Asks for something that has no output.
+    fn plain(&self, command: &str, request: &Request) -> u8 {
+        match ask(self.place, request).last() {
+            Event::Failed(why) => failed(command, &why),
+            _ => OK,
+        }
+    }
+
+    /// Asks for instances; `None` after a failure that was told.
+    fn instances(&self, command: &str, request: &Request) -> Option<Vec<Instance>> {
+        match ask(self.place, request).last() {
+            Event::Instances(instances) => Some(instances),
+            Event::Failed(why) => {
+                failed(command, &why);
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Writes a line to standard error.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Tells a failure of the daemon's.
+fn failed(command: &str, why: &str) -> u8 {
+    complain(&format!("{command} failed: {why}"));
+    FAILED
+}
+
+/// The time, as Multipass's log has it.
+fn stamp() -> String {
+    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
+    format!("[{}]", now.trim_end_matches('Z'))
+}
+
+/// An exception that nothing of Multipass's has caught.
+fn unhandled(what: &str) -> String {
+    format!("{} [error] [client] Caught an unhandled exception: {what}", stamp())
+}
+
+fn version(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+    let arguments = Arguments::parse(rest, &[FORMAT])?;
+    let format = arguments.value("format").unwrap_or("table");
+    if !["table", "json"].contains(&format) {
+        return Err("Invalid format type given.".to_owned());
+    }
+    // Without a daemon, the client's own version and exit code 0.
+    let daemon = match ask(client.place, &Request::Version).last() {
+        Event::Text(version) => Some(version),
+        _ => None,
+    };
+    if format == "json" {
+        let mut versions = json!({ "multipass": VERSION });
+        if let Some(daemon) = daemon {
+            versions["multipassd"] = daemon.into();
+        }
+        say(&json::text(&versions));
+    } else {
+        say(&format!("multipass   {VERSION}\n"));
+        if let Some(daemon) = daemon {
+            say(&format!("multipassd  {daemon}\n"));
+        }
+    }
+    Ok(OK)
+}
+
+fn info(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+    let specs = [FORMAT, ("no-runtime-information", ' ', false), ("all", ' ', false)];
+    let arguments = Arguments::parse(rest, &specs)?;
+    let format = arguments.value("format").unwrap_or("table");
+    if !["table", "json"].contains(&format) {
+        // And goes on.
+        complain("Invalid format type given.");
+    }
+    let runtime = !arguments.has("no-runtime-information");
+    let Some(instances) =
+        client.instances("info", &Request::Info { names: arguments.words.clone(), runtime })
+    else {
+        return Ok(FAILED);
+    };
+    match format {
+        "json" => say(&json::text(&instance::info_json(&instances))),
+        _ => say(&instance::info_text(&instances)),
+    }
+    Ok(OK)
+}
+
+fn list(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+    let arguments = Arguments::parse(rest, &[FORMAT])?;
+    let Some(instances) = client.instances("list", &Request::List) else { return Ok(FAILED) };
+    match arguments.value("format").unwrap_or("table") {
+        "json" => say(&json::text(&instance::list_json(&instances))),
+        _ => say(&instance::list_text(&instances)),
+    }
+    Ok(OK)
+}
+
+fn get(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+    let arguments = Arguments::parse(rest, &[])?;
+    let [key] = arguments.words.as_slice() else { return Err("Need exactly one setting key.".to_owned()) };
+    Ok(match ask(client.place, &Request::Get { key: key.clone() }).last() {
+        Event::Text(value) => {
+            say(&format!("{value}\n"));
+            OK
+        }
+        Event::Failed(why) => failed("get", &why),
+        _ => FAILED,
+    })
+}
+
+fn start(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+    let arguments = Arguments::parse(rest, &[("all", ' ', false), ("timeout", ' ', true)])?;
+    let limit = launch::limit(&arguments)?;
+    let names = named(&arguments)?;
+    let mut spinner = Spinner::default();
+    spinner.start(&format!("Starting {}", names.join(", ")));
+    let ended = launch::within(limit, ask(client.place, &Request::Start { names }));
+    spinner.stop();
+    Ok(match ended {
+        Some(Event::Failed(why)) => {
+            say_clear();
+            failed("start", &why)
+        }
+        Some(_) => {
+            say_clear();
+            OK
+        }
+        None => {
+            complain("Timed out waiting for instance to start.");
+            TIMED_OUT
+        }
+    })
+}
+
+fn stop(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+    let specs = [("all", ' ', false), ("time", 't', true), ("cancel", 'c', false), ("force", ' ', false)];
+    let arguments = Arguments::parse(rest, &specs)?;
+    let force = arguments.has("force");
+    if force && (arguments.has("time") || arguments.has("cancel")) {
+        return Err("Cannot set 'force' along with 'time' or 'cancel' options at the same time".to_owned());
+    }
+    let names = named(&arguments)?;
+    Ok(spin(client, "stop", "Stopping", &names.clone(), &Request::Stop { names, force }))
+}
+
+/// Suspend and restart.
+fn spun(client: &Client<'_>, rest: &[String], command: &str, doing: &str) -> Result<u8, String> {
+    let names = named(&Arguments::parse(rest, &[("all", ' ', false), ("timeout", ' ', true)])?)?;
+    let request = match command {
+        "suspend" => Request::Suspend { names: names.clone() },
+        _ => Request::Restart { names: names.clone() },
+    };
+    Ok(spin(client, command, doing, &names, &request))
+}
+
+fn spin(client: &Client<'_>, command: &str, doing: &str, names: &[String], request: &Request) -> u8 {
+    let mut spinner = Spinner::default();
+    spinner.start(&format!("{doing} {}", names.join(", ")));
+    let ended = ask(client.place, request).last();
+    spinner.stop();
+    if let Event::Failed(why) = ended {
+        say_clear();
+        return failed(command, &why);
+    }
+    if command == "restart" {
+        say_clear();
+    }
+    OK
+}
+
+/// Clears the line once more, as a second spinner's end does.
+fn say_clear() {
+    Spinner::default().stop();
+}
+
+fn delete(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+    let arguments = Arguments::parse(rest, &[("all", ' ', false), ("purge", 'p', false)])?;
+    let purge = arguments.has("purge");
+    let names = named(&arguments)?;
+    Ok(client.plain("delete", &Request::Delete { names, purge }))
+}
+
+fn recover(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+    let names = named(&Arguments::parse(rest, &[("all", ' ', false)])?)?;
+    Ok(client.plain("recover", &Request::Recover { names }))
+}
+
+fn named(arguments: &Arguments) -> Result<Vec<String>, String> {
+    match (arguments.has("all"), arguments.words.is_empty()) {
+        (false, true) => Err("Name argument or --all is required".to_owned()),
+        (true, false) => Err("Cannot specify name when --all option set".to_owned()),
+        _ => Ok(arguments.words.clone()),
+    }
+}

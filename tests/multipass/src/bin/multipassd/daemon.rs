@@ -1,0 +1,621 @@
+//! The daemon: the instances, their states, and what each request does to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::error::{Error, IoContext as _, Result};
+use lab::node::Role;
+use multipass_stand_in::instance::{Guest, Instance, State};
+use multipass_stand_in::place::{Place, Switch};
+use multipass_stand_in::protocol::{Event, Launch, Purpose, Request, size_bytes};
+
+use crate::nodes::Nodes;
+use crate::user_data;
+
+/// The daemon's version.
+const VERSION: &str = "1.16.3";
+
+/// How long stopping a guest that boots blocks the daemon, for every client.
+const POWERDOWN_LIMIT: Duration = Duration::from_secs(300);
+
+/// How long `exec` waits for a guest that does not answer.
+const SSH_LIMIT: Duration = Duration::from_secs(5);
+
+/// The least memory and disk of an instance, in bytes.
+const LEAST: (u64, u64) = (128 << 20, 512 << 20);
+
+/// The least disk for an image, in bytes.
+const IMAGE_BYTES: u64 = 2_422_210_560;
+
+/// Images by release, with their other names.
+const RELEASES: [(&str, &[&str]); 4] = [
+    ("22.04 LTS", &["22.04", "jammy"]),
+    ("24.04 LTS", &["24.04", "noble", "lts", "default"]),
+    ("25.10", &["25.10", "questing"]),
+    ("26.04 LTS", &["26.04", "resolute"]),
+];
+
+/// Why a request fails.
+type Refused = String;
+
+/// What it knows, shared by the threads that serve clients.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    place: Place,
+    state: Mutex<Known>,
+    nodes: Mutex<Nodes>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    instances: BTreeMap<String, Held>,
+    preparing: BTreeSet<String>,
+    blocked_until: Option<Instant>,
+}
+
+/// An instance and what is behind it.
+#[derive(Debug, Clone)]
+struct Held {
+    instance: Instance,
+    /// What its guest says when it can be asked.
+    guest: Option<Guest>,
+    address: Vec<String>,
+    /// Its machine; one that exists from the start has none.
+    role: Option<Role>,
+    /// Whether it boots for the first time.
+    is_launching: bool,
+}
+
+impl Daemon {
+    /// Serves in a place, in threads of this process.
+    pub(crate) fn start(place: &Place) -> Result<()> {
+        let mut known = Known::default();
+        if let Ok(text) = fs::read_to_string(place.instances()) {
+            let instances: Vec<Instance> = serde_json::from_str(&text).map_err(|source| {
+                Error::usage(format!("{} holds no instances", place.instances().display())).source(source)
+            })?;
+            known
+                .instances
+                .extend(instances.into_iter().map(|instance| (instance.name.clone(), Held::given(instance))));
+        }
+        let _ = fs::remove_file(place.socket());
+        let listener = UnixListener::bind(place.socket()).at("failed to listen on", &place.socket())?;
+        let nodes = Mutex::new(Nodes::new(place.path().join("logs")));
+        let daemon = Arc::new(Daemon { place: place.clone(), state: Mutex::new(known), nodes });
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let daemon = Arc::clone(&daemon);
+                thread::spawn(move || daemon.serve(&stream));
+            }
+        });
+        Ok(())
+    }
+
+    /// One client: one request, and what it is told. One that goes away is not waited for, nor its request ended.
+    fn serve(&self, mut stream: &UnixStream) {
+        let mut line = String::new();
+        if BufReader::new(stream).read_line(&mut line).is_err() {
+            return;
+        }
+        let mut tell = |event: &Event| {
+            let text = serde_json::to_string(event).unwrap_or_default();
+            let _ = stream.write_all(format!("{text}\n").as_bytes());
+        };
+        let last = match serde_json::from_str(&line) {
+            Ok(request) => {
+                self.wait_unblocked();
+                self.answer(request, &mut |step| tell(&Event::Step(step))).unwrap_or_else(Event::Failed)
+            }
+            Err(error) => Event::Failed(error.to_string()),
+        };
+        tell(&last);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_unblocked(&self) {
+        let is_blocked = || {
+            self.place.switch(Switch::DaemonBlocked).is_some()
+                || self.known().blocked_until.is_some_and(|until| Instant::now() < until)
+        };
+        while is_blocked() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn answer(&self, request: Request, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
+        match request {
+            Request::Version => Ok(Event::Text(VERSION.to_owned())),
+            Request::Launch(launch) => self.launch(&launch, step),
+            Request::Info { names, runtime } => {
+                let names = if names.is_empty() { self.all() } else { self.existing(&names)? };
+                names.iter().for_each(|name| self.wait_unless_hung(name));
+                Ok(Event::Instances(names.iter().filter_map(|name| self.view(name, runtime)).collect()))
+            }
+            Request::List => {
+                let names = self.all();
+                names.iter().for_each(|name| self.wait_unless_hung(name));
+                Ok(Event::Instances(names.iter().filter_map(|name| self.view(name, true)).collect()))
+            }
+            Request::Reach { name, purpose } => self.reach(&name, purpose, step),
+            Request::Start { names } => {
+                for name in self.startable(&names)? {
+                    self.start_one(&name)?;
+                }
+                Ok(Event::Done)
+            }
+            Request::Stop { names, force } => {
+                for name in self.living(&names)? {
+                    self.stop_one(&name, force)?;
+                }
+                Ok(Event::Done)
+            }
+            Request::Suspend { names } => {
+                for name in self.living(&names)? {
+                    if let (State::Running, Some(role)) = (self.state_of(&name), self.role_of(&name)) {
+                        self.nodes().pause(role).map_err(told)?;
+                    }
+                    if self.state_of(&name) == State::Running {
+                        self.set(&name, State::Suspended);
+                    }
+                }
+                Ok(Event::Done)
+            }
+            Request::Restart { names } => {
+                for name in self.living(&names)? {
+                    if self.state_of(&name) != State::Running {
+                        return Err(format!(
+                            "Instance '{name}' is already running, but in an unknown state.\n\
+                             Try to stop and start it instead."
+                        ));
+                    }
+                    self.stop_one(&name, false)?;
+                    self.start_one(&name)?;
+                }
+                Ok(Event::Done)
+            }
+            Request::Delete { names, purge } => {
+                for name in self.existing(&names)? {
+                    self.delete_one(&name, purge)?;
+                }
+                Ok(Event::Done)
+            }
+            Request::Purge => {
+                self.known().instances.retain(|_, held| held.instance.state != State::Deleted);
+                Ok(Event::Done)
+            }
+            Request::Recover { names } => {
+                for name in self.existing(&names)? {
+                    if self.state_of(&name) == State::Deleted {
+                        self.set(&name, State::Stopped);
+                    }
+                }
+                Ok(Event::Done)
+            }
+            Request::Get { key } => match key.as_str() {
+                "local.driver" => {
+                    Ok(Event::Text(self.place.switch(Switch::Driver).unwrap_or_else(|| "qemu".to_owned())))
+                }
+                _ => Err(format!("Unrecognized settings key: '{key}'")),
+            },
+        }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.known().instances.keys().cloned().collect()
+    }
+
+    /// These, if each exists.
+    fn existing(&self, names: &[String]) -> Result<Vec<String>, Refused> {
+        let known = self.known();
+        let missing = names.iter().filter(|name| !known.instances.contains_key(*name));
+        errors(missing.map(|name| format!("instance \"{name}\" does not exist")))?;
+        Ok(names.to_vec())
+    }
+
+    /// These, if each exists and none is deleted.
+    fn living(&self, names: &[String]) -> Result<Vec<String>, Refused> {
+        let names = self.existing(names)?;
+        let deleted = names.iter().filter(|name| self.state_of(name) == State::Deleted);
+        errors(deleted.map(|name| format!("instance \"{name}\" is deleted")))?;
+        Ok(names)
+    }
+
+    /// These, if each can be started; the words differ from those of all other commands.
+    fn startable(&self, names: &[String]) -> Result<Vec<String>, Refused> {
+        let mut missing = String::new();
+        for name in names {
+            let exists = self.known().instances.contains_key(name);
+            if !exists {
+                missing.push_str(&format!("Instance '{name}' does not exist.\n"));
+            } else if self.state_of(name) == State::Deleted {
+                missing.push_str(&format!(
+                    "Instance '{name}' is deleted. Use 'recover' to recover it or 'purge' to permanently delete it.\n"
+                ));
+            }
+        }
+        if missing.is_empty() { Ok(names.to_vec()) } else { Err(format!("instance(s) missing\n{missing}")) }
+    }
+
+    fn role_of(&self, name: &str) -> Option<Role> {
+        self.known().instances.get(name)?.role
+    }
+
+    /// Its state; a guest that has powered itself off is stopped.
+    fn state_of(&self, name: &str) -> State {
+        let (state, role) = match self.known().instances.get(name) {
+            Some(held) => (held.instance.state, held.role),
+            None => return State::Deleted,
+        };
+        if let (State::Running, Some(role)) = (state, role)
+            && self.nodes().has_ended(role)
+        {
+            self.set(name, State::Stopped);
+            return State::Stopped;
+        }
+        state
+    }
+
+    fn set(&self, name: &str, state: State) {
+        if let Some(held) = self.known().instances.get_mut(name) {
+            held.instance.state = state;
+        }
+    }
+
+    /// What clients see of it.
+    fn view(&self, name: &str, runtime: bool) -> Option<Instance> {
+        let state = self.state_of(name);
+        let held = self.known().instances.get(name)?.clone();
+        let mut instance = Instance { state, guest: None, ipv4: Vec::new(), ..held.instance };
+        if state == State::Running && runtime {
+            instance.guest = held.guest;
+            instance.ipv4 = held.address;
+            if self.place.switch(Switch::EqualAddresses).is_some() && held.role.is_some() {
+                instance.ipv4 = vec!["198.51.100.1".to_owned()];
+            }
+            if self.place.switch(Switch::NoAddress).is_some() {
+                instance.ipv4.clear();
+            }
+        }
+        Some(instance)
+    }
+
+    fn is_hung(&self, name: &str) -> bool {
+        self.place.switch(Switch::HungGuest).is_some_and(|hung| hung == name)
+    }
+
+    /// A guest that is hung keeps whoever asks about it waiting, without a limit.
+    fn wait_unless_hung(&self, name: &str) {
+        while self.is_hung(name) {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn reach(&self, name: &str, purpose: Purpose, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
+        self.living(&[name.to_owned()])?;
+        if self.is_hung(name) {
+            if purpose == Purpose::Transfer {
+                self.wait_unless_hung(name);
+            }
+            thread::sleep(SSH_LIMIT);
+            let address = self.known().instances.get(name).and_then(|held| held.address.first().cloned());
+            let address = address.unwrap_or_default();
+            return Err(format!("ssh connection failed: 'Timeout connecting to {address}'"));
+        }
+        match (self.state_of(name), purpose) {
+            (State::Running, _) => {}
+            (State::Unknown, _) => return Err("Cannot retrieve credentials in unknown state".to_owned()),
+            (_, Purpose::Transfer) => return Err(format!("instance \"{name}\" is not running")),
+            _ => {
+                step(format!("Starting {name}"));
+                self.start_one(name)?;
+            }
+        }
+        match self.role_of(name) {
+            Some(role) => self.nodes().way(role).map(Event::Reached).map_err(told),
+            None => Err("ssh connection failed: 'the stand-in has no machine for it'".to_owned()),
+        }
+    }
+
+    fn start_one(&self, name: &str) -> Result<(), Refused> {
+        match self.state_of(name) {
+            State::Running | State::Deleted => Ok(()),
+            State::Unknown => Err(format!(
+                "The following errors occurred:\n\
+                 Instance '{name}' is already running, but in an unknown state.\nTry to stop it first."
+            )),
+            _ => {
+                if let Some(role) = self.role_of(name) {
+                    let mut nodes = self.nodes();
+                    if nodes.has_ended(role) {
+                        nodes.renew(role, name).map_err(told)?;
+                    } else {
+                        nodes.go_on(role).map_err(told)?;
+                    }
+                }
+                self.set(name, State::Running);
+                Ok(())
+            }
+        }
+    }
+
+    fn stop_one(&self, name: &str, force: bool) -> Result<(), Refused> {
+        let state = self.state_of(name);
+        match state {
+            State::Stopped | State::Deleted => return Ok(()),
+            State::Suspended if !force => {
+                return Err(format!(
+                    "Cannot shut down suspended instance {name}.\nUse --force to power it off."
+                ));
+            }
+            _ => {}
+        }
+        if !force {
+            self.block_if_booting(name)?;
+        }
+        if let Some(role) = self.role_of(name) {
+            let mut nodes = self.nodes();
+            if state == State::Suspended {
+                nodes.go_on(role).map_err(told)?;
+            }
+            if !nodes.has_ended(role) {
+                nodes.power_off(role).map_err(told)?;
+            }
+        }
+        self.set(name, State::Stopped);
+        Ok(())
+    }
+
+    /// A guest that boots does not hear that it should power down: the whole daemon waits.
+    fn block_if_booting(&self, name: &str) -> Result<(), Refused> {
+        let is_booting = self.known().instances.get(name).is_some_and(|held| held.is_launching);
+        if !is_booting {
+            return Ok(());
+        }
+        self.known().blocked_until = Some(Instant::now() + POWERDOWN_LIMIT);
+        thread::sleep(POWERDOWN_LIMIT);
+        let limit = POWERDOWN_LIMIT.as_millis();
+        Err(format!("The QEMU process did not finish within {limit} milliseconds after being shutdown"))
+    }
+
+    fn delete_one(&self, name: &str, purge: bool) -> Result<(), Refused> {
+        let state = self.state_of(name);
+        if !purge {
+            if matches!(state, State::Running | State::Unknown) {
+                self.stop_one(name, false)?;
+            }
+            self.set(name, State::Deleted);
+            return Ok(());
+        }
+        let held = self.known().instances.remove(name);
+        if let Some(role) = held.filter(|held| !held.is_launching).and_then(|held| held.role) {
+            // It is made new for the next instance; until then it takes no processor.
+            let _ = self.nodes().pause(role);
+        }
+        Ok(())
+    }
+
+    fn launch(&self, launch: &Launch, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
+        let Launch { name, .. } = launch;
+        check(launch)?;
+        {
+            let mut known = self.known();
+            if known.preparing.contains(name) {
+                return Err(format!("instance \"{name}\" is being prepared"));
+            }
+            if known.instances.contains_key(name) {
+                return Err(format!("instance \"{name}\" already exists"));
+            }
+            known.preparing.insert(name.clone());
+        }
+        let ended = self.launch_prepared(launch, step);
+        self.known().preparing.remove(name);
+        ended
+    }
+
+    fn launch_prepared(&self, launch: &Launch, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
+        let Launch { name, image, .. } = launch;
+        if self.place.switch(Switch::NoKvm).is_some() {
+            return Err("KVM support is not enabled on this machine.".to_owned());
+        }
+        let release = self.release(image)?;
+        step(format!("Creating {name}"));
+        self.linger(100);
+        if let Some(path) = image.strip_prefix("file://") {
+            if !Path::new(path).exists() {
+                return Err(format!("Custom image `{path}` does not exist."));
+            }
+        } else if let Some(address) = image.strip_prefix("http://") {
+            return Err(format!("failed to download from 'https://{address}': Network unreachable"));
+        }
+        step(format!("Preparing image for {name}"));
+        self.linger(200);
+        let disk = size_bytes(&launch.disk).unwrap_or(0);
+        if disk < IMAGE_BYTES {
+            return Err(format!(
+                "Requested disk ({disk} bytes) below minimum for this image ({IMAGE_BYTES} bytes)"
+            ));
+        }
+        step(format!("Configuring {name}"));
+        let role = self.free_role(name)?;
+        let held = Held::launched(launch, &release, role);
+        self.known().instances.insert(name.clone(), held);
+        self.known().preparing.remove(name);
+        step(format!("Starting {name}"));
+        self.linger(0);
+        let address = {
+            let mut nodes = self.nodes();
+            nodes.renew(role, name).and_then(|()| nodes.address(role)).map_err(told)?
+        };
+        if let Some(held) = self.known().instances.get_mut(name) {
+            held.address = vec![address];
+        }
+        let late = self.place.switch(Switch::LaunchTimesOut);
+        if late.as_deref() == Some("ssh") {
+            self.booted(name, State::Unknown);
+            return Ok(Event::TimedOut);
+        }
+        let fails = self.place.switch(Switch::CloudInitFails).is_some();
+        self.begin_cloud_init(role, launch.user_data.as_deref().unwrap_or("{}"), fails)?;
+        self.booted(name, State::Running);
+        step("Waiting for initialization to complete".to_owned());
+        self.linger(0);
+        if late.as_deref() == Some("cloud-init") {
+            return Ok(Event::TimedOut);
+        }
+        // A launch whose instance is deleted meanwhile ends well.
+        while self.known().instances.contains_key(name) && self.cloud_init_runs(role)? {
+            thread::sleep(Duration::from_millis(200));
+        }
+        if self.place.switch(Switch::LaunchLost).is_some() {
+            self.delete_one(name, true)?;
+        }
+        Ok(Event::Done)
+    }
+
+    /// A phase of a launch takes this many milliseconds, and longer where the switch says so.
+    fn linger(&self, milliseconds: u64) {
+        let more = self.place.switch(Switch::SlowLaunch).and_then(|text| text.parse().ok()).unwrap_or(0);
+        thread::sleep(Duration::from_millis(milliseconds + more));
+    }
+
+    fn booted(&self, name: &str, state: State) {
+        if let Some(held) = self.known().instances.get_mut(name) {
+            held.instance.state = state;
+            held.is_launching = false;
+        }
+    }
+
+    /// The release of an image; empty for one from elsewhere.
+    fn release(&self, image: &str) -> Result<String, Refused> {
+        if image.contains("://") {
+            return Ok(String::new());
+        }
+        let (remote, alias) = image.split_once(':').unwrap_or(("release", image));
+        if !["release", "daily", ""].contains(&remote) {
+            return Err(format!(
+                "Remote '{remote}' is not found. Please use `multipass find` for supported remotes and images."
+            ));
+        }
+        if self.place.switch(Switch::Offline).is_some() {
+            return Err("Remote \"release\" is unknown or unreachable. If image mirror is enabled, please \
+                        confirm it is valid."
+                .to_owned());
+        }
+        let known = RELEASES.iter().find(|(_, names)| names.contains(&alias));
+        let release = known.map(|(release, _)| (*release).to_owned());
+        release.ok_or(format!("Unable to find an image matching \"{alias}\" in remote \"{remote}\"."))
+    }
+
+    fn free_role(&self, name: &str) -> Result<Role, Refused> {
+        let known = self.known();
+        let is_free = |role: &Role| known.instances.values().all(|held| held.role != Some(*role));
+        let mut roles = Role::BOTH;
+        // As one expects where both are free.
+        roles.sort_by_key(|role| !name.contains(&role.to_string()));
+        let free = roles.into_iter().find(is_free);
+        free.ok_or("the stand-in has two machines, and both are taken".to_owned())
+    }
+
+    fn begin_cloud_init(&self, role: Role, user_data: &str, fails: bool) -> Result<(), Refused> {
+        let mut script = user_data::script(user_data);
+        if fails {
+            script = format!("({script})\nexit 1");
+        }
+        let script = format!(
+            "mkdir -p /run/cloud-init; echo running >/run/cloud-init/stand-in
+             (if sh -c {}; then echo done; else echo error; fi >/run/cloud-init/ended
+              mv /run/cloud-init/ended /run/cloud-init/stand-in) </dev/null >/var/log/cloud-init-output.log 2>&1 &",
+            lab::command::shell_word(&script)
+        );
+        self.nodes().run(role, &script).map(drop).map_err(told)
+    }
+
+    fn cloud_init_runs(&self, role: Role) -> Result<bool, Refused> {
+        let (_, text) = self.nodes().run(role, "cat /run/cloud-init/stand-in").map_err(told)?;
+        Ok(text.trim() == "running")
+    }
+}
+
+/// What is wrong with a request to launch before anything else is looked at.
+fn check(launch: &Launch) -> Result<(), Refused> {
+    let Launch { name, memory, disk, networks, .. } = launch;
+    let wrong = |what: String| Err(format!("Invalid arguments supplied\n{what}"));
+    let is_good = name.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && name.ends_with(|letter: char| letter.is_ascii_alphanumeric())
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+    if !is_good {
+        return wrong(format!("Invalid instance name supplied: {name}"));
+    }
+    if size_bytes(memory).unwrap_or(0) < LEAST.0 {
+        return wrong(format!("Invalid memory size value supplied: {memory}."));
+    }
+    if size_bytes(disk).unwrap_or(0) < LEAST.1 {
+        return wrong(format!("Invalid disk size value supplied: {disk}."));
+    }
+    if !networks.is_empty() {
+        return wrong("Invalid network options supplied".to_owned());
+    }
+    Ok(())
+}
+
+/// The lines of several errors as one, if there are any.
+fn errors(lines: impl Iterator<Item = String>) -> Result<(), Refused> {
+    let lines: Vec<String> = lines.collect();
+    match lines.is_empty() {
+        true => Ok(()),
+        false => Err(format!("The following errors occurred:\n{}", lines.join("\n"))),
+    }
+}
+
+/// What went wrong below the stand-in.
+#[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
+fn told(error: Error) -> Refused {
+    format!("the stand-in: {error}")
+}
+
+impl Held {
+    /// One that exists from the start.
+    fn given(mut instance: Instance) -> Held {
+        let guest = instance.guest.take();
+        let address = std::mem::take(&mut instance.ipv4);
+        Held { instance, guest, address, role: None, is_launching: false }
+    }
+
+    fn launched(launch: &Launch, release: &str, role: Role) -> Held {
+        let (disk, memory) = (size_bytes(&launch.disk).unwrap_or(0), size_bytes(&launch.memory).unwrap_or(0));
+        let instance = Instance {
+            name: launch.name.clone(),
+            state: State::Unknown,
+            ipv4: Vec::new(),
+            image_release: release.to_owned(),
+            image_hash: lab::cache::sha256(launch.image.as_bytes()),
+            snapshots: 0,
+            guest: None,
+        };
+        let release = match release {
+            "" => "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            release => format!("Ubuntu {release}"),
+        };
+        let guest = Guest {
+            release,
+            cpu_count: launch.cpus.parse().unwrap_or(1),
+            disk: (disk, 836_390_912),
+            load: [0.05, 0.41, 0.24],
+            memory: (memory, 173_449_216),
+        };
+        Held { instance, guest: Some(guest), address: Vec::new(), role: Some(role), is_launching: true }
+    }
+}

@@ -1,0 +1,209 @@
+//! The directory that a client and its daemon meet in.
+//!
+//! - `socket`: where the daemon listens; without it the daemon cannot be reached
+//! - `log.jsonl`: every command that any client was given, one a line, before it does anything
+//! - `instances.json`: instances that exist when the daemon starts, without machines: other people's, mostly
+//! - `switches/NAME`: a way to misbehave that was seen of Multipass; see [`Switch`]. What the file holds says
+//!   whom or how much; `once` takes the switch back when it has acted
+//! - `private-tmp`: what the snap has for `/tmp`
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The variable that names it.
+pub const VARIABLE: &str = "MULTIPASS_STAND_IN";
+
+/// The directory.
+#[derive(Debug, Clone)]
+pub struct Place(PathBuf);
+
+/// A way to misbehave, by the name of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    /// `never-ran`: no daemon has ever run on this computer.
+    NeverRan,
+    /// `not-authenticated`: the daemon does not let this user in.
+    NotAuthenticated,
+    /// `no-kvm`: launch finds no KVM.
+    NoKvm,
+    /// `offline`: images cannot be looked up.
+    Offline,
+    /// `daemon-blocked`: no request is answered.
+    DaemonBlocked,
+    /// `hung-guest`: holds an instance's name; its guest answers no more.
+    HungGuest,
+    /// `launch-times-out`: launch ends at its `--timeout`; holds `ssh` if SSH had not come up by then (the state
+    /// stays Unknown), `cloud-init` if cloud-init was late.
+    LaunchTimesOut,
+    /// `cloud-init-fails`: cloud-init reports an error; launch succeeds.
+    CloudInitFails,
+    /// `launch-lost`: launch succeeds and leaves no instance, as when another deletes it meanwhile.
+    LaunchLost,
+    /// `slow-launch`: holds how many milliseconds each phase of a launch takes longer.
+    SlowLaunch,
+    /// `truncated-push`: a push drops the second half and succeeds.
+    TruncatedPush,
+    /// `truncated-pull`: a pull drops the second half and succeeds.
+    TruncatedPull,
+    /// `driver`: holds what `get local.driver` says.
+    Driver,
+    /// `equal-addresses`: every instance has the same address.
+    EqualAddresses,
+    /// `no-address`: running instances have none yet.
+    NoAddress,
+}
+
+impl Switch {
+    fn name(self) -> &'static str {
+        match self {
+            Switch::NeverRan => "never-ran",
+            Switch::NotAuthenticated => "not-authenticated",
+            Switch::NoKvm => "no-kvm",
+            Switch::Offline => "offline",
+            Switch::DaemonBlocked => "daemon-blocked",
+            Switch::HungGuest => "hung-guest",
+            Switch::LaunchTimesOut => "launch-times-out",
+            Switch::CloudInitFails => "cloud-init-fails",
+            Switch::LaunchLost => "launch-lost",
+            Switch::SlowLaunch => "slow-launch",
+            Switch::TruncatedPush => "truncated-push",
+            Switch::TruncatedPull => "truncated-pull",
+            Switch::Driver => "driver",
+            Switch::EqualAddresses => "equal-addresses",
+            Switch::NoAddress => "no-address",
+        }
+    }
+}
+
+/// One command that a client was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged {
+    /// Its words, without the program.
+    pub argv: Vec<String>,
+    /// The SHA-256 of its standard input, where the command reads it as a whole.
+    pub stdin_sha256: Option<String>,
+}
+
+impl Place {
+    /// The directory `path`, which exists.
+    pub fn at(path: &Path) -> Place {
+        Place(path.to_owned())
+    }
+
+    /// The directory that the environment names.
+    pub fn from_env() -> Option<Place> {
+        std::env::var_os(VARIABLE).map(|path| Place(path.into()))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the daemon listens.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("socket")
+    }
+
+    /// The instances that exist from the start.
+    pub fn instances(&self) -> PathBuf {
+        self.0.join("instances.json")
+    }
+
+    /// What a switch holds, if it is on.
+    pub fn switch(&self, switch: Switch) -> Option<String> {
+        let path = self.0.join("switches").join(switch.name());
+        let text = fs::read_to_string(&path).ok()?.trim().to_owned();
+        if let Some(rest) = text.strip_prefix("once") {
+            fs::remove_file(&path).ok()?;
+            return Some(rest.trim().to_owned());
+        }
+        Some(text)
+    }
+
+    /// Turns a switch on.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn turn_on(&self, switch: Switch, text: &str) -> std::io::Result<()> {
+        fs::create_dir_all(self.0.join("switches"))?;
+        fs::write(self.0.join("switches").join(switch.name()), text)
+    }
+
+    /// Turns a switch off.
+    pub fn turn_off(&self, switch: Switch) {
+        let _ = fs::remove_file(self.0.join("switches").join(switch.name()));
+    }
+
+    /// Keeps a command in the log.
+    pub fn log(&self, logged: &Logged) {
+        let Ok(line) = serde_json::to_string(logged) else { return };
+        let file = fs::File::options().create(true).append(true).open(self.0.join("log.jsonl"));
+        if let Ok(mut file) = file {
+            let _ = file.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+
+    /// Every command so far.
+    pub fn logged(&self) -> Vec<Logged> {
+        let text = fs::read_to_string(self.0.join("log.jsonl")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Where a file of the host's is for the snap's client: it has a `/tmp` of its own, and sees no directory
+    /// that begins with a dot. The place itself, and all in it, is seen as it is.
+    pub fn seen(&self, path: &Path) -> Seen {
+        let Ok(path) = std::path::absolute(path) else { return Seen::Hidden };
+        if path.starts_with(&self.0) {
+            return Seen::At(path);
+        }
+        if let Ok(inside) = path.strip_prefix("/tmp") {
+            let private = self.0.join("private-tmp");
+            let _ = fs::create_dir_all(&private);
+            return Seen::At(private.join(inside));
+        }
+        match path.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.')) {
+            true => Seen::Hidden,
+            false => Seen::At(path),
+        }
+    }
+}
+
+/// What a snap sees of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// This.
+    At(PathBuf),
+    /// Nothing.
+    Hidden,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snap_sees_neither_tmp_nor_hidden_directories() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::at(directory.path());
+        let private = directory.path().join("private-tmp");
+        assert_eq!(place.seen(Path::new("/tmp/x")), Seen::At(private.join("x")));
+        assert_eq!(place.seen(Path::new("/home/u/.cache/x")), Seen::Hidden);
+        assert_eq!(place.seen(Path::new("/home/u/x")), Seen::At("/home/u/x".into()));
+        let own = directory.path().join("x");
+        assert_eq!(place.seen(&own), Seen::At(own));
+    }
+
+    #[test]
+    fn switch_that_acts_once_is_off_afterwards() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::at(directory.path());
+        place.turn_on(Switch::LaunchTimesOut, "once ssh").unwrap();
+        assert_eq!(place.switch(Switch::LaunchTimesOut).as_deref(), Some("ssh"));
+        assert_eq!(place.switch(Switch::LaunchTimesOut), None);
+    }
+}

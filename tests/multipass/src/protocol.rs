@@ -1,0 +1,160 @@
+//! What a client asks its daemon, one line of JSON; and what it is told, a line each, until one that ends it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::instance::Instance;
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// The daemon's version.
+    Version,
+    /// A new instance.
+    Launch(Launch),
+    /// All of these, or every one.
+    Info {
+        /// Their names.
+        names: Vec<String>,
+        /// Whether their guests are asked, too.
+        runtime: bool,
+    },
+    /// Every instance.
+    List,
+    /// The way into an instance.
+    Reach {
+        /// Its name.
+        name: String,
+        /// What for.
+        purpose: Purpose,
+    },
+    /// Start these.
+    Start {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Stop these.
+    Stop {
+        /// Their names.
+        names: Vec<String>,
+        /// Whether to cut their power.
+        force: bool,
+    },
+    /// Suspend these.
+    Suspend {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Restart these.
+    Restart {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Delete these.
+    Delete {
+        /// Their names.
+        names: Vec<String>,
+        /// Whether for good.
+        purge: bool,
+    },
+    /// Purge every deleted instance.
+    Purge,
+    /// Recover these.
+    Recover {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A setting.
+    Get {
+        /// Its key.
+        key: String,
+    },
+}
+
+/// What a way into an instance is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// A command.
+    Exec,
+    /// A file.
+    Transfer,
+}
+
+/// An instance to launch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The image: a release, an alias or an address.
+    pub image: String,
+    /// The instance's name.
+    pub name: String,
+    /// Its processors.
+    pub cpus: String,
+    /// Its memory, as given.
+    pub memory: String,
+    /// Its disk, as given.
+    pub disk: String,
+    /// Further networks.
+    pub networks: Vec<String>,
+    /// What cloud-init is given.
+    pub user_data: Option<String>,
+}
+
+/// What a client is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// What is being done now, for the spinner.
+    Step(String),
+    /// It is done.
+    Done,
+    /// It is done, with this text.
+    Text(String),
+    /// It failed; `X failed: ` comes before it.
+    Failed(String),
+    /// The instance does not come up within the client's limit.
+    TimedOut,
+    /// Instances.
+    Instances(Vec<Instance>),
+    /// The words that reach an instance; a command may follow.
+    Reached(Vec<String>),
+}
+
+impl Event {
+    /// Whether nothing follows.
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Event::Step(_))
+    }
+}
+
+/// A size such as `768M`, in bytes.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes are positive and small")]
+pub fn size_bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_uppercase();
+    let text = text.strip_suffix("IB").or(text.strip_suffix('B')).unwrap_or(&text);
+    let (number, unit) = match text.char_indices().last()? {
+        (at, 'K') => (&text[..at], 1_u64 << 10),
+        (at, 'M') => (&text[..at], 1 << 20),
+        (at, 'G') => (&text[..at], 1 << 30),
+        _ => return text.parse().ok(),
+    };
+    let number: f64 = number.parse().ok().filter(|number| *number >= 0.0)?;
+    #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+    Some((number * unit as f64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_what_multipass_takes() {
+        for (text, bytes) in [("768M", 768 << 20), ("0.5G", 512 << 20), ("42MiB", 42 << 20), ("1234B", 1234)]
+        {
+            assert_eq!(size_bytes(text), Some(bytes), "{text}");
+        }
+        for text in ["lots", "5X", "", "-1G"] {
+            assert_eq!(size_bytes(text), None, "{text}");
+        }
+    }
+}
