@@ -5,7 +5,7 @@
 //!
 //! - [`scenario`]: what runs and what is expected, a TOML file; [`network`] and [`fault`]: on which wire
 //! - [`host`]: what this computer must have; [`image`]: the guest; [`programs`]: what is deployed into it,
-//!   [`pushed`]: what a user brings, held against the guest's [`contents`]
+//!   [`guest_tests`]: the tests that run there; [`pushed`]: what a user brings, held against the guest's [`contents`]
 //! - [`node`]: what every source of machines gives; [`provider`]: those sources
 //! - [`setup`]: both of them ready
 //! - [`switch`]: the wire between the machines, which records it
@@ -27,6 +27,7 @@ pub mod counters;
 pub mod error;
 pub mod evidence;
 pub mod fault;
+pub mod guest_tests;
 pub mod host;
 pub mod image;
 pub mod judge;

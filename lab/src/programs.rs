@@ -28,20 +28,48 @@ pub struct Program {
     pub path: PathBuf,
 }
 
-/// Builds the root package's programs in the workspace at `workspace`; what is up to date is not built again.
+/// What of the root package is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// Its programs.
+    Programs,
+    /// The tests of its verbs library: its own unit tests, and those in `tests/`.
+    Tests,
+}
+
+impl Build {
+    fn what(self) -> &'static str {
+        match self {
+            Build::Programs => "guest programs",
+            Build::Tests => "guest tests",
+        }
+    }
+
+    /// The words after `cargo` that say what is built.
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Build::Programs => &["build", "--bins"],
+            Build::Tests => &["test", "--no-run", "--lib", "--test", "*"],
+        }
+    }
+}
+
+/// Builds the root package's programs or tests in the workspace at `workspace`; what is up to date is not built
+/// again.
 ///
 /// # Errors
 ///
 /// The build fails, with the compiler's output.
-pub fn build(workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result<Vec<Program>> {
-    let step = Step::begin("guest programs");
+pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result<Vec<Program>> {
+    let step = Step::begin(what.what());
     let shell = Shell::new().map_err(|source| Error::setup("failed to open a shell").source(source))?;
     shell.change_dir(workspace);
     let target_directory = workspace.join("target/guest").join(Sysroot::key());
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let words = what.words();
     let mut build = cmd!(
         shell,
-        "{cargo} build --quiet --profile guest --locked --package rdma-lab --bins --features verbs
+        "{cargo} {words...} --quiet --profile guest --locked --package rdma-lab --features verbs
          --target {TARGET} --target-dir {target_directory} --message-format json-render-diagnostics"
     )
     .env_remove("CARGO_TARGET_DIR")
@@ -55,18 +83,18 @@ pub fn build(workspace: &Path, sysroot: &Sysroot, libclang: &Libclang) -> Result
     for (key, value) in environment(&directory, libclang) {
         build = build.env(key, value);
     }
-    let output = build
-        .output()
-        .map_err(|source| Error::setup("failed to run cargo for the guest programs").source(source))?;
+    let output = build.output().map_err(|source| {
+        Error::setup(format!("failed to run cargo for the {}", what.what())).source(source)
+    })?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::setup("failed to build the guest programs")
+        return Err(Error::setup(format!("failed to build the {}", what.what()))
             .detail(faults(&text))
             .next("cargo xtask doctor says whether a tool is missing"));
     }
-    let programs = executables(&String::from_utf8_lossy(&output.stdout));
+    let programs = executables(&String::from_utf8_lossy(&output.stdout), what == Build::Tests);
     if programs.is_empty() {
-        return Err(Error::setup("the build of the guest programs named no executable"));
+        return Err(Error::setup(format!("the build of the {} named no executable", what.what())));
     }
     step.done(&programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>().join(", "));
     Ok(programs)
@@ -108,19 +136,37 @@ fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)>
     environment
 }
 
-/// The executables in cargo's JSON messages.
-pub fn executables(messages: &str) -> Vec<Program> {
+/// The tests in cargo's JSON messages, or all other executables: tests bring the programs along that they may
+/// call.
+pub fn executables(messages: &str, are_tests: bool) -> Vec<Program> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<PathBuf>,
+        profile: Option<Profile>,
     }
+    #[derive(Deserialize)]
+    struct Profile {
+        test: bool,
+    }
+    let path = |message: Message| {
+        let is_test = message.profile.is_some_and(|profile| profile.test);
+        message.executable.filter(|_| is_test == are_tests)
+    };
     let mut programs: Vec<Program> = messages
         .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable)
-        .filter_map(|path| Some(Program { name: path.file_name()?.to_str()?.to_owned(), path }))
+        .filter_map(|line| path(serde_json::from_str(line).ok()?))
+        .filter_map(|path| Some(Program { name: name_of(path.file_name()?.to_str()?).to_owned(), path }))
         .collect();
     programs.sort_by(|a, b| a.name.cmp(&b.name));
     programs
+}
+
+/// A file's name without the hash that cargo appends to a test's.
+fn name_of(file: &str) -> &str {
+    match file.rsplit_once('-') {
+        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => name,
+        _ => file,
+    }
 }
 
 #[cfg(test)]
@@ -162,9 +208,13 @@ mod tests {
     fn executables_come_from_cargos_messages() {
         let messages = r#"{"reason":"compiler-artifact","executable":null}
 {"reason":"compiler-artifact","executable":"/t/guest/rdma_server"}
-{"reason":"compiler-artifact","executable":"/t/guest/rdma_client"}
+{"reason":"compiler-artifact","executable":"/t/guest/rdma_client","profile":{"test":false}}
+{"reason":"compiler-artifact","executable":"/t/guest/deps/verbs-0123456789abcdef","profile":{"test":true}}
 {"reason":"build-finished","success":true}"#;
-        let names: Vec<_> = executables(messages).into_iter().map(|program| program.name).collect();
-        assert_eq!(names, ["rdma_client", "rdma_server"]);
+        let names = |are_tests| -> Vec<String> {
+            executables(messages, are_tests).into_iter().map(|program| program.name).collect()
+        };
+        assert_eq!(names(false), ["rdma_client", "rdma_server"]);
+        assert_eq!(names(true), ["verbs"]);
     }
 }

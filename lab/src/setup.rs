@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::host::libclang::Libclang;
 use crate::image::Sysroot;
-use crate::programs::{self, Program};
+use crate::programs::{self, Build, Program};
 use crate::provider::{Choice, Source};
 
 /// The programs to deploy and the machines to deploy them on.
@@ -29,12 +29,21 @@ impl Setup {
     ///
     /// A requirement is missing, or a build failed.
     pub fn prepare(workspace: &Path, choice: &Choice, guard_program: &Path) -> Result<Setup> {
+        Setup::with(Build::Programs, workspace, choice, guard_program)
+    }
+
+    /// The same with something else than the usual programs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Setup::prepare`].
+    pub fn with(build: Build, workspace: &Path, choice: &Choice, guard_program: &Path) -> Result<Setup> {
         let cache = Cache::open()?;
         // First what may refuse at once: an accelerator that was asked for and does not work.
         let provider = choice.open(&cache, guard_program)?;
         let sysroot = Sysroot::ensure(&cache)?;
         let libclang = Libclang::find(&Host::this())?;
-        let programs = programs::build(workspace, &sysroot, &libclang)?;
+        let programs = programs::build(build, workspace, &sysroot, &libclang)?;
         Ok(Setup { cache, provider, programs })
     }
 

@@ -9,6 +9,7 @@
 mod agent;
 mod ends;
 mod frozen;
+mod guest_tests;
 mod process;
 mod resident;
 mod results;

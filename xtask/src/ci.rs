@@ -4,7 +4,8 @@
 //! 2. formatting
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
 //! 4. the scenarios
-//! 5. the lab: `tests/lab/`
+//! 5. the verbs library's tests on a real device, in a guest
+//! 6. the lab: `tests/lab/`
 //!
 //! The last line is `N passed, N failed`.
 
@@ -126,6 +127,12 @@ fn plans() -> Vec<Plan> {
         expect: Expect::Tests,
     });
     plans.push(Plan {
+        name: "test-guest",
+        args: vec!["run", "--quiet", "--package", "xtask", "--", "test-guest"],
+        verbs: false,
+        expect: Expect::Tests,
+    });
+    plans.push(Plan {
         name: "lab",
         args: vec!["test", "--package", "xtask", "--test", "lab", "--", "--ignored", "--test-threads", "1"],
         verbs: false,
@@ -167,9 +174,10 @@ mod tests {
                     .to_owned()
             )
         );
-        let on_machines = &lines[lines.len() - 2..];
+        let on_machines = &lines[lines.len() - 3..];
         assert_eq!(on_machines[0], "run --quiet --package xtask -- test-e2e --ci");
-        assert!(on_machines[1].starts_with("test --package xtask --test lab -- --ignored"));
+        assert_eq!(on_machines[1], "run --quiet --package xtask -- test-guest");
+        assert!(on_machines[2].starts_with("test --package xtask --test lab -- --ignored"));
     }
 
     #[test]

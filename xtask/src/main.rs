@@ -24,6 +24,7 @@ mod review;
 mod run;
 mod stage;
 mod test_e2e;
+mod test_guest;
 mod workspace;
 
 /// Two machines with SoftRoCE: bring them up, run RDMA programs between them, judge the wire.
@@ -43,6 +44,8 @@ enum Command {
     Lab(lab::Lab),
     /// Runs the scenarios and compares each trace with its snapshot.
     TestE2e(test_e2e::Args),
+    /// Runs the verbs library's tests on a real device, inside the machines.
+    TestGuest(test_guest::Args),
     /// Runs any two programs between the machines and judges their wire.
     Run(run::Args),
     /// Tells what came of the scenarios of an invocation.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(command) => lab::run(&command),
         Command::TestE2e(args) => test_e2e::run(&args),
+        Command::TestGuest(args) => test_guest::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Results(args) => results::run(&args),
         Command::Decode(args) => decode::told(args.run(decode::names())),

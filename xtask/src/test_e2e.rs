@@ -166,9 +166,9 @@ fn build() -> Result<PathBuf> {
     if !output.status.success() {
         return Err(Error::setup("failed to build the scenarios' test binary"));
     }
-    lab::programs::executables(&String::from_utf8_lossy(&output.stdout))
+    lab::programs::executables(&String::from_utf8_lossy(&output.stdout), true)
         .into_iter()
+        .find(|program| program.name == "e2e")
         .map(|program| program.path)
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("e2e-")))
         .ok_or_else(|| Error::setup("cargo named no test binary of the scenarios"))
 }

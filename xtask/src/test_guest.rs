@@ -1,0 +1,98 @@
+//! `cargo xtask test-guest`: the tests of the verbs library on a real device, inside the machines.
+//!
+//! Prints what cargo's own tests print, and exits with 1 where one is red. A machine that a test brought down
+//! is replaced for the next one.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use lab::artifacts::Artifacts;
+use lab::guest_tests::{self, Ended, GuestTest, TEST_LIMIT};
+use lab::node::{Pair, Plan, Provider as _, Role};
+use lab::programs::Build;
+use lab::setup::Setup;
+use lab::{Error, Result};
+
+use crate::machines::Machines;
+use crate::{output, workspace};
+
+/// The arguments of `test-guest`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only tests whose path has one of these parts [default: all].
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+    #[command(flatten)]
+    machines: Machines,
+}
+
+/// Runs the tests; exit code 1 where one is red.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    args.machines.prepare()?;
+    let guard =
+        std::env::current_exe().map_err(|source| Error::setup("this program has no path").source(source))?;
+    let setup = Setup::with(Build::Tests, workspace::root(), &args.machines.choice()?, &guard)?;
+    let logs = Artifacts::create(workspace::root())?.scenario("test-guest");
+    std::fs::create_dir_all(&logs)
+        .map_err(|source| Error::setup("failed to make a directory").source(source))?;
+    let _slot = setup.slot()?;
+    let plan = Plan { programs: &setup.programs, ..Plan::new(&logs) };
+    let started = Instant::now();
+    let mut pair = setup.provider.bring_up(&plan)?;
+    let all = guest_tests::list(pair.node(Role::Client), &setup.programs)?;
+    let tests = chosen(&all, &args.filters)?;
+    output::line(format_args!("\nrunning {} tests", tests.len()))?;
+    let mut failures = Vec::new();
+    for test in &tests {
+        let (ended, took) = match guest_tests::run(pair.node(Role::Client), test, TEST_LIMIT) {
+            Ok(ended) => ended,
+            Err(error) => {
+                let cause = pair.check_alive().err().unwrap_or(error);
+                pair = again(pair, &setup, &plan)?;
+                (Ended::Failed(cause.to_string()), Duration::ZERO)
+            }
+        };
+        let word = if ended == Ended::Passed { "ok" } else { "FAILED" };
+        let GuestTest { binary, name } = test;
+        output::line(format_args!("test {binary}::{name} ... {word} <{:.3}s>", took.as_secs_f64()))?;
+        if let Ended::Failed(text) = ended {
+            failures.push(format!("---- {binary}::{name} ----\n{text}\n"));
+        }
+    }
+    if !failures.is_empty() {
+        output::line(format_args!(
+            "\nfailures:\n\n{}\nlogs of the machines: {}",
+            failures.join("\n"),
+            logs.display()
+        ))?;
+    }
+    let (word, failed) = (if failures.is_empty() { "ok" } else { "FAILED" }, failures.len());
+    output::line(format_args!(
+        "\ntest result: {word}. {} passed; {failed} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s",
+        tests.len() - failed,
+        all.len() - tests.len(),
+        started.elapsed().as_secs_f64()
+    ))?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Fresh machines in the place of those that one test brought down.
+fn again(gone: Box<dyn Pair>, setup: &Setup, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+    drop(gone);
+    setup.provider.bring_up(plan)
+}
+
+/// The tests that were asked for.
+fn chosen(all: &[GuestTest], filters: &[String]) -> Result<Vec<GuestTest>> {
+    let is_asked = |test: &&GuestTest| {
+        let path = format!("{}::{}", test.binary, test.name);
+        filters.is_empty() || filters.iter().any(|filter| path.contains(filter.as_str()))
+    };
+    let chosen: Vec<GuestTest> = all.iter().filter(is_asked).cloned().collect();
+    if !chosen.is_empty() {
+        return Ok(chosen);
+    }
+    let names: Vec<&str> = all.iter().map(|test| test.name.as_str()).collect();
+    Err(Error::usage(format!("no test of the guest's has {} in its path", filters.join(" or ")))
+        .next(format!("there are: {}", names.join(", "))))
+}
