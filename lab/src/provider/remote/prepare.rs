@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::node::Role;
 use crate::provider::remote::job::ENDED;
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
-use crate::provider::remote::survey::{self, LIBRARIES, Survey};
+use crate::provider::remote::survey::{self, Survey};
 
 /// How long packages may take.
 const INSTALL: Duration = Duration::from_secs(1200);
@@ -172,7 +172,7 @@ fn install(machine: &Machine, missing: &[&str]) -> Result<()> {
     }
     let script = format!(
         "export DEBIAN_FRONTEND=noninteractive
-         apt-get update -q && apt-get install -q -y --no-install-recommends {packages} {LIBRARIES}"
+         apt-get update -q && apt-get install -q -y --no-install-recommends {packages}"
     );
     machine.demand(&format!("packages are installed: {packages}"), &script, INSTALL).map(drop)
 }

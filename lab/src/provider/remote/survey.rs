@@ -16,8 +16,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("modprobe", "kmod"),
 ];
 
-/// What is installed with them: the provider of rxe in user space, without which a program sees no device.
-pub const LIBRARIES: &str = "ibverbs-providers librdmacm1";
+/// The package of rxe's provider in user space, without which a program sees no device.
+const LIBRXE: &str = "ibverbs-providers";
 
 /// What a machine printed for [`script`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ echo \"release=$(. /etc/os-release 2>/dev/null; echo \"$PRETTY_NAME\")\"
 echo glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d ' ' -f 2)
 [ -d /run/systemd/system ] && command -v systemd-run >/dev/null && echo systemd=yes
 for tool in {}; do command -v $tool >/dev/null || echo missing=$tool; done
-[ -e /usr/lib/*/libibverbs/librxe-rdmav*.so ] || echo missing=librxe
+ls /usr/lib/*/libibverbs/librxe-rdmav*.so >/dev/null 2>&1 || echo missing=librxe
 echo route=$(ip -j route get {peer} 2>/dev/null)
 for path in /sys/class/net/*; do echo \"interface=${{path##*/}} $(cat $path/address) $(cat $path/mtu)\"; done 2>/dev/null
 ip -o address show 2>/dev/null | while read -r _ _ _ address _; do echo address=$address; done
@@ -87,7 +87,7 @@ pub fn parse(text: &str) -> Survey {
             "systemd" => survey.has_systemd = true,
             "missing" => {
                 let package = TOOLS.iter().find(|(tool, _)| *tool == value);
-                survey.missing.push(package.map_or(LIBRARIES, |(_, package)| package));
+                survey.missing.push(package.map_or(LIBRXE, |(_, package)| package));
             }
             "route" => survey.route = route(value),
             "interface" => {
@@ -175,7 +175,7 @@ link=link rxe0/1 state ACTIVE physical_state LINK_UP netdev ens3
         let survey = parse(PRINTED);
         assert_eq!(survey.route, Some(("ens3".to_owned(), "10.1.2.3".parse().unwrap())));
         assert_eq!(survey.interfaces["ens3"], ("52:54:00:aa:bb:cc".to_owned(), 1500));
-        assert_eq!(survey.missing, [LIBRARIES, "iproute2"]);
+        assert_eq!(survey.missing, [LIBRXE, "iproute2"]);
         assert_eq!(survey.device_on("ens3"), Some("rxe0"));
         assert_eq!(survey.devices_text(), "mlx5_0, rxe0 (on ens3)");
         assert_eq!(survey.addresses.len(), 3);
