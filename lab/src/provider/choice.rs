@@ -135,6 +135,27 @@ impl Choice {
 }
 
 impl Source {
+    /// What the machines are, for people.
+    pub fn description(&self) -> String {
+        match self {
+            Source::Qemu(qemu) => format!("qemu, {}", qemu.decision()),
+            Source::Multipass(multipass) => multipass.description(),
+            Source::Ssh(ssh) => ssh.description(),
+        }
+    }
+
+    /// Whether the machines run already, as far as that is asked without reaching them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Multipass::is_running`].
+    pub fn is_running(&self) -> Result<bool> {
+        match self {
+            Source::Multipass(multipass) => multipass.is_running(),
+            Source::Qemu(_) | Source::Ssh(_) => Ok(true),
+        }
+    }
+
     fn provider(&self) -> &dyn Provider {
         match self {
             Source::Qemu(qemu) => qemu,

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser as _, Subcommand};
+use lab::cache::Cache;
 use lab::node::Role;
-use lab::provider::qemu::resident::Resident;
 use lab::{Error, Result};
 use serde::Serialize;
 
-use super::{Name, json};
+use super::{Found, Name, json};
 use crate::{decode, output};
 
 /// The subcommands of `lab capture`.
@@ -73,7 +73,7 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
     match command {
         Capture::Follow(args) => return follow(args),
         Capture::Start(args) => {
-            let lab = args.name.find()?;
+            let mut lab = args.name.find()?;
             let file = args.file.clone().unwrap_or_else(|| default_file(&lab));
             let file = std::path::absolute(file)
                 .map_err(|source| Error::setup("failed to resolve the capture's name").source(source))?;
@@ -81,14 +81,23 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
                 return Err(Error::usage(format!("{} is there already", file.display()))
                     .next("give another name, or remove it first"));
             }
-            lab.control().start_capture(&file)?;
+            match &mut lab {
+                Found::Own(lab) => lab.control().start_capture(&file)?,
+                Found::Shared(lab) => lab.start_capture(&Cache::open()?, &file)?,
+            }
             output::line(format_args!("recording into {}", file.display()))?;
         }
         Capture::Stop(args) => {
-            let control = args.name.find()?.control();
-            let captured = control.captured()?;
-            let packets = captured.into_iter().map(|(role, packets)| (role, packets.sent)).collect();
-            let file = control.stop_capture()?;
+            let (file, packets) = match args.name.find()? {
+                Found::Own(lab) => {
+                    let captured = lab.control().captured()?.into_iter();
+                    (
+                        lab.control().stop_capture()?,
+                        captured.map(|(role, count)| (role, count.sent)).collect(),
+                    )
+                }
+                Found::Shared(mut lab) => lab.stop_capture(&Cache::open()?)?,
+            };
             let stopped = Stopped { file, packets };
             if args.json {
                 output::line(json(&stopped)?)?;
@@ -103,16 +112,22 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
 }
 
 /// Where a recording goes that was given no name: beside earlier ones.
-fn default_file(lab: &Resident) -> PathBuf {
+fn default_file(lab: &Found) -> PathBuf {
     let names = std::iter::once("capture.pcapng".to_owned())
         .chain((2..).map(|number| format!("capture-{number}.pcapng")));
-    names.map(|name| lab.logs.join(name)).find(|path| !path.exists()).unwrap_or_default()
+    names.map(|name| lab.logs().join(name)).find(|path| !path.exists()).unwrap_or_default()
 }
 
 /// Prints what comes; the recording goes on afterwards.
 fn follow(args: &FollowArgs) -> Result<ExitCode> {
     let lab = args.name.find()?;
-    let control = lab.control();
+    let Found::Own(own) = &lab else {
+        return Err(Error::usage(
+            "packets on machines of others are not seen while they happen: the recording is there",
+        )
+        .next("record, then read: cargo xtask lab capture start; cargo xtask lab capture stop"));
+    };
+    let control = own.control();
     let file = match control.recording()? {
         Some(file) => file,
         None => {

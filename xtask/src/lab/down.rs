@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use lab::Result;
+use lab::cache::Cache;
+use lab::provider::remote::resident as shared;
 
 use super::{Name, residents};
 use crate::output;
@@ -19,14 +21,22 @@ pub(crate) struct Args {
 
 /// Ends one lab or all; ending one that is not up is no error.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let residents = residents()?;
+    let (residents, cache) = (residents()?, Cache::open()?);
     let names = if args.all {
-        residents.all()?.into_iter().map(|lab| lab.name).collect()
+        let shared = shared::all(&cache)?.into_iter().map(|lab| lab.name);
+        residents.all()?.into_iter().map(|lab| lab.name).chain(shared).collect()
     } else {
         vec![args.name.name.clone()]
     };
     for name in &names {
-        let what = if residents.down(name)? { "ended" } else { "was not up" };
+        let what = match shared::find(&cache, name)? {
+            Some(lab) => {
+                lab.down(&cache)?;
+                "given back"
+            }
+            None if residents.down(name)? => "ended",
+            None => "was not up",
+        };
         output::line(format_args!("{name}: {what}"))?;
     }
     if args.all {

@@ -1,6 +1,6 @@
 //! `cargo xtask lab ssh` and `lab exec`: a shell, or one command, on a node.
 //!
-//! Both go over SSH, so that input, output and the exit code are those of the command itself.
+//! Input, output and the exit code are those of the command itself, whatever carries them.
 
 use std::io::IsTerminal as _;
 use std::process::{Command, ExitCode, Stdio};
@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use lab::node::ENVIRONMENT;
 use lab::{Error, Result};
 
-use super::{Name, Node, ssh_key};
+use super::{Found, Name, Node, ssh_key};
 
 /// The arguments of `lab ssh`.
 #[derive(Debug, clap::Args)]
@@ -33,27 +33,40 @@ pub(crate) struct Args {
 
 /// Opens a shell.
 pub(crate) fn ssh(args: &SshArgs) -> Result<ExitCode> {
-    let words = args.name.find()?.ssh(&ssh_key()?, args.node.into())?;
-    execute(&words.argv().iter().collect::<Vec<_>>())
+    let role = args.node.into();
+    match args.name.find()? {
+        Found::Own(lab) => execute(&lab.ssh(&ssh_key()?, role)?),
+        Found::Shared(lab) => execute(&lab.open()?.machine(role).host().shell(None, true)),
+    }
 }
 
 /// Runs one command.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let ssh = args.name.find()?.ssh(&ssh_key()?, args.node.into())?;
     // A command that a person started ends with the terminal's Ctrl-C.
     let is_interactive = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let words = ssh.args(is_interactive.then_some("-t")).arg(remote(&args.command));
-    execute(&words.argv().iter().collect::<Vec<_>>())
+    let (role, command) = (args.node.into(), remote(&args.command));
+    match args.name.find()? {
+        Found::Own(lab) => {
+            let ssh = lab.ssh(&ssh_key()?, role)?;
+            execute(&ssh.args(is_interactive.then_some("-t")).arg(command))
+        }
+        Found::Shared(lab) => {
+            let open = lab.open()?;
+            let (words, ending) = open.person(role, &command, is_interactive);
+            execute(&words)?;
+            open.exit_code(role, &ending).map(ExitCode::from)
+        }
+    }
 }
 
-fn execute(words: &[&std::ffi::OsString]) -> Result<ExitCode> {
+fn execute(words: &lab::command::Command) -> Result<ExitCode> {
     let (program, arguments) =
-        words.split_first().ok_or_else(|| Error::setup("there is no command to reach the node"))?;
+        words.argv().split_first().ok_or_else(|| Error::setup("there is no command to reach the node"))?;
     let status = Command::new(program)
         .args(arguments)
         .stdin(Stdio::inherit())
         .status()
-        .map_err(|source| Error::setup("failed to run ssh").source(source))?;
+        .map_err(|source| Error::setup(format!("failed to run {}", program.display())).source(source))?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255)))
 }
 

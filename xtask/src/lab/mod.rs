@@ -1,6 +1,6 @@
 //! `cargo xtask lab`: labs that stay, one file a subcommand.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -8,6 +8,7 @@ use lab::cache::Cache;
 use lab::node::Role;
 use lab::provider::qemu::resident::{DEFAULT_NAME, Resident, Residents};
 use lab::provider::qemu::ssh;
+use lab::provider::remote::resident::{self as shared, Shared};
 use lab::{Error, Result};
 
 mod capture;
@@ -75,8 +76,29 @@ struct Name {
 
 impl Name {
     /// The lab of that name, which is up.
-    fn find(&self) -> Result<Resident> {
-        residents()?.get(&self.name)
+    fn find(&self) -> Result<Found> {
+        match shared::find(&Cache::open()?, &self.name)? {
+            Some(lab) => Ok(Found::Shared(lab)),
+            None => residents()?.get(&self.name).map(Found::Own),
+        }
+    }
+}
+
+/// A lab that is up.
+enum Found {
+    /// On QEMU machines of our own.
+    Own(Resident),
+    /// On machines of others.
+    Shared(Shared),
+}
+
+impl Found {
+    /// Where its logs and captures go.
+    fn logs(&self) -> &Path {
+        match self {
+            Found::Own(lab) => &lab.logs,
+            Found::Shared(lab) => &lab.logs,
+        }
     }
 }
 

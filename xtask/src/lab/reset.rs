@@ -7,7 +7,7 @@ use lab::cache::Cache;
 use lab::progress::Step;
 use lab::provider::Qemu;
 
-use super::{Name, residents, this_program};
+use super::{Found, Name, residents, this_program};
 
 /// The arguments of `lab reset`.
 #[derive(Debug, clap::Args)]
@@ -16,11 +16,19 @@ pub(crate) struct Args {
     name: Name,
 }
 
-/// Forks both machines anew; what was done on them is gone.
+/// Forks both machines anew: what was done on them is gone. On machines of others, ends what runs of the lab and makes
+/// their RDMA devices anew; files stay.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let lab = args.name.find()?;
+    let step = Step::begin(format!("reset {}", args.name.name));
+    let lab = match args.name.find()? {
+        Found::Own(lab) => lab,
+        Found::Shared(mut lab) => {
+            lab.reset(&Cache::open()?)?;
+            step.done("nothing of an earlier run is left on both nodes");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let qemu = Qemu::new(Cache::open()?, lab.accel.into(), &this_program()?, None)?;
-    let step = Step::begin(format!("reset {}", lab.name));
     residents()?.reset(&qemu, &lab.name)?;
     step.done("both nodes are ready");
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use lab::Result;
+use lab::cache::Cache;
 use lab::node::Role;
+use lab::provider::remote::resident as shared;
 use serde::Serialize;
 
 use super::{json, residents};
@@ -41,7 +43,7 @@ struct Row {
 /// Prints what there is.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let residents = residents()?;
-    let labs = residents
+    let mut labs: Vec<Row> = residents
         .all()?
         .into_iter()
         .map(|lab| {
@@ -59,6 +61,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             }
         })
         .collect();
+    for lab in shared::all(&Cache::open()?)? {
+        labs.push(Row {
+            is_up: lab.is_as_it_was(),
+            machines: Vec::new(),
+            guard: None,
+            run_directory: String::new(),
+            description: lab.description,
+            logs: lab.logs.display().to_string(),
+            name: lab.name,
+        });
+    }
     let strays = residents.strays()?.iter().map(ToString::to_string).collect();
     let overview = Overview { labs, strays };
     output::print(if args.json { json(&overview)? + "\n" } else { overview.text() })?;
@@ -72,7 +85,7 @@ impl Overview {
             let state = if lab.is_up { "up" } else { "down" };
             let machines: Vec<String> = lab.machines.iter().map(u32::to_string).collect();
             text.push_str(&format!("{:<12}  {state:<4}  {}\n", lab.name, lab.description));
-            if lab.is_up {
+            if !lab.machines.is_empty() {
                 text.push_str(&format!("{:<12}        machines {}\n", "", machines.join(", ")));
             }
             text.push_str(&format!("{:<12}        logs {}\n", "", lab.logs));

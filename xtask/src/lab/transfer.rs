@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use lab::error::IoContext as _;
 use lab::{Error, Result};
 
-use super::{Name, Node, ssh_key};
+use super::{Found, Name, Node, ssh_key};
 use crate::output;
 
 /// The arguments of `lab push`.
@@ -41,7 +41,10 @@ pub(crate) fn push(args: &PushArgs) -> Result<ExitCode> {
     let bytes = fs::read(&args.file).at("failed to read", &args.file)?;
     let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let to = args.to.clone().unwrap_or_else(|| format!("/opt/lab/bin/{name}"));
-    args.name.find()?.push(&ssh_key()?, args.node.into(), &bytes, &to)?;
+    match args.name.find()? {
+        Found::Own(lab) => lab.push(&ssh_key()?, args.node.into(), &bytes, &to)?,
+        Found::Shared(lab) => lab.open()?.machine(args.node.into()).push(&bytes, &to, 0o755)?,
+    }
     output::line(format_args!("{to}: {} bytes", bytes.len()))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -54,8 +57,14 @@ pub(crate) fn pull(args: &PullArgs) -> Result<ExitCode> {
         None if name.is_empty() => return Err(Error::usage(format!("{} is no file's name", args.file))),
         None => name.into(),
     };
-    let bytes = args.name.find()?.pull(&ssh_key()?, args.node.into(), &args.file)?;
-    fs::write(&to, &bytes).at("failed to write", &to)?;
-    output::line(format_args!("{}: {} bytes", to.display(), bytes.len()))?;
+    match args.name.find()? {
+        Found::Own(lab) => {
+            let bytes = lab.pull(&ssh_key()?, args.node.into(), &args.file)?;
+            fs::write(&to, &bytes).at("failed to write", &to)?;
+        }
+        Found::Shared(lab) => lab.open()?.machine(args.node.into()).pull(&args.file, &to)?,
+    }
+    let length = fs::metadata(&to).at("failed to look at", &to)?.len();
+    output::line(format_args!("{}: {length} bytes", to.display()))?;
     Ok(ExitCode::SUCCESS)
 }

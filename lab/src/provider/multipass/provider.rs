@@ -1,5 +1,6 @@
 //! Both instances as a source of machines.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,11 +8,12 @@ use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::node::{Pair, Plan, Provider, Role};
 use crate::progress::say;
-use crate::provider::multipass::client::{self, Instance};
+use crate::provider::multipass::client::{self, Instance, State};
 use crate::provider::multipass::instance::{self, Shape};
 use crate::provider::remote::host::Host as _;
 use crate::provider::remote::machine::Setting;
 use crate::provider::remote::pair::{Machines, RemotePair, both};
+use crate::provider::remote::resident::STOP;
 
 /// How long cloud-init may take beside the packages that the lab brings itself.
 const CLOUD_INIT: Duration = Duration::from_secs(900);
@@ -74,11 +76,7 @@ impl Multipass {
         // One after the other: two first boots side by side take longer, and one download is enough.
         for role in Role::BOTH {
             let address = instance::ensure(&name(role), &self.shape)?;
-            let host = Arc::new(Instance { name: name(role) });
-            settings.push((
-                role,
-                Setting { host, address, device: None, capture: None, setup_rxe: true, install: true },
-            ));
+            settings.push((role, setting(Arc::new(Instance { name: name(role) }), address)));
         }
         both(|role| wait_for_cloud_init(&name(role)))?;
         let prepared = Machines::prepare(settings.into_iter().collect())?;
@@ -86,9 +84,41 @@ impl Multipass {
         Ok(prepared)
     }
 
-    fn description(&self) -> String {
+    /// Whether both run, so that nothing has to be brought up.
+    ///
+    /// # Errors
+    ///
+    /// As [`client::info`].
+    pub fn is_running(&self) -> Result<bool> {
+        let infos = both(|role| client::info(&name(role)))?;
+        Ok(infos.values().flatten().filter(|info| info.state == State::Running).count() == infos.len())
+    }
+
+    /// What they are, for people.
+    pub fn description(&self) -> String {
         format!("multipass {}, {} and {}", self.version, name(Role::Server), name(Role::Client))
     }
+}
+
+/// An instance is ours: everything may be done there.
+pub fn setting(host: Arc<Instance>, address: IpAddr) -> Setting {
+    Setting { host, address, device: None, capture: None, setup_rxe: true, install: true }
+}
+
+/// Stops both instances where they run; nothing on them is lost.
+///
+/// # Errors
+///
+/// As [`client::info`]; one does not stop.
+pub fn stop() -> Result<()> {
+    for role in Role::BOTH {
+        let name = name(role);
+        // `stop` on one that boots would block the daemon for five minutes.
+        if client::info(&name)?.is_some_and(|info| info.state == State::Running) {
+            client::demand(&["stop", &name], STOP)?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until cloud-init has ended, which launch does not if it was interrupted; an error of it is said, and what it

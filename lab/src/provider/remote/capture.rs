@@ -64,9 +64,9 @@ impl Recording {
         Ok(Recording { file: file.to_owned() })
     }
 
-    /// Where it goes.
-    pub fn file(&self) -> &Path {
-        &self.file
+    /// The one that an earlier process began.
+    pub fn of(file: &Path) -> Recording {
+        Recording { file: file.to_owned() }
     }
 
     /// How many RoCEv2 packets it holds so far, by the node that sent them.

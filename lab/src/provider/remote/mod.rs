@@ -5,7 +5,7 @@
 //! - [`machine`]: one machine, behind the traits of [`crate::node`]; [`job`]: what runs there under systemd
 //! - [`survey`]: what a machine is and has; [`prepare`]: what it lacks, brought; [`reset`]: before a scenario
 //! - [`capture`]: tcpdump there, its file here
-//! - [`pair`]: both machines
+//! - [`pair`]: both machines; [`resident`]: labs on them that stay
 //!
 //! Such machines are shared: they are left as they were found, apart from what is said, and one scenario at a
 //! time runs on them.
@@ -17,5 +17,6 @@ pub mod machine;
 pub mod pair;
 pub mod prepare;
 pub mod reset;
+pub mod resident;
 pub mod script;
 pub mod survey;

@@ -31,6 +31,20 @@ pub fn end_processes(machine: &Machine) -> Result<()> {
     machine.demand("nothing of the lab runs", PROCESSES, LIMIT).map(drop)
 }
 
+/// Ends what runs of the lab, and takes away the device that it made.
+///
+/// # Errors
+///
+/// The machine does not answer.
+pub fn give_back(machine: &Machine) -> Result<()> {
+    let device = &machine.device;
+    let mut script = format!("{PROCESSES}\nrm -rf {DIRECTORY}/{UNITS}*\n");
+    if machine.setting.setup_rxe {
+        script.push_str(&format!("[ ! -e /sys/class/infiniband/{device} ] || rdma link delete {device}\n"));
+    }
+    machine.demand("nothing of the lab is left", &script, LIMIT).map(drop)
+}
+
 /// Units first; then what was started by hand of the lab's programs, which would hold a port.
 const PROCESSES: &str = "systemctl kill --signal=KILL 'rdma-lab-*' 2>/dev/null
 systemctl reset-failed 'rdma-lab-*' 2>/dev/null

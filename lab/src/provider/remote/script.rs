@@ -18,12 +18,15 @@ const END: &str = "@lab-end";
 /// Longest script, in bytes: a Linux kernel takes 128 KiB in one argument, and base64 makes four of three.
 pub const LONGEST: usize = 90_000;
 
+/// Sets `$sudo` to what makes a user root without a question; nothing for root itself.
+pub const SUDO: &str = "sudo=; [ $(id -u) = 0 ] || sudo=\"sudo -n\"; ";
+
 /// The line that runs `script`, ended there after `limit`.
 pub fn line(script: &str, limit: Duration) -> String {
     let encoded = BASE64_STANDARD.encode(script);
     let seconds = limit.as_secs() + 1;
     format!(
-        "sh -c 'echo {BEGIN}; sudo=; [ $(id -u) = 0 ] || sudo=\"sudo -n\"; \
+        "sh -c 'echo {BEGIN}; {SUDO}\
          $sudo timeout -k 5 {seconds} sh -c \"$(echo {encoded} | base64 -d)\" </dev/null; \
          code=$?; echo; echo {END} $code; exit 0'"
     )

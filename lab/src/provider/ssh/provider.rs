@@ -30,10 +30,7 @@ impl Ssh {
     /// As [`Hosts::read`].
     pub fn new(cache: Cache, hosts: &Path) -> Result<Ssh> {
         let hosts = Hosts::read(hosts)?;
-        let sockets = tempfile::Builder::new()
-            .prefix("rdma-lab-")
-            .tempdir_in("/tmp")
-            .at("failed to create a directory in", Path::new("/tmp"))?;
+        let sockets = sockets()?;
         Ok(Ssh { cache, hosts, sockets, machines: Mutex::new(None) })
     }
 
@@ -52,32 +49,48 @@ impl Ssh {
         if let Some(machines) = &*machines {
             return Ok(machines.clone());
         }
-        let settings = Role::BOTH.map(|role| {
-            let host = self.hosts.host(role);
-            let setting = Setting {
-                host: Arc::new(Client::new(host, self.sockets.path())),
-                address: host.address,
-                device: host.device.clone(),
-                capture: self.hosts.capture.interface.clone(),
-                setup_rxe: host.setup_rxe,
-                install: host.install,
-            };
-            (role, setting)
-        });
+        let settings = Role::BOTH.map(|role| (role, setting(&self.hosts, role, self.sockets.path())));
         let prepared = Machines::prepare(settings.into())?;
         *machines = Some(prepared.clone());
         Ok(prepared)
     }
 
     /// What stands for these hosts in the name of a lock.
-    fn name(&self) -> String {
+    pub fn name_of_lock(&self) -> String {
         let names = Role::BOTH.map(|role| self.hosts.host(role).ssh.clone()).join("-");
         names.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
     }
 
-    fn description(&self) -> String {
+    /// What they are, for people.
+    pub fn description(&self) -> String {
         let [server, client] = Role::BOTH.map(|role| self.hosts.host(role).ssh.as_str());
         format!("ssh, server {server}, client {client}")
+    }
+}
+
+/// A directory for ssh's sockets, of a short name.
+///
+/// # Errors
+///
+/// It cannot be made.
+pub fn sockets() -> Result<TempDir> {
+    let directory = Path::new("/tmp");
+    tempfile::Builder::new()
+        .prefix("rdma-lab-")
+        .tempdir_in(directory)
+        .at("failed to create a directory in", directory)
+}
+
+/// How one of the hosts is reached, and what may be done there.
+pub fn setting(hosts: &Hosts, role: Role, sockets: &Path) -> Setting {
+    let host = hosts.host(role);
+    Setting {
+        host: Arc::new(Client::new(host, sockets)),
+        address: host.address,
+        device: host.device.clone(),
+        capture: hosts.capture.interface.clone(),
+        setup_rxe: host.setup_rxe,
+        install: host.install,
     }
 }
 
@@ -100,7 +113,7 @@ impl Provider for Ssh {
             ))
             .next("set the hosts' MTU to what the scenario asks for and remove the declaration"));
         }
-        let alone = RemotePair::alone(&self.cache, &self.name())?;
+        let alone = RemotePair::alone(&self.cache, &self.name_of_lock())?;
         Ok(Box::new(RemotePair::ready(&self.machines()?, plan, self.description(), alone)?))
     }
 }

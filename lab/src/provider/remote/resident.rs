@@ -1,0 +1,324 @@
+//! Labs on machines of others that stay: the machines do anyway, so a lab is a record of what was prepared there.
+//!
+//! The record is a file `NAME.shared` in the cache's directory `labs`, beside those of
+//! [`crate::provider::qemu::resident`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::cache::{Cache, Lock, write_whole};
+use crate::command::Command;
+use crate::error::{Error, IoContext as _, Result};
+use crate::network::MTU_DEFAULT;
+use crate::node::Role;
+use crate::programs::Program;
+use crate::provider::choice::{Choice, Source};
+use crate::provider::multipass::client::Instance;
+use crate::provider::multipass::{self};
+use crate::provider::remote::capture::Recording;
+use crate::provider::remote::machine::{Machine, SHORT, Setting, unique};
+use crate::provider::remote::pair::{Machines, RemotePair, both};
+use crate::provider::remote::{reset, script};
+use crate::provider::ssh;
+use crate::provider::ssh::hosts::Hosts;
+
+/// What a record's file name ends with.
+const SUFFIX: &str = ".shared";
+
+/// A lab on machines of others, as recorded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Shared {
+    /// Its name.
+    pub name: String,
+    /// Which machines, as [`Choice::env`] says it.
+    choice: BTreeMap<String, String>,
+    /// What they are, for people.
+    pub description: String,
+    /// Where captures go that were given no name.
+    pub logs: PathBuf,
+    /// What is being recorded into.
+    pub recording: Option<PathBuf>,
+    nodes: BTreeMap<Role, Node>,
+}
+
+/// What was found out about a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Node {
+    address: IpAddr,
+    device: String,
+    interface: String,
+    /// The boot in which that was so.
+    boot: String,
+}
+
+/// The boot of a machine, for as long as its device is ACTIVE.
+fn boot_script(device: &str) -> String {
+    format!(
+        "grep -q ACTIVE /sys/class/infiniband/{device}/ports/1/state && cat /proc/sys/kernel/random/boot_id"
+    )
+}
+
+/// Every recorded lab.
+///
+/// # Errors
+///
+/// The records cannot be read.
+pub fn all(cache: &Cache) -> Result<Vec<Shared>> {
+    let directory = cache.path("labs");
+    let Ok(entries) = fs::read_dir(&directory) else { return Ok(Vec::new()) };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(SUFFIX)?.to_owned()))
+        .collect();
+    names.sort();
+    names.iter().filter_map(|name| find(cache, name).transpose()).collect()
+}
+
+/// The lab called `name`, if there is one.
+///
+/// # Errors
+///
+/// Its record cannot be read.
+pub fn find(cache: &Cache, name: &str) -> Result<Option<Shared>> {
+    let path = path(cache, name);
+    match fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at("failed to read", &path),
+    }
+}
+
+fn path(cache: &Cache, name: &str) -> PathBuf {
+    cache.path("labs").join(format!("{name}{SUFFIX}"))
+}
+
+/// Makes the machines of `source` ready, with `programs`, and records them as the lab `name`. Machines that were made
+/// ready before, and have not been restarted since, are only looked at.
+///
+/// # Errors
+///
+/// They cannot be made ready.
+pub fn up(
+    cache: &Cache,
+    name: &str,
+    choice: &Choice,
+    source: &Source,
+    programs: &[Program],
+    logs: &Path,
+) -> Result<Shared> {
+    let directory = cache.path("labs");
+    fs::create_dir_all(&directory).at("failed to create", &directory)?;
+    let _alone = alone(cache, source)?;
+    let choice: BTreeMap<String, String> =
+        choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    if let Some(lab) = find(cache, name)?.filter(|lab| lab.choice == choice)
+        && source.is_running()?
+        && lab.is_as_it_was()
+    {
+        lab.open()?.machines.deploy(programs)?;
+        return Ok(lab);
+    }
+    let machines = match source {
+        Source::Qemu(_) => return Err(Error::setup("QEMU machines are no machines of others")),
+        Source::Multipass(multipass) => multipass.machines()?,
+        Source::Ssh(ssh) => ssh.machines()?,
+    };
+    machines.reset(MTU_DEFAULT)?;
+    machines.deploy(programs)?;
+    let nodes = both(|role| {
+        let machine = &machines.by_role[&role];
+        let boot = machine.demand("its device is ACTIVE", &boot_script(&machine.device), SHORT)?;
+        Ok(Node {
+            address: machine.setting.address,
+            device: machine.device.clone(),
+            interface: machine.interface.clone(),
+            boot,
+        })
+    })?;
+    let (name, logs, recording) = (name.to_owned(), logs.to_owned(), None);
+    let lab = Shared { name, choice, description: source.description(), logs, recording, nodes };
+    lab.keep(cache)?;
+    Ok(lab)
+}
+
+/// The right to be the only one on the machines of `source`.
+fn alone(cache: &Cache, source: &Source) -> Result<Option<Lock>> {
+    match source {
+        Source::Qemu(_) => Ok(None),
+        Source::Multipass(_) => RemotePair::alone(cache, "multipass").map(Some),
+        Source::Ssh(ssh) => RemotePair::alone(cache, &ssh.name_of_lock()).map(Some),
+    }
+}
+
+/// A lab's machines, reachable.
+#[derive(Debug)]
+pub struct Open {
+    machines: Machines,
+    /// Where ssh's connections are shared, for as long as this lives.
+    _sockets: TempDir,
+}
+
+impl Shared {
+    /// Reaches its machines as they were recorded; nothing is asked of them yet.
+    ///
+    /// # Errors
+    ///
+    /// The hosts file cannot be read any more.
+    pub fn open(&self) -> Result<Open> {
+        let sockets = ssh::provider::sockets()?;
+        let choice = Choice::from_env(|name| self.choice.get(name).cloned())?;
+        let hosts = match &choice {
+            Choice::Ssh { hosts } => Some(Hosts::read(hosts)?),
+            _ => None,
+        };
+        let by_role = self.nodes.iter().map(|(&role, node)| {
+            let setting = match &hosts {
+                Some(hosts) => {
+                    Setting { address: node.address, ..ssh::provider::setting(hosts, role, sockets.path()) }
+                }
+                None => multipass::provider::setting(
+                    Arc::new(Instance { name: multipass::provider::name(role) }),
+                    node.address,
+                ),
+            };
+            let mut machine = Machine::new(role, setting);
+            machine.device.clone_from(&node.device);
+            machine.interface.clone_from(&node.interface);
+            (role, machine)
+        });
+        let machines = Machines { by_role: by_role.collect(), surveys: BTreeMap::new() };
+        Ok(Open { machines, _sockets: sockets })
+    }
+
+    /// Whether its machines answer, were not restarted, and have their devices ACTIVE.
+    pub fn is_as_it_was(&self) -> bool {
+        let Ok(open) = self.open() else { return false };
+        let boots = both(|role| {
+            let node = &self.nodes[&role];
+            let output = open.machines.by_role[&role].run_root(&boot_script(&node.device), SHORT)?;
+            Ok(output.code == Some(0) && output.stdout == node.boot)
+        });
+        boots.is_ok_and(|same| same.values().all(|same| *same))
+    }
+
+    /// A node's address on the RDMA network.
+    pub fn address(&self, role: Role) -> IpAddr {
+        self.nodes[&role].address
+    }
+
+    fn keep(&self, cache: &Cache) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|source| Error::setup("failed to write the lab's record").source(source))?;
+        write_whole(&path(cache, &self.name), &text)
+    }
+
+    /// Begins to record into `file`.
+    ///
+    /// # Errors
+    ///
+    /// It records already, or tcpdump does not begin to listen.
+    pub fn start_capture(&mut self, cache: &Cache, file: &Path) -> Result<()> {
+        if let Some(file) = &self.recording {
+            return Err(Error::capture(format!("already recording into {}", file.display()))
+                .next("end it first: cargo xtask lab capture stop"));
+        }
+        Recording::start(self.open()?.machine(Role::Server), file)?;
+        self.recording = Some(file.to_owned());
+        self.keep(cache)
+    }
+
+    /// Ends the recording; gives its file and its packets by the node that sent them.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is being recorded, or as [`Recording::stop`].
+    pub fn stop_capture(&mut self, cache: &Cache) -> Result<(PathBuf, BTreeMap<Role, u64>)> {
+        let file = self.recording.take().ok_or_else(|| Error::capture("nothing is being recorded"))?;
+        let open = self.open()?;
+        // Forgotten whatever comes: what failed to stop is ended by the next start.
+        self.keep(cache)?;
+        let (machine, addresses) = (open.machine(Role::Server), open.machines.addresses());
+        let recording = Recording::of(&file);
+        let packets = recording.captured(machine, &addresses)?;
+        Ok((recording.stop(machine, &addresses)?, packets))
+    }
+
+    /// Ends what runs there, and puts devices, MTU and neighbours back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machines::reset`].
+    pub fn reset(&mut self, cache: &Cache) -> Result<()> {
+        self.open()?.machines.reset(MTU_DEFAULT)?;
+        self.recording = None;
+        self.keep(cache)
+    }
+
+    /// Gives the machines back: instances are stopped; hosts lose the device that was made there. The record goes.
+    ///
+    /// # Errors
+    ///
+    /// The machines do not answer.
+    pub fn down(&self, cache: &Cache) -> Result<()> {
+        match Choice::from_env(|name| self.choice.get(name).cloned())? {
+            Choice::Multipass(_) => multipass::provider::stop()?,
+            _ => {
+                let open = self.open()?;
+                both(|role| reset::give_back(open.machine(role)))?;
+            }
+        }
+        let path = path(cache, &self.name);
+        fs::remove_file(&path).at("failed to remove", &path)
+    }
+}
+
+impl Open {
+    /// One of both.
+    pub fn machine(&self, role: Role) -> &Machine {
+        &self.machines.by_role[&role]
+    }
+
+    /// The words that run a shell command as root with the terminal of a person, and what tells its exit code
+    /// afterwards: carriers do not (multipass runs a command that exits with 4 again and again).
+    pub fn person(&self, role: Role, command: &str, terminal: bool) -> (Command, Ending) {
+        let file = format!("/tmp/rdma-lab-{}", unique());
+        let encoded = BASE64_STANDARD.encode(command);
+        let line =
+            format!("{}$sudo sh -c \"$(echo {encoded} | base64 -d)\"; echo $? >{file}; exit 0", script::SUDO);
+        (self.machine(role).host().shell(Some(&line), terminal), Ending { file })
+    }
+
+    /// The exit code of a command of [`Open::person`] that has ended.
+    ///
+    /// # Errors
+    ///
+    /// The command was cut off, or the machine does not answer.
+    pub fn exit_code(&self, role: Role, ending: &Ending) -> Result<u8> {
+        let file = &ending.file;
+        let output = self.machine(role).run_root(&format!("cat {file} && rm {file}"), SHORT)?;
+        output.stdout.trim().parse().map_err(|_| {
+            Error::boot(format!("{}: the command was cut off", self.machine(role).title()))
+                .next("what it started may run on: cargo xtask lab reset ends it")
+        })
+    }
+}
+
+/// Where a command's exit code is told.
+#[derive(Debug)]
+pub struct Ending {
+    file: String,
+}
+
+/// How long [`multipass::provider::stop`] may take for one instance.
+pub(in crate::provider) const STOP: Duration = Duration::from_secs(330);
