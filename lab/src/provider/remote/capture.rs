@@ -81,7 +81,7 @@ impl Recording {
     ) -> Result<BTreeMap<Role, u64>> {
         let count = |address: &IpAddr| {
             format!(
-                "tcpdump -n -r {} 'src host {address} and udp dst port 4791' 2>/dev/null | wc -l",
+                "tcpdump -n -Z root -r {} 'src host {address} and udp dst port 4791' 2>/dev/null | wc -l",
                 there()
             )
         };
@@ -94,8 +94,14 @@ impl Recording {
         let text = machine
             .demand("tcpdump runs", &script, SHORT)
             .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
-        let mut numbers = text.split_whitespace().map(|number| number.parse().unwrap_or(0));
-        Ok(addresses.keys().map(|role| (*role, numbers.next().unwrap_or(0))).collect())
+        let mut numbers = text.split_whitespace().map(str::parse);
+        let mut next = || match numbers.next() {
+            Some(Ok(number)) => Ok(number),
+            _ => {
+                Err(Error::capture("the packets in the recording could not be counted").detail(text.clone()))
+            }
+        };
+        addresses.keys().map(|role| Ok((*role, next()?))).collect()
     }
 
     /// Ends it, and brings its file here, verified, as a pcapng whose packets name the node that sent them.
