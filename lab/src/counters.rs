@@ -13,7 +13,7 @@ pub struct Counters {
 
 impl Counters {
     /// The shell command that prints them on a node.
-    pub const COMMAND: &str = "cd /sys/class/infiniband/rxe0/ports/1/hw_counters && grep . *";
+    pub const COMMAND: &str = "cd /sys/class/infiniband/${RDMA_DEVICE:-rxe0}/ports/1/hw_counters && grep . *";
 
     /// Those of rxe that move only when something went another way than straight.
     pub const TROUBLES: [&str; 10] = [

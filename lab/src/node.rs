@@ -122,6 +122,19 @@ pub trait Pair {
     /// What runs the machines, for people: "qemu 7.2.22, software emulation (…)".
     fn description(&self) -> String;
 
+    /// Runs the same short command on both nodes at once, to its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::run`].
+    fn run_on_both(&self, command: &str, limit: Duration) -> Result<BTreeMap<Role, Output>> {
+        let mut running = Vec::new();
+        for role in Role::BOTH {
+            running.push((role, self.node(role).start(command)?));
+        }
+        running.into_iter().map(|(role, mut running)| Ok((role, running.wait(limit)?))).collect()
+    }
+
     /// How a person reaches a node from another terminal.
     ///
     /// # Errors

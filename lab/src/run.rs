@@ -133,14 +133,9 @@ impl Before {
 fn on_both<const N: usize>(pair: &dyn Pair, commands: &[&str; N]) -> Result<BTreeMap<Role, [String; N]>> {
     const BETWEEN: &str = "----8<----";
     let script = commands.map(|command| format!("( {command} )")).join(&format!("\necho '{BETWEEN}'\n"));
-    let mut running = Vec::new();
-    for role in Role::BOTH {
-        running.push((role, pair.node(role).start(&script)?));
-    }
     let mut outputs = BTreeMap::new();
-    for (role, mut running) in running {
-        let stdout = running.wait(COMMAND_LIMIT)?.stdout;
-        let mut parts = stdout.split(BETWEEN).map(|part| part.trim_start_matches('\n').to_owned());
+    for (role, output) in pair.run_on_both(&script, COMMAND_LIMIT)? {
+        let mut parts = output.stdout.split(BETWEEN).map(|part| part.trim_start_matches('\n').to_owned());
         outputs.insert(role, [(); N].map(|()| parts.next().unwrap_or_default()));
     }
     Ok(outputs)

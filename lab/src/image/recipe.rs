@@ -35,7 +35,7 @@ pub struct Recipe {
     pub pruned: &'static [&'static str],
     /// Whether busybox stands in for every program that the packages do not bring.
     pub has_applets: bool,
-    /// Whether a node has its rxe device when it has booted.
+    /// Whether a node has its rxe device when it has booted, and its programs on the deployment disk.
     pub has_rxe: bool,
     /// Who comes in through SSH, and the home directory.
     pub user: (&'static str, &'static str),

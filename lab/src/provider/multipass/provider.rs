@@ -88,10 +88,9 @@ impl Multipass {
     ///
     /// # Errors
     ///
-    /// As [`client::info`].
+    /// As [`client::is_running`].
     pub fn is_running(&self) -> Result<bool> {
-        let infos = both(|role| client::info(&name(role)))?;
-        Ok(infos.values().flatten().filter(|info| info.state == State::Running).count() == infos.len())
+        Ok(both(|role| client::is_running(&name(role)))?.values().all(|runs| *runs))
     }
 
     /// What they are, for people.

@@ -244,8 +244,9 @@ impl Qemu {
         for (&role, guest) in &guests {
             let wire = if role == Role::Client && roles.len() > 1 { reach_peer() } else { "true".to_owned() };
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let rxe = if self.image.recipe().has_rxe { ACTIVE } else { "true" };
-            let awake = format!("{}date -s @{now} >/dev/null\n{mount} && {rxe} && {wire}", draws(self.seed));
+            let ready =
+                if self.image.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
+            let awake = format!("{}date -s @{now} >/dev/null\n{ready} && {wire}", draws(self.seed));
             started.push((guest, guest.start(&awake)?));
         }
         for (guest, mut started) in started {

@@ -190,7 +190,7 @@ impl Machine {
 
 impl Node for Machine {
     fn run(&self, command: &str, limit: Duration) -> Result<Output> {
-        self.run_root(command, limit)
+        self.run_root(&format!("export RDMA_DEVICE={}\n{command}", self.device), limit)
     }
 
     fn start(&self, command: &str) -> Result<Box<dyn Running + '_>> {

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crate::cache::{Cache, Lock, sha256_file};
-use crate::command::shell_word;
+use crate::command::{Output, shell_word};
 use crate::error::{Error, IoContext as _, Result};
 use crate::network::IpVersion;
 use crate::node::{Captured, Node, Pair, Plan, Role};
@@ -19,7 +20,7 @@ use crate::provider::remote::survey::Survey;
 use crate::provider::remote::{prepare, reset};
 
 /// Where programs are deployed.
-const DEPLOYED: &str = "/opt/lab/deployed";
+pub(super) const DEPLOYED: &str = "/opt/lab/deployed";
 
 /// Both machines, prepared.
 #[derive(Debug, Clone)]
@@ -194,6 +195,10 @@ impl RemotePair {
 impl Pair for RemotePair {
     fn node(&self, role: Role) -> &dyn Node {
         &self.machines.by_role[&role]
+    }
+
+    fn run_on_both(&self, command: &str, limit: Duration) -> Result<BTreeMap<Role, Output>> {
+        both(|role| self.machines.by_role[&role].run(command, limit))
     }
 
     fn description(&self) -> String {

@@ -15,7 +15,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::cache::{Cache, Lock, write_whole};
+use crate::cache::{Cache, Lock, sha256_file, write_whole};
 use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
 use crate::network::MTU_DEFAULT;
@@ -26,7 +26,7 @@ use crate::provider::multipass::client::Instance;
 use crate::provider::multipass::{self};
 use crate::provider::remote::capture::Recording;
 use crate::provider::remote::machine::{Machine, SHORT, Setting, unique};
-use crate::provider::remote::pair::{Machines, RemotePair, both};
+use crate::provider::remote::pair::{DEPLOYED, Machines, RemotePair, both};
 use crate::provider::remote::{reset, script};
 use crate::provider::ssh;
 use crate::provider::ssh::hosts::Hosts;
@@ -124,9 +124,8 @@ pub fn up(
         choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     if let Some(lab) = find(cache, name)?.filter(|lab| lab.choice == choice)
         && source.is_running()?
-        && lab.is_as_it_was()
+        && lab.has_still(programs)?
     {
-        lab.open()?.machines.deploy(programs)?;
         return Ok(lab);
     }
     let machines = match source {
@@ -203,13 +202,26 @@ impl Shared {
 
     /// Whether its machines answer, were not restarted, and have their devices ACTIVE.
     pub fn is_as_it_was(&self) -> bool {
-        let Ok(open) = self.open() else { return false };
-        let boots = both(|role| {
+        self.has_still(&[]).unwrap_or(false)
+    }
+
+    /// The same, and whether `programs` are deployed there: one question to each machine.
+    fn has_still(&self, programs: &[Program]) -> Result<bool> {
+        let open = self.open()?;
+        let sums = programs
+            .iter()
+            .map(|program| Ok(format!("{}  {DEPLOYED}/{}\n", sha256_file(&program.path)?, program.name)))
+            .collect::<Result<String>>()?;
+        let same = both(|role| {
             let node = &self.nodes[&role];
-            let output = open.machines.by_role[&role].run_root(&boot_script(&node.device), SHORT)?;
-            Ok(output.code == Some(0) && output.stdout == node.boot)
-        });
-        boots.is_ok_and(|same| same.values().all(|same| *same))
+            let script =
+                format!("{} && printf '%s' '{sums}' | sha256sum --status -c -", boot_script(&node.device));
+            let script = if sums.is_empty() { boot_script(&node.device) } else { script };
+            // A machine that does not answer is not as it was; what it lacks is said by whoever brings it.
+            let output = open.machines.by_role[&role].run_root(&script, SHORT).ok();
+            Ok(output.is_some_and(|output| output.code == Some(0) && output.stdout == node.boot))
+        })?;
+        Ok(same.values().all(|same| *same))
     }
 
     /// A node's address on the RDMA network.
