@@ -387,7 +387,7 @@ pub struct Sized {
 impl Sized {
     /// The messages: of the pattern, or each `text`.
     #[must_use]
-    pub fn payload(&self, text: &[u8]) -> Payload {
+    pub fn payload(&self, text: &'static [u8]) -> Payload {
         Payload::new(self.size, self.repeat.count, text)
     }
 }

@@ -372,6 +372,12 @@ impl Error {
         }
     }
 
+    /// Whether the peer caused it, by what it sent or by leaving.
+    #[must_use]
+    pub fn is_the_peer_s(&self) -> bool {
+        matches!(self.exit_code(), 4 | 6 | 8)
+    }
+
     /// Whether the peer can still be expected to answer a DREQ.
     #[must_use]
     pub fn peer_answers(&self) -> bool {
@@ -592,10 +598,38 @@ mod tests {
             imm: None,
             vendor_err: 0x88,
         };
+        let error = Error::check_completion(completion).unwrap_err();
+        assert_eq!((error.status().as_str(), error.exit_code()), ("REM_ACCESS_ERR", 3));
         assert_eq!(
-            Error::check_completion(completion).unwrap_err().to_string(),
+            error.to_string(),
             "RDMA_READ (wr_id 2) completed with REM_ACCESS_ERR (vendor_err 0x88): the responder refused rkey, bounds or access: check address, rkey and access flags"
         );
+    }
+
+    #[test]
+    fn kinds_of_failure_have_their_status_and_exit_code() {
+        let awaited = || "it".to_owned();
+        let deadline = Deadline::after(Duration::ZERO);
+        for (error, status, exit_code) in [
+            (Error::NoDevice, "FAILED", 1),
+            (Error::Disconnected { awaited: awaited() }, "DISCONNECTED", 4),
+            (
+                Error::CmEvent {
+                    awaited: awaited(),
+                    event: CmEventKind::Unreachable,
+                    status: -errno::ETIMEDOUT,
+                    elapsed: Duration::ZERO,
+                    hint: None,
+                },
+                "UNREACHABLE",
+                5,
+            ),
+            (Error::timeout(awaited(), &deadline), "TIMEOUT", 6),
+            (Error::ImmediateDiffers { imm: 1, length_bytes: 2 }, "DATA_DIFFERS", 7),
+            (PrivateDataError::Zero.into(), "REFUSED", 8),
+        ] {
+            assert_eq!((error.status().as_str(), error.exit_code()), (status, exit_code), "{error}");
+        }
     }
 
     #[cfg(feature = "verbs")]

@@ -24,35 +24,54 @@ pub const COUNTER_INITIAL: u64 = 100;
 pub const COUNTER_SWAPPED: u64 = 7;
 
 /// The messages that a client sends: message number i of n bytes belongs at offset i times n of the peer's region.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
-    bytes: Vec<u8>,
+    /// The sample's text, if it is not the pattern.
+    text: Option<&'static [u8]>,
     message_bytes: usize,
     count: usize,
-    is_pattern: bool,
 }
 
 impl Payload {
     /// `count` messages: of `size` bytes of the pattern if there is a size, else each is `text`.
     #[must_use]
-    pub fn new(size: Option<usize>, count: usize, text: &[u8]) -> Self {
-        let bytes = match size {
-            Some(size) => (0..size.saturating_mul(count)).map(pattern).collect(),
-            None => text.repeat(count),
-        };
-        Self { bytes, message_bytes: size.unwrap_or(text.len()), count, is_pattern: size.is_some() }
+    pub fn new(size: Option<usize>, count: usize, text: &'static [u8]) -> Self {
+        let message_bytes = size.unwrap_or(text.len());
+        Self { text: size.is_none().then_some(text), message_bytes, count }
     }
 
     /// All messages, one after the other.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Allocation`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let length_bytes = self.total_bytes();
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(length_bytes).map_err(|_| Error::Allocation { length_bytes })?;
+        match self.text {
+            Some(text) => bytes.extend((0..self.count).flat_map(|_| text)),
+            None => bytes.extend((0..length_bytes).map(pattern)),
+        }
+        Ok(bytes)
     }
 
     /// Length of each message.
     #[must_use]
     pub fn message_bytes(&self) -> usize {
         self.message_bytes
+    }
+
+    /// Length of all of them.
+    #[must_use]
+    pub fn total_bytes(&self) -> usize {
+        self.message_bytes.saturating_mul(self.count)
+    }
+
+    /// The length of the peer's region.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        if self.text.is_some() { self.total_bytes().max(REGION_BYTES) } else { self.total_bytes() }
     }
 
     /// The range of each message, in both regions.
@@ -63,21 +82,15 @@ impl Payload {
 
     /// What to read back: each message that was written, and of a sample the whole region.
     pub fn reads(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let whole = (!self.is_pattern).then_some(0..self.room_bytes());
-        let each = self.is_pattern.then(|| self.messages());
+        let whole = self.text.map(|_| 0..self.room_bytes());
+        let each = self.text.is_none().then(|| self.messages());
         whole.into_iter().chain(each.into_iter().flatten())
     }
 
-    /// The length of the peer's region.
+    /// The CRC-32 of `bytes`, all messages, if they are the pattern.
     #[must_use]
-    pub fn room_bytes(&self) -> usize {
-        if self.is_pattern { self.bytes.len() } else { self.bytes.len().max(REGION_BYTES) }
-    }
-
-    /// What is sent, if it is the pattern.
-    #[must_use]
-    pub fn pattern(&self) -> Option<Pattern> {
-        self.is_pattern.then(|| Pattern::of(&self.bytes))
+    pub fn pattern_of(&self, bytes: &[u8]) -> Option<Pattern> {
+        self.text.is_none().then(|| Pattern::of(bytes))
     }
 }
 
@@ -169,23 +182,24 @@ mod tests {
         assert_eq!(payload.messages().collect::<Vec<_>>(), [0..1024, 1024..2048, 2048..3072]);
         assert_eq!(payload.room_bytes(), 3072);
         assert!(payload.reads().eq(payload.messages()));
-        assert!(verify_pattern(payload.bytes()).is_ok());
+        assert!(verify_pattern(&payload.to_bytes().unwrap()).is_ok());
         let text = Payload::new(None, 2, CLIENT_WRITE);
-        assert_eq!((text.bytes().len(), text.pattern()), (36, None));
+        let bytes = text.to_bytes().unwrap();
+        assert_eq!((bytes.len(), text.total_bytes(), text.pattern_of(&bytes)), (36, 36, None));
         assert!(text.reads().eq(std::iter::once(0..4096)));
     }
 
     #[test]
     fn pattern_tells_pages_and_words_apart() {
-        let bytes = Payload::new(Some(8192), 1, &[]).bytes;
+        let bytes = Payload::new(Some(8192), 1, &[]).to_bytes().unwrap();
         assert_ne!(bytes[..4096], bytes[4096..]);
         assert!(bytes.windows(8).all(|window| window[..4] != window[4..]));
-        assert_eq!(&bytes[..4096], Payload::new(Some(1024), 4, &[]).bytes());
+        assert_eq!(&bytes[..4096], Payload::new(Some(1024), 4, &[]).to_bytes().unwrap());
     }
 
     #[test]
     fn pattern_in_the_wrong_place_differs() {
-        let mut bytes = Payload::new(Some(64), 1, &[]).bytes;
+        let mut bytes = Payload::new(Some(64), 1, &[]).to_bytes().unwrap();
         bytes[9] ^= 1;
         assert!(verify_pattern(&bytes).unwrap_err().to_string().contains("at offset 9"));
         assert!(matches!(verify_pattern(&[0; 64]), Err(Error::NothingWritten { .. })));
@@ -197,7 +211,7 @@ mod tests {
         let payload = Payload::new(Some(0), 2, &[]);
         assert_eq!(payload.messages().collect::<Vec<_>>(), [0..0, 0..0]);
         assert_eq!(payload.room_bytes(), 0);
-        assert_eq!(payload.pattern().unwrap().crc32, "00000000");
+        assert_eq!(payload.pattern_of(&[]).unwrap().crc32, "00000000");
     }
 
     #[test]

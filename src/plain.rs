@@ -36,8 +36,8 @@ use crate::sys;
 const VERSION: u32 = 1;
 /// The longest line that is read, in bytes.
 const LONGEST_LINE: usize = 4096;
-/// How long sending a line may take: it fits into the socket's buffer.
-const SEND_LIMIT: Duration = Duration::from_secs(2);
+/// How long a client may take to send its line once it is connected.
+const LINE_LIMIT: Duration = Duration::from_secs(2);
 /// What CM's REQ says on rxe: 4.096 us times two to the power of 19 are 2.15 s.
 const ACK_TIMEOUT: u8 = 19;
 /// Code of the shortest time a requester waits after an RNR NAK, 0.64 ms.
@@ -213,9 +213,13 @@ impl Listener {
         };
         let awaited = format!("{peer} to send its parameters");
         // A client that says nothing must not keep the others waiting.
-        let line = receive(&stream, &awaited, &Deadline::after(SEND_LIMIT))?;
-        let theirs = parse(&line)?;
-        let private_data = from_hex(&theirs.private_data)?;
+        let line = receive(&stream, &awaited, &Deadline::after(LINE_LIMIT))?;
+        let understood = parse(&line).and_then(|theirs| Ok((from_hex(&theirs.private_data)?, theirs)));
+        if let Err(error) = &understood {
+            // It is not owed an answer, but a newer version of these programs would show it.
+            let _ = refuse(&stream, &error.to_string());
+        }
+        let (private_data, theirs) = understood?;
         Ok(ConnectRequest { stream, peer, theirs, private_data })
     }
 }
@@ -267,7 +271,7 @@ impl ConnectRequest {
     ///
     /// [`Error::Tcp`].
     pub fn reject(self, reason: &str) -> Result<()> {
-        send(&self.stream, &Refusal { version: VERSION, reject: reason.to_owned() })
+        refuse(&self.stream, reason)
     }
 }
 
@@ -370,6 +374,10 @@ fn address_of(port: &Port, gid: Ipv6Addr) -> ibv_ah_attr {
     address.grh.sgid_index = port.gid_index;
     address.grh.hop_limit = HOP_LIMIT;
     address
+}
+
+fn refuse(stream: &TcpStream, reason: &str) -> Result<()> {
+    send(stream, &Refusal { version: VERSION, reject: reason.to_owned() })
 }
 
 fn send(mut stream: &TcpStream, message: &impl Serialize) -> Result<()> {

@@ -53,11 +53,14 @@ pub fn serve<O: ServerOptions>(
         Some(1) => conclude(&reporter, &[serve_one()]),
         Some(count) => conclude(&reporter, &serve_at_once(count, &listener, &args, &reporter, &exchange)),
         None => loop {
-            let request = match next_request(&listener, &args) {
-                Ok(request) => request,
-                Err(error) => return conclude(&reporter, &[Err(error)]),
-            };
-            conclude(&reporter, &[exchange(request, &args, &reporter)]);
+            let request = next_request(&listener, &args);
+            // What one client did wrong does not end the service for the others.
+            let is_over = request.as_ref().is_err_and(|error| !error.is_the_peer_s());
+            let result = request.and_then(|request| exchange(request, &args, &reporter));
+            let exit_code = conclude(&reporter, &[result]);
+            if is_over {
+                return exit_code;
+            }
         },
     }
 }

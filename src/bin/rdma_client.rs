@@ -29,7 +29,8 @@ fn write_and_read_back(server: &mut Server, args: &ClientArgs<Writing>) -> Resul
     let payload = args.options.sized.payload(CLIENT_WRITE);
     let remote = server.region(args, payload.room_bytes(), payload.message_bytes())?;
 
-    let source = server.endpoint.register_source(payload.bytes())?;
+    let bytes = payload.to_bytes()?;
+    let source = server.endpoint.register_source(&bytes)?;
     let writes = payload.messages().map(|place| {
         let local = RegionRange::new(&source, place.start, place.len())?;
         Ok(SendRequest::write(local, &remote.at(place.start as u64)))
@@ -43,12 +44,12 @@ fn write_and_read_back(server: &mut Server, args: &ClientArgs<Writing>) -> Resul
     });
     server.endpoint.execute_all(reads, &program::pace(args))?;
     let read = sink.copy_out(0, payload.room_bytes())?;
-    exchange::verify_read_back(payload.bytes(), &read)?;
+    exchange::verify_read_back(&bytes, &read)?;
 
     Ok(Outcome::Client {
-        written_bytes: payload.bytes().len(),
+        written_bytes: bytes.len(),
         read_bytes: read.len(),
         verified: true,
-        pattern: payload.pattern(),
+        pattern: payload.pattern_of(&bytes),
     })
 }

@@ -30,12 +30,13 @@ fn write_with_imm(server: &mut Server, args: &ClientArgs<Writing>) -> Result<Out
     let remote = server.region(args, payload.room_bytes(), payload.message_bytes())?;
     let imm = payload.message_bytes() as u32;
 
-    let source = server.endpoint.register_source(payload.bytes())?;
+    let bytes = payload.to_bytes()?;
+    let source = server.endpoint.register_source(&bytes)?;
     let writes = payload.messages().map(|place| {
         let local = RegionRange::new(&source, place.start, place.len())?;
         Ok(SendRequest::write_with_imm(local, &remote.at(place.start as u64), imm))
     });
     server.endpoint.execute_all(writes, &program::pace(args))?;
 
-    Ok(Outcome::ClientImm { written_bytes: payload.bytes().len(), imm, pattern: payload.pattern() })
+    Ok(Outcome::ClientImm { written_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
 }

@@ -28,7 +28,8 @@ fn send(server: &mut Server, args: &ClientArgs<Sending>) -> Result<Outcome> {
     let payload = args.options.sized.payload(CLIENT_SEND);
     let imm = args.options.imm.then_some(payload.message_bytes() as u32);
 
-    let source = server.endpoint.register_source(payload.bytes())?;
+    let bytes = payload.to_bytes()?;
+    let source = server.endpoint.register_source(&bytes)?;
     let sends = payload.messages().map(|place| {
         let local = RegionRange::new(&source, place.start, place.len())?;
         Ok(match imm {
@@ -38,5 +39,5 @@ fn send(server: &mut Server, args: &ClientArgs<Sending>) -> Result<Outcome> {
     });
     server.endpoint.execute_all(sends, &program::pace(args))?;
 
-    Ok(Outcome::Sender { sent_bytes: payload.bytes().len(), imm, pattern: payload.pattern() })
+    Ok(Outcome::Sender { sent_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
 }
