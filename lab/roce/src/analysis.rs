@@ -160,16 +160,19 @@ impl Analysis {
             }
         };
         let is_short = packet.is_cut && record.original_length_bytes as usize <= record.data.len();
-        let fate = record.fate();
+        // Most captures are without fates.
+        let fate = record.comment.map(Fate::from_comment);
+        let (is_sent, is_delivered) =
+            fate.as_ref().map_or((true, true), |fate| (fate.is_sent(), fate.is_delivered()));
         self.packets += 1;
-        self.count(packet, &fate, is_short);
-        let seen = if fate.is_delivered() {
-            self.deliver(record.number, record.timestamp_ns, packet, fate.is_sent(), is_short)
+        self.count(packet, is_sent, is_delivered && !is_short);
+        let seen = if is_delivered {
+            self.deliver(record.number, record.timestamp_ns, packet, is_sent, is_short)
         } else {
             self.sent_only(record.number, record.timestamp_ns, packet)
         };
         if self.limits.keeps {
-            self.keep_row(record.number, packet, seen, fate);
+            self.keep_row(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
         }
     }
 
@@ -307,35 +310,28 @@ impl Analysis {
     }
 
     /// Counts a packet at its addresses.
-    fn count(&mut self, packet: &Packet<'_>, fate: &Fate, is_short: bool) {
-        let key = (packet.source, packet.destination);
-        let is_at = |at: &usize| self.paths.get(*at).is_some_and(|(known, _)| *known == key);
-        let at = match self.last_paths.into_iter().find(is_at) {
-            Some(at) => at,
-            None => match self.path_numbers.get(&key) {
-                Some(at) => *at,
-                None if self.paths.len() >= self.limits.paths => {
-                    self.packets_uncounted += 1;
-                    return;
-                }
-                None => {
-                    for address in [packet.source, packet.destination] {
-                        self.names.see(address);
-                    }
-                    let at = self.paths.len();
-                    self.paths.push((key, Path::default()));
-                    self.path_numbers.insert(key, at);
-                    at
-                }
-            },
+    #[inline]
+    fn count(&mut self, packet: &Packet<'_>, is_sent: bool, is_delivered: bool) {
+        let is_at = |at: &usize| {
+            self.paths.get(*at).is_some_and(|((source, destination), _)| {
+                *source == packet.source && *destination == packet.destination
+            })
         };
-        if self.last_paths[0] != at {
-            self.last_paths = [at, self.last_paths[0]];
-        }
+        let [last, before] = self.last_paths;
+        let at = if is_at(&last) {
+            last
+        } else if is_at(&before) {
+            self.last_paths = [before, last];
+            before
+        } else {
+            match self.find_path(packet) {
+                Some(at) => at,
+                None => return,
+            }
+        };
         if let Some((_, path)) = self.paths.get_mut(at) {
-            let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
-            path.sent += u64::from(fate.is_sent());
-            path.delivered += u64::from(fate.is_delivered() && is_whole);
+            path.sent += u64::from(is_sent);
+            path.delivered += u64::from(is_delivered && !matches!(packet.icrc, Icrc::Bad { .. }));
         }
     }
 
@@ -356,6 +352,30 @@ impl Analysis {
             psn: packet.bth.map(|bth| bth.psn()),
             evidence,
         });
+    }
+
+    /// The path of a packet that is not like one of the last two; `None` when there are too many.
+    #[cold]
+    fn find_path(&mut self, packet: &Packet<'_>) -> Option<usize> {
+        let key = (packet.source, packet.destination);
+        let at = match self.path_numbers.get(&key) {
+            Some(at) => *at,
+            None if self.paths.len() >= self.limits.paths => {
+                self.packets_uncounted += 1;
+                return None;
+            }
+            None => {
+                for address in [packet.source, packet.destination] {
+                    self.names.see(address);
+                }
+                let at = self.paths.len();
+                self.paths.push((key, Path::default()));
+                self.path_numbers.insert(key, at);
+                at
+            }
+        };
+        self.last_paths = [at, self.last_paths[0]];
+        Some(at)
     }
 
     /// Judges the packet by itself; gives whether a receiver would take it.
@@ -430,9 +450,13 @@ impl Analysis {
     /// Turns what a packet broke into findings.
     #[inline]
     fn report_broken(&mut self, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>) {
-        if self.broken.is_empty() {
-            return;
+        if !self.broken.is_empty() {
+            self.report(number, packet, requester);
         }
+    }
+
+    #[cold]
+    fn report(&mut self, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>) {
         let mut broken = std::mem::take(&mut self.broken);
         for (rule, evidence) in broken.drain(..) {
             self.find(rule, number, packet, requester, evidence);

@@ -170,7 +170,14 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads until `need` bytes are in the buffer or the source ends; gives how many there are.
+    #[inline]
     fn fill(&mut self, need: usize) -> Result<usize, ReadError> {
+        let got = self.end - self.start;
+        if got >= need { Ok(got) } else { self.read(need) }
+    }
+
+    #[cold]
+    fn read(&mut self, need: usize) -> Result<usize, ReadError> {
         while self.end - self.start < need && !self.at_end {
             if self.start > 0 && self.start + need > self.buffer.len() {
                 self.buffer.copy_within(self.start..self.end, 0);

@@ -170,11 +170,9 @@ impl Stream {
     ) {
         let (packet, opcode, psn) = (arrival.packet, arrival.bth.opcode(), arrival.bth.psn());
         let (place, operation) = (opcode.place(), opcode.operation());
-        let Some(kind) = MessageKind::of(opcode) else {
-            return;
-        };
         let announced_bytes = packet.reth.map(|reth| reth.dma_length());
         if place.starts() {
+            let Some(kind) = MessageKind::of(opcode) else { return };
             if let Some(open) = self.open.take() {
                 if !open.is_suspect {
                     sink.report(
@@ -208,7 +206,7 @@ impl Stream {
             self.judge_addresses(arrival, announced_bytes, sink);
             self.open = Some(Open { message, operation, announced_bytes, bytes: 0, is_suspect: false });
         }
-        let Some(mut open) = self.open else {
+        let Some(open) = &mut self.open else {
             if !self.first_is_lost {
                 sink.report(
                     Rule::OpcodeOutOfSequence,
@@ -227,12 +225,11 @@ impl Stream {
             return;
         }
         open.bytes += packet.payload_length_bytes as u64;
-        if !self.judge_payload(connection, arrival, sink) {
+        if !judge_payload(connection, arrival, sink) {
             open.is_suspect = true;
             self.msn.forget();
             self.sure_from = self.sent_end;
         }
-        self.open = Some(open);
         if let Some(message) = sink.messages.get_mut(open.message) {
             message.bytes = match operation {
                 Operation::ReadRequest | Operation::Flush => u64::from(announced_bytes.unwrap_or(0)),
@@ -242,9 +239,10 @@ impl Stream {
             message.psn_last = psn.plus(count.unwrap_or(1) - 1);
             message.packet_last = arrival.number;
         }
-        if place.ends() {
-            self.open = None;
-            self.finish_message(&open, kind, arrival, count, sink);
+        if place.ends()
+            && let Some(open) = self.open.take()
+        {
+            self.finish_message(&open, arrival, count, sink);
         }
     }
 
@@ -263,33 +261,15 @@ impl Stream {
         }
     }
 
-    /// Holds a payload against the path MTU; gives whether it is right.
-    fn judge_payload(&self, connection: &Connection, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
-        let Some(mtu) = connection.path_mtu_bytes.map(u64::from) else {
-            return true;
-        };
-        let got = arrival.packet.payload_length_bytes as u64;
-        let is_right = match arrival.bth.opcode().place() {
-            Place::First | Place::Middle => got == mtu,
-            Place::Last => (1..=mtu).contains(&got),
-            Place::Only => got <= mtu,
-        };
-        if !is_right {
-            sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
-        }
-        is_right
-    }
-
     fn finish_message(
         &mut self,
         open: &Open,
-        kind: MessageKind,
         arrival: &Arrival<'_>,
         count: Option<u32>,
         sink: &mut Sink<'_>,
     ) {
         if let Some(message) = sink.messages.get_mut(open.message) {
-            message.kind = kind;
+            message.kind = MessageKind::of(arrival.bth.opcode()).unwrap_or(message.kind);
             message.outcome = Outcome::Sent;
             message.immediate = arrival.packet.immdt.map(|immdt| immdt.value());
             message.rkey = message.rkey.or(arrival.packet.ieth.map(|ieth| ieth.rkey()));
@@ -352,4 +332,21 @@ impl Stream {
             read.bytes = 0;
         }
     }
+}
+
+/// Holds a payload against the path MTU; gives whether it is right.
+fn judge_payload(connection: &Connection, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
+    let Some(mtu) = connection.path_mtu_bytes.map(u64::from) else {
+        return true;
+    };
+    let got = arrival.packet.payload_length_bytes as u64;
+    let is_right = match arrival.bth.opcode().place() {
+        Place::First | Place::Middle => got == mtu,
+        Place::Last => (1..=mtu).contains(&got),
+        Place::Only => got <= mtu,
+    };
+    if !is_right {
+        sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
+    }
+    is_right
 }

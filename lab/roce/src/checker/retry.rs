@@ -77,6 +77,7 @@ impl Default for Retry {
 
 impl Stream {
     /// Takes note of a request where it is sent, whether it arrives or not; gives why it was sent, when it was sent before.
+    #[inline]
     pub(crate) fn sent(
         &mut self,
         connection: &Connection,
@@ -84,22 +85,33 @@ impl Stream {
         count: Option<u32>,
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
-        let (packet, psn) = (arrival.packet, arrival.bth.psn());
-        let opcode = arrival.bth.opcode();
-        let end = psn.plus(count.unwrap_or(1));
+        let psn = arrival.bth.psn();
         let shape = Shape {
             psn: psn.value() | 1 << 24,
-            length: packet.payload_length_bytes as u16,
-            opcode: opcode.0,
+            length: arrival.packet.payload_length_bytes as u16,
+            opcode: arrival.bth.opcode().0,
         };
-        let known = &mut self.retry.shapes[psn.value() as usize % SHAPES];
-        if self.sent_end.is_none_or(|sent_end| psn.distance(sent_end) >= 0) {
-            *known = shape;
-            self.sent_end = Some(end);
-            self.retry.run = None;
-            self.retry.last = Some((psn, arrival.timestamp_ns));
-            return None;
+        let end = psn.plus(count.unwrap_or(1));
+        if self.sent_end.is_some_and(|sent_end| psn.distance(sent_end) < 0) {
+            return self.sent_again(connection, arrival, shape, end, sink);
         }
+        self.retry.shapes[psn.value() as usize % SHAPES] = shape;
+        self.sent_end = Some(end);
+        self.retry.run = None;
+        self.retry.last = Some((psn, arrival.timestamp_ns));
+        None
+    }
+
+    fn sent_again(
+        &mut self,
+        connection: &Connection,
+        arrival: &Arrival<'_>,
+        shape: Shape,
+        end: Psn,
+        sink: &mut Sink<'_>,
+    ) -> Option<RetransmissionClass> {
+        let psn = arrival.bth.psn();
+        let known = &mut self.retry.shapes[psn.value() as usize % SHAPES];
         if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
             // Not seen before: the capture began later, or the PSN is none of this connection.
             return None;

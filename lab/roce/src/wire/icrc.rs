@@ -4,6 +4,9 @@
 //! every field that a router may change set to ones; it is stored little-endian. After Linux `drivers/infiniband/sw/rxe/rxe_icrc.c`.
 
 use std::fmt;
+use std::sync::LazyLock;
+
+use crc32fast::Hasher;
 
 /// The verdict on a packet's invariant CRC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,41 +36,56 @@ impl fmt::Display for Icrc {
     }
 }
 
-/// Longest run of bytes that has masked fields in it: the eight ones, an IPv4 header with options, UDP and BTH.
-const MASKED_MAX: usize = 8 + 60 + 8 + 12;
+/// The checksum's state behind the eight ones, with what the processor can do found out once.
+static ONES: LazyLock<Hasher> = LazyLock::new(|| {
+    let mut hasher = Hasher::new();
+    hasher.update(&[0xff; 8]);
+    hasher
+});
+
+/// Length of UDP and BTH in bytes.
+const TRANSPORT_LENGTH: usize = 20;
 
 /// Computes the ICRC of a packet.
 ///
 /// `ip_header` is the IPv4 header with its options or the 40-byte IPv6 header; `rest` is everything behind it, from the UDP header up to the pad, without
 /// the ICRC. `None` when either is too short to be RoCEv2.
 pub fn icrc(ip_header: &[u8], rest: &[u8]) -> Option<u32> {
-    let length = ip_header.len();
-    if !(20..=60).contains(&length) {
-        return None;
+    let (transport, payload) = rest.split_first_chunk::<TRANSPORT_LENGTH>()?;
+    let mut hasher = ONES.clone();
+    // Almost every IP header has 20 bytes; a length that is known makes it quick.
+    if ip_header.len() == 20 {
+        let mut masked = [0; 20 + TRANSPORT_LENGTH];
+        mask(&mut masked, ip_header, transport)?;
+        hasher.update(&masked);
+    } else {
+        let mut masked = [0; 60 + TRANSPORT_LENGTH];
+        let masked = masked.get_mut(..ip_header.len() + TRANSPORT_LENGTH)?;
+        mask(masked, ip_header, transport)?;
+        hasher.update(masked);
     }
-    let (transport, payload) = rest.split_at_checked(20)?;
-    let mut masked = [0xff; MASKED_MAX];
-    masked.get_mut(8..8 + length)?.copy_from_slice(ip_header);
-    masked.get_mut(8 + length..28 + length)?.copy_from_slice(transport);
-    let ones: &[usize] = match ip_header.first()? >> 4 {
-        4 => &[9, 16, 18, 19],
-        6 => &[9, 10, 11, 15],
-        _ => return None,
-    };
-    for at in ones {
-        *masked.get_mut(*at)? = 0xff;
-    }
-    if ip_header.first()? >> 4 == 6 {
-        *masked.get_mut(8)? |= 0x0f;
-    }
-    // UDP checksum, and the BTH byte of FECN and BECN.
-    for at in [6, 7, 12] {
-        *masked.get_mut(8 + length + at)? = 0xff;
-    }
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(masked.get(..28 + length)?);
     hasher.update(payload);
     Some(hasher.finalize())
+}
+
+/// Copies IP header and transport into `masked`, which is as long as both, with ones where a router may change them.
+#[inline(always)]
+fn mask(masked: &mut [u8], ip_header: &[u8], transport: &[u8; TRANSPORT_LENGTH]) -> Option<()> {
+    let (ip, behind) = masked.split_at_mut_checked(ip_header.len())?;
+    ip.copy_from_slice(ip_header);
+    let ip = ip.first_chunk_mut::<20>()?;
+    match ip[0] >> 4 {
+        // TOS, TTL, header checksum.
+        4 => (ip[1], ip[8], ip[10], ip[11]) = (0xff, 0xff, 0xff, 0xff),
+        // Traffic class, flow label, hop limit.
+        6 => (ip[0], ip[1], ip[2], ip[3], ip[7]) = (ip[0] | 0x0f, 0xff, 0xff, 0xff, 0xff),
+        _ => return None,
+    }
+    let behind = behind.first_chunk_mut::<TRANSPORT_LENGTH>()?;
+    *behind = *transport;
+    // UDP checksum, and the BTH byte of FECN and BECN.
+    (behind[6], behind[7], behind[12]) = (0xff, 0xff, 0xff);
+    Some(())
 }
 
 #[cfg(test)]

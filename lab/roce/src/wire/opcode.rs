@@ -159,7 +159,7 @@ impl Headers {
 
 impl Headers {
     /// Length of all of them in bytes.
-    pub fn length_bytes(self) -> usize {
+    pub const fn length_bytes(self) -> usize {
         const LENGTHS: [(Header, usize); 10] = [
             (Header::Rdeth, 4),
             (Header::Deth, 8),
@@ -172,17 +172,25 @@ impl Headers {
             (Header::ImmDt, 4),
             (Header::Ieth, 4),
         ];
-        LENGTHS.iter().filter(|(header, _)| self.contains(*header)).map(|(_, length)| length).sum()
+        let (mut length, mut at) = (0, 0);
+        while at < LENGTHS.len() {
+            let (header, bytes) = LENGTHS[at];
+            length += if self.contains(header) { bytes } else { 0 };
+            at += 1;
+        }
+        length
     }
 }
 
-/// What the low five bits mean, whatever the transport.
+/// What an opcode means.
+#[derive(Clone, Copy)]
 struct Entry {
     operation: Operation,
     words: &'static str,
     role: Role,
     place: Place,
     headers: Headers,
+    headers_length_bytes: u8,
 }
 
 const fn entry(
@@ -192,7 +200,7 @@ const fn entry(
     place: Place,
     headers: Headers,
 ) -> Entry {
-    Entry { operation, words, role, place, headers }
+    Entry { operation, words, role, place, headers, headers_length_bytes: headers.length_bytes() as u8 }
 }
 
 const RETH: Headers = Headers::NONE.with(Header::Reth);
@@ -207,8 +215,8 @@ const fn unknown(operation: u8) -> Entry {
     entry(Operation::Unknown(operation), "", Role::Neither, Place::Only, Headers::NONE)
 }
 
-/// The operations by their low five bits.
-static OPERATIONS: [Entry; 32] = {
+/// The operations by their low five bits, whatever the transport.
+const OPERATIONS: [Entry; 32] = {
     use Operation::{
         Acknowledge, AtomicAcknowledge, AtomicWrite, CmpSwap, FetchAdd, Flush, ReadRequest, ReadResponse,
         Resync, Send, Write,
@@ -262,6 +270,38 @@ const fn operations_of(transport: Transport) -> u32 {
     }
 }
 
+/// What each opcode byte means: every packet asks, several times.
+static OPCODES: [Entry; 256] = {
+    let mut opcodes = [unknown(0); 256];
+    let mut byte = 0;
+    while byte < opcodes.len() {
+        let (opcode, low) = (Opcode(byte as u8), byte & 0x1f);
+        opcodes[byte] = if operations_of(opcode.transport()) >> low & 1 == 1 {
+            OPERATIONS[low].over(opcode.transport())
+        } else if byte == Opcode::CNP.0 as usize {
+            entry(Operation::Cnp, "", Role::Neither, Place::Only, Headers::NONE)
+        } else {
+            unknown(low as u8)
+        };
+        byte += 1;
+    }
+    opcodes
+};
+
+impl Entry {
+    /// The operation with the headers that a transport adds.
+    const fn over(self, transport: Transport) -> Self {
+        let headers = match (transport, self.role) {
+            (Transport::Rd, Role::Request) => self.headers.with(Header::Rdeth).with(Header::Deth),
+            (Transport::Rd, _) => self.headers.with(Header::Rdeth),
+            (Transport::Ud, _) => self.headers.with(Header::Deth),
+            (Transport::Xrc, Role::Request) => self.headers.with(Header::XrcEth),
+            _ => self.headers,
+        };
+        entry(self.operation, self.words, self.role, self.place, headers)
+    }
+}
+
 impl Opcode {
     /// Congestion notification packet.
     pub const CNP: Self = Self(0x81);
@@ -282,22 +322,19 @@ impl Opcode {
         }
     }
 
-    fn entry(self) -> Option<&'static Entry> {
-        let low = self.0 & 0x1f;
-        (operations_of(self.transport()) >> low & 1 == 1).then(|| &OPERATIONS[usize::from(low)])
+    #[inline]
+    fn entry(self) -> &'static Entry {
+        &OPCODES[usize::from(self.0)]
     }
 
     /// The operation; `Unknown` when the standard names none for this transport.
     #[inline]
     pub fn operation(self) -> Operation {
-        match self.entry() {
-            Some(entry) => entry.operation,
-            None if self == Self::CNP => Operation::Cnp,
-            None => Operation::Unknown(self.0 & 0x1f),
-        }
+        self.entry().operation
     }
 
     /// Whether the standard names this opcode.
+    #[inline]
     pub fn is_known(self) -> bool {
         !matches!(self.operation(), Operation::Unknown(_))
     }
@@ -305,7 +342,7 @@ impl Opcode {
     /// Who sends it.
     #[inline]
     pub fn role(self) -> Role {
-        self.entry().map_or(Role::Neither, |entry| entry.role)
+        self.entry().role
     }
 
     /// Whether a requester sends it.
@@ -323,27 +360,23 @@ impl Opcode {
     /// The place in its message; `Only` for an unknown opcode.
     #[inline]
     pub fn place(self) -> Place {
-        self.entry().map_or(Place::Only, |entry| entry.place)
+        self.entry().place
     }
 
     /// The extended headers behind the BTH; none for an unknown opcode, whose rest is payload.
     #[inline]
     pub fn headers(self) -> Headers {
-        let Some(entry) = self.entry() else {
-            return Headers::NONE;
-        };
-        match self.transport() {
-            Transport::Rd if entry.role == Role::Request => {
-                entry.headers.with(Header::Rdeth).with(Header::Deth)
-            }
-            Transport::Rd => entry.headers.with(Header::Rdeth),
-            Transport::Ud => entry.headers.with(Header::Deth),
-            Transport::Xrc if entry.role == Role::Request => entry.headers.with(Header::XrcEth),
-            _ => entry.headers,
-        }
+        self.entry().headers
+    }
+
+    /// Length of the extended headers in bytes.
+    #[inline]
+    pub fn headers_length_bytes(self) -> usize {
+        usize::from(self.entry().headers_length_bytes)
     }
 
     /// Whether an immediate follows.
+    #[inline]
     pub fn has_immediate(self) -> bool {
         self.headers().contains(Header::ImmDt)
     }
@@ -352,10 +385,10 @@ impl Opcode {
 impl fmt::Display for Opcode {
     /// The standard's words: `RC RDMA WRITE Only`, `CNP`, `RC Unknown(0x1f)`; the number is the whole byte.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.entry() {
-            Some(entry) => write!(f, "{} {}", self.transport().words(), entry.words),
-            None if *self == Self::CNP => f.write_str("CNP"),
-            None => write!(f, "{} Unknown({:#04x})", self.transport().words(), self.0),
+        match self.operation() {
+            Operation::Cnp => f.write_str("CNP"),
+            Operation::Unknown(_) => write!(f, "{} Unknown({:#04x})", self.transport().words(), self.0),
+            _ => write!(f, "{} {}", self.transport().words(), self.entry().words),
         }
     }
 }

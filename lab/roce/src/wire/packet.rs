@@ -233,12 +233,35 @@ fn vlan(data: &[u8], mut ether_type: u16, mut offset: usize) -> (Network, usize)
 /// What the IP header says.
 struct Ip<'a> {
     header: &'a [u8],
-    source: IpAddr,
-    destination: IpAddr,
-    ecn: u8,
     /// Length of what follows the header, as the header has it.
     payload_length: usize,
     protocol: IpNumber,
+}
+
+impl Ip<'_> {
+    /// The addresses, source first.
+    #[inline]
+    fn addresses(&self) -> (IpAddr, IpAddr) {
+        if let Some(bytes) = self.header.get(12..20)
+            && self.is_version_4()
+            && let Some((source, destination)) = bytes.split_first_chunk::<4>()
+            && let Some(destination) = destination.first_chunk::<4>()
+        {
+            return ((*source).into(), (*destination).into());
+        }
+        let at = |at: usize| self.header.get(at..).and_then(|bytes| bytes.first_chunk::<16>()).copied();
+        (at(8).unwrap_or_default().into(), at(24).unwrap_or_default().into())
+    }
+
+    fn ecn(&self) -> u8 {
+        let first = be_u16(self.header, 0..2);
+        (if self.is_version_4() { first } else { first >> 4 }) as u8 & 3
+    }
+
+    #[inline]
+    fn is_version_4(&self) -> bool {
+        self.header.first().is_some_and(|byte| byte >> 4 == 4)
+    }
 }
 
 fn ipv4(bytes: &[u8], offset: usize) -> Result<Ip<'_>, NotRoce> {
@@ -264,14 +287,7 @@ fn ipv4(bytes: &[u8], offset: usize) -> Result<Ip<'_>, NotRoce> {
         offset,
         limit: "shorter than its header",
     }))?;
-    Ok(Ip {
-        header: header.slice(),
-        source: header.source_addr().into(),
-        destination: header.destination_addr().into(),
-        ecn: header.ecn().value(),
-        payload_length,
-        protocol: header.protocol(),
-    })
+    Ok(Ip { header: header.slice(), payload_length, protocol: header.protocol() })
 }
 
 fn ipv6(bytes: &[u8], offset: usize) -> Result<Ip<'_>, NotRoce> {
@@ -290,9 +306,6 @@ fn ipv6(bytes: &[u8], offset: usize) -> Result<Ip<'_>, NotRoce> {
     }
     Ok(Ip {
         header: header.slice(),
-        source: header.source_addr().into(),
-        destination: header.destination_addr().into(),
-        ecn: header.ecn().value(),
         payload_length: usize::from(header.payload_length()),
         protocol: header.next_header(),
     })
@@ -311,8 +324,8 @@ impl<'a> Frame<'a> {
             Network::Ipv6 => ipv6(bytes, offset),
             Network::Other(other) => Err(other),
         };
-        match ip.and_then(|ip| Packet::decode(&ip, bytes, offset)) {
-            Ok(packet) => Self::Roce(packet),
+        match ip {
+            Ok(ip) => Self::of_ip(&ip, bytes, offset),
             Err(other) => Self::NotRoce(other),
         }
     }
@@ -347,25 +360,33 @@ macro_rules! take {
     }};
 }
 
-impl<'a> Packet<'a> {
-    fn decode(ip: &Ip<'a>, bytes: &'a [u8], ip_offset: usize) -> Result<Self, NotRoce> {
+impl<'a> Frame<'a> {
+    fn of_ip(ip: &Ip<'a>, bytes: &'a [u8], ip_offset: usize) -> Self {
         if ip.protocol != IpNumber::UDP {
-            return Err(NotRoce::IpProtocol(ip.protocol.0));
+            return Self::NotRoce(NotRoce::IpProtocol(ip.protocol.0));
         }
         let header_length = ip.header.len();
         let captured = bytes.get(header_length..).unwrap_or_default();
         // The packet ends at the IP length; what the capture has behind it is Ethernet's.
         let segment = captured.get(..ip.payload_length).unwrap_or(captured);
         let offset = ip_offset + header_length;
-        let udp =
-            UdpHeaderSlice::from_slice(segment).map_err(|_| too_short("udp", 8, offset, segment.len()))?;
+        let Ok(udp) = UdpHeaderSlice::from_slice(segment) else {
+            return Self::NotRoce(too_short("udp", 8, offset, segment.len()));
+        };
         if udp.destination_port() != UDP_PORT {
-            return Err(NotRoce::Udp);
+            return Self::NotRoce(NotRoce::Udp);
         }
-        let mut packet = Self {
-            source: ip.source,
-            destination: ip.destination,
-            ecn: ip.ecn,
+        Self::of_udp(ip, segment, &udp, offset)
+    }
+
+    /// Filled where it is returned: it is large, and there are many.
+    #[inline(never)]
+    fn of_udp(ip: &Ip<'a>, segment: &'a [u8], udp: &UdpHeaderSlice<'a>, offset: usize) -> Self {
+        let (source, destination) = ip.addresses();
+        let mut frame = Self::Roce(Packet {
+            source,
+            destination,
+            ecn: ip.ecn(),
             udp_source_port: udp.source_port(),
             udp_length_bytes: udp.length(),
             bth: None,
@@ -387,11 +408,17 @@ impl<'a> Packet<'a> {
             icrc: Icrc::Unverifiable,
             is_cut: segment.len() < ip.payload_length,
             stop: None,
-        };
-        packet.stop = packet.transport(ip, segment, offset).err();
-        Ok(packet)
+        });
+        if let Self::Roce(packet) = &mut frame
+            && let Err(stop) = packet.transport(ip, segment, offset)
+        {
+            packet.stop = Some(stop);
+        }
+        frame
     }
+}
 
+impl<'a> Packet<'a> {
     /// Decodes from the UDP header to the ICRC; `segment` begins at the UDP header, which is there.
     fn transport(&mut self, ip: &Ip<'a>, segment: &'a [u8], offset: usize) -> Result<(), DecodeStop> {
         if !self.is_cut
@@ -420,7 +447,7 @@ impl<'a> Packet<'a> {
         let pad_count = usize::from(bth.pad_count());
         let trailer = pad_count + ICRC_LENGTH;
         // Known from the lengths alone, so that a packet that is cut counts with all of its payload.
-        let extended_length = bth.opcode().headers().length_bytes();
+        let extended_length = bth.opcode().headers_length_bytes();
         let headers_length = 8 + Bth::LENGTH + extended_length;
         let rest_length = ip.payload_length.saturating_sub(headers_length);
         self.payload_length_bytes = rest_length.saturating_sub(trailer);
@@ -460,6 +487,9 @@ impl<'a> Packet<'a> {
 
     fn extended_headers(&mut self, opcode: Opcode, at: &mut Cursor<'a>) -> Result<(), DecodeStop> {
         let headers = opcode.headers();
+        if opcode.headers_length_bytes() == 0 {
+            return Ok(());
+        }
         if headers.contains(Header::Rdeth) {
             self.rdeth = take!(Rdeth, at);
         }
