@@ -72,6 +72,8 @@ pub mod device;
 mod link;
 #[cfg(feature = "verbs")]
 pub mod mem;
+#[cfg(feature = "mutants")]
+mod mutant;
 #[cfg(feature = "verbs")]
 pub mod ops;
 #[cfg(feature = "verbs")]

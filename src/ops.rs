@@ -204,11 +204,14 @@ impl Endpoint {
     pub fn post_send(&mut self, request: SendRequest) -> Result<u64> {
         let wr_id = self.next_wr_id;
         let mut sge = scatter_gather(&request.local);
+        let opcode_sent = request.opcode;
+        #[cfg(feature = "mutants")]
+        let opcode_sent = crate::mutant::spoil(opcode_sent, sge.as_mut());
         // SAFETY: the structure is integers, pointers that may be null, and unions of them: all zeros is a valid value.
         let mut wr = unsafe { mem::zeroed::<ibv_send_wr>() };
         wr.wr_id = wr_id;
         (wr.sg_list, wr.num_sge) = list(sge.as_mut());
-        wr.opcode = request.opcode.raw();
+        wr.opcode = opcode_sent.raw();
         wr.send_flags = ibv_send_flags::IBV_SEND_SIGNALED.0;
         if let Some(imm) = request.imm {
             wr.imm_data_invalidated_rkey_union.imm_data = imm.to_be();

@@ -332,6 +332,13 @@ fn run_of_what_cannot_be_is_a_usage_error() {
 }
 
 #[test]
+fn unknown_mutation_names_those_there_are() {
+    let (code, _, stderr) = run(&["self-test", "node_kiled"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("there are: ") && stderr.contains("node_killed"), "{stderr}");
+}
+
+#[test]
 fn unknown_scenario_names_the_nearest() {
     let (code, stdout, stderr) = run(&["test-e2e", "write_raed"]);
     assert_eq!((code, stdout.as_str()), (2, ""));

@@ -14,6 +14,8 @@
 //!   [`agreement`]
 //! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept; [`results`]: of all of them
 //!
+//! [`self_test`] proves that all of that goes red.
+//!
 //! Below all of it: [`error`], [`command`], [`progress`], [`cache`].
 
 #![forbid(unsafe_code)]
@@ -41,6 +43,7 @@ pub mod pushed;
 pub mod results;
 pub mod run;
 pub mod scenario;
+pub mod self_test;
 pub mod setup;
 pub mod snapshot;
 pub mod switch;

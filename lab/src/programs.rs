@@ -35,6 +35,8 @@ pub enum Build {
     Programs,
     /// The tests of its verbs library: its own unit tests, and those in `tests/`.
     Tests,
+    /// Programs that do not do what they say, in a directory of their own: for the self-test.
+    Mutants,
 }
 
 impl Build {
@@ -42,14 +44,24 @@ impl Build {
         match self {
             Build::Programs => "guest programs",
             Build::Tests => "guest tests",
+            Build::Mutants => "mutant programs",
         }
     }
 
     /// The words after `cargo` that say what is built.
     fn words(self) -> &'static [&'static str] {
         match self {
-            Build::Programs => &["build", "--bins"],
-            Build::Tests => &["test", "--no-run", "--lib", "--test", "*"],
+            Build::Programs => &["build", "--bins", "--features", "verbs"],
+            Build::Tests => &["test", "--no-run", "--lib", "--test", "*", "--features", "verbs"],
+            Build::Mutants => &["build", "--bins", "--features", "mutants"],
+        }
+    }
+
+    /// The directory below `target` that it is built in.
+    fn directory(self) -> &'static str {
+        match self {
+            Build::Programs | Build::Tests => "guest",
+            Build::Mutants => "guest-mutants",
         }
     }
 }
@@ -64,12 +76,12 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
     let step = Step::begin(what.what());
     let shell = Shell::new().map_err(|source| Error::setup("failed to open a shell").source(source))?;
     shell.change_dir(workspace);
-    let target_directory = workspace.join("target/guest").join(Sysroot::key());
+    let target_directory = workspace.join("target").join(what.directory()).join(Sysroot::key());
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let words = what.words();
     let mut build = cmd!(
         shell,
-        "{cargo} {words...} --quiet --profile guest --locked --package rdma-lab --features verbs
+        "{cargo} {words...} --quiet --profile guest --locked --package rdma-lab
          --target {TARGET} --target-dir {target_directory} --message-format json-render-diagnostics"
     )
     .env_remove("CARGO_TARGET_DIR")
@@ -77,6 +89,10 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
     .env_remove("RUSTFLAGS")
     .quiet()
     .ignore_status();
+    if what == Build::Mutants {
+        // They run once; small files are not worth the time.
+        build = build.env("CARGO_PROFILE_GUEST_LTO", "off").env("CARGO_PROFILE_GUEST_CODEGEN_UNITS", "16");
+    }
     // A cache that links to another's sysroot must not make cargo build everything again.
     let directory = sysroot.directory();
     let directory = directory.canonicalize().at("failed to resolve", directory)?;

@@ -5,7 +5,8 @@
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
 //! 4. the scenarios
 //! 5. the verbs library's tests on a real device, in a guest
-//! 6. the lab: `tests/lab/`
+//! 6. the self-test: that the harness goes red
+//! 7. the lab: `tests/lab/`
 //!
 //! The last line is `N passed, N failed`.
 
@@ -133,6 +134,12 @@ fn plans() -> Vec<Plan> {
         expect: Expect::Tests,
     });
     plans.push(Plan {
+        name: "self-test",
+        args: vec!["run", "--quiet", "--package", "xtask", "--", "self-test"],
+        verbs: false,
+        expect: Expect::Tests,
+    });
+    plans.push(Plan {
         name: "lab",
         args: vec!["test", "--package", "xtask", "--test", "lab", "--", "--ignored", "--test-threads", "1"],
         verbs: false,
@@ -174,10 +181,11 @@ mod tests {
                     .to_owned()
             )
         );
-        let on_machines = &lines[lines.len() - 3..];
+        let on_machines = &lines[lines.len() - 4..];
         assert_eq!(on_machines[0], "run --quiet --package xtask -- test-e2e --ci");
         assert_eq!(on_machines[1], "run --quiet --package xtask -- test-guest");
-        assert!(on_machines[2].starts_with("test --package xtask --test lab -- --ignored"));
+        assert_eq!(on_machines[2], "run --quiet --package xtask -- self-test");
+        assert!(on_machines[3].starts_with("test --package xtask --test lab -- --ignored"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod output;
 mod results;
 mod review;
 mod run;
+mod self_test;
 mod stage;
 mod test_e2e;
 mod test_guest;
@@ -44,6 +45,8 @@ enum Command {
     Lab(lab::Lab),
     /// Runs the scenarios and compares each trace with its snapshot.
     TestE2e(test_e2e::Args),
+    /// Proves that the harness goes red: mutates programs, captures and machines.
+    SelfTest(self_test::Args),
     /// Runs the verbs library's tests on a real device, inside the machines.
     TestGuest(test_guest::Args),
     /// Runs any two programs between the machines and judges their wire.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(command) => lab::run(&command),
         Command::TestE2e(args) => test_e2e::run(&args),
+        Command::SelfTest(args) => self_test::run(&args),
         Command::TestGuest(args) => test_guest::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Results(args) => results::run(&args),

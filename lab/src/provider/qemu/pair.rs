@@ -416,6 +416,15 @@ pub struct QemuPair {
 }
 
 impl QemuPair {
+    /// The process ids of both machines' QEMU.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn machines(&self) -> Result<BTreeMap<Role, u32>> {
+        Ok(self.control.status()?.machines)
+    }
+
     /// Gives up the nodes and keeps their guard.
     pub fn into_control(self) -> Control {
         self.control

@@ -1,0 +1,97 @@
+//! `cargo xtask self-test`: proof that the harness goes red, each mutation with its whole set of reasons.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use lab::artifacts::Artifacts;
+use lab::cache::Cache;
+use lab::host::{Host, requirement};
+use lab::programs::Build;
+use lab::provider::{Choice, Source};
+use lab::self_test::{MUTATIONS, Mutation, Subject};
+use lab::setup::Setup;
+use lab::verdict::Reason;
+use lab::{Error, Result};
+
+use crate::machines::Accel;
+use crate::{output, workspace};
+
+/// The arguments of `self-test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Mutations to apply [default: all].
+    #[arg(value_name = "MUTATION", value_parser = mutation)]
+    mutations: Vec<&'static Mutation>,
+    /// What runs the machines' instructions.
+    #[arg(long, default_value = "auto")]
+    accel: Accel,
+    /// Install missing system packages first, through apt.
+    #[arg(long)]
+    install: bool,
+}
+
+/// Applies every mutation; exit code 1 where one gives other reasons than it must.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    Cache::open()?;
+    requirement::demand(&Host::this(), requirement::RUN, args.install)?;
+    let guard =
+        std::env::current_exe().map_err(|source| Error::setup("this program has no path").source(source))?;
+    let choice = Choice::Qemu { accel: args.accel.into(), seed: None };
+    let setup = Setup::with(Build::Mutants, workspace::root(), &choice, &guard)?;
+    let Source::Qemu(provider) = &setup.provider else {
+        return Err(Error::setup("the self-test needs QEMU's machines"));
+    };
+    let kept = Artifacts::create(workspace::root())?;
+    let _slot = setup.slot()?;
+    let (scenarios, snapshots) = (workspace::scenarios(), workspace::snapshots());
+    let subject = Subject {
+        provider,
+        programs: &setup.programs,
+        scenarios: &scenarios,
+        snapshots: &snapshots,
+        kept: &kept,
+    };
+    let mutations: Vec<&'static Mutation> =
+        if args.mutations.is_empty() { MUTATIONS.iter().collect() } else { args.mutations.clone() };
+    let started = Instant::now();
+    let (mut passed, mut differences) = (0, Vec::new());
+    let width = mutations.iter().map(|mutation| mutation.name.len()).max().unwrap_or(0);
+    let wide = mutations.iter().map(|mutation| told(&mutation.reasons()).len()).max().unwrap_or(0).max(8);
+    output::line(format_args!("{:<width$}  {:<wide$}  found", "mutation", "expected"))?;
+    for mutation in mutations {
+        let found = subject.apply(mutation)?;
+        let (expected, reasons) = (told(&mutation.reasons()), told(&found.reasons));
+        let (name, mark) = (mutation.name, if found.is_as_expected() { "" } else { "  <- differs" });
+        output::line(format_args!("{name:<width$}  {expected:<wide$}  {reasons}{mark}"))?;
+        if found.is_as_expected() {
+            passed += 1;
+        } else {
+            differences.push(format!("{name}: see {}", found.artifacts.display()));
+        }
+    }
+    for difference in &differences {
+        output::line(difference)?;
+    }
+    let (word, failed) = (if differences.is_empty() { "ok" } else { "FAILED" }, differences.len());
+    let seconds = started.elapsed().as_secs_f64();
+    output::line(format_args!(
+        "\ntest result: {word}. {passed} passed; {failed} failed; finished in {seconds:.2}s"
+    ))?;
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `WIRE, APP`, or `green`.
+fn told(reasons: &BTreeSet<Reason>) -> String {
+    match reasons.is_empty() {
+        true => "green".to_owned(),
+        false => reasons.iter().map(Reason::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn mutation(name: &str) -> Result<&'static Mutation, String> {
+    MUTATIONS.iter().find(|mutation| mutation.name == name).ok_or_else(|| {
+        let names: Vec<&str> = MUTATIONS.iter().map(|mutation| mutation.name).collect();
+        format!("there are: {}", names.join(", "))
+    })
+}
