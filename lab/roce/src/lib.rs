@@ -67,7 +67,7 @@ pub use finding::{Evidence, Finding};
 pub use flow::{Connection, Endpoint, Side};
 pub use message::{Message, MessageKind, Outcome};
 pub use names::Names;
-pub use report::Report;
+pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};

@@ -50,6 +50,17 @@ pub struct Report {
     pub(crate) cm_rows: Vec<CmRow>,
 }
 
+/// The names of a packet in the trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketNames {
+    /// Number of the packet in the capture, from 1.
+    pub number: u64,
+    /// Its sender's and its receiver's queue pair: `client.qp1`.
+    pub queue_pairs: [String; 2],
+    /// The node whose requests its PSN counts, and the distance from the first of them: `client` and 3 for `client+3`.
+    pub psn: Option<(String, i32)>,
+}
+
 impl Report {
     /// The trace: every packet, message and finding as text under names that are the same in every run. Ends with a newline.
     ///
@@ -77,6 +88,11 @@ impl Report {
     /// is there, a timeout only when nothing else made the requester send again, and connections stand in the order of their text.
     pub fn summary(&self) -> String {
         trace::summary(self)
+    }
+
+    /// The names under which the trace shows each data packet, in the order of the capture.
+    pub fn packet_names(&self) -> Vec<PacketNames> {
+        trace::packet_names(self)
     }
 
     /// The packets between the nodes as one SVG picture that needs nothing else: a line a node, an arrow a packet, lost ones dashed, broken rules beside.

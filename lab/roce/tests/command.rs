@@ -85,6 +85,14 @@ fn the_same_capture_in_gzip_gives_the_same_trace() {
     assert!(plain.0 == Some(0) && plain.1.contains("RDMA READ response Last"), "{plain:?}");
     assert_eq!(run(&["trace", "-"], &gzip.finish().unwrap()), plain);
     assert_eq!(run(&["trace", "-"], &zstd), plain);
+    let (head, tail) = bytes.split_at(bytes.len() / 2);
+    let pieces: Vec<u8> = [head, &[], tail]
+        .iter()
+        .flat_map(|piece| {
+            ruzstd::encoding::compress_to_vec(*piece, ruzstd::encoding::CompressionLevel::Fastest)
+        })
+        .collect();
+    assert_eq!(run(&["trace", "-"], &pieces), plain, "frames one behind the other");
 }
 
 #[test]
@@ -149,4 +157,29 @@ fn every_view_of_a_capture_works_and_filters_apply() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&["completions", shell], b"").1.contains("ladder"));
     }
+}
+
+#[test]
+fn a_filter_takes_the_names_of_the_trace_and_says_when_it_matches_nothing() {
+    let file = fixture("write_read.pcapng").display().to_string();
+    let names = ["--name", "198.51.100.1=server", "--name", "198.51.100.2=client"];
+    let filtered = |command: &str, filter: &str| {
+        run(&[&[command, &file, "--filter", filter][..], &names[..]].concat(), b"")
+    };
+    let (code, out, err) = filtered("trace", "psn=client+2..3 qp=client.qp1");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(out.lines().filter(|line| line.contains("READ response Middle")).count(), 2, "{out}");
+    assert!(!out.contains("READ response Last"), "{out}");
+
+    let (code, out, err) = filtered("check", "psn=client+99");
+    assert_eq!((code, err), (Some(2), format!("note: the filter matches no packet in {file}\n")), "{out}");
+    let (code, _, err) = filtered("check", "opcode=write findings");
+    assert_eq!((code, err.as_str()), (Some(0), ""), "packets match, and are without findings");
+    let (code, _, err) = filtered("trace", "qp=client.qp9");
+    assert!(code == Some(1) && err.contains("no queue pair \"client.qp9\": there are"), "{err}");
+    let (code, _, err) = filtered("messages", "opcode=reed");
+    assert!(code == Some(2) && err.contains("the nearest is \"read\""), "{err}");
+    let bytes = capture(&Pair::new(1).write_then_read());
+    let (code, _, err) = run(&["trace", "-", "--filter", "qp=client.qp1"], &bytes);
+    assert!(code == Some(1) && err.contains("standard input comes only once"), "{err}");
 }

@@ -9,6 +9,9 @@ use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
 use crate::{Analysis, Finding, Names, Rule, Severity};
 
+/// Exit code when a filter left nothing to check.
+const IN_VAIN: u8 = 2;
+
 /// Packets after which finished messages are dropped.
 const SWEEP: u64 = 1024;
 
@@ -36,7 +39,7 @@ fn parse_rule(name: &str) -> Result<Rule, String> {
 }
 
 impl Args {
-    /// Checks; exit code 1 when a rule is broken.
+    /// Checks; exit code 1 when a rule is broken, 2 when the filter matches no packet.
     ///
     /// # Errors
     /// The capture cannot be read, or cannot be read to its end.
@@ -45,16 +48,17 @@ impl Args {
             output::print_with(|sink| sink.write_all(Rule::catalogue().as_bytes()))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut input = Input::open(self.file.as_deref().unwrap_or(Path::new("-")))?;
+        let file = self.file.as_deref().unwrap_or(Path::new("-"));
+        let mut input = Input::open(file)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter();
+        let filter = self.common.filter(file, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names.clone());
         let mut first_ns = None;
         let mut last_ns = 0;
         let mut counts = [0u64; 2];
         let mut show = |output: &mut Output, finding: &Finding, info: &PacketInfo| -> Result<(), Error> {
-            if self.allow.contains(&finding.rule) || !filter.matches(info, &names) {
+            if self.allow.contains(&finding.rule) || !filter.matches(info) {
                 return Ok(());
             }
             counts[usize::from(finding.rule.severity() == Severity::Error)] += 1;
@@ -76,6 +80,12 @@ impl Args {
             let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
             last_ns = record.timestamp_ns.saturating_sub(first_ns);
             analysis.push(record);
+            if !filter.is_empty()
+                && let Some(info) = PacketInfo::of_record(record, first_ns, true)
+            {
+                // That there is something to check is not said by the findings.
+                filter.matches(&info);
+            }
             since_sweep += 1;
             if since_sweep == SWEEP {
                 since_sweep = 0;
@@ -131,6 +141,10 @@ impl Args {
         }
         match stopped {
             Some(error) => Err(error),
+            None if filter.is_in_vain() => {
+                output::note_in_vain(&filter, "packet", &input.name);
+                Ok(ExitCode::from(IN_VAIN))
+            }
             None if counts == [0, 0] => Ok(ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }

@@ -37,11 +37,13 @@ impl Args {
     /// # Errors
     /// A capture cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let filter = self.common.filter();
         let mut traces = Vec::new();
         for file in [&self.before, &self.after] {
             let mut input = Input::open(file)?;
-            let (report, stopped) = analyse(&mut input, self.common.names(defaults.clone()), &filter)?;
+            let names = self.common.names(defaults.clone());
+            let filter = self.common.filter(file, &names)?;
+            let (report, stopped) = analyse(&mut input, names, &filter)?;
+            output::note_in_vain(&filter, "packet", &input.name);
             if let Some(error) = stopped {
                 return Err(error);
             }

@@ -1,12 +1,14 @@
 //! Which packets to show: terms that all must hold.
 
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use crate::capture::Record;
 use crate::wire::{Frame, Opcode, Packet, Psn};
-use crate::{Finding, Message, MessageKind, Names};
+use crate::{Finding, Message, MessageKind, Names, Report};
 
 /// What a filter looks at.
 #[derive(Clone, Copy, Debug)]
@@ -31,15 +33,39 @@ pub struct PacketInfo {
     pub has_finding: bool,
 }
 
-/// Terms of a filter; without any, everything matches.
+/// A queue pair: its number, or its name in the trace.
+#[derive(Clone, Debug)]
+enum Qp {
+    Number(u32),
+    Name(String),
+}
+
+/// PSNs: numbers, or distances behind the first one of a node, as the trace has them.
+#[derive(Clone, Debug)]
+enum Psns {
+    Numbers(RangeInclusive<u32>),
+    Named(String, RangeInclusive<i64>),
+}
+
+/// Terms of a filter as the user wrote them; without any, everything matches.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct Terms {
     opcode: Option<String>,
-    qpn: Option<u32>,
-    psn: Option<RangeInclusive<u32>>,
+    qp: Option<Qp>,
+    psn: Option<Psns>,
     direction: Option<(String, String)>,
     time_ns: Option<RangeInclusive<u64>>,
     findings: bool,
+}
+
+/// Terms, with what their names are in one capture.
+#[derive(Debug, Default)]
+pub struct Filter {
+    terms: Terms,
+    names: Names,
+    /// Packets that the names of queue pairs and PSNs stand for.
+    named: Option<HashSet<u64>>,
+    has_matched: Cell<bool>,
 }
 
 fn number(text: &str) -> Result<u32, String> {
@@ -66,12 +92,56 @@ fn range<T: Copy>(
     }
 }
 
+/// Opcode words that some opcode or kind of message has; a number.
+fn opcode(words: &str) -> Result<String, String> {
+    let words = words.to_ascii_lowercase();
+    if number(&words).is_ok_and(|number| number <= 0xff) {
+        return Ok(words);
+    }
+    let opcodes = (0..=u8::MAX).map(|byte| Opcode(byte).to_string());
+    let kinds = (0..=u8::MAX).filter_map(|byte| MessageKind::of(Opcode(byte))).map(|kind| kind.to_string());
+    let known: BTreeSet<String> = opcodes.chain(kinds).map(|known| known.to_ascii_lowercase()).collect();
+    if known.iter().any(|known| known.contains(&words)) {
+        return Ok(words);
+    }
+    // The nearest of all runs of as many words.
+    let count = words.split(' ').count();
+    let runs = known.iter().flat_map(|known| {
+        let parts: Vec<&str> = known.split(' ').collect();
+        parts.windows(count.min(parts.len())).map(|run| run.join(" ")).collect::<Vec<_>>()
+    });
+    let nearest =
+        runs.max_by(|a, b| strsim::jaro_winkler(a, &words).total_cmp(&strsim::jaro_winkler(b, &words)));
+    Err(format!("no opcode is called {words:?}: the nearest is {:?}", nearest.unwrap_or_default()))
+}
+
+/// `100..200`, or as in the trace `client+1`, `client+1..4`, `client+1..`.
+fn psns(text: &str) -> Result<Psns, String> {
+    let (from, to) = text.split_once("..").map_or((text, None), |(from, to)| (from, Some(to)));
+    let Some((node, first)) = from.rsplit_once(['+', '-']).filter(|(node, _)| !node.is_empty()) else {
+        return range(text, 0, u32::MAX, number).map(Psns::Numbers);
+    };
+    let distance = |text: &str| {
+        let digits = text.strip_prefix(node).unwrap_or(text);
+        digits.parse::<i64>().map_err(|_| format!("{text:?} is no distance: give {node}+1..4"))
+    };
+    let sign = from.get(node.len()..).unwrap_or_default();
+    let from =
+        distance(sign).map_err(|_| format!("{first:?} is no distance from the first PSN of {node}"))?;
+    let to = match to {
+        None => from,
+        Some("") => i64::MAX,
+        Some(to) => distance(to)?,
+    };
+    Ok(Psns::Named(node.to_owned(), from..=to))
+}
+
 fn seconds(text: &str) -> Result<u64, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
     if seconds >= 0.0 { Ok((seconds * 1e9) as u64) } else { Err(format!("{text:?} is before the capture")) }
 }
 
-impl FromStr for Filter {
+impl FromStr for Terms {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -90,9 +160,10 @@ impl FromStr for Filter {
         for term in &terms {
             match term.split_once('=') {
                 None if term == "findings" => filter.findings = true,
-                Some(("opcode", words)) => filter.opcode = Some(words.to_ascii_lowercase()),
-                Some(("qp", qpn)) => filter.qpn = Some(number(qpn)?),
-                Some(("psn", psn)) => filter.psn = Some(range(psn, 0, u32::MAX, number)?),
+                Some(("opcode", words)) => filter.opcode = Some(opcode(words)?),
+                Some(("qp", name)) if name.contains('.') => filter.qp = Some(Qp::Name(name.to_owned())),
+                Some(("qp", qpn)) => filter.qp = Some(Qp::Number(number(qpn)?)),
+                Some(("psn", psn)) => filter.psn = Some(psns(psn)?),
                 Some(("time", time)) => filter.time_ns = Some(range(time, 0, u64::MAX, seconds)?),
                 Some(("direction", direction)) => {
                     let (from, to) = direction
@@ -111,40 +182,115 @@ impl FromStr for Filter {
     }
 }
 
+impl Terms {
+    /// Whether they name what only the whole capture tells.
+    pub(super) fn has_names(&self) -> bool {
+        matches!(self.qp, Some(Qp::Name(_))) || matches!(self.psn, Some(Psns::Named(..)))
+    }
+}
+
 impl Filter {
+    /// Terms without such names.
+    pub(super) fn new(terms: Terms, names: Names) -> Self {
+        Self { terms, names, ..Self::default() }
+    }
+
+    /// Looks the names up in the trace of a capture.
+    ///
+    /// # Errors
+    /// The capture has no such queue pair, or no such node; says which it has.
+    pub(super) fn named(terms: Terms, report: &Report) -> Result<Self, String> {
+        let packets = report.packet_names();
+        let has_qp =
+            |wanted: &str| packets.iter().any(|packet| packet.queue_pairs.iter().any(|qp| qp == wanted));
+        if let Some(Qp::Name(wanted)) = &terms.qp
+            && !has_qp(wanted)
+        {
+            let known: BTreeSet<&str> =
+                packets.iter().flat_map(|packet| &packet.queue_pairs).map(String::as_str).collect();
+            return Err(format!("no queue pair {wanted:?}: there are {}", list(&known)));
+        }
+        if let Some(Psns::Named(wanted, _)) = &terms.psn
+            && !packets.iter().any(|packet| packet.psn.as_ref().is_some_and(|(node, _)| node == wanted))
+        {
+            let known: BTreeSet<&str> = packets
+                .iter()
+                .filter_map(|packet| packet.psn.as_ref())
+                .map(|(node, _)| node.as_str())
+                .collect();
+            return Err(format!("no PSN of {wanted:?}: there are some of {}", list(&known)));
+        }
+        let named = packets.into_iter().filter(|packet| {
+            let is_qp = match &terms.qp {
+                Some(Qp::Name(wanted)) => packet.queue_pairs.contains(wanted),
+                _ => true,
+            };
+            let is_psn = match &terms.psn {
+                Some(Psns::Named(wanted, distances)) => {
+                    packet.psn.as_ref().is_some_and(|(node, distance)| {
+                        node == wanted && distances.contains(&i64::from(*distance))
+                    })
+                }
+                _ => true,
+            };
+            is_qp && is_psn
+        });
+        let named = Some(named.map(|packet| packet.number).collect());
+        Ok(Self { names: report.names.clone(), terms, named, has_matched: Cell::new(false) })
+    }
+
     /// Whether everything matches.
     pub fn is_empty(&self) -> bool {
-        self.opcode.is_none()
-            && self.qpn.is_none()
-            && self.psn.is_none()
-            && self.direction.is_none()
-            && self.time_ns.is_none()
-            && !self.findings
+        let Terms { opcode, qp, psn, direction, time_ns, findings } = &self.terms;
+        opcode.is_none()
+            && qp.is_none()
+            && psn.is_none()
+            && direction.is_none()
+            && time_ns.is_none()
+            && !findings
+    }
+
+    /// Whether there are terms, and nothing that was asked for so far had all but the one of findings.
+    pub fn is_in_vain(&self) -> bool {
+        !self.is_empty() && !self.has_matched.get()
     }
 
     /// Whether all terms hold.
-    pub fn matches(&self, packet: &PacketInfo, names: &Names) -> bool {
+    pub fn matches(&self, packet: &PacketInfo) -> bool {
         let is_node = |name: &str, address: IpAddr| {
             name.is_empty()
-                || name == names.get(address)
+                || name == self.names.get(address)
                 || name.parse::<IpAddr>().is_ok_and(|wanted| wanted == address)
         };
-        self.opcode.as_ref().is_none_or(|words| {
+        let terms = &self.terms;
+        let is_match = terms.opcode.as_ref().is_none_or(|words| {
             packet.opcode.is_some_and(|opcode| {
                 number(words).is_ok_and(|wanted| wanted == u32::from(opcode.0))
                     || opcode.to_string().to_ascii_lowercase().contains(words.as_str())
             }) || packet
                 .kind
                 .is_some_and(|kind| kind.to_string().to_ascii_lowercase().contains(words.as_str()))
-        }) && self.qpn.is_none_or(|qpn| packet.qpns.contains(&Some(qpn)))
-            && self.psn.as_ref().is_none_or(|psns| packet.psn.is_some_and(|psn| psns.contains(&psn.value())))
-            && self.time_ns.as_ref().is_none_or(|times| times.contains(&packet.since_first_ns))
-            && self
+        }) && match &terms.qp {
+            Some(Qp::Number(qpn)) => packet.qpns.contains(&Some(*qpn)),
+            _ => true,
+        } && match &terms.psn {
+            Some(Psns::Numbers(psns)) => packet.psn.is_some_and(|psn| psns.contains(&psn.value())),
+            _ => true,
+        } && self.named.as_ref().is_none_or(|named| named.contains(&packet.number))
+            && terms.time_ns.as_ref().is_none_or(|times| times.contains(&packet.since_first_ns))
+            && terms
                 .direction
                 .as_ref()
-                .is_none_or(|(from, to)| is_node(from, packet.source) && is_node(to, packet.destination))
-            && (!self.findings || packet.has_finding)
+                .is_none_or(|(from, to)| is_node(from, packet.source) && is_node(to, packet.destination));
+        if is_match {
+            self.has_matched.set(true);
+        }
+        is_match && (!terms.findings || packet.has_finding)
     }
+}
+
+fn list(known: &BTreeSet<&str>) -> String {
+    known.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
 impl PacketInfo {
@@ -210,6 +356,9 @@ impl PacketInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Analysis;
+    use crate::synth::Pair;
+    use crate::wire::LinkType;
 
     fn info() -> PacketInfo {
         PacketInfo {
@@ -228,7 +377,7 @@ mod tests {
     #[test]
     fn every_term_must_hold() {
         let names = Names::new().with([198, 51, 100, 1].into(), "server");
-        let matches = |text: &str| text.parse::<Filter>().unwrap().matches(&info(), &names);
+        let matches = |text: &str| Filter::new(text.parse().unwrap(), names.clone()).matches(&info());
         for text in [
             "",
             "opcode=read request",
@@ -249,8 +398,49 @@ mod tests {
 
     #[test]
     fn a_bad_term_is_named() {
-        for text in ["opcod=1", "qp=x", "psn=1..y", "direction=a", "time=-1", "write"] {
-            assert!(text.parse::<Filter>().is_err(), "{text}");
+        for text in ["opcod=1", "qp=x", "psn=1..y", "psn=client+x", "direction=a", "time=-1", "write"] {
+            assert!(text.parse::<Terms>().is_err(), "{text}");
         }
+        for (text, nearest) in [
+            ("opcode=wriet", "write"),
+            ("opcode=read responce last", "read response last"),
+            ("opcode=sned", "send"),
+        ] {
+            let error = text.parse::<Terms>().unwrap_err();
+            assert!(error.ends_with(&format!("the nearest is {nearest:?}")), "{error}");
+        }
+        assert!("opcode=300".parse::<Terms>().is_err());
+    }
+
+    #[test]
+    fn names_of_the_trace_stand_for_its_packets() {
+        let frames = Pair::new(1).write_then_read();
+        let mut analysis = Analysis::new(Names::new().with([198, 51, 100, 2].into(), "client"));
+        for (at, data) in frames.iter().enumerate() {
+            analysis.push(&Record {
+                number: at as u64 + 1,
+                timestamp_ns: 0,
+                interface: 0,
+                interface_name: None,
+                link_type: LinkType::ETHERNET,
+                data,
+                original_length_bytes: data.len() as u32,
+                comment: None,
+            });
+        }
+        let report = analysis.finish();
+        let numbers = |text: &str| {
+            let filter = Filter::named(text.parse().unwrap(), &report).unwrap();
+            let mut numbers: Vec<u64> = filter.named.unwrap().into_iter().collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        assert_eq!(numbers("psn=client+0"), [4, 5]);
+        assert_eq!(numbers("psn=client+1..2"), [6, 7, 8]);
+        assert_eq!(numbers("psn=client+2.. qp=client.qp1"), [8, 9, 10]);
+        assert_eq!(numbers("qp=client.qp1"), [4, 5, 6, 7, 8, 9, 10]);
+        let error = |text: &str| Filter::named(text.parse().unwrap(), &report).unwrap_err();
+        assert_eq!(error("qp=server.qp1"), "no queue pair \"server.qp1\": there are client.qp1, node1.qp1");
+        assert_eq!(error("psn=server+1"), "no PSN of \"server\": there are some of client");
     }
 }

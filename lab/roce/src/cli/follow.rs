@@ -89,7 +89,7 @@ impl Args {
         let source = Growing { source, idle: self.idle.map(Duration::from_secs) };
         let mut input = Input::new(name, Box::new(source))?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter();
+        let filter = self.common.filter(&self.file.file, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names.clone());
         let mut first = None;
@@ -102,7 +102,7 @@ impl Args {
                 return Ok(true);
             };
             let info = PacketInfo::of_packet(record, &packet, first_ns, !findings.is_empty());
-            if filter.matches(&info, &names) {
+            if filter.matches(&info) {
                 if self.json {
                     output.line(json::packet(record, &packet, &names))?;
                 } else {

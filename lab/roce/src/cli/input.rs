@@ -1,10 +1,11 @@
 //! A capture as the user names it: a file or standard input, plain or compressed.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufRead as _, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use crate::capture::{ReadError, Reader, Record};
 use crate::cli::Error;
@@ -20,9 +21,9 @@ pub(super) struct Input {
     reader: Reader<Box<dyn Read>>,
 }
 
-/// One zstd frame; a further one is an error, not silence.
+/// zstd frames, one behind the other.
 struct Zstd<R: Read> {
-    decoder: Option<ruzstd::decoding::StreamingDecoder<R, ruzstd::decoding::FrameDecoder>>,
+    frame: Option<StreamingDecoder<BufReader<R>, FrameDecoder>>,
 }
 
 fn invalid(error: impl std::fmt::Display) -> io::Error {
@@ -30,26 +31,25 @@ fn invalid(error: impl std::fmt::Display) -> io::Error {
 }
 
 impl<R: Read> Zstd<R> {
-    fn new(source: R) -> io::Result<Self> {
-        let decoder = ruzstd::decoding::StreamingDecoder::new(source).map_err(invalid)?;
-        Ok(Self { decoder: Some(decoder) })
+    fn new(source: BufReader<R>) -> io::Result<Self> {
+        Ok(Self { frame: Some(StreamingDecoder::new(source).map_err(invalid)?) })
     }
 }
 
 impl<R: Read> Read for Zstd<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(mut decoder) = self.decoder.take() else {
-            return Ok(0);
-        };
-        let length = decoder.read(buffer).map_err(invalid)?;
-        if length > 0 || buffer.is_empty() {
-            self.decoder = Some(decoder);
-            return Ok(length);
+        while let Some(mut frame) = self.frame.take() {
+            let length = frame.read(buffer).map_err(invalid)?;
+            if length > 0 || buffer.is_empty() {
+                self.frame = Some(frame);
+                return Ok(length);
+            }
+            let mut source = frame.into_inner();
+            if !source.fill_buf()?.is_empty() {
+                *self = Self::new(source)?;
+            }
         }
-        match decoder.into_inner().read(&mut [0; 1])? {
-            0 => Ok(0),
-            _ => Err(invalid("more than one frame; decompress it first")),
-        }
+        Ok(0)
     }
 }
 
@@ -85,7 +85,7 @@ fn plain(mut source: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     let whole = Cursor::new(head).chain(source);
     Ok(match (is_gzip, is_zstd) {
         (true, _) => Box::new(MultiGzDecoder::new(whole)),
-        (_, true) => Box::new(Zstd::new(whole)?),
+        (_, true) => Box::new(Zstd::new(BufReader::new(whole))?),
         _ => Box::new(whole),
     })
 }

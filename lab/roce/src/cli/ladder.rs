@@ -32,7 +32,9 @@ impl Args {
     /// The capture cannot be read, or the file cannot be written.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.file)?;
-        let (report, stopped) = analyse(&mut input, self.common.names(defaults), &self.common.filter())?;
+        let names = self.common.names(defaults);
+        let filter = self.common.filter(&self.file.file, &names)?;
+        let (report, stopped) = analyse(&mut input, names, &filter)?;
         let mut picture = report.ladder(self.limit);
         match &self.output {
             None => output::print_with(|sink| sink.write_all(picture.as_bytes()))?,
@@ -47,6 +49,7 @@ impl Args {
             }
         }
         remarks(&input.name, &report);
+        output::note_in_vain(&filter, "packet", &input.name);
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::{FileArg, Input};
-use crate::cli::output::Output;
+use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
 use crate::{Analysis, Message, Names};
 
@@ -61,12 +61,12 @@ impl Args {
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.file)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter();
+        let filter = self.common.filter(&self.file.file, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names.clone());
         let mut first = None;
         let show = |output: &mut Output, message: &Message, first_ns: u64| {
-            if !filter.matches(&PacketInfo::of_message(message, first_ns, false), &names) {
+            if !filter.matches(&PacketInfo::of_message(message, first_ns, false)) {
                 Ok(())
             } else if self.json {
                 output.line(json::message(message, &names))
@@ -87,6 +87,7 @@ impl Args {
             show(&mut output, &message, first.unwrap_or_default())?;
         }
         output.flush()?;
+        output::note_in_vain(&filter, "message", &input.name);
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }
 }

@@ -18,16 +18,18 @@ mod synth;
 mod trace;
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::Names;
+use crate::cli::input::Input;
 
 pub use check::Args as CheckArgs;
 pub use diff::Args as DiffArgs;
 pub use error::Error;
-pub use filter::{Filter, PacketInfo};
+pub use filter::{Filter, PacketInfo, Terms};
 pub use follow::Args as FollowArgs;
 pub use ladder::Args as LadderArgs;
 pub use messages::Args as MessagesArgs;
@@ -76,10 +78,10 @@ enum Command {
 /// What every subcommand that reads a capture takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Common {
-    /// Show only what matches all terms: `opcode=WORDS|NUMBER`, `qp=NUMBER`, `psn=A..B`, `direction=FROM>TO`, `time=A..B` in seconds from the first packet,
-    /// `findings`. Everything is analysed all the same.
+    /// Show only what matches all terms: `opcode=WORDS|NUMBER`, `qp=NUMBER|NAME`, `psn=A..B`, `direction=FROM>TO`, `time=A..B` in seconds from the first
+    /// packet, `findings`. Names are the trace's, as in `qp=client.qp1 psn=client+1..4`. Everything is analysed all the same.
     #[arg(long, value_name = "TERMS")]
-    filter: Option<Filter>,
+    filter: Option<Terms>,
     /// Call an address by a name, as in `198.51.100.1=server`; may be repeated.
     #[arg(long = "name", value_name = "ADDRESS=NAME", value_parser = parse_name)]
     names: Vec<(IpAddr, String)>,
@@ -90,8 +92,20 @@ impl Common {
         self.names.iter().fold(defaults, |names, (address, name)| names.with(*address, name))
     }
 
-    fn filter(&self) -> Filter {
-        self.filter.clone().unwrap_or_default()
+    /// The filter; a capture whose trace has the names in it is read for them first.
+    fn filter(&self, file: &Path, names: &Names) -> Result<Filter, Error> {
+        let terms = self.filter.clone().unwrap_or_default();
+        if !terms.has_names() {
+            return Ok(Filter::new(terms, names.clone()));
+        }
+        if file == Path::new("-") {
+            return Err(Error::new(
+                "names in a filter need the whole capture, and standard input comes only once",
+            )
+            .next("give a file, or numbers"));
+        }
+        let (report, _) = trace::analyse(&mut Input::open(file)?, names.clone(), &Filter::default())?;
+        Filter::named(terms, &report).map_err(|error| Error::new(format!("{}: {error}", file.display())))
     }
 }
 

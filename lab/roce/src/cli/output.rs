@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
-use crate::cli::Error;
+use crate::cli::{Error, Filter};
 
 /// Buffered standard output. After the reader has gone, everything is dropped in silence.
 pub(super) struct Output {
@@ -56,6 +56,13 @@ pub(super) fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
     let mut output = Output::new();
     output.attempt(|sink| write(sink))?;
     output.flush()
+}
+
+/// Says so when a filter matched nothing, which is no capture without faults.
+pub(super) fn note_in_vain(filter: &Filter, what: &str, name: &str) {
+    if filter.is_in_vain() {
+        note(&format!("the filter matches no {what} in {name}"));
+    }
 }
 
 /// Writes a remark to standard error, which may be gone too.

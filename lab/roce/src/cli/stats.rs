@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::{FileArg, Input};
 use crate::cli::messages::duration;
-use crate::cli::output::Output;
+use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error};
 use crate::{Analysis, Names, Report, RetransmissionClass};
 
@@ -174,15 +174,14 @@ impl Args {
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.file)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter();
+        let filter = self.common.filter(&self.file.file, &names)?;
         let mut analysis = Analysis::streaming(names.clone());
         let mut findings = Vec::new();
         let mut first = None;
         let stopped = input.for_each(|record| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
             if !filter.is_empty()
-                && !PacketInfo::of_record(record, first_ns, false)
-                    .is_some_and(|info| filter.matches(&info, &names))
+                && !PacketInfo::of_record(record, first_ns, false).is_some_and(|info| filter.matches(&info))
             {
                 return Ok(true);
             }
@@ -205,6 +204,7 @@ impl Args {
             output.text(text(&report))?;
         }
         output.flush()?;
+        output::note_in_vain(&filter, "packet", &input.name);
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }
 }

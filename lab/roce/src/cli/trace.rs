@@ -48,7 +48,7 @@ pub(super) fn analyse(
         let shown: HashSet<u64> = packets
             .into_iter()
             .map(|info| PacketInfo { has_finding: broken.contains(&info.number), ..info })
-            .filter(|info| filter.matches(info, &report.names))
+            .filter(|info| filter.matches(info))
             .map(|info| info.number)
             .collect();
         report.show_only(|number| shown.contains(&number));
@@ -86,7 +86,7 @@ impl Args {
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.file)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter();
+        let filter = self.common.filter(&self.file.file, &names)?;
         if self.json {
             return json_lines(&mut input, &names, &filter);
         }
@@ -97,6 +97,7 @@ impl Args {
             Some(error) => Err(error),
             None => {
                 remarks(&input.name, &report);
+                output::note_in_vain(&filter, "packet", &input.name);
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -114,7 +115,7 @@ fn json_lines(input: &mut Input, names: &Names, filter: &Filter) -> Result<ExitC
         let findings = analysis.take_findings();
         if let Frame::Roce(packet) = record.frame() {
             let has_finding = findings.iter().any(|finding| finding.packet == record.number);
-            if filter.matches(&PacketInfo::of_packet(record, &packet, first_ns, has_finding), names) {
+            if filter.matches(&PacketInfo::of_packet(record, &packet, first_ns, has_finding)) {
                 output.line(json::packet(record, &packet, names))?;
                 for finding in &findings {
                     output.line(json::finding(finding, names))?;

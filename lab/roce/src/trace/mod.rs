@@ -12,5 +12,5 @@ mod render;
 mod summary;
 
 pub(crate) use ladder::draw;
-pub(crate) use render::render;
+pub(crate) use render::{packet_names, render};
 pub(crate) use summary::summary;

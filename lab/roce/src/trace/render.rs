@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::finding::{Evidence, Finding};
 use crate::flow::Side;
 use crate::message::Message;
-use crate::report::Report;
+use crate::report::{PacketNames, Report};
 use crate::row::Row;
 use crate::rule::Rule;
 use crate::trace::cm;
@@ -51,17 +51,36 @@ fn line(out: &mut String, mark: &str, columns: [&str; 6]) {
     out.push('\n');
 }
 
-pub(super) fn direction(labels: &Labels<'_>, row: &Row) -> String {
+/// The queue pairs of a packet, its sender's first.
+fn queue_pairs(labels: &Labels<'_>, row: &Row) -> [String; 2] {
     match row.flow {
         Some((index, sender)) => {
-            format!("{} > {}", labels.queue_pair(index, sender), labels.queue_pair(index, sender.other()))
+            [sender, sender.other()].map(|side| labels.queue_pair(index, side).to_owned())
         }
-        None => format!(
-            "{} > {}",
+        None => [
             labels.unconnected(row.source, row.source_qpn),
-            labels.unconnected(row.destination, row.destination_qpn)
-        ),
+            labels.unconnected(row.destination, row.destination_qpn),
+        ],
     }
+}
+
+pub(super) fn direction(labels: &Labels<'_>, row: &Row) -> String {
+    queue_pairs(labels, row).join(" > ")
+}
+
+/// The names of every packet.
+pub(crate) fn packet_names(report: &Report) -> Vec<PacketNames> {
+    let labels = Labels::new(report);
+    let psn = |row: &Row| match (requester(row), row.psn?) {
+        (Some(requester), psn) => Some((labels.requester_node(requester), labels.psn_offset(requester, psn))),
+        (None, psn) => {
+            let offset = labels.unconnected_offset(row.source, row.source_qpn, psn)?;
+            Some((labels.node(row.source), offset))
+        }
+    };
+    let names =
+        |row: &Row| PacketNames { number: row.number, queue_pairs: queue_pairs(&labels, row), psn: psn(row) };
+    report.rows.iter().map(names).collect()
 }
 
 /// The side whose requests a packet's PSN counts.
