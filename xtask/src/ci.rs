@@ -7,6 +7,7 @@
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
 //! 7. the lab: `tests/lab/`
+//! 8. Multipass, over its stand-in: `tests/multipass/`
 //!
 //! The last line is `N passed, N failed`.
 
@@ -145,6 +146,12 @@ fn plans() -> Vec<Plan> {
         verbs: false,
         expect: Expect::Tests,
     });
+    plans.push(Plan {
+        name: "multipass",
+        args: vec!["test", "--package", "multipass-stand-in", "--", "--ignored", "--test-threads", "1"],
+        verbs: false,
+        expect: Expect::Tests,
+    });
     plans
 }
 
@@ -181,11 +188,12 @@ mod tests {
                     .to_owned()
             )
         );
-        let on_machines = &lines[lines.len() - 4..];
+        let on_machines = &lines[lines.len() - 5..];
         assert_eq!(on_machines[0], "run --quiet --package xtask -- test-e2e --ci");
         assert_eq!(on_machines[1], "run --quiet --package xtask -- test-guest");
         assert_eq!(on_machines[2], "run --quiet --package xtask -- self-test");
         assert!(on_machines[3].starts_with("test --package xtask --test lab -- --ignored"));
+        assert!(on_machines[4].starts_with("test --package multipass-stand-in -- --ignored"));
     }
 
     #[test]

@@ -68,7 +68,6 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     let request = check(&arguments, user_data)?;
     let name = request.name.clone();
     let mut spinner = Spinner::default();
-    spinner.stop();
     let mut asked = ask(client.place, &Request::Launch(request));
     let started = Instant::now();
     let (sender, events) = channel();

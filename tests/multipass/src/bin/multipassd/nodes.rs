@@ -92,7 +92,8 @@ impl Nodes {
         }
         forked.used.push(role);
         let script = format!(
-            "hostname {name}; echo {name} >/etc/hostname
+            "umount /opt/lab/deployed; rm -r /opt/lab
+             hostname {name}; echo {name} >/etc/hostname
              printf '127.0.0.1 localhost\\n127.0.1.1 {name}\\n' >/etc/hosts"
         );
         self.run(role, &script).map(drop)
