@@ -22,6 +22,17 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// The most of each output that is fetched, in bytes.
 const OUTPUT_LIMIT: u32 = 1 << 20;
 
+/// The shell function `ends`, which prints a file: of more than [`OUTPUT_LIMIT`] bytes both ends, and between them
+/// how much is left out.
+fn ends() -> String {
+    let half = OUTPUT_LIMIT / 2;
+    format!(
+        "ends() {{ size=$(stat -c %s \"$1\"); if [ \"$size\" -le {OUTPUT_LIMIT} ]; then cat \"$1\"; else \
+         head -c {half} \"$1\"; printf '\\n... %s bytes left out ...\\n' $((size - {OUTPUT_LIMIT})); \
+         tail -c {half} \"$1\"; fi; }}"
+    )
+}
+
 /// Exit code of a script that waited in vain; `timeout` has 124.
 const NOT_YET: i32 = 75;
 
@@ -56,10 +67,11 @@ impl<'a> Job<'a> {
     fn wait_there(&self, limit: Duration) -> Result<Option<Output>> {
         let directory = format!("{DIRECTORY}/{}", self.unit);
         let script = format!(
-            "{}\ncat {directory}/ended\n\
-             for part in out err; do head -c {OUTPUT_LIMIT} {directory}/$part | base64 -w 0; echo; done\n\
+            "{}\ncat {directory}/ended\n{}\n\
+             for part in out err; do ends {directory}/$part | base64 -w 0; echo; done\n\
              rm -rf {directory}",
-            wait_for(&format!("[ -e {directory}/ended ]"), limit)
+            wait_for(&format!("[ -e {directory}/ended ]"), limit),
+            ends()
         );
         let output = self.machine.run_root(&script, limit + SHORT)?;
         match output.code {
@@ -176,6 +188,21 @@ mod tests {
              -p 'ExecStopPost=/bin/sh /var/tmp/rdma-lab/ended /var/tmp/rdma-lab/rdma-lab-1' \
              -p KillSignal=SIGINT -- true"
         );
+    }
+
+    #[test]
+    fn both_ends_of_a_long_output_are_fetched() {
+        let fetched = |bytes: u32| {
+            let script = format!(
+                "{}\nf=$(mktemp); (printf B; head -c {bytes} /dev/zero; printf E) >$f; ends $f; rm $f",
+                ends()
+            );
+            Command::new(["sh", "-c", &script]).run(Duration::from_secs(10)).unwrap().stdout
+        };
+        assert_eq!(fetched(2), "B\0\0E");
+        let long = fetched(OUTPUT_LIMIT + 5);
+        assert!(long.starts_with("B\0") && long.ends_with("\0E"));
+        assert!(long.contains("\0\n... 7 bytes left out ...\n\0"));
     }
 
     #[test]
