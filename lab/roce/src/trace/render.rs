@@ -104,13 +104,13 @@ pub(super) fn psn(labels: &Labels<'_>, row: &Row) -> String {
     }
 }
 
-/// A packet in few words: opcode, PSN, bytes and details.
-pub(super) fn short(labels: &Labels<'_>, row: &Row) -> String {
-    let mut parts = vec![words(row), psn(labels, row)];
+/// What there is to say of a packet beside its opcode, in few words: PSN, bytes and details.
+pub(super) fn beside(labels: &Labels<'_>, row: &Row) -> String {
+    let mut parts = vec![psn(labels, row)];
     parts.extend(row.payload_length_bytes.filter(|bytes| *bytes > 0).map(|bytes| format!("{bytes} bytes")));
     parts.push(details(labels, row));
     parts.retain(|part| !part.is_empty());
-    parts.join(" ")
+    parts.join(", ")
 }
 
 fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
