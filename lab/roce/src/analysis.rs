@@ -22,6 +22,9 @@ use crate::rule::Rule;
 use crate::stats::Stats;
 use crate::wire::{Frame, Icrc, Operation, Packet, Transport};
 
+/// Bytes behind the BTH of a congestion notification.
+const CNP_RESERVED_BYTES: usize = 16;
+
 /// Sizes that bound the memory.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -485,6 +488,10 @@ impl Analysis {
                 self.datagram(number, timestamp_ns, packet);
                 return None;
             }
+            Transport::Cnp if opcode.is_known() => {
+                self.judge_cnp(number, packet);
+                return None;
+            }
             _ => return None,
         }
         if !opcode.is_known() {
@@ -515,6 +522,20 @@ impl Analysis {
         }
         self.report_broken(number, packet, Some((index, requester)));
         Some(seen)
+    }
+
+    fn judge_cnp(&mut self, number: u64, packet: &Packet<'_>) {
+        let is_reserved = packet.payload_length_bytes == CNP_RESERVED_BYTES
+            && packet.payload.iter().all(|byte| *byte == 0)
+            && packet.pad.is_empty();
+        let evidence = if !is_reserved {
+            Evidence::Words { expected: "16 reserved bytes of zero", got: "others" }
+        } else if packet.bth.is_some_and(|bth| !bth.becn()) {
+            Evidence::Words { expected: "BECN", got: "none" }
+        } else {
+            return;
+        };
+        self.find(Rule::CnpMalformed, number, packet, None, evidence);
     }
 
     fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {

@@ -42,6 +42,8 @@ pub struct Endpoint {
     pub qpn: Option<u32>,
     /// First PSN of its requests: the starting PSN in its *peer's* REQ or REP, or else the first seen.
     pub psn_first: Option<Psn>,
+    /// READs and atomics that it may have under way: the lesser of its initiator depth and its peer's responder resources, as far as REQ and REP told them.
+    pub initiator_depth: Option<u8>,
     /// Packets that it sent and its peer got, requests and answers.
     pub packets: u64,
     /// Payload of them in bytes.
@@ -50,7 +52,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     fn new(address: IpAddr, qpn: Option<u32>, psn_first: Option<Psn>) -> Self {
-        Self { address, qpn, psn_first, packets: 0, payload_bytes: 0 }
+        Self { address, qpn, psn_first, initiator_depth: None, packets: 0, payload_bytes: 0 }
     }
 }
 
@@ -303,8 +305,10 @@ impl Flows {
                     return Some(*index);
                 }
                 // A starting PSN is the one that its sender wants to receive first: the peer's requests begin there.
-                let active = Endpoint::new(source, Some(req.local_qpn()), None);
-                let passive = Endpoint::new(destination, None, Some(req.starting_psn()));
+                let mut active = Endpoint::new(source, Some(req.local_qpn()), None);
+                let mut passive = Endpoint::new(destination, None, Some(req.starting_psn()));
+                active.initiator_depth = Some(req.initiator_depth());
+                passive.initiator_depth = Some(req.responder_resources());
                 let index = self.add(
                     Connection {
                         active,
@@ -327,6 +331,10 @@ impl Flows {
                 if flow.connection.passive.qpn.is_none() {
                     flow.connection.passive.qpn = Some(rep.local_qpn());
                     flow.connection.active.psn_first = Some(rep.starting_psn());
+                    let least = |depth: Option<u8>, other: u8| depth.map(|depth| depth.min(other));
+                    let (active, passive) = (&mut flow.connection.active, &mut flow.connection.passive);
+                    active.initiator_depth = least(active.initiator_depth, rep.responder_resources());
+                    passive.initiator_depth = least(passive.initiator_depth, rep.initiator_depth());
                     flow.streams[Side::Active as usize] = Stream::new(Some(rep.starting_psn()));
                     flow.comm_ids[1] = Some((source, rep.local_comm_id()));
                     self.by_comm_id.insert((source, rep.local_comm_id()), index);

@@ -153,6 +153,14 @@ rules! {
     "A responder keeps the result of an atomic and repeats it; it does not execute it twice.",
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (duplicate_request)";
 
+    InitiatorDepthExceeded, Error, "more READs and atomics are under way than the connection allows",
+    "The requester's initiator depth and the responder's responder resources, from REQ and REP, bound how many READs and atomics may be without their answer at a time: the lesser of both, rounded up to a power of two, as rxe does. Reported once for each direction; without connection management nothing tells the bound.",
+    "Linux drivers/infiniband/sw/rxe/rxe_qp.c (rxe_qp_from_attr), core/cm.c (cm_format_rep_event)";
+
+    CnpMalformed, Error, "a congestion notification is not made as it has to be",
+    "Behind the BTH of a CNP are 16 reserved bytes of zero and nothing else, and the BTH says BECN.",
+    "observed: ConnectX-4 Lx";
+
     CmOutOfSequence, Error, "a connection management message lacks the one that it answers",
     "An RTU follows a REP, a DREP follows a DREQ. Only connections whose REQ is in the capture are held to this.",
     "Linux drivers/infiniband/core/cm.c (cm_rtu_handler, cm_drep_handler)";

@@ -211,6 +211,43 @@ fn atomics_are_held_to_their_alignment_and_to_their_first_answer() {
 }
 
 #[test]
+fn more_reads_than_the_connection_allows_are_reported_once_and_as_many_are_not() {
+    // REQ and REP of the pair allow one at a time.
+    let pair = Pair::new(9);
+    let read = |n| pair.request(0x0c, n).ack_request().reth(pair.passive.va, pair.passive.rkey, 8).build();
+    let answer = |n| pair.response(0x10, n).aeth(0x1f, n + 1).payload(&[1; 8]).build();
+    let run = |frames: Vec<Vec<u8>>| {
+        let mut steps = begin(&pair);
+        steps.extend(frames.into_iter().enumerate().map(|(at, frame)| (10 + at as u64, frame, OK)));
+        rules(&run(&steps))
+    };
+    assert_eq!(run(vec![read(0), answer(0), read(1), answer(1)]), []);
+    assert_eq!(
+        run(vec![read(0), read(1), read(2), answer(0), answer(1), answer(2)]),
+        [(Rule::InitiatorDepthExceeded, 4)]
+    );
+}
+
+#[test]
+fn a_congestion_notification_has_its_reserved_bytes_and_its_flag() {
+    let pair = Pair::new(9);
+    let cnp = |reserved: &[u8], becn: bool| {
+        let mut frame = pair.response(0x81, 0).header(reserved).build();
+        // The ICRC does not cover this byte.
+        frame[46] |= u8::from(becn) << 6;
+        let mut steps = begin(&pair);
+        steps.push((10, frame, OK));
+        rules(&run(&steps))
+    };
+    assert_eq!(cnp(&[0; 16], true), []);
+    let mut other = [0; 16];
+    other[15] = 1;
+    for (reserved, becn) in [(&other[..], true), (&[0; 12], true), (&[0; 20], true), (&[0; 16], false)] {
+        assert_eq!(cnp(reserved, becn), [(Rule::CnpMalformed, 3)], "{reserved:?} {becn}");
+    }
+}
+
+#[test]
 fn a_message_beyond_two_gibibytes_is_reported_and_one_of_that_length_is_not() {
     let pair = Pair::new(10);
     let steps = |length| {

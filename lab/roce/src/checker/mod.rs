@@ -77,6 +77,7 @@ pub(crate) struct Stream {
     /// Time of a fatal NAK.
     fatal_ns: Option<u64>,
     fatal_is_reported: bool,
+    depth_is_reported: bool,
     /// Whether an outstanding READ may be without a count.
     has_uncounted: bool,
     /// A request was in a packet that could not be read, so an answer may name a PSN that was not seen.
@@ -180,6 +181,7 @@ impl Stream {
             acknowledged: psn_first,
             fatal_ns: None,
             fatal_is_reported: false,
+            depth_is_reported: false,
             has_uncounted: false,
             is_unsure: false,
             sure_from: None,

@@ -9,6 +9,9 @@ use crate::wire::Psn;
 /// Most requests that one stream remembers; more only loses the oldest.
 const PENDING_MAX: usize = 65_536;
 
+/// Among how many requests those under way are counted; a depth is at most 255.
+const UNDER_WAY_WITHIN: usize = 1_024;
+
 /// What answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -119,6 +122,16 @@ impl Queue {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
         self.items.iter_mut()
+    }
+
+    /// READs and atomics that wait for an answer which nothing has shown to be missing; the count stops above `most`.
+    pub(super) fn under_way(&self, most: usize) -> usize {
+        let waits = |pending: &&Pending| {
+            matches!(pending.answer, Answer::ReadResponses | Answer::AtomicAck)
+                && !pending.is_done
+                && !pending.has_gap
+        };
+        self.items.iter().rev().take(UNDER_WAY_WITHIN).filter(waits).take(most + 1).count()
     }
 
     /// The first request that ends at `psn` or later.

@@ -242,7 +242,7 @@ impl Stream {
         if place.ends()
             && let Some(open) = self.open.take()
         {
-            self.finish_message(&open, arrival, count, sink);
+            self.finish_message(connection, requester, &open, arrival, count, sink);
         }
     }
 
@@ -263,6 +263,8 @@ impl Stream {
 
     fn finish_message(
         &mut self,
+        connection: &Connection,
+        requester: Side,
         open: &Open,
         arrival: &Arrival<'_>,
         count: Option<u32>,
@@ -311,7 +313,22 @@ impl Stream {
             bytes: 0,
             has_gap: false,
         };
+        if matches!(answer, Answer::ReadResponses | Answer::AtomicAck) && !self.depth_is_reported {
+            self.judge_depth(connection.endpoint(requester).initiator_depth, sink);
+        }
         self.queue.push(pending, sink.budget);
+    }
+
+    /// Holds the READs and atomics that are under way, with one more, against what the connection allows.
+    fn judge_depth(&mut self, initiator_depth: Option<u8>, sink: &mut Sink<'_>) {
+        let Some(depth) = initiator_depth else { return };
+        let most = if depth == 0 { 0 } else { usize::from(depth).next_power_of_two() };
+        let under_way = self.queue.under_way(most) + 1;
+        if under_way > most {
+            self.depth_is_reported = true;
+            let (expected, got) = (most as u64, under_way as u64);
+            sink.report(Rule::InitiatorDepthExceeded, Evidence::Number { what: "at most", expected, got });
+        }
     }
 
     /// A READ asked for again, whole or from a later PSN on. One that is answered in full is answered again, which changes nothing.
