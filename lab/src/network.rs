@@ -62,14 +62,10 @@ impl Network {
                 IpVersion::V6 if self.mtu >= MTU_MIN => "ask for more, or for ip = \"v4\"",
                 _ => "ask for more",
             };
-            return Err(Error::usage(format!(
-                "an MTU of {} bytes is too small for {self}: at least {least}, {reason}",
-                self.mtu
-            ))
-            .next(next));
+            return Err(Error::usage(format!("{self} is too small: at least {least}, {reason}")).next(next));
         }
         if self.mtu > MTU_MAX {
-            let text = format!("an MTU of {} bytes is too large: at most {MTU_MAX}", self.mtu);
+            let text = format!("{self} is too large: at most {MTU_MAX}");
             return Err(Error::usage(text).next("4192 gives the largest InfiniBand path MTU, 4096"));
         }
         Ok(())
@@ -78,10 +74,11 @@ impl Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.ip {
+        let version = match self.ip {
             IpVersion::V4 => "IPv4",
             IpVersion::V6 => "IPv6",
-        })
+        };
+        write!(f, "{version} with an MTU of {} bytes", self.mtu)
     }
 }
 
@@ -98,6 +95,6 @@ mod tests {
         assert!(check(351, IpVersion::V4).unwrap_err().contains("at least 352"));
         assert!(check(9001, IpVersion::V4).unwrap_err().contains("at most 9000"));
         let error = check(1279, IpVersion::V6).unwrap_err();
-        assert!(error.contains("too small for IPv6: at least 1280"), "{error}");
+        assert!(error.contains("IPv6 with an MTU of 1279 bytes is too small: at least 1280"), "{error}");
     }
 }

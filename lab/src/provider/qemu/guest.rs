@@ -17,12 +17,18 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 pub struct Guest {
     role: Role,
     agent: Agent,
+    address: IpAddr,
 }
 
 impl Guest {
     /// The guest at the other end of an agent's line.
     pub fn new(role: Role, agent: Agent) -> Guest {
-        Guest { role, agent }
+        Guest { role, agent, address: argv::address(role).into() }
+    }
+
+    /// Takes note of another address on the RDMA network.
+    pub fn set_address(&mut self, address: IpAddr) {
+        self.address = address;
     }
 
     /// Runs a short command that has to succeed; `what` is true then.
@@ -60,7 +66,7 @@ impl Node for Guest {
     }
 
     fn address(&self) -> IpAddr {
-        argv::address(self.role).into()
+        self.address
     }
 }
 

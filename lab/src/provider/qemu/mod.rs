@@ -5,6 +5,7 @@
 //! - [`qmp`]: QEMU's own control socket
 //! - [`agent`]: commands over a serial line, to the agent in the guest
 //! - [`guard`]: the process that machines and switch live and die with; [`control`]: the way to ask it
+//! - [`network`]: other MTUs, IPv6
 //! - [`deployment`]: the disk that programs come in on
 //! - [`frozen`]: both machines, booted once and saved
 //! - [`guest`]: one machine, behind the traits of [`crate::node`]
@@ -20,6 +21,7 @@ pub mod deployment;
 pub mod frozen;
 pub mod guard;
 pub mod guest;
+pub mod network;
 pub mod pair;
 pub mod qmp;
 pub mod resident;

@@ -24,6 +24,7 @@ use crate::provider::qemu::control::Control;
 use crate::provider::qemu::deployment;
 use crate::provider::qemu::frozen::Frozen;
 use crate::provider::qemu::guest::Guest;
+use crate::provider::qemu::network;
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::ssh;
 
@@ -96,17 +97,14 @@ impl Qemu {
     ///
     /// As [`Provider::bring_up`].
     pub fn fork(&self, plan: &Plan<'_>) -> Result<QemuPair> {
-        // Not yet acted on: a run that asked for one would prove nothing.
-        if plan.network != Network::default() {
-            return Err(Error::setup("these machines do not know other MTUs and IPv6 yet"));
-        }
         let logs = plan.artifacts;
         memory::demand(Role::BOTH.len() as u64 * NODE_MEMORY_MIB)?;
         // Before the guard, whose machines it must not keep waiting.
         let frozen = self.frozen(logs)?;
         let control = Control::start(&self.guard_program)?;
         deployment::write(&disk(control.directory()), plan.programs)?;
-        let pair = self.fork_under(control, frozen, logs)?;
+        let mut pair = self.fork_under(control, frozen, logs)?;
+        pair.join(plan.network)?;
         pair.control.arm(plan.faults)?;
         Ok(pair)
     }
@@ -428,6 +426,24 @@ impl QemuPair {
     /// Gives up the nodes and keeps their guard.
     pub fn into_control(self) -> Control {
         self.control
+    }
+
+    /// Puts both nodes on a network.
+    fn join(&mut self, network: Network) -> Result<()> {
+        let mut started = Vec::new();
+        for (&role, guest) in &self.guests {
+            if let Some(command) = network::command(role, network) {
+                started.push((guest, guest.start(&command)?));
+            }
+        }
+        for (guest, mut started) in started {
+            let output = started.wait(WAKE_LIMIT)?;
+            guest.expect(&format!("it is on {network}"), output)?;
+        }
+        for (&role, guest) in &mut self.guests {
+            guest.set_address(network::address(role, network));
+        }
+        Ok(())
     }
 
     /// The host keys of both nodes, as `ssh` reads them.

@@ -1,0 +1,69 @@
+//! What a fork does for a network other than the frozen one's: another MTU, IPv6 addresses.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::network::{IpVersion, MTU_DEFAULT, Network};
+use crate::node::Role;
+use crate::provider::qemu::argv;
+
+/// A node's address on the wire in a network.
+pub fn address(role: Role, network: Network) -> IpAddr {
+    match network.ip {
+        IpVersion::V4 => argv::address(role).into(),
+        IpVersion::V6 => address_v6(role).into(),
+    }
+}
+
+/// From 2001:db8::/32, which is for documentation and routed nowhere.
+fn address_v6(role: Role) -> Ipv6Addr {
+    let last = match role {
+        Role::Server => 1,
+        Role::Client => 2,
+    };
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
+}
+
+/// What a node runs to be on a network; `None` where the frozen one is it.
+pub fn command(role: Role, network: Network) -> Option<String> {
+    let mut lines = Vec::new();
+    if network.mtu != MTU_DEFAULT {
+        lines.push(format!("ip link set eth0 mtu {}", network.mtu));
+    }
+    if network.ip == IpVersion::V6 {
+        // `nodad`: nobody else has it, and the check for that would take a second. The device learns of the address
+        // by itself; it is of use when it is among the GIDs.
+        let (own, peer) = (address_v6(role), address_v6(role.peer()));
+        let gid = own.segments().map(|segment| format!("{segment:04x}")).join(":");
+        let gids = "/sys/class/infiniband/rxe0/ports/1/gids/*";
+        lines.push(format!("ip -6 address add {own}/64 dev eth0 nodad"));
+        lines.push(format!(
+            "for i in $(seq 100); do grep -qs {gid} {gids} && break; usleep 20000; done; grep -qs {gid} {gids}"
+        ));
+        lines.push(format!(
+            "for i in $(seq 20); do ping -6 -c 1 -W 1 {peer} >/dev/null 2>&1 && break; usleep 50000; done; \
+             ping -6 -c 1 -W 5 {peer} >/dev/null"
+        ));
+    }
+    (!lines.is_empty()).then(|| format!("set -e\n{}", lines.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frozen_network_needs_nothing() {
+        assert_eq!(command(Role::Server, Network::default()), None);
+        assert_eq!(address(Role::Server, Network::default()).to_string(), "198.51.100.1");
+    }
+
+    #[test]
+    fn mtu_and_addresses_are_set() {
+        let network = Network { mtu: 4192, ip: IpVersion::V6 };
+        assert_eq!(address(Role::Client, network).to_string(), "2001:db8::2");
+        let command = command(Role::Client, network).unwrap();
+        assert!(command.starts_with("set -e\nip link set eth0 mtu 4192\nip -6 address add 2001:db8::2/64"));
+        assert!(command.contains("grep -qs 2001:0db8:0000:0000:0000:0000:0000:0002 /sys"), "{command}");
+        assert!(command.ends_with("ping -6 -c 1 -W 5 2001:db8::1 >/dev/null"));
+    }
+}
