@@ -15,6 +15,26 @@ impl Counters {
     /// The shell command that prints them on a node.
     pub const COMMAND: &str = "cd /sys/class/infiniband/${RDMA_DEVICE:-rxe0}/ports/1/hw_counters && grep . *";
 
+    /// The names of rxe's.
+    pub const ALL: [&str; 16] = [
+        "ack_deferred",
+        "completer_retry_err",
+        "duplicate_request",
+        "lifespan",
+        "link_downed",
+        "out_of_seq_request",
+        "rcvd_pkts",
+        "rcvd_rnr_err",
+        "rcvd_seq_err",
+        "rdma_recvs",
+        "rdma_sends",
+        "retry_exceeded_err",
+        "retry_rnr_exceeded_err",
+        "send_err",
+        "send_rnr_err",
+        "sent_pkts",
+    ];
+
     /// Those of rxe that move only when something went another way than straight.
     pub const TROUBLES: [&str; 10] = [
         "completer_retry_err",

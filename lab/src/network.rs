@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -19,18 +20,19 @@ const MTU_MAX: u16 = 9000;
 const MTU_MIN_IPV6: u16 = 1280;
 
 /// The network between the nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
     /// MTU of both nodes' ports in bytes: 352 gives an InfiniBand path MTU of 256, 608 of 512, 1500 of 1024,
     /// 2144 of 2048, 4192 of 4096.
+    #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
     pub mtu: u16,
     /// What the RDMA connection uses.
     pub ip: IpVersion,
 }
 
 /// A version of the internet protocol.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IpVersion {
     /// Addresses from 198.51.100.0/24.

@@ -7,20 +7,23 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::counters::Counters;
 use crate::error::{Error, IoContext as _, Result};
 use crate::fault::Fault;
 use crate::network::Network;
 use crate::node::{Provider, Role};
 
 /// One scenario.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name: the file's, without `.toml`.
     #[serde(default)]
+    #[schemars(skip)]
     pub name: String,
     /// What it shows, in a sentence.
     pub summary: String,
@@ -49,7 +52,7 @@ pub struct Scenario {
 }
 
 /// What a scenario needs of its machines that not all have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
     /// The lab's own switch between the nodes.
@@ -57,7 +60,7 @@ pub enum Need {
 }
 
 /// What a snapshot holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trace {
     /// Every packet.
@@ -68,7 +71,7 @@ pub enum Trace {
 }
 
 /// What must be true after a scenario.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
     /// The rules that the wire breaks, by name; all of them and no other.
@@ -85,7 +88,7 @@ pub struct Expect {
 }
 
 /// What must be true of one program.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectProgram {
     /// Its exit code.
@@ -212,11 +215,59 @@ impl Scenario {
         }
         name.clone_into(&mut scenario.name);
         scenario.network.check()?;
-        for finding in &scenario.expect.findings {
-            check_finding(finding)?;
+        scenario.expect.check()?;
+        if scenario.timeout_s == 0 {
+            return Err(Error::usage("key `timeout_s` is 0: no program ends in no time"));
         }
         Ok(scenario)
     }
+
+    /// The JSON schema of a scenario file, for editors.
+    pub fn schema() -> String {
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Scenario)).unwrap_or_default();
+        schema + "\n"
+    }
+}
+
+impl Expect {
+    /// Refuses what has no meaning, and expectations that cannot be true together.
+    fn check(&self) -> Result<()> {
+        for (index, finding) in self.findings.iter().enumerate() {
+            check_finding(finding)?;
+            if self.findings[..index].contains(finding) {
+                return Err(Error::usage(format!("the rule {finding} is expected twice"))
+                    .next("name it once: a rule that is expected may be broken any number of times"));
+            }
+        }
+        for (role, program) in [(Role::Server, &self.server), (Role::Client, &self.client)] {
+            for name in program.counters.keys() {
+                known("counter", name, &Counters::ALL)?;
+            }
+            if program.kernel_log.iter().any(|part| part.trim().is_empty()) {
+                return Err(Error::usage(format!("an empty part of {role}'s kernel log is in every line"))
+                    .next("name a part of the line that is expected"));
+            }
+            let is_ok = program.result.get("ok").and_then(Value::as_bool);
+            if is_ok.is_some_and(|is_ok| is_ok != (program.exit == 0)) {
+                return Err(Error::usage(format!(
+                    "{role} cannot have both exit code {} and the result ok = {}",
+                    program.exit,
+                    program.exit != 0
+                ))
+                .next("exit code 0 and ok = true go together, and others with ok = false"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a name that is not among the known ones; says the nearest.
+fn known(what: &str, name: &str, names: &[&str]) -> Result<()> {
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let nearest = nearest(name, names.iter().copied()).unwrap_or("none");
+    Err(Error::usage(format!("no {what} is called {name}")).next(format!("nearest: {nearest}")))
 }
 
 /// Checks that a rule has this name.
@@ -225,12 +276,8 @@ impl Scenario {
 ///
 /// None has: with the nearest that one has.
 pub fn check_finding(name: &str) -> Result<()> {
-    let known = roce::Rule::ALL.map(roce::Rule::name);
-    if known.iter().any(|known| known == name) {
-        return Ok(());
-    }
-    let nearest = nearest(name, known.iter().map(String::as_str)).unwrap_or("none");
-    Err(Error::usage(format!("no rule is called {name}")).next(format!("nearest: {nearest}")))
+    let rules = roce::Rule::ALL.map(roce::Rule::name);
+    known("rule", name, &rules.each_ref().map(String::as_str))
 }
 
 /// The known name that is nearest to `name`, if any is near at all.
@@ -308,8 +355,38 @@ mod tests {
     }
 
     #[test]
+    fn expectations_that_cannot_be_true_together_are_refused() {
+        for (text, part) in [
+            ("[expect.client]\nexit = 1\nresult = { ok = true }", "client cannot have both exit code 1"),
+            ("[expect.server]\nresult = { ok = false }", "server cannot have both exit code 0"),
+            ("[expect]\nfindings = [\"IcrcMismatch\", \"IcrcMismatch\"]", "expected twice"),
+            ("[expect.server.counters]\nduplicate_requests = 1", "nearest: duplicate_request"),
+            ("[expect.server]\nkernel_log = [\"\"]", "is in every line"),
+            ("timeout_s = 0", "no program ends in no time"),
+        ] {
+            let error = Scenario::parse("x", &format!("{MINIMAL}{text}\n")).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn schema_beside_the_catalogue_is_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/scenario.schema.json");
+        if std::env::var_os("LAB_UPDATE").is_some() {
+            fs::write(&path, Scenario::schema()).unwrap();
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(kept, Scenario::schema(), "write it anew with LAB_UPDATE=1");
+    }
+
+    #[test]
     fn every_scenario_of_the_catalogue_is_valid() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-        assert!(Scenario::read_all(&directory).unwrap().len() >= 2);
+        let scenarios = Scenario::read_all(&directory).unwrap();
+        assert!(scenarios.len() >= 2);
+        for scenario in scenarios {
+            let text = fs::read_to_string(directory.join(format!("{}.toml", scenario.name))).unwrap();
+            assert!(text.starts_with("#:schema ./scenario.schema.json\n"), "{}", scenario.name);
+        }
     }
 }

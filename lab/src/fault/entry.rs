@@ -1,24 +1,29 @@
 //! A `[[fault]]` as a scenario file has it: flat keys, of which some go with some actions only.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::fault::action::{Action, Field};
-use crate::fault::matcher::Matcher;
+use crate::fault::matcher::{Kind, Matcher};
 use crate::scenario::nearest;
 
 /// A `[[fault]]` of a scenario file.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["action"]))]
 pub struct Entry {
     /// What becomes of the packets: drop, duplicate, delay, reorder, corrupt, truncate, mark-ecn, cut, rate.
+    #[schemars(extend("enum" = Action::NAMES))]
     pub action: String,
     /// Only packets with this opcode, in the standard's words: `RC RDMA WRITE Only`; `CM REQ` for connection
     /// management.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = Kind::names()))]
     pub opcode: Option<String>,
     /// Only packets to this node or queue pair: `server`, or `server.qp1` as a trace names it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(server|client)(\.qp[1-9][0-9]*)?$"))]
     pub to: Option<String>,
     /// Only packets with this PSN, as the distance from its requester's first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +49,7 @@ pub struct Entry {
     /// corrupt: what is changed: payload, icrc, opcode, p_key, destination_qpn, psn, va, rkey, dma_length,
     /// syndrome, msn, immediate.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = Field::ALL.map(Field::name)))]
     pub field: Option<String>,
     /// corrupt: what the field becomes; its lowest bit is flipped unless said.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -44,6 +44,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The names of all.
+    pub fn names() -> Vec<String> {
+        Kind::all().map(|kind| kind.to_string()).collect()
+    }
+
     /// All that have a name.
     pub fn all() -> impl Iterator<Item = Kind> {
         let opcodes = (0..=u8::MAX).map(Opcode).filter(|opcode| opcode.is_known()).map(Kind::Opcode);

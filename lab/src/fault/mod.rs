@@ -18,6 +18,7 @@ pub mod tracker;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use action::Action;
@@ -27,8 +28,9 @@ pub use matcher::Matcher;
 use crate::error::{Error, Result};
 
 /// A fault: every packet that matches meets the action.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "entry::Entry", into = "entry::Entry")]
+#[schemars(with = "entry::Entry")]
 pub struct Fault {
     /// Which packets.
     pub matcher: Matcher,

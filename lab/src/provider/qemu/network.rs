@@ -35,7 +35,8 @@ pub fn command(role: Role, network: Network) -> Option<String> {
         let (own, peer) = (address_v6(role), address_v6(role.peer()));
         let gid = own.segments().map(|segment| format!("{segment:04x}")).join(":");
         let gids = "/sys/class/infiniband/rxe0/ports/1/gids/*";
-        lines.push(format!("ip -6 address add {own}/64 dev eth0 nodad"));
+        // busybox, whose `ip` goes first, does not know `nodad`.
+        lines.push(format!("/bin/ip -6 address add {own}/64 dev eth0 nodad"));
         lines.push(format!(
             "for i in $(seq 100); do grep -qs {gid} {gids} && break; usleep 20000; done; grep -qs {gid} {gids}"
         ));
@@ -62,7 +63,9 @@ mod tests {
         let network = Network { mtu: 4192, ip: IpVersion::V6 };
         assert_eq!(address(Role::Client, network).to_string(), "2001:db8::2");
         let command = command(Role::Client, network).unwrap();
-        assert!(command.starts_with("set -e\nip link set eth0 mtu 4192\nip -6 address add 2001:db8::2/64"));
+        assert!(
+            command.starts_with("set -e\nip link set eth0 mtu 4192\n/bin/ip -6 address add 2001:db8::2/64")
+        );
         assert!(command.contains("grep -qs 2001:0db8:0000:0000:0000:0000:0000:0002 /sys"), "{command}");
         assert!(command.ends_with("ping -6 -c 1 -W 5 2001:db8::1 >/dev/null"));
     }
