@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::scenario::Count;
 
 /// What a node's rxe device has counted since it was made, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -98,16 +99,16 @@ impl Counters {
 
 /// What the counters of a node say against a scenario that expects these: each expected one has moved on by so
 /// much, and no other that tells of trouble has moved.
-pub fn objections(counted: &BTreeMap<String, u64>, expected: &BTreeMap<String, u64>) -> Vec<String> {
+pub fn objections(counted: &BTreeMap<String, u64>, expected: &BTreeMap<String, Count>) -> Vec<String> {
     let troubles = Counters::TROUBLES.into_iter().filter(|name| !expected.contains_key(*name));
     let named = expected.iter().map(|(name, value)| (name.as_str(), *value));
     named
-        .chain(troubles.map(|name| (name, 0)))
+        .chain(troubles.map(|name| (name, Count::Exactly(0))))
         .filter_map(|(name, expected)| match counted.get(name) {
-            Some(counted) if *counted == expected => None,
+            Some(counted) if expected.is(*counted) => None,
             Some(counted) => Some(format!("{name} = {counted}, expected {expected}")),
             // A device without a counter has no trouble to tell of by it.
-            None if expected == 0 => None,
+            None if expected.is(0) => None,
             None => Some(format!("{name} is no counter of this device, expected {expected}")),
         })
         .collect()
@@ -129,9 +130,11 @@ mod tests {
 
     #[test]
     fn trouble_has_to_be_explained() {
-        let map =
-            |pairs: &[(&str, u64)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        let counted = map(&[("duplicate_request", 1), ("send_err", 0), ("rdma_sends", 7)]);
+        let map = |pairs: &[(&str, u64)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), Count::Exactly(*value))).collect()
+        };
+        let counted = [("duplicate_request", 1), ("send_err", 0), ("rdma_sends", 7)];
+        let counted = counted.map(|(name, value)| (name.to_owned(), value)).into();
         assert_eq!(objections(&counted, &map(&[("duplicate_request", 1)])), Vec::<String>::new());
         assert_eq!(objections(&counted, &map(&[])), ["duplicate_request = 1, expected 0"]);
         assert_eq!(

@@ -11,11 +11,12 @@ use roce::Report;
 use serde_json::Value;
 
 use crate::agreement;
+use crate::completeness::{self, Completeness};
 use crate::counters;
 use crate::evidence::{Evidence, Failed, FailedKind, NodeEvidence, decode};
 use crate::kernel_log;
 use crate::node::Role;
-use crate::scenario::Trace;
+use crate::scenario::{Count, Trace};
 use crate::snapshot::{self, Accepted};
 use crate::verdict::{Failure, Reason, Verdict};
 
@@ -47,7 +48,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
     }
     let mut proof = String::new();
     if let Some(report) = report {
-        proof = checks.completeness(evidence, report);
+        proof = checks.completeness(evidence, report, artifacts);
         checks.wire(evidence, report, accepted);
         checks.rules(&scenario.expect.findings, report);
         if scenario.expect.completions {
@@ -161,7 +162,7 @@ impl Checks {
     }
 
     /// The device counted the trouble that is expected, and no other.
-    fn counters(&mut self, role: Role, node: &NodeEvidence, expected: &BTreeMap<String, u64>) {
+    fn counters(&mut self, role: Role, node: &NodeEvidence, expected: &BTreeMap<String, Count>) {
         let objections = counters::objections(&node.counters, expected);
         if !objections.is_empty() {
             let text = format!("{role}: rxe's counters are not as expected\n{}", objections.join("\n"));
@@ -185,33 +186,14 @@ impl Checks {
     }
 
     /// The capture holds exactly what the kernels counted. Gives what that proves.
-    fn completeness(&mut self, evidence: &Evidence, report: &Report) -> String {
-        let mut complete = true;
-        for (role, node) in &evidence.nodes {
-            let of = |counts: &BTreeMap<_, u64>| {
-                evidence.addresses.get(role).and_then(|address| counts.get(address)).copied().unwrap_or(0)
-            };
-            let pairs =
-                [("sent", node.sent, of(&report.sent)), ("received", node.received, of(&report.delivered))];
-            for (what, counted, captured) in pairs {
-                match counted {
-                    Some(counted) if counted == captured => {}
-                    Some(counted) => {
-                        complete = false;
-                        self.fail(
-                            Reason::Capture,
-                            format!("not complete: {role}'s rxe counted {counted} packets {what}, the capture has {captured}"),
-                        );
-                    }
-                    None => {
-                        complete = false;
-                        self.fail(
-                            Reason::Capture,
-                            format!("not proved complete: {role} told no counter of packets {what}"),
-                        );
-                    }
-                }
-            }
+    fn completeness(&mut self, evidence: &Evidence, report: &Report, artifacts: &Path) -> String {
+        let found = completeness::check(evidence, report, artifacts).unwrap_or_else(|error| Completeness {
+            differences: vec![error.to_string()],
+            ..Completeness::default()
+        });
+        let complete = found.differences.is_empty();
+        for difference in found.differences {
+            self.fail(Reason::Capture, difference);
         }
         // Programs that did not do what they should explain why the wire was silent.
         let is_explained =
@@ -219,10 +201,13 @@ impl Checks {
         if report.packets == 0 && !is_explained {
             self.fail(Reason::Capture, "the capture has no RoCEv2 packet");
         }
-        if complete {
-            format!("{} packets, complete by rxe's counters", report.packets)
-        } else {
-            String::new()
+        match (complete, found.not_taken) {
+            (false, _) => String::new(),
+            (true, 0) => format!("{} packets, complete by rxe's counters", report.packets),
+            (true, not_taken) => format!(
+                "{} packets, complete by rxe's counters but for {not_taken} to queue pairs that had failed",
+                report.packets
+            ),
         }
     }
 

@@ -10,7 +10,7 @@
 //! - [`setup`]: both of them ready
 //! - [`switch`]: the wire between the machines, which records it
 //! - [`run`]: machines up, capture on, programs, capture off; [`evidence`]: what was seen
-//! - [`judge`]: from evidence to a [`verdict`], with [`counters`], [`kernel_log`], [`snapshot`] and
+//! - [`judge`]: from evidence to a [`verdict`], with [`completeness`], [`counters`], [`kernel_log`], [`snapshot`] and
 //!   [`agreement`]
 //! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept; [`results`]: of all of them
 //!
@@ -24,6 +24,7 @@ pub mod agreement;
 pub mod artifacts;
 pub mod cache;
 pub mod command;
+pub mod completeness;
 pub mod contents;
 pub mod counters;
 pub mod error;

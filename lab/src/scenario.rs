@@ -3,6 +3,7 @@
 //! One TOML file each, in `lab/scenarios/`; the file's name is the scenario's. Unknown keys are errors.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -96,9 +97,50 @@ pub struct ExpectProgram {
     /// Members that its result line must have, with these values.
     pub result: BTreeMap<String, Value>,
     /// How far counters of its node's RDMA device move on, by name.
-    pub counters: BTreeMap<String, u64>,
+    pub counters: BTreeMap<String, Count>,
     /// Parts of lines that its node's kernel logs; each is there, and its lines are no objection.
     pub kernel_log: Vec<String>,
+}
+
+/// How far a counter moves on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Count {
+    /// By so much.
+    Exactly(u64),
+    /// By what timing decides.
+    InWords(CountInWords),
+}
+
+/// How far a counter moves on where timing decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CountInWords {
+    /// By one at least.
+    Some,
+    /// Or not at all.
+    Any,
+}
+
+impl Count {
+    /// Whether a counter that moved on so far is as expected.
+    pub fn is(self, counted: u64) -> bool {
+        match self {
+            Count::Exactly(count) => counted == count,
+            Count::InWords(CountInWords::Some) => counted > 0,
+            Count::InWords(CountInWords::Any) => true,
+        }
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Count::Exactly(count) => count.fmt(f),
+            Count::InWords(CountInWords::Some) => f.write_str("some"),
+            Count::InWords(CountInWords::Any) => f.write_str("any"),
+        }
+    }
 }
 
 impl Default for Expect {
@@ -193,6 +235,11 @@ impl Scenario {
     /// Whether a requester's ACK timeout may run out for a reason that the scenario gives.
     pub fn explains_timeouts(&self) -> bool {
         !self.faults.is_empty() || self.expect.timeouts
+    }
+
+    /// Whether queue pairs may fail in the middle: by a fault, or so that a program ends with an error.
+    pub fn may_fail_queue_pairs(&self) -> bool {
+        self.explains_timeouts() || Role::BOTH.iter().any(|role| self.expected(*role).exit != 0)
     }
 
     /// How long both commands may take together.

@@ -14,7 +14,7 @@ use lab::fault::Fault;
 use lab::network::{self, IpVersion, Network};
 use lab::node::{Provider as _, Role};
 use lab::pushed::Pushed;
-use lab::scenario::Scenario;
+use lab::scenario::{Count, Scenario};
 use lab::setup::Setup;
 use lab::trial::{Case, trial};
 use lab::verdict::Verdict;
@@ -141,7 +141,7 @@ fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
             Role::Server => &mut scenario.expect.server,
             Role::Client => &mut scenario.expect.client,
         };
-        program.counters.insert(counter.clone(), *count);
+        program.counters.insert(counter.clone(), Count::Exactly(*count));
     }
     Ok(scenario)
 }

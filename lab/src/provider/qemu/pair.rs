@@ -10,11 +10,10 @@ use crate::cache::Cache;
 use crate::command::{Command, tail};
 use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::fault::Met;
+use crate::fault::{Action, Met};
 use crate::host::memory;
 use crate::image::Image;
 use crate::image::recipe::{self, Recipe};
-use crate::network::Network;
 use crate::node::{Captured, Node, Pair, Plan, Provider, Role};
 use crate::progress::{Step, say};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
@@ -104,7 +103,7 @@ impl Qemu {
         let control = Control::start(&self.guard_program)?;
         deployment::write(&disk(control.directory()), plan.programs)?;
         let mut pair = self.fork_under(control, frozen, logs)?;
-        pair.join(plan.network)?;
+        pair.join(plan)?;
         pair.control.arm(plan.faults)?;
         Ok(pair)
     }
@@ -428,11 +427,13 @@ impl QemuPair {
         self.control
     }
 
-    /// Puts both nodes on a network.
-    fn join(&mut self, network: Network) -> Result<()> {
+    /// Puts both nodes on the plan's network.
+    fn join(&mut self, plan: &Plan<'_>) -> Result<()> {
+        let network = plan.network;
+        let is_cut = plan.faults.iter().any(|fault| matches!(fault.action, Action::Cut { .. }));
         let mut started = Vec::new();
         for (&role, guest) in &self.guests {
-            if let Some(command) = network::command(role, network) {
+            if let Some(command) = network::command(role, network, is_cut) {
                 started.push((guest, guest.start(&command)?));
             }
         }

@@ -1,0 +1,213 @@
+//! Whether a capture holds exactly what the kernels counted.
+//!
+//! rxe counts a packet as received behind its checks of the ICRC and of the queue pair. What reaches a queue pair
+//! that has failed, or is gone, is delivered and not counted: a run in which a queue pair is meant to fail may have
+//! so many packets fewer on the counter, and not one more.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::net::IpAddr;
+use std::path::Path;
+
+use roce::capture::Reader;
+use roce::wire::{Icrc, NakCode, Packet, Psn, Syndrome};
+use roce::{Connection, Report};
+
+use crate::error::{Error, IoContext as _, Result};
+use crate::evidence::{CAPTURE, Evidence};
+
+/// A queue pair: its node's address and its number.
+type QueuePair = (IpAddr, u32);
+
+/// What comparing counters and capture says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Completeness {
+    /// Where they differ, each in a sentence.
+    pub differences: Vec<String>,
+    /// Packets that reached queue pairs that had failed, and were not counted.
+    pub not_taken: u64,
+}
+
+/// Compares the counters of both nodes with the capture in `artifacts`, whose report this is.
+///
+/// # Errors
+///
+/// The capture cannot be read again.
+pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<Completeness> {
+    let mut found = Completeness::default();
+    for (role, node) in &evidence.nodes {
+        let address = evidence.addresses.get(role).copied();
+        let of = |counts: &BTreeMap<IpAddr, u64>| {
+            address.and_then(|address| counts.get(&address)).copied().unwrap_or(0)
+        };
+        let pairs =
+            [("sent", node.sent, of(&report.sent)), ("received", node.received, of(&report.delivered))];
+        for (what, counted, captured) in pairs {
+            let Some(counted) = counted else {
+                found
+                    .differences
+                    .push(format!("not proved complete: {role} told no counter of packets {what}"));
+                continue;
+            };
+            let short = captured.saturating_sub(counted);
+            let is_excused = what == "received"
+                && short > 0
+                && evidence.scenario.may_fail_queue_pairs()
+                && short <= of(&past_the_end(artifacts, report)?);
+            if is_excused {
+                found.not_taken += short;
+            } else if counted != captured {
+                found.differences.push(format!(
+                    "not complete: {role}'s rxe counted {counted} packets {what}, the capture has {captured}"
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// How many packets reached each address that its queue pair may not have taken any more.
+fn past_the_end(artifacts: &Path, report: &Report) -> Result<BTreeMap<IpAddr, u64>> {
+    let mut ends = Ends::new(&report.connections);
+    each_packet(artifacts, |number, is_sent, _, packet| {
+        if is_sent {
+            ends.note(number, packet);
+        }
+    })?;
+    let mut counts = BTreeMap::new();
+    each_packet(artifacts, |number, _, is_delivered, packet| {
+        if is_delivered && packet.icrc == Icrc::Good && ends.is_past(number, packet) {
+            *counts.entry(packet.destination).or_default() += 1;
+        }
+    })?;
+    Ok(counts)
+}
+
+/// Gives each RoCEv2 packet with its number, whether it was sent there and whether it was delivered.
+fn each_packet(artifacts: &Path, mut take: impl FnMut(u64, bool, bool, &Packet<'_>)) -> Result<()> {
+    let path = artifacts.join(CAPTURE);
+    let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
+    let mut reader = Reader::new(File::open(&path).at("failed to open", &path)?).map_err(failed)?;
+    while let Some(record) = reader.next().map_err(failed)? {
+        if let Some(packet) = record.frame().packet() {
+            let fate = record.fate();
+            take(record.number, fate.is_sent(), fate.is_delivered(), packet);
+        }
+    }
+    Ok(())
+}
+
+/// The last sign of life of each queue pair.
+struct Ends {
+    peers: HashMap<QueuePair, QueuePair>,
+    /// The number of the last packet that it sent.
+    last: HashMap<QueuePair, u64>,
+    /// The PSN of the request that it refused.
+    refused: HashMap<QueuePair, Psn>,
+}
+
+impl Ends {
+    fn new(connections: &[Connection]) -> Ends {
+        let mut peers = HashMap::new();
+        for Connection { active, passive, .. } in connections {
+            if let (Some(a), Some(b)) = (active.qpn, passive.qpn) {
+                peers.insert((active.address, a), (passive.address, b));
+                peers.insert((passive.address, b), (active.address, a));
+            }
+        }
+        Ends { peers, last: HashMap::new(), refused: HashMap::new() }
+    }
+
+    /// Takes note of a packet that was sent.
+    fn note(&mut self, number: u64, packet: &Packet<'_>) {
+        let Some(bth) = packet.bth else { return };
+        let Some(&sender) = self.peers.get(&(packet.destination, bth.destination_qpn())) else { return };
+        self.last.insert(sender, number);
+        let is_fatal = packet.aeth.is_some_and(
+            |aeth| matches!(aeth.syndrome(), Syndrome::Nak(code) if code != NakCode::PsnSequenceError),
+        );
+        if is_fatal {
+            self.refused.entry(sender).or_insert(bth.psn());
+        }
+    }
+
+    /// Whether a packet came behind its queue pair's last sign of life, or behind the request that it refused.
+    fn is_past(&self, number: u64, packet: &Packet<'_>) -> bool {
+        let Some(bth) = packet.bth else { return false };
+        let receiver = (packet.destination, bth.destination_qpn());
+        let is_behind =
+            self.peers.contains_key(&receiver) && self.last.get(&receiver).is_none_or(|last| number > *last);
+        let is_refused = bth.opcode().is_request()
+            && self.refused.get(&receiver).is_some_and(|refused| bth.psn().distance(*refused) > 0);
+        is_behind || is_refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roce::capture::Writer;
+    use roce::synth::Pair;
+
+    use super::*;
+    use crate::node::Role;
+    use crate::scenario::Scenario;
+
+    /// A WRITE of three packets whose first is refused, and a connection that was made before.
+    fn refused(artifacts: &Path) -> Report {
+        let pair = Pair::new(1);
+        let frames = [
+            pair.req(7471, &[]),
+            pair.rep(&[]),
+            pair.rtu(),
+            pair.request(0x06, 0).reth(0, 1, 3072).payload(&[0; 1024]).build(),
+            pair.request(0x07, 1).payload(&[0; 1024]).build(),
+            pair.response(0x11, 0).aeth(0x62, 0).build(),
+            pair.request(0x08, 2).payload(&[0; 1024]).build(),
+        ];
+        let mut writer = Writer::new(Vec::new(), &["server", "client"]).unwrap();
+        for frame in &frames {
+            writer.write(0, 0, frame, "fate=forwarded").unwrap();
+        }
+        std::fs::write(artifacts.join(CAPTURE), writer.finish().unwrap()).unwrap();
+        let mut analysis = roce::Analysis::new(roce::Names::new());
+        let file = File::open(artifacts.join(CAPTURE)).unwrap();
+        let mut reader = Reader::new(file).unwrap();
+        while let Some(record) = reader.next().unwrap() {
+            analysis.push(&record);
+        }
+        analysis.finish()
+    }
+
+    /// What is found if the server counted so many packets received.
+    fn found(received: u64, client_exit: i32) -> Completeness {
+        let artifacts = tempfile::tempdir().unwrap();
+        let report = refused(artifacts.path());
+        let text = format!(
+            "summary = \"s\"\nserver = \"a\"\nclient = \"b\"\n[expect.client]\nexit = {client_exit}\n"
+        );
+        let file = artifacts.path().join("x.toml");
+        std::fs::write(&file, text).unwrap();
+        let mut evidence = Evidence::new(&Scenario::read(&file).unwrap());
+        let pair = Pair::new(1);
+        evidence.addresses =
+            [(Role::Server, pair.passive.address), (Role::Client, pair.active.address)].into();
+        (evidence.node(Role::Server).sent, evidence.node(Role::Server).received) = (Some(2), Some(received));
+        (evidence.node(Role::Client).sent, evidence.node(Role::Client).received) = (Some(5), Some(2));
+        check(&evidence, &report, artifacts.path()).unwrap()
+    }
+
+    #[test]
+    fn what_came_behind_a_refusal_may_be_missing_and_nothing_else() {
+        assert_eq!(found(5, 3), Completeness::default());
+        assert_eq!(found(4, 3), Completeness { differences: vec![], not_taken: 1 });
+        assert_eq!(found(3, 3), Completeness { differences: vec![], not_taken: 2 });
+        for (received, exit) in [(2, 3), (6, 3), (4, 0)] {
+            assert_eq!(
+                found(received, exit).differences,
+                [format!(
+                    "not complete: server's rxe counted {received} packets received, the capture has 5"
+                )]
+            );
+        }
+    }
+}
