@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::capture::Record;
-use crate::checker::{Arrival, Budget, Discarded, Sink, Stream, remember};
+use crate::checker::{Arrival, Budget, Discarded, Sink, Stream, packets, remember};
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
@@ -221,10 +221,17 @@ impl Analysis {
         let Some(index) = message.connection else { return };
         let index = self.flows.resolve(index, Side::Active).0;
         message.connection = Some(index);
-        let Some(flow) = self.flows.get(index).filter(|_| message.requester_qpn.is_none()) else {
-            return;
-        };
+        let Some(flow) = self.flows.get(index) else { return };
         let connection = &flow.connection;
+        // A READ that was asked for before the path MTU was known.
+        if let (MessageKind::Read, Some(mtu), Ok(bytes)) =
+            (message.kind, connection.path_mtu_bytes, u32::try_from(message.bytes))
+        {
+            message.psn_last = message.psn_first.plus(packets(bytes, mtu) - 1);
+        }
+        if message.requester_qpn.is_some() {
+            return;
+        }
         message.requester_qpn = if connection.active.address == connection.passive.address {
             connection.active.qpn
         } else {

@@ -159,7 +159,7 @@ impl Sink<'_> {
 }
 
 /// Packets that `bytes` take at a path MTU.
-fn packets(bytes: u32, path_mtu_bytes: u32) -> u32 {
+pub(crate) fn packets(bytes: u32, path_mtu_bytes: u32) -> u32 {
     bytes.div_ceil(path_mtu_bytes.max(1)).max(1)
 }
 
