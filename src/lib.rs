@@ -26,7 +26,7 @@
 //! | `plain` | the same without CM: parameters over TCP, states by hand | `verbs` |
 //! | `link` | what tells that the peer leaves, with CM or without | `verbs` |
 //! | `connection` | connect, accept, disconnect | `verbs` |
-//! | `program` | what the programs share: the accept loop, connecting | `verbs` |
+//! | `program` | what the programs share: accepting clients, connecting, reporting | `verbs` |
 //!
 //! # Safety model
 //!

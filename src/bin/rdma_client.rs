@@ -18,11 +18,11 @@ use rdma_lab::builders::{RegionRange, SendRequest};
 use rdma_lab::cli::{self, ClientArgs, Writing};
 use rdma_lab::exchange::{self, CLIENT_WRITE};
 use rdma_lab::mem::Access;
-use rdma_lab::program::{self, Server};
+use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
 
 fn main() -> ExitCode {
-    program::request(&cli::RDMA_CLIENT, write_and_read_back)
+    client::request(&cli::RDMA_CLIENT, write_and_read_back)
 }
 
 fn write_and_read_back(server: &mut Server, args: &ClientArgs<Writing>) -> Result<Outcome> {
@@ -35,14 +35,14 @@ fn write_and_read_back(server: &mut Server, args: &ClientArgs<Writing>) -> Resul
         let local = RegionRange::new(&source, place.start, place.len())?;
         Ok(SendRequest::write(local, &remote.at(place.start as u64)))
     });
-    server.endpoint.execute_all(writes, &program::pace(args))?;
+    server.endpoint.execute_all(writes, &client::pace(args))?;
 
     let sink = server.endpoint.register(payload.room_bytes().max(1), Access::SINK)?;
     let reads = payload.reads().map(|place| {
         let local = RegionRange::new(&sink, place.start, place.len())?;
         Ok(SendRequest::read(local, &remote.at(place.start as u64)))
     });
-    server.endpoint.execute_all(reads, &program::pace(args))?;
+    server.endpoint.execute_all(reads, &client::pace(args))?;
     let read = sink.copy_out(0, payload.room_bytes())?;
     exchange::verify_read_back(&bytes, &read)?;
 

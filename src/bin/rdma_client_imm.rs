@@ -18,11 +18,11 @@ use rdma_lab::Result;
 use rdma_lab::builders::{RegionRange, SendRequest};
 use rdma_lab::cli::{self, ClientArgs, Writing};
 use rdma_lab::exchange::CLIENT_WRITE_IMM;
-use rdma_lab::program::{self, Server};
+use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
 
 fn main() -> ExitCode {
-    program::request(&cli::RDMA_CLIENT_IMM, write_with_imm)
+    client::request(&cli::RDMA_CLIENT_IMM, write_with_imm)
 }
 
 fn write_with_imm(server: &mut Server, args: &ClientArgs<Writing>) -> Result<Outcome> {
@@ -36,7 +36,7 @@ fn write_with_imm(server: &mut Server, args: &ClientArgs<Writing>) -> Result<Out
         let local = RegionRange::new(&source, place.start, place.len())?;
         Ok(SendRequest::write_with_imm(local, &remote.at(place.start as u64), imm))
     });
-    server.endpoint.execute_all(writes, &program::pace(args))?;
+    server.endpoint.execute_all(writes, &client::pace(args))?;
 
     Ok(Outcome::ClientImm { written_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
 }

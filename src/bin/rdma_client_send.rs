@@ -17,11 +17,11 @@ use rdma_lab::Result;
 use rdma_lab::builders::{RegionRange, SendRequest};
 use rdma_lab::cli::{self, ClientArgs, Sending};
 use rdma_lab::exchange::CLIENT_SEND;
-use rdma_lab::program::{self, Server};
+use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
 
 fn main() -> ExitCode {
-    program::request(&cli::RDMA_CLIENT_SEND, send)
+    client::request(&cli::RDMA_CLIENT_SEND, send)
 }
 
 fn send(server: &mut Server, args: &ClientArgs<Sending>) -> Result<Outcome> {
@@ -37,7 +37,7 @@ fn send(server: &mut Server, args: &ClientArgs<Sending>) -> Result<Outcome> {
             None => SendRequest::send(local),
         })
     });
-    server.endpoint.execute_all(sends, &program::pace(args))?;
+    server.endpoint.execute_all(sends, &client::pace(args))?;
 
     Ok(Outcome::Sender { sent_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
 }

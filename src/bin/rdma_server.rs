@@ -17,16 +17,16 @@ use rdma_lab::Result;
 use rdma_lab::cli::{self, Memory, ServerArgs};
 use rdma_lab::connection::Request;
 use rdma_lab::exchange::{self, SERVER_INITIAL};
-use rdma_lab::program;
+use rdma_lab::program::server;
 use rdma_lab::report::{Content, Outcome, Reporter};
 
 fn main() -> ExitCode {
-    program::serve(&cli::RDMA_SERVER, serve_client)
+    server::serve(&cli::RDMA_SERVER, serve_client)
 }
 
 fn serve_client(request: Request, args: &ServerArgs<Memory>, reporter: &Reporter) -> Result<Outcome> {
-    let mut client = program::admit(request, args, reporter)?;
-    let region = client.register(program::access(&args.options))?;
+    let mut client = server::admit(request, args, reporter)?;
+    let region = client.register(server::access(&args.options))?;
     if !client.sends_pattern() {
         region.copy_in(0, SERVER_INITIAL)?;
     }

@@ -19,15 +19,15 @@ use rdma_lab::cli::{self, Counter, ServerArgs};
 use rdma_lab::connection::Request;
 use rdma_lab::exchange::COUNTER_INITIAL;
 use rdma_lab::mem::Access;
-use rdma_lab::program;
+use rdma_lab::program::server;
 use rdma_lab::report::{Outcome, Reporter};
 
 fn main() -> ExitCode {
-    program::serve(&cli::RDMA_SERVER_ATOMIC, serve_client)
+    server::serve(&cli::RDMA_SERVER_ATOMIC, serve_client)
 }
 
 fn serve_client(request: Request, args: &ServerArgs<Counter>, reporter: &Reporter) -> Result<Outcome> {
-    let mut client = program::admit(request, args, reporter)?;
+    let mut client = server::admit(request, args, reporter)?;
     let access = if args.options.no_access { Access::SINK } else { Access::ATOMIC };
     let region = client.endpoint.register(ATOMIC_BYTES, access)?;
     region.copy_in(0, &COUNTER_INITIAL.to_ne_bytes())?;

@@ -19,11 +19,11 @@ use rdma_lab::builders::RegionRange;
 use rdma_lab::cli::{self, MemoryAndReceiving, ServerArgs};
 use rdma_lab::completion::WcOpcode;
 use rdma_lab::connection::Request;
-use rdma_lab::program;
+use rdma_lab::program::server;
 use rdma_lab::report::{Outcome, Reporter};
 
 fn main() -> ExitCode {
-    program::serve(&cli::RDMA_SERVER_IMM, serve_client)
+    server::serve(&cli::RDMA_SERVER_IMM, serve_client)
 }
 
 fn serve_client(
@@ -32,8 +32,8 @@ fn serve_client(
     reporter: &Reporter,
 ) -> Result<Outcome> {
     let receiving = &args.options.receiving;
-    let mut client = program::admit(request, args, reporter)?;
-    let region = client.register(program::access(&args.options.memory))?;
+    let mut client = server::admit(request, args, reporter)?;
+    let region = client.register(server::access(&args.options.memory))?;
     // The WRITEs need no memory in their RECVs; a peer that sends a SEND instead is told apart by its completion only if
     // the RECV has some.
     let everywhere = RegionRange::whole(&region)?;

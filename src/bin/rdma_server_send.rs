@@ -19,16 +19,16 @@ use rdma_lab::cli::{self, Receiving, ServerArgs};
 use rdma_lab::completion::WcOpcode;
 use rdma_lab::connection::Request;
 use rdma_lab::mem::Access;
-use rdma_lab::program;
+use rdma_lab::program::server;
 use rdma_lab::report::{Outcome, Reporter};
 
 fn main() -> ExitCode {
-    program::serve(&cli::RDMA_SERVER_SEND, serve_client)
+    server::serve(&cli::RDMA_SERVER_SEND, serve_client)
 }
 
 fn serve_client(request: Request, args: &ServerArgs<Receiving>, reporter: &Reporter) -> Result<Outcome> {
     let receiving = &args.options;
-    let mut client = program::admit(request, args, reporter)?;
+    let mut client = server::admit(request, args, reporter)?;
     let region = client.register(Access::SINK)?;
     // An equal share for each message.
     let share = client.room_bytes() / receiving.count;

@@ -1,0 +1,185 @@
+//! What clients take.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+
+use clap::{Args, Parser, ValueEnum};
+
+use super::{Common, Program, parse_bytes, parse_count};
+use crate::exchange::Payload;
+
+/// A client's options; `O` are those of one program.
+#[derive(Clone, Debug, Parser)]
+#[command(version, mut_arg("timeout", |arg| arg.help(
+    "Limit of connection set-up as a whole, and of each wait after it, decimals allowed [default: 10]"
+)))]
+pub struct ClientArgs<O: Args = Writing> {
+    /// Name or address of the server
+    #[arg(value_name = "SERVER")]
+    pub server: String,
+
+    /// Port of the server
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+
+    /// Source address; without it the route decides
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "no_cm")]
+    pub bind: Option<IpAddr>,
+
+    /// Open this many connections, then do the exchange on each in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub clients: u16,
+
+    /// What all programs take.
+    #[command(flatten)]
+    pub common: Common,
+
+    /// What this program takes.
+    #[command(flatten, next_help_heading = "This exchange")]
+    pub options: O,
+}
+
+impl<O: Args> ClientArgs<O> {
+    /// Parses the command line of `program`; the first of `argv` is the program's name.
+    ///
+    /// # Errors
+    ///
+    /// clap's: a mistake, or a request for help. `exit()` on it prints and ends as it should.
+    pub fn parse_for<I, T>(program: &Program, argv: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        super::parse_for(program, argv)
+    }
+}
+
+/// What distinguishes the options of one client from another's.
+pub trait ClientOptions: Args {
+    /// How many messages, and how fast.
+    fn repeat(&self) -> &Repeat;
+    /// Length of each message in bytes, if it is not a sample's text.
+    fn size(&self) -> Option<usize> {
+        None
+    }
+    /// What is wrong with the messages.
+    fn wrong(&self) -> Option<Wrong> {
+        None
+    }
+}
+
+/// How many messages, and how fast.
+#[derive(Args, Clone, Debug)]
+pub struct Repeat {
+    /// How many messages to send
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
+    pub count: usize,
+
+    /// How many of them may be in flight
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
+    pub depth: usize,
+
+    /// Wait this long before each message
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub pause_ms: u64,
+}
+
+/// What a message is.
+#[derive(Args, Clone, Debug)]
+pub struct Sized {
+    /// Length of each message in bytes, KiB or MiB, of a pattern; the server is asked for room for all of them. Without
+    /// it a message is the sample's text
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub size: Option<usize>,
+
+    /// How many.
+    #[command(flatten)]
+    pub repeat: Repeat,
+}
+
+impl Sized {
+    /// The messages: of the pattern, or each `text`.
+    #[must_use]
+    pub fn payload(&self, text: &'static [u8]) -> Payload {
+        Payload::new(self.size, self.repeat.count, text)
+    }
+}
+
+/// Of clients that write to the server's memory.
+#[derive(Args, Clone, Debug)]
+pub struct Writing {
+    /// What is written.
+    #[command(flatten)]
+    pub sized: Sized,
+    /// Use the server's memory wrongly
+    #[arg(long, value_enum, help_heading = "Wrong on purpose")]
+    pub wrong: Option<Wrong>,
+}
+
+impl ClientOptions for Writing {
+    fn repeat(&self) -> &Repeat {
+        &self.sized.repeat
+    }
+    fn size(&self) -> Option<usize> {
+        self.sized.size
+    }
+    fn wrong(&self) -> Option<Wrong> {
+        self.wrong
+    }
+}
+
+/// Of the client of SENDs.
+#[derive(Args, Clone, Debug)]
+pub struct Sending {
+    /// What is sent.
+    #[command(flatten)]
+    pub sized: Sized,
+    /// Send each message with its length as immediate
+    #[arg(long)]
+    pub imm: bool,
+}
+
+impl ClientOptions for Sending {
+    fn repeat(&self) -> &Repeat {
+        &self.sized.repeat
+    }
+    fn size(&self) -> Option<usize> {
+        self.sized.size
+    }
+}
+
+/// Of the client of atomics.
+#[derive(Args, Clone, Debug)]
+pub struct Counting {
+    /// What each FetchAdd adds; --count says how many there are
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub add: u64,
+    /// How many.
+    #[command(flatten)]
+    pub repeat: Repeat,
+    /// Use the server's memory wrongly
+    #[arg(long, value_enum, help_heading = "Wrong on purpose")]
+    pub wrong: Option<Wrong>,
+}
+
+impl ClientOptions for Counting {
+    fn repeat(&self) -> &Repeat {
+        &self.repeat
+    }
+    fn wrong(&self) -> Option<Wrong> {
+        self.wrong
+    }
+}
+
+/// How a client uses a server's memory wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wrong {
+    /// An rkey whose lowest bit is flipped
+    Rkey,
+    /// An address from which the last byte of a message lies beyond the region
+    Bounds,
+    /// With --clients: all but the first connection use the region of the first
+    Region,
+    /// A request of a version that does not exist yet, with --size
+    Version,
+}

@@ -1,0 +1,121 @@
+//! What clients share: their connections, the region that a server announces, and the options that are wrong on purpose.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{builder, conclude, params, require_device};
+use crate::cli::{ClientArgs, ClientOptions, Program, Wrong};
+use crate::connection::{self, ConnectParams, Target};
+use crate::error::{Error, Result};
+use crate::exchange::REGION_BYTES;
+use crate::lookup::lookup;
+use crate::ops::{Endpoint, Pace};
+use crate::private_data::{self, RemoteRegion};
+use crate::report::{Outcome, Reporter};
+use crate::{log, plain};
+
+/// The most READs and atomics that a client asks to have outstanding: what hardware has.
+const MOST_READS_AT_ONCE: usize = 16;
+
+/// Parses the command line of a client, connects, runs `exchange` on each connection, and disconnects.
+pub fn request<O: ClientOptions>(
+    program: &Program,
+    exchange: impl Fn(&mut Server, &ClientArgs<O>) -> Result<Outcome>,
+) -> ExitCode {
+    let args = match ClientArgs::<O>::parse_for(program, std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    log::init(args.common.verbose);
+    let reporter = Reporter::new(program.name, args.common.json);
+    let mut servers: Vec<Server> = Vec::new();
+    for _ in 0..args.clients {
+        match connect(program, &args, &reporter) {
+            Ok(mut server) => {
+                if let (Some(Wrong::Region), Some(first)) = (args.options.wrong(), servers.first()) {
+                    server.private_data.clone_from(&first.private_data);
+                }
+                servers.push(server);
+            }
+            Err(error) => return conclude(&reporter, &[Err(error)]),
+        }
+    }
+    let results: Vec<_> = servers.iter_mut().map(|server| exchange(server, &args)).collect();
+    let ended = servers.iter_mut().zip(results).map(|(server, result)| {
+        // Also after most errors: the server waits for it.
+        if result.as_ref().err().is_none_or(Error::peer_answers) {
+            server.endpoint.disconnect(&args.common.deadline())?;
+        }
+        result
+    });
+    conclude(&reporter, &ended.collect::<Vec<_>>())
+}
+
+/// A client's connection to its server.
+#[derive(Debug)]
+pub struct Server {
+    /// This end of it.
+    pub endpoint: Endpoint,
+    private_data: Vec<u8>,
+}
+
+impl Server {
+    /// The region that the server announces, or with `--wrong` not quite that; `need_bytes` is what all messages take,
+    /// `message_bytes` what each does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PrivateData`] if the server announces no region, [`Error::RegionTooSmall`].
+    pub fn region<O: ClientOptions>(
+        &self,
+        args: &ClientArgs<O>,
+        need_bytes: usize,
+        message_bytes: usize,
+    ) -> Result<RemoteRegion> {
+        let announced = RemoteRegion::parse(&self.private_data)?;
+        tracing::debug!("the server's region: {announced}");
+        // A server that does not tell the length is a C sample's.
+        let (have, need) = (announced.length_bytes.unwrap_or(REGION_BYTES as u64), need_bytes as u64);
+        if have < need {
+            return Err(Error::RegionTooSmall { have, need });
+        }
+        Ok(match args.options.wrong() {
+            Some(Wrong::Rkey) => RemoteRegion { rkey: announced.rkey ^ 1, ..announced },
+            Some(Wrong::Bounds) => announced.at(have - message_bytes as u64 + 1),
+            Some(Wrong::Region | Wrong::Version) | None => announced,
+        })
+    }
+}
+
+/// How fast a client's messages go.
+pub fn pace<O: ClientOptions>(args: &ClientArgs<O>) -> Pace {
+    let repeat = args.options.repeat();
+    Pace { depth: repeat.depth, pause: Duration::from_millis(repeat.pause_ms), limit: args.common.timeout() }
+}
+
+fn connect<O: ClientOptions>(program: &Program, args: &ClientArgs<O>, reporter: &Reporter) -> Result<Server> {
+    require_device()?;
+    let deadline = args.common.deadline();
+    let server = lookup(&args.server, args.port, args.bind, &deadline)?;
+    let target = Target { server, source: args.bind, server_program: program.server.to_owned() };
+    let (repeat, wrong) = (args.options.repeat(), args.options.wrong());
+    let mut private_data = Vec::new();
+    if let Some(size) = args.options.size() {
+        let mut asks = private_data::length_request(size.saturating_mul(repeat.count) as u64);
+        if wrong == Some(Wrong::Version) {
+            asks[private_data::VERSION_AT] += 1;
+        }
+        private_data.extend(asks);
+    }
+    let reads_at_once = repeat.depth.min(MOST_READS_AT_ONCE) as u8;
+    let params =
+        ConnectParams { initiator_depth: reads_at_once, ..params(&args.common.connection, private_data) };
+    let builder = builder(reporter).max_send_wr(repeat.depth as u32);
+    let (endpoint, private_data) = if args.common.connection.no_cm {
+        plain::connect(&target, &params, &builder, |_| Ok(()), &deadline)?
+    } else {
+        connection::connect(&target, &params, &builder, |_| Ok(()), &deadline)?
+    };
+    tracing::info!("connected to {server}");
+    Ok(Server { endpoint, private_data })
+}

@@ -1,0 +1,301 @@
+//! What servers share: the accept loop, the client that is let in, RECVs, and the options that are wrong on purpose.
+
+use std::net::SocketAddr;
+use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::{builder, conclude, params, require_device};
+use crate::builders::RegionRange;
+use crate::cli::{Memory, Permission, Program, Receiving, ServerArgs, ServerOptions};
+use crate::completion::WcOpcode;
+use crate::connection::{ConnectParams, Listener, Request};
+use crate::error::{Error, Result};
+use crate::exchange::{self, REGION_BYTES};
+use crate::mem::{Access, MemoryRegion};
+use crate::ops::Endpoint;
+use crate::private_data;
+use crate::report::{Content, Outcome, Reporter};
+use crate::{cm, log, plain};
+
+/// The exit code of a server that dies on purpose.
+const DEAD: i32 = 9;
+
+/// Parses the command line of a server, listens, and serves clients with `exchange`: one after the other, or with
+/// `--clients` that many at once.
+///
+/// Returns with `--once` and `--clients` when all of them are served, otherwise only if listening itself fails: SIGINT and
+/// SIGTERM end the process, and the kernel then disconnects whoever is connected.
+pub fn serve<O: ServerOptions>(
+    program: &Program,
+    exchange: impl Fn(Request, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync,
+) -> ExitCode {
+    let args = match ServerArgs::<O>::parse_for(program, std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    log::init(args.common.verbose);
+    let reporter = Reporter::new(program.name, args.common.json);
+    let listener = match listen(&args) {
+        Ok(listener) => listener,
+        Err(error) => return conclude(&reporter, &[Err(error)]),
+    };
+    tracing::info!("listening on {}", listener.address());
+    let serve_one = || next_request(&listener, &args).and_then(|request| exchange(request, &args, &reporter));
+    match args.client_limit() {
+        Some(1) => conclude(&reporter, &[serve_one()]),
+        Some(count) => conclude(&reporter, &serve_at_once(count, &listener, &args, &reporter, &exchange)),
+        None => loop {
+            let request = next_request(&listener, &args);
+            // What one client did wrong does not end the service for the others.
+            let is_over = request.as_ref().is_err_and(|error| !error.is_the_peer_s());
+            let result = request.and_then(|request| exchange(request, &args, &reporter));
+            let exit_code = conclude(&reporter, &[result]);
+            if is_over {
+                return exit_code;
+            }
+        },
+    }
+}
+
+/// Serves `count` clients on a thread each; the results are in the order in which they came.
+fn serve_at_once<O: ServerOptions>(
+    count: u16,
+    listener: &Listener,
+    args: &ServerArgs<O>,
+    reporter: &Reporter,
+    exchange: &(impl Fn(Request, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync),
+) -> Vec<Result<Outcome>> {
+    thread::scope(|scope| {
+        let mut clients = Vec::new();
+        let mut failed = None;
+        for _ in 0..count {
+            match next_request(listener, args) {
+                Ok(request) => clients.push(scope.spawn(move || exchange(request, args, reporter))),
+                Err(error) => {
+                    failed = Some(Err(error));
+                    break;
+                }
+            }
+        }
+        let results = clients.into_iter().map(|client| match client.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        results.chain(failed).collect()
+    })
+}
+
+fn next_request<O: ServerOptions>(listener: &Listener, args: &ServerArgs<O>) -> Result<Request> {
+    let request = listener.next_request(&args.listen_deadline())?;
+    match request.peer() {
+        Some(peer) => tracing::info!("client {peer} asks to connect"),
+        None => tracing::info!("a client asks to connect"),
+    }
+    Ok(request)
+}
+
+fn listen<O: ServerOptions>(args: &ServerArgs<O>) -> Result<Listener> {
+    require_device()?;
+    let address = SocketAddr::new(args.bind, args.port);
+    if args.common.connection.no_cm {
+        plain::Listener::bind(address).map(Listener::Plain)
+    } else {
+        cm::Listener::bind(address).map(Listener::Cm)
+    }
+}
+
+/// What a server was told by the completions of its RECVs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Received {
+    /// Bytes of all messages.
+    pub bytes: u64,
+    /// The last immediate.
+    pub imm: Option<u32>,
+}
+
+/// A client that a server has let in, not accepted yet.
+#[derive(Debug)]
+pub struct Client {
+    /// This end of the connection to it.
+    pub endpoint: Endpoint,
+    asked: Option<u64>,
+    reads_at_once: u8,
+}
+
+/// Lets a client in, unless it asks for more than this server gives or every client is to be rejected; then it is told
+/// the reason.
+///
+/// # Errors
+///
+/// [`Error::PrivateData`] for a request of an unknown kind, [`Error::RegionTooLarge`], [`Error::Refused`], and those of
+/// [`Request::into_endpoint`].
+pub fn admit<O: ServerOptions>(
+    request: Request,
+    args: &ServerArgs<O>,
+    reporter: &Reporter,
+) -> Result<Client> {
+    match check_request(&request, args) {
+        Ok(asked) => {
+            let reads_at_once = request.reads_at_once().max(1);
+            let recvs = args.options.recvs().max(1);
+            let endpoint = request.into_endpoint(&builder(reporter).max_recv_wr(recvs as u32))?;
+            Ok(Client { endpoint, asked, reads_at_once })
+        }
+        Err(refused) => {
+            if let Err(error) = request.reject(&refused.to_string()) {
+                tracing::warn!("{error}");
+            }
+            Err(refused)
+        }
+    }
+}
+
+/// The length that a client asks for, if it does and may have it.
+fn check_request<O: ServerOptions>(request: &Request, args: &ServerArgs<O>) -> Result<Option<u64>> {
+    if let Some(reason) = &args.reject {
+        return Err(Error::Refused { reason: reason.clone() });
+    }
+    if args.no_length {
+        return Ok(None);
+    }
+    let limit = args.max_size as u64;
+    match private_data::parse_length_request(request.private_data())? {
+        Some(asked) if asked > limit => Err(Error::RegionTooLarge { asked, limit }),
+        asked => Ok(asked),
+    }
+}
+
+impl Client {
+    /// Whether the client sends a pattern, since it asked for a length, and no text.
+    #[must_use]
+    pub fn sends_pattern(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// How many bytes the client has to fill: what it asked for, or a sample's region.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        self.asked.map_or(REGION_BYTES, |asked| usize::try_from(asked).unwrap_or(usize::MAX))
+    }
+
+    /// Registers memory with that room; at least one byte, since no region is empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Endpoint::register`].
+    pub fn register(&self, access: Access) -> Result<Arc<MemoryRegion>> {
+        self.endpoint.register(self.room_bytes().max(1), access)
+    }
+
+    /// Accepts the client and tells it of `region`, if it is to access one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Endpoint::accept`].
+    pub fn accept<O: ServerOptions>(
+        &mut self,
+        region: Option<&MemoryRegion>,
+        args: &ServerArgs<O>,
+    ) -> Result<()> {
+        let announced = region.map(|region| region.announce(self.asked.is_some()).to_bytes());
+        let params = ConnectParams {
+            responder_resources: self.reads_at_once,
+            ..params(&args.common.connection, announced.unwrap_or_default())
+        };
+        self.endpoint.accept(&params, &args.common.deadline())?;
+        die_after(0, args);
+        Ok(())
+    }
+
+    /// Posts a RECV for each of `ranges` and accepts the client, in the order that `receiving` says; returns the
+    /// identifiers of the RECVs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Endpoint::post_recv`], [`Endpoint::accept`] and [`Endpoint::linger`].
+    pub fn accept_to_receive<O: ServerOptions>(
+        &mut self,
+        ranges: Vec<RegionRange>,
+        region: Option<&MemoryRegion>,
+        receiving: &Receiving,
+        args: &ServerArgs<O>,
+    ) -> Result<Vec<u64>> {
+        let post = |endpoint: &mut Endpoint| -> Result<Vec<u64>> {
+            ranges.into_iter().map(|range| endpoint.post_recv(Some(range))).collect()
+        };
+        if receiving.no_recv {
+            self.accept(region, args)?;
+            return Ok(Vec::new());
+        }
+        let Some(after_ms) = receiving.recv_after_ms else {
+            // Before accepting: a message that finds no RECV costs 655 ms a try.
+            let recvs = post(&mut self.endpoint)?;
+            self.accept(region, args)?;
+            return Ok(recvs);
+        };
+        self.accept(region, args)?;
+        self.endpoint.linger(Duration::from_millis(after_ms))?;
+        post(&mut self.endpoint)
+    }
+
+    /// Waits for the completion of each of `recvs`, all of the kind `expected`; an immediate must be its message's length.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Endpoint::wait`]; [`Error::ImmediateDiffers`], [`Error::UnexpectedCompletion`].
+    pub fn receive<O: ServerOptions>(
+        &mut self,
+        recvs: Vec<u64>,
+        expected: WcOpcode,
+        args: &ServerArgs<O>,
+    ) -> Result<Received> {
+        let mut received = Received::default();
+        for (number, recv) in recvs.into_iter().enumerate() {
+            let completion = self.endpoint.wait(recv, &args.common.deadline())?;
+            if completion.opcode != expected {
+                let (expected, got) = (expected.to_string(), Box::new(completion));
+                return Err(Error::UnexpectedCompletion { expected, got });
+            }
+            let length_bytes = completion.length_bytes;
+            if let Some(imm) = completion.imm.filter(|&imm| imm != length_bytes) {
+                return Err(Error::ImmediateDiffers { imm, length_bytes });
+            }
+            received.bytes += u64::from(length_bytes);
+            received.imm = completion.imm;
+            die_after(number + 1, args);
+        }
+        Ok(received)
+    }
+
+    /// What has arrived in `region`, of which `received_bytes` are.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`exchange::verify_pattern`].
+    pub fn content(&self, region: &MemoryRegion, received_bytes: u64) -> Result<Content> {
+        let length = self.room_bytes().min(usize::try_from(received_bytes).unwrap_or(usize::MAX));
+        let bytes = region.copy_out(0, length)?;
+        Ok(if self.sends_pattern() {
+            Content::Pattern(exchange::verify_pattern(&bytes)?)
+        } else {
+            Content::Text { text: exchange::Received::parse(&bytes).text }
+        })
+    }
+}
+
+/// Ends the process at once if that is to happen when `received` messages were received: the kernel cleans up.
+fn die_after<O: ServerOptions>(received: usize, args: &ServerArgs<O>) {
+    if args.die_after == Some(received) {
+        tracing::warn!("dying after {received} messages, as told by --die-after");
+        process::exit(DEAD);
+    }
+}
+
+/// What the region of a server lets a client do.
+#[must_use]
+pub fn access(memory: &Memory) -> Access {
+    let allows = |permission| memory.access.contains(&permission);
+    Access { remote_write: allows(Permission::Write), remote_read: allows(Permission::Read), ..Access::SINK }
+}
