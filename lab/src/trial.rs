@@ -130,8 +130,24 @@ fn judge_one_again(artifacts: &Path, snapshots: &Path) -> Result<Verdict> {
 #[derive(Debug, Default)]
 pub struct Raw {
     runs: usize,
-    psns: BTreeSet<u32>,
-    rkeys: BTreeSet<u32>,
+    psns: Drawn,
+    rkeys: Drawn,
+}
+
+/// Values of one kind that were drawn.
+#[derive(Debug, Default)]
+struct Drawn {
+    /// Runs that drew one at all: a PSN that was asked for is not drawn, a SEND has no rkey.
+    runs: usize,
+    values: BTreeSet<u32>,
+}
+
+impl Drawn {
+    fn add(&mut self, values: impl Iterator<Item = u32>) {
+        let values: Vec<u32> = values.collect();
+        self.runs += usize::from(!values.is_empty());
+        self.values.extend(values);
+    }
 }
 
 impl Raw {
@@ -143,14 +159,9 @@ impl Raw {
     pub fn add(&mut self, artifacts: &Path) -> Result<()> {
         let report = decode(artifacts, &Evidence::read(artifacts)?.addresses)?;
         self.runs += 1;
-        self.psns.extend(
-            report
-                .connections
-                .iter()
-                .filter_map(|connection| connection.active.psn_first)
-                .map(|psn| psn.value()),
-        );
-        self.rkeys.extend(report.messages.iter().filter_map(|message| message.rkey));
+        let by_cm = report.connections.iter().filter(|connection| connection.port_space.is_some());
+        self.psns.add(by_cm.filter_map(|connection| connection.active.psn_first).map(|psn| psn.value()));
+        self.rkeys.add(report.messages.iter().filter_map(|message| message.rkey));
         Ok(())
     }
 
@@ -161,13 +172,13 @@ impl Raw {
     ///
     /// They do not: the machines share their randomness, and identical traces prove less than they seem to.
     pub fn demand_fresh(&self) -> Result<String> {
-        let (psns, rkeys, runs) = (self.psns.len(), self.rkeys.len(), self.runs);
+        let (psns, rkeys, runs) = (self.psns.values.len(), self.rkeys.values.len(), self.runs);
         let text = format!("{psns} starting PSNs and {rkeys} rkeys differ in {runs} runs");
         // rxe draws eight bits of an rkey; the rest counts memory regions. That many draws from 256 collide
         // about runs²/512 times, and four standard deviations more are luck.
-        let collisions = (runs * runs) as f64 / 512.0;
-        let rkeys_least = runs as f64 - (collisions + 4.0 * collisions.sqrt() + 2.0);
-        if psns * 10 >= runs * 9 && rkeys as f64 >= rkeys_least {
+        let collisions = (self.rkeys.runs * self.rkeys.runs) as f64 / 512.0;
+        let rkeys_least = self.rkeys.runs as f64 - (collisions + 4.0 * collisions.sqrt() + 2.0);
+        if psns * 10 >= self.psns.runs * 9 && rkeys as f64 >= rkeys_least {
             return Ok(text);
         }
         Err(Error::boot(format!("the machines do not draw fresh values: only {text}")))
@@ -179,7 +190,9 @@ mod tests {
     use super::*;
 
     fn raw(runs: usize, psns: u32, rkeys: u32) -> Raw {
-        Raw { runs, psns: (0..psns).collect(), rkeys: (0..rkeys).collect() }
+        let drawn =
+            |values: u32| Drawn { runs: runs * usize::from(values > 0), values: (0..values).collect() };
+        Raw { runs, psns: drawn(psns), rkeys: drawn(rkeys) }
     }
 
     #[test]
@@ -193,5 +206,8 @@ mod tests {
         raw(50, 50, 34).demand_fresh().unwrap_err();
         raw(50, 1, 1).demand_fresh().unwrap_err();
         raw(1, 1, 1).demand_fresh().unwrap();
+        // None were drawn.
+        raw(50, 50, 0).demand_fresh().unwrap();
+        raw(50, 0, 45).demand_fresh().unwrap();
     }
 }

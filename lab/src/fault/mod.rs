@@ -5,6 +5,7 @@
 //! - [`action`]: what becomes of them
 //! - [`alter`]: frames that arrive changed
 //! - [`tracker`]: what each packet is to its connection
+//! - [`netem`]: what of them machines without the switch can do
 //! - [`engine`]: the decision on each frame; [`held`]: frames that leave later
 
 pub mod action;
@@ -13,6 +14,7 @@ pub mod engine;
 pub mod entry;
 pub mod held;
 pub mod matcher;
+pub mod netem;
 pub mod tracker;
 
 use std::fmt;
