@@ -34,8 +34,9 @@
 //! the interface sound:
 //!
 //! 1. **Drop order is by construction.** A raw pointer has one private owner, and a child holds an `Arc` of its parent:
-//!    queue pair, completion queue, completion channel and memory region keep the protection domain, which keeps the CM
-//!    identifier, which keeps its event channel. No call can therefore reach an object that is gone.
+//!    queue pair and memory region keep the protection domain; it, the completion queue and the completion channel keep
+//!    what keeps the device open, which is the CM identifier with its event channel, or without CM the open device
+//!    itself. No call can therefore reach an object that is gone.
 //! 2. **A posted buffer outlives its completion.** Posting stores an `Arc` of the memory region beside the work request;
 //!    it is released when the completion was taken, or after the queue pair was destroyed. Leaking an endpoint leaks its
 //!    memory with it.
