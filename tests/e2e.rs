@@ -60,25 +60,27 @@ fn main() -> ExitCode {
 /// One scenario's trial, which leaves a verdict whatever happens, and the results with it.
 fn told(scenario: &Scenario) -> Result<Completion, Failed> {
     let kept = kept()?;
-    let keep = |verdict| artifacts::keep(&verdict, &kept.scenario(&scenario.name));
-    let result = match shared() {
-        Ok(setup) => match scenario.cannot_run_on(&setup.provider) {
-            None => trial(scenario, setup, kept).map(|()| Completion::Completed),
-            Some(why) => {
-                keep(Verdict::not_run(&scenario.name, why.as_str()))?;
-                match variable::<u8>("RDMA_LAB_REQUIRE_ALL") {
-                    Some(1) => Err(format!("not run: {why}").into()),
-                    _ => Ok(Completion::ignored_with(why)),
-                }
-            }
-        },
-        Err(error) => {
-            keep(Verdict::failed(&scenario.name, Reason::Setup, error.as_str()))?;
-            Err(error.into())
-        }
+    let keep = |verdict: Verdict| {
+        let artifacts = kept.scenario(&scenario.name);
+        let verdict = Verdict { artifacts: artifacts.clone(), replay: replay(scenario), ..verdict };
+        artifacts::keep(&verdict, &artifacts)
     };
-    results::update(kept)?;
-    result
+    let setup = shared();
+    if let Some(why) = setup.as_ref().ok().and_then(|setup| scenario.cannot_run_on(&setup.provider)) {
+        keep(Verdict::not_run(&scenario.name, why.as_str()))?;
+        results::update(kept)?;
+        return match variable::<u8>("RDMA_LAB_REQUIRE_ALL") {
+            Some(1) => Err(format!("not run: {why}").into()),
+            _ => Ok(Completion::ignored_with(why)),
+        };
+    }
+    let result = setup.map_err(Failed::from).and_then(|setup| trial(scenario, setup, kept));
+    let has_red_verdict = results::update(kept)?.has_failed(&scenario.name);
+    if let (Err(failed), false) = (&result, has_red_verdict) {
+        keep(Verdict::failed(&scenario.name, Reason::Setup, failed.message().unwrap_or_default()))?;
+        results::update(kept)?;
+    }
+    result.map(|()| Completion::Completed)
 }
 
 /// One scenario, on machines of its own, as often as it was asked for.
@@ -93,10 +95,7 @@ fn trial(scenario: &Scenario, setup: &Setup, kept: &Artifacts) -> Result<(), Fai
         let snapshots = snapshots_in();
         let snapshot = snapshot::file(&snapshots, &scenario.name);
         let directory = kept.scenario(&name);
-        let mut replay = format!("cargo xtask test-e2e {}", scenario.name);
-        if scenarios_in() != workspace().join("lab/scenarios") {
-            replay.push_str(&format!(" --scenarios {}", scenarios_in().display()));
-        }
+        let replay = replay(scenario);
         let case = Case {
             scenario,
             programs: &setup.programs,
@@ -144,6 +143,15 @@ fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> 
     } else {
         Err("insta and the verdict disagree on whether the trace is the accepted one".into())
     }
+}
+
+/// The command that runs a scenario again.
+fn replay(scenario: &Scenario) -> String {
+    let catalogue = match scenarios_in() {
+        directory if directory == workspace().join("lab/scenarios") => String::new(),
+        directory => format!(" --scenarios {}", directory.display()),
+    };
+    format!("cargo xtask test-e2e {}{catalogue}", scenario.name)
 }
 
 /// Bounds the pairs of this process; [`Setup::slot`] bounds those of all.

@@ -14,6 +14,13 @@ use goblin::elf::header::{EM_X86_64, machine_to_str};
 use crate::contents::{Contents, Glibc, parse_version};
 use crate::error::{Error, IoContext as _, Result};
 use crate::programs::Program;
+use crate::scenario::nearest;
+
+/// Words of the shell with which a command may begin, and which no file has.
+const SHELL_WORDS: [&str; 16] = [
+    ".", "break", "case", "cd", "eval", "exec", "exit", "export", "for", "if", "set", "trap", "ulimit",
+    "umask", "until", "while",
+];
 
 /// What a user brings for one run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,6 +86,12 @@ impl Pushed {
         Ok(name)
     }
 
+    /// These files and, after them, those of `programs` whose names they do not take.
+    pub fn before(&self, programs: &[Program]) -> Vec<Program> {
+        let is_free = |program: &&Program| !self.files.iter().any(|file| file.name == program.name);
+        self.files.iter().chain(programs.iter().filter(is_free)).cloned().collect()
+    }
+
     /// Checks that every program and library can run in a guest that has `contents`.
     ///
     /// # Errors
@@ -104,6 +117,33 @@ impl Pushed {
             }
         }
         Ok(())
+    }
+
+    /// Checks that a shell in a guest that has `contents` finds the program that a command begins with, among
+    /// `programs` too.
+    ///
+    /// # Errors
+    ///
+    /// It plainly does not: with the nearest name.
+    pub fn check_command(command: &str, contents: &Contents, programs: &[Program]) -> Result<()> {
+        let word = command.split_whitespace().next().unwrap_or_default();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-+./".contains(&byte);
+        let is_there = match word.starts_with('/') {
+            true => contents.has(word),
+            false => contents.has_program(word) || programs.iter().any(|program| program.name == word),
+        };
+        // What is not plainly a program is the shell's to understand.
+        if is_there || SHELL_WORDS.contains(&word) || word.is_empty() || !word.bytes().all(is_plain) {
+            return Ok(());
+        }
+        let near = nearest(word, programs.iter().map(|program| program.name.as_str()));
+        let next = match near {
+            Some(near) => {
+                format!("did you mean {near}? A program of this computer is named by its path: ./{word}")
+            }
+            None => format!("name a program of this computer by its path: ./{word}"),
+        };
+        Err(Error::usage(format!("the guest has no program called {word}")).next(next))
     }
 
     /// What is wrong with an ELF file, and what to do.
@@ -220,6 +260,22 @@ mod tests {
         assert_eq!(pushed, Pushed::default());
         let error = pushed.command("./nonexistent -s").unwrap_err();
         assert!(error.to_string().contains("./nonexistent is not there"), "{error}");
+    }
+
+    #[test]
+    fn program_that_is_nowhere_is_named() {
+        let programs = [Program { name: "rdma_server".to_owned(), path: PathBuf::new() }];
+        let check = |command: &str| {
+            let result = Pushed::check_command(command, &contents(), &programs);
+            result.err().map_or(String::new(), |error| error.to_string())
+        };
+        for command in ["rdma_server --once", "sh -c x", "/bin/sh x", "X=1 y", "cd /; y", "{ y; }", "exec y"]
+        {
+            assert_eq!(check(command), "", "{command}");
+        }
+        let error = check("rdma_servr --once");
+        assert!(error.contains("no program called rdma_servr\n  next: did you mean rdma_server?"), "{error}");
+        assert!(check("/opt/x").contains("no program called /opt/x"));
     }
 
     #[test]

@@ -129,6 +129,11 @@ impl Results {
         Results { run: run.to_owned(), totals, scenarios }
     }
 
+    /// Whether a run of this scenario is red.
+    pub fn has_failed(&self, scenario: &str) -> bool {
+        self.scenarios.iter().any(|row| row.class == Class::Failed && row.verdict.scenario == scenario)
+    }
+
     /// Adds those of `planned` that have no verdict: the run ended before their turn.
     #[must_use]
     pub fn with_missing(self, planned: &[&str]) -> Results {
@@ -182,6 +187,7 @@ impl Results {
                 self.scenarios.iter().filter(|other| other.class == Class::Disturbed).filter(same);
             suite.add_test_case(row.test_case(disturbed.map(Row::test_rerun)));
         }
+        suite.set_time(self.scenarios.iter().map(|row| seconds(&row.verdict)).sum::<Duration>());
         let mut report = Report::new("rdma-lab");
         report.add_test_suite(suite);
         report
@@ -360,7 +366,7 @@ mod tests {
     fn junit_has_failures_skips_and_disturbed_runs_as_flaky() {
         let xml = results().junit().to_string().unwrap();
         for part in [
-            r#"<testsuite name="scenarios" tests="3" skipped="1" errors="0" failures="1">"#,
+            r#"<testsuite name="scenarios" tests="3" skipped="1" errors="0" failures="1" time="1.440">"#,
             r#"<skipped message="needs the switch, which ssh has not"/>"#,
             r#"<failure message="WIRE: the trace differs" type="WIRE, APP">"#,
             "&lt;old&gt;",

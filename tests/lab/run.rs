@@ -153,6 +153,8 @@ fn program_that_the_guest_cannot_run_is_named_before_a_machine_starts() {
             ran.stderr.contains(&user.path(program).canonicalize().expect("a path").display().to_string())
         );
     }
+    user.run("rdma_servr --once", "true", &[])
+        .fails(2, &["no program called rdma_servr", "did you mean rdma_server?"]);
     // With its library it is found and runs; then it is no server.
     let ran = user.run("./good", "true", &["--push", "libthere.so"]).fails(1, &[]);
     let text = "client: `true` never ran: the server was not listening any more, or never did";

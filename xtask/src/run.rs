@@ -81,18 +81,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Err(Error::usage("a fault needs the lab's own switch").next("run it with --provider qemu"));
     }
     args.machines.prepare()?;
-    let guard =
-        std::env::current_exe().map_err(|source| Error::setup("this program has no path").source(source))?;
+    let guard = workspace::guard()?;
     let setup = Setup::prepare(workspace::root(), &args.machines.choice()?, &guard)?;
+    let programs = pushed.before(&setup.programs);
     if let Some(contents) = setup.provider.contents()? {
         pushed.check(&contents)?;
+        for role in Role::BOTH {
+            Pushed::check_command(scenario.command(role), &contents, &programs)?;
+        }
     }
-    // What a user brings comes before what is ours.
-    let mut programs = pushed.files;
-    let is_ours_alone = |name: &str| !programs.iter().any(|program| program.name == name);
-    let ours: Vec<_> =
-        setup.programs.iter().filter(|program| is_ours_alone(&program.name)).cloned().collect();
-    programs.extend(ours);
     let snapshot = args.snapshot.as_deref().map(absolute).transpose()?;
     let replay = replay();
     let case = Case {

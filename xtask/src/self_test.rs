@@ -35,8 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Cache::open()?;
     requirement::demand(&Host::this(), requirement::RUN, args.install)?;
-    let guard =
-        std::env::current_exe().map_err(|source| Error::setup("this program has no path").source(source))?;
+    let guard = workspace::guard()?;
     let choice = Choice::Qemu { accel: args.accel.into(), seed: None };
     let setup = Setup::with(Build::Mutants, workspace::root(), &choice, &guard)?;
     let Source::Qemu(provider) = &setup.provider else {

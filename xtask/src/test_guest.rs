@@ -29,8 +29,7 @@ pub(crate) struct Args {
 /// Runs the tests; exit code 1 where one is red.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     args.machines.prepare()?;
-    let guard =
-        std::env::current_exe().map_err(|source| Error::setup("this program has no path").source(source))?;
+    let guard = workspace::guard()?;
     let setup = Setup::with(Build::Tests, workspace::root(), &args.machines.choice()?, &guard)?;
     let logs = Artifacts::create(workspace::root())?.scenario("test-guest");
     std::fs::create_dir_all(&logs)

@@ -1,6 +1,6 @@
 //! `cargo xtask lab`: labs that stay, one file a subcommand.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -126,11 +126,6 @@ fn residents() -> Result<Residents> {
 
 fn ssh_key() -> Result<ssh::Key> {
     ssh::Key::ensure(&Cache::open()?)
-}
-
-/// This executable, which is also the guard's.
-fn this_program() -> Result<PathBuf> {
-    std::env::current_exe().map_err(|source| Error::setup("failed to find this program").source(source))
 }
 
 /// A value as one line of JSON.

@@ -7,7 +7,8 @@ use lab::cache::Cache;
 use lab::progress::Step;
 use lab::provider::Qemu;
 
-use super::{Found, Name, residents, this_program};
+use super::{Found, Name, residents};
+use crate::workspace;
 
 /// The arguments of `lab reset`.
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let qemu = Qemu::new(Cache::open()?, lab.accel.into(), &this_program()?, None)?;
+    let qemu = Qemu::new(Cache::open()?, lab.accel.into(), &workspace::guard()?, None)?;
     residents()?.reset(&qemu, &lab.name)?;
     step.done("both nodes are ready");
     Ok(ExitCode::SUCCESS)

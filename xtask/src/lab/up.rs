@@ -19,7 +19,7 @@ use lab::provider::{Choice, Source};
 use lab::setup::Setup;
 use lab::{Error, Result};
 
-use super::{Name, json, residents, ssh_key, this_program};
+use super::{Name, json, residents, ssh_key};
 use crate::machines::Machines;
 use crate::{output, workspace};
 
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     residents.check_free(&args.name.name)?;
     args.machines.prepare()?;
     let choice = args.machines.choice()?;
-    let setup = Setup::prepare(workspace::root(), &choice, &this_program()?)?;
+    let setup = Setup::prepare(workspace::root(), &choice, &workspace::guard()?)?;
     let logs = Artifacts::create(workspace::root())?.scenario(&args.name.name);
     fs::create_dir_all(&logs).map_err(|source| Error::setup("failed to keep logs").source(source))?;
     let Source::Qemu(qemu) = &setup.provider else {
