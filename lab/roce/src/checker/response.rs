@@ -37,7 +37,7 @@ impl Stream {
             connection.path_mtu_bytes =
                 u32::try_from(arrival.packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
         }
-        self.learn_read_counts(connection.path_mtu_bytes);
+        self.learn_read_counts(connection.path_mtu_bytes, sink);
         if psn.distance(first) < 0 {
             if self.is_announced {
                 sink.report(Rule::AckForUnsentPsn, Evidence::Psn { expected: first, got: psn });
@@ -133,16 +133,25 @@ impl Stream {
         }
     }
 
-    /// Counts the responses of READs that were asked for before the path MTU was known.
-    fn learn_read_counts(&mut self, path_mtu_bytes: Option<u32>) {
+    /// Counts the responses of READs that were asked for before the path MTU was known. One whose PSN lies among the responses of the READ before it has the
+    /// wrong one.
+    fn learn_read_counts(&mut self, path_mtu_bytes: Option<u32>, sink: &mut Sink<'_>) {
         let Some(mtu) = path_mtu_bytes.filter(|_| self.has_uncounted) else {
             return;
         };
         self.has_uncounted = false;
+        let mut least: Option<Psn> = None;
         for read in self.queue.iter_mut().filter(|read| read.count.is_none()) {
+            if let Some(expected) = least
+                && read.psn.distance(expected) < 0
+            {
+                sink.report(Rule::RequestPsnGap, Evidence::Psn { expected, got: read.psn });
+                read.psn = expected;
+            }
             let count = packets(read.announced_bytes, mtu);
             read.count = Some(count);
             let end = read.psn.plus(count);
+            least = Some(end);
             if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
                 self.sent_end = Some(end);
             }
