@@ -4,10 +4,9 @@
 //! receivers got, as the fates in the packet comments tell it; the trace shows everything that was sent.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 
 use crate::capture::Record;
-use crate::checker::{Arrival, Budget, Discarded, Sink, Stream, packets, remember};
+use crate::checker::{Alone, Arrival, Budget, Discarded, Sink, Stream, alone, packets, remember};
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
@@ -15,15 +14,13 @@ use crate::flow::{Flows, Side};
 use crate::message::{Message, MessageKind, Outcome};
 use crate::message_log::MessageLog;
 use crate::names::Names;
+use crate::paths::Paths;
 use crate::report::Report;
 use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
 use crate::rule::Rule;
 use crate::stats::Stats;
 use crate::wire::{Frame, Icrc, Operation, Packet, Transport};
-
-/// Bytes behind the BTH of a congestion notification.
-const CNP_RESERVED_BYTES: usize = 16;
 
 /// Sizes that bound the memory.
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +59,6 @@ struct Seen {
     again: Option<RetransmissionClass>,
 }
 
-/// Packets from one address to another.
-#[derive(Debug, Default)]
-struct Path {
-    sent: u64,
-    delivered: u64,
-}
-
 /// Takes the records of one capture in.
 ///
 /// # Example
@@ -88,14 +78,10 @@ pub struct Analysis {
     stats: Stats,
     rows: Vec<Row>,
     cm_rows: Vec<CmRow>,
-    paths: Vec<((IpAddr, IpAddr), Path)>,
-    path_numbers: HashMap<(IpAddr, IpAddr), usize>,
-    /// Number of the path of the packet before, and of the one before that.
-    last_paths: [usize; 2],
+    paths: Paths,
     not_roce: BTreeMap<String, u64>,
     records: u64,
     packets: u64,
-    packets_uncounted: u64,
 }
 
 impl Default for Analysis {
@@ -133,13 +119,10 @@ impl Analysis {
             stats: Stats::default(),
             rows: Vec::new(),
             cm_rows: Vec::new(),
-            paths: Vec::new(),
-            path_numbers: HashMap::new(),
-            last_paths: [0; 2],
+            paths: Paths::new(limits.paths),
             not_roce: BTreeMap::new(),
             records: 0,
             packets: 0,
-            packets_uncounted: 0,
         }
     }
 
@@ -168,7 +151,8 @@ impl Analysis {
         let (is_sent, is_delivered) =
             fate.as_ref().map_or((true, true), |fate| (fate.is_sent(), fate.is_delivered()));
         self.packets += 1;
-        self.count(packet, is_sent, is_delivered && !is_short);
+        let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
+        self.paths.count(packet, &mut self.names, is_sent, is_delivered && is_whole);
         let seen = if is_delivered {
             self.deliver(record.number, record.timestamp_ns, packet, is_sent, is_short)
         } else {
@@ -289,21 +273,11 @@ impl Analysis {
         for connection in &connections {
             retransmissions += connection.retransmissions;
         }
-        let mut sent = BTreeMap::new();
-        let mut delivered = BTreeMap::new();
-        for ((source, destination), path) in &self.paths {
-            if path.sent > 0 {
-                *sent.entry(*source).or_default() += path.sent;
-            }
-            if path.delivered > 0 {
-                *delivered.entry(*destination).or_default() += path.delivered;
-            }
-        }
         Report {
             records: self.records,
             packets: self.packets,
-            sent,
-            delivered,
+            sent: self.paths.sent(),
+            delivered: self.paths.delivered(),
             not_roce: self.not_roce,
             connections,
             messages,
@@ -312,36 +286,10 @@ impl Analysis {
             stats: self.stats,
             connections_dropped,
             requests_dropped: self.budget.forgotten,
-            packets_uncounted: self.packets_uncounted,
+            packets_uncounted: self.paths.uncounted,
             names: self.names,
             rows: self.rows,
             cm_rows: self.cm_rows,
-        }
-    }
-
-    /// Counts a packet at its addresses.
-    #[inline]
-    fn count(&mut self, packet: &Packet<'_>, is_sent: bool, is_delivered: bool) {
-        let is_at = |at: &usize| {
-            self.paths.get(*at).is_some_and(|((source, destination), _)| {
-                *source == packet.source && *destination == packet.destination
-            })
-        };
-        let [last, before] = self.last_paths;
-        let at = if is_at(&last) {
-            last
-        } else if is_at(&before) {
-            self.last_paths = [before, last];
-            before
-        } else {
-            match self.find_path(packet) {
-                Some(at) => at,
-                None => return,
-            }
-        };
-        if let Some((_, path)) = self.paths.get_mut(at) {
-            path.sent += u64::from(is_sent);
-            path.delivered += u64::from(is_delivered && !matches!(packet.icrc, Icrc::Bad { .. }));
         }
     }
 
@@ -364,49 +312,12 @@ impl Analysis {
         });
     }
 
-    /// The path of a packet that is not like one of the last two; `None` when there are too many.
-    #[cold]
-    fn find_path(&mut self, packet: &Packet<'_>) -> Option<usize> {
-        let key = (packet.source, packet.destination);
-        let at = match self.path_numbers.get(&key) {
-            Some(at) => *at,
-            None if self.paths.len() >= self.limits.paths => {
-                self.packets_uncounted += 1;
-                return None;
-            }
-            None => {
-                for address in [packet.source, packet.destination] {
-                    self.names.see(address);
-                }
-                let at = self.paths.len();
-                self.paths.push((key, Path::default()));
-                self.path_numbers.insert(key, at);
-                at
-            }
-        };
-        self.last_paths = [at, self.last_paths[0]];
-        Some(at)
-    }
-
     /// Judges the packet by itself; gives whether a receiver would take it.
     fn judge_alone(&mut self, number: u64, packet: &Packet<'_>, is_short: bool) -> bool {
-        let (rule, evidence, is_taken) = if let Icrc::Bad { expected, got } = packet.icrc {
-            (Rule::IcrcMismatch, Evidence::Icrc { expected, got }, false)
-        } else if packet.is_cut && !is_short {
-            // The capture's doing: what is there of the packet is as good as whole.
-            return packet.bth.is_some();
-        } else if let Some(stop) = packet.stop {
-            (Rule::MalformedPacket, Evidence::Stop(stop), false)
-        } else {
-            let expected = (4 - packet.payload.len() % 4) as u8 % 4;
-            let got = packet.pad.len() as u8;
-            if expected != got {
-                (Rule::PadCountMismatch, Evidence::Pad { expected, got }, true)
-            } else if packet.pad.iter().any(|byte| *byte != 0) {
-                (Rule::PadNotZero, Evidence::PadNotZero, true)
-            } else {
-                return true;
-            }
+        let (rule, evidence, is_taken) = match alone::judge(packet, is_short) {
+            Alone::Clean => return true,
+            Alone::Cut => return packet.bth.is_some(),
+            Alone::Broken { rule, evidence, is_taken } => (rule, evidence, is_taken),
         };
         let requester = packet
             .bth
@@ -495,10 +406,6 @@ impl Analysis {
                 self.datagram(number, timestamp_ns, packet);
                 return None;
             }
-            Transport::Cnp if opcode.is_known() => {
-                self.judge_cnp(number, packet);
-                return None;
-            }
             _ => return None,
         }
         if !opcode.is_known() {
@@ -529,20 +436,6 @@ impl Analysis {
         }
         self.report_broken(number, packet, Some((index, requester)));
         Some(seen)
-    }
-
-    fn judge_cnp(&mut self, number: u64, packet: &Packet<'_>) {
-        let is_reserved = packet.payload_length_bytes == CNP_RESERVED_BYTES
-            && packet.payload.iter().all(|byte| *byte == 0)
-            && packet.pad.is_empty();
-        let evidence = if !is_reserved {
-            Evidence::Words { expected: "16 reserved bytes of zero", got: "others" }
-        } else if packet.bth.is_some_and(|bth| !bth.becn()) {
-            Evidence::Words { expected: "BECN", got: "none" }
-        } else {
-            return;
-        };
-        self.find(Rule::CnpMalformed, number, packet, None, evidence);
     }
 
     fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {

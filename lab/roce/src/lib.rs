@@ -52,6 +52,7 @@ mod flow;
 mod message;
 mod message_log;
 mod names;
+mod paths;
 mod report;
 mod retransmission;
 mod row;

@@ -4,12 +4,14 @@
 //! the missing one comes; so does this, which makes a lost packet one finding and a go-back-N none. When an answer shows that the missing request did
 //! arrive, the gap is the capture's, and checking goes on behind it. After any fault the counts that it makes unsure are learnt anew from the wire.
 
+pub(crate) mod alone;
 mod msn;
 mod pending;
 mod request;
 mod response;
 mod retry;
 
+pub(crate) use crate::checker::alone::Alone;
 use crate::checker::msn::MsnCount;
 use crate::checker::pending::Queue;
 use crate::checker::retry::{Nak, Retry};

@@ -1,0 +1,111 @@
+//! Packets counted at their addresses: what is held against the counters of senders and receivers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use crate::names::Names;
+use crate::wire::Packet;
+
+/// Packets from one address to another.
+#[derive(Debug, Default)]
+struct Path {
+    sent: u64,
+    delivered: u64,
+}
+
+/// A source and a destination.
+type Key = (IpAddr, IpAddr);
+
+/// Counts between every two addresses, up to a number of pairs.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    paths: Vec<(Key, Path)>,
+    numbers: HashMap<Key, usize>,
+    /// Number of the path of the packet before, and of the one before that.
+    last: [usize; 2],
+    limit: usize,
+    /// Packets between further pairs.
+    pub(crate) uncounted: u64,
+}
+
+impl Paths {
+    /// Makes room for `limit` pairs.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { paths: Vec::new(), numbers: HashMap::new(), last: [0; 2], limit, uncounted: 0 }
+    }
+
+    /// Counts a packet; addresses that are new get a name.
+    #[inline]
+    pub(crate) fn count(
+        &mut self,
+        packet: &Packet<'_>,
+        names: &mut Names,
+        is_sent: bool,
+        is_delivered: bool,
+    ) {
+        let is_at = |at: &usize| {
+            self.paths.get(*at).is_some_and(|((source, destination), _)| {
+                *source == packet.source && *destination == packet.destination
+            })
+        };
+        let [last, before] = self.last;
+        let at = if is_at(&last) {
+            last
+        } else if is_at(&before) {
+            self.last = [before, last];
+            before
+        } else {
+            match self.find(packet, names) {
+                Some(at) => at,
+                None => return,
+            }
+        };
+        if let Some((_, path)) = self.paths.get_mut(at) {
+            path.sent += u64::from(is_sent);
+            path.delivered += u64::from(is_delivered);
+        }
+    }
+
+    /// The path of a packet that is not like one of the last two; `None` when there are too many.
+    #[cold]
+    fn find(&mut self, packet: &Packet<'_>, names: &mut Names) -> Option<usize> {
+        let key = (packet.source, packet.destination);
+        let at = match self.numbers.get(&key) {
+            Some(at) => *at,
+            None if self.paths.len() >= self.limit => {
+                self.uncounted += 1;
+                return None;
+            }
+            None => {
+                for address in [packet.source, packet.destination] {
+                    names.see(address);
+                }
+                let at = self.paths.len();
+                self.paths.push((key, Path::default()));
+                self.numbers.insert(key, at);
+                at
+            }
+        };
+        self.last = [at, self.last[0]];
+        Some(at)
+    }
+
+    /// Packets that each address sent.
+    pub(crate) fn sent(&self) -> BTreeMap<IpAddr, u64> {
+        sum(self.paths.iter().map(|((source, _), path)| (*source, path.sent)))
+    }
+
+    /// Packets that were delivered to each address.
+    pub(crate) fn delivered(&self) -> BTreeMap<IpAddr, u64> {
+        sum(self.paths.iter().map(|((_, destination), path)| (*destination, path.delivered)))
+    }
+}
+
+/// Adds up by address, without those that have none.
+fn sum(counts: impl Iterator<Item = (IpAddr, u64)>) -> BTreeMap<IpAddr, u64> {
+    let mut sums = BTreeMap::new();
+    for (address, count) in counts.filter(|(_, count)| *count > 0) {
+        *sums.entry(address).or_default() += count;
+    }
+    sums
+}
