@@ -126,7 +126,15 @@ impl Checks {
         if output.code != Some(expected.exit) && !node.is_timed_out {
             let code = output.code.map_or("a signal".to_owned(), |code| code.to_string());
             let said = crate::command::tail(&output.stderr, 3);
-            self.fail(Reason::App, format!("{role}: exit code {code}, expected {}\n{said}", expected.exit));
+            let (reason, text) = match output.code {
+                // What a shell says of a command that it could not start, and the loader of one without its libraries.
+                Some(126) => (Reason::Setup, format!("`{command}` is not a program that the node can run")),
+                Some(127) => {
+                    (Reason::Setup, format!("`{command}`, or a library that it needs, is not on the node"))
+                }
+                _ => (Reason::App, format!("exit code {code}, expected {}", expected.exit)),
+            };
+            self.fail(reason, format!("{role}: {text}\n{said}"));
         }
         if expected.result.is_empty() {
             return;

@@ -70,7 +70,8 @@ fn files_and_exit_codes_pass_through_and_reset_forgets() {
 #[ignore = "needs the lab's machines"]
 fn labs_and_scenarios_side_by_side_do_not_meet() {
     let (one, other) = (Lab::up("one"), Lab::up("other"));
-    let mut scenarios = Beside::start(xtask(&["test-e2e", "--ci", "-j", "2"]));
+    let mut scenarios =
+        Beside::start(xtask(&["test-e2e", "--ci", "-j", "2", "write_read", "write_with_imm"]));
     for lab in [&one, &other] {
         lab.exec("server", &format!("echo {} >/root/whose", lab.name)).ok();
         let mut server = Beside::start(lab.command(&["exec"], &["server", "--", "rdma_server"]));

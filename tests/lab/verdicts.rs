@@ -74,6 +74,28 @@ fn every_fault_is_red_with_its_reason_and_the_neighbour_green() {
             scenario(SERVER, &format!("{CLIENT}; sleep 60"), "timeout_s = 6"),
             accepted,
         ),
+        (
+            "never",
+            "SETUP",
+            &["SETUP"],
+            scenario(SERVER, CLIENT, "[[fault]]\naction = \"drop\"\nopcode = \"RC SEND Only\""),
+            accepted,
+        ),
+        (
+            "missing",
+            "SETUP",
+            &["SETUP"],
+            scenario(SERVER, &format!("{CLIENT}; no_such_program"), ""),
+            accepted,
+        ),
+        ("bare", "SETUP", &["SETUP"], scenario(SERVER, &format!("{CLIENT}; /etc/hosts"), ""), accepted),
+        (
+            "counter",
+            "AGREEMENT",
+            &["AGREEMENT"],
+            scenario(SERVER, CLIENT, "[expect.server.counters]\nduplicate_request = 1"),
+            accepted,
+        ),
     ]
     .map(|(name, headline, expected, text, snapshot)| {
         (catalogue.add(name, &text, snapshot), headline, expected)
@@ -86,8 +108,23 @@ fn every_fault_is_red_with_its_reason_and_the_neighbour_green() {
         assert_eq!(verdict["headline"], headline, "{verdict:#}");
         assert_eq!(reasons(&verdict), expected, "{verdict:#}");
         assert!(ran.stdout.contains(&format!("{name}: {headline}: ")), "{}", ran.stdout);
+        let text = verdict["failures"][0]["text"].as_str().expect("a text");
+        let part = match headline {
+            "TIMEOUT" => "had not ended after",
+            "SETUP" if name.starts_with("never") => {
+                "what passed: 1 CM DREP to client; 1 CM DREQ to server; 1 CM REP to client; 1 CM REQ to server; \
+                 1 CM RTU to server; 1 RC Acknowledge to client.qp1; 1 RC RDMA WRITE Only with Immediate to server.qp1"
+            }
+            "SETUP" if name.starts_with("missing") => "no_such_program: not found",
+            "SETUP" => "is not a program that the node can run",
+            _ => "",
+        };
+        assert!(text.contains(part), "{text}");
+        // However it ended, what it left is kept.
+        for file in ["capture.pcapng", "trace.txt", "server.out", "client.out", "evidence.json"] {
+            assert!(artifacts(&name).join(file).is_file(), "{name}: {file}");
+        }
         if name.starts_with("wire") {
-            let text = verdict["failures"][0]["text"].as_str().expect("a text");
             let changed = text.lines().filter(|line| line.starts_with(['-', '+'])).count();
             assert!((2..=10).contains(&changed), "{text}");
         }

@@ -24,9 +24,9 @@ pub(crate) struct Args {
     /// The catalogue: a directory of scenarios, with their snapshots in `snapshots` [default: the workspace's].
     #[arg(long = "scenarios", value_name = "DIR")]
     scenarios_in: Option<PathBuf>,
-    /// How many pairs of machines run side by side.
-    #[arg(short, long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: u16,
+    /// How many pairs of machines run side by side [default: one a processor].
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
     /// Run each scenario this often: every run must pass undisturbed and draw fresh random values.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     repeat: u16,
@@ -56,16 +56,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         planned(&args.scenarios, Scenario::read_all(&catalogue.scenarios)?, args.machines.provider()?)?;
     args.machines.prepare()?;
     let kept = Artifacts::create(workspace::root())?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1));
     let mut scenarios = Command::new(build()?)
         .current_dir(workspace::root())
         // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
-        .args(["--include-ignored", "--test-threads", &(args.jobs + 1).to_string()])
+        .args(["--include-ignored", "--test-threads", &(jobs + 1).to_string()])
         .env("RDMA_LAB_SCENARIOS", args.scenarios.join(","))
         .env("RDMA_LAB_SCENARIOS_IN", &catalogue.scenarios)
         .env("RDMA_LAB_SNAPSHOTS_IN", &catalogue.snapshots)
         .envs(args.machines.choice()?.env())
         .env("RDMA_LAB_REPEAT", args.repeat.to_string())
-        .env("RDMA_LAB_JOBS", args.jobs.to_string())
+        .env("RDMA_LAB_JOBS", jobs.to_string())
         .env("RDMA_LAB_RUN", kept.directory())
         .env("RDMA_LAB_REQUIRE_ALL", u8::from(args.require_all).to_string())
         .env("RDMA_LAB_OWNED", "1")

@@ -8,6 +8,9 @@ use crate::fault::action::{Action, Field};
 use crate::fault::matcher::{Kind, Matcher};
 use crate::scenario::nearest;
 
+/// Longest delay, in milliseconds: beyond the last retry of any requester a packet is as good as lost.
+const DELAY_MAX_MS: u64 = 60_000;
+
 /// A `[[fault]]` of a scenario file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -84,7 +87,12 @@ impl Entry {
         Ok(match self.action.as_str() {
             "drop" => Action::Drop,
             "duplicate" => Action::Duplicate,
-            "delay" => Action::Delay { ms: positive("ms", self.ms)?.ok_or_else(|| needs("ms"))? },
+            "delay" => match positive("ms", self.ms)?.ok_or_else(|| needs("ms"))? {
+                ms if ms > DELAY_MAX_MS => {
+                    return Err(format!("a delay of {ms} ms: at most {DELAY_MAX_MS}, or drop the packet"));
+                }
+                ms => Action::Delay { ms },
+            },
             "reorder" => Action::Reorder { by: positive("by", self.by)?.unwrap_or(1) },
             "corrupt" => {
                 let field = field(self.field.as_deref().ok_or_else(|| needs("field"))?)?;
@@ -244,6 +252,7 @@ mod tests {
             ("action = \"drop\"\nopcode = \"RC RDMA WRITE Midle\"", "the nearest is `RC RDMA WRITE Middle`"),
             ("action = \"drop\"\nms = 3", "key `ms` says nothing to action `drop`: it belongs to `delay`"),
             ("action = \"delay\"", "action `delay` needs the key `ms`"),
+            ("action = \"delay\"\nms = 99999", "at most 60000"),
             ("action = \"drop\"\nnth = 0", "key `nth` is 0"),
             ("action = \"drop\"\nprobability = 1.5", "a probability of 1.5"),
             ("action = \"drop\"\nprobability = nan", "a probability of NaN"),
