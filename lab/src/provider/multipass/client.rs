@@ -195,7 +195,7 @@ pub fn explain(what: &str, output: &Output) -> Error {
         || has("remote \"") && has("unknown")
     {
         ("Multipass has no such image", "list those it has: multipass find")
-    } else if has("failed to download") || has("Host") && has("not found") {
+    } else if ["is unknown or unreachable", "failed to download"].iter().any(|part| has(part)) {
         ("Multipass could not download its image", "look at this computer's network, then run it again")
     } else if has("Timed out waiting for") || output.code == Some(5) {
         (
@@ -312,6 +312,11 @@ mod tests {
                 2,
                 "launch failed: Unable to find an image matching \"99.99\" in remote \"\".\n",
                 "no such image",
+            ),
+            (
+                2,
+                "launch failed: Remote \"release\" is unknown or unreachable. If image mirror is enabled, please confirm it is valid.\n",
+                "could not download",
             ),
             (5, "Timed out waiting for instance launch.\n", "did not come up in time"),
             (

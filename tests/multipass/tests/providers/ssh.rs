@@ -1,0 +1,199 @@
+//! The SSH provider, on two nodes of the stand-in's guest that know nothing of the lab.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use lab::command::Output;
+use tempfile::TempDir;
+
+use crate::bench::{assert_refused, told, xtask};
+
+/// Two hosts, and the files that name them.
+struct Hosts {
+    directory: TempDir,
+    nodes: Child,
+    _stdin: ChildStdin,
+    key: String,
+}
+
+impl Hosts {
+    fn new() -> Hosts {
+        let directory = tempfile::tempdir().unwrap();
+        let mut nodes = Command::new(env!("CARGO_BIN_EXE_multipassd"))
+            .arg("nodes")
+            .arg(directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines: Vec<String> =
+            BufReader::new(nodes.stdout.as_mut().unwrap()).lines().take(2).map(Result::unwrap).collect();
+        assert_eq!(lines.len(), 2, "the nodes came up");
+        // `ssh … -o 'UserKnownHostsFile="PATH"' … -i KEY -p PORT ubuntu@127.0.0.1`
+        let after = |line: &str, part: &str| {
+            let rest = line.split_once(part).unwrap().1;
+            rest.split(['"', ' ']).next().unwrap().to_owned()
+        };
+        let key = after(&lines[0], "-i ");
+        let known_hosts = after(&lines[0], "UserKnownHostsFile=\"");
+        let mut config = String::new();
+        for (name, line) in ["server", "client"].into_iter().zip(&lines) {
+            config.push_str(&format!(
+                "Host {name}\n  Port {}\n  HostName 127.0.0.1\n  HostKeyAlias rdma-lab-{name}\n",
+                after(line, "-p ")
+            ));
+        }
+        // The client as only the server reaches it.
+        config.push_str(
+            "Host inner\n  HostName 198.51.100.2\n  HostKeyAlias rdma-lab-client\n  ProxyJump server\n",
+        );
+        config.push_str("Host *\n  User ubuntu\n  LogLevel ERROR\n");
+        fs::copy(&known_hosts, directory.path().join("known_hosts")).unwrap();
+        config
+            .push_str(&format!("  UserKnownHostsFile {}\n", directory.path().join("known_hosts").display()));
+        // What a jump uses is the user's to configure.
+        fs::write(directory.path().join("config"), format!("{config}  IdentityFile {key}\n")).unwrap();
+        fs::write(directory.path().join("config-without-key"), config).unwrap();
+        let stdin = nodes.stdin.take().unwrap();
+        Hosts { directory, nodes, _stdin: stdin, key }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A hosts file; `change` alters what a good one says.
+    fn file(&self, change: impl Fn(&mut String)) -> PathBuf {
+        let mut text = String::new();
+        for (name, address) in [("server", "198.51.100.1"), ("client", "198.51.100.2")] {
+            text.push_str(&format!(
+                "[{name}]\nssh = \"{name}\"\nconfig = \"config\"\naddress = \"{address}\"\nsetup_rxe = true\ninstall = true\n"
+            ));
+            text.push_str(&format!("identity = \"{}\"\n", self.key));
+        }
+        change(&mut text);
+        let path = self.path("hosts.toml");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn xtask(words: &str, hosts: &Path) -> Output {
+        told(lab::command::Command::new([xtask()]).args(words.split_whitespace()).arg("--hosts").arg(hosts))
+    }
+
+    #[track_caller]
+    fn refused(&self, change: impl Fn(&mut String), named: &str) {
+        let output = Hosts::xtask("lab up --name t-ssh --provider ssh", &self.file(change));
+        assert_refused(&output, named);
+    }
+
+    /// Runs a command on a node, past the lab.
+    fn on(&self, node: &str, command: &str) {
+        let ssh = lab::command::Command::new(["ssh", "-F"]).arg(self.path("config")).args([node, command]);
+        assert_eq!(told(ssh).code, Some(0));
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _ = self.nodes.kill();
+        let _ = self.nodes.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn hosts_run_scenarios_and_what_is_wrong_with_them_is_named() {
+    let hosts = Hosts::new();
+    let replace =
+        |from: &'static str, to: &'static str| move |text: &mut String| *text = text.replacen(from, to, 1);
+
+    // Before anything is set up: nothing is done that was not asked for.
+    hosts.refused(|text| *text = text.replace("install = true\n", ""), "packages are missing: ");
+    hosts.refused(|text| *text = text.replace("setup_rxe = true\n", ""), "no RDMA device is on ens3");
+    hosts.refused(replace("setup_rxe = true", "device = \"mlx5_0\""), "it has no RDMA device mlx5_0");
+    hosts.refused(replace("198.51.100.1", "198.51.100.7"), "said to be 198.51.100.7, which it has not");
+    hosts.refused(replace("198.51.100.1", "198.51.100.2"), "both hosts have the address");
+
+    let output = Hosts::xtask("test-e2e --ci --provider ssh write_read write_with_imm", &hosts.file(|_| ()));
+    assert_eq!(output.code, Some(0));
+    assert!(output.stdout.contains("2 passed, 0 failed"));
+
+    hosts.on("server", "sudo sysctl -q net.ipv4.icmp_echo_ignore_all=1");
+    hosts.refused(|_| (), "does not reach server (server) by ping");
+    hosts.on("server", "sudo sysctl -q net.ipv4.icmp_echo_ignore_all=0");
+
+    // Back by itself after a while: nobody could put it back then.
+    hosts.on(
+        "client",
+        "sudo sh -c 'mv /etc/sudoers.d/90-cloud-init-users /root/sudoers; \
+         setsid sh -c \"sleep 8; mv /root/sudoers /etc/sudoers.d/90-cloud-init-users\" >/dev/null 2>&1 </dev/null &'",
+    );
+    hosts.refused(|_| (), "no sudo without a password");
+    std::thread::sleep(Duration::from_secs(9));
+
+    many_keys(&hosts);
+    host_keys(&hosts);
+
+    // The user's own configuration leads through a jump host.
+    let through = hosts.file(replace("ssh = \"client\"", "ssh = \"inner\""));
+    let output = Hosts::xtask("lab up --name t-ssh --provider ssh", &through);
+    assert_eq!(output.code, Some(0));
+    let down = told(lab::command::Command::new([xtask()]).args(["lab", "down", "--name", "t-ssh"]));
+    assert!(down.stdout.contains("given back"));
+    hosts.on("client", "! ls /sys/class/infiniband/rxe0");
+}
+
+/// An agent whose many keys use up the server's patience, and the one key that is named.
+fn many_keys(hosts: &Hosts) {
+    let socket = hosts.path("agent");
+    let mut agent =
+        Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    while !socket.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for number in 0..14 {
+        let key = hosts.path(&format!("key-{number}"));
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+        assert!(made.unwrap().success());
+        let added = Command::new("ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket).status();
+        assert!(added.unwrap().success());
+    }
+    let up = |hosts: &Path| {
+        let words = ["lab", "up", "--name", "t-ssh", "--provider", "ssh", "--hosts"];
+        told(lab::command::Command::new([xtask()]).args(words).arg(hosts).env("SSH_AUTH_SOCK", &socket))
+    };
+    let unnamed = |text: &mut String| {
+        *text = text
+            .replace(&format!("identity = \"{}\"\n", hosts.key), "")
+            .replace("\"config\"", "\"config-without-key\"");
+    };
+    let output = up(&hosts.file(unnamed));
+    assert!(
+        output.stderr.contains("identity = ") || output.stderr.contains("lets nobody in"),
+        "{}",
+        output.stderr
+    );
+    assert_refused(&output, "server");
+    assert_eq!(up(&hosts.file(|_| ())).code, Some(0));
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
+/// A host whose key is another than the known one, and one whose key nobody has seen.
+fn host_keys(hosts: &Hosts) {
+    let path = hosts.path("known_hosts");
+    let known = fs::read_to_string(&path).unwrap();
+    let other = fs::read_to_string(hosts.path("key-0.pub")).unwrap();
+    let other: Vec<&str> = other.split(' ').take(2).collect();
+    fs::write(&path, format!("rdma-lab-server {}\nrdma-lab-client {}\n", other.join(" "), other.join(" ")))
+        .unwrap();
+    hosts.refused(|_| (), "its host key has changed");
+    fs::write(&path, "").unwrap();
+    hosts.refused(|_| (), "its host key is not known");
+    fs::write(&path, known).unwrap();
+}
