@@ -1,7 +1,11 @@
-//! The guest programs: built on the host against the guest release's own headers and libraries.
+//! The guest programs: built on the host against the guest release's own headers and libraries; or, where those do
+//! not run, on a machine ([`build_guest`]). [`place`] decides.
 //!
 //! Neither the host's glibc nor its RDMA packages matter. The build has a target directory and flags of its
 //! own; the user's `CARGO_TARGET_DIR`, `RUSTFLAGS` and cargo configuration do not reach it.
+
+pub mod build_guest;
+pub mod place;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

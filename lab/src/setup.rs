@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::host::libclang::Libclang;
 use crate::image::Sysroot;
+use crate::programs::place::{self, Place};
 use crate::programs::{self, Build, Program};
 use crate::provider::{Choice, Source};
 
@@ -40,7 +41,12 @@ impl Setup {
     pub fn with(build: Build, workspace: &Path, choice: &Choice, guard_program: &Path) -> Result<Setup> {
         let cache = Cache::open()?;
         // First what may refuse at once: an accelerator that was asked for and does not work.
-        let provider = choice.open(&cache, guard_program)?;
+        let provider = choice.open(&cache, workspace, guard_program)?;
+        // Where these do not run, the machines make their own when they are reached.
+        let can_build = place::is_builder() || matches!(choice, Choice::Qemu { .. });
+        if choice.build() == Some(Place::Guest) || choice.build().is_none() && !can_build {
+            return Ok(Setup { cache, provider, programs: Vec::new() });
+        }
         let sysroot = Sysroot::ensure(&cache)?;
         let libclang = Libclang::find(&Host::this())?;
         let programs = programs::build(build, workspace, &sysroot, &libclang)?;

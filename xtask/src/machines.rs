@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use clap::ValueEnum;
 use lab::cache::Cache;
 use lab::host::{Host, requirement};
+use lab::programs::place::Place;
 use lab::provider::choice::{self, Choice};
 use lab::provider::multipass::instance::Shape;
 use lab::provider::qemu::accel;
@@ -66,6 +67,24 @@ impl From<Accel> for accel::Choice {
     }
 }
 
+/// Where programs are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BuildPlace {
+    /// On this computer, against the lab's sysroot.
+    Host,
+    /// On the server, from sources that are sent there.
+    Guest,
+}
+
+impl From<BuildPlace> for Place {
+    fn from(place: BuildPlace) -> Place {
+        match place {
+            BuildPlace::Host => Place::Host,
+            BuildPlace::Guest => Place::Guest,
+        }
+    }
+}
+
 /// Which machines, and whether to install what they need.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Machines {
@@ -74,6 +93,9 @@ pub(crate) struct Machines {
     provider: Option<Provider>,
     #[arg(skip)]
     found: OnceLock<Provider>,
+    /// Where programs are built [default: on this computer if they run on the machines, else there] (SSH, Multipass).
+    #[arg(long)]
+    build: Option<BuildPlace>,
     /// The image to launch, as `multipass find` names it (Multipass).
     #[arg(long, default_value_t = Shape::default().image)]
     image: String,
@@ -138,19 +160,22 @@ impl Machines {
     /// What goes with the provider is missing.
     pub(crate) fn choice(&self) -> Result<Choice> {
         match (self.provider()?, &self.hosts) {
-            (Provider::Multipass, _) => Ok(Choice::Multipass(Shape {
-                image: self.image.clone(),
-                cpus: self.cpus,
-                memory: self.memory.clone(),
-                disk: self.disk.clone(),
-                launch_limit_s: self.launch_limit,
-            })),
+            (Provider::Multipass, _) => {
+                let shape = Shape {
+                    image: self.image.clone(),
+                    cpus: self.cpus,
+                    memory: self.memory.clone(),
+                    disk: self.disk.clone(),
+                    launch_limit_s: self.launch_limit,
+                };
+                Ok(Choice::Multipass { shape, build: self.build.map(Place::from) })
+            }
             (Provider::Qemu, _) => Ok(Choice::Qemu { accel: self.accel.into(), seed: self.seed }),
             (Provider::Ssh, Some(hosts)) => {
                 // Who reads it may run elsewhere.
                 let hosts = std::path::absolute(hosts)
                     .map_err(|source| Error::setup("failed to resolve the hosts file").source(source))?;
-                Ok(Choice::Ssh { hosts })
+                Ok(Choice::Ssh { hosts, build: self.build.map(Place::from) })
             }
             (Provider::Ssh, None) => Err(Error::usage("provider ssh needs to know its hosts")
                 .next("name a file: --hosts FILE; docs/providers.md has an example")),

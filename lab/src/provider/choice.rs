@@ -7,9 +7,11 @@ use crate::cache::Cache;
 use crate::contents::Contents;
 use crate::error::{Error, Result};
 use crate::node::{Pair, Plan, Provider};
+use crate::programs::place::Place;
 use crate::provider::multipass::client;
 use crate::provider::multipass::instance::Shape;
 use crate::provider::qemu::accel::Choice as Accel;
+use crate::provider::remote::make::Maker;
 use crate::provider::{Multipass, Qemu, Ssh};
 
 /// The provider that is taken where none was named: Multipass where it answers, else QEMU.
@@ -28,11 +30,18 @@ pub enum Choice {
         seed: Option<u64>,
     },
     /// Two Multipass instances, launched in this shape where they are not there.
-    Multipass(Shape),
+    Multipass {
+        /// What is launched.
+        shape: Shape,
+        /// Where programs are built; by itself if nobody says.
+        build: Option<Place>,
+    },
     /// Two hosts that exist.
     Ssh {
         /// The file that names them.
         hosts: PathBuf,
+        /// Where programs are built; by itself if nobody says.
+        build: Option<Place>,
     },
 }
 
@@ -60,6 +69,12 @@ impl Choice {
             None => Ok(None),
             Some(text) => text.parse::<u64>().map(Some).map_err(|_| none(name, &text).next("write a number")),
         };
+        let build = || match variable("RDMA_LAB_BUILD").as_deref() {
+            None => Ok(None),
+            Some("host") => Ok(Some(Place::Host)),
+            Some("guest") => Ok(Some(Place::Guest)),
+            Some(other) => Err(none("RDMA_LAB_BUILD", other).next("write host or guest")),
+        };
         match variable("RDMA_LAB_PROVIDER").unwrap_or_else(|| usual().to_owned()).as_str() {
             "qemu" => {
                 let accel = match variable("RDMA_LAB_ACCEL").as_deref() {
@@ -73,16 +88,17 @@ impl Choice {
             "multipass" => {
                 let usual = Shape::default();
                 let cpus = number("RDMA_LAB_CPUS")?.and_then(|cpus| u32::try_from(cpus).ok());
-                Ok(Choice::Multipass(Shape {
+                let shape = Shape {
                     image: variable("RDMA_LAB_IMAGE").unwrap_or(usual.image),
                     cpus: cpus.unwrap_or(usual.cpus),
                     memory: variable("RDMA_LAB_MEMORY").unwrap_or(usual.memory),
                     disk: variable("RDMA_LAB_DISK").unwrap_or(usual.disk),
                     launch_limit_s: number("RDMA_LAB_LAUNCH_LIMIT")?.unwrap_or(usual.launch_limit_s),
-                }))
+                };
+                Ok(Choice::Multipass { shape, build: build()? })
             }
             "ssh" => match variable("RDMA_LAB_HOSTS") {
-                Some(hosts) => Ok(Choice::Ssh { hosts: hosts.into() }),
+                Some(hosts) => Ok(Choice::Ssh { hosts: hosts.into(), build: build()? }),
                 None => Err(Error::usage("provider ssh needs to know its hosts")
                     .next("name a file: --hosts FILE, or RDMA_LAB_HOSTS; docs/providers.md has an example")),
             },
@@ -92,44 +108,59 @@ impl Choice {
 
     /// The environment variables that say the same to another process.
     pub fn env(&self) -> Vec<(&'static str, String)> {
-        match self {
+        let (provider, mut env) = match self {
             Choice::Qemu { accel, seed } => {
                 let accel = match accel {
                     Accel::Auto => "auto",
                     Accel::Kvm => "kvm",
                     Accel::Tcg => "tcg",
                 };
-                let mut env =
-                    vec![("RDMA_LAB_PROVIDER", "qemu".to_owned()), ("RDMA_LAB_ACCEL", accel.to_owned())];
+                let mut env = vec![("RDMA_LAB_ACCEL", accel.to_owned())];
                 env.extend(seed.map(|seed| ("RDMA_LAB_SEED", seed.to_string())));
-                env
+                ("qemu", env)
             }
-            Choice::Multipass(Shape { image, cpus, memory, disk, launch_limit_s }) => vec![
-                ("RDMA_LAB_PROVIDER", "multipass".to_owned()),
-                ("RDMA_LAB_IMAGE", image.clone()),
-                ("RDMA_LAB_CPUS", cpus.to_string()),
-                ("RDMA_LAB_MEMORY", memory.clone()),
-                ("RDMA_LAB_DISK", disk.clone()),
-                ("RDMA_LAB_LAUNCH_LIMIT", launch_limit_s.to_string()),
-            ],
-            Choice::Ssh { hosts } => {
-                vec![("RDMA_LAB_PROVIDER", "ssh".to_owned()), ("RDMA_LAB_HOSTS", hosts.display().to_string())]
+            Choice::Multipass { shape: Shape { image, cpus, memory, disk, launch_limit_s }, .. } => {
+                let env = vec![
+                    ("RDMA_LAB_IMAGE", image.clone()),
+                    ("RDMA_LAB_CPUS", cpus.to_string()),
+                    ("RDMA_LAB_MEMORY", memory.clone()),
+                    ("RDMA_LAB_DISK", disk.clone()),
+                    ("RDMA_LAB_LAUNCH_LIMIT", launch_limit_s.to_string()),
+                ];
+                ("multipass", env)
             }
+            Choice::Ssh { hosts, .. } => ("ssh", vec![("RDMA_LAB_HOSTS", hosts.display().to_string())]),
+        };
+        env.push(("RDMA_LAB_PROVIDER", provider.to_owned()));
+        env.extend(self.build().map(|place| ("RDMA_LAB_BUILD", place.to_string())));
+        env
+    }
+
+    /// Where programs are built, if that was said.
+    pub fn build(&self) -> Option<Place> {
+        match self {
+            Choice::Qemu { .. } => None,
+            Choice::Multipass { build, .. } | Choice::Ssh { build, .. } => *build,
         }
     }
 
-    /// Prepares the source of these machines; `guard_program` is for [`Qemu::new`].
+    /// Prepares the source of these machines, for the workspace at `workspace`; `guard_program` is for [`Qemu::new`].
     ///
     /// # Errors
     ///
     /// As [`Qemu::new`] and [`Ssh::new`].
-    pub fn open(&self, cache: &Cache, guard_program: &Path) -> Result<Source> {
+    pub fn open(&self, cache: &Cache, workspace: &Path, guard_program: &Path) -> Result<Source> {
         Ok(match self {
             Choice::Qemu { accel, seed } => {
                 Source::Qemu(Qemu::new(cache.clone(), *accel, guard_program, *seed)?)
             }
-            Choice::Multipass(shape) => Source::Multipass(Multipass::new(cache.clone(), shape.clone())?),
-            Choice::Ssh { hosts } => Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts)?)),
+            Choice::Multipass { shape, build } => {
+                let maker = Maker::new(workspace, *build);
+                Source::Multipass(Multipass::new(cache.clone(), shape.clone(), maker)?)
+            }
+            Choice::Ssh { hosts, build } => {
+                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(workspace, *build))?))
+            }
         })
     }
 }
@@ -196,8 +227,11 @@ mod tests {
         for choice in [
             Choice::Qemu { accel: Accel::Tcg, seed: Some(7) },
             Choice::Qemu { accel: Accel::Auto, seed: None },
-            Choice::Multipass(Shape { cpus: 3, image: "22.04".to_owned(), ..Shape::default() }),
-            Choice::Ssh { hosts: "/h.toml".into() },
+            Choice::Multipass {
+                shape: Shape { cpus: 3, image: "22.04".to_owned(), ..Shape::default() },
+                build: Some(Place::Guest),
+            },
+            Choice::Ssh { hosts: "/h.toml".into(), build: None },
         ] {
             assert_eq!(read(&choice.env()).unwrap(), choice);
         }
@@ -212,8 +246,13 @@ mod tests {
             ("RDMA_LAB_PROVIDER", "ssh"),
             ("RDMA_LAB_ACCEL", "hvf"),
             ("RDMA_LAB_SEED", "x"),
+            ("RDMA_LAB_BUILD", "cloud"),
         ] {
-            let provider = if name == "RDMA_LAB_PROVIDER" { value } else { "qemu" };
+            let provider = match name {
+                "RDMA_LAB_PROVIDER" => value,
+                "RDMA_LAB_BUILD" => "multipass",
+                _ => "qemu",
+            };
             let env = [("RDMA_LAB_PROVIDER", provider.to_owned()), (name, value.to_owned())];
             let text = read(&env).unwrap_err().to_string();
             assert!(text.contains(value) && text.contains("next: "), "{text}");

@@ -12,6 +12,7 @@ use crate::provider::multipass::client::{self, Instance, State};
 use crate::provider::multipass::instance::{self, Shape};
 use crate::provider::remote::host::Host as _;
 use crate::provider::remote::machine::Setting;
+use crate::provider::remote::make::Maker;
 use crate::provider::remote::pair::{Machines, RemotePair, both};
 use crate::provider::remote::resident::STOP;
 
@@ -25,6 +26,7 @@ pub struct Multipass {
     shape: Shape,
     version: String,
     machines: Mutex<Option<Machines>>,
+    maker: Maker,
 }
 
 /// The name of a node's instance.
@@ -38,7 +40,7 @@ impl Multipass {
     /// # Errors
     ///
     /// There is no daemon, it lets nobody in, or its driver cannot connect two instances.
-    pub fn new(cache: Cache, shape: Shape) -> Result<Multipass> {
+    pub fn new(cache: Cache, shape: Shape, maker: Maker) -> Result<Multipass> {
         // What is wrong is told by a call that needs the daemon.
         let driver = client::driver()?;
         if driver == "virtualbox" {
@@ -48,7 +50,7 @@ impl Multipass {
                 ));
         }
         let version = client::version().unwrap_or_default();
-        Ok(Multipass { cache, shape, version, machines: Mutex::new(None) })
+        Ok(Multipass { cache, shape, version, machines: Mutex::new(None), maker })
     }
 
     /// Both instances, running and prepared once.
@@ -91,6 +93,11 @@ impl Multipass {
     /// As [`client::is_running`].
     pub fn is_running(&self) -> Result<bool> {
         Ok(both(|role| client::is_running(&name(role)))?.values().all(|runs| *runs))
+    }
+
+    /// What makes programs for them.
+    pub fn maker(&self) -> &Maker {
+        &self.maker
     }
 
     /// What they are, for people.
@@ -154,6 +161,6 @@ impl Provider for Multipass {
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
         let alone = RemotePair::alone(&self.cache, "multipass")?;
-        Ok(Box::new(RemotePair::ready(&self.machines()?, plan, self.description(), alone)?))
+        Ok(Box::new(RemotePair::ready(&self.machines()?, &self.maker, plan, self.description(), alone)?))
     }
 }

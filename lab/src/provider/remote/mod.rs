@@ -4,6 +4,7 @@
 //! - [`script`]: scripts in a form whose real exit code always comes back
 //! - [`machine`]: one machine, behind the traits of [`crate::node`]; [`job`]: what runs there under systemd
 //! - [`survey`]: what a machine is and has; [`prepare`]: what it lacks, brought; [`reset`]: before a scenario
+//! - [`make`]: programs that run there
 //! - [`capture`]: tcpdump there, its file here
 //! - [`pair`]: both machines; [`resident`]: labs on them that stay
 //!
@@ -14,6 +15,7 @@ pub mod capture;
 pub mod host;
 pub mod job;
 pub mod machine;
+pub mod make;
 pub mod pair;
 pub mod prepare;
 pub mod reset;

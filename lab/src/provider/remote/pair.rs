@@ -16,6 +16,7 @@ use crate::programs::Program;
 use crate::progress::Step;
 use crate::provider::remote::capture::Recording;
 use crate::provider::remote::machine::{Machine, SHORT, Setting};
+use crate::provider::remote::make::Maker;
 use crate::provider::remote::survey::Survey;
 use crate::provider::remote::{prepare, reset};
 
@@ -169,6 +170,7 @@ impl RemotePair {
     /// The plan asks for what such machines cannot; they cannot be made ready.
     pub fn ready(
         machines: &Machines,
+        maker: &Maker,
         plan: &Plan<'_>,
         description: String,
         alone: Lock,
@@ -178,7 +180,7 @@ impl RemotePair {
                 .next("run it with --provider qemu"));
         }
         machines.reset(plan.network.mtu)?;
-        machines.deploy(plan.programs)?;
+        machines.deploy(&maker.fitting(machines, plan.programs)?)?;
         Ok(RemotePair { machines: machines.clone(), description, recording: Mutex::new(None), _alone: alone })
     }
 

@@ -128,13 +128,13 @@ pub fn up(
     {
         return Ok(lab);
     }
-    let machines = match source {
+    let (machines, maker) = match source {
         Source::Qemu(_) => return Err(Error::setup("QEMU machines are no machines of others")),
-        Source::Multipass(multipass) => multipass.machines()?,
-        Source::Ssh(ssh) => ssh.machines()?,
+        Source::Multipass(multipass) => (multipass.machines()?, multipass.maker()),
+        Source::Ssh(ssh) => (ssh.machines()?, ssh.maker()),
     };
     machines.reset(MTU_DEFAULT)?;
-    machines.deploy(programs)?;
+    machines.deploy(&maker.fitting(&machines, programs)?)?;
     let nodes = both(|role| {
         let machine = &machines.by_role[&role];
         let boot = machine.demand("its device is ACTIVE", &boot_script(&machine.device), SHORT)?;
@@ -178,7 +178,7 @@ impl Shared {
         let sockets = ssh::provider::sockets()?;
         let choice = Choice::from_env(|name| self.choice.get(name).cloned())?;
         let hosts = match &choice {
-            Choice::Ssh { hosts } => Some(Hosts::read(hosts)?),
+            Choice::Ssh { hosts, .. } => Some(Hosts::read(hosts)?),
             _ => None,
         };
         let by_role = self.nodes.iter().map(|(&role, node)| {
@@ -284,7 +284,7 @@ impl Shared {
     /// The machines do not answer.
     pub fn down(&self, cache: &Cache) -> Result<()> {
         match Choice::from_env(|name| self.choice.get(name).cloned())? {
-            Choice::Multipass(_) => multipass::provider::stop()?,
+            Choice::Multipass { .. } => multipass::provider::stop()?,
             _ => {
                 let open = self.open()?;
                 both(|role| reset::give_back(open.machine(role)))?;

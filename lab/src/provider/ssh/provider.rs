@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::{Pair, Plan, Provider, Role};
 use crate::provider::remote::machine::Setting;
+use crate::provider::remote::make::Maker;
 use crate::provider::remote::pair::{Machines, RemotePair};
 use crate::provider::ssh::client::Client;
 use crate::provider::ssh::hosts::Hosts;
@@ -20,6 +21,7 @@ pub struct Ssh {
     hosts: Hosts,
     sockets: TempDir,
     machines: Mutex<Option<Machines>>,
+    maker: Maker,
 }
 
 impl Ssh {
@@ -28,10 +30,10 @@ impl Ssh {
     /// # Errors
     ///
     /// As [`Hosts::read`].
-    pub fn new(cache: Cache, hosts: &Path) -> Result<Ssh> {
+    pub fn new(cache: Cache, hosts: &Path, maker: Maker) -> Result<Ssh> {
         let hosts = Hosts::read(hosts)?;
         let sockets = sockets()?;
-        Ok(Ssh { cache, hosts, sockets, machines: Mutex::new(None) })
+        Ok(Ssh { cache, hosts, sockets, machines: Mutex::new(None), maker })
     }
 
     /// What the file says.
@@ -59,6 +61,11 @@ impl Ssh {
     pub fn name_of_lock(&self) -> String {
         let names = Role::BOTH.map(|role| self.hosts.host(role).ssh.clone()).join("-");
         names.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+    }
+
+    /// What makes programs for them.
+    pub fn maker(&self) -> &Maker {
+        &self.maker
     }
 
     /// What they are, for people.
@@ -114,6 +121,6 @@ impl Provider for Ssh {
             .next("set the hosts' MTU to what the scenario asks for and remove the declaration"));
         }
         let alone = RemotePair::alone(&self.cache, &self.name_of_lock())?;
-        Ok(Box::new(RemotePair::ready(&self.machines()?, plan, self.description(), alone)?))
+        Ok(Box::new(RemotePair::ready(&self.machines()?, &self.maker, plan, self.description(), alone)?))
     }
 }
