@@ -10,7 +10,7 @@ use crate::checker::{Alone, Arrival, Budget, Discarded, Sink, Stream, alone, pac
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
-use crate::flow::{Flows, Side};
+use crate::flow::{Connection, Flows, Side};
 use crate::message::{Message, MessageKind, Outcome};
 use crate::message_log::MessageLog;
 use crate::names::Names;
@@ -193,6 +193,22 @@ impl Analysis {
     /// Drops the finished messages without looking at them.
     pub fn discard_messages(&mut self) {
         while self.messages.take(self.limits.messages).is_some() {}
+    }
+
+    /// The connections that are followed now, in the order of their first packets, under the numbers that messages have them by.
+    pub fn connections(&self) -> impl Iterator<Item = (usize, &Connection)> {
+        let is_own = |index: &usize| !self.flows.is_merged(*index);
+        self.flows.numbers().filter(is_own).filter_map(|index| Some((index, self.connection(index)?)))
+    }
+
+    /// The connection of that number, if it is followed now.
+    pub fn connection(&self, index: usize) -> Option<&Connection> {
+        self.flows.get(index).map(|flow| &flow.connection)
+    }
+
+    /// The names of the nodes that came so far.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// How many packets of RoCEv2 came so far.

@@ -177,9 +177,35 @@ fn a_filter_takes_the_names_of_the_trace_and_says_when_it_matches_nothing() {
     assert_eq!((code, err.as_str()), (Some(0), ""), "packets match, and are without findings");
     let (code, _, err) = filtered("trace", "qp=client.qp9");
     assert!(code == Some(1) && err.contains("no queue pair \"client.qp9\": there are"), "{err}");
+    for command in ["trace", "check", "messages", "stats", "ladder"] {
+        let filter = "direction=node1>node2";
+        let (code, _, err) = run(&[command, &file, "--filter", filter], b"");
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{command}: nodes without a name have the trace's");
+    }
     let (code, _, err) = filtered("messages", "opcode=reed");
     assert!(code == Some(2) && err.contains("the nearest is \"read\""), "{err}");
     let bytes = capture(&Pair::new(1).write_then_read());
     let (code, _, err) = run(&["trace", "-", "--filter", "qp=client.qp1"], &bytes);
     assert!(code == Some(1) && err.contains("standard input comes only once"), "{err}");
+}
+
+#[test]
+fn messages_have_the_names_of_the_trace() {
+    let directory = fixture("");
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.display().to_string();
+        if path.extension().is_none_or(|extension| extension != "pcapng") || name.contains("send_ud") {
+            continue;
+        }
+        let ends =
+            |line: &str| -> Vec<String> { line.split_whitespace().take(3).map(str::to_owned).collect() };
+        let (_, trace, _) = run(&["trace", &name], b"");
+        let rows = trace.lines().skip_while(|line| !line.starts_with("  messages")).skip(1);
+        let expected: Vec<Vec<String>> = rows.take_while(|line| !line.is_empty()).map(ends).collect();
+        let (_, messages, _) = run(&["messages", &name], b"");
+        let got: Vec<Vec<String>> =
+            messages.lines().map(|line| ends(line.trim_start().split_once(' ').unwrap().1)).collect();
+        assert_eq!(got, expected, "{name}");
+    }
 }

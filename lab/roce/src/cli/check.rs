@@ -57,24 +57,25 @@ impl Args {
         let mut first_ns = None;
         let mut last_ns = 0;
         let mut counts = [0u64; 2];
-        let mut show = |output: &mut Output, finding: &Finding, info: &PacketInfo| -> Result<(), Error> {
-            if self.allow.contains(&finding.rule) || !filter.matches(info) {
-                return Ok(());
-            }
-            counts[usize::from(finding.rule.severity() == Severity::Error)] += 1;
-            if self.json {
-                return output.line(json::finding(finding, &names));
-            }
-            output.line(format_args!(
-                "packet {}: {}: {}: {} ({} > {})",
-                finding.packet,
-                finding.rule.severity(),
-                finding.rule,
-                finding.evidence,
-                names.get(finding.source),
-                names.get(finding.destination)
-            ))
-        };
+        let mut show =
+            |output: &mut Output, finding: &Finding, info: &PacketInfo, nodes: &Names| -> Result<(), Error> {
+                if self.allow.contains(&finding.rule) || !filter.matches(info, nodes) {
+                    return Ok(());
+                }
+                counts[usize::from(finding.rule.severity() == Severity::Error)] += 1;
+                if self.json {
+                    return output.line(json::finding(finding, nodes));
+                }
+                output.line(format_args!(
+                    "packet {}: {}: {}: {} ({} > {})",
+                    finding.packet,
+                    finding.rule.severity(),
+                    finding.rule,
+                    finding.evidence,
+                    names.get(finding.source),
+                    names.get(finding.destination)
+                ))
+            };
         let mut since_sweep = 0;
         let stopped = input.for_each(|record| {
             let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
@@ -84,7 +85,7 @@ impl Args {
                 && let Some(info) = PacketInfo::of_record(record, first_ns, true)
             {
                 // That there is something to check is not said by the findings.
-                filter.matches(&info);
+                filter.matches(&info, analysis.names());
             }
             since_sweep += 1;
             if since_sweep == SWEEP {
@@ -97,14 +98,14 @@ impl Args {
                         .filter(|record| record.number == finding.packet)
                         .and_then(|record| PacketInfo::of_record(record, first_ns, true))
                         .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
-                    show(&mut output, &finding, &info)?;
+                    show(&mut output, &finding, &info, analysis.names())?;
                 }
             }
             Ok(true)
         })?;
         let report = analysis.finish();
         for finding in &report.findings {
-            show(&mut output, finding, &PacketInfo::of_finding(finding, last_ns))?;
+            show(&mut output, finding, &PacketInfo::of_finding(finding, last_ns), &report.names)?;
         }
         if self.json {
             output.line(serde_json::json!({

@@ -62,7 +62,6 @@ pub struct Terms {
 #[derive(Debug, Default)]
 pub struct Filter {
     terms: Terms,
-    names: Names,
     /// Packets that the names of queue pairs and PSNs stand for.
     named: Option<HashSet<u64>>,
     has_matched: Cell<bool>,
@@ -191,8 +190,8 @@ impl Terms {
 
 impl Filter {
     /// Terms without such names.
-    pub(super) fn new(terms: Terms, names: Names) -> Self {
-        Self { terms, names, ..Self::default() }
+    pub(super) fn new(terms: Terms) -> Self {
+        Self { terms, ..Self::default() }
     }
 
     /// Looks the names up in the trace of a capture.
@@ -236,7 +235,7 @@ impl Filter {
             is_qp && is_psn
         });
         let named = Some(named.map(|packet| packet.number).collect());
-        Ok(Self { names: report.names.clone(), terms, named, has_matched: Cell::new(false) })
+        Ok(Self { terms, named, has_matched: Cell::new(false) })
     }
 
     /// Whether everything matches.
@@ -255,11 +254,11 @@ impl Filter {
         !self.is_empty() && !self.has_matched.get()
     }
 
-    /// Whether all terms hold.
-    pub fn matches(&self, packet: &PacketInfo) -> bool {
+    /// Whether all terms hold; `names` are those of the nodes.
+    pub fn matches(&self, packet: &PacketInfo, names: &Names) -> bool {
         let is_node = |name: &str, address: IpAddr| {
             name.is_empty()
-                || name == self.names.get(address)
+                || name == names.get(address)
                 || name.parse::<IpAddr>().is_ok_and(|wanted| wanted == address)
         };
         let terms = &self.terms;
@@ -377,7 +376,7 @@ mod tests {
     #[test]
     fn every_term_must_hold() {
         let names = Names::new().with([198, 51, 100, 1].into(), "server");
-        let matches = |text: &str| Filter::new(text.parse().unwrap(), names.clone()).matches(&info());
+        let matches = |text: &str| Filter::new(text.parse().unwrap()).matches(&info(), &names);
         for text in [
             "",
             "opcode=read request",

@@ -91,7 +91,7 @@ impl Args {
         let names = self.common.names(defaults);
         let filter = self.common.filter(&self.file.file, &names)?;
         let mut output = Output::new();
-        let mut analysis = Analysis::streaming(names.clone());
+        let mut analysis = Analysis::streaming(names);
         let mut first = None;
         let stopped = input.for_each(|record| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
@@ -102,15 +102,15 @@ impl Args {
                 return Ok(true);
             };
             let info = PacketInfo::of_packet(record, &packet, first_ns, !findings.is_empty());
-            if filter.matches(&info) {
+            if filter.matches(&info, analysis.names()) {
                 if self.json {
-                    output.line(json::packet(record, &packet, &names))?;
+                    output.line(json::packet(record, &packet, analysis.names()))?;
                 } else {
-                    output.line(text(&info, &packet, &names))?;
+                    output.line(text(&info, &packet, analysis.names()))?;
                 }
                 for finding in &findings {
                     if self.json {
-                        output.line(json::finding(finding, &names))?;
+                        output.line(json::finding(finding, analysis.names()))?;
                     } else {
                         output.line(format_args!("        {}: {}", finding.rule.severity(), finding))?;
                     }

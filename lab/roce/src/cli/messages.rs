@@ -1,12 +1,15 @@
 //! `roce messages`: one line a work request.
 
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::{FileArg, Input};
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
-use crate::{Analysis, Message, Names};
+use crate::wire::Psn;
+use crate::{Analysis, Connection, Endpoint, Message, Names};
 
 /// The arguments of `messages`.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,27 +33,80 @@ pub(super) fn duration(ns: u64) -> String {
     }
 }
 
-fn text(message: &Message, names: &Names) -> String {
-    let qpn = message.requester_qpn.map_or_else(|| "?".to_owned(), |qpn| format!("{qpn:#x}"));
-    let mut line = format!(
-        "{:>7} {}.{qpn} > {}.{:#x} {:<25} psn {}..{} {:>9} bytes {}",
-        message.packet_first,
-        names.get(message.requester),
-        names.get(message.responder),
-        message.responder_qpn,
-        message.kind,
-        message.psn_first,
-        message.psn_last,
-        message.bytes,
-        message.outcome
-    );
-    if let Some(immediate) = message.immediate {
-        line += &format!(", imm {immediate}");
+/// The names of queue pairs as the trace has them: numbered by node, in the order of the connections.
+#[derive(Default)]
+struct Ends {
+    counts: HashMap<IpAddr, usize>,
+    numbers: BTreeMap<usize, [usize; 2]>,
+}
+
+impl Ends {
+    /// Numbers the ends of connections that are new, and forgets those that are followed no more.
+    fn learn<'a>(&mut self, connections: impl Iterator<Item = (usize, &'a Connection)>) {
+        let mut first = usize::MAX;
+        for (index, connection) in connections {
+            first = first.min(index);
+            self.numbers.entry(index).or_insert_with(|| {
+                [connection.active.address, connection.passive.address].map(|address| {
+                    let count = self.counts.entry(address).or_default();
+                    *count += 1;
+                    *count
+                })
+            });
+        }
+        self.numbers = self.numbers.split_off(&first);
     }
-    if let Some(ended_ns) = message.ended_ns {
-        line += &format!(", after {}", duration(ended_ns.saturating_sub(message.sent_ns)));
+
+    /// A message with the connection that it belongs to.
+    fn text(&self, message: &Message, connection: Option<&Connection>, names: &Names) -> String {
+        let known = message.connection.and_then(|index| self.numbers.get(&index)).zip(connection);
+        let (ends, psn) = match known {
+            Some(([active, passive], connection)) => {
+                let (active, passive) = ((&connection.active, active), (&connection.passive, passive));
+                let is_passive = passive.0.address == message.requester
+                    && (active.0.address != message.requester || message.requester_qpn == passive.0.qpn);
+                let ends = if is_passive { [passive, active] } else { [active, passive] };
+                let node = names.get(message.requester);
+                let psn = ends[0].0.psn_first.map(|first| {
+                    let distance = |psn: Psn| psn.distance(first);
+                    (format!("{node}{:+}", distance(message.psn_first)), distance(message.psn_last))
+                });
+                let name = |(end, number): (&Endpoint, &usize)| match end.qpn {
+                    Some(_) => format!("{}.qp{number}", names.get(end.address)),
+                    None => format!("{}.qp?", names.get(end.address)),
+                };
+                (ends.map(name), psn)
+            }
+            None => {
+                let name = |address, qpn: Option<u32>| {
+                    let qpn = qpn.map_or_else(|| "qp?".to_owned(), |qpn| format!("{qpn:#x}"));
+                    format!("{}.{qpn}", names.get(address))
+                };
+                let from = name(message.requester, message.requester_qpn);
+                ([from, name(message.responder, Some(message.responder_qpn))], None)
+            }
+        };
+        let psn = match psn {
+            Some((first, _)) if message.psn_first == message.psn_last => first,
+            Some((first, last)) => format!("{first}..{last}"),
+            None => format!("psn {}..{}", message.psn_first, message.psn_last),
+        };
+        let mut line = format!(
+            "{:>7} {:<23} {:<25} {psn:<16} {:>9} bytes {}",
+            message.packet_first,
+            ends.join(" > "),
+            message.kind,
+            message.bytes,
+            message.outcome
+        );
+        if let Some(immediate) = message.immediate {
+            line += &format!(", imm {immediate}");
+        }
+        if let Some(ended_ns) = message.ended_ns {
+            line += &format!(", after {}", duration(ended_ns.saturating_sub(message.sent_ns)));
+        }
+        line
     }
-    line
 }
 
 impl Args {
@@ -63,28 +119,44 @@ impl Args {
         let names = self.common.names(defaults);
         let filter = self.common.filter(&self.file.file, &names)?;
         let mut output = Output::new();
-        let mut analysis = Analysis::streaming(names.clone());
+        let mut analysis = Analysis::streaming(names);
         let mut first = None;
-        let show = |output: &mut Output, message: &Message, first_ns: u64| {
-            if !filter.matches(&PacketInfo::of_message(message, first_ns, false)) {
+        let mut ends = Ends::default();
+        let show = |output: &mut Output,
+                    names: &Names,
+                    message: &Message,
+                    first_ns: u64,
+                    text: &dyn Fn() -> String| {
+            if !filter.matches(&PacketInfo::of_message(message, first_ns, false), names) {
                 Ok(())
             } else if self.json {
-                output.line(json::message(message, &names))
+                output.line(json::message(message, names))
             } else {
-                output.line(text(message, &names))
+                output.line(text())
             }
         };
         let stopped = input.for_each(|record| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
             analysis.push(record);
-            for message in analysis.take_messages() {
-                show(&mut output, &message, first_ns)?;
+            let messages = analysis.take_messages();
+            if !messages.is_empty() && !self.json {
+                ends.learn(analysis.connections());
+            }
+            for message in &messages {
+                let connection = message.connection.and_then(|index| analysis.connection(index));
+                let text = || ends.text(message, connection, analysis.names());
+                show(&mut output, analysis.names(), message, first_ns, &text)?;
             }
             drop(analysis.take_findings());
             Ok(!output.is_closed())
         })?;
-        for message in analysis.finish().messages {
-            show(&mut output, &message, first.unwrap_or_default())?;
+        let report = analysis.finish();
+        let mut ends = Ends::default();
+        ends.learn(report.connections.iter().enumerate());
+        for message in &report.messages {
+            let connection = message.connection.and_then(|index| report.connections.get(index));
+            let text = || ends.text(message, connection, &report.names);
+            show(&mut output, &report.names, message, first.unwrap_or_default(), &text)?;
         }
         output.flush()?;
         output::note_in_vain(&filter, "message", &input.name);

@@ -96,7 +96,7 @@ impl Common {
     fn filter(&self, file: &Path, names: &Names) -> Result<Filter, Error> {
         let terms = self.filter.clone().unwrap_or_default();
         if !terms.has_names() {
-            return Ok(Filter::new(terms, names.clone()));
+            return Ok(Filter::new(terms));
         }
         if file == Path::new("-") {
             return Err(Error::new(

@@ -173,17 +173,21 @@ impl Args {
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.file)?;
-        let names = self.common.names(defaults);
+        let mut names = self.common.names(defaults);
         let filter = self.common.filter(&self.file.file, &names)?;
         let mut analysis = Analysis::streaming(names.clone());
         let mut findings = Vec::new();
         let mut first = None;
         let stopped = input.for_each(|record| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
-            if !filter.is_empty()
-                && !PacketInfo::of_record(record, first_ns, false).is_some_and(|info| filter.matches(&info))
-            {
-                return Ok(true);
+            if !filter.is_empty() {
+                let Some(info) = PacketInfo::of_record(record, first_ns, false) else { return Ok(true) };
+                for address in [info.source, info.destination] {
+                    names.see(address);
+                }
+                if !filter.matches(&info, &names) {
+                    return Ok(true);
+                }
             }
             analysis.push(record);
             analysis.discard_messages();

@@ -48,7 +48,7 @@ pub(super) fn analyse(
         let shown: HashSet<u64> = packets
             .into_iter()
             .map(|info| PacketInfo { has_finding: broken.contains(&info.number), ..info })
-            .filter(|info| filter.matches(info))
+            .filter(|info| filter.matches(info, &report.names))
             .map(|info| info.number)
             .collect();
         report.show_only(|number| shown.contains(&number));
@@ -88,7 +88,7 @@ impl Args {
         let names = self.common.names(defaults);
         let filter = self.common.filter(&self.file.file, &names)?;
         if self.json {
-            return json_lines(&mut input, &names, &filter);
+            return json_lines(&mut input, names, &filter);
         }
         let (report, stopped) = analyse(&mut input, names, &filter)?;
         let text = if self.summary { report.summary() } else { report.trace() };
@@ -105,9 +105,9 @@ impl Args {
 }
 
 /// Prints packets, and what is found at each, as they are read.
-fn json_lines(input: &mut Input, names: &Names, filter: &Filter) -> Result<ExitCode, Error> {
+fn json_lines(input: &mut Input, names: Names, filter: &Filter) -> Result<ExitCode, Error> {
     let mut output = Output::new();
-    let mut analysis = Analysis::streaming(names.clone());
+    let mut analysis = Analysis::streaming(names);
     let mut first_ns = None;
     let stopped = input.for_each(|record| {
         let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
@@ -115,18 +115,21 @@ fn json_lines(input: &mut Input, names: &Names, filter: &Filter) -> Result<ExitC
         let findings = analysis.take_findings();
         if let Frame::Roce(packet) = record.frame() {
             let has_finding = findings.iter().any(|finding| finding.packet == record.number);
-            if filter.matches(&PacketInfo::of_packet(record, &packet, first_ns, has_finding)) {
-                output.line(json::packet(record, &packet, names))?;
+            if filter
+                .matches(&PacketInfo::of_packet(record, &packet, first_ns, has_finding), analysis.names())
+            {
+                output.line(json::packet(record, &packet, analysis.names()))?;
                 for finding in &findings {
-                    output.line(json::finding(finding, names))?;
+                    output.line(json::finding(finding, analysis.names()))?;
                 }
             }
         }
         analysis.discard_messages();
         Ok(!output.is_closed())
     })?;
-    for finding in &analysis.finish().findings {
-        output.line(json::finding(finding, names))?;
+    let report = analysis.finish();
+    for finding in &report.findings {
+        output.line(json::finding(finding, &report.names))?;
     }
     output.flush()?;
     stopped.map_or(Ok(ExitCode::SUCCESS), Err)
