@@ -1,8 +1,10 @@
 //! Arbitrary bytes as a packet, as a capture, as a connection management datagram: no panic, no hang, no growth of memory.
 //!
 //! `cargo test --release -p roce --test fuzz -- --ignored` mutates fixtures, synthetic frames and the corpus for `ROCE_FUZZ_SECONDS` (default 10) each, from
-//! `ROCE_FUZZ_SEED` (default 1). An input that fails or is slow is written to `tests/corpus/`, which every test run reads again.
+//! `ROCE_FUZZ_SEED` (default 1). An input that fails or is slow is written to `tests/corpus/`, which every test run reads again. There is also the shortest
+//! input of each kind that was seen: kinds of packets and of stops, ends of captures, rules that are broken; `ROCE_FUZZ_KEEP=1` adds those of a run.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use roce::cm::Mad;
 use roce::fields::tshark_fields;
 use roce::synth::Pair;
 use roce::wire::{Frame, LinkType};
-use roce::{Analysis, Names};
+use roce::{Analysis, Names, Report};
 
 /// An input that takes longer is a hang in the making.
 const SLOW: Duration = Duration::from_secs(2);
@@ -90,7 +92,9 @@ fn seal(frame: &mut [u8]) {
     }
 }
 
-fn packet(bytes: &[u8]) {
+/// Says what kind of input it was, so that one of each can be kept.
+fn packet(bytes: &[u8]) -> String {
+    let mut kind = String::new();
     for link_type in
         [LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL, LinkType::LINUX_SLL2, LinkType(-1)]
     {
@@ -98,8 +102,16 @@ fn packet(bytes: &[u8]) {
             Frame::Roce(packet) => {
                 assert!(tshark_fields(&packet).count() >= 5);
                 assert!(packet.payload.len() <= bytes.len());
+                if link_type == LinkType::ETHERNET {
+                    kind = packet.stop.map_or_else(|| "whole".to_owned(), |stop| stop.to_string());
+                }
             }
-            Frame::NotRoce(what) => assert!(!what.to_string().is_empty()),
+            Frame::NotRoce(what) => {
+                assert!(!what.to_string().is_empty());
+                if link_type == LinkType::ETHERNET {
+                    kind = what.to_string();
+                }
+            }
         }
     }
     // The same frame three times in a conversation that has begun.
@@ -122,12 +134,32 @@ fn packet(bytes: &[u8]) {
         });
     }
     let report = analysis.finish();
-    assert!(report.trace().ends_with('\n') && report.ladder(5).ends_with("</svg>\n"));
+    rendered(&report);
+    without_numbers(&kind) + &rules(&report)
 }
 
-fn capture(bytes: &[u8]) {
+/// Draws everything that can be drawn of a report.
+fn rendered(report: &Report) {
+    assert!(report.trace().ends_with('\n') && report.summary().ends_with('\n'));
+    assert!(report.ladder(5).ends_with("</svg>\n"));
+    assert!(report.packet_names().len() as u64 <= report.packets);
+}
+
+fn rules(report: &Report) -> String {
+    report.findings.iter().map(|finding| finding.rule.name()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn without_numbers(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_ascii_digit()).collect()
+}
+
+fn capture(bytes: &[u8]) -> String {
+    let mut kind = String::new();
     for is_streaming in [false, true] {
-        let Ok(mut reader) = Reader::new(bytes) else { return };
+        let mut reader = match Reader::new(bytes) {
+            Ok(reader) => reader,
+            Err(error) => return without_numbers(&error.to_string()),
+        };
         let mut analysis =
             if is_streaming { Analysis::streaming(Names::new()) } else { Analysis::new(Names::new()) };
         let mut records = 0;
@@ -142,17 +174,24 @@ fn capture(bytes: &[u8]) {
                 Err(error) => break Some(error.to_string()),
             }
         };
-        assert!(end.is_none_or(|error| !error.is_empty()));
+        assert!(end.as_ref().is_none_or(|error| !error.is_empty()));
         let report = analysis.finish();
         assert_eq!(report.records, records);
-        assert!(is_streaming || report.trace().ends_with('\n'));
+        if !is_streaming {
+            rendered(&report);
+            kind = without_numbers(&end.unwrap_or_default()) + &rules(&report);
+        }
     }
+    kind
 }
 
-fn cm(bytes: &[u8]) {
-    let Ok(mad) = Mad::new(bytes, 0) else { return };
+fn cm(bytes: &[u8]) -> String {
+    let mad = match Mad::new(bytes, 0) {
+        Ok(mad) => mad,
+        Err(stop) => return without_numbers(&stop.to_string()),
+    };
     assert!(!mad.to_string().is_empty());
-    let _ = mad.message().map(|message| (message.private_data().len(), message.local_comm_id()));
+    let message = mad.message().map(|message| (message.private_data().len(), message.local_comm_id()));
     let pair = Pair::new(2);
     let datagram = roce::synth::FrameBuilder::new(
         pair.active.address,
@@ -163,7 +202,8 @@ fn cm(bytes: &[u8]) {
     .deth(0x8001_0000, 1)
     .payload(bytes)
     .build();
-    packet(&datagram);
+    let attribute = roce::cm::attribute_name(mad.attribute_id()).unwrap_or("another");
+    format!("{attribute} {} {}", message.is_ok(), packet(&datagram))
 }
 
 fn frames() -> Vec<Vec<u8>> {
@@ -248,13 +288,23 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn fuzz(target: &str, run: fn(&[u8])) {
+/// A file of the corpus for an input.
+fn path_of(target: &str, bytes: &[u8]) -> PathBuf {
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target).join(format!("{hash:016x}"))
+}
+
+fn fuzz(target: &str, run: fn(&[u8]) -> String) {
     let seeds = seeds(target);
     let mut random = Random(number("ROCE_FUZZ_SEED", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let limit = Duration::from_secs(number("ROCE_FUZZ_SECONDS", 10));
     let begin = Instant::now();
     let (mut inputs, mut failures, mut slowest) = (0u64, 0u64, Duration::ZERO);
     let mut settled = None;
+    let is_keeping = std::env::var_os("ROCE_FUZZ_KEEP").is_some();
+    let mut kinds: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     while begin.elapsed() < limit {
         let mut bytes = seeds[random.below(seeds.len())].clone();
         mutate(&mut random, &mut bytes, &seeds);
@@ -268,17 +318,20 @@ fn fuzz(target: &str, run: fn(&[u8])) {
         }
         if result.is_err() || took > SLOW {
             failures += 1;
-            let name = format!(
-                "{:016x}",
-                bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-                    (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-                })
-            );
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target).join(name);
+            let path = path_of(target, &bytes);
             fs::write(&path, &bytes).unwrap();
             println!("{}: {} bytes, {took:?}", path.display(), bytes.len());
             assert!(failures < 10, "enough");
         }
+        if let Ok(kind) = result
+            && is_keeping
+            && kinds.get(&kind).is_none_or(|known| bytes.len() < known.len())
+        {
+            kinds.insert(kind, bytes);
+        }
+    }
+    for bytes in kinds.values() {
+        fs::write(path_of(target, bytes), bytes).unwrap();
     }
     let grown = settled.zip(resident_kib()).map(|(before, after)| after.saturating_sub(before));
     println!(
@@ -291,8 +344,10 @@ fn fuzz(target: &str, run: fn(&[u8])) {
 
 #[test]
 fn the_corpus_stays_harmless() {
-    for (target, run) in [("packet", packet as fn(&[u8])), ("capture", capture), ("cm", cm)] {
-        for (path, bytes) in corpus(target) {
+    for (target, run) in [("packet", packet as fn(&[u8]) -> String), ("capture", capture), ("cm", cm)] {
+        let corpus = corpus(target);
+        assert!(corpus.len() >= 10, "{target}: {} inputs", corpus.len());
+        for (path, bytes) in corpus {
             let at = Instant::now();
             run(&bytes);
             assert!(at.elapsed() < 4 * SLOW, "{} took {:?}", path.display(), at.elapsed());
