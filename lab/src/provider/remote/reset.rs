@@ -18,7 +18,8 @@ const SETTLE: Duration = Duration::from_secs(10);
 ///
 /// The machine does not answer, or its device does not become ACTIVE.
 pub fn reset(machine: &Machine, mtu: u16) -> Result<()> {
-    let what = format!("nothing of an earlier run is left, and {} is ACTIVE", machine.device);
+    let what =
+        format!("nothing of an earlier run is left, {} is ACTIVE with an MTU of {mtu}", machine.device);
     machine.demand(&what, &script(machine, mtu), LIMIT).map(drop)
 }
 
@@ -63,6 +64,11 @@ fn script(machine: &Machine, mtu: u16) -> String {
              [ -e /sys/class/infiniband/{device} ] && {{ rdma link delete {device} || exit 1; }}\n\
              modprobe rdma_rxe && modprobe rdma_ucm || exit 1\n\
              rdma link add {device} type rxe netdev {interface} || exit 1\n"
+        ));
+    } else {
+        script.push_str(&format!(
+            "[ $(cat /sys/class/net/{interface}/mtu) = {mtu} ] || \
+             {{ echo the MTU of {interface} is $(cat /sys/class/net/{interface}/mtu), not {mtu}; exit 1; }}\n"
         ));
     }
     script.push_str(&format!("ip neigh flush dev {interface} 2>/dev/null\n"));
