@@ -105,7 +105,7 @@ impl Drop for Hosts {
 }
 
 #[test]
-#[ignore = "needs the lab"]
+#[ignore = "brings up machines"]
 fn hosts_run_scenarios_and_what_is_wrong_with_them_is_named() {
     let hosts = Hosts::new();
     let replace =
