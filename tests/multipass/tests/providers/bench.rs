@@ -41,7 +41,7 @@ pub(crate) fn told(command: lab::command::Command) -> Output {
 /// A stand-in of one test.
 pub(crate) struct Bench {
     pub(crate) place: Place,
-    _directory: TempDir,
+    pub(crate) directory: TempDir,
     daemon: Option<(Child, ChildStdin)>,
 }
 
@@ -49,12 +49,14 @@ impl Bench {
     /// Without a daemon.
     pub(crate) fn without_daemon() -> Bench {
         let directory = tempfile::Builder::new().prefix("stand-in-").tempdir_in("/tmp").unwrap();
-        Bench { place: Place::at(directory.path()), _directory: directory, daemon: None }
+        Bench { place: Place::at(directory.path()), directory, daemon: None }
     }
 
-    /// With a daemon that knows no instance.
+    /// With a daemon that knows a running instance `mine`, of the user's.
     pub(crate) fn new() -> Bench {
         let mut bench = Bench::without_daemon();
+        let mine = r#"[{"name": "mine", "state": "Running", "ipv4": ["10.9.8.7"]}, {"name": "old", "state": "Deleted"}]"#;
+        std::fs::write(bench.place.instances(), mine).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_multipassd"))
             .arg(bench.place.path())
             .stdin(Stdio::piped())
@@ -84,6 +86,11 @@ impl Bench {
         told(self.command(xtask()).args(words.split_whitespace()))
     }
 
+    /// `cargo xtask lab exec` of a shell command on a node of the lab `name`.
+    pub(crate) fn exec(&self, name: &str, node: &str, command: &str) -> Output {
+        told(self.command(xtask()).args(["lab", "exec", "--name", name, node, "--", command]))
+    }
+
     /// `multipass` with these words, as a user would.
     pub(crate) fn multipass(&self, words: &str) -> Output {
         told(self.command(Path::new(env!("CARGO_BIN_EXE_multipass"))).args(words.split_whitespace()))
@@ -95,6 +102,39 @@ impl Bench {
         let output = self.xtask(words);
         assert_eq!(output.code, Some(0), "{words}");
         output
+    }
+
+    /// Demands a failure that names itself and says what to do.
+    #[track_caller]
+    pub(crate) fn refused(&self, words: &str, named: &str) {
+        let output = self.xtask(words);
+        assert_refused(&output, named);
+    }
+
+    /// Demands that nobody touched what is not the lab's.
+    #[track_caller]
+    pub(crate) fn assert_others_are_left_alone(&self) {
+        for logged in self.place.logged() {
+            let words = &logged.argv;
+            let instances: Vec<&String> =
+                words.iter().filter(|word| !word.starts_with('-')).skip(1).collect();
+            match words[0].as_str() {
+                "version" | "get" | "find" => {}
+                "info" | "exec" | "start" | "stop" | "recover" | "transfer" | "shell" | "launch"
+                | "suspend" | "delete" => {
+                    assert!(!instances.is_empty(), "{words:?}");
+                    assert!(
+                        !words.iter().any(|word| ["mine", "old", "--all"].contains(&word.as_str())),
+                        "{words:?}"
+                    );
+                    assert!(
+                        words.iter().any(|word| word.contains("rdma-server") || word.contains("rdma-client")),
+                        "{words:?}"
+                    );
+                }
+                _ => panic!("{words:?}"),
+            }
+        }
     }
 }
 

@@ -1,7 +1,11 @@
-//! The providers of machines that others own: the choice among them, `lab up` killed at each of its steps, and SSH on
-//! two nodes that know nothing of the lab. What Multipass itself does wrong is in `traps.rs`.
+//! The providers of machines that others own, on the stand-in and on its nodes: what they do, what they mend, what
+//! they refuse by name.
+//!
+//! Needs what `cargo xtask doctor` lists; `cargo xtask ci` runs it as
+//! `cargo test -p multipass-stand-in --test providers -- --ignored --test-threads 1`.
 
 mod bench;
-mod choice;
 mod killed;
+mod mended;
+mod refused;
 mod ssh;

@@ -105,7 +105,7 @@ impl Drop for Hosts {
 }
 
 #[test]
-#[ignore = "brings up machines"]
+#[ignore = "needs the lab"]
 fn hosts_run_scenarios_and_what_is_wrong_with_them_is_named() {
     let hosts = Hosts::new();
     let replace =
