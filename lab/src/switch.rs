@@ -235,7 +235,7 @@ impl State {
     fn deliver(&mut self, from: Role, frame: &[u8], fate: &Fate) {
         self.record(from, frame, fate);
         self.send(from, frame);
-        if is_roce(frame) {
+        if !self.shelf.is_empty() && is_roce(frame) {
             for held in self.shelf.take_overtaken(from) {
                 self.release(&held);
             }

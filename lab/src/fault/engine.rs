@@ -93,6 +93,9 @@ impl Engine {
 
     /// Decides on one frame; every fault sees it, and the first that matches acts.
     pub fn treat(&mut self, from: Role, frame: &[u8], now: Instant) -> Treatment {
+        if self.faults.is_empty() {
+            return Treatment::Forward;
+        }
         let Some(seen) = self.tracker.see(from, frame) else {
             return if self.cut.is_some() { Treatment::Cut } else { self.paced(from, frame, now) };
         };

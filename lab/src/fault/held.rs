@@ -38,6 +38,11 @@ impl Shelf {
         self.frames.push(held);
     }
 
+    /// Whether no frame is held back.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// When the next frame is due by time.
     pub fn next(&self) -> Option<Instant> {
         self.times().min()
