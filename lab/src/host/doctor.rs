@@ -4,14 +4,10 @@
 //! rows that a caller adds only inform. Runs programs that print versions; changes nothing.
 
 use std::fmt;
-use std::time::Duration;
 
-use crate::command::Command;
 use crate::host::requirement::{self, Cure, Requirement, Status};
 use crate::host::{Host, apt};
-
-/// The longest wait for Multipass, which asks its daemon.
-const MULTIPASS_LIMIT: Duration = Duration::from_secs(10);
+use crate::provider::multipass::client;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,18 +120,18 @@ fn section(
 
 /// Which kinds of machine there are, and which is taken when none is named.
 fn machines(host: &Host) -> Vec<Row> {
-    let answered = host.program("multipass").map(|program| {
-        Command::new([program]).arg("version").run(MULTIPASS_LIMIT).map(|output| output.stdout)
-    });
-    let multipass = match answered {
-        None => Row::info("Multipass", "not on this computer; not needed"),
-        Some(Err(error)) => Row::info("Multipass", format!("does not answer: {error}")),
-        Some(Ok(version)) => {
-            let version = version.lines().next().unwrap_or_default().to_owned();
-            Row { mark: Mark::Found, ..Row::info("Multipass", version) }
-        }
+    let program = host.program("multipass");
+    let daemon = program.as_ref().and_then(|program| client::version_of(program));
+    let multipass = match (&program, &daemon) {
+        (None, _) => Row::info("Multipass", "not on this computer; not needed"),
+        (Some(_), None) => Row::info("Multipass", "its daemon does not answer; not needed"),
+        (_, Some(version)) => Row { mark: Mark::Found, ..Row::info("Multipass", version.clone()) },
     };
-    vec![multipass, Row::info("default provider", "qemu: it needs neither root nor a daemon")]
+    let usual = match daemon {
+        Some(_) => "multipass, since its daemon answers; another: --provider qemu",
+        None => "qemu: it needs neither root nor a daemon",
+    };
+    vec![multipass, Row::info("default provider", usual)]
 }
 
 impl fmt::Display for Mark {

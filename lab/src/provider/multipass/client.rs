@@ -24,12 +24,17 @@ const QUESTION: Duration = Duration::from_secs(30);
 
 /// Whether there is Multipass here: its version, where its client names a daemon.
 pub fn version() -> Option<String> {
+    version_of(Path::new("multipass"))
+}
+
+/// The same of the client `program`.
+pub fn version_of(program: &Path) -> Option<String> {
     #[derive(Deserialize)]
     struct Versions {
         // Without a daemon the client's own version stands alone, and the exit code is 0 all the same.
         multipassd: Option<String>,
     }
-    let output = Command::new(["multipass", "version", "--format", "json"]).output(VERSION).ok()?;
+    let output = Command::new([program]).args(["version", "--format", "json"]).output(VERSION).ok()?;
     serde_json::from_str::<Versions>(&output.stdout).ok()?.multipassd
 }
 
