@@ -104,4 +104,23 @@ mod tests {
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn every_command_of_the_workflows_is_one() {
+        let workflows = workspace::root().join(".github/workflows");
+        let mut count = 0;
+        for file in std::fs::read_dir(&workflows).expect("the workflows").flatten() {
+            let text = std::fs::read_to_string(file.path()).expect("a workflow");
+            for line in text.lines().filter(|line| line.contains("cargo xtask") && !line.starts_with('#')) {
+                let (_, command) = line.split_once("cargo xtask").expect("a command");
+                let command = command.split(">>").next().unwrap_or_default();
+                let words = command.split_whitespace().map(|word| word.trim_matches('"'));
+                if let Err(error) = Cli::try_parse_from(std::iter::once("cargo xtask").chain(words)) {
+                    panic!("{}: {line}: {error}", file.path().display());
+                }
+                count += 1;
+            }
+        }
+        assert!(count >= 5, "{count} commands");
+    }
 }

@@ -1,5 +1,5 @@
 //! A stand-in for Multipass 1.16.3, for tests: at the command line it answers as that does, and its instances are
-//! machines of the QEMU lab. docs/providers.md says what it claims and what it does not.
+//! machines of the QEMU lab. docs/stand-in.md says what it claims and what it does not.
 //!
 //! Two programs share this library. `multipass` is the client: it parses its arguments, asks the daemon, and
 //! prints. `multipassd` is the daemon: it holds the instances, and ends with whoever started it. They meet in a

@@ -180,12 +180,20 @@ fn soften(output: crate::command::Output, what: &str, name: &str) -> Result<()> 
 fn launch(name: &str, shape: &Shape, limit: Duration) -> Result<()> {
     let (cpus, seconds) = (shape.cpus.to_string(), limit.as_secs().to_string());
     let arguments = arguments(name, shape, &cpus, &seconds);
-    let output = client::launch(&arguments, CLOUD_INIT, limit + SHORT)?;
-    // Another process launched it meanwhile, or an earlier one of ours that was killed: the daemon went on.
-    if output.code == Some(2) && output.stderr.contains("already exists") {
-        return Ok(());
+    let started = Instant::now();
+    loop {
+        let output = client::launch(&arguments, CLOUD_INIT, limit + SHORT)?;
+        let is_refused = |why: &str| output.code == Some(2) && output.stderr.contains(why);
+        // Another process launched it meanwhile, or an earlier one of ours that was killed: the daemon went on.
+        if is_refused("already exists") {
+            return Ok(());
+        }
+        // The same, while the image is prepared: `info` does not know it yet.
+        if !is_refused("is being prepared") || started.elapsed() > limit {
+            return soften(output, "launch", name);
+        }
+        thread::sleep(LOOK);
     }
-    soften(output, "launch", name)
 }
 
 fn arguments<'a>(name: &'a str, shape: &'a Shape, cpus: &'a str, seconds: &'a str) -> Vec<&'a str> {

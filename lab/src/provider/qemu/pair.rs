@@ -452,6 +452,11 @@ impl QemuPair {
         &self.known_hosts
     }
 
+    /// The guard's run directory, which goes with the machines.
+    pub fn run_directory(&self) -> &Path {
+        self.control.directory()
+    }
+
     /// The control socket of a node's QEMU.
     ///
     /// # Errors

@@ -1,13 +1,13 @@
 //! The machines behind instances: a pair of the lab's, of which each instance gets one.
 //!
-//! Two cheats, both said in docs/providers.md: an instance that is stopped is not powered off but undone as far as
+//! Two cheats, both said in docs/stand-in.md: an instance that is stopped is not powered off but undone as far as
 //! a boot would (processes, kernel modules, `/tmp`, the boot id) and then stands still, since a boot takes 12 s
 //! and its disk is in memory; and all of an instance's SSH goes through one connection.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -58,7 +58,6 @@ struct Forked {
 struct Master {
     socket: PathBuf,
     process: Child,
-    _directory: tempfile::TempDir,
 }
 
 impl Drop for Master {
@@ -126,7 +125,10 @@ impl Nodes {
         let (program, rest) = words.split_first().ok_or_else(|| Error::boot("no way in"))?;
         let shared = match forked.masters.entry(role) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(master(program, rest)?),
+            Entry::Vacant(entry) => {
+                let socket = forked.pair.run_directory().join(format!("ssh-{role}"));
+                entry.insert(master(program, rest, socket)?)
+            }
         };
         let control = format!("ControlPath={}", shared.socket.display());
         let mut way = vec![program.clone(), "-T".to_owned(), "-o".to_owned(), control];
@@ -153,13 +155,9 @@ impl Nodes {
     }
 }
 
-/// A connection that others share, and that no silence of the guest's ends.
-fn master(program: &str, rest: &[String]) -> Result<Master> {
-    let directory = tempfile::Builder::new()
-        .prefix("stand-in-")
-        .tempdir_in("/tmp")
-        .at("failed to create a directory in", std::path::Path::new("/tmp"))?;
-    let socket = directory.path().join("ssh");
+/// A connection that others share, and that no silence of the guest's ends. It ends with the machine.
+fn master(program: &str, rest: &[String], socket: PathBuf) -> Result<Master> {
+    let _ = fs::remove_file(&socket);
     let process = Command::new(program)
         .args(["-M", "-N", "-o", "ServerAliveInterval=0", "-o"])
         .arg(format!("ControlPath={}", socket.display()))
@@ -168,8 +166,8 @@ fn master(program: &str, rest: &[String]) -> Result<Master> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .at("failed to start", std::path::Path::new(program))?;
-    let master = Master { socket, process, _directory: directory };
+        .at("failed to start", Path::new(program))?;
+    let master = Master { socket, process };
     let started = Instant::now();
     while !master.socket.exists() {
         if started.elapsed() > CONNECT_LIMIT {
