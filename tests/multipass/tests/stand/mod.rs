@@ -1,12 +1,10 @@
 //! A daemon of the stand-in for one test, in a directory of its own, and its clients.
 
-#![allow(dead_code, reason = "each test binary uses a part")]
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -108,12 +106,6 @@ impl Stand {
     /// Runs a client to its end.
     pub(crate) fn run(&self, argv: &[&str]) -> Ran {
         run(self.command(argv), Input::Nothing, LIMIT)
-    }
-
-    /// PATH with this `multipass` first.
-    pub(crate) fn path(&self) -> String {
-        let own = Path::new(env!("CARGO_BIN_EXE_multipass")).parent().expect("a directory");
-        format!("{}:{}", own.display(), std::env::var("PATH").unwrap_or_default())
     }
 }
 
