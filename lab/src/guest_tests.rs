@@ -69,8 +69,12 @@ pub fn run(node: &dyn Node, test: &GuestTest, limit: Duration) -> Result<(Ended,
         format!("{ENVIRONMENT}; exec {binary} --exact {name} --ignored --nocapture --test-threads 1");
     let started = Instant::now();
     let mut running = node.start(&command)?;
+    let mut expected = Vec::new();
     let ended = match running.wait(limit) {
-        Ok(output) => judge(&output),
+        Ok(output) => {
+            expected = expected_logs(&output.stdout);
+            judge(&output)
+        }
         Err(error) if error.kind() == Kind::Timeout => {
             let output = running.stop()?;
             let limit = limit.as_secs();
@@ -81,19 +85,29 @@ pub fn run(node: &dyn Node, test: &GuestTest, limit: Duration) -> Result<(Ended,
     let took = started.elapsed();
     let log = node.run(kernel_log::PRINT, LIST_LIMIT)?.stdout;
     let log = kernel_log::lines_since(&log, since);
-    let objections = kernel_log::objections(&log, &[]);
-    Ok(match ended {
+    let objections = kernel_log::objections(&log, &expected);
+    let missing = kernel_log::missing(&log, &expected);
+    let ended = match ended {
         Ended::Passed if !objections.is_empty() => {
-            (Ended::Failed(format!("the kernel logged:\n{}", objections.join("\n"))), took)
+            Ended::Failed(format!("the kernel logged:\n{}", objections.join("\n")))
         }
-        ended => (ended, took),
-    })
+        Ended::Passed if !missing.is_empty() => {
+            Ended::Failed(format!("the kernel did not log what the test expects: {}", missing.join(", ")))
+        }
+        ended => ended,
+    };
+    Ok((ended, took))
 }
 
 /// `module::name: test`, one a line.
 fn parse_list(binary: &str, text: &str) -> Vec<GuestTest> {
     let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
     names.map(|name| GuestTest { binary: binary.to_owned(), name: name.to_owned() }).collect()
+}
+
+/// What a test says that it makes the kernel log: `kernel log: PART OF A LINE`, perhaps behind libtest's own words.
+fn expected_logs(stdout: &str) -> Vec<String> {
+    stdout.lines().filter_map(|line| Some(line.split_once("kernel log: ")?.1.to_owned())).collect()
 }
 
 /// A pass is exit code 0 and the word that one test ran: a binary that ran none exits with 0 as well.
@@ -126,6 +140,12 @@ mod tests {
         let tests = parse_list("verbs", "a::b: test\nc: test\n\nd: benchmark\n2 tests\n");
         let names: Vec<_> = tests.iter().map(|test| (test.binary.as_str(), test.name.as_str())).collect();
         assert_eq!(names, [("verbs", "a::b"), ("verbs", "c")]);
+    }
+
+    #[test]
+    fn test_may_say_what_it_makes_the_kernel_log() {
+        let said = "running 1 test\ntest x ... kernel log: Unable to pin\nkernel log: other\nok\n";
+        assert_eq!(expected_logs(said), ["Unable to pin", "other"]);
     }
 
     #[test]

@@ -15,11 +15,13 @@ use lab::provider::qemu::accel::Choice;
 const BINARY: &str = r#"#!/bin/sh
 passed="test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured"
 case "$1 $2" in
-"--list "*) printf 'device: test\nfails: test\nhangs: test\nlogs: test\nsilent: test\n' ;;
+"--list "*) printf '%s: test\n' device fails hangs logs quiet says silent ;;
 *device) ls /sys/class/infiniband/rxe0 >/dev/null && echo "$passed" ;;
 *fails) echo why >&2; exit 101 ;;
 *hangs) sleep 600 ;;
 *logs) echo "<3>boom" >/dev/kmsg; echo "$passed" ;;
+*quiet) echo "kernel log: boom"; echo "$passed" ;;
+*says) echo "kernel log: boom"; echo "<3>boom" >/dev/kmsg; echo "$passed" ;;
 *silent) ;;
 esac
 "#;
@@ -42,11 +44,12 @@ fn only_a_test_that_ran_on_a_device_passes() {
         let test = tests.iter().find(|test| test.name == name).unwrap_or_else(|| panic!("{tests:?}"));
         run(node, test, Duration::from_secs(3)).expect("an end").0
     };
-    assert_eq!(ended("device"), Ended::Passed);
+    assert_eq!((ended("device"), ended("says")), (Ended::Passed, Ended::Passed));
     for (name, text) in [
         ("fails", "exit code 101\nwhy"),
         ("hangs", "had not ended after 3 s"),
         ("logs", "the kernel logged:\n<11>"),
+        ("quiet", "the kernel did not log what the test expects: boom"),
         ("silent", "did not run"),
     ] {
         assert!(matches!(ended(name), Ended::Failed(said) if said.starts_with(text)), "{name}");

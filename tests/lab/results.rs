@@ -46,7 +46,7 @@ fn hanging_scenario_is_red_at_its_limit_and_the_next_is_unaffected() {
     let next = catalogue.add("b-next", &scenario(CLIENT, 30), Some(&accepted));
     let wire = catalogue.add("c-wire", &scenario(CLIENT, 30), Some(&spoiled));
 
-    let ran = run(catalogue.command(&[])).fails(1, &[]);
+    let ran = run(catalogue.command(&["-j", "1"])).fails(1, &[]);
     let run_directory = kept(&ran.stdout);
     let all = |reasons: &[&str]| reasons.iter().map(|reason| (*reason).to_owned()).collect::<Vec<_>>();
     let expected = [

@@ -31,6 +31,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     args.machines.prepare()?;
     let guard = workspace::guard()?;
     let setup = Setup::with(Build::Tests, workspace::root(), &args.machines.choice()?, &guard)?;
+    if setup.programs.is_empty() {
+        return Err(Error::setup("this computer does not build the guest's tests")
+            .next("run it with --provider qemu"));
+    }
     let logs = Artifacts::create(workspace::root())?.scenario("test-guest");
     std::fs::create_dir_all(&logs)
         .map_err(|source| Error::setup("failed to make a directory").source(source))?;
@@ -90,6 +94,9 @@ fn chosen(all: &[GuestTest], filters: &[String]) -> Result<Vec<GuestTest>> {
     let chosen: Vec<GuestTest> = all.iter().filter(is_asked).cloned().collect();
     if !chosen.is_empty() {
         return Ok(chosen);
+    }
+    if all.is_empty() {
+        return Err(Error::setup("the guest's test binaries have no test that needs a device"));
     }
     let names: Vec<&str> = all.iter().map(|test| test.name.as_str()).collect();
     Err(Error::usage(format!("no test of the guest's has {} in its path", filters.join(" or ")))
