@@ -89,6 +89,8 @@ fn next(info: Option<&Info>, unknown_for: Duration, patience: Duration) -> Next 
 pub fn ensure(name: &str, shape: &Shape) -> Result<IpAddr> {
     let limit = Duration::from_secs(shape.launch_limit_s);
     let patience = GIVEN_UP.min(limit);
+    // A launch that is given up, a wait until that is believed, a stop and a start.
+    let total = limit * 2 + patience + STOP;
     let started = Instant::now();
     let mut unknown_since = None;
     let mut done = Vec::new();
@@ -117,8 +119,8 @@ pub fn ensure(name: &str, shape: &Shape) -> Result<IpAddr> {
             return Err(Error::boot(format!("{name} does not come up: tried twice to {}", verb(next)))
                 .next(format!("look at it: multipass info {name}\nor begin anew, which loses what is on it: multipass delete --purge {name}")));
         }
-        if started.elapsed() > limit * 2 {
-            return Err(Error::timeout(format_args!("{name} runs"), limit * 2).next(format!(
+        if started.elapsed() > total {
+            return Err(Error::timeout(format_args!("{name} runs"), total).next(format!(
                 "look at it: multipass info {name}\na slow computer needs more: --launch-limit SECONDS"
             )));
         }

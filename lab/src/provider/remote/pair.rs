@@ -42,6 +42,12 @@ impl Machines {
         let step = Step::begin("prepare both machines");
         let addresses: BTreeMap<Role, IpAddr> =
             settings.iter().map(|(role, setting)| (*role, setting.address)).collect();
+        if addresses[&Role::Server] == addresses[&Role::Client] {
+            let address = addresses[&Role::Server];
+            return Err(Error::setup(format!("both machines have the address {address}")).next(
+                "two machines are needed: SoftRoCE takes a packet to itself for loopback, which no capture sees",
+            ));
+        }
         let prepared = both(|role| {
             let mut machine = Machine::new(role, settings[&role].clone());
             let survey = prepare::prepare(&mut machine, addresses[&role.peer()])?;
