@@ -10,8 +10,8 @@ use lab::command::Output;
 use multipass_stand_in::place::{Place, VARIABLE};
 use tempfile::TempDir;
 
-/// How long a command may take, a first boot of the machines included.
-const LIMIT: Duration = Duration::from_secs(400);
+/// How long a command may take, a build and a first boot of the machines included.
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// `xtask`, as this workspace has it.
 pub(crate) fn xtask() -> &'static Path {
