@@ -108,9 +108,9 @@ impl Client {
 fn explain(host: &Host, output: &Output) -> Error {
     let destination = &host.ssh;
     let said = tail(&output.stderr, 12);
-    let has = |part: &str| said.contains(part);
+    let has = |part: &str| output.stderr.contains(part);
     let (what, next) = if has("REMOTE HOST IDENTIFICATION HAS CHANGED")
-        || has("host key for") && has("has changed")
+        || has("Host key for") && has("has changed")
     {
         (
             "its host key has changed: either it was set up anew, or somebody is in between".to_owned(),
@@ -204,6 +204,10 @@ mod tests {
             ("ubuntu@a: Permission denied (publickey).", "lets nobody in"),
             ("ssh: Could not resolve hostname a: Name or service not known", "no host has this name"),
             ("ssh: connect to host a port 22: Connection refused", "cannot be reached"),
+            (
+                "Host key for a has changed and you have requested strict checking.\nHost key verification failed.",
+                "its host key has changed",
+            ),
             ("", "brought no answer"),
         ] {
             let text = explained(said);
