@@ -309,7 +309,7 @@ fn run_of_what_cannot_be_is_a_usage_error() {
     for (more, texts) in [
         (&["--fault", "action=\"dorp\""][..], &["the nearest is `drop`", "opcode="][..]),
         (&["--fault", "drop"], &["no fault: `drop`", "next: write it as"]),
-        (&["--mtu", "1200", "--ipv6"], &["too small for IPv6: at least 1280"]),
+        (&["--mtu", "1200", "--ipv6"], &["at least 1280, the least that IPv6 works with"]),
         (&["--name", "../x"], &["letters, digits"]),
         (&["--finding", "IcrcMissmatch"], &["nearest: IcrcMismatch"]),
         (&["--push", "/nonexistent/file"], &["/nonexistent/file is not there", "next: "]),

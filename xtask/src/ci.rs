@@ -7,7 +7,8 @@
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
 //! 7. the lab: `tests/lab/`
-//! 8. Multipass, over its stand-in: `tests/multipass/`
+//! 8. machines of others, Multipass over its stand-in and SSH: both examples, and the recorded cases; with
+//!    `--every-trap` all of `tests/multipass/`
 //!
 //! The last line is `N passed, N failed`.
 
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// Install missing system packages first, through apt.
     #[arg(long)]
     install: bool,
+    /// Also try all that can go wrong with machines of others, Multipass's and SSH hosts'. Takes minutes more.
+    #[arg(long)]
+    every_trap: bool,
 }
 
 /// A stage that is one call of cargo.
@@ -62,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         echo,
     )];
     // After the installation: the environment of `verbs` depends on what is there now.
-    for plan in plans() {
+    for plan in plans(args.every_trap) {
         ended.push(run_plan(&host, &plan));
     }
     let table = Table(&ended);
@@ -87,7 +91,7 @@ fn echo(line: &str) {
 }
 
 /// The stages after the requirements, in order.
-fn plans() -> Vec<Plan> {
+fn plans(every_trap: bool) -> Vec<Plan> {
     let mut plans = vec![Plan {
         name: "fmt",
         args: vec!["fmt", "--all", "--check"],
@@ -148,7 +152,11 @@ fn plans() -> Vec<Plan> {
     });
     plans.push(Plan {
         name: "multipass",
-        args: vec!["test", "--package", "multipass-stand-in", "--", "--ignored", "--test-threads", "1"],
+        args: [
+            &["test", "--package", "multipass-stand-in", "--", "--ignored", "--test-threads", "1"][..],
+            if every_trap { &[] } else { &["recorded_cases", "both_examples"] },
+        ]
+        .concat(),
         verbs: false,
         expect: Expect::Tests,
     });
@@ -175,7 +183,7 @@ mod tests {
 
     #[test]
     fn every_check_runs_without_and_with_verbs() {
-        let lines: Vec<String> = plans().iter().map(|plan| plan.args.join(" ")).collect();
+        let lines: Vec<String> = plans(false).iter().map(|plan| plan.args.join(" ")).collect();
         for check in ["clippy", "doc", "test"] {
             let of_check: Vec<&String> =
                 lines.iter().filter(|line| line.starts_with(&format!("{check} --workspace "))).collect();
