@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, IoContext as _, Result};
@@ -250,6 +251,21 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).at("failed to write", path)?;
     file.persist(path).map_err(|error| error.error).at("failed to write", path)?;
     Ok(())
+}
+
+/// Reads a record, a JSON file; nothing where there is no such file.
+///
+/// # Errors
+///
+/// It cannot be read, or is not such a record.
+pub fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at("failed to read", path),
+    }
 }
 
 #[cfg(test)]

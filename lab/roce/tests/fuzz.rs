@@ -122,16 +122,7 @@ fn packet(bytes: &[u8]) -> String {
     seal(&mut sealed);
     frames.extend([bytes.to_vec(), sealed.clone(), sealed, pair.dreq(), pair.drep()]);
     for (number, data) in frames.iter().enumerate() {
-        analysis.push(&Record {
-            number: number as u64 + 1,
-            timestamp_ns: number as u64 * 1_000,
-            interface: 0,
-            interface_name: None,
-            link_type: LinkType::ETHERNET,
-            data,
-            original_length_bytes: data.len() as u32,
-            comment: None,
-        });
+        analysis.push(&Record::ethernet(number as u64 + 1, number as u64 * 1_000, data));
     }
     let report = analysis.finish();
     rendered(&report);

@@ -2,7 +2,7 @@
 
 use roce::capture::Record;
 use roce::synth::{FrameBuilder, Pair};
-use roce::wire::{LinkType, Opcode, Psn};
+use roce::wire::{Opcode, Psn};
 use roce::{Analysis, Names, Report, RetransmissionClass, Retransmissions, Rule};
 
 type Step = (u64, Vec<u8>, &'static str);
@@ -12,14 +12,8 @@ fn run(steps: &[Step]) -> Report {
     let mut analysis = Analysis::new(Names::new());
     for (at, (time_us, frame, comment)) in steps.iter().enumerate() {
         analysis.push(&Record {
-            number: at as u64 + 1,
-            timestamp_ns: time_us * 1_000,
-            interface: 0,
-            interface_name: None,
-            link_type: LinkType::ETHERNET,
-            data: frame,
-            original_length_bytes: frame.len() as u32,
             comment: Some(comment),
+            ..Record::ethernet(at as u64 + 1, time_us * 1_000, frame)
         });
     }
     analysis.finish()
@@ -294,17 +288,10 @@ fn a_million_queue_pairs_stay_in_bounds_and_what_was_dropped_is_said() {
         let end = frame.len() - 4;
         let crc = roce::wire::icrc(&frame[14..34], &frame[34..end]).unwrap();
         frame[end..].copy_from_slice(&crc.to_le_bytes());
-        analysis.push(&Record {
-            number: u64::from(number) + 1,
+        analysis.push(
             // Backwards, as a clock that is set may go.
-            timestamp_ns: u64::from(total - number),
-            interface: 0,
-            interface_name: None,
-            link_type: LinkType::ETHERNET,
-            data: &frame,
-            original_length_bytes: frame.len() as u32,
-            comment: None,
-        });
+            &Record::ethernet(u64::from(number) + 1, u64::from(total - number), &frame),
+        );
     }
     let report = analysis.finish();
     assert_eq!((report.packets, report.findings.len()), (u64::from(total), 0));
@@ -323,16 +310,7 @@ fn packets_beyond_4096_pairs_of_addresses_are_said_to_be_uncounted() {
                 .payload(b"four")
                 .build();
             for at in [0, 1] {
-                analysis.push(&Record {
-                    number: u64::from(2 * number + at) + 1,
-                    timestamp_ns: u64::from(number),
-                    interface: 0,
-                    interface_name: None,
-                    link_type: LinkType::ETHERNET,
-                    data: &frame,
-                    original_length_bytes: frame.len() as u32,
-                    comment: None,
-                });
+                analysis.push(&Record::ethernet(u64::from(2 * number + at) + 1, u64::from(number), &frame));
             }
         }
         let report = analysis.finish();

@@ -1,9 +1,11 @@
 //! The summary: captures of one intent that differ in their timing give the same bytes, and captures of another intent do not.
 
-use roce::capture::{Reader, Writer};
+mod support;
+
+use roce::capture::Reader;
 use roce::synth::{FrameBuilder, Pair};
 use roce::wire::Opcode;
-use roce::{Analysis, Names, Report};
+use roce::{Analysis, Report};
 
 /// Frames with their times in microseconds and their fates.
 type Frames = Vec<(u64, Vec<u8>, &'static str)>;
@@ -12,19 +14,7 @@ const OK: &str = "fate=forwarded";
 const MTU: usize = 1024;
 
 fn analyse(frames: &Frames) -> Report {
-    let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
-    for (at_us, frame, comment) in frames {
-        writer.write(0, at_us * 1_000, frame, comment).unwrap();
-    }
-    let names =
-        Names::new().with([198, 51, 100, 1].into(), "server").with([198, 51, 100, 2].into(), "client");
-    let mut reader = Reader::new(&bytes[..]).unwrap();
-    let mut analysis = Analysis::new(names);
-    while let Some(record) = reader.next().unwrap() {
-        analysis.push(&record);
-    }
-    analysis.finish()
+    support::analyse(frames.iter().map(|(at_us, frame, comment)| (at_us * 1_000, &frame[..], *comment)))
 }
 
 fn summary(frames: &Frames) -> String {

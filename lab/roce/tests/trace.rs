@@ -1,26 +1,16 @@
 //! The trace and the rules over synthetic captures, the way a caller runs them: frames through writer, reader and analysis.
 
-use roce::capture::{Reader, Record, Writer};
+mod support;
+
+use roce::capture::Record;
 use roce::synth::Pair;
-use roce::wire::LinkType;
 use roce::{Analysis, MessageKind, Names, Outcome, Report, Rule};
 
 type Frames = Vec<(Vec<u8>, &'static str)>;
 
 fn analyse(frames: &[(Vec<u8>, &'static str)]) -> Report {
-    let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
-    for (at, (frame, comment)) in frames.iter().enumerate() {
-        writer.write(0, 1_000_000 * at as u64, frame, comment).unwrap();
-    }
-    let names =
-        Names::new().with([198, 51, 100, 1].into(), "server").with([198, 51, 100, 2].into(), "client");
-    let mut reader = Reader::new(&bytes[..]).unwrap();
-    let mut analysis = Analysis::new(names);
-    while let Some(record) = reader.next().unwrap() {
-        analysis.push(&record);
-    }
-    analysis.finish()
+    let timed = frames.iter().enumerate();
+    support::analyse(timed.map(|(at, (frame, comment))| (1_000_000 * at as u64, &frame[..], *comment)))
 }
 
 fn forwarded(frames: Vec<Vec<u8>>) -> Frames {
@@ -461,14 +451,8 @@ fn analyse_with_seventh_cut(length: usize, by_snap_length: bool) -> Report {
         let data = if at == 6 { &frame[..length] } else { &frame[..] };
         let original = if by_snap_length { frame.len() } else { data.len() };
         analysis.push(&Record {
-            number: at as u64 + 1,
-            timestamp_ns: 0,
-            interface: 0,
-            interface_name: None,
-            link_type: LinkType::ETHERNET,
-            data,
             original_length_bytes: original as u32,
-            comment: None,
+            ..Record::ethernet(at as u64 + 1, 0, data)
         });
     }
     analysis.finish()

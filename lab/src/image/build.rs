@@ -273,7 +273,7 @@ fn build_sysroot(cache: &Cache, into: &Path) -> Result<()> {
     let apt = Apt::open(scratch.path(), &mirror::find()?)?;
     let archives = apt.download_only(&recipe::sysroot_packages(), &scratch.path().join("sysroot"))?;
     unpack(&shell, &archives, into)?;
-    prune(into, &recipe::PRUNED[..8])?;
+    prune(into, recipe::DOCUMENTATION)?;
     make_links_relative(into, into)?;
     let mut sizes = BTreeMap::new();
     list_sizes(into, into, &mut sizes)?;
@@ -305,7 +305,7 @@ fn unpack(shell: &Shell, archives: &[PathBuf], into: &Path) -> Result<()> {
 
 /// Makes a tree of packages a root: what no node needs goes, our files and busybox's applets come.
 fn furnish(shell: &Shell, recipe: &Recipe, root: &Path) -> Result<()> {
-    prune(root, recipe.pruned)?;
+    prune(root, &[recipe::DOCUMENTATION, recipe::PRUNED, recipe.pruned].concat())?;
     for directory in recipe.directories {
         let path = root.join(directory);
         fs::create_dir_all(&path).at("failed to create", &path)?;

@@ -31,7 +31,7 @@ pub struct Recipe {
     pub files: &'static [(&'static str, u32, &'static str)],
     /// Directories that the packages do not bring.
     pub directories: &'static [&'static str],
-    /// Directories that the packages bring and no node needs.
+    /// Directories that the packages bring and this guest does not need, beside [`PRUNED`].
     pub pruned: &'static [&'static str],
     /// Whether busybox stands in for every program that the packages do not bring.
     pub has_applets: bool,
@@ -55,7 +55,7 @@ pub const LAB: Recipe = Recipe {
         PROVIDER,
     ],
     directories: &["dev", "proc", "sys", "run", "tmp", "root", "var", "opt/lab/bin", "opt/lab/deployed"],
-    pruned: PRUNED,
+    pruned: &[],
     has_applets: true,
     has_rxe: true,
     user: ("root", "/root"),
@@ -64,9 +64,8 @@ pub const LAB: Recipe = Recipe {
 /// What serves the host over a serial line.
 pub const AGENT: &str = include_str!("../../guest/lab-agent");
 
-/// What the packages bring and no node needs: documentation, translations, and providers of RDMA devices
-/// that a node has not (libibverbs would load each of them in every program).
-pub const PRUNED: &[&str] = &[
+/// What packages bring and neither a node nor a build needs: documentation and translations.
+pub const DOCUMENTATION: &[&str] = &[
     "usr/share/doc",
     "usr/share/man",
     "usr/share/locale",
@@ -75,10 +74,12 @@ pub const PRUNED: &[&str] = &[
     "usr/share/bash-completion",
     "usr/share/perl5",
     "usr/share/debconf",
-    "usr/lib/x86_64-linux-gnu/gconv",
-    "usr/lib/x86_64-linux-gnu/perl-base",
-    "etc/libibverbs.d",
 ];
+
+/// What packages bring and no node needs: conversions, Perl's library, and providers of RDMA devices that a node
+/// has not (libibverbs would load each of them in every program).
+pub const PRUNED: &[&str] =
+    &["usr/lib/x86_64-linux-gnu/gconv", "usr/lib/x86_64-linux-gnu/perl-base", "etc/libibverbs.d"];
 
 /// The one provider of RDMA devices that a node needs, in place of the pruned ones.
 pub const PROVIDER: (&str, u32, &str) = ("etc/libibverbs.d/rxe.driver", 0o644, "driver rxe\n");
@@ -124,7 +125,7 @@ impl Recipe {
         let mut parts = vec![self.packages, self.modules, INITRAMFS_INIT, KERNEL, &traits];
         parts.extend(self.files.iter().flat_map(|(path, _, text)| [*path, *text]));
         parts.extend(self.directories);
-        parts.extend(self.pruned);
+        parts.extend([DOCUMENTATION, PRUNED, self.pruned].concat());
         key(&parts)
     }
 }

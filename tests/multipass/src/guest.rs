@@ -33,17 +33,6 @@ pub const RECIPE: Recipe = Recipe {
     ],
     directories: &["dev", "proc", "sys", "run", "tmp", "root", "var/tmp", "home/ubuntu", "opt/lab/deployed"],
     pruned: &[
-        "usr/share/doc",
-        "usr/share/man",
-        "usr/share/locale",
-        "usr/share/i18n",
-        "usr/share/lintian",
-        "usr/share/bash-completion",
-        "usr/share/perl5",
-        "usr/share/debconf",
-        "usr/lib/x86_64-linux-gnu/gconv",
-        "usr/lib/x86_64-linux-gnu/perl-base",
-        "etc/libibverbs.d",
         // Units that a boot does not need: each costs time under emulation, or waits for a udev that is not there.
         "lib/systemd/system-generators",
         "lib/systemd/system/multi-user.target.wants",

@@ -25,6 +25,20 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// A whole Ethernet frame of a capture with one interface that has no name: packet `number`, from 1, at `timestamp_ns` nanoseconds.
+    pub fn ethernet(number: u64, timestamp_ns: u64, data: &'a [u8]) -> Self {
+        Self {
+            number,
+            timestamp_ns,
+            interface: 0,
+            interface_name: None,
+            link_type: LinkType::ETHERNET,
+            data,
+            original_length_bytes: data.len() as u32,
+            comment: None,
+        }
+    }
+
     /// Takes the frame apart.
     pub fn frame(&self) -> Frame<'a> {
         Frame::decode(self.link_type, self.data)

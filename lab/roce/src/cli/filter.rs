@@ -357,7 +357,6 @@ mod tests {
     use super::*;
     use crate::Analysis;
     use crate::synth::Pair;
-    use crate::wire::LinkType;
 
     fn info() -> PacketInfo {
         PacketInfo {
@@ -416,16 +415,7 @@ mod tests {
         let frames = Pair::new(1).write_then_read();
         let mut analysis = Analysis::new(Names::new().with([198, 51, 100, 2].into(), "client"));
         for (at, data) in frames.iter().enumerate() {
-            analysis.push(&Record {
-                number: at as u64 + 1,
-                timestamp_ns: 0,
-                interface: 0,
-                interface_name: None,
-                link_type: LinkType::ETHERNET,
-                data,
-                original_length_bytes: data.len() as u32,
-                comment: None,
-            });
+            analysis.push(&Record::ethernet(at as u64 + 1, 0, data));
         }
         let report = analysis.finish();
         let numbers = |text: &str| {

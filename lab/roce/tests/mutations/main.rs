@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use roce::capture::Record;
-use roce::wire::{LinkType, Operation};
+use roce::wire::Operation;
 use roce::{Analysis, Evidence, Finding, Names, Rule};
 
 use crate::changes::CHANGES;
@@ -25,14 +25,8 @@ fn findings(entries: &[Entry]) -> Vec<Finding> {
     let mut analysis = Analysis::streaming(Names::new());
     for (at, entry) in entries.iter().enumerate() {
         analysis.push(&Record {
-            number: at as u64 + 1,
-            timestamp_ns: entry.timestamp_ns,
-            interface: 0,
-            interface_name: None,
-            link_type: LinkType::ETHERNET,
-            data: &entry.data,
             original_length_bytes: entry.original_length as u32,
-            comment: None,
+            ..Record::ethernet(at as u64 + 1, entry.timestamp_ns, &entry.data)
         });
     }
     analysis.finish().findings

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, Lock, sha256, write_whole};
+use crate::cache::{self, Cache, Lock, sha256, write_whole};
 use crate::command::{Command, shell_word};
 use crate::error::{Error, IoContext as _, Result};
 use crate::image::recipe;
@@ -209,14 +209,7 @@ impl Residents {
     }
 
     fn record(&self, name: &str) -> Result<Option<Resident>> {
-        let path = self.path(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).at("failed to read", &path),
-        }
+        cache::read_record(&self.path(name))
     }
 
     fn keep(&self, lab: &Resident) -> Result<()> {

@@ -15,7 +15,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::cache::{Cache, Lock, sha256_file, write_whole};
+use crate::cache::{self, Cache, Lock, sha256_file, write_whole};
 use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
 use crate::network::MTU_DEFAULT;
@@ -89,14 +89,7 @@ pub fn all(cache: &Cache) -> Result<Vec<Shared>> {
 ///
 /// Its record cannot be read.
 pub fn find(cache: &Cache, name: &str) -> Result<Option<Shared>> {
-    let path = path(cache, name);
-    match fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).at("failed to read", &path),
-    }
+    cache::read_record(&path(cache, name))
 }
 
 fn path(cache: &Cache, name: &str) -> PathBuf {
