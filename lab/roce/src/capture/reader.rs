@@ -1,18 +1,17 @@
 //! A reader of pcap and pcapng, one packet at a time.
 //!
-//! In: `impl Read`. Out: [`Record`]s that borrow one buffer. Both byte orders, microseconds and nanoseconds, several sections and interfaces, comments.
+//! In: `impl Read`, or any other [`Source`]. Out: [`Record`]s that borrow one buffer. Both byte orders, microseconds and nanoseconds, several sections and interfaces, comments.
 //! Blocks are parsed by `pcap-parser`; the buffer is ours, so that an error knows its byte offset and a block of any length up to a limit fits.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 
 use pcap_parser::pcapng::{Block, OptionCode, PcapNGOption};
 use pcap_parser::traits::PcapNGPacketBlock;
 
+use crate::capture::buffer::{Buffer, Source};
 use crate::capture::{Interface, ReadError, Record};
 use crate::wire::LinkType;
 
-/// First size of the buffer in bytes.
-const BUFFER_BYTES: usize = 256 * 1024;
 /// Longest block or packet that is believed, in bytes; a greater length is nonsense in the file.
 const BLOCK_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Most interfaces of one capture; a further one is nonsense in the file.
@@ -41,12 +40,10 @@ enum Format {
 /// assert!(reader.next()?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Reader<R> {
-    source: R,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// Byte offset in the capture of `buffer[start]`.
+pub struct Reader<S> {
+    source: S,
+    buffer: Buffer,
+    /// Byte offset in the capture of the first unread byte.
     offset: u64,
     at_end: bool,
     format: Format,
@@ -80,17 +77,15 @@ struct Found {
     has_comment: bool,
 }
 
-impl<R: Read> Reader<R> {
+impl<S: Source> Reader<S> {
     /// Opens a capture and reads its header.
     ///
     /// # Errors
     /// [`ReadError::Empty`], [`ReadError::NotACapture`], [`ReadError::Cut`] in the header, [`ReadError::Malformed`], [`ReadError::Io`].
-    pub fn new(source: R) -> Result<Self, ReadError> {
+    pub fn new(source: S) -> Result<Self, ReadError> {
         let mut reader = Self {
             source,
-            buffer: vec![0; BUFFER_BYTES],
-            start: 0,
-            end: 0,
+            buffer: Buffer::new(),
             offset: 0,
             at_end: false,
             format: Format::Pcapng,
@@ -100,13 +95,13 @@ impl<R: Read> Reader<R> {
             comment: String::new(),
         };
         let got = reader.fill(12)?;
-        let magic = u32_at(reader.bytes(), 0, true);
+        let magic = u32_at(reader.buffer.unread(), 0, true);
         if got == 0 {
             return Err(ReadError::Empty);
         }
         if got < 4 {
             let mut first = [0; 4];
-            for (to, from) in first.iter_mut().zip(reader.bytes()) {
+            for (to, from) in first.iter_mut().zip(reader.buffer.unread()) {
                 *to = *from;
             }
             return Err(ReadError::NotACapture { magic: u32::from_be_bytes(first) });
@@ -149,62 +144,35 @@ impl<R: Read> Reader<R> {
             interface: found.interface,
             interface_name: interface.and_then(|interface| interface.name.as_deref()),
             link_type: interface.map_or(LinkType(-1), |interface| interface.link_type),
-            data: self
-                .buffer
-                .get(found.data_start..)
-                .and_then(|rest| rest.get(..found.data_length))
-                .unwrap_or_default(),
+            data: self.buffer.at(found.data_start, found.data_length),
             original_length_bytes: found.original_length_bytes,
             comment: found.has_comment.then_some(self.comment.as_str()),
         }))
     }
 
-    fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
-    }
-
     fn consume(&mut self, length: usize) {
-        let length = length.min(self.end - self.start);
-        self.start += length;
-        self.offset += length as u64;
+        self.offset += self.buffer.consume(length) as u64;
     }
 
     /// Reads until `need` bytes are in the buffer or the source ends; gives how many there are.
     #[inline]
     fn fill(&mut self, need: usize) -> Result<usize, ReadError> {
-        let got = self.end - self.start;
+        let got = self.buffer.len();
         if got >= need { Ok(got) } else { self.read(need) }
     }
 
     #[cold]
     fn read(&mut self, need: usize) -> Result<usize, ReadError> {
-        while self.end - self.start < need && !self.at_end {
-            if self.start > 0 && self.start + need > self.buffer.len() {
-                self.buffer.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-            }
-            if self.buffer.len() == self.end {
-                // Grow by what is really there, never by what a length field claims.
-                let length = (self.buffer.len() * 2).min(BLOCK_MAX_BYTES + 4096);
-                self.buffer.resize(length, 0);
-            }
-            let Some(space) = self.buffer.get_mut(self.end..) else {
-                break;
-            };
-            match self.source.read(space) {
-                Ok(0) => self.at_end = true,
-                Ok(length) => self.end += length.min(space.len()),
+        while self.buffer.len() < need && !self.at_end {
+            match self.source.refill(&mut self.buffer, need) {
+                Ok(length) => self.at_end = length == 0,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(source) => {
-                    return Err(ReadError::Io {
-                        offset: self.offset + (self.end - self.start) as u64,
-                        source,
-                    });
+                    return Err(ReadError::Io { offset: self.offset + self.buffer.len() as u64, source });
                 }
             }
         }
-        Ok(self.end - self.start)
+        Ok(self.buffer.len())
     }
 
     /// Has the next `need` bytes in the buffer, or says what is cut.
@@ -229,7 +197,7 @@ impl<R: Read> Reader<R> {
             _ => return Err(ReadError::NotACapture { magic }),
         };
         self.require("the pcap header", 24)?;
-        let Ok((_, header)) = pcap_parser::pcap::parse_pcap_header(self.bytes()) else {
+        let Ok((_, header)) = pcap_parser::pcap::parse_pcap_header(self.buffer.unread()) else {
             return Err(self.malformed("the pcap header"));
         };
         // The upper bits of the field hold the length of a frame check sequence, not the link type.
@@ -247,7 +215,7 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         self.require("a packet header", 16)?;
-        let length = u32_at(self.bytes(), 8, self.big_endian) as usize;
+        let length = u32_at(self.buffer.unread(), 8, self.big_endian) as usize;
         if length > BLOCK_MAX_BYTES {
             return Err(self.malformed("a packet longer than 64 MiB"));
         }
@@ -257,7 +225,7 @@ impl<R: Read> Reader<R> {
         } else {
             pcap_parser::pcap::parse_pcap_frame
         };
-        let Ok((_, packet)) = parse(self.bytes()) else {
+        let Ok((_, packet)) = parse(self.buffer.unread()) else {
             return Err(self.malformed("a packet"));
         };
         let per_second = if self.interfaces.first().is_some_and(|interface| interface.resolution == 9) {
@@ -268,7 +236,7 @@ impl<R: Read> Reader<R> {
         let found = Found {
             timestamp_ns: u64::from(packet.ts_sec) * 1_000_000_000 + u64::from(packet.ts_usec) * per_second,
             interface: 0,
-            data_start: self.start + 16,
+            data_start: self.buffer.position() + 16,
             data_length: length,
             original_length_bytes: packet.origlen,
             has_comment: false,
@@ -283,8 +251,8 @@ impl<R: Read> Reader<R> {
                 return Ok(None);
             }
             self.require("a block header", 12)?;
-            if u32_at(self.bytes(), 0, true) == PCAPNG_SECTION_HEADER {
-                self.big_endian = match u32_at(self.bytes(), 8, true) {
+            if u32_at(self.buffer.unread(), 0, true) == PCAPNG_SECTION_HEADER {
+                self.big_endian = match u32_at(self.buffer.unread(), 8, true) {
                     BYTE_ORDER_MAGIC => true,
                     magic if magic == BYTE_ORDER_MAGIC.swap_bytes() => false,
                     _ => return Err(self.malformed("a section header without a byte-order magic")),
@@ -292,7 +260,7 @@ impl<R: Read> Reader<R> {
                 // Interfaces belong to their section.
                 self.interfaces.clear();
             }
-            let length = u32_at(self.bytes(), 4, self.big_endian) as usize;
+            let length = u32_at(self.buffer.unread(), 4, self.big_endian) as usize;
             if length < 12 || !length.is_multiple_of(4) || length > BLOCK_MAX_BYTES {
                 return Err(self.malformed("a block with an impossible length"));
             }
@@ -307,7 +275,7 @@ impl<R: Read> Reader<R> {
 
     /// Parses the block of `length` bytes at the buffer's start, which is whole.
     fn block(&mut self, length: usize) -> Result<Option<Found>, ReadError> {
-        let bytes = self.buffer.get(self.start..self.start + length).unwrap_or_default();
+        let bytes = self.buffer.at(self.buffer.position(), length);
         let parsed = if self.big_endian {
             pcap_parser::pcapng::parse_block_be(bytes)
         } else {
@@ -352,7 +320,7 @@ impl<R: Read> Reader<R> {
                 Ok(Some(Found {
                     timestamp_ns: interface.timestamp_ns(ticks),
                     interface: block.if_id,
-                    data_start: self.start + 28,
+                    data_start: self.buffer.position() + 28,
                     data_length: block.packet_data().len(),
                     original_length_bytes: block.origlen,
                     has_comment,
@@ -370,7 +338,7 @@ impl<R: Read> Reader<R> {
                 Ok(Some(Found {
                     timestamp_ns: 0,
                     interface: 0,
-                    data_start: self.start + 12,
+                    data_start: self.buffer.position() + 12,
                     data_length: (block.origlen as usize).min(snap).min(block.data.len()),
                     original_length_bytes: block.origlen,
                     has_comment: false,
@@ -383,6 +351,8 @@ impl<R: Read> Reader<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
     use crate::capture::Writer;
 
@@ -479,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_packet_longer_than_the_buffer_is_read() {
-        let long = vec![7; BUFFER_BYTES * 3];
+        let long = vec![7; 3 * 256 * 1024];
         let bytes = pcap(false, false, &[&[1], &long, &[2]]);
         let mut reader = Reader::new(&bytes[..]).unwrap();
         assert_eq!(reader.next().unwrap().unwrap().data, [1]);

@@ -32,7 +32,7 @@ pub struct Args {
 
 /// A source that waits at its end for more.
 struct Growing {
-    source: Box<dyn Read>,
+    source: Box<dyn Read + Send>,
     idle: Option<Duration>,
 }
 

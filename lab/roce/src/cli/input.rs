@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-use crate::capture::{ReadError, Reader, Record};
+use crate::capture::{ReadAhead, ReadError, Reader, Record};
 use crate::cli::Error;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -18,7 +18,7 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// An opened capture and what to call it.
 pub(super) struct Input {
     pub(super) name: String,
-    reader: Reader<Box<dyn Read>>,
+    reader: Reader<ReadAhead>,
 }
 
 /// zstd frames, one behind the other.
@@ -54,9 +54,9 @@ impl<R: Read> Read for Zstd<R> {
 }
 
 /// Opens what `file` names; `-` is standard input.
-pub(super) fn source(file: &Path) -> Result<(String, Box<dyn Read>), Error> {
+pub(super) fn source(file: &Path) -> Result<(String, Box<dyn Read + Send>), Error> {
     if file == Path::new("-") {
-        return Ok(("standard input".to_owned(), Box::new(io::stdin().lock())));
+        return Ok(("standard input".to_owned(), Box::new(io::stdin())));
     }
     let name = file.display().to_string();
     if file.is_dir() {
@@ -69,7 +69,7 @@ pub(super) fn source(file: &Path) -> Result<(String, Box<dyn Read>), Error> {
 }
 
 /// Looks at the first bytes, and decompresses.
-fn plain(mut source: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
+fn plain(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let mut first = [0; GZIP_HEADER];
     let mut length = 0;
     while let Some(space) = first.get_mut(length..).filter(|space| !space.is_empty()) {
@@ -97,8 +97,10 @@ impl Input {
     }
 
     /// Reads a capture from `source`.
-    pub(super) fn new(name: String, source: Box<dyn Read>) -> Result<Self, Error> {
-        let source = plain(source).map_err(|error| Error::new(format!("failed to read {name}: {error}")))?;
+    pub(super) fn new(name: String, source: Box<dyn Read + Send>) -> Result<Self, Error> {
+        let source = plain(source)
+            .and_then(ReadAhead::new)
+            .map_err(|error| Error::new(format!("failed to read {name}: {error}")))?;
         let reader = Reader::new(source).map_err(|error| Error::read(&name, &error))?;
         Ok(Self { name, reader })
     }
