@@ -3,7 +3,7 @@
 //! In: connection management messages and packets. Out: for each packet its connection and the side that sent it. Without connection management the two
 //! directions are paired when a response's PSN falls among the other's requests. Queue pair numbers are reused: a new REQ begins a new connection.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::checker::{Budget, Stream};
@@ -71,6 +71,8 @@ pub struct Connection {
     pub ack_timeout_ns: Option<u64>,
     /// Requests that came again, of both sides, by class.
     pub retransmissions: Retransmissions,
+    /// Connection management messages that came, by the side that sent them: `REQ`, `DREP`.
+    pub management: BTreeSet<(Side, &'static str)>,
 }
 
 impl Connection {
@@ -293,6 +295,19 @@ impl Flows {
         message: &CmMessage<'_>,
         findings: &mut Vec<(Rule, Evidence)>,
     ) -> Option<usize> {
+        let index = self.manage(source, destination, message, findings)?;
+        let connection = &mut self.get_mut(index)?.connection;
+        connection.management.extend(connection.side_of(source).zip(message.name()));
+        Some(index)
+    }
+
+    fn manage(
+        &mut self,
+        source: IpAddr,
+        destination: IpAddr,
+        message: &CmMessage<'_>,
+        findings: &mut Vec<(Rule, Evidence)>,
+    ) -> Option<usize> {
         match message {
             CmMessage::Req(req) => {
                 let comm_id = req.local_comm_id();
@@ -317,6 +332,7 @@ impl Flows {
                         path_mtu_bytes: path_mtu_bytes(req.path_mtu_code()),
                         ack_timeout_ns: ack_timeout_ns(req.primary_ack_timeout()),
                         retransmissions: Retransmissions::default(),
+                        management: BTreeSet::new(),
                     },
                     Some(comm_id),
                 );
@@ -411,6 +427,7 @@ impl Flows {
             path_mtu_bytes: None,
             ack_timeout_ns: None,
             retransmissions: Retransmissions::default(),
+            management: BTreeSet::new(),
         };
         self.make_room(budget);
         let index = self.add(connection, None);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::finding::Finding;
-use crate::flow::Connection;
+use crate::flow::{Connection, Side};
 use crate::message::Message;
 use crate::names::Names;
 use crate::retransmission::Retransmissions;
@@ -55,6 +55,8 @@ pub struct Report {
 pub struct PacketNames {
     /// Number of the packet in the capture, from 1.
     pub number: u64,
+    /// Its connection, as an index into the report's, and the side that sent it.
+    pub connection: Option<(usize, Side)>,
     /// Its sender's and its receiver's queue pair: `client.qp1`.
     pub queue_pairs: [String; 2],
     /// The node whose requests its PSN counts, and the distance from the first of them: `client` and 3 for `client+3`.

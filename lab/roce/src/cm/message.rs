@@ -67,6 +67,20 @@ impl<'a> Message<'a> {
         })
     }
 
+    /// The standard's short name of it; `None` for one that has none.
+    pub fn name(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Req(_) => "REQ",
+            Self::Mra(_) => "MRA",
+            Self::Rej(_) => "REJ",
+            Self::Rep(_) => "REP",
+            Self::Rtu(_) => "RTU",
+            Self::Dreq(_) => "DREQ",
+            Self::Drep(_) => "DREP",
+            Self::Unknown { attribute_id, .. } => return attribute_name(*attribute_id),
+        })
+    }
+
     /// Communication id of the sender, where the message has one.
     pub fn local_comm_id(&self) -> Option<u32> {
         Some(match self {
@@ -127,6 +141,7 @@ mod tests {
             assert!(Message::new(attribute_id, &[0; 231], 0).is_err());
             let message = Message::new(attribute_id, &[0; 232], 0).unwrap();
             assert_eq!(message.local_comm_id(), Some(0));
+            assert_eq!(message.name(), attribute_name(attribute_id));
             assert!(!message.private_data().is_empty());
         }
     }

@@ -78,8 +78,12 @@ pub(crate) fn packet_names(report: &Report) -> Vec<PacketNames> {
             Some((labels.node(row.source), offset))
         }
     };
-    let names =
-        |row: &Row| PacketNames { number: row.number, queue_pairs: queue_pairs(&labels, row), psn: psn(row) };
+    let names = |row: &Row| PacketNames {
+        number: row.number,
+        connection: row.flow,
+        queue_pairs: queue_pairs(&labels, row),
+        psn: psn(row),
+    };
     report.rows.iter().map(names).collect()
 }
 
