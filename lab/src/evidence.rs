@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::write_whole;
 use crate::command::Output;
+use crate::differences::Differences;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::fault::Met;
 use crate::node::Role;
@@ -33,6 +34,9 @@ pub struct NodeEvidence {
     pub sent: Option<u64>,
     /// See `sent`.
     pub received: Option<u64>,
+    /// Its RDMA device counts no packets, as cards other than SoftRoCE do not.
+    #[serde(default)]
+    pub counts_no_packets: bool,
     /// How far each counter of the RDMA device moved on while the capture ran.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
@@ -56,6 +60,9 @@ pub struct Evidence {
     pub accept: String,
     /// Which provider's machines, and what ran them.
     pub provider: String,
+    /// What is declared to differ on its machines from what snapshots were taken on.
+    #[serde(default)]
+    pub differences: Differences,
     /// The nodes' addresses on the RDMA network.
     pub addresses: BTreeMap<Role, IpAddr>,
     /// What was seen of each node.
@@ -114,6 +121,7 @@ impl Evidence {
             replay: String::new(),
             accept: String::new(),
             provider: String::new(),
+            differences: Differences::default(),
             addresses: BTreeMap::new(),
             nodes: Role::BOTH.map(|role| (role, NodeEvidence::default())).into(),
             met: None,

@@ -10,8 +10,8 @@
 //! - [`setup`]: both of them ready
 //! - [`switch`]: the wire between the machines, which records it
 //! - [`run`]: machines up, capture on, programs, capture off; [`evidence`]: what was seen
-//! - [`judge`]: from evidence to a [`verdict`], with [`completeness`], [`counters`], [`kernel_log`], [`snapshot`] and
-//!   [`agreement`]
+//! - [`judge`]: from evidence to a [`verdict`], with [`completeness`], [`counters`], [`kernel_log`], [`snapshot`],
+//!   [`differences`] and [`agreement`]
 //! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept; [`results`]: of all of them
 //!
 //! [`self_test`] proves that all of that goes red.
@@ -27,6 +27,7 @@ pub mod command;
 pub mod completeness;
 pub mod contents;
 pub mod counters;
+pub mod differences;
 pub mod error;
 pub mod evidence;
 pub mod fault;

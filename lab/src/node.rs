@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Output;
 use crate::contents::Contents;
+use crate::differences::Differences;
 use crate::error::Result;
 use crate::fault::{Fault, Met};
 use crate::network::Network;
@@ -87,6 +88,11 @@ pub trait Provider: Send + Sync {
     /// Whether the wire between its machines is the lab's own switch, which acts on any fault and records each
     /// packet's fate.
     fn has_switch(&self) -> bool;
+
+    /// What is declared to differ on its machines from those that snapshots were taken on.
+    fn differences(&self) -> Differences {
+        Differences::default()
+    }
 
     /// What a node has before anything is deployed, where that is known without one.
     ///

@@ -338,7 +338,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// The hint for serde's "unknown field `x`, expected one of `a`, `b`", or variant.
-fn nearest_key(message: &str) -> Option<String> {
+pub(crate) fn nearest_key(message: &str) -> Option<String> {
     let (what, rest) = [("key", "unknown field `"), ("value", "unknown variant `")]
         .into_iter()
         .find_map(|(what, begin)| Some((what, message.split_once(begin)?.1)))?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
 use crate::contents::Contents;
+use crate::differences::Differences;
 use crate::error::{Error, Result};
 use crate::node::{Pair, Plan, Provider};
 use crate::programs::place::Place;
@@ -203,6 +204,10 @@ impl Provider for Source {
 
     fn has_switch(&self) -> bool {
         self.provider().has_switch()
+    }
+
+    fn differences(&self) -> Differences {
+        self.provider().differences()
     }
 
     fn contents(&self) -> Result<Option<Contents>> {

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::differences::Differences;
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::Role;
+use crate::scenario::nearest_key;
 
 /// Both hosts.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,7 +22,7 @@ pub struct Hosts {
     /// How the wire is recorded.
     #[serde(default)]
     pub capture: Capture,
-    /// What these hosts do otherwise than SoftRoCE on the usual network.
+    /// What these hosts do otherwise than those that snapshots were taken on.
     #[serde(default)]
     pub differences: Differences,
 }
@@ -60,15 +62,6 @@ pub struct Capture {
     pub interface: Option<String>,
 }
 
-/// What is known to differ on these hosts. Nothing is assumed to differ that is not said here.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Differences {
-    /// The path MTU of their devices in bytes, where that is not what a scenario asks for: such scenarios are
-    /// refused, since the number of packets follows from it.
-    pub mtu: Option<u16>,
-}
-
 impl Hosts {
     /// Reads the file; relative paths in it start at its directory, and `~` is the user's home.
     ///
@@ -80,9 +73,12 @@ impl Hosts {
             .at("failed to read the hosts file", path)
             .map_err(|error| error.kind_is(crate::error::Kind::Usage))?;
         let mut hosts: Hosts = toml::from_str(&text).map_err(|error| {
-            Error::usage(format!("{} is no hosts file", path.display()))
-                .detail(error.to_string())
-                .next("docs/providers.md has an example")
+            let wrong =
+                Error::usage(format!("{} is no hosts file", path.display())).detail(error.to_string());
+            match nearest_key(error.message()) {
+                Some(nearest) => wrong.next(nearest),
+                None => wrong.next("docs/providers.md has an example"),
+            }
         })?;
         let directory = path.parent().unwrap_or(Path::new("."));
         for host in [&mut hosts.server, &mut hosts.client] {
@@ -162,7 +158,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (from, to, names) in [
-            ("setup_rxe", "setup_rex", "unknown field `setup_rex`"),
+            ("setup_rxe", "setup_rex", "the nearest is `setup_rxe`"),
+            ("[client]", "[differences]\nack_coalesing = true\n[client]", "the nearest is `ack_coalescing`"),
+            ("[client]", "[differences]\nack_timeout = 300\n[client]", "expected u8"),
             ("192.0.2.2", "192.0.2.1", "both hosts have the address 192.0.2.1"),
             ("\"key\"", "\"no-key\"", "no-key"),
             ("192.0.2.2", "b", "invalid IP address"),

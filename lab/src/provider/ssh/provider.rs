@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 
 use crate::cache::Cache;
+use crate::differences::Differences;
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::{Pair, Plan, Provider, Role};
 use crate::provider::remote::machine::Setting;
@@ -108,6 +109,10 @@ impl Provider for Ssh {
 
     fn has_switch(&self) -> bool {
         false
+    }
+
+    fn differences(&self) -> Differences {
+        self.hosts.differences
     }
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
