@@ -1,4 +1,5 @@
-//! Whether a capture holds exactly what the kernels counted.
+//! Whether a capture holds everything that was sent: exactly what the kernels counted, or, where a device counts no
+//! packets, all that its own packets speak of.
 //!
 //! rxe counts a packet as received behind its checks of the ICRC and of the queue pair. What reaches a queue pair
 //! that has failed, or is gone, is delivered and not counted: a run in which a queue pair is meant to fail may have
@@ -15,20 +16,46 @@ use roce::{Connection, Report};
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::evidence::{CAPTURE, Evidence};
+use crate::node::Role;
+
+mod psn;
 
 /// A queue pair: its node's address and its number.
 type QueuePair = (IpAddr, u32);
 
-/// What comparing counters and capture says.
+/// What says that a capture is complete, or is not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Completeness {
-    /// Where they differ, each in a sentence.
+    /// What is missing, or proved by nothing, each in a sentence.
     pub differences: Vec<String>,
     /// Packets that reached queue pairs that had failed, and were not counted.
     pub not_taken: u64,
+    /// Nodes whose devices count no packets, so that the packets have to prove themselves.
+    pub uncounted: Vec<Role>,
+    /// Packets that came again, how often of which no PSN tells.
+    pub repeated: u64,
 }
 
-/// Compares the counters of both nodes with the capture in `artifacts`, whose report this is.
+impl Completeness {
+    /// By what it is proved: "rxe's counters".
+    pub fn proof(&self) -> String {
+        let mut proof = match &self.uncounted[..] {
+            [] => "complete by rxe's counters".to_owned(),
+            [role] => format!("complete by rxe's counters of {} and by PSN", role.peer()),
+            _ => "complete by PSN".to_owned(),
+        };
+        if self.not_taken > 0 {
+            proof.push_str(&format!(" but for {} to queue pairs that had failed", self.not_taken));
+        }
+        if self.repeated > 0 {
+            proof.push_str(&format!(" but for how often {} requests came again", self.repeated));
+        }
+        proof
+    }
+}
+
+/// Holds the capture in `artifacts`, whose report this is, against the counters of both nodes, and against itself
+/// where a node's device counts no packets.
 ///
 /// # Errors
 ///
@@ -36,6 +63,10 @@ pub struct Completeness {
 pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<Completeness> {
     let mut found = Completeness::default();
     for (role, node) in &evidence.nodes {
+        if node.counts_no_packets {
+            found.uncounted.push(*role);
+            continue;
+        }
         let address = evidence.addresses.get(role).copied();
         let of = |counts: &BTreeMap<IpAddr, u64>| {
             address.and_then(|address| counts.get(&address)).copied().unwrap_or(0)
@@ -62,6 +93,19 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
                 ));
             }
         }
+    }
+    if !found.uncounted.is_empty() && report.packets > 0 {
+        let allowed = psn::Allowed {
+            ack_coalescing: evidence.differences.ack_coalescing,
+            failed_queue_pairs: evidence.scenario.may_fail_queue_pairs(),
+            completions: evidence.scenario.expect.completions,
+        };
+        let missing = psn::missing(report, artifacts, allowed)?;
+        found.differences.extend(missing.into_iter().map(|what| format!("not complete by PSN: {what}")));
+        if let Some(last) = found.differences.last_mut() {
+            last.push_str("\nwhat records may lose packets: a small buffer (tcpdump -B), a mirror port that carries more");
+        }
+        found.repeated = report.retransmissions.total();
     }
     Ok(found)
 }
@@ -164,8 +208,13 @@ mod tests {
             pair.response(0x11, 0).aeth(0x62, 0).build(),
             pair.request(0x08, 2).payload(&[0; 1024]).build(),
         ];
+        report(artifacts, &frames)
+    }
+
+    /// The report on a capture of these frames, written there.
+    fn report(artifacts: &Path, frames: &[Vec<u8>]) -> Report {
         let mut writer = Writer::new(Vec::new(), &["server", "client"]).unwrap();
-        for frame in &frames {
+        for frame in frames {
             writer.write(0, 0, frame, "fate=forwarded").unwrap();
         }
         std::fs::write(artifacts.join(CAPTURE), writer.finish().unwrap()).unwrap();
@@ -199,8 +248,8 @@ mod tests {
     #[test]
     fn what_came_behind_a_refusal_may_be_missing_and_nothing_else() {
         assert_eq!(found(5, 3), Completeness::default());
-        assert_eq!(found(4, 3), Completeness { differences: vec![], not_taken: 1 });
-        assert_eq!(found(3, 3), Completeness { differences: vec![], not_taken: 2 });
+        assert_eq!(found(4, 3), Completeness { not_taken: 1, ..Completeness::default() });
+        assert_eq!(found(3, 3), Completeness { not_taken: 2, ..Completeness::default() });
         for (received, exit) in [(2, 3), (6, 3), (4, 0)] {
             assert_eq!(
                 found(received, exit).differences,
@@ -209,5 +258,40 @@ mod tests {
                 )]
             );
         }
+    }
+
+    /// What is found of the first sample, without one of its packets, if these nodes count and the others do not.
+    fn found_without(at: usize, counting: &[Role]) -> Completeness {
+        let artifacts = tempfile::tempdir().unwrap();
+        let pair = Pair::new(1);
+        let mut frames = pair.write_then_read();
+        frames.remove(at);
+        let report = report(artifacts.path(), &frames);
+        let scenario = Scenario::new("s", "a".to_owned(), "b".to_owned());
+        let mut evidence = Evidence::new(&scenario);
+        evidence.addresses =
+            [(Role::Server, pair.passive.address), (Role::Client, pair.active.address)].into();
+        for role in Role::BOTH {
+            evidence.node(role).counts_no_packets = !counting.contains(&role);
+        }
+        for role in counting {
+            let packets = |of: &BTreeMap<IpAddr, u64>| of.get(&evidence.addresses[role]).copied();
+            let (sent, received) = (packets(&report.sent), packets(&report.delivered));
+            (evidence.node(*role).sent, evidence.node(*role).received) = (sent, received);
+        }
+        check(&evidence, &report, artifacts.path()).unwrap()
+    }
+
+    #[test]
+    fn node_that_counts_no_packets_needs_the_packets_own_proof() {
+        let is_red = |counting: &[Role]| !found_without(4, counting).differences.is_empty();
+        assert!(is_red(&[]) && is_red(&[Role::Server]) && is_red(&[Role::Client]));
+        assert!(!is_red(&Role::BOTH), "counters stay the proof where they are");
+        let proof = |uncounted: &[Role], repeated| {
+            Completeness { uncounted: uncounted.to_vec(), repeated, ..Completeness::default() }.proof()
+        };
+        assert_eq!(proof(&[], 0), "complete by rxe's counters");
+        assert_eq!(proof(&[Role::Server], 0), "complete by rxe's counters of client and by PSN");
+        assert_eq!(proof(&Role::BOTH, 2), "complete by PSN but for how often 2 requests came again");
     }
 }

@@ -13,8 +13,9 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// The shell command that prints them on a node.
-    pub const COMMAND: &str = "cd /sys/class/infiniband/${RDMA_DEVICE:-rxe0}/ports/1/hw_counters && grep . *";
+    /// The shell command that prints them on a node, behind a line that says that the device is there.
+    pub const COMMAND: &str =
+        "cd /sys/class/infiniband/${RDMA_DEVICE:-rxe0}/ports/1 && echo port:1 && cd hw_counters && grep . *";
 
     /// The names of rxe's.
     pub const ALL: [&str; 16] = [
@@ -54,28 +55,26 @@ impl Counters {
     ///
     /// # Errors
     ///
-    /// The node's device has no counters of packets.
+    /// The node has no such device.
     pub fn parse(output: &str) -> Result<Counters> {
-        let values: BTreeMap<String, u64> = output
+        let mut values: BTreeMap<String, u64> = output
             .lines()
             .filter_map(|line| line.split_once(':'))
             .filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
             .collect();
-        let counters = Counters { values };
-        match (counters.of("sent_pkts"), counters.of("rcvd_pkts")) {
-            (Some(_), Some(_)) => Ok(counters),
-            _ => Err(Error::capture("the RDMA device has no counters of packets").detail(output)),
+        match values.remove("port") {
+            Some(_) => Ok(Counters { values }),
+            None => {
+                Err(Error::capture("the RDMA device is not there, so nothing tells its counters")
+                    .detail(output))
+            }
         }
     }
 
-    /// RoCEv2 packets that it has sent, CM packets included.
-    pub fn sent(&self) -> u64 {
-        self.of("sent_pkts").unwrap_or(0)
-    }
-
-    /// RoCEv2 packets that it has received and taken, CM packets included.
-    pub fn received(&self) -> u64 {
-        self.of("rcvd_pkts").unwrap_or(0)
+    /// RoCEv2 packets that it has sent and that it has received and taken, CM packets included; `None` where the
+    /// device does not count them, as SoftRoCE does.
+    pub fn packets(&self) -> Option<(u64, u64)> {
+        self.of("sent_pkts").zip(self.of("rcvd_pkts"))
     }
 
     /// All of them, by name.
@@ -120,11 +119,14 @@ mod tests {
 
     #[test]
     fn counters_are_lines_with_names() {
-        let counters = Counters::parse("rcvd_pkts:9\nsend_err:0\nsent_pkts:10\n").unwrap();
-        assert_eq!((counters.sent(), counters.received()), (10, 9));
-        let later = Counters::parse("rcvd_pkts:9\nsend_err:2\nsent_pkts:13\n").unwrap().since(&counters);
-        assert_eq!((later.sent(), later.received(), later.of("send_err")), (3, 0, Some(2)));
-        Counters::parse("sent_pkts:10\n").unwrap_err();
+        let counters = Counters::parse("port:1\nrcvd_pkts:9\nsend_err:0\nsent_pkts:10\n").unwrap();
+        assert_eq!(counters.packets(), Some((10, 9)));
+        let later =
+            Counters::parse("port:1\nrcvd_pkts:9\nsend_err:2\nsent_pkts:13\n").unwrap().since(&counters);
+        assert_eq!((later.packets(), later.of("send_err")), (Some((3, 0)), Some(2)));
+        assert_eq!(Counters::parse("port:1\nout_of_sequence:0\n").unwrap().packets(), None);
+        assert_eq!(Counters::parse("port:1\nsent_pkts:10\n").unwrap().packets(), None);
+        Counters::parse("").unwrap_err();
         Counters::parse("grep: no such file\n").unwrap_err();
     }
 

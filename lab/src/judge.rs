@@ -20,6 +20,13 @@ use crate::scenario::{Count, Trace};
 use crate::snapshot::{self, Accepted};
 use crate::verdict::{Failure, Reason, Verdict};
 
+/// What sees the packets of a card that offloads RDMA.
+const WAYS: &str =
+    "a card that offloads RDMA hides it from its network interface; what sees it, for the hosts file:
+a mirror port of the switch, recorded by another machine: [capture] mirror = FILE
+the RDMA device, where libpcap has RDMA support (mlx5 cards): [capture] interface = \"mlx5_0\"
+the card's own sniffer: ibdump, or ethtool --set-priv-flags INTERFACE sniffer on, then tcpdump";
+
 /// Judges what is kept in `artifacts`, and compares the trace with the accepted one.
 pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verdict {
     let scenario = &evidence.scenario;
@@ -193,29 +200,31 @@ impl Checks {
         }
     }
 
-    /// The capture holds exactly what the kernels counted. Gives what that proves.
+    /// The capture holds everything that was sent. Gives what proves that.
     fn completeness(&mut self, evidence: &Evidence, report: &Report, artifacts: &Path) -> String {
         let found = completeness::check(evidence, report, artifacts).unwrap_or_else(|error| Completeness {
             differences: vec![error.to_string()],
             ..Completeness::default()
         });
-        let complete = found.differences.is_empty();
+        let is_proved = found.differences.is_empty() && report.packets > 0;
+        let (proof, is_uncounted) = (found.proof(), !found.uncounted.is_empty());
         for difference in found.differences {
             self.fail(Reason::Capture, difference);
         }
         // Programs that did not do what they should explain why the wire was silent.
         let is_explained =
             self.failures.iter().any(|failure| matches!(failure.reason, Reason::Timeout | Reason::App));
-        if report.packets == 0 && !is_explained {
+        if report.packets == 0 && is_uncounted {
+            self.fail(Reason::Capture, format!("the capture has no RoCEv2 packet\n{WAYS}"));
+        } else if report.packets == 0 && !is_explained {
             self.fail(Reason::Capture, "the capture has no RoCEv2 packet");
         }
-        match (complete, found.not_taken) {
+        match (is_proved, evidence.differences.declared()) {
             (false, _) => String::new(),
-            (true, 0) => format!("{} packets, complete by rxe's counters", report.packets),
-            (true, not_taken) => format!(
-                "{} packets, complete by rxe's counters but for {not_taken} to queue pairs that had failed",
-                report.packets
-            ),
+            (true, declared) if declared.is_empty() => format!("{} packets, {proof}", report.packets),
+            (true, declared) => {
+                format!("{} packets, {proof}; declared to differ: {declared}", report.packets)
+            }
         }
     }
 
@@ -232,8 +241,19 @@ impl Checks {
             Accepted::NotDemanded => {}
             Accepted::Missing => self.fail(Reason::Wire, "there is no snapshot of this trace"),
             Accepted::Trace(snapshot) => {
-                if let Some(difference) = snapshot::difference(snapshot, &rendered(evidence, report)) {
-                    self.fail(Reason::Wire, format!("the trace differs from its snapshot\n{difference}"));
+                let (declared, trace) = (&evidence.differences, rendered(evidence, report));
+                let compared = [snapshot, &trace].map(|text| declared.taken_out_of(text));
+                if let Some(difference) = snapshot::difference(&compared[0], &compared[1]) {
+                    let mut text = format!("the trace differs from its snapshot\n{difference}");
+                    if let Some(would_do) = declared.would_do(snapshot, &trace)
+                        && evidence.provider.starts_with("ssh")
+                    {
+                        text.push_str(
+                            "\nif that is these hosts' cards, declare it in the hosts file: [differences]\n",
+                        );
+                        text.push_str(&would_do);
+                    }
+                    self.fail(Reason::Wire, text);
                 }
             }
         }

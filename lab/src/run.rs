@@ -48,6 +48,7 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
     case.replay.clone_into(&mut evidence.replay);
     case.accept.clone_into(&mut evidence.accept);
     provider.name().clone_into(&mut evidence.provider);
+    evidence.differences = provider.differences();
     let started = Instant::now();
     let Case { scenario, programs, .. } = *case;
     let plan = Plan { programs, network: scenario.network, faults: &scenario.faults, artifacts };
@@ -227,10 +228,12 @@ fn settle(pair: &dyn Pair, before: &Before, evidence: &mut Evidence) -> Result<(
         for (role, [counters, log]) in &outputs {
             let counted = Counters::parse(counters)?.since(&before.counters[role]);
             let captured = captured.get(role).copied().unwrap_or_default();
-            agree &= counted.sent() == captured.sent && counted.received() == captured.delivered;
+            let packets = counted.packets();
+            agree &= packets == Some((captured.sent, captured.delivered));
             let node = evidence.node(*role);
-            node.sent = Some(counted.sent());
-            node.received = Some(counted.received());
+            (node.sent, node.received) = packets.unzip();
+            // What counted before and does not now is no device of that kind.
+            node.counts_no_packets = before.counters[role].packets().is_none();
             node.counters = counted.values();
             node.kernel_log = kernel_log::lines_since(log, before.uptime_s[role]);
         }
