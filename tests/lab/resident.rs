@@ -52,6 +52,12 @@ fn files_and_exit_codes_pass_through_and_reset_forgets() {
     let echoed = run_with(lab.command(&["exec"], &["client", "--", "cat; echo told >&2"]), b"asked").ok();
     assert_eq!((echoed.stdout.as_str(), echoed.stderr.trim_end()), ("asked", "told"));
 
+    let follow = "echo begun; exec tail -f /dev/null";
+    let mut interrupted = Beside::start(lab.command(&["exec"], &["client", "--", follow]));
+    interrupted.wait_said("begun");
+    interrupted.kill();
+    lab.exec("client", "for i in $(seq 20); do pidof tail || exit 0; sleep 1; done; exit 1").ok();
+
     assert_eq!(lab.status().expect("the lab")["is_up"], true);
     lab.run("capture", &[]).fails(2, &["Usage"]);
     run(lab.command(&["capture", "start"], &[])).ok();

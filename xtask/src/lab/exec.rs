@@ -3,12 +3,17 @@
 //! Input, output and the exit code are those of the command itself, whatever carries them.
 
 use std::io::IsTerminal as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 
 use lab::node::ENVIRONMENT;
 use lab::{Error, Result};
 
 use super::{Found, Name, Node, ssh_key};
+
+/// Ends a command whose session has gone; its own end is left alone, and so is what it leaves behind on purpose.
+const ENDS_WITH_ITS_SESSION: &str =
+    "(while kill -0 $PPID; do sleep 1; done; kill -0 $$ && kill -HUP 0) </dev/null >/dev/null 2>&1 &";
 
 /// The arguments of `lab ssh`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +40,7 @@ pub(crate) struct Args {
 pub(crate) fn ssh(args: &SshArgs) -> Result<ExitCode> {
     let role = args.node.into();
     match args.name.find()? {
-        Found::Own(lab) => execute(&lab.ssh(&ssh_key()?, role)?),
+        Found::Own(lab) => become_it(&lab.ssh(&ssh_key()?, role)?),
         Found::Shared(lab) => execute(&lab.open()?.machine(role).host().shell(None, true)),
     }
 }
@@ -48,7 +53,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match args.name.find()? {
         Found::Own(lab) => {
             let ssh = lab.ssh(&ssh_key()?, role)?;
-            execute(&ssh.args(is_interactive.then_some("-t")).arg(command))
+            become_it(&match is_interactive {
+                true => ssh.arg("-t").arg(command),
+                false => ssh.arg(format!("{ENDS_WITH_ITS_SESSION} {command}")),
+            })
         }
         Found::Shared(lab) => {
             let open = lab.open()?;
@@ -59,15 +67,29 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
+/// Runs what reaches the node in the place of this process, so that what ends one ends the other.
+fn become_it(words: &lab::command::Command) -> Result<ExitCode> {
+    let mut process = process(words)?;
+    let source = process.exec();
+    Err(failed(&process, source))
+}
+
 fn execute(words: &lab::command::Command) -> Result<ExitCode> {
+    let mut process = process(words)?;
+    let status = process.status().map_err(|source| failed(&process, source))?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255)))
+}
+
+fn process(words: &lab::command::Command) -> Result<Command> {
     let (program, arguments) =
         words.argv().split_first().ok_or_else(|| Error::setup("there is no command to reach the node"))?;
-    let status = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::inherit())
-        .status()
-        .map_err(|source| Error::setup(format!("failed to run {}", program.display())).source(source))?;
-    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255)))
+    let mut process = Command::new(program);
+    process.args(arguments).stdin(Stdio::inherit());
+    Ok(process)
+}
+
+fn failed(process: &Command, source: std::io::Error) -> Error {
+    Error::setup(format!("failed to run {}", process.get_program().display())).source(source)
 }
 
 /// The command as the node's shell takes it: the deployed programs first on PATH, words kept apart.
