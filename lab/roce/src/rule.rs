@@ -126,7 +126,7 @@ rules! {
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (execute)";
 
     NakWithoutGap, Warning, "the responder reports a loss that the capture does not show",
-    "A NAK \"PSN sequence error\" carries the PSN that the responder expects, and the capture has the request with that PSN: it was lost behind the place of capture, or the NAK is wrong.",
+    "A NAK \"PSN sequence error\" carries the PSN that the responder expects, and the capture shows no gap there: the request was lost behind the place of capture, or the NAK is wrong. A request that others overtook was missing when they came, though its NAK may come after it.",
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_psn)";
 
     NakForAcknowledgedPsn, Error, "a PSN is refused after it was acknowledged",

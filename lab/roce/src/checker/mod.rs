@@ -74,6 +74,8 @@ pub(crate) struct Stream {
     retry: Retry,
     /// A refusal whose request has not come again.
     nak: Option<Nak>,
+    /// PSNs, first and last, at which the responder found gaps whose NAKs did not come yet.
+    naks_due: Option<(Psn, Psn)>,
     /// One past the last PSN that is acknowledged.
     acknowledged: Option<Psn>,
     /// Time of a fatal NAK.
@@ -180,6 +182,7 @@ impl Stream {
             msn: MsnCount::new(psn_first.is_some()),
             retry: Retry::default(),
             nak: None,
+            naks_due: None,
             acknowledged: psn_first,
             fatal_ns: None,
             fatal_is_reported: false,
@@ -210,7 +213,8 @@ impl Stream {
 
     /// The request that should have been answered before the connection ended: its packet number, PSN and PSNs of answers.
     pub(crate) fn unanswered(&self) -> Option<(u64, Psn, u32)> {
-        if self.gap == Gap::Waiting || self.nak.is_some() || self.fatal_ns.is_some() || self.is_unsure {
+        let is_refused = self.nak.is_some_and(|nak| !nak.is_filled);
+        if self.gap == Gap::Waiting || is_refused || self.fatal_ns.is_some() || self.is_unsure {
             return None;
         }
         self.queue.unanswered()
@@ -219,6 +223,25 @@ impl Stream {
     /// Gives what its requests took of the budget back.
     pub(crate) fn release(&mut self, budget: &mut Budget) {
         self.queue.clear(budget);
+    }
+
+    /// A NAK for the gap at `psn` is on its way.
+    fn expect_nak(&mut self, psn: Psn) {
+        self.naks_due = Some((self.naks_due.map_or(psn, |(first, _)| first), psn));
+    }
+
+    /// Whether a NAK at `psn` may be on its way.
+    fn is_nak_due(&self, psn: Psn) -> bool {
+        self.naks_due.is_some_and(|(first, last)| psn.distance(first) >= 0 && psn.distance(last) <= 0)
+    }
+
+    /// Answers keep their order, so behind one at `psn` no NAK up to there comes any more.
+    fn expect_no_nak_up_to(&mut self, psn: Psn) {
+        if let Some((first, last)) = self.naks_due
+            && psn.distance(first) >= 0
+        {
+            self.naks_due = (psn.distance(last) < 0).then_some((psn.plus(1), last));
+        }
     }
 
     /// What was counted of messages no longer holds: learn it anew.

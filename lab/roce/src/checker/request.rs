@@ -61,21 +61,51 @@ impl Stream {
             if !self.is_ahead(expected, sent_before, arrival, sink) {
                 return class;
             }
-        } else if ahead < 0 {
+        } else if ahead < 0 && !self.begins_earlier(psn, count) {
             self.again(connection, arrival, count, sink);
             return class;
         }
-        self.gap = match self.gap {
-            Gap::No => Gap::No,
-            _ if self.sent_end.is_some_and(|end| psn.plus(count.unwrap_or(1)).distance(end) < 0) => {
-                Gap::Refilling
-            }
-            _ => Gap::No,
-        };
-        self.is_unsure &= self.gap != Gap::No;
+        if self.gap == Gap::No {
+            self.is_unsure = false;
+        } else {
+            self.refill(psn, count);
+        }
         self.expected = count.map(|count| psn.plus(count));
         self.assemble(connection, requester, arrival, count, sink);
         class
+    }
+
+    /// The stream began before what the capture has of it. Its responder may have found a gap there, and at each request since.
+    fn begin_at(&mut self, psn: Psn) {
+        if self.acknowledged == self.psn_first {
+            self.acknowledged = Some(psn);
+            self.naks_due = self.sent_end.map(|end| (psn, end));
+        }
+        self.psn_first = Some(psn);
+    }
+
+    /// Whether the first requests of the capture had overtaken this one, the rest of a message; then they are behind a gap.
+    fn begins_earlier(&mut self, psn: Psn, count: Option<u32>) -> bool {
+        let is_earlier = !self.is_announced
+            && self.first_is_lost
+            && self.acknowledged == self.psn_first
+            && self.psn_first == count.map(|count| psn.plus(count));
+        if is_earlier {
+            self.begin_at(psn);
+            self.gap = Gap::Waiting;
+        }
+        is_earlier
+    }
+
+    /// Takes note of a request that fills a gap.
+    #[cold]
+    fn refill(&mut self, psn: Psn, count: Option<u32>) {
+        if let Some(nak) = &mut self.nak {
+            nak.is_filled |= nak.psn == psn;
+        }
+        let has_more = self.sent_end.is_some_and(|end| psn.plus(count.unwrap_or(1)).distance(end) < 0);
+        self.gap = if has_more { Gap::Refilling } else { Gap::No };
+        self.is_unsure &= has_more;
     }
 
     fn after_fatal(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
@@ -101,12 +131,14 @@ impl Stream {
     ) -> bool {
         let psn = arrival.bth.psn();
         let is_new = sent_before.is_none_or(|end| psn.distance(end) >= 0);
-        if self.gap == Gap::Refilling && is_new && self.nak.is_none() {
-            // The requester did not go back: what was missing was out of order, not lost.
+        let goes_on = self.gap == Gap::Refilling && is_new;
+        if goes_on && self.nak.is_none() && self.naks_due.is_none() {
+            // The requester sent again what was missing, and no more.
             self.resume_at(Some(psn));
             return true;
         }
-        if self.gap != Gap::Waiting {
+        // The missing one came late, and a NAK is on its way: what was sent behind it has to come again.
+        if self.gap != Gap::Waiting && !goes_on {
             let is_excused = sink.excuses(expected, psn.distance(expected) == 1);
             if !is_excused {
                 sink.report(Rule::RequestPsnGap, Evidence::Psn { expected, got: psn });
@@ -117,6 +149,9 @@ impl Stream {
         if arrival.bth.opcode().transport() == Transport::Uc {
             self.resume_at(Some(psn));
             return true;
+        }
+        if self.gap != Gap::Waiting {
+            self.expect_nak(expected);
         }
         self.gap = Gap::Waiting;
         false
@@ -139,7 +174,7 @@ impl Stream {
                 sink.discard(self.expected);
             } else if connection.path_mtu_bytes.is_some() {
                 // The capture began in the middle of a retransmission.
-                self.psn_first = Some(psn);
+                self.begin_at(psn);
             }
             return;
         }

@@ -27,6 +27,7 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) {
         let (opcode, psn) = (arrival.bth.opcode(), arrival.bth.psn());
+        let syndrome = arrival.packet.aeth.map(|aeth| aeth.syndrome());
         let Some(first) = self.psn_first else {
             return;
         };
@@ -43,6 +44,9 @@ impl Stream {
                 sink.report(Rule::AckForUnsentPsn, Evidence::Psn { expected: first, got: psn });
                 // That the first request lacks this answer has the same cause.
                 sink.discard(Some(first));
+            } else if let Some(Syndrome::Nak(NakCode::PsnSequenceError)) = syndrome {
+                // The capture began behind the request that is missing.
+                self.refuse_for_now(psn, None, arrival.timestamp_ns, true);
             }
             return;
         }
@@ -58,7 +62,6 @@ impl Stream {
                 Evidence::Words { expected: "no further answer", got: "one" },
             );
         }
-        let syndrome = arrival.packet.aeth.map(|aeth| aeth.syndrome());
         let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
         if accepts {
             self.accepted(psn, sink);
@@ -117,8 +120,10 @@ impl Stream {
 
     /// Draws the conclusions from an answer that is no refusal.
     fn accepted(&mut self, psn: Psn, sink: &mut Sink<'_>) {
+        self.expect_no_nak_up_to(psn);
         if let Some(nak) = self.nak
             && psn.distance(nak.psn) >= 0
+            && !nak.is_filled
         {
             self.nak = None;
             if !self.is_unsure && !nak.is_reported {
@@ -128,7 +133,7 @@ impl Stream {
                 );
             }
         }
-        if self.gap == Gap::Waiting && self.expected.is_some_and(|expected| psn.distance(expected) >= 0) {
+        if self.gap != Gap::No && self.expected.is_some_and(|expected| psn.distance(expected) >= 0) {
             self.resume_at(self.sent_end);
         }
     }
@@ -213,7 +218,12 @@ impl Stream {
         self.acknowledge_before(psn, arrival.timestamp_ns, sink);
         if code == NakCode::PsnSequenceError {
             let is_missing = self.gap == Gap::Waiting && self.expected == Some(psn);
-            if is_possible && !is_missing && self.expected.is_some_and(|expected| psn.distance(expected) < 0)
+            let was_missing = self.is_nak_due(psn) && !is_missing;
+            self.expect_no_nak_up_to(psn);
+            if is_possible
+                && !is_missing
+                && !was_missing
+                && self.expected.is_some_and(|expected| psn.distance(expected) < 0)
             {
                 if !sink.excuses(psn, false) {
                     let expected = self.expected.unwrap_or(psn);
@@ -222,6 +232,9 @@ impl Stream {
                 self.sure_from = Some(psn.plus(1));
             }
             self.refuse_for_now(psn, None, arrival.timestamp_ns, !is_missing);
+            if let Some(nak) = &mut self.nak {
+                nak.is_filled = was_missing;
+            }
             return;
         }
         self.fatal_ns = Some(arrival.timestamp_ns);

@@ -24,6 +24,8 @@ pub(super) struct Nak {
     pub(super) rnr: Option<(u64, u64)>,
     /// Whether it was reported itself, so that what follows from it is not.
     pub(super) is_reported: bool,
+    /// Whether the responder has what it asked for: the request itself came late, so nothing has to come again before it is answered.
+    pub(super) is_filled: bool,
 }
 
 /// What a request looked like.
@@ -116,7 +118,8 @@ impl Stream {
             // Not seen before: the capture began later, or the PSN is none of this connection.
             return None;
         }
-        let differs = known.psn == shape.psn && *known != shape;
+        let is_known = known.psn == shape.psn;
+        let differs = is_known && *known != shape;
         if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
             self.sent_end = Some(end);
         }
@@ -138,53 +141,67 @@ impl Stream {
                 },
             );
         }
-        let class = self.classify(connection, arrival, sink);
-        self.retry.run = Some((class, end));
+        let class = self.classify(connection, arrival, is_known, sink);
         self.retry.last = Some((psn, arrival.timestamp_ns));
-        self.retry.counts.count(class);
-        Some(class)
+        if let Some(class) = class {
+            self.retry.run = Some((class, end));
+            self.retry.counts.count(class);
+        } else {
+            self.retry.shapes[psn.value() as usize % SHAPES] = shape;
+        }
+        class
     }
 
+    /// Tells why a request comes whose PSN lies before others; `None` when those only overtook it.
     fn classify(
         &mut self,
         connection: &Connection,
         arrival: &Arrival<'_>,
+        is_known: bool,
         sink: &mut Sink<'_>,
-    ) -> RetransmissionClass {
+    ) -> Option<RetransmissionClass> {
         let (psn, now_ns) = (arrival.bth.psn(), arrival.timestamp_ns);
         if let Some(nak) = self.nak
             && nak.psn == psn
         {
             self.nak = None;
             let Some((from_ns, least_ns)) = nak.rnr else {
-                return RetransmissionClass::GoBackN;
+                return Some(RetransmissionClass::GoBackN);
             };
             let got_ns = now_ns.saturating_sub(from_ns);
             if got_ns < least_ns - least_ns / 10 {
                 sink.report(Rule::RnrRetryTooEarly, Evidence::Time { expected_ns: least_ns, got_ns });
             }
-            return RetransmissionClass::RnrRetry;
+            return Some(RetransmissionClass::RnrRetry);
         }
         if let Some((class, next)) = self.retry.run
             && next == psn
         {
-            return class;
+            return Some(class);
         }
-        if arrival.bth.opcode().operation() == Operation::ReadRequest
-            && let Some(at) = self.queue.find(psn)
+        let asked = (arrival.bth.opcode().operation() == Operation::ReadRequest)
+            .then(|| self.queue.find(psn))
+            .flatten();
+        if let Some(at) = asked
             && self.queue.get_mut(at).is_some_and(|read| read.has_gap)
         {
-            return RetransmissionClass::ReadRetry;
+            return Some(RetransmissionClass::ReadRetry);
         }
         if self.acknowledged.is_some_and(|acknowledged| psn.distance(acknowledged) < 0) {
-            return RetransmissionClass::Duplicate;
+            return Some(RetransmissionClass::Duplicate);
         }
         let limit_ns = connection.ack_timeout_ns.map_or(COPY_LIMIT_NS, |timeout_ns| timeout_ns / 2);
         match self.retry.last {
-            Some((last, at_ns)) if last == psn && now_ns.saturating_sub(at_ns) < limit_ns => {
-                RetransmissionClass::Duplicate
+            Some((last, at_ns)) if now_ns.saturating_sub(at_ns) < limit_ns => {
+                if last == psn {
+                    Some(RetransmissionClass::Duplicate)
+                } else if is_known || asked.is_some() {
+                    Some(RetransmissionClass::Timeout)
+                } else {
+                    None
+                }
             }
-            _ => RetransmissionClass::Timeout,
+            _ => Some(RetransmissionClass::Timeout),
         }
     }
 
@@ -197,7 +214,7 @@ impl Stream {
         is_reported: bool,
     ) {
         let rnr = rnr_timer.map(|code| (timestamp_ns, u64::from(rnr_timer_us(code)) * 1_000));
-        self.nak = Some(Nak { psn, rnr, is_reported });
+        self.nak = Some(Nak { psn, rnr, is_reported, is_filled: false });
         self.retry.run = None;
     }
 }
