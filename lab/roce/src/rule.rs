@@ -82,7 +82,7 @@ rules! {
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (duplicate_request), rxe_req.c (req_retry)";
 
     ReadResponsePsnGap, Warning, "a READ response before this one is missing",
-    "The i-th response to a READ carries the request's PSN + i. Responses come in the order of the requests, so a later answer shows as well that one is missing.",
+    "The i-th response to a READ carries the request's PSN + i. Responses come in the order of the requests, so a later answer shows as well that one is missing. A requester discards what follows it, until the missing one comes late or is asked for again.",
     "Linux drivers/infiniband/sw/rxe/rxe_comp.c (check_psn)";
 
     AtomicAckMissing, Warning, "a later request was answered before an atomic was",
@@ -114,7 +114,7 @@ rules! {
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_length)";
 
     OpcodeOutOfSequence, Error, "the packet does not follow the one before it in its message",
-    "After First or Middle only Middle or Last of the same operation may come, and Middle or Last not without a First. READ responses are Only when there is one, else First, Middle and Last.",
+    "After First or Middle only Middle or Last of the same operation may come, and Middle or Last not without a First. READ responses are Only when there is one, else First, Middle and Last, and begin anew when the rest of a READ is asked for again. rxe then goes on with Middle or Last, which is reported: its own requester takes it, another need not.",
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_op_seq)";
 
     MsnNotAdvanced, Error, "the MSN is lower than the messages that the answer completes",

@@ -300,6 +300,30 @@ fn a_million_queue_pairs_stay_in_bounds_and_what_was_dropped_is_said() {
 }
 
 #[test]
+fn a_read_that_is_never_answered_whole_does_not_hold_the_others() {
+    let pair = Pair::new(9);
+    let mut analysis = Analysis::streaming(Names::new());
+    let mut number = 0;
+    let mut push = |frame: Vec<u8>| {
+        number += 1;
+        analysis.push(&Record::ethernet(number, number, &frame));
+    };
+    let read = |n, bytes| pair.request(0x0c, n).reth(pair.passive.va, pair.passive.rkey, bytes).build();
+    push(pair.req(1, &[]));
+    push(pair.rep(&[]));
+    push(read(0, 2048));
+    // Its first response is not in the capture.
+    push(pair.response(0x0f, 1).aeth(0x1f, 1).payload(&[1; 1024]).build());
+    for n in 2..20_000 {
+        push(read(n, 8));
+        push(pair.response(0x10, n).aeth(0x1f, n).payload(&[1; 8]).build());
+    }
+    let report = analysis.finish();
+    assert_eq!(rules(&report), [(Rule::ReadResponsePsnGap, 4)]);
+    assert_eq!(report.requests_dropped, 0);
+}
+
+#[test]
 fn packets_beyond_4096_pairs_of_addresses_are_said_to_be_uncounted() {
     let count = |total: u32| {
         let mut analysis = Analysis::streaming(Names::new());

@@ -239,6 +239,38 @@ fn read_response_psn_gap_is_reported_once_and_its_retry_is_clean() {
 }
 
 #[test]
+fn a_retry_that_does_not_begin_anew_is_out_of_sequence_whether_a_response_was_lost_or_late() {
+    let pair = Pair::new(10);
+    let piece = [0x5a; 1024];
+    let retry = |opcode| {
+        vec![
+            pair.request(0x0c, 3).ack_request().reth(pair.passive.va + 2048, pair.passive.rkey, 2048).build(),
+            pair.response(opcode, 3).aeth(0x1f, 2).payload(&piece).build(),
+            pair.response(0x0f, 4).aeth(0x1f, 2).payload(&piece).build(),
+        ]
+    };
+    let middle = |fate| (pair.response(0x0e, 2).payload(&piece).build(), fate);
+    for (opcode, at) in [(0x0d, None), (0x0e, Some(Rule::OpcodeOutOfSequence))] {
+        // The third response is lost, so that the fourth is discarded.
+        let mut lost = forwarded(pair.write_then_read());
+        lost[8].1 = "fate=dropped";
+        lost.splice(10..10, forwarded(retry(opcode)));
+        // The third overtakes the second, so that it is discarded, and the fourth with it.
+        let mut late = forwarded(pair.write_then_read());
+        late[7].1 = "fate=reordered";
+        late.insert(9, middle("fate=released #8"));
+        late.splice(11..11, forwarded(retry(opcode)));
+        for frames in [lost, late] {
+            let report = analyse(&frames);
+            let found: Vec<Rule> = report.findings.iter().map(|finding| finding.rule).collect();
+            let expected: Vec<Rule> = [Rule::ReadResponsePsnGap].into_iter().chain(at).collect();
+            assert_eq!(found, expected);
+            assert_eq!(report.messages[1].outcome, Outcome::Responded);
+        }
+    }
+}
+
+#[test]
 fn an_ack_of_the_last_sent_psn_is_silent_and_of_the_next_is_reported() {
     let pair = Pair::new(11);
     let mut frames = forwarded(pair.write_then_read());

@@ -95,9 +95,11 @@ impl Queue {
         }
     }
 
-    /// Drops what is answered from the front.
+    /// Drops from the front what is answered, and what is missing answers and will not be asked for again, so much was answered since.
     pub(super) fn trim(&mut self, budget: &mut Budget) {
-        while self.items.front().is_some_and(|front| front.is_done) {
+        while let Some(front) = self.items.front()
+            && (front.is_done || front.has_gap && self.open_from > UNDER_WAY_WITHIN)
+        {
             self.pop(budget);
         }
     }

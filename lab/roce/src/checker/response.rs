@@ -409,15 +409,18 @@ impl Stream {
         if read.is_done || index < read.next {
             return;
         }
-        let was_next = index == read.next;
-        if !was_next && !read.has_gap {
-            let expected = read.psn.plus(read.next);
-            if !sink.excuses(expected, index == read.next + 1) {
-                sink.report(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
+        if index > read.next {
+            if !read.has_gap {
+                let expected = read.psn.plus(read.next);
+                if !sink.excuses(expected, index == read.next + 1) {
+                    sink.report(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
+                }
             }
+            // The requester discards it: until the missing one comes, late or because it is asked for again.
+            read.has_gap = true;
+            read.must_be_answered = false;
+            return;
         }
-        read.has_gap |= !was_next;
-        read.must_be_answered &= was_next;
         read.next = index + 1;
         read.bytes += arrival.packet.payload_length_bytes as u64;
         let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else {
@@ -431,21 +434,19 @@ impl Stream {
         };
         if place != opcode.place() {
             read.must_be_answered = false;
-            if was_next {
-                sink.report(
-                    Rule::OpcodeOutOfSequence,
-                    Evidence::Opcode { expected: words_of_place(place), got: opcode },
-                );
-            }
-        } else if was_next && !judge_response_payload(connection, arrival, read, count, sink) {
+            sink.report(
+                Rule::OpcodeOutOfSequence,
+                Evidence::Opcode { expected: words_of_place(place), got: opcode },
+            );
+        } else if !judge_response_payload(connection, arrival, read, count, sink) {
             read.has_gap = true;
         }
-        if index + 1 == count && was_next {
+        if index + 1 == count {
             read.is_done = true;
             let (message, end) = (read.message, read.psn.plus(count));
             sink.end(message, Outcome::Responded, arrival.timestamp_ns);
             self.acknowledge_before(end, arrival.timestamp_ns, sink);
-        } else if was_next && index + 1 < count && opcode.place().ends() {
+        } else if opcode.place().ends() {
             // It was reported; what else comes of this READ is the rest.
             read.has_gap = true;
         }
