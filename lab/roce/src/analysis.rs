@@ -487,6 +487,7 @@ impl Analysis {
             psn_last: bth.psn(),
             packet_first: number,
             packet_last: number,
+            is_whole: true,
             sent_ns: timestamp_ns,
             ended_ns: None,
             outcome: Outcome::Sent,

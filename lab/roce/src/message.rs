@@ -132,6 +132,8 @@ pub struct Message {
     pub packet_first: u64,
     /// Number in the capture of its last packet, from 1.
     pub packet_last: u64,
+    /// Whether its last packet came; else the bytes are those that did, and an immediate may have been to come.
+    pub is_whole: bool,
     /// Time of its first packet in nanoseconds since the epoch.
     pub sent_ns: u64,
     /// Time of the packet that ended it in nanoseconds since the epoch.

@@ -2,8 +2,8 @@
 
 use roce::capture::Record;
 use roce::synth::{FrameBuilder, Pair};
-use roce::wire::{Opcode, Psn};
-use roce::{Analysis, Names, Report, RetransmissionClass, Retransmissions, Rule};
+use roce::wire::{NakCode, Opcode, Psn};
+use roce::{Analysis, Names, Outcome, Report, RetransmissionClass, Retransmissions, Rule};
 
 type Step = (u64, Vec<u8>, &'static str);
 
@@ -165,6 +165,30 @@ fn a_refusal_for_good_ends_the_queue_pair() {
     };
     assert_eq!(rules(&run(&steps(50))), [], "it may have been on its way");
     assert_eq!(rules(&run(&steps(500_000))), [(Rule::TrafficAfterFatalNak, 5)]);
+}
+
+#[test]
+fn a_write_that_is_refused_before_its_last_packet_is_refused_whether_that_is_sent_or_not() {
+    let pair = Pair::new(8);
+    let write = |opcode, n| pair.request(opcode, n).payload(&[1; 1024]);
+    let first = write(0x06, 0).reth(pair.passive.va, 7, 3072).build();
+    let mut steps = begin(&pair);
+    steps.extend([(10, first, OK), (11, answer(&pair, 0, 0x62, 0), OK), (12, write(0x07, 1).build(), OK)]);
+    let mut summaries = Vec::new();
+    for is_whole in [false, true] {
+        if is_whole {
+            steps.push((13, write(0x08, 2).ack_request().build(), OK));
+        }
+        let report = run(&steps);
+        assert_eq!(rules(&report), []);
+        let [message] = &report.messages[..] else { panic!("{:?}", report.messages) };
+        assert_eq!(
+            (message.outcome, message.ended_ns, message.is_whole),
+            (Outcome::Refused(NakCode::RemoteAccessError), Some(11_000), is_whole)
+        );
+        summaries.push(report.summary());
+    }
+    assert_eq!(summaries[0], summaries[1], "how far it came, timing decides");
 }
 
 #[test]

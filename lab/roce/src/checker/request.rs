@@ -234,6 +234,7 @@ impl Stream {
                 psn_last: psn.plus(count.unwrap_or(1) - 1),
                 packet_first: arrival.number,
                 packet_last: arrival.number,
+                is_whole: false,
                 sent_ns: arrival.timestamp_ns,
                 ended_ns: None,
                 outcome: Outcome::Incomplete,
@@ -307,7 +308,10 @@ impl Stream {
     ) {
         if let Some(message) = sink.messages.get_mut(open.message) {
             message.kind = MessageKind::of(arrival.bth.opcode()).unwrap_or(message.kind);
-            message.outcome = Outcome::Sent;
+            message.is_whole = true;
+            if message.outcome == Outcome::Incomplete {
+                message.outcome = Outcome::Sent;
+            }
             message.immediate = arrival.packet.immdt.map(|immdt| immdt.value());
             message.rkey = message.rkey.or(arrival.packet.ieth.map(|ieth| ieth.rkey()));
         }

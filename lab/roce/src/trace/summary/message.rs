@@ -38,7 +38,9 @@ impl Line {
     ) -> Self {
         let first = labels.psn_offset(requester, message.psn_first);
         let last = labels.psn_offset(requester, message.psn_last);
-        let is_whole = message.outcome != Outcome::Incomplete;
+        // How much of a message was on its way before a refusal, timing decides.
+        let is_refused = first != last && matches!(message.outcome, Outcome::Refused(_));
+        let is_whole = message.is_whole && (message.kind == MessageKind::Read || !is_refused);
         let (words, answer) = match message.kind {
             _ if !is_whole => (fold([stream.request(first)].into_iter()), None),
             MessageKind::Read => (
