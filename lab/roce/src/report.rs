@@ -69,7 +69,8 @@ impl Report {
     /// | in the trace | is |
     /// |--|--|
     /// | `client` | a node, by its IP address |
-    /// | `client.qp1` | the first queue pair of that node; `client.GSI` is queue pair 1 |
+    /// | `client.qp1` | the first queue pair of that node |
+    /// | `client.ud1` | its first for datagrams, which have no connection; `client.GSI` is queue pair 1 |
     /// | `client+3` | a PSN: the third after the first of that `client` queue pair's requests; responses count in the requester's numbers |
     /// | `server.mr1+8` | rkey `server.mr1` and the address 8 bytes above the region's base: what its node advertised in a REP, else the lowest seen |
     /// | `<port>` | a random port |

@@ -8,7 +8,8 @@ use crate::cli::filter::PacketInfo;
 use crate::cli::input::{FileArg, Input};
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
-use crate::wire::Psn;
+use crate::trace::Datagrams;
+use crate::wire::{Frame, Packet, Psn};
 use crate::{Analysis, Connection, Endpoint, Message, Names};
 
 /// The arguments of `messages`.
@@ -33,14 +34,32 @@ pub(super) fn duration(ns: u64) -> String {
     }
 }
 
-/// The names of queue pairs as the trace has them: numbered by node, in the order of the connections.
-#[derive(Default)]
+/// Queue pairs of datagrams that have names; the numbers of more are shown.
+const DATAGRAMS_MAX: usize = 4_096;
+
+/// The names of queue pairs as the trace has them: numbered by node, in the order of the connections, and those of datagrams in the order of the packets.
 struct Ends {
     counts: HashMap<IpAddr, usize>,
     numbers: BTreeMap<usize, [usize; 2]>,
+    datagrams: Datagrams,
 }
 
 impl Ends {
+    fn new() -> Self {
+        let datagrams = Datagrams::new(DATAGRAMS_MAX);
+        Self { counts: HashMap::new(), numbers: BTreeMap::new(), datagrams }
+    }
+
+    /// Takes note of a packet that may be a datagram.
+    fn see(&mut self, packet: &Packet<'_>) {
+        if let (Some(bth), Some(deth)) = (packet.bth, packet.deth)
+            && !packet.mad().is_some_and(|mad| mad.is_ok_and(|mad| mad.is_cm()))
+        {
+            let source = (packet.source, deth.source_qpn());
+            self.datagrams.see(source, (packet.destination, bth.destination_qpn()), bth.psn());
+        }
+    }
+
     /// Numbers the ends of connections that are new, and forgets those that are followed no more.
     fn learn<'a>(&mut self, connections: impl Iterator<Item = (usize, &'a Connection)>) {
         let mut first = usize::MAX;
@@ -78,17 +97,26 @@ impl Ends {
                 (ends.map(name), psn)
             }
             None => {
-                let name = |address, qpn: Option<u32>| {
-                    let qpn = qpn.map_or_else(|| "qp?".to_owned(), |qpn| format!("{qpn:#x}"));
-                    format!("{}.{qpn}", names.get(address))
+                let node = names.get(message.requester);
+                let name = |address, qpn: Option<u32>| match qpn {
+                    None => format!("{}.qp?", names.get(address)),
+                    Some(qpn) => {
+                        let known = self.datagrams.name((address, qpn), names);
+                        known.unwrap_or_else(|| format!("{}.{qpn:#x}", names.get(address)))
+                    }
                 };
                 let from = name(message.requester, message.requester_qpn);
-                ([from, name(message.responder, Some(message.responder_qpn))], None)
+                let psn = message.requester_qpn.and_then(|qpn| {
+                    let distance = self.datagrams.psn_offset((message.requester, qpn), message.psn_first)?;
+                    Some((format!("{node}{distance:+}"), distance))
+                });
+                ([from, name(message.responder, Some(message.responder_qpn))], psn)
             }
         };
         let psn = match psn {
             Some((first, _)) if message.psn_first == message.psn_last => first,
             Some((first, last)) => format!("{first}..{last}"),
+            None if message.psn_first == message.psn_last => format!("psn {}", message.psn_first),
             None => format!("psn {}..{}", message.psn_first, message.psn_last),
         };
         let mut line = format!(
@@ -121,7 +149,7 @@ impl Args {
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names);
         let mut first = None;
-        let mut ends = Ends::default();
+        let mut ends = Ends::new();
         let show = |output: &mut Output,
                     names: &Names,
                     message: &Message,
@@ -137,7 +165,11 @@ impl Args {
         };
         let stopped = input.for_each(|record| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
-            analysis.push(record);
+            let frame = record.frame();
+            if let Frame::Roce(packet) = &frame {
+                ends.see(packet);
+            }
+            analysis.push_frame(record, &frame);
             let messages = analysis.take_messages();
             if !messages.is_empty() && !self.json {
                 ends.learn(analysis.connections());
@@ -151,7 +183,7 @@ impl Args {
             Ok(!output.is_closed())
         })?;
         let report = analysis.finish();
-        let mut ends = Ends::default();
+        let mut ends = Ends { datagrams: ends.datagrams, ..Ends::new() };
         ends.learn(report.connections.iter().enumerate());
         for message in &report.messages {
             let connection = message.connection.and_then(|index| report.connections.get(index));

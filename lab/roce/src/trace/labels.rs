@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::cm::{Advert, Message as CmMessage};
 use crate::flow::Side;
 use crate::report::Report;
+use crate::trace::datagrams::Datagrams;
 use crate::wire::{Icrc, Psn};
 
 /// A memory region, by the rkey that its node gave out.
@@ -23,8 +24,10 @@ pub(super) struct Labels<'a> {
     order: Vec<usize>,
     places: Vec<usize>,
     connected: HashMap<(usize, Side), String>,
+    datagrams: Datagrams,
+    /// Other queue pairs without a connection, and where the PSNs begin that a node sends them.
     unconnected: HashMap<(IpAddr, u32), String>,
-    first_psn: HashMap<(IpAddr, Option<u32>), Psn>,
+    first_psn: HashMap<IpAddr, Psn>,
     regions: HashMap<(IpAddr, u32), Region>,
 }
 
@@ -64,6 +67,7 @@ impl<'a> Labels<'a> {
             order,
             places,
             connected: HashMap::new(),
+            datagrams: Datagrams::new(usize::MAX),
             unconnected: HashMap::new(),
             first_psn: HashMap::new(),
             regions: HashMap::new(),
@@ -87,20 +91,18 @@ impl<'a> Labels<'a> {
                 self.connected.insert((index, side), name);
             }
         }
-        for row in &self.report.rows {
-            if row.flow.is_none() {
-                for (address, qpn) in [(row.source, row.source_qpn), (row.destination, row.destination_qpn)] {
-                    let Some(qpn) = qpn else { continue };
-                    let node = self.report.names.get(address);
-                    self.unconnected.entry((address, qpn)).or_insert_with(|| match qpn {
-                        1 => format!("{node}.GSI"),
-                        _ => format!("{node}.qp{}", next(&mut counts, address)),
-                    });
-                }
-                if let Some(psn) = row.psn {
-                    self.first_psn.entry((row.source, row.source_qpn)).or_insert(psn);
-                }
+        for row in self.report.rows.iter().filter(|row| row.flow.is_none()) {
+            let (Some(qpn), Some(psn)) = (row.destination_qpn, row.psn) else { continue };
+            let destination = (row.destination, qpn);
+            if let Some(source_qpn) = row.source_qpn {
+                self.datagrams.see((row.source, source_qpn), destination, psn);
+                continue;
             }
+            let node = self.report.names.get(row.destination);
+            self.unconnected
+                .entry(destination)
+                .or_insert_with(|| format!("{node}.qp{}", next(&mut counts, row.destination)));
+            self.first_psn.entry(row.source).or_insert(psn);
         }
     }
 
@@ -183,10 +185,13 @@ impl<'a> Labels<'a> {
         self.connected.get(&(connection, side)).map_or("?", String::as_str)
     }
 
-    /// The queue pair of `address` with that number, connected or not.
+    /// The queue pair of `address` with that number, when it has no connection.
     pub(super) fn unconnected(&self, address: IpAddr, qpn: Option<u32>) -> String {
-        qpn.and_then(|qpn| self.unconnected.get(&(address, qpn)).cloned())
-            .unwrap_or_else(|| self.node(address))
+        let name = |qpn| {
+            let datagrams = self.datagrams.name((address, qpn), &self.report.names);
+            datagrams.or_else(|| self.unconnected.get(&(address, qpn)).cloned())
+        };
+        qpn.and_then(name).unwrap_or_else(|| self.node(address))
     }
 
     /// A PSN of the requests of `requester`.
@@ -216,7 +221,10 @@ impl<'a> Labels<'a> {
         source_qpn: Option<u32>,
         psn: Psn,
     ) -> Option<i32> {
-        self.first_psn.get(&(source, source_qpn)).map(|first| psn.distance(*first))
+        match source_qpn {
+            Some(qpn) => self.datagrams.psn_offset((source, qpn), psn),
+            None => self.first_psn.get(&source).map(|first| psn.distance(*first)),
+        }
     }
 
     /// Whether `psn` is the 0 at which the requests of `requester` wrap.

@@ -6,11 +6,14 @@
 //! The legend stands at [`Report::trace`](crate::Report::trace).
 
 mod cm;
+mod datagrams;
 mod labels;
 mod ladder;
 mod render;
 mod summary;
 
+#[cfg(feature = "cli")]
+pub(crate) use datagrams::Datagrams;
 pub(crate) use ladder::draw;
 pub(crate) use render::{packet_names, render};
 pub(crate) use summary::summary;
