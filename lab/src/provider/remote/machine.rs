@@ -134,22 +134,27 @@ impl Machine {
     ///
     /// It cannot be written there, or did not arrive whole.
     pub fn push(&self, bytes: &[u8], to: &str, mode: u32) -> Result<()> {
+        self.push_all(&[(to, bytes)], mode)
+    }
+
+    /// The same with several files, all in one transfer: a call takes a second with some carriers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::push`].
+    pub fn push_all(&self, files: &[(&str, &[u8])], mode: u32) -> Result<()> {
         // As the machine's own user, where everybody may write; then moved by root.
         let arrival = format!("/tmp/rdma-lab-{}", unique());
-        self.host().upload(bytes, &arrival, TRANSFER).map_err(|error| self.named(error))?;
-        let (expected, target) = (sha256(bytes), shell_word(to));
-        let sum = self.demand(
-            &format!("{to} can be written"),
-            &format!(
-                "trap 'rm -f {arrival}' EXIT; sum=$(sha256sum <{arrival}) && echo \"$sum\" || exit\n\
-                 case $sum in {expected}*) install -D -m {mode:o} {arrival} {target}.part && mv {target}.part {target};; esac"
-            ),
-            SHORT,
-        )?;
+        let bytes: Vec<u8> = files.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+        self.host().upload(&bytes, &arrival, TRANSFER).map_err(|error| self.named(error))?;
+        let expected = sha256(&bytes);
+        let sum =
+            self.demand("files can be written", &arrived(files, mode, &arrival, &expected), TRANSFER)?;
         if sum.starts_with(&expected) {
             return Ok(());
         }
-        Err(self.not_whole(to))
+        let paths: Vec<&str> = files.iter().map(|(to, _)| *to).collect();
+        Err(self.not_whole(&paths.join(", ")))
     }
 
     /// Gets a file from there into the file `to`, verified; a file that did not arrive whole is removed.
@@ -202,9 +207,57 @@ impl Node for Machine {
     }
 }
 
+/// The script that tells the checksum of `arrival`, and if it is the expected one cuts that into `files`.
+fn arrived(files: &[(&str, &[u8])], mode: u32, arrival: &str, expected: &str) -> String {
+    let mut script = format!(
+        "trap 'rm -f {arrival}' EXIT; sum=$(sha256sum <{arrival}) && echo \"$sum\" || exit\n\
+         case $sum in {expected}*) ;; *) exit 0;; esac\n\
+         exec <{arrival}\n"
+    );
+    for (to, bytes) in files {
+        let (target, length) = (shell_word(to), bytes.len());
+        script.push_str(&format!(
+            "install -D -m {mode:o} /dev/null {target}.part && head -c {length} >{target}.part && \
+             mv {target}.part {target} || exit\n"
+        ));
+    }
+    script
+}
+
 /// A name that nothing else has, here or there.
 pub(super) fn unique() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     format!("{now:x}-{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Command;
+
+    #[test]
+    fn files_of_one_transfer_arrive_as_they_were_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let (one, other) = (path("new/it's one"), path("other"));
+        let files: [(&str, &[u8]); 3] = [(&one, b"a\0b\n\n"), (&path("empty"), b""), (&other, &[7; 300_000])];
+        let bytes = files.map(|(_, bytes)| bytes).concat();
+        let arrive = |bytes: &[u8]| {
+            fs::write(path("arrival"), bytes).unwrap();
+            let script =
+                arrived(&files, 0o755, &path("arrival"), &sha256(&files.map(|(_, bytes)| bytes).concat()));
+            let output = Command::new(["sh", "-c", &script]).output(SHORT).unwrap();
+            assert_eq!((output.code, output.stdout.starts_with(&sha256(bytes))), (Some(0), true));
+            assert!(!fs::exists(path("arrival")).unwrap());
+        };
+        arrive(&bytes[..bytes.len() / 2]);
+        assert!(!fs::exists(&one).unwrap() && !fs::exists(&other).unwrap());
+        arrive(&bytes);
+        for (to, bytes) in files {
+            assert_eq!(fs::read(to).unwrap(), bytes);
+            let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(to).unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o755);
+        }
+    }
 }

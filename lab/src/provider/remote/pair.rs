@@ -88,12 +88,18 @@ impl Machines {
                 &format!("cd {DEPLOYED} && sha256sum -- * || true"),
                 SHORT,
             )?;
+            let mut files = Vec::new();
             for (program, sum) in &sums {
                 if !there.lines().any(|line| line == format!("{sum}  {}", program.name)) {
                     let bytes =
                         std::fs::read(&program.path).at("failed to read the program", &program.path)?;
-                    machine.push(&bytes, &format!("{DEPLOYED}/{}", program.name), 0o755)?;
+                    files.push((format!("{DEPLOYED}/{}", program.name), bytes));
                 }
+            }
+            if !files.is_empty() {
+                let files: Vec<(&str, &[u8])> =
+                    files.iter().map(|(to, bytes)| (to.as_str(), bytes.as_slice())).collect();
+                machine.push_all(&files, 0o755)?;
             }
             let stale: Vec<String> = there
                 .lines()
