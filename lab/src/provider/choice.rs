@@ -176,18 +176,6 @@ impl Source {
         }
     }
 
-    /// Whether the machines run already, as far as that is asked without reaching them.
-    ///
-    /// # Errors
-    ///
-    /// As [`Multipass::is_running`].
-    pub fn is_running(&self) -> Result<bool> {
-        match self {
-            Source::Multipass(multipass) => multipass.is_running(),
-            Source::Qemu(_) | Source::Ssh(_) => Ok(true),
-        }
-    }
-
     fn provider(&self) -> &dyn Provider {
         match self {
             Source::Qemu(qemu) => qemu,

@@ -93,16 +93,20 @@ pub fn info(name: &str) -> Result<Option<Info>> {
     Err(explain(&format!("multipass info {name}"), &output))
 }
 
-/// Whether an instance runs, which costs next to nothing: nothing is asked of its guest.
+/// Whether all of these instances run, which costs next to nothing: nothing is asked of their guests.
 ///
 /// # Errors
 ///
 /// No answer comes.
-pub fn is_running(name: &str) -> Result<bool> {
-    let output = call(&["info", name, "--format", "json", "--no-runtime-information"], QUESTION)?;
-    // A version without that option says no; whoever needs to know more asks for all.
-    Ok(output.code == Some(0)
-        && parse_info(name, &output.stdout).is_some_and(|info| info.state == State::Running))
+pub fn are_running(names: &[String]) -> Result<bool> {
+    let mut arguments = vec!["info", "--format", "json", "--no-runtime-information"];
+    arguments.extend(names.iter().map(String::as_str));
+    let output = call(&arguments, QUESTION)?;
+    // Where one is missing the client says no, and so does a version without that option; whoever needs to know
+    // more asks for all.
+    let runs =
+        |name: &String| parse_info(name, &output.stdout).is_some_and(|info| info.state == State::Running);
+    Ok(output.code == Some(0) && names.iter().all(runs))
 }
 
 fn parse_info(name: &str, json: &str) -> Option<Info> {
@@ -177,7 +181,9 @@ pub fn explain(what: &str, output: &Output) -> Error {
     let (name, next) = if has("cannot connect to the multipass socket") {
         (
             "Multipass's daemon cannot be reached",
-            "start it (Linux: sudo snap start multipass), then look: multipass version\nor use --provider qemu",
+            "start it (Linux: sudo snap start multipass), then look: multipass version\n\
+             if it runs, this user may not open its socket (Linux: join the group that `ls -l` says it has)\n\
+             or use --provider qemu",
         )
     } else if has("multipass_root_cert.pem") {
         (

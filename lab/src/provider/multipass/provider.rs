@@ -1,7 +1,7 @@
 //! Both instances as a source of machines.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::cache::Cache;
@@ -24,7 +24,7 @@ const CLOUD_INIT: Duration = Duration::from_secs(900);
 pub struct Multipass {
     cache: Cache,
     shape: Shape,
-    version: String,
+    version: OnceLock<String>,
     machines: Mutex<Option<Machines>>,
     maker: Maker,
 }
@@ -49,8 +49,11 @@ impl Multipass {
                     "choose another: multipass set local.driver=qemu (or hyperv)\nor use --provider qemu",
                 ));
         }
-        let version = client::version().unwrap_or_default();
-        Ok(Multipass { cache, shape, version, machines: Mutex::new(None), maker })
+        Ok(Multipass { cache, shape, version: OnceLock::new(), machines: Mutex::new(None), maker })
+    }
+
+    fn version(&self) -> &str {
+        self.version.get_or_init(|| client::version().unwrap_or_default())
     }
 
     /// Both instances, running and prepared once.
@@ -70,7 +73,7 @@ impl Multipass {
             let Shape { image, cpus, memory, disk, .. } = &self.shape;
             say(&format!(
                 "Multipass {} will launch {}: Ubuntu image {image} (a download of about 600 MB, once), each with {cpus} processors, {memory} memory, {disk} disk",
-                self.version,
+                self.version(),
                 missing.join(" and ")
             ));
         }
@@ -86,15 +89,6 @@ impl Multipass {
         Ok(prepared)
     }
 
-    /// Whether both run, so that nothing has to be brought up.
-    ///
-    /// # Errors
-    ///
-    /// As [`client::is_running`].
-    pub fn is_running(&self) -> Result<bool> {
-        Ok(both(|role| client::is_running(&name(role)))?.values().all(|runs| *runs))
-    }
-
     /// What makes programs for them.
     pub fn maker(&self) -> &Maker {
         &self.maker
@@ -102,13 +96,22 @@ impl Multipass {
 
     /// What they are, for people.
     pub fn description(&self) -> String {
-        format!("multipass {}, {} and {}", self.version, name(Role::Server), name(Role::Client))
+        format!("multipass {}, {} and {}", self.version(), name(Role::Server), name(Role::Client))
     }
 }
 
 /// An instance is ours: everything may be done there.
 pub fn setting(host: Arc<Instance>, address: IpAddr) -> Setting {
     Setting { host, address, device: None, capture: None, setup_rxe: true, install: true }
+}
+
+/// Whether both run, which is found out without reaching them.
+///
+/// # Errors
+///
+/// As [`client::are_running`].
+pub fn are_running() -> Result<bool> {
+    client::are_running(&Role::BOTH.map(name))
 }
 
 /// Stops both instances where they run; nothing on them is lost.

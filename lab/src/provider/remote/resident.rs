@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::cache::{self, Cache, Lock, sha256_file, write_whole};
 use crate::command::Command;
-use crate::error::{Error, IoContext as _, Result};
+use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::network::MTU_DEFAULT;
 use crate::node::Role;
 use crate::programs::Program;
@@ -47,6 +47,9 @@ pub struct Shared {
     pub logs: PathBuf,
     /// What is being recorded into.
     pub recording: Option<PathBuf>,
+    /// The SHA-256 of each program that was deployed from here.
+    #[serde(default)]
+    programs: BTreeMap<String, String>,
     nodes: BTreeMap<Role, Node>,
 }
 
@@ -56,15 +59,22 @@ struct Node {
     address: IpAddr,
     device: String,
     interface: String,
-    /// The boot in which that was so.
+    /// What it answered to [`question`] then: first the boot in which that was so.
     boot: String,
 }
 
-/// The boot of a machine, for as long as its device is ACTIVE.
-fn boot_script(device: &str) -> String {
+/// Asks a machine for its boot, for as long as its device is ACTIVE and its peer answers, and for what tells that a
+/// deployed file was written since. Needs no root, and no file is read: each costs time on a slow machine.
+fn question(device: &str, peer: IpAddr) -> String {
     format!(
-        "grep -q ACTIVE /sys/class/infiniband/{device}/ports/1/state && cat /proc/sys/kernel/random/boot_id"
+        "grep -q ACTIVE /sys/class/infiniband/{device}/ports/1/state && ping -c 1 -W 2 {peer} >/dev/null && \
+         cat /proc/sys/kernel/random/boot_id && cd {DEPLOYED} && stat -c '%n %i %s %.9Z' -- *; exit 0"
     )
+}
+
+/// The SHA-256 of each program, by its name.
+fn sums(programs: &[Program]) -> Result<BTreeMap<String, String>> {
+    programs.iter().map(|program| Ok((program.name.clone(), sha256_file(&program.path)?))).collect()
 }
 
 /// Every recorded lab.
@@ -116,8 +126,8 @@ pub fn up(
     let choice: BTreeMap<String, String> =
         choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     if let Some(lab) = find(cache, name)?.filter(|lab| lab.choice == choice)
-        && source.is_running()?
-        && lab.has_still(programs)?
+        && lab.programs == sums(programs)?
+        && lab.answers_the_same(str::eq)?
     {
         return Ok(lab);
     }
@@ -130,7 +140,13 @@ pub fn up(
     machines.deploy(&maker.fitting(&machines, programs)?)?;
     let nodes = both(|role| {
         let machine = &machines.by_role[&role];
-        let boot = machine.demand("its device is ACTIVE", &boot_script(&machine.device), SHORT)?;
+        let peer = machines.by_role[&role.peer()].setting.address;
+        let boot = machine.demand("it can be looked at", &question(&machine.device, peer), SHORT)?;
+        if boot.is_empty() {
+            let (title, device) = (machine.title(), &machine.device);
+            return Err(Error::boot(format!("{title}: {device} is not ACTIVE, or its peer does not answer"))
+                .next("run it again, which makes the device anew"));
+        }
         Ok(Node {
             address: machine.setting.address,
             device: machine.device.clone(),
@@ -139,7 +155,8 @@ pub fn up(
         })
     })?;
     let (name, logs, recording) = (name.to_owned(), logs.to_owned(), None);
-    let lab = Shared { name, choice, description: source.description(), logs, recording, nodes };
+    let (description, programs) = (source.description(), sums(programs)?);
+    let lab = Shared { name, choice, description, logs, recording, programs, nodes };
     lab.keep(cache)?;
     Ok(lab)
 }
@@ -166,12 +183,16 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// The hosts file cannot be read any more.
+    /// The hosts file cannot be read any more; an instance does not run, and what reaches it would start it.
     pub fn open(&self) -> Result<Open> {
         let sockets = ssh::provider::sockets()?;
-        let choice = Choice::from_env(|name| self.choice.get(name).cloned())?;
-        let hosts = match &choice {
-            Choice::Ssh { hosts, .. } => Some(Hosts::read(hosts)?),
+        let hosts = match self.choice()? {
+            Choice::Ssh { hosts, .. } => Some(Hosts::read(&hosts)?),
+            Choice::Multipass { .. } if !multipass::provider::are_running()? => {
+                let name = &self.name;
+                return Err(Error::boot(format!("not both machines of the lab {name} run"))
+                    .next("look at them: multipass list\nbring them up again: cargo xtask lab up"));
+            }
             _ => None,
         };
         let by_role = self.nodes.iter().map(|(&role, node)| {
@@ -195,26 +216,29 @@ impl Shared {
 
     /// Whether its machines answer, were not restarted, and have their devices ACTIVE.
     pub fn is_as_it_was(&self) -> bool {
-        self.has_still(&[]).unwrap_or(false)
+        self.answers_the_same(|then, now| then.lines().next() == now.lines().next()).unwrap_or(false)
     }
 
-    /// The same, and whether `programs` are deployed there: one question to each machine.
-    fn has_still(&self, programs: &[Program]) -> Result<bool> {
-        let open = self.open()?;
-        let sums = programs
-            .iter()
-            .map(|program| Ok(format!("{}  {DEPLOYED}/{}\n", sha256_file(&program.path)?, program.name)))
-            .collect::<Result<String>>()?;
+    /// Whether each machine answers to [`question`] as it did, by `is_same`: one round to both at once.
+    ///
+    /// A machine that does not answer is not as it was; what it lacks is said by whoever brings it. Only a daemon that
+    /// does not answer is an error: waiting for it once is enough.
+    fn answers_the_same(&self, is_same: fn(&str, &str) -> bool) -> Result<bool> {
+        let open = match self.open() {
+            Err(error) if error.kind() == Kind::Timeout => return Err(error),
+            Err(_) => return Ok(false),
+            Ok(open) => open,
+        };
         let same = both(|role| {
-            let node = &self.nodes[&role];
-            let script =
-                format!("{} && printf '%s' '{sums}' | sha256sum --status -c -", boot_script(&node.device));
-            let script = if sums.is_empty() { boot_script(&node.device) } else { script };
-            // A machine that does not answer is not as it was; what it lacks is said by whoever brings it.
-            let output = open.machines.by_role[&role].run_root(&script, SHORT).ok();
-            Ok(output.is_some_and(|output| output.code == Some(0) && output.stdout == node.boot))
-        })?;
-        Ok(same.values().all(|same| *same))
+            let (node, peer) = (&self.nodes[&role], self.address(role.peer()));
+            let output = open.machine(role).host().call(&question(&node.device, peer), SHORT)?;
+            Ok(is_same(&node.boot, &output.stdout))
+        });
+        Ok(same.is_ok_and(|same| same.values().all(|same| *same)))
+    }
+
+    fn choice(&self) -> Result<Choice> {
+        Choice::from_env(|name| self.choice.get(name).cloned())
     }
 
     /// A node's address on the RDMA network.
@@ -276,7 +300,7 @@ impl Shared {
     ///
     /// The machines do not answer.
     pub fn down(&self, cache: &Cache) -> Result<()> {
-        match Choice::from_env(|name| self.choice.get(name).cloned())? {
+        match self.choice()? {
             Choice::Multipass { .. } => multipass::provider::stop()?,
             _ => {
                 let open = self.open()?;
