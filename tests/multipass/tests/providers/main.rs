@@ -3,29 +3,45 @@
 //!
 //! Needs what `cargo xtask doctor` lists; `cargo xtask ci --every-trap` runs it as
 //! `cargo test -p multipass-stand-in --test providers -- --ignored --test-threads 1`.
-
 //!
-//! What breaks a naive provider of Multipass, and the test that fails without its handling:
+//! What breaks a naive provider, and the test that fails without its handling; `lab` and `xtask` are those packages'
+//! unit tests, without machines.
 //!
-//! | trap | test |
+//! | Multipass | test |
 //! |---|---|
-//! | a remote exit code of 4 makes `exec` run the command for ever; 1, 2, 5, 255 are the client's, too | `guests::every_call_is_one_that_multipass_takes_well`, `mended::instances_are_launched_used_and_mended` |
-//! | `exec` without `-n`, `--mem`, files that the snap does not see | `guests::every_call_is_one_that_multipass_takes_well` |
-//! | a background child holds `exec`, a killed client leaves its command: servers and tcpdump under systemd | `mended::instances_are_launched_used_and_mended` |
-//! | `exec` on a stopped instance starts it, its spinner comes before the output | `lab`: `remote::script::what_a_carrier_says_before_is_not_the_scripts` |
+//! | `exec` runs a command that exits with 4 again and again; 1, 2, 5, 255 are the client's, too | `guests::every_call_is_one_that_multipass_takes_well` |
+//! | `exec` without `-n`; `--mem`; files that the snap does not see; `launch` without `--timeout` | the same |
+//! | a background child holds `exec`, a killed client leaves its command: servers and tcpdump run under systemd | `mended::both_examples_run_on_instances` |
+//! | `exec` on a stopped instance starts it | `mended::instances_are_launched_used_and_mended` |
+//! | … with a spinner before the output | `lab`: `remote::script::what_a_carrier_says_before_is_not_the_scripts` |
 //! | `launch` times out before SSH is up: Unknown until `stop`, then `start` | `mended::launch_that_goes_wrong_is_looked_at_and_mended` |
-//! | `launch` times out at cloud-init; cloud-init fails, and launch exits with 0 | `guests::every_call_…`, `mended::launch_that_goes_wrong_…` |
-//! | launch exits with 0 and leaves no instance | `mended::launch_that_goes_wrong_is_looked_at_and_mended` |
-//! | stopped, suspended, deleted and not purged, of another release | `mended::instances_are_launched_used_and_mended`, `mended::launch_that_goes_wrong_…` |
-//! | no instance while the image is prepared, and the name is taken; then Unknown | `killed::lab_up_that_was_killed_is_mended_by_the_next` |
-//! | `purge` and other people's instances | `Bench::assert_others_are_left_alone`, in most |
-//! | `transfer` drops the end of a file; a failed pull leaves one behind | `mended::instances_are_launched_used_and_mended` |
-//! | a hung guest, a blocked daemon | `mended::instances_…`, `refused::daemon_that_cannot_be_used_is_named` |
-//! | no daemon, never one, no access, no KVM, no image, no network, a size, VirtualBox | `refused` |
-//! | types in JSON, empty lists, `N/A`, unknown states; no `multipassd` key and exit code 0 | `lab`: `multipass::client`; `refused::usual_provider_is_multipass_where_its_daemon_answers` |
-//! | no address yet; one address for both; a firewall; rdma_rxe in a package of its own, or gone | `guests`, `mended::launch_that_goes_wrong_…` |
-//! | tcpdump lost packets | `lab`: `remote::capture` |
+//! | … at cloud-init; no address yet | `guests::every_call_is_one_that_multipass_takes_well` |
+//! | cloud-init fails, or the instance is gone, and `launch` exits with 0 | `mended::launch_that_goes_wrong_is_looked_at_and_mended` |
+//! | a first boot: no such instance, then Unknown; the name is taken; `lab up` is killed meanwhile | `killed::lab_up_that_was_killed_is_mended_by_the_next` |
+//! | `stop` on an instance that boots blocks the daemon | the same; `lab`: `multipass::instance::every_state_is_mended_or_waited_for` |
+//! | stopped, suspended, deleted and not purged, one of both missing, programs overwritten | `mended::instances_are_launched_used_and_mended` |
+//! | of another release; both with one address | `mended::launch_that_goes_wrong_is_looked_at_and_mended` |
+//! | `purge`, `restart`, `delete`, other people's instances | `Bench::assert_others_are_left_alone`, in most |
+//! | `transfer` drops the end of a file, both ways; a failed pull leaves a file; a program that runs is not written over; what is pushed may not be run | `mended::instances_are_launched_used_and_mended` |
+//! | a hung guest | the same |
+//! | a blocked daemon; none, never one, no access, VirtualBox | `refused::daemon_that_cannot_be_used_is_named` |
+//! | no KVM, no such image, no network, a size that is none or too small | `refused::launch_that_cannot_be_is_named` |
+//! | no `multipassd` key and exit code 0 | `refused::usual_provider_is_multipass_where_its_daemon_answers` |
+//! | types in JSON, empty lists, `N/A`, unknown states; each failure by its name | `lab`: `multipass::client` |
+//! | a firewall; rdma_rxe in a package of its own, or gone | `guests::firewall_and_missing_modules_are_named_and_mended` |
+//! | a device is there before `rdma link add` | `mended::both_examples_run_on_instances`: the second scenario |
 //! | Windows's pipes, the zones of the next version | none: neither can be had here |
+//!
+//! | SSH | test |
+//! |---|---|
+//! | packages missing, no device and none may be made, a device or an address that the host has not, one address for both, a firewall, no sudo without a password | `ssh::what_is_wrong_with_hosts_is_named` |
+//! | an agent with many keys, a host key that changed or is not known, a jump host in the user's configuration | `ssh::keys_are_checked_and_a_jump_host_is_used` |
+//! | … which the lab's own machines do not use | `lab`: `qemu::ssh` |
+//!
+//! | both | test |
+//! |---|---|
+//! | tcpdump lost packets | `lab`: `remote::capture::lost_packets_are_an_error_and_so_is_silence` |
+//! | several files in one transfer | `lab`: `remote::machine::files_of_one_transfer_arrive_as_they_were_or_not_at_all` |
 
 mod bench;
 mod guests;

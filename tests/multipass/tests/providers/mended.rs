@@ -26,22 +26,8 @@ fn instances_are_launched_used_and_mended() {
     let output = bench.ok(&up);
     assert!(output.stderr.contains("will launch rdma-server and rdma-client: Ubuntu image 24.04"));
 
-    let fastest = (0..3)
-        .map(|_| {
-            let started = Instant::now();
-            bench.ok(&up);
-            started.elapsed()
-        })
-        .min()
-        .unwrap();
-    // Told and not judged: how long it takes depends on what else this computer does.
-    println!("second `lab up`: {:.1} s", fastest.as_secs_f64());
-
-    // Multipass runs a command that exits with 4 again and again.
-    let output = bench.exec("t-mended", "server", "echo x >>/tmp/n; exit 4");
-    assert_eq!(output.code, Some(4));
-    assert_eq!(bench.exec("t-mended", "server", "cat /tmp/n").stdout, "x\n");
-
+    second_lab_up(&bench, &up);
+    programs_are_brought_again(&bench, &up);
     files_that_do_not_arrive_whole_are_refused(&bench);
     states_are_mended(&bench, &up);
     hung_guest_is_named(&bench, &up);
@@ -53,6 +39,30 @@ fn instances_are_launched_used_and_mended() {
     assert!(list.contains("\"mine\""), "{list}");
 }
 
+/// Told and not judged: how long it takes depends on what else this computer does.
+fn second_lab_up(bench: &Bench, up: &str) {
+    let mut seconds: Vec<f64> = (0..5)
+        .map(|_| {
+            let started = Instant::now();
+            let output = bench.ok(up);
+            assert!(!output.stderr.contains("prepare both machines"), "{}", output.stderr);
+            started.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("second `lab up`: best {:.2} s, median {:.2} s of 5, load {load}", seconds[0], seconds[2]);
+}
+
+/// A program that was written over there is not the one that was deployed.
+fn programs_are_brought_again(bench: &Bench, up: &str) {
+    let sum = || bench.exec("t-mended", "server", "sha256sum /opt/lab/deployed/rdma_server").stdout;
+    let before = sum();
+    bench.exec("t-mended", "server", "echo >>/opt/lab/deployed/rdma_server");
+    bench.ok(up);
+    assert_eq!(sum(), before);
+}
+
 fn files_that_do_not_arrive_whole_are_refused(bench: &Bench) {
     let file = bench.directory.path().join("file");
     std::fs::write(&file, vec![7; 100_000]).unwrap();
@@ -61,6 +71,11 @@ fn files_that_do_not_arrive_whole_are_refused(bench: &Bench) {
     bench.refused(&push, "did not arrive whole");
     assert_eq!(bench.xtask(&format!("lab exec {NAME} server -- ls /opt/lab/bin/file")).code, Some(2));
     bench.ok(&push);
+    // A program that runs cannot be written over, and what comes by standard input may not be run.
+    let sleep = format!("lab push {NAME} server /bin/sleep /opt/lab/bin/sleep");
+    bench.ok(&sleep);
+    bench.exec("t-mended", "server", "systemd-run --quiet /opt/lab/bin/sleep 600");
+    bench.ok(&sleep);
     let pulled = bench.directory.path().join("pulled");
     let pull = format!("lab pull {NAME} server /opt/lab/bin/file {}", pulled.display());
     bench.place.turn_on(Switch::TruncatedPull, "once").unwrap();
@@ -72,22 +87,28 @@ fn files_that_do_not_arrive_whole_are_refused(bench: &Bench) {
 }
 
 fn states_are_mended(bench: &Bench, up: &str) {
-    let mended = |before: &str, said: &str| {
-        assert_eq!(bench.multipass(before).code, Some(0), "{before}");
+    let mended = |before: [&str; 2], said: [&str; 2]| {
+        for words in before {
+            assert_eq!(bench.multipass(words).code, Some(0), "{words}");
+        }
+        // Looking at a machine must not start it, as `multipass exec` would.
+        bench
+            .refused(&format!("lab exec {NAME} client -- true"), "not both machines of the lab t-mended run");
+        assert!(bench.ok("lab status").stdout.contains("t-mended      down  "));
         let output = bench.ok(up);
-        assert!(output.stderr.contains(said), "{}", output.stderr);
-        bench.ok(&format!("lab exec {NAME} client -- ping -c 1 server"));
+        assert!(said.iter().all(|said| output.stderr.contains(said)), "{}", output.stderr);
     };
-    mended("stop rdma-client", "start rdma-client");
-    mended("suspend rdma-server", "start rdma-server");
-    mended("delete rdma-server", "rdma-server was deleted and not purged: it is recovered");
+    mended(["stop rdma-client", "suspend rdma-server"], ["start rdma-client", "start rdma-server"]);
     // Begun anew: the other one goes on as it is.
-    mended("delete --purge rdma-client", "will launch rdma-client:");
+    mended(
+        ["delete rdma-server", "delete --purge rdma-client"],
+        ["rdma-server was deleted and not purged: it is recovered", "will launch rdma-client:"],
+    );
+    bench.ok(&format!("lab exec {NAME} client -- ping -c 1 server"));
 }
 
 fn hung_guest_is_named(bench: &Bench, up: &str) {
     bench.place.turn_on(Switch::HungGuest, "rdma-client").unwrap();
-    bench.refused(&format!("lab exec {NAME} client -- true"), "does not answer");
     bench.refused(up, "multipass stop --force NAME");
     bench.place.turn_off(Switch::HungGuest);
     bench.ok(up);
