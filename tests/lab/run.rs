@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lab::cache::Cache;
+use lab::image::Sysroot;
 use tempfile::TempDir;
 
 use crate::support::{Ran, artifacts, run, snapshot, xtask};
@@ -64,6 +66,35 @@ fn rping_and_perftest_pass_without_a_snapshot() {
         let ran = user.run(server, client, &[]).ok();
         assert!(ran.stdout.contains(" packets, complete by rxe's counters"), "{}", ran.stdout);
     }
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn c_peers_interoperate_and_their_wire_is_the_same() {
+    let user = User::new();
+    let sysroot = Sysroot::ensure(&Cache::open().expect("the cache")).expect("the sysroot");
+    let compiled = Command::new("cc")
+        .arg(format!("--sysroot={}", sysroot.directory().display()))
+        .args(["-idirafter", "/usr/include", "-Wall", "-Werror", "-o"])
+        .arg(user.path("peer"))
+        .args([concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lab/peer.c"), "-lrdmacm", "-libverbs"])
+        .status();
+    assert!(compiled.expect("cc").success());
+    for (exchange, scenario, [server, client]) in [
+        ("write", "write_read", ["rdma_server --once", "rdma_client {server}"]),
+        ("imm", "write_with_imm", ["rdma_server_imm --once", "rdma_client_imm {server}"]),
+    ] {
+        let (c_server, c_client) =
+            (format!("./peer {exchange} server"), format!("./peer {exchange} client {{server}}"));
+        for (server, client) in [(&*c_server, &*c_client), (&*c_server, client), (server, &*c_client)] {
+            user.run(server, client, &["--snapshot", "trace.snap", "--accept"]).ok();
+            let trace = fs::read_to_string(user.path("trace.snap")).expect("a snapshot");
+            assert!(snapshot(scenario).contains(&trace), "{server}, {client}: {trace}");
+        }
+    }
+    // A C server says nothing of its region's length: what may not fit is not written.
+    let refused = ["--server-exit", "1", "--client-exit", "8"];
+    user.run("./peer write server", "rdma_client --size 8192 {server}", &refused).ok();
 }
 
 #[test]
