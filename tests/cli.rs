@@ -288,7 +288,10 @@ fn results_tell_every_class() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for (name, verdict) in [
         ("a", r#"{"scenario": "a", "passed": true, "headline": null, "failures": [], "packets": 12}"#),
-        ("b", r#"{"scenario": "b", "not_run": "it needs the lab's own switch, which provider ssh has not"}"#),
+        (
+            "b",
+            r#"{"scenario": "b", "not_run": "it needs the lab's own switch, which these machines have not"}"#,
+        ),
     ] {
         fs::create_dir(directory.path().join(name)).expect("a directory");
         fs::write(directory.path().join(name).join("verdict.json"), verdict).expect("a file");

@@ -19,6 +19,7 @@ use std::str::FromStr;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use lab::artifacts::{self, Artifacts};
+use lab::node::Provider as _;
 use lab::provider::Choice;
 use lab::results;
 use lab::scenario::Scenario;
@@ -66,7 +67,7 @@ fn told(scenario: &Scenario) -> Result<Completion, Failed> {
         artifacts::keep(&verdict, &artifacts)
     };
     let setup = shared();
-    if let Some(why) = setup.as_ref().ok().and_then(|setup| scenario.cannot_run_on(&setup.provider)) {
+    if let Some(why) = setup.as_ref().ok().and_then(|setup| scenario.cannot_run_on(&setup.provider.wire())) {
         keep(Verdict::not_run(&scenario.name, why.as_str()))?;
         results::update(kept)?;
         return match variable::<u8>("RDMA_LAB_REQUIRE_ALL") {

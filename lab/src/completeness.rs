@@ -4,6 +4,9 @@
 //! rxe counts a packet as received behind its checks of the ICRC and of the queue pair. What reaches a queue pair
 //! that has failed, or is gone, is delivered and not counted: a run in which a queue pair is meant to fail may have
 //! so many packets fewer on the counter, and not one more.
+//!
+//! netem stands between rxe and the wire: what it loses was counted and is not in the capture, what it copies was
+//! counted once. Its own counters say how many.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -16,7 +19,10 @@ use roce::{Connection, Report};
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::evidence::{CAPTURE, Evidence};
+use crate::fault::Action;
+use crate::fault::netem::Counted;
 use crate::node::Role;
+use crate::scenario::Scenario;
 
 mod psn;
 
@@ -32,6 +38,8 @@ pub struct Completeness {
     pub not_taken: u64,
     /// Nodes whose devices count no packets, so that the packets have to prove themselves.
     pub uncounted: Vec<Role>,
+    /// Packets that netem lost, where that makes the faults: rxe counted them, and the capture has them not.
+    pub netem_dropped: Option<u64>,
     /// Packets that came again, how often of which no PSN tells.
     pub repeated: u64,
 }
@@ -44,6 +52,9 @@ impl Completeness {
             [role] => format!("complete by rxe's counters of {} and by PSN", role.peer()),
             _ => "complete by PSN".to_owned(),
         };
+        if let Some(dropped) = self.netem_dropped {
+            proof.push_str(&format!(" and netem's, which dropped {dropped}"));
+        }
         if self.not_taken > 0 {
             proof.push_str(&format!(" but for {} to queue pairs that had failed", self.not_taken));
         }
@@ -67,6 +78,9 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
             found.uncounted.push(*role);
             continue;
         }
+        if let Some(netem) = node.netem {
+            *found.netem_dropped.get_or_insert(0) += netem.dropped;
+        }
         let address = evidence.addresses.get(role).copied();
         let of = |counts: &BTreeMap<IpAddr, u64>| {
             address.and_then(|address| counts.get(&address)).copied().unwrap_or(0)
@@ -87,9 +101,16 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
                 && short <= of(&past_the_end(artifacts, report)?);
             if is_excused {
                 found.not_taken += short;
-            } else if counted != captured {
+                continue;
+            }
+            let netem = node.netem.filter(|_| what == "sent");
+            if !is_explained(&evidence.scenario, counted, netem, captured) {
+                let netem = netem.map_or(String::new(), |netem| {
+                    let Counted { passed, dropped, waiting, .. } = netem;
+                    format!(" netem dropped {dropped}, holds {waiting} and let {passed} pass,")
+                });
                 found.differences.push(format!(
-                    "not complete: {role}'s rxe counted {counted} packets {what}, the capture has {captured}"
+                    "not complete: {role}'s rxe counted {counted} packets {what},{netem} the capture has {captured}"
                 ));
             }
         }
@@ -108,6 +129,19 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
         found.repeated = report.retransmissions.total();
     }
     Ok(found)
+}
+
+/// Whether as many packets are in the capture as rxe counted; where netem stands between, as many as that let
+/// pass, and it must have seen each one that rxe counted, and none twice unless the scenario wants copies.
+pub fn is_explained(scenario: &Scenario, counted: u64, netem: Option<Counted>, captured: u64) -> bool {
+    let Some(netem) = netem else { return counted == captured };
+    let copies_at_most = match scenario.faults.iter().any(|fault| fault.action == Action::Duplicate) {
+        true => counted,
+        false => 0,
+    };
+    netem.passed == captured
+        && netem.waiting == 0
+        && netem.copies(counted).is_some_and(|copies| copies <= copies_at_most)
 }
 
 /// How many packets reached each address that its queue pair may not have taken any more.
@@ -194,7 +228,6 @@ mod tests {
 
     use super::*;
     use crate::node::Role;
-    use crate::scenario::Scenario;
 
     /// A WRITE of three packets whose first is refused, and a connection that was made before.
     fn refused(artifacts: &Path) -> Report {
@@ -243,6 +276,29 @@ mod tests {
         (evidence.node(Role::Server).sent, evidence.node(Role::Server).received) = (Some(2), Some(received));
         (evidence.node(Role::Client).sent, evidence.node(Role::Client).received) = (Some(5), Some(2));
         check(&evidence, &report, artifacts.path()).unwrap()
+    }
+
+    #[test]
+    fn netem_explains_what_it_counted_and_nothing_else() {
+        let scenario = |action: &str| {
+            let mut scenario = Scenario::new("x", String::new(), String::new());
+            scenario.faults.extend(action.parse::<crate::fault::Fault>());
+            scenario
+        };
+        let (loss, copies) = ("action=\"drop\",probability=0.1", "action=\"duplicate\",probability=0.1");
+        for (action, passed, dropped, waiting, captured, expected) in [
+            (loss, 17, 3, 0, 17, true),
+            // One is missing in the capture, one was never at netem, one is still there, one was made by nobody.
+            (loss, 17, 3, 0, 16, false),
+            (loss, 16, 3, 0, 16, false),
+            (loss, 16, 3, 1, 16, false),
+            (loss, 18, 3, 0, 18, false),
+            (copies, 24, 0, 0, 24, true),
+            (copies, 41, 0, 0, 41, false),
+        ] {
+            let netem = Counted { passed, dropped, waiting, reordered: 0 };
+            assert_eq!(is_explained(&scenario(action), 20, Some(netem), captured), expected, "{netem:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::command::Output;
 use crate::differences::Differences;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::fault::Met;
+use crate::fault::netem::Counted;
 use crate::node::Role;
 use crate::scenario::Scenario;
 
@@ -40,6 +41,9 @@ pub struct NodeEvidence {
     /// How far each counter of the RDMA device moved on while the capture ran.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
+    /// What netem counted of what it sent, where that makes the scenario's faults.
+    #[serde(default)]
+    pub netem: Option<Counted>,
     /// The kernel log from the scenario's start on, as `<level>[seconds] text`.
     pub kernel_log: String,
 }

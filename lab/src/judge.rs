@@ -206,14 +206,16 @@ impl Checks {
             differences: vec![error.to_string()],
             ..Completeness::default()
         });
-        let is_proved = found.differences.is_empty() && report.packets > 0;
+        let is_lost = found.netem_dropped > Some(0);
+        let is_proved = found.differences.is_empty() && (report.packets > 0 || is_lost);
         let (proof, is_uncounted) = (found.proof(), !found.uncounted.is_empty());
         for difference in found.differences {
             self.fail(Reason::Capture, difference);
         }
-        // Programs that did not do what they should explain why the wire was silent.
+        // Programs that did not do what they should explain why the wire was silent; so does netem that lost all.
         let is_explained =
-            self.failures.iter().any(|failure| matches!(failure.reason, Reason::Timeout | Reason::App));
+            self.failures.iter().any(|failure| matches!(failure.reason, Reason::Timeout | Reason::App))
+                || is_lost;
         if report.packets == 0 && is_uncounted {
             self.fail(Reason::Capture, format!("the capture has no RoCEv2 packet\n{WAYS}"));
         } else if report.packets == 0 && !is_explained {

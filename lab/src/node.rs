@@ -14,6 +14,7 @@ use crate::command::Output;
 use crate::contents::Contents;
 use crate::differences::Differences;
 use crate::error::Result;
+use crate::fault::netem::Counted;
 use crate::fault::{Fault, Met};
 use crate::network::Network;
 use crate::programs::Program;
@@ -80,14 +81,25 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// What can act on packets between two nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wire {
+    /// The lab's own switch, which acts on any fault and records each packet's fate.
+    Switch,
+    /// `tc netem`, on what these nodes send: see [`crate::fault::netem`].
+    Netem {
+        /// Those whose network the lab may change.
+        on: Vec<Role>,
+    },
+}
+
 /// A source of machines.
 pub trait Provider: Send + Sync {
     /// What it is called on the command line.
     fn name(&self) -> &'static str;
 
-    /// Whether the wire between its machines is the lab's own switch, which acts on any fault and records each
-    /// packet's fate.
-    fn has_switch(&self) -> bool;
+    /// What can act on packets between its machines.
+    fn wire(&self) -> Wire;
 
     /// What is declared to differ on its machines from those that snapshots were taken on.
     fn differences(&self) -> Differences {
@@ -176,6 +188,15 @@ pub trait Pair {
     /// The switch is gone.
     fn met(&self) -> Result<Option<Met>> {
         Ok(None)
+    }
+
+    /// What netem has counted so far on each node where the plan's faults are its to make.
+    ///
+    /// # Errors
+    ///
+    /// A node does not answer, or its netem is gone.
+    fn netem(&self) -> Result<BTreeMap<Role, Counted>> {
+        Ok(BTreeMap::new())
     }
 
     /// Fails at once if a machine has ended.

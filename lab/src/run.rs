@@ -7,9 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::command::Output;
+use crate::completeness;
 use crate::counters::Counters;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::evidence::{CAPTURE, Evidence, NodeEvidence};
+use crate::fault::{Met, netem};
 use crate::kernel_log;
 use crate::node::{ENVIRONMENT, Pair, Plan, Provider, Role, Running};
 use crate::progress::Step;
@@ -76,7 +78,7 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
 
 /// Refuses what these machines cannot do, or nothing acts on.
 fn possible(provider: &dyn Provider, scenario: &Scenario) -> Result<()> {
-    if let Some(why) = scenario.cannot_run_on(provider) {
+    if let Some(why) = scenario.cannot_run_on(&provider.wire()) {
         return Err(
             Error::setup(format!("{} cannot run: {why}", scenario.name)).next("run it with --provider qemu")
         );
@@ -98,12 +100,19 @@ fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result
     evidence.seconds.insert("programs".to_owned(), started.elapsed().as_secs_f64());
     let settled = settle(pair, &before, evidence);
     if !scenario.faults.is_empty() {
-        evidence.met = pair.met()?;
+        evidence.met = pair.met()?.or_else(|| netem_met(&scenario, evidence));
     }
     let stopped = pair.stop_capture();
     programs.and(settled).and(stopped)?;
     step.done("");
     Ok(())
+}
+
+/// What the scenario's faults met where netem makes them.
+fn netem_met(scenario: &Scenario, evidence: &Evidence) -> Option<Met> {
+    let counted = evidence.nodes.iter().filter_map(|(role, node)| Some((*role, (node.netem?, node.sent?))));
+    let counted: BTreeMap<_, _> = counted.collect();
+    (!counted.is_empty()).then(|| netem::met(&scenario.faults, &counted))
 }
 
 /// What the nodes say before the programs run.
@@ -223,15 +232,21 @@ fn settle(pair: &dyn Pair, before: &Before, evidence: &mut Evidence) -> Result<(
     let mut last = (Instant::now(), BTreeMap::new());
     loop {
         let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::PRINT])?;
+        let netem = pair.netem()?;
         let captured = pair.captured()?;
         let mut agree = true;
         for (role, [counters, log]) in &outputs {
             let counted = Counters::parse(counters)?.since(&before.counters[role]);
             let captured = captured.get(role).copied().unwrap_or_default();
             let packets = counted.packets();
-            agree &= packets == Some((captured.sent, captured.delivered));
+            let netem = netem.get(role).copied();
+            agree &= packets.is_some_and(|(sent, received)| {
+                completeness::is_explained(&evidence.scenario, sent, netem, captured.sent)
+                    && received == captured.delivered
+            });
             let node = evidence.node(*role);
             (node.sent, node.received) = packets.unzip();
+            node.netem = netem;
             // What counted before and does not now is no device of that kind.
             node.counts_no_packets = before.counters[role].packets().is_none();
             node.counters = counted.values();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -14,9 +15,9 @@ use serde_json::Value;
 
 use crate::counters::Counters;
 use crate::error::{Error, IoContext as _, Result};
-use crate::fault::Fault;
+use crate::fault::{Fault, netem};
 use crate::network::Network;
-use crate::node::{Provider, Role};
+use crate::node::{Role, Wire};
 
 /// One scenario.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -133,6 +134,21 @@ impl Count {
     }
 }
 
+/// Reads what [`fmt::Display`] writes: `2`, `some`, `any`.
+impl FromStr for Count {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Count> {
+        match text {
+            "some" => Ok(Count::InWords(CountInWords::Some)),
+            "any" => Ok(Count::InWords(CountInWords::Any)),
+            number => number.parse().map(Count::Exactly).map_err(|_| {
+                Error::usage(format!("`{text}` is no count")).next("write a number, `some` or `any`")
+            }),
+        }
+    }
+}
+
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -221,15 +237,18 @@ impl Scenario {
         }
     }
 
-    /// Whether it runs only where the wire is the lab's own switch.
-    pub fn needs_switch(&self) -> bool {
-        !self.faults.is_empty() || self.needs.contains(&Need::Switch)
-    }
-
-    /// Why machines of this provider cannot run it, if they cannot.
-    pub fn cannot_run_on(&self, provider: &dyn Provider) -> Option<String> {
-        let lacks = self.needs_switch() && !provider.has_switch();
-        lacks.then(|| format!("it needs the lab's own switch, which provider {} has not", provider.name()))
+    /// Why machines with such a wire between them cannot run it, in one line; `None` if they can.
+    pub fn cannot_run_on(&self, wire: &Wire) -> Option<String> {
+        let Wire::Netem { on } = wire else { return None };
+        if self.needs.contains(&Need::Switch) {
+            return Some("it needs the lab's own switch, which these machines have not".to_owned());
+        }
+        match netem::arguments(&self.faults) {
+            Err(why) => Some(why),
+            Ok(arguments) => arguments.keys().find(|sender| !on.contains(sender)).map(|sender| {
+                format!("its faults need `tc netem` on {sender}, whose network the lab may not change: setup_rxe is not set")
+            }),
+        }
     }
 
     /// Whether a requester's ACK timeout may run out for a reason that the scenario gives.
@@ -380,11 +399,20 @@ mod tests {
     }
 
     #[test]
-    fn fault_needs_the_switch() {
+    fn machines_that_cannot_make_what_it_needs_are_refused() {
         let scenario = |rest: &str| Scenario::parse("x", &format!("{MINIMAL}{rest}")).unwrap();
-        assert!(!scenario("").needs_switch());
-        assert!(scenario("needs = [\"switch\"]\n").needs_switch());
-        assert!(scenario("[[fault]]\naction = \"drop\"\n").needs_switch());
+        let why = |rest: &str, on: &[Role]| scenario(rest).cannot_run_on(&Wire::Netem { on: on.into() });
+        let cut = "[[fault]]\naction = \"cut\"\n";
+        assert_eq!(why("", &[]), None);
+        assert_eq!(why(cut, &Role::BOTH), None);
+        for (rest, part) in [
+            ("needs = [\"switch\"]\n", "the lab's own switch"),
+            ("[[fault]]\naction = \"drop\"\nnth = 1\n", "knows nothing of `nth`"),
+            (cut, "`tc netem` on client, whose network the lab may not change"),
+        ] {
+            assert_eq!(scenario(rest).cannot_run_on(&Wire::Switch), None);
+            assert!(why(rest, &[Role::Server]).unwrap().contains(part), "{rest}");
+        }
     }
 
     #[test]

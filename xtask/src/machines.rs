@@ -25,16 +25,6 @@ pub(crate) enum Provider {
     Ssh,
 }
 
-impl Provider {
-    /// Whether the wire between its machines is the lab's own switch.
-    pub(crate) fn has_switch(self) -> bool {
-        match self {
-            Provider::Qemu => true,
-            Provider::Multipass | Provider::Ssh => false,
-        }
-    }
-}
-
 /// What runs the machines' instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Accel {

@@ -10,7 +10,7 @@ use lab::artifacts::Artifacts;
 use lab::cache::write_whole;
 use lab::command::shell_word;
 use lab::error::IoContext as _;
-use lab::fault::Fault;
+use lab::fault::{Fault, netem};
 use lab::network::{self, IpVersion, Network};
 use lab::node::{Provider as _, Role};
 use lab::pushed::Pushed;
@@ -60,9 +60,9 @@ pub(crate) struct Args {
     /// A protocol rule that the wire has to break, as a fault makes it; see docs/rules.md.
     #[arg(long, value_name = "RULE")]
     finding: Vec<String>,
-    /// How far a counter of trouble moves on, as a fault makes it: server.completer_retry_err=1
+    /// How far a counter of trouble moves on, as a fault makes it: server.completer_retry_err=1, or `some`, or `any`
     #[arg(long, value_name = "NODE.COUNTER=N", value_parser = counter)]
-    counter: Vec<(Role, String, u64)>,
+    counter: Vec<(Role, String, Count)>,
     /// MTU of the network in bytes: 4192 gives an InfiniBand path MTU of 4096.
     #[arg(long, default_value_t = network::MTU_DEFAULT)]
     mtu: u16,
@@ -77,12 +77,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut pushed = Pushed::new(&args.push)?;
     let scenario = scenario(args, &mut pushed)?;
-    if !args.machines.provider()?.has_switch() && scenario.needs_switch() {
-        return Err(Error::usage("a fault needs the lab's own switch").next("run it with --provider qemu"));
+    let choice = args.machines.choice()?;
+    if let Some(why) = scenario.cannot_run_on(&choice.wire()?) {
+        return Err(Error::usage(why).next(netem::WAYS_OUT));
     }
     args.machines.prepare()?;
     let guard = workspace::guard()?;
-    let setup = Setup::prepare(workspace::root(), &args.machines.choice()?, &guard)?;
+    let setup = Setup::prepare(workspace::root(), &choice, &guard)?;
     let programs = pushed.before(&setup.programs);
     if let Some(contents) = setup.provider.contents()? {
         pushed.check(&contents)?;
@@ -138,7 +139,7 @@ fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
             Role::Server => &mut scenario.expect.server,
             Role::Client => &mut scenario.expect.client,
         };
-        program.counters.insert(counter.clone(), Count::Exactly(*count));
+        program.counters.insert(counter.clone(), *count);
     }
     Ok(scenario)
 }
@@ -197,14 +198,14 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// Reads `server.completer_retry_err=1`.
-fn counter(text: &str) -> Result<(Role, String, u64), String> {
+fn counter(text: &str) -> Result<(Role, String, Count), String> {
     let parsed = (|| {
         let (counter, count) = text.split_once('=')?;
         let (node, counter) = counter.split_once('.')?;
         let role = Role::BOTH.into_iter().find(|role| role.name() == node)?;
         Some((role, counter.to_owned(), count.parse().ok()?))
     })();
-    parsed.ok_or_else(|| "write it as in server.completer_retry_err=1".to_owned())
+    parsed.ok_or_else(|| "write it as in server.completer_retry_err=1, =some or =any".to_owned())
 }
 
 /// A name that a directory can have.

@@ -8,11 +8,13 @@ use std::process::{Command, ExitCode, Stdio};
 
 use lab::artifacts::Artifacts;
 use lab::error::IoContext as _;
+use lab::fault::netem;
+use lab::provider::Choice;
 use lab::results::{self, Results};
 use lab::scenario::{Scenario, nearest};
 use lab::{Error, Result, trial};
 
-use crate::machines::{Machines, Provider};
+use crate::machines::Machines;
 use crate::{output, review, workspace};
 
 /// The arguments of `test-e2e`.
@@ -53,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return judge_again(directory, &catalogue, args.require_all);
     }
     let planned =
-        planned(&args.scenarios, Scenario::read_all(&catalogue.scenarios)?, args.machines.provider()?)?;
+        planned(&args.scenarios, Scenario::read_all(&catalogue.scenarios)?, &args.machines.choice()?)?;
     args.machines.prepare()?;
     let kept = Artifacts::create(workspace::root())?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -129,10 +131,11 @@ fn failed(source: std::io::Error) -> Error {
 
 /// The scenarios to run, by name. One that does not exist is an error that names the nearest; so is one that
 /// the machines cannot run, if it was asked for by name.
-fn planned(names: &[String], scenarios: Vec<Scenario>, provider: Provider) -> Result<Vec<String>> {
+fn planned(names: &[String], scenarios: Vec<Scenario>, choice: &Choice) -> Result<Vec<String>> {
     if names.is_empty() {
         return Ok(scenarios.into_iter().map(|scenario| scenario.name).collect());
     }
+    let wire = choice.wire()?;
     let known: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     for name in names {
         match scenarios.iter().find(|scenario| scenario.name == *name) {
@@ -144,11 +147,11 @@ fn planned(names: &[String], scenarios: Vec<Scenario>, provider: Provider) -> Re
                 };
                 return Err(Error::usage(format!("no scenario is called {name}")).next(hint));
             }
-            Some(scenario) if scenario.needs_switch() && !provider.has_switch() => {
-                return Err(Error::usage(format!("{name} needs the lab's own switch"))
-                    .next("run it with --provider qemu"));
+            Some(scenario) => {
+                if let Some(why) = scenario.cannot_run_on(&wire) {
+                    return Err(Error::usage(format!("{name}: {why}")).next(netem::WAYS_OUT));
+                }
             }
-            Some(_) => {}
         }
     }
     Ok(names.to_vec())

@@ -1,44 +1,46 @@
-//! Faults as `tc netem` can make them, for machines without the lab's switch.
+//! Faults as `tc netem` can make them, for machines without the lab's switch, and what it counts of them.
 //!
 //! netem sees packets, not what they mean: it takes every packet of a direction, or each with a probability, and
-//! draws those at random. What it makes is not in the capture as a fate. What it cannot do is refused by name.
+//! draws those at random. What it makes is not in the capture as a fate: what it lost is not there at all. What
+//! it cannot do, or does not count, is refused by name.
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, Result};
-use crate::fault::action::{Action, Field};
-use crate::fault::{Fault, Matcher};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::action::Action;
+use crate::fault::{Fault, Matcher, Met};
 use crate::node::Role;
 
-/// The arguments of `tc qdisc replace dev DEVICE root netem` for each node whose packets meet a fault.
+/// What to do about a fault that is beyond netem.
+pub const WAYS_OUT: &str =
+    "run it with --provider qemu, or say it as tc netem can: docs/scenarios.md has a table";
+
+/// The arguments of `tc qdisc … netem` for each node whose packets meet a fault.
 ///
 /// # Errors
 ///
-/// netem cannot do one of the faults: with the reason and what has to change.
-pub fn arguments(faults: &[Fault]) -> Result<BTreeMap<Role, Vec<String>>> {
+/// netem cannot do one of the faults: which, and why, in one line.
+pub fn arguments(faults: &[Fault]) -> Result<BTreeMap<Role, Vec<String>>, String> {
     let mut arguments: BTreeMap<Role, Vec<String>> = BTreeMap::new();
-    let mut taken: Vec<(Role, &str)> = Vec::new();
     for (index, fault) in faults.iter().enumerate() {
-        let refused = |why: String| {
-            Error::setup(format!("fault {} needs the lab's own switch: {fault}", index + 1))
-                .detail(why)
-                .next("run it with --provider qemu, or say it as tc netem can: drop, duplicate, delay, reorder, corrupt of any packet, with a probability, or a rate")
-        };
+        let refused =
+            |why: String| format!("fault {} ({fault}) needs the lab's own switch: {why}", index + 1);
         let words = words(fault).map_err(refused)?;
         for sender in senders(&fault.matcher) {
-            let name = fault.action.name();
-            if taken.contains(&(sender, name)) {
+            let taken = arguments.entry(sender).or_default();
+            if taken.contains(&words[0]) {
+                let word = &words[0];
                 return Err(refused(format!(
-                    "netem does {name} once a direction, and another fault does it there"
+                    "tc netem has one `{word}` a direction, and an earlier fault takes it"
                 )));
             }
-            taken.push((sender, name));
-            arguments.entry(sender).or_default().extend(words.clone());
+            taken.extend(words.clone());
         }
     }
-    for (sender, words) in &mut arguments {
+    for words in arguments.values_mut() {
+        let has = |word: &str| words.iter().any(|has| has == word);
         // netem reorders by letting a packet pass those that it delays.
-        let has = |name| taken.contains(&(*sender, name));
         if has("reorder") && !has("delay") {
             words.splice(0..0, ["delay", "10ms"].map(str::to_owned));
         }
@@ -46,9 +48,45 @@ pub fn arguments(faults: &[Fault]) -> Result<BTreeMap<Role, Vec<String>>> {
     Ok(arguments)
 }
 
-/// Whether netem can do all of these.
-pub fn can_do(faults: &[Fault]) -> bool {
-    arguments(faults).is_ok()
+/// What netem has counted of a node's RoCEv2 packets since it was set up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Packets that left it, copies among them.
+    pub passed: u64,
+    /// Packets that it lost.
+    pub dropped: u64,
+    /// Packets that it let pass others.
+    pub reordered: u64,
+    /// Packets that it still holds.
+    pub waiting: u64,
+}
+
+impl Counted {
+    /// How many copies it made if so many packets came to it; `None` if it has seen fewer than those.
+    pub fn copies(&self, came: u64) -> Option<u64> {
+        (self.passed + self.dropped + self.waiting).checked_sub(came)
+    }
+}
+
+/// How often each fault has acted, from what netem counted on each node and from how many packets came to it.
+///
+/// A packet that netem passes was late where it delays or limits.
+pub fn met(faults: &[Fault], counted: &BTreeMap<Role, (Counted, u64)>) -> Met {
+    let hits = |fault: &Fault| {
+        let of = |sender: Role| {
+            let (counted, came) = counted.get(&sender).copied().unwrap_or_default();
+            match fault.action {
+                Action::Drop | Action::Cut { .. } => counted.dropped,
+                Action::Duplicate => counted.copies(came).unwrap_or(0),
+                Action::Reorder { .. } => counted.reordered,
+                _ => counted.passed,
+            }
+        };
+        senders(&fault.matcher).into_iter().map(of).sum()
+    };
+    let passed =
+        counted.iter().map(|(sender, (_, came))| (format!("RoCEv2 packets to {}", sender.peer()), *came));
+    Met { hits: faults.iter().map(hits).collect(), passed: passed.collect() }
 }
 
 /// What a matcher is about that netem cannot see.
@@ -75,7 +113,7 @@ fn senders(matcher: &Matcher) -> Vec<Role> {
 }
 
 /// netem's words for one fault, or why it has none.
-fn words(fault: &Fault) -> std::result::Result<Vec<String>, String> {
+fn words(fault: &Fault) -> Result<Vec<String>, String> {
     // What begins with a packet begins with the first, which is when netem is set up.
     let is_whole = matches!(fault.action, Action::Rate { .. } | Action::Cut { .. });
     let matcher = Matcher { times: fault.matcher.times.filter(|_| !is_whole), ..fault.matcher.clone() };
@@ -90,13 +128,14 @@ fn words(fault: &Fault) -> std::result::Result<Vec<String>, String> {
         Action::Duplicate => words(&["duplicate", &percent]),
         Action::Delay { ms } if fault.matcher.probability >= 1.0 => words(&["delay", &format!("{ms}ms")]),
         Action::Delay { .. } => Err("tc netem delays every packet or none".to_owned()),
-        Action::Reorder { by: 1 } => words(&["reorder", &percent]),
-        Action::Reorder { .. } => Err("tc netem cannot say how many packets overtake one".to_owned()),
-        Action::Corrupt { field: Field::Payload, value: None, is_resealed: false } => {
-            words(&["corrupt", &percent])
+        Action::Reorder { by: 1 } if fault.matcher.probability < 1.0 => words(&["reorder", &percent]),
+        Action::Reorder { by: 1 } => {
+            Err("tc netem reorders nothing where every packet passes the others".to_owned())
         }
+        Action::Reorder { .. } => Err("tc netem cannot say how many packets overtake one".to_owned()),
+        // Nor could a capture be proved complete: a flipped address or port hides the packet.
         Action::Corrupt { .. } => {
-            Err("tc netem flips some bit of a packet, not a named one, and mends no ICRC".to_owned())
+            Err("tc netem flips any bit of a frame, addresses included, and counts none".to_owned())
         }
         Action::Rate { kbit_per_s } => words(&["rate", &format!("{kbit_per_s}kbit")]),
         Action::Truncate { .. } => Err("tc netem cuts no packet short".to_owned()),
@@ -109,8 +148,12 @@ fn words(fault: &Fault) -> std::result::Result<Vec<String>, String> {
 mod tests {
     use super::*;
 
-    fn of(texts: &[&str]) -> Result<String> {
-        let faults: Vec<Fault> = texts.iter().map(|text| toml::from_str(text).unwrap()).collect();
+    fn faults(texts: &[&str]) -> Vec<Fault> {
+        texts.iter().map(|text| toml::from_str(text).unwrap()).collect()
+    }
+
+    fn of(texts: &[&str]) -> Result<String, String> {
+        let faults = faults(texts);
         let arguments = arguments(&faults)?;
         let lines: Vec<String> =
             arguments.iter().map(|(role, words)| format!("{role}: {}", words.join(" "))).collect();
@@ -124,10 +167,6 @@ mod tests {
             ("action = \"duplicate\"\nprobability = 0.5", "server: duplicate 50%; client: duplicate 50%"),
             ("action = \"delay\"\nms = 20\nprobability = 1.0\nto = \"client\"", "server: delay 20ms"),
             ("action = \"reorder\"\nprobability = 0.1\nto = \"client\"", "server: delay 10ms reorder 10%"),
-            (
-                "action = \"corrupt\"\nfield = \"payload\"\nprobability = 0.01\nto = \"client\"",
-                "server: corrupt 1%",
-            ),
             ("action = \"rate\"\nkbit_per_s = 2000\nto = \"client\"", "server: rate 2000kbit"),
             ("action = \"cut\"", "server: loss 100%; client: loss 100%"),
         ] {
@@ -151,17 +190,35 @@ mod tests {
             ("action = \"truncate\"\nbytes = 60\nprobability = 1.0", "cuts no packet short"),
             ("action = \"mark-ecn\"\nprobability = 1.0", "marks only"),
             ("action = \"cut\"\npackets = 3", "does not count"),
-            ("action = \"corrupt\"\nfield = \"icrc\"\nprobability = 0.5", "not a named one"),
+            ("action = \"corrupt\"\nfield = \"payload\"\nprobability = 0.5", "any bit of a frame"),
+            ("action = \"reorder\"\nprobability = 1.0", "reorders nothing"),
             ("action = \"delay\"\nms = 5\nprobability = 0.5", "every packet or none"),
             ("action = \"reorder\"\nby = 2\nprobability = 0.5", "how many packets"),
         ] {
-            let error = of(&[text]).unwrap_err().to_string();
-            assert!(
-                error.contains("fault 1 needs the lab's own switch") && error.contains(part),
-                "{text}: {error}"
-            );
+            let why = of(&[text]).unwrap_err();
+            assert!(why.starts_with("fault 1 (") && why.contains(part), "{text}: {why}");
+            assert_eq!(why.lines().count(), 1);
         }
-        let drop = "action = \"drop\"\nprobability = 0.05";
-        assert!(of(&[drop, drop]).unwrap_err().to_string().contains("fault 2"));
+        let (drop, cut) = ("action = \"drop\"\nprobability = 0.05", "action = \"cut\"");
+        assert!(of(&[drop, cut]).unwrap_err().starts_with("fault 2 (cut any packet) needs"));
+    }
+
+    #[test]
+    fn what_netem_counts_tells_how_often_a_fault_acted() {
+        let counted = [
+            (Role::Server, (Counted { passed: 12, ..Counted::default() }, 10)),
+            (Role::Client, (Counted { passed: 17, dropped: 3, reordered: 2, waiting: 0 }, 20)),
+        ];
+        let faults = faults(&[
+            "action = \"cut\"",
+            "action = \"duplicate\"\nprobability = 0.5\nto = \"client\"",
+            "action = \"duplicate\"\nprobability = 0.5\nto = \"server\"",
+            "action = \"reorder\"\nprobability = 0.5\nto = \"server\"",
+            "action = \"rate\"\nkbit_per_s = 9\nto = \"client\"",
+        ]);
+        let met = met(&faults, &counted.into());
+        assert_eq!(met.hits, [3, 2, 0, 2, 12]);
+        assert_eq!(met.passed["RoCEv2 packets to server"], 20);
+        assert_eq!(Counted { waiting: 1, ..Counted::default() }.copies(2), None);
     }
 }

@@ -7,12 +7,13 @@ use crate::cache::Cache;
 use crate::contents::Contents;
 use crate::differences::Differences;
 use crate::error::{Error, Result};
-use crate::node::{Pair, Plan, Provider};
+use crate::node::{Pair, Plan, Provider, Role, Wire};
 use crate::programs::place::Place;
 use crate::provider::multipass::client;
 use crate::provider::multipass::instance::Shape;
 use crate::provider::qemu::accel::Choice as Accel;
 use crate::provider::remote::make::Maker;
+use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{Multipass, Qemu, Ssh};
 
 /// The provider that is taken where none was named: Multipass where it answers, else QEMU.
@@ -137,6 +138,19 @@ impl Choice {
         env
     }
 
+    /// What can act on packets between these machines; none of them is asked.
+    ///
+    /// # Errors
+    ///
+    /// The hosts file, which says it of hosts, cannot be read.
+    pub fn wire(&self) -> Result<Wire> {
+        Ok(match self {
+            Choice::Qemu { .. } => Wire::Switch,
+            Choice::Multipass { .. } => Wire::Netem { on: Role::BOTH.into() },
+            Choice::Ssh { hosts, .. } => Hosts::read(hosts)?.wire(),
+        })
+    }
+
     /// Where programs are built, if that was said.
     pub fn build(&self) -> Option<Place> {
         match self {
@@ -190,8 +204,8 @@ impl Provider for Source {
         self.provider().name()
     }
 
-    fn has_switch(&self) -> bool {
-        self.provider().has_switch()
+    fn wire(&self) -> Wire {
+        self.provider().wire()
     }
 
     fn differences(&self) -> Differences {

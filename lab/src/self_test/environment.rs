@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Error, Result};
 use crate::fault::Met;
-use crate::node::{Captured, Node, Pair, Plan, Provider, Role};
+use crate::node::{Captured, Node, Pair, Plan, Provider, Role, Wire};
 use crate::provider::Qemu;
 use crate::provider::qemu::pair::QemuPair;
 
@@ -93,8 +93,8 @@ impl Provider for Tampered<'_> {
         self.qemu.name()
     }
 
-    fn has_switch(&self) -> bool {
-        self.qemu.has_switch()
+    fn wire(&self) -> Wire {
+        self.qemu.wire()
     }
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {

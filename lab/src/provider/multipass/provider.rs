@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::node::{Pair, Plan, Provider, Role};
+use crate::node::{Pair, Plan, Provider, Role, Wire};
 use crate::progress::say;
 use crate::provider::multipass::client::{self, Instance, State};
 use crate::provider::multipass::instance::{self, Shape};
@@ -158,8 +158,9 @@ impl Provider for Multipass {
         "multipass"
     }
 
-    fn has_switch(&self) -> bool {
-        false
+    fn wire(&self) -> Wire {
+        // The instances are the lab's own.
+        Wire::Netem { on: Role::BOTH.into() }
     }
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {

@@ -14,7 +14,7 @@ use crate::fault::{Action, Met};
 use crate::host::memory;
 use crate::image::Image;
 use crate::image::recipe::{self, Recipe};
-use crate::node::{Captured, Node, Pair, Plan, Provider, Role};
+use crate::node::{Captured, Node, Pair, Plan, Provider, Role, Wire};
 use crate::progress::{Step, say};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
 use crate::provider::qemu::agent::Agent;
@@ -297,8 +297,8 @@ impl Provider for Qemu {
         "qemu"
     }
 
-    fn has_switch(&self) -> bool {
-        true
+    fn wire(&self) -> Wire {
+        Wire::Switch
     }
 
     fn contents(&self) -> Result<Option<Contents>> {

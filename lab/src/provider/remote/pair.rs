@@ -10,6 +10,8 @@ use std::time::Duration;
 use crate::cache::{Cache, Lock, sha256_file};
 use crate::command::{Output, shell_word};
 use crate::error::{Error, IoContext as _, Result};
+use crate::fault;
+use crate::fault::netem::Counted;
 use crate::network::IpVersion;
 use crate::node::{Captured, Node, Pair, Plan, Role};
 use crate::programs::Program;
@@ -18,7 +20,7 @@ use crate::provider::remote::capture::Recording;
 use crate::provider::remote::machine::{Machine, SHORT, Setting};
 use crate::provider::remote::make::Maker;
 use crate::provider::remote::survey::Survey;
-use crate::provider::remote::{prepare, reset};
+use crate::provider::remote::{netem, prepare, reset};
 
 /// Where programs are deployed.
 pub(super) const DEPLOYED: &str = "/opt/lab/deployed";
@@ -170,6 +172,8 @@ pub fn both<T: Send>(work: impl Fn(Role) -> Result<T> + Sync) -> Result<BTreeMap
 pub struct RemotePair {
     machines: Machines,
     description: String,
+    /// Where netem makes the plan's faults.
+    shaped: Vec<Role>,
     recording: Mutex<Option<Recording>>,
     _alone: Lock,
 }
@@ -191,9 +195,34 @@ impl RemotePair {
             return Err(Error::setup(format!("these machines have no address for {}", plan.network))
                 .next("run it with --provider qemu"));
         }
+        let arguments = fault::netem::arguments(plan.faults)
+            .map_err(|why| Error::setup(why).next(fault::netem::WAYS_OUT))?;
         machines.reset(plan.network.mtu)?;
         machines.deploy(&maker.fitting(machines, plan.programs)?)?;
-        Ok(RemotePair { machines: machines.clone(), description, recording: Mutex::new(None), _alone: alone })
+        let shaped = arguments.keys().copied().collect();
+        // Dropped on an error, it takes away what was begun.
+        let pair = RemotePair {
+            machines: machines.clone(),
+            description,
+            shaped,
+            recording: Mutex::new(None),
+            _alone: alone,
+        };
+        both(|role| match arguments.get(&role) {
+            Some(arguments) => pair.begin_netem(role, arguments),
+            None => Ok(()),
+        })?;
+        Ok(pair)
+    }
+
+    fn begin_netem(&self, role: Role, arguments: &[String]) -> Result<()> {
+        let Machines { by_role, surveys } = &self.machines;
+        let machine = &by_role[&role];
+        if !machine.setting.setup_rxe {
+            return Err(Error::setup(format!("{}: the lab may not change its network", machine.title()))
+                .next("let it, in the hosts file: setup_rxe = true\nor run it with --provider qemu"));
+        }
+        netem::begin(machine, &surveys[&role], &by_role[&role.peer()], arguments)
     }
 
     /// The right to be the only one on machines that `name` stands for.
@@ -243,6 +272,17 @@ impl Pair for RemotePair {
         recording.stop(&self.machines.by_role[&Role::Server], &self.machines.addresses()).map(drop)
     }
 
+    fn netem(&self) -> Result<BTreeMap<Role, Counted>> {
+        if self.shaped.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let counted = both(|role| {
+            let is_shaped = self.shaped.contains(&role);
+            is_shaped.then(|| netem::counted(&self.machines.by_role[&role])).transpose()
+        })?;
+        Ok(counted.into_iter().filter_map(|(role, counted)| Some((role, counted?))).collect())
+    }
+
     fn check_alive(&self) -> Result<()> {
         both(|role| self.machines.by_role[&role].check_answers()).map(drop)
     }
@@ -251,6 +291,6 @@ impl Pair for RemotePair {
 impl Drop for RemotePair {
     fn drop(&mut self) {
         // Machines that do not answer keep what the next reset ends.
-        let _ = both(|role| reset::end_processes(&self.machines.by_role[&role]));
+        let _ = both(|role| reset::end_run(&self.machines.by_role[&role]));
     }
 }

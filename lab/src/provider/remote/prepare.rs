@@ -16,13 +16,14 @@ use crate::provider::remote::survey::{self, Survey};
 /// How long packages may take.
 const INSTALL: Duration = Duration::from_secs(1200);
 
-/// Loads SoftRoCE. Up to Ubuntu 24.04 the module is in a package of its own, later with the kernel; an image
-/// whose kernel the archive no longer has gets none.
+/// Loads modules. Up to Ubuntu 24.04 SoftRoCE and netem are in a package of their own, later with the kernel; an
+/// image whose kernel the archive no longer has gets none.
 const LOAD: &str = "export PATH=$PATH:/usr/sbin:/sbin DEBIAN_FRONTEND=noninteractive
-modprobe rdma_rxe 2>/dev/null || {
+for module in MODULES; do
+    modprobe $module 2>/dev/null && continue
     [ INSTALL = yes ] && apt-get update -q && apt-get install -q -y linux-modules-extra-$(uname -r)
-    modprobe rdma_rxe
-} && modprobe rdma_ucm && modprobe ib_uverbs";
+    modprobe $module || { echo missing=$module; exit 1; }
+done";
 
 /// Prepares a machine whose peer has the address `peer`, and finds its device and interface.
 ///
@@ -74,7 +75,7 @@ pub fn prepare(machine: &mut Machine, peer: IpAddr) -> Result<Survey> {
         device.clone_into(&mut machine.device);
         machine.interface = interface;
     } else if setting.setup_rxe {
-        load(machine, &survey)?;
+        load(machine, &survey, &["rdma_rxe", "rdma_ucm", "ib_uverbs"])?;
         // A name that another interface's device has is not ours to take.
         let mut names = (0..).map(|number| format!("rxe{number}"));
         machine.device = names.find(|name| !survey.devices.contains_key(name)).unwrap_or_default();
@@ -134,26 +135,29 @@ pub fn check_apart(machines: &BTreeMap<Role, Machine>, surveys: &BTreeMap<Role, 
         .next("look for a firewall between them: ICMP and UDP port 4791 must pass both ways"))
 }
 
-/// Loads SoftRoCE.
+/// Loads kernel modules.
 ///
 /// # Errors
 ///
-/// There is no such module, with what to do about it.
-pub fn load(machine: &Machine, survey: &Survey) -> Result<()> {
+/// One is not there: which, with what to do about it.
+pub fn load(machine: &Machine, survey: &Survey, modules: &[&str]) -> Result<()> {
     let may_install = if machine.setting.install { "yes" } else { "no" };
-    let output = machine.run_root(&LOAD.replace("INSTALL", may_install), INSTALL)?;
+    let output = machine
+        .run_root(&LOAD.replace("MODULES", &modules.join(" ")).replace("INSTALL", may_install), INSTALL)?;
     if output.code == Some(0) {
         return Ok(());
     }
+    let missing = output.stdout.lines().find_map(|line| line.strip_prefix("missing="));
+    let module = missing.map_or(modules.join(", "), str::to_owned);
     let kernel = &survey.kernel;
     let next = if machine.setting.install {
         format!(
             "the archive may have dropped the modules of kernel {kernel}: there, `sudo apt-get install linux-image-generic`, restart it, and run this again"
         )
     } else {
-        format!("there: sudo apt-get install linux-modules-extra-{kernel}, or a kernel that has rdma_rxe")
+        format!("there: sudo apt-get install linux-modules-extra-{kernel}, or a kernel that has {module}")
     };
-    Err(Error::setup(format!("{}: module rdma_rxe cannot be loaded into kernel {kernel}", machine.title()))
+    Err(Error::setup(format!("{}: module {module} cannot be loaded into kernel {kernel}", machine.title()))
         .detail(crate::command::tail(&(output.stdout + &output.stderr), 6))
         .next(next))
 }

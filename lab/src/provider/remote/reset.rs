@@ -6,13 +6,14 @@ use crate::error::Result;
 use crate::node::Role;
 use crate::provider::remote::job::{UNITS, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine};
+use crate::provider::remote::netem;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a device may take to be ACTIVE, and a peer to answer.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// Ends what runs of the lab, and puts the device, the MTU and the neighbours back.
+/// Ends what runs of the lab and what it makes of packets, and puts the device, the MTU and the neighbours back.
 ///
 /// # Errors
 ///
@@ -23,13 +24,18 @@ pub fn reset(machine: &Machine, mtu: u16) -> Result<()> {
     machine.demand(&what, &script(machine, mtu), LIMIT).map(drop)
 }
 
-/// Ends what runs of the lab.
+/// Ends what runs of the lab and what it makes of packets.
 ///
 /// # Errors
 ///
 /// The machine does not answer.
-pub fn end_processes(machine: &Machine) -> Result<()> {
-    machine.demand("nothing of the lab runs", PROCESSES, LIMIT).map(drop)
+pub fn end_run(machine: &Machine) -> Result<()> {
+    machine.demand("nothing of the lab runs", &ended(), LIMIT).map(drop)
+}
+
+/// The script that ends processes and netem.
+fn ended() -> String {
+    format!("{PROCESSES}\n{}", netem::REMOVE)
 }
 
 /// Ends what runs of the lab, and takes away the device that it made.
@@ -39,7 +45,7 @@ pub fn end_processes(machine: &Machine) -> Result<()> {
 /// The machine does not answer.
 pub fn give_back(machine: &Machine) -> Result<()> {
     let device = &machine.device;
-    let mut script = format!("{PROCESSES}\nrm -rf {DIRECTORY}/{UNITS}*\n");
+    let mut script = format!("{}\nrm -rf {DIRECTORY}/{UNITS}*\n", ended());
     if machine.setting.setup_rxe {
         script.push_str(&format!("[ ! -e /sys/class/infiniband/{device} ] || rdma link delete {device}\n"));
     }
@@ -56,7 +62,7 @@ true";
 
 fn script(machine: &Machine, mtu: u16) -> String {
     let Machine { device, interface, .. } = machine;
-    let mut script = format!("{PROCESSES}\nrm -rf {DIRECTORY}/{UNITS}*\n");
+    let mut script = format!("{}\nrm -rf {DIRECTORY}/{UNITS}*\n", ended());
     if machine.setting.setup_rxe {
         // What is there is looked at; an error of `rdma link add` says too little.
         script.push_str(&format!(

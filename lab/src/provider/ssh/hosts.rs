@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::differences::Differences;
 use crate::error::{Error, IoContext as _, Result};
-use crate::node::Role;
+use crate::node::{Role, Wire};
 use crate::scenario::nearest_key;
 
 /// Both hosts.
@@ -43,7 +43,8 @@ pub struct Host {
     pub address: IpAddr,
     /// Its RDMA device; without one, that on the interface which reaches the peer.
     pub device: Option<String>,
-    /// Make a SoftRoCE device on that interface, and remake it before each scenario.
+    /// Change that interface: make a SoftRoCE device on it, remade before each scenario with the MTU that it asks
+    /// for, and let `tc netem` make a scenario's faults on what it sends.
     #[serde(default)]
     pub setup_rxe: bool,
     /// Install packages that are missing, through apt, and write the nodes' names into `/etc/hosts`.
@@ -114,6 +115,11 @@ impl Hosts {
             .next("name two hosts: SoftRoCE takes a packet to itself for loopback, which no capture sees"));
         }
         Ok(hosts)
+    }
+
+    /// What can act on packets between them: netem, where the lab may change a host's network.
+    pub fn wire(&self) -> Wire {
+        Wire::Netem { on: Role::BOTH.into_iter().filter(|role| self.host(*role).setup_rxe).collect() }
     }
 
     /// One of both.

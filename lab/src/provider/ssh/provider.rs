@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::cache::Cache;
 use crate::differences::Differences;
 use crate::error::{Error, IoContext as _, Result};
-use crate::node::{Pair, Plan, Provider, Role};
+use crate::node::{Pair, Plan, Provider, Role, Wire};
 use crate::provider::remote::machine::Setting;
 use crate::provider::remote::make::Maker;
 use crate::provider::remote::pair::{Machines, RemotePair};
@@ -107,8 +107,8 @@ impl Provider for Ssh {
         "ssh"
     }
 
-    fn has_switch(&self) -> bool {
-        false
+    fn wire(&self) -> Wire {
+        self.hosts.wire()
     }
 
     fn differences(&self) -> Differences {
