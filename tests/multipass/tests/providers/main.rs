@@ -47,5 +47,6 @@ mod bench;
 mod guests;
 mod killed;
 mod mended;
+mod netem;
 mod refused;
 mod ssh;

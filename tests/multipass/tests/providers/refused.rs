@@ -62,5 +62,7 @@ fn usual_provider_is_multipass_where_its_daemon_answers() {
 fn scenario_that_needs_the_switch_is_refused_when_named() {
     let output = Bench::new().xtask("test-e2e --provider multipass lost_read_response");
     assert_eq!(output.code, Some(2));
-    assert!(output.stderr.contains("lost_read_response needs the lab's own switch"), "{}", output.stderr);
+    let why =
+        "lost_read_response: fault 1 (drop RC RDMA READ response Middle, nth 2) needs the lab's own switch";
+    assert!(output.stderr.contains(why), "{}", output.stderr);
 }
