@@ -55,8 +55,9 @@ pub fn give_back(machine: &Machine) -> Result<()> {
 /// Units first; then what was started by hand of the lab's programs, which would hold a port.
 const PROCESSES: &str = "systemctl kill --signal=KILL 'rdma-lab-*' 2>/dev/null
 systemctl reset-failed 'rdma-lab-*' 2>/dev/null
-for path in /proc/[0-9]*; do
-    case $(readlink $path/exe) in /opt/lab/*) kill -KILL ${path##*/} 2>/dev/null;; esac
+for path in $(find /proc/[0-9]*/exe -maxdepth 0 -lname '/opt/lab/*' 2>/dev/null); do
+    path=${path%/exe}
+    kill -KILL ${path##*/} 2>/dev/null
 done
 true";
 
