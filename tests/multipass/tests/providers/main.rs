@@ -24,6 +24,7 @@
 //! | `purge`, `restart`, `delete`, other people's instances | `Bench::assert_others_are_left_alone`, in most |
 //! | `transfer` drops the end of a file, both ways; a failed pull leaves a file; a program that runs is not written over; what is pushed may not be run | `mended::instances_are_launched_used_and_mended` |
 //! | a hung guest | the same |
+//! | a call that never ends | `lab`: `command::limit_ends_the_whole_process_group`; no call is made without a limit |
 //! | a blocked daemon; none, never one, no access, VirtualBox | `refused::daemon_that_cannot_be_used_is_named` |
 //! | no KVM, no such image, no network, a size that is none or too small | `refused::launch_that_cannot_be_is_named` |
 //! | no `multipassd` key and exit code 0 | `refused::usual_provider_is_multipass_where_its_daemon_answers` |

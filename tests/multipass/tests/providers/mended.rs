@@ -27,8 +27,8 @@ fn instances_are_launched_used_and_mended() {
     assert!(output.stderr.contains("will launch rdma-server and rdma-client: Ubuntu image 24.04"));
 
     second_lab_up(&bench, &up);
-    programs_are_brought_again(&bench, &up);
     files_that_do_not_arrive_whole_are_refused(&bench);
+    programs_are_brought_again(&bench, &up);
     states_are_mended(&bench, &up);
     hung_guest_is_named(&bench, &up);
     bench.assert_others_are_left_alone();
@@ -61,6 +61,8 @@ fn programs_are_brought_again(bench: &Bench, up: &str) {
     bench.exec("t-mended", "server", "echo >>/opt/lab/deployed/rdma_server");
     bench.ok(up);
     assert_eq!(sum(), before);
+    // What was started by hand of the lab's programs has ended.
+    assert_eq!(bench.exec("t-mended", "server", "pgrep -x sleep").code, Some(1));
 }
 
 fn files_that_do_not_arrive_whole_are_refused(bench: &Bench) {

@@ -40,9 +40,9 @@ fn launch_that_cannot_be_is_named() {
     bench.place.turn_on(Switch::Offline, "").unwrap();
     bench.refused(UP, "could not download its image");
     bench.place.turn_off(Switch::Offline);
+    bench.assert_others_are_left_alone();
     let list = bench.multipass("list --format json").stdout;
     assert!(!list.contains("rdma-") && list.contains("\"mine\""), "{list}");
-    bench.assert_others_are_left_alone();
 }
 
 #[test]
