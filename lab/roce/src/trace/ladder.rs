@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::cm::attribute_name;
 use crate::fate::Fate;
+use crate::flow::Side;
 use crate::report::Report;
 use crate::row::{CmRow, Row};
 use crate::trace::labels::Labels;
@@ -13,21 +14,30 @@ use crate::trace::render;
 
 /// Least distance between two nodes' lines.
 const COLUMN: usize = 360;
-const ROW: usize = 30;
+const ROW: usize = 26;
 const TOP: usize = 60;
+/// Least room beside the outer lines, of which the packets' numbers take some.
 const MARGIN: usize = 90;
+/// Packets from one line with the nodes' names to the next.
+const NAMED_EVERY: usize = 40;
 /// Width of a character, in tenths: that of common monospaced fonts at this size, rounded up.
 const CHARACTER: usize = 73;
+/// The same of a node's name, at its size.
+const NAME_CHARACTER: usize = 92;
 
 const STYLE: &str = ".l{stroke:#999}.q{stroke:#1f4e79;fill:#1f4e79}.r{stroke:#3a7d44;fill:#3a7d44}.m{stroke:#666;fill:#666}\
     .s{stroke:#b45f06;fill:#b45f06}.d{stroke:#b22;fill:#b22}.d line{stroke-dasharray:5 4}.d path{fill:none;stroke-width:2}\
-    text{stroke:none;fill:#222}.w{fill:#666}.n{fill:#888}.f{fill:#b22;font-weight:bold}.b{fill:#fdecea}";
+    text{stroke:#fff;stroke-width:4px;paint-order:stroke;fill:#222}.w{fill:#666}.n{fill:#888}.f{fill:#b22;font-weight:bold}.b{fill:#fdecea}\
+    .f,.x text{stroke:#fdecea}";
+
+/// A node's line; what a node sends to itself goes from its first to its second and back.
+type Line = (IpAddr, bool);
 
 /// One arrow.
 struct Arrow {
     number: u64,
-    source: IpAddr,
-    destination: IpAddr,
+    from: Line,
+    to: Line,
     /// What it is, then what else there is to say.
     words: String,
     more: String,
@@ -45,28 +55,58 @@ fn class(fate: &Fate, otherwise: &'static str) -> &'static str {
 
 fn of_row(labels: &Labels<'_>, row: &Row) -> Arrow {
     let is_response = row.opcode.is_some_and(|opcode| opcode.is_response());
+    let (from, to) = ends(row.source, row.destination, is_response);
+    let more = [queue_pairs(labels, render::queue_pairs(labels, row)), render::beside(labels, row)];
     Arrow {
         number: row.number,
-        source: row.source,
-        destination: row.destination,
+        from,
+        to,
         words: render::words(row),
-        more: render::beside(labels, row),
+        more: join(more),
         class: class(&row.fate, if is_response { "r" } else { "q" }),
         is_delivered: row.fate.is_delivered(),
     }
 }
 
-fn of_cm_row(row: &CmRow) -> Arrow {
+fn of_cm_row(labels: &Labels<'_>, row: &CmRow) -> Arrow {
     let name = row.mad().and_then(|mad| attribute_name(mad.attribute_id())).unwrap_or("MAD");
+    let (from, to) = ends(row.source, row.destination, matches!(name, "MRA" | "REJ" | "REP" | "DREP"));
+    let pair = row
+        .flow
+        .map(|index| [Side::Active, Side::Passive].map(|side| labels.queue_pair(index, side).to_owned()));
+    let more = [
+        pair.map_or_else(String::new, |pair| queue_pairs(labels, pair)),
+        row.fate.words().unwrap_or_default(),
+    ];
     Arrow {
         number: row.number,
-        source: row.source,
-        destination: row.destination,
+        from,
+        to,
         words: format!("CM {name}"),
-        more: row.fate.words().unwrap_or_default(),
+        more: join(more),
         class: class(&row.fate, "m"),
         is_delivered: row.fate.is_delivered(),
     }
+}
+
+fn ends(source: IpAddr, destination: IpAddr, is_back: bool) -> (Line, Line) {
+    if source == destination {
+        return ((source, is_back), (source, !is_back));
+    }
+    ((source, false), (destination, false))
+}
+
+/// The queue pairs without their nodes, where there are several connections to tell apart.
+fn queue_pairs(labels: &Labels<'_>, names: [String; 2]) -> String {
+    if labels.order().len() < 2 {
+        return String::new();
+    }
+    names.map(|name| name.rsplit_once('.').map_or(name.clone(), |(_, name)| name.to_owned())).join(" > ")
+}
+
+fn join(parts: [String; 2]) -> String {
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join(", ")
 }
 
 fn escape(text: &str) -> String {
@@ -81,7 +121,7 @@ pub(crate) fn draw(report: &Report, limit: usize) -> String {
     let labels = Labels::new(report);
     let mut arrows: Vec<Arrow> =
         report.rows.iter().filter(|row| !row.is_hidden).map(|row| of_row(&labels, row)).collect();
-    arrows.extend(report.cm_rows.iter().filter(|row| !row.is_hidden).map(of_cm_row));
+    arrows.extend(report.cm_rows.iter().filter(|row| !row.is_hidden).map(|row| of_cm_row(&labels, row)));
     arrows.sort_by_key(|arrow| arrow.number);
     let more = arrows.len().saturating_sub(limit);
     arrows.truncate(limit);
@@ -91,12 +131,24 @@ pub(crate) fn draw(report: &Report, limit: usize) -> String {
     }
     let picture = Picture::new(report, &arrows, &found);
     let mut out = picture.head();
-    for (at, arrow) in arrows.iter().enumerate() {
-        picture.arrow(&mut out, TOP + at * ROW, arrow, found.get(&arrow.number));
+    let rows =
+        || arrows.iter().enumerate().map(|(at, arrow)| (Picture::y(at), arrow, found.get(&arrow.number)));
+    for (y, _, rules) in rows() {
+        if let Some(rules) = rules {
+            picture.rules(&mut out, y, rules);
+        }
+    }
+    picture.lines(&mut out);
+    for (y, arrow, rules) in rows() {
+        picture.arrow(&mut out, y, arrow, rules.is_some());
     }
     if more > 0 {
-        let _ =
-            writeln!(out, "<text x=\"{MARGIN}\" y=\"{}\">and {more} more packets</text>", picture.height - 8);
+        let _ = writeln!(
+            out,
+            "<text x=\"{}\" y=\"{}\">and {more} more packets</text>",
+            picture.margin,
+            picture.height - 8
+        );
     }
     out.push_str("</svg>\n");
     out
@@ -104,73 +156,96 @@ pub(crate) fn draw(report: &Report, limit: usize) -> String {
 
 /// Where everything is.
 struct Picture {
-    nodes: Vec<(IpAddr, String)>,
+    nodes: Vec<(Line, String)>,
+    margin: usize,
     column: usize,
     width: usize,
     height: usize,
+    /// The middles of the rows with the nodes' names.
+    named: Vec<usize>,
 }
 
 impl Picture {
     fn new(report: &Report, arrows: &[Arrow], found: &HashMap<u64, Vec<String>>) -> Self {
-        let mut nodes: Vec<(IpAddr, String)> = Vec::new();
-        for address in arrows.iter().flat_map(|arrow| [arrow.source, arrow.destination]) {
-            if !nodes.iter().any(|(known, _)| *known == address) {
-                nodes.push((address, report.names.get(address)));
+        let mut nodes: Vec<(Line, String)> = Vec::new();
+        for line in arrows.iter().flat_map(|arrow| [arrow.from, arrow.to]) {
+            if !nodes.iter().any(|(known, _)| *known == line) {
+                nodes.push((line, report.names.get(line.0)));
             }
         }
-        nodes.sort_by(|a, b| a.1.cmp(&b.1));
+        nodes.sort_by(|a, b| (&a.1, a.0).cmp(&(&b.1, b.0)));
         let label = |arrow: &Arrow| arrow.words.chars().count() + arrow.more.chars().count() + 1;
         let longest = arrows.iter().map(label).max().unwrap_or(0);
+        let name =
+            nodes.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0) * NAME_CHARACTER / 10;
         let rules = found.values().map(|rules| rules.join(", ").chars().count()).max().unwrap_or(0);
-        let column = COLUMN.max(width(longest) + 40);
+        let (margin, column) = (MARGIN.max(name / 2 + 40), COLUMN.max(width(longest) + 40).max(name + 40));
         let lines = nodes.len().saturating_sub(1) * column;
+        let end = Self::y(arrows.len());
+        let between = (1..arrows.len()).filter(|at| at % NAMED_EVERY == 0).map(|at| Self::y(at) - ROW + 2);
         Self {
             nodes,
+            margin,
             column,
-            width: 2 * MARGIN + lines + width(rules),
-            height: TOP + arrows.len() * ROW + 60,
+            width: 2 * margin + lines + width(rules),
+            height: end + 60,
+            named: [28].into_iter().chain(between).chain([end + 28]).collect(),
         }
     }
 
-    fn x(&self, address: IpAddr) -> usize {
-        MARGIN + self.nodes.iter().position(|(known, _)| *known == address).unwrap_or(0) * self.column
+    /// The middle of a packet's row.
+    fn y(at: usize) -> usize {
+        TOP + (at + at / NAMED_EVERY) * ROW
     }
 
-    /// Everything but the packets: the nodes' lines, with their names at both ends.
+    fn x(&self, line: Line) -> usize {
+        self.margin + self.nodes.iter().position(|(known, _)| *known == line).unwrap_or(0) * self.column
+    }
+
     fn head(&self) -> String {
         let Self { width, height, .. } = self;
-        let mut out = format!(
+        format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
              font-family=\"ui-monospace, monospace\" font-size=\"12\">\n<style>{STYLE}</style>\n\
              <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
-        );
-        let end = height - 48;
-        for (address, name) in &self.nodes {
-            let (x, name) = (self.x(*address), escape(name));
-            for y in [28, end + 16] {
+        )
+    }
+
+    /// What is wrong with a packet, beside it.
+    fn rules(&self, out: &mut String, y: usize, rules: &[String]) {
+        let right = self.margin + self.nodes.len().saturating_sub(1) * self.column + 14;
+        let rules = escape(&rules.join(", "));
+        let _ = writeln!(out, "<rect class=\"b\" y=\"{}\" width=\"100%\" height=\"{ROW}\"/>", y - ROW + 8);
+        let _ = writeln!(out, "<text class=\"f\" x=\"{right}\" y=\"{}\">{rules}</text>", y + 4);
+    }
+
+    /// The nodes' lines with their names.
+    fn lines(&self, out: &mut String) {
+        let end = self.height - 48;
+        for (line, name) in &self.nodes {
+            let (x, name) = (self.x(*line), escape(name));
+            let _ = writeln!(out, "<line class=\"l\" x1=\"{x}\" y1=\"38\" x2=\"{x}\" y2=\"{end}\"/>");
+            for y in &self.named {
                 let _ = writeln!(
                     out,
                     "<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\" font-size=\"15\">{name}</text>"
                 );
             }
-            let _ = writeln!(out, "<line class=\"l\" x1=\"{x}\" y1=\"38\" x2=\"{x}\" y2=\"{end}\"/>");
         }
-        out
     }
 
-    fn arrow(&self, out: &mut String, y: usize, arrow: &Arrow, rules: Option<&Vec<String>>) {
-        let (from, to) = (self.x(arrow.source), self.x(arrow.destination));
+    fn arrow(&self, out: &mut String, y: usize, arrow: &Arrow, is_marked: bool) {
+        let (from, to) = (self.x(arrow.from), self.x(arrow.to));
         let middle = (from + to) / 2;
         let (words, more) = (escape(&arrow.words), escape(&arrow.more));
-        if let Some(rules) = rules {
-            let right = MARGIN + self.nodes.len().saturating_sub(1) * self.column + 14;
-            let rules = escape(&rules.join(", "));
-            let _ = writeln!(out, "<rect class=\"b\" y=\"{}\" width=\"100%\" height=\"{ROW}\"/>", y - 20);
-            let _ = writeln!(out, "<text class=\"f\" x=\"{right}\" y=\"{}\">{rules}</text>", y + 4);
-        }
         let number = arrow.number;
+        let mark = if is_marked { " x" } else { "" };
+        let _ = writeln!(
+            out,
+            "<g class=\"{}{mark}\"><title>packet {number}: {words} {more}</title>",
+            arrow.class
+        );
         let _ = writeln!(out, "<text class=\"n\" x=\"8\" y=\"{}\">{number}</text>", y + 4);
-        let _ = writeln!(out, "<g class=\"{}\"><title>packet {number}: {words} {more}</title>", arrow.class);
         // What is lost ends half way.
         let end = if arrow.is_delivered { to } else { middle };
         let _ = writeln!(out, "<line x1=\"{from}\" y1=\"{y}\" x2=\"{end}\" y2=\"{y}\"/>");
@@ -185,7 +260,65 @@ impl Picture {
         let _ = writeln!(
             out,
             "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{words} <tspan class=\"w\">{more}</tspan></text></g>",
-            y - 6
+            y - 7
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Record;
+    use crate::synth::{FrameBuilder, Pair};
+    use crate::wire::{Opcode, Psn};
+    use crate::{Analysis, Names};
+
+    fn ladder(frames: impl IntoIterator<Item = Vec<u8>>) -> String {
+        let mut analysis = Analysis::new(Names::new());
+        for (at, frame) in frames.into_iter().enumerate() {
+            analysis.push(&Record::ethernet(at as u64 + 1, 0, &frame));
+        }
+        analysis.finish().ladder(1_000)
+    }
+
+    #[test]
+    fn what_a_node_sends_to_itself_goes_between_two_lines_and_back() {
+        let node = IpAddr::from([198, 51, 100, 1]);
+        let frame = |opcode, qpn| FrameBuilder::new(node, node, Opcode(opcode)).destination_qpn(qpn);
+        let svg = ladder([frame(0x04, 9).payload(b"four").build(), frame(0x11, 8).aeth(0x1f, 1).build()]);
+        let lines = |start: &str| svg.lines().filter(|line| line.starts_with(start)).count();
+        let (left, right) = (MARGIN, MARGIN + COLUMN);
+        assert_eq!(lines("<line class=\"l\""), 2, "{svg}");
+        assert_eq!(
+            [(left, right), (right, left)].map(|(from, to)| {
+                let arrow =
+                    format!("x1=\"{from}\" y1=\"{}\" x2=\"{to}\"", TOP + usize::from(from > to) * ROW);
+                svg.matches(&arrow).count()
+            }),
+            [1, 1],
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn queue_pairs_are_told_apart_where_there_are_several() {
+        let one = Pair::new(1).write_then_read();
+        let two = Pair::new(2).write_with_immediate();
+        assert!(!ladder(one.clone()).contains("qp1"));
+        let both = ladder([one, two].concat());
+        assert!(
+            both.contains("CM REQ <tspan class=\"w\">qp1 &gt; qp1<") && both.contains(">qp2 &gt; qp2, "),
+            "{both}"
+        );
+    }
+
+    #[test]
+    fn a_long_picture_says_again_whose_lines_they_are() {
+        let pair = Pair::new(1);
+        let names = |count: u32| {
+            let write = |n: u32| pair.request(0x04, n).psn(Psn::new(n)).payload(b"four").build();
+            ladder((0..count).map(write)).matches(">node2<").count()
+        };
+        assert_eq!([names(40), names(41), names(81)], [2, 3, 4]);
     }
 }

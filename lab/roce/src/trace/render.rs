@@ -52,7 +52,7 @@ fn line(out: &mut String, mark: &str, columns: [&str; 6]) {
 }
 
 /// The queue pairs of a packet, its sender's first.
-fn queue_pairs(labels: &Labels<'_>, row: &Row) -> [String; 2] {
+pub(super) fn queue_pairs(labels: &Labels<'_>, row: &Row) -> [String; 2] {
     match row.flow {
         Some((index, sender)) => {
             [sender, sender.other()].map(|side| labels.queue_pair(index, side).to_owned())
