@@ -195,10 +195,14 @@ impl Analysis {
         while self.messages.take(self.limits.messages).is_some() {}
     }
 
-    /// The connections that are followed now, in the order of their first packets, under the numbers that messages have them by.
-    pub fn connections(&self) -> impl Iterator<Item = (usize, &Connection)> {
+    /// The connections that are followed now, in the order of their first packets, under the numbers that messages have them by; `from` is the least of those
+    /// numbers.
+    pub fn connections(&self, from: usize) -> impl Iterator<Item = (usize, &Connection)> {
         let is_own = |index: &usize| !self.flows.is_merged(*index);
-        self.flows.numbers().filter(is_own).filter_map(|index| Some((index, self.connection(index)?)))
+        let numbers = self.flows.numbers();
+        (numbers.start.max(from)..numbers.end)
+            .filter(is_own)
+            .filter_map(|index| Some((index, self.connection(index)?)))
     }
 
     /// The connection of that number, if it is followed now.

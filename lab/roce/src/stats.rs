@@ -140,6 +140,12 @@ impl Stats {
         }
     }
 
+    /// Exchanges its messages for those of another.
+    #[cfg(feature = "cli")]
+    pub(crate) fn with_messages_of(self, other: Self) -> Self {
+        Self { kinds: other.kinds, ..self }
+    }
+
     /// The opcodes that occurred, in the order of their numbers.
     pub fn opcodes(&self) -> impl Iterator<Item = (Opcode, OpcodeStats)> {
         (0..=u8::MAX).map(Opcode).zip(self.opcodes.iter().copied()).filter(|(_, stats)| stats.packets > 0)

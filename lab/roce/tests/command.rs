@@ -212,3 +212,60 @@ fn messages_have_the_names_of_the_trace() {
         assert_eq!(got, expected, "{name}");
     }
 }
+
+#[test]
+fn what_holds_nothing_to_check_is_no_clean_capture() {
+    let frame = Pair::new(1).write_then_read().remove(0);
+    let mut other_link =
+        vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 147, 0, 0, 0];
+    other_link.extend([0; 8]);
+    other_link.extend([(frame.len() as u32).to_le_bytes(), (frame.len() as u32).to_le_bytes()].concat());
+    other_link.extend(&frame);
+    let mut roce_v1 = vec![0; 60];
+    roce_v1[12..14].copy_from_slice(&[0x89, 0x15]);
+    for (bytes, said) in [
+        (other_link, "1 other frame: 1 unsupported link type 147 (private use)\n"),
+        (capture(&[roce_v1]), "1 other frame: 1 RoCE v1\n"),
+        (capture(&[]), "it has no frame at all\n"),
+    ] {
+        let (code, _, err) = run(&["check", "-"], &bytes);
+        assert_eq!((code, err), (Some(2), format!("note: no RoCEv2 packet in standard input: {said}")));
+        for command in ["trace", "messages", "stats", "ladder"] {
+            let (code, _, err) = run(&[command, "-"], &bytes);
+            assert!(code == Some(0) && err.ends_with(said), "{command}: {err}");
+        }
+    }
+}
+
+#[test]
+fn a_difference_is_shown_before_what_is_wrong_with_a_file() {
+    let file = |name: &str, bytes: &[u8]| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let whole = capture(&Pair::new(1).write_then_read());
+    let (whole, cut) = (file("diff-whole", &whole), file("diff-cut", &whole[..whole.len() - 10]));
+    let (code, out, err) = run(&["diff", &whole, &cut], b"");
+    assert!(out.contains("DREP\n"), "{out}");
+    assert!(code == Some(1) && err.contains("is cut"), "{err}");
+    let (code, out, err) = run(&["diff", &cut, &cut], b"");
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.starts_with("note: the captures mean the same, as far as they can be read\n"), "{err}");
+    assert_eq!(err.matches("is cut").count(), 2, "{err}");
+}
+
+#[test]
+fn filtered_statistics_count_the_findings_of_the_whole_capture() {
+    let mut frames = Pair::new(1).write_then_read();
+    frames.remove(7);
+    let bytes = capture(&frames);
+    let counts = |filter: &str| {
+        let (_, out, _) = run(&["stats", "-", "--json", "--filter", filter], &bytes);
+        let at = |key: &str| out.split_once(key).map(|(_, rest)| rest.chars().next().unwrap());
+        (at("\"roce.packets\":"), at("\"roce.findings\":"), at("\"roce.ended\":"))
+    };
+    // The requests alone would seem to lack every answer, and the response behind the gap to be the first.
+    assert_eq!(counts("opcode=write"), (Some('1'), Some('0'), Some('1')));
+    assert_eq!(counts("findings"), (Some('1'), Some('1'), None));
+}

@@ -9,7 +9,7 @@ use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
 use crate::{Analysis, Finding, Names, Rule, Severity};
 
-/// Exit code when a filter left nothing to check.
+/// Exit code when there was nothing to check.
 const IN_VAIN: u8 = 2;
 
 /// Packets after which finished messages are dropped.
@@ -39,7 +39,7 @@ fn parse_rule(name: &str) -> Result<Rule, String> {
 }
 
 impl Args {
-    /// Checks; exit code 1 when a rule is broken, 2 when the filter matches no packet.
+    /// Checks; exit code 1 when a rule is broken, 2 when there is no packet to check, or none that the filter matches.
     ///
     /// # Errors
     /// The capture cannot be read, or cannot be read to its end.
@@ -120,25 +120,21 @@ impl Args {
             }))?;
         } else {
             output.line(format_args!(
-                "{}: {} packets, {} errors, {} warnings; retransmissions: {}",
-                input.name, report.packets, counts[1], counts[0], report.retransmissions
+                "{}: {}, {}, {}; retransmissions: {}",
+                input.name,
+                output::count(report.packets, "packet"),
+                output::count(counts[1], "error"),
+                output::count(counts[0], "warning"),
+                report.retransmissions
             ))?;
         }
         output.flush()?;
-        if report.connections_dropped + report.requests_dropped > 0 {
-            output::note(&format!(
-                "to bound the memory, {} connections and {} requests were forgotten; what came of them later counts as new",
-                report.connections_dropped, report.requests_dropped
-            ));
-        }
+        output::remarks(&input.name, &report, stopped.is_none());
         if report.packets_uncounted > 0 {
             output::note(&format!(
                 "to bound the memory, {} packets were not counted at their addresses; they were checked all the same",
                 report.packets_uncounted
             ));
-        }
-        if report.packets == 0 && stopped.is_none() {
-            output::note(&format!("no RoCEv2 packet in {}", input.name));
         }
         match stopped {
             Some(error) => Err(error),
@@ -146,6 +142,7 @@ impl Args {
                 output::note_in_vain(&filter, "packet", &input.name);
                 Ok(ExitCode::from(IN_VAIN))
             }
+            None if report.packets == 0 => Ok(ExitCode::from(IN_VAIN)),
             None if counts == [0, 0] => Ok(ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }

@@ -31,36 +31,48 @@ pub struct Args {
     context: usize,
 }
 
+fn end(mut faults: Vec<Error>, code: ExitCode) -> Result<ExitCode, Error> {
+    let last = faults.pop();
+    for fault in &faults {
+        output::error(fault);
+    }
+    last.map_or(Ok(code), Err)
+}
+
 impl Args {
-    /// Prints what differs; exit code 1 when anything does.
+    /// Prints what differs; exit code 1 when anything does. What was read before a fault in a file is compared before the error.
     ///
     /// # Errors
     /// A capture cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut traces = Vec::new();
+        let mut faults = Vec::new();
         for file in [&self.before, &self.after] {
             let mut input = Input::open(file)?;
             let names = self.common.names(defaults.clone());
             let filter = self.common.filter(file, &names)?;
             let (report, stopped) = analyse(&mut input, names, &filter)?;
+            output::remarks(&input.name, &report, stopped.is_none());
             output::note_in_vain(&filter, "packet", &input.name);
-            if let Some(error) = stopped {
-                return Err(error);
-            }
+            faults.extend(stopped);
             traces.push((input.name, report.trace()));
         }
         let [(before_name, before), (after_name, after)] = &traces[..] else {
             return Ok(ExitCode::FAILURE);
         };
         if before == after {
-            output::note("the captures mean the same");
-            return Ok(ExitCode::SUCCESS);
+            output::note(if faults.is_empty() {
+                "the captures mean the same"
+            } else {
+                "the captures mean the same, as far as they can be read"
+            });
+            return end(faults, ExitCode::SUCCESS);
         }
         let diff =
             TextDiff::configure().algorithm(Algorithm::Patience).timeout(LIMIT).diff_lines(before, after);
         let mut output = Output::new();
         output.text(diff.unified_diff().context_radius(self.context).header(before_name, after_name))?;
         output.flush()?;
-        Ok(ExitCode::FAILURE)
+        end(faults, ExitCode::FAILURE)
     }
 }

@@ -1,6 +1,7 @@
 //! Why a command failed, and what to do next.
 
 use std::fmt;
+use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
 
 use crate::capture::ReadError;
 
@@ -31,11 +32,19 @@ impl Error {
             ReadError::NotACapture { .. } => {
                 told.next("give a pcap or pcapng file, plain or compressed with gzip or zstd")
             }
+            ReadError::Cut { offset: 0, .. } => {
+                told.next("nothing of it can be read: let what writes the capture end before copying it")
+            }
             ReadError::Cut { .. } => told.next(
                 "what was read is above; the rest is lost: let what writes the capture end before copying it",
             ),
             ReadError::Malformed { .. } => {
                 told.next("what was read is above; the file is damaged from there on")
+            }
+            ReadError::Io { source, .. }
+                if matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) =>
+            {
+                told.next("what was read is above; the compressed file is cut or damaged from there on")
             }
             ReadError::Io { .. } => told,
         }

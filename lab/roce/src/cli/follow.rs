@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::{self, FileArg, Input};
-use crate::cli::output::Output;
+use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
 use crate::wire::{Frame, Packet};
-use crate::{Analysis, Names};
+use crate::{Analysis, Finding, Names};
 
 /// Time between two looks at the end of the file.
 const STEP: Duration = Duration::from_millis(50);
@@ -92,12 +92,20 @@ impl Args {
         let filter = self.common.filter(&self.file.file, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names);
-        let mut first = None;
+        let (mut first, mut last_ns) = (None, 0);
+        let show = |output: &mut Output, finding: &Finding, names: &Names| {
+            if self.json {
+                output.line(json::finding(finding, names))
+            } else {
+                output.line(format_args!("        {}: {finding}", finding.rule.severity()))
+            }
+        };
         let stopped = input.for_each(|record| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
             analysis.push(record);
             analysis.discard_messages();
             let findings = analysis.take_findings();
+            last_ns = record.timestamp_ns.saturating_sub(first_ns);
             let Frame::Roce(packet) = record.frame() else {
                 return Ok(true);
             };
@@ -109,20 +117,20 @@ impl Args {
                     output.line(text(&info, &packet, analysis.names()))?;
                 }
                 for finding in &findings {
-                    if self.json {
-                        output.line(json::finding(finding, analysis.names()))?;
-                    } else {
-                        output.line(format_args!("        {}: {}", finding.rule.severity(), finding))?;
-                    }
+                    show(&mut output, finding, analysis.names())?;
                 }
                 output.flush()?;
             }
             Ok(!output.is_closed())
         })?;
-        for finding in &analysis.finish().findings {
-            output.line(format_args!("        {}: {}", finding.rule.severity(), finding))?;
+        let report = analysis.finish();
+        for finding in &report.findings {
+            if filter.matches(&PacketInfo::of_finding(finding, last_ns), &report.names) {
+                show(&mut output, finding, &report.names)?;
+            }
         }
         output.flush()?;
+        output::remarks(&input.name, &report, stopped.is_none());
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }
 }

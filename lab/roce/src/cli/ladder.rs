@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::Names;
 use crate::cli::input::{FileArg, Input};
 use crate::cli::output;
-use crate::cli::trace::{analyse, remarks};
+use crate::cli::trace::analyse;
 use crate::cli::{Common, Error};
 
 /// The arguments of `ladder`.
@@ -48,7 +48,7 @@ impl Args {
                     .map_err(|error| Error::new(format!("failed to write {}: {error}", path.display())))?;
             }
         }
-        remarks(&input.name, &report);
+        output::remarks(&input.name, &report, stopped.is_none());
         output::note_in_vain(&filter, "packet", &input.name);
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }

@@ -41,13 +41,15 @@ const DATAGRAMS_MAX: usize = 4_096;
 struct Ends {
     counts: HashMap<IpAddr, usize>,
     numbers: BTreeMap<usize, [usize; 2]>,
+    /// The number that the next new connection has at least.
+    next: usize,
     datagrams: Datagrams,
 }
 
 impl Ends {
     fn new() -> Self {
         let datagrams = Datagrams::new(DATAGRAMS_MAX);
-        Self { counts: HashMap::new(), numbers: BTreeMap::new(), datagrams }
+        Self { counts: HashMap::new(), numbers: BTreeMap::new(), next: 0, datagrams }
     }
 
     /// Takes note of a packet that may be a datagram.
@@ -60,11 +62,10 @@ impl Ends {
         }
     }
 
-    /// Numbers the ends of connections that are new, and forgets those that are followed no more.
-    fn learn<'a>(&mut self, connections: impl Iterator<Item = (usize, &'a Connection)>) {
-        let mut first = usize::MAX;
-        for (index, connection) in connections {
-            first = first.min(index);
+    /// Numbers the ends of connections that are new, and forgets those before `first`, which are followed no more.
+    fn learn<'a>(&mut self, first: usize, new: impl Iterator<Item = (usize, &'a Connection)>) {
+        for (index, connection) in new {
+            self.next = index + 1;
             self.numbers.entry(index).or_insert_with(|| {
                 [connection.active.address, connection.passive.address].map(|address| {
                     let count = self.counts.entry(address).or_default();
@@ -73,7 +74,9 @@ impl Ends {
                 })
             });
         }
-        self.numbers = self.numbers.split_off(&first);
+        while let Some(oldest) = self.numbers.first_entry().filter(|oldest| *oldest.key() < first) {
+            oldest.remove();
+        }
     }
 
     /// A message with the connection that it belongs to.
@@ -172,7 +175,8 @@ impl Args {
             analysis.push_frame(record, &frame);
             let messages = analysis.take_messages();
             if !messages.is_empty() && !self.json {
-                ends.learn(analysis.connections());
+                let first = analysis.connections(0).next().map_or(0, |(index, _)| index);
+                ends.learn(first, analysis.connections(ends.next));
             }
             for message in &messages {
                 let connection = message.connection.and_then(|index| analysis.connection(index));
@@ -184,13 +188,14 @@ impl Args {
         })?;
         let report = analysis.finish();
         let mut ends = Ends { datagrams: ends.datagrams, ..Ends::new() };
-        ends.learn(report.connections.iter().enumerate());
+        ends.learn(0, report.connections.iter().enumerate());
         for message in &report.messages {
             let connection = message.connection.and_then(|index| report.connections.get(index));
             let text = || ends.text(message, connection, &report.names);
             show(&mut output, &report.names, message, first.unwrap_or_default(), &text)?;
         }
         output.flush()?;
+        output::remarks(&input.name, &report, stopped.is_none());
         output::note_in_vain(&filter, "message", &input.name);
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }

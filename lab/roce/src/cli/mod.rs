@@ -51,7 +51,7 @@ struct Cli {
 enum Command {
     /// Prints every packet, message and finding, under names that are the same in every run.
     Trace(TraceArgs),
-    /// Checks every rule; exits 1 when one is broken.
+    /// Checks every rule; exits 1 when one is broken, 2 when there is nothing to check.
     Check(CheckArgs),
     /// Prints the messages: one line a work request.
     Messages(MessagesArgs),

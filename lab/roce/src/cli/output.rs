@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
+use crate::Report;
 use crate::cli::{Error, Filter};
 
 /// Buffered standard output. After the reader has gone, everything is dropped in silence.
@@ -62,6 +63,32 @@ pub(super) fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
 pub(super) fn note_in_vain(filter: &Filter, what: &str, name: &str) {
     if filter.is_in_vain() {
         note(&format!("the filter matches no {what} in {name}"));
+    }
+}
+
+/// A number of things: `1 packet`, `2 packets`.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Remarks on what a report has not got, or could not follow; `is_whole` is whether the capture was read to its end.
+pub(super) fn remarks(name: &str, report: &Report, is_whole: bool) {
+    if report.packets == 0 && is_whole {
+        let kinds: Vec<String> =
+            report.not_roce.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+        note(&match report.records {
+            0 => format!("no RoCEv2 packet in {name}: it has no frame at all"),
+            records => {
+                format!("no RoCEv2 packet in {name}: {}: {}", count(records, "other frame"), kinds.join(", "))
+            }
+        });
+    }
+    if report.connections_dropped + report.requests_dropped > 0 {
+        note(&format!(
+            "to bound the memory, {} and {} were forgotten; what came of them later counts as new",
+            count(report.connections_dropped, "connection"),
+            count(report.requests_dropped, "request")
+        ));
     }
 }
 

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::filter::PacketInfo;
+use crate::cli::filter::{Filter, PacketInfo};
 use crate::cli::input::{FileArg, Input};
 use crate::cli::messages::duration;
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error};
-use crate::{Analysis, Names, Report, RetransmissionClass};
+use crate::{Analysis, Message, Names, Report, RetransmissionClass, Retransmissions, Stats};
 
 const PERCENTILES: [f64; 5] = [0.0, 50.0, 90.0, 99.0, 100.0];
 
@@ -26,19 +26,29 @@ pub struct Args {
     json: bool,
 }
 
-fn text(report: &Report) -> String {
+/// What is printed: the counts of a report, and those that need every packet.
+struct Counts {
+    report: Report,
+    findings: u64,
+    /// Whether packets are left out, so that what was sent again cannot be told from what was sent.
+    is_filtered: bool,
+}
+
+fn text(Counts { report, findings, is_filtered }: &Counts) -> String {
     let mut out = String::new();
+    let words =
+        |counts: &Retransmissions| if *is_filtered { "not counted".to_owned() } else { counts.to_string() };
     let stats = &report.stats;
     let time_ns = stats.last_ns.saturating_sub(stats.first_ns.unwrap_or(stats.last_ns));
     let _ = writeln!(
         out,
-        "{} packets, {} bytes of payload in {}; {} other frames; {} findings; retransmissions: {}",
-        report.packets,
+        "{}, {} bytes of payload in {}; {}; {}; retransmissions: {}",
+        output::count(report.packets, "packet"),
         stats.payload_bytes(),
         duration(time_ns),
-        report.records - report.packets,
-        report.findings.len(),
-        report.retransmissions
+        output::count(report.records - report.packets, "other frame"),
+        output::count(*findings, "finding"),
+        words(&report.retransmissions)
     );
     let _ = writeln!(out, "\n{:<34} {:>10} {:>14}", "opcode", "packets", "payload bytes");
     for (opcode, counts) in stats.opcodes() {
@@ -79,7 +89,7 @@ fn text(report: &Report) -> String {
             connection.active.payload_bytes,
             connection.passive.packets,
             connection.passive.payload_bytes,
-            connection.retransmissions
+            words(&connection.retransmissions)
         );
     }
     if report.connections_dropped > 0 {
@@ -95,14 +105,17 @@ fn text(report: &Report) -> String {
     out
 }
 
-fn retransmissions(counts: &crate::Retransmissions) -> Value {
+fn retransmissions(counts: &Retransmissions, is_filtered: bool) -> Value {
+    if is_filtered {
+        return Value::Null;
+    }
     RetransmissionClass::ALL
         .map(|class| (class.words().to_owned(), Value::from(counts.of(class))))
         .into_iter()
         .collect()
 }
 
-fn object(report: &Report) -> Value {
+fn object(Counts { report, findings, is_filtered }: &Counts) -> Value {
     let opcodes: Vec<Value> = report
         .stats
         .opcodes()
@@ -144,7 +157,7 @@ fn object(report: &Report) -> Value {
                 "roce.active": end(&connection.active),
                 "roce.passive": end(&connection.passive),
                 "roce.path_mtu_bytes": connection.path_mtu_bytes,
-                "roce.retransmissions": retransmissions(&connection.retransmissions),
+                "roce.retransmissions": retransmissions(&connection.retransmissions, *is_filtered),
             })
         })
         .collect();
@@ -154,8 +167,8 @@ fn object(report: &Report) -> Value {
         "roce.packets": report.packets,
         "roce.payload_bytes": report.stats.payload_bytes(),
         "roce.not_roce": report.not_roce,
-        "roce.findings": report.findings.len(),
-        "roce.retransmissions": retransmissions(&report.retransmissions),
+        "roce.findings": findings,
+        "roce.retransmissions": retransmissions(&report.retransmissions, *is_filtered),
         "roce.opcodes": opcodes,
         "roce.percentiles": PERCENTILES,
         "roce.messages": kinds,
@@ -166,48 +179,74 @@ fn object(report: &Report) -> Value {
     })
 }
 
+/// Counts the messages that match and have ended.
+fn count_messages(ended: &mut Stats, messages: &[Message], filter: &Filter, first_ns: u64, names: &Names) {
+    for message in messages.iter().filter(|message| message.ended_ns.is_some()) {
+        if filter.matches(&PacketInfo::of_message(message, first_ns, false), names) {
+            ended.ended(message);
+        }
+    }
+}
+
 impl Args {
-    /// Prints the counts; with a filter, of the packets that match.
+    /// Prints the counts; with a filter, of the packets and the messages that match.
     ///
     /// # Errors
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.file)?;
-        let mut names = self.common.names(defaults);
+        let names = self.common.names(defaults);
         let filter = self.common.filter(&self.file.file, &names)?;
         let mut analysis = Analysis::streaming(names.clone());
-        let mut findings = Vec::new();
-        let mut first = None;
+        // Of a part of the packets the rules would hold against each other what never met: messages and findings are those of all, as far as they match.
+        let mut whole = (!filter.is_empty()).then(|| Analysis::streaming(names.clone()));
+        let mut ended = Stats::default();
+        let mut findings = 0;
+        let (mut first, mut last_ns) = (None, 0);
         let stopped = input.for_each(|record| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
-            if !filter.is_empty() {
-                let Some(info) = PacketInfo::of_record(record, first_ns, false) else { return Ok(true) };
-                for address in [info.source, info.destination] {
-                    names.see(address);
-                }
-                if !filter.matches(&info, &names) {
-                    return Ok(true);
-                }
-            }
-            analysis.push(record);
-            analysis.discard_messages();
-            // Only their number is printed, so a flood of them must not take memory.
-            if findings.len() < 1 << 16 {
-                findings.append(&mut analysis.take_findings());
-            } else {
+            last_ns = record.timestamp_ns.saturating_sub(first_ns);
+            let Some(whole) = &mut whole else {
+                analysis.push(record);
+                analysis.discard_messages();
+                findings += analysis.take_findings().len() as u64;
+                return Ok(true);
+            };
+            whole.push(record);
+            count_messages(&mut ended, &whole.take_messages(), &filter, first_ns, whole.names());
+            let found = whole.take_findings();
+            if let Some(info) = PacketInfo::of_record(record, first_ns, !found.is_empty())
+                && filter.matches(&info, whole.names())
+            {
+                findings += found.len() as u64;
+                analysis.push(record);
+                analysis.discard_messages();
                 drop(analysis.take_findings());
             }
             Ok(true)
         })?;
         let mut report = analysis.finish();
-        report.findings.append(&mut findings);
+        if let Some(whole) = whole {
+            let whole = whole.finish();
+            count_messages(&mut ended, &whole.messages, &filter, first.unwrap_or_default(), &whole.names);
+            let infos = whole.findings.iter().map(|finding| PacketInfo::of_finding(finding, last_ns));
+            findings += infos.filter(|info| filter.matches(info, &whole.names)).count() as u64;
+            report.stats = report.stats.with_messages_of(ended);
+            report.names = whole.names;
+        } else {
+            findings += report.findings.len() as u64;
+        }
+        let counts = Counts { report, findings, is_filtered: !filter.is_empty() };
         let mut output = Output::new();
         if self.json {
-            output.line(object(&report))?;
+            output.line(object(&counts))?;
         } else {
-            output.text(text(&report))?;
+            output.text(text(&counts))?;
         }
         output.flush()?;
+        if filter.is_empty() {
+            output::remarks(&input.name, &counts.report, stopped.is_none());
+        }
         output::note_in_vain(&filter, "packet", &input.name);
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }

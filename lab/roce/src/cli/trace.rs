@@ -56,28 +56,6 @@ pub(super) fn analyse(
     Ok((report, stopped))
 }
 
-/// What a capture without RoCEv2 holds.
-pub(super) fn other_frames(report: &Report) -> String {
-    if report.records == 0 {
-        return "it has no frame at all".to_owned();
-    }
-    let kinds: Vec<String> = report.not_roce.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    format!("{} other frames: {}", report.records, kinds.join(", "))
-}
-
-/// Remarks on what a report could not follow or has not got.
-pub(super) fn remarks(name: &str, report: &Report) {
-    if report.packets == 0 {
-        output::note(&format!("no RoCEv2 packet in {name}: {}", other_frames(report)));
-    }
-    if report.connections_dropped + report.requests_dropped > 0 {
-        output::note(&format!(
-            "to bound the memory, {} connections and {} requests were forgotten",
-            report.connections_dropped, report.requests_dropped
-        ));
-    }
-}
-
 impl Args {
     /// Prints the trace; what was read before a fault in the file is printed before the error.
     ///
@@ -93,14 +71,9 @@ impl Args {
         let (report, stopped) = analyse(&mut input, names, &filter)?;
         let text = if self.summary { report.summary() } else { report.trace() };
         output::print_with(|sink| sink.write_all(text.as_bytes()))?;
-        match stopped {
-            Some(error) => Err(error),
-            None => {
-                remarks(&input.name, &report);
-                output::note_in_vain(&filter, "packet", &input.name);
-                Ok(ExitCode::SUCCESS)
-            }
-        }
+        output::remarks(&input.name, &report, stopped.is_none());
+        output::note_in_vain(&filter, "packet", &input.name);
+        stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }
 }
 
@@ -132,5 +105,7 @@ fn json_lines(input: &mut Input, names: Names, filter: &Filter) -> Result<ExitCo
         output.line(json::finding(finding, &report.names))?;
     }
     output.flush()?;
+    output::remarks(&input.name, &report, stopped.is_none());
+    output::note_in_vain(filter, "packet", &input.name);
     stopped.map_or(Ok(ExitCode::SUCCESS), Err)
 }

@@ -46,6 +46,27 @@ impl LinkType {
     pub const LINUX_SLL2: Self = Self(276);
 }
 
+impl fmt::Display for LinkType {
+    /// Writes its number, with the name of what may be taken for a capture of RoCEv2.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link type {}", self.0)?;
+        f.write_str(match self.0 {
+            1 => " (Ethernet)",
+            101 => " (raw IP)",
+            105 | 127 => " (IEEE 802.11)",
+            113 | 276 => " (Linux cooked)",
+            147..=162 => " (private use)",
+            189 | 220 => " (USB)",
+            197 => " (ERF)",
+            228 => " (IPv4)",
+            229 => " (IPv6)",
+            247 => " (InfiniBand)",
+            253 => " (netlink)",
+            _ => "",
+        })
+    }
+}
+
 /// A frame: RoCEv2, or something with a name.
 #[derive(Clone, Copy, Debug)]
 pub enum Frame<'a> {
@@ -93,7 +114,7 @@ impl fmt::Display for NotRoce {
             Self::IpProtocol(58) => f.write_str("ICMPv6"),
             Self::IpProtocol(number) => write!(f, "IP protocol {number}"),
             Self::Udp => f.write_str("UDP"),
-            Self::LinkType(LinkType(number)) => write!(f, "link type {number}"),
+            Self::LinkType(link_type) => write!(f, "unsupported {link_type}"),
             Self::Stop(stop) => write!(f, "undecodable ({stop})"),
         }
     }
