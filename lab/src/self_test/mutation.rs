@@ -78,8 +78,7 @@ pub const MUTATIONS: &[Mutation] = &[
     altered("capture_as_it_is", IMM, capture::nothing, &[]),
     altered("write_dropped", IMM, capture::drop_write, &[Capture, Wire, Rule, Agreement]),
     altered("acknowledge_dropped", IMM, capture::drop_acknowledge, &[Capture, Wire, Rule, Agreement]),
-    // The request says how long the READ is, and its last response completes it.
-    altered("read_response_dropped", READ, capture::drop_read_response, &[Capture, Wire, Rule]),
+    altered("read_response_dropped", READ, capture::drop_read_response, &[Capture, Wire, Rule, Agreement]),
     // A packet with a bad ICRC never counts as received.
     altered("payload_bit_flipped", IMM, capture::flip_payload_bit, &[Capture, Wire, Rule, Agreement]),
     altered("file_cut", IMM, capture::cut, &[Capture]),
