@@ -262,6 +262,11 @@ mod tests {
 
     /// What is found if the server counted so many packets received.
     fn found(received: u64, client_exit: i32) -> Completeness {
+        found_with(received, client_exit, |_| ())
+    }
+
+    /// The same, of evidence that differs by `change`.
+    fn found_with(received: u64, client_exit: i32, change: impl Fn(&mut Evidence)) -> Completeness {
         let artifacts = tempfile::tempdir().unwrap();
         let report = refused(artifacts.path());
         let text = format!(
@@ -275,6 +280,7 @@ mod tests {
             [(Role::Server, pair.passive.address), (Role::Client, pair.active.address)].into();
         (evidence.node(Role::Server).sent, evidence.node(Role::Server).received) = (Some(2), Some(received));
         (evidence.node(Role::Client).sent, evidence.node(Role::Client).received) = (Some(5), Some(2));
+        change(&mut evidence);
         check(&evidence, &report, artifacts.path()).unwrap()
     }
 
@@ -299,6 +305,21 @@ mod tests {
             let netem = Counted { passed, dropped, waiting, reordered: 0 };
             assert_eq!(is_explained(&scenario(action), 20, Some(netem), captured), expected, "{netem:?}");
         }
+        let found = |sent| {
+            found_with(5, 3, |evidence| {
+                let client = evidence.node(Role::Client);
+                client.sent = Some(sent);
+                client.netem = Some(Counted { passed: 5, dropped: 3, ..Counted::default() });
+            })
+        };
+        assert_eq!(found(8).proof(), "complete by rxe's counters and netem's, which dropped 3");
+        assert_eq!(found(8).differences, [""; 0]);
+        assert_eq!(
+            found(9).differences,
+            [
+                "not complete: client's rxe counted 9 packets sent, netem dropped 3, holds 0 and let 5 pass, the capture has 5"
+            ]
+        );
     }
 
     #[test]

@@ -30,6 +30,12 @@ fn netem_makes_faults_and_leaves_nothing() {
     let refused = run(&guarded, "action=\"cut\"", "rdma_client {server} --json", &[]);
     assert_refused(&refused, "its faults need `tc netem` on server, whose network the lab may not change");
 
+    // On some releases netem is in a package of its own.
+    hosts.on(
+        "client",
+        "sudo sh -c 'mkdir -p /var/lib/stand-in/modules-extra && \
+         mv /lib/modules/*/kernel/sch_netem.ko /var/lib/stand-in/modules-extra/ && /sbin/depmod'",
+    );
     // Killed in the middle, so that nobody takes it away.
     let file = hosts.file(|_| ());
     let mut killed = command(&file, "action=\"cut\"", "sleep 600", &[]);
@@ -42,6 +48,10 @@ fn netem_makes_faults_and_leaves_nothing() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert!(hosts.is_true_on("client", THERE));
+    hosts.on("client", "test -e /var/lib/stand-in/installed/linux-modules-extra-$(uname -r)");
+    // Through the interface that loses every packet of RDMA.
+    hosts.on("client", "ping -c 1 -W 5 198.51.100.1");
+    hosts.on("inner", "true");
 
     // The server's packets only: the client's scheduler is what the killed run left, unless the reset took it away.
     let limited = Hosts::xtask("test-e2e --ci --provider ssh rate_limited", &file);
