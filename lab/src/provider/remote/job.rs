@@ -17,7 +17,7 @@ use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT, unique};
 pub const UNITS: &str = "rdma-lab-";
 
 /// How long anything may run, should nobody be left to stop it.
-const LONGEST: Duration = Duration::from_secs(3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The most of each output that is fetched, in bytes.
 const OUTPUT_LIMIT: u32 = 1 << 20;

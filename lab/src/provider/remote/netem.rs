@@ -2,13 +2,14 @@
 //! so that neither the lab's own way in nor the neighbours of the interface lose a packet.
 //!
 //! A scheduler of four bands takes the place of the interface's root: three work as the kernel's own, the fourth is
-//! netem's and gets what the filter names. The reset takes all of it away, and the kernel puts its own back.
+//! netem's and gets what the filter names. The reset takes all of it away, or a timer there, and the kernel puts its own back.
 
 use serde::Deserialize;
 
 use crate::command::tail;
 use crate::error::{Error, Result};
 use crate::fault::netem::Counted;
+use crate::provider::remote::job::LONGEST;
 use crate::provider::remote::machine::{Machine, SHORT};
 use crate::provider::remote::prepare;
 use crate::provider::remote::survey::Survey;
@@ -26,8 +27,12 @@ const ROOM: u32 = 100_000;
 /// What the scheduler, the filter and netem are made of.
 const MODULES: &[&str] = &["sch_prio", "cls_u32", "sch_netem"];
 
+/// The unit that takes the scheduler away after an hour, should nobody be left to do it.
+const END: &str = "rdma-lab-netem";
+
 /// Takes the lab's schedulers away, wherever they are; the script may go on.
-pub(super) const REMOVE: &str = "for interface in $(PATH=$PATH:/usr/sbin:/sbin tc qdisc show 2>/dev/null \
+pub(super) const REMOVE: &str = "systemctl stop rdma-lab-netem.timer 2>/dev/null
+for interface in $(PATH=$PATH:/usr/sbin:/sbin tc qdisc show 2>/dev/null \
     | sed -n 's/^qdisc prio 4791: dev \\([^ ]*\\) root.*/\\1/p'); do
     PATH=$PATH:/usr/sbin:/sbin tc qdisc delete dev $interface root || exit 1
 done";
@@ -63,8 +68,10 @@ fn script(interface: &str, peer: &str, arguments: &[String]) -> String {
          tc qdisc add dev {interface} root handle {ROOT} prio bands 4 &&\n\
          tc qdisc add dev {interface} parent {ROOT}4 handle {NETEM} netem limit {ROOM} {} &&\n\
          tc filter add dev {interface} parent {ROOT} protocol ip u32 match ip dst {peer}/32 \
-         match ip protocol 17 0xff match ip dport 4791 0xffff flowid {ROOT}4",
-        arguments.join(" ")
+         match ip protocol 17 0xff match ip dport 4791 0xffff flowid {ROOT}4 &&\n\
+         systemd-run --quiet --collect --on-active={} --unit {END} tc qdisc delete dev {interface} root",
+        arguments.join(" "),
+        LONGEST.as_secs()
     )
 }
 
@@ -135,7 +142,8 @@ mod tests {
              tc qdisc add dev ens3 root handle 4791: prio bands 4 &&\n\
              tc qdisc add dev ens3 parent 4791:4 handle 4792: netem limit 100000 loss 5% &&\n\
              tc filter add dev ens3 parent 4791: protocol ip u32 match ip dst 192.0.2.1/32 \
-             match ip protocol 17 0xff match ip dport 4791 0xffff flowid 4791:4"
+             match ip protocol 17 0xff match ip dport 4791 0xffff flowid 4791:4 &&\n\
+             systemd-run --quiet --collect --on-active=3600 --unit rdma-lab-netem tc qdisc delete dev ens3 root"
         );
     }
 }

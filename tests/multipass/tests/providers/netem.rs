@@ -52,6 +52,7 @@ fn netem_makes_faults_and_leaves_nothing() {
     // Through the interface that loses every packet of RDMA.
     hosts.on("client", "ping -c 1 -W 5 198.51.100.1");
     hosts.on("inner", "true");
+    hosts.on("client", "systemctl is-active rdma-lab-netem.timer");
 
     // The server's packets only: the client's scheduler is what the killed run left, unless the reset took it away.
     let limited = Hosts::xtask("test-e2e --ci --provider ssh rate_limited", &file);
