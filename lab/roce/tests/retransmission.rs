@@ -348,6 +348,22 @@ fn a_read_that_is_never_answered_whole_does_not_hold_the_others() {
 }
 
 #[test]
+fn requests_without_their_answers_are_followed_again_behind_a_missing_one_and_a_late_one() {
+    let pair = Pair::new(9);
+    let lost: &[u32] = &[0, 2];
+    let late: &[u32] = &[0, 2, 1];
+    for begin in [lost, late] {
+        let mut analysis = Analysis::new(Names::new());
+        for (at, n) in begin.iter().copied().chain(3..5_000).enumerate() {
+            analysis.push(&Record::ethernet(at as u64 + 1, at as u64, &send(&pair, n)));
+        }
+        let report = analysis.finish();
+        assert_eq!(rules(&report), [(Rule::RequestPsnGap, 2)]);
+        assert!(report.messages.len() > 900, "{}", report.messages.len());
+    }
+}
+
+#[test]
 fn packets_beyond_4096_pairs_of_addresses_are_said_to_be_uncounted() {
     let count = |total: u32| {
         let mut analysis = Analysis::streaming(Names::new());

@@ -64,6 +64,8 @@ pub(crate) struct Stream {
     /// One past the highest PSN that was sent.
     sent_end: Option<Psn>,
     gap: Gap,
+    /// Requests behind it that were not taken.
+    behind_gap: u32,
     /// The request that showed a gap of one: it may be the missing one itself, under a wrong PSN.
     jumped: Option<Psn>,
     /// Middle and Last may come without a First: the First is lost and was reported.
@@ -175,6 +177,7 @@ impl Stream {
             expected: psn_first,
             sent_end: psn_first,
             gap: Gap::No,
+            behind_gap: 0,
             jumped: None,
             first_is_lost: psn_first.is_none(),
             open: None,

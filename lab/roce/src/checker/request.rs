@@ -12,6 +12,9 @@ use crate::wire::{Operation, Place, Psn, Transport};
 /// Longest message in bytes.
 const MESSAGE_MAX_BYTES: u32 = 1 << 31;
 
+/// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
+const BEHIND_GAP_MAX: u32 = 4_096;
+
 /// Requests may be on their way for this long when a fatal NAK is.
 const FATAL_GRACE_NS: u64 = 100_000_000;
 
@@ -151,9 +154,15 @@ impl Stream {
             return true;
         }
         if self.gap != Gap::Waiting {
+            self.gap = Gap::Waiting;
+            self.behind_gap = 0;
             self.expect_nak(expected);
         }
-        self.gap = Gap::Waiting;
+        self.behind_gap += 1;
+        if self.behind_gap > BEHIND_GAP_MAX {
+            self.resume_at(Some(psn));
+            return true;
+        }
         false
     }
 
