@@ -67,7 +67,7 @@ struct Node {
 /// deployed file was written since. Needs no root, and no file is read: each costs time on a slow machine.
 fn question(device: &str, peer: IpAddr) -> String {
     format!(
-        "grep -q ACTIVE /sys/class/infiniband/{device}/ports/1/state && ping -c 1 -W 2 {peer} >/dev/null && \
+        "grep -q ACTIVE /sys/class/infiniband/{device}/ports/1/state && ping -c 1 -W 5 {peer} >/dev/null && \
          cat /proc/sys/kernel/random/boot_id && cd {DEPLOYED} && stat -c '%n %i %s %.9Z' -- *; exit 0"
     )
 }
@@ -125,8 +125,9 @@ pub fn up(
     let _alone = alone(cache, source)?;
     let choice: BTreeMap<String, String> =
         choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let sums = sums(programs)?;
     if let Some(lab) = find(cache, name)?.filter(|lab| lab.choice == choice)
-        && lab.programs == sums(programs)?
+        && lab.programs == sums
         && lab.answers_the_same(str::eq)?
     {
         return Ok(lab);
@@ -155,8 +156,8 @@ pub fn up(
         })
     })?;
     let (name, logs, recording) = (name.to_owned(), logs.to_owned(), None);
-    let (description, programs) = (source.description(), sums(programs)?);
-    let lab = Shared { name, choice, description, logs, recording, programs, nodes };
+    let description = source.description();
+    let lab = Shared { name, choice, description, logs, recording, programs: sums, nodes };
     lab.keep(cache)?;
     Ok(lab)
 }
