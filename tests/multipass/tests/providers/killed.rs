@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use multipass_stand_in::place::VARIABLE;
+use multipass_stand_in::place::{Switch, VARIABLE};
 
 use crate::bench::{Bench, xtask};
 
@@ -19,6 +19,9 @@ const STEPS: [(&str, &[&str]); 7] = [
     ("prepare both machines: ", &["stop rdma-client"]),
 ];
 
+/// The step beside which the lab is also given back.
+const DOWN_BESIDE: &str = "launch rdma-client ...";
+
 const UP: [&str; 6] = ["lab", "up", "--name", "t-killed", "--provider", "multipass"];
 
 #[test]
@@ -29,10 +32,14 @@ fn lab_up_that_was_killed_is_mended_by_the_next() {
         for words in back {
             assert_eq!(bench.multipass(words).code, Some(0), "{words}");
         }
+        if step == DOWN_BESIDE {
+            bench.place.turn_on(Switch::SlowLaunch, "5000").unwrap();
+        }
         kill_after(&bench, step);
         println!("killed after `{step}`");
-        if step == "launch rdma-client ..." {
+        if step == DOWN_BESIDE {
             down_beside_a_launch(&bench);
+            bench.place.turn_off(Switch::SlowLaunch);
         }
         bench.ok(&UP.join(" "));
     }

@@ -4,8 +4,8 @@
 //! Needs what `cargo xtask doctor` lists; `cargo xtask ci --every-trap` runs it as
 //! `cargo test -p multipass-stand-in --test providers -- --ignored --test-threads 1`.
 //!
-//! What breaks a naive provider, and the test that fails without its handling; `lab` and `xtask` are those packages'
-//! unit tests, without machines.
+//! What breaks a naive provider, and the test that fails without its handling; `lab` is that package's unit tests,
+//! without machines.
 //!
 //! | Multipass | test |
 //! |---|---|
@@ -38,6 +38,7 @@
 //! | packages missing, no device and none may be made, a device or an address that the host has not, one address for both, a firewall, no sudo without a password | `ssh::what_is_wrong_with_hosts_is_named` |
 //! | an agent with many keys, a host key that changed or is not known, a jump host in the user's configuration | `ssh::keys_are_checked_and_a_jump_host_is_used` |
 //! | … which the lab's own machines do not use | `lab`: `qemu::ssh` |
+//! | a scheduler that somebody chose, one that a killed run left | `netem::netem_makes_faults_and_leaves_nothing` |
 //!
 //! | both | test |
 //! |---|---|
