@@ -18,7 +18,7 @@ use roce::wire::{Icrc, NakCode, Packet, Psn, Syndrome};
 use roce::{Connection, Report};
 
 use crate::error::{Error, IoContext as _, Result};
-use crate::evidence::{CAPTURE, Evidence};
+use crate::evidence::{CAPTURE, Evidence, decode_file};
 use crate::fault::Action;
 use crate::fault::netem::Counted;
 use crate::node::Role;
@@ -72,6 +72,7 @@ impl Completeness {
 ///
 /// The capture cannot be read again.
 pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<Completeness> {
+    let capture = &artifacts.join(CAPTURE);
     let mut found = Completeness::default();
     for (role, node) in &evidence.nodes {
         if node.counts_no_packets {
@@ -98,7 +99,7 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
             let is_excused = what == "received"
                 && short > 0
                 && evidence.scenario.may_fail_queue_pairs()
-                && short <= of(&past_the_end(artifacts, report)?);
+                && short <= of(&past_the_end(capture, report)?);
             if is_excused {
                 found.not_taken += short;
                 continue;
@@ -121,7 +122,7 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
             failed_queue_pairs: evidence.scenario.may_fail_queue_pairs(),
             completions: evidence.scenario.expect.completions,
         };
-        let missing = psn::missing(report, artifacts, allowed)?;
+        let missing = psn::missing(report, capture, allowed)?;
         found.differences.extend(missing.into_iter().map(|what| format!("not complete by PSN: {what}")));
         if let Some(last) = found.differences.last_mut() {
             last.push_str("\nwhat records may lose packets: a small buffer (tcpdump -B), a mirror port that carries more");
@@ -144,16 +145,28 @@ pub fn is_explained(scenario: &Scenario, counted: u64, netem: Option<Counted>, c
         && netem.copies(counted).is_some_and(|copies| copies <= copies_at_most)
 }
 
+/// Whether a capture has all that its own packets speak of, as far as any run may ask: what is still being written
+/// need not be waited for.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn is_whole_by_itself(capture: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<bool> {
+    let report = decode_file(capture, addresses)?;
+    let allowed = psn::Allowed { ack_coalescing: true, failed_queue_pairs: true, completions: true };
+    Ok(psn::missing(&report, capture, allowed)?.is_empty())
+}
+
 /// How many packets reached each address that its queue pair may not have taken any more.
-fn past_the_end(artifacts: &Path, report: &Report) -> Result<BTreeMap<IpAddr, u64>> {
+fn past_the_end(capture: &Path, report: &Report) -> Result<BTreeMap<IpAddr, u64>> {
     let mut ends = Ends::new(&report.connections);
-    each_packet(artifacts, |number, is_sent, _, packet| {
+    each_packet(capture, |number, is_sent, _, packet| {
         if is_sent {
             ends.note(number, packet);
         }
     })?;
     let mut counts = BTreeMap::new();
-    each_packet(artifacts, |number, _, is_delivered, packet| {
+    each_packet(capture, |number, _, is_delivered, packet| {
         if is_delivered && packet.icrc == Icrc::Good && ends.is_past(number, packet) {
             *counts.entry(packet.destination).or_default() += 1;
         }
@@ -162,10 +175,9 @@ fn past_the_end(artifacts: &Path, report: &Report) -> Result<BTreeMap<IpAddr, u6
 }
 
 /// Gives each RoCEv2 packet with its number, whether it was sent there and whether it was delivered.
-fn each_packet(artifacts: &Path, mut take: impl FnMut(u64, bool, bool, &Packet<'_>)) -> Result<()> {
-    let path = artifacts.join(CAPTURE);
+fn each_packet(path: &Path, mut take: impl FnMut(u64, bool, bool, &Packet<'_>)) -> Result<()> {
     let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
-    let mut reader = Reader::new(File::open(&path).at("failed to open", &path)?).map_err(failed)?;
+    let mut reader = Reader::new(File::open(path).at("failed to open", path)?).map_err(failed)?;
     while let Some(record) = reader.next().map_err(failed)? {
         if let Some(packet) = record.frame().packet() {
             let fate = record.fate();

@@ -183,9 +183,17 @@ impl Evidence {
 ///
 /// There is no capture, or it cannot be read to its end.
 pub fn decode(artifacts: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<roce::Report> {
-    let path = artifacts.join(CAPTURE);
+    decode_file(&artifacts.join(CAPTURE), addresses)
+}
+
+/// Decodes a capture, with the nodes' names.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_file(path: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<roce::Report> {
     let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
-    let file = File::open(&path).at("failed to open", &path).map_err(|error| error.kind_is(Kind::Capture))?;
+    let file = File::open(path).at("failed to open", path).map_err(|error| error.kind_is(Kind::Capture))?;
     let names =
         addresses.iter().fold(roce::Names::new(), |names, (role, address)| names.with(*address, role.name()));
     let mut reader = roce::capture::Reader::new(file).map_err(failed)?;

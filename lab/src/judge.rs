@@ -23,9 +23,9 @@ use crate::verdict::{Failure, Reason, Verdict};
 /// What sees the packets of a card that offloads RDMA.
 const WAYS: &str =
     "a card that offloads RDMA hides it from its network interface; what sees it, for the hosts file:
-a mirror port of the switch, recorded by another machine: [capture] mirror = FILE
+a mirror port of the switch, or ibdump, recorded to a file: [capture] mirror = FILE
 the RDMA device, where libpcap has RDMA support (mlx5 cards): [capture] interface = \"mlx5_0\"
-the card's own sniffer: ibdump, or ethtool --set-priv-flags INTERFACE sniffer on, then tcpdump";
+the interface, once the driver's sniffer is on: ethtool --set-priv-flags INTERFACE sniffer on (MLNX_OFED)";
 
 /// Judges what is kept in `artifacts`, and compares the trace with the accepted one.
 pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verdict {

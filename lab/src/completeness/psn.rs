@@ -45,13 +45,13 @@ pub(super) struct Allowed {
     pub(super) completions: bool,
 }
 
-/// What is missing of the capture in `artifacts`, whose report this is, each in a sentence; nothing where it is
+/// What is missing of a capture, whose report this is, each in a sentence; nothing where it is
 /// proved complete.
 ///
 /// # Errors
 ///
 /// The capture cannot be read again.
-pub(super) fn missing(report: &Report, artifacts: &Path, allowed: Allowed) -> Result<Vec<String>> {
+pub(super) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     if report.connections.is_empty() {
         missing.push("it has no connection".to_owned());
@@ -64,7 +64,7 @@ pub(super) fn missing(report: &Report, artifacts: &Path, allowed: Allowed) -> Re
             missing.push(format!("it shows a loss: {finding}"));
         }
     }
-    let seen = Seen::read(report, artifacts)?;
+    let seen = Seen::read(report, capture)?;
     missing.extend(seen.unprovable());
     for (index, connection) in report.connections.iter().enumerate() {
         let has_management = connection.port_space.is_some();
@@ -125,11 +125,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn read(report: &Report, artifacts: &Path) -> Result<Seen> {
+    fn read(report: &Report, capture: &Path) -> Result<Seen> {
         let names = report.packet_names();
         let by_number: HashMap<u64, &PacketNames> = names.iter().map(|names| (names.number, names)).collect();
         let mut seen = Seen::default();
-        each_packet(artifacts, |number, is_sent, _, packet| {
+        each_packet(capture, |number, is_sent, _, packet| {
             if is_sent && !matches!(packet.icrc, Icrc::Bad { .. }) {
                 seen.take(report, by_number.get(&number).copied(), packet);
             }
@@ -332,33 +332,29 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs;
 
-    use roce::capture::{Reader, Writer};
+    use roce::capture::Writer;
     use roce::synth::Pair;
 
     use super::*;
-    use crate::evidence::CAPTURE;
+    use crate::evidence::{CAPTURE, decode_file};
+    use crate::node::Role;
 
     const STRICT: Allowed = Allowed { ack_coalescing: false, failed_queue_pairs: false, completions: false };
 
     /// What is missing of a capture of these frames.
     fn missing(frames: &[Vec<u8>], allowed: Allowed) -> Vec<String> {
-        let artifacts = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let capture = directory.path().join(CAPTURE);
         let mut writer = Writer::new(Vec::new(), &["server", "client"]).unwrap();
         for (number, frame) in frames.iter().enumerate() {
             writer.write(0, number as u64 * 1_000, frame, "").unwrap();
         }
-        fs::write(artifacts.path().join(CAPTURE), writer.finish().unwrap()).unwrap();
+        fs::write(&capture, writer.finish().unwrap()).unwrap();
         let pair = Pair::new(1);
-        let names =
-            roce::Names::new().with(pair.passive.address, "server").with(pair.active.address, "client");
-        let mut analysis = roce::Analysis::new(names);
-        let mut reader = Reader::new(File::open(artifacts.path().join(CAPTURE)).unwrap()).unwrap();
-        while let Some(record) = reader.next().unwrap() {
-            analysis.push(&record);
-        }
-        super::missing(&analysis.finish(), artifacts.path(), allowed).unwrap()
+        let addresses = [(Role::Server, pair.passive.address), (Role::Client, pair.active.address)].into();
+        super::missing(&decode_file(&capture, &addresses).unwrap(), &capture, allowed).unwrap()
     }
 
     /// A connection with these packets in it.

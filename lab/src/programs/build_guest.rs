@@ -175,6 +175,7 @@ mod tests {
     use super::*;
     use crate::command::{Command, Output};
     use crate::node::Role;
+    use crate::provider::remote::capture::Source;
     use crate::provider::remote::host::Host;
     use crate::provider::remote::machine::Setting;
 
@@ -216,7 +217,7 @@ mod tests {
             host: Arc::new(Here),
             address: "192.0.2.1".parse().unwrap(),
             device: None,
-            capture: None,
+            capture: Source::Tcpdump(None),
             setup_rxe: false,
             install: false,
         };

@@ -10,6 +10,7 @@ use crate::node::{Pair, Plan, Provider, Role, Wire};
 use crate::progress::say;
 use crate::provider::multipass::client::{self, Instance, State};
 use crate::provider::multipass::instance::{self, Shape};
+use crate::provider::remote::capture::Source;
 use crate::provider::remote::host::Host as _;
 use crate::provider::remote::machine::Setting;
 use crate::provider::remote::make::Maker;
@@ -102,7 +103,7 @@ impl Multipass {
 
 /// An instance is ours: everything may be done there.
 pub fn setting(host: Arc<Instance>, address: IpAddr) -> Setting {
-    Setting { host, address, device: None, capture: None, setup_rxe: true, install: true }
+    Setting { host, address, device: None, capture: Source::Tcpdump(None), setup_rxe: true, install: true }
 }
 
 /// Whether both run, which is found out without reaching them.

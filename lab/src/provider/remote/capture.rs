@@ -1,4 +1,5 @@
-//! The capture on a machine of others: tcpdump there, ready before anything is sent and complete by its own word.
+//! The capture on machines of others: tcpdump on the server, ready before anything is sent and complete by its own
+//! word, or what a mirror port shows.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,11 +10,13 @@ use std::time::Duration;
 
 use roce::capture::{Reader, Writer};
 use roce::wire::LinkType;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::Role;
 use crate::provider::remote::job::{self, unit_command, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
+use crate::provider::remote::mirror::Mirror;
 
 const UNIT: &str = "rdma-lab-capture";
 
@@ -23,10 +26,22 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// tcpdump's buffer in KiB: a burst of messages of 8 MiB fits.
 const BUFFER_KIB: u32 = 32_768;
 
+/// What records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// tcpdump on the server, on this interface, or on the RDMA device's.
+    Tcpdump(Option<String>),
+    /// Something else, which writes what a mirror port shows to this file, or into this directory, on this computer.
+    Mirror(PathBuf),
+}
+
 /// A recording under way.
-#[derive(Debug)]
-pub struct Recording {
-    file: PathBuf,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Recording {
+    /// tcpdump writes it; here is where it is put.
+    Tcpdump(PathBuf),
+    /// It is taken of what a mirror port shows.
+    Mirror(Mirror),
 }
 
 fn directory() -> String {
@@ -43,10 +58,13 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// tcpdump does not begin to listen.
+    /// tcpdump does not begin to listen; the mirror's files cannot be looked at.
     pub fn start(machine: &Machine, file: &Path) -> Result<Recording> {
+        let interface = match &machine.setting.capture {
+            Source::Mirror(path) => return Mirror::start(path, file).map(Recording::Mirror),
+            Source::Tcpdump(interface) => interface.as_ref().unwrap_or(&machine.interface),
+        };
         let directory = directory();
-        let interface = machine.setting.capture.as_ref().unwrap_or(&machine.interface);
         let tcpdump = format!(
             "tcpdump -i {interface} -n -U -s 0 -B {BUFFER_KIB} -Z root --immediate-mode -w {} 'udp port 4791'",
             there()
@@ -61,24 +79,30 @@ impl Recording {
         machine
             .demand("tcpdump listens", &script, LIMIT + SHORT)
             .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
-        Ok(Recording { file: file.to_owned() })
+        Ok(Recording::Tcpdump(file.to_owned()))
     }
 
-    /// The one that an earlier process began.
-    pub fn of(file: &Path) -> Recording {
-        Recording { file: file.to_owned() }
+    /// Where [`Recording::stop`] puts it.
+    pub fn file(&self) -> &Path {
+        match self {
+            Recording::Tcpdump(file) => file,
+            Recording::Mirror(mirror) => mirror.file(),
+        }
     }
 
     /// How many RoCEv2 packets it holds so far, by the node that sent them.
     ///
     /// # Errors
     ///
-    /// tcpdump has ended, or the machine does not answer.
+    /// tcpdump has ended, or the machine does not answer; what a mirror port shows is no capture of Ethernet.
     pub fn captured(
         &self,
         machine: &Machine,
         addresses: &BTreeMap<Role, IpAddr>,
     ) -> Result<BTreeMap<Role, u64>> {
+        if let Recording::Mirror(mirror) = self {
+            return mirror.captured(addresses);
+        }
         let count = |address: &IpAddr| {
             format!(
                 "tcpdump -n -Z root -r {} 'src host {address} and udp dst port 4791' 2>/dev/null | wc -l",
@@ -108,8 +132,13 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// tcpdump does not end well or lost packets; the file did not arrive whole or is no capture.
+    /// tcpdump does not end well or lost packets; the file did not arrive whole or is no capture. Or as
+    /// [`Mirror::stop`].
     pub fn stop(self, machine: &Machine, addresses: &BTreeMap<Role, IpAddr>) -> Result<PathBuf> {
+        let file = match self {
+            Recording::Mirror(mirror) => return mirror.stop(addresses),
+            Recording::Tcpdump(file) => file,
+        };
         let directory = directory();
         let script = format!(
             "{}\n{}\ncat {directory}/err\ngrep -q '^success ' {directory}/ended",
@@ -119,13 +148,13 @@ impl Recording {
         let said = machine
             .demand("tcpdump ends well", &script, LIMIT + SHORT)
             .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
-        let pcap = self.file.with_extension("pcap");
+        let pcap = file.with_extension("pcap");
         machine.pull(&there(), &pcap)?;
-        name_senders(&pcap, &self.file, addresses)?;
+        name_senders(&pcap, &file, addresses)?;
         fs::remove_file(&pcap).at("failed to remove", &pcap)?;
         // Kept all the same: what is there may explain what is not.
         check_drops(&said)?;
-        Ok(self.file)
+        Ok(file)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::cache::{sha256, sha256_file};
 use crate::command::{Output, shell_word, tail};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::node::{Node, Role, Running};
+use crate::provider::remote::capture::Source;
 use crate::provider::remote::host::Host;
 use crate::provider::remote::job::Job;
 use crate::provider::remote::script;
@@ -50,8 +51,8 @@ pub struct Setting {
     pub address: IpAddr,
     /// Its RDMA device, if it was named.
     pub device: Option<String>,
-    /// What tcpdump listens on there, if not the device's interface.
-    pub capture: Option<String>,
+    /// What records the wire.
+    pub capture: Source,
     /// Whether to load `rdma_rxe`, and to make and remake a device of it on the interface that reaches the peer.
     pub setup_rxe: bool,
     /// Whether to install packages that are missing, and to give the nodes' names in `/etc/hosts`.

@@ -5,7 +5,8 @@
 //! - [`machine`]: one machine, behind the traits of [`crate::node`]; [`job`]: what runs there under systemd
 //! - [`survey`]: what a machine is and has; [`prepare`]: what it lacks, brought; [`reset`]: before a scenario
 //! - [`make`]: programs that run there
-//! - [`capture`]: tcpdump there, its file here; [`netem`]: faults on what a machine sends
+//! - [`capture`]: tcpdump there, its file here; [`mirror`]: a mirror port's file in its place
+//! - [`netem`]: faults on what a machine sends
 //! - [`pair`]: both machines; [`resident`]: labs on them that stay
 //!
 //! Such machines are shared: they are left as they were found, apart from what is said, and one scenario at a
@@ -16,6 +17,7 @@ pub mod host;
 pub mod job;
 pub mod machine;
 pub mod make;
+pub mod mirror;
 pub mod netem;
 pub mod pair;
 pub mod prepare;

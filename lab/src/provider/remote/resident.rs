@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::cache::{self, Cache, Lock, sha256_file, write_whole};
 use crate::command::Command;
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::evidence::decode_file;
 use crate::network::MTU_DEFAULT;
 use crate::node::Role;
 use crate::programs::Program;
@@ -46,7 +47,7 @@ pub struct Shared {
     /// Where captures go that were given no name.
     pub logs: PathBuf,
     /// What is being recorded into.
-    pub recording: Option<PathBuf>,
+    pub recording: Option<Recording>,
     /// The SHA-256 of each program that was deployed from here.
     #[serde(default)]
     programs: BTreeMap<String, String>,
@@ -259,12 +260,11 @@ impl Shared {
     ///
     /// It records already, or tcpdump does not begin to listen.
     pub fn start_capture(&mut self, cache: &Cache, file: &Path) -> Result<()> {
-        if let Some(file) = &self.recording {
-            return Err(Error::capture(format!("already recording into {}", file.display()))
+        if let Some(recording) = &self.recording {
+            return Err(Error::capture(format!("already recording into {}", recording.file().display()))
                 .next("end it first: cargo xtask lab capture stop"));
         }
-        Recording::start(self.open()?.machine(Role::Server), file)?;
-        self.recording = Some(file.to_owned());
+        self.recording = Some(Recording::start(self.open()?.machine(Role::Server), file)?);
         self.keep(cache)
     }
 
@@ -274,14 +274,15 @@ impl Shared {
     ///
     /// Nothing is being recorded, or as [`Recording::stop`].
     pub fn stop_capture(&mut self, cache: &Cache) -> Result<(PathBuf, BTreeMap<Role, u64>)> {
-        let file = self.recording.take().ok_or_else(|| Error::capture("nothing is being recorded"))?;
+        let recording = self.recording.take().ok_or_else(|| Error::capture("nothing is being recorded"))?;
         let open = self.open()?;
         // Forgotten whatever comes: what failed to stop is ended by the next start.
         self.keep(cache)?;
         let (machine, addresses) = (open.machine(Role::Server), open.machines.addresses());
-        let recording = Recording::of(&file);
-        let packets = recording.captured(machine, &addresses)?;
-        Ok((recording.stop(machine, &addresses)?, packets))
+        let file = recording.stop(machine, &addresses)?;
+        let sent = decode_file(&file, &addresses)?.sent;
+        let packets = addresses.iter().map(|(role, own)| (*role, sent.get(own).copied().unwrap_or(0)));
+        Ok((file, packets.collect()))
     }
 
     /// Ends what runs there, and puts devices, MTU and neighbours back.

@@ -61,6 +61,9 @@ pub struct Capture {
     /// A network card that offloads RDMA hides it from its interface: name the RDMA device itself then, which
     /// libpcap 1.9 and later, built with RDMA support, can listen on for mlx5 devices.
     pub interface: Option<String>,
+    /// The file on this computer to which something else writes what a mirror port shows, or a directory of such
+    /// files; instead of tcpdump on the server.
+    pub mirror: Option<PathBuf>,
 }
 
 impl Hosts {
@@ -93,6 +96,16 @@ impl Hosts {
                     ))
                     .next(format!("correct the entry of {}", host.ssh)));
                 }
+            }
+        }
+        if let Some(mirror) = &mut hosts.capture.mirror {
+            *mirror = resolved(directory, mirror);
+            if hosts.capture.interface.is_some() {
+                return Err(Error::usage(format!(
+                    "{}: [capture] names an interface and a mirror's file",
+                    path.display()
+                ))
+                .next("name one of both: tcpdump on the server listens on an interface, and not where there is a file"));
             }
         }
         for (key, host) in [("server", &hosts.server), ("client", &hosts.client)] {
@@ -171,6 +184,12 @@ mod tests {
             ("\"key\"", "\"no-key\"", "no-key"),
             ("192.0.2.2", "b", "invalid IP address"),
             ("\"b\"", "\"-oProxyCommand=x\"", "is no destination"),
+            (
+                "[client]",
+                "[capture]\ninterface = \"a\"\nmirror = \"b\"\n[client]",
+                "an interface and a mirror's file",
+            ),
+            ("[client]", "[capture]\nmiror = \"b\"\n[client]", "the nearest is `mirror`"),
             ("[client]", "[cleint]", "unknown field `cleint`"),
         ] {
             let text = read(&GOOD.replace(from, to)).unwrap_err().to_string();

@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::differences::Differences;
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::{Pair, Plan, Provider, Role, Wire};
+use crate::provider::remote::capture::Source;
 use crate::provider::remote::machine::Setting;
 use crate::provider::remote::make::Maker;
 use crate::provider::remote::pair::{Machines, RemotePair};
@@ -96,7 +97,10 @@ pub fn setting(hosts: &Hosts, role: Role, sockets: &Path) -> Setting {
         host: Arc::new(Client::new(host, sockets)),
         address: host.address,
         device: host.device.clone(),
-        capture: hosts.capture.interface.clone(),
+        capture: match &hosts.capture.mirror {
+            Some(file) => Source::Mirror(file.clone()),
+            None => Source::Tcpdump(hosts.capture.interface.clone()),
+        },
         setup_rxe: host.setup_rxe,
         install: host.install,
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::command::Output;
+use lab::command::{Output, shell_word};
 use tempfile::TempDir;
 
 use crate::bench::{assert_refused, told, xtask};
@@ -90,15 +90,28 @@ impl Hosts {
         assert_refused(&output, named);
     }
 
-    /// Runs a command on a node, past the lab.
-    pub(crate) fn on(&self, node: &str, command: &str) {
-        assert!(self.is_true_on(node, command));
+    /// Runs a command on a node, past the lab; gives what it printed.
+    pub(crate) fn on(&self, node: &str, command: &str) -> String {
+        let output = self.told_on(node, command);
+        assert_eq!(output.code, Some(0));
+        output.stdout
     }
 
     /// Whether a command on a node exits with 0.
     pub(crate) fn is_true_on(&self, node: &str, command: &str) -> bool {
-        let ssh = lab::command::Command::new(["ssh", "-F"]).arg(self.path("config")).args([node, command]);
-        told(ssh).code == Some(0)
+        self.told_on(node, command).code == Some(0)
+    }
+
+    fn told_on(&self, node: &str, command: &str) -> Output {
+        told(lab::command::Command::new(["ssh", "-F"]).arg(self.path("config")).args([node, command]))
+    }
+
+    /// Puts a shell script in the place of a node's tcpdump; the real one is `/usr/bin/tcpdump`.
+    fn tcpdump(&self, node: &str, script: &str) {
+        let script = shell_word(&format!("#!/bin/sh\n{script}"));
+        let path = "/usr/local/bin/tcpdump";
+        let write = format!("mkdir -p /usr/local/bin && printf '%s\\n' {script} >{path} && chmod 755 {path}");
+        self.on(node, &format!("sudo sh -c {}", shell_word(&write)));
     }
 }
 
@@ -152,6 +165,55 @@ fn no_sudo(hosts: &Hosts) {
     );
     hosts.refused(|_| (), "no sudo without a password");
     hosts.on("client", "touch /tmp/give-back; until sudo -n true 2>/dev/null; do sleep 0.2; done");
+}
+
+/// Runs both examples; gives everything that was said.
+fn examples(hosts: &Path, code: i32) -> String {
+    let output = Hosts::xtask("test-e2e --ci --provider ssh write_read write_with_imm", hosts);
+    let said = output.stdout + &output.stderr;
+    assert_eq!(output.code, Some(code), "{said}");
+    said
+}
+
+/// A hosts file of devices that are there, and of what `more` says.
+fn cards(text: &mut String, more: &str) {
+    *text = text.replace("setup_rxe = true\ninstall = true\n", "device = \"rxe0\"\n") + more;
+}
+
+/// Devices that count no packets, on an interface that shows none, behind a switch with a mirror port: the nodes'
+/// switch records what passes it, and writes as it goes on.
+#[test]
+#[ignore = "needs the lab"]
+fn cards_that_hide_their_packets_run_over_a_mirror_port() {
+    let hosts = Hosts::new();
+    let up = Hosts::xtask("lab up --name t-ssh --provider ssh", &hosts.file(|_| ()));
+    assert_eq!(up.code, Some(0), "{}", up.stderr);
+    for node in ["server", "client"] {
+        hosts.on(node, "sudo mount -t tmpfs none /sys/class/infiniband/rxe0/ports/1/hw_counters");
+    }
+
+    let hidden = examples(&hosts.file(|text| cards(text, "[capture]\ninterface = \"lo\"\n")), 1);
+    assert!(hidden.contains("CAPTURE: the capture has no RoCEv2 packet"), "{hidden}");
+    for way in ["[capture] mirror = FILE", "libpcap has RDMA support", "sniffer"] {
+        assert!(hidden.contains(way), "{hidden}");
+    }
+
+    hosts.tcpdump("server", "echo nobody may call this >&2; exit 1");
+    let mirror = "[capture]\nmirror = \"mirror.pcapng\"\n";
+    let mirrored = examples(&hosts.file(|text| cards(text, mirror)), 0);
+    assert!(mirrored.contains("write_read: 12 packets, complete by PSN\n"), "{mirrored}");
+    assert!(mirrored.contains("write_with_imm: 7 packets, complete by PSN\n"), "{mirrored}");
+
+    let declared = format!("{mirror}[differences]\nack_coalescing = true\ncredits = true\n");
+    let declared = examples(&hosts.file(|text| cards(text, &declared)), 0);
+    assert!(declared.contains("by PSN; declared to differ: ack_coalescing, credits"), "{declared}");
+
+    let missing = examples(&hosts.file(|text| cards(text, "[capture]\nmirror = \"none.pcap\"\n")), 1);
+    assert!(missing.contains("none.pcap is not there or empty after 30 s"), "{missing}");
+    // What was there before the run is none of its packets.
+    fs::copy(hosts.path("mirror.pcapng"), hosts.path("ended.pcapng")).unwrap();
+    let ended = examples(&hosts.file(|text| cards(text, "[capture]\nmirror = \"ended.pcapng\"\n")), 1);
+    assert!(ended.contains("ended.pcapng has not grown within 30 s"), "{ended}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //!   and exits as it does
 //! - `multipassd DIR` serves until standard input ends
 //! - `multipassd nodes LOGS` brings two machines up, says how to reach each through SSH, the server's first, and
-//!   keeps them until standard input ends
+//!   keeps them until standard input ends; meanwhile their switch writes what passes it to `mirror.pcapng` in LOGS
 //!
 //! However it ends, its machines end with it: their guard lives by a pipe from here.
 
@@ -79,6 +79,7 @@ fn serve(directory: &Path, command: &[&str]) -> Result<ExitCode> {
 
 fn keep_nodes(logs: &Path) -> Result<ExitCode> {
     let pair = machines()?.fork(&Plan::new(logs))?;
+    pair.start_capture(&logs.join("mirror.pcapng"))?;
     for role in Role::BOTH {
         println!("{}", pair.way_in(role)?);
     }
