@@ -42,7 +42,7 @@
 //!
 //! | both | test |
 //! |---|---|
-//! | tcpdump lost packets | `lab`: `remote::capture::lost_packets_are_an_error_and_so_is_silence` |
+//! | tcpdump lost packets, or does not say; one MAC for both | `ssh::equal_macs_and_lost_packets_are_named` |
 //! | cards that hide their packets and count none; a mirror's file without them | `ssh::cards_that_hide_their_packets_run_over_a_mirror_port` |
 //! | … what else such a file may hold | `lab`: `remote::mirror` |
 //! | several files in one transfer | `lab`: `remote::machine::files_of_one_transfer_arrive_as_they_were_or_not_at_all` |

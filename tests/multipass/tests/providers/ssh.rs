@@ -217,6 +217,40 @@ fn cards_that_hide_their_packets_run_over_a_mirror_port() {
 }
 
 #[test]
+#[ignore = "needs the lab"]
+fn equal_macs_and_lost_packets_are_named() {
+    let hosts = Hosts::new();
+    let up = Hosts::xtask("lab up --name t-ssh --provider ssh", &hosts.file(|_| ()));
+    assert_eq!(up.code, Some(0), "{}", up.stderr);
+
+    let [server, client] = ["server", "client"].map(|node| hosts.on(node, "cat /sys/class/net/ens3/address"));
+    assert_ne!(server, client);
+    hosts.on("client", &format!("sudo ip link set ens3 address {server}"));
+    let equal = examples(&hosts.file(|_| ()), 1);
+    let named = format!("SETUP: both machines have the MAC {}: ens3 of server", server.trim());
+    assert!(equal.contains(&named) && equal.contains("give one of them another"), "{equal}");
+    hosts.on("client", &format!("sudo ip link set ens3 address {client}"));
+
+    // tcpdump ends on SIGINT and says its numbers; they are altered on the way.
+    hosts.tcpdump(
+        "server",
+        "trap : INT\n\
+         { /usr/bin/tcpdump \"$@\" 2>&1 >&3 | (trap \"\" INT; sed -u \"s/^0 packets dropped/3 packets dropped/\") >&2; } 3>&1",
+    );
+    let lost = examples(&hosts.file(|_| ()), 1);
+    assert!(lost.contains("CAPTURE: tcpdump lost 3 packets: the kernel dropped them"), "{lost}");
+    hosts.tcpdump(
+        "server",
+        "trap : INT\n\
+         { /usr/bin/tcpdump \"$@\" 2>&1 >&3 | (trap \"\" INT; sed -u \"/dropped by kernel/d\") >&2; } 3>&1",
+    );
+    let silent = examples(&hosts.file(|_| ()), 1);
+    assert!(silent.contains("CAPTURE: tcpdump did not tell how many packets it lost"), "{silent}");
+    hosts.on("server", "sudo rm /usr/local/bin/tcpdump");
+    examples(&hosts.file(|_| ()), 0);
+}
+
+#[test]
 #[ignore = "brings up machines"]
 fn keys_are_checked_and_a_jump_host_is_used() {
     let hosts = Hosts::new();
