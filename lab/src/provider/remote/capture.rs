@@ -194,16 +194,19 @@ pub fn name_senders(pcap: &Path, file: &Path, addresses: &BTreeMap<Role, IpAddr>
             return Err(Error::capture(format!("{} is no capture of Ethernet", pcap.display()))
                 .next("record on an Ethernet interface or a mirror port"));
         }
-        let source = record.frame().packet().map(|packet| packet.source);
-        let interface =
-            match source.and_then(|source| addresses.iter().find(|(_, address)| **address == source)) {
-                Some((Role::Server, _)) => 0,
-                Some((Role::Client, _)) => 1,
-                None => 2,
-            };
+        let interface = match record.frame().packet().and_then(|packet| owner(addresses, packet.source)) {
+            Some(Role::Server) => 0,
+            Some(Role::Client) => 1,
+            None => 2,
+        };
         writer.write(interface, record.timestamp_ns, record.data, "").map_err(unwritten)?;
     }
     Ok(())
+}
+
+/// The node that has this address.
+pub(super) fn owner(addresses: &BTreeMap<Role, IpAddr>, address: IpAddr) -> Option<Role> {
+    addresses.iter().find(|(_, own)| **own == address).map(|(role, _)| *role)
 }
 
 #[cfg(test)]

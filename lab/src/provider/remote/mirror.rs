@@ -20,6 +20,7 @@ use crate::completeness;
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::Role;
 use crate::progress::Step;
+use crate::provider::remote::capture::owner;
 
 /// How long the packets of a run may take to be in the file.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -205,12 +206,11 @@ impl Mirror {
                 return Err(Error::capture(format!("{} is no capture of Ethernet", path.display()))
                     .next("record on the interface that the mirror port is connected to, not on `any`"));
             }
-            let between = record.frame().packet().and_then(|packet| {
-                let role =
-                    |address| addresses.iter().find(|(_, own)| **own == address).map(|(role, _)| *role);
-                Some((role(packet.source)?, role(packet.destination)?))
+            let sender = record.frame().packet().and_then(|packet| {
+                owner(addresses, packet.destination)?;
+                owner(addresses, packet.source)
             });
-            let Some((sender, _)) = between else {
+            let Some(sender) = sender else {
                 share.others += 1;
                 continue;
             };
