@@ -16,7 +16,7 @@
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
-//! Below all of it: [`error`], [`command`], [`progress`], [`cache`].
+//! Below all of it: [`error`], [`command`], [`progress`], [`cache`], [`packages`].
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +38,7 @@ pub mod judge;
 pub mod kernel_log;
 pub mod network;
 pub mod node;
+pub mod packages;
 pub mod programs;
 pub mod progress;
 pub mod provider;

@@ -18,7 +18,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::host::Host;
 use crate::host::libclang::Libclang;
 use crate::image::Sysroot;
-use crate::image::recipe::TRIPLET;
+use crate::packages::TRIPLET;
 use crate::progress::Step;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";

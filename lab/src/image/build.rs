@@ -16,10 +16,10 @@ use crate::cache::{Cache, sha256_file};
 use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::{Host, disk};
-use crate::image::apt::Apt;
 use crate::image::modules::Modules;
+use crate::image::recipe;
 use crate::image::recipe::Recipe;
-use crate::image::{mirror, recipe};
+use crate::packages::{self, unpack::unpack};
 use crate::progress::{Step, say};
 
 const MANIFEST: &str = "manifest.json";
@@ -202,20 +202,20 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let shell = shell()?;
 
     let step = Step::begin(format!("guest image: packages of {}", recipe::RELEASE));
-    let apt = Apt::open(scratch.path(), &mirror::find()?)?;
-    let kernel_package = apt.first_dependency(recipe::KERNEL)?;
+    let archive = packages::open(recipe::RELEASE, scratch.path())?;
+    let kernel_package = archive.first_dependency(recipe::KERNEL)?;
     let packages = recipe.packages();
-    let size_bytes: u64 = apt.resolve(&packages)?.iter().map(|package| package.size_bytes).sum();
+    let size_bytes: u64 = archive.resolve(&packages)?.iter().map(|package| package.size_bytes).sum();
     step.now(&format!("{} MB and the kernel", size_bytes / 1_000_000));
-    let mut archives = apt.download(&packages)?;
-    let kernel_archives = apt.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
+    let mut archives = archive.download(&packages)?;
+    let kernel_archives = archive.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
     step.done(&format!("{} downloaded", archives.len() + kernel_archives.len()));
 
     let step = Step::begin("guest image: unpack and pack");
     let root = scratch.path().join("root");
-    unpack(&shell, &archives, &root)?;
+    unpack(&archives, &root)?;
     let kernel = scratch.path().join("kernel-root");
-    unpack(&shell, &kernel_archives, &kernel)?;
+    unpack(&kernel_archives, &kernel)?;
     let release = kernel_package.trim_start_matches("linux-image-").to_owned();
     fs::copy(kernel.join(format!("boot/vmlinuz-{release}")), into.join("vmlinuz"))
         .at("failed to copy the kernel to", into)?;
@@ -269,10 +269,9 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
 fn build_sysroot(cache: &Cache, into: &Path) -> Result<()> {
     let step = Step::begin(format!("sysroot: development packages of {}", recipe::RELEASE));
     let scratch = cache.scratch()?;
-    let shell = shell()?;
-    let apt = Apt::open(scratch.path(), &mirror::find()?)?;
-    let archives = apt.download_only(&recipe::sysroot_packages(), &scratch.path().join("sysroot"))?;
-    unpack(&shell, &archives, into)?;
+    let archive = packages::open(recipe::RELEASE, scratch.path())?;
+    let archives = archive.download_only(&recipe::sysroot_packages(), &scratch.path().join("sysroot"))?;
+    unpack(&archives, into)?;
     prune(into, recipe::DOCUMENTATION)?;
     make_links_relative(into, into)?;
     let mut sizes = BTreeMap::new();
@@ -292,15 +291,6 @@ fn tool(name: &'static str) -> impl Fn(xshell::Error) -> Error {
             .source(source)
             .next("cargo xtask doctor says which tools are missing and how to get them")
     }
-}
-
-/// Unpacks archives without running anything that they bring.
-fn unpack(shell: &Shell, archives: &[PathBuf], into: &Path) -> Result<()> {
-    fs::create_dir_all(into).at("failed to create", into)?;
-    for archive in archives {
-        cmd!(shell, "dpkg-deb -x {archive} {into}").quiet().run().map_err(tool("dpkg-deb"))?;
-    }
-    Ok(())
 }
 
 /// Makes a tree of packages a root: what no node needs goes, our files and busybox's applets come.

@@ -3,15 +3,10 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::node::ENVIRONMENT;
+use crate::packages::ARCHITECTURE;
 
 /// The release that guests run, whatever the host runs: its code name in a Debian archive.
 pub const RELEASE: &str = "bookworm";
-
-/// The architecture of guests, in Debian's word for it.
-pub const ARCHITECTURE: &str = "amd64";
-
-/// The multiarch triplet of that architecture: the name of its library directories.
-pub const TRIPLET: &str = "x86_64-linux-gnu";
 
 /// The metapackage whose first dependency is the kernel.
 pub const KERNEL: &str = "linux-image-amd64";
