@@ -80,7 +80,7 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
     let step = Step::begin(what.what());
     let shell = Shell::new().map_err(|source| Error::setup("failed to open a shell").source(source))?;
     shell.change_dir(workspace);
-    let target_directory = workspace.join("target").join(what.directory()).join(Sysroot::key());
+    let target_directory = workspace.join("target").join(what.directory()).join(sysroot.key());
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let words = what.words();
     let mut build = cmd!(

@@ -6,7 +6,8 @@ use lab::Result;
 use lab::cache::Cache;
 use lab::host::doctor::{Mark, Report, Row};
 use lab::host::{Host, apt, doctor, requirement};
-use lab::image::{Image, recipe};
+use lab::image::recipe::Recipe;
+use lab::image::{Image, Release};
 use lab::provider::qemu::accel::{self, Choice};
 
 use crate::output;
@@ -52,7 +53,7 @@ fn examine_cache(report: &mut Report, probe: bool) -> Result<()> {
     };
     report.push(Row::info("cache directory", cache.path("").display().to_string()));
     let decided = match probe && report.is_good() {
-        true => Image::ensure(&cache, &recipe::LAB)
+        true => Image::ensure(&cache, &Recipe::lab(Release::usual()))
             .and_then(|image| accel::decide_anew(Choice::Auto, &cache, &image))
             .map(|decision| decision.to_string()),
         false if probe => Ok(format!("not probed, as something is missing; {}", accel::known(&cache))),

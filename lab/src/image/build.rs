@@ -17,8 +17,8 @@ use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::{Host, disk};
 use crate::image::modules::Modules;
-use crate::image::recipe;
-use crate::image::recipe::Recipe;
+use crate::image::recipe::{self, Recipe};
+use crate::image::release::Release;
 use crate::packages::{self, unpack::unpack};
 use crate::progress::{Step, say};
 
@@ -41,6 +41,7 @@ pub struct Image {
 #[derive(Debug, Clone)]
 pub struct Sysroot {
     directory: PathBuf,
+    key: String,
 }
 
 /// What was built, from what, and how to tell that it still is that.
@@ -61,7 +62,7 @@ impl Image {
         let name = format!("image-{}", recipe.image_key());
         let build = |cache: &Cache, into: &Path| build_image(cache, recipe, into);
         let directory = ensure(cache, &name, &Image::check, &build)?;
-        Ok(Image { directory, recipe: *recipe })
+        Ok(Image { directory, recipe: recipe.clone() })
     }
 
     /// What it is made of.
@@ -119,15 +120,16 @@ impl Image {
 }
 
 impl Sysroot {
-    /// The sysroot of the current recipe: from the cache where it is whole there, else built.
+    /// The sysroot of a release: from the cache where it is whole there, else built.
     ///
     /// # Errors
     ///
     /// As [`Image::ensure`].
-    pub fn ensure(cache: &Cache) -> Result<Sysroot> {
-        let name = format!("sysroot-{}", recipe::sysroot_key());
-        let directory = ensure(cache, &name, &Sysroot::check, &|cache, into| build_sysroot(cache, into))?;
-        Ok(Sysroot { directory })
+    pub fn ensure(cache: &Cache, release: &'static Release) -> Result<Sysroot> {
+        let key = recipe::sysroot_key(release);
+        let build = |cache: &Cache, into: &Path| build_sysroot(cache, release, into);
+        let directory = ensure(cache, &format!("sysroot-{key}"), &Sysroot::check, &build)?;
+        Ok(Sysroot { directory, key })
     }
 
     /// Its root directory.
@@ -136,8 +138,8 @@ impl Sysroot {
     }
 
     /// What distinguishes it from other sysroots, fit for a file name.
-    pub fn key() -> String {
-        recipe::sysroot_key()
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     fn check(directory: &Path) -> Result<()> {
@@ -201,13 +203,14 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let scratch = cache.scratch()?;
     let shell = shell()?;
 
-    let step = Step::begin(format!("guest image: packages of {}", recipe::RELEASE));
-    let archive = packages::open(recipe::RELEASE, scratch.path())?;
-    let kernel_package = archive.first_dependency(recipe::KERNEL)?;
-    let packages = recipe.packages();
-    let size_bytes: u64 = archive.resolve(&packages)?.iter().map(|package| package.size_bytes).sum();
+    let release = recipe.release;
+    let step = Step::begin(format!("guest image: packages of {}", release.title));
+    let archive = packages::open(&release.codename, scratch.path())?;
+    let kernel_package = archive.first_dependency(&release.kernel.package)?;
+    let packages = &recipe.packages;
+    let size_bytes: u64 = archive.resolve(packages)?.iter().map(|package| package.size_bytes).sum();
     step.now(&format!("{} MB and the kernel", size_bytes / 1_000_000));
-    let mut archives = archive.download(&packages)?;
+    let mut archives = archive.download(packages)?;
     let kernel_archives = archive.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
     step.done(&format!("{} downloaded", archives.len() + kernel_archives.len()));
 
@@ -216,11 +219,11 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     unpack(&archives, &root)?;
     let kernel = scratch.path().join("kernel-root");
     unpack(&kernel_archives, &kernel)?;
-    let release = kernel_package.trim_start_matches("linux-image-").to_owned();
-    fs::copy(kernel.join(format!("boot/vmlinuz-{release}")), into.join("vmlinuz"))
+    let version = kernel_package.trim_start_matches("linux-image-").to_owned();
+    fs::copy(kernel.join(format!("boot/vmlinuz-{version}")), into.join("vmlinuz"))
         .at("failed to copy the kernel to", into)?;
-    let modules = Modules::find(&kernel.join("lib/modules").join(&release))?;
-    let names = recipe.modules();
+    let modules = Modules::find(&kernel.join("lib/modules").join(&version))?;
+    let names = &recipe.modules;
     let early = modules.order(&names.early)?;
     let late: Vec<_> =
         modules.order(&names.late)?.into_iter().filter(|module| !early.contains(module)).collect();
@@ -256,21 +259,22 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let files =
         cmd!(shell, "find {root} -not -type d -printf /%P\\n").quiet().read().map_err(tool("find"))?;
     write_file(&into.join(FILES), 0o644, files.as_bytes())?;
-    step.done(&release);
+    step.done(&version);
 
     archives.extend(kernel_archives);
     let mut sha256 = BTreeMap::new();
     for file in ["vmlinuz", "initrd", "root.erofs", FILES] {
         sha256.insert(file.to_owned(), sha256_file(&into.join(file))?);
     }
-    write_manifest(into, &Manifest { kernel: release, packages: names_of(&archives), sha256 })
+    write_manifest(into, &Manifest { kernel: version, packages: names_of(&archives), sha256 })
 }
 
-fn build_sysroot(cache: &Cache, into: &Path) -> Result<()> {
-    let step = Step::begin(format!("sysroot: development packages of {}", recipe::RELEASE));
+fn build_sysroot(cache: &Cache, release: &Release, into: &Path) -> Result<()> {
+    let step = Step::begin(format!("sysroot: development packages of {}", release.title));
     let scratch = cache.scratch()?;
-    let archive = packages::open(recipe::RELEASE, scratch.path())?;
-    let archives = archive.download_only(&recipe::sysroot_packages(), &scratch.path().join("sysroot"))?;
+    let archive = packages::open(&release.codename, scratch.path())?;
+    let packages: Vec<&str> = release.sysroot.iter().map(String::as_str).collect();
+    let archives = archive.download_only(&packages, &scratch.path().join("sysroot"))?;
     unpack(&archives, into)?;
     prune(into, recipe::DOCUMENTATION)?;
     make_links_relative(into, into)?;

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{Cache, sha256, sha256_file};
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::{Host, disk};
-use crate::image::{Image, recipe};
+use crate::image::recipe::{self, Recipe};
+use crate::image::{Image, Release};
 use crate::node::Role;
 use crate::progress::say;
 use crate::provider::qemu::accel::{Accel, identity};
@@ -186,8 +187,12 @@ fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key) -> String {
 /// Removes what other recipes and other QEMUs left, once it is old enough not to be in use by a checkout
 /// beside this one.
 fn evict(cache: &Cache, image: &Path, keep: &Path) {
-    let current =
-        [keep.to_owned(), image.to_owned(), cache.path(&format!("sysroot-{}", recipe::sysroot_key()))];
+    let mut current = vec![keep.to_owned(), image.to_owned()];
+    // What another guest's machines are frozen from again without a download.
+    for release in Release::all() {
+        current.push(cache.path(&format!("image-{}", Recipe::lab(release).image_key())));
+        current.push(cache.path(&format!("sysroot-{}", recipe::sysroot_key(release))));
+    }
     for entry in fs::read_dir(cache.path("")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_ours =

@@ -12,8 +12,8 @@ use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::fault::{Action, Met};
 use crate::host::memory;
-use crate::image::Image;
-use crate::image::recipe::{self, Recipe};
+use crate::image::recipe::Recipe;
+use crate::image::{Image, Release};
 use crate::node::{Captured, Node, Pair, Plan, Provider, Role, Wire};
 use crate::progress::{Step, say};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
@@ -59,7 +59,7 @@ impl Qemu {
     ///
     /// The image cannot be built, or the asked accelerator does not work.
     pub fn new(cache: Cache, choice: Choice, guard_program: &Path, seed: Option<u64>) -> Result<Qemu> {
-        Qemu::of(&recipe::LAB, cache, choice, guard_program, seed)
+        Qemu::of(&Recipe::lab(Release::usual()), cache, choice, guard_program, seed)
     }
 
     /// The same for another kind of guest.

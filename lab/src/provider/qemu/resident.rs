@@ -247,7 +247,7 @@ impl Resident {
     /// The machine does not tell its port.
     pub fn ssh(&self, key: &ssh::Key, role: Role) -> Result<Command> {
         let port = Qmp::connect(&Files::new(&self.run_directory, role).qmp())?.ssh_port()?;
-        Ok(ssh::command(key, &self.known_hosts, role, recipe::LAB.user.0, port))
+        Ok(ssh::command(key, &self.known_hosts, role, recipe::USER.0, port))
     }
 
     /// Runs a command on a node to its end, with `input` as its standard input, and gives its output.
