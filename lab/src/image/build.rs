@@ -16,7 +16,7 @@ use crate::cache::{Cache, sha256_file};
 use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::{Host, disk};
-use crate::image::modules::Modules;
+use crate::image::modules::{Module, Modules};
 use crate::image::recipe::{self, Recipe};
 use crate::image::release::Release;
 use crate::packages::{self, unpack::unpack};
@@ -217,16 +217,21 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let step = Step::begin("guest image: unpack and pack");
     let root = scratch.path().join("root");
     unpack(&archives, &root)?;
+    merge_usr(&root)?;
     let kernel = scratch.path().join("kernel-root");
     unpack(&kernel_archives, &kernel)?;
-    let version = kernel_package.trim_start_matches("linux-image-").to_owned();
-    fs::copy(kernel.join(format!("boot/vmlinuz-{version}")), into.join("vmlinuz"))
-        .at("failed to copy the kernel to", into)?;
-    let modules = Modules::find(&kernel.join("lib/modules").join(&version))?;
+    merge_usr(&kernel)?;
+    let (version, modules) = only_entry(&kernel.join("usr/lib/modules"))?;
+    let vmlinuz = [kernel.join(format!("boot/vmlinuz-{version}")), modules.join("vmlinuz")];
+    let vmlinuz = vmlinuz.iter().find(|path| path.is_file()).ok_or_else(|| {
+        Error::setup(format!("package {kernel_package} of {} has no kernel {version}", release.title))
+    })?;
+    fs::copy(vmlinuz, into.join("vmlinuz")).at("failed to copy the kernel to", into)?;
+    let modules = Modules::find(&modules)?;
     let names = &recipe.modules;
     let early = modules.order(&names.early)?;
-    let late: Vec<_> =
-        modules.order(&names.late)?.into_iter().filter(|module| !early.contains(module)).collect();
+    let mut late = modules.order(&names.late)?;
+    late.retain(|module| !early.contains(module));
 
     furnish(&shell, recipe, &root)?;
     place_modules(&modules.order(&names.ready)?, &root.join("lib/lab/modules"))?;
@@ -276,6 +281,7 @@ fn build_sysroot(cache: &Cache, release: &Release, into: &Path) -> Result<()> {
     let packages: Vec<&str> = release.sysroot.iter().map(String::as_str).collect();
     let archives = archive.download_only(&packages, &scratch.path().join("sysroot"))?;
     unpack(&archives, into)?;
+    merge_usr(into)?;
     prune(into, recipe::DOCUMENTATION)?;
     make_links_relative(into, into)?;
     let mut sizes = BTreeMap::new();
@@ -324,6 +330,49 @@ fn furnish(shell: &Shell, recipe: &Recipe, root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What is `/usr/bin` and the like under another name, whichever of both a release's packages use.
+const ALIASES: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+
+/// Moves what packages brought into `/bin` and the like below `/usr`, and makes those links to it: what the package
+/// base-files brings, and none of ours depends on.
+fn merge_usr(root: &Path) -> Result<()> {
+    for alias in ALIASES {
+        let (path, target) = (root.join(alias), root.join("usr").join(alias));
+        if path.is_symlink() {
+            continue;
+        }
+        fs::create_dir_all(&target).at("failed to create", &target)?;
+        if path.is_dir() {
+            move_into(&path, &target)?;
+        }
+        symlink(Path::new("usr").join(alias), &path).at("failed to link", &path)?;
+    }
+    Ok(())
+}
+
+/// Moves what a directory has into another, directory by directory; what has the same name is replaced.
+fn move_into(from: &Path, into: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).at("failed to list", from)? {
+        let entry = entry.at("failed to list", from)?;
+        let (path, target) = (entry.path(), into.join(entry.file_name()));
+        if path.is_dir() && !path.is_symlink() && target.is_dir() {
+            move_into(&path, &target)?;
+        } else {
+            fs::rename(&path, &target).at("failed to move to", &target)?;
+        }
+    }
+    fs::remove_dir(from).at("failed to remove", from)
+}
+
+/// The name and the path of what a directory has, which is one.
+fn only_entry(directory: &Path) -> Result<(String, PathBuf)> {
+    let mut entries = fs::read_dir(directory).at("failed to list", directory)?.flatten();
+    match (entries.next(), entries.next()) {
+        (Some(entry), None) => Ok((entry.file_name().to_string_lossy().into_owned(), entry.path())),
+        _ => Err(Error::setup(format!("not one kernel's modules are in {}", directory.display()))),
+    }
+}
+
 fn prune(root: &Path, paths: &[&str]) -> Result<()> {
     for path in paths {
         let path = root.join(path);
@@ -334,13 +383,11 @@ fn prune(root: &Path, paths: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Copies modules into a directory, with the file `order` that the init scripts follow.
-fn place_modules(modules: &[(String, &Path)], directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).at("failed to create", directory)?;
+/// Writes modules into a directory, with the file `order` that the init scripts follow.
+fn place_modules(modules: &[Module], directory: &Path) -> Result<()> {
     let mut order = String::new();
-    for (name, file) in modules {
-        let target = directory.join(format!("{name}.ko"));
-        fs::copy(file, &target).at("failed to copy to", &target)?;
+    for Module { name, bytes } in modules {
+        write_file(&directory.join(format!("{name}.ko")), 0o644, bytes)?;
         order.push_str(name);
         order.push('\n');
     }
@@ -455,6 +502,26 @@ mod tests {
             }
         });
         assert_eq!(builds.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn what_lies_outside_usr_is_found_under_both_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for (path, text) in
+            [("lib/x/a.so", "a"), ("usr/lib/x/b.so", "b"), ("bin/sh", "s"), ("usr/lib64/ld.so", "l")]
+        {
+            write_file(&root.join(path), 0o755, text.as_bytes()).unwrap();
+        }
+        symlink("sh", root.join("bin/dash")).unwrap();
+        merge_usr(root).unwrap();
+        for path in ["lib/x/a.so", "lib/x/b.so", "bin/dash", "lib64/ld.so"] {
+            assert!(root.join(path).exists() && root.join("usr").join(path).exists(), "{path}");
+        }
+        assert_eq!(fs::read_link(root.join("sbin")).unwrap(), Path::new("usr/sbin"));
+        merge_usr(root).unwrap();
+        assert_eq!(only_entry(&root.join("usr/lib64")).unwrap().0, "ld.so");
+        assert!(only_entry(&root.join("usr/lib/x")).is_err());
     }
 
     #[test]

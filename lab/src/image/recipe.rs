@@ -59,7 +59,7 @@ pub const PRUNED: &[&str] =
 pub const PROVIDER: (&str, u32, &str) = ("etc/libibverbs.d/rxe.driver", 0o644, "driver rxe\n");
 
 /// Counts changes of how an image is built that its files do not show.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The names of a guest's kernel modules, without those they need; alternatives are as in `a | b`.
 #[derive(Debug, Clone, Default)]

@@ -10,7 +10,10 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 
 /// The files, by the name that `--guest` takes; the newest release first.
-const FILES: [(&str, &str); 1] = [("debian-12", include_str!("../../guest/debian-12.toml"))];
+const FILES: [(&str, &str); 2] = [
+    ("debian-13", include_str!("../../guest/debian-13.toml")),
+    ("debian-12", include_str!("../../guest/debian-12.toml")),
+];
 
 /// The release that is taken where none was named.
 const DEFAULT: &str = "debian-12";
