@@ -72,6 +72,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
         seconds: evidence.total_seconds(),
         is_disturbed: report.is_some_and(|report| is_disturbed(evidence, report)),
         provider: evidence.provider.clone(),
+        provenance: evidence.provenance.clone(),
         artifacts: artifacts.to_owned(),
         replay: evidence.replay.clone(),
         accept: evidence.accept.clone(),

@@ -6,7 +6,7 @@ use crate::cache::{Cache, Lock};
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::libclang::Libclang;
-use crate::image::{Release, Sysroot};
+use crate::image::Sysroot;
 use crate::programs::place::{self, Place};
 use crate::programs::{self, Build, Program};
 use crate::provider::{Choice, Source};
@@ -47,7 +47,7 @@ impl Setup {
         if choice.build() == Some(Place::Guest) || choice.build().is_none() && !can_build {
             return Ok(Setup { cache, provider, programs: Vec::new() });
         }
-        let sysroot = Sysroot::ensure(&cache, Release::usual())?;
+        let sysroot = Sysroot::ensure(&cache, choice.sysroot())?;
         let libclang = Libclang::find(&Host::this())?;
         let programs = programs::build(build, workspace, &sysroot, &libclang)?;
         Ok(Setup { cache, provider, programs })

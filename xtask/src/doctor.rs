@@ -10,7 +10,7 @@ use lab::image::recipe::Recipe;
 use lab::image::{Image, Release};
 use lab::provider::qemu::accel::{self, Choice};
 
-use crate::output;
+use crate::{machines, output};
 
 /// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -52,8 +52,11 @@ fn examine_cache(report: &mut Report, probe: bool) -> Result<()> {
         }
     };
     report.push(Row::info("cache directory", cache.path("").display().to_string()));
+    let guest = machines::guest(None)?;
+    let names: Vec<&str> = Release::all().iter().map(|release| release.name.as_str()).collect();
+    report.push(Row::info("guest", format!("{}; there are {} (--guest)", guest.name, names.join(", "))));
     let decided = match probe && report.is_good() {
-        true => Image::ensure(&cache, &Recipe::lab(Release::usual()))
+        true => Image::ensure(&cache, &Recipe::lab(guest))
             .and_then(|image| accel::decide_anew(Choice::Auto, &cache, &image))
             .map(|decision| decision.to_string()),
         false if probe => Ok(format!("not probed, as something is missing; {}", accel::known(&cache))),

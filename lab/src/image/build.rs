@@ -94,6 +94,15 @@ impl Image {
         Ok(read_manifest(&self.directory)?.packages)
     }
 
+    /// The version of its kernel, as `uname -r` prints it.
+    ///
+    /// # Errors
+    ///
+    /// The manifest cannot be read.
+    pub fn kernel_version(&self) -> Result<String> {
+        Ok(read_manifest(&self.directory)?.kernel)
+    }
+
     /// What is on the root disk, and the version of its C library.
     ///
     /// # Errors

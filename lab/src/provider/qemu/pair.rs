@@ -14,7 +14,7 @@ use crate::fault::{Action, Met};
 use crate::host::memory;
 use crate::image::recipe::Recipe;
 use crate::image::{Image, Release};
-use crate::node::{Captured, Node, Pair, Plan, Provider, Role, Wire};
+use crate::node::{Captured, Node, Pair, Plan, Provenance, Provider, Role, Wire};
 use crate::progress::{Step, say};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
 use crate::provider::qemu::agent::Agent;
@@ -44,6 +44,7 @@ const ACTIVE: &str = "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state";
 pub struct Qemu {
     cache: Cache,
     image: Image,
+    origin: Provenance,
     decision: Decision,
     guard_program: PathBuf,
     ssh_key: ssh::Key,
@@ -51,15 +52,21 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// Prepares the image and chooses an accelerator. `guard_program` is the executable that runs
+    /// Prepares the image of a release and chooses an accelerator. `guard_program` is the executable that runs
     /// [`crate::provider::qemu::guard::main`] when called with `__guard`. With a `seed`, forks do not draw
     /// fresh randomness: what they draw follows from the seed.
     ///
     /// # Errors
     ///
     /// The image cannot be built, or the asked accelerator does not work.
-    pub fn new(cache: Cache, choice: Choice, guard_program: &Path, seed: Option<u64>) -> Result<Qemu> {
-        Qemu::of(&Recipe::lab(Release::usual()), cache, choice, guard_program, seed)
+    pub fn new(
+        guest: &'static Release,
+        cache: Cache,
+        choice: Choice,
+        guard_program: &Path,
+        seed: Option<u64>,
+    ) -> Result<Qemu> {
+        Qemu::of(&Recipe::lab(guest), cache, choice, guard_program, seed)
     }
 
     /// The same for another kind of guest.
@@ -77,7 +84,13 @@ impl Qemu {
         let image = Image::ensure(&cache, recipe)?;
         let decision = accel::decide(choice, &cache, &image)?;
         let ssh_key = ssh::Key::ensure(&cache)?;
-        Ok(Qemu { cache, image, decision, guard_program: guard_program.to_owned(), ssh_key, seed })
+        let origin = Provenance { release: recipe.release.name.clone(), kernel: image.kernel_version()? };
+        Ok(Qemu { cache, image, origin, decision, guard_program: guard_program.to_owned(), ssh_key, seed })
+    }
+
+    /// What its machines run.
+    pub fn origin(&self) -> &Provenance {
+        &self.origin
     }
 
     /// What the machines run on, and why.
@@ -128,6 +141,7 @@ impl Qemu {
         Ok(QemuPair {
             guests,
             control,
+            origin: self.origin.clone(),
             decision: self.decision.clone(),
             ssh_key: self.ssh_key.clone(),
             user: self.image.recipe().user.0,
@@ -301,6 +315,10 @@ impl Provider for Qemu {
         Wire::Switch
     }
 
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        Role::BOTH.map(|role| (role, self.origin.clone())).into()
+    }
+
     fn contents(&self) -> Result<Option<Contents>> {
         self.image.contents().map(Some)
     }
@@ -405,6 +423,7 @@ fn disk(directory: &Path) -> PathBuf {
 pub struct QemuPair {
     guests: BTreeMap<Role, Guest>,
     control: Control,
+    origin: Provenance,
     decision: Decision,
     ssh_key: ssh::Key,
     user: &'static str,
@@ -420,6 +439,11 @@ impl QemuPair {
     /// The guard is gone.
     pub fn machines(&self) -> Result<BTreeMap<Role, u32>> {
         Ok(self.control.status()?.machines)
+    }
+
+    /// What both machines run.
+    pub fn origin(&self) -> &Provenance {
+        &self.origin
     }
 
     /// Gives up the nodes and keeps their guard.
@@ -483,7 +507,11 @@ impl Pair for QemuPair {
     }
 
     fn description(&self) -> String {
-        format!("qemu, {}", self.decision)
+        format!("qemu, {}, {}", self.origin, self.decision)
+    }
+
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        Role::BOTH.map(|role| (role, self.origin.clone())).into()
     }
 
     fn way_in(&self, role: Role) -> Result<String> {

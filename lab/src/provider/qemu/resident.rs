@@ -49,6 +49,16 @@ pub struct Resident {
     pub accel: Accel,
     /// What its machines run on, and why.
     pub description: String,
+    /// The release that its machines are; a lab of a kit that did not say so is what guests were then.
+    #[serde(default = "guest_before")]
+    pub guest: String,
+    /// The kernel that its machines run.
+    #[serde(default)]
+    pub kernel: String,
+}
+
+fn guest_before() -> String {
+    "debian-12".to_owned()
 }
 
 /// The labs of one cache.
@@ -97,6 +107,8 @@ impl Residents {
             known_hosts: pair.known_hosts().to_owned(),
             accel: qemu.decision().accel,
             description: pair.description(),
+            guest: pair.origin().release.clone(),
+            kernel: pair.origin().kernel.clone(),
         };
         let control = pair.into_control();
         let lab = Resident { run_directory: control.directory().to_owned(), ..lab };
@@ -373,6 +385,8 @@ mod tests {
             known_hosts: PathBuf::new(),
             accel: Accel::Tcg,
             description: String::new(),
+            guest: "debian-13".to_owned(),
+            kernel: "6.12".to_owned(),
         };
         residents.keep(&lab).unwrap();
         fs::write(lab.note(), "node server ended: signal 9\n").unwrap();
