@@ -48,8 +48,9 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
     if evidence.failure.is_none() || report.is_some() {
         for (&role, node) in &evidence.nodes {
             checks.program(evidence, role, node);
-            checks.kernel_log(role, node, &scenario.expected(role).kernel_log);
-            checks.counters(role, node, &scenario.expected(role).counters);
+            checks.kernel_log(evidence, role, node);
+            let expected = &scenario.expected(role).counters;
+            checks.counters(role, node, &evidence.differences.counters(&scenario.name, role, expected));
         }
         checks.faults(evidence);
     }
@@ -72,6 +73,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
         seconds: evidence.total_seconds(),
         is_disturbed: report.is_some_and(|report| is_disturbed(evidence, report)),
         provider: evidence.provider.clone(),
+        differs: evidence.differences.declared(),
         provenance: evidence.provenance.clone(),
         artifacts: artifacts.to_owned(),
         replay: evidence.replay.clone(),
@@ -166,11 +168,19 @@ impl Checks {
     }
 
     /// The kernel logged nothing that a healthy one does not.
-    fn kernel_log(&mut self, role: Role, node: &NodeEvidence, expected: &[String]) {
-        for part in kernel_log::missing(&node.kernel_log, expected) {
+    fn kernel_log(&mut self, evidence: &Evidence, role: Role, node: &NodeEvidence) {
+        let scenario = &evidence.scenario;
+        let mut expected = scenario.expected(role).kernel_log.clone();
+        let mut missing = kernel_log::missing(&node.kernel_log, &expected);
+        missing.retain(|part| !evidence.differences.may_not_log(&scenario.name, part));
+        for part in missing {
             self.fail(Reason::Dmesg, format!("{role}: no line with `{part}`, which is expected"));
         }
-        let objections = kernel_log::objections(&node.kernel_log, expected);
+        if scenario.expected(role).exit != 0 {
+            // A program that has to fail may do so by a work request.
+            expected.extend(kernel_log::FAILED_REQUESTS.map(str::to_owned));
+        }
+        let objections = kernel_log::objections(&node.kernel_log, &expected);
         if !objections.is_empty() {
             let shown = &objections[..objections.len().min(5)];
             self.fail(Reason::Dmesg, format!("{role}: {} lines\n{}", objections.len(), shown.join("\n")));

@@ -60,6 +60,7 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
             evidence.seconds.insert("up".to_owned(), started.elapsed().as_secs_f64());
             evidence.provider = pair.description();
             evidence.provenance = pair.provenance();
+            evidence.differences = evidence.differences.and_of_kernels(&evidence.provenance);
             if let Err(error) = observe(pair.as_ref(), artifacts, &mut evidence) {
                 // A machine that ended explains whatever else failed.
                 let cause = pair.check_alive().err().unwrap_or(error);

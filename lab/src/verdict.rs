@@ -88,6 +88,8 @@ pub struct Verdict {
     pub provider: String,
     /// What each machine runs, as far as that is known.
     pub provenance: BTreeMap<Role, Provenance>,
+    /// What is declared to differ on these machines, by keys; empty where nothing is.
+    pub differs: String,
     /// Where everything about the run is kept.
     pub artifacts: PathBuf,
     /// The command that runs it again.
@@ -150,7 +152,7 @@ impl fmt::Display for Verdict {
         }
         writeln!(f, "  artifacts  {}", self.artifacts.display())?;
         write!(f, "  replay     {}", self.replay)?;
-        if self.can_be_accepted() {
+        if self.can_be_accepted() && !self.accept.is_empty() {
             write!(f, "\n  if meant   {} {}", self.replay, self.accept)?;
         }
         Ok(())

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use crate::contents::parse_version;
+use crate::differences::Differences;
 use crate::error::{Error, Result};
 
 /// The files, by the name that `--guest` takes; the newest release first.
@@ -16,7 +18,7 @@ const FILES: [(&str, &str); 2] = [
 ];
 
 /// The release that is taken where none was named.
-const DEFAULT: &str = "debian-12";
+const DEFAULT: &str = "debian-13";
 
 static ALL: LazyLock<Vec<Release>> = LazyLock::new(|| {
     let read = |(name, text): (&str, &str)| parse(name, text).expect("a test has read these files");
@@ -40,12 +42,17 @@ pub struct Release {
     pub sysroot: Vec<String>,
     /// What it boots.
     pub kernel: Kernel,
+    /// What its kernel does otherwise than the snapshots and scenarios have it, which are those of the usual release.
+    #[serde(default)]
+    pub differences: Differences,
 }
 
 /// The kernel of a release, and the modules that a node loads.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
+    /// Its version, as far as it decides what differs: as in `6.1`.
+    pub version: String,
     /// The package whose first dependency is the kernel.
     pub package: String,
     /// Modules loaded in the initramfs, in this order: names, or alternatives as in `a | b`.
@@ -84,6 +91,15 @@ impl Release {
         ALL.iter().find(|release| release.name == DEFAULT).unwrap_or(&ALL[0])
     }
 
+    /// The release whose kernel is nearest to this one (as `uname -r` prints it) and not newer, else the oldest; `None`
+    /// if it is no version.
+    pub fn like(kernel: &str) -> Option<&'static Release> {
+        let version = parse_version(kernel)?;
+        let is_older =
+            |release: &&Release| parse_version(&release.kernel.version).is_some_and(|of| of <= version);
+        Some(ALL.iter().find(is_older).unwrap_or(Release::oldest()))
+    }
+
     /// The oldest release: what is built against it runs on every other, and on most machines of others.
     pub fn oldest() -> &'static Release {
         ALL.last().unwrap_or(&ALL[0])
@@ -109,6 +125,9 @@ mod tests {
             assert!(release.kernel.late.contains(&"rdma_rxe".to_owned()), "{name}");
         }
         assert_eq!(Release::usual().name, DEFAULT);
+        assert_eq!(Release::usual().differences, Differences::default(), "the snapshots are its own");
+        let versions = Release::all().iter().map(|release| parse_version(&release.kernel.version));
+        assert!(versions.is_sorted_by(|newer, older| newer > older && older.is_some()));
     }
 
     #[test]

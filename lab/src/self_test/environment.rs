@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::differences::Differences;
 use crate::error::{Error, Result};
 use crate::fault::Met;
 use crate::node::{Captured, Node, Pair, Plan, Provenance, Provider, Role, Wire};
@@ -96,10 +95,6 @@ impl Provider for Tampered<'_> {
 
     fn wire(&self) -> Wire {
         self.qemu.wire()
-    }
-
-    fn differences(&self) -> Differences {
-        self.qemu.differences()
     }
 
     fn provenance(&self) -> BTreeMap<Role, Provenance> {
