@@ -306,3 +306,61 @@ fn results(stdout: &str) -> Vec<Value> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get_mut("result").map(Value::take))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Output;
+    use crate::differences::{Differences, Unlike};
+    use crate::scenario::Scenario;
+
+    const FAILED: &str = "<3>[   16.398298] rxe0: qp#18 make_send_cqe: non-flush error status = 10\n";
+
+    /// What a client's kernel log and counters are held against it; there is no capture.
+    fn objections(change: impl FnOnce(&mut Evidence)) -> Vec<String> {
+        let mut evidence = Evidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+        for role in Role::BOTH {
+            evidence.node(role).output =
+                Some(Output { code: Some(0), stdout: String::new(), stderr: String::new() });
+        }
+        change(&mut evidence);
+        let artifacts = tempfile::tempdir().unwrap();
+        let verdict = judge(&evidence, artifacts.path(), &Accepted::NotDemanded);
+        let about = [Reason::Dmesg, Reason::Agreement];
+        let failures = verdict.failures.into_iter().filter(|failure| about.contains(&failure.reason));
+        failures.map(|failure| failure.text.lines().last().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn failed_work_request_is_explained_by_a_program_that_has_to_fail() {
+        let of = |exit| {
+            objections(|evidence| {
+                evidence.scenario.expect.client.exit = exit;
+                evidence.node(Role::Client).kernel_log = FAILED.to_owned();
+            })
+        };
+        assert_eq!(of(3), [""; 0]);
+        assert_eq!(of(0), [FAILED.trim_end()]);
+    }
+
+    #[test]
+    fn what_a_kernel_does_otherwise_is_no_objection_where_it_is_declared() {
+        let unlike: Unlike = toml::from_str(
+            "reason = 'r'\nscenarios = ['x']\nkernel_log = ['make_send_cqe']\n\
+             counters.client = { completer_retry_err = 0 }",
+        )
+        .unwrap();
+        let of = |declared: &[Unlike]| {
+            objections(|evidence| {
+                evidence.differences = Differences { kernel: declared.to_vec(), ..Differences::default() };
+                let client = &mut evidence.scenario.expect.client;
+                client.kernel_log = vec!["make_send_cqe: non-flush error status = 10".to_owned()];
+                client.counters = [("completer_retry_err".to_owned(), Count::Exactly(1))].into();
+                evidence.node(Role::Client).counters = [("completer_retry_err".to_owned(), 0)].into();
+            })
+        };
+        assert_eq!(of(&[]).len(), 2, "{:?}", of(&[]));
+        assert_eq!(of(std::slice::from_ref(&unlike)), [""; 0]);
+        assert_eq!(of(&[Unlike { scenarios: vec!["y".to_owned()], ..unlike }]).len(), 2);
+    }
+}

@@ -212,7 +212,8 @@ impl Machines {
     ///
     /// As [`requirement::demand`]; the cache directory cannot be used.
     pub(crate) fn prepare(&self) -> Result<()> {
-        // What nothing works without, before anything takes time.
+        // What cannot be, and what nothing works without, before anything takes time.
+        self.choice()?;
         Cache::open()?;
         match self.provider()? {
             Provider::Qemu => requirement::demand(&Host::this(), requirement::RUN, self.install),

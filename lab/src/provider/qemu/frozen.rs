@@ -248,14 +248,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path().to_owned()).unwrap();
         let [keep, fresh, old] = ["frozen-keep", "frozen-fresh", "frozen-old"].map(|name| cache.path(name));
-        for path in [&keep, &fresh, &old] {
+        let other = Release::oldest();
+        let image = cache.path(&format!("image-{}", Recipe::lab(other).image_key()));
+        let sysroot = cache.path(&format!("sysroot-{}", recipe::sysroot_key(other)));
+        for path in [&keep, &fresh, &old, &image, &sysroot] {
             fs::create_dir(path).unwrap();
         }
         let long_ago = SystemTime::now() - 2 * ABANDONED;
-        for path in [&keep, &old] {
+        for path in [&keep, &old, &image, &sysroot] {
             fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
         }
         evict(&cache, &keep, &keep);
         assert!(keep.exists() && fresh.exists() && !old.exists());
+        assert!(image.exists() && sysroot.exists(), "what another guest is frozen from");
     }
 }
