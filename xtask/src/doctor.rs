@@ -8,6 +8,8 @@ use lab::host::doctor::{Mark, Report, Row};
 use lab::host::{Host, apt, doctor, requirement};
 use lab::image::{Image, recipe};
 use lab::provider::qemu::accel::{self, Choice};
+use lab::toolbox::Toolbox;
+use lab::toolbox::toolbox::QEMU;
 
 use crate::output;
 
@@ -53,7 +55,10 @@ fn examine_cache(report: &mut Report, probe: bool) -> Result<()> {
     report.push(Row::info("cache directory", cache.path("").display().to_string()));
     let decided = match probe && report.is_good() {
         true => Image::ensure(&cache, &recipe::LAB)
-            .and_then(|image| accel::decide_anew(Choice::Auto, &cache, &image))
+            .and_then(|image| {
+                let qemu = Toolbox::of(&cache).tool(QEMU)?;
+                accel::decide_anew(Choice::Auto, &cache, &image, &qemu)
+            })
             .map(|decision| decision.to_string()),
         false if probe => Ok(format!("not probed, as something is missing; {}", accel::known(&cache))),
         false => Ok(accel::known(&cache)),

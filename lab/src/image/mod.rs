@@ -5,10 +5,12 @@
 //!
 //! - [`recipe`]: what goes in, from the files in `lab/guest/`, and the key that follows from it
 //! - [`modules`]: which kernel modules are needed, in which order
+//! - [`newc`]: the archive that is the initramfs
 //! - [`build`]: from packages to files, and the check of what is cached
 
 pub mod build;
 pub mod modules;
+pub mod newc;
 pub mod recipe;
 
 pub use build::{Image, Sysroot};
