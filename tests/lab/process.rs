@@ -66,7 +66,8 @@ impl Process {
     fn run_directory(&self) -> Option<PathBuf> {
         let socket =
             self.words.iter().find_map(|word| word.strip_prefix("unix:")?.split(",server").next())?;
-        let is_machine = self.words.first()?.ends_with("qemu-system-x86_64");
+        // Its own loader may come first.
+        let is_machine = self.words.iter().take(6).any(|word| word.ends_with("qemu-system-x86_64"));
         is_machine.then(|| Path::new(socket).parent().expect("a directory").to_owned())
     }
 

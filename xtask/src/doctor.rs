@@ -9,6 +9,8 @@ use lab::host::{Host, apt, doctor, requirement};
 use lab::image::recipe::Recipe;
 use lab::image::{Image, Release};
 use lab::provider::qemu::accel::{self, Choice};
+use lab::toolbox::Toolbox;
+use lab::toolbox::toolbox::QEMU;
 
 use crate::{machines, output};
 
@@ -57,7 +59,10 @@ fn examine_cache(report: &mut Report, probe: bool) -> Result<()> {
     report.push(Row::info("guest", format!("{}; there are {} (--guest)", guest.name, names.join(", "))));
     let decided = match probe && report.is_good() {
         true => Image::ensure(&cache, &Recipe::lab(guest))
-            .and_then(|image| accel::decide_anew(Choice::Auto, &cache, &image))
+            .and_then(|image| {
+                let qemu = Toolbox::of(&cache).tool(QEMU)?;
+                accel::decide_anew(Choice::Auto, &cache, &image, &qemu)
+            })
             .map(|decision| decision.to_string()),
         false if probe => Ok(format!("not probed, as something is missing; {}", accel::known(&cache))),
         false => Ok(accel::known(&cache)),

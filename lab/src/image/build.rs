@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
@@ -15,12 +16,14 @@ use xshell::{Shell, cmd};
 use crate::cache::{Cache, sha256_file};
 use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Result};
-use crate::host::{Host, disk};
 use crate::image::modules::{Module, Modules};
+use crate::image::newc;
 use crate::image::recipe::{self, Recipe};
 use crate::image::release::Release;
+use crate::kept::{self, Kind};
 use crate::packages::{self, unpack::unpack};
-use crate::progress::{Step, say};
+use crate::progress::Step;
+use crate::toolbox::Toolbox;
 
 const MANIFEST: &str = "manifest.json";
 
@@ -29,6 +32,9 @@ const FILES: &str = "files.txt";
 
 /// What a build takes on disk at its largest, in MiB: archives, trees and the result.
 const ROOM_MIB: u64 = 900;
+
+/// The longest wait for the root disk to be packed.
+const PACK_LIMIT: Duration = Duration::from_secs(300);
 
 /// A bootable guest, in the cache.
 #[derive(Debug, Clone)]
@@ -61,7 +67,8 @@ impl Image {
     pub fn ensure(cache: &Cache, recipe: &Recipe) -> Result<Image> {
         let name = format!("image-{}", recipe.image_key());
         let build = |cache: &Cache, into: &Path| build_image(cache, recipe, into);
-        let directory = ensure(cache, &name, &Image::check, &build)?;
+        let kind = Kind { lock: "image", room_mib: ROOM_MIB, check: &Image::check, build: &build };
+        let directory = kept::ensure(cache, &name, &kind)?;
         Ok(Image { directory, recipe: recipe.clone() })
     }
 
@@ -137,7 +144,8 @@ impl Sysroot {
     pub fn ensure(cache: &Cache, release: &'static Release) -> Result<Sysroot> {
         let key = recipe::sysroot_key(release);
         let build = |cache: &Cache, into: &Path| build_sysroot(cache, release, into);
-        let directory = ensure(cache, &format!("sysroot-{key}"), &Sysroot::check, &build)?;
+        let kind = Kind { lock: "image", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build };
+        let directory = kept::ensure(cache, &format!("sysroot-{key}"), &kind)?;
         Ok(Sysroot { directory, key })
     }
 
@@ -161,37 +169,6 @@ impl Sysroot {
         }
         Ok(())
     }
-}
-
-/// The directory `name` of the cache, checked; or made again by `build` into a directory aside and renamed.
-fn ensure(
-    cache: &Cache,
-    name: &str,
-    check: &dyn Fn(&Path) -> Result<()>,
-    build: &dyn Fn(&Cache, &Path) -> Result<()>,
-) -> Result<PathBuf> {
-    let directory = cache.path(name);
-    if directory.exists() && check(&directory).is_ok() {
-        return Ok(directory);
-    }
-    let _lock = cache.lock("image")?;
-    if directory.exists() {
-        // Whoever held the lock may have built it meanwhile.
-        match check(&directory) {
-            Ok(()) => return Ok(directory),
-            Err(error) => {
-                say(&format!("cached {name} is damaged and is built again: {error}"));
-                fs::remove_dir_all(&directory).at("failed to remove", &directory)?;
-            }
-        }
-    }
-    disk::demand(&cache.path(""), ROOM_MIB)?;
-    let scratch = cache.scratch()?;
-    let building = scratch.path().join("result");
-    fs::create_dir_all(&building).at("failed to create", &building)?;
-    build(cache, &building)?;
-    fs::rename(&building, &directory).at("failed to rename into place", &directory)?;
-    Ok(directory)
 }
 
 fn read_manifest(directory: &Path) -> Result<Manifest> {
@@ -251,28 +228,15 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let busybox = fs::read(root.join("bin/busybox")).at("failed to read busybox in", &root)?;
     write_file(&initramfs.join("bin/busybox"), 0o755, &busybox)?;
 
-    let initrd = into.join("initrd");
-    {
-        let _directory = shell.push_dir(&initramfs);
-        let names = cmd!(shell, "find .").quiet().read().map_err(tool("find"))?;
-        cmd!(shell, "cpio --quiet --force-local -o -H newc -R 0:0 -O {initrd}")
-            .stdin(names)
-            .quiet()
-            .run()
-            .map_err(tool("cpio"))?;
-    }
+    write_file(&into.join("initrd"), 0o644, &newc::pack(&initramfs)?)?;
     let disk = into.join("root.erofs");
-    // Not on the PATH of an ordinary user.
-    let mkfs = Host::this().program("mkfs.erofs").unwrap_or_else(|| "mkfs.erofs".into());
-    cmd!(shell, "{mkfs} --quiet --all-root {disk} {root}")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()
-        .map_err(tool("mkfs.erofs"))?;
-    let files =
-        cmd!(shell, "find {root} -not -type d -printf /%P\\n").quiet().read().map_err(tool("find"))?;
-    write_file(&into.join(FILES), 0o644, files.as_bytes())?;
+    Toolbox::of(cache)
+        .tool("mkfs.erofs")?
+        .command()
+        .args(["--quiet", "--all-root"])
+        .args([&disk, &root])
+        .run(PACK_LIMIT)?;
+    write_file(&into.join(FILES), 0o644, (kept::files(&root)?.join("\n") + "\n").as_bytes())?;
     step.done(&version);
 
     archives.extend(kernel_archives);
@@ -280,7 +244,7 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     for file in ["vmlinuz", "initrd", "root.erofs", FILES] {
         sha256.insert(file.to_owned(), sha256_file(&into.join(file))?);
     }
-    write_manifest(into, &Manifest { kernel: version, packages: names_of(&archives), sha256 })
+    write_manifest(into, &Manifest { kernel: version, packages: kept::names_of(&archives), sha256 })
 }
 
 fn build_sysroot(cache: &Cache, release: &Release, into: &Path) -> Result<()> {
@@ -295,7 +259,10 @@ fn build_sysroot(cache: &Cache, release: &Release, into: &Path) -> Result<()> {
     make_links_relative(into, into)?;
     let mut sizes = BTreeMap::new();
     list_sizes(into, into, &mut sizes)?;
-    write_manifest(into, &Manifest { kernel: String::new(), packages: names_of(&archives), sha256: sizes })?;
+    write_manifest(
+        into,
+        &Manifest { kernel: String::new(), packages: kept::names_of(&archives), sha256: sizes },
+    )?;
     step.done(&format!("{} packages", archives.len()));
     Ok(())
 }
@@ -411,13 +378,6 @@ fn write_file(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("failed to set the mode of", path)
 }
 
-fn names_of(archives: &[PathBuf]) -> Vec<String> {
-    let mut names: Vec<_> =
-        archives.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
-    names.sort();
-    names
-}
-
 /// Turns links to absolute paths into relative ones: in a sysroot they would lead out of it.
 fn make_links_relative(root: &Path, directory: &Path) -> Result<()> {
     for entry in fs::read_dir(directory).at("failed to list", directory)? {
@@ -466,6 +426,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path().to_owned()).unwrap();
         (directory, cache)
+    }
+
+    fn ensure(
+        cache: &Cache,
+        name: &str,
+        check: &dyn Fn(&Path) -> Result<()>,
+        build: &dyn Fn(&Cache, &Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        kept::ensure(cache, name, &Kind { lock: "image", room_mib: 1, check, build })
     }
 
     fn build(_: &Cache, into: &Path) -> Result<()> {

@@ -6,10 +6,12 @@
 //! - [`release`]: the releases that a guest can be, a file each in `lab/guest/`
 //! - [`recipe`]: what goes in, and the key that follows from it
 //! - [`modules`]: which kernel modules are needed, in which order
+//! - [`newc`]: the archive that is the initramfs
 //! - [`build`]: from packages to files, and the check of what is cached
 
 pub mod build;
 pub mod modules;
+pub mod newc;
 pub mod recipe;
 pub mod release;
 

@@ -13,14 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, sha256, sha256_file};
 use crate::error::{Error, IoContext as _, Result};
-use crate::host::{Host, disk};
+use crate::host::disk;
 use crate::image::recipe::{self, Recipe};
 use crate::image::{Image, Release};
 use crate::node::Role;
 use crate::progress::say;
-use crate::provider::qemu::accel::{Accel, identity};
-use crate::provider::qemu::argv::{Files, Machine, Origin, QEMU};
+use crate::provider::qemu::accel::Accel;
+use crate::provider::qemu::argv::{Files, Machine, Origin};
 use crate::provider::qemu::ssh;
+use crate::toolbox::{Tool, set};
 
 const MANIFEST: &str = "manifest.json";
 
@@ -49,7 +50,7 @@ struct Manifest {
 }
 
 impl Frozen {
-    /// The frozen pair for this image, accelerator and key: from the cache, or made by `freeze`, which leaves
+    /// The frozen pair for this image, accelerator, key and QEMU: from the cache, or made by `freeze`, which leaves
     /// the files in the directory it is given.
     ///
     /// # Errors
@@ -60,9 +61,11 @@ impl Frozen {
         image: &Image,
         accel: Accel,
         ssh_key: &ssh::Key,
+        qemu: &Tool,
         freeze: impl FnOnce(&Frozen) -> Result<()>,
     ) -> Result<Frozen> {
-        let frozen = Frozen { directory: cache.path(&format!("frozen-{}", key(image, accel, ssh_key))) };
+        let frozen =
+            Frozen { directory: cache.path(&format!("frozen-{}", key(image, accel, ssh_key, qemu))) };
         if frozen.directory.exists() && frozen.check().is_ok() {
             return Ok(frozen);
         }
@@ -149,8 +152,8 @@ fn length(path: &Path) -> Result<u64> {
 }
 
 /// All that the state depends on; never the programs.
-fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key) -> String {
-    let qemu = Host::this().program(QEMU).map(|path| identity(&path)).unwrap_or_default();
+fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key, qemu: &Tool) -> String {
+    let qemu = qemu.identity.clone();
     let mut parts = vec![FORMAT.to_string(), qemu, image.recipe().image_key(), ssh_key.public().to_owned()];
     let nowhere = Path::new("/");
     let image_directory = image.root().with_file_name("").display().to_string();
@@ -193,10 +196,12 @@ fn evict(cache: &Cache, image: &Path, keep: &Path) {
         current.push(cache.path(&format!("image-{}", Recipe::lab(release).image_key())));
         current.push(cache.path(&format!("sysroot-{}", recipe::sysroot_key(release))));
     }
+    current.extend(set::ALL.iter().map(|set| cache.path(&set.directory())));
     for entry in fs::read_dir(cache.path("")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_ours =
-            ["frozen-", "image-", "sysroot-", "building-"].iter().any(|kind| name.starts_with(kind));
+        let is_ours = ["frozen-", "image-", "sysroot-", "tools-", "building-"]
+            .iter()
+            .any(|kind| name.starts_with(kind));
         let age = entry
             .metadata()
             .and_then(|file| file.modified())

@@ -1,6 +1,7 @@
 //! Two QEMU guests and the switch between them, behind the traits of [`crate::node`].
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -26,6 +27,8 @@ use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::network;
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::ssh;
+use crate::toolbox::toolbox::QEMU;
+use crate::toolbox::{Tool, Toolbox};
 
 /// How long QEMU may take to make its sockets.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -47,8 +50,34 @@ pub struct Qemu {
     origin: Provenance,
     decision: Decision,
     guard_program: PathBuf,
+    tools: Tools,
     ssh_key: ssh::Key,
     seed: Option<u64>,
+}
+
+/// The programs that machines are made of.
+#[derive(Debug)]
+struct Tools {
+    qemu: Tool,
+    mkfs: Tool,
+    /// Ends a machine with its guard.
+    setpriv: Tool,
+}
+
+/// Words and variables of a process.
+type Process = (Vec<OsString>, Vec<(OsString, OsString)>);
+
+impl Tools {
+    fn of(toolbox: &Toolbox) -> Result<Tools> {
+        let [qemu, mkfs, setpriv] = [QEMU, "mkfs.erofs", "setpriv"].map(|name| toolbox.tool(name));
+        Ok(Tools { qemu: qemu?, mkfs: mkfs?, setpriv: setpriv? })
+    }
+
+    /// A machine that gets SIGKILL when the process that started it ends.
+    fn machine(&self, arguments: Vec<OsString>) -> Process {
+        let words = ["--pdeathsig", "KILL"].map(OsString::from).into_iter().chain(self.qemu.with(arguments));
+        (self.setpriv.with(words), [&self.setpriv.env[..], &self.qemu.env].concat())
+    }
 }
 
 impl Qemu {
@@ -81,11 +110,13 @@ impl Qemu {
         guard_program: &Path,
         seed: Option<u64>,
     ) -> Result<Qemu> {
+        let tools = Tools::of(&Toolbox::of(&cache))?;
         let image = Image::ensure(&cache, recipe)?;
-        let decision = accel::decide(choice, &cache, &image)?;
+        let decision = accel::decide(choice, &cache, &image, &tools.qemu)?;
         let ssh_key = ssh::Key::ensure(&cache)?;
         let origin = Provenance { release: recipe.release.name.clone(), kernel: image.kernel_version()? };
-        Ok(Qemu { cache, image, origin, decision, guard_program: guard_program.to_owned(), ssh_key, seed })
+        let guard_program = guard_program.to_owned();
+        Ok(Qemu { cache, image, origin, decision, guard_program, tools, ssh_key, seed })
     }
 
     /// What its machines run.
@@ -114,7 +145,7 @@ impl Qemu {
         // Before the guard, whose machines it must not keep waiting.
         let frozen = self.frozen(logs)?;
         let control = Control::start(&self.guard_program)?;
-        deployment::write(&disk(control.directory()), plan.programs)?;
+        deployment::write(&self.tools.mkfs, &disk(control.directory()), plan.programs)?;
         let mut pair = self.fork_under(control, frozen, logs)?;
         pair.join(plan)?;
         pair.control.arm(plan.faults)?;
@@ -157,13 +188,16 @@ impl Qemu {
     /// The machines do not come up.
     pub fn frozen(&self, logs: &Path) -> Result<Frozen> {
         let accel = self.decision.accel;
-        Frozen::ensure(&self.cache, &self.image, accel, &self.ssh_key, |frozen| self.freeze(frozen, logs))
+        let qemu = &self.tools.qemu;
+        Frozen::ensure(&self.cache, &self.image, accel, &self.ssh_key, qemu, |frozen| {
+            self.freeze(frozen, logs)
+        })
     }
 
     /// Boots both machines, warms what the first connection and command would pay for, and saves them.
     fn freeze(&self, frozen: &Frozen, logs: &Path) -> Result<()> {
         let control = Control::start(&self.guard_program)?;
-        deployment::write(&disk(control.directory()), &[])?;
+        deployment::write(&self.tools.mkfs, &disk(control.directory()), &[])?;
         let mut guests = BTreeMap::new();
         // One after the other: two guests that boot side by side on few processors take longer.
         for role in Role::BOTH {
@@ -291,7 +325,8 @@ impl Qemu {
             // A machine that was here before leaves its sockets.
             let _ = fs::remove_file(socket);
         }
-        control.start_machine(role, &machine.argv(), &machine_log(logs, role))?;
+        let (argv, env) = self.tools.machine(machine.argv());
+        control.start_machine(role, &argv, &env, &machine_log(logs, role))?;
         let started = Instant::now();
         loop {
             // The agent's socket comes before QMP's.

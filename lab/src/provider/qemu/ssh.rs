@@ -10,6 +10,7 @@ use crate::cache::{Cache, write_whole};
 use crate::command::Command;
 use crate::error::{IoContext as _, Result};
 use crate::node::Role;
+use crate::toolbox::{Tool, Toolbox};
 
 const KEYGEN_LIMIT: Duration = Duration::from_secs(20);
 
@@ -18,6 +19,8 @@ const KEYGEN_LIMIT: Duration = Duration::from_secs(20);
 pub struct Key {
     private: PathBuf,
     public: String,
+    /// Who comes in with it.
+    client: Tool,
 }
 
 impl Key {
@@ -25,7 +28,7 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// `ssh-keygen` fails, or the cache cannot be written.
+    /// There is no OpenSSH, `ssh-keygen` fails, or the cache cannot be written.
     pub fn ensure(cache: &Cache) -> Result<Key> {
         let private = cache.path("ssh-key");
         let public = private.with_extension("pub");
@@ -33,7 +36,9 @@ impl Key {
         if !private.exists() {
             let scratch = cache.scratch()?;
             let fresh = scratch.path().join("key");
-            Command::new(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rdma-lab", "-f"])
+            let keygen = Toolbox::of(cache).tool("ssh-keygen")?.command();
+            keygen
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", "rdma-lab", "-f"])
                 .arg(&fresh)
                 .run(KEYGEN_LIMIT)?;
             let fresh_public = fresh.with_extension("pub");
@@ -41,7 +46,7 @@ impl Key {
             fs::rename(&fresh, &private).at("failed to keep the key", &private)?;
         }
         let public = fs::read_to_string(&public).at("failed to read", &public)?.trim().to_owned();
-        Ok(Key { private, public })
+        Ok(Key { private, public, client: Toolbox::of(cache).tool("ssh")? })
     }
 
     /// The public half, as in `authorized_keys`.
@@ -70,7 +75,9 @@ pub fn known_host(role: Role, host_key: &str) -> String {
 
 /// The words that reach a node; a command may follow them.
 pub fn command(key: &Key, known_hosts: &Path, role: Role, user: &str, port: u16) -> Command {
-    Command::new(["ssh", "-F", "none", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
+    key.client
+        .command()
+        .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
         // A machine that has gone must not keep anybody waiting.
         .args(["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o"])
         // ssh splits the value as it does a line of its configuration.
@@ -91,7 +98,8 @@ mod tests {
 
     #[test]
     fn command_leaves_the_users_configuration_out() {
-        let key = Key { private: "/c/ssh-key".into(), public: String::new() };
+        let client = Tool { argv: vec!["ssh".into()], env: Vec::new(), identity: String::new() };
+        let key = Key { private: "/c/ssh-key".into(), public: String::new(), client };
         let text = command(&key, Path::new("/c/known hosts"), Role::Client, "root", 4242).to_string();
         assert_eq!(
             text,

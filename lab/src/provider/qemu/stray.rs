@@ -12,9 +12,16 @@ use std::time::{Duration, SystemTime};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
 use crate::error::{Error, IoContext as _, Result};
-use crate::provider::qemu::argv::{QEMU, control_socket};
+use crate::provider::qemu::argv::control_socket;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::guard::{RUN_PREFIX, run_places};
+use crate::toolbox::toolbox::QEMU;
+
+/// What a loader's name ends with.
+const LOADER: &str = "ld-linux-x86-64.so.2";
+
+/// How many words a loader takes before and with the program.
+const LOADER_WORDS: usize = 5;
 
 /// A run directory of this age has a guard that listens, if it has one at all.
 const STARTING: Duration = Duration::from_secs(5);
@@ -105,7 +112,12 @@ fn has_guard(process: &Path) -> bool {
 /// Whether a command line is that of a lab's machine whose run directory is not there.
 fn is_stray<S: AsRef<str>>(words: &[S]) -> bool {
     let mut words = words.iter().map(AsRef::as_ref);
-    let is_qemu = words.next().is_some_and(|program: &str| program.ends_with(QEMU));
+    // The program itself, or the loader that starts it, with options of its own before.
+    let is_program = |program: &str| program.rsplit('/').next() == Some(QEMU);
+    let is_qemu = match words.next() {
+        Some(loader) if loader.ends_with(LOADER) => words.by_ref().take(LOADER_WORDS).any(is_program),
+        program => program.is_some_and(is_program),
+    };
     let socket = words.find_map(|word: &str| word.strip_prefix("unix:")?.split(",server").next());
     let directory = socket.and_then(|socket| Path::new(socket).parent());
     is_qemu
@@ -125,6 +137,11 @@ mod tests {
     fn only_a_lab_machine_without_its_directory_is_a_stray() {
         let gone = "unix:/tmp/rdma-lab-gone/qmp-server,server=on,wait=off";
         assert!(is_stray(&["/usr/bin/qemu-system-x86_64", "-qmp", gone]));
+        let loader = ["/c/tools/ld-linux-x86-64.so.2", "--library-path", "/c/tools", "--argv0", "x"];
+        assert!(is_stray(
+            &[&loader[..], &["/c/tools/qemu-system-x86_64", "-L", "/c", "-qmp", gone]].concat()
+        ));
+        assert!(!is_stray(&[&loader[..], &["/c/tools/vi", "-L", "/c", "-qmp", gone]].concat()));
         assert!(!is_stray(&["vi", "-qmp", gone]));
         assert!(!is_stray(&["qemu-system-x86_64", "-qmp", "unix:/tmp/other/qmp,server=on"]));
         let there = tempfile::Builder::new().prefix(RUN_PREFIX).tempdir().unwrap();
