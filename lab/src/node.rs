@@ -130,6 +130,9 @@ pub struct Captured {
     pub sent: u64,
     /// That reached it.
     pub delivered: u64,
+    /// Frames of any kind that were dropped because it did not take what waited for it.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// Two nodes that are ready, and the wire between them. Dropped, they are destroyed.
