@@ -4,7 +4,8 @@
 //! - [`argv`]: the command line of one machine
 //! - [`qmp`]: QEMU's own control socket
 //! - [`agent`]: commands over a serial line, to the agent in the guest
-//! - [`guard`]: the process that machines and switch live and die with; [`control`]: the way to ask it
+//! - [`guard`]: the process that machines and switch live and die with; [`control`]: the way to ask it; [`process`]: all
+//!   of them as the computer sees them
 //! - [`network`]: other MTUs, IPv6
 //! - [`deployment`]: the disk that programs come in on
 //! - [`frozen`]: both machines, booted once and saved
@@ -23,6 +24,7 @@ pub mod guard;
 pub mod guest;
 pub mod network;
 pub mod pair;
+pub mod process;
 pub mod qmp;
 pub mod resident;
 pub mod ssh;
