@@ -16,7 +16,7 @@
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
-//! Below all of it: [`error`], [`command`], [`progress`], [`cache`].
+//! Below all of it: [`error`], [`command`], [`progress`], [`cache`] and its [`seal`].
 
 #![forbid(unsafe_code)]
 
@@ -45,6 +45,7 @@ pub mod pushed;
 pub mod results;
 pub mod run;
 pub mod scenario;
+pub mod seal;
 pub mod self_test;
 pub mod setup;
 pub mod snapshot;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, write_whole};
+use crate::cache::{Cache, sha256, write_whole};
 use crate::command::{Command, tail};
 use crate::error::{Error, Kind, Result};
 use crate::host::Host;
@@ -97,6 +97,26 @@ struct Verdict {
     /// What QEMU said, and the guest's console, as they were.
     #[serde(default)]
     seen: String,
+    /// Of all the above; an older kit left it out.
+    #[serde(default)]
+    sum: Option<String>,
+}
+
+impl Verdict {
+    fn new(works: bool, reason: String, seen: String) -> Verdict {
+        let mut verdict = Verdict { key: key(), works, reason, seen, sum: None };
+        verdict.sum = Some(verdict.summed());
+        verdict
+    }
+
+    fn summed(&self) -> String {
+        sha256(format!("{}\0{}\0{}\0{}", self.key, self.works, self.reason, self.seen).as_bytes())
+    }
+
+    /// Whether it is about this host, and as it was written.
+    fn is_good(&self) -> bool {
+        self.key == key() && self.sum.as_ref().is_none_or(|sum| *sum == self.summed())
+    }
 }
 
 /// Chooses an accelerator; probes KVM only where the cached verdict does not fit this host any more.
@@ -109,7 +129,7 @@ pub fn decide(choice: Choice, cache: &Cache, image: &Image) -> Result<Decision> 
         return Ok(Decision { accel: Accel::Tcg, reason: "asked for".to_owned() });
     }
     let verdict = match closed() {
-        Some(reason) => Verdict { key: String::new(), works: false, reason, seen: String::new() },
+        Some(reason) => Verdict::new(false, reason, String::new()),
         None => match cached(cache) {
             Some(verdict) => verdict,
             None => probe(cache, image)?,
@@ -171,7 +191,7 @@ fn closed() -> Option<String> {
 fn cached(cache: &Cache) -> Option<Verdict> {
     let text = fs::read_to_string(cache.path("accel.json")).ok()?;
     let verdict: Verdict = serde_json::from_str(&text).ok()?;
-    (verdict.key == key()).then_some(verdict)
+    verdict.is_good().then_some(verdict)
 }
 
 /// All that the verdict depends on: this boot, this kernel, this QEMU, these rights.
@@ -229,7 +249,7 @@ fn probe(cache: &Cache, image: &Image) -> Result<Verdict> {
             )
         }
     };
-    let verdict = Verdict { key: key(), works, reason, seen };
+    let verdict = Verdict::new(works, reason, seen);
     let text = serde_json::to_string_pretty(&verdict)
         .map_err(|source| Error::setup("failed to write the verdict on KVM").source(source))?;
     write_whole(&cache.path("accel.json"), text.as_bytes())?;
@@ -268,7 +288,7 @@ mod tests {
     use super::*;
 
     fn verdict(works: bool) -> Verdict {
-        Verdict { key: key(), works, reason: "because".to_owned(), seen: String::new() }
+        Verdict::new(works, "because".to_owned(), String::new())
     }
 
     #[test]
@@ -301,6 +321,8 @@ mod tests {
         };
         keep(&verdict(true));
         assert_eq!(cached(&cache), Some(verdict(true)));
+        keep(&Verdict { reason: "becauze".to_owned(), ..verdict(true) });
+        assert_eq!(cached(&cache), None);
         keep(&Verdict { key: "another boot".to_owned(), ..verdict(true) });
         assert_eq!(cached(&cache), None);
         fs::write(cache.path("accel.json"), "{").unwrap();

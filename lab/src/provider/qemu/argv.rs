@@ -11,6 +11,9 @@ use crate::provider::qemu::accel::Accel;
 /// QEMU's program for the guest's architecture.
 pub const QEMU: &str = "qemu-system-x86_64";
 
+/// What QEMU is kept from, in the kernel: starting processes, other users' rights, the scheduler's settings.
+pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /// Memory of a node, in MiB.
 const MEMORY_MIB: u32 = 512;
 
@@ -101,6 +104,8 @@ pub struct Machine<'a> {
     pub memory: &'a Path,
     /// Where it comes from.
     pub origin: Origin,
+    /// Whether it is confined to [`SANDBOX`].
+    pub is_confined: bool,
 }
 
 /// Where a machine comes from: what becomes of its memory, and what tells it so.
@@ -167,6 +172,9 @@ impl Machine<'_> {
         }
         for (flag, value) in text {
             argv.extend([flag.into(), value.into()]);
+        }
+        if self.is_confined {
+            argv.extend(["-sandbox", SANDBOX].map(OsString::from));
         }
         if self.origin != Origin::Boot {
             argv.extend(["-incoming", "defer"].map(OsString::from));

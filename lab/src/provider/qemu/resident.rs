@@ -307,14 +307,16 @@ impl Resident {
         error.next(next)
     }
 
-    /// The words that reach one of its nodes by SSH; a command may follow them.
+    /// The words that reach one of its nodes by SSH; a command may follow them. The lab has a key of its own; `key` is
+    /// the cache's, for a lab that an older kit brought up.
     ///
     /// # Errors
     ///
     /// The machine does not tell its port.
     pub fn ssh(&self, key: &ssh::Key, role: Role) -> Result<Command> {
         let port = Qmp::connect(&Files::new(&self.run_directory, role).qmp())?.ssh_port()?;
-        Ok(ssh::command(key, &self.known_hosts, role, recipe::LAB.user.0, port))
+        let own = ssh::Key::of_lab(&self.run_directory);
+        Ok(ssh::command(own.as_ref().unwrap_or(key), &self.known_hosts, role, recipe::LAB.user.0, port))
     }
 
     /// Runs a command on a node to its end, with `input` as its standard input, and gives its output.
