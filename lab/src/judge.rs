@@ -122,6 +122,10 @@ impl Checks {
             self.fail(Reason::Timeout, format!("{role}: `{command}` had not ended after {limit} s"));
         }
         let Some(output) = &node.output else {
+            if node.is_started && evidence.failure.is_some() {
+                // It ran, and what kept it from answering is said already.
+                return;
+            }
             let server = evidence.nodes.get(&Role::Server).and_then(|server| server.output.as_ref());
             let why = match role {
                 Role::Client if server.is_some() => ": the server was not listening any more, or never did",

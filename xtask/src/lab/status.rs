@@ -37,6 +37,8 @@ struct Row {
     description: String,
     /// Process ids of the machines: server, client.
     machines: Vec<u32>,
+    /// Machines that stand still because of a signal.
+    stopped: Vec<Role>,
     /// Process id of the guard.
     guard: Option<u32>,
     run_directory: String,
@@ -62,6 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 is_up: status.is_some(),
                 state,
                 machines: machines.flatten().collect(),
+                stopped: status.iter().flat_map(|status| status.stopped.iter().copied()).collect(),
                 guard: lab.guard().map(|guard| guard.pid),
                 run_directory: lab.run_directory.display().to_string(),
                 description: lab.description,
@@ -76,6 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             is_up,
             state: if is_up { "up" } else { "down" },
             machines: Vec::new(),
+            stopped: Vec::new(),
             guard: None,
             run_directory: String::new(),
             description: lab.description,
@@ -97,6 +101,9 @@ impl Overview {
             text.push_str(&format!("{:<12}  {:<4}  {}\n", lab.name, lab.state, lab.description));
             if !lab.machines.is_empty() {
                 text.push_str(&format!("{:<12}        machines {}\n", "", machines.join(", ")));
+            }
+            for role in &lab.stopped {
+                text.push_str(&format!("{:<12}        {role} stands still: stopped by a signal\n", ""));
             }
             text.push_str(&format!("{:<12}        logs {}\n", "", lab.logs));
         }

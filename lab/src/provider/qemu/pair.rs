@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -34,6 +35,9 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a fork may take to answer its first command.
 const WAKE_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a machine's process may stand still while something is waited for.
+const STILL_LIMIT: Duration = Duration::from_secs(4);
 
 /// Memory that a node may take, in MiB; measured, with room.
 const NODE_MEMORY_MIB: u64 = 350;
@@ -142,6 +146,7 @@ impl Qemu {
             user: self.image.recipe().user.0,
             known_hosts: known_hosts(control.directory()),
             logs: logs.to_owned(),
+            still_since: Mutex::default(),
             control,
         })
     }
@@ -448,6 +453,8 @@ pub struct QemuPair {
     user: &'static str,
     known_hosts: PathBuf,
     logs: PathBuf,
+    /// Since when a machine has been seen to stand still.
+    still_since: Mutex<BTreeMap<Role, Instant>>,
 }
 
 impl QemuPair {
@@ -463,6 +470,14 @@ impl QemuPair {
     /// Gives up the nodes and keeps their guard.
     pub fn into_control(self) -> Control {
         self.control
+    }
+
+    /// A machine that has stood still for longer than a person or a debugger may look at it.
+    fn still_for_long(&self, status: &Status) -> Option<Role> {
+        let mut since = self.still_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|role, _| status.stopped.contains(role));
+        let role = |role: &Role| since.entry(*role).or_insert_with(Instant::now).elapsed() > STILL_LIMIT;
+        status.stopped.iter().copied().find(role)
     }
 
     /// Puts both nodes on the plan's network.
@@ -545,11 +560,15 @@ impl Pair for QemuPair {
     }
 
     fn check_alive(&self) -> Result<()> {
-        let ended = match self.control.status() {
-            Ok(status) => status.ended,
-            Err(error) => return Err(error.kind_is(Kind::Boot)),
-        };
-        match ended.into_iter().next() {
+        let status = self.control.status().map_err(|error| error.kind_is(Kind::Boot))?;
+        if let Some(role) = self.still_for_long(&status) {
+            let pid = status.machines.get(&role).copied().unwrap_or_default();
+            let error = Error::boot(stands_still(&status, role).unwrap_or_default());
+            return Err(error
+                .detail(last_lines(&console_log(&self.logs, role)))
+                .next(format!("whoever stopped it lets it go on with: kill -CONT {pid}")));
+        }
+        match status.ended.into_iter().next() {
             None => Ok(()),
             Some((role, status)) => Err(Error::boot(format!("node {role} ended: {status}"))
                 .detail(last_lines(&console_log(&self.logs, role)))),

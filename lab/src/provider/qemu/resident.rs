@@ -314,9 +314,24 @@ impl Resident {
     ///
     /// The machine does not tell its port.
     pub fn ssh(&self, key: &ssh::Key, role: Role) -> Result<Command> {
+        self.demand_moving(role)?;
         let port = Qmp::connect(&Files::new(&self.run_directory, role).qmp())?.ssh_port()?;
         let own = ssh::Key::of_lab(&self.run_directory);
         Ok(ssh::command(own.as_ref().unwrap_or(key), &self.known_hosts, role, recipe::LAB.user.0, port))
+    }
+
+    /// Demands that a machine's process does not stand still.
+    fn demand_moving(&self, role: Role) -> Result<()> {
+        let Some(status) = self.status() else { return Ok(()) };
+        let Some(pid) = status.machines.get(&role).filter(|_| status.stopped.contains(&role)) else {
+            return Ok(());
+        };
+        let name = name_argument(&self.name);
+        Err(Error::boot(format!(
+            "node {role} of {} stands still: its QEMU, process {pid}, was stopped by a signal (SIGSTOP)",
+            self.name
+        ))
+        .next(format!("let it go on: kill -CONT {pid}\nor fork both anew: cargo xtask lab reset{name}")))
     }
 
     /// Runs a command on a node to its end, with `input` as its standard input, and gives its output.
