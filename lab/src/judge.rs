@@ -62,6 +62,10 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
             checks.agreement(evidence, report);
         }
     }
+    // What stood still and passed all the same has proved itself.
+    let is_stalled = evidence.nodes.values().any(|node| !kernel_log::stalls(&node.kernel_log).is_empty());
+    let is_disturbed = report.is_some_and(|report| is_disturbed(evidence, report))
+        || is_stalled && !checks.failures.is_empty();
     Verdict {
         scenario: scenario.name.clone(),
         failures: checks.failures,
@@ -70,7 +74,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
         findings: report
             .map_or(Vec::new(), |report| report.findings.iter().map(|finding| finding.rule.name()).collect()),
         seconds: evidence.total_seconds(),
-        is_disturbed: report.is_some_and(|report| is_disturbed(evidence, report)),
+        is_disturbed,
         provider: evidence.provider.clone(),
         artifacts: artifacts.to_owned(),
         replay: evidence.replay.clone(),
