@@ -340,8 +340,10 @@ impl Resident {
     ///
     /// It fails, or the node does not answer.
     pub fn run(&self, key: &ssh::Key, role: Role, command: &str, input: &[u8]) -> Result<String> {
-        let words = self.ssh(key, role)?.arg(command).stdin(input);
-        let output = words.output(TRANSFER_LIMIT)?;
+        let ssh = self.ssh(key, role)?.arg(ssh::watched(command));
+        // Whatever ends this process ends both sides: the client by its parent's death, the node's with its session.
+        let words = Command::new(["setpriv", "--pdeathsig", "KILL"]).args(ssh.argv().iter().cloned());
+        let output = words.stdin(input).output(TRANSFER_LIMIT)?;
         if output.code == Some(0) {
             return Ok(output.stdout);
         }
@@ -366,15 +368,16 @@ impl Resident {
         check_whole(to.trim_matches('\''), &sum, bytes)
     }
 
-    /// The content of a file on a node, verified.
+    /// The content of a file on a node, verified. Devices and pipes have no end, and are refused.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or did not arrive whole.
+    /// It is no file, cannot be read, or did not arrive whole.
     pub fn pull(&self, key: &ssh::Key, role: Role, path: &str) -> Result<Vec<u8>> {
         let from = shell_word(path);
-        let text =
-            self.run(key, role, &format!("sha256sum <{from} && base64 <{from}"), b"").map_err(|error| {
+        let text = self
+            .run(key, role, &format!("{} && sha256sum <{from} && base64 <{from}", demand_file(&from)), b"")
+            .map_err(|error| {
                 Error::setup(format!("failed to read {from} on {role}"))
                     .source(error)
                     .next("look whether it is there: cargo xtask lab exec NODE -- ls -l FILE")
@@ -392,6 +395,13 @@ impl Resident {
     pub fn note(&self) -> PathBuf {
         self.logs.join("ended.txt")
     }
+}
+
+/// What succeeds on a node where a path, a word of the shell's, is a file, and says what it is otherwise.
+fn demand_file(path: &str) -> String {
+    format!(
+        "{{ [ -f {path} ] || {{ stat -L -c 'it is a %F, and only files are taken' {path} >&2; false; }}; }}"
+    )
 }
 
 /// Compares the output of `sha256sum` on the node with the bytes here.
@@ -439,6 +449,26 @@ mod tests {
         }
         for name in ["", "../x", "a/b", "-x", "A", "a b", &"x".repeat(33)] {
             check_name(name).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn only_a_file_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("it's");
+        fs::write(&file, "x").unwrap();
+        let look = |path: &Path| {
+            let command = demand_file(&shell_word(&path.display().to_string()));
+            Command::new(["sh", "-c", &command]).output(Duration::from_secs(5)).unwrap()
+        };
+        assert_eq!(look(&file).code, Some(0));
+        for (path, what) in [
+            (Path::new("/dev/zero"), "it is a character special file, and only files are taken"),
+            (directory.path(), "it is a directory"),
+            (Path::new("/nowhere"), "No such file"),
+        ] {
+            let output = look(path);
+            assert!(output.code == Some(1) && output.stderr.contains(what), "{output:?}");
         }
     }
 

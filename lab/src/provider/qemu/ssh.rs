@@ -153,6 +153,15 @@ pub fn server(public: &str, (user, home): (&str, &str)) -> String {
     )
 }
 
+/// A command that ends with its session: whatever ends the client's side ends it within a second or two. Its own end is
+/// left alone, and so is what it leaves behind on purpose. Who looks after that is no child of the command's, which may
+/// count its children.
+pub fn watched(command: &str) -> String {
+    format!(
+        "( (while kill -0 $PPID; do sleep 1; done; kill -0 $$ && kill -HUP 0) </dev/null >/dev/null 2>&1 & ); {command}"
+    )
+}
+
 /// A line of a `known_hosts` file: the node under a name of its own, whatever its port.
 pub fn known_host(role: Role, host_key: &str) -> String {
     format!("{} {}\n", alias(role), host_key.trim())
