@@ -94,6 +94,23 @@ impl Cache {
         lock_file(&self.path(&format!("{name}.lock")))
     }
 
+    /// Takes the lock called `name` together with others who take it so; whoever takes it alone waits for all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::lock`].
+    pub fn lock_shared(&self, name: &str) -> Result<Lock> {
+        lock_one_of(&[self.path(&format!("{name}.lock"))], FlockOperation::NonBlockingLockShared)
+    }
+
+    /// Takes the lock called `name`, if nobody has it; nothing else.
+    pub fn try_lock(&self, name: &str) -> Option<Lock> {
+        let path = self.path(&format!("{name}.lock"));
+        let file = File::options().create(true).truncate(false).write(true).open(path).ok()?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(Lock { _file: file })
+    }
+
     /// Takes one of `count` slots for a pair of machines, waiting until one is free; given back when dropped.
     ///
     /// # Errors
@@ -101,7 +118,7 @@ impl Cache {
     /// As [`Cache::lock`].
     pub fn slot(&self, count: usize) -> Result<Lock> {
         let paths: Vec<PathBuf> = (0..count).map(|slot| self.path(&format!("slot-{slot}.lock"))).collect();
-        lock_one_of(&paths)
+        lock_one_of(&paths, FlockOperation::NonBlockingLockExclusive)
     }
 
     /// What it holds: images, frozen machines and the like, with their sizes on disk; locks left out.
@@ -194,7 +211,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -204,10 +221,10 @@ fn hex(bytes: &[u8]) -> String {
 ///
 /// As [`Cache::lock`].
 pub fn lock_file(path: &Path) -> Result<Lock> {
-    lock_one_of(&[path.to_owned()])
+    lock_one_of(&[path.to_owned()], FlockOperation::NonBlockingLockExclusive)
 }
 
-fn lock_one_of(paths: &[PathBuf]) -> Result<Lock> {
+fn lock_one_of(paths: &[PathBuf], how: FlockOperation) -> Result<Lock> {
     let open = |path: &PathBuf| {
         File::options()
             .create(true)
@@ -222,7 +239,7 @@ fn lock_one_of(paths: &[PathBuf]) -> Result<Lock> {
     let mut said = false;
     loop {
         for (index, file) in files.iter().enumerate() {
-            match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            match flock(file, how) {
                 Ok(()) => return Ok(Lock { _file: files.swap_remove(index) }),
                 Err(rustix::io::Errno::WOULDBLOCK) => {}
                 Err(errno) => return Err(io::Error::from(errno)).at("failed to lock", &paths[index]),
@@ -310,5 +327,15 @@ mod tests {
         let released = Instant::now();
         drop(held);
         assert!(waiter.join().unwrap().unwrap() >= released);
+    }
+
+    #[test]
+    fn shared_lock_keeps_out_only_who_takes_it_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().to_owned()).unwrap();
+        let shared = [(); 2].map(|()| cache.lock_shared("x").unwrap());
+        assert!(cache.try_lock("x").is_none());
+        drop(shared);
+        assert!(cache.try_lock("x").is_some());
     }
 }

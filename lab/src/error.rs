@@ -143,6 +143,10 @@ impl<T> IoContext<T> for io::Result<T> {
     fn at(self, what: &str, path: &Path) -> Result<T> {
         self.map_err(|source| {
             let hint = match source.kind() {
+                _ if is_out_of_files(&source) => Some("raise the limit of open files: ulimit -n 1024"),
+                io::ErrorKind::OutOfMemory => {
+                    Some("end something, or end other labs: cargo xtask lab down --all")
+                }
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
                     "free space on that file system, or name another cache directory with RDMA_LAB_CACHE",
                 ),
@@ -159,6 +163,13 @@ impl<T> IoContext<T> for io::Result<T> {
             }
         })
     }
+}
+
+/// Whether this process, or the computer, has no more files to open (EMFILE, ENFILE).
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|full| errno == Some(full.raw_os_error()))
 }
 
 #[cfg(test)]
@@ -182,5 +193,18 @@ mod tests {
         let full: io::Result<()> = Err(io::ErrorKind::StorageFull.into());
         let text = full.at("failed to write", Path::new("/cache/x")).unwrap_err().to_string();
         assert!(text.contains("/cache/x") && text.contains("RDMA_LAB_CACHE"), "{text}");
+    }
+
+    #[test]
+    fn want_of_files_and_memory_is_the_hosts_and_has_a_cure() {
+        for (errno, cure) in [
+            (rustix::io::Errno::MFILE, "ulimit -n"),
+            (rustix::io::Errno::NFILE, "ulimit -n"),
+            (rustix::io::Errno::NOMEM, "lab down --all"),
+        ] {
+            let failed: io::Result<()> = Err(errno.into());
+            let text = failed.at("failed to open", Path::new("/cache/x")).unwrap_err().to_string();
+            assert!(text.contains(cure), "{text}");
+        }
     }
 }

@@ -27,6 +27,9 @@ pub const CAPTURE: &str = "capture.pcapng";
 /// What was seen of one node.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NodeEvidence {
+    /// Whether the scenario's command was started; what was not heard of again says nothing of the command then.
+    #[serde(default)]
+    pub is_started: bool,
     /// How the scenario's command ended; `None` if it was never started, or never answered for.
     pub output: Option<Output>,
     /// Whether the command was still running at the limit, and stopped then.
@@ -46,6 +49,13 @@ pub struct NodeEvidence {
     pub netem: Option<Counted>,
     /// The kernel log from the scenario's start on, as `<level>[seconds] text`.
     pub kernel_log: String,
+}
+
+impl NodeEvidence {
+    /// Takes note of the end of the scenario's command.
+    pub fn has_ended(&mut self, output: Output, is_timed_out: bool) {
+        *self = NodeEvidence { is_started: true, output: Some(output), is_timed_out, ..Default::default() };
+    }
 }
 
 /// What was seen of a whole run.

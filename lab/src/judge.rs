@@ -63,6 +63,10 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
             checks.agreement(evidence, report);
         }
     }
+    // What stood still and passed all the same has proved itself.
+    let is_stalled = evidence.nodes.values().any(|node| !kernel_log::stalls(&node.kernel_log).is_empty());
+    let is_disturbed = report.is_some_and(|report| is_disturbed(evidence, report))
+        || is_stalled && !checks.failures.is_empty();
     Verdict {
         scenario: scenario.name.clone(),
         failures: checks.failures,
@@ -71,7 +75,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
         findings: report
             .map_or(Vec::new(), |report| report.findings.iter().map(|finding| finding.rule.name()).collect()),
         seconds: evidence.total_seconds(),
-        is_disturbed: report.is_some_and(|report| is_disturbed(evidence, report)),
+        is_disturbed,
         provider: evidence.provider.clone(),
         differs: evidence.differences.declared(),
         provenance: evidence.provenance.clone(),
@@ -125,6 +129,10 @@ impl Checks {
             self.fail(Reason::Timeout, format!("{role}: `{command}` had not ended after {limit} s"));
         }
         let Some(output) = &node.output else {
+            if node.is_started && evidence.failure.is_some() {
+                // It ran, and what kept it from answering is said already.
+                return;
+            }
             let server = evidence.nodes.get(&Role::Server).and_then(|server| server.output.as_ref());
             let why = match role {
                 Role::Client if server.is_some() => ": the server was not listening any more, or never did",

@@ -16,8 +16,9 @@
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
-//! Below all of it: [`error`], [`command`], [`progress`], [`cache`] and what is [`kept`] in it, [`packages`],
-//! [`toolbox`]: QEMU and the like, of packages; [`policy`]: whose tools are used, and whether anything is downloaded.
+//! Below all of it: [`error`], [`command`], [`progress`], [`cache`] with what is [`kept`] in it and its [`seal`],
+//! [`packages`], [`toolbox`]: QEMU and the like, of packages; [`policy`]: whose tools are used, and whether anything is
+//! downloaded.
 
 #![forbid(unsafe_code)]
 
@@ -49,6 +50,7 @@ pub mod pushed;
 pub mod results;
 pub mod run;
 pub mod scenario;
+pub mod seal;
 pub mod self_test;
 pub mod setup;
 pub mod snapshot;

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::command::Output;
 use crate::contents::Contents;
 use crate::differences::Differences;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::fault::netem::Counted;
 use crate::fault::{Fault, Met};
 use crate::network::Network;
@@ -23,6 +23,9 @@ use crate::programs::Program;
 /// libraries are found likewise; registered memory, which is locked memory, is not limited.
 pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
     LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed; ulimit -l unlimited";
+
+/// How long one look at a running command waits before the machines are looked at.
+pub const SLICE: Duration = Duration::from_millis(250);
 
 /// Which of the two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -150,6 +153,9 @@ pub struct Captured {
     pub sent: u64,
     /// That reached it.
     pub delivered: u64,
+    /// Frames of any kind that were dropped because it did not take what waited for it.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// Two nodes that are ready, and the wire between them. Dropped, they are destroyed.
@@ -173,7 +179,29 @@ pub trait Pair {
         for role in Role::BOTH {
             running.push((role, self.node(role).start(command)?));
         }
-        running.into_iter().map(|(role, mut running)| Ok((role, running.wait(limit)?))).collect()
+        let wait = |(role, mut running): (Role, Box<dyn Running + '_>)| {
+            Ok((role, self.wait_for(running.as_mut(), &format!("a command on {role}"), limit)?))
+        };
+        running.into_iter().map(wait).collect()
+    }
+
+    /// Waits for the end of a command, which `what` names, for as long as the machines live.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within `limit`, or as [`Pair::check_alive`].
+    fn wait_for(&self, running: &mut dyn Running, what: &str, limit: Duration) -> Result<Output> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match running.wait(left.min(SLICE)) {
+                Err(error) if error.kind() == Kind::Timeout => self.check_alive()?,
+                ended => return ended,
+            }
+            if left.is_zero() {
+                return Err(Error::timeout(format_args!("end of {what}"), limit));
+            }
+        }
     }
 
     /// How a person reaches a node from another terminal.
@@ -222,11 +250,11 @@ pub trait Pair {
         Ok(BTreeMap::new())
     }
 
-    /// Fails at once if a machine has ended.
+    /// Fails at once if a machine has ended, and in some seconds if its process stands still.
     ///
     /// # Errors
     ///
-    /// A machine has ended: with the reason and its console's last lines.
+    /// A machine has ended or stands still: with the reason and its console's last lines.
     fn check_alive(&self) -> Result<()>;
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::evidence::{CAPTURE, Evidence, NodeEvidence};
 use crate::fault::{Met, netem};
 use crate::kernel_log;
-use crate::node::{ENVIRONMENT, Pair, Plan, Provider, Role, Running};
+use crate::node::{ENVIRONMENT, Pair, Plan, Provider, Role, Running, SLICE};
 use crate::progress::Step;
 use crate::scenario::Scenario;
 use crate::trial::Case;
@@ -33,9 +33,6 @@ const AFTER_FAILURE: Duration = Duration::from_secs(3);
 
 /// How long a short command on a node may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
-
-/// How long one look at a running program waits before the machines are looked at.
-const SLICE: Duration = Duration::from_millis(250);
 
 /// Runs a scenario on fresh machines and keeps everything in `artifacts`, which is created.
 ///
@@ -166,19 +163,21 @@ fn run_programs(
     let command = |role| format!("{ENVIRONMENT}; {}", scenario.command(role).replace("{server}", &address));
 
     let mut server = server_node.start(&command(Role::Server))?;
+    evidence.node(Role::Server).is_started = true;
     if !wait_listening(pair, server.as_mut(), heard_before, evidence.node(Role::Server))? {
         // A client would only wait for it.
         return Ok(());
     }
     let mut client = client_node.start(&command(Role::Client))?;
+    evidence.node(Role::Client).is_started = true;
     let (output, is_timed_out) = finish(pair, client.as_mut(), deadline)?;
     // A server whose client failed may wait for ever; it gets a moment to notice.
     let has_failed = is_timed_out || output.code != Some(scenario.expect.client.exit);
-    *evidence.node(Role::Client) = NodeEvidence { output: Some(output), is_timed_out, ..Default::default() };
+    evidence.node(Role::Client).has_ended(output, is_timed_out);
     let patience = if has_failed { deadline.min(Instant::now() + AFTER_FAILURE) } else { deadline };
     let (output, is_stopped) = finish(pair, server.as_mut(), patience)?;
     let is_timed_out = is_stopped && Instant::now() >= deadline;
-    *evidence.node(Role::Server) = NodeEvidence { output: Some(output), is_timed_out, ..Default::default() };
+    evidence.node(Role::Server).has_ended(output, is_timed_out);
     Ok(())
 }
 
@@ -207,7 +206,8 @@ fn wait_listening(
     let node = pair.node(Role::Server);
     let started = Instant::now();
     while started.elapsed() < LISTEN_LIMIT {
-        if node.run(LISTENERS, COMMAND_LIMIT)?.stdout != before {
+        let mut look = node.start(LISTENERS)?;
+        if pair.wait_for(look.as_mut(), "a look at what listens", COMMAND_LIMIT)?.stdout != before {
             return Ok(true);
         }
         match server.wait(Duration::from_millis(20)) {

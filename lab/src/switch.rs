@@ -3,11 +3,12 @@
 //! Each port is a unix socket that one QEMU's `-netdev stream` connects to: four bytes of length, big
 //! endian, then the frame. A frame is recorded once, as it enters, on its ingress port's interface, with
 //! its fate in the packet's comment; what a fault makes of it is recorded as it leaves (see [`roce::Fate`]).
-//! One lock orders all frames, so the capture has one clock and one order.
+//! One lock orders all frames, so the capture has one clock and one order. Nothing waits for a machine under it: what a
+//! machine does not take in time is dropped (see [`port`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write as _};
+use std::io::{self, BufReader, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,13 @@ use crate::fault::held::{Held, Shelf, Until};
 use crate::fault::{Engine, Fault, Met, Treatment};
 use crate::node::{Captured, Role};
 
+mod port;
+
+use port::Port;
+
+/// How soon a frame that was held back is offered again to a port that is full.
+const AGAIN: Duration = Duration::from_millis(5);
+
 /// Longest frame taken from a port, in bytes; QEMU sends none above its 64 KiB offload buffers.
 const FRAME_LIMIT: usize = 1 << 17;
 
@@ -35,13 +43,15 @@ pub struct Switch {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
+    /// Nodes whose QEMU has connected its port: asked for without waiting for the wire.
+    joined: Mutex<BTreeSet<Role>>,
     /// A frame was put on the shelf.
     held: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    ports: BTreeMap<Role, UnixStream>,
+    ports: BTreeMap<Role, Port>,
     recording: Option<Recording>,
     faults: Engine,
     shelf: Shelf,
@@ -88,7 +98,7 @@ impl Switch {
 
     /// Whether a node's QEMU has connected its port.
     pub fn has_joined(&self, role: Role) -> bool {
-        self.state().ports.contains_key(&role)
+        self.shared.joined().contains(&role)
     }
 
     /// Begins to record into `file`.
@@ -152,7 +162,8 @@ impl Switch {
     }
 
     fn serve(&self, role: Role, stream: UnixStream) -> io::Result<()> {
-        self.state().ports.insert(role, stream.try_clone()?);
+        self.state().ports.insert(role, Port::new(stream.try_clone()?)?);
+        self.shared.joined().insert(role);
         let mut stream = BufReader::with_capacity(FRAME_LIMIT, stream);
         let mut frame = Vec::new();
         let ended = loop {
@@ -162,6 +173,7 @@ impl Switch {
                 Err(error) => break Err(error),
             }
         };
+        self.shared.joined().remove(&role);
         self.state().ports.remove(&role);
         ended
     }
@@ -177,18 +189,23 @@ impl Shared {
         let mut state = self.state();
         let now = Instant::now();
         match state.faults.treat(from, frame, now) {
-            Treatment::Forward => state.deliver(from, frame, &Fate::Forwarded),
+            Treatment::Forward => {
+                state.deliver(from, frame, &Fate::Forwarded);
+                state.pass(from, frame);
+            }
             Treatment::Drop => drop(state.record(from, frame, &Fate::Dropped)),
             Treatment::Cut => drop(state.record(from, frame, &Fate::LinkCut)),
             Treatment::Duplicate => {
-                let number = state.record(from, frame, &Fate::Forwarded);
-                state.send(from, frame);
+                let number = state.deliver(from, frame, &Fate::Forwarded);
                 state.deliver(from, frame, &Fate::DuplicateOf { number });
+                state.pass(from, frame);
             }
             Treatment::Replace(altered, fate) => {
                 let number = state.record(from, frame, &fate);
                 state.deliver(from, &altered, &Fate::AlteredOf { number });
+                state.pass(from, &altered);
             }
+            Treatment::Queue(_) if state.is_full(from, frame) => drop(state.refuse(from, frame)),
             Treatment::Queue(by) => {
                 let delay_us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
                 state.record(from, frame, &Fate::Queued { delay_us });
@@ -213,7 +230,7 @@ impl Shared {
         let mut state = self.state();
         loop {
             while let Some(held) = state.shelf.take_due(Instant::now()) {
-                state.release(&held);
+                state.release(held);
             }
             state = match state.shelf.next() {
                 None => self.held.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -228,37 +245,67 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn joined(&self) -> MutexGuard<'_, BTreeSet<Role>> {
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl State {
-    /// Records a frame and gives it on, and behind it what it has overtaken.
-    fn deliver(&mut self, from: Role, frame: &[u8], fate: &Fate) {
-        self.record(from, frame, fate);
-        self.send(from, frame);
+    /// Offers a frame to its port and records what became of it; gives the record's number. A copy of the switch's own
+    /// for which there is no room is no record: the record that it is a copy of says that it was not delivered.
+    fn deliver(&mut self, from: Role, frame: &[u8], fate: &Fate) -> u64 {
+        match self.offer(from, frame) {
+            true => self.record(from, frame, fate),
+            false if fate.is_sent() => self.refuse(from, frame),
+            false => self.refused(from),
+        }
+    }
+
+    /// Releases what a frame has overtaken.
+    fn pass(&mut self, from: Role, frame: &[u8]) {
         if !self.shelf.is_empty() && is_roce(frame) {
             for held in self.shelf.take_overtaken(from) {
-                self.release(&held);
+                self.release(held);
             }
         }
     }
 
-    /// Gives on what was held back. What a rate held back was recorded as delivered when it came.
-    fn release(&mut self, held: &Held) {
-        if let Some(number) = held.number {
-            self.record(held.from, &held.frame, &Fate::ReleaseOf { number });
+    /// Gives on what was held back. What a rate held back was recorded as delivered when it came, so that it waits for
+    /// room; as long as there is none, none comes.
+    fn release(&mut self, held: Held) {
+        match held.number {
+            Some(number) => drop(self.deliver(held.from, &held.frame, &Fate::ReleaseOf { number })),
+            None if self.offer(held.from, &held.frame) => {}
+            None => self.shelf.put_back(Held { until: Until::Time(Instant::now() + AGAIN), ..held }),
         }
-        self.send(held.from, &held.frame);
+    }
+
+    /// Records a frame that its port has no room for.
+    fn refuse(&mut self, from: Role, frame: &[u8]) -> u64 {
+        self.refused(from);
+        self.record(from, frame, &Fate::PortFull)
+    }
+
+    /// Counts a frame that was dropped for want of room.
+    fn refused(&mut self, from: Role) -> u64 {
+        if let Some(recording) = &mut self.recording {
+            recording.captured.entry(from.peer()).or_default().refused += 1;
+        }
+        0
     }
 
     fn hold(&mut self, from: Role, frame: &[u8], number: Option<u64>, until: Until) {
         self.shelf.put(Held { from, frame: frame.to_owned(), number, until });
     }
 
-    /// Writes a frame to the other node's port.
-    fn send(&mut self, from: Role, frame: &[u8]) {
-        if let Some(port) = self.ports.get_mut(&from.peer()) {
-            let _ = write_frame(port, frame);
-        }
+    /// Offers a frame to the other node's port; false where that is full. A machine that is not there yet takes all.
+    fn offer(&self, from: Role, frame: &[u8]) -> bool {
+        self.ports.get(&from.peer()).is_none_or(|port| port.offer(frame))
+    }
+
+    fn is_full(&self, from: Role, frame: &[u8]) -> bool {
+        self.ports.get(&from.peer()).is_some_and(|port| port.is_full(frame.len()))
     }
 
     /// Records a frame; gives its number, 0 where nothing is recorded.
@@ -311,19 +358,16 @@ fn read_frame(stream: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool> {
     Ok(true)
 }
 
-fn write_frame(stream: &mut UnixStream, frame: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-    let mut bytes = Vec::with_capacity(4 + frame.len());
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(frame);
-    stream.write_all(&bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::time::{Duration, Instant};
 
     use super::*;
+
+    fn write_frame(stream: &mut UnixStream, frame: &[u8]) -> io::Result<()> {
+        stream.write_all(&port::framed(frame))
+    }
 
     fn joined(directory: &Path) -> (Switch, UnixStream, UnixStream) {
         let ports: Vec<_> = Role::BOTH.map(|role| (role, directory.join(role.name()))).into();
@@ -400,8 +444,8 @@ mod tests {
         assert_eq!(switch.met().hits, [1, 1, 1, 1, 1]);
         // rxe would not take the one whose ICRC does not fit.
         let captured = switch.captured().unwrap();
-        assert_eq!(captured[&Role::Server], Captured { sent: 7, delivered: 0 });
-        assert_eq!(captured[&Role::Client], Captured { sent: 0, delivered: 6 });
+        assert_eq!(captured[&Role::Server], Captured { sent: 7, ..Captured::default() });
+        assert_eq!(captured[&Role::Client], Captured { delivered: 6, ..Captured::default() });
         switch.stop_capture().unwrap();
         assert_eq!(
             fates(&file),
@@ -419,6 +463,73 @@ mod tests {
                 "released #9",
             ]
         );
+    }
+
+    /// A frame of 60 KB that holds a number.
+    fn large(number: usize) -> Vec<u8> {
+        [number.to_be_bytes().to_vec(), vec![0xab; 60_000]].concat()
+    }
+
+    #[test]
+    fn machine_that_does_not_read_stops_nobody_and_what_it_misses_has_a_fate() {
+        let directory = tempfile::tempdir().unwrap();
+        let (switch, mut server, client) = joined(directory.path());
+        server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let file = directory.path().join("x.pcapng");
+        switch.start_capture(&file).unwrap();
+        let sent = port::QUEUE_LIMIT / 60_000 + 50;
+        for number in 0..sent {
+            write_frame(&mut server, &large(number)).unwrap();
+        }
+        // The other direction, and whoever asks, need not wait for the client to read.
+        let mut from_client = client.try_clone().unwrap();
+        write_frame(&mut from_client, &[0xcd; 60]).unwrap();
+        let mut frame = Vec::new();
+        assert!(read_frame(&mut server, &mut frame).unwrap());
+        assert_eq!(frame, [0xcd; 60]);
+        assert!(switch.has_joined(Role::Client));
+        let started = Instant::now();
+        while switch.state().recording.as_ref().unwrap().records < sent as u64 + 1 {
+            assert!(started.elapsed() < Duration::from_secs(5));
+        }
+        let refused = switch.captured().unwrap()[&Role::Client].refused as usize;
+        assert!((1..sent).contains(&refused), "{refused} of {sent}");
+        // What was not refused arrives, in order, once the client reads.
+        let mut client = BufReader::new(client);
+        for number in 0..sent - refused {
+            assert!(read_frame(&mut client, &mut frame).unwrap());
+            assert_eq!(frame, large(number));
+        }
+        switch.stop_capture().unwrap();
+        let fates = fates(&file);
+        let to_client = fates.iter().filter(|fate| *fate == "port-full").count();
+        assert_eq!((fates.len(), to_client), (sent + 1, refused));
+    }
+
+    #[test]
+    fn what_a_rate_held_back_waits_for_a_port_that_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let (switch, mut server, client) = joined(directory.path());
+        for number in 0..port::QUEUE_LIMIT / 60_000 + 50 {
+            write_frame(&mut server, &large(number)).unwrap();
+        }
+        let started = Instant::now();
+        while !switch.state().is_full(Role::Server, &large(0)) {
+            assert!(started.elapsed() < Duration::from_secs(5));
+        }
+        let mut state = switch.state();
+        for number in [999_999, 1_000_000] {
+            state.hold(Role::Server, &large(number), None, Until::Time(Instant::now()));
+        }
+        drop(state);
+        switch.shared.held.notify_one();
+        let mut client = BufReader::new(client);
+        let mut frame = Vec::new();
+        while frame != large(999_999) {
+            assert!(read_frame(&mut client, &mut frame).unwrap());
+        }
+        assert!(read_frame(&mut client, &mut frame).unwrap());
+        assert!(frame == large(1_000_000));
     }
 
     #[test]

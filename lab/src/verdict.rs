@@ -77,8 +77,8 @@ pub struct Verdict {
     pub findings: Vec<String>,
     /// How long the run took, machines included.
     pub seconds: f64,
-    /// Whether the requester's ACK timeout ran out, in a scenario that gives it no reason to: a machine stood
-    /// still. Such a run proves nothing.
+    /// Whether a machine stood still: the requester's ACK timeout ran out, in a scenario that gives it no reason to, or a
+    /// check failed and a kernel says that the host did not let it run. Such a run proves nothing.
     pub is_disturbed: bool,
     /// Whether the scenario was run once more for that, so that the other run counts.
     pub is_superseded: bool,

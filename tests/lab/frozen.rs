@@ -1,13 +1,15 @@
-//! Frozen machines that are damaged, and caches that cannot be written.
+//! Frozen machines that are damaged or do not wake, forks that fail for other reasons, and places that cannot be written.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use assert_cmd::cargo::cargo_bin;
+use rustix::process::Signal;
 
-use crate::process::is_used;
+use crate::process::{is_used, machine_under};
 use crate::support::{Beside, CACHED, Lab, Ran, link, linked_cache, poll, run, warm_cache};
 
 /// Replaces a file of a linked cache, and not the one that it is linked to.
@@ -26,9 +28,9 @@ fn damaged_frozen_machines_are_thrown_away_and_made_again() {
     let state = fs::read(frozen.join("state-client")).expect("a state");
     let again = "the frozen machines are damaged and are made again: ";
     for (file, bytes, objection) in [
-        ("state-client", &state[..state.len() / 2], "the state of client has another checksum"),
-        ("state-server", b"garbage", "the state of server has another checksum"),
-        ("memory-server", b"short", "the memory of server has another length"),
+        ("state-client", &state[..state.len() / 2], "state-client has another checksum"),
+        ("state-server", b"garbage", "state-server has another checksum"),
+        ("memory-server", b"short", "memory-server has another checksum"),
     ] {
         let _ = fs::remove_dir_all(&frozen);
         link(whole, &frozen);
@@ -47,12 +49,80 @@ fn damaged_frozen_machines_are_thrown_away_and_made_again() {
     let length = fs::metadata(&memory).expect("a file").len();
     replace(&memory, b"");
     File::options().write(true).open(&memory).and_then(|file| file.set_len(length)).expect("a file");
+    // As if they had been saved so: the checksums are right, and nothing wakes.
+    let files = ["memory-server", "memory-client", "state-server", "state-client", "known_hosts"];
+    lab::seal::seal(&frozen, &files).expect("a seal");
     let up = lab.run("up", &[]).ok();
     assert!(up.stderr.contains("the frozen machines did not wake up and are made again: "), "{}", up.stderr);
     lab.exec("server", "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state").ok();
     lab.run("down", &[]).ok();
     let up = lab.run("up", &[]).ok();
     assert!(!up.stderr.contains("boot server"), "{}", up.stderr);
+}
+
+/// `lab up` below limits of a shell's, in a cache.
+fn up_below(limits: &str, name: &str, cache: &Path) -> Ran {
+    let mut command = Command::new("sh");
+    let script = format!("{limits} && exec \"$0\" lab up --name {name}-{}", std::process::id());
+    command.args(["-c", &script]).arg(cargo_bin!("xtask")).env("RDMA_LAB_CACHE", cache);
+    run(command)
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn fork_that_fails_for_a_reason_of_the_hosts_leaves_frozen_machines_and_labs_alone() {
+    let cache = linked_cache();
+    let lab = Lab::named("keep", Some(cache.path()));
+    lab.run("up", &[]).ok();
+    let frozen = cache.path().join(warm_cache().frozen.file_name().expect("a name"));
+    let inode = || fs::metadata(&frozen).expect("frozen machines").ino();
+    let before = inode();
+    for (limits, cause) in
+        [("ulimit -n 20", "too few open files are allowed"), ("ulimit -v 450000", "Cannot allocate memory")]
+    {
+        let ran = up_below(limits, "other", cache.path()).fails(1, &[cause, "next: "]);
+        assert!(!ran.stderr.contains("made again") && !ran.stderr.contains("boot server"), "{ran:?}");
+        assert_eq!(inode(), before);
+        lab.exec("client", "true").ok();
+    }
+
+    // A machine that somebody ends while it wakes; one that stands still then.
+    let other = Lab::named("other", Some(cache.path()));
+    for (signal, said) in [(Signal::KILL, "qemu: signal: 9"), (Signal::STOP, "was stopped by a signal")] {
+        let mut up = Beside::start(other.command(&["up"], &[]));
+        let machine = poll("a machine", Duration::from_secs(60), || machine_under(up.id()));
+        machine.signal(signal);
+        assert_eq!(up.wait().code(), Some(1), "{}", up.said());
+        assert!(up.said().contains(said) && !up.said().contains("made again"), "{}", up.said());
+        assert_eq!(inode(), before);
+        lab.exec("client", "true").ok();
+    }
+    other.run("up", &[]).ok();
+}
+
+/// `lab up` with a run directory on a file system of 300 KB.
+#[test]
+#[ignore = "needs the lab's machines"]
+fn run_directory_without_room_is_named() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new("unshare");
+    if !rustix::process::getuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    let script = "mount --bind \"$1\" \"$1\" && mount --make-private \"$1\" \
+                  && mount -t tmpfs -o size=300k tmpfs \"$1\" || exit 99\n\
+                  TMPDIR=\"$1\" XDG_RUNTIME_DIR=\"$1\" \"$2\" lab up --name small-$$\ncode=$?\n\
+                  echo; echo $(ls -A \"$1\")\numount \"$1\"; umount \"$1\"\nexit $code";
+    command
+        .args(["--mount", "--propagation", "unchanged", "sh", "-c", script, "sh"])
+        .arg(place.path())
+        .arg(cargo_bin!("xtask"));
+    warm_cache();
+    let ran = run(command);
+    let place = place.path().display().to_string();
+    let ran = ran.fails(1, &["too little room in ", &place, "MiB are needed", "next: ", "TMPDIR="]);
+    assert!(!ran.stderr.contains("made again"), "{ran:?}");
+    assert_eq!(ran.stdout.trim(), "", "the run directory has gone");
 }
 
 /// `lab up` with a cache on a file system of 8 MB, after `prepare`, a script with the cache as `$1`; the last

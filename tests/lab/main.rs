@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod damage;
 mod ends;
 mod frozen;
 mod guest_tests;
@@ -14,5 +15,6 @@ mod process;
 mod resident;
 mod results;
 mod run;
+mod still;
 mod support;
 mod verdicts;

@@ -54,20 +54,31 @@ impl Process {
 
     /// Sends SIGKILL, unless it has ended.
     pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends a signal, unless it has ended.
+    pub(crate) fn signal(&self, signal: Signal) {
         assert!(self.pid > 1);
         if self.is_alive() {
             let pid = Pid::from_raw(self.pid.cast_signed()).expect("a process id");
             // It may end between the look and the signal.
-            let _ = kill_process(pid, Signal::KILL);
+            let _ = kill_process(pid, signal);
         }
+    }
+
+    /// The directory of the frozen machines that a machine was forked from.
+    pub(crate) fn frozen(&self) -> Option<PathBuf> {
+        let memory = self.words.iter().find_map(|word| word.split_once("mem-path="))?.1;
+        Some(Path::new(memory).parent()?.to_owned())
     }
 
     /// The run directory of a machine.
     fn run_directory(&self) -> Option<PathBuf> {
         let socket =
             self.words.iter().find_map(|word| word.strip_prefix("unix:")?.split(",server").next())?;
-        // Its own loader may come first.
-        let is_machine = self.words.iter().take(6).any(|word| word.ends_with("qemu-system-x86_64"));
+        // Its own loader may run it.
+        let is_machine = self.words.iter().any(|word| word.ends_with("qemu-system-x86_64"));
         is_machine.then(|| Path::new(socket).parent().expect("a directory").to_owned())
     }
 
@@ -80,8 +91,27 @@ impl Process {
 
 /// Whether a process has this path among its words.
 pub(crate) fn is_used(path: &Path) -> bool {
+    is_used_by("", path)
+}
+
+/// Whether a process whose first word ends so has this path among its words.
+pub(crate) fn is_used_by(program: &str, path: &Path) -> bool {
     let path = path.display().to_string();
-    Process::all().iter().any(|process| process.words.iter().any(|word| word.contains(&path)))
+    Process::all().iter().any(|process| {
+        process.words.first().is_some_and(|word| word.ends_with(program))
+            && process.words.iter().any(|word| word.contains(&path))
+    })
+}
+
+/// A machine under the process `root`, however deep, that has started.
+pub(crate) fn machine_under(root: u32) -> Option<Process> {
+    let all = Process::all();
+    let parent = |process: &Process| all.iter().find(|other| other.pid == process.parent);
+    let is_under = |process: &Process| {
+        std::iter::successors(Some(process), |process| parent(process)).any(|process| process.pid == root)
+    };
+    let is_machine = |process: &&Process| process.run_directory().is_some() && is_under(process);
+    all.iter().find(is_machine).cloned()
 }
 
 /// A guard, its two machines, and where they keep things.

@@ -20,7 +20,7 @@ use crate::process::Family;
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
 /// What a cache holds besides frozen machines, by how the names begin.
-pub(crate) const CACHED: [&str; 4] = ["image-", "sysroot-", "ssh-key", "accel.json"];
+pub(crate) const CACHED: [&str; 5] = ["image-", "sysroot-", "ssh-key", "accel.json", "sandbox.json"];
 
 /// Waits until `found` gives something.
 #[track_caller]
@@ -151,6 +151,11 @@ impl Beside {
         let _ = kill_process_group(Pid::from_child(&self.child), signal);
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -263,9 +268,8 @@ pub(crate) fn warm_cache() -> &'static Warm {
     static WARM: OnceLock<Warm> = OnceLock::new();
     WARM.get_or_init(|| {
         let lab = Lab::named("warm", None);
-        let up = lab.run("up", &["--json"]).ok().json();
-        let known_hosts = Path::new(up["known_hosts"].as_str().expect("a path"));
-        let frozen = known_hosts.parent().expect("a directory").to_owned();
+        lab.run("up", &[]).ok();
+        let frozen = lab.family().machines[0].frozen().expect("frozen machines");
         Warm { root: Cache::open().expect("the cache").path(""), frozen }
     })
 }

@@ -18,6 +18,7 @@ use std::str::FromStr;
 /// | `fate=queued 1500 us` | gave it on after others of its direction, because of a rate | yes | yes |
 /// | `fate=dropped` | threw it away | yes | no |
 /// | `fate=link-cut` | had no link to give it to | yes | no |
+/// | `fate=port-full` | had no room for it: its receiver did not take what waited already | yes | no |
 /// | `fate=delayed 20 ms` | held it back for a time | yes | no: `released #n` is, if it ever is |
 /// | `fate=reordered` | held it back until others had passed | yes | no: `released #n` is, if it ever is |
 /// | `fate=corrupted` | changed bytes of it | yes | no: `altered-of #n` is |
@@ -42,6 +43,8 @@ pub enum Fate {
     Dropped,
     /// Never delivered: the link was cut.
     LinkCut,
+    /// Never delivered: its receiver did not take what waited for it already.
+    PortFull,
     /// Held back for a time.
     Delayed {
         /// By how much, in milliseconds.
@@ -97,6 +100,7 @@ impl Fate {
                 "forwarded" => Self::Forwarded,
                 "dropped" => Self::Dropped,
                 "link-cut" => Self::LinkCut,
+                "port-full" => Self::PortFull,
                 "reordered" => Self::Reordered,
                 "corrupted" => Self::Corrupted,
                 "truncated" => Self::Truncated,
@@ -110,7 +114,8 @@ impl Fate {
     pub fn is_delivered(&self) -> bool {
         match self {
             Self::Forwarded | Self::Queued { .. } | Self::Unknown(_) => true,
-            Self::Dropped | Self::LinkCut | Self::Delayed { .. } | Self::Reordered => false,
+            Self::Dropped | Self::LinkCut | Self::PortFull => false,
+            Self::Delayed { .. } | Self::Reordered => false,
             Self::Corrupted | Self::Truncated | Self::EcnMarked => false,
             Self::ReleaseOf { .. } | Self::AlteredOf { .. } | Self::DuplicateOf { .. } => true,
         }
@@ -126,6 +131,7 @@ impl Fate {
         Some(match self {
             Self::Forwarded | Self::Queued { .. } => return None,
             Self::LinkCut => "link cut".to_owned(),
+            Self::PortFull => "port full".to_owned(),
             Self::EcnMarked => "ECN marked".to_owned(),
             Self::ReleaseOf { .. } => "released".to_owned(),
             Self::AlteredOf { .. } => "altered".to_owned(),
@@ -153,6 +159,7 @@ impl fmt::Display for Fate {
             Self::Queued { delay_us } => write!(f, "fate=queued {delay_us} us"),
             Self::Dropped => f.write_str("fate=dropped"),
             Self::LinkCut => f.write_str("fate=link-cut"),
+            Self::PortFull => f.write_str("fate=port-full"),
             Self::Delayed { delay_ms } => write!(f, "fate=delayed {delay_ms} ms"),
             Self::Reordered => f.write_str("fate=reordered"),
             Self::Corrupted => f.write_str("fate=corrupted"),
@@ -185,6 +192,7 @@ mod tests {
             Fate::Queued { delay_us: 1500 },
             Fate::Dropped,
             Fate::LinkCut,
+            Fate::PortFull,
             Fate::Delayed { delay_ms: 20 },
             Fate::Reordered,
             Fate::Corrupted,
@@ -213,9 +221,16 @@ mod tests {
         for both in ["fate=forwarded", "fate=queued 3 us", "seen by hand"] {
             assert_eq!(of(both), (true, true, "  "));
         }
-        for lost in
-            ["dropped", "link-cut", "delayed 2 ms", "reordered", "corrupted", "truncated", "ecn-marked"]
-        {
+        for lost in [
+            "dropped",
+            "link-cut",
+            "port-full",
+            "delayed 2 ms",
+            "reordered",
+            "corrupted",
+            "truncated",
+            "ecn-marked",
+        ] {
             assert_eq!(of(&format!("fate={lost}")), (true, false, "~ "));
         }
         for made in ["released #1", "altered-of #1", "duplicate-of #1"] {

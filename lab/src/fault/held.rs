@@ -26,6 +26,15 @@ pub enum Until {
     Passed(u32),
 }
 
+impl Until {
+    fn time(self) -> Option<Instant> {
+        match self {
+            Until::Time(time) => Some(time),
+            Until::Passed(_) => None,
+        }
+    }
+}
+
 /// Every frame that is held back, in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Shelf {
@@ -33,9 +42,25 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Holds a frame back.
-    pub fn put(&mut self, held: Held) {
+    /// Holds a frame back. What a rate holds back keeps the order of its direction.
+    pub fn put(&mut self, mut held: Held) {
+        if let (None, Until::Time(time)) = (held.number, &mut held.until) {
+            let before = self.frames.iter().filter(|other| other.from == held.from && other.number.is_none());
+            *time = before.filter_map(|other| other.until.time()).fold(*time, Instant::max);
+        }
         self.frames.push(held);
+    }
+
+    /// Holds a frame back once more that a rate held back: it stays before those of its direction.
+    pub fn put_back(&mut self, held: Held) {
+        let is_same = |other: &Held| other.from == held.from && other.number.is_none();
+        for other in self.frames.iter_mut().filter(|other| is_same(other)) {
+            if let (Until::Time(time), Some(not_before)) = (&mut other.until, held.until.time()) {
+                *time = not_before.max(*time);
+            }
+        }
+        let at = self.frames.iter().position(is_same).unwrap_or(self.frames.len());
+        self.frames.insert(at, held);
     }
 
     /// Whether no frame is held back.
@@ -66,10 +91,7 @@ impl Shelf {
     }
 
     fn times(&self) -> impl Iterator<Item = Instant> {
-        self.frames.iter().filter_map(|held| match held.until {
-            Until::Time(time) => Some(time),
-            Until::Passed(_) => None,
-        })
+        self.frames.iter().filter_map(|held| held.until.time())
     }
 }
 
@@ -89,7 +111,7 @@ mod tests {
         let at = |ms| Until::Time(now + Duration::from_millis(ms));
         let mut shelf = Shelf::default();
         for (name, ms) in [(1, 20), (2, 10), (3, 10), (4, 30)] {
-            shelf.put(held(name, Role::Client, at(ms)));
+            shelf.put(Held { number: Some(1), ..held(name, Role::Client, at(ms)) });
         }
         let mut taken = Vec::new();
         while let Some(held) = shelf.take_due(now + Duration::from_millis(20)) {
@@ -97,6 +119,22 @@ mod tests {
         }
         assert_eq!(taken, [2, 3, 1]);
         assert_eq!(shelf.next(), Some(now + Duration::from_millis(30)));
+    }
+
+    #[test]
+    fn what_is_put_back_stays_before_those_of_its_direction() {
+        let now = Instant::now();
+        let at = |ms| Until::Time(now + Duration::from_millis(ms));
+        let mut shelf = Shelf::default();
+        for (name, from, ms) in [(1, Role::Client, 1), (2, Role::Client, 2), (9, Role::Server, 3)] {
+            shelf.put(held(name, from, at(ms)));
+        }
+        let first = shelf.take_due(now + Duration::from_millis(1)).unwrap();
+        shelf.put_back(Held { until: at(5), ..first });
+        shelf.put(held(3, Role::Client, at(4)));
+        let order: Vec<u8> =
+            (0..4).map(|_| shelf.take_due(now + Duration::from_millis(9)).unwrap().frame[0]).collect();
+        assert_eq!(order, [9, 1, 2, 3]);
     }
 
     #[test]

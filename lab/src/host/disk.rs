@@ -12,6 +12,23 @@ use crate::error::{Error, Result};
 ///
 /// Less is left: with how much is needed.
 pub fn demand(directory: &Path, needed_mib: u64) -> Result<()> {
+    let cure = "make room (`cargo xtask lab clean` empties the cache), or name a directory with more: \
+                RDMA_LAB_CACHE=/some/directory";
+    room(directory, needed_mib).map_err(|error| error.next(cure))
+}
+
+/// Demands that `needed_mib` MiB can be written into a run directory.
+///
+/// # Errors
+///
+/// Less is left: with how much is needed.
+pub fn demand_to_run(directory: &Path, needed_mib: u64) -> Result<()> {
+    let cure =
+        "make room, or name a short directory with more: TMPDIR=/some/directory (XDG_RUNTIME_DIR goes first)";
+    room(directory, needed_mib).map_err(|error| error.next(cure))
+}
+
+fn room(directory: &Path, needed_mib: u64) -> Result<()> {
     // A file system that does not tell is given the benefit of the doubt.
     let Ok(status) = statvfs(directory) else { return Ok(()) };
     let left_mib = status.f_bavail.saturating_mul(status.f_frsize) >> 20;
@@ -21,11 +38,7 @@ pub fn demand(directory: &Path, needed_mib: u64) -> Result<()> {
     Err(Error::setup(format!(
         "too little room in {}: {needed_mib} MiB are needed, {left_mib} MiB are left",
         directory.display()
-    ))
-    .next(
-        "make room (`cargo xtask lab clean` empties the cache), or name a directory with more: \
-         RDMA_LAB_CACHE=/some/directory",
-    ))
+    )))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use lab::cache::{Cache, Entry};
+use lab::provider::qemu::resident::Condition;
 use lab::provider::remote::resident as shared;
 use lab::{Error, Result};
 use serde::Serialize;
@@ -44,7 +45,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         output::line(format_args!("  {:>8.1} MB  {name}", *size_bytes as f64 / 1e6))?;
     }
     output::line(format_args!("  {:>8.1} MB  in all, on disk", holdings.size_bytes as f64 / 1e6))?;
-    let own = residents()?.all()?.into_iter().find(|lab| lab.status().is_some()).map(|lab| lab.name);
+    let own =
+        residents()?.all()?.into_iter().find(|lab| lab.condition() != Condition::Down).map(|lab| lab.name);
     let shared = shared::all(&cache)?.into_iter().next().map(|lab| lab.name);
     if let Some(name) = own.or(shared) {
         return Err(Error::usage(format!("the lab called {name} is up and needs its files"))

@@ -7,13 +7,10 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 
 use lab::node::ENVIRONMENT;
+use lab::provider::qemu::ssh::watched;
 use lab::{Error, Result};
 
 use super::{Found, Name, Node, ssh_key};
-
-/// Ends a command whose session has gone; its own end is left alone, and so is what it leaves behind on purpose.
-const ENDS_WITH_ITS_SESSION: &str =
-    "(while kill -0 $PPID; do sleep 1; done; kill -0 $$ && kill -HUP 0) </dev/null >/dev/null 2>&1 &";
 
 /// The arguments of `lab ssh`.
 #[derive(Debug, clap::Args)]
@@ -55,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             let ssh = lab.ssh(&ssh_key()?, role)?;
             become_it(&match is_interactive {
                 true => ssh.arg("-t").arg(command),
-                false => ssh.arg(format!("{ENDS_WITH_ITS_SESSION} {command}")),
+                false => ssh.arg(watched(&command)),
             })
         }
         Found::Shared(lab) => {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use lab::Result;
 use lab::cache::Cache;
 use lab::node::Role;
+use lab::provider::qemu::resident::Condition;
 use lab::provider::remote::resident as shared;
 use serde::Serialize;
 
@@ -31,9 +32,13 @@ struct Overview {
 struct Row {
     name: String,
     is_up: bool,
+    /// `up`, `down` or `does not answer`.
+    state: &'static str,
     description: String,
     /// Process ids of the machines: server, client.
     machines: Vec<u32>,
+    /// Machines that stand still because of a signal.
+    stopped: Vec<Role>,
     /// Process id of the guard.
     guard: Option<u32>,
     run_directory: String,
@@ -47,13 +52,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .all()?
         .into_iter()
         .map(|lab| {
-            let status = lab.status();
+            let condition = lab.condition();
+            let (state, status) = match &condition {
+                Condition::Up(status) => ("up", Some(status)),
+                Condition::Silent => ("does not answer", None),
+                Condition::Down => ("down", None),
+            };
             let machines =
                 status.iter().flat_map(|status| Role::BOTH.map(|role| status.machines.get(&role).copied()));
             Row {
                 is_up: status.is_some(),
+                state,
                 machines: machines.flatten().collect(),
-                guard: status.as_ref().map(|status| status.guard),
+                stopped: status.iter().flat_map(|status| status.stopped.iter().copied()).collect(),
+                guard: lab.guard().map(|guard| guard.pid),
                 run_directory: lab.run_directory.display().to_string(),
                 description: lab.description,
                 logs: lab.logs.display().to_string(),
@@ -62,9 +74,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         })
         .collect();
     for lab in shared::all(&Cache::open()?)? {
+        let is_up = lab.is_as_it_was();
         labs.push(Row {
-            is_up: lab.is_as_it_was(),
+            is_up,
+            state: if is_up { "up" } else { "down" },
             machines: Vec::new(),
+            stopped: Vec::new(),
             guard: None,
             run_directory: String::new(),
             description: lab.description,
@@ -82,11 +97,13 @@ impl Overview {
     fn text(&self) -> String {
         let mut text = String::new();
         for lab in &self.labs {
-            let state = if lab.is_up { "up" } else { "down" };
             let machines: Vec<String> = lab.machines.iter().map(u32::to_string).collect();
-            text.push_str(&format!("{:<12}  {state:<4}  {}\n", lab.name, lab.description));
+            text.push_str(&format!("{:<12}  {:<4}  {}\n", lab.name, lab.state, lab.description));
             if !lab.machines.is_empty() {
                 text.push_str(&format!("{:<12}        machines {}\n", "", machines.join(", ")));
+            }
+            for role in &lab.stopped {
+                text.push_str(&format!("{:<12}        {role} stands still: stopped by a signal\n", ""));
             }
             text.push_str(&format!("{:<12}        logs {}\n", "", lab.logs));
         }

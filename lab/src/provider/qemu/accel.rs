@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, write_whole};
+use crate::cache::{Cache, sha256, write_whole};
 use crate::command::{Command, tail};
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
@@ -96,6 +96,26 @@ struct Verdict {
     /// What QEMU said, and the guest's console, as they were.
     #[serde(default)]
     seen: String,
+    /// Of all the above; an older kit left it out.
+    #[serde(default)]
+    sum: Option<String>,
+}
+
+impl Verdict {
+    fn new(key: String, works: bool, reason: String, seen: String) -> Verdict {
+        let mut verdict = Verdict { key, works, reason, seen, sum: None };
+        verdict.sum = Some(verdict.summed());
+        verdict
+    }
+
+    fn summed(&self) -> String {
+        sha256(format!("{}\0{}\0{}\0{}", self.key, self.works, self.reason, self.seen).as_bytes())
+    }
+
+    /// Whether it is as it was written.
+    fn is_whole(&self) -> bool {
+        self.sum.as_ref().is_none_or(|sum| *sum == self.summed())
+    }
 }
 
 /// Chooses an accelerator; probes KVM only where the cached verdict does not fit this host any more.
@@ -108,7 +128,7 @@ pub fn decide(choice: Choice, cache: &Cache, image: &Image, qemu: &Tool) -> Resu
         return Ok(Decision { accel: Accel::Tcg, reason: "asked for".to_owned() });
     }
     let verdict = match closed() {
-        Some(reason) => Verdict { key: String::new(), works: false, reason, seen: String::new() },
+        Some(reason) => Verdict::new(String::new(), false, reason, String::new()),
         None => match cached(cache, Some(qemu)) {
             Some(verdict) => verdict,
             None => probe(cache, image, qemu)?,
@@ -175,7 +195,7 @@ fn cached(cache: &Cache, qemu: Option<&Tool>) -> Option<Verdict> {
         Some(qemu) => verdict.key == key(qemu),
         None => verdict.key.starts_with(&host_key()),
     };
-    fits.then_some(verdict)
+    (fits && verdict.is_whole()).then_some(verdict)
 }
 
 /// All that the verdict depends on: this boot, this kernel, these rights, this QEMU.
@@ -219,7 +239,7 @@ fn probe(cache: &Cache, image: &Image, qemu: &Tool) -> Result<Verdict> {
             )
         }
     };
-    let verdict = Verdict { key: key(qemu), works, reason, seen };
+    let verdict = Verdict::new(key(qemu), works, reason, seen);
     let text = serde_json::to_string_pretty(&verdict)
         .map_err(|source| Error::setup("failed to write the verdict on KVM").source(source))?;
     write_whole(&cache.path("accel.json"), text.as_bytes())?;
@@ -263,7 +283,7 @@ mod tests {
     }
 
     fn verdict(works: bool) -> Verdict {
-        Verdict { key: key(&qemu("10")), works, reason: "because".to_owned(), seen: String::new() }
+        Verdict::new(key(&qemu("10")), works, "because".to_owned(), String::new())
     }
 
     #[test]
@@ -298,6 +318,8 @@ mod tests {
         assert_eq!(cached(&cache, Some(&qemu("10"))), Some(verdict(true)));
         assert_eq!(cached(&cache, None), Some(verdict(true)));
         assert_eq!(cached(&cache, Some(&qemu("11"))), None);
+        keep(&Verdict { reason: "becauze".to_owned(), ..verdict(true) });
+        assert_eq!(cached(&cache, None), None);
         keep(&Verdict { key: "another boot".to_owned(), ..verdict(true) });
         assert_eq!(cached(&cache, None), None);
         fs::write(cache.path("accel.json"), "{").unwrap();

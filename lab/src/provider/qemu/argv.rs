@@ -8,6 +8,9 @@ use crate::image::Image;
 use crate::node::Role;
 use crate::provider::qemu::accel::Accel;
 
+/// What QEMU is kept from, in the kernel: starting processes, other users' rights, the scheduler's settings.
+pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /// Memory of a node, in MiB.
 const MEMORY_MIB: u32 = 512;
 
@@ -98,6 +101,8 @@ pub struct Machine<'a> {
     pub memory: &'a Path,
     /// Where it comes from.
     pub origin: Origin,
+    /// Whether it is confined to [`SANDBOX`].
+    pub is_confined: bool,
 }
 
 /// Where a machine comes from: what becomes of its memory, and what tells it so.
@@ -162,6 +167,9 @@ impl Machine<'_> {
         }
         for (flag, value) in text {
             argv.extend([flag.into(), value.into()]);
+        }
+        if self.is_confined {
+            argv.extend(["-sandbox", SANDBOX].map(OsString::from));
         }
         if self.origin != Origin::Boot {
             argv.extend(["-incoming", "defer"].map(OsString::from));

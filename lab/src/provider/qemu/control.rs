@@ -1,12 +1,12 @@
 //! What can be asked of a guard, and the owner's handle on one.
 //!
 //! A request is one line of JSON on the guard's socket `control`, and gets one line back. The handle that
-//! started a guard also holds the pipe that it lives by.
+//! started a guard also holds the pipe that it lives by. A guard that has gone is told from one that is silent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -14,15 +14,22 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt::socket_peercred,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::fault::{Fault, Met};
 use crate::node::{Captured, Role};
 use crate::provider::qemu::argv::control_socket;
+use crate::provider::qemu::process::Process;
 
 /// How long the guard may take for an answer: it only starts and ends processes and writes files.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a guard of another command's may be silent until it is said not to answer.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the guard may take to end its machines.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -93,6 +100,9 @@ pub enum Answer {
         ended: BTreeMap<Role, String>,
         /// Machines that run, with their process ids.
         machines: BTreeMap<Role, u32>,
+        /// Machines among them whose process stands still because of a signal.
+        #[serde(default)]
+        stopped: BTreeSet<Role>,
         /// The guard's own process id.
         guard: u32,
     },
@@ -115,8 +125,28 @@ pub struct Status {
     pub ended: BTreeMap<Role, String>,
     /// Machines that run, with their process ids.
     pub machines: BTreeMap<Role, u32>,
+    /// Machines among them whose process stands still because of a signal.
+    pub stopped: BTreeSet<Role>,
     /// The guard's own process id.
     pub guard: u32,
+}
+
+/// What comes of asking a guard for its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// It serves.
+    Status(Status),
+    /// It is there, and does not answer: it stands still.
+    Silence,
+    /// It has ended.
+    Gone,
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    Gone,
+    Silence(Duration),
+    Failed(Error),
 }
 
 /// A handle on a guard. One that started it ends it when dropped, unless it was told to stay.
@@ -216,14 +246,25 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// The guard is gone.
+    /// The guard is gone, or does not answer.
     pub fn status(&self) -> Result<Status> {
-        match self.ask(&Request::Status)? {
-            Answer::Status { joined, ended, machines, guard } => {
-                Ok(Status { joined, ended, machines, guard })
-            }
-            other => Err(unexpected(&other)),
+        status(self.ask(&Request::Status)?)
+    }
+
+    /// What the guard knows of its machines, or that there is no asking it. The guard may be another command's.
+    pub fn reply(&self) -> Reply {
+        match self.exchange(&Request::Status, SILENCE_LIMIT) {
+            Ok(answer) => status(answer).map_or(Reply::Silence, Reply::Status),
+            Err(NoAnswer::Gone) => Reply::Gone,
+            Err(NoAnswer::Silence(_) | NoAnswer::Failed(_)) => Reply::Silence,
         }
+    }
+
+    /// The process that listens on the guard's socket, whether it answers or not.
+    pub(super) fn listener(&self) -> Option<Process> {
+        let stream = self.connect().ok()?;
+        let credentials = socket_peercred(&stream).ok()?;
+        Process::find(credentials.pid.as_raw_nonzero().get().cast_unsigned())
     }
 
     /// How a machine ended, if it has; a guard that is gone counts as an end of its machines.
@@ -330,26 +371,72 @@ impl Control {
     }
 
     fn ask(&self, request: &Request) -> Result<Answer> {
-        let gone = || Error::boot("the guard of the machines has ended, and they with it");
-        let mut stream = UnixStream::connect(control_socket(&self.directory)).map_err(|_| gone())?;
+        self.exchange(request, ANSWER_LIMIT).map_err(|unanswered| match unanswered {
+            NoAnswer::Gone => Error::boot("the guard of the machines has ended, and they with it"),
+            NoAnswer::Silence(limit) => {
+                let error = Error::timeout("answer of the guard", limit);
+                match self.listener() {
+                    Some(guard) if guard.is_stopped() => error.detail(format!(
+                        "its process {} stands still: it was stopped by a signal (SIGSTOP)",
+                        guard.pid
+                    )),
+                    _ => error,
+                }
+            }
+            NoAnswer::Failed(error) => error,
+        })
+    }
+
+    /// Asks with a limit, which covers the connection too: the guard's backlog may be full.
+    fn exchange(&self, request: &Request, limit: Duration) -> Result<Answer, NoAnswer> {
+        let failed = |what: &str, source: &dyn ToString| {
+            NoAnswer::Failed(Error::setup(what.to_owned()).source(source.to_string()))
+        };
+        let mut stream = match self.connect() {
+            Ok(stream) => stream,
+            Err(rustix::io::Errno::AGAIN) => return Err(NoAnswer::Silence(Duration::ZERO)),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOTDIR) => {
+                return Err(NoAnswer::Gone);
+            }
+            Err(errno) => return Err(failed("failed to connect to the guard", &errno)),
+        };
         stream
-            .set_read_timeout(Some(ANSWER_LIMIT))
-            .map_err(|source| Error::setup("failed to set a limit on the guard's socket").source(source))?;
-        let line = serde_json::to_string(request)
-            .map_err(|source| Error::setup("failed to write a request").source(source))?;
-        stream.write_all(format!("{line}\n").as_bytes()).map_err(|_| gone())?;
+            .set_nonblocking(false)
+            .and_then(|()| stream.set_read_timeout(Some(limit)))
+            .map_err(|source| failed("failed to set a limit on the guard's socket", &source))?;
+        let line =
+            serde_json::to_string(request).map_err(|source| failed("failed to write a request", &source))?;
+        stream.write_all(format!("{line}\n").as_bytes()).map_err(|_| NoAnswer::Gone)?;
         let mut answer = String::new();
         match BufReader::new(stream).read_line(&mut answer) {
-            Ok(0) => Err(gone()),
+            Ok(0) => Err(NoAnswer::Gone),
             Ok(_) => match serde_json::from_str(&answer) {
-                Ok(Answer::Failed(text)) => Err(Error::setup(text)),
+                Ok(Answer::Failed(text)) => Err(NoAnswer::Failed(Error::setup(text))),
                 Ok(answer) => Ok(answer),
-                Err(source) => {
-                    Err(Error::setup(format!("the guard said `{}`", answer.trim())).source(source))
-                }
+                Err(source) => Err(failed(&format!("the guard said `{}`", answer.trim()), &source)),
             },
-            Err(_) => Err(Error::timeout("answer of the guard", ANSWER_LIMIT)),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(NoAnswer::Silence(limit))
+            }
+            Err(_) => Err(NoAnswer::Gone),
         }
+    }
+
+    /// Connects without waiting for room in the guard's backlog, for which the error is `AGAIN`.
+    fn connect(&self) -> Result<UnixStream, rustix::io::Errno> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &SocketAddrUnix::new(control_socket(&self.directory))?)?;
+        Ok(socket.into())
+    }
+}
+
+fn status(answer: Answer) -> Result<Status> {
+    match answer {
+        Answer::Status { joined, ended, machines, stopped, guard } => {
+            Ok(Status { joined, ended, machines, stopped, guard })
+        }
+        other => Err(unexpected(&other)),
     }
 }
 
@@ -379,6 +466,8 @@ impl Drop for Control {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[test]
@@ -386,6 +475,27 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let error = Control::of(directory.path()).status().unwrap_err();
         assert_eq!(error.to_string(), "the guard of the machines has ended, and they with it");
+    }
+
+    #[test]
+    fn guard_that_is_silent_is_told_from_one_that_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = Control::of(directory.path());
+        assert_eq!(control.reply(), Reply::Gone);
+        // Listens and never accepts, as a guard that stands still.
+        let listener = UnixListener::bind(control_socket(directory.path())).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        assert_eq!(control.listener(), Process::find(std::process::id()));
+        let started = Instant::now();
+        assert_eq!(control.reply(), Reply::Silence);
+        assert!(started.elapsed() < 2 * SILENCE_LIMIT);
+        // Those that asked fill its backlog; the next does not wait for room.
+        let _waiting: Vec<_> = std::iter::from_fn(|| control.connect().ok()).take(9).collect();
+        let started = Instant::now();
+        assert_eq!(control.reply(), Reply::Silence);
+        assert!(started.elapsed() < SILENCE_LIMIT);
+        drop(listener);
+        assert_eq!(control.reply(), Reply::Gone);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::cache::{sha256, sha256_file};
 use crate::error::{Error, IoContext as _, Result};
+use crate::host::disk;
 use crate::programs::Program;
 use crate::toolbox::Tool;
 
@@ -27,8 +28,11 @@ const LABEL: &str = "LABEL";
 ///
 /// A program cannot be read, or all of them together do not fit.
 pub fn write(mkfs: &Tool, file: &Path, programs: &[Program]) -> Result<()> {
-    let staging = tempfile::tempdir_in(file.parent().unwrap_or(Path::new("/tmp")))
-        .at("failed to create a directory beside", file)?;
+    let directory = file.parent().unwrap_or(Path::new("/tmp"));
+    let length = |program: &Program| fs::metadata(&program.path).map_or(0, |file| file.len());
+    // Staged and packed, and what else is in a run directory.
+    disk::demand_to_run(directory, 2 + 2 * (programs.iter().map(length).sum::<u64>() >> 20))?;
+    let staging = tempfile::tempdir_in(directory).at("failed to create a directory beside", file)?;
     let mut label = String::new();
     for program in programs {
         let staged = staging.path().join(&program.name);

@@ -2,17 +2,18 @@
 //!
 //! A directory of the cache, named by all that the state depends on. A machine's memory is a file that forks
 //! map privately, so that a fork reads only what it touches and side-by-side forks share it; the rest of its
-//! state is a megabyte. What is damaged or does not wake up is thrown away and made again.
+//! state is half a megabyte. What is damaged, or was taken by QEMU and did not wake, is thrown away and made again; a
+//! fork that fails for another reason leaves it alone. Whoever forks holds the state's lock together with others until
+//! its machines have taken it; whoever throws it away holds the lock alone, and only throws away what it has seen.
 
-use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
-
-use crate::cache::{Cache, sha256, sha256_file};
-use crate::error::{Error, IoContext as _, Result};
+use crate::cache::{Cache, Lock, sha256};
+use crate::error::{IoContext as _, Result};
 use crate::host::disk;
 use crate::image::recipe::{self, Recipe};
 use crate::image::{Image, Release};
@@ -21,12 +22,14 @@ use crate::progress::say;
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::{Files, Machine, Origin};
 use crate::provider::qemu::ssh;
+use crate::seal::{self, Broken};
 use crate::toolbox::{Tool, set};
 
-const MANIFEST: &str = "manifest.json";
+/// The files that are sealed.
+const FILES: [&str; 5] = ["memory-server", "memory-client", "state-server", "state-client", "known_hosts"];
 
 /// Counts changes of how a pair is frozen that nothing else in the key shows.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a frozen pair takes on disk, in MiB; measured, with room.
 const ROOM_MIB: u64 = 400;
@@ -34,19 +37,15 @@ const ROOM_MIB: u64 = 400;
 /// Other frozen pairs and images of this age are taken for abandoned.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
-/// A frozen pair, in the cache.
-#[derive(Debug, Clone)]
+/// A frozen pair, in the cache; it is not thrown away as long as this is held.
+#[derive(Debug)]
 pub struct Frozen {
+    cache: Cache,
+    name: String,
     directory: PathBuf,
-}
-
-/// What was saved, to be compared before it is used.
-#[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
-    /// Length in bytes of the memory files.
-    memory: BTreeMap<Role, u64>,
-    /// SHA-256 of the state files.
-    state: BTreeMap<Role, String>,
+    /// Tells the directory from one that takes its place; 0 while it is being made.
+    inode: u64,
+    held: Option<Lock>,
 }
 
 impl Frozen {
@@ -55,7 +54,7 @@ impl Frozen {
     ///
     /// # Errors
     ///
-    /// The machines do not come up, or the cache cannot be written.
+    /// The machines do not come up, the cache cannot be written, or this computer lacks what a check needs.
     pub fn ensure(
         cache: &Cache,
         image: &Image,
@@ -64,31 +63,56 @@ impl Frozen {
         qemu: &Tool,
         freeze: impl FnOnce(&Frozen) -> Result<()>,
     ) -> Result<Frozen> {
-        let frozen =
-            Frozen { directory: cache.path(&format!("frozen-{}", key(image, accel, ssh_key, qemu))) };
-        if frozen.directory.exists() && frozen.check().is_ok() {
+        let name = format!("frozen-{}", key(image, accel, ssh_key, qemu));
+        if let Some(frozen) = Frozen::held(cache, &name)?
+            && frozen.damage()?.is_none()
+        {
             return Ok(frozen);
         }
         let _lock = cache.lock("frozen")?;
-        if frozen.directory.exists() {
-            match frozen.check() {
-                Ok(()) => return Ok(frozen),
-                Err(error) => {
-                    say(&format!("the frozen machines are damaged and are made again: {error}"));
+        // Whoever held the lock may have made it meanwhile.
+        if let Some(frozen) = Frozen::held(cache, &name)? {
+            match frozen.damage()? {
+                None => return Ok(frozen),
+                Some(what) => {
+                    say(&format!("the frozen machines are damaged and are made again: {what}"));
                     frozen.discard()?;
                 }
             }
         }
         disk::demand(&cache.path(""), ROOM_MIB)?;
         let scratch = cache.scratch()?;
-        let building = Frozen { directory: scratch.path().join("frozen") };
-        fs::create_dir_all(&building.directory).at("failed to create", &building.directory)?;
+        let building = Frozen::at(cache, &name, scratch.path().join("frozen"));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&building.directory)
+            .at("failed to create", &building.directory)?;
+        for role in Role::BOTH {
+            // QEMU takes the file that is there, and would make one that others can read.
+            create_private(&building.memory(role))?;
+        }
         freeze(&building)?;
-        building.write_manifest()?;
-        fs::rename(&building.directory, &frozen.directory)
-            .at("failed to rename into place", &frozen.directory)?;
-        evict(cache, &image.root().with_file_name(""), &frozen.directory);
-        Ok(frozen)
+        seal::seal(&building.directory, &FILES)?;
+        let directory = cache.path(&name);
+        fs::rename(&building.directory, &directory).at("failed to rename into place", &directory)?;
+        let held = Frozen::held(cache, &name)?;
+        evict(cache, &image.root().with_file_name(""), &directory);
+        held.ok_or_else(|| crate::Error::setup(format!("{} was removed at once", directory.display())))
+    }
+
+    fn at(cache: &Cache, name: &str, directory: PathBuf) -> Frozen {
+        Frozen { cache: cache.clone(), name: name.to_owned(), directory, inode: 0, held: None }
+    }
+
+    /// The one of that name, if it is there, with its lock.
+    fn held(cache: &Cache, name: &str) -> Result<Option<Frozen>> {
+        let directory = cache.path(name);
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let held = Some(cache.lock_shared(name)?);
+        let inode = fs::metadata(&directory).map(|file| file.ino()).ok();
+        Ok(inode.map(|inode| Frozen { inode, held, ..Frozen::at(cache, name, directory) }))
     }
 
     /// The file that is a machine's memory.
@@ -106,49 +130,60 @@ impl Frozen {
         self.directory.join("known_hosts")
     }
 
-    /// Throws it away; what runs from it runs on.
+    /// The rest of a machine's state, as it was saved.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn read_state(&self, role: Role) -> Result<Vec<u8>> {
+        let path = self.state(role);
+        fs::read(&path).at("failed to read", &path)
+    }
+
+    /// Keeps the rest of a machine's state, for this user alone: it is what was in the machine's processor.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write_state(&self, role: Role, state: &[u8]) -> Result<()> {
+        let path = self.state(role);
+        create_private(&path)?.write_all(state).at("failed to write", &path)
+    }
+
+    /// Throws it away, unless another has taken its place; what runs from it runs on.
     ///
     /// # Errors
     ///
     /// It cannot be removed.
-    pub fn discard(&self) -> Result<()> {
-        if !self.directory.exists() {
-            return Ok(());
+    pub fn discard(self) -> Result<()> {
+        let Frozen { cache, name, directory, inode, held } = self;
+        drop(held);
+        let _alone = cache.lock(&name)?;
+        match fs::metadata(&directory) {
+            Ok(found) if found.ino() == inode => {
+                fs::remove_dir_all(&directory).at("failed to remove", &directory)
+            }
+            _ => Ok(()),
         }
-        fs::remove_dir_all(&self.directory).at("failed to remove", &self.directory)
     }
 
-    fn write_manifest(&self) -> Result<()> {
-        let mut manifest = Manifest { memory: BTreeMap::new(), state: BTreeMap::new() };
-        for role in Role::BOTH {
-            manifest.memory.insert(role, length(&self.memory(role))?);
-            manifest.state.insert(role, sha256_file(&self.state(role))?);
+    /// What is wrong with its files, if anything is.
+    ///
+    /// # Errors
+    ///
+    /// There is no telling, for a reason of this computer's.
+    fn damage(&self) -> Result<Option<String>> {
+        match seal::check(&self.directory, &FILES) {
+            Ok(()) => Ok(None),
+            Err(Broken::Damaged(what)) => Ok(Some(what)),
+            Err(Broken::Host(error)) => Err(error),
         }
-        let path = self.directory.join(MANIFEST);
-        let text = serde_json::to_string_pretty(&manifest)
-            .map_err(|source| Error::setup("failed to write the manifest").source(source))?;
-        fs::write(&path, text).at("failed to write", &path)
-    }
-
-    fn check(&self) -> Result<()> {
-        let path = self.directory.join(MANIFEST);
-        let text = fs::read_to_string(&path).at("failed to read", &path)?;
-        let manifest: Manifest = serde_json::from_str(&text)
-            .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source))?;
-        for role in Role::BOTH {
-            if manifest.memory.get(&role) != Some(&length(&self.memory(role))?) {
-                return Err(Error::setup(format!("the memory of {role} has another length")));
-            }
-            if manifest.state.get(&role) != Some(&sha256_file(&self.state(role))?) {
-                return Err(Error::setup(format!("the state of {role} has another checksum")));
-            }
-        }
-        fs::metadata(self.known_hosts()).at("failed to look at", &self.known_hosts()).map(drop)
     }
 }
 
-fn length(path: &Path) -> Result<u64> {
-    Ok(fs::metadata(path).at("failed to look at", path)?.len())
+/// Makes a file that only this user can read.
+fn create_private(path: &Path) -> Result<fs::File> {
+    fs::File::options().create_new(true).write(true).mode(0o600).open(path).at("failed to create", path)
 }
 
 /// All that the state depends on; never the programs.
@@ -168,6 +203,8 @@ fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key, qemu: &Tool) -> String {
             console: nowhere,
             memory: nowhere,
             origin: Origin::Boot,
+            // The state is the same.
+            is_confined: false,
         };
         // Where the cache is does not matter: what is in the image has its own part.
         parts.extend(machine.argv().iter().map(|word| word.to_string_lossy().replace(&image_directory, "")));
@@ -212,6 +249,11 @@ fn evict(cache: &Cache, image: &Path, keep: &Path) {
             && !current.contains(&entry.path())
             && age.is_some_and(|age| age > ABANDONED)
         {
+            let alone = cache.try_lock(&name);
+            if alone.is_none() && name.starts_with("frozen-") {
+                // Somebody forks from it.
+                continue;
+            }
             // Whoever cannot be evicted stays.
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -222,30 +264,53 @@ fn evict(cache: &Cache, image: &Path, keep: &Path) {
 mod tests {
     use super::*;
 
-    fn made(directory: &Path) -> Frozen {
-        let frozen = Frozen { directory: directory.to_owned() };
+    fn made(cache: &Cache, name: &str) -> Frozen {
+        let building = Frozen::at(cache, name, cache.path(name));
+        fs::create_dir(&building.directory).unwrap();
         for role in Role::BOTH {
-            fs::write(frozen.memory(role), "memory").unwrap();
-            fs::write(frozen.state(role), "state").unwrap();
+            create_private(&building.memory(role)).unwrap().write_all(b"memory").unwrap();
+            building.write_state(role, b"state").unwrap();
         }
-        fs::write(frozen.known_hosts(), "x").unwrap();
-        frozen.write_manifest().unwrap();
-        frozen.check().unwrap();
-        frozen
+        fs::write(building.known_hosts(), "x").unwrap();
+        seal::seal(&building.directory, &FILES).unwrap();
+        Frozen::held(cache, name).unwrap().unwrap()
     }
 
     #[test]
-    fn truncated_state_and_memory_are_found() {
+    fn every_file_is_checked_and_nobody_else_reads_machines() {
         let directory = tempfile::tempdir().unwrap();
-        let frozen = made(directory.path());
-        fs::write(frozen.state(Role::Client), "stat").unwrap();
-        assert!(frozen.check().unwrap_err().to_string().contains("state of client"));
-        let frozen = made(directory.path());
-        fs::write(frozen.memory(Role::Server), "mem").unwrap();
-        assert!(frozen.check().unwrap_err().to_string().contains("memory of server"));
-        let frozen = made(directory.path());
-        fs::remove_file(frozen.known_hosts()).unwrap();
-        assert!(frozen.check().is_err());
+        let cache = Cache::at(directory.path().to_owned()).unwrap();
+        for name in FILES {
+            let frozen = made(&cache, "frozen-x");
+            assert_eq!(frozen.damage().unwrap(), None);
+            let path = frozen.directory.join(name);
+            let mode = fs::metadata(&path).unwrap().mode() & 0o777;
+            assert!(mode == 0o600 || name == "known_hosts", "{name}: {mode:o}");
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[0] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(frozen.damage().unwrap(), Some(format!("{name} has another checksum")));
+            frozen.discard().unwrap();
+        }
+    }
+
+    #[test]
+    fn only_what_was_seen_is_thrown_away_and_not_while_somebody_forks_from_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().to_owned()).unwrap();
+        let (seen, path) = (made(&cache, "frozen-x"), cache.path("frozen-x"));
+        fs::rename(&path, cache.path("aside")).unwrap();
+        let other = made(&cache, "frozen-x");
+        let fork = Frozen::held(&cache, "frozen-x").unwrap().unwrap();
+        drop(other);
+        let waiter = std::thread::spawn(move || seen.discard());
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!waiter.is_finished(), "a fork is under way");
+        drop(fork);
+        waiter.join().unwrap().unwrap();
+        assert!(path.exists(), "another has taken the place of what was seen");
+        Frozen::held(&cache, "frozen-x").unwrap().unwrap().discard().unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! It runs in a session of its own. Its standard input is a pipe from its owner: at end of file, however the
 //! owner ended, it ends the machines, removes the run directory and exits. A resident lab's guard has been
 //! told to stay: it ends when asked to, or when a machine ends. Machines are started from its main thread
-//! with a parent-death signal, so that they end with it too.
+//! with a parent-death signal, so that they end with it too. A guard whose run directory is removed ends: nobody could
+//! ask it any more. The run directory is its working directory, which tells whose it is.
 //!
 //! It serves requests on the socket `control` of its run directory; [`crate::provider::qemu::control`] is
 //! the other end.
@@ -15,7 +16,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -24,10 +25,14 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::node::Role;
 use crate::provider::qemu::argv::{Files, SOCKET_PATH_LIMIT, control_socket};
 use crate::provider::qemu::control::{Answer, Request};
+use crate::provider::qemu::process::Process;
 use crate::switch::Switch;
 
 /// How long a machine may take to end once it was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often a guard looks whether it can still be asked.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What happens to a guard, in the order in which it does.
 enum Event {
@@ -94,11 +99,12 @@ impl Guard {
         let switch = Switch::listen(&ports)?;
         let socket = control_socket(directory.path());
         let listener = UnixListener::bind(&socket).at("failed to listen on", &socket)?;
-        let sender = sender.clone();
+        std::env::set_current_dir(directory.path()).at("failed to enter", directory.path())?;
+        let (sender, wire) = (sender.clone(), switch.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let sender = sender.clone();
-                thread::spawn(move || converse(&stream, &sender));
+                let (sender, wire) = (sender.clone(), wire.clone());
+                thread::spawn(move || converse(&stream, &sender, &wire));
             }
         });
         Ok(Guard {
@@ -112,7 +118,12 @@ impl Guard {
     }
 
     fn serve(&mut self, events: &Receiver<Event>, sender: &Sender<Event>) {
-        while let Ok(event) = events.recv() {
+        loop {
+            let event = match events.recv_timeout(LOOK) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) if self.can_be_asked() => continue,
+                Err(_) => return,
+            };
             match event {
                 Event::Request(Request::End, answer) => {
                     self.kill_machines(&Role::BOTH);
@@ -140,6 +151,17 @@ impl Guard {
         }
     }
 
+    /// Whether its socket is still there; a resident lab's guard that has lost it leaves the reason.
+    fn can_be_asked(&self) -> bool {
+        let is_there = control_socket(self.directory.path()).exists();
+        if let (false, Some(note)) = (is_there, &self.stay) {
+            let directory = self.directory.path().display();
+            let _ = fs::write(note, format!("its run directory was removed: {directory}\n"));
+        }
+        is_there
+    }
+
+    /// Answers what is asked of machines; never waits for the wire.
     fn answer(&mut self, request: Request, sender: &Sender<Event>) -> Result<Answer> {
         Ok(match request {
             Request::Start { role, argv, env, log } => {
@@ -154,34 +176,31 @@ impl Guard {
                 self.kill_machines(&roles);
                 Answer::Done
             }
-            Request::Status => Answer::Status {
-                joined: Role::BOTH.into_iter().filter(|&role| self.switch.has_joined(role)).collect(),
-                ended: self.ended.clone(),
-                machines: self
+            Request::Status => {
+                let machines: BTreeMap<Role, u32> = self
                     .machines
                     .iter()
                     .filter_map(|(&role, machine)| Some((role, *machine.handle.pids().first()?)))
-                    .collect(),
-                guard: std::process::id(),
-            },
-            Request::StartCapture { file } => {
-                self.switch.start_capture(&file)?;
-                Answer::Done
+                    .collect();
+                let is_stopped = |pid: u32| Process::find(pid).is_some_and(Process::is_stopped);
+                Answer::Status {
+                    joined: Role::BOTH.into_iter().filter(|&role| self.switch.has_joined(role)).collect(),
+                    ended: self.ended.clone(),
+                    stopped: machines
+                        .iter()
+                        .filter(|(_, pid)| is_stopped(**pid))
+                        .map(|(&role, _)| role)
+                        .collect(),
+                    machines,
+                    guard: std::process::id(),
+                }
             }
-            Request::Recording => Answer::Recording(self.switch.recording()),
-            Request::Captured => Answer::Captured(self.switch.captured()?),
-            Request::Arm { faults } => {
-                self.switch.arm(faults);
-                Answer::Done
-            }
-            Request::Met => Answer::Met(self.switch.met()),
-            Request::StopCapture => Answer::Stopped(self.switch.stop_capture()?),
             Request::Stay { note } => {
                 self.stay = Some(note);
                 Answer::Done
             }
-            // Taken before.
-            Request::End => Answer::Done,
+            // Taken before, or the wire's.
+            _ => Answer::Done,
         })
     }
 
@@ -198,10 +217,30 @@ impl Guard {
     }
 }
 
+/// Answers what is asked of the wire, in the thread of whoever asks: should it take long, nobody else waits. `None` for
+/// all else.
+fn of_the_wire(request: &Request, wire: &Switch) -> Option<Result<Answer>> {
+    Some(match request {
+        Request::StartCapture { file } => wire.start_capture(file).map(|()| Answer::Done),
+        Request::Recording => Ok(Answer::Recording(wire.recording())),
+        Request::Captured => wire.captured().map(Answer::Captured),
+        Request::Arm { faults } => {
+            wire.arm(faults.clone());
+            Ok(Answer::Done)
+        }
+        Request::Met => Ok(Answer::Met(wire.met())),
+        Request::StopCapture => wire.stop_capture().map(Answer::Stopped),
+        _ => return None,
+    })
+}
+
 /// One connection: a request a line, an answer a line.
-fn converse(stream: &UnixStream, sender: &Sender<Event>) {
+fn converse(stream: &UnixStream, sender: &Sender<Event>, wire: &Switch) {
     for line in BufReader::new(stream).lines().map_while(std::io::Result::ok) {
         let answer = match serde_json::from_str(&line) {
+            Ok(request) if let Some(answer) = of_the_wire(&request, wire) => {
+                answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
+            }
             Ok(request) => {
                 let (answer_sender, answer) = channel();
                 if sender.send(Event::Request(request, answer_sender)).is_err() {

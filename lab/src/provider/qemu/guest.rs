@@ -4,13 +4,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::command::Output;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::node::{Node, Role, Running};
 use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv;
 
 /// How long a short command on a ready node may take, under software emulation on a busy host.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a guest may take to end a command and tell what it wrote: less than that is left of what a scenario that
+/// does not end may take beyond its limit.
+const STOP_LIMIT: Duration = Duration::from_secs(8);
 
 /// One guest.
 #[derive(Debug)]
@@ -98,7 +102,15 @@ impl Running for Job<'_> {
 
     fn stop(&mut self) -> Result<Output> {
         self.node.agent.signal(self.id, "KILL")?;
-        self.wait(COMMAND_LIMIT)
+        self.wait(STOP_LIMIT).map_err(|error| match error.kind() {
+            Kind::Timeout => Error::boot(format!(
+                "node {} does not answer: it was told to end `{}` and has not said so within {} s",
+                self.node.role,
+                self.command,
+                STOP_LIMIT.as_secs()
+            )),
+            _ => error,
+        })
     }
 }
 

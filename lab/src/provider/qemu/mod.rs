@@ -1,21 +1,23 @@
 //! Two machines of our own: rootless QEMU guests, joined by a switch in user space.
 //!
 //! - [`accel`]: KVM where it really boots a guest, software emulation elsewhere
-//! - [`argv`]: the command line of one machine
+//! - [`argv`]: the command line of one machine; [`sandbox`]: whether it can be confined
 //! - [`qmp`]: QEMU's own control socket
 //! - [`agent`]: commands over a serial line, to the agent in the guest
-//! - [`guard`]: the process that machines and switch live and die with; [`control`]: the way to ask it
+//! - [`guard`]: the process that machines and switch live and die with; [`control`]: the way to ask it; [`process`]: all
+//!   of them as the computer sees them
 //! - [`network`]: other MTUs, IPv6
 //! - [`deployment`]: the disk that programs come in on
 //! - [`frozen`]: both machines, booted once and saved
 //! - [`guest`]: one machine, behind the traits of [`crate::node`]
-//! - [`pair`]: both machines, forked from there
+//! - [`pair`]: both machines, forked from there; `asleep`: why a fork failed, and whose fault that is
 //! - [`ssh`]: the way in for people
 //! - [`resident`]: labs that stay, by name; [`stray`]: what killed ones leave
 
 pub mod accel;
 pub mod agent;
 pub mod argv;
+mod asleep;
 pub mod control;
 pub mod deployment;
 pub mod frozen;
@@ -23,8 +25,10 @@ pub mod guard;
 pub mod guest;
 pub mod network;
 pub mod pair;
+pub mod process;
 pub mod qmp;
 pub mod resident;
+pub mod sandbox;
 pub mod ssh;
 pub mod stray;
 

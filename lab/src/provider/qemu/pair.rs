@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use crate::command::{Command, tail};
 use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::fault::{Action, Met};
-use crate::host::memory;
+use crate::host::{files, memory};
 use crate::image::recipe::Recipe;
 use crate::image::{Image, Release};
 use crate::node::{Captured, Node, Pair, Plan, Provenance, Provider, Role, Wire};
@@ -20,12 +21,14 @@ use crate::progress::{Step, say};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
 use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv::{self, Files, Machine, Origin};
-use crate::provider::qemu::control::Control;
+use crate::provider::qemu::asleep::{self, Asleep};
+use crate::provider::qemu::control::{Control, Status};
 use crate::provider::qemu::deployment;
 use crate::provider::qemu::frozen::Frozen;
 use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::network;
 use crate::provider::qemu::qmp::Qmp;
+use crate::provider::qemu::sandbox;
 use crate::provider::qemu::ssh;
 use crate::toolbox::toolbox::QEMU;
 use crate::toolbox::{Tool, Toolbox};
@@ -36,8 +39,14 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long a fork may take to answer its first command.
 const WAKE_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a machine's process may stand still while something is waited for.
+const STILL_LIMIT: Duration = Duration::from_secs(4);
+
 /// Memory that a node may take, in MiB; measured, with room.
 const NODE_MEMORY_MIB: u64 = 350;
+
+/// Files that a pair's guard may have open at once, and QEMU; measured, with room.
+const OPEN_FILES: u64 = 128;
 
 /// The command that asks whether rxe is up.
 const ACTIVE: &str = "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state";
@@ -53,6 +62,7 @@ pub struct Qemu {
     tools: Tools,
     ssh_key: ssh::Key,
     seed: Option<u64>,
+    is_confined: bool,
 }
 
 /// The programs that machines are made of.
@@ -115,8 +125,9 @@ impl Qemu {
         let decision = accel::decide(choice, &cache, &image, &tools.qemu)?;
         let ssh_key = ssh::Key::ensure(&cache)?;
         let origin = Provenance { release: recipe.release.name.clone(), kernel: image.kernel_version()? };
+        let is_confined = sandbox::works(&cache, &tools.qemu);
         let guard_program = guard_program.to_owned();
-        Ok(Qemu { cache, image, origin, decision, guard_program, tools, ssh_key, seed })
+        Ok(Qemu { cache, image, origin, decision, guard_program, tools, ssh_key, seed, is_confined })
     }
 
     /// What its machines run.
@@ -142,6 +153,7 @@ impl Qemu {
     pub fn fork(&self, plan: &Plan<'_>) -> Result<QemuPair> {
         let logs = plan.artifacts;
         memory::demand(Role::BOTH.len() as u64 * NODE_MEMORY_MIB)?;
+        files::demand(OPEN_FILES)?;
         // Before the guard, whose machines it must not keep waiting.
         let frozen = self.frozen(logs)?;
         let control = Control::start(&self.guard_program)?;
@@ -153,31 +165,33 @@ impl Qemu {
     }
 
     /// Forks both machines under a guard that has none, with the deployment disk in its run directory. A
-    /// frozen state that does not wake up is thrown away and made again, once.
+    /// frozen state that is to blame if they do not wake is thrown away and made again, once.
     ///
     /// # Errors
     ///
-    /// The machines do not come up from a fresh state either.
+    /// The machines do not come up from a fresh state either, or for a reason of this computer's.
     pub fn fork_under(&self, control: Control, frozen: Frozen, logs: &Path) -> Result<QemuPair> {
-        let (guests, frozen) = match self.wake(&control, &frozen, &Role::BOTH, logs) {
-            Ok(guests) => (guests, frozen),
-            Err(error) => {
+        let guests = match self.wake(&control, &frozen, &Role::BOTH, logs) {
+            Ok(guests) => guests,
+            Err(Asleep { error, blames_state: false }) => return Err(error),
+            Err(Asleep { error, .. }) => {
                 say(&format!("the frozen machines did not wake up and are made again: {error}"));
                 control.kill_machines()?;
                 frozen.discard()?;
                 let frozen = self.frozen(logs)?;
-                (self.wake(&control, &frozen, &Role::BOTH, logs)?, frozen)
+                self.wake(&control, &frozen, &Role::BOTH, logs).map_err(|asleep| asleep.error)?
             }
         };
         Ok(QemuPair {
             guests,
-            control,
             origin: self.origin.clone(),
             decision: self.decision.clone(),
-            ssh_key: self.ssh_key.clone(),
+            ssh_key: self.ssh_key.copied_into(control.directory())?,
             user: self.image.recipe().user.0,
-            known_hosts: frozen.known_hosts(),
+            known_hosts: known_hosts(control.directory()),
             logs: logs.to_owned(),
+            still_since: Mutex::default(),
+            control,
         })
     }
 
@@ -218,7 +232,8 @@ impl Qemu {
         guests[&Role::Client].demand("the peer answers", &reach_peer())?;
         self.warm(&guests, frozen)?;
         for role in Role::BOTH {
-            Qmp::connect(&Files::new(control.directory(), role).qmp())?.save(&frozen.state(role))?;
+            let state = Qmp::connect(&Files::new(control.directory(), role).qmp())?.save()?;
+            frozen.write_state(role, &state)?;
         }
         step.done("");
         Ok(())
@@ -258,7 +273,8 @@ impl Qemu {
     pub fn fork_again(&self, pair: &mut QemuPair, role: Role) -> Result<()> {
         pair.control.kill_machine(role)?;
         let frozen = self.frozen(&pair.logs)?;
-        pair.guests.extend(self.wake(&pair.control, &frozen, &[role], &pair.logs)?);
+        let awake = self.wake(&pair.control, &frozen, &[role], &pair.logs);
+        pair.guests.extend(awake.map_err(|asleep| asleep.error)?);
         Ok(())
     }
 
@@ -269,17 +285,21 @@ impl Qemu {
         frozen: &Frozen,
         roles: &[Role],
         logs: &Path,
-    ) -> Result<BTreeMap<Role, Guest>> {
+    ) -> Result<BTreeMap<Role, Guest>, Asleep> {
         let origin = if self.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
+        ssh::keep_known_hosts(&frozen.known_hosts(), roles, &known_hosts(control.directory()))?;
         let mut agents = BTreeMap::new();
         for &role in roles {
             agents.insert(role, self.start(control, role, frozen, origin, logs)?);
         }
         for &role in roles {
+            let state = frozen.read_state(role)?;
             let qmp = Files::new(control.directory(), role).qmp();
-            Qmp::connect(&qmp)
-                .and_then(|mut qmp| qmp.load(&frozen.state(role)))
-                .map_err(|error| came_not_up(control, role, logs, error))?;
+            Qmp::connect(&qmp).and_then(|mut qmp| qmp.load(state)).map_err(|error| {
+                let ending = asleep::ending(control, role);
+                let asleep = Asleep::not_taken(ending.as_deref(), error);
+                Asleep { error: came_not_up(control, role, logs, asleep.error), ..asleep }
+            })?;
         }
         let guests: BTreeMap<Role, Guest> =
             agents.into_iter().map(|(role, agent)| (role, Guest::new(role, agent))).collect();
@@ -292,11 +312,19 @@ impl Qemu {
             let ready =
                 if self.image.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
             let awake = format!("{}date -s @{now} >/dev/null\n{ready} && {wire}", draws(self.seed));
-            started.push((guest, guest.start(&awake)?));
+            started.push((role, guest, guest.start(&awake)?));
         }
-        for (guest, mut started) in started {
-            let output = started.wait(WAKE_LIMIT)?;
-            guest.expect("it is awake, sees its programs, rxe is ACTIVE and its peer answers", output)?;
+        for (role, guest, mut started) in started {
+            let what = "it is awake, sees its programs, rxe is ACTIVE and its peer answers";
+            started.wait(WAKE_LIMIT).and_then(|output| guest.expect(what, output)).map_err(|error| {
+                // Whose fault it is, either's: a machine that stands still keeps the other waiting.
+                let endings: String =
+                    roles.iter().filter_map(|&role| asleep::ending(control, role)).collect();
+                let ending = Some(endings.as_str()).filter(|endings| !endings.is_empty());
+                let stopped = control.status().is_ok_and(|status| !status.stopped.is_empty());
+                let asleep = Asleep::not_awake(ending, stopped, error);
+                Asleep { error: came_not_up(control, role, logs, asleep.error), ..asleep }
+            })?;
         }
         Ok(guests)
     }
@@ -320,6 +348,7 @@ impl Qemu {
             console: &console_log(logs, role),
             memory: &frozen.memory(role),
             origin,
+            is_confined: self.is_confined,
         };
         for socket in [files.agent(), files.qmp()] {
             // A machine that was here before leaves its sockets.
@@ -417,18 +446,26 @@ fn reach_peer() -> String {
     )
 }
 
-/// Why a machine is not there: its own end, its console's last lines, and where to read on.
+/// Why a machine is not there: its own end, or that it stands still, its console's last lines, and where to read on.
 fn came_not_up(control: &Control, role: Role, logs: &Path, error: Error) -> Error {
-    let ending = control.ending(role).map(|status| format!("qemu: {status}\n")).unwrap_or_default();
+    let ending = control.ending(role);
+    let stands_still = control.status().ok().and_then(|status| stands_still(&status, role));
     let (console, machine) = (console_log(logs, role), machine_log(logs, role));
+    let where_to_read =
+        format!("the whole console is in {}, QEMU's own words in {}", console.display(), machine.display());
+    let cure = ending.as_deref().and_then(asleep::host_cure);
+    let next = cure.map_or_else(|| where_to_read.clone(), |cure| format!("{cure}\n{where_to_read}"));
+    let ending = ending.map(|status| format!("qemu: {status}\n")).or(stands_still.map(|text| text + "\n"));
     Error::boot(format!("node {role} did not come up"))
         .source(error)
-        .detail(ending + &last_lines(&console))
-        .next(format!(
-            "the whole console is in {}, QEMU's own words in {}",
-            console.display(),
-            machine.display()
-        ))
+        .detail(ending.unwrap_or_default() + &last_lines(&console))
+        .next(next)
+}
+
+/// That a machine's process was stopped, if it was.
+fn stands_still(status: &Status, role: Role) -> Option<String> {
+    let pid = status.machines.get(&role).filter(|_| status.stopped.contains(&role))?;
+    Some(format!("node {role} stands still: its QEMU, process {pid}, was stopped by a signal (SIGSTOP)"))
 }
 
 /// The console's tail; a machine that was healthy until its end has said nothing.
@@ -448,6 +485,11 @@ fn machine_log(logs: &Path, role: Role) -> PathBuf {
     logs.join(format!("qemu-{role}.log"))
 }
 
+/// The host keys of a guard's machines.
+fn known_hosts(directory: &Path) -> PathBuf {
+    directory.join("known_hosts")
+}
+
 /// The deployment disk of a guard's machines.
 fn disk(directory: &Path) -> PathBuf {
     directory.join("deployment")
@@ -464,6 +506,8 @@ pub struct QemuPair {
     user: &'static str,
     known_hosts: PathBuf,
     logs: PathBuf,
+    /// Since when a machine has been seen to stand still.
+    still_since: Mutex<BTreeMap<Role, Instant>>,
 }
 
 impl QemuPair {
@@ -484,6 +528,14 @@ impl QemuPair {
     /// Gives up the nodes and keeps their guard.
     pub fn into_control(self) -> Control {
         self.control
+    }
+
+    /// A machine that has stood still for longer than a person or a debugger may look at it.
+    fn still_for_long(&self, status: &Status) -> Option<Role> {
+        let mut since = self.still_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|role, _| status.stopped.contains(role));
+        let role = |role: &Role| since.entry(*role).or_insert_with(Instant::now).elapsed() > STILL_LIMIT;
+        status.stopped.iter().copied().find(role)
     }
 
     /// Puts both nodes on the plan's network.
@@ -570,11 +622,15 @@ impl Pair for QemuPair {
     }
 
     fn check_alive(&self) -> Result<()> {
-        let ended = match self.control.status() {
-            Ok(status) => status.ended,
-            Err(error) => return Err(error.kind_is(Kind::Boot)),
-        };
-        match ended.into_iter().next() {
+        let status = self.control.status().map_err(|error| error.kind_is(Kind::Boot))?;
+        if let Some(role) = self.still_for_long(&status) {
+            let pid = status.machines.get(&role).copied().unwrap_or_default();
+            let error = Error::boot(stands_still(&status, role).unwrap_or_default());
+            return Err(error
+                .detail(last_lines(&console_log(&self.logs, role)))
+                .next(format!("whoever stopped it lets it go on with: kill -CONT {pid}")));
+        }
+        match status.ended.into_iter().next() {
             None => Ok(()),
             Some((role, status)) => Err(Error::boot(format!("node {role} ended: {status}"))
                 .detail(last_lines(&console_log(&self.logs, role)))),

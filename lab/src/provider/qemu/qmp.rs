@@ -1,18 +1,24 @@
 //! QEMU's own control socket: one JSON object a line, a command at a time.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, IoSlice, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
-use crate::command::shell_word;
 use crate::error::{Error, IoContext as _, Kind, Result};
 
 /// How long QEMU may take to answer one command.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// What the channel is called that a machine's state goes through.
+const CHANNEL: &str = "state";
+const CHANNEL_URI: &str = "fd:state";
 
 /// A connection to one QEMU.
 #[derive(Debug)]
@@ -49,6 +55,11 @@ impl Qmp {
             .get_mut()
             .write_all(format!("{request}\n").as_bytes())
             .map_err(|source| Error::boot(format!("failed to send `{command}` to QEMU")).source(source))?;
+        self.answer(command)
+    }
+
+    /// The answer to a command that was sent.
+    fn answer(&mut self, command: &str) -> Result<Value> {
         loop {
             let mut answer = self.read()?;
             if let Some(value) = answer.get_mut("return") {
@@ -73,19 +84,23 @@ impl Qmp {
             .ok_or_else(|| Error::boot("QEMU forwards no port to the guest's SSH server"))
     }
 
-    /// Saves the machine's state, without its memory, into `file`; the machine stands still afterwards.
+    /// Saves the machine's state, without its memory; the machine stands still afterwards.
     ///
     /// # Errors
     ///
     /// QEMU refuses, or does not finish within the limit.
-    pub fn save(&mut self, file: &Path) -> Result<()> {
+    pub fn save(&mut self) -> Result<Vec<u8>> {
         self.leave_memory_out()?;
         self.execute("stop", json!({}))?;
-        self.execute(
-            "migrate",
-            json!({ "uri": format!("exec:cat > {}", shell_word(&file.to_string_lossy())) }),
-        )?;
-        self.wait_migrated("state saved")
+        let mut ours = self.pass_channel()?;
+        let reader = thread::spawn(move || {
+            let mut state = Vec::new();
+            ours.read_to_end(&mut state).map(|_| state)
+        });
+        self.execute("migrate", json!({ "uri": CHANNEL_URI }))?;
+        self.wait_migrated("state saved")?;
+        let state = reader.join().unwrap_or_else(|_| Err(std::io::Error::other("its reader ended")));
+        state.map_err(|source| Error::boot("failed to read the machine's state from QEMU").source(source))
     }
 
     /// Loads a saved state and lets the machine run on.
@@ -93,15 +108,35 @@ impl Qmp {
     /// # Errors
     ///
     /// The state is not one that this QEMU can load, or loading does not finish within the limit.
-    pub fn load(&mut self, file: &Path) -> Result<()> {
+    pub fn load(&mut self, state: Vec<u8>) -> Result<()> {
         self.leave_memory_out()?;
-        self.execute(
-            "migrate-incoming",
-            json!({ "uri": format!("exec:cat {}", shell_word(&file.to_string_lossy())) }),
-        )?;
+        let mut ours = self.pass_channel()?;
+        // QEMU says itself what it did not get; dropped, the channel tells it the end.
+        thread::spawn(move || ours.write_all(&state));
+        self.execute("migrate-incoming", json!({ "uri": CHANNEL_URI }))?;
         self.wait_migrated("state loaded")?;
         self.execute("cont", json!({}))?;
         Ok(())
+    }
+
+    /// Gives QEMU one end of a channel, under the name that [`CHANNEL_URI`] has, and gives the other. QEMU starts no
+    /// process for it and opens no file, so that it can be kept from both.
+    fn pass_channel(&mut self) -> Result<UnixStream> {
+        let failed = |source: std::io::Error| {
+            Error::setup("failed to pass a channel to QEMU (`getfd`)").source(source)
+        };
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        ours.set_read_timeout(Some(LIMIT)).map_err(failed)?;
+        ours.set_write_timeout(Some(LIMIT)).map_err(failed)?;
+        let request = json!({ "execute": "getfd", "arguments": { "fdname": CHANNEL } }).to_string() + "\n";
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut rights = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [theirs.as_fd()];
+        rights.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let bytes = [IoSlice::new(request.as_bytes())];
+        sendmsg(self.stream.get_ref(), &bytes, &mut rights, SendFlags::NOSIGNAL)
+            .map_err(|errno| failed(errno.into()))?;
+        self.answer("getfd").map(|_| ours)
     }
 
     /// Memory in a shared file is the file's business.
@@ -116,7 +151,10 @@ impl Qmp {
             let answer = self.execute("query-migrate", json!({}))?;
             match answer.get("status").and_then(Value::as_str) {
                 Some("completed") => return Ok(()),
-                Some("failed") => return Err(Error::boot(format!("failed: {what}"))),
+                Some("failed") => {
+                    let why = answer.get("error-desc").and_then(Value::as_str).unwrap_or("no reason given");
+                    return Err(Error::boot(format!("failed: {what}: {why}")));
+                }
                 _ => thread::sleep(Duration::from_millis(3)),
             }
         }

@@ -1,7 +1,8 @@
 //! Labs that stay: pairs of machines that outlive the command that brought them up, by name.
 //!
 //! A record in the cache's directory `labs` leads to the lab's guard and logs. The guard is the truth: a
-//! record whose guard does not answer is a lab that is down, and says why if the guard left a note.
+//! record whose guard has gone is a lab that is down, and says why if the guard left a note. A guard that is there and
+//! silent is a lab that does not answer, and is ended by its process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,10 +18,12 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::image::recipe;
 use crate::node::{Pair as _, Plan, Role};
 use crate::programs::Program;
+use crate::progress::say;
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
-use crate::provider::qemu::control::{Control, Status};
+use crate::provider::qemu::control::{Control, Reply, Status};
 use crate::provider::qemu::pair::Qemu;
+use crate::provider::qemu::process::Process;
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::ssh;
 use crate::provider::qemu::stray::{self, Stray};
@@ -30,6 +33,9 @@ pub const DEFAULT_NAME: &str = "lab";
 
 /// How long a transfer may take; the emulated processor encrypts about a megabyte in a second.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(300);
+
+/// How long a guard that listens no more may take until it has gone.
+const ENDING_LIMIT: Duration = Duration::from_secs(5);
 
 /// Longest name, in bytes: it is part of file names.
 const NAME_LIMIT: usize = 32;
@@ -41,6 +47,9 @@ pub struct Resident {
     pub name: String,
     /// The run directory of its guard.
     pub run_directory: PathBuf,
+    /// Its guard; an older kit left that out.
+    #[serde(default)]
+    pub guard: Option<Process>,
     /// Where consoles and other logs are.
     pub logs: PathBuf,
     /// The host keys of its nodes.
@@ -103,6 +112,7 @@ impl Residents {
         let lab = Resident {
             name: name.to_owned(),
             run_directory: PathBuf::new(),
+            guard: None,
             logs: logs.to_owned(),
             known_hosts: pair.known_hosts().to_owned(),
             accel: qemu.decision().accel,
@@ -111,7 +121,8 @@ impl Residents {
             kernel: pair.origin().kernel.clone(),
         };
         let control = pair.into_control();
-        let lab = Resident { run_directory: control.directory().to_owned(), ..lab };
+        let guard = Process::find(control.status()?.guard);
+        let lab = Resident { run_directory: control.directory().to_owned(), guard, ..lab };
         // Recorded before it stays: a lab that stays and is not recorded could not be ended.
         self.keep(&lab)?;
         Ok((lab, control))
@@ -124,9 +135,11 @@ impl Residents {
     /// The name is taken, or none that a file can have.
     pub fn check_free(&self, name: &str) -> Result<()> {
         check_name(name)?;
-        match self.record(name)?.and_then(|lab| lab.status()) {
-            None => Ok(()),
-            Some(_) => Err(Error::usage(format!("a lab called {name} is up already")).next(format!(
+        let Some(lab) = self.record(name)? else { return Ok(()) };
+        match lab.condition() {
+            Condition::Down => Ok(()),
+            Condition::Silent => Err(lab.silent()),
+            Condition::Up(_) => Err(Error::usage(format!("a lab called {name} is up already")).next(format!(
                 "use it, or end it: cargo xtask lab down{}\nor bring up another: cargo xtask lab up --name OTHER",
                 name_argument(name)
             ))),
@@ -144,8 +157,10 @@ impl Residents {
         let Some(lab) = self.record(name)? else {
             return Err(Error::usage(format!("no lab called {name} is up")).next(up));
         };
-        if lab.status().is_some() {
-            return Ok(lab);
+        match lab.condition() {
+            Condition::Up(_) => return Ok(lab),
+            Condition::Silent => return Err(lab.silent()),
+            Condition::Down => {}
         }
         let reason = fs::read_to_string(lab.note()).unwrap_or_default();
         Err(Error::boot(format!("the lab called {name} is down"))
@@ -177,12 +192,19 @@ impl Residents {
         check_name(name)?;
         let _lock = self.lock(name)?;
         let Some(lab) = self.record(name)? else { return Ok(false) };
-        let was_up = lab.status().is_some();
-        if was_up {
-            lab.control().end()?;
+        let was_there = match lab.condition() {
+            Condition::Up(_) => lab.control().end().is_ok(),
+            Condition::Silent => false,
+            Condition::Down => {
+                self.clear(&lab)?;
+                return Ok(false);
+            }
+        };
+        if !was_there && let Some(guard) = lab.guard() {
+            say(&format!("the guard of {name} does not answer: its process {} is killed", guard.pid));
         }
         self.clear(&lab)?;
-        Ok(was_up)
+        Ok(true)
     }
 
     /// Puts both machines of a lab back to the frozen state: what was done on them is gone.
@@ -208,7 +230,7 @@ impl Residents {
     pub fn strays(&self) -> Result<Vec<Stray>> {
         let recorded: Vec<PathBuf> = self.all()?.into_iter().map(|lab| lab.run_directory).collect();
         let mut strays = stray::directories(&recorded);
-        strays.extend(stray::machines());
+        strays.extend(stray::processes(&recorded));
         Ok(strays)
     }
 
@@ -230,15 +252,23 @@ impl Residents {
         write_whole(&self.path(&lab.name), &text)
     }
 
-    /// Removes the record, and the run directory that a killed guard could not remove.
+    /// Ends what is left of the lab, and removes its run directory and then its record.
     fn clear(&self, lab: &Resident) -> Result<()> {
+        stray::end(lab.guard(), &lab.run_directory)?;
         let path = self.path(&lab.name);
-        fs::remove_file(&path).at("failed to remove", &path)?;
-        if lab.run_directory.exists() {
-            fs::remove_dir_all(&lab.run_directory).at("failed to remove", &lab.run_directory)?;
-        }
-        Ok(())
+        fs::remove_file(&path).at("failed to remove", &path)
     }
+}
+
+/// How a lab is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Its guard answers.
+    Up(Status),
+    /// Its guard is there and does not answer.
+    Silent,
+    /// Its guard has gone.
+    Down,
 }
 
 impl Resident {
@@ -247,19 +277,73 @@ impl Resident {
         Control::of(&self.run_directory)
     }
 
-    /// What its guard knows; `None` if it is down.
-    pub fn status(&self) -> Option<Status> {
-        self.control().status().ok()
+    /// How it is, by its guard's answer.
+    pub fn condition(&self) -> Condition {
+        match self.control().reply() {
+            Reply::Status(status) => Condition::Up(status),
+            Reply::Silence => Condition::Silent,
+            // It may be about to end; one that has lost its directory and stands still cannot notice that.
+            Reply::Gone => match self.guard().map(|guard| guard.wait_end(ENDING_LIMIT)) {
+                Some(Err(_)) => Condition::Silent,
+                Some(Ok(())) | None => Condition::Down,
+            },
+        }
     }
 
-    /// The words that reach one of its nodes by SSH; a command may follow them.
+    /// What its guard knows; `None` if it is down or does not answer.
+    pub fn status(&self) -> Option<Status> {
+        match self.condition() {
+            Condition::Up(status) => Some(status),
+            Condition::Silent | Condition::Down => None,
+        }
+    }
+
+    /// Its guard's process, as long as that lives.
+    pub fn guard(&self) -> Option<Process> {
+        self.guard.or_else(|| self.control().listener()).filter(|guard| guard.is_alive())
+    }
+
+    /// That it does not answer, why, and what to do.
+    fn silent(&self) -> Error {
+        let mut error = Error::boot(format!("the lab called {} does not answer", self.name));
+        let mut next = format!("end it: cargo xtask lab down{}", name_argument(&self.name));
+        if let Some(guard) = self.guard() {
+            let pid = guard.pid;
+            if guard.is_stopped() {
+                next = format!("let it go on: kill -CONT {pid}\nor {next}");
+                error = error.detail(format!("its guard, process {pid}, was stopped by a signal (SIGSTOP)"));
+            } else {
+                error = error.detail(format!("its guard, process {pid}, is there and silent"));
+            }
+        }
+        error.next(next)
+    }
+
+    /// The words that reach one of its nodes by SSH; a command may follow them. The lab has a key of its own; `key` is
+    /// the cache's, for a lab that an older kit brought up.
     ///
     /// # Errors
     ///
     /// The machine does not tell its port.
     pub fn ssh(&self, key: &ssh::Key, role: Role) -> Result<Command> {
+        self.demand_moving(role)?;
         let port = Qmp::connect(&Files::new(&self.run_directory, role).qmp())?.ssh_port()?;
-        Ok(ssh::command(key, &self.known_hosts, role, recipe::USER.0, port))
+        let own = key.of_lab(&self.run_directory);
+        Ok(ssh::command(own.as_ref().unwrap_or(key), &self.known_hosts, role, recipe::USER.0, port))
+    }
+
+    /// Demands that a machine's process does not stand still.
+    fn demand_moving(&self, role: Role) -> Result<()> {
+        let Some(status) = self.status() else { return Ok(()) };
+        let Some(pid) = status.machines.get(&role).filter(|_| status.stopped.contains(&role)) else {
+            return Ok(());
+        };
+        let name = name_argument(&self.name);
+        Err(Error::boot(format!(
+            "node {role} of {} stands still: its QEMU, process {pid}, was stopped by a signal (SIGSTOP)",
+            self.name
+        ))
+        .next(format!("let it go on: kill -CONT {pid}\nor fork both anew: cargo xtask lab reset{name}")))
     }
 
     /// Runs a command on a node to its end, with `input` as its standard input, and gives its output.
@@ -268,8 +352,10 @@ impl Resident {
     ///
     /// It fails, or the node does not answer.
     pub fn run(&self, key: &ssh::Key, role: Role, command: &str, input: &[u8]) -> Result<String> {
-        let words = self.ssh(key, role)?.arg(command).stdin(input);
-        let output = words.output(TRANSFER_LIMIT)?;
+        let ssh = self.ssh(key, role)?.arg(ssh::watched(command));
+        // Whatever ends this process ends both sides: the client by its parent's death, the node's with its session.
+        let words = Command::new(["setpriv", "--pdeathsig", "KILL"]).args(ssh.argv().iter().cloned());
+        let output = words.stdin(input).output(TRANSFER_LIMIT)?;
         if output.code == Some(0) {
             return Ok(output.stdout);
         }
@@ -294,15 +380,16 @@ impl Resident {
         check_whole(to.trim_matches('\''), &sum, bytes)
     }
 
-    /// The content of a file on a node, verified.
+    /// The content of a file on a node, verified. Devices and pipes have no end, and are refused.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or did not arrive whole.
+    /// It is no file, cannot be read, or did not arrive whole.
     pub fn pull(&self, key: &ssh::Key, role: Role, path: &str) -> Result<Vec<u8>> {
         let from = shell_word(path);
-        let text =
-            self.run(key, role, &format!("sha256sum <{from} && base64 <{from}"), b"").map_err(|error| {
+        let text = self
+            .run(key, role, &format!("{} && sha256sum <{from} && base64 <{from}", demand_file(&from)), b"")
+            .map_err(|error| {
                 Error::setup(format!("failed to read {from} on {role}"))
                     .source(error)
                     .next("look whether it is there: cargo xtask lab exec NODE -- ls -l FILE")
@@ -320,6 +407,13 @@ impl Resident {
     pub fn note(&self) -> PathBuf {
         self.logs.join("ended.txt")
     }
+}
+
+/// What succeeds on a node where a path, a word of the shell's, is a file, and says what it is otherwise.
+fn demand_file(path: &str) -> String {
+    format!(
+        "{{ [ -f {path} ] || {{ stat -L -c 'it is a %F, and only files are taken' {path} >&2; false; }}; }}"
+    )
 }
 
 /// Compares the output of `sha256sum` on the node with the bytes here.
@@ -346,7 +440,12 @@ fn check_name(name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use rustix::process::{Pid, Signal, kill_process};
+
     use super::*;
+    use crate::provider::qemu::argv::control_socket;
 
     fn residents() -> (tempfile::TempDir, Residents) {
         let directory = tempfile::tempdir().unwrap();
@@ -366,11 +465,62 @@ mod tests {
     }
 
     #[test]
+    fn only_a_file_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("it's");
+        fs::write(&file, "x").unwrap();
+        let look = |path: &Path| {
+            let command = demand_file(&shell_word(&path.display().to_string()));
+            Command::new(["sh", "-c", &command]).output(Duration::from_secs(5)).unwrap()
+        };
+        assert_eq!(look(&file).code, Some(0));
+        for (path, what) in [
+            (Path::new("/dev/zero"), "it is a character special file, and only files are taken"),
+            (directory.path(), "it is a directory"),
+            (Path::new("/nowhere"), "No such file"),
+        ] {
+            let output = look(path);
+            assert!(output.code == Some(1) && output.stderr.contains(what), "{output:?}");
+        }
+    }
+
+    #[test]
     fn lab_that_was_never_up_is_an_error_that_says_how() {
         let (_directory, residents) = residents();
         let text = residents.get("x").unwrap_err().to_string();
         assert_eq!(text, "no lab called x is up\n  next: bring it up: cargo xtask lab up --name x");
         assert!(!residents.down("x").unwrap());
+    }
+
+    #[test]
+    fn lab_whose_guard_is_silent_says_so_and_is_ended_by_its_process() {
+        let (directory, residents) = residents();
+        let run_directory = directory.path().join("run");
+        fs::create_dir(&run_directory).unwrap();
+        // Listens and never accepts; what is killed is another process.
+        let _listener = UnixListener::bind(control_socket(&run_directory)).unwrap();
+        let mut guard = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let lab = Resident {
+            name: "x".to_owned(),
+            run_directory: run_directory.clone(),
+            guard: Process::find(guard.id()),
+            logs: directory.path().to_owned(),
+            known_hosts: PathBuf::new(),
+            accel: Accel::Tcg,
+            guest: "debian-13".to_owned(),
+            kernel: "6.12".to_owned(),
+            description: String::new(),
+        };
+        residents.keep(&lab).unwrap();
+        kill_process(Pid::from_child(&guard), Signal::STOP).unwrap();
+        let said = "the lab called x does not answer\n  | its guard, process ";
+        for error in [residents.get("x").unwrap_err(), residents.check_free("x").unwrap_err()] {
+            let text = error.to_string();
+            assert!(text.starts_with(said) && text.contains("kill -CONT"), "{text}");
+        }
+        assert!(residents.down("x").unwrap() && !run_directory.exists());
+        assert!(guard.wait().unwrap().code().is_none());
+        assert!(residents.all().unwrap().is_empty());
     }
 
     #[test]
@@ -381,6 +531,7 @@ mod tests {
         let lab = Resident {
             name: "x".to_owned(),
             run_directory: run_directory.clone(),
+            guard: None,
             logs: directory.path().to_owned(),
             known_hosts: PathBuf::new(),
             accel: Accel::Tcg,

@@ -6,15 +6,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::{Cache, write_whole};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{Cache, read_record, sha256_file, write_whole};
 use crate::command::Command;
-use crate::error::{IoContext as _, Result};
+use crate::error::{Error, IoContext as _, Result};
 use crate::node::Role;
+use crate::progress::say;
 use crate::toolbox::{Tool, Toolbox};
 
 const KEYGEN_LIMIT: Duration = Duration::from_secs(20);
 
-/// The lab's own key pair, in the cache.
+/// What the private half is called.
+const KEY: &str = "ssh-key";
+
+/// The lab's own key pair, in the cache; a lab that is up has a copy.
 #[derive(Debug, Clone)]
 pub struct Key {
     private: PathBuf,
@@ -23,30 +29,111 @@ pub struct Key {
     client: Tool,
 }
 
+/// What the key's files have to be: the file `ssh-key.json` of the cache.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Sums {
+    private: String,
+    public: String,
+}
+
 impl Key {
-    /// Reads it, or makes it once.
+    /// Reads it, or makes it once. A damaged public half is made again from the private one; a damaged private half is
+    /// the end of the pair, and a new one takes its place.
     ///
     /// # Errors
     ///
     /// There is no OpenSSH, `ssh-keygen` fails, or the cache cannot be written.
     pub fn ensure(cache: &Cache) -> Result<Key> {
-        let private = cache.path("ssh-key");
-        let public = private.with_extension("pub");
-        let _lock = cache.lock("ssh-key")?;
-        if !private.exists() {
-            let scratch = cache.scratch()?;
-            let fresh = scratch.path().join("key");
-            let keygen = Toolbox::of(cache).tool("ssh-keygen")?.command();
-            keygen
-                .args(["-q", "-t", "ed25519", "-N", "", "-C", "rdma-lab", "-f"])
-                .arg(&fresh)
-                .run(KEYGEN_LIMIT)?;
-            let fresh_public = fresh.with_extension("pub");
-            write_whole(&public, &fs::read(&fresh_public).at("failed to read", &fresh_public)?)?;
-            fs::rename(&fresh, &private).at("failed to keep the key", &private)?;
+        let client = Toolbox::of(cache).tool("ssh")?;
+        let key = Key { private: cache.path(KEY), public: String::new(), client };
+        let sums_file = key.private.with_extension("json");
+        let _lock = cache.lock(KEY)?;
+        if key.private.exists() {
+            let sums = read_record::<Sums>(&sums_file).ok().flatten();
+            if sums.is_some() && sums == key.sums().ok() {
+                return key.read();
+            }
+            if let Some(public) = key.derived(cache)? {
+                let is_as_it_was = key.clone().read().is_ok_and(|key| key.public == public);
+                if !is_as_it_was {
+                    say("ssh-key.pub of the cache is damaged and is made again from ssh-key");
+                    write_whole(&key.public_file(), format!("{public}\n").as_bytes())?;
+                }
+                key.note(&sums_file)?;
+                return key.read();
+            }
+            say("ssh-key of the cache is damaged: a new pair is made");
         }
-        let public = fs::read_to_string(&public).at("failed to read", &public)?.trim().to_owned();
-        Ok(Key { private, public, client: Toolbox::of(cache).tool("ssh")? })
+        let scratch = cache.scratch()?;
+        let fresh = scratch.path().join("key");
+        keygen(cache)?
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "rdma-lab", "-f"])
+            .arg(&fresh)
+            .run(KEYGEN_LIMIT)?;
+        let fresh_public = fresh.with_extension("pub");
+        write_whole(&key.public_file(), &fs::read(&fresh_public).at("failed to read", &fresh_public)?)?;
+        fs::rename(&fresh, &key.private).at("failed to keep the key", &key.private)?;
+        key.note(&sums_file)?;
+        key.read()
+    }
+
+    /// A lab's own copy of it, which nothing that happens to the cache takes from the lab.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read or written.
+    pub fn copied_into(&self, run_directory: &Path) -> Result<Key> {
+        let private = run_directory.join(KEY);
+        let bytes = fs::read(&self.private).at("failed to read", &self.private)?;
+        write_whole(&private, &bytes)?;
+        Ok(Key { private, ..self.clone() })
+    }
+
+    /// The copy that a lab has of it; nothing where an older kit brought the lab up.
+    pub fn of_lab(&self, run_directory: &Path) -> Option<Key> {
+        let private = run_directory.join(KEY);
+        private.exists().then(|| Key { private, public: String::new(), client: self.client.clone() })
+    }
+
+    fn public_file(&self) -> PathBuf {
+        self.private.with_extension("pub")
+    }
+
+    fn sums(&self) -> Result<Sums> {
+        Ok(Sums { private: sha256_file(&self.private)?, public: sha256_file(&self.public_file())? })
+    }
+
+    fn note(&self, sums_file: &Path) -> Result<()> {
+        let text = serde_json::to_vec(&self.sums()?)
+            .map_err(|source| Error::setup("failed to write the key's checksums").source(source))?;
+        write_whole(sums_file, &text)
+    }
+
+    fn read(mut self) -> Result<Key> {
+        let public = self.public_file();
+        self.public = fs::read_to_string(&public).at("failed to read", &public)?.trim().to_owned();
+        Ok(self)
+    }
+
+    /// The public half of a private one that signs what the public one verifies; `None` of one that does not.
+    fn derived(&self, cache: &Cache) -> Result<Option<String>> {
+        let scratch = cache.scratch()?;
+        let copy = scratch.path().join("key");
+        write_whole(&copy, &fs::read(&self.private).at("failed to read", &self.private)?)?;
+        let public = keygen(cache)?.args(["-y", "-f"]).arg(&copy).output(KEYGEN_LIMIT)?;
+        if public.code != Some(0) {
+            return Ok(None);
+        }
+        // Without its public half beside it, the signer looks into the private one.
+        let message = scratch.path().join("message");
+        fs::write(&message, "rdma-lab").at("failed to write", &message)?;
+        let sign = ["-q", "-Y", "sign", "-n", "rdma-lab", "-f"];
+        let signed = keygen(cache)?.args(sign).arg(&copy).arg(&message).output(KEYGEN_LIMIT)?;
+        let verify = ["-q", "-Y", "check-novalidate", "-n", "rdma-lab", "-s"];
+        let signature = scratch.path().join("message.sig");
+        let verified = keygen(cache)?.args(verify).arg(&signature).stdin("rdma-lab").output(KEYGEN_LIMIT)?;
+        let is_whole = signed.code == Some(0) && verified.code == Some(0);
+        Ok(is_whole.then(|| public.stdout.trim().to_owned()))
     }
 
     /// The public half, as in `authorized_keys`.
@@ -68,9 +155,34 @@ pub fn server(public: &str, (user, home): (&str, &str)) -> String {
     )
 }
 
+/// A command that ends with its session: whatever ends the client's side ends it within a second or two. Its own end is
+/// left alone, and so is what it leaves behind on purpose. Who looks after that is no child of the command's, which may
+/// count its children.
+pub fn watched(command: &str) -> String {
+    format!(
+        "( (while kill -0 $PPID; do sleep 1; done; kill -0 $$ && kill -HUP 0) </dev/null >/dev/null 2>&1 & ); {command}"
+    )
+}
+
 /// A line of a `known_hosts` file: the node under a name of its own, whatever its port.
 pub fn known_host(role: Role, host_key: &str) -> String {
     format!("{} {}\n", alias(role), host_key.trim())
+}
+
+/// Puts the lines of these nodes, as they are in `from`, into a lab's own file in the place of earlier ones.
+///
+/// # Errors
+///
+/// A file cannot be read or written.
+pub fn keep_known_hosts(from: &Path, roles: &[Role], lab: &Path) -> Result<()> {
+    let is_of = |line: &str, roles: &[Role]| {
+        roles.iter().any(|&role| line.split(' ').next().is_some_and(|name| name == alias(role)))
+    };
+    let earlier = fs::read_to_string(lab).unwrap_or_default();
+    let frozen = fs::read_to_string(from).at("failed to read", from)?;
+    let kept = earlier.lines().filter(|line| !is_of(line, roles));
+    let lines = kept.chain(frozen.lines().filter(|line| is_of(line, roles)));
+    write_whole(lab, lines.map(|line| format!("{line}\n")).collect::<String>().as_bytes())
 }
 
 /// The words that reach a node; a command may follow them.
@@ -92,9 +204,71 @@ fn alias(role: Role) -> String {
     format!("rdma-lab-{role}")
 }
 
+/// `ssh-keygen`, without arguments.
+fn keygen(cache: &Cache) -> Result<Command> {
+    Ok(Toolbox::of(cache).tool("ssh-keygen")?.command())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn damaged_key_is_mended_and_labs_keep_theirs() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().to_owned()).unwrap();
+        let key = Key::ensure(&cache).unwrap();
+        assert_eq!(Key::ensure(&cache).unwrap().public, key.public);
+        let run_directory = tempfile::tempdir().unwrap();
+        key.copied_into(run_directory.path()).unwrap();
+        let lab_key = key.of_lab(run_directory.path()).unwrap();
+        let whole = fs::read(&key.private).unwrap();
+        let flip = |path: &Path, at: usize| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[at] ^= 1;
+            write_whole(path, &bytes).unwrap();
+        };
+        // Its public half, its comment included, and what says how both have to be: as before. An older kit has no sums.
+        let public = key.public_file();
+        let sums = key.private.with_extension("json");
+        let end = key.public.len() - 2;
+        for (path, at) in [(&public, 30), (&public, end), (&sums, 20), (&sums, 0)] {
+            flip(path, at);
+            assert_eq!(Key::ensure(&cache).unwrap().public, key.public, "{} {at}", path.display());
+        }
+        fs::remove_file(&sums).unwrap();
+        assert_eq!(Key::ensure(&cache).unwrap().public, key.public);
+        fs::remove_file(&public).unwrap();
+        assert_eq!(Key::ensure(&cache).unwrap().public, key.public);
+        // Its private half: another pair, and one that works.
+        let mut last = key.public.clone();
+        for at in [3, whole.len() / 2, whole.len() * 2 / 3] {
+            flip(&key.private, at);
+            let made = Key::ensure(&cache).unwrap();
+            assert_ne!(made.public, last);
+            assert_eq!(made.derived(&cache).unwrap().as_ref(), Some(&made.public));
+            last = made.public;
+        }
+        assert_eq!(fs::read(&lab_key.private).unwrap(), whole);
+    }
+
+    #[test]
+    fn known_hosts_of_a_lab_change_with_the_machines_that_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let [frozen, lab] = ["frozen", "lab"].map(|name| directory.path().join(name));
+        let write = |key: &str| {
+            let lines = Role::BOTH.map(|role| known_host(role, &format!("ssh-ed25519 {key}-{role}")));
+            fs::write(&frozen, lines.concat()).unwrap();
+        };
+        write("a");
+        keep_known_hosts(&frozen, &Role::BOTH, &lab).unwrap();
+        write("b");
+        keep_known_hosts(&frozen, &[Role::Client], &lab).unwrap();
+        assert_eq!(
+            fs::read_to_string(&lab).unwrap(),
+            "rdma-lab-server ssh-ed25519 a-server\nrdma-lab-client ssh-ed25519 b-client\n"
+        );
+    }
 
     #[test]
     fn command_leaves_the_users_configuration_out() {

@@ -1,7 +1,8 @@
-//! What killed labs leave behind: run directories without a guard, and machines without a run directory.
+//! What killed labs leave behind: run directories without a guard, guards that nobody can ask, and machines without a
+//! run directory.
 //!
-//! Machines die with their guard, so a stray machine is the exception; a stray directory is what a guard
-//! that got SIGKILL could not remove.
+//! Machines die with their guard, so a stray machine is the exception; a stray directory is what a guard that got
+//! SIGKILL could not remove; a stray guard stands still, or has lost its directory, and no record leads to it.
 
 use std::fmt;
 use std::fs;
@@ -9,19 +10,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::process::{Pid, Signal, getuid, kill_process};
+use rustix::process::getuid;
 
-use crate::error::{Error, IoContext as _, Result};
+use crate::error::{IoContext as _, Result};
 use crate::provider::qemu::argv::control_socket;
-use crate::provider::qemu::control::Control;
+use crate::provider::qemu::control::{Control, Reply};
 use crate::provider::qemu::guard::{RUN_PREFIX, run_places};
-use crate::toolbox::toolbox::QEMU;
-
-/// What a loader's name ends with.
-const LOADER: &str = "ld-linux-x86-64.so.2";
-
-/// How many words a loader takes before and with the program.
-const LOADER_WORDS: usize = 5;
+use crate::provider::qemu::process::Process;
 
 /// A run directory of this age has a guard that listens, if it has one at all.
 const STARTING: Duration = Duration::from_secs(5);
@@ -31,15 +26,18 @@ const STARTING: Duration = Duration::from_secs(5);
 pub enum Stray {
     /// A run directory whose guard has gone.
     Directory(PathBuf),
-    /// A machine whose run directory has gone, by its process id.
-    Machine(u32),
+    /// A guard that does not answer, with its run directory.
+    Guard(Process, PathBuf),
+    /// A machine whose run directory has gone.
+    Machine(Process),
 }
 
 impl fmt::Display for Stray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stray::Directory(path) => write!(f, "run directory {}", path.display()),
-            Stray::Machine(pid) => write!(f, "machine, process {pid}"),
+            Stray::Guard(process, _) => write!(f, "guard that does not answer, process {}", process.pid),
+            Stray::Machine(process) => write!(f, "machine, process {}", process.pid),
         }
     }
 }
@@ -52,18 +50,35 @@ impl Stray {
     /// It cannot be removed or ended.
     pub fn clear(&self) -> Result<()> {
         match self {
-            Stray::Directory(path) => fs::remove_dir_all(path).at("failed to remove", path),
-            Stray::Machine(pid) => {
-                let raw = i32::try_from(*pid).ok().and_then(Pid::from_raw);
-                let pid = raw.ok_or_else(|| Error::setup(format!("{pid} is no process id")))?;
-                kill_process(pid, Signal::KILL)
-                    .map_err(|errno| Error::setup(format!("failed to end {self}")).source(errno))
-            }
+            Stray::Directory(path) => remove(path),
+            Stray::Guard(process, path) => end(Some(*process), path),
+            Stray::Machine(process) => process.kill(),
         }
     }
 }
 
-/// Run directories of this user's whose guard does not answer, except `recorded` ones.
+/// Kills a guard, by its process, and whatever runs from its run directory; removes that.
+///
+/// # Errors
+///
+/// Something cannot be ended or removed.
+pub(super) fn end(guard: Option<Process>, run_directory: &Path) -> Result<()> {
+    guard.map_or(Ok(()), Process::kill)?;
+    // They end with their guard; one that does not is killed.
+    for machine in Process::machines(run_directory) {
+        machine.kill()?;
+    }
+    remove(run_directory)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match path.exists() {
+        true => fs::remove_dir_all(path).at("failed to remove", path),
+        false => Ok(()),
+    }
+}
+
+/// Run directories of this user's whose guard has gone or does not answer, except `recorded` ones.
 pub(super) fn directories(recorded: &[PathBuf]) -> Vec<Stray> {
     let mut found: Vec<PathBuf> = run_places()
         .iter()
@@ -74,10 +89,23 @@ pub(super) fn directories(recorded: &[PathBuf]) -> Vec<Stray> {
         .map(|entry| entry.path())
         // A cache, or whatever else bears such a name, is no run directory.
         .filter(|path| control_socket(path).exists())
-        .filter(|path| !recorded.contains(path) && Control::of(path).status().is_err())
+        .filter(|path| !recorded.contains(path))
         .collect();
     found.sort();
-    found.into_iter().map(Stray::Directory).collect()
+    found.dedup();
+    found.into_iter().filter_map(stray_directory).collect()
+}
+
+fn stray_directory(path: PathBuf) -> Option<Stray> {
+    let control = Control::of(&path);
+    match control.reply() {
+        Reply::Status(_) => None,
+        Reply::Gone => Some(Stray::Directory(path)),
+        Reply::Silence => Some(match control.listener() {
+            Some(guard) => Stray::Guard(guard, path),
+            None => Stray::Directory(path),
+        }),
+    }
 }
 
 fn age(path: &Path) -> Duration {
@@ -85,68 +113,64 @@ fn age(path: &Path) -> Duration {
     modified.and_then(|time| SystemTime::now().duration_since(time).ok()).unwrap_or_default()
 }
 
-/// Machines of this user's that were started by a lab and whose run directory has gone.
-pub(super) fn machines() -> Vec<Stray> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .filter(|process| process.metadata().is_ok_and(|file| file.uid() == getuid().as_raw()))
-        .filter_map(|process| {
-            let pid = process.file_name().to_str()?.parse().ok()?;
-            let line = fs::read(process.path().join("cmdline")).ok()?;
-            let words: Vec<_> = line.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
-            (is_stray(&words) && !has_guard(&process.path())).then_some(Stray::Machine(pid))
-        })
-        .collect()
+/// Guards of this user's that stand still and whose run directory has gone, and machines whose run directory has gone;
+/// except those of `recorded` run directories.
+pub(super) fn processes(recorded: &[PathBuf]) -> Vec<Stray> {
+    let has_gone = |directory: &Path| is_run_directory(directory) && !control_socket(directory).exists();
+    let mut strays = Vec::new();
+    for process in Process::all() {
+        if process.is_guard() {
+            // One that runs sees that its directory has gone, and ends.
+            let directory = process.directory().filter(|directory| has_gone(directory));
+            let stray = directory.filter(|directory| process.is_stopped() && !recorded.contains(directory));
+            strays.extend(stray.map(|directory| Stray::Guard(process, directory)));
+        } else if let Some(directory) = process.run_directory()
+            && is_run_directory(&directory)
+            && !directory.exists()
+            // Else it is ending, or its run directory is in a file system that this process does not see.
+            && !process.has_guard()
+        {
+            strays.push(Stray::Machine(process));
+        }
+    }
+    strays
 }
 
-/// Whether the parent of a process is a guard: then the machine is not left behind, it is ending, or its run
-/// directory is in a file system that this process does not see.
-fn has_guard(process: &Path) -> bool {
-    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-    // `pid (name) state parent …`; the name may hold anything.
-    let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
-    let line = parent.and_then(|parent| fs::read(format!("/proc/{parent}/cmdline")).ok()).unwrap_or_default();
-    line.split(|&byte| byte == 0).any(|word| word == b"__guard")
-}
-
-/// Whether a command line is that of a lab's machine whose run directory is not there.
-fn is_stray<S: AsRef<str>>(words: &[S]) -> bool {
-    let mut words = words.iter().map(AsRef::as_ref);
-    // The program itself, or the loader that starts it, with options of its own before.
-    let is_program = |program: &str| program.rsplit('/').next() == Some(QEMU);
-    let is_qemu = match words.next() {
-        Some(loader) if loader.ends_with(LOADER) => words.by_ref().take(LOADER_WORDS).any(is_program),
-        program => program.is_some_and(is_program),
-    };
-    let socket = words.find_map(|word: &str| word.strip_prefix("unix:")?.split(",server").next());
-    let directory = socket.and_then(|socket| Path::new(socket).parent());
-    is_qemu
-        && directory.is_some_and(|directory| {
-            let name = directory.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(RUN_PREFIX) && !directory.exists()
-        })
+fn is_run_directory(path: &Path) -> bool {
+    path.file_name().unwrap_or_default().to_string_lossy().starts_with(RUN_PREFIX)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    use rustix::process::{Pid, Signal, kill_process};
 
     use super::*;
 
+    /// A process whose words are a machine's, as far as it is looked at.
+    fn machine(directory: &Path) -> std::process::Child {
+        let socket = format!("unix:{}/qmp-server,server=on,wait=off", directory.display());
+        let script = "while :; do sleep 1; done";
+        Command::new("sh").args(["-c", script, "qemu-system-x86_64", "-qmp", &socket]).spawn().unwrap()
+    }
+
     #[test]
     fn only_a_lab_machine_without_its_directory_is_a_stray() {
-        let gone = "unix:/tmp/rdma-lab-gone/qmp-server,server=on,wait=off";
-        assert!(is_stray(&["/usr/bin/qemu-system-x86_64", "-qmp", gone]));
-        let loader = ["/c/tools/ld-linux-x86-64.so.2", "--library-path", "/c/tools", "--argv0", "x"];
-        assert!(is_stray(
-            &[&loader[..], &["/c/tools/qemu-system-x86_64", "-L", "/c", "-qmp", gone]].concat()
-        ));
-        assert!(!is_stray(&[&loader[..], &["/c/tools/vi", "-L", "/c", "-qmp", gone]].concat()));
-        assert!(!is_stray(&["vi", "-qmp", gone]));
-        assert!(!is_stray(&["qemu-system-x86_64", "-qmp", "unix:/tmp/other/qmp,server=on"]));
         let there = tempfile::Builder::new().prefix(RUN_PREFIX).tempdir().unwrap();
-        let socket = format!("unix:{}/qmp-server,server=on", there.path().display());
-        assert!(!is_stray(&["qemu-system-x86_64", "-qmp", &socket]));
+        let mut children =
+            [Path::new("/tmp/rdma-lab-gone"), Path::new("/tmp/other"), there.path()].map(machine);
+        let of = |child: &std::process::Child| Process::find(child.id()).map(Stray::Machine).unwrap();
+        let found = children.each_ref().map(|child| processes(&[]).contains(&of(child)));
+        let stray = of(&children[0]);
+        stray.clear().unwrap();
+        for child in &mut children {
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
+        assert_eq!(found, [true, false, false]);
+        assert!(!processes(&[]).contains(&stray));
     }
 
     #[test]
@@ -162,5 +186,27 @@ mod tests {
         fs::remove_file(control_socket(there.path())).unwrap();
         fs::File::open(there.path()).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
         assert!(!directories(&[]).contains(&stray), "no guard ever listened in it");
+    }
+
+    #[test]
+    fn guard_that_stands_still_without_its_directory_is_found_and_ended() {
+        let there = tempfile::Builder::new().prefix(RUN_PREFIX).tempdir_in("/tmp").unwrap();
+        let mut guard = Command::new("tail")
+            .args(["__guard", "-f", "/dev/null"])
+            .current_dir(there.path())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let process = Process::find(guard.id()).unwrap();
+        let directory = there.path().to_owned();
+        let stray = Stray::Guard(process, directory.clone());
+        drop(there);
+        assert!(!processes(&[]).contains(&stray), "it runs, and will see for itself");
+        kill_process(Pid::from_child(&guard), Signal::STOP).unwrap();
+        while !process.is_stopped() {}
+        assert!(processes(&[]).contains(&stray));
+        assert!(!processes(&[directory]).contains(&stray));
+        stray.clear().unwrap();
+        guard.wait().unwrap();
     }
 }

@@ -270,7 +270,9 @@ impl Pair for RemotePair {
         let recording = recording.as_ref().ok_or_else(|| Error::capture("nothing is being recorded"))?;
         let sent = recording.captured(&self.machines.by_role[&Role::Server], &self.machines.addresses())?;
         let of = |role: Role| sent.get(&role).copied().unwrap_or(0);
-        Ok(Role::BOTH.map(|role| (role, Captured { sent: of(role), delivered: of(role.peer()) })).into())
+        let captured =
+            |role: Role| Captured { sent: of(role), delivered: of(role.peer()), ..Captured::default() };
+        Ok(Role::BOTH.map(|role| (role, captured(role))).into())
     }
 
     fn stop_capture(&self) -> Result<()> {

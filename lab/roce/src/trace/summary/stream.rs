@@ -111,7 +111,7 @@ impl<'a> Stream<'a> {
     fn fate(&mut self, row: &Row, opcode: Opcode, at: i32, is_first: bool) {
         let Some(words) = row.fate.words() else { return };
         match row.fate {
-            Fate::LinkCut => {
+            Fate::LinkCut | Fate::PortFull => {
                 self.other_fates.insert(words);
             }
             // Their originals say it.

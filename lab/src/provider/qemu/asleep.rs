@@ -1,0 +1,113 @@
+//! Why forked machines are not awake, and whether their frozen state is to blame.
+//!
+//! A frozen state is thrown away on evidence only: QEMU does not take it, or takes it and the guest does not wake. What
+//! this computer refused or ended (open files, memory, a killed process) is its own error, and the state is kept.
+
+use std::time::Duration;
+
+use crate::error::{Error, Kind};
+use crate::node::Role;
+use crate::provider::qemu::control::Control;
+use crate::provider::qemu::process::Process;
+
+/// How long a machine's end may take to be known, once its sockets have closed.
+const ENDING_LIMIT: Duration = Duration::from_millis(500);
+
+/// QEMU's own words for a state that it does not take.
+const NOT_TAKEN: &str = "load of migration failed";
+
+/// What of QEMU's last words, or of how it ended, is this computer's, and what to do about it.
+const HOST: [(&str, &str); 6] = [
+    ("Too many open files", "raise the limit of open files: ulimit -n 1024"),
+    ("Cannot allocate memory", "end something, or end other labs: cargo xtask lab down --all"),
+    ("cannot set up guest memory", "end something, or end other labs: cargo xtask lab down --all"),
+    ("No space left on device", "free space on that file system"),
+    ("Resource temporarily unavailable", "raise the limit of processes: ulimit -u"),
+    (
+        "signal: ",
+        "look who ended it: the kernel does so for want of memory, and says it in the host's `dmesg`",
+    ),
+];
+
+/// Machines that did not wake.
+#[derive(Debug)]
+pub(super) struct Asleep {
+    pub(super) error: Error,
+    /// Whether the frozen state is to blame.
+    pub(super) blames_state: bool,
+}
+
+impl From<Error> for Asleep {
+    fn from(error: Error) -> Asleep {
+        Asleep { error, blames_state: false }
+    }
+}
+
+impl Asleep {
+    /// What became of a machine whose state could not be loaded.
+    pub(super) fn not_taken(ending: Option<&str>, error: Error) -> Asleep {
+        let is_refused = ending.map_or(error.kind() == Kind::Boot && is_word_of_qemu(&error), |ending| {
+            ending.contains(NOT_TAKEN)
+        });
+        Asleep { blames_state: is_refused && ending.and_then(host_cure).is_none(), error }
+    }
+
+    /// What became of a machine that took its state, and whose guest has not answered as it should.
+    pub(super) fn not_awake(ending: Option<&str>, is_stopped: bool, error: Error) -> Asleep {
+        Asleep { blames_state: !is_stopped && ending.and_then(host_cure).is_none(), error }
+    }
+}
+
+/// Whether QEMU itself said so, and goes on.
+fn is_word_of_qemu(error: &Error) -> bool {
+    error.to_string().starts_with("failed: state loaded")
+}
+
+/// What to do, if a machine's end is this computer's doing.
+pub(super) fn host_cure(ending: &str) -> Option<&'static str> {
+    HOST.iter().find(|(words, _)| ending.contains(words)).map(|(_, cure)| *cure)
+}
+
+/// How a machine ended, if it has; one whose sockets have just closed gets a moment to be known as ended.
+pub(super) fn ending(control: &Control, role: Role) -> Option<String> {
+    let status = control.status().ok();
+    if let Some(pid) = status.and_then(|status| status.machines.get(&role).copied())
+        && let Some(process) = Process::find(pid)
+        && !process.is_stopped()
+    {
+        // One that lives is waited for in vain, and briefly.
+        let _ = process.wait_end(ENDING_LIMIT);
+    }
+    control.ending(role)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_evidence_blames_the_state() {
+        let closed = || Error::boot("QEMU closed its control socket");
+        let words = "exit status: 1\nqemu-system-x86_64: load of migration failed: Invalid argument";
+        assert!(Asleep::not_taken(Some(words), closed()).blames_state);
+        let refused = || Error::boot("failed: state loaded: Section footer error");
+        assert!(Asleep::not_taken(None, refused()).blames_state);
+        for ending in [
+            "signal: 9 (SIGKILL)",
+            "exit status: 1\nqemu-system-x86_64: cannot set up guest memory 'memory': Cannot allocate memory",
+            "exit status: 1\nqemu-system-x86_64: Failed to open: Too many open files",
+            "exit status: 1\nload of migration failed: Cannot allocate memory",
+            "exit status: 1\nsomething else",
+        ] {
+            assert!(!Asleep::not_taken(Some(ending), closed()).blames_state, "{ending}");
+        }
+        assert!(!Asleep::not_taken(None, closed()).blames_state);
+
+        let silent = || Error::timeout("it is awake", Duration::from_secs(20));
+        assert!(Asleep::not_awake(None, false, silent()).blames_state);
+        assert!(Asleep::not_awake(Some("exit status: 0"), false, silent()).blames_state, "the guest ended");
+        assert!(!Asleep::not_awake(None, true, silent()).blames_state);
+        assert!(!Asleep::not_awake(Some("signal: 9 (SIGKILL)"), false, silent()).blames_state);
+        assert!(!Asleep::from(closed()).blames_state);
+    }
+}

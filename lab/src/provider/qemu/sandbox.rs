@@ -1,0 +1,75 @@
+//! Whether QEMU can be confined here: asked once, and remembered for as long as QEMU and the kernel are the same.
+//!
+//! A QEMU may be built without seccomp, and a kernel (or a container's rules) may not let it install a filter.
+
+use std::fs;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{Cache, read_record, write_whole};
+use crate::command::Command;
+use crate::provider::qemu::argv::SANDBOX;
+use crate::toolbox::Tool;
+
+/// How long QEMU may take to start without a machine, and to end again.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What was found, and about what.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Verdict {
+    key: String,
+    works: bool,
+}
+
+/// Whether QEMU starts under [`SANDBOX`]; where there is no telling, it does not.
+pub fn works(cache: &Cache, qemu: &Tool) -> bool {
+    let (path, key) = (cache.path("sandbox.json"), key(qemu));
+    if let Ok(Some(verdict)) = read_record::<Verdict>(&path)
+        && verdict.key == key
+    {
+        return verdict.works;
+    }
+    let Ok(output) = probe(qemu).output(PROBE_LIMIT) else { return false };
+    let verdict = Verdict { key, works: output.code == Some(0) };
+    // Asked again next time, if it cannot be kept.
+    let _ = serde_json::to_vec(&verdict).map(|text| write_whole(&path, &text));
+    verdict.works
+}
+
+/// Starts QEMU without a machine, and ends it through its monitor.
+fn probe(qemu: &Tool) -> Command {
+    qemu.command()
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none"])
+        .args(["-sandbox", SANDBOX, "-monitor", "stdio"])
+        .stdin("quit\n")
+}
+
+fn key(qemu: &Tool) -> String {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{SANDBOX} {} {}", kernel.trim(), qemu.identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdict_on_another_qemu_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().to_owned()).unwrap();
+        let keep = |verdict: &Verdict| {
+            fs::write(cache.path("sandbox.json"), serde_json::to_string(verdict).unwrap()).unwrap();
+        };
+        // One that starts under anything.
+        let qemu = Tool { argv: vec!["true".into()], env: Vec::new(), identity: "1".to_owned() };
+        for is_said in [true, false] {
+            keep(&Verdict { key: key(&qemu), works: is_said });
+            assert_eq!(works(&cache, &qemu), is_said);
+        }
+        keep(&Verdict { key: "another".to_owned(), works: false });
+        assert!(works(&cache, &qemu));
+        fs::write(cache.path("sandbox.json"), "{").unwrap();
+        assert!(works(&cache, &qemu));
+    }
+}
