@@ -3,7 +3,7 @@
 //! In: [`Record`]s in the order of the capture. Out: a [`Report`] of connections, messages, findings and counts, and the trace. The rules run over what the
 //! receivers got, as the fates in the packet comments tell it; the trace shows everything that was sent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::capture::Record;
 use crate::checker::{Alone, Arrival, Budget, Discarded, Sink, Stream, alone, packets, remember};
@@ -19,8 +19,9 @@ use crate::report::Report;
 use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
 use crate::rule::Rule;
+use crate::seen_frames::SeenFrames;
 use crate::stats::Stats;
-use crate::wire::{Frame, Icrc, Operation, Packet, Transport};
+use crate::wire::{Decoder, Encapsulation, Frame, Icrc, Operation, Packet, Transport};
 
 /// Sizes that bound the memory.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +80,8 @@ pub struct Analysis {
     rows: Vec<Row>,
     cm_rows: Vec<CmRow>,
     paths: Paths,
-    not_roce: BTreeMap<String, u64>,
+    decoder: Decoder,
+    seen: SeenFrames,
     records: u64,
     packets: u64,
 }
@@ -120,7 +122,8 @@ impl Analysis {
             rows: Vec::new(),
             cm_rows: Vec::new(),
             paths: Paths::new(limits.paths),
-            not_roce: BTreeMap::new(),
+            decoder: Decoder::new(),
+            seen: SeenFrames::new(limits.kinds),
             records: 0,
             packets: 0,
         }
@@ -128,24 +131,23 @@ impl Analysis {
 
     /// Takes one record in.
     pub fn push(&mut self, record: &Record<'_>) {
-        self.push_frame(record, &record.frame());
+        let mut decoder = std::mem::take(&mut self.decoder);
+        self.push_frame(record, &decoder.decode(record.link_type, record.data));
+        self.decoder = decoder;
     }
 
     /// Takes one record in whose frame is decoded already.
     pub fn push_frame(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
         self.records += 1;
+        self.seen.lost(record.lost_before);
         let packet = match frame {
             Frame::Roce(packet) => packet,
-            Frame::NotRoce(what) => {
-                let mut what = what.to_string();
-                if self.not_roce.len() >= self.limits.kinds && !self.not_roce.contains_key(&what) {
-                    what = "other".to_owned();
-                }
-                *self.not_roce.entry(what).or_default() += 1;
-                return;
-            }
+            Frame::NotRoce(what) => return self.seen.other(what),
         };
-        let is_short = packet.is_cut && record.original_length_bytes as usize <= record.data.len();
+        self.seen.packet(packet);
+        // In a tunnel a mirror may have cut it, which no length says.
+        let is_whole_frame = record.original_length_bytes as usize <= record.data.len();
+        let is_short = packet.is_cut && is_whole_frame && packet.encapsulation == Encapsulation::None;
         // Most captures are without fates.
         let fate = record.comment.map(Fate::from_comment);
         let (is_sent, is_delivered) =
@@ -161,6 +163,11 @@ impl Analysis {
         if self.limits.keeps {
             self.keep_row(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
         }
+    }
+
+    /// Takes note of packets that the capture says it lost, where no record says where.
+    pub fn lost_by_capture(&mut self, packets: u64) {
+        self.seen.lost(packets);
     }
 
     /// Takes the findings out that there are so far, in the order in which they were found.
@@ -298,7 +305,12 @@ impl Analysis {
             packets: self.packets,
             sent: self.paths.sent(),
             delivered: self.paths.delivered(),
-            not_roce: self.not_roce,
+            not_roce: self.seen.not_roce,
+            unread: self.seen.unread,
+            encapsulations: self.seen.encapsulations,
+            packets_version_1: self.seen.packets_version_1,
+            packets_without_bth: self.seen.packets_without_bth,
+            lost_by_capture: self.seen.lost,
             connections,
             messages,
             findings: self.findings,

@@ -225,7 +225,7 @@ fn what_holds_nothing_to_check_is_no_clean_capture() {
     roce_v1[12..14].copy_from_slice(&[0x89, 0x15]);
     for (bytes, said) in [
         (other_link, "1 other frame: 1 unsupported link type 147 (private use)\n"),
-        (capture(&[roce_v1]), "1 other frame: 1 RoCE v1\n"),
+        (capture(&[roce_v1]), "1 other frame: 1 undecodable (grh: version 0 at offset 14, expected 6)\n"),
         (capture(&[]), "it has no frame at all\n"),
     ] {
         let (code, _, err) = run(&["check", "-"], &bytes);
