@@ -229,7 +229,7 @@ fn what_holds_nothing_to_check_is_no_clean_capture() {
         (capture(&[]), "it has no frame at all\n"),
     ] {
         let (code, _, err) = run(&["check", "-"], &bytes);
-        assert_eq!((code, err), (Some(2), format!("note: no RoCEv2 packet in standard input: {said}")));
+        assert_eq!((code, err), (Some(2), format!("note: no RoCE packet in standard input: {said}")));
         for command in ["trace", "messages", "stats", "ladder"] {
             let (code, _, err) = run(&[command, "-"], &bytes);
             assert!(code == Some(0) && err.ends_with(said), "{command}: {err}");

@@ -48,7 +48,7 @@ impl Args {
         let mut traces = Vec::new();
         let mut faults = Vec::new();
         for file in [&self.before, &self.after] {
-            let mut input = Input::open(file)?;
+            let mut input = Input::open(file, &self.common)?;
             let names = self.common.names(defaults.clone());
             let filter = self.common.filter(file, &names)?;
             let (report, stopped) = analyse(&mut input, names, &filter)?;

@@ -87,7 +87,7 @@ impl Args {
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let (name, source) = input::source(&self.file.file)?;
         let source = Growing { source, idle: self.idle.map(Duration::from_secs) };
-        let mut input = Input::new(name, Box::new(source))?;
+        let mut input = Input::new(name, Box::new(source), &self.common)?;
         let names = self.common.names(defaults);
         let filter = self.common.filter(&self.file.file, &names)?;
         let mut output = Output::new();
@@ -100,21 +100,21 @@ impl Args {
                 output.line(format_args!("        {}: {finding}", finding.rule.severity()))
             }
         };
-        let stopped = input.for_each(|record| {
+        let stopped = input.for_each(|record, frame| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
-            analysis.push(record);
+            analysis.push_frame(record, frame);
             analysis.discard_messages();
             let findings = analysis.take_findings();
             last_ns = record.timestamp_ns.saturating_sub(first_ns);
-            let Frame::Roce(packet) = record.frame() else {
+            let Frame::Roce(packet) = frame else {
                 return Ok(true);
             };
-            let info = PacketInfo::of_packet(record, &packet, first_ns, !findings.is_empty());
+            let info = PacketInfo::of_packet(record, packet, first_ns, !findings.is_empty());
             if filter.matches(&info, analysis.names()) {
                 if self.json {
-                    output.line(json::packet(record, &packet, analysis.names()))?;
+                    output.line(json::packet(record, packet, analysis.names()))?;
                 } else {
-                    output.line(text(&info, &packet, analysis.names()))?;
+                    output.line(text(&info, packet, analysis.names()))?;
                 }
                 for finding in &findings {
                     show(&mut output, finding, analysis.names())?;
@@ -123,6 +123,7 @@ impl Args {
             }
             Ok(!output.is_closed())
         })?;
+        analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
         for finding in &report.findings {
             if filter.matches(&PacketInfo::of_finding(finding, last_ns), &report.names) {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-use crate::capture::{ReadAhead, ReadError, Reader, Record};
-use crate::cli::Error;
+use crate::capture::{ReadAhead, Reader, Record};
+use crate::cli::{Common, Error};
+use crate::wire::{Decoder, Frame};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Shortest gzip header; less is no file of any kind.
@@ -19,6 +20,8 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 pub(super) struct Input {
     pub(super) name: String,
     reader: Reader<ReadAhead>,
+    decoder: Decoder,
+    lost_elsewhere: u64,
 }
 
 /// zstd frames, one behind the other.
@@ -91,40 +94,53 @@ fn plain(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
 }
 
 impl Input {
-    pub(super) fn open(file: &Path) -> Result<Self, Error> {
+    pub(super) fn open(file: &Path, common: &Common) -> Result<Self, Error> {
         let (name, source) = source(file)?;
-        Self::new(name, source)
+        Self::new(name, source, common)
     }
 
     /// Reads a capture from `source`.
-    pub(super) fn new(name: String, source: Box<dyn Read + Send>) -> Result<Self, Error> {
-        let source = plain(source)
-            .and_then(ReadAhead::new)
-            .map_err(|error| Error::new(format!("failed to read {name}: {error}")))?;
-        let reader = Reader::new(source).map_err(|error| Error::read(&name, &error))?;
-        Ok(Self { name, reader })
+    pub(super) fn new(name: String, source: Box<dyn Read + Send>, common: &Common) -> Result<Self, Error> {
+        let reader = reader(&name, source)?;
+        Ok(Self { name, reader, decoder: common.decoder(), lost_elsewhere: 0 })
     }
 
-    /// Gives each record to `each` until that is not true; gives why the capture ended before its end.
+    /// Gives each record and its frame to `each` until that is not true; gives why the capture ended before its end.
     pub(super) fn for_each(
         &mut self,
-        mut each: impl FnMut(&Record<'_>) -> Result<bool, Error>,
+        mut each: impl FnMut(&Record<'_>, &Frame<'_>) -> Result<bool, Error>,
     ) -> Result<Option<Error>, Error> {
+        let mut lost = 0u64;
         loop {
             match self.reader.next() {
                 Ok(Some(record)) => {
-                    if !each(&record)? {
+                    lost = lost.saturating_add(record.lost_before);
+                    let frame = self.decoder.decode(record.link_type, record.data);
+                    if !each(&record, &frame)? {
                         return Ok(None);
                     }
                 }
-                Ok(None) => return Ok(None),
-                Err(error) => {
-                    let error: ReadError = error;
-                    return Ok(Some(Error::read(&self.name, &error)));
+                Ok(None) => {
+                    self.lost_elsewhere = self.reader.lost_packets().saturating_sub(lost);
+                    return Ok(None);
                 }
+                Err(error) => return Ok(Some(Error::read(&self.name, &error))),
             }
         }
     }
+
+    /// Packets that the capture says it lost, without those that a record tells of.
+    pub(super) fn lost_elsewhere(&self) -> u64 {
+        self.lost_elsewhere
+    }
+}
+
+/// Begins to read a capture.
+fn reader(name: &str, source: Box<dyn Read + Send>) -> Result<Reader<ReadAhead>, Error> {
+    let source = plain(source)
+        .and_then(ReadAhead::new)
+        .map_err(|error| Error::new(format!("failed to read {name}: {error}")))?;
+    Reader::new(source).map_err(|error| Error::read(name, &error))
 }
 
 /// The arguments that name one capture.

@@ -25,6 +25,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::Names;
 use crate::cli::input::Input;
+use crate::wire::Decoder;
 
 pub use check::Args as CheckArgs;
 pub use diff::Args as DiffArgs;
@@ -85,9 +86,17 @@ pub struct Common {
     /// Call an address by a name, as in `198.51.100.1=server`; may be repeated.
     #[arg(long = "name", value_name = "ADDRESS=NAME", value_parser = parse_name)]
     names: Vec<(IpAddr, String)>,
+    /// Take UDP to this port for VXLAN too, besides 4789 and 8472; may be repeated.
+    #[arg(long = "vxlan-port", value_name = "PORT")]
+    vxlan_ports: Vec<u16>,
 }
 
 impl Common {
+    /// The decoder of one capture's frames.
+    fn decoder(&self) -> Decoder {
+        Decoder::new().vxlan_ports(&self.vxlan_ports)
+    }
+
     fn names(&self, defaults: Names) -> Names {
         self.names.iter().fold(defaults, |names, (address, name)| names.with(*address, name))
     }
@@ -104,7 +113,7 @@ impl Common {
             )
             .next("give a file, or numbers"));
         }
-        let (report, _) = trace::analyse(&mut Input::open(file)?, names.clone(), &Filter::default())?;
+        let (report, _) = trace::analyse(&mut Input::open(file, self)?, names.clone(), &Filter::default())?;
         Filter::named(terms, &report).map_err(|error| Error::new(format!("{}: {error}", file.display())))
     }
 }

@@ -194,7 +194,7 @@ impl Args {
     /// # Errors
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let mut input = Input::open(&self.file.file)?;
+        let mut input = Input::open(&self.file.file, &self.common)?;
         let names = self.common.names(defaults);
         let filter = self.common.filter(&self.file.file, &names)?;
         let mut analysis = Analysis::streaming(names.clone());
@@ -203,28 +203,29 @@ impl Args {
         let mut ended = Stats::default();
         let mut findings = 0;
         let (mut first, mut last_ns) = (None, 0);
-        let stopped = input.for_each(|record| {
+        let stopped = input.for_each(|record, frame| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
             last_ns = record.timestamp_ns.saturating_sub(first_ns);
             let Some(whole) = &mut whole else {
-                analysis.push(record);
+                analysis.push_frame(record, frame);
                 analysis.discard_messages();
                 findings += analysis.take_findings().len() as u64;
                 return Ok(true);
             };
-            whole.push(record);
+            whole.push_frame(record, frame);
             count_messages(&mut ended, &whole.take_messages(), &filter, first_ns, whole.names());
             let found = whole.take_findings();
-            if let Some(info) = PacketInfo::of_record(record, first_ns, !found.is_empty())
+            if let Some(info) = PacketInfo::of_frame(record, frame, first_ns, !found.is_empty())
                 && filter.matches(&info, whole.names())
             {
                 findings += found.len() as u64;
-                analysis.push(record);
+                analysis.push_frame(record, frame);
                 analysis.discard_messages();
                 drop(analysis.take_findings());
             }
             Ok(true)
         })?;
+        analysis.lost_by_capture(input.lost_elsewhere());
         let mut report = analysis.finish();
         if let Some(whole) = whole {
             let whole = whole.finish();

@@ -34,14 +34,15 @@ pub(super) fn analyse(
     let mut analysis = Analysis::new(names);
     let mut packets: Vec<PacketInfo> = Vec::new();
     let mut first_ns = None;
-    let stopped = input.for_each(|record| {
-        analysis.push(record);
+    let stopped = input.for_each(|record, frame| {
+        analysis.push_frame(record, frame);
         let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
         if !filter.is_empty() {
-            packets.extend(PacketInfo::of_record(record, first_ns, false));
+            packets.extend(PacketInfo::of_frame(record, frame, first_ns, false));
         }
         Ok(true)
     })?;
+    analysis.lost_by_capture(input.lost_elsewhere());
     let mut report = analysis.finish();
     if !filter.is_empty() {
         let broken: HashSet<u64> = report.findings.iter().map(|finding| finding.packet).collect();
@@ -62,7 +63,7 @@ impl Args {
     /// # Errors
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let mut input = Input::open(&self.file.file)?;
+        let mut input = Input::open(&self.file.file, &self.common)?;
         let names = self.common.names(defaults);
         let filter = self.common.filter(&self.file.file, &names)?;
         if self.json {
@@ -82,16 +83,15 @@ fn json_lines(input: &mut Input, names: Names, filter: &Filter) -> Result<ExitCo
     let mut output = Output::new();
     let mut analysis = Analysis::streaming(names);
     let mut first_ns = None;
-    let stopped = input.for_each(|record| {
+    let stopped = input.for_each(|record, frame| {
         let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
-        analysis.push(record);
+        analysis.push_frame(record, frame);
         let findings = analysis.take_findings();
-        if let Frame::Roce(packet) = record.frame() {
+        if let Frame::Roce(packet) = frame {
             let has_finding = findings.iter().any(|finding| finding.packet == record.number);
-            if filter
-                .matches(&PacketInfo::of_packet(record, &packet, first_ns, has_finding), analysis.names())
+            if filter.matches(&PacketInfo::of_packet(record, packet, first_ns, has_finding), analysis.names())
             {
-                output.line(json::packet(record, &packet, analysis.names()))?;
+                output.line(json::packet(record, packet, analysis.names()))?;
                 for finding in &findings {
                     output.line(json::finding(finding, analysis.names()))?;
                 }
@@ -100,6 +100,7 @@ fn json_lines(input: &mut Input, names: Names, filter: &Filter) -> Result<ExitCo
         analysis.discard_messages();
         Ok(!output.is_closed())
     })?;
+    analysis.lost_by_capture(input.lost_elsewhere());
     let report = analysis.finish();
     for finding in &report.findings {
         output.line(json::finding(finding, &report.names))?;
