@@ -47,7 +47,7 @@ impl Decoder {
     #[inline]
     pub fn decode<'a>(&'a mut self, link_type: LinkType, data: &'a [u8]) -> Frame<'a> {
         match walk(&self.vxlan_ports, link_type, data) {
-            Found::Fragment(fragment) => match self.fragments.add(&fragment) {
+            Found::Fragment(fragment) => match self.fragments.add(&fragment, 1) {
                 Some(frames) => self.whole(frames, fragment.around),
                 None => Frame::NotRoce(NotRoce::Fragment),
             },
@@ -65,8 +65,8 @@ impl Decoder {
                 break;
             };
             around = inner.around;
-            match self.fragments.add(&inner) {
-                Some(more) => frames += more - 1,
+            match self.fragments.add(&inner, frames) {
+                Some(all) => frames = all,
                 None => return Frame::NotRoce(NotRoce::Fragment),
             }
         }

@@ -61,9 +61,9 @@ impl Key {
 }
 
 impl Fragments {
-    /// Adds a fragment; gives how many frames the packet came in when it is whole now, as [`whole`](Self::whole) has it.
+    /// Adds a fragment that came in so many frames; gives how many the packet came in when it is whole now, as [`whole`](Self::whole) has it.
     #[cold]
-    pub(super) fn add(&mut self, fragment: &Fragment<'_>) -> Option<u32> {
+    pub(super) fn add(&mut self, fragment: &Fragment<'_>, frames: u32) -> Option<u32> {
         // What the capture has not all of can never be whole.
         let payload = fragment.payload?;
         let key = Key::of(fragment);
@@ -81,7 +81,7 @@ impl Fragments {
             }
         };
         self.bytes = self.bytes.saturating_sub(waiting.payload.data().len());
-        waiting.frames = waiting.frames.saturating_add(1);
+        waiting.frames = waiting.frames.saturating_add(frames);
         let is_added = waiting.payload.add(fragment.offset, fragment.has_more, payload).is_ok();
         // Pieces that contradict each other, or are too many, are nobody's packet.
         if !is_added || waiting.payload.sections().len() > GAPS_MAX {

@@ -221,6 +221,8 @@ fn is_ethernet(bytes: &[u8]) -> bool {
         ether_type::IPV6 => is_ipv6(behind),
         ether_type::VLAN | ether_type::VLAN_PROVIDER | ether_type::VLAN_QINQ => true,
         ether_type::MPLS | ether_type::MPLS_MULTICAST | ether_type::PPPOE_SESSION | ether_type::GRH => true,
+        ether_type::BACKBONE | ether_type::VN_TAG | ether_type::E_TAG => true,
+        // ARP and LLDP.
         0x0806 | 0x88cc => true,
         _ => false,
     }
