@@ -41,6 +41,12 @@ fn tsharks(path: &Path, names: &[&str]) -> Fields {
     let output = Command::new("tshark")
         .arg("-r")
         .arg(path)
+        // Whether a control word follows a label is nowhere in the packet: tshark is told of the synthetic one.
+        .args(if path.to_string_lossy().contains("ControlWord") {
+            &["-d", "mpls.label==101,pwethcw"][..]
+        } else {
+            &[]
+        })
         .args([
             "--disable-protocol",
             "rpcordma",
@@ -160,8 +166,10 @@ fn version_6() -> Pair {
 fn every_field_in_every_tunnel_is_what_tshark_prints() {
     for tunnel in Tunnel::ALL {
         for (what, mut frames) in [("4", synthetic()), ("6", version_6().write_then_read())] {
-            // In MPLS tshark takes the beginning of many an address for a control word, and not of this one.
-            frames.iter_mut().for_each(|frame| frame[0] = 0xa2);
+            if tunnel == Tunnel::MplsEthernet {
+                // tshark takes the beginning of many an address for a control word, and not of this one.
+                frames.iter_mut().for_each(|frame| frame[0] = 0xa2);
+            }
             let wrapped: Vec<Vec<u8>> = frames.iter().map(|frame| tunnel.wrap(frame)).collect();
             compare_frames(&format!("{tunnel:?}-{what}").replace(['(', ')'], "-"), &wrapped);
         }
