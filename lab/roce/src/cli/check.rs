@@ -1,6 +1,6 @@
 //! `roce check`: every rule over a capture, in constant memory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::filter::PacketInfo;
@@ -18,9 +18,9 @@ const SWEEP: u64 = 1024;
 /// The arguments of `check`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// A capture; `-` is standard input.
-    #[arg(required_unless_present = "rules")]
-    file: Option<PathBuf>,
+    /// A capture; `-` is standard input. Several files are the parts of one capture that was rotated, read in the order of their first packets.
+    #[arg(required_unless_present = "rules", value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     common: Common,
     /// Print JSON, one object a line.
@@ -48,10 +48,9 @@ impl Args {
             output::print_with(|sink| sink.write_all(Rule::catalogue().as_bytes()))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let file = self.file.as_deref().unwrap_or(Path::new("-"));
-        let mut input = Input::open(file, &self.common)?;
+        let mut input = Input::open(&self.files, &self.common)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter(file, &names)?;
+        let filter = self.common.filter(&self.files, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names.clone());
         let mut first_ns = None;

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::slice;
 use std::time::Duration;
 
 use similar::{Algorithm, TextDiff};
@@ -48,9 +49,9 @@ impl Args {
         let mut traces = Vec::new();
         let mut faults = Vec::new();
         for file in [&self.before, &self.after] {
-            let mut input = Input::open(file, &self.common)?;
+            let mut input = Input::open(slice::from_ref(file), &self.common)?;
             let names = self.common.names(defaults.clone());
-            let filter = self.common.filter(file, &names)?;
+            let filter = self.common.filter(slice::from_ref(file), &names)?;
             let (report, stopped) = analyse(&mut input, names, &filter)?;
             output::remarks(&input.name, &report, stopped.is_none());
             output::note_in_vain(&filter, "packet", &input.name);

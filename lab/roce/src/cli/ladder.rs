@@ -31,9 +31,9 @@ impl Args {
     /// # Errors
     /// The capture cannot be read, or the file cannot be written.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let mut input = Input::open(&self.file.file, &self.common)?;
+        let mut input = Input::open(&self.file.files, &self.common)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter(&self.file.file, &names)?;
+        let filter = self.common.filter(&self.file.files, &names)?;
         let (report, stopped) = analyse(&mut input, names, &filter)?;
         let mut picture = report.ladder(self.limit);
         match &self.output {

@@ -18,7 +18,7 @@ mod synth;
 mod trace;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -40,7 +40,7 @@ pub use trace::Args as TraceArgs;
 
 /// Reads captures of RoCEv2: trace, rules, messages, statistics.
 ///
-/// FILE is a pcap or pcapng capture, plain or compressed with gzip or zstd; `-` is standard input.
+/// FILE is a pcap or pcapng capture, plain or compressed with gzip or zstd; `-` is standard input. Several are the rotated files of one capture.
 #[derive(Debug, Parser)]
 #[command(name = "roce", version, max_term_width = 100)]
 struct Cli {
@@ -102,19 +102,25 @@ impl Common {
     }
 
     /// The filter; a capture whose trace has the names in it is read for them first.
-    fn filter(&self, file: &Path, names: &Names) -> Result<Filter, Error> {
+    fn filter(&self, files: &[PathBuf], names: &Names) -> Result<Filter, Error> {
         let terms = self.filter.clone().unwrap_or_default();
         if !terms.has_names() {
             return Ok(Filter::new(terms));
         }
-        if file == Path::new("-") {
-            return Err(Error::new(
-                "names in a filter need the whole capture, and standard input comes only once",
-            )
+        if let Some(file) = files.iter().find(|file| !input::can_be_read_again(file)) {
+            let name = if *file == Path::new("-") {
+                "standard input".to_owned()
+            } else {
+                file.display().to_string()
+            };
+            return Err(Error::new(format!(
+                "names in a filter need the whole capture, and {name} comes only once"
+            ))
             .next("give a file, or numbers"));
         }
-        let (report, _) = trace::analyse(&mut Input::open(file, self)?, names.clone(), &Filter::default())?;
-        Filter::named(terms, &report).map_err(|error| Error::new(format!("{}: {error}", file.display())))
+        let (report, _) = trace::analyse(&mut Input::open(files, self)?, names.clone(), &Filter::default())?;
+        let name = files.first().map(|file| file.display().to_string()).unwrap_or_default();
+        Filter::named(terms, &report).map_err(|error| Error::new(format!("{name}: {error}")))
     }
 }
 

@@ -63,9 +63,9 @@ impl Args {
     /// # Errors
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let mut input = Input::open(&self.file.file, &self.common)?;
+        let mut input = Input::open(&self.file.files, &self.common)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter(&self.file.file, &names)?;
+        let filter = self.common.filter(&self.file.files, &names)?;
         if self.json {
             return json_lines(&mut input, names, &filter);
         }
