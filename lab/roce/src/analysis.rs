@@ -26,8 +26,10 @@ use crate::wire::{Decoder, Encapsulation, Frame, Icrc, Operation, Packet, Transp
 /// Sizes that bound the memory.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Whether everything is kept for the trace.
-    keeps: bool,
+    /// Packets that are kept for the trace.
+    rows: usize,
+    /// Findings that are kept and not taken out.
+    findings: usize,
     connections: usize,
     /// Requests without an answer.
     requests: usize,
@@ -40,7 +42,8 @@ struct Limits {
 }
 
 const WHOLE: Limits = Limits {
-    keeps: true,
+    rows: usize::MAX,
+    findings: usize::MAX,
     connections: 65_536,
     requests: 1 << 20,
     messages: usize::MAX,
@@ -48,8 +51,21 @@ const WHOLE: Limits = Limits {
     kinds: usize::MAX,
 };
 
-const STREAMING: Limits =
-    Limits { keeps: false, connections: 1_024, requests: 16_384, messages: 16_384, paths: 4_096, kinds: 256 };
+const STREAMING: Limits = Limits {
+    rows: 0,
+    findings: usize::MAX,
+    connections: 1_024,
+    requests: 16_384,
+    messages: 16_384,
+    paths: 4_096,
+    kinds: 256,
+};
+
+/// Findings of an analysis that keeps the first packets.
+const FINDINGS_MAX: usize = 10_000;
+
+/// Packets after which messages behind the last one that is kept are dropped.
+const SWEEP: u64 = 1_024;
 
 /// What the rules found out of a packet.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +74,16 @@ struct Seen {
     sender: Side,
     /// Why it was sent, when it was sent before.
     again: Option<RetransmissionClass>,
+}
+
+/// What came when as many packets were kept as may be.
+#[derive(Debug, Default)]
+struct Untraced {
+    /// Number of the first such packet.
+    first: Option<u64>,
+    packets: u64,
+    messages: u64,
+    findings: u64,
 }
 
 /// Takes the records of one capture in.
@@ -79,6 +105,9 @@ pub struct Analysis {
     stats: Stats,
     rows: Vec<Row>,
     cm_rows: Vec<CmRow>,
+    untraced: Untraced,
+    /// Messages of the packets that are kept.
+    kept: Vec<Message>,
     paths: Paths,
     decoder: Decoder,
     seen: SeenFrames,
@@ -107,6 +136,13 @@ impl Analysis {
         Self::with_limits(names, STREAMING)
     }
 
+    /// Begins an analysis that keeps what a trace needs of the first `packets`, their messages, and 10,000 findings; the rest is counted, as a
+    /// [`streaming`](Self::streaming) analysis does it but for up to 65,536 connections at a time.
+    pub fn of_first(names: Names, packets: usize) -> Self {
+        let (rows, messages, paths, kinds) = (packets, STREAMING.messages, STREAMING.paths, STREAMING.kinds);
+        Self::with_limits(names, Limits { rows, findings: FINDINGS_MAX, messages, paths, kinds, ..WHOLE })
+    }
+
     fn with_limits(names: Names, limits: Limits) -> Self {
         Self {
             limits,
@@ -121,6 +157,8 @@ impl Analysis {
             stats: Stats::default(),
             rows: Vec::new(),
             cm_rows: Vec::new(),
+            untraced: Untraced::default(),
+            kept: Vec::new(),
             paths: Paths::new(limits.paths),
             decoder: Decoder::new(),
             seen: SeenFrames::new(limits.kinds),
@@ -160,8 +198,8 @@ impl Analysis {
         } else {
             self.sent_only(record.number, record.timestamp_ns, packet)
         };
-        if self.limits.keeps {
-            self.keep_row(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
+        if self.limits.rows > 0 {
+            self.keep(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
         }
     }
 
@@ -200,6 +238,11 @@ impl Analysis {
     /// Drops the finished messages without looking at them.
     pub fn discard_messages(&mut self) {
         while self.messages.take(self.limits.messages).is_some() {}
+    }
+
+    /// Whether further packets are counted and not kept.
+    pub fn is_full(&self) -> bool {
+        self.rows.len() + self.cm_rows.len() >= self.limits.rows
     }
 
     /// The connections that are followed now, in the order of their first packets, under the numbers that messages have them by; `from` is the least of those
@@ -258,11 +301,12 @@ impl Analysis {
         for index in self.flows.numbers() {
             self.judge_end(index);
         }
-        let mut messages = Vec::new();
+        self.bound_findings();
         while let Some(mut message) = self.messages.take(0) {
             self.complete(&mut message);
-            messages.push(message);
+            self.keep_message(message);
         }
+        let mut messages = std::mem::take(&mut self.kept);
         self.flows.settle(&mut self.budget);
         // Rows and messages point at flows; flows that were merged or dropped go, and what is left keeps its order.
         let mut numbers = HashMap::new();
@@ -319,6 +363,9 @@ impl Analysis {
             connections_dropped,
             requests_dropped: self.budget.forgotten,
             packets_uncounted: self.paths.uncounted,
+            packets_untraced: self.untraced.packets,
+            messages_untraced: self.untraced.messages,
+            findings_untraced: self.untraced.findings,
             names: self.names,
             rows: self.rows,
             cm_rows: self.cm_rows,
@@ -555,6 +602,35 @@ impl Analysis {
                 evidence: Evidence::Words { expected: "an answer before the connection ends", got: "none" },
             });
         }
+    }
+
+    /// Keeps the packet while there is room, and drops what belongs to none that is kept.
+    fn keep(&mut self, number: u64, packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {
+        if self.rows.len() + self.cm_rows.len() < self.limits.rows {
+            self.keep_row(number, packet, seen, fate);
+            return;
+        }
+        self.untraced.first.get_or_insert(number);
+        self.untraced.packets += 1;
+        if self.untraced.packets.is_multiple_of(SWEEP) {
+            for message in self.take_messages() {
+                self.keep_message(message);
+            }
+        }
+        self.bound_findings();
+    }
+
+    fn keep_message(&mut self, message: Message) {
+        if self.untraced.first.is_none_or(|first| message.packet_first < first) {
+            self.kept.push(message);
+        } else {
+            self.untraced.messages += 1;
+        }
+    }
+
+    fn bound_findings(&mut self) {
+        self.untraced.findings += self.findings.len().saturating_sub(self.limits.findings) as u64;
+        self.findings.truncate(self.limits.findings);
     }
 
     fn keep_row(&mut self, number: u64, packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {

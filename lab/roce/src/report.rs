@@ -55,6 +55,12 @@ pub struct Report {
     pub requests_dropped: u64,
     /// RoCEv2 packets that `sent` and `delivered` leave out to bound the memory: they came when too many pairs of addresses were counted.
     pub packets_uncounted: u64,
+    /// RoCE packets that the trace leaves out to bound the memory.
+    pub packets_untraced: u64,
+    /// Messages of those packets, which `messages` leaves out.
+    pub messages_untraced: u64,
+    /// Findings that `findings` leaves out to bound the memory.
+    pub findings_untraced: u64,
     /// Names of the nodes.
     pub names: Names,
     pub(crate) rows: Vec<Row>,

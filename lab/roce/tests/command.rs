@@ -357,6 +357,36 @@ fn of_packets_without_a_bth_there_is_nothing_to_check() {
 }
 
 #[test]
+fn of_a_large_capture_the_first_packets_are_shown_and_all_are_counted() {
+    let mut bytes = Vec::new();
+    // With the acknowledgements 101,560 packets, of which one near the end is missing.
+    let workload = roce::synth::Workload { data_packets: 100_000, tunnel: None };
+    let written = workload.write_pcap(&mut bytes).unwrap();
+    assert_eq!(written.packets, 101_560);
+    let last = 16 + 1_082;
+    bytes.drain(bytes.len() - 9 * last..bytes.len() - 8 * last);
+    let large = file("large", &bytes);
+    let rows = |out: &str| out.lines().filter(|line| line.contains("  RC ") && line.contains(" > ")).count();
+    let (code, out, err) = run(&["trace", &large], b"");
+    assert_eq!((code, rows(&out)), (Some(0), 100_000), "{err}");
+    assert!(err.contains("this is of the first 100000 of 101559 packets: `--all` is of all"), "{err}");
+    assert!(out.contains("of all packets:\n101559 packets") && out.contains("RequestPsnGap"), "the end");
+    let (code, out, err) = run(&["trace", "--all", &large], b"");
+    assert_eq!((code, rows(&out), err.as_str()), (Some(0), 101_559, ""));
+    assert!(!out.contains("of all packets"));
+    let (_, out, err) = run(&["ladder", "--limit", "3", &large], b"");
+    assert!(out.contains("and 101556 more packets") && err.contains("first 100000 of 101559"), "{err}");
+    let (code, out, err) = run(&["diff", &large, &large], b"");
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+    assert!(err.contains("the captures mean the same, as far as they were compared"), "{err}");
+    let (code, _, err) = run(&["trace", &large, "--filter", "qp=node2.qp1"], b"");
+    assert!(
+        code == Some(1) && err.contains("names in a filter are known of the first 100000 packets"),
+        "{err}"
+    );
+}
+
+#[test]
 fn filtered_statistics_count_the_findings_of_the_whole_capture() {
     let mut frames = Pair::new(1).write_then_read();
     frames.remove(7);

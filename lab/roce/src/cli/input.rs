@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use crate::capture::{ReadAhead, Reader, Record};
+use crate::cli::progress::Progress;
 use crate::cli::{Common, Error, output};
 use crate::wire::{Decoder, Frame};
 
@@ -27,6 +28,8 @@ pub(super) struct Input {
     later: VecDeque<PathBuf>,
     decoder: Decoder,
     lost_elsewhere: u64,
+    /// Bytes of the file, where it is one.
+    length: Option<u64>,
 }
 
 /// zstd frames, one behind the other.
@@ -105,6 +108,7 @@ impl Input {
         let first = later.pop_front().unwrap_or_else(|| PathBuf::from("-"));
         let (name, source) = source(&first)?;
         let mut input = Self::new(name, source, common)?;
+        input.length = length(&first);
         if !later.is_empty() {
             input.name = format!("{} and {} more", input.name, later.len());
         }
@@ -116,7 +120,15 @@ impl Input {
     pub(super) fn new(name: String, source: Box<dyn Read + Send>, common: &Common) -> Result<Self, Error> {
         let reader = reader(&name, source)?;
         let decoder = common.decoder();
-        Ok(Self { file_name: name.clone(), name, reader, later: VecDeque::new(), decoder, lost_elsewhere: 0 })
+        Ok(Self {
+            file_name: name.clone(),
+            name,
+            reader,
+            later: VecDeque::new(),
+            decoder,
+            lost_elsewhere: 0,
+            length: None,
+        })
     }
 
     /// Gives each record and its frame to `each` until that is not true; gives why the capture ended before its end. Numbers go on from file to file.
@@ -127,7 +139,9 @@ impl Input {
         let (mut earlier, mut lost) = (0, 0u64);
         let (mut number, mut last_ns) = (0, 0);
         let mut is_apart = false;
+        let mut progress = Progress::new();
         loop {
+            progress.at(number, self.reader.offset(), self.length);
             match self.reader.next() {
                 Ok(Some(mut record)) => {
                     record.number += earlier;
@@ -156,6 +170,7 @@ impl Input {
                 }
             }
         }
+        drop(progress);
         if is_apart {
             output::note(
                 "the files overlap in time, so they are not parts of one capture: merge them first, as with `mergecap`",
@@ -176,7 +191,7 @@ impl Input {
         let (name, source) = source(&file)?;
         self.reader = reader(&name, source)?;
         output::note(&format!("{name} begins with packet {number}"));
-        self.file_name = name;
+        (self.file_name, self.length) = (name, length(&file));
         Ok(true)
     }
 
@@ -203,6 +218,14 @@ fn in_order(files: &[PathBuf]) -> Result<VecDeque<PathBuf>, Error> {
     }
     timed.sort_by_key(|(first_ns, _)| *first_ns);
     Ok(timed.into_iter().map(|(_, file)| file).collect())
+}
+
+/// Bytes of a capture in a file; `None` of what is none or is compressed.
+fn length(file: &Path) -> Option<u64> {
+    let metadata = fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
+    let mut first = [0; 4];
+    File::open(file).ok()?.read_exact(&mut first).ok()?;
+    (!first.starts_with(&GZIP) && first != ZSTD).then_some(metadata.len())
 }
 
 /// Whether what `file` names is there a second time, which a pipe is not.

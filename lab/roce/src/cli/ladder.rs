@@ -34,7 +34,7 @@ impl Args {
         let mut input = Input::open(&self.file.files, &self.common)?;
         let names = self.common.names(defaults);
         let filter = self.common.filter(&self.file.files, &names)?;
-        let (report, stopped) = analyse(&mut input, names, &filter)?;
+        let (report, stopped) = analyse(&self.common, &mut input, names, &filter)?;
         let mut picture = report.ladder(self.limit);
         match &self.output {
             None => output::print_with(|sink| sink.write_all(picture.as_bytes()))?,

@@ -13,6 +13,7 @@ mod json;
 mod ladder;
 mod messages;
 mod output;
+mod progress;
 mod stats;
 mod synth;
 mod trace;
@@ -23,9 +24,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::Names;
 use crate::cli::input::Input;
 use crate::wire::Decoder;
+use crate::{Analysis, Names};
 
 pub use check::Args as CheckArgs;
 pub use diff::Args as DiffArgs;
@@ -89,9 +90,20 @@ pub struct Common {
     /// Take UDP to this port for VXLAN too, besides 4789 and 8472; may be repeated.
     #[arg(long = "vxlan-port", value_name = "PORT")]
     vxlan_ports: Vec<u16>,
+    /// Keep every packet of a large capture, in memory that grows with it; without, trace, ladder and diff have the first 100,000.
+    #[arg(long)]
+    all: bool,
 }
 
+/// Packets that are kept of a capture.
+const PACKETS_MAX: usize = 100_000;
+
 impl Common {
+    /// An analysis for a trace.
+    fn analysis(&self, names: Names) -> Analysis {
+        if self.all { Analysis::new(names) } else { Analysis::of_first(names, PACKETS_MAX) }
+    }
+
     /// The decoder of one capture's frames.
     fn decoder(&self) -> Decoder {
         Decoder::new().vxlan_ports(&self.vxlan_ports)
@@ -118,7 +130,17 @@ impl Common {
             ))
             .next("give a file, or numbers"));
         }
-        let (report, _) = trace::analyse(&mut Input::open(files, self)?, names.clone(), &Filter::default())?;
+        let (report, _) =
+            trace::analyse(self, &mut Input::open(files, self)?, names.clone(), &Filter::default())?;
+        if report.packets_untraced > 0 {
+            return Err(Error::new(format!(
+                "names in a filter are known of the first {PACKETS_MAX} packets, and the capture has {}",
+                report.packets
+            ))
+            .next(
+                "give numbers, as in `qp=0x11 psn=100..200`, or `--all`, whose memory grows with the capture",
+            ));
+        }
         let name = files.first().map(|file| file.display().to_string()).unwrap_or_default();
         Filter::named(terms, &report).map_err(|error| Error::new(format!("{name}: {error}")))
     }

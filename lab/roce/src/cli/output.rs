@@ -120,6 +120,18 @@ pub(super) fn remarks(name: &str, report: &Report, is_whole: bool) {
             count(report.lost_by_capture, "packet")
         ));
     }
+    if report.packets_untraced > 0 {
+        let hidden = match report.findings_untraced {
+            0 => String::new(),
+            more => format!(", and without {}", count(more, "finding")),
+        };
+        note(&format!(
+            "to bound the memory, this is of the first {} of {} packets{hidden}: `--all` is of all, and its memory grows with the capture; \
+             `check`, `messages` and `stats` are of all in constant memory",
+            report.packets - report.packets_untraced,
+            report.packets
+        ));
+    }
     if report.connections_dropped + report.requests_dropped > 0 {
         note(&format!(
             "to bound the memory, {} and {} were forgotten; what came of them later counts as new",

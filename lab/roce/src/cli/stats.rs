@@ -27,14 +27,15 @@ pub struct Args {
 }
 
 /// What is printed: the counts of a report, and those that need every packet.
-struct Counts {
-    report: Report,
-    findings: u64,
+pub(super) struct Counts {
+    pub(super) report: Report,
+    pub(super) findings: u64,
     /// Whether packets are left out, so that what was sent again cannot be told from what was sent.
-    is_filtered: bool,
+    pub(super) is_filtered: bool,
 }
 
-fn text(Counts { report, findings, is_filtered }: &Counts) -> String {
+/// The counts as a table.
+pub(super) fn text(Counts { report, findings, is_filtered }: &Counts) -> String {
     let mut out = String::new();
     let words =
         |counts: &Retransmissions| if *is_filtered { "not counted".to_owned() } else { counts.to_string() };

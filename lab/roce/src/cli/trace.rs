@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::{FileArg, Input};
 use crate::cli::output::{self, Output};
+use crate::cli::stats::{self, Counts};
 use crate::cli::{Common, Error, Filter, json};
 use crate::wire::Frame;
 use crate::{Analysis, Names, Report};
@@ -25,19 +26,21 @@ pub struct Args {
     json: bool,
 }
 
-/// Analyses a whole capture; what a filter hides is hidden in the report. Gives also why the capture ended before its end.
+/// Analyses a whole capture, and keeps its first packets unless all are asked for; what a filter hides is hidden in the report. Gives also why the capture
+/// ended before its end.
 pub(super) fn analyse(
+    common: &Common,
     input: &mut Input,
     names: Names,
     filter: &Filter,
 ) -> Result<(Report, Option<Error>), Error> {
-    let mut analysis = Analysis::new(names);
+    let mut analysis = common.analysis(names);
     let mut packets: Vec<PacketInfo> = Vec::new();
     let mut first_ns = None;
     let stopped = input.for_each(|record, frame| {
         analysis.push_frame(record, frame);
         let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
-        if !filter.is_empty() {
+        if !filter.is_empty() && !analysis.is_full() {
             packets.extend(PacketInfo::of_frame(record, frame, first_ns, false));
         }
         Ok(true)
@@ -69,10 +72,18 @@ impl Args {
         if self.json {
             return json_lines(&mut input, names, &filter);
         }
-        let (report, stopped) = analyse(&mut input, names, &filter)?;
+        let (report, stopped) = analyse(&self.common, &mut input, names, &filter)?;
         let text = if self.summary { report.summary() } else { report.trace() };
-        output::print_with(|sink| sink.write_all(text.as_bytes()))?;
-        output::remarks(&input.name, &report, stopped.is_none());
+        let findings = report.findings.len() as u64 + report.findings_untraced;
+        let counts = Counts { report, findings, is_filtered: !filter.is_empty() };
+        output::print_with(|sink| {
+            sink.write_all(text.as_bytes())?;
+            match counts.report.packets_untraced {
+                0 => Ok(()),
+                _ => write!(sink, "\nof all packets:\n{}", stats::text(&counts)),
+            }
+        })?;
+        output::remarks(&input.name, &counts.report, stopped.is_none());
         output::note_in_vain(&filter, "packet", &input.name);
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }
