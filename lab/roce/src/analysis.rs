@@ -84,6 +84,12 @@ struct Untraced {
     packets: u64,
     messages: u64,
     findings: u64,
+    /// Packets since messages were dropped.
+    since_sweep: u64,
+    /// Whether the packet that comes is one that nobody asked for.
+    is_hiding: bool,
+    /// Whether only packets that somebody asked for are kept.
+    is_selective: bool,
 }
 
 /// Takes the records of one capture in.
@@ -201,6 +207,22 @@ impl Analysis {
         if self.limits.rows > 0 {
             self.keep(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
         }
+    }
+
+    /// Takes one record in of which nothing is kept; its packet counts as one that nobody asked for.
+    pub fn push_hidden(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
+        self.untraced.is_hiding = true;
+        self.push_frame(record, frame);
+        self.untraced.is_hiding = false;
+    }
+
+    /// Keeps, of the packets that are kept, those whose number `is_wanted`, and makes room for others like them. From then on a message is kept with its first
+    /// packet.
+    pub fn keep_only(&mut self, is_wanted: impl Fn(u64) -> bool) {
+        self.untraced.is_selective = true;
+        self.rows.retain(|row| is_wanted(row.number));
+        self.cm_rows.retain(|row| is_wanted(row.number));
+        self.kept.retain(|message| is_wanted(message.packet_first));
     }
 
     /// Takes note of packets that the capture says it lost, where no record says where.
@@ -606,13 +628,17 @@ impl Analysis {
 
     /// Keeps the packet while there is room, and drops what belongs to none that is kept.
     fn keep(&mut self, number: u64, packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {
-        if self.rows.len() + self.cm_rows.len() < self.limits.rows {
+        if !self.untraced.is_hiding && !self.is_full() {
             self.keep_row(number, packet, seen, fate);
             return;
         }
-        self.untraced.first.get_or_insert(number);
-        self.untraced.packets += 1;
-        if self.untraced.packets.is_multiple_of(SWEEP) {
+        if !self.untraced.is_hiding {
+            self.untraced.first.get_or_insert(number);
+            self.untraced.packets += 1;
+        }
+        self.untraced.since_sweep += 1;
+        if self.untraced.since_sweep == SWEEP {
+            self.untraced.since_sweep = 0;
             for message in self.take_messages() {
                 self.keep_message(message);
             }
@@ -621,10 +647,14 @@ impl Analysis {
     }
 
     fn keep_message(&mut self, message: Message) {
-        if self.untraced.first.is_none_or(|first| message.packet_first < first) {
+        let number = message.packet_first;
+        let is_before = self.untraced.first.is_none_or(|first| number < first);
+        let is_wanted =
+            !self.untraced.is_selective || self.rows.binary_search_by_key(&number, |row| row.number).is_ok();
+        if is_before && is_wanted {
             self.kept.push(message);
         } else {
-            self.untraced.messages += 1;
+            self.untraced.messages += u64::from(is_wanted);
         }
     }
 

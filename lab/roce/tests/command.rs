@@ -374,6 +374,12 @@ fn of_a_large_capture_the_first_packets_are_shown_and_all_are_counted() {
     let (code, out, err) = run(&["trace", "--all", &large], b"");
     assert_eq!((code, rows(&out), err.as_str()), (Some(0), 101_559, ""));
     assert!(!out.contains("of all packets"));
+    // What is asked for has room wherever it is.
+    let (_, out, err) = run(&["trace", &large, "--filter", "time=0.1014.."], b"");
+    assert_eq!((rows(&out), err.as_str()), (159, ""));
+    assert!(out.contains("RDMA WRITE    ") && out.contains("  node1 > node2           RequestPsnGap"), "{out}");
+    let (_, out, _) = run(&["trace", &large, "--filter", "time=0.1014.. findings"], b"");
+    assert_eq!(rows(&out), 1);
     let (_, out, err) = run(&["ladder", "--limit", "3", &large], b"");
     assert!(out.contains("and 101556 more packets") && err.contains("first 100000 of 101559"), "{err}");
     let (code, out, err) = run(&["diff", &large, &large], b"");

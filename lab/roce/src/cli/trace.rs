@@ -37,12 +37,29 @@ pub(super) fn analyse(
     let mut analysis = common.analysis(names);
     let mut packets: Vec<PacketInfo> = Vec::new();
     let mut first_ns = None;
+    let mut is_selective = false;
     let stopped = input.for_each(|record, frame| {
-        analysis.push_frame(record, frame);
         let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
-        if !filter.is_empty() && !analysis.is_full() {
-            packets.extend(PacketInfo::of_frame(record, frame, first_ns, false));
+        // Only the end tells of findings: until then every packet may have one.
+        let info = PacketInfo::of_frame(record, frame, first_ns, true);
+        let is_wanted = |info: &PacketInfo, analysis: &Analysis| {
+            filter.is_empty() || filter.matches(info, analysis.names())
+        };
+        if !is_selective && !filter.is_empty() && analysis.is_full() {
+            // Only now is the capture too large for all of its packets; those that are asked for may all have room.
+            is_selective = true;
+            packets.retain(|info| is_wanted(info, &analysis));
+            let numbers: HashSet<u64> = packets.iter().map(|info| info.number).collect();
+            analysis.keep_only(|number| numbers.contains(&number));
         }
+        if is_selective && info.as_ref().is_some_and(|info| !is_wanted(info, &analysis)) {
+            analysis.push_hidden(record, frame);
+            return Ok(true);
+        }
+        if !filter.is_empty() && !analysis.is_full() {
+            packets.extend(info);
+        }
+        analysis.push_frame(record, frame);
         Ok(true)
     })?;
     analysis.lost_by_capture(input.lost_elsewhere());
