@@ -334,6 +334,11 @@ fn what_cannot_be_read_is_named_beside_what_can() {
         assert!(err.contains(said) && err.contains("note: RoCE v1: 1 packet\n"), "{command}: {err}");
         assert!(err.contains("--vxlan-port PORT"), "{command}: {err}");
     }
+    let (_, out, _) = run(&["trace", "--json", "-", "--vxlan-port", "9999"], &bytes);
+    assert!(out.contains("\"roce.version\":2,\"roce.encapsulation\":\"VXLAN\""), "{out}");
+    assert!(
+        out.contains("\"infiniband.grh.sgid\":\"::ffff:198.51.100.2\"") && out.contains("\"roce.version\":1")
+    );
     let (_, _, err) = run(&["check", "-", "--vxlan-port", "9999"], &bytes);
     assert!(err.contains("note: in tunnels: 1 VXLAN\n") && err.contains("2 frames may hold RoCE"), "{err}");
 }
@@ -377,7 +382,10 @@ fn of_a_large_capture_the_first_packets_are_shown_and_all_are_counted() {
     // What is asked for has room wherever it is.
     let (_, out, err) = run(&["trace", &large, "--filter", "time=0.1014.."], b"");
     assert_eq!((rows(&out), err.as_str()), (159, ""));
-    assert!(out.contains("RDMA WRITE    ") && out.contains("  node1 > node2           RequestPsnGap"), "{out}");
+    assert!(
+        out.contains("RDMA WRITE    ") && out.contains("  node1 > node2           RequestPsnGap"),
+        "{out}"
+    );
     let (_, out, _) = run(&["trace", &large, "--filter", "time=0.1014.. findings"], b"");
     assert_eq!(rows(&out), 1);
     let (_, out, err) = run(&["ladder", "--limit", "3", &large], b"");

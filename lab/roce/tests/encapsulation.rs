@@ -251,7 +251,7 @@ fn infiniband(frame: &[u8]) -> Vec<u8> {
 fn infiniband_is_decoded_with_a_grh_and_named_without() {
     let pair = pair(true);
     let frame = infiniband(&pair.request(0x04, 0).payload(b"over InfiniBand").build_version_1());
-    let mut erf = vec![0; 16];
+    let mut erf = [0; 16];
     erf[8] = 21;
     for (link_type, bytes) in
         [(LinkType::INFINIBAND, frame.clone()), (LinkType::ERF, [&erf[..], &frame].concat())]
@@ -269,8 +269,11 @@ fn infiniband_is_decoded_with_a_grh_and_named_without() {
     assert_eq!((what, what.may_hold_roce()), (NotRoce::InfinibandLocal, true));
 }
 
+/// What becomes of the fragments of a packet.
+type Order = fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>;
+
 /// Pushes the fragments of each frame in the order that `order` makes of them.
-fn fragmented(frames: &[Vec<u8>], order: impl Fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>) -> Report {
+fn fragmented(frames: &[Vec<u8>], order: Order) -> Report {
     let pieces: Vec<Vec<u8>> = frames.iter().flat_map(|frame| order(fragments(frame, 64))).collect();
     report_of(pieces.iter().map(Vec::as_slice))
 }
@@ -280,7 +283,7 @@ fn fragments_are_put_together_in_any_order() {
     for is_version_4 in [true, false] {
         let frames = pair(is_version_4).write_then_read();
         let plain = report_of(frames.iter().map(Vec::as_slice)).trace();
-        let orders: [fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>; 3] = [
+        let orders: [Order; 3] = [
             |pieces| pieces,
             |pieces| pieces.into_iter().rev().collect(),
             // The first one twice.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::filter::{Filter, PacketInfo};
 use crate::cli::input::{FileArg, Input};
@@ -162,12 +162,22 @@ fn object(Counts { report, findings, is_filtered }: &Counts) -> Value {
             })
         })
         .collect();
+    let encapsulations: Map<String, Value> = report
+        .encapsulations
+        .iter()
+        .map(|(encapsulation, packets)| (encapsulation.to_string(), Value::from(*packets)))
+        .collect();
     json!({
         "roce.type": "stats",
         "roce.records": report.records,
         "roce.packets": report.packets,
         "roce.payload_bytes": report.stats.payload_bytes(),
         "roce.not_roce": report.not_roce,
+        "roce.unread": report.unread,
+        "roce.encapsulations": encapsulations,
+        "roce.packets_version_1": report.packets_version_1,
+        "roce.packets_without_bth": report.packets_without_bth,
+        "roce.lost_by_capture": report.lost_by_capture,
         "roce.findings": findings,
         "roce.retransmissions": retransmissions(&report.retransmissions, *is_filtered),
         "roce.opcodes": opcodes,

@@ -24,6 +24,10 @@ const UDP_LENGTH: usize = 8;
 
 /// A frame: RoCE, or something with a name.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "almost every frame is a packet, and a box would be an allocation for each"
+)]
 pub enum Frame<'a> {
     /// A packet to UDP port 4791, or one of RoCE version 1.
     Roce(Packet<'a>),
