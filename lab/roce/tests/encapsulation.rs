@@ -345,6 +345,10 @@ fn a_packet_in_fragments_that_is_no_roce_is_no_riddle() {
     let report = fragmented(&[frame], |pieces| pieces);
     assert_eq!((report.packets, report.unread.len()), (0, 0), "{:?}", report.unread);
     assert_eq!(report.not_roce["IP packet in fragments"], 1);
+    // The protocol of a fragment says as much when the others never come.
+    let mut tcp = fragments(&pair(true).write_then_read()[6], 512).remove(1);
+    tcp[23] = 6;
+    assert_eq!(other(&tcp), NotRoce::IpProtocol(6));
 }
 
 /// Resident memory in KiB.

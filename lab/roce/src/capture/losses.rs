@@ -24,7 +24,9 @@ impl Losses {
 
     /// Takes note of an interface's counters, which count from the beginning of the capture.
     pub(super) fn statistics(&mut self, interface: u32, drops: [Option<u64>; 2]) {
-        let packets = drops.into_iter().flatten().fold(0, u64::saturating_add);
+        // All ones is a counter that the system does not have.
+        let known = drops.into_iter().flatten().filter(|drops| *drops != u64::MAX);
+        let packets = known.fold(0, u64::saturating_add);
         if self.statistics.len() < INTERFACES_MAX || self.statistics.contains_key(&interface) {
             self.statistics.insert(interface, packets);
         }

@@ -570,6 +570,33 @@ mod tests {
     }
 
     #[test]
+    fn a_capture_cut_at_any_byte_gives_what_came_before() {
+        let mut bytes = section(false, &[1, 101]);
+        bytes.extend(packet_block(false, 0, 0, &[1, 2, 3]));
+        bytes.extend(section(true, &[113]));
+        bytes.extend(packet_block(true, 0, 5, &[4, 5, 6, 7]));
+        bytes.extend(block(true, 5, &[0; 20]));
+        let mut most = 0;
+        for length in 0..=bytes.len() {
+            let Ok(mut reader) = Reader::new(&bytes[..length]) else {
+                assert!(length < 12, "{length}");
+                continue;
+            };
+            let mut packets = 0;
+            let end = loop {
+                match reader.next() {
+                    Ok(Some(record)) => packets += record.data.len().min(1),
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            };
+            assert!(packets >= most && matches!(end, None | Some(ReadError::Cut { .. })), "{length} {end:?}");
+            most = packets;
+        }
+        assert_eq!(most, 2);
+    }
+
+    #[test]
     fn counters_of_what_was_lost_are_believed() {
         for big_endian in [false, true] {
             let word = |value: u32| if big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
@@ -587,7 +614,7 @@ mod tests {
             assert_eq!(reader.next().unwrap().unwrap().lost_before, 9);
             assert_eq!(reader.lost_packets(), 9);
             // Statistics count from the beginning of the capture; the last of an interface holds.
-            bytes.extend([statistics(0, 1, 1), statistics(1, 5, 0), statistics(0, 2, 3)].concat());
+            bytes.extend([statistics(0, 1, 1), statistics(1, 5, u64::MAX), statistics(0, 2, 3)].concat());
             bytes.extend(section(big_endian, &[1]));
             bytes.extend(statistics(0, 4, 0));
             let mut reader = Reader::new(&bytes[..]).unwrap();

@@ -69,6 +69,7 @@ pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: boo
         };
         let ip = match ip {
             Ok(ip) => ip,
+            Err(Found::Fragment(fragment)) => return of_fragment(fragment),
             Err(found) => return found,
         };
         let payload = ip.payload(layer);
@@ -94,6 +95,17 @@ pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: boo
         }
     }
     Found::Other(NotRoce::TooDeep)
+}
+
+/// A fragment, unless its protocol says that its packet is no RoCE.
+#[cold]
+fn of_fragment(fragment: Fragment<'_>) -> Found<'_> {
+    let protocol = NotRoce::IpProtocol(fragment.protocol.0);
+    if fragment.protocol == IpNumber::UDP || protocol.may_hold_roce() {
+        Found::Fragment(fragment)
+    } else {
+        Found::Other(protocol)
+    }
 }
 
 /// Whether a datagram to any port reads as VXLAN around a packet of RoCE.
