@@ -189,7 +189,7 @@ fn decode_without_a_roce_packet_says_what_is_there() {
     let (code, stdout, stderr) = run(&["decode", &name]);
     assert_eq!(code, 0);
     assert!(stdout.contains("0 packets"), "{stdout}");
-    assert!(stderr.starts_with("note: no RoCEv2 packet in ") && stderr.contains("1 other frame"), "{stderr}");
+    assert!(stderr.starts_with("note: no RoCE packet in ") && stderr.contains("1 other frame"), "{stderr}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! In: [`Record`]s in the order of the capture. Out: a [`Report`] of connections, messages, findings and counts, and the trace. The rules run over what the
 //! receivers got, as the fates in the packet comments tell it; the trace shows everything that was sent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::capture::Record;
 use crate::checker::{Alone, Arrival, Budget, Discarded, Sink, Stream, alone, packets, remember};
@@ -19,14 +19,17 @@ use crate::report::Report;
 use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
 use crate::rule::Rule;
+use crate::seen_frames::SeenFrames;
 use crate::stats::Stats;
-use crate::wire::{Frame, Icrc, Operation, Packet, Transport};
+use crate::wire::{Decoder, Encapsulation, Frame, Icrc, Operation, Packet, Transport};
 
 /// Sizes that bound the memory.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Whether everything is kept for the trace.
-    keeps: bool,
+    /// Packets that are kept for the trace.
+    rows: usize,
+    /// Findings that are kept and not taken out.
+    findings: usize,
     connections: usize,
     /// Requests without an answer.
     requests: usize,
@@ -39,7 +42,8 @@ struct Limits {
 }
 
 const WHOLE: Limits = Limits {
-    keeps: true,
+    rows: usize::MAX,
+    findings: usize::MAX,
     connections: 65_536,
     requests: 1 << 20,
     messages: usize::MAX,
@@ -47,8 +51,21 @@ const WHOLE: Limits = Limits {
     kinds: usize::MAX,
 };
 
-const STREAMING: Limits =
-    Limits { keeps: false, connections: 1_024, requests: 16_384, messages: 16_384, paths: 4_096, kinds: 256 };
+const STREAMING: Limits = Limits {
+    rows: 0,
+    findings: usize::MAX,
+    connections: 1_024,
+    requests: 16_384,
+    messages: 16_384,
+    paths: 4_096,
+    kinds: 256,
+};
+
+/// Findings of an analysis that keeps the first packets.
+const FINDINGS_MAX: usize = 10_000;
+
+/// Packets after which messages behind the last one that is kept are dropped.
+const SWEEP: u64 = 1_024;
 
 /// What the rules found out of a packet.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +74,22 @@ struct Seen {
     sender: Side,
     /// Why it was sent, when it was sent before.
     again: Option<RetransmissionClass>,
+}
+
+/// What came when as many packets were kept as may be.
+#[derive(Debug, Default)]
+struct Untraced {
+    /// Number of the first such packet.
+    first: Option<u64>,
+    packets: u64,
+    messages: u64,
+    findings: u64,
+    /// Packets since messages were dropped.
+    since_sweep: u64,
+    /// Whether the packet that comes is one that nobody asked for.
+    is_hiding: bool,
+    /// Whether only packets that somebody asked for are kept.
+    is_selective: bool,
 }
 
 /// Takes the records of one capture in.
@@ -78,8 +111,12 @@ pub struct Analysis {
     stats: Stats,
     rows: Vec<Row>,
     cm_rows: Vec<CmRow>,
+    untraced: Untraced,
+    /// Messages of the packets that are kept.
+    kept: Vec<Message>,
     paths: Paths,
-    not_roce: BTreeMap<String, u64>,
+    decoder: Decoder,
+    seen: SeenFrames,
     records: u64,
     packets: u64,
 }
@@ -105,6 +142,13 @@ impl Analysis {
         Self::with_limits(names, STREAMING)
     }
 
+    /// Begins an analysis that keeps what a trace needs of the first `packets`, their messages, and 10,000 findings; the rest is counted, as a
+    /// [`streaming`](Self::streaming) analysis does it but for up to 65,536 connections at a time.
+    pub fn of_first(names: Names, packets: usize) -> Self {
+        let (rows, messages, paths, kinds) = (packets, STREAMING.messages, STREAMING.paths, STREAMING.kinds);
+        Self::with_limits(names, Limits { rows, findings: FINDINGS_MAX, messages, paths, kinds, ..WHOLE })
+    }
+
     fn with_limits(names: Names, limits: Limits) -> Self {
         Self {
             limits,
@@ -119,8 +163,11 @@ impl Analysis {
             stats: Stats::default(),
             rows: Vec::new(),
             cm_rows: Vec::new(),
+            untraced: Untraced::default(),
+            kept: Vec::new(),
             paths: Paths::new(limits.paths),
-            not_roce: BTreeMap::new(),
+            decoder: Decoder::new(),
+            seen: SeenFrames::new(limits.kinds),
             records: 0,
             packets: 0,
         }
@@ -128,24 +175,23 @@ impl Analysis {
 
     /// Takes one record in.
     pub fn push(&mut self, record: &Record<'_>) {
-        self.push_frame(record, &record.frame());
+        let mut decoder = std::mem::take(&mut self.decoder);
+        self.push_frame(record, &decoder.decode(record.link_type, record.data));
+        self.decoder = decoder;
     }
 
     /// Takes one record in whose frame is decoded already.
     pub fn push_frame(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
         self.records += 1;
+        self.seen.lost(record.lost_before);
         let packet = match frame {
             Frame::Roce(packet) => packet,
-            Frame::NotRoce(what) => {
-                let mut what = what.to_string();
-                if self.not_roce.len() >= self.limits.kinds && !self.not_roce.contains_key(&what) {
-                    what = "other".to_owned();
-                }
-                *self.not_roce.entry(what).or_default() += 1;
-                return;
-            }
+            Frame::NotRoce(what) => return self.seen.other(what),
         };
-        let is_short = packet.is_cut && record.original_length_bytes as usize <= record.data.len();
+        self.seen.packet(packet);
+        // In a tunnel a mirror may have cut it, which no length says.
+        let is_whole_frame = record.original_length_bytes as usize <= record.data.len();
+        let is_short = packet.is_cut && is_whole_frame && packet.encapsulation == Encapsulation::None;
         // Most captures are without fates.
         let fate = record.comment.map(Fate::from_comment);
         let (is_sent, is_delivered) =
@@ -158,9 +204,30 @@ impl Analysis {
         } else {
             self.sent_only(record.number, record.timestamp_ns, packet)
         };
-        if self.limits.keeps {
-            self.keep_row(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
+        if self.limits.rows > 0 {
+            self.keep(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
         }
+    }
+
+    /// Takes one record in of which nothing is kept; its packet counts as one that nobody asked for.
+    pub fn push_hidden(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
+        self.untraced.is_hiding = true;
+        self.push_frame(record, frame);
+        self.untraced.is_hiding = false;
+    }
+
+    /// Keeps, of the packets that are kept, those whose number `is_wanted`, and makes room for others like them. From then on a message is kept with its first
+    /// packet.
+    pub fn keep_only(&mut self, is_wanted: impl Fn(u64) -> bool) {
+        self.untraced.is_selective = true;
+        self.rows.retain(|row| is_wanted(row.number));
+        self.cm_rows.retain(|row| is_wanted(row.number));
+        self.kept.retain(|message| is_wanted(message.packet_first));
+    }
+
+    /// Takes note of packets that the capture says it lost, where no record says where.
+    pub fn lost_by_capture(&mut self, packets: u64) {
+        self.seen.lost(packets);
     }
 
     /// Takes the findings out that there are so far, in the order in which they were found.
@@ -193,6 +260,11 @@ impl Analysis {
     /// Drops the finished messages without looking at them.
     pub fn discard_messages(&mut self) {
         while self.messages.take(self.limits.messages).is_some() {}
+    }
+
+    /// Whether further packets are counted and not kept.
+    pub fn is_full(&self) -> bool {
+        self.rows.len() + self.cm_rows.len() >= self.limits.rows
     }
 
     /// The connections that are followed now, in the order of their first packets, under the numbers that messages have them by; `from` is the least of those
@@ -251,11 +323,12 @@ impl Analysis {
         for index in self.flows.numbers() {
             self.judge_end(index);
         }
-        let mut messages = Vec::new();
+        self.bound_findings();
         while let Some(mut message) = self.messages.take(0) {
             self.complete(&mut message);
-            messages.push(message);
+            self.keep_message(message);
         }
+        let mut messages = std::mem::take(&mut self.kept);
         self.flows.settle(&mut self.budget);
         // Rows and messages point at flows; flows that were merged or dropped go, and what is left keeps its order.
         let mut numbers = HashMap::new();
@@ -298,7 +371,12 @@ impl Analysis {
             packets: self.packets,
             sent: self.paths.sent(),
             delivered: self.paths.delivered(),
-            not_roce: self.not_roce,
+            not_roce: self.seen.not_roce,
+            unread: self.seen.unread,
+            encapsulations: self.seen.encapsulations,
+            packets_version_1: self.seen.packets_version_1,
+            packets_without_bth: self.seen.packets_without_bth,
+            lost_by_capture: self.seen.lost,
             connections,
             messages,
             findings: self.findings,
@@ -307,6 +385,9 @@ impl Analysis {
             connections_dropped,
             requests_dropped: self.budget.forgotten,
             packets_uncounted: self.paths.uncounted,
+            packets_untraced: self.untraced.packets,
+            messages_untraced: self.untraced.messages,
+            findings_untraced: self.untraced.findings,
             names: self.names,
             rows: self.rows,
             cm_rows: self.cm_rows,
@@ -543,6 +624,43 @@ impl Analysis {
                 evidence: Evidence::Words { expected: "an answer before the connection ends", got: "none" },
             });
         }
+    }
+
+    /// Keeps the packet while there is room, and drops what belongs to none that is kept.
+    fn keep(&mut self, number: u64, packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {
+        if !self.untraced.is_hiding && !self.is_full() {
+            self.keep_row(number, packet, seen, fate);
+            return;
+        }
+        if !self.untraced.is_hiding {
+            self.untraced.first.get_or_insert(number);
+            self.untraced.packets += 1;
+        }
+        self.untraced.since_sweep += 1;
+        if self.untraced.since_sweep == SWEEP {
+            self.untraced.since_sweep = 0;
+            for message in self.take_messages() {
+                self.keep_message(message);
+            }
+        }
+        self.bound_findings();
+    }
+
+    fn keep_message(&mut self, message: Message) {
+        let number = message.packet_first;
+        let is_before = self.untraced.first.is_none_or(|first| number < first);
+        let is_wanted =
+            !self.untraced.is_selective || self.rows.binary_search_by_key(&number, |row| row.number).is_ok();
+        if is_before && is_wanted {
+            self.kept.push(message);
+        } else {
+            self.untraced.messages += u64::from(is_wanted);
+        }
+    }
+
+    fn bound_findings(&mut self) {
+        self.untraced.findings += self.findings.len().saturating_sub(self.limits.findings) as u64;
+        self.findings.truncate(self.limits.findings);
     }
 
     fn keep_row(&mut self, number: u64, packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {

@@ -51,6 +51,19 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn network(fields: &mut Vec<Field>, packet: &Packet<'_>) {
+    if let Some(grh) = packet.grh {
+        fields.extend([
+            ("infiniband.grh.ipver", grh.version().to_string()),
+            ("infiniband.grh.tclass", grh.traffic_class().to_string()),
+            ("infiniband.grh.flowlabel", grh.flow_label().to_string()),
+            ("infiniband.grh.paylen", grh.payload_length().to_string()),
+            ("infiniband.grh.nxthdr", grh.next_header().to_string()),
+            ("infiniband.grh.hoplmt", grh.hop_limit().to_string()),
+            ("infiniband.grh.sgid", grh.source_gid().to_string()),
+            ("infiniband.grh.dgid", grh.destination_gid().to_string()),
+        ]);
+        return;
+    }
     let (source, destination) = match packet.source {
         IpAddr::V4(_) => ("ip.src", "ip.dst"),
         IpAddr::V6(_) => ("ipv6.src", "ipv6.dst"),

@@ -57,6 +57,7 @@ mod report;
 mod retransmission;
 mod row;
 mod rule;
+mod seen_frames;
 mod stats;
 pub mod synth;
 mod trace;

@@ -11,6 +11,7 @@ use crate::retransmission::Retransmissions;
 use crate::row::{CmRow, Row};
 use crate::stats::Stats;
 use crate::trace;
+use crate::wire::Encapsulation;
 
 /// What a capture holds.
 #[derive(Debug)]
@@ -26,8 +27,18 @@ pub struct Report {
     /// rxe counts `rcvd_pkts` behind its check of the ICRC (`rxe_rcv`). It also looks for the queue pair before it counts: a packet to one that is gone, or
     /// not ready, is in this number and not in rxe's.
     pub delivered: BTreeMap<IpAddr, u64>,
-    /// Frames that are not RoCEv2, by what they are: `ARP`, `ICMPv6`, `IPv4 fragment`.
+    /// Frames that are not RoCE, by what they are: `ARP`, `ICMPv6`, `IP fragment`.
     pub not_roce: BTreeMap<String, u64>,
+    /// Those of them that may hold RoCE and could not be read, by what they are.
+    pub unread: BTreeMap<String, u64>,
+    /// RoCE packets by the innermost tunnel around them, without those that are in none.
+    pub encapsulations: BTreeMap<Encapsulation, u64>,
+    /// RoCE packets of version 1.
+    pub packets_version_1: u64,
+    /// RoCE packets of which the capture has not even the BTH: nothing can be checked of one.
+    pub packets_without_bth: u64,
+    /// Packets that the capture says it lost.
+    pub lost_by_capture: u64,
     /// Connections, in the order of their first packet.
     pub connections: Vec<Connection>,
     /// Messages, in the order of their first packet.
@@ -44,6 +55,12 @@ pub struct Report {
     pub requests_dropped: u64,
     /// RoCEv2 packets that `sent` and `delivered` leave out to bound the memory: they came when too many pairs of addresses were counted.
     pub packets_uncounted: u64,
+    /// RoCE packets that the trace leaves out to bound the memory.
+    pub packets_untraced: u64,
+    /// Messages of those packets, which `messages` leaves out.
+    pub messages_untraced: u64,
+    /// Findings that `findings` leaves out to bound the memory.
+    pub findings_untraced: u64,
     /// Names of the nodes.
     pub names: Names,
     pub(crate) rows: Vec<Row>,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use roce::capture::Writer;
-use roce::synth::{FrameBuilder, Pair};
+use roce::synth::{FrameBuilder, Pair, Tunnel};
 use roce::wire::Opcode;
 
 fn fixture(name: &str) -> PathBuf {
@@ -225,11 +225,11 @@ fn what_holds_nothing_to_check_is_no_clean_capture() {
     roce_v1[12..14].copy_from_slice(&[0x89, 0x15]);
     for (bytes, said) in [
         (other_link, "1 other frame: 1 unsupported link type 147 (private use)\n"),
-        (capture(&[roce_v1]), "1 other frame: 1 RoCE v1\n"),
+        (capture(&[roce_v1]), "1 other frame: 1 undecodable (grh: version 0 at offset 14, expected 6)\n"),
         (capture(&[]), "it has no frame at all\n"),
     ] {
         let (code, _, err) = run(&["check", "-"], &bytes);
-        assert_eq!((code, err), (Some(2), format!("note: no RoCEv2 packet in standard input: {said}")));
+        assert_eq!((code, err), (Some(2), format!("note: no RoCE packet in standard input: {said}")));
         for command in ["trace", "messages", "stats", "ladder"] {
             let (code, _, err) = run(&[command, "-"], &bytes);
             assert!(code == Some(0) && err.ends_with(said), "{command}: {err}");
@@ -253,6 +253,151 @@ fn a_difference_is_shown_before_what_is_wrong_with_a_file() {
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.starts_with("note: the captures mean the same, as far as they can be read\n"), "{err}");
     assert_eq!(err.matches("is cut").count(), 2, "{err}");
+}
+
+/// A file with those bytes.
+fn file(name: &str, bytes: &[u8]) -> String {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path.display().to_string()
+}
+
+/// A capture whose packets begin at a time.
+fn capture_at(begin_ns: u64, frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
+    for (at, frame) in frames.iter().enumerate() {
+        writer.write(0, begin_ns + at as u64, frame, "").unwrap();
+    }
+    bytes
+}
+
+#[test]
+fn rotated_files_are_one_capture_in_the_order_of_their_packets() {
+    let frames = Pair::new(1).write_then_read();
+    let whole = file("rotated-whole", &capture_at(0, &frames));
+    let parts = [("rotated-1", 0..5), ("rotated-2", 5..8), ("rotated-3", 8..8), ("rotated-10", 8..12)];
+    let mut files: Vec<String> = parts
+        .iter()
+        .map(|(name, range)| file(name, &capture_at(range.start as u64 * 1_000, &frames[range.clone()])))
+        .collect();
+    // As a shell sorts them.
+    files.sort();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    for command in ["check", "trace", "messages", "stats"] {
+        let (code, expected, _) = run(&[command, &whole], b"");
+        let (got_code, got, err) = run(&[&[command][..], &files].concat(), b"");
+        assert_eq!(got_code, code, "{command}: {err}");
+        if command == "trace" {
+            assert_eq!(got, expected);
+            assert!(err.contains("rotated-2 begins with packet 6\n"), "{err}");
+            assert!(err.contains("rotated-10 begins with packet 9\n"), "{err}");
+        }
+    }
+    let lost = file("rotated-2", &capture_at(5_000, &frames[6..8]));
+    let (code, out, _) = run(&["check", &lost, files[0], files[1]], b"");
+    assert!(code == Some(1) && out.contains("packet "), "{out}");
+    let (_, _, err) = run(&["check", &whole, files[0]], b"");
+    assert!(err.contains("the files overlap in time"), "{err}");
+    let (code, _, err) = run(&["check", &whole, "-"], b"");
+    assert!(code == Some(1) && err.contains("- comes only once, beside other files"), "{err}");
+    let cut = file("rotated-cut", &capture_at(9_000, &frames)[..300]);
+    let (_, _, err) = run(&["check", &whole, &cut], b"");
+    assert!(err.contains("rotated-cut: the capture is cut"), "{err}");
+}
+
+#[test]
+fn a_pipe_is_read_as_a_file_is() {
+    let whole = file("pipe-whole", &capture_at(0, &Pair::new(1).write_then_read()));
+    let script = format!("{} check <(cat {whole})", env!("CARGO_BIN_EXE_roce"));
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && out.contains(": 12 packets, 0 errors"), "{out}");
+}
+
+#[test]
+fn what_cannot_be_read_is_named_beside_what_can() {
+    let pair = Pair::new(1);
+    let mut frames = pair.write_then_read();
+    let mut esp = frames[0].clone();
+    esp[23] = 50;
+    let mut tcp = frames[0].clone();
+    tcp[23] = 6;
+    let pieces = roce::synth::fragments(&frames[6], 512);
+    frames.extend([esp, tcp, pieces[0].clone(), Tunnel::Vxlan(9_999).wrap(&frames[3])]);
+    frames.push(pair.request(0x04, 9).payload(b"four").build_version_1());
+    let bytes = capture(&frames);
+    for command in ["check", "trace", "messages", "stats", "ladder", "follow"] {
+        let more: &[&str] = if command == "follow" { &["--idle", "0"] } else { &[] };
+        let (_, _, err) = run(&[&[command, "-"][..], more].concat(), &bytes);
+        let said = "note: 3 frames may hold RoCE and could not be read: 1 ESP, 1 IP fragment, 1 VXLAN to port 9999\n";
+        assert!(err.contains(said) && err.contains("note: RoCE v1: 1 packet\n"), "{command}: {err}");
+        assert!(err.contains("--vxlan-port PORT"), "{command}: {err}");
+    }
+    let (_, out, _) = run(&["trace", "--json", "-", "--vxlan-port", "9999"], &bytes);
+    assert!(out.contains("\"roce.version\":2,\"roce.encapsulation\":\"VXLAN\""), "{out}");
+    assert!(
+        out.contains("\"infiniband.grh.sgid\":\"::ffff:198.51.100.2\"") && out.contains("\"roce.version\":1")
+    );
+    let (_, _, err) = run(&["check", "-", "--vxlan-port", "9999"], &bytes);
+    assert!(err.contains("note: in tunnels: 1 VXLAN\n") && err.contains("2 frames may hold RoCE"), "{err}");
+}
+
+#[test]
+fn of_packets_without_a_bth_there_is_nothing_to_check() {
+    let frames = Pair::new(1).write_then_read();
+    let mut bytes = capture(&frames[..1])[..0].to_vec();
+    for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 42, 1] {
+        bytes.extend(u32::to_le_bytes(word));
+    }
+    for frame in &frames {
+        for word in [0, 0, 42, frame.len() as u32] {
+            bytes.extend(u32::to_le_bytes(word));
+        }
+        bytes.extend(&frame[..42]);
+    }
+    let (code, out, err) = run(&["check", "-"], &bytes);
+    assert_eq!(code, Some(2), "{out}");
+    assert!(err.contains("of 12 packets the capture has no BTH: nothing can be checked of these"), "{err}");
+}
+
+#[test]
+fn of_a_large_capture_the_first_packets_are_shown_and_all_are_counted() {
+    let mut bytes = Vec::new();
+    // With the acknowledgements 101,560 packets, of which one near the end is missing.
+    let workload = roce::synth::Workload { data_packets: 100_000, tunnel: None };
+    let written = workload.write_pcap(&mut bytes).unwrap();
+    assert_eq!(written.packets, 101_560);
+    let last = 16 + 1_082;
+    bytes.drain(bytes.len() - 9 * last..bytes.len() - 8 * last);
+    let large = file("large", &bytes);
+    let rows = |out: &str| out.lines().filter(|line| line.contains("  RC ") && line.contains(" > ")).count();
+    let (code, out, err) = run(&["trace", &large], b"");
+    assert_eq!((code, rows(&out)), (Some(0), 100_000), "{err}");
+    assert!(err.contains("this is of the first 100000 of 101559 packets: `--all` is of all"), "{err}");
+    assert!(out.contains("of all packets:\n101559 packets") && out.contains("RequestPsnGap"), "the end");
+    let (code, out, err) = run(&["trace", "--all", &large], b"");
+    assert_eq!((code, rows(&out), err.as_str()), (Some(0), 101_559, ""));
+    assert!(!out.contains("of all packets"));
+    // What is asked for has room wherever it is.
+    let (_, out, err) = run(&["trace", &large, "--filter", "time=0.1014.."], b"");
+    assert_eq!((rows(&out), err.as_str()), (159, ""));
+    assert!(
+        out.contains("RDMA WRITE    ") && out.contains("  node1 > node2           RequestPsnGap"),
+        "{out}"
+    );
+    let (_, out, _) = run(&["trace", &large, "--filter", "time=0.1014.. findings"], b"");
+    assert_eq!(rows(&out), 1);
+    let (_, out, err) = run(&["ladder", "--limit", "3", &large], b"");
+    assert!(out.contains("and 101556 more packets") && err.contains("first 100000 of 101559"), "{err}");
+    let (code, out, err) = run(&["diff", &large, &large], b"");
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+    assert!(err.contains("the captures mean the same, as far as they were compared"), "{err}");
+    let (code, _, err) = run(&["trace", &large, "--filter", "qp=node2.qp1"], b"");
+    assert!(
+        code == Some(1) && err.contains("names in a filter are known of the first 100000 packets"),
+        "{err}"
+    );
 }
 
 #[test]

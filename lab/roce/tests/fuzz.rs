@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use roce::capture::{Reader, Record, Writer};
 use roce::cm::Mad;
 use roce::fields::tshark_fields;
-use roce::synth::Pair;
+use roce::synth::{Pair, Tunnel, fragments, with_extensions};
 use roce::wire::{Frame, LinkType};
 use roce::{Analysis, Names, Report};
 
@@ -95,9 +95,19 @@ fn seal(frame: &mut [u8]) {
 /// Says what kind of input it was, so that one of each can be kept.
 fn packet(bytes: &[u8]) -> String {
     let mut kind = String::new();
-    for link_type in
-        [LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL, LinkType::LINUX_SLL2, LinkType(-1)]
-    {
+    for link_type in [
+        LinkType::ETHERNET,
+        LinkType::RAW,
+        LinkType::LINUX_SLL,
+        LinkType::LINUX_SLL2,
+        LinkType::NULL,
+        LinkType::PPP,
+        LinkType::PPP_ETHER,
+        LinkType::MPLS,
+        LinkType::ERF,
+        LinkType::INFINIBAND,
+        LinkType(-1),
+    ] {
         match Frame::decode(link_type, bytes) {
             Frame::Roce(packet) => {
                 assert!(tshark_fields(&packet).count() >= 5);
@@ -206,6 +216,23 @@ fn frames() -> Vec<Vec<u8>> {
         frames.push(pair.request(opcode, 8).header(&[7; 28]).payload(&[1; 21]).build());
         frames.push(pair.response(opcode, 1).aeth(0x1f, 9).header(&[7; 8]).vlan(3).build());
     }
+    let mut version_6 = pair;
+    version_6.active.address = "2001:db8:1::2".parse().unwrap();
+    version_6.passive.address = "2001:db8:1::1".parse().unwrap();
+    let request = version_6.request(0x0a, 0).reth(8, 9, 5).payload(b"hello").build();
+    let write = pair.request(0x0a, 0).reth(8, 9, 5).payload(b"hello");
+    for tunnel in Tunnel::ALL {
+        frames.push(tunnel.wrap(&write.build()));
+        frames.push(tunnel.wrap(&Tunnel::Vxlan(4789).wrap(&write.build_version_1())));
+        frames.push(tunnel.wrap(&with_extensions(&request, 1)));
+    }
+    for whole in [&write.build(), &request, &Tunnel::Geneve.wrap(&write.build())] {
+        frames.extend(fragments(whole, 24));
+    }
+    let mut erf = [0; 16];
+    erf[8] = 0x95;
+    let version_1 = write.build_version_1();
+    frames.push([&erf[..], &[1; 8], &[0, 3, 0, 2, 0, 27, 0, 1], &version_1[14..]].concat());
     frames.push(pair.response(0x11, 1).aeth(0x60, 1).build());
     frames.push(pair.response(0x11, 1).aeth(0x2e, 1).build());
     frames

@@ -2,7 +2,7 @@
 
 use roce::capture::{Reader, Writer};
 use roce::fields::tshark_fields;
-use roce::synth::Pair;
+use roce::synth::{Pair, Tunnel, fragments};
 use roce::wire::{Frame, LinkType};
 use roce::{Analysis, Names};
 
@@ -44,6 +44,11 @@ fn frames() -> Vec<Vec<u8>> {
     frames.push(pair.response(0x12, 8).aeth(0x1f, 9).header(&[7; 8]).build());
     frames
         .push(pair.request(0x65, 8).deth(1, 0x77).header(&[0, 0, 0, 9]).payload(b"datagram").vlan(7).build());
+    for at in 0..Tunnel::ALL.len() {
+        frames.push(Tunnel::ALL[at].wrap(&frames[at % 9]));
+    }
+    frames.extend(fragments(&frames[3].clone(), 16));
+    frames.push(pair.request(0x0a, 8).reth(8, 9, 5).payload(b"hello").build_version_1());
     // Short payloads keep the headers a large part of what is mutated.
     frames.iter_mut().filter(|frame| frame.len() > 400).for_each(|frame| frame.truncate(120));
     frames
@@ -102,8 +107,14 @@ fn capture() -> Vec<u8> {
     bytes
 }
 
-const LINK_TYPES: [LinkType; 7] = [
+const LINK_TYPES: [LinkType; 13] = [
     LinkType::ETHERNET,
+    LinkType::NULL,
+    LinkType::PPP,
+    LinkType::PPP_ETHER,
+    LinkType::MPLS,
+    LinkType::ERF,
+    LinkType::INFINIBAND,
     LinkType::RAW,
     LinkType::LINUX_SLL,
     LinkType::LINUX_SLL2,
@@ -129,7 +140,10 @@ fn mutated_frames_decode() {
     for round in 0..200_000 {
         let mut bytes = frames[random.below(frames.len())].clone();
         random.mutate(&mut bytes);
-        decode(if round % 8 == 0 { LINK_TYPES[random.below(7)] } else { LinkType::ETHERNET }, &bytes);
+        decode(
+            if round % 8 == 0 { LINK_TYPES[random.below(LINK_TYPES.len())] } else { LinkType::ETHERNET },
+            &bytes,
+        );
     }
 }
 

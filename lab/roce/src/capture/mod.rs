@@ -6,6 +6,7 @@ mod ahead;
 mod buffer;
 mod error;
 mod interface;
+mod losses;
 mod reader;
 mod record;
 mod writer;

@@ -22,6 +22,8 @@ pub struct Record<'a> {
     pub original_length_bytes: u32,
     /// First comment of the packet, when the capture has one.
     pub comment: Option<&'a str>,
+    /// Packets that the capture says were lost between this one and the one before it on its interface.
+    pub lost_before: u64,
 }
 
 impl<'a> Record<'a> {
@@ -36,10 +38,11 @@ impl<'a> Record<'a> {
             data,
             original_length_bytes: data.len() as u32,
             comment: None,
+            lost_before: 0,
         }
     }
 
-    /// Takes the frame apart.
+    /// Takes the frame apart by itself; a [`Decoder`](crate::wire::Decoder) puts fragments together as well.
     pub fn frame(&self) -> Frame<'a> {
         Frame::decode(self.link_type, self.data)
     }

@@ -1,6 +1,6 @@
 //! `roce check`: every rule over a capture, in constant memory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::filter::PacketInfo;
@@ -18,9 +18,9 @@ const SWEEP: u64 = 1024;
 /// The arguments of `check`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// A capture; `-` is standard input.
-    #[arg(required_unless_present = "rules")]
-    file: Option<PathBuf>,
+    /// A capture; `-` is standard input. Several files are the parts of one capture that was rotated, read in the order of their first packets.
+    #[arg(required_unless_present = "rules", value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     common: Common,
     /// Print JSON, one object a line.
@@ -48,10 +48,9 @@ impl Args {
             output::print_with(|sink| sink.write_all(Rule::catalogue().as_bytes()))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let file = self.file.as_deref().unwrap_or(Path::new("-"));
-        let mut input = Input::open(file)?;
+        let mut input = Input::open(&self.files, &self.common)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter(file, &names)?;
+        let filter = self.common.filter(&self.files, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names.clone());
         let mut first_ns = None;
@@ -77,12 +76,12 @@ impl Args {
                 ))
             };
         let mut since_sweep = 0;
-        let stopped = input.for_each(|record| {
+        let stopped = input.for_each(|record, frame| {
             let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
             last_ns = record.timestamp_ns.saturating_sub(first_ns);
-            analysis.push(record);
+            analysis.push_frame(record, frame);
             if !filter.is_empty()
-                && let Some(info) = PacketInfo::of_record(record, first_ns, true)
+                && let Some(info) = PacketInfo::of_frame(record, frame, first_ns, true)
             {
                 // That there is something to check is not said by the findings.
                 filter.matches(&info, analysis.names());
@@ -96,13 +95,14 @@ impl Args {
                 for finding in analysis.take_findings() {
                     let info = Some(record)
                         .filter(|record| record.number == finding.packet)
-                        .and_then(|record| PacketInfo::of_record(record, first_ns, true))
+                        .and_then(|record| PacketInfo::of_frame(record, frame, first_ns, true))
                         .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
                     show(&mut output, &finding, &info, analysis.names())?;
                 }
             }
             Ok(true)
         })?;
+        analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
         for finding in &report.findings {
             show(&mut output, finding, &PacketInfo::of_finding(finding, last_ns), &report.names)?;
@@ -116,6 +116,9 @@ impl Args {
                 "roce.connections_dropped": report.connections_dropped,
                 "roce.requests_dropped": report.requests_dropped,
                 "roce.packets_uncounted": report.packets_uncounted,
+                "roce.packets_without_bth": report.packets_without_bth,
+                "roce.unread": report.unread,
+                "roce.lost_by_capture": report.lost_by_capture,
                 "roce.is_whole": stopped.is_none(),
             }))?;
         } else {
@@ -142,7 +145,7 @@ impl Args {
                 output::note_in_vain(&filter, "packet", &input.name);
                 Ok(ExitCode::from(IN_VAIN))
             }
-            None if report.packets == 0 => Ok(ExitCode::from(IN_VAIN)),
+            None if report.packets == report.packets_without_bth => Ok(ExitCode::from(IN_VAIN)),
             None if counts == [0, 0] => Ok(ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::slice;
 use std::time::Duration;
 
 use similar::{Algorithm, TextDiff};
@@ -13,6 +14,9 @@ use crate::cli::input::Input;
 use crate::cli::output::{self, Output};
 use crate::cli::trace::analyse;
 use crate::cli::{Common, Error};
+
+/// Exit code when nothing differs in the part that was compared.
+const NOT_OF_ALL: u8 = 2;
 
 /// Time after which a worse but quicker alignment is taken.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -40,33 +44,35 @@ fn end(mut faults: Vec<Error>, code: ExitCode) -> Result<ExitCode, Error> {
 }
 
 impl Args {
-    /// Prints what differs; exit code 1 when anything does. What was read before a fault in a file is compared before the error.
+    /// Prints what differs; exit code 1 when anything does, 2 when only a part of the packets was compared and nothing does. What was read before a fault in a file is compared before the error.
     ///
     /// # Errors
     /// A capture cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut traces = Vec::new();
         let mut faults = Vec::new();
+        let mut is_of_all = true;
         for file in [&self.before, &self.after] {
-            let mut input = Input::open(file)?;
+            let mut input = Input::open(slice::from_ref(file), &self.common)?;
             let names = self.common.names(defaults.clone());
-            let filter = self.common.filter(file, &names)?;
-            let (report, stopped) = analyse(&mut input, names, &filter)?;
+            let filter = self.common.filter(slice::from_ref(file), &names)?;
+            let (report, stopped) = analyse(&self.common, &mut input, names, &filter)?;
             output::remarks(&input.name, &report, stopped.is_none());
             output::note_in_vain(&filter, "packet", &input.name);
             faults.extend(stopped);
+            is_of_all &= report.packets_untraced == 0;
             traces.push((input.name, report.trace()));
         }
         let [(before_name, before), (after_name, after)] = &traces[..] else {
             return Ok(ExitCode::FAILURE);
         };
         if before == after {
-            output::note(if faults.is_empty() {
-                "the captures mean the same"
-            } else {
-                "the captures mean the same, as far as they can be read"
+            output::note(match (faults.is_empty(), is_of_all) {
+                (true, true) => "the captures mean the same",
+                (true, false) => "the captures mean the same, as far as they were compared",
+                (false, _) => "the captures mean the same, as far as they can be read",
             });
-            return end(faults, ExitCode::SUCCESS);
+            return end(faults, if is_of_all { ExitCode::SUCCESS } else { ExitCode::from(NOT_OF_ALL) });
         }
         let diff =
             TextDiff::configure().algorithm(Algorithm::Patience).timeout(LIMIT).diff_lines(before, after);

@@ -343,12 +343,14 @@ impl PacketInfo {
         }
     }
 
-    /// Of a record, when it is RoCEv2.
-    pub(super) fn of_record(record: &Record<'_>, first_ns: u64, has_finding: bool) -> Option<Self> {
-        match record.frame() {
-            Frame::Roce(packet) => Some(Self::of_packet(record, &packet, first_ns, has_finding)),
-            Frame::NotRoce(_) => None,
-        }
+    /// Of a frame, when it is RoCE.
+    pub(super) fn of_frame(
+        record: &Record<'_>,
+        frame: &Frame<'_>,
+        first_ns: u64,
+        has_finding: bool,
+    ) -> Option<Self> {
+        frame.packet().map(|packet| Self::of_packet(record, packet, first_ns, has_finding))
     }
 }
 

@@ -1,12 +1,14 @@
 //! `roce follow`: a capture that still grows.
 
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::slice;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cli::filter::PacketInfo;
-use crate::cli::input::{self, FileArg, Input};
+use crate::cli::input::{self, Input};
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
 use crate::wire::{Frame, Packet};
@@ -18,8 +20,8 @@ const STEP: Duration = Duration::from_millis(50);
 /// The arguments of `follow`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    file: FileArg,
+    /// A capture; `-` is standard input.
+    file: PathBuf,
     #[command(flatten)]
     common: Common,
     /// Print JSON, one object a line.
@@ -85,11 +87,11 @@ impl Args {
     /// # Errors
     /// The capture cannot be read.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let (name, source) = input::source(&self.file.file)?;
+        let (name, source) = input::source(&self.file)?;
         let source = Growing { source, idle: self.idle.map(Duration::from_secs) };
-        let mut input = Input::new(name, Box::new(source))?;
+        let mut input = Input::new(name, Box::new(source), &self.common)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter(&self.file.file, &names)?;
+        let filter = self.common.filter(slice::from_ref(&self.file), &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names);
         let (mut first, mut last_ns) = (None, 0);
@@ -100,21 +102,21 @@ impl Args {
                 output.line(format_args!("        {}: {finding}", finding.rule.severity()))
             }
         };
-        let stopped = input.for_each(|record| {
+        let stopped = input.for_each(|record, frame| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
-            analysis.push(record);
+            analysis.push_frame(record, frame);
             analysis.discard_messages();
             let findings = analysis.take_findings();
             last_ns = record.timestamp_ns.saturating_sub(first_ns);
-            let Frame::Roce(packet) = record.frame() else {
+            let Frame::Roce(packet) = frame else {
                 return Ok(true);
             };
-            let info = PacketInfo::of_packet(record, &packet, first_ns, !findings.is_empty());
+            let info = PacketInfo::of_packet(record, packet, first_ns, !findings.is_empty());
             if filter.matches(&info, analysis.names()) {
                 if self.json {
-                    output.line(json::packet(record, &packet, analysis.names()))?;
+                    output.line(json::packet(record, packet, analysis.names()))?;
                 } else {
-                    output.line(text(&info, &packet, analysis.names()))?;
+                    output.line(text(&info, packet, analysis.names()))?;
                 }
                 for finding in &findings {
                     show(&mut output, finding, analysis.names())?;
@@ -123,6 +125,7 @@ impl Args {
             }
             Ok(!output.is_closed())
         })?;
+        analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
         for finding in &report.findings {
             if filter.matches(&PacketInfo::of_finding(finding, last_ns), &report.names) {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::capture::Record;
 use crate::fields::tshark_fields;
-use crate::wire::{Icrc, Packet};
+use crate::wire::{Encapsulation, Icrc, Packet};
 use crate::{Finding, Message, Names};
 
 /// The time as tshark's `frame.time_epoch` has it.
@@ -28,6 +28,13 @@ pub(super) fn packet(record: &Record<'_>, packet: &Packet<'_>, names: &Names) ->
     }
     for (name, value) in tshark_fields(packet) {
         object.entry(name).or_insert(value.into());
+    }
+    object.insert("roce.version".to_owned(), if packet.grh.is_some() { 1 } else { 2 }.into());
+    if packet.encapsulation != Encapsulation::None {
+        object.insert("roce.encapsulation".to_owned(), packet.encapsulation.to_string().into());
+    }
+    if packet.frames > 1 {
+        object.insert("roce.fragments".to_owned(), packet.frames.into());
     }
     object.insert("roce.source".to_owned(), names.get(packet.source).into());
     object.insert("roce.destination".to_owned(), names.get(packet.destination).into());

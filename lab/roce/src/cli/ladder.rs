@@ -31,10 +31,10 @@ impl Args {
     /// # Errors
     /// The capture cannot be read, or the file cannot be written.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let mut input = Input::open(&self.file.file)?;
+        let mut input = Input::open(&self.file.files, &self.common)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter(&self.file.file, &names)?;
-        let (report, stopped) = analyse(&mut input, names, &filter)?;
+        let filter = self.common.filter(&self.file.files, &names)?;
+        let (report, stopped) = analyse(&self.common, &mut input, names, &filter)?;
         let mut picture = report.ladder(self.limit);
         match &self.output {
             None => output::print_with(|sink| sink.write_all(picture.as_bytes()))?,

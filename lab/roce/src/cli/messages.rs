@@ -146,9 +146,9 @@ impl Args {
     /// # Errors
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let mut input = Input::open(&self.file.file)?;
+        let mut input = Input::open(&self.file.files, &self.common)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter(&self.file.file, &names)?;
+        let filter = self.common.filter(&self.file.files, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names);
         let mut first = None;
@@ -166,13 +166,12 @@ impl Args {
                 output.line(text())
             }
         };
-        let stopped = input.for_each(|record| {
+        let stopped = input.for_each(|record, frame| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
-            let frame = record.frame();
-            if let Frame::Roce(packet) = &frame {
+            if let Frame::Roce(packet) = frame {
                 ends.see(packet);
             }
-            analysis.push_frame(record, &frame);
+            analysis.push_frame(record, frame);
             let messages = analysis.take_messages();
             if !messages.is_empty() && !self.json {
                 let first = analysis.connections(0).next().map_or(0, |(index, _)| index);
@@ -186,6 +185,7 @@ impl Args {
             drop(analysis.take_findings());
             Ok(!output.is_closed())
         })?;
+        analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
         let mut ends = Ends { datagrams: ends.datagrams, ..Ends::new() };
         ends.learn(0, report.connections.iter().enumerate());

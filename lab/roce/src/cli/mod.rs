@@ -13,18 +13,20 @@ mod json;
 mod ladder;
 mod messages;
 mod output;
+mod progress;
 mod stats;
 mod synth;
 mod trace;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::Names;
 use crate::cli::input::Input;
+use crate::wire::Decoder;
+use crate::{Analysis, Names};
 
 pub use check::Args as CheckArgs;
 pub use diff::Args as DiffArgs;
@@ -39,7 +41,7 @@ pub use trace::Args as TraceArgs;
 
 /// Reads captures of RoCEv2: trace, rules, messages, statistics.
 ///
-/// FILE is a pcap or pcapng capture, plain or compressed with gzip or zstd; `-` is standard input.
+/// FILE is a pcap or pcapng capture, plain or compressed with gzip or zstd; `-` is standard input. Several are the rotated files of one capture.
 #[derive(Debug, Parser)]
 #[command(name = "roce", version, max_term_width = 100)]
 struct Cli {
@@ -85,27 +87,62 @@ pub struct Common {
     /// Call an address by a name, as in `198.51.100.1=server`; may be repeated.
     #[arg(long = "name", value_name = "ADDRESS=NAME", value_parser = parse_name)]
     names: Vec<(IpAddr, String)>,
+    /// Take UDP to this port for VXLAN too, besides 4789 and 8472; may be repeated.
+    #[arg(long = "vxlan-port", value_name = "PORT")]
+    vxlan_ports: Vec<u16>,
+    /// Keep every packet of a large capture, in memory that grows with it; without, trace, ladder and diff have the first 100,000.
+    #[arg(long)]
+    all: bool,
 }
 
+/// Packets that are kept of a capture.
+const PACKETS_MAX: usize = 100_000;
+
 impl Common {
+    /// An analysis for a trace.
+    fn analysis(&self, names: Names) -> Analysis {
+        if self.all { Analysis::new(names) } else { Analysis::of_first(names, PACKETS_MAX) }
+    }
+
+    /// The decoder of one capture's frames.
+    fn decoder(&self) -> Decoder {
+        Decoder::new().vxlan_ports(&self.vxlan_ports)
+    }
+
     fn names(&self, defaults: Names) -> Names {
         self.names.iter().fold(defaults, |names, (address, name)| names.with(*address, name))
     }
 
     /// The filter; a capture whose trace has the names in it is read for them first.
-    fn filter(&self, file: &Path, names: &Names) -> Result<Filter, Error> {
+    fn filter(&self, files: &[PathBuf], names: &Names) -> Result<Filter, Error> {
         let terms = self.filter.clone().unwrap_or_default();
         if !terms.has_names() {
             return Ok(Filter::new(terms));
         }
-        if file == Path::new("-") {
-            return Err(Error::new(
-                "names in a filter need the whole capture, and standard input comes only once",
-            )
+        if let Some(file) = files.iter().find(|file| !input::can_be_read_again(file)) {
+            let name = if *file == Path::new("-") {
+                "standard input".to_owned()
+            } else {
+                file.display().to_string()
+            };
+            return Err(Error::new(format!(
+                "names in a filter need the whole capture, and {name} comes only once"
+            ))
             .next("give a file, or numbers"));
         }
-        let (report, _) = trace::analyse(&mut Input::open(file)?, names.clone(), &Filter::default())?;
-        Filter::named(terms, &report).map_err(|error| Error::new(format!("{}: {error}", file.display())))
+        let (report, _) =
+            trace::analyse(self, &mut Input::open(files, self)?, names.clone(), &Filter::default())?;
+        if report.packets_untraced > 0 {
+            return Err(Error::new(format!(
+                "names in a filter are known of the first {PACKETS_MAX} packets, and the capture has {}",
+                report.packets
+            ))
+            .next(
+                "give numbers, as in `qp=0x11 psn=100..200`, or `--all`, whose memory grows with the capture",
+            ));
+        }
+        let name = files.first().map(|file| file.display().to_string()).unwrap_or_default();
+        Filter::named(terms, &report).map_err(|error| Error::new(format!("{name}: {error}")))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Standard output whose reader may leave early.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
@@ -71,17 +72,65 @@ pub(super) fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Counts by kind in one line: `2 ESP, 1 MACsec`.
+fn kinds<K: fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
+    let kinds: Vec<String> = counts.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+    kinds.join(", ")
+}
+
 /// Remarks on what a report has not got, or could not follow; `is_whole` is whether the capture was read to its end.
 pub(super) fn remarks(name: &str, report: &Report, is_whole: bool) {
     if report.packets == 0 && is_whole {
-        let kinds: Vec<String> =
-            report.not_roce.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
         note(&match report.records {
-            0 => format!("no RoCEv2 packet in {name}: it has no frame at all"),
+            0 => format!("no RoCE packet in {name}: it has no frame at all"),
             records => {
-                format!("no RoCEv2 packet in {name}: {}: {}", count(records, "other frame"), kinds.join(", "))
+                format!(
+                    "no RoCE packet in {name}: {}: {}",
+                    count(records, "other frame"),
+                    kinds(&report.not_roce)
+                )
             }
         });
+    } else if !report.unread.is_empty() {
+        let unread = report.unread.values().sum();
+        note(&format!(
+            "{} may hold RoCE and could not be read: {}",
+            count(unread, "frame"),
+            kinds(&report.unread)
+        ));
+    }
+    if report.unread.keys().any(|kind| kind.starts_with("VXLAN to port")) {
+        note("`--vxlan-port PORT` reads what is in VXLAN to another port");
+    }
+    if report.packets_without_bth > 0 {
+        note(&format!(
+            "of {} the capture has no BTH: nothing can be checked of these",
+            count(report.packets_without_bth, "packet")
+        ));
+    }
+    if !report.encapsulations.is_empty() {
+        note(&format!("in tunnels: {}", kinds(&report.encapsulations)));
+    }
+    if report.packets_version_1 > 0 {
+        note(&format!("RoCE v1: {}", count(report.packets_version_1, "packet")));
+    }
+    if report.lost_by_capture > 0 {
+        note(&format!(
+            "the capture says that it lost {}: what is missing may have been sent all the same",
+            count(report.lost_by_capture, "packet")
+        ));
+    }
+    if report.packets_untraced > 0 {
+        let hidden = match report.findings_untraced {
+            0 => String::new(),
+            more => format!(", and without {}", count(more, "finding")),
+        };
+        note(&format!(
+            "to bound the memory, this is of the first {} of {} packets{hidden}: `--all` is of all, and its memory grows with the capture; \
+             `check`, `messages` and `stats` are of all in constant memory",
+            report.packets - report.packets_untraced,
+            report.packets
+        ));
     }
     if report.connections_dropped + report.requests_dropped > 0 {
         note(&format!(

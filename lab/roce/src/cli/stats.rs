@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::filter::{Filter, PacketInfo};
 use crate::cli::input::{FileArg, Input};
@@ -27,14 +27,15 @@ pub struct Args {
 }
 
 /// What is printed: the counts of a report, and those that need every packet.
-struct Counts {
-    report: Report,
-    findings: u64,
+pub(super) struct Counts {
+    pub(super) report: Report,
+    pub(super) findings: u64,
     /// Whether packets are left out, so that what was sent again cannot be told from what was sent.
-    is_filtered: bool,
+    pub(super) is_filtered: bool,
 }
 
-fn text(Counts { report, findings, is_filtered }: &Counts) -> String {
+/// The counts as a table.
+pub(super) fn text(Counts { report, findings, is_filtered }: &Counts) -> String {
     let mut out = String::new();
     let words =
         |counts: &Retransmissions| if *is_filtered { "not counted".to_owned() } else { counts.to_string() };
@@ -161,12 +162,22 @@ fn object(Counts { report, findings, is_filtered }: &Counts) -> Value {
             })
         })
         .collect();
+    let encapsulations: Map<String, Value> = report
+        .encapsulations
+        .iter()
+        .map(|(encapsulation, packets)| (encapsulation.to_string(), Value::from(*packets)))
+        .collect();
     json!({
         "roce.type": "stats",
         "roce.records": report.records,
         "roce.packets": report.packets,
         "roce.payload_bytes": report.stats.payload_bytes(),
         "roce.not_roce": report.not_roce,
+        "roce.unread": report.unread,
+        "roce.encapsulations": encapsulations,
+        "roce.packets_version_1": report.packets_version_1,
+        "roce.packets_without_bth": report.packets_without_bth,
+        "roce.lost_by_capture": report.lost_by_capture,
         "roce.findings": findings,
         "roce.retransmissions": retransmissions(&report.retransmissions, *is_filtered),
         "roce.opcodes": opcodes,
@@ -194,37 +205,38 @@ impl Args {
     /// # Errors
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let mut input = Input::open(&self.file.file)?;
+        let mut input = Input::open(&self.file.files, &self.common)?;
         let names = self.common.names(defaults);
-        let filter = self.common.filter(&self.file.file, &names)?;
+        let filter = self.common.filter(&self.file.files, &names)?;
         let mut analysis = Analysis::streaming(names.clone());
         // Of a part of the packets the rules would hold against each other what never met: messages and findings are those of all, as far as they match.
         let mut whole = (!filter.is_empty()).then(|| Analysis::streaming(names.clone()));
         let mut ended = Stats::default();
         let mut findings = 0;
         let (mut first, mut last_ns) = (None, 0);
-        let stopped = input.for_each(|record| {
+        let stopped = input.for_each(|record, frame| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
             last_ns = record.timestamp_ns.saturating_sub(first_ns);
             let Some(whole) = &mut whole else {
-                analysis.push(record);
+                analysis.push_frame(record, frame);
                 analysis.discard_messages();
                 findings += analysis.take_findings().len() as u64;
                 return Ok(true);
             };
-            whole.push(record);
+            whole.push_frame(record, frame);
             count_messages(&mut ended, &whole.take_messages(), &filter, first_ns, whole.names());
             let found = whole.take_findings();
-            if let Some(info) = PacketInfo::of_record(record, first_ns, !found.is_empty())
+            if let Some(info) = PacketInfo::of_frame(record, frame, first_ns, !found.is_empty())
                 && filter.matches(&info, whole.names())
             {
                 findings += found.len() as u64;
-                analysis.push(record);
+                analysis.push_frame(record, frame);
                 analysis.discard_messages();
                 drop(analysis.take_findings());
             }
             Ok(true)
         })?;
+        analysis.lost_by_capture(input.lost_elsewhere());
         let mut report = analysis.finish();
         if let Some(whole) = whole {
             let whole = whole.finish();

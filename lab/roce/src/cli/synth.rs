@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::Error;
-use crate::synth::Workload;
+use crate::synth::{Tunnel, Workload};
 
 /// The arguments of `synth`.
 #[derive(Debug, Clone, clap::Args)]
@@ -16,6 +16,9 @@ pub struct Args {
     /// Data packets; an acknowledgement to each 64 comes on top.
     #[arg(long, default_value_t = 300_000)]
     data_packets: u64,
+    /// Put VXLAN around every packet.
+    #[arg(long)]
+    vxlan: bool,
 }
 
 impl Args {
@@ -24,7 +27,8 @@ impl Args {
     /// # Errors
     /// The file cannot be written.
     pub fn run(&self) -> Result<ExitCode, Error> {
-        let workload = Workload { data_packets: self.data_packets };
+        let tunnel = self.vxlan.then_some(Tunnel::Vxlan(4789));
+        let workload = Workload { data_packets: self.data_packets, tunnel };
         let written = if self.file == Path::new("-") {
             workload.write_pcap(BufWriter::with_capacity(1 << 20, io::stdout().lock()))
         } else {

@@ -3,13 +3,15 @@
 //! In: addresses, numbers and payload. Out: Ethernet frames. [`Pair`] is two nodes and a connection between them, and knows the packets of the two samples.
 
 mod workload;
+mod wrap;
 
 pub use workload::{Workload, Written};
+pub use wrap::{Tunnel, fragments, with_extensions};
 
 use std::net::IpAddr;
 
 use crate::cm::Mad;
-use crate::wire::{Bth, Opcode, Psn, UDP_PORT, icrc};
+use crate::wire::{Grh, Opcode, Psn, UDP_PORT, icrc, icrc_of_grh};
 
 /// Builds one RoCEv2 frame.
 #[derive(Clone, Debug)]
@@ -145,20 +147,42 @@ impl FrameBuilder {
         self
     }
 
-    /// Builds the Ethernet frame, with pad and ICRC.
-    pub fn build(&self) -> Vec<u8> {
+    /// The packet from the BTH to the pad.
+    fn transport(&self) -> Vec<u8> {
         let pad_count = (4 - self.payload.len() % 4) % 4;
-        let segment_length = 8 + Bth::LENGTH + self.extended.len() + self.payload.len() + pad_count + 4;
-        let mut rest = Vec::with_capacity(segment_length);
-        for half in [self.udp_source_port, UDP_PORT, segment_length as u16, 0] {
-            rest.extend(half.to_be_bytes());
-        }
-        rest.extend([self.opcode.0, (pad_count as u8) << 4, 0xff, 0xff]);
+        let mut rest = vec![self.opcode.0, (pad_count as u8) << 4, 0xff, 0xff];
         rest.extend(self.destination_qpn.to_be_bytes());
         rest.extend((u32::from(self.ack_request) << 31 | self.psn.value()).to_be_bytes());
         rest.extend(&self.extended);
         rest.extend(&self.payload);
         rest.resize(rest.len() + pad_count, 0);
+        rest
+    }
+
+    /// Builds the Ethernet frame of RoCE version 1, with a GRH, pad and ICRC; an IPv4 address becomes the GID that maps it.
+    pub fn build_version_1(&self) -> Vec<u8> {
+        let rest = self.transport();
+        let gid = |address: IpAddr| match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        let length = (rest.len() as u16 + 4).to_be_bytes();
+        let head = [0x60, 0, 0, 0, length[0], length[1], Grh::NEXT_HEADER_BTH, 64];
+        let grh = [&head[..], &gid(self.source), &gid(self.destination)].concat();
+        let crc = icrc_of_grh(&grh, &rest).unwrap_or_default();
+        let link = [&mac(self.destination)[..], &mac(self.source), &[0x89, 0x15]].concat();
+        [link, grh, rest, crc.to_le_bytes().to_vec()].concat()
+    }
+
+    /// Builds the Ethernet frame, with pad and ICRC.
+    pub fn build(&self) -> Vec<u8> {
+        let transport = self.transport();
+        let segment_length = 8 + transport.len() + 4;
+        let mut rest = Vec::with_capacity(segment_length);
+        for half in [self.udp_source_port, UDP_PORT, segment_length as u16, 0] {
+            rest.extend(half.to_be_bytes());
+        }
+        rest.extend(transport);
         let ip = self.ip_header(segment_length);
         let crc = icrc(&ip, &rest).unwrap_or_default();
         let mut frame = Vec::with_capacity(18 + ip.len() + rest.len() + 4);

@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use crate::synth::FrameBuilder;
+use crate::synth::{FrameBuilder, Tunnel};
 use crate::wire::{Opcode, Psn};
 
 /// Queue pairs that send in turn.
@@ -24,6 +24,8 @@ const STEP_NS: u64 = 1_000;
 pub struct Workload {
     /// Data packets; acknowledgements come on top.
     pub data_packets: u64,
+    /// Tunnel around every packet.
+    pub tunnel: Option<Tunnel>,
 }
 
 /// What was written.
@@ -50,6 +52,8 @@ impl Workload {
         let (requester, responder) = (IpAddr::from([198, 51, 100, 2]), IpAddr::from([198, 51, 100, 1]));
         let mut payload = [0; PAYLOAD_BYTES];
         let mut put = |frame: &[u8], written: &mut Written| -> io::Result<()> {
+            let wrapped = self.tunnel.map(|tunnel| tunnel.wrap(frame));
+            let frame = wrapped.as_deref().unwrap_or(frame);
             let ns = 1_700_000_000_000_000_000 + written.packets * STEP_NS;
             for word in [ns / 1_000_000_000, ns % 1_000_000_000, frame.len() as u64, frame.len() as u64] {
                 sink.write_all(&(word as u32).to_le_bytes())?;
@@ -108,7 +112,7 @@ mod tests {
     #[test]
     fn every_packet_is_read_back_and_breaks_no_rule() {
         let mut bytes = Vec::new();
-        let written = Workload { data_packets: 4 * 128 }.write_pcap(&mut bytes).unwrap();
+        let written = Workload { data_packets: 4 * 128, tunnel: None }.write_pcap(&mut bytes).unwrap();
         assert_eq!(written, Written { packets: 520, messages: 32, bytes: bytes.len() as u64 });
         let mut reader = Reader::new(&bytes[..]).unwrap();
         let mut analysis = Analysis::streaming(Names::new());

@@ -40,13 +40,13 @@ fn rank(row: &CmRow) -> u16 {
 
 /// Writes the connection management packets of one connection, or those of none.
 pub(super) fn block(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
-    rows(out, report, labels, connection, of(report, connection));
+    rows(out, report, labels, connection, of(labels, connection));
 }
 
 /// The same without what only timing decides: that a message came again, the MRA that asks for more time, which side was first to disconnect.
 pub(super) fn folded(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
     let mut known = HashSet::new();
-    let mut all = of(report, connection);
+    let mut all = of(labels, connection);
     let is_end = |row: &CmRow| matches!(rank(row), DREQ | DREP) && row.fate.is_delivered();
     let has_ended = all.iter().any(|row| is_end(row));
     all.retain(|row| {
@@ -58,9 +58,9 @@ pub(super) fn folded(out: &mut String, report: &Report, labels: &Labels<'_>, con
     }
 }
 
-fn of(report: &Report, connection: Option<usize>) -> Vec<&CmRow> {
-    let mut rows: Vec<&CmRow> =
-        report.cm_rows.iter().filter(|row| row.flow == connection && !row.is_hidden).collect();
+/// The packets of a connection in the order of its life.
+fn of<'a>(labels: &Labels<'a>, connection: Option<usize>) -> Vec<&'a CmRow> {
+    let mut rows = labels.cm_rows(connection);
     rows.sort_by_key(|row| rank(row));
     rows
 }

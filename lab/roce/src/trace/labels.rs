@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::cm::{Advert, Message as CmMessage};
 use crate::flow::Side;
 use crate::report::Report;
+use crate::row::CmRow;
 use crate::trace::datagrams::Datagrams;
 use crate::wire::{Icrc, Psn};
 
@@ -29,6 +30,8 @@ pub(super) struct Labels<'a> {
     unconnected: HashMap<(IpAddr, u32), String>,
     first_psn: HashMap<IpAddr, Psn>,
     regions: HashMap<(IpAddr, u32), Region>,
+    /// Connection management packets that are shown, by connection.
+    cm_rows: HashMap<Option<usize>, Vec<&'a CmRow>>,
 }
 
 fn next(counts: &mut HashMap<IpAddr, usize>, address: IpAddr) -> usize {
@@ -71,7 +74,11 @@ impl<'a> Labels<'a> {
             unconnected: HashMap::new(),
             first_psn: HashMap::new(),
             regions: HashMap::new(),
+            cm_rows: HashMap::new(),
         };
+        for row in report.cm_rows.iter().filter(|row| !row.is_hidden) {
+            labels.cm_rows.entry(row.flow).or_default().push(row);
+        }
         labels.name_queue_pairs();
         labels.name_regions();
         labels
@@ -158,6 +165,11 @@ impl<'a> Labels<'a> {
                 _ => {}
             }
         }
+    }
+
+    /// Connection management packets of a connection, or of none, in the order of the capture.
+    pub(super) fn cm_rows(&self, connection: Option<usize>) -> Vec<&'a CmRow> {
+        self.cm_rows.get(&connection).cloned().unwrap_or_default()
     }
 
     /// Connections in the order in which they are named.

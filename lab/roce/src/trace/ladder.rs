@@ -123,7 +123,7 @@ pub(crate) fn draw(report: &Report, limit: usize) -> String {
         report.rows.iter().filter(|row| !row.is_hidden).map(|row| of_row(&labels, row)).collect();
     arrows.extend(report.cm_rows.iter().filter(|row| !row.is_hidden).map(|row| of_cm_row(&labels, row)));
     arrows.sort_by_key(|arrow| arrow.number);
-    let more = arrows.len().saturating_sub(limit);
+    let more = arrows.len().saturating_sub(limit) as u64 + report.packets_untraced;
     arrows.truncate(limit);
     let mut found: HashMap<u64, Vec<String>> = HashMap::new();
     for finding in &report.findings {

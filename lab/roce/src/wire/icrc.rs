@@ -24,6 +24,13 @@ pub enum Icrc {
     Unverifiable,
 }
 
+impl Icrc {
+    #[inline]
+    pub(super) fn of(expected: u32, got: u32) -> Self {
+        if got == expected { Self::Good } else { Self::Bad { expected, got } }
+    }
+}
+
 impl fmt::Display for Icrc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,6 +95,32 @@ fn mask(masked: &mut [u8], ip_header: &[u8], transport: &[u8; TRANSPORT_LENGTH])
     Some(())
 }
 
+/// Computes the ICRC of a packet of RoCE version 1.
+///
+/// `grh` are the 40 bytes of the GRH; `rest` is everything behind it, from the BTH up to the pad, without the ICRC. `None` when either is too short.
+/// Observed: ConnectX adapters.
+pub fn icrc_of_grh(grh: &[u8], rest: &[u8]) -> Option<u32> {
+    let mut grh = *grh.first_chunk::<40>()?;
+    let (mut bth, payload) = rest.split_first_chunk::<12>().map(|(bth, payload)| (*bth, payload))?;
+    // Traffic class, flow label, hop limit, and the BTH byte of FECN and BECN.
+    (grh[0], grh[1], grh[2], grh[3], grh[7]) = (grh[0] | 0x0f, 0xff, 0xff, 0xff, 0xff);
+    bth[4] = 0xff;
+    let mut hasher = ONES.clone();
+    hasher.update(&grh);
+    hasher.update(&bth);
+    hasher.update(payload);
+    Some(hasher.finalize())
+}
+
+/// Judges the ICRC of an IPv6 packet with extension headers.
+///
+/// Which of them its sender counted in depends on who put them there, and no source at hand says it. So a checksum is good that fits the header as it is or
+/// the one without extensions, and every other is unverifiable.
+pub(super) fn behind_extensions(header: &[u8], without: Option<[u8; 40]>, rest: &[u8], got: u32) -> Icrc {
+    let candidates = [without.and_then(|header| icrc(&header, rest)), icrc(header, rest)];
+    if candidates.contains(&Some(got)) { Icrc::Good } else { Icrc::Unverifiable }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +170,21 @@ mod tests {
             other[at] ^= 0x01;
             assert_ne!(icrc(&IP, &other), reference, "transport byte {at} must count");
         }
+    }
+
+    #[test]
+    fn in_version_1_what_a_router_changes_does_not_count_and_every_other_byte_does() {
+        let (grh, rest) = ([0x61; 40], [0x11; 40]);
+        let reference = icrc_of_grh(&grh, &rest);
+        assert!(reference.is_some());
+        for at in 0..40 {
+            let (mut other_grh, mut other_rest) = (grh, rest);
+            other_grh[at] ^= 0x01;
+            assert_eq!(icrc_of_grh(&other_grh, &rest) == reference, [0, 1, 2, 3, 7].contains(&at), "{at}");
+            other_rest[at] ^= 0x01;
+            assert_eq!(icrc_of_grh(&grh, &other_rest) == reference, at == 4, "{at}");
+        }
+        assert_eq!((icrc_of_grh(&grh[..39], &rest), icrc_of_grh(&grh, &rest[..11])), (None, None));
     }
 
     #[test]

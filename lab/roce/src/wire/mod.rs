@@ -1,36 +1,54 @@
 //! The wire: one file a header, each a view over borrowed bytes.
 //!
-//! A RoCEv2 packet is `Ethernet | IPv4 or IPv6 | UDP to port 4791 | BTH | extended headers | payload | pad | ICRC`.
-//! [`Frame::decode`] takes one frame of a capture apart. Nothing is copied and nothing panics, whatever the bytes.
+//! A RoCEv2 packet is `Ethernet | IPv4 or IPv6 | UDP to port 4791 | BTH | extended headers | payload | pad | ICRC`; version 1 has a GRH instead of IP and UDP.
+//! Tunnels may be around it. [`Frame::decode`] takes one frame of a capture apart; a [`Decoder`] puts IP fragments together as well. Nothing panics, whatever
+//! the bytes.
 
 mod aeth;
 mod atomic_eth;
 mod bth;
 mod bytes;
+mod decoder;
 mod deth;
+mod encapsulation;
 mod feth;
+mod fragments;
+mod grh;
 mod icrc;
 mod ieth;
 mod immdt;
+mod ip;
+mod layer;
+mod link;
+mod lrh;
+mod not_roce;
 mod opcode;
 mod packet;
 mod psn;
 mod rdeth;
 mod reth;
 mod stop;
+mod tunnel;
 mod view;
+mod walk;
 mod xrceth;
 
 pub use aeth::{Aeth, NakCode, Syndrome, rnr_timer_us};
 pub use atomic_eth::{AtomicAckEth, AtomicEth};
 pub use bth::Bth;
+pub use decoder::Decoder;
 pub use deth::Deth;
+pub use encapsulation::Encapsulation;
 pub use feth::Feth;
-pub use icrc::{Icrc, icrc};
+pub use grh::Grh;
+pub use icrc::{Icrc, icrc, icrc_of_grh};
 pub use ieth::Ieth;
 pub use immdt::ImmDt;
+pub use link::LinkType;
+pub use lrh::Lrh;
+pub use not_roce::NotRoce;
 pub use opcode::{Header, Headers, Opcode, Operation, Place, Role, Transport};
-pub use packet::{Frame, LinkType, NotRoce, Packet, UDP_PORT};
+pub use packet::{Frame, Packet, UDP_PORT};
 pub use psn::Psn;
 pub use rdeth::Rdeth;
 pub use reth::Reth;

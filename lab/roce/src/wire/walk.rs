@@ -1,0 +1,119 @@
+//! The walk from a frame's link header through whatever tunnels to the packet of RoCE.
+//!
+//! In: a frame, and the further UDP ports of VXLAN. Out: where the packet is, or what the frame is instead. Nothing is copied; a frame is walked at most
+//! [`LAYERS_MAX`] headers deep. Only the UDP *destination* port decides: real senders use any source port.
+
+use etherparse::{IpNumber, UdpHeaderSlice};
+
+use super::ip::{self, Fragment, Ip};
+use super::layer::{Layer, ether_type, too_short};
+use super::{link, tunnel};
+use crate::wire::{LinkType, NotRoce, UDP_PORT};
+
+/// Most headers that are taken off, a run of VLAN tags or MPLS labels counted as one.
+const LAYERS_MAX: usize = 16;
+
+/// Where a packet of RoCE is in a frame.
+pub(super) struct Carrier<'a> {
+    /// Its IP header, or its GRH.
+    pub(super) ip: Ip<'a>,
+    /// From the UDP header on, in version 1 from the BTH on.
+    pub(super) segment: Layer<'a>,
+    /// The UDP header; `None` in version 1.
+    pub(super) udp: Option<UdpHeaderSlice<'a>>,
+}
+
+impl Carrier<'_> {
+    /// Where its IP header or GRH begins in the frame.
+    pub(super) fn begins_at(&self) -> usize {
+        self.segment.offset.saturating_sub(self.ip.header.len() + self.ip.extensions_length)
+    }
+}
+
+/// What a frame is.
+pub(super) enum Found<'a> {
+    Roce(Carrier<'a>),
+    Fragment(Fragment<'a>),
+    Other(NotRoce),
+}
+
+/// Walks a frame.
+#[inline]
+pub(super) fn walk<'a>(vxlan_ports: &[u16], link_type: LinkType, data: &'a [u8]) -> Found<'a> {
+    match link::first(link_type, data) {
+        Ok(layer) => from(layer, vxlan_ports, true),
+        Err(other) => Found::Other(other),
+    }
+}
+
+/// Walks on from a layer; `may_guess` lets it look for VXLAN at ports that are not named.
+#[inline]
+pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: bool) -> Found<'a> {
+    for _ in 0..LAYERS_MAX {
+        let ip = match layer.ether_type {
+            ether_type::IPV4 => ip::ipv4(layer),
+            ether_type::IPV6 => ip::ipv6(layer),
+            ether_type::GRH => {
+                return match ip::grh(layer) {
+                    Ok(ip) => Found::Roce(Carrier { ip, segment: ip.payload(layer), udp: None }),
+                    Err(found) => found,
+                };
+            }
+            _ => match tunnel::of_ether_type(layer) {
+                Ok(next) => {
+                    layer = next;
+                    continue;
+                }
+                Err(other) => return Found::Other(other),
+            },
+        };
+        let ip = match ip {
+            Ok(ip) => ip,
+            Err(Found::Fragment(fragment)) => return of_fragment(fragment),
+            Err(found) => return found,
+        };
+        let payload = ip.payload(layer);
+        let next = if ip.protocol == IpNumber::UDP {
+            let Ok(udp) = UdpHeaderSlice::from_slice(payload.bytes) else {
+                return Found::Other(too_short("udp", 8, payload.offset, payload.bytes.len()));
+            };
+            match udp.destination_port() {
+                UDP_PORT => return Found::Roce(Carrier { ip, segment: payload, udp: Some(udp) }),
+                port => tunnel::of_udp(port, payload, vxlan_ports).map_err(|other| match other {
+                    NotRoce::Udp if may_guess && is_vxlan_around_roce(payload, vxlan_ports) => {
+                        NotRoce::PerhapsVxlan { port }
+                    }
+                    other => other,
+                }),
+            }
+        } else {
+            tunnel::of_protocol(ip.protocol, payload)
+        };
+        match next {
+            Ok(next) => layer = next,
+            Err(other) => return Found::Other(other),
+        }
+    }
+    Found::Other(NotRoce::TooDeep)
+}
+
+/// A fragment, unless its protocol says that its packet is no RoCE.
+#[cold]
+fn of_fragment(fragment: Fragment<'_>) -> Found<'_> {
+    let protocol = NotRoce::IpProtocol(fragment.protocol.0);
+    if fragment.protocol == IpNumber::UDP || protocol.may_hold_roce() {
+        Found::Fragment(fragment)
+    } else {
+        Found::Other(protocol)
+    }
+}
+
+/// Whether a datagram to any port reads as VXLAN around a packet of RoCE.
+#[cold]
+fn is_vxlan_around_roce(datagram: Layer<'_>, vxlan_ports: &[u16]) -> bool {
+    match datagram.bytes.get(8..16) {
+        Some([0x08, 0, 0, 0, _, _, _, 0]) => tunnel::vxlan(datagram)
+            .is_ok_and(|inner| matches!(from(inner, vxlan_ports, false), Found::Roce(_))),
+        _ => false,
+    }
+}
