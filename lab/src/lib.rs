@@ -16,7 +16,7 @@
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
-//! Below all of it: [`error`], [`command`], [`progress`], [`cache`].
+//! Below all of it: [`error`], [`command`], [`progress`], [`cache`], [`names`].
 
 #![forbid(unsafe_code)]
 
@@ -36,6 +36,7 @@ pub mod host;
 pub mod image;
 pub mod judge;
 pub mod kernel_log;
+pub mod names;
 pub mod network;
 pub mod node;
 pub mod programs;

@@ -21,6 +21,7 @@ pub(crate) struct SshArgs {
     #[command(flatten)]
     name: Name,
     /// Which node.
+    #[arg(ignore_case = true)]
     node: Node,
 }
 
@@ -30,6 +31,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     name: Name,
     /// Which node.
+    #[arg(ignore_case = true)]
     node: Node,
     /// The command; a single word may be a whole shell command.
     #[arg(last = true, required = true, value_name = "COMMAND")]

@@ -18,6 +18,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     name: Name,
     /// Which node [default: both].
+    #[arg(ignore_case = true)]
     node: Option<Node>,
 }
 

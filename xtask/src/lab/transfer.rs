@@ -16,6 +16,7 @@ pub(crate) struct PushArgs {
     #[command(flatten)]
     name: Name,
     /// Which node.
+    #[arg(ignore_case = true)]
     node: Node,
     /// A file of this computer.
     file: PathBuf,
@@ -29,6 +30,7 @@ pub(crate) struct PullArgs {
     #[command(flatten)]
     name: Name,
     /// Which node.
+    #[arg(ignore_case = true)]
     node: Node,
     /// A file of the node.
     file: String,
