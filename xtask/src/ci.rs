@@ -174,6 +174,8 @@ fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
     }
     // Stages that mean another provider say so.
     command.env("RDMA_LAB_PROVIDER", "qemu");
+    // What a red stage left is looked at when all have ended.
+    command.env(lab::artifacts::KEEP, "all");
     command.env("RUSTDOCFLAGS", "-D warnings").env("CI", "true").env("INSTA_UPDATE", "no");
     command.envs(env.iter().map(|(name, value)| (name, value)));
     command
