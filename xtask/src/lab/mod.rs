@@ -18,6 +18,7 @@ mod exec;
 mod logs;
 mod reset;
 mod status;
+mod told;
 mod transfer;
 mod up;
 

@@ -3,6 +3,7 @@
 //! A record in the cache's directory `labs` leads to the lab's guard and logs. The guard is the truth: a
 //! record whose guard does not answer is a lab that is down, and says why if the guard left a note.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::image::recipe;
 use crate::node::{Pair as _, Plan, Role};
 use crate::programs::Program;
+use crate::provider::choice::{Choice, PROVIDER};
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
 use crate::provider::qemu::control::{Control, Status};
@@ -49,6 +51,12 @@ pub struct Resident {
     pub accel: Accel,
     /// What its machines run on, and why.
     pub description: String,
+    /// Which machines were asked for, as [`Choice::env`] says it.
+    #[serde(default)]
+    choice: BTreeMap<String, String>,
+    /// The port on 127.0.0.1 by which each node is reached.
+    #[serde(default)]
+    pub ssh_ports: BTreeMap<Role, u16>,
 }
 
 /// The labs of one cache.
@@ -71,21 +79,25 @@ impl Residents {
     }
 
     /// Brings up a lab called `name`; logs go into `logs`, which exists. The lab ends with the handle that is
-    /// given, unless that is told to [`Control::stay`] with [`Resident::note`].
+    /// given, unless that is told to [`Control::stay`] with [`Resident::note`]. Of a lab that is up already there is no
+    /// handle, and nothing is done.
     ///
     /// # Errors
     ///
-    /// The name is taken or none that a file can have, or the machines do not come up.
+    /// The name is none that a file can have, or the machines do not come up.
     pub fn up(
         &self,
         qemu: &Qemu,
         name: &str,
+        choice: &Choice,
         programs: &[Program],
         logs: &Path,
-    ) -> Result<(Resident, Control)> {
+    ) -> Result<(Resident, Option<Control>)> {
         check_name(name)?;
         let _lock = self.lock(name)?;
-        self.check_free(name)?;
+        if let Some(lab) = self.find(name)? {
+            return Ok((lab, None));
+        }
         if let Some(lab) = self.record(name)? {
             self.clear(&lab)?;
         }
@@ -97,28 +109,25 @@ impl Residents {
             known_hosts: pair.known_hosts().to_owned(),
             accel: qemu.decision().accel,
             description: pair.description(),
+            choice: choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            ssh_ports: BTreeMap::new(),
         };
         let control = pair.into_control();
-        let lab = Resident { run_directory: control.directory().to_owned(), ..lab };
+        let run_directory = control.directory().to_owned();
+        let lab = Resident { ssh_ports: ssh_ports(&run_directory)?, run_directory, ..lab };
         // Recorded before it stays: a lab that stays and is not recorded could not be ended.
         self.keep(&lab)?;
-        Ok((lab, control))
+        Ok((lab, Some(control)))
     }
 
-    /// Checks that a lab can be called `name`.
+    /// The lab called `name`, if it is up.
     ///
     /// # Errors
     ///
-    /// The name is taken, or none that a file can have.
-    pub fn check_free(&self, name: &str) -> Result<()> {
+    /// The name is none that a file can have, or the record cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<Resident>> {
         check_name(name)?;
-        match self.record(name)?.and_then(|lab| lab.status()) {
-            None => Ok(()),
-            Some(_) => Err(Error::usage(format!("a lab called {name} is up already")).next(format!(
-                "use it, or end it: cargo xtask lab down{}\nor bring up another: cargo xtask lab up --name OTHER",
-                name_argument(name)
-            ))),
-        }
+        Ok(self.record(name)?.filter(|lab| lab.status().is_some()))
     }
 
     /// The lab called `name`, which is up.
@@ -185,7 +194,9 @@ impl Residents {
         let control = lab.control();
         control.kill_machines()?;
         let pair = qemu.fork_under(control, frozen, &lab.logs)?;
-        self.keep(&Resident { known_hosts: pair.known_hosts().to_owned(), ..lab })
+        let known_hosts = pair.known_hosts().to_owned();
+        let ssh_ports = ssh_ports(&lab.run_directory)?;
+        self.keep(&Resident { known_hosts, ssh_ports, ..lab })
     }
 
     /// What was left behind: run directories whose guard was killed, and machines without one.
@@ -238,6 +249,15 @@ impl Resident {
     /// What its guard knows; `None` if it is down.
     pub fn status(&self) -> Option<Status> {
         self.control().status().ok()
+    }
+
+    /// What of `choice` it has not: see [`Choice::differences`].
+    pub fn differences(&self, choice: &Choice) -> Vec<String> {
+        let mut had = self.choice.clone();
+        had.insert(PROVIDER.to_owned(), "qemu".to_owned());
+        // What it runs on in the end.
+        had.insert("RDMA_LAB_ACCEL".to_owned(), self.accel.to_string());
+        choice.differences(&had)
     }
 
     /// The words that reach one of its nodes by SSH; a command may follow them.
@@ -310,6 +330,12 @@ impl Resident {
     }
 }
 
+/// The port of each node's SSH server, as its machine tells it.
+fn ssh_ports(run_directory: &Path) -> Result<BTreeMap<Role, u16>> {
+    let port = |role| Qmp::connect(&Files::new(run_directory, role).qmp())?.ssh_port();
+    Role::BOTH.into_iter().map(|role| Ok((role, port(role)?))).collect()
+}
+
 /// Compares the output of `sha256sum` on the node with the bytes here.
 fn check_whole(path: &str, sum: &str, bytes: &[u8]) -> Result<()> {
     if sum.split_whitespace().next() == Some(&sha256(bytes)) {
@@ -373,6 +399,8 @@ mod tests {
             known_hosts: PathBuf::new(),
             accel: Accel::Tcg,
             description: String::new(),
+            choice: BTreeMap::new(),
+            ssh_ports: BTreeMap::new(),
         };
         residents.keep(&lab).unwrap();
         fs::write(lab.note(), "node server ended: signal 9\n").unwrap();

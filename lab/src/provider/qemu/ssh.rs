@@ -44,6 +44,11 @@ impl Key {
         Ok(Key { private, public })
     }
 
+    /// The file with the private half.
+    pub fn private(&self) -> &Path {
+        &self.private
+    }
+
     /// The public half, as in `authorized_keys`.
     pub fn public(&self) -> &str {
         &self.public
@@ -81,7 +86,8 @@ pub fn command(key: &Key, known_hosts: &Path, role: Role, user: &str, port: u16)
         .args(["-p", &port.to_string(), &format!("{user}@127.0.0.1")])
 }
 
-fn alias(role: Role) -> String {
+/// The name under which known hosts have a node.
+pub fn alias(role: Role) -> String {
     format!("rdma-lab-{role}")
 }
 
