@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod commands;
 mod ends;
 mod frozen;
 mod guest_tests;

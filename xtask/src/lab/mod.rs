@@ -50,6 +50,15 @@ pub(crate) enum Lab {
     Clean(clean::Args),
 }
 
+pub(crate) use exec::{CarryArgs, TROUBLE, carry};
+
+impl Lab {
+    /// Whether its exit code is that of a command on a node.
+    pub(crate) fn is_exec(&self) -> bool {
+        matches!(self, Lab::Exec(_))
+    }
+}
+
 /// Runs one of them.
 pub(crate) fn run(command: &Lab) -> Result<ExitCode> {
     match command {
@@ -127,6 +136,11 @@ fn residents() -> Result<Residents> {
 
 fn ssh_key() -> Result<ssh::Key> {
     ssh::Key::ensure(&Cache::open()?)
+}
+
+/// The option that names a lab, left out for the default one.
+fn name_option(name: &str) -> String {
+    if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") }
 }
 
 /// A value as one line of JSON.

@@ -13,14 +13,14 @@ use lab::cache::Cache;
 use lab::command::Command;
 use lab::node::Role;
 use lab::progress::Step;
-use lab::provider::qemu::resident::{DEFAULT_NAME, Resident};
+use lab::provider::qemu::resident::Resident;
 use lab::provider::remote::resident::{self as shared, Shared};
 use lab::provider::{Choice, Source};
 use lab::setup::Setup;
 use lab::{Error, Result};
 
 use super::told::Told;
-use super::{Name, json, residents, ssh_key};
+use super::{Name, json, name_option, residents, ssh_key};
 use crate::machines::Machines;
 use crate::{output, workspace};
 
@@ -178,11 +178,6 @@ fn say_it_was_up(args: &Args, differences: &[String]) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// The option that names a lab, left out for the default one.
-fn name_option(name: &str) -> String {
-    if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") }
 }
 
 /// How to reach and use a lab, whose nodes each have an address and a command that opens a shell.

@@ -26,6 +26,9 @@ use crate::provider::qemu::pair::Qemu;
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::ssh;
 use crate::provider::qemu::stray::{self, Stray};
+use crate::provider::remote::detached;
+use crate::provider::remote::job::UNITS;
+use crate::provider::remote::machine::DIRECTORY;
 
 /// The name of a lab that was given none.
 pub const DEFAULT_NAME: &str = "lab";
@@ -282,6 +285,23 @@ impl Resident {
             return Ok(output.stdout);
         }
         Err(Error::setup(format!("a command on {role} failed: `{command}`")).detail(output.stderr))
+    }
+
+    /// Starts a shell command in the background of a node; gives its process id, which is that of its process group too,
+    /// and the file there that has both of its outputs. `id` is no other command's.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer, or does not start it.
+    pub fn detach(&self, key: &ssh::Key, role: Role, command: &str, id: &str) -> Result<(u32, String)> {
+        let directory = format!("{DIRECTORY}/{UNITS}exec-{id}");
+        let script = format!(
+            "mkdir -p {directory} && cat >{directory}/script || exit\n\
+             setsid sh {directory}/script </dev/null >{directory}/log 2>&1 &\n{}",
+            detached::wait_pid(&directory)
+        );
+        let script = self.run(key, role, &script, detached::script(&directory, command).as_bytes())?;
+        detached::started(role, &directory, &script)
     }
 
     /// Puts a file onto a node, executable, and verifies it there.
