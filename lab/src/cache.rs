@@ -178,11 +178,19 @@ pub struct Lock {
 ///
 /// The file cannot be read.
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).at("failed to open", path)?;
+    sha256_of(&mut File::open(path).at("failed to open", path)?).at("failed to read", path)
+}
+
+/// The SHA-256 of what is left to read, in lower-case hexadecimal.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn sha256_of(source: &mut impl Read) -> io::Result<String> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
-        match file.read(&mut buffer).at("failed to read", path)? {
+        match source.read(&mut buffer)? {
             0 => return Ok(hex(&digest.finalize())),
             read => digest.update(&buffer[..read]),
         }

@@ -16,7 +16,7 @@
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
-//! Below all of it: [`error`], [`command`], [`progress`], [`cache`], [`names`].
+//! Below all of it: [`error`], [`command`], [`progress`], [`cache`], [`names`], [`parcel`].
 
 #![forbid(unsafe_code)]
 
@@ -39,6 +39,7 @@ pub mod kernel_log;
 pub mod names;
 pub mod network;
 pub mod node;
+pub mod parcel;
 pub mod programs;
 pub mod progress;
 pub mod provider;

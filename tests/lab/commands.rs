@@ -1,5 +1,7 @@
-//! `lab exec` as people expect it of ssh and docker: its words, its exit codes, its end, and the background.
+//! `lab exec`, `push` and `pull` as people expect them of ssh, docker and scp: words, exit codes, ends, modes.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -38,6 +40,48 @@ fn exit_codes_are_those_of_ssh_and_docker() {
     lab.run("down", &[]).ok();
     assert_eq!(cut.wait().code(), Some(125), "{}", cut.said());
     assert!(cut.said().contains("error: the command on client was cut off"), "{}", cut.said());
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn files_and_trees_go_both_ways_with_their_modes() {
+    let lab = Lab::up("files");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::create_dir_all(path("tree/sub")).expect("a directory");
+    fs::write(path("tree/sub/program"), "#!/bin/sh\necho it runs\n").expect("a file");
+    fs::set_permissions(path("tree/sub/program"), Permissions::from_mode(0o750)).expect("a mode");
+    fs::write(path("data"), "a\0b").expect("a file");
+    fs::set_permissions(path("data"), Permissions::from_mode(0o640)).expect("a mode");
+
+    let pushed = lab.run("push", &["client", &path("data"), "/tmp/"]).ok();
+    assert_eq!(pushed.stdout, "/tmp/data: 3 bytes\n");
+    lab.run("push", &["client", &path("tree"), "/tmp"])
+        .fails(2, &["is a directory", "next: take it along with -r"]);
+    lab.run("push", &["-r", "client", &path("tree"), &path("data"), "/tmp/made"]).ok();
+    let listed = lab
+        .exec("client", "/tmp/made/tree/sub/program; stat -c %a /tmp/made/tree/sub/program /tmp/data")
+        .ok();
+    assert_eq!(listed.stdout, "it runs\n750\n640\n");
+    // Without a target all is a program.
+    lab.run("push", &["client", &path("data")]).ok();
+    assert_eq!(lab.exec("client", "stat -c %a /opt/lab/bin/data").ok().stdout, "755\n");
+
+    fs::create_dir(path("back")).expect("a directory");
+    lab.exec("client", "mkfifo /tmp/made/fifo").ok();
+    let pulled = lab.run("pull", &["-r", "--json", "client", "/tmp/made", "/tmp/data", &path("back")]).ok();
+    assert!(
+        pulled.stderr.contains("note: left out: ") && pulled.stderr.contains("fifo: a FIFO"),
+        "{pulled:?}"
+    );
+    assert_eq!(pulled.json()["files"][0]["files"], 2, "{pulled:?}");
+    let program = fs::metadata(path("back/made/tree/sub/program")).expect("a file");
+    assert_eq!(program.permissions().mode() & 0o777, 0o750);
+    assert_eq!(fs::read(path("back/data")).expect("a file"), b"a\0b");
+    lab.run("pull", &["client", "/dev/zero", &path("zero")])
+        .fails(1, &["it is a device, a socket or a FIFO"]);
+    lab.run("pull", &["client", "/tmp/made", &path("back2")]).fails(1, &["-r takes it along"]);
+    lab.run("push", &["client", &path("data"), "/proc/x"]).fails(1, &["failed to write /proc/x on client\n"]);
 }
 
 #[test]

@@ -6,7 +6,6 @@
 use std::io::IsTerminal as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use lab::command::shell_word;
 use lab::node::{ENVIRONMENT, Role};
@@ -16,7 +15,7 @@ use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
 use serde::Serialize;
 
-use super::{Found, Name, Node, json, ssh_key};
+use super::{Found, Name, Node, id, json, name_option, ssh_key};
 use crate::output;
 
 /// The exit code of `lab exec` where the lab did not run the command to its end.
@@ -154,7 +153,7 @@ fn detach(args: &Args, lab: &Found, role: Role, command: &str) -> Result<ExitCod
         Found::Own(lab) => lab.detach(&ssh_key()?, role, &script, &id())?,
         Found::Shared(lab) => lab.open()?.machine(role).detach(&script, &id())?,
     };
-    let exec = format!("cargo xtask lab exec{} {role}", super::name_option(&args.name.name));
+    let exec = format!("cargo xtask lab exec{} {role}", name_option(&args.name.name));
     let (output, stop) = (format!("{exec} tail -f -n +1 {log}"), format!("{exec} kill -- -{pid}"));
     let detached = Detached { node: role, command: command.to_owned(), pid, log, output, stop };
     if args.json {
@@ -166,12 +165,6 @@ fn detach(args: &Args, lab: &Found, role: Role, command: &str) -> Result<ExitCod
         ))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What no other command of this computer's has.
-fn id() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    format!("{now:x}-{:x}", std::process::id())
 }
 
 /// Runs what reaches the node in the place of this process, so that what ends one ends the other.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 use lab::cache::Cache;
@@ -35,9 +36,9 @@ pub(crate) enum Lab {
     Ssh(exec::SshArgs),
     /// Runs a command on a node and exits with its exit code.
     Exec(exec::Args),
-    /// Puts a file onto a node, executable, and verifies it there.
+    /// Puts files onto a node, verified; programs keep their mode.
     Push(transfer::PushArgs),
-    /// Gets a file from a node, verified.
+    /// Gets files from a node, verified; programs keep their mode.
     Pull(transfer::PullArgs),
     /// Prints what the nodes' kernels and emulators have logged.
     Logs(logs::Args),
@@ -141,6 +142,12 @@ fn ssh_key() -> Result<ssh::Key> {
 /// The option that names a lab, left out for the default one.
 fn name_option(name: &str) -> String {
     if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") }
+}
+
+/// What no other command of this computer's has.
+fn id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    format!("{now:x}-{:x}", std::process::id())
 }
 
 /// A value as one line of JSON.

@@ -8,15 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{self, Cache, Lock, sha256, write_whole};
-use crate::command::{Command, shell_word};
+use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
 use crate::image::recipe;
 use crate::node::{Pair as _, Plan, Role};
+use crate::parcel::{self, Arrived, Parcel, Target};
 use crate::programs::Program;
 use crate::provider::choice::{Choice, PROVIDER};
 use crate::provider::qemu::accel::Accel;
@@ -304,44 +303,56 @@ impl Resident {
         detached::started(role, &directory, &script)
     }
 
-    /// Puts a file onto a node, executable, and verifies it there.
+    /// Puts a parcel onto a node, verified; gives the path there of its one item, or the directory of all, which ends
+    /// with `/`. `id` is no other parcel's.
     ///
     /// # Errors
     ///
     /// It cannot be written there, or did not arrive whole.
-    pub fn push(&self, key: &ssh::Key, role: Role, bytes: &[u8], to: &str) -> Result<()> {
-        let to = shell_word(to);
-        // Renamed into place: a program that runs cannot be written over.
-        let command =
-            format!("cat >{to}.part && chmod 755 {to}.part && mv {to}.part {to} && sha256sum <{to}");
-        let sum = self.run(key, role, &command, bytes).map_err(|error| {
-            Error::setup(format!("failed to write {to} on {role}"))
-                .source(error)
-                .next("look whether its directory is there and has room")
-        })?;
-        check_whole(to.trim_matches('\''), &sum, bytes)
+    pub fn push(
+        &self,
+        key: &ssh::Key,
+        role: Role,
+        parcel: &Parcel,
+        to: Target<'_>,
+        id: &str,
+    ) -> Result<String> {
+        let script = parcel.unpack_script(None, &sha256(&parcel.bytes), to, id);
+        let output =
+            self.ssh(key, role)?.arg(script).stdin(parcel.bytes.as_slice()).output(TRANSFER_LIMIT)?;
+        if output.code != Some(0) {
+            return Err(Error::setup(format!("failed to write {} on {role}", to.path))
+                .detail(output.stderr)
+                .next("look whether its directory is there and has room"));
+        }
+        Ok(output.stdout.trim_end_matches('\n').to_owned())
     }
 
-    /// The content of a file on a node, verified.
+    /// Gets a file from a node, or with `recursive` a directory, as `to`; verified.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or did not arrive whole.
-    pub fn pull(&self, key: &ssh::Key, role: Role, path: &str) -> Result<Vec<u8>> {
-        let from = shell_word(path);
-        let text =
-            self.run(key, role, &format!("sha256sum <{from} && base64 <{from}"), b"").map_err(|error| {
-                Error::setup(format!("failed to read {from} on {role}"))
-                    .source(error)
-                    .next("look whether it is there: cargo xtask lab exec NODE -- ls -l FILE")
-            })?;
-        let (sum, text) = text.split_once('\n').unwrap_or_default();
-        let text: String = text.split_whitespace().collect();
-        let bytes = BASE64_STANDARD
-            .decode(text)
-            .map_err(|source| Error::setup(format!("{path} did not arrive whole")).source(source))?;
-        check_whole(path, sum, &bytes)?;
-        Ok(bytes)
+    /// It cannot be read, did not arrive whole, or cannot be written here.
+    pub fn pull(
+        &self,
+        key: &ssh::Key,
+        role: Role,
+        path: &str,
+        recursive: bool,
+        to: &Path,
+    ) -> Result<Arrived> {
+        let packed = tempfile::NamedTempFile::new()
+            .map_err(|source| Error::setup("failed to create a temporary file").source(source))?;
+        let script = parcel::pack_script(path, recursive, None);
+        let words = self.ssh(key, role)?.arg(script).stdout_file(packed.path());
+        let output = words.output(TRANSFER_LIMIT)?;
+        if output.code != Some(0) {
+            return Err(Error::setup(format!("failed to read {path} on {role}"))
+                .detail(output.stderr)
+                .next("look what it is: cargo xtask lab exec NODE ls -ld PATH"));
+        }
+        let mut packed = fs::File::open(packed.path()).at("failed to read", packed.path())?;
+        parcel::arrive(&mut packed, None, to)
     }
 
     /// Where its guard leaves the reason if a machine ends.
@@ -354,14 +365,6 @@ impl Resident {
 fn ssh_ports(run_directory: &Path) -> Result<BTreeMap<Role, u16>> {
     let port = |role| Qmp::connect(&Files::new(run_directory, role).qmp())?.ssh_port();
     Role::BOTH.into_iter().map(|role| Ok((role, port(role)?))).collect()
-}
-
-/// Compares the output of `sha256sum` on the node with the bytes here.
-fn check_whole(path: &str, sum: &str, bytes: &[u8]) -> Result<()> {
-    if sum.split_whitespace().next() == Some(&sha256(bytes)) {
-        return Ok(());
-    }
-    Err(Error::setup(format!("{path} did not arrive whole: its checksum differs")))
 }
 
 /// The option that names a lab, left out for the default one.
