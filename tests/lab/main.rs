@@ -15,5 +15,6 @@ mod process;
 mod resident;
 mod results;
 mod run;
+mod smoke;
 mod support;
 mod verdicts;

@@ -6,7 +6,7 @@
 //! 4. the scenarios
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
-//! 7. the lab: `tests/lab/`
+//! 7. the lab: `tests/lab/`, each subcommand and each bench among it
 //! 8. machines of others, Multipass over its stand-in and SSH: both examples, and the recorded cases; with
 //!    `--every-trap` all of `tests/multipass/`
 //!
@@ -163,6 +163,13 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         expect: Expect::Tests,
     });
     plans
+}
+
+/// Whether a stage runs this subcommand of `cargo xtask`.
+#[cfg(test)]
+pub(crate) fn runs(subcommand: &str) -> bool {
+    let is_of = |plan: &Plan| plan.args.windows(2).any(|words| words == ["--", subcommand]);
+    plans(false).iter().any(is_of)
 }
 
 /// A cargo that the user's environment does not change, and that writes no snapshot.

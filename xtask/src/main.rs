@@ -125,6 +125,45 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// The commands that do something, by their words; those that people do not call are left out.
+    fn leaves(command: &clap::Command, words: &str, found: &mut Vec<String>) {
+        let is_of_people = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+        let mut subcommands = command.get_subcommands().filter(is_of_people).peekable();
+        if subcommands.peek().is_none() {
+            found.push(words.trim_start().to_owned());
+        }
+        for subcommand in subcommands {
+            leaves(subcommand, &format!("{words} {}", subcommand.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_command_is_run_by_ci() {
+        let runs: Vec<&str> = include_str!("../../tests/lab/smoke-runs")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
+        let mut commands = Vec::new();
+        leaves(&Cli::command(), "", &mut commands);
+        assert!(commands.len() > 20, "{commands:?}");
+        let is_run = |command: &str, line: &str| {
+            let words = line.strip_prefix("ci: ").unwrap_or(line);
+            words.strip_prefix(command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        for command in &commands {
+            assert!(
+                runs.iter().any(|line| is_run(command, line)),
+                "`{command}` is run by nothing: add a line to tests/lab/smoke-runs"
+            );
+        }
+        for line in runs {
+            assert!(commands.iter().any(|command| is_run(command, line)), "no command: {line}");
+            if let Some(stage) = line.strip_prefix("ci: ") {
+                assert!(stage == "ci" || ci::runs(stage), "no stage of ci runs {stage}");
+            }
+        }
+    }
+
     #[test]
     fn every_command_of_the_workflows_is_one() {
         let workflows = workspace::root().join(".github/workflows");
