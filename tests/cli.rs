@@ -341,11 +341,18 @@ fn run_of_what_cannot_be_is_a_usage_error() {
     for (more, texts) in [
         (&["--fault", "action=\"dorp\""][..], &["the nearest is `drop`", "opcode="][..]),
         (&["--fault", "drop"], &["no fault: `drop`", "next: write it as"]),
+        (
+            &["--fault", "action=\"drop\",opcode=\"rc atomic acknowlege\""],
+            &["the nearest is `RC Atomic Acknowledge`"],
+        ),
+        (&["--fault", "acton=\"drop\""], &["key `acton` is not known; the nearest is `action`"]),
+        (&["--fault", "action=\"drop\",to=\"serfer\""], &["the nearest is `server`"]),
         (&["--mtu", "1200", "--ipv6"], &["at least 1280, the least that IPv6 works with"]),
         (&["--name", "../x"], &["letters, digits"]),
-        (&["--finding", "IcrcMissmatch"], &["nearest: IcrcMismatch"]),
+        (&["--finding", "IcrcMissmatch"], &["the nearest is `IcrcMismatch`"]),
         (&["--push", "/nonexistent/file"], &["/nonexistent/file is not there", "next: "]),
-        (&["--counter", "sever.x=1"], &["server.completer_retry_err=1"]),
+        (&["--counter", "sever.x=1"], &["the nearest is `server`", "server.completer_retry_err=1"]),
+        (&["--counter", "server.duplicate_requests=1"], &["the nearest is `duplicate_request`"]),
         (&["--accept"], &["--snapshot <FILE>"]),
         (&["--timeout", "0"], &["0 is not in 1..=3600"]),
     ] {
@@ -358,6 +365,9 @@ fn run_of_what_cannot_be_is_a_usage_error() {
     let (code, _, stderr) = run(&["run", "--server", "./nothing -s", "--client", "rping -c"]);
     assert_eq!(code, 2);
     assert!(stderr.contains("./nothing is not there"), "{stderr}");
+    let (code, _, stderr) = run(&["run", "--server", "rping -s", "--client", "rping -c -a {sever}"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("{sever} stands for nothing; the nearest is {server}"), "{stderr}");
     let (code, _, stderr) = run(&["run", "--server", "rping -s"]);
     assert_eq!(code, 2);
     assert!(stderr.contains("--client <COMMAND>"), "{stderr}");
@@ -367,13 +377,13 @@ fn run_of_what_cannot_be_is_a_usage_error() {
 fn unknown_mutation_names_those_there_are() {
     let (code, _, stderr) = run(&["self-test", "node_kiled"]);
     assert_eq!(code, 2);
-    assert!(stderr.contains("there are: ") && stderr.contains("node_killed"), "{stderr}");
+    assert!(stderr.contains("the nearest is `node_killed`; there are: "), "{stderr}");
 }
 
 #[test]
 fn unknown_scenario_names_the_nearest() {
     let (code, stdout, stderr) = run(&["test-e2e", "write_raed"]);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert!(stderr.contains("no scenario is called write_raed"), "{stderr}");
-    assert!(stderr.contains("did you mean write_read?"), "{stderr}");
+    assert!(stderr.contains("no scenario is called `write_raed`; the nearest is `write_read`"), "{stderr}");
+    assert!(stderr.contains("next: there are: "), "{stderr}");
 }

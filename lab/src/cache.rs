@@ -195,11 +195,19 @@ pub struct Lock {
 ///
 /// The file cannot be read.
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).at("failed to open", path)?;
+    sha256_of(&mut File::open(path).at("failed to open", path)?).at("failed to read", path)
+}
+
+/// The SHA-256 of what is left to read, in lower-case hexadecimal.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn sha256_of(source: &mut impl Read) -> io::Result<String> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
-        match file.read(&mut buffer).at("failed to read", path)? {
+        match source.read(&mut buffer)? {
             0 => return Ok(hex(&digest.finalize())),
             read => digest.update(&buffer[..read]),
         }
@@ -224,16 +232,32 @@ pub fn lock_file(path: &Path) -> Result<Lock> {
     lock_one_of(&[path.to_owned()], FlockOperation::NonBlockingLockExclusive)
 }
 
+/// Takes a share of the lock that a file is, made if need be: many have one, until someone has the whole.
+///
+/// # Errors
+///
+/// The file cannot be created, or someone else has the whole lock.
+pub fn lock_shared(path: &Path) -> Result<Lock> {
+    let file = open_lock(path)?;
+    flock(&file, FlockOperation::NonBlockingLockShared)
+        .map_err(io::Error::from)
+        .at("failed to lock", path)?;
+    Ok(Lock { _file: file })
+}
+
+/// Whether nobody has the lock that a file is, nor a share of it. A lock without a file is free.
+pub fn lock_is_free(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return !path.exists() };
+    flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).open(path).at("failed to open the lock", path)
+}
+
 fn lock_one_of(paths: &[PathBuf], how: FlockOperation) -> Result<Lock> {
-    let open = |path: &PathBuf| {
-        File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .at("failed to open the lock", path)
-    };
-    let mut files = paths.iter().map(open).collect::<Result<Vec<File>>>()?;
+    let mut files = paths.iter().map(|path| open_lock(path)).collect::<Result<Vec<File>>>()?;
     let names = || paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     let started = Instant::now();
     let mut said = false;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::names;
 use crate::scenario::Count;
 
 /// What a node's rxe device has counted since it was made, by name.
@@ -35,6 +36,25 @@ impl Counters {
         "send_err",
         "send_rnr_err",
         "sent_pkts",
+    ];
+
+    /// Those that network cards have beside, as the kernel's mlx5 driver names them.
+    pub const CARDS: [&str; 15] = [
+        "implied_nak_seq_err",
+        "local_ack_timeout_err",
+        "np_cnp_sent",
+        "np_ecn_marked_roce_packets",
+        "out_of_buffer",
+        "out_of_sequence",
+        "packet_seq_err",
+        "req_cqe_error",
+        "req_remote_access_errors",
+        "req_remote_invalid_request",
+        "resp_cqe_error",
+        "resp_remote_access_errors",
+        "rnr_nak_retry_err",
+        "rp_cnp_handled",
+        "rx_write_requests",
     ];
 
     /// Those of rxe that move only when something went another way than straight.
@@ -94,6 +114,15 @@ impl Counters {
     fn of(&self, name: &str) -> Option<u64> {
         self.values.get(name).copied()
     }
+}
+
+/// The counter of this name, whatever its case: of rxe, or of a card.
+///
+/// # Errors
+///
+/// None is called so: with the nearest, as text.
+pub fn name(name: &str) -> Result<&'static str, String> {
+    names::find("counter", name, Counters::ALL.into_iter().chain(Counters::CARDS))
 }
 
 /// What the counters of a node say against a scenario that expects these: each expected one has moved on by so

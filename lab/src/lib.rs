@@ -16,9 +16,9 @@
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
-//! Below all of it: [`error`], [`command`], [`progress`], [`cache`] with what is [`kept`] in it and its [`seal`],
-//! [`packages`], [`toolbox`]: QEMU and the like, of packages; [`policy`]: whose tools are used, and whether anything is
-//! downloaded.
+//! Below all of it: [`error`], [`command`], [`progress`], [`names`], [`cache`] with what is [`kept`] in it and its
+//! [`seal`], [`packages`], [`parcel`], [`toolbox`]: QEMU and the like, of packages; [`policy`]: whose tools are used, and
+//! whether anything is downloaded.
 
 #![forbid(unsafe_code)]
 
@@ -39,9 +39,11 @@ pub mod image;
 pub mod judge;
 pub mod kept;
 pub mod kernel_log;
+pub mod names;
 pub mod network;
 pub mod node;
 pub mod packages;
+pub mod parcel;
 pub mod policy;
 pub mod programs;
 pub mod progress;

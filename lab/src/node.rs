@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::differences::Differences;
 use crate::error::{Error, Kind, Result};
 use crate::fault::netem::Counted;
 use crate::fault::{Fault, Met};
+use crate::names;
 use crate::network::Network;
 use crate::programs::Program;
 
@@ -55,6 +57,16 @@ impl Role {
             Role::Server => Role::Client,
             Role::Client => Role::Server,
         }
+    }
+}
+
+/// Reads its name, whatever the case.
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Role, String> {
+        let name = names::find("node", text, Role::BOTH.map(Role::name))?;
+        Ok(if name == Role::Server.name() { Role::Server } else { Role::Client })
     }
 }
 

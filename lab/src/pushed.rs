@@ -13,8 +13,8 @@ use goblin::elf::header::{EM_X86_64, machine_to_str};
 
 use crate::contents::{Contents, Glibc, parse_version};
 use crate::error::{Error, IoContext as _, Result};
+use crate::names::nearest;
 use crate::programs::Program;
-use crate::scenario::nearest;
 
 /// Words of the shell with which a command may begin, and which no file has.
 const SHELL_WORDS: [&str; 16] = [

@@ -159,8 +159,8 @@ fn run_programs(
 ) -> Result<()> {
     let deadline = Instant::now() + scenario.timeout();
     let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
-    let address = server_node.address().to_string();
-    let command = |role| format!("{ENVIRONMENT}; {}", scenario.command(role).replace("{server}", &address));
+    let address = |role| pair.node(role).address().to_string();
+    let command = |role| format!("{ENVIRONMENT}; {}", scenario.filled(role, address));
 
     let mut server = server_node.start(&command(Role::Server))?;
     evidence.node(Role::Server).is_started = true;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::counters::Counters;
+use crate::counters;
 use crate::error::{Error, IoContext as _, Result};
 use crate::fault::{Fault, netem};
+use crate::names;
 use crate::network::Network;
 use crate::node::{Role, Wire};
 
@@ -29,7 +31,8 @@ pub struct Scenario {
     pub name: String,
     /// What it shows, in a sentence.
     pub summary: String,
-    /// The command on the node `server`; it has to end by itself. `{server}` stands for the server's RDMA address.
+    /// The command on the node `server`; it has to end by itself. `{server}` and `{client}` stand for the nodes' RDMA
+    /// addresses.
     pub server: String,
     /// The command on the node `client`; likewise.
     pub client: String,
@@ -221,6 +224,23 @@ impl Scenario {
         Ok(scenarios)
     }
 
+    /// The command of one node, with the nodes' addresses in the places that stand for them.
+    pub fn filled(&self, role: Role, address: impl Fn(Role) -> String) -> String {
+        filled(self.command(role), address)
+    }
+
+    /// Checks names that a person wrote, before anything runs, and writes them as they are.
+    ///
+    /// # Errors
+    ///
+    /// A counter, a rule or a placeholder has no such name: with the nearest; or expectations cannot be true together.
+    pub fn check(&mut self) -> Result<()> {
+        for role in Role::BOTH {
+            check_placeholders(self.command(role))?;
+        }
+        self.expect.check()
+    }
+
     /// The command of one node.
     pub fn command(&self, role: Role) -> &str {
         match role {
@@ -269,7 +289,7 @@ impl Scenario {
     fn parse(name: &str, text: &str) -> Result<Scenario> {
         let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
             let message = error.to_string();
-            let hint = nearest_key(&message);
+            let hint = names::nearest_key(&message);
             let wrong = Error::usage("not a scenario").detail(message);
             match hint {
                 Some(hint) => wrong.next(hint),
@@ -281,7 +301,7 @@ impl Scenario {
         }
         name.clone_into(&mut scenario.name);
         scenario.network.check()?;
-        scenario.expect.check()?;
+        scenario.check()?;
         if scenario.timeout_s == 0 {
             return Err(Error::usage("key `timeout_s` is 0: no program ends in no time"));
         }
@@ -297,18 +317,21 @@ impl Scenario {
 
 impl Expect {
     /// Refuses what has no meaning, and expectations that cannot be true together.
-    fn check(&self) -> Result<()> {
+    fn check(&mut self) -> Result<()> {
+        for name in &mut self.findings {
+            *name = finding(name)?;
+        }
         for (index, finding) in self.findings.iter().enumerate() {
-            check_finding(finding)?;
             if self.findings[..index].contains(finding) {
                 return Err(Error::usage(format!("the rule {finding} is expected twice"))
                     .next("name it once: a rule that is expected may be broken any number of times"));
             }
         }
-        for (role, program) in [(Role::Server, &self.server), (Role::Client, &self.client)] {
-            for name in program.counters.keys() {
-                known("counter", name, &Counters::ALL)?;
-            }
+        for (role, program) in [(Role::Server, &mut self.server), (Role::Client, &mut self.client)] {
+            let named = std::mem::take(&mut program.counters).into_iter();
+            program.counters = named
+                .map(|(name, count)| Ok((counters::name(&name).map_err(Error::usage)?.to_owned(), count)))
+                .collect::<Result<_>>()?;
             if program.kernel_log.iter().any(|part| part.trim().is_empty()) {
                 return Err(Error::usage(format!("an empty part of {role}'s kernel log is in every line"))
                     .next("name a part of the line that is expected"));
@@ -327,44 +350,63 @@ impl Expect {
     }
 }
 
-/// Refuses a name that is not among the known ones; says the nearest.
-fn known(what: &str, name: &str, names: &[&str]) -> Result<()> {
-    if names.contains(&name) {
-        return Ok(());
-    }
-    let nearest = nearest(name, names.iter().copied()).unwrap_or("none");
-    Err(Error::usage(format!("no {what} is called {name}")).next(format!("nearest: {nearest}")))
-}
-
-/// Checks that a rule has this name.
+/// The rule of this name, whatever its case.
 ///
 /// # Errors
 ///
-/// None has: with the nearest that one has.
-pub fn check_finding(name: &str) -> Result<()> {
+/// None has it: with the nearest that one has.
+pub fn finding(name: &str) -> Result<String> {
     let rules = roce::Rule::ALL.map(roce::Rule::name);
-    known("rule", name, &rules.each_ref().map(String::as_str))
+    let found = names::find("rule", name, rules.iter().map(String::as_str));
+    found.map(str::to_owned).map_err(|why| Error::usage(why).next("docs/rules.md has all of them"))
 }
 
-/// The known name that is nearest to `name`, if any is near at all.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity > 0.6)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+/// The words between braces in a command, as in `{server}`, each with the bytes that it and its braces take;
+/// `${server}` is the shell's own.
+fn placeholders(command: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = from + command[from..].find('{')?;
+            from = start + 1;
+            let Some(length) = command[from..].find('}') else { continue };
+            let word = &command[from..from + length];
+            let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            if !word.is_empty() && word.bytes().all(is_word) && !command[..start].ends_with('$') {
+                return Some((start..from + length + 1, word));
+            }
+        }
+    })
 }
 
-/// The hint for serde's "unknown field `x`, expected one of `a`, `b`", or variant.
-pub(crate) fn nearest_key(message: &str) -> Option<String> {
-    let (what, rest) = [("key", "unknown field `"), ("value", "unknown variant `")]
-        .into_iter()
-        .find_map(|(what, begin)| Some((what, message.split_once(begin)?.1)))?;
-    let (unknown, rest) = rest.split_once('`')?;
-    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    let nearest = nearest(unknown, known.iter().copied())?;
-    Some(format!("{what} `{unknown}` is not known; the nearest is `{nearest}`"))
+/// The command with a node's address for each placeholder that is a node's name.
+fn filled(command: &str, address: impl Fn(Role) -> String) -> String {
+    let (mut text, mut from) = (String::new(), 0);
+    for (place, word) in placeholders(command) {
+        if let Ok(role) = word.parse::<Role>() {
+            text.push_str(&command[from..place.start]);
+            text.push_str(&address(role));
+            from = place.end;
+        }
+    }
+    text + &command[from..]
+}
+
+/// Refuses a placeholder that is nearly one; what is not is left to the shell, as awk's `{print}`.
+fn check_placeholders(command: &str) -> Result<()> {
+    for (place, word) in placeholders(command) {
+        let lower = word.to_ascii_lowercase();
+        let is_near = |name: &str| lower.contains(name) || strsim::osa_distance(&lower, name) <= 2;
+        let near = Role::BOTH.map(Role::name).into_iter().find(|name| is_near(name));
+        if let (Some(near), Err(_)) = (near, word.parse::<Role>()) {
+            let placeholder = &command[place];
+            return Err(Error::usage(format!("{placeholder} stands for nothing; the nearest is {{{near}}}"))
+                .next(format!(
+                    "{{server}} and {{client}} stand for the nodes' addresses; it is in `{command}`"
+                )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -399,6 +441,43 @@ mod tests {
     }
 
     #[test]
+    fn names_are_taken_whatever_their_case() {
+        let text = format!(
+            "{MINIMAL}[[fault]]\naction = \"Drop\"\nopcode = \"RC ATOMIC Acknowledge\"\nto = \"Client.QP2\"\n\
+             [expect]\nfindings = [\"icrcmismatch\"]\n[expect.server.counters]\nDuplicate_Request = 1\n"
+        );
+        let scenario = Scenario::parse("x", &text).unwrap();
+        assert_eq!(scenario.faults[0].to_string(), "drop RC Atomic Acknowledge, to client.qp2");
+        assert_eq!(scenario.expect.findings, ["IcrcMismatch"]);
+        assert!(scenario.expect.server.counters.contains_key("duplicate_request"));
+    }
+
+    #[test]
+    fn placeholders_are_the_nodes_addresses() {
+        let filled = |command: &str| filled(command, |role| format!("<{role}>"));
+        assert_eq!(filled("x -a {server} -b {Client}:1"), "x -a <server> -b <client>:1");
+        assert_eq!(filled("server=1; echo ${server} {server}"), "server=1; echo ${server} <server>");
+        for command in ["awk '{print}'", "{ y; }", "x {", "cp a{1,2} b", "find -exec {} ;", "{é} {server"] {
+            assert_eq!(filled(command), command);
+            check_placeholders(command).unwrap();
+        }
+    }
+
+    #[test]
+    fn placeholder_that_is_nearly_one_is_refused_with_the_nearest() {
+        for (written, near) in
+            [("{sever}", "{server}"), ("{server_ip}", "{server}"), ("{CLEINT}", "{client}")]
+        {
+            let text = MINIMAL.replace("{server}", written);
+            let error = Scenario::parse("x", &text).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("{written} stands for nothing; the nearest is {near}")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn machines_that_cannot_make_what_it_needs_are_refused() {
         let scenario = |rest: &str| Scenario::parse("x", &format!("{MINIMAL}{rest}")).unwrap();
         let why = |rest: &str, on: &[Role]| scenario(rest).cannot_run_on(&Wire::Netem { on: on.into() });
@@ -426,7 +505,7 @@ mod tests {
     fn unknown_finding_names_the_nearest() {
         let text = format!("{MINIMAL}[expect]\nfindings = [\"IcrcMissmatch\"]\n");
         let error = Scenario::parse("x", &text).unwrap_err().to_string();
-        assert!(error.contains("nearest: IcrcMismatch"), "{error}");
+        assert!(error.contains("the nearest is `IcrcMismatch`"), "{error}");
     }
 
     #[test]
@@ -435,7 +514,7 @@ mod tests {
             ("[expect.client]\nexit = 1\nresult = { ok = true }", "client cannot have both exit code 1"),
             ("[expect.server]\nresult = { ok = false }", "server cannot have both exit code 0"),
             ("[expect]\nfindings = [\"IcrcMismatch\", \"IcrcMismatch\"]", "expected twice"),
-            ("[expect.server.counters]\nduplicate_requests = 1", "nearest: duplicate_request"),
+            ("[expect.server.counters]\nduplicate_requests = 1", "the nearest is `duplicate_request`"),
             ("[expect.server]\nkernel_log = [\"\"]", "is in every line"),
             ("timeout_s = 0", "no program ends in no time"),
         ] {

@@ -43,7 +43,7 @@ fn killed_resident_lab_leaves_nothing_and_comes_up_again() {
     let family = lab.family();
     family.machines[0].kill();
     family.assert_leaves_nothing();
-    lab.exec("client", "true").fails(1, &["is down", "ended: signal: 9", "next: bring it up"]);
+    lab.exec("client", "true").fails(125, &["is down", "ended: signal: 9", "next: bring it up"]);
 
     for everything in [false, true] {
         lab.run("up", &[]).ok();
@@ -54,7 +54,7 @@ fn killed_resident_lab_leaves_nothing_and_comes_up_again() {
         }
         // Nobody is left to remove its directory: the record says so, and the next `lab up` does it.
         assert!(!family.assert_ends());
-        lab.exec("client", "true").fails(1, &["is down", "next: bring it up"]);
+        lab.exec("client", "true").fails(125, &["is down", "next: bring it up"]);
         assert_eq!(lab.status().expect("the record")["is_up"], false);
         if everything {
             lab.run("up", &[]).ok();

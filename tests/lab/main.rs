@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod commands;
 mod damage;
 mod ends;
 mod frozen;
@@ -15,6 +16,7 @@ mod process;
 mod resident;
 mod results;
 mod run;
+mod smoke;
 mod still;
 mod support;
 mod verdicts;

@@ -6,7 +6,7 @@
 //! 4. the scenarios, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
-//! 7. the lab: `tests/lab/`
+//! 7. the lab: `tests/lab/`, each subcommand and each bench among it
 //! 8. machines of others, Multipass over its stand-in and SSH: both examples, and the recorded cases; with
 //!    `--every-trap` all of `tests/multipass/`
 //!
@@ -179,6 +179,13 @@ fn plans(every_trap: bool) -> Vec<Plan> {
     plans
 }
 
+/// Whether a stage runs this subcommand of `cargo xtask`.
+#[cfg(test)]
+pub(crate) fn runs(subcommand: &str) -> bool {
+    let is_of = |plan: &Plan| plan.args.windows(2).any(|words| words == ["--", subcommand]);
+    plans(false).iter().any(is_of)
+}
+
 /// A cargo that the user's environment does not change, and that writes no snapshot.
 fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -188,6 +195,8 @@ fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
     }
     // Stages that mean another provider say so.
     command.env("RDMA_LAB_PROVIDER", "qemu");
+    // What a red stage left is looked at when all have ended.
+    command.env(lab::artifacts::KEEP, "all");
     command.env("RUSTDOCFLAGS", "-D warnings").env("CI", "true").env("INSTA_UPDATE", "no");
     command.envs(env.iter().map(|(name, value)| (name, value)));
     command

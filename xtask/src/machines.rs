@@ -140,6 +140,18 @@ pub(crate) struct Machines {
 }
 
 impl Machines {
+    /// Whether a provider was named here or in `RDMA_LAB_PROVIDER`.
+    fn names_provider(&self) -> bool {
+        self.provider.is_some() || std::env::var(choice::PROVIDER).is_ok_and(|name| !name.is_empty())
+    }
+
+    /// Takes the provider of a lab that is there where none was named.
+    pub(crate) fn prefer(&self, provider: &str) {
+        if let (false, Ok(provider)) = (self.names_provider(), Provider::from_str(provider, false)) {
+            let _ = self.found.set(provider);
+        }
+    }
+
     /// The provider that was named here or in `RDMA_LAB_PROVIDER`; else the usual one, which is said if it is not
     /// this computer's own QEMU.
     ///

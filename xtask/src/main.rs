@@ -1,6 +1,7 @@
 //! `cargo xtask`: the command line of the lab.
 //!
-//! Parse, match, one file a subcommand. Exit code 0: done, 1: failed, 2: asked for something that cannot be.
+//! Parse, match, one file a subcommand. Exit code 0: done, 1: failed, 2: asked for something that cannot be; those of
+//! `lab exec` are its command's, and 125 is the lab's trouble.
 //! Results go to standard output, progress and errors to standard error.
 
 #![forbid(unsafe_code)]
@@ -67,10 +68,27 @@ enum Command {
     /// Keeps machines from outliving their owner.
     #[command(name = "__guard", hide = true)]
     Guard,
+    /// Runs a program that ends with its parent.
+    #[command(name = "__carry", hide = true)]
+    Carry(lab::CarryArgs),
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let is_of_exec = std::env::args().skip(1).take(2).eq(["lab", "exec"]);
+            return match error.exit_code() {
+                0 => ExitCode::SUCCESS,
+                // 2 may be a command's own.
+                _ if is_of_exec => ExitCode::from(lab::TROUBLE),
+                code => ExitCode::from(u8::try_from(code).unwrap_or(2)),
+            };
+        }
+    };
+    let is_of_exec = matches!(&cli.command, Command::Lab(command) if command.is_exec());
+    let result = match cli.command {
         Command::Doctor(args) => doctor::run(&args),
         Command::Lab(command) => lab::run(&command),
         Command::TestE2e(args) => test_e2e::run(&args),
@@ -84,10 +102,12 @@ fn main() -> ExitCode {
         Command::Bench(command) => bench::run(&command),
         Command::Ci(args) => ci::run(&args),
         Command::Guard => guard::run(),
+        Command::Carry(args) => lab::carry(&args),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "error: {error}");
         match error.kind() {
+            _ if is_of_exec => ExitCode::from(lab::TROUBLE),
             Kind::Usage => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
@@ -103,6 +123,45 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// The commands that do something, by their words; those that people do not call are left out.
+    fn leaves(command: &clap::Command, words: &str, found: &mut Vec<String>) {
+        let is_of_people = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+        let mut subcommands = command.get_subcommands().filter(is_of_people).peekable();
+        if subcommands.peek().is_none() {
+            found.push(words.trim_start().to_owned());
+        }
+        for subcommand in subcommands {
+            leaves(subcommand, &format!("{words} {}", subcommand.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_command_is_run_by_ci() {
+        let runs: Vec<&str> = include_str!("../../tests/lab/smoke-runs")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
+        let mut commands = Vec::new();
+        leaves(&Cli::command(), "", &mut commands);
+        assert!(commands.len() > 20, "{commands:?}");
+        let is_run = |command: &str, line: &str| {
+            let words = line.strip_prefix("ci: ").unwrap_or(line);
+            words.strip_prefix(command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        };
+        for command in &commands {
+            assert!(
+                runs.iter().any(|line| is_run(command, line)),
+                "`{command}` is run by nothing: add a line to tests/lab/smoke-runs"
+            );
+        }
+        for line in runs {
+            assert!(commands.iter().any(|command| is_run(command, line)), "no command: {line}");
+            if let Some(stage) = line.strip_prefix("ci: ") {
+                assert!(stage == "ci" || ci::runs(stage), "no stage of ci runs {stage}");
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{output, workspace};
 /// The arguments of `results`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The invocation's directory [default: the newest].
+    /// The invocation's directory [default: the newest that left results].
     #[arg(value_name = "DIR")]
     run: Option<PathBuf>,
     /// As Markdown, with the differences of red traces: what a CI job shows as its summary.
@@ -22,7 +22,9 @@ pub(crate) struct Args {
 
 /// Prints the results.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let run = args.run.clone().unwrap_or_else(|| artifacts::runs(workspace::root()).join("latest"));
+    let newest = || artifacts::latest_with_results(workspace::root());
+    let run = args.run.clone().or_else(newest);
+    let run = run.unwrap_or_else(|| artifacts::runs(workspace::root()).join("latest"));
     let results = Results::read(&run)?;
     match args.markdown {
         true => output::print(results.markdown())?,

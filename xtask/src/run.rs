@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use lab::artifacts::Artifacts;
 use lab::cache::write_whole;
 use lab::command::shell_word;
+use lab::counters;
 use lab::error::IoContext as _;
 use lab::fault::{Fault, netem};
 use lab::network::{self, IpVersion, Network};
@@ -27,8 +28,8 @@ use crate::{output, workspace};
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The command on the node `server`, which has to end by itself. `{server}` stands for the server's address,
-    /// and a local path as its first word is pushed.
+    /// The command on the node `server`, which has to end by itself. `{server}` and `{client}` stand for the nodes'
+    /// addresses, and a local path as its first word is pushed.
     #[arg(long, value_name = "COMMAND")]
     server: String,
     /// The command on the node `client`, started when something listens on the server; likewise.
@@ -123,9 +124,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
     let network = Network { mtu: args.mtu, ip: if args.ipv6 { IpVersion::V6 } else { IpVersion::V4 } };
     network.check()?;
-    for finding in &args.finding {
-        lab::scenario::check_finding(finding)?;
-    }
     let mut scenario =
         Scenario::new(&args.name, pushed.command(&args.server)?, pushed.command(&args.client)?);
     scenario.timeout_s = args.timeout;
@@ -142,6 +140,7 @@ fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
         };
         program.counters.insert(counter.clone(), *count);
     }
+    scenario.check()?;
     Ok(scenario)
 }
 
@@ -201,13 +200,12 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 /// Reads `server.completer_retry_err=1`.
 fn counter(text: &str) -> Result<(Role, String, Count), String> {
-    let parsed = (|| {
-        let (counter, count) = text.split_once('=')?;
-        let (node, counter) = counter.split_once('.')?;
-        let role = Role::BOTH.into_iter().find(|role| role.name() == node)?;
-        Some((role, counter.to_owned(), count.parse().ok()?))
-    })();
-    parsed.ok_or_else(|| "write it as in server.completer_retry_err=1, =some or =any".to_owned())
+    let shape = || "write it as in server.completer_retry_err=1, =some or =any".to_owned();
+    let (counter, count) = text.split_once('=').ok_or_else(shape)?;
+    let (node, name) = counter.split_once('.').ok_or_else(shape)?;
+    let count = count.parse().map_err(|_| shape())?;
+    let example = |why| format!("{why}; {}", shape());
+    Ok((node.parse().map_err(example)?, counters::name(name).map_err(example)?.to_owned(), count))
 }
 
 /// A name that a directory can have.

@@ -93,8 +93,8 @@ fn told(reasons: &BTreeSet<Reason>) -> String {
 }
 
 fn mutation(name: &str) -> Result<&'static Mutation, String> {
-    MUTATIONS.iter().find(|mutation| mutation.name == name).ok_or_else(|| {
-        let names: Vec<&str> = MUTATIONS.iter().map(|mutation| mutation.name).collect();
-        format!("there are: {}", names.join(", "))
-    })
+    let names = MUTATIONS.iter().map(|mutation| mutation.name);
+    let found = lab::names::find("mutation", name, names.clone())
+        .map_err(|why| format!("{why}; there are: {}", names.collect::<Vec<_>>().join(", ")))?;
+    MUTATIONS.iter().find(|mutation| mutation.name == found).ok_or_else(|| found.to_owned())
 }

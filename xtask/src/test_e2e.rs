@@ -9,9 +9,10 @@ use std::process::{Command, ExitCode, Stdio};
 use lab::artifacts::Artifacts;
 use lab::error::IoContext as _;
 use lab::fault::netem;
+use lab::names::find;
 use lab::provider::Choice;
 use lab::results::{self, Results};
-use lab::scenario::{Scenario, nearest};
+use lab::scenario::Scenario;
 use lab::{Error, Result, trial};
 
 use crate::machines::Machines;
@@ -57,6 +58,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let planned =
         planned(&args.scenarios, Scenario::read_all(&catalogue.scenarios)?, &args.machines.choice()?)?;
     args.machines.prepare()?;
+    // All: whatever there is, without a list that is longer than an argument may be.
+    let asked = if args.scenarios.is_empty() { &[] } else { planned.as_slice() };
     let kept = Artifacts::create(workspace::root())?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1));
@@ -64,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .current_dir(workspace::root())
         // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
         .args(["--include-ignored", "--test-threads", &(jobs + 1).to_string()])
-        .env("RDMA_LAB_SCENARIOS", args.scenarios.join(","))
+        .env("RDMA_LAB_SCENARIOS", asked.join(","))
         .env("RDMA_LAB_SCENARIOS_IN", &catalogue.scenarios)
         .env("RDMA_LAB_SNAPSHOTS_IN", &catalogue.snapshots)
         .envs(args.machines.choice()?.env())
@@ -136,25 +139,19 @@ fn planned(names: &[String], scenarios: Vec<Scenario>, choice: &Choice) -> Resul
         return Ok(scenarios.into_iter().map(|scenario| scenario.name).collect());
     }
     let wire = choice.wire()?;
-    let known: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+    let known = scenarios.iter().map(|scenario| scenario.name.as_str());
+    let mut planned = Vec::new();
     for name in names {
-        match scenarios.iter().find(|scenario| scenario.name == *name) {
-            None => {
-                let all = format!("there are: {}", known.join(", "));
-                let hint = match nearest(name, known.iter().copied()) {
-                    Some(nearest) => format!("did you mean {nearest}? {all}"),
-                    None => all,
-                };
-                return Err(Error::usage(format!("no scenario is called {name}")).next(hint));
-            }
-            Some(scenario) => {
-                if let Some(why) = scenario.cannot_run_on(&wire) {
-                    return Err(Error::usage(format!("{name}: {why}")).next(netem::WAYS_OUT));
-                }
-            }
+        let found = find("scenario", name, known.clone()).map_err(|why| {
+            Error::usage(why).next(format!("there are: {}", known.clone().collect::<Vec<_>>().join(", ")))
+        })?;
+        let scenario = scenarios.iter().find(|scenario| scenario.name == found);
+        if let Some(why) = scenario.and_then(|scenario| scenario.cannot_run_on(&wire)) {
+            return Err(Error::usage(format!("{found}: {why}")).next(netem::WAYS_OUT));
         }
+        planned.push(found.to_owned());
     }
-    Ok(names.to_vec())
+    Ok(planned)
 }
 
 /// Builds the test binary and gives its path.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Fault;
 use crate::fault::action::{Action, Field};
 use crate::fault::matcher::{Kind, Matcher};
-use crate::scenario::nearest;
+use crate::names;
 
 /// Longest delay, in milliseconds: beyond the last retry of any requester a packet is as good as lost.
 const DELAY_MAX_MS: u64 = 60_000;
@@ -84,7 +84,10 @@ impl TryFrom<Entry> for Fault {
 impl Entry {
     fn action(&self) -> Result<Action, String> {
         let needs = |key: &str| format!("action `{}` needs the key `{key}`", self.action);
-        Ok(match self.action.as_str() {
+        if self.action.is_empty() {
+            return Err(format!("a fault needs the key `action`: {}", Action::NAMES.join(", ")));
+        }
+        Ok(match names::find("action", &self.action, Action::NAMES)? {
             "drop" => Action::Drop,
             "duplicate" => Action::Duplicate,
             "delay" => match positive("ms", self.ms)?.ok_or_else(|| needs("ms"))? {
@@ -107,15 +110,11 @@ impl Entry {
             }
             "mark-ecn" => Action::MarkEcn,
             "cut" => Action::Cut { packets: positive("packets", self.packets)? },
-            "rate" => {
+            // The last of [`Action::NAMES`]: rate.
+            _ => {
                 let kbit_per_s =
                     positive("kbit_per_s", self.kbit_per_s)?.ok_or_else(|| needs("kbit_per_s"))?;
                 Action::Rate { kbit_per_s }
-            }
-            "" => return Err(format!("a fault needs the key `action`: {}", Action::NAMES.join(", "))),
-            other => {
-                let near = nearest(other, Action::NAMES).unwrap_or("drop");
-                return Err(format!("no action is called `{other}`; the nearest is `{near}`"));
             }
         })
     }
@@ -205,10 +204,8 @@ impl From<Fault> for Entry {
 }
 
 fn field(name: &str) -> Result<Field, String> {
-    Field::ALL.into_iter().find(|field| field.name() == name).ok_or_else(|| {
-        let near = nearest(name, Field::ALL.map(Field::name)).unwrap_or("payload");
-        format!("no field is called `{name}`; the nearest is `{near}`")
-    })
+    let found = names::find("field", name, Field::ALL.map(Field::name))?;
+    Field::ALL.into_iter().find(|field| field.name() == found).ok_or_else(|| found.to_owned())
 }
 
 /// Refuses a count of zero.

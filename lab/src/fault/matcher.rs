@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use roce::wire::Opcode;
 
+use crate::names;
 use crate::node::Role;
-use crate::scenario::nearest;
 
 /// Which packets a fault is about: those of which everything that is named here is true.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,12 +74,9 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Kind, String> {
-        let names: Vec<(String, Kind)> = Kind::all().map(|kind| (kind.to_string(), kind)).collect();
-        if let Some((_, kind)) = names.iter().find(|(name, _)| name == text) {
-            return Ok(*kind);
-        }
-        let near = nearest(text, names.iter().map(|(name, _)| name.as_str())).unwrap_or("RC SEND Only");
-        Err(format!("no opcode is called `{text}`; the nearest is `{near}`"))
+        let kinds: Vec<(String, Kind)> = Kind::all().map(|kind| (kind.to_string(), kind)).collect();
+        let found = names::find("opcode", text, kinds.iter().map(|(name, _)| name.as_str()))?;
+        kinds.iter().find(|(name, _)| name == found).map(|(_, kind)| *kind).ok_or_else(|| found.to_owned())
     }
 }
 
@@ -104,17 +101,21 @@ impl FromStr for Receiver {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Receiver, String> {
-        let wrong =
-            || format!("`{text}` receives nothing: say `server`, `client`, or a queue pair as `server.qp1`");
+        let wrong = |why: String| {
+            format!(
+                "`{text}` receives nothing: say `server`, `client`, or a queue pair as `server.qp1`; {why}"
+            )
+        };
         let (node, queue_pair) = match text.split_once('.') {
             None => (text, None),
-            Some((node, number)) => {
+            Some((node, name)) => {
+                let number = name.to_ascii_lowercase();
                 let number = number.strip_prefix("qp").and_then(|number| number.parse().ok());
-                (node, Some(number.filter(|number| *number > 0).ok_or_else(wrong)?))
+                let number = number.filter(|number| *number > 0);
+                (node, Some(number.ok_or_else(|| wrong(format!("no queue pair is called `{name}`")))?))
             }
         };
-        let node = Role::BOTH.into_iter().find(|role| role.name() == node).ok_or_else(wrong)?;
-        Ok(Receiver { node, queue_pair })
+        Ok(Receiver { node: node.parse().map_err(wrong)?, queue_pair })
     }
 }
 
@@ -159,6 +160,15 @@ mod tests {
     fn unknown_opcode_names_the_nearest() {
         let error = "RC RDMA READ respons Middle".parse::<Kind>().unwrap_err();
         assert!(error.ends_with("the nearest is `RC RDMA READ response Middle`"), "{error}");
+        let error = "RC ATOMIC Acknowlege".parse::<Kind>().unwrap_err();
+        assert!(error.ends_with("the nearest is `RC Atomic Acknowledge`"), "{error}");
+    }
+
+    #[test]
+    fn case_of_an_opcode_does_not_count() {
+        for kind in Kind::all() {
+            assert_eq!(kind.to_string().to_uppercase().parse(), Ok(kind));
+        }
     }
 
     #[test]
@@ -169,5 +179,6 @@ mod tests {
         for text in ["sever", "server.qp0", "server.mr1", ""] {
             text.parse::<Receiver>().unwrap_err();
         }
+        assert_eq!("Server.QP1".parse::<Receiver>().unwrap().to_string(), "server.qp1");
     }
 }

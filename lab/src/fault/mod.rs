@@ -28,6 +28,7 @@ pub use engine::{Engine, Met, Treatment};
 pub use matcher::Matcher;
 
 use crate::error::{Error, Result};
+use crate::names::nearest_key;
 
 /// A fault: every packet that matches meets the action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,9 +51,12 @@ impl FromStr for Fault {
             fault: Fault,
         }
         toml::from_str(&format!("fault = {{ {text} }}")).map(|line: Line| line.fault).map_err(|error| {
-            Error::usage(format!("no fault: `{text}`")).detail(error.message()).next(
-                "write it as in action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1; see docs/scenarios.md",
-            )
+            let example =
+                "write it as in action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1; see docs/scenarios.md";
+            let near = nearest_key(error.message()).map(|near| format!("{near}\n"));
+            Error::usage(format!("no fault: `{text}`"))
+                .detail(error.message())
+                .next(near.unwrap_or_default() + example)
         })
     }
 }

@@ -20,6 +20,8 @@ use crate::provider::{Multipass, Qemu, Ssh};
 
 /// The variable that names the release of a guest.
 pub const GUEST: &str = "RDMA_LAB_GUEST";
+/// The environment variable that names the provider.
+pub const PROVIDER: &str = "RDMA_LAB_PROVIDER";
 
 /// The provider that is taken where none was named: Multipass where it answers, else QEMU.
 pub fn usual() -> &'static str {
@@ -84,7 +86,7 @@ impl Choice {
             Some("guest") => Ok(Some(Place::Guest)),
             Some(other) => Err(none("RDMA_LAB_BUILD", other).next("write host or guest")),
         };
-        match variable("RDMA_LAB_PROVIDER").unwrap_or_else(|| usual().to_owned()).as_str() {
+        match variable(PROVIDER).unwrap_or_else(|| usual().to_owned()).as_str() {
             "qemu" => {
                 let accel = match variable("RDMA_LAB_ACCEL").as_deref() {
                     None | Some("auto") => Accel::Auto,
@@ -112,7 +114,7 @@ impl Choice {
                 None => Err(Error::usage("provider ssh needs to know its hosts")
                     .next("name a file: --hosts FILE, or RDMA_LAB_HOSTS; docs/providers.md has an example")),
             },
-            other => Err(none("RDMA_LAB_PROVIDER", other).next("write qemu, multipass or ssh")),
+            other => Err(none(PROVIDER, other).next("write qemu, multipass or ssh")),
         }
     }
 
@@ -141,7 +143,7 @@ impl Choice {
             }
             Choice::Ssh { hosts, .. } => ("ssh", vec![("RDMA_LAB_HOSTS", hosts.display().to_string())]),
         };
-        env.push(("RDMA_LAB_PROVIDER", provider.to_owned()));
+        env.push((PROVIDER, provider.to_owned()));
         env.extend(self.build().map(|place| ("RDMA_LAB_BUILD", place.to_string())));
         env
     }
@@ -163,6 +165,33 @@ impl Choice {
         }
     }
 
+    /// What of this machines that were chosen as `had` (as [`Choice::env`] says it) have not, each as options of the
+    /// command line. What is as it is where nobody says anything was not asked for.
+    pub fn differences(&self, had: &BTreeMap<String, String>) -> Vec<String> {
+        let usual = match self {
+            Choice::Qemu { .. } => {
+                Choice::Qemu { accel: Accel::Auto, guest: Release::usual(), seed: None }.env()
+            }
+            Choice::Multipass { .. } => Choice::Multipass { shape: Shape::default(), build: None }.env(),
+            Choice::Ssh { .. } => Vec::new(),
+        };
+        let option = |key: &str, value: &str| {
+            let name = key.trim_start_matches("RDMA_LAB_").to_ascii_lowercase().replace('_', "-");
+            format!("--{name} {value}")
+        };
+        let is_asked = |asked: &(&str, String)| asked.0 == PROVIDER || !usual.contains(asked);
+        let asked = self.env().into_iter().filter(is_asked);
+        asked
+            .filter(|(key, value)| had.get(*key) != Some(value))
+            .map(|(key, value)| match had.get(key) {
+                Some(had) => {
+                    format!("{} was asked for, and it has {}", option(key, &value), option(key, had))
+                }
+                None => format!("{} was asked for, and it has none", option(key, &value)),
+            })
+            .collect()
+    }
+
     /// What can act on packets between these machines; none of them is asked.
     ///
     /// # Errors
@@ -174,6 +203,15 @@ impl Choice {
             Choice::Multipass { .. } => Wire::Netem { on: Role::BOTH.into() },
             Choice::Ssh { hosts, .. } => Hosts::read(hosts)?.wire(),
         })
+    }
+
+    /// What the provider is called on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Choice::Qemu { .. } => "qemu",
+            Choice::Multipass { .. } => "multipass",
+            Choice::Ssh { .. } => "ssh",
+        }
     }
 
     /// Where programs are built, if that was said.
@@ -271,7 +309,7 @@ mod tests {
         ] {
             assert_eq!(read(&choice.env()).unwrap(), choice);
         }
-        let qemu = [("RDMA_LAB_PROVIDER", "qemu".to_owned()), ("RDMA_LAB_SEED", String::new())];
+        let qemu = [(PROVIDER, "qemu".to_owned()), ("RDMA_LAB_SEED", String::new())];
         assert_eq!(
             read(&qemu).unwrap(),
             Choice::Qemu { accel: Accel::Auto, guest: Release::usual(), seed: None }
@@ -288,21 +326,47 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_for_and_is_not_there_is_told_as_options() {
+        let had = |choice: Choice| {
+            choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>()
+        };
+        let tcg = had(Choice::Qemu { accel: Accel::Tcg, guest: Release::usual(), seed: None });
+        let differences =
+            |accel, seed| Choice::Qemu { accel, guest: Release::usual(), seed }.differences(&tcg);
+        assert_eq!(differences(Accel::Auto, None), Vec::<String>::new());
+        assert_eq!(differences(Accel::Tcg, None), Vec::<String>::new());
+        assert_eq!(
+            differences(Accel::Kvm, Some(7)),
+            ["--accel kvm was asked for, and it has --accel tcg", "--seed 7 was asked for, and it has none"]
+        );
+        let multipass = Choice::Multipass { shape: Shape { cpus: 7, ..Shape::default() }, build: None };
+        assert_eq!(
+            multipass.differences(&tcg),
+            [
+                "--cpus 7 was asked for, and it has none",
+                "--provider multipass was asked for, and it has --provider qemu"
+            ]
+        );
+        let usual = Choice::Multipass { shape: Shape::default(), build: None };
+        assert_eq!(usual.differences(&had(multipass)), Vec::<String>::new());
+    }
+
+    #[test]
     fn value_that_is_none_is_named() {
         for (name, value) in [
-            ("RDMA_LAB_PROVIDER", "qmeu"),
-            ("RDMA_LAB_PROVIDER", "ssh"),
+            (PROVIDER, "qmeu"),
+            (PROVIDER, "ssh"),
             ("RDMA_LAB_ACCEL", "hvf"),
             (GUEST, "debian-31"),
             ("RDMA_LAB_SEED", "x"),
             ("RDMA_LAB_BUILD", "cloud"),
         ] {
             let provider = match name {
-                "RDMA_LAB_PROVIDER" => value,
+                PROVIDER => value,
                 "RDMA_LAB_BUILD" => "multipass",
                 _ => "qemu",
             };
-            let env = [("RDMA_LAB_PROVIDER", provider.to_owned()), (name, value.to_owned())];
+            let env = [(PROVIDER, provider.to_owned()), (name, value.to_owned())];
             let text = read(&env).unwrap_err().to_string();
             assert!(text.contains(value) && text.contains("next: "), "{text}");
         }

@@ -49,6 +49,9 @@ pub(crate) struct StartArgs {
     name: Name,
     /// The pcapng to write [default: capture.pcapng among the lab's logs].
     file: Option<PathBuf>,
+    /// As JSON, one object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// The arguments of `lab capture stop`.
@@ -59,6 +62,12 @@ pub(crate) struct StopArgs {
     /// As JSON, one object.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Serialize)]
+struct Started {
+    /// What is recorded into.
+    recording: PathBuf,
 }
 
 #[derive(Serialize)]
@@ -85,7 +94,11 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
                 Found::Own(lab) => lab.control().start_capture(&file)?,
                 Found::Shared(lab) => lab.start_capture(&Cache::open()?, &file)?,
             }
-            output::line(format_args!("recording into {}", file.display()))?;
+            if args.json {
+                output::line(json(&Started { recording: file })?)?;
+            } else {
+                output::line(format_args!("recording into {}", file.display()))?;
+            }
         }
         Capture::Stop(args) => {
             let (file, packets) = match args.name.find()? {

@@ -18,8 +18,8 @@ pub(crate) struct Args {
     /// Remove without asking.
     #[arg(long)]
     yes: bool,
-    /// Only say what there is, as JSON.
-    #[arg(long, conflicts_with = "yes")]
+    /// Say what there is as JSON, one object; without --yes nothing is removed.
+    #[arg(long)]
     json: bool,
 }
 
@@ -28,6 +28,8 @@ struct Holdings {
     directory: String,
     entries: Vec<Entry>,
     size_bytes: u64,
+    /// Whether it was removed.
+    removed: bool,
 }
 
 /// Says what the cache holds, asks, and removes it.
@@ -35,14 +37,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let cache = Cache::open()?;
     let entries = cache.entries()?;
     let size_bytes = entries.iter().map(|entry| entry.size_bytes).sum();
-    let holdings = Holdings { directory: cache.path("").display().to_string(), entries, size_bytes };
-    if args.json {
+    let holdings =
+        Holdings { directory: cache.path("").display().to_string(), entries, size_bytes, removed: args.yes };
+    if args.json && !args.yes {
         output::line(json(&holdings)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    output::line(&holdings.directory)?;
-    for Entry { name, size_bytes } in &holdings.entries {
-        output::line(format_args!("  {:>8.1} MB  {name}", *size_bytes as f64 / 1e6))?;
+    if !args.json {
+        output::line(&holdings.directory)?;
+        for Entry { name, size_bytes } in &holdings.entries {
+            output::line(format_args!("  {:>8.1} MB  {name}", *size_bytes as f64 / 1e6))?;
+        }
+        output::line(format_args!("  {:>8.1} MB  in all, on disk", holdings.size_bytes as f64 / 1e6))?;
     }
     output::line(format_args!("  {:>8.1} MB  in all, on disk", holdings.size_bytes as f64 / 1e6))?;
     let own =
@@ -56,7 +62,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     cache.clear()?;
-    output::line("removed; the next lab makes again what it needs")?;
+    if args.json {
+        output::line(json(&holdings)?)?;
+    } else {
+        output::line("removed; the next lab makes again what it needs")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

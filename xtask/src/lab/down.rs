@@ -1,12 +1,14 @@
 //! `cargo xtask lab down`: ends labs, and clears what killed ones left.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lab::Result;
 use lab::cache::Cache;
 use lab::provider::remote::resident as shared;
+use serde::Serialize;
 
-use super::{Name, residents};
+use super::{Name, json, residents};
 use crate::output;
 
 /// The arguments of `lab down`.
@@ -17,6 +19,25 @@ pub(crate) struct Args {
     /// Every lab, and what was left behind by ones that were killed.
     #[arg(long, conflicts_with = "name")]
     all: bool,
+    /// Say what was ended as JSON, one object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was ended.
+#[derive(Serialize)]
+struct Ended {
+    labs: Vec<EndedLab>,
+    /// What killed labs had left behind.
+    cleared: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct EndedLab {
+    name: String,
+    /// Whether it was up, as far as its record told.
+    was_up: bool,
+    logs: Option<PathBuf>,
 }
 
 /// Ends one lab or all; ending one that is not up is no error.
@@ -28,22 +49,38 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         vec![args.name.name.clone()]
     };
-    for name in &names {
-        let what = match shared::find(&cache, name)? {
+    let mut ended = Ended { labs: Vec::new(), cleared: Vec::new() };
+    let recorded = residents.all()?;
+    for name in names {
+        let (what, logs) = match shared::find(&cache, &name)? {
             Some(lab) => {
                 lab.down(&cache)?;
-                "given back"
+                ("given back", Some(lab.logs))
             }
-            None if residents.down(name)? => "ended",
-            None => "was not up",
+            None => {
+                let logs = recorded.iter().find(|lab| lab.name == name).map(|lab| lab.logs.clone());
+                (if residents.down(&name)? { "ended" } else { NOT_UP }, logs)
+            }
         };
-        output::line(format_args!("{name}: {what}"))?;
+        if !args.json {
+            output::line(format_args!("{name}: {what}"))?;
+        }
+        ended.labs.push(EndedLab { name, was_up: what != NOT_UP, logs });
     }
     if args.all {
         for stray in residents.strays()? {
             stray.clear()?;
-            output::line(format_args!("cleared {stray}"))?;
+            if !args.json {
+                output::line(format_args!("cleared {stray}"))?;
+            }
+            ended.cleared.push(stray.to_string());
         }
+    }
+    if args.json {
+        output::line(json(&ended)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// What is said of a lab that was not up.
+const NOT_UP: &str = "was not up";

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 use lab::cache::Cache;
@@ -18,6 +19,7 @@ mod exec;
 mod logs;
 mod reset;
 mod status;
+mod told;
 mod transfer;
 mod up;
 
@@ -34,9 +36,9 @@ pub(crate) enum Lab {
     Ssh(exec::SshArgs),
     /// Runs a command on a node and exits with its exit code.
     Exec(exec::Args),
-    /// Puts a file onto a node, executable, and verifies it there.
+    /// Puts files onto a node, verified; programs keep their mode.
     Push(transfer::PushArgs),
-    /// Gets a file from a node, verified.
+    /// Gets files from a node, verified; programs keep their mode.
     Pull(transfer::PullArgs),
     /// Prints what the nodes' kernels and emulators have logged.
     Logs(logs::Args),
@@ -47,6 +49,15 @@ pub(crate) enum Lab {
     Reset(reset::Args),
     /// Shows what the cache holds and removes it.
     Clean(clean::Args),
+}
+
+pub(crate) use exec::{CarryArgs, TROUBLE, carry};
+
+impl Lab {
+    /// Whether its exit code is that of a command on a node.
+    pub(crate) fn is_exec(&self) -> bool {
+        matches!(self, Lab::Exec(_))
+    }
 }
 
 /// Runs one of them.
@@ -126,6 +137,17 @@ fn residents() -> Result<Residents> {
 
 fn ssh_key() -> Result<ssh::Key> {
     ssh::Key::ensure(&Cache::open()?)
+}
+
+/// The option that names a lab, left out for the default one.
+fn name_option(name: &str) -> String {
+    if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") }
+}
+
+/// What no other command of this computer's has.
+fn id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    format!("{now:x}-{:x}", std::process::id())
 }
 
 /// A value as one line of JSON.

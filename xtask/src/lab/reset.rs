@@ -8,14 +8,18 @@ use lab::image::Release;
 use lab::progress::Step;
 use lab::provider::Qemu;
 
-use super::{Found, Name, residents};
-use crate::workspace;
+use super::told::Told;
+use super::{Found, Name, json, residents};
+use crate::{output, workspace};
 
 /// The arguments of `lab reset`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     name: Name,
+    /// Say how to reach both nodes then as JSON, one object.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Forks both machines anew: what was done on them is gone. On machines of others, ends what runs of the lab and makes
@@ -27,6 +31,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Found::Shared(mut lab) => {
             lab.reset(&Cache::open()?)?;
             step.done("nothing of an earlier run is left on both nodes");
+            if args.json {
+                output::line(json(&Told::shared(&lab, true)?)?)?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -34,5 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Qemu::new(Release::named(&lab.guest)?, Cache::open()?, lab.accel.into(), &workspace::guard()?, None)?;
     residents()?.reset(&qemu, &lab.name)?;
     step.done("both nodes are ready");
+    if args.json {
+        output::line(json(&Told::own(&residents()?.get(&lab.name)?)?)?)?;
+    }
     Ok(ExitCode::SUCCESS)
 }

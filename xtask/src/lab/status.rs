@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use lab::Result;
 use lab::cache::Cache;
-use lab::node::Role;
-use lab::provider::qemu::resident::Condition;
 use lab::provider::remote::resident as shared;
 use serde::Serialize;
 
+use super::told::Told;
 use super::{json, residents};
 use crate::output;
 
@@ -23,69 +22,16 @@ pub(crate) struct Args {
 /// All that there is.
 #[derive(Serialize)]
 struct Overview {
-    labs: Vec<Row>,
+    labs: Vec<Told>,
     strays: Vec<String>,
-}
-
-/// One lab.
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    is_up: bool,
-    /// `up`, `down` or `does not answer`.
-    state: &'static str,
-    description: String,
-    /// Process ids of the machines: server, client.
-    machines: Vec<u32>,
-    /// Machines that stand still because of a signal.
-    stopped: Vec<Role>,
-    /// Process id of the guard.
-    guard: Option<u32>,
-    run_directory: String,
-    logs: String,
 }
 
 /// Prints what there is.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let residents = residents()?;
-    let mut labs: Vec<Row> = residents
-        .all()?
-        .into_iter()
-        .map(|lab| {
-            let condition = lab.condition();
-            let (state, status) = match &condition {
-                Condition::Up(status) => ("up", Some(status)),
-                Condition::Silent => ("does not answer", None),
-                Condition::Down => ("down", None),
-            };
-            let machines =
-                status.iter().flat_map(|status| Role::BOTH.map(|role| status.machines.get(&role).copied()));
-            Row {
-                is_up: status.is_some(),
-                state,
-                machines: machines.flatten().collect(),
-                stopped: status.iter().flat_map(|status| status.stopped.iter().copied()).collect(),
-                guard: lab.guard().map(|guard| guard.pid),
-                run_directory: lab.run_directory.display().to_string(),
-                description: lab.description,
-                logs: lab.logs.display().to_string(),
-                name: lab.name,
-            }
-        })
-        .collect();
+    let mut labs = residents.all()?.iter().map(Told::own).collect::<Result<Vec<Told>>>()?;
     for lab in shared::all(&Cache::open()?)? {
-        let is_up = lab.is_as_it_was();
-        labs.push(Row {
-            is_up,
-            state: if is_up { "up" } else { "down" },
-            machines: Vec::new(),
-            stopped: Vec::new(),
-            guard: None,
-            run_directory: String::new(),
-            description: lab.description,
-            logs: lab.logs.display().to_string(),
-            name: lab.name,
-        });
+        labs.push(Told::shared(&lab, lab.is_as_it_was())?);
     }
     let strays = residents.strays()?.iter().map(ToString::to_string).collect();
     let overview = Overview { labs, strays };
@@ -105,7 +51,7 @@ impl Overview {
             for role in &lab.stopped {
                 text.push_str(&format!("{:<12}        {role} stands still: stopped by a signal\n", ""));
             }
-            text.push_str(&format!("{:<12}        logs {}\n", "", lab.logs));
+            text.push_str(&format!("{:<12}        logs {}\n", "", lab.logs.display()));
         }
         if self.labs.is_empty() {
             text.push_str("no lab is up; bring one up: cargo xtask lab up\n");

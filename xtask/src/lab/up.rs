@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -13,13 +13,14 @@ use lab::cache::Cache;
 use lab::command::Command;
 use lab::node::Role;
 use lab::progress::Step;
-use lab::provider::qemu::resident::DEFAULT_NAME;
-use lab::provider::remote::resident as shared;
+use lab::provider::qemu::resident::Resident;
+use lab::provider::remote::resident::{self as shared, Shared};
 use lab::provider::{Choice, Source};
 use lab::setup::Setup;
 use lab::{Error, Result};
 
-use super::{Name, json, residents, ssh_key};
+use super::told::Told;
+use super::{Name, json, name_option, residents, ssh_key};
 use crate::machines::Machines;
 use crate::{output, workspace};
 
@@ -51,35 +52,53 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         })
         .map_err(|source| Error::setup("failed to handle Ctrl-C").source(source))?;
     }
-    let residents = residents()?;
-    residents.check_free(&args.name.name)?;
+    let (residents, cache, name) = (residents()?, Cache::open()?, &args.name.name);
+    let other = shared::find(&cache, name)?;
+    if let Some(lab) = residents.find(name)? {
+        args.machines.prefer("qemu");
+        return tell_own(args, &lab, &lab.differences(&args.machines.choice()?), true);
+    }
+    if let Some(lab) = &other {
+        args.machines.prefer(lab.choice()?.name());
+        let choice = args.machines.choice()?;
+        let differences = lab.differences(&choice);
+        if !differences.is_empty() && lab.is_as_it_was() {
+            return tell_shared(args, lab, &differences, true);
+        }
+    }
     args.machines.prepare()?;
     let choice = args.machines.choice()?;
     let setup = Setup::prepare(workspace::root(), &choice, &workspace::guard()?)?;
-    let logs = Artifacts::create(workspace::root())?.scenario(&args.name.name);
-    fs::create_dir_all(&logs).map_err(|source| Error::setup("failed to keep logs").source(source))?;
+    let recorded: Vec<PathBuf> = residents
+        .all()?
+        .into_iter()
+        .map(|lab| lab.logs)
+        .chain(shared::all(&cache)?.into_iter().map(|lab| lab.logs))
+        .collect();
+    let kept = Artifacts::lab(workspace::root(), name, &recorded)?;
+    let logs = kept.directory();
     let Source::Qemu(qemu) = &setup.provider else {
-        return up_shared(args, &choice, &setup, &logs);
+        return up_shared(args, &choice, &setup, logs);
     };
-    if shared::find(&Cache::open()?, &args.name.name)?.is_some() {
-        return Err(Error::usage(format!("a lab called {} is up on other machines", args.name.name))
-            .next("end it: cargo xtask lab down\nor bring up another: cargo xtask lab up --name OTHER"));
+    if other.is_some() {
+        return Err(Error::usage(format!(
+            "the name {name} is that of a lab on other machines, which do not answer"
+        ))
+        .next("give them back: cargo xtask lab down\nor bring up another: cargo xtask lab up --name OTHER"));
     }
-    let step = Step::begin(format!("bring up {}", args.name.name));
-    let (lab, mut control) = residents.up(qemu, &args.name.name, &setup.programs, &logs)?;
+    let step = Step::begin(format!("bring up {name}"));
+    let (lab, control) = residents.up(qemu, name, &choice, &setup.programs, logs)?;
+    let Some(mut control) = control else {
+        // Another process was faster.
+        drop(step);
+        let _ = fs::remove_dir_all(logs);
+        return tell_own(args, &lab, &lab.differences(&choice), true);
+    };
     if !args.foreground {
         control.stay(&lab.note())?;
     }
     step.done("both nodes are ready");
-    if args.json {
-        output::line(json(&lab)?)?;
-    } else {
-        let mut ways = BTreeMap::new();
-        for role in Role::BOTH {
-            ways.insert(role, (lab::provider::qemu::argv::address(role).into(), lab.ssh(&ssh_key()?, role)?));
-        }
-        output::print(introduction(&lab.name, &lab.description, &lab.logs, &ways))?;
-    }
+    tell_own(args, &lab, &[], false)?;
     if !args.foreground {
         return Ok(ExitCode::SUCCESS);
     }
@@ -98,10 +117,38 @@ fn up_shared(args: &Args, choice: &Choice, setup: &Setup, logs: &Path) -> Result
     }
     let step = Step::begin(format!("bring up {}", args.name.name));
     let (cache, name) = (Cache::open()?, &args.name.name);
-    let lab = shared::up(&cache, name, choice, &setup.provider, &setup.programs, logs)?;
+    let (lab, was_up) = shared::up(&cache, name, choice, &setup.provider, &setup.programs, logs)?;
+    if was_up {
+        let _ = fs::remove_dir_all(logs);
+    }
     step.done("both nodes are ready");
+    tell_shared(args, &lab, &[], was_up)
+}
+
+/// Says how to reach a lab on QEMU machines that is up, and was before if `was_up`; `differences` of it were asked for.
+fn tell_own(args: &Args, lab: &Resident, differences: &[String], was_up: bool) -> Result<ExitCode> {
+    if was_up {
+        say_it_was_up(args, differences)?;
+    }
     if args.json {
-        output::line(json(&lab)?)?;
+        output::line(json(&Told::own(lab)?.after_up(was_up, differences))?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut ways = BTreeMap::new();
+    for role in Role::BOTH {
+        ways.insert(role, (lab::provider::qemu::argv::address(role).into(), lab.ssh(&ssh_key()?, role)?));
+    }
+    output::print(introduction(&lab.name, &lab.description, &lab.logs, &ways))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same of one on machines of others.
+fn tell_shared(args: &Args, lab: &Shared, differences: &[String], was_up: bool) -> Result<ExitCode> {
+    if was_up {
+        say_it_was_up(args, differences)?;
+    }
+    if args.json {
+        output::line(json(&Told::shared(lab, true)?.after_up(was_up, differences))?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let open = lab.open()?;
@@ -111,10 +158,32 @@ fn up_shared(args: &Args, choice: &Choice, setup: &Setup, logs: &Path) -> Result
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says that there was nothing to do, and what of it is not as it was asked for.
+fn say_it_was_up(args: &Args, differences: &[String]) -> Result<()> {
+    let name = &args.name.name;
+    if args.foreground {
+        return Err(Error::usage(format!(
+            "a lab called {name} is up already, and does not end with this command"
+        ))
+        .next(format!("end it first: cargo xtask lab down{}", name_option(name))));
+    }
+    output::note(&format!("the lab called {name} was up already"));
+    for difference in differences {
+        output::note(&format!("it differs: {difference}"));
+    }
+    if !differences.is_empty() {
+        let option = name_option(name);
+        output::note(&format!(
+            "to have it so: cargo xtask lab down{option}, then this again; or another lab: --name OTHER"
+        ));
+    }
+    Ok(())
+}
+
 /// How to reach and use a lab, whose nodes each have an address and a command that opens a shell.
 fn introduction(name: &str, what: &str, logs: &Path, ways: &BTreeMap<Role, (IpAddr, Command)>) -> String {
     let mut text = format!("{name}: {what}\n\n");
-    let name = if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") };
+    let name = name_option(name);
     for (role, (address, way)) in ways {
         text.push_str(&format!(
             "{role:<6}  {address:<13}  cargo xtask lab ssh{name} {role}\n        {way}\n"
@@ -122,8 +191,8 @@ fn introduction(name: &str, what: &str, logs: &Path, ways: &BTreeMap<Role, (IpAd
     }
     let server = ways.get(&Role::Server).map(|(address, _)| address.to_string()).unwrap_or_default();
     text.push_str(&format!(
-        "\ntry it   cargo xtask lab exec{name} server -- rdma_server --once\n\
-         and      cargo xtask lab exec{name} client -- rdma_client {server}\n\
+        "\ntry it   cargo xtask lab exec{name} server rdma_server --once\n\
+         and      cargo xtask lab exec{name} client rdma_client {server}\n\
          logs     {}\n\
          end it   cargo xtask lab down{name}\n",
         logs.display()

@@ -4,29 +4,34 @@
 //! record whose guard has gone is a lab that is down, and says why if the guard left a note. A guard that is there and
 //! silent is a lab that does not answer, and is ended by its process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{self, Cache, Lock, sha256, write_whole};
-use crate::command::{Command, shell_word};
+use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
 use crate::image::recipe;
 use crate::node::{Pair as _, Plan, Role};
+use crate::parcel::{self, Arrived, Parcel, Target};
 use crate::programs::Program;
 use crate::progress::say;
+use crate::provider::choice::{Choice, PROVIDER};
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
 use crate::provider::qemu::control::{Control, Reply, Status};
 use crate::provider::qemu::pair::Qemu;
 use crate::provider::qemu::process::Process;
 use crate::provider::qemu::qmp::Qmp;
-use crate::provider::qemu::ssh;
+use crate::provider::qemu::ssh::{self, ENDS_WITH_ITS_SESSION};
 use crate::provider::qemu::stray::{self, Stray};
+use crate::provider::remote::detached;
+use crate::provider::remote::job::UNITS;
+use crate::provider::remote::machine::DIRECTORY;
+use crate::toolbox::Toolbox;
 
 /// The name of a lab that was given none.
 pub const DEFAULT_NAME: &str = "lab";
@@ -64,6 +69,12 @@ pub struct Resident {
     /// The kernel that its machines run.
     #[serde(default)]
     pub kernel: String,
+    /// Which machines were asked for, as [`Choice::env`] says it.
+    #[serde(default)]
+    choice: BTreeMap<String, String>,
+    /// The port on 127.0.0.1 by which each node is reached.
+    #[serde(default)]
+    pub ssh_ports: BTreeMap<Role, u16>,
 }
 
 fn guest_before() -> String {
@@ -90,21 +101,25 @@ impl Residents {
     }
 
     /// Brings up a lab called `name`; logs go into `logs`, which exists. The lab ends with the handle that is
-    /// given, unless that is told to [`Control::stay`] with [`Resident::note`].
+    /// given, unless that is told to [`Control::stay`] with [`Resident::note`]. Of a lab that is up already there is no
+    /// handle, and nothing is done.
     ///
     /// # Errors
     ///
-    /// The name is taken or none that a file can have, or the machines do not come up.
+    /// The name is none that a file can have, or the machines do not come up.
     pub fn up(
         &self,
         qemu: &Qemu,
         name: &str,
+        choice: &Choice,
         programs: &[Program],
         logs: &Path,
-    ) -> Result<(Resident, Control)> {
+    ) -> Result<(Resident, Option<Control>)> {
         check_name(name)?;
         let _lock = self.lock(name)?;
-        self.check_free(name)?;
+        if let Some(lab) = self.find(name)? {
+            return Ok((lab, None));
+        }
         if let Some(lab) = self.record(name)? {
             self.clear(&lab)?;
         }
@@ -119,30 +134,30 @@ impl Residents {
             description: pair.description(),
             guest: pair.origin().release.clone(),
             kernel: pair.origin().kernel.clone(),
+            choice: choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            ssh_ports: BTreeMap::new(),
         };
         let control = pair.into_control();
         let guard = Process::find(control.status()?.guard);
-        let lab = Resident { run_directory: control.directory().to_owned(), guard, ..lab };
+        let run_directory = control.directory().to_owned();
+        let lab = Resident { ssh_ports: ssh_ports(&run_directory)?, run_directory, guard, ..lab };
         // Recorded before it stays: a lab that stays and is not recorded could not be ended.
         self.keep(&lab)?;
-        Ok((lab, control))
+        Ok((lab, Some(control)))
     }
 
-    /// Checks that a lab can be called `name`.
+    /// The lab called `name`, if it is up.
     ///
     /// # Errors
     ///
-    /// The name is taken, or none that a file can have.
-    pub fn check_free(&self, name: &str) -> Result<()> {
+    /// The name is none that a file can have, or the record cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<Resident>> {
         check_name(name)?;
-        let Some(lab) = self.record(name)? else { return Ok(()) };
+        let Some(lab) = self.record(name)? else { return Ok(None) };
         match lab.condition() {
-            Condition::Down => Ok(()),
+            Condition::Up(_) => Ok(Some(lab)),
             Condition::Silent => Err(lab.silent()),
-            Condition::Up(_) => Err(Error::usage(format!("a lab called {name} is up already")).next(format!(
-                "use it, or end it: cargo xtask lab down{}\nor bring up another: cargo xtask lab up --name OTHER",
-                name_argument(name)
-            ))),
+            Condition::Down => Ok(None),
         }
     }
 
@@ -219,7 +234,9 @@ impl Residents {
         let control = lab.control();
         control.kill_machines()?;
         let pair = qemu.fork_under(control, frozen, &lab.logs)?;
-        self.keep(&Resident { known_hosts: pair.known_hosts().to_owned(), ..lab })
+        let known_hosts = pair.known_hosts().to_owned();
+        let ssh_ports = ssh_ports(&lab.run_directory)?;
+        self.keep(&Resident { known_hosts, ssh_ports, ..lab })
     }
 
     /// What was left behind: run directories whose guard was killed, and machines without one.
@@ -319,6 +336,15 @@ impl Resident {
         error.next(next)
     }
 
+    /// What of `choice` it has not: see [`Choice::differences`].
+    pub fn differences(&self, choice: &Choice) -> Vec<String> {
+        let mut had = self.choice.clone();
+        had.insert(PROVIDER.to_owned(), "qemu".to_owned());
+        // What it runs on in the end.
+        had.insert("RDMA_LAB_ACCEL".to_owned(), self.accel.to_string());
+        choice.differences(&had)
+    }
+
     /// The words that reach one of its nodes by SSH; a command may follow them. The lab has a key of its own; `key` is
     /// the cache's, for a lab that an older kit brought up.
     ///
@@ -346,61 +372,93 @@ impl Resident {
         .next(format!("let it go on: kill -CONT {pid}\nor fork both anew: cargo xtask lab reset{name}")))
     }
 
+    /// A command on a node. Whatever ends this process ends both sides: the client by its parent's death, the node's with
+    /// its session.
+    fn session(&self, key: &ssh::Key, role: Role, command: &str) -> Result<Command> {
+        let setpriv = Toolbox::of(&Cache::open()?).tool("setpriv")?.command();
+        let ssh = self.ssh(key, role)?.arg(format!("{ENDS_WITH_ITS_SESSION} {command}"));
+        Ok(setpriv.args(["--pdeathsig", "KILL"]).args(ssh.argv().iter().cloned()))
+    }
+
     /// Runs a command on a node to its end, with `input` as its standard input, and gives its output.
     ///
     /// # Errors
     ///
     /// It fails, or the node does not answer.
     pub fn run(&self, key: &ssh::Key, role: Role, command: &str, input: &[u8]) -> Result<String> {
-        let ssh = self.ssh(key, role)?.arg(ssh::watched(command));
-        // Whatever ends this process ends both sides: the client by its parent's death, the node's with its session.
-        let words = Command::new(["setpriv", "--pdeathsig", "KILL"]).args(ssh.argv().iter().cloned());
-        let output = words.stdin(input).output(TRANSFER_LIMIT)?;
+        let output = self.session(key, role, command)?.stdin(input).output(TRANSFER_LIMIT)?;
         if output.code == Some(0) {
             return Ok(output.stdout);
         }
         Err(Error::setup(format!("a command on {role} failed: `{command}`")).detail(output.stderr))
     }
 
-    /// Puts a file onto a node, executable, and verifies it there.
+    /// Starts a shell command in the background of a node; gives its process id, which is that of its process group too,
+    /// and the file there that has both of its outputs. `id` is no other command's.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer, or does not start it.
+    pub fn detach(&self, key: &ssh::Key, role: Role, command: &str, id: &str) -> Result<(u32, String)> {
+        let directory = format!("{DIRECTORY}/{UNITS}exec-{id}");
+        let script = format!(
+            "mkdir -p {directory} && cat >{directory}/script || exit\n\
+             setsid sh {directory}/script </dev/null >{directory}/log 2>&1 &\n{}",
+            detached::wait_pid(&directory)
+        );
+        let script = self.run(key, role, &script, detached::script(&directory, command).as_bytes())?;
+        detached::started(role, &directory, &script)
+    }
+
+    /// Puts a parcel onto a node, verified; gives the path there of its one item, or the directory of all, which ends
+    /// with `/`. `id` is no other parcel's.
     ///
     /// # Errors
     ///
     /// It cannot be written there, or did not arrive whole.
-    pub fn push(&self, key: &ssh::Key, role: Role, bytes: &[u8], to: &str) -> Result<()> {
-        let to = shell_word(to);
-        // Renamed into place: a program that runs cannot be written over.
-        let command =
-            format!("cat >{to}.part && chmod 755 {to}.part && mv {to}.part {to} && sha256sum <{to}");
-        let sum = self.run(key, role, &command, bytes).map_err(|error| {
-            Error::setup(format!("failed to write {to} on {role}"))
-                .source(error)
-                .next("look whether its directory is there and has room")
-        })?;
-        check_whole(to.trim_matches('\''), &sum, bytes)
+    pub fn push(
+        &self,
+        key: &ssh::Key,
+        role: Role,
+        parcel: &Parcel,
+        to: Target<'_>,
+        id: &str,
+    ) -> Result<String> {
+        let script = parcel.unpack_script(None, &sha256(&parcel.bytes), to, id);
+        let session = self.session(key, role, &script)?.stdin(parcel.bytes.as_slice());
+        let output = session.output(TRANSFER_LIMIT)?;
+        if output.code != Some(0) {
+            return Err(Error::setup(format!("failed to write {} on {role}", to.path))
+                .detail(output.stderr)
+                .next("look whether its directory is there and has room"));
+        }
+        Ok(output.stdout.trim_end_matches('\n').to_owned())
     }
 
-    /// The content of a file on a node, verified. Devices and pipes have no end, and are refused.
+    /// Gets a file from a node, or with `recursive` a directory, as `to`; verified.
     ///
     /// # Errors
     ///
-    /// It is no file, cannot be read, or did not arrive whole.
-    pub fn pull(&self, key: &ssh::Key, role: Role, path: &str) -> Result<Vec<u8>> {
-        let from = shell_word(path);
-        let text = self
-            .run(key, role, &format!("{} && sha256sum <{from} && base64 <{from}", demand_file(&from)), b"")
-            .map_err(|error| {
-                Error::setup(format!("failed to read {from} on {role}"))
-                    .source(error)
-                    .next("look whether it is there: cargo xtask lab exec NODE -- ls -l FILE")
-            })?;
-        let (sum, text) = text.split_once('\n').unwrap_or_default();
-        let text: String = text.split_whitespace().collect();
-        let bytes = BASE64_STANDARD
-            .decode(text)
-            .map_err(|source| Error::setup(format!("{path} did not arrive whole")).source(source))?;
-        check_whole(path, sum, &bytes)?;
-        Ok(bytes)
+    /// It cannot be read, did not arrive whole, or cannot be written here.
+    pub fn pull(
+        &self,
+        key: &ssh::Key,
+        role: Role,
+        path: &str,
+        recursive: bool,
+        to: &Path,
+    ) -> Result<Arrived> {
+        let packed = tempfile::NamedTempFile::new()
+            .map_err(|source| Error::setup("failed to create a temporary file").source(source))?;
+        let script = parcel::pack_script(path, recursive, None);
+        let output = self.session(key, role, &script)?.stdout_file(packed.path()).output(TRANSFER_LIMIT)?;
+        if output.code != Some(0) {
+            return Err(Error::setup(format!("failed to read {path} on {role}"))
+                .detail(output.stderr)
+                .next("look what it is: cargo xtask lab exec NODE ls -ld PATH"));
+        }
+        let mut packed = fs::File::open(packed.path()).at("failed to read", packed.path())?;
+        parcel::arrive(&mut packed, None, to)
     }
 
     /// Where its guard leaves the reason if a machine ends.
@@ -409,19 +467,10 @@ impl Resident {
     }
 }
 
-/// What succeeds on a node where a path, a word of the shell's, is a file, and says what it is otherwise.
-fn demand_file(path: &str) -> String {
-    format!(
-        "{{ [ -f {path} ] || {{ stat -L -c 'it is a %F, and only files are taken' {path} >&2; false; }}; }}"
-    )
-}
-
-/// Compares the output of `sha256sum` on the node with the bytes here.
-fn check_whole(path: &str, sum: &str, bytes: &[u8]) -> Result<()> {
-    if sum.split_whitespace().next() == Some(&sha256(bytes)) {
-        return Ok(());
-    }
-    Err(Error::setup(format!("{path} did not arrive whole: its checksum differs")))
+/// The port of each node's SSH server, as its machine tells it.
+fn ssh_ports(run_directory: &Path) -> Result<BTreeMap<Role, u16>> {
+    let port = |role| Qmp::connect(&Files::new(run_directory, role).qmp())?.ssh_port();
+    Role::BOTH.into_iter().map(|role| Ok((role, port(role)?))).collect()
 }
 
 /// The option that names a lab, left out for the default one.
@@ -465,26 +514,6 @@ mod tests {
     }
 
     #[test]
-    fn only_a_file_is_taken() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("it's");
-        fs::write(&file, "x").unwrap();
-        let look = |path: &Path| {
-            let command = demand_file(&shell_word(&path.display().to_string()));
-            Command::new(["sh", "-c", &command]).output(Duration::from_secs(5)).unwrap()
-        };
-        assert_eq!(look(&file).code, Some(0));
-        for (path, what) in [
-            (Path::new("/dev/zero"), "it is a character special file, and only files are taken"),
-            (directory.path(), "it is a directory"),
-            (Path::new("/nowhere"), "No such file"),
-        ] {
-            let output = look(path);
-            assert!(output.code == Some(1) && output.stderr.contains(what), "{output:?}");
-        }
-    }
-
-    #[test]
     fn lab_that_was_never_up_is_an_error_that_says_how() {
         let (_directory, residents) = residents();
         let text = residents.get("x").unwrap_err().to_string();
@@ -509,12 +538,14 @@ mod tests {
             accel: Accel::Tcg,
             guest: "debian-13".to_owned(),
             kernel: "6.12".to_owned(),
+            choice: BTreeMap::new(),
+            ssh_ports: BTreeMap::new(),
             description: String::new(),
         };
         residents.keep(&lab).unwrap();
         kill_process(Pid::from_child(&guard), Signal::STOP).unwrap();
         let said = "the lab called x does not answer\n  | its guard, process ";
-        for error in [residents.get("x").unwrap_err(), residents.check_free("x").unwrap_err()] {
+        for error in [residents.get("x").unwrap_err(), residents.find("x").unwrap_err()] {
             let text = error.to_string();
             assert!(text.starts_with(said) && text.contains("kill -CONT"), "{text}");
         }
@@ -538,6 +569,8 @@ mod tests {
             description: String::new(),
             guest: "debian-13".to_owned(),
             kernel: "6.12".to_owned(),
+            choice: BTreeMap::new(),
+            ssh_ports: BTreeMap::new(),
         };
         residents.keep(&lab).unwrap();
         fs::write(lab.note(), "node server ended: signal 9\n").unwrap();

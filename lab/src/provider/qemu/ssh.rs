@@ -136,6 +136,11 @@ impl Key {
         Ok(is_whole.then(|| public.stdout.trim().to_owned()))
     }
 
+    /// The file with the private half.
+    pub fn private(&self) -> &Path {
+        &self.private
+    }
+
     /// The public half, as in `authorized_keys`.
     pub fn public(&self) -> &str {
         &self.public
@@ -155,14 +160,11 @@ pub fn server(public: &str, (user, home): (&str, &str)) -> String {
     )
 }
 
-/// A command that ends with its session: whatever ends the client's side ends it within a second or two. Its own end is
-/// left alone, and so is what it leaves behind on purpose. Who looks after that is no child of the command's, which may
-/// count its children.
-pub fn watched(command: &str) -> String {
-    format!(
-        "( (while kill -0 $PPID; do sleep 1; done; kill -0 $$ && kill -HUP 0) </dev/null >/dev/null 2>&1 & ); {command}"
-    )
-}
+/// What, said before a command, ends it within a second or two of whatever ends the client's side. Its own end is left
+/// alone, and so is what it leaves behind on purpose. Who looks after that is no child of the command's, which may count
+/// its children.
+pub const ENDS_WITH_ITS_SESSION: &str =
+    "( (while kill -0 $PPID; do sleep 1; done; kill -0 $$ && kill -HUP 0) </dev/null >/dev/null 2>&1 & );";
 
 /// A line of a `known_hosts` file: the node under a name of its own, whatever its port.
 pub fn known_host(role: Role, host_key: &str) -> String {
@@ -200,7 +202,8 @@ pub fn command(key: &Key, known_hosts: &Path, role: Role, user: &str, port: u16)
         .args(["-p", &port.to_string(), &format!("{user}@127.0.0.1")])
 }
 
-fn alias(role: Role) -> String {
+/// The name under which known hosts have a node.
+pub fn alias(role: Role) -> String {
     format!("rdma-lab-{role}")
 }
 

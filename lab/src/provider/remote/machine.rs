@@ -11,6 +11,7 @@ use crate::cache::{sha256, sha256_file};
 use crate::command::{Output, shell_word, tail};
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::node::{Node, Role, Running};
+use crate::parcel::{self, Arrived, Parcel, Target};
 use crate::provider::remote::capture::Source;
 use crate::provider::remote::host::Host;
 use crate::provider::remote::job::Job;
@@ -129,6 +130,25 @@ impl Machine {
         self.run_root("true", Duration::from_secs(10)).map(drop).map_err(|error| error.kind_is(Kind::Boot))
     }
 
+    /// Puts a parcel there, verified; gives the path there of its one item, or the directory of all, which ends with `/`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written there, or did not arrive whole.
+    pub fn push_parcel(&self, parcel: &Parcel, to: Target<'_>) -> Result<String> {
+        let id = unique();
+        let arrival = format!("/tmp/rdma-lab-{id}");
+        self.host().upload(&parcel.bytes, &arrival, TRANSFER).map_err(|error| self.named(error))?;
+        let script = parcel.unpack_script(Some(&arrival), &sha256(&parcel.bytes), to, &id);
+        // The script's own trap has the place of another.
+        let script = format!("sh -c {}; code=$?; rm -f {arrival}; exit $code", shell_word(&script));
+        let path =
+            self.demand(&format!("{} can be written", to.path), &script, TRANSFER).map_err(|error| {
+                error.next("run it again; if it happens again, look for room on both disks: df -h")
+            })?;
+        Ok(path.trim_end_matches('\n').to_owned())
+    }
+
     /// Puts a file there, verified and renamed into place: a program that runs cannot be written over.
     ///
     /// # Errors
@@ -138,11 +158,12 @@ impl Machine {
         self.push_all(&[(to, bytes)], mode)
     }
 
-    /// The same with several files, all in one transfer: a call takes a second with some carriers.
+    /// Puts several files there, all in one transfer, verified and renamed into place: a call takes a second with some
+    /// carriers, and a program that runs cannot be written over.
     ///
     /// # Errors
     ///
-    /// As [`Machine::push`].
+    /// They cannot be written there, or did not arrive whole.
     pub fn push_all(&self, files: &[(&str, &[u8])], mode: u32) -> Result<()> {
         // As the machine's own user, where everybody may write; then moved by root.
         let arrival = format!("/tmp/rdma-lab-{}", unique());
@@ -181,6 +202,27 @@ impl Machine {
         });
         let _ = fs::remove_file(&part);
         verified
+    }
+
+    /// Gets a file from there, or with `recursive` a directory, as `to`; verified.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::pull`].
+    pub fn pull_parcel(&self, from: &str, recursive: bool, to: &Path) -> Result<Arrived> {
+        let departure = format!("/tmp/rdma-lab-{}", unique());
+        let script = parcel::pack_script(from, recursive, Some(&departure));
+        let head = self
+            .demand(&format!("{from} can be read"), &script, TRANSFER)
+            .map_err(|error| error.next("look what it is: cargo xtask lab exec NODE ls -ld PATH"))?;
+        let packed = tempfile::NamedTempFile::new()
+            .map_err(|source| Error::setup("failed to create a temporary file").source(source))?;
+        let downloaded =
+            self.host().download(&departure, packed.path(), TRANSFER).map_err(|error| self.named(error));
+        let removed = self.demand("a copy can be removed", &format!("rm -f {departure}"), SHORT);
+        downloaded.and(removed)?;
+        let mut packed = fs::File::open(packed.path()).at("failed to read", packed.path())?;
+        parcel::arrive(&mut packed, Some(&head), to)
     }
 
     fn not_whole(&self, path: &str) -> Error {

@@ -4,7 +4,7 @@
 //! - [`script`]: scripts in a form whose real exit code always comes back
 //! - [`machine`]: one machine, behind the traits of [`crate::node`]; [`job`]: what runs there under systemd
 //! - [`survey`]: what a machine is and has; [`prepare`]: what it lacks, brought; [`reset`]: before a scenario
-//! - [`make`]: programs that run there
+//! - [`make`]: programs that run there; [`detached`]: commands in the background
 //! - [`capture`]: tcpdump there, its file here; [`mirror`]: a mirror port's file in its place
 //! - [`netem`]: faults on what a machine sends
 //! - [`pair`]: both machines; [`resident`]: labs on them that stay
@@ -13,6 +13,7 @@
 //! time runs on them.
 
 pub mod capture;
+pub mod detached;
 pub mod host;
 pub mod job;
 pub mod machine;

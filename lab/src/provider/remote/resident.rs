@@ -108,7 +108,7 @@ fn path(cache: &Cache, name: &str) -> PathBuf {
 }
 
 /// Makes the machines of `source` ready, with `programs`, and records them as the lab `name`. Machines that were made
-/// ready before, and have not been restarted since, are only looked at.
+/// ready before, and have not been restarted since, are only looked at: the second value is true then.
 ///
 /// # Errors
 ///
@@ -120,7 +120,7 @@ pub fn up(
     source: &Source,
     programs: &[Program],
     logs: &Path,
-) -> Result<Shared> {
+) -> Result<(Shared, bool)> {
     let directory = cache.path("labs");
     fs::create_dir_all(&directory).at("failed to create", &directory)?;
     let _alone = alone(cache, source)?;
@@ -131,7 +131,7 @@ pub fn up(
         && lab.programs == sums
         && lab.answers_the_same(str::eq)?
     {
-        return Ok(lab);
+        return Ok((lab, true));
     }
     let (machines, maker) = match source {
         Source::Qemu(_) => return Err(Error::setup("QEMU machines are no machines of others")),
@@ -160,7 +160,7 @@ pub fn up(
     let description = source.description();
     let lab = Shared { name, choice, description, logs, recording, programs: sums, nodes };
     lab.keep(cache)?;
-    Ok(lab)
+    Ok((lab, false))
 }
 
 /// The right to be the only one on the machines of `source`.
@@ -239,8 +239,18 @@ impl Shared {
         Ok(same.is_ok_and(|same| same.values().all(|same| *same)))
     }
 
-    fn choice(&self) -> Result<Choice> {
+    /// Which machines were chosen.
+    ///
+    /// # Errors
+    ///
+    /// The record names none that there are.
+    pub fn choice(&self) -> Result<Choice> {
         Choice::from_env(|name| self.choice.get(name).cloned())
+    }
+
+    /// What of `choice` it has not: see [`Choice::differences`].
+    pub fn differences(&self, choice: &Choice) -> Vec<String> {
+        choice.differences(&self.choice)
     }
 
     /// A node's address on the RDMA network.

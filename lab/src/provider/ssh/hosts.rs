@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use crate::differences::Differences;
 use crate::error::{Error, IoContext as _, Result};
+use crate::names::nearest_key;
 use crate::node::{Role, Wire};
-use crate::scenario::nearest_key;
 
 /// Both hosts.
 #[derive(Debug, Clone, Deserialize)]

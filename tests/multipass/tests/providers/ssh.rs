@@ -319,3 +319,56 @@ fn host_keys(hosts: &Hosts) {
     hosts.refused(|_| (), "its host key is not known");
     fs::write(&path, known).unwrap();
 }
+
+/// `lab exec`, `push` and `pull` as on the lab's own machines.
+#[test]
+#[ignore = "needs the lab"]
+fn commands_and_files_are_as_on_the_labs_own_machines() {
+    let hosts = Hosts::new();
+    let up = || Hosts::xtask("lab up --name t-ssh --provider ssh --json", &hosts.file(|_| ()));
+    let first = up();
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    assert!(first.stdout.contains(r#""was_up":false"#), "{}", first.stdout);
+    let again = up();
+    assert!(again.stdout.contains(r#""was_up":true"#), "{}", again.stdout);
+    assert!(again.stderr.contains("note: the lab called t-ssh was up already"), "{}", again.stderr);
+    assert!(again.stdout.contains(r#""server":{"address":"198.51.100.1"}"#), "{}", again.stdout);
+
+    let lab = |words: &[&str]| {
+        let (subcommand, rest) = words.split_first().unwrap();
+        told(lab::command::Command::new([xtask()]).args(["lab", subcommand, "--name", "t-ssh"]).args(rest))
+    };
+    for (command, code) in [("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137), ("/nonexistent", 127)] {
+        assert_eq!(lab(&["exec", "client", command]).code, Some(code), "{command}");
+    }
+    assert_eq!(lab(&["exec", "client", "echo", "a b", "-n"]).stdout, "a b -n\n");
+
+    let tree = hosts.path("tree");
+    fs::create_dir_all(tree.join("sub")).unwrap();
+    fs::write(tree.join("sub/program"), "#!/bin/sh\necho it runs\n").unwrap();
+    fs::set_permissions(tree.join("sub/program"), std::os::unix::fs::PermissionsExt::from_mode(0o750))
+        .unwrap();
+    let (tree, back) = (tree.display().to_string(), hosts.path("back").display().to_string());
+    let pushed = lab(&["push", "-r", "client", &tree, "/tmp/"]);
+    assert_eq!(pushed.stdout, "/tmp/tree: 1 files, 23 bytes\n", "{}", pushed.stderr);
+    assert_eq!(lab(&["exec", "client", "/tmp/tree/sub/program"]).stdout, "it runs\n");
+    assert_eq!(lab(&["pull", "-r", "client", "/tmp/tree", &back]).code, Some(0));
+    let program = fs::metadata(hosts.path("back/sub/program")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&program.permissions()) & 0o777, 0o750);
+    let device = lab(&["pull", "client", "/dev/zero", &back]);
+    assert_refused(&device, "is a directory");
+    let device = lab(&["pull", "client", "/dev/zero", &format!("{back}/zero")]);
+    assert_refused(&device, "a device, a socket or a FIFO");
+
+    let started = lab(&["exec", "-d", "server", "rdma_server", "-v"]);
+    assert_eq!(started.code, Some(0), "{}", started.stderr);
+    let stop = started.stdout.rsplit_once("stop it  cargo xtask lab exec --name t-ssh ").unwrap().1;
+    assert_eq!(lab(&["exec", "client", "rdma_client", "198.51.100.1"]).code, Some(0));
+    let log = started.stdout.split_once("its output is in ").unwrap().1.lines().next().unwrap();
+    assert!(lab(&["exec", "server", "cat", log]).stdout.contains("received 18 bytes"));
+    let stop: Vec<&str> = std::iter::once("exec").chain(stop.split_whitespace()).collect();
+    assert_eq!(lab(&stop).code, Some(0));
+    hosts.on("server", "until ! pgrep -x rdma_server; do sleep 0.1; done");
+    assert_eq!(lab(&["down"]).code, Some(0));
+    assert_eq!(lab(&["exec", "client", "true"]).code, Some(125));
+}
