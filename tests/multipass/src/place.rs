@@ -33,8 +33,18 @@ pub enum Switch {
     Offline,
     /// `daemon-blocked`: no request is answered.
     DaemonBlocked,
-    /// `hung-guest`: holds an instance's name; its guest answers no more.
+    /// `hung-guest`: holds an instance's name; its guest answers no more. `exec` fails after 5 s; a full `info`, `list`
+    /// or plain `stop` that meets it keeps the daemon from serving anybody for as long as it hangs.
     HungGuest,
+    /// `busy-guest`: a full `info` or `list` of a running instance fails: its guest takes longer for the questions than
+    /// Multipass waits.
+    BusyGuest,
+    /// `busy-ssh`: `exec` finds no connection within 5 s.
+    BusySsh,
+    /// `noise`: the daemon's own error lines are on standard error before a failure.
+    Noise,
+    /// `old-client`: `info` does not know `--no-runtime-information`.
+    OldClient,
     /// `launch-times-out`: launch ends at its `--timeout`; holds `ssh` if SSH had not come up by then (the state
     /// stays Unknown), `cloud-init` if cloud-init was late.
     LaunchTimesOut,
@@ -44,6 +54,8 @@ pub enum Switch {
     LaunchLost,
     /// `slow-launch`: holds how many milliseconds each phase of a launch takes longer.
     SlowLaunch,
+    /// `slow-boot`: holds how many milliseconds a first boot takes longer; the state is Unknown meanwhile.
+    SlowBoot,
     /// `truncated-push`: a push drops the second half and succeeds.
     TruncatedPush,
     /// `truncated-pull`: a pull drops the second half and succeeds.
@@ -52,8 +64,6 @@ pub enum Switch {
     Driver,
     /// `equal-addresses`: every instance has the same address.
     EqualAddresses,
-    /// `no-address`: running instances have none yet.
-    NoAddress,
 }
 
 impl Switch {
@@ -65,15 +75,19 @@ impl Switch {
             Switch::Offline => "offline",
             Switch::DaemonBlocked => "daemon-blocked",
             Switch::HungGuest => "hung-guest",
+            Switch::BusyGuest => "busy-guest",
+            Switch::BusySsh => "busy-ssh",
+            Switch::Noise => "noise",
+            Switch::OldClient => "old-client",
             Switch::LaunchTimesOut => "launch-times-out",
             Switch::CloudInitFails => "cloud-init-fails",
             Switch::LaunchLost => "launch-lost",
             Switch::SlowLaunch => "slow-launch",
+            Switch::SlowBoot => "slow-boot",
             Switch::TruncatedPush => "truncated-push",
             Switch::TruncatedPull => "truncated-pull",
             Switch::Driver => "driver",
             Switch::EqualAddresses => "equal-addresses",
-            Switch::NoAddress => "no-address",
         }
     }
 }

@@ -116,8 +116,8 @@ pub enum Event {
     TimedOut,
     /// Instances.
     Instances(Vec<Instance>),
-    /// The words that reach an instance; a command may follow.
-    Reached(Vec<String>),
+    /// The words that reach an instance, and its address; a command may follow.
+    Reached(Vec<String>, String),
 }
 
 impl Event {

@@ -29,9 +29,9 @@ fn launch(bench: &Bench) {
 #[ignore = "needs the lab"]
 fn every_call_is_one_that_multipass_takes_well() {
     let bench = Bench::new();
-    // Cloud-init is late, and the first address too.
+    // Cloud-init is late, and a guest is too busy to be reached at once.
     bench.place.turn_on(Switch::LaunchTimesOut, "once cloud-init").unwrap();
-    bench.place.turn_on(Switch::NoAddress, "once").unwrap();
+    bench.place.turn_on(Switch::BusySsh, "once").unwrap();
     bench.ok(&format!("lab up {NAME} --provider multipass"));
     // Each is run once: Multipass runs a command that exits with 4 again and again.
     for code in [1, 2, 4, 5, 255] {

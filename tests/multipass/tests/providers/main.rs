@@ -52,5 +52,6 @@ mod guests;
 mod killed;
 mod mended;
 mod netem;
+mod recorded_cases;
 mod refused;
 mod ssh;

@@ -140,6 +140,15 @@ fn complain(text: &str) {
 
 /// Tells a failure of the daemon's.
 fn failed(command: &str, why: &str) -> u8 {
+    if Place::from_env().is_some_and(|place| place.switch(Switch::Noise).is_some()) {
+        let address = "https://downloads.example/blueprints/main.zip";
+        complain(&format!(
+            "{0} [error] [url downloader] Failed to get {address}: Error opening {address}\n\
+             {0} [error] [blueprint provider] Error fetching Blueprints: failed to download from '{address}': \
+             Error opening {address}",
+            stamp()
+        ));
+    }
     complain(&format!("{command} failed: {why}"));
     FAILED
 }
@@ -182,8 +191,9 @@ fn version(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
 }
 
 fn info(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
-    let specs = [FORMAT, ("no-runtime-information", ' ', false), ("all", ' ', false)];
-    let arguments = Arguments::parse(rest, &specs)?;
+    let specs = [FORMAT, ("all", ' ', false), ("no-runtime-information", ' ', false)];
+    let known = if client.place.switch(Switch::OldClient).is_some() { 2 } else { 3 };
+    let arguments = Arguments::parse(rest, &specs[..known])?;
     let format = arguments.value("format").unwrap_or("table");
     if !["table", "json"].contains(&format) {
         // And goes on.

@@ -88,7 +88,7 @@ fn push(
     stdin: &[u8],
 ) -> u8 {
     let way = match reach(client, "transfer", name, Purpose::Transfer) {
-        Ok(way) => way,
+        Ok((way, _)) => way,
         Err(code) => return code,
     };
     let target = if target.is_empty() { "." } else { target };
@@ -154,7 +154,7 @@ fn pull(client: &Client<'_>, sources: &[String], target: &str) -> u8 {
     for source in sources {
         let End::Instance(name, path) = end(source) else { return FAILED };
         let way = match reach(client, "transfer", name, Purpose::Transfer) {
-            Ok(way) => way,
+            Ok((way, _)) => way,
             Err(code) => return code,
         };
         let file = match here.is_dir() {

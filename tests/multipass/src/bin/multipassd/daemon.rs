@@ -57,6 +57,8 @@ struct Known {
     instances: BTreeMap<String, Held>,
     preparing: BTreeSet<String>,
     blocked_until: Option<Instant>,
+    /// The instance whose guest the daemon waits for, serving nobody.
+    blocked_by: Option<String>,
 }
 
 /// An instance and what is behind it.
@@ -129,6 +131,7 @@ impl Daemon {
         let is_blocked = || {
             self.place.switch(Switch::DaemonBlocked).is_some()
                 || self.known().blocked_until.is_some_and(|until| Instant::now() < until)
+                || self.known().blocked_by.clone().is_some_and(|name| self.is_hung(&name))
         };
         while is_blocked() {
             thread::sleep(Duration::from_millis(50));
@@ -141,12 +144,14 @@ impl Daemon {
             Request::Launch(launch) => self.launch(&launch, step),
             Request::Info { names, runtime } => {
                 let names = if names.is_empty() { self.all() } else { self.existing(&names)? };
-                names.iter().for_each(|name| self.wait_unless_hung(name));
+                if runtime {
+                    self.ask_guests(&names)?;
+                }
                 Ok(Event::Instances(names.iter().filter_map(|name| self.view(name, runtime)).collect()))
             }
             Request::List => {
                 let names = self.all();
-                names.iter().for_each(|name| self.wait_unless_hung(name));
+                self.ask_guests(&names)?;
                 Ok(Event::Instances(names.iter().filter_map(|name| self.view(name, true)).collect()))
             }
             Request::Reach { name, purpose } => self.reach(&name, purpose, step),
@@ -282,36 +287,55 @@ impl Daemon {
         if state == State::Running && runtime {
             instance.guest = held.guest;
             instance.ipv4 = held.address;
-            if self.place.switch(Switch::EqualAddresses).is_some() && held.role.is_some() {
-                instance.ipv4 = vec!["198.51.100.1".to_owned()];
-            }
-            if self.place.switch(Switch::NoAddress).is_some() {
-                instance.ipv4.clear();
-            }
         }
         Some(instance)
     }
 
     fn is_hung(&self, name: &str) -> bool {
-        self.place.switch(Switch::HungGuest).is_some_and(|hung| hung == name)
+        let runs =
+            self.known().instances.get(name).is_some_and(|held| held.instance.state == State::Running);
+        runs && self.place.switch(Switch::HungGuest).is_some_and(|hung| hung == name)
     }
 
-    /// A guest that is hung keeps whoever asks about it waiting, without a limit.
-    fn wait_unless_hung(&self, name: &str) {
+    /// A guest that is hung keeps whoever asks for it waiting, without a limit.
+    fn wait_while_hung(&self, name: &str) {
         while self.is_hung(name) {
             thread::sleep(Duration::from_millis(50));
         }
     }
 
+    /// The same, and the daemon serves nobody meanwhile.
+    fn block_while_hung(&self, name: &str) {
+        if self.is_hung(name) {
+            self.known().blocked_by = Some(name.to_owned());
+            self.wait_while_hung(name);
+        }
+    }
+
+    /// What a full answer begins with: nine questions to each guest.
+    fn ask_guests(&self, names: &[String]) -> Result<(), Refused> {
+        names.iter().for_each(|name| self.block_while_hung(name));
+        let runs = |name: &String| self.state_of(name) == State::Running;
+        if names.iter().any(runs) && self.place.switch(Switch::BusyGuest).is_some() {
+            thread::sleep(SSH_LIMIT);
+            let limit = SSH_LIMIT.as_millis();
+            return Err(format!(
+                "failed to obtain exit status for remote process 'echo loadavg: ...': timed out after {limit} ms"
+            ));
+        }
+        Ok(())
+    }
+
     fn reach(&self, name: &str, purpose: Purpose, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
         self.living(&[name.to_owned()])?;
-        if self.is_hung(name) {
-            if purpose == Purpose::Transfer {
-                self.wait_unless_hung(name);
-            }
+        let address = self.known().instances.get(name).and_then(|held| held.address.first().cloned());
+        let address = address.unwrap_or_default();
+        if self.is_hung(name) && purpose == Purpose::Transfer {
+            self.wait_while_hung(name);
+        }
+        let is_running = self.state_of(name) == State::Running;
+        if self.is_hung(name) || is_running && self.place.switch(Switch::BusySsh).is_some() {
             thread::sleep(SSH_LIMIT);
-            let address = self.known().instances.get(name).and_then(|held| held.address.first().cloned());
-            let address = address.unwrap_or_default();
             return Err(format!("ssh connection failed: 'Timeout connecting to {address}'"));
         }
         match (self.state_of(name), purpose) {
@@ -323,9 +347,14 @@ impl Daemon {
                 self.start_one(name)?;
             }
         }
-        match self.role_of(name) {
-            Some(role) => self.nodes().way(role).map(Event::Reached).map_err(told),
-            None => Err("ssh connection failed: 'the stand-in has no machine for it'".to_owned()),
+        let way = match self.role_of(name) {
+            Some(role) => self.nodes().way(role).map_err(told)?,
+            // One that exists from the start does well whatever it is told, and does nothing.
+            None => vec!["true".to_owned()],
+        };
+        match self.place.switch(Switch::EqualAddresses) {
+            Some(_) => Ok(Event::Reached(way, "198.51.100.1".to_owned())),
+            None => Ok(Event::Reached(way, address)),
         }
     }
 
@@ -338,9 +367,11 @@ impl Daemon {
             )),
             _ => {
                 if let Some(role) = self.role_of(name) {
+                    let release = self.known().instances.get(name).map(|held| held.instance.image_release.clone());
+                    let release = release.unwrap_or_default();
                     let mut nodes = self.nodes();
                     if nodes.has_ended(role) {
-                        nodes.renew(role, name).map_err(told)?;
+                        nodes.renew(role, name, &release).map_err(told)?;
                     } else {
                         nodes.go_on(role).map_err(told)?;
                     }
@@ -364,6 +395,7 @@ impl Daemon {
         }
         if !force {
             self.block_if_booting(name)?;
+            self.block_while_hung(name);
         }
         if let Some(role) = self.role_of(name) {
             let mut nodes = self.nodes();
@@ -455,9 +487,10 @@ impl Daemon {
         self.known().preparing.remove(name);
         step(format!("Starting {name}"));
         self.linger(0);
+        thread::sleep(self.milliseconds(Switch::SlowBoot));
         let address = {
             let mut nodes = self.nodes();
-            nodes.renew(role, name).and_then(|()| nodes.address(role)).map_err(told)?
+            nodes.renew(role, name, &release).and_then(|()| nodes.address(role)).map_err(told)?
         };
         if let Some(held) = self.known().instances.get_mut(name) {
             held.address = vec![address];
@@ -487,8 +520,12 @@ impl Daemon {
 
     /// A phase of a launch takes this many milliseconds, and longer where the switch says so.
     fn linger(&self, milliseconds: u64) {
-        let more = self.place.switch(Switch::SlowLaunch).and_then(|text| text.parse().ok()).unwrap_or(0);
-        thread::sleep(Duration::from_millis(milliseconds + more));
+        thread::sleep(Duration::from_millis(milliseconds) + self.milliseconds(Switch::SlowLaunch));
+    }
+
+    fn milliseconds(&self, switch: Switch) -> Duration {
+        let held = self.place.switch(switch).and_then(|text| text.parse().ok());
+        Duration::from_millis(held.unwrap_or(0))
     }
 
     fn booted(&self, name: &str, state: State) {
