@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::node::Role;
 use crate::provider::remote::job::ENDED;
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
@@ -168,11 +168,27 @@ fn install(machine: &Machine, missing: &[&str]) -> Result<()> {
         return Err(Error::setup(format!("{}: packages are missing: {packages}", machine.title()))
             .next(format!("there: sudo apt-get install {packages}\nor let the lab do it: install = true")));
     }
+    // A boot whose end was forced may have cut an installation short.
     let script = format!(
         "export DEBIAN_FRONTEND=noninteractive
-         apt-get update -q && apt-get install -q -y --no-install-recommends {packages}"
+         dpkg --configure -a; apt-get update -q && apt-get install -q -y --no-install-recommends {packages}"
     );
-    machine.demand(&format!("packages are installed: {packages}"), &script, INSTALL).map(drop)
+    let error = match machine.demand(&format!("packages are installed: {packages}"), &script, INSTALL) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() != Kind::Boot => return Err(error),
+        Err(error) => error,
+    };
+    Err(error.kind_is(Kind::Setup).next(packages_next(&packages)))
+}
+
+/// What to do where packages cannot be had.
+fn packages_next(packages: &str) -> String {
+    format!(
+        "there, by hand, to see more: sudo apt-get update && sudo apt-get install {packages}\n\
+         without a network it needs one of these first: a route to its archive, a mirror in /etc/apt/sources.list.d,\n\
+         or a proxy: echo 'Acquire::http::Proxy \"http://PROXY:PORT\";' | sudo tee /etc/apt/apt.conf.d/90proxy\n\
+         then run this again, which goes on from where this stopped"
+    )
 }
 
 /// Makes the lab's directories, and lets the nodes' names resolve where that is the lab's to do.

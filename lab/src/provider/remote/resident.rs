@@ -8,7 +8,6 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -65,7 +64,8 @@ struct Node {
 }
 
 /// Asks a machine for its boot, for as long as its device is ACTIVE and its peer answers, and for what tells that a
-/// deployed file was written since. Needs no root, and no file is read: each costs time on a slow machine.
+/// deployed file was written since. No file is read, which costs time on a slow machine. Asked as root, as everything
+/// there is done: another user may not ping or not see the files, and would answer otherwise.
 fn question(device: &str, peer: IpAddr) -> String {
     format!(
         "grep -q ACTIVE /sys/class/infiniband/{device}/ports/1/state && ping -c 1 -W 5 {peer} >/dev/null && \
@@ -233,7 +233,7 @@ impl Shared {
         };
         let same = both(|role| {
             let (node, peer) = (&self.nodes[&role], self.address(role.peer()));
-            let output = open.machine(role).host().call(&question(&node.device, peer), SHORT)?;
+            let output = open.machine(role).run_root(&question(&node.device, peer), SHORT)?;
             Ok(is_same(&node.boot, &output.stdout))
         });
         Ok(same.is_ok_and(|same| same.values().all(|same| *same)))
@@ -303,7 +303,7 @@ impl Shared {
     /// The machines do not answer.
     pub fn down(&self, cache: &Cache) -> Result<()> {
         match self.choice()? {
-            Choice::Multipass { .. } => multipass::provider::stop()?,
+            Choice::Multipass { .. } => multipass::down::stop()?,
             _ => {
                 let open = self.open()?;
                 both(|role| reset::give_back(open.machine(role)))?;
@@ -350,6 +350,3 @@ impl Open {
 pub struct Ending {
     file: String,
 }
-
-/// How long [`multipass::provider::stop`] may take for one instance.
-pub(in crate::provider) const STOP: Duration = Duration::from_secs(330);

@@ -12,10 +12,22 @@ const NAME: &str = "--name t-mended";
 #[ignore = "needs the lab"]
 fn both_examples_run_on_instances() {
     let bench = Bench::new();
+    // Guests that are as busy as two first boots make them.
+    bench.place.turn_on(Switch::BusyGuest, "").unwrap();
     // The wire, against the snapshots that were reviewed on QEMU machines; with a fault that netem makes.
     let output = bench.ok("test-e2e --ci --provider multipass write_read write_with_imm rate_limited");
     assert!(output.stdout.contains("3 passed, 0 failed"), "{}", output.stdout);
+    launches_are_side_by_side(&bench);
+    bench.assert_no_guest_can_block_the_daemon();
     bench.assert_others_are_left_alone();
+}
+
+/// Nothing is asked of either instance before both are launched.
+fn launches_are_side_by_side(bench: &Bench) {
+    let logged = bench.place.logged();
+    let at = |command: &str| logged.iter().position(|logged| logged.argv[0] == command).unwrap();
+    let launches = logged.iter().take(at("exec")).filter(|logged| logged.argv[0] == "launch");
+    assert_eq!(launches.count(), 2);
 }
 
 #[test]
@@ -111,7 +123,8 @@ fn states_are_mended(bench: &Bench, up: &str) {
 
 fn hung_guest_is_named(bench: &Bench, up: &str) {
     bench.place.turn_on(Switch::HungGuest, "rdma-client").unwrap();
-    bench.refused(up, "multipass stop --force NAME");
+    bench.refused(up, "multipass stop --force rdma-client");
+    bench.assert_no_guest_can_block_the_daemon();
     bench.place.turn_off(Switch::HungGuest);
     bench.ok(up);
 }
@@ -125,7 +138,9 @@ fn launch_that_goes_wrong_is_looked_at_and_mended() {
     // stays Unknown until it is stopped.
     bench.place.turn_on(Switch::LaunchLost, "once").unwrap();
     let output = bench.ok(up);
-    assert_eq!(output.stderr.matches("launch rdma-server ...").count(), 2, "{}", output.stderr);
+    let launches = ["launch rdma-server ...", "launch rdma-client ..."];
+    let count: usize = launches.iter().map(|line| output.stderr.matches(line).count()).sum();
+    assert_eq!(count, 3, "{}", output.stderr);
     bench.multipass("delete --purge rdma-client");
     bench.place.turn_on(Switch::LaunchTimesOut, "once ssh").unwrap();
     bench.place.turn_on(Switch::CloudInitFails, "").unwrap();

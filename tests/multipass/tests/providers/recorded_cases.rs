@@ -23,8 +23,11 @@ impl Recorded {
         let instance = |name: &str, state: &str| {
             format!(r#"{{"name": "{name}", "state": "{state}", "ipv4": ["198.51.100.1"]}}"#)
         };
-        let bench =
-            Bench::with(&format!("[{}, {}]", instance("rdma-server", server), instance("rdma-client", client)));
+        let bench = Bench::with(&format!(
+            "[{}, {}]",
+            instance("rdma-server", server),
+            instance("rdma-client", client)
+        ));
         let labs = bench.cache().join("labs");
         std::fs::create_dir_all(&labs).unwrap();
         let node = r#"{"address": "198.51.100.1", "device": "rxe0", "interface": "ens3", "boot": "b\n"}"#;
@@ -138,7 +141,7 @@ fn sizes_that_are_text_are_refused_before_multipass_is_asked() {
     for (options, named) in [
         ("--memory lots", "--memory lots is no size"),
         ("--disk 5X", "--disk 5X is no size"),
-        ("--memory -1G", "no size"),
+        ("--memory=-1G", "--memory -1G is no size"),
         ("--cpus 0", "--cpus 0"),
     ] {
         let output = apart(&bench, &format!("{UP} {options}"));
@@ -176,7 +179,10 @@ fn until(bench: &Bench, limit_s: u32, is_awaited: impl Fn(&str) -> bool) {
     let mut up = Command::new(xtask())
         .args(UP.split(' '))
         .args(["--launch-limit", &limit_s.to_string()])
-        .env("PATH", format!("{}:{path}", Path::new(env!("CARGO_BIN_EXE_multipass")).parent().unwrap().display()))
+        .env(
+            "PATH",
+            format!("{}:{path}", Path::new(env!("CARGO_BIN_EXE_multipass")).parent().unwrap().display()),
+        )
         .env(VARIABLE, bench.place.path())
         .env("RDMA_LAB_CACHE", bench.cache())
         .stdout(Stdio::null())

@@ -91,8 +91,10 @@ pub(crate) fn reach(
 fn over_ssh(way: &[String], address: &str, line: &str) -> u8 {
     let Some((program, words)) = way.split_first() else { return FAILED };
     // A real instance is reached by the address that its peer knows, too.
-    let session =
-        format!("SSH_CONNECTION='{GATEWAY} 50000 {address} 22' /usr/lib/stand-in/session {}", shell_word(line));
+    let session = format!(
+        "SSH_CONNECTION='{GATEWAY} 50000 {address} 22' /usr/lib/stand-in/session {}",
+        shell_word(line)
+    );
     let status = Command::new(program).args(words).arg(session).status();
     code(status)
 }

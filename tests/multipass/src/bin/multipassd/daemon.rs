@@ -292,8 +292,7 @@ impl Daemon {
     }
 
     fn is_hung(&self, name: &str) -> bool {
-        let runs =
-            self.known().instances.get(name).is_some_and(|held| held.instance.state == State::Running);
+        let runs = self.known().instances.get(name).is_some_and(|held| held.instance.state == State::Running);
         runs && self.place.switch(Switch::HungGuest).is_some_and(|hung| hung == name)
     }
 
@@ -367,7 +366,8 @@ impl Daemon {
             )),
             _ => {
                 if let Some(role) = self.role_of(name) {
-                    let release = self.known().instances.get(name).map(|held| held.instance.image_release.clone());
+                    let release =
+                        self.known().instances.get(name).map(|held| held.instance.image_release.clone());
                     let release = release.unwrap_or_default();
                     let mut nodes = self.nodes();
                     if nodes.has_ended(role) {
