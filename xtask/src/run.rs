@@ -13,6 +13,7 @@ use lab::error::IoContext as _;
 use lab::fault::{Fault, netem};
 use lab::network::{self, IpVersion, Network};
 use lab::node::{Provider as _, Role};
+use lab::provider::choice;
 use lab::pushed::Pushed;
 use lab::scenario::{Count, Scenario};
 use lab::setup::Setup;
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     let snapshot = args.snapshot.as_deref().map(absolute).transpose()?;
-    let replay = replay();
+    let replay = replay(&choice.options(choice::usual()));
     let case = Case {
         scenario: &scenario,
         programs: &programs,
@@ -178,11 +179,16 @@ fn accept(verdict: &Verdict, snapshot: Option<&Path>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// This very command, without what accepts a trace.
-fn replay() -> String {
-    let words = std::env::args().skip(1).filter(|word| word != "--accept");
+/// This very command, without what accepts a trace, and with what chooses the machines where only the environment did.
+fn replay(options: &[String]) -> String {
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--accept").collect();
+    if !words.iter().any(|word| word == "--provider" || word.starts_with("--provider=")) {
+        // What goes with a provider is among the words already.
+        let provider = options.get(..2).filter(|words| words[0] == "--provider").unwrap_or_default();
+        words.splice(1..1, provider.iter().cloned());
+    }
     std::iter::once("cargo xtask".to_owned())
-        .chain(words.map(|word| shell_word(&word)))
+        .chain(words.iter().map(|word| shell_word(word)))
         .collect::<Vec<_>>()
         .join(" ")
 }

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 
 use lab::node::ENVIRONMENT;
+use lab::provider::remote::attended;
 use lab::{Error, Result};
 
 use super::{Found, Name, Node, ssh_key};
@@ -61,8 +62,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Found::Shared(lab) => {
             let open = lab.open()?;
             let (words, ending) = open.person(role, &command, is_interactive);
-            execute(&words)?;
-            open.exit_code(role, &ending).map(ExitCode::from)
+            match attended::run(&words, false)? {
+                None => open.exit_code(role, &ending).map(ExitCode::from),
+                Some(signal) => {
+                    open.end(role, &ending)?;
+                    Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(255)))
+                }
+            }
         }
     }
 }

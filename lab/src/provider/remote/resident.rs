@@ -9,8 +9,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -24,10 +22,11 @@ use crate::programs::Program;
 use crate::provider::choice::{Choice, Source};
 use crate::provider::multipass::client::Instance;
 use crate::provider::multipass::{self};
+use crate::provider::remote::attended::Ending;
 use crate::provider::remote::capture::Recording;
-use crate::provider::remote::machine::{Machine, SHORT, Setting, unique};
+use crate::provider::remote::machine::{Machine, SHORT, Setting};
 use crate::provider::remote::pair::{DEPLOYED, Machines, RemotePair, both};
-use crate::provider::remote::{reset, script};
+use crate::provider::remote::reset;
 use crate::provider::ssh;
 use crate::provider::ssh::hosts::Hosts;
 
@@ -323,11 +322,8 @@ impl Open {
     /// The words that run a shell command as root with the terminal of a person, and what tells its exit code
     /// afterwards: carriers do not (multipass runs a command that exits with 4 again and again).
     pub fn person(&self, role: Role, command: &str, terminal: bool) -> (Command, Ending) {
-        let file = format!("/tmp/rdma-lab-{}", unique());
-        let encoded = BASE64_STANDARD.encode(command);
-        let line =
-            format!("{}$sudo sh -c \"$(echo {encoded} | base64 -d)\"; echo $? >{file}; exit 0", script::SUDO);
-        (self.machine(role).host().shell(Some(&line), terminal), Ending { file })
+        let (line, ending) = Ending::line(command);
+        (self.machine(role).host().shell(Some(&line), terminal), ending)
     }
 
     /// The exit code of a command of [`Open::person`] that has ended.
@@ -336,17 +332,23 @@ impl Open {
     ///
     /// The command was cut off, or the machine does not answer.
     pub fn exit_code(&self, role: Role, ending: &Ending) -> Result<u8> {
-        let file = &ending.file;
-        let output = self.machine(role).run_root(&format!("cat {file} && rm {file}"), SHORT)?;
+        let output = self.machine(role).run_root(&ending.code(), SHORT)?;
         output.stdout.trim().parse().map_err(|_| {
             Error::boot(format!("{}: the command was cut off", self.machine(role).title()))
                 .next("what it started may run on: cargo xtask lab reset ends it")
         })
     }
-}
 
-/// Where a command's exit code is told.
-#[derive(Debug)]
-pub struct Ending {
-    file: String,
+    /// Ends a command of [`Open::person`] that was interrupted here: there too, with what it started.
+    ///
+    /// # Errors
+    ///
+    /// It does not end, or the machine does not answer.
+    pub fn end(&self, role: Role, ending: &Ending) -> Result<()> {
+        let machine = self.machine(role);
+        machine
+            .demand("the interrupted command has ended", &ending.end(), SHORT)
+            .map(drop)
+            .map_err(|error| error.next("what it started may run on: cargo xtask lab reset ends it"))
+    }
 }

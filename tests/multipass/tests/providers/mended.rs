@@ -1,10 +1,11 @@
 //! One life of two instances: launched, used, found in every state that they can be in, given back.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use multipass_stand_in::place::Switch;
+use multipass_stand_in::place::{Switch, VARIABLE};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, xtask};
 
 const NAME: &str = "--name t-mended";
 
@@ -41,6 +42,7 @@ fn instances_are_launched_used_and_mended() {
     second_lab_up(&bench, &up);
     files_that_do_not_arrive_whole_are_refused(&bench);
     programs_are_brought_again(&bench, &up);
+    interrupted_command_ends_there(&bench);
     states_are_mended(&bench, &up);
     hung_guest_is_named(&bench, &up);
     bench.assert_others_are_left_alone();
@@ -75,6 +77,27 @@ fn programs_are_brought_again(bench: &Bench, up: &str) {
     assert_eq!(sum(), before);
     // What was started by hand of the lab's programs has ended.
     assert_eq!(bench.exec("t-mended", "server", "pgrep -x sleep").code, Some(1));
+}
+
+/// A client that is killed leaves its command running, so the lab ends it.
+fn interrupted_command_ends_there(bench: &Bench) {
+    let runs = || bench.exec("t-mended", "client", "pgrep -x -f 'sleep 4242'").code == Some(0);
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut exec = std::process::Command::new(xtask())
+            .args(["lab", "exec", "--name", "t-mended", "client", "--", "sleep 4242; true"])
+            .env("PATH", format!("{}:{path}", xtask().parent().unwrap().display()))
+            .env(VARIABLE, bench.place.path())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while !runs() {
+            assert!(started.elapsed() < Duration::from_secs(60), "it never ran");
+        }
+        kill_process(Pid::from_child(&exec), signal).unwrap();
+        assert_eq!(exec.wait().unwrap().code(), Some(code));
+        assert!(!runs(), "it runs on");
+    }
 }
 
 fn files_that_do_not_arrive_whole_are_refused(bench: &Bench) {
