@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -25,8 +26,11 @@ const QUESTION: Duration = Duration::from_secs(20);
 /// How long a question may take that guests are asked, which Multipass itself gives up after nine times 5 s.
 const FULL_QUESTION: Duration = Duration::from_secs(60);
 
-/// How often a busy guest is asked.
-pub const ASKED: usize = 3;
+/// How often a guest is asked that does not answer: Multipass gives up connecting to a busy one after 5 s.
+const ASKED: usize = 3;
+
+/// How long it is left alone meanwhile.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Whether the client does not know `--no-runtime-information`.
 static IS_OLD: AtomicBool = AtomicBool::new(false);
@@ -201,7 +205,17 @@ impl Host for Instance {
 
     fn call(&self, line: &str, limit: Duration) -> Result<Output> {
         // Without -n the client looks for this computer's directory in the guest.
-        call(&["exec", "-n", &self.name, "--", "sh", "-c", line], limit)
+        let words = ["exec", "-n", &self.name, "--", "sh", "-c", line];
+        let mut output = call(&words, limit)?;
+        // Nothing was run there yet: a busy guest is asked again.
+        for _ in 1..ASKED {
+            if !failure::is_silence(&output) {
+                break;
+            }
+            thread::sleep(AGAIN);
+            output = call(&words, limit)?;
+        }
+        Ok(output)
     }
 
     fn upload(&self, bytes: &[u8], path: &str, limit: Duration) -> Result<()> {

@@ -1,11 +1,10 @@
 //! Both instances given back: stopped, ended by force where the guest hangs, left where a stop would do harm.
 
-use std::thread;
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::progress::say;
-use crate::provider::multipass::client::{self, ASKED, Instance, State};
+use crate::provider::multipass::client::{self, Instance, State};
 use crate::provider::multipass::instance::GUEST;
 use crate::provider::multipass::provider::name;
 use crate::provider::remote::host::Host as _;
@@ -17,9 +16,6 @@ const STOP: Duration = Duration::from_secs(120);
 /// How long the end by force may take. Observed: 0.7 s; but a guest that began to hang in a plain stop keeps the daemon
 /// busy for 300 s.
 const FORCE: Duration = Duration::from_secs(330);
-
-/// How long a guest that did not answer is left alone before it is asked again.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// Stops both instances where they run; says what goes on running, and why.
 ///
@@ -61,13 +57,8 @@ fn end(name: &str) -> Result<()> {
     client::demand(&["stop", "--force", name], FORCE).map(drop)
 }
 
-/// Whether its guest answers; a busy one is asked again, since its power is cut otherwise.
+/// Whether its guest answers, which is asked more than once: its power is cut otherwise.
 fn answers(name: &str) -> bool {
     let host = Instance { name: name.to_owned() };
-    (0..ASKED).any(|asked| {
-        if asked > 0 {
-            thread::sleep(AGAIN);
-        }
-        host.call("true", GUEST).is_ok_and(|output| output.code == Some(0))
-    })
+    host.call("true", GUEST).is_ok_and(|output| output.code == Some(0))
 }

@@ -26,7 +26,8 @@ pub fn instance<'a>(words: &[&'a str]) -> Option<&'a str> {
     names.into_iter().find(|word| word.starts_with("rdma-"))
 }
 
-/// Whether an instance's guest did not answer Multipass in time, which a busy one does a moment later.
+/// Whether an instance's guest did not answer Multipass in time, which a busy one does a moment later: before anything
+/// that was to be done there was begun.
 pub fn is_silence(output: &Output) -> bool {
     let cause = cause(&output.stderr);
     ["ssh connection failed", "failed to obtain exit status for remote process"]

@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::command::Output;
 use crate::error::{Error, Result};
 use crate::progress::say;
-use crate::provider::multipass::client::{self, ASKED, Instance, State};
+use crate::provider::multipass::client::{self, Instance, State};
 use crate::provider::multipass::failure;
 use crate::provider::multipass::launch::{self, BEYOND, Begun};
 pub use crate::provider::multipass::shape::Shape;
@@ -26,6 +26,9 @@ pub(super) const GUEST: Duration = Duration::from_secs(30);
 /// How long an instance may stay Unknown after Multipass has said that it gave up: a moment, since its client's clock
 /// and its own are two.
 const GIVEN_UP: Duration = Duration::from_secs(15);
+
+/// How often a guest that runs is asked for an address that it has not yet.
+const ASKED: usize = 5;
 
 /// How often an instance under way is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -83,7 +86,7 @@ pub fn ensure(cache: &Cache, name: &str, shape: &Shape) -> Result<IpAddr> {
     let started = Instant::now();
     let mut unknown_since = None;
     let mut done = Vec::new();
-    let mut silences = 0;
+    let mut asked = 1;
     loop {
         let state = client::state(name)?;
         if state == Some(State::Unknown) && unknown_since.is_none() {
@@ -101,17 +104,16 @@ pub fn ensure(cache: &Cache, name: &str, shape: &Shape) -> Result<IpAddr> {
         let next = next(state, unknown_for, patience);
         if next == Next::Use {
             Begun::forget(cache, name);
-            match ask(name) {
-                Ok(told) => {
+            match ask(name)? {
+                Some(told) => {
                     check_release(name, &told.release, shape)?;
                     return Ok(told.address);
                 }
-                Err(error) if silences + 1 >= ASKED => {
-                    return Err(Error::boot(format!("{name} runs, and its guest does not answer"))
-                        .source(error)
-                        .next(format!("end it: multipass stop --force {name}, then run this again")));
+                None if asked >= ASKED => {
+                    return Err(Error::boot(format!("{name} runs, and its guest has no address"))
+                        .next(format!("look at it: multipass exec -n {name} -- ip address")));
                 }
-                Err(_) => silences += 1,
+                None => asked += 1,
             }
         } else if next != Next::Wait && done.iter().filter(|earlier| **earlier == next).count() >= 2 {
             // Each may be needed twice (a launch that another process's `delete --purge` ended exits with 0), and a
@@ -195,15 +197,17 @@ fn is_given_up(output: &Output, what: &str, name: &str) -> Result<bool> {
     }
 }
 
-/// Asks the guest of a running instance for its address and release.
-fn ask(name: &str) -> Result<Told> {
+/// Asks the guest of a running instance for its address and release; `None` if it has no address yet, or has stopped
+/// since.
+fn ask(name: &str) -> Result<Option<Told>> {
     let host = Instance { name: name.to_owned() };
     let output = host.call(TELL, GUEST)?;
-    if output.code != Some(0) {
-        return Err(host.explain(&output));
+    if failure::is_silence(&output) {
+        return Err(Error::boot(format!("{name} runs, and its guest does not answer"))
+            .source(host.explain(&output))
+            .next(format!("end it: multipass stop --force {name}, then run this again")));
     }
-    parse_told(&output.stdout)
-        .ok_or_else(|| Error::boot(format!("{name}: its guest has no address yet")).detail(output.stdout))
+    Ok(parse_told(&output.stdout).filter(|_| output.code == Some(0)))
 }
 
 fn parse_told(text: &str) -> Option<Told> {

@@ -192,7 +192,7 @@ impl Shared {
             Choice::Multipass { .. } if !multipass::provider::are_running()? => {
                 let name = &self.name;
                 return Err(Error::boot(format!("not both machines of the lab {name} run"))
-                    .next("look at them: multipass list\nbring them up again: cargo xtask lab up"));
+                    .next("look at them: multipass info --no-runtime-information rdma-server rdma-client\nbring them up again: cargo xtask lab up"));
             }
             _ => None,
         };
