@@ -24,8 +24,6 @@ pub const RECIPE: Recipe = Recipe {
         ("home/ubuntu/.bashrc", 0o644, ""),
         ("usr/bin/apt-get", 0o755, include_str!("../guest/apt-get")),
         ("usr/bin/cloud-init", 0o755, include_str!("../guest/cloud-init")),
-        ("usr/bin/dpkg", 0o755, DPKG),
-        ("usr/bin/dpkg-query", 0o755, DPKG),
         ("usr/lib/stand-in/session", 0o755, include_str!("../guest/session")),
         ("usr/lib/stand-in/packages", 0o755, include_str!("../guest/stand-in-packages")),
         ("usr/lib/stand-in/package-files", 0o644, include_str!("../guest/package-files")),
@@ -47,4 +45,3 @@ pub const RECIPE: Recipe = Recipe {
 
 const PACKAGES: &str = include_str!("../guest/packages");
 const PAM: &str = include_str!("../guest/etc/pam");
-const DPKG: &str = include_str!("../guest/dpkg");

@@ -5,7 +5,6 @@
 //! - `instances.json`: instances that exist when the daemon starts, without machines: other people's, mostly
 //! - `switches/NAME`: a way to misbehave that was seen of Multipass; see [`Switch`]. What the file holds says
 //!   whom or how much; `once` takes the switch back when it has acted
-//! - `private-tmp`: what the snap has for `/tmp`
 
 use std::fs;
 use std::io::Write as _;
@@ -167,50 +166,11 @@ impl Place {
         let text = fs::read_to_string(self.0.join("log.jsonl")).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
-
-    /// Where a file of the host's is for the snap's client: it has a `/tmp` of its own, and sees no directory
-    /// that begins with a dot. The place itself, and all in it, is seen as it is.
-    pub fn seen(&self, path: &Path) -> Seen {
-        let Ok(path) = std::path::absolute(path) else { return Seen::Hidden };
-        if path.starts_with(&self.0) {
-            return Seen::At(path);
-        }
-        if let Ok(inside) = path.strip_prefix("/tmp") {
-            let private = self.0.join("private-tmp");
-            let _ = fs::create_dir_all(&private);
-            return Seen::At(private.join(inside));
-        }
-        match path.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.')) {
-            true => Seen::Hidden,
-            false => Seen::At(path),
-        }
-    }
-}
-
-/// What a snap sees of a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// This.
-    At(PathBuf),
-    /// Nothing.
-    Hidden,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn snap_sees_neither_tmp_nor_hidden_directories() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = Place::at(directory.path());
-        let private = directory.path().join("private-tmp");
-        assert_eq!(place.seen(Path::new("/tmp/x")), Seen::At(private.join("x")));
-        assert_eq!(place.seen(Path::new("/home/u/.cache/x")), Seen::Hidden);
-        assert_eq!(place.seen(Path::new("/home/u/x")), Seen::At("/home/u/x".into()));
-        let own = directory.path().join("x");
-        assert_eq!(place.seen(&own), Seen::At(own));
-    }
 
     #[test]
     fn switch_that_acts_once_is_off_afterwards() {

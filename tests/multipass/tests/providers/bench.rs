@@ -121,6 +121,12 @@ impl Bench {
         }
     }
 
+    /// A script as root in an instance, as its owner would run it.
+    pub(crate) fn inside(&self, instance: &str, script: &str) -> Output {
+        let client = self.command(Path::new(env!("CARGO_BIN_EXE_multipass")));
+        told(client.args(["exec", "-n", instance, "--", "sudo", "sh", "-c", script]))
+    }
+
     /// Demands exit code 0.
     #[track_caller]
     pub(crate) fn ok(&self, words: &str) -> Output {

@@ -1,12 +1,10 @@
 //! `launch`: what the client checks itself, the spinner, and its own clock.
 
 use std::io::Read as _;
-use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multipass_stand_in::place::Seen;
 use multipass_stand_in::protocol::{Event, Launch, Request, size_bytes};
 
 use crate::arguments::{Arguments, Spec};
@@ -18,13 +16,8 @@ const SPECS: &[Spec] = &[
     ("cpus", 'c', true),
     ("disk", 'd', true),
     ("memory", 'm', true),
-    // Before 1.11; deprecated and still taken.
-    ("mem", ' ', true),
     ("name", 'n', true),
     ("cloud-init", ' ', true),
-    ("network", ' ', true),
-    ("bridged", ' ', false),
-    ("mount", ' ', true),
     ("timeout", ' ', true),
 ];
 
@@ -46,20 +39,12 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
             stdin = Some(bytes);
         }
         Some(path) => {
-            let text = match client.place.seen(Path::new(path)) {
-                Seen::At(path) => std::fs::read_to_string(path).ok(),
-                Seen::Hidden => None,
-            };
-            let unseen = || {
-                format!(
-                    "Could not load cloud-init configuration: bad file: {path}\n\
-                     Please ensure that Multipass can read it."
-                )
-            };
-            match text {
-                Some(text) => user_data = Some(text),
-                None => return refused(client, unseen()),
-            }
+            // No file is seen: the snap sees some, and nobody knows which.
+            let unseen = format!(
+                "Could not load cloud-init configuration: bad file: {path}\n\
+                 Please ensure that Multipass can read it."
+            );
+            return refused(client, unseen);
         }
         None => {}
     }
@@ -150,17 +135,11 @@ fn check(arguments: &Arguments, user_data: Option<String>) -> Result<Launch, Str
         [image] => image.clone(),
         _ => return Err("Too many arguments supplied".to_owned()),
     };
-    for mount in arguments.values("mount") {
-        let source = mount.split(':').next().unwrap_or_default();
-        if !Path::new(source).exists() {
-            return Err(format!("Mount source path \"{source}\" does not exist"));
-        }
-    }
     let cpus = arguments.value("cpus").unwrap_or("1");
     if !cpus.parse::<u32>().is_ok_and(|cpus| cpus > 0) {
         return Err(format!("Error: invalid CPU count '{cpus}', need a positive integer value."));
     }
-    let memory = arguments.value("memory").or(arguments.value("mem")).unwrap_or("1G");
+    let memory = arguments.value("memory").unwrap_or("1G");
     let disk = arguments.value("disk").unwrap_or("5G");
     for size in [memory, disk] {
         if size_bytes(size).is_none() {
@@ -176,7 +155,6 @@ fn check(arguments: &Arguments, user_data: Option<String>) -> Result<Launch, Str
         cpus: cpus.to_owned(),
         memory: memory.to_owned(),
         disk: disk.to_owned(),
-        networks: arguments.values("network"),
         user_data,
     })
 }

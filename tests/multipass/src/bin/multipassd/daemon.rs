@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use lab::error::{Error, IoContext as _, Result};
 use lab::node::Role;
-use multipass_stand_in::instance::{Guest, Instance, State};
+use multipass_stand_in::instance::{Instance, State};
 use multipass_stand_in::place::{Place, Switch};
 use multipass_stand_in::protocol::{Event, Launch, Purpose, Request, size_bytes};
 
@@ -65,8 +65,6 @@ struct Known {
 #[derive(Debug, Clone)]
 struct Held {
     instance: Instance,
-    /// What its guest says when it can be asked.
-    guest: Option<Guest>,
     address: Vec<String>,
     /// Its machine; one that exists from the start has none.
     role: Option<Role>,
@@ -178,27 +176,10 @@ impl Daemon {
                 }
                 Ok(Event::Done)
             }
-            Request::Restart { names } => {
-                for name in self.living(&names)? {
-                    if self.state_of(&name) != State::Running {
-                        return Err(format!(
-                            "Instance '{name}' is already running, but in an unknown state.\n\
-                             Try to stop and start it instead."
-                        ));
-                    }
-                    self.stop_one(&name, false)?;
-                    self.start_one(&name)?;
-                }
-                Ok(Event::Done)
-            }
             Request::Delete { names, purge } => {
                 for name in self.existing(&names)? {
                     self.delete_one(&name, purge)?;
                 }
-                Ok(Event::Done)
-            }
-            Request::Purge => {
-                self.known().instances.retain(|_, held| held.instance.state != State::Deleted);
                 Ok(Event::Done)
             }
             Request::Recover { names } => {
@@ -283,9 +264,9 @@ impl Daemon {
     fn view(&self, name: &str, runtime: bool) -> Option<Instance> {
         let state = self.state_of(name);
         let held = self.known().instances.get(name)?.clone();
-        let mut instance = Instance { state, guest: None, ipv4: Vec::new(), ..held.instance };
+        let mut instance = Instance { state, release: String::new(), ipv4: Vec::new(), ..held.instance };
         if state == State::Running && runtime {
-            instance.guest = held.guest;
+            instance.release = format!("Ubuntu {}", instance.image_release);
             instance.ipv4 = held.address;
         }
         Some(instance)
@@ -588,7 +569,7 @@ impl Daemon {
 
 /// What is wrong with a request to launch before anything else is looked at.
 fn check(launch: &Launch) -> Result<(), Refused> {
-    let Launch { name, memory, disk, networks, .. } = launch;
+    let Launch { name, memory, disk, .. } = launch;
     let wrong = |what: String| Err(format!("Invalid arguments supplied\n{what}"));
     let is_good = name.starts_with(|letter: char| letter.is_ascii_alphabetic())
         && name.ends_with(|letter: char| letter.is_ascii_alphanumeric())
@@ -601,9 +582,6 @@ fn check(launch: &Launch) -> Result<(), Refused> {
     }
     if size_bytes(disk).unwrap_or(0) < LEAST.1 {
         return wrong(format!("Invalid disk size value supplied: {disk}."));
-    }
-    if !networks.is_empty() {
-        return wrong("Invalid network options supplied".to_owned());
     }
     Ok(())
 }
@@ -626,13 +604,11 @@ fn told(error: Error) -> Refused {
 impl Held {
     /// One that exists from the start.
     fn given(mut instance: Instance) -> Held {
-        let guest = instance.guest.take();
         let address = std::mem::take(&mut instance.ipv4);
-        Held { instance, guest, address, role: None, is_launching: false }
+        Held { instance, address, role: None, is_launching: false }
     }
 
     fn launched(launch: &Launch, release: &str, role: Role) -> Held {
-        let (disk, memory) = (size_bytes(&launch.disk).unwrap_or(0), size_bytes(&launch.memory).unwrap_or(0));
         let instance = Instance {
             name: launch.name.clone(),
             state: State::Unknown,
@@ -640,19 +616,8 @@ impl Held {
             image_release: release.to_owned(),
             image_hash: lab::cache::sha256(launch.image.as_bytes()),
             snapshots: 0,
-            guest: None,
+            release: String::new(),
         };
-        let release = match release {
-            "" => "Debian GNU/Linux 12 (bookworm)".to_owned(),
-            release => format!("Ubuntu {release}"),
-        };
-        let guest = Guest {
-            release,
-            cpu_count: launch.cpus.parse().unwrap_or(1),
-            disk: (disk, 836_390_912),
-            load: [0.05, 0.41, 0.24],
-            memory: (memory, 173_449_216),
-        };
-        Held { instance, guest: Some(guest), address: Vec::new(), role: Some(role), is_launching: true }
+        Held { instance, address: Vec::new(), role: Some(role), is_launching: true }
     }
 }
