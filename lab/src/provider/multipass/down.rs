@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::progress::say;
 use crate::provider::multipass::client::{self, Instance, State};
+use crate::provider::multipass::failure;
 use crate::provider::multipass::instance::GUEST;
 use crate::provider::multipass::provider::name;
 use crate::provider::remote::host::Host as _;
@@ -46,19 +47,19 @@ fn stop_one(name: &str) -> Result<()> {
 
 /// Stops an instance that runs. Only a guest that answers is asked to: one that hangs would block the daemon.
 fn end(name: &str) -> Result<()> {
-    if answers(name) {
-        let words = ["stop", name];
-        match client::call(&words, STOP) {
-            Ok(output) if output.code == Some(0) => return Ok(()),
-            Ok(_) | Err(_) => {}
-        }
+    if answers(name)
+        && let Ok(output) = client::call(&["stop", name], STOP)
+        && output.code == Some(0)
+    {
+        return Ok(());
     }
     say(&format!("{name} runs, and its guest does not answer: it is ended by multipass stop --force {name}"));
     client::demand(&["stop", "--force", name], FORCE).map(drop)
 }
 
-/// Whether its guest answers, which is asked more than once: its power is cut otherwise.
+/// Whether its guest answers, if only by refusing the question; one that is merely busy is asked again, since the power of
+/// the others is cut.
 fn answers(name: &str) -> bool {
     let host = Instance { name: name.to_owned() };
-    host.call("true", GUEST).is_ok_and(|output| output.code == Some(0))
+    host.call("true", GUEST).is_ok_and(|output| !failure::is_silence(&output))
 }
