@@ -96,8 +96,6 @@ impl Switch {
 pub struct Logged {
     /// Its words, without the program.
     pub argv: Vec<String>,
-    /// The SHA-256 of its standard input, where the command reads it as a whole.
-    pub stdin_sha256: Option<String>,
 }
 
 impl Place {

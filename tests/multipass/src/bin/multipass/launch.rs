@@ -25,30 +25,22 @@ const SPECS: &[Spec] = &[
 const UNNAMED: &str = "stand-in";
 
 pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
-    let arguments = match Arguments::parse(rest, SPECS) {
-        Ok(arguments) => arguments,
-        Err(error) => return refused(client, error),
-    };
-    let mut user_data = None;
-    let mut stdin = None;
-    match arguments.value("cloud-init") {
+    let arguments = Arguments::parse(rest, SPECS)?;
+    let user_data = match arguments.value("cloud-init") {
+        None => None,
         Some("-") => {
             let mut bytes = Vec::new();
             let _ = std::io::stdin().read_to_end(&mut bytes);
-            user_data = Some(String::from_utf8_lossy(&bytes).into_owned());
-            stdin = Some(bytes);
+            Some(String::from_utf8_lossy(&bytes).into_owned())
         }
+        // No file is seen: the snap sees some, and nobody knows which.
         Some(path) => {
-            // No file is seen: the snap sees some, and nobody knows which.
-            let unseen = format!(
+            return Err(format!(
                 "Could not load cloud-init configuration: bad file: {path}\n\
                  Please ensure that Multipass can read it."
-            );
-            return refused(client, unseen);
+            ));
         }
-        None => {}
-    }
-    client.log(stdin.as_deref());
+    };
     let limit = limit(&arguments)?;
     let request = check(&arguments, user_data)?;
     let name = request.name.clone();
@@ -101,11 +93,6 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
             }
         }
     }
-}
-
-fn refused(client: &Client<'_>, error: String) -> Result<u8, String> {
-    client.log(None);
-    Err(error)
 }
 
 /// `--timeout`: the client's own clock.

@@ -51,16 +51,12 @@ fn main() -> ExitCode {
 }
 
 fn run(place: &Place, words: &[String]) -> u8 {
+    place.log(&Logged { argv: words.to_vec() });
     let Some((command, rest)) = words.split_first() else {
-        place.log(&Logged { argv: vec![], stdin_sha256: None });
         say("Usage: multipass [options] <command>\n");
         return FAILED;
     };
-    let client = Client { place, argv: words };
-    // What reads its standard input says so in the log itself.
-    if !matches!(command.as_str(), "launch" | "transfer") {
-        client.log(None);
-    }
+    let client = Client { place };
     if place.switch(Switch::NeverRan).is_some() {
         complain(
             "[error] [client] Caught an unhandled exception: failed to open file \
@@ -97,15 +93,9 @@ fn run(place: &Place, words: &[String]) -> u8 {
 /// What a command is given to work with.
 struct Client<'a> {
     place: &'a Place,
-    argv: &'a [String],
 }
 
 impl Client<'_> {
-    fn log(&self, stdin: Option<&[u8]>) {
-        let stdin_sha256 = stdin.map(lab::cache::sha256);
-        self.place.log(&Logged { argv: self.argv.to_vec(), stdin_sha256 });
-    }
-
     /// Asks for something that has no output.
     fn plain(&self, command: &str, request: &Request) -> u8 {
         match ask(self.place, request).last() {

@@ -20,19 +20,17 @@ const ENDINGS: [(i32, &str); 3] = [(41, "No such file"), (42, "Permission denied
 const NO_DIRECTORY: i32 = 44;
 
 pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
-    let reads_stdin = rest.first().is_some_and(|word| word == "-") && rest.get(1).is_some_and(|to| to != "-");
-    let mut bytes = Vec::new();
-    if reads_stdin {
-        let _ = std::io::stdin().read_to_end(&mut bytes);
-    }
-    client.log(reads_stdin.then_some(&bytes[..]));
     let words = Arguments::parse(rest, &[])?.words;
     let remote = |word: &String| word.split_once(':').map(|(name, path)| (name.to_owned(), path.to_owned()));
     match words.as_slice() {
         [] | [_] => Err("Not enough arguments given".to_owned()),
         [from, to] if from == "-" && to == "-" => Err("Only one '-' allowed".to_owned()),
         [from, to] => match (remote(from), remote(to)) {
-            (None, Some((name, path))) if from == "-" => Ok(push(client, &name, &path, &bytes)),
+            (None, Some((name, path))) if from == "-" => {
+                let mut bytes = Vec::new();
+                let _ = std::io::stdin().read_to_end(&mut bytes);
+                Ok(push(client, &name, &path, &bytes))
+            }
             (Some((name, path)), None) if to == "-" => Ok(pull(client, &name, &path)),
             _ => Err("the stand-in transfers standard input and output only".to_owned()),
         },
