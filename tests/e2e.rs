@@ -19,8 +19,10 @@ use std::str::FromStr;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use lab::artifacts::{self, Artifacts};
+use lab::command::shell_word;
 use lab::node::Provider as _;
 use lab::provider::Choice;
+use lab::provider::choice;
 use lab::results;
 use lab::scenario::Scenario;
 use lab::setup::Setup;
@@ -156,8 +158,16 @@ fn replay(scenario: &Scenario) -> String {
         directory if directory == workspace().join("lab/scenarios") => String::new(),
         directory => format!(" --scenarios {}", directory.display()),
     };
-    let guest = choice().map(|choice| choice.replay()).unwrap_or_default();
-    format!("cargo xtask test-e2e {}{catalogue}{guest}", scenario.name)
+    format!("cargo xtask test-e2e {}{catalogue}{}", scenario.name, options())
+}
+
+/// The options that choose these machines, each behind a space.
+fn options() -> &'static str {
+    static OPTIONS: OnceLock<String> = OnceLock::new();
+    OPTIONS.get_or_init(|| {
+        let options = choice().map(|choice| choice.options(choice::usual())).unwrap_or_default();
+        options.iter().map(|word| format!(" {}", shell_word(word))).collect()
+    })
 }
 
 /// Bounds the pairs of this process; [`Setup::slot`] bounds those of all.

@@ -14,7 +14,7 @@ use lab::error::IoContext as _;
 use lab::fault::{Fault, netem};
 use lab::network::{self, IpVersion, Network};
 use lab::node::{Provider as _, Role};
-use lab::provider::Choice;
+use lab::provider::choice;
 use lab::pushed::Pushed;
 use lab::scenario::{Count, Scenario};
 use lab::setup::Setup;
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     let snapshot = args.snapshot.as_deref().map(absolute).transpose()?;
-    let replay = replay(&choice);
+    let replay = replay(&choice.options(choice::usual()));
     let case = Case {
         scenario: &scenario,
         programs: &programs,
@@ -178,14 +178,19 @@ fn accept(verdict: &Verdict, snapshot: Option<&Path>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// This very command, without what accepts a trace.
-fn replay(choice: &Choice) -> String {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--accept").collect();
-    // Named by the environment if not here.
-    let is_named = words.iter().any(|word| word == "--guest" || word.starts_with("--guest="));
-    let guest = if is_named { String::new() } else { choice.replay() };
-    let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
-    format!("cargo xtask {}{guest}", words.join(" "))
+/// This very command, without what accepts a trace, and with what chooses the machines where only the environment did.
+fn replay(options: &[String]) -> String {
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--accept").collect();
+    for option in options.chunks(2) {
+        let is_named = |word: &String| word.split('=').next() == option.first().map(String::as_str);
+        if !words.iter().any(is_named) {
+            words.splice(1..1, option.iter().cloned());
+        }
+    }
+    std::iter::once("cargo xtask".to_owned())
+        .chain(words.iter().map(|word| shell_word(word)))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The path as whoever runs elsewhere sees it; its directory has to be there.

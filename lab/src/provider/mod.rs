@@ -2,6 +2,7 @@
 
 pub mod choice;
 pub mod multipass;
+mod options;
 pub mod qemu;
 pub mod remote;
 pub mod ssh;

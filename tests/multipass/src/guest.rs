@@ -57,8 +57,6 @@ const FILES: &[(&str, u32, &str)] = &[
     ("home/ubuntu/.bashrc", 0o644, ""),
     ("usr/bin/apt-get", 0o755, include_str!("../guest/apt-get")),
     ("usr/bin/cloud-init", 0o755, include_str!("../guest/cloud-init")),
-    ("usr/bin/dpkg", 0o755, DPKG),
-    ("usr/bin/dpkg-query", 0o755, DPKG),
     ("usr/lib/stand-in/session", 0o755, include_str!("../guest/session")),
     ("usr/lib/stand-in/packages", 0o755, include_str!("../guest/stand-in-packages")),
     ("usr/lib/stand-in/package-files", 0o644, include_str!("../guest/package-files")),
@@ -67,4 +65,3 @@ const FILES: &[(&str, u32, &str)] = &[
 
 const PACKAGES: &str = include_str!("../guest/packages");
 const PAM: &str = include_str!("../guest/etc/pam");
-const DPKG: &str = include_str!("../guest/dpkg");

@@ -5,7 +5,6 @@
 //! - `instances.json`: instances that exist when the daemon starts, without machines: other people's, mostly
 //! - `switches/NAME`: a way to misbehave that was seen of Multipass; see [`Switch`]. What the file holds says
 //!   whom or how much; `once` takes the switch back when it has acted
-//! - `private-tmp`: what the snap has for `/tmp`
 
 use std::fs;
 use std::io::Write as _;
@@ -33,8 +32,18 @@ pub enum Switch {
     Offline,
     /// `daemon-blocked`: no request is answered.
     DaemonBlocked,
-    /// `hung-guest`: holds an instance's name; its guest answers no more.
+    /// `hung-guest`: holds an instance's name; its guest answers no more. `exec` fails after 5 s; a full `info`, `list`
+    /// or plain `stop` that meets it keeps the daemon from serving anybody for as long as it hangs.
     HungGuest,
+    /// `busy-guest`: a full `info` or `list` of a running instance fails: its guest takes longer for the questions than
+    /// Multipass waits.
+    BusyGuest,
+    /// `busy-ssh`: `exec` finds no connection within 5 s.
+    BusySsh,
+    /// `noise`: the daemon's own error lines are on standard error before a failure.
+    Noise,
+    /// `old-client`: `info` does not know `--no-runtime-information`.
+    OldClient,
     /// `launch-times-out`: launch ends at its `--timeout`; holds `ssh` if SSH had not come up by then (the state
     /// stays Unknown), `cloud-init` if cloud-init was late.
     LaunchTimesOut,
@@ -44,6 +53,8 @@ pub enum Switch {
     LaunchLost,
     /// `slow-launch`: holds how many milliseconds each phase of a launch takes longer.
     SlowLaunch,
+    /// `slow-boot`: holds how many milliseconds a first boot takes longer; the state is Unknown meanwhile.
+    SlowBoot,
     /// `truncated-push`: a push drops the second half and succeeds.
     TruncatedPush,
     /// `truncated-pull`: a pull drops the second half and succeeds.
@@ -52,8 +63,6 @@ pub enum Switch {
     Driver,
     /// `equal-addresses`: every instance has the same address.
     EqualAddresses,
-    /// `no-address`: running instances have none yet.
-    NoAddress,
 }
 
 impl Switch {
@@ -65,15 +74,19 @@ impl Switch {
             Switch::Offline => "offline",
             Switch::DaemonBlocked => "daemon-blocked",
             Switch::HungGuest => "hung-guest",
+            Switch::BusyGuest => "busy-guest",
+            Switch::BusySsh => "busy-ssh",
+            Switch::Noise => "noise",
+            Switch::OldClient => "old-client",
             Switch::LaunchTimesOut => "launch-times-out",
             Switch::CloudInitFails => "cloud-init-fails",
             Switch::LaunchLost => "launch-lost",
             Switch::SlowLaunch => "slow-launch",
+            Switch::SlowBoot => "slow-boot",
             Switch::TruncatedPush => "truncated-push",
             Switch::TruncatedPull => "truncated-pull",
             Switch::Driver => "driver",
             Switch::EqualAddresses => "equal-addresses",
-            Switch::NoAddress => "no-address",
         }
     }
 }
@@ -83,8 +96,6 @@ impl Switch {
 pub struct Logged {
     /// Its words, without the program.
     pub argv: Vec<String>,
-    /// The SHA-256 of its standard input, where the command reads it as a whole.
-    pub stdin_sha256: Option<String>,
 }
 
 impl Place {
@@ -153,50 +164,11 @@ impl Place {
         let text = fs::read_to_string(self.0.join("log.jsonl")).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
-
-    /// Where a file of the host's is for the snap's client: it has a `/tmp` of its own, and sees no directory
-    /// that begins with a dot. The place itself, and all in it, is seen as it is.
-    pub fn seen(&self, path: &Path) -> Seen {
-        let Ok(path) = std::path::absolute(path) else { return Seen::Hidden };
-        if path.starts_with(&self.0) {
-            return Seen::At(path);
-        }
-        if let Ok(inside) = path.strip_prefix("/tmp") {
-            let private = self.0.join("private-tmp");
-            let _ = fs::create_dir_all(&private);
-            return Seen::At(private.join(inside));
-        }
-        match path.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.')) {
-            true => Seen::Hidden,
-            false => Seen::At(path),
-        }
-    }
-}
-
-/// What a snap sees of a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// This.
-    At(PathBuf),
-    /// Nothing.
-    Hidden,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn snap_sees_neither_tmp_nor_hidden_directories() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = Place::at(directory.path());
-        let private = directory.path().join("private-tmp");
-        assert_eq!(place.seen(Path::new("/tmp/x")), Seen::At(private.join("x")));
-        assert_eq!(place.seen(Path::new("/home/u/.cache/x")), Seen::Hidden);
-        assert_eq!(place.seen(Path::new("/home/u/x")), Seen::At("/home/u/x".into()));
-        let own = directory.path().join("x");
-        assert_eq!(place.seen(&own), Seen::At(own));
-    }
 
     #[test]
     fn switch_that_acts_once_is_off_afterwards() {

@@ -45,11 +45,6 @@ pub enum Request {
         /// Their names.
         names: Vec<String>,
     },
-    /// Restart these.
-    Restart {
-        /// Their names.
-        names: Vec<String>,
-    },
     /// Delete these.
     Delete {
         /// Their names.
@@ -57,8 +52,6 @@ pub enum Request {
         /// Whether for good.
         purge: bool,
     },
-    /// Purge every deleted instance.
-    Purge,
     /// Recover these.
     Recover {
         /// Their names.
@@ -94,8 +87,6 @@ pub struct Launch {
     pub memory: String,
     /// Its disk, as given.
     pub disk: String,
-    /// Further networks.
-    pub networks: Vec<String>,
     /// What cloud-init is given.
     pub user_data: Option<String>,
 }
@@ -116,8 +107,8 @@ pub enum Event {
     TimedOut,
     /// Instances.
     Instances(Vec<Instance>),
-    /// The words that reach an instance; a command may follow.
-    Reached(Vec<String>),
+    /// The words that reach an instance, and its address; a command may follow.
+    Reached(Vec<String>, String),
 }
 
 impl Event {

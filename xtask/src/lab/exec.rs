@@ -11,6 +11,7 @@ use lab::command::shell_word;
 use lab::node::{ENVIRONMENT, Role};
 use lab::provider::qemu::resident::Resident;
 use lab::provider::qemu::ssh::ENDS_WITH_ITS_SESSION;
+use lab::provider::remote::attended;
 use lab::{Error, Result};
 use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
@@ -95,8 +96,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Found::Shared(lab) => {
             let open = lab.open()?;
             let (words, ending) = open.person(role, &format!("{ENVIRONMENT}; {command}"), is_interactive);
-            execute(&words, without_input)?;
-            open.exit_code(role, &ending).map(ExitCode::from)
+            match attended::run(&words, without_input)? {
+                None => open.exit_code(role, &ending).map(ExitCode::from),
+                Some(signal) => {
+                    open.end(role, &ending)?;
+                    Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(TROUBLE)))
+                }
+            }
         }
     }
 }

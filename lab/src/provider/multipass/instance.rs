@@ -7,51 +7,35 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cache::Cache;
+use crate::command::Output;
 use crate::error::{Error, Result};
-use crate::progress::{Step, say};
-use crate::provider::multipass::client::{self, Info, State};
-
-/// What is launched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shape {
-    /// The image, as `multipass find` names it.
-    pub image: String,
-    /// Processors of each.
-    pub cpus: u32,
-    /// Memory of each, as in "2G".
-    pub memory: String,
-    /// Disk of each, as in "10G".
-    pub disk: String,
-    /// How long one may take to launch, and to start, in seconds.
-    pub launch_limit_s: u64,
-}
-
-impl Default for Shape {
-    fn default() -> Shape {
-        Shape {
-            image: "24.04".to_owned(),
-            cpus: 2,
-            memory: "2G".to_owned(),
-            disk: "10G".to_owned(),
-            launch_limit_s: 1200,
-        }
-    }
-}
-
-/// What an instance is given at its first boot.
-const CLOUD_INIT: &str = include_str!("../../../guest/cloud-init.yaml");
+use crate::progress::say;
+use crate::provider::multipass::client::{self, Instance, State};
+use crate::provider::multipass::failure;
+use crate::provider::multipass::launch::{self, BEYOND, Begun};
+pub use crate::provider::multipass::shape::Shape;
+use crate::provider::remote::host::Host as _;
 
 /// How long a short command may take.
 const SHORT: Duration = Duration::from_secs(60);
 
-/// How long Multipass itself waits for a boot; an instance that stays Unknown after that was given up.
-const GIVEN_UP: Duration = Duration::from_secs(300);
+/// How long a guest may take to tell of itself; Multipass itself gives up connecting to it after 5 s.
+pub(super) const GUEST: Duration = Duration::from_secs(30);
 
-/// `stop` on a guest that still boots blocks the whole daemon this long.
-const STOP: Duration = Duration::from_secs(330);
+/// How long an instance may stay Unknown after Multipass has said that it gave up: a moment, since its client's clock
+/// and its own are two.
+const GIVEN_UP: Duration = Duration::from_secs(15);
+
+/// How often a guest that runs is asked for an address that it has not yet.
+const ASKED: usize = 5;
 
 /// How often an instance under way is looked at.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// What a guest tells of itself: the address by which Multipass reaches it before its others, and its release.
+const TELL: &str = "set -- $SSH_CONNECTION; for address in $3 $(hostname -I 2>/dev/null); do echo address=$address; done; \
+                    . /etc/os-release; echo \"release=$PRETTY_NAME\"; exit 0";
 
 /// What to do about an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,78 +44,103 @@ enum Next {
     Launch,
     Start,
     Recover,
-    /// Stop it, so that it can be started.
+    /// End it, so that it can be started.
     Stop,
     Wait,
 }
 
 /// What follows from a state; `unknown_for` is how long that has been Unknown.
-fn next(info: Option<&Info>, unknown_for: Duration, patience: Duration) -> Next {
-    let Some(info) = info else { return Next::Launch };
-    match info.state {
-        State::Running if info.addresses.is_empty() => Next::Wait,
-        State::Running => Next::Use,
-        State::Stopped | State::Suspended => Next::Start,
-        State::Deleted => Next::Recover,
+fn next(state: Option<State>, unknown_for: Duration, patience: Duration) -> Next {
+    match state {
+        None => Next::Launch,
+        Some(State::Running) => Next::Use,
+        Some(State::Stopped | State::Suspended) => Next::Start,
+        Some(State::Deleted) => Next::Recover,
         // The first boot is Unknown too, most of the time.
-        State::Unknown if unknown_for >= patience => Next::Stop,
-        State::Unknown | State::Starting | State::Restarting | State::DelayedShutdown | State::Suspending => {
-            Next::Wait
-        }
+        Some(State::Unknown) if unknown_for >= patience => Next::Stop,
+        Some(
+            State::Unknown | State::Starting | State::Restarting | State::DelayedShutdown | State::Suspending,
+        ) => Next::Wait,
     }
+}
+
+/// What a guest told of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    address: IpAddr,
+    /// As in "Ubuntu 24.04.3 LTS".
+    release: String,
 }
 
 /// Brings the instance `name` to run, whatever its state; gives its address.
 ///
 /// # Errors
 ///
-/// It does not come up within the shape's limit, or is of another release than the shape's.
-pub fn ensure(name: &str, shape: &Shape) -> Result<IpAddr> {
+/// It does not come up within the shape's limit or its guest does not answer; or it is of another release than the
+/// shape's.
+pub fn ensure(cache: &Cache, name: &str, shape: &Shape) -> Result<IpAddr> {
     let limit = Duration::from_secs(shape.launch_limit_s);
-    let patience = GIVEN_UP.min(limit);
+    let mut patience = launch::patience(cache, name, limit)?;
     // A launch that is given up, a wait until that is believed, a stop and a start.
-    let total = limit * 2 + patience + STOP;
+    let total = limit * 2 + patience + SHORT;
     let started = Instant::now();
     let mut unknown_since = None;
     let mut done = Vec::new();
+    let mut asked = 1;
     loop {
-        let info = client::info(name)?;
-        let is_unknown = info.as_ref().is_some_and(|info| info.state == State::Unknown);
-        unknown_since = is_unknown.then(|| unknown_since.unwrap_or_else(Instant::now));
-        let unknown_for = unknown_since.map_or(Duration::ZERO, |since| since.elapsed());
-        let next = next(info.as_ref(), unknown_for, patience);
-        if next == Next::Use {
-            let info = info.unwrap_or_else(|| Info {
-                state: State::Unknown,
-                addresses: Vec::new(),
-                release: String::new(),
-            });
-            check_release(name, &info, shape)?;
-            return info
-                .addresses
-                .first()
-                .copied()
-                .ok_or_else(|| Error::boot(format!("{name} has no address")));
+        let state = client::state(name)?;
+        if state == Some(State::Unknown) && unknown_since.is_none() {
+            unknown_since = Some(Instant::now());
+            if !patience.is_zero() {
+                let seconds = patience.as_secs();
+                say(&format!(
+                    "{name} is Unknown to Multipass, as a first boot is: waited for, up to {seconds} s"
+                ));
+            }
+        } else if state != Some(State::Unknown) {
+            unknown_since = None;
         }
-        // Each may be needed twice (a launch that another process's `delete --purge` ended exits with 0), and a
-        // third time helps nobody.
-        if next != Next::Wait && done.iter().filter(|earlier| **earlier == next).count() >= 2 {
+        let unknown_for = unknown_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let next = next(state, unknown_for, patience);
+        if next == Next::Use {
+            Begun::forget(cache, name);
+            match ask(name)? {
+                Some(told) => {
+                    check_release(name, &told.release, shape)?;
+                    return Ok(told.address);
+                }
+                None if asked >= ASKED => {
+                    return Err(Error::boot(format!("{name} runs, and its guest has no address"))
+                        .next(format!("look at it: multipass exec -n {name} -- ip address")));
+                }
+                None => asked += 1,
+            }
+        } else if next != Next::Wait && done.iter().filter(|earlier| **earlier == next).count() >= 2 {
+            // Each may be needed twice (a launch that another process's `delete --purge` ended exits with 0), and a
+            // third time helps nobody.
             return Err(Error::boot(format!("{name} does not come up: tried twice to {}", verb(next)))
-                .next(format!("look at it: multipass info {name}\nor begin anew, which loses what is on it: multipass delete --purge {name}")));
+                .next(format!("look at it: {}\nor begin anew, which loses what is on it: multipass delete --purge {name}", look_at(name))));
         }
         if started.elapsed() > total {
             return Err(Error::timeout(format_args!("{name} runs"), total).next(format!(
-                "look at it: multipass info {name}\na slow computer needs more: --launch-limit SECONDS"
+                "look at it: {}\na slow computer needs more: --launch-limit SECONDS",
+                look_at(name)
             )));
         }
-        if next == Next::Wait {
+        if matches!(next, Next::Wait | Next::Use) {
             thread::sleep(LOOK);
             continue;
         }
-        act(name, next, shape, limit)?;
+        let is_given_up = act(cache, name, next, shape, limit)?;
+        patience = if is_given_up { GIVEN_UP } else { launch::patience(cache, name, limit)? };
         done.push(next);
         unknown_since = None;
     }
+}
+
+/// The command that looks at an instance and cannot block the daemon.
+fn look_at(name: &str) -> String {
+    format!("multipass info --no-runtime-information {name}")
 }
 
 fn verb(next: Next) -> &'static str {
@@ -144,72 +153,73 @@ fn verb(next: Next) -> &'static str {
     }
 }
 
-fn act(name: &str, next: Next, shape: &Shape, limit: Duration) -> Result<()> {
-    let step = Step::begin(format!("{} {name}", verb(next)));
+/// Does it, and says whether Multipass gave up waiting for a boot meanwhile. In lines and not as a step: both instances
+/// are brought up side by side.
+fn act(cache: &Cache, name: &str, next: Next, shape: &Shape, limit: Duration) -> Result<bool> {
+    let started = Instant::now();
+    say(&format!("{} {name} ...", verb(next)));
     let seconds = limit.as_secs().to_string();
-    match next {
-        Next::Launch => launch(name, shape, limit)?,
+    let is_given_up = match next {
+        Next::Launch => is_given_up(&launch::launch(cache, name, shape, limit)?, "launch", name)?,
         // With a limit of the client's own, which leaves the instance, and ours above it.
-        Next::Start => {
-            soften(client::call(&["start", name, "--timeout", &seconds], limit + SHORT)?, "start", name)?
-        }
+        Next::Start => is_given_up(
+            &client::call(&["start", name, "--timeout", &seconds], limit + BEYOND)?,
+            "start",
+            name,
+        )?,
         Next::Recover => {
             say(&format!("{name} was deleted and not purged: it is recovered"));
             client::demand(&["recover", name], SHORT)?;
+            false
         }
         Next::Stop => {
-            say(&format!("Multipass has lost sight of {name}, which only stop and start mend"));
-            client::demand(&["stop", name], STOP)?;
+            // A plain stop would block the daemon for everybody if the guest hangs, which nothing tells.
+            say(&format!("Multipass has lost sight of {name}, which only an end and a start mend"));
+            client::demand(&["stop", "--force", name], SHORT)?;
+            Begun::forget(cache, name);
+            false
         }
-        Next::Use | Next::Wait => {}
-    }
-    step.done("");
-    Ok(())
+        Next::Use | Next::Wait => false,
+    };
+    say(&format!("{} {name} ({:.1} s)", verb(next), started.elapsed().as_secs_f64()));
+    Ok(is_given_up)
 }
 
 /// Takes a time-out of the client's own for nothing worse than a state to look at.
-fn soften(output: crate::command::Output, what: &str, name: &str) -> Result<()> {
+fn is_given_up(output: &Output, what: &str, name: &str) -> Result<bool> {
     match output.code {
-        Some(0) => Ok(()),
+        Some(0) => Ok(false),
         Some(5) => {
             say(&format!("{name}: Multipass gave up waiting; the instance is looked at"));
-            Ok(())
+            Ok(true)
         }
-        _ => Err(client::explain(&format!("multipass {what} {name}"), &output)),
+        _ => Err(failure::explain(&[what, name], output)),
     }
 }
 
-fn launch(name: &str, shape: &Shape, limit: Duration) -> Result<()> {
-    let (cpus, seconds) = (shape.cpus.to_string(), limit.as_secs().to_string());
-    let arguments = arguments(name, shape, &cpus, &seconds);
-    let started = Instant::now();
-    loop {
-        let output = client::launch(&arguments, CLOUD_INIT, limit + SHORT)?;
-        let is_refused = |why: &str| output.code == Some(2) && output.stderr.contains(why);
-        // Another process launched it meanwhile, or an earlier one of ours that was killed: the daemon went on.
-        if is_refused("already exists") {
-            return Ok(());
-        }
-        // The same, while the image is prepared: `info` does not know it yet.
-        if !is_refused("is being prepared") || started.elapsed() > limit {
-            return soften(output, "launch", name);
-        }
-        thread::sleep(LOOK);
+/// Asks the guest of a running instance for its address and release; `None` if it has no address yet, or has stopped
+/// since.
+fn ask(name: &str) -> Result<Option<Told>> {
+    let host = Instance { name: name.to_owned() };
+    let output = host.call(TELL, GUEST)?;
+    if failure::is_silence(&output) {
+        return Err(Error::boot(format!("{name} runs, and its guest does not answer"))
+            .source(host.explain(&output))
+            .next(format!("end it: multipass stop --force {name}, then run this again")));
     }
+    Ok(parse_told(&output.stdout).filter(|_| output.code == Some(0)))
 }
 
-fn arguments<'a>(name: &'a str, shape: &'a Shape, cpus: &'a str, seconds: &'a str) -> Vec<&'a str> {
-    // -m is what every version calls it.
-    let mut words = vec!["launch", &shape.image, "--name", name, "--cpus", cpus, "-m", &shape.memory];
-    words.extend(["--disk", &shape.disk, "--cloud-init", "-", "--timeout", seconds]);
-    words
+fn parse_told(text: &str) -> Option<Told> {
+    let values = |key| text.lines().filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='));
+    let address = values("address").find_map(|address| address.parse::<IpAddr>().ok())?.to_canonical();
+    Some(Told { address, release: values("release").next().unwrap_or_default().to_owned() })
 }
 
 /// Refuses an instance of another Ubuntu release than the one that was asked for.
-fn check_release(name: &str, info: &Info, shape: &Shape) -> Result<()> {
+fn check_release(name: &str, release: &str, shape: &Shape) -> Result<()> {
     let asks_for_release = shape.image.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if asks_for_release && info.release.starts_with("Ubuntu ") && !info.release.contains(&shape.image) {
-        let release = &info.release;
+    if asks_for_release && release.starts_with("Ubuntu ") && !release.contains(&shape.image) {
         let number = release.split(' ').nth(1).unwrap_or_default();
         let number = number.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
         return Err(Error::setup(format!("{name} runs {release}, and {} was asked for", shape.image)).next(format!(
@@ -223,14 +233,10 @@ fn check_release(name: &str, info: &Info, shape: &Shape) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn info(state: State) -> Info {
-        Info { state, addresses: vec!["10.1.2.3".parse().unwrap()], release: "Ubuntu 24.04.3 LTS".to_owned() }
-    }
-
     #[test]
     fn every_state_is_mended_or_waited_for() {
         let patience = Duration::from_secs(300);
-        let after = |state, unknown_for| next(Some(&info(state)), Duration::from_secs(unknown_for), patience);
+        let after = |state, unknown_for| next(Some(state), Duration::from_secs(unknown_for), patience);
         assert_eq!(next(None, Duration::ZERO, patience), Next::Launch);
         for (state, next) in [
             (State::Running, Next::Use),
@@ -248,31 +254,35 @@ mod tests {
         // A boot is not disturbed; what Multipass gave up is.
         assert_eq!(after(State::Unknown, 299), Next::Wait);
         assert_eq!(after(State::Unknown, 300), Next::Stop);
-        let silent = Info { addresses: Vec::new(), ..info(State::Running) };
-        assert_eq!(next_of(&silent), Next::Wait);
-    }
-
-    fn next_of(info: &Info) -> Next {
-        next(Some(info), Duration::ZERO, GIVEN_UP)
     }
 
     #[test]
-    fn launch_says_all_and_reads_no_file() {
-        let shape = Shape::default();
-        assert_eq!(
-            arguments("rdma-server", &shape, "2", "1200").join(" "),
-            "launch 24.04 --name rdma-server --cpus 2 -m 2G --disk 10G --cloud-init - --timeout 1200"
-        );
+    fn guest_tells_the_address_by_which_it_is_reached_first() {
+        let told = parse_told("address=10.1.2.3\naddress=172.17.0.1\nrelease=Ubuntu 24.04.3 LTS\n").unwrap();
+        let expected =
+            Told { address: "10.1.2.3".parse().unwrap(), release: "Ubuntu 24.04.3 LTS".to_owned() };
+        assert_eq!(told, expected);
+        assert_eq!(parse_told("address=::ffff:10.1.2.3\n").unwrap().address, expected.address);
+        assert_eq!(parse_told("address=\naddress=N/A\nrelease=x\n"), None);
+        assert_eq!(parse_told(""), None);
+    }
+
+    #[test]
+    fn guest_is_asked_with_what_every_shell_has() {
+        let command = crate::command::Command::new(["sh", "-c", TELL]);
+        let output = command.env("SSH_CONNECTION", "10.1.2.1 50000 10.1.2.3 22").output(GUEST).unwrap();
+        assert_eq!(output.code, Some(0));
+        assert_eq!(parse_told(&output.stdout).unwrap().address, "10.1.2.3".parse::<IpAddr>().unwrap());
     }
 
     #[test]
     fn other_release_is_named_and_left_alone() {
         let shape = Shape::default();
-        check_release("rdma-server", &info(State::Running), &shape).unwrap();
-        let other = Info { release: "Ubuntu 22.04.5 LTS".to_owned(), ..info(State::Running) };
-        let text = check_release("rdma-server", &other, &shape).unwrap_err().to_string();
+        check_release("rdma-server", "Ubuntu 24.04.3 LTS", &shape).unwrap();
+        let other = "Ubuntu 22.04.5 LTS";
+        let text = check_release("rdma-server", other, &shape).unwrap_err().to_string();
         assert!(text.contains("22.04.5 LTS") && text.contains("--image 22.04\n"), "{text}");
         // A name or a file says nothing about a release.
-        check_release("rdma-server", &other, &Shape { image: "jammy".to_owned(), ..shape }).unwrap();
+        check_release("rdma-server", other, &Shape { image: "jammy".to_owned(), ..shape }).unwrap();
     }
 }

@@ -8,14 +8,14 @@ use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::node::{Pair, Plan, Provider, Role, Wire};
 use crate::progress::say;
-use crate::provider::multipass::client::{self, Instance, State};
-use crate::provider::multipass::instance::{self, Shape};
+use crate::provider::multipass::client::{self, Instance};
+use crate::provider::multipass::instance;
+use crate::provider::multipass::shape::Shape;
 use crate::provider::remote::capture::Source;
 use crate::provider::remote::host::Host as _;
 use crate::provider::remote::machine::Setting;
 use crate::provider::remote::make::Maker;
 use crate::provider::remote::pair::{Machines, RemotePair, both};
-use crate::provider::remote::resident::STOP;
 
 /// How long cloud-init may take beside the packages that the lab brings itself.
 const CLOUD_INIT: Duration = Duration::from_secs(900);
@@ -40,8 +40,9 @@ impl Multipass {
     ///
     /// # Errors
     ///
-    /// There is no daemon, it lets nobody in, or its driver cannot connect two instances.
+    /// A size is none; there is no daemon, it lets nobody in, or its driver cannot connect two instances.
     pub fn new(cache: Cache, shape: Shape, maker: Maker) -> Result<Multipass> {
+        shape.check()?;
         // What is wrong is told by a call that needs the daemon.
         let driver = client::driver()?;
         if driver == "virtualbox" {
@@ -67,25 +68,25 @@ impl Multipass {
         if let Some(machines) = &*machines {
             return Ok(machines.clone());
         }
-        let infos = both(|role| client::info(&name(role)))?;
+        let states = both(|role| client::state(&name(role)))?;
         let missing: Vec<String> =
-            infos.iter().filter(|(_, info)| info.is_none()).map(|(role, _)| name(*role)).collect();
+            states.iter().filter(|(_, state)| state.is_none()).map(|(role, _)| name(*role)).collect();
         if !missing.is_empty() {
-            let Shape { image, cpus, memory, disk, .. } = &self.shape;
+            let Shape { cpus, memory, disk, .. } = &self.shape;
             say(&format!(
-                "Multipass {} will launch {}: Ubuntu image {image} (a download of about 600 MB, once), each with {cpus} processors, {memory} memory, {disk} disk",
+                "Multipass {} will launch {}: {}, each with {cpus} processors, {memory} memory, {disk} disk",
                 self.version(),
-                missing.join(" and ")
+                missing.join(" and "),
+                self.shape.image_text()
             ));
         }
-        let mut settings = Vec::new();
-        // One after the other: two first boots side by side take longer, and one download is enough.
-        for role in Role::BOTH {
-            let address = instance::ensure(&name(role), &self.shape)?;
-            settings.push((role, setting(Arc::new(Instance { name: name(role) }), address)));
-        }
+        // Side by side: a first boot is mostly waiting, and Multipass fetches an image once for both.
+        let addresses = both(|role| instance::ensure(&self.cache, &name(role), &self.shape))?;
+        let settings = addresses
+            .into_iter()
+            .map(|(role, address)| (role, setting(Arc::new(Instance { name: name(role) }), address)));
         both(|role| wait_for_cloud_init(&name(role)))?;
-        let prepared = Machines::prepare(settings.into_iter().collect())?;
+        let prepared = Machines::prepare(settings.collect())?;
         *machines = Some(prepared.clone());
         Ok(prepared)
     }
@@ -113,22 +114,6 @@ pub fn setting(host: Arc<Instance>, address: IpAddr) -> Setting {
 /// As [`client::are_running`].
 pub fn are_running() -> Result<bool> {
     client::are_running(&Role::BOTH.map(name))
-}
-
-/// Stops both instances where they run; nothing on them is lost.
-///
-/// # Errors
-///
-/// As [`client::info`]; one does not stop.
-pub fn stop() -> Result<()> {
-    for role in Role::BOTH {
-        let name = name(role);
-        // `stop` on one that boots would block the daemon for five minutes.
-        if client::info(&name)?.is_some_and(|info| info.state == State::Running) {
-            client::demand(&["stop", &name], STOP)?;
-        }
-    }
-    Ok(())
 }
 
 /// Waits until cloud-init has ended, which launch does not if it was interrupted; an error of it is said, and what it

@@ -7,11 +7,12 @@
 //! - [`make`]: programs that run there; [`detached`]: commands in the background
 //! - [`capture`]: tcpdump there, its file here; [`mirror`]: a mirror port's file in its place
 //! - [`netem`]: faults on what a machine sends
-//! - [`pair`]: both machines; [`resident`]: labs on them that stay
+//! - [`pair`]: both machines; [`resident`]: labs on them that stay; [`attended`]: what a person runs there
 //!
 //! Such machines are shared: they are left as they were found, apart from what is said, and one scenario at a
 //! time runs on them.
 
+pub mod attended;
 pub mod capture;
 pub mod detached;
 pub mod host;

@@ -150,7 +150,9 @@ pub fn load(machine: &Machine, survey: &Survey, modules: &[&str]) -> Result<()> 
     let missing = output.stdout.lines().find_map(|line| line.strip_prefix("missing="));
     let module = missing.map_or(modules.join(", "), str::to_owned);
     let kernel = &survey.kernel;
-    let next = if machine.setting.install {
+    let next = if is_unreachable(&output.stderr) {
+        packages_next(&format!("linux-modules-extra-{kernel}"))
+    } else if machine.setting.install {
         format!(
             "the archive may have dropped the modules of kernel {kernel}: there, `sudo apt-get install linux-image-generic`, restart it, and run this again"
         )
@@ -168,11 +170,35 @@ fn install(machine: &Machine, missing: &[&str]) -> Result<()> {
         return Err(Error::setup(format!("{}: packages are missing: {packages}", machine.title()))
             .next(format!("there: sudo apt-get install {packages}\nor let the lab do it: install = true")));
     }
+    // A boot whose end was forced may have cut an installation short.
     let script = format!(
         "export DEBIAN_FRONTEND=noninteractive
-         apt-get update -q && apt-get install -q -y --no-install-recommends {packages}"
+         dpkg --configure -a; apt-get update -q && apt-get install -q -y --no-install-recommends {packages}"
     );
-    machine.demand(&format!("packages are installed: {packages}"), &script, INSTALL).map(drop)
+    let output = machine.run_root(&script, INSTALL)?;
+    if output.code == Some(0) {
+        return Ok(());
+    }
+    Err(Error::setup(format!("{}: packages cannot be installed: {packages}", machine.title()))
+        .detail(crate::command::tail(&(output.stdout + &output.stderr), 6))
+        .next(packages_next(&packages)))
+}
+
+/// What to do where packages cannot be had.
+fn packages_next(packages: &str) -> String {
+    format!(
+        "there, by hand, to see more: sudo apt-get update && sudo apt-get install {packages}\n\
+         without a network it needs one of these first: a route to its archive, a mirror in /etc/apt/sources.list.d,\n\
+         or a proxy: echo 'Acquire::http::Proxy \"http://PROXY:PORT\";' | sudo tee /etc/apt/apt.conf.d/90proxy\n\
+         then run this again, which goes on from where this stopped"
+    )
+}
+
+/// Whether apt said that its archive cannot be reached.
+fn is_unreachable(stderr: &str) -> bool {
+    ["Failed to fetch", "Could not resolve", "Temporary failure resolving", "Could not connect"]
+        .iter()
+        .any(|part| stderr.contains(part))
 }
 
 /// Makes the lab's directories, and lets the nodes' names resolve where that is the lab's to do.
@@ -198,4 +224,22 @@ pub fn name(machine: &Machine, addresses: &BTreeMap<Role, IpAddr>) -> Result<()>
         lines.iter().map(|line| format!("'{line}'")).collect::<Vec<_>>().join(" ")
     );
     machine.demand("the nodes' names can be written", &script, SHORT).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archive_that_cannot_be_reached_is_no_package_that_is_not_there() {
+        for said in [
+            "W: Failed to fetch http://archive/dists/noble/InRelease  Temporary failure resolving 'archive'",
+            "E: Failed to fetch http://archive/pool/x.deb  Could not connect to 10.0.0.1:3128 (10.0.0.1)",
+        ] {
+            assert!(is_unreachable(said), "{said}");
+        }
+        assert!(!is_unreachable("E: Unable to locate package linux-modules-extra-6.8.0-1"));
+        let next = packages_next("tcpdump");
+        assert!(next.contains("apt-get install tcpdump") && next.contains("Proxy"), "{next}");
+    }
 }

@@ -8,10 +8,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -25,10 +22,11 @@ use crate::programs::Program;
 use crate::provider::choice::{Choice, Source};
 use crate::provider::multipass::client::Instance;
 use crate::provider::multipass::{self};
+use crate::provider::remote::attended::Ending;
 use crate::provider::remote::capture::Recording;
-use crate::provider::remote::machine::{Machine, SHORT, Setting, unique};
+use crate::provider::remote::machine::{Machine, SHORT, Setting};
 use crate::provider::remote::pair::{DEPLOYED, Machines, RemotePair, both};
-use crate::provider::remote::{reset, script};
+use crate::provider::remote::reset;
 use crate::provider::ssh;
 use crate::provider::ssh::hosts::Hosts;
 
@@ -65,7 +63,8 @@ struct Node {
 }
 
 /// Asks a machine for its boot, for as long as its device is ACTIVE and its peer answers, and for what tells that a
-/// deployed file was written since. Needs no root, and no file is read: each costs time on a slow machine.
+/// deployed file was written since. No file is read, which costs time on a slow machine. Asked as root, as everything
+/// there is done: another user may not ping or not see the files, and would answer otherwise.
 fn question(device: &str, peer: IpAddr) -> String {
     format!(
         "grep -q ACTIVE /sys/class/infiniband/{device}/ports/1/state && ping -c 1 -W 5 {peer} >/dev/null && \
@@ -193,7 +192,7 @@ impl Shared {
             Choice::Multipass { .. } if !multipass::provider::are_running()? => {
                 let name = &self.name;
                 return Err(Error::boot(format!("not both machines of the lab {name} run"))
-                    .next("look at them: multipass list\nbring them up again: cargo xtask lab up"));
+                    .next("look at them: multipass info --no-runtime-information rdma-server rdma-client\nbring them up again: cargo xtask lab up"));
             }
             _ => None,
         };
@@ -233,7 +232,7 @@ impl Shared {
         };
         let same = both(|role| {
             let (node, peer) = (&self.nodes[&role], self.address(role.peer()));
-            let output = open.machine(role).host().call(&question(&node.device, peer), SHORT)?;
+            let output = open.machine(role).run_root(&question(&node.device, peer), SHORT)?;
             Ok(is_same(&node.boot, &output.stdout))
         });
         Ok(same.is_ok_and(|same| same.values().all(|same| *same)))
@@ -313,7 +312,7 @@ impl Shared {
     /// The machines do not answer.
     pub fn down(&self, cache: &Cache) -> Result<()> {
         match self.choice()? {
-            Choice::Multipass { .. } => multipass::provider::stop()?,
+            Choice::Multipass { .. } => multipass::down::stop()?,
             _ => {
                 let open = self.open()?;
                 both(|role| reset::give_back(open.machine(role)))?;
@@ -333,11 +332,8 @@ impl Open {
     /// The words that run a shell command as root with the terminal of a person, and what tells its exit code
     /// afterwards: carriers do not (multipass runs a command that exits with 4 again and again).
     pub fn person(&self, role: Role, command: &str, terminal: bool) -> (Command, Ending) {
-        let file = format!("/tmp/rdma-lab-{}", unique());
-        let encoded = BASE64_STANDARD.encode(command);
-        let line =
-            format!("{}$sudo sh -c \"$(echo {encoded} | base64 -d)\"; echo $? >{file}; exit 0", script::SUDO);
-        (self.machine(role).host().shell(Some(&line), terminal), Ending { file })
+        let (line, ending) = Ending::line(command);
+        (self.machine(role).host().shell(Some(&line), terminal), ending)
     }
 
     /// The exit code of a command of [`Open::person`] that has ended.
@@ -346,20 +342,23 @@ impl Open {
     ///
     /// The command was cut off, or the machine does not answer.
     pub fn exit_code(&self, role: Role, ending: &Ending) -> Result<u8> {
-        let file = &ending.file;
-        let output = self.machine(role).run_root(&format!("cat {file} && rm {file}"), SHORT)?;
+        let output = self.machine(role).run_root(&ending.code(), SHORT)?;
         output.stdout.trim().parse().map_err(|_| {
             Error::boot(format!("{}: the command was cut off", self.machine(role).title()))
                 .next("what it started may run on: cargo xtask lab reset ends it")
         })
     }
-}
 
-/// Where a command's exit code is told.
-#[derive(Debug)]
-pub struct Ending {
-    file: String,
+    /// Ends a command of [`Open::person`] that was interrupted here: there too, with what it started.
+    ///
+    /// # Errors
+    ///
+    /// It does not end, or the machine does not answer.
+    pub fn end(&self, role: Role, ending: &Ending) -> Result<()> {
+        let machine = self.machine(role);
+        machine
+            .demand("the interrupted command has ended", &ending.end(), SHORT)
+            .map(drop)
+            .map_err(|error| error.next("what it started may run on: cargo xtask lab reset ends it"))
+    }
 }
-
-/// How long [`multipass::provider::stop`] may take for one instance.
-pub(in crate::provider) const STOP: Duration = Duration::from_secs(330);

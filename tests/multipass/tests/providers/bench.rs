@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use lab::command::Output;
-use multipass_stand_in::place::{Place, VARIABLE};
+use multipass_stand_in::place::{Logged, Place, VARIABLE};
 use tempfile::TempDir;
 
 /// How long a command may take, a build and a first boot of the machines included.
@@ -54,9 +54,15 @@ impl Bench {
 
     /// With a daemon that knows a running instance `mine`, of the user's.
     pub(crate) fn new() -> Bench {
+        Bench::with(
+            r#"[{"name": "mine", "state": "Running", "ipv4": ["10.9.8.7"]}, {"name": "old", "state": "Deleted"}]"#,
+        )
+    }
+
+    /// With a daemon that knows these instances, without machines.
+    pub(crate) fn with(instances: &str) -> Bench {
         let mut bench = Bench::without_daemon();
-        let mine = r#"[{"name": "mine", "state": "Running", "ipv4": ["10.9.8.7"]}, {"name": "old", "state": "Deleted"}]"#;
-        std::fs::write(bench.place.instances(), mine).unwrap();
+        std::fs::write(bench.place.instances(), instances).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_multipassd"))
             .arg(bench.place.path())
             .stdin(Stdio::piped())
@@ -94,6 +100,31 @@ impl Bench {
     /// `multipass` with these words, as a user would.
     pub(crate) fn multipass(&self, words: &str) -> Output {
         told(self.command(Path::new(env!("CARGO_BIN_EXE_multipass"))).args(words.split_whitespace()))
+    }
+
+    /// A cache of this test's own, for what needs nothing of the usual one.
+    pub(crate) fn cache(&self) -> std::path::PathBuf {
+        self.directory.path().join("cache")
+    }
+
+    /// Whether a client was given these words.
+    pub(crate) fn was_told(&self, words: &[&str]) -> bool {
+        self.place.logged().iter().any(|logged| logged.argv == words)
+    }
+
+    /// Demands that nothing was asked that a hung guest turns into a daemon that serves nobody.
+    #[track_caller]
+    pub(crate) fn assert_no_guest_can_block_the_daemon(&self) {
+        for Logged { argv, .. } in self.place.logged() {
+            let is_full = argv[0] == "info" && !argv.iter().any(|word| word == "--no-runtime-information");
+            assert!(!is_full && argv[0] != "list", "{argv:?}");
+        }
+    }
+
+    /// A script as root in an instance, as its owner would run it.
+    pub(crate) fn inside(&self, instance: &str, script: &str) -> Output {
+        let client = self.command(Path::new(env!("CARGO_BIN_EXE_multipass")));
+        told(client.args(["exec", "-n", instance, "--", "sudo", "sh", "-c", script]))
     }
 
     /// Demands exit code 0.

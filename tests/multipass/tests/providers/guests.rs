@@ -2,18 +2,14 @@
 
 use multipass_stand_in::place::Switch;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, assert_refused};
 
 const NAME: &str = "--name t-guests";
 
 /// Runs a command as root in an instance, as its owner would.
 #[track_caller]
 fn inside(bench: &Bench, instance: &str, script: &str) -> String {
-    std::fs::write(bench.directory.path().join("script"), script).unwrap();
-    let file = bench.directory.path().join("script").display().to_string();
-    let pushed = bench.multipass(&format!("transfer {file} {instance}:/tmp/script"));
-    assert_eq!(pushed.code, Some(0));
-    let output = bench.multipass(&format!("exec -n {instance} -- sudo sh /tmp/script"));
+    let output = bench.inside(instance, script);
     assert_eq!(output.code, Some(0), "{script}");
     output.stdout
 }
@@ -29,9 +25,9 @@ fn launch(bench: &Bench) {
 #[ignore = "needs the lab"]
 fn every_call_is_one_that_multipass_takes_well() {
     let bench = Bench::new();
-    // Cloud-init is late, and the first address too.
+    // Cloud-init is late, and a guest is too busy to be reached at once.
     bench.place.turn_on(Switch::LaunchTimesOut, "once cloud-init").unwrap();
-    bench.place.turn_on(Switch::NoAddress, "once").unwrap();
+    bench.place.turn_on(Switch::BusySsh, "once").unwrap();
     bench.ok(&format!("lab up {NAME} --provider multipass"));
     // Each is run once: Multipass runs a command that exits with 4 again and again.
     for code in [1, 2, 4, 5, 255] {
@@ -42,8 +38,6 @@ fn every_call_is_one_that_multipass_takes_well() {
     for logged in bench.place.logged() {
         let words: Vec<&str> = logged.argv.iter().map(String::as_str).collect();
         match words[..] {
-            // This test's own.
-            ["transfer", file, _] if file.ends_with("/script") => {}
             ["exec", "-n", ..] | ["transfer", "-", _] | ["transfer", _, "-"] => {}
             ["exec" | "transfer", ..] => panic!("{words:?}"),
             ["launch", ref options @ ..] => {
@@ -68,6 +62,13 @@ fn firewall_and_missing_modules_are_named_and_mended() {
     let aside = "mkdir -p DIR && mv /lib/modules/*/kernel/rdma_rxe.ko DIR/ && depmod";
     inside(&bench, "rdma-server", &aside.replace("DIR", "/var/lib/stand-in/modules-extra"));
     inside(&bench, "rdma-client", &aside.replace("DIR", "/var/lib/gone"));
+    // No route to the archive, or no proxy where one is needed.
+    let said = "E: Failed to fetch http://archive/InRelease  Temporary failure resolving archive";
+    inside(&bench, "rdma-server", &format!("echo '{said}' >/var/lib/stand-in/fail-update"));
+    let output = bench.xtask(&up);
+    assert_refused(&output, "server (rdma-server): packages cannot be installed: ");
+    assert!(output.stderr.contains(said) && output.stderr.contains("Acquire::http::Proxy"));
+    inside(&bench, "rdma-server", "rm /var/lib/stand-in/fail-update");
     bench.refused(&up, "module rdma_rxe cannot be loaded");
     inside(&bench, "rdma-client", "mv /var/lib/gone/* /lib/modules/*/kernel/ && depmod");
     bench.refused(&up, "does not reach server (rdma-server) by ping");

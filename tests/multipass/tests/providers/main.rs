@@ -15,7 +15,7 @@
 //! | `exec` on a stopped instance starts it | `mended::instances_are_launched_used_and_mended` |
 //! | … with a spinner before the output | `lab`: `remote::script::what_a_carrier_says_before_is_not_the_scripts` |
 //! | `launch` times out before SSH is up: Unknown until `stop`, then `start` | `mended::launch_that_goes_wrong_is_looked_at_and_mended` |
-//! | … at cloud-init; no address yet | `guests::every_call_is_one_that_multipass_takes_well` |
+//! | … at cloud-init; a guest that is not reached at once | `guests::every_call_is_one_that_multipass_takes_well` |
 //! | cloud-init fails, or the instance is gone, and `launch` exits with 0 | `mended::launch_that_goes_wrong_is_looked_at_and_mended` |
 //! | a first boot: no such instance, then Unknown; the name is taken; `lab up` is killed meanwhile | `killed::lab_up_that_was_killed_is_mended_by_the_next` |
 //! | `stop` on an instance that boots blocks the daemon | the same; `lab`: `multipass::instance::every_state_is_mended_or_waited_for` |
@@ -23,12 +23,19 @@
 //! | of another release; both with one address | `mended::launch_that_goes_wrong_is_looked_at_and_mended` |
 //! | `purge`, `restart`, `delete`, other people's instances | `Bench::assert_others_are_left_alone`, in most |
 //! | `transfer` drops the end of a file, both ways; a failed pull leaves a file; a program that runs is not written over; what is pushed may not be run | `mended::instances_are_launched_used_and_mended` |
-//! | a hung guest | the same |
+//! | a hung guest | the same; `recorded_cases::hung_guest_is_ended_by_force_and_blocks_nobody` |
+//! | a full `info` fails on a busy guest; `exec` finds no connection in time | `recorded_cases::busy_guests_are_not_asked_for_their_state` |
+//! | a first boot that takes longer than five minutes | `recorded_cases::first_boot_is_waited_for_as_long_as_its_launch_was_given` |
+//! | what boots is not stopped by `lab down` | `recorded_cases::instance_that_boots_goes_on_running_and_that_is_said` |
+//! | the daemon's log before a failure; no network, no proxy, image files, sizes | `recorded_cases::words_of_the_daemon_before_a_failure_are_not_its_cause` |
+//! | sizes that are text | `recorded_cases::sizes_that_are_text_are_refused_before_multipass_is_asked` |
+//! | a client without `--no-runtime-information` | `recorded_cases::old_client_is_asked_as_it_can_be` |
+//! | a killed client leaves its command: `lab exec`, interrupted | `mended::interrupted_command_ends_there`, in the same |
 //! | a call that never ends | `lab`: `command::limit_ends_the_whole_process_group`; no call is made without a limit |
 //! | a blocked daemon; none, never one, no access, VirtualBox | `refused::daemon_that_cannot_be_used_is_named` |
 //! | no KVM, no such image, no network, a size that is none or too small | `refused::launch_that_cannot_be_is_named` |
 //! | no `multipassd` key and exit code 0 | `refused::usual_provider_is_multipass_where_its_daemon_answers` |
-//! | types in JSON, empty lists, `N/A`, unknown states; each failure by its name | `lab`: `multipass::client` |
+//! | types in JSON, unknown states; each failure by its name | `lab`: `multipass::client`, `multipass::failure` |
 //! | a firewall; rdma_rxe in a package of its own, or gone | `guests::firewall_and_missing_modules_are_named_and_mended` |
 //! | a device is there before `rdma link add` | `mended::both_examples_run_on_instances`: the second scenario |
 //! | Windows's pipes, the zones of the next version | none: neither can be had here |
@@ -52,5 +59,6 @@ mod guests;
 mod killed;
 mod mended;
 mod netem;
+mod recorded_cases;
 mod refused;
 mod ssh;

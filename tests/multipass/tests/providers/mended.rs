@@ -1,10 +1,11 @@
 //! One life of two instances: launched, used, found in every state that they can be in, given back.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use multipass_stand_in::place::Switch;
+use multipass_stand_in::place::{Switch, VARIABLE};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, xtask};
 
 const NAME: &str = "--name t-mended";
 
@@ -12,10 +13,22 @@ const NAME: &str = "--name t-mended";
 #[ignore = "needs the lab"]
 fn both_examples_run_on_instances() {
     let bench = Bench::new();
+    // Guests that are as busy as two first boots make them.
+    bench.place.turn_on(Switch::BusyGuest, "").unwrap();
     // The wire, against the snapshots that were reviewed on QEMU machines; with a fault that netem makes.
     let output = bench.ok("test-e2e --ci --provider multipass write_read write_with_imm rate_limited");
     assert!(output.stdout.contains("3 passed, 0 failed"), "{}", output.stdout);
+    launches_are_side_by_side(&bench);
+    bench.assert_no_guest_can_block_the_daemon();
     bench.assert_others_are_left_alone();
+}
+
+/// Nothing is asked of either instance before both are launched.
+fn launches_are_side_by_side(bench: &Bench) {
+    let logged = bench.place.logged();
+    let at = |command: &str| logged.iter().position(|logged| logged.argv[0] == command).unwrap();
+    let launches = logged.iter().take(at("exec")).filter(|logged| logged.argv[0] == "launch");
+    assert_eq!(launches.count(), 2);
 }
 
 #[test]
@@ -29,6 +42,7 @@ fn instances_are_launched_used_and_mended() {
     second_lab_up(&bench, &up);
     files_that_do_not_arrive_whole_are_refused(&bench);
     programs_are_brought_again(&bench, &up);
+    interrupted_command_ends_there(&bench);
     states_are_mended(&bench, &up);
     hung_guest_is_named(&bench, &up);
     bench.assert_others_are_left_alone();
@@ -63,6 +77,27 @@ fn programs_are_brought_again(bench: &Bench, up: &str) {
     assert_eq!(sum(), before);
     // What was started by hand of the lab's programs has ended.
     assert_eq!(bench.exec("t-mended", "server", "pgrep -x sleep").code, Some(1));
+}
+
+/// A client that is killed leaves its command running, so the lab ends it.
+fn interrupted_command_ends_there(bench: &Bench) {
+    let runs = || bench.exec("t-mended", "client", "pgrep -x -f 'sleep 4242'").code == Some(0);
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut exec = std::process::Command::new(xtask())
+            .args(["lab", "exec", "--name", "t-mended", "client", "--", "sleep 4242; true"])
+            .env("PATH", format!("{}:{path}", xtask().parent().unwrap().display()))
+            .env(VARIABLE, bench.place.path())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while !runs() {
+            assert!(started.elapsed() < Duration::from_secs(60), "it never ran");
+        }
+        kill_process(Pid::from_child(&exec), signal).unwrap();
+        assert_eq!(exec.wait().unwrap().code(), Some(code));
+        assert!(!runs(), "it runs on");
+    }
 }
 
 fn files_that_do_not_arrive_whole_are_refused(bench: &Bench) {
@@ -111,7 +146,8 @@ fn states_are_mended(bench: &Bench, up: &str) {
 
 fn hung_guest_is_named(bench: &Bench, up: &str) {
     bench.place.turn_on(Switch::HungGuest, "rdma-client").unwrap();
-    bench.refused(up, "multipass stop --force NAME");
+    bench.refused(up, "multipass stop --force rdma-client");
+    bench.assert_no_guest_can_block_the_daemon();
     bench.place.turn_off(Switch::HungGuest);
     bench.ok(up);
 }
@@ -125,7 +161,9 @@ fn launch_that_goes_wrong_is_looked_at_and_mended() {
     // stays Unknown until it is stopped.
     bench.place.turn_on(Switch::LaunchLost, "once").unwrap();
     let output = bench.ok(up);
-    assert_eq!(output.stderr.matches("launch rdma-server ...").count(), 2, "{}", output.stderr);
+    let launches = ["launch rdma-server ...", "launch rdma-client ..."];
+    let count: usize = launches.iter().map(|line| output.stderr.matches(line).count()).sum();
+    assert_eq!(count, 3, "{}", output.stderr);
     bench.multipass("delete --purge rdma-client");
     bench.place.turn_on(Switch::LaunchTimesOut, "once ssh").unwrap();
     bench.place.turn_on(Switch::CloudInitFails, "").unwrap();

@@ -23,7 +23,7 @@ fn daemon_that_cannot_be_used_is_named() {
     bench.refused(UP, "VirtualBox, which cannot connect two instances");
     bench.place.turn_off(Switch::Driver);
     bench.place.turn_on(Switch::DaemonBlocked, "").unwrap();
-    bench.refused(UP, "`multipass get local.driver`: not within 30.0 s");
+    bench.refused(UP, "`multipass get local.driver`: not within 20.0 s");
     assert!(bench.place.logged().iter().all(|logged| ["get", "version"].contains(&logged.argv[0].as_str())));
 }
 
@@ -35,10 +35,10 @@ fn launch_that_cannot_be_is_named() {
     bench.refused(UP, "gives Multipass no KVM");
     bench.place.turn_off(Switch::NoKvm);
     bench.refused(&format!("{UP} --image 99.99"), "Multipass has no such image");
-    bench.refused(&format!("{UP} --memory lots"), "Multipass refuses that size");
-    bench.refused(&format!("{UP} --disk 600M"), "Multipass refuses that size");
+    bench.refused(&format!("{UP} --memory lots"), "--memory lots is no size");
+    bench.refused(&format!("{UP} --disk 600M"), "the image needs a larger disk");
     bench.place.turn_on(Switch::Offline, "").unwrap();
-    bench.refused(UP, "could not download its image");
+    bench.refused(UP, "cannot look up its images");
     bench.place.turn_off(Switch::Offline);
     bench.assert_others_are_left_alone();
     let list = bench.multipass("list --format json").stdout;

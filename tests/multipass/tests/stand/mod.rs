@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -58,10 +57,6 @@ impl Stand {
         let place = Place::at(directory.path());
         let stand = Stand { place, daemon: None, _directory: directory };
         fs::create_dir(stand.work()).expect("a directory");
-        let script = stand.work().join("x.sh");
-        fs::write(&script, "#!/bin/sh\necho hi\n").expect("a file");
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a file");
-        fs::write(stand.work().join("big.bin"), vec![b'x'; 5_000_000]).expect("a file");
         fs::write(stand.work().join("image.img"), "").expect("a file");
         stand
     }

@@ -80,11 +80,6 @@ impl Arguments {
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.options.get(name)?.last().map(String::as_str)
     }
-
-    /// All values of an option.
-    pub(crate) fn values(&self, name: &str) -> Vec<String> {
-        self.options.get(name).cloned().unwrap_or_default()
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ const SPECS: &[Spec] = &[("working-directory", 'd', true), ("no-map-working-dire
 /// The exit code that is the client's own word for "again".
 const RETRY: u8 = 4;
 
+/// Where connections to an instance come from.
+const GATEWAY: &str = "192.0.2.1";
+
 pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     let arguments =
         Arguments::parse(rest, SPECS).map_err(|error| match rest.iter().any(|word| word == "--") {
@@ -45,7 +48,7 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     loop {
         let reached = reach(client, "exec", name, Purpose::Exec);
         let code = match reached {
-            Ok(way) => over_ssh(&way, &line),
+            Ok((way, address)) => over_ssh(&way, &address, &line),
             Err(code) => return Ok(code),
         };
         if code != RETRY {
@@ -56,13 +59,14 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     }
 }
 
-/// The way into an instance, which is started where it does not run; or the exit code of a failure that was told.
+/// The way into an instance, which is started where it does not run, and its address; or the exit code of a failure that
+/// was told.
 pub(crate) fn reach(
     client: &Client<'_>,
     command: &str,
     name: &str,
     purpose: Purpose,
-) -> Result<Vec<String>, u8> {
+) -> Result<(Vec<String>, String), u8> {
     let mut spinner = Spinner::default();
     let mut asked = ask(client.place, &Request::Reach { name: name.to_owned(), purpose });
     let mut has_spun = false;
@@ -77,16 +81,20 @@ pub(crate) fn reach(
                 has_spun = true;
                 spinner.start(&text);
             }
-            Event::Reached(way) => return Ok(way),
+            Event::Reached(way, address) => return Ok((way, address)),
             Event::Failed(why) => return Err(failed(command, &why)),
             _ => return Err(FAILED),
         }
     }
 }
 
-fn over_ssh(way: &[String], line: &str) -> u8 {
+fn over_ssh(way: &[String], address: &str, line: &str) -> u8 {
     let Some((program, words)) = way.split_first() else { return FAILED };
-    let session = format!("/usr/lib/stand-in/session {}", shell_word(line));
+    // A real instance is reached by the address that its peer knows, too.
+    let session = format!(
+        "SSH_CONNECTION='{GATEWAY} 50000 {address} 22' /usr/lib/stand-in/session {}",
+        shell_word(line)
+    );
     let status = Command::new(program).args(words).arg(session).status();
     code(status)
 }

@@ -1,12 +1,10 @@
 //! `launch`: what the client checks itself, the spinner, and its own clock.
 
 use std::io::Read as _;
-use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multipass_stand_in::place::Seen;
 use multipass_stand_in::protocol::{Event, Launch, Request, size_bytes};
 
 use crate::arguments::{Arguments, Spec};
@@ -18,13 +16,8 @@ const SPECS: &[Spec] = &[
     ("cpus", 'c', true),
     ("disk", 'd', true),
     ("memory", 'm', true),
-    // Before 1.11; deprecated and still taken.
-    ("mem", ' ', true),
     ("name", 'n', true),
     ("cloud-init", ' ', true),
-    ("network", ' ', true),
-    ("bridged", ' ', false),
-    ("mount", ' ', true),
     ("timeout", ' ', true),
 ];
 
@@ -32,38 +25,22 @@ const SPECS: &[Spec] = &[
 const UNNAMED: &str = "stand-in";
 
 pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
-    let arguments = match Arguments::parse(rest, SPECS) {
-        Ok(arguments) => arguments,
-        Err(error) => return refused(client, error),
-    };
-    let mut user_data = None;
-    let mut stdin = None;
-    match arguments.value("cloud-init") {
+    let arguments = Arguments::parse(rest, SPECS)?;
+    let user_data = match arguments.value("cloud-init") {
+        None => None,
         Some("-") => {
             let mut bytes = Vec::new();
             let _ = std::io::stdin().read_to_end(&mut bytes);
-            user_data = Some(String::from_utf8_lossy(&bytes).into_owned());
-            stdin = Some(bytes);
+            Some(String::from_utf8_lossy(&bytes).into_owned())
         }
+        // No file is seen: the snap sees some, and nobody knows which.
         Some(path) => {
-            let text = match client.place.seen(Path::new(path)) {
-                Seen::At(path) => std::fs::read_to_string(path).ok(),
-                Seen::Hidden => None,
-            };
-            let unseen = || {
-                format!(
-                    "Could not load cloud-init configuration: bad file: {path}\n\
-                     Please ensure that Multipass can read it."
-                )
-            };
-            match text {
-                Some(text) => user_data = Some(text),
-                None => return refused(client, unseen()),
-            }
+            return Err(format!(
+                "Could not load cloud-init configuration: bad file: {path}\n\
+                 Please ensure that Multipass can read it."
+            ));
         }
-        None => {}
-    }
-    client.log(stdin.as_deref());
+    };
     let limit = limit(&arguments)?;
     let request = check(&arguments, user_data)?;
     let name = request.name.clone();
@@ -118,11 +95,6 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     }
 }
 
-fn refused(client: &Client<'_>, error: String) -> Result<u8, String> {
-    client.log(None);
-    Err(error)
-}
-
 /// `--timeout`: the client's own clock.
 pub(crate) fn limit(arguments: &Arguments) -> Result<Option<Duration>, String> {
     match arguments.value("timeout").map(str::parse::<u64>) {
@@ -150,17 +122,11 @@ fn check(arguments: &Arguments, user_data: Option<String>) -> Result<Launch, Str
         [image] => image.clone(),
         _ => return Err("Too many arguments supplied".to_owned()),
     };
-    for mount in arguments.values("mount") {
-        let source = mount.split(':').next().unwrap_or_default();
-        if !Path::new(source).exists() {
-            return Err(format!("Mount source path \"{source}\" does not exist"));
-        }
-    }
     let cpus = arguments.value("cpus").unwrap_or("1");
     if !cpus.parse::<u32>().is_ok_and(|cpus| cpus > 0) {
         return Err(format!("Error: invalid CPU count '{cpus}', need a positive integer value."));
     }
-    let memory = arguments.value("memory").or(arguments.value("mem")).unwrap_or("1G");
+    let memory = arguments.value("memory").unwrap_or("1G");
     let disk = arguments.value("disk").unwrap_or("5G");
     for size in [memory, disk] {
         if size_bytes(size).is_none() {
@@ -176,7 +142,6 @@ fn check(arguments: &Arguments, user_data: Option<String>) -> Result<Launch, Str
         cpus: cpus.to_owned(),
         memory: memory.to_owned(),
         disk: disk.to_owned(),
-        networks: arguments.values("network"),
         user_data,
     })
 }

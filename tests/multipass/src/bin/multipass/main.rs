@@ -51,16 +51,12 @@ fn main() -> ExitCode {
 }
 
 fn run(place: &Place, words: &[String]) -> u8 {
+    place.log(&Logged { argv: words.to_vec() });
     let Some((command, rest)) = words.split_first() else {
-        place.log(&Logged { argv: vec![], stdin_sha256: None });
         say("Usage: multipass [options] <command>\n");
         return FAILED;
     };
-    let client = Client { place, argv: words };
-    // What reads its standard input says so in the log itself.
-    if !matches!(command.as_str(), "launch" | "transfer" | "copy-files") {
-        client.log(None);
-    }
+    let client = Client { place };
     if place.switch(Switch::NeverRan).is_some() {
         complain(
             "[error] [client] Caught an unhandled exception: failed to open file \
@@ -69,24 +65,18 @@ fn run(place: &Place, words: &[String]) -> u8 {
         return USAGE;
     }
     let result = match command.as_str() {
-        "--version" => {
-            say(&format!("multipass   {VERSION}\n"));
-            Ok(OK)
-        }
         "version" => version(&client, rest),
         "launch" => launch::run(&client, rest),
         "exec" => exec::run(&client, rest),
-        "transfer" | "copy-files" => transfer::run(&client, rest),
+        "transfer" => transfer::run(&client, rest),
         "info" => info(&client, rest),
-        "list" | "ls" => list(&client, rest),
+        "list" => list(&client, rest),
         "get" => get(&client, rest),
         "start" => start(&client, rest),
         "stop" => stop(&client, rest),
-        "suspend" => spun(&client, rest, "suspend", "Suspending"),
-        "restart" => spun(&client, rest, "restart", "Restarting"),
+        "suspend" => suspend(&client, rest),
         "delete" => delete(&client, rest),
         "recover" => recover(&client, rest),
-        "purge" => Arguments::parse(rest, &[]).map(|_| client.plain("purge", &Request::Purge)),
         unknown => {
             say(&format!(
                 "Error: Unknown command or alias '{unknown}' (try \"multipass help\" or \"multipass aliases\")\n"
@@ -103,15 +93,9 @@ fn run(place: &Place, words: &[String]) -> u8 {
 /// What a command is given to work with.
 struct Client<'a> {
     place: &'a Place,
-    argv: &'a [String],
 }
 
 impl Client<'_> {
-    fn log(&self, stdin: Option<&[u8]>) {
-        let stdin_sha256 = stdin.map(lab::cache::sha256);
-        self.place.log(&Logged { argv: self.argv.to_vec(), stdin_sha256 });
-    }
-
     /// Asks for something that has no output.
     fn plain(&self, command: &str, request: &Request) -> u8 {
         match ask(self.place, request).last() {
@@ -140,6 +124,15 @@ fn complain(text: &str) {
 
 /// Tells a failure of the daemon's.
 fn failed(command: &str, why: &str) -> u8 {
+    if Place::from_env().is_some_and(|place| place.switch(Switch::Noise).is_some()) {
+        let address = "https://downloads.example/blueprints/main.zip";
+        complain(&format!(
+            "{0} [error] [url downloader] Failed to get {address}: Error opening {address}\n\
+             {0} [error] [blueprint provider] Error fetching Blueprints: failed to download from '{address}': \
+             Error opening {address}",
+            stamp()
+        ));
+    }
     complain(&format!("{command} failed: {why}"));
     FAILED
 }
@@ -156,59 +149,47 @@ fn unhandled(what: &str) -> String {
 }
 
 fn version(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
-    let arguments = Arguments::parse(rest, &[FORMAT])?;
-    let format = arguments.value("format").unwrap_or("table");
-    if !["table", "json"].contains(&format) {
-        return Err("Invalid format type given.".to_owned());
-    }
+    only_json(&Arguments::parse(rest, &[FORMAT])?)?;
     // Without a daemon, the client's own version and exit code 0.
     let daemon = match ask(client.place, &Request::Version).last() {
         Event::Text(version) => Some(version),
         _ => None,
     };
-    if format == "json" {
-        let mut versions = json!({ "multipass": VERSION });
-        if let Some(daemon) = daemon {
-            versions["multipassd"] = daemon.into();
-        }
-        say(&json::text(&versions));
-    } else {
-        say(&format!("multipass   {VERSION}\n"));
-        if let Some(daemon) = daemon {
-            say(&format!("multipassd  {daemon}\n"));
-        }
+    let mut versions = json!({ "multipass": VERSION });
+    if let Some(daemon) = daemon {
+        versions["multipassd"] = daemon.into();
     }
+    say(&json::text(&versions));
     Ok(OK)
 }
 
-fn info(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
-    let specs = [FORMAT, ("no-runtime-information", ' ', false), ("all", ' ', false)];
-    let arguments = Arguments::parse(rest, &specs)?;
-    let format = arguments.value("format").unwrap_or("table");
-    if !["table", "json"].contains(&format) {
-        // And goes on.
-        complain("Invalid format type given.");
+/// Refuses tables, which the lab never asks for.
+fn only_json(arguments: &Arguments) -> Result<(), String> {
+    match arguments.value("format") {
+        Some("json") => Ok(()),
+        _ => Err("the stand-in answers with `--format json` only".to_owned()),
     }
+}
+
+fn info(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+    let specs = [FORMAT, ("all", ' ', false), ("no-runtime-information", ' ', false)];
+    let known = if client.place.switch(Switch::OldClient).is_some() { 2 } else { 3 };
+    let arguments = Arguments::parse(rest, &specs[..known])?;
+    only_json(&arguments)?;
     let runtime = !arguments.has("no-runtime-information");
     let Some(instances) =
         client.instances("info", &Request::Info { names: arguments.words.clone(), runtime })
     else {
         return Ok(FAILED);
     };
-    match format {
-        "json" => say(&json::text(&instance::info_json(&instances))),
-        _ => say(&instance::info_text(&instances)),
-    }
+    say(&json::text(&instance::info_json(&instances)));
     Ok(OK)
 }
 
 fn list(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
-    let arguments = Arguments::parse(rest, &[FORMAT])?;
+    only_json(&Arguments::parse(rest, &[FORMAT])?)?;
     let Some(instances) = client.instances("list", &Request::List) else { return Ok(FAILED) };
-    match arguments.value("format").unwrap_or("table") {
-        "json" => say(&json::text(&instance::list_json(&instances))),
-        _ => say(&instance::list_text(&instances)),
-    }
+    say(&json::text(&instance::list_json(&instances)));
     Ok(OK)
 }
 
@@ -260,14 +241,9 @@ fn stop(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     Ok(spin(client, "stop", "Stopping", &names.clone(), &Request::Stop { names, force }))
 }
 
-/// Suspend and restart.
-fn spun(client: &Client<'_>, rest: &[String], command: &str, doing: &str) -> Result<u8, String> {
+fn suspend(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     let names = named(&Arguments::parse(rest, &[("all", ' ', false), ("timeout", ' ', true)])?)?;
-    let request = match command {
-        "suspend" => Request::Suspend { names: names.clone() },
-        _ => Request::Restart { names: names.clone() },
-    };
-    Ok(spin(client, command, doing, &names, &request))
+    Ok(spin(client, "suspend", "Suspending", &names.clone(), &Request::Suspend { names }))
 }
 
 fn spin(client: &Client<'_>, command: &str, doing: &str, names: &[String], request: &Request) -> u8 {
@@ -278,9 +254,6 @@ fn spin(client: &Client<'_>, command: &str, doing: &str, names: &[String], reque
     if let Event::Failed(why) = ended {
         say_clear();
         return failed(command, &why);
-    }
-    if command == "restart" {
-        say_clear();
     }
     OK
 }

@@ -4,19 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::error::{Error, IoContext as _, Result};
 use lab::node::Role;
-use multipass_stand_in::instance::{Guest, Instance, State};
+use multipass_stand_in::instance::{Instance, State};
 use multipass_stand_in::place::{Place, Switch};
-use multipass_stand_in::protocol::{Event, Launch, Purpose, Request, size_bytes};
+use multipass_stand_in::protocol::{Event, Purpose, Request};
 
 use crate::nodes::Nodes;
-use crate::user_data;
 
 /// The daemon's version.
 const VERSION: &str = "1.16.3";
@@ -27,49 +25,35 @@ const POWERDOWN_LIMIT: Duration = Duration::from_secs(300);
 /// How long `exec` waits for a guest that does not answer.
 const SSH_LIMIT: Duration = Duration::from_secs(5);
 
-/// The least memory and disk of an instance, in bytes.
-const LEAST: (u64, u64) = (128 << 20, 512 << 20);
-
-/// The least disk for an image, in bytes.
-const IMAGE_BYTES: u64 = 2_422_210_560;
-
-/// Images by release, with their other names.
-const RELEASES: [(&str, &[&str]); 4] = [
-    ("22.04 LTS", &["22.04", "jammy"]),
-    ("24.04 LTS", &["24.04", "noble", "lts", "default"]),
-    ("25.10", &["25.10", "questing"]),
-    ("26.04 LTS", &["26.04", "resolute"]),
-];
-
 /// Why a request fails.
-type Refused = String;
+pub(crate) type Refused = String;
 
 /// What it knows, shared by the threads that serve clients.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    place: Place,
-    state: Mutex<Known>,
-    nodes: Mutex<Nodes>,
+    pub(crate) place: Place,
+    pub(crate) state: Mutex<Known>,
+    pub(crate) nodes: Mutex<Nodes>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    instances: BTreeMap<String, Held>,
-    preparing: BTreeSet<String>,
+pub(crate) struct Known {
+    pub(crate) instances: BTreeMap<String, Held>,
+    pub(crate) preparing: BTreeSet<String>,
     blocked_until: Option<Instant>,
+    /// The instance whose guest the daemon waits for, serving nobody.
+    blocked_by: Option<String>,
 }
 
 /// An instance and what is behind it.
 #[derive(Debug, Clone)]
-struct Held {
-    instance: Instance,
-    /// What its guest says when it can be asked.
-    guest: Option<Guest>,
-    address: Vec<String>,
+pub(crate) struct Held {
+    pub(crate) instance: Instance,
+    pub(crate) address: Vec<String>,
     /// Its machine; one that exists from the start has none.
-    role: Option<Role>,
+    pub(crate) role: Option<Role>,
     /// Whether it boots for the first time.
-    is_launching: bool,
+    pub(crate) is_launching: bool,
 }
 
 impl Daemon {
@@ -117,11 +101,11 @@ impl Daemon {
         tell(&last);
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn nodes(&self) -> MutexGuard<'_, Nodes> {
+    pub(crate) fn nodes(&self) -> MutexGuard<'_, Nodes> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,6 +113,7 @@ impl Daemon {
         let is_blocked = || {
             self.place.switch(Switch::DaemonBlocked).is_some()
                 || self.known().blocked_until.is_some_and(|until| Instant::now() < until)
+                || self.known().blocked_by.clone().is_some_and(|name| self.is_hung(&name))
         };
         while is_blocked() {
             thread::sleep(Duration::from_millis(50));
@@ -141,12 +126,14 @@ impl Daemon {
             Request::Launch(launch) => self.launch(&launch, step),
             Request::Info { names, runtime } => {
                 let names = if names.is_empty() { self.all() } else { self.existing(&names)? };
-                names.iter().for_each(|name| self.wait_unless_hung(name));
+                if runtime {
+                    self.ask_guests(&names)?;
+                }
                 Ok(Event::Instances(names.iter().filter_map(|name| self.view(name, runtime)).collect()))
             }
             Request::List => {
                 let names = self.all();
-                names.iter().for_each(|name| self.wait_unless_hung(name));
+                self.ask_guests(&names)?;
                 Ok(Event::Instances(names.iter().filter_map(|name| self.view(name, true)).collect()))
             }
             Request::Reach { name, purpose } => self.reach(&name, purpose, step),
@@ -173,27 +160,10 @@ impl Daemon {
                 }
                 Ok(Event::Done)
             }
-            Request::Restart { names } => {
-                for name in self.living(&names)? {
-                    if self.state_of(&name) != State::Running {
-                        return Err(format!(
-                            "Instance '{name}' is already running, but in an unknown state.\n\
-                             Try to stop and start it instead."
-                        ));
-                    }
-                    self.stop_one(&name, false)?;
-                    self.start_one(&name)?;
-                }
-                Ok(Event::Done)
-            }
             Request::Delete { names, purge } => {
                 for name in self.existing(&names)? {
                     self.delete_one(&name, purge)?;
                 }
-                Ok(Event::Done)
-            }
-            Request::Purge => {
-                self.known().instances.retain(|_, held| held.instance.state != State::Deleted);
                 Ok(Event::Done)
             }
             Request::Recover { names } => {
@@ -278,40 +248,58 @@ impl Daemon {
     fn view(&self, name: &str, runtime: bool) -> Option<Instance> {
         let state = self.state_of(name);
         let held = self.known().instances.get(name)?.clone();
-        let mut instance = Instance { state, guest: None, ipv4: Vec::new(), ..held.instance };
+        let mut instance = Instance { state, release: String::new(), ipv4: Vec::new(), ..held.instance };
         if state == State::Running && runtime {
-            instance.guest = held.guest;
+            instance.release = format!("Ubuntu {}", instance.image_release);
             instance.ipv4 = held.address;
-            if self.place.switch(Switch::EqualAddresses).is_some() && held.role.is_some() {
-                instance.ipv4 = vec!["198.51.100.1".to_owned()];
-            }
-            if self.place.switch(Switch::NoAddress).is_some() {
-                instance.ipv4.clear();
-            }
         }
         Some(instance)
     }
 
     fn is_hung(&self, name: &str) -> bool {
-        self.place.switch(Switch::HungGuest).is_some_and(|hung| hung == name)
+        let runs = self.known().instances.get(name).is_some_and(|held| held.instance.state == State::Running);
+        runs && self.place.switch(Switch::HungGuest).is_some_and(|hung| hung == name)
     }
 
-    /// A guest that is hung keeps whoever asks about it waiting, without a limit.
-    fn wait_unless_hung(&self, name: &str) {
+    /// A guest that is hung keeps whoever asks for it waiting, without a limit.
+    fn wait_while_hung(&self, name: &str) {
         while self.is_hung(name) {
             thread::sleep(Duration::from_millis(50));
         }
     }
 
+    /// The same, and the daemon serves nobody meanwhile.
+    fn block_while_hung(&self, name: &str) {
+        if self.is_hung(name) {
+            self.known().blocked_by = Some(name.to_owned());
+            self.wait_while_hung(name);
+        }
+    }
+
+    /// What a full answer begins with: nine questions to each guest.
+    fn ask_guests(&self, names: &[String]) -> Result<(), Refused> {
+        names.iter().for_each(|name| self.block_while_hung(name));
+        let runs = |name: &String| self.state_of(name) == State::Running;
+        if names.iter().any(runs) && self.place.switch(Switch::BusyGuest).is_some() {
+            thread::sleep(SSH_LIMIT);
+            let limit = SSH_LIMIT.as_millis();
+            return Err(format!(
+                "failed to obtain exit status for remote process 'echo loadavg: ...': timed out after {limit} ms"
+            ));
+        }
+        Ok(())
+    }
+
     fn reach(&self, name: &str, purpose: Purpose, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
         self.living(&[name.to_owned()])?;
-        if self.is_hung(name) {
-            if purpose == Purpose::Transfer {
-                self.wait_unless_hung(name);
-            }
+        let address = self.known().instances.get(name).and_then(|held| held.address.first().cloned());
+        let address = address.unwrap_or_default();
+        if self.is_hung(name) && purpose == Purpose::Transfer {
+            self.wait_while_hung(name);
+        }
+        let is_running = self.state_of(name) == State::Running;
+        if self.is_hung(name) || is_running && self.place.switch(Switch::BusySsh).is_some() {
             thread::sleep(SSH_LIMIT);
-            let address = self.known().instances.get(name).and_then(|held| held.address.first().cloned());
-            let address = address.unwrap_or_default();
             return Err(format!("ssh connection failed: 'Timeout connecting to {address}'"));
         }
         match (self.state_of(name), purpose) {
@@ -323,9 +311,14 @@ impl Daemon {
                 self.start_one(name)?;
             }
         }
-        match self.role_of(name) {
-            Some(role) => self.nodes().way(role).map(Event::Reached).map_err(told),
-            None => Err("ssh connection failed: 'the stand-in has no machine for it'".to_owned()),
+        let way = match self.role_of(name) {
+            Some(role) => self.nodes().way(role).map_err(told)?,
+            // One that exists from the start does well whatever it is told, and does nothing.
+            None => vec!["true".to_owned()],
+        };
+        match self.place.switch(Switch::EqualAddresses) {
+            Some(_) => Ok(Event::Reached(way, "198.51.100.1".to_owned())),
+            None => Ok(Event::Reached(way, address)),
         }
     }
 
@@ -338,9 +331,12 @@ impl Daemon {
             )),
             _ => {
                 if let Some(role) = self.role_of(name) {
+                    let release =
+                        self.known().instances.get(name).map(|held| held.instance.image_release.clone());
+                    let release = release.unwrap_or_default();
                     let mut nodes = self.nodes();
                     if nodes.has_ended(role) {
-                        nodes.renew(role, name).map_err(told)?;
+                        nodes.renew(role, name, &release).map_err(told)?;
                     } else {
                         nodes.go_on(role).map_err(told)?;
                     }
@@ -364,6 +360,7 @@ impl Daemon {
         }
         if !force {
             self.block_if_booting(name)?;
+            self.block_while_hung(name);
         }
         if let Some(role) = self.role_of(name) {
             let mut nodes = self.nodes();
@@ -390,7 +387,7 @@ impl Daemon {
         Err(format!("The QEMU process did not finish within {limit} milliseconds after being shutdown"))
     }
 
-    fn delete_one(&self, name: &str, purge: bool) -> Result<(), Refused> {
+    pub(crate) fn delete_one(&self, name: &str, purge: bool) -> Result<(), Refused> {
         let state = self.state_of(name);
         if !purge {
             if matches!(state, State::Running | State::Unknown) {
@@ -406,169 +403,6 @@ impl Daemon {
         }
         Ok(())
     }
-
-    fn launch(&self, launch: &Launch, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
-        let Launch { name, .. } = launch;
-        check(launch)?;
-        {
-            let mut known = self.known();
-            if known.preparing.contains(name) {
-                return Err(format!("instance \"{name}\" is being prepared"));
-            }
-            if known.instances.contains_key(name) {
-                return Err(format!("instance \"{name}\" already exists"));
-            }
-            known.preparing.insert(name.clone());
-        }
-        let ended = self.launch_prepared(launch, step);
-        self.known().preparing.remove(name);
-        ended
-    }
-
-    fn launch_prepared(&self, launch: &Launch, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
-        let Launch { name, image, .. } = launch;
-        if self.place.switch(Switch::NoKvm).is_some() {
-            return Err("KVM support is not enabled on this machine.".to_owned());
-        }
-        let release = self.release(image)?;
-        step(format!("Creating {name}"));
-        self.linger(100);
-        if let Some(path) = image.strip_prefix("file://") {
-            if !Path::new(path).exists() {
-                return Err(format!("Custom image `{path}` does not exist."));
-            }
-        } else if let Some(address) = image.strip_prefix("http://") {
-            return Err(format!("failed to download from 'https://{address}': Network unreachable"));
-        }
-        step(format!("Preparing image for {name}"));
-        self.linger(200);
-        let disk = size_bytes(&launch.disk).unwrap_or(0);
-        if disk < IMAGE_BYTES {
-            return Err(format!(
-                "Requested disk ({disk} bytes) below minimum for this image ({IMAGE_BYTES} bytes)"
-            ));
-        }
-        step(format!("Configuring {name}"));
-        let role = self.free_role(name)?;
-        let held = Held::launched(launch, &release, role);
-        self.known().instances.insert(name.clone(), held);
-        self.known().preparing.remove(name);
-        step(format!("Starting {name}"));
-        self.linger(0);
-        let address = {
-            let mut nodes = self.nodes();
-            nodes.renew(role, name).and_then(|()| nodes.address(role)).map_err(told)?
-        };
-        if let Some(held) = self.known().instances.get_mut(name) {
-            held.address = vec![address];
-        }
-        let late = self.place.switch(Switch::LaunchTimesOut);
-        if late.as_deref() == Some("ssh") {
-            self.booted(name, State::Unknown);
-            return Ok(Event::TimedOut);
-        }
-        let fails = self.place.switch(Switch::CloudInitFails).is_some();
-        self.begin_cloud_init(role, launch.user_data.as_deref().unwrap_or("{}"), fails)?;
-        self.booted(name, State::Running);
-        step("Waiting for initialization to complete".to_owned());
-        self.linger(0);
-        if late.as_deref() == Some("cloud-init") {
-            return Ok(Event::TimedOut);
-        }
-        // A launch whose instance is deleted meanwhile ends well.
-        while self.known().instances.contains_key(name) && self.cloud_init_runs(role)? {
-            thread::sleep(Duration::from_millis(200));
-        }
-        if self.place.switch(Switch::LaunchLost).is_some() {
-            self.delete_one(name, true)?;
-        }
-        Ok(Event::Done)
-    }
-
-    /// A phase of a launch takes this many milliseconds, and longer where the switch says so.
-    fn linger(&self, milliseconds: u64) {
-        let more = self.place.switch(Switch::SlowLaunch).and_then(|text| text.parse().ok()).unwrap_or(0);
-        thread::sleep(Duration::from_millis(milliseconds + more));
-    }
-
-    fn booted(&self, name: &str, state: State) {
-        if let Some(held) = self.known().instances.get_mut(name) {
-            held.instance.state = state;
-            held.is_launching = false;
-        }
-    }
-
-    /// The release of an image; empty for one from elsewhere.
-    fn release(&self, image: &str) -> Result<String, Refused> {
-        if image.contains("://") {
-            return Ok(String::new());
-        }
-        let (remote, alias) = image.split_once(':').unwrap_or(("release", image));
-        if !["release", "daily", ""].contains(&remote) {
-            return Err(format!(
-                "Remote '{remote}' is not found. Please use `multipass find` for supported remotes and images."
-            ));
-        }
-        if self.place.switch(Switch::Offline).is_some() {
-            return Err("Remote \"release\" is unknown or unreachable. If image mirror is enabled, please \
-                        confirm it is valid."
-                .to_owned());
-        }
-        let known = RELEASES.iter().find(|(_, names)| names.contains(&alias));
-        let release = known.map(|(release, _)| (*release).to_owned());
-        release.ok_or(format!("Unable to find an image matching \"{alias}\" in remote \"{remote}\"."))
-    }
-
-    fn free_role(&self, name: &str) -> Result<Role, Refused> {
-        let known = self.known();
-        let is_free = |role: &Role| known.instances.values().all(|held| held.role != Some(*role));
-        let mut roles = Role::BOTH;
-        // As one expects where both are free.
-        roles.sort_by_key(|role| !name.contains(&role.to_string()));
-        let free = roles.into_iter().find(is_free);
-        free.ok_or("the stand-in has two machines, and both are taken".to_owned())
-    }
-
-    fn begin_cloud_init(&self, role: Role, user_data: &str, fails: bool) -> Result<(), Refused> {
-        let mut script = user_data::script(user_data);
-        if fails {
-            script = format!("({script})\nexit 1");
-        }
-        let script = format!(
-            "mkdir -p /run/cloud-init; echo running >/run/cloud-init/stand-in
-             (if sh -c {}; then echo done; else echo error; fi >/run/cloud-init/ended
-              mv /run/cloud-init/ended /run/cloud-init/stand-in) </dev/null >/var/log/cloud-init-output.log 2>&1 &",
-            lab::command::shell_word(&script)
-        );
-        self.nodes().run(role, &script).map(drop).map_err(told)
-    }
-
-    fn cloud_init_runs(&self, role: Role) -> Result<bool, Refused> {
-        let (_, text) = self.nodes().run(role, "cat /run/cloud-init/stand-in").map_err(told)?;
-        Ok(text.trim() == "running")
-    }
-}
-
-/// What is wrong with a request to launch before anything else is looked at.
-fn check(launch: &Launch) -> Result<(), Refused> {
-    let Launch { name, memory, disk, networks, .. } = launch;
-    let wrong = |what: String| Err(format!("Invalid arguments supplied\n{what}"));
-    let is_good = name.starts_with(|letter: char| letter.is_ascii_alphabetic())
-        && name.ends_with(|letter: char| letter.is_ascii_alphanumeric())
-        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
-    if !is_good {
-        return wrong(format!("Invalid instance name supplied: {name}"));
-    }
-    if size_bytes(memory).unwrap_or(0) < LEAST.0 {
-        return wrong(format!("Invalid memory size value supplied: {memory}."));
-    }
-    if size_bytes(disk).unwrap_or(0) < LEAST.1 {
-        return wrong(format!("Invalid disk size value supplied: {disk}."));
-    }
-    if !networks.is_empty() {
-        return wrong("Invalid network options supplied".to_owned());
-    }
-    Ok(())
 }
 
 /// The lines of several errors as one, if there are any.
@@ -582,40 +416,14 @@ fn errors(lines: impl Iterator<Item = String>) -> Result<(), Refused> {
 
 /// What went wrong below the stand-in.
 #[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
-fn told(error: Error) -> Refused {
+pub(crate) fn told(error: Error) -> Refused {
     format!("the stand-in: {error}")
 }
 
 impl Held {
     /// One that exists from the start.
     fn given(mut instance: Instance) -> Held {
-        let guest = instance.guest.take();
         let address = std::mem::take(&mut instance.ipv4);
-        Held { instance, guest, address, role: None, is_launching: false }
-    }
-
-    fn launched(launch: &Launch, release: &str, role: Role) -> Held {
-        let (disk, memory) = (size_bytes(&launch.disk).unwrap_or(0), size_bytes(&launch.memory).unwrap_or(0));
-        let instance = Instance {
-            name: launch.name.clone(),
-            state: State::Unknown,
-            ipv4: Vec::new(),
-            image_release: release.to_owned(),
-            image_hash: lab::cache::sha256(launch.image.as_bytes()),
-            snapshots: 0,
-            guest: None,
-        };
-        let release = match release {
-            "" => "Debian GNU/Linux 12 (bookworm)".to_owned(),
-            release => format!("Ubuntu {release}"),
-        };
-        let guest = Guest {
-            release,
-            cpu_count: launch.cpus.parse().unwrap_or(1),
-            disk: (disk, 836_390_912),
-            load: [0.05, 0.41, 0.24],
-            memory: (memory, 173_449_216),
-        };
-        Held { instance, guest: Some(guest), address: Vec::new(), role: Some(role), is_launching: true }
+        Held { instance, address, role: None, is_launching: false }
     }
 }

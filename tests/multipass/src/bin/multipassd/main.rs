@@ -27,6 +27,7 @@ use multipass_stand_in::place::{Place, VARIABLE};
 use crate::daemon::Daemon;
 
 mod daemon;
+mod launch;
 mod nodes;
 mod user_data;
 

@@ -76,8 +76,8 @@ impl Nodes {
         self.forked.as_mut().ok_or_else(|| Error::boot("the stand-in has forked no machines yet"))
     }
 
-    /// Makes a machine new: the frozen state, with a host name.
-    pub(crate) fn renew(&mut self, role: Role, name: &str) -> Result<()> {
+    /// Makes a machine new: the frozen state, with a host name, and the name of an Ubuntu release where that is given.
+    pub(crate) fn renew(&mut self, role: Role, name: &str, release: &str) -> Result<()> {
         if self.forked.is_none() {
             fs::create_dir_all(&self.logs).at("failed to create", &self.logs)?;
             let qemu = crate::machines()?;
@@ -93,7 +93,8 @@ impl Nodes {
         let script = format!(
             "umount /opt/lab/deployed; rm -r /opt/lab
              hostname {name}; echo {name} >/etc/hostname
-             printf '127.0.0.1 localhost\\n127.0.1.1 {name}\\n' >/etc/hosts"
+             printf '127.0.0.1 localhost\\n127.0.1.1 {name}\\n' >/etc/hosts
+             [ -z '{release}' ] || {{ rm -f /etc/os-release; echo 'PRETTY_NAME=\"Ubuntu {release}\"' >/etc/os-release; }}"
         );
         self.run(role, &script).map(drop)
     }

@@ -1,6 +1,5 @@
 //! What the stand-in carries out of cloud-init's user data, as a script.
 
-use lab::command::shell_word;
 use serde_yaml_ng::Value;
 
 /// The script for some user data. What it does not know makes it fail, as a mistake in user data makes
@@ -19,29 +18,10 @@ pub(crate) fn script(text: &str) -> String {
                 let names: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
                 script.push_str(&format!("apt-get install -q -y {} || code=1\n", names.join(" ")));
             }
-            "runcmd" => {
-                for command in &list {
-                    script.push_str(&format!("{} || code=1\n", line(command)));
-                }
-            }
             _ => script.push_str("code=1\n"),
         }
     }
     script + "exit $code"
-}
-
-/// A command: a text for the shell, or a list of words.
-fn line(command: &Value) -> String {
-    match command.as_sequence() {
-        None => format!("sh -c {}", shell_word(command.as_str().unwrap_or("false"))),
-        Some(words) => {
-            let word = |word: &Value| match word {
-                Value::String(text) => shell_word(text),
-                other => serde_yaml_ng::to_string(other).unwrap_or_default().trim().to_owned(),
-            };
-            words.iter().map(word).collect::<Vec<_>>().join(" ")
-        }
-    }
 }
 
 #[cfg(test)]
@@ -50,11 +30,10 @@ mod tests {
 
     #[test]
     fn user_data_becomes_commands() {
-        let text = "#cloud-config\npackage_update: true\npackages: [a, b]\nruncmd:\n  - [ sleep, \"600\" ]\n  - echo x\n";
+        let text = "#cloud-config\npackage_update: true\npackages: [a, b]\n";
         assert_eq!(
             script(text),
-            "code=0\napt-get update -q || code=1\napt-get install -q -y a b || code=1\nsleep 600 || code=1\n\
-             sh -c 'echo x' || code=1\nexit $code"
+            "code=0\napt-get update -q || code=1\napt-get install -q -y a b || code=1\nexit $code"
         );
         assert!(script("unheard_of: 1").contains("code=1\nexit"));
         assert_eq!(script("a: [1, 2\nb: }"), "exit 1");

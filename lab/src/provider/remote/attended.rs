@@ -1,0 +1,175 @@
+//! A command that a person runs on a machine and waits for: its exit code, and its end there if the person ends it here.
+//!
+//! Carriers tell no exit code that can be trusted and forward no signal: a client that is killed leaves its command
+//! running. So the command writes down its process id and its exit code, and whoever is interrupted here ends it there.
+
+use std::process::{ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::command::Command;
+use crate::error::{Error, Result};
+use crate::provider::remote::machine::unique;
+use crate::provider::remote::script;
+
+/// How long a signal may still come that has ended the client already: the terminal's Ctrl-C is for both.
+const SIGNAL_LATE: Duration = Duration::from_millis(300);
+
+/// How long the client may take to end when it was told to.
+const CLIENT_END: Duration = Duration::from_secs(5);
+
+/// Where a command's process id and its exit code are told on the machine.
+#[derive(Debug)]
+pub struct Ending {
+    file: String,
+}
+
+impl Ending {
+    /// A line of shell that runs `command` as root and tells both.
+    pub(super) fn line(command: &str) -> (String, Ending) {
+        let file = format!("/tmp/rdma-lab-{}", unique());
+        let encoded = BASE64_STANDARD.encode(format!("echo $$ >{file}.pid\n{command}"));
+        let line =
+            format!("{}$sudo sh -c \"$(echo {encoded} | base64 -d)\"; echo $? >{file}; exit 0", script::SUDO);
+        (line, Ending { file })
+    }
+
+    /// The script that prints the exit code and forgets the command.
+    pub(super) fn code(&self) -> String {
+        format!("rm -f {0}.pid; cat {0} && rm {0}", self.file)
+    }
+
+    /// The script that ends the command with everything of its process group: it may end well first, as at Ctrl-C.
+    pub(super) fn end(&self) -> String {
+        format!(
+            "pid=$(cat {0}.pid 2>/dev/null) && group=$(cut -d ' ' -f 5 /proc/$pid/stat 2>/dev/null) || {{ rm -f {0} {0}.pid; exit 0; }}\n\
+             for signal in INT TERM KILL; do\n\
+             kill -s $signal -- -$group 2>/dev/null || break\n\
+             n=0; while [ -e /proc/$pid ] && [ $n -lt 40 ]; do n=$((n+1)); sleep 0.05; done\n\
+             [ -e /proc/$pid ] || break\n\
+             done\n\
+             rm -f {0} {0}.pid\n\
+             [ ! -e /proc/$pid ]",
+            self.file
+        )
+    }
+}
+
+/// What may end the wait.
+enum Event {
+    Ended(std::io::Result<ExitStatus>),
+    Signal(i32),
+}
+
+/// Runs the client of a carrier with this process's outputs, and its input unless it is to have none; gives the number of
+/// the signal that ended it here, SIGINT, SIGTERM or SIGHUP, whoever of both was sent it.
+///
+/// # Errors
+///
+/// It cannot be started or waited for.
+pub fn run(words: &Command, without_input: bool) -> Result<Option<i32>> {
+    let failed = |source: std::io::Error| Error::setup(format!("failed to run `{words}`")).source(source);
+    let (sender, events) = channel();
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
+    let (handle, for_signals) = (signals.handle(), sender.clone());
+    thread::spawn(move || signals.forever().for_each(|signal| tell(&for_signals, Event::Signal(signal))));
+    let (program, arguments) =
+        words.argv().split_first().ok_or_else(|| Error::setup("there is no command to reach the node"))?;
+    let mut process = std::process::Command::new(program);
+    process.args(arguments).stdin(if without_input { Stdio::null() } else { Stdio::inherit() });
+    let mut child = process.spawn().map_err(failed)?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    thread::spawn(move || tell(&sender, Event::Ended(child.wait())));
+    let signal = match events.recv() {
+        Ok(Event::Signal(signal)) => {
+            for end in [Signal::TERM, Signal::KILL] {
+                let _ = pid.map(|pid| kill_process(pid, end));
+                if events.recv_timeout(CLIENT_END).is_ok_and(|event| matches!(event, Event::Ended(_))) {
+                    break;
+                }
+            }
+            Some(signal)
+        }
+        Ok(Event::Ended(status)) if status.as_ref().is_ok_and(ExitStatus::success) => None,
+        Ok(Event::Ended(status)) => {
+            status.map_err(failed)?;
+            match events.recv_timeout(SIGNAL_LATE) {
+                Ok(Event::Signal(signal)) => Some(signal),
+                _ => None,
+            }
+        }
+        Err(_) => None,
+    };
+    handle.close();
+    Ok(signal)
+}
+
+fn tell(events: &Sender<Event>, event: Event) {
+    // Nobody waits any more.
+    let _ = events.send(event);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn sh(script: &str) -> crate::command::Output {
+        Command::new(["sh", "-c", script]).output(LIMIT).unwrap()
+    }
+
+    /// Starts the line as a session of its own, as a carrier does, without root.
+    #[cfg(target_os = "linux")]
+    fn begun(command: &str) -> (Ending, String) {
+        let (line, ending) = Ending::line(command);
+        let line = line.replace(script::SUDO, "sudo=; ");
+        let pid = sh(&format!(
+            "exec 2>/dev/null; setsid -f sh -c {} </dev/null >/dev/null 2>&1
+             n=0; until [ -s {1}.pid ]; do n=$((n+1)); [ $n -gt 200 ] && exit 1; sleep 0.05; done; cat {1}.pid",
+            crate::command::shell_word(&line),
+            ending.file
+        ));
+        assert_eq!(pid.code, Some(0));
+        (ending, pid.stdout.trim().to_owned())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn interrupted_command_ends_there_and_leaves_nothing() {
+        for command in ["sleep 300; true", "trap '' INT TERM; sleep 300; sleep 300"] {
+            let (ending, pid) = begun(command);
+            let group = sh(&format!("cut -d ' ' -f 5 /proc/{pid}/stat")).stdout.trim().to_owned();
+            assert_eq!(sh(&ending.end()).code, Some(0), "{command}");
+            let left = sh(&format!(
+                "ls {}* 2>/dev/null; n=0; while pgrep -g {group} >/dev/null; do n=$((n+1)); [ $n -gt 100 ] && exit 1; sleep 0.05; done",
+                ending.file
+            ));
+            assert_eq!((left.code, left.stdout.as_str()), (Some(0), ""), "{command}");
+        }
+    }
+
+    #[test]
+    fn command_that_never_began_or_has_ended_is_no_error() {
+        let (_, ending) = Ending::line("true");
+        assert_eq!(sh(&ending.end()).code, Some(0));
+        let (line, ending) = Ending::line("exit 4");
+        sh(&line.replace(script::SUDO, "sudo=; "));
+        assert_eq!(sh(&ending.code()).stdout, "4\n");
+        assert_eq!(sh(&format!("ls {}*", ending.file)).code, Some(2));
+    }
+
+    #[test]
+    fn client_that_ends_by_itself_was_not_interrupted() {
+        assert_eq!(run(&Command::new(["true"]), true).unwrap(), None);
+        assert_eq!(run(&Command::new(["sh", "-c", "exit 3"]), true).unwrap(), None);
+        run(&Command::new(["/nonexistent"]), true).unwrap_err();
+    }
+}
