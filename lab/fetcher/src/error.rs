@@ -50,3 +50,15 @@ impl fmt::Display for Error {
         write!(f, "{}\n  next: {}", self.what, self.next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disk_names_the_cure() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = Error::file("failed to write", Path::new("/cache/x"), &full);
+        assert!(error.what.contains("/cache/x") && error.next.starts_with("free space"), "{error}");
+    }
+}

@@ -126,7 +126,9 @@ fn verifies(key: &SignedPublicKey, signature: &Signature, signed: &[u8]) -> bool
     }
     fits(signature, &key.primary_key, signed)
         || key.public_subkeys.iter().any(|subkey| {
-            subkey.verify_bindings(&key.primary_key).is_ok() && fits(signature, &subkey.key, signed)
+            subkey.signatures.iter().any(|binding| binding.key_flags().sign())
+                && subkey.verify_bindings(&key.primary_key).is_ok()
+                && fits(signature, &subkey.key, signed)
         })
 }
 
