@@ -1,7 +1,7 @@
 //! One way to run a local process that talks to a machine, a daemon or a lock: with a limit.
 //!
 //! A process that reaches its limit is ended together with everything it started. What cannot block on
-//! a peer (cargo, dpkg-deb, mkfs) may use xshell instead.
+//! a peer (cargo, mkfs) may use xshell instead.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;

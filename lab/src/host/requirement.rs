@@ -42,8 +42,6 @@ enum Probe {
     Qemu,
     /// A libclang that rdma-sys can use.
     Libclang,
-    /// A file, by its absolute name.
-    File(&'static str),
     /// A library that pkg-config knows, of at least this version.
     Library { module: &'static str, minimum: &'static str },
 }
@@ -72,14 +70,6 @@ pub enum Status {
 
 /// What builds the programs that run in the machines, against the guest release's own libraries.
 pub const BUILD: &[Requirement] = &[
-    program("apt-get", "fetches the machines' packages", "apt"),
-    program("dpkg-deb", "unpacks the machines' packages", "dpkg"),
-    Requirement {
-        name: "Debian archive keys",
-        purpose: "verify the machines' packages",
-        probe: Probe::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
-        cure: Cure::Package("debian-archive-keyring"),
-    },
     program("cc", "links the programs that run in the machines", "gcc"),
     Requirement {
         name: "libclang",
@@ -170,10 +160,6 @@ impl Requirement {
                 Search::Found(found) => Status::Found(found.to_string()),
                 Search::Absent => Status::Missing,
                 Search::Unfit(why) => Status::Unfit(why),
-            },
-            Probe::File(path) => match host.path(path) {
-                path if path.is_file() => Status::Found(path.display().to_string()),
-                _ => Status::Missing,
             },
             Probe::Library { module, minimum } => library_status(host, module, minimum),
         }

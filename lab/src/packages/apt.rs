@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
-use crate::packages::{ARCHITECTURE, Archive, Package, mirror};
+use crate::packages::{ARCHITECTURE, Archive, Package, keys};
 
 const UPDATE_LIMIT: Duration = Duration::from_secs(180);
 const QUERY_LIMIT: Duration = Duration::from_secs(60);
@@ -31,7 +31,13 @@ impl Apt {
             let path = directory.join(part);
             fs::create_dir_all(&path).at("failed to create", &path)?;
         }
-        let sources = format!("deb [signed-by={}] {mirror} {release} main\n", mirror::KEYRING);
+        let trusted = directory.join("trusted");
+        fs::create_dir_all(&trusted).at("failed to create", &trusted)?;
+        for (name, armored) in keys::ARCHIVE {
+            let path = trusted.join(name);
+            fs::write(&path, armored).at("failed to write", &path)?;
+        }
+        let sources = format!("deb {mirror} {release} main\n");
         let path = directory.join("sources.list");
         fs::write(&path, sources).at("failed to write", &path)?;
         // An empty system.
@@ -46,6 +52,15 @@ impl Apt {
                 .next("check the network, or name another mirror with RDMA_LAB_DEBIAN_MIRROR")
         })?;
         Ok(apt)
+    }
+
+    /// True if this host has an apt that runs.
+    pub fn is_here() -> bool {
+        ["apt-get", "apt-cache"].iter().all(|program| {
+            Command::new([*program, "--version"])
+                .output(QUERY_LIMIT)
+                .is_ok_and(|output| output.code == Some(0))
+        })
     }
 
     fn command<const N: usize>(&self, argv: [&str; N]) -> Command {
@@ -68,6 +83,12 @@ impl Archive for Apt {
             .command(["apt-get", "install", "--print-uris", "-qq", "-y"])
             .args(packages)
             .run(QUERY_LIMIT)?;
+        Ok(uris(&output.stdout))
+    }
+
+    fn look_up(&self, packages: &[&str]) -> Result<Vec<Package>> {
+        let output =
+            self.command(["apt-get", "download", "--print-uris", "-qq"]).args(packages).run(QUERY_LIMIT)?;
         Ok(uris(&output.stdout))
     }
 
@@ -106,7 +127,8 @@ fn configuration(directory: &Path) -> String {
          Dir::Etc::sourceparts \"/dev/null\";\n\
          Dir::Etc::parts \"/dev/null\";\n\
          Dir::Etc::preferencesparts \"/dev/null\";\n\
-         Dir::Etc::trustedparts \"/dev/null\";\n\
+         Dir::Etc::trusted \"/dev/null\";\n\
+         Dir::Etc::trustedparts \"{directory}/trusted\";\n\
          APT::Architecture \"{ARCHITECTURE}\";\n\
          APT::Architectures {{ \"{ARCHITECTURE}\"; }};\n\
          APT::Install-Recommends \"false\";\n\

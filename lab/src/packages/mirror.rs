@@ -8,9 +8,6 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// The keyring that the archive's signature is checked with.
-pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
 /// The address of a Debian mirror.
 ///
 /// # Errors
@@ -30,9 +27,8 @@ pub fn find() -> Result<String> {
     }
     let debootstrap = fs::read_to_string("/usr/sbin/debootstrap").unwrap_or_default();
     debootstrap_default(&debootstrap).ok_or_else(|| {
-        Error::setup("no Debian mirror is known on this host").next(
-            "name one: RDMA_LAB_DEBIAN_MIRROR=http://…/debian\nor install debootstrap, whose default is used",
-        )
+        Error::setup("no Debian mirror is known on this host")
+            .next("name one: RDMA_LAB_DEBIAN_MIRROR=http://…/debian (https and file work too)")
     })
 }
 

@@ -4,15 +4,21 @@
 //!
 //! - [`mirror`]: where the packages come from
 //! - [`apt`]: resolving and downloading them with the host's apt and a private state
+//! - [`fetcher`]: the same with a program of ours, where apt is missing
+//! - [`keys`]: whose signature is believed, by both
 //! - [`unpack`]: from archives to a tree
 
 pub mod apt;
+pub mod fetcher;
+pub mod keys;
 pub mod mirror;
 pub mod unpack;
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
 
 /// The architecture of packages, in Debian's word for it.
 pub const ARCHITECTURE: &str = "amd64";
@@ -21,7 +27,7 @@ pub const ARCHITECTURE: &str = "amd64";
 pub const TRIPLET: &str = "x86_64-linux-gnu";
 
 /// One package that a request resolves to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Package {
     /// The archive's file name: name, version and architecture.
     pub file: String,
@@ -45,6 +51,13 @@ pub trait Archive {
     /// A package does not exist or cannot be resolved.
     fn resolve(&self, packages: &[&str]) -> Result<Vec<Package>>;
 
+    /// The archives of exactly `packages`, without what they depend on: what [`Archive::download_only`] brings.
+    ///
+    /// # Errors
+    ///
+    /// A package does not exist.
+    fn look_up(&self, packages: &[&str]) -> Result<Vec<Package>>;
+
     /// Downloads `packages` and all they depend on, each checked against the signed lists.
     ///
     /// # Errors
@@ -62,9 +75,23 @@ pub trait Archive {
 
 /// Opens `release` (a code name such as `bookworm`), with its state and downloads in `directory`, which exists.
 ///
+/// With apt where it is, else with [`fetcher`]; `RDMA_LAB_PACKAGES`, `apt` or `fetch`, decides otherwise.
+///
 /// # Errors
 ///
 /// No mirror is known, it does not answer, or its signature is not the archive's.
 pub fn open(release: &str, directory: &Path) -> Result<Box<dyn Archive>> {
-    Ok(Box::new(apt::Apt::open(directory, &mirror::find()?, release)?))
+    let mirror = mirror::find()?;
+    let fetches = match std::env::var("RDMA_LAB_PACKAGES").as_deref() {
+        Ok("fetch") => true,
+        Ok("apt") => false,
+        Ok("") | Err(_) => !apt::Apt::is_here(),
+        Ok(other) => {
+            return Err(Error::usage(format!("RDMA_LAB_PACKAGES is neither apt nor fetch: {other}")));
+        }
+    };
+    Ok(match fetches {
+        true => Box::new(fetcher::Fetcher::open(directory, &mirror, release)?),
+        false => Box::new(apt::Apt::open(directory, &mirror, release)?),
+    })
 }
