@@ -727,7 +727,10 @@ fn memory_beyond_the_limit_of_locked_memory_is_explained() {
     let limit = Rlimit { current: Some(64 << 10), maximum: Some(64 << 10) };
     rustix::process::setrlimit(Resource::Memlock, limit).unwrap();
     // For `cargo xtask test-guest`, which holds a test to a clean kernel log.
-    println!("kernel log: rxe_mr_init_user: Unable to pin memory region");
+    // One kernel's words | a later one's.
+    println!(
+        "kernel log: rxe_mr_init_user: Unable to pin memory region | rxe_reg_user_mr: returned err = -12"
+    );
     println!("kernel log: changed security contexts after opening file descriptor");
     let error = pair.server.register(8 << 20, Access::REMOTE).unwrap_err();
     assert!(matches!(error, Error::Verb { call: "ibv_reg_mr", .. }), "{error}");

@@ -102,7 +102,7 @@ pub struct ExpectProgram {
     pub result: BTreeMap<String, Value>,
     /// How far counters of its node's RDMA device move on, by name.
     pub counters: BTreeMap<String, Count>,
-    /// Parts of lines that its node's kernel logs; each is there, and its lines are no objection.
+    /// Parts of lines that its node's kernel logs; each is there (of `a | b` one), and its lines are no objection.
     pub kernel_log: Vec<String>,
 }
 

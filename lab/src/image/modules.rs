@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use lzma_rust2::XzReader;
+use liblzma::read::XzDecoder;
 
 use crate::error::{Error, IoContext as _, Result};
 
@@ -105,7 +105,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
         return Ok(bytes);
     }
     let mut module = Vec::new();
-    XzReader::new(&bytes[..], true).read_to_end(&mut module).at("failed to decompress", path)?;
+    XzDecoder::new_multi_decoder(&bytes[..]).read_to_end(&mut module).at("failed to decompress", path)?;
     Ok(module)
 }
 
@@ -129,7 +129,7 @@ fn depends(module: &[u8]) -> Vec<String> {
 mod tests {
     use std::io::Write as _;
 
-    use lzma_rust2::{XzOptions, XzWriter};
+    use liblzma::write::XzEncoder;
 
     use super::*;
 
@@ -186,7 +186,7 @@ mod tests {
     fn compressed_module_is_loaded_as_what_it_was() {
         let directory = tree(&[("ib_core", "")]);
         let text = module("ib_uverbs", "ib_core");
-        let mut writer = XzWriter::new(Vec::new(), XzOptions::with_preset(1)).unwrap();
+        let mut writer = XzEncoder::new(Vec::new(), 1);
         writer.write_all(text.as_bytes()).unwrap();
         fs::write(directory.path().join("ib_uverbs.ko.xz"), writer.finish().unwrap()).unwrap();
         let order = Modules::find(directory.path()).unwrap().order(&["ib_uverbs"]).unwrap();
