@@ -48,7 +48,7 @@ impl Setup {
             return Ok(Setup { cache, provider, programs: Vec::new() });
         }
         let sysroot = Sysroot::ensure(&cache)?;
-        let libclang = Libclang::find(&Host::this())?;
+        let libclang = Libclang::ensure(&Host::this(), &cache)?;
         let programs = programs::build(build, workspace, &sysroot, &libclang)?;
         Ok(Setup { cache, provider, programs })
     }

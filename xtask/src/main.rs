@@ -18,6 +18,7 @@ mod doctor;
 mod guard;
 mod lab;
 mod machines;
+mod means;
 mod output;
 mod results;
 mod review;

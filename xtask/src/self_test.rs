@@ -15,6 +15,7 @@ use lab::verdict::Reason;
 use lab::{Error, Result};
 
 use crate::machines::Accel;
+use crate::means::Means;
 use crate::{output, workspace};
 
 /// The arguments of `self-test`.
@@ -26,15 +27,16 @@ pub(crate) struct Args {
     /// What runs the machines' instructions.
     #[arg(long, default_value = "auto")]
     accel: Accel,
-    /// Install missing system packages first, through apt.
-    #[arg(long)]
-    install: bool,
+    #[command(flatten)]
+    means: Means,
 }
 
 /// Applies every mutation; exit code 1 where one gives other reasons than it must.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    args.means.apply()?;
     Cache::open()?;
-    requirement::demand(&Host::this(), requirement::RUN, args.install)?;
+    requirement::demand_platform()?;
+    requirement::demand(&Host::this(), &requirement::run())?;
     let guard = workspace::guard()?;
     let choice = Choice::Qemu { accel: args.accel.into(), seed: None };
     let setup = Setup::with(Build::Mutants, workspace::root(), &choice, &guard)?;

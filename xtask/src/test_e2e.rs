@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use lab::artifacts::Artifacts;
 use lab::error::IoContext as _;
 use lab::fault::netem;
+use lab::policy::Policy;
 use lab::provider::Choice;
 use lab::results::{self, Results};
 use lab::scenario::{Scenario, nearest};
@@ -68,6 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .env("RDMA_LAB_SCENARIOS_IN", &catalogue.scenarios)
         .env("RDMA_LAB_SNAPSHOTS_IN", &catalogue.snapshots)
         .envs(args.machines.choice()?.env())
+        .envs(Policy::get().env())
         .env("RDMA_LAB_REPEAT", args.repeat.to_string())
         .env("RDMA_LAB_JOBS", jobs.to_string())
         .env("RDMA_LAB_RUN", kept.directory())

@@ -21,7 +21,8 @@ use crate::image::newc;
 use crate::image::recipe;
 use crate::image::recipe::Recipe;
 use crate::kept::{self, Kind};
-use crate::packages::{self, unpack::unpack};
+use crate::packages::{self, Archive, unpack::unpack};
+use crate::policy::Policy;
 use crate::progress::Step;
 use crate::toolbox::Toolbox;
 
@@ -32,6 +33,12 @@ const FILES: &str = "files.txt";
 
 /// What a build takes on disk at its largest, in MiB: archives, trees and the result.
 const ROOM_MIB: u64 = 900;
+
+/// What an image downloads, in MB, as measured: for who forbids downloads.
+const IMAGE_ABOUT_MB: u32 = 90;
+
+/// What a sysroot downloads, likewise.
+const SYSROOT_ABOUT_MB: u32 = 9;
 
 /// The longest wait for the root disk to be packed.
 const PACK_LIMIT: Duration = Duration::from_secs(300);
@@ -178,12 +185,15 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let scratch = cache.scratch()?;
     let shell = shell()?;
 
-    let step = Step::begin(format!("guest image: packages of {}", recipe::RELEASE));
+    let what = format!("guest image: packages of {}", recipe::RELEASE);
+    Policy::get().demand_download(&what, IMAGE_ABOUT_MB)?;
+    let step = Step::begin(&what);
     let archive = packages::open(recipe::RELEASE, scratch.path())?;
     let kernel_package = archive.first_dependency(recipe::KERNEL)?;
     let packages = recipe.packages();
     let size_bytes: u64 = archive.resolve(&packages)?.iter().map(|package| package.size_bytes).sum();
-    step.now(&format!("{} MB and the kernel", size_bytes / 1_000_000));
+    let kernel_bytes = size_of(archive.as_ref(), &[&kernel_package])?;
+    step.say(&format!("{what}: {} MB to download", (size_bytes + kernel_bytes).div_ceil(1_000_000)));
     let mut archives = archive.download(&packages)?;
     let kernel_archives = archive.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
     step.done(&format!("{} downloaded", archives.len() + kernel_archives.len()));
@@ -231,9 +241,13 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
 }
 
 fn build_sysroot(cache: &Cache, into: &Path) -> Result<()> {
-    let step = Step::begin(format!("sysroot: development packages of {}", recipe::RELEASE));
+    let what = format!("sysroot: development packages of {}", recipe::RELEASE);
+    Policy::get().demand_download(&what, SYSROOT_ABOUT_MB)?;
+    let step = Step::begin(&what);
     let scratch = cache.scratch()?;
     let archive = packages::open(recipe::RELEASE, scratch.path())?;
+    let size_bytes = size_of(archive.as_ref(), &recipe::sysroot_packages())?;
+    step.say(&format!("{what}: {} MB to download", size_bytes.div_ceil(1_000_000)));
     let archives = archive.download_only(&recipe::sysroot_packages(), &scratch.path().join("sysroot"))?;
     unpack(&archives, into)?;
     prune(into, recipe::DOCUMENTATION)?;
@@ -258,6 +272,13 @@ fn tool(name: &'static str) -> impl Fn(xshell::Error) -> Error {
             .source(source)
             .next("cargo xtask doctor says which tools are missing and how to get them")
     }
+}
+
+/// The size in bytes of `packages` alone, without those they depend on.
+fn size_of(archive: &dyn Archive, packages: &[&str]) -> Result<u64> {
+    let is_asked = |file: &str| file.split('_').next().is_some_and(|name| packages.contains(&name));
+    let resolved = archive.resolve(packages)?;
+    Ok(resolved.iter().filter(|package| is_asked(&package.file)).map(|package| package.size_bytes).sum())
 }
 
 /// Makes a tree of packages a root: what no node needs goes, our files and busybox's applets come.

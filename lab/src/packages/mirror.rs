@@ -8,6 +8,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// The variable that names a mirror.
+pub const VARIABLE: &str = "RDMA_LAB_DEBIAN_MIRROR";
+
 /// The keyring that the archive's signature is checked with.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -17,7 +20,7 @@ pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 ///
 /// None is named anywhere: with the variable that names one.
 pub fn find() -> Result<String> {
-    if let Ok(mirror) = std::env::var("RDMA_LAB_DEBIAN_MIRROR")
+    if let Ok(mirror) = std::env::var(VARIABLE)
         && !mirror.is_empty()
     {
         return Ok(mirror);

@@ -53,6 +53,23 @@ impl Toolbox {
         })
     }
 
+    /// This process's PATH with the programs `names` on it: where the host has none, or not the right ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Toolbox::tool`]; a directory cannot be on a PATH.
+    pub fn path(&self, names: &[&str]) -> Result<OsString> {
+        let mut directories = Vec::new();
+        for name in names {
+            if let Place::Set(set) = self.place(name)? {
+                directories.push(set.scripts());
+            }
+        }
+        directories.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        std::env::join_paths(directories)
+            .map_err(|source| Error::setup("the cache directory cannot be on a PATH").source(source))
+    }
+
     fn place(&self, name: &str) -> Result<Place> {
         let set = Set::of(name).ok_or_else(|| Error::setup(format!("no set of tools has {name}")))?;
         let host = find(&Host::this(), name);

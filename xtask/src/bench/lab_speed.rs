@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use lab::command::Command;
 use lab::error::IoContext as _;
+use lab::policy::Policy;
 use lab::progress::Step;
 use lab::{Error, Result};
 use serde_json::Value;
@@ -128,6 +129,8 @@ impl Bench {
             .args(takes_accel.then_some(["--accel", self.accel]).into_iter().flatten())
             .env("RDMA_LAB_CACHE", self.cache.path())
             .directory(workspace::root());
+        let command =
+            Policy::get().env().into_iter().fold(command, |command, (key, value)| command.env(key, value));
         Ok(command.run(LIMIT)?.stdout)
     }
 
