@@ -46,7 +46,7 @@ enum Probe {
     Qemu,
     /// A libclang that rdma-sys can use.
     Libclang,
-    /// apt and its keys, or a named mirror.
+    /// apt and a mirror that is known, or one that is named.
     Packages,
 }
 
@@ -173,7 +173,9 @@ impl Requirement {
                 Search::Absent => Status::Missing,
                 Search::Unfit(why) => Status::Unfit(why),
             },
-            Probe::Packages => packages_status(host, std::env::var(mirror::VARIABLE).ok()),
+            Probe::Packages => {
+                packages_status(host, std::env::var(mirror::VARIABLE).ok(), mirror::find().ok())
+            }
         }
     }
 }
@@ -260,16 +262,15 @@ pub fn ways(cures: &[Cure]) -> Vec<String> {
     ways
 }
 
-/// Judges the ways to fetch packages: a mirror that was named, or the host's apt.
-fn packages_status(host: &Host, mirror: Option<String>) -> Status {
-    if let Some(mirror) = mirror.filter(|mirror| !mirror.is_empty()) {
+/// Judges the ways to fetch packages: a mirror that was `named`, or the host's apt with one that is `known`.
+fn packages_status(host: &Host, named: Option<String>, known: Option<String>) -> Status {
+    if let Some(mirror) = named.filter(|mirror| !mirror.is_empty()) {
         return Status::Found(mirror);
     }
-    let missing = ["apt-get", "apt-cache", "dpkg-deb"].into_iter().find(|name| host.program(name).is_none());
-    match missing {
-        None if host.path(mirror::KEYRING).is_file() => Status::Found("through apt".to_owned()),
-        None => Status::Unfit(format!("apt is there, and Debian's keys are not: no {}", mirror::KEYRING)),
-        Some(_) => Status::Missing,
+    let has_apt = ["apt-get", "apt-cache", "dpkg-deb"].iter().all(|name| host.program(name).is_some());
+    match known {
+        Some(mirror) if has_apt => Status::Found(format!("through apt, from {mirror}")),
+        _ => Status::Missing,
     }
 }
 
@@ -363,19 +364,19 @@ mod tests {
     }
 
     #[test]
-    fn packages_come_through_a_named_mirror_or_apt_with_keys() {
+    fn packages_come_from_a_named_mirror_or_through_apt_from_a_known_one() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), root.path().join("bin").as_os_str());
-        assert_eq!(packages_status(&host, None), Status::Missing);
-        assert_eq!(packages_status(&host, Some(String::new())), Status::Missing);
-        let mirror = "http://mirror.example/debian";
-        assert_eq!(packages_status(&host, Some(mirror.to_owned())), Status::Found(mirror.to_owned()));
+        let mirror = || Some("http://mirror.example/debian".to_owned());
+        assert_eq!(packages_status(&host, None, mirror()), Status::Missing);
+        assert_eq!(packages_status(&host, Some(String::new()), None), Status::Missing);
+        assert_eq!(packages_status(&host, mirror(), None), Status::Found(mirror().unwrap()));
         for name in ["apt-get", "apt-cache", "dpkg-deb"] {
             script(root.path(), &format!("bin/{name}"), "");
         }
-        assert!(matches!(packages_status(&host, None), Status::Unfit(why) if why.contains("keyring")));
-        script(root.path(), mirror::KEYRING.trim_start_matches('/'), "");
-        assert_eq!(packages_status(&host, None), Status::Found("through apt".to_owned()));
+        assert_eq!(packages_status(&host, None, None), Status::Missing);
+        let found = packages_status(&host, None, mirror());
+        assert_eq!(found, Status::Found("through apt, from http://mirror.example/debian".to_owned()));
     }
 
     #[test]

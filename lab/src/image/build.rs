@@ -140,7 +140,8 @@ impl Sysroot {
     /// As [`Image::ensure`].
     pub fn ensure(cache: &Cache) -> Result<Sysroot> {
         let name = format!("sysroot-{}", recipe::sysroot_key());
-        let kind = Kind { lock: "image", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build_sysroot };
+        let kind =
+            Kind { lock: "sysroot", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build_sysroot };
         let directory = kept::ensure(cache, &name, &kind)?;
         Ok(Sysroot { directory })
     }

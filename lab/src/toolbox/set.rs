@@ -93,6 +93,11 @@ impl Set {
         ALL.into_iter().find(|set| set.programs.contains(&name))
     }
 
+    /// The lock that is held while it is unpacked.
+    pub fn lock(&self) -> String {
+        format!("tools-{}", self.name)
+    }
+
     /// Its directory in the cache.
     pub fn directory(&self) -> String {
         let parts = format!("{FORMAT} {ARCHITECTURE} {self:?}");

@@ -69,7 +69,7 @@ impl Unpacked {
     pub fn ensure(cache: &Cache, set: &Set) -> Result<Unpacked> {
         disk::demand_exec(&cache.path(""))?;
         let build = |cache: &Cache, into: &Path| build(cache, set, into);
-        let kind = kept::Kind { lock: "tools", room_mib: ROOM_MIB, check: &check, build: &build };
+        let kind = kept::Kind { lock: &set.lock(), room_mib: ROOM_MIB, check: &check, build: &build };
         let directory = kept::ensure(cache, &set.directory(), &kind)?;
         let packages = read_manifest(&directory)?.packages;
         Ok(Unpacked { directory, packages })
