@@ -36,7 +36,7 @@ impl Means {
     ///
     /// A variable of the environment says something that is none.
     pub(crate) fn apply(&self) -> Result<()> {
-        let env = Policy::from_env(|name| std::env::var(name).ok())?;
+        let env = Policy::of_environment()?;
         let tools = match self.tools {
             None => env.tools,
             Some(Tools::Toolbox) => Source::Toolbox,

@@ -73,3 +73,23 @@ fn link_argv(cc: Command) -> Command {
         // RPATH, not RUNPATH, which would not hold for what libclang's libraries load in turn.
         .args(["-Wl,--disable-new-dtags", "-Wl,-rpath,$ORIGIN", &format!("./{LIBRARY}")])
 }
+
+#[cfg(test)]
+mod tests {
+    use goblin::elf::Elf;
+
+    use super::*;
+
+    #[test]
+    fn shim_leads_to_the_libraries_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let real = ["cc", "-shared", "-nostdlib", "-x", "c", "/dev/null", "-o", LIBRARY];
+        let soname = format!("-Wl,-soname,{LIBRARY}");
+        Command::new(real).arg(soname).directory(directory.path()).run(LINK_LIMIT).unwrap();
+        link(directory.path()).unwrap();
+        let bytes = std::fs::read(directory.path().join(SHIM)).unwrap();
+        let elf = Elf::parse(&bytes).unwrap();
+        assert_eq!((elf.libraries, elf.rpaths), (vec![LIBRARY], vec!["$ORIGIN"]));
+        assert!(elf.runpaths.is_empty(), "{:?}", elf.runpaths);
+    }
+}

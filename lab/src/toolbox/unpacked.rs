@@ -289,3 +289,84 @@ fn check(directory: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with one file and its manifest.
+    fn made() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("qemu"), "machine").unwrap();
+        let file = File { size_bytes: 7, sha256: crate::cache::sha256(b"machine") };
+        let manifest = Manifest { packages: vec![], files: BTreeMap::from([("qemu".to_owned(), file)]) };
+        fs::write(directory.path().join(MANIFEST), serde_json::to_string(&manifest).unwrap()).unwrap();
+        verified(directory.path()).unwrap();
+        check(directory.path()).unwrap();
+        directory
+    }
+
+    /// Waits until a change has a later time than all before it.
+    fn tick() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+
+    #[test]
+    fn flipped_bit_a_cut_and_a_lost_file_are_named() {
+        let directory = made();
+        tick();
+        for (content, fault) in
+            [(Some("machinf"), "qemu has checksum"), (Some("mach"), "qemu has 4 bytes, not 7")]
+        {
+            fs::write(directory.path().join("qemu"), content.unwrap_or_default()).unwrap();
+            let error = check(directory.path()).unwrap_err().to_string();
+            assert!(error.contains(fault), "{error}");
+        }
+        fs::remove_file(directory.path().join("qemu")).unwrap();
+        assert!(check(directory.path()).unwrap_err().to_string().contains("qemu"));
+        fs::write(directory.path().join("qemu"), "machine").unwrap();
+        check(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn whole_files_are_read_once_after_a_change() {
+        let directory = made();
+        let stamp = || fs::metadata(directory.path().join(VERIFIED)).unwrap().modified().unwrap();
+        let before = stamp();
+        tick();
+        check(directory.path()).unwrap();
+        assert_eq!(stamp(), before, "nothing changed, nothing was read");
+        fs::write(directory.path().join("qemu"), "machine").unwrap();
+        tick();
+        check(directory.path()).unwrap();
+        assert!(stamp() > before);
+        fs::remove_file(directory.path().join(VERIFIED)).unwrap();
+        check(directory.path()).unwrap();
+        assert!(stamp() > before);
+    }
+
+    #[test]
+    fn libraries_of_libraries_are_needed_too() {
+        let program = std::env::current_exe().unwrap();
+        let places =
+            ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib"];
+        let find =
+            |name: &str| places.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file());
+        let needed = needed(vec![program], &["libstdc++.so.6"], &find).unwrap();
+        assert!(needed.contains("libstdc++.so.6"), "{needed:?}");
+        // A program that is linked to no library has none to name.
+        let is_static = crate::host::glibc::version().is_none();
+        assert!(is_static || needed.contains("libc.so.6"), "{needed:?}");
+    }
+
+    #[test]
+    fn script_finds_its_set_wherever_that_is() {
+        let text = script("setpriv");
+        assert_eq!(
+            text,
+            "#!/bin/sh\nroot=${0%/*}/..\nLC_ALL=\"C.UTF-8\" exec \
+             \"$root/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2\" \"--library-path\" \
+             \"$root/usr/lib/x86_64-linux-gnu\" \"--argv0\" \"setpriv\" \"$root/usr/bin/setpriv\" \"$@\"\n"
+        );
+    }
+}

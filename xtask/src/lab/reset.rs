@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use lab::Result;
 use lab::cache::Cache;
+use lab::policy::Policy;
 use lab::progress::Step;
 use lab::provider::Qemu;
 
@@ -29,6 +30,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    // The same QEMU, whatever this shell's variables say.
+    Policy { tools: lab.tools, ..Policy::of_environment()? }.set();
     let qemu = Qemu::new(Cache::open()?, lab.accel.into(), &workspace::guard()?, None)?;
     residents()?.reset(&qemu, &lab.name)?;
     step.done("both nodes are ready");

@@ -16,6 +16,7 @@ use crate::command::{Command, shell_word};
 use crate::error::{Error, IoContext as _, Result};
 use crate::image::recipe;
 use crate::node::{Pair as _, Plan, Role};
+use crate::policy::{Policy, Source};
 use crate::programs::Program;
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
@@ -49,6 +50,9 @@ pub struct Resident {
     pub accel: Accel,
     /// What its machines run on, and why.
     pub description: String,
+    /// Whose QEMU that is.
+    #[serde(default)]
+    pub tools: Source,
 }
 
 /// The labs of one cache.
@@ -97,6 +101,7 @@ impl Residents {
             known_hosts: pair.known_hosts().to_owned(),
             accel: qemu.decision().accel,
             description: pair.description(),
+            tools: Policy::get().tools,
         };
         let control = pair.into_control();
         let lab = Resident { run_directory: control.directory().to_owned(), ..lab };
@@ -373,6 +378,7 @@ mod tests {
             known_hosts: PathBuf::new(),
             accel: Accel::Tcg,
             description: String::new(),
+            tools: Source::Toolbox,
         };
         residents.keep(&lab).unwrap();
         fs::write(lab.note(), "node server ended: signal 9\n").unwrap();
