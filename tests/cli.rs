@@ -13,7 +13,10 @@ use assert_cmd::cargo::cargo_bin;
 fn xtask() -> Command {
     let mut command = Command::new(cargo_bin!("xtask"));
     let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
-    command.env_remove("LIBCLANG_PATH").env("RDMA_LAB_CACHE", cache).stdin(Stdio::null());
+    for name in ["LIBCLANG_PATH", "RDMA_LAB_DEBIAN_MIRROR", "RDMA_LAB_TOOLS", "RDMA_LAB_OFFLINE"] {
+        command.env_remove(name);
+    }
+    command.env("RDMA_LAB_CACHE", cache).stdin(Stdio::null());
     command
 }
 
@@ -223,33 +226,71 @@ fn reader_that_leaves_early_is_no_panic() {
 }
 
 #[test]
-fn doctor_says_what_is_missing_and_fails() {
+fn doctor_says_in_five_lines_what_is_missing_and_fails() {
     let (code, stdout, stderr) = run_without_programs(&["doctor"]);
     assert_eq!((code, stderr.as_str()), (1, ""));
-    for name in ["qemu-system-x86_64", "mkfs.erofs", "cpio", "libclang", "tshark", "Multipass"] {
+    let lines: Vec<&str> = stdout.lines().collect();
+    for (line, name) in lines.iter().zip(["Rust", "C linker", "packages", "tools", "machines", ""]) {
+        assert!(line.starts_with(name), "{name} in {stdout}");
+    }
+    for name in ["MISSING", "install gcc", "RDMA_LAB_DEBIAN_MIRROR=", "Multipass"] {
         assert!(stdout.contains(name), "{name} in {stdout}");
     }
-    assert!(stdout.contains("MISSING"), "{stdout}");
-    assert!(stdout.contains("qemu-system-x86 "), "the packages' names in {stdout}");
+    assert!(!stdout.contains("qemu-system"), "what the lab brings is not asked for: {stdout}");
 }
 
 #[test]
-fn install_without_apt_names_the_packages_and_other_ways() {
-    for args in [&["doctor", "--install"][..], &["test-e2e", "--install"], &["lab", "up", "--install"]] {
-        let (code, _, stderr) = run_without_programs(args);
-        assert_eq!(code, 1, "{args:?}");
-        for name in ["error: no apt on this host", "qemu-system-x86", "cpio", "Multipass", "SSH"] {
-            assert!(stderr.contains(name), "{name} in {stderr}");
+fn hosts_own_tools_are_named_one_by_one_where_they_are_asked_for() {
+    let (code, stdout, _) = run_without_programs(&["doctor", "--tools", "host"]);
+    assert_eq!(code, 1);
+    for name in
+        ["no qemu-system-x86_64", "no mkfs.erofs", "no tshark", "qemu-system-x86 erofs-utils", "--tools host"]
+    {
+        assert!(stdout.contains(name), "{name} in {stdout}");
+    }
+    let (code, _, stderr) = run_without_programs(&["lab", "up", "--provider", "qemu", "--tools", "host"]);
+    assert_eq!(code, 1);
+    for name in ["qemu-system-x86_64: missing", "libclang", "leave out `--tools host`"] {
+        assert!(stderr.contains(name), "{name} in {stderr}");
+    }
+}
+
+#[test]
+fn tools_variable_that_is_none_is_a_usage_error() {
+    for (name, value) in [("RDMA_LAB_TOOLS", "mine"), ("RDMA_LAB_OFFLINE", "yes")] {
+        let (code, _, stderr) =
+            finish(xtask().arg("doctor").env(name, value).output().expect("xtask starts"));
+        assert_eq!(code, 2);
+        assert!(stderr.contains(value) && stderr.contains("next: write "), "{stderr}");
+    }
+}
+
+#[test]
+fn install_says_that_nothing_needs_to_be_installed() {
+    let (_, _, stderr) = run_without_programs(&["doctor", "--install"]);
+    assert!(stderr.contains("nothing needs to be installed any more"), "{stderr}");
+}
+
+#[test]
+fn forbidden_download_is_named_with_its_size() {
+    let empty = tempfile::tempdir().expect("a temporary directory");
+    for args in [&["test-guest", "--offline"][..], &["lab", "up", "--offline"]] {
+        let mut command = xtask();
+        command.args(args).args(["--provider", "qemu"]).env("RDMA_LAB_CACHE", empty.path());
+        let (code, _, stderr) = finish(command.output().expect("xtask starts"));
+        assert_eq!(code, 1);
+        for text in ["downloads are forbidden: tools: QEMU", "about 41 MB", "--offline"] {
+            assert!(stderr.contains(text), "{text} in {stderr}");
         }
     }
 }
 
 #[test]
-fn run_without_qemu_and_multipass_says_what_to_do() {
+fn run_without_a_linker_says_what_to_do() {
     for args in [&["test-e2e"][..], &["lab", "up"]] {
         let (code, stdout, stderr) = run_without_programs(args);
         assert_eq!((code, stdout.as_str()), (1, ""), "{args:?}");
-        for name in ["error: ", "qemu-system-x86_64: missing", "next: ", "Multipass"] {
+        for name in ["error: ", "cc: missing", "next: install gcc", "Multipass"] {
             assert!(stderr.contains(name), "{name} in {stderr}");
         }
     }
@@ -258,7 +299,7 @@ fn run_without_qemu_and_multipass_says_what_to_do() {
 #[test]
 fn libclang_that_does_not_exist_is_named() {
     let output = xtask()
-        .arg("doctor")
+        .args(["doctor", "--tools", "host"])
         .env("LIBCLANG_PATH", "/nonexistent/libclang.so")
         .env("PATH", "")
         .output()
@@ -278,7 +319,7 @@ fn cache_directory_that_cannot_be_made_names_the_variable() {
         .expect("xtask starts");
     let (code, stdout, stderr) = finish(output);
     assert_eq!(code, 1);
-    assert!(stdout.contains("cache directory") && stdout.contains("UNFIT"), "{stdout}");
+    assert!(stdout.contains("see the error below"), "{stdout}");
     assert!(stderr.contains("failed to create the cache directory"), "{stderr}");
 }
 

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::progress;
+use crate::toolbox::set;
 
 /// How long one process waits for another that builds the same thing.
 const LOCK_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -145,7 +146,9 @@ impl Cache {
     ///
     /// Something cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        let _locks = ["image", "frozen"].map(|name| self.lock(name));
+        let kept = set::ALL.iter().map(|set| set.lock());
+        let names = ["image", "sysroot", "frozen"].map(str::to_owned).into_iter().chain(kept);
+        let _locks: Vec<Result<Lock>> = names.map(|name| self.lock(&name)).collect();
         for Entry { name, .. } in self.entries()? {
             let path = self.path(&name);
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// The variable that says whose tools are used.
@@ -11,7 +13,8 @@ const TOOLS: &str = "RDMA_LAB_TOOLS";
 const OFFLINE: &str = "RDMA_LAB_OFFLINE";
 
 /// Whose tools are used: QEMU, mkfs.erofs and the like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The lab's own, from one Debian release, in the cache.
     #[default]
@@ -34,7 +37,16 @@ static POLICY: OnceLock<Policy> = OnceLock::new();
 impl Policy {
     /// The policy of this process: what was set, else what the environment says, else the usual one.
     pub fn get() -> Policy {
-        *POLICY.get_or_init(|| Policy::from_env(|name| std::env::var(name).ok()).unwrap_or_default())
+        *POLICY.get_or_init(|| Policy::of_environment().unwrap_or_default())
+    }
+
+    /// What the environment of this process says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::from_env`].
+    pub fn of_environment() -> Result<Policy> {
+        Policy::from_env(|name| std::env::var(name).ok())
     }
 
     /// Sets the policy of this process. The first one stays.

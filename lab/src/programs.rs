@@ -18,12 +18,14 @@ use crate::command::shell_word;
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::Host;
 use crate::host::libclang::Libclang;
-use crate::image::Sysroot;
+use crate::image::{Release, Sysroot};
 use crate::packages::TRIPLET;
+use crate::policy::Policy;
 use crate::progress::Step;
 use crate::toolbox::Toolbox;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The target of everything that is linked against the sysroot.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A program built for the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +108,9 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
     for (key, value) in environment(&directory, libclang, &pkg_config) {
         build = build.env(key, value);
     }
+    if Policy::get().offline {
+        build = build.env("CARGO_NET_OFFLINE", "true");
+    }
     let output = build.output().map_err(|source| {
         Error::setup(format!("failed to run cargo for the {}", what.what())).source(source)
     })?;
@@ -129,16 +134,65 @@ fn faults(output: &str) -> String {
     crate::command::tail(&lines.collect::<Vec<_>>().join("\n"), 30)
 }
 
+/// What makes a cargo on this computer check feature `verbs` as a guest's build sees it: against the sysroot's headers
+/// and libraries; what is `linked`, for [`TARGET`], also runs with the sysroot's C library, whatever the host's is.
+///
+/// # Errors
+///
+/// The sysroot, libclang or pkgconf cannot be fetched.
+pub fn checks(cache: &Cache, linked: bool) -> Result<Vec<(OsString, OsString)>> {
+    let sysroot = Sysroot::ensure(cache, Release::oldest())?;
+    let root = sysroot.directory();
+    let root = root.canonicalize().at("failed to resolve", root)?;
+    let libclang = Libclang::ensure(&Host::this(), cache)?;
+    let mut environment = bindings(&root, &libclang, &Toolbox::of(cache).program("pkgconf")?);
+    if linked {
+        let flags: OsString = [linking(&root), running(&root)?].concat().join("\u{1f}").into();
+        let linker = ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER".into(), "cc".into());
+        environment.push(linker);
+        environment.push(("CARGO_ENCODED_RUSTFLAGS".into(), flags.clone()));
+        environment.push(("CARGO_ENCODED_RUSTDOCFLAGS".into(), flags));
+    }
+    Ok(environment)
+}
+
 /// What makes cargo, pkg-config, bindgen and the linker look into the sysroot.
 fn environment(sysroot: &Path, libclang: &Libclang, pkg_config: &Path) -> Vec<(OsString, OsString)> {
+    let mut environment = bindings(sysroot, libclang, pkg_config);
+    environment.push(("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER".into(), "cc".into()));
+    environment.push(("CARGO_ENCODED_RUSTFLAGS".into(), linking(sysroot).join("\u{1f}").into()));
+    environment
+}
+
+/// The linker's arguments, one each: a comma in a path would split those of `-Wl,`.
+fn to_linker(words: &[&str]) -> Vec<String> {
+    words.iter().flat_map(|word| ["-Clink-arg=-Xlinker".to_owned(), format!("-Clink-arg={word}")]).collect()
+}
+
+/// Flags for who links against the sysroot.
+fn linking(sysroot: &Path) -> Vec<String> {
+    let root = sysroot.display();
+    let places = format!("-rpath-link={root}/lib/{TRIPLET}:{root}/usr/lib/{TRIPLET}");
+    [vec![format!("-Clink-arg=--sysroot={root}")], to_linker(&[&places])].concat()
+}
+
+/// Flags for who also runs it here: with the sysroot's loader and libraries.
+fn running(sysroot: &Path) -> Result<Vec<String>> {
+    let places = ["lib", "usr/lib"].map(|place| sysroot.join(place).join(TRIPLET));
+    let mut loaders = places.iter().map(|place| place.join("ld-linux-x86-64.so.2"));
+    let loader = loaders
+        .find(|loader| loader.is_file())
+        .ok_or_else(|| Error::setup(format!("no loader in the sysroot {}", sysroot.display())))?;
+    let places = places.map(|place| place.display().to_string()).join(":");
+    // RPATH, not RUNPATH: also for what the libraries need in turn.
+    let loader = loader.display().to_string();
+    Ok(to_linker(&["--dynamic-linker", &loader, "--disable-new-dtags", "-rpath", &places]))
+}
+
+/// What makes cargo, pkg-config and bindgen look into the sysroot.
+fn bindings(sysroot: &Path, libclang: &Libclang, pkg_config: &Path) -> Vec<(OsString, OsString)> {
     let root = sysroot.display();
     let libraries = sysroot.join("usr/lib").join(TRIPLET);
-    let flags = [
-        format!("-Clink-arg=--sysroot={root}"),
-        // Not `-Wl,`, which a comma in the path would split.
-        "-Clink-arg=-Xlinker".to_owned(),
-        format!("-Clink-arg=-rpath-link={root}/lib/{TRIPLET}:{root}/usr/lib/{TRIPLET}"),
-    ];
     let mut environment = libclang.env(&Host::this());
     let bindgen = "BINDGEN_EXTRA_CLANG_ARGS";
     // rdma-sys looks into the host's /usr/include before any sysroot; named as the last system directory, it
@@ -148,10 +202,8 @@ fn environment(sysroot: &Path, libclang: &Libclang, pkg_config: &Path) -> Vec<(O
         Some((_, value)) => value.push(format!(" {headers}")),
         None => environment.push((bindgen.into(), headers.into())),
     }
-    let ours: [(&str, OsString); 6] = [
+    let ours: [(&str, OsString); 4] = [
         ("PKG_CONFIG", pkg_config.into()),
-        ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc".into()),
-        ("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}").into()),
         ("PKG_CONFIG_SYSROOT_DIR", sysroot.into()),
         ("PKG_CONFIG_LIBDIR", libraries.join("pkgconfig").into()),
         ("PKG_CONFIG_ALLOW_CROSS", "1".into()),
@@ -199,7 +251,7 @@ mod tests {
 
     #[test]
     fn flags_survive_spaces_commas_and_quotes_in_the_path() {
-        let libclang = Libclang { file: "/l/libclang.so".into(), version: None };
+        let libclang = Libclang { file: "/l/libclang.so".into(), version: None, resources: None };
         let environment = environment(Path::new("/a,b 'c"), &libclang, Path::new("/p"));
         let value = |key: &str| {
             environment

@@ -1,6 +1,8 @@
 //! What every run needs before its machines: the guest programs, built, and a provider, ready.
 
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use crate::cache::{Cache, Lock};
 use crate::error::Result;
@@ -40,17 +42,23 @@ impl Setup {
     /// As [`Setup::prepare`].
     pub fn with(build: Build, workspace: &Path, choice: &Choice, guard_program: &Path) -> Result<Setup> {
         let cache = Cache::open()?;
-        // First what may refuse at once: an accelerator that was asked for and does not work.
-        let provider = choice.open(&cache, workspace, guard_program)?;
+        let open = || choice.open(&cache, workspace, guard_program);
         // Where these do not run, the machines make their own when they are reached.
         let can_build = place::is_builder() || matches!(choice, Choice::Qemu { .. });
         if choice.build() == Some(Place::Guest) || choice.build().is_none() && !can_build {
-            return Ok(Setup { cache, provider, programs: Vec::new() });
+            return Ok(Setup { provider: open()?, programs: Vec::new(), cache });
         }
-        let sysroot = Sysroot::ensure(&cache, choice.sysroot())?;
-        let libclang = Libclang::find(&Host::this())?;
-        let programs = programs::build(build, workspace, &sysroot, &libclang)?;
-        Ok(Setup { cache, provider, programs })
+        // Side by side: the first run downloads for one while it compiles for the other.
+        let (provider, programs) = thread::scope(|scope| {
+            let programs = scope.spawn(|| {
+                let sysroot = Sysroot::ensure(&cache, choice.sysroot())?;
+                let libclang = Libclang::ensure(&Host::this(), &cache)?;
+                programs::build(build, workspace, &sysroot, &libclang)
+            });
+            (open(), programs.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        // First what refuses more: an accelerator that was asked for and does not work.
+        Ok(Setup { provider: provider?, programs: programs?, cache })
     }
 
     /// A slot for one pair of machines, of as many as this computer has processors; waits until one is free,

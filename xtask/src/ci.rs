@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: everything that must hold, stage by stage; a red stage does not hide the next.
 //!
-//! 1. requirements: what this computer must have, tshark and QEMU included
+//! 1. requirements: what this computer must have; tools come from the toolbox
 //! 2. formatting
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
 //! 4. the scenarios, and some of them on the oldest guest
@@ -16,9 +16,13 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use lab::Result;
-use lab::host::libclang::Libclang;
+use lab::cache::Cache;
 use lab::host::{Host, requirement};
+use lab::policy::Policy;
+use lab::programs;
+use lab::toolbox::Toolbox;
 
+use crate::means::Means;
 use crate::output;
 use crate::stage::{self, Ended, Expect, Table};
 use crate::workspace;
@@ -45,9 +49,8 @@ const NOT_INHERITED: [&str; 8] = [
 /// The arguments of `ci`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Install missing system packages first, through apt.
-    #[arg(long)]
-    install: bool,
+    #[command(flatten)]
+    means: Means,
     /// Also try all that can go wrong with machines of others, Multipass's and SSH hosts'. Takes minutes more.
     #[arg(long)]
     every_trap: bool,
@@ -57,36 +60,42 @@ pub(crate) struct Args {
 struct Plan {
     name: &'static str,
     args: Vec<&'static str>,
+    /// With feature `verbs`.
     verbs: bool,
+    /// With the toolbox on its PATH.
+    tools: bool,
     expect: Expect,
 }
 
 /// Runs every stage; exit code 1 where one is red.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let host = Host::this();
-    let mut ended = vec![stage::check(
-        "requirements",
-        || requirement::demand(&host, &[requirement::RUN, &[requirement::CI]].concat(), args.install),
-        echo,
-    )];
-    // After the installation: the environment of `verbs` depends on what is there now.
+    args.means.apply()?;
+    let demand = || requirement::demand(&Host::this(), &requirement::ci());
+    let mut ended = vec![stage::check("requirements", demand, echo)];
     for plan in plans(args.every_trap) {
-        ended.push(run_plan(&host, &plan));
+        ended.push(run_plan(&plan));
     }
     let table = Table(&ended);
     output::print(&table)?;
     Ok(if table.total().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run_plan(host: &Host, plan: &Plan) -> Ended {
-    let mut env = Vec::new();
-    if plan.verbs {
-        match Libclang::find(host) {
-            Ok(libclang) => env = libclang.env(host),
-            Err(error) => return stage::check(plan.name, || Err(error), echo),
-        }
+fn run_plan(plan: &Plan) -> Ended {
+    match environment(plan) {
+        Ok(env) => stage::run(plan.name, &mut cargo(&plan.args, &env), plan.expect, echo),
+        Err(error) => stage::check(plan.name, || Err(error), echo),
     }
-    stage::run(plan.name, &mut cargo(&plan.args, &env), plan.expect, echo)
+}
+
+/// What a stage needs of the cache: the sysroot and bindgen's library, tools on its PATH.
+fn environment(plan: &Plan) -> Result<Vec<(OsString, OsString)>> {
+    let cache = Cache::open()?;
+    let is_linked = plan.args.contains(&programs::TARGET);
+    let mut env = if plan.verbs { programs::checks(&cache, is_linked)? } else { Vec::new() };
+    if plan.tools {
+        env.push(("PATH".into(), Toolbox::of(&cache).path(&["tshark", "ssh"])?));
+    }
+    Ok(env)
 }
 
 /// Passes a line of a stage on.
@@ -100,6 +109,7 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         name: "fmt",
         args: vec!["fmt", "--all", "--check"],
         verbs: false,
+        tools: false,
         expect: Expect::NoTests,
     }];
     let twice = [["clippy", "clippy, verbs"], ["rustdoc", "rustdoc, verbs"], ["test", "test, verbs"]];
@@ -114,6 +124,13 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                 "rustdoc" => {
                     (vec!["doc", "--workspace", "--no-deps", "--keep-going"], vec![], Expect::NoTests)
                 }
+                // All else is the same without the feature. With a target only what is tested is linked against
+                // the sysroot, and no build script.
+                _ if verbs => (
+                    vec!["test", "--package", "rdma-lab", "--no-fail-fast", "--target", programs::TARGET],
+                    vec![],
+                    Expect::Tests,
+                ),
                 _ => (vec!["test", "--workspace", "--no-fail-fast"], vec![], Expect::Tests),
             };
             if verbs {
@@ -121,13 +138,14 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                 args.extend(if names[0] == "clippy" { MUTANTS } else { VERBS });
             }
             args.extend(last);
-            plans.push(Plan { name, args, verbs, expect });
+            plans.push(Plan { name, args, verbs, tools: false, expect });
         }
     }
     plans.push(Plan {
         name: "tshark's fields",
         args: vec!["test", "--package", "roce", "--test", "tshark", "--", "--ignored"],
         verbs: false,
+        tools: true,
         expect: Expect::Tests,
     });
     // A process of its own: the tests may have replaced the file that this one was started from.
@@ -135,6 +153,7 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         name: "test-e2e",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "test-e2e", "--ci"],
         verbs: false,
+        tools: false,
         expect: Expect::Tests,
     });
     // Whatever this run's own guest is: what the oldest does otherwise is declared, and no more than that.
@@ -146,24 +165,28 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         ]
         .concat(),
         verbs: false,
+        tools: false,
         expect: Expect::Tests,
     });
     plans.push(Plan {
         name: "test-guest",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "test-guest"],
         verbs: false,
+        tools: false,
         expect: Expect::Tests,
     });
     plans.push(Plan {
         name: "self-test",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "self-test"],
         verbs: false,
+        tools: false,
         expect: Expect::Tests,
     });
     plans.push(Plan {
         name: "lab",
         args: vec!["test", "--package", "xtask", "--test", "lab", "--", "--ignored", "--test-threads", "1"],
         verbs: false,
+        tools: true,
         expect: Expect::Tests,
     });
     plans.push(Plan {
@@ -174,6 +197,7 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         ]
         .concat(),
         verbs: false,
+        tools: true,
         expect: Expect::Tests,
     });
     plans
@@ -194,7 +218,7 @@ fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
         command.env_remove(name);
     }
     // Stages that mean another provider say so.
-    command.env("RDMA_LAB_PROVIDER", "qemu");
+    command.env("RDMA_LAB_PROVIDER", "qemu").envs(Policy::get().env());
     // What a red stage left is looked at when all have ended.
     command.env(lab::artifacts::KEEP, "all");
     command.env("RUSTDOCFLAGS", "-D warnings").env("CI", "true").env("INSTA_UPDATE", "no");
@@ -211,9 +235,12 @@ mod tests {
         let lines: Vec<String> = plans(false).iter().map(|plan| plan.args.join(" ")).collect();
         for check in ["clippy", "doc", "test"] {
             let of_check: Vec<&String> =
-                lines.iter().filter(|line| line.starts_with(&format!("{check} --workspace "))).collect();
-            assert_eq!(of_check.len(), 2, "{of_check:?}");
-            assert!(!of_check[0].contains("--features") && of_check[1].contains("--features rdma-lab/"));
+                lines.iter().filter(|line| line.starts_with(&format!("{check} "))).take(2).collect();
+            assert!(
+                of_check[0].contains("--workspace") && !of_check[0].contains("--features"),
+                "{of_check:?}"
+            );
+            assert!(of_check[1].contains("--features rdma-lab/"), "{of_check:?}");
         }
         assert!(
             lines.contains(

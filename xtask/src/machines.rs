@@ -12,6 +12,7 @@ use lab::provider::choice::{self, Choice};
 use lab::provider::multipass::instance::Shape;
 use lab::provider::qemu::accel;
 
+use crate::means::Means;
 use crate::output;
 use lab::{Error, Result};
 
@@ -91,7 +92,7 @@ pub(crate) fn guest(name: Option<&str>) -> Result<&'static Release> {
     }
 }
 
-/// Which machines, and whether to install what they need.
+/// Which machines, and by which means they are made.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Machines {
     /// Where the machines come from [default: multipass where its daemon answers, else qemu].
@@ -134,9 +135,8 @@ pub(crate) struct Machines {
     /// that were reset, draw other numbers.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Install missing system packages first, through apt.
-    #[arg(long)]
-    pub(crate) install: bool,
+    #[command(flatten)]
+    pub(crate) means: Means,
 }
 
 impl Machines {
@@ -218,19 +218,22 @@ impl Machines {
         }
     }
 
-    /// Demands what this computer needs for the machines; installs it first if asked to.
+    /// Demands what this computer needs for the machines, and makes [`Means`] the policy of this process.
     ///
     /// # Errors
     ///
-    /// As [`requirement::demand`]; the cache directory cannot be used.
+    /// As [`requirement::demand_platform`] and [`requirement::demand`]; the cache directory cannot be used.
     pub(crate) fn prepare(&self) -> Result<()> {
+        self.means.apply()?;
         // What cannot be, and what nothing works without, before anything takes time.
         self.choice()?;
         Cache::open()?;
         match self.provider()? {
-            Provider::Qemu => requirement::demand(&Host::this(), requirement::RUN, self.install),
-            Provider::Multipass => Ok(()),
-            Provider::Ssh => requirement::demand(&Host::this(), &[requirement::REACH], self.install),
+            Provider::Qemu => {
+                requirement::demand_platform()?;
+                requirement::demand(&Host::this(), &requirement::run())
+            }
+            Provider::Multipass | Provider::Ssh => Ok(()),
         }
     }
 }

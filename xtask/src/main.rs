@@ -19,6 +19,7 @@ mod doctor;
 mod guard;
 mod lab;
 mod machines;
+mod means;
 mod output;
 mod results;
 mod review;

@@ -15,6 +15,7 @@ use lab::verdict::Reason;
 use lab::{Error, Result};
 
 use crate::machines::Accel;
+use crate::means::Means;
 use crate::{machines, output, workspace};
 
 /// The arguments of `self-test`.
@@ -29,16 +30,17 @@ pub(crate) struct Args {
     /// The release that the machines run [default: RDMA_LAB_GUEST, else debian-13].
     #[arg(long, value_name = "RELEASE")]
     guest: Option<String>,
-    /// Install missing system packages first, through apt.
-    #[arg(long)]
-    install: bool,
+    #[command(flatten)]
+    means: Means,
 }
 
 /// Applies every mutation; exit code 1 where one gives other reasons than it must.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    args.means.apply()?;
     let guest = machines::guest(args.guest.as_deref())?;
     Cache::open()?;
-    requirement::demand(&Host::this(), requirement::RUN, args.install)?;
+    requirement::demand_platform()?;
+    requirement::demand(&Host::this(), &requirement::run())?;
     let guard = workspace::guard()?;
     let choice = Choice::Qemu { accel: args.accel.into(), guest, seed: None };
     let setup = Setup::with(Build::Mutants, workspace::root(), &choice, &guard)?;

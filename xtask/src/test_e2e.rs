@@ -10,6 +10,7 @@ use lab::artifacts::Artifacts;
 use lab::error::IoContext as _;
 use lab::fault::netem;
 use lab::names::find;
+use lab::policy::Policy;
 use lab::provider::Choice;
 use lab::results::{self, Results};
 use lab::scenario::Scenario;
@@ -71,6 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .env("RDMA_LAB_SCENARIOS_IN", &catalogue.scenarios)
         .env("RDMA_LAB_SNAPSHOTS_IN", &catalogue.snapshots)
         .envs(args.machines.choice()?.env())
+        .envs(Policy::get().env())
         .env("RDMA_LAB_REPEAT", args.repeat.to_string())
         .env("RDMA_LAB_JOBS", jobs.to_string())
         .env("RDMA_LAB_RUN", kept.directory())

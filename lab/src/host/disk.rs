@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rustix::fs::statvfs;
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::error::{Error, Result};
 
@@ -41,6 +41,26 @@ fn room(directory: &Path, needed_mib: u64) -> Result<()> {
     )))
 }
 
+/// Demands that programs in `directory` can be run.
+///
+/// # Errors
+///
+/// Its file system is mounted without that right: not even a loader can map them.
+pub fn demand_exec(directory: &Path) -> Result<()> {
+    let Ok(status) = statvfs(directory) else { return Ok(()) };
+    if !status.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        return Ok(());
+    }
+    Err(Error::setup(format!(
+        "no program can be run from {}: its file system is mounted noexec",
+        directory.display()
+    ))
+    .next(
+        "name a directory elsewhere: RDMA_LAB_CACHE=/some/directory\n\
+         or take the host's own tools: --tools host, RDMA_LAB_TOOLS=host",
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +70,15 @@ mod tests {
         let error = demand(Path::new("/"), u64::MAX).unwrap_err().to_string();
         assert!(error.starts_with("too little room in /: ") && error.contains("next: "), "{error}");
         demand(Path::new("/"), 0).unwrap();
+    }
+
+    #[test]
+    fn file_system_without_programs_is_refused() {
+        demand_exec(Path::new("/usr/bin")).unwrap();
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        if mounts.lines().any(|line| line.starts_with("proc /proc ") && line.contains("noexec")) {
+            let error = demand_exec(Path::new("/proc")).unwrap_err().to_string();
+            assert!(error.contains("/proc") && error.contains("RDMA_LAB_CACHE="), "{error}");
+        }
     }
 }

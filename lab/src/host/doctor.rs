@@ -1,25 +1,25 @@
-//! The doctor's report: what is there, what is missing, and the exact command to get it.
+//! The doctor's report: in five lines what this computer needs and has, then what to do about the rest.
 //!
-//! The rows of [`requirement::RUN`] decide whether the report is good; those of [`requirement::CI`] and the
-//! rows that a caller adds only inform. Runs programs that print versions; changes nothing.
+//! Rust, a C linker and a way to fetch packages are the host's; tools and machines are the lab's. Runs programs that print
+//! versions; changes nothing.
 
 use std::fmt;
 
 use crate::host::requirement::{self, Cure, Requirement, Status};
-use crate::host::{Host, apt};
+use crate::host::{Host, disk};
+use crate::policy::{Policy, Source};
 use crate::provider::multipass::client;
+use crate::toolbox::set;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// What it is about.
-    pub name: String,
+    pub name: &'static str,
     /// How it stands.
     pub mark: Mark,
     /// Where it is, which version, why not.
     pub detail: String,
-    /// The command that brings it.
-    pub command: Option<String>,
 }
 
 /// How the thing of a [`Row`] stands.
@@ -35,103 +35,141 @@ pub enum Mark {
     Info,
 }
 
-/// A group of rows under a heading.
-#[derive(Debug, Clone)]
-pub struct Section {
-    /// What the rows are needed for.
-    pub title: &'static str,
-    /// Whether a row that is not found makes the report bad.
-    pub decides: bool,
-    /// The rows.
-    pub rows: Vec<Row>,
-}
-
 /// The whole report.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
-    sections: Vec<Section>,
-    commands: Vec<String>,
-    can_install: bool,
+    rows: Vec<Row>,
+    cures: Vec<Cure>,
+    advice: Vec<String>,
 }
 
-impl Row {
-    /// A row that only informs, such as which accelerator was chosen and why.
-    pub fn info(name: impl Into<String>, detail: impl Into<String>) -> Row {
-        Row { name: name.into(), mark: Mark::Info, detail: detail.into(), command: None }
-    }
-}
-
-/// Examines `host`.
+/// Examines `host` and what is in the cache; the fifth line, on machines, is the caller's: [`Report::machines`].
 pub fn report(host: &Host) -> Report {
-    let mut missing = Vec::new();
-    let sections = vec![
-        section(host, "to run scenarios on this computer", true, requirement::RUN, &mut missing),
-        section(host, "more, for `cargo xtask ci`", false, &[requirement::CI], &mut missing),
-        Section { title: "machines", decides: false, rows: machines(host) },
-    ];
-    Report {
-        sections,
-        commands: apt::commands(host, &missing),
-        can_install: host.program("apt-get").is_some(),
+    let mut report = Report::default();
+    report.rust(host);
+    report.requirement("C linker", &requirement::LINKER, host);
+    report.requirement("packages", &requirement::PACKAGES, host);
+    match Policy::get().tools {
+        Source::Toolbox => report.toolbox(host),
+        Source::Host => report.host_tools(host),
     }
+    report
 }
 
 impl Report {
-    /// Adds a row to the last section, "machines".
-    pub fn push(&mut self, row: Row) {
-        if let Some(section) = self.sections.last_mut() {
-            section.rows.push(row);
+    /// Whether scenarios can run on this computer.
+    pub fn is_good(&self) -> bool {
+        self.rows.iter().all(|row| matches!(row.mark, Mark::Found | Mark::Info))
+    }
+
+    /// Adds the line on machines: what they run on, or why they cannot.
+    pub fn machines(&mut self, host: &Host, accelerator: &str) {
+        let multipass = match host.program("multipass").map(|program| client::version_of(&program)) {
+            None => "Multipass is not on this computer",
+            Some(None) => "Multipass is here, its daemon does not answer",
+            Some(Some(_)) => "Multipass answers and is taken unless another --provider is named",
+        };
+        match requirement::demand_platform() {
+            Ok(()) => self.push("machines", Mark::Info, format!("QEMU, {accelerator}; {multipass}")),
+            Err(error) => {
+                let text = error.to_string();
+                let (what, next) = text.split_once("\n  next: ").unwrap_or((&text, ""));
+                self.push("machines", Mark::Unfit, format!("{what}; {multipass}"));
+                self.advice.push(next.to_owned());
+            }
         }
     }
 
-    /// Whether everything that decides is there.
-    pub fn is_good(&self) -> bool {
-        self.sections
-            .iter()
-            .filter(|section| section.decides)
-            .flat_map(|section| &section.rows)
-            .all(|row| matches!(row.mark, Mark::Found | Mark::Info))
+    fn push(&mut self, name: &'static str, mark: Mark, detail: impl Into<String>) {
+        self.rows.push(Row { name, mark, detail: detail.into() });
     }
-}
 
-fn section(
-    host: &Host,
-    title: &'static str,
-    decides: bool,
-    sets: &[&[Requirement]],
-    missing: &mut Vec<Cure>,
-) -> Section {
-    let mut rows = Vec::new();
-    for requirement in sets.iter().copied().flatten() {
+    fn requirement(&mut self, name: &'static str, requirement: &Requirement, host: &Host) {
         let (mark, detail) = match requirement.check(host) {
             Status::Found(detail) => (Mark::Found, detail),
             Status::Missing => (Mark::Missing, requirement.purpose.to_owned()),
             Status::Unfit(why) => (Mark::Unfit, why),
         };
-        let command = (mark != Mark::Found).then(|| {
-            missing.push(requirement.cure());
-            let command = apt::commands(host, &[requirement.cure()]).join("\n");
-            if command.contains('\n') { "see the commands below".to_owned() } else { command }
-        });
-        rows.push(Row { name: requirement.name.to_owned(), mark, detail, command });
+        if mark != Mark::Found {
+            self.cures.push(requirement.cure());
+        }
+        self.push(name, mark, detail);
     }
-    Section { title, decides, rows }
+
+    /// Rust is there, or nobody would ask; its components may not be.
+    fn rust(&mut self, host: &Host) {
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for component in requirement::CI {
+            match component.check(host) {
+                Status::Found(_) => with.push(component.name),
+                _ => {
+                    without.push(component.name);
+                    self.cures.push(component.cure());
+                }
+            }
+        }
+        let text = match (with.is_empty(), without.is_empty()) {
+            (_, true) => format!("with {}", with.join(" and ")),
+            (_, false) => format!("without {}, for `cargo xtask ci` only", without.join(" and ")),
+        };
+        let version = option_env!("CARGO_PKG_RUST_VERSION").unwrap_or_default();
+        self.push("Rust", Mark::Found, format!("{version} or later; {text}"));
+    }
+
+    fn toolbox(&mut self, host: &Host) {
+        let whose = format!("the lab's own, of Debian {}", set::RELEASE);
+        let Some(cache) = host.cache() else { return };
+        if let Err(error) = disk::demand_exec(existing(cache)) {
+            let text = error.to_string();
+            let (what, next) = text.split_once("\n  next: ").unwrap_or((&text, ""));
+            self.advice.push(next.replace("\n        ", "\n"));
+            self.push("tools", Mark::Unfit, what);
+            return;
+        }
+        let absent: Vec<&set::Set> = [&set::RUN, &crate::toolbox::clang::CLANG]
+            .into_iter()
+            .filter(|set| !cache.join(set.directory()).is_dir())
+            .collect();
+        let megabytes: u32 = absent.iter().map(|set| set.about_mb).sum();
+        let where_ = match (absent.is_empty(), Policy::get().offline) {
+            (true, _) => format!("in {}", cache.display()),
+            (false, false) => format!("about {megabytes} MB to download into {}", cache.display()),
+            (false, true) => format!("not in {}, and downloads are forbidden", cache.display()),
+        };
+        let mark = if absent.is_empty() || !Policy::get().offline { Mark::Found } else { Mark::Missing };
+        self.push("tools", mark, format!("{whose}, {where_}"));
+    }
+
+    fn host_tools(&mut self, host: &Host) {
+        let mut found = Vec::new();
+        let mut lacking = Vec::new();
+        let mut unfit = false;
+        for tool in requirement::HOST_TOOLS.iter().chain(requirement::HOST_CI_TOOLS) {
+            match tool.check(host) {
+                Status::Found(_) => found.push(tool.name.to_owned()),
+                Status::Missing => lacking.push(format!("no {}", tool.name)),
+                Status::Unfit(why) => {
+                    unfit = true;
+                    lacking.push(format!("{}: {why}", tool.name));
+                }
+            }
+            if !matches!(tool.check(host), Status::Found(_)) {
+                self.cures.push(tool.cure());
+            }
+        }
+        let mark = match (lacking.is_empty(), unfit) {
+            (true, _) => Mark::Found,
+            (false, true) => Mark::Unfit,
+            (false, false) => Mark::Missing,
+        };
+        lacking.extend((!found.is_empty()).then(|| found.join(", ")));
+        self.push("tools", mark, format!("the host's: {}", lacking.join("; ")));
+    }
 }
 
-/// Which kinds of machine there are, and which is taken when none is named.
-fn machines(host: &Host) -> Vec<Row> {
-    let program = host.program("multipass");
-    let daemon = program.as_ref().and_then(|program| client::version_of(program));
-    let multipass = match (&program, &daemon) {
-        (None, _) => Row::info("Multipass", "not on this computer; not needed"),
-        (Some(_), None) => Row::info("Multipass", "its daemon does not answer; not needed"),
-        (_, Some(version)) => Row { mark: Mark::Found, ..Row::info("Multipass", version.clone()) },
-    };
-    let usual = match daemon {
-        Some(_) => "multipass, since its daemon answers; another: --provider qemu",
-        None => "qemu: it needs neither root nor a daemon",
-    };
-    vec![multipass, Row::info("default provider", usual)]
+/// The nearest directory above `path`, or itself, that exists.
+fn existing(path: &std::path::Path) -> &std::path::Path {
+    path.ancestors().find(|path| path.is_dir()).unwrap_or(path)
 }
 
 impl fmt::Display for Mark {
@@ -147,32 +185,19 @@ impl fmt::Display for Mark {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = self.sections.iter().flat_map(|section| &section.rows);
-        let width = rows.map(|row| row.name.chars().count()).max().unwrap_or(0);
-        for section in &self.sections {
-            writeln!(f, "{}", section.title)?;
-            for row in &section.rows {
-                let detail = row.detail.replace('\n', " ");
-                writeln!(f, "  {:<width$}  {:<7}  {detail}", row.name, row.mark)?;
-                if let Some(command) = &row.command {
-                    writeln!(f, "  {:<width$}  {:<7}  get it: {command}", "", "")?;
-                }
-            }
-            writeln!(f)?;
+        let width = self.rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+        for Row { name, mark, detail } in &self.rows {
+            writeln!(f, "{name:<width$}  {mark:<7}  {}", detail.replace('\n', " "))?;
         }
-        if self.commands.is_empty() {
-            return writeln!(f, "Nothing is missing.");
+        let ways = requirement::ways(&self.cures);
+        writeln!(f)?;
+        match (self.is_good(), ways.is_empty()) {
+            (true, true) => return writeln!(f, "Nothing is missing, and nothing is installed."),
+            (true, false) => writeln!(f, "Scenarios can run; `cargo xtask ci` needs more:")?,
+            (false, _) => writeln!(f, "Something is missing:")?,
         }
-        if !self.is_good() {
-            writeln!(f, "Something is missing. All of it at once:")?;
-        } else {
-            writeln!(f, "Scenarios can run; `cargo xtask ci` needs more. All of it at once:")?;
-        }
-        for line in self.commands.iter().flat_map(|command| command.lines()) {
+        for line in ways.iter().chain(&self.advice).flat_map(|way| way.lines()) {
             writeln!(f, "  {line}")?;
-        }
-        if self.can_install {
-            writeln!(f, "or\n  cargo xtask doctor --install")?;
         }
         Ok(())
     }
@@ -187,35 +212,31 @@ mod tests {
     #[test]
     fn empty_computer_has_a_bad_report_that_names_everything() {
         let root = tempfile::tempdir().unwrap();
-        let report = report(&Host::new(root.path(), OsStr::new("")));
+        let host = Host::new(root.path(), OsStr::new("")).with_cache(root.path().join("cache"));
+        let mut report = report(&host);
+        report.machines(&host, "software emulation (TCG): no /dev/kvm");
         assert!(!report.is_good());
         let text = report.to_string();
-        for requirement in requirement::RUN.iter().copied().flatten().chain(requirement::CI) {
-            let row = text.lines().find(|line| line.trim_start().starts_with(requirement.name)).unwrap();
-            if requirement.name != "libclang" {
-                assert!(row.contains("MISSING"), "{row}");
-            }
-        }
-        assert!(text.contains("install what Debian calls apt dpkg"), "{text}");
-        assert!(!text.contains("--install\n"), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[5], "", "five lines, then what to do: {text}");
+        assert!(lines[1].starts_with("C linker  MISSING"), "{text}");
+        assert!(
+            text.contains("install gcc with") && text.contains("rustup component add rustfmt clippy"),
+            "{text}"
+        );
+        assert!(text.contains("about 92 MB to download"), "{text}");
     }
 
     #[test]
     fn informing_row_never_makes_a_report_bad() {
-        let mut report = Report {
-            sections: vec![Section {
-                title: "machines",
-                decides: false,
-                rows: vec![Row { mark: Mark::Missing, ..Row::info("x", "y") }],
-            }],
-            commands: Vec::new(),
-            can_install: false,
-        };
-        report.push(Row::info("accelerator", "tcg: no /dev/kvm"));
+        let mut report = Report::default();
+        report.push("machines", Mark::Info, "x");
         assert!(report.is_good());
         assert_eq!(
             report.to_string(),
-            "machines\n  x            MISSING  y\n  accelerator           tcg: no /dev/kvm\n\nNothing is missing.\n"
+            "machines           x\n\nNothing is missing, and nothing is installed.\n"
         );
+        report.push("tools", Mark::Unfit, "y");
+        assert!(!report.is_good());
     }
 }

@@ -12,10 +12,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cache::Cache;
 use crate::command::{Command, shell_word};
 use crate::error::{Error, Result};
-use crate::host::requirement::Cure;
-use crate::host::{Host, apt, wheel};
+use crate::host::{Host, glibc, wheel};
+use crate::policy::{Policy, Source};
+use crate::toolbox::clang;
 
 /// The major versions that bindgen 0.59 works with.
 pub const USABLE: RangeInclusive<u32> = 11..=15;
@@ -45,6 +47,11 @@ const UNSET: &str = "unset it to let the lab look for one";
 pub struct Version(Vec<u32>);
 
 impl Version {
+    /// Reads dot-separated numbers.
+    pub fn parse(text: &str) -> Option<Version> {
+        numbers(text).map(Version)
+    }
+
     /// The first number.
     pub fn major(&self) -> u32 {
         self.0[0]
@@ -65,6 +72,8 @@ pub struct Libclang {
     pub file: PathBuf,
     /// Its version; `None` where the user named a library whose file name does not tell.
     pub version: Option<Version>,
+    /// The directory of its own headers, as clang's `-resource-dir` has it, if it has any.
+    pub resources: Option<PathBuf>,
 }
 
 impl fmt::Display for Libclang {
@@ -113,7 +122,7 @@ pub fn search(host: &Host) -> Search {
 /// The library that was brought into the cache, which nothing but its checksum vouches for.
 fn search_cached(file: PathBuf) -> Search {
     match wheel::check(&file) {
-        Ok(()) => Search::Found(Libclang { version: version_of(&file), file }),
+        Ok(()) => Search::Found(Libclang { version: version_of(&file), file, resources: None }),
         Err(error) => Search::Unfit(format!("damaged: {error}")),
     }
 }
@@ -138,24 +147,43 @@ fn search_named(path: &Path) -> Search {
     }
     match version_of(path) {
         Some(version) if !USABLE.contains(&version.major()) => Search::Unfit(unusable(&[&version])),
-        version => Search::Found(Libclang { version, file: path.to_owned() }),
+        version => Search::Found(Libclang { version, file: path.to_owned(), resources: None }),
     }
 }
 
 impl Libclang {
-    /// Finds one on `host`, as [`search`] does.
+    /// The one to use on `host`: what `LIBCLANG_PATH` names; else the toolbox's, unpacked if need be; else what
+    /// [`search`] finds; else that of Python's package, fetched. With the host's own tools: what [`search`] finds.
     ///
     /// # Errors
     ///
-    /// There is none, or none of a usable version; the text names what was found and the commands that
-    /// bring one.
-    pub fn find(host: &Host) -> Result<Libclang> {
-        let what = match search(host) {
+    /// There is none, or none of a usable version; the text names what was found and what brings one.
+    pub fn ensure(host: &Host, cache: &Cache) -> Result<Libclang> {
+        let is_named = std::env::var_os("LIBCLANG_PATH").is_some_and(|named| !named.is_empty());
+        let found = glibc::version();
+        let fits = found.is_some_and(|found| found >= clang::GLIBC_MINIMUM);
+        let own_tools = Policy::get().tools == Source::Toolbox;
+        if own_tools && !is_named && fits {
+            return clang::ensure(cache);
+        }
+        let mut what = match search(host) {
             Search::Found(libclang) => return Ok(libclang),
             Search::Absent => "no libclang: rdma-sys needs 11 to 15".to_owned(),
             Search::Unfit(why) => why,
         };
-        Err(Error::setup(what).next(apt::commands(host, &[Cure::Libclang]).join("\n")))
+        if own_tools && !is_named {
+            let (major, minor) = clang::GLIBC_MINIMUM;
+            let found = found.map_or("another".to_owned(), |(major, minor)| format!("{major}.{minor}"));
+            what =
+                format!("{what}; the lab's own needs glibc {major}.{minor}, and this computer's is {found}");
+            if wheel::fits() && wheel::has_pip(host) {
+                wheel::fetch(host, cache)?;
+                if let Search::Found(libclang) = search(host) {
+                    return Ok(libclang);
+                }
+            }
+        }
+        Err(Error::setup(what).next(without_package()))
     }
 
     /// The directory that the library is in.
@@ -166,27 +194,23 @@ impl Libclang {
     /// The variables that a cargo which builds rdma-sys for this computer needs.
     ///
     /// `LIBCLANG_PATH` is the file itself: a directory may hold several versions, and clang-sys takes the
-    /// newest. `BINDGEN_EXTRA_CLANG_ARGS` has the C compiler's own headers (`stddef.h`), because a
-    /// libclang without its clang has none; what the user put there stays.
+    /// newest. `BINDGEN_EXTRA_CLANG_ARGS` has clang's own headers (`stddef.h`), or the C compiler's where a libclang
+    /// came without; what the user put there stays.
     pub fn env(&self, host: &Host) -> Vec<(OsString, OsString)> {
         let mut env = vec![("LIBCLANG_PATH".into(), self.file.clone().into_os_string())];
-        if let Some(include) = compiler_include(host) {
+        let headers = match &self.resources {
+            Some(directory) => {
+                Some(format!("-resource-dir {}", shell_word(&directory.display().to_string())))
+            }
+            None => compiler_include(host).map(|include| shell_word(&format!("-I{}", include.display()))),
+        };
+        if let Some(headers) = headers {
             let theirs = std::env::var("BINDGEN_EXTRA_CLANG_ARGS").unwrap_or_default();
-            let ours = format!("{theirs} {}", shell_word(&format!("-I{}", include.display())));
+            let ours = format!("{theirs} {headers}");
             env.push(("BINDGEN_EXTRA_CLANG_ARGS".into(), ours.trim_start().into()));
         }
         env
     }
-}
-
-/// The Debian package of a libclang, without headers and tools: bindgen loads it at run time.
-pub fn package(major: u32) -> String {
-    format!("libclang1-{major}")
-}
-
-/// The packages of every usable version, the best known first.
-pub fn packages() -> Vec<String> {
-    PREFERENCE.iter().map(|&major| package(major)).collect()
 }
 
 /// What to do on a computer whose distribution has no usable libclang.
@@ -224,7 +248,7 @@ fn libraries(directory: &Path) -> Vec<Libclang> {
         .filter(|entry| is_libclang(&entry.file_name().to_string_lossy()))
         .map(|entry| entry.path())
         .filter(|path| path.is_file())
-        .map(|path| Libclang { version: version_of(&path), file: path })
+        .map(|path| Libclang { version: version_of(&path), file: path, resources: None })
         .collect();
     found.sort_by(|a, b| a.file.cmp(&b.file));
     found
@@ -371,7 +395,10 @@ mod tests {
     fn named_library_of_unknown_version_is_the_users_choice() {
         let root = tree(&["wheel/libclang.so", "new/libclang-18.so.1"]);
         let Search::Found(wheel) = search_named(&root.path().join("wheel")) else { panic!("not found") };
-        assert_eq!(wheel, Libclang { file: root.path().join("wheel/libclang.so"), version: None });
+        assert_eq!(
+            wheel,
+            Libclang { file: root.path().join("wheel/libclang.so"), version: None, resources: None }
+        );
         let unfit = Search::Unfit("libclang 18 cannot be used: rdma-sys needs 11 to 15".to_owned());
         assert_eq!(search_named(&root.path().join("new")), unfit);
         assert_eq!(search_named(&root.path().join("new/libclang-18.so.1")), unfit);

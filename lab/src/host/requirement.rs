@@ -1,21 +1,25 @@
 //! The things that this computer must have: what each is for, how it is found, what brings it.
 //!
-//! [`Requirement::check`] runs programs that print a version and looks at files; it changes nothing.
+//! With the lab's own tools that is little: Rust, a C linker, and a way to fetch packages. [`Requirement::check`] runs
+//! programs that print a version and looks at files; it changes nothing.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::command::Command;
 use crate::error::{Error, Result};
+use crate::host::Host;
 use crate::host::libclang::{self, Search};
-use crate::host::{Host, apt};
+use crate::packages::mirror;
+use crate::policy::{Policy, Source};
+use crate::programs::place;
 
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
 const QEMU_MINIMUM: (u32, u32) = (7, 2);
 
-/// What to do on a computer that cannot get what the lab needs.
-pub(crate) const ELSEWHERE: &str = "or run the lab where apt is: in an Ubuntu machine that Multipass launches, \
-     or on a Debian or Ubuntu host over SSH";
+/// What to do on a computer that cannot run the lab's machines.
+const ELSEWHERE: &str = "or let the machines be elsewhere: two instances of Multipass's (--provider multipass), \
+     or hosts over SSH (--provider ssh --hosts FILE)";
 
 /// The longest wait for a program that prints its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
@@ -42,19 +46,19 @@ enum Probe {
     Qemu,
     /// A libclang that rdma-sys can use.
     Libclang,
-    /// A library that pkg-config knows, of at least this version.
-    Library { module: &'static str, minimum: &'static str },
+    /// apt and a mirror that is known, or one that is named.
+    Packages,
 }
 
 /// What brings a requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cure {
-    /// A Debian or Ubuntu package.
+    /// A package, by Debian's name for it.
     Package(&'static str),
-    /// The best libclang that this computer's apt offers.
-    Libclang,
     /// A component of the Rust toolchain.
     Component(&'static str),
+    /// The name of a mirror, in a variable.
+    Mirror,
 }
 
 /// How a requirement was found.
@@ -68,24 +72,19 @@ pub enum Status {
     Unfit(String),
 }
 
-/// What builds the programs that run in the machines, against the guest release's own libraries.
-pub const BUILD: &[Requirement] = &[
-    program("cc", "links the programs that run in the machines", "gcc"),
-    Requirement {
-        name: "libclang",
-        purpose: "generates rdma-sys's bindings",
-        probe: Probe::Libclang,
-        cure: Cure::Libclang,
-    },
-];
+/// What links the programs that run in the machines.
+pub const LINKER: Requirement = program("cc", "links the programs that run in the machines", "gcc");
 
-/// What reaches hosts that exist.
-pub const REACH: &[Requirement] = &[program("ssh", "reaches the hosts", "openssh-client")];
+/// What fetches the packages that tools and machines are made of.
+pub const PACKAGES: Requirement = Requirement {
+    name: "packages",
+    purpose: "fetches what tools and machines are made of",
+    probe: Probe::Packages,
+    cure: Cure::Mirror,
+};
 
-/// What runs the machines of the QEMU provider.
-///
-/// SeaBIOS and the other firmware come as dependencies of `qemu-system-x86`.
-pub const MACHINES: &[Requirement] = &[
+/// What runs the machines of the QEMU provider, where the host's own tools are asked for.
+pub const HOST_TOOLS: &[Requirement] = &[
     Requirement {
         name: "qemu-system-x86_64",
         purpose: "runs the two machines",
@@ -93,29 +92,24 @@ pub const MACHINES: &[Requirement] = &[
         cure: Cure::Package("qemu-system-x86"),
     },
     program("mkfs.erofs", "packs the machines' root file system", "erofs-utils"),
-    program("cpio", "packs the machines' initramfs", "cpio"),
+    program("setpriv", "ends a machine with its guard", "util-linux"),
     program("ssh", "opens a shell on a machine", "openssh-client"),
     program("ssh-keygen", "makes the lab's own key", "openssh-client"),
+    program("pkg-config", "finds the RDMA libraries", "pkg-config"),
+    Requirement {
+        name: "libclang",
+        purpose: "generates rdma-sys's bindings",
+        probe: Probe::Libclang,
+        cure: Cure::Package("libclang1-14"),
+    },
 ];
 
-/// What `lab up` and `test-e2e` need with the QEMU provider.
-pub const RUN: &[&[Requirement]] = &[BUILD];
+/// What `cargo xtask ci` compares with, where the host's own tools are asked for.
+pub const HOST_CI_TOOLS: &[Requirement] =
+    &[program("tshark", "decodes the same captures, as a second opinion", "tshark")];
 
-/// What `cargo xtask ci` needs beyond [`RUN`].
+/// What `cargo xtask ci` needs beyond what a run does.
 pub const CI: &[Requirement] = &[
-    program("tshark", "decodes the same captures, as a second opinion", "tshark"),
-    Requirement {
-        name: "libibverbs",
-        purpose: "lets the tests of the verbs library run here",
-        probe: Probe::Library { module: "libibverbs", minimum: "1.8.28" },
-        cure: Cure::Package("libibverbs-dev"),
-    },
-    Requirement {
-        name: "librdmacm",
-        purpose: "lets the tests of the verbs library run here",
-        probe: Probe::Library { module: "librdmacm", minimum: "1.2.28" },
-        cure: Cure::Package("librdmacm-dev"),
-    },
     Requirement {
         name: "rustfmt",
         purpose: "checks the formatting",
@@ -132,6 +126,24 @@ pub const CI: &[Requirement] = &[
 
 const fn program(name: &'static str, purpose: &'static str, package: &'static str) -> Requirement {
     Requirement { name, purpose, probe: Probe::Program, cure: Cure::Package(package) }
+}
+
+/// What scenarios need with the QEMU provider; packages are asked for when they are fetched.
+pub fn run() -> Vec<&'static Requirement> {
+    match Policy::get().tools {
+        Source::Toolbox => vec![&LINKER],
+        Source::Host => [&LINKER].into_iter().chain(HOST_TOOLS).collect(),
+    }
+}
+
+/// What `cargo xtask ci` needs.
+pub fn ci() -> Vec<&'static Requirement> {
+    let mut all = run();
+    all.extend(CI);
+    if Policy::get().tools == Source::Host {
+        all.extend(HOST_CI_TOOLS);
+    }
+    all
 }
 
 impl Requirement {
@@ -161,44 +173,47 @@ impl Requirement {
                 Search::Absent => Status::Missing,
                 Search::Unfit(why) => Status::Unfit(why),
             },
-            Probe::Library { module, minimum } => library_status(host, module, minimum),
+            Probe::Packages => {
+                packages_status(host, std::env::var(mirror::VARIABLE).ok(), mirror::find().ok())
+            }
         }
     }
 }
 
-/// The requirements of `sets` that are not met on `host`, and how.
-pub fn unmet<'a>(host: &Host, sets: &[&'a [Requirement]]) -> Vec<(&'a Requirement, Status)> {
-    sets.iter()
-        .flat_map(|set| set.iter())
-        .map(|requirement| (requirement, requirement.check(host)))
-        .filter(|(_, status)| !matches!(status, Status::Found(_)))
-        .collect()
-}
-
-/// Demands every requirement of `sets`; with `install`, installs what is missing first.
+/// Demands a computer that the lab's own machines can run on.
 ///
 /// # Errors
 ///
-/// Something is missing or cannot be used, before or after the installation: the text names all of it and
-/// the commands that bring it. The installation failed.
-pub fn demand(host: &Host, sets: &[&[Requirement]], install: bool) -> Result<()> {
-    let mut unmet_now = unmet(host, sets);
-    if unmet_now.is_empty() {
-        return Ok(());
-    }
-    if install {
-        let cures: Vec<Cure> = unmet_now.iter().map(|(requirement, _)| requirement.cure()).collect();
-        apt::install(host, &cures)?;
-        unmet_now = unmet(host, sets);
-        if unmet_now.is_empty() {
-            return Ok(());
-        }
-    }
-    Err(shortfall(host, &unmet_now, install))
+/// It is of another architecture, or no Linux: with where machines can be instead.
+pub fn demand_platform() -> Result<()> {
+    platform(std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// Names everything that is missing, with the commands that bring it.
-fn shortfall(host: &Host, unmet: &[(&Requirement, Status)], installed: bool) -> Error {
+fn platform(os: &str, architecture: &str) -> Result<()> {
+    if place::builds(os, architecture) {
+        return Ok(());
+    }
+    let what =
+        format!("the lab's QEMU machines need an x86_64 Linux, and this computer is {architecture} ({os})");
+    Err(Error::setup(what).next(ELSEWHERE.trim_start_matches("or ")))
+}
+
+/// Demands every one of `requirements`.
+///
+/// # Errors
+///
+/// Something is missing or cannot be used: the text names all of it and what brings it.
+pub fn demand(host: &Host, requirements: &[&Requirement]) -> Result<()> {
+    let unmet: Vec<(&Requirement, Status)> = requirements
+        .iter()
+        .map(|requirement| (*requirement, requirement.check(host)))
+        .filter(|(_, status)| !matches!(status, Status::Found(_)))
+        .collect();
+    if unmet.is_empty() { Ok(()) } else { Err(shortfall(&unmet)) }
+}
+
+/// Names everything that is missing, with what brings it.
+fn shortfall(unmet: &[(&Requirement, Status)]) -> Error {
     let lines: Vec<String> = unmet
         .iter()
         .map(|(requirement, status)| match status {
@@ -206,19 +221,57 @@ fn shortfall(host: &Host, unmet: &[(&Requirement, Status)], installed: bool) -> 
             _ => format!("{}: missing ({})", requirement.name, requirement.purpose),
         })
         .collect();
-    let what = match (lines.len(), installed) {
-        (1, false) => "this computer lacks one thing".to_owned(),
-        (count, false) => format!("this computer lacks {count} things"),
-        (_, true) => "the installed packages are not enough".to_owned(),
+    let what = match lines.len() {
+        1 => "this computer lacks one thing".to_owned(),
+        count => format!("this computer lacks {count} things"),
     };
     let cures: Vec<Cure> = unmet.iter().map(|(requirement, _)| requirement.cure()).collect();
-    let mut next = apt::commands(host, &cures).join("\n");
-    if !installed && host.program("apt-get").is_some() {
-        next.push_str("\nor let the same command do it, with --install");
+    Error::setup(what).detail(lines.join("\n")).next(format!("{}\n{ELSEWHERE}", ways(&cures).join("\n")))
+}
+
+/// What brings `cures`, for a person to do.
+pub fn ways(cures: &[Cure]) -> Vec<String> {
+    let mut packages = Vec::new();
+    let mut components = Vec::new();
+    let mut ways = Vec::new();
+    for cure in cures {
+        let (list, name) = match cure {
+            Cure::Package(name) => (&mut packages, name),
+            Cure::Component(name) => (&mut components, name),
+            Cure::Mirror => {
+                ways.push(format!("name a mirror of Debian's: export {}=http://…/debian", mirror::VARIABLE));
+                continue;
+            }
+        };
+        if !list.contains(name) {
+            list.push(*name);
+        }
     }
-    next.push('\n');
-    next.push_str(ELSEWHERE);
-    Error::setup(what).detail(lines.join("\n")).next(next)
+    if !packages.is_empty() {
+        ways.push(format!(
+            "install {} with this system's package manager (Debian's names)",
+            packages.join(" ")
+        ));
+        if Policy::get().tools == Source::Host {
+            ways.push("or leave out `--tools host` (RDMA_LAB_TOOLS): the lab brings its own".to_owned());
+        }
+    }
+    if !components.is_empty() {
+        ways.push(format!("rustup component add {}", components.join(" ")));
+    }
+    ways
+}
+
+/// Judges the ways to fetch packages: a mirror that was `named`, or the host's apt with one that is `known`.
+fn packages_status(host: &Host, named: Option<String>, known: Option<String>) -> Status {
+    if let Some(mirror) = named.filter(|mirror| !mirror.is_empty()) {
+        return Status::Found(mirror);
+    }
+    let has_apt = ["apt-get", "apt-cache", "dpkg-deb"].iter().all(|name| host.program(name).is_some());
+    match known {
+        Some(mirror) if has_apt => Status::Found(format!("through apt, from {mirror}")),
+        _ => Status::Missing,
+    }
 }
 
 /// What a program prints when asked for its version; `None` where it is not there.
@@ -251,35 +304,9 @@ fn qemu_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Asks pkg-config for a library's version and compares it with the least one.
-fn library_status(host: &Host, module: &str, minimum: &str) -> Status {
-    let Some(pkg_config) = host.program("pkg-config") else {
-        return Status::Missing;
-    };
-    let Ok(output) = Command::new([pkg_config]).args(["--modversion", module]).output(VERSION_LIMIT) else {
-        return Status::Missing;
-    };
-    let found = output.stdout.trim();
-    if output.code != Some(0) || found.is_empty() {
-        Status::Missing
-    } else if numbers(found) < numbers(minimum) {
-        Status::Unfit(format!("{found} is too old: rdma-sys needs {minimum} or later"))
-    } else {
-        Status::Found(found.to_owned())
-    }
-}
-
-fn numbers(version: &str) -> Vec<u32> {
-    version.split('.').map(|number| number.parse().unwrap_or(0)).collect()
-}
-
 impl fmt::Display for Cure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Cure::Package(name) => f.write_str(name),
-            Cure::Libclang => f.write_str(&libclang::package(libclang::PREFERENCE[0])),
-            Cure::Component(name) => write!(f, "the Rust component {name}"),
-        }
+        f.write_str(&ways(&[*self]).join("; "))
     }
 }
 
@@ -294,6 +321,7 @@ mod tests {
 
     fn script(directory: &Path, name: &str, text: &str) {
         let path = directory.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -314,13 +342,41 @@ mod tests {
     fn everything_is_missing_on_an_empty_computer() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), OsStr::new(""));
-        let error = demand(&host, &[&MACHINES[..3]], false).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("this computer lacks 3 things"), "{text}");
-        for name in ["qemu-system-x86_64", "mkfs.erofs", "cpio", "Multipass"] {
+        let all: Vec<&Requirement> = [&LINKER].into_iter().chain(&HOST_TOOLS[..2]).chain(&CI[..1]).collect();
+        let text = demand(&host, &all).unwrap_err().to_string();
+        assert!(text.contains("this computer lacks 4 things"), "{text}");
+        for name in
+            ["qemu-system-x86_64", "mkfs.erofs", "cc: missing", "Multipass", "install gcc qemu-system-x86"]
+        {
             assert!(text.contains(name), "{name} in {text}");
         }
-        assert!(!text.contains("--install"), "{text}");
+        assert!(text.contains("rustup component add rustfmt"), "{text}");
+    }
+
+    #[test]
+    fn other_computer_is_named_with_the_other_ways() {
+        platform("linux", "x86_64").unwrap();
+        for (os, architecture) in [("linux", "aarch64"), ("macos", "aarch64"), ("macos", "x86_64")] {
+            let text = platform(os, architecture).unwrap_err().to_string();
+            assert!(text.contains(architecture) && text.contains(os), "{text}");
+            assert!(text.contains("--provider multipass") && text.contains("--provider ssh"), "{text}");
+        }
+    }
+
+    #[test]
+    fn packages_come_from_a_named_mirror_or_through_apt_from_a_known_one() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path(), root.path().join("bin").as_os_str());
+        let mirror = || Some("http://mirror.example/debian".to_owned());
+        assert_eq!(packages_status(&host, None, mirror()), Status::Missing);
+        assert_eq!(packages_status(&host, Some(String::new()), None), Status::Missing);
+        assert_eq!(packages_status(&host, mirror(), None), Status::Found(mirror().unwrap()));
+        for name in ["apt-get", "apt-cache", "dpkg-deb"] {
+            script(root.path(), &format!("bin/{name}"), "");
+        }
+        assert_eq!(packages_status(&host, None, None), Status::Missing);
+        let found = packages_status(&host, None, mirror());
+        assert_eq!(found, Status::Found("through apt, from http://mirror.example/debian".to_owned()));
     }
 
     #[test]
@@ -328,21 +384,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), root.path().as_os_str());
         script(root.path(), "qemu-system-x86_64", "echo QEMU emulator version 5.2.0");
-        assert!(matches!(MACHINES[0].check(&host), Status::Unfit(why) if why.contains("5.2")));
+        assert!(matches!(HOST_TOOLS[0].check(&host), Status::Unfit(why) if why.contains("5.2")));
         script(root.path(), "qemu-system-x86_64", "echo libfoo.so: not found >&2; exit 127");
-        assert!(matches!(MACHINES[0].check(&host), Status::Unfit(why) if why.contains("libfoo.so")));
-    }
-
-    #[test]
-    fn library_version_is_compared_by_number() {
-        let root = tempfile::tempdir().unwrap();
-        let host = Host::new(root.path(), root.path().as_os_str());
-        script(root.path(), "pkg-config", "echo 1.14.44");
-        assert_eq!(library_status(&host, "x", "1.8.28"), Status::Found("1.14.44".to_owned()));
-        script(root.path(), "pkg-config", "echo 1.2.3");
-        assert!(matches!(library_status(&host, "x", "1.8.28"), Status::Unfit(_)));
-        script(root.path(), "pkg-config", "exit 1");
-        assert_eq!(library_status(&host, "x", "1.8.28"), Status::Missing);
+        assert!(matches!(HOST_TOOLS[0].check(&host), Status::Unfit(why) if why.contains("libfoo.so")));
     }
 
     #[test]

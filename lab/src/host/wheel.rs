@@ -12,18 +12,19 @@ use crate::cache::{Cache, sha256_file};
 use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::Host;
+use crate::policy::Policy;
 use crate::progress::Step;
 
 /// The package as pip names it: the version that Debian 12 has too.
 pub const PACKAGE: &str = "libclang==14.0.6";
 
-/// The Debian package of a pip, Python included.
-pub const PIP: &str = "python3-pip";
-
 /// The platform tag of the wheel: any Linux of the last decade on x86_64.
 const PLATFORM: &str = "manylinux2010_x86_64";
 
-/// SHA-256 of the wheel, an archive of 14 MB.
+/// The size of the wheel in MB.
+const ABOUT_MB: u32 = 14;
+
+/// SHA-256 of the wheel.
 const WHEEL_SHA256: &str = "206d2789e4450a37d054e63b70451a6fc1873466397443fa13de2b3d4adb2796";
 
 /// SHA-256 of the library in it.
@@ -81,7 +82,9 @@ pub fn fetch(host: &Host, cache: &Cache) -> Result<()> {
     }
     let python =
         host.program("python3").ok_or_else(|| Error::setup("no python3 to fetch a libclang with"))?;
+    Policy::get().demand_download(&format!("{PACKAGE}, the Python package"), ABOUT_MB)?;
     let step = Step::begin(format!("{PACKAGE}, the Python package"));
+    step.say(&format!("{PACKAGE}, the Python package: {ABOUT_MB} MB to download"));
     let scratch = cache.scratch()?;
     let python = |args: Vec<String>| Command::new([python.clone()]).args(args);
     python(download_args(scratch.path()))

@@ -21,7 +21,8 @@ use crate::image::newc;
 use crate::image::recipe::{self, Recipe};
 use crate::image::release::Release;
 use crate::kept::{self, Kind};
-use crate::packages::{self, unpack::unpack};
+use crate::packages::{self, Archive, unpack::unpack};
+use crate::policy::Policy;
 use crate::progress::Step;
 use crate::toolbox::Toolbox;
 
@@ -32,6 +33,12 @@ const FILES: &str = "files.txt";
 
 /// What a build takes on disk at its largest, in MiB: archives, trees and the result.
 const ROOM_MIB: u64 = 900;
+
+/// What an image downloads, in MB, as measured: for who forbids downloads.
+const IMAGE_ABOUT_MB: u32 = 90;
+
+/// What a sysroot downloads, likewise.
+const SYSROOT_ABOUT_MB: u32 = 9;
 
 /// The longest wait for the root disk to be packed.
 const PACK_LIMIT: Duration = Duration::from_secs(300);
@@ -144,7 +151,7 @@ impl Sysroot {
     pub fn ensure(cache: &Cache, release: &'static Release) -> Result<Sysroot> {
         let key = recipe::sysroot_key(release);
         let build = |cache: &Cache, into: &Path| build_sysroot(cache, release, into);
-        let kind = Kind { lock: "image", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build };
+        let kind = Kind { lock: "sysroot", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build };
         let directory = kept::ensure(cache, &format!("sysroot-{key}"), &kind)?;
         Ok(Sysroot { directory, key })
     }
@@ -190,12 +197,15 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let shell = shell()?;
 
     let release = recipe.release;
-    let step = Step::begin(format!("guest image: packages of {}", release.title));
+    let what = format!("guest image: packages of {}", release.title);
+    Policy::get().demand_download(&what, IMAGE_ABOUT_MB)?;
+    let step = Step::begin(&what);
     let archive = packages::open(&release.codename, scratch.path())?;
     let kernel_package = archive.first_dependency(&release.kernel.package)?;
     let packages = &recipe.packages;
     let size_bytes: u64 = archive.resolve(packages)?.iter().map(|package| package.size_bytes).sum();
-    step.now(&format!("{} MB and the kernel", size_bytes / 1_000_000));
+    let kernel_bytes = size_of(archive.as_ref(), &[&kernel_package])?;
+    step.say(&format!("{what}: {} MB to download", (size_bytes + kernel_bytes).div_ceil(1_000_000)));
     let mut archives = archive.download(packages)?;
     let kernel_archives = archive.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
     step.done(&format!("{} downloaded", archives.len() + kernel_archives.len()));
@@ -248,10 +258,14 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
 }
 
 fn build_sysroot(cache: &Cache, release: &Release, into: &Path) -> Result<()> {
-    let step = Step::begin(format!("sysroot: development packages of {}", release.title));
+    let what = format!("sysroot: development packages of {}", release.title);
+    Policy::get().demand_download(&what, SYSROOT_ABOUT_MB)?;
+    let step = Step::begin(&what);
     let scratch = cache.scratch()?;
     let archive = packages::open(&release.codename, scratch.path())?;
     let packages: Vec<&str> = release.sysroot.iter().map(String::as_str).collect();
+    let size_bytes = size_of(archive.as_ref(), &packages)?;
+    step.say(&format!("{what}: {} MB to download", size_bytes.div_ceil(1_000_000)));
     let archives = archive.download_only(&packages, &scratch.path().join("sysroot"))?;
     unpack(&archives, into)?;
     merge_usr(into)?;
@@ -277,6 +291,13 @@ fn tool(name: &'static str) -> impl Fn(xshell::Error) -> Error {
             .source(source)
             .next("cargo xtask doctor says which tools are missing and how to get them")
     }
+}
+
+/// The size in bytes of `packages` alone, without those they depend on.
+fn size_of(archive: &dyn Archive, packages: &[&str]) -> Result<u64> {
+    let is_asked = |file: &str| file.split('_').next().is_some_and(|name| packages.contains(&name));
+    let resolved = archive.resolve(packages)?;
+    Ok(resolved.iter().filter(|package| is_asked(&package.file)).map(|package| package.size_bytes).sum())
 }
 
 /// Makes a tree of packages a root: what no node needs goes, our files and busybox's applets come.

@@ -8,13 +8,16 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// The variable that names a mirror.
+pub const VARIABLE: &str = "RDMA_LAB_DEBIAN_MIRROR";
+
 /// The address of a Debian mirror.
 ///
 /// # Errors
 ///
 /// None is named anywhere: with the variable that names one.
 pub fn find() -> Result<String> {
-    if let Ok(mirror) = std::env::var("RDMA_LAB_DEBIAN_MIRROR")
+    if let Ok(mirror) = std::env::var(VARIABLE)
         && !mirror.is_empty()
     {
         return Ok(mirror);

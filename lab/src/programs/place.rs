@@ -50,7 +50,12 @@ pub fn decide(machines: &Machines) -> Result<(Place, String)> {
 
 /// Whether this computer can build for machines at all: the lab's sysroot is for one architecture.
 pub fn is_builder() -> bool {
-    std::env::consts::OS == "linux" && std::env::consts::ARCH == ours()
+    builds(std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// Whether a computer like that can build for machines at all.
+pub fn builds(os: &str, architecture: &str) -> bool {
+    os == "linux" && architecture == ours()
 }
 
 fn ours() -> &'static str {

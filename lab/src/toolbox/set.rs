@@ -2,6 +2,7 @@
 
 use crate::cache::sha256;
 use crate::packages::ARCHITECTURE;
+use crate::toolbox::clang::CLANG;
 
 /// The release that tools come from, whatever the host and the guests run: its code name in a Debian archive.
 pub const RELEASE: &str = "trixie";
@@ -22,37 +23,42 @@ pub struct Set {
     pub packages: &'static [&'static str],
     /// Programs that are kept, by name; all others go.
     pub programs: &'static [&'static str],
-    /// What is kept beside programs and libraries.
+    /// Libraries for processes of the host's, with all that they need but the C library.
+    pub libraries: &'static [&'static str],
+    /// Directories that are kept beside programs and libraries.
     pub data: &'static [&'static str],
-    /// What goes from the libraries, by the beginning of the path.
-    pub pruned: &'static [&'static str],
+    /// What of these stays, by the beginning of the file's path in them; all if none is named.
+    pub kept: &'static [&'static str],
     /// Whether the host's own programs are preferred where it has them.
     pub prefers_host: bool,
     /// What is downloaded for it, in MB, as measured: for who forbids downloads.
     pub about_mb: u32,
 }
 
+/// A set without anything, for others to be written from.
+pub const WITHOUT: Set = Set {
+    name: "",
+    title: "",
+    release: RELEASE,
+    packages: &[],
+    programs: &[],
+    libraries: &[],
+    data: &[],
+    kept: &[],
+    prefers_host: false,
+    about_mb: 0,
+};
+
 /// What every lab of QEMU machines needs.
 pub const RUN: Set = Set {
     name: "run",
     title: "tools: QEMU, mkfs.erofs, pkgconf",
-    release: RELEASE,
     packages: &["erofs-utils", "pkgconf-bin", "qemu-system-x86", "util-linux"],
     programs: &["mkfs.erofs", "pkgconf", "qemu-system-x86_64", "setpriv"],
     data: &["usr/share/qemu", "usr/share/seabios"],
-    pruned: &[
-        "usr/share/qemu/efi-",
-        "usr/share/qemu/hppa-",
-        "usr/share/qemu/keymaps",
-        "usr/share/qemu/openbios-",
-        "usr/share/qemu/pxe-",
-        "usr/share/qemu/skiboot",
-        "usr/share/qemu/slof",
-        "usr/share/qemu/trace-events",
-        "usr/share/qemu/u-boot",
-    ],
-    prefers_host: false,
-    about_mb: 40,
+    kept: &["QEMU,VGA.bin", "bios", "kvmvapic.bin", "linuxboot", "multiboot", "pvh.bin", "vgabios"],
+    about_mb: 41,
+    ..WITHOUT
 };
 
 /// OpenSSH, for computers without a client of their own: the user's knows the user, whose name another C library may
@@ -60,38 +66,26 @@ pub const RUN: Set = Set {
 pub const SSH: Set = Set {
     name: "ssh",
     title: "tools: OpenSSH's client",
-    release: RELEASE,
     packages: &["openssh-client"],
     programs: &["ssh", "ssh-keygen"],
-    data: &[],
-    pruned: &[],
     prefers_host: true,
     about_mb: 13,
+    ..WITHOUT
 };
 
 /// What `cargo xtask ci` compares with.
 pub const CI: Set = Set {
     name: "ci",
     title: "tools: tshark, tcpdump",
-    release: RELEASE,
     packages: &["tcpdump", "tshark"],
     programs: &["capinfos", "tcpdump", "tshark"],
     data: &["usr/share/wireshark", "usr/lib/x86_64-linux-gnu/wireshark"],
-    pruned: &[],
-    prefers_host: false,
     about_mb: 50,
+    ..WITHOUT
 };
 
 /// Every set.
-pub const ALL: [&Set; 3] = [&RUN, &SSH, &CI];
-
-/// Libraries that no tool loads.
-pub const PRUNED: &[&str] = &[
-    "usr/lib/x86_64-linux-gnu/gconv",
-    "usr/lib/x86_64-linux-gnu/perl",
-    "usr/lib/x86_64-linux-gnu/security",
-    "usr/lib/x86_64-linux-gnu/audit",
-];
+pub const ALL: [&Set; 4] = [&RUN, &SSH, &CI, &CLANG];
 
 impl Set {
     /// The set that has the program `name`.
@@ -99,9 +93,14 @@ impl Set {
         ALL.into_iter().find(|set| set.programs.contains(&name))
     }
 
+    /// The lock that is held while it is unpacked.
+    pub fn lock(&self) -> String {
+        format!("tools-{}", self.name)
+    }
+
     /// Its directory in the cache.
     pub fn directory(&self) -> String {
-        let parts = format!("{FORMAT} {ARCHITECTURE} {PRUNED:?} {self:?}");
+        let parts = format!("{FORMAT} {ARCHITECTURE} {self:?}");
         format!("tools-{}-{}", self.name, &sha256(parts.as_bytes())[..16])
     }
 }

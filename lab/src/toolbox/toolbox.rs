@@ -53,6 +53,23 @@ impl Toolbox {
         })
     }
 
+    /// This process's PATH with the programs `names` on it: where the host has none, or not the right ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Toolbox::tool`]; a directory cannot be on a PATH.
+    pub fn path(&self, names: &[&str]) -> Result<OsString> {
+        let mut directories = Vec::new();
+        for name in names {
+            if let Place::Set(set) = self.place(name)? {
+                directories.push(set.scripts());
+            }
+        }
+        directories.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        std::env::join_paths(directories)
+            .map_err(|source| Error::setup("the cache directory cannot be on a PATH").source(source))
+    }
+
     fn place(&self, name: &str) -> Result<Place> {
         let set = Set::of(name).ok_or_else(|| Error::setup(format!("no set of tools has {name}")))?;
         let host = find(&Host::this(), name);
@@ -120,4 +137,42 @@ pub fn identity(path: &Path) -> String {
     let Ok(file) = fs::metadata(path) else { return String::new() };
     let (path, mode, uid) = (path.display(), file.mode(), file.uid());
     format!("{path}:{mode:o}:{uid}:{}:{}:{}", file.gid(), file.size(), file.mtime())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(tool: &Tool) -> String {
+        tool.argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn program_of_a_set_runs_through_its_loader_with_its_firmware() {
+        let set = Unpacked::at("/c/t", vec!["qemu_10".to_owned()]);
+        let qemu = from_set(&set, QEMU);
+        assert_eq!(
+            words(&qemu),
+            "/c/t/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path /c/t/usr/lib/x86_64-linux-gnu \
+             --argv0 qemu-system-x86_64 /c/t/usr/bin/qemu-system-x86_64 -L /c/t/usr/share/qemu -L /c/t/usr/share/seabios"
+        );
+        assert!(qemu.env.iter().any(|(key, _)| key == "QEMU_MODULE_DIR"), "{:?}", qemu.env);
+        let elsewhere = from_set(&Unpacked::at("/d/t", vec!["qemu_10".to_owned()]), QEMU);
+        let newer = from_set(&Unpacked::at("/c/t", vec!["qemu_11".to_owned()]), QEMU);
+        assert_eq!(qemu.identity, elsewhere.identity, "where a set is does not matter");
+        assert_ne!(qemu.identity, newer.identity);
+    }
+
+    #[test]
+    fn host_has_pkg_config_by_either_name() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path(), root.path().as_os_str());
+        assert_eq!(find(&host, "pkgconf"), None);
+        let path = root.path().join("pkg-config");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(find(&host, "pkgconf"), Some(path.clone()));
+        assert_eq!(words(&from_host(path.clone())), path.to_string_lossy());
+    }
 }

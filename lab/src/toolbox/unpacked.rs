@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, sha256_file};
 use crate::error::{Error, IoContext as _, Result};
+use crate::host::disk;
 use crate::kept;
 use crate::packages::{self, TRIPLET, unpack::unpack};
 use crate::policy::Policy;
 use crate::progress::Step;
-use crate::toolbox::set::{PRUNED, Set};
-use crate::toolbox::toolbox;
+use crate::toolbox::set::Set;
+use crate::toolbox::{clang, toolbox};
 
 const MANIFEST: &str = "manifest.json";
 
@@ -30,7 +31,11 @@ const VERIFIED: &str = "verified";
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
 /// What is loaded at run time, without a program or library saying so in its header.
-const LOADED_LATER: [&str; 2] = ["libgcc_s.so.1", LOADER];
+const LOADED_LATER: &[&str] = &["libgcc_s.so.1", LOADER];
+
+/// What a process of the host's has already, or must take from the host, by the beginning of the name.
+const C_LIBRARY: [&str; 7] =
+    ["ld-linux", "libc.so", "libdl.so", "libgcc_s.so", "libm.so", "libpthread.so", "librt.so"];
 
 /// What unpacking takes on disk at its largest, in MiB: archives, the whole tree and the result.
 const ROOM_MIB: u64 = 500;
@@ -62,8 +67,9 @@ impl Unpacked {
     ///
     /// The packages cannot be fetched, or the cache cannot be written.
     pub fn ensure(cache: &Cache, set: &Set) -> Result<Unpacked> {
+        disk::demand_exec(&cache.path(""))?;
         let build = |cache: &Cache, into: &Path| build(cache, set, into);
-        let kind = kept::Kind { lock: "tools", room_mib: ROOM_MIB, check: &check, build: &build };
+        let kind = kept::Kind { lock: &set.lock(), room_mib: ROOM_MIB, check: &check, build: &build };
         let directory = kept::ensure(cache, &set.directory(), &kind)?;
         let packages = read_manifest(&directory)?.packages;
         Ok(Unpacked { directory, packages })
@@ -121,6 +127,9 @@ fn build(cache: &Cache, set: &Set, into: &Path) -> Result<()> {
     let tree = scratch.path().join("tree");
     unpack(&archives, &tree)?;
     take(set, &tree, into)?;
+    if !set.libraries.is_empty() {
+        clang::link(&into.join("lib"))?;
+    }
     for name in set.programs {
         write_script(&into.join("bin").join(name), &script(name))?;
     }
@@ -161,27 +170,42 @@ fn take(set: &Set, tree: &Path, into: &Path) -> Result<()> {
             )));
         }
         for file in kept::files(&from)? {
-            let name = format!("{directory}/{file}");
-            if !set.pruned.iter().chain(PRUNED).any(|prefix| name.starts_with(prefix)) {
-                copy(&from.join(&file), &into.join(&name))?;
-                roots.push(into.join(&name));
+            if set.kept.is_empty() || set.kept.iter().any(|kept| file.starts_with(kept)) {
+                copy(&from.join(&file), &into.join(directory).join(&file))?;
+                roots.push(into.join(directory).join(&file));
             }
         }
     }
     let places = ["usr/lib", "lib"].map(|place| tree.join(place).join(TRIPLET));
-    for name in needed(&roots, &places)? {
-        if let Some(from) = places.iter().map(|place| place.join(&name)).find(|path| path.is_file()) {
-            copy(&from, &into.join(libraries()).join(&name))?;
+    let find = |name: &str| places.iter().map(|place| place.join(name)).find(|path| path.is_file());
+    if !set.programs.is_empty() {
+        let names = needed(roots, LOADED_LATER, &find)?;
+        copy_libraries(&names, &find, &into.join(libraries()))?;
+    }
+    if !set.libraries.is_empty() {
+        let mut names = needed(Vec::new(), set.libraries, &find)?;
+        names.retain(|name| !C_LIBRARY.iter().any(|own| name.starts_with(own)));
+        copy_libraries(&names, &find, &into.join("lib"))?;
+    }
+    Ok(())
+}
+
+fn copy_libraries(names: &BTreeSet<String>, find: &Find<'_>, into: &Path) -> Result<()> {
+    for name in names {
+        if let Some(from) = find(name) {
+            copy(&from, &into.join(name))?;
         }
     }
     Ok(())
 }
 
-/// The names of the libraries that files load, and those that these load.
-fn needed(roots: &[PathBuf], places: &[PathBuf]) -> Result<BTreeSet<String>> {
-    let mut names: BTreeSet<String> = LOADED_LATER.map(str::to_owned).into();
-    let mut files: VecDeque<PathBuf> = roots.iter().cloned().collect();
-    let find = |name: &str| places.iter().map(|place| place.join(name)).find(|path| path.is_file());
+/// Finds a library by its name.
+type Find<'a> = dyn Fn(&str) -> Option<PathBuf> + 'a;
+
+/// The names of the libraries `first`, and of those that they and the files `roots` load, and so on.
+fn needed(roots: Vec<PathBuf>, first: &[&str], find: &Find<'_>) -> Result<BTreeSet<String>> {
+    let mut names: BTreeSet<String> = first.iter().map(|&name| name.to_owned()).collect();
+    let mut files = VecDeque::from(roots);
     files.extend(names.iter().filter_map(|name| find(name)));
     while let Some(file) = files.pop_front() {
         let bytes = fs::read(&file).at("failed to read", &file)?;
@@ -264,4 +288,85 @@ fn check(directory: &Path) -> Result<()> {
         let _ = verified(directory);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with one file and its manifest.
+    fn made() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("qemu"), "machine").unwrap();
+        let file = File { size_bytes: 7, sha256: crate::cache::sha256(b"machine") };
+        let manifest = Manifest { packages: vec![], files: BTreeMap::from([("qemu".to_owned(), file)]) };
+        fs::write(directory.path().join(MANIFEST), serde_json::to_string(&manifest).unwrap()).unwrap();
+        verified(directory.path()).unwrap();
+        check(directory.path()).unwrap();
+        directory
+    }
+
+    /// Waits until a change has a later time than all before it.
+    fn tick() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+
+    #[test]
+    fn flipped_bit_a_cut_and_a_lost_file_are_named() {
+        let directory = made();
+        tick();
+        for (content, fault) in
+            [(Some("machinf"), "qemu has checksum"), (Some("mach"), "qemu has 4 bytes, not 7")]
+        {
+            fs::write(directory.path().join("qemu"), content.unwrap_or_default()).unwrap();
+            let error = check(directory.path()).unwrap_err().to_string();
+            assert!(error.contains(fault), "{error}");
+        }
+        fs::remove_file(directory.path().join("qemu")).unwrap();
+        assert!(check(directory.path()).unwrap_err().to_string().contains("qemu"));
+        fs::write(directory.path().join("qemu"), "machine").unwrap();
+        check(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn whole_files_are_read_once_after_a_change() {
+        let directory = made();
+        let stamp = || fs::metadata(directory.path().join(VERIFIED)).unwrap().modified().unwrap();
+        let before = stamp();
+        tick();
+        check(directory.path()).unwrap();
+        assert_eq!(stamp(), before, "nothing changed, nothing was read");
+        fs::write(directory.path().join("qemu"), "machine").unwrap();
+        tick();
+        check(directory.path()).unwrap();
+        assert!(stamp() > before);
+        fs::remove_file(directory.path().join(VERIFIED)).unwrap();
+        check(directory.path()).unwrap();
+        assert!(stamp() > before);
+    }
+
+    #[test]
+    fn libraries_of_libraries_are_needed_too() {
+        let program = std::env::current_exe().unwrap();
+        let places =
+            ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib"];
+        let find =
+            |name: &str| places.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file());
+        let needed = needed(vec![program], &["libstdc++.so.6"], &find).unwrap();
+        assert!(needed.contains("libstdc++.so.6"), "{needed:?}");
+        // A program that is linked to no library has none to name.
+        let is_static = crate::host::glibc::version().is_none();
+        assert!(is_static || needed.contains("libc.so.6"), "{needed:?}");
+    }
+
+    #[test]
+    fn script_finds_its_set_wherever_that_is() {
+        let text = script("setpriv");
+        assert_eq!(
+            text,
+            "#!/bin/sh\nroot=${0%/*}/..\nLC_ALL=\"C.UTF-8\" exec \
+             \"$root/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2\" \"--library-path\" \
+             \"$root/usr/lib/x86_64-linux-gnu\" \"--argv0\" \"setpriv\" \"$root/usr/bin/setpriv\" \"$@\"\n"
+        );
+    }
 }

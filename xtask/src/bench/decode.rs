@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use lab::cache::Cache;
+use lab::toolbox::Toolbox;
+use lab::toolbox::set::Set;
 use lab::{Error, Result};
 
 use crate::output;
@@ -261,8 +264,12 @@ fn peak_kib(pid: u32) -> Option<u64> {
 /// Runs a command to its end; gives its time and peak memory.
 fn measure(name: &str, argv: &[&str]) -> Result<(Duration, u64)> {
     let failed = |source| Error::setup(format!("failed to run {name}")).source(source);
+    let program = match Set::of(argv[0]) {
+        Some(_) => Toolbox::of(&Cache::open()?).program(argv[0])?,
+        None => argv[0].into(),
+    };
     let begin = Instant::now();
-    let mut child = Command::new(argv[0])
+    let mut child = Command::new(program)
         .args(&argv[1..])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

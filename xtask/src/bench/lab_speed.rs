@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use lab::command::Command;
 use lab::error::IoContext as _;
+use lab::policy::Policy;
 use lab::progress::Step;
 use lab::provider::choice::GUEST;
 use lab::{Error, Result};
@@ -152,6 +153,8 @@ impl Bench {
             .env("RDMA_LAB_CACHE", &self.cache)
             .env(GUEST, &self.guest)
             .directory(workspace::root());
+        let command =
+            Policy::get().env().into_iter().fold(command, |command, (key, value)| command.env(key, value));
         Ok(command.run(LIMIT)?.stdout)
     }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use lab::Result;
 use lab::cache::Cache;
 use lab::image::Release;
+use lab::policy::Policy;
 use lab::progress::Step;
 use lab::provider::Qemu;
 
@@ -37,6 +38,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    // The same QEMU, whatever this shell's variables say.
+    Policy { tools: lab.tools, ..Policy::of_environment()? }.set();
     let qemu =
         Qemu::new(Release::named(&lab.guest)?, Cache::open()?, lab.accel.into(), &workspace::guard()?, None)?;
     residents()?.reset(&qemu, &lab.name)?;

@@ -17,6 +17,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::image::recipe;
 use crate::node::{Pair as _, Plan, Role};
 use crate::parcel::{self, Arrived, Parcel, Target};
+use crate::policy::{Policy, Source};
 use crate::programs::Program;
 use crate::progress::say;
 use crate::provider::choice::{Choice, PROVIDER};
@@ -69,6 +70,9 @@ pub struct Resident {
     /// The kernel that its machines run.
     #[serde(default)]
     pub kernel: String,
+    /// Whose QEMU that is.
+    #[serde(default)]
+    pub tools: Source,
     /// Which machines were asked for, as [`Choice::env`] says it.
     #[serde(default)]
     choice: BTreeMap<String, String>,
@@ -136,6 +140,7 @@ impl Residents {
             kernel: pair.origin().kernel.clone(),
             choice: choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
             ssh_ports: BTreeMap::new(),
+            tools: Policy::get().tools,
         };
         let control = pair.into_control();
         let guard = Process::find(control.status()?.guard);
@@ -536,6 +541,7 @@ mod tests {
             logs: directory.path().to_owned(),
             known_hosts: PathBuf::new(),
             accel: Accel::Tcg,
+            tools: Source::Toolbox,
             guest: "debian-13".to_owned(),
             kernel: "6.12".to_owned(),
             choice: BTreeMap::new(),
@@ -571,6 +577,7 @@ mod tests {
             kernel: "6.12".to_owned(),
             choice: BTreeMap::new(),
             ssh_ports: BTreeMap::new(),
+            tools: Source::Toolbox,
         };
         residents.keep(&lab).unwrap();
         fs::write(lab.note(), "node server ended: signal 9\n").unwrap();

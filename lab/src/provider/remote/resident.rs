@@ -29,6 +29,7 @@ use crate::provider::remote::pair::{DEPLOYED, Machines, RemotePair, both};
 use crate::provider::remote::reset;
 use crate::provider::ssh;
 use crate::provider::ssh::hosts::Hosts;
+use crate::toolbox::Toolbox;
 
 /// What a record's file name ends with.
 const SUFFIX: &str = ".shared";
@@ -188,7 +189,9 @@ impl Shared {
     pub fn open(&self) -> Result<Open> {
         let sockets = ssh::provider::sockets()?;
         let hosts = match self.choice()? {
-            Choice::Ssh { hosts, .. } => Some(Hosts::read(&hosts)?),
+            Choice::Ssh { hosts, .. } => {
+                Some((Toolbox::of(&Cache::open()?).tool("ssh")?, Hosts::read(&hosts)?))
+            }
             Choice::Multipass { .. } if !multipass::provider::are_running()? => {
                 let name = &self.name;
                 return Err(Error::boot(format!("not both machines of the lab {name} run"))
@@ -198,9 +201,10 @@ impl Shared {
         };
         let by_role = self.nodes.iter().map(|(&role, node)| {
             let setting = match &hosts {
-                Some(hosts) => {
-                    Setting { address: node.address, ..ssh::provider::setting(hosts, role, sockets.path()) }
-                }
+                Some((ssh, hosts)) => Setting {
+                    address: node.address,
+                    ..ssh::provider::setting(ssh, hosts, role, sockets.path())
+                },
                 None => multipass::provider::setting(
                     Arc::new(Instance { name: multipass::provider::name(role) }),
                     node.address,

@@ -7,24 +7,26 @@ use crate::command::{Command, Output, shell_word, tail};
 use crate::error::{Error, Kind, Result};
 use crate::provider::remote::host::Host as Carrier;
 use crate::provider::ssh::hosts::Host;
+use crate::toolbox::Tool;
 
 /// One host, reached by ssh.
 #[derive(Debug, Clone)]
 pub struct Client {
+    ssh: Tool,
     host: Host,
     /// Where connections are shared, in a directory of a short name: a socket's path may have 107 bytes.
     sockets: PathBuf,
 }
 
 impl Client {
-    /// A way to `host` whose connections are shared through sockets in the directory `sockets`.
-    pub fn new(host: &Host, sockets: &Path) -> Client {
-        Client { host: host.clone(), sockets: sockets.to_owned() }
+    /// A way to `host` by the program `ssh`, whose connections are shared through sockets in the directory `sockets`.
+    pub fn new(ssh: Tool, host: &Host, sockets: &Path) -> Client {
+        Client { ssh, host: host.clone(), sockets: sockets.to_owned() }
     }
 
     /// The words that reach the host; a command may follow them.
     fn words(&self) -> Command {
-        let mut words = Command::new(["ssh"]);
+        let mut words = self.ssh.command();
         if let Some(config) = &self.host.config {
             words = words.arg("-F").arg(config);
         }
@@ -166,7 +168,8 @@ mod tests {
             setup_rxe: false,
             install: false,
         };
-        Client::new(&host, Path::new("/tmp/x y"))
+        let ssh = Tool { argv: vec!["ssh".into()], env: Vec::new(), identity: String::new() };
+        Client::new(ssh, &host, Path::new("/tmp/x y"))
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::provider::remote::make::Maker;
 use crate::provider::remote::pair::{Machines, RemotePair};
 use crate::provider::ssh::client::Client;
 use crate::provider::ssh::hosts::Hosts;
+use crate::toolbox::{Tool, Toolbox};
 
 /// The provider of hosts that exist.
 #[derive(Debug)]
@@ -47,13 +48,14 @@ impl Ssh {
     ///
     /// # Errors
     ///
-    /// As [`Machines::prepare`].
+    /// As [`Machines::prepare`]; there is no OpenSSH.
     pub fn machines(&self) -> Result<Machines> {
         let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(machines) = &*machines {
             return Ok(machines.clone());
         }
-        let settings = Role::BOTH.map(|role| (role, setting(&self.hosts, role, self.sockets.path())));
+        let ssh = Toolbox::of(&self.cache).tool("ssh")?;
+        let settings = Role::BOTH.map(|role| (role, setting(&ssh, &self.hosts, role, self.sockets.path())));
         let prepared = Machines::prepare(settings.into())?;
         *machines = Some(prepared.clone());
         Ok(prepared)
@@ -91,10 +93,10 @@ pub fn sockets() -> Result<TempDir> {
 }
 
 /// How one of the hosts is reached, and what may be done there.
-pub fn setting(hosts: &Hosts, role: Role, sockets: &Path) -> Setting {
+pub fn setting(ssh: &Tool, hosts: &Hosts, role: Role, sockets: &Path) -> Setting {
     let host = hosts.host(role);
     Setting {
-        host: Arc::new(Client::new(host, sockets)),
+        host: Arc::new(Client::new(ssh.clone(), host, sockets)),
         address: host.address,
         device: host.device.clone(),
         capture: match &hosts.capture.mirror {
