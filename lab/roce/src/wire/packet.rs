@@ -80,7 +80,7 @@ pub struct Packet<'a> {
     pub ieth: Option<Ieth<'a>>,
     /// Payload, without pad and ICRC; what is there of it when the packet is cut.
     pub payload: &'a [u8],
-    /// Offset of the payload in the frame.
+    /// Offset of the payload in the frame, or in the IP packet that was put together from fragments.
     pub payload_offset: usize,
     /// Length of the payload in bytes as the IP length gives it, also when the packet is cut.
     pub payload_length_bytes: usize,
