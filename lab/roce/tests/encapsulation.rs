@@ -64,6 +64,28 @@ fn what_is_in_every_tunnel_is_what_was_sent() {
 }
 
 #[test]
+fn a_plain_frame_decodes_as_the_same_packet_behind_a_tag() {
+    // The one is decoded at a glance, the other by a walk.
+    for frame in pair(true).write_then_read() {
+        let headers = 14..66.min(frame.len());
+        for (at, bit) in headers.flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut changed = frame.clone();
+            changed[at] ^= 1 << bit;
+            let tagged = [&changed[..12], &[0x81, 0, 0, 7], &changed[12..]].concat();
+            for cut in [changed.len(), 60, 44, 41, 34] {
+                let decode = |frame: &[u8], begin: usize| {
+                    format!("{:?}", Frame::decode(LinkType::ETHERNET, &frame[..begin + cut]))
+                };
+                let offsets =
+                    |text: String| text.chars().filter(|letter| !letter.is_ascii_digit()).collect::<String>();
+                let (one, other) = (offsets(decode(&changed, 0)), offsets(decode(&tagged, 4)));
+                assert_eq!(one, other, "byte {at} bit {bit} cut {cut}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_tunnel_has_its_name() {
     let frame = pair(true).write_with_immediate().remove(3);
     for (tunnel, expected) in [

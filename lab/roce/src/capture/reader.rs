@@ -20,6 +20,9 @@ const INTERFACES_MAX: usize = 65_536;
 
 const PCAPNG_SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const PCAPNG_PACKET: u32 = 2;
+/// Magic of an old variant of pcap, whose packet headers have the interface and the protocol too.
+const PCAP_MODIFIED: u32 = 0xa1b2_cd34;
+const PCAP_MODIFIED_SWAPPED: u32 = PCAP_MODIFIED.swap_bytes();
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
 /// Bytes of a Packet Block besides the packet.
@@ -56,6 +59,8 @@ pub struct Reader<S> {
     offset: u64,
     at_end: bool,
     format: Format,
+    /// Bytes before each packet of a pcap.
+    packet_header_length: usize,
     big_endian: bool,
     interfaces: Vec<Interface>,
     number: u64,
@@ -115,6 +120,7 @@ impl<S: Source> Reader<S> {
             offset: 0,
             at_end: false,
             format: Format::Pcapng,
+            packet_header_length: 16,
             big_endian: false,
             interfaces: Vec::new(),
             number: 0,
@@ -223,9 +229,9 @@ impl<S: Source> Reader<S> {
 
     fn pcap_header(&mut self, magic: u32) -> Result<(), ReadError> {
         let (big_endian, resolution) = match magic {
-            0xa1b2_c3d4 => (true, 6),
+            0xa1b2_c3d4 | PCAP_MODIFIED => (true, 6),
             0xa1b2_3c4d => (true, 9),
-            0xd4c3_b2a1 => (false, 6),
+            0xd4c3_b2a1 | PCAP_MODIFIED_SWAPPED => (false, 6),
             0x4d3c_b2a1 => (false, 9),
             _ => return Err(ReadError::NotACapture { magic }),
         };
@@ -237,6 +243,9 @@ impl<S: Source> Reader<S> {
         let link_type = LinkType(header.network.0 & 0xffff);
         let snap_length_bytes = header.snaplen;
         self.format = Format::Pcap;
+        if matches!(magic, PCAP_MODIFIED | PCAP_MODIFIED_SWAPPED) {
+            self.packet_header_length = 24;
+        }
         self.big_endian = big_endian;
         self.interfaces.push(Interface { name: None, link_type, snap_length_bytes, resolution, offset_s: 0 });
         self.consume(24);
@@ -244,38 +253,32 @@ impl<S: Source> Reader<S> {
     }
 
     fn next_pcap(&mut self) -> Result<Option<Found>, ReadError> {
-        if self.fill(16)? == 0 {
+        let header = self.packet_header_length;
+        if self.fill(header)? == 0 {
             return Ok(None);
         }
-        self.require("a packet header", 16)?;
+        self.require("a packet header", header)?;
         let length = u32_at(self.buffer.unread(), 8, self.big_endian) as usize;
         if length > BLOCK_MAX_BYTES {
             return Err(self.malformed("a packet longer than 64 MiB"));
         }
-        self.require("a packet", 16 + length)?;
-        let parse = if self.big_endian {
-            pcap_parser::pcap::parse_pcap_frame_be
-        } else {
-            pcap_parser::pcap::parse_pcap_frame
-        };
-        let Ok((_, packet)) = parse(self.buffer.unread()) else {
-            return Err(self.malformed("a packet"));
-        };
+        self.require("a packet", header + length)?;
+        let word = |at| u32_at(self.buffer.unread(), at, self.big_endian);
         let per_second = if self.interfaces.first().is_some_and(|interface| interface.resolution == 9) {
             1
         } else {
             1_000
         };
         let found = Found {
-            timestamp_ns: u64::from(packet.ts_sec) * 1_000_000_000 + u64::from(packet.ts_usec) * per_second,
+            timestamp_ns: u64::from(word(0)) * 1_000_000_000 + u64::from(word(4)) * per_second,
             interface: 0,
-            data_start: self.buffer.position() + 16,
+            data_start: self.buffer.position() + header,
             data_length: length,
-            original_length_bytes: packet.origlen,
+            original_length_bytes: word(12),
             has_comment: false,
             lost_before: 0,
         };
-        self.consume(16 + length);
+        self.consume(header + length);
         Ok(Some(found))
     }
 
@@ -473,6 +476,26 @@ mod tests {
             assert_eq!(reader.next().unwrap().unwrap().data, [4]);
             assert!(reader.next().unwrap().is_none());
         }
+    }
+
+    #[test]
+    fn the_old_variant_with_longer_packet_headers_is_read() {
+        let mut bytes = PCAP_MODIFIED.to_le_bytes().to_vec();
+        for word in [0x0004_0002, 0, 0, 65_535, 1] {
+            bytes.extend(u32::to_le_bytes(word));
+        }
+        for data in [&[1u8, 2, 3][..], &[4]] {
+            for word in [10, 5, data.len() as u32, 9, 2, 0x0800] {
+                bytes.extend(u32::to_le_bytes(word));
+            }
+            bytes.extend(data);
+        }
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        let record = reader.next().unwrap().unwrap();
+        assert_eq!((record.data, record.timestamp_ns), (&[1u8, 2, 3][..], 10_000_005_000));
+        let record = reader.next().unwrap().unwrap();
+        assert_eq!((record.data, record.original_length_bytes), (&[4u8][..], 9));
+        assert!(reader.next().unwrap().is_none());
     }
 
     #[test]

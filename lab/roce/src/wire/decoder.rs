@@ -5,7 +5,7 @@
 
 use super::fragments::Fragments;
 use super::layer::{Layer, ether_type};
-use super::walk::{Found, from, walk};
+use super::walk::{Found, from, plain, walk};
 use crate::wire::{Encapsulation, Frame, Icrc, LinkType, NotRoce};
 
 /// Most packets in fragments inside each other.
@@ -46,8 +46,16 @@ impl Decoder {
     /// Takes one frame apart; `data` is what the capture holds of it.
     #[inline]
     pub fn decode<'a>(&'a mut self, link_type: LinkType, data: &'a [u8]) -> Frame<'a> {
-        match walk(&self.vxlan_ports, link_type, data) {
-            Found::Fragment(fragment) => match self.fragments.add(&fragment, 1) {
+        match plain(link_type, data) {
+            Some(carrier) => Frame::of_carrier(&carrier),
+            None => self.walk(link_type, data),
+        }
+    }
+
+    fn walk<'a>(&'a mut self, link_type: LinkType, data: &'a [u8]) -> Frame<'a> {
+        let found = walk(&self.vxlan_ports, link_type, data);
+        match &found {
+            Found::Fragment(fragment) => match self.fragments.add(fragment, 1) {
                 Some(frames) => self.whole(frames, fragment.around),
                 None => Frame::NotRoce(NotRoce::Fragment),
             },
@@ -72,7 +80,7 @@ impl Decoder {
         }
         let found = from(layer(self.fragments.whole(), around), &self.vxlan_ports, true);
         let is_own_header = matches!(&found, Found::Roce(carrier) if carrier.begins_at() == 0);
-        match Frame::of(found) {
+        match Frame::of(&found) {
             Frame::Roce(mut packet) => {
                 packet.frames = frames;
                 // Who fragments may have written another identification, which the ICRC counts.

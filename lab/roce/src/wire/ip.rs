@@ -53,6 +53,12 @@ impl Fragment<'_> {
 }
 
 impl<'a> Ip<'a> {
+    /// An IPv4 header without options, in front of UDP.
+    #[inline]
+    pub(super) fn plain(header: &'a [u8], payload_length: usize) -> Self {
+        Self { header, extensions_length: 0, payload_length, protocol: IpNumber::UDP, last_segment: None }
+    }
+
     /// The addresses, source first.
     #[inline]
     pub(super) fn addresses(&self) -> (IpAddr, IpAddr) {

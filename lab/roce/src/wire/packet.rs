@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::icrc;
-use super::walk::{Carrier, Found, walk};
+use super::walk::{Carrier, Found, plain, walk};
 use crate::cm::Mad;
 use crate::wire::{
     Aeth, AtomicAckEth, AtomicEth, Bth, DecodeStop, Deth, Encapsulation, Feth, Grh, Header, Icrc, Ieth,
@@ -80,7 +80,7 @@ pub struct Packet<'a> {
     pub ieth: Option<Ieth<'a>>,
     /// Payload, without pad and ICRC; what is there of it when the packet is cut.
     pub payload: &'a [u8],
-    /// Offset of the payload in the frame.
+    /// Offset of the payload in the frame, or in the IP packet that was put together from fragments.
     pub payload_offset: usize,
     /// Length of the payload in bytes as the IP length gives it, also when the packet is cut.
     pub payload_length_bytes: usize,
@@ -103,16 +103,19 @@ impl<'a> Frame<'a> {
     /// `data` is what the capture holds of it. Whether it was cut is judged by the IP length, so Ethernet padding and a trailing frame check sequence do
     /// not count as data.
     pub fn decode(link_type: LinkType, data: &'a [u8]) -> Self {
-        Self::of(walk(&[], link_type, data))
+        match plain(link_type, data) {
+            Some(carrier) => Self::of_carrier(&carrier),
+            None => Self::of(&walk(&[], link_type, data)),
+        }
     }
 
     /// Decodes what a walk found.
     #[inline]
-    pub(super) fn of(found: Found<'a>) -> Self {
+    pub(super) fn of(found: &Found<'a>) -> Self {
         match found {
-            Found::Roce(carrier) => Self::of_carrier(&carrier),
+            Found::Roce(carrier) => Self::of_carrier(carrier),
             Found::Fragment(_) => Self::NotRoce(NotRoce::Fragment),
-            Found::Other(other) => Self::NotRoce(other),
+            Found::Other(other) => Self::NotRoce(*other),
         }
     }
 
@@ -149,9 +152,9 @@ macro_rules! take {
 impl<'a> Frame<'a> {
     /// Filled where it is returned: it is large, and there are many.
     #[inline(never)]
-    fn of_carrier(carrier: &Carrier<'a>) -> Self {
+    pub(super) fn of_carrier(carrier: &Carrier<'a>) -> Self {
         let Carrier { ip, segment, udp } = carrier;
-        let grh = if udp.is_none() { Grh::new(ip.header, 0).ok() } else { None };
+        let grh = if udp.is_some() { None } else { Grh::new(ip.header, 0).ok() };
         let (source, destination) = match &grh {
             Some(grh) => grh.addresses(),
             None => ip.addresses(),

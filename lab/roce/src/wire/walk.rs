@@ -8,7 +8,7 @@ use etherparse::{IpNumber, UdpHeaderSlice};
 use super::ip::{self, Fragment, Ip};
 use super::layer::{Layer, ether_type, too_short};
 use super::{link, tunnel};
-use crate::wire::{LinkType, NotRoce, UDP_PORT};
+use crate::wire::{Encapsulation, LinkType, NotRoce, UDP_PORT};
 
 /// Most headers that are taken off, a run of VLAN tags or MPLS labels counted as one.
 const LAYERS_MAX: usize = 16;
@@ -37,8 +37,28 @@ pub(super) enum Found<'a> {
     Other(NotRoce),
 }
 
-/// Walks a frame.
+/// The packet in an Ethernet frame without a tag, a tunnel, options of IPv4 or fragments: what almost every one is.
 #[inline]
+pub(super) fn plain(link_type: LinkType, data: &[u8]) -> Option<Carrier<'_>> {
+    let head = data.first_chunk::<42>().filter(|_| link_type == LinkType::ETHERNET)?;
+    let is_plain = (head[12], head[13], head[14]) == (0x08, 0x00, 0x45)
+        && (head[20] & 0x3f, head[21]) == (0, 0)
+        && IpNumber(head[23]) == IpNumber::UDP
+        && u16::from_be_bytes([head[36], head[37]]) == UDP_PORT;
+    let payload_length = usize::from(u16::from_be_bytes([head[16], head[17]])).checked_sub(20)?;
+    if !is_plain || payload_length < 8 {
+        return None;
+    }
+    let bytes = data.get(34..)?;
+    let bytes = bytes.get(..payload_length).unwrap_or(bytes);
+    Some(Carrier {
+        ip: Ip::plain(data.get(14..34)?, payload_length),
+        segment: Layer { ether_type: ether_type::IPV4, bytes, offset: 34, around: Encapsulation::None },
+        udp: Some(UdpHeaderSlice::from_slice(bytes).ok()?),
+    })
+}
+
+/// Walks a frame.
 pub(super) fn walk<'a>(vxlan_ports: &[u16], link_type: LinkType, data: &'a [u8]) -> Found<'a> {
     match link::first(link_type, data) {
         Ok(layer) => from(layer, vxlan_ports, true),
@@ -47,7 +67,6 @@ pub(super) fn walk<'a>(vxlan_ports: &[u16], link_type: LinkType, data: &'a [u8])
 }
 
 /// Walks on from a layer; `may_guess` lets it look for VXLAN at ports that are not named.
-#[inline]
 pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: bool) -> Found<'a> {
     for _ in 0..LAYERS_MAX {
         let ip = match layer.ether_type {
