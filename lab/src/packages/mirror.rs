@@ -31,7 +31,7 @@ pub fn find() -> Result<String> {
     let debootstrap = fs::read_to_string("/usr/sbin/debootstrap").unwrap_or_default();
     debootstrap_default(&debootstrap).ok_or_else(|| {
         Error::setup("no Debian mirror is known on this host")
-            .next("name one: RDMA_LAB_DEBIAN_MIRROR=http://…/debian (https and file work too)")
+            .next("name one: RDMA_LAB_DEBIAN_MIRROR=http://…/debian (file:// works too)")
     })
 }
 
