@@ -354,6 +354,28 @@ fn directory_without_a_run_is_a_usage_error() {
 }
 
 #[test]
+fn number_of_kept_runs_that_is_none_is_a_usage_error() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(directory.path().join("a")).expect("a directory");
+    let verdict = r#"{"scenario": "a", "not_run": "it needs the lab's own switch"}"#;
+    fs::write(directory.path().join("a/verdict.json"), verdict).expect("a file");
+    let judge = |kept: &str| {
+        let mut command = xtask();
+        command.args(["test-e2e", "--from-artifacts"]).arg(directory.path()).env("RDMA_LAB_KEEP_RUNS", kept);
+        finish(command.output().expect("xtask starts"))
+    };
+    for kept in ["0", "-1", "some"] {
+        let (code, _, stderr) = judge(kept);
+        assert_eq!(code, 2, "{stderr}");
+        assert!(stderr.contains(&format!("RDMA_LAB_KEEP_RUNS={kept} is no number of runs")), "{stderr}");
+        assert!(stderr.contains("next: write 1 or more, or `all`"), "{stderr}");
+    }
+    for kept in ["all", "1000"] {
+        assert_eq!(judge(kept).0, 0);
+    }
+}
+
+#[test]
 fn results_tell_every_class() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for (name, verdict) in [

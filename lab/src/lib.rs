@@ -3,7 +3,7 @@
 //!
 //! A run, from top to bottom:
 //!
-//! - [`scenario`]: what runs and what is expected, a TOML file; [`network`] and [`fault`]: on which wire
+//! - [`scenario`]: what runs ([`placeholder`]s filled in) and what is expected, a TOML file; [`network`] and [`fault`]: on which wire
 //! - [`host`]: what this computer must have; [`image`]: the guest; [`programs`]: what is deployed into it,
 //!   [`guest_tests`]: the tests that run there; [`pushed`]: what a user brings, held against the guest's [`contents`]
 //! - [`node`]: what every source of machines gives; [`provider`]: those sources
@@ -44,6 +44,7 @@ pub mod network;
 pub mod node;
 pub mod packages;
 pub mod parcel;
+pub mod placeholder;
 pub mod policy;
 pub mod programs;
 pub mod progress;

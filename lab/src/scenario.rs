@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::fault::{Fault, netem};
 use crate::names;
 use crate::network::Network;
 use crate::node::{Role, Wire};
+use crate::placeholder;
 
 /// One scenario.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -226,7 +226,7 @@ impl Scenario {
 
     /// The command of one node, with the nodes' addresses in the places that stand for them.
     pub fn filled(&self, role: Role, address: impl Fn(Role) -> String) -> String {
-        filled(self.command(role), address)
+        placeholder::filled(self.command(role), address)
     }
 
     /// Checks names that a person wrote, before anything runs, and writes them as they are.
@@ -236,7 +236,7 @@ impl Scenario {
     /// A counter, a rule or a placeholder has no such name: with the nearest; or expectations cannot be true together.
     pub fn check(&mut self) -> Result<()> {
         for role in Role::BOTH {
-            check_placeholders(self.command(role))?;
+            placeholder::check(self.command(role))?;
         }
         self.expect.check()
     }
@@ -361,54 +361,6 @@ pub fn finding(name: &str) -> Result<String> {
     found.map(str::to_owned).map_err(|why| Error::usage(why).next("docs/rules.md has all of them"))
 }
 
-/// The words between braces in a command, as in `{server}`, each with the bytes that it and its braces take;
-/// `${server}` is the shell's own.
-fn placeholders(command: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        loop {
-            let start = from + command[from..].find('{')?;
-            from = start + 1;
-            let Some(length) = command[from..].find('}') else { continue };
-            let word = &command[from..from + length];
-            let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-            if !word.is_empty() && word.bytes().all(is_word) && !command[..start].ends_with('$') {
-                return Some((start..from + length + 1, word));
-            }
-        }
-    })
-}
-
-/// The command with a node's address for each placeholder that is a node's name.
-fn filled(command: &str, address: impl Fn(Role) -> String) -> String {
-    let (mut text, mut from) = (String::new(), 0);
-    for (place, word) in placeholders(command) {
-        if let Ok(role) = word.parse::<Role>() {
-            text.push_str(&command[from..place.start]);
-            text.push_str(&address(role));
-            from = place.end;
-        }
-    }
-    text + &command[from..]
-}
-
-/// Refuses a placeholder that is nearly one; what is not is left to the shell, as awk's `{print}`.
-fn check_placeholders(command: &str) -> Result<()> {
-    for (place, word) in placeholders(command) {
-        let lower = word.to_ascii_lowercase();
-        let is_near = |name: &str| lower.contains(name) || strsim::osa_distance(&lower, name) <= 2;
-        let near = Role::BOTH.map(Role::name).into_iter().find(|name| is_near(name));
-        if let (Some(near), Err(_)) = (near, word.parse::<Role>()) {
-            let placeholder = &command[place];
-            return Err(Error::usage(format!("{placeholder} stands for nothing; the nearest is {{{near}}}"))
-                .next(format!(
-                    "{{server}} and {{client}} stand for the nodes' addresses; it is in `{command}`"
-                )));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -450,17 +402,6 @@ mod tests {
         assert_eq!(scenario.faults[0].to_string(), "drop RC Atomic Acknowledge, to client.qp2");
         assert_eq!(scenario.expect.findings, ["IcrcMismatch"]);
         assert!(scenario.expect.server.counters.contains_key("duplicate_request"));
-    }
-
-    #[test]
-    fn placeholders_are_the_nodes_addresses() {
-        let filled = |command: &str| filled(command, |role| format!("<{role}>"));
-        assert_eq!(filled("x -a {server} -b {Client}:1"), "x -a <server> -b <client>:1");
-        assert_eq!(filled("server=1; echo ${server} {server}"), "server=1; echo ${server} <server>");
-        for command in ["awk '{print}'", "{ y; }", "x {", "cp a{1,2} b", "find -exec {} ;", "{é} {server"] {
-            assert_eq!(filled(command), command);
-            check_placeholders(command).unwrap();
-        }
     }
 
     #[test]

@@ -101,8 +101,7 @@ pub(crate) fn push(args: &PushArgs) -> Result<ExitCode> {
     };
     let rows = sources.iter().zip(&parcel.items).map(|(source, item)| {
         let to = if there.ends_with('/') { format!("{there}{}", item.name) } else { there.clone() };
-        let item = Item { mode: item.mode | if args.recursive { 0 } else { least_mode }, ..item.clone() };
-        Row::new(source.display().to_string(), to, &item)
+        Row::new(source.display().to_string(), to, item)
     });
     tell(args.json, &Moved { node: role, files: rows.collect(), left_out: parcel.left_out.clone() })
 }
