@@ -36,8 +36,11 @@ impl Ending {
     pub(super) fn line(command: &str) -> (String, Ending) {
         let file = format!("/tmp/rdma-lab-{}", unique());
         let encoded = BASE64_STANDARD.encode(format!("echo $$ >{file}.pid\n{command}"));
-        let line =
-            format!("{}$sudo sh -c \"$(echo {encoded} | base64 -d)\"; echo $? >{file}; exit 0", script::SUDO);
+        // Nothing is told of a command that was ended from here.
+        let line = format!(
+            "{}$sudo sh -c \"$(echo {encoded} | base64 -d)\"; code=$?; [ ! -e {file}.pid ] || echo $code >{file}; exit 0",
+            script::SUDO
+        );
         (line, Ending { file })
     }
 
@@ -46,17 +49,20 @@ impl Ending {
         format!("rm -f {0}.pid; cat {0} && rm {0}", self.file)
     }
 
-    /// The script that ends the command with everything of its process group: it may end well first, as at Ctrl-C.
+    /// The script that ends the command with all that it has started: it may end well first, as at Ctrl-C. Not by their
+    /// process group, which some servers share between their sessions.
     pub(super) fn end(&self) -> String {
         format!(
-            "pid=$(cat {0}.pid 2>/dev/null) && group=$(cut -d ' ' -f 5 /proc/$pid/stat 2>/dev/null) || {{ rm -f {0} {0}.pid; exit 0; }}\n\
+            "pid=$(cat {0}.pid 2>/dev/null); rm -f {0} {0}.pid; [ -n \"$pid\" ] || exit 0\n\
+             tree() {{ echo $1; for child in $(cat /proc/$1/task/*/children 2>/dev/null); do tree $child; done; }}\n\
+             runs() {{ for each in $all; do [ ! -e /proc/$each ] || return 0; done; return 1; }}\n\
+             all=$(tree $pid)\n\
              for signal in INT TERM KILL; do\n\
-             kill -s $signal -- -$group 2>/dev/null || break\n\
-             n=0; while [ -e /proc/$pid ] && [ $n -lt 40 ]; do n=$((n+1)); sleep 0.05; done\n\
-             [ -e /proc/$pid ] || break\n\
+             kill -s $signal $all 2>/dev/null\n\
+             n=0; while runs && [ $n -lt 40 ]; do n=$((n+1)); sleep 0.05; done\n\
+             runs || exit 0\n\
              done\n\
-             rm -f {0} {0}.pid\n\
-             [ ! -e /proc/$pid ]",
+             exit 1",
             self.file
         )
     }
