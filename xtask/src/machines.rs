@@ -10,6 +10,7 @@ use lab::programs::place::Place;
 use lab::provider::choice::{self, Choice};
 use lab::provider::multipass::instance::Shape;
 use lab::provider::qemu::accel;
+use lab::toolbox::Toolbox;
 
 use crate::means::Means;
 use crate::output;
@@ -180,10 +181,11 @@ impl Machines {
     pub(crate) fn prepare(&self) -> Result<()> {
         self.means.apply()?;
         // What nothing works without, before anything takes time.
-        Cache::open()?;
+        let cache = Cache::open()?;
         match self.provider()? {
             Provider::Qemu => {
                 requirement::demand_platform()?;
+                Toolbox::of(&cache).demand_exec()?;
                 requirement::demand(&Host::this(), &requirement::run())
             }
             Provider::Multipass | Provider::Ssh => Ok(()),
