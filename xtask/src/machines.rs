@@ -11,6 +11,7 @@ use lab::programs::place::Place;
 use lab::provider::choice::{self, Choice};
 use lab::provider::multipass::instance::Shape;
 use lab::provider::qemu::accel;
+use lab::toolbox::Toolbox;
 
 use crate::means::Means;
 use crate::output;
@@ -227,10 +228,11 @@ impl Machines {
         self.means.apply()?;
         // What cannot be, and what nothing works without, before anything takes time.
         self.choice()?;
-        Cache::open()?;
+        let cache = Cache::open()?;
         match self.provider()? {
             Provider::Qemu => {
                 requirement::demand_platform()?;
+                Toolbox::of(&cache).demand_exec()?;
                 requirement::demand(&Host::this(), &requirement::run())
             }
             Provider::Multipass | Provider::Ssh => Ok(()),

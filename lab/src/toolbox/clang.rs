@@ -70,6 +70,8 @@ const NEXT: &str =
 
 fn link_argv(cc: Command) -> Command {
     cc.args(["-shared", "-nostdlib", "-o", SHIM, "-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined"])
+        // Without code there is nothing that says so, and glibc 2.41 loads none that may want to execute its stack.
+        .arg("-Wl,-z,noexecstack")
         // RPATH, not RUNPATH, which would not hold for what libclang's libraries load in turn.
         .args(["-Wl,--disable-new-dtags", "-Wl,-rpath,$ORIGIN", &format!("./{LIBRARY}")])
 }
@@ -77,6 +79,7 @@ fn link_argv(cc: Command) -> Command {
 #[cfg(test)]
 mod tests {
     use goblin::elf::Elf;
+    use goblin::elf::program_header::PT_GNU_STACK;
 
     use super::*;
 
@@ -91,5 +94,7 @@ mod tests {
         let elf = Elf::parse(&bytes).unwrap();
         assert_eq!((elf.libraries, elf.rpaths), (vec![LIBRARY], vec!["$ORIGIN"]));
         assert!(elf.runpaths.is_empty(), "{:?}", elf.runpaths);
+        let stack = elf.program_headers.iter().find(|header| header.p_type == PT_GNU_STACK);
+        assert!(stack.is_some_and(|stack| !stack.is_executable()), "{stack:?}");
     }
 }

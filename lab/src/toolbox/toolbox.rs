@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, sha256};
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{Host, disk};
 use crate::policy::{Policy, Source};
 use crate::toolbox::Tool;
 use crate::toolbox::set::Set;
@@ -27,6 +27,18 @@ impl Toolbox {
     /// The tools that this process uses, with the sets in `cache`.
     pub fn of(cache: &Cache) -> Toolbox {
         Toolbox { cache: cache.clone(), source: Policy::get().tools }
+    }
+
+    /// Demands that the lab's own programs can run from the cache, if they are used.
+    ///
+    /// # Errors
+    ///
+    /// Its file system is mounted noexec.
+    pub fn demand_exec(&self) -> Result<()> {
+        match self.source {
+            Source::Toolbox => disk::demand_exec(&self.cache.path("")),
+            Source::Host => Ok(()),
+        }
     }
 
     /// The program `name`; its set is unpacked first if need be.
