@@ -38,7 +38,7 @@ const VERSION: u32 = 1;
 const LONGEST_LINE: usize = 4096;
 /// How long a client may take to send its line once it is connected.
 const LINE_LIMIT: Duration = Duration::from_secs(2);
-/// What CM's REQ says on rxe: 4.096 us times two to the power of 19 are 2.15 s.
+/// What CM's REQ says on rxe of Linux 6.1, and is patient: 4.096 us times two to the power of 19 are 2.15 s.
 const ACK_TIMEOUT: u8 = 19;
 /// Code of the shortest time a requester waits after an RNR NAK, 0.64 ms.
 const MIN_RNR_TIMER: u8 = 12;

@@ -96,6 +96,35 @@ fn unknown_accelerator_names_the_valid_ones() {
 }
 
 #[test]
+fn unknown_guest_names_the_nearest() {
+    let commands: [&[&str]; 6] = [
+        &["test-e2e", "write_read"],
+        &["run", "--server", "a", "--client", "b"],
+        &["lab", "up"],
+        &["test-guest"],
+        &["self-test"],
+        &["bench", "lab"],
+    ];
+    for command in commands {
+        let (code, stdout, stderr) = run_without_programs(&[command, &["--guest", "debian12"]].concat());
+        assert_eq!((code, stdout.as_str()), (2, ""), "{command:?}: {stderr}");
+        assert!(stderr.contains("no guest is called `debian12`"), "{command:?}: {stderr}");
+        assert!(stderr.contains("the nearest is `debian-12`; there are: debian-13, debian-12"), "{stderr}");
+        let named = xtask().args(command).env("RDMA_LAB_GUEST", "debian-99").output();
+        let (code, _, stderr) = finish(named.expect("xtask starts"));
+        assert_eq!(code, 2, "{command:?}: {stderr}");
+        assert!(stderr.contains("RDMA_LAB_GUEST=debian-99 names no guest"), "{command:?}: {stderr}");
+    }
+}
+
+#[test]
+fn guest_of_machines_of_others_is_a_usage_error() {
+    let (code, _, stderr) = run(&["lab", "up", "--provider", "ssh", "--hosts", "x", "--guest", "debian-12"]);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("--guest debian-12 is for QEMU's machines"), "{stderr}");
+}
+
+#[test]
 fn review_and_ci_exclude_each_other() {
     let (code, _, stderr) = run(&["test-e2e", "--review", "--ci"]);
     assert_eq!(code, 2);

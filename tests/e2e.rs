@@ -128,6 +128,10 @@ fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> 
     let (Some(trace), true) = (&verdict.trace, verdict.can_be_accepted()) else {
         return Ok(());
     };
+    if !verdict.differs.is_empty() {
+        // Snapshots are taken where nothing differs; the verdict has compared what does not.
+        return Ok(());
+    }
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(snapshots);
     settings.set_prepend_module_to_snapshot(false);
@@ -152,7 +156,8 @@ fn replay(scenario: &Scenario) -> String {
         directory if directory == workspace().join("lab/scenarios") => String::new(),
         directory => format!(" --scenarios {}", directory.display()),
     };
-    format!("cargo xtask test-e2e {}{catalogue}", scenario.name)
+    let guest = choice().map(|choice| choice.replay()).unwrap_or_default();
+    format!("cargo xtask test-e2e {}{catalogue}{guest}", scenario.name)
 }
 
 /// Bounds the pairs of this process; [`Setup::slot`] bounds those of all.
@@ -218,13 +223,18 @@ fn kept() -> Result<&'static Artifacts, String> {
     kept.as_ref().map_err(String::clone)
 }
 
+/// Which machines were asked for.
+fn choice() -> lab::Result<Choice> {
+    Choice::from_env(variable)
+}
+
 /// What all trials share: the programs and the provider, prepared by the first.
 fn shared() -> Result<&'static Setup, String> {
     static SHARED: OnceLock<Result<Setup, String>> = OnceLock::new();
     SHARED
         .get_or_init(|| {
             let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
-            Choice::from_env(variable)
+            choice()
                 .and_then(|choice| Setup::prepare(workspace(), &choice, guard))
                 .map_err(|error| error.to_string())
         })

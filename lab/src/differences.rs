@@ -1,20 +1,25 @@
-//! What hosts do otherwise than the machines that snapshots were taken on, as far as their owner has declared it.
+//! What machines do otherwise than those that snapshots were taken on, as far as that is declared: by the owner of hosts
+//! in their file, of a kernel in the file of the release that has it.
 //!
 //! A declared difference is taken out of both texts before a trace is held against its snapshot; one that nobody
 //! declared stays a difference. Reads the trace's text, as `roce` writes it, and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::Release;
+use crate::node::{Provenance, Role};
+use crate::scenario::Count;
+
 /// The ACK timeout of a REQ as the snapshots have it.
-const ACK_TIMEOUT: u8 = 19;
+const ACK_TIMEOUT: u8 = 17;
 
 /// The target ACK delay of a REP as the snapshots have it: SoftRoCE's.
 const TARGET_ACK_DELAY: u8 = 15;
 
 /// What is declared to differ. Nothing is assumed to that is not said here.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Differences {
     /// The MTU of their interfaces in bytes, where that is not what a scenario asks for: such scenarios are refused,
@@ -29,6 +34,32 @@ pub struct Differences {
     pub ack_timeout: Option<u8>,
     /// The target ACK delay that their REPs name, likewise.
     pub target_ack_delay: Option<u8>,
+    /// What their kernel does otherwise than scenarios expect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernel: Vec<Unlike>,
+}
+
+/// One thing that a kernel does otherwise than scenarios expect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unlike {
+    /// Why that is known, in a sentence.
+    pub reason: String,
+    /// The scenarios that it is about; all, where none is named.
+    #[serde(default)]
+    pub scenarios: Vec<String>,
+    /// Parts of lines that it does not log, though a scenario may expect them.
+    #[serde(default)]
+    pub kernel_log: Vec<String>,
+    /// How far counters of trouble move on, by node and name, in place of what a scenario expects.
+    #[serde(default)]
+    pub counters: BTreeMap<Role, BTreeMap<String, Count>>,
+}
+
+impl Unlike {
+    fn is_about(&self, scenario: &str) -> bool {
+        self.scenarios.is_empty() || self.scenarios.iter().any(|name| name == scenario)
+    }
 }
 
 impl Differences {
@@ -40,9 +71,44 @@ impl Differences {
             ("credits", self.credits),
             ("ack_timeout", self.ack_timeout.is_some()),
             ("target_ack_delay", self.target_ack_delay.is_some()),
+            ("kernel", !self.kernel.is_empty()),
         ];
         let keys: Vec<&str> = declared.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect();
         keys.join(", ")
+    }
+
+    /// Adds what is declared of the kernels that these machines run. What is declared of the machines comes first.
+    #[must_use]
+    pub fn and_of_kernels(mut self, machines: &BTreeMap<Role, Provenance>) -> Differences {
+        for release in machines.values().filter_map(|machine| Release::like(&machine.kernel)) {
+            self.ack_timeout = self.ack_timeout.or(release.differences.ack_timeout);
+            for unlike in &release.differences.kernel {
+                if !self.kernel.contains(unlike) {
+                    self.kernel.push(unlike.clone());
+                }
+            }
+        }
+        self
+    }
+
+    /// True if a line with this part may be missing from the kernel log, though the scenario expects it.
+    pub fn may_not_log(&self, scenario: &str, part: &str) -> bool {
+        let mut about = self.kernel.iter().filter(|unlike| unlike.is_about(scenario));
+        about.any(|unlike| unlike.kernel_log.iter().any(|missing| part.contains(missing.as_str())))
+    }
+
+    /// How far a node's counters move on, where a scenario expects `expected` of it.
+    pub fn counters(
+        &self,
+        scenario: &str,
+        role: Role,
+        expected: &BTreeMap<String, Count>,
+    ) -> BTreeMap<String, Count> {
+        let mut counters = expected.clone();
+        for unlike in self.kernel.iter().filter(|unlike| unlike.is_about(scenario)) {
+            counters.extend(unlike.counters.get(&role).cloned().unwrap_or_default());
+        }
+        counters
     }
 
     /// A trace, or a snapshot of one, without what is declared to differ.
@@ -76,6 +142,7 @@ impl Differences {
             credits: true,
             ack_timeout: number_behind(trace, "ACK timeout "),
             target_ack_delay: number_behind(trace, "target ACK delay "),
+            kernel: self.kernel.clone(),
         };
         if same(self) || !same(&all) {
             return None;
@@ -89,7 +156,7 @@ impl Differences {
             |needed, own| needed.target_ack_delay = own.target_ack_delay,
         ];
         for lessen in lesser {
-            let mut less = needed;
+            let mut less = needed.clone();
             lessen(&mut less, self);
             if same(&less) {
                 needed = less;
@@ -230,12 +297,18 @@ mod tests {
         credits: false,
         ack_timeout: None,
         target_ack_delay: None,
+        kernel: Vec::new(),
     };
 
     /// The accepted trace of the first sample.
-    fn snapshot() -> String {
+    fn accepted() -> String {
         let text = include_str!("../../tests/snapshots/write_read.snap");
         text.split_once("\n---\n").unwrap().1.to_owned()
+    }
+
+    /// The same with the ACK timeout of synthesised frames.
+    fn snapshot() -> String {
+        accepted().replace("ACK timeout 17 (537 ms)", "ACK timeout 19 (2.15 s)")
     }
 
     /// The snapshot's packets as another card sends them.
@@ -301,18 +374,54 @@ mod tests {
 
     #[test]
     fn values_of_another_card_pass_where_they_are_declared_and_no_others() {
-        let told = snapshot()
+        let told = accepted()
             .replace("ACK msn 1", "ACK credits 12 msn 1")
-            .replace("ACK timeout 19 (2.15 s)", "ACK timeout 17 (0.54 s)")
+            .replace("ACK timeout 17 (537 ms)", "ACK timeout 19 (2.15 s)")
             .replace("target ACK delay 15", "target ACK delay 16");
-        let needed = Differences::default().would_do(&snapshot(), &told).unwrap();
-        assert_eq!(needed, "credits = true\nack_timeout = 17\ntarget_ack_delay = 16");
+        let needed = Differences::default().would_do(&accepted(), &told).unwrap();
+        assert_eq!(needed, "credits = true\nack_timeout = 19\ntarget_ack_delay = 16");
         let declared: Differences = toml::from_str(&needed).unwrap();
         assert_eq!(declared.declared(), "credits, ack_timeout, target_ack_delay");
-        assert_eq!(declared.taken_out_of(&told), declared.taken_out_of(&snapshot()));
-        for other in ["ACK timeout 18 (1.07 s)", "ACK timeout 17 (0.54 s), changed"] {
-            let other = told.replace("ACK timeout 17 (0.54 s)", other);
-            assert_ne!(declared.taken_out_of(&other), declared.taken_out_of(&snapshot()), "{other}");
+        assert_eq!(declared.taken_out_of(&told), declared.taken_out_of(&accepted()));
+        for other in ["ACK timeout 18 (1.07 s)", "ACK timeout 19 (2.15 s), changed"] {
+            let other = told.replace("ACK timeout 19 (2.15 s)", other);
+            assert_ne!(declared.taken_out_of(&other), declared.taken_out_of(&accepted()), "{other}");
         }
+    }
+
+    #[test]
+    fn kernel_is_like_that_of_the_newest_release_before_it() {
+        let of = |kernel: &str| {
+            let machine = Provenance { release: String::new(), kernel: kernel.to_owned() };
+            Differences::default().and_of_kernels(&Role::BOTH.map(|role| (role, machine.clone())).into())
+        };
+        for older in ["6.1.0-50-amd64", "5.15.0-130-generic", "6.8.0-60-generic"] {
+            assert_eq!(of(older).ack_timeout, Some(19), "{older}");
+        }
+        for newer in ["6.12.117+deb13-amd64", "7.3.4", ""] {
+            assert_eq!(of(newer), Differences::default(), "{newer}");
+        }
+        // What the owner of hosts has declared is not overruled.
+        let own = Differences { ack_timeout: Some(14), ..Differences::default() };
+        let machine = Provenance { release: String::new(), kernel: "6.1.0".to_owned() };
+        assert_eq!(own.and_of_kernels(&[(Role::Server, machine)].into()).ack_timeout, Some(14));
+    }
+
+    #[test]
+    fn kernel_differs_where_that_is_declared_and_nowhere_else() {
+        let declared: Differences = toml::from_str(
+            "[[kernel]]\nreason = 'r'\nkernel_log = ['failed']\n\
+             [[kernel]]\nreason = 'r'\nscenarios = ['a']\ncounters.client = { send_err = 1, send_rnr_err = 0 }",
+        )
+        .unwrap();
+        assert!(declared.may_not_log("b", "it failed here") && !declared.may_not_log("b", "it worked"));
+        let expected = [("send_rnr_err".to_owned(), Count::Exactly(2))].into();
+        let counters = |scenario, role| declared.counters(scenario, role, &expected);
+        let otherwise = [("send_err", 1), ("send_rnr_err", 0)];
+        let otherwise = otherwise.map(|(name, count)| (name.to_owned(), Count::Exactly(count))).into();
+        assert_eq!(counters("a", Role::Client), otherwise);
+        assert_eq!(counters("a", Role::Server), expected);
+        assert_eq!(counters("b", Role::Client), expected);
+        assert!(toml::from_str::<Differences>("[[kernel]]\nkernel_log = ['x']").is_err(), "no reason");
     }
 }

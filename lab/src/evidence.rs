@@ -15,7 +15,7 @@ use crate::differences::Differences;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::fault::Met;
 use crate::fault::netem::Counted;
-use crate::node::Role;
+use crate::node::{Provenance, Role};
 use crate::scenario::Scenario;
 
 /// The evidence's file in an artifact directory.
@@ -74,6 +74,9 @@ pub struct Evidence {
     pub accept: String,
     /// Which provider's machines, and what ran them.
     pub provider: String,
+    /// What each machine runs, as far as that is known.
+    #[serde(default)]
+    pub provenance: BTreeMap<Role, Provenance>,
     /// What is declared to differ on its machines from what snapshots were taken on.
     #[serde(default)]
     pub differences: Differences,
@@ -135,6 +138,7 @@ impl Evidence {
             replay: String::new(),
             accept: String::new(),
             provider: String::new(),
+            provenance: BTreeMap::new(),
             differences: Differences::default(),
             addresses: BTreeMap::new(),
             nodes: Role::BOTH.map(|role| (role, NodeEvidence::default())).into(),

@@ -48,8 +48,9 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
     if evidence.failure.is_none() || report.is_some() {
         for (&role, node) in &evidence.nodes {
             checks.program(evidence, role, node);
-            checks.kernel_log(role, node, &scenario.expected(role).kernel_log);
-            checks.counters(role, node, &scenario.expected(role).counters);
+            checks.kernel_log(evidence, role, node);
+            let expected = &scenario.expected(role).counters;
+            checks.counters(role, node, &evidence.differences.counters(&scenario.name, role, expected));
         }
         checks.faults(evidence);
     }
@@ -76,6 +77,8 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
         seconds: evidence.total_seconds(),
         is_disturbed,
         provider: evidence.provider.clone(),
+        differs: evidence.differences.declared(),
+        provenance: evidence.provenance.clone(),
         artifacts: artifacts.to_owned(),
         replay: evidence.replay.clone(),
         accept: evidence.accept.clone(),
@@ -173,11 +176,19 @@ impl Checks {
     }
 
     /// The kernel logged nothing that a healthy one does not.
-    fn kernel_log(&mut self, role: Role, node: &NodeEvidence, expected: &[String]) {
-        for part in kernel_log::missing(&node.kernel_log, expected) {
+    fn kernel_log(&mut self, evidence: &Evidence, role: Role, node: &NodeEvidence) {
+        let scenario = &evidence.scenario;
+        let mut expected = scenario.expected(role).kernel_log.clone();
+        let mut missing = kernel_log::missing(&node.kernel_log, &expected);
+        missing.retain(|part| !evidence.differences.may_not_log(&scenario.name, part));
+        for part in missing {
             self.fail(Reason::Dmesg, format!("{role}: no line with `{part}`, which is expected"));
         }
-        let objections = kernel_log::objections(&node.kernel_log, expected);
+        if scenario.expected(role).exit != 0 {
+            // A program that has to fail may do so by a work request.
+            expected.extend(kernel_log::FAILED_REQUESTS.map(str::to_owned));
+        }
+        let objections = kernel_log::objections(&node.kernel_log, &expected);
         if !objections.is_empty() {
             let shown = &objections[..objections.len().min(5)];
             self.fail(Reason::Dmesg, format!("{role}: {} lines\n{}", objections.len(), shown.join("\n")));
@@ -302,4 +313,62 @@ fn results(stdout: &str) -> Vec<Value> {
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get_mut("result").map(Value::take))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Output;
+    use crate::differences::{Differences, Unlike};
+    use crate::scenario::Scenario;
+
+    const FAILED: &str = "<3>[   16.398298] rxe0: qp#18 make_send_cqe: non-flush error status = 10\n";
+
+    /// What a client's kernel log and counters are held against it; there is no capture.
+    fn objections(change: impl FnOnce(&mut Evidence)) -> Vec<String> {
+        let mut evidence = Evidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+        for role in Role::BOTH {
+            evidence.node(role).output =
+                Some(Output { code: Some(0), stdout: String::new(), stderr: String::new() });
+        }
+        change(&mut evidence);
+        let artifacts = tempfile::tempdir().unwrap();
+        let verdict = judge(&evidence, artifacts.path(), &Accepted::NotDemanded);
+        let about = [Reason::Dmesg, Reason::Agreement];
+        let failures = verdict.failures.into_iter().filter(|failure| about.contains(&failure.reason));
+        failures.map(|failure| failure.text.lines().last().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn failed_work_request_is_explained_by_a_program_that_has_to_fail() {
+        let of = |exit| {
+            objections(|evidence| {
+                evidence.scenario.expect.client.exit = exit;
+                evidence.node(Role::Client).kernel_log = FAILED.to_owned();
+            })
+        };
+        assert_eq!(of(3), [""; 0]);
+        assert_eq!(of(0), [FAILED.trim_end()]);
+    }
+
+    #[test]
+    fn what_a_kernel_does_otherwise_is_no_objection_where_it_is_declared() {
+        let unlike: Unlike = toml::from_str(
+            "reason = 'r'\nscenarios = ['x']\nkernel_log = ['make_send_cqe']\n\
+             counters.client = { completer_retry_err = 0 }",
+        )
+        .unwrap();
+        let of = |declared: &[Unlike]| {
+            objections(|evidence| {
+                evidence.differences = Differences { kernel: declared.to_vec(), ..Differences::default() };
+                let client = &mut evidence.scenario.expect.client;
+                client.kernel_log = vec!["make_send_cqe: non-flush error status = 10".to_owned()];
+                client.counters = [("completer_retry_err".to_owned(), Count::Exactly(1))].into();
+                evidence.node(Role::Client).counters = [("completer_retry_err".to_owned(), 0)].into();
+            })
+        };
+        assert_eq!(of(&[]).len(), 2, "{:?}", of(&[]));
+        assert_eq!(of(std::slice::from_ref(&unlike)), [""; 0]);
+        assert_eq!(of(&[Unlike { scenarios: vec!["y".to_owned()], ..unlike }]).len(), 2);
+    }
 }

@@ -12,6 +12,10 @@ const STALLED: &str = include_str!("../guest/kernel-log.stalled");
 /// How long after it said that a processor stalled a kernel prints what that did, in seconds.
 const DUMP_S: f64 = 1.0;
 
+/// What kernels later than 6.1 log of a work request that failed: of a requester, and of a responder's RECV.
+pub const FAILED_REQUESTS: [&str; 2] =
+    ["make_send_cqe: non-flush error status = ", "do_complete: non-flush error status = "];
+
 /// Level `warning`; lower numbers are worse.
 const WARNING: u8 = 4;
 

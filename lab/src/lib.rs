@@ -16,7 +16,8 @@
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
-//! Below all of it: [`error`], [`command`], [`progress`], [`cache`] and its [`seal`].
+//! Below all of it: [`error`], [`command`], [`progress`], [`cache`], its [`seal`] and what is [`kept`] in it, [`packages`],
+//! [`toolbox`]: QEMU and the like, of packages; [`policy`]: whose tools are used, and whether anything is downloaded.
 
 #![forbid(unsafe_code)]
 
@@ -35,9 +36,12 @@ pub mod guest_tests;
 pub mod host;
 pub mod image;
 pub mod judge;
+pub mod kept;
 pub mod kernel_log;
 pub mod network;
 pub mod node;
+pub mod packages;
+pub mod policy;
 pub mod programs;
 pub mod progress;
 pub mod provider;
@@ -50,6 +54,7 @@ pub mod self_test;
 pub mod setup;
 pub mod snapshot;
 pub mod switch;
+pub mod toolbox;
 pub mod trial;
 pub mod verdict;
 

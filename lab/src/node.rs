@@ -64,6 +64,21 @@ impl fmt::Display for Role {
     }
 }
 
+/// What a machine runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Its release: a guest's name, as in "debian-13", or what another machine calls its own.
+    pub release: String,
+    /// Its kernel, as `uname -r` prints it.
+    pub kernel: String,
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, kernel {}", self.release, self.kernel)
+    }
+}
+
 /// What a run asks of its machines.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
@@ -109,6 +124,11 @@ pub trait Provider: Send + Sync {
         Differences::default()
     }
 
+    /// What its machines run, as far as that is known before there are any.
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        BTreeMap::new()
+    }
+
     /// What a node has before anything is deployed, where that is known without one.
     ///
     /// # Errors
@@ -145,6 +165,9 @@ pub trait Pair {
 
     /// What runs the machines, for people: "qemu 7.2.22, software emulation (…)".
     fn description(&self) -> String;
+
+    /// What the machines run.
+    fn provenance(&self) -> BTreeMap<Role, Provenance>;
 
     /// Runs the same short command on both nodes at once, to its end.
     ///

@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
+use crate::cache::Cache;
 use crate::command::shell_word;
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::Host;
 use crate::host::libclang::Libclang;
 use crate::image::Sysroot;
-use crate::image::recipe::TRIPLET;
+use crate::packages::TRIPLET;
 use crate::progress::Step;
+use crate::toolbox::Toolbox;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -80,7 +82,7 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
     let step = Step::begin(what.what());
     let shell = Shell::new().map_err(|source| Error::setup("failed to open a shell").source(source))?;
     shell.change_dir(workspace);
-    let target_directory = workspace.join("target").join(what.directory()).join(Sysroot::key());
+    let target_directory = workspace.join("target").join(what.directory()).join(sysroot.key());
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let words = what.words();
     let mut build = cmd!(
@@ -100,7 +102,8 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
     // A cache that links to another's sysroot must not make cargo build everything again.
     let directory = sysroot.directory();
     let directory = directory.canonicalize().at("failed to resolve", directory)?;
-    for (key, value) in environment(&directory, libclang) {
+    let pkg_config = Toolbox::of(&Cache::open()?).program("pkgconf")?;
+    for (key, value) in environment(&directory, libclang, &pkg_config) {
         build = build.env(key, value);
     }
     let output = build.output().map_err(|source| {
@@ -127,7 +130,7 @@ fn faults(output: &str) -> String {
 }
 
 /// What makes cargo, pkg-config, bindgen and the linker look into the sysroot.
-fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)> {
+fn environment(sysroot: &Path, libclang: &Libclang, pkg_config: &Path) -> Vec<(OsString, OsString)> {
     let root = sysroot.display();
     let libraries = sysroot.join("usr/lib").join(TRIPLET);
     let flags = [
@@ -145,7 +148,8 @@ fn environment(sysroot: &Path, libclang: &Libclang) -> Vec<(OsString, OsString)>
         Some((_, value)) => value.push(format!(" {headers}")),
         None => environment.push((bindgen.into(), headers.into())),
     }
-    let ours: [(&str, OsString); 5] = [
+    let ours: [(&str, OsString); 6] = [
+        ("PKG_CONFIG", pkg_config.into()),
         ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "cc".into()),
         ("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}").into()),
         ("PKG_CONFIG_SYSROOT_DIR", sysroot.into()),
@@ -196,7 +200,7 @@ mod tests {
     #[test]
     fn flags_survive_spaces_commas_and_quotes_in_the_path() {
         let libclang = Libclang { file: "/l/libclang.so".into(), version: None };
-        let environment = environment(Path::new("/a,b 'c"), &libclang);
+        let environment = environment(Path::new("/a,b 'c"), &libclang, Path::new("/p"));
         let value = |key: &str| {
             environment
                 .iter()

@@ -40,6 +40,14 @@ impl Step {
         }
     }
 
+    /// Says one line that stays, and goes on.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say(line)),
+            None => say(line),
+        }
+    }
+
     /// Ends the work; `result` is a few words on what came of it, or empty.
     pub fn done(self, result: &str) -> Duration {
         let elapsed = self.started.elapsed();

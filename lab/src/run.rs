@@ -47,6 +47,7 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
     case.replay.clone_into(&mut evidence.replay);
     case.accept.clone_into(&mut evidence.accept);
     provider.name().clone_into(&mut evidence.provider);
+    evidence.provenance = provider.provenance();
     evidence.differences = provider.differences();
     let started = Instant::now();
     let Case { scenario, programs, .. } = *case;
@@ -55,6 +56,8 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
         Ok(pair) => {
             evidence.seconds.insert("up".to_owned(), started.elapsed().as_secs_f64());
             evidence.provider = pair.description();
+            evidence.provenance = pair.provenance();
+            evidence.differences = evidence.differences.and_of_kernels(&evidence.provenance);
             if let Err(error) = observe(pair.as_ref(), artifacts, &mut evidence) {
                 // A machine that ended explains whatever else failed.
                 let cause = pair.check_alive().err().unwrap_or(error);

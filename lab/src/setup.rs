@@ -47,7 +47,7 @@ impl Setup {
         if choice.build() == Some(Place::Guest) || choice.build().is_none() && !can_build {
             return Ok(Setup { cache, provider, programs: Vec::new() });
         }
-        let sysroot = Sysroot::ensure(&cache)?;
+        let sysroot = Sysroot::ensure(&cache, choice.sysroot())?;
         let libclang = Libclang::find(&Host::this())?;
         let programs = programs::build(build, workspace, &sysroot, &libclang)?;
         Ok(Setup { cache, provider, programs })

@@ -1,9 +1,12 @@
 //! The verdict on a run: passed, or every check that failed, the first named first.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::node::{Provenance, Role};
 
 /// Why a run failed, in the order in which a headline is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,6 +86,10 @@ pub struct Verdict {
     pub not_run: Option<String>,
     /// Which provider's machines, and what ran them.
     pub provider: String,
+    /// What each machine runs, as far as that is known.
+    pub provenance: BTreeMap<Role, Provenance>,
+    /// What is declared to differ on these machines, by keys; empty where nothing is.
+    pub differs: String,
     /// Where everything about the run is kept.
     pub artifacts: PathBuf,
     /// The command that runs it again.
@@ -145,7 +152,7 @@ impl fmt::Display for Verdict {
         }
         writeln!(f, "  artifacts  {}", self.artifacts.display())?;
         write!(f, "  replay     {}", self.replay)?;
-        if self.can_be_accepted() {
+        if self.can_be_accepted() && !self.accept.is_empty() {
             write!(f, "\n  if meant   {} {}", self.replay, self.accept)?;
         }
         Ok(())

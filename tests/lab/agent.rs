@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lab::cache::Cache;
+use lab::image::Release;
 use lab::node::{Plan, Provider as _, Role};
 use lab::provider::Qemu;
 use lab::provider::qemu::accel::Choice;
@@ -13,8 +14,8 @@ use lab::provider::qemu::accel::Choice;
 #[ignore = "needs the lab's machines"]
 fn no_request_is_lost_while_earlier_jobs_end() {
     let cache = Cache::open().expect("a cache");
-    let qemu =
-        Qemu::new(cache, Choice::Auto, Path::new(env!("CARGO_BIN_EXE_xtask")), None).expect("machines");
+    let qemu = Qemu::new(Release::usual(), cache, Choice::Auto, Path::new(env!("CARGO_BIN_EXE_xtask")), None)
+        .expect("machines");
     let logs = tempfile::tempdir().expect("a directory");
     let pair = qemu.bring_up(&Plan::new(logs.path())).expect("a pair");
     let node = pair.node(Role::Server);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lab::cache::Cache;
 use lab::guest_tests::{Ended, list, run};
+use lab::image::Release;
 use lab::node::{Plan, Provider as _, Role};
 use lab::programs::Program;
 use lab::provider::Qemu;
@@ -35,7 +36,7 @@ fn only_a_test_that_ran_on_a_device_passes() {
     let programs = [binary];
     let cache = Cache::open().expect("a cache");
     let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
-    let qemu = Qemu::new(cache, Choice::Auto, guard, None).expect("machines");
+    let qemu = Qemu::new(Release::usual(), cache, Choice::Auto, guard, None).expect("machines");
     let plan = Plan { programs: &programs, ..Plan::new(directory.path()) };
     let pair = qemu.bring_up(&plan).expect("a pair");
     let node = pair.node(Role::Client);

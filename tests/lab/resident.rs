@@ -29,6 +29,24 @@ fn samples_run_by_hand() {
     }
 }
 
+/// The kernel of a release tells that no other was booted, forked or reset to.
+#[test]
+#[ignore = "needs the lab's machines"]
+fn lab_is_the_guest_that_was_asked_for_and_stays_it() {
+    for (guest, kernel) in [("debian-12", "6.1."), ("debian-13", "6.12.")] {
+        let lab = Lab::named(guest, None);
+        let up = lab.run("up", &["--guest", guest, "--json"]).ok().json();
+        assert_eq!(up["guest"], guest);
+        assert!(up["kernel"].as_str().is_some_and(|version| version.starts_with(kernel)), "{up}");
+        let status = lab.status().expect("a lab");
+        let description = status["description"].as_str().expect("text");
+        assert!(description.starts_with(&format!("qemu, {guest}, kernel {kernel}")), "{description}");
+        lab.run("reset", &[]).ok();
+        let version = lab.exec("client", "uname -r").ok().stdout;
+        assert_eq!(version.trim(), up["kernel"].as_str().expect("text"));
+    }
+}
+
 #[test]
 #[ignore = "needs the lab's machines"]
 fn files_and_exit_codes_pass_through_and_reset_forgets() {

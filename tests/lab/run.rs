@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lab::cache::Cache;
-use lab::image::Sysroot;
+use lab::image::{Release, Sysroot};
 use tempfile::TempDir;
 
 use crate::support::{Ran, artifacts, run, snapshot, xtask};
@@ -72,7 +72,8 @@ fn rping_and_perftest_pass_without_a_snapshot() {
 #[ignore = "needs the lab's machines"]
 fn c_peers_interoperate_and_their_wire_is_the_same() {
     let user = User::new();
-    let sysroot = Sysroot::ensure(&Cache::open().expect("the cache")).expect("the sysroot");
+    let cache = Cache::open().expect("the cache");
+    let sysroot = Sysroot::ensure(&cache, Release::usual()).expect("the sysroot");
     let compiled = Command::new("cc")
         .arg(format!("--sysroot={}", sysroot.directory().display()))
         .args(["-idirafter", "/usr/include", "-Wall", "-Werror", "-o"])

@@ -3,7 +3,7 @@
 //! 1. requirements: what this computer must have, tshark and QEMU included
 //! 2. formatting
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
-//! 4. the scenarios
+//! 4. the scenarios, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
 //! 7. the lab: `tests/lab/`
@@ -26,6 +26,9 @@ use crate::workspace;
 /// The feature that turns rdma-sys on.
 const VERBS: [&str; 2] = ["--features", "rdma-lab/verbs"];
 const MUTANTS: [&str; 2] = ["--features", "rdma-lab/mutants"];
+
+/// What kernels do otherwise, and a recovery: the scenarios that are run on another guest too.
+const ELSEWHERE: &[&str] = &["lost_read_response", "refused_rkey", "rnr_then_success", "write_read"];
 
 /// Variables of the user's that would change what is built or found.
 const NOT_INHERITED: [&str; 8] = [
@@ -134,6 +137,17 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         verbs: false,
         expect: Expect::Tests,
     });
+    // Whatever this run's own guest is: what the oldest does otherwise is declared, and no more than that.
+    plans.push(Plan {
+        name: "test-e2e, oldest guest",
+        args: [
+            &["run", "--quiet", "--package", "xtask", "--", "test-e2e", "--ci", "--guest", "debian-12"][..],
+            ELSEWHERE,
+        ]
+        .concat(),
+        verbs: false,
+        expect: Expect::Tests,
+    });
     plans.push(Plan {
         name: "test-guest",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "test-guest"],
@@ -198,12 +212,15 @@ mod tests {
                     .to_owned()
             )
         );
-        let on_machines = &lines[lines.len() - 5..];
+        let on_machines = &lines[lines.len() - 6..];
         assert_eq!(on_machines[0], "run --quiet --package xtask -- test-e2e --ci");
-        assert_eq!(on_machines[1], "run --quiet --package xtask -- test-guest");
-        assert_eq!(on_machines[2], "run --quiet --package xtask -- self-test");
-        assert!(on_machines[3].starts_with("test --package xtask --test lab -- --ignored"));
-        assert!(on_machines[4].starts_with("test --package multipass-stand-in -- --ignored"));
+        assert!(
+            on_machines[1].starts_with("run --quiet --package xtask -- test-e2e --ci --guest debian-12 ")
+        );
+        assert_eq!(on_machines[2], "run --quiet --package xtask -- test-guest");
+        assert_eq!(on_machines[3], "run --quiet --package xtask -- self-test");
+        assert!(on_machines[4].starts_with("test --package xtask --test lab -- --ignored"));
+        assert!(on_machines[5].starts_with("test --package multipass-stand-in -- --ignored"));
     }
 
     #[test]

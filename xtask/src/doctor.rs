@@ -6,10 +6,13 @@ use lab::Result;
 use lab::cache::Cache;
 use lab::host::doctor::{Mark, Report, Row};
 use lab::host::{Host, apt, doctor, requirement};
-use lab::image::{Image, recipe};
+use lab::image::recipe::Recipe;
+use lab::image::{Image, Release};
 use lab::provider::qemu::accel::{self, Choice};
+use lab::toolbox::Toolbox;
+use lab::toolbox::toolbox::QEMU;
 
-use crate::output;
+use crate::{machines, output};
 
 /// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -51,9 +54,15 @@ fn examine_cache(report: &mut Report, probe: bool) -> Result<()> {
         }
     };
     report.push(Row::info("cache directory", cache.path("").display().to_string()));
+    let guest = machines::guest(None)?;
+    let names: Vec<&str> = Release::all().iter().map(|release| release.name.as_str()).collect();
+    report.push(Row::info("guest", format!("{}; there are {} (--guest)", guest.name, names.join(", "))));
     let decided = match probe && report.is_good() {
-        true => Image::ensure(&cache, &recipe::LAB)
-            .and_then(|image| accel::decide_anew(Choice::Auto, &cache, &image))
+        true => Image::ensure(&cache, &Recipe::lab(guest))
+            .and_then(|image| {
+                let qemu = Toolbox::of(&cache).tool(QEMU)?;
+                accel::decide_anew(Choice::Auto, &cache, &image, &qemu)
+            })
             .map(|decision| decision.to_string()),
         false if probe => Ok(format!("not probed, as something is missing; {}", accel::known(&cache))),
         false => Ok(accel::known(&cache)),

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use clap::ValueEnum;
 use lab::cache::Cache;
 use lab::host::{Host, requirement};
+use lab::image::Release;
 use lab::programs::place::Place;
 use lab::provider::choice::{self, Choice};
 use lab::provider::multipass::instance::Shape;
@@ -75,6 +76,21 @@ impl From<BuildPlace> for Place {
     }
 }
 
+/// The release of this name; where none was given, that of `RDMA_LAB_GUEST`, else the usual one.
+///
+/// # Errors
+///
+/// None is called so: with the nearest that is.
+pub(crate) fn guest(name: Option<&str>) -> Result<&'static Release> {
+    let variable = std::env::var(choice::GUEST).ok().filter(|name| !name.is_empty());
+    match (name, variable) {
+        (Some(name), _) => Release::named(name),
+        (None, Some(name)) => Release::named(&name)
+            .map_err(|error| Error::usage(format!("{}={name} names no guest", choice::GUEST)).source(error)),
+        (None, None) => Ok(Release::usual()),
+    }
+}
+
 /// Which machines, and whether to install what they need.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Machines {
@@ -107,6 +123,9 @@ pub(crate) struct Machines {
     /// What runs the machines' instructions (QEMU).
     #[arg(long, default_value = "auto")]
     pub(crate) accel: Accel,
+    /// The release that the machines run; docs/lab.md says what there is [default: RDMA_LAB_GUEST, else debian-13] (QEMU).
+    #[arg(long, value_name = "RELEASE")]
+    guest: Option<String>,
     /// Let what the machines draw at random follow from this number (QEMU).
     ///
     /// Both kernels go on from the frozen machines' generator, moved on by the seed: the server's starting PSN
@@ -143,12 +162,25 @@ impl Machines {
         Ok(*self.found.get_or_init(|| found))
     }
 
+    /// The release that QEMU's machines run.
+    ///
+    /// # Errors
+    ///
+    /// As [`guest()`].
+    pub(crate) fn guest(&self) -> Result<&'static Release> {
+        guest(self.guest.as_deref())
+    }
+
     /// What was asked for, for other processes of the lab.
     ///
     /// # Errors
     ///
     /// What goes with the provider is missing.
     pub(crate) fn choice(&self) -> Result<Choice> {
+        if let (Some(guest), Provider::Multipass | Provider::Ssh) = (&self.guest, self.provider()?) {
+            return Err(Error::usage(format!("--guest {guest} is for QEMU's machines"))
+                .next("run it with --provider qemu; what an instance runs is chosen by --image"));
+        }
         match (self.provider()?, &self.hosts) {
             (Provider::Multipass, _) => {
                 let shape = Shape {
@@ -160,7 +192,9 @@ impl Machines {
                 };
                 Ok(Choice::Multipass { shape, build: self.build.map(Place::from) })
             }
-            (Provider::Qemu, _) => Ok(Choice::Qemu { accel: self.accel.into(), seed: self.seed }),
+            (Provider::Qemu, _) => {
+                Ok(Choice::Qemu { accel: self.accel.into(), guest: self.guest()?, seed: self.seed })
+            }
             (Provider::Ssh, Some(hosts)) => {
                 // Who reads it may run elsewhere.
                 let hosts = std::path::absolute(hosts)
@@ -178,7 +212,8 @@ impl Machines {
     ///
     /// As [`requirement::demand`]; the cache directory cannot be used.
     pub(crate) fn prepare(&self) -> Result<()> {
-        // What nothing works without, before anything takes time.
+        // What cannot be, and what nothing works without, before anything takes time.
+        self.choice()?;
         Cache::open()?;
         match self.provider()? {
             Provider::Qemu => requirement::demand(&Host::this(), requirement::RUN, self.install),

@@ -13,6 +13,7 @@ use lab::error::IoContext as _;
 use lab::fault::{Fault, netem};
 use lab::network::{self, IpVersion, Network};
 use lab::node::{Provider as _, Role};
+use lab::provider::Choice;
 use lab::pushed::Pushed;
 use lab::scenario::{Count, Scenario};
 use lab::setup::Setup;
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     let snapshot = args.snapshot.as_deref().map(absolute).transpose()?;
-    let replay = replay();
+    let replay = replay(&choice);
     let case = Case {
         scenario: &scenario,
         programs: &programs,
@@ -179,12 +180,13 @@ fn accept(verdict: &Verdict, snapshot: Option<&Path>) -> Result<ExitCode> {
 }
 
 /// This very command, without what accepts a trace.
-fn replay() -> String {
-    let words = std::env::args().skip(1).filter(|word| word != "--accept");
-    std::iter::once("cargo xtask".to_owned())
-        .chain(words.map(|word| shell_word(&word)))
-        .collect::<Vec<_>>()
-        .join(" ")
+fn replay(choice: &Choice) -> String {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--accept").collect();
+    // Named by the environment if not here.
+    let is_named = words.iter().any(|word| word == "--guest" || word.starts_with("--guest="));
+    let guest = if is_named { String::new() } else { choice.replay() };
+    let words: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
+    format!("cargo xtask {}{guest}", words.join(" "))
 }
 
 /// The path as whoever runs elsewhere sees it; its directory has to be there.

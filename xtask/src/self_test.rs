@@ -15,7 +15,7 @@ use lab::verdict::Reason;
 use lab::{Error, Result};
 
 use crate::machines::Accel;
-use crate::{output, workspace};
+use crate::{machines, output, workspace};
 
 /// The arguments of `self-test`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// What runs the machines' instructions.
     #[arg(long, default_value = "auto")]
     accel: Accel,
+    /// The release that the machines run [default: RDMA_LAB_GUEST, else debian-13].
+    #[arg(long, value_name = "RELEASE")]
+    guest: Option<String>,
     /// Install missing system packages first, through apt.
     #[arg(long)]
     install: bool,
@@ -33,10 +36,11 @@ pub(crate) struct Args {
 
 /// Applies every mutation; exit code 1 where one gives other reasons than it must.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let guest = machines::guest(args.guest.as_deref())?;
     Cache::open()?;
     requirement::demand(&Host::this(), requirement::RUN, args.install)?;
     let guard = workspace::guard()?;
-    let choice = Choice::Qemu { accel: args.accel.into(), seed: None };
+    let choice = Choice::Qemu { accel: args.accel.into(), guest, seed: None };
     let setup = Setup::with(Build::Mutants, workspace::root(), &choice, &guard)?;
     let Source::Qemu(provider) = &setup.provider else {
         return Err(Error::setup("the self-test needs QEMU's machines"));

@@ -196,7 +196,7 @@ mod tests {
                 assert!(row.contains("MISSING"), "{row}");
             }
         }
-        assert!(text.contains("install what Debian calls qemu-system-x86"), "{text}");
+        assert!(text.contains("install what Debian calls apt dpkg"), "{text}");
         assert!(!text.contains("--install\n"), "{text}");
     }
 

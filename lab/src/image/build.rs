@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
@@ -15,12 +16,14 @@ use xshell::{Shell, cmd};
 use crate::cache::{Cache, sha256_file};
 use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Result};
-use crate::host::{Host, disk};
-use crate::image::apt::Apt;
-use crate::image::modules::Modules;
-use crate::image::recipe::Recipe;
-use crate::image::{mirror, recipe};
-use crate::progress::{Step, say};
+use crate::image::modules::{Module, Modules};
+use crate::image::newc;
+use crate::image::recipe::{self, Recipe};
+use crate::image::release::Release;
+use crate::kept::{self, Kind};
+use crate::packages::{self, unpack::unpack};
+use crate::progress::Step;
+use crate::toolbox::Toolbox;
 
 const MANIFEST: &str = "manifest.json";
 
@@ -29,6 +32,9 @@ const FILES: &str = "files.txt";
 
 /// What a build takes on disk at its largest, in MiB: archives, trees and the result.
 const ROOM_MIB: u64 = 900;
+
+/// The longest wait for the root disk to be packed.
+const PACK_LIMIT: Duration = Duration::from_secs(300);
 
 /// A bootable guest, in the cache.
 #[derive(Debug, Clone)]
@@ -41,6 +47,7 @@ pub struct Image {
 #[derive(Debug, Clone)]
 pub struct Sysroot {
     directory: PathBuf,
+    key: String,
 }
 
 /// What was built, from what, and how to tell that it still is that.
@@ -60,8 +67,9 @@ impl Image {
     pub fn ensure(cache: &Cache, recipe: &Recipe) -> Result<Image> {
         let name = format!("image-{}", recipe.image_key());
         let build = |cache: &Cache, into: &Path| build_image(cache, recipe, into);
-        let directory = ensure(cache, &name, &Image::check, &build)?;
-        Ok(Image { directory, recipe: *recipe })
+        let kind = Kind { lock: "image", room_mib: ROOM_MIB, check: &Image::check, build: &build };
+        let directory = kept::ensure(cache, &name, &kind)?;
+        Ok(Image { directory, recipe: recipe.clone() })
     }
 
     /// What it is made of.
@@ -93,6 +101,15 @@ impl Image {
         Ok(read_manifest(&self.directory)?.packages)
     }
 
+    /// The version of its kernel, as `uname -r` prints it.
+    ///
+    /// # Errors
+    ///
+    /// The manifest cannot be read.
+    pub fn kernel_version(&self) -> Result<String> {
+        Ok(read_manifest(&self.directory)?.kernel)
+    }
+
     /// What is on the root disk, and the version of its C library.
     ///
     /// # Errors
@@ -119,15 +136,17 @@ impl Image {
 }
 
 impl Sysroot {
-    /// The sysroot of the current recipe: from the cache where it is whole there, else built.
+    /// The sysroot of a release: from the cache where it is whole there, else built.
     ///
     /// # Errors
     ///
     /// As [`Image::ensure`].
-    pub fn ensure(cache: &Cache) -> Result<Sysroot> {
-        let name = format!("sysroot-{}", recipe::sysroot_key());
-        let directory = ensure(cache, &name, &Sysroot::check, &|cache, into| build_sysroot(cache, into))?;
-        Ok(Sysroot { directory })
+    pub fn ensure(cache: &Cache, release: &'static Release) -> Result<Sysroot> {
+        let key = recipe::sysroot_key(release);
+        let build = |cache: &Cache, into: &Path| build_sysroot(cache, release, into);
+        let kind = Kind { lock: "image", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build };
+        let directory = kept::ensure(cache, &format!("sysroot-{key}"), &kind)?;
+        Ok(Sysroot { directory, key })
     }
 
     /// Its root directory.
@@ -136,8 +155,8 @@ impl Sysroot {
     }
 
     /// What distinguishes it from other sysroots, fit for a file name.
-    pub fn key() -> String {
-        recipe::sysroot_key()
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     fn check(directory: &Path) -> Result<()> {
@@ -150,37 +169,6 @@ impl Sysroot {
         }
         Ok(())
     }
-}
-
-/// The directory `name` of the cache, checked; or made again by `build` into a directory aside and renamed.
-fn ensure(
-    cache: &Cache,
-    name: &str,
-    check: &dyn Fn(&Path) -> Result<()>,
-    build: &dyn Fn(&Cache, &Path) -> Result<()>,
-) -> Result<PathBuf> {
-    let directory = cache.path(name);
-    if directory.exists() && check(&directory).is_ok() {
-        return Ok(directory);
-    }
-    let _lock = cache.lock("image")?;
-    if directory.exists() {
-        // Whoever held the lock may have built it meanwhile.
-        match check(&directory) {
-            Ok(()) => return Ok(directory),
-            Err(error) => {
-                say(&format!("cached {name} is damaged and is built again: {error}"));
-                fs::remove_dir_all(&directory).at("failed to remove", &directory)?;
-            }
-        }
-    }
-    disk::demand(&cache.path(""), ROOM_MIB)?;
-    let scratch = cache.scratch()?;
-    let building = scratch.path().join("result");
-    fs::create_dir_all(&building).at("failed to create", &building)?;
-    build(cache, &building)?;
-    fs::rename(&building, &directory).at("failed to rename into place", &directory)?;
-    Ok(directory)
 }
 
 fn read_manifest(directory: &Path) -> Result<Manifest> {
@@ -201,29 +189,35 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let scratch = cache.scratch()?;
     let shell = shell()?;
 
-    let step = Step::begin(format!("guest image: packages of {}", recipe::RELEASE));
-    let apt = Apt::open(scratch.path(), &mirror::find()?)?;
-    let kernel_package = apt.first_dependency(recipe::KERNEL)?;
-    let packages = recipe.packages();
-    let size_bytes: u64 = apt.resolve(&packages)?.iter().map(|package| package.size_bytes).sum();
+    let release = recipe.release;
+    let step = Step::begin(format!("guest image: packages of {}", release.title));
+    let archive = packages::open(&release.codename, scratch.path())?;
+    let kernel_package = archive.first_dependency(&release.kernel.package)?;
+    let packages = &recipe.packages;
+    let size_bytes: u64 = archive.resolve(packages)?.iter().map(|package| package.size_bytes).sum();
     step.now(&format!("{} MB and the kernel", size_bytes / 1_000_000));
-    let mut archives = apt.download(&packages)?;
-    let kernel_archives = apt.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
+    let mut archives = archive.download(packages)?;
+    let kernel_archives = archive.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
     step.done(&format!("{} downloaded", archives.len() + kernel_archives.len()));
 
     let step = Step::begin("guest image: unpack and pack");
     let root = scratch.path().join("root");
-    unpack(&shell, &archives, &root)?;
+    unpack(&archives, &root)?;
+    merge_usr(&root)?;
     let kernel = scratch.path().join("kernel-root");
-    unpack(&shell, &kernel_archives, &kernel)?;
-    let release = kernel_package.trim_start_matches("linux-image-").to_owned();
-    fs::copy(kernel.join(format!("boot/vmlinuz-{release}")), into.join("vmlinuz"))
-        .at("failed to copy the kernel to", into)?;
-    let modules = Modules::find(&kernel.join("lib/modules").join(&release))?;
-    let names = recipe.modules();
+    unpack(&kernel_archives, &kernel)?;
+    merge_usr(&kernel)?;
+    let (version, modules) = only_entry(&kernel.join("usr/lib/modules"))?;
+    let vmlinuz = [kernel.join(format!("boot/vmlinuz-{version}")), modules.join("vmlinuz")];
+    let vmlinuz = vmlinuz.iter().find(|path| path.is_file()).ok_or_else(|| {
+        Error::setup(format!("package {kernel_package} of {} has no kernel {version}", release.title))
+    })?;
+    fs::copy(vmlinuz, into.join("vmlinuz")).at("failed to copy the kernel to", into)?;
+    let modules = Modules::find(&modules)?;
+    let names = &recipe.modules;
     let early = modules.order(&names.early)?;
-    let late: Vec<_> =
-        modules.order(&names.late)?.into_iter().filter(|module| !early.contains(module)).collect();
+    let mut late = modules.order(&names.late)?;
+    late.retain(|module| !early.contains(module));
 
     furnish(&shell, recipe, &root)?;
     place_modules(&modules.order(&names.ready)?, &root.join("lib/lab/modules"))?;
@@ -234,50 +228,41 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let busybox = fs::read(root.join("bin/busybox")).at("failed to read busybox in", &root)?;
     write_file(&initramfs.join("bin/busybox"), 0o755, &busybox)?;
 
-    let initrd = into.join("initrd");
-    {
-        let _directory = shell.push_dir(&initramfs);
-        let names = cmd!(shell, "find .").quiet().read().map_err(tool("find"))?;
-        cmd!(shell, "cpio --quiet --force-local -o -H newc -R 0:0 -O {initrd}")
-            .stdin(names)
-            .quiet()
-            .run()
-            .map_err(tool("cpio"))?;
-    }
+    write_file(&into.join("initrd"), 0o644, &newc::pack(&initramfs)?)?;
     let disk = into.join("root.erofs");
-    // Not on the PATH of an ordinary user.
-    let mkfs = Host::this().program("mkfs.erofs").unwrap_or_else(|| "mkfs.erofs".into());
-    cmd!(shell, "{mkfs} --quiet --all-root {disk} {root}")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()
-        .map_err(tool("mkfs.erofs"))?;
-    let files =
-        cmd!(shell, "find {root} -not -type d -printf /%P\\n").quiet().read().map_err(tool("find"))?;
-    write_file(&into.join(FILES), 0o644, files.as_bytes())?;
-    step.done(&release);
+    Toolbox::of(cache)
+        .tool("mkfs.erofs")?
+        .command()
+        .args(["--quiet", "--all-root"])
+        .args([&disk, &root])
+        .run(PACK_LIMIT)?;
+    write_file(&into.join(FILES), 0o644, (kept::files(&root)?.join("\n") + "\n").as_bytes())?;
+    step.done(&version);
 
     archives.extend(kernel_archives);
     let mut sha256 = BTreeMap::new();
     for file in ["vmlinuz", "initrd", "root.erofs", FILES] {
         sha256.insert(file.to_owned(), sha256_file(&into.join(file))?);
     }
-    write_manifest(into, &Manifest { kernel: release, packages: names_of(&archives), sha256 })
+    write_manifest(into, &Manifest { kernel: version, packages: kept::names_of(&archives), sha256 })
 }
 
-fn build_sysroot(cache: &Cache, into: &Path) -> Result<()> {
-    let step = Step::begin(format!("sysroot: development packages of {}", recipe::RELEASE));
+fn build_sysroot(cache: &Cache, release: &Release, into: &Path) -> Result<()> {
+    let step = Step::begin(format!("sysroot: development packages of {}", release.title));
     let scratch = cache.scratch()?;
-    let shell = shell()?;
-    let apt = Apt::open(scratch.path(), &mirror::find()?)?;
-    let archives = apt.download_only(&recipe::sysroot_packages(), &scratch.path().join("sysroot"))?;
-    unpack(&shell, &archives, into)?;
+    let archive = packages::open(&release.codename, scratch.path())?;
+    let packages: Vec<&str> = release.sysroot.iter().map(String::as_str).collect();
+    let archives = archive.download_only(&packages, &scratch.path().join("sysroot"))?;
+    unpack(&archives, into)?;
+    merge_usr(into)?;
     prune(into, recipe::DOCUMENTATION)?;
     make_links_relative(into, into)?;
     let mut sizes = BTreeMap::new();
     list_sizes(into, into, &mut sizes)?;
-    write_manifest(into, &Manifest { kernel: String::new(), packages: names_of(&archives), sha256: sizes })?;
+    write_manifest(
+        into,
+        &Manifest { kernel: String::new(), packages: kept::names_of(&archives), sha256: sizes },
+    )?;
     step.done(&format!("{} packages", archives.len()));
     Ok(())
 }
@@ -292,15 +277,6 @@ fn tool(name: &'static str) -> impl Fn(xshell::Error) -> Error {
             .source(source)
             .next("cargo xtask doctor says which tools are missing and how to get them")
     }
-}
-
-/// Unpacks archives without running anything that they bring.
-fn unpack(shell: &Shell, archives: &[PathBuf], into: &Path) -> Result<()> {
-    fs::create_dir_all(into).at("failed to create", into)?;
-    for archive in archives {
-        cmd!(shell, "dpkg-deb -x {archive} {into}").quiet().run().map_err(tool("dpkg-deb"))?;
-    }
-    Ok(())
 }
 
 /// Makes a tree of packages a root: what no node needs goes, our files and busybox's applets come.
@@ -330,6 +306,49 @@ fn furnish(shell: &Shell, recipe: &Recipe, root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What is `/usr/bin` and the like under another name, whichever of both a release's packages use.
+const ALIASES: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+
+/// Moves what packages brought into `/bin` and the like below `/usr`, and makes those links to it: what the package
+/// base-files brings, and none of ours depends on.
+fn merge_usr(root: &Path) -> Result<()> {
+    for alias in ALIASES {
+        let (path, target) = (root.join(alias), root.join("usr").join(alias));
+        if path.is_symlink() {
+            continue;
+        }
+        fs::create_dir_all(&target).at("failed to create", &target)?;
+        if path.is_dir() {
+            move_into(&path, &target)?;
+        }
+        symlink(Path::new("usr").join(alias), &path).at("failed to link", &path)?;
+    }
+    Ok(())
+}
+
+/// Moves what a directory has into another, directory by directory; what has the same name is replaced.
+fn move_into(from: &Path, into: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).at("failed to list", from)? {
+        let entry = entry.at("failed to list", from)?;
+        let (path, target) = (entry.path(), into.join(entry.file_name()));
+        if path.is_dir() && !path.is_symlink() && target.is_dir() {
+            move_into(&path, &target)?;
+        } else {
+            fs::rename(&path, &target).at("failed to move to", &target)?;
+        }
+    }
+    fs::remove_dir(from).at("failed to remove", from)
+}
+
+/// The name and the path of what a directory has, which is one.
+fn only_entry(directory: &Path) -> Result<(String, PathBuf)> {
+    let mut entries = fs::read_dir(directory).at("failed to list", directory)?.flatten();
+    match (entries.next(), entries.next()) {
+        (Some(entry), None) => Ok((entry.file_name().to_string_lossy().into_owned(), entry.path())),
+        _ => Err(Error::setup(format!("not one kernel's modules are in {}", directory.display()))),
+    }
+}
+
 fn prune(root: &Path, paths: &[&str]) -> Result<()> {
     for path in paths {
         let path = root.join(path);
@@ -340,13 +359,11 @@ fn prune(root: &Path, paths: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Copies modules into a directory, with the file `order` that the init scripts follow.
-fn place_modules(modules: &[(String, &Path)], directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).at("failed to create", directory)?;
+/// Writes modules into a directory, with the file `order` that the init scripts follow.
+fn place_modules(modules: &[Module], directory: &Path) -> Result<()> {
     let mut order = String::new();
-    for (name, file) in modules {
-        let target = directory.join(format!("{name}.ko"));
-        fs::copy(file, &target).at("failed to copy to", &target)?;
+    for Module { name, bytes } in modules {
+        write_file(&directory.join(format!("{name}.ko")), 0o644, bytes)?;
         order.push_str(name);
         order.push('\n');
     }
@@ -359,13 +376,6 @@ fn write_file(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     }
     fs::write(path, content).at("failed to write", path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("failed to set the mode of", path)
-}
-
-fn names_of(archives: &[PathBuf]) -> Vec<String> {
-    let mut names: Vec<_> =
-        archives.iter().filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
-    names.sort();
-    names
 }
 
 /// Turns links to absolute paths into relative ones: in a sysroot they would lead out of it.
@@ -418,6 +428,15 @@ mod tests {
         (directory, cache)
     }
 
+    fn ensure(
+        cache: &Cache,
+        name: &str,
+        check: &dyn Fn(&Path) -> Result<()>,
+        build: &dyn Fn(&Cache, &Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        kept::ensure(cache, name, &Kind { lock: "image", room_mib: 1, check, build })
+    }
+
     fn build(_: &Cache, into: &Path) -> Result<()> {
         fs::write(into.join("vmlinuz"), "kernel").unwrap();
         let sha256 = BTreeMap::from([("vmlinuz".to_owned(), crate::cache::sha256(b"kernel"))]);
@@ -461,6 +480,26 @@ mod tests {
             }
         });
         assert_eq!(builds.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn what_lies_outside_usr_is_found_under_both_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for (path, text) in
+            [("lib/x/a.so", "a"), ("usr/lib/x/b.so", "b"), ("bin/sh", "s"), ("usr/lib64/ld.so", "l")]
+        {
+            write_file(&root.join(path), 0o755, text.as_bytes()).unwrap();
+        }
+        symlink("sh", root.join("bin/dash")).unwrap();
+        merge_usr(root).unwrap();
+        for path in ["lib/x/a.so", "lib/x/b.so", "bin/dash", "lib64/ld.so"] {
+            assert!(root.join(path).exists() && root.join("usr").join(path).exists(), "{path}");
+        }
+        assert_eq!(fs::read_link(root.join("sbin")).unwrap(), Path::new("usr/sbin"));
+        merge_usr(root).unwrap();
+        assert_eq!(only_entry(&root.join("usr/lib64")).unwrap().0, "ld.so");
+        assert!(only_entry(&root.join("usr/lib/x")).is_err());
     }
 
     #[test]

@@ -1,19 +1,19 @@
-//! The guest image: a Debian 12 kernel, an initramfs and a read-only root disk, built once from packages.
+//! The guest image: a Debian kernel, an initramfs and a read-only root disk, built once from packages.
 //!
-//! Packages come through apt with a private state, so no root is needed and the host's lists stay as they
-//! are. They are unpacked without their maintainer scripts. The same release's development packages make
+//! It is made of [`crate::packages`], without root. The same release's development packages make
 //! the [`Sysroot`] that guest programs are compiled against.
 //!
-//! - [`recipe`]: what goes in, from the files in `lab/guest/`, and the key that follows from it
-//! - [`mirror`]: where the packages come from
-//! - [`apt`]: resolving and downloading them
+//! - [`release`]: the releases that a guest can be, a file each in `lab/guest/`
+//! - [`recipe`]: what goes in, and the key that follows from it
 //! - [`modules`]: which kernel modules are needed, in which order
+//! - [`newc`]: the archive that is the initramfs
 //! - [`build`]: from packages to files, and the check of what is cached
 
-pub mod apt;
 pub mod build;
-pub mod mirror;
 pub mod modules;
+pub mod newc;
 pub mod recipe;
+pub mod release;
 
 pub use build::{Image, Sysroot};
+pub use release::Release;

@@ -1,32 +1,23 @@
-//! What goes into an image: the files of `lab/guest/`, read at compile time, and the key they give.
+//! What goes into an image: a release, and the files of `lab/guest/`, read at compile time; the key they give.
 
 use sha2::{Digest as _, Sha256};
 
+use crate::image::release::Release;
 use crate::node::ENVIRONMENT;
-
-/// The release that guests run, whatever the host runs: its code name in a Debian archive.
-pub const RELEASE: &str = "bookworm";
-
-/// The architecture of guests, in Debian's word for it.
-pub const ARCHITECTURE: &str = "amd64";
-
-/// The multiarch triplet of that architecture: the name of its library directories.
-pub const TRIPLET: &str = "x86_64-linux-gnu";
-
-/// The metapackage whose first dependency is the kernel.
-pub const KERNEL: &str = "linux-image-amd64";
+use crate::packages::ARCHITECTURE;
 
 /// First process in the initramfs.
 pub const INITRAMFS_INIT: &str = include_str!("../../guest/initramfs-init");
 
-/// What a kind of guest is made of. The lab has one, [`LAB`]; tests may have others.
-#[derive(Debug, Clone, Copy)]
+/// What a kind of guest is made of. The lab has one, [`Recipe::lab`]; tests may have others.
+#[derive(Debug, Clone)]
 pub struct Recipe {
-    /// Packages, one a line, without those they depend on.
-    pub packages: &'static str,
-    /// Kernel modules, one a line: `early` ones are loaded in the initramfs, `ready` ones lie on the root disk,
-    /// the others are loaded from there.
-    pub modules: &'static str,
+    /// What it is a guest of, and whose kernel it boots.
+    pub release: &'static Release,
+    /// Packages, without those they depend on.
+    pub packages: Vec<&'static str>,
+    /// Kernel modules.
+    pub modules: ModuleNames,
     /// Files put into the root tree: path, mode, content. `sbin/lab-init` is the root disk's first process.
     pub files: &'static [(&'static str, u32, &'static str)],
     /// Directories that the packages do not bring.
@@ -41,25 +32,8 @@ pub struct Recipe {
     pub user: (&'static str, &'static str),
 }
 
-/// The lab's own guest.
-pub const LAB: Recipe = Recipe {
-    packages: include_str!("../../guest/packages"),
-    modules: include_str!("../../guest/modules"),
-    files: &[
-        ("sbin/lab-init", 0o755, include_str!("../../guest/lab-init")),
-        ("sbin/lab-agent", 0o755, AGENT),
-        ("etc/passwd", 0o644, include_str!("../../guest/etc/passwd")),
-        ("etc/group", 0o644, include_str!("../../guest/etc/group")),
-        ("etc/shells", 0o644, include_str!("../../guest/etc/shells")),
-        ("root/.profile", 0o644, ENVIRONMENT),
-        PROVIDER,
-    ],
-    directories: &["dev", "proc", "sys", "run", "tmp", "root", "var", "opt/lab/bin", "opt/lab/deployed"],
-    pruned: &[],
-    has_applets: true,
-    has_rxe: true,
-    user: ("root", "/root"),
-};
+/// Who comes into the lab's own guest through SSH, and the home directory.
+pub const USER: (&str, &str) = ("root", "/root");
 
 /// What serves the host over a serial line.
 pub const AGENT: &str = include_str!("../../guest/lab-agent");
@@ -84,13 +58,11 @@ pub const PRUNED: &[&str] =
 /// The one provider of RDMA devices that a node needs, in place of the pruned ones.
 pub const PROVIDER: (&str, u32, &str) = ("etc/libibverbs.d/rxe.driver", 0o644, "driver rxe\n");
 
-const SYSROOT_PACKAGES: &str = include_str!("../../guest/sysroot-packages");
-
 /// Counts changes of how an image is built that its files do not show.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// The names of a guest's kernel modules.
-#[derive(Debug, Default)]
+/// The names of a guest's kernel modules, without those they need; alternatives are as in `a | b`.
+#[derive(Debug, Clone, Default)]
 pub struct ModuleNames {
     /// Loaded in the initramfs.
     pub early: Vec<&'static str>,
@@ -100,16 +72,11 @@ pub struct ModuleNames {
     pub ready: Vec<&'static str>,
 }
 
-impl Recipe {
-    /// The packages of a node, without those they depend on.
-    pub fn packages(&self) -> Vec<&'static str> {
-        lines(self.packages).collect()
-    }
-
-    /// The kernel modules of a node, without those they need.
-    pub fn modules(&self) -> ModuleNames {
+impl ModuleNames {
+    /// Reads a list, one a line; `early` and `ready` may precede a name.
+    pub fn parse(list: &'static str) -> ModuleNames {
         let mut names = ModuleNames::default();
-        for line in lines(self.modules) {
+        for line in lines(list) {
             match line.split_once(' ') {
                 Some(("early", name)) => names.early.push(name),
                 Some(("ready", name)) => names.ready.push(name),
@@ -118,32 +85,72 @@ impl Recipe {
         }
         names
     }
+}
+
+impl Recipe {
+    /// The lab's own guest.
+    pub fn lab(release: &'static Release) -> Recipe {
+        Recipe {
+            release,
+            packages: strs(&release.packages),
+            modules: ModuleNames {
+                early: strs(&release.kernel.early),
+                late: strs(&release.kernel.late),
+                ready: Vec::new(),
+            },
+            files: &[
+                ("sbin/lab-init", 0o755, include_str!("../../guest/lab-init")),
+                ("sbin/lab-agent", 0o755, AGENT),
+                ("etc/passwd", 0o644, include_str!("../../guest/etc/passwd")),
+                ("etc/group", 0o644, include_str!("../../guest/etc/group")),
+                ("etc/shells", 0o644, include_str!("../../guest/etc/shells")),
+                ("root/.profile", 0o644, ENVIRONMENT),
+                PROVIDER,
+            ],
+            directories: &[
+                "dev",
+                "proc",
+                "sys",
+                "run",
+                "tmp",
+                "root",
+                "var",
+                "opt/lab/bin",
+                "opt/lab/deployed",
+            ],
+            pruned: &[],
+            has_applets: true,
+            has_rxe: true,
+            user: USER,
+        }
+    }
 
     /// The name of the image that this recipe makes: 16 hexadecimal digits.
     pub fn image_key(&self) -> String {
         let traits = format!("{} {} {:?}", self.has_applets, self.has_rxe, self.user);
-        let mut parts = vec![self.packages, self.modules, INITRAMFS_INIT, KERNEL, &traits];
+        let modules = format!("{:?}", self.modules);
+        let mut parts = vec![INITRAMFS_INIT, self.release.kernel.package.as_str(), &modules, &traits];
+        parts.extend(&self.packages);
         parts.extend(self.files.iter().flat_map(|(path, _, text)| [*path, *text]));
         parts.extend(self.directories);
         parts.extend([DOCUMENTATION, PRUNED, self.pruned].concat());
-        key(&parts)
+        key(self.release, &parts)
     }
 }
 
-/// The packages of the sysroot; dependencies are not followed.
-pub fn sysroot_packages() -> Vec<&'static str> {
-    lines(SYSROOT_PACKAGES).collect()
+/// The name of a release's sysroot: 16 hexadecimal digits.
+pub fn sysroot_key(release: &'static Release) -> String {
+    key(release, &strs(&release.sysroot))
 }
 
-/// The name of the sysroot that this recipe makes: 16 hexadecimal digits.
-pub fn sysroot_key() -> String {
-    key(&[SYSROOT_PACKAGES])
+fn strs(texts: &'static [String]) -> Vec<&'static str> {
+    texts.iter().map(String::as_str).collect()
 }
 
-fn key(parts: &[&str]) -> String {
+fn key(release: &Release, parts: &[&str]) -> String {
     let mut digest = Sha256::new();
     digest.update(FORMAT.to_be_bytes());
-    for part in [RELEASE, ARCHITECTURE].iter().chain(parts) {
+    for part in [release.codename.as_str(), ARCHITECTURE].iter().chain(parts) {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
@@ -151,7 +158,7 @@ fn key(parts: &[&str]) -> String {
 }
 
 /// The lines of a list, without comments and blank ones.
-fn lines(list: &'static str) -> impl Iterator<Item = &'static str> {
+pub fn lines(list: &'static str) -> impl Iterator<Item = &'static str> {
     list.lines()
         .map(|line| line.split_once('#').map_or(line, |(before, _)| before).trim())
         .filter(|line| !line.is_empty())
@@ -163,16 +170,22 @@ mod tests {
 
     #[test]
     fn lists_are_read_without_comments() {
-        assert!(LAB.packages().contains(&"rdmacm-utils"));
-        assert!(LAB.packages().iter().all(|package| !package.contains([' ', '#'])));
-        let modules = LAB.modules();
-        assert!(modules.early.contains(&"virtio_blk") && !modules.late.contains(&"virtio_blk"));
-        assert!(modules.late.contains(&"rdma_rxe") && modules.ready.is_empty());
+        let modules =
+            ModuleNames::parse("# Modules.\nearly virtio_blk  # the disk\n\nrdma_rxe\nready sch_tbf\n");
+        assert_eq!(modules.early, ["virtio_blk"]);
+        assert_eq!((modules.late, modules.ready), (vec!["rdma_rxe"], vec!["sch_tbf"]));
     }
 
     #[test]
-    fn key_tells_parts_apart() {
-        assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
-        assert_eq!(LAB.image_key().len(), 16);
+    fn key_tells_parts_and_releases_apart() {
+        let release = Release::usual();
+        assert_ne!(key(release, &["ab", "c"]), key(release, &["a", "bc"]));
+        assert_eq!(Recipe::lab(release).image_key().len(), 16);
+        for (count, one) in Release::all().iter().enumerate() {
+            for other in &Release::all()[..count] {
+                assert_ne!(Recipe::lab(one).image_key(), Recipe::lab(other).image_key());
+                assert_ne!(sysroot_key(one), sysroot_key(other));
+            }
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use crate::error::{Error, IoContext as _, Result};
-use crate::image::recipe;
 use crate::node::Role;
+use crate::packages::TRIPLET;
 use crate::provider::remote::pair::Machines;
 use crate::provider::remote::survey::Survey;
 
@@ -54,7 +54,7 @@ pub fn is_builder() -> bool {
 }
 
 fn ours() -> &'static str {
-    recipe::TRIPLET.split('-').next().unwrap_or_default()
+    TRIPLET.split('-').next().unwrap_or_default()
 }
 
 fn place(os: &str, architecture: &str, machine: &Survey) -> (Place, String) {

@@ -1,13 +1,15 @@
 //! Which machines were asked for: what the command line says, and the environment in which it starts other
 //! processes of the lab.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
 use crate::contents::Contents;
 use crate::differences::Differences;
 use crate::error::{Error, Result};
-use crate::node::{Pair, Plan, Provider, Role, Wire};
+use crate::image::Release;
+use crate::node::{Pair, Plan, Provenance, Provider, Role, Wire};
 use crate::programs::place::Place;
 use crate::provider::multipass::client;
 use crate::provider::multipass::instance::Shape;
@@ -15,6 +17,9 @@ use crate::provider::qemu::accel::Choice as Accel;
 use crate::provider::remote::make::Maker;
 use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{Multipass, Qemu, Ssh};
+
+/// The variable that names the release of a guest.
+pub const GUEST: &str = "RDMA_LAB_GUEST";
 
 /// The provider that is taken where none was named: Multipass where it answers, else QEMU.
 pub fn usual() -> &'static str {
@@ -28,6 +33,8 @@ pub enum Choice {
     Qemu {
         /// What runs their instructions.
         accel: Accel,
+        /// What they are.
+        guest: &'static Release,
         /// What their randomness follows from.
         seed: Option<u64>,
     },
@@ -85,7 +92,8 @@ impl Choice {
                     Some("tcg") => Accel::Tcg,
                     Some(other) => return Err(none("RDMA_LAB_ACCEL", other).next("write auto, kvm or tcg")),
                 };
-                Ok(Choice::Qemu { accel, seed: number("RDMA_LAB_SEED")? })
+                let guest = variable(GUEST).map_or(Ok(Release::usual()), |name| Release::named(&name))?;
+                Ok(Choice::Qemu { accel, guest, seed: number("RDMA_LAB_SEED")? })
             }
             "multipass" => {
                 let usual = Shape::default();
@@ -111,13 +119,13 @@ impl Choice {
     /// The environment variables that say the same to another process.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         let (provider, mut env) = match self {
-            Choice::Qemu { accel, seed } => {
+            Choice::Qemu { accel, guest, seed } => {
                 let accel = match accel {
                     Accel::Auto => "auto",
                     Accel::Kvm => "kvm",
                     Accel::Tcg => "tcg",
                 };
-                let mut env = vec![("RDMA_LAB_ACCEL", accel.to_owned())];
+                let mut env = vec![("RDMA_LAB_ACCEL", accel.to_owned()), (GUEST, guest.name.clone())];
                 env.extend(seed.map(|seed| ("RDMA_LAB_SEED", seed.to_string())));
                 ("qemu", env)
             }
@@ -136,6 +144,23 @@ impl Choice {
         env.push(("RDMA_LAB_PROVIDER", provider.to_owned()));
         env.extend(self.build().map(|place| ("RDMA_LAB_BUILD", place.to_string())));
         env
+    }
+
+    /// The words that a command needs to take the same guest again; none for the usual one.
+    pub fn replay(&self) -> String {
+        match self {
+            Choice::Qemu { guest, .. } if *guest != Release::usual() => format!(" --guest {}", guest.name),
+            _ => String::new(),
+        }
+    }
+
+    /// The release whose sysroot programs for these machines are built against on this computer: theirs, or the
+    /// oldest where they are machines of others.
+    pub fn sysroot(&self) -> &'static Release {
+        match self {
+            Choice::Qemu { guest, .. } => guest,
+            Choice::Multipass { .. } | Choice::Ssh { .. } => Release::oldest(),
+        }
     }
 
     /// What can act on packets between these machines; none of them is asked.
@@ -166,8 +191,8 @@ impl Choice {
     /// As [`Qemu::new`] and [`Ssh::new`].
     pub fn open(&self, cache: &Cache, workspace: &Path, guard_program: &Path) -> Result<Source> {
         Ok(match self {
-            Choice::Qemu { accel, seed } => {
-                Source::Qemu(Qemu::new(cache.clone(), *accel, guard_program, *seed)?)
+            Choice::Qemu { accel, guest, seed } => {
+                Source::Qemu(Qemu::new(guest, cache.clone(), *accel, guard_program, *seed)?)
             }
             Choice::Multipass { shape, build } => {
                 let maker = Maker::new(workspace, *build);
@@ -184,7 +209,7 @@ impl Source {
     /// What the machines are, for people.
     pub fn description(&self) -> String {
         match self {
-            Source::Qemu(qemu) => format!("qemu, {}", qemu.decision()),
+            Source::Qemu(qemu) => format!("qemu, {}, {}", qemu.origin(), qemu.decision()),
             Source::Multipass(multipass) => multipass.description(),
             Source::Ssh(ssh) => ssh.description(),
         }
@@ -212,6 +237,10 @@ impl Provider for Source {
         self.provider().differences()
     }
 
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        self.provider().provenance()
+    }
+
     fn contents(&self) -> Result<Option<Contents>> {
         self.provider().contents()
     }
@@ -232,8 +261,8 @@ mod tests {
     #[test]
     fn environment_says_what_was_chosen() {
         for choice in [
-            Choice::Qemu { accel: Accel::Tcg, seed: Some(7) },
-            Choice::Qemu { accel: Accel::Auto, seed: None },
+            Choice::Qemu { accel: Accel::Tcg, guest: Release::oldest(), seed: Some(7) },
+            Choice::Qemu { accel: Accel::Auto, guest: Release::usual(), seed: None },
             Choice::Multipass {
                 shape: Shape { cpus: 3, image: "22.04".to_owned(), ..Shape::default() },
                 build: Some(Place::Guest),
@@ -243,7 +272,19 @@ mod tests {
             assert_eq!(read(&choice.env()).unwrap(), choice);
         }
         let qemu = [("RDMA_LAB_PROVIDER", "qemu".to_owned()), ("RDMA_LAB_SEED", String::new())];
-        assert_eq!(read(&qemu).unwrap(), Choice::Qemu { accel: Accel::Auto, seed: None });
+        assert_eq!(
+            read(&qemu).unwrap(),
+            Choice::Qemu { accel: Accel::Auto, guest: Release::usual(), seed: None }
+        );
+    }
+
+    #[test]
+    fn another_guest_than_the_usual_is_part_of_what_runs_it_again() {
+        let choice = |guest| Choice::Qemu { accel: Accel::Auto, guest, seed: None };
+        assert_eq!(choice(Release::usual()).replay(), "");
+        let other = Release::all().iter().find(|release| *release != Release::usual()).unwrap();
+        assert_eq!(choice(other).replay(), format!(" --guest {}", other.name));
+        assert_eq!(choice(other).sysroot(), other);
     }
 
     #[test]
@@ -252,6 +293,7 @@ mod tests {
             ("RDMA_LAB_PROVIDER", "qmeu"),
             ("RDMA_LAB_PROVIDER", "ssh"),
             ("RDMA_LAB_ACCEL", "hvf"),
+            (GUEST, "debian-31"),
             ("RDMA_LAB_SEED", "x"),
             ("RDMA_LAB_BUILD", "cloud"),
         ] {

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Error, Result};
 use crate::fault::Met;
-use crate::node::{Captured, Node, Pair, Plan, Provider, Role, Wire};
+use crate::node::{Captured, Node, Pair, Plan, Provenance, Provider, Role, Wire};
 use crate::provider::Qemu;
 use crate::provider::qemu::pair::QemuPair;
 
@@ -97,6 +97,10 @@ impl Provider for Tampered<'_> {
         self.qemu.wire()
     }
 
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        self.qemu.provenance()
+    }
+
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
         Ok(Box::new(TamperedPair { pair: self.qemu.fork(plan)?, tamper: self.tamper }))
     }
@@ -119,6 +123,10 @@ impl Pair for TamperedPair {
 
     fn description(&self) -> String {
         self.pair.description()
+    }
+
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        self.pair.provenance()
     }
 
     fn way_in(&self, role: Role) -> Result<String> {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use lab::command::Command;
 use lab::error::IoContext as _;
 use lab::progress::Step;
+use lab::provider::choice::GUEST;
 use lab::{Error, Result};
 use serde_json::Value;
 
@@ -111,6 +112,7 @@ struct Bench {
     program: PathBuf,
     cache: tempfile::TempDir,
     accel: &'static str,
+    guest: String,
 }
 
 impl Bench {
@@ -118,7 +120,12 @@ impl Bench {
         let cache = lab::cache::Cache::open()?.scratch()?;
         let program = std::env::current_exe()
             .map_err(|source| Error::setup("failed to find this program").source(source))?;
-        Ok(Bench { program, cache, accel: args.machines.accel.name() })
+        Ok(Bench {
+            program,
+            cache,
+            accel: args.machines.accel.name(),
+            guest: args.machines.guest()?.name.clone(),
+        })
     }
 
     fn call(&self, words: &[&str]) -> Result<String> {
@@ -127,6 +134,7 @@ impl Bench {
             .args(words)
             .args(takes_accel.then_some(["--accel", self.accel]).into_iter().flatten())
             .env("RDMA_LAB_CACHE", self.cache.path())
+            .env(GUEST, &self.guest)
             .directory(workspace::root());
         Ok(command.run(LIMIT)?.stdout)
     }

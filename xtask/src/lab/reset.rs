@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use lab::Result;
 use lab::cache::Cache;
+use lab::image::Release;
 use lab::progress::Step;
 use lab::provider::Qemu;
 
@@ -29,7 +30,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let qemu = Qemu::new(Cache::open()?, lab.accel.into(), &workspace::guard()?, None)?;
+    let qemu =
+        Qemu::new(Release::named(&lab.guest)?, Cache::open()?, lab.accel.into(), &workspace::guard()?, None)?;
     residents()?.reset(&qemu, &lab.name)?;
     step.done("both nodes are ready");
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{Cache, sha256, write_whole};
 use crate::command::{Command, tail};
 use crate::error::{Error, Kind, Result};
-use crate::host::Host;
 use crate::image::Image;
 use crate::progress::Step;
-use crate::provider::qemu::argv::QEMU;
+use crate::toolbox::Tool;
+use crate::toolbox::toolbox::{QEMU, identity};
 
 const DEVICE: &str = "/dev/kvm";
 
@@ -103,8 +102,8 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn new(works: bool, reason: String, seen: String) -> Verdict {
-        let mut verdict = Verdict { key: key(), works, reason, seen, sum: None };
+    fn new(key: String, works: bool, reason: String, seen: String) -> Verdict {
+        let mut verdict = Verdict { key, works, reason, seen, sum: None };
         verdict.sum = Some(verdict.summed());
         verdict
     }
@@ -113,9 +112,9 @@ impl Verdict {
         sha256(format!("{}\0{}\0{}\0{}", self.key, self.works, self.reason, self.seen).as_bytes())
     }
 
-    /// Whether it is about this host, and as it was written.
-    fn is_good(&self) -> bool {
-        self.key == key() && self.sum.as_ref().is_none_or(|sum| *sum == self.summed())
+    /// Whether it is as it was written.
+    fn is_whole(&self) -> bool {
+        self.sum.as_ref().is_none_or(|sum| *sum == self.summed())
     }
 }
 
@@ -124,15 +123,15 @@ impl Verdict {
 /// # Errors
 ///
 /// KVM was asked for and does not work, or the probe could not be started.
-pub fn decide(choice: Choice, cache: &Cache, image: &Image) -> Result<Decision> {
+pub fn decide(choice: Choice, cache: &Cache, image: &Image, qemu: &Tool) -> Result<Decision> {
     if choice == Choice::Tcg {
         return Ok(Decision { accel: Accel::Tcg, reason: "asked for".to_owned() });
     }
     let verdict = match closed() {
-        Some(reason) => Verdict::new(false, reason, String::new()),
-        None => match cached(cache) {
+        Some(reason) => Verdict::new(String::new(), false, reason, String::new()),
+        None => match cached(cache, Some(qemu)) {
             Some(verdict) => verdict,
-            None => probe(cache, image)?,
+            None => probe(cache, image, qemu)?,
         },
     };
     conclude(choice, verdict)
@@ -143,17 +142,17 @@ pub fn decide(choice: Choice, cache: &Cache, image: &Image) -> Result<Decision> 
 /// # Errors
 ///
 /// As [`decide`].
-pub fn decide_anew(choice: Choice, cache: &Cache, image: &Image) -> Result<Decision> {
+pub fn decide_anew(choice: Choice, cache: &Cache, image: &Image, qemu: &Tool) -> Result<Decision> {
     match closed() {
         Some(_) => {}
-        None => drop(probe(cache, image)?),
+        None => drop(probe(cache, image, qemu)?),
     }
-    decide(choice, cache, image)
+    decide(choice, cache, image, qemu)
 }
 
 /// What is known without starting anything: the verdict of an earlier probe, or why there is none.
 pub fn known(cache: &Cache) -> String {
-    match (closed(), cached(cache)) {
+    match (closed(), cached(cache, None)) {
         (Some(reason), _) => Decision { accel: Accel::Tcg, reason }.to_string(),
         (None, Some(verdict)) => match conclude(Choice::Auto, verdict) {
             Ok(decision) => decision.to_string(),
@@ -188,44 +187,35 @@ fn closed() -> Option<String> {
     })
 }
 
-fn cached(cache: &Cache) -> Option<Verdict> {
+/// The verdict that fits this host, and this QEMU if one is given.
+fn cached(cache: &Cache, qemu: Option<&Tool>) -> Option<Verdict> {
     let text = fs::read_to_string(cache.path("accel.json")).ok()?;
     let verdict: Verdict = serde_json::from_str(&text).ok()?;
-    verdict.is_good().then_some(verdict)
+    let fits = match qemu {
+        Some(qemu) => verdict.key == key(qemu),
+        None => verdict.key.starts_with(&host_key()),
+    };
+    (fits && verdict.is_whole()).then_some(verdict)
 }
 
-/// All that the verdict depends on: this boot, this kernel, this QEMU, these rights.
-fn key() -> String {
+/// All that the verdict depends on: this boot, this kernel, these rights, this QEMU.
+fn key(qemu: &Tool) -> String {
+    host_key() + &qemu.identity
+}
+
+fn host_key() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let device = identity(Path::new(DEVICE));
-    let qemu = Host::this().program(QEMU).map(|path| identity(&path)).unwrap_or_default();
-    format!("{} {} {device} {qemu}", boot.trim(), kernel.trim())
-}
-
-/// What distinguishes a file from another under its name: size, time, owner and rights.
-pub fn identity(path: &Path) -> String {
-    fs::metadata(path)
-        .map(|file| {
-            format!(
-                "{}:{:o}:{}:{}:{}:{}",
-                path.display(),
-                file.mode(),
-                file.uid(),
-                file.gid(),
-                file.size(),
-                file.mtime()
-            )
-        })
-        .unwrap_or_default()
+    format!("{} {} {device} ", boot.trim(), kernel.trim())
 }
 
 /// Boots the image's kernel on KVM until its init speaks.
-fn probe(cache: &Cache, image: &Image) -> Result<Verdict> {
+fn probe(cache: &Cache, image: &Image, qemu: &Tool) -> Result<Verdict> {
     let step = Step::begin("probe: does KVM boot a guest");
     let scratch = cache.scratch()?;
     let console = scratch.path().join("console");
-    let run = match probe_command(image, &console).output(PROBE_LIMIT) {
+    let run = match probe_command(qemu, image, &console).output(PROBE_LIMIT) {
         Err(error) if error.kind() != Kind::Timeout => return Err(error),
         run => run.ok(),
     };
@@ -249,7 +239,7 @@ fn probe(cache: &Cache, image: &Image) -> Result<Verdict> {
             )
         }
     };
-    let verdict = Verdict::new(works, reason, seen);
+    let verdict = Verdict::new(key(qemu), works, reason, seen);
     let text = serde_json::to_string_pretty(&verdict)
         .map_err(|source| Error::setup("failed to write the verdict on KVM").source(source))?;
     write_whole(&cache.path("accel.json"), text.as_bytes())?;
@@ -271,8 +261,9 @@ fn gist(stderr: &str) -> String {
     }
 }
 
-fn probe_command(image: &Image, console: &Path) -> Command {
-    Command::new([QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+fn probe_command(qemu: &Tool, image: &Image, console: &Path) -> Command {
+    qemu.command()
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         .args(["-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256"])
         .arg("-kernel")
         .arg(image.kernel())
@@ -287,8 +278,12 @@ fn probe_command(image: &Image, console: &Path) -> Command {
 mod tests {
     use super::*;
 
+    fn qemu(identity: &str) -> Tool {
+        Tool { argv: vec![QEMU.into()], env: Vec::new(), identity: identity.to_owned() }
+    }
+
     fn verdict(works: bool) -> Verdict {
-        Verdict::new(works, "because".to_owned(), String::new())
+        Verdict::new(key(&qemu("10")), works, "because".to_owned(), String::new())
     }
 
     #[test]
@@ -320,12 +315,14 @@ mod tests {
             fs::write(cache.path("accel.json"), serde_json::to_string(verdict).unwrap()).unwrap();
         };
         keep(&verdict(true));
-        assert_eq!(cached(&cache), Some(verdict(true)));
+        assert_eq!(cached(&cache, Some(&qemu("10"))), Some(verdict(true)));
+        assert_eq!(cached(&cache, None), Some(verdict(true)));
+        assert_eq!(cached(&cache, Some(&qemu("11"))), None);
         keep(&Verdict { reason: "becauze".to_owned(), ..verdict(true) });
-        assert_eq!(cached(&cache), None);
+        assert_eq!(cached(&cache, None), None);
         keep(&Verdict { key: "another boot".to_owned(), ..verdict(true) });
-        assert_eq!(cached(&cache), None);
+        assert_eq!(cached(&cache, None), None);
         fs::write(cache.path("accel.json"), "{").unwrap();
-        assert_eq!(cached(&cache), None);
+        assert_eq!(cached(&cache, None), None);
     }
 }

@@ -8,9 +8,6 @@ use crate::image::Image;
 use crate::node::Role;
 use crate::provider::qemu::accel::Accel;
 
-/// QEMU's program for the guest's architecture.
-pub const QEMU: &str = "qemu-system-x86_64";
-
 /// What QEMU is kept from, in the kernel: starting processes, other users' rights, the scheduler's settings.
 pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
@@ -121,7 +118,7 @@ pub enum Origin {
 }
 
 impl Machine<'_> {
-    /// Its command line.
+    /// Its command line, without the program.
     pub fn argv(&self) -> Vec<OsString> {
         let Machine { role, image, accel, files, .. } = *self;
         let cpu = match accel {
@@ -164,9 +161,7 @@ impl Machine<'_> {
             ("-qmp", format!("unix:{},server=on,wait=off", escaped(&files.qmp()))),
         ];
         let mut argv: Vec<OsString> =
-            [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-                .map(OsString::from)
-                .into();
+            ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"].map(OsString::from).into();
         for (flag, path) in [("-kernel", image.kernel()), ("-initrd", image.initrd())] {
             argv.extend([flag.into(), path.into()]);
         }

@@ -47,6 +47,9 @@ pub enum Request {
         role: Role,
         /// Its command line.
         argv: Vec<String>,
+        /// Variables that it needs.
+        #[serde(default)]
+        env: Vec<(String, String)>,
         /// A file, overwritten.
         log: PathBuf,
     },
@@ -206,14 +209,22 @@ impl Control {
         &self.directory
     }
 
-    /// Starts a machine whose own output goes into `log`.
+    /// Starts a machine whose own output goes into `log`: the words `argv`, with the variables `env`.
     ///
     /// # Errors
     ///
     /// It cannot be started.
-    pub fn start_machine(&self, role: Role, argv: &[OsString], log: &Path) -> Result<()> {
-        let argv = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        self.ask(&Request::Start { role, argv, log: log.to_owned() }).map(drop)
+    pub fn start_machine(
+        &self,
+        role: Role,
+        argv: &[OsString],
+        env: &[(OsString, OsString)],
+        log: &Path,
+    ) -> Result<()> {
+        let text = |word: &OsString| word.to_string_lossy().into_owned();
+        let argv = argv.iter().map(text).collect();
+        let env = env.iter().map(|(key, value)| (text(key), text(value))).collect();
+        self.ask(&Request::Start { role, argv, env, log: log.to_owned() }).map(drop)
     }
 
     /// Kills the machines; the guard, the switch and the run directory stay.

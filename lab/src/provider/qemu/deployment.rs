@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::cache::{sha256, sha256_file};
-use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
-use crate::host::{Host, disk};
+use crate::host::disk;
 use crate::programs::Program;
+use crate::toolbox::Tool;
 
 /// Size of the disk in bytes, whatever is on it: a guest that was saved with it does not see it change.
 /// The file is sparse.
@@ -22,12 +22,12 @@ const PACK_LIMIT: Duration = Duration::from_secs(60);
 /// The file on the disk that says what is on it.
 const LABEL: &str = "LABEL";
 
-/// Writes the disk image `file`.
+/// Writes the disk image `file` with `mkfs`, the tool mkfs.erofs.
 ///
 /// # Errors
 ///
 /// A program cannot be read, or all of them together do not fit.
-pub fn write(file: &Path, programs: &[Program]) -> Result<()> {
+pub fn write(mkfs: &Tool, file: &Path, programs: &[Program]) -> Result<()> {
     let directory = file.parent().unwrap_or(Path::new("/tmp"));
     let length = |program: &Program| fs::metadata(&program.path).map_or(0, |file| file.len());
     // Staged and packed, and what else is in a run directory.
@@ -42,9 +42,7 @@ pub fn write(file: &Path, programs: &[Program]) -> Result<()> {
     }
     fs::write(staging.path().join(LABEL), sha256(label.as_bytes()))
         .at("failed to write into", staging.path())?;
-    // Not on the PATH of an ordinary user.
-    let mkfs = Host::this().program("mkfs.erofs").unwrap_or_else(|| "mkfs.erofs".into());
-    Command::new([mkfs]).args(["--quiet", "--all-root"]).arg(file).arg(staging.path()).run(PACK_LIMIT)?;
+    mkfs.command().args(["--quiet", "--all-root"]).arg(file).arg(staging.path()).run(PACK_LIMIT)?;
     let disk = File::options().write(true).open(file).at("failed to open the deployment disk", file)?;
     if disk.metadata().at("failed to look at", file)?.len() > SIZE_BYTES {
         let limit = SIZE_BYTES >> 20;
@@ -79,7 +77,8 @@ mod tests {
     fn missing_program_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let program = Program { name: "x".to_owned(), path: directory.path().join("x") };
-        let error = write(&directory.path().join("disk"), &[program]).unwrap_err();
+        let mkfs = Tool { argv: vec!["mkfs.erofs".into()], env: Vec::new(), identity: String::new() };
+        let error = write(&mkfs, &directory.path().join("disk"), &[program]).unwrap_err();
         assert!(error.to_string().contains("failed to read the program"), "{error}");
     }
 

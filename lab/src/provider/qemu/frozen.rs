@@ -14,14 +14,16 @@ use std::time::{Duration, SystemTime};
 
 use crate::cache::{Cache, Lock, sha256};
 use crate::error::{IoContext as _, Result};
-use crate::host::{Host, disk};
-use crate::image::{Image, recipe};
+use crate::host::disk;
+use crate::image::recipe::{self, Recipe};
+use crate::image::{Image, Release};
 use crate::node::Role;
 use crate::progress::say;
-use crate::provider::qemu::accel::{Accel, identity};
-use crate::provider::qemu::argv::{Files, Machine, Origin, QEMU};
+use crate::provider::qemu::accel::Accel;
+use crate::provider::qemu::argv::{Files, Machine, Origin};
 use crate::provider::qemu::ssh;
 use crate::seal::{self, Broken};
+use crate::toolbox::{Tool, set};
 
 /// The files that are sealed.
 const FILES: [&str; 5] = ["memory-server", "memory-client", "state-server", "state-client", "known_hosts"];
@@ -47,7 +49,7 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// The frozen pair for this image, accelerator and key: from the cache, or made by `freeze`, which leaves
+    /// The frozen pair for this image, accelerator, key and QEMU: from the cache, or made by `freeze`, which leaves
     /// the files in the directory it is given.
     ///
     /// # Errors
@@ -58,9 +60,10 @@ impl Frozen {
         image: &Image,
         accel: Accel,
         ssh_key: &ssh::Key,
+        qemu: &Tool,
         freeze: impl FnOnce(&Frozen) -> Result<()>,
     ) -> Result<Frozen> {
-        let name = format!("frozen-{}", key(image, accel, ssh_key));
+        let name = format!("frozen-{}", key(image, accel, ssh_key, qemu));
         if let Some(frozen) = Frozen::held(cache, &name)?
             && frozen.damage()?.is_none()
         {
@@ -184,8 +187,8 @@ fn create_private(path: &Path) -> Result<fs::File> {
 }
 
 /// All that the state depends on; never the programs.
-fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key) -> String {
-    let qemu = Host::this().program(QEMU).map(|path| identity(&path)).unwrap_or_default();
+fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key, qemu: &Tool) -> String {
+    let qemu = qemu.identity.clone();
     let mut parts = vec![FORMAT.to_string(), qemu, image.recipe().image_key(), ssh_key.public().to_owned()];
     let nowhere = Path::new("/");
     let image_directory = image.root().with_file_name("").display().to_string();
@@ -224,12 +227,18 @@ fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key) -> String {
 /// Removes what other recipes and other QEMUs left, once it is old enough not to be in use by a checkout
 /// beside this one.
 fn evict(cache: &Cache, image: &Path, keep: &Path) {
-    let current =
-        [keep.to_owned(), image.to_owned(), cache.path(&format!("sysroot-{}", recipe::sysroot_key()))];
+    let mut current = vec![keep.to_owned(), image.to_owned()];
+    // What another guest's machines are frozen from again without a download.
+    for release in Release::all() {
+        current.push(cache.path(&format!("image-{}", Recipe::lab(release).image_key())));
+        current.push(cache.path(&format!("sysroot-{}", recipe::sysroot_key(release))));
+    }
+    current.extend(set::ALL.iter().map(|set| cache.path(&set.directory())));
     for entry in fs::read_dir(cache.path("")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_ours =
-            ["frozen-", "image-", "sysroot-", "building-"].iter().any(|kind| name.starts_with(kind));
+        let is_ours = ["frozen-", "image-", "sysroot-", "tools-", "building-"]
+            .iter()
+            .any(|kind| name.starts_with(kind));
         let age = entry
             .metadata()
             .and_then(|file| file.modified())
@@ -309,14 +318,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path().to_owned()).unwrap();
         let [keep, fresh, old] = ["frozen-keep", "frozen-fresh", "frozen-old"].map(|name| cache.path(name));
-        for path in [&keep, &fresh, &old] {
+        let other = Release::oldest();
+        let image = cache.path(&format!("image-{}", Recipe::lab(other).image_key()));
+        let sysroot = cache.path(&format!("sysroot-{}", recipe::sysroot_key(other)));
+        for path in [&keep, &fresh, &old, &image, &sysroot] {
             fs::create_dir(path).unwrap();
         }
         let long_ago = SystemTime::now() - 2 * ABANDONED;
-        for path in [&keep, &old] {
+        for path in [&keep, &old, &image, &sysroot] {
             fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
         }
         evict(&cache, &keep, &keep);
         assert!(keep.exists() && fresh.exists() && !old.exists());
+        assert!(image.exists() && sysroot.exists(), "what another guest is frozen from");
     }
 }

@@ -172,10 +172,10 @@ impl Guard {
     /// Answers what is asked of machines; never waits for the wire.
     fn answer(&mut self, request: Request, sender: &Sender<Event>) -> Result<Answer> {
         Ok(match request {
-            Request::Start { role, argv, log } => {
+            Request::Start { role, argv, env, log } => {
                 self.started += 1;
                 let number = self.started;
-                let handle = start_machine(role, number, argv, log, sender.clone())?;
+                let handle = start_machine(role, number, (argv, env), log, sender.clone())?;
                 self.ended.remove(&role);
                 self.machines.insert(role, Machine { number, handle });
                 Answer::Done
@@ -309,22 +309,17 @@ fn run_directory(places: &[PathBuf]) -> Result<tempfile::TempDir> {
 fn start_machine(
     role: Role,
     number: u64,
-    argv: Vec<String>,
+    (argv, env): (Vec<String>, Vec<(String, String)>),
     log: PathBuf,
     sender: Sender<Event>,
 ) -> Result<Arc<duct::Handle>> {
     fs::write(&log, argv.join(" ") + "\n").at("failed to write", &log)?;
     let output = fs::File::options().append(true).open(&log).at("failed to open", &log)?;
-    let words: Vec<String> = ["--pdeathsig", "KILL"].map(str::to_owned).into_iter().chain(argv).collect();
-    let handle = duct::cmd("setpriv", words)
-        .stdin_null()
-        .stderr_to_stdout()
-        .stdout_file(output)
-        .unchecked()
-        .start()
-        .map_err(|source| {
-            Error::setup(format!("failed to start the machine {role} (`setpriv`)")).source(source)
-        })?;
+    let (program, words) = argv.split_first().ok_or_else(|| Error::setup("no command for a machine"))?;
+    let machine = env.iter().fold(duct::cmd(program, words), |machine, (key, value)| machine.env(key, value));
+    let handle = machine.stdin_null().stderr_to_stdout().stdout_file(output).unchecked().start().map_err(
+        |source| Error::setup(format!("failed to start the machine {role} (`{program}`)")).source(source),
+    )?;
     let handle = Arc::new(handle);
     let for_watcher = Arc::clone(&handle);
     thread::spawn(move || {

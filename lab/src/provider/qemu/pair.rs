@@ -1,6 +1,7 @@
 //! Two QEMU guests and the switch between them, behind the traits of [`crate::node`].
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,9 +14,9 @@ use crate::contents::Contents;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::fault::{Action, Met};
 use crate::host::{files, memory};
-use crate::image::Image;
-use crate::image::recipe::{self, Recipe};
-use crate::node::{Captured, Node, Pair, Plan, Provider, Role, Wire};
+use crate::image::recipe::Recipe;
+use crate::image::{Image, Release};
+use crate::node::{Captured, Node, Pair, Plan, Provenance, Provider, Role, Wire};
 use crate::progress::{Step, say};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
 use crate::provider::qemu::agent::Agent;
@@ -29,6 +30,8 @@ use crate::provider::qemu::network;
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::sandbox;
 use crate::provider::qemu::ssh;
+use crate::toolbox::toolbox::QEMU;
+use crate::toolbox::{Tool, Toolbox};
 
 /// How long QEMU may take to make its sockets.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -53,23 +56,56 @@ const ACTIVE: &str = "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state";
 pub struct Qemu {
     cache: Cache,
     image: Image,
+    origin: Provenance,
     decision: Decision,
     guard_program: PathBuf,
+    tools: Tools,
     ssh_key: ssh::Key,
     seed: Option<u64>,
     is_confined: bool,
 }
 
+/// The programs that machines are made of.
+#[derive(Debug)]
+struct Tools {
+    qemu: Tool,
+    mkfs: Tool,
+    /// Ends a machine with its guard.
+    setpriv: Tool,
+}
+
+/// Words and variables of a process.
+type Process = (Vec<OsString>, Vec<(OsString, OsString)>);
+
+impl Tools {
+    fn of(toolbox: &Toolbox) -> Result<Tools> {
+        let [qemu, mkfs, setpriv] = [QEMU, "mkfs.erofs", "setpriv"].map(|name| toolbox.tool(name));
+        Ok(Tools { qemu: qemu?, mkfs: mkfs?, setpriv: setpriv? })
+    }
+
+    /// A machine that gets SIGKILL when the process that started it ends.
+    fn machine(&self, arguments: Vec<OsString>) -> Process {
+        let words = ["--pdeathsig", "KILL"].map(OsString::from).into_iter().chain(self.qemu.with(arguments));
+        (self.setpriv.with(words), [&self.setpriv.env[..], &self.qemu.env].concat())
+    }
+}
+
 impl Qemu {
-    /// Prepares the image and chooses an accelerator. `guard_program` is the executable that runs
+    /// Prepares the image of a release and chooses an accelerator. `guard_program` is the executable that runs
     /// [`crate::provider::qemu::guard::main`] when called with `__guard`. With a `seed`, forks do not draw
     /// fresh randomness: what they draw follows from the seed.
     ///
     /// # Errors
     ///
     /// The image cannot be built, or the asked accelerator does not work.
-    pub fn new(cache: Cache, choice: Choice, guard_program: &Path, seed: Option<u64>) -> Result<Qemu> {
-        Qemu::of(&recipe::LAB, cache, choice, guard_program, seed)
+    pub fn new(
+        guest: &'static Release,
+        cache: Cache,
+        choice: Choice,
+        guard_program: &Path,
+        seed: Option<u64>,
+    ) -> Result<Qemu> {
+        Qemu::of(&Recipe::lab(guest), cache, choice, guard_program, seed)
     }
 
     /// The same for another kind of guest.
@@ -84,12 +120,19 @@ impl Qemu {
         guard_program: &Path,
         seed: Option<u64>,
     ) -> Result<Qemu> {
+        let tools = Tools::of(&Toolbox::of(&cache))?;
         let image = Image::ensure(&cache, recipe)?;
-        let decision = accel::decide(choice, &cache, &image)?;
+        let decision = accel::decide(choice, &cache, &image, &tools.qemu)?;
         let ssh_key = ssh::Key::ensure(&cache)?;
-        let is_confined = sandbox::works(&cache);
+        let is_confined = sandbox::works(&cache, &tools.qemu);
+        let origin = Provenance { release: recipe.release.name.clone(), kernel: image.kernel_version()? };
         let guard_program = guard_program.to_owned();
-        Ok(Qemu { cache, image, decision, guard_program, ssh_key, seed, is_confined })
+        Ok(Qemu { cache, image, origin, decision, guard_program, tools, ssh_key, seed, is_confined })
+    }
+
+    /// What its machines run.
+    pub fn origin(&self) -> &Provenance {
+        &self.origin
     }
 
     /// What the machines run on, and why.
@@ -114,7 +157,7 @@ impl Qemu {
         // Before the guard, whose machines it must not keep waiting.
         let frozen = self.frozen(logs)?;
         let control = Control::start(&self.guard_program)?;
-        deployment::write(&disk(control.directory()), plan.programs)?;
+        deployment::write(&self.tools.mkfs, &disk(control.directory()), plan.programs)?;
         let mut pair = self.fork_under(control, frozen, logs)?;
         pair.join(plan)?;
         pair.control.arm(plan.faults)?;
@@ -141,6 +184,7 @@ impl Qemu {
         };
         Ok(QemuPair {
             guests,
+            origin: self.origin.clone(),
             decision: self.decision.clone(),
             ssh_key: self.ssh_key.copied_into(control.directory())?,
             user: self.image.recipe().user.0,
@@ -158,13 +202,16 @@ impl Qemu {
     /// The machines do not come up.
     pub fn frozen(&self, logs: &Path) -> Result<Frozen> {
         let accel = self.decision.accel;
-        Frozen::ensure(&self.cache, &self.image, accel, &self.ssh_key, |frozen| self.freeze(frozen, logs))
+        let qemu = &self.tools.qemu;
+        Frozen::ensure(&self.cache, &self.image, accel, &self.ssh_key, qemu, |frozen| {
+            self.freeze(frozen, logs)
+        })
     }
 
     /// Boots both machines, warms what the first connection and command would pay for, and saves them.
     fn freeze(&self, frozen: &Frozen, logs: &Path) -> Result<()> {
         let control = Control::start(&self.guard_program)?;
-        deployment::write(&disk(control.directory()), &[])?;
+        deployment::write(&self.tools.mkfs, &disk(control.directory()), &[])?;
         let mut guests = BTreeMap::new();
         // One after the other: two guests that boot side by side on few processors take longer.
         for role in Role::BOTH {
@@ -307,7 +354,8 @@ impl Qemu {
             // A machine that was here before leaves its sockets.
             let _ = fs::remove_file(socket);
         }
-        control.start_machine(role, &machine.argv(), &machine_log(logs, role))?;
+        let (argv, env) = self.tools.machine(machine.argv());
+        control.start_machine(role, &argv, &env, &machine_log(logs, role))?;
         let started = Instant::now();
         loop {
             // The agent's socket comes before QMP's.
@@ -329,6 +377,10 @@ impl Provider for Qemu {
 
     fn wire(&self) -> Wire {
         Wire::Switch
+    }
+
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        Role::BOTH.map(|role| (role, self.origin.clone())).into()
     }
 
     fn contents(&self) -> Result<Option<Contents>> {
@@ -448,6 +500,7 @@ fn disk(directory: &Path) -> PathBuf {
 pub struct QemuPair {
     guests: BTreeMap<Role, Guest>,
     control: Control,
+    origin: Provenance,
     decision: Decision,
     ssh_key: ssh::Key,
     user: &'static str,
@@ -465,6 +518,11 @@ impl QemuPair {
     /// The guard is gone.
     pub fn machines(&self) -> Result<BTreeMap<Role, u32>> {
         Ok(self.control.status()?.machines)
+    }
+
+    /// What both machines run.
+    pub fn origin(&self) -> &Provenance {
+        &self.origin
     }
 
     /// Gives up the nodes and keeps their guard.
@@ -536,7 +594,11 @@ impl Pair for QemuPair {
     }
 
     fn description(&self) -> String {
-        format!("qemu, {}", self.decision)
+        format!("qemu, {}, {}", self.origin, self.decision)
+    }
+
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        Role::BOTH.map(|role| (role, self.origin.clone())).into()
     }
 
     fn way_in(&self, role: Role) -> Result<String> {

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::provider::qemu::argv::QEMU;
+use crate::toolbox::toolbox::QEMU;
 
 /// How long a killed process may take until it has gone.
 const KILL_LIMIT: Duration = Duration::from_secs(5);

@@ -58,6 +58,16 @@ pub struct Resident {
     pub accel: Accel,
     /// What its machines run on, and why.
     pub description: String,
+    /// The release that its machines are; a lab of a kit that did not say so is what guests were then.
+    #[serde(default = "guest_before")]
+    pub guest: String,
+    /// The kernel that its machines run.
+    #[serde(default)]
+    pub kernel: String,
+}
+
+fn guest_before() -> String {
+    "debian-12".to_owned()
 }
 
 /// The labs of one cache.
@@ -107,6 +117,8 @@ impl Residents {
             known_hosts: pair.known_hosts().to_owned(),
             accel: qemu.decision().accel,
             description: pair.description(),
+            guest: pair.origin().release.clone(),
+            kernel: pair.origin().kernel.clone(),
         };
         let control = pair.into_control();
         let guard = Process::find(control.status()?.guard);
@@ -316,8 +328,7 @@ impl Resident {
     pub fn ssh(&self, key: &ssh::Key, role: Role) -> Result<Command> {
         self.demand_moving(role)?;
         let port = Qmp::connect(&Files::new(&self.run_directory, role).qmp())?.ssh_port()?;
-        let own = ssh::Key::of_lab(&self.run_directory);
-        Ok(ssh::command(own.as_ref().unwrap_or(key), &self.known_hosts, role, recipe::LAB.user.0, port))
+        Ok(ssh::command(&key.for_lab(&self.run_directory), &self.known_hosts, role, recipe::USER.0, port))
     }
 
     /// Demands that a machine's process does not stand still.
@@ -340,9 +351,8 @@ impl Resident {
     ///
     /// It fails, or the node does not answer.
     pub fn run(&self, key: &ssh::Key, role: Role, command: &str, input: &[u8]) -> Result<String> {
-        let ssh = self.ssh(key, role)?.arg(ssh::watched(command));
         // Whatever ends this process ends both sides: the client by its parent's death, the node's with its session.
-        let words = Command::new(["setpriv", "--pdeathsig", "KILL"]).args(ssh.argv().iter().cloned());
+        let words = key.tied_to_parent(self.ssh(key, role)?.arg(ssh::watched(command)))?;
         let output = words.stdin(input).output(TRANSFER_LIMIT)?;
         if output.code == Some(0) {
             return Ok(output.stdout);
@@ -496,6 +506,8 @@ mod tests {
             known_hosts: PathBuf::new(),
             accel: Accel::Tcg,
             description: String::new(),
+            guest: "debian-13".to_owned(),
+            kernel: "6.12".to_owned(),
         };
         residents.keep(&lab).unwrap();
         kill_process(Pid::from_child(&guard), Signal::STOP).unwrap();
@@ -522,6 +534,8 @@ mod tests {
             known_hosts: PathBuf::new(),
             accel: Accel::Tcg,
             description: String::new(),
+            guest: "debian-13".to_owned(),
+            kernel: "6.12".to_owned(),
         };
         residents.keep(&lab).unwrap();
         fs::write(lab.note(), "node server ended: signal 9\n").unwrap();

@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, read_record, write_whole};
 use crate::command::Command;
-use crate::host::Host;
-use crate::provider::qemu::accel::identity;
-use crate::provider::qemu::argv::{QEMU, SANDBOX};
+use crate::provider::qemu::argv::SANDBOX;
+use crate::toolbox::Tool;
 
 /// How long QEMU may take to start without a machine, and to end again.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
@@ -24,14 +23,14 @@ struct Verdict {
 }
 
 /// Whether QEMU starts under [`SANDBOX`]; where there is no telling, it does not.
-pub fn works(cache: &Cache) -> bool {
-    let (path, key) = (cache.path("sandbox.json"), key());
+pub fn works(cache: &Cache, qemu: &Tool) -> bool {
+    let (path, key) = (cache.path("sandbox.json"), key(qemu));
     if let Ok(Some(verdict)) = read_record::<Verdict>(&path)
         && verdict.key == key
     {
         return verdict.works;
     }
-    let Ok(output) = probe().output(PROBE_LIMIT) else { return false };
+    let Ok(output) = probe(qemu).output(PROBE_LIMIT) else { return false };
     let verdict = Verdict { key, works: output.code == Some(0) };
     // Asked again next time, if it cannot be kept.
     let _ = serde_json::to_vec(&verdict).map(|text| write_whole(&path, &text));
@@ -39,16 +38,16 @@ pub fn works(cache: &Cache) -> bool {
 }
 
 /// Starts QEMU without a machine, and ends it through its monitor.
-fn probe() -> Command {
-    Command::new([QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "none"])
+fn probe(qemu: &Tool) -> Command {
+    qemu.command()
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none"])
         .args(["-sandbox", SANDBOX, "-monitor", "stdio"])
         .stdin("quit\n")
 }
 
-fn key() -> String {
+fn key(qemu: &Tool) -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let qemu = Host::this().program(QEMU).map(|path| identity(&path)).unwrap_or_default();
-    format!("{SANDBOX} {} {qemu}", kernel.trim())
+    format!("{SANDBOX} {} {}", kernel.trim(), qemu.identity)
 }
 
 #[cfg(test)]
@@ -62,14 +61,15 @@ mod tests {
         let keep = |verdict: &Verdict| {
             fs::write(cache.path("sandbox.json"), serde_json::to_string(verdict).unwrap()).unwrap();
         };
-        for is_said in [true, false] {
-            keep(&Verdict { key: key(), works: is_said });
-            assert_eq!(works(&cache), is_said);
+        // What ends as QEMU would that was let, and not let, to confine itself.
+        for (program, truth) in [("true", true), ("false", false)] {
+            let qemu = Tool { argv: vec![program.into()], env: Vec::new(), identity: program.to_owned() };
+            keep(&Verdict { key: key(&qemu), works: !truth });
+            assert_eq!(works(&cache, &qemu), !truth, "as it was found before");
+            keep(&Verdict { key: "another".to_owned(), works: !truth });
+            assert_eq!(works(&cache, &qemu), truth);
+            fs::write(cache.path("sandbox.json"), "{").unwrap();
+            assert_eq!(works(&cache, &qemu), truth);
         }
-        let truth = probe().output(PROBE_LIMIT).is_ok_and(|output| output.code == Some(0));
-        keep(&Verdict { key: "another".to_owned(), works: !truth });
-        assert_eq!(works(&cache), truth);
-        fs::write(cache.path("sandbox.json"), "{").unwrap();
-        assert_eq!(works(&cache), truth);
     }
 }

@@ -13,6 +13,7 @@ use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
 use crate::node::Role;
 use crate::progress::say;
+use crate::toolbox::{Tool, Toolbox};
 
 const KEYGEN_LIMIT: Duration = Duration::from_secs(20);
 
@@ -24,6 +25,12 @@ const KEY: &str = "ssh-key";
 pub struct Key {
     private: PathBuf,
     public: String,
+    /// Who comes in with it.
+    client: Tool,
+    /// Who makes it and looks into it.
+    keygen: Tool,
+    /// Where who ends a client with its parent comes from.
+    toolbox: Toolbox,
 }
 
 /// What the key's files have to be: the file `ssh-key.json` of the cache.
@@ -39,9 +46,16 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// `ssh-keygen` fails, or the cache cannot be written.
+    /// There is no OpenSSH, `ssh-keygen` fails, or the cache cannot be written.
     pub fn ensure(cache: &Cache) -> Result<Key> {
-        let key = Key { private: cache.path(KEY), public: String::new() };
+        let toolbox = Toolbox::of(cache);
+        let key = Key {
+            private: cache.path(KEY),
+            public: String::new(),
+            client: toolbox.tool("ssh")?,
+            keygen: toolbox.tool("ssh-keygen")?,
+            toolbox,
+        };
         let sums_file = key.private.with_extension("json");
         let _lock = cache.lock(KEY)?;
         if key.private.exists() {
@@ -62,7 +76,9 @@ impl Key {
         }
         let scratch = cache.scratch()?;
         let fresh = scratch.path().join("key");
-        Command::new(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rdma-lab", "-f"])
+        key.keygen
+            .command()
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "rdma-lab", "-f"])
             .arg(&fresh)
             .run(KEYGEN_LIMIT)?;
         let fresh_public = fresh.with_extension("pub");
@@ -81,13 +97,22 @@ impl Key {
         let private = run_directory.join(KEY);
         let bytes = fs::read(&self.private).at("failed to read", &self.private)?;
         write_whole(&private, &bytes)?;
-        Ok(Key { private, public: self.public.clone() })
+        Ok(Key { private, ..self.clone() })
     }
 
-    /// The copy that a lab has of it; nothing where an older kit brought the lab up.
-    pub fn of_lab(run_directory: &Path) -> Option<Key> {
+    /// The copy that a lab has of it; itself where an older kit brought the lab up.
+    pub fn for_lab(&self, run_directory: &Path) -> Key {
         let private = run_directory.join(KEY);
-        private.exists().then(|| Key { private, public: String::new() })
+        if private.exists() { Key { private, ..self.clone() } } else { self.clone() }
+    }
+
+    /// A command that gets SIGKILL when the process that started it ends.
+    ///
+    /// # Errors
+    ///
+    /// There is no setpriv.
+    pub fn tied_to_parent(&self, command: Command) -> Result<Command> {
+        Ok(tied(&self.toolbox.tool("setpriv")?, command))
     }
 
     fn public_file(&self) -> PathBuf {
@@ -115,21 +140,18 @@ impl Key {
         let scratch = cache.scratch()?;
         let copy = scratch.path().join("key");
         write_whole(&copy, &fs::read(&self.private).at("failed to read", &self.private)?)?;
-        let of_key = |words: &[&str]| {
-            Command::new([&["ssh-keygen"], words].concat()).arg("-f").arg(&copy).output(KEYGEN_LIMIT)
-        };
-        let public = of_key(&["-y"])?;
+        let public = self.keygen.command().args(["-y", "-f"]).arg(&copy).output(KEYGEN_LIMIT)?;
         if public.code != Some(0) {
             return Ok(None);
         }
         // Without its public half beside it, the signer looks into the private one.
         let message = scratch.path().join("message");
         fs::write(&message, "rdma-lab").at("failed to write", &message)?;
-        let sign = ["ssh-keygen", "-q", "-Y", "sign", "-n", "rdma-lab", "-f"];
-        let signed = Command::new(sign).arg(&copy).arg(&message).output(KEYGEN_LIMIT)?;
-        let verify = ["ssh-keygen", "-q", "-Y", "check-novalidate", "-n", "rdma-lab", "-s"];
+        let sign = self.keygen.command().args(["-q", "-Y", "sign", "-n", "rdma-lab", "-f"]);
+        let signed = sign.arg(&copy).arg(&message).output(KEYGEN_LIMIT)?;
+        let verify = self.keygen.command().args(["-q", "-Y", "check-novalidate", "-n", "rdma-lab", "-s"]);
         let signature = scratch.path().join("message.sig");
-        let verified = Command::new(verify).arg(&signature).stdin("rdma-lab").output(KEYGEN_LIMIT)?;
+        let verified = verify.arg(&signature).stdin("rdma-lab").output(KEYGEN_LIMIT)?;
         let is_whole = signed.code == Some(0) && verified.code == Some(0);
         Ok(is_whole.then(|| public.stdout.trim().to_owned()))
     }
@@ -138,6 +160,11 @@ impl Key {
     pub fn public(&self) -> &str {
         &self.public
     }
+}
+
+fn tied(setpriv: &Tool, command: Command) -> Command {
+    let words = setpriv.with(["--pdeathsig", "KILL"]);
+    setpriv.env.iter().fold(command, |command, (key, value)| command.env(key, value)).behind(words)
 }
 
 /// What starts a guest's SSH server, which lets one user in with one public key; prints the server's own
@@ -185,7 +212,9 @@ pub fn keep_known_hosts(from: &Path, roles: &[Role], lab: &Path) -> Result<()> {
 
 /// The words that reach a node; a command may follow them.
 pub fn command(key: &Key, known_hosts: &Path, role: Role, user: &str, port: u16) -> Command {
-    Command::new(["ssh", "-F", "none", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
+    key.client
+        .command()
+        .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
         // A machine that has gone must not keep anybody waiting.
         .args(["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o"])
         // ssh splits the value as it does a line of its configuration.
@@ -212,7 +241,7 @@ mod tests {
         assert_eq!(Key::ensure(&cache).unwrap().public, key.public);
         let run_directory = tempfile::tempdir().unwrap();
         key.copied_into(run_directory.path()).unwrap();
-        let lab_key = Key::of_lab(run_directory.path()).unwrap();
+        let lab_key = key.for_lab(run_directory.path());
         let whole = fs::read(&key.private).unwrap();
         let flip = |path: &Path, at: usize| {
             let mut bytes = fs::read(path).unwrap();
@@ -263,7 +292,16 @@ mod tests {
 
     #[test]
     fn command_leaves_the_users_configuration_out() {
-        let key = Key { private: "/c/ssh-key".into(), public: String::new() };
+        let [client, keygen, setpriv] = ["ssh", "ssh-keygen", "setpriv"].map(|name| Tool {
+            argv: vec![name.into()],
+            env: Vec::new(),
+            identity: String::new(),
+        });
+        let tied = tied(&setpriv, client.command()).to_string();
+        assert_eq!(tied, "setpriv --pdeathsig KILL ssh");
+        let directory = tempfile::tempdir().unwrap();
+        let toolbox = Toolbox::of(&Cache::at(directory.path().to_owned()).unwrap());
+        let key = Key { private: "/c/ssh-key".into(), public: String::new(), client, keygen, toolbox };
         let text = command(&key, Path::new("/c/known hosts"), Role::Client, "root", 4242).to_string();
         assert_eq!(
             text,

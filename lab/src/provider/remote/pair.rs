@@ -13,7 +13,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::fault;
 use crate::fault::netem::Counted;
 use crate::network::IpVersion;
-use crate::node::{Captured, Node, Pair, Plan, Role};
+use crate::node::{Captured, Node, Pair, Plan, Provenance, Role};
 use crate::programs::Program;
 use crate::progress::Step;
 use crate::provider::remote::capture::Recording;
@@ -246,6 +246,13 @@ impl Pair for RemotePair {
 
     fn description(&self) -> String {
         self.description.clone()
+    }
+
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        let surveys = self.machines.surveys.iter();
+        let of =
+            |survey: &Survey| Provenance { release: survey.release.clone(), kernel: survey.kernel.clone() };
+        surveys.map(|(role, survey)| (*role, of(survey))).collect()
     }
 
     fn way_in(&self, role: Role) -> Result<String> {

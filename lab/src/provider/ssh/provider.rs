@@ -116,7 +116,7 @@ impl Provider for Ssh {
     }
 
     fn differences(&self) -> Differences {
-        self.hosts.differences
+        self.hosts.differences.clone()
     }
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {

@@ -53,7 +53,7 @@ fn own_program() -> Result<PathBuf> {
 
 /// The source of the machines that instances are.
 fn machines() -> Result<Qemu> {
-    Qemu::of(&guest::RECIPE, Cache::open()?, accel::Choice::Auto, &own_program()?, None)
+    Qemu::of(&guest::recipe()?, Cache::open()?, accel::Choice::Auto, &own_program()?, None)
 }
 
 fn serve(directory: &Path, command: &[&str]) -> Result<ExitCode> {

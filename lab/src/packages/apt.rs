@@ -1,5 +1,5 @@
-//! apt with a private state: resolves and downloads packages of the guest's release on any host that has
-//! apt, without root and without touching the host's lists.
+//! apt with a private state: resolves and downloads packages of any release on any host that has apt,
+//! without root and without touching the host's lists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::command::Command;
 use crate::error::{Error, IoContext as _, Result};
-use crate::image::mirror;
-use crate::image::recipe::{ARCHITECTURE, RELEASE};
+use crate::packages::{ARCHITECTURE, Archive, Package, mirror};
 
 const UPDATE_LIMIT: Duration = Duration::from_secs(180);
 const QUERY_LIMIT: Duration = Duration::from_secs(60);
@@ -18,29 +17,21 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(900);
 #[derive(Debug)]
 pub struct Apt {
     directory: PathBuf,
-}
-
-/// One package that a request resolves to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Package {
-    /// The file's name as apt stores it: name, version and architecture.
-    pub file: String,
-    /// Its size in bytes.
-    pub size_bytes: u64,
+    release: String,
 }
 
 impl Apt {
-    /// Makes a state in `directory` (which exists) and fetches the lists of the guest's release.
+    /// Makes a state in `directory` (which exists) and fetches the lists of `release`.
     ///
     /// # Errors
     ///
     /// apt is missing, the mirror does not answer, or its signature is not the archive's.
-    pub fn open(directory: &Path, mirror: &str) -> Result<Apt> {
+    pub fn open(directory: &Path, mirror: &str, release: &str) -> Result<Apt> {
         for part in ["state/lists/partial", "cache/archives/partial", "dpkg"] {
             let path = directory.join(part);
             fs::create_dir_all(&path).at("failed to create", &path)?;
         }
-        let sources = format!("deb [signed-by={}] {mirror} {RELEASE} main\n", mirror::KEYRING);
+        let sources = format!("deb [signed-by={}] {mirror} {release} main\n", mirror::KEYRING);
         let path = directory.join("sources.list");
         fs::write(&path, sources).at("failed to write", &path)?;
         // An empty system.
@@ -48,32 +39,31 @@ impl Apt {
         fs::write(&path, "").at("failed to write", &path)?;
         let path = directory.join("apt.conf");
         fs::write(&path, configuration(directory)).at("failed to write", &path)?;
-        let apt = Apt { directory: directory.to_owned() };
+        let apt = Apt { directory: directory.to_owned(), release: release.to_owned() };
         apt.command(["apt-get", "update", "-qq"]).run(UPDATE_LIMIT).map_err(|error| {
-            Error::setup(format!("failed to fetch the package lists of {RELEASE} from {mirror}"))
+            Error::setup(format!("failed to fetch the package lists of {release} from {mirror}"))
                 .source(error)
                 .next("check the network, or name another mirror with RDMA_LAB_DEBIAN_MIRROR")
         })?;
         Ok(apt)
     }
 
-    /// The first package that a metapackage depends on.
-    ///
-    /// # Errors
-    ///
-    /// There is no such package.
-    pub fn first_dependency(&self, package: &str) -> Result<String> {
+    fn command<const N: usize>(&self, argv: [&str; N]) -> Command {
+        Command::new(argv)
+            .env("APT_CONFIG", self.directory.join("apt.conf"))
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("LC_ALL", "C")
+    }
+}
+
+impl Archive for Apt {
+    fn first_dependency(&self, package: &str) -> Result<String> {
         let output = self.command(["apt-cache", "depends", package]).run(QUERY_LIMIT)?;
         first_depends(&output.stdout)
-            .ok_or_else(|| Error::setup(format!("package {package} of {RELEASE} depends on nothing")))
+            .ok_or_else(|| Error::setup(format!("package {package} of {} depends on nothing", self.release)))
     }
 
-    /// What installing `packages` on an empty system would download.
-    ///
-    /// # Errors
-    ///
-    /// A package does not exist or cannot be resolved.
-    pub fn resolve(&self, packages: &[&str]) -> Result<Vec<Package>> {
+    fn resolve(&self, packages: &[&str]) -> Result<Vec<Package>> {
         let output = self
             .command(["apt-get", "install", "--print-uris", "-qq", "-y"])
             .args(packages)
@@ -81,12 +71,7 @@ impl Apt {
         Ok(uris(&output.stdout))
     }
 
-    /// Downloads `packages` and all they depend on, each checked by apt against the signed lists.
-    ///
-    /// # Errors
-    ///
-    /// As [`Apt::resolve`], or the download fails.
-    pub fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+    fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let files = self.resolve(packages)?;
         self.command(["apt-get", "install", "--download-only", "-qq", "-y"])
             .args(packages)
@@ -95,12 +80,7 @@ impl Apt {
         Ok(files.into_iter().map(|package| archives.join(package.file)).collect())
     }
 
-    /// Downloads exactly `packages`, without what they depend on, into `directory`.
-    ///
-    /// # Errors
-    ///
-    /// A package does not exist, or the download fails.
-    pub fn download_only(&self, packages: &[&str], directory: &Path) -> Result<Vec<PathBuf>> {
+    fn download_only(&self, packages: &[&str], directory: &Path) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(directory).at("failed to create", directory)?;
         self.command(["apt-get", "download", "-qq"])
             .args(packages)
@@ -110,13 +90,6 @@ impl Apt {
         let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         files.sort();
         Ok(files)
-    }
-
-    fn command<const N: usize>(&self, argv: [&str; N]) -> Command {
-        Command::new(argv)
-            .env("APT_CONFIG", self.directory.join("apt.conf"))
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("LC_ALL", "C")
     }
 }
 
