@@ -58,6 +58,13 @@ impl Command {
         self
     }
 
+    /// The same, started by another program, whose words go before its own.
+    #[must_use]
+    pub fn behind(mut self, words: Vec<OsString>) -> Command {
+        self.argv.splice(0..0, words);
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Command {

@@ -31,6 +31,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a guard of another command's may be silent until it is said not to answer.
 const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 
+/// How often a guard that has not answered yet is looked at: one that was stopped by a signal at two looks is silent.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How long the guard may take to end its machines.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -262,9 +265,7 @@ impl Control {
 
     /// The process that listens on the guard's socket, whether it answers or not.
     pub(super) fn listener(&self) -> Option<Process> {
-        let stream = self.connect().ok()?;
-        let credentials = socket_peercred(&stream).ok()?;
-        Process::find(credentials.pid.as_raw_nonzero().get().cast_unsigned())
+        listener(&self.connect().ok()?)
     }
 
     /// How a machine ended, if it has; a guard that is gone counts as an end of its machines.
@@ -402,23 +403,35 @@ impl Control {
         };
         stream
             .set_nonblocking(false)
-            .and_then(|()| stream.set_read_timeout(Some(limit)))
+            .and_then(|()| stream.set_read_timeout(Some(LOOK)))
             .map_err(|source| failed("failed to set a limit on the guard's socket", &source))?;
         let line =
             serde_json::to_string(request).map_err(|source| failed("failed to write a request", &source))?;
         stream.write_all(format!("{line}\n").as_bytes()).map_err(|_| NoAnswer::Gone)?;
-        let mut answer = String::new();
-        match BufReader::new(stream).read_line(&mut answer) {
-            Ok(0) => Err(NoAnswer::Gone),
-            Ok(_) => match serde_json::from_str(&answer) {
-                Ok(Answer::Failed(text)) => Err(NoAnswer::Failed(Error::setup(text))),
-                Ok(answer) => Ok(answer),
-                Err(source) => Err(failed(&format!("the guard said `{}`", answer.trim()), &source)),
-            },
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                Err(NoAnswer::Silence(limit))
+        let guard = listener(&stream);
+        let (started, mut stopped) = (Instant::now(), 0);
+        let mut stream = BufReader::new(stream);
+        let mut answer = Vec::new();
+        loop {
+            match stream.read_until(b'\n', &mut answer) {
+                Ok(0) => return Err(NoAnswer::Gone),
+                Ok(_) => break,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    stopped = if guard.is_some_and(Process::is_stopped) { stopped + 1 } else { 0 };
+                    if started.elapsed() >= limit || stopped == 2 {
+                        return Err(NoAnswer::Silence(started.elapsed()));
+                    }
+                }
+                Err(_) => return Err(NoAnswer::Gone),
             }
-            Err(_) => Err(NoAnswer::Gone),
+        }
+        match serde_json::from_slice(&answer) {
+            Ok(Answer::Failed(text)) => Err(NoAnswer::Failed(Error::setup(text))),
+            Ok(answer) => Ok(answer),
+            Err(source) => {
+                let said = String::from_utf8_lossy(&answer);
+                Err(failed(&format!("the guard said `{}`", said.trim()), &source))
+            }
         }
     }
 
@@ -429,6 +442,12 @@ impl Control {
         connect(&socket, &SocketAddrUnix::new(control_socket(&self.directory))?)?;
         Ok(socket.into())
     }
+}
+
+/// The process that listened when this connection was made.
+fn listener(stream: &UnixStream) -> Option<Process> {
+    let credentials = socket_peercred(stream).ok()?;
+    Process::find(credentials.pid.as_raw_nonzero().get().cast_unsigned())
 }
 
 fn status(answer: Answer) -> Result<Status> {

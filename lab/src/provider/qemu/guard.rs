@@ -34,6 +34,9 @@ const KILL_LIMIT: Duration = Duration::from_secs(3);
 /// How often a guard looks whether it can still be asked.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How soon a guard accepts again that could not.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
+
 /// What happens to a guard, in the order in which it does.
 enum Event {
     Request(Request, Sender<Answer>),
@@ -102,7 +105,12 @@ impl Guard {
         std::env::set_current_dir(directory.path()).at("failed to enter", directory.path())?;
         let (sender, wire) = (sender.clone(), switch.clone());
         thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else {
+                    // Want of open files, as a rule, which passes.
+                    thread::sleep(ACCEPT_AGAIN);
+                    continue;
+                };
                 let (sender, wire) = (sender.clone(), wire.clone());
                 thread::spawn(move || converse(&stream, &sender, &wire));
             }

@@ -32,7 +32,6 @@ use crate::provider::qemu::stray::{self, Stray};
 use crate::provider::remote::detached;
 use crate::provider::remote::job::UNITS;
 use crate::provider::remote::machine::DIRECTORY;
-use crate::toolbox::Toolbox;
 
 /// The name of a lab that was given none.
 pub const DEFAULT_NAME: &str = "lab";
@@ -359,8 +358,7 @@ impl Resident {
     pub fn ssh(&self, key: &ssh::Key, role: Role) -> Result<Command> {
         self.demand_moving(role)?;
         let port = Qmp::connect(&Files::new(&self.run_directory, role).qmp())?.ssh_port()?;
-        let own = key.of_lab(&self.run_directory);
-        Ok(ssh::command(own.as_ref().unwrap_or(key), &self.known_hosts, role, recipe::USER.0, port))
+        Ok(ssh::command(&key.for_lab(&self.run_directory), &self.known_hosts, role, recipe::USER.0, port))
     }
 
     /// Demands that a machine's process does not stand still.
@@ -380,9 +378,7 @@ impl Resident {
     /// A command on a node. Whatever ends this process ends both sides: the client by its parent's death, the node's with
     /// its session.
     fn session(&self, key: &ssh::Key, role: Role, command: &str) -> Result<Command> {
-        let setpriv = Toolbox::of(&Cache::open()?).tool("setpriv")?.command();
-        let ssh = self.ssh(key, role)?.arg(format!("{ENDS_WITH_ITS_SESSION} {command}"));
-        Ok(setpriv.args(["--pdeathsig", "KILL"]).args(ssh.argv().iter().cloned()))
+        key.tied_to_parent(self.ssh(key, role)?.arg(format!("{ENDS_WITH_ITS_SESSION} {command}")))
     }
 
     /// Runs a command on a node to its end, with `input` as its standard input, and gives its output.

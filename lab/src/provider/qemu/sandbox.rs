@@ -61,15 +61,15 @@ mod tests {
         let keep = |verdict: &Verdict| {
             fs::write(cache.path("sandbox.json"), serde_json::to_string(verdict).unwrap()).unwrap();
         };
-        // One that starts under anything.
-        let qemu = Tool { argv: vec!["true".into()], env: Vec::new(), identity: "1".to_owned() };
-        for is_said in [true, false] {
-            keep(&Verdict { key: key(&qemu), works: is_said });
-            assert_eq!(works(&cache, &qemu), is_said);
+        // What ends as QEMU would that was let, and not let, to confine itself.
+        for (program, truth) in [("true", true), ("false", false)] {
+            let qemu = Tool { argv: vec![program.into()], env: Vec::new(), identity: program.to_owned() };
+            keep(&Verdict { key: key(&qemu), works: !truth });
+            assert_eq!(works(&cache, &qemu), !truth, "as it was found before");
+            keep(&Verdict { key: "another".to_owned(), works: !truth });
+            assert_eq!(works(&cache, &qemu), truth);
+            fs::write(cache.path("sandbox.json"), "{").unwrap();
+            assert_eq!(works(&cache, &qemu), truth);
         }
-        keep(&Verdict { key: "another".to_owned(), works: false });
-        assert!(works(&cache, &qemu));
-        fs::write(cache.path("sandbox.json"), "{").unwrap();
-        assert!(works(&cache, &qemu));
     }
 }

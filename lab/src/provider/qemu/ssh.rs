@@ -27,6 +27,10 @@ pub struct Key {
     public: String,
     /// Who comes in with it.
     client: Tool,
+    /// Who makes it and looks into it.
+    keygen: Tool,
+    /// Where who ends a client with its parent comes from.
+    toolbox: Toolbox,
 }
 
 /// What the key's files have to be: the file `ssh-key.json` of the cache.
@@ -44,8 +48,14 @@ impl Key {
     ///
     /// There is no OpenSSH, `ssh-keygen` fails, or the cache cannot be written.
     pub fn ensure(cache: &Cache) -> Result<Key> {
-        let client = Toolbox::of(cache).tool("ssh")?;
-        let key = Key { private: cache.path(KEY), public: String::new(), client };
+        let toolbox = Toolbox::of(cache);
+        let key = Key {
+            private: cache.path(KEY),
+            public: String::new(),
+            client: toolbox.tool("ssh")?,
+            keygen: toolbox.tool("ssh-keygen")?,
+            toolbox,
+        };
         let sums_file = key.private.with_extension("json");
         let _lock = cache.lock(KEY)?;
         if key.private.exists() {
@@ -66,7 +76,8 @@ impl Key {
         }
         let scratch = cache.scratch()?;
         let fresh = scratch.path().join("key");
-        keygen(cache)?
+        key.keygen
+            .command()
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "rdma-lab", "-f"])
             .arg(&fresh)
             .run(KEYGEN_LIMIT)?;
@@ -89,10 +100,19 @@ impl Key {
         Ok(Key { private, ..self.clone() })
     }
 
-    /// The copy that a lab has of it; nothing where an older kit brought the lab up.
-    pub fn of_lab(&self, run_directory: &Path) -> Option<Key> {
+    /// The copy that a lab has of it; itself where an older kit brought the lab up.
+    pub fn for_lab(&self, run_directory: &Path) -> Key {
         let private = run_directory.join(KEY);
-        private.exists().then(|| Key { private, public: String::new(), client: self.client.clone() })
+        if private.exists() { Key { private, ..self.clone() } } else { self.clone() }
+    }
+
+    /// A command that gets SIGKILL when the process that started it ends.
+    ///
+    /// # Errors
+    ///
+    /// There is no setpriv.
+    pub fn tied_to_parent(&self, command: Command) -> Result<Command> {
+        Ok(tied(&self.toolbox.tool("setpriv")?, command))
     }
 
     fn public_file(&self) -> PathBuf {
@@ -120,18 +140,18 @@ impl Key {
         let scratch = cache.scratch()?;
         let copy = scratch.path().join("key");
         write_whole(&copy, &fs::read(&self.private).at("failed to read", &self.private)?)?;
-        let public = keygen(cache)?.args(["-y", "-f"]).arg(&copy).output(KEYGEN_LIMIT)?;
+        let public = self.keygen.command().args(["-y", "-f"]).arg(&copy).output(KEYGEN_LIMIT)?;
         if public.code != Some(0) {
             return Ok(None);
         }
         // Without its public half beside it, the signer looks into the private one.
         let message = scratch.path().join("message");
         fs::write(&message, "rdma-lab").at("failed to write", &message)?;
-        let sign = ["-q", "-Y", "sign", "-n", "rdma-lab", "-f"];
-        let signed = keygen(cache)?.args(sign).arg(&copy).arg(&message).output(KEYGEN_LIMIT)?;
-        let verify = ["-q", "-Y", "check-novalidate", "-n", "rdma-lab", "-s"];
+        let sign = self.keygen.command().args(["-q", "-Y", "sign", "-n", "rdma-lab", "-f"]);
+        let signed = sign.arg(&copy).arg(&message).output(KEYGEN_LIMIT)?;
+        let verify = self.keygen.command().args(["-q", "-Y", "check-novalidate", "-n", "rdma-lab", "-s"]);
         let signature = scratch.path().join("message.sig");
-        let verified = keygen(cache)?.args(verify).arg(&signature).stdin("rdma-lab").output(KEYGEN_LIMIT)?;
+        let verified = verify.arg(&signature).stdin("rdma-lab").output(KEYGEN_LIMIT)?;
         let is_whole = signed.code == Some(0) && verified.code == Some(0);
         Ok(is_whole.then(|| public.stdout.trim().to_owned()))
     }
@@ -145,6 +165,11 @@ impl Key {
     pub fn public(&self) -> &str {
         &self.public
     }
+}
+
+fn tied(setpriv: &Tool, command: Command) -> Command {
+    let words = setpriv.with(["--pdeathsig", "KILL"]);
+    setpriv.env.iter().fold(command, |command, (key, value)| command.env(key, value)).behind(words)
 }
 
 /// What starts a guest's SSH server, which lets one user in with one public key; prints the server's own
@@ -207,11 +232,6 @@ pub fn alias(role: Role) -> String {
     format!("rdma-lab-{role}")
 }
 
-/// `ssh-keygen`, without arguments.
-fn keygen(cache: &Cache) -> Result<Command> {
-    Ok(Toolbox::of(cache).tool("ssh-keygen")?.command())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +244,7 @@ mod tests {
         assert_eq!(Key::ensure(&cache).unwrap().public, key.public);
         let run_directory = tempfile::tempdir().unwrap();
         key.copied_into(run_directory.path()).unwrap();
-        let lab_key = key.of_lab(run_directory.path()).unwrap();
+        let lab_key = key.for_lab(run_directory.path());
         let whole = fs::read(&key.private).unwrap();
         let flip = |path: &Path, at: usize| {
             let mut bytes = fs::read(path).unwrap();
@@ -275,8 +295,16 @@ mod tests {
 
     #[test]
     fn command_leaves_the_users_configuration_out() {
-        let client = Tool { argv: vec!["ssh".into()], env: Vec::new(), identity: String::new() };
-        let key = Key { private: "/c/ssh-key".into(), public: String::new(), client };
+        let [client, keygen, setpriv] = ["ssh", "ssh-keygen", "setpriv"].map(|name| Tool {
+            argv: vec![name.into()],
+            env: Vec::new(),
+            identity: String::new(),
+        });
+        let tied = tied(&setpriv, client.command()).to_string();
+        assert_eq!(tied, "setpriv --pdeathsig KILL ssh");
+        let directory = tempfile::tempdir().unwrap();
+        let toolbox = Toolbox::of(&Cache::at(directory.path().to_owned()).unwrap());
+        let key = Key { private: "/c/ssh-key".into(), public: String::new(), client, keygen, toolbox };
         let text = command(&key, Path::new("/c/known hosts"), Role::Client, "root", 4242).to_string();
         assert_eq!(
             text,

@@ -101,10 +101,13 @@ fn stray_directory(path: PathBuf) -> Option<Stray> {
     match control.reply() {
         Reply::Status(_) => None,
         Reply::Gone => Some(Stray::Directory(path)),
-        Reply::Silence => Some(match control.listener() {
-            Some(guard) => Stray::Guard(guard, path),
-            None => Stray::Directory(path),
-        }),
+        // As long as it is not known who listens, nothing is taken from them.
+        Reply::Silence => {
+            let is_its_guard =
+                |process: &Process| process.is_guard() && process.directory().as_ref() == Some(&path);
+            let guard = control.listener().or_else(|| Process::all().find(is_its_guard))?;
+            Some(Stray::Guard(guard, path))
+        }
     }
 }
 
