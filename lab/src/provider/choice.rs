@@ -60,9 +60,9 @@ pub enum Choice {
 #[derive(Debug)]
 pub enum Source {
     /// See [`Choice::Qemu`].
-    Qemu(Qemu),
+    Qemu(Box<Qemu>),
     /// See [`Choice::Multipass`].
-    Multipass(Multipass),
+    Multipass(Box<Multipass>),
     /// See [`Choice::Ssh`].
     Ssh(Box<Ssh>),
 }
@@ -222,11 +222,11 @@ impl Choice {
     pub fn open(&self, cache: &Cache, workspace: &Path, guard_program: &Path) -> Result<Source> {
         Ok(match self {
             Choice::Qemu { accel, guest, seed } => {
-                Source::Qemu(Qemu::new(guest, cache.clone(), *accel, guard_program, *seed)?)
+                Source::Qemu(Box::new(Qemu::new(guest, cache.clone(), *accel, guard_program, *seed)?))
             }
             Choice::Multipass { shape, build } => {
                 let maker = Maker::new(workspace, *build);
-                Source::Multipass(Multipass::new(cache.clone(), shape.clone(), maker)?)
+                Source::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
             }
             Choice::Ssh { hosts, build } => {
                 Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(workspace, *build))?))
@@ -247,8 +247,8 @@ impl Source {
 
     fn provider(&self) -> &dyn Provider {
         match self {
-            Source::Qemu(qemu) => qemu,
-            Source::Multipass(multipass) => multipass,
+            Source::Qemu(qemu) => qemu.as_ref(),
+            Source::Multipass(multipass) => multipass.as_ref(),
             Source::Ssh(ssh) => ssh.as_ref(),
         }
     }
