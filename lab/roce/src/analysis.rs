@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::capture::Record;
-use crate::checker::{Alone, Arrival, Budget, Discarded, Sink, Stream, alone, packets, remember};
+use crate::checker::headers::{self, Once};
+use crate::checker::{
+    Alone, Arrival, Broken, Budget, CaptureFaults, Discarded, Sink, Spot, Stream, alone, packets, remember,
+};
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
@@ -18,7 +21,7 @@ use crate::paths::Paths;
 use crate::report::Report;
 use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
-use crate::rule::Rule;
+use crate::rule::{Rule, Severity};
 use crate::stats::Stats;
 use crate::wire::{Frame, Icrc, Operation, Packet, Transport};
 
@@ -40,15 +43,21 @@ struct Limits {
 
 const WHOLE: Limits = Limits {
     keeps: true,
-    connections: 65_536,
-    requests: 1 << 20,
+    connections: 1 << 20,
+    requests: 1 << 22,
     messages: usize::MAX,
     paths: usize::MAX,
     kinds: usize::MAX,
 };
 
-const STREAMING: Limits =
-    Limits { keeps: false, connections: 1_024, requests: 16_384, messages: 16_384, paths: 4_096, kinds: 256 };
+const STREAMING: Limits = Limits {
+    keeps: false,
+    connections: 131_072,
+    requests: 1 << 20,
+    messages: 1 << 18,
+    paths: 65_536,
+    kinds: 256,
+};
 
 /// What the rules found out of a packet.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +79,11 @@ pub struct Analysis {
     flows: Flows,
     messages: MessageLog,
     findings: Vec<Finding>,
-    broken: Vec<(Rule, Evidence)>,
+    broken: Vec<Broken>,
     discarded: Vec<Discarded>,
+    /// What was told of a receiver and is not told again.
+    once: Once,
+    capture: CaptureFaults,
     /// A connection management message could not be read, so one may seem to lack another.
     cm_is_unsure: bool,
     budget: Budget,
@@ -98,9 +110,9 @@ impl Analysis {
 
     /// Begins an analysis whose memory does not grow with the capture: it keeps no packet, and its report has no trace.
     ///
-    /// Take findings and messages out while it runs, with [`take_findings`](Self::take_findings) and [`take_messages`](Self::take_messages). At most 1,024
-    /// connections and 16,384 requests without an answer are followed at a time, and packets are counted between at most 4,096 pairs of addresses; the report
-    /// says how many were dropped.
+    /// Take findings and messages out while it runs, with [`take_findings`](Self::take_findings) and [`take_messages`](Self::take_messages). At most 131,072
+    /// connections and 1,048,576 requests without an answer are followed at a time, and packets are counted between at most 65,536 pairs of addresses; the
+    /// report says how many were forgotten. A connection whose end was seen is none of those.
     pub fn streaming(names: Names) -> Self {
         Self::with_limits(names, STREAMING)
     }
@@ -114,6 +126,8 @@ impl Analysis {
             findings: Vec::new(),
             broken: Vec::new(),
             discarded: Vec::new(),
+            once: Once::default(),
+            capture: CaptureFaults::default(),
             cm_is_unsure: false,
             budget: Budget { left: limits.requests, forgotten: 0 },
             stats: Stats::default(),
@@ -153,8 +167,9 @@ impl Analysis {
         self.packets += 1;
         let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
         self.paths.count(packet, &mut self.names, is_sent, is_delivered && is_whole);
+        let is_told = fate.as_ref().is_some_and(|fate| !matches!(fate, Fate::Unknown(_)));
         let seen = if is_delivered {
-            self.deliver(record.number, record.timestamp_ns, packet, is_sent, is_short)
+            self.deliver(record.number, record.timestamp_ns, packet, is_sent, is_short, is_told)
         } else {
             self.sent_only(record.number, record.timestamp_ns, packet)
         };
@@ -180,7 +195,7 @@ impl Analysis {
 
     /// Takes the messages out that are finished, in the order of their first packets.
     ///
-    /// A message that waits holds those behind it back, 16,384 at most in a streaming analysis; then it is given as it is.
+    /// A message that waits holds those behind it back, 262,144 at most in a streaming analysis; then it is given as it is.
     pub fn take_messages(&mut self) -> Vec<Message> {
         let mut taken = Vec::new();
         while let Some(mut message) = self.messages.take(self.limits.messages) {
@@ -249,8 +264,10 @@ impl Analysis {
     /// Ends the analysis.
     pub fn finish(mut self) -> Report {
         for index in self.flows.numbers() {
+            self.end_flow(index);
             self.judge_end(index);
         }
+        self.judge_capture();
         let mut messages = Vec::new();
         while let Some(mut message) = self.messages.take(0) {
             self.complete(&mut message);
@@ -287,7 +304,7 @@ impl Analysis {
             finding.requester = finding.requester.and_then(resolve);
         }
         self.findings.sort_by_key(|finding| finding.packet);
-        let connections_dropped = self.flows.dropped_count() as u64;
+        let connections_dropped = self.flows.forgotten;
         let mut retransmissions = self.flows.dropped;
         let connections = self.flows.into_connections();
         for connection in &connections {
@@ -315,20 +332,42 @@ impl Analysis {
 
     fn find(
         &mut self,
-        rule: Rule,
+        broken: Broken,
         number: u64,
         packet: &Packet<'_>,
         requester: Option<(usize, Side)>,
-        evidence: Evidence,
     ) {
+        if let (Some(at), Some(requester)) = (broken.at, requester) {
+            return self.find_at(broken, at, requester);
+        }
         self.findings.push(Finding {
-            rule,
+            rule: broken.rule,
+            severity: broken.severity,
             packet: number,
             source: packet.source,
             destination: packet.destination,
             requester,
             psn: packet.bth.map(|bth| bth.psn()),
-            evidence,
+            evidence: broken.evidence,
+        });
+    }
+
+    /// Makes a finding of what another packet of a connection shows than the one that is looked at.
+    fn find_at(&mut self, broken: Broken, at: Spot, (index, side): (usize, Side)) {
+        let (index, side) = self.flows.resolve(index, side);
+        let Some(connection) = self.connection(index) else { return };
+        let sender = if at.is_request { side } else { side.other() };
+        let (source, destination) =
+            (connection.endpoint(sender).address, connection.endpoint(sender.other()).address);
+        self.findings.push(Finding {
+            rule: broken.rule,
+            severity: broken.severity,
+            packet: at.number,
+            source,
+            destination,
+            requester: Some((index, side)),
+            psn: Some(at.psn),
+            evidence: broken.evidence,
         });
     }
 
@@ -342,7 +381,7 @@ impl Analysis {
         let requester = packet
             .bth
             .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
-        self.find(rule, number, packet, requester, evidence);
+        self.find(Broken::new(rule, evidence), number, packet, requester);
         let opcode = packet.opcode();
         self.cm_is_unsure |= opcode.is_none_or(|opcode| opcode.transport() == Transport::Ud);
         let leaves_gap = opcode.is_none_or(|opcode| opcode.operation() != Operation::Acknowledge);
@@ -351,6 +390,16 @@ impl Analysis {
             remember(&mut self.discarded, Discarded { psn, number, leaves_gap });
         }
         is_taken
+    }
+
+    /// Reports what the headers break, once where a sender does it in every packet.
+    #[cold]
+    fn judge_headers(&mut self, broken: Broken, number: u64, packet: &Packet<'_>) {
+        let Some(bth) = packet.bth else { return };
+        if self.once.is_new(broken.rule, bth.opcode(), packet.destination, bth.destination_qpn()) {
+            let requester = self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn());
+            self.find(broken, number, packet, requester);
+        }
     }
 
     fn requester_of(&self, packet: &Packet<'_>, is_response: bool, qpn: u32) -> Option<(usize, Side)> {
@@ -373,14 +422,16 @@ impl Analysis {
         }
         if let Some(flow) = self.flows.get_mut(index) {
             let (connection, stream) = flow.parts(sender);
-            let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true };
+            let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true, is_told: true };
             let mut sink = Sink {
                 messages: &mut self.messages,
                 findings: &mut self.broken,
                 discarded: &mut self.discarded,
                 budget: &mut self.budget,
                 stats: &mut self.stats,
+                capture: &mut self.capture,
                 number,
+                flow: index,
             };
             seen.again = stream.sent(connection, &arrival, Stream::count(connection, &arrival), &mut sink);
         }
@@ -399,8 +450,8 @@ impl Analysis {
     #[cold]
     fn report(&mut self, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>) {
         let mut broken = std::mem::take(&mut self.broken);
-        for (rule, evidence) in broken.drain(..) {
-            self.find(rule, number, packet, requester, evidence);
+        for broken in broken.drain(..) {
+            self.find(broken, number, packet, requester);
         }
         self.broken = broken;
     }
@@ -413,12 +464,16 @@ impl Analysis {
         packet: &Packet<'_>,
         is_sent: bool,
         is_short: bool,
+        is_told: bool,
     ) -> Option<Seen> {
         if !self.judge_alone(number, packet, is_short) {
             return None;
         }
         let bth = packet.bth?;
         let opcode = bth.opcode();
+        if let Some(broken) = headers::judge(packet) {
+            self.judge_headers(broken, number, packet);
+        }
         self.stats.packet(opcode, packet.payload_length_bytes as u64, timestamp_ns);
         match opcode.transport() {
             Transport::Rc | Transport::Uc | Transport::Xrc => {}
@@ -432,10 +487,11 @@ impl Analysis {
             let (flow, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
             return Some(Seen { flow, sender, again: None });
         }
-        let (index, sender) = self.flows.take_in(packet, &mut self.budget)?;
+        let (index, sender) = self.flows.take_in(packet)?;
+        self.make_room();
         let is_response = opcode.is_response();
         let requester = if is_response { sender.other() } else { sender };
-        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent };
+        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent, is_told };
         let mut seen = Seen { flow: index, sender, again: None };
         if let Some(flow) = self.flows.get_mut(index) {
             flow.count(sender, packet.payload_length_bytes as u64);
@@ -446,10 +502,12 @@ impl Analysis {
                 discarded: &mut self.discarded,
                 budget: &mut self.budget,
                 stats: &mut self.stats,
+                capture: &mut self.capture,
                 number,
+                flow: index,
             };
             if is_response {
-                stream.response(connection, &arrival, &mut sink);
+                stream.response(connection, requester, &arrival, &mut sink);
             } else {
                 seen.again = stream.request(connection, requester, &arrival, &mut sink);
             }
@@ -503,16 +561,59 @@ impl Analysis {
         if let CmMessage::Req(req) = message {
             // A queue pair that is used again: what it was before has ended.
             if let Some((index, _)) = self.flows.find(packet.source, req.local_qpn()) {
+                self.end_flow(index);
                 self.judge_end(index);
             }
-            self.flows.make_room(&mut self.budget);
         }
         let index =
             self.flows.connection_management(packet.source, packet.destination, message, &mut self.broken);
+        self.make_room();
         if self.cm_is_unsure {
-            self.broken.retain(|(rule, _)| *rule != Rule::CmOutOfSequence);
+            self.broken.retain(|broken| broken.rule != Rule::CmOutOfSequence);
         }
         self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
+    }
+
+    /// Takes the oldest connection out when there are too many, and tells what was held back of it.
+    #[inline]
+    fn make_room(&mut self) {
+        if let Some(oldest) = self.flows.in_excess() {
+            self.end_flow(oldest);
+            self.judge_end(oldest);
+            self.flows.drop_oldest(&mut self.budget);
+        }
+    }
+
+    /// Tells what was held back of a connection until now.
+    fn end_flow(&mut self, index: usize) {
+        for side in [Side::Active, Side::Passive] {
+            let Some(flow) = self.flows.get_mut(index) else { return };
+            let (_, stream) = flow.parts(side);
+            let mut sink = Sink {
+                messages: &mut self.messages,
+                findings: &mut self.broken,
+                discarded: &mut self.discarded,
+                budget: &mut self.budget,
+                stats: &mut self.stats,
+                capture: &mut self.capture,
+                number: 0,
+                flow: index,
+            };
+            stream.end(side, &mut sink);
+            for broken in std::mem::take(&mut self.broken) {
+                if let Some(at) = broken.at {
+                    self.find_at(broken, at, (index, side));
+                }
+            }
+        }
+    }
+
+    /// Tells what the capture lacks, doubles or has in another order, each once.
+    fn judge_capture(&mut self) {
+        let found: Vec<_> = self.capture.findings().collect();
+        for (broken, at, requester) in found {
+            self.find_at(broken, at, requester);
+        }
     }
 
     /// Names the request that a connection left without an answer.
@@ -535,6 +636,7 @@ impl Analysis {
             }
             self.findings.push(Finding {
                 rule: Rule::RequestNotAnswered,
+                severity: Severity::Warning,
                 packet: number,
                 source,
                 destination,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
-use crate::checker::{Budget, Stream};
+use crate::checker::{Broken, Budget, Stream};
 use crate::cm::{Message as CmMessage, PortSpace, ack_timeout_ns, path_mtu_bytes};
 use crate::finding::Evidence;
 use crate::retransmission::Retransmissions;
@@ -132,9 +132,9 @@ impl Flow {
     }
 
     /// Holds a message behind REQ and REP against what came before.
-    fn judge(&mut self, receiver: IpAddr, message: &CmMessage<'_>, findings: &mut Vec<(Rule, Evidence)>) {
+    fn judge(&mut self, receiver: IpAddr, message: &CmMessage<'_>, findings: &mut Vec<Broken>) {
         let mut lacks =
-            |expected, got| findings.push((Rule::CmOutOfSequence, Evidence::Words { expected, got }));
+            |expected, got| findings.push(Broken::new(Rule::CmOutOfSequence, Evidence::Words { expected, got }));
         match message {
             CmMessage::Rtu(_) if !self.cm.rep => lacks("a REP before it", "RTU"),
             CmMessage::Drep(_) if !self.cm.dreq => lacks("a DREQ before it", "DREP"),
@@ -149,7 +149,7 @@ impl Flow {
                 {
                     let (expected, got) = (u64::from(expected), u64::from(got));
                     let evidence = Evidence::Number { what: "queue pair", expected, got };
-                    findings.push((Rule::DreqForOtherQueuePair, evidence));
+                    findings.push(Broken::new(Rule::DreqForOtherQueuePair, evidence));
                 }
             }
             _ => {}
@@ -198,8 +198,10 @@ pub(crate) struct Flows {
     /// (owner, communication id) to the flow.
     by_comm_id: HashMap<Key, usize>,
     recent: [Option<(Key, (usize, Side))>; RECENT],
-    /// What the flows took that had to go.
+    /// Retransmissions of the flows that had to go.
     pub(crate) dropped: Retransmissions,
+    /// Flows that had to go before their end.
+    pub(crate) forgotten: u64,
 }
 
 impl Flows {
@@ -213,12 +215,8 @@ impl Flows {
             by_comm_id: HashMap::new(),
             recent: [None; RECENT],
             dropped: Retransmissions::default(),
+            forgotten: 0,
         }
-    }
-
-    /// Connections that had to go.
-    pub(crate) fn dropped_count(&self) -> usize {
-        self.base
     }
 
     /// Numbers of the flows that are there.
@@ -241,12 +239,16 @@ impl Flows {
         }
     }
 
-    /// Takes the oldest flow out when there is no room for another.
-    pub(crate) fn make_room(&mut self, budget: &mut Budget) {
-        if self.flows.len() < self.limit {
-            return;
-        }
+    /// The oldest flow, when there are more than there is room for.
+    pub(crate) fn in_excess(&self) -> Option<usize> {
+        (self.flows.len() > self.limit).then_some(self.base)
+    }
+
+    /// Takes the oldest flow out. One whose end was seen is not missed.
+    #[cold]
+    pub(crate) fn drop_oldest(&mut self, budget: &mut Budget) {
         let Some(mut flow) = self.flows.pop_front() else { return };
+        self.forgotten += u64::from(!flow.has_ended() && flow.merged_into.is_none());
         flow.settle(budget);
         self.dropped += flow.connection.retransmissions;
         let number = self.base;
@@ -293,7 +295,7 @@ impl Flows {
         source: IpAddr,
         destination: IpAddr,
         message: &CmMessage<'_>,
-        findings: &mut Vec<(Rule, Evidence)>,
+        findings: &mut Vec<Broken>,
     ) -> Option<usize> {
         let index = self.manage(source, destination, message, findings)?;
         let connection = &mut self.get_mut(index)?.connection;
@@ -306,7 +308,7 @@ impl Flows {
         source: IpAddr,
         destination: IpAddr,
         message: &CmMessage<'_>,
-        findings: &mut Vec<(Rule, Evidence)>,
+        findings: &mut Vec<Broken>,
     ) -> Option<usize> {
         match message {
             CmMessage::Req(req) => {
@@ -398,7 +400,7 @@ impl Flows {
     }
 
     /// Finds or makes the flow of a connected packet; gives it and the side that sends.
-    pub(crate) fn take_in(&mut self, packet: &Packet<'_>, budget: &mut Budget) -> Option<(usize, Side)> {
+    pub(crate) fn take_in(&mut self, packet: &Packet<'_>) -> Option<(usize, Side)> {
         let bth = packet.bth?;
         let qpn = bth.destination_qpn();
         let is_response = bth.opcode().is_response();
@@ -429,7 +431,6 @@ impl Flows {
             retransmissions: Retransmissions::default(),
             management: BTreeSet::new(),
         };
-        self.make_room(budget);
         let index = self.add(connection, None);
         self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
         Some((index, Side::Active))

@@ -57,10 +57,10 @@ fn check_exits_0_on_a_clean_capture_and_1_on_a_finding() {
 
 #[test]
 fn check_and_stats_say_how_many_packets_were_not_counted_at_their_addresses() {
-    let frames: Vec<Vec<u8>> = (0..4_097u32)
+    let frames: Vec<Vec<u8>> = (0..65_537u32)
         .map(|number| {
-            let [_, _, high, low] = number.to_be_bytes();
-            let source = [10, 0, high, low].into();
+            let [_, middle, high, low] = number.to_be_bytes();
+            let source = [10, middle, high, low].into();
             FrameBuilder::new(source, [198, 51, 100, 1].into(), Opcode(0x04)).payload(b"four").build()
         })
         .collect();

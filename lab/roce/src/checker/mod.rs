@@ -5,6 +5,9 @@
 //! arrive, the gap is the capture's, and checking goes on behind it. After any fault the counts that it makes unsure are learnt anew from the wire.
 
 pub(crate) mod alone;
+mod asked;
+mod capture_faults;
+pub(crate) mod headers;
 mod msn;
 mod pending;
 mod request;
@@ -12,14 +15,20 @@ mod response;
 mod retry;
 
 pub(crate) use crate::checker::alone::Alone;
+use crate::checker::asked::Asked;
+pub(crate) use crate::checker::capture_faults::CaptureFaults;
 use crate::checker::msn::MsnCount;
 use crate::checker::pending::Queue;
+use crate::checker::request::PayloadRule;
 use crate::checker::retry::{Nak, Retry};
+use std::collections::VecDeque;
+
 use crate::finding::Evidence;
+use crate::flow::Side;
 use crate::message::Outcome;
 use crate::message_log::{MessageId, MessageLog};
 use crate::retransmission::Retransmissions;
-use crate::rule::Rule;
+use crate::rule::{Rule, Severity};
 use crate::stats::Stats;
 use crate::wire::{Bth, Operation, Packet, Psn};
 
@@ -64,8 +73,16 @@ pub(crate) struct Stream {
     /// One past the highest PSN that was sent.
     sent_end: Option<Psn>,
     gap: Gap,
-    /// Requests behind it that were not taken.
+    /// Requests behind it that were not taken, and those of them that are kept.
     behind_gap: u32,
+    behind: VecDeque<Asked>,
+    held: Option<Held>,
+    early: Option<Early>,
+    /// Whether the capture has shown to lack requests of this stream.
+    is_lossy: bool,
+    /// Whether the request that is looked at is another than the one with its PSN.
+    is_other_again: bool,
+    payload: PayloadRule,
     /// The request that showed a gap of one: it may be the missing one itself, under a wrong PSN.
     jumped: Option<Psn>,
     /// Middle and Last may come without a First: the First is lost and was reported.
@@ -92,6 +109,25 @@ pub(crate) struct Stream {
     sure_from: Option<Psn>,
 }
 
+/// A gap of which nothing tells yet whether the request was lost on its way or by the recorder.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// The request behind it.
+    at: Spot,
+    expected: Psn,
+    /// Whether an answer shows that the missing one arrived.
+    is_proven: bool,
+}
+
+/// An answer to a request that has not come: lost by the recorder, or written behind it.
+#[derive(Clone, Copy, Debug)]
+struct Early {
+    at: Spot,
+    /// The last PSN that is answered so.
+    psn: Psn,
+    is_ack: bool,
+}
+
 /// One packet on its way through the rules.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrival<'a> {
@@ -102,6 +138,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) flow: usize,
     /// Whether this is where its sender sent it, not a copy or a late delivery.
     pub(crate) is_sent: bool,
+    /// Whether the capture tells the fates of its packets, so that what it lacks was not there.
+    pub(crate) is_told: bool,
 }
 
 /// A packet that its receiver discards, and that leaves a gap of which no other finding speaks.
@@ -113,15 +151,42 @@ pub(crate) struct Discarded {
     pub(crate) leaves_gap: bool,
 }
 
+/// A rule that is broken, on its way to a finding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken {
+    pub(crate) rule: Rule,
+    pub(crate) severity: Severity,
+    pub(crate) evidence: Evidence,
+    /// The packet that shows it, when it is another than the one that is looked at.
+    pub(crate) at: Option<Spot>,
+}
+
+/// A packet of a connection that a later one tells something of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    pub(crate) number: u64,
+    pub(crate) psn: Psn,
+    /// Whether the requester sent it.
+    pub(crate) is_request: bool,
+}
+
+impl Broken {
+    pub(crate) fn new(rule: Rule, evidence: Evidence) -> Self {
+        Self { rule, severity: rule.severity(), evidence, at: None }
+    }
+}
+
 /// Where messages and findings go.
 pub(crate) struct Sink<'a> {
     pub(crate) messages: &'a mut MessageLog,
-    pub(crate) findings: &'a mut Vec<(Rule, Evidence)>,
+    pub(crate) findings: &'a mut Vec<Broken>,
     pub(crate) discarded: &'a mut Vec<Discarded>,
     pub(crate) budget: &'a mut Budget,
     pub(crate) stats: &'a mut Stats,
-    /// Number of the packet.
+    pub(crate) capture: &'a mut CaptureFaults,
+    /// Number of the packet, and of its connection.
     pub(crate) number: u64,
+    pub(crate) flow: usize,
 }
 
 /// Discarded packets whose gaps are still to come.
@@ -141,7 +206,22 @@ pub(crate) fn remember(all: &mut Vec<Discarded>, new: Discarded) {
 
 impl Sink<'_> {
     fn report(&mut self, rule: Rule, evidence: Evidence) {
-        self.findings.push((rule, evidence));
+        self.findings.push(Broken::new(rule, evidence));
+    }
+
+    /// Reports what a fault of the capture would explain as well.
+    fn suspect(&mut self, rule: Rule, evidence: Evidence) {
+        self.findings.push(Broken { severity: Severity::Warning, ..Broken::new(rule, evidence) });
+    }
+
+    /// Reports an error when it is sure, and else a warning.
+    fn blame(&mut self, is_sure: bool, rule: Rule, evidence: Evidence) {
+        if is_sure { self.report(rule, evidence) } else { self.suspect(rule, evidence) }
+    }
+
+    /// Reports what another packet shows.
+    fn report_at(&mut self, at: Spot, rule: Rule, evidence: Evidence) {
+        self.findings.push(Broken { at: Some(at), ..Broken::new(rule, evidence) });
     }
 
     fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {
@@ -178,6 +258,12 @@ impl Stream {
             sent_end: psn_first,
             gap: Gap::No,
             behind_gap: 0,
+            behind: VecDeque::new(),
+            held: None,
+            early: None,
+            is_lossy: false,
+            is_other_again: false,
+            payload: PayloadRule::default(),
             jumped: None,
             first_is_lost: psn_first.is_none(),
             open: None,
@@ -223,8 +309,24 @@ impl Stream {
         self.queue.unanswered()
     }
 
+    /// Ends it: tells what was held back until now.
+    pub(crate) fn end(&mut self, requester: Side, sink: &mut Sink<'_>) {
+        if let Some(held) = self.held.filter(|held| held.is_proven) {
+            self.held = None;
+            let count = held.at.psn.distance(held.expected).max(1) as u64;
+            sink.capture.lost(held.at, (sink.flow, requester), count);
+        }
+        self.report_held(sink);
+        self.drop_behind(sink.budget);
+        if let (Some(early), Some(end)) = (self.early.take(), self.sent_end) {
+            let count = early.psn.plus(1).distance(end).max(1) as u64;
+            sink.capture.lost(early.at, (sink.flow, requester), count);
+        }
+    }
+
     /// Gives what its requests took of the budget back.
     pub(crate) fn release(&mut self, budget: &mut Budget) {
+        self.drop_behind(budget);
         self.queue.clear(budget);
     }
 

@@ -55,6 +55,11 @@ impl MsnCount {
         self.base.is_some()
     }
 
+    /// Whether a number counts no more messages than were completed; false while nothing has told what to add.
+    pub(crate) fn is_at_most_completed(&self, msn: u32) -> bool {
+        self.base.is_some_and(|base| difference(msn, number(base.wrapping_add(self.completed))) <= 0)
+    }
+
     /// Holds an answer's number against the bounds.
     pub(crate) fn check(&mut self, msn: u32, bounds: Bounds) -> Option<Wrong> {
         let Some(base) = self.base else {

@@ -2,9 +2,10 @@
 
 use crate::checker::msn::{Bounds, Wrong};
 use crate::checker::pending::{Answer, Pending};
-use crate::checker::{Arrival, Gap, Sink, Stream, packets};
+use crate::checker::request::learn_path_mtu;
+use crate::checker::{Arrival, Early, Gap, Held, Sink, Spot, Stream, headers, packets};
 use crate::finding::Evidence;
-use crate::flow::Connection;
+use crate::flow::{Connection, Side};
 use crate::message::Outcome;
 use crate::rule::Rule;
 use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
@@ -23,6 +24,7 @@ impl Stream {
     pub(crate) fn response(
         &mut self,
         connection: &mut Connection,
+        requester: Side,
         arrival: &Arrival<'_>,
         sink: &mut Sink<'_>,
     ) {
@@ -31,17 +33,22 @@ impl Stream {
         let Some(first) = self.psn_first else {
             return;
         };
+        let is_ack = opcode.operation() == Operation::Acknowledge;
+        if syndrome.map_or(is_ack, headers::is_reserved) {
+            // Cut by the snap length, or without a meaning: nothing is known of what it says.
+            return;
+        }
         if opcode.operation() == Operation::ReadResponse
             && opcode.place() == Place::First
             && connection.path_mtu_bytes.is_none()
         {
-            connection.path_mtu_bytes =
-                u32::try_from(arrival.packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
+            learn_path_mtu(connection, arrival, sink);
         }
         self.learn_read_counts(connection.path_mtu_bytes, sink);
         if psn.distance(first) < 0 {
             if self.is_announced {
-                sink.report(Rule::AckForUnsentPsn, Evidence::Psn { expected: first, got: psn });
+                let evidence = Evidence::Psn { expected: first, got: psn };
+                sink.blame(arrival.is_told, Rule::AckForUnsentPsn, evidence);
                 // That the first request lacks this answer has the same cause.
                 sink.discard(Some(first));
             } else if let Some(Syndrome::Nak(NakCode::PsnSequenceError)) = syndrome {
@@ -50,7 +57,8 @@ impl Stream {
             }
             return;
         }
-        if !self.is_sent_or_excused(psn, sink) {
+        let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+        if !self.is_sent_or_excused(arrival, accepts, sink) {
             return;
         }
         if let Some(_at) = self.fatal_ns
@@ -62,7 +70,11 @@ impl Stream {
                 Evidence::Words { expected: "no further answer", got: "one" },
             );
         }
-        let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+        // A refusal takes what comes before it.
+        let taken = if accepts { psn } else { psn.plus(Psn::new(u32::MAX).value()) };
+        if self.gap != Gap::No && self.expected.is_some_and(|expected| taken.distance(expected) >= 0) {
+            self.judge_gap(connection, requester, arrival, taken, sink);
+        }
         if accepts {
             self.accepted(psn, sink);
         }
@@ -91,8 +103,36 @@ impl Stream {
         self.queue.trim(sink.budget);
     }
 
+    /// Looks at an answer that shows that a request arrived which the capture seems to lack. When the one behind it is not answered too, that one may be it,
+    /// under a wrong PSN.
+    #[cold]
+    fn judge_gap(
+        &mut self,
+        connection: &mut Connection,
+        requester: Side,
+        arrival: &Arrival<'_>,
+        taken: Psn,
+        sink: &mut Sink<'_>,
+    ) {
+        let opcode = arrival.bth.opcode();
+        let is_long_read = opcode.operation() == Operation::ReadResponse && opcode.place() != Place::Only;
+        match self.held {
+            Some(held) if held.at.psn.distance(held.expected) == 1 && is_long_read => {
+                // Answers of several PSNs where one is missing: the READ behind the gap is theirs.
+                self.report_held(sink);
+                self.drop_behind(sink.budget);
+                self.resume_at(self.sent_end);
+            }
+            Some(held) if self.gap == Gap::Waiting && taken.distance(held.at.psn) < 0 => {
+                self.held = Some(Held { is_proven: true, ..held });
+            }
+            _ => self.close_gap(connection, requester, sink),
+        }
+    }
+
     /// Whether the PSN that is answered was sent, as far as the capture can tell.
-    fn is_sent_or_excused(&mut self, psn: Psn, sink: &mut Sink<'_>) -> bool {
+    fn is_sent_or_excused(&mut self, arrival: &Arrival<'_>, accepts: bool, sink: &mut Sink<'_>) -> bool {
+        let psn = arrival.bth.psn();
         let Some(sent_end) = self.sent_end else {
             return false;
         };
@@ -104,18 +144,44 @@ impl Stream {
             // The request was there, in a packet that could not be read.
             self.is_unsure = true;
             self.sent_end = Some(psn.plus(1));
+            self.drop_behind(sink.budget);
+            self.report_held(sink);
             self.resume_at(self.sent_end);
             return true;
         }
-        sink.report(
-            Rule::AckForUnsentPsn,
-            Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn },
-        );
+        let is_contradicted = self.is_contradicted(arrival, accepts);
+        if !arrival.is_told && !is_contradicted {
+            let at = Spot { number: arrival.number, psn, is_request: false };
+            let is_ack = accepts && arrival.bth.opcode().operation() == Operation::Acknowledge;
+            let early = self.early.get_or_insert(Early { at, psn, is_ack });
+            if psn.distance(early.psn) >= 0 {
+                (early.psn, early.is_ack) = (psn, is_ack);
+            }
+            return false;
+        }
+        let evidence = Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn };
+        let is_sure = arrival.is_told || !self.is_lossy && arrival.packet.aeth.is_some();
+        sink.blame(is_sure, Rule::AckForUnsentPsn, evidence);
         // If the request was there, its gap and its other answers have the same cause.
         let is_straddled = self.gap == Gap::No;
         sink.discard(self.expected.filter(|_| is_straddled).or(Some(sent_end)));
         self.is_unsure = true;
         false
+    }
+
+    /// Whether an answer to a PSN that the capture has not got says itself that nothing came there: it completes no more messages than were seen, or goes on
+    /// with a READ whose answers are not complete.
+    fn is_contradicted(&mut self, arrival: &Arrival<'_>, accepts: bool) -> bool {
+        let opcode = arrival.bth.opcode();
+        if opcode.operation() == Operation::ReadResponse && !opcode.place().starts() {
+            return self.queue.back().is_some_and(|read| {
+                read.answer == Answer::ReadResponses && !read.is_done && !read.has_gap
+            });
+        }
+        let counts = accepts && self.open.is_none() && self.gap == Gap::No;
+        counts
+            && (opcode.operation() != Operation::ReadResponse || opcode.place() == Place::Only)
+            && arrival.packet.aeth.is_some_and(|aeth| self.msn.is_at_most_completed(aeth.msn()))
     }
 
     /// Draws the conclusions from an answer that is no refusal.
@@ -133,9 +199,6 @@ impl Stream {
                 );
             }
         }
-        if self.gap != Gap::No && self.expected.is_some_and(|expected| psn.distance(expected) >= 0) {
-            self.resume_at(self.sent_end);
-        }
     }
 
     /// Counts the responses of READs that were asked for before the path MTU was known. One whose PSN lies among the responses of the READ before it has the
@@ -146,7 +209,7 @@ impl Stream {
         };
         self.has_uncounted = false;
         let mut least: Option<Psn> = None;
-        for read in self.queue.iter_mut().filter(|read| read.count.is_none()) {
+        for read in self.queue.iter_mut().filter(|read| read.count.is_none() && !read.is_unknown) {
             if let Some(expected) = least
                 && read.psn.distance(expected) < 0
             {
@@ -167,7 +230,7 @@ impl Stream {
     }
 
     /// Ends every request before `end` that an ACK answers; reports what needed an answer of its own and has none. Gives whether there is such.
-    fn acknowledge_before(&mut self, end: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) -> bool {
+    pub(super) fn acknowledge_before(&mut self, end: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) -> bool {
         if self.acknowledged.is_none_or(|acknowledged| end.distance(acknowledged) > 0) {
             self.acknowledged = Some(end);
         }
@@ -219,6 +282,10 @@ impl Stream {
         if code == NakCode::PsnSequenceError {
             let is_missing = self.gap == Gap::Waiting && self.expected == Some(psn);
             let was_missing = self.is_nak_due(psn) && !is_missing;
+            if is_missing || was_missing {
+                self.report_held(sink);
+                self.drop_behind(sink.budget);
+            }
             self.expect_no_nak_up_to(psn);
             if is_possible
                 && !is_missing
@@ -423,9 +490,23 @@ impl Stream {
         }
         read.next = index + 1;
         read.bytes += arrival.packet.payload_length_bytes as u64;
+        if read.is_unknown && opcode.place().ends() {
+            read.count = Some(index + 1);
+            read.is_done = true;
+            let (message, end) = (read.message, read.psn.plus(index + 1));
+            if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
+                self.sent_end = Some(end);
+            }
+            sink.end(message, Outcome::Responded, arrival.timestamp_ns);
+            self.acknowledge_before(end, arrival.timestamp_ns, sink);
+            return;
+        }
         let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else {
             return;
         };
+        if read.is_unknown {
+            return;
+        }
         let place = match (index == read.asked_from, index + 1 == count) {
             (true, true) => Place::Only,
             (true, false) => Place::First,

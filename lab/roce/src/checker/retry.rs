@@ -113,13 +113,13 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
         let psn = arrival.bth.psn();
-        let known = &mut self.retry.shapes[psn.value() as usize % SHAPES];
+        let known = self.retry.shapes[psn.value() as usize % SHAPES];
         if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
             // Not seen before: the capture began later, or the PSN is none of this connection.
             return None;
         }
         let is_known = known.psn == shape.psn;
-        let differs = is_known && *known != shape;
+        let differs = is_known && known != shape;
         if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
             self.sent_end = Some(end);
         }
@@ -127,8 +127,10 @@ impl Stream {
         let is_jumped = self.jumped == Some(psn) && self.retry.last.is_some_and(|(last, _)| last == psn);
         if differs && is_jumped {
             // The one before it had this one's PSN instead of its own, and was reported.
-            *known = shape;
+            self.retry.shapes[psn.value() as usize % SHAPES] = shape;
             self.jumped = None;
+            self.report_held(sink);
+            self.drop_behind(sink.budget);
             self.lose_place();
         } else if differs && is_sure {
             // If its PSN is wrong, the gap at the right one has the same cause.

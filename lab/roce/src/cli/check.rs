@@ -7,7 +7,7 @@ use crate::cli::filter::PacketInfo;
 use crate::cli::input::Input;
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
-use crate::{Analysis, Finding, Names, Rule, Severity};
+use crate::{Analysis, Finding, Names, Rule};
 
 /// Exit code when there was nothing to check.
 const IN_VAIN: u8 = 2;
@@ -56,20 +56,20 @@ impl Args {
         let mut analysis = Analysis::streaming(names.clone());
         let mut first_ns = None;
         let mut last_ns = 0;
-        let mut counts = [0u64; 2];
+        let mut counts = [0u64; 3];
         let mut show =
             |output: &mut Output, finding: &Finding, info: &PacketInfo, nodes: &Names| -> Result<(), Error> {
                 if self.allow.contains(&finding.rule) || !filter.matches(info, nodes) {
                     return Ok(());
                 }
-                counts[usize::from(finding.rule.severity() == Severity::Error)] += 1;
+                counts[finding.severity as usize] += 1;
                 if self.json {
                     return output.line(json::finding(finding, nodes));
                 }
                 output.line(format_args!(
                     "packet {}: {}: {}: {} ({} > {})",
                     finding.packet,
-                    finding.rule.severity(),
+                    finding.severity,
                     finding.rule,
                     finding.evidence,
                     names.get(finding.source),
@@ -104,6 +104,7 @@ impl Args {
             Ok(true)
         })?;
         let report = analysis.finish();
+        let has_forgotten = report.connections_dropped + report.requests_dropped > 0;
         for finding in &report.findings {
             show(&mut output, finding, &PacketInfo::of_finding(finding, last_ns), &report.names)?;
         }
@@ -111,20 +112,22 @@ impl Args {
             output.line(serde_json::json!({
                 "roce.type": "summary",
                 "roce.packets": report.packets,
-                "roce.errors": counts[1],
-                "roce.warnings": counts[0],
+                "roce.errors": counts[2],
+                "roce.warnings": counts[1],
+                "roce.notes": counts[0],
                 "roce.connections_dropped": report.connections_dropped,
                 "roce.requests_dropped": report.requests_dropped,
                 "roce.packets_uncounted": report.packets_uncounted,
-                "roce.is_whole": stopped.is_none(),
+                "roce.is_whole": stopped.is_none() && !has_forgotten,
             }))?;
         } else {
             output.line(format_args!(
-                "{}: {}, {}, {}; retransmissions: {}",
+                "{}: {}, {}, {}{}; retransmissions: {}",
                 input.name,
                 output::count(report.packets, "packet"),
-                output::count(counts[1], "error"),
-                output::count(counts[0], "warning"),
+                output::count(counts[2], "error"),
+                output::count(counts[1], "warning"),
+                if counts[0] > 0 { format!(", {}", output::count(counts[0], "note")) } else { String::new() },
                 report.retransmissions
             ))?;
         }
@@ -142,8 +145,8 @@ impl Args {
                 output::note_in_vain(&filter, "packet", &input.name);
                 Ok(ExitCode::from(IN_VAIN))
             }
-            None if report.packets == 0 => Ok(ExitCode::from(IN_VAIN)),
-            None if counts == [0, 0] => Ok(ExitCode::SUCCESS),
+            None if report.packets == 0 || has_forgotten => Ok(ExitCode::from(IN_VAIN)),
+            None if counts[1..] == [0, 0] => Ok(ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }
     }

@@ -287,6 +287,8 @@ fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
         // The values depend on random numbers in the packet, or on time.
         (Evidence::Icrc { .. }, _) => "does not match".to_owned(),
         (Evidence::Time { .. }, _) => "too early".to_owned(),
+        (Evidence::Refusal(refusal), _) => refusal.words(),
+        (Evidence::Unanswered { times, .. }, _) => format!("sent {times} times, answered by nothing"),
         (Evidence::Number { .. }, _) if finding.rule == Rule::DreqForOtherQueuePair => {
             "not the receiver's".to_owned()
         }

@@ -55,6 +55,9 @@ fn points_at(finding: &Finding, spot: &Spot<'_>) -> bool {
         || (spot.op() == Operation::ReadRequest && finding.packet > number(spot.at))
         || (finding.rule == Rule::LengthMismatch && finding.packet > number(spot.at))
         || matches!(finding.rule, Rule::RequestNotAnswered | Rule::CmOutOfSequence)
+        // Told once, at the first packet that proves it.
+        || (matches!(finding.rule, Rule::CaptureLostPackets | Rule::CaptureReordered)
+            && finding.packet >= number(spot.at))
 }
 
 #[test]
