@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::capture::Record;
 use crate::checker::headers::{self, Once};
 use crate::checker::{
-    Alone, Arrival, Broken, Budget, CaptureFaults, Discarded, Sink, Spot, Stream, alone, packets, remember,
+    Alone, Arrival, Broken, Budget, CaptureFaults, Copies, Discarded, Sink, Spot, Stream, alone, packets, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
@@ -84,6 +84,7 @@ pub struct Analysis {
     /// What was told of a receiver and is not told again.
     once: Once,
     capture: CaptureFaults,
+    copies: Copies,
     /// A connection management message could not be read, so one may seem to lack another.
     cm_is_unsure: bool,
     budget: Budget,
@@ -128,6 +129,7 @@ impl Analysis {
             discarded: Vec::new(),
             once: Once::default(),
             capture: CaptureFaults::default(),
+            copies: Copies::default(),
             cm_is_unsure: false,
             budget: Budget { left: limits.requests, forgotten: 0 },
             stats: Stats::default(),
@@ -273,7 +275,7 @@ impl Analysis {
             self.complete(&mut message);
             messages.push(message);
         }
-        self.flows.settle(&mut self.budget);
+        self.flows.settle(&mut self.budget, !self.copies.is_recorders());
         // Rows and messages point at flows; flows that were merged or dropped go, and what is left keeps its order.
         let mut numbers = HashMap::new();
         for index in self.flows.numbers() {
@@ -475,6 +477,9 @@ impl Analysis {
             self.judge_headers(broken, number, packet);
         }
         self.stats.packet(opcode, packet.payload_length_bytes as u64, timestamp_ns);
+        if !is_told && self.copies.see(packet, bth, timestamp_ns) {
+            return self.copy(number, packet);
+        }
         match opcode.transport() {
             Transport::Rc | Transport::Uc | Transport::Xrc => {}
             Transport::Ud => {
@@ -514,6 +519,25 @@ impl Analysis {
         }
         self.report_broken(number, packet, Some((index, requester)));
         Some(seen)
+    }
+
+    /// Takes note of a packet that is equal to one shortly before.
+    #[cold]
+    fn copy(&mut self, number: u64, packet: &Packet<'_>) -> Option<Seen> {
+        let bth = packet.bth?;
+        let opcode = bth.opcode();
+        let at = Spot { number, psn: bth.psn(), is_request: opcode.is_request() };
+        let (index, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+        let requester = if opcode.is_response() { sender.other() } else { sender };
+        self.copies.name(at, (index, requester));
+        if let Some(flow) = self.flows.get_mut(index) {
+            flow.count(sender, packet.payload_length_bytes as u64);
+            if opcode.is_request() {
+                flow.count_copy();
+            }
+        }
+        let again = opcode.is_request().then_some(RetransmissionClass::Duplicate);
+        Some(Seen { flow: index, sender, again })
     }
 
     fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
@@ -580,7 +604,7 @@ impl Analysis {
         if let Some(oldest) = self.flows.in_excess() {
             self.end_flow(oldest);
             self.judge_end(oldest);
-            self.flows.drop_oldest(&mut self.budget);
+            self.flows.drop_oldest(&mut self.budget, !self.copies.is_recorders());
         }
     }
 
@@ -610,7 +634,7 @@ impl Analysis {
 
     /// Tells what the capture lacks, doubles or has in another order, each once.
     fn judge_capture(&mut self) {
-        let found: Vec<_> = self.capture.findings().collect();
+        let found: Vec<_> = self.capture.findings().chain(self.copies.finding()).collect();
         for (broken, at, requester) in found {
             self.find_at(broken, at, requester);
         }

@@ -106,6 +106,8 @@ pub(crate) struct Flow {
     /// Owner and id of what it is known under.
     comm_ids: [Option<Key>; 2],
     cm: CmState,
+    /// Requests of both sides that came as copies.
+    copies: u64,
     /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
     merged_into: Option<usize>,
 }
@@ -129,6 +131,11 @@ impl Flow {
         let end = self.connection.endpoint_mut(sender);
         end.packets += 1;
         end.payload_bytes += payload_bytes;
+    }
+
+    /// Counts a copy of a request.
+    pub(crate) fn count_copy(&mut self) {
+        self.copies += 1;
     }
 
     /// Holds a message behind REQ and REP against what came before.
@@ -157,8 +164,9 @@ impl Flow {
     }
 
     /// Gives what its streams took of the budget back, and counts what they sent again.
-    fn settle(&mut self, budget: &mut Budget) {
+    fn settle(&mut self, budget: &mut Budget, counts_copies: bool) {
         let mut sum = Retransmissions::default();
+        sum.duplicate += if counts_copies { self.copies } else { 0 };
         for stream in &mut self.streams {
             stream.release(budget);
             sum += stream.retransmissions();
@@ -233,9 +241,9 @@ impl Flows {
     }
 
     /// Ends every flow; what is left of them is their connections.
-    pub(crate) fn settle(&mut self, budget: &mut Budget) {
+    pub(crate) fn settle(&mut self, budget: &mut Budget, counts_copies: bool) {
         for flow in &mut self.flows {
-            flow.settle(budget);
+            flow.settle(budget, counts_copies);
         }
     }
 
@@ -246,10 +254,10 @@ impl Flows {
 
     /// Takes the oldest flow out. One whose end was seen is not missed.
     #[cold]
-    pub(crate) fn drop_oldest(&mut self, budget: &mut Budget) {
+    pub(crate) fn drop_oldest(&mut self, budget: &mut Budget, counts_copies: bool) {
         let Some(mut flow) = self.flows.pop_front() else { return };
         self.forgotten += u64::from(!flow.has_ended() && flow.merged_into.is_none());
-        flow.settle(budget);
+        flow.settle(budget, counts_copies);
         self.dropped += flow.connection.retransmissions;
         let number = self.base;
         self.base += 1;
@@ -284,6 +292,7 @@ impl Flows {
             active_comm_id,
             comm_ids,
             cm: CmState::default(),
+            copies: 0,
             merged_into: None,
         });
         self.base + self.flows.len() - 1

@@ -308,7 +308,7 @@ fn a_million_queue_pairs_stay_in_bounds_and_what_was_dropped_is_said() {
         FrameBuilder::new(requester, responder, Opcode(0x04)).psn(Psn::new(7)).payload(b"four").build();
     let total: u32 = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
     for number in 0..total {
-        frame[47..50].copy_from_slice(&number.to_be_bytes()[1..]);
+        frame[47..50].copy_from_slice(&(number + 1).to_be_bytes()[1..]);
         let end = frame.len() - 4;
         let crc = roce::wire::icrc(&frame[14..34], &frame[34..end]).unwrap();
         frame[end..].copy_from_slice(&crc.to_le_bytes());

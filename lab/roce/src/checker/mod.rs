@@ -7,6 +7,7 @@
 pub(crate) mod alone;
 mod asked;
 mod capture_faults;
+mod copies;
 pub(crate) mod headers;
 mod msn;
 mod pending;
@@ -17,6 +18,7 @@ mod retry;
 pub(crate) use crate::checker::alone::Alone;
 use crate::checker::asked::Asked;
 pub(crate) use crate::checker::capture_faults::CaptureFaults;
+pub(crate) use crate::checker::copies::Copies;
 use crate::checker::msn::MsnCount;
 use crate::checker::pending::Queue;
 use crate::checker::request::PayloadRule;
@@ -95,8 +97,9 @@ pub(crate) struct Stream {
     nak: Option<Nak>,
     /// PSNs, first and last, at which the responder found gaps whose NAKs did not come yet.
     naks_due: Option<(Psn, Psn)>,
-    /// One past the last PSN that is acknowledged.
+    /// One past the last PSN that is acknowledged, with the packet number and the time of its answer.
     acknowledged: Option<Psn>,
+    acknowledged_at: (u64, u64),
     /// Time of a fatal NAK.
     fatal_ns: Option<u64>,
     fatal_is_reported: bool,
@@ -273,6 +276,7 @@ impl Stream {
             nak: None,
             naks_due: None,
             acknowledged: psn_first,
+            acknowledged_at: (0, 0),
             fatal_ns: None,
             fatal_is_reported: false,
             depth_is_reported: false,
@@ -285,6 +289,11 @@ impl Stream {
     /// Whether its first PSN is known.
     pub(crate) fn has_begun(&self) -> bool {
         self.psn_first.is_some()
+    }
+
+    /// Whether nothing that the capture shows of it makes its own counts unsure.
+    fn is_whole(&self) -> bool {
+        !self.is_lossy && self.retry.counts.total() == 0
     }
 
     /// Whether `psn` is one of its requests'.

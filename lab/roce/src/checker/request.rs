@@ -63,6 +63,8 @@ impl Stream {
             self.again(connection, arrival, count, sink);
             return class;
         }
+        // What the snap length cut is unknown.
+        self.is_lossy |= arrival.packet.is_cut && count.is_none();
         if self.expected.is_none()
             && let Some(read) = self.queue.back_mut()
             && read.count.is_none()

@@ -10,6 +10,10 @@ use crate::message::Outcome;
 use crate::rule::Rule;
 use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
 
+/// A recorder puts packets into another order that are no further apart, in packets and in time.
+const DISORDER: u64 = 16;
+const DISORDER_NS: u64 = 100_000_000;
+
 fn words_of_place(place: Place) -> &'static str {
     match place {
         Place::First => "First",
@@ -87,7 +91,7 @@ impl Stream {
                 }
                 Some(Syndrome::Nak(code)) => self.refused(psn, code, arrival, sink),
                 Some(Syndrome::RnrNak { timer }) => {
-                    let is_possible = self.judge_nak(psn, sink);
+                    let is_possible = self.judge_nak(psn, arrival, sink);
                     self.acknowledge_before(psn, arrival.timestamp_ns, sink);
                     self.refuse_for_now(psn, Some(timer), arrival.timestamp_ns, !is_possible);
                 }
@@ -160,7 +164,8 @@ impl Stream {
             return false;
         }
         let evidence = Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn };
-        let is_sure = arrival.is_told || !self.is_lossy && arrival.packet.aeth.is_some();
+        let is_read = arrival.bth.opcode().operation() == Operation::ReadResponse;
+        let is_sure = arrival.is_told || self.is_whole() && !is_read;
         sink.blame(is_sure, Rule::AckForUnsentPsn, evidence);
         // If the request was there, its gap and its other answers have the same cause.
         let is_straddled = self.gap == Gap::No;
@@ -233,6 +238,7 @@ impl Stream {
     pub(super) fn acknowledge_before(&mut self, end: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) -> bool {
         if self.acknowledged.is_none_or(|acknowledged| end.distance(acknowledged) > 0) {
             self.acknowledged = Some(end);
+            self.acknowledged_at = (sink.number, timestamp_ns);
         }
         let got = end.plus(Psn::new(u32::MAX).value());
         let mut is_reported = false;
@@ -266,18 +272,27 @@ impl Stream {
     }
 
     /// Reports a refusal of what was acknowledged.
-    fn judge_nak(&mut self, psn: Psn, sink: &mut Sink<'_>) -> bool {
+    fn judge_nak(&mut self, psn: Psn, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
         if let Some(acknowledged) = self.acknowledged
             && psn.distance(acknowledged) < 0
         {
-            sink.report(Rule::NakForAcknowledgedPsn, Evidence::Psn { expected: acknowledged, got: psn });
+            // A recorder may have written it behind a later answer.
+            let (number, at_ns) = self.acknowledged_at;
+            let is_late = arrival.number > number + DISORDER
+                || arrival.timestamp_ns.saturating_sub(at_ns) > DISORDER_NS;
+            let evidence = Evidence::Psn { expected: acknowledged, got: psn };
+            sink.blame(
+                arrival.is_told || is_late && !self.is_lossy,
+                Rule::NakForAcknowledgedPsn,
+                evidence,
+            );
             return false;
         }
         true
     }
 
     fn refused(&mut self, psn: Psn, code: NakCode, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
-        let is_possible = self.judge_nak(psn, sink);
+        let is_possible = self.judge_nak(psn, arrival, sink);
         self.acknowledge_before(psn, arrival.timestamp_ns, sink);
         if code == NakCode::PsnSequenceError {
             let is_missing = self.gap == Gap::Waiting && self.expected == Some(psn);
@@ -356,12 +371,18 @@ impl Stream {
             }
         };
         let Some(wrong) = self.msn.check(msn, bounds) else { return };
+        let is_ack = opcode.operation() == Operation::Acknowledge;
+        let is_newest = self.acknowledged.is_none_or(|end| psn.plus(1).distance(end) >= 0);
         match wrong {
             Wrong::Low(expected) => {
-                sink.report(Rule::MsnNotAdvanced, Evidence::Msn { expected, got: msn });
+                let is_sure = arrival.is_told || self.is_whole() && is_newest;
+                sink.blame(is_sure, Rule::MsnNotAdvanced, Evidence::Msn { expected, got: msn });
             }
             Wrong::High(expected) => {
-                sink.report(Rule::MsnBeyondCompleted, Evidence::Msn { expected, got: msn });
+                // It may count a request that the recorder lost, and whose gap is still to come.
+                let is_sent = self.sent_end.is_some_and(|end| psn.distance(end) < 0);
+                let is_sure = arrival.is_told || self.is_whole() && is_ack && is_newest && is_sent;
+                sink.blame(is_sure, Rule::MsnBeyondCompleted, Evidence::Msn { expected, got: msn });
                 if let Some(open) = &mut self.open {
                     // To the responder it is complete.
                     open.is_suspect = true;
@@ -468,6 +489,7 @@ impl Stream {
             self.sure_from = Some(psn.plus(1));
             return;
         }
+        let is_whole = !self.is_lossy && self.retry.counts.read_retry == 0;
         let Some(read) = self.queue.get_mut(at) else {
             return;
         };
@@ -515,10 +537,11 @@ impl Stream {
         };
         if place != opcode.place() {
             read.must_be_answered = false;
-            sink.report(
-                Rule::OpcodeOutOfSequence,
-                Evidence::Opcode { expected: words_of_place(place), got: opcode },
-            );
+            // What begins anew was asked for anew, perhaps by a request that the recorder lost.
+            let begins_anew = opcode.place().starts() && index > 0;
+            let evidence = Evidence::Opcode { expected: words_of_place(place), got: opcode };
+            let is_sure = arrival.is_told || is_whole && !begins_anew;
+            sink.blame(is_sure, Rule::OpcodeOutOfSequence, evidence);
         } else if !judge_response_payload(connection, arrival, read, count, sink) {
             read.has_gap = true;
         }
