@@ -293,7 +293,12 @@ impl Stream {
 
     /// Whether nothing that the capture shows of it makes its own counts unsure.
     fn is_whole(&self) -> bool {
-        !self.is_lossy && self.retry.counts.total() == 0
+        self.is_complete() && self.retry.counts.total() == 0
+    }
+
+    /// Whether the capture does not seem to lack anything of it.
+    fn is_complete(&self) -> bool {
+        !self.is_lossy && self.held.is_none() && self.early.is_none()
     }
 
     /// Whether `psn` is one of its requests'.

@@ -68,10 +68,13 @@ impl Stream {
         if self.expected.is_none()
             && let Some(read) = self.queue.back_mut()
             && read.count.is_none()
-            && read.is_unknown
         {
-            // The next request tells how many PSNs the READ before it took.
-            read.count = u32::try_from(psn.distance(read.psn)).ok();
+            if read.is_unknown {
+                // The next request tells how many PSNs the READ before it took.
+                read.count = u32::try_from(psn.distance(read.psn)).ok();
+            }
+            // What lies between them is unknown: a First may be missing.
+            self.first_is_lost = true;
         }
         if self.early.is_some() {
             self.meet_early(requester, psn, sink);

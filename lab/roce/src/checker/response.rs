@@ -14,6 +14,9 @@ use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
 const DISORDER: u64 = 16;
 const DISORDER_NS: u64 = 100_000_000;
 
+/// Answers that agree with a number that was learnt, before another is an error.
+const CONFIRMED: u32 = 2;
+
 fn words_of_place(place: Place) -> &'static str {
     match place {
         Place::First => "First",
@@ -242,6 +245,7 @@ impl Stream {
         }
         let got = end.plus(Psn::new(u32::MAX).value());
         let mut is_reported = false;
+        let is_lossy = &mut self.is_lossy;
         self.queue.pass(end, |pending| {
             if pending.is_done {
                 return;
@@ -262,6 +266,7 @@ impl Stream {
                 };
                 let expected = pending.psn.plus(pending.next);
                 if !sink.excuses(expected, true) {
+                    *is_lossy = true;
                     sink.report(rule, Evidence::Psn { expected, got });
                 }
             }
@@ -372,16 +377,18 @@ impl Stream {
         };
         let Some(wrong) = self.msn.check(msn, bounds) else { return };
         let is_ack = opcode.operation() == Operation::Acknowledge;
+        let is_certain =
+            self.is_whole() && accepts && (self.is_announced || self.msn.confirmed >= CONFIRMED);
         let is_newest = self.acknowledged.is_none_or(|end| psn.plus(1).distance(end) >= 0);
         match wrong {
             Wrong::Low(expected) => {
-                let is_sure = arrival.is_told || self.is_whole() && is_newest;
+                let is_sure = arrival.is_told || is_certain && is_newest;
                 sink.blame(is_sure, Rule::MsnNotAdvanced, Evidence::Msn { expected, got: msn });
             }
             Wrong::High(expected) => {
                 // It may count a request that the recorder lost, and whose gap is still to come.
                 let is_sent = self.sent_end.is_some_and(|end| psn.distance(end) < 0);
-                let is_sure = arrival.is_told || self.is_whole() && is_ack && is_newest && is_sent;
+                let is_sure = arrival.is_told || is_certain && is_ack && is_newest && is_sent;
                 sink.blame(is_sure, Rule::MsnBeyondCompleted, Evidence::Msn { expected, got: msn });
                 if let Some(open) = &mut self.open {
                     // To the responder it is complete.
@@ -489,7 +496,8 @@ impl Stream {
             self.sure_from = Some(psn.plus(1));
             return;
         }
-        let is_whole = !self.is_lossy && self.retry.counts.read_retry == 0;
+        let has_begun = self.is_announced || self.acknowledged != self.psn_first;
+        let is_whole = self.is_complete() && self.retry.counts.read_retry == 0 && has_begun;
         let Some(read) = self.queue.get_mut(at) else {
             return;
         };
@@ -502,6 +510,7 @@ impl Stream {
             if !read.has_gap {
                 let expected = read.psn.plus(read.next);
                 if !sink.excuses(expected, index == read.next + 1) {
+                    self.is_lossy = true;
                     sink.report(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
                 }
             }
