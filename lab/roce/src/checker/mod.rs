@@ -14,6 +14,7 @@ mod pending;
 mod request;
 mod response;
 mod retry;
+mod shape;
 
 pub(crate) use crate::checker::alone::Alone;
 use crate::checker::asked::Asked;
@@ -341,6 +342,7 @@ impl Stream {
     /// Gives what its requests took of the budget back.
     pub(crate) fn release(&mut self, budget: &mut Budget) {
         self.drop_behind(budget);
+        self.retry.shapes.clear(budget);
         self.queue.clear(budget);
     }
 

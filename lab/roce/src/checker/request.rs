@@ -51,6 +51,7 @@ impl Stream {
         }
         self.has_uncounted |= count.is_none();
         let sent_before = self.sent_end;
+        self.is_other_again = false;
         let class = if arrival.is_sent { self.sent(connection, arrival, count, sink) } else { None };
         if class.is_some() && self.held.is_some() {
             // What is sent again was lost on its way, and not by the recorder.
@@ -88,7 +89,6 @@ impl Stream {
         } else if ahead < 0 && !self.begins_earlier(psn, count) {
             self.again(connection, arrival, count, sink);
             if arrival.is_sent && self.is_other_again {
-                self.is_other_again = false;
                 self.list_other(connection, requester, &Asked::new(arrival, count), sink);
             }
             return class;

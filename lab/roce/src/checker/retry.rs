@@ -1,14 +1,14 @@
 //! Retransmissions of a stream: which request comes again, and why.
 
+use std::collections::VecDeque;
+
+use crate::checker::shape::{Known, Shape, Shapes};
 use crate::checker::{Arrival, Sink, Stream};
 use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::retransmission::{RetransmissionClass, Retransmissions};
 use crate::rule::Rule;
 use crate::wire::{Operation, Psn, rnr_timer_us};
-
-/// Requests whose shape is remembered, to compare a retransmission with; a power of two.
-const SHAPES: usize = 64;
 
 /// Atomics whose result is remembered, to compare a replay with.
 const ATOMICS: usize = 16;
@@ -31,52 +31,31 @@ pub(super) struct Nak {
     pub(super) is_filled: bool,
 }
 
-/// What a request looked like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    /// PSN, and a bit above it so that zero is none.
-    psn: u32,
-    length: u16,
-    opcode: u8,
-}
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Retry {
     pub(super) counts: Retransmissions,
     /// The class of the run that is under way, and the PSN that continues it.
     run: Option<(RetransmissionClass, Psn)>,
     /// The last request that was sent: its PSN and time.
     last: Option<(Psn, u64)>,
-    shapes: [Shape; SHAPES],
+    pub(super) shapes: Shapes,
     /// Results of the last atomics, by PSN.
-    atomics: [Option<(Psn, u64)>; ATOMICS],
-    next_atomic: usize,
+    atomics: VecDeque<(Psn, u64)>,
 }
 
 impl Retry {
     /// Remembers the result of an atomic.
     pub(super) fn remember(&mut self, psn: Psn, original: u64) {
-        self.atomics[self.next_atomic % ATOMICS] = Some((psn, original));
-        self.next_atomic = self.next_atomic.wrapping_add(1);
+        if self.atomics.len() >= ATOMICS {
+            self.atomics.pop_front();
+        }
+        self.atomics.push_back((psn, original));
     }
 
     /// The result that an atomic was first answered with, when it is another.
     pub(super) fn replayed(&self, psn: Psn, original: u64) -> Option<u64> {
-        let known = self.atomics.iter().flatten().find(|(known, _)| *known == psn);
+        let known = self.atomics.iter().find(|(known, _)| *known == psn);
         known.map(|(_, before)| *before).filter(|before| *before != original)
-    }
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            counts: Retransmissions::default(),
-            run: None,
-            last: None,
-            shapes: [Shape { psn: 0, length: 0, opcode: 0 }; SHAPES],
-            atomics: [None; ATOMICS],
-            next_atomic: 0,
-        }
     }
 }
 
@@ -91,16 +70,12 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
         let psn = arrival.bth.psn();
-        let shape = Shape {
-            psn: psn.value() | 1 << 24,
-            length: arrival.packet.payload_length_bytes as u16,
-            opcode: arrival.bth.opcode().0,
-        };
+        let shape = Shape::new(arrival, count);
         let end = psn.plus(count.unwrap_or(1));
         if self.sent_end.is_some_and(|sent_end| psn.distance(sent_end) < 0) {
             return self.sent_again(connection, arrival, shape, end, sink);
         }
-        self.retry.shapes[psn.value() as usize % SHAPES] = shape;
+        self.retry.shapes.push(shape, self.acknowledged, sink.budget);
         self.sent_end = Some(end);
         self.retry.run = None;
         self.retry.last = Some((psn, arrival.timestamp_ns));
@@ -116,13 +91,13 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
         let psn = arrival.bth.psn();
-        let known = self.retry.shapes[psn.value() as usize % SHAPES];
+        let known = self.retry.shapes.compare(shape);
         if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
             // Not seen before: the capture began later, or the PSN is none of this connection.
             return None;
         }
-        let is_known = known.psn == shape.psn;
-        let differs = is_known && known != shape;
+        let is_known = matches!(known, Known::Same | Known::Other);
+        let differs = matches!(known, Known::Other | Known::InsideRead);
         if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
             self.sent_end = Some(end);
         }
@@ -130,7 +105,7 @@ impl Stream {
         let is_jumped = self.jumped == Some(psn) && self.retry.last.is_some_and(|(last, _)| last == psn);
         if differs && is_jumped {
             // The one before it had this one's PSN instead of its own, and was reported.
-            self.retry.shapes[psn.value() as usize % SHAPES] = shape;
+            self.retry.shapes.insert(shape);
             self.jumped = None;
             self.report_held(sink);
             self.drop_behind(sink.budget);
@@ -138,13 +113,18 @@ impl Stream {
         } else if differs && is_sure {
             // If its PSN is wrong, the gap at the right one has the same cause.
             sink.discard(self.sent_end);
-            sink.report(
-                Rule::RetransmissionDiffers,
-                Evidence::Words {
+            self.is_other_again = true;
+            let evidence = match known {
+                Known::InsideRead => Evidence::Opcode {
+                    expected: "a PSN behind those of the READ before it",
+                    got: arrival.bth.opcode(),
+                },
+                _ => Evidence::Words {
                     expected: "the packet that was sent before",
                     got: "another opcode or length",
                 },
-            );
+            };
+            sink.report(Rule::RetransmissionDiffers, evidence);
         }
         let class = self.classify(connection, arrival, is_known, sink);
         self.retry.last = Some((psn, arrival.timestamp_ns));
@@ -152,7 +132,7 @@ impl Stream {
             self.retry.run = Some((class, end));
             self.retry.counts.count(class);
         } else {
-            self.retry.shapes[psn.value() as usize % SHAPES] = shape;
+            self.retry.shapes.insert(shape);
         }
         class
     }
