@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::capture::Record;
 use crate::checker::headers::{self, Once};
 use crate::checker::{
-    Alone, Arrival, Broken, Budget, CaptureFaults, Copies, Discarded, Sink, Spot, Stream, alone, packets, remember,
+    Adverts, Alone, Arrival, Broken, Budget, CaptureFaults, Copies, Discarded, Sink, Spot, Stream, alone, packets, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
@@ -23,7 +23,7 @@ use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
 use crate::rule::{Rule, Severity};
 use crate::stats::Stats;
-use crate::wire::{Frame, Icrc, Operation, Packet, Transport};
+use crate::wire::{Frame, Icrc, LinkType, NotRoce, Operation, Packet, Transport};
 
 /// Sizes that bound the memory.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,12 @@ const STREAMING: Limits = Limits {
     kinds: 256,
 };
 
+/// Findings of connection management that wait for something of the other side.
+const CM_HELD_MAX: usize = 65_536;
+
+/// A SEND that gives memory out is not longer.
+const ADVERT_MAX: usize = 64;
+
 /// What the rules found out of a packet.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -85,6 +91,13 @@ pub struct Analysis {
     once: Once,
     capture: CaptureFaults,
     copies: Copies,
+    adverts: Adverts,
+    /// Time of the last record.
+    last_ns: u64,
+    /// Whether a packet told its fate.
+    is_told: bool,
+    /// Messages that lack the one that they answer, until something of the other side comes.
+    cm_held: Vec<Finding>,
     /// A connection management message could not be read, so one may seem to lack another.
     cm_is_unsure: bool,
     budget: Budget,
@@ -130,6 +143,10 @@ impl Analysis {
             once: Once::default(),
             capture: CaptureFaults::default(),
             copies: Copies::default(),
+            adverts: Adverts::default(),
+            last_ns: 0,
+            is_told: false,
+            cm_held: Vec::new(),
             cm_is_unsure: false,
             budget: Budget { left: limits.requests, forgotten: 0 },
             stats: Stats::default(),
@@ -150,9 +167,11 @@ impl Analysis {
     /// Takes one record in whose frame is decoded already.
     pub fn push_frame(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
         self.records += 1;
+        self.last_ns = self.last_ns.max(record.timestamp_ns);
         let packet = match frame {
             Frame::Roce(packet) => packet,
             Frame::NotRoce(what) => {
+                self.beside(record, *what);
                 let mut what = what.to_string();
                 if self.not_roce.len() >= self.limits.kinds && !self.not_roce.contains_key(&what) {
                     what = "other".to_owned();
@@ -166,10 +185,11 @@ impl Analysis {
         let fate = record.comment.map(Fate::from_comment);
         let (is_sent, is_delivered) =
             fate.as_ref().map_or((true, true), |fate| (fate.is_sent(), fate.is_delivered()));
+        let is_told = fate.as_ref().is_some_and(|fate| !matches!(fate, Fate::Unknown(_)));
+        self.is_told |= is_told;
         self.packets += 1;
         let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
-        self.paths.count(packet, &mut self.names, is_sent, is_delivered && is_whole);
-        let is_told = fate.as_ref().is_some_and(|fate| !matches!(fate, Fate::Unknown(_)));
+        self.paths.count(packet, record.number, &mut self.names, is_sent, is_delivered && is_whole);
         let seen = if is_delivered {
             self.deliver(record.number, record.timestamp_ns, packet, is_sent, is_short, is_told)
         } else {
@@ -177,6 +197,24 @@ impl Analysis {
         };
         if self.limits.keeps {
             self.keep_row(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
+        }
+    }
+
+    /// Looks at a frame beside RoCE: programs exchange addresses and keys in them.
+    fn beside(&mut self, record: &Record<'_>, what: NotRoce) {
+        if !matches!(what, NotRoce::IpProtocol(6) | NotRoce::Udp) || record.link_type != LinkType::ETHERNET {
+            return;
+        }
+        let Ok(sliced) = etherparse::SlicedPacket::from_ethernet(record.data) else { return };
+        let source = match &sliced.net {
+            Some(etherparse::NetSlice::Ipv4(ip)) => ip.header().source_addr().into(),
+            Some(etherparse::NetSlice::Ipv6(ip)) => ip.header().source_addr().into(),
+            _ => return,
+        };
+        match &sliced.transport {
+            Some(etherparse::TransportSlice::Tcp(tcp)) => self.adverts.see(source, tcp.payload()),
+            Some(etherparse::TransportSlice::Udp(udp)) => self.adverts.see(source, udp.payload()),
+            _ => {}
         }
     }
 
@@ -417,7 +455,15 @@ impl Analysis {
         {
             return None;
         }
-        let (index, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+        let is_new = bth.opcode().is_request() && bth.opcode().transport() != Transport::Uc;
+        let (index, sender) = match self.flows.find(packet.destination, bth.destination_qpn()) {
+            None if is_new => {
+                let new = self.flows.take_in(packet)?;
+                self.make_room();
+                new
+            }
+            known => known?,
+        };
         let mut seen = Seen { flow: index, sender, again: None };
         if !bth.opcode().is_request() {
             return Some(seen);
@@ -432,9 +478,11 @@ impl Analysis {
                 budget: &mut self.budget,
                 stats: &mut self.stats,
                 capture: &mut self.capture,
+                adverts: &mut self.adverts,
                 number,
                 flow: index,
             };
+            connection.endpoint_mut(sender).psn_first.get_or_insert(bth.psn());
             seen.again = stream.sent(connection, &arrival, Stream::count(connection, &arrival), &mut sink);
         }
         self.report_broken(number, packet, Some((index, sender)));
@@ -454,6 +502,14 @@ impl Analysis {
         let mut broken = std::mem::take(&mut self.broken);
         for broken in broken.drain(..) {
             self.find(broken, number, packet, requester);
+            if broken.rule == Rule::CmOutOfSequence
+                && !self.is_told
+                && !self.paths.has(packet.destination, packet.source)
+                && self.cm_held.len() < CM_HELD_MAX
+            {
+                // Perhaps nothing of the other side is in the capture.
+                self.cm_held.extend(self.findings.pop());
+            }
         }
         self.broken = broken;
     }
@@ -495,6 +551,7 @@ impl Analysis {
         let (index, sender) = self.flows.take_in(packet)?;
         self.make_room();
         let is_response = opcode.is_response();
+        let index = if is_response { index } else { self.used_again(index, sender, packet)? };
         let requester = if is_response { sender.other() } else { sender };
         let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent, is_told };
         let mut seen = Seen { flow: index, sender, again: None };
@@ -508,9 +565,13 @@ impl Analysis {
                 budget: &mut self.budget,
                 stats: &mut self.stats,
                 capture: &mut self.capture,
+                adverts: &mut self.adverts,
                 number,
                 flow: index,
             };
+            if opcode.operation() == Operation::Send && packet.payload.len() <= ADVERT_MAX {
+                sink.adverts.see(packet.source, packet.payload);
+            }
             if is_response {
                 stream.response(connection, requester, &arrival, &mut sink);
             } else {
@@ -519,6 +580,21 @@ impl Analysis {
         }
         self.report_broken(number, packet, Some((index, requester)));
         Some(seen)
+    }
+
+    /// The connection of a request whose queue pair numbers may have been used before, by a connection without management: a new one then.
+    #[inline]
+    fn used_again(&mut self, index: usize, sender: Side, packet: &Packet<'_>) -> Option<usize> {
+        let bth = packet.bth?;
+        let is_used = self.flows.get(index)?.is_used_again(sender, bth);
+        if !is_used {
+            return Some(index);
+        }
+        self.end_flow(index);
+        self.judge_end(index);
+        let new = self.flows.begin_again(index, sender)?;
+        self.make_room();
+        Some(new)
     }
 
     /// Takes note of a packet that is equal to one shortly before.
@@ -582,6 +658,11 @@ impl Analysis {
     }
 
     fn connection_management(&mut self, number: u64, packet: &Packet<'_>, message: &CmMessage<'_>) {
+        match message {
+            CmMessage::Req(req) => self.adverts.see(packet.source, req.consumer_private_data()),
+            CmMessage::Rep(rep) => self.adverts.see(packet.source, rep.private_data()),
+            _ => {}
+        }
         if let CmMessage::Req(req) = message {
             // A queue pair that is used again: what it was before has ended.
             if let Some((index, _)) = self.flows.find(packet.source, req.local_qpn()) {
@@ -611,7 +692,9 @@ impl Analysis {
     /// Tells what was held back of a connection until now.
     fn end_flow(&mut self, index: usize) {
         for side in [Side::Active, Side::Passive] {
+            let last_ns = self.last_ns;
             let Some(flow) = self.flows.get_mut(index) else { return };
+            let has_ended = flow.has_ended();
             let (_, stream) = flow.parts(side);
             let mut sink = Sink {
                 messages: &mut self.messages,
@@ -620,11 +703,20 @@ impl Analysis {
                 budget: &mut self.budget,
                 stats: &mut self.stats,
                 capture: &mut self.capture,
+                adverts: &mut self.adverts,
                 number: 0,
                 flow: index,
             };
-            stream.end(side, &mut sink);
-            for broken in std::mem::take(&mut self.broken) {
+            stream.end(side, last_ns, has_ended, &mut sink);
+            stream.end_repeated(last_ns, &mut sink);
+            for mut broken in std::mem::take(&mut self.broken) {
+                if let Evidence::Refusal(refusal) = &mut broken.evidence
+                    && let (Some(va), Some(rkey)) = (refusal.va, refusal.rkey)
+                    && let Some(connection) = self.connection(index)
+                {
+                    let responder = connection.endpoint(side.other()).address;
+                    refusal.difference = self.adverts.difference(responder, va, rkey);
+                }
                 if let Some(at) = broken.at {
                     self.find_at(broken, at, (index, side));
                 }
@@ -634,9 +726,49 @@ impl Analysis {
 
     /// Tells what the capture lacks, doubles or has in another order, each once.
     fn judge_capture(&mut self) {
+        for finding in std::mem::take(&mut self.cm_held) {
+            if self.paths.has(finding.destination, finding.source) {
+                self.findings.push(finding);
+            }
+        }
+        self.judge_directions();
         let found: Vec<_> = self.capture.findings().chain(self.copies.finding()).collect();
         for (broken, at, requester) in found {
             self.find_at(broken, at, requester);
+        }
+    }
+
+    /// Tells once that nothing of one direction is in the capture. A node that is asked again and again, and answers nothing, is told of already.
+    fn judge_directions(&mut self) {
+        if self.is_told {
+            return;
+        }
+        let is_dead = |source, destination| {
+            self.findings.iter().any(|finding| {
+                (finding.source, finding.destination) == (source, destination)
+                    && matches!(finding.evidence, Evidence::Unanswered { .. })
+            })
+        };
+        let mut found = None;
+        let mut count = 0;
+        for (number, source, destination) in self.paths.one_sided() {
+            if is_dead(source, destination) {
+                continue;
+            }
+            count += 1;
+            found.get_or_insert((number, source, destination));
+        }
+        if let Some((packet, source, destination)) = found {
+            self.findings.push(Finding {
+                rule: Rule::CaptureOneDirection,
+                severity: Severity::Note,
+                packet,
+                source,
+                destination,
+                requester: None,
+                psn: None,
+                evidence: Evidence::OneDirection { count },
+            });
         }
     }
 
@@ -655,7 +787,7 @@ impl Analysis {
             let (source, destination) =
                 (connection.endpoint(side).address, connection.endpoint(side.other()).address);
             stream.release(&mut self.budget);
-            if is_excused {
+            if is_excused || !self.is_told && !self.paths.has(destination, source) {
                 continue;
             }
             self.findings.push(Finding {

@@ -119,6 +119,11 @@ pub enum Evidence {
         /// Queue pair number that it was sent to.
         qpn: u32,
     },
+    /// RNR NAKs for one request, the last of which was in vain.
+    NotReady {
+        /// How many.
+        naks: u64,
+    },
     /// How much of something there is, told once.
     Extent {
         /// What is counted, in the singular.
@@ -127,6 +132,11 @@ pub enum Evidence {
         count: u64,
         /// In how many places.
         places: u64,
+    },
+    /// Directions between nodes whose other direction is not in the capture.
+    OneDirection {
+        /// How many.
+        count: u64,
     },
     /// A refused request.
     Refusal(Refusal),
@@ -163,9 +173,15 @@ impl fmt::Display for Evidence {
             Self::Unanswered { times, qpn } => {
                 write!(f, "sent {times} times to queue pair {qpn:#x}, answered by nothing")
             }
+            Self::NotReady { naks: 1 } => f.write_str("refused as not ready, then not sent again"),
+            Self::NotReady { naks } => write!(f, "refused as not ready {naks} times, then not sent again"),
             Self::Extent { what, count, places } => {
                 write!(f, "{count} {what}{}", if *count == 1 { "" } else { "s" })?;
                 if places > &1 { write!(f, ", in {places} places") } else { Ok(()) }
+            }
+            Self::OneDirection { count } => {
+                f.write_str("nothing of the other direction is in the capture")?;
+                if *count > 1 { write!(f, ", and of {} more", count - 1) } else { Ok(()) }
             }
             Self::Refusal(refusal) => refusal.fmt(f),
             Self::Words { expected, got } => write!(f, "expected {expected}, got {got}"),

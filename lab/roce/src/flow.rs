@@ -11,7 +11,7 @@ use crate::cm::{Message as CmMessage, PortSpace, ack_timeout_ns, path_mtu_bytes}
 use crate::finding::Evidence;
 use crate::retransmission::Retransmissions;
 use crate::rule::Rule;
-use crate::wire::{Packet, Psn};
+use crate::wire::{Bth, Packet, Psn};
 
 /// A side of a connection; each sends requests in a PSN space of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,8 @@ pub struct Connection {
     pub path_mtu_bytes: Option<u32>,
     /// ACK timeout of the requesters in nanoseconds, from the REQ; `None` when that has none, or is not there.
     pub ack_timeout_ns: Option<u64>,
+    /// How often a request may be repeated that nothing answers, from the REQ.
+    pub retry_count: Option<u8>,
     /// Requests that came again, of both sides, by class.
     pub retransmissions: Retransmissions,
     /// Connection management messages that came, by the side that sent them: `REQ`, `DREP`.
@@ -172,6 +174,12 @@ impl Flow {
             sum += stream.retransmissions();
         }
         self.connection.retransmissions = sum;
+    }
+
+    /// Whether a request is no more of this connection, which has no management, but of another between queue pairs with the same numbers.
+    #[inline]
+    pub(crate) fn is_used_again(&self, sender: Side, bth: Bth<'_>) -> bool {
+        self.connection.port_space.is_none() && self.stream(sender).is_behind(bth.opcode(), bth.psn())
     }
 
     /// The stream of requests that `side` sends.
@@ -342,6 +350,7 @@ impl Flows {
                         port_space: Some(req.port_space()),
                         path_mtu_bytes: path_mtu_bytes(req.path_mtu_code()),
                         ack_timeout_ns: ack_timeout_ns(req.primary_ack_timeout()),
+                        retry_count: Some(req.retry_count()),
                         retransmissions: Retransmissions::default(),
                         management: BTreeSet::new(),
                     },
@@ -437,12 +446,38 @@ impl Flows {
             port_space: None,
             path_mtu_bytes: None,
             ack_timeout_ns: None,
+            retry_count: None,
             retransmissions: Retransmissions::default(),
             management: BTreeSet::new(),
         };
         let index = self.add(connection, None);
         self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
         Some((index, Side::Active))
+    }
+
+    /// Begins a connection between the queue pairs of flow `index`, whose side `sender` sends first.
+    #[cold]
+    pub(crate) fn begin_again(&mut self, index: usize, sender: Side) -> Option<usize> {
+        let old = &self.get(index)?.connection;
+        let ends = [*old.endpoint(sender), *old.endpoint(sender.other())];
+        let [active, passive] = ends.map(|end| Endpoint::new(end.address, end.qpn, None));
+        let connection = Connection {
+            active,
+            passive,
+            port_space: None,
+            path_mtu_bytes: None,
+            ack_timeout_ns: None,
+            retry_count: None,
+            retransmissions: Retransmissions::default(),
+            management: BTreeSet::new(),
+        };
+        let new = self.add(connection, None);
+        for (side, end) in [(Side::Active, active), (Side::Passive, passive)] {
+            if let Some(qpn) = end.qpn {
+                self.insert_qpn((end.address, qpn), (new, side));
+            }
+        }
+        Some(new)
     }
 
     /// Finds a flow whose requester has no QPN yet and has sent the PSN that `packet` answers.

@@ -241,7 +241,7 @@ rules! {
     "the rules of this catalogue";
 
     CaptureDoubled, Note, "the capture has packets twice",
-    "Frames come twice, equal in every byte, within a millisecond: two mirror ports, or every interface of a node was recorded. The copies are not held against the peers and not counted as retransmissions. Told once with its extent, when a quarter of the packets or more are copies; fewer are copies that the network made.",
+    "Frames come twice, equal in every byte, within half a millisecond: two mirror ports, or every interface of a node was recorded. The copies are not held against the peers and not counted as retransmissions. Told once with its extent, when a quarter of the packets or more are copies; fewer are copies that the network made.",
     "the rules of this catalogue";
 
     CaptureOneDirection, Note, "nothing of one direction is in the capture",

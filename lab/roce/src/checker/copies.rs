@@ -1,7 +1,7 @@
 //! Frames that come twice: the recorder's copies, or the network's.
 //!
 //! In: every packet of a capture without fates. Out: whether it is a copy of one shortly before. A copy is equal in every byte that the ICRC covers, comes within
-//! a millisecond and 64 packets, and no refusal stands between, after which a requester sends the same again. Copies do not go through the rules; how many
+//! half a millisecond and 64 packets, and no refusal stands between, after which a requester sends the same again. Copies do not go through the rules; how many
 //! there are of all packets tells whose they are.
 
 use crate::finding::Evidence;
@@ -14,8 +14,8 @@ use crate::rule::Rule;
 /// Packets among which a copy is looked for.
 const WINDOW: usize = 64;
 
-/// Time between a frame and its copy.
-const LIMIT_NS: u64 = 1_000_000;
+/// Time between a frame and its copy; a requester takes longer to send again what nothing refused.
+const LIMIT_NS: u64 = 500_000;
 
 /// One copy for this many packets, and the recorder made them.
 const RECORDERS: u64 = 4;
@@ -94,7 +94,7 @@ impl Copies {
     fn is_copy(&self, key: u64, timestamp_ns: u64) -> bool {
         self.frames.iter().any(|frame| {
             frame.key == key
-                && frame.timestamp_ns.abs_diff(timestamp_ns) <= LIMIT_NS
+                && frame.timestamp_ns.abs_diff(timestamp_ns) < LIMIT_NS
                 && (frame.place >= self.refused_at || self.is_recorders())
         })
     }
@@ -112,7 +112,7 @@ impl Copies {
     /// The finding that tells of the recorder's copies.
     pub(crate) fn finding(&self) -> Option<(Broken, Spot, (usize, Side))> {
         let (at, requester) = self.first.filter(|_| self.is_recorders())?;
-        let evidence = Evidence::Extent { what: "copy of a packet", count: self.count, places: 1 };
+        let evidence = Evidence::Extent { what: "copied packet", count: self.count, places: 1 };
         Some((Broken::new(Rule::CaptureDoubled, evidence), at, requester))
     }
 }

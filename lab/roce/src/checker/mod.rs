@@ -4,9 +4,11 @@
 //! the missing one comes; so does this, which makes a lost packet one finding and a go-back-N none. When an answer shows that the missing request did
 //! arrive, the gap is the capture's, and checking goes on behind it. After any fault the counts that it makes unsure are learnt anew from the wire.
 
+mod adverts;
 pub(crate) mod alone;
 mod asked;
 mod capture_faults;
+mod end;
 mod copies;
 pub(crate) mod headers;
 mod msn;
@@ -17,6 +19,7 @@ mod retry;
 mod shape;
 
 pub(crate) use crate::checker::alone::Alone;
+pub(crate) use crate::checker::adverts::Adverts;
 use crate::checker::asked::Asked;
 pub(crate) use crate::checker::capture_faults::CaptureFaults;
 pub(crate) use crate::checker::copies::Copies;
@@ -26,14 +29,14 @@ use crate::checker::request::PayloadRule;
 use crate::checker::retry::{Nak, Retry};
 use std::collections::VecDeque;
 
-use crate::finding::Evidence;
-use crate::flow::Side;
+use crate::finding::{Evidence, Refusal};
+use crate::flow::{Connection, Side};
 use crate::message::Outcome;
 use crate::message_log::{MessageId, MessageLog};
 use crate::retransmission::Retransmissions;
 use crate::rule::{Rule, Severity};
 use crate::stats::Stats;
-use crate::wire::{Bth, Operation, Packet, Psn};
+use crate::wire::{Bth, Opcode, Operation, Packet, Psn};
 
 /// Messages between requests and answers that all streams together may remember; more only loses the oldest of a stream.
 #[derive(Debug)]
@@ -104,6 +107,14 @@ pub(crate) struct Stream {
     /// Time of a fatal NAK.
     fatal_ns: Option<u64>,
     fatal_is_reported: bool,
+    /// A refusal for good that nothing contradicts yet.
+    refusal: Option<Box<Refused>>,
+    /// The last RNR NAK, and how many there were for its request.
+    not_ready: Option<NotReady>,
+    /// The request that is repeated, and how often it was since the last answer.
+    repeated: Option<Repeated>,
+    retry_count_is_reported: bool,
+    rnr_nak_is_told: bool,
     depth_is_reported: bool,
     /// Whether an outstanding READ may be without a count.
     has_uncounted: bool,
@@ -130,6 +141,33 @@ struct Early {
     /// The last PSN that is answered so.
     psn: Psn,
     is_ack: bool,
+}
+
+/// A refusal for good.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    at: Spot,
+    refusal: Refusal,
+    has_cause: bool,
+}
+
+/// A request that its responder was not ready for.
+#[derive(Clone, Copy, Debug)]
+struct NotReady {
+    at: Spot,
+    naks: u64,
+}
+
+/// A request that comes again without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Repeated {
+    psn: Psn,
+    times: u64,
+    /// Time of the last repetition, and how long after the sending before it that was.
+    at_ns: u64,
+    interval_ns: u64,
+    first: u64,
+    qpn: u32,
 }
 
 /// One packet on its way through the rules.
@@ -188,10 +226,14 @@ pub(crate) struct Sink<'a> {
     pub(crate) budget: &'a mut Budget,
     pub(crate) stats: &'a mut Stats,
     pub(crate) capture: &'a mut CaptureFaults,
+    pub(crate) adverts: &'a mut Adverts,
     /// Number of the packet, and of its connection.
     pub(crate) number: u64,
     pub(crate) flow: usize,
 }
+
+/// No recorder loses as many requests at a time while none of them waits for its answer.
+const USED_AGAIN_PSNS: i32 = 4_096;
 
 /// Discarded packets whose gaps are still to come.
 const DISCARDED_MAX: usize = 16;
@@ -231,6 +273,13 @@ impl Sink<'_> {
     fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {
         if let Some(message) = self.messages.end(message, outcome, Some(timestamp_ns)) {
             self.stats.ended(message);
+            if let (true, Some(va), Some(rkey)) = (
+                matches!(outcome, Outcome::Acknowledged | Outcome::Responded),
+                message.va,
+                message.rkey,
+            ) {
+                self.adverts.take(message.responder, va, rkey);
+            }
         }
     }
 
@@ -280,6 +329,11 @@ impl Stream {
             acknowledged_at: (0, 0),
             fatal_ns: None,
             fatal_is_reported: false,
+            refusal: None,
+            not_ready: None,
+            repeated: None,
+            retry_count_is_reported: false,
+            rnr_nak_is_told: false,
             depth_is_reported: false,
             has_uncounted: false,
             is_unsure: false,
@@ -302,6 +356,28 @@ impl Stream {
         !self.is_lossy && self.held.is_none() && self.early.is_none()
     }
 
+    /// Notes where its requests begin, if nothing told yet.
+    pub(crate) fn begin(&mut self, connection: &mut Connection, requester: Side, psn: Psn) {
+        if self.psn_first.is_none() {
+            self.psn_first = Some(psn);
+            self.acknowledged = Some(psn);
+            connection.endpoint_mut(requester).psn_first = Some(psn);
+        }
+    }
+
+    /// Whether a request cannot follow what was sent: all of that is answered, and it lies before all of it or far from it.
+    #[inline]
+    pub(crate) fn is_behind(&self, opcode: Opcode, psn: Psn) -> bool {
+        let (Some(first), Some(end)) = (self.psn_first, self.sent_end) else { return false };
+        let ahead = psn.distance(end);
+        if ahead == 0 {
+            return false;
+        }
+        opcode.place().starts()
+            && (psn.distance(first) < 0 || ahead > USED_AGAIN_PSNS)
+            && self.acknowledged.is_some_and(|acknowledged| acknowledged.distance(end) >= 0 && acknowledged != first)
+    }
+
     /// Whether `psn` is one of its requests'.
     pub(crate) fn has_sent(&self, psn: Psn) -> bool {
         match (self.psn_first, self.sent_end) {
@@ -322,21 +398,6 @@ impl Stream {
             return None;
         }
         self.queue.unanswered()
-    }
-
-    /// Ends it: tells what was held back until now.
-    pub(crate) fn end(&mut self, requester: Side, sink: &mut Sink<'_>) {
-        if let Some(held) = self.held.filter(|held| held.is_proven) {
-            self.held = None;
-            let count = held.at.psn.distance(held.expected).max(1) as u64;
-            sink.capture.lost(held.at, (sink.flow, requester), count);
-        }
-        self.report_held(sink);
-        self.drop_behind(sink.budget);
-        if let (Some(early), Some(end)) = (self.early.take(), self.sent_end) {
-            let count = early.psn.plus(1).distance(end).max(1) as u64;
-            sink.capture.lost(early.at, (sink.flow, requester), count);
-        }
     }
 
     /// Gives what its requests took of the budget back.

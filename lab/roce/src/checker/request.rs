@@ -44,11 +44,7 @@ impl Stream {
             learn_path_mtu(connection, arrival, sink);
         }
         let count = Self::count(connection, arrival);
-        if self.psn_first.is_none() {
-            self.psn_first = Some(psn);
-            self.acknowledged = Some(psn);
-            connection.endpoint_mut(requester).psn_first = Some(psn);
-        }
+        self.begin(connection, requester, psn);
         self.has_uncounted |= count.is_none();
         let sent_before = self.sent_end;
         self.is_other_again = false;
@@ -250,6 +246,7 @@ impl Stream {
             && arrival.timestamp_ns.saturating_sub(at_ns) > FATAL_GRACE_NS
         {
             self.fatal_is_reported = true;
+            self.refusal = None;
             sink.report(
                 Rule::TrafficAfterFatalNak,
                 Evidence::Words { expected: "no further request", got: "one" },

@@ -3,10 +3,10 @@
 use crate::checker::msn::{Bounds, Wrong};
 use crate::checker::pending::{Answer, Pending};
 use crate::checker::request::learn_path_mtu;
-use crate::checker::{Arrival, Early, Gap, Held, Sink, Spot, Stream, headers, packets};
-use crate::finding::Evidence;
+use crate::checker::{Arrival, Early, Gap, Held, Refused, Sink, Spot, Stream, headers, packets};
+use crate::finding::{Evidence, Refusal};
 use crate::flow::{Connection, Side};
-use crate::message::Outcome;
+use crate::message::{MessageKind, Outcome};
 use crate::rule::Rule;
 use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
 
@@ -60,7 +60,7 @@ impl Stream {
                 sink.discard(Some(first));
             } else if let Some(Syndrome::Nak(NakCode::PsnSequenceError)) = syndrome {
                 // The capture began behind the request that is missing.
-                self.refuse_for_now(psn, None, arrival.timestamp_ns, true);
+                self.refuse_for_now(psn, None, arrival.number, arrival.timestamp_ns, true);
             }
             return;
         }
@@ -72,6 +72,7 @@ impl Stream {
             && !self.fatal_is_reported
         {
             self.fatal_is_reported = true;
+            self.refusal = None;
             sink.report(
                 Rule::TrafficAfterFatalNak,
                 Evidence::Words { expected: "no further answer", got: "one" },
@@ -96,7 +97,7 @@ impl Stream {
                 Some(Syndrome::RnrNak { timer }) => {
                     let is_possible = self.judge_nak(psn, arrival, sink);
                     self.acknowledge_before(psn, arrival.timestamp_ns, sink);
-                    self.refuse_for_now(psn, Some(timer), arrival.timestamp_ns, !is_possible);
+                    self.refuse_for_now(psn, Some(timer), arrival.number, arrival.timestamp_ns, !is_possible);
                 }
                 _ => {
                     self.acknowledge_before(psn, arrival.timestamp_ns, sink);
@@ -241,6 +242,7 @@ impl Stream {
     pub(super) fn acknowledge_before(&mut self, end: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) -> bool {
         if self.acknowledged.is_none_or(|acknowledged| end.distance(acknowledged) > 0) {
             self.acknowledged = Some(end);
+            self.repeated = None;
             self.acknowledged_at = (sink.number, timestamp_ns);
         }
         let got = end.plus(Psn::new(u32::MAX).value());
@@ -300,6 +302,15 @@ impl Stream {
         let is_possible = self.judge_nak(psn, arrival, sink);
         self.acknowledge_before(psn, arrival.timestamp_ns, sink);
         if code == NakCode::PsnSequenceError {
+            if self.nak.is_some_and(|nak| nak.psn == psn && nak.rnr.is_some()) {
+                // It was refused as not ready, and what was in flight behind it is out of order.
+                if !self.rnr_nak_is_told {
+                    self.rnr_nak_is_told = true;
+                    let words = Evidence::Words { expected: "the RNR NAK for it alone", got: "a sequence NAK too" };
+                    sink.report(Rule::SequenceNakBehindRnrNak, words);
+                }
+                return;
+            }
             let is_missing = self.gap == Gap::Waiting && self.expected == Some(psn);
             let was_missing = self.is_nak_due(psn) && !is_missing;
             if is_missing || was_missing {
@@ -318,7 +329,7 @@ impl Stream {
                 }
                 self.sure_from = Some(psn.plus(1));
             }
-            self.refuse_for_now(psn, None, arrival.timestamp_ns, !is_missing);
+            self.refuse_for_now(psn, None, arrival.number, arrival.timestamp_ns, !is_missing);
             if let Some(nak) = &mut self.nak {
                 nak.is_filled = was_missing;
             }
@@ -326,11 +337,42 @@ impl Stream {
         }
         self.fatal_ns = Some(arrival.timestamp_ns);
         self.fatal_is_reported = false;
-        let message =
-            self.queue.first_from(psn).map(|pending| pending.message).or(self.open.map(|open| open.message));
+        self.repeated = None;
+        let pending = self.queue.first_from(psn).copied();
+        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
+        if is_possible {
+            self.refusal = Some(Box::new(self.refusal_of(psn, code, pending, arrival, sink)));
+        }
         if let Some(message) = message {
             sink.end(message, Outcome::Refused(code), arrival.timestamp_ns);
         }
+    }
+
+    /// What is told of a refusal for good, unless something contradicts it.
+    fn refusal_of(
+        &self,
+        psn: Psn,
+        code: NakCode,
+        pending: Option<Pending>,
+        arrival: &Arrival<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Refused {
+        let announced = pending.map(|pending| pending.announced_bytes);
+        let announced = announced.or(self.open.and_then(|open| open.announced_bytes)).unwrap_or(0);
+        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
+        let message = message.and_then(|message| sink.messages.get_mut(message));
+        let refusal = Refusal {
+            code,
+            kind: message.as_ref().map(|message| message.kind),
+            bytes: message.as_ref().map_or(0, |message| message.bytes.max(u64::from(announced))),
+            va: message.as_ref().and_then(|message| message.va),
+            rkey: message.as_ref().and_then(|message| message.rkey),
+            difference: None,
+        };
+        let is_write = matches!(refusal.kind, Some(MessageKind::Write | MessageKind::WriteWithImmediate));
+        let is_later = message.is_some_and(|message| psn.distance(message.psn_first) > 0);
+        let has_cause = !(code == NakCode::InvalidRequest && is_write && is_later && self.is_complete());
+        Refused { at: Spot { number: arrival.number, psn, is_request: false }, refusal, has_cause }
     }
 
     /// Holds the MSN of an answer against the messages that can be complete.
@@ -405,6 +447,7 @@ impl Stream {
         if !accepts {
             // What is wrong with the refusal is said.
             self.fatal_is_reported = true;
+            self.refusal = None;
             if let Some(nak) = &mut self.nak {
                 nak.is_reported = true;
             }

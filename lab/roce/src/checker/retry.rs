@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::checker::shape::{Known, Shape, Shapes};
-use crate::checker::{Arrival, Sink, Stream};
+use crate::checker::{Arrival, NotReady, Sink, Spot, Stream};
 use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::retransmission::{RetransmissionClass, Retransmissions};
@@ -13,8 +13,9 @@ use crate::wire::{Operation, Psn, rnr_timer_us};
 /// Atomics whose result is remembered, to compare a replay with.
 const ATOMICS: usize = 16;
 
-/// Without connection management nothing tells the ACK timeout; a copy by the network comes sooner than this.
-const COPY_LIMIT_NS: u64 = 1_000_000;
+/// A copy by the network comes sooner than this. The ACK timeout of the REQ does not tell a requester's: a network card takes the nearest that it has, and a
+/// program may set another.
+const COPY_LIMIT_NS: u64 = 500_000;
 
 /// A requester needs longer than this to send a request again.
 const COPY_NS: u64 = 20_000;
@@ -37,7 +38,7 @@ pub(super) struct Retry {
     /// The class of the run that is under way, and the PSN that continues it.
     run: Option<(RetransmissionClass, Psn)>,
     /// The last request that was sent: its PSN and time.
-    last: Option<(Psn, u64)>,
+    pub(super) last: Option<(Psn, u64)>,
     pub(super) shapes: Shapes,
     /// Results of the last atomics, by PSN.
     atomics: VecDeque<(Psn, u64)>,
@@ -126,21 +127,31 @@ impl Stream {
             };
             sink.report(Rule::RetransmissionDiffers, evidence);
         }
-        let class = self.classify(connection, arrival, is_known, sink);
-        self.retry.last = Some((psn, arrival.timestamp_ns));
+        let class = self.classify(arrival, is_known, sink);
+        let now_ns = arrival.timestamp_ns;
+        if known == Known::InsideRead {
+            self.retry.last = Some((psn, now_ns));
+            return None;
+        }
         if let Some(class) = class {
+            if class == RetransmissionClass::Timeout
+                && self.acknowledged.is_none_or(|acknowledged| psn.distance(acknowledged) >= 0)
+            {
+                let at = Spot { number: arrival.number, psn, is_request: true };
+                self.count_repetition(connection, arrival.bth.destination_qpn(), at, now_ns, sink);
+            }
             self.retry.run = Some((class, end));
             self.retry.counts.count(class);
         } else {
             self.retry.shapes.insert(shape);
         }
+        self.retry.last = Some((psn, now_ns));
         class
     }
 
     /// Tells why a request comes whose PSN lies before others; `None` when those only overtook it.
     fn classify(
         &mut self,
-        connection: &Connection,
         arrival: &Arrival<'_>,
         is_known: bool,
         sink: &mut Sink<'_>,
@@ -175,11 +186,11 @@ impl Stream {
             return Some(RetransmissionClass::ReadRetry);
         }
         if self.acknowledged.is_some_and(|acknowledged| psn.distance(acknowledged) < 0) {
-            return Some(RetransmissionClass::Duplicate);
+            let is_late = self.retry.last.is_none_or(|(_, at_ns)| now_ns.saturating_sub(at_ns) >= COPY_LIMIT_NS);
+            return Some(if is_late { RetransmissionClass::Spurious } else { RetransmissionClass::Duplicate });
         }
-        let limit_ns = connection.ack_timeout_ns.map_or(COPY_LIMIT_NS, |timeout_ns| timeout_ns / 2);
         match self.retry.last {
-            Some((last, at_ns)) if now_ns.saturating_sub(at_ns) < limit_ns => {
+            Some((last, at_ns)) if now_ns.saturating_sub(at_ns) < COPY_LIMIT_NS => {
                 if last == psn {
                     Some(RetransmissionClass::Duplicate)
                 } else if is_known || asked.is_some() {
@@ -197,10 +208,16 @@ impl Stream {
         &mut self,
         psn: Psn,
         rnr_timer: Option<u8>,
+        number: u64,
         timestamp_ns: u64,
         is_reported: bool,
     ) {
         let rnr = rnr_timer.map(|code| (timestamp_ns, u64::from(rnr_timer_us(code)) * 1_000));
+        if rnr.is_some() {
+            let naks = self.not_ready.filter(|before| before.at.psn == psn).map_or(0, |before| before.naks) + 1;
+            let at = Spot { number, psn, is_request: false };
+            self.not_ready = Some(NotReady { at, naks });
+        }
         self.nak = Some(Nak { psn, rnr, is_reported, is_filled: false });
         self.retry.run = None;
     }
