@@ -4,6 +4,7 @@
 //! receivers got, as the fates in the packet comments tell it; the trace shows everything that was sent.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use crate::capture::Record;
 use crate::checker::headers::{self, Once};
@@ -23,7 +24,7 @@ use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
 use crate::rule::{Rule, Severity};
 use crate::stats::Stats;
-use crate::wire::{Frame, Icrc, LinkType, NotRoce, Operation, Packet, Transport};
+use crate::wire::{Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Transport};
 
 /// Sizes that bound the memory.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,10 @@ const STREAMING: Limits = Limits {
 /// Findings of connection management that wait for something of the other side.
 const CM_HELD_MAX: usize = 65_536;
 
+/// Time between two congestion notifications of a flow, and receivers of them that are followed.
+const CNP_PACE_NS: u64 = 4_000;
+const CNPS_MAX: usize = 65_536;
+
 /// A SEND that gives memory out is not longer.
 const ADVERT_MAX: usize = 64;
 
@@ -91,6 +96,8 @@ pub struct Analysis {
     once: Once,
     capture: CaptureFaults,
     copies: Copies,
+    /// Times of the last congestion notifications, by receiver.
+    last_cnp: HashMap<(IpAddr, u32), u64>,
     adverts: Adverts,
     /// Time of the last record.
     last_ns: u64,
@@ -143,6 +150,7 @@ impl Analysis {
             once: Once::default(),
             capture: CaptureFaults::default(),
             copies: Copies::default(),
+            last_cnp: HashMap::new(),
             adverts: Adverts::default(),
             last_ns: 0,
             is_told: false,
@@ -196,7 +204,7 @@ impl Analysis {
             self.sent_only(record.number, record.timestamp_ns, packet)
         };
         if self.limits.keeps {
-            self.keep_row(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
+            self.keep_row((record.number, record.timestamp_ns), packet, seen, fate.unwrap_or(Fate::Forwarded));
         }
     }
 
@@ -533,6 +541,10 @@ impl Analysis {
             self.judge_headers(broken, number, packet);
         }
         self.stats.packet(opcode, packet.payload_length_bytes as u64, timestamp_ns);
+        if opcode == Opcode::CNP {
+            self.judge_pace(number, timestamp_ns, packet);
+            return None;
+        }
         if !is_told && self.copies.see(packet, bth, timestamp_ns) {
             return self.copy(number, packet);
         }
@@ -595,6 +607,24 @@ impl Analysis {
         let new = self.flows.begin_again(index, sender)?;
         self.make_room();
         Some(new)
+    }
+
+    /// Holds a congestion notification against the one before it to the same queue pair.
+    fn judge_pace(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
+        let Some(bth) = packet.bth else { return };
+        let key = (packet.destination, bth.destination_qpn());
+        if self.last_cnp.len() >= CNPS_MAX && !self.last_cnp.contains_key(&key) {
+            return;
+        }
+        let Some(before_ns) = self.last_cnp.insert(key, timestamp_ns) else { return };
+        let got_ns = timestamp_ns.saturating_sub(before_ns);
+        if got_ns < CNP_PACE_NS
+            && !self.copies.is_recorders()
+            && self.once.is_new(Rule::CnpTooFrequent, bth.opcode(), packet.destination, bth.destination_qpn())
+        {
+            let evidence = Evidence::Time { expected_ns: CNP_PACE_NS, got_ns };
+            self.find(Broken::new(Rule::CnpTooFrequent, evidence), number, packet, None);
+        }
     }
 
     /// Takes note of a packet that is equal to one shortly before.
@@ -803,7 +833,7 @@ impl Analysis {
         }
     }
 
-    fn keep_row(&mut self, number: u64, packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {
+    fn keep_row(&mut self, (number, timestamp_ns): (u64, u64), packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {
         if let Some(Ok(mad)) = packet.mad()
             && mad.is_cm()
         {
@@ -815,6 +845,6 @@ impl Analysis {
             return;
         }
         let flow = seen.map(|seen| (seen.flow, seen.sender));
-        self.rows.push(Row::new(number, packet, flow, seen.and_then(|seen| seen.again), fate));
+        self.rows.push(Row::new(number, timestamp_ns, packet, flow, seen.and_then(|seen| seen.again), fate));
     }
 }

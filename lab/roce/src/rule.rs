@@ -318,13 +318,19 @@ impl Rule {
             );
         }
         for entry in &ENTRIES {
-            let _ = write!(
-                text,
-                "\n## {}\n\n{}: {}.\n\n{}\n\nSource: {}.\n",
-                entry.rule, entry.severity, entry.title, entry.explanation, entry.source
-            );
+            text.push('\n');
+            text.push_str(&entry.rule.page());
         }
         text
+    }
+
+    /// What there is to say of it, as in the catalogue.
+    pub fn page(self) -> String {
+        let entry = self.entry();
+        format!(
+            "## {}\n\n{}: {}.\n\n{}\n\nSource: {}.\n",
+            entry.rule, entry.severity, entry.title, entry.explanation, entry.source
+        )
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Args {
     /// Print what must hold whatever the timing: messages with their packets folded, what was lost and sent again.
     #[arg(long, conflicts_with = "json")]
     summary: bool,
+    /// Put number and times before each packet: seconds since the first, and since the one before; and behind it why it came again.
+    #[arg(long, conflicts_with_all = ["json", "summary"])]
+    times: bool,
     /// Print JSON, one object a line, as the capture is read.
     #[arg(long)]
     json: bool,
@@ -69,7 +72,11 @@ impl Args {
             return json_lines(&mut input, names, &filter);
         }
         let (report, stopped) = analyse(&mut input, names, &filter)?;
-        let text = if self.summary { report.summary() } else { report.trace() };
+        let text = match (self.summary, self.times) {
+            (true, _) => report.summary(),
+            (_, true) => report.trace_with_times(),
+            _ => report.trace(),
+        };
         output::print_with(|sink| sink.write_all(text.as_bytes()))?;
         output::remarks(&input.name, &report, stopped.is_none());
         output::note_in_vain(&filter, "packet", &input.name);

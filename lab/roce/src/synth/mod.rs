@@ -2,8 +2,10 @@
 //!
 //! In: addresses, numbers and payload. Out: Ethernet frames. [`Pair`] is two nodes and a connection between them, and knows the packets of the two samples.
 
+mod samples;
 mod workload;
 
+pub use samples::{conversation, sample};
 pub use workload::{Workload, Written};
 
 use std::net::IpAddr;
