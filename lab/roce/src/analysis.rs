@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use crate::capture::Record;
 use crate::checker::headers::{self, Once};
 use crate::checker::{
-    Adverts, Alone, Arrival, Broken, Budget, CaptureFaults, Copies, Discarded, Sink, Spot, Stream, alone, packets, remember,
+    Adverts, Alone, Arrival, Broken, Budget, CaptureFaults, Copies, Discarded, Sink, Spot, Stream, alone,
+    packets, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
@@ -204,7 +205,12 @@ impl Analysis {
             self.sent_only(record.number, record.timestamp_ns, packet)
         };
         if self.limits.keeps {
-            self.keep_row((record.number, record.timestamp_ns), packet, seen, fate.unwrap_or(Fate::Forwarded));
+            self.keep_row(
+                (record.number, record.timestamp_ns),
+                packet,
+                seen,
+                fate.unwrap_or(Fate::Forwarded),
+            );
         }
     }
 
@@ -378,13 +384,7 @@ impl Analysis {
         }
     }
 
-    fn find(
-        &mut self,
-        broken: Broken,
-        number: u64,
-        packet: &Packet<'_>,
-        requester: Option<(usize, Side)>,
-    ) {
+    fn find(&mut self, broken: Broken, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>) {
         if let (Some(at), Some(requester)) = (broken.at, requester) {
             return self.find_at(broken, at, requester);
         }
@@ -478,7 +478,8 @@ impl Analysis {
         }
         if let Some(flow) = self.flows.get_mut(index) {
             let (connection, stream) = flow.parts(sender);
-            let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true, is_told: true };
+            let arrival =
+                Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true, is_told: true };
             let mut sink = Sink {
                 messages: &mut self.messages,
                 findings: &mut self.broken,
@@ -833,7 +834,13 @@ impl Analysis {
         }
     }
 
-    fn keep_row(&mut self, (number, timestamp_ns): (u64, u64), packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {
+    fn keep_row(
+        &mut self,
+        (number, timestamp_ns): (u64, u64),
+        packet: &Packet<'_>,
+        seen: Option<Seen>,
+        fate: Fate,
+    ) {
         if let Some(Ok(mad)) = packet.mad()
             && mad.is_cm()
         {

@@ -249,7 +249,9 @@ impl Difference {
             Self::AddressCut(_) => "the address is an advertised one cut to 32 bits".to_owned(),
             Self::AddressSwapped(_) => "the address is an advertised one in the other byte order".to_owned(),
             Self::Behind(bytes) => {
-                format!("{bytes} bytes behind an advertised address: out of bounds, if its region ends before")
+                format!(
+                    "{bytes} bytes behind an advertised address: out of bounds, if its region ends before"
+                )
             }
             Self::AddressUnknown => "the rkey was advertised, the address never".to_owned(),
             Self::Advertised => {

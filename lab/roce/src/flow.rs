@@ -142,8 +142,9 @@ impl Flow {
 
     /// Holds a message behind REQ and REP against what came before.
     fn judge(&mut self, receiver: IpAddr, message: &CmMessage<'_>, findings: &mut Vec<Broken>) {
-        let mut lacks =
-            |expected, got| findings.push(Broken::new(Rule::CmOutOfSequence, Evidence::Words { expected, got }));
+        let mut lacks = |expected, got| {
+            findings.push(Broken::new(Rule::CmOutOfSequence, Evidence::Words { expected, got }))
+        };
         match message {
             CmMessage::Rtu(_) if !self.cm.rep => lacks("a REP before it", "RTU"),
             CmMessage::Drep(_) if !self.cm.dreq => lacks("a DREQ before it", "DREP"),

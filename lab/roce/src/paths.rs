@@ -67,7 +67,9 @@ impl Paths {
             path.sent += u64::from(is_sent);
             path.delivered += u64::from(is_delivered);
             if path.first_connected.is_none()
-                && packet.opcode().is_some_and(|opcode| matches!(opcode.transport(), Transport::Rc | Transport::Xrc))
+                && packet
+                    .opcode()
+                    .is_some_and(|opcode| matches!(opcode.transport(), Transport::Rc | Transport::Xrc))
             {
                 path.first_connected = Some(number);
             }

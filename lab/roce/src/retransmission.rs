@@ -134,6 +134,9 @@ mod tests {
         let mut sum = counts;
         sum += counts;
         assert_eq!((sum.total(), counts.total()), (14, 7));
-        assert_eq!(counts.to_string(), "1 go-back-N, 1 RNR retry, 1 READ retry, 2 timeout, 1 spurious, 1 duplicate");
+        assert_eq!(
+            counts.to_string(),
+            "1 go-back-N, 1 RNR retry, 1 READ retry, 2 timeout, 1 spurious, 1 duplicate"
+        );
     }
 }

@@ -61,7 +61,10 @@ fn check_and_stats_say_how_many_packets_were_not_counted_at_their_addresses() {
         .map(|number| {
             let [_, middle, high, low] = number.to_be_bytes();
             let source = [10, middle, high, low].into();
-            FrameBuilder::new(source, [198, 51, 100, 1].into(), Opcode(0x04)).destination_qpn(17).payload(b"four").build()
+            FrameBuilder::new(source, [198, 51, 100, 1].into(), Opcode(0x04))
+                .destination_qpn(17)
+                .payload(b"four")
+                .build()
         })
         .collect();
     for (frames, is_said) in [(&frames[..], true), (&frames[1..], false)] {

@@ -371,10 +371,11 @@ fn packets_beyond_65536_pairs_of_addresses_are_said_to_be_uncounted() {
         let mut analysis = Analysis::streaming(Names::new());
         for number in 0..total {
             let [_, middle, high, low] = number.to_be_bytes();
-            let frame = FrameBuilder::new([10, middle, high, low].into(), [198, 51, 100, 1].into(), Opcode(0x04))
-                .psn(Psn::new(7))
-                .payload(b"four")
-                .build();
+            let frame =
+                FrameBuilder::new([10, middle, high, low].into(), [198, 51, 100, 1].into(), Opcode(0x04))
+                    .psn(Psn::new(7))
+                    .payload(b"four")
+                    .build();
             for at in [0, 1] {
                 analysis.push(&Record::ethernet(u64::from(2 * number + at) + 1, u64::from(number), &frame));
             }

@@ -11,7 +11,10 @@ fn each_rules_sample_breaks_it_and_no_other() {
         let report = sample(rule);
         let found: Vec<_> = report.findings.iter().map(|finding| finding.rule).collect();
         if found != [rule] {
-            wrong.push(format!("{rule}: {:?}", report.findings.iter().map(ToString::to_string).collect::<Vec<_>>()));
+            wrong.push(format!(
+                "{rule}: {:?}",
+                report.findings.iter().map(ToString::to_string).collect::<Vec<_>>()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -75,7 +75,8 @@ impl Adverts {
     /// How an address and a key differ from what `node` gave out; `None` when nothing of it is known.
     pub(crate) fn difference(&self, node: IpAddr, va: u64, rkey: u32) -> Option<Difference> {
         let segments = self.by_node.get(&node).filter(|segments| !segments.is_empty())?;
-        let best = segments.iter().filter_map(|bytes| compare(bytes, va, rkey)).min_by_key(|found| found.rank);
+        let best =
+            segments.iter().filter_map(|bytes| compare(bytes, va, rkey)).min_by_key(|found| found.rank);
         Some(best.map_or(Difference::NeverAdvertised, |found| found.difference))
     }
 }
@@ -121,7 +122,8 @@ fn compare(bytes: &[u8], va: u64, rkey: u32) -> Option<Match> {
     let has = |value: u32| numbers(bytes).any(|window| key(window, is_big) == value);
     let flipped = || {
         let aligned = bytes.chunks_exact(4).filter_map(|chunk| <[u8; 4]>::try_from(chunk).ok());
-        aligned.map(|chunk| key(chunk, is_big))
+        aligned
+            .map(|chunk| key(chunk, is_big))
             .find(|value| *value != 0 && (value ^ rkey).count_ones() <= FLIPPED_BITS)
     };
     let difference = if has(rkey) {

@@ -12,7 +12,10 @@ use super::{Broken, Spot};
 use crate::rule::Rule;
 
 /// Packets among which a copy is looked for.
-const WINDOW: usize = 64;
+const WINDOW: u64 = 64;
+
+/// Places for them, several times as many; a power of two.
+const SLOTS: usize = 256;
 
 /// Time between a frame and its copy; a requester takes longer to send again what nothing refused.
 const LIMIT_NS: u64 = 500_000;
@@ -32,8 +35,7 @@ struct Frame {
 /// Copies of a capture so far.
 #[derive(Debug)]
 pub(crate) struct Copies {
-    keys: [u64; WINDOW],
-    frames: [Frame; WINDOW],
+    frames: [Frame; SLOTS],
     packets: u64,
     count: u64,
     /// Place of the last refusal.
@@ -43,14 +45,7 @@ pub(crate) struct Copies {
 
 impl Default for Copies {
     fn default() -> Self {
-        Self {
-            keys: [0; WINDOW],
-            frames: [Frame::default(); WINDOW],
-            packets: 0,
-            count: 0,
-            refused_at: 0,
-            first: None,
-        }
+        Self { frames: [Frame::default(); SLOTS], packets: 0, count: 0, refused_at: 0, first: None }
     }
 }
 
@@ -74,12 +69,12 @@ impl Copies {
     pub(crate) fn see(&mut self, packet: &Packet<'_>, bth: Bth<'_>, timestamp_ns: u64) -> bool {
         self.packets += 1;
         let key = key(packet, bth);
-        if self.keys.contains(&key) && self.is_copy(key, timestamp_ns) {
+        let slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SLOTS;
+        let before = self.frames[slot];
+        if before.key == key && self.is_copy(before, timestamp_ns) {
             self.count += 1;
             return true;
         }
-        let slot = self.packets as usize % WINDOW;
-        self.keys[slot] = key;
         self.frames[slot] = Frame { key, timestamp_ns, place: self.packets };
         if let Some(aeth) = packet.aeth
             && aeth.syndrome_byte() > 0x1f
@@ -91,12 +86,10 @@ impl Copies {
     }
 
     #[cold]
-    fn is_copy(&self, key: u64, timestamp_ns: u64) -> bool {
-        self.frames.iter().any(|frame| {
-            frame.key == key
-                && frame.timestamp_ns.abs_diff(timestamp_ns) < LIMIT_NS
-                && (frame.place >= self.refused_at || self.is_recorders())
-        })
+    fn is_copy(&self, frame: Frame, timestamp_ns: u64) -> bool {
+        frame.place + WINDOW >= self.packets
+            && frame.timestamp_ns.abs_diff(timestamp_ns) < LIMIT_NS
+            && (frame.place >= self.refused_at || self.is_recorders())
     }
 
     /// Takes note of where the first copy is.

@@ -70,7 +70,14 @@ impl Stream {
     }
 
     /// Counts a request that comes again though nothing refused it, and holds the count against the connection's.
-    pub(super) fn count_repetition(&mut self, connection: &Connection, qpn: u32, at: Spot, now_ns: u64, sink: &mut Sink<'_>) {
+    pub(super) fn count_repetition(
+        &mut self,
+        connection: &Connection,
+        qpn: u32,
+        at: Spot,
+        now_ns: u64,
+        sink: &mut Sink<'_>,
+    ) {
         let last_ns = self.retry.last.map_or(now_ns, |(_, last_ns)| last_ns);
         let repeated = match &mut self.repeated {
             Some(repeated) if repeated.psn == at.psn => {
@@ -81,7 +88,14 @@ impl Stream {
             }
             // What follows it in the same run.
             Some(repeated) if at.psn.distance(repeated.psn) > 0 => return,
-            slot => slot.insert(Repeated { psn: at.psn, times: 1, at_ns: now_ns, interval_ns: now_ns.saturating_sub(last_ns), first: at.number, qpn }),
+            slot => slot.insert(Repeated {
+                psn: at.psn,
+                times: 1,
+                at_ns: now_ns,
+                interval_ns: now_ns.saturating_sub(last_ns),
+                first: at.number,
+                qpn,
+            }),
         };
         if let Some(most) = connection.retry_count
             && repeated.times > u64::from(most)

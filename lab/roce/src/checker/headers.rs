@@ -111,10 +111,7 @@ fn unusual(packet: &Packet<'_>, opcode: Opcode) -> Option<Broken> {
 
 /// Whether an answer says nothing that has a meaning.
 pub(crate) fn is_reserved(syndrome: Syndrome) -> bool {
-    matches!(
-        syndrome,
-        Syndrome::Unknown(_) | Syndrome::Nak(NakCode::Unknown(_) | NakCode::InvalidRdRequest)
-    )
+    matches!(syndrome, Syndrome::Unknown(_) | Syndrome::Nak(NakCode::Unknown(_) | NakCode::InvalidRdRequest))
 }
 
 fn syndrome(byte: u8) -> Option<Broken> {

@@ -8,8 +8,8 @@ mod adverts;
 pub(crate) mod alone;
 mod asked;
 mod capture_faults;
-mod end;
 mod copies;
+mod end;
 pub(crate) mod headers;
 mod msn;
 mod pending;
@@ -18,8 +18,8 @@ mod response;
 mod retry;
 mod shape;
 
-pub(crate) use crate::checker::alone::Alone;
 pub(crate) use crate::checker::adverts::Adverts;
+pub(crate) use crate::checker::alone::Alone;
 use crate::checker::asked::Asked;
 pub(crate) use crate::checker::capture_faults::CaptureFaults;
 pub(crate) use crate::checker::copies::Copies;
@@ -273,11 +273,9 @@ impl Sink<'_> {
     fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {
         if let Some(message) = self.messages.end(message, outcome, Some(timestamp_ns)) {
             self.stats.ended(message);
-            if let (true, Some(va), Some(rkey)) = (
-                matches!(outcome, Outcome::Acknowledged | Outcome::Responded),
-                message.va,
-                message.rkey,
-            ) {
+            if let (true, Some(va), Some(rkey)) =
+                (matches!(outcome, Outcome::Acknowledged | Outcome::Responded), message.va, message.rkey)
+            {
                 self.adverts.take(message.responder, va, rkey);
             }
         }
@@ -375,7 +373,9 @@ impl Stream {
         }
         opcode.place().starts()
             && (psn.distance(first) < 0 || ahead > USED_AGAIN_PSNS)
-            && self.acknowledged.is_some_and(|acknowledged| acknowledged.distance(end) >= 0 && acknowledged != first)
+            && self
+                .acknowledged
+                .is_some_and(|acknowledged| acknowledged.distance(end) >= 0 && acknowledged != first)
     }
 
     /// Whether `psn` is one of its requests'.

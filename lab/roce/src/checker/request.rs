@@ -354,13 +354,7 @@ impl Stream {
     }
 
     /// Begins or continues a message with a request that is in order.
-    fn assemble(
-        &mut self,
-        connection: &Connection,
-        requester: Side,
-        asked: &Asked,
-        sink: &mut Sink<'_>,
-    ) {
+    fn assemble(&mut self, connection: &Connection, requester: Side, asked: &Asked, sink: &mut Sink<'_>) {
         let (opcode, psn, count) = (asked.opcode, asked.psn, asked.count);
         let (place, operation) = (opcode.place(), opcode.operation());
         let announced_bytes = asked.dma_length;

@@ -183,9 +183,10 @@ impl Stream {
     fn is_contradicted(&mut self, arrival: &Arrival<'_>, accepts: bool) -> bool {
         let opcode = arrival.bth.opcode();
         if opcode.operation() == Operation::ReadResponse && !opcode.place().starts() {
-            return self.queue.back().is_some_and(|read| {
-                read.answer == Answer::ReadResponses && !read.is_done && !read.has_gap
-            });
+            return self
+                .queue
+                .back()
+                .is_some_and(|read| read.answer == Answer::ReadResponses && !read.is_done && !read.has_gap);
         }
         let counts = accepts && self.open.is_none() && self.gap == Gap::No;
         counts
@@ -288,11 +289,7 @@ impl Stream {
             let is_late = arrival.number > number + DISORDER
                 || arrival.timestamp_ns.saturating_sub(at_ns) > DISORDER_NS;
             let evidence = Evidence::Psn { expected: acknowledged, got: psn };
-            sink.blame(
-                arrival.is_told || is_late && !self.is_lossy,
-                Rule::NakForAcknowledgedPsn,
-                evidence,
-            );
+            sink.blame(arrival.is_told || is_late && !self.is_lossy, Rule::NakForAcknowledgedPsn, evidence);
             return false;
         }
         true
@@ -306,7 +303,8 @@ impl Stream {
                 // It was refused as not ready, and what was in flight behind it is out of order.
                 if !self.rnr_nak_is_told {
                     self.rnr_nak_is_told = true;
-                    let words = Evidence::Words { expected: "the RNR NAK for it alone", got: "a sequence NAK too" };
+                    let words =
+                        Evidence::Words { expected: "the RNR NAK for it alone", got: "a sequence NAK too" };
                     sink.report(Rule::SequenceNakBehindRnrNak, words);
                 }
                 return;
@@ -419,8 +417,7 @@ impl Stream {
         };
         let Some(wrong) = self.msn.check(msn, bounds) else { return };
         let is_ack = opcode.operation() == Operation::Acknowledge;
-        let is_certain =
-            self.is_whole() && accepts && (self.is_announced || self.msn.confirmed >= CONFIRMED);
+        let is_certain = self.is_whole() && accepts && (self.is_announced || self.msn.confirmed >= CONFIRMED);
         let is_newest = self.acknowledged.is_none_or(|end| psn.plus(1).distance(end) >= 0);
         match wrong {
             Wrong::Low(expected) => {

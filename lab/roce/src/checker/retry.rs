@@ -186,8 +186,13 @@ impl Stream {
             return Some(RetransmissionClass::ReadRetry);
         }
         if self.acknowledged.is_some_and(|acknowledged| psn.distance(acknowledged) < 0) {
-            let is_late = self.retry.last.is_none_or(|(_, at_ns)| now_ns.saturating_sub(at_ns) >= COPY_LIMIT_NS);
-            return Some(if is_late { RetransmissionClass::Spurious } else { RetransmissionClass::Duplicate });
+            let is_late =
+                self.retry.last.is_none_or(|(_, at_ns)| now_ns.saturating_sub(at_ns) >= COPY_LIMIT_NS);
+            return Some(if is_late {
+                RetransmissionClass::Spurious
+            } else {
+                RetransmissionClass::Duplicate
+            });
         }
         match self.retry.last {
             Some((last, at_ns)) if now_ns.saturating_sub(at_ns) < COPY_LIMIT_NS => {
@@ -214,7 +219,8 @@ impl Stream {
     ) {
         let rnr = rnr_timer.map(|code| (timestamp_ns, u64::from(rnr_timer_us(code)) * 1_000));
         if rnr.is_some() {
-            let naks = self.not_ready.filter(|before| before.at.psn == psn).map_or(0, |before| before.naks) + 1;
+            let naks =
+                self.not_ready.filter(|before| before.at.psn == psn).map_or(0, |before| before.naks) + 1;
             let at = Spot { number, psn, is_request: false };
             self.not_ready = Some(NotReady { at, naks });
         }

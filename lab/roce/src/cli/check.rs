@@ -90,28 +90,33 @@ impl Args {
         let mut last_ns = 0;
         let mut counts = [0u64; 3];
         let mut explained = BTreeSet::new();
-        let mut show =
-            |output: &mut Output, finding: &Finding, info: &PacketInfo, nodes: &Names, ends: &Ends, connection: Option<&Connection>| -> Result<(), Error> {
-                if self.allow.contains(&finding.rule) || !filter.matches(info, nodes) {
-                    return Ok(());
-                }
-                counts[finding.severity as usize] += 1;
-                if self.json {
-                    return output.line(json::finding(finding, nodes));
-                }
-                output.line(format_args!(
-                    "packet {}: {}: {}: {} ({})",
-                    finding.packet,
-                    finding.severity,
-                    finding.rule,
-                    finding.evidence,
-                    place(finding, nodes, ends, connection)
-                ))?;
-                if self.explain && explained.insert(finding.rule) {
-                    output.line(format_args!("  {}: {}", finding.rule.title(), finding.rule.explanation()))?;
-                }
-                Ok(())
-            };
+        let mut show = |output: &mut Output,
+                        finding: &Finding,
+                        info: &PacketInfo,
+                        nodes: &Names,
+                        ends: &Ends,
+                        connection: Option<&Connection>|
+         -> Result<(), Error> {
+            if self.allow.contains(&finding.rule) || !filter.matches(info, nodes) {
+                return Ok(());
+            }
+            counts[finding.severity as usize] += 1;
+            if self.json {
+                return output.line(json::finding(finding, nodes));
+            }
+            output.line(format_args!(
+                "packet {}: {}: {}: {} ({})",
+                finding.packet,
+                finding.severity,
+                finding.rule,
+                finding.evidence,
+                place(finding, nodes, ends, connection)
+            ))?;
+            if self.explain && explained.insert(finding.rule) {
+                output.line(format_args!("  {}: {}", finding.rule.title(), finding.rule.explanation()))?;
+            }
+            Ok(())
+        };
         let mut ends = Ends::new();
         let mut since_sweep = 0;
         let stopped = input.for_each(|record| {

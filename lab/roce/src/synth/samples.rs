@@ -124,7 +124,8 @@ impl Script {
 
     fn twice(mut self) -> Self {
         let steps = std::mem::take(&mut self.steps);
-        self.steps = steps.into_iter().flat_map(|(at, frame)| [(at, frame.clone()), (at + 1, frame)]).collect();
+        self.steps =
+            steps.into_iter().flat_map(|(at, frame)| [(at, frame.clone()), (at + 1, frame)]).collect();
         self
     }
 }
@@ -176,12 +177,16 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
         }
         Rule::PathMtuInvalid => new().write(0x06, 0, 2000, 1000).write(0x08, 1, 0, 1000).ack(1, 1),
         Rule::ReservedSyndrome => managed().send(0).answer(0, 0x45, 1),
-        Rule::RequestPsnGap => managed().send(0).ack(0, 1).send(2).answer(1, 0x60, 1).send(1).send(2).ack(2, 3),
+        Rule::RequestPsnGap => {
+            managed().send(0).ack(0, 1).send(2).answer(1, 0x60, 1).send(1).send(2).ack(2, 3)
+        }
         Rule::RequestBeforeFirstPsn => {
             let frame = pair.request(SEND, 0xff_ffff).payload(b"four").build();
             managed().put(frame)
         }
-        Rule::RetransmissionDiffers => managed().read(0, 3).piece(0x0d, 0, 1).piece(0x0e, 1, 1).piece(0x0f, 2, 1).send(2),
+        Rule::RetransmissionDiffers => {
+            managed().read(0, 3).piece(0x0d, 0, 1).piece(0x0e, 1, 1).piece(0x0f, 2, 1).send(2)
+        }
         Rule::ReadResponsePsnGap => managed().read(0, 2).piece(0x0f, 1, 1),
         Rule::AtomicAckMissing => managed().fetch_add(0, 64).send(1).ack(1, 2),
         Rule::AckForUnsentPsn => managed().send(0).ack(0, 1).ack(1, 1),
@@ -192,7 +197,9 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
             let frame = pair.request(READ, 0).ack_request().reth(0, 1, (1 << 31) + 1).build();
             managed().put(frame)
         }
-        Rule::PathMtuViolated => managed().write(0x06, 0, 1512, 512).write(0x07, 1, 0, 512).write(0x08, 2, 0, 488).ack(2, 1),
+        Rule::PathMtuViolated => {
+            managed().write(0x06, 0, 1512, 512).write(0x07, 1, 0, 512).write(0x08, 2, 0, 488).ack(2, 1)
+        }
         Rule::OpcodeOutOfSequence => managed().send(0).ack(0, 1).write(0x08, 1, 0, 18),
         Rule::MsnNotAdvanced => managed().send(0).ack(0, 1).send(1).ack(1, 1),
         Rule::MsnBeyondCompleted => managed().send(0).ack(0, 2),
@@ -206,9 +213,7 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
             let again = pair.request(0x14, 0).ack_request().atomic_eth(64, pair.passive.rkey, 1, 0).build();
             managed().fetch_add(0, 64).atomic_ack(0, 1, 7).after(2_000_000, again).atomic_ack(0, 1, 8)
         }
-        Rule::InitiatorDepthExceeded => {
-            managed().read(0, 1).read(1, 1).piece(0x10, 0, 1).piece(0x10, 1, 2)
-        }
+        Rule::InitiatorDepthExceeded => managed().read(0, 1).read(1, 1).piece(0x10, 0, 1).piece(0x10, 1, 2),
         Rule::CnpMalformed => managed().cnp(10, 0),
         Rule::CmOutOfSequence => {
             let [req, rtu] = [pair.req(7471, &[]), pair.rtu()];
@@ -223,7 +228,9 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
             let frame = pair.request(0x0a, 0).ack_request().reth(va, rkey, 4).payload(b"four").build();
             managed().put(frame).answer(0, 0x62, 0)
         }
-        Rule::RefusalWithoutCause => managed().write(0x06, 0, 2048, 1024).write(0x08, 1, 0, 1024).answer(1, 0x61, 0),
+        Rule::RefusalWithoutCause => {
+            managed().write(0x06, 0, 2048, 1024).write(0x08, 1, 0, 1024).answer(1, 0x61, 0)
+        }
         Rule::RnrRetriesEnded => {
             managed().send(0).answer(0, 0x2e, 0).after(2_000, send(0)).answer(0, 0x2e, 0).end()
         }

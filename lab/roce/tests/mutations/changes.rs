@@ -27,12 +27,8 @@ fn changed(spot: &Spot<'_>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<Entry> {
 }
 
 /// A request that its answers prove is the recorder's loss, or another order of its.
-const GAP: &[Rule] = &[
-    Rule::RequestPsnGap,
-    Rule::AckForUnsentPsn,
-    Rule::CaptureLostPackets,
-    Rule::CaptureReordered,
-];
+const GAP: &[Rule] =
+    &[Rule::RequestPsnGap, Rule::AckForUnsentPsn, Rule::CaptureLostPackets, Rule::CaptureReordered];
 const READ_GAP: &[Rule] = &[Rule::ReadResponsePsnGap, Rule::RequestNotAnswered];
 const ATOMIC_GAP: &[Rule] = &[Rule::AtomicAckMissing, Rule::RequestNotAnswered];
 
