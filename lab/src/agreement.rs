@@ -198,6 +198,7 @@ fn status_of(message: &Message, side: Side) -> Option<&'static str> {
         Outcome::Acknowledged | Outcome::Responded => Some(SUCCESS),
         Outcome::Refused(code) if side == Side::Requester => refused_with(code),
         Outcome::Refused(_) | Outcome::Sent | Outcome::Incomplete => None,
+        Outcome::NotReady | Outcome::Unanswered => None,
     }
 }
 

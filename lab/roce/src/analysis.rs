@@ -4,9 +4,14 @@
 //! receivers got, as the fates in the packet comments tell it; the trace shows everything that was sent.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use crate::capture::Record;
-use crate::checker::{Alone, Arrival, Budget, Discarded, Sink, Stream, alone, packets, remember};
+use crate::checker::headers::{self, Once};
+use crate::checker::{
+    Adverts, Alone, Arrival, Broken, Budget, CaptureFaults, Copies, Discarded, Sink, Spot, Stream, alone,
+    packets, remember,
+};
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
@@ -18,10 +23,12 @@ use crate::paths::Paths;
 use crate::report::Report;
 use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
-use crate::rule::Rule;
+use crate::rule::{Rule, Severity};
 use crate::seen_frames::SeenFrames;
 use crate::stats::Stats;
-use crate::wire::{Decoder, Encapsulation, Frame, Icrc, Operation, Packet, Transport};
+use crate::wire::{
+    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Transport,
+};
 
 /// Sizes that bound the memory.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +51,8 @@ struct Limits {
 const WHOLE: Limits = Limits {
     rows: usize::MAX,
     findings: usize::MAX,
-    connections: 65_536,
-    requests: 1 << 20,
+    connections: 1 << 20,
+    requests: 1 << 22,
     messages: usize::MAX,
     paths: usize::MAX,
     kinds: usize::MAX,
@@ -54,10 +61,10 @@ const WHOLE: Limits = Limits {
 const STREAMING: Limits = Limits {
     rows: 0,
     findings: usize::MAX,
-    connections: 1_024,
-    requests: 16_384,
-    messages: 16_384,
-    paths: 4_096,
+    connections: 131_072,
+    requests: 1 << 20,
+    messages: 1 << 18,
+    paths: 65_536,
     kinds: 256,
 };
 
@@ -66,6 +73,16 @@ const FINDINGS_MAX: usize = 10_000;
 
 /// Packets after which messages behind the last one that is kept are dropped.
 const SWEEP: u64 = 1_024;
+
+/// Findings of connection management that wait for something of the other side.
+const CM_HELD_MAX: usize = 65_536;
+
+/// Time between two congestion notifications of a flow, and receivers of them that are followed.
+const CNP_PACE_NS: u64 = 4_000;
+const CNPS_MAX: usize = 65_536;
+
+/// A SEND that gives memory out is not longer.
+const ADVERT_MAX: usize = 64;
 
 /// What the rules found out of a packet.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +120,21 @@ pub struct Analysis {
     flows: Flows,
     messages: MessageLog,
     findings: Vec<Finding>,
-    broken: Vec<(Rule, Evidence)>,
+    broken: Vec<Broken>,
     discarded: Vec<Discarded>,
+    /// What was told of a receiver and is not told again.
+    once: Once,
+    capture: CaptureFaults,
+    copies: Copies,
+    /// Times of the last congestion notifications, by receiver.
+    last_cnp: HashMap<(IpAddr, u32), u64>,
+    adverts: Adverts,
+    /// Time of the last record.
+    last_ns: u64,
+    /// Whether a packet told its fate.
+    is_told: bool,
+    /// Messages that lack the one that they answer, until something of the other side comes.
+    cm_held: Vec<Finding>,
     /// A connection management message could not be read, so one may seem to lack another.
     cm_is_unsure: bool,
     budget: Budget,
@@ -135,15 +165,15 @@ impl Analysis {
 
     /// Begins an analysis whose memory does not grow with the capture: it keeps no packet, and its report has no trace.
     ///
-    /// Take findings and messages out while it runs, with [`take_findings`](Self::take_findings) and [`take_messages`](Self::take_messages). At most 1,024
-    /// connections and 16,384 requests without an answer are followed at a time, and packets are counted between at most 4,096 pairs of addresses; the report
-    /// says how many were dropped.
+    /// Take findings and messages out while it runs, with [`take_findings`](Self::take_findings) and [`take_messages`](Self::take_messages). At most 131,072
+    /// connections and 1,048,576 requests without an answer are followed at a time, and packets are counted between at most 65,536 pairs of addresses; the
+    /// report says how many were forgotten. A connection whose end was seen is none of those.
     pub fn streaming(names: Names) -> Self {
         Self::with_limits(names, STREAMING)
     }
 
     /// Begins an analysis that keeps what a trace needs of the first `packets`, their messages, and 10,000 findings; the rest is counted, as a
-    /// [`streaming`](Self::streaming) analysis does it but for up to 65,536 connections at a time.
+    /// [`streaming`](Self::streaming) analysis does it but for up to 1,048,576 connections at a time.
     pub fn of_first(names: Names, packets: usize) -> Self {
         let (rows, messages, paths, kinds) = (packets, STREAMING.messages, STREAMING.paths, STREAMING.kinds);
         Self::with_limits(names, Limits { rows, findings: FINDINGS_MAX, messages, paths, kinds, ..WHOLE })
@@ -158,6 +188,14 @@ impl Analysis {
             findings: Vec::new(),
             broken: Vec::new(),
             discarded: Vec::new(),
+            once: Once::default(),
+            capture: CaptureFaults::default(),
+            copies: Copies::default(),
+            last_cnp: HashMap::new(),
+            adverts: Adverts::default(),
+            last_ns: 0,
+            is_told: false,
+            cm_held: Vec::new(),
             cm_is_unsure: false,
             budget: Budget { left: limits.requests, forgotten: 0 },
             stats: Stats::default(),
@@ -184,9 +222,13 @@ impl Analysis {
     pub fn push_frame(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
         self.records += 1;
         self.seen.lost(record.lost_before);
+        self.last_ns = self.last_ns.max(record.timestamp_ns);
         let packet = match frame {
             Frame::Roce(packet) => packet,
-            Frame::NotRoce(what) => return self.seen.other(what),
+            Frame::NotRoce(what) => {
+                self.beside(record, *what);
+                return self.seen.other(what);
+            }
         };
         self.seen.packet(packet);
         // In a tunnel a mirror may have cut it, which no length says.
@@ -196,16 +238,36 @@ impl Analysis {
         let fate = record.comment.map(Fate::from_comment);
         let (is_sent, is_delivered) =
             fate.as_ref().map_or((true, true), |fate| (fate.is_sent(), fate.is_delivered()));
+        let is_told = fate.as_ref().is_some_and(|fate| !matches!(fate, Fate::Unknown(_)));
+        self.is_told |= is_told;
         self.packets += 1;
         let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
-        self.paths.count(packet, &mut self.names, is_sent, is_delivered && is_whole);
+        self.paths.count(packet, record.number, &mut self.names, is_sent, is_delivered && is_whole);
         let seen = if is_delivered {
-            self.deliver(record.number, record.timestamp_ns, packet, is_sent, is_short)
+            self.deliver(record.number, record.timestamp_ns, packet, is_sent, is_short, is_told)
         } else {
             self.sent_only(record.number, record.timestamp_ns, packet)
         };
         if self.limits.rows > 0 {
-            self.keep(record.number, packet, seen, fate.unwrap_or(Fate::Forwarded));
+            self.keep((record.number, record.timestamp_ns), packet, seen, fate.unwrap_or(Fate::Forwarded));
+        }
+    }
+
+    /// Looks at a frame beside RoCE: programs exchange addresses and keys in them.
+    fn beside(&mut self, record: &Record<'_>, what: NotRoce) {
+        if !matches!(what, NotRoce::IpProtocol(6) | NotRoce::Udp) || record.link_type != LinkType::ETHERNET {
+            return;
+        }
+        let Ok(sliced) = etherparse::SlicedPacket::from_ethernet(record.data) else { return };
+        let source = match &sliced.net {
+            Some(etherparse::NetSlice::Ipv4(ip)) => ip.header().source_addr().into(),
+            Some(etherparse::NetSlice::Ipv6(ip)) => ip.header().source_addr().into(),
+            _ => return,
+        };
+        match &sliced.transport {
+            Some(etherparse::TransportSlice::Tcp(tcp)) => self.adverts.see(source, tcp.payload()),
+            Some(etherparse::TransportSlice::Udp(udp)) => self.adverts.see(source, udp.payload()),
+            _ => {}
         }
     }
 
@@ -247,7 +309,7 @@ impl Analysis {
 
     /// Takes the messages out that are finished, in the order of their first packets.
     ///
-    /// A message that waits holds those behind it back, 16,384 at most in a streaming analysis; then it is given as it is.
+    /// A message that waits holds those behind it back, 262,144 at most in a streaming analysis; then it is given as it is.
     pub fn take_messages(&mut self) -> Vec<Message> {
         let mut taken = Vec::new();
         while let Some(mut message) = self.messages.take(self.limits.messages) {
@@ -321,15 +383,17 @@ impl Analysis {
     /// Ends the analysis.
     pub fn finish(mut self) -> Report {
         for index in self.flows.numbers() {
+            self.end_flow(index);
             self.judge_end(index);
         }
+        self.judge_capture();
         self.bound_findings();
         while let Some(mut message) = self.messages.take(0) {
             self.complete(&mut message);
             self.keep_message(message);
         }
         let mut messages = std::mem::take(&mut self.kept);
-        self.flows.settle(&mut self.budget);
+        self.flows.settle(&mut self.budget, !self.copies.is_recorders());
         // Rows and messages point at flows; flows that were merged or dropped go, and what is left keeps its order.
         let mut numbers = HashMap::new();
         for index in self.flows.numbers() {
@@ -360,7 +424,7 @@ impl Analysis {
             finding.requester = finding.requester.and_then(resolve);
         }
         self.findings.sort_by_key(|finding| finding.packet);
-        let connections_dropped = self.flows.dropped_count() as u64;
+        let connections_dropped = self.flows.forgotten;
         let mut retransmissions = self.flows.dropped;
         let connections = self.flows.into_connections();
         for connection in &connections {
@@ -394,22 +458,38 @@ impl Analysis {
         }
     }
 
-    fn find(
-        &mut self,
-        rule: Rule,
-        number: u64,
-        packet: &Packet<'_>,
-        requester: Option<(usize, Side)>,
-        evidence: Evidence,
-    ) {
+    fn find(&mut self, broken: Broken, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>) {
+        if let (Some(at), Some(requester)) = (broken.at, requester) {
+            return self.find_at(broken, at, requester);
+        }
         self.findings.push(Finding {
-            rule,
+            rule: broken.rule,
+            severity: broken.severity,
             packet: number,
             source: packet.source,
             destination: packet.destination,
             requester,
             psn: packet.bth.map(|bth| bth.psn()),
-            evidence,
+            evidence: broken.evidence,
+        });
+    }
+
+    /// Makes a finding of what another packet of a connection shows than the one that is looked at.
+    fn find_at(&mut self, broken: Broken, at: Spot, (index, side): (usize, Side)) {
+        let (index, side) = self.flows.resolve(index, side);
+        let Some(connection) = self.connection(index) else { return };
+        let sender = if at.is_request { side } else { side.other() };
+        let (source, destination) =
+            (connection.endpoint(sender).address, connection.endpoint(sender.other()).address);
+        self.findings.push(Finding {
+            rule: broken.rule,
+            severity: broken.severity,
+            packet: at.number,
+            source,
+            destination,
+            requester: Some((index, side)),
+            psn: Some(at.psn),
+            evidence: broken.evidence,
         });
     }
 
@@ -423,7 +503,7 @@ impl Analysis {
         let requester = packet
             .bth
             .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
-        self.find(rule, number, packet, requester, evidence);
+        self.find(Broken::new(rule, evidence), number, packet, requester);
         let opcode = packet.opcode();
         self.cm_is_unsure |= opcode.is_none_or(|opcode| opcode.transport() == Transport::Ud);
         let leaves_gap = opcode.is_none_or(|opcode| opcode.operation() != Operation::Acknowledge);
@@ -432,6 +512,16 @@ impl Analysis {
             remember(&mut self.discarded, Discarded { psn, number, leaves_gap });
         }
         is_taken
+    }
+
+    /// Reports what the headers break, once where a sender does it in every packet.
+    #[cold]
+    fn judge_headers(&mut self, broken: Broken, number: u64, packet: &Packet<'_>) {
+        let Some(bth) = packet.bth else { return };
+        if self.once.is_new(broken.rule, bth.opcode(), packet.destination, bth.destination_qpn()) {
+            let requester = self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn());
+            self.find(broken, number, packet, requester);
+        }
     }
 
     fn requester_of(&self, packet: &Packet<'_>, is_response: bool, qpn: u32) -> Option<(usize, Side)> {
@@ -447,22 +537,35 @@ impl Analysis {
         {
             return None;
         }
-        let (index, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+        let is_new = bth.opcode().is_request() && bth.opcode().transport() != Transport::Uc;
+        let (index, sender) = match self.flows.find(packet.destination, bth.destination_qpn()) {
+            None if is_new => {
+                let new = self.flows.take_in(packet)?;
+                self.make_room();
+                new
+            }
+            known => known?,
+        };
         let mut seen = Seen { flow: index, sender, again: None };
         if !bth.opcode().is_request() {
             return Some(seen);
         }
         if let Some(flow) = self.flows.get_mut(index) {
             let (connection, stream) = flow.parts(sender);
-            let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true };
+            let arrival =
+                Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true, is_told: true };
             let mut sink = Sink {
                 messages: &mut self.messages,
                 findings: &mut self.broken,
                 discarded: &mut self.discarded,
                 budget: &mut self.budget,
                 stats: &mut self.stats,
+                capture: &mut self.capture,
+                adverts: &mut self.adverts,
                 number,
+                flow: index,
             };
+            connection.endpoint_mut(sender).psn_first.get_or_insert(bth.psn());
             seen.again = stream.sent(connection, &arrival, Stream::count(connection, &arrival), &mut sink);
         }
         self.report_broken(number, packet, Some((index, sender)));
@@ -480,8 +583,16 @@ impl Analysis {
     #[cold]
     fn report(&mut self, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>) {
         let mut broken = std::mem::take(&mut self.broken);
-        for (rule, evidence) in broken.drain(..) {
-            self.find(rule, number, packet, requester, evidence);
+        for broken in broken.drain(..) {
+            self.find(broken, number, packet, requester);
+            if broken.rule == Rule::CmOutOfSequence
+                && !self.is_told
+                && !self.paths.has(packet.destination, packet.source)
+                && self.cm_held.len() < CM_HELD_MAX
+            {
+                // Perhaps nothing of the other side is in the capture.
+                self.cm_held.extend(self.findings.pop());
+            }
         }
         self.broken = broken;
     }
@@ -494,13 +605,24 @@ impl Analysis {
         packet: &Packet<'_>,
         is_sent: bool,
         is_short: bool,
+        is_told: bool,
     ) -> Option<Seen> {
         if !self.judge_alone(number, packet, is_short) {
             return None;
         }
         let bth = packet.bth?;
         let opcode = bth.opcode();
+        if let Some(broken) = headers::judge(packet) {
+            self.judge_headers(broken, number, packet);
+        }
         self.stats.packet(opcode, packet.payload_length_bytes as u64, timestamp_ns);
+        if opcode == Opcode::CNP {
+            self.judge_pace(number, timestamp_ns, packet);
+            return None;
+        }
+        if !is_told && self.copies.see(packet, bth, timestamp_ns) {
+            return self.copy(number, packet);
+        }
         match opcode.transport() {
             Transport::Rc | Transport::Uc | Transport::Xrc => {}
             Transport::Ud => {
@@ -513,10 +635,12 @@ impl Analysis {
             let (flow, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
             return Some(Seen { flow, sender, again: None });
         }
-        let (index, sender) = self.flows.take_in(packet, &mut self.budget)?;
+        let (index, sender) = self.flows.take_in(packet)?;
+        self.make_room();
         let is_response = opcode.is_response();
+        let index = if is_response { index } else { self.used_again(index, sender, packet)? };
         let requester = if is_response { sender.other() } else { sender };
-        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent };
+        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent, is_told };
         let mut seen = Seen { flow: index, sender, again: None };
         if let Some(flow) = self.flows.get_mut(index) {
             flow.count(sender, packet.payload_length_bytes as u64);
@@ -527,16 +651,74 @@ impl Analysis {
                 discarded: &mut self.discarded,
                 budget: &mut self.budget,
                 stats: &mut self.stats,
+                capture: &mut self.capture,
+                adverts: &mut self.adverts,
                 number,
+                flow: index,
             };
+            if opcode.operation() == Operation::Send && packet.payload.len() <= ADVERT_MAX {
+                sink.adverts.see(packet.source, packet.payload);
+            }
             if is_response {
-                stream.response(connection, &arrival, &mut sink);
+                stream.response(connection, requester, &arrival, &mut sink);
             } else {
                 seen.again = stream.request(connection, requester, &arrival, &mut sink);
             }
         }
         self.report_broken(number, packet, Some((index, requester)));
         Some(seen)
+    }
+
+    /// The connection of a request whose queue pair numbers may have been used before, by a connection without management: a new one then.
+    #[inline]
+    fn used_again(&mut self, index: usize, sender: Side, packet: &Packet<'_>) -> Option<usize> {
+        let bth = packet.bth?;
+        let is_used = self.flows.get(index)?.is_used_again(sender, bth);
+        if !is_used {
+            return Some(index);
+        }
+        self.end_flow(index);
+        self.judge_end(index);
+        let new = self.flows.begin_again(index, sender)?;
+        self.make_room();
+        Some(new)
+    }
+
+    /// Holds a congestion notification against the one before it to the same queue pair.
+    fn judge_pace(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
+        let Some(bth) = packet.bth else { return };
+        let key = (packet.destination, bth.destination_qpn());
+        if self.last_cnp.len() >= CNPS_MAX && !self.last_cnp.contains_key(&key) {
+            return;
+        }
+        let Some(before_ns) = self.last_cnp.insert(key, timestamp_ns) else { return };
+        let got_ns = timestamp_ns.saturating_sub(before_ns);
+        if got_ns < CNP_PACE_NS
+            && !self.copies.is_recorders()
+            && self.once.is_new(Rule::CnpTooFrequent, bth.opcode(), packet.destination, bth.destination_qpn())
+        {
+            let evidence = Evidence::Time { expected_ns: CNP_PACE_NS, got_ns };
+            self.find(Broken::new(Rule::CnpTooFrequent, evidence), number, packet, None);
+        }
+    }
+
+    /// Takes note of a packet that is equal to one shortly before.
+    #[cold]
+    fn copy(&mut self, number: u64, packet: &Packet<'_>) -> Option<Seen> {
+        let bth = packet.bth?;
+        let opcode = bth.opcode();
+        let at = Spot { number, psn: bth.psn(), is_request: opcode.is_request() };
+        let (index, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+        let requester = if opcode.is_response() { sender.other() } else { sender };
+        self.copies.name(at, (index, requester));
+        if let Some(flow) = self.flows.get_mut(index) {
+            flow.count(sender, packet.payload_length_bytes as u64);
+            if opcode.is_request() {
+                flow.count_copy();
+            }
+        }
+        let again = opcode.is_request().then_some(RetransmissionClass::Duplicate);
+        Some(Seen { flow: index, sender, again })
     }
 
     fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
@@ -581,19 +763,118 @@ impl Analysis {
     }
 
     fn connection_management(&mut self, number: u64, packet: &Packet<'_>, message: &CmMessage<'_>) {
+        match message {
+            CmMessage::Req(req) => self.adverts.see(packet.source, req.consumer_private_data()),
+            CmMessage::Rep(rep) => self.adverts.see(packet.source, rep.private_data()),
+            _ => {}
+        }
         if let CmMessage::Req(req) = message {
             // A queue pair that is used again: what it was before has ended.
             if let Some((index, _)) = self.flows.find(packet.source, req.local_qpn()) {
+                self.end_flow(index);
                 self.judge_end(index);
             }
-            self.flows.make_room(&mut self.budget);
         }
         let index =
             self.flows.connection_management(packet.source, packet.destination, message, &mut self.broken);
+        self.make_room();
         if self.cm_is_unsure {
-            self.broken.retain(|(rule, _)| *rule != Rule::CmOutOfSequence);
+            self.broken.retain(|broken| broken.rule != Rule::CmOutOfSequence);
         }
         self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
+    }
+
+    /// Takes the oldest connection out when there are too many, and tells what was held back of it.
+    #[inline]
+    fn make_room(&mut self) {
+        if let Some(oldest) = self.flows.in_excess() {
+            self.end_flow(oldest);
+            self.judge_end(oldest);
+            self.flows.drop_oldest(&mut self.budget, !self.copies.is_recorders());
+        }
+    }
+
+    /// Tells what was held back of a connection until now.
+    fn end_flow(&mut self, index: usize) {
+        for side in [Side::Active, Side::Passive] {
+            let last_ns = self.last_ns;
+            let Some(flow) = self.flows.get_mut(index) else { return };
+            let has_ended = flow.has_ended();
+            let (_, stream) = flow.parts(side);
+            let mut sink = Sink {
+                messages: &mut self.messages,
+                findings: &mut self.broken,
+                discarded: &mut self.discarded,
+                budget: &mut self.budget,
+                stats: &mut self.stats,
+                capture: &mut self.capture,
+                adverts: &mut self.adverts,
+                number: 0,
+                flow: index,
+            };
+            stream.end(side, last_ns, has_ended, &mut sink);
+            stream.end_repeated(last_ns, &mut sink);
+            for mut broken in std::mem::take(&mut self.broken) {
+                if let Evidence::Refusal(refusal) = &mut broken.evidence
+                    && let (Some(va), Some(rkey)) = (refusal.va, refusal.rkey)
+                    && let Some(connection) = self.connection(index)
+                {
+                    let responder = connection.endpoint(side.other()).address;
+                    refusal.difference = self.adverts.difference(responder, va, rkey);
+                }
+                if let Some(at) = broken.at {
+                    self.find_at(broken, at, (index, side));
+                }
+            }
+        }
+    }
+
+    /// Tells what the capture lacks, doubles or has in another order, each once.
+    fn judge_capture(&mut self) {
+        for finding in std::mem::take(&mut self.cm_held) {
+            if self.paths.has(finding.destination, finding.source) {
+                self.findings.push(finding);
+            }
+        }
+        self.judge_directions();
+        let found: Vec<_> = self.capture.findings().chain(self.copies.finding()).collect();
+        for (broken, at, requester) in found {
+            self.find_at(broken, at, requester);
+        }
+    }
+
+    /// Tells once that nothing of one direction is in the capture. A node that is asked again and again, and answers nothing, is told of already.
+    fn judge_directions(&mut self) {
+        if self.is_told {
+            return;
+        }
+        let is_dead = |source, destination| {
+            self.findings.iter().any(|finding| {
+                (finding.source, finding.destination) == (source, destination)
+                    && matches!(finding.evidence, Evidence::Unanswered { .. })
+            })
+        };
+        let mut found = None;
+        let mut count = 0;
+        for (number, source, destination) in self.paths.one_sided() {
+            if is_dead(source, destination) {
+                continue;
+            }
+            count += 1;
+            found.get_or_insert((number, source, destination));
+        }
+        if let Some((packet, source, destination)) = found {
+            self.findings.push(Finding {
+                rule: Rule::CaptureOneDirection,
+                severity: Severity::Note,
+                packet,
+                source,
+                destination,
+                requester: None,
+                psn: None,
+                evidence: Evidence::OneDirection { count },
+            });
+        }
     }
 
     /// Names the request that a connection left without an answer.
@@ -611,11 +892,12 @@ impl Analysis {
             let (source, destination) =
                 (connection.endpoint(side).address, connection.endpoint(side.other()).address);
             stream.release(&mut self.budget);
-            if is_excused {
+            if is_excused || !self.is_told && !self.paths.has(destination, source) {
                 continue;
             }
             self.findings.push(Finding {
                 rule: Rule::RequestNotAnswered,
+                severity: Severity::Warning,
                 packet: number,
                 source,
                 destination,
@@ -627,9 +909,15 @@ impl Analysis {
     }
 
     /// Keeps the packet while there is room, and drops what belongs to none that is kept.
-    fn keep(&mut self, number: u64, packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {
+    fn keep(
+        &mut self,
+        (number, timestamp_ns): (u64, u64),
+        packet: &Packet<'_>,
+        seen: Option<Seen>,
+        fate: Fate,
+    ) {
         if !self.untraced.is_hiding && !self.is_full() {
-            self.keep_row(number, packet, seen, fate);
+            self.keep_row((number, timestamp_ns), packet, seen, fate);
             return;
         }
         if !self.untraced.is_hiding {
@@ -663,7 +951,13 @@ impl Analysis {
         self.findings.truncate(self.limits.findings);
     }
 
-    fn keep_row(&mut self, number: u64, packet: &Packet<'_>, seen: Option<Seen>, fate: Fate) {
+    fn keep_row(
+        &mut self,
+        (number, timestamp_ns): (u64, u64),
+        packet: &Packet<'_>,
+        seen: Option<Seen>,
+        fate: Fate,
+    ) {
         if let Some(Ok(mad)) = packet.mad()
             && mad.is_cm()
         {
@@ -675,6 +969,6 @@ impl Analysis {
             return;
         }
         let flow = seen.map(|seen| (seen.flow, seen.sender));
-        self.rows.push(Row::new(number, packet, flow, seen.and_then(|seen| seen.again), fate));
+        self.rows.push(Row::new(number, timestamp_ns, packet, flow, seen.and_then(|seen| seen.again), fate));
     }
 }

@@ -6,14 +6,17 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::flow::Side;
-use crate::rule::Rule;
-use crate::wire::{DecodeStop, Opcode, Psn};
+use crate::message::MessageKind;
+use crate::rule::{Rule, Severity};
+use crate::wire::{DecodeStop, NakCode, Opcode, Psn};
 
 /// One broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The rule.
     pub rule: Rule,
+    /// How bad it is: the rule's, or less where a fault of the capture explains it as well.
+    pub severity: Severity,
     /// Number of the packet in the capture, from 1.
     pub packet: u64,
     /// Address of the packet's sender.
@@ -93,6 +96,50 @@ pub enum Evidence {
         /// What it is.
         got: u64,
     },
+    /// Bytes of payload.
+    Payload {
+        /// The most that there may be.
+        most: u64,
+        /// The packet's.
+        got: u64,
+    },
+    /// A syndrome byte without a meaning.
+    Syndrome(u8),
+    /// How often something was repeated.
+    Repetitions {
+        /// The most that there may be.
+        most: u64,
+        /// What was.
+        got: u64,
+    },
+    /// A request that was sent, again perhaps, and never answered.
+    Unanswered {
+        /// How often it was sent.
+        times: u64,
+        /// Queue pair number that it was sent to.
+        qpn: u32,
+    },
+    /// RNR NAKs for one request, the last of which was in vain.
+    NotReady {
+        /// How many.
+        naks: u64,
+    },
+    /// How much of something there is, told once.
+    Extent {
+        /// What is counted, in the singular.
+        what: &'static str,
+        /// How many.
+        count: u64,
+        /// In how many places.
+        places: u64,
+    },
+    /// Directions between nodes whose other direction is not in the capture.
+    OneDirection {
+        /// How many.
+        count: u64,
+    },
+    /// A refused request.
+    Refusal(Refusal),
     /// Both in words.
     Words {
         /// What had to be.
@@ -119,7 +166,122 @@ impl fmt::Display for Evidence {
                 write!(f, "expected at least {} us, got {} us", expected_ns / 1000, got_ns / 1000)
             }
             Self::Number { what, expected, got } => write!(f, "expected {what} {expected:#x}, got {got:#x}"),
+            Self::Payload { most: 0, got } => write!(f, "expected no payload, got {got} bytes"),
+            Self::Payload { most, got } => write!(f, "expected at most {most} bytes of payload, got {got}"),
+            Self::Syndrome(byte) => write!(f, "expected an ACK, RNR NAK or NAK, got syndrome {byte:#04x}"),
+            Self::Repetitions { most, got } => write!(f, "expected at most {most} repetitions, got {got}"),
+            Self::Unanswered { times, qpn } => {
+                write!(f, "sent {times} times to queue pair {qpn:#x}, answered by nothing")
+            }
+            Self::NotReady { naks: 1 } => f.write_str("refused as not ready, then not sent again"),
+            Self::NotReady { naks } => write!(f, "refused as not ready {naks} times, then not sent again"),
+            Self::Extent { what, count, places } => {
+                write!(f, "{count} {what}{}", if *count == 1 { "" } else { "s" })?;
+                if places > &1 { write!(f, ", in {places} places") } else { Ok(()) }
+            }
+            Self::OneDirection { count } => {
+                f.write_str("nothing of the other direction is in the capture")?;
+                if *count > 1 { write!(f, ", and of {} more", count - 1) } else { Ok(()) }
+            }
+            Self::Refusal(refusal) => refusal.fmt(f),
             Self::Words { expected, got } => write!(f, "expected {expected}, got {got}"),
+        }
+    }
+}
+
+/// A request that was refused for good, as it is on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, in the responder's words.
+    pub code: NakCode,
+    /// What was asked for; `None` when the capture has not got it.
+    pub kind: Option<MessageKind>,
+    /// Bytes that the request moves.
+    pub bytes: u64,
+    /// Virtual address at the responder.
+    pub va: Option<u64>,
+    /// Remote key.
+    pub rkey: Option<u32>,
+    /// How address and key differ from what is known of the responder's memory.
+    pub difference: Option<Difference>,
+}
+
+/// How a refused address or key differs from what its node gave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The key is an advertised one in the other byte order.
+    KeySwapped(u32),
+    /// The key is an advertised one with bits flipped.
+    KeyFlipped(u32),
+    /// The address is the low 32 bits of an advertised one.
+    AddressCut(u64),
+    /// The address is an advertised one in the other byte order.
+    AddressSwapped(u64),
+    /// The address lies this many bytes behind an advertised one, under its key.
+    Behind(u64),
+    /// The key was advertised, and the address is far from every address that was.
+    AddressUnknown,
+    /// Both were advertised as they are: the length or the permission is what was refused.
+    Advertised,
+    /// The address was advertised, the key never.
+    KeyUnknown,
+    /// Neither was ever advertised.
+    NeverAdvertised,
+}
+
+impl Refusal {
+    /// What is said of it that is the same in every run: without address and key.
+    pub(crate) fn words(&self) -> String {
+        let what = self.kind.map_or("a request that is not in the capture".to_owned(), |kind| {
+            format!("{kind} of {} bytes", self.bytes)
+        });
+        let difference = self.difference.map(|difference| format!(": {}", difference.words()));
+        format!("{}: {what}{}", self.code, difference.unwrap_or_default())
+    }
+}
+
+impl Difference {
+    /// The difference without its numbers.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::KeySwapped(_) => "the rkey is an advertised one in the other byte order".to_owned(),
+            Self::KeyFlipped(_) => "the rkey is an advertised one with bits flipped".to_owned(),
+            Self::AddressCut(_) => "the address is an advertised one cut to 32 bits".to_owned(),
+            Self::AddressSwapped(_) => "the address is an advertised one in the other byte order".to_owned(),
+            Self::Behind(bytes) => {
+                format!(
+                    "{bytes} bytes behind an advertised address: out of bounds, if its region ends before"
+                )
+            }
+            Self::AddressUnknown => "the rkey was advertised, the address never".to_owned(),
+            Self::Advertised => {
+                "address and rkey were advertised: its length or its permission is refused".to_owned()
+            }
+            Self::KeyUnknown => "the address was advertised, the rkey never".to_owned(),
+            Self::NeverAdvertised => "address and rkey were never advertised".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.code)?;
+        match self.kind {
+            Some(kind) => write!(f, "{kind} of {} bytes", self.bytes)?,
+            None => f.write_str("a request that is not in the capture")?,
+        }
+        if let Some(va) = self.va {
+            write!(f, " at va {va:#x}")?;
+        }
+        if let Some(rkey) = self.rkey {
+            write!(f, ", rkey {rkey:#x}")?;
+        }
+        let Some(difference) = self.difference else { return Ok(()) };
+        write!(f, ": {}", difference.words())?;
+        match difference {
+            Difference::KeySwapped(known) | Difference::KeyFlipped(known) => write!(f, ", {known:#x}"),
+            Difference::AddressCut(known) | Difference::AddressSwapped(known) => write!(f, ", {known:#x}"),
+            _ => Ok(()),
         }
     }
 }

@@ -6,12 +6,12 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
-use crate::checker::{Budget, Stream};
+use crate::checker::{Broken, Budget, Stream};
 use crate::cm::{Message as CmMessage, PortSpace, ack_timeout_ns, path_mtu_bytes};
 use crate::finding::Evidence;
 use crate::retransmission::Retransmissions;
 use crate::rule::Rule;
-use crate::wire::{Packet, Psn};
+use crate::wire::{Bth, Packet, Psn};
 
 /// A side of a connection; each sends requests in a PSN space of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,8 @@ pub struct Connection {
     pub path_mtu_bytes: Option<u32>,
     /// ACK timeout of the requesters in nanoseconds, from the REQ; `None` when that has none, or is not there.
     pub ack_timeout_ns: Option<u64>,
+    /// How often a request may be repeated that nothing answers, from the REQ.
+    pub retry_count: Option<u8>,
     /// Requests that came again, of both sides, by class.
     pub retransmissions: Retransmissions,
     /// Connection management messages that came, by the side that sent them: `REQ`, `DREP`.
@@ -106,6 +108,8 @@ pub(crate) struct Flow {
     /// Owner and id of what it is known under.
     comm_ids: [Option<Key>; 2],
     cm: CmState,
+    /// Requests of both sides that came as copies.
+    copies: u64,
     /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
     merged_into: Option<usize>,
 }
@@ -131,10 +135,16 @@ impl Flow {
         end.payload_bytes += payload_bytes;
     }
 
+    /// Counts a copy of a request.
+    pub(crate) fn count_copy(&mut self) {
+        self.copies += 1;
+    }
+
     /// Holds a message behind REQ and REP against what came before.
-    fn judge(&mut self, receiver: IpAddr, message: &CmMessage<'_>, findings: &mut Vec<(Rule, Evidence)>) {
-        let mut lacks =
-            |expected, got| findings.push((Rule::CmOutOfSequence, Evidence::Words { expected, got }));
+    fn judge(&mut self, receiver: IpAddr, message: &CmMessage<'_>, findings: &mut Vec<Broken>) {
+        let mut lacks = |expected, got| {
+            findings.push(Broken::new(Rule::CmOutOfSequence, Evidence::Words { expected, got }))
+        };
         match message {
             CmMessage::Rtu(_) if !self.cm.rep => lacks("a REP before it", "RTU"),
             CmMessage::Drep(_) if !self.cm.dreq => lacks("a DREQ before it", "DREP"),
@@ -149,7 +159,7 @@ impl Flow {
                 {
                     let (expected, got) = (u64::from(expected), u64::from(got));
                     let evidence = Evidence::Number { what: "queue pair", expected, got };
-                    findings.push((Rule::DreqForOtherQueuePair, evidence));
+                    findings.push(Broken::new(Rule::DreqForOtherQueuePair, evidence));
                 }
             }
             _ => {}
@@ -157,13 +167,20 @@ impl Flow {
     }
 
     /// Gives what its streams took of the budget back, and counts what they sent again.
-    fn settle(&mut self, budget: &mut Budget) {
+    fn settle(&mut self, budget: &mut Budget, counts_copies: bool) {
         let mut sum = Retransmissions::default();
+        sum.duplicate += if counts_copies { self.copies } else { 0 };
         for stream in &mut self.streams {
             stream.release(budget);
             sum += stream.retransmissions();
         }
         self.connection.retransmissions = sum;
+    }
+
+    /// Whether a request is no more of this connection, which has no management, but of another between queue pairs with the same numbers.
+    #[inline]
+    pub(crate) fn is_used_again(&self, sender: Side, bth: Bth<'_>) -> bool {
+        self.connection.port_space.is_none() && self.stream(sender).is_behind(bth.opcode(), bth.psn())
     }
 
     /// The stream of requests that `side` sends.
@@ -198,8 +215,10 @@ pub(crate) struct Flows {
     /// (owner, communication id) to the flow.
     by_comm_id: HashMap<Key, usize>,
     recent: [Option<(Key, (usize, Side))>; RECENT],
-    /// What the flows took that had to go.
+    /// Retransmissions of the flows that had to go.
     pub(crate) dropped: Retransmissions,
+    /// Flows that had to go before their end.
+    pub(crate) forgotten: u64,
 }
 
 impl Flows {
@@ -213,12 +232,8 @@ impl Flows {
             by_comm_id: HashMap::new(),
             recent: [None; RECENT],
             dropped: Retransmissions::default(),
+            forgotten: 0,
         }
-    }
-
-    /// Connections that had to go.
-    pub(crate) fn dropped_count(&self) -> usize {
-        self.base
     }
 
     /// Numbers of the flows that are there.
@@ -235,19 +250,23 @@ impl Flows {
     }
 
     /// Ends every flow; what is left of them is their connections.
-    pub(crate) fn settle(&mut self, budget: &mut Budget) {
+    pub(crate) fn settle(&mut self, budget: &mut Budget, counts_copies: bool) {
         for flow in &mut self.flows {
-            flow.settle(budget);
+            flow.settle(budget, counts_copies);
         }
     }
 
-    /// Takes the oldest flow out when there is no room for another.
-    pub(crate) fn make_room(&mut self, budget: &mut Budget) {
-        if self.flows.len() < self.limit {
-            return;
-        }
+    /// The oldest flow, when there are more than there is room for.
+    pub(crate) fn in_excess(&self) -> Option<usize> {
+        (self.flows.len() > self.limit).then_some(self.base)
+    }
+
+    /// Takes the oldest flow out. One whose end was seen is not missed.
+    #[cold]
+    pub(crate) fn drop_oldest(&mut self, budget: &mut Budget, counts_copies: bool) {
         let Some(mut flow) = self.flows.pop_front() else { return };
-        flow.settle(budget);
+        self.forgotten += u64::from(!flow.has_ended() && flow.merged_into.is_none());
+        flow.settle(budget, counts_copies);
         self.dropped += flow.connection.retransmissions;
         let number = self.base;
         self.base += 1;
@@ -282,6 +301,7 @@ impl Flows {
             active_comm_id,
             comm_ids,
             cm: CmState::default(),
+            copies: 0,
             merged_into: None,
         });
         self.base + self.flows.len() - 1
@@ -293,7 +313,7 @@ impl Flows {
         source: IpAddr,
         destination: IpAddr,
         message: &CmMessage<'_>,
-        findings: &mut Vec<(Rule, Evidence)>,
+        findings: &mut Vec<Broken>,
     ) -> Option<usize> {
         let index = self.manage(source, destination, message, findings)?;
         let connection = &mut self.get_mut(index)?.connection;
@@ -306,7 +326,7 @@ impl Flows {
         source: IpAddr,
         destination: IpAddr,
         message: &CmMessage<'_>,
-        findings: &mut Vec<(Rule, Evidence)>,
+        findings: &mut Vec<Broken>,
     ) -> Option<usize> {
         match message {
             CmMessage::Req(req) => {
@@ -331,6 +351,7 @@ impl Flows {
                         port_space: Some(req.port_space()),
                         path_mtu_bytes: path_mtu_bytes(req.path_mtu_code()),
                         ack_timeout_ns: ack_timeout_ns(req.primary_ack_timeout()),
+                        retry_count: Some(req.retry_count()),
                         retransmissions: Retransmissions::default(),
                         management: BTreeSet::new(),
                     },
@@ -398,7 +419,7 @@ impl Flows {
     }
 
     /// Finds or makes the flow of a connected packet; gives it and the side that sends.
-    pub(crate) fn take_in(&mut self, packet: &Packet<'_>, budget: &mut Budget) -> Option<(usize, Side)> {
+    pub(crate) fn take_in(&mut self, packet: &Packet<'_>) -> Option<(usize, Side)> {
         let bth = packet.bth?;
         let qpn = bth.destination_qpn();
         let is_response = bth.opcode().is_response();
@@ -426,13 +447,38 @@ impl Flows {
             port_space: None,
             path_mtu_bytes: None,
             ack_timeout_ns: None,
+            retry_count: None,
             retransmissions: Retransmissions::default(),
             management: BTreeSet::new(),
         };
-        self.make_room(budget);
         let index = self.add(connection, None);
         self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
         Some((index, Side::Active))
+    }
+
+    /// Begins a connection between the queue pairs of flow `index`, whose side `sender` sends first.
+    #[cold]
+    pub(crate) fn begin_again(&mut self, index: usize, sender: Side) -> Option<usize> {
+        let old = &self.get(index)?.connection;
+        let ends = [*old.endpoint(sender), *old.endpoint(sender.other())];
+        let [active, passive] = ends.map(|end| Endpoint::new(end.address, end.qpn, None));
+        let connection = Connection {
+            active,
+            passive,
+            port_space: None,
+            path_mtu_bytes: None,
+            ack_timeout_ns: None,
+            retry_count: None,
+            retransmissions: Retransmissions::default(),
+            management: BTreeSet::new(),
+        };
+        let new = self.add(connection, None);
+        for (side, end) in [(Side::Active, active), (Side::Passive, passive)] {
+            if let Some(qpn) = end.qpn {
+                self.insert_qpn((end.address, qpn), (new, side));
+            }
+        }
+        Some(new)
     }
 
     /// Finds a flow whose requester has no QPN yet and has sent the PSN that `packet` answers.

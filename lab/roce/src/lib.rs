@@ -65,7 +65,7 @@ pub mod wire;
 
 pub use analysis::Analysis;
 pub use fate::Fate;
-pub use finding::{Evidence, Finding};
+pub use finding::{Difference, Evidence, Finding, Refusal};
 pub use flow::{Connection, Endpoint, Side};
 pub use message::{Message, MessageKind, Outcome};
 pub use names::Names;

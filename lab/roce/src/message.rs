@@ -87,6 +87,10 @@ pub enum Outcome {
     Responded,
     /// It was refused for good.
     Refused(NakCode),
+    /// The responder had no receive buffer for it until the requester gave up.
+    NotReady,
+    /// It was sent again and again, and nothing answered.
+    Unanswered,
 }
 
 impl fmt::Display for Outcome {
@@ -96,6 +100,8 @@ impl fmt::Display for Outcome {
             Self::Sent => f.write_str("sent"),
             Self::Acknowledged => f.write_str("acknowledged"),
             Self::Responded => f.write_str("responded"),
+            Self::NotReady => f.write_str("refused: receiver not ready"),
+            Self::Unanswered => f.write_str("never answered"),
             Self::Refused(code) => write!(f, "refused: {code}"),
         }
     }

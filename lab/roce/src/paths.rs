@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::names::Names;
-use crate::wire::Packet;
+use crate::wire::{Packet, Transport};
 
 /// Packets from one address to another.
 #[derive(Debug, Default)]
 struct Path {
     sent: u64,
     delivered: u64,
+    /// Number of the first packet of a connection whose other side answers.
+    first_connected: Option<u64>,
 }
 
 /// A source and a destination.
@@ -39,6 +41,7 @@ impl Paths {
     pub(crate) fn count(
         &mut self,
         packet: &Packet<'_>,
+        number: u64,
         names: &mut Names,
         is_sent: bool,
         is_delivered: bool,
@@ -63,6 +66,13 @@ impl Paths {
         if let Some((_, path)) = self.paths.get_mut(at) {
             path.sent += u64::from(is_sent);
             path.delivered += u64::from(is_delivered);
+            if path.first_connected.is_none()
+                && packet
+                    .opcode()
+                    .is_some_and(|opcode| matches!(opcode.transport(), Transport::Rc | Transport::Xrc))
+            {
+                path.first_connected = Some(number);
+            }
         }
     }
 
@@ -88,6 +98,19 @@ impl Paths {
         };
         self.last = [at, self.last[0]];
         Some(at)
+    }
+
+    /// Whether a packet of that direction came.
+    pub(crate) fn has(&self, source: IpAddr, destination: IpAddr) -> bool {
+        self.numbers.contains_key(&(source, destination))
+    }
+
+    /// Directions of connections whose other direction is not in the capture: number of the first packet, its source and destination.
+    pub(crate) fn one_sided(&self) -> impl Iterator<Item = (u64, IpAddr, IpAddr)> {
+        self.paths.iter().filter_map(|((source, destination), path)| {
+            let first = path.first_connected?;
+            (!self.has(*destination, *source)).then_some((first, *source, *destination))
+        })
     }
 
     /// Packets that each address sent.

@@ -100,6 +100,12 @@ impl Report {
         trace::render(self)
     }
 
+    /// The trace with the number of each packet before it, its time in seconds since the first and since the one before, and behind it why it came again, when
+    /// it did.
+    pub fn trace_with_times(&self) -> String {
+        trace::render_with(self, true)
+    }
+
     /// The trace as what must hold whatever the timing: messages with their packets folded, what was acknowledged, lost and sent again, and the findings. Ends
     /// with a newline.
     ///

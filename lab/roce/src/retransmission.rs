@@ -16,14 +16,16 @@ pub enum RetransmissionClass {
     ReadRetry,
     /// Nothing: the ACK timeout of the requester ran out.
     Timeout,
-    /// Nothing, and too soon or too late for a requester: the network made a copy.
+    /// Nothing, and it was acknowledged: the acknowledgement was lost behind the place of capture, or the requester's timer ran out all the same, as rxe's does.
+    Spurious,
+    /// Nothing, and too soon for a requester: the network made a copy.
     Duplicate,
 }
 
 impl RetransmissionClass {
     /// Every class.
-    pub const ALL: [Self; 5] =
-        [Self::GoBackN, Self::RnrRetry, Self::ReadRetry, Self::Timeout, Self::Duplicate];
+    pub const ALL: [Self; 6] =
+        [Self::GoBackN, Self::RnrRetry, Self::ReadRetry, Self::Timeout, Self::Spurious, Self::Duplicate];
 
     /// A word for it: `go-back-N`, `timeout`.
     pub const fn words(self) -> &'static str {
@@ -32,6 +34,7 @@ impl RetransmissionClass {
             Self::RnrRetry => "RNR retry",
             Self::ReadRetry => "READ retry",
             Self::Timeout => "timeout",
+            Self::Spurious => "spurious",
             Self::Duplicate => "duplicate",
         }
     }
@@ -54,6 +57,8 @@ pub struct Retransmissions {
     pub read_retry: u64,
     /// After the ACK timeout.
     pub timeout: u64,
+    /// After the acknowledgement.
+    pub spurious: u64,
     /// Copies that the network made.
     pub duplicate: u64,
 }
@@ -66,13 +71,14 @@ impl Retransmissions {
             RetransmissionClass::RnrRetry => self.rnr_retry,
             RetransmissionClass::ReadRetry => self.read_retry,
             RetransmissionClass::Timeout => self.timeout,
+            RetransmissionClass::Spurious => self.spurious,
             RetransmissionClass::Duplicate => self.duplicate,
         }
     }
 
     /// The count of all classes together.
     pub const fn total(&self) -> u64 {
-        self.go_back_n + self.rnr_retry + self.read_retry + self.timeout + self.duplicate
+        self.go_back_n + self.rnr_retry + self.read_retry + self.timeout + self.spurious + self.duplicate
     }
 
     pub(crate) fn count(&mut self, class: RetransmissionClass) {
@@ -81,6 +87,7 @@ impl Retransmissions {
             RetransmissionClass::RnrRetry => &mut self.rnr_retry,
             RetransmissionClass::ReadRetry => &mut self.read_retry,
             RetransmissionClass::Timeout => &mut self.timeout,
+            RetransmissionClass::Spurious => &mut self.spurious,
             RetransmissionClass::Duplicate => &mut self.duplicate,
         } += 1;
     }
@@ -92,6 +99,7 @@ impl AddAssign for Retransmissions {
         self.rnr_retry += other.rnr_retry;
         self.read_retry += other.read_retry;
         self.timeout += other.timeout;
+        self.spurious += other.spurious;
         self.duplicate += other.duplicate;
     }
 }
@@ -125,7 +133,10 @@ mod tests {
         counts.count(RetransmissionClass::Timeout);
         let mut sum = counts;
         sum += counts;
-        assert_eq!((sum.total(), counts.total()), (12, 6));
-        assert_eq!(counts.to_string(), "1 go-back-N, 1 RNR retry, 1 READ retry, 2 timeout, 1 duplicate");
+        assert_eq!((sum.total(), counts.total()), (14, 7));
+        assert_eq!(
+            counts.to_string(),
+            "1 go-back-N, 1 RNR retry, 1 READ retry, 2 timeout, 1 spurious, 1 duplicate"
+        );
     }
 }

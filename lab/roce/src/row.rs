@@ -14,6 +14,8 @@ pub(crate) struct Row {
     /// Whether a filter hides it; it names things all the same.
     pub(crate) is_hidden: bool,
     pub(crate) number: u64,
+    /// Time in nanoseconds since the epoch.
+    pub(crate) timestamp_ns: u64,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     /// Connection and the side that sends.
@@ -53,6 +55,7 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn new(
         number: u64,
+        timestamp_ns: u64,
         packet: &Packet<'_>,
         flow: Option<(usize, Side)>,
         again: Option<RetransmissionClass>,
@@ -62,6 +65,7 @@ impl Row {
         Self {
             is_hidden: false,
             number,
+            timestamp_ns,
             source: packet.source,
             destination: packet.destination,
             flow,

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 /// How bad a broken rule is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
+    /// Something about the capture itself, or worth knowing; nobody did wrong.
+    Note,
     /// Something was lost or refused; a working network and working peers recover from it.
     Warning,
     /// A peer did what the protocol forbids, or data is not what was sent.
@@ -17,6 +19,7 @@ pub enum Severity {
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Note => "note",
             Self::Warning => "warning",
             Self::Error => "error",
         })
@@ -68,6 +71,42 @@ rules! {
     PadNotZero, Error, "pad bytes are not zero",
     "The 0 to 3 bytes between payload and ICRC are zero.",
     "Linux drivers/infiniband/sw/rxe/rxe_req.c (finish_packet)";
+
+    ReservedOpcode, Error, "the opcode has no meaning",
+    "Neither the standard nor a known extension names this operation for its transport. Codes from 0xc0 on are left to manufacturers, so one of those is a warning. Reported once for each opcode and receiver.",
+    "Linux include/rdma/ib_pack.h, drivers/infiniband/sw/rxe/rxe_opcode.c";
+
+    ReliableDatagramUsed, Warning, "a reliable datagram is on the wire",
+    "No queue pair of type RD can be made with RDMA verbs, so nothing that is known sends one. Reported once for each opcode and receiver.",
+    "Linux include/rdma/ib_verbs.h (enum ib_qp_type)";
+
+    TransportVersionUnknown, Error, "the transport version is not zero",
+    "The four bits TVer of the BTH are zero; a receiver discards anything else. Reported once for each receiver.",
+    "Linux drivers/infiniband/sw/rxe/rxe_recv.c (hdr_check)";
+
+    QueuePairZero, Error, "a packet is sent to queue pair 0",
+    "Queue pair 0 is for subnet management, which RoCE does not have; a receiver discards it. Reported once for each receiver.",
+    "Linux drivers/infiniband/sw/rxe/rxe_recv.c (hdr_check: qpn == 0)";
+
+    PartitionKeyInvalid, Error, "the partition key is the invalid one",
+    "The low 15 bits of a P_Key name the partition; zero names none. Reported once for each receiver.",
+    "Linux drivers/infiniband/sw/rxe/rxe_recv.c (check_keys), include/rdma/ib_cache.h";
+
+    PayloadUnexpected, Error, "there is payload where none belongs",
+    "READ Requests, acknowledgements and atomics, and the answers to atomics, have headers and no payload.",
+    "Linux drivers/infiniband/sw/rxe/rxe_opcode.c (RXE_PAYLOAD_MASK)";
+
+    PayloadTooLarge, Error, "the payload is larger than the largest path MTU",
+    "The largest path MTU is 4096 bytes.",
+    "Linux include/rdma/ib_verbs.h (enum ib_mtu)";
+
+    PathMtuInvalid, Error, "a First or Middle carries what is no path MTU",
+    "A path MTU is 256, 512, 1024, 2048 or 4096 bytes, and First and Middle carry exactly one. Reported once for each receiver.",
+    "Linux include/rdma/ib_verbs.h (enum ib_mtu)";
+
+    ReservedSyndrome, Error, "the syndrome of an answer has no meaning",
+    "An AETH is an ACK (0x00 to 0x1f), an RNR NAK (0x20 to 0x3f) or a NAK (0x60 to 0x63; 0x64 is for RD alone). What it says of the request is unknown.",
+    "Linux drivers/infiniband/sw/rxe/rxe_hdr.h (enum aeth_syndrome), rxe_comp.c (check_ack)";
 
     RequestPsnGap, Warning, "a request before this one is missing",
     "A new request carries the PSN after the one before it; a READ Request takes one PSN for each packet of its response. Numbers are compared in a signed window of 2^23, so a wrap is a step of one. A responder discards what follows a gap, and so do the rules until the missing request comes or an answer shows that it had come.",
@@ -133,8 +172,8 @@ rules! {
     "What is acknowledged was executed.",
     "Linux drivers/infiniband/sw/rxe/rxe_comp.c (check_psn)";
 
-    NakWithoutRetransmission, Error, "a refused request is answered though it was not sent again",
-    "After a NAK \"PSN sequence error\" or an RNR NAK the responder discards everything until the refused PSN comes again.",
+    NakWithoutRetransmission, Warning, "a refused request is answered though it was not sent again",
+    "After a NAK \"PSN sequence error\" or an RNR NAK the responder discards everything until the refused PSN comes again. Either it does not, or the capture has not got what came again.",
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_psn, sent_psn_nak)";
 
     RnrRetryTooEarly, Error, "the requester did not wait for the receiver",
@@ -161,13 +200,53 @@ rules! {
     "Behind the BTH of a CNP are 16 reserved bytes of zero and nothing else, and the BTH says BECN.",
     "observed: ConnectX-4 Lx";
 
-    CmOutOfSequence, Error, "a connection management message lacks the one that it answers",
-    "An RTU follows a REP, a DREP follows a DREQ. Only connections whose REQ is in the capture are held to this.",
+    CmOutOfSequence, Warning, "a connection management message lacks the one that it answers",
+    "An RTU follows a REP, a DREP follows a DREQ. Either it was never sent, or the capture has not got it. Only connections whose REQ is in the capture, and something of both sides, are held to this.",
     "Linux drivers/infiniband/core/cm.c (cm_rtu_handler, cm_drep_handler)";
 
     DreqForOtherQueuePair, Error, "a DREQ names a queue pair that is not its receiver's",
     "The remote QPN of a DREQ is the one that its receiver gave in its REQ or REP.",
     "Linux drivers/infiniband/core/cm.c (cm_dreq_handler)";
+
+    RequestRefused, Warning, "a request is refused for good",
+    "A NAK \"invalid request\", \"remote access error\" or \"remote operational error\" ends a queue pair. Named with the request's address, key and length as they are on the wire, and how they differ from what the responder advertised or took before, where that is known: key or address in another byte order, cut to 32 bits, a few bits flipped, out of bounds. Told when nothing contradicts the refusal.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_rkey, send_ack)";
+
+    RefusalWithoutCause, Warning, "a request is refused as invalid, and nothing in the capture is",
+    "A Middle or Last of a WRITE that follows the packet before it, within the announced length, is not invalid: address, key and permission were taken with its First.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_op_seq, check_rkey)";
+
+    RnrRetriesEnded, Warning, "the requester gave up waiting for a receive buffer",
+    "The last answer to a request is an RNR NAK, the request came again and was refused again, and it did not come once more in four times the time that the NAK named, or until the capture or the connection ended.",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c (COMPST_RNR_RETRY, rnr_retry_count)";
+
+    RetryCountExceeded, Warning, "a request is repeated more often than the connection's retry count",
+    "The REQ says how often a requester may repeat a request that nothing answers. rxe takes 7 for no limit, which no other requester does. Told once for each direction.",
+    "Linux drivers/infiniband/sw/rxe/rxe_comp.c (retry_cnt != 7)";
+
+    SequenceNakBehindRnrNak, Note, "a responder asks by a sequence NAK for what it refused as not ready",
+    "Behind an RNR NAK the requests that were in flight are out of order, and rxe sends a NAK \"PSN sequence error\" for the one that it was not ready for. The RNR NAK is the cause, and what comes again is an RNR retry. Told once for each direction.",
+    "Linux drivers/infiniband/sw/rxe/rxe_resp.c (RESPST_ERR_RNR, sent_psn_nak)";
+
+    CnpTooFrequent, Note, "congestion notifications follow each other within 4 microseconds",
+    "A notification point paces its CNPs, by default at least 4 microseconds apart for each flow. Told once for each receiver.",
+    "Linux drivers/net/ethernet/mellanox (np min_time_between_cnps), Lumina (SIGCOMM 2023)";
+
+    CaptureLostPackets, Warning, "the capture has not got a packet that was there",
+    "An answer, or the number of completed messages in it, proves that a request arrived which the capture has not got: what recorded it lost it, and no peer is to blame. Told once with its extent. The rules go on behind it with what is certain.",
+    "the rules of this catalogue";
+
+    CaptureReordered, Note, "the capture has packets in another order than they had",
+    "An answer stands before the request that it answers, or a request before one that had to come first, and nothing was asked for again: the recorder wrote them in another order. Told once with its extent.",
+    "the rules of this catalogue";
+
+    CaptureDoubled, Note, "the capture has packets twice",
+    "Frames come twice, equal in every byte, within half a millisecond: two mirror ports, or every interface of a node was recorded. The copies are not held against the peers and not counted as retransmissions. Told once with its extent, when a quarter of the packets or more are copies; fewer are copies that the network made.",
+    "the rules of this catalogue";
+
+    CaptureOneDirection, Note, "nothing of one direction is in the capture",
+    "Packets of a connection come from one side alone, so what the other side did is unknown. Told once with its extent.",
+    "the rules of this catalogue";
 }
 
 impl Rule {
@@ -196,7 +275,7 @@ impl Rule {
         Self::ALL.into_iter().find(|rule| rule.name() == name)
     }
 
-    /// How bad it is.
+    /// How bad it is at worst; a [`Finding`](crate::Finding) has its own, which evidence may have made less.
     pub fn severity(self) -> Severity {
         self.entry().severity
     }
@@ -222,8 +301,10 @@ impl Rule {
             "# The rules\n\n\
              What a capture is held to, by `roce check` and by every scenario. Written from the rules' own enum (`roce check --rules`): change it there.\n\n\
              A finding names the rule, the packet at which it shows, what was expected and what came. After a fault the checks go on from what the wire \
-             shows, so that one cause gives one finding. A *warning* says that something was lost or refused, which peers recover from; an *error* that a \
-             peer did what the protocol forbids, or that data is not what was sent.\n\n\
+             shows, so that one cause gives one finding. An *error* says that a peer did what the protocol forbids, or that data is not what was sent; a *warning* \
+             that something was lost or refused, which peers recover from, or is missing from the capture; a *note* is about the capture itself. The severity \
+             here is the worst that a rule has: where a packet that the recorder lost, doubled or put elsewhere would explain it as well, a finding is a \
+             warning.\n\n\
              | rule | severity | violated when |\n|--|--|--|\n",
         );
         for entry in &ENTRIES {
@@ -237,13 +318,19 @@ impl Rule {
             );
         }
         for entry in &ENTRIES {
-            let _ = write!(
-                text,
-                "\n## {}\n\n{}: {}.\n\n{}\n\nSource: {}.\n",
-                entry.rule, entry.severity, entry.title, entry.explanation, entry.source
-            );
+            text.push('\n');
+            text.push_str(&entry.rule.page());
         }
         text
+    }
+
+    /// What there is to say of it, as in the catalogue.
+    pub fn page(self) -> String {
+        let entry = self.entry();
+        format!(
+            "## {}\n\n{}: {}.\n\n{}\n\nSource: {}.\n",
+            entry.rule, entry.severity, entry.title, entry.explanation, entry.source
+        )
     }
 }
 

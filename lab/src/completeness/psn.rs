@@ -18,10 +18,12 @@ use crate::error::Result;
 const NAMED_MAX: usize = 4;
 
 /// Findings that speak of a packet which the capture has not, has too late, or has damaged.
-const LOSSES: [Rule; 12] = [
+const LOSSES: [Rule; 14] = [
     Rule::IcrcMismatch,
     Rule::MalformedPacket,
     Rule::RequestPsnGap,
+    Rule::CaptureLostPackets,
+    Rule::CaptureOneDirection,
     Rule::ReadResponsePsnGap,
     Rule::AtomicAckMissing,
     Rule::AckForUnsentPsn,

@@ -4,24 +4,39 @@
 //! the missing one comes; so does this, which makes a lost packet one finding and a go-back-N none. When an answer shows that the missing request did
 //! arrive, the gap is the capture's, and checking goes on behind it. After any fault the counts that it makes unsure are learnt anew from the wire.
 
+mod adverts;
 pub(crate) mod alone;
+mod asked;
+mod capture_faults;
+mod copies;
+mod end;
+pub(crate) mod headers;
 mod msn;
 mod pending;
 mod request;
 mod response;
 mod retry;
+mod shape;
 
+pub(crate) use crate::checker::adverts::Adverts;
 pub(crate) use crate::checker::alone::Alone;
+use crate::checker::asked::Asked;
+pub(crate) use crate::checker::capture_faults::CaptureFaults;
+pub(crate) use crate::checker::copies::Copies;
 use crate::checker::msn::MsnCount;
 use crate::checker::pending::Queue;
+use crate::checker::request::PayloadRule;
 use crate::checker::retry::{Nak, Retry};
-use crate::finding::Evidence;
+use std::collections::VecDeque;
+
+use crate::finding::{Evidence, Refusal};
+use crate::flow::{Connection, Side};
 use crate::message::Outcome;
 use crate::message_log::{MessageId, MessageLog};
 use crate::retransmission::Retransmissions;
-use crate::rule::Rule;
+use crate::rule::{Rule, Severity};
 use crate::stats::Stats;
-use crate::wire::{Bth, Operation, Packet, Psn};
+use crate::wire::{Bth, Opcode, Operation, Packet, Psn};
 
 /// Messages between requests and answers that all streams together may remember; more only loses the oldest of a stream.
 #[derive(Debug)]
@@ -64,8 +79,16 @@ pub(crate) struct Stream {
     /// One past the highest PSN that was sent.
     sent_end: Option<Psn>,
     gap: Gap,
-    /// Requests behind it that were not taken.
+    /// Requests behind it that were not taken, and those of them that are kept.
     behind_gap: u32,
+    behind: VecDeque<Asked>,
+    held: Option<Held>,
+    early: Option<Early>,
+    /// Whether the capture has shown to lack requests of this stream.
+    is_lossy: bool,
+    /// Whether the request that is looked at is another than the one with its PSN.
+    is_other_again: bool,
+    payload: PayloadRule,
     /// The request that showed a gap of one: it may be the missing one itself, under a wrong PSN.
     jumped: Option<Psn>,
     /// Middle and Last may come without a First: the First is lost and was reported.
@@ -78,11 +101,20 @@ pub(crate) struct Stream {
     nak: Option<Nak>,
     /// PSNs, first and last, at which the responder found gaps whose NAKs did not come yet.
     naks_due: Option<(Psn, Psn)>,
-    /// One past the last PSN that is acknowledged.
+    /// One past the last PSN that is acknowledged, with the packet number and the time of its answer.
     acknowledged: Option<Psn>,
+    acknowledged_at: (u64, u64),
     /// Time of a fatal NAK.
     fatal_ns: Option<u64>,
     fatal_is_reported: bool,
+    /// A refusal for good that nothing contradicts yet.
+    refusal: Option<Box<Refused>>,
+    /// The last RNR NAK, and how many there were for its request.
+    not_ready: Option<NotReady>,
+    /// The request that is repeated, and how often it was since the last answer.
+    repeated: Option<Repeated>,
+    retry_count_is_reported: bool,
+    rnr_nak_is_told: bool,
     depth_is_reported: bool,
     /// Whether an outstanding READ may be without a count.
     has_uncounted: bool,
@@ -90,6 +122,52 @@ pub(crate) struct Stream {
     is_unsure: bool,
     /// Answers before this PSN count messages that were not followed.
     sure_from: Option<Psn>,
+}
+
+/// A gap of which nothing tells yet whether the request was lost on its way or by the recorder.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// The request behind it.
+    at: Spot,
+    expected: Psn,
+    /// Whether an answer shows that the missing one arrived.
+    is_proven: bool,
+}
+
+/// An answer to a request that has not come: lost by the recorder, or written behind it.
+#[derive(Clone, Copy, Debug)]
+struct Early {
+    at: Spot,
+    /// The last PSN that is answered so.
+    psn: Psn,
+    is_ack: bool,
+}
+
+/// A refusal for good.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    at: Spot,
+    refusal: Refusal,
+    has_cause: bool,
+}
+
+/// A request that its responder was not ready for.
+#[derive(Clone, Copy, Debug)]
+struct NotReady {
+    at: Spot,
+    naks: u64,
+}
+
+/// A request that comes again without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Repeated {
+    psn: Psn,
+    times: u64,
+    /// Time of the last repetition, and how long after the sending before it that was.
+    at_ns: u64,
+    interval_ns: u64,
+    first: u64,
+    qpn: u32,
 }
 
 /// One packet on its way through the rules.
@@ -102,6 +180,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) flow: usize,
     /// Whether this is where its sender sent it, not a copy or a late delivery.
     pub(crate) is_sent: bool,
+    /// Whether the capture tells the fates of its packets, so that what it lacks was not there.
+    pub(crate) is_told: bool,
 }
 
 /// A packet that its receiver discards, and that leaves a gap of which no other finding speaks.
@@ -113,16 +193,47 @@ pub(crate) struct Discarded {
     pub(crate) leaves_gap: bool,
 }
 
+/// A rule that is broken, on its way to a finding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken {
+    pub(crate) rule: Rule,
+    pub(crate) severity: Severity,
+    pub(crate) evidence: Evidence,
+    /// The packet that shows it, when it is another than the one that is looked at.
+    pub(crate) at: Option<Spot>,
+}
+
+/// A packet of a connection that a later one tells something of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    pub(crate) number: u64,
+    pub(crate) psn: Psn,
+    /// Whether the requester sent it.
+    pub(crate) is_request: bool,
+}
+
+impl Broken {
+    pub(crate) fn new(rule: Rule, evidence: Evidence) -> Self {
+        Self { rule, severity: rule.severity(), evidence, at: None }
+    }
+}
+
 /// Where messages and findings go.
 pub(crate) struct Sink<'a> {
     pub(crate) messages: &'a mut MessageLog,
-    pub(crate) findings: &'a mut Vec<(Rule, Evidence)>,
+    pub(crate) findings: &'a mut Vec<Broken>,
     pub(crate) discarded: &'a mut Vec<Discarded>,
     pub(crate) budget: &'a mut Budget,
     pub(crate) stats: &'a mut Stats,
-    /// Number of the packet.
+    pub(crate) capture: &'a mut CaptureFaults,
+    pub(crate) adverts: &'a mut Adverts,
+    /// Number of the packet, and of its connection.
     pub(crate) number: u64,
+    pub(crate) flow: usize,
 }
+
+/// No recorder loses as many requests at a time while none of them waits for its answer.
+const USED_AGAIN_PSNS: i32 = 4_096;
 
 /// Discarded packets whose gaps are still to come.
 const DISCARDED_MAX: usize = 16;
@@ -141,12 +252,32 @@ pub(crate) fn remember(all: &mut Vec<Discarded>, new: Discarded) {
 
 impl Sink<'_> {
     fn report(&mut self, rule: Rule, evidence: Evidence) {
-        self.findings.push((rule, evidence));
+        self.findings.push(Broken::new(rule, evidence));
+    }
+
+    /// Reports what a fault of the capture would explain as well.
+    fn suspect(&mut self, rule: Rule, evidence: Evidence) {
+        self.findings.push(Broken { severity: Severity::Warning, ..Broken::new(rule, evidence) });
+    }
+
+    /// Reports an error when it is sure, and else a warning.
+    fn blame(&mut self, is_sure: bool, rule: Rule, evidence: Evidence) {
+        if is_sure { self.report(rule, evidence) } else { self.suspect(rule, evidence) }
+    }
+
+    /// Reports what another packet shows.
+    fn report_at(&mut self, at: Spot, rule: Rule, evidence: Evidence) {
+        self.findings.push(Broken { at: Some(at), ..Broken::new(rule, evidence) });
     }
 
     fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {
         if let Some(message) = self.messages.end(message, outcome, Some(timestamp_ns)) {
             self.stats.ended(message);
+            if let (true, Some(va), Some(rkey)) =
+                (matches!(outcome, Outcome::Acknowledged | Outcome::Responded), message.va, message.rkey)
+            {
+                self.adverts.take(message.responder, va, rkey);
+            }
         }
     }
 
@@ -178,6 +309,12 @@ impl Stream {
             sent_end: psn_first,
             gap: Gap::No,
             behind_gap: 0,
+            behind: VecDeque::new(),
+            held: None,
+            early: None,
+            is_lossy: false,
+            is_other_again: false,
+            payload: PayloadRule::default(),
             jumped: None,
             first_is_lost: psn_first.is_none(),
             open: None,
@@ -187,8 +324,14 @@ impl Stream {
             nak: None,
             naks_due: None,
             acknowledged: psn_first,
+            acknowledged_at: (0, 0),
             fatal_ns: None,
             fatal_is_reported: false,
+            refusal: None,
+            not_ready: None,
+            repeated: None,
+            retry_count_is_reported: false,
+            rnr_nak_is_told: false,
             depth_is_reported: false,
             has_uncounted: false,
             is_unsure: false,
@@ -199,6 +342,40 @@ impl Stream {
     /// Whether its first PSN is known.
     pub(crate) fn has_begun(&self) -> bool {
         self.psn_first.is_some()
+    }
+
+    /// Whether nothing that the capture shows of it makes its own counts unsure.
+    fn is_whole(&self) -> bool {
+        self.is_complete() && self.retry.counts.total() == 0
+    }
+
+    /// Whether the capture does not seem to lack anything of it.
+    fn is_complete(&self) -> bool {
+        !self.is_lossy && self.held.is_none() && self.early.is_none()
+    }
+
+    /// Notes where its requests begin, if nothing told yet.
+    pub(crate) fn begin(&mut self, connection: &mut Connection, requester: Side, psn: Psn) {
+        if self.psn_first.is_none() {
+            self.psn_first = Some(psn);
+            self.acknowledged = Some(psn);
+            connection.endpoint_mut(requester).psn_first = Some(psn);
+        }
+    }
+
+    /// Whether a request cannot follow what was sent: all of that is answered, and it lies before all of it or far from it.
+    #[inline]
+    pub(crate) fn is_behind(&self, opcode: Opcode, psn: Psn) -> bool {
+        let (Some(first), Some(end)) = (self.psn_first, self.sent_end) else { return false };
+        let ahead = psn.distance(end);
+        if ahead == 0 {
+            return false;
+        }
+        opcode.place().starts()
+            && (psn.distance(first) < 0 || ahead > USED_AGAIN_PSNS)
+            && self
+                .acknowledged
+                .is_some_and(|acknowledged| acknowledged.distance(end) >= 0 && acknowledged != first)
     }
 
     /// Whether `psn` is one of its requests'.
@@ -225,6 +402,8 @@ impl Stream {
 
     /// Gives what its requests took of the budget back.
     pub(crate) fn release(&mut self, budget: &mut Budget) {
+        self.drop_behind(budget);
+        self.retry.shapes.clear(budget);
         self.queue.clear(budget);
     }
 

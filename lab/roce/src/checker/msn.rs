@@ -30,6 +30,8 @@ pub(crate) struct MsnCount {
     base: Option<u32>,
     /// The difference of the last wrong number: a second equal one is the new base.
     suspect: Option<i32>,
+    /// Answers that agreed with the base.
+    pub(crate) confirmed: u32,
 }
 
 fn difference(a: u32, b: u32) -> i32 {
@@ -42,17 +44,23 @@ fn number(value: u32) -> u32 {
 
 impl MsnCount {
     pub(crate) fn new(is_from_the_start: bool) -> Self {
-        Self { completed: 0, base: is_from_the_start.then_some(0), suspect: None }
+        Self { completed: 0, base: is_from_the_start.then_some(0), suspect: None, confirmed: 0 }
     }
 
     pub(crate) fn forget(&mut self) {
         self.base = None;
         self.suspect = None;
+        self.confirmed = 0;
     }
 
     /// Whether something has told what to add to a count.
     pub(crate) const fn is_known(&self) -> bool {
         self.base.is_some()
+    }
+
+    /// Whether a number counts no more messages than were completed; false while nothing has told what to add.
+    pub(crate) fn is_at_most_completed(&self, msn: u32) -> bool {
+        self.base.is_some_and(|base| difference(msn, number(base.wrapping_add(self.completed))) <= 0)
     }
 
     /// Holds an answer's number against the bounds.
@@ -71,6 +79,7 @@ impl MsnCount {
             (_, true) => (below, Wrong::High(most)),
             _ => {
                 self.suspect = None;
+                self.confirmed = self.confirmed.saturating_add(1);
                 return None;
             }
         };

@@ -36,6 +36,8 @@ pub(super) struct Pending {
     pub(super) psn: Psn,
     /// PSNs of its answers; `None` until the path MTU is known.
     pub(super) count: Option<u32>,
+    /// Whether it is a READ whose length the snap length cut.
+    pub(super) is_unknown: bool,
     /// Messages that are complete with this one.
     pub(super) ordinal: u32,
     pub(super) announced_bytes: u32,
@@ -120,6 +122,10 @@ impl Queue {
 
     pub(super) fn back(&self) -> Option<&Pending> {
         self.items.back()
+    }
+
+    pub(super) fn back_mut(&mut self) -> Option<&mut Pending> {
+        self.items.back_mut()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {

@@ -1,7 +1,8 @@
 //! Requests as the responder gets them: order, messages, lengths.
 
+use crate::checker::asked::{Asked, BEHIND_MAX};
 use crate::checker::pending::{Answer, Pending};
-use crate::checker::{Arrival, Gap, Open, Sink, Stream, packets};
+use crate::checker::{Arrival, Budget, Gap, Held, Open, Sink, Spot, Stream, packets};
 use crate::finding::Evidence;
 use crate::flow::{Connection, Side};
 use crate::message::{Message, MessageKind, Outcome};
@@ -12,6 +13,9 @@ use crate::wire::{Operation, Place, Psn, Transport};
 /// Longest message in bytes.
 const MESSAGE_MAX_BYTES: u32 = 1 << 31;
 
+/// The path MTUs that there are, in bytes.
+const PATH_MTUS: [u64; 5] = [256, 512, 1_024, 2_048, 4_096];
+
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
 const BEHIND_GAP_MAX: u32 = 4_096;
 
@@ -19,14 +23,12 @@ const BEHIND_GAP_MAX: u32 = 4_096;
 const FATAL_GRACE_NS: u64 = 100_000_000;
 
 impl Stream {
-    /// PSNs that a request takes; `None` for a READ without a path MTU.
+    /// PSNs that a request takes; `None` for a READ without a path MTU, or whose length the snap length cut.
     pub(crate) fn count(connection: &Connection, arrival: &Arrival<'_>) -> Option<u32> {
-        match arrival.packet.reth {
-            Some(reth) if arrival.bth.opcode().operation() == Operation::ReadRequest => {
-                connection.path_mtu_bytes.map(|mtu| packets(reth.dma_length(), mtu))
-            }
-            _ => Some(1),
+        if arrival.bth.opcode().operation() != Operation::ReadRequest {
+            return Some(1);
         }
+        Some(packets(arrival.packet.reth?.dma_length(), connection.path_mtu_bytes?))
     }
 
     /// Takes a request in that reached its receiver; gives why it was sent, when it was sent before.
@@ -37,20 +39,20 @@ impl Stream {
         arrival: &Arrival<'_>,
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
-        let (packet, opcode, psn) = (arrival.packet, arrival.bth.opcode(), arrival.bth.psn());
+        let (opcode, psn) = (arrival.bth.opcode(), arrival.bth.psn());
         if opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
-            connection.path_mtu_bytes =
-                u32::try_from(packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
+            learn_path_mtu(connection, arrival, sink);
         }
         let count = Self::count(connection, arrival);
-        if self.psn_first.is_none() {
-            self.psn_first = Some(psn);
-            self.acknowledged = Some(psn);
-            connection.endpoint_mut(requester).psn_first = Some(psn);
-        }
+        self.begin(connection, requester, psn);
         self.has_uncounted |= count.is_none();
         let sent_before = self.sent_end;
+        self.is_other_again = false;
         let class = if arrival.is_sent { self.sent(connection, arrival, count, sink) } else { None };
+        if class.is_some() && self.held.is_some() {
+            // What is sent again was lost on its way, and not by the recorder.
+            self.report_held(sink);
+        }
         self.after_fatal(arrival, sink);
         let is_again = self.expected.is_none()
             && self.queue.back().is_some_and(|last| last.count.is_none() && psn.distance(last.psn) <= 0);
@@ -58,14 +60,33 @@ impl Stream {
             self.again(connection, arrival, count, sink);
             return class;
         }
+        // What the snap length cut is unknown.
+        self.is_lossy |= arrival.packet.is_cut && count.is_none();
+        if self.expected.is_none()
+            && let Some(read) = self.queue.back_mut()
+            && read.count.is_none()
+        {
+            if read.is_unknown {
+                // The next request tells how many PSNs the READ before it took.
+                read.count = u32::try_from(psn.distance(read.psn)).ok();
+            }
+            // What lies between them is unknown: a First may be missing.
+            self.first_is_lost = true;
+        }
+        if self.early.is_some() {
+            self.meet_early(requester, psn, sink);
+        }
         let expected = *self.expected.get_or_insert(psn);
         let ahead = psn.distance(expected);
         if ahead > 0 {
-            if !self.is_ahead(expected, sent_before, arrival, sink) {
+            if !self.is_ahead(expected, sent_before, requester, arrival, count, sink) {
                 return class;
             }
         } else if ahead < 0 && !self.begins_earlier(psn, count) {
             self.again(connection, arrival, count, sink);
+            if arrival.is_sent && self.is_other_again {
+                self.list_other(connection, requester, &Asked::new(arrival, count), sink);
+            }
             return class;
         }
         if self.gap == Gap::No {
@@ -74,8 +95,114 @@ impl Stream {
             self.refill(psn, count);
         }
         self.expected = count.map(|count| psn.plus(count));
-        self.assemble(connection, requester, arrival, count, sink);
+        self.assemble(connection, requester, &Asked::new(arrival, count), sink);
+        if self.early.is_some() {
+            self.apply_early(requester, arrival.timestamp_ns, sink);
+        }
         class
+    }
+
+    /// Holds a request against answers that the capture has before it: of those that it passes, the requests are not in the capture.
+    #[cold]
+    fn meet_early(&mut self, requester: Side, psn: Psn, sink: &mut Sink<'_>) {
+        let (Some(early), Some(expected)) = (self.early, self.expected) else { return };
+        let (ahead, beyond) = (psn.distance(expected), psn.distance(early.psn));
+        if ahead <= 0 || self.gap != Gap::No {
+            return;
+        }
+        let next = if beyond > 0 { early.psn.plus(1) } else { psn };
+        sink.capture.lost(early.at, (sink.flow, requester), next.distance(expected).max(1) as u64);
+        self.is_lossy = true;
+        if beyond > 0 {
+            self.early = None;
+        }
+        self.resume_at(Some(next));
+    }
+
+    /// Lets an answer that the capture has before its request answer it.
+    #[cold]
+    fn apply_early(&mut self, requester: Side, timestamp_ns: u64, sink: &mut Sink<'_>) {
+        let Some(early) = self.early else { return };
+        if self.expected.is_some_and(|expected| early.psn.distance(expected) < 0) {
+            self.early = None;
+            sink.capture.reordered(early.at, (sink.flow, requester));
+            if early.is_ack {
+                self.acknowledge_before(early.psn.plus(1), timestamp_ns, sink);
+            }
+            self.msn.forget();
+            self.sure_from = self.sent_end;
+            if let Some(pending) = self.queue.find(early.psn).and_then(|at| self.queue.get_mut(at)) {
+                // Its answer was there, whatever else of it the capture has.
+                pending.has_gap = true;
+                pending.must_be_answered = false;
+            }
+        }
+    }
+
+    /// Lists a message whose PSN was taken before by another.
+    #[cold]
+    fn list_other(&mut self, connection: &Connection, requester: Side, asked: &Asked, sink: &mut Sink<'_>) {
+        if !asked.opcode.place().starts() {
+            return;
+        }
+        if let Some(mut message) = self.message(connection, requester, asked) {
+            message.bytes = asked.payload_bytes;
+            message.immediate = asked.immediate;
+            message.is_whole = asked.opcode.place() == Place::Only;
+            message.outcome = Outcome::Sent;
+            let id = sink.messages.add(message);
+            sink.messages.end(id, Outcome::Sent, None);
+        }
+    }
+
+    /// Reports the gap that was held back until something told whose it is.
+    pub(crate) fn report_held(&mut self, sink: &mut Sink<'_>) {
+        if let Some(held) = self.held.take() {
+            let evidence = Evidence::Psn { expected: held.expected, got: held.at.psn };
+            sink.report_at(held.at, Rule::RequestPsnGap, evidence);
+        }
+    }
+
+    /// Forgets the requests behind a gap: the responder did not take them.
+    pub(super) fn drop_behind(&mut self, budget: &mut Budget) {
+        budget.left += self.behind.len();
+        self.behind.clear();
+    }
+
+    /// An answer shows that the responder has what the capture seems to lack: it was lost, or put elsewhere, by the recorder. Takes in what waited behind it.
+    #[cold]
+    pub(super) fn close_gap(&mut self, connection: &mut Connection, requester: Side, sink: &mut Sink<'_>) {
+        let place = (sink.flow, requester);
+        let Some(expected) = self.expected else { return };
+        if let Some(held) = self.held.take() {
+            if self.gap == Gap::Waiting {
+                self.is_lossy = true;
+                sink.capture.lost(held.at, place, held.at.psn.distance(held.expected).max(1) as u64);
+            } else {
+                sink.capture.reordered(held.at, place);
+            }
+        }
+        let behind = std::mem::take(&mut self.behind);
+        sink.budget.left += behind.len();
+        let is_continued = behind.iter().any(|asked| asked.psn == expected);
+        if self.gap == Gap::Waiting || !is_continued {
+            self.resume_at(behind.front().map(|asked| asked.psn).or(self.sent_end));
+        }
+        self.gap = Gap::No;
+        for asked in &behind {
+            let ahead = self.expected.map_or(0, |expected| asked.psn.distance(expected));
+            if ahead < 0 {
+                continue;
+            }
+            if ahead > 0 {
+                let at = Spot { number: asked.number, psn: asked.psn, is_request: true };
+                sink.capture.lost(at, place, ahead as u64);
+                self.lose_place();
+            }
+            self.expected = asked.count.map(|_| asked.end());
+            self.assemble(connection, requester, asked, sink);
+        }
+        self.expected = self.sent_end;
     }
 
     /// The stream began before what the capture has of it. Its responder may have found a gap there, and at each request since.
@@ -106,6 +233,8 @@ impl Stream {
         if let Some(nak) = &mut self.nak {
             nak.is_filled |= nak.psn == psn;
         }
+        let end = psn.plus(count.unwrap_or(1));
+        self.behind.retain(|asked| asked.psn.distance(end) >= 0);
         let has_more = self.sent_end.is_some_and(|end| psn.plus(count.unwrap_or(1)).distance(end) < 0);
         self.gap = if has_more { Gap::Refilling } else { Gap::No };
         self.is_unsure &= has_more;
@@ -117,6 +246,7 @@ impl Stream {
             && arrival.timestamp_ns.saturating_sub(at_ns) > FATAL_GRACE_NS
         {
             self.fatal_is_reported = true;
+            self.refusal = None;
             sink.report(
                 Rule::TrafficAfterFatalNak,
                 Evidence::Words { expected: "no further request", got: "one" },
@@ -129,7 +259,9 @@ impl Stream {
         &mut self,
         expected: Psn,
         sent_before: Option<Psn>,
+        requester: Side,
         arrival: &Arrival<'_>,
+        count: Option<u32>,
         sink: &mut Sink<'_>,
     ) -> bool {
         let psn = arrival.bth.psn();
@@ -137,32 +269,50 @@ impl Stream {
         let goes_on = self.gap == Gap::Refilling && is_new;
         if goes_on && self.nak.is_none() && self.naks_due.is_none() {
             // The requester sent again what was missing, and no more.
+            self.drop_behind(sink.budget);
             self.resume_at(Some(psn));
             return true;
         }
+        let is_uc = arrival.bth.opcode().transport() == Transport::Uc;
         // The missing one came late, and a NAK is on its way: what was sent behind it has to come again.
         if self.gap != Gap::Waiting && !goes_on {
             let is_excused = sink.excuses(expected, psn.distance(expected) == 1);
             if !is_excused {
-                sink.report(Rule::RequestPsnGap, Evidence::Psn { expected, got: psn });
+                self.report_held(sink);
+                let at = Spot { number: arrival.number, psn, is_request: true };
+                self.held = Some(Held { at, expected, is_proven: false });
+                if is_uc || arrival.is_told {
+                    self.report_held(sink);
+                }
                 self.jumped = (psn.distance(expected) == 1).then_some(psn);
             }
             self.is_unsure |= is_excused;
         }
-        if arrival.bth.opcode().transport() == Transport::Uc {
+        if is_uc {
             self.resume_at(Some(psn));
             return true;
         }
         if self.gap != Gap::Waiting {
+            if self.gap == Gap::No {
+                self.drop_behind(sink.budget);
+            }
             self.gap = Gap::Waiting;
             self.behind_gap = 0;
             self.expect_nak(expected);
         }
         self.behind_gap += 1;
         if self.behind_gap > BEHIND_GAP_MAX {
+            self.report_held(sink);
+            self.drop_behind(sink.budget);
             self.resume_at(Some(psn));
             return true;
         }
+        let is_next = self.behind.back().is_none_or(|last| psn.distance(last.end()) >= 0);
+        if is_next && self.behind.len() < BEHIND_MAX && sink.budget.left > 0 {
+            sink.budget.left -= 1;
+            self.behind.push_back(Asked::new(arrival, count));
+        }
+        let _ = requester;
         false
     }
 
@@ -204,19 +354,12 @@ impl Stream {
     }
 
     /// Begins or continues a message with a request that is in order.
-    fn assemble(
-        &mut self,
-        connection: &Connection,
-        requester: Side,
-        arrival: &Arrival<'_>,
-        count: Option<u32>,
-        sink: &mut Sink<'_>,
-    ) {
-        let (packet, opcode, psn) = (arrival.packet, arrival.bth.opcode(), arrival.bth.psn());
+    fn assemble(&mut self, connection: &Connection, requester: Side, asked: &Asked, sink: &mut Sink<'_>) {
+        let (opcode, psn, count) = (asked.opcode, asked.psn, asked.count);
         let (place, operation) = (opcode.place(), opcode.operation());
-        let announced_bytes = packet.reth.map(|reth| reth.dma_length());
+        let announced_bytes = asked.dma_length;
         if place.starts() {
-            let Some(kind) = MessageKind::of(opcode) else { return };
+            let Some(message) = self.message(connection, requester, asked) else { return };
             if let Some(open) = self.open.take() {
                 if !open.is_suspect {
                     sink.report(
@@ -228,27 +371,8 @@ impl Stream {
                 self.lose_place();
             }
             self.first_is_lost = false;
-            let message = sink.messages.add(Message {
-                kind,
-                requester: connection.endpoint(requester).address,
-                requester_qpn: connection.endpoint(requester).qpn,
-                responder: connection.endpoint(requester.other()).address,
-                responder_qpn: arrival.bth.destination_qpn(),
-                connection: Some(arrival.flow),
-                bytes: 0,
-                immediate: None,
-                va: packet.remote_memory().map(|(va, _)| va),
-                rkey: packet.remote_memory().map(|(_, rkey)| rkey).or(packet.ieth.map(|ieth| ieth.rkey())),
-                psn_first: psn,
-                psn_last: psn.plus(count.unwrap_or(1) - 1),
-                packet_first: arrival.number,
-                packet_last: arrival.number,
-                is_whole: false,
-                sent_ns: arrival.timestamp_ns,
-                ended_ns: None,
-                outcome: Outcome::Incomplete,
-            });
-            self.judge_addresses(arrival, announced_bytes, sink);
+            let message = sink.messages.add(message);
+            judge_addresses(asked, sink);
             self.open = Some(Open { message, operation, announced_bytes, bytes: 0, is_suspect: false });
         }
         let Some(open) = &mut self.open else {
@@ -269,8 +393,8 @@ impl Stream {
             self.lose_place();
             return;
         }
-        open.bytes += packet.payload_length_bytes as u64;
-        if !judge_payload(connection, arrival, sink) {
+        open.bytes += asked.payload_bytes;
+        if !self.payload.judge(connection, asked, sink) {
             open.is_suspect = true;
             self.msn.forget();
             self.sure_from = self.sent_end;
@@ -282,28 +406,37 @@ impl Stream {
                 _ => open.bytes,
             };
             message.psn_last = psn.plus(count.unwrap_or(1) - 1);
-            message.packet_last = arrival.number;
+            message.packet_last = asked.number;
         }
         if place.ends()
             && let Some(open) = self.open.take()
         {
-            self.finish_message(connection, requester, &open, arrival, count, sink);
+            self.finish_message(connection, requester, &open, asked, sink);
         }
     }
 
-    fn judge_addresses(&self, arrival: &Arrival<'_>, announced_bytes: Option<u32>, sink: &mut Sink<'_>) {
-        if let Some(bytes) = announced_bytes
-            && bytes > MESSAGE_MAX_BYTES
-        {
-            let (expected, got) = (u64::from(MESSAGE_MAX_BYTES), u64::from(bytes));
-            sink.report(Rule::DmaLengthTooLarge, Evidence::Number { what: "at most", expected, got });
-        }
-        if let Some(atomic) = arrival.packet.atomic_eth
-            && !atomic.va().is_multiple_of(8)
-        {
-            let (expected, got) = (atomic.va() & !7, atomic.va());
-            sink.report(Rule::AtomicAddressMisaligned, Evidence::Number { what: "address", expected, got });
-        }
+    /// The message that begins with a request.
+    fn message(&self, connection: &Connection, requester: Side, asked: &Asked) -> Option<Message> {
+        Some(Message {
+            kind: MessageKind::of(asked.opcode)?,
+            requester: connection.endpoint(requester).address,
+            requester_qpn: connection.endpoint(requester).qpn,
+            responder: connection.endpoint(requester.other()).address,
+            responder_qpn: asked.destination_qpn,
+            connection: Some(asked.flow),
+            bytes: 0,
+            immediate: None,
+            va: asked.memory.map(|(va, _)| va),
+            rkey: asked.memory.map(|(_, rkey)| rkey).or(asked.invalidate),
+            psn_first: asked.psn,
+            psn_last: asked.psn.plus(asked.count.unwrap_or(1) - 1),
+            packet_first: asked.number,
+            packet_last: asked.number,
+            is_whole: false,
+            sent_ns: asked.timestamp_ns,
+            ended_ns: None,
+            outcome: Outcome::Incomplete,
+        })
     }
 
     fn finish_message(
@@ -311,18 +444,17 @@ impl Stream {
         connection: &Connection,
         requester: Side,
         open: &Open,
-        arrival: &Arrival<'_>,
-        count: Option<u32>,
+        asked: &Asked,
         sink: &mut Sink<'_>,
     ) {
         if let Some(message) = sink.messages.get_mut(open.message) {
-            message.kind = MessageKind::of(arrival.bth.opcode()).unwrap_or(message.kind);
+            message.kind = MessageKind::of(asked.opcode).unwrap_or(message.kind);
             message.is_whole = true;
             if message.outcome == Outcome::Incomplete {
                 message.outcome = Outcome::Sent;
             }
-            message.immediate = arrival.packet.immdt.map(|immdt| immdt.value());
-            message.rkey = message.rkey.or(arrival.packet.ieth.map(|ieth| ieth.rkey()));
+            message.immediate = asked.immediate;
+            message.rkey = message.rkey.or(asked.invalidate);
         }
         self.msn.completed = self.msn.completed.wrapping_add(1);
         let answer = match open.operation {
@@ -337,12 +469,12 @@ impl Stream {
             && !open.is_suspect
         {
             sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: open.bytes });
-            if open.bytes < expected && arrival.bth.opcode().place() == Place::Last {
+            if open.bytes < expected && asked.opcode.place() == Place::Last {
                 // What follows may be the rest of it.
                 self.lose_place();
             }
         }
-        if arrival.bth.opcode().transport() == Transport::Uc {
+        if asked.opcode.transport() == Transport::Uc {
             sink.messages.end(open.message, Outcome::Sent, None);
             return;
         }
@@ -350,10 +482,11 @@ impl Stream {
             message: open.message,
             answer,
             is_done: false,
-            must_be_answered: answer != Answer::Ack || arrival.bth.ack_request(),
-            packet_last: arrival.number,
-            psn: arrival.bth.psn(),
-            count,
+            must_be_answered: answer != Answer::Ack || asked.ack_request,
+            packet_last: asked.number,
+            psn: asked.psn,
+            count: asked.count,
+            is_unknown: asked.is_read_of_unknown_length(),
             ordinal: self.msn.completed,
             announced_bytes: open.announced_bytes.unwrap_or(0),
             asked_from: 0,
@@ -375,7 +508,7 @@ impl Stream {
         if under_way > most {
             self.depth_is_reported = true;
             let (expected, got) = (most as u64, under_way as u64);
-            sink.report(Rule::InitiatorDepthExceeded, Evidence::Number { what: "at most", expected, got });
+            sink.suspect(Rule::InitiatorDepthExceeded, Evidence::Number { what: "at most", expected, got });
         }
     }
 
@@ -399,19 +532,54 @@ impl Stream {
     }
 }
 
-/// Holds a payload against the path MTU; gives whether it is right.
-fn judge_payload(connection: &Connection, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
-    let Some(mtu) = connection.path_mtu_bytes.map(u64::from) else {
-        return true;
-    };
+/// Takes the path MTU from a First that carries one.
+pub(super) fn learn_path_mtu(connection: &mut Connection, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
     let got = arrival.packet.payload_length_bytes as u64;
-    let is_right = match arrival.bth.opcode().place() {
-        Place::First | Place::Middle => got == mtu,
-        Place::Last => (1..=mtu).contains(&got),
-        Place::Only => got <= mtu,
-    };
-    if !is_right {
-        sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
+    connection.path_mtu_bytes = u32::try_from(got).ok().filter(|bytes| *bytes > 0);
+    if !PATH_MTUS.contains(&got) {
+        let nearest = PATH_MTUS.into_iter().find(|mtu| *mtu >= got).unwrap_or(4_096);
+        sink.report(Rule::PathMtuInvalid, Evidence::Bytes { expected: nearest, got });
     }
-    is_right
+}
+
+/// Holds addresses and lengths against their bounds.
+fn judge_addresses(asked: &Asked, sink: &mut Sink<'_>) {
+    if let Some(bytes) = asked.dma_length
+        && bytes > MESSAGE_MAX_BYTES
+    {
+        let (expected, got) = (u64::from(MESSAGE_MAX_BYTES), u64::from(bytes));
+        sink.report(Rule::DmaLengthTooLarge, Evidence::Number { what: "at most", expected, got });
+    }
+    if let Some(va) = asked.atomic_va
+        && !va.is_multiple_of(8)
+    {
+        let (expected, got) = (va & !7, va);
+        sink.report(Rule::AtomicAddressMisaligned, Evidence::Number { what: "address", expected, got });
+    }
+}
+
+/// Payloads of First and Middle that were reported: the same wrong length again has the same cause.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PayloadRule {
+    wrong_bytes: Option<u64>,
+}
+
+impl PayloadRule {
+    /// Holds a payload against the path MTU; gives whether it is right.
+    fn judge(&mut self, connection: &Connection, asked: &Asked, sink: &mut Sink<'_>) -> bool {
+        let Some(mtu) = connection.path_mtu_bytes.map(u64::from) else {
+            return true;
+        };
+        let (got, place) = (asked.payload_bytes, asked.opcode.place());
+        let is_right = match place {
+            Place::First | Place::Middle => got == mtu,
+            Place::Last => (1..=mtu).contains(&got),
+            Place::Only => got <= mtu,
+        };
+        if !is_right && self.wrong_bytes != Some(got) {
+            sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
+            self.wrong_bytes = Some(got);
+        }
+        is_right
+    }
 }

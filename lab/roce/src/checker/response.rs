@@ -2,12 +2,20 @@
 
 use crate::checker::msn::{Bounds, Wrong};
 use crate::checker::pending::{Answer, Pending};
-use crate::checker::{Arrival, Gap, Sink, Stream, packets};
-use crate::finding::Evidence;
-use crate::flow::Connection;
-use crate::message::Outcome;
+use crate::checker::request::learn_path_mtu;
+use crate::checker::{Arrival, Early, Gap, Held, Refused, Sink, Spot, Stream, headers, packets};
+use crate::finding::{Evidence, Refusal};
+use crate::flow::{Connection, Side};
+use crate::message::{MessageKind, Outcome};
 use crate::rule::Rule;
 use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
+
+/// A recorder puts packets into another order that are no further apart, in packets and in time.
+const DISORDER: u64 = 16;
+const DISORDER_NS: u64 = 100_000_000;
+
+/// Answers that agree with a number that was learnt, before another is an error.
+const CONFIRMED: u32 = 2;
 
 fn words_of_place(place: Place) -> &'static str {
     match place {
@@ -23,6 +31,7 @@ impl Stream {
     pub(crate) fn response(
         &mut self,
         connection: &mut Connection,
+        requester: Side,
         arrival: &Arrival<'_>,
         sink: &mut Sink<'_>,
     ) {
@@ -31,38 +40,49 @@ impl Stream {
         let Some(first) = self.psn_first else {
             return;
         };
+        let is_ack = opcode.operation() == Operation::Acknowledge;
+        if syndrome.map_or(is_ack, headers::is_reserved) {
+            // Cut by the snap length, or without a meaning: nothing is known of what it says.
+            return;
+        }
         if opcode.operation() == Operation::ReadResponse
             && opcode.place() == Place::First
             && connection.path_mtu_bytes.is_none()
         {
-            connection.path_mtu_bytes =
-                u32::try_from(arrival.packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
+            learn_path_mtu(connection, arrival, sink);
         }
         self.learn_read_counts(connection.path_mtu_bytes, sink);
         if psn.distance(first) < 0 {
             if self.is_announced {
-                sink.report(Rule::AckForUnsentPsn, Evidence::Psn { expected: first, got: psn });
+                let evidence = Evidence::Psn { expected: first, got: psn };
+                sink.blame(arrival.is_told, Rule::AckForUnsentPsn, evidence);
                 // That the first request lacks this answer has the same cause.
                 sink.discard(Some(first));
             } else if let Some(Syndrome::Nak(NakCode::PsnSequenceError)) = syndrome {
                 // The capture began behind the request that is missing.
-                self.refuse_for_now(psn, None, arrival.timestamp_ns, true);
+                self.refuse_for_now(psn, None, arrival.number, arrival.timestamp_ns, true);
             }
             return;
         }
-        if !self.is_sent_or_excused(psn, sink) {
+        let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+        if !self.is_sent_or_excused(arrival, accepts, sink) {
             return;
         }
         if let Some(_at) = self.fatal_ns
             && !self.fatal_is_reported
         {
             self.fatal_is_reported = true;
+            self.refusal = None;
             sink.report(
                 Rule::TrafficAfterFatalNak,
                 Evidence::Words { expected: "no further answer", got: "one" },
             );
         }
-        let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+        // A refusal takes what comes before it.
+        let taken = if accepts { psn } else { psn.plus(Psn::new(u32::MAX).value()) };
+        if self.gap != Gap::No && self.expected.is_some_and(|expected| taken.distance(expected) >= 0) {
+            self.judge_gap(connection, requester, arrival, taken, sink);
+        }
         if accepts {
             self.accepted(psn, sink);
         }
@@ -75,9 +95,9 @@ impl Stream {
                 }
                 Some(Syndrome::Nak(code)) => self.refused(psn, code, arrival, sink),
                 Some(Syndrome::RnrNak { timer }) => {
-                    let is_possible = self.judge_nak(psn, sink);
+                    let is_possible = self.judge_nak(psn, arrival, sink);
                     self.acknowledge_before(psn, arrival.timestamp_ns, sink);
-                    self.refuse_for_now(psn, Some(timer), arrival.timestamp_ns, !is_possible);
+                    self.refuse_for_now(psn, Some(timer), arrival.number, arrival.timestamp_ns, !is_possible);
                 }
                 _ => {
                     self.acknowledge_before(psn, arrival.timestamp_ns, sink);
@@ -91,8 +111,36 @@ impl Stream {
         self.queue.trim(sink.budget);
     }
 
+    /// Looks at an answer that shows that a request arrived which the capture seems to lack. When the one behind it is not answered too, that one may be it,
+    /// under a wrong PSN.
+    #[cold]
+    fn judge_gap(
+        &mut self,
+        connection: &mut Connection,
+        requester: Side,
+        arrival: &Arrival<'_>,
+        taken: Psn,
+        sink: &mut Sink<'_>,
+    ) {
+        let opcode = arrival.bth.opcode();
+        let is_long_read = opcode.operation() == Operation::ReadResponse && opcode.place() != Place::Only;
+        match self.held {
+            Some(held) if held.at.psn.distance(held.expected) == 1 && is_long_read => {
+                // Answers of several PSNs where one is missing: the READ behind the gap is theirs.
+                self.report_held(sink);
+                self.drop_behind(sink.budget);
+                self.resume_at(self.sent_end);
+            }
+            Some(held) if self.gap == Gap::Waiting && taken.distance(held.at.psn) < 0 => {
+                self.held = Some(Held { is_proven: true, ..held });
+            }
+            _ => self.close_gap(connection, requester, sink),
+        }
+    }
+
     /// Whether the PSN that is answered was sent, as far as the capture can tell.
-    fn is_sent_or_excused(&mut self, psn: Psn, sink: &mut Sink<'_>) -> bool {
+    fn is_sent_or_excused(&mut self, arrival: &Arrival<'_>, accepts: bool, sink: &mut Sink<'_>) -> bool {
+        let psn = arrival.bth.psn();
         let Some(sent_end) = self.sent_end else {
             return false;
         };
@@ -104,18 +152,46 @@ impl Stream {
             // The request was there, in a packet that could not be read.
             self.is_unsure = true;
             self.sent_end = Some(psn.plus(1));
+            self.drop_behind(sink.budget);
+            self.report_held(sink);
             self.resume_at(self.sent_end);
             return true;
         }
-        sink.report(
-            Rule::AckForUnsentPsn,
-            Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn },
-        );
+        let is_contradicted = self.is_contradicted(arrival, accepts);
+        if !arrival.is_told && !is_contradicted {
+            let at = Spot { number: arrival.number, psn, is_request: false };
+            let is_ack = accepts && arrival.bth.opcode().operation() == Operation::Acknowledge;
+            let early = self.early.get_or_insert(Early { at, psn, is_ack });
+            if psn.distance(early.psn) >= 0 {
+                (early.psn, early.is_ack) = (psn, is_ack);
+            }
+            return false;
+        }
+        let evidence = Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn };
+        let is_read = arrival.bth.opcode().operation() == Operation::ReadResponse;
+        let is_sure = arrival.is_told || self.is_whole() && !is_read;
+        sink.blame(is_sure, Rule::AckForUnsentPsn, evidence);
         // If the request was there, its gap and its other answers have the same cause.
         let is_straddled = self.gap == Gap::No;
         sink.discard(self.expected.filter(|_| is_straddled).or(Some(sent_end)));
         self.is_unsure = true;
         false
+    }
+
+    /// Whether an answer to a PSN that the capture has not got says itself that nothing came there: it completes no more messages than were seen, or goes on
+    /// with a READ whose answers are not complete.
+    fn is_contradicted(&mut self, arrival: &Arrival<'_>, accepts: bool) -> bool {
+        let opcode = arrival.bth.opcode();
+        if opcode.operation() == Operation::ReadResponse && !opcode.place().starts() {
+            return self
+                .queue
+                .back()
+                .is_some_and(|read| read.answer == Answer::ReadResponses && !read.is_done && !read.has_gap);
+        }
+        let counts = accepts && self.open.is_none() && self.gap == Gap::No;
+        counts
+            && (opcode.operation() != Operation::ReadResponse || opcode.place() == Place::Only)
+            && arrival.packet.aeth.is_some_and(|aeth| self.msn.is_at_most_completed(aeth.msn()))
     }
 
     /// Draws the conclusions from an answer that is no refusal.
@@ -133,9 +209,6 @@ impl Stream {
                 );
             }
         }
-        if self.gap != Gap::No && self.expected.is_some_and(|expected| psn.distance(expected) >= 0) {
-            self.resume_at(self.sent_end);
-        }
     }
 
     /// Counts the responses of READs that were asked for before the path MTU was known. One whose PSN lies among the responses of the READ before it has the
@@ -146,7 +219,7 @@ impl Stream {
         };
         self.has_uncounted = false;
         let mut least: Option<Psn> = None;
-        for read in self.queue.iter_mut().filter(|read| read.count.is_none()) {
+        for read in self.queue.iter_mut().filter(|read| read.count.is_none() && !read.is_unknown) {
             if let Some(expected) = least
                 && read.psn.distance(expected) < 0
             {
@@ -167,12 +240,15 @@ impl Stream {
     }
 
     /// Ends every request before `end` that an ACK answers; reports what needed an answer of its own and has none. Gives whether there is such.
-    fn acknowledge_before(&mut self, end: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) -> bool {
+    pub(super) fn acknowledge_before(&mut self, end: Psn, timestamp_ns: u64, sink: &mut Sink<'_>) -> bool {
         if self.acknowledged.is_none_or(|acknowledged| end.distance(acknowledged) > 0) {
             self.acknowledged = Some(end);
+            self.repeated = None;
+            self.acknowledged_at = (sink.number, timestamp_ns);
         }
         let got = end.plus(Psn::new(u32::MAX).value());
         let mut is_reported = false;
+        let is_lossy = &mut self.is_lossy;
         self.queue.pass(end, |pending| {
             if pending.is_done {
                 return;
@@ -193,6 +269,7 @@ impl Stream {
                 };
                 let expected = pending.psn.plus(pending.next);
                 if !sink.excuses(expected, true) {
+                    *is_lossy = true;
                     sink.report(rule, Evidence::Psn { expected, got });
                 }
             }
@@ -203,22 +280,41 @@ impl Stream {
     }
 
     /// Reports a refusal of what was acknowledged.
-    fn judge_nak(&mut self, psn: Psn, sink: &mut Sink<'_>) -> bool {
+    fn judge_nak(&mut self, psn: Psn, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
         if let Some(acknowledged) = self.acknowledged
             && psn.distance(acknowledged) < 0
         {
-            sink.report(Rule::NakForAcknowledgedPsn, Evidence::Psn { expected: acknowledged, got: psn });
+            // A recorder may have written it behind a later answer.
+            let (number, at_ns) = self.acknowledged_at;
+            let is_late = arrival.number > number + DISORDER
+                || arrival.timestamp_ns.saturating_sub(at_ns) > DISORDER_NS;
+            let evidence = Evidence::Psn { expected: acknowledged, got: psn };
+            sink.blame(arrival.is_told || is_late && !self.is_lossy, Rule::NakForAcknowledgedPsn, evidence);
             return false;
         }
         true
     }
 
     fn refused(&mut self, psn: Psn, code: NakCode, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
-        let is_possible = self.judge_nak(psn, sink);
+        let is_possible = self.judge_nak(psn, arrival, sink);
         self.acknowledge_before(psn, arrival.timestamp_ns, sink);
         if code == NakCode::PsnSequenceError {
+            if self.nak.is_some_and(|nak| nak.psn == psn && nak.rnr.is_some()) {
+                // It was refused as not ready, and what was in flight behind it is out of order.
+                if !self.rnr_nak_is_told {
+                    self.rnr_nak_is_told = true;
+                    let words =
+                        Evidence::Words { expected: "the RNR NAK for it alone", got: "a sequence NAK too" };
+                    sink.report(Rule::SequenceNakBehindRnrNak, words);
+                }
+                return;
+            }
             let is_missing = self.gap == Gap::Waiting && self.expected == Some(psn);
             let was_missing = self.is_nak_due(psn) && !is_missing;
+            if is_missing || was_missing {
+                self.report_held(sink);
+                self.drop_behind(sink.budget);
+            }
             self.expect_no_nak_up_to(psn);
             if is_possible
                 && !is_missing
@@ -231,7 +327,7 @@ impl Stream {
                 }
                 self.sure_from = Some(psn.plus(1));
             }
-            self.refuse_for_now(psn, None, arrival.timestamp_ns, !is_missing);
+            self.refuse_for_now(psn, None, arrival.number, arrival.timestamp_ns, !is_missing);
             if let Some(nak) = &mut self.nak {
                 nak.is_filled = was_missing;
             }
@@ -239,11 +335,42 @@ impl Stream {
         }
         self.fatal_ns = Some(arrival.timestamp_ns);
         self.fatal_is_reported = false;
-        let message =
-            self.queue.first_from(psn).map(|pending| pending.message).or(self.open.map(|open| open.message));
+        self.repeated = None;
+        let pending = self.queue.first_from(psn).copied();
+        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
+        if is_possible {
+            self.refusal = Some(Box::new(self.refusal_of(psn, code, pending, arrival, sink)));
+        }
         if let Some(message) = message {
             sink.end(message, Outcome::Refused(code), arrival.timestamp_ns);
         }
+    }
+
+    /// What is told of a refusal for good, unless something contradicts it.
+    fn refusal_of(
+        &self,
+        psn: Psn,
+        code: NakCode,
+        pending: Option<Pending>,
+        arrival: &Arrival<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Refused {
+        let announced = pending.map(|pending| pending.announced_bytes);
+        let announced = announced.or(self.open.and_then(|open| open.announced_bytes)).unwrap_or(0);
+        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
+        let message = message.and_then(|message| sink.messages.get_mut(message));
+        let refusal = Refusal {
+            code,
+            kind: message.as_ref().map(|message| message.kind),
+            bytes: message.as_ref().map_or(0, |message| message.bytes.max(u64::from(announced))),
+            va: message.as_ref().and_then(|message| message.va),
+            rkey: message.as_ref().and_then(|message| message.rkey),
+            difference: None,
+        };
+        let is_write = matches!(refusal.kind, Some(MessageKind::Write | MessageKind::WriteWithImmediate));
+        let is_later = message.is_some_and(|message| psn.distance(message.psn_first) > 0);
+        let has_cause = !(code == NakCode::InvalidRequest && is_write && is_later && self.is_complete());
+        Refused { at: Spot { number: arrival.number, psn, is_request: false }, refusal, has_cause }
     }
 
     /// Holds the MSN of an answer against the messages that can be complete.
@@ -289,12 +416,19 @@ impl Stream {
             }
         };
         let Some(wrong) = self.msn.check(msn, bounds) else { return };
+        let is_ack = opcode.operation() == Operation::Acknowledge;
+        let is_certain = self.is_whole() && accepts && (self.is_announced || self.msn.confirmed >= CONFIRMED);
+        let is_newest = self.acknowledged.is_none_or(|end| psn.plus(1).distance(end) >= 0);
         match wrong {
             Wrong::Low(expected) => {
-                sink.report(Rule::MsnNotAdvanced, Evidence::Msn { expected, got: msn });
+                let is_sure = arrival.is_told || is_certain && is_newest;
+                sink.blame(is_sure, Rule::MsnNotAdvanced, Evidence::Msn { expected, got: msn });
             }
             Wrong::High(expected) => {
-                sink.report(Rule::MsnBeyondCompleted, Evidence::Msn { expected, got: msn });
+                // It may count a request that the recorder lost, and whose gap is still to come.
+                let is_sent = self.sent_end.is_some_and(|end| psn.distance(end) < 0);
+                let is_sure = arrival.is_told || is_certain && is_ack && is_newest && is_sent;
+                sink.blame(is_sure, Rule::MsnBeyondCompleted, Evidence::Msn { expected, got: msn });
                 if let Some(open) = &mut self.open {
                     // To the responder it is complete.
                     open.is_suspect = true;
@@ -310,6 +444,7 @@ impl Stream {
         if !accepts {
             // What is wrong with the refusal is said.
             self.fatal_is_reported = true;
+            self.refusal = None;
             if let Some(nak) = &mut self.nak {
                 nak.is_reported = true;
             }
@@ -401,6 +536,8 @@ impl Stream {
             self.sure_from = Some(psn.plus(1));
             return;
         }
+        let has_begun = self.is_announced || self.acknowledged != self.psn_first;
+        let is_whole = self.is_complete() && self.retry.counts.read_retry == 0 && has_begun;
         let Some(read) = self.queue.get_mut(at) else {
             return;
         };
@@ -413,6 +550,7 @@ impl Stream {
             if !read.has_gap {
                 let expected = read.psn.plus(read.next);
                 if !sink.excuses(expected, index == read.next + 1) {
+                    self.is_lossy = true;
                     sink.report(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
                 }
             }
@@ -423,9 +561,23 @@ impl Stream {
         }
         read.next = index + 1;
         read.bytes += arrival.packet.payload_length_bytes as u64;
+        if read.is_unknown && opcode.place().ends() {
+            read.count = Some(index + 1);
+            read.is_done = true;
+            let (message, end) = (read.message, read.psn.plus(index + 1));
+            if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
+                self.sent_end = Some(end);
+            }
+            sink.end(message, Outcome::Responded, arrival.timestamp_ns);
+            self.acknowledge_before(end, arrival.timestamp_ns, sink);
+            return;
+        }
         let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else {
             return;
         };
+        if read.is_unknown {
+            return;
+        }
         let place = match (index == read.asked_from, index + 1 == count) {
             (true, true) => Place::Only,
             (true, false) => Place::First,
@@ -434,10 +586,11 @@ impl Stream {
         };
         if place != opcode.place() {
             read.must_be_answered = false;
-            sink.report(
-                Rule::OpcodeOutOfSequence,
-                Evidence::Opcode { expected: words_of_place(place), got: opcode },
-            );
+            // What begins anew was asked for anew, perhaps by a request that the recorder lost.
+            let begins_anew = opcode.place().starts() && index > 0;
+            let evidence = Evidence::Opcode { expected: words_of_place(place), got: opcode };
+            let is_sure = arrival.is_told || is_whole && !begins_anew;
+            sink.blame(is_sure, Rule::OpcodeOutOfSequence, evidence);
         } else if !judge_response_payload(connection, arrival, read, count, sink) {
             read.has_gap = true;
         }

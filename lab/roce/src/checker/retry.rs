@@ -1,20 +1,24 @@
 //! Retransmissions of a stream: which request comes again, and why.
 
-use crate::checker::{Arrival, Sink, Stream};
+use std::collections::VecDeque;
+
+use crate::checker::shape::{Known, Shape, Shapes};
+use crate::checker::{Arrival, NotReady, Sink, Spot, Stream};
 use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::retransmission::{RetransmissionClass, Retransmissions};
 use crate::rule::Rule;
 use crate::wire::{Operation, Psn, rnr_timer_us};
 
-/// Requests whose shape is remembered, to compare a retransmission with; a power of two.
-const SHAPES: usize = 64;
-
 /// Atomics whose result is remembered, to compare a replay with.
 const ATOMICS: usize = 16;
 
-/// Without connection management nothing tells the ACK timeout; a copy by the network comes sooner than this.
-const COPY_LIMIT_NS: u64 = 1_000_000;
+/// A copy by the network comes sooner than this. The ACK timeout of the REQ does not tell a requester's: a network card takes the nearest that it has, and a
+/// program may set another.
+const COPY_LIMIT_NS: u64 = 500_000;
+
+/// A requester needs longer than this to send a request again.
+const COPY_NS: u64 = 20_000;
 
 /// A refusal that asks for the request again.
 #[derive(Clone, Copy, Debug)]
@@ -28,52 +32,31 @@ pub(super) struct Nak {
     pub(super) is_filled: bool,
 }
 
-/// What a request looked like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    /// PSN, and a bit above it so that zero is none.
-    psn: u32,
-    length: u16,
-    opcode: u8,
-}
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Retry {
     pub(super) counts: Retransmissions,
     /// The class of the run that is under way, and the PSN that continues it.
     run: Option<(RetransmissionClass, Psn)>,
     /// The last request that was sent: its PSN and time.
-    last: Option<(Psn, u64)>,
-    shapes: [Shape; SHAPES],
+    pub(super) last: Option<(Psn, u64)>,
+    pub(super) shapes: Shapes,
     /// Results of the last atomics, by PSN.
-    atomics: [Option<(Psn, u64)>; ATOMICS],
-    next_atomic: usize,
+    atomics: VecDeque<(Psn, u64)>,
 }
 
 impl Retry {
     /// Remembers the result of an atomic.
     pub(super) fn remember(&mut self, psn: Psn, original: u64) {
-        self.atomics[self.next_atomic % ATOMICS] = Some((psn, original));
-        self.next_atomic = self.next_atomic.wrapping_add(1);
+        if self.atomics.len() >= ATOMICS {
+            self.atomics.pop_front();
+        }
+        self.atomics.push_back((psn, original));
     }
 
     /// The result that an atomic was first answered with, when it is another.
     pub(super) fn replayed(&self, psn: Psn, original: u64) -> Option<u64> {
-        let known = self.atomics.iter().flatten().find(|(known, _)| *known == psn);
+        let known = self.atomics.iter().find(|(known, _)| *known == psn);
         known.map(|(_, before)| *before).filter(|before| *before != original)
-    }
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            counts: Retransmissions::default(),
-            run: None,
-            last: None,
-            shapes: [Shape { psn: 0, length: 0, opcode: 0 }; SHAPES],
-            atomics: [None; ATOMICS],
-            next_atomic: 0,
-        }
     }
 }
 
@@ -88,16 +71,12 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
         let psn = arrival.bth.psn();
-        let shape = Shape {
-            psn: psn.value() | 1 << 24,
-            length: arrival.packet.payload_length_bytes as u16,
-            opcode: arrival.bth.opcode().0,
-        };
+        let shape = Shape::new(arrival, count);
         let end = psn.plus(count.unwrap_or(1));
         if self.sent_end.is_some_and(|sent_end| psn.distance(sent_end) < 0) {
             return self.sent_again(connection, arrival, shape, end, sink);
         }
-        self.retry.shapes[psn.value() as usize % SHAPES] = shape;
+        self.retry.shapes.push(shape, self.acknowledged, sink.budget);
         self.sent_end = Some(end);
         self.retry.run = None;
         self.retry.last = Some((psn, arrival.timestamp_ns));
@@ -113,13 +92,13 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
         let psn = arrival.bth.psn();
-        let known = &mut self.retry.shapes[psn.value() as usize % SHAPES];
+        let known = self.retry.shapes.compare(shape);
         if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
             // Not seen before: the capture began later, or the PSN is none of this connection.
             return None;
         }
-        let is_known = known.psn == shape.psn;
-        let differs = is_known && *known != shape;
+        let is_known = matches!(known, Known::Same | Known::Other);
+        let differs = matches!(known, Known::Other | Known::InsideRead);
         if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
             self.sent_end = Some(end);
         }
@@ -127,35 +106,52 @@ impl Stream {
         let is_jumped = self.jumped == Some(psn) && self.retry.last.is_some_and(|(last, _)| last == psn);
         if differs && is_jumped {
             // The one before it had this one's PSN instead of its own, and was reported.
-            *known = shape;
+            self.retry.shapes.insert(shape);
             self.jumped = None;
+            self.report_held(sink);
+            self.drop_behind(sink.budget);
             self.lose_place();
         } else if differs && is_sure {
             // If its PSN is wrong, the gap at the right one has the same cause.
             sink.discard(self.sent_end);
-            sink.report(
-                Rule::RetransmissionDiffers,
-                Evidence::Words {
+            self.is_other_again = true;
+            let evidence = match known {
+                Known::InsideRead => Evidence::Opcode {
+                    expected: "a PSN behind those of the READ before it",
+                    got: arrival.bth.opcode(),
+                },
+                _ => Evidence::Words {
                     expected: "the packet that was sent before",
                     got: "another opcode or length",
                 },
-            );
+            };
+            sink.report(Rule::RetransmissionDiffers, evidence);
         }
-        let class = self.classify(connection, arrival, is_known, sink);
-        self.retry.last = Some((psn, arrival.timestamp_ns));
+        let class = self.classify(arrival, is_known, sink);
+        let now_ns = arrival.timestamp_ns;
+        if known == Known::InsideRead {
+            self.retry.last = Some((psn, now_ns));
+            return None;
+        }
         if let Some(class) = class {
+            if class == RetransmissionClass::Timeout
+                && self.acknowledged.is_none_or(|acknowledged| psn.distance(acknowledged) >= 0)
+            {
+                let at = Spot { number: arrival.number, psn, is_request: true };
+                self.count_repetition(connection, arrival.bth.destination_qpn(), at, now_ns, sink);
+            }
             self.retry.run = Some((class, end));
             self.retry.counts.count(class);
         } else {
-            self.retry.shapes[psn.value() as usize % SHAPES] = shape;
+            self.retry.shapes.insert(shape);
         }
+        self.retry.last = Some((psn, now_ns));
         class
     }
 
     /// Tells why a request comes whose PSN lies before others; `None` when those only overtook it.
     fn classify(
         &mut self,
-        connection: &Connection,
         arrival: &Arrival<'_>,
         is_known: bool,
         sink: &mut Sink<'_>,
@@ -170,7 +166,9 @@ impl Stream {
             };
             let got_ns = now_ns.saturating_sub(from_ns);
             if got_ns < least_ns - least_ns / 10 {
-                sink.report(Rule::RnrRetryTooEarly, Evidence::Time { expected_ns: least_ns, got_ns });
+                // Sooner than a requester can: a recorder may have written the refusal behind a copy.
+                let is_sure = arrival.is_told || got_ns > COPY_NS && !self.is_lossy;
+                sink.blame(is_sure, Rule::RnrRetryTooEarly, Evidence::Time { expected_ns: least_ns, got_ns });
             }
             return Some(RetransmissionClass::RnrRetry);
         }
@@ -188,11 +186,16 @@ impl Stream {
             return Some(RetransmissionClass::ReadRetry);
         }
         if self.acknowledged.is_some_and(|acknowledged| psn.distance(acknowledged) < 0) {
-            return Some(RetransmissionClass::Duplicate);
+            let is_late =
+                self.retry.last.is_none_or(|(_, at_ns)| now_ns.saturating_sub(at_ns) >= COPY_LIMIT_NS);
+            return Some(if is_late {
+                RetransmissionClass::Spurious
+            } else {
+                RetransmissionClass::Duplicate
+            });
         }
-        let limit_ns = connection.ack_timeout_ns.map_or(COPY_LIMIT_NS, |timeout_ns| timeout_ns / 2);
         match self.retry.last {
-            Some((last, at_ns)) if now_ns.saturating_sub(at_ns) < limit_ns => {
+            Some((last, at_ns)) if now_ns.saturating_sub(at_ns) < COPY_LIMIT_NS => {
                 if last == psn {
                     Some(RetransmissionClass::Duplicate)
                 } else if is_known || asked.is_some() {
@@ -210,10 +213,17 @@ impl Stream {
         &mut self,
         psn: Psn,
         rnr_timer: Option<u8>,
+        number: u64,
         timestamp_ns: u64,
         is_reported: bool,
     ) {
         let rnr = rnr_timer.map(|code| (timestamp_ns, u64::from(rnr_timer_us(code)) * 1_000));
+        if rnr.is_some() {
+            let naks =
+                self.not_ready.filter(|before| before.at.psn == psn).map_or(0, |before| before.naks) + 1;
+            let at = Spot { number, psn, is_request: false };
+            self.not_ready = Some(NotReady { at, naks });
+        }
         self.nak = Some(Nak { psn, rnr, is_reported, is_filled: false });
         self.retry.run = None;
     }

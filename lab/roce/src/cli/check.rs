@@ -1,16 +1,18 @@
 //! `roce check`: every rule over a capture, in constant memory.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::Input;
+use crate::cli::messages::Ends;
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
-use crate::{Analysis, Finding, Names, Rule, Severity};
+use crate::{Analysis, Connection, Finding, Names, Rule};
 
-/// Exit code when there was nothing to check.
-const IN_VAIN: u8 = 2;
+/// Exit code when there was nothing to check, or not all of it could be.
+const TROUBLE: u8 = 2;
 
 /// Packets after which finished messages are dropped.
 const SWEEP: u64 = 1024;
@@ -29,21 +31,51 @@ pub struct Args {
     /// Do not let this rule fail the check; may be repeated.
     #[arg(long, value_name = "RULE", value_parser = parse_rule)]
     allow: Vec<Rule>,
+    /// Print what each rule says behind the first finding of it.
+    #[arg(long, conflicts_with = "json")]
+    explain: bool,
     /// Print the catalogue of the rules instead.
     #[arg(long)]
     rules: bool,
 }
 
-fn parse_rule(name: &str) -> Result<Rule, String> {
+pub(super) fn parse_rule(name: &str) -> Result<Rule, String> {
     Rule::from_name(name).ok_or_else(|| format!("no rule {name:?}: `roce check --rules` lists them"))
 }
 
+/// Where a finding was made, in the names of the trace: `client.qp1 > server.qp1, client+2`.
+fn place(finding: &Finding, names: &Names, ends: &Ends, connection: Option<&Connection>) -> String {
+    let nodes = [finding.source, finding.destination].map(|address| names.get(address));
+    let known = finding.requester.zip(connection).and_then(|((index, side), connection)| {
+        let queue_pairs = ends.queue_pairs(index, side, connection, names)?;
+        Some((side, connection, queue_pairs))
+    });
+    let Some((side, connection, [requester, responder])) = known else { return nodes.join(" > ") };
+    let end = connection.endpoint(side);
+    let from_requester = end.address == finding.source;
+    let ends = if from_requester { [requester, responder] } else { [responder, requester] };
+    match (end.psn_first, finding.psn) {
+        (Some(first), Some(psn)) => {
+            format!("{}, {}{:+}", ends.join(" > "), names.get(end.address), psn.distance(first))
+        }
+        _ => ends.join(" > "),
+    }
+}
+
 impl Args {
-    /// Checks; exit code 1 when a rule is broken, 2 when there is no packet to check, or none that the filter matches.
+    /// Checks; exit code 0 when no rule is broken (notes aside), 1 when one is, 2 when the capture cannot be read to its end, holds nothing to check or
+    /// nothing that the filter matches, or had more connections or requests than are followed.
     ///
     /// # Errors
-    /// The capture cannot be read, or cannot be read to its end.
+    /// Standard output cannot be written.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
+        self.check(defaults).or_else(|error| {
+            output::error(&error);
+            Ok(ExitCode::from(TROUBLE))
+        })
+    }
+
+    fn check(&self, defaults: Names) -> Result<ExitCode, Error> {
         if self.rules {
             output::print_with(|sink| sink.write_all(Rule::catalogue().as_bytes()))?;
             return Ok(ExitCode::SUCCESS);
@@ -55,26 +87,36 @@ impl Args {
         let mut analysis = Analysis::streaming(names.clone());
         let mut first_ns = None;
         let mut last_ns = 0;
-        let mut counts = [0u64; 2];
-        let mut show =
-            |output: &mut Output, finding: &Finding, info: &PacketInfo, nodes: &Names| -> Result<(), Error> {
-                if self.allow.contains(&finding.rule) || !filter.matches(info, nodes) {
-                    return Ok(());
-                }
-                counts[usize::from(finding.rule.severity() == Severity::Error)] += 1;
-                if self.json {
-                    return output.line(json::finding(finding, nodes));
-                }
-                output.line(format_args!(
-                    "packet {}: {}: {}: {} ({} > {})",
-                    finding.packet,
-                    finding.rule.severity(),
-                    finding.rule,
-                    finding.evidence,
-                    names.get(finding.source),
-                    names.get(finding.destination)
-                ))
-            };
+        let mut counts = [0u64; 3];
+        let mut explained = BTreeSet::new();
+        let mut show = |output: &mut Output,
+                        finding: &Finding,
+                        info: &PacketInfo,
+                        nodes: &Names,
+                        ends: &Ends,
+                        connection: Option<&Connection>|
+         -> Result<(), Error> {
+            if self.allow.contains(&finding.rule) || !filter.matches(info, nodes) {
+                return Ok(());
+            }
+            counts[finding.severity as usize] += 1;
+            if self.json {
+                return output.line(json::finding(finding, nodes));
+            }
+            output.line(format_args!(
+                "packet {}: {}: {}: {} ({})",
+                finding.packet,
+                finding.severity,
+                finding.rule,
+                finding.evidence,
+                place(finding, nodes, ends, connection)
+            ))?;
+            if self.explain && explained.insert(finding.rule) {
+                output.line(format_args!("  {}: {}", finding.rule.title(), finding.rule.explanation()))?;
+            }
+            Ok(())
+        };
+        let mut ends = Ends::new();
         let mut since_sweep = 0;
         let stopped = input.for_each(|record, frame| {
             let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
@@ -92,42 +134,53 @@ impl Args {
                 analysis.discard_messages();
             }
             if analysis.has_findings() {
-                for finding in analysis.take_findings() {
+                let findings = analysis.take_findings();
+                let first = analysis.connections(0).next().map_or(0, |(index, _)| index);
+                ends.learn(first, analysis.connections(ends.next));
+                for finding in findings {
+                    let connection = finding.requester.and_then(|(index, _)| analysis.connection(index));
                     let info = Some(record)
                         .filter(|record| record.number == finding.packet)
                         .and_then(|record| PacketInfo::of_frame(record, frame, first_ns, true))
                         .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
-                    show(&mut output, &finding, &info, analysis.names())?;
+                    show(&mut output, &finding, &info, analysis.names(), &ends, connection)?;
                 }
             }
             Ok(true)
         })?;
         analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
+        let has_forgotten = report.connections_dropped + report.requests_dropped > 0;
+        let mut ends = Ends::new();
+        ends.learn(0, report.connections.iter().enumerate());
         for finding in &report.findings {
-            show(&mut output, finding, &PacketInfo::of_finding(finding, last_ns), &report.names)?;
+            let info = PacketInfo::of_finding(finding, last_ns);
+            let connection = finding.requester.and_then(|(index, _)| report.connections.get(index));
+            show(&mut output, finding, &info, &report.names, &ends, connection)?;
         }
         if self.json {
             output.line(serde_json::json!({
                 "roce.type": "summary",
                 "roce.packets": report.packets,
-                "roce.errors": counts[1],
-                "roce.warnings": counts[0],
+                "roce.errors": counts[2],
+                "roce.warnings": counts[1],
+                "roce.notes": counts[0],
                 "roce.connections_dropped": report.connections_dropped,
                 "roce.requests_dropped": report.requests_dropped,
                 "roce.packets_uncounted": report.packets_uncounted,
                 "roce.packets_without_bth": report.packets_without_bth,
                 "roce.unread": report.unread,
                 "roce.lost_by_capture": report.lost_by_capture,
-                "roce.is_whole": stopped.is_none(),
+                "roce.is_whole": stopped.is_none() && !has_forgotten,
             }))?;
         } else {
             output.line(format_args!(
-                "{}: {}, {}, {}; retransmissions: {}",
+                "{}: {}, {}, {}{}; retransmissions: {}",
                 input.name,
                 output::count(report.packets, "packet"),
-                output::count(counts[1], "error"),
-                output::count(counts[0], "warning"),
+                output::count(counts[2], "error"),
+                output::count(counts[1], "warning"),
+                if counts[0] > 0 { format!(", {}", output::count(counts[0], "note")) } else { String::new() },
                 report.retransmissions
             ))?;
         }
@@ -143,10 +196,12 @@ impl Args {
             Some(error) => Err(error),
             None if filter.is_in_vain() => {
                 output::note_in_vain(&filter, "packet", &input.name);
-                Ok(ExitCode::from(IN_VAIN))
+                Ok(ExitCode::from(TROUBLE))
             }
-            None if report.packets == report.packets_without_bth => Ok(ExitCode::from(IN_VAIN)),
-            None if counts == [0, 0] => Ok(ExitCode::SUCCESS),
+            None if report.packets == report.packets_without_bth || has_forgotten => {
+                Ok(ExitCode::from(TROUBLE))
+            }
+            None if counts[1..] == [0, 0] => Ok(ExitCode::SUCCESS),
             None => Ok(ExitCode::FAILURE),
         }
     }

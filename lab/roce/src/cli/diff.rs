@@ -15,9 +15,6 @@ use crate::cli::output::{self, Output};
 use crate::cli::trace::analyse;
 use crate::cli::{Common, Error};
 
-/// Exit code when nothing differs in the part that was compared.
-const NOT_OF_ALL: u8 = 2;
-
 /// Time after which a worse but quicker alignment is taken.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -35,20 +32,31 @@ pub struct Args {
     context: usize,
 }
 
-fn end(mut faults: Vec<Error>, code: ExitCode) -> Result<ExitCode, Error> {
-    let last = faults.pop();
-    for fault in &faults {
+/// Exit code when the captures could not be compared, or not whole.
+const TROUBLE: u8 = 2;
+
+fn end(faults: &[Error], has_doubt: bool, code: ExitCode) -> ExitCode {
+    for fault in faults {
         output::error(fault);
     }
-    last.map_or(Ok(code), Err)
+    if faults.is_empty() && !has_doubt { code } else { ExitCode::from(TROUBLE) }
 }
 
 impl Args {
-    /// Prints what differs; exit code 1 when anything does, 2 when only a part of the packets was compared and nothing does. What was read before a fault in a file is compared before the error.
+    /// Prints what differs; exit code 0 when nothing does, 1 when anything does, 2 when a capture cannot be read to its end or followed whole, or both hold
+    /// nothing to compare. What was read before a fault in a file is compared before the error.
     ///
     /// # Errors
-    /// A capture cannot be read to its end.
+    /// Standard output cannot be written.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
+        self.compare(defaults).or_else(|error| {
+            output::error(&error);
+            Ok(ExitCode::from(TROUBLE))
+        })
+    }
+
+    fn compare(&self, defaults: Names) -> Result<ExitCode, Error> {
+        let (mut packets, mut has_doubt) = (0, false);
         let mut traces = Vec::new();
         let mut faults = Vec::new();
         let mut is_of_all = true;
@@ -59,12 +67,14 @@ impl Args {
             let (report, stopped) = analyse(&self.common, &mut input, names, &filter)?;
             output::remarks(&input.name, &report, stopped.is_none());
             output::note_in_vain(&filter, "packet", &input.name);
+            packets += report.packets;
+            has_doubt |= report.connections_dropped + report.requests_dropped > 0 || filter.is_in_vain();
             faults.extend(stopped);
             is_of_all &= report.packets_untraced == 0;
             traces.push((input.name, report.trace()));
         }
         let [(before_name, before), (after_name, after)] = &traces[..] else {
-            return Ok(ExitCode::FAILURE);
+            return Ok(ExitCode::from(TROUBLE));
         };
         if before == after {
             output::note(match (faults.is_empty(), is_of_all) {
@@ -72,13 +82,13 @@ impl Args {
                 (true, false) => "the captures mean the same, as far as they were compared",
                 (false, _) => "the captures mean the same, as far as they can be read",
             });
-            return end(faults, if is_of_all { ExitCode::SUCCESS } else { ExitCode::from(NOT_OF_ALL) });
+            return Ok(end(&faults, has_doubt || !is_of_all || packets == 0, ExitCode::SUCCESS));
         }
         let diff =
             TextDiff::configure().algorithm(Algorithm::Patience).timeout(LIMIT).diff_lines(before, after);
         let mut output = Output::new();
         output.text(diff.unified_diff().context_radius(self.context).header(before_name, after_name))?;
         output.flush()?;
-        end(faults, ExitCode::FAILURE)
+        Ok(end(&faults, has_doubt, ExitCode::FAILURE))
     }
 }

@@ -99,7 +99,7 @@ impl Args {
             if self.json {
                 output.line(json::finding(finding, names))
             } else {
-                output.line(format_args!("        {}: {finding}", finding.rule.severity()))
+                output.line(format_args!("        {}: {finding}", finding.severity))
             }
         };
         let stopped = input.for_each(|record, frame| {

@@ -60,7 +60,7 @@ pub(super) fn finding(finding: &Finding, names: &Names) -> Value {
         "roce.type": "finding",
         "frame.number": finding.packet,
         "roce.rule": finding.rule.name(),
-        "roce.severity": finding.rule.severity().to_string(),
+        "roce.severity": finding.severity.to_string(),
         "roce.title": finding.rule.title(),
         "roce.evidence": finding.evidence.to_string(),
         "roce.source": names.get(finding.source),

@@ -8,9 +8,9 @@ use crate::cli::filter::PacketInfo;
 use crate::cli::input::{FileArg, Input};
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
-use crate::trace::Datagrams;
+use crate::trace::{Datagrams, immediate_words};
 use crate::wire::{Frame, Packet, Psn};
-use crate::{Analysis, Connection, Endpoint, Message, Names};
+use crate::{Analysis, Connection, Endpoint, Message, Names, Outcome, Side};
 
 /// The arguments of `messages`.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,16 +38,16 @@ pub(super) fn duration(ns: u64) -> String {
 const DATAGRAMS_MAX: usize = 4_096;
 
 /// The names of queue pairs as the trace has them: numbered by node, in the order of the connections, and those of datagrams in the order of the packets.
-struct Ends {
+pub(super) struct Ends {
     counts: HashMap<IpAddr, usize>,
     numbers: BTreeMap<usize, [usize; 2]>,
     /// The number that the next new connection has at least.
-    next: usize,
+    pub(super) next: usize,
     datagrams: Datagrams,
 }
 
 impl Ends {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let datagrams = Datagrams::new(DATAGRAMS_MAX);
         Self { counts: HashMap::new(), numbers: BTreeMap::new(), next: 0, datagrams }
     }
@@ -63,7 +63,7 @@ impl Ends {
     }
 
     /// Numbers the ends of connections that are new, and forgets those before `first`, which are followed no more.
-    fn learn<'a>(&mut self, first: usize, new: impl Iterator<Item = (usize, &'a Connection)>) {
+    pub(super) fn learn<'a>(&mut self, first: usize, new: impl Iterator<Item = (usize, &'a Connection)>) {
         for (index, connection) in new {
             self.next = index + 1;
             self.numbers.entry(index).or_insert_with(|| {
@@ -77,6 +77,26 @@ impl Ends {
         while let Some(oldest) = self.numbers.first_entry().filter(|oldest| *oldest.key() < first) {
             oldest.remove();
         }
+    }
+
+    /// The queue pairs of a connection, `requester`'s first.
+    pub(super) fn queue_pairs(
+        &self,
+        index: usize,
+        requester: Side,
+        connection: &Connection,
+        names: &Names,
+    ) -> Option<[String; 2]> {
+        let [active, passive] = self.numbers.get(&index)?;
+        let name = |side: Side| {
+            let end = connection.endpoint(side);
+            let number = if side == Side::Active { active } else { passive };
+            match end.qpn {
+                Some(_) => format!("{}.qp{number}", names.get(end.address)),
+                None => format!("{}.qp?", names.get(end.address)),
+            }
+        };
+        Some([name(requester), name(requester.other())])
     }
 
     /// A message with the connection that it belongs to.
@@ -131,7 +151,10 @@ impl Ends {
             message.outcome
         );
         if let Some(immediate) = message.immediate {
-            line += &format!(", imm {immediate}");
+            line += &format!(", {}", immediate_words(immediate));
+        }
+        if let (Outcome::Refused(_), Some(va), Some(rkey)) = (message.outcome, message.va, message.rkey) {
+            line += &format!(" (va {va:#x}, rkey {rkey:#x})");
         }
         if let Some(ended_ns) = message.ended_ns {
             line += &format!(", after {}", duration(ended_ns.saturating_sub(message.sent_ns)));

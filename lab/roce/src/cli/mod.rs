@@ -6,6 +6,7 @@
 mod check;
 mod diff;
 mod error;
+mod explain;
 mod filter;
 mod follow;
 mod input;
@@ -31,6 +32,7 @@ use crate::{Analysis, Names};
 pub use check::Args as CheckArgs;
 pub use diff::Args as DiffArgs;
 pub use error::Error;
+pub use explain::Args as ExplainArgs;
 pub use filter::{Filter, PacketInfo, Terms};
 pub use follow::Args as FollowArgs;
 pub use ladder::Args as LadderArgs;
@@ -53,15 +55,17 @@ struct Cli {
 enum Command {
     /// Prints every packet, message and finding, under names that are the same in every run.
     Trace(TraceArgs),
-    /// Checks every rule; exits 1 when one is broken, 2 when there is nothing to check.
+    /// Checks every rule; exits 1 when one is broken, 2 when the capture could not be checked whole.
     Check(CheckArgs),
+    /// Prints what a rule says, with a conversation that breaks it.
+    Explain(ExplainArgs),
     /// Prints the messages: one line a work request.
     Messages(MessagesArgs),
     /// Prints counts: opcodes, bytes, latencies, retransmissions, queue pairs.
     Stats(StatsArgs),
     /// Draws the packets between the nodes as one SVG or HTML file.
     Ladder(LadderArgs),
-    /// Compares two captures by what they mean; exits 1 when they differ.
+    /// Compares two captures by what they mean; exits 1 when they differ, 2 when they could not be compared whole.
     Diff(DiffArgs),
     /// Prints packets and findings as a growing capture gets them.
     Follow(FollowArgs),
@@ -158,6 +162,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Trace(args) => args.run(names),
         Command::Check(args) => args.run(names),
+        Command::Explain(args) => args.run(),
         Command::Messages(args) => args.run(names),
         Command::Stats(args) => args.run(names),
         Command::Ladder(args) => args.run(names),

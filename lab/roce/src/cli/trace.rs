@@ -21,6 +21,9 @@ pub struct Args {
     /// Print what must hold whatever the timing: messages with their packets folded, what was lost and sent again.
     #[arg(long, conflicts_with = "json")]
     summary: bool,
+    /// Put number and times before each packet: seconds since the first, and since the one before; and behind it why it came again.
+    #[arg(long, conflicts_with_all = ["json", "summary"])]
+    times: bool,
     /// Print JSON, one object a line, as the capture is read.
     #[arg(long)]
     json: bool,
@@ -90,7 +93,11 @@ impl Args {
             return json_lines(&mut input, names, &filter);
         }
         let (report, stopped) = analyse(&self.common, &mut input, names, &filter)?;
-        let text = if self.summary { report.summary() } else { report.trace() };
+        let text = match (self.summary, self.times) {
+            (true, _) => report.summary(),
+            (_, true) => report.trace_with_times(),
+            _ => report.trace(),
+        };
         let findings = report.findings.len() as u64 + report.findings_untraced;
         let counts = Counts { report, findings, is_filtered: !filter.is_empty() };
         output::print_with(|sink| {

@@ -2,9 +2,11 @@
 //!
 //! In: addresses, numbers and payload. Out: Ethernet frames. [`Pair`] is two nodes and a connection between them, and knows the packets of the two samples.
 
+mod samples;
 mod workload;
 mod wrap;
 
+pub use samples::{conversation, sample};
 pub use workload::{Workload, Written};
 pub use wrap::{Tunnel, fragments, with_extensions};
 

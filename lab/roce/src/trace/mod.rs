@@ -15,5 +15,7 @@ mod summary;
 #[cfg(feature = "cli")]
 pub(crate) use datagrams::Datagrams;
 pub(crate) use ladder::draw;
-pub(crate) use render::{packet_names, render};
+#[cfg(feature = "cli")]
+pub(crate) use render::immediate_words;
+pub(crate) use render::{packet_names, render, render_with};
 pub(crate) use summary::summary;

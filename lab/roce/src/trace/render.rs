@@ -16,6 +16,11 @@ use crate::wire::{Icrc, Operation, Role};
 pub(super) const FORMAT: u32 = 1;
 
 pub(crate) fn render(report: &Report) -> String {
+    render_with(report, false)
+}
+
+/// The trace; `has_times` puts the times before each packet, and behind it why it came again.
+pub(crate) fn render_with(report: &Report, has_times: bool) -> String {
     let labels = Labels::new(report);
     let mut out = format!("roce trace {FORMAT}: {} packets\n", report.packets);
     for index in 0..report.connections.len() {
@@ -34,9 +39,20 @@ pub(crate) fn render(report: &Report) -> String {
     }
     if report.rows.iter().any(|row| !row.is_hidden) {
         out.push('\n');
+        if has_times {
+            let _ = write!(out, "{:>8} {:>13} {:>13}", "packet", "seconds", "since before");
+        }
         line(&mut out, "  ", ["packets", "", "psn", "bytes", "pad", ""]);
+        let first_ns = report.rows.first().map_or(0, |row| row.timestamp_ns);
+        let mut before_ns = first_ns;
         for row in report.rows.iter().filter(|row| !row.is_hidden) {
-            packet(&mut out, &labels, row);
+            if has_times {
+                let seconds = |from: u64| (i128::from(row.timestamp_ns) - i128::from(from)) as f64 / 1e9;
+                let (since_first, since_before) = (seconds(first_ns), seconds(before_ns));
+                let _ = write!(out, "{:>8} {since_first:>13.6} {since_before:>+13.6}", row.number);
+                before_ns = row.timestamp_ns;
+            }
+            packet(&mut out, &labels, row, has_times);
         }
     }
     messages(&mut out, report, &labels);
@@ -117,14 +133,19 @@ pub(super) fn beside(labels: &Labels<'_>, row: &Row) -> String {
     parts.join(", ")
 }
 
-fn packet(out: &mut String, labels: &Labels<'_>, row: &Row) {
+fn packet(out: &mut String, labels: &Labels<'_>, row: &Row, has_class: bool) {
+    let mut details = details(labels, row);
+    if let Some(class) = row.again.filter(|_| has_class) {
+        let separator = if details.is_empty() { "" } else { ", " };
+        let _ = write!(details, "{separator}again: {class}");
+    }
     let (words, psn) = (words(row), psn(labels, row));
     let (bytes, pad) = match row.payload_length_bytes {
         Some(0) if row.pad_count == 0 => (String::new(), String::new()),
         Some(bytes) => (bytes.to_string(), row.pad_count.to_string()),
         None => (String::new(), String::new()),
     };
-    line(out, row.fate.mark(), [&direction(labels, row), &words, &psn, &bytes, &pad, &details(labels, row)]);
+    line(out, row.fate.mark(), [&direction(labels, row), &words, &psn, &bytes, &pad, &details]);
 }
 
 fn details(labels: &Labels<'_>, row: &Row) -> String {
@@ -142,7 +163,7 @@ fn details(labels: &Labels<'_>, row: &Row) -> String {
         words.push(format!("original {original}"));
     }
     if let Some(immediate) = row.immediate {
-        words.push(format!("imm {immediate}"));
+        words.push(immediate_words(immediate));
     }
     if let Some(rkey) = row.invalidate {
         words.push(format!("invalidate {}", labels.rkey(row.destination, rkey)));
@@ -161,6 +182,14 @@ fn details(labels: &Labels<'_>, row: &Row) -> String {
     }
     flags(&mut words, labels, row);
     words.join(", ")
+}
+
+/// An immediate; in hexadecimal too where its decimal form hides a number in the other byte order, or fields.
+pub(crate) fn immediate_words(immediate: u32) -> String {
+    match immediate {
+        0..=0xffff => format!("imm {immediate}"),
+        _ => format!("imm {immediate} ({immediate:#010x})"),
+    }
 }
 
 /// What an atomic does.
@@ -241,7 +270,7 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
             detail.push(labels.memory(message.responder, va, rkey));
         }
         if let Some(immediate) = message.immediate {
-            detail.push(format!("imm {immediate}"));
+            detail.push(immediate_words(immediate));
         }
         detail.push(message.outcome.to_string());
         line(
@@ -287,6 +316,8 @@ fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
         // The values depend on random numbers in the packet, or on time.
         (Evidence::Icrc { .. }, _) => "does not match".to_owned(),
         (Evidence::Time { .. }, _) => "too early".to_owned(),
+        (Evidence::Refusal(refusal), _) => refusal.words(),
+        (Evidence::Unanswered { times, .. }, _) => format!("sent {times} times, answered by nothing"),
         (Evidence::Number { .. }, _) if finding.rule == Rule::DreqForOtherQueuePair => {
             "not the receiver's".to_owned()
         }

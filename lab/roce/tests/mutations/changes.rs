@@ -26,7 +26,9 @@ fn changed(spot: &Spot<'_>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<Entry> {
     entries
 }
 
-const GAP: &[Rule] = &[Rule::RequestPsnGap, Rule::AckForUnsentPsn];
+/// A request that its answers prove is the recorder's loss, or another order of its.
+const GAP: &[Rule] =
+    &[Rule::RequestPsnGap, Rule::AckForUnsentPsn, Rule::CaptureLostPackets, Rule::CaptureReordered];
 const READ_GAP: &[Rule] = &[Rule::ReadResponsePsnGap, Rule::RequestNotAnswered];
 const ATOMIC_GAP: &[Rule] = &[Rule::AtomicAckMissing, Rule::RequestNotAnswered];
 
@@ -138,6 +140,7 @@ fn psn_minus(spot: &Spot<'_>) -> Option<(Vec<Entry>, Expect)> {
         (_, Rules(_)) if spot.opcode.is_request() => Rules(&[
             Rule::RequestPsnGap,
             Rule::AckForUnsentPsn,
+            Rule::CaptureLostPackets,
             Rule::RetransmissionDiffers,
             Rule::RequestBeforeFirstPsn,
         ]),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::flow::Side;
 use crate::message::{Message, MessageKind, Outcome};
 use crate::trace::labels::Labels;
+use crate::trace::render::immediate_words;
 use crate::trace::summary::stream::Stream;
 use crate::wire::Opcode;
 
@@ -96,7 +97,7 @@ impl Line {
                 None => self.detail.insert(0, labels.rkey(message.responder, rkey)),
             }
         }
-        self.detail.extend(message.immediate.map(|immediate| format!("imm {immediate}")));
+        self.detail.extend(message.immediate.map(immediate_words));
         self.detail.push(message.outcome.to_string());
     }
 

@@ -1,0 +1,59 @@
+//! What the recorder lost or wrote in another order, told once for a capture.
+//!
+//! In: proof that a packet was there, or was there earlier, than the capture has it. Out: one finding of each kind with its extent.
+
+use crate::checker::{Broken, Spot};
+use crate::finding::Evidence;
+use crate::flow::Side;
+use crate::rule::Rule;
+
+/// How much of one kind of fault there is, and where it showed first.
+#[derive(Debug, Default)]
+struct Extent {
+    count: u64,
+    places: u64,
+    first: Option<(Spot, (usize, Side))>,
+}
+
+impl Extent {
+    fn add(&mut self, at: Spot, requester: (usize, Side), count: u64) {
+        self.count += count;
+        self.places += 1;
+        if self.first.is_none_or(|(first, _)| at.number < first.number) {
+            self.first = Some((at, requester));
+        }
+    }
+}
+
+/// Faults of the capture so far.
+#[derive(Debug, Default)]
+pub(crate) struct CaptureFaults {
+    lost: Extent,
+    reordered: Extent,
+}
+
+impl CaptureFaults {
+    /// Takes note of `count` packets that were there and are not in the capture.
+    pub(super) fn lost(&mut self, at: Spot, requester: (usize, Side), count: u64) {
+        self.lost.add(at, requester, count);
+    }
+
+    /// Takes note of a packet that stands at another place than it had.
+    pub(super) fn reordered(&mut self, at: Spot, requester: (usize, Side)) {
+        self.reordered.add(at, requester, 1);
+    }
+
+    /// One finding for each kind that there is.
+    pub(crate) fn findings(&self) -> impl Iterator<Item = (Broken, Spot, (usize, Side))> {
+        [
+            (Rule::CaptureLostPackets, "request packet", &self.lost),
+            (Rule::CaptureReordered, "packet", &self.reordered),
+        ]
+        .into_iter()
+        .filter_map(|(rule, what, extent)| {
+            let (at, requester) = extent.first?;
+            let evidence = Evidence::Extent { what, count: extent.count, places: extent.places };
+            Some((Broken::new(rule, evidence), at, requester))
+        })
+    }
+}

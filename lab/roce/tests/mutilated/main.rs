@@ -1,0 +1,61 @@
+//! Does the checker blame the right one? Clean captures, as a recorder that errs would have written them.
+//!
+//! Every fixture and some synthetic conversations, with packets left out at random and in bursts, cut at either end, doubled, written in another order, seen in
+//! one direction alone, or cut by a snap length. The peers did nothing wrong, so no finding is an *error*: more than 10,000 variants, from fixed seeds.
+
+mod conversations;
+mod recorder;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use roce::capture::Record;
+use roce::{Analysis, Finding, Names, Severity};
+
+use crate::conversations::{Entry, clean};
+use crate::recorder::{Random, WAYS};
+
+/// Variants of each capture for each way to mutilate it.
+const SEEDS: u64 = 30;
+
+fn findings(entries: &[Entry]) -> Vec<Finding> {
+    let mut analysis = Analysis::streaming(Names::new());
+    for (at, entry) in entries.iter().enumerate() {
+        analysis.push(&Record {
+            original_length_bytes: entry.original_length as u32,
+            ..Record::ethernet(at as u64 + 1, entry.timestamp_ns, &entry.data)
+        });
+    }
+    analysis.finish().findings
+}
+
+#[test]
+fn a_recorder_that_errs_makes_no_error_of_a_peer() {
+    let captures = clean();
+    assert!(captures.len() >= 28, "{} captures", captures.len());
+    let (mut variants, mut wrong) = (0, BTreeMap::<String, (u64, String)>::new());
+    for (name, entries) in &captures {
+        for finding in findings(entries) {
+            assert!(finding.severity < Severity::Error, "{name}: {finding}");
+        }
+        for (way, mutilate) in WAYS {
+            for seed in 0..SEEDS {
+                variants += 1;
+                let mutilated = mutilate(entries, &mut Random::new(seed << 8 | variants & 0xff));
+                let found = findings(&mutilated);
+                let Some(error) = found.iter().find(|finding| finding.severity == Severity::Error) else {
+                    continue;
+                };
+                let key = format!("{way}: {}", error.rule);
+                let entry = wrong.entry(key).or_insert_with(|| (0, format!("{name}, seed {seed}: {error}")));
+                entry.0 += 1;
+            }
+        }
+    }
+    assert!(variants >= 10_000, "{variants} variants");
+    let mut text = String::new();
+    for (key, (count, first)) in &wrong {
+        let _ = writeln!(text, "{count:>5} {key}: {first}");
+    }
+    assert!(wrong.is_empty(), "errors in {variants} variants:\n{text}");
+}

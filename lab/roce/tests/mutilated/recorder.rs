@@ -1,0 +1,157 @@
+//! What a recorder does to a capture.
+
+use std::net::IpAddr;
+
+use roce::wire::{Frame, LinkType};
+
+use crate::conversations::Entry;
+
+/// Numbers that only have to differ, the same in every run (splitmix64).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `limit`.
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+
+    fn happens(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+pub(crate) type Way = fn(&[Entry], &mut Random) -> Vec<Entry>;
+
+fn gaps(entries: &[Entry], random: &mut Random, percent: usize) -> Vec<Entry> {
+    entries.iter().filter(|_| !random.happens(percent)).cloned().collect()
+}
+
+fn gaps_1(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    gaps(entries, random, 1)
+}
+
+fn gaps_5(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    gaps(entries, random, 5)
+}
+
+fn gaps_30(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    gaps(entries, random, 30)
+}
+
+fn bursts(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    let mut left = entries.to_vec();
+    for _ in 0..=random.below(3) {
+        let (at, length) = (random.below(left.len()), 1 + random.below(40));
+        left.drain(at..(at + length).min(left.len()));
+    }
+    left
+}
+
+fn cuts(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    let from = random.below(entries.len());
+    let to = from + 1 + random.below(entries.len() - from);
+    entries[from..to].to_vec()
+}
+
+fn all_doubled(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    // The second place of capture sees each packet a little later, with others between.
+    let lag = random.below(4);
+    let mut doubled = Vec::new();
+    for at in 0..entries.len() + lag {
+        doubled.extend(entries.get(at).cloned());
+        let copied = at.checked_sub(lag).and_then(|at| entries.get(at)).cloned();
+        doubled.extend(copied);
+    }
+    in_order_of_time(doubled)
+}
+
+fn some_doubled(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    let mut doubled = Vec::new();
+    for entry in entries {
+        doubled.push(entry.clone());
+        if random.happens(10) {
+            doubled.push(entry.clone());
+        }
+    }
+    doubled
+}
+
+/// A recorder stamps what it writes.
+fn in_order_of_time(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let mut last = 0;
+    for entry in &mut entries {
+        last = entry.timestamp_ns.max(last);
+        entry.timestamp_ns = last;
+    }
+    entries
+}
+
+fn reordered(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    let mut left = entries.to_vec();
+    let percent = [2, 10, 40][random.below(3)];
+    let mut at = 0;
+    while at + 1 < left.len() {
+        if random.happens(percent) {
+            let to = (at + 1 + random.below(3)).min(left.len() - 1);
+            let entry = left.remove(at);
+            left.insert(to, entry);
+        }
+        at += 1;
+    }
+    if random.happens(50) { in_order_of_time(left) } else { left }
+}
+
+fn gaps_and_disorder(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    let doubled = some_doubled(entries, random);
+    let left = reordered(&doubled, random);
+    gaps(&left, random, 10)
+}
+
+fn one_direction(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    let source = |entry: &Entry| -> Option<IpAddr> {
+        match Frame::decode(LinkType::ETHERNET, &entry.data) {
+            Frame::Roce(packet) => Some(packet.source),
+            Frame::NotRoce(_) => None,
+        }
+    };
+    let Some(only) = source(&entries[random.below(entries.len())]) else { return entries.to_vec() };
+    let percent = [0, 0, 3][random.below(3)];
+    let seen = entries.iter().filter(|entry| source(entry) == Some(only));
+    seen.filter(|_| !random.happens(percent)).cloned().collect()
+}
+
+fn snap_length(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    let length = 40 + random.below(100);
+    let percent = [0, 0, 5][random.below(3)];
+    let mut left = gaps(entries, random, percent);
+    for entry in &mut left {
+        entry.data.truncate(length);
+    }
+    left
+}
+
+pub(crate) const WAYS: [(&str, Way); 11] = [
+    ("gaps of 1 %", gaps_1),
+    ("gaps of 5 %", gaps_5),
+    ("gaps of 30 %", gaps_30),
+    ("bursts", bursts),
+    ("cut at either end", cuts),
+    ("everything twice", all_doubled),
+    ("some twice", some_doubled),
+    ("another order", reordered),
+    ("gaps, copies and another order", gaps_and_disorder),
+    ("one direction", one_direction),
+    ("snap length", snap_length),
+];
