@@ -4,7 +4,7 @@
 //! endian, then the frame. A frame is recorded once, as it enters, on its ingress port's interface, with
 //! its fate in the packet's comment; what a fault makes of it is recorded as it leaves (see [`roce::Fate`]).
 //! One lock orders all frames, so the capture has one clock and one order. Nothing waits for a machine under it: what a
-//! machine does not take in time is dropped (see [`port`]).
+//! machine does not take in time is dropped (see `port`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -70,9 +70,10 @@ impl Ran {
 
 /// `xtask ARGS`, to be run with the user's cache.
 pub(crate) fn xtask(args: &[&str]) -> Command {
-    // A shell that runs tests in the background lets them ignore Ctrl-C, and so all that they start.
+    // A shell that runs tests in the background lets them ignore Ctrl-C, and nohup the terminal's end; so do all that
+    // they start.
     let mut command = Command::new("env");
-    command.arg("--default-signal=INT").arg(cargo_bin!("xtask")).args(args).stdin(Stdio::null());
+    command.arg("--default-signal=HUP,INT").arg(cargo_bin!("xtask")).args(args).stdin(Stdio::null());
     command
 }
 

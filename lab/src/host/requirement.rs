@@ -267,10 +267,11 @@ fn packages_status(host: &Host, named: Option<String>, known: Option<String>) ->
     if let Some(mirror) = named.filter(|mirror| !mirror.is_empty()) {
         return Status::Found(mirror);
     }
-    let has_apt = ["apt-get", "apt-cache", "dpkg-deb"].iter().all(|name| host.program(name).is_some());
+    let has_apt = ["apt-get", "apt-cache"].iter().all(|name| host.program(name).is_some());
     match known {
         Some(mirror) if has_apt => Status::Found(format!("through apt, from {mirror}")),
-        _ => Status::Missing,
+        Some(mirror) => Status::Found(format!("by the lab's own fetcher, from {mirror}")),
+        None => Status::Missing,
     }
 }
 
@@ -368,10 +369,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), root.path().join("bin").as_os_str());
         let mirror = || Some("http://mirror.example/debian".to_owned());
-        assert_eq!(packages_status(&host, None, mirror()), Status::Missing);
+        let fetched = Status::Found("by the lab's own fetcher, from http://mirror.example/debian".to_owned());
+        assert_eq!(packages_status(&host, None, mirror()), fetched);
         assert_eq!(packages_status(&host, Some(String::new()), None), Status::Missing);
         assert_eq!(packages_status(&host, mirror(), None), Status::Found(mirror().unwrap()));
-        for name in ["apt-get", "apt-cache", "dpkg-deb"] {
+        for name in ["apt-get", "apt-cache"] {
             script(root.path(), &format!("bin/{name}"), "");
         }
         assert_eq!(packages_status(&host, None, None), Status::Missing);

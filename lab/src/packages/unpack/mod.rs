@@ -1,6 +1,6 @@
 //! From archives to a tree of files, with nothing of the host's and nothing run.
 //!
-//! [`deb`] decodes archives in threads of their own, a bounded stretch ahead; [`tree`] places what they hold,
+//! `deb` decodes archives in threads of their own, a bounded stretch ahead; `tree` places what they hold,
 //! one archive after the other, so that the result does not depend on which thread is faster.
 
 mod deb;
