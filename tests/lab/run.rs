@@ -7,6 +7,7 @@ use std::process::Command;
 
 use lab::cache::Cache;
 use lab::image::{Release, Sysroot};
+use lab::packages::TRIPLET;
 use tempfile::TempDir;
 
 use crate::support::{Ran, artifacts, run, snapshot, xtask};
@@ -74,8 +75,11 @@ fn c_peers_interoperate_and_their_wire_is_the_same() {
     let user = User::new();
     let cache = Cache::open().expect("the cache");
     let sysroot = Sysroot::ensure(&cache, Release::usual()).expect("the sysroot");
+    // The host's C library may be older than the one that the sysroot's libraries need.
+    let libraries = sysroot.directory().join("usr/lib").join(TRIPLET);
     let compiled = Command::new("cc")
         .arg(format!("--sysroot={}", sysroot.directory().display()))
+        .arg(format!("-L{}", libraries.display()))
         .args(["-idirafter", "/usr/include", "-Wall", "-Werror", "-o"])
         .arg(user.path("peer"))
         .args([concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lab/peer.c"), "-lrdmacm", "-libverbs"])

@@ -28,7 +28,7 @@ use crate::toolbox::Toolbox;
 
 const MANIFEST: &str = "manifest.json";
 
-/// The paths of all files on the root disk, one a line.
+/// The absolute paths of all files on the root disk, one a line.
 const FILES: &str = "files.txt";
 
 /// What a build takes on disk at its largest, in MiB: archives, trees and the result.
@@ -246,7 +246,8 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
         .args(["--quiet", "--all-root"])
         .args([&disk, &root])
         .run(PACK_LIMIT)?;
-    write_file(&into.join(FILES), 0o644, (kept::files(&root)?.join("\n") + "\n").as_bytes())?;
+    let paths: String = kept::files(&root)?.iter().map(|path| format!("/{path}\n")).collect();
+    write_file(&into.join(FILES), 0o644, paths.as_bytes())?;
     step.done(&version);
 
     archives.extend(kernel_archives);
