@@ -20,7 +20,8 @@ use crate::process::Family;
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
 /// What a cache holds besides frozen machines, by how the names begin.
-pub(crate) const CACHED: [&str; 5] = ["image-", "sysroot-", "ssh-key", "accel.json", "sandbox.json"];
+pub(crate) const CACHED: [&str; 6] =
+    ["image-", "sysroot-", "tools-", "ssh-key", "accel.json", "sandbox.json"];
 
 /// Waits until `found` gives something.
 #[track_caller]

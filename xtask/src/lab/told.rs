@@ -30,6 +30,9 @@ pub(super) struct Told {
     differences: Vec<String>,
     provider: String,
     pub(super) description: String,
+    /// The release and the kernel that its machines run; none of machines of others.
+    guest: Option<String>,
+    kernel: Option<String>,
     nodes: BTreeMap<Role, NodeTold>,
     /// Process ids of the machines, server and client; none on machines of others.
     pub(super) machines: Vec<u32>,
@@ -98,6 +101,8 @@ impl Told {
             differences: Vec::new(),
             provider: "qemu".to_owned(),
             description: lab.description.clone(),
+            guest: Some(lab.guest.clone()),
+            kernel: Some(lab.kernel.clone()),
             nodes: Role::BOTH.map(|role| (role, node(role))).into(),
             machines: Role::BOTH.iter().filter_map(pid).collect(),
             stopped: status.map(|status| status.stopped.iter().copied().collect()).unwrap_or_default(),
@@ -120,6 +125,8 @@ impl Told {
             differences: Vec::new(),
             provider: lab.choice()?.name().to_owned(),
             description: lab.description.clone(),
+            guest: None,
+            kernel: None,
             nodes: Role::BOTH.map(|role| (role, node(role))).into(),
             machines: Vec::new(),
             stopped: Vec::new(),
