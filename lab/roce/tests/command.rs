@@ -303,7 +303,7 @@ fn rotated_files_are_one_capture_in_the_order_of_their_packets() {
     let (_, _, err) = run(&["check", &whole, files[0]], b"");
     assert!(err.contains("the files overlap in time"), "{err}");
     let (code, _, err) = run(&["check", &whole, "-"], b"");
-    assert!(code == Some(1) && err.contains("- comes only once, beside other files"), "{err}");
+    assert!(code == Some(2) && err.contains("- comes only once, beside other files"), "{err}");
     let cut = file("rotated-cut", &capture_at(9_000, &frames)[..300]);
     let (_, _, err) = run(&["check", &whole, &cut], b"");
     assert!(err.contains("rotated-cut: the capture is cut"), "{err}");
