@@ -509,3 +509,18 @@ fn a_packet_that_was_short_on_the_wire_is_malformed() {
     // A receiver discards it; the gap that it leaves is the same fault.
     assert_eq!(rules, [(Rule::MalformedPacket, 7)]);
 }
+
+#[test]
+fn where_disconnections_cross_each_reply_belongs_to_the_request_of_its_receiver() {
+    let pair = Pair::new(22);
+    let back = Pair { active: pair.passive, passive: pair.active, salt: pair.salt.wrapping_add(2) };
+    let begin = [pair.req(7471, &[]), pair.rep(&[]), pair.rtu(), pair.dreq(), back.dreq()];
+    let foreign = "transaction       not the request's\n";
+    let crossed = analyse(&forwarded([&begin[..], &[back.drep(), pair.drep()]].concat())).trace();
+    assert!(crossed.contains("client > server  DREP\n  server > client  DREP\n"), "{crossed}");
+    // Of the other DREQ, and of none.
+    let other = Pair { salt: pair.salt, ..back };
+    let unknown = Pair { salt: 77, ..pair };
+    let wrong = analyse(&forwarded([&begin[..], &[other.drep(), unknown.drep()]].concat())).trace();
+    assert_eq!(wrong.matches(foreign).count(), 2, "{wrong}");
+}
