@@ -524,3 +524,36 @@ fn where_disconnections_cross_each_reply_belongs_to_the_request_of_its_receiver(
     let wrong = analyse(&forwarded([&begin[..], &[other.drep(), unknown.drep()]].concat())).trace();
     assert_eq!(wrong.matches(foreign).count(), 2, "{wrong}");
 }
+
+#[test]
+fn a_number_in_the_wrong_byte_order_is_in_hexadecimal_beside_the_decimal_one() {
+    let pair = Pair::new(23);
+    let peer = &pair.passive;
+    let immediate =
+        |n: u32, value: u32| pair.request(0x05, n).header(&value.to_be_bytes()).ack_request().build();
+    let swapped = 1u64.swap_bytes();
+    let frames = [
+        pair.req(7471, &[]),
+        pair.rep(&pair.advert()),
+        pair.rtu(),
+        immediate(0, 7),
+        immediate(1, 7u32.swap_bytes()),
+        pair.response(0x11, 1).aeth(0x1f, 2).build(),
+        pair.request(0x14, 2).atomic_eth(peer.va, peer.rkey, swapped, 0).build(),
+        pair.response(0x12, 2).aeth(0x1f, 3).header(&swapped.to_be_bytes()).build(),
+        pair.request(0x0c, 3).reth(peer.va, peer.rkey, 16u32.swap_bytes()).build(),
+    ];
+    let report = analyse(&forwarded(frames.to_vec()));
+    let trace = report.trace();
+    assert_eq!(trace.matches("imm 7,").count(), 2, "{trace}");
+    for (words, times) in [
+        ("imm 117440512 (0x07000000)", 2),
+        ("add 72057594037927936 (0x0100000000000000)", 1),
+        ("original 72057594037927936 (0x0100000000000000)", 1),
+        ("len 268435456 (0x10000000)", 1),
+    ] {
+        assert_eq!(trace.matches(words).count(), times, "{words}: {trace}");
+    }
+    assert!(report.summary().contains("imm 117440512 (0x07000000)"), "{}", report.summary());
+    assert!(report.ladder(100).contains("imm 117440512 (0x07000000)"));
+}
