@@ -349,6 +349,12 @@ impl Analysis {
         &self.names
     }
 
+    /// What the nodes told so far, beside RoCE.
+    #[cfg(feature = "cli")]
+    pub(crate) fn adverts(&self) -> &Adverts {
+        &self.adverts
+    }
+
     /// How many packets of RoCEv2 came so far.
     pub fn packets(&self) -> u64 {
         self.packets
@@ -455,6 +461,7 @@ impl Analysis {
             names: self.names,
             rows: self.rows,
             cm_rows: self.cm_rows,
+            adverts: self.adverts,
         }
     }
 
@@ -767,6 +774,9 @@ impl Analysis {
             CmMessage::Req(req) => self.adverts.see(packet.source, req.consumer_private_data()),
             CmMessage::Rep(rep) => self.adverts.see(packet.source, rep.private_data()),
             _ => {}
+        }
+        if let Some(qpn) = message.sidr_rep_qpn() {
+            self.adverts.see_queue_pair(packet.source, qpn);
         }
         if let CmMessage::Req(req) = message {
             // A queue pair that is used again: what it was before has ended.

@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::net::IpAddr;
+
 use roce::capture::Record;
-use roce::synth::Pair;
+use roce::synth::{FrameBuilder, Pair};
+use roce::wire::Opcode;
 use roce::{Analysis, MessageKind, Names, Outcome, Report, Rule};
 
 type Frames = Vec<(Vec<u8>, &'static str)>;
@@ -556,4 +559,39 @@ fn a_number_in_the_wrong_byte_order_is_in_hexadecimal_beside_the_decimal_one() {
     }
     assert!(report.summary().contains("imm 117440512 (0x07000000)"), "{}", report.summary());
     assert!(report.ladder(100).contains("imm 117440512 (0x07000000)"));
+}
+
+#[test]
+fn a_queue_pair_that_nothing_explains_has_its_number_for_a_name() {
+    let pair = Pair::new(24);
+    let passive = pair.passive.address;
+    let send = |qpn| pair.request(0x04, 0).destination_qpn(qpn).ack_request().payload(b"four").build();
+    let datagram =
+        |qpn| pair.request(0x64, 0).destination_qpn(qpn).deth(0x2222_2222, 0x55).payload(b"four").build();
+    let back = FrameBuilder::new(passive, pair.active.address, Opcode(0x64))
+        .destination_qpn(0x55)
+        .deth(0x1111_1111, 0x56)
+        .payload(b"four")
+        .build();
+    let said = |text: &[u8]| {
+        let mut frame = Vec::new();
+        let IpAddr::V4(source) = passive else { panic!("must be IPv4") };
+        let udp =
+            etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source.octets(), [198, 51, 100, 2], 64);
+        udp.udp(7000, 7001).write(&mut frame, text).unwrap();
+        frame
+    };
+    let has = |frames: &[Vec<u8>], words: &str| {
+        let report = analyse(&forwarded(frames.to_vec()));
+        for text in [report.trace(), report.summary()] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    };
+    has(&[send(0x77), send(0x77)], "client.qp? > server.0x77");
+    has(&[said(b"queue pair 000077, ready"), send(0x77), send(0x77)], "client.qp? > server.qp1");
+    let ack = pair.response(0x11, 0).aeth(0x1f, 1).build();
+    has(&[send(0x77), ack], "client.qp1 > server.qp1");
+    has(&[datagram(0x77)], "client.ud1 > server.0x77");
+    has(&[said(&[1, 0, 0, 0, 0x77, 0, 0, 0, 9, 9, 9, 9]), datagram(0x77)], "client.ud1 > server.ud1");
+    has(&[datagram(0x56), back], "client.ud1 > server.ud1");
 }

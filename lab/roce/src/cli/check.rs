@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::checker::Adverts;
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::Input;
 use crate::cli::messages::Ends;
@@ -44,10 +45,15 @@ pub(super) fn parse_rule(name: &str) -> Result<Rule, String> {
 }
 
 /// Where a finding was made, in the names of the trace: `client.qp1 > server.qp1, client+2`.
-fn place(finding: &Finding, names: &Names, ends: &Ends, connection: Option<&Connection>) -> String {
+fn place(
+    finding: &Finding,
+    (names, adverts): (&Names, &Adverts),
+    ends: &Ends,
+    connection: Option<&Connection>,
+) -> String {
     let nodes = [finding.source, finding.destination].map(|address| names.get(address));
     let known = finding.requester.zip(connection).and_then(|((index, side), connection)| {
-        let queue_pairs = ends.queue_pairs(index, side, connection, names)?;
+        let queue_pairs = ends.queue_pairs(index, side, connection, (names, adverts))?;
         Some((side, connection, queue_pairs))
     });
     let Some((side, connection, [requester, responder])) = known else { return nodes.join(" > ") };
@@ -92,7 +98,7 @@ impl Args {
         let mut show = |output: &mut Output,
                         finding: &Finding,
                         info: &PacketInfo,
-                        nodes: &Names,
+                        (nodes, adverts): (&Names, &Adverts),
                         ends: &Ends,
                         connection: Option<&Connection>|
          -> Result<(), Error> {
@@ -109,7 +115,7 @@ impl Args {
                 finding.severity,
                 finding.rule,
                 finding.evidence,
-                place(finding, nodes, ends, connection)
+                place(finding, (nodes, adverts), ends, connection)
             ))?;
             if self.explain && explained.insert(finding.rule) {
                 output.line(format_args!("  {}: {}", finding.rule.title(), finding.rule.explanation()))?;
@@ -143,7 +149,8 @@ impl Args {
                         .filter(|record| record.number == finding.packet)
                         .and_then(|record| PacketInfo::of_frame(record, frame, first_ns, true))
                         .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
-                    show(&mut output, &finding, &info, analysis.names(), &ends, connection)?;
+                    let told = (analysis.names(), analysis.adverts());
+                    show(&mut output, &finding, &info, told, &ends, connection)?;
                 }
             }
             Ok(true)
@@ -156,7 +163,7 @@ impl Args {
         for finding in &report.findings {
             let info = PacketInfo::of_finding(finding, last_ns);
             let connection = finding.requester.and_then(|(index, _)| report.connections.get(index));
-            show(&mut output, finding, &info, &report.names, &ends, connection)?;
+            show(&mut output, finding, &info, (&report.names, &report.adverts), &ends, connection)?;
         }
         if self.json {
             output.line(serde_json::json!({

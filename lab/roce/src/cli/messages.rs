@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::process::ExitCode;
 
+use crate::checker::Adverts;
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::{FileArg, Input};
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
-use crate::trace::{Datagrams, immediate_words};
+use crate::trace::{Datagrams, immediate_words, unknown};
 use crate::wire::{Frame, Packet, Psn};
-use crate::{Analysis, Connection, Endpoint, Message, Names, Outcome, Side};
+use crate::{Analysis, Connection, Message, Names, Outcome, Side};
 
 /// The arguments of `messages`.
 #[derive(Debug, Clone, clap::Args)]
@@ -85,46 +86,55 @@ impl Ends {
         index: usize,
         requester: Side,
         connection: &Connection,
-        names: &Names,
+        (names, adverts): (&Names, &Adverts),
     ) -> Option<[String; 2]> {
         let [active, passive] = self.numbers.get(&index)?;
         let name = |side: Side| {
             let end = connection.endpoint(side);
-            let number = if side == Side::Active { active } else { passive };
+            let (node, number) =
+                (names.get(end.address), if side == Side::Active { active } else { passive });
             match end.qpn {
-                Some(_) => format!("{}.qp{number}", names.get(end.address)),
-                None => format!("{}.qp?", names.get(end.address)),
+                Some(qpn) if connection.is_shown(side) || adverts.has_told(end.address, qpn) => {
+                    format!("{node}.qp{number}")
+                }
+                Some(qpn) => unknown(&node, qpn),
+                None => format!("{node}.qp?"),
             }
         };
         Some([name(requester), name(requester.other())])
     }
 
     /// A message with the connection that it belongs to.
-    fn text(&self, message: &Message, connection: Option<&Connection>, names: &Names) -> String {
-        let known = message.connection.and_then(|index| self.numbers.get(&index)).zip(connection);
+    fn text(
+        &self,
+        message: &Message,
+        connection: Option<&Connection>,
+        (names, adverts): (&Names, &Adverts),
+    ) -> String {
+        let known = message.connection.zip(connection).and_then(|(index, connection)| {
+            let (active, passive) = (connection.active, connection.passive);
+            let is_passive = passive.address == message.requester
+                && (active.address != message.requester || message.requester_qpn == passive.qpn);
+            let requester = if is_passive { Side::Passive } else { Side::Active };
+            let ends = self.queue_pairs(index, requester, connection, (names, adverts))?;
+            Some((ends, connection.endpoint(requester).psn_first))
+        });
         let (ends, psn) = match known {
-            Some(([active, passive], connection)) => {
-                let (active, passive) = ((&connection.active, active), (&connection.passive, passive));
-                let is_passive = passive.0.address == message.requester
-                    && (active.0.address != message.requester || message.requester_qpn == passive.0.qpn);
-                let ends = if is_passive { [passive, active] } else { [active, passive] };
+            Some((ends, first)) => {
                 let node = names.get(message.requester);
-                let psn = ends[0].0.psn_first.map(|first| {
+                let psn = first.map(|first| {
                     let distance = |psn: Psn| psn.distance(first);
                     (format!("{node}{:+}", distance(message.psn_first)), distance(message.psn_last))
                 });
-                let name = |(end, number): (&Endpoint, &usize)| match end.qpn {
-                    Some(_) => format!("{}.qp{number}", names.get(end.address)),
-                    None => format!("{}.qp?", names.get(end.address)),
-                };
-                (ends.map(name), psn)
+                (ends, psn)
             }
             None => {
                 let node = names.get(message.requester);
                 let name = |address, qpn: Option<u32>| match qpn {
                     None => format!("{}.qp?", names.get(address)),
                     Some(qpn) => {
-                        let known = self.datagrams.name((address, qpn), names);
+                        let has_told = |(node, qpn)| adverts.has_told(node, qpn);
+                        let known = self.datagrams.name((address, qpn), names, has_told);
                         known.unwrap_or_else(|| format!("{}.{qpn:#x}", names.get(address)))
                     }
                 };
@@ -202,7 +212,7 @@ impl Args {
             }
             for message in &messages {
                 let connection = message.connection.and_then(|index| analysis.connection(index));
-                let text = || ends.text(message, connection, analysis.names());
+                let text = || ends.text(message, connection, (analysis.names(), analysis.adverts()));
                 show(&mut output, analysis.names(), message, first_ns, &text)?;
             }
             drop(analysis.take_findings());
@@ -214,7 +224,7 @@ impl Args {
         ends.learn(0, report.connections.iter().enumerate());
         for message in &report.messages {
             let connection = message.connection.and_then(|index| report.connections.get(index));
-            let text = || ends.text(message, connection, &report.names);
+            let text = || ends.text(message, connection, (&report.names, &report.adverts));
             show(&mut output, &report.names, message, first.unwrap_or_default(), &text)?;
         }
         output.flush()?;

@@ -7,7 +7,7 @@ use crate::cm::{Advert, Message as CmMessage};
 use crate::flow::Side;
 use crate::report::Report;
 use crate::row::CmRow;
-use crate::trace::datagrams::Datagrams;
+use crate::trace::datagrams::{Datagrams, unknown};
 use crate::wire::{Icrc, Psn};
 
 /// A memory region, by the rkey that its node gave out.
@@ -91,8 +91,13 @@ impl<'a> Labels<'a> {
             for side in [Side::Active, Side::Passive] {
                 let end = connection.endpoint(side);
                 let node = self.report.names.get(end.address);
-                let name = match end.qpn {
-                    Some(_) => format!("{node}.qp{}", next(&mut counts, end.address)),
+                let number = end.qpn.map(|_| next(&mut counts, end.address));
+                let has_told = |qpn| self.report.adverts.has_told(end.address, qpn);
+                let name = match end.qpn.zip(number) {
+                    Some((qpn, number)) if connection.is_shown(side) || has_told(qpn) => {
+                        format!("{node}.qp{number}")
+                    }
+                    Some((qpn, _)) => unknown(&node, qpn),
                     None => format!("{node}.qp?"),
                 };
                 self.connected.insert((index, side), name);
@@ -106,9 +111,14 @@ impl<'a> Labels<'a> {
                 continue;
             }
             let node = self.report.names.get(row.destination);
-            self.unconnected
-                .entry(destination)
-                .or_insert_with(|| format!("{node}.qp{}", next(&mut counts, row.destination)));
+            self.unconnected.entry(destination).or_insert_with(|| {
+                let number = next(&mut counts, row.destination);
+                if self.report.adverts.has_told(row.destination, qpn) {
+                    format!("{node}.qp{number}")
+                } else {
+                    unknown(&node, qpn)
+                }
+            });
             self.first_psn.entry(row.source).or_insert(psn);
         }
     }
@@ -200,7 +210,8 @@ impl<'a> Labels<'a> {
     /// The queue pair of `address` with that number, when it has no connection.
     pub(super) fn unconnected(&self, address: IpAddr, qpn: Option<u32>) -> String {
         let name = |qpn| {
-            let datagrams = self.datagrams.name((address, qpn), &self.report.names);
+            let has_told = |(node, qpn)| self.report.adverts.has_told(node, qpn);
+            let datagrams = self.datagrams.name((address, qpn), &self.report.names, has_told);
             datagrams.or_else(|| self.unconnected.get(&(address, qpn)).cloned())
         };
         qpn.and_then(name).unwrap_or_else(|| self.node(address))
