@@ -595,3 +595,27 @@ fn a_queue_pair_that_nothing_explains_has_its_number_for_a_name() {
     has(&[said(&[1, 0, 0, 0, 0x77, 0, 0, 0, 9, 9, 9, 9]), datagram(0x77)], "client.ud1 > server.ud1");
     has(&[datagram(0x56), back], "client.ud1 > server.ud1");
 }
+
+#[test]
+fn a_read_whose_length_the_snap_length_cut_has_the_bytes_of_its_responses() {
+    let pair = Pair::new(25);
+    let piece = [0x5a; 1024];
+    let frames = [
+        pair.request(0x0c, 0).reth(pair.passive.va, pair.passive.rkey, 2048).ack_request().build(),
+        pair.response(0x0d, 0).aeth(0x1f, 1).payload(&piece).build(),
+        pair.response(0x0f, 1).aeth(0x1f, 1).payload(&piece).build(),
+    ];
+    let mut analysis = Analysis::new(Names::new());
+    for (at, frame) in frames.iter().enumerate() {
+        let record = Record::ethernet(at as u64 + 1, 0, &frame[..64]);
+        analysis.push(&Record { original_length_bytes: frame.len() as u32, ..record });
+    }
+    let report = analysis.finish();
+    let message = &report.messages[0];
+    assert_eq!((message.kind, message.bytes, message.outcome), (MessageKind::Read, 2048, Outcome::Responded));
+    assert!(
+        report.findings.is_empty() && report.trace().contains("node1+0..1     2048"),
+        "{}",
+        report.trace()
+    );
+}

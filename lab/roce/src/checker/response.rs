@@ -565,6 +565,10 @@ impl Stream {
             read.count = Some(index + 1);
             read.is_done = true;
             let (message, end) = (read.message, read.psn.plus(index + 1));
+            if let Some(message) = sink.messages.get_mut(message) {
+                message.bytes = read.bytes;
+                message.psn_last = psn;
+            }
             if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
                 self.sent_end = Some(end);
             }
