@@ -619,3 +619,25 @@ fn a_read_whose_length_the_snap_length_cut_has_the_bytes_of_its_responses() {
         report.trace()
     );
 }
+
+#[test]
+fn two_addresses_of_one_node_share_the_numbers_of_its_queue_pairs() {
+    let ipv4 = Pair::new(26);
+    let mut local = Pair::new(27);
+    (local.active.address, local.passive.address) = ("fe80::2".parse().unwrap(), "fe80::1".parse().unwrap());
+    let names = [(ipv4, "client", "server"), (local, "client", "server")].into_iter().fold(
+        Names::new(),
+        |names, (pair, active, passive)| {
+            names.with(pair.active.address, active).with(pair.passive.address, passive)
+        },
+    );
+    let mut analysis = Analysis::new(names);
+    for (at, frame) in [ipv4.write_then_read(), local.write_then_read()].concat().iter().enumerate() {
+        analysis.push(&Record::ethernet(at as u64 + 1, 0, frame));
+    }
+    let trace = analysis.finish().trace();
+    assert!(
+        trace.contains("connection 2: client.qp2 > server.qp2\n") && trace.contains("server.mr2+0"),
+        "{trace}"
+    );
+}

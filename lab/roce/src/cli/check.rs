@@ -87,7 +87,7 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         let mut input = Input::open(&self.files, &self.common)?;
-        let names = self.common.names(defaults);
+        let names = self.common.names(defaults, &self.files);
         let filter = self.common.filter(&self.files, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names.clone());
@@ -142,7 +142,7 @@ impl Args {
             if analysis.has_findings() {
                 let findings = analysis.take_findings();
                 let first = analysis.connections(0).next().map_or(0, |(index, _)| index);
-                ends.learn(first, analysis.connections(ends.next));
+                ends.learn(first, analysis.connections(ends.next), analysis.names());
                 for finding in findings {
                     let connection = finding.requester.and_then(|(index, _)| analysis.connection(index));
                     let info = Some(record)
@@ -159,7 +159,7 @@ impl Args {
         let report = analysis.finish();
         let has_forgotten = report.connections_dropped + report.requests_dropped > 0;
         let mut ends = Ends::new();
-        ends.learn(0, report.connections.iter().enumerate());
+        ends.learn(0, report.connections.iter().enumerate(), &report.names);
         for finding in &report.findings {
             let info = PacketInfo::of_finding(finding, last_ns);
             let connection = finding.requester.and_then(|(index, _)| report.connections.get(index));

@@ -1,7 +1,6 @@
 //! `roce messages`: one line a work request.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::process::ExitCode;
 
 use crate::checker::Adverts;
@@ -40,7 +39,7 @@ const DATAGRAMS_MAX: usize = 4_096;
 
 /// The names of queue pairs as the trace has them: numbered by node, in the order of the connections, and those of datagrams in the order of the packets.
 pub(super) struct Ends {
-    counts: HashMap<IpAddr, usize>,
+    counts: HashMap<String, usize>,
     numbers: BTreeMap<usize, [usize; 2]>,
     /// The number that the next new connection has at least.
     pub(super) next: usize,
@@ -54,22 +53,27 @@ impl Ends {
     }
 
     /// Takes note of a packet that may be a datagram.
-    fn see(&mut self, packet: &Packet<'_>) {
+    fn see(&mut self, packet: &Packet<'_>, names: &Names) {
         if let (Some(bth), Some(deth)) = (packet.bth, packet.deth)
             && !packet.mad().is_some_and(|mad| mad.is_ok_and(|mad| mad.is_cm()))
         {
             let source = (packet.source, deth.source_qpn());
-            self.datagrams.see(source, (packet.destination, bth.destination_qpn()), bth.psn());
+            self.datagrams.see(source, (packet.destination, bth.destination_qpn()), bth.psn(), names);
         }
     }
 
     /// Numbers the ends of connections that are new, and forgets those before `first`, which are followed no more.
-    pub(super) fn learn<'a>(&mut self, first: usize, new: impl Iterator<Item = (usize, &'a Connection)>) {
+    pub(super) fn learn<'a>(
+        &mut self,
+        first: usize,
+        new: impl Iterator<Item = (usize, &'a Connection)>,
+        names: &Names,
+    ) {
         for (index, connection) in new {
             self.next = index + 1;
             self.numbers.entry(index).or_insert_with(|| {
                 [connection.active.address, connection.passive.address].map(|address| {
-                    let count = self.counts.entry(address).or_default();
+                    let count = self.counts.entry(names.get(address)).or_default();
                     *count += 1;
                     *count
                 })
@@ -180,7 +184,7 @@ impl Args {
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.files, &self.common)?;
-        let names = self.common.names(defaults);
+        let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names);
@@ -201,14 +205,14 @@ impl Args {
         };
         let stopped = input.for_each(|record, frame| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
-            if let Frame::Roce(packet) = frame {
-                ends.see(packet);
-            }
             analysis.push_frame(record, frame);
+            if let Frame::Roce(packet) = frame {
+                ends.see(packet, analysis.names());
+            }
             let messages = analysis.take_messages();
             if !messages.is_empty() && !self.json {
                 let first = analysis.connections(0).next().map_or(0, |(index, _)| index);
-                ends.learn(first, analysis.connections(ends.next));
+                ends.learn(first, analysis.connections(ends.next), analysis.names());
             }
             for message in &messages {
                 let connection = message.connection.and_then(|index| analysis.connection(index));
@@ -221,7 +225,7 @@ impl Args {
         analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
         let mut ends = Ends { datagrams: ends.datagrams, ..Ends::new() };
-        ends.learn(0, report.connections.iter().enumerate());
+        ends.learn(0, report.connections.iter().enumerate(), &report.names);
         for message in &report.messages {
             let connection = message.connection.and_then(|index| report.connections.get(index));
             let text = || ends.text(message, connection, (&report.names, &report.adverts));

@@ -206,7 +206,7 @@ impl Args {
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.files, &self.common)?;
-        let names = self.common.names(defaults);
+        let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
         let mut analysis = Analysis::streaming(names.clone());
         // Of a part of the packets the rules would hold against each other what never met: messages and findings are those of all, as far as they match.

@@ -26,7 +26,7 @@ type Key = (IpAddr, u32);
 pub(crate) struct Datagrams {
     limit: usize,
     numbers: HashMap<Key, usize>,
-    counts: HashMap<IpAddr, usize>,
+    counts: HashMap<String, usize>,
     psn_first: HashMap<Key, Psn>,
 }
 
@@ -37,11 +37,11 @@ impl Datagrams {
     }
 
     /// Takes note of a datagram.
-    pub(crate) fn see(&mut self, source: Key, destination: Key, psn: Psn) {
+    pub(crate) fn see(&mut self, source: Key, destination: Key, psn: Psn, names: &Names) {
         for key in [source, destination] {
             if key.1 != GSI && self.numbers.len() < self.limit {
                 self.numbers.entry(key).or_insert_with(|| {
-                    let count = self.counts.entry(key.0).or_default();
+                    let count = self.counts.entry(names.get(key.0)).or_default();
                     *count += 1;
                     *count
                 });
@@ -79,7 +79,7 @@ mod tests {
         let names = Names::new().with(key(1, 0).0, "server").with(key(2, 0).0, "client");
         let mut datagrams = Datagrams::new(3);
         for (source, destination, psn) in [(7, 9, 40), (7, 9, 41), (7, 1, 42), (8, 8, 5), (9, 9, 6)] {
-            datagrams.see(key(2, source), key(1, destination), Psn::new(psn));
+            datagrams.see(key(2, source), key(1, destination), Psn::new(psn), &names);
         }
         let told = key(1, 9);
         let named = |last, qpn| datagrams.name(key(last, qpn), &names, |key| key == told);
