@@ -5,10 +5,12 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use etherparse::{NetSlice, SlicedPacket};
+
 use crate::Names;
 use crate::cli::{Common, input};
 use crate::fate::Fate;
-use crate::wire::Frame;
+use crate::wire::{Frame, LinkType};
 
 /// Records in which names are looked for: a node speaks early, and name resolution stands at the beginning.
 const RECORDS: usize = 1_000;
@@ -21,6 +23,16 @@ pub(super) fn of_capture(files: &[PathBuf], common: &Common, mut names: Names) -
         }
     }
     names
+}
+
+/// Source and destination of a frame that is not RoCE.
+fn path_beside(frame: &[u8]) -> Option<[IpAddr; 2]> {
+    let path: [IpAddr; 2] = match SlicedPacket::from_ethernet(frame).ok()?.net? {
+        NetSlice::Ipv4(ip) => [ip.header().source_addr().into(), ip.header().destination_addr().into()],
+        NetSlice::Ipv6(ip) => [ip.header().source_addr().into(), ip.header().destination_addr().into()],
+        NetSlice::Arp(_) => return None,
+    };
+    (!path[0].is_unspecified()).then_some(path)
 }
 
 /// Names in one file, those that count before others first. What cannot be read is for others to tell.
@@ -38,12 +50,15 @@ fn of_file(file: &Path, common: &Common) -> Vec<(IpAddr, String)> {
         if matches!(fate, Fate::Unknown(_)) || !fate.is_sent() {
             continue;
         }
-        if let Frame::Roce(packet) = decoder.decode(record.link_type, record.data)
-            && !paths.contains(&[packet.source, packet.destination])
-        {
-            paths.push([packet.source, packet.destination]);
-            if !at_interfaces.iter().any(|(known, _)| *known == packet.source) {
-                at_interfaces.push((packet.source, name.to_owned()));
+        let path = match decoder.decode(record.link_type, record.data) {
+            Frame::Roce(packet) => Some([packet.source, packet.destination]),
+            Frame::NotRoce(_) if record.link_type == LinkType::ETHERNET => path_beside(record.data),
+            Frame::NotRoce(_) => None,
+        };
+        if let Some(path) = path.filter(|path| !paths.contains(path)) {
+            paths.push(path);
+            if !at_interfaces.iter().any(|(known, _)| *known == path[0]) {
+                at_interfaces.push((path[0], name.to_owned()));
             }
         }
     }
