@@ -79,7 +79,7 @@ impl Stream {
         let expected = *self.expected.get_or_insert(psn);
         let ahead = psn.distance(expected);
         if ahead > 0 {
-            if !self.is_ahead(expected, sent_before, requester, arrival, count, sink) {
+            if !self.is_ahead(expected, sent_before, arrival, count, sink) {
                 return class;
             }
         } else if ahead < 0 && !self.begins_earlier(psn, count) {
@@ -259,7 +259,6 @@ impl Stream {
         &mut self,
         expected: Psn,
         sent_before: Option<Psn>,
-        requester: Side,
         arrival: &Arrival<'_>,
         count: Option<u32>,
         sink: &mut Sink<'_>,
@@ -312,7 +311,6 @@ impl Stream {
             sink.budget.left -= 1;
             self.behind.push_back(Asked::new(arrival, count));
         }
-        let _ = requester;
         false
     }
 
