@@ -464,3 +464,25 @@ fn filtered_statistics_count_the_findings_of_the_whole_capture() {
     assert_eq!(counts("opcode=write"), (Some('1'), Some('0'), Some('1')));
     assert_eq!(counts("findings"), (Some('1'), Some('1'), None));
 }
+
+#[test]
+fn stats_tell_how_long_a_requester_was_quiet_before_it_sent_again() {
+    let pair = Pair::new(3);
+    let send = pair.request(0x04, 0).ack_request().payload(b"four").build();
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
+    for at in [0, 67_000_000] {
+        writer.write(1, at, &send, "").unwrap();
+    }
+    writer.write(0, 67_010_000, &pair.response(0x11, 0).aeth(0x1f, 1).build(), "").unwrap();
+    let (_, out, _) = run(&["stats", "-"], &bytes);
+    let line = out.lines().find(|line| line.starts_with("timeout ")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..4], ["timeout", "1", "67", "ms"], "{out}");
+    let (_, out, _) = run(&["stats", "-", "--json"], &bytes);
+    let times =
+        "\"roce.retransmission_intervals_ns\":{\"timeout\":[67000000,67000000,67000000,67000000,67000000]}";
+    assert!(out.contains(times), "{out}");
+    let (_, out, _) = run(&["stats", "-", "--filter", "opcode=send"], &bytes);
+    assert!(!out.contains("sent again"), "{out}");
+}
