@@ -86,6 +86,11 @@ impl Connection {
         }
     }
 
+    /// Whether something shows that the queue pair on `side` is there: connection management, or a packet that it sent.
+    pub(crate) fn is_shown(&self, side: Side) -> bool {
+        self.port_space.is_some() || self.endpoint(side).packets > 0
+    }
+
     pub(crate) fn endpoint_mut(&mut self, side: Side) -> &mut Endpoint {
         match side {
             Side::Active => &mut self.active,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::checker::Adverts;
 use crate::finding::Finding;
 use crate::flow::{Connection, Side};
 use crate::message::Message;
@@ -65,6 +66,8 @@ pub struct Report {
     pub names: Names,
     pub(crate) rows: Vec<Row>,
     pub(crate) cm_rows: Vec<CmRow>,
+    /// What the nodes told of their queue pairs.
+    pub(crate) adverts: Adverts,
 }
 
 /// The names of a packet in the trace.
@@ -88,6 +91,7 @@ impl Report {
     /// | `client` | a node, by its IP address |
     /// | `client.qp1` | the first queue pair of that node |
     /// | `client.ud1` | its first for datagrams, which have no connection; `client.GSI` is queue pair 1 |
+    /// | `client.0x77` | a queue pair number that packets are sent to and nothing in the capture explains: no packet of it, no word of its node |
     /// | `client+3` | a PSN: the third after the first of that `client` queue pair's requests; responses count in the requester's numbers |
     /// | `server.mr1+8` | rkey `server.mr1` and the address 8 bytes above the region's base: what its node advertised in a REP, else the lowest seen |
     /// | `<port>` | a random port |

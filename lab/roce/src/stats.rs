@@ -3,6 +3,7 @@
 //! In: packets and ended messages, one at a time. Out: counts and percentiles, in memory that does not grow with the capture.
 
 use crate::message::{Message, MessageKind};
+use crate::retransmission::RetransmissionClass;
 use crate::wire::Opcode;
 
 /// Steps to each power of two of a latency.
@@ -100,6 +101,7 @@ pub struct OpcodeStats {
 pub struct Stats {
     opcodes: Vec<OpcodeStats>,
     kinds: Vec<(MessageKind, MessageStats)>,
+    intervals: [Latencies; RetransmissionClass::ALL.len()],
     /// Time of the first RoCEv2 packet in nanoseconds since the epoch.
     pub first_ns: Option<u64>,
     /// Time of the last RoCEv2 packet in nanoseconds since the epoch.
@@ -108,7 +110,13 @@ pub struct Stats {
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { opcodes: vec![OpcodeStats::default(); 256], kinds: Vec::new(), first_ns: None, last_ns: 0 }
+        Self {
+            opcodes: vec![OpcodeStats::default(); 256],
+            kinds: Vec::new(),
+            intervals: Default::default(),
+            first_ns: None,
+            last_ns: 0,
+        }
     }
 }
 
@@ -140,6 +148,13 @@ impl Stats {
         }
     }
 
+    /// Takes note of how long a requester was quiet before it sent again.
+    pub(crate) fn sent_again(&mut self, class: RetransmissionClass, quiet_ns: u64) {
+        if let Some(intervals) = self.intervals.get_mut(class as usize) {
+            intervals.add(quiet_ns);
+        }
+    }
+
     /// Exchanges its messages for those of another.
     #[cfg(feature = "cli")]
     pub(crate) fn with_messages_of(self, other: Self) -> Self {
@@ -154,6 +169,15 @@ impl Stats {
     /// The kinds of messages that ended, in the order of their first.
     pub fn kinds(&self) -> impl Iterator<Item = (MessageKind, &MessageStats)> {
         self.kinds.iter().map(|(kind, stats)| (*kind, stats))
+    }
+
+    /// The classes of retransmissions that occurred, each with the times from the request before it on its queue pair, in the order of
+    /// [`RetransmissionClass::ALL`]. Of requests that were sent again in a row the first counts.
+    pub fn intervals(&self) -> impl Iterator<Item = (RetransmissionClass, &Latencies)> {
+        RetransmissionClass::ALL
+            .into_iter()
+            .zip(&self.intervals)
+            .filter(|(_, intervals)| intervals.count() > 0)
     }
 
     /// Payload of all packets in bytes.

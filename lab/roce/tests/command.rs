@@ -130,7 +130,7 @@ fn diff_says_nothing_of_two_runs_that_mean_the_same() {
     assert!(code == Some(2) && out.is_empty(), "standard input is there once");
     let (code, out, _) = run(&["diff", &a, &c], b"");
     assert!(
-        code == Some(1) && out.contains("+  node1.qp1 > node2.qp1   RC RDMA WRITE Only with Immediate"),
+        code == Some(1) && out.contains("+  client.qp1 > server.qp1 RC RDMA WRITE Only with Immediate"),
         "{out}"
     );
 }
@@ -181,7 +181,7 @@ fn a_filter_takes_the_names_of_the_trace_and_says_when_it_matches_nothing() {
     let (code, _, err) = filtered("trace", "qp=client.qp9");
     assert!(code == Some(1) && err.contains("no queue pair \"client.qp9\": there are"), "{err}");
     for command in ["trace", "check", "messages", "stats", "ladder"] {
-        let filter = "direction=node1>node2";
+        let filter = "direction=client>server";
         let (code, _, err) = run(&[command, &file, "--filter", filter], b"");
         assert_eq!((code, err.as_str()), (Some(0), ""), "{command}: nodes without a name have the trace's");
     }
@@ -303,10 +303,57 @@ fn rotated_files_are_one_capture_in_the_order_of_their_packets() {
     let (_, _, err) = run(&["check", &whole, files[0]], b"");
     assert!(err.contains("the files overlap in time"), "{err}");
     let (code, _, err) = run(&["check", &whole, "-"], b"");
-    assert!(code == Some(1) && err.contains("- comes only once, beside other files"), "{err}");
+    assert!(code == Some(2) && err.contains("- comes only once, beside other files"), "{err}");
     let cut = file("rotated-cut", &capture_at(9_000, &frames)[..300]);
     let (_, _, err) = run(&["check", &whole, &cut], b"");
     assert!(err.contains("rotated-cut: the capture is cut"), "{err}");
+}
+
+#[test]
+fn nodes_have_the_names_that_the_capture_says() {
+    let mut pair = Pair::new(1);
+    (pair.active.address, pair.passive.address) = ("fe80::2".parse().unwrap(), "fe80::1".parse().unwrap());
+    let frames = pair.write_then_read();
+    let recording = |interfaces: &[&str], of: fn(usize) -> u32, comment| {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes, interfaces).unwrap();
+        for (at, frame) in frames.iter().enumerate() {
+            let is_passive = frame[6..12] == frames[1][6..12];
+            writer.write(of(usize::from(is_passive)), at as u64 * 1_000, frame, comment).unwrap();
+        }
+        bytes
+    };
+    let own = recording(&["server", "client"], |is_passive| u32::from(is_passive == 0), "fate=forwarded");
+    let shared = recording(&["eth0"], |_| 0, "fate=forwarded");
+    let foreign = recording(&["server", "client"], |is_passive| u32::from(is_passive == 0), "");
+    let mut resolved = foreign.clone();
+    let record = |address: &str, name: &str| {
+        let address: std::net::Ipv6Addr = address.parse().unwrap();
+        let value = [&address.octets()[..], name.as_bytes(), &[0]].concat();
+        let mut record = [2u16.to_le_bytes(), (value.len() as u16).to_le_bytes()].concat();
+        record.extend(&value);
+        record.resize(record.len().next_multiple_of(4), 0);
+        record
+    };
+    let body = [record("fe80::2", "alpha"), record("fe80::1", "beta"), vec![0; 4]].concat();
+    let length = (body.len() as u32 + 12).to_le_bytes();
+    resolved.extend([&4u32.to_le_bytes()[..], &length, &body, &length].concat());
+    for (name, bytes, ends) in [
+        ("own", &own, ["client", "server"]),
+        ("shared", &shared, ["node1", "node2"]),
+        ("foreign", &foreign, ["node1", "node2"]),
+        ("resolved", &resolved, ["alpha", "beta"]),
+    ] {
+        let file = file(&format!("named-{name}"), bytes);
+        let [from, to] = ends;
+        let (_, out, err) = run(&["trace", &file], b"");
+        assert!(out.contains(&format!("connection 1: {from}.qp1 > {to}.qp1\n")), "{name}: {out}{err}");
+        let direction = format!("direction={from}>{to}");
+        let (_, out, err) = run(&["messages", &file, "--filter", &direction], b"");
+        assert!(out.lines().count() == 2 && err.is_empty(), "{name}: {out}{err}");
+        let (_, out, _) = run(&["trace", &file, "--name", "fe80::2=chosen"], b"");
+        assert!(out.contains("connection 1: chosen.qp1 > "), "{name}: {out}");
+    }
 }
 
 #[test]
@@ -416,4 +463,26 @@ fn filtered_statistics_count_the_findings_of_the_whole_capture() {
     // The requests alone would seem to lack every answer, and the response behind the gap to be the first.
     assert_eq!(counts("opcode=write"), (Some('1'), Some('0'), Some('1')));
     assert_eq!(counts("findings"), (Some('1'), Some('1'), None));
+}
+
+#[test]
+fn stats_tell_how_long_a_requester_was_quiet_before_it_sent_again() {
+    let pair = Pair::new(3);
+    let send = pair.request(0x04, 0).ack_request().payload(b"four").build();
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, &["server", "client"]).unwrap();
+    for at in [0, 67_000_000] {
+        writer.write(1, at, &send, "").unwrap();
+    }
+    writer.write(0, 67_010_000, &pair.response(0x11, 0).aeth(0x1f, 1).build(), "").unwrap();
+    let (_, out, _) = run(&["stats", "-"], &bytes);
+    let line = out.lines().find(|line| line.starts_with("timeout ")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..4], ["timeout", "1", "67", "ms"], "{out}");
+    let (_, out, _) = run(&["stats", "-", "--json"], &bytes);
+    let times =
+        "\"roce.retransmission_intervals_ns\":{\"timeout\":[67000000,67000000,67000000,67000000,67000000]}";
+    assert!(out.contains(times), "{out}");
+    let (_, out, _) = run(&["stats", "-", "--filter", "opcode=send"], &bytes);
+    assert!(!out.contains("sent again"), "{out}");
 }

@@ -482,3 +482,36 @@ fn an_atomic_that_a_later_answer_passes_is_missing_its_own() {
     steps.push((20, answer(&pair, 1, 0x1f, 2), OK));
     assert_eq!(rules(&run(&steps)), [(Rule::AtomicAckMissing, 5)]);
 }
+
+#[test]
+fn the_time_before_a_request_that_comes_again_is_told_by_class_and_once_a_run() {
+    let pair = Pair::new(40);
+    let mut steps = begin(&pair);
+    steps.extend([
+        (10, send(&pair, 0), "fate=dropped"),
+        (67_010, send(&pair, 0), "fate=dropped"),
+        (134_010, send(&pair, 0), OK),
+        (134_020, answer(&pair, 0, 0x1f, 1), OK),
+        (140_000, send(&pair, 1), "fate=dropped"),
+        (140_010, send(&pair, 2), OK),
+        (140_020, answer(&pair, 1, 0x60, 1), OK),
+        (140_110, send(&pair, 1), OK),
+        (140_120, send(&pair, 2), OK),
+        (140_130, answer(&pair, 2, 0x1f, 3), OK),
+    ]);
+    let report = run(&steps);
+    let got: Vec<_> = report
+        .stats
+        .intervals()
+        .map(|(class, times)| {
+            (class, times.count(), [0.0, 100.0].map(|percent| times.percentile_ns(percent)))
+        })
+        .collect();
+    assert_eq!(
+        got,
+        [
+            (RetransmissionClass::GoBackN, 1, [Some(100_000); 2]),
+            (RetransmissionClass::Timeout, 2, [Some(67_000_000); 2]),
+        ]
+    );
+}

@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::net::IpAddr;
+
 use roce::capture::Record;
-use roce::synth::Pair;
+use roce::synth::{FrameBuilder, Pair};
+use roce::wire::Opcode;
 use roce::{Analysis, MessageKind, Names, Outcome, Report, Rule};
 
 type Frames = Vec<(Vec<u8>, &'static str)>;
@@ -508,4 +511,133 @@ fn a_packet_that_was_short_on_the_wire_is_malformed() {
     let rules: Vec<_> = report.findings.iter().map(|finding| (finding.rule, finding.packet)).collect();
     // A receiver discards it; the gap that it leaves is the same fault.
     assert_eq!(rules, [(Rule::MalformedPacket, 7)]);
+}
+
+#[test]
+fn where_disconnections_cross_each_reply_belongs_to_the_request_of_its_receiver() {
+    let pair = Pair::new(22);
+    let back = Pair { active: pair.passive, passive: pair.active, salt: pair.salt.wrapping_add(2) };
+    let begin = [pair.req(7471, &[]), pair.rep(&[]), pair.rtu(), pair.dreq(), back.dreq()];
+    let foreign = "transaction       not the request's\n";
+    let crossed = analyse(&forwarded([&begin[..], &[back.drep(), pair.drep()]].concat())).trace();
+    assert!(crossed.contains("client > server  DREP\n  server > client  DREP\n"), "{crossed}");
+    // Of the other DREQ, and of none.
+    let other = Pair { salt: pair.salt, ..back };
+    let unknown = Pair { salt: 77, ..pair };
+    let wrong = analyse(&forwarded([&begin[..], &[other.drep(), unknown.drep()]].concat())).trace();
+    assert_eq!(wrong.matches(foreign).count(), 2, "{wrong}");
+}
+
+#[test]
+fn a_number_in_the_wrong_byte_order_is_in_hexadecimal_beside_the_decimal_one() {
+    let pair = Pair::new(23);
+    let peer = &pair.passive;
+    let immediate =
+        |n: u32, value: u32| pair.request(0x05, n).header(&value.to_be_bytes()).ack_request().build();
+    let swapped = 1u64.swap_bytes();
+    let frames = [
+        pair.req(7471, &[]),
+        pair.rep(&pair.advert()),
+        pair.rtu(),
+        immediate(0, 7),
+        immediate(1, 7u32.swap_bytes()),
+        pair.response(0x11, 1).aeth(0x1f, 2).build(),
+        pair.request(0x14, 2).atomic_eth(peer.va, peer.rkey, swapped, 0).build(),
+        pair.response(0x12, 2).aeth(0x1f, 3).header(&swapped.to_be_bytes()).build(),
+        pair.request(0x0c, 3).reth(peer.va, peer.rkey, 16u32.swap_bytes()).build(),
+    ];
+    let report = analyse(&forwarded(frames.to_vec()));
+    let trace = report.trace();
+    assert_eq!(trace.matches("imm 7,").count(), 2, "{trace}");
+    for (words, times) in [
+        ("imm 117440512 (0x07000000)", 2),
+        ("add 72057594037927936 (0x0100000000000000)", 1),
+        ("original 72057594037927936 (0x0100000000000000)", 1),
+        ("len 268435456 (0x10000000)", 1),
+    ] {
+        assert_eq!(trace.matches(words).count(), times, "{words}: {trace}");
+    }
+    assert!(report.summary().contains("imm 117440512 (0x07000000)"), "{}", report.summary());
+    assert!(report.ladder(100).contains("imm 117440512 (0x07000000)"));
+}
+
+#[test]
+fn a_queue_pair_that_nothing_explains_has_its_number_for_a_name() {
+    let pair = Pair::new(24);
+    let passive = pair.passive.address;
+    let send = |qpn| pair.request(0x04, 0).destination_qpn(qpn).ack_request().payload(b"four").build();
+    let datagram =
+        |qpn| pair.request(0x64, 0).destination_qpn(qpn).deth(0x2222_2222, 0x55).payload(b"four").build();
+    let back = FrameBuilder::new(passive, pair.active.address, Opcode(0x64))
+        .destination_qpn(0x55)
+        .deth(0x1111_1111, 0x56)
+        .payload(b"four")
+        .build();
+    let said = |text: &[u8]| {
+        let mut frame = Vec::new();
+        let IpAddr::V4(source) = passive else { panic!("must be IPv4") };
+        let udp =
+            etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source.octets(), [198, 51, 100, 2], 64);
+        udp.udp(7000, 7001).write(&mut frame, text).unwrap();
+        frame
+    };
+    let has = |frames: &[Vec<u8>], words: &str| {
+        let report = analyse(&forwarded(frames.to_vec()));
+        for text in [report.trace(), report.summary()] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    };
+    has(&[send(0x77), send(0x77)], "client.qp? > server.0x77");
+    has(&[said(b"queue pair 000077, ready"), send(0x77), send(0x77)], "client.qp? > server.qp1");
+    let ack = pair.response(0x11, 0).aeth(0x1f, 1).build();
+    has(&[send(0x77), ack], "client.qp1 > server.qp1");
+    has(&[datagram(0x77)], "client.ud1 > server.0x77");
+    has(&[said(&[1, 0, 0, 0, 0x77, 0, 0, 0, 9, 9, 9, 9]), datagram(0x77)], "client.ud1 > server.ud1");
+    has(&[datagram(0x56), back], "client.ud1 > server.ud1");
+}
+
+#[test]
+fn a_read_whose_length_the_snap_length_cut_has_the_bytes_of_its_responses() {
+    let pair = Pair::new(25);
+    let piece = [0x5a; 1024];
+    let frames = [
+        pair.request(0x0c, 0).reth(pair.passive.va, pair.passive.rkey, 2048).ack_request().build(),
+        pair.response(0x0d, 0).aeth(0x1f, 1).payload(&piece).build(),
+        pair.response(0x0f, 1).aeth(0x1f, 1).payload(&piece).build(),
+    ];
+    let mut analysis = Analysis::new(Names::new());
+    for (at, frame) in frames.iter().enumerate() {
+        let record = Record::ethernet(at as u64 + 1, 0, &frame[..64]);
+        analysis.push(&Record { original_length_bytes: frame.len() as u32, ..record });
+    }
+    let report = analysis.finish();
+    let message = &report.messages[0];
+    assert_eq!((message.kind, message.bytes, message.outcome), (MessageKind::Read, 2048, Outcome::Responded));
+    assert!(
+        report.findings.is_empty() && report.trace().contains("node1+0..1     2048"),
+        "{}",
+        report.trace()
+    );
+}
+
+#[test]
+fn two_addresses_of_one_node_share_the_numbers_of_its_queue_pairs() {
+    let ipv4 = Pair::new(26);
+    let mut local = Pair::new(27);
+    (local.active.address, local.passive.address) = ("fe80::2".parse().unwrap(), "fe80::1".parse().unwrap());
+    let names = [(ipv4, "client", "server"), (local, "client", "server")].into_iter().fold(
+        Names::new(),
+        |names, (pair, active, passive)| {
+            names.with(pair.active.address, active).with(pair.passive.address, passive)
+        },
+    );
+    let mut analysis = Analysis::new(names);
+    for (at, frame) in [ipv4.write_then_read(), local.write_then_read()].concat().iter().enumerate() {
+        analysis.push(&Record::ethernet(at as u64 + 1, 0, frame));
+    }
+    let trace = analysis.finish().trace();
+    assert!(
+        trace.contains("connection 2: client.qp2 > server.qp2\n") && trace.contains("server.mr2+0"),
+        "{trace}"
+    );
 }

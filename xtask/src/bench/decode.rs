@@ -87,9 +87,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .chain(["infiniband.bth.psn", "infiniband.bth.a", "infiniband.aeth.msn", "infiniband.reth.va"]);
     let mut tshark: Vec<&str> = vec!["tshark", "-r", &file, "-T", "fields"];
     tshark.extend(fields.flat_map(|field| ["-e", field]));
+    let mut tcpdump = vec!["tcpdump", "-r", &file, "-w", "/dev/null"];
+    if rustix::process::getuid().is_root() {
+        // As root it would become the user tcpdump, whom not every machine has.
+        tcpdump.extend(["-Z", "root"]);
+    }
     let commands: [(&str, Vec<&str>, usize); 6] = [
         (OURS, vec![&roce_name, "check", &file], runs),
-        (TCPDUMP, vec!["tcpdump", "-r", &file, "-w", "/dev/null"], runs),
+        (TCPDUMP, tcpdump, runs),
         ("capinfos", vec!["capinfos", &file], 2),
         (TSHARK, tshark, 1),
         (IN_VXLAN, vec![&roce_name, "check", &in_vxlan], runs),

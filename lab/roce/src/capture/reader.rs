@@ -4,8 +4,9 @@
 //! Blocks are parsed by `pcap-parser`; the buffer is ours, so that an error knows its byte offset and a block of any length up to a limit fits.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 
-use pcap_parser::pcapng::{Block, OptionCode, PcapNGOption};
+use pcap_parser::pcapng::{Block, NameRecord, NameRecordType, OptionCode, PcapNGOption};
 use pcap_parser::traits::PcapNGPacketBlock;
 
 use crate::capture::buffer::{Buffer, Source};
@@ -17,6 +18,8 @@ use crate::wire::LinkType;
 const BLOCK_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Most interfaces of one capture; a further one is nonsense in the file.
 const INTERFACES_MAX: usize = 65_536;
+/// Most names of addresses that are kept.
+const NAMES_MAX: usize = 65_536;
 
 const PCAPNG_SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const PCAPNG_PACKET: u32 = 2;
@@ -66,6 +69,7 @@ pub struct Reader<S> {
     number: u64,
     comment: String,
     losses: Losses,
+    names: Vec<(IpAddr, String)>,
 }
 
 fn u16_at(bytes: &[u8], at: usize, big_endian: bool) -> u16 {
@@ -89,6 +93,23 @@ fn number(options: &[PcapNGOption<'_>], code: OptionCode, big_endian: bool) -> O
     let bytes = options.iter().find(|option| option.code == code)?.as_bytes().ok()?;
     let bytes = <[u8; 8]>::try_from(bytes).ok()?;
     Some(if big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
+}
+
+/// An address and the first of its names.
+fn name(record: &NameRecord<'_>) -> Option<(IpAddr, String)> {
+    let (address, names) = match record.record_type {
+        NameRecordType::Ipv4 => {
+            let (address, names) = record.record_value.split_first_chunk::<4>()?;
+            (IpAddr::from(*address), names)
+        }
+        NameRecordType::Ipv6 => {
+            let (address, names) = record.record_value.split_first_chunk::<16>()?;
+            (IpAddr::from(*address), names)
+        }
+        _ => return None,
+    };
+    let first = names.split(|byte| *byte == 0).next()?;
+    Some((address, std::str::from_utf8(first).ok()?.to_owned()))
 }
 
 fn text(options: &[PcapNGOption<'_>], code: OptionCode) -> Option<String> {
@@ -126,6 +147,7 @@ impl<S: Source> Reader<S> {
             number: 0,
             comment: String::new(),
             losses: Losses::default(),
+            names: Vec::new(),
         };
         let got = reader.fill(12)?;
         let magic = u32_at(reader.buffer.unread(), 0, true);
@@ -148,6 +170,11 @@ impl<S: Source> Reader<S> {
     /// The interfaces that the capture has named so far.
     pub fn interfaces(&self) -> &[Interface] {
         &self.interfaces
+    }
+
+    /// The names of addresses that the capture's name resolution blocks have told so far, at most 65,536.
+    pub fn names(&self) -> &[(IpAddr, String)] {
+        &self.names
     }
 
     /// Byte offset in the capture of what is read next.
@@ -393,6 +420,11 @@ impl<S: Source> Reader<S> {
                 let drops = [OptionCode::IsbIfDrop, OptionCode::IsbOsDrop]
                     .map(|code| number(&block.options, code, self.big_endian));
                 self.losses.statistics(block.if_id, drops);
+                Ok(None)
+            }
+            Block::NameResolution(block) => {
+                let room = NAMES_MAX.saturating_sub(self.names.len());
+                self.names.extend(block.nr.iter().filter_map(name).take(room));
                 Ok(None)
             }
             _ => Ok(None),

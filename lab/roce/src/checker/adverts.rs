@@ -1,7 +1,8 @@
 //! What nodes gave out of their memory: addresses and keys, wherever a program puts them.
 //!
 //! In: small payloads that a node sends (connection management's private data, SENDs, other protocols beside RoCE) and what it accepted. Out: how a refused
-//! address and key differ from all that. A program writes them in either byte order and at any place, so each byte is looked at as a beginning.
+//! address and key differ from all that, and whether a node told the number of a queue pair. A program writes them in either byte order and at any place, so
+//! each byte is looked at as a beginning.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -72,6 +73,20 @@ impl Adverts {
         }
     }
 
+    /// Takes note of the number of a queue pair that `node` told.
+    pub(crate) fn see_queue_pair(&mut self, node: IpAddr, qpn: u32) {
+        let mut bytes = [0; *LENGTHS.start()];
+        if let Some(last) = bytes.last_chunk_mut() {
+            *last = qpn.to_be_bytes();
+        }
+        self.see(node, &bytes);
+    }
+
+    /// Whether `node` told, outside of RoCE's own headers, that it has a queue pair of that number.
+    pub(crate) fn has_told(&self, node: IpAddr, qpn: u32) -> bool {
+        self.by_node.get(&node).is_some_and(|segments| segments.iter().any(|bytes| tells(bytes, qpn)))
+    }
+
     /// How an address and a key differ from what `node` gave out; `None` when nothing of it is known.
     pub(crate) fn difference(&self, node: IpAddr, va: u64, rkey: u32) -> Option<Difference> {
         let segments = self.by_node.get(&node).filter(|segments| !segments.is_empty())?;
@@ -79,6 +94,21 @@ impl Adverts {
             segments.iter().filter_map(|bytes| compare(bytes, va, rkey)).min_by_key(|found| found.rank);
         Some(best.map_or(Difference::NeverAdvertised, |found| found.difference))
     }
+}
+
+/// Whether a program wrote that queue pair number: four bytes in either order, or text in hexadecimal or decimal.
+fn tells(bytes: &[u8], qpn: u32) -> bool {
+    let is_text =
+        bytes.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte == 0);
+    if !is_text {
+        return numbers(bytes).any(|window| key(window, true) == qpn || key(window, false) == qpn);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    text.split(|character: char| !character.is_ascii_alphanumeric()).any(|word| {
+        let digits = word.strip_prefix("0x").unwrap_or(word);
+        let is_hexadecimal = digits.len() >= 4 || digits.len() < word.len();
+        is_hexadecimal && u32::from_str_radix(digits, 16) == Ok(qpn) || word.parse() == Ok(qpn)
+    })
 }
 
 fn numbers<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
@@ -173,5 +203,25 @@ mod tests {
             assert_eq!(of(0x7f00_0000_0000, 0x7777_1234), Difference::NeverAdvertised);
         }
         assert_eq!(of(b"short", VA, RKEY), None, "nothing is known of the node");
+    }
+
+    #[test]
+    fn a_queue_pair_number_is_told_in_either_byte_order_and_as_text() {
+        let node = IpAddr::from([198, 51, 100, 1]);
+        let has_told = |payload: &[u8], qpn| {
+            let mut adverts = Adverts::default();
+            adverts.see(node, payload);
+            adverts.has_told(node, qpn)
+        };
+        let lines: [&[u8]; 5] = [
+            &[0x12, 0, 0, 0, 0, 0x20, 0, 0, 0x7d, 5, 0, 0],
+            &[1, 0, 0, 0, 0x12, 0, 0x20, 0, 0, 0x7d, 5, 0],
+            b"0000:000012:5b2d1c:fe80::1\0",
+            b"{\"qpn\": 18, \"psn\": 7}",
+            b"queue pair 0x12\n",
+        ];
+        for payload in lines {
+            assert!(has_told(payload, 0x12) && !has_told(payload, 0x77), "{payload:?}");
+        }
     }
 }

@@ -7,12 +7,16 @@
 mod adverts;
 pub(crate) mod alone;
 mod asked;
+mod assemble;
 mod capture_faults;
 mod copies;
 mod end;
 pub(crate) mod headers;
 mod msn;
+mod payload;
 mod pending;
+mod read_response;
+mod refused;
 mod request;
 mod response;
 mod retry;
@@ -24,8 +28,8 @@ use crate::checker::asked::Asked;
 pub(crate) use crate::checker::capture_faults::CaptureFaults;
 pub(crate) use crate::checker::copies::Copies;
 use crate::checker::msn::MsnCount;
+use crate::checker::payload::PayloadRule;
 use crate::checker::pending::Queue;
-use crate::checker::request::PayloadRule;
 use crate::checker::retry::{Nak, Retry};
 use std::collections::VecDeque;
 

@@ -1,20 +1,15 @@
 //! Requests as the responder gets them: order, messages, lengths.
 
 use crate::checker::asked::{Asked, BEHIND_MAX};
-use crate::checker::pending::{Answer, Pending};
-use crate::checker::{Arrival, Budget, Gap, Held, Open, Sink, Spot, Stream, packets};
+use crate::checker::payload::learn_path_mtu;
+use crate::checker::pending::Answer;
+use crate::checker::{Arrival, Budget, Gap, Held, Sink, Spot, Stream, packets};
 use crate::finding::Evidence;
 use crate::flow::{Connection, Side};
-use crate::message::{Message, MessageKind, Outcome};
+use crate::message::Outcome;
 use crate::retransmission::RetransmissionClass;
 use crate::rule::Rule;
 use crate::wire::{Operation, Place, Psn, Transport};
-
-/// Longest message in bytes.
-const MESSAGE_MAX_BYTES: u32 = 1 << 31;
-
-/// The path MTUs that there are, in bytes.
-const PATH_MTUS: [u64; 5] = [256, 512, 1_024, 2_048, 4_096];
 
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
 const BEHIND_GAP_MAX: u32 = 4_096;
@@ -79,7 +74,7 @@ impl Stream {
         let expected = *self.expected.get_or_insert(psn);
         let ahead = psn.distance(expected);
         if ahead > 0 {
-            if !self.is_ahead(expected, sent_before, requester, arrival, count, sink) {
+            if !self.is_ahead(expected, sent_before, arrival, count, sink) {
                 return class;
             }
         } else if ahead < 0 && !self.begins_earlier(psn, count) {
@@ -259,7 +254,6 @@ impl Stream {
         &mut self,
         expected: Psn,
         sent_before: Option<Psn>,
-        requester: Side,
         arrival: &Arrival<'_>,
         count: Option<u32>,
         sink: &mut Sink<'_>,
@@ -312,7 +306,6 @@ impl Stream {
             sink.budget.left -= 1;
             self.behind.push_back(Asked::new(arrival, count));
         }
-        let _ = requester;
         false
     }
 
@@ -353,165 +346,6 @@ impl Stream {
         }
     }
 
-    /// Begins or continues a message with a request that is in order.
-    fn assemble(&mut self, connection: &Connection, requester: Side, asked: &Asked, sink: &mut Sink<'_>) {
-        let (opcode, psn, count) = (asked.opcode, asked.psn, asked.count);
-        let (place, operation) = (opcode.place(), opcode.operation());
-        let announced_bytes = asked.dma_length;
-        if place.starts() {
-            let Some(message) = self.message(connection, requester, asked) else { return };
-            if let Some(open) = self.open.take() {
-                if !open.is_suspect {
-                    sink.report(
-                        Rule::OpcodeOutOfSequence,
-                        Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
-                    );
-                }
-                sink.messages.end(open.message, Outcome::Incomplete, None);
-                self.lose_place();
-            }
-            self.first_is_lost = false;
-            let message = sink.messages.add(message);
-            judge_addresses(asked, sink);
-            self.open = Some(Open { message, operation, announced_bytes, bytes: 0, is_suspect: false });
-        }
-        let Some(open) = &mut self.open else {
-            if !self.first_is_lost {
-                sink.report(
-                    Rule::OpcodeOutOfSequence,
-                    Evidence::Opcode { expected: "First or Only", got: opcode },
-                );
-            }
-            self.lose_place();
-            return;
-        };
-        if open.operation != operation {
-            sink.report(
-                Rule::OpcodeOutOfSequence,
-                Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
-            );
-            self.lose_place();
-            return;
-        }
-        open.bytes += asked.payload_bytes;
-        if !self.payload.judge(connection, asked, sink) {
-            open.is_suspect = true;
-            self.msn.forget();
-            self.sure_from = self.sent_end;
-        }
-        if let Some(message) = sink.messages.get_mut(open.message) {
-            message.bytes = match operation {
-                Operation::ReadRequest | Operation::Flush => u64::from(announced_bytes.unwrap_or(0)),
-                Operation::CmpSwap | Operation::FetchAdd => 8,
-                _ => open.bytes,
-            };
-            message.psn_last = psn.plus(count.unwrap_or(1) - 1);
-            message.packet_last = asked.number;
-        }
-        if place.ends()
-            && let Some(open) = self.open.take()
-        {
-            self.finish_message(connection, requester, &open, asked, sink);
-        }
-    }
-
-    /// The message that begins with a request.
-    fn message(&self, connection: &Connection, requester: Side, asked: &Asked) -> Option<Message> {
-        Some(Message {
-            kind: MessageKind::of(asked.opcode)?,
-            requester: connection.endpoint(requester).address,
-            requester_qpn: connection.endpoint(requester).qpn,
-            responder: connection.endpoint(requester.other()).address,
-            responder_qpn: asked.destination_qpn,
-            connection: Some(asked.flow),
-            bytes: 0,
-            immediate: None,
-            va: asked.memory.map(|(va, _)| va),
-            rkey: asked.memory.map(|(_, rkey)| rkey).or(asked.invalidate),
-            psn_first: asked.psn,
-            psn_last: asked.psn.plus(asked.count.unwrap_or(1) - 1),
-            packet_first: asked.number,
-            packet_last: asked.number,
-            is_whole: false,
-            sent_ns: asked.timestamp_ns,
-            ended_ns: None,
-            outcome: Outcome::Incomplete,
-        })
-    }
-
-    fn finish_message(
-        &mut self,
-        connection: &Connection,
-        requester: Side,
-        open: &Open,
-        asked: &Asked,
-        sink: &mut Sink<'_>,
-    ) {
-        if let Some(message) = sink.messages.get_mut(open.message) {
-            message.kind = MessageKind::of(asked.opcode).unwrap_or(message.kind);
-            message.is_whole = true;
-            if message.outcome == Outcome::Incomplete {
-                message.outcome = Outcome::Sent;
-            }
-            message.immediate = asked.immediate;
-            message.rkey = message.rkey.or(asked.invalidate);
-        }
-        self.msn.completed = self.msn.completed.wrapping_add(1);
-        let answer = match open.operation {
-            Operation::ReadRequest => Answer::ReadResponses,
-            Operation::CmpSwap | Operation::FetchAdd => Answer::AtomicAck,
-            Operation::Flush | Operation::AtomicWrite => Answer::Either,
-            _ => Answer::Ack,
-        };
-        if answer == Answer::Ack
-            && let Some(expected) = open.announced_bytes.map(u64::from)
-            && expected != open.bytes
-            && !open.is_suspect
-        {
-            sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: open.bytes });
-            if open.bytes < expected && asked.opcode.place() == Place::Last {
-                // What follows may be the rest of it.
-                self.lose_place();
-            }
-        }
-        if asked.opcode.transport() == Transport::Uc {
-            sink.messages.end(open.message, Outcome::Sent, None);
-            return;
-        }
-        let pending = Pending {
-            message: open.message,
-            answer,
-            is_done: false,
-            must_be_answered: answer != Answer::Ack || asked.ack_request,
-            packet_last: asked.number,
-            psn: asked.psn,
-            count: asked.count,
-            is_unknown: asked.is_read_of_unknown_length(),
-            ordinal: self.msn.completed,
-            announced_bytes: open.announced_bytes.unwrap_or(0),
-            asked_from: 0,
-            next: 0,
-            bytes: 0,
-            has_gap: false,
-        };
-        if matches!(answer, Answer::ReadResponses | Answer::AtomicAck) && !self.depth_is_reported {
-            self.judge_depth(connection.endpoint(requester).initiator_depth, sink);
-        }
-        self.queue.push(pending, sink.budget);
-    }
-
-    /// Holds the READs and atomics that are under way, with one more, against what the connection allows.
-    fn judge_depth(&mut self, initiator_depth: Option<u8>, sink: &mut Sink<'_>) {
-        let Some(depth) = initiator_depth else { return };
-        let most = if depth == 0 { 0 } else { usize::from(depth).next_power_of_two() };
-        let under_way = self.queue.under_way(most) + 1;
-        if under_way > most {
-            self.depth_is_reported = true;
-            let (expected, got) = (most as u64, under_way as u64);
-            sink.suspect(Rule::InitiatorDepthExceeded, Evidence::Number { what: "at most", expected, got });
-        }
-    }
-
     /// A READ asked for again, whole or from a later PSN on. One that is answered in full is answered again, which changes nothing.
     fn read_again(&mut self, psn: Psn, count: Option<u32>) {
         let Some(read) = self.queue.find(psn).and_then(|at| self.queue.get_mut(at)) else {
@@ -529,57 +363,5 @@ impl Stream {
         if index == 0 {
             read.bytes = 0;
         }
-    }
-}
-
-/// Takes the path MTU from a First that carries one.
-pub(super) fn learn_path_mtu(connection: &mut Connection, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
-    let got = arrival.packet.payload_length_bytes as u64;
-    connection.path_mtu_bytes = u32::try_from(got).ok().filter(|bytes| *bytes > 0);
-    if !PATH_MTUS.contains(&got) {
-        let nearest = PATH_MTUS.into_iter().find(|mtu| *mtu >= got).unwrap_or(4_096);
-        sink.report(Rule::PathMtuInvalid, Evidence::Bytes { expected: nearest, got });
-    }
-}
-
-/// Holds addresses and lengths against their bounds.
-fn judge_addresses(asked: &Asked, sink: &mut Sink<'_>) {
-    if let Some(bytes) = asked.dma_length
-        && bytes > MESSAGE_MAX_BYTES
-    {
-        let (expected, got) = (u64::from(MESSAGE_MAX_BYTES), u64::from(bytes));
-        sink.report(Rule::DmaLengthTooLarge, Evidence::Number { what: "at most", expected, got });
-    }
-    if let Some(va) = asked.atomic_va
-        && !va.is_multiple_of(8)
-    {
-        let (expected, got) = (va & !7, va);
-        sink.report(Rule::AtomicAddressMisaligned, Evidence::Number { what: "address", expected, got });
-    }
-}
-
-/// Payloads of First and Middle that were reported: the same wrong length again has the same cause.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PayloadRule {
-    wrong_bytes: Option<u64>,
-}
-
-impl PayloadRule {
-    /// Holds a payload against the path MTU; gives whether it is right.
-    fn judge(&mut self, connection: &Connection, asked: &Asked, sink: &mut Sink<'_>) -> bool {
-        let Some(mtu) = connection.path_mtu_bytes.map(u64::from) else {
-            return true;
-        };
-        let (got, place) = (asked.payload_bytes, asked.opcode.place());
-        let is_right = match place {
-            Place::First | Place::Middle => got == mtu,
-            Place::Last => (1..=mtu).contains(&got),
-            Place::Only => got <= mtu,
-        };
-        if !is_right && self.wrong_bytes != Some(got) {
-            sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
-            self.wrong_bytes = Some(got);
-        }
-        is_right
     }
 }

@@ -1,30 +1,17 @@
 //! Answers as the requester gets them: acknowledgements, READ responses, refusals.
 
 use crate::checker::msn::{Bounds, Wrong};
-use crate::checker::pending::{Answer, Pending};
-use crate::checker::request::learn_path_mtu;
-use crate::checker::{Arrival, Early, Gap, Held, Refused, Sink, Spot, Stream, headers, packets};
-use crate::finding::{Evidence, Refusal};
+use crate::checker::payload::learn_path_mtu;
+use crate::checker::pending::Answer;
+use crate::checker::{Arrival, Early, Gap, Held, Sink, Spot, Stream, headers, packets};
+use crate::finding::Evidence;
 use crate::flow::{Connection, Side};
-use crate::message::{MessageKind, Outcome};
+use crate::message::Outcome;
 use crate::rule::Rule;
 use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
 
-/// A recorder puts packets into another order that are no further apart, in packets and in time.
-const DISORDER: u64 = 16;
-const DISORDER_NS: u64 = 100_000_000;
-
 /// Answers that agree with a number that was learnt, before another is an error.
 const CONFIRMED: u32 = 2;
-
-fn words_of_place(place: Place) -> &'static str {
-    match place {
-        Place::First => "First",
-        Place::Middle => "Middle",
-        Place::Last => "Last",
-        Place::Only => "Only",
-    }
-}
 
 impl Stream {
     /// Takes an answer in.
@@ -279,100 +266,6 @@ impl Stream {
         is_reported
     }
 
-    /// Reports a refusal of what was acknowledged.
-    fn judge_nak(&mut self, psn: Psn, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
-        if let Some(acknowledged) = self.acknowledged
-            && psn.distance(acknowledged) < 0
-        {
-            // A recorder may have written it behind a later answer.
-            let (number, at_ns) = self.acknowledged_at;
-            let is_late = arrival.number > number + DISORDER
-                || arrival.timestamp_ns.saturating_sub(at_ns) > DISORDER_NS;
-            let evidence = Evidence::Psn { expected: acknowledged, got: psn };
-            sink.blame(arrival.is_told || is_late && !self.is_lossy, Rule::NakForAcknowledgedPsn, evidence);
-            return false;
-        }
-        true
-    }
-
-    fn refused(&mut self, psn: Psn, code: NakCode, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
-        let is_possible = self.judge_nak(psn, arrival, sink);
-        self.acknowledge_before(psn, arrival.timestamp_ns, sink);
-        if code == NakCode::PsnSequenceError {
-            if self.nak.is_some_and(|nak| nak.psn == psn && nak.rnr.is_some()) {
-                // It was refused as not ready, and what was in flight behind it is out of order.
-                if !self.rnr_nak_is_told {
-                    self.rnr_nak_is_told = true;
-                    let words =
-                        Evidence::Words { expected: "the RNR NAK for it alone", got: "a sequence NAK too" };
-                    sink.report(Rule::SequenceNakBehindRnrNak, words);
-                }
-                return;
-            }
-            let is_missing = self.gap == Gap::Waiting && self.expected == Some(psn);
-            let was_missing = self.is_nak_due(psn) && !is_missing;
-            if is_missing || was_missing {
-                self.report_held(sink);
-                self.drop_behind(sink.budget);
-            }
-            self.expect_no_nak_up_to(psn);
-            if is_possible
-                && !is_missing
-                && !was_missing
-                && self.expected.is_some_and(|expected| psn.distance(expected) < 0)
-            {
-                if !sink.excuses(psn, false) {
-                    let expected = self.expected.unwrap_or(psn);
-                    sink.report(Rule::NakWithoutGap, Evidence::Psn { expected, got: psn });
-                }
-                self.sure_from = Some(psn.plus(1));
-            }
-            self.refuse_for_now(psn, None, arrival.number, arrival.timestamp_ns, !is_missing);
-            if let Some(nak) = &mut self.nak {
-                nak.is_filled = was_missing;
-            }
-            return;
-        }
-        self.fatal_ns = Some(arrival.timestamp_ns);
-        self.fatal_is_reported = false;
-        self.repeated = None;
-        let pending = self.queue.first_from(psn).copied();
-        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
-        if is_possible {
-            self.refusal = Some(Box::new(self.refusal_of(psn, code, pending, arrival, sink)));
-        }
-        if let Some(message) = message {
-            sink.end(message, Outcome::Refused(code), arrival.timestamp_ns);
-        }
-    }
-
-    /// What is told of a refusal for good, unless something contradicts it.
-    fn refusal_of(
-        &self,
-        psn: Psn,
-        code: NakCode,
-        pending: Option<Pending>,
-        arrival: &Arrival<'_>,
-        sink: &mut Sink<'_>,
-    ) -> Refused {
-        let announced = pending.map(|pending| pending.announced_bytes);
-        let announced = announced.or(self.open.and_then(|open| open.announced_bytes)).unwrap_or(0);
-        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
-        let message = message.and_then(|message| sink.messages.get_mut(message));
-        let refusal = Refusal {
-            code,
-            kind: message.as_ref().map(|message| message.kind),
-            bytes: message.as_ref().map_or(0, |message| message.bytes.max(u64::from(announced))),
-            va: message.as_ref().and_then(|message| message.va),
-            rkey: message.as_ref().and_then(|message| message.rkey),
-            difference: None,
-        };
-        let is_write = matches!(refusal.kind, Some(MessageKind::Write | MessageKind::WriteWithImmediate));
-        let is_later = message.is_some_and(|message| psn.distance(message.psn_first) > 0);
-        let has_cause = !(code == NakCode::InvalidRequest && is_write && is_later && self.is_complete());
-        Refused { at: Spot { number: arrival.number, psn, is_request: false }, refusal, has_cause }
-    }
-
     /// Holds the MSN of an answer against the messages that can be complete.
     fn judge_msn(&mut self, arrival: &Arrival<'_>, accepts: bool, msn: u32, sink: &mut Sink<'_>) {
         if self.gap != Gap::No && accepts {
@@ -452,7 +345,7 @@ impl Stream {
     }
 
     /// The request that an answer is for, when it is of the right kind.
-    fn answered(
+    pub(super) fn answered(
         &mut self,
         psn: Psn,
         is_right: impl Fn(Answer) -> bool,
@@ -474,162 +367,5 @@ impl Stream {
             sink.report(Rule::ResponseOfWrongKind, Evidence::Opcode { expected, got: opcode });
         }
         None
-    }
-
-    fn atomic_response(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
-        let (psn, opcode) = (arrival.bth.psn(), arrival.bth.opcode());
-        let is_behind_missing = self.acknowledge_before(psn, arrival.timestamp_ns, sink);
-        if is_behind_missing {
-            // It may be the missing one itself, under a wrong PSN.
-            self.msn.forget();
-            self.sure_from = Some(psn.plus(1));
-        }
-        let is_right = |answer| answer == Answer::AtomicAck;
-        if let Some(at) = self.answered(psn, is_right, opcode, sink)
-            && let Some(pending) = self.queue.get_mut(at)
-            && !pending.is_done
-        {
-            pending.is_done = true;
-            sink.end(pending.message, Outcome::Responded, arrival.timestamp_ns);
-            if let Some(ack) = arrival.packet.atomic_ack_eth.filter(|_| !is_behind_missing) {
-                self.retry.remember(psn, ack.original());
-            }
-            self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink);
-        } else if let Some(ack) = arrival.packet.atomic_ack_eth
-            && let Some(expected) = self.retry.replayed(psn, ack.original())
-        {
-            let got = ack.original();
-            sink.report(
-                Rule::AtomicReplayDiffers,
-                Evidence::Number { what: "original value", expected, got },
-            );
-            let next = psn.plus(1);
-            if self.queue.find(next).and_then(|at| self.queue.get_mut(at)).is_some_and(|next| !next.is_done) {
-                // If it is the next one's answer, that this one is missing has the same cause.
-                sink.discard(Some(next));
-            }
-        }
-    }
-
-    fn read_response(
-        &mut self,
-        connection: &Connection,
-        arrival: &Arrival<'_>,
-        opcode: Opcode,
-        sink: &mut Sink<'_>,
-    ) {
-        let psn = arrival.bth.psn();
-        let is_right = |answer| matches!(answer, Answer::ReadResponses | Answer::Either);
-        let Some(at) = self.answered(psn, is_right, opcode, sink) else {
-            self.acknowledge_before(psn, arrival.timestamp_ns, sink);
-            return;
-        };
-        let Some(begin) = self.queue.get_mut(at).map(|read| read.psn) else {
-            return;
-        };
-        if self.acknowledge_before(begin, arrival.timestamp_ns, sink)
-            && psn == begin
-            && !opcode.place().starts()
-        {
-            // It belongs to the READ before, under a wrong PSN.
-            self.msn.forget();
-            self.sure_from = Some(psn.plus(1));
-            return;
-        }
-        let has_begun = self.is_announced || self.acknowledged != self.psn_first;
-        let is_whole = self.is_complete() && self.retry.counts.read_retry == 0 && has_begun;
-        let Some(read) = self.queue.get_mut(at) else {
-            return;
-        };
-        let index = psn.distance(read.psn) as u32;
-        // A response to a READ that is already answered in full comes from a retransmission.
-        if read.is_done || index < read.next {
-            return;
-        }
-        if index > read.next {
-            if !read.has_gap {
-                let expected = read.psn.plus(read.next);
-                if !sink.excuses(expected, index == read.next + 1) {
-                    self.is_lossy = true;
-                    sink.report(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
-                }
-            }
-            // The requester discards it: until the missing one comes, late or because it is asked for again.
-            read.has_gap = true;
-            read.must_be_answered = false;
-            return;
-        }
-        read.next = index + 1;
-        read.bytes += arrival.packet.payload_length_bytes as u64;
-        if read.is_unknown && opcode.place().ends() {
-            read.count = Some(index + 1);
-            read.is_done = true;
-            let (message, end) = (read.message, read.psn.plus(index + 1));
-            if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
-                self.sent_end = Some(end);
-            }
-            sink.end(message, Outcome::Responded, arrival.timestamp_ns);
-            self.acknowledge_before(end, arrival.timestamp_ns, sink);
-            return;
-        }
-        let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else {
-            return;
-        };
-        if read.is_unknown {
-            return;
-        }
-        let place = match (index == read.asked_from, index + 1 == count) {
-            (true, true) => Place::Only,
-            (true, false) => Place::First,
-            (false, true) => Place::Last,
-            (false, false) => Place::Middle,
-        };
-        if place != opcode.place() {
-            read.must_be_answered = false;
-            // What begins anew was asked for anew, perhaps by a request that the recorder lost.
-            let begins_anew = opcode.place().starts() && index > 0;
-            let evidence = Evidence::Opcode { expected: words_of_place(place), got: opcode };
-            let is_sure = arrival.is_told || is_whole && !begins_anew;
-            sink.blame(is_sure, Rule::OpcodeOutOfSequence, evidence);
-        } else if !judge_response_payload(connection, arrival, read, count, sink) {
-            read.has_gap = true;
-        }
-        if index + 1 == count {
-            read.is_done = true;
-            let (message, end) = (read.message, read.psn.plus(count));
-            sink.end(message, Outcome::Responded, arrival.timestamp_ns);
-            self.acknowledge_before(end, arrival.timestamp_ns, sink);
-        } else if opcode.place().ends() {
-            // It was reported; what else comes of this READ is the rest.
-            read.has_gap = true;
-        }
-    }
-}
-
-/// Holds the payload of a READ response against the path MTU and the length that was asked for; gives whether it is right.
-fn judge_response_payload(
-    connection: &Connection,
-    arrival: &Arrival<'_>,
-    read: &Pending,
-    count: u32,
-    sink: &mut Sink<'_>,
-) -> bool {
-    if read.answer != Answer::ReadResponses || read.has_gap {
-        return true;
-    }
-    let got = arrival.packet.payload_length_bytes as u64;
-    if arrival.bth.opcode().place().ends() {
-        let expected = u64::from(read.announced_bytes);
-        if read.next == count && read.bytes != expected {
-            sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: read.bytes });
-        }
-        return true;
-    }
-    match connection.path_mtu_bytes.map(u64::from) {
-        Some(mtu) if got != mtu => {
-            sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
-            false
-        }
-        _ => true,
     }
 }

@@ -140,6 +140,10 @@ impl Stream {
                 let at = Spot { number: arrival.number, psn, is_request: true };
                 self.count_repetition(connection, arrival.bth.destination_qpn(), at, now_ns, sink);
             }
+            let is_continued = self.retry.run == Some((class, psn));
+            if let Some((_, last_ns)) = self.retry.last.filter(|_| !is_continued) {
+                sink.stats.sent_again(class, now_ns.saturating_sub(last_ns));
+            }
             self.retry.run = Some((class, end));
             self.retry.counts.count(class);
         } else {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::checker::Adverts;
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::Input;
 use crate::cli::messages::Ends;
@@ -44,10 +45,15 @@ pub(super) fn parse_rule(name: &str) -> Result<Rule, String> {
 }
 
 /// Where a finding was made, in the names of the trace: `client.qp1 > server.qp1, client+2`.
-fn place(finding: &Finding, names: &Names, ends: &Ends, connection: Option<&Connection>) -> String {
+fn place(
+    finding: &Finding,
+    (names, adverts): (&Names, &Adverts),
+    ends: &Ends,
+    connection: Option<&Connection>,
+) -> String {
     let nodes = [finding.source, finding.destination].map(|address| names.get(address));
     let known = finding.requester.zip(connection).and_then(|((index, side), connection)| {
-        let queue_pairs = ends.queue_pairs(index, side, connection, names)?;
+        let queue_pairs = ends.queue_pairs(index, side, connection, (names, adverts))?;
         Some((side, connection, queue_pairs))
     });
     let Some((side, connection, [requester, responder])) = known else { return nodes.join(" > ") };
@@ -81,7 +87,7 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         let mut input = Input::open(&self.files, &self.common)?;
-        let names = self.common.names(defaults);
+        let names = self.common.names(defaults, &self.files);
         let filter = self.common.filter(&self.files, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names.clone());
@@ -92,7 +98,7 @@ impl Args {
         let mut show = |output: &mut Output,
                         finding: &Finding,
                         info: &PacketInfo,
-                        nodes: &Names,
+                        (nodes, adverts): (&Names, &Adverts),
                         ends: &Ends,
                         connection: Option<&Connection>|
          -> Result<(), Error> {
@@ -109,7 +115,7 @@ impl Args {
                 finding.severity,
                 finding.rule,
                 finding.evidence,
-                place(finding, nodes, ends, connection)
+                place(finding, (nodes, adverts), ends, connection)
             ))?;
             if self.explain && explained.insert(finding.rule) {
                 output.line(format_args!("  {}: {}", finding.rule.title(), finding.rule.explanation()))?;
@@ -136,14 +142,15 @@ impl Args {
             if analysis.has_findings() {
                 let findings = analysis.take_findings();
                 let first = analysis.connections(0).next().map_or(0, |(index, _)| index);
-                ends.learn(first, analysis.connections(ends.next));
+                ends.learn(first, analysis.connections(ends.next), analysis.names());
                 for finding in findings {
                     let connection = finding.requester.and_then(|(index, _)| analysis.connection(index));
                     let info = Some(record)
                         .filter(|record| record.number == finding.packet)
                         .and_then(|record| PacketInfo::of_frame(record, frame, first_ns, true))
                         .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
-                    show(&mut output, &finding, &info, analysis.names(), &ends, connection)?;
+                    let told = (analysis.names(), analysis.adverts());
+                    show(&mut output, &finding, &info, told, &ends, connection)?;
                 }
             }
             Ok(true)
@@ -152,11 +159,11 @@ impl Args {
         let report = analysis.finish();
         let has_forgotten = report.connections_dropped + report.requests_dropped > 0;
         let mut ends = Ends::new();
-        ends.learn(0, report.connections.iter().enumerate());
+        ends.learn(0, report.connections.iter().enumerate(), &report.names);
         for finding in &report.findings {
             let info = PacketInfo::of_finding(finding, last_ns);
             let connection = finding.requester.and_then(|(index, _)| report.connections.get(index));
-            show(&mut output, finding, &info, &report.names, &ends, connection)?;
+            show(&mut output, finding, &info, (&report.names, &report.adverts), &ends, connection)?;
         }
         if self.json {
             output.line(serde_json::json!({

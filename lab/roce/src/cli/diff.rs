@@ -62,7 +62,7 @@ impl Args {
         let mut is_of_all = true;
         for file in [&self.before, &self.after] {
             let mut input = Input::open(slice::from_ref(file), &self.common)?;
-            let names = self.common.names(defaults.clone());
+            let names = self.common.names(defaults.clone(), slice::from_ref(file));
             let filter = self.common.filter(slice::from_ref(file), &names)?;
             let (report, stopped) = analyse(&self.common, &mut input, names, &filter)?;
             output::remarks(&input.name, &report, stopped.is_none());

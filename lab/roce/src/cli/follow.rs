@@ -90,7 +90,7 @@ impl Args {
         let (name, source) = input::source(&self.file)?;
         let source = Growing { source, idle: self.idle.map(Duration::from_secs) };
         let mut input = Input::new(name, Box::new(source), &self.common)?;
-        let names = self.common.names(defaults);
+        let names = self.common.names(defaults, slice::from_ref(&self.file));
         let filter = self.common.filter(slice::from_ref(&self.file), &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names);

@@ -235,7 +235,7 @@ pub(super) fn can_be_read_again(file: &Path) -> bool {
 }
 
 /// Begins to read a capture.
-fn reader(name: &str, source: Box<dyn Read + Send>) -> Result<Reader<ReadAhead>, Error> {
+pub(super) fn reader(name: &str, source: Box<dyn Read + Send>) -> Result<Reader<ReadAhead>, Error> {
     let source = plain(source)
         .and_then(ReadAhead::new)
         .map_err(|error| Error::new(format!("failed to read {name}: {error}")))?;

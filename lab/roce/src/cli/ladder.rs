@@ -32,7 +32,7 @@ impl Args {
     /// The capture cannot be read, or the file cannot be written.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.files, &self.common)?;
-        let names = self.common.names(defaults);
+        let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
         let (report, stopped) = analyse(&self.common, &mut input, names, &filter)?;
         let mut picture = report.ladder(self.limit);

@@ -1,16 +1,16 @@
 //! `roce messages`: one line a work request.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 use std::process::ExitCode;
 
+use crate::checker::Adverts;
 use crate::cli::filter::PacketInfo;
 use crate::cli::input::{FileArg, Input};
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
-use crate::trace::{Datagrams, immediate_words};
+use crate::trace::{Datagrams, immediate_words, unknown};
 use crate::wire::{Frame, Packet, Psn};
-use crate::{Analysis, Connection, Endpoint, Message, Names, Outcome, Side};
+use crate::{Analysis, Connection, Message, Names, Outcome, Side};
 
 /// The arguments of `messages`.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,7 +39,7 @@ const DATAGRAMS_MAX: usize = 4_096;
 
 /// The names of queue pairs as the trace has them: numbered by node, in the order of the connections, and those of datagrams in the order of the packets.
 pub(super) struct Ends {
-    counts: HashMap<IpAddr, usize>,
+    counts: HashMap<String, usize>,
     numbers: BTreeMap<usize, [usize; 2]>,
     /// The number that the next new connection has at least.
     pub(super) next: usize,
@@ -53,22 +53,27 @@ impl Ends {
     }
 
     /// Takes note of a packet that may be a datagram.
-    fn see(&mut self, packet: &Packet<'_>) {
+    fn see(&mut self, packet: &Packet<'_>, names: &Names) {
         if let (Some(bth), Some(deth)) = (packet.bth, packet.deth)
             && !packet.mad().is_some_and(|mad| mad.is_ok_and(|mad| mad.is_cm()))
         {
             let source = (packet.source, deth.source_qpn());
-            self.datagrams.see(source, (packet.destination, bth.destination_qpn()), bth.psn());
+            self.datagrams.see(source, (packet.destination, bth.destination_qpn()), bth.psn(), names);
         }
     }
 
     /// Numbers the ends of connections that are new, and forgets those before `first`, which are followed no more.
-    pub(super) fn learn<'a>(&mut self, first: usize, new: impl Iterator<Item = (usize, &'a Connection)>) {
+    pub(super) fn learn<'a>(
+        &mut self,
+        first: usize,
+        new: impl Iterator<Item = (usize, &'a Connection)>,
+        names: &Names,
+    ) {
         for (index, connection) in new {
             self.next = index + 1;
             self.numbers.entry(index).or_insert_with(|| {
                 [connection.active.address, connection.passive.address].map(|address| {
-                    let count = self.counts.entry(address).or_default();
+                    let count = self.counts.entry(names.get(address)).or_default();
                     *count += 1;
                     *count
                 })
@@ -85,46 +90,55 @@ impl Ends {
         index: usize,
         requester: Side,
         connection: &Connection,
-        names: &Names,
+        (names, adverts): (&Names, &Adverts),
     ) -> Option<[String; 2]> {
         let [active, passive] = self.numbers.get(&index)?;
         let name = |side: Side| {
             let end = connection.endpoint(side);
-            let number = if side == Side::Active { active } else { passive };
+            let (node, number) =
+                (names.get(end.address), if side == Side::Active { active } else { passive });
             match end.qpn {
-                Some(_) => format!("{}.qp{number}", names.get(end.address)),
-                None => format!("{}.qp?", names.get(end.address)),
+                Some(qpn) if connection.is_shown(side) || adverts.has_told(end.address, qpn) => {
+                    format!("{node}.qp{number}")
+                }
+                Some(qpn) => unknown(&node, qpn),
+                None => format!("{node}.qp?"),
             }
         };
         Some([name(requester), name(requester.other())])
     }
 
     /// A message with the connection that it belongs to.
-    fn text(&self, message: &Message, connection: Option<&Connection>, names: &Names) -> String {
-        let known = message.connection.and_then(|index| self.numbers.get(&index)).zip(connection);
+    fn text(
+        &self,
+        message: &Message,
+        connection: Option<&Connection>,
+        (names, adverts): (&Names, &Adverts),
+    ) -> String {
+        let known = message.connection.zip(connection).and_then(|(index, connection)| {
+            let (active, passive) = (connection.active, connection.passive);
+            let is_passive = passive.address == message.requester
+                && (active.address != message.requester || message.requester_qpn == passive.qpn);
+            let requester = if is_passive { Side::Passive } else { Side::Active };
+            let ends = self.queue_pairs(index, requester, connection, (names, adverts))?;
+            Some((ends, connection.endpoint(requester).psn_first))
+        });
         let (ends, psn) = match known {
-            Some(([active, passive], connection)) => {
-                let (active, passive) = ((&connection.active, active), (&connection.passive, passive));
-                let is_passive = passive.0.address == message.requester
-                    && (active.0.address != message.requester || message.requester_qpn == passive.0.qpn);
-                let ends = if is_passive { [passive, active] } else { [active, passive] };
+            Some((ends, first)) => {
                 let node = names.get(message.requester);
-                let psn = ends[0].0.psn_first.map(|first| {
+                let psn = first.map(|first| {
                     let distance = |psn: Psn| psn.distance(first);
                     (format!("{node}{:+}", distance(message.psn_first)), distance(message.psn_last))
                 });
-                let name = |(end, number): (&Endpoint, &usize)| match end.qpn {
-                    Some(_) => format!("{}.qp{number}", names.get(end.address)),
-                    None => format!("{}.qp?", names.get(end.address)),
-                };
-                (ends.map(name), psn)
+                (ends, psn)
             }
             None => {
                 let node = names.get(message.requester);
                 let name = |address, qpn: Option<u32>| match qpn {
                     None => format!("{}.qp?", names.get(address)),
                     Some(qpn) => {
-                        let known = self.datagrams.name((address, qpn), names);
+                        let has_told = |(node, qpn)| adverts.has_told(node, qpn);
+                        let known = self.datagrams.name((address, qpn), names, has_told);
                         known.unwrap_or_else(|| format!("{}.{qpn:#x}", names.get(address)))
                     }
                 };
@@ -170,7 +184,7 @@ impl Args {
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.files, &self.common)?;
-        let names = self.common.names(defaults);
+        let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names);
@@ -191,18 +205,18 @@ impl Args {
         };
         let stopped = input.for_each(|record, frame| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
-            if let Frame::Roce(packet) = frame {
-                ends.see(packet);
-            }
             analysis.push_frame(record, frame);
+            if let Frame::Roce(packet) = frame {
+                ends.see(packet, analysis.names());
+            }
             let messages = analysis.take_messages();
             if !messages.is_empty() && !self.json {
                 let first = analysis.connections(0).next().map_or(0, |(index, _)| index);
-                ends.learn(first, analysis.connections(ends.next));
+                ends.learn(first, analysis.connections(ends.next), analysis.names());
             }
             for message in &messages {
                 let connection = message.connection.and_then(|index| analysis.connection(index));
-                let text = || ends.text(message, connection, analysis.names());
+                let text = || ends.text(message, connection, (analysis.names(), analysis.adverts()));
                 show(&mut output, analysis.names(), message, first_ns, &text)?;
             }
             drop(analysis.take_findings());
@@ -211,10 +225,10 @@ impl Args {
         analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
         let mut ends = Ends { datagrams: ends.datagrams, ..Ends::new() };
-        ends.learn(0, report.connections.iter().enumerate());
+        ends.learn(0, report.connections.iter().enumerate(), &report.names);
         for message in &report.messages {
             let connection = message.connection.and_then(|index| report.connections.get(index));
-            let text = || ends.text(message, connection, &report.names);
+            let text = || ends.text(message, connection, (&report.names, &report.adverts));
             show(&mut output, &report.names, message, first.unwrap_or_default(), &text)?;
         }
         output.flush()?;

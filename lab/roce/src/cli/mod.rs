@@ -13,6 +13,7 @@ mod input;
 mod json;
 mod ladder;
 mod messages;
+mod naming;
 mod output;
 mod progress;
 mod stats;
@@ -88,7 +89,8 @@ pub struct Common {
     /// packet, `findings`. Names are the trace's, as in `qp=client.qp1 psn=client+1..4`. Everything is analysed all the same.
     #[arg(long, value_name = "TERMS")]
     filter: Option<Terms>,
-    /// Call an address by a name, as in `198.51.100.1=server`; may be repeated.
+    /// Call an address by a name, as in `198.51.100.1=server`; may be repeated. Without, a file's name resolution blocks count, and in a recording of the lab
+    /// the interface that the node is at.
     #[arg(long = "name", value_name = "ADDRESS=NAME", value_parser = parse_name)]
     names: Vec<(IpAddr, String)>,
     /// Take UDP to this port for VXLAN too, besides 4789 and 8472; may be repeated.
@@ -113,8 +115,10 @@ impl Common {
         Decoder::new().vxlan_ports(&self.vxlan_ports)
     }
 
-    fn names(&self, defaults: Names) -> Names {
-        self.names.iter().fold(defaults, |names, (address, name)| names.with(*address, name))
+    /// The names of nodes: those of the options before `defaults`, and these before what the capture itself says.
+    fn names(&self, defaults: Names, files: &[PathBuf]) -> Names {
+        let names = self.names.iter().fold(defaults, |names, (address, name)| names.with(*address, name));
+        naming::of_capture(files, self, names)
     }
 
     /// The filter; a capture whose trace has the names in it is read for them first.

@@ -10,6 +10,7 @@ use crate::cli::input::{FileArg, Input};
 use crate::cli::messages::duration;
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error};
+use crate::stats::Latencies;
 use crate::{Analysis, Message, Names, Report, RetransmissionClass, Retransmissions, Stats};
 
 const PERCENTILES: [f64; 5] = [0.0, 50.0, 90.0, 99.0, 100.0];
@@ -32,6 +33,15 @@ pub(super) struct Counts {
     pub(super) findings: u64,
     /// Whether packets are left out, so that what was sent again cannot be told from what was sent.
     pub(super) is_filtered: bool,
+}
+
+/// The rest of a line: percentiles of times.
+fn percentiles(out: &mut String, times: &Latencies) {
+    for percent in PERCENTILES {
+        let words = times.percentile_ns(percent).map_or_else(|| "-".to_owned(), duration);
+        let _ = write!(out, " {words:>9}");
+    }
+    out.push('\n');
 }
 
 /// The counts as a table.
@@ -63,14 +73,18 @@ pub(super) fn text(Counts { report, findings, is_filtered }: &Counts) -> String 
     );
     for (kind, counts) in stats.kinds() {
         let _ = write!(out, "{kind:<26} {:>8} {:>14}", counts.ended, counts.bytes);
-        for percent in PERCENTILES {
-            let _ = write!(
-                out,
-                " {:>9}",
-                counts.latencies.percentile_ns(percent).map_or_else(|| "-".to_owned(), duration)
-            );
+        percentiles(&mut out, &counts.latencies);
+    }
+    if !*is_filtered && stats.intervals().next().is_some() {
+        let _ = writeln!(
+            out,
+            "\n{:<26} {:>8} {:>14} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "sent again, quiet before", "runs", "", "least", "50 %", "90 %", "99 %", "most"
+        );
+        for (class, intervals) in stats.intervals() {
+            let _ = write!(out, "{class:<26} {:>8} {:>14}", intervals.count(), "");
+            percentiles(&mut out, intervals);
         }
-        out.push('\n');
     }
     let _ = writeln!(
         out,
@@ -167,6 +181,15 @@ fn object(Counts { report, findings, is_filtered }: &Counts) -> Value {
         .iter()
         .map(|(encapsulation, packets)| (encapsulation.to_string(), Value::from(*packets)))
         .collect();
+    let intervals: Map<String, Value> = report
+        .stats
+        .intervals()
+        .filter(|_| !is_filtered)
+        .map(|(class, intervals)| {
+            let times = PERCENTILES.map(|percent| intervals.percentile_ns(percent));
+            (class.words().to_owned(), json!(times))
+        })
+        .collect();
     json!({
         "roce.type": "stats",
         "roce.records": report.records,
@@ -180,6 +203,7 @@ fn object(Counts { report, findings, is_filtered }: &Counts) -> Value {
         "roce.lost_by_capture": report.lost_by_capture,
         "roce.findings": findings,
         "roce.retransmissions": retransmissions(&report.retransmissions, *is_filtered),
+        "roce.retransmission_intervals_ns": intervals,
         "roce.opcodes": opcodes,
         "roce.percentiles": PERCENTILES,
         "roce.messages": kinds,
@@ -206,7 +230,7 @@ impl Args {
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.files, &self.common)?;
-        let names = self.common.names(defaults);
+        let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
         let mut analysis = Analysis::streaming(names.clone());
         // Of a part of the packets the rules would hold against each other what never met: messages and findings are those of all, as far as they match.

@@ -87,7 +87,7 @@ impl Args {
     /// The capture cannot be read, or cannot be read to its end.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
         let mut input = Input::open(&self.file.files, &self.common)?;
-        let names = self.common.names(defaults);
+        let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
         if self.json {
             return json_lines(&mut input, names, &filter);

@@ -81,6 +81,17 @@ impl<'a> Message<'a> {
         })
     }
 
+    /// Queue pair number that a SIDR REP tells: 24 bits at 8 of its 232 bytes.
+    pub(crate) fn sidr_rep_qpn(&self) -> Option<u32> {
+        match self {
+            Self::Unknown { attribute_id: 0x18, data } => match data.get(8..11)? {
+                [high, middle, low] => Some(u32::from_be_bytes([0, *high, *middle, *low])),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Communication id of the sender, where the message has one.
     pub fn local_comm_id(&self) -> Option<u32> {
         Some(match self {

@@ -17,7 +17,8 @@ struct Ids {
     active: Option<u32>,
     passive: Option<u32>,
     connect_transaction: Option<u64>,
-    disconnect_transaction: Option<u64>,
+    /// Of each DREQ its sender and its transaction: where both sides disconnect there are two.
+    disconnect_transactions: Vec<(IpAddr, u64)>,
 }
 
 const MRA: u16 = 1;
@@ -305,15 +306,22 @@ fn relations(
     if differs(remote, message.remote_comm_id()) {
         lines.push(("remote comm id", "not the peer's".to_owned()));
     }
-    let expected = match message {
+    let is_foreign = match message {
         Message::Dreq(_) => {
-            ids.disconnect_transaction = Some(transaction);
+            ids.disconnect_transactions.push((row.source, transaction));
             return;
         }
-        Message::Drep(_) => ids.disconnect_transaction,
-        _ => ids.connect_transaction,
+        Message::Drep(_) => {
+            let mut asked = ids
+                .disconnect_transactions
+                .iter()
+                .filter(|(sender, _)| *sender == row.destination)
+                .peekable();
+            asked.peek().is_some() && !asked.any(|(_, asked)| *asked == transaction)
+        }
+        _ => ids.connect_transaction.is_some_and(|expected| expected != transaction),
     };
-    if expected.is_some_and(|expected| expected != transaction) {
+    if is_foreign {
         lines.push(("transaction", "not the request's".to_owned()));
     }
 }

@@ -11,6 +11,14 @@ use crate::wire::Psn;
 /// The queue pair of general services.
 const GSI: u32 = 1;
 
+/// Every queue pair of a multicast group.
+const MULTICAST: u32 = 0xff_ffff;
+
+/// A queue pair that nothing shows to be there: its number, which may be wrong.
+pub(crate) fn unknown(node: &str, qpn: u32) -> String {
+    format!("{node}.{qpn:#x}")
+}
+
 /// A node's address and a queue pair number.
 type Key = (IpAddr, u32);
 
@@ -18,7 +26,7 @@ type Key = (IpAddr, u32);
 pub(crate) struct Datagrams {
     limit: usize,
     numbers: HashMap<Key, usize>,
-    counts: HashMap<IpAddr, usize>,
+    counts: HashMap<String, usize>,
     psn_first: HashMap<Key, Psn>,
 }
 
@@ -29,11 +37,11 @@ impl Datagrams {
     }
 
     /// Takes note of a datagram.
-    pub(crate) fn see(&mut self, source: Key, destination: Key, psn: Psn) {
+    pub(crate) fn see(&mut self, source: Key, destination: Key, psn: Psn, names: &Names) {
         for key in [source, destination] {
             if key.1 != GSI && self.numbers.len() < self.limit {
                 self.numbers.entry(key).or_insert_with(|| {
-                    let count = self.counts.entry(key.0).or_default();
+                    let count = self.counts.entry(names.get(key.0)).or_default();
                     *count += 1;
                     *count
                 });
@@ -44,13 +52,15 @@ impl Datagrams {
         }
     }
 
-    /// The name of a queue pair that was seen.
-    pub(crate) fn name(&self, key: Key, names: &Names) -> Option<String> {
+    /// The name of a queue pair that was seen; its number when it sent nothing and its node did not tell of it either, as `has_told` says.
+    pub(crate) fn name(&self, key: Key, names: &Names, has_told: impl Fn(Key) -> bool) -> Option<String> {
         let node = names.get(key.0);
         if key.1 == GSI {
             return Some(format!("{node}.GSI"));
         }
-        self.numbers.get(&key).map(|number| format!("{node}.ud{number}"))
+        let number = self.numbers.get(&key)?;
+        let is_shown = key.1 == MULTICAST || self.psn_first.contains_key(&key) || has_told(key);
+        Some(if is_shown { format!("{node}.ud{number}") } else { unknown(&node, key.1) })
     }
 
     /// How far a PSN is behind the first that its sender sent.
@@ -69,14 +79,17 @@ mod tests {
         let names = Names::new().with(key(1, 0).0, "server").with(key(2, 0).0, "client");
         let mut datagrams = Datagrams::new(3);
         for (source, destination, psn) in [(7, 9, 40), (7, 9, 41), (7, 1, 42), (8, 8, 5), (9, 9, 6)] {
-            datagrams.see(key(2, source), key(1, destination), Psn::new(psn));
+            datagrams.see(key(2, source), key(1, destination), Psn::new(psn), &names);
         }
-        let named = |last, qpn| datagrams.name(key(last, qpn), &names);
+        let told = key(1, 9);
+        let named = |last, qpn| datagrams.name(key(last, qpn), &names, |key| key == told);
         assert_eq!(
             [(2, 7), (1, 9), (2, 8), (1, 1)].map(|(last, qpn)| named(last, qpn).unwrap()),
             ["client.ud1", "server.ud1", "client.ud2", "server.GSI"]
         );
         assert_eq!((named(2, 9), named(1, 8)), (None, None), "beyond the limit");
+        let untold = datagrams.name(told, &names, |_| false);
+        assert_eq!(untold.unwrap(), "server.0x9", "nobody knows that queue pair");
         assert_eq!(datagrams.psn_offset(key(2, 7), Psn::new(42)), Some(2));
     }
 }

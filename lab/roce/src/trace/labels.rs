@@ -7,7 +7,7 @@ use crate::cm::{Advert, Message as CmMessage};
 use crate::flow::Side;
 use crate::report::Report;
 use crate::row::CmRow;
-use crate::trace::datagrams::Datagrams;
+use crate::trace::datagrams::{Datagrams, unknown};
 use crate::wire::{Icrc, Psn};
 
 /// A memory region, by the rkey that its node gave out.
@@ -34,8 +34,9 @@ pub(super) struct Labels<'a> {
     cm_rows: HashMap<Option<usize>, Vec<&'a CmRow>>,
 }
 
-fn next(counts: &mut HashMap<IpAddr, usize>, address: IpAddr) -> usize {
-    let count = counts.entry(address).or_default();
+/// The next number at a node, which may have several addresses.
+fn next(counts: &mut HashMap<String, usize>, node: &str) -> usize {
+    let count = counts.entry(node.to_owned()).or_default();
     *count += 1;
     *count
 }
@@ -91,8 +92,13 @@ impl<'a> Labels<'a> {
             for side in [Side::Active, Side::Passive] {
                 let end = connection.endpoint(side);
                 let node = self.report.names.get(end.address);
-                let name = match end.qpn {
-                    Some(_) => format!("{node}.qp{}", next(&mut counts, end.address)),
+                let number = end.qpn.map(|_| next(&mut counts, &node));
+                let has_told = |qpn| self.report.adverts.has_told(end.address, qpn);
+                let name = match end.qpn.zip(number) {
+                    Some((qpn, number)) if connection.is_shown(side) || has_told(qpn) => {
+                        format!("{node}.qp{number}")
+                    }
+                    Some((qpn, _)) => unknown(&node, qpn),
                     None => format!("{node}.qp?"),
                 };
                 self.connected.insert((index, side), name);
@@ -102,13 +108,18 @@ impl<'a> Labels<'a> {
             let (Some(qpn), Some(psn)) = (row.destination_qpn, row.psn) else { continue };
             let destination = (row.destination, qpn);
             if let Some(source_qpn) = row.source_qpn {
-                self.datagrams.see((row.source, source_qpn), destination, psn);
+                self.datagrams.see((row.source, source_qpn), destination, psn, &self.report.names);
                 continue;
             }
             let node = self.report.names.get(row.destination);
-            self.unconnected
-                .entry(destination)
-                .or_insert_with(|| format!("{node}.qp{}", next(&mut counts, row.destination)));
+            self.unconnected.entry(destination).or_insert_with(|| {
+                let number = next(&mut counts, &node);
+                if self.report.adverts.has_told(row.destination, qpn) {
+                    format!("{node}.qp{number}")
+                } else {
+                    unknown(&node, qpn)
+                }
+            });
             self.first_psn.entry(row.source).or_insert(psn);
         }
     }
@@ -152,10 +163,13 @@ impl<'a> Labels<'a> {
         let mut counts = HashMap::new();
         for Appearance { node, rkey, va, is_advert, .. } in self.appearances() {
             let names = &self.report.names;
-            let region = self.regions.entry((node, rkey)).or_insert_with(|| Region {
-                name: format!("{}.mr{}", names.get(node), next(&mut counts, node)),
-                base: va.unwrap_or(u64::MAX),
-                is_advertised: false,
+            let region = self.regions.entry((node, rkey)).or_insert_with(|| {
+                let node = names.get(node);
+                Region {
+                    name: format!("{node}.mr{}", next(&mut counts, &node)),
+                    base: va.unwrap_or(u64::MAX),
+                    is_advertised: false,
+                }
             });
             match va {
                 Some(va) if is_advert && !region.is_advertised => {
@@ -200,7 +214,8 @@ impl<'a> Labels<'a> {
     /// The queue pair of `address` with that number, when it has no connection.
     pub(super) fn unconnected(&self, address: IpAddr, qpn: Option<u32>) -> String {
         let name = |qpn| {
-            let datagrams = self.datagrams.name((address, qpn), &self.report.names);
+            let has_told = |(node, qpn)| self.report.adverts.has_told(node, qpn);
+            let datagrams = self.datagrams.name((address, qpn), &self.report.names, has_told);
             datagrams.or_else(|| self.unconnected.get(&(address, qpn)).cloned())
         };
         qpn.and_then(name).unwrap_or_else(|| self.node(address))

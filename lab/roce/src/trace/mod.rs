@@ -13,7 +13,7 @@ mod render;
 mod summary;
 
 #[cfg(feature = "cli")]
-pub(crate) use datagrams::Datagrams;
+pub(crate) use datagrams::{Datagrams, unknown};
 pub(crate) use ladder::draw;
 #[cfg(feature = "cli")]
 pub(crate) use render::immediate_words;

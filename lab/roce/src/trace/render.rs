@@ -15,6 +15,9 @@ use crate::wire::{Icrc, Operation, Role};
 /// Number of the text's format; a change of the text changes it.
 pub(super) const FORMAT: u32 = 1;
 
+/// A message of as many bytes is a rare one.
+const LONG_BYTES: u32 = 1 << 24;
+
 pub(crate) fn render(report: &Report) -> String {
     render_with(report, false)
 }
@@ -151,7 +154,7 @@ fn packet(out: &mut String, labels: &Labels<'_>, row: &Row, has_class: bool) {
 fn details(labels: &Labels<'_>, row: &Row) -> String {
     let mut words = Vec::new();
     if let Some((va, rkey, length)) = row.reth {
-        words.push(format!("{} len {length}", labels.memory(row.destination, va, rkey)));
+        words.push(format!("{} len {}", labels.memory(row.destination, va, rkey), length_words(length)));
     }
     if let (Some((va, rkey, ..)), Some(operands)) = (row.atomic, operands(row)) {
         words.push(format!("{} {operands}", labels.memory(row.destination, va, rkey)));
@@ -160,7 +163,7 @@ fn details(labels: &Labels<'_>, row: &Row) -> String {
         words.push(format!("{syndrome} msn {msn}"));
     }
     if let Some(original) = row.original {
-        words.push(format!("original {original}"));
+        words.push(format!("original {}", number_words(original, 16)));
     }
     if let Some(immediate) = row.immediate {
         words.push(immediate_words(immediate));
@@ -172,7 +175,7 @@ fn details(labels: &Labels<'_>, row: &Row) -> String {
         words.push(format!("placement {placement} selectivity {selectivity}"));
     }
     if let Some(number) = row.srq_number {
-        words.push(format!("SRQ {number}"));
+        words.push(format!("SRQ {number:#x}"));
     }
     if let Some(q_key) = row.q_key {
         words.push(format!("Q_Key {q_key:#010x}"));
@@ -184,20 +187,30 @@ fn details(labels: &Labels<'_>, row: &Row) -> String {
     words.join(", ")
 }
 
-/// An immediate; in hexadecimal too where its decimal form hides a number in the other byte order, or fields.
-pub(crate) fn immediate_words(immediate: u32) -> String {
-    match immediate {
-        0..=0xffff => format!("imm {immediate}"),
-        _ => format!("imm {immediate} ({immediate:#010x})"),
+/// A program's number; in hexadecimal too where its decimal form hides a small one in the other byte order, or fields.
+fn number_words(number: u64, digits: usize) -> String {
+    match number {
+        0..=0xffff => number.to_string(),
+        _ => format!("{number} ({number:#0width$x})", width = digits + 2),
     }
+}
+
+/// An immediate, in both forms where that tells more.
+pub(crate) fn immediate_words(immediate: u32) -> String {
+    format!("imm {}", number_words(immediate.into(), 8))
+}
+
+/// A length in bytes; in hexadecimal too where it is longer than the messages of programs are, as one in the other byte order is.
+fn length_words(bytes: u32) -> String {
+    if bytes < LONG_BYTES { bytes.to_string() } else { number_words(bytes.into(), 8) }
 }
 
 /// What an atomic does.
 pub(super) fn operands(row: &Row) -> Option<String> {
     let (_, _, operand, compare) = row.atomic?;
     Some(match row.opcode.map(|opcode| opcode.operation()) {
-        Some(Operation::FetchAdd) => format!("add {operand}"),
-        _ => format!("compare {compare} swap {operand}"),
+        Some(Operation::FetchAdd) => format!("add {}", number_words(operand, 16)),
+        _ => format!("compare {} swap {}", number_words(compare, 16), number_words(operand, 16)),
     })
 }
 
@@ -322,5 +335,17 @@ fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
             "not the receiver's".to_owned()
         }
         (other, _) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_number_in_the_other_byte_order_is_seen_as_one() {
+        assert_eq!([7, 7u32.swap_bytes()].map(immediate_words), ["imm 7", "imm 117440512 (0x07000000)"]);
+        assert_eq!([4096, 16u32.swap_bytes()].map(length_words), ["4096", "268435456 (0x10000000)"]);
+        assert_eq!(number_words(1u64.swap_bytes(), 16), "72057594037927936 (0x0100000000000000)");
     }
 }

@@ -1,0 +1,243 @@
+//! A packet to the rules: one that its receiver got, and one that was sent and lost.
+
+use super::*;
+
+impl Analysis {
+    /// Takes note of a packet that its sender sent and its receiver did not get, or not here.
+    pub(super) fn sent_only(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) -> Option<Seen> {
+        let bth = packet.bth?;
+        if !matches!(bth.opcode().transport(), Transport::Rc | Transport::Uc | Transport::Xrc)
+            || matches!(packet.icrc, Icrc::Bad { .. })
+        {
+            return None;
+        }
+        let is_new = bth.opcode().is_request() && bth.opcode().transport() != Transport::Uc;
+        let (index, sender) = match self.flows.find(packet.destination, bth.destination_qpn()) {
+            None if is_new => {
+                let new = self.flows.take_in(packet)?;
+                self.make_room();
+                new
+            }
+            known => known?,
+        };
+        let mut seen = Seen { flow: index, sender, again: None };
+        if !bth.opcode().is_request() {
+            return Some(seen);
+        }
+        if let Some(flow) = self.flows.get_mut(index) {
+            let (connection, stream) = flow.parts(sender);
+            let arrival =
+                Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true, is_told: true };
+            let mut sink = Sink {
+                messages: &mut self.messages,
+                findings: &mut self.broken,
+                discarded: &mut self.discarded,
+                budget: &mut self.budget,
+                stats: &mut self.stats,
+                capture: &mut self.capture,
+                adverts: &mut self.adverts,
+                number,
+                flow: index,
+            };
+            connection.endpoint_mut(sender).psn_first.get_or_insert(bth.psn());
+            seen.again = stream.sent(connection, &arrival, Stream::count(connection, &arrival), &mut sink);
+        }
+        self.report_broken(number, packet, Some((index, sender)));
+        Some(seen)
+    }
+
+    /// Runs the rules over a packet that its receiver got.
+    pub(super) fn deliver(
+        &mut self,
+        number: u64,
+        timestamp_ns: u64,
+        packet: &Packet<'_>,
+        is_sent: bool,
+        is_short: bool,
+        is_told: bool,
+    ) -> Option<Seen> {
+        if !self.judge_alone(number, packet, is_short) {
+            return None;
+        }
+        let bth = packet.bth?;
+        let opcode = bth.opcode();
+        if let Some(broken) = headers::judge(packet) {
+            self.judge_headers(broken, number, packet);
+        }
+        self.stats.packet(opcode, packet.payload_length_bytes as u64, timestamp_ns);
+        if opcode == Opcode::CNP {
+            self.judge_pace(number, timestamp_ns, packet);
+            return None;
+        }
+        if !is_told && self.copies.see(packet, bth, timestamp_ns) {
+            return self.copy(number, packet);
+        }
+        match opcode.transport() {
+            Transport::Rc | Transport::Uc | Transport::Xrc => {}
+            Transport::Ud => {
+                self.datagram(number, timestamp_ns, packet);
+                return None;
+            }
+            _ => return None,
+        }
+        if !opcode.is_known() {
+            let (flow, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+            return Some(Seen { flow, sender, again: None });
+        }
+        let (index, sender) = self.flows.take_in(packet)?;
+        self.make_room();
+        let is_response = opcode.is_response();
+        let index = if is_response { index } else { self.used_again(index, sender, packet)? };
+        let requester = if is_response { sender.other() } else { sender };
+        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent, is_told };
+        let mut seen = Seen { flow: index, sender, again: None };
+        if let Some(flow) = self.flows.get_mut(index) {
+            flow.count(sender, packet.payload_length_bytes as u64);
+            let (connection, stream) = flow.parts(requester);
+            let mut sink = Sink {
+                messages: &mut self.messages,
+                findings: &mut self.broken,
+                discarded: &mut self.discarded,
+                budget: &mut self.budget,
+                stats: &mut self.stats,
+                capture: &mut self.capture,
+                adverts: &mut self.adverts,
+                number,
+                flow: index,
+            };
+            if opcode.operation() == Operation::Send && packet.payload.len() <= ADVERT_MAX {
+                sink.adverts.see(packet.source, packet.payload);
+            }
+            if is_response {
+                stream.response(connection, requester, &arrival, &mut sink);
+            } else {
+                seen.again = stream.request(connection, requester, &arrival, &mut sink);
+            }
+        }
+        self.report_broken(number, packet, Some((index, requester)));
+        Some(seen)
+    }
+
+    /// The connection of a request whose queue pair numbers may have been used before, by a connection without management: a new one then.
+    #[inline]
+    pub(super) fn used_again(&mut self, index: usize, sender: Side, packet: &Packet<'_>) -> Option<usize> {
+        let bth = packet.bth?;
+        let is_used = self.flows.get(index)?.is_used_again(sender, bth);
+        if !is_used {
+            return Some(index);
+        }
+        self.end_flow(index);
+        self.judge_end(index);
+        let new = self.flows.begin_again(index, sender)?;
+        self.make_room();
+        Some(new)
+    }
+
+    /// Holds a congestion notification against the one before it to the same queue pair.
+    pub(super) fn judge_pace(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
+        let Some(bth) = packet.bth else { return };
+        let key = (packet.destination, bth.destination_qpn());
+        if self.last_cnp.len() >= CNPS_MAX && !self.last_cnp.contains_key(&key) {
+            return;
+        }
+        let Some(before_ns) = self.last_cnp.insert(key, timestamp_ns) else { return };
+        let got_ns = timestamp_ns.saturating_sub(before_ns);
+        if got_ns < CNP_PACE_NS
+            && !self.copies.is_recorders()
+            && self.once.is_new(Rule::CnpTooFrequent, bth.opcode(), packet.destination, bth.destination_qpn())
+        {
+            let evidence = Evidence::Time { expected_ns: CNP_PACE_NS, got_ns };
+            self.find(Broken::new(Rule::CnpTooFrequent, evidence), number, packet, None);
+        }
+    }
+
+    /// Takes note of a packet that is equal to one shortly before.
+    #[cold]
+    pub(super) fn copy(&mut self, number: u64, packet: &Packet<'_>) -> Option<Seen> {
+        let bth = packet.bth?;
+        let opcode = bth.opcode();
+        let at = Spot { number, psn: bth.psn(), is_request: opcode.is_request() };
+        let (index, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+        let requester = if opcode.is_response() { sender.other() } else { sender };
+        self.copies.name(at, (index, requester));
+        if let Some(flow) = self.flows.get_mut(index) {
+            flow.count(sender, packet.payload_length_bytes as u64);
+            if opcode.is_request() {
+                flow.count_copy();
+            }
+        }
+        let again = opcode.is_request().then_some(RetransmissionClass::Duplicate);
+        Some(Seen { flow: index, sender, again })
+    }
+
+    pub(super) fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
+        if let Some(mad) = packet.mad() {
+            if let Ok(mad) = mad
+                && mad.is_cm()
+                && let Ok(message) = mad.message()
+            {
+                self.connection_management(number, packet, &message);
+            } else {
+                self.cm_is_unsure = true;
+            }
+            return;
+        }
+        let (Some(bth), Some(deth)) = (packet.bth, packet.deth) else {
+            return;
+        };
+        let Some(kind) = MessageKind::of(bth.opcode()) else {
+            return;
+        };
+        let id = self.messages.add(Message {
+            kind,
+            requester: packet.source,
+            requester_qpn: Some(deth.source_qpn()),
+            responder: packet.destination,
+            responder_qpn: bth.destination_qpn(),
+            connection: None,
+            bytes: packet.payload_length_bytes as u64,
+            immediate: packet.immdt.map(|immdt| immdt.value()),
+            va: None,
+            rkey: None,
+            psn_first: bth.psn(),
+            psn_last: bth.psn(),
+            packet_first: number,
+            packet_last: number,
+            is_whole: true,
+            sent_ns: timestamp_ns,
+            ended_ns: None,
+            outcome: Outcome::Sent,
+        });
+        self.messages.end(id, Outcome::Sent, None);
+    }
+
+    pub(super) fn connection_management(
+        &mut self,
+        number: u64,
+        packet: &Packet<'_>,
+        message: &CmMessage<'_>,
+    ) {
+        match message {
+            CmMessage::Req(req) => self.adverts.see(packet.source, req.consumer_private_data()),
+            CmMessage::Rep(rep) => self.adverts.see(packet.source, rep.private_data()),
+            _ => {}
+        }
+        if let Some(qpn) = message.sidr_rep_qpn() {
+            self.adverts.see_queue_pair(packet.source, qpn);
+        }
+        if let CmMessage::Req(req) = message {
+            // A queue pair that is used again: what it was before has ended.
+            if let Some((index, _)) = self.flows.find(packet.source, req.local_qpn()) {
+                self.end_flow(index);
+                self.judge_end(index);
+            }
+        }
+        let index =
+            self.flows.connection_management(packet.source, packet.destination, message, &mut self.broken);
+        self.make_room();
+        if self.cm_is_unsure {
+            self.broken.retain(|broken| broken.rule != Rule::CmOutOfSequence);
+        }
+        self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
+    }
+}

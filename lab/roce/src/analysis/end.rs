@@ -1,0 +1,129 @@
+//! What is told when a connection or the capture ends.
+
+use super::*;
+
+impl Analysis {
+    /// Takes the oldest connection out when there are too many, and tells what was held back of it.
+    #[inline]
+    pub(super) fn make_room(&mut self) {
+        if let Some(oldest) = self.flows.in_excess() {
+            self.end_flow(oldest);
+            self.judge_end(oldest);
+            self.flows.drop_oldest(&mut self.budget, !self.copies.is_recorders());
+        }
+    }
+
+    /// Tells what was held back of a connection until now.
+    pub(super) fn end_flow(&mut self, index: usize) {
+        for side in [Side::Active, Side::Passive] {
+            let last_ns = self.last_ns;
+            let Some(flow) = self.flows.get_mut(index) else { return };
+            let has_ended = flow.has_ended();
+            let (_, stream) = flow.parts(side);
+            let mut sink = Sink {
+                messages: &mut self.messages,
+                findings: &mut self.broken,
+                discarded: &mut self.discarded,
+                budget: &mut self.budget,
+                stats: &mut self.stats,
+                capture: &mut self.capture,
+                adverts: &mut self.adverts,
+                number: 0,
+                flow: index,
+            };
+            stream.end(side, last_ns, has_ended, &mut sink);
+            stream.end_repeated(last_ns, &mut sink);
+            for mut broken in std::mem::take(&mut self.broken) {
+                if let Evidence::Refusal(refusal) = &mut broken.evidence
+                    && let (Some(va), Some(rkey)) = (refusal.va, refusal.rkey)
+                    && let Some(connection) = self.connection(index)
+                {
+                    let responder = connection.endpoint(side.other()).address;
+                    refusal.difference = self.adverts.difference(responder, va, rkey);
+                }
+                if let Some(at) = broken.at {
+                    self.find_at(broken, at, (index, side));
+                }
+            }
+        }
+    }
+
+    /// Tells what the capture lacks, doubles or has in another order, each once.
+    pub(super) fn judge_capture(&mut self) {
+        for finding in std::mem::take(&mut self.cm_held) {
+            if self.paths.has(finding.destination, finding.source) {
+                self.findings.push(finding);
+            }
+        }
+        self.judge_directions();
+        let found: Vec<_> = self.capture.findings().chain(self.copies.finding()).collect();
+        for (broken, at, requester) in found {
+            self.find_at(broken, at, requester);
+        }
+    }
+
+    /// Tells once that nothing of one direction is in the capture. A node that is asked again and again, and answers nothing, is told of already.
+    pub(super) fn judge_directions(&mut self) {
+        if self.is_told {
+            return;
+        }
+        let is_dead = |source, destination| {
+            self.findings.iter().any(|finding| {
+                (finding.source, finding.destination) == (source, destination)
+                    && matches!(finding.evidence, Evidence::Unanswered { .. })
+            })
+        };
+        let mut found = None;
+        let mut count = 0;
+        for (number, source, destination) in self.paths.one_sided() {
+            if is_dead(source, destination) {
+                continue;
+            }
+            count += 1;
+            found.get_or_insert((number, source, destination));
+        }
+        if let Some((packet, source, destination)) = found {
+            self.findings.push(Finding {
+                rule: Rule::CaptureOneDirection,
+                severity: Severity::Note,
+                packet,
+                source,
+                destination,
+                requester: None,
+                psn: None,
+                evidence: Evidence::OneDirection { count },
+            });
+        }
+    }
+
+    /// Names the request that a connection left without an answer.
+    pub(super) fn judge_end(&mut self, index: usize) {
+        let Some(flow) = self.flows.get_mut(index).filter(|flow| flow.has_ended()) else {
+            return;
+        };
+        for side in [Side::Active, Side::Passive] {
+            let (connection, stream) = flow.parts(side);
+            let Some((number, psn, count)) = stream.unanswered() else { continue };
+            let is_discarded = |discarded: &Discarded| {
+                discarded.psn.is_none_or(|discarded| (0..count as i32).contains(&discarded.distance(psn)))
+            };
+            let is_excused = self.discarded.iter().any(is_discarded);
+            let (source, destination) =
+                (connection.endpoint(side).address, connection.endpoint(side.other()).address);
+            stream.release(&mut self.budget);
+            if is_excused || !self.is_told && !self.paths.has(destination, source) {
+                continue;
+            }
+            self.findings.push(Finding {
+                rule: Rule::RequestNotAnswered,
+                severity: Severity::Warning,
+                packet: number,
+                source,
+                destination,
+                requester: Some((index, side)),
+                psn: Some(psn),
+                evidence: Evidence::Words { expected: "an answer before the connection ends", got: "none" },
+            });
+        }
+    }
+}

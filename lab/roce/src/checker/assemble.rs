@@ -1,0 +1,178 @@
+//! Requests to messages: from the first packet of one to its last.
+
+use crate::checker::asked::Asked;
+use crate::checker::payload::judge_addresses;
+use crate::checker::pending::{Answer, Pending};
+use crate::checker::{Open, Sink, Stream};
+use crate::finding::Evidence;
+use crate::flow::{Connection, Side};
+use crate::message::{Message, MessageKind, Outcome};
+use crate::rule::Rule;
+use crate::wire::{Operation, Place, Transport};
+
+impl Stream {
+    /// Begins or continues a message with a request that is in order.
+    pub(super) fn assemble(
+        &mut self,
+        connection: &Connection,
+        requester: Side,
+        asked: &Asked,
+        sink: &mut Sink<'_>,
+    ) {
+        let (opcode, psn, count) = (asked.opcode, asked.psn, asked.count);
+        let (place, operation) = (opcode.place(), opcode.operation());
+        let announced_bytes = asked.dma_length;
+        if place.starts() {
+            let Some(message) = self.message(connection, requester, asked) else { return };
+            if let Some(open) = self.open.take() {
+                if !open.is_suspect {
+                    sink.report(
+                        Rule::OpcodeOutOfSequence,
+                        Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
+                    );
+                }
+                sink.messages.end(open.message, Outcome::Incomplete, None);
+                self.lose_place();
+            }
+            self.first_is_lost = false;
+            let message = sink.messages.add(message);
+            judge_addresses(asked, sink);
+            self.open = Some(Open { message, operation, announced_bytes, bytes: 0, is_suspect: false });
+        }
+        let Some(open) = &mut self.open else {
+            if !self.first_is_lost {
+                sink.report(
+                    Rule::OpcodeOutOfSequence,
+                    Evidence::Opcode { expected: "First or Only", got: opcode },
+                );
+            }
+            self.lose_place();
+            return;
+        };
+        if open.operation != operation {
+            sink.report(
+                Rule::OpcodeOutOfSequence,
+                Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
+            );
+            self.lose_place();
+            return;
+        }
+        open.bytes += asked.payload_bytes;
+        if !self.payload.judge(connection, asked, sink) {
+            open.is_suspect = true;
+            self.msn.forget();
+            self.sure_from = self.sent_end;
+        }
+        if let Some(message) = sink.messages.get_mut(open.message) {
+            message.bytes = match operation {
+                Operation::ReadRequest | Operation::Flush => u64::from(announced_bytes.unwrap_or(0)),
+                Operation::CmpSwap | Operation::FetchAdd => 8,
+                _ => open.bytes,
+            };
+            message.psn_last = psn.plus(count.unwrap_or(1) - 1);
+            message.packet_last = asked.number;
+        }
+        if place.ends()
+            && let Some(open) = self.open.take()
+        {
+            self.finish_message(connection, requester, &open, asked, sink);
+        }
+    }
+
+    /// The message that begins with a request.
+    pub(super) fn message(&self, connection: &Connection, requester: Side, asked: &Asked) -> Option<Message> {
+        Some(Message {
+            kind: MessageKind::of(asked.opcode)?,
+            requester: connection.endpoint(requester).address,
+            requester_qpn: connection.endpoint(requester).qpn,
+            responder: connection.endpoint(requester.other()).address,
+            responder_qpn: asked.destination_qpn,
+            connection: Some(asked.flow),
+            bytes: 0,
+            immediate: None,
+            va: asked.memory.map(|(va, _)| va),
+            rkey: asked.memory.map(|(_, rkey)| rkey).or(asked.invalidate),
+            psn_first: asked.psn,
+            psn_last: asked.psn.plus(asked.count.unwrap_or(1) - 1),
+            packet_first: asked.number,
+            packet_last: asked.number,
+            is_whole: false,
+            sent_ns: asked.timestamp_ns,
+            ended_ns: None,
+            outcome: Outcome::Incomplete,
+        })
+    }
+
+    pub(super) fn finish_message(
+        &mut self,
+        connection: &Connection,
+        requester: Side,
+        open: &Open,
+        asked: &Asked,
+        sink: &mut Sink<'_>,
+    ) {
+        if let Some(message) = sink.messages.get_mut(open.message) {
+            message.kind = MessageKind::of(asked.opcode).unwrap_or(message.kind);
+            message.is_whole = true;
+            if message.outcome == Outcome::Incomplete {
+                message.outcome = Outcome::Sent;
+            }
+            message.immediate = asked.immediate;
+            message.rkey = message.rkey.or(asked.invalidate);
+        }
+        self.msn.completed = self.msn.completed.wrapping_add(1);
+        let answer = match open.operation {
+            Operation::ReadRequest => Answer::ReadResponses,
+            Operation::CmpSwap | Operation::FetchAdd => Answer::AtomicAck,
+            Operation::Flush | Operation::AtomicWrite => Answer::Either,
+            _ => Answer::Ack,
+        };
+        if answer == Answer::Ack
+            && let Some(expected) = open.announced_bytes.map(u64::from)
+            && expected != open.bytes
+            && !open.is_suspect
+        {
+            sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: open.bytes });
+            if open.bytes < expected && asked.opcode.place() == Place::Last {
+                // What follows may be the rest of it.
+                self.lose_place();
+            }
+        }
+        if asked.opcode.transport() == Transport::Uc {
+            sink.messages.end(open.message, Outcome::Sent, None);
+            return;
+        }
+        let pending = Pending {
+            message: open.message,
+            answer,
+            is_done: false,
+            must_be_answered: answer != Answer::Ack || asked.ack_request,
+            packet_last: asked.number,
+            psn: asked.psn,
+            count: asked.count,
+            is_unknown: asked.is_read_of_unknown_length(),
+            ordinal: self.msn.completed,
+            announced_bytes: open.announced_bytes.unwrap_or(0),
+            asked_from: 0,
+            next: 0,
+            bytes: 0,
+            has_gap: false,
+        };
+        if matches!(answer, Answer::ReadResponses | Answer::AtomicAck) && !self.depth_is_reported {
+            self.judge_depth(connection.endpoint(requester).initiator_depth, sink);
+        }
+        self.queue.push(pending, sink.budget);
+    }
+
+    /// Holds the READs and atomics that are under way, with one more, against what the connection allows.
+    pub(super) fn judge_depth(&mut self, initiator_depth: Option<u8>, sink: &mut Sink<'_>) {
+        let Some(depth) = initiator_depth else { return };
+        let most = if depth == 0 { 0 } else { usize::from(depth).next_power_of_two() };
+        let under_way = self.queue.under_way(most) + 1;
+        if under_way > most {
+            self.depth_is_reported = true;
+            let (expected, got) = (most as u64, under_way as u64);
+            sink.suspect(Rule::InitiatorDepthExceeded, Evidence::Number { what: "at most", expected, got });
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Responses with data: those of READs and atomics.
+
+use crate::checker::pending::{Answer, Pending};
+use crate::checker::{Arrival, Sink, Stream};
+use crate::finding::Evidence;
+use crate::flow::Connection;
+use crate::message::Outcome;
+use crate::rule::Rule;
+use crate::wire::{Opcode, Place};
+
+impl Stream {
+    pub(super) fn atomic_response(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+        let (psn, opcode) = (arrival.bth.psn(), arrival.bth.opcode());
+        let is_behind_missing = self.acknowledge_before(psn, arrival.timestamp_ns, sink);
+        if is_behind_missing {
+            // It may be the missing one itself, under a wrong PSN.
+            self.msn.forget();
+            self.sure_from = Some(psn.plus(1));
+        }
+        let is_right = |answer| answer == Answer::AtomicAck;
+        if let Some(at) = self.answered(psn, is_right, opcode, sink)
+            && let Some(pending) = self.queue.get_mut(at)
+            && !pending.is_done
+        {
+            pending.is_done = true;
+            sink.end(pending.message, Outcome::Responded, arrival.timestamp_ns);
+            if let Some(ack) = arrival.packet.atomic_ack_eth.filter(|_| !is_behind_missing) {
+                self.retry.remember(psn, ack.original());
+            }
+            self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink);
+        } else if let Some(ack) = arrival.packet.atomic_ack_eth
+            && let Some(expected) = self.retry.replayed(psn, ack.original())
+        {
+            let got = ack.original();
+            sink.report(
+                Rule::AtomicReplayDiffers,
+                Evidence::Number { what: "original value", expected, got },
+            );
+            let next = psn.plus(1);
+            if self.queue.find(next).and_then(|at| self.queue.get_mut(at)).is_some_and(|next| !next.is_done) {
+                // If it is the next one's answer, that this one is missing has the same cause.
+                sink.discard(Some(next));
+            }
+        }
+    }
+
+    pub(super) fn read_response(
+        &mut self,
+        connection: &Connection,
+        arrival: &Arrival<'_>,
+        opcode: Opcode,
+        sink: &mut Sink<'_>,
+    ) {
+        let psn = arrival.bth.psn();
+        let is_right = |answer| matches!(answer, Answer::ReadResponses | Answer::Either);
+        let Some(at) = self.answered(psn, is_right, opcode, sink) else {
+            self.acknowledge_before(psn, arrival.timestamp_ns, sink);
+            return;
+        };
+        let Some(begin) = self.queue.get_mut(at).map(|read| read.psn) else {
+            return;
+        };
+        if self.acknowledge_before(begin, arrival.timestamp_ns, sink)
+            && psn == begin
+            && !opcode.place().starts()
+        {
+            // It belongs to the READ before, under a wrong PSN.
+            self.msn.forget();
+            self.sure_from = Some(psn.plus(1));
+            return;
+        }
+        let has_begun = self.is_announced || self.acknowledged != self.psn_first;
+        let is_whole = self.is_complete() && self.retry.counts.read_retry == 0 && has_begun;
+        let Some(read) = self.queue.get_mut(at) else {
+            return;
+        };
+        let index = psn.distance(read.psn) as u32;
+        // A response to a READ that is already answered in full comes from a retransmission.
+        if read.is_done || index < read.next {
+            return;
+        }
+        if index > read.next {
+            if !read.has_gap {
+                let expected = read.psn.plus(read.next);
+                if !sink.excuses(expected, index == read.next + 1) {
+                    self.is_lossy = true;
+                    sink.report(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
+                }
+            }
+            // The requester discards it: until the missing one comes, late or because it is asked for again.
+            read.has_gap = true;
+            read.must_be_answered = false;
+            return;
+        }
+        read.next = index + 1;
+        read.bytes += arrival.packet.payload_length_bytes as u64;
+        if read.is_unknown && opcode.place().ends() {
+            read.count = Some(index + 1);
+            read.is_done = true;
+            let (message, end) = (read.message, read.psn.plus(index + 1));
+            if let Some(message) = sink.messages.get_mut(message) {
+                message.bytes = read.bytes;
+                message.psn_last = psn;
+            }
+            if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
+                self.sent_end = Some(end);
+            }
+            sink.end(message, Outcome::Responded, arrival.timestamp_ns);
+            self.acknowledge_before(end, arrival.timestamp_ns, sink);
+            return;
+        }
+        let Some(count) = read.count.or((opcode.place() == Place::Only).then_some(1)) else {
+            return;
+        };
+        if read.is_unknown {
+            return;
+        }
+        let place = match (index == read.asked_from, index + 1 == count) {
+            (true, true) => Place::Only,
+            (true, false) => Place::First,
+            (false, true) => Place::Last,
+            (false, false) => Place::Middle,
+        };
+        if place != opcode.place() {
+            read.must_be_answered = false;
+            // What begins anew was asked for anew, perhaps by a request that the recorder lost.
+            let begins_anew = opcode.place().starts() && index > 0;
+            let evidence = Evidence::Opcode { expected: words_of_place(place), got: opcode };
+            let is_sure = arrival.is_told || is_whole && !begins_anew;
+            sink.blame(is_sure, Rule::OpcodeOutOfSequence, evidence);
+        } else if !judge_response_payload(connection, arrival, read, count, sink) {
+            read.has_gap = true;
+        }
+        if index + 1 == count {
+            read.is_done = true;
+            let (message, end) = (read.message, read.psn.plus(count));
+            sink.end(message, Outcome::Responded, arrival.timestamp_ns);
+            self.acknowledge_before(end, arrival.timestamp_ns, sink);
+        } else if opcode.place().ends() {
+            // It was reported; what else comes of this READ is the rest.
+            read.has_gap = true;
+        }
+    }
+}
+
+/// Holds the payload of a READ response against the path MTU and the length that was asked for; gives whether it is right.
+pub(super) fn judge_response_payload(
+    connection: &Connection,
+    arrival: &Arrival<'_>,
+    read: &Pending,
+    count: u32,
+    sink: &mut Sink<'_>,
+) -> bool {
+    if read.answer != Answer::ReadResponses || read.has_gap {
+        return true;
+    }
+    let got = arrival.packet.payload_length_bytes as u64;
+    if arrival.bth.opcode().place().ends() {
+        let expected = u64::from(read.announced_bytes);
+        if read.next == count && read.bytes != expected {
+            sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: read.bytes });
+        }
+        return true;
+    }
+    match connection.path_mtu_bytes.map(u64::from) {
+        Some(mtu) if got != mtu => {
+            sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
+            false
+        }
+        _ => true,
+    }
+}
+
+pub(super) fn words_of_place(place: Place) -> &'static str {
+    match place {
+        Place::First => "First",
+        Place::Middle => "Middle",
+        Place::Last => "Last",
+        Place::Only => "Only",
+    }
+}
