@@ -23,6 +23,10 @@ pub(crate) const OTHER_MIRROR: &str = "name another mirror with RDMA_LAB_DEBIAN_
 pub(crate) const NETWORK: &str = "check the network and the proxy (http_proxy, https_proxy, no_proxy), or name another \
      mirror with RDMA_LAB_DEBIAN_MIRROR";
 
+/// What helps where nobody vouches for a mirror.
+pub(crate) const CERTIFICATES: &str = "name a file of root certificates that vouch for it with SSL_CERT_FILE, or an http \
+     mirror with RDMA_LAB_DEBIAN_MIRROR: what it sends is checked with the archive's keys either way";
+
 impl Error {
     pub(crate) fn new(what: impl Into<String>, next: impl Into<String>) -> Error {
         Error { what: what.into(), next: next.into() }

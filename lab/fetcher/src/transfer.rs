@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use attohttpc::{ErrorKind, ProxySettings};
+use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
-use crate::error::{Error, NETWORK, OTHER_MIRROR, Result};
+use crate::error::{CERTIFICATES, Error, NETWORK, OTHER_MIRROR, Result};
 
 /// The longest wait for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -37,6 +38,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) struct Mirror {
     base: String,
     proxies: ProxySettings,
+    /// What HTTPS is believed by; empty for other schemes.
+    roots: Vec<CertificateDer<'static>>,
 }
 
 /// A file as the signed lists describe it.
@@ -52,6 +55,8 @@ pub(crate) struct Expected<'a> {
 pub(crate) enum Fault {
     /// The mirror answers, and does not have it.
     Missing(String),
+    /// The mirror is not who it says it is, or this host knows nobody who vouches for it.
+    Untrusted(String),
     /// Something on the way answers, and says no.
     Refused(String),
     /// Nothing answers, or it stops before the end.
@@ -74,7 +79,8 @@ impl Mirror {
                 "name one as in RDMA_LAB_DEBIAN_MIRROR=http://mirror.example.org/debian",
             ));
         }
-        Ok(Mirror { base, proxies: ProxySettings::from_env() })
+        let roots = if base.starts_with("https://") { roots() } else { Vec::new() };
+        Ok(Mirror { base, proxies: ProxySettings::from_env(), roots })
     }
 
     pub(crate) fn address(&self, path: &str) -> String {
@@ -109,6 +115,7 @@ impl Mirror {
         let what = format!("failed to fetch {}{}: {fault}", self.address(path), self.through());
         match fault {
             Fault::Missing(_) | Fault::Changed(_) => Error::new(what, OTHER_MIRROR),
+            Fault::Untrusted(_) => Error::new(what, CERTIFICATES),
             Fault::Refused(_) | Fault::Network(_) => Error::new(what, NETWORK),
             Fault::Here(error) => error,
         }
@@ -134,11 +141,15 @@ impl Mirror {
             let file = File::open(&path).map_err(|error| Fault::Missing(error.to_string()))?;
             return Ok((Box::new(file), None));
         }
-        let response = attohttpc::get(self.address(path))
+        let request = attohttpc::get(self.address(path))
             .proxy_settings(self.proxies.clone())
             .connect_timeout(CONNECT_LIMIT)
             .read_timeout(SILENCE_LIMIT)
-            .timeout(TRANSFER_LIMIT)
+            .timeout(TRANSFER_LIMIT);
+        let response = self
+            .roots
+            .iter()
+            .fold(request, |request, root| request.add_root_certificate(root.clone()))
             .send()
             .map_err(|error| refusal(&error))?;
         let status = response.status();
@@ -165,6 +176,14 @@ impl Mirror {
             None => String::new(),
         }
     }
+}
+
+/// The host's certificates that can be used.
+fn roots() -> Vec<CertificateDer<'static>> {
+    let mut store = rustls::RootCertStore::empty();
+    let mut certificates = rustls_native_certs::load_native_certs().certs;
+    certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
+    certificates
 }
 
 /// True if the file at `path` is what is expected.
@@ -234,11 +253,19 @@ fn network(error: &io::Error) -> Fault {
     })
 }
 
+/// True if TLS did not accept the certificate.
+fn is_untrusted(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
 fn refusal(error: &attohttpc::Error) -> Fault {
     match error.kind() {
         ErrorKind::ConnectError { status_code, .. } => {
             Fault::Refused(format!("the proxy refuses: {status_code}"))
         }
+        ErrorKind::Io(error) if is_untrusted(error) => Fault::Untrusted(error.to_string()),
+        ErrorKind::Tls(error @ rustls::Error::InvalidCertificate(_)) => Fault::Untrusted(error.to_string()),
         ErrorKind::Io(error) => network(error),
         _ => Fault::Refused(error.to_string()),
     }
@@ -247,9 +274,11 @@ fn refusal(error: &attohttpc::Error) -> Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Missing(text) | Fault::Refused(text) | Fault::Network(text) | Fault::Changed(text) => {
-                f.write_str(text)
-            }
+            Fault::Missing(text)
+            | Fault::Untrusted(text)
+            | Fault::Refused(text)
+            | Fault::Network(text)
+            | Fault::Changed(text) => f.write_str(text),
             Fault::Here(error) => error.fmt(f),
         }
     }

@@ -93,8 +93,6 @@ pub const HOST_TOOLS: &[Requirement] = &[
     },
     program("mkfs.erofs", "packs the machines' root file system", "erofs-utils"),
     program("setpriv", "ends a machine with its guard", "util-linux"),
-    program("ssh", "opens a shell on a machine", "openssh-client"),
-    program("ssh-keygen", "makes the lab's own key", "openssh-client"),
     program("pkg-config", "finds the RDMA libraries", "pkg-config"),
     Requirement {
         name: "libclang",

@@ -67,7 +67,7 @@ pub const SSH: Set = Set {
     name: "ssh",
     title: "tools: OpenSSH's client",
     packages: &["openssh-client"],
-    programs: &["ssh", "ssh-keygen"],
+    programs: &["ssh"],
     prefers_host: true,
     about_mb: 13,
     ..WITHOUT

@@ -77,11 +77,11 @@ fn signed(text: &str, key: &SignedSecretKey) -> Vec<u8> {
 
 impl Mirror {
     fn new() -> Mirror {
-        let mirror = Mirror {
-            server: Server::start(Reply::Status("404 Not Found")),
-            key: key(),
-            directory: tempfile::tempdir().unwrap(),
-        };
+        Mirror::at(Server::start(Reply::Status("404 Not Found")))
+    }
+
+    fn at(server: Server) -> Mirror {
+        let mirror = Mirror { server, key: key(), directory: tempfile::tempdir().unwrap() };
         let public = SignedPublicKey::from(mirror.key.clone());
         fs::write(mirror.keys(), public.to_armored_bytes(ArmorOptions::default()).unwrap()).unwrap();
         mirror.sign("");
@@ -118,6 +118,9 @@ impl Mirror {
     fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Value, String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_debian-fetcher"));
         command.args(arguments).current_dir(self.directory.path());
+        for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            command.env_remove(name);
+        }
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
@@ -188,6 +191,22 @@ fn directory_is_a_mirror() {
     mirror.download().unwrap();
     assert_eq!(mirror.server.asked(), [""; 0]);
     assert_names(mirror.update_from("ftp://mirror.example.org/debian", &[]), &["http", "ftp://"]);
+}
+
+#[test]
+fn https_is_believed_by_the_certificates_of_this_host() {
+    let (server, certificate) = Server::start_tls(Reply::Status("404 Not Found"));
+    let mirror = Mirror::at(server);
+    let roots = mirror.directory.path().join("roots.pem");
+    fs::write(&roots, certificate).unwrap();
+    let url = mirror.server.url();
+    assert!(url.starts_with("https://"), "{url}");
+    // Not those of this host's own.
+    let unknown = mirror.update_from(&url, &[]);
+    assert_names(unknown, &["certificate", "SSL_CERT_FILE"]);
+    let roots = [("SSL_CERT_FILE", roots.to_str().unwrap())];
+    mirror.update_from(&url, &roots).unwrap();
+    mirror.run(&["download", ".", "archives", "hello"], &roots).unwrap();
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! An HTTP server on 127.0.0.1 that serves a few files, whole or broken; a proxy as well.
+//! An HTTP or HTTPS server on 127.0.0.1 that serves a few files, whole or broken; a proxy as well.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// How a path is answered.
 #[derive(Debug, Clone)]
@@ -26,30 +28,59 @@ pub(crate) struct Server {
     replies: Arc<Mutex<HashMap<String, Reply>>>,
     asked: Arc<Mutex<Vec<String>>>,
     otherwise: Reply,
+    /// Of an HTTPS server.
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Server {
     /// A server that answers `otherwise` to what it was not told of.
     pub(crate) fn start(otherwise: Reply) -> Server {
+        Server::listen(otherwise, None)
+    }
+
+    /// The same with HTTPS; the text is its certificate, which vouches for itself.
+    pub(crate) fn start_tls(otherwise: Reply) -> (Server, String) {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        (Server::listen(otherwise, Some(Arc::new(config))), made.cert.pem())
+    }
+
+    fn listen(otherwise: Reply, tls: Option<Arc<ServerConfig>>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server {
             address: listener.local_addr().unwrap(),
             replies: Arc::default(),
             asked: Arc::default(),
             otherwise,
+            tls,
         };
         let this = server.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let this = this.clone();
-                thread::spawn(move || this.answer(&stream));
+                thread::spawn(move || match &this.tls {
+                    Some(tls) => {
+                        let mut connection = ServerConnection::new(tls.clone()).unwrap();
+                        connection.set_buffer_limit(None);
+                        this.answer(&mut StreamOwned::new(connection, stream));
+                    }
+                    None => this.answer(&mut &stream),
+                });
             }
         });
         server
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     pub(crate) fn set(&self, path: &str, reply: Reply) {
@@ -61,10 +92,11 @@ impl Server {
         self.asked.lock().unwrap().clone()
     }
 
-    fn answer(&self, mut stream: &TcpStream) {
-        let mut lines = BufReader::new(stream).lines();
+    fn answer(&self, stream: &mut (impl Read + Write)) {
+        let mut lines = BufReader::new(&mut *stream).lines();
         let Some(Ok(request)) = lines.next() else { return };
         while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        drop(lines);
         let target = request.split(' ').nth(1).unwrap_or_default().to_owned();
         // A proxy is asked for a whole address.
         let path = match target.strip_prefix("http://") {

@@ -581,10 +581,10 @@ impl QemuPair {
     ///
     /// # Errors
     ///
-    /// QEMU names no port.
+    /// QEMU names no port, or this user can run no SSH client.
     pub fn ssh(&self, role: Role) -> Result<Command> {
         let port = self.qmp(role)?.ssh_port()?;
-        Ok(ssh::command(&self.ssh_key, &self.known_hosts, role, self.user, port))
+        ssh::command(&self.ssh_key, &self.known_hosts, role, self.user, port)
     }
 }
 

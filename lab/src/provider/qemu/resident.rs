@@ -354,11 +354,11 @@ impl Resident {
     ///
     /// # Errors
     ///
-    /// The machine does not tell its port.
+    /// The machine does not tell its port, or this user can run no SSH client.
     pub fn ssh(&self, key: &ssh::Key, role: Role) -> Result<Command> {
         self.demand_moving(role)?;
         let port = Qmp::connect(&Files::new(&self.run_directory, role).qmp())?.ssh_port()?;
-        Ok(ssh::command(&key.for_lab(&self.run_directory), &self.known_hosts, role, recipe::USER.0, port))
+        ssh::command(&key.for_lab(&self.run_directory), &self.known_hosts, role, recipe::USER.0, port)
     }
 
     /// Demands that a machine's process does not stand still.

@@ -1,12 +1,15 @@
 //! The way in for people: SSH on 127.0.0.1, with the lab's own key and known hosts.
 //!
-//! The user's configuration, agent and keys are left out of it.
+//! The user's configuration, agent and keys are left out of it. The key pair is made and looked into here: OpenSSH is
+//! needed by who goes in, and by nothing else.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use ssh_key::rand_core::OsRng;
+use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
 use crate::cache::{Cache, read_record, sha256_file, write_whole};
 use crate::command::Command;
@@ -15,21 +18,21 @@ use crate::node::Role;
 use crate::progress::say;
 use crate::toolbox::{Tool, Toolbox};
 
-const KEYGEN_LIMIT: Duration = Duration::from_secs(20);
+/// The longest wait for a client that only tells its version.
+const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the private half is called.
 const KEY: &str = "ssh-key";
+
+/// What the public half says of its owner.
+const COMMENT: &str = "rdma-lab";
 
 /// The lab's own key pair, in the cache; a lab that is up has a copy.
 #[derive(Debug, Clone)]
 pub struct Key {
     private: PathBuf,
     public: String,
-    /// Who comes in with it.
-    client: Tool,
-    /// Who makes it and looks into it.
-    keygen: Tool,
-    /// Where who ends a client with its parent comes from.
+    /// Where the client that comes in with it is from, and what ends one with its parent.
     toolbox: Toolbox,
 }
 
@@ -46,16 +49,9 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// There is no OpenSSH, `ssh-keygen` fails, or the cache cannot be written.
+    /// The cache cannot be written, or this system has no randomness.
     pub fn ensure(cache: &Cache) -> Result<Key> {
-        let toolbox = Toolbox::of(cache);
-        let key = Key {
-            private: cache.path(KEY),
-            public: String::new(),
-            client: toolbox.tool("ssh")?,
-            keygen: toolbox.tool("ssh-keygen")?,
-            toolbox,
-        };
+        let key = Key { private: cache.path(KEY), public: String::new(), toolbox: Toolbox::of(cache) };
         let sums_file = key.private.with_extension("json");
         let _lock = cache.lock(KEY)?;
         if key.private.exists() {
@@ -63,7 +59,7 @@ impl Key {
             if sums.is_some() && sums == key.sums().ok() {
                 return key.read();
             }
-            if let Some(public) = key.derived(cache)? {
+            if let Some(public) = key.derived()? {
                 let is_as_it_was = key.clone().read().is_ok_and(|key| key.public == public);
                 if !is_as_it_was {
                     say("ssh-key.pub of the cache is damaged and is made again from ssh-key");
@@ -74,16 +70,9 @@ impl Key {
             }
             say("ssh-key of the cache is damaged: a new pair is made");
         }
-        let scratch = cache.scratch()?;
-        let fresh = scratch.path().join("key");
-        key.keygen
-            .command()
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "rdma-lab", "-f"])
-            .arg(&fresh)
-            .run(KEYGEN_LIMIT)?;
-        let fresh_public = fresh.with_extension("pub");
-        write_whole(&key.public_file(), &fs::read(&fresh_public).at("failed to read", &fresh_public)?)?;
-        fs::rename(&fresh, &key.private).at("failed to keep the key", &key.private)?;
+        let (private, public) = pair()?;
+        write_whole(&key.public_file(), format!("{public}\n").as_bytes())?;
+        write_whole(&key.private, private.as_bytes())?;
         key.note(&sums_file)?;
         key.read()
     }
@@ -135,25 +124,28 @@ impl Key {
         Ok(self)
     }
 
-    /// The public half of a private one that signs what the public one verifies; `None` of one that does not.
-    fn derived(&self, cache: &Cache) -> Result<Option<String>> {
-        let scratch = cache.scratch()?;
-        let copy = scratch.path().join("key");
-        write_whole(&copy, &fs::read(&self.private).at("failed to read", &self.private)?)?;
-        let public = self.keygen.command().args(["-y", "-f"]).arg(&copy).output(KEYGEN_LIMIT)?;
-        if public.code != Some(0) {
-            return Ok(None);
+    /// The public half of the private one; `None` of one that is damaged.
+    fn derived(&self) -> Result<Option<String>> {
+        let bytes = fs::read(&self.private).at("failed to read", &self.private)?;
+        // Each of its copies of the public half is compared with what the private one gives.
+        let Ok(private) = PrivateKey::from_openssh(bytes) else { return Ok(None) };
+        Ok(private.key_data().ed25519().is_some().then(|| public_of(private)).flatten())
+    }
+
+    /// The client that comes in with it.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it does not run: it refuses users without a name.
+    fn client(&self) -> Result<Tool> {
+        let client = self.toolbox.tool("ssh")?;
+        let uid = rustix::process::getuid().as_raw();
+        if has_name(&fs::read_to_string("/etc/passwd").unwrap_or_default(), uid) {
+            return Ok(client);
         }
-        // Without its public half beside it, the signer looks into the private one.
-        let message = scratch.path().join("message");
-        fs::write(&message, "rdma-lab").at("failed to write", &message)?;
-        let sign = self.keygen.command().args(["-q", "-Y", "sign", "-n", "rdma-lab", "-f"]);
-        let signed = sign.arg(&copy).arg(&message).output(KEYGEN_LIMIT)?;
-        let verify = self.keygen.command().args(["-q", "-Y", "check-novalidate", "-n", "rdma-lab", "-s"]);
-        let signature = scratch.path().join("message.sig");
-        let verified = verify.arg(&signature).stdin("rdma-lab").output(KEYGEN_LIMIT)?;
-        let is_whole = signed.code == Some(0) && verified.code == Some(0);
-        Ok(is_whole.then(|| public.stdout.trim().to_owned()))
+        // Other sources of names are the client's own business.
+        let output = client.command().arg("-V").output(VERSION_LIMIT)?;
+        if output.code == Some(0) { Ok(client) } else { Err(refused(uid, &output.stderr)) }
     }
 
     /// The file with the private half.
@@ -165,6 +157,46 @@ impl Key {
     pub fn public(&self) -> &str {
         &self.public
     }
+}
+
+/// A new pair: the private half as OpenSSH's file, the public one as a line.
+fn pair() -> Result<(String, String)> {
+    let failed = || Error::setup("failed to make the lab's SSH key pair");
+    let private =
+        PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(|source| failed().source(source))?;
+    let text = private.to_openssh(LineEnding::LF).map_err(|source| failed().source(source))?.to_string();
+    Ok((text, public_of(private).ok_or_else(failed)?))
+}
+
+/// The public half as a line, whatever the private one has as its comment.
+fn public_of(mut private: PrivateKey) -> Option<String> {
+    private.set_comment(COMMENT);
+    private.public_key().to_openssh().ok()
+}
+
+/// True if the text of a `passwd` file has a user of this number.
+fn has_name(passwd: &str, uid: u32) -> bool {
+    let uid = uid.to_string();
+    passwd.lines().any(|line| line.split(':').nth(2) == Some(&uid))
+}
+
+/// Why a client ends at once for this user.
+fn refused(uid: u32, stderr: &str) -> Error {
+    let nameless = stderr.contains("No user exists");
+    let what = if nameless {
+        format!("OpenSSH's client does not run for a user without a name, and user id {uid} has none here")
+    } else {
+        "OpenSSH's client does not run".to_owned()
+    };
+    let next = if nameless {
+        format!(
+            "give it one, as root: echo 'lab:x:{uid}:{uid}::/:/bin/sh' >>/etc/passwd, or start the container as a user \
+             that has one\nscenarios (cargo xtask test-e2e) need no SSH"
+        )
+    } else {
+        "look at what it says above; scenarios (cargo xtask test-e2e) need no SSH".to_owned()
+    };
+    Error::setup(what).detail(stderr.trim()).next(next)
 }
 
 fn tied(setpriv: &Tool, command: Command) -> Command {
@@ -213,8 +245,16 @@ pub fn keep_known_hosts(from: &Path, roles: &[Role], lab: &Path) -> Result<()> {
 }
 
 /// The words that reach a node; a command may follow them.
-pub fn command(key: &Key, known_hosts: &Path, role: Role, user: &str, port: u16) -> Command {
-    key.client
+///
+/// # Errors
+///
+/// There is no OpenSSH client, or it does not run for this user.
+pub fn command(key: &Key, known_hosts: &Path, role: Role, user: &str, port: u16) -> Result<Command> {
+    Ok(words(&key.client()?, &key.private, known_hosts, role, user, port))
+}
+
+fn words(client: &Tool, key: &Path, known_hosts: &Path, role: Role, user: &str, port: u16) -> Command {
+    client
         .command()
         .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"])
         // A machine that has gone must not keep anybody waiting.
@@ -223,7 +263,7 @@ pub fn command(key: &Key, known_hosts: &Path, role: Role, user: &str, port: u16)
         .arg(format!("UserKnownHostsFile=\"{}\"", known_hosts.display()))
         .args(["-o", &format!("HostKeyAlias={}", alias(role)), "-o", "StrictHostKeyChecking=yes"])
         .arg("-i")
-        .arg(&key.private)
+        .arg(key)
         .args(["-p", &port.to_string(), &format!("{user}@127.0.0.1")])
 }
 
@@ -269,7 +309,7 @@ mod tests {
             flip(&key.private, at);
             let made = Key::ensure(&cache).unwrap();
             assert_ne!(made.public, last);
-            assert_eq!(made.derived(&cache).unwrap().as_ref(), Some(&made.public));
+            assert_eq!(made.derived().unwrap().as_ref(), Some(&made.public));
             last = made.public;
         }
         assert_eq!(fs::read(&lab_key.private).unwrap(), whole);
@@ -295,22 +335,30 @@ mod tests {
 
     #[test]
     fn command_leaves_the_users_configuration_out() {
-        let [client, keygen, setpriv] = ["ssh", "ssh-keygen", "setpriv"].map(|name| Tool {
+        let [client, setpriv] = ["ssh", "setpriv"].map(|name| Tool {
             argv: vec![name.into()],
             env: Vec::new(),
             identity: String::new(),
         });
         let tied = tied(&setpriv, client.command()).to_string();
         assert_eq!(tied, "setpriv --pdeathsig KILL ssh");
-        let directory = tempfile::tempdir().unwrap();
-        let toolbox = Toolbox::of(&Cache::at(directory.path().to_owned()).unwrap());
-        let key = Key { private: "/c/ssh-key".into(), public: String::new(), client, keygen, toolbox };
-        let text = command(&key, Path::new("/c/known hosts"), Role::Client, "root", 4242).to_string();
+        let [key, known_hosts] = ["/c/ssh-key", "/c/known hosts"].map(Path::new);
+        let text = words(&client, key, known_hosts, Role::Client, "root", 4242).to_string();
         assert_eq!(
             text,
             "ssh -F none -o IdentitiesOnly=yes -o LogLevel=ERROR -o ConnectTimeout=10 \
              -o ServerAliveInterval=5 -o 'UserKnownHostsFile=\"/c/known hosts\"' \
              -o HostKeyAlias=rdma-lab-client -o StrictHostKeyChecking=yes -i /c/ssh-key -p 4242 root@127.0.0.1"
         );
+    }
+    #[test]
+    fn user_without_a_name_is_the_cause() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nlab:x:1000:54321::/home/lab:/bin/sh\n";
+        assert!(has_name(passwd, 0) && has_name(passwd, 1000));
+        assert!(!has_name(passwd, 54321) && !has_name("", 0));
+        let text = refused(54321, "No user exists for uid 54321\r\n").to_string();
+        assert!(text.contains("user id 54321 has none") && text.contains("/etc/passwd"), "{text}");
+        let text = refused(0, "cannot open shared object file").to_string();
+        assert!(text.contains("cannot open") && !text.contains("/etc/passwd"), "{text}");
     }
 }
