@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use rdma_sys::{ibv_context, rdma_cm_event, rdma_cm_id, rdma_event_channel, rdma_port_space};
+use rdma_sys::{ibv_context, ibv_event_type, rdma_cm_event, rdma_cm_id, rdma_event_channel, rdma_port_space};
 
 use crate::builders::QueuePairBuilder;
 use crate::deadline::Deadline;
@@ -276,6 +276,19 @@ impl CmId {
         sys::check_minus_one(returned, "rdma_set_option", || "set the ACK timeout".into())?;
         tracing::debug!("rdma_set_option: RDMA_OPTION_ID_ACK_TIMEOUT {exponent}");
         Ok(())
+    }
+
+    /// Tells CM that data came over a connection whose RTU did not (`rdma_notify`, IBV_EVENT_COMM_EST); ESTABLISHED follows.
+    ///
+    /// CM refuses it if it has learnt of the connection meanwhile; then that event follows.
+    pub(crate) fn notify_established(&self) {
+        let event = ibv_event_type::IBV_EVENT_COMM_EST;
+        // SAFETY: the identifier is alive (we own it); the event is an integer that the call copies.
+        let returned = unsafe { rdma_sys::rdma_notify(self.raw.as_ptr(), event) };
+        match sys::check_minus_one(returned, "rdma_notify", || "report data before the RTU".into()) {
+            Ok(()) => tracing::debug!("rdma_notify: IBV_EVENT_COMM_EST"),
+            Err(error) => tracing::debug!("{error}"),
+        }
     }
 
     /// Sends a DREQ, or the DREP to one that has come (`rdma_disconnect`); the queue pair goes to the error state.

@@ -315,11 +315,14 @@ impl Request {
 impl Endpoint {
     /// Accepts the client and waits until the connection stands. RECVs must be posted before.
     ///
+    /// The client's RTU proves that it stands. If that is lost or late, so do the completion of a RECV and the client's
+    /// DREQ; otherwise CM sends its REP again and draws another RTU.
+    ///
     /// # Errors
     ///
     /// [`Error::Verb`] naming `rdma_accept`: EINVAL if the client has gone meanwhile; [`Error::Timeout`];
-    /// [`Error::Disconnected`]; [`Error::CmEvent`] for REJECTED, UNREACHABLE and CONNECT_ERROR. Without CM
-    /// [`Error::Verb`] naming `ibv_modify_qp`, [`Error::Tcp`].
+    /// [`Error::CmEvent`] for REJECTED, UNREACHABLE and CONNECT_ERROR. Without CM [`Error::Verb`] naming `ibv_modify_qp`,
+    /// [`Error::Disconnected`] if the client has gone meanwhile, [`Error::Tcp`].
     pub fn accept(&mut self, params: &ConnectParams, deadline: &Deadline) -> Result<()> {
         match self.link() {
             Link::Cm(id) => {
@@ -345,14 +348,14 @@ impl Endpoint {
         log_params("rdma_accept", params);
 
         let awaited = "the client to confirm the connection (ESTABLISHED)";
-        let Some(event) = id.wait_event(deadline)? else {
-            return Err(Error::timeout(awaited, deadline));
-        };
+        let event = self.wait_confirmation(id, awaited, deadline)?;
         match event.kind {
             CmEventKind::Established if event.status == 0 => Ok(()),
             CmEventKind::Disconnected => {
+                // Only a connection that stands is disconnected: the RTU is lost or late, and the client has finished.
+                tracing::debug!("the client disconnected before its RTU came");
                 self.set_disconnected();
-                Err(Error::Disconnected { awaited: awaited.into() })
+                Ok(())
             }
             kind => Err(Error::CmEvent {
                 awaited: awaited.into(),

@@ -15,6 +15,7 @@ use std::time::Duration;
 use rdma_sys::{atomic_t, ibv_recv_wr, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags, rdma_t};
 
 use crate::builders::{Observer, Operands, RegionRange, SendRequest};
+use crate::cm::{CmId, Event};
 use crate::completion::{Completion, Side, WcOpcode, WcStatus, WrOpcode};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -320,6 +321,36 @@ impl Endpoint {
             }
             self.qp.cq().drain_events()?;
             self.take_link_event(&awaited, deadline)?;
+        }
+    }
+
+    /// Waits for the CM event that answers an accepted client. Data that comes first is told to CM, which then says
+    /// ESTABLISHED.
+    ///
+    /// A device may announce such data itself (IBV_EVENT_COMM_EST); rxe does not, so completions are looked at.
+    pub(crate) fn wait_confirmation(
+        &mut self,
+        id: &CmId,
+        awaited: &str,
+        deadline: &Deadline,
+    ) -> Result<Event> {
+        let mut is_told = false;
+        loop {
+            if let Some(event) = id.next_event()? {
+                return Ok(event);
+            }
+            self.qp.cq().req_notify()?;
+            self.poll_all()?;
+            // A flushed RECV received nothing.
+            let mut taken = self.completed.values();
+            if !is_told && taken.any(|completion| completion.status != WcStatus::WrFlushErr) {
+                id.notify_established();
+                is_told = true;
+            }
+            if !sys::wait_readable(&[self.qp.cq().fd(), id.fd()], deadline)? {
+                return Err(Error::timeout(awaited, deadline));
+            }
+            self.qp.cq().drain_events()?;
         }
     }
 

@@ -13,10 +13,10 @@
 //! the *peer* sends again when a side has no RECV posted, as in CM; `private_data` in hexadecimal what REQ or REP would
 //! carry. Nothing follows: the end of the stream is what DREQ and DREP are to CM.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdma_sys::{ibv_access_flags, ibv_ah_attr, ibv_gid, ibv_qp_attr_mask, ibv_qp_state};
@@ -38,6 +38,8 @@ const VERSION: u32 = 1;
 const LONGEST_LINE: usize = 4096;
 /// How long a client may take to send its line once it is connected.
 const LINE_LIMIT: Duration = Duration::from_secs(2);
+/// The most clients that may be connected and have not sent their line; others wait in the kernel.
+const MOST_SILENT: usize = 64;
 /// What CM's REQ says on rxe of Linux 6.1, and is patient: 4.096 us times two to the power of 19 are 2.15 s.
 const ACK_TIMEOUT: u8 = 19;
 /// Code of the shortest time a requester waits after an RNR NAK, 0.64 ms.
@@ -173,6 +175,28 @@ pub(crate) fn accept(qp: &QueuePair, link: &TcpLink, params: &ConnectParams) -> 
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    /// The oldest first.
+    silent: Mutex<Vec<Silent>>,
+}
+
+/// A client that is connected and has not sent its line.
+#[derive(Debug)]
+struct Silent {
+    stream: TcpStream,
+    peer: SocketAddr,
+    line: Vec<u8>,
+    deadline: Deadline,
+}
+
+impl Silent {
+    /// Reads what has come; the line once it is whole.
+    fn read(&mut self) -> Result<Option<String>> {
+        let awaited = format!("{} to send its parameters", self.peer);
+        match read_line(&self.stream, &mut self.line, &awaited)? {
+            None if self.deadline.passed() => Err(Error::timeout(awaited, &self.deadline)),
+            read => Ok(read),
+        }
+    }
 }
 
 impl Listener {
@@ -186,7 +210,7 @@ impl Listener {
         let socket = TcpListener::bind(address).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address })
+        Ok(Self { socket, address, silent: Mutex::default() })
     }
 
     /// The address it listens on, with the port the system chose if none was given.
@@ -195,33 +219,62 @@ impl Listener {
         self.address
     }
 
-    /// Waits for the next client, and for its parameters.
+    /// Waits for the next client that sends its parameters, whoever connected before it and says nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`], [`Error::Tcp`], [`Error::Parameters`].
+    /// Of one client, after which the next call serves the others: [`Error::Disconnected`], [`Error::Parameters`],
+    /// [`Error::Timeout`] if it is silent for 2 s. Of all: [`Error::Timeout`] at `deadline`, [`Error::Tcp`].
     pub fn next_request(&self, deadline: &Deadline) -> Result<ConnectRequest> {
-        let (stream, peer) = loop {
-            match self.socket.accept() {
-                Ok(accepted) => break accepted,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(Error::tcp("accept a connection", error)),
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            self.accept_all(&mut silent)?;
+            let mut read = silent.iter_mut().map(|client| client.read().transpose()).enumerate();
+            if let Some((at, line)) = read.find_map(|(at, line)| line.map(|line| (at, line))) {
+                let Silent { stream, peer, .. } = silent.remove(at);
+                return request(stream, peer, &line?);
             }
-            if !sys::wait_readable(&[self.socket.as_fd()], deadline)? {
+            if deadline.passed() {
                 return Err(Error::timeout(format!("a client on {} (TCP)", self.address), deadline));
             }
-        };
-        let awaited = format!("{peer} to send its parameters");
-        // A client that says nothing must not keep the others waiting.
-        let line = receive(&stream, &awaited, &Deadline::after(LINE_LIMIT))?;
-        let understood = parse(&line).and_then(|theirs| Ok((from_hex(&theirs.private_data)?, theirs)));
-        if let Err(error) = &understood {
-            // It is not owed an answer, but a newer version of these programs would show it.
-            let _ = refuse(&stream, &error.to_string());
+            // The socket stays readable while nobody else is let in.
+            let socket = (silent.len() < MOST_SILENT).then(|| self.socket.as_fd());
+            let fds: Vec<_> = silent.iter().map(|client| client.stream.as_fd()).chain(socket).collect();
+            let limits = silent.iter().map(|client| &client.deadline).chain([deadline]);
+            let first = limits.filter_map(Deadline::remaining).min();
+            sys::wait_readable(&fds, &first.map_or_else(Deadline::never, Deadline::after))?;
         }
-        let (private_data, theirs) = understood?;
-        Ok(ConnectRequest { stream, peer, theirs, private_data })
     }
+
+    /// Accepts the connections that are there.
+    fn accept_all(&self, silent: &mut Vec<Silent>) -> Result<()> {
+        let failed = |error| Error::tcp("accept a connection", error);
+        while silent.len() < MOST_SILENT {
+            match self.socket.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(true).map_err(failed)?;
+                    let deadline = Deadline::after(LINE_LIMIT);
+                    silent.push(Silent { stream, peer, line: Vec::new(), deadline });
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // accept(2): what befell one connection is to be treated like EAGAIN.
+                Err(error) if error.kind() == ErrorKind::Interrupted || is_the_peer_s(&error) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The request that a client's line is.
+fn request(stream: TcpStream, peer: SocketAddr, line: &str) -> Result<ConnectRequest> {
+    let understood = parse(line).and_then(|theirs| Ok((from_hex(&theirs.private_data)?, theirs)));
+    if let Err(error) = &understood {
+        // It is not owed an answer, but a newer version of these programs would show it.
+        let _ = refuse(&stream, &error.to_string());
+    }
+    let (private_data, theirs) = understood?;
+    Ok(ConnectRequest { stream, peer, theirs, private_data })
 }
 
 /// A client's request to connect, not answered yet. Dropping it ends the client's wait.
@@ -381,34 +434,67 @@ fn refuse(stream: &TcpStream, reason: &str) -> Result<()> {
 }
 
 fn send(mut stream: &TcpStream, message: &impl Serialize) -> Result<()> {
-    let failed = |error| Error::tcp("send the parameters", error);
+    let failed = |error| refused("send the parameters", "the peer to take the parameters", error);
     let mut line = serde_json::to_string(message).map_err(|error| failed(error.into()))?;
     tracing::debug!("send: {line}");
     line.push('\n');
     stream.write_all(line.as_bytes()).map_err(failed)
 }
 
-/// Reads one line, without its newline; what follows it stays where it is.
-fn receive(mut stream: &TcpStream, awaited: &str, deadline: &Deadline) -> Result<String> {
+/// Waits for one line of a non-blocking stream, without its newline; what follows it stays where it is.
+fn receive(stream: &TcpStream, awaited: &str, deadline: &Deadline) -> Result<String> {
     let mut line = Vec::new();
-    let mut byte = [0];
-    while line.len() < LONGEST_LINE {
+    loop {
+        if let Some(line) = read_line(stream, &mut line, awaited)? {
+            return Ok(line);
+        }
         if !sys::wait_readable(&[stream.as_fd()], deadline)? {
             return Err(Error::timeout(awaited, deadline));
         }
+    }
+}
+
+/// Reads on in `line` what a non-blocking stream has of it; the line, without its newline, once it is whole.
+fn read_line(mut stream: &TcpStream, line: &mut Vec<u8>, awaited: &str) -> Result<Option<String>> {
+    let mut byte = [0];
+    while line.len() < LONGEST_LINE {
         match stream.read(&mut byte) {
             Ok(0) => return Err(Error::Disconnected { awaited: awaited.to_owned() }),
             Ok(_) if byte == *b"\n" => {
-                let line = String::from_utf8_lossy(&line).into_owned();
+                let line = String::from_utf8_lossy(line).into_owned();
                 tracing::debug!("received: {line}");
-                return Ok(line);
+                return Ok(Some(line));
             }
             Ok(_) => line.push(byte[0]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(Error::tcp("receive the parameters", error)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(refused("receive the parameters", awaited, error)),
         }
     }
     Err(Error::Parameters(format!("a line of more than {LONGEST_LINE} bytes")))
+}
+
+/// A refused read or write as what it is: the peer's leave, or trouble of this host.
+fn refused(action: &str, awaited: &str, error: io::Error) -> Error {
+    if is_the_peer_s(&error) {
+        Error::Disconnected { awaited: awaited.to_owned() }
+    } else {
+        Error::tcp(action, error)
+    }
+}
+
+/// Whether the peer, or the way to it, ended the connection.
+fn is_the_peer_s(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::NotConnected
+            | ErrorKind::TimedOut
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+    )
 }
 
 /// Reads a side's parameters and checks that a queue pair can have them.
@@ -457,6 +543,8 @@ fn from_hex(text: &str) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     const LINE: &str = r#"{"version":1,"qpn":17,"psn":16777214,"gid":"::ffff:198.51.100.2","mtu":1024,"reads":1,"rnr_retry":7,"private_data":"00ff"}"#;
@@ -492,6 +580,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (theirs, _) = listener.accept().unwrap();
+        theirs.set_nonblocking(true).unwrap();
         ours.write_all(b"abc\nrest").unwrap();
         let soon = || Deadline::after(Duration::from_secs(5));
         assert_eq!(receive(&theirs, "a line", &soon()).unwrap(), "abc");
@@ -499,6 +588,34 @@ mod tests {
         assert!(error.to_string().contains("waiting for a line"), "{error}");
         drop(ours);
         assert!(matches!(receive(&theirs, "a line", &soon()), Err(Error::Disconnected { .. })));
+    }
+
+    #[test]
+    fn silent_clients_keep_nobody_waiting_and_a_reset_is_one_client_s() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let connect = || TcpStream::connect(listener.address()).unwrap();
+        let soon = || Deadline::after(Duration::from_secs(20));
+        let started = Instant::now();
+        let mut silent: Vec<_> = (0..5).map(|_| connect()).collect();
+        silent[0].write_all(&LINE.as_bytes()[..20]).unwrap();
+        let reset = connect();
+        rustix::net::sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
+        drop(reset);
+        let mut honest = connect();
+        honest.write_all(format!("{LINE}\n").as_bytes()).unwrap();
+
+        let error = listener.next_request(&soon()).unwrap_err();
+        assert!(matches!(error, Error::Disconnected { .. }), "{error}");
+        assert_eq!(listener.next_request(&soon()).unwrap().peer(), honest.local_addr().unwrap());
+        assert!(started.elapsed() < LINE_LIMIT, "{:?}", started.elapsed());
+        for client in &silent {
+            let error = listener.next_request(&soon()).unwrap_err().to_string();
+            assert!(error.contains(&client.local_addr().unwrap().to_string()), "{error}");
+        }
+        // They waited together.
+        assert!(started.elapsed() < LINE_LIMIT * 3, "{:?}", started.elapsed());
+        let error = listener.next_request(&Deadline::after(Duration::from_millis(20))).unwrap_err();
+        assert!(error.to_string().contains("waiting for a client"), "{error}");
     }
 
     #[test]

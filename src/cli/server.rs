@@ -22,7 +22,7 @@ pub struct ServerArgs<O: Args = Memory> {
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub bind: IpAddr,
 
-    /// Serve one client, then exit with its result; without it serve one after the other until SIGINT or SIGTERM
+    /// Serve one client, then exit with its result; without it serve clients as they come until SIGINT or SIGTERM
     #[arg(long)]
     pub once: bool,
 

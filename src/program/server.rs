@@ -1,9 +1,10 @@
 //! What servers share: the accept loop, the client that is let in, RECVs, and the options that are wrong on purpose.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::process::{self, ExitCode};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::{builder, conclude, params, require_device};
@@ -22,8 +23,11 @@ use crate::{cm, log, plain};
 /// The exit code of a server that dies on purpose.
 const DEAD: i32 = 9;
 
-/// Parses the command line of a server, listens, and serves clients with `exchange`: one after the other, or with
-/// `--clients` that many at once.
+/// The most clients that a server without end serves at once; others wait to be taken.
+const MOST_AT_ONCE: usize = 64;
+
+/// Parses the command line of a server, listens, and serves clients with `exchange`, as they come or as many as
+/// `--clients` says.
 ///
 /// Returns with `--once` and `--clients` when all of them are served, otherwise only if listening itself fails: SIGINT and
 /// SIGTERM end the process, and the kernel then disconnects whoever is connected.
@@ -46,20 +50,47 @@ pub fn serve<O: ServerOptions>(
     match args.client_limit() {
         Some(1) => conclude(&reporter, &[serve_one()]),
         Some(count) => conclude(&reporter, &serve_at_once(count, &listener, &args, &reporter, &exchange)),
-        None => loop {
-            let request = next_request(&listener, &args);
-            // What one client did wrong does not end the service for the others.
-            let is_over = request.as_ref().is_err_and(|error| !error.is_the_peer_s());
-            let result = request.and_then(|request| exchange(request, &args, &reporter));
-            let exit_code = conclude(&reporter, &[result]);
-            if is_over {
-                return exit_code;
-            }
-        },
+        None => serve_as_they_come(
+            || next_request(&listener, &args),
+            |request| exchange(request, &args, &reporter),
+            |result| conclude(&reporter, &[result]),
+        ),
     }
 }
 
-/// Serves `count` clients on a thread each; the results are in the order in which they came.
+/// Serves each client that `next` brings on a thread of its own: one that is silent keeps nobody waiting.
+///
+/// Returns what `report` says of the failure that ends the service; what one client does wrong does not.
+fn serve_as_they_come<R: Send>(
+    next: impl Fn() -> Result<R>,
+    exchange: impl Fn(R) -> Result<Outcome> + Sync,
+    report: impl Fn(Result<Outcome>) -> ExitCode + Sync,
+) -> ExitCode {
+    let (exchange, report) = (&exchange, &report);
+    thread::scope(|scope| {
+        let mut clients = VecDeque::new();
+        loop {
+            clients.retain(|client: &ScopedJoinHandle<'_, ExitCode>| !client.is_finished());
+            if clients.len() >= MOST_AT_ONCE {
+                // Every wait of an exchange has a limit, and the oldest is the nearest to it.
+                clients.pop_front().map(join);
+            }
+            match next() {
+                Ok(request) => clients.push_back(scope.spawn(move || report(exchange(request)))),
+                Err(error) => {
+                    let is_over = !error.is_the_peer_s();
+                    let exit_code = report(Err(error));
+                    if is_over {
+                        return exit_code;
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// Serves `count` clients on a thread each; the results are in the order in which they came, those of clients that did
+/// not ask last.
 fn serve_at_once<O: ServerOptions>(
     count: u16,
     listener: &Listener,
@@ -69,22 +100,27 @@ fn serve_at_once<O: ServerOptions>(
 ) -> Vec<Result<Outcome>> {
     thread::scope(|scope| {
         let mut clients = Vec::new();
-        let mut failed = None;
+        let mut failed = Vec::new();
         for _ in 0..count {
             match next_request(listener, args) {
                 Ok(request) => clients.push(scope.spawn(move || exchange(request, args, reporter))),
                 Err(error) => {
-                    failed = Some(Err(error));
-                    break;
+                    // What one client did wrong, leaving or speaking otherwise, is its own result.
+                    let is_over = !matches!(error, Error::Disconnected { .. } | Error::Parameters(_));
+                    failed.push(Err(error));
+                    if is_over {
+                        break;
+                    }
                 }
             }
         }
-        let results = clients.into_iter().map(|client| match client.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        results.chain(failed).collect()
+        clients.into_iter().map(join).chain(failed).collect()
     })
+}
+
+/// What a client's thread returned; a panic is passed on.
+fn join<T>(client: ScopedJoinHandle<'_, T>) -> T {
+    client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn next_request<O: ServerOptions>(listener: &Listener, args: &ServerArgs<O>) -> Result<Request> {
@@ -298,4 +334,65 @@ fn die_after<O: ServerOptions>(received: usize, args: &ServerArgs<O>) {
 pub fn access(memory: &Memory) -> Access {
     let allows = |permission| memory.access.contains(&permission);
     Access { remote_write: allows(Permission::Write), remote_read: allows(Permission::Read), ..Access::SINK }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::deadline::Deadline;
+
+    #[test]
+    fn five_clients_that_never_finish_do_not_keep_the_sixth_waiting() {
+        let numbers = Mutex::new(1..=6);
+        let (served, seen) = mpsc::channel();
+        let seen = Mutex::new(seen);
+        let results = Mutex::new(Vec::new());
+        let exit_code = serve_as_they_come(
+            || numbers.lock().unwrap().next().ok_or(Error::NoDevice),
+            |number| {
+                if number == 6 {
+                    (0..5).for_each(|_| served.send(()).unwrap());
+                    return Ok(Outcome::Value { value: number });
+                }
+                // As if half-open: it ends when the sixth was served, or at its limit.
+                let limit = Duration::from_secs(5);
+                match seen.lock().unwrap().recv_timeout(limit) {
+                    Ok(()) => Err(Error::Disconnected { awaited: "it".into() }),
+                    Err(_) => Err(Error::timeout("the sixth client", &Deadline::after(limit))),
+                }
+            },
+            |result| {
+                results.lock().unwrap().push(result);
+                ExitCode::from(3)
+            },
+        );
+        assert_eq!(exit_code, ExitCode::from(3));
+        let results = results.into_inner().unwrap();
+        let count = |code: u8| {
+            results
+                .iter()
+                .filter(|result| result.as_ref().map_or_else(Error::exit_code, |_| 0) == code)
+                .count()
+        };
+        // The last is the failure that ends the service.
+        assert_eq!((results.len(), count(0), count(4), count(1)), (7, 1, 5, 1), "{results:?}");
+    }
+
+    #[test]
+    fn what_one_client_did_wrong_does_not_end_the_service() {
+        let errors = Mutex::new(vec![Error::NoDevice, Error::Parameters("none".into())]);
+        let reported = Mutex::new(0);
+        let exit_code = serve_as_they_come(
+            || Err::<(), _>(errors.lock().unwrap().pop().unwrap()),
+            |()| unreachable!("nobody asks"),
+            |result| {
+                *reported.lock().unwrap() += 1;
+                ExitCode::from(result.unwrap_err().exit_code())
+            },
+        );
+        assert_eq!((exit_code, reported.into_inner().unwrap()), (ExitCode::from(1), 2));
+    }
 }
