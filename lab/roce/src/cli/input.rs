@@ -80,7 +80,7 @@ pub(super) fn source(file: &Path) -> Result<(String, Box<dyn Read + Send>), Erro
 }
 
 /// Looks at the first bytes, and decompresses.
-fn plain(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+pub(super) fn plain(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let mut first = [0; GZIP_HEADER];
     let mut length = 0;
     while let Some(space) = first.get_mut(length..).filter(|space| !space.is_empty()) {
@@ -235,7 +235,7 @@ pub(super) fn can_be_read_again(file: &Path) -> bool {
 }
 
 /// Begins to read a capture.
-pub(super) fn reader(name: &str, source: Box<dyn Read + Send>) -> Result<Reader<ReadAhead>, Error> {
+fn reader(name: &str, source: Box<dyn Read + Send>) -> Result<Reader<ReadAhead>, Error> {
     let source = plain(source)
         .and_then(ReadAhead::new)
         .map_err(|error| Error::new(format!("failed to read {name}: {error}")))?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use etherparse::{NetSlice, SlicedPacket};
 
 use crate::Names;
+use crate::capture::Reader;
 use crate::cli::{Common, input};
 use crate::fate::Fate;
 use crate::wire::{Frame, LinkType};
@@ -37,8 +38,10 @@ fn path_beside(frame: &[u8]) -> Option<[IpAddr; 2]> {
 
 /// Names in one file, those that count before others first. What cannot be read is for others to tell.
 fn of_file(file: &Path, common: &Common) -> Vec<(IpAddr, String)> {
-    let Ok((name, source)) = input::source(file) else { return Vec::new() };
-    let Ok(mut reader) = input::reader(&name, source) else { return Vec::new() };
+    // Without a thread that reads ahead: little is read.
+    let Ok(source) = input::source(file).map(|(_, source)| source) else { return Vec::new() };
+    let Ok(source) = input::plain(source) else { return Vec::new() };
+    let Ok(mut reader) = Reader::new(source) else { return Vec::new() };
     let mut decoder = common.decoder();
     let mut at_interfaces: Vec<(IpAddr, String)> = Vec::new();
     let mut paths: Vec<[IpAddr; 2]> = Vec::new();
