@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use lab::artifacts::Artifacts;
 use lab::cache::Cache;
-use lab::command::Command;
 use lab::node::Role;
 use lab::progress::Step;
 use lab::provider::qemu::resident::Resident;
@@ -135,8 +134,14 @@ fn tell_own(args: &Args, lab: &Resident, differences: &[String], was_up: bool) -
         return Ok(ExitCode::SUCCESS);
     }
     let mut ways = BTreeMap::new();
+    let key = ssh_key()?;
     for role in Role::BOTH {
-        ways.insert(role, (lab::provider::qemu::argv::address(role).into(), lab.ssh(&ssh_key()?, role)?));
+        // It is up, whether this user has a client or not.
+        let way = lab.ssh(&key, role).map_or_else(
+            |error| error.to_string().lines().next().unwrap_or_default().to_owned(),
+            |command| command.to_string(),
+        );
+        ways.insert(role, (lab::provider::qemu::argv::address(role).into(), way));
     }
     output::print(introduction(&lab.name, &lab.description, &lab.logs, &ways))?;
     Ok(ExitCode::SUCCESS)
@@ -152,8 +157,8 @@ fn tell_shared(args: &Args, lab: &Shared, differences: &[String], was_up: bool) 
         return Ok(ExitCode::SUCCESS);
     }
     let open = lab.open()?;
-    let ways =
-        Role::BOTH.map(|role| (role, (lab.address(role), open.machine(role).host().shell(None, true))));
+    let ways = Role::BOTH
+        .map(|role| (role, (lab.address(role), open.machine(role).host().shell(None, true).to_string())));
     output::print(introduction(&lab.name, &lab.description, &lab.logs, &ways.into()))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -180,8 +185,8 @@ fn say_it_was_up(args: &Args, differences: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// How to reach and use a lab, whose nodes each have an address and a command that opens a shell.
-fn introduction(name: &str, what: &str, logs: &Path, ways: &BTreeMap<Role, (IpAddr, Command)>) -> String {
+/// How to reach and use a lab, whose nodes each have an address and a command that opens a shell, or why there is none.
+fn introduction(name: &str, what: &str, logs: &Path, ways: &BTreeMap<Role, (IpAddr, String)>) -> String {
     let mut text = format!("{name}: {what}\n\n");
     let name = name_option(name);
     for (role, (address, way)) in ways {
