@@ -271,6 +271,12 @@ mod tests {
         // A process that names a file there.
         let mut sleep = std::process::Command::new("sleep");
         let mut process = sleep.arg0(named.join("console.log")).arg("60").spawn().unwrap();
+        // It has started before the kernel tells its words.
+        let words = format!("/proc/{}/cmdline", process.id());
+        let started = std::time::Instant::now();
+        while fs::read(&words).unwrap().is_empty() {
+            assert!(started.elapsed() < std::time::Duration::from_secs(5));
+        }
         prune_to(2, parent.path(), "runs", &[recorded.join("x")]).unwrap();
         process.kill().unwrap();
         process.wait().unwrap();

@@ -71,6 +71,8 @@ impl Unpacked {
         let build = |cache: &Cache, into: &Path| build(cache, set, into);
         let kind = kept::Kind { lock: &set.lock(), room_mib: ROOM_MIB, check: &check, build: &build };
         let directory = kept::ensure(cache, &set.directory(), &kind)?;
+        // A cache that links to another's tools must not make cargo build everything again.
+        let directory = directory.canonicalize().at("failed to resolve", &directory)?;
         let packages = read_manifest(&directory)?.packages;
         Ok(Unpacked { directory, packages })
     }
