@@ -8,7 +8,7 @@ use crate::toolbox::clang::CLANG;
 pub const RELEASE: &str = "trixie";
 
 /// Counts changes of how a set is unpacked that its description does not show.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Tools that are fetched together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use goblin::elf::Elf;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, sha256_file};
+use crate::cache::{Cache, sha256, sha256_file};
 use crate::error::{Error, IoContext as _, Result};
 use crate::host::disk;
 use crate::kept;
@@ -52,6 +52,19 @@ pub struct Unpacked {
 struct Manifest {
     packages: Vec<String>,
     files: BTreeMap<String, File>,
+    /// Of all the above.
+    sha256: String,
+}
+
+impl Manifest {
+    fn of(packages: Vec<String>, files: BTreeMap<String, File>) -> Manifest {
+        let sha256 = Manifest::sum(&packages, &files);
+        Manifest { packages, files, sha256 }
+    }
+
+    fn sum(packages: &[String], files: &BTreeMap<String, File>) -> String {
+        sha256(format!("{packages:?} {files:?}").as_bytes())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +154,7 @@ fn build(cache: &Cache, set: &Set, into: &Path) -> Result<()> {
         let size_bytes = path.symlink_metadata().at("failed to look at", &path)?.len();
         files.insert(file, File { size_bytes, sha256: sha256_file(&path)? });
     }
-    let manifest = Manifest { packages: kept::names_of(&archives), files };
+    let manifest = Manifest::of(kept::names_of(&archives), files);
     let text = serde_json::to_string_pretty(&manifest)
         .map_err(|source| Error::setup("failed to write the manifest").source(source))?;
     let path = into.join(MANIFEST);
@@ -254,8 +267,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn read_manifest(directory: &Path) -> Result<Manifest> {
     let path = directory.join(MANIFEST);
     let text = fs::read_to_string(&path).at("failed to read", &path)?;
-    serde_json::from_str(&text)
-        .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source))
+    let manifest: Manifest = serde_json::from_str(&text)
+        .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source))?;
+    match Manifest::sum(&manifest.packages, &manifest.files) == manifest.sha256 {
+        true => Ok(manifest),
+        false => Err(Error::setup(format!("{MANIFEST} is not as it was written"))),
+    }
 }
 
 fn verified(directory: &Path) -> Result<()> {
@@ -301,7 +318,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("qemu"), "machine").unwrap();
         let file = File { size_bytes: 7, sha256: crate::cache::sha256(b"machine") };
-        let manifest = Manifest { packages: vec![], files: BTreeMap::from([("qemu".to_owned(), file)]) };
+        let manifest = Manifest::of(vec![], BTreeMap::from([("qemu".to_owned(), file)]));
         fs::write(directory.path().join(MANIFEST), serde_json::to_string(&manifest).unwrap()).unwrap();
         verified(directory.path()).unwrap();
         check(directory.path()).unwrap();
@@ -311,6 +328,18 @@ mod tests {
     /// Waits until a change has a later time than all before it.
     fn tick() {
         std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+
+    #[test]
+    fn manifest_with_another_name_or_size_is_named() {
+        for (from, to) in [("qemu", "qemv"), (":7", ":6")] {
+            let directory = made();
+            let path = directory.path().join(MANIFEST);
+            let text = fs::read_to_string(&path).unwrap().replacen(from, to, 1);
+            fs::write(&path, text).unwrap();
+            let error = check(directory.path()).unwrap_err().to_string();
+            assert_eq!(error, "manifest.json is not as it was written");
+        }
     }
 
     #[test]
