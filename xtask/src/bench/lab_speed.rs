@@ -50,7 +50,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !args.smoke {
         let step = Step::begin("first run: image, cold boot, freeze, both examples");
         let first = bench.timed(EXAMPLES)?;
-        table.row("first run, programs built: image, freeze, both examples", &[first], "at most 180 s");
+        table.row(
+            "first run, programs built: packages, image, freeze, both examples",
+            &[first],
+            "at most 180 s",
+        );
         step.done("");
 
         let step = Step::begin("cold boots");
