@@ -13,7 +13,7 @@ use crate::progress::say;
 pub struct Kind<'a> {
     /// The lock that is held while one is made.
     pub lock: &'a str,
-    /// What making one takes on disk at its largest, in MiB.
+    /// Disk space that making one takes at its largest, in MiB.
     pub room_mib: u64,
     /// Compares what is there with what was made.
     pub check: &'a dyn Fn(&Path) -> Result<()>,

@@ -1,4 +1,4 @@
-//! What this process may do on this computer, said once: whose tools it uses, and whether it downloads.
+//! Policy of this process on this computer, said once: whose tools it uses, and whether it downloads.
 
 use std::sync::OnceLock;
 
@@ -23,7 +23,7 @@ pub enum Source {
     Host,
 }
 
-/// What a process of the lab may do.
+/// Permissions of a process of the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
     /// Whose tools are used.

@@ -41,7 +41,7 @@ struct Manifest {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Checked(BTreeMap<String, String>);
 
-/// What came of a check.
+/// Failure of a check.
 #[derive(Debug)]
 pub enum Broken {
     /// A file is not what it was, or has gone: which and how.

@@ -1,4 +1,4 @@
-//! What installing packages on an empty system takes: they, and all they depend on, without what is recommended.
+//! The dependency closure: the packages that installing some on an empty system takes, without recommended ones.
 //!
 //! Chooses as apt does: what is already chosen fulfils a dependency; else the first alternative that exists, a
 //! package of that name before one that provides it. Dependencies with one way to fulfil them come first, so

@@ -10,20 +10,20 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of the fetcher; the caller shows both texts.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Error {
-    /// What happened, cause included.
+    /// The failure, cause included.
     pub what: String,
-    /// What the user can do about it.
+    /// Advice to the user.
     pub next: String,
 }
 
-/// What helps against most of a mirror's faults.
+/// Advice against most of a mirror's faults.
 pub(crate) const OTHER_MIRROR: &str = "name another mirror with RDMA_LAB_DEBIAN_MIRROR";
 
-/// What helps where nothing answers.
+/// Advice where nothing answers.
 pub(crate) const NETWORK: &str = "check the network and the proxy (http_proxy, https_proxy, no_proxy), or name another \
      mirror with RDMA_LAB_DEBIAN_MIRROR";
 
-/// What helps where nobody vouches for a mirror.
+/// Advice where nobody vouches for a mirror.
 pub(crate) const CERTIFICATES: &str = "name a file of root certificates that vouch for it with SSL_CERT_FILE, or an http \
      mirror with RDMA_LAB_DEBIAN_MIRROR: what it sends is checked with the archive's keys either way";
 

@@ -1,4 +1,4 @@
-//! What an `InRelease` file says of its release, once its signature is checked.
+//! Contents of an `InRelease` file, once its signature is checked.
 
 use std::time::SystemTime;
 

@@ -38,7 +38,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) struct Mirror {
     base: String,
     proxies: ProxySettings,
-    /// What HTTPS is believed by; empty for other schemes.
+    /// Root certificates that HTTPS is believed by; empty for other schemes.
     roots: Vec<CertificateDer<'static>>,
 }
 

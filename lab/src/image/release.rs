@@ -40,7 +40,7 @@ pub struct Release {
     pub packages: Vec<String>,
     /// Packages that guest programs are compiled and linked against; dependencies are not followed.
     pub sysroot: Vec<String>,
-    /// What it boots.
+    /// Kernel that it boots.
     pub kernel: Kernel,
     /// What its kernel does otherwise than the snapshots and scenarios have it, which are those of the usual release.
     #[serde(default)]

@@ -37,7 +37,7 @@ pub struct Fetcher {
     directory: PathBuf,
 }
 
-/// What the program prints.
+/// Output of the program.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Reply<T> {

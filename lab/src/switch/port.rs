@@ -56,7 +56,7 @@ impl Port {
         Ok(Port { stream, queue })
     }
 
-    /// Gives a frame on, now or from the queue; false where the queue has no room for it.
+    /// Forwards a frame, now or from the queue; false where the queue has no room for it.
     pub(super) fn offer(&self, frame: &[u8]) -> bool {
         let mut waiting = self.queue.lock();
         let mut bytes = framed(frame);

@@ -15,7 +15,7 @@ const FORMAT: u32 = 2;
 pub struct Set {
     /// Its name in the cache.
     pub name: &'static str,
-    /// What it is, for people.
+    /// Title, for people.
     pub title: &'static str,
     /// The release of its packages.
     pub release: &'static str,
@@ -49,7 +49,7 @@ pub const WITHOUT: Set = Set {
     about_mb: 0,
 };
 
-/// What every lab of QEMU machines needs.
+/// Tools of every lab of QEMU machines.
 pub const RUN: Set = Set {
     name: "run",
     title: "tools: QEMU, mkfs.erofs, pkgconf",
@@ -73,7 +73,7 @@ pub const SSH: Set = Set {
     ..WITHOUT
 };
 
-/// What `cargo xtask ci` compares with.
+/// Tools that `cargo xtask ci` compares with.
 pub const CI: Set = Set {
     name: "ci",
     title: "tools: tshark, tcpdump",

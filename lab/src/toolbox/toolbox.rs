@@ -144,7 +144,7 @@ fn from_host(path: PathBuf) -> Tool {
     Tool { argv: vec![path.into()], env: Vec::new(), identity }
 }
 
-/// What distinguishes a file from another under its name: size, time, owner and rights.
+/// Identity of a file under its name: size, time, owner and rights.
 pub fn identity(path: &Path) -> String {
     let Ok(file) = fs::metadata(path) else { return String::new() };
     let (path, mode, uid) = (path.display(), file.mode(), file.uid());

@@ -24,7 +24,7 @@ const CHUNKS_AHEAD: usize = 64;
 /// The most decoders at work at once.
 const DECODERS: usize = 4;
 
-/// What a decoder sends: bytes of the archive's tar, or why there are no more.
+/// Message of a decoder: bytes of the archive's tar, or why there are no more.
 type Chunk = io::Result<Vec<u8>>;
 
 /// Unpacks archives into one tree, later ones over earlier ones, without running anything that they bring.
