@@ -131,8 +131,8 @@ pub(crate) struct Machines {
     /// Let what the machines draw at random follow from this number (QEMU).
     ///
     /// Both kernels go on from the frozen machines' generator, moved on by the seed: the server's starting PSN
-    /// and rkeys are the same again. The client's starting PSN mostly is; it is drawn after a wait for the
-    /// network, and what the kernel draws meanwhile depends on time. Machines that are frozen anew, and ones
+    /// and rkeys are the same again in most runs, the client's starting PSN in many; what the kernels draw meanwhile
+    /// depends on time. Machines that are frozen anew, and ones
     /// that were reset, draw other numbers.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
