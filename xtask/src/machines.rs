@@ -131,8 +131,8 @@ pub(crate) struct Machines {
     /// Let what the machines draw at random follow from this number (QEMU).
     ///
     /// Both kernels go on from the frozen machines' generator, moved on by the seed: the server's starting PSN
-    /// and rkeys are the same again in most runs, the client's starting PSN in many; what the kernels draw meanwhile
-    /// depends on time. Machines that are frozen anew, and ones
+    /// and rkeys are the same again in most runs on Debian 12, the client's starting PSN in many; what the kernels
+    /// draw meanwhile depends on time, and on Debian 13 there is so much of it that little repeats. Machines that are frozen anew, and ones
     /// that were reset, draw other numbers.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
