@@ -73,3 +73,4 @@ pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};
+pub use trace::{FindingLine, MessageLine, PacketLine, Part};

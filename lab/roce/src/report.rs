@@ -11,7 +11,7 @@ use crate::names::Names;
 use crate::retransmission::Retransmissions;
 use crate::row::{CmRow, Row};
 use crate::stats::Stats;
-use crate::trace;
+use crate::trace::{self, FindingLine, MessageLine, PacketLine};
 use crate::wire::Encapsulation;
 
 /// What a capture holds.
@@ -123,6 +123,21 @@ impl Report {
     /// The names under which the trace shows each data packet, in the order of the capture.
     pub fn packet_names(&self) -> Vec<PacketNames> {
         trace::packet_names(self)
+    }
+
+    /// Each packet that the trace shows, connection management among them, under its names.
+    pub fn packet_lines(&self) -> Vec<PacketLine> {
+        trace::lines::packets(self)
+    }
+
+    /// The names of each of the report's messages.
+    pub fn message_lines(&self) -> Vec<MessageLine> {
+        trace::lines::messages(self)
+    }
+
+    /// The words of each of the report's findings.
+    pub fn finding_lines(&self) -> Vec<FindingLine> {
+        trace::lines::findings(self)
     }
 
     /// The packets between the nodes as one SVG picture that needs nothing else: a line a node, an arrow a packet, lost ones dashed, broken rules beside.

@@ -9,12 +9,14 @@ mod cm;
 mod datagrams;
 mod labels;
 mod ladder;
+pub(crate) mod lines;
 mod render;
 mod summary;
 
 #[cfg(feature = "cli")]
 pub(crate) use datagrams::{Datagrams, unknown};
 pub(crate) use ladder::draw;
+pub use lines::{FindingLine, MessageLine, PacketLine, Part};
 #[cfg(feature = "cli")]
 pub(crate) use render::immediate_words;
 pub(crate) use render::{packet_names, render, render_with};
