@@ -130,6 +130,11 @@ impl Report {
         trace::lines::packets(self)
     }
 
+    /// The queue pairs of each connection, the active one first: `client.qp1`.
+    pub fn connection_names(&self) -> Vec<[String; 2]> {
+        trace::lines::connections(self)
+    }
+
     /// The names of each of the report's messages.
     pub fn message_lines(&self) -> Vec<MessageLine> {
         trace::lines::messages(self)

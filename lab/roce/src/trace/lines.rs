@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use crate::fate::Fate;
+use crate::flow::Side;
 use crate::report::Report;
 use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
@@ -142,6 +143,12 @@ fn of_cm_row(labels: &Labels<'_>, row: &CmRow, parameters: Vec<(&'static str, St
     }
 }
 
+pub(crate) fn connections(report: &Report) -> Vec<[String; 2]> {
+    let labels = Labels::new(report);
+    let names = |index| [Side::Active, Side::Passive].map(|side| labels.queue_pair(index, side).to_owned());
+    (0..report.connections.len()).map(names).collect()
+}
+
 pub(crate) fn messages(report: &Report) -> Vec<MessageLine> {
     let labels = Labels::new(report);
     let line = |message| {
@@ -194,6 +201,7 @@ mod tests {
             }
             assert!(is_there(&line.details), "{line:?}");
         }
+        assert_eq!(report.connection_names(), [["node1.qp1", "node2.qp1"]]);
         let messages = report.message_lines();
         assert_eq!(messages.len(), report.messages.len());
         assert!(messages.iter().all(|line| line.memory.as_ref().is_some_and(|(_, offset)| *offset == 0)));
