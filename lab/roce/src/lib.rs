@@ -43,6 +43,7 @@ mod analysis;
 pub mod capture;
 mod checker;
 #[cfg(feature = "cli")]
+#[path = "../../roce-cli/src/lib.rs"]
 pub mod cli;
 pub mod cm;
 mod fate;
