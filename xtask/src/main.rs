@@ -56,11 +56,11 @@ enum Command {
     /// Tells what came of the scenarios of an invocation.
     Results(results::Args),
     /// Prints the RoCEv2 trace of a capture.
-    Decode(roce::cli::TraceArgs),
+    Decode(roce_cli::TraceArgs),
     /// Checks a capture against every rule; exits 1 when one is broken.
-    Check(roce::cli::CheckArgs),
+    Check(roce_cli::CheckArgs),
     /// Compares two captures by what they mean; exits 1 when they differ.
-    Diff(roce::cli::DiffArgs),
+    Diff(roce_cli::DiffArgs),
     /// Measures, and prints tables with the bars beside.
     #[command(subcommand)]
     Bench(bench::Bench),

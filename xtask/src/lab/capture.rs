@@ -39,7 +39,7 @@ pub(crate) struct FollowArgs {
 #[command(name = "cargo xtask lab capture follow --")]
 struct Follow {
     #[command(flatten)]
-    args: roce::cli::FollowArgs,
+    args: roce_cli::FollowArgs,
 }
 
 /// The arguments of `lab capture start`.
