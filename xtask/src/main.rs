@@ -14,18 +14,29 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod ci;
+#[path = "../../lab/cli/src/decode.rs"]
 mod decode;
+#[path = "../../lab/cli/src/doctor.rs"]
 mod doctor;
+#[path = "../../lab/cli/src/guard.rs"]
 mod guard;
+#[path = "../../lab/cli/src/lab/mod.rs"]
 mod lab;
+#[path = "../../lab/cli/src/machines.rs"]
 mod machines;
+#[path = "../../lab/cli/src/means.rs"]
 mod means;
+#[path = "../../lab/cli/src/output.rs"]
 mod output;
+#[path = "../../lab/cli/src/results.rs"]
 mod results;
+#[path = "../../lab/cli/src/review.rs"]
 mod review;
+#[path = "../../lab/cli/src/run.rs"]
 mod run;
 mod self_test;
 mod stage;
+#[path = "../../lab/cli/src/test.rs"]
 mod test_e2e;
 mod test_guest;
 mod workspace;
