@@ -1,9 +1,9 @@
-//! The scenarios, end to end on real machines: one trial a file of `lab/scenarios/`.
+//! The scenarios, end to end on real machines: one trial a file.
 //!
-//! `cargo xtask test-e2e` builds this and runs it; `cargo nextest run --run-ignored all` runs the same
-//! trials. They are marked ignored, since they need what `cargo xtask doctor` lists. Environment:
+//! [`crate::test`] runs it in a process of its own; `tests/e2e.rs` makes the same trials those of cargo and nextest. They
+//! are marked ignored, since they need what `doctor` lists. Environment:
 //! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_SCENARIOS_IN` and
-//! `RDMA_LAB_SNAPSHOTS_IN` (directories; default the workspace's), `RDMA_LAB_PROVIDER` and what goes with it
+//! `RDMA_LAB_SNAPSHOTS_IN` (directories; default the front end's), `RDMA_LAB_PROVIDER` and what goes with it
 //! (see `lab/src/provider/choice.rs`), `RDMA_LAB_REPEAT` (runs of each; default 1), `RDMA_LAB_JOBS` (pairs side
 //! by side; default 1), `RDMA_LAB_RUN` (where everything is kept; default a new directory, one for all
 //! processes of a nextest run), `RDMA_LAB_REQUIRE_ALL` (1: a scenario that these machines cannot run is red),
@@ -16,11 +16,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use lab::artifacts::{self, Artifacts};
 use lab::command::shell_word;
 use lab::node::Provider as _;
+use lab::programs::samples::{self, Samples};
 use lab::provider::Choice;
 use lab::provider::choice;
 use lab::results;
@@ -31,16 +32,46 @@ use lab::trial::{self, Case, Raw};
 use lab::verdict::{Reason, Verdict};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+use crate::Front;
+
+/// The hidden subcommand that runs them.
+pub const SUBCOMMAND: &str = "__trials";
+
+/// The words of a test binary, as libtest has them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// See `cargo test -- --help`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// What all trials share.
+#[derive(Debug)]
+struct Session {
+    front: Front,
+    scenarios_in: PathBuf,
+    snapshots_in: PathBuf,
+    /// The sample programs that the scenarios name; none where they name none.
+    samples: Samples,
+    setup: OnceLock<Result<Setup, String>>,
+    kept: OnceLock<Result<Artifacts, String>>,
+}
+
+/// Runs the trials that the environment and `words`, those of a test binary, ask for.
+pub fn main(front: &Front, words: Vec<String>) -> ExitCode {
+    let arguments = Arguments::from_iter(std::iter::once("trials".to_owned()).chain(words));
     if std::env::var_os("RDMA_LAB_OWNED").is_some() {
         std::thread::spawn(|| {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
             std::process::exit(1);
         });
     }
-    let scenarios = match Scenario::read_all(&scenarios_in()) {
-        Ok(scenarios) => scenarios,
+    let listed = session(front).and_then(|session| {
+        let scenarios = Scenario::read_all(&session.scenarios_in)?;
+        Ok((session, scenarios))
+    });
+    let (mut session, scenarios) = match listed {
+        Ok(listed) => listed,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;
@@ -49,79 +80,147 @@ fn main() -> ExitCode {
     let names: Vec<String> = scenarios.iter().map(|scenario| scenario.name.clone()).collect();
     let asked = std::env::var("RDMA_LAB_SCENARIOS").unwrap_or_default();
     let is_asked = |name: &str| asked.is_empty() || asked.split(',').any(|asked| asked == name);
-    let mut trials: Vec<Trial> = scenarios
-        .into_iter()
-        .filter(|scenario| is_asked(&scenario.name))
-        .map(|scenario| {
-            Trial::ignorable_test(scenario.name.clone(), move || told(&scenario)).with_ignored_flag(true)
-        })
-        .collect();
-    trials.push(Trial::test("snapshots_all_have_a_scenario", move || no_orphans(&names)));
+    let asked: Vec<Scenario> = scenarios.into_iter().filter(|scenario| is_asked(&scenario.name)).collect();
+    if asked.iter().all(|scenario| samples::named_in(&scenario.commands()).next().is_none()) {
+        session.samples = Samples::none();
+    }
+    let session = Arc::new(session);
+    let trial = |scenario: Scenario| {
+        let session = Arc::clone(&session);
+        Trial::ignorable_test(scenario.name.clone(), move || session.told(&scenario)).with_ignored_flag(true)
+    };
+    let mut trials: Vec<Trial> = asked.into_iter().map(trial).collect();
+    trials.push(Trial::test("snapshots_all_have_a_scenario", move || {
+        no_orphans(&session.snapshots_in, &names)
+    }));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// One scenario's trial, which leaves a verdict whatever happens, and the results with it.
-fn told(scenario: &Scenario) -> Result<Completion, Failed> {
-    let kept = kept()?;
-    let keep = |verdict: Verdict| {
-        let artifacts = kept.scenario(&scenario.name);
-        let verdict = Verdict { artifacts: artifacts.clone(), replay: replay(scenario), ..verdict };
-        artifacts::keep(&verdict, &artifacts)
+fn session(front: &Front) -> lab::Result<Session> {
+    let directories = [variable("RDMA_LAB_SCENARIOS_IN"), variable("RDMA_LAB_SNAPSHOTS_IN")];
+    let (scenarios_in, snapshots_in) = match directories {
+        [Some(scenarios), Some(snapshots)] => (scenarios, snapshots),
+        [scenarios, snapshots] => {
+            let (usual_scenarios, usual_snapshots) = front.catalogue.directories()?;
+            (scenarios.unwrap_or(usual_scenarios), snapshots.unwrap_or(usual_snapshots))
+        }
     };
-    let setup = shared();
-    if let Some(why) = setup.as_ref().ok().and_then(|setup| scenario.cannot_run_on(&setup.provider.wire())) {
-        keep(Verdict::not_run(&scenario.name, why.as_str()))?;
-        results::update(kept)?;
-        return match variable::<u8>("RDMA_LAB_REQUIRE_ALL") {
-            Some(1) => Err(format!("not run: {why}").into()),
-            _ => Ok(Completion::ignored_with(why)),
-        };
-    }
-    let result = setup.map_err(Failed::from).and_then(|setup| trial(scenario, setup, kept));
-    let has_red_verdict = results::update(kept)?.has_failed(&scenario.name);
-    if let (Err(failed), false) = (&result, has_red_verdict) {
-        keep(Verdict::failed(&scenario.name, Reason::Setup, failed.message().unwrap_or_default()))?;
-        results::update(kept)?;
-    }
-    result.map(|()| Completion::Completed)
+    Ok(Session {
+        front: front.clone(),
+        scenarios_in,
+        snapshots_in,
+        samples: front.samples.clone(),
+        setup: OnceLock::new(),
+        kept: OnceLock::new(),
+    })
 }
 
-/// One scenario, on machines of its own, as often as it was asked for.
-fn trial(scenario: &Scenario, setup: &Setup, kept: &Artifacts) -> Result<(), Failed> {
-    static TURN: Turn = Turn { running: Mutex::new(0), changed: Condvar::new() };
-    let _turn = TURN.take();
-    let runs = variable("RDMA_LAB_REPEAT").unwrap_or(1);
-    let mut raw = Raw::default();
-    for run in 1..=runs {
-        let _slot = setup.slot()?;
-        let name = if runs == 1 { scenario.name.clone() } else { format!("{}-{run}", scenario.name) };
-        let snapshots = snapshots_in();
-        let snapshot = snapshot::file(&snapshots, &scenario.name);
-        let directory = kept.scenario(&name);
-        let replay = replay(scenario);
-        let case = Case {
-            scenario,
-            programs: &setup.programs,
-            snapshot: Some(&snapshot),
-            replay: &replay,
-            accept: "--review",
+impl Session {
+    /// One scenario's trial, which leaves a verdict whatever happens, and the results with it.
+    fn told(&self, scenario: &Scenario) -> Result<Completion, Failed> {
+        let kept = self.kept()?;
+        let keep = |verdict: Verdict| {
+            let artifacts = kept.scenario(&scenario.name);
+            let verdict = Verdict { artifacts: artifacts.clone(), replay: self.replay(scenario), ..verdict };
+            artifacts::keep(&verdict, &artifacts)
         };
-        let verdict = trial::trial(&setup.provider, &case, &directory)?;
-        assert_snapshot(scenario, &verdict, &snapshots)?;
-        if !verdict.passed {
-            return Err(verdict.to_string().into());
+        let setup = self.setup();
+        if let Some(why) = setup.as_ref().ok().and_then(|setup| self.cannot_run(scenario, setup)) {
+            keep(Verdict::not_run(&scenario.name, why.as_str()))?;
+            results::update(kept)?;
+            return match variable::<u8>("RDMA_LAB_REQUIRE_ALL") {
+                Some(1) => Err(format!("not run: {why}").into()),
+                _ => Ok(Completion::ignored_with(why)),
+            };
         }
-        if runs > 1 && verdict.artifacts != directory {
-            return Err(format!("run {run} was disturbed and had to be made once more").into());
+        let result = setup.map_err(Failed::from).and_then(|setup| self.trial(scenario, setup, kept));
+        let has_red_verdict = results::update(kept)?.has_failed(&scenario.name);
+        if let (Err(failed), false) = (&result, has_red_verdict) {
+            keep(Verdict::failed(&scenario.name, Reason::Setup, failed.message().unwrap_or_default()))?;
+            results::update(kept)?;
         }
-        lab::progress::say(&verdict.to_string());
-        raw.add(&verdict.artifacts)?;
+        result.map(|()| Completion::Completed)
     }
-    // With a seed, values are meant to be the same.
-    if runs > 1 && variable::<u64>("RDMA_LAB_SEED").is_none() {
-        lab::progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
+
+    /// Why these machines, or this computer, cannot run a scenario.
+    fn cannot_run(&self, scenario: &Scenario, setup: &Setup) -> Option<String> {
+        let machines = scenario.cannot_run_on(&setup.provider.wire());
+        machines.or_else(|| {
+            let error = self.front.samples.demand_named_in(&scenario.commands()).err()?;
+            error.to_string().lines().next().map(str::to_owned)
+        })
     }
-    Ok(())
+
+    /// One scenario, on machines of its own, as often as it was asked for.
+    fn trial(&self, scenario: &Scenario, setup: &Setup, kept: &Artifacts) -> Result<(), Failed> {
+        static TURN: Turn = Turn { running: Mutex::new(0), changed: Condvar::new() };
+        let _turn = TURN.take();
+        let runs = variable("RDMA_LAB_REPEAT").unwrap_or(1);
+        let mut raw = Raw::default();
+        for run in 1..=runs {
+            let _slot = setup.slot()?;
+            let name = if runs == 1 { scenario.name.clone() } else { format!("{}-{run}", scenario.name) };
+            let snapshot = snapshot::file(&self.snapshots_in, &scenario.name);
+            let directory = kept.scenario(&name);
+            let replay = self.replay(scenario);
+            let case = Case {
+                scenario,
+                programs: &setup.programs,
+                snapshot: Some(&snapshot),
+                replay: &replay,
+                accept: "--review",
+            };
+            let verdict = trial::trial(&setup.provider, &case, &directory)?;
+            assert_snapshot(scenario, &verdict, &self.snapshots_in)?;
+            if !verdict.passed {
+                return Err(verdict.to_string().into());
+            }
+            if runs > 1 && verdict.artifacts != directory {
+                return Err(format!("run {run} was disturbed and had to be made once more").into());
+            }
+            lab::progress::say(&verdict.to_string());
+            raw.add(&verdict.artifacts)?;
+        }
+        // With a seed, values are meant to be the same.
+        if runs > 1 && variable::<u64>("RDMA_LAB_SEED").is_none() {
+            lab::progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
+        }
+        Ok(())
+    }
+
+    /// The command that runs a scenario again.
+    fn replay(&self, scenario: &Scenario) -> String {
+        let usual = self.front.catalogue.directories().ok();
+        let catalogue = match usual.is_some_and(|(scenarios, _)| scenarios == self.scenarios_in) {
+            true => String::new(),
+            false => format!(" --scenarios {}", shell_word(&self.scenarios_in.display().to_string())),
+        };
+        format!("{} {}{catalogue}{}", self.front.invocation.test, scenario.name, options())
+    }
+
+    /// Where this run is kept: with all processes of it in one directory.
+    fn kept(&self) -> Result<&Artifacts, String> {
+        let home = &self.front.home;
+        let kept = self.kept.get_or_init(|| {
+            let kept = match (variable("RDMA_LAB_RUN"), variable::<String>("NEXTEST_RUN_ID")) {
+                (Some(directory), _) => Ok(Artifacts::at(directory)),
+                (None, Some(id)) => Artifacts::shared(home, &id),
+                (None, None) => Artifacts::create(home),
+            };
+            kept.map_err(|error| error.to_string())
+        });
+        kept.as_ref().map_err(String::clone)
+    }
+
+    /// The programs and the provider, prepared by the first trial.
+    fn setup(&self) -> Result<&Setup, String> {
+        let prepare = || {
+            choice()
+                .and_then(|choice| Setup::prepare(&self.samples, &choice, &self.front.program))
+                .map_err(|error| error.to_string())
+        };
+        self.setup.get_or_init(prepare).as_ref().map_err(String::clone)
+    }
 }
 
 /// Lets insta assert the trace, which keeps a differing one for review. A run in which anything else failed
@@ -150,15 +249,6 @@ fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> 
     } else {
         Err("insta and the verdict disagree on whether the trace is the accepted one".into())
     }
-}
-
-/// The command that runs a scenario again.
-fn replay(scenario: &Scenario) -> String {
-    let catalogue = match scenarios_in() {
-        directory if directory == workspace().join("lab/scenarios") => String::new(),
-        directory => format!(" --scenarios {}", directory.display()),
-    };
-    format!("cargo xtask test-e2e {}{catalogue}{}", scenario.name, options())
 }
 
 /// The options that choose these machines, each behind a space.
@@ -198,61 +288,20 @@ impl Drop for Taken<'_> {
     }
 }
 
-fn scenarios_in() -> PathBuf {
-    variable("RDMA_LAB_SCENARIOS_IN").unwrap_or_else(|| workspace().join("lab/scenarios"))
-}
-
-fn snapshots_in() -> PathBuf {
-    variable("RDMA_LAB_SNAPSHOTS_IN").unwrap_or_else(|| workspace().join("tests/snapshots"))
-}
-
 fn variable<T: FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn no_orphans(scenarios: &[String]) -> Result<(), Failed> {
+fn no_orphans(snapshots: &Path, scenarios: &[String]) -> Result<(), Failed> {
     let names: Vec<&str> = scenarios.iter().map(String::as_str).collect();
-    let orphans = snapshot::orphans(&snapshots_in(), &names)?;
+    let orphans = snapshot::orphans(snapshots, &names)?;
     if orphans.is_empty() {
         return Ok(());
     }
     Err(format!("snapshots without a scenario: {}; remove them", orphans.join(", ")).into())
 }
 
-/// Where this run is kept: with all processes of it in one directory.
-fn kept() -> Result<&'static Artifacts, String> {
-    static KEPT: OnceLock<Result<Artifacts, String>> = OnceLock::new();
-    let kept = KEPT.get_or_init(|| {
-        let kept = match (variable("RDMA_LAB_RUN"), variable::<String>("NEXTEST_RUN_ID")) {
-            (Some(directory), _) => Ok(Artifacts::at(directory)),
-            (None, Some(id)) => Artifacts::shared(workspace(), &id),
-            (None, None) => Artifacts::create(workspace()),
-        };
-        kept.map_err(|error| error.to_string())
-    });
-    kept.as_ref().map_err(String::clone)
-}
-
 /// Which machines were asked for.
 fn choice() -> lab::Result<Choice> {
     Choice::from_env(variable)
-}
-
-/// What all trials share: the programs and the provider, prepared by the first.
-fn shared() -> Result<&'static Setup, String> {
-    static SHARED: OnceLock<Result<Setup, String>> = OnceLock::new();
-    SHARED
-        .get_or_init(|| {
-            let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
-            choice()
-                .and_then(|choice| Setup::prepare(workspace(), &choice, guard))
-                .map_err(|error| error.to_string())
-        })
-        .as_ref()
-        .map_err(String::clone)
-}
-
-fn workspace() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
 }
