@@ -17,8 +17,8 @@ use lab::cache::Cache;
 use lab::toolbox::Toolbox;
 use lab::toolbox::set::Set;
 use lab::{Error, Result};
+use rdma_lab_cli::output;
 
-use crate::output;
 use crate::workspace;
 
 /// Data packets of the capture.

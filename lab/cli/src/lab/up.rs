@@ -1,4 +1,4 @@
-//! `cargo xtask lab up`: both machines, up until `lab down`; or in the foreground until Ctrl-C.
+//! `up`: both machines, up until `lab down`; or in the foreground until Ctrl-C.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lab::artifacts::Artifacts;
 use lab::cache::Cache;
+use lab::invocation;
 use lab::node::Role;
 use lab::progress::Step;
 use lab::provider::qemu::resident::Resident;
@@ -21,14 +22,14 @@ use lab::{Error, Result};
 use super::told::Told;
 use super::{Name, json, name_option, residents, ssh_key};
 use crate::machines::Machines;
-use crate::{output, workspace};
+use crate::{Front, output};
 
 /// How often a lab in the foreground is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// The arguments of `lab up`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(flatten)]
     name: Name,
     /// Stay in the foreground; Ctrl-C ends the lab.
@@ -42,7 +43,7 @@ pub(crate) struct Args {
 }
 
 /// Brings the machines up and says how to reach them.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let (sender, interrupted) = channel();
     if args.foreground {
         ctrlc::set_handler(move || {
@@ -55,35 +56,40 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let other = shared::find(&cache, name)?;
     if let Some(lab) = residents.find(name)? {
         args.machines.prefer("qemu");
-        return tell_own(args, &lab, &lab.differences(&args.machines.choice()?), true);
+        return tell_own(args, front, &lab, &lab.differences(&args.machines.choice()?), true);
     }
     if let Some(lab) = &other {
         args.machines.prefer(lab.choice()?.name());
         let choice = args.machines.choice()?;
         let differences = lab.differences(&choice);
         if !differences.is_empty() && lab.is_as_it_was() {
-            return tell_shared(args, lab, &differences, true);
+            return tell_shared(args, front, lab, &differences, true);
         }
     }
-    args.machines.prepare()?;
+    args.machines.prepare(front.samples.are_built())?;
     let choice = args.machines.choice()?;
-    let setup = Setup::prepare(workspace::root(), &choice, &workspace::guard()?)?;
+    let setup = Setup::prepare(&front.samples, &choice, &front.program)?;
     let recorded: Vec<PathBuf> = residents
         .all()?
         .into_iter()
         .map(|lab| lab.logs)
         .chain(shared::all(&cache)?.into_iter().map(|lab| lab.logs))
         .collect();
-    let kept = Artifacts::lab(workspace::root(), name, &recorded)?;
+    front.make_home()?;
+    let kept = Artifacts::lab(&front.home, name, &recorded)?;
     let logs = kept.directory();
     let Source::Qemu(qemu) = &setup.provider else {
-        return up_shared(args, &choice, &setup, logs);
+        return up_shared(args, front, &choice, &setup, logs);
     };
     if other.is_some() {
         return Err(Error::usage(format!(
             "the name {name} is that of a lab on other machines, which do not answer"
         ))
-        .next("give them back: cargo xtask lab down\nor bring up another: cargo xtask lab up --name OTHER"));
+        .next(format!(
+            "give them back: {}\nor bring up another: {}",
+            invocation::lab("down"),
+            invocation::lab("up --name OTHER")
+        )));
     }
     let step = Step::begin(format!("bring up {name}"));
     let (lab, control) = residents.up(qemu, name, &choice, &setup.programs, logs)?;
@@ -91,13 +97,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         // Another process was faster.
         drop(step);
         let _ = fs::remove_dir_all(logs);
-        return tell_own(args, &lab, &lab.differences(&choice), true);
+        return tell_own(args, front, &lab, &lab.differences(&choice), true);
     };
     if !args.foreground {
         control.stay(&lab.note())?;
     }
     step.done("both nodes are ready");
-    tell_own(args, &lab, &[], false)?;
+    tell_own(args, front, &lab, &[], false)?;
     if !args.foreground {
         return Ok(ExitCode::SUCCESS);
     }
@@ -110,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The same on machines of others, which stay anyway.
-fn up_shared(args: &Args, choice: &Choice, setup: &Setup, logs: &Path) -> Result<ExitCode> {
+fn up_shared(args: &Args, front: &Front, choice: &Choice, setup: &Setup, logs: &Path) -> Result<ExitCode> {
     if args.foreground {
         return Err(Error::usage("machines of others do not end with a command: --foreground is for QEMU"));
     }
@@ -121,11 +127,17 @@ fn up_shared(args: &Args, choice: &Choice, setup: &Setup, logs: &Path) -> Result
         let _ = fs::remove_dir_all(logs);
     }
     step.done("both nodes are ready");
-    tell_shared(args, &lab, &[], was_up)
+    tell_shared(args, front, &lab, &[], was_up)
 }
 
 /// Says how to reach a lab on QEMU machines that is up, and was before if `was_up`; `differences` of it were asked for.
-fn tell_own(args: &Args, lab: &Resident, differences: &[String], was_up: bool) -> Result<ExitCode> {
+fn tell_own(
+    args: &Args,
+    front: &Front,
+    lab: &Resident,
+    differences: &[String],
+    was_up: bool,
+) -> Result<ExitCode> {
     if was_up {
         say_it_was_up(args, differences)?;
     }
@@ -143,12 +155,18 @@ fn tell_own(args: &Args, lab: &Resident, differences: &[String], was_up: bool) -
         );
         ways.insert(role, (lab::provider::qemu::argv::address(role).into(), way));
     }
-    output::print(introduction(&lab.name, &lab.description, &lab.logs, &ways))?;
+    output::print(introduction(&lab.name, &lab.description, &lab.logs, &ways, front))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The same of one on machines of others.
-fn tell_shared(args: &Args, lab: &Shared, differences: &[String], was_up: bool) -> Result<ExitCode> {
+fn tell_shared(
+    args: &Args,
+    front: &Front,
+    lab: &Shared,
+    differences: &[String],
+    was_up: bool,
+) -> Result<ExitCode> {
     if was_up {
         say_it_was_up(args, differences)?;
     }
@@ -159,7 +177,7 @@ fn tell_shared(args: &Args, lab: &Shared, differences: &[String], was_up: bool) 
     let open = lab.open()?;
     let ways = Role::BOTH
         .map(|role| (role, (lab.address(role), open.machine(role).host().shell(None, true).to_string())));
-    output::print(introduction(&lab.name, &lab.description, &lab.logs, &ways.into()))?;
+    output::print(introduction(&lab.name, &lab.description, &lab.logs, &ways.into(), front))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -170,7 +188,7 @@ fn say_it_was_up(args: &Args, differences: &[String]) -> Result<()> {
         return Err(Error::usage(format!(
             "a lab called {name} is up already, and does not end with this command"
         ))
-        .next(format!("end it first: cargo xtask lab down{}", name_option(name))));
+        .next(format!("end it first: {}{}", invocation::lab("down"), name_option(name))));
     }
     output::note(&format!("the lab called {name} was up already"));
     for difference in differences {
@@ -179,27 +197,37 @@ fn say_it_was_up(args: &Args, differences: &[String]) -> Result<()> {
     if !differences.is_empty() {
         let option = name_option(name);
         output::note(&format!(
-            "to have it so: cargo xtask lab down{option}, then this again; or another lab: --name OTHER"
+            "to have it so: {}{option}, then this again; or another lab: --name OTHER",
+            invocation::lab("down")
         ));
     }
     Ok(())
 }
 
 /// How to reach and use a lab, whose nodes each have an address and a command that opens a shell, or why there is none.
-fn introduction(name: &str, what: &str, logs: &Path, ways: &BTreeMap<Role, (IpAddr, String)>) -> String {
+fn introduction(
+    name: &str,
+    what: &str,
+    logs: &Path,
+    ways: &BTreeMap<Role, (IpAddr, String)>,
+    front: &Front,
+) -> String {
+    let lab = front.invocation.lab;
     let mut text = format!("{name}: {what}\n\n");
     let name = name_option(name);
     for (role, (address, way)) in ways {
-        text.push_str(&format!(
-            "{role:<6}  {address:<13}  cargo xtask lab ssh{name} {role}\n        {way}\n"
-        ));
+        text.push_str(&format!("{role:<6}  {address:<13}  {lab} ssh{name} {role}\n        {way}\n"));
     }
     let server = ways.get(&Role::Server).map(|(address, _)| address.to_string()).unwrap_or_default();
+    let [on_server, on_client] = match front.samples.are_at_hand() {
+        true => ["rdma_server --once".to_owned(), format!("rdma_client {server}")],
+        false => ["rping -s -C 1".to_owned(), format!("rping -c -a {server} -C 1")],
+    };
     text.push_str(&format!(
-        "\ntry it   cargo xtask lab exec{name} server rdma_server --once\n\
-         and      cargo xtask lab exec{name} client rdma_client {server}\n\
+        "\ntry it   {lab} exec{name} server {on_server}\n\
+         and      {lab} exec{name} client {on_client}\n\
          logs     {}\n\
-         end it   cargo xtask lab down{name}\n",
+         end it   {lab} down{name}\n",
         logs.display()
     ));
     text

@@ -1,4 +1,4 @@
-//! `cargo xtask lab ssh` and `lab exec`: a shell, or one command, on a node.
+//! `ssh` and `exec`: a shell, or one command, on a node.
 //!
 //! Input, output and the exit code are those of the command itself, whatever carries them: 128 and the signal's number
 //! where one ended it, 127 where the node has no such program and 126 where it is none; [`TROUBLE`] is the lab's own.
@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 
 use lab::command::shell_word;
+use lab::invocation;
 use lab::node::{ENVIRONMENT, Role};
 use lab::provider::qemu::resident::Resident;
 use lab::provider::qemu::ssh::ENDS_WITH_ITS_SESSION;
@@ -18,6 +19,7 @@ use rustix::termios::tcgetpgrp;
 use serde::Serialize;
 
 use super::{Found, Name, Node, id, json, name_option, ssh_key};
+use crate::front::this_program;
 use crate::output;
 
 /// The exit code of `lab exec` where the lab did not run the command to its end.
@@ -28,7 +30,7 @@ const SSH_FAILED: i32 = 255;
 
 /// The arguments of `lab ssh`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct SshArgs {
+pub struct SshArgs {
     #[command(flatten)]
     name: Name,
     /// Which node.
@@ -38,7 +40,7 @@ pub(crate) struct SshArgs {
 
 /// The arguments of `lab exec`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(flatten)]
     name: Name,
     /// Start the command in the background of the node, and say how to see its output and how to stop it.
@@ -132,9 +134,13 @@ fn run_own(
     // Rarely: the command's own, or ssh's.
     match lab.run(&ssh_key()?, role, &format!("rm {mark}"), b"") {
         Ok(_) => Ok(exit(Some(SSH_FAILED))),
-        Err(error) => Err(Error::boot(format!("the command on {role} was cut off")).source(error).next(
-            "look whether the lab is up: cargo xtask lab status\nwhat the command started may run on: cargo xtask lab reset ends it",
-        )),
+        Err(error) => {
+            Err(Error::boot(format!("the command on {role} was cut off")).source(error).next(format!(
+                "look whether the lab is up: {}\nwhat the command started may run on: {} ends it",
+                invocation::lab("status"),
+                invocation::lab("reset")
+            )))
+        }
     }
 }
 
@@ -156,7 +162,7 @@ fn detach(args: &Args, lab: &Found, role: Role, command: &str) -> Result<ExitCod
         Found::Own(lab) => lab.detach(&ssh_key()?, role, &script, &id())?,
         Found::Shared(lab) => lab.open()?.machine(role).detach(&script, &id())?,
     };
-    let exec = format!("cargo xtask lab exec{} {role}", name_option(&args.name.name));
+    let exec = format!("{}{} {role}", invocation::lab("exec"), name_option(&args.name.name));
     let (output, stop) = (format!("{exec} tail -f -n +1 {log}"), format!("{exec} kill -- -{pid}"));
     let detached = Detached { node: role, command: command.to_owned(), pid, log, output, stop };
     if args.json {
@@ -179,14 +185,13 @@ fn become_it(words: &lab::command::Command) -> Result<ExitCode> {
 
 /// The same words, run by a process that ends with this one: see [`carry`].
 fn carried(words: &lab::command::Command) -> Result<lab::command::Command> {
-    let this = std::env::current_exe()
-        .map_err(|source| Error::setup("failed to find this program").source(source))?;
+    let this = this_program()?;
     Ok(lab::command::Command::new([this.into_os_string(), "__carry".into()]).args(words.argv()))
 }
 
 /// The words of `__carry`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct CarryArgs {
+pub struct CarryArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     words: Vec<std::ffi::OsString>,
 }

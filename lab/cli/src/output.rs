@@ -10,7 +10,7 @@ use lab::{Error, Result};
 /// # Errors
 ///
 /// Standard output cannot be written for another reason, such as a full disk.
-pub(crate) fn print(text: impl fmt::Display) -> Result<()> {
+pub fn print(text: impl fmt::Display) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -25,11 +25,11 @@ pub(crate) fn print(text: impl fmt::Display) -> Result<()> {
 /// # Errors
 ///
 /// As [`print()`].
-pub(crate) fn line(text: impl fmt::Display) -> Result<()> {
+pub fn line(text: impl fmt::Display) -> Result<()> {
     print(format_args!("{text}\n"))
 }
 
 /// Writes a remark for people to standard error, which may be gone too.
-pub(crate) fn note(text: &str) {
+pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "note: {text}");
 }

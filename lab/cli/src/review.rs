@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use lab::Result;
 use lab::error::IoContext as _;
+use lab::invocation;
 use similar::{ChangeTag, TextDiff};
 
 use crate::output;
@@ -33,7 +34,7 @@ enum Answer {
 /// # Errors
 ///
 /// A snapshot cannot be read or written.
-pub(crate) fn run(directory: &Path) -> Result<usize> {
+pub fn run(directory: &Path) -> Result<usize> {
     let pending = pending(directory)?;
     let ask = io::stdin().is_terminal() && io::stdout().is_terminal();
     let colour = io::stdout().is_terminal();
@@ -48,7 +49,7 @@ pub(crate) fn run(directory: &Path) -> Result<usize> {
         output::line(format_args!("{}", new_path.display()))?;
         output::print(diff(body(&old), body(&new), colour))?;
         if !ask {
-            output::line("  to accept it: cargo xtask test-e2e --review, on a terminal")?;
+            output::line(format_args!("  to accept it: {}, on a terminal", invocation::test("--review")))?;
             continue;
         }
         match question()? {

@@ -1,9 +1,10 @@
-//! `cargo xtask lab clean`: what the cache holds, how large it is, and its removal.
+//! `clean`: what the cache holds, how large it is, and its removal.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use lab::cache::{Cache, Entry};
+use lab::invocation;
 use lab::provider::qemu::resident::Condition;
 use lab::provider::remote::resident as shared;
 use lab::{Error, Result};
@@ -14,7 +15,7 @@ use crate::output;
 
 /// The arguments of `lab clean`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Remove without asking.
     #[arg(long)]
     yes: bool,
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let shared = shared::all(&cache)?.into_iter().next().map(|lab| lab.name);
     if let Some(name) = own.or(shared) {
         return Err(Error::usage(format!("the lab called {name} is up and needs its files"))
-            .next("end it first: cargo xtask lab down --all"));
+            .next(format!("end it first: {}", invocation::lab("down --all"))));
     }
     if !args.yes && !confirmed()? {
         return Ok(ExitCode::SUCCESS);
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn confirmed() -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        output::line("remove it: cargo xtask lab clean --yes")?;
+        output::line(format_args!("remove it: {}", invocation::lab("clean --yes")))?;
         return Ok(false);
     }
     output::print("remove all of it? [y/N] ")?;

@@ -1,4 +1,4 @@
-//! `cargo xtask decode`, `check` and `diff`: the `roce` command with the names of the lab's nodes.
+//! `decode`, `check` and `diff`: the `roce` command with the names of the lab's nodes.
 
 use std::process::ExitCode;
 
@@ -8,13 +8,13 @@ use lab::{Error, Result};
 use roce::Names;
 
 /// The lab's own addresses under the names of its nodes.
-pub(crate) fn names() -> Names {
+pub fn names() -> Names {
     Role::BOTH
         .into_iter()
         .fold(Names::new(), |names, role| names.with(argv::address(role).into(), role.to_string()))
 }
 
 /// An error of the command as one of the lab.
-pub(crate) fn told(result: std::result::Result<ExitCode, roce_cli::Error>) -> Result<ExitCode> {
+pub fn told(result: std::result::Result<ExitCode, roce_cli::Error>) -> Result<ExitCode> {
     result.map_err(|error| Error::capture(error.to_string()))
 }

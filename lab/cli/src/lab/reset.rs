@@ -1,4 +1,4 @@
-//! `cargo xtask lab reset`: both machines as they were when they came up.
+//! `reset`: both machines as they were when they came up.
 
 use std::process::ExitCode;
 
@@ -11,11 +11,11 @@ use lab::provider::Qemu;
 
 use super::told::Told;
 use super::{Found, Name, json, residents};
-use crate::{output, workspace};
+use crate::{Front, output};
 
 /// The arguments of `lab reset`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(flatten)]
     name: Name,
     /// Say how to reach both nodes then as JSON, one object.
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 /// Forks both machines anew: what was done on them is gone. On machines of others, ends what runs of the lab and makes
 /// their RDMA devices anew; files stay.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let step = Step::begin(format!("reset {}", args.name.name));
     let lab = match args.name.find()? {
         Found::Own(lab) => lab,
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // The same QEMU, whatever this shell's variables say.
     Policy { tools: lab.tools, ..Policy::of_environment()? }.set();
     let qemu =
-        Qemu::new(Release::named(&lab.guest)?, Cache::open()?, lab.accel.into(), &workspace::guard()?, None)?;
+        Qemu::new(Release::named(&lab.guest)?, Cache::open()?, lab.accel.into(), &front.program, None)?;
     residents()?.reset(&qemu, &lab.name)?;
     step.done("both nodes are ready");
     if args.json {

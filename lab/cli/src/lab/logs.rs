@@ -1,4 +1,4 @@
-//! `cargo xtask lab logs`: what the nodes' kernels and emulators have logged.
+//! `logs`: what the nodes' kernels and emulators have logged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// The arguments of `lab logs`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(flatten)]
     name: Name,
     /// Which node [default: both].

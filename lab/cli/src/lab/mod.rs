@@ -1,4 +1,4 @@
-//! `cargo xtask lab`: labs that stay, one file a subcommand.
+//! Labs that stay, one file a subcommand.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,6 +12,8 @@ use lab::provider::qemu::ssh;
 use lab::provider::remote::resident::{self as shared, Shared};
 use lab::{Error, Result};
 
+use crate::Front;
+
 mod capture;
 mod clean;
 mod down;
@@ -23,10 +25,10 @@ mod told;
 mod transfer;
 mod up;
 
-/// The subcommands of `lab`.
+/// The subcommands on labs that stay: of `lab` or, as `rdma-lab` has them, of the program itself.
 #[derive(Subcommand)]
-pub(crate) enum Lab {
-    /// Brings both machines up and returns; they stay until `lab down`.
+pub enum Lab {
+    /// Brings both machines up and returns; they stay until `down`.
     Up(up::Args),
     /// Ends a lab, or all of them.
     Down(down::Args),
@@ -51,19 +53,20 @@ pub(crate) enum Lab {
     Clean(clean::Args),
 }
 
-pub(crate) use exec::{CarryArgs, TROUBLE, carry};
+pub use exec::CarryArgs;
+pub(crate) use exec::{TROUBLE, carry};
 
 impl Lab {
     /// Whether its exit code is that of a command on a node.
-    pub(crate) fn is_exec(&self) -> bool {
+    pub fn is_exec(&self) -> bool {
         matches!(self, Lab::Exec(_))
     }
 }
 
 /// Runs one of them.
-pub(crate) fn run(command: &Lab) -> Result<ExitCode> {
+pub fn run(command: &Lab, front: &Front) -> Result<ExitCode> {
     match command {
-        Lab::Up(args) => up::run(args),
+        Lab::Up(args) => up::run(args, front),
         Lab::Down(args) => down::run(args),
         Lab::Status(args) => status::run(args),
         Lab::Ssh(args) => exec::ssh(args),
@@ -72,7 +75,7 @@ pub(crate) fn run(command: &Lab) -> Result<ExitCode> {
         Lab::Pull(args) => transfer::pull(args),
         Lab::Logs(args) => logs::run(args),
         Lab::Capture(command) => capture::run(command),
-        Lab::Reset(args) => reset::run(args),
+        Lab::Reset(args) => reset::run(args, front),
         Lab::Clean(args) => clean::run(args),
     }
 }

@@ -8,7 +8,7 @@ use crate::output;
 
 /// Whose tools are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Tools {
+pub enum Tools {
     /// The lab's own, of one Debian release, in the cache.
     Toolbox,
     /// The host's: QEMU 7.2 or later, mkfs.erofs, libclang 11 to 15 and so on.
@@ -17,7 +17,7 @@ pub(crate) enum Tools {
 
 /// By which means.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Means {
+pub struct Means {
     /// Whose QEMU and other tools are used [default: RDMA_LAB_TOOLS, else toolbox].
     #[arg(long)]
     tools: Option<Tools>,
@@ -35,7 +35,7 @@ impl Means {
     /// # Errors
     ///
     /// A variable of the environment says something that is none.
-    pub(crate) fn apply(&self) -> Result<()> {
+    pub fn apply(&self) -> Result<()> {
         let env = Policy::of_environment()?;
         let tools = match self.tools {
             None => env.tools,

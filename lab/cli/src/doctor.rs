@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: what this computer needs and has, in five lines, and what brings the rest.
+//! `doctor`: what this computer needs and has, in a few lines, and what brings the rest.
 
 use std::process::ExitCode;
 
@@ -12,11 +12,11 @@ use lab::toolbox::Toolbox;
 use lab::toolbox::toolbox::QEMU;
 
 use crate::means::Means;
-use crate::{machines, output};
+use crate::{Front, machines, output};
 
 /// The arguments of `doctor`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Boot a machine on KVM to see whether it works, instead of telling the remembered answer.
     #[arg(long)]
     probe: bool,
@@ -25,10 +25,10 @@ pub(crate) struct Args {
 }
 
 /// Prints the report; exit code 1 where scenarios cannot run on this computer.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     args.means.apply()?;
     let host = Host::this();
-    let mut report = doctor::report(&host);
+    let mut report = doctor::report(&host, front.samples.are_built());
     let (accelerator, probed) = match accelerator(args.probe && report.is_good()) {
         Ok(text) => (text, Ok(())),
         Err(error) => ("see the error below".to_owned(), Err(error)),

@@ -1,4 +1,4 @@
-//! `cargo xtask results`: what came of the scenarios of an invocation.
+//! `results`: what came of the scenarios of an invocation.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,11 +7,11 @@ use lab::Result;
 use lab::artifacts;
 use lab::results::Results;
 
-use crate::{output, workspace};
+use crate::{Front, output};
 
 /// The arguments of `results`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// The invocation's directory [default: the newest that left results].
     #[arg(value_name = "DIR")]
     run: Option<PathBuf>,
@@ -21,10 +21,10 @@ pub(crate) struct Args {
 }
 
 /// Prints the results.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let newest = || artifacts::latest_with_results(workspace::root());
+pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
+    let newest = || artifacts::latest_with_results(&front.home);
     let run = args.run.clone().or_else(newest);
-    let run = run.unwrap_or_else(|| artifacts::runs(workspace::root()).join("latest"));
+    let run = run.unwrap_or_else(|| artifacts::runs(&front.home).join("latest"));
     let results = Results::read(&run)?;
     match args.markdown {
         true => output::print(results.markdown())?,

@@ -1,4 +1,4 @@
-//! `cargo xtask lab capture`: records the wire of a resident lab.
+//! `capture`: records the wire of a resident lab.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser as _, Subcommand};
 use lab::cache::Cache;
+use lab::invocation;
 use lab::node::Role;
 use lab::{Error, Result};
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::{decode, output};
 
 /// The subcommands of `lab capture`.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Capture {
+pub enum Capture {
     /// Begins to record.
     Start(StartArgs),
     /// Ends the recording and says where it is.
@@ -26,7 +27,7 @@ pub(crate) enum Capture {
 
 /// The arguments of `lab capture follow`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct FollowArgs {
+pub struct FollowArgs {
     #[command(flatten)]
     name: Name,
     /// What `roce follow` takes beside the file, as in `--json` or `--idle 5`.
@@ -36,7 +37,6 @@ pub(crate) struct FollowArgs {
 
 /// `roce follow`, as it is parsed on its own command line.
 #[derive(clap::Parser)]
-#[command(name = "cargo xtask lab capture follow --")]
 struct Follow {
     #[command(flatten)]
     args: roce_cli::FollowArgs,
@@ -44,7 +44,7 @@ struct Follow {
 
 /// The arguments of `lab capture start`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct StartArgs {
+pub struct StartArgs {
     #[command(flatten)]
     name: Name,
     /// The pcapng to write [default: capture.pcapng among the lab's logs].
@@ -56,7 +56,7 @@ pub(crate) struct StartArgs {
 
 /// The arguments of `lab capture stop`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct StopArgs {
+pub struct StopArgs {
     #[command(flatten)]
     name: Name,
     /// As JSON, one object.
@@ -117,7 +117,11 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
             } else {
                 let total: u64 = stopped.packets.values().sum();
                 output::line(format_args!("{}: {total} RoCEv2 packets", stopped.file.display()))?;
-                output::line(format_args!("read it: cargo xtask decode {}", stopped.file.display()))?;
+                output::line(format_args!(
+                    "read it: {} {}",
+                    invocation::program("decode"),
+                    stopped.file.display()
+                ))?;
             }
         }
     }
@@ -138,7 +142,11 @@ fn follow(args: &FollowArgs) -> Result<ExitCode> {
         return Err(Error::usage(
             "packets on machines of others are not seen while they happen: the recording is there",
         )
-        .next("record, then read: cargo xtask lab capture start; cargo xtask lab capture stop"));
+        .next(format!(
+            "record, then read: {}; {}",
+            invocation::lab("capture start"),
+            invocation::lab("capture stop")
+        )));
     };
     let control = own.control();
     let file = match control.recording()? {
@@ -149,8 +157,8 @@ fn follow(args: &FollowArgs) -> Result<ExitCode> {
             file
         }
     };
-    output::note(&format!("recording into {}; end it: cargo xtask lab capture stop", file.display()));
-    let words = ["follow".into(), file.into_os_string()].into_iter();
+    output::note(&format!("recording into {}; end it: {}", file.display(), invocation::lab("capture stop")));
+    let words = [invocation::lab("capture follow --").into(), file.into_os_string()].into_iter();
     let follow = Follow::parse_from(words.chain(args.options.iter().map(Into::into)));
     decode::told(follow.args.run(decode::names()))
 }

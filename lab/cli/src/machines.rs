@@ -19,7 +19,7 @@ use lab::{Error, Result};
 
 /// Where the machines come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Provider {
+pub enum Provider {
     /// QEMU on this computer, without root.
     Qemu,
     /// Two Multipass instances, rdma-server and rdma-client.
@@ -30,7 +30,7 @@ pub(crate) enum Provider {
 
 /// What runs the machines' instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Accel {
+pub enum Accel {
     /// KVM where a machine really boots on it, else software emulation.
     Auto,
     /// KVM, or an error.
@@ -41,7 +41,7 @@ pub(crate) enum Accel {
 
 impl Accel {
     /// Its name on the command line.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Accel::Auto => "auto",
             Accel::Kvm => "kvm",
@@ -62,7 +62,7 @@ impl From<Accel> for accel::Choice {
 
 /// Where programs are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BuildPlace {
+pub enum BuildPlace {
     /// On this computer, against the lab's sysroot.
     Host,
     /// On the server, from sources that are sent there.
@@ -83,7 +83,7 @@ impl From<BuildPlace> for Place {
 /// # Errors
 ///
 /// None is called so: with the nearest that is.
-pub(crate) fn guest(name: Option<&str>) -> Result<&'static Release> {
+pub fn guest(name: Option<&str>) -> Result<&'static Release> {
     let variable = std::env::var(choice::GUEST).ok().filter(|name| !name.is_empty());
     match (name, variable) {
         (Some(name), _) => Release::named(name),
@@ -95,7 +95,7 @@ pub(crate) fn guest(name: Option<&str>) -> Result<&'static Release> {
 
 /// Which machines, and by which means they are made.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Machines {
+pub struct Machines {
     /// Where the machines come from [default: multipass where its daemon answers, else qemu].
     #[arg(long)]
     provider: Option<Provider>,
@@ -124,7 +124,7 @@ pub(crate) struct Machines {
     hosts: Option<PathBuf>,
     /// What runs the machines' instructions (QEMU).
     #[arg(long, default_value = "auto")]
-    pub(crate) accel: Accel,
+    pub accel: Accel,
     /// The release that the machines run; docs/lab.md says what there is [default: RDMA_LAB_GUEST, else debian-13] (QEMU).
     #[arg(long, value_name = "RELEASE")]
     guest: Option<String>,
@@ -135,9 +135,10 @@ pub(crate) struct Machines {
     /// draw meanwhile depends on time, and on Debian 13 there is so much of it that little repeats. Machines that are frozen anew, and ones
     /// that were reset, draw other numbers.
     #[arg(long)]
-    pub(crate) seed: Option<u64>,
+    pub seed: Option<u64>,
+    /// Whose tools are used, and whether anything is downloaded.
     #[command(flatten)]
-    pub(crate) means: Means,
+    pub means: Means,
 }
 
 impl Machines {
@@ -147,7 +148,7 @@ impl Machines {
     }
 
     /// Takes the provider of a lab that is there where none was named.
-    pub(crate) fn prefer(&self, provider: &str) {
+    pub fn prefer(&self, provider: &str) {
         if let (false, Ok(provider)) = (self.names_provider(), Provider::from_str(provider, false)) {
             let _ = self.found.set(provider);
         }
@@ -159,7 +160,7 @@ impl Machines {
     /// # Errors
     ///
     /// None of that name exists.
-    pub(crate) fn provider(&self) -> Result<Provider> {
+    pub fn provider(&self) -> Result<Provider> {
         if let Some(provider) = self.provider.or(self.found.get().copied()) {
             return Ok(provider);
         }
@@ -180,7 +181,7 @@ impl Machines {
     /// # Errors
     ///
     /// As [`guest()`].
-    pub(crate) fn guest(&self) -> Result<&'static Release> {
+    pub fn guest(&self) -> Result<&'static Release> {
         guest(self.guest.as_deref())
     }
 
@@ -189,7 +190,7 @@ impl Machines {
     /// # Errors
     ///
     /// What goes with the provider is missing.
-    pub(crate) fn choice(&self) -> Result<Choice> {
+    pub fn choice(&self) -> Result<Choice> {
         if let (Some(guest), Provider::Multipass | Provider::Ssh) = (&self.guest, self.provider()?) {
             return Err(Error::usage(format!("--guest {guest} is for QEMU's machines"))
                 .next("run it with --provider qemu; what an instance runs is chosen by --image"));
@@ -219,12 +220,12 @@ impl Machines {
         }
     }
 
-    /// Demands what this computer needs for the machines, and makes [`Means`] the policy of this process.
+    /// Demands what this computer needs for the machines, and for programs if they are `built`; makes [`Means`] the policy of this process.
     ///
     /// # Errors
     ///
     /// As [`requirement::demand_platform`] and [`requirement::demand`]; the cache directory cannot be used.
-    pub(crate) fn prepare(&self) -> Result<()> {
+    pub fn prepare(&self, built: bool) -> Result<()> {
         self.means.apply()?;
         // What cannot be, and what nothing works without, before anything takes time.
         self.choice()?;
@@ -233,7 +234,7 @@ impl Machines {
             Provider::Qemu => {
                 requirement::demand_platform()?;
                 Toolbox::of(&cache).demand_exec()?;
-                requirement::demand(&Host::this(), &requirement::run())
+                requirement::demand(&Host::this(), &requirement::run(built))
             }
             Provider::Multipass | Provider::Ssh => Ok(()),
         }

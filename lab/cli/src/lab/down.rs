@@ -1,4 +1,4 @@
-//! `cargo xtask lab down`: ends labs, and clears what killed ones left.
+//! `down`: ends labs, and clears what killed ones left.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::output;
 
 /// The arguments of `lab down`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(flatten)]
     name: Name,
     /// Every lab, and what was left behind by ones that were killed.

@@ -1,7 +1,7 @@
-//! `cargo xtask test-e2e`: the scenarios, each compared with its snapshot.
+//! `test`, in this workspace `test-e2e`: the scenarios, each compared with its snapshot.
 //!
-//! Builds the test binary `tests/e2e.rs` and runs it. Its standard input is a pipe from here: when that
-//! ends, however this process ended, the run ends and its machines with it.
+//! Runs [`trials`] in a process of its own. Its standard input is a pipe from here: when that ends, however this process
+//! ended, the run ends and its machines with it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -17,15 +17,15 @@ use lab::scenario::Scenario;
 use lab::{Error, Result, trial};
 
 use crate::machines::Machines;
-use crate::{output, review, workspace};
+use crate::{Front, front, output, review, trials};
 
-/// The arguments of `test-e2e`.
+/// The arguments of `test`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Scenarios to run [default: all].
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
-    /// The catalogue: a directory of scenarios, with their snapshots in `snapshots` [default: the workspace's].
+    /// The catalogue: a directory of scenarios, with their snapshots in `snapshots` [default: the kit's own].
     #[arg(long = "scenarios", value_name = "DIR")]
     scenarios_in: Option<PathBuf>,
     /// How many pairs of machines run side by side [default: one a processor].
@@ -51,21 +51,22 @@ pub(crate) struct Args {
 }
 
 /// Runs the scenarios; exit code 1 where one is not green.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let catalogue = Catalogue::of(args)?;
+pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
+    let catalogue = Catalogue::of(args, front)?;
     if let Some(directory) = &args.from_artifacts {
-        return judge_again(directory, &catalogue, args.require_all);
+        return judge_again(directory, &catalogue, args.require_all, front);
     }
-    let planned =
-        planned(&args.scenarios, Scenario::read_all(&catalogue.scenarios)?, &args.machines.choice()?)?;
-    args.machines.prepare()?;
+    let scenarios = Scenario::read_all(&catalogue.scenarios)?;
+    let planned = planned(&args.scenarios, scenarios, &args.machines.choice()?, front)?;
+    args.machines.prepare(front.samples.are_built())?;
     // All: whatever there is, without a list that is longer than an argument may be.
     let asked = if args.scenarios.is_empty() { &[] } else { planned.as_slice() };
-    let kept = Artifacts::create(workspace::root())?;
+    front.make_home()?;
+    let kept = Artifacts::create(&front.home)?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1));
-    let mut scenarios = Command::new(build()?)
-        .current_dir(workspace::root())
+    let mut scenarios = Command::new(&front.program)
+        .arg(trials::SUBCOMMAND)
         // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
         .args(["--include-ignored", "--test-threads", &(jobs + 1).to_string()])
         .env("RDMA_LAB_SCENARIOS", asked.join(","))
@@ -78,7 +79,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .env("RDMA_LAB_RUN", kept.directory())
         .env("RDMA_LAB_REQUIRE_ALL", u8::from(args.require_all).to_string())
         .env("RDMA_LAB_OWNED", "1")
-        .env("INSTA_UPDATE", if args.ci { "no" } else { "new" })
+        .env("INSTA_UPDATE", if args.ci || catalogue.is_fixed { "no" } else { "new" })
+        // Else insta asks cargo, which may not be there.
+        .env("INSTA_WORKSPACE_ROOT", &front.home)
         .env("INSTA_OUTPUT", "none")
         .stdin(Stdio::piped())
         .spawn()
@@ -98,8 +101,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Judges kept runs again; exit code 1 where one is not green.
-fn judge_again(directory: &Path, catalogue: &Catalogue, require_all: bool) -> Result<ExitCode> {
-    let (kept, verdicts) = trial::judge_again(directory, &catalogue.snapshots, workspace::root())?;
+fn judge_again(
+    directory: &Path,
+    catalogue: &Catalogue,
+    require_all: bool,
+    front: &Front,
+) -> Result<ExitCode> {
+    front.make_home()?;
+    let (kept, verdicts) = trial::judge_again(directory, &catalogue.snapshots, &front.home)?;
     for verdict in verdicts {
         output::line(format_args!("{verdict}\n"))?;
     }
@@ -113,30 +122,45 @@ fn judge_again(directory: &Path, catalogue: &Catalogue, require_all: bool) -> Re
 struct Catalogue {
     scenarios: PathBuf,
     snapshots: PathBuf,
+    /// True if nobody can accept another trace of theirs.
+    is_fixed: bool,
 }
 
 impl Catalogue {
-    fn of(args: &Args) -> Result<Catalogue> {
+    fn of(args: &Args, front: &Front) -> Result<Catalogue> {
         let Some(directory) = &args.scenarios_in else {
-            return Ok(Catalogue { scenarios: workspace::scenarios(), snapshots: workspace::snapshots() });
+            let (scenarios, snapshots) = front.catalogue.directories()?;
+            let is_fixed = front.catalogue == front::Catalogue::Embedded;
+            if is_fixed && args.review {
+                return Err(Error::usage(
+                    "the snapshots of the kit's own scenarios are parts of this program",
+                )
+                .next("review traces of your own scenarios: --scenarios DIR"));
+            }
+            return Ok(Catalogue { scenarios, snapshots, is_fixed });
         };
-        // The test binary runs elsewhere.
+        // Printed commands name it wherever they are called.
         let scenarios = std::path::absolute(directory).at("failed to resolve", directory)?;
         if !scenarios.is_dir() {
             return Err(Error::usage(format!("no directory is called {}", directory.display()))
-                .next("name one with a TOML file a scenario; lab/scenarios has examples"));
+                .next("name one with a TOML file a scenario"));
         }
-        Ok(Catalogue { snapshots: scenarios.join("snapshots"), scenarios })
+        Ok(Catalogue { snapshots: scenarios.join("snapshots"), scenarios, is_fixed: false })
     }
 }
 
 fn failed(source: std::io::Error) -> Error {
-    Error::setup("failed to run the scenarios' test binary").source(source)
+    Error::setup("failed to run the scenarios").source(source)
 }
 
 /// The scenarios to run, by name. One that does not exist is an error that names the nearest; so is one that
-/// the machines cannot run, if it was asked for by name.
-fn planned(names: &[String], scenarios: Vec<Scenario>, choice: &Choice) -> Result<Vec<String>> {
+/// the machines cannot run, or whose programs are not at hand, if it was asked for by name.
+fn planned(
+    names: &[String],
+    scenarios: Vec<Scenario>,
+    choice: &Choice,
+    front: &Front,
+) -> Result<Vec<String>> {
     if names.is_empty() {
         return Ok(scenarios.into_iter().map(|scenario| scenario.name).collect());
     }
@@ -151,28 +175,10 @@ fn planned(names: &[String], scenarios: Vec<Scenario>, choice: &Choice) -> Resul
         if let Some(why) = scenario.and_then(|scenario| scenario.cannot_run_on(&wire)) {
             return Err(Error::usage(format!("{found}: {why}")).next(netem::WAYS_OUT));
         }
+        if let Some(scenario) = scenario {
+            front.samples.demand_named_in(&scenario.commands())?;
+        }
         planned.push(found.to_owned());
     }
     Ok(planned)
-}
-
-/// Builds the test binary and gives its path.
-fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(workspace::root())
-        .args(["test", "--quiet", "--no-run", "--package", "xtask", "--test", "e2e"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|source| Error::setup("failed to run cargo").source(source))?;
-    if !output.status.success() {
-        return Err(Error::setup("failed to build the scenarios' test binary"));
-    }
-    lab::programs::executables(&String::from_utf8_lossy(&output.stdout), true)
-        .into_iter()
-        .find(|program| program.name == "e2e")
-        .map(|program| program.path)
-        .ok_or_else(|| Error::setup("cargo named no test binary of the scenarios"))
 }

@@ -1,9 +1,10 @@
-//! `cargo xtask lab status`: the labs, whether they are up, and strays.
+//! `status`: the labs, whether they are up, and strays.
 
 use std::process::ExitCode;
 
 use lab::Result;
 use lab::cache::Cache;
+use lab::invocation;
 use lab::provider::remote::resident as shared;
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use crate::output;
 
 /// The arguments of `lab status`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// As JSON, one object.
     #[arg(long)]
     json: bool,
@@ -54,13 +55,13 @@ impl Overview {
             text.push_str(&format!("{:<12}        logs {}\n", "", lab.logs.display()));
         }
         if self.labs.is_empty() {
-            text.push_str("no lab is up; bring one up: cargo xtask lab up\n");
+            text.push_str(&format!("no lab is up; bring one up: {}\n", invocation::lab("up")));
         }
         for stray in &self.strays {
             text.push_str(&format!("left behind: {stray}\n"));
         }
         if !self.strays.is_empty() {
-            text.push_str("clear it: cargo xtask lab down --all\n");
+            text.push_str(&format!("clear it: {}\n", invocation::lab("down --all")));
         }
         text
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask run`: any two programs, of any language, between the machines; their wire judged.
+//! `run`: any two programs, of any language, between the machines; their wire judged.
 //!
 //! The same trial as a scenario's. Both programs must exit with 0 and the wire must be complete and break no
 //! rule; completions and result lines, which only programs of this project tell, are not asked for.
@@ -23,11 +23,11 @@ use lab::verdict::Verdict;
 use lab::{Error, Result, results, snapshot};
 
 use crate::machines::Machines;
-use crate::{output, workspace};
+use crate::{Front, output};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// The command on the node `server`, which has to end by itself. `{server}` and `{client}` stand for the nodes'
     /// addresses, and a local path as its first word is pushed.
     #[arg(long, value_name = "COMMAND")]
@@ -76,25 +76,29 @@ pub(crate) struct Args {
 }
 
 /// Runs both programs; exit code 1 where the verdict is not green.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let mut pushed = Pushed::new(&args.push)?;
     let scenario = scenario(args, &mut pushed)?;
     let choice = args.machines.choice()?;
     if let Some(why) = scenario.cannot_run_on(&choice.wire()?) {
         return Err(Error::usage(why).next(netem::WAYS_OUT));
     }
-    args.machines.prepare()?;
-    let guard = workspace::guard()?;
-    let setup = Setup::prepare(workspace::root(), &choice, &guard)?;
+    let texts = Role::BOTH.map(|role| scenario.command(role).to_owned()).into_iter().chain(pushed.scripts()?);
+    let samples = front.samples_for(texts.collect::<Vec<_>>().iter().map(String::as_str))?;
+    args.machines.prepare(samples.are_built())?;
+    let setup = Setup::prepare(&samples, &choice, &front.program)?;
     let programs = pushed.before(&setup.programs);
     if let Some(contents) = setup.provider.contents()? {
         pushed.check(&contents)?;
+        let names: Vec<&str> =
+            programs.iter().map(|program| program.name.as_str()).chain(front.samples.names()).collect();
         for role in Role::BOTH {
-            Pushed::check_command(scenario.command(role), &contents, &programs)?;
+            Pushed::check_command(scenario.command(role), &contents, &names)?;
         }
     }
     let snapshot = args.snapshot.as_deref().map(absolute).transpose()?;
-    let replay = replay(&choice.options(choice::usual()));
+    let replay = replay(front, &choice.options(choice::usual()));
+    front.make_home()?;
     let case = Case {
         scenario: &scenario,
         programs: &programs,
@@ -102,7 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         replay: &replay,
         accept: "--accept",
     };
-    let kept = Artifacts::create(workspace::root())?;
+    let kept = Artifacts::create(&front.home)?;
     let _slot = setup.slot()?;
     let verdict = trial(&setup.provider, &case, &kept.scenario(&scenario.name))?;
     results::update(&kept)?;
@@ -179,7 +183,7 @@ fn accept(verdict: &Verdict, snapshot: Option<&Path>) -> Result<ExitCode> {
 }
 
 /// This very command, without what accepts a trace, and with what chooses the machines where only the environment did.
-fn replay(options: &[String]) -> String {
+fn replay(front: &Front, options: &[String]) -> String {
     let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--accept").collect();
     for option in options.chunks(2) {
         let is_named = |word: &String| word.split('=').next() == option.first().map(String::as_str);
@@ -187,7 +191,7 @@ fn replay(options: &[String]) -> String {
             words.splice(1..1, option.iter().cloned());
         }
     }
-    std::iter::once("cargo xtask".to_owned())
+    std::iter::once(front.invocation.program.to_owned())
         .chain(words.iter().map(|word| shell_word(word)))
         .collect::<Vec<_>>()
         .join(" ")

@@ -1,4 +1,4 @@
-//! `cargo xtask lab push` and `lab pull`: files and directories, verified by their checksums.
+//! `push` and `pull`: files and directories, verified by their checksums.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ const PROGRAMS: &str = "/opt/lab/bin/";
 
 /// The arguments of `lab push`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct PushArgs {
+pub struct PushArgs {
     #[command(flatten)]
     name: Name,
     /// Take directories along, with all that is in them.
@@ -36,7 +36,7 @@ pub(crate) struct PushArgs {
 
 /// The arguments of `lab pull`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct PullArgs {
+pub struct PullArgs {
     #[command(flatten)]
     name: Name,
     /// Take directories along, with all that is in them.
