@@ -11,7 +11,7 @@ use crate::names::Names;
 use crate::retransmission::Retransmissions;
 use crate::row::{CmRow, Row};
 use crate::stats::Stats;
-use crate::trace::{self, FindingLine, MessageLine, PacketLine};
+use crate::trace::{self, FindingLine, Known, MessageLine, PacketLine};
 use crate::wire::Encapsulation;
 
 /// What a capture holds.
@@ -143,6 +143,11 @@ impl Report {
     /// The words of each of the report's findings.
     pub fn finding_lines(&self) -> Vec<FindingLine> {
         trace::lines::findings(self)
+    }
+
+    /// The nodes and connections of the whole capture, for [`RunningNames`](crate::RunningNames).
+    pub fn known(&self) -> Known<'_> {
+        Known::of_report(self)
     }
 
     /// The packets between the nodes as one SVG picture that needs nothing else: a line a node, an arrow a packet, lost ones dashed, broken rules beside.
