@@ -205,6 +205,14 @@ function said(i) {
   for (const finding of findings.get(P.number[i]) || []) parts.push("breaks " + finding[0]);
   return parts.filter(Boolean).join(", ");
 }
+// The one parameter of a connection management message that tells most.
+function management(i) {
+  const said = data.parameters[i];
+  if (!said) return "";
+  const of = name => (said.find(([key]) => key === name) || [])[1];
+  const text = of("reason") || (of("private data") !== "none" && of("private data")) || of("service") || of("queue pair") || "";
+  return text.length > 90 ? text.slice(0, 90) + "…" : text;
+}
 function rowNode(at) {
   const item = items[at];
   if (item.pause !== undefined) {
@@ -222,7 +230,7 @@ function rowNode(at) {
   const svg = draw("svg", { width, height: HEIGHT, "aria-hidden": "true" });
   lanesIn(svg);
   svg.append(arrow(i, from, to, 29));
-  const details = [S[P.psn[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : "", S[P.details[i]], P.again[i] ? "again: " + S[P.again[i]] : ""].filter(Boolean).join(" · ");
+  const details = [management(i), S[P.psn[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : "", S[P.details[i]], P.again[i] ? "again: " + S[P.again[i]] : ""].filter(Boolean).join(" · ");
   const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, S[P.words[i]]), " ", make("span", {}, details));
   const [low, high] = from < to ? [from, to] : [to, from];
   label.style.left = low + 8 + "px";
@@ -678,6 +686,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", chart);
 const asked = /^#packet-(\d+)$/.exec(location.hash);
 let first = asked && indexOf.has(Number(asked[1])) ? indexOf.get(Number(asked[1])) : -1;
 for (let i = 0; first < 0 && i < count; i++) if (isMarked(i)) first = i;
+for (let i = 0; first < 0 && i < count; i++) if (P.part[i] > 0) first = i;
 if (count) {
   const address = location.href;
   choose(Math.max(first, 0));

@@ -72,6 +72,4 @@ pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};
-pub use trace::{
-    FindingLine, Known, MessageLine, MessageNames, PacketLine, Part, RunningNames,
-};
+pub use trace::{FindingLine, Known, MessageLine, MessageNames, PacketLine, Part, RunningNames};
