@@ -24,6 +24,7 @@ pub mod front;
 pub mod lab;
 pub mod machines;
 pub mod means;
+pub mod open;
 pub mod output;
 pub mod results;
 pub mod review;
@@ -43,6 +44,8 @@ pub enum Common {
     Doctor(doctor::Args),
     /// Tells what came of the scenarios of an invocation.
     Results(results::Args),
+    /// Opens the pages of an invocation, or of one run, in a browser.
+    Open(open::Args),
     /// Prints the RoCEv2 trace of a capture.
     Decode(roce_cli::TraceArgs),
     /// Checks a capture against every rule; exits 1 when one is broken.
@@ -71,6 +74,7 @@ impl Common {
             Common::Run(args) => run::run(&args, front),
             Common::Doctor(args) => doctor::run(&args, front),
             Common::Results(args) => results::run(&args, front),
+            Common::Open(args) => open::run(&args, front),
             Common::Decode(args) => decode::told(args.run(decode::names())),
             Common::Check(args) => decode::told(args.run(decode::names())),
             Common::Diff(args) => decode::told(args.run(decode::names())),
