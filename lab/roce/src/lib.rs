@@ -31,6 +31,7 @@
 //! | [`capture`] | pcap and pcapng, read and written as streams |
 //! | [`wire`] | one frame taken apart: every header, the ICRC |
 //! | [`cm`] | connection management: REQ, REP and the rest, private data |
+//! | [`flow`] | connections: which packets belong together, and the names of their queue pairs |
 //! | [`fields`] | every decoded field under tshark's name |
 //! | [`synth`] | synthetic frames for tests and benchmarks |
 //! | [`Analysis`], [`Report`] | connections, messages, findings and the trace of a capture |
@@ -48,7 +49,7 @@ pub mod cm;
 mod fate;
 pub mod fields;
 mod finding;
-mod flow;
+pub mod flow;
 mod message;
 mod message_log;
 mod names;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::checker::Adverts;
 use crate::finding::Finding;
-use crate::flow::{Connection, Side};
+use crate::flow::{Connection, Datagrams, Numbers, Side};
 use crate::message::Message;
 use crate::names::Names;
 use crate::retransmission::Retransmissions;
@@ -68,6 +68,9 @@ pub struct Report {
     pub(crate) cm_rows: Vec<CmRow>,
     /// What the nodes told of their queue pairs.
     pub(crate) adverts: Adverts,
+    /// Numbers that queue pairs have in their names, and the queue pairs of datagrams.
+    pub(crate) numbers: Numbers,
+    pub(crate) datagrams: Datagrams,
 }
 
 /// The names of a packet in the trace.

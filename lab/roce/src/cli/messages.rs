@@ -8,7 +8,8 @@ use crate::cli::filter::PacketInfo;
 use crate::cli::input::{FileArg, Input};
 use crate::cli::output::{self, Output};
 use crate::cli::{Common, Error, json};
-use crate::trace::{Datagrams, immediate_words, unknown};
+use crate::flow::{Datagrams, unknown};
+use crate::trace::immediate_words;
 use crate::wire::{Frame, Packet, Psn};
 use crate::{Analysis, Connection, Message, Names, Outcome, Side};
 

@@ -6,14 +6,11 @@
 //! The legend stands at [`Report::trace`](crate::Report::trace).
 
 mod cm;
-mod datagrams;
 mod labels;
 mod ladder;
 mod render;
 mod summary;
 
-#[cfg(feature = "cli")]
-pub(crate) use datagrams::{Datagrams, unknown};
 pub(crate) use ladder::draw;
 #[cfg(feature = "cli")]
 pub(crate) use render::immediate_words;
