@@ -37,13 +37,7 @@ pub(crate) struct Datagrams {
 impl Datagrams {
     /// Makes room for `limit` queue pairs; more have no names.
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            numbers: HashMap::new(),
-            counts: HashMap::new(),
-            psn_first: HashMap::new(),
-            last: None,
-        }
+        Self { limit, numbers: HashMap::new(), counts: HashMap::new(), psn_first: HashMap::new(), last: None }
     }
 
     /// Takes note of a datagram.
@@ -77,8 +71,7 @@ impl Datagrams {
     pub(crate) fn name(&self, key: Key, names: &Names, has_told: impl Fn(Key) -> bool) -> Option<String> {
         let node = names.get(key.0);
         let name = self.number(key)?;
-        let is_shown =
-            matches!(key.1, GSI | MULTICAST) || self.psn_first.contains_key(&key) || has_told(key);
+        let is_shown = matches!(key.1, GSI | MULTICAST) || self.psn_first.contains_key(&key) || has_told(key);
         Some(if is_shown { format!("{node}.{name}") } else { unknown(&node, key.1) })
     }
 

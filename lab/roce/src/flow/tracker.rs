@@ -189,6 +189,12 @@ impl Tracker {
         self.get(number).map(|flow| &flow.connection)
     }
 
+    /// The connections that are followed now, by their numbers, in the order of their first packets.
+    pub fn connections(&self) -> impl Iterator<Item = (usize, &Connection)> {
+        let own = (self.base..).zip(&self.flows).filter(|(_, flow)| flow.merged_into.is_none());
+        own.map(|(number, flow)| (number, &flow.connection))
+    }
+
     pub(crate) fn connection_mut(&mut self, number: usize) -> Option<&mut Connection> {
         self.get_mut(number).map(|flow| &mut flow.connection)
     }
@@ -494,8 +500,8 @@ impl Tracker {
         }
     }
 
-    /// Follows a merge: where flow `index` and `side` of it are now.
-    pub(crate) fn resolve(&self, index: usize, side: Side) -> (usize, Side) {
+    /// Follows a merge: the connection and the side that connection `index` and its `side` turned out to be.
+    pub fn resolve(&self, index: usize, side: Side) -> (usize, Side) {
         let Some((flow, into)) = self.get(index).and_then(|flow| Some((flow, flow.merged_into?))) else {
             return (index, side);
         };
