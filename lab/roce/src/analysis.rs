@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use crate::capture::Record;
 use crate::checker::headers::{self, Once};
 use crate::checker::{
-    Adverts, Alone, Arrival, Broken, Conversations, Copies, Discarded, Ledger, Spot, Stream, alone, remember,
+    Alone, Arrival, Broken, Conversations, Copies, Discarded, Ledger, Spot, Stream, alone, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
@@ -29,7 +29,7 @@ use crate::row::{CmRow, Row};
 use crate::rule::{Rule, Severity};
 use crate::seen_frames::SeenFrames;
 use crate::wire::{
-    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Transport,
+    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn, Transport,
 };
 
 /// Sizes that bound the memory.
@@ -352,7 +352,7 @@ impl Analysis {
 
     /// What the nodes told so far, beside RoCE.
     #[cfg(feature = "cli")]
-    pub(crate) fn adverts(&self) -> &Adverts {
+    pub(crate) fn adverts(&self) -> &crate::checker::Adverts {
         &self.ledger.adverts
     }
 

@@ -96,6 +96,7 @@ impl Analysis {
                 destination,
                 requester: None,
                 psn: None,
+                message: None,
                 evidence: Evidence::OneDirection { count },
             });
         }
@@ -116,6 +117,7 @@ impl Analysis {
             let is_excused = self.ledger.discarded.iter().any(is_discarded);
             let (source, destination) =
                 (connection.endpoint(side).address, connection.endpoint(side.other()).address);
+            let message = stream.message_at(psn).map(|id| id + 1);
             stream.release(&mut self.ledger.budget);
             if is_excused || !self.is_told && !self.paths.has(destination, source) {
                 continue;
@@ -128,6 +130,7 @@ impl Analysis {
                 destination,
                 requester: Some((index, side)),
                 psn: Some(psn),
+                message,
                 evidence: Evidence::Words { expected: "an answer before the connection ends", got: "none" },
             });
         }

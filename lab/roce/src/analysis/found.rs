@@ -13,6 +13,8 @@ impl Analysis {
         if let (Some(at), Some(requester)) = (broken.at, requester) {
             return self.find_at(broken, at, requester);
         }
+        let psn = packet.bth.map(|bth| bth.psn());
+        let message = requester.zip(psn).and_then(|(requester, psn)| self.message_at(requester, psn));
         self.findings.push(Finding {
             rule: broken.rule,
             severity: broken.severity,
@@ -20,9 +22,16 @@ impl Analysis {
             source: packet.source,
             destination: packet.destination,
             requester,
-            psn: packet.bth.map(|bth| bth.psn()),
+            psn,
+            message,
             evidence: broken.evidence,
         });
+    }
+
+    /// Number of the message of a connection's side that a PSN belongs to, from 1.
+    fn message_at(&mut self, (index, side): (usize, Side), psn: Psn) -> Option<u64> {
+        let id = self.conversations.get_mut(index)?.stream(side).message_at(psn)?;
+        Some(id + 1)
     }
 
     /// Makes a finding of what another packet of a connection shows than the one that is looked at.
@@ -32,6 +41,7 @@ impl Analysis {
         let sender = if at.is_request { side } else { side.other() };
         let (source, destination) =
             (connection.endpoint(sender).address, connection.endpoint(sender.other()).address);
+        let message = self.message_at((index, side), at.psn);
         self.findings.push(Finding {
             rule: broken.rule,
             severity: broken.severity,
@@ -40,6 +50,7 @@ impl Analysis {
             destination,
             requester: Some((index, side)),
             psn: Some(at.psn),
+            message,
             evidence: broken.evidence,
         });
     }

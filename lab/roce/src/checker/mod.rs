@@ -358,6 +358,16 @@ impl Stream {
         }
     }
 
+    /// The message that a request or an answer with that PSN belongs to, as long as it is remembered.
+    #[cold]
+    pub(crate) fn message_at(&mut self, psn: Psn) -> Option<MessageId> {
+        if let Some(at) = self.queue.find(psn) {
+            return self.queue.get_mut(at).map(|pending| pending.message);
+        }
+        let is_taken = self.expected.is_some_and(|expected| psn.distance(expected) < 0);
+        self.open.filter(|_| is_taken).map(|open| open.message)
+    }
+
     /// Requests that came again.
     pub(crate) fn retransmissions(&self) -> Retransmissions {
         self.retry.counts
