@@ -14,12 +14,12 @@ use std::net::IpAddr;
 use crate::capture::Record;
 use crate::checker::headers::{self, Once};
 use crate::checker::{
-    Alone, Arrival, Broken, Conversations, Copies, Discarded, Ledger, Spot, Stream, alone, remember,
+    Adverts, Alone, Arrival, Broken, Conversations, Copies, Discarded, Ledger, Spot, Stream, alone, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
-use crate::flow::{Change, Connection, Placed, Side, Tracker, management, packets};
+use crate::flow::{Change, Connection, Datagrams, Placed, Side, Tracker, management, packets};
 use crate::message::{Message, MessageKind, Outcome};
 use crate::names::Names;
 use crate::paths::Paths;
@@ -351,9 +351,13 @@ impl Analysis {
     }
 
     /// What the nodes told so far, beside RoCE.
-    #[cfg(feature = "cli")]
-    pub(crate) fn adverts(&self) -> &crate::checker::Adverts {
+    pub(crate) fn adverts(&self) -> &Adverts {
         &self.ledger.adverts
+    }
+
+    /// Queue pairs of the datagrams that came so far.
+    pub(crate) fn datagrams(&self) -> &Datagrams {
+        self.tracker.datagrams()
     }
 
     /// How many packets of RoCEv2 came so far.

@@ -67,7 +67,7 @@ pub(super) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Resu
     }
     for rule in LOSSES {
         if let Some(finding) = report.findings.iter().find(|finding| finding.rule == rule) {
-            missing.push(format!("it shows a loss: {finding}"));
+            missing.push(format!("it shows a loss: {}", report.known().finding(finding)));
         }
     }
     let seen = Seen::read(report, capture)?;

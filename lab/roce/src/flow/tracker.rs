@@ -171,6 +171,11 @@ impl Tracker {
         }
     }
 
+    /// Queue pairs of datagrams.
+    pub(crate) fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
+    }
+
     /// Numbers of the flows that are there.
     pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
         self.base..self.base + self.flows.len()

@@ -6,12 +6,13 @@
 //! The legend stands at [`Report::trace`](crate::Report::trace).
 
 mod cm;
+mod known;
 mod labels;
 mod ladder;
 mod render;
 mod summary;
 
-#[cfg(feature = "cli")]
+pub use known::{Known, MessageNames};
 pub(crate) use render::immediate_words;
 
 use crate::report::{PacketNames, Report};
