@@ -284,7 +284,7 @@ impl Checks {
     fn rules(&mut self, expected: &[String], report: &Report) {
         for finding in report.findings.iter().filter(|finding| finding.severity > Severity::Note) {
             if !expected.contains(&finding.rule.name()) {
-                self.fail(Reason::Rule, finding.to_string());
+                self.fail(Reason::Rule, report.known().finding(finding));
             }
         }
         for name in expected {

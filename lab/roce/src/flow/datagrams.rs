@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::flow::QueuePairName;
 use crate::names::Names;
 use crate::wire::Psn;
 
@@ -22,22 +23,28 @@ pub(crate) fn unknown(node: &str, qpn: u32) -> String {
 /// A node's address and a queue pair number.
 type Key = (IpAddr, u32);
 
+/// The queue pairs of datagrams.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     limit: usize,
-    numbers: HashMap<Key, usize>,
-    counts: HashMap<String, usize>,
+    numbers: HashMap<Key, u32>,
+    counts: HashMap<String, u32>,
     psn_first: HashMap<Key, Psn>,
+    /// Source and destination of the last datagram.
+    last: Option<(Key, Key)>,
 }
 
 impl Datagrams {
     /// Makes room for `limit` queue pairs; more have no names.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, numbers: HashMap::new(), counts: HashMap::new(), psn_first: HashMap::new() }
+        Self { limit, numbers: HashMap::new(), counts: HashMap::new(), psn_first: HashMap::new(), last: None }
     }
 
     /// Takes note of a datagram.
     pub(crate) fn see(&mut self, source: Key, destination: Key, psn: Psn, names: &Names) {
+        if self.last.replace((source, destination)) == Some((source, destination)) {
+            return;
+        }
         for key in [source, destination] {
             if key.1 != GSI && self.numbers.len() < self.limit {
                 self.numbers.entry(key).or_insert_with(|| {
@@ -52,15 +59,20 @@ impl Datagrams {
         }
     }
 
+    /// The name of a queue pair at its node; `None` when it was not seen, or came when there was no more room.
+    pub(crate) fn number(&self, key: Key) -> Option<QueuePairName> {
+        match key.1 {
+            GSI => Some(QueuePairName::Gsi),
+            _ => self.numbers.get(&key).copied().map(QueuePairName::Datagram),
+        }
+    }
+
     /// The name of a queue pair that was seen; its number when it sent nothing and its node did not tell of it either, as `has_told` says.
     pub(crate) fn name(&self, key: Key, names: &Names, has_told: impl Fn(Key) -> bool) -> Option<String> {
         let node = names.get(key.0);
-        if key.1 == GSI {
-            return Some(format!("{node}.GSI"));
-        }
-        let number = self.numbers.get(&key)?;
-        let is_shown = key.1 == MULTICAST || self.psn_first.contains_key(&key) || has_told(key);
-        Some(if is_shown { format!("{node}.ud{number}") } else { unknown(&node, key.1) })
+        let name = self.number(key)?;
+        let is_shown = matches!(key.1, GSI | MULTICAST) || self.psn_first.contains_key(&key) || has_told(key);
+        Some(if is_shown { format!("{node}.{name}") } else { unknown(&node, key.1) })
     }
 
     /// How far a PSN is behind the first that its sender sent.
