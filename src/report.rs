@@ -15,8 +15,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::error::Error;
 use verbs::completion::Completion;
-use verbs::error::Error;
 
 /// What a program has to say about one connection that went well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -382,7 +382,7 @@ mod tests {
         );
         assert!(
             reporter
-                .result_line(&[Err(Error::NoDevice)])
+                .result_line(&[Err(verbs::Error::NoDevice.into())])
                 .starts_with("rdma_server_imm: failed: no RDMA device found")
         );
     }

@@ -14,12 +14,12 @@
 
 use std::process::ExitCode;
 
+use rdma_lab::Result;
 use rdma_lab::cli::{self, ClientArgs, Writing};
 use rdma_lab::exchange::CLIENT_WRITE_IMM;
 use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
-use verbs::Result;
-use verbs::builders::{RegionRange, SendRequest};
+use verbs::work_request::{RegionRange, SendRequest};
 
 fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT_IMM, write_with_imm)
@@ -36,7 +36,7 @@ fn write_with_imm(server: &mut Server, args: &ClientArgs<Writing>) -> Result<Out
         let local = RegionRange::new(&source, place.start, place.len())?;
         Ok(SendRequest::write_with_imm(local, &remote.at(place.start as u64), imm))
     });
-    server.endpoint.execute_all(writes, &client::pace(args))?;
+    server.execute_all(writes, args)?;
 
     Ok(Outcome::ClientImm { written_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
 }

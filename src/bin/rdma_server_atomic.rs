@@ -13,20 +13,24 @@
 
 use std::process::ExitCode;
 
+use rdma_lab::Result;
 use rdma_lab::cli::{self, Counter, ServerArgs};
 use rdma_lab::exchange::COUNTER_INITIAL;
 use rdma_lab::program::server;
 use rdma_lab::report::{Outcome, Reporter};
-use verbs::Result;
-use verbs::builders::ATOMIC_BYTES;
-use verbs::connection::Request;
-use verbs::mem::Access;
+use verbs::mr::Access;
+use verbs::transport::ConnectRequest;
+use verbs::work_request::ATOMIC_BYTES;
 
 fn main() -> ExitCode {
     server::serve(&cli::RDMA_SERVER_ATOMIC, serve_client)
 }
 
-fn serve_client(request: Request, args: &ServerArgs<Counter>, reporter: &Reporter) -> Result<Outcome> {
+fn serve_client(
+    request: Box<dyn ConnectRequest>,
+    args: &ServerArgs<Counter>,
+    reporter: &Reporter,
+) -> Result<Outcome> {
     let mut client = server::admit(request, args, reporter)?;
     let access = if args.options.no_access { Access::SINK } else { Access::ATOMIC };
     let region = client.endpoint.register(ATOMIC_BYTES, access)?;

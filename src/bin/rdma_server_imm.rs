@@ -14,20 +14,20 @@
 
 use std::process::ExitCode;
 
+use rdma_lab::Result;
 use rdma_lab::cli::{self, MemoryAndReceiving, ServerArgs};
 use rdma_lab::program::server;
 use rdma_lab::report::{Outcome, Reporter};
-use verbs::Result;
-use verbs::builders::RegionRange;
 use verbs::completion::WcOpcode;
-use verbs::connection::Request;
+use verbs::transport::ConnectRequest;
+use verbs::work_request::RegionRange;
 
 fn main() -> ExitCode {
     server::serve(&cli::RDMA_SERVER_IMM, serve_client)
 }
 
 fn serve_client(
-    request: Request,
+    request: Box<dyn ConnectRequest>,
     args: &ServerArgs<MemoryAndReceiving>,
     reporter: &Reporter,
 ) -> Result<Outcome> {
