@@ -1,11 +1,12 @@
 //! The guest programs: built on the host against the guest release's own headers and libraries; or, where those do
-//! not run, on a machine ([`build_guest`]). [`place`] decides.
+//! not run, on a machine ([`build_guest`]). [`place`] decides. [`samples`]: which there are, and whether they are built at all.
 //!
 //! Neither the host's glibc nor its RDMA packages matter. The build has a target directory and flags of its
 //! own; the user's `CARGO_TARGET_DIR`, `RUSTFLAGS` and cargo configuration do not reach it.
 
 pub mod build_guest;
 pub mod place;
+pub mod samples;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::host::Host;
 use crate::host::libclang::Libclang;
 use crate::image::{Release, Sysroot};
+use crate::invocation;
 use crate::packages::TRIPLET;
 use crate::policy::Policy;
 use crate::progress::Step;
@@ -128,7 +130,7 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(Error::setup(format!("failed to build the {}", what.what()))
             .detail(faults(&text))
-            .next("cargo xtask doctor says whether a tool is missing"));
+            .next(format!("{} says whether a tool is missing", invocation::program("doctor"))));
     }
     let programs = executables(&String::from_utf8_lossy(&output.stdout), what == Build::Tests);
     if programs.is_empty() {

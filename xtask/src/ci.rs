@@ -21,9 +21,9 @@ use lab::host::{Host, requirement};
 use lab::policy::Policy;
 use lab::programs;
 use lab::toolbox::Toolbox;
+use rdma_lab_cli::means::Means;
+use rdma_lab_cli::output;
 
-use crate::means::Means;
-use crate::output;
 use crate::stage::{self, Ended, Expect, Table};
 use crate::workspace;
 
