@@ -2,7 +2,7 @@
 //!
 //! What an operation does, and above all how each one fails. `cargo xtask test-guest` builds this and runs every test
 //! in a guest, where it also holds it to a clean kernel log; on a computer with an RDMA device it is
-//! `cargo test --package rdma-lab-verbs --features rdma-core --test verbs -- --ignored`.
+//! `cargo test --package rdma-lab-verbs --features rdma-core --test device -- --ignored`.
 
 mod connecting;
 mod operations;
