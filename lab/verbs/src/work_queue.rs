@@ -169,12 +169,11 @@ impl WorkQueue {
         self.posted(wr_id, posted, ptr::eq(bad, &raw const wr))
     }
 
-    /// Ends the posting of one work request. A failed call that names it as refused has not taken it; one that names
-    /// nothing may have (rxe's doorbell comes last), so its memory is kept until the queue pair is destroyed.
+    /// Ends the posting of one work request.
     fn posted(&mut self, wr_id: u64, posted: Result<()>, is_refused: bool) -> Result<u64> {
         // Whatever came of it: no identifier is used twice.
         self.next_wr_id += 1;
-        if posted.is_err() && is_refused {
+        if may_let_go(&posted, is_refused) {
             self.in_flight.remove(&wr_id);
         }
         posted.map(|()| wr_id)
@@ -273,6 +272,14 @@ impl Drop for WorkQueue {
     }
 }
 
+/// True if a post has failed and the device has not got the request, so that its memory may be let go.
+///
+/// A failed call that names the request as refused has not taken it. One that names nothing may have: rxe's doorbell comes
+/// last. Then the memory is kept until the queue pair is destroyed.
+fn may_let_go(posted: &Result<()>, is_refused: bool) -> bool {
+    posted.is_err() && is_refused
+}
+
 /// The entry of a range; none if it is empty, since some devices take a length of zero for 2 GiB.
 fn scatter_gather(range: &RegionRange) -> Option<ibv_sge> {
     let length = range.length_bytes();
@@ -334,6 +341,14 @@ mod tests {
 
     fn recv() -> InFlight {
         InFlight { posted: None, length_bytes: 4096, imm: None, _memory: None }
+    }
+
+    #[test]
+    fn memory_is_let_go_only_if_the_device_has_not_got_it() {
+        let failed = || Err(Error::verb("post", "ibv_post_send", libc::ENOMEM));
+        assert!(may_let_go(&failed(), true));
+        assert!(!may_let_go(&failed(), false));
+        assert!(!may_let_go(&Ok(()), false));
     }
 
     #[test]

@@ -233,3 +233,20 @@ fn wait_confirmation(id: &CmId, work: &mut WorkQueue, awaited: &str, deadline: &
         work.qp().cq().drain_events()?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_without_a_device_says_how_to_make_one() {
+        // TEST-NET-1 is no host's.
+        let error = Cm.listen("192.0.2.1:0".parse().unwrap()).unwrap_err();
+        let has = |text: &str| error.to_string().contains(text);
+        // Without the module, without the right to use it, and with a device.
+        assert!(
+            has("rdma link add") || has("/dev/infiniband") || has("does not have that address"),
+            "{error}"
+        );
+    }
+}

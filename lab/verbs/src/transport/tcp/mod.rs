@@ -269,6 +269,24 @@ fn random_psn() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn port_without_a_listener_and_a_passed_deadline_are_told() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target { server: listener.local_addr().unwrap(), source: None };
+        drop(listener);
+        let connect = |limit| {
+            let (params, builder) = (ConnectParams::default(), EndpointBuilder::new());
+            let deadline = Deadline::after(limit);
+            Tcp.connect(&target, &params, &builder, &mut |_| Ok(()), &deadline).unwrap_err()
+        };
+        let error = connect(Duration::from_secs(5));
+        assert!(matches!(error, Error::Rejected { reason: RejectReason::InvalidServiceId, .. }), "{error}");
+        let error = connect(Duration::ZERO);
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    }
+
     #[test]
     fn path_mtu_codes_are_the_header_s() {
         use rdma_sys::ibv_mtu;
