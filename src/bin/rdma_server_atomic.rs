@@ -38,5 +38,6 @@ fn serve_client(
 
     client.accept(Some(&region), args)?;
     client.endpoint.wait_disconnected(&args.common.deadline())?;
-    Ok(Outcome::Value { value: region.number(0)? })
+    let note = args.options.no_access.then_some("no client could change it, as told by --no-access");
+    Ok(Outcome::Value { value: region.number(0)?, note })
 }

@@ -43,5 +43,8 @@ fn serve_client(
     // The completions are the synchronising events.
     let content = client.content(&region, received.bytes)?;
     client.endpoint.wait_disconnected(&args.common.deadline())?;
+    if receiving.no_recv {
+        return Ok(Outcome::NOTHING_POSTED);
+    }
     Ok(Outcome::Receiver { received_bytes: received.bytes, imm: received.imm, content })
 }

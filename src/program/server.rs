@@ -366,7 +366,7 @@ mod tests {
             |number| {
                 if number == 6 {
                     (0..5).for_each(|_| served.send(()).unwrap());
-                    return Ok(Outcome::Value { value: number });
+                    return Ok(Outcome::Value { value: number, note: None });
                 }
                 // As if half-open: it ends when the sixth was served, or at its limit.
                 let limit = Duration::from_secs(5);

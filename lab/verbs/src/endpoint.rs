@@ -23,6 +23,9 @@ use crate::transport::{ConnectParams, Link};
 use crate::work_queue::{Observer, WorkQueue};
 use crate::work_request::{RegionRange, SendRequest};
 
+/// How long a completion may take after the peer has left: the device has all that it needs for it.
+const LAST_COMPLETION_LIMIT: Duration = Duration::from_millis(200);
+
 /// Builds an [`Endpoint`]: a queue pair with its own protection domain, completion queue and channel.
 #[derive(Clone)]
 pub struct EndpointBuilder {
@@ -278,13 +281,18 @@ impl Endpoint {
             if let Some(completion) = self.work.take(wr_id) {
                 return Ok(completion);
             }
-            if self.disconnected {
-                return Err(Error::Disconnected { awaited });
-            }
             self.work.qp().cq().req_notify()?;
             // What came between the poll and the request makes no event.
             if self.work.poll()? > 0 {
                 continue;
+            }
+            if self.disconnected {
+                // What was acknowledged before the peer left completes, though CM may be faster to tell that it has.
+                if sys::wait_readable(&[self.work.as_fd()], &Deadline::after(LAST_COMPLETION_LIMIT))? {
+                    self.work.qp().cq().drain_events()?;
+                    continue;
+                }
+                return Err(Error::Disconnected { awaited });
             }
             if !sys::wait_readable(&[self.work.as_fd(), self.link.as_fd()], deadline)? {
                 return Err(Error::timeout(awaited, deadline));

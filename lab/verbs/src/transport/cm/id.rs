@@ -386,7 +386,8 @@ fn raw_params(params: &ConnectParams, limit: usize) -> Result<rdma_conn_param> {
         private_data_len: params.private_data.len() as u8,
         responder_resources: params.responder_resources,
         initiator_depth: params.initiator_depth,
-        flow_control: 1,
+        // As the classic C samples leave it.
+        flow_control: 0,
         retry_count: params.retry_count,
         rnr_retry_count: params.rnr_retry_count,
         srq: 0,
@@ -432,7 +433,7 @@ mod tests {
         let raw = raw_params(&ConnectParams::default(), CONNECT_LIMIT).unwrap();
         assert!(raw.private_data.is_null());
         assert_eq!((raw.responder_resources, raw.initiator_depth), (1, 1));
-        assert_eq!((raw.retry_count, raw.rnr_retry_count), (7, 7));
+        assert_eq!((raw.retry_count, raw.rnr_retry_count, raw.flow_control), (7, 7, 0));
     }
 
     #[test]
