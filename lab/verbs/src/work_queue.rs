@@ -1,58 +1,44 @@
-//! The operations: work requests are posted, and their completions awaited.
+//! A queue pair with what it has in flight: posting, taking completions, flushing.
 //!
-//! An [`Endpoint`] is a queue pair with what it has in flight, and the link that says when the peer leaves. Each posted work request keeps its memory region until its
-//! completion was taken, or the queue pair is destroyed. Waiting polls the completion queue, arms it, polls again, and
-//! then sleeps on completion channel and link together, so that a disconnect ends it. When a wait fails, the queue
-//! pair goes to the error state and everything in flight is flushed before the error is returned.
+//! Each posted work request keeps its memory region until its completion was taken, or the queue pair is destroyed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdma_sys::{atomic_t, ibv_recv_wr, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags, rdma_t};
-
-use crate::builders::{Observer, Operands, RegionRange, SendRequest};
-use crate::cm::{CmId, Event};
 use crate::completion::{Completion, Side, WcOpcode, WcStatus, WrOpcode};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::link::Link;
-use crate::mem::{Access, MemoryRegion};
 use crate::qp::QueuePair;
-use crate::sys;
+use crate::rdma_sys::{
+    atomic_t, ibv_recv_wr, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags, rdma_t,
+};
+use crate::work_request::{Operands, RegionRange, SendRequest};
+use crate::{rdma_sys, sys};
 
 /// How long flushing a queue pair in the error state may take: the device does it by itself, within milliseconds.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// How a number of work requests are sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// How many may be in flight; none is as one.
-    pub depth: usize,
-    /// How long to wait before each is posted.
-    pub pause: Duration,
-    /// The limit of each wait for a completion.
-    pub limit: Duration,
-}
+/// Told of each completion as it is taken.
+pub type Observer = Arc<dyn Fn(&Completion) + Send + Sync>;
 
-/// One end of a connection: a queue pair, its link to the peer, and what it has in flight.
-pub struct Endpoint {
+/// A queue pair with its work requests in flight and the completions that were taken and not asked for.
+pub struct WorkQueue {
     // First, so that it is dropped first: after that no device writes to what is in flight.
     qp: QueuePair,
-    link: Link,
     in_flight: BTreeMap<u64, InFlight>,
-    /// Taken from the queue, not yet waited for.
+    /// Taken from the queue, not yet asked for.
     completed: BTreeMap<u64, Completion>,
     next_wr_id: u64,
     peer_qp_num: Option<u32>,
-    disconnected: bool,
     observer: Observer,
 }
 
-/// What a completion does not say about its work request, and the memory it must not outlive.
+/// The part of a work request that its completion does not tell, and the memory that must outlive it.
 struct InFlight {
     /// `None` for a RECV.
     posted: Option<WrOpcode>,
@@ -61,35 +47,34 @@ struct InFlight {
     _memory: Option<RegionRange>,
 }
 
-impl fmt::Debug for Endpoint {
+impl fmt::Debug for WorkQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint")
+        f.debug_struct("WorkQueue")
             .field("qp_num", &self.qp.number())
             .field("peer_qp_num", &self.peer_qp_num)
             .field("in_flight", &self.in_flight.len())
-            .field("disconnected", &self.disconnected)
             .finish_non_exhaustive()
     }
 }
 
-impl Endpoint {
-    pub(crate) fn new(qp: QueuePair, link: Link, observer: Observer) -> Self {
+impl WorkQueue {
+    /// Takes `qp` over, with nothing in flight; `observer` is told of each completion.
+    #[must_use]
+    pub fn new(qp: QueuePair, observer: Observer) -> Self {
         Self {
             qp,
-            link,
             in_flight: BTreeMap::new(),
             completed: BTreeMap::new(),
             next_wr_id: 1,
             peer_qp_num: None,
-            disconnected: false,
             observer,
         }
     }
 
-    /// Number of the queue pair, 24 bits.
+    /// The queue pair.
     #[must_use]
-    pub fn qp_num(&self) -> u32 {
-        self.qp.number()
+    pub fn qp(&self) -> &QueuePair {
+        &self.qp
     }
 
     /// Number of the peer's queue pair, once it is known.
@@ -98,106 +83,18 @@ impl Endpoint {
         self.peer_qp_num
     }
 
-    pub(crate) fn set_peer_qp_num(&mut self, number: Option<u32>) {
+    /// Sets the number of the peer's queue pair, which completions are to tell; `None` changes nothing.
+    pub fn set_peer_qp_num(&mut self, number: Option<u32>) {
         self.peer_qp_num = number.or(self.peer_qp_num);
     }
 
-    pub(crate) fn qp(&self) -> &QueuePair {
-        &self.qp
+    /// Counts the work requests in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
-    pub(crate) fn link(&self) -> &Link {
-        &self.link
-    }
-
-    pub(crate) fn set_disconnected(&mut self) {
-        self.disconnected = true;
-    }
-
-    /// Registers zeroed memory in the protection domain of this endpoint.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Allocation`] for no memory or a length of zero; [`Error::Verb`] naming `ibv_reg_mr`: ENOMEM above
-    /// RLIMIT_MEMLOCK, EPERM if that is zero, EINVAL for an access without its local counterpart.
-    pub fn register(&self, length_bytes: usize, access: Access) -> Result<Arc<MemoryRegion>> {
-        MemoryRegion::register(self.qp.pd(), length_bytes, access)
-    }
-
-    /// Registers memory that holds `bytes`, to be sent from; of at least one byte, since no region is empty.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Endpoint::register`].
-    pub fn register_source(&self, bytes: &[u8]) -> Result<Arc<MemoryRegion>> {
-        let region = self.register(bytes.len().max(1), Access::SOURCE)?;
-        region.copy_in(0, bytes)?;
-        Ok(region)
-    }
-
-    /// Posts `request` and waits for its completion.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Endpoint::post_send`] and [`Endpoint::wait`].
-    pub fn execute(&mut self, request: SendRequest, deadline: &Deadline) -> Result<Completion> {
-        let wr_id = self.post_send(request)?;
-        self.wait(wr_id, deadline)
-    }
-
-    /// Posts `requests` in their order, as many at a time as `pace` says, and waits for the completion of each.
-    ///
-    /// # Errors
-    ///
-    /// The first of `requests`, [`Endpoint::post_send`], [`Endpoint::wait`] and [`Endpoint::linger`]; nothing is in flight any more.
-    pub fn execute_all(
-        &mut self,
-        requests: impl IntoIterator<Item = Result<SendRequest>>,
-        pace: &Pace,
-    ) -> Result<Vec<Completion>> {
-        let mut posted = VecDeque::new();
-        let mut completions = Vec::new();
-        for request in requests {
-            while posted.len() >= pace.depth.max(1) {
-                completions.extend(self.wait_oldest(&mut posted, pace.limit)?);
-            }
-            let result = request
-                .and_then(|request| self.linger(pace.pause).map(|()| request))
-                .and_then(|request| self.post_send(request));
-            if result.is_err() {
-                self.flush();
-            }
-            posted.push_back(result?);
-        }
-        while let Some(completion) = self.wait_oldest(&mut posted, pace.limit)? {
-            completions.push(completion);
-        }
-        Ok(completions)
-    }
-
-    fn wait_oldest(&mut self, posted: &mut VecDeque<u64>, limit: Duration) -> Result<Option<Completion>> {
-        posted.pop_front().map(|wr_id| self.wait(wr_id, &Deadline::after(limit))).transpose()
-    }
-
-    /// Does nothing for a time, but sees the peer leave.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Disconnected`], [`Error::CmEvent`] if the device goes away.
-    pub fn linger(&mut self, time: Duration) -> Result<()> {
-        const AWAITED: &str = "the end of its pause";
-        let deadline = Deadline::after(time);
-        while !deadline.passed() {
-            self.take_link_event(AWAITED, &deadline)?;
-            if self.disconnected {
-                return Err(Error::Disconnected { awaited: AWAITED.into() });
-            }
-            sys::wait_readable(&[self.link.fd()], &deadline)?;
-        }
-        Ok(())
-    }
-
-    /// Posts a work request to the send queue (`ibv_post_send`), signalled; returns its identifier for [`Endpoint::wait`].
+    /// Posts a work request to the send queue (`ibv_post_send`), signalled; returns its identifier.
     ///
     /// # Errors
     ///
@@ -205,14 +102,11 @@ impl Endpoint {
     pub fn post_send(&mut self, request: SendRequest) -> Result<u64> {
         let wr_id = self.next_wr_id;
         let mut sge = scatter_gather(&request.local);
-        let opcode_sent = request.opcode;
-        #[cfg(feature = "mutants")]
-        let opcode_sent = crate::mutant::spoil(opcode_sent, sge.as_mut());
         // SAFETY: the structure is integers, pointers that may be null, and unions of them: all zeros is a valid value.
         let mut wr = unsafe { mem::zeroed::<ibv_send_wr>() };
         wr.wr_id = wr_id;
         (wr.sg_list, wr.num_sge) = list(sge.as_mut());
-        wr.opcode = opcode_sent.raw();
+        wr.opcode = request.opcode.raw();
         wr.send_flags = ibv_send_flags::IBV_SEND_SIGNALED.0;
         if let Some(imm) = request.imm {
             wr.imm_data_invalidated_rkey_union.imm_data = imm.to_be();
@@ -236,7 +130,7 @@ impl Endpoint {
             request.imm.map(|imm| format!(", imm {imm}")).unwrap_or_default(),
         );
         let opcode = request.opcode;
-        // Before the call: from then on the device may access the memory, whatever the call returns.
+        // Before the call: the device may access the memory before it returns.
         self.in_flight.insert(
             wr_id,
             InFlight {
@@ -248,13 +142,13 @@ impl Endpoint {
         );
         // SAFETY: the queue pair is alive (we own it); work request and list live through the call, which copies them; the
         // memory they name is registered in this protection domain or refused by the device, and is kept by `in_flight`.
-        let returned = unsafe { rdma_sys::ibv_post_send(self.qp.as_ptr(), &raw mut wr, &raw mut bad) };
+        let returned = unsafe { rdma_sys::ibv_post_send(self.qp.as_raw(), &raw mut wr, &raw mut bad) };
         let posted = sys::check_errno(returned, "ibv_post_send", || format!("post {opcode} (wr_id {wr_id})"));
-        self.posted(wr_id, posted)
+        self.posted(wr_id, posted, ptr::eq(bad, &raw const wr))
     }
 
     /// Posts a RECV (`ibv_post_recv`), for what the peer sends into `local`, or for a WRITE with immediate, which needs no
-    /// memory here; returns its identifier for [`Endpoint::wait`]. To be called before `accept` and `connect`.
+    /// memory here; returns its identifier for [`WorkQueue::take`]. To be called before `accept` and `connect`.
     ///
     /// # Errors
     ///
@@ -270,112 +164,27 @@ impl Endpoint {
         self.in_flight.insert(wr_id, InFlight { posted: None, length_bytes, imm: None, _memory: local });
         // SAFETY: the queue pair is alive (we own it); work request and list live through the call, which copies them; the
         // memory they name is kept by `in_flight`.
-        let returned = unsafe { rdma_sys::ibv_post_recv(self.qp.as_ptr(), &raw mut wr, &raw mut bad) };
+        let returned = unsafe { rdma_sys::ibv_post_recv(self.qp.as_raw(), &raw mut wr, &raw mut bad) };
         let posted = sys::check_errno(returned, "ibv_post_recv", || format!("post RECV (wr_id {wr_id})"));
-        self.posted(wr_id, posted)
+        self.posted(wr_id, posted, ptr::eq(bad, &raw const wr))
     }
 
-    fn posted(&mut self, wr_id: u64, posted: Result<()>) -> Result<u64> {
-        if let Err(error) = posted {
-            // The whole list was this one work request, and it was refused.
-            self.in_flight.remove(&wr_id);
-            return Err(error);
-        }
+    /// Ends the posting of one work request.
+    fn posted(&mut self, wr_id: u64, posted: Result<()>, is_refused: bool) -> Result<u64> {
+        // Whatever came of it: no identifier is used twice.
         self.next_wr_id += 1;
-        Ok(wr_id)
-    }
-
-    /// Waits for the completion of a posted work request and returns it if it is a success.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Completion`] for an error status, [`Error::Timeout`], [`Error::Disconnected`], [`Error::CmEvent`] if the
-    /// device goes away; [`Error::Verb`] naming `ibv_poll_cq`, `ibv_req_notify_cq` or `ibv_get_cq_event`. After any of
-    /// them the queue pair is in the error state and nothing is in flight any more.
-    pub fn wait(&mut self, wr_id: u64, deadline: &Deadline) -> Result<Completion> {
-        let result = self.wait_any_status(wr_id, deadline).and_then(Error::check_completion);
-        if result.is_err() {
-            self.flush();
+        if may_let_go(&posted, is_refused) {
+            self.in_flight.remove(&wr_id);
         }
-        result
-    }
-
-    fn wait_any_status(&mut self, wr_id: u64, deadline: &Deadline) -> Result<Completion> {
-        let awaited = self.awaited(wr_id);
-        loop {
-            self.poll_all()?;
-            if let Some(completion) = self.completed.remove(&wr_id) {
-                return Ok(completion);
-            }
-            if self.disconnected {
-                return Err(Error::Disconnected { awaited });
-            }
-            self.qp.cq().req_notify()?;
-            // What came between the poll and the request makes no event.
-            if self.poll_all()? > 0 {
-                continue;
-            }
-            let fds = [self.qp.cq().fd(), self.link.fd()];
-            if !sys::wait_readable(&fds, deadline)? {
-                return Err(Error::timeout(awaited, deadline));
-            }
-            self.qp.cq().drain_events()?;
-            self.take_link_event(&awaited, deadline)?;
-        }
-    }
-
-    /// Waits for the CM event that answers an accepted client. Data that comes first is told to CM, which then says
-    /// ESTABLISHED.
-    ///
-    /// A device may announce such data itself (IBV_EVENT_COMM_EST); rxe does not, so completions are looked at.
-    pub(crate) fn wait_confirmation(
-        &mut self,
-        id: &CmId,
-        awaited: &str,
-        deadline: &Deadline,
-    ) -> Result<Event> {
-        let mut is_told = false;
-        loop {
-            if let Some(event) = id.next_event()? {
-                return Ok(event);
-            }
-            self.qp.cq().req_notify()?;
-            self.poll_all()?;
-            // A flushed RECV received nothing.
-            let mut taken = self.completed.values();
-            if !is_told && taken.any(|completion| completion.status != WcStatus::WrFlushErr) {
-                id.notify_established();
-                is_told = true;
-            }
-            if !sys::wait_readable(&[self.qp.cq().fd(), id.fd()], deadline)? {
-                return Err(Error::timeout(awaited, deadline));
-            }
-            self.qp.cq().drain_events()?;
-        }
-    }
-
-    /// Waits until the peer has left.
-    pub(crate) fn await_disconnected(&mut self, awaited: &str, deadline: &Deadline) -> Result<()> {
-        loop {
-            self.take_link_event(awaited, deadline)?;
-            if self.disconnected {
-                return Ok(());
-            }
-            if !sys::wait_readable(&[self.link.fd()], deadline)? {
-                return Err(Error::timeout(awaited, deadline));
-            }
-        }
-    }
-
-    /// Takes what the link has to say, if anything. That the peer has left is only noted: completions that came before it
-    /// still count.
-    fn take_link_event(&mut self, awaited: &str, deadline: &Deadline) -> Result<()> {
-        self.disconnected |= self.link.peer_left(awaited, deadline)?;
-        Ok(())
+        posted.map(|()| wr_id)
     }
 
     /// Takes all completions that are there; returns how many.
-    fn poll_all(&mut self) -> Result<usize> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`] naming `ibv_poll_cq`.
+    pub fn poll(&mut self) -> Result<usize> {
         let mut count = 0;
         while let Some(wc) = self.qp.cq().poll()? {
             count += 1;
@@ -391,7 +200,18 @@ impl Endpoint {
         Ok(count)
     }
 
-    fn awaited(&self, wr_id: u64) -> String {
+    /// Returns the completion of `wr_id`, if [`WorkQueue::poll`] has taken it, whatever its status.
+    pub fn take(&mut self, wr_id: u64) -> Option<Completion> {
+        self.completed.remove(&wr_id)
+    }
+
+    /// True if a completion was taken, not asked for, and is of a work request that was not flushed: the peer has spoken.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.completed.values().any(|completion| completion.status != WcStatus::WrFlushErr)
+    }
+
+    /// Names the completion of `wr_id`, for the message of a wait that fails.
+    pub(crate) fn awaited(&self, wr_id: u64) -> String {
         match self.in_flight.get(&wr_id).map(|in_flight| in_flight.posted) {
             Some(Some(opcode)) => format!("the completion of {opcode} (wr_id {wr_id})"),
             Some(None) => format!("the completion of RECV (wr_id {wr_id})"),
@@ -403,7 +223,7 @@ impl Endpoint {
     ///
     /// Trouble is logged: the caller has a first error to return. What is not flushed in time stays in flight, and its
     /// memory with it, until the queue pair is destroyed.
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if let Err(error) = self.qp.to_error_state() {
             tracing::warn!("{error}");
         }
@@ -420,15 +240,15 @@ impl Endpoint {
 
     fn wait_flushed(&mut self, deadline: &Deadline) -> Result<()> {
         loop {
-            self.poll_all()?;
+            self.poll()?;
             if self.in_flight.is_empty() {
                 return Ok(());
             }
             self.qp.cq().req_notify()?;
-            if self.poll_all()? > 0 {
+            if self.poll()? > 0 {
                 continue;
             }
-            if !sys::wait_readable(&[self.qp.cq().fd()], deadline)? {
+            if !sys::wait_readable(&[self.as_fd()], deadline)? {
                 let awaited = format!("{} work requests to be flushed", self.in_flight.len());
                 return Err(Error::timeout(awaited, deadline));
             }
@@ -437,12 +257,27 @@ impl Endpoint {
     }
 }
 
-impl Drop for Endpoint {
+impl AsFd for WorkQueue {
+    /// The descriptor of its completion channel.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.qp.cq().as_fd()
+    }
+}
+
+impl Drop for WorkQueue {
     fn drop(&mut self) {
         if !self.in_flight.is_empty() {
             tracing::debug!("dropping qp {} with {} in flight", self.qp.number(), self.in_flight.len());
         }
     }
+}
+
+/// True if a post has failed and the device has not got the request, so that its memory may be let go.
+///
+/// A failed call that names the request as refused has not taken it. One that names nothing may have: rxe's doorbell comes
+/// last. Then the memory is kept until the queue pair is destroyed.
+fn may_let_go(posted: &Result<()>, is_refused: bool) -> bool {
+    posted.is_err() && is_refused
 }
 
 /// The entry of a range; none if it is empty, since some devices take a length of zero for 2 GiB.
@@ -506,6 +341,14 @@ mod tests {
 
     fn recv() -> InFlight {
         InFlight { posted: None, length_bytes: 4096, imm: None, _memory: None }
+    }
+
+    #[test]
+    fn memory_is_let_go_only_if_the_device_has_not_got_it() {
+        let failed = || Err(Error::verb("post", "ibv_post_send", libc::ENOMEM));
+        assert!(may_let_go(&failed(), true));
+        assert!(!may_let_go(&failed(), false));
+        assert!(!may_let_go(&Ok(()), false));
     }
 
     #[test]

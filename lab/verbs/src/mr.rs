@@ -3,16 +3,17 @@
 //! The region owns its bytes and never lends them: they go in and come out by copy.
 
 use std::alloc::{self, Layout};
+use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 
-use rdma_sys::{ibv_access_flags, ibv_mr};
-
-use crate::device::ProtectionDomain;
 use crate::error::{Error, Result};
-use crate::private_data::RemoteRegion;
-use crate::sys;
+use crate::pd::ProtectionDomain;
+use crate::raw::ibv_mr;
+use crate::rdma_sys::ibv_access_flags;
+use crate::remote_region::RemoteRegion;
+use crate::{rdma_sys, sys};
 
 /// What a device and a peer may do with a memory region. The device may always read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +63,8 @@ pub struct MemoryRegion {
     raw: NonNull<ibv_mr>,
     lkey: u32,
     rkey: u32,
-    // Declared after `raw` for the reader: the bytes are freed after our drop has deregistered them.
-    bytes: PageBytes,
+    /// Freed by our drop, once they are deregistered.
+    bytes: ManuallyDrop<PageBytes>,
     _pd: Arc<ProtectionDomain>,
 }
 
@@ -79,30 +80,32 @@ impl MemoryRegion {
     ///
     /// [`Error::Allocation`] for no memory or a length of zero; [`Error::Verb`] naming `ibv_reg_mr`: ENOMEM above
     /// RLIMIT_MEMLOCK, EINVAL for an access without its local counterpart.
-    pub(crate) fn register(
-        pd: &Arc<ProtectionDomain>,
-        length_bytes: usize,
-        access: Access,
-    ) -> Result<Arc<Self>> {
+    pub fn register(pd: &Arc<ProtectionDomain>, length_bytes: usize, access: Access) -> Result<Arc<Self>> {
         let bytes = PageBytes::zeroed(length_bytes)?;
         let flags = access.flags();
         let action = || format!("register {length_bytes}-byte memory region");
         // SAFETY: the domain is alive (the caller holds its Arc, and so will we); `bytes` owns `length_bytes` bytes at that
-        // address, which we free only after deregistering.
+        // address, which our drop frees only once they are deregistered.
         let raw = unsafe {
-            rdma_sys::ibv_reg_mr(pd.as_ptr(), bytes.address.as_ptr().cast(), length_bytes, flags as i32)
+            rdma_sys::ibv_reg_mr(pd.as_raw(), bytes.address.as_ptr().cast(), length_bytes, flags as i32)
         };
         let raw = sys::check_null(raw, "ibv_reg_mr", action)?;
         // SAFETY: the registration just succeeded, so `raw` points to a filled `ibv_mr`.
         let lkey = unsafe { (*raw.as_ptr()).lkey };
         // SAFETY: as above.
         let rkey = unsafe { (*raw.as_ptr()).rkey };
-        let region = Self { raw, lkey, rkey, bytes, _pd: Arc::clone(pd) };
+        let region = Self { raw, lkey, rkey, bytes: ManuallyDrop::new(bytes), _pd: Arc::clone(pd) };
         tracing::debug!(
             "ibv_reg_mr: {length_bytes} bytes at {:#x}, lkey {lkey:#x}, rkey {rkey:#x}, access {flags:#x}",
             region.address()
         );
         Ok(Arc::new(region))
+    }
+
+    /// C's pointer, valid while `self` is.
+    #[must_use]
+    pub fn as_raw(&self) -> *mut ibv_mr {
+        self.raw.as_ptr()
     }
 
     /// Its length in bytes.
@@ -188,10 +191,25 @@ impl MemoryRegion {
 
 impl Drop for MemoryRegion {
     fn drop(&mut self) {
-        // SAFETY: `raw` came from `ibv_reg_mr` and is freed once, here. Posted work requests hold our Arc, so none is left;
-        // the domain lives (we hold its Arc), and the bytes are a field, freed after this.
+        // SAFETY: `raw` came from `ibv_reg_mr` and is freed once, here. Work requests in flight hold our Arc, so none is
+        // left; the domain lives (we hold its Arc), and so do the bytes.
         let returned = unsafe { rdma_sys::ibv_dereg_mr(self.raw.as_ptr()) };
-        sys::log_drop(sys::check_errno(returned, "ibv_dereg_mr", || "deregister memory region".into()));
+        let deregistered = sys::check_errno(returned, "ibv_dereg_mr", || "deregister memory region".into());
+        // SAFETY: the bytes are taken once, here, and `self` is not used after its drop.
+        let bytes = unsafe { ManuallyDrop::take(&mut self.bytes) };
+        let what = format!("{} bytes at {:p}", bytes.length, bytes.address);
+        free_or_leak(deregistered, bytes, &what);
+    }
+}
+
+/// Frees `memory`, or leaks it if the device may still write to it, and says so.
+fn free_or_leak<T>(deregistered: Result<()>, memory: T, what: &str) {
+    match deregistered {
+        Ok(()) => drop(memory),
+        Err(error) => {
+            tracing::error!("{error}; {what} are leaked, because the device may still access them");
+            mem::forget(memory);
+        }
     }
 }
 
@@ -251,6 +269,15 @@ mod tests {
     fn nothing_and_everything_are_refused() {
         assert!(matches!(PageBytes::zeroed(0), Err(Error::Allocation { length_bytes: 0 })));
         assert!(PageBytes::zeroed(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn memory_that_could_not_be_deregistered_is_not_freed() {
+        let memory = Arc::new(());
+        free_or_leak(Err(Error::verb("deregister", "ibv_dereg_mr", libc::EBUSY)), Arc::clone(&memory), "it");
+        assert_eq!(Arc::strong_count(&memory), 2);
+        free_or_leak(Ok(()), Arc::clone(&memory), "it");
+        assert_eq!(Arc::strong_count(&memory), 2);
     }
 
     #[test]

@@ -1,91 +1,14 @@
-//! Queue pairs and work requests, built from what differs between them; the rest is fixed to what works everywhere.
+//! Work requests, built from what differs between them; the rest is fixed to what works everywhere.
 //!
-//! Fixed: RC, no inline data (rxe of rdma-core 44 gets it wrong), a completion only for signalled work requests, of which
-//! all are. Classic verbs only: `rdma-sys` finds no extended ones.
+//! Fixed: one scatter/gather entry, no inline data (rxe of rdma-core 44 gets it wrong), all are signalled. Classic verbs
+//! only: `rdma-sys` finds no extended ones.
 
-use std::fmt;
 use std::sync::Arc;
 
-use crate::completion::{Completion, WrOpcode};
-use crate::device::{CompletionQueue, Device, ProtectionDomain};
+use crate::completion::WrOpcode;
 use crate::error::{Error, Result};
-use crate::mem::MemoryRegion;
-use crate::private_data::RemoteRegion;
-use crate::qp::QueuePair;
-
-/// Told of each completion as it is taken.
-pub type Observer = Arc<dyn Fn(&Completion) + Send + Sync>;
-
-/// Builds an [`Endpoint`](crate::ops::Endpoint): a queue pair with its own protection domain, completion queue and channel.
-#[derive(Clone)]
-pub struct QueuePairBuilder {
-    max_send_wr: u32,
-    max_recv_wr: u32,
-    observer: Observer,
-}
-
-impl Default for QueuePairBuilder {
-    fn default() -> Self {
-        Self { max_send_wr: 1, max_recv_wr: 1, observer: Arc::new(|_| {}) }
-    }
-}
-
-impl fmt::Debug for QueuePairBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueuePairBuilder")
-            .field("max_send_wr", &self.max_send_wr)
-            .field("max_recv_wr", &self.max_recv_wr)
-            .finish_non_exhaustive()
-    }
-}
-
-impl QueuePairBuilder {
-    /// Room for one work request on each queue, and nobody told of completions.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets how many work requests the send queue holds.
-    #[must_use]
-    pub fn max_send_wr(mut self, count: u32) -> Self {
-        self.max_send_wr = count;
-        self
-    }
-
-    /// Sets how many RECVs the receive queue holds.
-    #[must_use]
-    pub fn max_recv_wr(mut self, count: u32) -> Self {
-        self.max_recv_wr = count;
-        self
-    }
-
-    /// Sets who is told of each completion.
-    #[must_use]
-    pub fn observer(mut self, observer: impl Fn(&Completion) + Send + Sync + 'static) -> Self {
-        self.observer = Arc::new(observer);
-        self
-    }
-
-    pub(crate) fn observer_of_completions(&self) -> Observer {
-        Arc::clone(&self.observer)
-    }
-
-    /// Builds everything on `device`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Verb`] naming `ibv_alloc_pd`, `ibv_create_comp_channel`, `ibv_create_cq`, `rdma_create_qp` or
-    /// `ibv_create_qp`: ENODEV if an identifier is bound to no device, ENOMEM, EINVAL for queues longer than the device
-    /// has.
-    pub(crate) fn build(&self, device: Device) -> Result<QueuePair> {
-        let pd = ProtectionDomain::alloc(device)?;
-        // Room for every work request's completion: the queue cannot overflow.
-        let entries = self.max_send_wr.saturating_add(self.max_recv_wr);
-        let cq = CompletionQueue::create(pd.device(), entries)?;
-        QueuePair::create(pd, cq, self.max_send_wr, self.max_recv_wr)
-    }
-}
+use crate::mr::MemoryRegion;
+use crate::remote_region::RemoteRegion;
 
 /// A range of a memory region, kept alive with it.
 #[derive(Clone, Debug)]
@@ -119,12 +42,22 @@ impl RegionRange {
         Self::new(region, 0, region.length_bytes())
     }
 
-    pub(crate) fn address(&self) -> u64 {
+    /// Its virtual address.
+    #[must_use]
+    pub fn address(&self) -> u64 {
         self.region.address() + self.offset as u64
     }
 
-    pub(crate) fn lkey(&self) -> u32 {
+    /// Key of local work requests.
+    #[must_use]
+    pub fn lkey(&self) -> u32 {
         self.region.lkey()
+    }
+
+    /// Returns its first `length_bytes` bytes, or all if it is shorter.
+    #[must_use]
+    pub fn first(&self, length_bytes: u32) -> Self {
+        Self { length_bytes: length_bytes.min(self.length_bytes), ..self.clone() }
     }
 
     /// Copies its bytes out. They mean something only after a synchronising event.
@@ -169,6 +102,30 @@ pub const ATOMIC_BYTES: usize = 8;
 impl SendRequest {
     fn new(opcode: WrOpcode, local: RegionRange, remote: Option<&RemoteRegion>) -> Self {
         Self { opcode, local, remote: remote.copied(), imm: None, operands: Operands::default() }
+    }
+
+    /// The operation.
+    #[must_use]
+    pub fn opcode(&self) -> WrOpcode {
+        self.opcode
+    }
+
+    /// The local memory: source, or sink of a READ or atomic.
+    #[must_use]
+    pub fn local(&self) -> &RegionRange {
+        &self.local
+    }
+
+    /// The peer's memory, of the operations that name it.
+    #[must_use]
+    pub fn remote(&self) -> Option<&RemoteRegion> {
+        self.remote.as_ref()
+    }
+
+    /// The immediate in host order, of the operations that have one.
+    #[must_use]
+    pub fn imm(&self) -> Option<u32> {
+        self.imm
     }
 
     /// WRITE: `local` to the start of `remote`.
