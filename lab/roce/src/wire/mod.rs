@@ -14,6 +14,7 @@ mod encapsulation;
 mod feth;
 mod fragments;
 mod grh;
+mod header;
 mod icrc;
 mod ieth;
 mod immdt;
@@ -29,7 +30,6 @@ mod rdeth;
 mod reth;
 mod stop;
 mod tunnel;
-mod view;
 mod walk;
 mod xrceth;
 
@@ -56,7 +56,7 @@ pub use stop::DecodeStop;
 pub use xrceth::XrcEth;
 
 pub(crate) use bytes::{be_u8, be_u16, be_u32, be_u64};
-pub(crate) use view::view;
+pub(crate) use header::view;
 
 #[cfg(test)]
-pub(crate) use view::every_shorter_length_stops;
+pub(crate) use header::every_shorter_length_stops;
