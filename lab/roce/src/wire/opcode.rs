@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+use super::field::Field;
+use super::header::FieldValue;
+
 /// The opcode byte of a BTH.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Opcode(
@@ -379,6 +382,17 @@ impl Opcode {
     #[inline]
     pub fn has_immediate(self) -> bool {
         self.headers().contains(Header::ImmDt)
+    }
+}
+
+impl FieldValue for Opcode {
+    #[inline(always)]
+    fn read(field: &Field, header: &[u8]) -> Self {
+        Self(u8::read(field, header))
+    }
+
+    fn write(self, field: &Field, header: &mut [u8]) {
+        self.0.write(field, header);
     }
 }
 

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 
 use super::icrc;
 use super::walk::{Carrier, Found, plain, walk};
-use crate::cm::Mad;
 use crate::wire::{
     Aeth, AtomicAckEth, AtomicEth, Bth, DecodeStop, Deth, Encapsulation, Feth, Grh, Header, Icrc, Ieth,
     ImmDt, LinkType, NotRoce, Opcode, Rdeth, Reth, XrcEth,
@@ -315,13 +314,6 @@ impl<'a> Packet<'a> {
     /// The opcode, when the BTH is there.
     pub fn opcode(&self) -> Option<Opcode> {
         self.bth.map(|bth| bth.opcode())
-    }
-
-    /// The management datagram, when the packet is a datagram to queue pair 1.
-    pub fn mad(&self) -> Option<Result<Mad<'a>, DecodeStop>> {
-        let bth = self.bth?;
-        (bth.opcode() == Opcode::UD_SEND_ONLY && bth.destination_qpn() == 1 && self.deth.is_some())
-            .then(|| Mad::new(self.payload, self.payload_offset))
     }
 
     /// The virtual address and remote key that the packet names, from RETH or AtomicETH.
