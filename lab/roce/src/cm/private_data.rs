@@ -35,6 +35,7 @@ impl Advert {
 
 /// The meaning of a private data field; zeros at its end do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PrivateData<'a> {
     /// All zero.
     None,

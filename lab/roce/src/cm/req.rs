@@ -98,6 +98,7 @@ header! {
 
 /// The port space of a service id that librdmacm made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PortSpace {
     /// RDMA_PS_TCP and its port: reliable connections.
     Tcp(u16),

@@ -11,6 +11,7 @@ const ETHERNET_LENGTH: usize = 14;
 
 /// One kind of tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Tunnel {
     /// ERSPAN type I.
     ErspanI,

@@ -44,6 +44,7 @@ pub enum Syndrome {
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NakCode {
     /// 0x60: the packet's PSN is not the expected one, which the NAK carries.
     PsnSequenceError,
