@@ -7,6 +7,7 @@
 //! - a struct of all values, which reads a header, writes it, and writes it over another one
 //! - `FIELDS`, the rows as data: name, place, text
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::field::Field;
@@ -22,6 +23,52 @@ pub struct PlacedHeader<'a> {
     pub bytes: &'a [u8],
     /// Fields of it, in the order of the wire.
     pub fields: &'static [Field],
+}
+
+/// Field of a header at its place in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedField<'a> {
+    /// Header of the field.
+    pub header: PlacedHeader<'a>,
+    /// Row of the header's table.
+    pub field: &'static Field,
+}
+
+impl<'a> PlacedHeader<'a> {
+    /// Places each field, in the order of the wire.
+    pub fn placed_fields(&self) -> impl Iterator<Item = PlacedField<'a>> + use<'a> {
+        let header = *self;
+        header.fields.iter().map(move |field| PlacedField { header, field })
+    }
+
+    /// Places the field with that name, if the header has one.
+    pub fn field(&self, name: &str) -> Option<PlacedField<'a>> {
+        self.placed_fields().find(|placed| placed.field.name() == name)
+    }
+}
+
+impl<'a> PlacedField<'a> {
+    /// Offset of the field's first byte in the frame; other fields may share the byte.
+    pub fn offset(&self) -> usize {
+        self.header.offset + self.field.bytes().start
+    }
+
+    /// Bytes that hold the field.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.field.slice(self.header.bytes)
+    }
+
+    /// Value as a number; of a field of more than 64 bits the last ones.
+    pub fn number(&self) -> u64 {
+        self.field.get(self.header.bytes)
+    }
+}
+
+/// Shows the value in the field's notation.
+impl fmt::Display for PlacedField<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.field.show(self.header.bytes).fmt(f)
+    }
 }
 
 /// Value of a field.

@@ -34,7 +34,7 @@ pub use encapsulation::Encapsulation;
 pub use extended::*;
 pub use field::Field;
 pub use grh::{Grh, GrhValues};
-pub use header::PlacedHeader;
+pub use header::{PlacedField, PlacedHeader};
 pub use icrc::{Icrc, icrc, icrc_of_grh};
 pub use link::LinkType;
 pub use lrh::{Lrh, LrhValues};
