@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u8, be_u32, view};
+use crate::wire::{Field, FieldValue, header};
 
-view! {
+header! {
     /// View of an acknowledge extended transport header.
     ///
     /// ```text
@@ -15,13 +15,12 @@ view! {
     /// |0|cls| value   |                     MSN                       |
     /// +-+---+---------+-----------------------------------------------+
     /// ```
-    Aeth, "aeth", 4
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const SYNDROME: usize = 0;
-    pub(super) const MSN: Range<usize> = 1..4;
+    Aeth, AethValues, "aeth", 4 {
+        /// Syndrome: ACK, RNR NAK or NAK, and its code.
+        syndrome: Syndrome = 0..1, Dec, "infiniband.aeth.syndrome";
+        /// Message sequence number: request messages that the responder has completed, 24 bits.
+        msn: u32 = 1..4, Dec, "infiniband.aeth.msn";
+    }
 }
 
 /// The meaning of an AETH's syndrome.
@@ -45,6 +44,7 @@ pub enum Syndrome {
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NakCode {
     /// 0x60: the packet's PSN is not the expected one, which the NAK carries.
     PsnSequenceError,
@@ -58,6 +58,32 @@ pub enum NakCode {
     InvalidRdRequest,
     /// A code without a name, 0 to 31.
     Unknown(u8),
+}
+
+impl NakCode {
+    /// Reads a code of five bits.
+    fn of(code: u8) -> Self {
+        match code {
+            0 => Self::PsnSequenceError,
+            1 => Self::InvalidRequest,
+            2 => Self::RemoteAccessError,
+            3 => Self::RemoteOperationalError,
+            4 => Self::InvalidRdRequest,
+            code => Self::Unknown(code),
+        }
+    }
+
+    /// Gives the code, 0 to 31.
+    fn code(self) -> u8 {
+        match self {
+            Self::PsnSequenceError => 0,
+            Self::InvalidRequest => 1,
+            Self::RemoteAccessError => 2,
+            Self::RemoteOperationalError => 3,
+            Self::InvalidRdRequest => 4,
+            Self::Unknown(code) => code & 0x1f,
+        }
+    }
 }
 
 impl fmt::Display for NakCode {
@@ -86,19 +112,9 @@ pub fn rnr_timer_us(code: u8) -> u32 {
 }
 
 impl Aeth<'_> {
-    /// The syndrome byte as it is.
+    /// Syndrome as it is on the wire.
     pub fn syndrome_byte(&self) -> u8 {
-        be_u8(self.bytes, field::SYNDROME)
-    }
-
-    /// What the syndrome means.
-    pub fn syndrome(&self) -> Syndrome {
-        Syndrome::from_byte(self.syndrome_byte())
-    }
-
-    /// Message sequence number: request messages that the responder has completed, 24 bits.
-    pub fn msn(&self) -> u32 {
-        be_u32(self.bytes, field::MSN)
+        self.syndrome().byte()
     }
 }
 
@@ -109,16 +125,30 @@ impl Syndrome {
         match byte >> 5 {
             0 => Self::Ack { credits: (value != 0x1f).then_some(value) },
             1 => Self::RnrNak { timer: value },
-            3 => Self::Nak(match value {
-                0 => NakCode::PsnSequenceError,
-                1 => NakCode::InvalidRequest,
-                2 => NakCode::RemoteAccessError,
-                3 => NakCode::RemoteOperationalError,
-                4 => NakCode::InvalidRdRequest,
-                code => NakCode::Unknown(code),
-            }),
+            3 => Self::Nak(NakCode::of(value)),
             _ => Self::Unknown(byte),
         }
+    }
+
+    /// Gives the syndrome byte. Only the low five bits of a code count.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Ack { credits } => credits.unwrap_or(0x1f) & 0x1f,
+            Self::RnrNak { timer } => 1 << 5 | timer & 0x1f,
+            Self::Nak(code) => 3 << 5 | code.code(),
+            Self::Unknown(byte) => byte,
+        }
+    }
+}
+
+impl FieldValue for Syndrome {
+    #[inline]
+    fn read(field: &Field, header: &[u8]) -> Self {
+        Self::from_byte(u8::read(field, header))
+    }
+
+    fn write(self, field: &Field, header: &mut [u8]) {
+        self.byte().write(field, header);
     }
 }
 
@@ -146,7 +176,7 @@ impl fmt::Display for Aeth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     #[test]
     fn each_class_of_syndrome_has_its_words() {
@@ -165,5 +195,17 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&[0x1f, 0, 0, 1], Aeth::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Aeth }
+    }
+
+    #[test]
+    fn every_syndrome_is_written_as_it_was_read() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(Syndrome::from_byte(byte).byte(), byte, "{byte:#04x}");
+        }
     }
 }

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u32, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of an immediate data header.
     ///
     /// ```text
@@ -14,18 +14,9 @@ view! {
     /// |                    immediate data (32 bits)                   |
     /// +---------------------------------------------------------------+
     /// ```
-    ImmDt, "immdt", 4
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const VALUE: Range<usize> = 0..4;
-}
-
-impl ImmDt<'_> {
-    /// The immediate as a number: the four bytes read in network order.
-    pub fn value(&self) -> u32 {
-        be_u32(self.bytes, field::VALUE)
+    ImmDt, ImmDtValues, "immdt", 4 {
+        /// Immediate as a number: the four bytes read in network order.
+        value: u32 = 0..4, Raw, "infiniband.immdt";
     }
 }
 
@@ -38,7 +29,7 @@ impl fmt::Display for ImmDt<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 4] = [0, 0, 0, 22];
 
@@ -50,5 +41,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&GOOD, ImmDt::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { ImmDt }
     }
 }

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u32, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of a datagram extended transport header.
     ///
     /// ```text
@@ -16,24 +16,11 @@ view! {
     /// |   reserved    |                 source QPN                    |
     /// +---------------+-----------------------------------------------+
     /// ```
-    Deth, "deth", 8
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const Q_KEY: Range<usize> = 0..4;
-    pub(super) const SOURCE_QPN: Range<usize> = 5..8;
-}
-
-impl Deth<'_> {
-    /// Queue key, 32 bits.
-    pub fn q_key(&self) -> u32 {
-        be_u32(self.bytes, field::Q_KEY)
-    }
-
-    /// Queue pair number of the sender, 24 bits.
-    pub fn source_qpn(&self) -> u32 {
-        be_u32(self.bytes, field::SOURCE_QPN)
+    Deth, DethValues, "deth", 8 {
+        /// Queue key, 32 bits.
+        q_key: u32 = 0..4, Hex16, "infiniband.deth.q_key";
+        /// Queue pair number of the sender, 24 bits.
+        source_qpn: u32 = 5..8, Hex8, "infiniband.deth.srcqp";
     }
 }
 
@@ -46,7 +33,7 @@ impl fmt::Display for Deth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 8] = [0x80, 0x01, 0, 0, 0, 0, 0, 1];
 
@@ -59,5 +46,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&GOOD, Deth::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Deth }
     }
 }

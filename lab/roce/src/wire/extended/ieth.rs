@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u32, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of an invalidate extended transport header.
     ///
     /// ```text
@@ -14,18 +14,9 @@ view! {
     /// |                        R_Key (32 bits)                        |
     /// +---------------------------------------------------------------+
     /// ```
-    Ieth, "ieth", 4
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const RKEY: Range<usize> = 0..4;
-}
-
-impl Ieth<'_> {
-    /// Remote key to invalidate.
-    pub fn rkey(&self) -> u32 {
-        be_u32(self.bytes, field::RKEY)
+    Ieth, IethValues, "ieth", 4 {
+        /// Remote key to invalidate.
+        rkey: u32 = 0..4, Raw, "infiniband.ieth";
     }
 }
 
@@ -38,7 +29,7 @@ impl fmt::Display for Ieth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 4] = [0, 0, 0x12, 0x34];
 
@@ -50,5 +41,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&GOOD, Ieth::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Ieth }
     }
 }

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u32, be_u64, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of an RDMA extended transport header.
     ///
     /// ```text
@@ -16,30 +16,13 @@ view! {
     /// |       R_Key (32 bits)         |     DMA length (32 bits)      |
     /// +-------------------------------+-------------------------------+
     /// ```
-    Reth, "reth", 16
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const VA: Range<usize> = 0..8;
-    pub(super) const RKEY: Range<usize> = 8..12;
-    pub(super) const DMA_LENGTH: Range<usize> = 12..16;
-}
-
-impl Reth<'_> {
-    /// Virtual address at the responder.
-    pub fn va(&self) -> u64 {
-        be_u64(self.bytes, field::VA)
-    }
-
-    /// Remote key of the responder's memory region.
-    pub fn rkey(&self) -> u32 {
-        be_u32(self.bytes, field::RKEY)
-    }
-
-    /// Length of the whole message in bytes, at most 2^31.
-    pub fn dma_length(&self) -> u32 {
-        be_u32(self.bytes, field::DMA_LENGTH)
+    Reth, RethValues, "reth", 16 {
+        /// Virtual address at the responder.
+        va: u64 = 0..8, Hex, "infiniband.reth.va";
+        /// Remote key of the responder's memory region.
+        rkey: u32 = 8..12, Hex, "infiniband.reth.r_key";
+        /// Length of the whole message in bytes, at most 2^31.
+        dma_length: u32 = 12..16, Dec, "infiniband.reth.dmalen";
     }
 }
 
@@ -58,7 +41,7 @@ impl fmt::Display for Reth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 16] = [0, 0, 0x55, 0xaa, 1, 2, 3, 4, 0, 0, 0x12, 0x34, 0, 0, 0, 18];
 
@@ -79,5 +62,10 @@ mod tests {
         let mut bytes = GOOD;
         bytes[12..].fill(0xff);
         assert_eq!(Reth::new(&bytes, 0).unwrap().dma_length(), u32::MAX);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Reth }
     }
 }

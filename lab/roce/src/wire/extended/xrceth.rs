@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u32, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of an extended reliable connected transport header.
     ///
     /// ```text
@@ -14,18 +14,9 @@ view! {
     /// |   reserved    |                 XRC SRQ number                |
     /// +---------------+-----------------------------------------------+
     /// ```
-    XrcEth, "xrceth", 4
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const SRQ_NUMBER: Range<usize> = 1..4;
-}
-
-impl XrcEth<'_> {
-    /// Number of the shared receive queue, 24 bits.
-    pub fn srq_number(&self) -> u32 {
-        be_u32(self.bytes, field::SRQ_NUMBER)
+    XrcEth, XrcEthValues, "xrceth", 4 {
+        /// Number of the shared receive queue, 24 bits.
+        srq_number: u32 = 1..4, Hex;
     }
 }
 
@@ -38,7 +29,7 @@ impl fmt::Display for XrcEth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 4] = [0xff, 0, 1, 2];
 
@@ -50,5 +41,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&GOOD, XrcEth::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { XrcEth }
     }
 }

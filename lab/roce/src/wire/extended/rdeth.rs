@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u32, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of a reliable datagram extended transport header.
     ///
     /// ```text
@@ -14,18 +14,9 @@ view! {
     /// |   reserved    |                   EE context                  |
     /// +---------------+-----------------------------------------------+
     /// ```
-    Rdeth, "rdeth", 4
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const EE_CONTEXT: Range<usize> = 1..4;
-}
-
-impl Rdeth<'_> {
-    /// End-to-end context, 24 bits.
-    pub fn ee_context(&self) -> u32 {
-        be_u32(self.bytes, field::EE_CONTEXT)
+    Rdeth, RdethValues, "rdeth", 4 {
+        /// End-to-end context, 24 bits.
+        ee_context: u32 = 1..4, Dec, "infiniband.rdeth.eecnxt";
     }
 }
 
@@ -38,7 +29,7 @@ impl fmt::Display for Rdeth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 4] = [0xff, 0, 1, 2];
 
@@ -50,5 +41,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&GOOD, Rdeth::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Rdeth }
     }
 }

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u32, be_u64, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of an atomic extended transport header.
     ///
     /// ```text
@@ -20,10 +20,19 @@ view! {
     /// |                   compare data (64 bits)                      |
     /// +---------------------------------------------------------------+
     /// ```
-    AtomicEth, "atomiceth", 28
+    AtomicEth, AtomicEthValues, "atomiceth", 28 {
+        /// Virtual address at the responder, to be 8-byte aligned.
+        va: u64 = 0..8, Hex, "infiniband.reth.va";
+        /// Remote key of the responder's memory region.
+        rkey: u32 = 8..12, Hex, "infiniband.reth.r_key";
+        /// Value to store (CmpSwap) or to add (FetchAdd).
+        swap_or_add: u64 = 12..20, Dec, "infiniband.atomiceth.swapdt";
+        /// Value to compare with; without meaning for FetchAdd.
+        compare: u64 = 20..28, Dec, "infiniband.atomiceth.cmpdt";
+    }
 }
 
-view! {
+header! {
     /// View of an atomic acknowledge extended transport header: 64 bits, the value before the operation.
     ///
     /// ```text
@@ -31,44 +40,9 @@ view! {
     /// |             original remote data (64 bits)                    |
     /// +---------------------------------------------------------------+
     /// ```
-    AtomicAckEth, "atomicacketh", 8
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const VA: Range<usize> = 0..8;
-    pub(super) const RKEY: Range<usize> = 8..12;
-    pub(super) const SWAP_OR_ADD: Range<usize> = 12..20;
-    pub(super) const COMPARE: Range<usize> = 20..28;
-    pub(super) const ORIGINAL: Range<usize> = 0..8;
-}
-
-impl AtomicEth<'_> {
-    /// Virtual address at the responder, to be 8-byte aligned.
-    pub fn va(&self) -> u64 {
-        be_u64(self.bytes, field::VA)
-    }
-
-    /// Remote key of the responder's memory region.
-    pub fn rkey(&self) -> u32 {
-        be_u32(self.bytes, field::RKEY)
-    }
-
-    /// Value to store (CmpSwap) or to add (FetchAdd).
-    pub fn swap_or_add(&self) -> u64 {
-        be_u64(self.bytes, field::SWAP_OR_ADD)
-    }
-
-    /// Value to compare with; without meaning for FetchAdd.
-    pub fn compare(&self) -> u64 {
-        be_u64(self.bytes, field::COMPARE)
-    }
-}
-
-impl AtomicAckEth<'_> {
-    /// Value that was in memory before the operation.
-    pub fn original(&self) -> u64 {
-        be_u64(self.bytes, field::ORIGINAL)
+    AtomicAckEth, AtomicAckEthValues, "atomicacketh", 8 {
+        /// Value that was in memory before the operation.
+        original: u64 = 0..8, Dec, "infiniband.atomicacketh.origremdt";
     }
 }
 
@@ -94,7 +68,7 @@ impl fmt::Display for AtomicAckEth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 28] =
         [0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9];
@@ -110,5 +84,10 @@ mod tests {
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&GOOD, AtomicEth::new);
         every_shorter_length_stops(&GOOD[..8], AtomicAckEth::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { AtomicEth AtomicAckEth }
     }
 }

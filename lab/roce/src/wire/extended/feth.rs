@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u8, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of a flush extended transport header.
     ///
     /// ```text
@@ -14,22 +14,11 @@ view! {
     /// |               reserved (26 bits)              | SEL |   PLT   |
     /// +-----------------------------------------------+-----+---------+
     /// ```
-    Feth, "feth", 4
-}
-
-mod field {
-    pub(super) const TYPE: usize = 3;
-}
-
-impl Feth<'_> {
-    /// PLT, the placement type, 4 bits: 1 global visibility, 2 persistence.
-    pub fn placement(&self) -> u8 {
-        be_u8(self.bytes, field::TYPE) & 0xf
-    }
-
-    /// SEL, the selectivity level, 2 bits: 0 a range, 1 the whole memory region.
-    pub fn selectivity(&self) -> u8 {
-        (be_u8(self.bytes, field::TYPE) >> 4) & 0x3
+    Feth, FethValues, "feth", 4 {
+        /// SEL, the selectivity level, 2 bits: 0 a range, 1 the whole memory region.
+        selectivity: u8 = 3..4 [4..6], Dec;
+        /// PLT, the placement type, 4 bits: 1 global visibility, 2 persistence.
+        placement: u8 = 3..4 [0..4], Dec;
     }
 }
 
@@ -42,7 +31,7 @@ impl fmt::Display for Feth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 4] = [0, 0, 0, 0x12];
 
@@ -55,5 +44,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&GOOD, Feth::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Feth }
     }
 }
