@@ -11,7 +11,7 @@
 //! - [`switch`]: the wire between the machines, which records it
 //! - [`run`]: machines up, capture on, programs, capture off; [`evidence`]: what was seen
 //! - [`judge`]: from evidence to a [`verdict`], with [`completeness`], [`counters`], [`kernel_log`], [`snapshot`],
-//!   [`differences`] and [`agreement`]
+//!   [`differences`] and [`agreement`]; [`judge::diagnosis`]: why it failed, in [`plain`] text
 //! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept; [`results`]: of all of them
 //!
 //! [`self_test`] proves that all of that goes red.
@@ -45,6 +45,7 @@ pub mod node;
 pub mod packages;
 pub mod parcel;
 pub mod placeholder;
+pub mod plain;
 pub mod policy;
 pub mod programs;
 pub mod progress;

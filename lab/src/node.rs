@@ -299,6 +299,13 @@ pub trait Running {
     /// It does not end within `limit`: it goes on, stop it with [`Running::stop`].
     fn wait(&mut self, limit: Duration) -> Result<Output>;
 
+    /// Asks it and everything it started to end (SIGTERM); it may take its time, or not heed that.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer.
+    fn ask_to_end(&mut self) -> Result<()>;
+
     /// Ends it and everything it started, and gives what it wrote until then.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{self, Artifacts, VERDICT};
 use crate::cache::{lock_file, write_whole};
 use crate::error::{Error, IoContext as _, Result};
+use crate::plain::fence;
 use crate::verdict::Verdict;
 
 /// The results' file in an invocation's directory.
@@ -202,8 +203,9 @@ impl Results {
             text.push_str(&format!("| {name} | {verdict} | {packets} | {findings} | {seconds} |\n"));
         }
         for Row { verdict, .. } in self.scenarios.iter().filter(|row| row.class == Class::Failed) {
-            // A fence that nothing in the text closes.
-            text.push_str(&format!("\n#### {}\n\n````diff\n{verdict}\n````\n", verdict.scenario));
+            let told = verdict.to_string();
+            let fence = fence(&told);
+            text.push_str(&format!("\n#### {}\n\n{fence}diff\n{told}\n{fence}\n", verdict.scenario));
         }
         text
     }
@@ -238,7 +240,7 @@ impl Row {
                 let mut status = TestCaseStatus::success();
                 if self.class == Class::Failed {
                     status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                    status.set_type(reasons(verdict)).set_message(headline(verdict));
+                    status.set_type(reasons(verdict)).set_message(verdict.headline_text());
                     status.set_description(verdict.to_string());
                 }
                 status.add_reruns(disturbed);
@@ -256,7 +258,10 @@ impl Row {
     /// A disturbed run, beside the one that counts.
     fn test_rerun(&self) -> TestRerun {
         let mut rerun = TestRerun::new(NonSuccessKind::Failure);
-        rerun.set_type("DISTURBED").set_message(headline(&self.verdict)).set_time(seconds(&self.verdict));
+        rerun
+            .set_type("DISTURBED")
+            .set_message(self.verdict.headline_text())
+            .set_time(seconds(&self.verdict));
         rerun.set_description(self.verdict.to_string());
         rerun
     }
@@ -290,20 +295,13 @@ pub fn update(run: &Artifacts) -> Result<Results> {
     Ok(results)
 }
 
-/// All reasons of a red verdict, each once: "WIRE, APP".
+/// All causes and reasons of a red verdict, each once: "NobodyListens, APP".
 fn reasons(verdict: &Verdict) -> String {
+    let causes = verdict.causes.iter().map(|diagnosis| diagnosis.cause.to_string());
     let mut reasons: Vec<String> =
-        verdict.failures.iter().map(|failure| failure.reason.to_string()).collect();
+        causes.chain(verdict.failures.iter().map(|failure| failure.reason.to_string())).collect();
     reasons.dedup();
     reasons.join(", ")
-}
-
-/// The first line of a red verdict's first reason.
-fn headline(verdict: &Verdict) -> String {
-    let first = verdict.failures.first();
-    first.map_or(String::new(), |failure| {
-        format!("{}: {}", failure.reason, failure.text.lines().next().unwrap_or_default())
-    })
 }
 
 fn seconds(verdict: &Verdict) -> Duration {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,6 +31,12 @@ const STILL_LIMIT: Duration = Duration::from_millis(600);
 
 /// How long a server may run on once its client has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
+
+/// How long a program may take to end once it was asked to.
+const ASKED_LIMIT: Duration = Duration::from_secs(2);
+
+/// The shell of a program outlives what asks that to end, and tells how it did.
+const HEEDLESS: &str = "trap : TERM";
 
 /// How long a short command on a node may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
@@ -94,6 +101,9 @@ fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result
         evidence.addresses.insert(role, pair.node(role).address());
     }
     let before = Before::look(pair)?;
+    for (role, addresses) in &before.addresses {
+        evidence.node(*role).addresses.clone_from(addresses);
+    }
     pair.start_capture(&artifacts.join(CAPTURE))?;
     let started = Instant::now();
     let programs = run_programs(pair, &scenario, &before.listeners, evidence);
@@ -121,15 +131,37 @@ struct Before {
     uptime_s: BTreeMap<Role, f64>,
     /// What listens on the server.
     listeners: String,
+    /// All addresses of each node.
+    addresses: BTreeMap<Role, Vec<IpAddr>>,
+}
+
+/// Prints a node's addresses, and the GIDs of its RDMA devices, which need not be among them.
+const ADDRESSES: &str =
+    "ip -o addr | awk '{print $4}'; cat /sys/class/infiniband/*/ports/*/gids/* 2>/dev/null; true";
+
+/// The addresses that [`ADDRESSES`] printed, by which packets on the network may be known as the node's.
+fn addresses(printed: &str) -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = Vec::new();
+    for line in printed.lines() {
+        let Ok(address) = line.split('/').next().unwrap_or_default().trim().parse::<IpAddr>() else {
+            continue;
+        };
+        let address = address.to_canonical();
+        if !address.is_unspecified() && !address.is_loopback() && !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
 }
 
 impl Before {
     fn look(pair: &dyn Pair) -> Result<Before> {
-        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS])?;
+        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES])?;
         let mut before = Before {
             counters: BTreeMap::new(),
             uptime_s: BTreeMap::new(),
             listeners: outputs[&Role::Server][2].clone(),
+            addresses: outputs.iter().map(|(role, output)| (*role, addresses(&output[3]))).collect(),
         };
         for (role, output) in outputs {
             before.counters.insert(role, Counters::parse(&output[0])?);
@@ -160,7 +192,7 @@ fn run_programs(
     let deadline = Instant::now() + scenario.timeout();
     let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
     let address = |role| pair.node(role).address().to_string();
-    let command = |role| format!("{ENVIRONMENT}; {}", scenario.filled(role, address));
+    let command = |role| format!("{HEEDLESS}; {ENVIRONMENT}; {}", scenario.filled(role, address));
 
     let mut server = server_node.start(&command(Role::Server))?;
     evidence.node(Role::Server).is_started = true;
@@ -178,10 +210,11 @@ fn run_programs(
     let (output, is_stopped) = finish(pair, server.as_mut(), patience)?;
     let is_timed_out = is_stopped && Instant::now() >= deadline;
     evidence.node(Role::Server).has_ended(output, is_timed_out);
+    evidence.node(Role::Server).is_stopped = is_stopped && has_failed;
     Ok(())
 }
 
-/// Waits for a program's end, or stops it at the deadline; says which.
+/// Waits for a program's end, or stops it at the deadline, at first by asking; says which.
 fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Result<(Output, bool)> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -191,7 +224,11 @@ fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Resu
             Err(error) => return Err(error),
         }
         if left.is_zero() {
-            return Ok((running.stop()?, true));
+            running.ask_to_end()?;
+            return match running.wait(ASKED_LIMIT) {
+                Err(error) if error.kind() == Kind::Timeout => Ok((running.stop()?, true)),
+                ended => Ok((ended?, true)),
+            };
         }
     }
 }

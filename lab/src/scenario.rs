@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::counters;
 use crate::error::{Error, IoContext as _, Result};
 use crate::fault::{Fault, netem};
+use crate::judge::diagnosis::Cause;
 use crate::names;
 use crate::network::Network;
 use crate::node::{Role, Wire};
@@ -81,6 +82,8 @@ pub enum Trace {
 pub struct Expect {
     /// The rules that the wire breaks, by name; all of them and no other.
     pub findings: Vec<String>,
+    /// The causes of what goes wrong, by name (docs/causes.md): all that the run shows and no other; unnamed, none is asked for.
+    pub causes: Vec<String>,
     /// Whether the programs tell their completions, to be compared with the wire.
     pub completions: bool,
     /// Whether the programs give requesters a reason to run into their ACK timeout; faults always do. Without one
@@ -166,6 +169,7 @@ impl Default for Expect {
     fn default() -> Expect {
         Expect {
             findings: Vec::new(),
+            causes: Vec::new(),
             completions: true,
             timeouts: false,
             server: ExpectProgram::default(),
@@ -320,6 +324,9 @@ impl Expect {
     fn check(&mut self) -> Result<()> {
         for name in &mut self.findings {
             *name = finding(name)?;
+        }
+        for name in &mut self.causes {
+            *name = Cause::from_name(name)?.name();
         }
         for (index, finding) in self.findings.iter().enumerate() {
             if self.findings[..index].contains(finding) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::judge::diagnosis::Diagnosis;
 use crate::node::{Provenance, Role};
 
 /// Why a run failed, in the order in which a headline is chosen.
@@ -69,6 +70,10 @@ pub struct Verdict {
     pub headline: Option<Reason>,
     /// All failed checks, in the order of their reasons.
     pub failures: Vec<Failure>,
+    /// Why it failed, as far as the evidence tells, the cause first; they head the verdict.
+    pub causes: Vec<Diagnosis>,
+    /// What is told and held against nobody: deviations of SoftRoCE.
+    pub notes: Vec<Diagnosis>,
     /// What the checks that passed are worth, in a few words: "complete: 12 packets by rxe's counters".
     pub proof: String,
     /// RoCEv2 packets in the capture.
@@ -122,9 +127,36 @@ impl Verdict {
     #[must_use]
     pub fn concluded(mut self) -> Verdict {
         self.failures.sort_by_key(|failure| failure.reason);
+        self.make_plain();
         self.passed = self.failures.is_empty() && self.not_run.is_none();
         self.headline = self.failures.first().map(|failure| failure.reason);
         self
+    }
+}
+
+impl Verdict {
+    /// Takes what a terminal would act on out of texts that may hold a machine's or a program's words.
+    fn make_plain(&mut self) {
+        let plain = |text: &mut String| *text = crate::plain::plain(text);
+        for failure in &mut self.failures {
+            plain(&mut failure.text);
+        }
+        for diagnosis in self.causes.iter_mut().chain(&mut self.notes) {
+            plain(&mut diagnosis.sentence);
+            diagnosis.evidence.iter_mut().for_each(plain);
+        }
+        plain(&mut self.proof);
+    }
+
+    /// What a red verdict says in one line: its cause, else its first failed check.
+    pub fn headline_text(&self) -> String {
+        match (self.causes.first(), self.failures.first()) {
+            (Some(Diagnosis { cause, sentence, .. }), Some(_)) => format!("{cause}: {sentence}"),
+            (_, Some(Failure { reason, text })) => {
+                format!("{reason}: {}", text.lines().next().unwrap_or_default())
+            }
+            (_, None) => String::new(),
+        }
     }
 }
 
@@ -134,21 +166,33 @@ impl fmt::Display for Verdict {
         if let Some(why) = &self.not_run {
             return write!(f, "{}: not run: {why}", self.scenario);
         }
-        let Some(first) = self.failures.first() else {
-            return write!(f, "{}: {}", self.scenario, self.proof);
-        };
-        write!(f, "{}: ", self.scenario)?;
+        if self.failures.is_empty() {
+            write!(f, "{}: {}", self.scenario, self.proof)?;
+            return self.notes.iter().try_for_each(|note| write!(f, "\n  {}: {}", note.cause, note.sentence));
+        }
+        writeln!(f, "{}: {}", self.scenario, self.headline_text())?;
+        for (index, diagnosis) in self.causes.iter().enumerate() {
+            if index > 0 {
+                writeln!(f, "  {}: {}", diagnosis.cause, diagnosis.sentence)?;
+            }
+            for line in &diagnosis.evidence {
+                writeln!(f, "             {line}")?;
+            }
+            writeln!(f, "  next       {}", diagnosis.next)?;
+            writeln!(f, "             more: cargo xtask explain {}", diagnosis.cause)?;
+        }
         for (index, failure) in self.failures.iter().enumerate() {
             let mut lines = failure.text.lines();
             let line = lines.next().unwrap_or_default();
-            if index == 0 {
-                writeln!(f, "{}: {line}", first.reason)?;
-            } else {
+            if index > 0 || !self.causes.is_empty() {
                 writeln!(f, "  {:<9}  {line}", failure.reason)?;
             }
             for line in lines {
                 writeln!(f, "             {line}")?;
             }
+        }
+        for note in &self.notes {
+            writeln!(f, "  {}: {}", note.cause, note.sentence)?;
         }
         writeln!(f, "  artifacts  {}", self.artifacts.display())?;
         write!(f, "  replay     {}", self.replay)?;

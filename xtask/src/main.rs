@@ -16,6 +16,7 @@ mod bench;
 mod ci;
 mod decode;
 mod doctor;
+mod explain;
 mod guard;
 mod lab;
 mod machines;
@@ -59,6 +60,8 @@ enum Command {
     Decode(roce::cli::TraceArgs),
     /// Checks a capture against every rule; exits 1 when one is broken.
     Check(roce::cli::CheckArgs),
+    /// Tells what a cause or a rule of a verdict means, and what to do.
+    Explain(explain::Args),
     /// Compares two captures by what they mean; exits 1 when they differ.
     Diff(roce::cli::DiffArgs),
     /// Measures, and prints tables with the bars beside.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Results(args) => results::run(&args),
         Command::Decode(args) => decode::told(args.run(decode::names())),
         Command::Check(args) => decode::told(args.run(decode::names())),
+        Command::Explain(args) => explain::run(&args),
         Command::Diff(args) => decode::told(args.run(decode::names())),
         Command::Bench(command) => bench::run(&command),
         Command::Ci(args) => ci::run(&args),

@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// A protocol rule that the wire has to break, as a fault makes it; see docs/rules.md.
     #[arg(long, value_name = "RULE")]
     finding: Vec<String>,
+    /// A cause of failure that the run has to show; see docs/causes.md.
+    #[arg(long, value_name = "CAUSE")]
+    cause: Vec<String>,
     /// How far a counter of trouble moves on, as a fault makes it: server.completer_retry_err=1, or `some`, or `any`
     #[arg(long, value_name = "NODE.COUNTER=N", value_parser = counter)]
     counter: Vec<(Role, String, Count)>,
@@ -130,6 +133,7 @@ fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
     scenario.network = network;
     scenario.faults.clone_from(&args.fault);
     scenario.expect.findings.clone_from(&args.finding);
+    scenario.expect.causes.clone_from(&args.cause);
     scenario.expect.completions = false;
     scenario.expect.server.exit = args.server_exit;
     scenario.expect.client.exit = args.client_exit;

@@ -100,6 +100,10 @@ impl Running for Job<'_> {
         }
     }
 
+    fn ask_to_end(&mut self) -> Result<()> {
+        self.node.agent.signal(self.id, "TERM")
+    }
+
     fn stop(&mut self) -> Result<Output> {
         self.node.agent.signal(self.id, "KILL")?;
         self.wait(STOP_LIMIT).map_err(|error| match error.kind() {

@@ -100,6 +100,10 @@ impl Running for Job<'_> {
         }
     }
 
+    fn ask_to_end(&mut self) -> Result<()> {
+        self.machine.run_root(&kill(&self.unit, "TERM"), SHORT).map(drop)
+    }
+
     fn stop(&mut self) -> Result<Output> {
         self.machine.run_root(&kill(&self.unit, "KILL"), SHORT)?;
         self.wait(SHORT)
