@@ -31,6 +31,9 @@ use lab::trial::{self, Case, Raw};
 use lab::verdict::{Reason, Verdict};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+/// The check beside the scenarios' own, which has a row of the results where it fails.
+const NO_ORPHANS: &str = "snapshots_all_have_a_scenario";
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     if std::env::var_os("RDMA_LAB_OWNED").is_some() {
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
             Trial::ignorable_test(scenario.name.clone(), move || told(&scenario)).with_ignored_flag(true)
         })
         .collect();
-    trials.push(Trial::test("snapshots_all_have_a_scenario", move || no_orphans(&names)));
+    trials.push(Trial::test(NO_ORPHANS, move || no_orphans(&names)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -70,11 +73,15 @@ fn told(scenario: &Scenario) -> Result<Completion, Failed> {
     };
     let setup = shared();
     if let Some(why) = setup.as_ref().ok().and_then(|setup| scenario.cannot_run_on(&setup.provider.wire())) {
-        keep(Verdict::not_run(&scenario.name, why.as_str()))?;
+        let is_required = variable::<u8>("RDMA_LAB_REQUIRE_ALL") == Some(1);
+        keep(match is_required {
+            true => Verdict::failed(&scenario.name, Reason::Setup, format!("not run: {why}")),
+            false => Verdict::not_run(&scenario.name, why.as_str()),
+        })?;
         results::update(kept)?;
-        return match variable::<u8>("RDMA_LAB_REQUIRE_ALL") {
-            Some(1) => Err(format!("not run: {why}").into()),
-            _ => Ok(Completion::ignored_with(why)),
+        return match is_required {
+            true => Err(format!("not run: {why}").into()),
+            false => Ok(Completion::ignored_with(why)),
         };
     }
     let result = setup.map_err(Failed::from).and_then(|setup| trial(scenario, setup, kept));
@@ -216,7 +223,13 @@ fn no_orphans(scenarios: &[String]) -> Result<(), Failed> {
     if orphans.is_empty() {
         return Ok(());
     }
-    Err(format!("snapshots without a scenario: {}; remove them", orphans.join(", ")).into())
+    let text = format!("snapshots without a scenario: {}; remove them", orphans.join(", "));
+    let kept = kept()?;
+    let artifacts = kept.scenario(NO_ORPHANS);
+    let verdict = Verdict::failed(NO_ORPHANS, Reason::Wire, text.as_str());
+    artifacts::keep(&Verdict { artifacts: artifacts.clone(), ..verdict }, &artifacts)?;
+    results::update(kept)?;
+    Err(text.into())
 }
 
 /// Where this run is kept: with all processes of it in one directory.

@@ -52,6 +52,9 @@ pub struct NodeEvidence {
     /// Whether the lab stopped the command since its peer had failed.
     #[serde(default)]
     pub is_stopped: bool,
+    /// Whether the scenario's signal asked the command to end once its client had.
+    #[serde(default)]
+    pub was_asked_to_end: bool,
     /// All of its addresses, by which packets are known as its own; without those the one on the RDMA network.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
@@ -159,6 +162,16 @@ impl Evidence {
     /// What was seen of one node.
     pub fn node(&mut self, role: Role) -> &mut NodeEvidence {
         self.nodes.entry(role).or_default()
+    }
+
+    /// Whether a program ended as it has to: with the expected exit code, or by the signal that asked it to.
+    pub fn has_ended_well(&self, role: Role) -> bool {
+        let Some(node) = self.nodes.get(&role) else { return false };
+        let code = node.output.as_ref().and_then(|output| output.code);
+        let by_signal = node.was_asked_to_end && matches!(code, Some(129 | 130 | 138 | 140 | 143));
+        code == Some(self.scenario.expected(role).exit)
+            || by_signal
+            || node.was_asked_to_end && code.is_none()
     }
 
     /// The node that has this address.

@@ -73,6 +73,9 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
             if told.is_repeated_for_nothing {
                 expected = rxe::tolerated(&expected);
             }
+            if told.is_asked_twice {
+                expected = rxe::tolerated_naks(&expected);
+            }
             checks.counters(role, node, &expected);
         }
         checks.faults(evidence);
@@ -93,13 +96,19 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
     // What stood still and passed all the same has proved itself.
     let is_stalled = evidence.nodes.values().any(|node| !kernel_log::stalls(&node.kernel_log).is_empty());
     let is_disturbed = told.is_disturbed || is_stalled && !checks.failures.is_empty() && !told.is_explained;
-    let causes = match checks.are_about_programs() && evidence.failure.is_none() {
+    let is_of_programs = evidence.failure.as_ref().is_none_or(|failed| failed.kind == FailedKind::Timeout);
+    let causes = match checks.are_about_programs() && is_of_programs {
         true => heading(causes, &scenario.expect.causes, is_disturbed),
         false => Vec::new(),
+    };
+    let proven = match (report, checks.failures.is_empty()) {
+        (Some(report), true) => proven(evidence, report, accepted),
+        _ => String::new(),
     };
     Verdict {
         scenario: scenario.name.clone(),
         failures: checks.failures,
+        proven,
         causes,
         notes,
         proof,
@@ -128,6 +137,40 @@ fn whole(evidence: &Evidence, report: &Report, artifacts: &Path) -> Completeness
     })
 }
 
+/// What a green run has proven beside that its capture is complete, and what it was not asked for.
+fn proven(evidence: &Evidence, report: &Report, accepted: &Accepted) -> String {
+    let scenario = &evidence.scenario;
+    let exits = Role::BOTH.map(|role| scenario.expected(role).exit);
+    let mut parts = match exits {
+        [0, 0] => vec!["both programs ended with 0".to_owned()],
+        [server, client] => vec![format!("server ended with {server}, client with {client}, as expected")],
+    };
+    let answered = report
+        .messages
+        .iter()
+        .filter(|message| matches!(message.outcome, roce::Outcome::Acknowledged | roce::Outcome::Responded));
+    parts.push(format!("{} messages, {} answered", report.messages.len(), answered.count()));
+    parts.push(match &scenario.expect.findings[..] {
+        [] => "no rule broken".to_owned(),
+        expected => format!("rules broken as expected: {}", expected.join(", ")),
+    });
+    parts.push("counters and kernel logs as expected".to_owned());
+    let mut not_compared = Vec::new();
+    match accepted {
+        Accepted::NotDemanded => not_compared.push("the trace"),
+        _ => parts.push("trace as accepted".to_owned()),
+    }
+    match scenario.expect.completions {
+        true => parts.push("completions as on the wire".to_owned()),
+        false => not_compared.push("completions"),
+    }
+    let mut text = parts.join("; ");
+    if !not_compared.is_empty() {
+        text.push_str(&format!("; not compared: {}", not_compared.join(", ")));
+    }
+    text
+}
+
 /// The causes that head the verdict: those that nobody expected, and none that a disturbed run may have for that alone.
 fn heading(causes: Vec<Diagnosis>, expected: &[String], is_disturbed: bool) -> Vec<Diagnosis> {
     let is_new = |diagnosis: &Diagnosis| !expected.contains(&diagnosis.cause.name());
@@ -139,6 +182,8 @@ fn heading(causes: Vec<Diagnosis>, expected: &[String], is_disturbed: bool) -> V
 struct Told {
     /// They came again for nothing: rxe's timer, or a machine that stood still where no trace is compared.
     is_repeated_for_nothing: bool,
+    /// A sequence NAK came behind an RNR NAK, which is rxe's way.
+    is_asked_twice: bool,
     /// A direct cause is known, which explains them.
     is_explained: bool,
     /// A requester's ACK timeout ran out, and nothing explains that.
@@ -162,7 +207,8 @@ impl Told {
             && !evidence.scenario.explains_timeouts()
             && !is_repeated_for_nothing
             && !is_explained;
-        Told { is_repeated_for_nothing, is_explained, is_disturbed }
+        let is_asked_twice = is_told(Cause::SequenceNakBehindRnrNak);
+        Told { is_repeated_for_nothing, is_asked_twice, is_explained, is_disturbed }
     }
 }
 
@@ -215,13 +261,14 @@ impl Checks {
             self.fail(Reason::App, format!("{role}: `{command}` never ran{why}"));
             return;
         };
-        if node.is_stopped && output.code != Some(expected.exit) {
+        let has_ended_well = evidence.has_ended_well(role);
+        if node.is_stopped && !has_ended_well {
             let client = if role == Role::Server { "the client had ended" } else { "its peer had ended" };
             self.fail(
                 Reason::App,
                 format!("{role}: `{command}` was stopped: {client}\n{}", last_lines(output)),
             );
-        } else if output.code != Some(expected.exit) && !node.is_timed_out {
+        } else if !has_ended_well && !node.is_timed_out {
             let code = output.code.map_or("a signal".to_owned(), |code| code.to_string());
             let said = last_lines(output);
             let (reason, text) = match output.code {
@@ -413,7 +460,9 @@ impl Checks {
 fn last_lines(output: &Output) -> String {
     let mut lines = Vec::new();
     for (what, text) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-        let written: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        // A shell's last word on what the lab stopped is none of the program's.
+        let is_own = |line: &&str| !matches!(line.trim(), "" | "Terminated" | "Killed");
+        let written: Vec<&str> = text.lines().filter(is_own).collect();
         let last = &written[written.len().saturating_sub(LAST_LINES)..];
         lines.extend(last.iter().map(|line| format!("{what}: {}", diagnosis::facts::shown(line))));
     }

@@ -299,12 +299,12 @@ pub trait Running {
     /// It does not end within `limit`: it goes on, stop it with [`Running::stop`].
     fn wait(&mut self, limit: Duration) -> Result<Output>;
 
-    /// Asks it and everything it started to end (SIGTERM); it may take its time, or not heed that.
+    /// Sends a signal to it and everything it started, by its name without SIG; one that has ended is no error.
     ///
     /// # Errors
     ///
     /// The node does not answer.
-    fn ask_to_end(&mut self) -> Result<()>;
+    fn signal(&mut self, signal: &str) -> Result<()>;
 
     /// Ends it and everything it started, and gives what it wrote until then.
     ///

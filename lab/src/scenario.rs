@@ -21,6 +21,7 @@ use crate::names;
 use crate::network::Network;
 use crate::node::{Role, Wire};
 use crate::placeholder;
+use crate::ready::{Ready, Stop};
 
 /// One scenario.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +38,14 @@ pub struct Scenario {
     pub server: String,
     /// The command on the node `client`; likewise.
     pub client: String,
+    /// When the server is ready for its client: `listener` (something listens by RDMA CM or TCP that did not before),
+    /// `port:N` (somebody listens on that port), `delay:SECONDS`.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub ready: Ready,
+    /// The signal that ends the server once its client has, for one that serves for ever: it may end by that.
+    #[serde(default)]
+    pub stop: Option<Stop>,
     /// How long both commands may take together, in seconds.
     #[serde(default = "default_timeout_s")]
     pub timeout_s: u64,
@@ -190,6 +199,8 @@ impl Scenario {
             summary: String::new(),
             server,
             client,
+            ready: Ready::default(),
+            stop: None,
             timeout_s: default_timeout_s(),
             network: Network::default(),
             faults: Vec::new(),

@@ -89,6 +89,10 @@ pub struct Verdict {
     pub is_superseded: bool,
     /// Why the scenario was not run; neither passed nor failed then.
     pub not_run: Option<String>,
+    /// It was not run, or not to its end, because the invocation ended: red.
+    pub is_interrupted: bool,
+    /// What a green run has proven beside the proof that its capture is complete.
+    pub proven: String,
     /// Which provider's machines, and what ran them.
     pub provider: String,
     /// What each machine runs, as far as that is known.
@@ -115,6 +119,11 @@ impl Verdict {
     /// On a scenario that the machines at hand cannot run, or that never had its turn.
     pub fn not_run(scenario: &str, why: impl Into<String>) -> Verdict {
         Verdict { scenario: scenario.to_owned(), not_run: Some(why.into()), ..Verdict::default() }
+    }
+
+    /// On a scenario that was planned and has no verdict.
+    pub fn interrupted(scenario: &str, why: impl Into<String>) -> Verdict {
+        Verdict { is_interrupted: true, ..Verdict::not_run(scenario, why) }
     }
 
     /// On a scenario that failed before there was anything to judge.
@@ -164,10 +173,14 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(why) = &self.not_run {
-            return write!(f, "{}: not run: {why}", self.scenario);
+            let what = if self.is_interrupted { "interrupted" } else { "not run" };
+            return write!(f, "{}: {what}: {why}", self.scenario);
         }
         if self.failures.is_empty() {
             write!(f, "{}: {}", self.scenario, self.proof)?;
+            if !self.proven.is_empty() {
+                write!(f, "\n  proven     {}", self.proven)?;
+            }
             return self.notes.iter().try_for_each(|note| write!(f, "\n  {}: {}", note.cause, note.sentence));
         }
         writeln!(f, "{}: {}", self.scenario, self.headline_text())?;

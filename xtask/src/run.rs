@@ -14,8 +14,10 @@ use lab::error::IoContext as _;
 use lab::fault::{Fault, netem};
 use lab::network::{self, IpVersion, Network};
 use lab::node::{Provider as _, Role};
+use lab::plan::Plan;
 use lab::provider::choice;
 use lab::pushed::Pushed;
+use lab::ready::{Ready, Stop};
 use lab::scenario::{Count, Scenario};
 use lab::setup::Setup;
 use lab::trial::{Case, trial};
@@ -28,7 +30,7 @@ use crate::{output, workspace};
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The command on the node `server`, which has to end by itself. `{server}` and `{client}` stand for the nodes'
+    /// The command on the node `server`, which has to end by itself or by --stop. `{server}` and `{client}` stand for the nodes'
     /// addresses, and a local path as its first word is pushed.
     #[arg(long, value_name = "COMMAND")]
     server: String,
@@ -50,6 +52,12 @@ pub(crate) struct Args {
     /// How long both programs may take together, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+    /// When the server is ready for its client: listener (something new listens by RDMA CM or TCP), port:N, delay:SECONDS.
+    #[arg(long, value_name = "WHEN", default_value = "listener")]
+    ready: Ready,
+    /// The signal that ends the server once the client has, for one that serves for ever; SIGINT reaches only what handles it.
+    #[arg(long, value_name = "SIGNAL")]
+    stop: Option<Stop>,
     /// What the run is called in artifacts and results.
     #[arg(long, default_value = "run", value_parser = name)]
     name: String,
@@ -97,6 +105,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     let snapshot = args.snapshot.as_deref().map(absolute).transpose()?;
+    if let Some(file) = &snapshot {
+        snapshot::check(file)?;
+    }
     let replay = replay(&choice.options(choice::usual()));
     let case = Case {
         scenario: &scenario,
@@ -106,6 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         accept: "--accept",
     };
     let kept = Artifacts::create(workspace::root())?;
+    Plan::new([&args.name], 1).write(kept.directory())?;
     let _slot = setup.slot()?;
     let verdict = trial(&setup.provider, &case, &kept.scenario(&scenario.name))?;
     results::update(&kept)?;
@@ -130,6 +142,7 @@ fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
     let mut scenario =
         Scenario::new(&args.name, pushed.command(&args.server)?, pushed.command(&args.client)?);
     scenario.timeout_s = args.timeout;
+    (scenario.ready, scenario.stop) = (args.ready, args.stop);
     scenario.network = network;
     scenario.faults.clone_from(&args.fault);
     scenario.expect.findings.clone_from(&args.finding);

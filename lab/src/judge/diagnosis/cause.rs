@@ -205,7 +205,7 @@ causes! {
 
     ServerNeverListened, Ended, "the server listens by nothing that the lab can see",
     "Neither a listener of RDMA CM nor a new TCP socket was there within the limit.",
-    "say when it is ready: --ready (see docs/programs.md)";
+    "say when it is ready: --ready port:N, or --ready delay:SECONDS for what listens by neither (see docs/programs.md)";
 
     ProgramMissing, Local, "the program or a library of it is not on the node",
     "The shell or the loader ended with exit code 126 or 127.",

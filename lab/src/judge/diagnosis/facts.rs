@@ -76,12 +76,12 @@ impl<'a> Facts<'a> {
 
     /// Whether a program failed by itself: another exit code than the expected one.
     pub fn has_failed(&self, role: Role) -> bool {
-        let expected = self.evidence.scenario.expected(role).exit;
         let node = self.node(role);
         node.is_some_and(|node| {
             !node.is_timed_out
                 && !node.is_stopped
-                && node.output.as_ref().is_some_and(|output| output.code != Some(expected))
+                && node.output.is_some()
+                && !self.evidence.has_ended_well(role)
         })
     }
 

@@ -21,3 +21,6 @@ pub mod rxe;
 
 pub use cause::Cause;
 pub use conclude::{Diagnosis, diagnose};
+
+#[cfg(test)]
+mod tests;

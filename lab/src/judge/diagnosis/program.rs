@@ -2,7 +2,9 @@
 
 use roce::MessageKind;
 
+use crate::evidence::FailedKind;
 use crate::node::Role;
+use crate::ready::Ready;
 
 use super::facts::{Facts, shown};
 use super::path::RETRIES;
@@ -14,6 +16,7 @@ const LINES: usize = 2;
 /// The causes in the programs themselves.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     let mut found = Vec::new();
+    found.extend(never_ready(facts));
     for role in [Role::Client, Role::Server] {
         found.extend(protection(facts, role));
         found.extend(read_depth(facts, role));
@@ -21,6 +24,23 @@ pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     found.extend(peer_ended(facts));
     found.extend(ended(facts));
     found
+}
+
+/// A server that was never ready, so that no client was started.
+fn never_ready(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let failed = facts.evidence.failure.as_ref()?;
+    let is_waiting = facts.node(Role::Server)?.is_stopped && !facts.node(Role::Client)?.is_started;
+    if failed.kind != FailedKind::Timeout || !is_waiting {
+        return None;
+    }
+    let command = facts.evidence.scenario.command(Role::Server);
+    let sentence = match facts.evidence.scenario.ready {
+        Ready::Port(port) => {
+            format!("nobody listened on port {port} of server within the limit: `{command}`")
+        }
+        _ => format!("`{command}` listened by neither RDMA CM nor TCP within the limit"),
+    };
+    Some(Diagnosis::new(Cause::ServerNeverListened, sentence).shown_by(last_lines(facts, Role::Server)))
 }
 
 /// A work request with memory that the device may not use.
@@ -122,7 +142,8 @@ fn last_lines(facts: &Facts<'_>, role: Role) -> Vec<String> {
     let Some(output) = facts.node(role).and_then(|node| node.output.as_ref()) else { return Vec::new() };
     let mut lines = Vec::new();
     for (what, text) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-        let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let all: Vec<&str> =
+            text.lines().filter(|line| !matches!(line.trim(), "" | "Terminated" | "Killed")).collect();
         lines.extend(
             all[all.len().saturating_sub(LINES)..]
                 .iter()

@@ -16,6 +16,16 @@ const REFUSED: [&str; 6] = [
     "REM_OP_ERR",
 ];
 
+/// What the completion of a RECV says that could not take what came, likewise.
+const RECEIVE_FAILED: [&str; 6] = [
+    "local length error",
+    "local protection error",
+    "local QP operation error",
+    "LOC_LEN_ERR",
+    "LOC_PROT_ERR",
+    "LOC_QP_OP_ERR",
+];
+
 /// The causes of refusals for good.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     let refused = facts.findings(Rule::RequestRefused).filter_map(|finding| match finding.evidence {
@@ -58,7 +68,8 @@ fn cause(facts: &Facts<'_>, finding: &Finding, refusal: Refusal) -> Option<Diagn
     };
     let nak = format!("packet {}: {responder} refuses it with NAK {}{raw}", finding.packet, refusal.code);
     let said = facts.evidence.owner(finding.destination).and_then(|role| facts.said(role, &REFUSED));
-    Some(Diagnosis::new(cause, sentence).shown_by(std::iter::once(nak).chain(said)))
+    let of_receive = facts.evidence.owner(finding.source).and_then(|role| facts.said(role, &RECEIVE_FAILED));
+    Some(Diagnosis::new(cause, sentence).shown_by(std::iter::once(nak).chain(said).chain(of_receive)))
 }
 
 /// Of a refusal for key, address, length or permission.
@@ -72,6 +83,9 @@ fn access(facts: &Facts<'_>, request: &str, responder: &str, refusal: Refusal) -
         })
     });
     let is_atomic = matches!(refusal.kind, Some(MessageKind::CmpSwap | MessageKind::FetchAdd));
+    if is_atomic && va % 8 != 0 {
+        return Some((Cause::AtomicUnaligned, format!("{request} is for address {va:#x}, no multiple of 8")));
+    }
     Some(match refusal.difference {
         Some(Difference::AddressSwapped(known)) => (
             Cause::AddressByteSwapped,
@@ -112,9 +126,6 @@ fn access(facts: &Facts<'_>, request: &str, responder: &str, refusal: Refusal) -
             Cause::KeyRevoked,
             format!("{request} names rkey {rkey:#x}, which {responder} took before and takes no more"),
         ),
-        Some(Difference::Advertised) if is_atomic && va % 8 != 0 => {
-            (Cause::AtomicUnaligned, format!("{request} is for address {va:#x}, no multiple of 8"))
-        }
         Some(Difference::Advertised) => (
             Cause::AccessNotGranted,
             format!(
@@ -134,7 +145,7 @@ fn access(facts: &Facts<'_>, request: &str, responder: &str, refusal: Refusal) -
 /// Of a SEND that the responder could not put into its RECV.
 fn receive(facts: &Facts<'_>, finding: &Finding, request: &str, responder: &str) -> (Cause, String) {
     const LENGTH: [&str; 2] = ["local length error", "LOC_LEN_ERR"];
-    const PROTECTION: [&str; 3] = ["local protection error", "LOC_PROT_ERR", "local QP operation error"];
+    const PROTECTION: [&str; 2] = ["local protection error", "LOC_PROT_ERR"];
     let role = facts.evidence.owner(finding.source);
     let says = |parts: &[&str]| role.is_some_and(|role| facts.said(role, parts).is_some());
     let logged = |part: &str| role.is_some_and(|role| facts.logged(role, part).is_some());

@@ -100,8 +100,8 @@ impl Running for Job<'_> {
         }
     }
 
-    fn ask_to_end(&mut self) -> Result<()> {
-        self.node.agent.signal(self.id, "TERM")
+    fn signal(&mut self, signal: &str) -> Result<()> {
+        self.node.agent.signal(self.id, signal)
     }
 
     fn stop(&mut self) -> Result<Output> {

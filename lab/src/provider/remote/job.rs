@@ -100,8 +100,8 @@ impl Running for Job<'_> {
         }
     }
 
-    fn ask_to_end(&mut self) -> Result<()> {
-        self.machine.run_root(&kill(&self.unit, "TERM"), SHORT).map(drop)
+    fn signal(&mut self, signal: &str) -> Result<()> {
+        self.machine.run_root(&kill(&self.unit, signal), SHORT).map(drop)
     }
 
     fn stop(&mut self) -> Result<Output> {
