@@ -84,7 +84,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
     if let Some(report) = report {
         proof = checks.completeness(evidence, report, completeness);
         checks.wire(evidence, report, accepted, told.is_disturbed);
-        checks.rules(&scenario.expect.findings, report);
+        checks.rules(evidence, report);
         if scenario.expect.completions {
             checks.agreement(evidence, report);
         }
@@ -406,9 +406,12 @@ impl Checks {
     }
 
     /// The wire breaks the expected rules and no other; a note is about the capture, or worth knowing, and held against nobody.
-    fn rules(&mut self, expected: &[String], report: &Report) {
+    fn rules(&mut self, evidence: &Evidence, report: &Report) {
+        let expected = &evidence.scenario.expect.findings;
         let counts = |finding: &&roce::Finding| {
-            finding.severity > Severity::Note && !rxe::is_read_again(report, finding)
+            finding.severity > Severity::Note
+                && !rxe::is_read_again(report, finding)
+                && !rxe::ended_in_flight(evidence, finding)
         };
         for finding in report.findings.iter().filter(counts) {
             if !expected.contains(&finding.rule.name()) {

@@ -16,7 +16,7 @@
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
-//! Below all of it: [`error`], [`command`], [`progress`], [`names`], [`cache`] with what is [`kept`] in it and its
+//! Below all of it: [`error`], [`invocation`], [`command`], [`progress`], [`names`], [`cache`] with what is [`kept`] in it and its
 //! [`seal`], [`packages`], [`parcel`], [`toolbox`]: QEMU and the like, of packages; [`policy`]: whose tools are used, and
 //! whether anything is downloaded.
 
@@ -36,6 +36,7 @@ pub mod fault;
 pub mod guest_tests;
 pub mod host;
 pub mod image;
+pub mod invocation;
 pub mod judge;
 pub mod kept;
 pub mod kernel_log;

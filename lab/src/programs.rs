@@ -1,11 +1,12 @@
 //! The guest programs: built on the host against the guest release's own headers and libraries; or, where those do
-//! not run, on a machine ([`build_guest`]). [`place`] decides.
+//! not run, on a machine ([`build_guest`]). [`place`] decides. [`samples`]: which there are, and whether they are built at all.
 //!
 //! Neither the host's glibc nor its RDMA packages matter. The build has a target directory and flags of its
 //! own; the user's `CARGO_TARGET_DIR`, `RUSTFLAGS` and cargo configuration do not reach it.
 
 pub mod build_guest;
 pub mod place;
+pub mod samples;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::host::Host;
 use crate::host::libclang::Libclang;
 use crate::image::{Release, Sysroot};
+use crate::invocation;
 use crate::packages::TRIPLET;
 use crate::policy::Policy;
 use crate::progress::Step;
@@ -36,14 +38,14 @@ pub struct Program {
     pub path: PathBuf,
 }
 
-/// What of the root package is built.
+/// What is built for a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build {
-    /// Its programs.
+    /// The sample programs, of the root package.
     Programs,
-    /// The tests of its verbs library: its own unit tests, and those in `tests/`.
+    /// The tests of the verbs library: its own unit tests, and those in its `tests/`.
     Tests,
-    /// Programs that do not do what they say, in a directory of their own: for the self-test.
+    /// Sample programs that do not do what they say, in a directory of their own: for the self-test.
     Mutants,
 }
 
@@ -59,9 +61,19 @@ impl Build {
     /// The words after `cargo` that say what is built.
     fn words(self) -> &'static [&'static str] {
         match self {
-            Build::Programs => &["build", "--bins", "--features", "verbs"],
-            Build::Tests => &["test", "--no-run", "--lib", "--test", "*", "--features", "verbs"],
-            Build::Mutants => &["build", "--bins", "--features", "mutants"],
+            Build::Programs => &["build", "--package", "rdma-lab", "--bins", "--features", "verbs"],
+            Build::Tests => &[
+                "test",
+                "--package",
+                "rdma-lab-verbs",
+                "--no-run",
+                "--lib",
+                "--test",
+                "*",
+                "--features",
+                "rdma-core",
+            ],
+            Build::Mutants => &["build", "--package", "rdma-lab", "--bins", "--features", "mutants"],
         }
     }
 
@@ -74,7 +86,7 @@ impl Build {
     }
 }
 
-/// Builds the root package's programs or tests in the workspace at `workspace`; what is up to date is not built
+/// Builds programs or tests for a guest in the workspace at `workspace`; what is up to date is not built
 /// again.
 ///
 /// # Errors
@@ -89,7 +101,7 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
     let words = what.words();
     let mut build = cmd!(
         shell,
-        "{cargo} {words...} --quiet --profile guest --locked --package rdma-lab
+        "{cargo} {words...} --quiet --profile guest --locked
          --target {TARGET} --target-dir {target_directory} --message-format json-render-diagnostics"
     )
     .env_remove("CARGO_TARGET_DIR")
@@ -118,7 +130,7 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(Error::setup(format!("failed to build the {}", what.what()))
             .detail(faults(&text))
-            .next("cargo xtask doctor says whether a tool is missing"));
+            .next(format!("{} says whether a tool is missing", invocation::program("doctor"))));
     }
     let programs = executables(&String::from_utf8_lossy(&output.stdout), what == Build::Tests);
     if programs.is_empty() {

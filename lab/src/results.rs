@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::{self, Artifacts, VERDICT};
 use crate::cache::{lock_file, write_whole};
 use crate::error::{Error, IoContext as _, Result};
+use crate::invocation;
 use crate::plain::fence;
 use crate::plan::Plan;
 use crate::verdict::Verdict;
@@ -170,8 +171,10 @@ impl Results {
         if !file.is_file() {
             let results = Results::merge(run)?;
             return match results.scenarios.is_empty() {
-                true => Err(Error::usage(format!("no results are kept in {}", run.display()))
-                    .next("name a directory that `cargo xtask test-e2e` made: target/lab/runs/latest")),
+                true => Err(Error::usage(format!("no results are kept in {}", run.display())).next(format!(
+                    "name a directory that `{}` made, as in …/runs/latest",
+                    invocation::test("")
+                ))),
                 false => Ok(results),
             };
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::invocation;
 use crate::judge::diagnosis::Diagnosis;
 use crate::node::{Provenance, Role};
 
@@ -192,7 +193,8 @@ impl fmt::Display for Verdict {
                 writeln!(f, "             {line}")?;
             }
             writeln!(f, "  next       {}", diagnosis.next)?;
-            writeln!(f, "             more: cargo xtask explain {}", diagnosis.cause)?;
+            let explain = invocation::program(&format!("explain {}", diagnosis.cause));
+            writeln!(f, "             more: {explain}")?;
         }
         for (index, failure) in self.failures.iter().enumerate() {
             let mut lines = failure.text.lines();

@@ -20,6 +20,7 @@ use crate::image::modules::{Module, Modules};
 use crate::image::newc;
 use crate::image::recipe::{self, Recipe};
 use crate::image::release::Release;
+use crate::invocation;
 use crate::kept::{self, Kind};
 use crate::packages::{self, Archive, unpack::unpack};
 use crate::policy::Policy;
@@ -288,9 +289,10 @@ fn shell() -> Result<Shell> {
 
 fn tool(name: &'static str) -> impl Fn(xshell::Error) -> Error {
     move |source| {
-        Error::setup(format!("failed to run {name}"))
-            .source(source)
-            .next("cargo xtask doctor says which tools are missing and how to get them")
+        Error::setup(format!("failed to run {name}")).source(source).next(format!(
+            "{} says which tools are missing and how to get them",
+            invocation::program("doctor")
+        ))
     }
 }
 

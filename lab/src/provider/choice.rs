@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::image::Release;
 use crate::node::{Pair, Plan, Provenance, Provider, Role, Wire};
 use crate::programs::place::Place;
+use crate::programs::samples::Samples;
 use crate::provider::multipass::client;
 use crate::provider::multipass::instance::Shape;
 use crate::provider::qemu::accel::Choice as Accel;
@@ -214,22 +215,22 @@ impl Choice {
         }
     }
 
-    /// Prepares the source of these machines, for the workspace at `workspace`; `guard_program` is for [`Qemu::new`].
+    /// Prepares the source of these machines, which deploys `samples`; `guard_program` is for [`Qemu::new`].
     ///
     /// # Errors
     ///
     /// As [`Qemu::new`] and [`Ssh::new`].
-    pub fn open(&self, cache: &Cache, workspace: &Path, guard_program: &Path) -> Result<Source> {
+    pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<Source> {
         Ok(match self {
             Choice::Qemu { accel, guest, seed } => {
                 Source::Qemu(Box::new(Qemu::new(guest, cache.clone(), *accel, guard_program, *seed)?))
             }
             Choice::Multipass { shape, build } => {
-                let maker = Maker::new(workspace, *build);
+                let maker = Maker::new(samples, *build);
                 Source::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
             }
             Choice::Ssh { hosts, build } => {
-                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(workspace, *build))?))
+                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(samples, *build))?))
             }
         })
     }

@@ -227,6 +227,10 @@ causes! {
     "Requests came again after their ACK timeout, nothing was lost, and everything was answered: the host did not let a machine run. Where a trace is compared the run is disturbed and made once more; elsewhere it is told.",
     "nothing; a larger ACK timeout, or fewer machines side by side, make it rarer";
 
+    EndedInFlight, Deviation, "a connection ends while a request is on its way",
+    "Both programs ended as they have to, and one of the last requests had no answer when its connection ended: nobody waited for it, as an rsocket does not for its last credits. Where completions are compared it is held against the programs.",
+    "nothing; a program that needs to know waits for its completions before it disconnects";
+
     SequenceNakBehindRnrNak, Deviation, "rxe asks by a sequence NAK for what it refused as not ready",
     "Behind an RNR NAK the requests that were in flight are out of order, and rxe sends a NAK \"PSN sequence error\" as well. The RNR NAK is the cause.",
     "post RECVs earlier, if the pause matters";

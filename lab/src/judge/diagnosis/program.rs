@@ -13,6 +13,9 @@ use super::{Cause, Diagnosis};
 /// Last lines of a program that are shown.
 const LINES: usize = 2;
 
+/// How long the wire has to be silent at the end for a program to be waiting, in seconds.
+const SILENCE_S: f64 = 2.0;
+
 /// The causes in the programs themselves.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     let mut found = Vec::new();
@@ -70,7 +73,10 @@ fn read_depth(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let is_waiting = facts.is_hung(role)
         || facts.has_failed(role) && facts.said(role, &["no completion", "timeout", "not within"]).is_some();
     let is_flushed = facts.said(role, &[" error", "refused"]).is_some() && !is_waiting;
-    if depth > 0 || has_read || !is_waiting || is_flushed {
+    // A program that goes on sending waits for no READ.
+    let programs_s = facts.evidence.seconds.get("programs").copied().unwrap_or(0.0);
+    let is_silent = programs_s - facts.wire.busy_ns as f64 / 1e9 > SILENCE_S;
+    if depth > 0 || has_read || !is_waiting || is_flushed || !is_silent {
         return None;
     }
     let sentence =

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use roce::{Evidence, Finding, Outcome, Report, Rule};
 
+use crate::evidence::Evidence as RunEvidence;
 use crate::fault::Action;
 use crate::node::Role;
 use crate::scenario::{Count, CountInWords};
@@ -40,6 +41,15 @@ pub fn deviations(facts: &Facts<'_>) -> Vec<Diagnosis> {
 pub fn is_read_again(report: &Report, finding: &Finding) -> bool {
     let came_again = report.retransmissions.timeout + report.retransmissions.read_retry > 0;
     finding.rule == Rule::OpcodeOutOfSequence && came_again && got(finding).contains("READ response")
+}
+
+/// Whether a finding is of a request that nobody waited for: its connection ended first, and both programs as they have to.
+pub fn ended_in_flight(evidence: &RunEvidence, finding: &Finding) -> bool {
+    finding.rule == Rule::RequestNotAnswered
+        && matches!(finding.evidence, Evidence::Words { .. })
+        && !evidence.scenario.expect.completions
+        && evidence.scenario.faults.is_empty()
+        && Role::BOTH.into_iter().all(|role| evidence.has_ended_well(role))
 }
 
 fn got(finding: &Finding) -> String {

@@ -350,3 +350,41 @@ fn repetition_before_the_ack_timeout_is_a_deviation_and_later_a_stall() {
     run.evidence.node(Role::Client).counters.insert("retry_exceeded_err".to_owned(), 1);
     assert_eq!(run.causes(), []);
 }
+
+#[test]
+fn request_that_ends_with_its_connection_is_held_against_nobody_where_completions_are_not_compared() {
+    let pair = Pair::new(1);
+    let mut frames = connected(&pair);
+    let request = pair.request(0x0a, 0).ack_request();
+    frames.push(request.reth(pair.passive.va, pair.passive.rkey, 16).payload(&[0; 16]).build());
+    frames.extend([pair.dreq(), pair.drep()]);
+    let mut run = Run::new(frames);
+    assert_eq!(run.causes(), []);
+    run.evidence.scenario.expect.completions = false;
+    assert_eq!(run.causes(), [Cause::EndedInFlight]);
+    assert_eq!(run.client_failed("").causes(), [Cause::ClientFailed]);
+}
+
+#[test]
+fn read_that_never_leaves_is_told_from_a_program_that_goes_on_sending() {
+    let pair = Pair::new(1);
+    let mut req = pair.req(7471, &[]);
+    // The initiator depth is at 39 of the REQ, which lies behind Ethernet, IPv4, UDP, BTH, DETH and the MAD's head.
+    let at = 14 + 20 + 8 + 12 + 8 + 24 + 39;
+    assert_ne!(req[at], 0);
+    req[at] = 0;
+    let without_icrc = req.len() - 4;
+    let icrc = roce::wire::icrc(&req[14..34], &req[34..without_icrc]).unwrap().to_le_bytes();
+    req[without_icrc..].copy_from_slice(&icrc);
+    let mut frames = vec![(0, req), (1, pair.rep(&pair.advert())), (2, pair.rtu())];
+    let run = |frames: &[(u64, Vec<u8>)]| {
+        let mut run = Run::timed(frames.to_vec()).client_failed("");
+        run.evidence.node(Role::Client).is_timed_out = true;
+        run.evidence.seconds.insert("programs".to_owned(), 10.0);
+        run.causes()
+    };
+    assert_eq!(run(&frames), [Cause::ReadDepthNone]);
+    frames.push((9_900, pair.request(0x04, 0).ack_request().payload(&[0; 4]).build()));
+    frames.push((9_901, pair.response(0x11, 0).aeth(0x1f, 1).build()));
+    assert_eq!(run(&frames), []);
+}

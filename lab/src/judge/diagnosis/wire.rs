@@ -72,6 +72,8 @@ pub struct Wire {
     pub refusals: Vec<(IpAddr, Syndrome, u64)>,
     /// Requests that came again with nothing to ask for them.
     pub repeats: Repeats,
+    /// From the first packet to the last that is no connection management, in nanoseconds.
+    pub busy_ns: u64,
 }
 
 /// Requests of one sender to one queue pair.
@@ -109,10 +111,15 @@ impl Wire {
             }
         }
         let mut answered = BTreeSet::new();
+        let mut first_ns = None;
         while let Some(record) = reader.next().map_err(failed)? {
             let fate = record.fate();
             match record.frame() {
                 Frame::Roce(packet) => {
+                    let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
+                    if packet.deth.is_none() {
+                        wire.busy_ns = record.timestamp_ns.saturating_sub(first_ns);
+                    }
                     if fate.is_sent() {
                         wire.sent(record.number, fate.is_delivered(), &packet);
                         let words = fate.to_string();

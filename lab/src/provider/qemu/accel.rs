@@ -15,6 +15,7 @@ use crate::cache::{Cache, sha256, write_whole};
 use crate::command::{Command, tail};
 use crate::error::{Error, Kind, Result};
 use crate::image::Image;
+use crate::invocation;
 use crate::progress::Step;
 use crate::toolbox::Tool;
 use crate::toolbox::toolbox::{QEMU, identity};
@@ -160,7 +161,8 @@ pub fn known(cache: &Cache) -> String {
         },
         (None, None) => {
             format!(
-                "not known yet: {DEVICE} opens, whether it boots a guest shows `cargo xtask doctor --probe`"
+                "not known yet: {DEVICE} opens, whether it boots a guest shows `{}`",
+                invocation::program("doctor --probe")
             )
         }
     }
@@ -169,8 +171,12 @@ pub fn known(cache: &Cache) -> String {
 fn conclude(choice: Choice, verdict: Verdict) -> Result<Decision> {
     match (verdict.works, choice) {
         (true, _) => Ok(Decision { accel: Accel::Kvm, reason: verdict.reason }),
-        (false, Choice::Kvm) => Err(Error::new(Kind::Boot, format!("KVM does not work here: {}", verdict.reason))
-            .next("leave out `--accel kvm` for software emulation, or try again after a change with `cargo xtask doctor --probe`")),
+        (false, Choice::Kvm) => {
+            Err(Error::new(Kind::Boot, format!("KVM does not work here: {}", verdict.reason)).next(format!(
+                "leave out `--accel kvm` for software emulation, or try again after a change with `{}`",
+                invocation::program("doctor --probe")
+            )))
+        }
         (false, _) => Ok(Decision { accel: Accel::Tcg, reason: verdict.reason }),
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::cache::{sha256, sha256_file};
 use crate::command::{Output, shell_word, tail};
 use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::invocation;
 use crate::node::{Node, Role, Running};
 use crate::parcel::{self, Arrived, Parcel, Target};
 use crate::provider::remote::capture::Source;
@@ -212,9 +213,9 @@ impl Machine {
     pub fn pull_parcel(&self, from: &str, recursive: bool, to: &Path) -> Result<Arrived> {
         let departure = format!("/tmp/rdma-lab-{}", unique());
         let script = parcel::pack_script(from, recursive, Some(&departure));
-        let head = self
-            .demand(&format!("{from} can be read"), &script, TRANSFER)
-            .map_err(|error| error.next("look what it is: cargo xtask lab exec NODE ls -ld PATH"))?;
+        let head = self.demand(&format!("{from} can be read"), &script, TRANSFER).map_err(|error| {
+            error.next(format!("look what it is: {}", invocation::lab("exec NODE ls -ld PATH")))
+        })?;
         let packed = tempfile::NamedTempFile::new()
             .map_err(|source| Error::setup("failed to create a temporary file").source(source))?;
         let downloaded =

@@ -16,6 +16,7 @@ use crate::cache::{self, Cache, Lock, sha256_file, write_whole};
 use crate::command::Command;
 use crate::error::{Error, IoContext as _, Kind, Result};
 use crate::evidence::decode_file;
+use crate::invocation;
 use crate::network::MTU_DEFAULT;
 use crate::node::Role;
 use crate::programs::Program;
@@ -195,7 +196,7 @@ impl Shared {
             Choice::Multipass { .. } if !multipass::provider::are_running()? => {
                 let name = &self.name;
                 return Err(Error::boot(format!("not both machines of the lab {name} run"))
-                    .next("look at them: multipass info --no-runtime-information rdma-server rdma-client\nbring them up again: cargo xtask lab up"));
+                    .next(format!("look at them: multipass info --no-runtime-information rdma-server rdma-client\nbring them up again: {}", invocation::lab("up"))));
             }
             _ => None,
         };
@@ -275,7 +276,7 @@ impl Shared {
     pub fn start_capture(&mut self, cache: &Cache, file: &Path) -> Result<()> {
         if let Some(recording) = &self.recording {
             return Err(Error::capture(format!("already recording into {}", recording.file().display()))
-                .next("end it first: cargo xtask lab capture stop"));
+                .next(format!("end it first: {}", invocation::lab("capture stop"))));
         }
         self.recording = Some(Recording::start(self.open()?.machine(Role::Server), file)?);
         self.keep(cache)
@@ -349,7 +350,7 @@ impl Open {
         let output = self.machine(role).run_root(&ending.code(), SHORT)?;
         output.stdout.trim().parse().map_err(|_| {
             Error::boot(format!("{}: the command was cut off", self.machine(role).title()))
-                .next("what it started may run on: cargo xtask lab reset ends it")
+                .next(format!("what it started may run on: {} ends it", invocation::lab("reset")))
         })
     }
 
@@ -360,9 +361,8 @@ impl Open {
     /// It does not end, or the machine does not answer.
     pub fn end(&self, role: Role, ending: &Ending) -> Result<()> {
         let machine = self.machine(role);
-        machine
-            .demand("the interrupted command has ended", &ending.end(), SHORT)
-            .map(drop)
-            .map_err(|error| error.next("what it started may run on: cargo xtask lab reset ends it"))
+        machine.demand("the interrupted command has ended", &ending.end(), SHORT).map(drop).map_err(|error| {
+            error.next(format!("what it started may run on: {} ends it", invocation::lab("reset")))
+        })
     }
 }
