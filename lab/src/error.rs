@@ -152,7 +152,7 @@ impl<T> IoContext<T> for io::Result<T> {
                     Some(end_labs.as_str())
                 }
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-                    "free space on that file system, or name another cache directory with RDMA_LAB_CACHE",
+                    "free space on that file system: old runs in target/lab may go, and the cache may be elsewhere (RDMA_LAB_CACHE)",
                 ),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("make it writable, or name another cache directory with RDMA_LAB_CACHE")

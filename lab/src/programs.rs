@@ -38,14 +38,14 @@ pub struct Program {
     pub path: PathBuf,
 }
 
-/// What of the root package is built.
+/// What is built for a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build {
-    /// Its programs.
+    /// The sample programs, of the root package.
     Programs,
-    /// The tests of its verbs library: its own unit tests, and those in `tests/`.
+    /// The tests of the verbs library: its own unit tests, and those in its `tests/`.
     Tests,
-    /// Programs that do not do what they say, in a directory of their own: for the self-test.
+    /// Sample programs that do not do what they say, in a directory of their own: for the self-test.
     Mutants,
 }
 
@@ -61,9 +61,19 @@ impl Build {
     /// The words after `cargo` that say what is built.
     fn words(self) -> &'static [&'static str] {
         match self {
-            Build::Programs => &["build", "--bins", "--features", "verbs"],
-            Build::Tests => &["test", "--no-run", "--lib", "--test", "*", "--features", "verbs"],
-            Build::Mutants => &["build", "--bins", "--features", "mutants"],
+            Build::Programs => &["build", "--package", "rdma-lab", "--bins", "--features", "verbs"],
+            Build::Tests => &[
+                "test",
+                "--package",
+                "rdma-lab-verbs",
+                "--no-run",
+                "--lib",
+                "--test",
+                "*",
+                "--features",
+                "rdma-core",
+            ],
+            Build::Mutants => &["build", "--package", "rdma-lab", "--bins", "--features", "mutants"],
         }
     }
 
@@ -76,7 +86,7 @@ impl Build {
     }
 }
 
-/// Builds the root package's programs or tests in the workspace at `workspace`; what is up to date is not built
+/// Builds programs or tests for a guest in the workspace at `workspace`; what is up to date is not built
 /// again.
 ///
 /// # Errors
@@ -91,7 +101,7 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
     let words = what.words();
     let mut build = cmd!(
         shell,
-        "{cargo} {words...} --quiet --profile guest --locked --package rdma-lab
+        "{cargo} {words...} --quiet --profile guest --locked
          --target {TARGET} --target-dir {target_directory} --message-format json-render-diagnostics"
     )
     .env_remove("CARGO_TARGET_DIR")

@@ -127,7 +127,11 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                 // All else is the same without the feature. With a target only what is tested is linked against
                 // the sysroot, and no build script.
                 _ if verbs => (
-                    vec!["test", "--package", "rdma-lab", "--no-fail-fast", "--target", programs::TARGET],
+                    [
+                        &["test", "--package", "rdma-lab", "--package", "rdma-lab-verbs"][..],
+                        &["--no-fail-fast", "--target", programs::TARGET],
+                    ]
+                    .concat(),
                     vec![],
                     Expect::Tests,
                 ),

@@ -15,6 +15,6 @@ pub fn names() -> Names {
 }
 
 /// An error of the command as one of the lab.
-pub fn told(result: std::result::Result<ExitCode, roce::cli::Error>) -> Result<ExitCode> {
+pub fn told(result: std::result::Result<ExitCode, roce_cli::Error>) -> Result<ExitCode> {
     result.map_err(|error| Error::capture(error.to_string()))
 }

@@ -45,11 +45,11 @@ pub enum Common {
     /// Tells what came of the scenarios of an invocation.
     Results(results::Args),
     /// Prints the RoCEv2 trace of a capture.
-    Decode(roce::cli::TraceArgs),
+    Decode(roce_cli::TraceArgs),
     /// Checks a capture against every rule; exits 1 when one is broken.
-    Check(roce::cli::CheckArgs),
+    Check(roce_cli::CheckArgs),
     /// Compares two captures by what they mean; exits 1 when they differ.
-    Diff(roce::cli::DiffArgs),
+    Diff(roce_cli::DiffArgs),
     /// Prints options for a C compiler: headers and libraries of the machines' release, `cc srv.c $(… cflags) -o srv`.
     Cflags(cflags::Args),
     /// Keeps machines from outliving their owner.

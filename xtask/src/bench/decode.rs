@@ -202,7 +202,7 @@ fn report(measures: &[Measure], large_kib: u64) -> Result<Vec<String>> {
 fn prepare(smoke: bool) -> Result<Subject> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "roce", "--features", "cli", "--bin", "roce"])
+        .args(["build", "--quiet", "--package", "roce-cli", "--bin", "roce"])
         .args((!smoke).then_some("--release"))
         .current_dir(workspace::root())
         .status()

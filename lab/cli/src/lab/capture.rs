@@ -39,7 +39,7 @@ pub struct FollowArgs {
 #[derive(clap::Parser)]
 struct Follow {
     #[command(flatten)]
-    args: roce::cli::FollowArgs,
+    args: roce_cli::FollowArgs,
 }
 
 /// The arguments of `lab capture start`.

@@ -7,12 +7,12 @@ use std::slice;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cli::filter::PacketInfo;
-use crate::cli::input::{self, Input};
-use crate::cli::output::{self, Output};
-use crate::cli::{Common, Error, json};
-use crate::wire::{Frame, Packet};
-use crate::{Analysis, Finding, Names};
+use crate::filter::PacketInfo;
+use crate::input::{self, Input};
+use crate::output::{self, Output};
+use crate::{Common, Error, json};
+use roce::wire::{Frame, Packet};
+use roce::{Analysis, Finding, Names};
 
 /// Time between two looks at the end of the file.
 const STEP: Duration = Duration::from_millis(50);

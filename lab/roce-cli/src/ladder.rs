@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::Names;
-use crate::cli::input::{FileArg, Input};
-use crate::cli::output;
-use crate::cli::trace::analyse;
-use crate::cli::{Common, Error};
+use crate::input::{FileArg, Input};
+use crate::output;
+use crate::trace::analyse;
+use crate::{Common, Error};
+use roce::Names;
 
 /// The arguments of `ladder`.
 #[derive(Debug, Clone, clap::Args)]

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::capture::Record;
-use crate::fields::tshark_fields;
-use crate::wire::{Encapsulation, Icrc, Packet};
-use crate::{Finding, Message, Names};
+use roce::capture::Record;
+use roce::fields::tshark_fields;
+use roce::wire::{Encapsulation, Icrc, Packet};
+use roce::{Finding, Message, Names};
 
 /// The time as tshark's `frame.time_epoch` has it.
 pub(super) fn epoch(ns: u64) -> String {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-use crate::capture::{ReadAhead, Reader, Record};
-use crate::cli::progress::Progress;
-use crate::cli::{Common, Error, output};
-use crate::wire::{Decoder, Frame};
+use crate::progress::Progress;
+use crate::{Common, Error, output};
+use roce::capture::{ReadAhead, Reader, Record};
+use roce::wire::{Decoder, Frame};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Shortest gzip header; less is no file of any kind.

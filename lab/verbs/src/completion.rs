@@ -304,7 +304,7 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "verbs")]
+    #[cfg(feature = "rdma-core")]
     #[test]
     fn numbers_equal_the_header_s() {
         use rdma_sys::{ibv_wc_opcode, ibv_wc_status, ibv_wr_opcode};

@@ -2,7 +2,7 @@
 //!
 //! What an operation does, and above all how each one fails. `cargo xtask test-guest` builds this and runs every test
 //! in a guest, where it also holds it to a clean kernel log; on a computer with an RDMA device it is
-//! `cargo test --package rdma-lab --features verbs --test verbs -- --ignored`.
+//! `cargo test --package rdma-lab-verbs --features rdma-core --test verbs -- --ignored`.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdma_lab::builders::{QueuePairBuilder, RegionRange, SendRequest};
-use rdma_lab::completion::{Completion, WcOpcode, WcStatus};
-use rdma_lab::connection::{self, ConnectParams, Listener, Target};
-use rdma_lab::deadline::Deadline;
-use rdma_lab::error::{Error, RejectReason, Result};
-use rdma_lab::mem::{Access, MemoryRegion};
-use rdma_lab::ops::{Endpoint, Pace};
-use rdma_lab::private_data::RemoteRegion;
-use rdma_lab::{cm, device, plain};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
+use verbs::builders::{QueuePairBuilder, RegionRange, SendRequest};
+use verbs::completion::{Completion, WcOpcode, WcStatus};
+use verbs::connection::{self, ConnectParams, Listener, Target};
+use verbs::deadline::Deadline;
+use verbs::error::{Error, RejectReason, Result};
+use verbs::mem::{Access, MemoryRegion};
+use verbs::ops::{Endpoint, Pace};
+use verbs::private_data::RemoteRegion;
+use verbs::{cm, device, plain};
 
 /// Far above what anything here takes, RNR retries of 655 ms included.
 const LIMIT: Duration = Duration::from_secs(20);

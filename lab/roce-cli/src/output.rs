@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 
-use crate::Report;
-use crate::cli::{Error, Filter};
+use crate::{Error, Filter};
+use roce::Report;
 
 /// Buffered standard output. After the reader has gone, everything is dropped in silence.
 pub(super) struct Output {

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use etherparse::{NetSlice, SlicedPacket};
 
-use crate::Names;
-use crate::capture::Reader;
-use crate::cli::{Common, input};
-use crate::fate::Fate;
-use crate::wire::{Frame, LinkType};
+use crate::{Common, input};
+use roce::Fate;
+use roce::Names;
+use roce::capture::Reader;
+use roce::wire::{Frame, LinkType};
 
 /// Records in which names are looked for: a node speaks early, and name resolution stands at the beginning.
 const RECORDS: usize = 1_000;

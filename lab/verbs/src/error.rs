@@ -632,7 +632,7 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "verbs")]
+    #[cfg(feature = "rdma-core")]
     #[test]
     fn numbers_equal_the_headers() {
         use rdma_sys::rdma_cm_event_type;

@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::checker::Adverts;
-use crate::cli::filter::PacketInfo;
-use crate::cli::input::Input;
-use crate::cli::messages::Ends;
-use crate::cli::output::{self, Output};
-use crate::cli::{Common, Error, json};
-use crate::{Analysis, Connection, Finding, Names, Rule};
+use crate::filter::PacketInfo;
+use crate::input::Input;
+use crate::output::{self, Output};
+use crate::{Common, Error, json};
+use roce::{Analysis, Finding, Known, Names, Rule, RunningNames};
 
 /// Exit code when there was nothing to check, or not all of it could be.
 const TROUBLE: u8 = 2;
@@ -44,30 +42,6 @@ pub(super) fn parse_rule(name: &str) -> Result<Rule, String> {
     Rule::from_name(name).ok_or_else(|| format!("no rule {name:?}: `roce check --rules` lists them"))
 }
 
-/// Where a finding was made, in the names of the trace: `client.qp1 > server.qp1, client+2`.
-fn place(
-    finding: &Finding,
-    (names, adverts): (&Names, &Adverts),
-    ends: &Ends,
-    connection: Option<&Connection>,
-) -> String {
-    let nodes = [finding.source, finding.destination].map(|address| names.get(address));
-    let known = finding.requester.zip(connection).and_then(|((index, side), connection)| {
-        let queue_pairs = ends.queue_pairs(index, side, connection, (names, adverts))?;
-        Some((side, connection, queue_pairs))
-    });
-    let Some((side, connection, [requester, responder])) = known else { return nodes.join(" > ") };
-    let end = connection.endpoint(side);
-    let from_requester = end.address == finding.source;
-    let ends = if from_requester { [requester, responder] } else { [responder, requester] };
-    match (end.psn_first, finding.psn) {
-        (Some(first), Some(psn)) => {
-            format!("{}, {}{:+}", ends.join(" > "), names.get(end.address), psn.distance(first))
-        }
-        _ => ends.join(" > "),
-    }
-}
-
 impl Args {
     /// Checks; exit code 0 when no rule is broken (notes aside), 1 when one is, 2 when the capture cannot be read to its end, holds nothing to check or
     /// nothing that the filter matches, or had more connections or requests than are followed.
@@ -98,16 +72,15 @@ impl Args {
         let mut show = |output: &mut Output,
                         finding: &Finding,
                         info: &PacketInfo,
-                        (nodes, adverts): (&Names, &Adverts),
-                        ends: &Ends,
-                        connection: Option<&Connection>|
+                        running: &RunningNames,
+                        known: Known<'_>|
          -> Result<(), Error> {
-            if self.allow.contains(&finding.rule) || !filter.matches(info, nodes) {
+            if self.allow.contains(&finding.rule) || !filter.matches(info, known.names()) {
                 return Ok(());
             }
             counts[finding.severity as usize] += 1;
             if self.json {
-                return output.line(json::finding(finding, nodes));
+                return output.line(json::finding(finding, known.names()));
             }
             output.line(format_args!(
                 "packet {}: {}: {}: {} ({})",
@@ -115,14 +88,14 @@ impl Args {
                 finding.severity,
                 finding.rule,
                 finding.evidence,
-                place(finding, (nodes, adverts), ends, connection)
+                running.place(finding, known)
             ))?;
             if self.explain && explained.insert(finding.rule) {
                 output.line(format_args!("  {}: {}", finding.rule.title(), finding.rule.explanation()))?;
             }
             Ok(())
         };
-        let mut ends = Ends::new();
+        let mut running = RunningNames::new();
         let mut since_sweep = 0;
         let stopped = input.for_each(|record, frame| {
             let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
@@ -141,16 +114,13 @@ impl Args {
             }
             if analysis.has_findings() {
                 let findings = analysis.take_findings();
-                let first = analysis.connections(0).next().map_or(0, |(index, _)| index);
-                ends.learn(first, analysis.connections(ends.next), analysis.names());
+                running.learn(&analysis);
                 for finding in findings {
-                    let connection = finding.requester.and_then(|(index, _)| analysis.connection(index));
                     let info = Some(record)
                         .filter(|record| record.number == finding.packet)
                         .and_then(|record| PacketInfo::of_frame(record, frame, first_ns, true))
                         .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
-                    let told = (analysis.names(), analysis.adverts());
-                    show(&mut output, &finding, &info, told, &ends, connection)?;
+                    show(&mut output, &finding, &info, &running, analysis.known())?;
                 }
             }
             Ok(true)
@@ -158,12 +128,10 @@ impl Args {
         analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
         let has_forgotten = report.connections_dropped + report.requests_dropped > 0;
-        let mut ends = Ends::new();
-        ends.learn(0, report.connections.iter().enumerate(), &report.names);
+        let running = running.at_end(&report);
         for finding in &report.findings {
             let info = PacketInfo::of_finding(finding, last_ns);
-            let connection = finding.requester.and_then(|(index, _)| report.connections.get(index));
-            show(&mut output, finding, &info, (&report.names, &report.adverts), &ends, connection)?;
+            show(&mut output, finding, &info, &running, report.known())?;
         }
         if self.json {
             output.line(serde_json::json!({

@@ -1,7 +1,9 @@
-//! The command `roce`, behind the feature `cli`: what opens files and prints.
+//! The command `roce`: opens captures and prints what the crate `roce` makes of them.
 //!
 //! Parse, match, one file a subcommand; each subcommand is its arguments and a `run`, so that other commands can carry it. Results go to standard output,
 //! remarks and errors to standard error. A reader that leaves early, as `head` does, ends the command without an error.
+
+#![forbid(unsafe_code)]
 
 mod check;
 mod diff;
@@ -26,9 +28,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::cli::input::Input;
-use crate::wire::Decoder;
-use crate::{Analysis, Names};
+use crate::input::Input;
+use roce::wire::Decoder;
+use roce::{Analysis, Names};
 
 pub use check::Args as CheckArgs;
 pub use diff::Args as DiffArgs;

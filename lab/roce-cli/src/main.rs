@@ -7,5 +7,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    roce::cli::main()
+    roce_cli::main()
 }

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::process::ExitCode;
 
-use crate::cli::filter::PacketInfo;
-use crate::cli::input::{FileArg, Input};
-use crate::cli::output::{self, Output};
-use crate::cli::stats::{self, Counts};
-use crate::cli::{Common, Error, Filter, json};
-use crate::wire::Frame;
-use crate::{Analysis, Names, Report};
+use crate::filter::PacketInfo;
+use crate::input::{FileArg, Input};
+use crate::output::{self, Output};
+use crate::stats::{self, Counts};
+use crate::{Common, Error, Filter, json};
+use roce::wire::Frame;
+use roce::{Analysis, Names, Report};
 
 /// The arguments of `trace`.
 #[derive(Debug, Clone, clap::Args)]

@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::cli::Error;
-use crate::synth::{Tunnel, Workload};
+use crate::Error;
+use roce::synth::{Tunnel, Workload};
 
 /// The arguments of `synth`.
 #[derive(Debug, Clone, clap::Args)]

@@ -1,5 +1,4 @@
 //! The command `roce` as a user runs it: exit codes, compressed captures, bad input.
-#![cfg(feature = "cli")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

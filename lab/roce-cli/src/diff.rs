@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use similar::{Algorithm, TextDiff};
 
-use crate::Names;
-use crate::cli::input::Input;
-use crate::cli::output::{self, Output};
-use crate::cli::trace::analyse;
-use crate::cli::{Common, Error};
+use crate::input::Input;
+use crate::output::{self, Output};
+use crate::trace::analyse;
+use crate::{Common, Error};
+use roce::Names;
 
 /// Time after which a worse but quicker alignment is taken.
 const LIMIT: Duration = Duration::from_secs(10);

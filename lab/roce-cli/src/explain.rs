@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{Error, check, output};
-use crate::{Rule, synth};
+use crate::{Error, check, output};
+use roce::{Rule, synth};
 
 /// The arguments of `explain`.
 #[derive(Debug, Clone, clap::Args)]

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use crate::capture::Record;
-use crate::wire::{Frame, Opcode, Packet, Psn};
-use crate::{Finding, Message, MessageKind, Names, Report};
+use roce::capture::Record;
+use roce::wire::{Frame, Opcode, Packet, Psn};
+use roce::{Finding, Message, MessageKind, Names, Report};
 
 /// What a filter looks at.
 #[derive(Clone, Copy, Debug)]
@@ -357,8 +357,8 @@ impl PacketInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Analysis;
-    use crate::synth::Pair;
+    use roce::Analysis;
+    use roce::synth::Pair;
 
     fn info() -> PacketInfo {
         PacketInfo {

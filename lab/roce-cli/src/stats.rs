@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::filter::{Filter, PacketInfo};
-use crate::cli::input::{FileArg, Input};
-use crate::cli::messages::duration;
-use crate::cli::output::{self, Output};
-use crate::cli::{Common, Error};
-use crate::stats::Latencies;
-use crate::{Analysis, Message, Names, Report, RetransmissionClass, Retransmissions, Stats};
+use crate::filter::{Filter, PacketInfo};
+use crate::input::{FileArg, Input};
+use crate::messages::duration;
+use crate::output::{self, Output};
+use crate::{Common, Error};
+use roce::Latencies;
+use roce::{Analysis, Message, Names, Report, RetransmissionClass, Retransmissions, Stats};
 
 const PERCENTILES: [f64; 5] = [0.0, 50.0, 90.0, 99.0, 100.0];
 
@@ -92,7 +92,7 @@ pub(super) fn text(Counts { report, findings, is_filtered }: &Counts) -> String 
         "connection", "packets", "bytes", "back", "bytes"
     );
     for connection in &report.connections {
-        let end = |end: &crate::Endpoint| {
+        let end = |end: &roce::Endpoint| {
             let qpn = end.qpn.map_or_else(|| "?".to_owned(), |qpn| format!("{qpn:#x}"));
             format!("{}.{qpn}", report.names.get(end.address))
         };
@@ -159,7 +159,7 @@ fn object(Counts { report, findings, is_filtered }: &Counts) -> Value {
         .connections
         .iter()
         .map(|connection| {
-            let end = |end: &crate::Endpoint| {
+            let end = |end: &roce::Endpoint| {
                 json!({
                     "roce.name": report.names.get(end.address),
                     "ip.addr": end.address.to_string(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
 
-use crate::capture::ReadError;
+use roce::capture::ReadError;
 
 /// Why a command failed.
 #[derive(Debug)]
