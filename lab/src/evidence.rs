@@ -197,9 +197,13 @@ impl Evidence {
     ///
     /// There is no capture, or it cannot be read to its end.
     pub fn decode(&self, artifacts: &Path) -> Result<roce::Report> {
+        decode_named(&artifacts.join(CAPTURE), self.names())
+    }
+
+    /// Names of the nodes, by all of their addresses.
+    pub fn names(&self) -> roce::Names {
         let all = self.nodes.iter().flat_map(|(role, node)| node.addresses.iter().map(|one| (*role, *one)));
-        let own = self.addresses.iter().map(|(role, address)| (*role, *address));
-        decode_named(&artifacts.join(CAPTURE), all.chain(own))
+        names(all.chain(self.addresses.iter().map(|(role, address)| (*role, *address))))
     }
 
     /// How long the whole run took, machines included.
@@ -246,13 +250,16 @@ impl Evidence {
 ///
 /// As [`Evidence::decode`].
 pub fn decode_file(path: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<roce::Report> {
-    decode_named(path, addresses.iter().map(|(role, address)| (*role, *address)))
+    decode_named(path, names(addresses.iter().map(|(role, address)| (*role, *address))))
 }
 
-fn decode_named(path: &Path, addresses: impl Iterator<Item = (Role, IpAddr)>) -> Result<roce::Report> {
+fn names(addresses: impl Iterator<Item = (Role, IpAddr)>) -> roce::Names {
+    addresses.fold(roce::Names::new(), |names, (role, address)| names.with(address, role.name()))
+}
+
+fn decode_named(path: &Path, names: roce::Names) -> Result<roce::Report> {
     let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
     let file = File::open(path).at("failed to open", path).map_err(|error| error.kind_is(Kind::Capture))?;
-    let names = addresses.fold(roce::Names::new(), |names, (role, address)| names.with(address, role.name()));
     let mut reader = roce::capture::Reader::new(file).map_err(failed)?;
     let mut analysis = roce::Analysis::new(names);
     while let Some(record) = reader.next().map_err(failed)? {
