@@ -245,7 +245,7 @@ function rowNode(at) {
   lanesIn(svg);
   svg.append(arrow(i, from, to, 29));
   const details = [management(i), S[P.psn[i]], P.again[i] ? "again: " + S[P.again[i]] : "", S[P.details[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
-  const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, S[P.words[i]]), " ", make("span", {}, details));
+  const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, width < 520 ? S[P.words[i]].replace(/^[RU][CD] (RDMA )?/, "") : S[P.words[i]]), " ", make("span", {}, details));
   const [low, high] = from < to ? [from, to] : [to, from];
   label.style.left = low + 8 + "px";
   label.style.width = Math.max(high - low - 16, 60) + "px";
