@@ -18,17 +18,15 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
-use lab::artifacts::{self, Artifacts};
-use lab::command::shell_word;
+use lab::base::command::shell_word;
+use lab::judge::snapshot;
+use lab::judge::verdict::{Reason, Verdict};
 use lab::node::Provider as _;
-use lab::provider::Choice;
-use lab::provider::choice;
-use lab::results;
+use lab::provider::{Choice, choice};
+use lab::run::setup::Setup;
 use lab::scenario::Scenario;
-use lab::setup::Setup;
-use lab::snapshot;
-use lab::trial::{self, Case, Raw};
-use lab::verdict::{Reason, Verdict};
+use lab::trial::artifacts::{self, Artifacts};
+use lab::trial::{self, Case, Raw, results};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 fn main() -> ExitCode {
@@ -114,12 +112,12 @@ fn trial(scenario: &Scenario, setup: &Setup, kept: &Artifacts) -> Result<(), Fai
         if runs > 1 && verdict.artifacts != directory {
             return Err(format!("run {run} was disturbed and had to be made once more").into());
         }
-        lab::progress::say(&verdict.to_string());
+        lab::base::progress::say(&verdict.to_string());
         raw.add(&verdict.artifacts)?;
     }
     // With a seed, values are meant to be the same.
     if runs > 1 && variable::<u64>("RDMA_LAB_SEED").is_none() {
-        lab::progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
+        lab::base::progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
     }
     Ok(())
 }

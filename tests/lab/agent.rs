@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lab::cache::Cache;
-use lab::image::Release;
+use lab::base::cache::Cache;
+use lab::guest::image::Release;
 use lab::node::{Plan, Provider as _, Role};
 use lab::provider::Qemu;
 use lab::provider::qemu::accel::Choice;

@@ -9,7 +9,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use ::lab::error::Kind;
+use ::lab::base::error::Kind;
 use clap::{Parser, Subcommand};
 
 mod bench;

@@ -9,7 +9,7 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use lab::Result;
-use lab::error::IoContext as _;
+use lab::base::error::IoContext as _;
 use similar::{ChangeTag, TextDiff};
 
 use crate::output;
@@ -53,7 +53,7 @@ pub(crate) fn run(directory: &Path) -> Result<usize> {
         }
         match question()? {
             Answer::Accept => {
-                lab::cache::write_whole(&old_path, for_keeping(&new).as_bytes())?;
+                lab::base::cache::write_whole(&old_path, for_keeping(&new).as_bytes())?;
                 fs::remove_file(new_path).at("failed to remove", new_path)?;
                 left -= 1;
             }

@@ -6,21 +6,21 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use lab::artifacts::Artifacts;
-use lab::cache::write_whole;
-use lab::command::shell_word;
-use lab::counters;
-use lab::error::IoContext as _;
-use lab::fault::{Fault, netem};
-use lab::network::{self, IpVersion, Network};
+use lab::base::cache::write_whole;
+use lab::base::command::shell_word;
+use lab::base::error::IoContext as _;
+use lab::guest::pushed::Pushed;
+use lab::judge::snapshot;
+use lab::judge::verdict::Verdict;
 use lab::node::{Provider as _, Role};
 use lab::provider::choice;
-use lab::pushed::Pushed;
-use lab::scenario::{Count, Scenario};
-use lab::setup::Setup;
-use lab::trial::{Case, trial};
-use lab::verdict::Verdict;
-use lab::{Error, Result, results, snapshot};
+use lab::run::setup::Setup;
+use lab::scenario::fault::{Fault, netem};
+use lab::scenario::network::{self, IpVersion, Network};
+use lab::scenario::{Count, Scenario, counters};
+use lab::trial::artifacts::Artifacts;
+use lab::trial::{Case, results, trial};
+use lab::{Error, Result};
 
 use crate::machines::Machines;
 use crate::{output, workspace};

@@ -6,14 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use lab::artifacts::Artifacts;
-use lab::error::IoContext as _;
-use lab::fault::netem;
-use lab::names::find;
-use lab::policy::Policy;
+use lab::base::error::IoContext as _;
+use lab::base::names::find;
+use lab::base::policy::Policy;
 use lab::provider::Choice;
-use lab::results::{self, Results};
 use lab::scenario::Scenario;
+use lab::scenario::fault::netem;
+use lab::trial::artifacts::Artifacts;
+use lab::trial::results::{self, Results};
 use lab::{Error, Result, trial};
 
 use crate::machines::Machines;
@@ -170,7 +170,7 @@ fn build() -> Result<PathBuf> {
     if !output.status.success() {
         return Err(Error::setup("failed to build the scenarios' test binary"));
     }
-    lab::programs::executables(&String::from_utf8_lossy(&output.stdout), true)
+    lab::guest::programs::executables(&String::from_utf8_lossy(&output.stdout), true)
         .into_iter()
         .find(|program| program.name == "e2e")
         .map(|program| program.path)

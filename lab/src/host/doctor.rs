@@ -5,11 +5,12 @@
 
 use std::fmt;
 
+use crate::base::disk;
+use crate::base::policy::{Policy, Source};
+use crate::host::Host;
 use crate::host::requirement::{self, Cure, Requirement, Status};
-use crate::host::{Host, disk};
-use crate::policy::{Policy, Source};
+use crate::host::toolbox::set;
 use crate::provider::multipass::client;
-use crate::toolbox::set;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +127,7 @@ impl Report {
             self.push("tools", Mark::Unfit, what);
             return;
         }
-        let absent: Vec<&set::Set> = [&set::RUN, &crate::toolbox::clang::CLANG]
+        let absent: Vec<&set::Set> = [&set::RUN, &crate::host::toolbox::clang::CLANG]
             .into_iter()
             .filter(|set| !cache.join(set.directory()).is_dir())
             .collect();

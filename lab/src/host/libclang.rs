@@ -12,12 +12,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::Cache;
-use crate::command::{Command, shell_word};
-use crate::error::{Error, Result};
+use crate::base::cache::Cache;
+use crate::base::command::{Command, shell_word};
+use crate::base::error::{Error, Result};
+use crate::base::policy::{Policy, Source};
+use crate::host::toolbox::clang;
 use crate::host::{Host, glibc, wheel};
-use crate::policy::{Policy, Source};
-use crate::toolbox::clang;
 
 /// The major versions that bindgen 0.59 works with.
 pub const USABLE: RangeInclusive<u32> = 11..=15;

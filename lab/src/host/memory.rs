@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Demands that `needed_mib` MiB of memory are available.
 ///

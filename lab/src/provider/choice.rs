@@ -4,19 +4,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::cache::Cache;
-use crate::contents::Contents;
-use crate::differences::Differences;
-use crate::error::{Error, Result};
-use crate::image::Release;
+use crate::base::cache::Cache;
+use crate::base::error::{Error, Result};
+use crate::guest::contents::Contents;
+use crate::guest::image::Release;
 use crate::node::{Pair, Plan, Provenance, Provider, Role, Wire};
-use crate::programs::place::Place;
 use crate::provider::multipass::client;
 use crate::provider::multipass::instance::Shape;
 use crate::provider::qemu::accel::Choice as Accel;
 use crate::provider::remote::make::Maker;
+use crate::provider::remote::place::Place;
 use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{Multipass, Qemu, Ssh};
+use crate::scenario::differences::Differences;
 
 /// The variable that names the release of a guest.
 pub const GUEST: &str = "RDMA_LAB_GUEST";

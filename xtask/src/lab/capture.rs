@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser as _, Subcommand};
-use lab::cache::Cache;
+use lab::base::cache::Cache;
 use lab::node::Role;
 use lab::{Error, Result};
 use serde::Serialize;

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use lab::cache::{Cache, Entry};
+use lab::base::cache::{Cache, Entry};
 use lab::provider::qemu::resident::Condition;
 use lab::provider::remote::resident as shared;
 use lab::{Error, Result};

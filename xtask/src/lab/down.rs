@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::cache::Cache;
+use lab::base::cache::Cache;
 use lab::provider::remote::resident as shared;
 use serde::Serialize;
 

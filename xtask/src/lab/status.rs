@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::cache::Cache;
+use lab::base::cache::Cache;
 use lab::provider::remote::resident as shared;
 use serde::Serialize;
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use lab::Result;
-use lab::cache::Cache;
-use lab::image::recipe;
+use lab::base::cache::Cache;
+use lab::guest::image::recipe;
 use lab::node::Role;
 use lab::provider::qemu::argv;
 use lab::provider::qemu::resident::{Condition, Resident};

@@ -8,14 +8,15 @@ use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use lab::artifacts::Artifacts;
-use lab::cache::Cache;
+use lab::base::cache::Cache;
+use lab::base::progress::Step;
 use lab::node::Role;
-use lab::progress::Step;
 use lab::provider::qemu::resident::Resident;
-use lab::provider::remote::resident::{self as shared, Shared};
+use lab::provider::remote::resident as shared;
+use lab::provider::remote::resident::Shared;
 use lab::provider::{Choice, Source};
-use lab::setup::Setup;
+use lab::run::setup::Setup;
+use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
 use super::told::Told;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::command::{Command, Output};
-use crate::error::{Error, Kind, Result};
+use crate::base::command::{Command, Output};
+use crate::base::error::{Error, Kind, Result};
 use crate::provider::multipass::failure::{self, explain};
 use crate::provider::remote::host::Host;
 

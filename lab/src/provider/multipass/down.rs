@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::error::Result;
-use crate::progress::say;
+use crate::base::error::Result;
+use crate::base::progress::say;
 use crate::provider::multipass::client::{self, Instance, State};
 use crate::provider::multipass::failure;
 use crate::provider::multipass::instance::GUEST;

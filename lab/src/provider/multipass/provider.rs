@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::cache::Cache;
-use crate::error::{Error, Result};
+use crate::base::cache::Cache;
+use crate::base::error::{Error, Result};
+use crate::base::progress::say;
 use crate::node::{Pair, Plan, Provider, Role, Wire};
-use crate::progress::say;
 use crate::provider::multipass::client::{self, Instance};
 use crate::provider::multipass::instance;
 use crate::provider::multipass::shape::Shape;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use crate::image::Image;
+use crate::guest::image::Image;
 use crate::node::Role;
 use crate::provider::qemu::accel::Accel;
 

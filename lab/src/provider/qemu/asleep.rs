@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Kind};
+use crate::base::error::{Error, Kind};
 use crate::node::Role;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::process::Process;

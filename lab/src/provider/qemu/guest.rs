@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::command::Output;
-use crate::error::{Error, Kind, Result};
+use crate::base::command::Output;
+use crate::base::error::{Error, Kind, Result};
 use crate::node::{Node, Role, Running};
 use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv;

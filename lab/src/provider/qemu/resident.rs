@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{self, Cache, Lock, sha256, write_whole};
-use crate::command::Command;
-use crate::error::{Error, IoContext as _, Result};
-use crate::image::recipe;
+use crate::base::cache::{self, Cache, Lock, sha256, write_whole};
+use crate::base::command::Command;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::policy::{Policy, Source};
+use crate::base::progress::say;
+use crate::guest::image::recipe;
+use crate::guest::programs::Program;
+use crate::node::parcel::{self, Arrived, Parcel, Target};
 use crate::node::{Pair as _, Plan, Role};
-use crate::parcel::{self, Arrived, Parcel, Target};
-use crate::policy::{Policy, Source};
-use crate::programs::Program;
-use crate::progress::say;
 use crate::provider::choice::{Choice, PROVIDER};
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;

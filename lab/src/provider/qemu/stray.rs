@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::getuid;
 
-use crate::error::{IoContext as _, Result};
+use crate::base::error::{IoContext as _, Result};
 use crate::provider::qemu::argv::control_socket;
 use crate::provider::qemu::control::{Control, Reply};
 use crate::provider::qemu::guard::{RUN_PREFIX, run_places};

@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::command::Command;
-use crate::error::{Error, Result};
+use crate::base::command::Command;
+use crate::base::error::{Error, Result};
 use crate::provider::remote::machine::unique;
 use crate::provider::remote::script;
 
@@ -128,7 +128,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(20);
 
-    fn sh(script: &str) -> crate::command::Output {
+    fn sh(script: &str) -> crate::base::command::Output {
         Command::new(["sh", "-c", script]).output(LIMIT).unwrap()
     }
 
@@ -140,7 +140,7 @@ mod tests {
         let pid = sh(&format!(
             "exec 2>/dev/null; setsid -f sh -c {} </dev/null >/dev/null 2>&1
              n=0; until [ -s {1}.pid ]; do n=$((n+1)); [ $n -gt 200 ] && exit 1; sleep 0.05; done; cat {1}.pid",
-            crate::command::shell_word(&line),
+            crate::base::command::shell_word(&line),
             ending.file
         ));
         assert_eq!(pid.code, Some(0));

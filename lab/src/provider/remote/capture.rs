@@ -12,7 +12,7 @@ use roce::capture::{Reader, Writer};
 use roce::wire::LinkType;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, IoContext as _, Result};
+use crate::base::error::{Error, IoContext as _, Result};
 use crate::node::Role;
 use crate::provider::remote::job::{self, unit_command, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
@@ -78,7 +78,7 @@ impl Recording {
         );
         machine
             .demand("tcpdump listens", &script, LIMIT + SHORT)
-            .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
+            .map_err(|error| error.kind_is(crate::base::error::Kind::Capture))?;
         Ok(Recording::Tcpdump(file.to_owned()))
     }
 
@@ -117,7 +117,7 @@ impl Recording {
         );
         let text = machine
             .demand("tcpdump runs", &script, SHORT)
-            .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
+            .map_err(|error| error.kind_is(crate::base::error::Kind::Capture))?;
         let mut numbers = text.split_whitespace().map(str::parse);
         let mut next = || match numbers.next() {
             Some(Ok(number)) => Ok(number),
@@ -147,7 +147,7 @@ impl Recording {
         );
         let said = machine
             .demand("tcpdump ends well", &script, LIMIT + SHORT)
-            .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
+            .map_err(|error| error.kind_is(crate::base::error::Kind::Capture))?;
         let pcap = file.with_extension("pcap");
         machine.pull(&there(), &pcap)?;
         name_senders(&pcap, &file, addresses)?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::command::Output;
-use crate::error::{Error, Result};
+use crate::base::command::Output;
+use crate::base::error::{Error, Result};
 use crate::node::Running;
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT, unique};
 
@@ -164,7 +164,7 @@ fn parse(text: &str) -> Option<Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
+    use crate::base::command::Command;
 
     #[test]
     fn end_is_what_systemd_tells() {

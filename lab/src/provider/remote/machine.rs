@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::cache::{sha256, sha256_file};
-use crate::command::{Output, shell_word, tail};
-use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::base::cache::{sha256, sha256_file};
+use crate::base::command::{Output, shell_word, tail};
+use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::node::parcel::{self, Arrived, Parcel, Target};
 use crate::node::{Node, Role, Running};
-use crate::parcel::{self, Arrived, Parcel, Target};
 use crate::provider::remote::capture::Source;
 use crate::provider::remote::host::Host;
 use crate::provider::remote::job::Job;
@@ -277,7 +277,7 @@ pub(super) fn unique() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
+    use crate::base::command::Command;
 
     #[test]
     fn files_of_one_transfer_arrive_as_they_were_or_not_at_all() {

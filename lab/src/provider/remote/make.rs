@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::Result;
+use crate::base::error::Result;
+use crate::base::progress::say;
+use crate::guest::programs::Program;
 use crate::node::Role;
-use crate::programs::place::{self, Place};
-use crate::programs::{Program, build_guest};
-use crate::progress::say;
+use crate::provider::remote::build_guest;
 use crate::provider::remote::pair::Machines;
+use crate::provider::remote::place::{self, Place};
 
 /// Gives programs that run on the machines; makes them there where those from here do not.
 #[derive(Debug)]

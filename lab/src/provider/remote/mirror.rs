@@ -16,10 +16,10 @@ use roce::capture::{ReadError, Reader, Writer};
 use roce::wire::LinkType;
 use serde::{Deserialize, Serialize};
 
-use crate::completeness;
-use crate::error::{Error, IoContext as _, Result};
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::progress::Step;
+use crate::judge::completeness;
 use crate::node::Role;
-use crate::progress::Step;
 use crate::provider::remote::capture::owner;
 
 /// How long the packets of a run may take to be in the file.
@@ -319,7 +319,7 @@ mod tests {
     use roce::synth::Pair;
 
     use super::*;
-    use crate::evidence::decode_file;
+    use crate::run::evidence::decode_file;
 
     fn addresses() -> BTreeMap<Role, IpAddr> {
         let pair = Pair::new(1);

@@ -13,6 +13,7 @@
 //! time runs on them.
 
 pub mod attended;
+pub mod build_guest;
 pub mod capture;
 pub mod detached;
 pub mod host;
@@ -22,6 +23,7 @@ pub mod make;
 pub mod mirror;
 pub mod netem;
 pub mod pair;
+pub mod place;
 pub mod prepare;
 pub mod reset;
 pub mod resident;

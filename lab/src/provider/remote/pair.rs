@@ -7,20 +7,20 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::cache::{Cache, Lock, sha256_file};
-use crate::command::{Output, shell_word};
-use crate::error::{Error, IoContext as _, Result};
-use crate::fault;
-use crate::fault::netem::Counted;
-use crate::network::IpVersion;
+use crate::base::cache::{Cache, Lock, sha256_file};
+use crate::base::command::{Output, shell_word};
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::progress::Step;
+use crate::guest::programs::Program;
 use crate::node::{Captured, Node, Pair, Plan, Provenance, Role};
-use crate::programs::Program;
-use crate::progress::Step;
 use crate::provider::remote::capture::Recording;
 use crate::provider::remote::machine::{Machine, SHORT, Setting};
 use crate::provider::remote::make::Maker;
 use crate::provider::remote::survey::Survey;
 use crate::provider::remote::{netem, prepare, reset};
+use crate::scenario::fault;
+use crate::scenario::fault::netem::Counted;
+use crate::scenario::network::IpVersion;
 
 /// Where programs are deployed.
 pub(super) const DEPLOYED: &str = "/opt/lab/deployed";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::base::error::Result;
 use crate::node::Role;
 use crate::provider::remote::job::{UNITS, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine};

@@ -12,24 +12,23 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::cache::{self, Cache, Lock, sha256_file, write_whole};
-use crate::command::Command;
-use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::evidence::decode_file;
-use crate::network::MTU_DEFAULT;
+use crate::base::cache::{self, Cache, Lock, sha256_file, write_whole};
+use crate::base::command::Command;
+use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::guest::programs::Program;
+use crate::host::toolbox::Toolbox;
 use crate::node::Role;
-use crate::programs::Program;
 use crate::provider::choice::{Choice, Source};
 use crate::provider::multipass::client::Instance;
-use crate::provider::multipass::{self};
 use crate::provider::remote::attended::Ending;
 use crate::provider::remote::capture::Recording;
 use crate::provider::remote::machine::{Machine, SHORT, Setting};
 use crate::provider::remote::pair::{DEPLOYED, Machines, RemotePair, both};
 use crate::provider::remote::reset;
-use crate::provider::ssh;
 use crate::provider::ssh::hosts::Hosts;
-use crate::toolbox::Toolbox;
+use crate::provider::{multipass, ssh};
+use crate::run::evidence::decode_file;
+use crate::scenario::network::MTU_DEFAULT;
 
 /// What a record's file name ends with.
 const SUFFIX: &str = ".shared";

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
 
-use crate::cache::Cache;
-use crate::differences::Differences;
-use crate::error::{Error, IoContext as _, Result};
+use crate::base::cache::Cache;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::host::toolbox::{Tool, Toolbox};
 use crate::node::{Pair, Plan, Provider, Role, Wire};
 use crate::provider::remote::capture::Source;
 use crate::provider::remote::machine::Setting;
@@ -15,7 +15,7 @@ use crate::provider::remote::make::Maker;
 use crate::provider::remote::pair::{Machines, RemotePair};
 use crate::provider::ssh::client::Client;
 use crate::provider::ssh::hosts::Hosts;
-use crate::toolbox::{Tool, Toolbox};
+use crate::scenario::differences::Differences;
 
 /// The provider of hosts that exist.
 #[derive(Debug)]

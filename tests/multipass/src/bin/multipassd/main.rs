@@ -16,8 +16,8 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use lab::cache::Cache;
-use lab::error::{Error, IoContext as _, Result};
+use lab::base::cache::Cache;
+use lab::base::error::{Error, IoContext as _, Result};
 use lab::node::{Pair as _, Plan, Role};
 use lab::provider::Qemu;
 use lab::provider::qemu::{accel, guard};

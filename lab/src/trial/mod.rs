@@ -1,0 +1,10 @@
+//! Scenarios from their run to a verdict that is kept.
+//!
+//! - [`attempt`]: one scenario, run, judged and kept
+//! - [`artifacts`]: where everything is kept; [`results`]: of all scenarios of an invocation
+
+pub mod artifacts;
+pub mod attempt;
+pub mod results;
+
+pub use attempt::{Case, Raw, judge_again, trial};
