@@ -148,7 +148,7 @@ impl<T> IoContext<T> for io::Result<T> {
                     Some("end something, or end other labs: cargo xtask lab down --all")
                 }
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-                    "free space on that file system, or name another cache directory with RDMA_LAB_CACHE",
+                    "free space on that file system: old runs in target/lab may go, and the cache may be elsewhere (RDMA_LAB_CACHE)",
                 ),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("make it writable, or name another cache directory with RDMA_LAB_CACHE")
