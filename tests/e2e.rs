@@ -23,10 +23,11 @@ use lab::judge::snapshot;
 use lab::judge::verdict::{Reason, Verdict};
 use lab::node::Provider as _;
 use lab::provider::{Choice, choice};
+use lab::run::Case;
 use lab::run::setup::Setup;
 use lab::scenario::Scenario;
 use lab::trial::artifacts::{self, Artifacts};
-use lab::trial::{self, Case, Raw, results};
+use lab::trial::{self, Raw, results};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 fn main() -> ExitCode {

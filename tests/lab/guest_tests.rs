@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use lab::base::cache::Cache;
+use lab::base::program::Program;
+use lab::base::role::Role;
 use lab::guest::image::Release;
-use lab::guest::programs::Program;
-use lab::node::{Plan, Provider as _, Role};
+use lab::node::{Plan, Provider as _};
 use lab::provider::Qemu;
 use lab::provider::qemu::accel::Choice;
 use lab::run::guest_tests::{Ended, list, run};

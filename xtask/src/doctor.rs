@@ -7,7 +7,7 @@ use lab::base::cache::Cache;
 use lab::guest::image::Image;
 use lab::guest::image::recipe::Recipe;
 use lab::host::toolbox::Toolbox;
-use lab::host::toolbox::toolbox::QEMU;
+use lab::host::toolbox::set::QEMU;
 use lab::host::{Host, doctor, requirement};
 use lab::provider::qemu::accel::{self, Choice};
 

@@ -170,7 +170,7 @@ fn build() -> Result<PathBuf> {
     if !output.status.success() {
         return Err(Error::setup("failed to build the scenarios' test binary"));
     }
-    lab::guest::programs::executables(&String::from_utf8_lossy(&output.stdout), true)
+    lab::base::program::executables(&String::from_utf8_lossy(&output.stdout), true)
         .into_iter()
         .find(|program| program.name == "e2e")
         .map(|program| program.path)

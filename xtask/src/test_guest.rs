@@ -6,8 +6,9 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use lab::base::role::Role;
 use lab::guest::programs::Build;
-use lab::node::{Pair, Plan, Provider as _, Role};
+use lab::node::{Pair, Plan, Provider as _};
 use lab::run::guest_tests::{self, Ended, GuestTest, TEST_LIMIT};
 use lab::run::setup::Setup;
 use lab::trial::artifacts::Artifacts;

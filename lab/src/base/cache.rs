@@ -17,13 +17,18 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress;
-use crate::host::toolbox::set;
 
 /// How long one process waits for another that builds the same thing.
 const LOCK_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// How long a wait for a lock is nobody's concern.
 const SAY_AFTER: Duration = Duration::from_secs(2);
+
+/// The locks that are held while something of the cache is made; those of tools begin with [`TOOLS`].
+const MAKERS: [&str; 3] = ["image", "sysroot", "frozen"];
+
+/// The beginning of the locks and directories of tools.
+pub const TOOLS: &str = "tools-";
 
 /// Characters that cannot be in its path: apt's configuration, pkg-config or the linker's search paths have
 /// no escape for them. The last stands for bytes that are not UTF-8.
@@ -146,9 +151,14 @@ impl Cache {
     ///
     /// Something cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        let kept = set::ALL.iter().map(|set| set.lock());
-        let names = ["image", "sysroot", "frozen"].map(str::to_owned).into_iter().chain(kept);
-        let _locks: Vec<Result<Lock>> = names.map(|name| self.lock(&name)).collect();
+        let locks =
+            fs::read_dir(&self.root).at("failed to list", &self.root)?.flatten().map(|file| file.path());
+        let makes = |path: &PathBuf| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            path.extension().is_some_and(|extension| extension == "lock")
+                && (MAKERS.contains(&name.as_ref()) || name.starts_with(TOOLS))
+        };
+        let _locks: Vec<Result<Lock>> = locks.filter(makes).map(|path| lock_file(&path)).collect();
         for Entry { name, .. } in self.entries()? {
             let path = self.path(&name);
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };

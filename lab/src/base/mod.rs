@@ -1,8 +1,8 @@
 //! What everything else stands on: errors, commands, the cache and its records.
 //!
 //! - [`error`]: what went wrong, whose it is, what to do next; [`progress`]: what is happening
-//! - [`command`]: local commands with a limit
-//! - [`names`]: the nearest valid name
+//! - [`command`]: local commands with a limit; [`program`]: programs that cargo has built
+//! - [`role`]: server and client; [`names`]: the nearest valid name
 //! - [`cache`]: where everything that is made once is kept; [`kept`]: directories of it; [`seal`]: files of it that are
 //!   checked before they are used; [`disk`]: whether there is room
 //! - [`policy`]: whose tools are used, and whether anything is downloaded
@@ -14,5 +14,7 @@ pub mod error;
 pub mod kept;
 pub mod names;
 pub mod policy;
+pub mod program;
 pub mod progress;
+pub mod role;
 pub mod seal;

@@ -8,6 +8,11 @@ use std::collections::BTreeSet;
 /// Directories in which a shell on a node looks for programs.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/// What a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
+/// libraries are found likewise; registered memory, which is locked memory, is not limited.
+pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
+    LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed; ulimit -l unlimited";
+
 /// A version of the GNU C library, as in 2.36.
 pub type Glibc = (u32, u32);
 

@@ -5,33 +5,26 @@
 //! own; the user's `CARGO_TARGET_DIR`, `RUSTFLAGS` and cargo configuration do not reach it.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 use crate::base::cache::Cache;
 use crate::base::command::shell_word;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::policy::Policy;
+use crate::base::program::Program;
+use crate::base::program::executables;
 use crate::base::progress::Step;
 use crate::guest::image::{Release, Sysroot};
 use crate::host::Host;
+use crate::host::bindgen;
 use crate::host::libclang::Libclang;
 use crate::host::packages::TRIPLET;
 use crate::host::toolbox::Toolbox;
 
 /// The target of everything that is linked against the sysroot.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// A program built for the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
-    /// Its file name, by which scenarios call it.
-    pub name: String,
-    /// Where it is on the host.
-    pub path: PathBuf,
-}
 
 /// What of the root package is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +134,7 @@ pub fn checks(cache: &Cache, linked: bool) -> Result<Vec<(OsString, OsString)>> 
     let sysroot = Sysroot::ensure(cache, Release::oldest())?;
     let root = sysroot.directory();
     let root = root.canonicalize().at("failed to resolve", root)?;
-    let libclang = Libclang::ensure(&Host::this(), cache)?;
+    let libclang = bindgen::libclang(&Host::this(), cache)?;
     let mut environment = bindings(&root, &libclang, &Toolbox::of(cache).program("pkgconf")?);
     if linked {
         let flags: OsString = [linking(&root), running(&root)?].concat().join("\u{1f}").into();
@@ -209,39 +202,6 @@ fn bindings(sysroot: &Path, libclang: &Libclang, pkg_config: &Path) -> Vec<(OsSt
     environment
 }
 
-/// The tests in cargo's JSON messages, or all other executables: tests bring the programs along that they may
-/// call.
-pub fn executables(messages: &str, are_tests: bool) -> Vec<Program> {
-    #[derive(Deserialize)]
-    struct Message {
-        executable: Option<PathBuf>,
-        profile: Option<Profile>,
-    }
-    #[derive(Deserialize)]
-    struct Profile {
-        test: bool,
-    }
-    let path = |message: Message| {
-        let is_test = message.profile.is_some_and(|profile| profile.test);
-        message.executable.filter(|_| is_test == are_tests)
-    };
-    let mut programs: Vec<Program> = messages
-        .lines()
-        .filter_map(|line| path(serde_json::from_str(line).ok()?))
-        .filter_map(|path| Some(Program { name: name_of(path.file_name()?.to_str()?).to_owned(), path }))
-        .collect();
-    programs.sort_by(|a, b| a.name.cmp(&b.name));
-    programs
-}
-
-/// A file's name without the hash that cargo appends to a test's.
-fn name_of(file: &str) -> &str {
-    match file.rsplit_once('-') {
-        Some((name, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => name,
-        _ => file,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,19 +235,5 @@ mod tests {
         let output =
             "error: failed to run\n  --- stdout\n  cargo:rerun-if-env-changed=X\n  --- stderr\n  no header\n";
         assert_eq!(faults(output), "error: failed to run\n  --- stdout\n  --- stderr\n  no header");
-    }
-
-    #[test]
-    fn executables_come_from_cargos_messages() {
-        let messages = r#"{"reason":"compiler-artifact","executable":null}
-{"reason":"compiler-artifact","executable":"/t/guest/rdma_server"}
-{"reason":"compiler-artifact","executable":"/t/guest/rdma_client","profile":{"test":false}}
-{"reason":"compiler-artifact","executable":"/t/guest/deps/verbs-0123456789abcdef","profile":{"test":true}}
-{"reason":"build-finished","success":true}"#;
-        let names = |are_tests| -> Vec<String> {
-            executables(messages, are_tests).into_iter().map(|program| program.name).collect()
-        };
-        assert_eq!(names(false), ["rdma_client", "rdma_server"]);
-        assert_eq!(names(true), ["verbs"]);
     }
 }

@@ -13,8 +13,8 @@ use goblin::elf::header::{EM_X86_64, machine_to_str};
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::names::nearest;
+use crate::base::program::Program;
 use crate::guest::contents::{Contents, Glibc, parse_version};
-use crate::guest::programs::Program;
 
 /// Words of the shell with which a command may begin, and which no file has.
 const SHELL_WORDS: [&str; 16] = [

@@ -8,9 +8,9 @@ use std::fmt;
 use crate::base::disk;
 use crate::base::policy::{Policy, Source};
 use crate::host::Host;
+use crate::host::multipass;
 use crate::host::requirement::{self, Cure, Requirement, Status};
 use crate::host::toolbox::set;
-use crate::provider::multipass::client;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Report {
 
     /// Adds the line on machines: what they run on, or why they cannot.
     pub fn machines(&mut self, host: &Host, accelerator: &str) {
-        let multipass = match host.program("multipass").map(|program| client::version_of(&program)) {
+        let multipass = match host.program("multipass").map(|program| multipass::version_of(&program)) {
             None => "Multipass is not on this computer",
             Some(None) => "Multipass is here, its daemon does not answer",
             Some(Some(_)) => "Multipass answers and is taken unless another --provider is named",
@@ -127,7 +127,7 @@ impl Report {
             self.push("tools", Mark::Unfit, what);
             return;
         }
-        let absent: Vec<&set::Set> = [&set::RUN, &crate::host::toolbox::clang::CLANG]
+        let absent: Vec<&set::Set> = [&set::RUN, &crate::host::toolbox::set::CLANG]
             .into_iter()
             .filter(|set| !cache.join(set.directory()).is_dir())
             .collect();

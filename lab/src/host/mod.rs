@@ -11,11 +11,14 @@
 //!
 //! Nothing here is needed to build the crate or to run its tests.
 
+pub mod bindgen;
+pub mod builder;
 pub mod doctor;
 pub mod files;
 pub mod glibc;
 pub mod libclang;
 pub mod memory;
+pub mod multipass;
 pub mod packages;
 pub mod requirement;
 pub mod toolbox;

@@ -10,9 +10,9 @@ use crate::base::command::Command;
 use crate::base::error::{Error, Result};
 use crate::base::policy::{Policy, Source};
 use crate::host::Host;
+use crate::host::builder;
 use crate::host::libclang::{self, Search};
 use crate::host::packages::mirror;
-use crate::provider::remote::place;
 
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
 const QEMU_MINIMUM: (u32, u32) = (7, 2);
@@ -188,7 +188,7 @@ pub fn demand_platform() -> Result<()> {
 }
 
 fn platform(os: &str, architecture: &str) -> Result<()> {
-    if place::builds(os, architecture) {
+    if builder::builds(os, architecture) {
         return Ok(());
     }
     let what =

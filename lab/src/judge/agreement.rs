@@ -14,7 +14,7 @@ use roce::wire::NakCode;
 use roce::{Message, MessageKind, Outcome};
 use serde::Deserialize;
 
-use crate::node::Role;
+use crate::base::role::Role;
 
 /// A work completion as a program tells it.
 #[derive(Debug, Clone, Deserialize)]

@@ -18,11 +18,12 @@ use roce::wire::{Icrc, NakCode, Packet, Psn, Syndrome};
 use roce::{Connection, Report};
 
 use crate::base::error::{Error, IoContext as _, Result};
-use crate::node::Role;
-use crate::run::evidence::{CAPTURE, Evidence, decode_file};
+use crate::base::role::Role;
+use crate::run::evidence::Evidence;
 use crate::scenario::Scenario;
 use crate::scenario::fault::Action;
 use crate::scenario::fault::netem::Counted;
+use crate::wire::capture::{CAPTURE, decode_file};
 
 mod psn;
 
@@ -239,7 +240,7 @@ mod tests {
     use roce::synth::Pair;
 
     use super::*;
-    use crate::node::Role;
+    use crate::base::role::Role;
 
     /// A WRITE of three packets whose first is refused, and a connection that was made before.
     fn refused(artifacts: &Path) -> Report {

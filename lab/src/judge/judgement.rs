@@ -10,14 +10,16 @@ use std::path::Path;
 use roce::{Report, Severity};
 use serde_json::Value;
 
+use crate::base::role::Role;
 use crate::judge::agreement;
 use crate::judge::completeness::{self, Completeness};
 use crate::judge::snapshot::{self, Accepted};
 use crate::judge::verdict::{Failure, Reason, Verdict};
-use crate::node::Role;
-use crate::run::evidence::{Evidence, Failed, FailedKind, NodeEvidence, decode};
+use crate::run::evidence::{Evidence, Failed, FailedKind, NodeEvidence};
 use crate::run::kernel_log;
-use crate::scenario::{Count, Trace, counters};
+use crate::scenario::Trace;
+use crate::scenario::counters::{self, Count};
+use crate::wire::capture::decode;
 
 /// What sees the packets of a card that offloads RDMA.
 const WAYS: &str =

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::node::{Provenance, Role};
+use crate::base::role::Role;
+use crate::node::Provenance;
 
 /// Why a run failed, in the order in which a headline is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

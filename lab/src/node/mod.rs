@@ -6,4 +6,4 @@
 pub mod pair;
 pub mod parcel;
 
-pub use pair::{Captured, ENVIRONMENT, Node, Pair, Plan, Provenance, Provider, Role, Running, SLICE, Wire};
+pub use pair::{Node, Pair, Plan, Provenance, Provider, Running, SLICE};

@@ -6,76 +6,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::command::Output;
 use crate::base::error::{Error, Kind, Result};
-use crate::base::names;
+use crate::base::program::Program;
+use crate::base::role::Role;
 use crate::guest::contents::Contents;
-use crate::guest::programs::Program;
 use crate::scenario::differences::Differences;
-use crate::scenario::fault::Fault;
 use crate::scenario::fault::netem::Counted;
+use crate::scenario::fault::{Fault, Met};
 use crate::scenario::network::Network;
-use crate::wire::engine::Met;
-
-/// What a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
-/// libraries are found likewise; registered memory, which is locked memory, is not limited.
-pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
-    LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed; ulimit -l unlimited";
+use crate::scenario::network::Wire;
+use crate::wire::captured::Captured;
 
 /// How long one look at a running command waits before the machines are looked at.
 pub const SLICE: Duration = Duration::from_millis(250);
-
-/// Which of the two nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Listens: the passive side of a connection.
-    Server,
-    /// Connects: the active side of a connection.
-    Client,
-}
-
-impl Role {
-    /// Both, in the order in which they are brought up.
-    pub const BOTH: [Role; 2] = [Role::Server, Role::Client];
-
-    /// `server` or `client`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::Server => "server",
-            Role::Client => "client",
-        }
-    }
-
-    /// The other one.
-    pub fn peer(self) -> Role {
-        match self {
-            Role::Server => Role::Client,
-            Role::Client => Role::Server,
-        }
-    }
-}
-
-/// Reads its name, whatever the case.
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Role, String> {
-        let name = names::find("node", text, Role::BOTH.map(Role::name))?;
-        Ok(if name == Role::Server.name() { Role::Server } else { Role::Client })
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// What a machine runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,18 +60,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What can act on packets between two nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wire {
-    /// The lab's own switch, which acts on any fault and records each packet's fate.
-    Switch,
-    /// `tc netem`, on what these nodes send: see [`crate::scenario::fault::netem`].
-    Netem {
-        /// Those whose network the lab may change.
-        on: Vec<Role>,
-    },
-}
-
 /// A source of machines.
 pub trait Provider: Send + Sync {
     /// What it is called on the command line.
@@ -157,18 +93,6 @@ pub trait Provider: Send + Sync {
     ///
     /// A machine does not come up, or the plan asks for what this provider cannot; whatever was started is ended.
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>>;
-}
-
-/// RoCEv2 packets of a node in a recording.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Captured {
-    /// That it sent.
-    pub sent: u64,
-    /// That reached it.
-    pub delivered: u64,
-    /// Frames of any kind that were dropped because it did not take what waited for it.
-    #[serde(default)]
-    pub refused: u64,
 }
 
 /// Two nodes that are ready, and the wire between them. Dropped, they are destroyed.

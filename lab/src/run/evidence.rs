@@ -3,7 +3,7 @@
 //! Judging reads only this and the capture, so a kept directory can be judged again without machines.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,15 @@ use serde::{Deserialize, Serialize};
 use crate::base::cache::write_whole;
 use crate::base::command::Output;
 use crate::base::error::{Error, IoContext as _, Kind, Result};
-use crate::node::{Provenance, Role};
+use crate::base::role::Role;
+use crate::node::Provenance;
 use crate::scenario::Scenario;
 use crate::scenario::differences::Differences;
+use crate::scenario::fault::Met;
 use crate::scenario::fault::netem::Counted;
-use crate::wire::engine::Met;
 
 /// The evidence's file in an artifact directory.
 pub const FILE: &str = "evidence.json";
-
-/// The capture's file in an artifact directory.
-pub const CAPTURE: &str = "capture.pcapng";
 
 /// What was seen of one node.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -189,31 +187,4 @@ impl Evidence {
             Error::setup(format!("{} is not a run's evidence", path.display())).source(source)
         })
     }
-}
-
-/// Decodes the capture of a run, with the nodes' names.
-///
-/// # Errors
-///
-/// There is no capture, or it cannot be read to its end.
-pub fn decode(artifacts: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<roce::Report> {
-    decode_file(&artifacts.join(CAPTURE), addresses)
-}
-
-/// Decodes a capture, with the nodes' names.
-///
-/// # Errors
-///
-/// As [`decode`].
-pub fn decode_file(path: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<roce::Report> {
-    let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
-    let file = File::open(path).at("failed to open", path).map_err(|error| error.kind_is(Kind::Capture))?;
-    let names =
-        addresses.iter().fold(roce::Names::new(), |names, (role, address)| names.with(*address, role.name()));
-    let mut reader = roce::capture::Reader::new(file).map_err(failed)?;
-    let mut analysis = roce::Analysis::new(names);
-    while let Some(record) = reader.next().map_err(failed)? {
-        analysis.push(&record);
-    }
-    Ok(analysis.finish())
 }

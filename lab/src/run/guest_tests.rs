@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::base::command::{Output, tail};
 use crate::base::error::{Error, Kind, Result};
-use crate::guest::programs::Program;
-use crate::node::{ENVIRONMENT, Node};
+use crate::base::program::Program;
+use crate::guest::contents::ENVIRONMENT;
+use crate::node::Node;
 use crate::run::kernel_log;
 
 /// How long one test may take.

@@ -11,4 +11,4 @@ pub mod kernel_log;
 pub mod observe;
 pub mod setup;
 
-pub use observe::run;
+pub use observe::{Case, run};

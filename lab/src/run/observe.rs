@@ -8,16 +8,19 @@ use std::time::{Duration, Instant};
 
 use crate::base::command::Output;
 use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::program::Program;
 use crate::base::progress::Step;
+use crate::base::role::Role;
+use crate::guest::contents::ENVIRONMENT;
+use crate::guest::image::release::Release;
 use crate::judge::completeness;
-use crate::node::{ENVIRONMENT, Pair, Plan, Provider, Role, Running, SLICE};
-use crate::run::evidence::{CAPTURE, Evidence, NodeEvidence};
+use crate::node::{Pair, Plan, Provider, Running, SLICE};
+use crate::run::evidence::{Evidence, NodeEvidence};
 use crate::run::kernel_log;
 use crate::scenario::Scenario;
 use crate::scenario::counters::Counters;
-use crate::scenario::fault::netem;
-use crate::trial::Case;
-use crate::wire::engine::Met;
+use crate::scenario::fault::{Met, netem};
+use crate::wire::capture::CAPTURE;
 
 /// How long a server may take until it listens.
 const LISTEN_LIMIT: Duration = Duration::from_secs(15);
@@ -34,6 +37,21 @@ const AFTER_FAILURE: Duration = Duration::from_secs(3);
 
 /// How long a short command on a node may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+
+/// A scenario with what it is run and judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What runs.
+    pub scenario: &'a Scenario,
+    /// What is deployed.
+    pub programs: &'a [Program],
+    /// The file of its accepted trace; `None` where the trace is not compared.
+    pub snapshot: Option<&'a Path>,
+    /// The command that runs it again.
+    pub replay: &'a str,
+    /// What is added to that command to accept a trace that is meant.
+    pub accept: &'a str,
+}
 
 /// Runs a scenario on fresh machines and keeps everything in `artifacts`, which is created.
 ///
@@ -58,7 +76,8 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
             evidence.seconds.insert("up".to_owned(), started.elapsed().as_secs_f64());
             evidence.provider = pair.description();
             evidence.provenance = pair.provenance();
-            evidence.differences = evidence.differences.and_of_kernels(&evidence.provenance);
+            let kernels = evidence.provenance.values().map(|machine| machine.kernel.as_str());
+            evidence.differences = Release::differences_of(evidence.differences, kernels);
             if let Err(error) = observe(pair.as_ref(), artifacts, &mut evidence) {
                 // A machine that ended explains whatever else failed.
                 let cause = pair.check_alive().err().unwrap_or(error);

@@ -6,11 +6,12 @@ use std::thread;
 
 use crate::base::cache::{Cache, Lock};
 use crate::base::error::Result;
+use crate::base::program::Program;
 use crate::guest::image::Sysroot;
-use crate::guest::programs::{self, Build, Program};
+use crate::guest::programs::{self, Build};
 use crate::host::Host;
-use crate::host::libclang::Libclang;
-use crate::provider::remote::place::{self, Place};
+use crate::host::{bindgen, builder};
+use crate::provider::remote::place::Place;
 use crate::provider::{Choice, Source};
 
 /// The programs to deploy and the machines to deploy them on.
@@ -44,7 +45,7 @@ impl Setup {
         let cache = Cache::open()?;
         let open = || choice.open(&cache, workspace, guard_program);
         // Where these do not run, the machines make their own when they are reached.
-        let can_build = place::is_builder() || matches!(choice, Choice::Qemu { .. });
+        let can_build = builder::is_builder() || matches!(choice, Choice::Qemu { .. });
         if choice.build() == Some(Place::Guest) || choice.build().is_none() && !can_build {
             return Ok(Setup { provider: open()?, programs: Vec::new(), cache });
         }
@@ -52,7 +53,7 @@ impl Setup {
         let (provider, programs) = thread::scope(|scope| {
             let programs = scope.spawn(|| {
                 let sysroot = Sysroot::ensure(&cache, choice.sysroot())?;
-                let libclang = Libclang::ensure(&Host::this(), &cache)?;
+                let libclang = bindgen::libclang(&Host::this(), &cache)?;
                 programs::build(build, workspace, &sysroot, &libclang)
             });
             (open(), programs.join().unwrap_or_else(|panic| resume_unwind(panic)))

@@ -2,10 +2,70 @@
 //! has to explain.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use crate::base::error::{Error, Result};
 use crate::base::names;
-use crate::scenario::Count;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// How far a counter moves on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Count {
+    /// By so much.
+    Exactly(u64),
+    /// By what timing decides.
+    InWords(CountInWords),
+}
+
+/// How far a counter moves on where timing decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CountInWords {
+    /// By one at least.
+    Some,
+    /// Or not at all.
+    Any,
+}
+
+impl Count {
+    /// Whether a counter that moved on so far is as expected.
+    pub fn is(self, counted: u64) -> bool {
+        match self {
+            Count::Exactly(count) => counted == count,
+            Count::InWords(CountInWords::Some) => counted > 0,
+            Count::InWords(CountInWords::Any) => true,
+        }
+    }
+}
+
+/// Reads what [`fmt::Display`] writes: `2`, `some`, `any`.
+impl FromStr for Count {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Count> {
+        match text {
+            "some" => Ok(Count::InWords(CountInWords::Some)),
+            "any" => Ok(Count::InWords(CountInWords::Any)),
+            number => number.parse().map(Count::Exactly).map_err(|_| {
+                Error::usage(format!("`{text}` is no count")).next("write a number, `some` or `any`")
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Count::Exactly(count) => count.fmt(f),
+            Count::InWords(CountInWords::Some) => f.write_str("some"),
+            Count::InWords(CountInWords::Any) => f.write_str("any"),
+        }
+    }
+}
 
 /// What a node's rxe device has counted since it was made, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::guest::image::Release;
-use crate::node::{Provenance, Role};
-use crate::scenario::Count;
+use crate::base::role::Role;
+use crate::scenario::counters::Count;
 
 /// The ACK timeout of a REQ as the snapshots have it.
 const ACK_TIMEOUT: u8 = 17;
@@ -77,15 +76,13 @@ impl Differences {
         keys.join(", ")
     }
 
-    /// Adds what is declared of the kernels that these machines run. What is declared of the machines comes first.
+    /// Adds what is declared of a kernel. What is declared of the machines comes first.
     #[must_use]
-    pub fn and_of_kernels(mut self, machines: &BTreeMap<Role, Provenance>) -> Differences {
-        for release in machines.values().filter_map(|machine| Release::like(&machine.kernel)) {
-            self.ack_timeout = self.ack_timeout.or(release.differences.ack_timeout);
-            for unlike in &release.differences.kernel {
-                if !self.kernel.contains(unlike) {
-                    self.kernel.push(unlike.clone());
-                }
+    pub fn and(mut self, of_kernel: &Differences) -> Differences {
+        self.ack_timeout = self.ack_timeout.or(of_kernel.ack_timeout);
+        for unlike in &of_kernel.kernel {
+            if !self.kernel.contains(unlike) {
+                self.kernel.push(unlike.clone());
             }
         }
         self
@@ -387,24 +384,6 @@ mod tests {
             let other = told.replace("ACK timeout 19 (2.15 s)", other);
             assert_ne!(declared.taken_out_of(&other), declared.taken_out_of(&accepted()), "{other}");
         }
-    }
-
-    #[test]
-    fn kernel_is_like_that_of_the_newest_release_before_it() {
-        let of = |kernel: &str| {
-            let machine = Provenance { release: String::new(), kernel: kernel.to_owned() };
-            Differences::default().and_of_kernels(&Role::BOTH.map(|role| (role, machine.clone())).into())
-        };
-        for older in ["6.1.0-50-amd64", "5.15.0-130-generic", "6.8.0-60-generic"] {
-            assert_eq!(of(older).ack_timeout, Some(19), "{older}");
-        }
-        for newer in ["6.12.117+deb13-amd64", "7.3.4", ""] {
-            assert_eq!(of(newer), Differences::default(), "{newer}");
-        }
-        // What the owner of hosts has declared is not overruled.
-        let own = Differences { ack_timeout: Some(14), ..Differences::default() };
-        let machine = Provenance { release: String::new(), kernel: "6.1.0".to_owned() };
-        assert_eq!(own.and_of_kernels(&[(Role::Server, machine)].into()).ack_timeout, Some(14));
     }
 
     #[test]

@@ -3,10 +3,8 @@
 //! One TOML file each, in `lab/scenarios/`; the file's name is the scenario's. Unknown keys are errors.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -15,9 +13,10 @@ use serde_json::Value;
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::names;
-use crate::node::{Role, Wire};
+use crate::base::role::Role;
+use crate::scenario::counters::Count;
 use crate::scenario::fault::{Fault, netem};
-use crate::scenario::network::Network;
+use crate::scenario::network::{Network, Wire};
 use crate::scenario::{counters, placeholder};
 
 /// One scenario.
@@ -103,62 +102,6 @@ pub struct ExpectProgram {
     pub counters: BTreeMap<String, Count>,
     /// Parts of lines that its node's kernel logs; each is there (of `a | b` one), and its lines are no objection.
     pub kernel_log: Vec<String>,
-}
-
-/// How far a counter moves on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Count {
-    /// By so much.
-    Exactly(u64),
-    /// By what timing decides.
-    InWords(CountInWords),
-}
-
-/// How far a counter moves on where timing decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CountInWords {
-    /// By one at least.
-    Some,
-    /// Or not at all.
-    Any,
-}
-
-impl Count {
-    /// Whether a counter that moved on so far is as expected.
-    pub fn is(self, counted: u64) -> bool {
-        match self {
-            Count::Exactly(count) => counted == count,
-            Count::InWords(CountInWords::Some) => counted > 0,
-            Count::InWords(CountInWords::Any) => true,
-        }
-    }
-}
-
-/// Reads what [`fmt::Display`] writes: `2`, `some`, `any`.
-impl FromStr for Count {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Count> {
-        match text {
-            "some" => Ok(Count::InWords(CountInWords::Some)),
-            "any" => Ok(Count::InWords(CountInWords::Any)),
-            number => number.parse().map(Count::Exactly).map_err(|_| {
-                Error::usage(format!("`{text}` is no count")).next("write a number, `some` or `any`")
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Count::Exactly(count) => count.fmt(f),
-            Count::InWords(CountInWords::Some) => f.write_str("some"),
-            Count::InWords(CountInWords::Any) => f.write_str("any"),
-        }
-    }
 }
 
 impl Default for Expect {

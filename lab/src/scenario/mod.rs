@@ -13,4 +13,5 @@ pub mod file;
 pub mod network;
 pub mod placeholder;
 
-pub use file::{Count, Scenario, Trace};
+pub use counters::Count;
+pub use file::{Scenario, Trace};

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
+use crate::base::role::Role;
 
 /// MTU of the nodes' port, in bytes, where a run asks for none: an InfiniBand path MTU of 1024.
 pub const MTU_DEFAULT: u16 = 1500;
@@ -82,6 +83,18 @@ impl fmt::Display for Network {
         };
         write!(f, "{version} with an MTU of {} bytes", self.mtu)
     }
+}
+
+/// What can act on packets between two nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wire {
+    /// The lab's own switch, which acts on any fault and records each packet's fate.
+    Switch,
+    /// `tc netem`, on what these nodes send: see [`crate::scenario::fault::netem`].
+    Netem {
+        /// Those whose network the lab may change.
+        on: Vec<Role>,
+    },
 }
 
 #[cfg(test)]

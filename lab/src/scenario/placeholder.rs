@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::base::error::{Error, Result};
-use crate::node::Role;
+use crate::base::role::Role;
 
 /// The words between braces in a command, as in `{server}`, each with the bytes that it and its braces take;
 /// `${server}` is the shell's own.

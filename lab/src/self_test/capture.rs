@@ -7,7 +7,7 @@ use std::path::Path;
 use roce::capture::Reader;
 
 use crate::base::error::{Error, IoContext as _, Result};
-use crate::run::evidence::CAPTURE;
+use crate::wire::capture::CAPTURE;
 
 /// What is done to a capture's bytes; `None` leaves no file.
 pub type Alter = fn(&[u8]) -> Result<Option<Vec<u8>>>;

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::base::error::{Error, Result};
-use crate::node::{Captured, Node, Pair, Plan, Provenance, Provider, Role, Wire};
+use crate::base::role::Role;
+use crate::node::{Node, Pair, Plan, Provenance, Provider};
 use crate::provider::Qemu;
 use crate::provider::qemu::pair::QemuPair;
-use crate::wire::engine::Met;
+use crate::scenario::fault::Met;
+use crate::scenario::network::Wire;
+use crate::wire::captured::Captured;
 
 /// How long a command that tampers may take, and a killed machine until its guard has seen it.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -16,15 +16,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, Result};
-use crate::guest::programs::Program;
+use crate::base::program::Program;
 use crate::judge::judge;
 use crate::judge::snapshot::{self, Accepted};
 use crate::judge::verdict::{Reason, Verdict};
 use crate::provider::Qemu;
+use crate::run::Case;
 use crate::run::evidence::Evidence;
 use crate::scenario::Scenario;
 use crate::trial::artifacts::{self, Artifacts};
-use crate::trial::{Case, trial};
+use crate::trial::trial;
 
 pub use mutation::{Act, MUTATIONS, Mutation};
 

@@ -21,6 +21,9 @@ use crate::judge::verdict::Verdict;
 /// The verdict's file in an artifact directory.
 pub const VERDICT: &str = "verdict.json";
 
+/// The results' file in an invocation's directory.
+pub const RESULTS: &str = "results.json";
+
 /// The environment variable that says how many directories of earlier invocations are kept, a number or `all`.
 pub const KEEP: &str = "RDMA_LAB_KEEP_RUNS";
 
@@ -145,7 +148,7 @@ fn invocations(parent: &Path) -> Result<Vec<PathBuf>> {
 /// The newest test run of a workspace that left results.
 pub fn latest_with_results(workspace: &Path) -> Option<PathBuf> {
     let all = invocations(&runs(workspace)).ok()?;
-    all.into_iter().rfind(|run| run.join(crate::trial::results::FILE).is_file())
+    all.into_iter().rfind(|run| run.join(RESULTS).is_file())
 }
 
 /// How many are kept: what [`KEEP`] says; `None` for all.

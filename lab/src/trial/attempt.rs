@@ -6,30 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress::say;
-use crate::guest::programs::Program;
 use crate::judge::judge;
 use crate::judge::snapshot::{self, Accepted};
 use crate::judge::verdict::Verdict;
 use crate::node::Provider;
-use crate::run::evidence::{self, Evidence, decode};
+use crate::run::evidence::{self, Evidence};
+use crate::run::observe::Case;
 use crate::run::run;
-use crate::scenario::Scenario;
 use crate::trial::artifacts::{self, Artifacts};
-
-/// A scenario with what it is run and judged by.
-#[derive(Debug, Clone, Copy)]
-pub struct Case<'a> {
-    /// What runs.
-    pub scenario: &'a Scenario,
-    /// What is deployed.
-    pub programs: &'a [Program],
-    /// The file of its accepted trace; `None` where the trace is not compared.
-    pub snapshot: Option<&'a Path>,
-    /// The command that runs it again.
-    pub replay: &'a str,
-    /// What is added to that command to accept a trace that is meant.
-    pub accept: &'a str,
-}
+use crate::wire::capture::decode;
 
 /// Runs a case, keeps everything in `directory` and judges it. The last run's verdict counts; a disturbed one
 /// before it is kept and said.

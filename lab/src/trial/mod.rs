@@ -7,4 +7,4 @@ pub mod artifacts;
 pub mod attempt;
 pub mod results;
 
-pub use attempt::{Case, Raw, judge_again, trial};
+pub use attempt::{Raw, judge_again, trial};

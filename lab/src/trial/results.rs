@@ -15,10 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::cache::{lock_file, write_whole};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::judge::verdict::Verdict;
-use crate::trial::artifacts::{self, Artifacts, VERDICT};
-
-/// The results' file in an invocation's directory.
-pub const FILE: &str = "results.json";
+use crate::trial::artifacts::{self, Artifacts, RESULTS, VERDICT};
 
 /// The same as JUnit XML.
 pub const JUNIT_FILE: &str = "junit.xml";
@@ -152,7 +149,7 @@ impl Results {
     ///
     /// There are none in that directory, or they cannot be read.
     pub fn read(run: &Path) -> Result<Results> {
-        let file = run.join(FILE);
+        let file = run.join(RESULTS);
         if !file.is_file() {
             let results = Results::merge(run)?;
             return match results.scenarios.is_empty() {
@@ -175,7 +172,7 @@ impl Results {
         let failed = |what: &str| Error::setup(format!("failed to write the results as {what}"));
         let json = serde_json::to_vec_pretty(self).map_err(|source| failed("JSON").source(source))?;
         let junit = self.junit().to_string().map_err(|source| failed("JUnit XML").source(source))?;
-        write_whole(&self.run.join(FILE), &json)?;
+        write_whole(&self.run.join(RESULTS), &json)?;
         write_whole(&self.run.join(JUNIT_FILE), junit.as_bytes())
     }
 
@@ -221,7 +218,7 @@ impl fmt::Display for Results {
             writeln!(f, "{scenario:<name$}  {what:<verdict$}  {packets:>7}  {findings:>8}  {seconds:>7}")?;
         }
         writeln!(f, "\n{}", self.totals)?;
-        write!(f, "results in {}: {FILE}, {JUNIT_FILE}", self.run.display())
+        write!(f, "results in {}: {RESULTS}, {JUNIT_FILE}", self.run.display())
     }
 }
 
@@ -397,7 +394,7 @@ mod tests {
         assert_eq!(read.to_string().lines().count(), 8);
         assert_eq!(read.totals, Totals { passed: 1, failed: 1, disturbed: 1, not_run: 1 });
         let json: serde_json::Value =
-            serde_json::from_slice(&fs::read(directory.path().join(FILE)).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(directory.path().join(RESULTS)).unwrap()).unwrap();
         let bad =
             json["scenarios"].as_array().unwrap().iter().find(|row| row["scenario"] == "b_bad").unwrap();
         assert_eq!((&bad["class"], &bad["headline"]), (&"failed".into(), &"WIRE".into()));

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use roce::Fate;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::node::Role;
+use crate::base::role::Role;
+use crate::scenario::fault::Met;
 use crate::scenario::fault::matcher::Receiver;
 use crate::scenario::fault::{Action, Fault};
 use crate::wire::alter::alter;
@@ -47,15 +47,6 @@ pub struct Engine {
     /// Directions of limited rate, by receiver.
     limits: BTreeMap<Role, Limit>,
     passed: BTreeMap<String, u64>,
-}
-
-/// What the faults of a run have met so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Met {
-    /// How often each fault acted, in their order.
-    pub hits: Vec<u64>,
-    /// The packets that came, by what they are and who receives them.
-    pub passed: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -211,6 +202,7 @@ fn draw(seed: u64, seen: &Seen) -> f64 {
 #[cfg(test)]
 mod tests {
     use roce::synth::Pair;
+    use serde::Deserialize;
 
     use super::*;
 

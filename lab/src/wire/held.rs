@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::node::Role;
+use crate::base::role::Role;
 
 /// A frame that is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,9 +20,10 @@ use roce::capture::Writer;
 use roce::wire::{Frame, Icrc, LinkType};
 
 use crate::base::error::{Error, IoContext as _, Result};
-use crate::node::{Captured, Role};
-use crate::scenario::fault::Fault;
-use crate::wire::engine::{Engine, Met, Treatment};
+use crate::base::role::Role;
+use crate::scenario::fault::{Fault, Met};
+use crate::wire::captured::Captured;
+use crate::wire::engine::{Engine, Treatment};
 use crate::wire::held::{Held, Shelf, Until};
 
 mod port;

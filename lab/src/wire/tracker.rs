@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use roce::cm::Message;
 use roce::wire::{Frame, LinkType, Packet, Psn, Role as OpcodeRole};
 
-use crate::node::Role;
+use crate::base::role::Role;
 use crate::scenario::fault::matcher::{Kind, Receiver};
 
 /// A queue pair: its node and its number on the wire.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser as _, Subcommand};
 use lab::base::cache::Cache;
-use lab::node::Role;
+use lab::base::role::Role;
 use lab::{Error, Result};
 use serde::Serialize;
 

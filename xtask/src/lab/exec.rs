@@ -8,7 +8,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 
 use lab::base::command::shell_word;
-use lab::node::{ENVIRONMENT, Role};
+use lab::base::role::Role;
+use lab::guest::contents::ENVIRONMENT;
 use lab::provider::qemu::resident::Resident;
 use lab::provider::qemu::ssh::ENDS_WITH_ITS_SESSION;
 use lab::provider::remote::attended;

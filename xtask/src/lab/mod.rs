@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 use lab::base::cache::Cache;
-use lab::node::Role;
+use lab::base::role::Role;
 use lab::provider::qemu::resident::{DEFAULT_NAME, Resident, Residents};
 use lab::provider::qemu::ssh;
 use lab::provider::remote::resident as shared;

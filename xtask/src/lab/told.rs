@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use lab::Result;
 use lab::base::cache::Cache;
+use lab::base::role::Role;
 use lab::guest::image::recipe;
-use lab::node::Role;
 use lab::provider::qemu::argv;
 use lab::provider::qemu::resident::{Condition, Resident};
 use lab::provider::qemu::ssh::Key;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use lab::node::Role;
+use lab::base::role::Role;
 use lab::node::parcel::{Item, Parcel, Target, is_a_directory};
 use lab::{Error, Result};
 use serde::Serialize;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lab::base::cache::Cache;
 use lab::base::progress::Step;
-use lab::node::Role;
+use lab::base::role::Role;
 use lab::provider::qemu::resident::Resident;
 use lab::provider::remote::resident as shared;
 use lab::provider::remote::resident::Shared;

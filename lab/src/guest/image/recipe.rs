@@ -2,9 +2,9 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::guest::contents::ENVIRONMENT;
 use crate::guest::image::release::Release;
 use crate::host::packages::ARCHITECTURE;
-use crate::node::ENVIRONMENT;
 
 /// First process in the initramfs.
 pub const INITRAMFS_INIT: &str = include_str!("../../../guest/initramfs-init");

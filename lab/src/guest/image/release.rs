@@ -100,6 +100,11 @@ impl Release {
         Some(ALL.iter().find(is_older).unwrap_or(Release::oldest()))
     }
 
+    /// Adds to what is declared of machines what is declared of the kernels that they run.
+    pub fn differences_of<'a>(own: Differences, kernels: impl Iterator<Item = &'a str>) -> Differences {
+        kernels.filter_map(Release::like).fold(own, |all, release| all.and(&release.differences))
+    }
+
     /// The oldest release: what is built against it runs on every other, and on most machines of others.
     pub fn oldest() -> &'static Release {
         ALL.last().unwrap_or(&ALL[0])
@@ -128,6 +133,20 @@ mod tests {
         assert_eq!(Release::usual().differences, Differences::default(), "the snapshots are its own");
         let versions = Release::all().iter().map(|release| parse_version(&release.kernel.version));
         assert!(versions.is_sorted_by(|newer, older| newer > older && older.is_some()));
+    }
+
+    #[test]
+    fn kernel_is_like_that_of_the_newest_release_before_it() {
+        let of = |kernel| Release::differences_of(Differences::default(), [kernel, kernel].into_iter());
+        for older in ["6.1.0-50-amd64", "5.15.0-130-generic", "6.8.0-60-generic"] {
+            assert_eq!(of(older).ack_timeout, Some(19), "{older}");
+        }
+        for newer in ["6.12.117+deb13-amd64", "7.3.4", ""] {
+            assert_eq!(of(newer), Differences::default(), "{newer}");
+        }
+        // What the owner of hosts has declared is not overruled.
+        let own = Differences { ack_timeout: Some(14), ..Differences::default() };
+        assert_eq!(Release::differences_of(own, ["6.1.0"].into_iter()).ack_timeout, Some(14));
     }
 
     #[test]

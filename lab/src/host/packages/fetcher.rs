@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use crate::base::command::{Command, tail};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::policy::Policy;
+use crate::base::program::executables;
 use crate::base::progress::Step;
-use crate::guest::programs::executables;
 use crate::host::packages::{Archive, Package, keys};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(1200);

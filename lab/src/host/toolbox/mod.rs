@@ -5,13 +5,14 @@
 //! its own libraries, so that the host's C library does not matter.
 //!
 //! - [`set`]: which tools there are, of which packages
-//! - [`clang`]: libclang, which is loaded and not run
+//! - [`clang`]: libclang, which is loaded and not run; [`shim`]: what leads to it
 //! - [`unpacked`]: a set in the cache, made and checked
 //! - [`tool`]: one program, as the words that start it
 //! - [`toolbox`]: where tools come from, the sets or the host itself
 
 pub mod clang;
 pub mod set;
+pub mod shim;
 pub mod tool;
 #[expect(clippy::module_inception, reason = "the type is what the module is about")]
 pub mod toolbox;

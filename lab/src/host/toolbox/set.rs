@@ -1,8 +1,7 @@
 //! The sets of tools: what is in each, from which release, and the key that follows from it.
 
-use crate::base::cache::sha256;
+use crate::base::cache::{TOOLS, sha256};
 use crate::host::packages::ARCHITECTURE;
-use crate::host::toolbox::clang::CLANG;
 
 /// The release that tools come from, whatever the host and the guests run: its code name in a Debian archive.
 pub const RELEASE: &str = "trixie";
@@ -49,6 +48,9 @@ pub const WITHOUT: Set = Set {
     about_mb: 0,
 };
 
+/// QEMU's program for the guest's architecture.
+pub const QEMU: &str = "qemu-system-x86_64";
+
 /// Tools of every lab of QEMU machines.
 pub const RUN: Set = Set {
     name: "run",
@@ -84,6 +86,26 @@ pub const CI: Set = Set {
     ..WITHOUT
 };
 
+/// The set: libclang of Debian 12, whose bindings this project is tested with.
+pub const CLANG: Set = Set {
+    name: "clang",
+    title: "tools: libclang 14",
+    release: "bookworm",
+    packages: &["libclang1-14", "libclang-common-14-dev"],
+    programs: &[],
+    libraries: &[LIBRARY],
+    data: &[HEADERS],
+    kept: &["__stddef_", "float.h", "inttypes.h", "iso646.h", "limits.h", "std", "varargs.h"],
+    about_mb: 51,
+    ..WITHOUT
+};
+
+/// libclang, among [`CLANG`]'s libraries.
+pub(super) const LIBRARY: &str = "libclang-14.so.13";
+
+/// clang's own headers.
+pub(super) const HEADERS: &str = "usr/lib/llvm-14/lib/clang/14.0.6/include";
+
 /// Every set.
 pub const ALL: [&Set; 4] = [&RUN, &SSH, &CI, &CLANG];
 
@@ -95,13 +117,13 @@ impl Set {
 
     /// The lock that is held while it is unpacked.
     pub fn lock(&self) -> String {
-        format!("tools-{}", self.name)
+        format!("{TOOLS}{}", self.name)
     }
 
     /// Its directory in the cache.
     pub fn directory(&self) -> String {
         let parts = format!("{FORMAT} {ARCHITECTURE} {self:?}");
-        format!("tools-{}-{}", self.name, &sha256(parts.as_bytes())[..16])
+        format!("{TOOLS}{}-{}", self.name, &sha256(parts.as_bytes())[..16])
     }
 }
 
@@ -123,7 +145,7 @@ mod tests {
     #[test]
     fn directory_follows_from_what_is_in_the_set() {
         let directories = ALL.map(Set::directory);
-        assert!(directories.iter().all(|name| name.starts_with("tools-") && !name.contains('/')));
+        assert!(directories.iter().all(|name| name.starts_with(TOOLS) && !name.contains('/')));
         assert_ne!(Set { packages: &["tcpdump"], ..CI }.directory(), CI.directory());
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::base::cache::{Cache, sha256};
+use crate::base::cache::Cache;
 use crate::base::disk;
 use crate::base::error::{Error, Result};
 use crate::base::policy::{Policy, Source};
@@ -13,9 +13,6 @@ use crate::host::Host;
 use crate::host::toolbox::Tool;
 use crate::host::toolbox::set::Set;
 use crate::host::toolbox::unpacked::Unpacked;
-
-/// QEMU's program for the guest's architecture.
-pub const QEMU: &str = "qemu-system-x86_64";
 
 /// The tools of this process: as [`Policy`] says, from the cache or from the host.
 #[derive(Debug, Clone)]
@@ -49,7 +46,7 @@ impl Toolbox {
     /// The set cannot be fetched; or the host has no such program, where the host's own are asked for.
     pub fn tool(&self, name: &str) -> Result<Tool> {
         Ok(match self.place(name)? {
-            Place::Set(set) => from_set(&set, name),
+            Place::Set(set) => set.tool(name),
             Place::Host(path) => from_host(path),
         })
     }
@@ -102,38 +99,6 @@ enum Place {
     Host(PathBuf),
 }
 
-/// A program of a set, through the set's loader.
-pub(super) fn from_set(set: &Unpacked, name: &str) -> Tool {
-    let program = set.path(&format!("usr/bin/{name}"));
-    let mut argv: Vec<OsString> = vec![
-        set.loader().into(),
-        "--library-path".into(),
-        set.libraries().into(),
-        // What it calls itself in messages.
-        "--argv0".into(),
-        name.into(),
-        program.into(),
-    ];
-    // Neither the host's locales nor its character sets fit another C library.
-    let mut env: Vec<(OsString, OsString)> = vec![("LC_ALL".into(), "C.UTF-8".into())];
-    match name {
-        QEMU => {
-            for firmware in ["usr/share/qemu", "usr/share/seabios"] {
-                argv.extend(["-L".into(), set.path(firmware).into()]);
-            }
-            // Nowhere: else the host's modules would be found.
-            env.push(("QEMU_MODULE_DIR".into(), set.path("usr/lib/no-modules").into()));
-        }
-        "tshark" | "capinfos" => {
-            env.push(("WIRESHARK_DATA_DIR".into(), set.path("usr/share/wireshark").into()));
-            let plugins = set.libraries().join("wireshark/plugins");
-            env.push(("WIRESHARK_PLUGIN_DIR".into(), plugins.into()));
-        }
-        _ => {}
-    }
-    Tool { argv, env, identity: sha256(set.packages().join("\n").as_bytes())[..16].to_owned() }
-}
-
 /// The path of the host's own program.
 fn find(host: &Host, name: &str) -> Option<PathBuf> {
     let names: &[&str] = if name == "pkgconf" { &["pkg-config", "pkgconf"] } else { &[name] };
@@ -158,22 +123,6 @@ mod tests {
 
     fn words(tool: &Tool) -> String {
         tool.argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn program_of_a_set_runs_through_its_loader_with_its_firmware() {
-        let set = Unpacked::at("/c/t", vec!["qemu_10".to_owned()]);
-        let qemu = from_set(&set, QEMU);
-        assert_eq!(
-            words(&qemu),
-            "/c/t/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path /c/t/usr/lib/x86_64-linux-gnu \
-             --argv0 qemu-system-x86_64 /c/t/usr/bin/qemu-system-x86_64 -L /c/t/usr/share/qemu -L /c/t/usr/share/seabios"
-        );
-        assert!(qemu.env.iter().any(|(key, _)| key == "QEMU_MODULE_DIR"), "{:?}", qemu.env);
-        let elsewhere = from_set(&Unpacked::at("/d/t", vec!["qemu_10".to_owned()]), QEMU);
-        let newer = from_set(&Unpacked::at("/c/t", vec!["qemu_11".to_owned()]), QEMU);
-        assert_eq!(qemu.identity, elsewhere.identity, "where a set is does not matter");
-        assert_ne!(qemu.identity, newer.identity);
     }
 
     #[test]

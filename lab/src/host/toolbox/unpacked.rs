@@ -19,8 +19,9 @@ use crate::base::progress::Step;
 use crate::base::{disk, kept};
 use crate::host::packages::unpack::unpack;
 use crate::host::packages::{self, TRIPLET};
-use crate::host::toolbox::set::Set;
-use crate::host::toolbox::{clang, toolbox};
+use crate::host::toolbox::set::{QEMU, Set};
+use crate::host::toolbox::shim;
+use crate::host::toolbox::tool::Tool;
 
 const MANIFEST: &str = "manifest.json";
 
@@ -124,6 +125,38 @@ impl Unpacked {
     pub fn packages(&self) -> &[String] {
         &self.packages
     }
+
+    /// A program of the set, through its loader.
+    pub(super) fn tool(&self, name: &str) -> Tool {
+        let program = self.path(&format!("usr/bin/{name}"));
+        let mut argv: Vec<OsString> = vec![
+            self.loader().into(),
+            "--library-path".into(),
+            self.libraries().into(),
+            // What it calls itself in messages.
+            "--argv0".into(),
+            name.into(),
+            program.into(),
+        ];
+        // Neither the host's locales nor its character sets fit another C library.
+        let mut env: Vec<(OsString, OsString)> = vec![("LC_ALL".into(), "C.UTF-8".into())];
+        match name {
+            QEMU => {
+                for firmware in ["usr/share/qemu", "usr/share/seabios"] {
+                    argv.extend(["-L".into(), self.path(firmware).into()]);
+                }
+                // Nowhere: else the host's modules would be found.
+                env.push(("QEMU_MODULE_DIR".into(), self.path("usr/lib/no-modules").into()));
+            }
+            "tshark" | "capinfos" => {
+                env.push(("WIRESHARK_DATA_DIR".into(), self.path("usr/share/wireshark").into()));
+                let plugins = self.libraries().join("wireshark/plugins");
+                env.push(("WIRESHARK_PLUGIN_DIR".into(), plugins.into()));
+            }
+            _ => {}
+        }
+        Tool { argv, env, identity: sha256(self.packages().join("\n").as_bytes())[..16].to_owned() }
+    }
 }
 
 fn libraries() -> String {
@@ -143,7 +176,7 @@ fn build(cache: &Cache, set: &Set, into: &Path) -> Result<()> {
     unpack(&archives, &tree)?;
     take(set, &tree, into)?;
     if !set.libraries.is_empty() {
-        clang::link(&into.join("lib"))?;
+        shim::link(&into.join("lib"))?;
     }
     for name in set.programs {
         write_script(&into.join("bin").join(name), &script(name))?;
@@ -236,7 +269,7 @@ fn needed(roots: Vec<PathBuf>, first: &[&str], find: &Find<'_>) -> Result<BTreeS
 
 /// A script that starts the program `name` of the set that it is in, wherever that is.
 fn script(name: &str) -> String {
-    let tool = toolbox::from_set(&Unpacked::at("$root", Vec::new()), name);
+    let tool = Unpacked::at("$root", Vec::new()).tool(name);
     let quoted = |word: &OsString| format!("\"{}\"", word.to_string_lossy());
     let words: Vec<String> = tool.argv.iter().map(quoted).collect();
     let variables =
@@ -312,6 +345,26 @@ fn check(directory: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn words(tool: &Tool) -> String {
+        tool.argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn program_of_a_set_runs_through_its_loader_with_its_firmware() {
+        let set = Unpacked::at("/c/t", vec!["qemu_10".to_owned()]);
+        let qemu = set.tool(QEMU);
+        assert_eq!(
+            words(&qemu),
+            "/c/t/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path /c/t/usr/lib/x86_64-linux-gnu \
+             --argv0 qemu-system-x86_64 /c/t/usr/bin/qemu-system-x86_64 -L /c/t/usr/share/qemu -L /c/t/usr/share/seabios"
+        );
+        assert!(qemu.env.iter().any(|(key, _)| key == "QEMU_MODULE_DIR"), "{:?}", qemu.env);
+        let elsewhere = Unpacked::at("/d/t", vec!["qemu_10".to_owned()]).tool(QEMU);
+        let newer = Unpacked::at("/c/t", vec!["qemu_11".to_owned()]).tool(QEMU);
+        assert_eq!(qemu.identity, elsewhere.identity, "where a set is does not matter");
+        assert_ne!(qemu.identity, newer.identity);
+    }
 
     /// A directory with one file and its manifest.
     fn made() -> tempfile::TempDir {

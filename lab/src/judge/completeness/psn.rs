@@ -340,8 +340,8 @@ mod tests {
     use roce::synth::Pair;
 
     use super::*;
-    use crate::node::Role;
-    use crate::run::evidence::{CAPTURE, decode_file};
+    use crate::base::role::Role;
+    use crate::wire::capture::{CAPTURE, decode_file};
 
     const STRICT: Allowed = Allowed { ack_coalescing: false, failed_queue_pairs: false, completions: false };
 

@@ -9,7 +9,7 @@ use crate::provider::multipass::failure;
 use crate::provider::multipass::instance::GUEST;
 use crate::provider::multipass::provider::name;
 use crate::provider::remote::host::Host as _;
-use crate::provider::remote::pair::both;
+use crate::provider::remote::machines::both;
 
 /// How long a guest that has just answered may take to stop.
 const STOP: Duration = Duration::from_secs(120);

@@ -17,7 +17,8 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::progress::Step;
 use crate::guest::image::Image;
 use crate::host::toolbox::Tool;
-use crate::host::toolbox::toolbox::{QEMU, identity};
+use crate::host::toolbox::set::QEMU;
+use crate::host::toolbox::toolbox::identity;
 
 const DEVICE: &str = "/dev/kvm";
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::base::error::{Error, Kind};
-use crate::node::Role;
+use crate::base::role::Role;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::process::Process;
 

@@ -20,11 +20,11 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, IoContext as _, Result};
-use crate::node::{Captured, Role};
+use crate::base::role::Role;
 use crate::provider::qemu::argv::control_socket;
 use crate::provider::qemu::process::Process;
-use crate::scenario::fault::Fault;
-use crate::wire::engine::Met;
+use crate::scenario::fault::{Fault, Met};
+use crate::wire::captured::Captured;
 
 /// How long the guard may take for an answer: it only starts and ends processes and writes files.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);

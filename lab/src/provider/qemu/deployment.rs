@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::base::cache::{sha256, sha256_file};
 use crate::base::disk;
 use crate::base::error::{Error, IoContext as _, Result};
-use crate::guest::programs::Program;
+use crate::base::program::Program;
 use crate::host::toolbox::Tool;
 
 /// Size of the disk in bytes, whatever is on it: a guest that was saved with it does not see it change.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::base::command::tail;
 use crate::base::error::{Error, IoContext as _, Result};
-use crate::node::Role;
+use crate::base::role::Role;
 use crate::provider::qemu::argv::{Files, SOCKET_PATH_LIMIT, control_socket};
 use crate::provider::qemu::control::{Answer, Request};
 use crate::provider::qemu::process::Process;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::base::command::Output;
 use crate::base::error::{Error, Kind, Result};
-use crate::node::{Node, Role, Running};
+use crate::base::role::Role;
+use crate::node::{Node, Running};
 use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv;
 

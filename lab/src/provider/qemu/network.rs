@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::node::Role;
+use crate::base::role::Role;
 use crate::provider::qemu::argv;
 use crate::scenario::network::{IpVersion, MTU_DEFAULT, Network};
 

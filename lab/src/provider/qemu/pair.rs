@@ -12,13 +12,14 @@ use crate::base::cache::Cache;
 use crate::base::command::{Command, tail};
 use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::progress::{Step, say};
+use crate::base::role::Role;
 use crate::guest::contents::Contents;
 use crate::guest::image::recipe::Recipe;
 use crate::guest::image::{Image, Release};
-use crate::host::toolbox::toolbox::QEMU;
+use crate::host::toolbox::set::QEMU;
 use crate::host::toolbox::{Tool, Toolbox};
 use crate::host::{files, memory};
-use crate::node::{Captured, Node, Pair, Plan, Provenance, Provider, Role, Wire};
+use crate::node::{Node, Pair, Plan, Provenance, Provider};
 use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
 use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv::{self, Files, Machine, Origin};
@@ -28,8 +29,9 @@ use crate::provider::qemu::frozen::Frozen;
 use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::{deployment, network, sandbox, ssh};
-use crate::scenario::fault::Action;
-use crate::wire::engine::Met;
+use crate::scenario::fault::{Action, Met};
+use crate::scenario::network::Wire;
+use crate::wire::captured::Captured;
 
 /// How long QEMU may take to make its sockets.
 const START_LIMIT: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
-use crate::host::toolbox::toolbox::QEMU;
+use crate::host::toolbox::set::QEMU;
 
 /// How long a killed process may take until it has gone.
 const KILL_LIMIT: Duration = Duration::from_secs(5);

@@ -15,8 +15,8 @@ use crate::base::cache::{Cache, read_record, sha256_file, write_whole};
 use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress::say;
+use crate::base::role::Role;
 use crate::host::toolbox::{Tool, Toolbox};
-use crate::node::Role;
 
 /// The longest wait for a client that only tells its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);

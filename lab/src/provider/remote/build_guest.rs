@@ -14,8 +14,8 @@ use xshell::{Shell, cmd};
 use crate::base::cache::sha256;
 use crate::base::command::tail;
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::program::Program;
 use crate::base::progress::Step;
-use crate::guest::programs::Program;
 use crate::provider::remote::machine::Machine;
 use crate::provider::remote::survey::Survey;
 
@@ -174,10 +174,9 @@ mod tests {
 
     use super::*;
     use crate::base::command::{Command, Output};
-    use crate::node::Role;
-    use crate::provider::remote::capture::Source;
+    use crate::base::role::Role;
     use crate::provider::remote::host::Host;
-    use crate::provider::remote::machine::Setting;
+    use crate::provider::remote::setting::{Setting, Source};
 
     /// This computer, as if it were another one.
     #[derive(Debug)]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::base::error::{Error, Result};
-use crate::node::Role;
+use crate::base::role::Role;
 use crate::provider::remote::job::{UNITS, unit_command, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::error::Result;
+use crate::base::program::Program;
 use crate::base::progress::say;
-use crate::guest::programs::Program;
-use crate::node::Role;
+use crate::base::role::Role;
 use crate::provider::remote::build_guest;
-use crate::provider::remote::pair::Machines;
+use crate::provider::remote::machines::Machines;
 use crate::provider::remote::place::{self, Place};
 
 /// Gives programs that run on the machines; makes them there where those from here do not.

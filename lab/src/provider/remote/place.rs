@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use crate::base::error::{Error, IoContext as _, Result};
-use crate::host::packages::TRIPLET;
-use crate::node::Role;
-use crate::provider::remote::pair::Machines;
+use crate::base::role::Role;
+use crate::host::builder::ours;
+use crate::provider::remote::machines::Machines;
 use crate::provider::remote::survey::Survey;
 
 /// Where.
@@ -46,20 +46,6 @@ pub fn decide(machines: &Machines) -> Result<(Place, String)> {
     }
     let older = if glibc(server) <= glibc(client) { server } else { client };
     Ok(place(std::env::consts::OS, std::env::consts::ARCH, older))
-}
-
-/// Whether this computer can build for machines at all: the lab's sysroot is for one architecture.
-pub fn is_builder() -> bool {
-    builds(std::env::consts::OS, std::env::consts::ARCH)
-}
-
-/// Whether a computer like that can build for machines at all.
-pub fn builds(os: &str, architecture: &str) -> bool {
-    os == "linux" && architecture == ours()
-}
-
-fn ours() -> &'static str {
-    TRIPLET.split('-').next().unwrap_or_default()
 }
 
 fn place(os: &str, architecture: &str, machine: &Survey) -> (Place, String) {

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::base::error::{Error, Result};
-use crate::node::Role;
+use crate::base::role::Role;
 use crate::provider::remote::job::ENDED;
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 use crate::provider::remote::survey::{self, Survey};

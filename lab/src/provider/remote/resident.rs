@@ -15,20 +15,22 @@ use tempfile::TempDir;
 use crate::base::cache::{self, Cache, Lock, sha256_file, write_whole};
 use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Kind, Result};
-use crate::guest::programs::Program;
+use crate::base::program::Program;
+use crate::base::role::Role;
 use crate::host::toolbox::Toolbox;
-use crate::node::Role;
 use crate::provider::choice::{Choice, Source};
 use crate::provider::multipass::client::Instance;
 use crate::provider::remote::attended::Ending;
 use crate::provider::remote::capture::Recording;
-use crate::provider::remote::machine::{Machine, SHORT, Setting};
-use crate::provider::remote::pair::{DEPLOYED, Machines, RemotePair, both};
+use crate::provider::remote::machine::{Machine, SHORT};
+use crate::provider::remote::machines::{DEPLOYED, Machines, both};
+use crate::provider::remote::pair::RemotePair;
 use crate::provider::remote::reset;
+use crate::provider::remote::setting::Setting;
 use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{multipass, ssh};
-use crate::run::evidence::decode_file;
 use crate::scenario::network::MTU_DEFAULT;
+use crate::wire::capture::decode_file;
 
 /// What a record's file name ends with.
 const SUFFIX: &str = ".shared";

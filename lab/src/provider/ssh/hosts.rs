@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::names::nearest_key;
-use crate::node::{Role, Wire};
+use crate::base::role::Role;
 use crate::scenario::differences::Differences;
+use crate::scenario::network::Wire;
 
 /// Both hosts.
 #[derive(Debug, Clone, Deserialize)]

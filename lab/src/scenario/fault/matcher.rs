@@ -6,7 +6,7 @@ use std::str::FromStr;
 use roce::wire::Opcode;
 
 use crate::base::names;
-use crate::node::Role;
+use crate::base::role::Role;
 
 /// Which packets a fault is about: those of which everything that is named here is true.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,11 +3,12 @@
 //! - [`entry`]: a `[[fault]]` of a scenario file
 //! - [`matcher`]: which packets
 //! - [`action`]: what becomes of them
-//! - [`netem`]: what of them machines without the switch can do
+//! - [`met`]: how often they acted; [`netem`]: what of them machines without the switch can do
 
 pub mod action;
 pub mod entry;
 pub mod matcher;
+pub mod met;
 pub mod netem;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use action::Action;
 pub use matcher::Matcher;
+pub use met::Met;
 
 use crate::base::error::{Error, Result};
 use crate::base::names::nearest_key;

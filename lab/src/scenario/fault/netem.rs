@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::node::Role;
+use crate::base::role::Role;
 use crate::scenario::fault::action::Action;
-use crate::scenario::fault::{Fault, Matcher};
-use crate::wire::engine::Met;
+use crate::scenario::fault::{Fault, Matcher, Met};
 
 /// What to do about a fault that is beyond netem.
 pub const WAYS_OUT: &str =

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use lab::node::Role;
+use lab::base::role::Role;
 use multipass_stand_in::instance::{Instance, State};
 use multipass_stand_in::place::Switch;
 use multipass_stand_in::protocol::{Event, Launch, size_bytes};
