@@ -4,8 +4,8 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use lab::base::cache::{Cache, Entry};
-use lab::provider::qemu::resident::Condition;
-use lab::provider::remote::resident as shared;
+use lab::provider::resident::qemu::Condition;
+use lab::provider::resident::remote as shared;
 use lab::{Error, Result};
 use serde::Serialize;
 

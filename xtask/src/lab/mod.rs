@@ -7,10 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Subcommand;
 use lab::base::cache::Cache;
 use lab::base::role::Role;
-use lab::provider::qemu::resident::{DEFAULT_NAME, Resident, Residents};
 use lab::provider::qemu::ssh;
-use lab::provider::remote::resident as shared;
-use lab::provider::remote::resident::Shared;
+use lab::provider::resident::qemu::{DEFAULT_NAME, Resident, Residents};
+use lab::provider::resident::remote as shared;
+use lab::provider::resident::remote::Shared;
 use lab::{Error, Result};
 
 mod capture;

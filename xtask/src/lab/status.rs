@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use lab::Result;
 use lab::base::cache::Cache;
-use lab::provider::remote::resident as shared;
+use lab::provider::resident::remote as shared;
 use serde::Serialize;
 
 use super::told::Told;

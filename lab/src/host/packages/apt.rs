@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Result};
-use crate::host::packages::{ARCHITECTURE, Archive, Package, keys};
+use crate::host::packages::archive::{ARCHITECTURE, Archive, Package};
+use crate::host::packages::keys;
 
 const UPDATE_LIMIT: Duration = Duration::from_secs(180);
 const QUERY_LIMIT: Duration = Duration::from_secs(60);

@@ -20,7 +20,8 @@ use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::policy::Policy;
 use crate::base::program::executables;
 use crate::base::progress::Step;
-use crate::host::packages::{Archive, Package, keys};
+use crate::host::packages::archive::{Archive, Package};
+use crate::host::packages::keys;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(1200);
 const UPDATE_LIMIT: Duration = Duration::from_secs(300);

@@ -265,7 +265,7 @@ impl Control {
     }
 
     /// The process that listens on the guard's socket, whether it answers or not.
-    pub(super) fn listener(&self) -> Option<Process> {
+    pub(in crate::provider) fn listener(&self) -> Option<Process> {
         listener(&self.connect().ok()?)
     }
 

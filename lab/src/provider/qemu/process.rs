@@ -109,7 +109,7 @@ impl Process {
     /// # Errors
     ///
     /// It is still there at the limit.
-    pub(super) fn wait_end(self, limit: Duration) -> Result<()> {
+    pub(in crate::provider) fn wait_end(self, limit: Duration) -> Result<()> {
         let started = Instant::now();
         while self.is_alive() {
             if started.elapsed() > limit {

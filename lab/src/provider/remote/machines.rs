@@ -16,7 +16,7 @@ use crate::provider::remote::survey::Survey;
 use crate::provider::remote::{prepare, reset};
 
 /// Where programs are deployed.
-pub(super) const DEPLOYED: &str = "/opt/lab/deployed";
+pub(in crate::provider) const DEPLOYED: &str = "/opt/lab/deployed";
 
 /// Both machines, prepared.
 #[derive(Debug, Clone)]

@@ -7,7 +7,8 @@
 //! - [`make`]: programs that run there; [`detached`]: commands in the background
 //! - [`capture`]: tcpdump there, its file here; [`mirror`]: a mirror port's file in its place
 //! - [`netem`]: faults on what a machine sends
-//! - [`pair`]: both machines; [`resident`]: labs on them that stay; [`attended`]: what a person runs there
+//! - [`setting`]: how they are reached; [`machines`]: both, prepared; [`pair`]: both, for one scenario
+//! - [`attended`]: what a person runs there
 //!
 //! Such machines are shared: they are left as they were found, apart from what is said, and one scenario at a
 //! time runs on them.
@@ -27,7 +28,6 @@ pub mod pair;
 pub mod place;
 pub mod prepare;
 pub mod reset;
-pub mod resident;
 pub mod script;
 pub mod setting;
 pub mod survey;

@@ -1,7 +1,7 @@
 //! Labs on machines of others that stay: the machines do anyway, so a lab is a record of what was prepared there.
 //!
 //! The record is a file `NAME.shared` in the cache's directory `labs`, beside those of
-//! [`crate::provider::qemu::resident`].
+//! [`crate::provider::resident::qemu`].
 
 use std::collections::BTreeMap;
 use std::fs;
