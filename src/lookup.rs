@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use verbs::deadline::Deadline;
+use verbs::error::{Error, Result};
 
 /// Resolves `host` to its first address, of the family of `source` if that is given.
 ///

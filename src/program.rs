@@ -5,12 +5,12 @@ pub mod server;
 
 use std::process::ExitCode;
 
-use crate::builders::QueuePairBuilder;
 use crate::cli::Connection;
-use crate::connection::ConnectParams;
-use crate::device;
-use crate::error::Result;
 use crate::report::{Outcome, Reporter};
+use verbs::builders::QueuePairBuilder;
+use verbs::connection::ConnectParams;
+use verbs::device;
+use verbs::error::Result;
 
 /// Builds the queue pairs of a program: completions go to its report.
 fn builder(reporter: &Reporter) -> QueuePairBuilder {

@@ -15,8 +15,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::completion::Completion;
-use crate::error::Error;
+use verbs::completion::Completion;
+use verbs::error::Error;
 
 /// What a program has to say about one connection that went well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -271,7 +271,7 @@ fn to_json(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::completion::{Side, WcOpcode, WcStatus, WrOpcode};
+    use verbs::completion::{Side, WcOpcode, WcStatus, WrOpcode};
 
     fn json(program: &'static str) -> Reporter {
         Reporter::new(program, true)

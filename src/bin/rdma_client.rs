@@ -13,13 +13,13 @@
 
 use std::process::ExitCode;
 
-use rdma_lab::Result;
-use rdma_lab::builders::{RegionRange, SendRequest};
 use rdma_lab::cli::{self, ClientArgs, Writing};
 use rdma_lab::exchange::{self, CLIENT_WRITE};
-use rdma_lab::mem::Access;
 use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
+use verbs::Result;
+use verbs::builders::{RegionRange, SendRequest};
+use verbs::mem::Access;
 
 fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT, write_and_read_back)

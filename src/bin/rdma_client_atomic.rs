@@ -13,13 +13,13 @@
 
 use std::process::ExitCode;
 
-use rdma_lab::builders::{ATOMIC_BYTES, RegionRange, SendRequest};
 use rdma_lab::cli::{self, ClientArgs, Counting};
 use rdma_lab::exchange::{COUNTER_INITIAL, COUNTER_SWAPPED};
-use rdma_lab::mem::Access;
 use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
-use rdma_lab::{Error, Result};
+use verbs::builders::{ATOMIC_BYTES, RegionRange, SendRequest};
+use verbs::mem::Access;
+use verbs::{Error, Result};
 
 fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT_ATOMIC, count_and_swap)

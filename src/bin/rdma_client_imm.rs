@@ -14,12 +14,12 @@
 
 use std::process::ExitCode;
 
-use rdma_lab::Result;
-use rdma_lab::builders::{RegionRange, SendRequest};
 use rdma_lab::cli::{self, ClientArgs, Writing};
 use rdma_lab::exchange::CLIENT_WRITE_IMM;
 use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
+use verbs::Result;
+use verbs::builders::{RegionRange, SendRequest};
 
 fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT_IMM, write_with_imm)

@@ -13,12 +13,12 @@
 
 use std::process::ExitCode;
 
-use rdma_lab::Result;
 use rdma_lab::cli::{self, Memory, ServerArgs};
-use rdma_lab::connection::Request;
 use rdma_lab::exchange::{self, SERVER_INITIAL};
 use rdma_lab::program::server;
 use rdma_lab::report::{Content, Outcome, Reporter};
+use verbs::Result;
+use verbs::connection::Request;
 
 fn main() -> ExitCode {
     server::serve(&cli::RDMA_SERVER, serve_client)

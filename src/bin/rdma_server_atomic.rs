@@ -13,14 +13,14 @@
 
 use std::process::ExitCode;
 
-use rdma_lab::Result;
-use rdma_lab::builders::ATOMIC_BYTES;
 use rdma_lab::cli::{self, Counter, ServerArgs};
-use rdma_lab::connection::Request;
 use rdma_lab::exchange::COUNTER_INITIAL;
-use rdma_lab::mem::Access;
 use rdma_lab::program::server;
 use rdma_lab::report::{Outcome, Reporter};
+use verbs::Result;
+use verbs::builders::ATOMIC_BYTES;
+use verbs::connection::Request;
+use verbs::mem::Access;
 
 fn main() -> ExitCode {
     server::serve(&cli::RDMA_SERVER_ATOMIC, serve_client)

@@ -14,13 +14,13 @@
 
 use std::process::ExitCode;
 
-use rdma_lab::Result;
-use rdma_lab::builders::RegionRange;
 use rdma_lab::cli::{self, MemoryAndReceiving, ServerArgs};
-use rdma_lab::completion::WcOpcode;
-use rdma_lab::connection::Request;
 use rdma_lab::program::server;
 use rdma_lab::report::{Outcome, Reporter};
+use verbs::Result;
+use verbs::builders::RegionRange;
+use verbs::completion::WcOpcode;
+use verbs::connection::Request;
 
 fn main() -> ExitCode {
     server::serve(&cli::RDMA_SERVER_IMM, serve_client)

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use super::{builder, conclude, params, require_device};
 use crate::cli::{ClientArgs, ClientOptions, Program, Wrong};
-use crate::connection::{self, ConnectParams, Target};
-use crate::error::{Error, Result};
 use crate::exchange::REGION_BYTES;
 use crate::lookup::lookup;
-use crate::ops::{Endpoint, Pace};
-use crate::private_data::{self, RemoteRegion};
 use crate::report::{Outcome, Reporter};
-use crate::{log, plain};
+use verbs::connection::{self, ConnectParams, Target};
+use verbs::error::{Error, Result};
+use verbs::ops::{Endpoint, Pace};
+use verbs::plain;
+use verbs::private_data::{self, RemoteRegion};
+
+use crate::log;
 
 /// The most READs and atomics that a client asks to have outstanding: what hardware has.
 const MOST_READS_AT_ONCE: usize = 16;

@@ -8,17 +8,19 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::{builder, conclude, params, require_device};
-use crate::builders::RegionRange;
 use crate::cli::{Memory, Permission, Program, Receiving, ServerArgs, ServerOptions};
-use crate::completion::WcOpcode;
-use crate::connection::{ConnectParams, Listener, Request};
-use crate::error::{Error, Result};
 use crate::exchange::{self, REGION_BYTES};
-use crate::mem::{Access, MemoryRegion};
-use crate::ops::Endpoint;
-use crate::private_data;
 use crate::report::{Content, Outcome, Reporter};
-use crate::{cm, log, plain};
+use verbs::builders::RegionRange;
+use verbs::completion::WcOpcode;
+use verbs::connection::{ConnectParams, Listener, Request};
+use verbs::error::{Error, Result};
+use verbs::mem::{Access, MemoryRegion};
+use verbs::ops::Endpoint;
+use verbs::private_data;
+use verbs::{cm, plain};
+
+use crate::log;
 
 /// The exit code of a server that dies on purpose.
 const DEAD: i32 = 9;
@@ -342,7 +344,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::deadline::Deadline;
+    use verbs::deadline::Deadline;
 
     #[test]
     fn five_clients_that_never_finish_do_not_keep_the_sixth_waiting() {

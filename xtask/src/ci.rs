@@ -21,9 +21,9 @@ use lab::base::policy::Policy;
 use lab::guest::programs;
 use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
+use rdma_lab_cli::means::Means;
+use rdma_lab_cli::output;
 
-use crate::means::Means;
-use crate::output;
 use crate::stage::{self, Ended, Expect, Table};
 use crate::workspace;
 
@@ -127,7 +127,11 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                 // All else is the same without the feature. With a target only what is tested is linked against
                 // the sysroot, and no build script.
                 _ if verbs => (
-                    vec!["test", "--package", "rdma-lab", "--no-fail-fast", "--target", programs::TARGET],
+                    [
+                        &["test", "--package", "rdma-lab", "--package", "rdma-lab-verbs"][..],
+                        &["--no-fail-fast", "--target", programs::TARGET],
+                    ]
+                    .concat(),
                     vec![],
                     Expect::Tests,
                 ),

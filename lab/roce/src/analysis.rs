@@ -31,6 +31,7 @@ use crate::row::{CmRow, Row};
 use crate::rule::{Rule, Severity};
 use crate::seen_frames::SeenFrames;
 use crate::stats::Stats;
+use crate::trace::Known;
 use crate::wire::{
     Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Transport,
 };
@@ -354,8 +355,12 @@ impl Analysis {
         &self.names
     }
 
+    /// The nodes and connections that came so far, for [`RunningNames`](crate::RunningNames).
+    pub fn known(&self) -> Known<'_> {
+        Known::of_analysis(self)
+    }
+
     /// What the nodes told so far, beside RoCE.
-    #[cfg(feature = "cli")]
     pub(crate) fn adverts(&self) -> &Adverts {
         &self.adverts
     }

@@ -1,7 +1,7 @@
 //! RoCEv2 on the wire: headers, connection management, flows, rules, and a trace that a person can review.
 //!
-//! Bytes or `impl Read` in, values out: no files, no processes, no clock, no `unsafe`, and no panic on any input. (The feature `cli`, off by default, adds
-//! the command `roce`, which opens files.)
+//! Bytes or `impl Read` in, values out: no files, no processes, no clock, no `unsafe`, and no panic on any input. (The command `roce`,
+//! which opens files, is the crate `roce-cli`.)
 //!
 //! ```
 //! use roce::capture::{Reader, Writer};
@@ -42,8 +42,6 @@
 mod analysis;
 pub mod capture;
 mod checker;
-#[cfg(feature = "cli")]
-pub mod cli;
 pub mod cm;
 mod fate;
 pub mod fields;
@@ -59,6 +57,7 @@ mod row;
 mod rule;
 mod seen_frames;
 mod stats;
+#[cfg(any(test, feature = "synth"))]
 pub mod synth;
 mod trace;
 pub mod wire;
@@ -73,3 +72,4 @@ pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};
+pub use trace::{Known, MessageNames, RunningNames};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::trace::immediate_words;
 use crate::wire::{NakCode, Opcode, Operation, Psn};
 
 /// What a work request does.
@@ -146,4 +147,11 @@ pub struct Message {
     pub ended_ns: Option<u64>,
     /// How far it came.
     pub outcome: Outcome,
+}
+
+impl Message {
+    /// The immediate as the trace has it: `imm 22`.
+    pub fn immediate_words(&self) -> Option<String> {
+        self.immediate.map(immediate_words)
+    }
 }

@@ -24,8 +24,7 @@ impl Names {
     }
 
     /// Adds a name that a capture says; one that was given stays.
-    #[cfg(feature = "cli")]
-    pub(crate) fn learn(&mut self, address: IpAddr, name: &str) {
+    pub fn learn(&mut self, address: IpAddr, name: &str) {
         let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
         if (1..=64).contains(&name.len()) && name.chars().all(is_plain) {
             self.by_address.entry(address).or_insert_with(|| name.to_owned());

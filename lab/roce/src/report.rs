@@ -11,7 +11,7 @@ use crate::names::Names;
 use crate::retransmission::Retransmissions;
 use crate::row::{CmRow, Row};
 use crate::stats::Stats;
-use crate::trace;
+use crate::trace::{self, Known};
 use crate::wire::Encapsulation;
 
 /// What a capture holds.
@@ -123,6 +123,11 @@ impl Report {
     /// The names under which the trace shows each data packet, in the order of the capture.
     pub fn packet_names(&self) -> Vec<PacketNames> {
         trace::packet_names(self)
+    }
+
+    /// The nodes and connections of the whole capture, for [`RunningNames`](crate::RunningNames).
+    pub fn known(&self) -> Known<'_> {
+        Known::of_report(self)
     }
 
     /// The packets between the nodes as one SVG picture that needs nothing else: a line a node, an arrow a packet, lost ones dashed, broken rules beside.

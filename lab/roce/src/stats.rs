@@ -131,7 +131,8 @@ impl Stats {
         self.last_ns = self.last_ns.max(timestamp_ns);
     }
 
-    pub(crate) fn ended(&mut self, message: &Message) {
+    /// Counts a message that has ended.
+    pub fn ended(&mut self, message: &Message) {
         let at = match self.kinds.iter().position(|(kind, _)| *kind == message.kind) {
             Some(at) => at,
             None => {
@@ -156,8 +157,7 @@ impl Stats {
     }
 
     /// Exchanges its messages for those of another.
-    #[cfg(feature = "cli")]
-    pub(crate) fn with_messages_of(self, other: Self) -> Self {
+    pub fn with_messages_of(self, other: Self) -> Self {
         Self { kinds: other.kinds, ..self }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::base::error::{Error, Result};
+use crate::base::invocation;
 
 /// Demands that `needed_mib` MiB can be written into `directory`.
 ///
@@ -12,8 +13,10 @@ use crate::base::error::{Error, Result};
 ///
 /// Less is left: with how much is needed.
 pub fn demand(directory: &Path, needed_mib: u64) -> Result<()> {
-    let cure = "make room (`cargo xtask lab clean` empties the cache), or name a directory with more: \
-                RDMA_LAB_CACHE=/some/directory";
+    let cure = format!(
+        "make room (`{}` empties the cache), or name a directory with more: RDMA_LAB_CACHE=/some/directory",
+        invocation::lab("clean")
+    );
     room(directory, needed_mib).map_err(|error| error.next(cure))
 }
 

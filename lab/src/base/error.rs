@@ -7,6 +7,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::base::invocation;
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -142,10 +144,12 @@ pub trait IoContext<T> {
 impl<T> IoContext<T> for io::Result<T> {
     fn at(self, what: &str, path: &Path) -> Result<T> {
         self.map_err(|source| {
+            let end_labs;
             let hint = match source.kind() {
                 _ if is_out_of_files(&source) => Some("raise the limit of open files: ulimit -n 1024"),
                 io::ErrorKind::OutOfMemory => {
-                    Some("end something, or end other labs: cargo xtask lab down --all")
+                    end_labs = format!("end something, or end other labs: {}", invocation::lab("down --all"));
+                    Some(end_labs.as_str())
                 }
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
                     "free space on that file system: old runs in target/lab may go, and the cache may be elsewhere (RDMA_LAB_CACHE)",

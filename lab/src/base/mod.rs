@@ -11,6 +11,7 @@ pub mod cache;
 pub mod command;
 pub mod disk;
 pub mod error;
+pub mod invocation;
 pub mod kept;
 pub mod names;
 pub mod policy;

@@ -1,8 +1,10 @@
 //! The guest programs: built on the host against the guest release's own headers and libraries; or, where those do
-//! not run, on a machine (`provider::remote::build_guest`).
+//! not run, on a machine (`provider::remote::build_guest`). [`samples`]: which there are, and whether they are built at all.
 //!
 //! Neither the host's glibc nor its RDMA packages matter. The build has a target directory and flags of its
 //! own; the user's `CARGO_TARGET_DIR`, `RUSTFLAGS` and cargo configuration do not reach it.
+
+pub mod samples;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,28 +14,27 @@ use xshell::{Shell, cmd};
 use crate::base::cache::Cache;
 use crate::base::command::shell_word;
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::invocation;
 use crate::base::policy::Policy;
-use crate::base::program::Program;
-use crate::base::program::executables;
+use crate::base::program::{Program, executables};
 use crate::base::progress::Step;
 use crate::guest::image::{Release, Sysroot};
-use crate::host::Host;
-use crate::host::bindgen;
 use crate::host::libclang::Libclang;
 use crate::host::packages::TRIPLET;
 use crate::host::toolbox::Toolbox;
+use crate::host::{Host, bindgen};
 
 /// The target of everything that is linked against the sysroot.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// What of the root package is built.
+/// What is built for a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build {
-    /// Its programs.
+    /// The sample programs, of the root package.
     Programs,
-    /// The tests of its verbs library: its own unit tests, and those in `tests/`.
+    /// The tests of the verbs library: its own unit tests, and those in its `tests/`.
     Tests,
-    /// Programs that do not do what they say, in a directory of their own: for the self-test.
+    /// Sample programs that do not do what they say, in a directory of their own: for the self-test.
     Mutants,
 }
 
@@ -49,9 +50,19 @@ impl Build {
     /// The words after `cargo` that say what is built.
     fn words(self) -> &'static [&'static str] {
         match self {
-            Build::Programs => &["build", "--bins", "--features", "verbs"],
-            Build::Tests => &["test", "--no-run", "--lib", "--test", "*", "--features", "verbs"],
-            Build::Mutants => &["build", "--bins", "--features", "mutants"],
+            Build::Programs => &["build", "--package", "rdma-lab", "--bins", "--features", "verbs"],
+            Build::Tests => &[
+                "test",
+                "--package",
+                "rdma-lab-verbs",
+                "--no-run",
+                "--lib",
+                "--test",
+                "*",
+                "--features",
+                "rdma-core",
+            ],
+            Build::Mutants => &["build", "--package", "rdma-lab", "--bins", "--features", "mutants"],
         }
     }
 
@@ -64,7 +75,7 @@ impl Build {
     }
 }
 
-/// Builds the root package's programs or tests in the workspace at `workspace`; what is up to date is not built
+/// Builds programs or tests for a guest in the workspace at `workspace`; what is up to date is not built
 /// again.
 ///
 /// # Errors
@@ -79,7 +90,7 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
     let words = what.words();
     let mut build = cmd!(
         shell,
-        "{cargo} {words...} --quiet --profile guest --locked --package rdma-lab
+        "{cargo} {words...} --quiet --profile guest --locked
          --target {TARGET} --target-dir {target_directory} --message-format json-render-diagnostics"
     )
     .env_remove("CARGO_TARGET_DIR")
@@ -108,7 +119,7 @@ pub fn build(what: Build, workspace: &Path, sysroot: &Sysroot, libclang: &Libcla
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(Error::setup(format!("failed to build the {}", what.what()))
             .detail(faults(&text))
-            .next("cargo xtask doctor says whether a tool is missing"));
+            .next(format!("{} says whether a tool is missing", invocation::program("doctor"))));
     }
     let programs = executables(&String::from_utf8_lossy(&output.stdout), what == Build::Tests);
     if programs.is_empty() {

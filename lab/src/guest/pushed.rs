@@ -5,6 +5,7 @@
 //! newer C library that the guest has not.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,9 @@ const SHELL_WORDS: [&str; 16] = [
     ".", "break", "case", "cd", "eval", "exec", "exit", "export", "for", "if", "set", "trap", "ulimit",
     "umask", "until", "while",
 ];
+
+/// How much of a script is read, to see which programs it calls.
+const SCRIPT_LIMIT: u64 = 1 << 20;
 
 /// What a user brings for one run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,6 +68,24 @@ impl Pushed {
         let called = format!("{name}{rest}");
         self.called.push(name);
         Ok(called)
+    }
+
+    /// The texts of all scripts among the files.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read.
+    pub fn scripts(&self) -> Result<Vec<String>> {
+        let mut scripts = Vec::new();
+        for Program { path, .. } in &self.files {
+            let file = fs::File::open(path).at("failed to read", path)?;
+            let mut head = Vec::new();
+            file.take(SCRIPT_LIMIT).read_to_end(&mut head).at("failed to read", path)?;
+            if head.starts_with(b"#!") {
+                scripts.push(String::from_utf8_lossy(&head).into_owned());
+            }
+        }
+        Ok(scripts)
     }
 
     fn add(&mut self, path: &Path) -> Result<String> {
@@ -120,23 +142,23 @@ impl Pushed {
     }
 
     /// Checks that a shell in a guest that has `contents` finds the program that a command begins with, among
-    /// `programs` too.
+    /// programs of these `names` too.
     ///
     /// # Errors
     ///
     /// It plainly does not: with the nearest name.
-    pub fn check_command(command: &str, contents: &Contents, programs: &[Program]) -> Result<()> {
+    pub fn check_command(command: &str, contents: &Contents, names: &[&str]) -> Result<()> {
         let word = command.split_whitespace().next().unwrap_or_default();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-+./".contains(&byte);
         let is_there = match word.starts_with('/') {
             true => contents.has(word),
-            false => contents.has_program(word) || programs.iter().any(|program| program.name == word),
+            false => contents.has_program(word) || names.contains(&word),
         };
         // What is not plainly a program is the shell's to understand.
         if is_there || SHELL_WORDS.contains(&word) || word.is_empty() || !word.bytes().all(is_plain) {
             return Ok(());
         }
-        let near = nearest(word, programs.iter().map(|program| program.name.as_str()));
+        let near = nearest(word, names.iter().copied());
         let next = match near {
             Some(near) => {
                 format!("did you mean {near}? A program of this computer is named by its path: ./{word}")
@@ -265,9 +287,8 @@ mod tests {
 
     #[test]
     fn program_that_is_nowhere_is_named() {
-        let programs = [Program { name: "rdma_server".to_owned(), path: PathBuf::new() }];
         let check = |command: &str| {
-            let result = Pushed::check_command(command, &contents(), &programs);
+            let result = Pushed::check_command(command, &contents(), &["rdma_server"]);
             result.err().map_or(String::new(), |error| error.to_string())
         };
         for command in ["rdma_server --once", "sh -c x", "/bin/sh x", "X=1 y", "cd /; y", "{ y; }", "exec y"]

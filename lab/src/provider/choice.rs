@@ -9,6 +9,7 @@ use crate::base::error::{Error, Result};
 use crate::base::role::Role;
 use crate::guest::contents::Contents;
 use crate::guest::image::Release;
+use crate::guest::programs::samples::Samples;
 use crate::host;
 use crate::node::{Pair, Plan, Provenance, Provider};
 use crate::provider::multipass::instance::Shape;
@@ -216,22 +217,22 @@ impl Choice {
         }
     }
 
-    /// Prepares the source of these machines, for the workspace at `workspace`; `guard_program` is for [`Qemu::new`].
+    /// Prepares the source of these machines, which deploys `samples`; `guard_program` is for [`Qemu::new`].
     ///
     /// # Errors
     ///
     /// As [`Qemu::new`] and [`Ssh::new`].
-    pub fn open(&self, cache: &Cache, workspace: &Path, guard_program: &Path) -> Result<Source> {
+    pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<Source> {
         Ok(match self {
             Choice::Qemu { accel, guest, seed } => {
                 Source::Qemu(Box::new(Qemu::new(guest, cache.clone(), *accel, guard_program, *seed)?))
             }
             Choice::Multipass { shape, build } => {
-                let maker = Maker::new(workspace, *build);
+                let maker = Maker::new(samples, *build);
                 Source::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
             }
             Choice::Ssh { hosts, build } => {
-                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(workspace, *build))?))
+                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(samples, *build))?))
             }
         })
     }

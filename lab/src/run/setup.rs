@@ -1,4 +1,4 @@
-//! What every run needs before its machines: the guest programs, built, and a provider, ready.
+//! What every run needs before its machines: the guest programs, built if need be, and a provider, ready.
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -8,6 +8,7 @@ use crate::base::cache::{Cache, Lock};
 use crate::base::error::Result;
 use crate::base::program::Program;
 use crate::guest::image::Sysroot;
+use crate::guest::programs::samples::Samples;
 use crate::guest::programs::{self, Build};
 use crate::host::Host;
 use crate::host::{bindgen, builder};
@@ -25,25 +26,31 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Builds the programs of the workspace and prepares the source of the machines that were chosen;
+    /// Builds the sample programs, if they are built, and prepares the source of the machines that were chosen;
     /// `guard_program` is the executable that runs [`crate::provider::qemu::guard::main`] when called with
     /// `__guard`.
     ///
     /// # Errors
     ///
     /// A requirement is missing, or a build failed.
-    pub fn prepare(workspace: &Path, choice: &Choice, guard_program: &Path) -> Result<Setup> {
-        Setup::with(Build::Programs, workspace, choice, guard_program)
+    pub fn prepare(samples: &Samples, choice: &Choice, guard_program: &Path) -> Result<Setup> {
+        Setup::with(Build::Programs, samples, choice, guard_program)
     }
 
-    /// The same with something else than the usual programs.
+    /// The same with something else than the usual programs, if they are built.
     ///
     /// # Errors
     ///
     /// As [`Setup::prepare`].
-    pub fn with(build: Build, workspace: &Path, choice: &Choice, guard_program: &Path) -> Result<Setup> {
+    pub fn with(build: Build, samples: &Samples, choice: &Choice, guard_program: &Path) -> Result<Setup> {
         let cache = Cache::open()?;
-        let open = || choice.open(&cache, workspace, guard_program);
+        let open = || choice.open(&cache, samples, guard_program);
+        let workspace = match samples {
+            Samples::Workspace(workspace) => workspace,
+            Samples::Prebuilt(programs) => {
+                return Ok(Setup { provider: open()?, programs: programs.clone(), cache });
+            }
+        };
         // Where these do not run, the machines make their own when they are reached.
         let can_build = builder::is_builder() || matches!(choice, Choice::Qemu { .. });
         if choice.build() == Some(Place::Guest) || choice.build().is_none() && !can_build {

@@ -191,6 +191,11 @@ impl Scenario {
         }
     }
 
+    /// Both commands, a line each.
+    pub fn commands(&self) -> String {
+        Role::BOTH.map(|role| self.command(role)).join("\n")
+    }
+
     /// What is expected of one node's program.
     pub fn expected(&self, role: Role) -> &ExpectProgram {
         match role {

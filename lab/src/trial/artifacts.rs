@@ -1,7 +1,8 @@
-//! Where everything about a run is kept: `target/lab/runs/<UTC time>-<pid>/<scenario>/`.
+//! Where everything about a run is kept: `runs/<UTC time>-<pid>/<scenario>/`, below the front end's home for results
+//! (`target/lab` in this workspace).
 //!
-//! `target/lab/runs/latest` leads to the newest test run: of `test-e2e`, `run`, `self-test` and `test-guest`. Labs that
-//! stay have their logs in `target/lab/labs/<UTC time>-<pid>-<name>/`. Of each of both the newest are kept, see [`KEEP`].
+//! `runs/latest` leads to the newest test run: of `test-e2e`, `run`, `self-test` and `test-guest`. Labs that
+//! stay have their logs in `labs/<UTC time>-<pid>-<name>/`. Of each of both the newest are kept, see [`KEEP`].
 //!
 //! An invocation's directory also holds its results ([`crate::trial::results`]); a scenario's holds `verdict.json`,
 //! `evidence.json`, `capture.pcapng`, `trace.txt`, `server.out`, `client.out`, `console-*.log`, `qemu-*.log`,
@@ -42,14 +43,14 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
-    /// Makes the directory of a new test run in the workspace at `workspace`, which becomes the latest; removes those of
+    /// Makes the directory of a new test run in `home`, which becomes the latest; removes those of
     /// old ones.
     ///
     /// # Errors
     ///
     /// It cannot be created; [`KEEP`] is no number.
-    pub fn create(workspace: &Path) -> Result<Artifacts> {
-        Artifacts::run(&runs(workspace), &std::process::id().to_string())
+    pub fn create(home: &Path) -> Result<Artifacts> {
+        Artifacts::run(&runs(home), &std::process::id().to_string())
     }
 
     /// The directory of a test run of many processes, all of which know its `id`: made by the first.
@@ -57,8 +58,8 @@ impl Artifacts {
     /// # Errors
     ///
     /// As [`Artifacts::create`].
-    pub fn shared(workspace: &Path, id: &str) -> Result<Artifacts> {
-        let runs = runs(workspace);
+    pub fn shared(home: &Path, id: &str) -> Result<Artifacts> {
+        let runs = runs(home);
         fs::create_dir_all(&runs).at("failed to create", &runs)?;
         let _lock = lock_file(&runs.join("shared.lock"))?;
         for entry in fs::read_dir(&runs).at("failed to list", &runs)? {
@@ -75,8 +76,8 @@ impl Artifacts {
     /// # Errors
     ///
     /// As [`Artifacts::create`].
-    pub fn lab(workspace: &Path, name: &str, recorded: &[PathBuf]) -> Result<Artifacts> {
-        let labs = workspace.join("target/lab/labs");
+    pub fn lab(home: &Path, name: &str, recorded: &[PathBuf]) -> Result<Artifacts> {
+        let labs = home.join("labs");
         let made = Artifacts::made(&labs, &format!("{}-{name}", std::process::id()))?;
         prune(&labs, "labs", recorded)?;
         Ok(made)
@@ -124,9 +125,9 @@ impl Artifacts {
     }
 }
 
-/// Where the test runs of a workspace are kept.
-pub fn runs(workspace: &Path) -> PathBuf {
-    workspace.join("target/lab/runs")
+/// Where the test runs below `home` are kept.
+pub fn runs(home: &Path) -> PathBuf {
+    home.join("runs")
 }
 
 /// The directories of invocations in `parent`, the oldest first: their names sort by time.
@@ -145,9 +146,9 @@ fn invocations(parent: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The newest test run of a workspace that left results.
-pub fn latest_with_results(workspace: &Path) -> Option<PathBuf> {
-    let all = invocations(&runs(workspace)).ok()?;
+/// The newest test run below `home` that left results.
+pub fn latest_with_results(home: &Path) -> Option<PathBuf> {
+    let all = invocations(&runs(home)).ok()?;
     all.into_iter().rfind(|run| run.join(RESULTS).is_file())
 }
 

@@ -52,16 +52,12 @@ fn again(directory: &Path) -> PathBuf {
 /// Judges again what earlier trials kept, without machines: every run in `directory`, or the one that it is.
 /// The accepted trace of a scenario is that of `snapshots` if it is there, else the one that it was compared
 /// with. What was never run has its verdict already. What was kept stays as it is; the verdicts are kept in a new
-/// invocation's directory in the workspace at `workspace`.
+/// invocation's directory below `home`.
 ///
 /// # Errors
 ///
 /// There is no run in that directory; its evidence or a snapshot cannot be read.
-pub fn judge_again(
-    directory: &Path,
-    snapshots: &Path,
-    workspace: &Path,
-) -> Result<(Artifacts, Vec<Verdict>)> {
+pub fn judge_again(directory: &Path, snapshots: &Path, home: &Path) -> Result<(Artifacts, Vec<Verdict>)> {
     let directory = fs::canonicalize(directory).map_err(|source| {
         Error::usage(format!("no directory is called {}", directory.display())).source(source)
     })?;
@@ -77,13 +73,12 @@ pub fn judge_again(
     }
     kept.retain(|path| is_kept(path));
     if kept.is_empty() {
-        return Err(Error::usage(format!("no run is kept in {}", directory.display())).next(
-            "name a directory with an evidence.json, or one of such directories: target/lab/runs/latest",
-        ));
+        return Err(Error::usage(format!("no run is kept in {}", directory.display()))
+            .next("name a directory with an evidence.json, or one of such directories: …/runs/latest"));
     }
     kept.sort();
     // Only now: it becomes the newest, and that may be what `directory` was called.
-    let run = Artifacts::create(workspace)?;
+    let run = Artifacts::create(home)?;
     let mut verdicts = Vec::new();
     for artifacts in &kept {
         let verdict = judge_one_again(artifacts, snapshots)?;

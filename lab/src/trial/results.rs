@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::cache::{lock_file, write_whole};
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::invocation;
 use crate::judge::verdict::Verdict;
 use crate::trial::artifacts::{self, Artifacts, RESULTS, VERDICT};
 
@@ -153,8 +154,10 @@ impl Results {
         if !file.is_file() {
             let results = Results::merge(run)?;
             return match results.scenarios.is_empty() {
-                true => Err(Error::usage(format!("no results are kept in {}", run.display()))
-                    .next("name a directory that `cargo xtask test-e2e` made: target/lab/runs/latest")),
+                true => Err(Error::usage(format!("no results are kept in {}", run.display())).next(format!(
+                    "name a directory that `{}` made, as in …/runs/latest",
+                    invocation::test("")
+                ))),
                 false => Ok(results),
             };
         }

@@ -17,8 +17,8 @@ use lab::base::cache::Cache;
 use lab::host::toolbox::Toolbox;
 use lab::host::toolbox::set::Set;
 use lab::{Error, Result};
+use rdma_lab_cli::output;
 
-use crate::output;
 use crate::workspace;
 
 /// Data packets of the capture.
@@ -202,7 +202,7 @@ fn report(measures: &[Measure], large_kib: u64) -> Result<Vec<String>> {
 fn prepare(smoke: bool) -> Result<Subject> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "roce", "--features", "cli", "--bin", "roce"])
+        .args(["build", "--quiet", "--package", "roce-cli", "--bin", "roce"])
         .args((!smoke).then_some("--release"))
         .current_dir(workspace::root())
         .status()

@@ -16,8 +16,10 @@ use lab::provider::choice::GUEST;
 use lab::{Error, Result};
 use serde_json::Value;
 
-use crate::machines::Machines;
-use crate::{output, workspace};
+use rdma_lab_cli::machines::Machines;
+use rdma_lab_cli::{Front, output};
+
+use crate::workspace;
 
 /// The longest that one command may take: the first brings the image and both machines about.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -39,9 +41,9 @@ pub(crate) struct Args {
 const EXAMPLES: &[&str] = &["test-e2e", "--jobs", "1", "write_read", "write_with_imm"];
 
 /// Measures and prints the table.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    args.machines.prepare()?;
-    let bench = Bench::new(args)?;
+pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
+    args.machines.prepare(true)?;
+    let bench = Bench::new(args, front)?;
     let mut table = Table::default();
 
     let runs = if args.smoke { 1 } else { args.runs };
@@ -136,13 +138,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(args: &Args) -> Result<Bench> {
+    fn new(args: &Args, front: &Front) -> Result<Bench> {
         let users = lab::base::cache::Cache::open()?;
         let own_cache = if args.smoke { None } else { Some(users.scratch()?) };
         let cache = own_cache.as_ref().map_or_else(|| users.path(""), |own| own.path().to_owned());
         let name = format!("bench-{}", std::process::id());
-        let program = std::env::current_exe()
-            .map_err(|source| Error::setup("failed to find this program").source(source))?;
+        let program = front.program.clone();
         let guest = args.machines.guest()?.name.clone();
         let accel = args.machines.accel.name();
         Ok(Bench { program, cache, _own_cache: own_cache, accel, name, guest })

@@ -10,12 +10,10 @@ mod datagrams;
 mod labels;
 mod ladder;
 mod render;
+mod running;
 mod summary;
 
-#[cfg(feature = "cli")]
-pub(crate) use datagrams::{Datagrams, unknown};
 pub(crate) use ladder::draw;
-#[cfg(feature = "cli")]
-pub(crate) use render::immediate_words;
-pub(crate) use render::{packet_names, render, render_with};
+pub(crate) use render::{immediate_words, packet_names, render, render_with};
+pub use running::{Known, MessageNames, RunningNames};
 pub(crate) use summary::summary;

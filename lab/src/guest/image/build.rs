@@ -15,6 +15,7 @@ use xshell::{Shell, cmd};
 
 use crate::base::cache::{Cache, sha256_file};
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::invocation;
 use crate::base::kept::{self, Kind};
 use crate::base::policy::Policy;
 use crate::base::progress::Step;
@@ -289,9 +290,10 @@ fn shell() -> Result<Shell> {
 
 fn tool(name: &'static str) -> impl Fn(xshell::Error) -> Error {
     move |source| {
-        Error::setup(format!("failed to run {name}"))
-            .source(source)
-            .next("cargo xtask doctor says which tools are missing and how to get them")
+        Error::setup(format!("failed to run {name}")).source(source).next(format!(
+            "{} says which tools are missing and how to get them",
+            invocation::program("doctor")
+        ))
     }
 }
 

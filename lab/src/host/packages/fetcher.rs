@@ -1,7 +1,8 @@
-//! The fetcher, on hosts without apt: resolves and downloads packages by a program of this workspace.
+//! The fetcher, on hosts without apt: resolves and downloads packages by a program of this workspace, or by this program
+//! itself where that is a part of it.
 //!
-//! `debian-fetcher` is compiled at its first use, by the cargo that built the lab: its OpenPGP and TLS would cost
-//! every other host's first build as much as all of the lab does. It answers in JSON; its head says how.
+//! In a checkout `debian-fetcher` is compiled at its first use, by the cargo that built the lab: its OpenPGP and TLS would
+//! cost every other host's first build as much as all of the lab does. It answers in JSON; its head says how.
 //!
 //! A process asks cargo for it once, whoever comes first. Cargo compiles it once, whoever asks: the variables that cargo
 //! sets for what it runs are kept from it, because build scripts would see other ones of each caller and run again.
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::base::command::{Command, tail};
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::invocation::{self, Invocation};
 use crate::base::policy::Policy;
 use crate::base::program::executables;
 use crate::base::progress::Step;
@@ -34,7 +36,8 @@ static PROGRAM: Mutex<Option<PathBuf>> = Mutex::new(None);
 /// A state of the fetcher in a directory of ours, for one mirror.
 #[derive(Debug)]
 pub struct Fetcher {
-    program: PathBuf,
+    /// The program, with the words before its own.
+    program: Vec<OsString>,
     directory: PathBuf,
 }
 
@@ -64,7 +67,7 @@ impl Fetcher {
 
     /// Runs the program for one answer.
     fn ask<T: DeserializeOwned>(&self, what: &str, args: &[OsString], limit: Duration) -> Result<T> {
-        let command = Command::new([&self.program]).arg(what).arg(&self.directory).args(args.iter().cloned());
+        let command = Command::new(&self.program).arg(what).arg(&self.directory).args(args.iter().cloned());
         let output = command.output(limit)?;
         match serde_json::from_str(&output.stdout) {
             Ok(Reply::Answer(answer)) => Ok(answer),
@@ -112,8 +115,21 @@ fn words(packages: &[&str]) -> Vec<OsString> {
     packages.iter().map(OsString::from).collect()
 }
 
-/// The program, compiled if need be; who asks while another compiles waits for that.
-fn program() -> Result<PathBuf> {
+/// The program: this one, where the fetcher is a part of it, else one that is compiled if need be.
+fn program() -> Result<Vec<OsString>> {
+    match Invocation::get().fetcher {
+        Some(subcommand) => Ok(vec![this_program()?.into_os_string(), subcommand.into()]),
+        None => Ok(vec![compiled()?.into_os_string()]),
+    }
+}
+
+/// The path of this executable.
+fn this_program() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|source| Error::setup("failed to find this program").source(source))
+}
+
+/// The program of this workspace, compiled if need be; who asks while another compiles waits for that.
+fn compiled() -> Result<PathBuf> {
     let mut known = PROGRAM.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(program) = &*known {
         return Ok(program.clone());
@@ -126,7 +142,7 @@ fn program() -> Result<PathBuf> {
         _ => {
             return Err(Error::setup("failed to compile the package fetcher")
                 .detail(tail(&output.stderr, 30))
-                .next("cargo xtask doctor says whether a tool is missing"));
+                .next(format!("{} says whether a tool is missing", invocation::program("doctor"))));
         }
     };
     step.done("");

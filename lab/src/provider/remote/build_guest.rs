@@ -28,8 +28,8 @@ const DIRECTORY: &str = "/opt/lab/build";
 /// How long the toolchain and the build may take.
 const LIMIT: Duration = Duration::from_secs(2400);
 
-/// What of the workspace is sent: the root package, and the test that its manifest names.
-const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "src", "tests/verbs.rs"];
+/// What of the workspace is sent: the root package, and the library that it is written with.
+const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "src", "lab/verbs"];
 
 /// Builds the root package's programs of the workspace on `machine`, and brings them here; what was built from the
 /// same sources for such a machine before is not built again.
@@ -119,7 +119,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The root package as a workspace of its own, with every crate it needs, packed.
+/// The root package and its library as a workspace of their own, with every crate it needs, packed.
 fn pack(workspace: &Path) -> Result<Vec<u8>> {
     let scratch =
         tempfile::tempdir().map_err(|source| Error::setup("failed to make a directory").source(source))?;
@@ -159,7 +159,7 @@ fn pack(workspace: &Path) -> Result<Vec<u8>> {
     fs::read(&archive).at("failed to read", &archive)
 }
 
-/// The manifest of a workspace with the root package alone in it.
+/// The manifest of a workspace with nothing in it but the root package and what that names by path.
 fn alone(manifest: &str) -> String {
     manifest
         .lines()

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::base::cache::{sha256, sha256_file};
 use crate::base::command::{Output, shell_word, tail};
 use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::invocation;
 use crate::base::role::Role;
 use crate::node::parcel::{self, Arrived, Parcel, Target};
 use crate::provider::remote::host::Host;
@@ -193,9 +194,9 @@ impl Machine {
     pub fn pull_parcel(&self, from: &str, recursive: bool, to: &Path) -> Result<Arrived> {
         let departure = format!("/tmp/rdma-lab-{}", unique());
         let script = parcel::pack_script(from, recursive, Some(&departure));
-        let head = self
-            .demand(&format!("{from} can be read"), &script, TRANSFER)
-            .map_err(|error| error.next("look what it is: cargo xtask lab exec NODE ls -ld PATH"))?;
+        let head = self.demand(&format!("{from} can be read"), &script, TRANSFER).map_err(|error| {
+            error.next(format!("look what it is: {}", invocation::lab("exec NODE ls -ld PATH")))
+        })?;
         let packed = tempfile::NamedTempFile::new()
             .map_err(|source| Error::setup("failed to create a temporary file").source(source))?;
         let downloaded =

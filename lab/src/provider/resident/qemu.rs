@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::cache::{self, Cache, Lock, sha256, write_whole};
 use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::invocation;
 use crate::base::policy::{Policy, Source};
 use crate::base::program::Program;
 use crate::base::progress::say;
@@ -173,7 +174,7 @@ impl Residents {
     /// It is down: with the reason, if its guard left one.
     pub fn get(&self, name: &str) -> Result<Resident> {
         check_name(name)?;
-        let up = format!("bring it up: cargo xtask lab up{}", name_argument(name));
+        let up = format!("bring it up: {}{}", invocation::lab("up"), name_argument(name));
         let Some(lab) = self.record(name)? else {
             return Err(Error::usage(format!("no lab called {name} is up")).next(up));
         };
@@ -328,7 +329,7 @@ impl Resident {
     /// That it does not answer, why, and what to do.
     fn silent(&self) -> Error {
         let mut error = Error::boot(format!("the lab called {} does not answer", self.name));
-        let mut next = format!("end it: cargo xtask lab down{}", name_argument(&self.name));
+        let mut next = format!("end it: {}{}", invocation::lab("down"), name_argument(&self.name));
         if let Some(guard) = self.guard() {
             let pid = guard.pid;
             if guard.is_stopped() {
@@ -373,7 +374,10 @@ impl Resident {
             "node {role} of {} stands still: its QEMU, process {pid}, was stopped by a signal (SIGSTOP)",
             self.name
         ))
-        .next(format!("let it go on: kill -CONT {pid}\nor fork both anew: cargo xtask lab reset{name}")))
+        .next(format!(
+            "let it go on: kill -CONT {pid}\nor fork both anew: {}{name}",
+            invocation::lab("reset")
+        )))
     }
 
     /// A command on a node. Whatever ends this process ends both sides: the client by its parent's death, the node's with
@@ -457,7 +461,7 @@ impl Resident {
         if output.code != Some(0) {
             return Err(Error::setup(format!("failed to read {path} on {role}"))
                 .detail(output.stderr)
-                .next("look what it is: cargo xtask lab exec NODE ls -ld PATH"));
+                .next(format!("look what it is: {}", invocation::lab("exec NODE ls -ld PATH"))));
         }
         let mut packed = fs::File::open(packed.path()).at("failed to read", packed.path())?;
         parcel::arrive(&mut packed, None, to)

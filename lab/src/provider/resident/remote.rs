@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::base::cache::{self, Cache, Lock, sha256_file, write_whole};
 use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::invocation;
 use crate::base::program::Program;
 use crate::base::role::Role;
 use crate::host::toolbox::Toolbox;
@@ -196,7 +197,7 @@ impl Shared {
             Choice::Multipass { .. } if !multipass::provider::are_running()? => {
                 let name = &self.name;
                 return Err(Error::boot(format!("not both machines of the lab {name} run"))
-                    .next("look at them: multipass info --no-runtime-information rdma-server rdma-client\nbring them up again: cargo xtask lab up"));
+                    .next(format!("look at them: multipass info --no-runtime-information rdma-server rdma-client\nbring them up again: {}", invocation::lab("up"))));
             }
             _ => None,
         };
@@ -276,7 +277,7 @@ impl Shared {
     pub fn start_capture(&mut self, cache: &Cache, file: &Path) -> Result<()> {
         if let Some(recording) = &self.recording {
             return Err(Error::capture(format!("already recording into {}", recording.file().display()))
-                .next("end it first: cargo xtask lab capture stop"));
+                .next(format!("end it first: {}", invocation::lab("capture stop"))));
         }
         self.recording = Some(Recording::start(self.open()?.machine(Role::Server), file)?);
         self.keep(cache)
@@ -350,7 +351,7 @@ impl Open {
         let output = self.machine(role).run_root(&ending.code(), SHORT)?;
         output.stdout.trim().parse().map_err(|_| {
             Error::boot(format!("{}: the command was cut off", self.machine(role).title()))
-                .next("what it started may run on: cargo xtask lab reset ends it")
+                .next(format!("what it started may run on: {} ends it", invocation::lab("reset")))
         })
     }
 
@@ -361,9 +362,8 @@ impl Open {
     /// It does not end, or the machine does not answer.
     pub fn end(&self, role: Role, ending: &Ending) -> Result<()> {
         let machine = self.machine(role);
-        machine
-            .demand("the interrupted command has ended", &ending.end(), SHORT)
-            .map(drop)
-            .map_err(|error| error.next("what it started may run on: cargo xtask lab reset ends it"))
+        machine.demand("the interrupted command has ended", &ending.end(), SHORT).map(drop).map_err(|error| {
+            error.next(format!("what it started may run on: {} ends it", invocation::lab("reset")))
+        })
     }
 }

@@ -1,0 +1,183 @@
+//! `roce check`: every rule over a capture, in constant memory.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::filter::PacketInfo;
+use crate::input::Input;
+use crate::output::{self, Output};
+use crate::{Common, Error, json};
+use roce::{Analysis, Finding, Known, Names, Rule, RunningNames};
+
+/// Exit code when there was nothing to check, or not all of it could be.
+const TROUBLE: u8 = 2;
+
+/// Packets after which finished messages are dropped.
+const SWEEP: u64 = 1024;
+
+/// The arguments of `check`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// A capture; `-` is standard input. Several files are the parts of one capture that was rotated, read in the order of their first packets.
+    #[arg(required_unless_present = "rules", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    /// Do not let this rule fail the check; may be repeated.
+    #[arg(long, value_name = "RULE", value_parser = parse_rule)]
+    allow: Vec<Rule>,
+    /// Print what each rule says behind the first finding of it.
+    #[arg(long, conflicts_with = "json")]
+    explain: bool,
+    /// Print the catalogue of the rules instead.
+    #[arg(long)]
+    rules: bool,
+}
+
+pub(super) fn parse_rule(name: &str) -> Result<Rule, String> {
+    Rule::from_name(name).ok_or_else(|| format!("no rule {name:?}: `roce check --rules` lists them"))
+}
+
+impl Args {
+    /// Checks; exit code 0 when no rule is broken (notes aside), 1 when one is, 2 when the capture cannot be read to its end, holds nothing to check or
+    /// nothing that the filter matches, or had more connections or requests than are followed.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
+        self.check(defaults).or_else(|error| {
+            output::error(&error);
+            Ok(ExitCode::from(TROUBLE))
+        })
+    }
+
+    fn check(&self, defaults: Names) -> Result<ExitCode, Error> {
+        if self.rules {
+            output::print_with(|sink| sink.write_all(Rule::catalogue().as_bytes()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut input = Input::open(&self.files, &self.common)?;
+        let names = self.common.names(defaults, &self.files);
+        let filter = self.common.filter(&self.files, &names)?;
+        let mut output = Output::new();
+        let mut analysis = Analysis::streaming(names.clone());
+        let mut first_ns = None;
+        let mut last_ns = 0;
+        let mut counts = [0u64; 3];
+        let mut explained = BTreeSet::new();
+        let mut show = |output: &mut Output,
+                        finding: &Finding,
+                        info: &PacketInfo,
+                        running: &RunningNames,
+                        known: Known<'_>|
+         -> Result<(), Error> {
+            if self.allow.contains(&finding.rule) || !filter.matches(info, known.names()) {
+                return Ok(());
+            }
+            counts[finding.severity as usize] += 1;
+            if self.json {
+                return output.line(json::finding(finding, known.names()));
+            }
+            output.line(format_args!(
+                "packet {}: {}: {}: {} ({})",
+                finding.packet,
+                finding.severity,
+                finding.rule,
+                finding.evidence,
+                running.place(finding, known)
+            ))?;
+            if self.explain && explained.insert(finding.rule) {
+                output.line(format_args!("  {}: {}", finding.rule.title(), finding.rule.explanation()))?;
+            }
+            Ok(())
+        };
+        let mut running = RunningNames::new();
+        let mut since_sweep = 0;
+        let stopped = input.for_each(|record, frame| {
+            let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
+            last_ns = record.timestamp_ns.saturating_sub(first_ns);
+            analysis.push_frame(record, frame);
+            if !filter.is_empty()
+                && let Some(info) = PacketInfo::of_frame(record, frame, first_ns, true)
+            {
+                // That there is something to check is not said by the findings.
+                filter.matches(&info, analysis.names());
+            }
+            since_sweep += 1;
+            if since_sweep == SWEEP {
+                since_sweep = 0;
+                analysis.discard_messages();
+            }
+            if analysis.has_findings() {
+                let findings = analysis.take_findings();
+                running.learn(&analysis);
+                for finding in findings {
+                    let info = Some(record)
+                        .filter(|record| record.number == finding.packet)
+                        .and_then(|record| PacketInfo::of_frame(record, frame, first_ns, true))
+                        .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
+                    show(&mut output, &finding, &info, &running, analysis.known())?;
+                }
+            }
+            Ok(true)
+        })?;
+        analysis.lost_by_capture(input.lost_elsewhere());
+        let report = analysis.finish();
+        let has_forgotten = report.connections_dropped + report.requests_dropped > 0;
+        let running = running.at_end(&report);
+        for finding in &report.findings {
+            let info = PacketInfo::of_finding(finding, last_ns);
+            show(&mut output, finding, &info, &running, report.known())?;
+        }
+        if self.json {
+            output.line(serde_json::json!({
+                "roce.type": "summary",
+                "roce.packets": report.packets,
+                "roce.errors": counts[2],
+                "roce.warnings": counts[1],
+                "roce.notes": counts[0],
+                "roce.connections_dropped": report.connections_dropped,
+                "roce.requests_dropped": report.requests_dropped,
+                "roce.packets_uncounted": report.packets_uncounted,
+                "roce.packets_without_bth": report.packets_without_bth,
+                "roce.unread": report.unread,
+                "roce.lost_by_capture": report.lost_by_capture,
+                "roce.is_whole": stopped.is_none() && !has_forgotten,
+            }))?;
+        } else {
+            output.line(format_args!(
+                "{}: {}, {}, {}{}; retransmissions: {}",
+                input.name,
+                output::count(report.packets, "packet"),
+                output::count(counts[2], "error"),
+                output::count(counts[1], "warning"),
+                if counts[0] > 0 { format!(", {}", output::count(counts[0], "note")) } else { String::new() },
+                report.retransmissions
+            ))?;
+        }
+        output.flush()?;
+        output::remarks(&input.name, &report, stopped.is_none());
+        if report.packets_uncounted > 0 {
+            output::note(&format!(
+                "to bound the memory, {} packets were not counted at their addresses; they were checked all the same",
+                report.packets_uncounted
+            ));
+        }
+        match stopped {
+            Some(error) => Err(error),
+            None if filter.is_in_vain() => {
+                output::note_in_vain(&filter, "packet", &input.name);
+                Ok(ExitCode::from(TROUBLE))
+            }
+            None if report.packets == report.packets_without_bth || has_forgotten => {
+                Ok(ExitCode::from(TROUBLE))
+            }
+            None if counts[1..] == [0, 0] => Ok(ExitCode::SUCCESS),
+            None => Ok(ExitCode::FAILURE),
+        }
+    }
+}

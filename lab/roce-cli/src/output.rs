@@ -1,0 +1,152 @@
+//! Standard output whose reader may leave early.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+
+use crate::{Error, Filter};
+use roce::Report;
+
+/// Buffered standard output. After the reader has gone, everything is dropped in silence.
+pub(super) struct Output {
+    sink: BufWriter<StdoutLock<'static>>,
+    is_closed: bool,
+}
+
+impl Output {
+    pub(super) fn new() -> Self {
+        Self { sink: BufWriter::with_capacity(64 * 1024, io::stdout().lock()), is_closed: false }
+    }
+
+    /// Whether nobody reads any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    pub(super) fn text(&mut self, text: impl fmt::Display) -> Result<(), Error> {
+        self.attempt(|sink| write!(sink, "{text}"))
+    }
+
+    pub(super) fn line(&mut self, text: impl fmt::Display) -> Result<(), Error> {
+        self.attempt(|sink| writeln!(sink, "{text}"))
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.attempt(Write::flush)
+    }
+
+    pub(super) fn attempt(
+        &mut self,
+        write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        if self.is_closed {
+            return Ok(());
+        }
+        match write(&mut self.sink) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(())
+            }
+            Err(error) => Err(Error::new(format!("failed to write to standard output: {error}"))),
+        }
+    }
+}
+
+/// Prints what `write` writes.
+pub(super) fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    let mut output = Output::new();
+    output.attempt(|sink| write(sink))?;
+    output.flush()
+}
+
+/// Says so when a filter matched nothing, which is no capture without faults.
+pub(super) fn note_in_vain(filter: &Filter, what: &str, name: &str) {
+    if filter.is_in_vain() {
+        note(&format!("the filter matches no {what} in {name}"));
+    }
+}
+
+/// A number of things: `1 packet`, `2 packets`.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Counts by kind in one line: `2 ESP, 1 MACsec`.
+fn kinds<K: fmt::Display>(counts: &BTreeMap<K, u64>) -> String {
+    let kinds: Vec<String> = counts.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+    kinds.join(", ")
+}
+
+/// Remarks on what a report has not got, or could not follow; `is_whole` is whether the capture was read to its end.
+pub(super) fn remarks(name: &str, report: &Report, is_whole: bool) {
+    if report.packets == 0 && is_whole {
+        note(&match report.records {
+            0 => format!("no RoCE packet in {name}: it has no frame at all"),
+            records => {
+                format!(
+                    "no RoCE packet in {name}: {}: {}",
+                    count(records, "other frame"),
+                    kinds(&report.not_roce)
+                )
+            }
+        });
+    } else if !report.unread.is_empty() {
+        let unread = report.unread.values().sum();
+        note(&format!(
+            "{} may hold RoCE and could not be read: {}",
+            count(unread, "frame"),
+            kinds(&report.unread)
+        ));
+    }
+    if report.unread.keys().any(|kind| kind.starts_with("VXLAN to port")) {
+        note("`--vxlan-port PORT` reads what is in VXLAN to another port");
+    }
+    if report.packets_without_bth > 0 {
+        note(&format!(
+            "of {} the capture has no BTH: nothing can be checked of these",
+            count(report.packets_without_bth, "packet")
+        ));
+    }
+    if !report.encapsulations.is_empty() {
+        note(&format!("in tunnels: {}", kinds(&report.encapsulations)));
+    }
+    if report.packets_version_1 > 0 {
+        note(&format!("RoCE v1: {}", count(report.packets_version_1, "packet")));
+    }
+    if report.lost_by_capture > 0 {
+        note(&format!(
+            "the capture says that it lost {}: what is missing may have been sent all the same",
+            count(report.lost_by_capture, "packet")
+        ));
+    }
+    if report.packets_untraced > 0 {
+        let hidden = match report.findings_untraced {
+            0 => String::new(),
+            more => format!(", and without {}", count(more, "finding")),
+        };
+        note(&format!(
+            "to bound the memory, this is of the first {} of {} packets{hidden}: `--all` is of all, and its memory grows with the capture; \
+             `check`, `messages` and `stats` are of all in constant memory",
+            report.packets - report.packets_untraced,
+            report.packets
+        ));
+    }
+    if report.connections_dropped + report.requests_dropped > 0 {
+        note(&format!(
+            "to bound the memory, {} and {} were forgotten; what came of them later counts as new",
+            count(report.connections_dropped, "connection"),
+            count(report.requests_dropped, "request")
+        ));
+    }
+}
+
+/// Writes a remark to standard error, which may be gone too.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "note: {text}");
+}
+
+/// Writes an error to standard error.
+pub(super) fn error(error: &Error) {
+    let _ = writeln!(io::stderr(), "error: {error}");
+}
