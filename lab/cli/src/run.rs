@@ -21,7 +21,9 @@ use lab::scenario::Scenario;
 use lab::scenario::counters::{self, Count};
 use lab::scenario::fault::{Fault, netem};
 use lab::scenario::network::{self, IpVersion, Network};
+use lab::scenario::ready::{Ready, Stop};
 use lab::trial::artifacts::Artifacts;
+use lab::trial::plan::Plan;
 use lab::trial::{results, trial};
 use lab::{Error, Result};
 
@@ -31,7 +33,7 @@ use crate::{Front, output};
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The command on the node `server`, which has to end by itself. `{server}` and `{client}` stand for the nodes'
+    /// The command on the node `server`, which has to end by itself or by --stop. `{server}` and `{client}` stand for the nodes'
     /// addresses, and a local path as its first word is pushed.
     #[arg(long, value_name = "COMMAND")]
     server: String,
@@ -53,6 +55,12 @@ pub struct Args {
     /// How long both programs may take together, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+    /// When the server is ready for its client: listener (something new listens by RDMA CM or TCP), port:N, delay:SECONDS.
+    #[arg(long, value_name = "WHEN", default_value = "listener")]
+    ready: Ready,
+    /// The signal that ends the server once the client has, for one that serves for ever; SIGINT reaches only what handles it.
+    #[arg(long, value_name = "SIGNAL")]
+    stop: Option<Stop>,
     /// What the run is called in artifacts and results.
     #[arg(long, default_value = "run", value_parser = name)]
     name: String,
@@ -65,6 +73,9 @@ pub struct Args {
     /// A protocol rule that the wire has to break, as a fault makes it; see docs/rules.md.
     #[arg(long, value_name = "RULE")]
     finding: Vec<String>,
+    /// A cause of failure that the run has to show; see docs/causes.md.
+    #[arg(long, value_name = "CAUSE")]
+    cause: Vec<String>,
     /// How far a counter of trouble moves on, as a fault makes it: server.completer_retry_err=1, or `some`, or `any`
     #[arg(long, value_name = "NODE.COUNTER=N", value_parser = counter)]
     counter: Vec<(Role, String, Count)>,
@@ -100,6 +111,9 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         }
     }
     let snapshot = args.snapshot.as_deref().map(absolute).transpose()?;
+    if let Some(file) = &snapshot {
+        snapshot::check(file)?;
+    }
     let replay = replay(front, &choice.options(choice::usual()));
     front.make_home()?;
     let case = Case {
@@ -110,6 +124,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         accept: "--accept",
     };
     let kept = Artifacts::create(&front.home)?;
+    Plan::new([&args.name], 1).write(kept.directory())?;
     let _slot = setup.slot()?;
     let verdict = trial(&setup.provider, &case, &kept.scenario(&scenario.name))?;
     results::update(&kept)?;
@@ -134,9 +149,11 @@ fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
     let mut scenario =
         Scenario::new(&args.name, pushed.command(&args.server)?, pushed.command(&args.client)?);
     scenario.timeout_s = args.timeout;
+    (scenario.ready, scenario.stop) = (args.ready, args.stop);
     scenario.network = network;
     scenario.faults.clone_from(&args.fault);
     scenario.expect.findings.clone_from(&args.finding);
+    scenario.expect.causes.clone_from(&args.cause);
     scenario.expect.completions = false;
     scenario.expect.server.exit = args.server_exit;
     scenario.expect.client.exit = args.client_exit;

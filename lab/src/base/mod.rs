@@ -1,6 +1,7 @@
 //! What everything else stands on: errors, commands, the cache and its records.
 //!
-//! - [`error`]: what went wrong, whose it is, what to do next; [`progress`]: what is happening
+//! - [`error`]: what went wrong, whose it is, what to do next; [`progress`]: what is happening; [`plain`]: text
+//!   made fit for a terminal; [`invocation`]: how the lab was called
 //! - [`command`]: local commands with a limit; [`program`]: programs that cargo has built
 //! - [`role`]: server and client; [`names`]: the nearest valid name
 //! - [`cache`]: where everything that is made once is kept; [`kept`]: directories of it; [`seal`]: files of it that are
@@ -14,6 +15,7 @@ pub mod error;
 pub mod invocation;
 pub mod kept;
 pub mod names;
+pub mod plain;
 pub mod policy;
 pub mod program;
 pub mod progress;

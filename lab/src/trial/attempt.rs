@@ -14,7 +14,6 @@ use crate::run::evidence::{self, Evidence};
 use crate::run::observe::Case;
 use crate::run::run;
 use crate::trial::artifacts::{self, Artifacts};
-use crate::wire::capture::decode;
 
 /// Runs a case, keeps everything in `directory` and judges it. The last run's verdict counts; a disturbed one
 /// before it is kept and said.
@@ -137,7 +136,7 @@ impl Raw {
     ///
     /// Its evidence or its capture cannot be read.
     pub fn add(&mut self, artifacts: &Path) -> Result<()> {
-        let report = decode(artifacts, &Evidence::read(artifacts)?.addresses)?;
+        let report = Evidence::read(artifacts)?.decode(artifacts)?;
         self.runs += 1;
         let by_cm = report.connections.iter().filter(|connection| connection.port_space.is_some());
         self.psns.add(by_cm.filter_map(|connection| connection.active.psn_first).map(|psn| psn.value()));

@@ -11,25 +11,24 @@ use crate::base::role::Role;
 /// The capture's file in an artifact directory.
 pub const CAPTURE: &str = "capture.pcapng";
 
-/// Decodes the capture of a run, with the nodes' names.
-///
-/// # Errors
-///
-/// There is no capture, or it cannot be read to its end.
-pub fn decode(artifacts: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<roce::Report> {
-    decode_file(&artifacts.join(CAPTURE), addresses)
-}
-
 /// Decodes a capture, with the nodes' names.
 ///
 /// # Errors
 ///
-/// As [`decode`].
+/// There is no capture, or it cannot be read to its end.
 pub fn decode_file(path: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<roce::Report> {
+    decode_named(path, addresses.iter().map(|(role, address)| (*role, *address)))
+}
+
+/// Decodes a capture, with the nodes' names; a node may have several addresses.
+///
+/// # Errors
+///
+/// As [`decode_file`].
+pub fn decode_named(path: &Path, addresses: impl Iterator<Item = (Role, IpAddr)>) -> Result<roce::Report> {
     let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
     let file = File::open(path).at("failed to open", path).map_err(|error| error.kind_is(Kind::Capture))?;
-    let names =
-        addresses.iter().fold(roce::Names::new(), |names, (role, address)| names.with(*address, role.name()));
+    let names = addresses.fold(roce::Names::new(), |names, (role, address)| names.with(address, role.name()));
     let mut reader = roce::capture::Reader::new(file).map_err(failed)?;
     let mut analysis = roce::Analysis::new(names);
     while let Some(record) = reader.next().map_err(failed)? {
