@@ -18,6 +18,7 @@ use crate::base::invocation;
 use crate::base::plain::fence;
 use crate::judge::verdict::Verdict;
 use crate::trial::artifacts::{self, Artifacts, RESULTS, VERDICT};
+use crate::trial::page;
 use crate::trial::plan::Plan;
 
 /// The same as JUnit XML.
@@ -180,7 +181,7 @@ impl Results {
             .map_err(|source| Error::setup(format!("{} holds no results", file.display())).source(source))
     }
 
-    /// Writes `results.json` and `junit.xml`.
+    /// Writes `results.json`, `junit.xml` and the index of the runs' pages.
     ///
     /// # Errors
     ///
@@ -190,7 +191,8 @@ impl Results {
         let json = serde_json::to_vec_pretty(self).map_err(|source| failed("JSON").source(source))?;
         let junit = self.junit().to_string().map_err(|source| failed("JUnit XML").source(source))?;
         write_whole(&self.run.join(RESULTS), &json)?;
-        write_whole(&self.run.join(JUNIT_FILE), junit.as_bytes())
+        write_whole(&self.run.join(JUNIT_FILE), junit.as_bytes())?;
+        page::keep_index(self)
     }
 
     fn junit(&self) -> Report {
@@ -376,7 +378,7 @@ mod tests {
              c_other   not run: needs the switch, which ssh has not                            \n\
              \n\
              1 passed, 1 failed, 1 disturbed, 1 not run\n\
-             results in /runs: results.json, junit.xml"
+             results in /runs: index.html, results.json, junit.xml"
         );
     }
 
