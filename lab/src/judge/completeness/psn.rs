@@ -107,16 +107,16 @@ fn missing_management(connection: &Connection) -> Option<String> {
         .filter(|(side, name)| !has(*side, name))
         .map(|(_, name)| name)
         .collect();
-    // Either side ends it, or both at a time; each is answered by the other.
+    // Either side ends it, or both at a time; each is answered by the other. Where the two cross, one answer ends both: whom
+    // it reaches before its own answer owes none any more.
     let is_asked = both.map(|side| has(side, "DREQ"));
     let is_answered = both.map(|side| has(side.other(), "DREP"));
     if is_answered.iter().zip(is_asked).any(|(answered, asked)| *answered && !asked) || is_asked == [false; 2]
     {
         lacks.push("DREQ");
     }
-    if is_asked.iter().zip(is_answered).any(|(asked, answered)| *asked && !answered)
-        || is_answered == [false; 2]
-    {
+    let is_owed = is_asked.iter().zip(is_answered).any(|(asked, answered)| *asked && !answered);
+    if (is_owed && is_asked != [true; 2]) || is_answered == [false; 2] {
         lacks.push("DREP");
     }
     (!lacks.is_empty()).then(|| format!("no {} is there", lacks.join(", ")))
@@ -437,6 +437,20 @@ mod tests {
         assert_eq!(missing(&without, STRICT), ["no acknowledgements at client+0"]);
         let found = missing(&frames[..11], STRICT);
         assert_eq!(found, ["connection 1: no DREP is there"]);
+    }
+
+    #[test]
+    fn one_answer_ends_both_disconnects_that_crossed() {
+        let pair = Pair::new(5);
+        let back = Pair { active: pair.passive, passive: pair.active, salt: pair.salt.wrapping_add(2) };
+        let begin = &pair.write_with_immediate()[..5];
+        let ending = |end: &[Vec<u8>]| missing(&[begin, end].concat(), STRICT);
+        let (both, one) = ([pair.drep(), back.drep()], [pair.drep()]);
+        for answers in [&both[..], &one] {
+            assert_eq!(ending(&[&[pair.dreq(), back.dreq()], answers].concat()), Vec::<String>::new());
+        }
+        assert_eq!(ending(&[pair.dreq(), back.dreq()]), ["connection 1: no DREP is there"]);
+        assert_eq!(ending(&[pair.dreq(), back.drep()]), ["connection 1: no DREQ, DREP is there"]);
     }
 
     #[test]
