@@ -4,6 +4,17 @@
 const $ = id => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const blob = $("bytes").textContent;
+// Columns come as they are, as runs of equal values, or as runs of equal steps.
+function unpacked(column) {
+  if (Array.isArray(column)) return column;
+  const runs = column.runs || column.steps, out = [];
+  let last = 0;
+  for (let at = 0; at < runs.length; at += 2) {
+    for (let left = runs[at + 1]; left > 0; left--) out.push(column.runs ? runs[at] : (last += runs[at]));
+  }
+  return out;
+}
+for (const table of [data.packets, data.messages]) for (const name in table) table[name] = unpacked(table[name]);
 const S = data.strings, P = data.packets, count = (P.number || []).length;
 const HEIGHT = 40, WIDE = 108, SVG = "http://www.w3.org/2000/svg";
 
@@ -38,11 +49,13 @@ for (const finding of data.findings) {
   findings.get(finding[2]).push(finding);
 }
 const indexOf = new Map();
-const offsets = new Array(count + 1);
-offsets[0] = 0;
+const offsets = new Array(count + 1), values = unpacked(data.values), owned = new Array(count + 1);
+const own = data.layouts.map(layout => layout.filter(slot => slot[4] === "o").length);
+offsets[0] = owned[0] = 0;
 for (let i = 0; i < count; i++) {
   indexOf.set(P.number[i], i);
   offsets[i + 1] = offsets[i] + P.kept[i];
+  owned[i + 1] = owned[i] + (P.layout[i] < 0 ? 0 : own[P.layout[i]]);
 }
 const derived = new Map(); // by number of the record: what the switch made of it
 for (let i = 0; i < count; i++) if (P.fate[i] >= 10 && P.fate[i] <= 12) derived.set(P.amount[i], i);
@@ -284,7 +297,7 @@ function valueOf(slot, bytes, own) {
   return "";
 }
 function fieldsOf(i, bytes) {
-  const layout = P.layout[i] < 0 ? [] : data.layouts[P.layout[i]], own = [...P.values[i]];
+  const layout = P.layout[i] < 0 ? [] : data.layouts[P.layout[i]], own = values.slice(owned[i], owned[i + 1]);
   return layout.map(slot => {
     const value = valueOf(slot, bytes, own), name = S[slot[1]];
     let note = S[slot[6]];

@@ -16,30 +16,56 @@ use crate::text::visible;
 #[derive(Debug, Default)]
 struct Strings {
     texts: Vec<String>,
-    by_text: HashMap<String, usize>,
+    by_text: HashMap<String, i64>,
 }
 
 impl Strings {
-    fn add(&mut self, text: &str) -> usize {
+    fn add(&mut self, text: &str) -> i64 {
         let text = visible(text);
         if let Some(index) = self.by_text.get(&text) {
             return *index;
         }
-        let index = self.texts.len();
+        let index = self.texts.len() as i64;
         self.texts.push(text.clone());
         self.by_text.insert(text, index);
         index
     }
 }
 
-/// The columns of packets, by name.
+/// Columns of numbers, by name.
 #[derive(Debug, Default)]
-struct Columns(BTreeMap<&'static str, Vec<Value>>);
+struct Columns(BTreeMap<&'static str, Vec<i64>>);
 
 impl Columns {
-    fn push(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.0.entry(name).or_default().push(value.into());
+    fn push(&mut self, name: &'static str, value: impl TryInto<i64>) {
+        self.0.entry(name).or_default().push(value.try_into().unwrap_or(i64::MAX));
     }
+
+    fn to_json(&self) -> Value {
+        self.0.iter().map(|(name, column)| ((*name).to_owned(), packed(column))).collect()
+    }
+}
+
+/// A column as it is shortest: as it is, as runs of equal values, or as runs of equal steps. Columns are long, and most say the same in each row.
+fn packed(column: &[i64]) -> Value {
+    let steps: Vec<i64> = std::iter::once(&0)
+        .chain(column)
+        .zip(column)
+        .map(|(before, value)| value.wrapping_sub(*before))
+        .collect();
+    let (same, stepped) = (runs(column), runs(&steps));
+    if stepped.len() < same.len() && stepped.len() < column.len() {
+        return json!({ "steps": stepped });
+    }
+    if same.len() < column.len() { json!({ "runs": same }) } else { json!(column) }
+}
+
+/// Values, each followed by how often it comes.
+fn runs(column: &[i64]) -> Vec<i64> {
+    column
+        .chunk_by(|a, b| a == b)
+        .flat_map(|run| [run.first().copied().unwrap_or(0), run.len() as i64])
+        .collect()
 }
 
 /// A capture as data, and the bytes of its frames in base64.
@@ -49,7 +75,7 @@ pub(crate) fn of(capture: &Capture) -> (Value, String) {
     strings.add("");
     let lines = report.packet_lines();
     let nodes = nodes(report, &lines);
-    let (packets, parameters, blob) = packets(capture, &lines, &nodes, &mut strings);
+    let (packets, values, parameters, blob) = packets(capture, &lines, &nodes, &mut strings);
     let messages = messages(report, &mut strings);
     let layouts: Vec<Value> = capture
         .layouts
@@ -65,7 +91,7 @@ pub(crate) fn of(capture: &Capture) -> (Value, String) {
                     Notation::Ipv4 => '4',
                     Notation::Mac => 'm',
                 };
-                let (header, name) = (strings.add(slot.header), strings.add(&slot.name));
+                let (header, name) = (strings.add(slot.header), strings.add(slot.name));
                 let (value, note) = (strings.add(&slot.value), strings.add(&slot.note));
                 json!([header, name, slot.start, slot.length, notation.to_string(), value, note])
             };
@@ -77,7 +103,8 @@ pub(crate) fn of(capture: &Capture) -> (Value, String) {
     let data = json!({
         "nodes": nodes.iter().map(|name| visible(name)).collect::<Vec<_>>(),
         "connections": connections,
-        "packets": packets.0,
+        "packets": packets.to_json(),
+        "values": packed(&values),
         "parameters": parameters,
         "layouts": layouts,
         "messages": messages,
@@ -99,7 +126,7 @@ fn nodes(report: &Report, lines: &[PacketLine]) -> Vec<String> {
 }
 
 /// Numbers of fates in the page's script.
-fn fate(fate: &Fate) -> (u8, u64) {
+fn fate(fate: &Fate) -> (i64, u64) {
     match fate {
         Fate::Forwarded => (0, 0),
         Fate::Queued { delay_us } => (1, *delay_us),
@@ -118,7 +145,7 @@ fn fate(fate: &Fate) -> (u8, u64) {
     }
 }
 
-fn part(part: Part) -> u8 {
+fn part(part: Part) -> i64 {
     match part {
         Part::Management => 0,
         Part::Request => 1,
@@ -133,57 +160,54 @@ fn packets(
     lines: &[PacketLine],
     nodes: &[String],
     strings: &mut Strings,
-) -> (Columns, BTreeMap<String, Value>, Vec<u8>) {
+) -> (Columns, Vec<i64>, BTreeMap<String, Value>, Vec<u8>) {
     let report = &capture.report;
     let frames: HashMap<u64, _> = capture.frames.iter().map(|frame| (frame.number, frame)).collect();
     let (mut columns, mut parameters, mut blob) = (Columns::default(), BTreeMap::new(), Vec::new());
+    let mut values = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let node = |address| nodes.iter().position(|name| *name == report.names.get(address)).unwrap_or(0);
         let [from, to] = line.ends.map(node);
-        let mut push = |name, value: Value| columns.push(name, value);
-        push("number", line.number.into());
-        push("from", from.into());
-        push("to", to.into());
+        let mut push = |name, value: i64| columns.push(name, value);
+        push("number", line.number as i64);
+        push("from", from as i64);
+        push("to", to as i64);
         let [source, destination] = line.queue_pairs.each_ref().map(|name| strings.add(name));
-        push("source", source.into());
-        push("destination", destination.into());
-        push("connection", line.connection.map_or(0, |index| index + 1).into());
-        push("part", part(line.part).into());
-        push("words", strings.add(&line.words).into());
-        push("psn", strings.add(&line.psn).into());
-        let offset = line.psn_offset.as_ref();
-        push(
-            "counted",
-            offset
-                .map_or(-1, |(node, _)| nodes.iter().position(|name| name == node).map_or(-1, |at| at as i64))
-                .into(),
-        );
-        push("offset", offset.map_or(0, |(_, offset)| *offset).into());
-        push("msn", line.msn.map_or(-1, i64::from).into());
-        push("bytes", line.payload_bytes.map_or(-1, |bytes| bytes as i64).into());
-        push("details", strings.add(&line.details).into());
+        push("source", source);
+        push("destination", destination);
+        push("connection", line.connection.map_or(0, |index| index as i64 + 1));
+        push("part", part(line.part));
+        push("words", strings.add(&line.words));
+        push("psn", strings.add(&line.psn));
+        let counted =
+            line.psn_offset.as_ref().and_then(|(node, _)| nodes.iter().position(|name| name == node));
+        push("counted", counted.map_or(-1, |at| at as i64));
+        push("offset", line.psn_offset.as_ref().map_or(0, |(_, offset)| i64::from(*offset)));
+        push("msn", line.msn.map_or(-1, i64::from));
+        push("bytes", line.payload_bytes.map_or(-1, |bytes| bytes as i64));
+        push("details", strings.add(&line.details));
         let (code, amount) = fate(&line.fate);
-        push("fate", code.into());
-        push("amount", amount.into());
-        push("again", line.again.map_or(0, |class| strings.add(class.words())).into());
-        push("damaged", u8::from(line.is_damaged).into());
+        push("fate", code);
+        push("amount", amount as i64);
+        push("again", line.again.map_or(0, |class| strings.add(class.words())));
+        push("damaged", i64::from(line.is_damaged));
         if !line.parameters.is_empty() {
             let shown = line.parameters.iter().map(|(name, value)| json!([name, visible(value)])).collect();
             parameters.insert(at.to_string(), shown);
         }
         let frame = frames.get(&line.number);
         let time = frame.map_or(0, |frame| i128::from(frame.timestamp_ns) - i128::from(capture.first_ns));
-        push("time", i64::try_from(time).unwrap_or(0).into());
-        push("kept", frame.map_or(0, |frame| frame.bytes.len()).into());
-        push("captured", frame.map_or(0, |frame| frame.captured).into());
-        push("original", frame.map_or(0, |frame| frame.original).into());
-        push("layout", frame.map_or(-1, |frame| frame.layout as i64).into());
-        let values = frame
-            .map_or_else(Vec::new, |frame| frame.values.iter().map(|value| strings.add(value)).collect());
-        push("values", values.into());
+        push("time", i64::try_from(time).unwrap_or(0));
+        push("kept", frame.map_or(0, |frame| frame.bytes.len() as i64));
+        push("captured", frame.map_or(0, |frame| frame.captured as i64));
+        push("original", frame.map_or(0, |frame| frame.original.into()));
+        push("layout", frame.map_or(-1, |frame| frame.layout as i64));
+        for value in frame.iter().flat_map(|frame| &frame.values) {
+            values.push(strings.add(value));
+        }
         blob.extend_from_slice(frame.map_or(&[], |frame| &frame.bytes));
     }
-    (columns, parameters, blob)
+    (columns, values, parameters, blob)
 }
 
 fn messages(report: &Report, strings: &mut Strings) -> Value {
@@ -207,7 +231,7 @@ fn messages(report: &Report, strings: &mut Strings) -> Value {
             .map_or(-1, |end| i64::try_from(end.saturating_sub(message.sent_ns)).unwrap_or(-1));
         columns.push("took", took);
     }
-    json!(columns.0)
+    columns.to_json()
 }
 
 fn regions(report: &Report) -> Vec<Value> {

@@ -10,7 +10,7 @@ use roce::wire::{Bth, Icrc, LinkType, Packet};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Field {
     pub(crate) header: &'static str,
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
     pub(crate) start: usize,
     pub(crate) length: usize,
     /// Whether it shares its bytes with others.
@@ -39,7 +39,7 @@ pub(crate) enum Notation {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
     pub(crate) header: &'static str,
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
     pub(crate) start: usize,
     pub(crate) length: usize,
     pub(crate) notation: Notation,
@@ -156,14 +156,14 @@ impl Rows<'_> {
     fn push(
         &mut self,
         header: &'static str,
-        name: &str,
+        name: &'static str,
         place: (usize, usize),
         is_part: bool,
         value: String,
         note: &str,
     ) {
         let (start, length) = place;
-        let (name, note) = (name.to_owned(), note.to_owned());
+        let note = note.to_owned();
         self.fields.push(Field { header, name, start, length, is_part, value, note });
     }
 
@@ -172,19 +172,19 @@ impl Rows<'_> {
     }
 
     /// A decimal number of whole bytes.
-    fn add(&mut self, header: &'static str, name: &str, start: usize, length: usize, note: &str) {
+    fn add(&mut self, header: &'static str, name: &'static str, start: usize, length: usize, note: &str) {
         self.of(header, name, start, length, Notation::Decimal, note);
     }
 
     /// A hexadecimal one.
-    fn hex(&mut self, header: &'static str, name: &str, start: usize, length: usize) {
+    fn hex(&mut self, header: &'static str, name: &'static str, start: usize, length: usize) {
         self.of(header, name, start, length, Notation::Hexadecimal, "");
     }
 
     fn of(
         &mut self,
         header: &'static str,
-        name: &str,
+        name: &'static str,
         start: usize,
         length: usize,
         notation: Notation,
@@ -199,7 +199,7 @@ impl Rows<'_> {
     }
 
     /// A field that shares its bytes.
-    fn part(&mut self, header: &'static str, name: &str, start: usize, length: usize, value: String) {
+    fn part(&mut self, header: &'static str, name: &'static str, start: usize, length: usize, value: String) {
         self.push(header, name, (start, length), true, value, "");
     }
 
