@@ -414,7 +414,7 @@ impl Checks {
         };
         for finding in report.findings.iter().filter(counts) {
             if !expected.contains(&finding.rule.name()) {
-                self.fail(Reason::Rule, finding.to_string());
+                self.fail(Reason::Rule, report.known().finding(finding));
             }
         }
         for name in expected {

@@ -18,6 +18,7 @@ use ::lab::error::Kind;
 use clap::Subcommand;
 
 mod catalogue;
+pub mod cflags;
 pub mod decode;
 pub mod doctor;
 pub mod explain;
@@ -52,6 +53,8 @@ pub enum Common {
     Check(roce_cli::CheckArgs),
     /// Compares two captures by what they mean; exits 1 when they differ.
     Diff(roce_cli::DiffArgs),
+    /// Prints options for a C compiler: headers and libraries of the machines' release, `cc srv.c $(… cflags) -o srv`.
+    Cflags(cflags::Args),
     /// Keeps machines from outliving their owner.
     #[command(name = "__guard", hide = true)]
     Guard,
@@ -78,6 +81,7 @@ impl Common {
             Common::Decode(args) => decode::told(args.run(decode::names())),
             Common::Check(args) => decode::told(args.run(decode::names())),
             Common::Diff(args) => decode::told(args.run(decode::names())),
+            Common::Cflags(args) => cflags::run(&args),
             Common::Guard => ::lab::provider::qemu::guard::main().map(|()| ExitCode::SUCCESS),
             Common::Carry(args) => lab::carry(&args),
             Common::Trials(args) => Ok(trials::main(front, args.words)),
