@@ -23,6 +23,12 @@ const SHELL_WORDS: [&str; 16] = [
     "umask", "until", "while",
 ];
 
+/// Programs that run the one that stands behind their own words.
+const WRAPPERS: [&str; 12] = [
+    "chrt", "env", "exec", "ionice", "ltrace", "nice", "nohup", "setsid", "stdbuf", "strace", "taskset",
+    "timeout",
+];
+
 /// How much of a script is read, to see which programs it calls.
 const SCRIPT_LIMIT: u64 = 1 << 20;
 
@@ -50,24 +56,54 @@ impl Pushed {
     }
 
     /// Takes in the program that a command begins with, if that is a local path; gives the command as it is
-    /// called on a node.
+    /// called on a node. Before it may stand variables, whose local files are taken in too (`LD_PRELOAD=./x.so`), and a
+    /// program that runs another (`timeout 20 ./srv`).
     ///
     /// # Errors
     ///
     /// A relative path leads nowhere, or another file has the same name.
     pub fn command(&mut self, command: &str) -> Result<String> {
-        let command = command.trim_start();
-        let end = command.find(char::is_whitespace).unwrap_or(command.len());
-        let (word, rest) = command.split_at(end);
-        let path = Path::new(word);
-        // An absolute path that is not here may be there.
-        if !word.contains('/') || path.is_absolute() && !path.is_file() {
-            return Ok(command.to_owned());
+        let mut rest = command.trim_start();
+        let mut called = String::new();
+        let mut is_wrapped = false;
+        while !rest.is_empty() {
+            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let (word, behind) = rest.split_at(end);
+            let next = behind.trim_start();
+            let space = &behind[..behind.len() - next.len()];
+            let path = Path::new(word);
+            if let Some((variable, value)) = assignment(word).filter(|_| !is_wrapped) {
+                called.push_str(&format!("{variable}={}{space}", self.value(value)?));
+            } else if is_wrapped && !(word.starts_with("./") || word.starts_with("../") || path.is_file()) {
+                called.push_str(word);
+                called.push_str(space);
+            } else if !word.contains('/') || path.is_absolute() && !path.is_file() {
+                // An absolute path that is not here may be there.
+                called.push_str(word);
+                called.push_str(space);
+                if !WRAPPERS.contains(&word.rsplit('/').next().unwrap_or(word)) {
+                    return Ok(called + next);
+                }
+                is_wrapped = true;
+            } else {
+                let name = self.add(path)?;
+                called.push_str(&format!("{name}{space}{next}"));
+                self.called.push(name);
+                return Ok(called);
+            }
+            rest = next;
         }
-        let name = self.add(path)?;
-        let called = format!("{name}{rest}");
-        self.called.push(name);
         Ok(called)
+    }
+
+    /// The value of a variable, with the local files that it names taken in: they are found by their names.
+    fn value(&mut self, value: &str) -> Result<String> {
+        let mut parts = Vec::new();
+        for part in value.split(':') {
+            let is_local = part.contains('/') && Path::new(part).is_file();
+            parts.push(if is_local { self.add(Path::new(part))? } else { part.to_owned() });
+        }
+        Ok(parts.join(":"))
     }
 
     /// The texts of all scripts among the files.
@@ -228,6 +264,14 @@ impl Pushed {
     }
 }
 
+/// Name and value of a variable that a shell sets for one command: `NAME=VALUE`.
+fn assignment(word: &str) -> Option<(&str, &str)> {
+    let (name, value) = word.split_once('=')?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let begins = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+    (begins && name.bytes().all(is_name)).then_some((name, value))
+}
+
 /// The newest version of the GNU C library whose symbols a file uses.
 fn glibc_needed(elf: &Elf<'_>) -> Option<Glibc> {
     let needed = elf.verneed.as_ref()?;
@@ -372,5 +416,33 @@ mod tests {
         let contents = Contents::new(there, "9.0");
         Pushed::new(&files).unwrap().check(&contents).unwrap();
         Pushed::new(&files[..1]).unwrap().check(&contents).unwrap_err();
+    }
+
+    #[test]
+    fn programs_behind_variables_and_wrappers_are_taken_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, "x").unwrap();
+            path.display().to_string()
+        };
+        let (srv, library) = (path("srv"), path("x.so"));
+        for (command, expected, files) in [
+            (format!("timeout 20 {srv} -a b"), "timeout 20 srv -a b", 1),
+            (format!("LD_PRELOAD={library} {srv} -a"), "LD_PRELOAD=x.so srv -a", 2),
+            (
+                format!("A=1 LD_PRELOAD={library}:libc.so.6 rping -s"),
+                "A=1 LD_PRELOAD=x.so:libc.so.6 rping -s",
+                1,
+            ),
+            (format!("{srv} --file=x timeout"), "srv --file=x timeout", 1),
+            (format!("rping -s {srv}"), &*format!("rping -s {srv}"), 0),
+            ("timeout 5 rping -s".to_owned(), "timeout 5 rping -s", 0),
+        ] {
+            let mut pushed = Pushed::default();
+            assert_eq!(pushed.command(&command).unwrap(), expected);
+            assert_eq!(pushed.files.len(), files, "{command}");
+        }
+        assert!(Pushed::default().command("timeout 5 ./nowhere").is_err());
     }
 }

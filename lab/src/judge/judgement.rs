@@ -68,11 +68,8 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
             checks.kernel_log(evidence, role, node);
             let expected = &scenario.expected(role).counters;
             let mut expected = evidence.differences.counters(&scenario.name, role, expected);
-            if told.is_repeated_for_nothing {
-                expected = rxe::tolerated(&expected);
-            }
-            if told.is_asked_twice {
-                expected = rxe::tolerated_naks(&expected);
+            for cause in notes.iter().map(|note| note.cause).filter(|cause| told.is_tolerated(*cause)) {
+                expected = rxe::tolerated(cause, &expected);
             }
             checks.counters(role, node, &expected);
         }
@@ -184,8 +181,6 @@ fn heading(causes: Vec<Diagnosis>, expected: &[String], is_disturbed: bool) -> V
 struct Told {
     /// They came again for nothing: rxe's timer, or a machine that stood still where no trace is compared.
     is_repeated_for_nothing: bool,
-    /// A sequence NAK came behind an RNR NAK, which is rxe's way.
-    is_asked_twice: bool,
     /// A direct cause is known, which explains them.
     is_explained: bool,
     /// A requester's ACK timeout ran out, and nothing explains that.
@@ -209,8 +204,12 @@ impl Told {
             && !evidence.scenario.explains_timeouts()
             && !is_repeated_for_nothing
             && !is_explained;
-        let is_asked_twice = is_told(Cause::SequenceNakBehindRnrNak);
-        Told { is_repeated_for_nothing, is_asked_twice, is_explained, is_disturbed }
+        Told { is_repeated_for_nothing, is_explained, is_disturbed }
+    }
+
+    /// Whether the counters that a deviation moves on are held against nobody.
+    fn is_tolerated(&self, cause: Cause) -> bool {
+        cause != Cause::MachineStoodStill || self.is_repeated_for_nothing
     }
 }
 

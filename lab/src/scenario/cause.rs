@@ -140,7 +140,7 @@ causes! {
     "post RECVs of 40 bytes more than the payload, before the peer sends";
 
     PathMtuBeyondInterface, Local, "the path MTU does not fit the network interface",
-    "The device could not send: path MTU and 96 bytes of headers have to fit the interface's MTU, on both nodes. rxe counts the packet in send_err and tries again until its retries end.",
+    "The device could not send: path MTU and 80 bytes of headers have to fit the interface's MTU, on both nodes. rxe counts the packet in send_err and tries again until its retries end.",
     "use the active_mtu of ibv_query_port as path MTU, or raise the interface's MTU: 4192 carries 4096 (cargo xtask run --mtu 4192)";
 
     SendFailed, Local, "the device could not send",
@@ -226,6 +226,10 @@ causes! {
     MachineStoodStill, Deviation, "a machine stood still for longer than the ACK timeout",
     "Requests came again after their ACK timeout, nothing was lost, and everything was answered: the host did not let a machine run. Where a trace is compared the run is disturbed and made once more; elsewhere it is told.",
     "nothing; a larger ACK timeout, or fewer machines side by side, make it rarer";
+
+    ReceiverLate, Deviation, "a receiver posts its RECV later than the message comes",
+    "Messages were refused as not ready (RNR NAK), came again, and all were acknowledged: flow control as it is meant. The counters say so, and it costs time. Where completions are compared the counters have to be expected.",
+    "post RECVs earlier, if the pause matters; min_rnr_timer says how long it is, and 0, as CM sets it, is the longest: 655 ms";
 
     EndedInFlight, Deviation, "a connection ends while a request is on its way",
     "Both programs ended as they have to, and one of the last requests had no answer when its connection ended: nobody waited for it, as an rsocket does not for its last credits. Where completions are compared it is held against the programs.",

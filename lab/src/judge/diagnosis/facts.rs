@@ -85,6 +85,11 @@ impl<'a> Facts<'a> {
         })
     }
 
+    /// Whether a program ended with anything but 0 by itself, expected or not, or had not ended at the limit.
+    pub fn is_in_trouble(&self, role: Role) -> bool {
+        self.exit_code(role).is_some_and(|code| code != 0) || self.has_failed(role) || self.is_hung(role)
+    }
+
     /// Whether a program was still running when the lab stopped it.
     pub fn is_hung(&self, role: Role) -> bool {
         self.node(role).is_some_and(|node| node.is_timed_out)

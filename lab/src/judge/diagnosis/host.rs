@@ -10,7 +10,7 @@ use crate::scenario::cause::Cause;
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     Role::BOTH
         .into_iter()
-        .filter(|role| facts.has_failed(*role))
+        .filter(|role| facts.is_in_trouble(*role))
         .flat_map(|role| of_node(facts, role))
         .collect()
 }

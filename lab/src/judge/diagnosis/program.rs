@@ -50,7 +50,7 @@ fn never_ready(facts: &Facts<'_>) -> Option<Diagnosis> {
 /// A work request with memory that the device may not use.
 fn protection(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let said = facts.said(role, &["local protection error", "LOC_PROT_ERR"])?;
-    if !facts.has_failed(role) && !facts.is_hung(role) {
+    if !facts.is_in_trouble(role) {
         return None;
     }
     let sentence = format!(

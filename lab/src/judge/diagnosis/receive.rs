@@ -73,7 +73,7 @@ fn not_ready(facts: &Facts<'_>) -> Option<Diagnosis> {
 fn datagrams(facts: &Facts<'_>) -> Option<Diagnosis> {
     let ((destination, qpn, _), count) = facts.wire.datagrams.iter().next()?;
     let role = facts.evidence.owner(*destination)?;
-    if !(facts.has_failed(role) || facts.is_hung(role)) {
+    if !facts.is_in_trouble(role) {
         return None;
     }
     let is_refused = facts.completeness.not_taken(role, |why| !matches!(why, Why::QueuePairGone)) > 0;

@@ -78,7 +78,7 @@ fn access(facts: &Facts<'_>, request: &str, responder: &str, refusal: Refusal) -
     let (va, rkey) = (refusal.va?, refusal.rkey?);
     let was_taken = facts.report.is_some_and(|report| {
         let with_key = report.messages.iter().filter(|message| message.rkey == Some(rkey));
-        with_key.filter(|message| message.va.is_some()).any(|message| {
+        with_key.filter(|message| Some(message.kind) == refusal.kind).any(|message| {
             matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
                 && message.va.is_some_and(|taken| taken <= va && va + refusal.bytes <= taken + message.bytes)
         })
