@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,9 @@ const AGAIN: Duration = Duration::from_millis(5);
 
 /// Longest frame taken from a port, in bytes; QEMU sends none above its 64 KiB offload buffers.
 const FRAME_LIMIT: usize = 1 << 17;
+
+/// Most addresses of nodes whose names a capture says.
+const NAMED_MAX: usize = 64;
 
 /// A switch with one port a node. Its threads end with the process or with their sockets.
 #[derive(Debug, Clone)]
@@ -63,6 +67,8 @@ struct Recording {
     path: PathBuf,
     records: u64,
     captured: BTreeMap<Role, Captured>,
+    /// Addresses of the nodes, whose names are in the file.
+    named: BTreeSet<(Role, IpAddr)>,
     failure: Option<String>,
 }
 
@@ -115,8 +121,14 @@ impl Switch {
         let names = Role::BOTH.map(Role::name);
         let writer = Writer::new(sink, &names).map_err(|source| capture_error(file, source))?;
         let captured = Role::BOTH.map(|role| (role, Captured::default())).into();
-        state.recording =
-            Some(Recording { writer, path: file.to_owned(), records: 0, captured, failure: None });
+        state.recording = Some(Recording {
+            writer,
+            path: file.to_owned(),
+            records: 0,
+            captured,
+            named: BTreeSet::new(),
+            failure: None,
+        });
         Ok(())
     }
 
@@ -323,17 +335,27 @@ impl Recording {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let interface = if from == Role::Server { 0 } else { 1 };
-        if let Err(source) = self.writer.write(interface, now_ns, frame, &fate.to_string()) {
-            self.failure.get_or_insert(capture_error(&self.path, source).to_string());
-        }
-        self.records += 1;
-        if let Some(packet) = Frame::decode(LinkType::ETHERNET, frame).packet() {
+        let decoded = Frame::decode(LinkType::ETHERNET, frame);
+        let mut written = Ok(());
+        if let Some(packet) = decoded.packet() {
             // rxe counts what it receives behind its check of the ICRC.
             let is_taken = packet.icrc == Icrc::Good;
             self.captured.entry(from).or_default().sent += u64::from(fate.is_sent());
             self.captured.entry(from.peer()).or_default().delivered +=
                 u64::from(fate.is_delivered() && is_taken);
+            if fate.is_sent()
+                && is_taken
+                && self.named.len() < NAMED_MAX
+                && self.named.insert((from, packet.source))
+            {
+                written = self.writer.name(packet.source, from.name());
+            }
         }
+        let written = written.and_then(|()| self.writer.write(interface, now_ns, frame, &fate.to_string()));
+        if let Err(source) = written {
+            self.failure.get_or_insert(capture_error(&self.path, source).to_string());
+        }
+        self.records += 1;
         self.records
     }
 }

@@ -21,6 +21,7 @@ mod catalogue;
 pub mod cflags;
 pub mod decode;
 pub mod doctor;
+pub mod explain;
 pub mod front;
 pub mod lab;
 pub mod machines;
@@ -44,6 +45,8 @@ pub enum Common {
     Doctor(doctor::Args),
     /// Tells what came of the scenarios of an invocation.
     Results(results::Args),
+    /// Tells what a cause or a rule of a verdict means, and what to do.
+    Explain(explain::Args),
     /// Prints the RoCEv2 trace of a capture.
     Decode(roce_cli::TraceArgs),
     /// Checks a capture against every rule; exits 1 when one is broken.
@@ -74,6 +77,7 @@ impl Common {
             Common::Run(args) => run::run(&args, front),
             Common::Doctor(args) => doctor::run(&args, front),
             Common::Results(args) => results::run(&args, front),
+            Common::Explain(args) => explain::run(&args),
             Common::Decode(args) => decode::told(args.run(decode::names())),
             Common::Check(args) => decode::told(args.run(decode::names())),
             Common::Diff(args) => decode::told(args.run(decode::names())),

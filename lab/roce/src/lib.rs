@@ -31,6 +31,7 @@
 //! | [`capture`] | pcap and pcapng, read and written as streams |
 //! | [`wire`] | one frame taken apart: every header, the ICRC |
 //! | [`cm`] | connection management: REQ, REP and the rest, private data |
+//! | [`flow`] | connections: which packets belong together, and the names of their queue pairs |
 //! | [`fields`] | every decoded field under tshark's name |
 //! | [`synth`] | synthetic frames for tests and benchmarks |
 //! | [`Analysis`], [`Report`] | connections, messages, findings and the trace of a capture |
@@ -46,7 +47,7 @@ pub mod cm;
 mod fate;
 pub mod fields;
 mod finding;
-mod flow;
+pub mod flow;
 mod message;
 mod message_log;
 mod names;
@@ -72,4 +73,4 @@ pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};
-pub use trace::{Known, MessageNames, RunningNames};
+pub use trace::{Known, MessageNames};

@@ -8,11 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use roce::flow::Tracker;
 use roce::wire::{Icrc, NakCode, Operation, Packet, Syndrome, Transport};
-use roce::{Connection, PacketNames, Report, Rule, Side};
+use roce::{Connection, Names, Report, Rule, Side};
 
 use crate::completeness::each_packet;
 use crate::error::Result;
+
+/// Most connections that are followed; a report has forgotten some of more.
+const CONNECTIONS: usize = 1 << 20;
 
 /// Holes of one kind that are named; of more, how many there are.
 const NAMED_MAX: usize = 4;
@@ -63,7 +67,7 @@ pub(super) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Resu
     }
     for rule in LOSSES {
         if let Some(finding) = report.findings.iter().find(|finding| finding.rule == rule) {
-            missing.push(format!("it shows a loss: {finding}"));
+            missing.push(format!("it shows a loss: {}", report.known().finding(finding)));
         }
     }
     let seen = Seen::read(report, capture)?;
@@ -80,9 +84,11 @@ pub(super) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Resu
                 index + 1
             ));
         }
-        for side in [Side::Active, Side::Passive] {
+        for side in Side::BOTH {
             if let Some(requests) = seen.requests.get(&(index, side)) {
-                missing.extend(requests.missing(has_management, allowed));
+                let node = report.names.get(connection.endpoint(side).address);
+                let found = requests.missing(&node, connection.path_mtu_bytes, has_management, allowed);
+                missing.extend(found);
             }
         }
     }
@@ -128,18 +134,28 @@ struct Seen {
 
 impl Seen {
     fn read(report: &Report, capture: &Path) -> Result<Seen> {
-        let names = report.packet_names();
-        let by_number: HashMap<u64, &PacketNames> = names.iter().map(|names| (names.number, names)).collect();
         let mut seen = Seen::default();
-        each_packet(capture, |number, is_sent, _, packet| {
+        let mut tracker = Tracker::new(CONNECTIONS);
+        let mut names = report.names.clone();
+        each_packet(capture, |_, is_sent, _, packet| {
             if is_sent && !matches!(packet.icrc, Icrc::Bad { .. }) {
-                seen.take(report, by_number.get(&number).copied(), packet);
+                seen.take(&mut tracker, &mut names, packet);
             }
         })?;
+        // The report has the connections in the same order, without those that turned out to be directions of others.
+        let own: Vec<usize> = tracker.connections().map(|(number, _)| number).collect();
+        let requests = std::mem::take(&mut seen.requests).into_iter();
+        seen.requests = requests
+            .filter_map(|((number, side), requests)| {
+                let (number, side) = tracker.resolve(number, side);
+                Some(((own.binary_search(&number).ok()?, side), requests))
+            })
+            .collect();
         Ok(seen)
     }
 
-    fn take(&mut self, report: &Report, names: Option<&PacketNames>, packet: &Packet<'_>) {
+    fn take(&mut self, tracker: &mut Tracker, names: &mut Names, packet: &Packet<'_>) {
+        let sighting = tracker.see(packet, names);
         if packet.mad().is_some_and(|mad| mad.is_ok_and(|mad| mad.is_cm())) {
             self.has_management = true;
             return;
@@ -149,20 +165,17 @@ impl Seen {
         if opcode.operation() == Operation::Cnp {
             return;
         }
-        let place = names.and_then(|names| Some((names.connection?, names.psn.as_ref()?)));
-        let (Transport::Rc | Transport::Xrc, Some(((index, sender), (node, at)))) =
-            (opcode.transport(), place)
+        let place = sighting.and_then(|sighting| Some((sighting.connection?, sighting.distance?)));
+        let (Transport::Rc | Transport::Xrc, Some(((index, sender), at))) = (opcode.transport(), place)
         else {
             *self.others.entry(opcode.to_string()).or_default() += 1;
             return;
         };
         let side = if opcode.is_response() { sender.other() } else { sender };
         let requests = self.requests.entry((index, side)).or_default();
-        requests.node.clone_from(node);
-        let mtu = report.connections.get(index).and_then(|connection| connection.path_mtu_bytes);
         match opcode.is_response() {
-            true => requests.answer(*at, packet),
-            false => requests.request(*at, packet, mtu),
+            true => requests.answer(at, packet),
+            false => requests.request(at, packet),
         }
     }
 
@@ -174,24 +187,23 @@ impl Seen {
 /// The requests of one queue pair, by distance from its first PSN, and their answers.
 #[derive(Debug, Default)]
 struct Requests {
-    node: String,
-    asked: BTreeMap<i32, Request>,
+    asked: BTreeMap<i64, Request>,
     /// Positive acknowledgements.
-    acknowledged: BTreeSet<i32>,
+    acknowledged: BTreeSet<i64>,
     /// READ responses and results of atomics.
-    responded: BTreeSet<i32>,
+    responded: BTreeSet<i64>,
     /// The highest of both, with its MSN if it has one.
-    last_answer: Option<(i32, Option<u32>)>,
+    last_answer: Option<(i64, Option<u32>)>,
     /// Where the responder refused for good.
-    refused: Option<i32>,
+    refused: Option<i64>,
     /// Where it was last not ready.
-    not_ready: Option<i32>,
+    not_ready: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Request {
-    /// PSNs that it takes.
-    psns: i32,
+    /// Bytes that a READ asks for, whose answers take a PSN for each path MTU of them.
+    read_bytes: Option<u32>,
     /// Whether it is answered by READ responses or the result of an atomic.
     has_responses: bool,
     asks_for_ack: bool,
@@ -199,17 +211,20 @@ struct Request {
     ends_message: bool,
 }
 
+impl Request {
+    /// PSNs that it takes.
+    fn psns(&self, mtu: Option<u32>) -> i64 {
+        self.read_bytes.zip(mtu).map_or(1, |(bytes, mtu)| i64::from(bytes.div_ceil(mtu.max(1)).max(1)))
+    }
+}
+
 impl Requests {
-    fn request(&mut self, at: i32, packet: &Packet<'_>, mtu: Option<u32>) {
+    fn request(&mut self, at: i64, packet: &Packet<'_>) {
         let (Some(bth), Some(opcode)) = (packet.bth, packet.opcode()) else { return };
-        let bytes = packet.reth.map_or(0, |reth| reth.dma_length());
         let operation = opcode.operation();
-        let psns = match (operation, mtu) {
-            (Operation::ReadRequest, Some(mtu)) => bytes.div_ceil(mtu.max(1)).max(1),
-            _ => 1,
-        };
+        let bytes = packet.reth.map_or(0, |reth| reth.dma_length());
         let request = Request {
-            psns: i32::try_from(psns).unwrap_or(i32::MAX),
+            read_bytes: (operation == Operation::ReadRequest).then_some(bytes),
             has_responses: matches!(
                 operation,
                 Operation::ReadRequest | Operation::CmpSwap | Operation::FetchAdd
@@ -222,7 +237,7 @@ impl Requests {
         self.asked.entry(at).or_insert(request);
     }
 
-    fn answer(&mut self, at: i32, packet: &Packet<'_>) {
+    fn answer(&mut self, at: i64, packet: &Packet<'_>) {
         let is_acknowledge =
             packet.opcode().is_some_and(|opcode| opcode.operation() == Operation::Acknowledge);
         let aeth = packet.aeth.map(|aeth| (aeth.syndrome(), aeth.msn()));
@@ -249,10 +264,10 @@ impl Requests {
         }
     }
 
-    fn missing(&self, has_management: bool, allowed: Allowed) -> Vec<String> {
-        let mut holes: BTreeMap<&str, Vec<(i32, i32)>> = BTreeMap::new();
+    fn missing(&self, node: &str, mtu: Option<u32>, has_management: bool, allowed: Allowed) -> Vec<String> {
+        let mut holes: BTreeMap<&str, Vec<(i64, i64)>> = BTreeMap::new();
         let mut hole = |what, from, to| holes.entry(what).or_default().push((from, to));
-        let answered = self.last_answer.map_or(i32::MIN, |(at, _)| at);
+        let answered = self.last_answer.map_or(i64::MIN, |(at, _)| at);
         // A requester gives up, too, on a responder that is not ready time and again.
         let refused = self.refused.or(self.not_ready.filter(|at| *at > answered));
         let refused = refused.filter(|_| allowed.failed_queue_pairs);
@@ -262,11 +277,11 @@ impl Requests {
             if at > expected {
                 hole("requests", expected, at - 1);
             }
-            expected = expected.max(at.saturating_add(request.psns));
+            expected = expected.max(at + request.psns(mtu));
             is_open = !request.ends_message;
             let is_refused = refused.is_some_and(|refused| at >= refused);
             if request.has_responses {
-                let end = at.saturating_add(request.psns);
+                let end = at + request.psns(mtu);
                 for psn in (at..end).filter(|psn| !is_refused && !self.responded.contains(psn)) {
                     hole("responses", psn, psn);
                 }
@@ -285,51 +300,49 @@ impl Requests {
         } else if is_open && refused.is_none() {
             hole("requests", expected, expected);
         }
-        let mut missing: Vec<String> = holes.iter().map(|(what, holes)| self.named(what, holes)).collect();
+        let mut missing: Vec<String> = holes.iter().map(|(what, holes)| named(node, what, holes)).collect();
         if !has_management {
-            missing.extend(self.missing_before());
+            missing.extend(self.missing_before(node));
         }
         missing
     }
 
     /// Whether its first requests are missing, where no REQ or REP says which those are: by the count of messages in
     /// its answers.
-    fn missing_before(&self) -> Option<String> {
+    fn missing_before(&self, node: &str) -> Option<String> {
         let (_, first) = self.asked.first_key_value()?;
-        let ended = |at: i32| self.asked.range(..=at).filter(|(_, request)| request.ends_message).count();
+        let ended = |at: i64| self.asked.range(..=at).filter(|(_, request)| request.ends_message).count();
         let is_whole = match self.last_answer {
             Some((at, Some(msn))) => first.begins_message && ended(at) as u32 & 0xff_ffff == msn,
             _ => false,
         };
-        let node = &self.node;
         (!is_whole).then(|| format!("{node}: no count of messages says that these requests are its first"))
     }
+}
 
-    /// As in `no responses at client+2..3`.
-    fn named(&self, what: &str, holes: &[(i32, i32)]) -> String {
-        let mut runs: Vec<(i32, i32)> = Vec::new();
-        for &(from, to) in holes {
-            match runs.last_mut() {
-                Some(run) if run.1 + 1 == from => run.1 = to,
-                _ => runs.push((from, to)),
-            }
+/// As in `no responses at client+2..3`.
+fn named(node: &str, what: &str, holes: &[(i64, i64)]) -> String {
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for &(from, to) in holes {
+        match runs.last_mut() {
+            Some(run) if run.1 + 1 == from => run.1 = to,
+            _ => runs.push((from, to)),
         }
-        let node = &self.node;
-        let named: Vec<String> = runs
-            .iter()
-            .take(NAMED_MAX)
-            .map(
-                |(from, to)| {
-                    if from == to { format!("{node}{from:+}") } else { format!("{node}{from:+}..{to}") }
-                },
-            )
-            .collect();
-        let more = match runs.len().saturating_sub(NAMED_MAX) {
-            0 => String::new(),
-            more => format!(" and {more} more places"),
-        };
-        format!("no {what} at {}{more}", named.join(", "))
     }
+    let named: Vec<String> = runs
+        .iter()
+        .take(NAMED_MAX)
+        .map(
+            |(from, to)| {
+                if from == to { format!("{node}{from:+}") } else { format!("{node}{from:+}..{to}") }
+            },
+        )
+        .collect();
+    let more = match runs.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more places"),
+    };
+    format!("no {what} at {}{more}", named.join(", "))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use roce::flow::QueuePairName;
 use roce::wire::Opcode;
 
 use crate::names;
@@ -85,15 +86,15 @@ impl FromStr for Kind {
 pub struct Receiver {
     /// The node.
     pub node: Role,
-    /// Number of its queue pair, from 1, in the order in which the wire names them.
-    pub queue_pair: Option<usize>,
+    /// Its queue pair: `qp1` of the first that the wire names, `ud1` of the first for datagrams.
+    pub queue_pair: Option<QueuePairName>,
 }
 
 /// `server`, `server.qp1`.
 impl fmt::Display for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.node)?;
-        self.queue_pair.map_or(Ok(()), |number| write!(f, ".qp{number}"))
+        self.queue_pair.map_or(Ok(()), |name| write!(f, ".{name}"))
     }
 }
 
@@ -108,12 +109,7 @@ impl FromStr for Receiver {
         };
         let (node, queue_pair) = match text.split_once('.') {
             None => (text, None),
-            Some((node, name)) => {
-                let number = name.to_ascii_lowercase();
-                let number = number.strip_prefix("qp").and_then(|number| number.parse().ok());
-                let number = number.filter(|number| *number > 0);
-                (node, Some(number.ok_or_else(|| wrong(format!("no queue pair is called `{name}`")))?))
-            }
+            Some((node, name)) => (node, Some(name.parse().map_err(wrong)?)),
         };
         Ok(Receiver { node: node.parse().map_err(wrong)?, queue_pair })
     }
@@ -173,7 +169,7 @@ mod tests {
 
     #[test]
     fn receiver_is_a_node_or_a_queue_pair() {
-        for text in ["server", "client", "client.qp12"] {
+        for text in ["server", "client", "client.qp12", "server.ud2"] {
             assert_eq!(text.parse::<Receiver>().unwrap().to_string(), text);
         }
         for text in ["sever", "server.qp0", "server.mr1", ""] {

@@ -1,24 +1,31 @@
-//! What each packet is to its connection: which queue pair it goes to, how far its PSN is from the first, and
-//! how often it has come.
+//! Tells of each frame on the wire which packet it is: by the connections that `roce` tracks, so in the names of the
+//! trace, and how often it has come.
 //!
-//! Follows connection management where there is any; queue pairs that were connected otherwise begin with their
-//! first packet. What it keeps is bounded.
+//! In: frames as they are sent, and who sends them. What it keeps is bounded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 
-use roce::cm::Message;
-use roce::wire::{Frame, LinkType, Packet, Psn, Role as OpcodeRole};
+use roce::Names;
+use roce::flow::Tracker as Connections;
+use roce::wire::{Frame, LinkType, Packet};
 
 use crate::fault::matcher::{Kind, Receiver};
 use crate::node::Role;
 
-/// A queue pair: its node and its number on the wire.
-type QueuePair = (Role, u32);
-
 /// The queue pair of connection management.
 const GSI: u32 = 1;
 
-/// Most packets of a queue pair whose transmissions are counted; the oldest are forgotten.
+/// Most connections that are followed at a time.
+const CONNECTIONS: usize = 65_536;
+
+/// Most addresses of both nodes.
+const ADDRESSES: usize = 1_024;
+
+/// Most receivers whose packets are counted.
+const RECEIVERS: usize = 1_024;
+
+/// Most packets of a receiver whose transmissions are counted; the oldest are forgotten.
 const REMEMBERED: usize = 1 << 16;
 
 /// What a packet is to its connection.
@@ -58,40 +65,28 @@ pub struct Identity {
     says: u8,
 }
 
-/// What is known of every queue pair.
-#[derive(Debug, Default)]
+/// The packets that came, as far as faults ask.
+#[derive(Debug)]
 pub struct Tracker {
-    queue_pairs: HashMap<QueuePair, State>,
-    /// How many queue pairs of each node the wire has named.
-    named: HashMap<Role, usize>,
-    /// Queue pairs that asked for a connection, by their node and its communication id.
-    asked: HashMap<(Role, u32), u32>,
-    management: HashMap<Role, HashMap<Identity, u32>>,
+    connections: Connections,
+    /// The nodes by their addresses.
+    names: Names,
+    addresses: HashSet<IpAddr>,
+    /// How often each packet to a receiver was sent.
+    transmissions: HashMap<Receiver, HashMap<Identity, u32>>,
+    /// Those receivers, the oldest first.
+    receivers: VecDeque<Receiver>,
 }
 
-/// What is known of one queue pair.
-#[derive(Debug, Default)]
-struct State {
-    /// Its number in the order of naming, from 1.
-    number: usize,
-    peer: Option<QueuePair>,
-    /// First PSN of the requests that it receives.
-    first: Option<Psn>,
-    /// The furthest of those requests, and of the responses to them, as a distance from the first.
-    furthest: Option<i64>,
-    /// How often each packet to this queue pair was sent.
-    transmissions: HashMap<Identity, u32>,
-}
-
-impl State {
-    /// The distance of a PSN from the first, and whether it is further than any before.
-    fn number_of(&mut self, psn: Psn) -> (i64, bool) {
-        let first = *self.first.get_or_insert(psn);
-        let near = self.furthest.unwrap_or(0);
-        let number = near + i64::from(psn.distance(first.plus((near & 0xff_ffff) as u32)));
-        let is_ahead = self.furthest.is_none_or(|furthest| number > furthest);
-        self.furthest = self.furthest.max(Some(number));
-        (number, is_ahead)
+impl Default for Tracker {
+    fn default() -> Tracker {
+        Tracker {
+            connections: Connections::new(CONNECTIONS),
+            names: Names::new(),
+            addresses: HashSet::new(),
+            transmissions: HashMap::new(),
+            receivers: VecDeque::new(),
+        }
     }
 }
 
@@ -106,106 +101,49 @@ impl Tracker {
 
     fn see_packet(&mut self, from: Role, packet: &Packet<'_>) -> Option<Seen> {
         let bth = packet.bth?;
-        if bth.destination_qpn() == GSI {
-            return self.see_management(from, packet);
-        }
-        let to = (from.peer(), bth.destination_qpn());
-        let opcode = bth.opcode();
-        self.name(to);
-        // Responses are numbered by the requests that they answer: those that the sender's queue pair received.
-        let numbering = match opcode.role() {
-            OpcodeRole::Request => Some(to),
-            OpcodeRole::Response => self.peer_of(to, bth.psn()),
-            OpcodeRole::Neither => None,
+        self.name(packet.source, from)?;
+        self.name(packet.destination, from.peer())?;
+        let sighting = self.connections.see(packet, &mut self.names)?;
+        let node = from.peer();
+        let (kind, number, says, queue_pair) = if bth.destination_qpn() == GSI {
+            let mad = packet.mad()?.ok().filter(roce::cm::Mad::is_cm)?;
+            (Kind::Cm(mad.attribute_id()), mad.transaction_id() as i64, 0, None)
+        } else {
+            let unknown = i64::from(bth.psn().value()) - (1 << 24);
+            // The three top bits tell an ACK from a NAK and an RNR NAK.
+            let says = packet.aeth.map_or(0, |aeth| aeth.bytes()[0] & 0xe0);
+            (Kind::Opcode(bth.opcode()), sighting.distance.unwrap_or(unknown), says, sighting.to)
         };
-        let (number, is_ahead) = match numbering.and_then(|queue_pair| self.queue_pairs.get_mut(&queue_pair))
-        {
-            Some(state) => state.number_of(bth.psn()),
-            None => (i64::from(bth.psn().value()) - (1 << 24), true),
-        };
-        let kind = Kind::Opcode(opcode);
-        // The three top bits tell an ACK from a NAK and an RNR NAK.
-        let says = packet.aeth.map_or(0, |aeth| aeth.bytes()[0] & 0xe0);
         let identity = Identity { kind, number, says };
-        let state = self.queue_pairs.get_mut(&to)?;
-        let transmission = count(&mut state.transmissions, identity);
-        Some(Seen {
-            kind,
-            to: Receiver { node: to.0, queue_pair: Some(state.number) },
-            identity,
-            // A READ that is asked for again may begin behind its first PSN.
-            is_first: transmission == 1 && (!opcode.is_request() || is_ahead),
-            transmission,
-        })
+        let to = Receiver { node, queue_pair };
+        let transmission = count(self.transmissions_to(to), identity);
+        // A READ that is asked for again may begin behind its first PSN.
+        Some(Seen { kind, to, identity, is_first: transmission == 1 && sighting.is_new, transmission })
     }
 
-    fn see_management(&mut self, from: Role, packet: &Packet<'_>) -> Option<Seen> {
-        let mad = packet.mad()?.ok().filter(roce::cm::Mad::is_cm)?;
-        let kind = Kind::Cm(mad.attribute_id());
-        let identity = Identity { kind, number: mad.transaction_id() as i64, says: 0 };
-        let to = Receiver { node: from.peer(), queue_pair: None };
-        let transmission = count(self.management.entry(from).or_default(), identity);
-        if transmission == 1 {
-            match mad.message() {
-                Ok(Message::Req(req)) => {
-                    self.asked.insert((from, req.local_comm_id()), req.local_qpn());
-                    self.connect((from, req.local_qpn()), req.starting_psn(), None);
-                }
-                Ok(Message::Rep(rep)) => {
-                    let asked = self.asked.remove(&(from.peer(), rep.remote_comm_id()));
-                    let peer = asked.map(|qpn| (from.peer(), qpn));
-                    let own = (from, rep.local_qpn());
-                    self.connect(own, rep.starting_psn(), peer);
-                    if let Some(state) = peer.and_then(|peer| self.queue_pairs.get_mut(&peer)) {
-                        state.peer = Some(own);
-                    }
-                }
-                _ => {}
+    /// Takes note of an address of a node; `None` when there are too many.
+    fn name(&mut self, address: IpAddr, node: Role) -> Option<()> {
+        if self.addresses.contains(&address) {
+            return Some(());
+        }
+        if self.addresses.len() >= ADDRESSES {
+            return None;
+        }
+        self.addresses.insert(address);
+        self.names = std::mem::take(&mut self.names).with(address, node.name());
+        Some(())
+    }
+
+    fn transmissions_to(&mut self, to: Receiver) -> &mut HashMap<Identity, u32> {
+        if !self.transmissions.contains_key(&to) {
+            if self.receivers.len() >= RECEIVERS
+                && let Some(oldest) = self.receivers.pop_front()
+            {
+                self.transmissions.remove(&oldest);
             }
+            self.receivers.push_back(to);
         }
-        Some(Seen { kind, to, identity, is_first: transmission == 1, transmission })
-    }
-
-    /// A queue pair begins a connection: what it was before is forgotten, its name included.
-    fn connect(&mut self, queue_pair: QueuePair, first: Psn, peer: Option<QueuePair>) {
-        self.queue_pairs.remove(&queue_pair);
-        let state = self.name(queue_pair);
-        state.first = Some(first);
-        state.peer = peer;
-    }
-
-    /// The queue pair, given its number if it has none.
-    fn name(&mut self, queue_pair: QueuePair) -> &mut State {
-        self.queue_pairs.entry(queue_pair).or_insert_with(|| {
-            let named = self.named.entry(queue_pair.0).or_default();
-            *named += 1;
-            State { number: *named, ..State::default() }
-        })
-    }
-
-    /// The other end of a queue pair that receives a response. One that was connected without connection
-    /// management is paired with the queue pair whose requests the response fits best.
-    fn peer_of(&mut self, receiver: QueuePair, psn: Psn) -> Option<QueuePair> {
-        if let Some(peer) = self.queue_pairs.get(&receiver)?.peer {
-            return Some(peer);
-        }
-        let behind = |state: &State| {
-            let newest = state.first?.plus((state.furthest? & 0xff_ffff) as u32);
-            Some(newest.distance(psn).unsigned_abs())
-        };
-        let peer = self
-            .queue_pairs
-            .iter()
-            .filter(|((node, _), state)| *node != receiver.0 && state.peer.is_none())
-            .filter_map(|(queue_pair, state)| Some((behind(state)?, *queue_pair)))
-            .min()?
-            .1;
-        for (own, other) in [(receiver, peer), (peer, receiver)] {
-            if let Some(state) = self.queue_pairs.get_mut(&own) {
-                state.peer = Some(other);
-            }
-        }
-        Some(peer)
+        self.transmissions.entry(to).or_default()
     }
 }
 
@@ -292,12 +230,104 @@ mod tests {
     fn connection_without_management_is_paired_and_wraps() {
         let mut tracker = Tracker::default();
         let pair = Pair::new(1);
+        let mut waiting = 0;
+        // A request always waits for its answer, so that a far one is of the same connection.
         for n in [0, 1, 0x7f_ffff, 0xff_fffe, 0x100_0001] {
             let request = tracker.see(Role::Client, &pair.request(0x04, n).build()).unwrap();
             assert_eq!((request.psn(), request.is_first), (Some(n), true));
-            let ack = tracker.see(Role::Server, &pair.response(0x11, n).aeth(0x1f, n).build()).unwrap();
-            assert_eq!((ack.psn(), ack.is_first), (Some(n), true));
+            let ack =
+                tracker.see(Role::Server, &pair.response(0x11, waiting).aeth(0x1f, waiting).build()).unwrap();
+            // The first is answered twice.
+            assert_eq!((ack.psn(), ack.is_first), (Some(waiting), n != 1));
+            waiting = n;
         }
+    }
+
+    /// Every order of some things.
+    fn permutations<T: Clone>(things: &[T]) -> Vec<Vec<T>> {
+        if things.is_empty() {
+            return vec![Vec::new()];
+        }
+        let mut all = Vec::new();
+        for at in 0..things.len() {
+            let mut rest = things.to_vec();
+            let first = rest.remove(at);
+            all.extend(permutations(&rest).into_iter().map(|rest| [vec![first.clone()], rest].concat()));
+        }
+        all
+    }
+
+    /// The names of the receivers as the engine has them at each packet, and as the trace of the same capture has them.
+    fn names(frames: &[(Role, Vec<u8>)]) -> [Vec<String>; 2] {
+        let mut tracker = Tracker::default();
+        let pair = Pair::new(1);
+        let names = Names::new().with(pair.passive.address, "server").with(pair.active.address, "client");
+        let mut analysis = roce::Analysis::new(names);
+        let mut at_the_packet = Vec::new();
+        for (number, (from, frame)) in (1..).zip(frames) {
+            let seen = tracker.see(*from, frame).unwrap();
+            at_the_packet.extend(seen.to.queue_pair.map(|_| {
+                let number = seen.psn().unwrap();
+                let counted =
+                    if seen.kind.to_string().ends_with("Acknowledge") { from.peer() } else { *from };
+                format!("{} {counted}{:+}", seen.to, number)
+            }));
+            analysis.push(&roce::capture::Record::ethernet(number, number * 1_000, frame));
+        }
+        let report = analysis.finish();
+        let packets = report.packet_names().into_iter();
+        let in_the_trace = packets.map(|packet| {
+            let (node, distance) = packet.psn.unwrap();
+            format!("{} {node}{distance:+}", packet.queue_pairs[1])
+        });
+        [at_the_packet, in_the_trace.collect()]
+    }
+
+    #[test]
+    fn names_are_the_traces_in_every_order_of_answers() {
+        use Role::{Client, Server};
+        let pairs = [1, 2, 3].map(Pair::new);
+        let send = |pair: &Pair, n| (Client, pair.request(0x04, n).ack_request().payload(b"text").build());
+        let ack = |pair: &Pair, n| (Server, pair.response(0x11, n).aeth(0x1f, n + 1).build());
+        let mut named = std::collections::BTreeSet::new();
+        for has_cm in [true, false] {
+            for asking in permutations(&pairs) {
+                for answering in permutations(&pairs) {
+                    let mut frames = Vec::new();
+                    if has_cm {
+                        frames.extend(asking.iter().map(|pair| (Client, pair.req(7471, &[]))));
+                        frames.extend(answering.iter().map(|pair| (Server, pair.rep(&[]))));
+                        frames.extend(pairs.iter().map(|pair| (Client, pair.rtu())));
+                    }
+                    frames.extend(pairs.iter().map(|pair| send(pair, 0)));
+                    frames.extend(answering.iter().map(|pair| ack(pair, 0)));
+                    // Each of them once more, in another order.
+                    frames.extend(asking.iter().map(|pair| send(pair, 1)));
+                    frames.extend(pairs.iter().map(|pair| ack(pair, 1)));
+                    let [at_the_packet, in_the_trace] = names(&frames);
+                    assert_eq!(at_the_packet, in_the_trace, "has_cm: {has_cm}");
+                    named.insert(at_the_packet);
+                }
+            }
+        }
+        assert!(named.len() > 6, "the orders give the queue pairs other names");
+    }
+
+    #[test]
+    fn refused_request_keeps_no_name() {
+        use Role::{Client, Server};
+        let [refused, pair] = [1, 2].map(Pair::new);
+        let frames = [
+            (Client, refused.req(7471, &[])),
+            (Server, refused.rej(28, &[])),
+            (Client, pair.req(7471, &[])),
+            (Server, pair.rep(&[])),
+            (Client, pair.request(0x04, 0).build()),
+            (Server, pair.response(0x11, 0).aeth(0x1f, 1).build()),
+        ];
+        let [at_the_packet, in_the_trace] = names(&frames);
+        assert_eq!(at_the_packet, ["server.qp1 client+0", "client.qp2 client+0"]);
+        assert_eq!(at_the_packet, in_the_trace);
     }
 
     #[test]

@@ -9,9 +9,11 @@ pub(crate) mod alone;
 mod asked;
 mod assemble;
 mod capture_faults;
+mod conversation;
 mod copies;
 mod end;
 pub(crate) mod headers;
+mod ledger;
 mod msn;
 mod payload;
 mod pending;
@@ -26,7 +28,9 @@ pub(crate) use crate::checker::adverts::Adverts;
 pub(crate) use crate::checker::alone::Alone;
 use crate::checker::asked::Asked;
 pub(crate) use crate::checker::capture_faults::CaptureFaults;
+pub(crate) use crate::checker::conversation::Conversations;
 pub(crate) use crate::checker::copies::Copies;
+pub(crate) use crate::checker::ledger::Ledger;
 use crate::checker::msn::MsnCount;
 use crate::checker::payload::PayloadRule;
 use crate::checker::pending::Queue;
@@ -34,13 +38,12 @@ use crate::checker::retry::{Nak, Retry};
 use std::collections::VecDeque;
 
 use crate::finding::{Evidence, Refusal};
-use crate::flow::{Connection, Side};
 use crate::message::Outcome;
 use crate::message_log::{MessageId, MessageLog};
 use crate::retransmission::Retransmissions;
 use crate::rule::{Rule, Severity};
 use crate::stats::Stats;
-use crate::wire::{Bth, Opcode, Operation, Packet, Psn};
+use crate::wire::{Bth, Operation, Packet, Psn};
 
 /// Messages between requests and answers that all streams together may remember; more only loses the oldest of a stream.
 #[derive(Debug)]
@@ -186,6 +189,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) is_sent: bool,
     /// Whether the capture tells the fates of its packets, so that what it lacks was not there.
     pub(crate) is_told: bool,
+    /// Whether it is the First that tells the path MTU.
+    pub(crate) tells_mtu: bool,
 }
 
 /// A packet that its receiver discards, and that leaves a gap of which no other finding speaks.
@@ -235,9 +240,6 @@ pub(crate) struct Sink<'a> {
     pub(crate) number: u64,
     pub(crate) flow: usize,
 }
-
-/// No recorder loses as many requests at a time while none of them waits for its answer.
-const USED_AGAIN_PSNS: i32 = 4_096;
 
 /// Discarded packets whose gaps are still to come.
 const DISCARDED_MAX: usize = 16;
@@ -299,11 +301,6 @@ impl Sink<'_> {
     }
 }
 
-/// Packets that `bytes` take at a path MTU.
-pub(crate) fn packets(bytes: u32, path_mtu_bytes: u32) -> u32 {
-    bytes.div_ceil(path_mtu_bytes.max(1)).max(1)
-}
-
 impl Stream {
     pub(crate) fn new(psn_first: Option<Psn>) -> Self {
         Self {
@@ -343,11 +340,6 @@ impl Stream {
         }
     }
 
-    /// Whether its first PSN is known.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.psn_first.is_some()
-    }
-
     /// Whether nothing that the capture shows of it makes its own counts unsure.
     fn is_whole(&self) -> bool {
         self.is_complete() && self.retry.counts.total() == 0
@@ -359,35 +351,21 @@ impl Stream {
     }
 
     /// Notes where its requests begin, if nothing told yet.
-    pub(crate) fn begin(&mut self, connection: &mut Connection, requester: Side, psn: Psn) {
+    fn begin(&mut self, psn: Psn) {
         if self.psn_first.is_none() {
             self.psn_first = Some(psn);
             self.acknowledged = Some(psn);
-            connection.endpoint_mut(requester).psn_first = Some(psn);
         }
     }
 
-    /// Whether a request cannot follow what was sent: all of that is answered, and it lies before all of it or far from it.
-    #[inline]
-    pub(crate) fn is_behind(&self, opcode: Opcode, psn: Psn) -> bool {
-        let (Some(first), Some(end)) = (self.psn_first, self.sent_end) else { return false };
-        let ahead = psn.distance(end);
-        if ahead == 0 {
-            return false;
+    /// The message that a request or an answer with that PSN belongs to, as long as it is remembered.
+    #[cold]
+    pub(crate) fn message_at(&mut self, psn: Psn) -> Option<MessageId> {
+        if let Some(at) = self.queue.find(psn) {
+            return self.queue.get_mut(at).map(|pending| pending.message);
         }
-        opcode.place().starts()
-            && (psn.distance(first) < 0 || ahead > USED_AGAIN_PSNS)
-            && self
-                .acknowledged
-                .is_some_and(|acknowledged| acknowledged.distance(end) >= 0 && acknowledged != first)
-    }
-
-    /// Whether `psn` is one of its requests'.
-    pub(crate) fn has_sent(&self, psn: Psn) -> bool {
-        match (self.psn_first, self.sent_end) {
-            (Some(first), Some(end)) => psn.distance(first) >= 0 && psn.distance(end) < 0,
-            _ => false,
-        }
+        let is_taken = self.expected.is_some_and(|expected| psn.distance(expected) < 0);
+        self.open.filter(|_| is_taken).map(|open| open.message)
     }
 
     /// Requests that came again.

@@ -1,11 +1,11 @@
 //! Requests as the responder gets them: order, messages, lengths.
 
 use crate::checker::asked::{Asked, BEHIND_MAX};
-use crate::checker::payload::learn_path_mtu;
+use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
-use crate::checker::{Arrival, Budget, Gap, Held, Sink, Spot, Stream, packets};
+use crate::checker::{Arrival, Budget, Gap, Held, Sink, Spot, Stream};
 use crate::finding::Evidence;
-use crate::flow::{Connection, Side};
+use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
 use crate::retransmission::RetransmissionClass;
 use crate::rule::Rule;
@@ -29,17 +29,17 @@ impl Stream {
     /// Takes a request in that reached its receiver; gives why it was sent, when it was sent before.
     pub(crate) fn request(
         &mut self,
-        connection: &mut Connection,
+        connection: &Connection,
         requester: Side,
         arrival: &Arrival<'_>,
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
-        let (opcode, psn) = (arrival.bth.opcode(), arrival.bth.psn());
-        if opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
-            learn_path_mtu(connection, arrival, sink);
+        let psn = arrival.bth.psn();
+        if arrival.tells_mtu {
+            judge_path_mtu(arrival, sink);
         }
         let count = Self::count(connection, arrival);
-        self.begin(connection, requester, psn);
+        self.begin(psn);
         self.has_uncounted |= count.is_none();
         let sent_before = self.sent_end;
         self.is_other_again = false;
@@ -166,7 +166,7 @@ impl Stream {
 
     /// An answer shows that the responder has what the capture seems to lack: it was lost, or put elsewhere, by the recorder. Takes in what waited behind it.
     #[cold]
-    pub(super) fn close_gap(&mut self, connection: &mut Connection, requester: Side, sink: &mut Sink<'_>) {
+    pub(super) fn close_gap(&mut self, connection: &Connection, requester: Side, sink: &mut Sink<'_>) {
         let place = (sink.flow, requester);
         let Some(expected) = self.expected else { return };
         if let Some(held) = self.held.take() {

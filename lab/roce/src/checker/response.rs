@@ -1,11 +1,11 @@
 //! Answers as the requester gets them: acknowledgements, READ responses, refusals.
 
 use crate::checker::msn::{Bounds, Wrong};
-use crate::checker::payload::learn_path_mtu;
+use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
-use crate::checker::{Arrival, Early, Gap, Held, Sink, Spot, Stream, headers, packets};
+use crate::checker::{Arrival, Early, Gap, Held, Sink, Spot, Stream, headers};
 use crate::finding::Evidence;
-use crate::flow::{Connection, Side};
+use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
 use crate::rule::Rule;
 use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
@@ -17,7 +17,7 @@ impl Stream {
     /// Takes an answer in.
     pub(crate) fn response(
         &mut self,
-        connection: &mut Connection,
+        connection: &Connection,
         requester: Side,
         arrival: &Arrival<'_>,
         sink: &mut Sink<'_>,
@@ -32,11 +32,8 @@ impl Stream {
             // Cut by the snap length, or without a meaning: nothing is known of what it says.
             return;
         }
-        if opcode.operation() == Operation::ReadResponse
-            && opcode.place() == Place::First
-            && connection.path_mtu_bytes.is_none()
-        {
-            learn_path_mtu(connection, arrival, sink);
+        if arrival.tells_mtu {
+            judge_path_mtu(arrival, sink);
         }
         self.learn_read_counts(connection.path_mtu_bytes, sink);
         if psn.distance(first) < 0 {
@@ -103,7 +100,7 @@ impl Stream {
     #[cold]
     fn judge_gap(
         &mut self,
-        connection: &mut Connection,
+        connection: &Connection,
         requester: Side,
         arrival: &Arrival<'_>,
         taken: Psn,
