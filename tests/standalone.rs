@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -145,6 +145,21 @@ fn rping_runs_in_an_empty_directory_without_cargo() {
         "{}",
         ran.stdout
     );
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn sample_programs_beside_the_program_are_deployed() {
+    let user = User::new();
+    fs::create_dir(user.path("rdma-lab-samples")).expect("a directory");
+    // Their names, and programs that the machines have.
+    for (name, command) in [("rdma_server", "rping -s -C 1"), ("rdma_client", "rping -c -C 1 -a")] {
+        let path = user.path("rdma-lab-samples").join(name);
+        fs::write(&path, format!("#!/bin/sh\nexec {command} $1\n")).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    let ran = user.run(&["run", "--server", "rdma_server", "--client", "rdma_client {server}"]).ok();
+    assert!(ran.stdout.contains(" packets, complete by rxe's counters"), "{}", ran.stdout);
 }
 
 #[test]
