@@ -5,7 +5,7 @@
 //! stay have their logs in `labs/<UTC time>-<pid>-<name>/`. Of each of both the newest are kept, see [`KEEP`].
 //!
 //! An invocation's directory also holds its results ([`crate::results`]); a scenario's holds `verdict.json`,
-//! `evidence.json`, `capture.pcapng`, `trace.txt`, `server.out`, `client.out`, `console-*.log`, `qemu-*.log`,
+//! `report.html`, `evidence.json`, `capture.pcapng`, `trace.txt`, `server.out`, `client.out`, `console-*.log`, `qemu-*.log`,
 //! `dmesg-*.txt`.
 
 use std::fs;
@@ -204,7 +204,7 @@ fn command_lines() -> Vec<String> {
     lines.map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
 }
 
-/// Keeps a verdict, and the trace it judged, in `directory`.
+/// Keeps a verdict, the trace it judged, and the page of both, in `directory`.
 ///
 /// # Errors
 ///
@@ -216,7 +216,9 @@ pub fn keep(verdict: &Verdict, directory: &Path) -> Result<()> {
     }
     let text = serde_json::to_vec_pretty(verdict)
         .map_err(|source| Error::setup("failed to write the verdict").source(source))?;
-    write_whole(&directory.join(VERDICT), &text)
+    write_whole(&directory.join(VERDICT), &text)?;
+    crate::page::keep(verdict, directory);
+    Ok(())
 }
 
 /// The verdict that is kept in `directory`.

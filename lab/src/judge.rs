@@ -124,6 +124,10 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
         replay: evidence.replay.clone(),
         accept: evidence.accept.clone(),
         trace: report.map(|report| rendered(evidence, report)),
+        accepted: match accepted {
+            Accepted::Trace(text) => Some(text.clone()),
+            Accepted::Missing | Accepted::NotDemanded => None,
+        },
         ..Verdict::default()
     }
     .concluded()

@@ -12,7 +12,8 @@
 //! - [`run`]: machines up, capture on, programs, capture off; [`evidence`]: what was seen
 //! - [`judge`]: from evidence to a [`verdict`], with [`completeness`], [`counters`], [`kernel_log`], [`snapshot`],
 //!   [`differences`] and [`agreement`]; [`judge::diagnosis`]: why it failed, in [`plain`] text
-//! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept; [`results`]: of all of them, as far as the [`plan`] got
+//! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept; [`results`]: of all of them, as far as the [`plan`] got;
+//!   [`page`]: what a browser shows of both
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
@@ -44,6 +45,7 @@ pub mod names;
 pub mod network;
 pub mod node;
 pub mod packages;
+pub mod page;
 pub mod parcel;
 pub mod placeholder;
 pub mod plain;

@@ -18,6 +18,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::invocation;
 use crate::plain::fence;
 use crate::plan::Plan;
+use crate::page;
 use crate::verdict::Verdict;
 
 /// The results' file in an invocation's directory.
@@ -183,7 +184,7 @@ impl Results {
             .map_err(|source| Error::setup(format!("{} holds no results", file.display())).source(source))
     }
 
-    /// Writes `results.json` and `junit.xml`.
+    /// Writes `results.json`, `junit.xml` and the index of the runs' pages.
     ///
     /// # Errors
     ///
@@ -193,7 +194,8 @@ impl Results {
         let json = serde_json::to_vec_pretty(self).map_err(|source| failed("JSON").source(source))?;
         let junit = self.junit().to_string().map_err(|source| failed("JUnit XML").source(source))?;
         write_whole(&self.run.join(FILE), &json)?;
-        write_whole(&self.run.join(JUNIT_FILE), junit.as_bytes())
+        write_whole(&self.run.join(JUNIT_FILE), junit.as_bytes())?;
+        page::keep_index(self)
     }
 
     fn junit(&self) -> Report {
@@ -240,7 +242,7 @@ impl fmt::Display for Results {
             writeln!(f, "{scenario:<name$}  {what:<verdict$}  {packets:>7}  {findings:>8}  {seconds:>7}")?;
         }
         writeln!(f, "\n{}", self.totals)?;
-        write!(f, "results in {}: {FILE}, {JUNIT_FILE}", self.run.display())
+        write!(f, "results in {}: {}, {FILE}, {JUNIT_FILE}", self.run.display(), page::INDEX_FILE)
     }
 }
 
@@ -379,7 +381,7 @@ mod tests {
              c_other   not run: needs the switch, which ssh has not                            \n\
              \n\
              1 passed, 1 failed, 1 disturbed, 1 not run\n\
-             results in /runs: results.json, junit.xml"
+             results in /runs: index.html, results.json, junit.xml"
         );
     }
 

@@ -109,6 +109,9 @@ pub struct Verdict {
     /// The trace, for the snapshot.
     #[serde(skip)]
     pub trace: Option<String>,
+    /// The accepted trace that it was compared with, if it was.
+    #[serde(skip)]
+    pub accepted: Option<String>,
 }
 
 impl Verdict {

@@ -73,4 +73,4 @@ pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};
-pub use trace::{Known, MessageNames};
+pub use trace::{FindingLine, Known, MessageLine, MessageNames, PacketLine, Part};

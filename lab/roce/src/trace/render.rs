@@ -93,20 +93,24 @@ pub(super) fn direction(labels: &Labels<'_>, row: &Row) -> String {
 /// The names of every packet.
 pub(crate) fn packet_names(report: &Report) -> Vec<PacketNames> {
     let labels = Labels::new(report);
-    let psn = |row: &Row| match (requester(row), row.psn?) {
+    let names = |row: &Row| PacketNames {
+        number: row.number,
+        connection: row.flow,
+        queue_pairs: queue_pairs(&labels, row),
+        psn: psn_offset(&labels, row),
+    };
+    report.rows.iter().map(names).collect()
+}
+
+/// The node whose requests a packet's PSN counts, and the distance from the first of them.
+pub(super) fn psn_offset(labels: &Labels<'_>, row: &Row) -> Option<(String, i32)> {
+    match (requester(row), row.psn?) {
         (Some(requester), psn) => Some((labels.requester_node(requester), labels.psn_offset(requester, psn))),
         (None, psn) => {
             let offset = labels.unconnected_offset(row.source, row.source_qpn, psn)?;
             Some((labels.node(row.source), offset))
         }
-    };
-    let names = |row: &Row| PacketNames {
-        number: row.number,
-        connection: row.flow,
-        queue_pairs: queue_pairs(&labels, row),
-        psn: psn(row),
-    };
-    report.rows.iter().map(names).collect()
+    }
 }
 
 /// The side whose requests a packet's PSN counts.
@@ -154,7 +158,7 @@ fn packet(out: &mut String, labels: &Labels<'_>, row: &Row, has_class: bool) {
     line(out, row.fate.mark(), [&direction(labels, row), &words, &psn, &bytes, &pad, &details]);
 }
 
-fn details(labels: &Labels<'_>, row: &Row) -> String {
+pub(super) fn details(labels: &Labels<'_>, row: &Row) -> String {
     let mut words = Vec::new();
     if let Some((va, rkey, length)) = row.reth {
         words.push(format!("{} len {}", labels.memory(row.destination, va, rkey), length_words(length)));
@@ -255,6 +259,31 @@ pub(super) fn side(report: &Report, message: &Message) -> Option<(usize, Side)> 
     Some((index, if is_passive { Side::Passive } else { Side::Active }))
 }
 
+/// The queue pairs of a message, its requester's first, and its first and last PSN.
+pub(super) fn message_names(
+    report: &Report,
+    labels: &Labels<'_>,
+    message: &Message,
+) -> ([String; 2], String) {
+    let (queue_pairs, psn) = match side(report, message) {
+        Some((index, side)) => (
+            [side, side.other()].map(|side| labels.queue_pair(index, side).to_owned()),
+            labels.psn((index, side), message.psn_first),
+        ),
+        None => (
+            [
+                labels.unconnected(message.requester, message.requester_qpn),
+                labels.unconnected(message.responder, Some(message.responder_qpn)),
+            ],
+            labels.unconnected_psn(message.requester, message.requester_qpn, message.psn_first),
+        ),
+    };
+    let more = message.psn_last.distance(message.psn_first);
+    let last = psn.rsplit_once('+').and_then(|(_, first)| first.parse::<i32>().ok()).filter(|_| more > 0);
+    let psn = last.map_or_else(|| psn.clone(), |first| format!("{psn}..{}", first + more));
+    (queue_pairs, psn)
+}
+
 fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
     if report.messages.is_empty() {
         out.push_str("\nmessages: none\n");
@@ -263,24 +292,8 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
     out.push('\n');
     line(out, "  ", ["messages", "", "psn", "bytes", "", ""]);
     for message in &report.messages {
-        let side = side(report, message);
-        let (direction, psn) = match side {
-            Some((index, side)) => (
-                format!("{} > {}", labels.queue_pair(index, side), labels.queue_pair(index, side.other())),
-                labels.psn((index, side), message.psn_first),
-            ),
-            None => (
-                format!(
-                    "{} > {}",
-                    labels.unconnected(message.requester, message.requester_qpn),
-                    labels.unconnected(message.responder, Some(message.responder_qpn))
-                ),
-                labels.unconnected_psn(message.requester, message.requester_qpn, message.psn_first),
-            ),
-        };
-        let more = message.psn_last.distance(message.psn_first);
-        let last = psn.rsplit_once('+').and_then(|(_, first)| first.parse::<i32>().ok()).filter(|_| more > 0);
-        let psn = last.map_or_else(|| psn.clone(), |first| format!("{psn}..{}", first + more));
+        let (queue_pairs, psn) = message_names(report, labels, message);
+        let direction = queue_pairs.join(" > ");
         let mut detail = Vec::new();
         if let (Some(va), Some(rkey)) = (message.va, message.rkey) {
             detail.push(labels.memory(message.responder, va, rkey));
@@ -314,17 +327,22 @@ pub(super) fn finding_direction(labels: &Labels<'_>, finding: &Finding) -> Strin
     format!("{} > {}", labels.node(finding.source), labels.node(finding.destination))
 }
 
-/// Writes one finding.
-pub(super) fn finding(out: &mut String, labels: &Labels<'_>, finding: &Finding) {
-    let psn = match (finding.psn, finding.requester) {
+/// The PSN at which a finding was made.
+pub(super) fn finding_psn(labels: &Labels<'_>, finding: &Finding) -> String {
+    match (finding.psn, finding.requester) {
         (Some(psn), Some(requester)) => labels.psn(requester, psn),
         _ => String::new(),
-    };
+    }
+}
+
+/// Writes one finding.
+pub(super) fn finding(out: &mut String, labels: &Labels<'_>, finding: &Finding) {
+    let psn = finding_psn(labels, finding);
     let direction = finding_direction(labels, finding);
     line(out, "  ", [&direction, &finding.rule.name(), &psn, "", "", &evidence(labels, finding)]);
 }
 
-fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
+pub(super) fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
     match (finding.evidence, finding.requester) {
         (Evidence::Psn { expected, .. }, Some(requester)) => {
             format!("expected {}", labels.psn(requester, expected))
