@@ -16,9 +16,9 @@ use crate::artifacts::{self, Artifacts, VERDICT};
 use crate::cache::{lock_file, write_whole};
 use crate::error::{Error, IoContext as _, Result};
 use crate::invocation;
+use crate::page;
 use crate::plain::fence;
 use crate::plan::Plan;
-use crate::page;
 use crate::verdict::Verdict;
 
 /// The results' file in an invocation's directory.
