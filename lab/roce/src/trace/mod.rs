@@ -13,7 +13,6 @@ mod render;
 mod summary;
 
 pub use known::{Known, MessageNames};
-pub(crate) use render::immediate_words;
 
 use crate::report::{PacketNames, Report};
 
