@@ -168,6 +168,7 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
             new().put(frame).ack(0, 1)
         }
         Rule::PartitionKeyInvalid => new().put(changed(send(0), P_KEY, &[0x80, 0])).ack(0, 1),
+        Rule::PartitionKeyDiffers => managed().put(changed(send(0), P_KEY, &[0x80, 1])).ack(0, 1),
         Rule::PayloadUnexpected => {
             let frame = pair.response(0x11, 0).aeth(ACK, 1).payload(b"four").build();
             managed().send(0).put(frame)
