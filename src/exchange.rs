@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
+use crate::error::{Error, Result};
 use crate::report::Pattern;
-use verbs::error::{Error, Result};
 
 /// Length of the server's memory region in bytes, unless the client asks for another.
 pub const REGION_BYTES: usize = 4096;

@@ -8,6 +8,8 @@
 //!
 //! | module | what it holds | feature |
 //! |---|---|---|
+//! | [`error`] | what an exchange can fail with, and the exit codes | |
+//! | [`private_data`] | what REQ and REP carry: the C samples' 12 bytes, and the extension | |
 //! | [`exchange`] | what the samples write, and how what arrived is judged | |
 //! | [`report`] | the lines on standard output | |
 //! | [`cli`] | the command lines of the programs | |
@@ -18,9 +20,15 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod error;
 pub mod exchange;
 pub mod log;
 pub mod lookup;
+#[cfg(feature = "mutants")]
+mod mutant;
+pub mod private_data;
 #[cfg(feature = "verbs")]
 pub mod program;
 pub mod report;
+
+pub use error::{Error, Result};

@@ -146,7 +146,9 @@ fn invocations(parent: &Path) -> Result<Vec<PathBuf>> {
 /// The newest test run below `home` that left results.
 pub fn latest_with_results(home: &Path) -> Option<PathBuf> {
     let all = invocations(&runs(home)).ok()?;
-    all.into_iter().rfind(|run| run.join(crate::results::FILE).is_file())
+    let has_any =
+        |run: &PathBuf| [crate::results::FILE, crate::plan::FILE].iter().any(|file| run.join(file).is_file());
+    all.into_iter().rfind(has_any)
 }
 
 /// How many are kept: what [`KEEP`] says; `None` for all.

@@ -1,21 +1,20 @@
 //! Whether a capture holds everything that was sent: exactly what the kernels counted, or, where a device counts no
 //! packets, all that its own packets speak of.
 //!
-//! rxe counts a packet as received behind its checks of the ICRC and of the queue pair. What reaches a queue pair
-//! that has failed, or is gone, is delivered and not counted: a run in which a queue pair is meant to fail may have
-//! so many packets fewer on the counter, and not one more.
+//! A capture that has *more* than a receiver counted lacks nothing: rxe drops uncounted what it cannot give to a queue pair.
+//! Such packets are told, with the reason that the capture shows ([`Discarded`]).
 //!
 //! netem stands between rxe and the wire: what it loses was counted and is not in the capture, what it copies was
 //! counted once. Its own counters say how many.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
 
+use roce::Report;
 use roce::capture::Reader;
-use roce::wire::{Icrc, NakCode, Packet, Psn, Syndrome};
-use roce::{Connection, Report};
+use roce::wire::Packet;
 
 use crate::error::{Error, IoContext as _, Result};
 use crate::evidence::{CAPTURE, Evidence, decode_file};
@@ -24,18 +23,20 @@ use crate::fault::netem::Counted;
 use crate::node::Role;
 use crate::scenario::Scenario;
 
+mod discarded;
 mod psn;
 
-/// A queue pair: its node's address and its number.
-type QueuePair = (IpAddr, u32);
+pub use discarded::{Discarded, Why};
 
 /// What says that a capture is complete, or is not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Completeness {
     /// What is missing, or proved by nothing, each in a sentence.
     pub differences: Vec<String>,
-    /// Packets that reached queue pairs that had failed, and were not counted.
-    pub not_taken: u64,
+    /// Packets that reached a node, and that its device did not take.
+    pub discarded: Vec<Discarded>,
+    /// Queue pairs of each node that packets are from.
+    pub queue_pairs: BTreeMap<Role, BTreeSet<u32>>,
     /// Nodes whose devices count no packets, so that the packets have to prove themselves.
     pub uncounted: Vec<Role>,
     /// Packets that netem lost, where that makes the faults: rxe counted them, and the capture has them not.
@@ -55,13 +56,46 @@ impl Completeness {
         if let Some(dropped) = self.netem_dropped {
             proof.push_str(&format!(" and netem's, which dropped {dropped}"));
         }
-        if self.not_taken > 0 {
-            proof.push_str(&format!(" but for {} to queue pairs that had failed", self.not_taken));
+        let not_taken = |is: fn(&Why) -> bool| -> u64 {
+            self.discarded
+                .iter()
+                .filter(|discarded| is(&discarded.why))
+                .map(|discarded| discarded.count)
+                .sum()
+        };
+        let words: [(fn(&Why) -> bool, &str); 4] = [
+            (|why| *why == Why::QueuePairGone, "to queue pairs that had failed"),
+            (|why| matches!(why, Why::NoQueuePair(_)), "to queue pairs that do not exist"),
+            (|why| matches!(why, Why::QKey { .. }), "with another Q_Key"),
+            (
+                |why| *why == Why::Unknown,
+                "that a device did not take, for a reason that the capture does not show",
+            ),
+        ];
+        let parts: Vec<String> = words
+            .into_iter()
+            .map(|(is, words)| (not_taken(is), words))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, words)| format!("{count} {words}"))
+            .collect();
+        if !parts.is_empty() {
+            proof.push_str(&format!(" but for {}", parts.join(", ")));
         }
         if self.repeated > 0 {
             proof.push_str(&format!(" but for how often {} requests came again", self.repeated));
         }
         proof
+    }
+
+    /// How many packets a node's device did not take for a reason of that kind.
+    pub fn not_taken(&self, role: Role, is: impl Fn(&Why) -> bool) -> u64 {
+        let of_node = self.discarded.iter().filter(|discarded| discarded.role == role && is(&discarded.why));
+        of_node.map(|discarded| discarded.count).sum()
+    }
+
+    /// The numbers of a node's queue pairs that packets are from.
+    pub fn queue_pairs(&self, role: Role) -> Vec<u32> {
+        self.queue_pairs.get(&role).into_iter().flatten().copied().collect()
     }
 }
 
@@ -73,7 +107,9 @@ impl Completeness {
 /// The capture cannot be read again.
 pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<Completeness> {
     let capture = &artifacts.join(CAPTURE);
-    let mut found = Completeness::default();
+    let mut found =
+        Completeness { queue_pairs: discarded::queue_pairs(report, evidence), ..Completeness::default() };
+    let mut surplus = BTreeMap::new();
     for (role, node) in &evidence.nodes {
         if node.counts_no_packets {
             found.uncounted.push(*role);
@@ -82,26 +118,20 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
         if let Some(netem) = node.netem {
             *found.netem_dropped.get_or_insert(0) += netem.dropped;
         }
-        let address = evidence.addresses.get(role).copied();
-        let of = |counts: &BTreeMap<IpAddr, u64>| {
-            address.and_then(|address| counts.get(&address)).copied().unwrap_or(0)
+        let of = |counts: &BTreeMap<IpAddr, u64>, is: &dyn Fn(IpAddr) -> bool| -> u64 {
+            counts.iter().filter(|(address, _)| is(**address)).map(|(_, count)| count).sum()
         };
-        let pairs =
-            [("sent", node.sent, of(&report.sent)), ("received", node.received, of(&report.delivered))];
-        for (what, counted, captured) in pairs {
+        let sent = of(&report.sent, &|address| evidence.owner(address) == Some(*role));
+        let delivered = of(&report.delivered, &|address| evidence.reaches(address, *role));
+        for (what, counted, captured) in [("sent", node.sent, sent), ("received", node.received, delivered)] {
             let Some(counted) = counted else {
                 found
                     .differences
                     .push(format!("not proved complete: {role} told no counter of packets {what}"));
                 continue;
             };
-            let short = captured.saturating_sub(counted);
-            let is_excused = what == "received"
-                && short > 0
-                && evidence.scenario.may_fail_queue_pairs()
-                && short <= of(&past_the_end(capture, report)?);
-            if is_excused {
-                found.not_taken += short;
+            if what == "received" && captured > counted {
+                surplus.insert(*role, captured - counted);
                 continue;
             }
             let netem = node.netem.filter(|_| what == "sent");
@@ -110,12 +140,14 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
                     let Counted { passed, dropped, waiting, .. } = netem;
                     format!(" netem dropped {dropped}, holds {waiting} and let {passed} pass,")
                 });
+                let is_not = if captured > counted { "not the device's own" } else { "not complete" };
                 found.differences.push(format!(
-                    "not complete: {role}'s rxe counted {counted} packets {what},{netem} the capture has {captured}"
+                    "{is_not}: {role}'s rxe counted {counted} packets {what},{netem} the capture has {captured}"
                 ));
             }
         }
     }
+    found.discarded = discarded::explain(evidence, report, capture, &surplus)?;
     if !found.uncounted.is_empty() && report.packets > 0 {
         let allowed = psn::Allowed {
             ack_coalescing: evidence.differences.ack_coalescing,
@@ -157,23 +189,6 @@ pub fn is_whole_by_itself(capture: &Path, addresses: &BTreeMap<Role, IpAddr>) ->
     Ok(psn::missing(&report, capture, allowed)?.is_empty())
 }
 
-/// How many packets reached each address that its queue pair may not have taken any more.
-fn past_the_end(capture: &Path, report: &Report) -> Result<BTreeMap<IpAddr, u64>> {
-    let mut ends = Ends::new(&report.connections);
-    each_packet(capture, |number, is_sent, _, packet| {
-        if is_sent {
-            ends.note(number, packet);
-        }
-    })?;
-    let mut counts = BTreeMap::new();
-    each_packet(capture, |number, _, is_delivered, packet| {
-        if is_delivered && packet.icrc == Icrc::Good && ends.is_past(number, packet) {
-            *counts.entry(packet.destination).or_default() += 1;
-        }
-    })?;
-    Ok(counts)
-}
-
 /// Gives each RoCEv2 packet with its number, whether it was sent there and whether it was delivered.
 fn each_packet(path: &Path, mut take: impl FnMut(u64, bool, bool, &Packet<'_>)) -> Result<()> {
     let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
@@ -185,52 +200,6 @@ fn each_packet(path: &Path, mut take: impl FnMut(u64, bool, bool, &Packet<'_>)) 
         }
     }
     Ok(())
-}
-
-/// The last sign of life of each queue pair.
-struct Ends {
-    peers: HashMap<QueuePair, QueuePair>,
-    /// The number of the last packet that it sent.
-    last: HashMap<QueuePair, u64>,
-    /// The PSN of the request that it refused.
-    refused: HashMap<QueuePair, Psn>,
-}
-
-impl Ends {
-    fn new(connections: &[Connection]) -> Ends {
-        let mut peers = HashMap::new();
-        for Connection { active, passive, .. } in connections {
-            if let (Some(a), Some(b)) = (active.qpn, passive.qpn) {
-                peers.insert((active.address, a), (passive.address, b));
-                peers.insert((passive.address, b), (active.address, a));
-            }
-        }
-        Ends { peers, last: HashMap::new(), refused: HashMap::new() }
-    }
-
-    /// Takes note of a packet that was sent.
-    fn note(&mut self, number: u64, packet: &Packet<'_>) {
-        let Some(bth) = packet.bth else { return };
-        let Some(&sender) = self.peers.get(&(packet.destination, bth.destination_qpn())) else { return };
-        self.last.insert(sender, number);
-        let is_fatal = packet.aeth.is_some_and(
-            |aeth| matches!(aeth.syndrome(), Syndrome::Nak(code) if code != NakCode::PsnSequenceError),
-        );
-        if is_fatal {
-            self.refused.entry(sender).or_insert(bth.psn());
-        }
-    }
-
-    /// Whether a packet came behind its queue pair's last sign of life, or behind the request that it refused.
-    fn is_past(&self, number: u64, packet: &Packet<'_>) -> bool {
-        let Some(bth) = packet.bth else { return false };
-        let receiver = (packet.destination, bth.destination_qpn());
-        let is_behind =
-            self.peers.contains_key(&receiver) && self.last.get(&receiver).is_none_or(|last| number > *last);
-        let is_refused = bth.opcode().is_request()
-            && self.refused.get(&receiver).is_some_and(|refused| bth.psn().distance(*refused) > 0);
-        is_behind || is_refused
-    }
 }
 
 #[cfg(test)]
@@ -335,18 +304,46 @@ mod tests {
     }
 
     #[test]
-    fn what_came_behind_a_refusal_may_be_missing_and_nothing_else() {
-        assert_eq!(found(5, 3), Completeness::default());
-        assert_eq!(found(4, 3), Completeness { not_taken: 1, ..Completeness::default() });
-        assert_eq!(found(3, 3), Completeness { not_taken: 2, ..Completeness::default() });
-        for (received, exit) in [(2, 3), (6, 3), (4, 0)] {
-            assert_eq!(
-                found(received, exit).differences,
-                [format!(
-                    "not complete: server's rxe counted {received} packets received, the capture has 5"
-                )]
-            );
+    fn capture_that_has_more_than_was_counted_lacks_nothing() {
+        let of = |received, exit| {
+            let found = found(received, exit);
+            assert_eq!(found.differences, [""; 0], "{received}");
+            found.discarded.iter().map(|discarded| (discarded.why, discarded.count)).collect::<Vec<_>>()
+        };
+        // Whatever the exit codes: what came to a queue pair that had failed is dropped uncounted.
+        for exit in [0, 3] {
+            assert_eq!(of(5, exit), []);
+            assert_eq!(of(4, exit), [(Why::QueuePairGone, 1)]);
+            assert_eq!(of(3, exit), [(Why::QueuePairGone, 2)]);
+            assert_eq!(of(2, exit), [(Why::QueuePairGone, 2), (Why::Unknown, 1)]);
         }
+        let proof = found(2, 0).proof();
+        let words = "complete by rxe's counters but for 2 to queue pairs that had failed, \
+                     1 that a device did not take, for a reason that the capture does not show";
+        assert_eq!(proof, words);
+        assert_eq!(
+            found(6, 3).differences,
+            ["not complete: server's rxe counted 6 packets received, the capture has 5"]
+        );
+        // What a device sent it counts.
+        let sent = found_with(5, 0, |evidence| evidence.node(Role::Client).sent = Some(4));
+        assert_eq!(
+            sent.differences,
+            ["not the device's own: client's rxe counted 4 packets sent, the capture has 5"]
+        );
+    }
+
+    #[test]
+    fn packets_of_any_of_its_addresses_are_a_nodes() {
+        let found = found_with(5, 0, |evidence| {
+            let own = evidence.addresses.clone();
+            evidence.addresses =
+                Role::BOTH.map(|role| (role, IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, role as u16]))).into();
+            for (role, address) in own {
+                evidence.node(role).addresses = vec![address];
+            }
+        });
+        assert_eq!(found.differences, [""; 0]);
     }
 
     /// What is found of the first sample, without one of its packets, if these nodes count and the others do not.

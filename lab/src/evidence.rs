@@ -49,12 +49,23 @@ pub struct NodeEvidence {
     pub netem: Option<Counted>,
     /// The kernel log from the scenario's start on, as `<level>[seconds] text`.
     pub kernel_log: String,
+    /// Whether the lab stopped the command since its peer had failed.
+    #[serde(default)]
+    pub is_stopped: bool,
+    /// Whether the scenario's signal asked the command to end once its client had.
+    #[serde(default)]
+    pub was_asked_to_end: bool,
+    /// All of its addresses, by which packets are known as its own; without those the one on the RDMA network.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
 }
 
 impl NodeEvidence {
     /// Takes note of the end of the scenario's command.
     pub fn has_ended(&mut self, output: Output, is_timed_out: bool) {
-        *self = NodeEvidence { is_started: true, output: Some(output), is_timed_out, ..Default::default() };
+        let addresses = std::mem::take(&mut self.addresses);
+        let output = Some(output);
+        *self = NodeEvidence { is_started: true, output, is_timed_out, addresses, ..Default::default() };
     }
 }
 
@@ -153,6 +164,44 @@ impl Evidence {
         self.nodes.entry(role).or_default()
     }
 
+    /// Whether a program ended as it has to: with the expected exit code, or by the signal that asked it to.
+    pub fn has_ended_well(&self, role: Role) -> bool {
+        let Some(node) = self.nodes.get(&role) else { return false };
+        let code = node.output.as_ref().and_then(|output| output.code);
+        let by_signal = node.was_asked_to_end && matches!(code, Some(129 | 130 | 138 | 140 | 143));
+        code == Some(self.scenario.expected(role).exit)
+            || by_signal
+            || node.was_asked_to_end && code.is_none()
+    }
+
+    /// The node that has this address.
+    pub fn owner(&self, address: IpAddr) -> Option<Role> {
+        let has = |role: &Role| {
+            self.addresses.get(role) == Some(&address)
+                || self.nodes.get(role).is_some_and(|node| node.addresses.contains(&address))
+        };
+        Role::BOTH.into_iter().find(has)
+    }
+
+    /// Whether what is sent to this address reaches a node: one of its own, or multicast, which both get.
+    pub fn reaches(&self, address: IpAddr, role: Role) -> bool {
+        match self.owner(address) {
+            Some(owner) => owner == role,
+            None => address.is_multicast(),
+        }
+    }
+
+    /// Decodes the run's capture in `artifacts`, with the nodes' names for all of their addresses.
+    ///
+    /// # Errors
+    ///
+    /// There is no capture, or it cannot be read to its end.
+    pub fn decode(&self, artifacts: &Path) -> Result<roce::Report> {
+        let all = self.nodes.iter().flat_map(|(role, node)| node.addresses.iter().map(|one| (*role, *one)));
+        let own = self.addresses.iter().map(|(role, address)| (*role, *address));
+        decode_named(&artifacts.join(CAPTURE), all.chain(own))
+    }
+
     /// How long the whole run took, machines included.
     pub fn total_seconds(&self) -> f64 {
         let seconds = |what: &str| self.seconds.get(what).copied().unwrap_or(0.0);
@@ -191,25 +240,19 @@ impl Evidence {
     }
 }
 
-/// Decodes the capture of a run, with the nodes' names.
-///
-/// # Errors
-///
-/// There is no capture, or it cannot be read to its end.
-pub fn decode(artifacts: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<roce::Report> {
-    decode_file(&artifacts.join(CAPTURE), addresses)
-}
-
 /// Decodes a capture, with the nodes' names.
 ///
 /// # Errors
 ///
-/// As [`decode`].
+/// As [`Evidence::decode`].
 pub fn decode_file(path: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<roce::Report> {
+    decode_named(path, addresses.iter().map(|(role, address)| (*role, *address)))
+}
+
+fn decode_named(path: &Path, addresses: impl Iterator<Item = (Role, IpAddr)>) -> Result<roce::Report> {
     let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
     let file = File::open(path).at("failed to open", path).map_err(|error| error.kind_is(Kind::Capture))?;
-    let names =
-        addresses.iter().fold(roce::Names::new(), |names, (role, address)| names.with(*address, role.name()));
+    let names = addresses.fold(roce::Names::new(), |names, (role, address)| names.with(address, role.name()));
     let mut reader = roce::capture::Reader::new(file).map_err(failed)?;
     let mut analysis = roce::Analysis::new(names);
     while let Some(record) = reader.next().map_err(failed)? {

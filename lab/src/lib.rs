@@ -3,7 +3,7 @@
 //!
 //! A run, from top to bottom:
 //!
-//! - [`scenario`]: what runs ([`placeholder`]s filled in) and what is expected, a TOML file; [`network`] and [`fault`]: on which wire
+//! - [`scenario`]: what runs ([`placeholder`]s filled in, when it is [`ready`]) and what is expected, a TOML file; [`network`] and [`fault`]: on which wire
 //! - [`host`]: what this computer must have; [`image`]: the guest; [`programs`]: what is deployed into it,
 //!   [`guest_tests`]: the tests that run there; [`pushed`]: what a user brings, held against the guest's [`contents`]
 //! - [`node`]: what every source of machines gives; [`provider`]: those sources
@@ -11,8 +11,8 @@
 //! - [`switch`]: the wire between the machines, which records it
 //! - [`run`]: machines up, capture on, programs, capture off; [`evidence`]: what was seen
 //! - [`judge`]: from evidence to a [`verdict`], with [`completeness`], [`counters`], [`kernel_log`], [`snapshot`],
-//!   [`differences`] and [`agreement`]
-//! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept; [`results`]: of all of them
+//!   [`differences`] and [`agreement`]; [`judge::diagnosis`]: why it failed, in [`plain`] text
+//! - [`trial`]: all of that for one scenario; [`artifacts`]: where everything is kept; [`results`]: of all of them, as far as the [`plan`] got
 //!
 //! [`self_test`] proves that all of that goes red.
 //!
@@ -46,11 +46,14 @@ pub mod node;
 pub mod packages;
 pub mod parcel;
 pub mod placeholder;
+pub mod plain;
+pub mod plan;
 pub mod policy;
 pub mod programs;
 pub mod progress;
 pub mod provider;
 pub mod pushed;
+pub mod ready;
 pub mod results;
 pub mod run;
 pub mod scenario;

@@ -299,6 +299,13 @@ pub trait Running {
     /// It does not end within `limit`: it goes on, stop it with [`Running::stop`].
     fn wait(&mut self, limit: Duration) -> Result<Output>;
 
+    /// Sends a signal to it and everything it started, by its name without SIG; one that has ended is no error.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer.
+    fn signal(&mut self, signal: &str) -> Result<()>;
+
     /// Ends it and everything it started, and gives what it wrote until then.
     ///
     /// # Errors

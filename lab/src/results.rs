@@ -16,6 +16,8 @@ use crate::artifacts::{self, Artifacts, VERDICT};
 use crate::cache::{lock_file, write_whole};
 use crate::error::{Error, IoContext as _, Result};
 use crate::invocation;
+use crate::plain::fence;
+use crate::plan::Plan;
 use crate::verdict::Verdict;
 
 /// The results' file in an invocation's directory.
@@ -36,11 +38,14 @@ pub enum Class {
     Disturbed,
     /// It was not run.
     NotRun,
+    /// It was planned, and the invocation ended before its turn or in the middle of it.
+    Interrupted,
 }
 
 impl Class {
     fn of(verdict: &Verdict) -> Class {
         match verdict {
+            Verdict { is_interrupted: true, .. } => Class::Interrupted,
             Verdict { not_run: Some(_), .. } => Class::NotRun,
             Verdict { is_superseded: true, .. } => Class::Disturbed,
             Verdict { passed: true, .. } => Class::Passed,
@@ -55,6 +60,7 @@ impl Class {
             Class::Failed => "failed",
             Class::Disturbed => "disturbed",
             Class::NotRun => "not run",
+            Class::Interrupted => "interrupted",
         }
     }
 }
@@ -80,12 +86,20 @@ pub struct Totals {
     pub disturbed: usize,
     /// See [`Class::NotRun`].
     pub not_run: usize,
+    /// See [`Class::Interrupted`].
+    #[serde(default)]
+    pub interrupted: usize,
 }
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { passed, failed, disturbed, not_run } = self;
-        write!(f, "{passed} passed, {failed} failed, {disturbed} disturbed, {not_run} not run")
+        let Totals { passed, failed, disturbed, not_run, interrupted } = self;
+        write!(f, "{passed} passed, {failed} failed, {disturbed} disturbed, {not_run} not run")?;
+        if *interrupted == 0 {
+            return Ok(());
+        }
+        let judged = passed + failed + not_run;
+        write!(f, ", interrupted: {judged} of {} have a verdict", judged + interrupted)
     }
 }
 
@@ -113,8 +127,14 @@ impl Results {
         }
         kept.retain(|directory| directory.join(VERDICT).is_file());
         kept.sort();
-        let verdicts: Result<_> = kept.iter().map(|directory| artifacts::verdict(directory)).collect();
-        Ok(Results::of(run, verdicts?))
+        let verdicts: Result<Vec<Verdict>> =
+            kept.iter().map(|directory| artifacts::verdict(directory)).collect();
+        let mut verdicts = verdicts?;
+        if let Some(plan) = Plan::read(run)? {
+            let missing = plan.missing(&verdicts);
+            verdicts.extend(missing);
+        }
+        Ok(Results::of(run, verdicts))
     }
 
     fn of(run: &Path, verdicts: Vec<Verdict>) -> Results {
@@ -126,6 +146,7 @@ impl Results {
             failed: count(Class::Failed),
             disturbed: count(Class::Disturbed),
             not_run: count(Class::NotRun),
+            interrupted: count(Class::Interrupted),
         };
         Results { run: run.to_owned(), totals, scenarios }
     }
@@ -135,16 +156,9 @@ impl Results {
         self.scenarios.iter().any(|row| row.class == Class::Failed && row.verdict.scenario == scenario)
     }
 
-    /// Adds those of `planned` that have no verdict: the run ended before their turn.
-    #[must_use]
-    pub fn with_missing(self, planned: &[&str]) -> Results {
-        let mut verdicts: Vec<Verdict> = self.scenarios.into_iter().map(|row| row.verdict).collect();
-        for name in planned {
-            if !verdicts.iter().any(|verdict| verdict.scenario == *name) {
-                verdicts.push(Verdict::not_run(name, "the run ended before its turn"));
-            }
-        }
-        Results::of(&self.run, verdicts)
+    /// Whether everything that was planned was run, and nothing failed.
+    pub fn are_green(&self) -> bool {
+        self.totals.failed == 0 && self.totals.interrupted == 0
     }
 
     /// Reads the results that an invocation left, or merges what it kept if it left none.
@@ -204,9 +218,11 @@ impl Results {
             let [name, verdict, packets, findings, seconds] = row.cells();
             text.push_str(&format!("| {name} | {verdict} | {packets} | {findings} | {seconds} |\n"));
         }
-        for Row { verdict, .. } in self.scenarios.iter().filter(|row| row.class == Class::Failed) {
-            // A fence that nothing in the text closes.
-            text.push_str(&format!("\n#### {}\n\n````diff\n{verdict}\n````\n", verdict.scenario));
+        let red = |row: &&Row| matches!(row.class, Class::Failed | Class::Interrupted);
+        for Row { verdict, .. } in self.scenarios.iter().filter(red) {
+            let told = verdict.to_string();
+            let fence = fence(&told);
+            text.push_str(&format!("\n#### {}\n\n{fence}diff\n{told}\n{fence}\n", verdict.scenario));
         }
         text
     }
@@ -232,6 +248,11 @@ impl Row {
     fn test_case(&self, disturbed: impl Iterator<Item = TestRerun>) -> TestCase {
         let verdict = &self.verdict;
         let status = match &verdict.not_run {
+            Some(why) if self.class == Class::Interrupted => {
+                let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+                status.set_type("INTERRUPTED").set_message(why.as_str());
+                status
+            }
             Some(why) => {
                 let mut status = TestCaseStatus::skipped();
                 status.set_message(why.as_str());
@@ -241,7 +262,7 @@ impl Row {
                 let mut status = TestCaseStatus::success();
                 if self.class == Class::Failed {
                     status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                    status.set_type(reasons(verdict)).set_message(headline(verdict));
+                    status.set_type(reasons(verdict)).set_message(verdict.headline_text());
                     status.set_description(verdict.to_string());
                 }
                 status.add_reruns(disturbed);
@@ -259,7 +280,10 @@ impl Row {
     /// A disturbed run, beside the one that counts.
     fn test_rerun(&self) -> TestRerun {
         let mut rerun = TestRerun::new(NonSuccessKind::Failure);
-        rerun.set_type("DISTURBED").set_message(headline(&self.verdict)).set_time(seconds(&self.verdict));
+        rerun
+            .set_type("DISTURBED")
+            .set_message(self.verdict.headline_text())
+            .set_time(seconds(&self.verdict));
         rerun.set_description(self.verdict.to_string());
         rerun
     }
@@ -273,10 +297,11 @@ impl Row {
             _ => class.name().to_owned(),
         };
         let (packets, findings) = match class {
-            Class::NotRun => (String::new(), String::new()),
+            Class::NotRun | Class::Interrupted => (String::new(), String::new()),
             _ => (verdict.packets.to_string(), verdict.findings.len().to_string()),
         };
-        let seconds = if *class == Class::NotRun { String::new() } else { format!("{:.1}", verdict.seconds) };
+        let was_run = !matches!(class, Class::NotRun | Class::Interrupted);
+        let seconds = if was_run { format!("{:.1}", verdict.seconds) } else { String::new() };
         [verdict.scenario.clone(), what, packets, findings, seconds]
     }
 }
@@ -293,20 +318,13 @@ pub fn update(run: &Artifacts) -> Result<Results> {
     Ok(results)
 }
 
-/// All reasons of a red verdict, each once: "WIRE, APP".
+/// All causes and reasons of a red verdict, each once: "NobodyListens, APP".
 fn reasons(verdict: &Verdict) -> String {
+    let causes = verdict.causes.iter().map(|diagnosis| diagnosis.cause.to_string());
     let mut reasons: Vec<String> =
-        verdict.failures.iter().map(|failure| failure.reason.to_string()).collect();
+        causes.chain(verdict.failures.iter().map(|failure| failure.reason.to_string())).collect();
     reasons.dedup();
     reasons.join(", ")
-}
-
-/// The first line of a red verdict's first reason.
-fn headline(verdict: &Verdict) -> String {
-    let first = verdict.failures.first();
-    first.map_or(String::new(), |failure| {
-        format!("{}: {}", failure.reason, failure.text.lines().next().unwrap_or_default())
-    })
 }
 
 fn seconds(verdict: &Verdict) -> Duration {
@@ -398,7 +416,7 @@ mod tests {
         update(&run).unwrap();
         let read = Results::read(run.directory()).unwrap();
         assert_eq!(read.to_string().lines().count(), 8);
-        assert_eq!(read.totals, Totals { passed: 1, failed: 1, disturbed: 1, not_run: 1 });
+        assert_eq!(read.totals, Totals { passed: 1, failed: 1, disturbed: 1, not_run: 1, interrupted: 0 });
         let json: serde_json::Value =
             serde_json::from_slice(&fs::read(directory.path().join(FILE)).unwrap()).unwrap();
         let bad =
@@ -409,12 +427,29 @@ mod tests {
     }
 
     #[test]
-    fn scenario_without_a_verdict_is_not_run() {
-        let results = results().with_missing(&["a_good", "d_lost"]);
-        assert_eq!(results.totals.not_run, 2);
-        assert!(
-            results.to_string().contains("d_lost    not run: the run ended before its turn"),
-            "{results}"
-        );
+    fn planned_run_without_a_verdict_is_interrupted_and_red() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = Artifacts::at(directory.path().to_owned());
+        Plan::new(["a_good", "b_bad", "d_lost"], 1).write(run.directory()).unwrap();
+        for verdict in verdicts().into_iter().filter(|verdict| verdict.scenario != "b_bad") {
+            keep(&verdict, &run.scenario(&verdict.scenario)).unwrap();
+        }
+        let results = update(&run).unwrap();
+        assert_eq!((results.totals.interrupted, results.are_green()), (2, false));
+        let table = results.to_string();
+        assert!(table.contains("d_lost    interrupted: the run ended before its turn"), "{table}");
+        assert!(table.contains("interrupted: 2 of 4 have a verdict"), "{table}");
+        assert!(results.markdown().contains("#### d_lost\n"), "{}", results.markdown());
+        let xml = fs::read_to_string(directory.path().join(JUNIT_FILE)).unwrap();
+        assert!(xml.contains("errors=\"2\"") && xml.contains("type=\"INTERRUPTED\""), "{xml}");
+    }
+
+    #[test]
+    fn markdown_has_no_fence_that_a_program_closes() {
+        let mut verdict = verdicts().remove(2);
+        verdict.failures[0].text.push_str("\n`````\n\u{1b}[31mred");
+        let text = Results::of(Path::new("/runs"), vec![verdict.concluded()]).markdown();
+        assert!(text.contains("\n``````diff\n") && text.trim_end().ends_with("``````"), "{text}");
+        assert!(!text.contains('\u{1b}') && text.contains("\\x1b[31mred"), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,16 +11,14 @@ use crate::command::Output;
 use crate::completeness;
 use crate::counters::Counters;
 use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::evidence::{CAPTURE, Evidence, NodeEvidence};
+use crate::evidence::{CAPTURE, Evidence};
 use crate::fault::{Met, netem};
 use crate::kernel_log;
 use crate::node::{ENVIRONMENT, Pair, Plan, Provider, Role, Running, SLICE};
 use crate::progress::Step;
+use crate::ready::Ready;
 use crate::scenario::Scenario;
 use crate::trial::Case;
-
-/// How long a server may take until it listens.
-const LISTEN_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long counters and capture may take to agree after the programs have ended.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
@@ -30,6 +29,12 @@ const STILL_LIMIT: Duration = Duration::from_millis(600);
 
 /// How long a server may run on once its client has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
+
+/// How long a program may take to end once it was asked to.
+const ASKED_LIMIT: Duration = Duration::from_secs(2);
+
+/// The shell of a program outlives what asks that to end, and tells how it did.
+const HEEDLESS: &str = "trap : TERM INT HUP USR1 USR2";
 
 /// How long a short command on a node may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
@@ -94,6 +99,9 @@ fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result
         evidence.addresses.insert(role, pair.node(role).address());
     }
     let before = Before::look(pair)?;
+    for (role, addresses) in &before.addresses {
+        evidence.node(*role).addresses.clone_from(addresses);
+    }
     pair.start_capture(&artifacts.join(CAPTURE))?;
     let started = Instant::now();
     let programs = run_programs(pair, &scenario, &before.listeners, evidence);
@@ -121,15 +129,37 @@ struct Before {
     uptime_s: BTreeMap<Role, f64>,
     /// What listens on the server.
     listeners: String,
+    /// All addresses of each node.
+    addresses: BTreeMap<Role, Vec<IpAddr>>,
+}
+
+/// Prints a node's addresses, and the GIDs of its RDMA devices, which need not be among them.
+const ADDRESSES: &str =
+    "ip -o addr | awk '{print $4}'; cat /sys/class/infiniband/*/ports/*/gids/* 2>/dev/null; true";
+
+/// The addresses that [`ADDRESSES`] printed, by which packets on the network may be known as the node's.
+fn addresses(printed: &str) -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = Vec::new();
+    for line in printed.lines() {
+        let Ok(address) = line.split('/').next().unwrap_or_default().trim().parse::<IpAddr>() else {
+            continue;
+        };
+        let address = address.to_canonical();
+        if !address.is_unspecified() && !address.is_loopback() && !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
 }
 
 impl Before {
     fn look(pair: &dyn Pair) -> Result<Before> {
-        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS])?;
+        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES])?;
         let mut before = Before {
             counters: BTreeMap::new(),
             uptime_s: BTreeMap::new(),
             listeners: outputs[&Role::Server][2].clone(),
+            addresses: outputs.iter().map(|(role, output)| (*role, addresses(&output[3]))).collect(),
         };
         for (role, output) in outputs {
             before.counters.insert(role, Counters::parse(&output[0])?);
@@ -160,11 +190,11 @@ fn run_programs(
     let deadline = Instant::now() + scenario.timeout();
     let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
     let address = |role| pair.node(role).address().to_string();
-    let command = |role| format!("{ENVIRONMENT}; {}", scenario.filled(role, address));
+    let command = |role| format!("{HEEDLESS}; {ENVIRONMENT}; {}", scenario.filled(role, address));
 
     let mut server = server_node.start(&command(Role::Server))?;
     evidence.node(Role::Server).is_started = true;
-    if !wait_listening(pair, server.as_mut(), heard_before, evidence.node(Role::Server))? {
+    if !wait_ready(pair, server.as_mut(), heard_before, evidence, deadline)? {
         // A client would only wait for it.
         return Ok(());
     }
@@ -174,14 +204,29 @@ fn run_programs(
     // A server whose client failed may wait for ever; it gets a moment to notice.
     let has_failed = is_timed_out || output.code != Some(scenario.expect.client.exit);
     evidence.node(Role::Client).has_ended(output, is_timed_out);
-    let patience = if has_failed { deadline.min(Instant::now() + AFTER_FAILURE) } else { deadline };
+    if evidence.node(Role::Server).output.is_some() {
+        // It has left something behind that served.
+        return Ok(());
+    }
+    let signal = scenario.stop.filter(|_| !has_failed);
+    if let Some(signal) = signal {
+        server.signal(signal.name())?;
+    }
+    let patience = match (signal, has_failed) {
+        (Some(_), _) => Instant::now() + ASKED_LIMIT,
+        (None, true) => deadline.min(Instant::now() + AFTER_FAILURE),
+        (None, false) => deadline,
+    };
     let (output, is_stopped) = finish(pair, server.as_mut(), patience)?;
-    let is_timed_out = is_stopped && Instant::now() >= deadline;
-    evidence.node(Role::Server).has_ended(output, is_timed_out);
+    let is_timed_out = is_stopped && signal.is_none() && Instant::now() >= deadline;
+    let node = evidence.node(Role::Server);
+    node.has_ended(output, is_timed_out);
+    node.is_stopped = is_stopped && has_failed && !is_timed_out;
+    node.was_asked_to_end = signal.is_some();
     Ok(())
 }
 
-/// Waits for a program's end, or stops it at the deadline; says which.
+/// Waits for a program's end, or stops it at the deadline, at first by asking; says which.
 fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Result<(Output, bool)> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -191,37 +236,73 @@ fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Resu
             Err(error) => return Err(error),
         }
         if left.is_zero() {
-            return Ok((running.stop()?, true));
+            running.signal("TERM")?;
+            return match running.wait(ASKED_LIMIT) {
+                Err(error) if error.kind() == Kind::Timeout => Ok((running.stop()?, true)),
+                ended => Ok((ended?, true)),
+            };
         }
     }
 }
 
-/// Waits until something listens on the node that did not before; gives false if the server ends first.
-fn wait_listening(
+/// Waits until the server is ready in the way that the scenario says; gives false if it ends first. One that ends as it has
+/// to, and leaves behind what serves, is waited for.
+fn wait_ready(
     pair: &dyn Pair,
     server: &mut dyn Running,
     before: &str,
-    seen: &mut NodeEvidence,
+    evidence: &mut Evidence,
+    deadline: Instant,
 ) -> Result<bool> {
     let node = pair.node(Role::Server);
-    let started = Instant::now();
-    while started.elapsed() < LISTEN_LIMIT {
-        let mut look = node.start(LISTENERS)?;
-        if pair.wait_for(look.as_mut(), "a look at what listens", COMMAND_LIMIT)?.stdout != before {
+    let (ready, started) = (evidence.scenario.ready, Instant::now());
+    let expected = evidence.scenario.expect.server.exit;
+    while Instant::now() < deadline {
+        let is_ready = match ready {
+            Ready::Delay { seconds } => started.elapsed() >= Duration::from_secs(seconds),
+            Ready::Listener | Ready::Port(_) => {
+                let mut look = node.start(LISTENERS)?;
+                let listeners = pair.wait_for(look.as_mut(), "a look at what listens", COMMAND_LIMIT)?.stdout;
+                match ready {
+                    Ready::Port(port) => listens_on(&listeners, port),
+                    _ => listeners != before,
+                }
+            }
+        };
+        if is_ready {
             return Ok(true);
+        }
+        if evidence.node(Role::Server).output.is_some() {
+            thread::sleep(Duration::from_millis(50));
+            continue;
         }
         match server.wait(Duration::from_millis(20)) {
             Ok(output) => {
-                seen.output = Some(output);
-                return Ok(false);
+                let has_succeeded = output.code == Some(expected);
+                evidence.node(Role::Server).output = Some(output);
+                if ready == Ready::Listener || !has_succeeded {
+                    return Ok(false);
+                }
             }
             Err(error) if error.kind() == Kind::Timeout => pair.check_alive()?,
             Err(error) => return Err(error),
         }
     }
-    seen.output = Some(server.stop()?);
-    Err(Error::timeout("a server that listens", LISTEN_LIMIT)
-        .next("it has to listen by RDMA CM or TCP; what it wrote is in server.out"))
+    if evidence.node(Role::Server).output.is_none() {
+        evidence.node(Role::Server).output = Some(finish(pair, server, Instant::now())?.0);
+    }
+    evidence.node(Role::Server).is_stopped = true;
+    Err(Error::timeout(format!("a server that is ready ({ready})"), started.elapsed())
+        .next("it has to listen by RDMA CM or TCP, or say otherwise when it is ready: --ready port:N, --ready delay:SECONDS\nits last lines are in server.out"))
+}
+
+/// Whether somebody listens on that port, by what [`LISTENERS`] printed.
+fn listens_on(listeners: &str, port: u16) -> bool {
+    let (by_cm, by_tcp) = (format!(":{port}"), format!(":{port:04X}"));
+    listeners.lines().any(|line| match line.contains("LISTEN") {
+        true => line.split_whitespace().any(|word| word.ends_with(&by_cm)),
+        false => line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&by_tcp)),
+    })
 }
 
 /// What listens on a node: identifiers of the RDMA connection manager, and TCP sockets.
@@ -262,5 +343,27 @@ fn settle(pair: &dyn Pair, before: &Before, evidence: &mut Evidence) -> Result<(
             return Ok(());
         }
         thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_is_found_among_listeners_of_both_kinds() {
+        let listeners = "link rxe0/- lqpn 0 qp-type RC state LISTEN ps TCP src-addr 0.0.0.0:7174 dst-addr 0.0.0.0:0\n\
+                         \x20  0: 00000000:0457 00000000:0000 0A\n";
+        assert!(listens_on(listeners, 7174) && listens_on(listeners, 1111));
+        assert!(!listens_on(listeners, 7471) && !listens_on(listeners, 174) && !listens_on("", 1));
+    }
+
+    #[test]
+    fn addresses_of_a_node_are_those_of_its_interfaces_and_its_gids() {
+        let printed = "127.0.0.1/8\n::1/128\n198.51.100.1/24\nfe80::1/64\n\
+                       fe80:0000:0000:0000:5054:00ff:fe00:0001\n0000:0000:0000:0000:0000:ffff:c633:6401\n\
+                       0000:0000:0000:0000:0000:0000:0000:0000\n";
+        let found: Vec<String> = addresses(printed).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["198.51.100.1", "fe80::1", "fe80::5054:ff:fe00:1"]);
     }
 }

@@ -16,10 +16,12 @@ use serde_json::Value;
 use crate::counters;
 use crate::error::{Error, IoContext as _, Result};
 use crate::fault::{Fault, netem};
+use crate::judge::diagnosis::Cause;
 use crate::names;
 use crate::network::Network;
 use crate::node::{Role, Wire};
 use crate::placeholder;
+use crate::ready::{Ready, Stop};
 
 /// One scenario.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +38,14 @@ pub struct Scenario {
     pub server: String,
     /// The command on the node `client`; likewise.
     pub client: String,
+    /// When the server is ready for its client: `listener` (something listens by RDMA CM or TCP that did not before),
+    /// `port:N` (somebody listens on that port), `delay:SECONDS`.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub ready: Ready,
+    /// The signal that ends the server once its client has, for one that serves for ever: it may end by that.
+    #[serde(default)]
+    pub stop: Option<Stop>,
     /// How long both commands may take together, in seconds.
     #[serde(default = "default_timeout_s")]
     pub timeout_s: u64,
@@ -81,6 +91,8 @@ pub enum Trace {
 pub struct Expect {
     /// The rules that the wire breaks, by name; all of them and no other.
     pub findings: Vec<String>,
+    /// The causes of what goes wrong, by name (docs/causes.md): all that the run shows and no other; unnamed, none is asked for.
+    pub causes: Vec<String>,
     /// Whether the programs tell their completions, to be compared with the wire.
     pub completions: bool,
     /// Whether the programs give requesters a reason to run into their ACK timeout; faults always do. Without one
@@ -166,6 +178,7 @@ impl Default for Expect {
     fn default() -> Expect {
         Expect {
             findings: Vec::new(),
+            causes: Vec::new(),
             completions: true,
             timeouts: false,
             server: ExpectProgram::default(),
@@ -186,6 +199,8 @@ impl Scenario {
             summary: String::new(),
             server,
             client,
+            ready: Ready::default(),
+            stop: None,
             timeout_s: default_timeout_s(),
             network: Network::default(),
             faults: Vec::new(),
@@ -325,6 +340,9 @@ impl Expect {
     fn check(&mut self) -> Result<()> {
         for name in &mut self.findings {
             *name = finding(name)?;
+        }
+        for name in &mut self.causes {
+            *name = Cause::from_name(name)?.name();
         }
         for (index, finding) in self.findings.iter().enumerate() {
             if self.findings[..index].contains(finding) {

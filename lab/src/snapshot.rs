@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use similar::{ChangeTag, TextDiff};
 
-use crate::error::{IoContext as _, Result};
+use crate::error::{Error, IoContext as _, Result};
 
 /// Most lines of a difference that a verdict shows.
 const DIFF_LINES: usize = 10;
@@ -37,6 +37,25 @@ impl Accepted {
             Err(error) => Err(error).at("failed to read the snapshot", path),
         }
     }
+}
+
+/// Refuses a file that is there and holds no trace: nothing of a person's is to be overwritten by one.
+///
+/// # Errors
+///
+/// It is no trace, or cannot be read.
+pub fn check(file: &Path) -> Result<()> {
+    let text = match fs::read(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        read => read.at("failed to read the snapshot", file)?,
+    };
+    let text = String::from_utf8_lossy(&text);
+    let held = content(&text);
+    if held.starts_with("roce trace ") || held.trim().is_empty() {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{} holds something else than a trace", file.display()))
+        .next("name another file for the accepted trace; this one stays as it is"))
 }
 
 /// Where a scenario's accepted trace is, among others in `directory`.
@@ -114,6 +133,22 @@ mod tests {
     fn content_follows_the_header() {
         assert_eq!(content("---\nsource: tests/e2e.rs\n---\na\n---\nb\n"), "a\n---\nb\n");
         assert_eq!(content("a\n"), "a\n");
+    }
+
+    #[test]
+    fn file_that_is_no_trace_is_not_taken_for_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |text: &str| {
+            let file = directory.path().join("x");
+            fs::write(&file, text).unwrap();
+            check(&file)
+        };
+        for trace in ["roce trace 1: 12 packets\n", "---\nsource: x\n---\nroce trace 1, summary\n", ""] {
+            file(trace).unwrap();
+        }
+        let error = file("fn main() {}\n").unwrap_err().to_string();
+        assert!(error.contains("something else than a trace"), "{error}");
+        check(&directory.path().join("none")).unwrap();
     }
 
     #[test]

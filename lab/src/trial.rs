@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::artifacts::{self, Artifacts};
 use crate::error::{Error, IoContext as _, Result};
-use crate::evidence::{self, Evidence, decode};
+use crate::evidence::{self, Evidence};
 use crate::judge::judge;
 use crate::node::Provider;
 use crate::programs::Program;
@@ -152,7 +152,7 @@ impl Raw {
     ///
     /// Its evidence or its capture cannot be read.
     pub fn add(&mut self, artifacts: &Path) -> Result<()> {
-        let report = decode(artifacts, &Evidence::read(artifacts)?.addresses)?;
+        let report = Evidence::read(artifacts)?.decode(artifacts)?;
         self.runs += 1;
         let by_cm = report.connections.iter().filter(|connection| connection.port_space.is_some());
         self.psns.add(by_cm.filter_map(|connection| connection.active.psn_first).map(|psn| psn.value()));

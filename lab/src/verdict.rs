@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::invocation;
+use crate::judge::diagnosis::Diagnosis;
 use crate::node::{Provenance, Role};
 
 /// Why a run failed, in the order in which a headline is chosen.
@@ -69,6 +71,10 @@ pub struct Verdict {
     pub headline: Option<Reason>,
     /// All failed checks, in the order of their reasons.
     pub failures: Vec<Failure>,
+    /// Why it failed, as far as the evidence tells, the cause first; they head the verdict.
+    pub causes: Vec<Diagnosis>,
+    /// What is told and held against nobody: deviations of SoftRoCE.
+    pub notes: Vec<Diagnosis>,
     /// What the checks that passed are worth, in a few words: "complete: 12 packets by rxe's counters".
     pub proof: String,
     /// RoCEv2 packets in the capture.
@@ -84,6 +90,10 @@ pub struct Verdict {
     pub is_superseded: bool,
     /// Why the scenario was not run; neither passed nor failed then.
     pub not_run: Option<String>,
+    /// It was not run, or not to its end, because the invocation ended: red.
+    pub is_interrupted: bool,
+    /// What a green run has proven beside the proof that its capture is complete.
+    pub proven: String,
     /// Which provider's machines, and what ran them.
     pub provider: String,
     /// What each machine runs, as far as that is known.
@@ -112,6 +122,11 @@ impl Verdict {
         Verdict { scenario: scenario.to_owned(), not_run: Some(why.into()), ..Verdict::default() }
     }
 
+    /// On a scenario that was planned and has no verdict.
+    pub fn interrupted(scenario: &str, why: impl Into<String>) -> Verdict {
+        Verdict { is_interrupted: true, ..Verdict::not_run(scenario, why) }
+    }
+
     /// On a scenario that failed before there was anything to judge.
     pub fn failed(scenario: &str, reason: Reason, text: impl Into<String>) -> Verdict {
         let failures = vec![Failure { reason, text: text.into() }];
@@ -122,9 +137,36 @@ impl Verdict {
     #[must_use]
     pub fn concluded(mut self) -> Verdict {
         self.failures.sort_by_key(|failure| failure.reason);
+        self.make_plain();
         self.passed = self.failures.is_empty() && self.not_run.is_none();
         self.headline = self.failures.first().map(|failure| failure.reason);
         self
+    }
+}
+
+impl Verdict {
+    /// Takes what a terminal would act on out of texts that may hold a machine's or a program's words.
+    fn make_plain(&mut self) {
+        let plain = |text: &mut String| *text = crate::plain::plain(text);
+        for failure in &mut self.failures {
+            plain(&mut failure.text);
+        }
+        for diagnosis in self.causes.iter_mut().chain(&mut self.notes) {
+            plain(&mut diagnosis.sentence);
+            diagnosis.evidence.iter_mut().for_each(plain);
+        }
+        plain(&mut self.proof);
+    }
+
+    /// What a red verdict says in one line: its cause, else its first failed check.
+    pub fn headline_text(&self) -> String {
+        match (self.causes.first(), self.failures.first()) {
+            (Some(Diagnosis { cause, sentence, .. }), Some(_)) => format!("{cause}: {sentence}"),
+            (_, Some(Failure { reason, text })) => {
+                format!("{reason}: {}", text.lines().next().unwrap_or_default())
+            }
+            (_, None) => String::new(),
+        }
     }
 }
 
@@ -132,23 +174,40 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(why) = &self.not_run {
-            return write!(f, "{}: not run: {why}", self.scenario);
+            let what = if self.is_interrupted { "interrupted" } else { "not run" };
+            return write!(f, "{}: {what}: {why}", self.scenario);
         }
-        let Some(first) = self.failures.first() else {
-            return write!(f, "{}: {}", self.scenario, self.proof);
-        };
-        write!(f, "{}: ", self.scenario)?;
+        if self.failures.is_empty() {
+            write!(f, "{}: {}", self.scenario, self.proof)?;
+            if !self.proven.is_empty() {
+                write!(f, "\n  proven     {}", self.proven)?;
+            }
+            return self.notes.iter().try_for_each(|note| write!(f, "\n  {}: {}", note.cause, note.sentence));
+        }
+        writeln!(f, "{}: {}", self.scenario, self.headline_text())?;
+        for (index, diagnosis) in self.causes.iter().enumerate() {
+            if index > 0 {
+                writeln!(f, "  {}: {}", diagnosis.cause, diagnosis.sentence)?;
+            }
+            for line in &diagnosis.evidence {
+                writeln!(f, "             {line}")?;
+            }
+            writeln!(f, "  next       {}", diagnosis.next)?;
+            let explain = invocation::program(&format!("explain {}", diagnosis.cause));
+            writeln!(f, "             more: {explain}")?;
+        }
         for (index, failure) in self.failures.iter().enumerate() {
             let mut lines = failure.text.lines();
             let line = lines.next().unwrap_or_default();
-            if index == 0 {
-                writeln!(f, "{}: {line}", first.reason)?;
-            } else {
+            if index > 0 || !self.causes.is_empty() {
                 writeln!(f, "  {:<9}  {line}", failure.reason)?;
             }
             for line in lines {
                 writeln!(f, "             {line}")?;
             }
+        }
+        for note in &self.notes {
+            writeln!(f, "  {}: {}", note.cause, note.sentence)?;
         }
         writeln!(f, "  artifacts  {}", self.artifacts.display())?;
         write!(f, "  replay     {}", self.replay)?;

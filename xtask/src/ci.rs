@@ -6,7 +6,7 @@
 //! 4. the scenarios, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
-//! 7. the lab: `tests/lab/`, each subcommand and each bench among it
+//! 7. the lab: `tests/lab/`, each subcommand and each bench among it; `tests/standalone.rs`: `rdma-lab` without cargo
 //! 8. machines of others, Multipass over its stand-in and SSH: both examples, and the recorded cases; with
 //!    `--every-trap` all of `tests/multipass/`
 //!
@@ -188,7 +188,21 @@ fn plans(every_trap: bool) -> Vec<Plan> {
     });
     plans.push(Plan {
         name: "lab",
-        args: vec!["test", "--package", "xtask", "--test", "lab", "--", "--ignored", "--test-threads", "1"],
+        args: [
+            &[
+                "test",
+                "--package",
+                "xtask",
+                "--test",
+                "lab",
+                "--package",
+                "rdma-lab-cli",
+                "--test",
+                "standalone",
+            ][..],
+            &["--", "--ignored", "--test-threads", "1"],
+        ]
+        .concat(),
         verbs: false,
         tools: true,
         expect: Expect::Tests,
@@ -259,7 +273,9 @@ mod tests {
         );
         assert_eq!(on_machines[2], "run --quiet --package xtask -- test-guest");
         assert_eq!(on_machines[3], "run --quiet --package xtask -- self-test");
-        assert!(on_machines[4].starts_with("test --package xtask --test lab -- --ignored"));
+        assert!(on_machines[4].starts_with(
+            "test --package xtask --test lab --package rdma-lab-cli --test standalone -- --ignored"
+        ));
         assert!(on_machines[5].starts_with("test --package multipass-stand-in -- --ignored"));
     }
 

@@ -13,6 +13,7 @@ use rdma_lab_cli::{Common, Lab, test};
 
 mod bench;
 mod ci;
+mod samples;
 mod self_test;
 mod stage;
 mod test_guest;
@@ -39,6 +40,8 @@ enum Command {
     SelfTest(self_test::Args),
     /// Runs the verbs library's tests on a real device, inside the machines.
     TestGuest(test_guest::Args),
+    /// Builds the sample programs for every guest and copies them into a directory, as a release has them.
+    Samples(samples::Args),
     /// Measures, and prints tables with the bars beside.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::TestE2e(args) => test::run(&args, &front),
         Command::SelfTest(args) => self_test::run(&args, &front),
         Command::TestGuest(args) => test_guest::run(&args, &front),
+        Command::Samples(args) => samples::run(&args),
         Command::Bench(command) => bench::run(&command, &front),
         Command::Ci(args) => ci::run(&args),
     });

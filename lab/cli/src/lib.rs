@@ -18,8 +18,10 @@ use ::lab::error::Kind;
 use clap::Subcommand;
 
 mod catalogue;
+pub mod cflags;
 pub mod decode;
 pub mod doctor;
+pub mod explain;
 pub mod front;
 pub mod lab;
 pub mod machines;
@@ -43,12 +45,16 @@ pub enum Common {
     Doctor(doctor::Args),
     /// Tells what came of the scenarios of an invocation.
     Results(results::Args),
+    /// Tells what a cause or a rule of a verdict means, and what to do.
+    Explain(explain::Args),
     /// Prints the RoCEv2 trace of a capture.
     Decode(roce_cli::TraceArgs),
     /// Checks a capture against every rule; exits 1 when one is broken.
     Check(roce_cli::CheckArgs),
     /// Compares two captures by what they mean; exits 1 when they differ.
     Diff(roce_cli::DiffArgs),
+    /// Prints options for a C compiler: headers and libraries of the machines' release, `cc srv.c $(… cflags) -o srv`.
+    Cflags(cflags::Args),
     /// Keeps machines from outliving their owner.
     #[command(name = "__guard", hide = true)]
     Guard,
@@ -71,9 +77,11 @@ impl Common {
             Common::Run(args) => run::run(&args, front),
             Common::Doctor(args) => doctor::run(&args, front),
             Common::Results(args) => results::run(&args, front),
+            Common::Explain(args) => explain::run(&args),
             Common::Decode(args) => decode::told(args.run(decode::names())),
             Common::Check(args) => decode::told(args.run(decode::names())),
             Common::Diff(args) => decode::told(args.run(decode::names())),
+            Common::Cflags(args) => cflags::run(&args),
             Common::Guard => ::lab::provider::qemu::guard::main().map(|()| ExitCode::SUCCESS),
             Common::Carry(args) => lab::carry(&args),
             Common::Trials(args) => Ok(trials::main(front, args.words)),

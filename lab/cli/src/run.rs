@@ -14,8 +14,10 @@ use lab::error::IoContext as _;
 use lab::fault::{Fault, netem};
 use lab::network::{self, IpVersion, Network};
 use lab::node::{Provider as _, Role};
+use lab::plan::Plan;
 use lab::provider::choice;
 use lab::pushed::Pushed;
+use lab::ready::{Ready, Stop};
 use lab::scenario::{Count, Scenario};
 use lab::setup::Setup;
 use lab::trial::{Case, trial};
@@ -28,7 +30,7 @@ use crate::{Front, output};
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The command on the node `server`, which has to end by itself. `{server}` and `{client}` stand for the nodes'
+    /// The command on the node `server`, which has to end by itself or by --stop. `{server}` and `{client}` stand for the nodes'
     /// addresses, and a local path as its first word is pushed.
     #[arg(long, value_name = "COMMAND")]
     server: String,
@@ -50,6 +52,12 @@ pub struct Args {
     /// How long both programs may take together, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+    /// When the server is ready for its client: listener (something new listens by RDMA CM or TCP), port:N, delay:SECONDS.
+    #[arg(long, value_name = "WHEN", default_value = "listener")]
+    ready: Ready,
+    /// The signal that ends the server once the client has, for one that serves for ever; SIGINT reaches only what handles it.
+    #[arg(long, value_name = "SIGNAL")]
+    stop: Option<Stop>,
     /// What the run is called in artifacts and results.
     #[arg(long, default_value = "run", value_parser = name)]
     name: String,
@@ -62,6 +70,9 @@ pub struct Args {
     /// A protocol rule that the wire has to break, as a fault makes it; see docs/rules.md.
     #[arg(long, value_name = "RULE")]
     finding: Vec<String>,
+    /// A cause of failure that the run has to show; see docs/causes.md.
+    #[arg(long, value_name = "CAUSE")]
+    cause: Vec<String>,
     /// How far a counter of trouble moves on, as a fault makes it: server.completer_retry_err=1, or `some`, or `any`
     #[arg(long, value_name = "NODE.COUNTER=N", value_parser = counter)]
     counter: Vec<(Role, String, Count)>,
@@ -97,6 +108,9 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         }
     }
     let snapshot = args.snapshot.as_deref().map(absolute).transpose()?;
+    if let Some(file) = &snapshot {
+        snapshot::check(file)?;
+    }
     let replay = replay(front, &choice.options(choice::usual()));
     front.make_home()?;
     let case = Case {
@@ -107,6 +121,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         accept: "--accept",
     };
     let kept = Artifacts::create(&front.home)?;
+    Plan::new([&args.name], 1).write(kept.directory())?;
     let _slot = setup.slot()?;
     let verdict = trial(&setup.provider, &case, &kept.scenario(&scenario.name))?;
     results::update(&kept)?;
@@ -131,9 +146,11 @@ fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
     let mut scenario =
         Scenario::new(&args.name, pushed.command(&args.server)?, pushed.command(&args.client)?);
     scenario.timeout_s = args.timeout;
+    (scenario.ready, scenario.stop) = (args.ready, args.stop);
     scenario.network = network;
     scenario.faults.clone_from(&args.fault);
     scenario.expect.findings.clone_from(&args.finding);
+    scenario.expect.causes.clone_from(&args.cause);
     scenario.expect.completions = false;
     scenario.expect.server.exit = args.server_exit;
     scenario.expect.client.exit = args.client_exit;

@@ -57,6 +57,9 @@ struct Session {
     kept: OnceLock<Result<Artifacts, String>>,
 }
 
+/// The check beside the scenarios' own; where it fails, it has a row of the results.
+const NO_ORPHANS: &str = "snapshots_all_have_a_scenario";
+
 /// Runs the trials that the environment and `words`, those of a test binary, ask for.
 pub fn main(front: &Front, words: Vec<String>) -> ExitCode {
     let arguments = Arguments::from_iter(std::iter::once("trials".to_owned()).chain(words));
@@ -90,9 +93,7 @@ pub fn main(front: &Front, words: Vec<String>) -> ExitCode {
         Trial::ignorable_test(scenario.name.clone(), move || session.told(&scenario)).with_ignored_flag(true)
     };
     let mut trials: Vec<Trial> = asked.into_iter().map(trial).collect();
-    trials.push(Trial::test("snapshots_all_have_a_scenario", move || {
-        no_orphans(&session.snapshots_in, &names)
-    }));
+    trials.push(Trial::test(NO_ORPHANS, move || session.no_orphans(&names)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -116,6 +117,22 @@ fn session(front: &Front) -> lab::Result<Session> {
 }
 
 impl Session {
+    /// Every snapshot has a scenario; one that has not is a row of the results.
+    fn no_orphans(&self, scenarios: &[String]) -> Result<(), Failed> {
+        let names: Vec<&str> = scenarios.iter().map(String::as_str).collect();
+        let orphans = snapshot::orphans(&self.snapshots_in, &names)?;
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        let text = format!("snapshots without a scenario: {}; remove them", orphans.join(", "));
+        let kept = self.kept()?;
+        let artifacts = kept.scenario(NO_ORPHANS);
+        let verdict = Verdict::failed(NO_ORPHANS, Reason::Wire, text.as_str());
+        artifacts::keep(&Verdict { artifacts: artifacts.clone(), ..verdict }, &artifacts)?;
+        results::update(kept)?;
+        Err(text.into())
+    }
+
     /// One scenario's trial, which leaves a verdict whatever happens, and the results with it.
     fn told(&self, scenario: &Scenario) -> Result<Completion, Failed> {
         let kept = self.kept()?;
@@ -126,11 +143,15 @@ impl Session {
         };
         let setup = self.setup();
         if let Some(why) = setup.as_ref().ok().and_then(|setup| self.cannot_run(scenario, setup)) {
-            keep(Verdict::not_run(&scenario.name, why.as_str()))?;
+            let is_required = variable::<u8>("RDMA_LAB_REQUIRE_ALL") == Some(1);
+            keep(match is_required {
+                true => Verdict::failed(&scenario.name, Reason::Setup, format!("not run: {why}")),
+                false => Verdict::not_run(&scenario.name, why.as_str()),
+            })?;
             results::update(kept)?;
-            return match variable::<u8>("RDMA_LAB_REQUIRE_ALL") {
-                Some(1) => Err(format!("not run: {why}").into()),
-                _ => Ok(Completion::ignored_with(why)),
+            return match is_required {
+                true => Err(format!("not run: {why}").into()),
+                false => Ok(Completion::ignored_with(why)),
             };
         }
         let result = setup.map_err(Failed::from).and_then(|setup| self.trial(scenario, setup, kept));
@@ -290,15 +311,6 @@ impl Drop for Taken<'_> {
 
 fn variable<T: FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-fn no_orphans(snapshots: &Path, scenarios: &[String]) -> Result<(), Failed> {
-    let names: Vec<&str> = scenarios.iter().map(String::as_str).collect();
-    let orphans = snapshot::orphans(snapshots, &names)?;
-    if orphans.is_empty() {
-        return Ok(());
-    }
-    Err(format!("snapshots without a scenario: {}; remove them", orphans.join(", ")).into())
 }
 
 /// Which machines were asked for.

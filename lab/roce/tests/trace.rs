@@ -529,6 +529,44 @@ fn where_disconnections_cross_each_reply_belongs_to_the_request_of_its_receiver(
 }
 
 #[test]
+fn after_a_write_with_immediate_it_is_one_trace_whichever_side_disconnects_first() {
+    let pair = Pair::new(28);
+    let back = Pair { active: pair.passive, passive: pair.active, salt: pair.salt.wrapping_add(2) };
+    let (va, rkey) = (pair.passive.va, pair.passive.rkey);
+    let write = |opcode| {
+        let request = pair.request(opcode, 0).reth(va, rkey, 4);
+        if opcode == 0x0b { request.header(&4_u32.to_be_bytes()) } else { request }
+    };
+    let trace = |opcode: u8, end: &[Vec<u8>]| {
+        let ack = pair.response(0x11, 0).aeth(0x1f, 1).build();
+        let write = write(opcode).ack_request().payload(b"four").build();
+        let begin = [pair.req(7472, &[]), pair.rep(&pair.advert()), pair.rtu(), write, ack];
+        analyse(&forwarded([&begin[..], end].concat())).trace()
+    };
+    // The reply belongs to the request of its receiver: the active side's is answered by `drep` of `pair`.
+    let active_first = [pair.dreq(), pair.drep()];
+    let passive_first = [back.dreq(), back.drep()];
+    let crossed = [pair.dreq(), back.dreq(), back.drep(), pair.drep()];
+    let crossed_and_answered_once = [back.dreq(), pair.dreq(), pair.drep()];
+    let expected = trace(0x0b, &active_first);
+    assert!(expected.starts_with("roce trace 1: 7 packets\n"), "{expected}");
+    assert!(expected.contains("RTU\n  either side      DREQ, DREP\n\n"), "{expected}");
+    for end in [&passive_first[..], &crossed, &crossed_and_answered_once] {
+        assert_eq!(trace(0x0b, end), expected);
+    }
+    // Told as it was: an end that is not in order, and one after a message that its responder does not notice.
+    for (opcode, end) in [
+        (0x0b, &[pair.dreq()][..]),
+        (0x0b, &[pair.dreq(), back.drep()]),
+        (0x0b, &[pair.dreq(), pair.dreq(), pair.drep()]),
+        (0x0a, &active_first),
+    ] {
+        let trace = trace(opcode, end);
+        assert!(trace.contains("DREQ  queue pair        server.qp1\n"), "{trace}");
+    }
+}
+
+#[test]
 fn a_number_in_the_wrong_byte_order_is_in_hexadecimal_beside_the_decimal_one() {
     let pair = Pair::new(23);
     let peer = &pair.passive;

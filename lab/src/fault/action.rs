@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use roce::wire::{Aeth, AtomicEth, Bth, ImmDt, Reth};
+
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -145,5 +147,22 @@ impl Field {
             Field::Msn => "msn",
             Field::Immediate => "immediate",
         }
+    }
+
+    /// The headers that may have it, and its name in their tables; `None` of what is in no header.
+    pub(super) fn place(self) -> Option<(&'static [&'static str], &'static str)> {
+        Some(match self {
+            Field::Payload | Field::Icrc => return None,
+            Field::Opcode => (&[Bth::LAYER], "opcode"),
+            Field::PKey => (&[Bth::LAYER], "p_key"),
+            Field::DestinationQpn => (&[Bth::LAYER], "destination_qpn"),
+            Field::Psn => (&[Bth::LAYER], "psn"),
+            Field::Va => (&[Reth::LAYER, AtomicEth::LAYER], "va"),
+            Field::Rkey => (&[Reth::LAYER, AtomicEth::LAYER], "rkey"),
+            Field::DmaLength => (&[Reth::LAYER], "dma_length"),
+            Field::Syndrome => (&[Aeth::LAYER], "syndrome"),
+            Field::Msn => (&[Aeth::LAYER], "msn"),
+            Field::Immediate => (&[ImmDt::LAYER], "value"),
+        })
     }
 }

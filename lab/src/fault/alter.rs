@@ -3,7 +3,8 @@
 //! The checksum of an IPv4 header is kept right, so that a change is met by RDMA and not by IP before it; the ICRC
 //! only where that is asked for.
 
-use roce::wire::{Frame, LinkType, Packet, icrc};
+use etherparse::{IpEcn, Ipv4Header, Ipv6Header};
+use roce::wire::{Frame, Grh, Icrc, LinkType, Packet};
 
 use crate::fault::Action;
 use crate::fault::action::Field;
@@ -17,107 +18,95 @@ pub fn alter(action: Action, frame: &[u8]) -> Option<Vec<u8>> {
     let mut altered = frame.to_vec();
     match action {
         Action::Corrupt { field, value, is_resealed } => {
-            let (at, length) = place(field, frame, &packet)?;
-            let bytes = altered.get_mut(at..at + length)?;
-            match value {
-                None => *bytes.last_mut()? ^= 1,
-                Some(value) => bytes.copy_from_slice(value.to_be_bytes().get(8 - length..)?),
-            }
+            change(field, value, &mut altered, &packet)?;
             if is_resealed {
-                reseal(&mut altered, frame, &packet)?;
+                reseal(&mut altered, packet.icrc_offset()?)?;
             }
         }
         Action::Truncate { bytes } if bytes < frame.len() => altered.truncate(bytes),
-        Action::MarkEcn => mark(&mut altered, frame, &packet)?,
+        Action::MarkEcn => mark(&mut altered, &packet)?,
         _ => return None,
     }
     (altered != frame).then_some(altered)
 }
 
-/// Where a field is in the frame, and how long it is, in bytes.
-fn place(field: Field, frame: &[u8], packet: &Packet<'_>) -> Option<(usize, usize)> {
-    let bth = offset(frame, packet.bth?.bytes());
-    let reth = packet.reth.map(|reth| offset(frame, reth.bytes()));
-    let atomic = packet.atomic_eth.map(|atomic| offset(frame, atomic.bytes()));
-    let aeth = packet.aeth.map(|aeth| offset(frame, aeth.bytes()));
-    Some(match field {
+/// Gives a field its value, or flips its lowest bit.
+fn change(field: Field, value: Option<u64>, altered: &mut [u8], packet: &Packet<'_>) -> Option<()> {
+    let (layers, name) = match field {
         Field::Payload if packet.payload.is_empty() => return None,
-        Field::Payload => (packet.payload_offset, 1),
-        Field::Icrc => (end(packet) - 4, 4),
-        Field::Opcode => (bth, 1),
-        Field::PKey => (bth + 2, 2),
-        Field::DestinationQpn => (bth + 5, 3),
-        Field::Psn => (bth + 9, 3),
-        Field::Va => (reth.or(atomic)?, 8),
-        Field::Rkey => (reth.or(atomic)? + 8, 4),
-        Field::DmaLength => (reth? + 12, 4),
-        Field::Syndrome => (aeth?, 1),
-        Field::Msn => (aeth? + 1, 3),
-        Field::Immediate => (offset(frame, packet.immdt?.bytes()), 4),
-    })
-}
-
-/// Where `part`, which is a part of the frame, begins in it.
-fn offset(frame: &[u8], part: &[u8]) -> usize {
-    part.as_ptr() as usize - frame.as_ptr() as usize
-}
-
-/// Where the packet ends in the frame, its ICRC included.
-fn end(packet: &Packet<'_>) -> usize {
-    packet.payload_offset + packet.payload_length_bytes + packet.pad.len() + 4
-}
-
-/// Where the IP header and what follows it begin.
-fn ip(frame: &[u8], packet: &Packet<'_>) -> Option<(usize, usize)> {
-    let udp = offset(frame, packet.bth?.bytes()).checked_sub(8)?;
-    let length = if packet.source.is_ipv6() {
-        40
-    } else {
-        // The header's own length field has to lead back to where the header begins.
-        (5..=15).map(|words| words * 4).find(|length| {
-            udp.checked_sub(*length).and_then(|at| frame.get(at)) == Some(&(0x40 | (*length / 4) as u8))
-        })?
+        Field::Payload => return write(altered.get_mut(packet.payload_offset..)?.get_mut(..1)?, value),
+        Field::Icrc => return write(altered.get_mut(packet.icrc_offset()?..)?.get_mut(..4)?, value),
+        other => other.place()?,
     };
-    Some((udp.checked_sub(length)?, udp))
-}
-
-/// Makes the ICRC fit the altered bytes.
-fn reseal(altered: &mut [u8], frame: &[u8], packet: &Packet<'_>) -> Option<()> {
-    let (ip, udp) = ip(frame, packet)?;
-    let end = end(packet);
-    let sum = icrc(altered.get(ip..udp)?, altered.get(udp..end - 4)?)?;
-    altered.get_mut(end - 4..end)?.copy_from_slice(&sum.to_le_bytes());
+    let placed = packet.headers().find(|header| layers.contains(&header.layer))?.field(name)?;
+    let header = altered.get_mut(placed.header.offset..)?;
+    placed.field.set(header, value.unwrap_or(placed.number() ^ 1));
     Some(())
 }
 
-/// Marks the IP header "congestion experienced"; the ICRC does not cover it.
-fn mark(altered: &mut [u8], frame: &[u8], packet: &Packet<'_>) -> Option<()> {
-    let (ip, udp) = ip(frame, packet)?;
-    let header = altered.get_mut(ip..udp)?;
-    if packet.source.is_ipv6() {
-        // The traffic class is the low half of the first byte and the high half of the second.
-        *header.get_mut(1)? |= 0x30;
-        return Some(());
+/// Writes the low bytes of a value, or flips the lowest bit.
+fn write(bytes: &mut [u8], value: Option<u64>) -> Option<()> {
+    match value {
+        None => *bytes.last_mut()? ^= 1,
+        Some(value) => bytes.iter_mut().rev().zip(value.to_le_bytes()).for_each(|(to, from)| *to = from),
     }
-    *header.get_mut(1)? |= 0x03;
-    header.get_mut(10..12)?.fill(0);
-    let mut sum: u32 = header.chunks_exact(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
+    Some(())
+}
+
+/// Makes the ICRC, which is at `offset`, fit the altered bytes; `None` where nobody can say which fits.
+fn reseal(altered: &mut [u8], offset: usize) -> Option<()> {
+    let Frame::Roce(packet) = Frame::decode(LinkType::ETHERNET, altered) else { return None };
+    match packet.icrc {
+        Icrc::Good => Some(()),
+        Icrc::Bad { expected, .. } => {
+            *altered.get_mut(offset..)?.first_chunk_mut()? = expected.to_le_bytes();
+            Some(())
+        }
+        Icrc::Unverifiable => None,
     }
-    header.get_mut(10..12)?.copy_from_slice(&(!(sum as u16)).to_be_bytes());
+}
+
+/// Marks the IP header, or the GRH, "congestion experienced"; the ICRC does not cover it.
+fn mark(altered: &mut [u8], packet: &Packet<'_>) -> Option<()> {
+    let network = altered.get_mut(packet.network_offset?..)?;
+    let marked = if packet.grh.is_some() {
+        let mut grh = Grh::new(network, 0).ok()?.values();
+        grh.traffic_class |= IpEcn::CongestionExperienced as u8;
+        let mut header = *network.first_chunk()?;
+        grh.write(&mut header);
+        header.to_vec()
+    } else if let Ok((mut header, _)) = Ipv4Header::from_slice(network) {
+        header.ecn = IpEcn::CongestionExperienced;
+        header.header_checksum = header.calc_header_checksum();
+        header.to_bytes().to_vec()
+    } else {
+        let (mut header, _) = Ipv6Header::from_slice(network).ok()?;
+        header.set_ecn(IpEcn::CongestionExperienced);
+        header.to_bytes().to_vec()
+    };
+    network.get_mut(..marked.len())?.copy_from_slice(&marked);
     Some(())
 }
 
 #[cfg(test)]
 mod tests {
-    use roce::synth::{FrameBuilder, Pair};
-    use roce::wire::{Icrc, Opcode};
+    use roce::synth::{FrameBuilder, Pair, Tunnel};
+    use roce::wire::Opcode;
 
     use super::*;
 
+    fn builder() -> FrameBuilder {
+        Pair::new(1).request(0x0b, 3).reth(0x1000, 7, 5).header(&[0, 0, 0, 9]).payload(b"abcde")
+    }
+
     fn write() -> Vec<u8> {
-        Pair::new(1).request(0x0b, 3).reth(0x1000, 7, 5).header(&[0, 0, 0, 9]).payload(b"abcde").build()
+        builder().build()
+    }
+
+    fn version_6() -> Vec<u8> {
+        FrameBuilder::new("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap(), Opcode(0x04))
+            .payload(b"abcd")
+            .build()
     }
 
     fn packet(frame: &[u8]) -> Packet<'_> {
@@ -162,6 +151,38 @@ mod tests {
     }
 
     #[test]
+    fn every_field_is_a_row_of_its_headers_table() {
+        use roce::wire::{Aeth, AtomicEth, Bth, ImmDt, Reth};
+        let tables = [
+            (Bth::LAYER, Bth::FIELDS),
+            (Reth::LAYER, Reth::FIELDS),
+            (AtomicEth::LAYER, AtomicEth::FIELDS),
+            (Aeth::LAYER, Aeth::FIELDS),
+            (ImmDt::LAYER, ImmDt::FIELDS),
+        ];
+        for (field, (layers, name)) in Field::ALL.iter().filter_map(|field| Some((field, field.place()?))) {
+            for layer in layers {
+                let rows = tables.iter().find(|(table, _)| table == layer).map(|(_, rows)| *rows);
+                assert!(rows.unwrap().iter().any(|row| row.name() == name), "{field:?} in {layer}");
+            }
+        }
+    }
+
+    #[test]
+    fn frame_of_any_shape_is_changed_and_resealed() {
+        let tunnelled = Tunnel::Vxlan(4789).wrap(&write());
+        let shapes = [version_6(), builder().vlan(7).build(), builder().build_version_1(), tunnelled];
+        for frame in &shapes {
+            let altered = corrupt(frame, Field::Psn, Some(0xabcdef), true).unwrap();
+            assert_eq!(packet(&altered).bth.unwrap().psn().value(), 0xabcdef);
+            assert_eq!(packet(&altered).icrc, Icrc::Good);
+            let differing: Vec<_> = (0..frame.len()).filter(|at| frame[*at] != altered[*at]).collect();
+            let psn = packet(frame).bth_offset + 9;
+            assert!(differing.iter().all(|at| (psn..psn + 3).contains(at) || *at >= frame.len() - 4));
+        }
+    }
+
+    #[test]
     fn value_that_is_there_already_changes_nothing() {
         assert_eq!(corrupt(&write(), Field::Rkey, Some(7), false), None);
         let empty = Pair::new(1).response(0x11, 0).aeth(0x1f, 1).build();
@@ -171,11 +192,9 @@ mod tests {
 
     #[test]
     fn mark_keeps_both_checksums_right() {
-        let v6 =
-            FrameBuilder::new("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap(), Opcode(0x04))
-                .payload(b"abcd")
-                .build();
-        for frame in [write(), v6] {
+        let tunnelled = Tunnel::Vxlan(4789).wrap(&write());
+        for frame in [write(), version_6(), builder().vlan(7).build(), builder().build_version_1(), tunnelled]
+        {
             let marked = alter(Action::MarkEcn, &frame).unwrap();
             assert_eq!((packet(&frame).ecn, packet(&marked).ecn), (0, 3));
             assert_eq!(packet(&marked).icrc, Icrc::Good);

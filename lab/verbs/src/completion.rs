@@ -6,54 +6,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Declares an enum of C values with their names in the standard's words, keeping unknown ones.
-macro_rules! c_enum {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal => $text:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $($(#[$doc])* $variant,)+
-            /// A value this library does not know.
-            Unknown(u32),
-        }
-
-        impl $name {
-            /// Converts C's number.
-            #[must_use]
-            pub fn from_raw(raw: u32) -> Self {
-                match raw {
-                    $($value => Self::$variant,)+
-                    unknown => Self::Unknown(unknown),
-                }
-            }
-
-            /// C's number.
-            #[must_use]
-            pub fn raw(self) -> u32 {
-                match self {
-                    $(Self::$variant => $value,)+
-                    Self::Unknown(raw) => raw,
-                }
-            }
-        }
-
-        impl ::std::fmt::Display for $name {
-            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                match self {
-                    $(Self::$variant => f.write_str($text),)+
-                    Self::Unknown(raw) => write!(f, "UNKNOWN({raw:#x})"),
-                }
-            }
-        }
-
-        impl ::serde::Serialize for $name {
-            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-    };
-}
-pub(crate) use c_enum;
+use crate::c_enum::c_enum;
+use crate::error::{Error, Result};
 
 c_enum! {
     /// `enum ibv_wc_status`.
@@ -231,6 +185,20 @@ pub struct Completion {
     pub imm: Option<u32>,
     /// The vendor's error code; zero on success.
     pub vendor_err: u32,
+}
+
+impl Completion {
+    /// Returns the completion if it is a success.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Completion`] for every status but SUCCESS.
+    pub fn into_result(self) -> Result<Self> {
+        match self.status {
+            WcStatus::Success => Ok(self),
+            _ => Err(Error::Completion(Box::new(self))),
+        }
+    }
 }
 
 impl fmt::Display for Completion {

@@ -1,70 +1,102 @@
-//! Devices, and what is made on one: protection domain, completion channel, completion queue.
+//! Devices: listed, opened, and asked for their ports.
 //!
 //! The context of a device that CM found belongs to librdmacm, which opens it once a process; it is valid as long as an
-//! identifier bound to it lives. Without CM it is ours. Everything here keeps the one or the other.
+//! identifier bound to it lives. Every other one is ours. A [`Device`] keeps the one or the other.
 
 use std::ffi::CStr;
 use std::fs;
-use std::mem::{self, MaybeUninit};
+use std::marker::PhantomData;
+use std::mem;
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::BorrowedFd;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
-use rdma_sys::{
-    ibv_comp_channel, ibv_context, ibv_cq, ibv_device, ibv_device_attr, ibv_gid, ibv_pd, ibv_port_attr,
-    ibv_wc,
-};
-
-use crate::cm::CmId;
 use crate::error::{Error, Result, errno};
-use crate::plain::gid_of;
-use crate::sys;
+use crate::raw::ibv_context;
+use crate::rdma_sys::ibv_device;
+use crate::transport::cm::CmId;
+use crate::{rdma_sys, sys};
 
-/// Names of this host's RDMA devices.
+/// Names this host's RDMA devices.
 ///
 /// # Errors
 ///
 /// [`Error::NoDevice`] if there is none: `ibv_get_device_list` returns NULL with ENOSYS without the kernel modules, and
 /// an empty list with them. [`Error::Verb`] for every other refusal.
 pub fn names() -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for_each_device(|device| names.extend(device_name(device)))?;
+    let list = DeviceList::get()?;
+    let names: Vec<String> = list.devices().filter_map(ListedDevice::name).collect();
     if names.is_empty() { Err(Error::NoDevice) } else { Ok(names) }
 }
 
-/// Calls `visit` with each device of this host, which is valid during the call.
-fn for_each_device(mut visit: impl FnMut(*mut ibv_device)) -> Result<()> {
-    let mut count = 0;
-    // SAFETY: `count` is a live local; the call writes one integer to it and returns a list it allocated, or NULL.
-    let list = unsafe { rdma_sys::ibv_get_device_list(&raw mut count) };
-    let errno = sys::last_errno();
-    let Some(list) = NonNull::new(list) else {
-        return Err(match errno {
-            errno::ENOSYS | errno::ENODEV => Error::NoDevice,
-            errno => Error::verb("list RDMA devices", "ibv_get_device_list", errno),
-        });
-    };
-    for index in 0..usize::try_from(count).unwrap_or(0) {
-        // SAFETY: the call above said that `list` holds `count` pointers, and `index` is below it.
-        let entry = unsafe { list.add(index) };
-        // SAFETY: `entry` lies within the list, which is freed only below.
-        visit(unsafe { entry.read() });
-    }
-    // SAFETY: `list` came from `ibv_get_device_list` and is freed once, here; no pointer into it is kept.
-    unsafe { rdma_sys::ibv_free_device_list(list.as_ptr()) };
-    Ok(())
+/// The devices of this host, as libibverbs lists them.
+struct DeviceList {
+    raw: NonNull<*mut ibv_device>,
+    count: usize,
 }
 
-/// Copies a device's name.
-///
-/// `device` must be null, or a device of a list or an open context that outlives the call.
-fn device_name(device: *mut ibv_device) -> Option<String> {
-    if device.is_null() {
-        return None;
+/// A device of a list, which lives as long.
+#[derive(Clone, Copy)]
+struct ListedDevice<'list> {
+    raw: NonNull<ibv_device>,
+    _list: PhantomData<&'list DeviceList>,
+}
+
+impl DeviceList {
+    /// Lists the devices (`ibv_get_device_list`).
+    fn get() -> Result<Self> {
+        let mut count = 0;
+        // SAFETY: `count` is a live local; the call writes one integer to it and returns a list it allocated, or NULL.
+        let raw = unsafe { rdma_sys::ibv_get_device_list(&raw mut count) };
+        let errno = sys::last_errno();
+        match NonNull::new(raw) {
+            Some(raw) => Ok(Self { raw, count: usize::try_from(count).unwrap_or(0) }),
+            None => Err(match errno {
+                errno::ENOSYS | errno::ENODEV => Error::NoDevice,
+                errno => Error::verb("list RDMA devices", "ibv_get_device_list", errno),
+            }),
+        }
     }
-    // SAFETY: `device` is non-null (checked above) and alive (the caller holds its list or context).
-    let name = unsafe { rdma_sys::ibv_get_device_name(device) };
+
+    fn devices(&self) -> impl Iterator<Item = ListedDevice<'_>> {
+        (0..self.count).filter_map(|index| {
+            // SAFETY: the list holds `count` pointers (its own call said so), and `index` is below that.
+            let entry = unsafe { self.raw.add(index) };
+            // SAFETY: `entry` lies within the list, which is freed only by our drop.
+            let raw = NonNull::new(unsafe { entry.read() })?;
+            Some(ListedDevice { raw, _list: PhantomData })
+        })
+    }
+}
+
+impl Drop for DeviceList {
+    fn drop(&mut self) {
+        // SAFETY: `raw` came from `ibv_get_device_list` and is freed once, here; no entry outlives the borrow of its list.
+        unsafe { rdma_sys::ibv_free_device_list(self.raw.as_ptr()) };
+    }
+}
+
+impl ListedDevice<'_> {
+    fn name(self) -> Option<String> {
+        // SAFETY: the device is of a list that is not freed before `'list` ends.
+        unsafe { name_of(self.raw) }
+    }
+
+    /// Opens the device; its context outlives the list (`ibv_open_device(3)`).
+    fn open(self) -> *mut ibv_context {
+        // SAFETY: the device is of a list that is not freed before `'list` ends.
+        unsafe { rdma_sys::ibv_open_device(self.raw.as_ptr()) }
+    }
+}
+
+/// Copies a device's name (`ibv_get_device_name`).
+///
+/// # Safety
+///
+/// `device` is of a list that is not freed, or of an open context, until the call returns.
+unsafe fn name_of(device: NonNull<ibv_device>) -> Option<String> {
+    // SAFETY: the device is alive (the caller's promise).
+    let name = unsafe { rdma_sys::ibv_get_device_name(device.as_ptr()) };
     if name.is_null() {
         return None;
     }
@@ -73,61 +105,62 @@ fn device_name(device: *mut ibv_device) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// An open device, by what keeps it open.
-#[derive(Clone, Debug)]
-pub(crate) enum Device {
-    /// The identifier that CM bound to it.
-    Cm(Arc<CmId>),
-    /// Opened by ourselves.
-    Open(Arc<OpenDevice>),
-}
-
-impl Device {
-    /// Its context, or ENODEV of an identifier that is bound to none.
-    fn context(&self, call: &'static str, action: &str) -> Result<NonNull<ibv_context>> {
-        let raw = match self {
-            Self::Cm(id) => id.context(),
-            Self::Open(device) => device.as_ptr(),
-        };
-        NonNull::new(raw).ok_or_else(|| Error::verb(action, call, errno::ENODEV))
-    }
-}
-
-/// A device that we opened ourselves.
+/// An open device. Everything made on it holds an `Arc` of it.
 #[derive(Debug)]
-pub(crate) struct OpenDevice {
-    raw: NonNull<ibv_context>,
+pub struct Device {
+    context: NonNull<ibv_context>,
+    /// The identifier whose context it is; `None` if we opened it.
+    borrowed: Option<Arc<CmId>>,
 }
 
-// SAFETY: libibverbs is thread-safe; the pointer is used only in calls to it, and the object is freed once, by the last
-// owner.
-unsafe impl Send for OpenDevice {}
-// SAFETY: as for Send.
-unsafe impl Sync for OpenDevice {}
+// SAFETY: libibverbs is thread-safe ("libibverbs.md" of rdma-core); the pointer is used only in calls to it and to read
+// `device`, which `ibv_open_device` set once; a context of ours is closed once, by the last owner.
+unsafe impl Send for Device {}
+// SAFETY: as for Send: no field is changed after construction.
+unsafe impl Sync for Device {}
 
 /// A device's port, and its address in the table of GIDs.
 #[derive(Clone, Debug)]
-pub(crate) struct Port {
-    pub(crate) number: u8,
-    pub(crate) gid: Ipv6Addr,
-    pub(crate) gid_index: u8,
+pub struct Port {
+    /// Number, from 1.
+    pub number: u8,
+    /// Address: of IPv4 a mapped one.
+    pub gid: Ipv6Addr,
+    /// Place of the address in the port's table.
+    pub gid_index: u8,
     /// The InfiniBand MTU in bytes.
-    pub(crate) mtu_bytes: u32,
+    pub mtu_bytes: u32,
 }
 
-impl OpenDevice {
-    /// Opens the device that answers to `address` of this host, on the port that has it (`ibv_open_device`).
+impl Device {
+    /// Opens the device called `name` (`ibv_open_device`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDevice`]; [`Error::Verb`] naming `ibv_open_device`: ENODEV if no device has that name, EACCES.
+    pub fn open(name: &str) -> Result<Arc<Self>> {
+        let failed = |errno| Error::verb(format!("open {name}"), "ibv_open_device", errno);
+        let list = DeviceList::get()?;
+        let found = list.devices().find(|device| device.name().as_deref() == Some(name));
+        let context = found.ok_or_else(|| failed(errno::ENODEV))?.open();
+        let errno = sys::last_errno();
+        let context = NonNull::new(context).ok_or_else(|| failed(errno))?;
+        tracing::debug!("ibv_open_device: {name}");
+        Ok(Arc::new(Self { context, borrowed: None }))
+    }
+
+    /// Opens the device that answers to `address` of this host; the port is the one that has it.
     ///
     /// # Errors
     ///
     /// [`Error::NoDevice`]; [`Error::NoDeviceAt`] if none has that address; [`Error::Verb`] naming `ibv_open_device`,
     /// `ibv_query_device` or `ibv_query_port`.
-    pub(crate) fn with_address(address: IpAddr) -> Result<(Self, Port)> {
+    pub fn with_address(address: IpAddr) -> Result<(Arc<Self>, Port)> {
         for name in names()? {
             let device = Self::open(&name)?;
             for number in 1..=device.ports()? {
                 if let Some(port) = device.port_with(number, gid_of(address))? {
-                    tracing::debug!("ibv_open_device: {name}, port {number}, GID index {}", port.gid_index);
+                    tracing::debug!("{name} has {address}: port {number}, GID index {}", port.gid_index);
                     return Ok((device, port));
                 }
             }
@@ -135,42 +168,51 @@ impl OpenDevice {
         Err(Error::NoDeviceAt { address })
     }
 
-    fn open(name: &str) -> Result<Self> {
-        let failed = |errno| Error::verb(format!("open {name}"), "ibv_open_device", errno);
-        let mut raw = ptr::null_mut();
-        for_each_device(|device| {
-            if device_name(device).as_deref() == Some(name) {
-                // SAFETY: the device is of a list that lives through this call; the context outlives the list (its
-                // documentation).
-                raw = unsafe { rdma_sys::ibv_open_device(device) };
-            }
-        })?;
-        let raw = NonNull::new(raw).ok_or_else(|| failed(sys::last_errno()))?;
-        Ok(Self { raw })
+    /// The device that CM bound `id` to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`]: ENODEV if it is bound to none.
+    pub(crate) fn of_identifier(id: &Arc<CmId>) -> Result<Arc<Self>> {
+        let unbound = || Error::verb("use the identifier's device", "rdma_resolve_addr", errno::ENODEV);
+        let context = NonNull::new(id.context()).ok_or_else(unbound)?;
+        Ok(Arc::new(Self { context, borrowed: Some(Arc::clone(id)) }))
     }
 
-    fn as_ptr(&self) -> *mut ibv_context {
-        self.raw.as_ptr()
+    /// C's pointer, valid while `self` is.
+    #[must_use]
+    pub fn as_raw(&self) -> *mut ibv_context {
+        self.context.as_ptr()
     }
 
-    /// How many ports it has.
+    /// The name, such as `rxe0`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        // SAFETY: the context is open (we own it, or hold the Arc of the identifier that does).
+        let device = unsafe { (*self.as_raw()).device };
+        let Some(device) = NonNull::new(device) else { return String::new() };
+        // SAFETY: the device is that of an open context.
+        unsafe { name_of(device) }.unwrap_or_default()
+    }
+
+    /// Counts its ports (`ibv_query_device`).
     fn ports(&self) -> Result<u8> {
         // SAFETY: the structure is integers only, for which all zeros is a valid value.
-        let mut attr = unsafe { mem::zeroed::<ibv_device_attr>() };
-        // SAFETY: the context is open (we own it) and `attr` is a live local that the call fills.
-        let returned = unsafe { rdma_sys::ibv_query_device(self.as_ptr(), &raw mut attr) };
+        let mut attr = unsafe { mem::zeroed::<rdma_sys::ibv_device_attr>() };
+        // SAFETY: the context is open (as above) and `attr` is a live local that the call fills.
+        let returned = unsafe { rdma_sys::ibv_query_device(self.as_raw(), &raw mut attr) };
         sys::check_errno(returned, "ibv_query_device", || "query device".into())?;
         Ok(attr.phys_port_cnt)
     }
 
-    /// Port `number`, if its table has `gid`.
+    /// Looks for `gid` in the table of port `number` (`ibv_query_port`).
     fn port_with(&self, number: u8, gid: Ipv6Addr) -> Result<Option<Port>> {
         // SAFETY: the structure is integers only, for which all zeros is a valid value; the call below leaves the members
         // of later versions alone.
-        let mut attr = unsafe { mem::zeroed::<ibv_port_attr>() };
+        let mut attr = unsafe { mem::zeroed::<rdma_sys::ibv_port_attr>() };
         let compatible = (&raw mut attr).cast();
-        // SAFETY: the context is open (we own it); the call fills the beginning of `attr`, which the compatible structure is.
-        let returned = unsafe { rdma_sys::ibv_query_port(self.as_ptr(), number, compatible) };
+        // SAFETY: the context is open; the call fills the beginning of `attr`, which the compatible structure is.
+        let returned = unsafe { rdma_sys::ibv_query_port(self.as_raw(), number, compatible) };
         sys::check_errno(returned, "ibv_query_port", || format!("query port {number}"))?;
         // `enum ibv_mtu`: 1 is 256 bytes, each further one doubles.
         let mtu_bytes = 128_u32.checked_shl(attr.active_mtu).unwrap_or(0);
@@ -181,219 +223,39 @@ impl OpenDevice {
 
     /// An entry of a port's table; `None` if it is empty, or of RoCE version 1 (`ibv_query_gid`).
     fn gid(&self, port: u8, index: u8) -> Option<Ipv6Addr> {
-        let mut gid = ibv_gid { raw: [0; 16] };
-        // SAFETY: the context is open (we own it) and `gid` is a live local that the call fills.
+        let mut gid = rdma_sys::ibv_gid { raw: [0; 16] };
+        // SAFETY: the context is open and `gid` is a live local that the call fills.
         let returned =
-            unsafe { rdma_sys::ibv_query_gid(self.as_ptr(), port, i32::from(index), &raw mut gid) };
+            unsafe { rdma_sys::ibv_query_gid(self.as_raw(), port, i32::from(index), &raw mut gid) };
         // SAFETY: both members of the union are 16 bytes of integers.
         let gid = Ipv6Addr::from(unsafe { gid.raw });
         (returned == 0 && !gid.is_unspecified() && self.is_version_2(port, index)).then_some(gid)
     }
 
-    /// What sysfs says of the entry; verbs have no classic call for it.
+    /// Reads the entry's version from sysfs; verbs have no classic call for it.
     fn is_version_2(&self, port: u8, index: u8) -> bool {
-        // SAFETY: the context is open (we own it).
-        let device = unsafe { (*self.as_ptr()).device };
-        let name = device_name(device).unwrap_or_default();
-        let path = format!("/sys/class/infiniband/{name}/ports/{port}/gid_attrs/types/{index}");
+        let path = format!("/sys/class/infiniband/{}/ports/{port}/gid_attrs/types/{index}", self.name());
         fs::read_to_string(path).is_ok_and(|text| text.trim() == "RoCE v2")
     }
 }
 
-impl Drop for OpenDevice {
+impl Drop for Device {
     fn drop(&mut self) {
-        // SAFETY: `raw` came from `ibv_open_device` and is freed once, here. What was made on it holds our Arc, so none is
-        // left.
-        let returned = unsafe { rdma_sys::ibv_close_device(self.raw.as_ptr()) };
+        if self.borrowed.is_some() {
+            return;
+        }
+        // SAFETY: `context` came from `ibv_open_device` and is freed once, here. What was made on it holds our Arc, so none
+        // is left.
+        let returned = unsafe { rdma_sys::ibv_close_device(self.context.as_ptr()) };
         sys::log_drop(sys::check_minus_one(returned, "ibv_close_device", || "close device".into()));
     }
 }
 
-/// A protection domain of our own: with none, librdmacm's belongs to all identifiers of the process.
-#[derive(Debug)]
-pub struct ProtectionDomain {
-    raw: NonNull<ibv_pd>,
-    device: Device,
-}
-
-// SAFETY: libibverbs is thread-safe (its documentation, "libibverbs.md"); the pointer is used only in calls to it, and
-// the object is freed once, by the last owner.
-unsafe impl Send for ProtectionDomain {}
-// SAFETY: as for Send: no field is changed after construction.
-unsafe impl Sync for ProtectionDomain {}
-
-impl ProtectionDomain {
-    /// Allocates one (`ibv_alloc_pd`).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Verb`]: ENODEV of an identifier that is bound to no device yet, otherwise what `ibv_alloc_pd` says.
-    pub(crate) fn alloc(device: Device) -> Result<Arc<Self>> {
-        let context = device.context("ibv_alloc_pd", "allocate protection domain")?;
-        // SAFETY: `context` is open as long as `device` lives, which outlives the domain: we store it.
-        let raw = unsafe { rdma_sys::ibv_alloc_pd(context.as_ptr()) };
-        let raw = sys::check_null(raw, "ibv_alloc_pd", || "allocate protection domain".into())?;
-        // SAFETY: as above, the context is open.
-        let named = unsafe { (*context.as_ptr()).device };
-        tracing::debug!("ibv_alloc_pd: device {}", device_name(named).unwrap_or_default());
-        Ok(Arc::new(Self { raw, device }))
-    }
-
-    pub(crate) fn as_ptr(&self) -> *mut ibv_pd {
-        self.raw.as_ptr()
-    }
-
-    pub(crate) fn device(&self) -> &Device {
-        &self.device
-    }
-}
-
-impl Drop for ProtectionDomain {
-    fn drop(&mut self) {
-        // SAFETY: `raw` came from `ibv_alloc_pd` and is freed once, here. Regions and queue pairs hold our Arc, so none is
-        // left; `device`, a field, stays open until after this call.
-        let returned = unsafe { rdma_sys::ibv_dealloc_pd(self.raw.as_ptr()) };
-        sys::log_drop(sys::check_errno(returned, "ibv_dealloc_pd", || "free protection domain".into()));
-    }
-}
-
-/// Where a completion queue announces that completions came, as a descriptor to poll.
-#[derive(Debug)]
-pub struct CompletionChannel {
-    raw: NonNull<ibv_comp_channel>,
-    _device: Device,
-}
-
-// SAFETY: as for ProtectionDomain.
-unsafe impl Send for CompletionChannel {}
-// SAFETY: as for ProtectionDomain; `ibv_get_cq_event` is one read(2) of a descriptor.
-unsafe impl Sync for CompletionChannel {}
-
-impl CompletionChannel {
-    /// Creates a non-blocking one (`ibv_create_comp_channel`).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Verb`] naming `ibv_create_comp_channel` or `fcntl`.
-    fn create(device: &Device) -> Result<Arc<Self>> {
-        let context = device.context("ibv_create_comp_channel", "create completion channel")?;
-        // SAFETY: `context` is open as long as `device` lives, which outlives the channel: we store it.
-        let raw = unsafe { rdma_sys::ibv_create_comp_channel(context.as_ptr()) };
-        let raw = sys::check_null(raw, "ibv_create_comp_channel", || "create completion channel".into())?;
-        let channel = Arc::new(Self { raw, _device: device.clone() });
-        sys::set_nonblocking(channel.fd(), "completion channel")?;
-        tracing::debug!("ibv_create_comp_channel");
-        Ok(channel)
-    }
-
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `raw` is alive until our drop.
-        let fd = unsafe { (*self.raw.as_ptr()).fd };
-        // SAFETY: the channel owns `fd` and closes it only in our drop; the borrow is tied to `self`.
-        unsafe { BorrowedFd::borrow_raw(fd) }
-    }
-}
-
-impl Drop for CompletionChannel {
-    fn drop(&mut self) {
-        // SAFETY: `raw` came from `ibv_create_comp_channel` and is freed once, here. Queues hold our Arc, so none is left.
-        let returned = unsafe { rdma_sys::ibv_destroy_comp_channel(self.raw.as_ptr()) };
-        sys::log_drop(sys::check_errno(returned, "ibv_destroy_comp_channel", || {
-            "destroy completion channel".into()
-        }));
-    }
-}
-
-/// A completion queue, announced on a channel of its own.
-#[derive(Debug)]
-pub struct CompletionQueue {
-    raw: NonNull<ibv_cq>,
-    channel: Arc<CompletionChannel>,
-}
-
-// SAFETY: as for ProtectionDomain; providers lock a completion queue themselves.
-unsafe impl Send for CompletionQueue {}
-// SAFETY: as for Send.
-unsafe impl Sync for CompletionQueue {}
-
-impl CompletionQueue {
-    /// Creates one that holds at least `entries` completions (`ibv_create_cq`).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Verb`] naming `ibv_create_cq`: EINVAL for more entries than the device has, ENOMEM.
-    pub(crate) fn create(device: &Device, entries: u32) -> Result<Arc<Self>> {
-        let channel = CompletionChannel::create(device)?;
-        let action = || format!("create completion queue of {entries} entries");
-        let context = device.context("ibv_create_cq", "create completion queue")?;
-        let count =
-            i32::try_from(entries).map_err(|_| Error::verb(action(), "ibv_create_cq", libc::EINVAL))?;
-        // SAFETY: `context` is open as long as `device` lives, and `channel` is on it; both outlive the queue, which stores the
-        // channel's Arc, which stores the device. The queue's own context pointer is not used.
-        let raw = unsafe {
-            rdma_sys::ibv_create_cq(context.as_ptr(), count, ptr::null_mut(), channel.raw.as_ptr(), 0)
-        };
-        let raw = sys::check_null(raw, "ibv_create_cq", action)?;
-        tracing::debug!("ibv_create_cq: {entries} entries");
-        Ok(Arc::new(Self { raw, channel }))
-    }
-
-    /// Takes one completion, if there is one (`ibv_poll_cq`).
-    pub(crate) fn poll(&self) -> Result<Option<ibv_wc>> {
-        let mut wc = MaybeUninit::<ibv_wc>::zeroed();
-        // SAFETY: the queue is alive (we own it), its context's function table was filled by the provider, and `wc` has
-        // room for the one entry asked for.
-        let polled = unsafe { rdma_sys::ibv_poll_cq(self.raw.as_ptr(), 1, wc.as_mut_ptr()) };
-        let errno = sys::last_errno();
-        match polled {
-            0 => Ok(None),
-            // SAFETY: one entry was written; and `ibv_wc` is integers only, for which even the zeros are valid.
-            1.. => Ok(Some(unsafe { wc.assume_init() })),
-            _ => Err(Error::verb("poll completion queue", "ibv_poll_cq", errno)),
-        }
-    }
-
-    /// Asks for an event on the channel at the next completion (`ibv_req_notify_cq`).
-    pub(crate) fn req_notify(&self) -> Result<()> {
-        // SAFETY: the queue is alive (we own it), and its context's function table was filled by the provider.
-        let returned = unsafe { rdma_sys::ibv_req_notify_cq(self.raw.as_ptr(), 0) };
-        sys::check_errno(returned, "ibv_req_notify_cq", || "request a completion event".into())
-    }
-
-    /// Takes and acknowledges all events that are there (`ibv_get_cq_event`, `ibv_ack_cq_events`).
-    pub(crate) fn drain_events(&self) -> Result<()> {
-        loop {
-            let mut cq = ptr::null_mut();
-            let mut context = ptr::null_mut();
-            // SAFETY: the channel is alive (we hold its Arc) and both out-pointers are live locals.
-            let returned = unsafe {
-                rdma_sys::ibv_get_cq_event(self.channel.raw.as_ptr(), &raw mut cq, &raw mut context)
-            };
-            match sys::check_minus_one(returned, "ibv_get_cq_event", || "take a completion event".into()) {
-                Ok(()) => {}
-                Err(Error::Verb { errno: errno::EAGAIN, .. }) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-            // SAFETY: exactly one event was taken from this queue's channel, which serves no other queue.
-            unsafe { rdma_sys::ibv_ack_cq_events(self.raw.as_ptr(), 1) };
-        }
-    }
-
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.channel.fd()
-    }
-
-    pub(crate) fn as_ptr(&self) -> *mut ibv_cq {
-        self.raw.as_ptr()
-    }
-}
-
-impl Drop for CompletionQueue {
-    fn drop(&mut self) {
-        // SAFETY: `raw` came from `ibv_create_cq` and is freed once, here. Queue pairs hold our Arc, so none is left, and
-        // every event taken was acknowledged at once, so the call does not wait for one.
-        let returned = unsafe { rdma_sys::ibv_destroy_cq(self.raw.as_ptr()) };
-        sys::log_drop(sys::check_errno(returned, "ibv_destroy_cq", || "destroy completion queue".into()));
+/// The address as a table of GIDs has it.
+pub(crate) fn gid_of(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(v6, |v4| v4.to_ipv6_mapped()),
     }
 }
 
@@ -407,5 +269,19 @@ mod tests {
             Ok(names) => assert!(names.iter().all(|name| !name.is_empty())),
             Err(error) => assert!(error.to_string().contains("rdma link add"), "{error}"),
         }
+    }
+
+    #[test]
+    fn device_that_is_not_there_is_named() {
+        let error = Device::open("no-such-device").unwrap_err();
+        assert!(matches!(error, Error::NoDevice | Error::Verb { errno: errno::ENODEV, .. }), "{error}");
+    }
+
+    #[test]
+    fn addresses_are_looked_for_as_the_table_has_them() {
+        for address in ["198.51.100.2", "::ffff:198.51.100.2"] {
+            assert_eq!(gid_of(address.parse().unwrap()).to_string(), "::ffff:198.51.100.2");
+        }
+        assert_eq!(gid_of("2001:db8::2".parse().unwrap()).to_string(), "2001:db8::2");
     }
 }

@@ -1,15 +1,15 @@
-//! Everything that can go wrong, each with what to do next.
+//! Errors of calls and waits, each with the call, its error number and what to do next.
 //!
-//! Three kinds of cause: the operating system refused a call, the peer or the fabric ended a wait, or the bytes make no
-//! sense. Error numbers are Linux's: verbs exist nowhere else.
+//! The operating system refused a call, or the peer or the fabric ended a wait. Error numbers are Linux's: verbs exist
+//! nowhere else.
 
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::completion::{Completion, WcStatus, c_enum};
+use crate::cm_event::{CmEventKind, RejectReason};
+use crate::completion::Completion;
 use crate::deadline::{Deadline, Seconds};
-use crate::private_data::PrivateDataError;
 
 /// The result of everything here that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -46,58 +46,9 @@ const NO_DEVICE_HINT: &str = "this host has no RDMA device: load rdma_rxe, ib_uv
 pub(crate) const PORT_IN_USE_HINT: &str =
     "another program listens on that port: stop it, or give another PORT";
 
-c_enum! {
-    /// `enum rdma_cm_event_type`.
-    CmEventKind {
-        /// `rdma_resolve_addr` succeeded.
-        AddrResolved = 0 => "ADDR_RESOLVED",
-        /// `rdma_resolve_addr` failed.
-        AddrError = 1 => "ADDR_ERROR",
-        /// `rdma_resolve_route` succeeded.
-        RouteResolved = 2 => "ROUTE_RESOLVED",
-        /// `rdma_resolve_route` failed.
-        RouteError = 3 => "ROUTE_ERROR",
-        /// Passive side: a REQ arrived.
-        ConnectRequest = 4 => "CONNECT_REQUEST",
-        /// Active side without a queue pair: a REP arrived.
-        ConnectResponse = 5 => "CONNECT_RESPONSE",
-        /// Connecting failed.
-        ConnectError = 6 => "CONNECT_ERROR",
-        /// The peer does not answer.
-        Unreachable = 7 => "UNREACHABLE",
-        /// A REJ arrived.
-        Rejected = 8 => "REJECTED",
-        /// The connection stands.
-        Established = 9 => "ESTABLISHED",
-        /// The connection ended.
-        Disconnected = 10 => "DISCONNECTED",
-        /// The device went away.
-        DeviceRemoval = 11 => "DEVICE_REMOVAL",
-        /// Of multicast.
-        MulticastJoin = 12 => "MULTICAST_JOIN",
-        /// Of multicast.
-        MulticastError = 13 => "MULTICAST_ERROR",
-        /// The address moved to another device.
-        AddrChange = 14 => "ADDR_CHANGE",
-        /// The queue pair number may be used again.
-        TimewaitExit = 15 => "TIMEWAIT_EXIT",
-    }
-}
-
-c_enum! {
-    /// Why CM rejected a connection: the status of REJECTED. Those that a user meets; the others keep their number.
-    RejectReason {
-        /// No listener at this service identifier.
-        InvalidServiceId = 8 => "invalid service ID",
-        /// The peer still knows an earlier connection with our numbers.
-        StaleConnection = 10 => "stale connection",
-        /// The program on the other side said no.
-        ConsumerDefined = 28 => "consumer defined",
-    }
-}
-
-/// What went wrong.
+/// A failed call or wait.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A call to libibverbs or librdmacm failed.
     #[error("failed to {action} (`{call}`): {}{}", errno_text(*.errno), next_step(.hint))]
@@ -171,7 +122,7 @@ pub enum Error {
         hint: Option<String>,
     },
     /// The peer rejected the connection.
-    #[error("{}", rejected_text(.peer, *.reason, .text, .server_program))]
+    #[error("{}{}", rejected_text(.peer, *.reason, .text), next_step(.hint))]
     Rejected {
         /// Whom we asked: ADDRESS:PORT.
         peer: String,
@@ -179,99 +130,22 @@ pub enum Error {
         reason: RejectReason,
         /// The text in its private data, if there is one.
         text: Option<String>,
-        /// The program that should listen there.
-        server_program: String,
+        /// What to do next, where that is known.
+        hint: Option<String>,
     },
     /// A work request completed with an error.
     #[error("{} (wr_id {}) completed with {} (vendor_err {:#x}): {}", posted_text(.0), .0.wr_id, .0.status, .0.vendor_err, .0.status.meaning())]
     Completion(Box<Completion>),
-    /// A completion of another kind than the exchange has here.
-    #[error("expected a completion {expected}, got {got}")]
-    UnexpectedCompletion {
-        /// Its opcode.
-        expected: String,
-        /// What came.
-        got: Box<Completion>,
-    },
-    /// Private data makes no sense.
-    #[error(transparent)]
-    PrivateData(#[from] PrivateDataError),
-    /// The server's region is smaller than this exchange needs.
-    #[error(
-        "the server's memory region has {have} bytes, this exchange needs {need}; start the server with a larger one"
-    )]
-    RegionTooSmall {
-        /// Bytes the server has.
-        have: u64,
-        /// Bytes needed.
-        need: u64,
-    },
-    /// A client asks for more than this server gives.
-    #[error("the client asks for a memory region of {asked} bytes, this server gives at most {limit}")]
-    RegionTooLarge {
-        /// Bytes asked for.
-        asked: u64,
-        /// Bytes there are.
-        limit: u64,
-    },
-    /// A server refuses every client, as it was told to.
-    #[error("{reason}")]
-    Refused {
-        /// What it tells them.
-        reason: String,
-    },
-    /// What was read back is not what was written.
-    #[error(
-        "read back differs from what was written at offset {offset}: wrote {wrote:#04x}, read {read:#04x}"
-    )]
-    ReadBackDiffers {
-        /// The first byte that differs.
-        offset: usize,
-        /// What was written there.
-        wrote: u8,
-        /// What was read there.
-        read: u8,
-    },
-    /// What arrived is not the pattern that a client with `--size` sends.
-    #[error(
-        "what arrived differs from the pattern at offset {offset}: expected {expected:#04x}, got {got:#04x}"
-    )]
-    PatternDiffers {
-        /// The first byte that differs.
-        offset: usize,
-        /// The pattern there.
-        expected: u8,
-        /// What is there.
-        got: u8,
-    },
-    /// An atomic operation found another value than this exchange has there.
-    #[error("{operation} found {found} where {expected} must be; does another client use the same memory?")]
-    ValueDiffers {
-        /// The operation.
-        operation: &'static str,
-        /// What it found.
-        found: u64,
-        /// What should be there.
-        expected: u64,
-    },
-    /// The client ended the connection and the server's region is as it was.
-    #[error(
-        "the client disconnected without writing: the region still holds {}; look at the client's own error", if .initial.is_empty() { "zeros".into() } else { format!("{:?}", .initial) }
-    )]
-    NothingWritten {
-        /// What it holds.
-        initial: String,
-    },
-    /// Immediate and payload contradict each other.
-    #[error("the immediate says {imm} bytes, the completion {length_bytes}")]
-    ImmediateDiffers {
-        /// The immediate.
-        imm: u32,
-        /// The completion's length.
-        length_bytes: u32,
+    /// Private data that does not fit into its CM message.
+    #[error("{got} bytes of private data, but this message carries at most {limit}")]
+    PrivateDataTooLong {
+        /// The most that fits.
+        limit: usize,
+        /// Bytes given.
+        got: usize,
     },
     /// The other side's queue pair parameters make no sense.
-    #[error("queue pair parameters over TCP: {0}; is the peer one of these programs, with `--no-cm`?")]
+    #[error("queue pair parameters over TCP: {0}; does the peer connect the same way?")]
     Parameters(String),
     /// A call on the TCP connection failed.
     #[error("failed to {action} (TCP): {source}")]
@@ -280,14 +154,6 @@ pub enum Error {
         action: String,
         /// Why it was not.
         source: io::Error,
-    },
-    /// A host name has no address.
-    #[error("failed to look up `{host}`: {reason}; give an address, or add the name to /etc/hosts")]
-    Lookup {
-        /// The name.
-        host: String,
-        /// Why.
-        reason: String,
     },
     /// Waiting itself failed.
     #[error("failed to wait for events (`poll`): {0}")]
@@ -320,90 +186,20 @@ impl Error {
     /// Adds what to do next, if nothing more specific is there.
     #[must_use]
     pub fn or_hint(mut self, text: impl FnOnce() -> String) -> Self {
-        if let Self::Verb { hint, .. } | Self::Timeout { hint, .. } | Self::CmEvent { hint, .. } = &mut self {
+        if let Self::Verb { hint, .. }
+        | Self::Timeout { hint, .. }
+        | Self::CmEvent { hint, .. }
+        | Self::Rejected { hint, .. } = &mut self
+        {
             hint.get_or_insert_with(text);
         }
         self
-    }
-
-    /// A program's exit code; 0 is success and 2 a mistake on the command line.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Verb { .. }
-            | Self::NoDevice
-            | Self::NoDeviceAt { .. }
-            | Self::Allocation { .. }
-            | Self::Range { .. }
-            | Self::Tcp { .. }
-            | Self::Lookup { .. }
-            | Self::Poll(_) => 1,
-            Self::Completion(_) => 3,
-            Self::Disconnected { .. } => 4,
-            Self::Rejected { .. } | Self::CmEvent { .. } => 5,
-            Self::Timeout { .. } => 6,
-            Self::ReadBackDiffers { .. }
-            | Self::PatternDiffers { .. }
-            | Self::ValueDiffers { .. }
-            | Self::NothingWritten { .. }
-            | Self::ImmediateDiffers { .. }
-            | Self::UnexpectedCompletion { .. } => 7,
-            Self::PrivateData(_)
-            | Self::RegionTooSmall { .. }
-            | Self::RegionTooLarge { .. }
-            | Self::Refused { .. }
-            | Self::Parameters(_) => 8,
-        }
-    }
-
-    /// What happened in one word, for the result line: the name of a completion's status or of a CM event, else of the
-    /// kind that [`Error::exit_code`] has a number for.
-    #[must_use]
-    pub fn status(&self) -> String {
-        match (self, self.exit_code()) {
-            (Self::Completion(completion), _) => completion.status.to_string(),
-            (Self::CmEvent { event, .. }, _) => event.to_string(),
-            (_, 4) => "DISCONNECTED".into(),
-            (_, 5) => "REJECTED".into(),
-            (_, 6) => "TIMEOUT".into(),
-            (_, 7) => "DATA_DIFFERS".into(),
-            (_, 8) => "REFUSED".into(),
-            _ => "FAILED".into(),
-        }
-    }
-
-    /// Whether the peer caused it, by what it sent or by leaving.
-    #[must_use]
-    pub fn is_the_peer_s(&self) -> bool {
-        matches!(self.exit_code(), 4 | 6 | 8)
-    }
-
-    /// Whether the peer can still be expected to answer a DREQ.
-    #[must_use]
-    pub fn peer_answers(&self) -> bool {
-        match self {
-            Self::Completion(completion) => completion.status != WcStatus::RetryExcErr,
-            Self::Disconnected { .. } | Self::Timeout { .. } => false,
-            _ => true,
-        }
     }
 
     /// Whether trying again once is likely to help: the peer kept a connection from before our restart.
     #[must_use]
     pub fn is_stale_connection(&self) -> bool {
         matches!(self, Self::Rejected { reason: RejectReason::StaleConnection, .. })
-    }
-
-    /// An error completion becomes an error, a successful one passes.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Completion`] for every status but SUCCESS.
-    pub fn check_completion(completion: Completion) -> Result<Completion> {
-        match completion.status {
-            WcStatus::Success => Ok(completion),
-            _ => Err(Self::Completion(Box::new(completion))),
-        }
     }
 }
 
@@ -433,13 +229,11 @@ fn posted_text(completion: &Completion) -> String {
     completion.posted.map_or_else(|| "RECV".to_owned(), |posted| posted.to_string())
 }
 
-fn rejected_text(peer: &str, reason: RejectReason, text: &Option<String>, server_program: &str) -> String {
+fn rejected_text(peer: &str, reason: RejectReason, text: &Option<String>) -> String {
     let status = reason.raw();
     match (reason, text) {
         (RejectReason::InvalidServiceId, _) => {
-            format!(
-                "no server listens on {peer} (REJECTED, status {status}: {reason}); start {server_program} there"
-            )
+            format!("no server listens on {peer} (REJECTED, status {status}: {reason})")
         }
         (RejectReason::StaleConnection, _) => format!(
             "{peer} still knows an earlier connection of this host (REJECTED, status {status}: {reason}); try again in a minute"
@@ -483,7 +277,7 @@ fn hint(call: &str, errno: i32) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::completion::{Side, WcOpcode, WrOpcode};
+    use crate::completion::{Side, WcOpcode, WcStatus, WrOpcode};
 
     #[test]
     fn memlock_names_the_call_and_ulimit() {
@@ -522,13 +316,13 @@ mod tests {
             peer: "198.51.100.2:7471".into(),
             reason: RejectReason::from_raw(8),
             text: None,
-            server_program: "rdma_server".into(),
+            hint: None,
         };
-        assert_eq!(
-            error.to_string(),
-            "no server listens on 198.51.100.2:7471 (REJECTED, status 8: invalid service ID); start rdma_server there"
-        );
+        let text = "no server listens on 198.51.100.2:7471 (REJECTED, status 8: invalid service ID)";
+        assert_eq!(error.to_string(), text);
         assert!(!error.is_stale_connection());
+        let error = error.or_hint(|| "start it there".into());
+        assert_eq!(error.to_string(), format!("{text}; start it there"));
     }
 
     #[test]
@@ -537,7 +331,7 @@ mod tests {
             peer: "198.51.100.2:7471".into(),
             reason: RejectReason::from_raw(28),
             text: Some("too large".into()),
-            server_program: "rdma_server".into(),
+            hint: None,
         };
         assert_eq!(
             error.to_string(),
@@ -547,12 +341,8 @@ mod tests {
 
     #[test]
     fn unknown_reject_reason_keeps_its_number() {
-        let error = Error::Rejected {
-            peer: "p".into(),
-            reason: RejectReason::from_raw(33),
-            text: None,
-            server_program: "s".into(),
-        };
+        let error =
+            Error::Rejected { peer: "p".into(), reason: RejectReason::from_raw(33), text: None, hint: None };
         assert!(error.to_string().contains("status 33: UNKNOWN(0x21)"), "{error}");
     }
 
@@ -598,8 +388,7 @@ mod tests {
             imm: None,
             vendor_err: 0x88,
         };
-        let error = Error::check_completion(completion).unwrap_err();
-        assert_eq!((error.status().as_str(), error.exit_code()), ("REM_ACCESS_ERR", 3));
+        let error = completion.into_result().unwrap_err();
         assert_eq!(
             error.to_string(),
             "RDMA_READ (wr_id 2) completed with REM_ACCESS_ERR (vendor_err 0x88): the responder refused rkey, bounds or access: check address, rkey and access flags"
@@ -607,37 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_of_failure_have_their_status_and_exit_code() {
-        let awaited = || "it".to_owned();
-        let deadline = Deadline::after(Duration::ZERO);
-        for (error, status, exit_code) in [
-            (Error::NoDevice, "FAILED", 1),
-            (Error::Disconnected { awaited: awaited() }, "DISCONNECTED", 4),
-            (
-                Error::CmEvent {
-                    awaited: awaited(),
-                    event: CmEventKind::Unreachable,
-                    status: -errno::ETIMEDOUT,
-                    elapsed: Duration::ZERO,
-                    hint: None,
-                },
-                "UNREACHABLE",
-                5,
-            ),
-            (Error::timeout(awaited(), &deadline), "TIMEOUT", 6),
-            (Error::ImmediateDiffers { imm: 1, length_bytes: 2 }, "DATA_DIFFERS", 7),
-            (PrivateDataError::Zero.into(), "REFUSED", 8),
-        ] {
-            assert_eq!((error.status().as_str(), error.exit_code()), (status, exit_code), "{error}");
-        }
-    }
-
-    #[cfg(feature = "rdma-core")]
-    #[test]
     fn numbers_equal_the_headers() {
-        use rdma_sys::rdma_cm_event_type;
-        assert_eq!(CmEventKind::Established.raw(), rdma_cm_event_type::RDMA_CM_EVENT_ESTABLISHED);
-        assert_eq!(CmEventKind::TimewaitExit.raw(), rdma_cm_event_type::RDMA_CM_EVENT_TIMEWAIT_EXIT);
         assert_eq!(
             [errno::EPERM, errno::EAGAIN, errno::ENOMEM, errno::EACCES, errno::ENODEV, errno::ENOSYS],
             [libc::EPERM, libc::EAGAIN, libc::ENOMEM, libc::EACCES, libc::ENODEV, libc::ENOSYS]

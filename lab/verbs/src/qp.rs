@@ -1,4 +1,4 @@
-//! Reliably connected queue pairs: made by CM or by hand, brought into a state, looked at.
+//! Reliably connected queue pairs: made by hand or for CM, brought into a state, looked at.
 //!
 //! Source: `rdma_create_qp(3)`, `ibv_create_qp(3)`, `ibv_modify_qp(3)`, `ibv_query_qp(3)`.
 
@@ -7,22 +7,51 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdma_sys::{
-    ibv_qp, ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_cap, ibv_qp_init_attr, ibv_qp_state, ibv_qp_type,
-};
-
+use crate::cq::CompletionQueue;
 use crate::deadline::Seconds;
-use crate::device::{CompletionQueue, Device, ProtectionDomain};
 use crate::error::Result;
-use crate::sys;
+use crate::pd::ProtectionDomain;
+use crate::raw::ibv_qp;
+use crate::rdma_sys::{
+    ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_cap, ibv_qp_init_attr, ibv_qp_state, ibv_qp_type,
+};
+use crate::transport::cm::CmId;
+use crate::{rdma_sys, sys};
 
-/// A reliably connected queue pair. One that CM brings into its states belongs to its identifier in librdmacm, and to
-/// this value here.
+/// How many work requests the queues of a queue pair hold. Each has one scatter/gather entry and nothing inline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capacity {
+    /// Requests of the send queue.
+    pub max_send_wr: u32,
+    /// RECVs of the receive queue.
+    pub max_recv_wr: u32,
+}
+
+impl Default for Capacity {
+    /// One of each.
+    fn default() -> Self {
+        Self { max_send_wr: 1, max_recv_wr: 1 }
+    }
+}
+
+impl Capacity {
+    /// Entries of a completion queue that cannot overflow.
+    #[must_use]
+    pub fn completions(&self) -> u32 {
+        self.max_send_wr.saturating_add(self.max_recv_wr)
+    }
+}
+
+/// A reliably connected queue pair, with the queue that its completions come to. One that CM brings into its states
+/// belongs to its identifier in librdmacm, and to this value here.
 #[derive(Debug)]
-pub(crate) struct QueuePair {
+pub struct QueuePair {
     raw: NonNull<ibv_qp>,
     number: u32,
-    cq: Arc<CompletionQueue>,
+    /// The identifier that it was made for; `None` if it was made by hand.
+    identifier: Option<Arc<CmId>>,
+    cq: CompletionQueue,
     pd: Arc<ProtectionDomain>,
 }
 
@@ -32,70 +61,82 @@ unsafe impl Send for QueuePair {}
 unsafe impl Sync for QueuePair {}
 
 impl QueuePair {
-    pub(crate) fn create(
-        pd: Arc<ProtectionDomain>,
-        cq: Arc<CompletionQueue>,
-        max_send_wr: u32,
-        max_recv_wr: u32,
-    ) -> Result<Self> {
-        let mut attr = ibv_qp_init_attr {
-            qp_context: ptr::null_mut(),
-            send_cq: cq.as_ptr(),
-            recv_cq: cq.as_ptr(),
-            srq: ptr::null_mut(),
-            cap: ibv_qp_cap {
-                max_send_wr,
-                max_recv_wr,
-                max_send_sge: 1,
-                max_recv_sge: 1,
-                max_inline_data: 0,
-            },
-            qp_type: ibv_qp_type::IBV_QPT_RC,
-            sq_sig_all: 0,
-        };
-        let action =
-            || format!("create RC queue pair of {max_send_wr} send and {max_recv_wr} receive requests");
-        let (call, raw) = match pd.device() {
-            Device::Cm(id) => {
-                let (id, call) = (id.as_ptr(), "rdma_create_qp");
-                // SAFETY: identifier, domain and queue are alive and on one device; the queue pair keeps all three: we store
-                // the Arcs of `pd`, which has the identifier's, and of `cq`. `attr` lives through the call.
-                let returned = unsafe { rdma_sys::rdma_create_qp(id, pd.as_ptr(), &raw mut attr) };
-                sys::check_minus_one(returned, call, action)?;
-                // SAFETY: the identifier is alive, and the call above has set its queue pair.
-                (call, unsafe { (*id).qp })
-            }
-            Device::Open(_) => {
-                // SAFETY: domain and queue are alive and on one device, and kept by the queue pair: we store their Arcs;
-                // `attr` lives through the call.
-                ("ibv_create_qp", unsafe { rdma_sys::ibv_create_qp(pd.as_ptr(), &raw mut attr) })
-            }
-        };
-        let raw = sys::check_null(raw, call, action)?;
-        // SAFETY: the queue pair was just created.
-        let number = unsafe { (*raw.as_ptr()).qp_num };
-        tracing::debug!("{call}: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
-        Ok(Self { raw, number, cq, pd })
+    /// Creates a queue pair in the state RESET (`ibv_create_qp`). `cq` must be on the device of `pd`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_create_qp`: EINVAL for queues longer than the device has or a
+    /// queue of another device, ENOMEM.
+    pub fn create(pd: &Arc<ProtectionDomain>, cq: CompletionQueue, capacity: &Capacity) -> Result<Self> {
+        let call = "ibv_create_qp";
+        if !Arc::ptr_eq(pd.device(), cq.device()) {
+            return Err(crate::Error::verb(action(capacity), call, libc::EINVAL));
+        }
+        let mut attr = attributes(&cq, capacity);
+        // SAFETY: domain and queue are alive and on one device (checked), and kept by the queue pair: we store the one's Arc
+        // and own the other; `attr` lives through the call.
+        let raw = unsafe { rdma_sys::ibv_create_qp(pd.as_raw(), &raw mut attr) };
+        let raw = sys::check_null(raw, call, || action(capacity))?;
+        Ok(Self::made(raw, call, capacity, None, cq, Arc::clone(pd)))
     }
 
-    pub(crate) fn as_ptr(&self) -> *mut ibv_qp {
+    /// Creates the queue pair of a CM identifier (`rdma_create_qp`), which CM brings into its states.
+    pub(crate) fn create_for(
+        id: &Arc<CmId>,
+        pd: Arc<ProtectionDomain>,
+        cq: CompletionQueue,
+        capacity: &Capacity,
+    ) -> Result<Self> {
+        let mut attr = attributes(&cq, capacity);
+        let raw = id.create_queue_pair(&pd, &mut attr, || action(capacity))?;
+        Ok(Self::made(raw, "rdma_create_qp", capacity, Some(Arc::clone(id)), cq, pd))
+    }
+
+    fn made(
+        raw: NonNull<ibv_qp>,
+        call: &str,
+        capacity: &Capacity,
+        identifier: Option<Arc<CmId>>,
+        cq: CompletionQueue,
+        pd: Arc<ProtectionDomain>,
+    ) -> Self {
+        // SAFETY: the queue pair was just created, and its number is set for good.
+        let number = unsafe { (*raw.as_ptr()).qp_num };
+        let Capacity { max_send_wr, max_recv_wr } = capacity;
+        tracing::debug!("{call}: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
+        Self { raw, number, identifier, cq, pd }
+    }
+
+    /// C's pointer, valid while `self` is.
+    #[must_use]
+    pub fn as_raw(&self) -> *mut ibv_qp {
         self.raw.as_ptr()
     }
 
-    pub(crate) fn number(&self) -> u32 {
+    /// The number, 24 bits.
+    #[must_use]
+    pub fn number(&self) -> u32 {
         self.number
     }
 
-    pub(crate) fn cq(&self) -> &CompletionQueue {
+    /// The queue that its completions come to.
+    #[must_use]
+    pub fn cq(&self) -> &CompletionQueue {
         &self.cq
     }
 
-    pub(crate) fn pd(&self) -> &Arc<ProtectionDomain> {
+    /// The domain whose memory regions it may use.
+    #[must_use]
+    pub fn pd(&self) -> &Arc<ProtectionDomain> {
         &self.pd
     }
 
     /// Moves it to the error state: what is posted is flushed.
-    pub(crate) fn to_error_state(&self) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_modify_qp`.
+    pub fn to_error_state(&self) -> Result<()> {
         let mut attr = no_attributes();
         attr.qp_state = ibv_qp_state::IBV_QPS_ERR;
         self.modify(attr, ibv_qp_attr_mask::IBV_QP_STATE, "ERR")
@@ -105,7 +146,7 @@ impl QueuePair {
     pub(crate) fn modify(&self, mut attr: ibv_qp_attr, mask: ibv_qp_attr_mask, state: &str) -> Result<()> {
         let number = self.number;
         // SAFETY: the queue pair is alive (we own it), and `attr`, a whole structure, lives through the call.
-        let returned = unsafe { rdma_sys::ibv_modify_qp(self.as_ptr(), &raw mut attr, mask.0 as i32) };
+        let returned = unsafe { rdma_sys::ibv_modify_qp(self.as_raw(), &raw mut attr, mask.0 as i32) };
         sys::check_errno(returned, "ibv_modify_qp", || format!("bring qp {number} into the state {state}"))?;
         tracing::debug!("ibv_modify_qp: qp {number} to {state}");
         Ok(())
@@ -134,7 +175,7 @@ impl QueuePair {
             | ibv_qp_attr_mask::IBV_QP_DEST_QPN;
         // SAFETY: the queue pair is alive (we own it) and both structures are live locals that the call fills.
         let returned =
-            unsafe { rdma_sys::ibv_query_qp(self.as_ptr(), &raw mut attr, mask.0 as i32, &raw mut init) };
+            unsafe { rdma_sys::ibv_query_qp(self.as_raw(), &raw mut attr, mask.0 as i32, &raw mut init) };
         let number = self.number;
         match sys::check_errno(returned, "ibv_query_qp", || format!("query qp {number}")) {
             Ok(()) => log(number, &attr),
@@ -145,16 +186,36 @@ impl QueuePair {
 
 impl Drop for QueuePair {
     fn drop(&mut self) {
-        match self.pd.device() {
-            // SAFETY: `raw` came from `ibv_create_qp` through `rdma_create_qp` on this identifier and is freed once, here, by
-            // the counterpart of that call; queue, domain and identifier are alive (our fields).
-            Device::Cm(id) => unsafe { rdma_sys::rdma_destroy_qp(id.as_ptr()) },
-            Device::Open(_) => {
-                // SAFETY: `raw` came from `ibv_create_qp` and is freed once, here; queue and domain are alive (our fields).
-                let returned = unsafe { rdma_sys::ibv_destroy_qp(self.raw.as_ptr()) };
-                sys::log_drop(sys::check_errno(returned, "ibv_destroy_qp", || "destroy queue pair".into()));
-            }
+        if let Some(id) = &self.identifier {
+            id.destroy_queue_pair();
+            return;
         }
+        // SAFETY: `raw` came from `ibv_create_qp` and is freed once, here; queue and domain are alive (our fields).
+        let returned = unsafe { rdma_sys::ibv_destroy_qp(self.raw.as_ptr()) };
+        sys::log_drop(sys::check_errno(returned, "ibv_destroy_qp", || "destroy queue pair".into()));
+    }
+}
+
+fn action(capacity: &Capacity) -> String {
+    let Capacity { max_send_wr, max_recv_wr } = capacity;
+    format!("create RC queue pair of {max_send_wr} send and {max_recv_wr} receive requests")
+}
+
+fn attributes(cq: &CompletionQueue, capacity: &Capacity) -> ibv_qp_init_attr {
+    ibv_qp_init_attr {
+        qp_context: ptr::null_mut(),
+        send_cq: cq.as_raw(),
+        recv_cq: cq.as_raw(),
+        srq: ptr::null_mut(),
+        cap: ibv_qp_cap {
+            max_send_wr: capacity.max_send_wr,
+            max_recv_wr: capacity.max_recv_wr,
+            max_send_sge: 1,
+            max_recv_sge: 1,
+            max_inline_data: 0,
+        },
+        qp_type: ibv_qp_type::IBV_QPT_RC,
+        sq_sig_all: 0,
     }
 }
 

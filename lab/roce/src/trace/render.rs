@@ -23,7 +23,10 @@ pub(crate) fn render(report: &Report) -> String {
 /// The trace; `has_times` puts the times before each packet, and behind it why it came again.
 pub(crate) fn render_with(report: &Report, has_times: bool) -> String {
     let labels = Labels::new(report);
-    let mut out = format!("roce trace {FORMAT}: {} packets\n", report.packets);
+    let mut out = format!(
+        "roce trace {FORMAT}: {} packets\n",
+        report.packets.saturating_sub(cm::surplus(report, &labels))
+    );
     for index in 0..report.connections.len() {
         let (active, passive) =
             (labels.queue_pair(index, Side::Active), labels.queue_pair(index, Side::Passive));

@@ -100,6 +100,10 @@ impl Running for Job<'_> {
         }
     }
 
+    fn signal(&mut self, signal: &str) -> Result<()> {
+        self.node.agent.signal(self.id, signal)
+    }
+
     fn stop(&mut self) -> Result<Output> {
         self.node.agent.signal(self.id, "KILL")?;
         self.wait(STOP_LIMIT).map_err(|error| match error.kind() {

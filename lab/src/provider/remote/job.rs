@@ -100,6 +100,10 @@ impl Running for Job<'_> {
         }
     }
 
+    fn signal(&mut self, signal: &str) -> Result<()> {
+        self.machine.run_root(&kill(&self.unit, signal), SHORT).map(drop)
+    }
+
     fn stop(&mut self) -> Result<Output> {
         self.machine.run_root(&kill(&self.unit, "KILL"), SHORT)?;
         self.wait(SHORT)
