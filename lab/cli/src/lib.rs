@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use ::lab::Result;
-use ::lab::error::Kind;
+use ::lab::base::error::Kind;
 use clap::Subcommand;
 
 mod catalogue;

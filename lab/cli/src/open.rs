@@ -4,7 +4,8 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
-use lab::{Result, artifacts, page};
+use lab::Result;
+use lab::trial::{artifacts, page};
 
 use crate::{Front, output};
 
@@ -34,7 +35,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
             quiet.is_ok_and(|status| status.success())
         });
         if !openers.any(|is_open| is_open) {
-            lab::progress::say("no browser could be started from here; open the file above in one");
+            lab::base::progress::say("no browser could be started from here; open the file above in one");
         }
     }
     Ok(ExitCode::SUCCESS)

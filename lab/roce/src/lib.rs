@@ -62,6 +62,7 @@ mod stats;
 pub mod synth;
 mod trace;
 pub mod wire;
+mod words;
 
 pub use analysis::Analysis;
 pub use fate::Fate;

@@ -15,7 +15,6 @@ mod summary;
 
 pub use known::{Known, MessageNames};
 pub use lines::{FindingLine, MessageLine, PacketLine, Part};
-pub(crate) use render::immediate_words;
 
 use crate::report::{PacketNames, Report};
 

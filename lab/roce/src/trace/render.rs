@@ -11,12 +11,10 @@ use crate::rule::Rule;
 use crate::trace::cm;
 use crate::trace::labels::Labels;
 use crate::wire::{Icrc, Operation, Role};
+use crate::words::{immediate_words, length_words, number_words};
 
 /// Number of the text's format; a change of the text changes it.
 pub(super) const FORMAT: u32 = 1;
-
-/// A message of as many bytes is a rare one.
-const LONG_BYTES: u32 = 1 << 24;
 
 pub(crate) fn render(report: &Report) -> String {
     render_with(report, false)
@@ -194,24 +192,6 @@ pub(super) fn details(labels: &Labels<'_>, row: &Row) -> String {
     words.join(", ")
 }
 
-/// A program's number; in hexadecimal too where its decimal form hides a small one in the other byte order, or fields.
-fn number_words(number: u64, digits: usize) -> String {
-    match number {
-        0..=0xffff => number.to_string(),
-        _ => format!("{number} ({number:#0width$x})", width = digits + 2),
-    }
-}
-
-/// An immediate, in both forms where that tells more.
-pub(crate) fn immediate_words(immediate: u32) -> String {
-    format!("imm {}", number_words(immediate.into(), 8))
-}
-
-/// A length in bytes; in hexadecimal too where it is longer than the messages of programs are, as one in the other byte order is.
-fn length_words(bytes: u32) -> String {
-    if bytes < LONG_BYTES { bytes.to_string() } else { number_words(bytes.into(), 8) }
-}
-
 /// What an atomic does.
 pub(super) fn operands(row: &Row) -> Option<String> {
     let (_, _, operand, compare) = row.atomic?;
@@ -356,17 +336,5 @@ pub(super) fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
             "not the receiver's".to_owned()
         }
         (other, _) => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_small_number_in_the_other_byte_order_is_seen_as_one() {
-        assert_eq!([7, 7u32.swap_bytes()].map(immediate_words), ["imm 7", "imm 117440512 (0x07000000)"]);
-        assert_eq!([4096, 16u32.swap_bytes()].map(length_words), ["4096", "268435456 (0x10000000)"]);
-        assert_eq!(number_words(1u64.swap_bytes(), 16), "72057594037927936 (0x0100000000000000)");
     }
 }

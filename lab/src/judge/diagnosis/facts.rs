@@ -5,10 +5,10 @@ use std::path::Path;
 
 use roce::{Finding, Report, Rule};
 
-use crate::completeness::Completeness;
-use crate::error::Result;
-use crate::evidence::{Evidence, NodeEvidence};
-use crate::node::Role;
+use crate::base::error::Result;
+use crate::base::role::Role;
+use crate::judge::completeness::Completeness;
+use crate::run::evidence::{Evidence, NodeEvidence};
 
 use super::wire::Wire;
 
@@ -83,6 +83,11 @@ impl<'a> Facts<'a> {
                 && node.output.is_some()
                 && !self.evidence.has_ended_well(role)
         })
+    }
+
+    /// Whether a program ended with anything but 0 by itself, expected or not, or had not ended at the limit.
+    pub fn is_in_trouble(&self, role: Role) -> bool {
+        self.exit_code(role).is_some_and(|code| code != 0) || self.has_failed(role) || self.is_hung(role)
     }
 
     /// Whether a program was still running when the lab stopped it.

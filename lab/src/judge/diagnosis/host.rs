@@ -1,15 +1,16 @@
 //! What the system of a node refused a program, before anything of it was on the wire.
 
-use crate::node::Role;
+use crate::base::role::Role;
 
 use super::facts::{Facts, shown};
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// The causes on one of the nodes.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     Role::BOTH
         .into_iter()
-        .filter(|role| facts.has_failed(*role))
+        .filter(|role| facts.is_in_trouble(*role))
         .flat_map(|role| of_node(facts, role))
         .collect()
 }

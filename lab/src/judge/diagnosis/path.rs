@@ -4,18 +4,19 @@ use std::net::IpAddr;
 
 use roce::{Evidence, Rule};
 
-use crate::completeness::Why;
-use crate::fault::Action;
-use crate::node::Role;
+use crate::base::role::Role;
+use crate::judge::completeness::Why;
+use crate::scenario::fault::Action;
 
 use super::facts::Facts;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// What the completion of a request says that nothing answered.
 pub(super) const RETRIES: [&str; 2] = ["transport retry counter exceeded", "RETRY_EXC_ERR"];
 
 /// Bytes of headers beside the path MTU that an interface has to carry.
-const HEADERS: u32 = 96;
+const HEADERS: u32 = 80;
 
 /// Tries after which a retry count of 7 is taken for endless.
 const ENDLESS: u64 = 8;
@@ -36,7 +37,7 @@ pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
 /// What a device could not send.
 fn never_left(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let failed = facts.counter(role, "send_err");
-    if failed == 0 || !(facts.has_failed(role) || facts.is_hung(role)) {
+    if failed == 0 || !facts.is_in_trouble(role) {
         return None;
     }
     let counted = format!("{role}'s rxe: send_err = {failed}");
@@ -53,7 +54,8 @@ fn never_left(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let is_flushed = facts.said(role, &["flush"]);
     if reaches && !has_sent_requests && mtu < 4096 + HEADERS {
         let sentence = format!(
-            "{role}'s rxe could not send {failed} packets: its path MTU does not fit the interface, whose {mtu} bytes carry a path MTU of at most {active} (4096 needs 4192)"
+            "{role}'s rxe could not send {failed} packets: its path MTU does not fit the interface, whose {mtu} bytes carry a path MTU of at most {active} (4096 needs {})",
+            4096 + HEADERS
         );
         return Some(
             Diagnosis::new(Cause::PathMtuBeyondInterface, sentence)

@@ -2,13 +2,14 @@
 
 use roce::MessageKind;
 
-use crate::evidence::FailedKind;
-use crate::node::Role;
-use crate::ready::Ready;
+use crate::base::role::Role;
+use crate::run::evidence::FailedKind;
+use crate::scenario::ready::Ready;
 
 use super::facts::{Facts, shown};
 use super::path::RETRIES;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// Last lines of a program that are shown.
 const LINES: usize = 2;
@@ -49,7 +50,7 @@ fn never_ready(facts: &Facts<'_>) -> Option<Diagnosis> {
 /// A work request with memory that the device may not use.
 fn protection(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let said = facts.said(role, &["local protection error", "LOC_PROT_ERR"])?;
-    if !facts.has_failed(role) && !facts.is_hung(role) {
+    if !facts.is_in_trouble(role) {
         return None;
     }
     let sentence = format!(

@@ -3,11 +3,12 @@
 use roce::wire::Syndrome;
 use roce::{MessageKind, Rule};
 
-use crate::completeness::Why;
-use crate::node::Role;
+use crate::base::role::Role;
+use crate::judge::completeness::Why;
 
 use super::facts::Facts;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// What the completion of a request says that was given up for want of a RECV.
 const NOT_READY: [&str; 2] = ["RNR retry counter exceeded", "RNR_RETRY_EXC_ERR"];
@@ -72,7 +73,7 @@ fn not_ready(facts: &Facts<'_>) -> Option<Diagnosis> {
 fn datagrams(facts: &Facts<'_>) -> Option<Diagnosis> {
     let ((destination, qpn, _), count) = facts.wire.datagrams.iter().next()?;
     let role = facts.evidence.owner(*destination)?;
-    if !(facts.has_failed(role) || facts.is_hung(role)) {
+    if !facts.is_in_trouble(role) {
         return None;
     }
     let is_refused = facts.completeness.not_taken(role, |why| !matches!(why, Why::QueuePairGone)) > 0;

@@ -4,7 +4,8 @@ use roce::wire::NakCode;
 use roce::{Difference, Evidence, Finding, MessageKind, Outcome, Refusal, Rule};
 
 use super::facts::Facts;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// What the completion of a refused request says, in rdma-core's words and this project's.
 const REFUSED: [&str; 6] = [
@@ -77,7 +78,7 @@ fn access(facts: &Facts<'_>, request: &str, responder: &str, refusal: Refusal) -
     let (va, rkey) = (refusal.va?, refusal.rkey?);
     let was_taken = facts.report.is_some_and(|report| {
         let with_key = report.messages.iter().filter(|message| message.rkey == Some(rkey));
-        with_key.filter(|message| message.va.is_some()).any(|message| {
+        with_key.filter(|message| Some(message.kind) == refusal.kind).any(|message| {
             matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
                 && message.va.is_some_and(|taken| taken <= va && va + refusal.bytes <= taken + message.bytes)
         })

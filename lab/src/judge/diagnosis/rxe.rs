@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use roce::{Evidence, Finding, Outcome, Report, Rule};
+use roce::wire::Syndrome;
+use roce::{Evidence, Finding, Message, Outcome, Report, Rule};
 
-use crate::evidence::Evidence as RunEvidence;
-use crate::fault::Action;
-use crate::node::Role;
-use crate::scenario::{Count, CountInWords};
+use crate::base::role::Role;
+use crate::run::evidence::Evidence as RunEvidence;
+use crate::scenario::counters::{Count, CountInWords};
+use crate::scenario::fault::Action;
 
 use super::facts::Facts;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// Counters that move when a request comes again for nothing, at its sender and at its receiver.
 const MOVED: [&str; 2] = ["completer_retry_err", "duplicate_request"];
@@ -19,6 +21,7 @@ const MOVED: [&str; 2] = ["completer_retry_err", "duplicate_request"];
 pub fn deviations(facts: &Facts<'_>) -> Vec<Diagnosis> {
     let mut found = Vec::new();
     found.extend(spurious_timer(facts));
+    found.extend(receiver_late(facts));
     if let Some(finding) = facts.findings(Rule::SequenceNakBehindRnrNak).next() {
         let responder = facts.name(finding.source);
         let sentence = format!("{responder}'s rxe asks by a sequence NAK for what it refused as not ready");
@@ -57,6 +60,29 @@ fn got(finding: &Finding) -> String {
         Evidence::Opcode { got, .. } => got.to_string(),
         _ => String::new(),
     }
+}
+
+/// Messages that were not taken at first, and all in the end.
+fn receiver_late(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let report = facts.report?;
+    let rnr = facts.wire.refusals.iter().find(|(_, syndrome, _)| matches!(syndrome, Syndrome::RnrNak { .. }));
+    let (responder, _, packet) = rnr?;
+    let is_taken = |message: &Message| {
+        !matches!(message.outcome, Outcome::Refused(_) | Outcome::NotReady | Outcome::Unanswered)
+    };
+    let exceeded = Role::BOTH.into_iter().any(|role| facts.counter(role, "retry_rnr_exceeded_err") > 0);
+    let has_to_be_said =
+        facts.evidence.scenario.expect.completions || !facts.evidence.scenario.faults.is_empty();
+    let has_ended = Role::BOTH.into_iter().all(|role| facts.evidence.has_ended_well(role));
+    if exceeded || has_to_be_said || !has_ended || !report.messages.iter().all(is_taken) {
+        return None;
+    }
+    let (responder, count) = (facts.name(*responder), report.retransmissions.rnr_retry);
+    let sentence = format!(
+        "{responder} was not ready for messages at first: {count} packets came again for that, and all were acknowledged"
+    );
+    let shown = [format!("packet {packet}: RNR NAK from {responder}")];
+    Some(Diagnosis::new(Cause::ReceiverLate, sentence).shown_by(shown))
 }
 
 /// Requests that rxe's timer repeated for nothing.
@@ -119,20 +145,17 @@ fn is_all_answered(facts: &Facts<'_>) -> bool {
         })
 }
 
-/// The counters of a scenario with those that a sequence NAK behind an RNR NAK moves on allowed for.
-pub fn tolerated_naks(expected: &BTreeMap<String, Count>) -> BTreeMap<String, Count> {
+/// The counters of a scenario with those allowed for that a deviation moves on.
+pub fn tolerated(deviation: Cause, expected: &BTreeMap<String, Count>) -> BTreeMap<String, Count> {
+    let moved: &[&str] = match deviation {
+        Cause::SpuriousTimer | Cause::MachineStoodStill => &MOVED,
+        Cause::SequenceNakBehindRnrNak => &["out_of_seq_request", "rcvd_seq_err"],
+        Cause::ReceiverLate => &["send_rnr_err", "rcvd_rnr_err", "completer_retry_err"],
+        _ => &[],
+    };
     let mut counters = expected.clone();
-    for name in ["out_of_seq_request", "rcvd_seq_err"] {
-        counters.entry(name.to_owned()).or_insert(Count::InWords(CountInWords::Any));
-    }
-    counters
-}
-
-/// The counters of a scenario with those that rxe's timer moved on allowed for.
-pub fn tolerated(expected: &BTreeMap<String, Count>) -> BTreeMap<String, Count> {
-    let mut counters = expected.clone();
-    for name in MOVED {
-        counters.entry(name.to_owned()).or_insert(Count::InWords(CountInWords::Any));
+    for name in moved {
+        counters.entry((*name).to_owned()).or_insert(Count::InWords(CountInWords::Any));
     }
     counters
 }

@@ -6,12 +6,14 @@ use std::path::Path;
 use roce::capture::Writer;
 use roce::synth::Pair;
 
-use super::{Cause, Diagnosis, diagnose};
-use crate::command::Output;
-use crate::completeness;
-use crate::evidence::{CAPTURE, Evidence, Failed, FailedKind};
-use crate::node::Role;
+use super::{Diagnosis, diagnose};
+use crate::base::command::Output;
+use crate::base::role::Role;
+use crate::judge::completeness;
+use crate::run::evidence::{Evidence, Failed, FailedKind};
 use crate::scenario::Scenario;
+use crate::scenario::cause::Cause;
+use crate::wire::capture::CAPTURE;
 
 /// A millisecond in nanoseconds.
 const MS: u64 = 1_000_000;
@@ -355,8 +357,11 @@ fn repetition_before_the_ack_timeout_is_a_deviation_and_later_a_stall() {
 fn request_that_ends_with_its_connection_is_held_against_nobody_where_completions_are_not_compared() {
     let pair = Pair::new(1);
     let mut frames = connected(&pair);
-    let request = pair.request(0x0a, 0).ack_request();
-    frames.push(request.reth(pair.passive.va, pair.passive.rkey, 16).payload(&[0; 16]).build());
+    let write = |n| {
+        let request = pair.request(0x0a, n).ack_request();
+        request.reth(pair.passive.va, pair.passive.rkey, 16).payload(&[0; 16]).build()
+    };
+    frames.extend([write(0), pair.response(0x11, 0).aeth(0x1f, 1).build(), write(1)]);
     frames.extend([pair.dreq(), pair.drep()]);
     let mut run = Run::new(frames);
     assert_eq!(run.causes(), []);
