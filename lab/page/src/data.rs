@@ -68,6 +68,19 @@ fn runs(column: &[i64]) -> Vec<i64> {
         .collect()
 }
 
+/// Packets as columns, with all that they refer to.
+struct Packed {
+    columns: Columns,
+    /// Values of fields, packet by packet, as indices of texts.
+    values: Vec<i64>,
+    /// Parameters of connection management, by the packet's place.
+    parameters: BTreeMap<String, Value>,
+    /// Bytes of the frames, one behind the other.
+    blob: Vec<u8>,
+    /// Layouts that are used, as indices into the capture's.
+    layouts: Vec<usize>,
+}
+
 /// A capture as data, and the bytes of its frames in base64.
 pub(crate) fn of(capture: &Capture) -> (Value, String) {
     let report = &capture.report;
@@ -75,11 +88,12 @@ pub(crate) fn of(capture: &Capture) -> (Value, String) {
     strings.add("");
     let lines = report.packet_lines();
     let nodes = nodes(report, &lines);
-    let (packets, values, parameters, blob) = packets(capture, &lines, &nodes, &mut strings);
+    let Packed { columns, values, parameters, blob, layouts } =
+        packets(capture, &lines, &nodes, &mut strings);
     let messages = messages(report, &mut strings);
-    let layouts: Vec<Value> = capture
-        .layouts
-        .iter()
+    let layouts: Vec<Value> = layouts
+        .into_iter()
+        .filter_map(|index| capture.layouts.get(index))
         .map(|layout| {
             let slot = |slot: &crate::fields::Slot| {
                 let notation = match slot.notation {
@@ -103,7 +117,7 @@ pub(crate) fn of(capture: &Capture) -> (Value, String) {
     let data = json!({
         "nodes": nodes.iter().map(|name| visible(name)).collect::<Vec<_>>(),
         "connections": connections,
-        "packets": packets.to_json(),
+        "packets": columns.to_json(),
         "values": packed(&values),
         "parameters": parameters,
         "layouts": layouts,
@@ -155,16 +169,13 @@ fn part(part: Part) -> i64 {
     }
 }
 
-fn packets(
-    capture: &Capture,
-    lines: &[PacketLine],
-    nodes: &[String],
-    strings: &mut Strings,
-) -> (Columns, Vec<i64>, BTreeMap<String, Value>, Vec<u8>) {
+fn packets(capture: &Capture, lines: &[PacketLine], nodes: &[String], strings: &mut Strings) -> Packed {
     let report = &capture.report;
     let frames: HashMap<u64, _> = capture.frames.iter().map(|frame| (frame.number, frame)).collect();
     let (mut columns, mut parameters, mut blob) = (Columns::default(), BTreeMap::new(), Vec::new());
     let mut values = Vec::new();
+    // Those of packets that a filter hides are left out.
+    let mut used: HashMap<usize, usize> = HashMap::new();
     for (at, line) in lines.iter().enumerate() {
         let node = |address| nodes.iter().position(|name| *name == report.names.get(address)).unwrap_or(0);
         let [from, to] = line.ends.map(node);
@@ -201,13 +212,17 @@ fn packets(
         push("kept", frame.map_or(0, |frame| frame.bytes.len() as i64));
         push("captured", frame.map_or(0, |frame| frame.captured as i64));
         push("original", frame.map_or(0, |frame| frame.original.into()));
-        push("layout", frame.map_or(-1, |frame| frame.layout as i64));
+        let next = used.len();
+        push("layout", frame.map_or(-1, |frame| *used.entry(frame.layout).or_insert(next) as i64));
         for value in frame.iter().flat_map(|frame| &frame.values) {
             values.push(strings.add(value));
         }
         blob.extend_from_slice(frame.map_or(&[], |frame| &frame.bytes));
     }
-    (columns, values, parameters, blob)
+    let mut layouts: Vec<(usize, usize)> = used.into_iter().map(|(layout, index)| (index, layout)).collect();
+    layouts.sort_unstable();
+    let layouts = layouts.into_iter().map(|(_, layout)| layout).collect();
+    Packed { columns, values, parameters, blob, layouts }
 }
 
 fn messages(report: &Report, strings: &mut Strings) -> Value {
