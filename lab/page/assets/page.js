@@ -297,6 +297,11 @@ function valueOf(slot, bytes, own) {
   }
   return "";
 }
+// A field's name as people write it: PSN, P_Key.
+function spelled(name) {
+  return name.replaceAll("_", " ").replace(/\bp key\b/, "P_Key").replace(/\bq key\b/, "Q_Key")
+    .replace(/\b(psn|qpn|msn|va|rnr|srq|guid|cm|ack|fecn|becn|gid|lid|mtu|dma|eecn|dscp)\b/g, word => word.toUpperCase());
+}
 function fieldsOf(i, bytes) {
   const layout = P.layout[i] < 0 ? [] : data.layouts[P.layout[i]], own = values.slice(owned[i], owned[i + 1]);
   return layout.map(slot => {
@@ -304,7 +309,7 @@ function fieldsOf(i, bytes) {
     let note = S[slot[6]];
     if (name === "PSN" || name === "psn") note = note || S[P.psn[i]];
     if (/^destination.qpn$/i.test(name)) note = note || S[P.destination[i]];
-    return { header: S[slot[0]], name: name.replaceAll("_", " "), start: slot[2], length: slot[3], value, note };
+    return { header: S[slot[0]], name: spelled(name), start: slot[2], length: slot[3], value, note };
   });
 }
 function messageOf(number) {
@@ -420,7 +425,7 @@ function bytesAndFields(i) {
     fields.forEach((field, at) => {
       if (field.header !== header) return;
       const place = field.length === 1 ? `byte ${field.start}` : `bytes ${field.start} to ${field.start + field.length - 1}`;
-      const row = make("tr", { "data-slot": at, tabindex: rows.length ? "-1" : "0", title: place }, make("td", {}, field.name), make("td", {}, field.value), make("td", {}, field.note));
+      const row = make("tr", { "data-slot": at, tabindex: rows.length ? "-1" : "0", title: place }, make("td", {}, field.name), make("td", {}, field.value.length > 72 ? field.value.slice(0, 72) + "…" : field.value), make("td", {}, field.note));
       row.addEventListener("mouseenter", () => light(at));
       row.addEventListener("focus", () => light(at));
       row.addEventListener("keydown", event => {
