@@ -23,8 +23,10 @@ mod synth;
 mod trace;
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -98,10 +100,16 @@ pub struct Common {
     /// Take UDP to this port for VXLAN too, besides 4789 and 8472; may be repeated.
     #[arg(long = "vxlan-port", value_name = "PORT")]
     vxlan_ports: Vec<u16>,
+    /// Threads that work on a file; as many as there are processors, 4 at most, without. What is printed is the same.
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<NonZero<usize>>,
     /// Keep every packet of a large capture, in memory that grows with it; without, trace, ladder and diff have the first 100,000.
     #[arg(long)]
     all: bool,
 }
+
+/// Most threads that work on a file without being asked for.
+const THREADS_MAX: NonZero<usize> = NonZero::new(4).unwrap();
 
 /// Packets that are kept of a capture.
 const PACKETS_MAX: usize = 100_000;
@@ -110,6 +118,15 @@ impl Common {
     /// An analysis for a trace.
     fn analysis(&self, names: Names) -> Analysis {
         if self.all { Analysis::new(names) } else { Analysis::of_first(names, PACKETS_MAX) }
+    }
+
+    /// Threads that work on a file.
+    fn threads(&self) -> NonZero<usize> {
+        self.threads.unwrap_or_else(|| {
+            let processors = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+            // The checker takes the packets in order: more have nothing to do.
+            processors.min(THREADS_MAX)
+        })
     }
 
     /// The decoder of one capture's frames.
