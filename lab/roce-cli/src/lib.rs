@@ -9,6 +9,8 @@ mod check;
 mod diff;
 mod error;
 mod explain;
+#[cfg(feature = "parquet")]
+mod export;
 mod filter;
 mod follow;
 mod input;
@@ -17,6 +19,8 @@ mod ladder;
 mod messages;
 mod naming;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod progress;
 mod stats;
 mod synth;
@@ -38,6 +42,8 @@ pub use check::Args as CheckArgs;
 pub use diff::Args as DiffArgs;
 pub use error::Error;
 pub use explain::Args as ExplainArgs;
+#[cfg(feature = "parquet")]
+pub use export::Args as ExportArgs;
 pub use filter::{Filter, PacketInfo, Terms};
 pub use follow::Args as FollowArgs;
 pub use ladder::Args as LadderArgs;
@@ -70,6 +76,9 @@ enum Command {
     Stats(StatsArgs),
     /// Draws the packets between the nodes as one SVG or HTML file.
     Ladder(LadderArgs),
+    /// Writes packets and messages as Parquet, for DuckDB, pandas and the like.
+    #[cfg(feature = "parquet")]
+    Export(ExportArgs),
     /// Compares two captures by what they mean; exits 1 when they differ, 2 when they could not be compared whole.
     Diff(DiffArgs),
     /// Prints packets and findings as a growing capture gets them.
@@ -189,6 +198,8 @@ pub fn main() -> ExitCode {
         Command::Messages(args) => args.run(names),
         Command::Stats(args) => args.run(names),
         Command::Ladder(args) => args.run(names),
+        #[cfg(feature = "parquet")]
+        Command::Export(args) => args.run(names),
         Command::Diff(args) => args.run(names),
         Command::Follow(args) => args.run(names),
         Command::Synth(args) => args.run(),
