@@ -23,7 +23,7 @@ const DATAGRAMS_MAX: usize = 4_096;
 /// # use roce::{Analysis, Names, capture::{Reader, Record}};
 /// use roce::RunningNames;
 ///
-/// # let capture = include_bytes!("../../../../fixtures/write_with_imm.pcapng");
+/// # let capture = std::fs::read("fixtures/write_with_imm.pcapng")?;
 /// let (mut analysis, mut running) = (Analysis::streaming(Names::new()), RunningNames::new());
 /// let mut reader = Reader::new(&capture[..])?;
 /// while let Some(record) = reader.next()? {

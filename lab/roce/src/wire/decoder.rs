@@ -20,9 +20,12 @@ const DEPTH_MAX: usize = 4;
 ///
 /// # let capture = std::fs::read("fixtures/write_with_imm.pcapng")?;
 /// let mut reader = Reader::new(&capture[..])?;
-/// let record = reader.next()?.expect("a packet");
 /// let mut decoder = Decoder::new().vxlan_ports(&[4_790, 50_000]);
-/// assert!(matches!(decoder.decode(record.link_type, record.data), Frame::Roce(_)));
+/// let mut packets = 0;
+/// while let Some(record) = reader.next()? {
+///     packets += u64::from(matches!(decoder.decode(record.link_type, record.data), Frame::Roce(_)));
+/// }
+/// assert_eq!(packets, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Default)]
