@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches};
 
-use crate::deadline::Deadline;
+use verbs::deadline::Deadline;
 
 pub use client::{ClientArgs, ClientOptions, Counting, Repeat, Sending, Sized, Writing, Wrong};
 pub use server::{Counter, Memory, MemoryAndReceiving, Permission, Receiving, ServerArgs, ServerOptions};

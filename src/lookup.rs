@@ -7,14 +7,14 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use verbs::deadline::Deadline;
 
 /// Resolves `host` to its first address, of the family of `source` if that is given.
 ///
 /// # Errors
 ///
-/// [`Error::Lookup`] if the name has no (such) address, [`Error::Timeout`] if the resolver does not answer in time.
+/// [`Error::Lookup`] if the name has no (such) address, [`verbs::Error::Timeout`] if the resolver does not answer in time.
 pub fn lookup(host: &str, port: u16, source: Option<IpAddr>, deadline: &Deadline) -> Result<SocketAddr> {
     let fits = |address: &SocketAddr| source.is_none_or(|source| source.is_ipv4() == address.is_ipv4());
     let missing = || Error::Lookup {
@@ -49,7 +49,7 @@ fn resolve_on_thread(host: String, port: u16, deadline: &Deadline) -> Result<Vec
     };
     match result {
         Some(result) => result.map_err(failed),
-        None => Err(Error::timeout(format!("the address of `{host}`"), deadline)),
+        None => Err(verbs::Error::timeout(format!("the address of `{host}`"), deadline).into()),
     }
 }
 

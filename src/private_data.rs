@@ -19,15 +19,9 @@
 //! data on zero-padded to the full size of its message, so absence reads as zeros. Source: the C samples; for the padding
 //! and the limits `rdma_get_cm_event(3)`, `rdma_connect(3)`, and `rdma_cm`'s `cma_save_conn_info` on rxe 6.1.
 
-use std::fmt;
 use std::ops::Range;
 
-/// The most private data that `rdma_connect` takes, in bytes (RDMA_PS_TCP).
-pub const CONNECT_LIMIT: usize = 56;
-/// The most private data that `rdma_accept` takes, in bytes.
-pub const ACCEPT_LIMIT: usize = 196;
-/// The most private data that `rdma_reject` takes, in bytes.
-pub const REJECT_LIMIT: usize = 148;
+use verbs::remote_region::RemoteRegion;
 
 /// Where the version is in an extension.
 pub const VERSION_AT: usize = 4;
@@ -51,70 +45,37 @@ mod field {
     pub(super) const EXTENSION_LENGTH: usize = 16;
 }
 
-/// A memory region of the peer, as its REP announces it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemoteRegion {
-    /// Virtual address in the peer's process.
-    pub address: u64,
-    /// The key that a WRITE or READ to it must carry.
-    pub rkey: u32,
-    /// Its length in bytes, if the peer said it: a C peer does not.
-    pub length_bytes: Option<u64>,
+/// Encodes a region as REP private data: 12 bytes, or 28 if the length is to be told.
+#[must_use]
+pub fn region_bytes(region: &RemoteRegion) -> Vec<u8> {
+    let mut bytes = vec![0; field::REGION_LENGTH];
+    bytes[field::ADDRESS].copy_from_slice(&region.address.to_be_bytes());
+    bytes[field::RKEY].copy_from_slice(&region.rkey.to_be_bytes());
+    if let Some(length_bytes) = region.length_bytes {
+        bytes.extend_from_slice(&length_request(length_bytes));
+    }
+    bytes
 }
 
-impl RemoteRegion {
-    /// The part of it from `offset` on; past its end nothing, at an address that is not the peer's to give.
-    #[must_use]
-    pub fn at(&self, offset: u64) -> Self {
-        Self {
-            address: self.address.wrapping_add(offset),
-            rkey: self.rkey,
-            length_bytes: self.length_bytes.map(|length| length.saturating_sub(offset)),
-        }
+/// Reads the region in REP private data, zero-padded or not.
+///
+/// # Errors
+///
+/// [`PrivateDataError`]: fewer than 12 bytes, an address or rkey of zero, an extension that is cut, of an unknown
+/// version, or of no known kind.
+pub fn parse_region(bytes: &[u8]) -> Result<RemoteRegion, PrivateDataError> {
+    let Some((region, rest)) = bytes.split_at_checked(field::REGION_LENGTH) else {
+        return Err(PrivateDataError::Short { need: field::REGION_LENGTH, got: bytes.len() });
+    };
+    let address = be_u64(&region[field::ADDRESS]);
+    let rkey = be_u32(&region[field::RKEY]);
+    if address == 0 && rkey == 0 {
+        return Err(PrivateDataError::Zero);
     }
-
-    /// Encodes it as REP private data: 12 bytes, or 28 if the length is to be told.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; field::REGION_LENGTH];
-        bytes[field::ADDRESS].copy_from_slice(&self.address.to_be_bytes());
-        bytes[field::RKEY].copy_from_slice(&self.rkey.to_be_bytes());
-        if let Some(length_bytes) = self.length_bytes {
-            bytes.extend_from_slice(&length_request(length_bytes));
-        }
-        bytes
+    if address == 0 {
+        return Err(PrivateDataError::ZeroAddress { rkey });
     }
-
-    /// Reads REP private data, zero-padded or not.
-    ///
-    /// # Errors
-    ///
-    /// [`PrivateDataError`]: fewer than 12 bytes, an address or rkey of zero, an extension that is cut, of an unknown
-    /// version, or of no known kind.
-    pub fn parse(bytes: &[u8]) -> Result<Self, PrivateDataError> {
-        let Some((region, rest)) = bytes.split_at_checked(field::REGION_LENGTH) else {
-            return Err(PrivateDataError::Short { need: field::REGION_LENGTH, got: bytes.len() });
-        };
-        let address = be_u64(&region[field::ADDRESS]);
-        let rkey = be_u32(&region[field::RKEY]);
-        if address == 0 && rkey == 0 {
-            return Err(PrivateDataError::Zero);
-        }
-        if address == 0 {
-            return Err(PrivateDataError::ZeroAddress { rkey });
-        }
-        Ok(Self { address, rkey, length_bytes: parse_extension(rest)? })
-    }
-}
-
-impl fmt::Display for RemoteRegion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "address {:#x}, rkey {:#x}", self.address, self.rkey)?;
-        match self.length_bytes {
-            Some(length_bytes) => write!(f, ", {length_bytes} bytes"),
-            None => Ok(()),
-        }
-    }
+    Ok(RemoteRegion { address, rkey, length_bytes: parse_extension(rest)? })
 }
 
 /// Encodes the REQ private data that asks for a region of `length_bytes`.
@@ -136,36 +97,6 @@ pub fn parse_length_request(bytes: &[u8]) -> Result<Option<u64>, PrivateDataErro
     parse_extension(bytes)
 }
 
-/// Checks that `bytes` fit into the CM message that is to carry them.
-///
-/// # Errors
-///
-/// [`PrivateDataError::Long`].
-pub fn check_limit(bytes: &[u8], limit: usize) -> Result<(), PrivateDataError> {
-    if bytes.len() > limit {
-        return Err(PrivateDataError::Long { limit, got: bytes.len() });
-    }
-    Ok(())
-}
-
-/// The printable text of REJ private data, up to its first NUL; `None` if there is none.
-#[must_use]
-pub fn reject_text(bytes: &[u8]) -> Option<String> {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    let text = std::str::from_utf8(&bytes[..end]).ok()?;
-    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
-}
-
-/// Cuts `reason` to what REJ private data holds, at a character boundary.
-#[must_use]
-pub fn reject_bytes(reason: &str) -> &[u8] {
-    let mut end = reason.len().min(REJECT_LIMIT);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    &reason.as_bytes()[..end]
-}
-
 /// Private data that does not make sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrivateDataError {
@@ -175,14 +106,6 @@ pub enum PrivateDataError {
         /// Bytes needed.
         need: usize,
         /// Bytes there.
-        got: usize,
-    },
-    /// It does not fit into its CM message.
-    #[error("private data: {got} bytes, but this message carries at most {limit}")]
-    Long {
-        /// The most that fits.
-        limit: usize,
-        /// Bytes given.
         got: usize,
     },
     /// It is all zeros: the peer announced no memory region.
@@ -254,45 +177,45 @@ mod tests {
 
     fn padded(bytes: &[u8]) -> Vec<u8> {
         let mut padded = bytes.to_vec();
-        padded.resize(ACCEPT_LIMIT, 0);
+        padded.resize(196, 0);
         padded
     }
 
     #[test]
     fn a_c_peer_s_private_data_is_read_and_written() {
-        assert_eq!(RemoteRegion::parse(&C_REP), Ok(C_REGION));
-        assert_eq!(RemoteRegion::parse(&padded(&C_REP)), Ok(C_REGION));
-        assert_eq!(C_REGION.to_bytes(), C_REP);
+        assert_eq!(parse_region(&C_REP), Ok(C_REGION));
+        assert_eq!(parse_region(&padded(&C_REP)), Ok(C_REGION));
+        assert_eq!(region_bytes(&C_REGION), C_REP);
     }
 
     #[test]
     fn every_shorter_length_is_short() {
         for got in 0..C_REP.len() {
-            assert_eq!(RemoteRegion::parse(&C_REP[..got]), Err(PrivateDataError::Short { need: 12, got }));
+            assert_eq!(parse_region(&C_REP[..got]), Err(PrivateDataError::Short { need: 12, got }));
         }
     }
 
     #[test]
     fn zeros_announce_no_region() {
-        assert_eq!(RemoteRegion::parse(&padded(&[])), Err(PrivateDataError::Zero));
+        assert_eq!(parse_region(&padded(&[])), Err(PrivateDataError::Zero));
         let mut bytes = C_REP;
         bytes[..8].fill(0);
-        assert_eq!(RemoteRegion::parse(&bytes), Err(PrivateDataError::ZeroAddress { rkey: 0x4d2 }));
+        assert_eq!(parse_region(&bytes), Err(PrivateDataError::ZeroAddress { rkey: 0x4d2 }));
     }
 
     #[test]
     fn the_extension_carries_the_length() {
         let region = RemoteRegion { length_bytes: Some(8 << 20), ..C_REGION };
-        assert_eq!(region.to_bytes().len(), 28);
-        assert_eq!(RemoteRegion::parse(&region.to_bytes()), Ok(region));
-        assert_eq!(RemoteRegion::parse(&padded(&region.to_bytes())), Ok(region));
+        assert_eq!(region_bytes(&region).len(), 28);
+        assert_eq!(parse_region(&region_bytes(&region)), Ok(region));
+        assert_eq!(parse_region(&padded(&region_bytes(&region))), Ok(region));
     }
 
     #[test]
     fn an_extension_of_another_version_is_refused_with_its_number() {
-        let mut bytes = RemoteRegion { length_bytes: Some(1), ..C_REGION }.to_bytes();
+        let mut bytes = region_bytes(&RemoteRegion { length_bytes: Some(1), ..C_REGION });
         bytes[16] = 7;
-        let error = RemoteRegion::parse(&bytes).unwrap_err();
+        let error = parse_region(&bytes).unwrap_err();
         assert_eq!(error, PrivateDataError::UnknownVersion { version: 7 });
         assert_eq!(
             error.to_string(),
@@ -312,30 +235,13 @@ mod tests {
     fn other_bytes_are_an_unknown_extension() {
         let mut bytes = padded(&C_REP);
         bytes[15] = 1;
-        assert_eq!(RemoteRegion::parse(&bytes), Err(PrivateDataError::UnknownExtension { magic: 1 }));
+        assert_eq!(parse_region(&bytes), Err(PrivateDataError::UnknownExtension { magic: 1 }));
     }
 
     #[test]
     fn a_request_without_private_data_asks_for_nothing() {
         assert_eq!(parse_length_request(&[]), Ok(None));
-        assert_eq!(parse_length_request(&[0; CONNECT_LIMIT]), Ok(None));
+        assert_eq!(parse_length_request(&[0; 56]), Ok(None));
         assert_eq!(parse_length_request(&length_request(4096)), Ok(Some(4096)));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        assert_eq!(check_limit(&[0; 56], CONNECT_LIMIT), Ok(()));
-        assert_eq!(check_limit(&[0; 57], CONNECT_LIMIT), Err(PrivateDataError::Long { limit: 56, got: 57 }));
-    }
-
-    #[test]
-    fn reject_reasons_are_cut_at_a_character_and_read_back() {
-        let reason = "é".repeat(100);
-        assert_eq!(reject_bytes(&reason).len(), 148);
-        assert_eq!(reject_bytes(&format!("x{reason}")).len(), 147);
-        assert_eq!(reject_text(b"too large\0\0\0").as_deref(), Some("too large"));
-        assert_eq!(reject_text(&[0; 148]), None);
-        assert_eq!(reject_text(&[0xff, 0xfe]), None);
-        assert_eq!(reject_text(b"\x1b[2J"), None);
     }
 }

@@ -5,17 +5,26 @@ pub mod server;
 
 use std::process::ExitCode;
 
-use crate::builders::QueuePairBuilder;
 use crate::cli::Connection;
-use crate::connection::ConnectParams;
-use crate::device;
 use crate::error::Result;
 use crate::report::{Outcome, Reporter};
+use verbs::device;
+use verbs::endpoint::EndpointBuilder;
+use verbs::transport::{Cm, ConnectParams, Tcp, Transport};
 
 /// Builds the queue pairs of a program: completions go to its report.
-fn builder(reporter: &Reporter) -> QueuePairBuilder {
+fn builder(reporter: &Reporter) -> EndpointBuilder {
     let reporter = reporter.clone();
-    QueuePairBuilder::new().observer(move |completion| reporter.completion(completion))
+    EndpointBuilder::new().observer(move |completion| {
+        #[cfg(feature = "mutants")]
+        let completion = &crate::mutant::as_asked(completion);
+        reporter.completion(completion);
+    })
+}
+
+/// How a program connects.
+fn transport(connection: &Connection) -> &'static dyn Transport {
+    if connection.no_cm { &Tcp } else { &Cm }
 }
 
 /// What a command line says of a connection.

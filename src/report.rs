@@ -15,8 +15,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::completion::Completion;
 use crate::error::Error;
+use verbs::completion::Completion;
 
 /// What a program has to say about one connection that went well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,6 +62,13 @@ pub enum Outcome {
         #[serde(flatten)]
         content: Content,
     },
+    /// Receiving side that posted no RECV.
+    NothingPosted {
+        /// None.
+        received_bytes: u64,
+        /// Why.
+        note: &'static str,
+    },
     /// Sending side of SENDs.
     Sender {
         /// Bytes sent.
@@ -87,6 +94,9 @@ pub enum Outcome {
     Value {
         /// The counter's value.
         value: u64,
+        /// Why no client has changed it, if none could.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<&'static str>,
     },
 }
 
@@ -128,6 +138,10 @@ impl Content {
 }
 
 impl Outcome {
+    /// A receiver's that was told to post no RECV.
+    pub const NOTHING_POSTED: Self =
+        Self::NothingPosted { received_bytes: 0, note: "no RECV was posted, as told by --no-recv" };
+
     /// The outcome as the end of a sentence for people.
     fn sentence(&self) -> String {
         let with = |imm: &Option<u32>| imm.map_or(String::new(), |imm| format!(" with immediate {imm}"));
@@ -149,7 +163,9 @@ impl Outcome {
             Self::Counter { fetch_adds, counted, swapped, .. } => {
                 format!("added {counted} in {fetch_adds} FetchAdds, swapped {swapped} in, verified")
             }
-            Self::Value { value } => format!("the counter is {value}"),
+            Self::NothingPosted { note, .. } => format!("received nothing: {note}"),
+            Self::Value { value, note: None } => format!("the counter is {value}"),
+            Self::Value { value, note: Some(note) } => format!("the counter is {value}: {note}"),
         }
     }
 }
@@ -271,7 +287,7 @@ fn to_json(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::completion::{Side, WcOpcode, WcStatus, WrOpcode};
+    use verbs::completion::{Side, WcOpcode, WcStatus, WrOpcode};
 
     fn json(program: &'static str) -> Reporter {
         Reporter::new(program, true)
@@ -321,7 +337,11 @@ mod tests {
                 Outcome::Counter { fetch_adds: 2, counted: 10, swapped: 7, verified: true },
                 r#""fetch_adds":2,"counted":10,"swapped":7,"verified":true"#,
             ),
-            (Outcome::Value { value: 7 }, r#""value":7"#),
+            (
+                Outcome::NOTHING_POSTED,
+                r#""received_bytes":0,"note":"no RECV was posted, as told by --no-recv""#,
+            ),
+            (Outcome::Value { value: 7, note: None }, r#""value":7"#),
         ] {
             assert_eq!(
                 json("rdma_client").result_line(&[Ok(outcome)]),
@@ -340,7 +360,8 @@ mod tests {
 
     #[test]
     fn several_clients_share_a_line() {
-        let results = [Ok(Outcome::Value { value: 7 }), Err(Error::Refused { reason: "no".into() })];
+        let results =
+            [Ok(Outcome::Value { value: 7, note: None }), Err(Error::Refused { reason: "no".into() })];
         assert_eq!(
             json("rdma_server_atomic").result_line(&results),
             r#"{"result":{"program":"rdma_server_atomic","ok":false,"clients":[{"ok":true,"value":7},{"ok":false,"status":"REFUSED","error":"no"}]}}"#
@@ -380,9 +401,18 @@ mod tests {
             reporter.result_line(&[Ok(outcome)]),
             r#"rdma_server_imm: ok: received 22 bytes with immediate 22: "client-wrote-with-imm""#
         );
+        assert_eq!(
+            reporter.result_line(&[Ok(Outcome::NOTHING_POSTED)]),
+            "rdma_server_imm: ok: received nothing: no RECV was posted, as told by --no-recv"
+        );
+        let note = Some("no client could change it");
+        assert_eq!(
+            reporter.result_line(&[Ok(Outcome::Value { value: 100, note })]),
+            "rdma_server_imm: ok: the counter is 100: no client could change it"
+        );
         assert!(
             reporter
-                .result_line(&[Err(Error::NoDevice)])
+                .result_line(&[Err(verbs::Error::NoDevice.into())])
                 .starts_with("rdma_server_imm: failed: no RDMA device found")
         );
     }

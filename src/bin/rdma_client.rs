@@ -11,15 +11,17 @@
 //! 6. client: disconnects (DREQ), waits for DISCONNECTED, reports.
 //! 7. server: sees DISCONNECTED and answers (DREP), reports what its memory holds.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use rdma_lab::Result;
-use rdma_lab::builders::{RegionRange, SendRequest};
 use rdma_lab::cli::{self, ClientArgs, Writing};
 use rdma_lab::exchange::{self, CLIENT_WRITE};
-use rdma_lab::mem::Access;
 use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
+use verbs::mr::Access;
+use verbs::work_request::{RegionRange, SendRequest};
 
 fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT, write_and_read_back)
@@ -35,14 +37,14 @@ fn write_and_read_back(server: &mut Server, args: &ClientArgs<Writing>) -> Resul
         let local = RegionRange::new(&source, place.start, place.len())?;
         Ok(SendRequest::write(local, &remote.at(place.start as u64)))
     });
-    server.endpoint.execute_all(writes, &client::pace(args))?;
+    server.execute_all(writes, args)?;
 
     let sink = server.endpoint.register(payload.room_bytes().max(1), Access::SINK)?;
     let reads = payload.reads().map(|place| {
         let local = RegionRange::new(&sink, place.start, place.len())?;
         Ok(SendRequest::read(local, &remote.at(place.start as u64)))
     });
-    server.endpoint.execute_all(reads, &client::pace(args))?;
+    server.execute_all(reads, args)?;
     let read = sink.copy_out(0, payload.room_bytes())?;
     exchange::verify_read_back(&bytes, &read)?;
 

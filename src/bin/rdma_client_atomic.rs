@@ -11,15 +11,17 @@
 //! 6. client: disconnects (DREQ), waits for DISCONNECTED, reports.
 //! 7. server: sees DISCONNECTED and answers (DREP), reports its counter.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
-use rdma_lab::builders::{ATOMIC_BYTES, RegionRange, SendRequest};
 use rdma_lab::cli::{self, ClientArgs, Counting};
 use rdma_lab::exchange::{COUNTER_INITIAL, COUNTER_SWAPPED};
-use rdma_lab::mem::Access;
 use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
 use rdma_lab::{Error, Result};
+use verbs::mr::Access;
+use verbs::work_request::{ATOMIC_BYTES, RegionRange, SendRequest};
 
 fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT_ATOMIC, count_and_swap)
@@ -33,7 +35,7 @@ fn count_and_swap(server: &mut Server, args: &ClientArgs<Counting>) -> Result<Ou
     let found = server.endpoint.register(count * ATOMIC_BYTES, Access::SINK)?;
     let place = |number: usize| RegionRange::new(&found, number * ATOMIC_BYTES, ATOMIC_BYTES);
     let adds = (0..count).map(|number| Ok(SendRequest::fetch_add(place(number)?, &remote, add)));
-    server.endpoint.execute_all(adds, &client::pace(args))?;
+    server.execute_all(adds, args)?;
     let mut value = COUNTER_INITIAL;
     for number in 0..count {
         check("FetchAdd", found.number(number * ATOMIC_BYTES)?, value)?;

@@ -11,14 +11,16 @@
 //! 6. client: disconnects (DREQ), waits for DISCONNECTED, reports.
 //! 7. server: sees DISCONNECTED and answers (DREP), reports.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use rdma_lab::Result;
-use rdma_lab::builders::{RegionRange, SendRequest};
 use rdma_lab::cli::{self, ClientArgs, Sending};
 use rdma_lab::exchange::CLIENT_SEND;
 use rdma_lab::program::client::{self, Server};
 use rdma_lab::report::Outcome;
+use verbs::work_request::{RegionRange, SendRequest};
 
 fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT_SEND, send)
@@ -37,7 +39,7 @@ fn send(server: &mut Server, args: &ClientArgs<Sending>) -> Result<Outcome> {
             None => SendRequest::send(local),
         })
     });
-    server.endpoint.execute_all(sends, &client::pace(args))?;
+    server.execute_all(sends, args)?;
 
     Ok(Outcome::Sender { sent_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
 }

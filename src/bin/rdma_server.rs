@@ -11,20 +11,26 @@
 //! 6. client: disconnects (DREQ).
 //! 7. server: sees DISCONNECTED and answers (DREP); only now it looks at its memory, and reports.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use rdma_lab::Result;
 use rdma_lab::cli::{self, Memory, ServerArgs};
-use rdma_lab::connection::Request;
 use rdma_lab::exchange::{self, SERVER_INITIAL};
 use rdma_lab::program::server;
 use rdma_lab::report::{Content, Outcome, Reporter};
+use verbs::transport::ConnectRequest;
 
 fn main() -> ExitCode {
     server::serve(&cli::RDMA_SERVER, serve_client)
 }
 
-fn serve_client(request: Request, args: &ServerArgs<Memory>, reporter: &Reporter) -> Result<Outcome> {
+fn serve_client(
+    request: Box<dyn ConnectRequest>,
+    args: &ServerArgs<Memory>,
+    reporter: &Reporter,
+) -> Result<Outcome> {
     let mut client = server::admit(request, args, reporter)?;
     let region = client.register(server::access(&args.options))?;
     if !client.sends_pattern() {

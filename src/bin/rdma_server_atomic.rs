@@ -11,22 +11,28 @@
 //! 6. client: disconnects (DREQ).
 //! 7. server: sees DISCONNECTED and answers (DREP); only now it looks at its counter, and reports.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use rdma_lab::Result;
-use rdma_lab::builders::ATOMIC_BYTES;
 use rdma_lab::cli::{self, Counter, ServerArgs};
-use rdma_lab::connection::Request;
 use rdma_lab::exchange::COUNTER_INITIAL;
-use rdma_lab::mem::Access;
 use rdma_lab::program::server;
 use rdma_lab::report::{Outcome, Reporter};
+use verbs::mr::Access;
+use verbs::transport::ConnectRequest;
+use verbs::work_request::ATOMIC_BYTES;
 
 fn main() -> ExitCode {
     server::serve(&cli::RDMA_SERVER_ATOMIC, serve_client)
 }
 
-fn serve_client(request: Request, args: &ServerArgs<Counter>, reporter: &Reporter) -> Result<Outcome> {
+fn serve_client(
+    request: Box<dyn ConnectRequest>,
+    args: &ServerArgs<Counter>,
+    reporter: &Reporter,
+) -> Result<Outcome> {
     let mut client = server::admit(request, args, reporter)?;
     let access = if args.options.no_access { Access::SINK } else { Access::ATOMIC };
     let region = client.endpoint.register(ATOMIC_BYTES, access)?;
@@ -34,5 +40,6 @@ fn serve_client(request: Request, args: &ServerArgs<Counter>, reporter: &Reporte
 
     client.accept(Some(&region), args)?;
     client.endpoint.wait_disconnected(&args.common.deadline())?;
-    Ok(Outcome::Value { value: region.number(0)? })
+    let note = args.options.no_access.then_some("no client could change it, as told by --no-access");
+    Ok(Outcome::Value { value: region.number(0)?, note })
 }

@@ -11,33 +11,42 @@
 //! 6. client: disconnects (DREQ).
 //! 7. server: sees DISCONNECTED and answers (DREP), reports.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use rdma_lab::Result;
-use rdma_lab::builders::RegionRange;
 use rdma_lab::cli::{self, Receiving, ServerArgs};
-use rdma_lab::completion::WcOpcode;
-use rdma_lab::connection::Request;
-use rdma_lab::mem::Access;
 use rdma_lab::program::server;
 use rdma_lab::report::{Outcome, Reporter};
+use verbs::completion::WcOpcode;
+use verbs::mr::Access;
+use verbs::transport::ConnectRequest;
+use verbs::work_request::RegionRange;
 
 fn main() -> ExitCode {
     server::serve(&cli::RDMA_SERVER_SEND, serve_client)
 }
 
-fn serve_client(request: Request, args: &ServerArgs<Receiving>, reporter: &Reporter) -> Result<Outcome> {
+fn serve_client(
+    request: Box<dyn ConnectRequest>,
+    args: &ServerArgs<Receiving>,
+    reporter: &Reporter,
+) -> Result<Outcome> {
     let receiving = &args.options;
     let mut client = server::admit(request, args, reporter)?;
     let region = client.register(Access::SINK)?;
     // An equal share for each message.
     let share = client.room_bytes() / receiving.count;
     let places = (0..receiving.count).map(|number| RegionRange::new(&region, number * share, share));
-    let recvs = places.collect::<Result<Vec<_>>>()?;
+    let recvs = places.collect::<verbs::Result<Vec<_>>>()?;
     let recvs = client.accept_to_receive(recvs, None, receiving, args)?;
     let received = client.receive(recvs, WcOpcode::Recv, args)?;
     // The completions are the synchronising events.
     let content = client.content(&region, received.bytes)?;
     client.endpoint.wait_disconnected(&args.common.deadline())?;
+    if receiving.no_recv {
+        return Ok(Outcome::NOTHING_POSTED);
+    }
     Ok(Outcome::Receiver { received_bytes: received.bytes, imm: received.imm, content })
 }

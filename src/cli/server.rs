@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use clap::{Args, Parser, ValueEnum};
 
 use super::{Common, Program, parse_bytes, parse_count};
-use crate::deadline::Deadline;
+use verbs::deadline::Deadline;
 
 /// A server's options; `O` are those of one program.
 #[derive(Clone, Debug, Parser)]

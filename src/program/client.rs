@@ -3,16 +3,20 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{builder, conclude, params, require_device};
+use super::{builder, conclude, params, require_device, transport};
 use crate::cli::{ClientArgs, ClientOptions, Program, Wrong};
-use crate::connection::{self, ConnectParams, Target};
 use crate::error::{Error, Result};
 use crate::exchange::REGION_BYTES;
 use crate::lookup::lookup;
-use crate::ops::{Endpoint, Pace};
-use crate::private_data::{self, RemoteRegion};
+use crate::private_data;
 use crate::report::{Outcome, Reporter};
-use crate::{log, plain};
+use verbs::cm_event::RejectReason;
+use verbs::endpoint::{Endpoint, Pace};
+use verbs::remote_region::RemoteRegion;
+use verbs::transport::{ConnectParams, Target};
+use verbs::work_request::SendRequest;
+
+use crate::log;
 
 /// The most READs and atomics that a client asks to have outstanding: what hardware has.
 const MOST_READS_AT_ONCE: usize = 16;
@@ -60,6 +64,22 @@ pub struct Server {
 }
 
 impl Server {
+    /// Posts `requests` in their order, as many at a time as the command line says, and waits for their completions.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Endpoint::execute_all`].
+    pub fn execute_all<O: ClientOptions>(
+        &mut self,
+        requests: impl Iterator<Item = verbs::Result<SendRequest>>,
+        args: &ClientArgs<O>,
+    ) -> Result<()> {
+        #[cfg(feature = "mutants")]
+        let requests = requests.map(|request| request.map(crate::mutant::spoil));
+        self.endpoint.execute_all(requests, &pace(args))?;
+        Ok(())
+    }
+
     /// The region that the server announces, or with `--wrong` not quite that; `need_bytes` is what all messages take,
     /// `message_bytes` what each does.
     ///
@@ -72,7 +92,7 @@ impl Server {
         need_bytes: usize,
         message_bytes: usize,
     ) -> Result<RemoteRegion> {
-        let announced = RemoteRegion::parse(&self.private_data)?;
+        let announced = private_data::parse_region(&self.private_data)?;
         tracing::debug!("the server's region: {announced}");
         // A server that does not tell the length is a C sample's.
         let (have, need) = (announced.length_bytes.unwrap_or(REGION_BYTES as u64), need_bytes as u64);
@@ -88,16 +108,26 @@ impl Server {
 }
 
 /// How fast a client's messages go.
-pub fn pace<O: ClientOptions>(args: &ClientArgs<O>) -> Pace {
+fn pace<O: ClientOptions>(args: &ClientArgs<O>) -> Pace {
     let repeat = args.options.repeat();
     Pace { depth: repeat.depth, pause: Duration::from_millis(repeat.pause_ms), limit: args.common.timeout() }
+}
+
+/// Adds what to start where nobody listens.
+fn explain(error: verbs::Error, program: &Program) -> verbs::Error {
+    match error {
+        verbs::Error::Rejected { reason: RejectReason::InvalidServiceId, .. } => {
+            error.or_hint(|| format!("start {} there", program.server))
+        }
+        error => error,
+    }
 }
 
 fn connect<O: ClientOptions>(program: &Program, args: &ClientArgs<O>, reporter: &Reporter) -> Result<Server> {
     require_device()?;
     let deadline = args.common.deadline();
     let server = lookup(&args.server, args.port, args.bind, &deadline)?;
-    let target = Target { server, source: args.bind, server_program: program.server.to_owned() };
+    let target = Target { server, source: args.bind };
     let (repeat, wrong) = (args.options.repeat(), args.options.wrong());
     let mut private_data = Vec::new();
     if let Some(size) = args.options.size() {
@@ -111,11 +141,9 @@ fn connect<O: ClientOptions>(program: &Program, args: &ClientArgs<O>, reporter: 
     let params =
         ConnectParams { initiator_depth: reads_at_once, ..params(&args.common.connection, private_data) };
     let builder = builder(reporter).max_send_wr(repeat.depth as u32);
-    let (endpoint, private_data) = if args.common.connection.no_cm {
-        plain::connect(&target, &params, &builder, |_| Ok(()), &deadline)?
-    } else {
-        connection::connect(&target, &params, &builder, |_| Ok(()), &deadline)?
-    };
+    let (endpoint, private_data) = transport(&args.common.connection)
+        .connect(&target, &params, &builder, &mut |_| Ok(()), &deadline)
+        .map_err(|error| explain(error, program))?;
     tracing::info!("connected to {server}");
     Ok(Server { endpoint, private_data })
 }

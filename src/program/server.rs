@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use super::{builder, conclude, params, require_device};
-use crate::builders::RegionRange;
+use super::{builder, conclude, params, require_device, transport};
 use crate::cli::{Memory, Permission, Program, Receiving, ServerArgs, ServerOptions};
-use crate::completion::WcOpcode;
-use crate::connection::{ConnectParams, Listener, Request};
 use crate::error::{Error, Result};
 use crate::exchange::{self, REGION_BYTES};
-use crate::mem::{Access, MemoryRegion};
-use crate::ops::Endpoint;
 use crate::private_data;
 use crate::report::{Content, Outcome, Reporter};
-use crate::{cm, log, plain};
+use verbs::completion::WcOpcode;
+use verbs::endpoint::Endpoint;
+use verbs::mr::{Access, MemoryRegion};
+use verbs::transport::{ConnectParams, ConnectRequest, Listener};
+use verbs::work_request::RegionRange;
+
+use crate::log;
 
 /// The exit code of a server that dies on purpose.
 const DEAD: i32 = 9;
@@ -33,7 +34,7 @@ const MOST_AT_ONCE: usize = 64;
 /// SIGTERM end the process, and the kernel then disconnects whoever is connected.
 pub fn serve<O: ServerOptions>(
     program: &Program,
-    exchange: impl Fn(Request, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync,
+    exchange: impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync,
 ) -> ExitCode {
     let args = match ServerArgs::<O>::parse_for(program, std::env::args_os()) {
         Ok(args) => args,
@@ -46,12 +47,13 @@ pub fn serve<O: ServerOptions>(
         Err(error) => return conclude(&reporter, &[Err(error)]),
     };
     tracing::info!("listening on {}", listener.address());
-    let serve_one = || next_request(&listener, &args).and_then(|request| exchange(request, &args, &reporter));
+    let serve_one =
+        || next_request(&*listener, &args).and_then(|request| exchange(request, &args, &reporter));
     match args.client_limit() {
         Some(1) => conclude(&reporter, &[serve_one()]),
-        Some(count) => conclude(&reporter, &serve_at_once(count, &listener, &args, &reporter, &exchange)),
+        Some(count) => conclude(&reporter, &serve_at_once(count, &*listener, &args, &reporter, &exchange)),
         None => serve_as_they_come(
-            || next_request(&listener, &args),
+            || next_request(&*listener, &args),
             |request| exchange(request, &args, &reporter),
             |result| conclude(&reporter, &[result]),
         ),
@@ -93,10 +95,10 @@ fn serve_as_they_come<R: Send>(
 /// not ask last.
 fn serve_at_once<O: ServerOptions>(
     count: u16,
-    listener: &Listener,
+    listener: &dyn Listener,
     args: &ServerArgs<O>,
     reporter: &Reporter,
-    exchange: &(impl Fn(Request, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync),
+    exchange: &(impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync),
 ) -> Vec<Result<Outcome>> {
     thread::scope(|scope| {
         let mut clients = Vec::new();
@@ -106,7 +108,10 @@ fn serve_at_once<O: ServerOptions>(
                 Ok(request) => clients.push(scope.spawn(move || exchange(request, args, reporter))),
                 Err(error) => {
                     // What one client did wrong, leaving or speaking otherwise, is its own result.
-                    let is_over = !matches!(error, Error::Disconnected { .. } | Error::Parameters(_));
+                    let is_over = !matches!(
+                        error,
+                        Error::Verbs(verbs::Error::Disconnected { .. } | verbs::Error::Parameters(_))
+                    );
                     failed.push(Err(error));
                     if is_over {
                         break;
@@ -123,7 +128,10 @@ fn join<T>(client: ScopedJoinHandle<'_, T>) -> T {
     client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn next_request<O: ServerOptions>(listener: &Listener, args: &ServerArgs<O>) -> Result<Request> {
+fn next_request<O: ServerOptions>(
+    listener: &dyn Listener,
+    args: &ServerArgs<O>,
+) -> Result<Box<dyn ConnectRequest>> {
     let request = listener.next_request(&args.listen_deadline())?;
     match request.peer() {
         Some(peer) => tracing::info!("client {peer} asks to connect"),
@@ -132,14 +140,10 @@ fn next_request<O: ServerOptions>(listener: &Listener, args: &ServerArgs<O>) -> 
     Ok(request)
 }
 
-fn listen<O: ServerOptions>(args: &ServerArgs<O>) -> Result<Listener> {
+fn listen<O: ServerOptions>(args: &ServerArgs<O>) -> Result<Box<dyn Listener>> {
     require_device()?;
     let address = SocketAddr::new(args.bind, args.port);
-    if args.common.connection.no_cm {
-        plain::Listener::bind(address).map(Listener::Plain)
-    } else {
-        cm::Listener::bind(address).map(Listener::Cm)
-    }
+    Ok(transport(&args.common.connection).listen(address)?)
 }
 
 /// What a server was told by the completions of its RECVs.
@@ -166,13 +170,13 @@ pub struct Client {
 /// # Errors
 ///
 /// [`Error::PrivateData`] for a request of an unknown kind, [`Error::RegionTooLarge`], [`Error::Refused`], and those of
-/// [`Request::into_endpoint`].
+/// [`ConnectRequest::into_endpoint`].
 pub fn admit<O: ServerOptions>(
-    request: Request,
+    request: Box<dyn ConnectRequest>,
     args: &ServerArgs<O>,
     reporter: &Reporter,
 ) -> Result<Client> {
-    match check_request(&request, args) {
+    match check_request(&*request, args) {
         Ok(asked) => {
             let reads_at_once = request.reads_at_once().max(1);
             let recvs = args.options.recvs().max(1);
@@ -189,7 +193,10 @@ pub fn admit<O: ServerOptions>(
 }
 
 /// The length that a client asks for, if it does and may have it.
-fn check_request<O: ServerOptions>(request: &Request, args: &ServerArgs<O>) -> Result<Option<u64>> {
+fn check_request<O: ServerOptions>(
+    request: &dyn ConnectRequest,
+    args: &ServerArgs<O>,
+) -> Result<Option<u64>> {
     if let Some(reason) = &args.reject {
         return Err(Error::Refused { reason: reason.clone() });
     }
@@ -222,7 +229,7 @@ impl Client {
     ///
     /// Those of [`Endpoint::register`].
     pub fn register(&self, access: Access) -> Result<Arc<MemoryRegion>> {
-        self.endpoint.register(self.room_bytes().max(1), access)
+        Ok(self.endpoint.register(self.room_bytes().max(1), access)?)
     }
 
     /// Accepts the client and tells it of `region`, if it is to access one.
@@ -235,7 +242,8 @@ impl Client {
         region: Option<&MemoryRegion>,
         args: &ServerArgs<O>,
     ) -> Result<()> {
-        let announced = region.map(|region| region.announce(self.asked.is_some()).to_bytes());
+        let announced =
+            region.map(|region| private_data::region_bytes(&region.announce(self.asked.is_some())));
         let params = ConnectParams {
             responder_resources: self.reads_at_once,
             ..params(&args.common.connection, announced.unwrap_or_default())
@@ -259,7 +267,10 @@ impl Client {
         args: &ServerArgs<O>,
     ) -> Result<Vec<u64>> {
         let post = |endpoint: &mut Endpoint| -> Result<Vec<u64>> {
-            ranges.into_iter().map(|range| endpoint.post_recv(Some(range))).collect()
+            Ok(ranges
+                .into_iter()
+                .map(|range| endpoint.post_recv(Some(range)))
+                .collect::<verbs::Result<_>>()?)
         };
         if receiving.no_recv {
             self.accept(region, args)?;
@@ -342,7 +353,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::deadline::Deadline;
+    use verbs::deadline::Deadline;
 
     #[test]
     fn five_clients_that_never_finish_do_not_keep_the_sixth_waiting() {
@@ -351,17 +362,17 @@ mod tests {
         let seen = Mutex::new(seen);
         let results = Mutex::new(Vec::new());
         let exit_code = serve_as_they_come(
-            || numbers.lock().unwrap().next().ok_or(Error::NoDevice),
+            || numbers.lock().unwrap().next().ok_or(Error::Verbs(verbs::Error::NoDevice)),
             |number| {
                 if number == 6 {
                     (0..5).for_each(|_| served.send(()).unwrap());
-                    return Ok(Outcome::Value { value: number });
+                    return Ok(Outcome::Value { value: number, note: None });
                 }
                 // As if half-open: it ends when the sixth was served, or at its limit.
                 let limit = Duration::from_secs(5);
                 match seen.lock().unwrap().recv_timeout(limit) {
-                    Ok(()) => Err(Error::Disconnected { awaited: "it".into() }),
-                    Err(_) => Err(Error::timeout("the sixth client", &Deadline::after(limit))),
+                    Ok(()) => Err(verbs::Error::Disconnected { awaited: "it".into() }.into()),
+                    Err(_) => Err(verbs::Error::timeout("the sixth client", &Deadline::after(limit)).into()),
                 }
             },
             |result| {
@@ -383,7 +394,8 @@ mod tests {
 
     #[test]
     fn what_one_client_did_wrong_does_not_end_the_service() {
-        let errors = Mutex::new(vec![Error::NoDevice, Error::Parameters("none".into())]);
+        let errors =
+            Mutex::new(vec![verbs::Error::NoDevice.into(), verbs::Error::Parameters("none".into()).into()]);
         let reported = Mutex::new(0);
         let exit_code = serve_as_they_come(
             || Err::<(), _>(errors.lock().unwrap().pop().unwrap()),

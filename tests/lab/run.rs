@@ -1,13 +1,14 @@
 //! `cargo xtask run`: programs that nobody here wrote, and what a user may do wrong with them.
 
 use std::fs;
+use std::iter;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lab::cache::Cache;
-use lab::image::{Release, Sysroot};
-use lab::packages::TRIPLET;
+use lab::base::cache::Cache;
+use lab::guest::image::{Release, Sysroot};
+use lab::host::packages::TRIPLET;
 use tempfile::TempDir;
 
 use crate::support::{Ran, artifacts, run, snapshot, xtask};
@@ -85,13 +86,15 @@ fn c_peers_interoperate_and_their_wire_is_the_same() {
         .args([concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lab/peer.c"), "-lrdmacm", "-libverbs"])
         .status();
     assert!(compiled.expect("cc").success());
-    for (exchange, scenario, [server, client]) in [
-        ("write", "write_read", ["rdma_server --once", "rdma_client {server}"]),
-        ("imm", "write_with_imm", ["rdma_server_imm --once", "rdma_client_imm {server}"]),
+    // In the second both sides disconnect, in an order that varies.
+    for (exchange, times, scenario, [server, client]) in [
+        ("write", 1, "write_read", ["rdma_server --once", "rdma_client {server}"]),
+        ("imm", 3, "write_with_imm", ["rdma_server_imm --once", "rdma_client_imm {server}"]),
     ] {
         let (c_server, c_client) =
             (format!("./peer {exchange} server"), format!("./peer {exchange} client {{server}}"));
-        for (server, client) in [(&*c_server, &*c_client), (&*c_server, client), (server, &*c_client)] {
+        let pairs = [(&*c_server, &*c_client), (&*c_server, client), (server, &*c_client)];
+        for (server, client) in pairs.into_iter().flat_map(|pair| iter::repeat_n(pair, times)) {
             user.run(server, client, &["--snapshot", "trace.snap", "--accept"]).ok();
             let trace = fs::read_to_string(user.path("trace.snap")).expect("a snapshot");
             assert!(snapshot(scenario).contains(&trace), "{server}, {client}: {trace}");

@@ -6,7 +6,7 @@
 //! 4. the scenarios, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
-//! 7. the lab: `tests/lab/`, each subcommand and each bench among it
+//! 7. the lab: `tests/lab/`, each subcommand and each bench among it; `tests/standalone.rs`: `rdma-lab` without cargo
 //! 8. machines of others, Multipass over its stand-in and SSH: both examples, and the recorded cases; with
 //!    `--every-trap` all of `tests/multipass/`
 //!
@@ -16,14 +16,14 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use lab::Result;
-use lab::cache::Cache;
+use lab::base::cache::Cache;
+use lab::base::policy::Policy;
+use lab::guest::programs;
+use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
-use lab::policy::Policy;
-use lab::programs;
-use lab::toolbox::Toolbox;
+use rdma_lab_cli::means::Means;
+use rdma_lab_cli::output;
 
-use crate::means::Means;
-use crate::output;
 use crate::stage::{self, Ended, Expect, Table};
 use crate::workspace;
 
@@ -127,7 +127,11 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                 // All else is the same without the feature. With a target only what is tested is linked against
                 // the sysroot, and no build script.
                 _ if verbs => (
-                    vec!["test", "--package", "rdma-lab", "--no-fail-fast", "--target", programs::TARGET],
+                    [
+                        &["test", "--package", "rdma-lab", "--package", "rdma-lab-verbs"][..],
+                        &["--no-fail-fast", "--target", programs::TARGET],
+                    ]
+                    .concat(),
                     vec![],
                     Expect::Tests,
                 ),
@@ -191,7 +195,21 @@ fn plans(every_trap: bool) -> Vec<Plan> {
     });
     plans.push(Plan {
         name: "lab",
-        args: vec!["test", "--package", "xtask", "--test", "lab", "--", "--ignored", "--test-threads", "1"],
+        args: [
+            &[
+                "test",
+                "--package",
+                "xtask",
+                "--test",
+                "lab",
+                "--package",
+                "rdma-lab-cli",
+                "--test",
+                "standalone",
+            ][..],
+            &["--", "--ignored", "--test-threads", "1"],
+        ]
+        .concat(),
         verbs: false,
         tools: true,
         expect: Expect::Tests,
@@ -227,7 +245,7 @@ fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
     // Stages that mean another provider say so.
     command.env("RDMA_LAB_PROVIDER", "qemu").envs(Policy::get().env());
     // What a red stage left is looked at when all have ended.
-    command.env(lab::artifacts::KEEP, "all");
+    command.env(lab::trial::artifacts::KEEP, "all");
     command.env("RUSTDOCFLAGS", "-D warnings").env("CI", "true").env("INSTA_UPDATE", "no");
     command.envs(env.iter().map(|(name, value)| (name, value)));
     command
@@ -262,7 +280,9 @@ mod tests {
         );
         assert_eq!(on_machines[2], "run --quiet --package xtask -- test-guest");
         assert_eq!(on_machines[3], "run --quiet --package xtask -- self-test");
-        assert!(on_machines[4].starts_with("test --package xtask --test lab -- --ignored"));
+        assert!(on_machines[4].starts_with(
+            "test --package xtask --test lab --package rdma-lab-cli --test standalone -- --ignored"
+        ));
         assert!(on_machines[5].starts_with("test --package multipass-stand-in -- --ignored"));
     }
 

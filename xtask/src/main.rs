@@ -1,32 +1,21 @@
 //! `cargo xtask`: the command line of the lab.
 //!
-//! Parse, match, one file a subcommand. Exit code 0: done, 1: failed, 2: asked for something that cannot be; those of
-//! `lab exec` are its command's, and 125 is the lab's trouble.
-//! Results go to standard output, progress and errors to standard error.
+//! The commands that anybody needs are those of [`rdma_lab_cli`], in the context of this workspace; beside them are here those
+//! for who develops it. Exit codes and outputs are as there.
 
 #![forbid(unsafe_code)]
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use ::lab::error::Kind;
 use clap::{Parser, Subcommand};
+use lab::base::invocation;
+use rdma_lab_cli::{Common, Lab, test};
 
 mod bench;
 mod ci;
-mod decode;
-mod doctor;
-mod guard;
-mod lab;
-mod machines;
-mod means;
-mod output;
-mod results;
-mod review;
-mod run;
+mod samples;
 mod self_test;
 mod stage;
-mod test_e2e;
 mod test_guest;
 mod workspace;
 
@@ -40,79 +29,46 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tells what this computer has, what it lacks and how to get it.
-    Doctor(doctor::Args),
+    #[command(flatten)]
+    Common(Common),
     /// Handles the lab itself.
     #[command(subcommand)]
-    Lab(lab::Lab),
+    Lab(Lab),
     /// Runs the scenarios and compares each trace with its snapshot.
-    TestE2e(test_e2e::Args),
+    TestE2e(test::Args),
     /// Proves that the harness goes red: mutates programs, captures and machines.
     SelfTest(self_test::Args),
     /// Runs the verbs library's tests on a real device, inside the machines.
     TestGuest(test_guest::Args),
-    /// Runs any two programs between the machines and judges their wire.
-    Run(run::Args),
-    /// Tells what came of the scenarios of an invocation.
-    Results(results::Args),
-    /// Prints the RoCEv2 trace of a capture.
-    Decode(roce_cli::TraceArgs),
-    /// Checks a capture against every rule; exits 1 when one is broken.
-    Check(roce_cli::CheckArgs),
-    /// Compares two captures by what they mean; exits 1 when they differ.
-    Diff(roce_cli::DiffArgs),
+    /// Builds the sample programs for every guest and copies them into a directory, as a release has them.
+    Samples(samples::Args),
     /// Measures, and prints tables with the bars beside.
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Checks everything: formatting, lints, documentation, tests, scenarios.
     Ci(ci::Args),
-    /// Keeps machines from outliving their owner.
-    #[command(name = "__guard", hide = true)]
-    Guard,
-    /// Runs a program that ends with its parent.
-    #[command(name = "__carry", hide = true)]
-    Carry(lab::CarryArgs),
 }
 
 fn main() -> ExitCode {
+    invocation::XTASK.set();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            let is_of_exec = std::env::args().skip(1).take(2).eq(["lab", "exec"]);
-            return match error.exit_code() {
-                0 => ExitCode::SUCCESS,
-                // 2 may be a command's own.
-                _ if is_of_exec => ExitCode::from(lab::TROUBLE),
-                code => ExitCode::from(u8::try_from(code).unwrap_or(2)),
-            };
+            return rdma_lab_cli::misspelled(&error, std::env::args().skip(1).take(2).eq(["lab", "exec"]));
         }
     };
-    let is_of_exec = matches!(&cli.command, Command::Lab(command) if command.is_exec());
-    let result = match cli.command {
-        Command::Doctor(args) => doctor::run(&args),
-        Command::Lab(command) => lab::run(&command),
-        Command::TestE2e(args) => test_e2e::run(&args),
-        Command::SelfTest(args) => self_test::run(&args),
-        Command::TestGuest(args) => test_guest::run(&args),
-        Command::Run(args) => run::run(&args),
-        Command::Results(args) => results::run(&args),
-        Command::Decode(args) => decode::told(args.run(decode::names())),
-        Command::Check(args) => decode::told(args.run(decode::names())),
-        Command::Diff(args) => decode::told(args.run(decode::names())),
-        Command::Bench(command) => bench::run(&command),
+    let is_exec = matches!(&cli.command, Command::Lab(command) if command.is_exec());
+    let result = workspace::front().and_then(|front| match cli.command {
+        Command::Common(command) => command.run(&front),
+        Command::Lab(command) => rdma_lab_cli::lab::run(&command, &front),
+        Command::TestE2e(args) => test::run(&args, &front),
+        Command::SelfTest(args) => self_test::run(&args, &front),
+        Command::TestGuest(args) => test_guest::run(&args, &front),
+        Command::Samples(args) => samples::run(&args),
+        Command::Bench(command) => bench::run(&command, &front),
         Command::Ci(args) => ci::run(&args),
-        Command::Guard => guard::run(),
-        Command::Carry(args) => lab::carry(&args),
-    };
-    result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "error: {error}");
-        match error.kind() {
-            _ if is_of_exec => ExitCode::from(lab::TROUBLE),
-            Kind::Usage => ExitCode::from(2),
-            _ => ExitCode::FAILURE,
-        }
-    })
+    });
+    rdma_lab_cli::ended(result, is_exec)
 }
 
 #[cfg(test)]

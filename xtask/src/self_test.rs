@@ -4,19 +4,21 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use lab::artifacts::Artifacts;
-use lab::cache::Cache;
+use lab::base::cache::Cache;
+use lab::guest::programs::Build;
 use lab::host::{Host, requirement};
-use lab::programs::Build;
+use lab::judge::verdict::Reason;
 use lab::provider::{Choice, Source};
+use lab::run::setup::Setup;
 use lab::self_test::{MUTATIONS, Mutation, Subject};
-use lab::setup::Setup;
-use lab::verdict::Reason;
+use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
-use crate::machines::Accel;
-use crate::means::Means;
-use crate::{machines, output, workspace};
+use rdma_lab_cli::machines::Accel;
+use rdma_lab_cli::means::Means;
+use rdma_lab_cli::{Front, machines, output};
+
+use crate::workspace;
 
 /// The arguments of `self-test`.
 #[derive(Debug, clap::Args)]
@@ -35,19 +37,18 @@ pub(crate) struct Args {
 }
 
 /// Applies every mutation; exit code 1 where one gives other reasons than it must.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     args.means.apply()?;
     let guest = machines::guest(args.guest.as_deref())?;
     Cache::open()?;
     requirement::demand_platform()?;
-    requirement::demand(&Host::this(), &requirement::run())?;
-    let guard = workspace::guard()?;
+    requirement::demand(&Host::this(), &requirement::run(true))?;
     let choice = Choice::Qemu { accel: args.accel.into(), guest, seed: None };
-    let setup = Setup::with(Build::Mutants, workspace::root(), &choice, &guard)?;
+    let setup = Setup::with(Build::Mutants, &front.samples, &choice, &front.program)?;
     let Source::Qemu(provider) = &setup.provider else {
         return Err(Error::setup("the self-test needs QEMU's machines"));
     };
-    let kept = Artifacts::create(workspace::root())?;
+    let kept = Artifacts::create(&front.home)?;
     let _slot = setup.slot()?;
     let (scenarios, snapshots) = (workspace::scenarios(), workspace::snapshots());
     let subject = Subject {
@@ -96,7 +97,7 @@ fn told(reasons: &BTreeSet<Reason>) -> String {
 
 fn mutation(name: &str) -> Result<&'static Mutation, String> {
     let names = MUTATIONS.iter().map(|mutation| mutation.name);
-    let found = lab::names::find("mutation", name, names.clone())
+    let found = lab::base::names::find("mutation", name, names.clone())
         .map_err(|why| format!("{why}; there are: {}", names.collect::<Vec<_>>().join(", ")))?;
     MUTATIONS.iter().find(|mutation| mutation.name == found).ok_or_else(|| found.to_owned())
 }

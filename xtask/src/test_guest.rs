@@ -6,15 +6,16 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use lab::artifacts::Artifacts;
-use lab::guest_tests::{self, Ended, GuestTest, TEST_LIMIT};
-use lab::node::{Pair, Plan, Provider as _, Role};
-use lab::programs::Build;
-use lab::setup::Setup;
+use lab::base::role::Role;
+use lab::guest::programs::Build;
+use lab::node::{Pair, Plan, Provider as _};
+use lab::run::guest_tests::{self, Ended, GuestTest, TEST_LIMIT};
+use lab::run::setup::Setup;
+use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
-use crate::machines::Machines;
-use crate::{output, workspace};
+use rdma_lab_cli::machines::Machines;
+use rdma_lab_cli::{Front, output};
 
 /// The arguments of `test-guest`.
 #[derive(Debug, clap::Args)]
@@ -27,15 +28,14 @@ pub(crate) struct Args {
 }
 
 /// Runs the tests; exit code 1 where one is red.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    args.machines.prepare()?;
-    let guard = workspace::guard()?;
-    let setup = Setup::with(Build::Tests, workspace::root(), &args.machines.choice()?, &guard)?;
+pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
+    args.machines.prepare(true)?;
+    let setup = Setup::with(Build::Tests, &front.samples, &args.machines.choice()?, &front.program)?;
     if setup.programs.is_empty() {
         return Err(Error::setup("this computer does not build the guest's tests")
             .next("run it with --provider qemu"));
     }
-    let logs = Artifacts::create(workspace::root())?.scenario("test-guest");
+    let logs = Artifacts::create(&front.home)?.scenario("test-guest");
     std::fs::create_dir_all(&logs)
         .map_err(|source| Error::setup("failed to make a directory").source(source))?;
     let _slot = setup.slot()?;

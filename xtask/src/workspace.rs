@@ -1,8 +1,9 @@
-//! Where this checkout is, and this program.
+//! Where this checkout is, and the context of its commands.
 
 use std::path::{Path, PathBuf};
 
-use lab::{Error, Result};
+use lab::Result;
+use rdma_lab_cli::{Front, front};
 
 /// The directory of the workspace's `Cargo.toml`.
 pub(crate) fn root() -> &'static Path {
@@ -10,13 +11,13 @@ pub(crate) fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
-/// This executable, which is also the guard's.
+/// The context of this workspace's commands.
 ///
 /// # Errors
 ///
-/// The system does not tell where it is.
-pub(crate) fn guard() -> Result<PathBuf> {
-    std::env::current_exe().map_err(|source| Error::setup("failed to find this program").source(source))
+/// The system does not tell where this program is.
+pub(crate) fn front() -> Result<Front> {
+    Ok(Front::workspace(root(), front::this_program()?))
 }
 
 /// The accepted snapshots, and beside them those that a run left for review.

@@ -1,77 +1,9 @@
-//! Resolves and downloads packages of a Debian mirror: what apt does, on hosts that have none.
-//!
-//! A program beside the lab and not a part of it, so that only those hosts compile OpenPGP and TLS. One call does
-//! one thing with a directory that keeps the state in between:
-//!
-//! 1. `update DIRECTORY MIRROR RELEASE KEYS` fetches `InRelease`, checks its signature, date and name, and
-//!    fetches the list of packages that it vouches for.
-//! 2. `depends DIRECTORY PACKAGE` names the package that is first depended on.
-//! 3. `resolve DIRECTORY PACKAGE…` and `show DIRECTORY PACKAGE…` list packages with and without all they
-//!    depend on.
-//! 4. `download DIRECTORY INTO PACKAGE…` and `download-only DIRECTORY INTO PACKAGE…` bring those, each checked
-//!    against the list.
-//!
-//! Prints one line of JSON: `{"answer": …}`, or `{"error": {"what": …, "next": …}}` with exit code 1.
+//! `debian-fetcher`: see the library's documentation.
 
 #![forbid(unsafe_code)]
 
-mod closure;
-mod error;
-mod index;
-mod release;
-mod signature;
-mod state;
-mod transfer;
-mod version;
-
-use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-use error::{Error, Result};
-use state::{Answer, State};
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (line, code) = match run(&arguments) {
-        Ok(answer) => (json!({ "answer": answer }), ExitCode::SUCCESS),
-        Err(error) => (json!({ "error": error }), ExitCode::FAILURE),
-    };
-    println!("{line}");
-    code
-}
-
-fn run(arguments: &[String]) -> Result<Value> {
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["update", directory, mirror, release, keys] => {
-            state::update(Path::new(directory), mirror, release, Path::new(keys))?;
-            Ok(Value::Null)
-        }
-        ["depends", directory, package] => {
-            let state = State::open(Path::new(directory))?;
-            let index = state.index();
-            let number = closure::first_dependency(&index, package)?;
-            Ok(json!(index.packages[number].name))
-        }
-        [how @ ("resolve" | "show"), directory, ..] => {
-            let state = State::open(Path::new(directory))?;
-            let index = state.index();
-            let choose = if *how == "resolve" { state::resolve } else { state::look_up };
-            let packages = choose(&index, &arguments[2..])?;
-            Ok(json!(packages.into_iter().map(Answer::from).collect::<Vec<_>>()))
-        }
-        [how @ ("download" | "download-only"), directory, into, ..] => {
-            let state = State::open(Path::new(directory))?;
-            let index = state.index();
-            let choose = if *how == "download" { state::resolve } else { state::look_up };
-            let packages = choose(&index, &arguments[3..])?;
-            Ok(json!(state.download(&packages, Path::new(into))?))
-        }
-        _ => Err(Error::new(
-            format!("unknown command: {}", words.join(" ")),
-            "update, depends, resolve, show, download or download-only",
-        )),
-    }
+    debian_fetcher::main(&std::env::args().skip(1).collect::<Vec<_>>())
 }

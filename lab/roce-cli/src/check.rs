@@ -8,7 +8,7 @@ use crate::filter::PacketInfo;
 use crate::input::Input;
 use crate::output::{self, Output};
 use crate::{Common, Error, json};
-use roce::{Analysis, Finding, Known, Names, Rule, RunningNames};
+use roce::{Analysis, Finding, Known, Names, Rule};
 
 /// Exit code when there was nothing to check, or not all of it could be.
 const TROUBLE: u8 = 2;
@@ -72,7 +72,6 @@ impl Args {
         let mut show = |output: &mut Output,
                         finding: &Finding,
                         info: &PacketInfo,
-                        running: &RunningNames,
                         known: Known<'_>|
          -> Result<(), Error> {
             if self.allow.contains(&finding.rule) || !filter.matches(info, known.names()) {
@@ -87,15 +86,14 @@ impl Args {
                 finding.packet,
                 finding.severity,
                 finding.rule,
-                finding.evidence,
-                running.place(finding, known)
+                known.evidence(finding),
+                known.place(finding)
             ))?;
             if self.explain && explained.insert(finding.rule) {
                 output.line(format_args!("  {}: {}", finding.rule.title(), finding.rule.explanation()))?;
             }
             Ok(())
         };
-        let mut running = RunningNames::new();
         let mut since_sweep = 0;
         let stopped = input.for_each(|record, frame| {
             let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
@@ -114,13 +112,12 @@ impl Args {
             }
             if analysis.has_findings() {
                 let findings = analysis.take_findings();
-                running.learn(&analysis);
                 for finding in findings {
                     let info = Some(record)
                         .filter(|record| record.number == finding.packet)
                         .and_then(|record| PacketInfo::of_frame(record, frame, first_ns, true))
                         .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
-                    show(&mut output, &finding, &info, &running, analysis.known())?;
+                    show(&mut output, &finding, &info, analysis.known())?;
                 }
             }
             Ok(true)
@@ -128,10 +125,9 @@ impl Args {
         analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
         let has_forgotten = report.connections_dropped + report.requests_dropped > 0;
-        let running = running.at_end(&report);
         for finding in &report.findings {
             let info = PacketInfo::of_finding(finding, last_ns);
-            show(&mut output, finding, &info, &running, report.known())?;
+            show(&mut output, finding, &info, report.known())?;
         }
         if self.json {
             output.line(serde_json::json!({

@@ -68,6 +68,7 @@ pub(super) fn finding(finding: &Finding, names: &Names) -> Value {
         address_key(finding.source, "ip.src", "ipv6.src"): finding.source.to_string(),
         address_key(finding.destination, "ip.dst", "ipv6.dst"): finding.destination.to_string(),
         "infiniband.bth.psn": finding.psn.map(|psn| psn.to_string()),
+        "roce.message": finding.message,
     })
 }
 

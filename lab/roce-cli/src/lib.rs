@@ -22,6 +22,7 @@ mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod progress;
+mod report;
 mod stats;
 mod synth;
 mod trace;
@@ -48,6 +49,7 @@ pub use filter::{Filter, PacketInfo, Terms};
 pub use follow::Args as FollowArgs;
 pub use ladder::Args as LadderArgs;
 pub use messages::Args as MessagesArgs;
+pub use report::Args as ReportArgs;
 pub use stats::Args as StatsArgs;
 pub use synth::Args as SynthArgs;
 pub use trace::Args as TraceArgs;
@@ -79,6 +81,8 @@ enum Command {
     /// Writes packets and messages as Parquet, for DuckDB, pandas and the like.
     #[cfg(feature = "parquet")]
     Export(ExportArgs),
+    /// Writes a page of a capture, or of two side by side, that a browser shows without a network.
+    Report(ReportArgs),
     /// Compares two captures by what they mean; exits 1 when they differ, 2 when they could not be compared whole.
     Diff(DiffArgs),
     /// Prints packets and findings as a growing capture gets them.
@@ -200,6 +204,7 @@ pub fn main() -> ExitCode {
         Command::Ladder(args) => args.run(names),
         #[cfg(feature = "parquet")]
         Command::Export(args) => args.run(names),
+        Command::Report(args) => args.run(names),
         Command::Diff(args) => args.run(names),
         Command::Follow(args) => args.run(names),
         Command::Synth(args) => args.run(),

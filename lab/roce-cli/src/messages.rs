@@ -6,8 +6,7 @@ use crate::filter::PacketInfo;
 use crate::input::{FileArg, Input};
 use crate::output::{self, Output};
 use crate::{Common, Error, json};
-use roce::wire::Frame;
-use roce::{Analysis, Known, Message, Names, Outcome, RunningNames};
+use roce::{Analysis, Known, Message, Names, Outcome};
 
 /// The arguments of `messages`.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,8 +31,8 @@ pub(super) fn duration(ns: u64) -> String {
 }
 
 /// A message in one line.
-fn text(message: &Message, running: &RunningNames, known: Known<'_>) -> String {
-    let names = running.message(message, known);
+fn text(message: &Message, known: Known<'_>) -> String {
+    let names = known.message(message);
     let psn = names.psn.unwrap_or_else(|| {
         if message.psn_first == message.psn_last {
             format!("psn {}", message.psn_first)
@@ -73,7 +72,6 @@ impl Args {
         let mut output = Output::new();
         let mut analysis = Analysis::streaming(names);
         let mut first = None;
-        let mut running = RunningNames::new();
         let show = |output: &mut Output,
                     names: &Names,
                     message: &Message,
@@ -90,15 +88,9 @@ impl Args {
         let stopped = input.for_each(|record, frame| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
             analysis.push_frame(record, frame);
-            if let Frame::Roce(packet) = frame {
-                running.see(packet, analysis.names());
-            }
             let messages = analysis.take_messages();
-            if !messages.is_empty() && !self.json {
-                running.learn(&analysis);
-            }
             for message in &messages {
-                let text = || text(message, &running, analysis.known());
+                let text = || text(message, analysis.known());
                 show(&mut output, analysis.names(), message, first_ns, &text)?;
             }
             drop(analysis.take_findings());
@@ -106,9 +98,8 @@ impl Args {
         })?;
         analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
-        let running = running.at_end(&report);
         for message in &report.messages {
-            let text = || text(message, &running, report.known());
+            let text = || text(message, report.known());
             show(&mut output, &report.names, message, first.unwrap_or_default(), &text)?;
         }
         output.flush()?;

@@ -14,26 +14,22 @@ use std::net::IpAddr;
 use crate::capture::Record;
 use crate::checker::headers::{self, Once};
 use crate::checker::{
-    Adverts, Alone, Arrival, Broken, Budget, CaptureFaults, Copies, Discarded, Sink, Spot, Stream, alone,
-    packets, remember,
+    Adverts, Alone, Arrival, Broken, Conversations, Copies, Discarded, Ledger, Spot, Stream, alone, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
-use crate::flow::{Connection, Flows, Side};
+use crate::flow::{Change, Connection, Datagrams, Placed, Side, Tracker, management, packets};
 use crate::message::{Message, MessageKind, Outcome};
-use crate::message_log::MessageLog;
 use crate::names::Names;
 use crate::paths::Paths;
 use crate::report::Report;
-use crate::retransmission::RetransmissionClass;
+use crate::retransmission::{RetransmissionClass, Retransmissions};
 use crate::row::{CmRow, Row};
 use crate::rule::{Rule, Severity};
 use crate::seen_frames::SeenFrames;
-use crate::stats::Stats;
-use crate::trace::Known;
 use crate::wire::{
-    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Transport,
+    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn, Transport,
 };
 
 /// Sizes that bound the memory.
@@ -123,18 +119,18 @@ struct Untraced {
 pub struct Analysis {
     limits: Limits,
     names: Names,
-    flows: Flows,
-    messages: MessageLog,
+    tracker: Tracker,
+    conversations: Conversations,
+    ledger: Ledger,
     findings: Vec<Finding>,
-    broken: Vec<Broken>,
-    discarded: Vec<Discarded>,
+    /// What connections that had to go sent again, and how many of them went before their end.
+    dropped: Retransmissions,
+    forgotten: u64,
     /// What was told of a receiver and is not told again.
     once: Once,
-    capture: CaptureFaults,
     copies: Copies,
     /// Times of the last congestion notifications, by receiver.
     last_cnp: HashMap<(IpAddr, u32), u64>,
-    adverts: Adverts,
     /// Time of the last record.
     last_ns: u64,
     /// Whether a packet told its fate.
@@ -143,8 +139,6 @@ pub struct Analysis {
     cm_held: Vec<Finding>,
     /// A connection management message could not be read, so one may seem to lack another.
     cm_is_unsure: bool,
-    budget: Budget,
-    stats: Stats,
     rows: Vec<Row>,
     cm_rows: Vec<CmRow>,
     untraced: Untraced,
@@ -189,22 +183,19 @@ impl Analysis {
         Self {
             limits,
             names,
-            flows: Flows::new(limits.connections),
-            messages: MessageLog::default(),
+            tracker: Tracker::new(limits.connections),
+            conversations: Conversations::default(),
+            ledger: Ledger::new(limits.requests),
             findings: Vec::new(),
-            broken: Vec::new(),
-            discarded: Vec::new(),
+            dropped: Retransmissions::default(),
+            forgotten: 0,
             once: Once::default(),
-            capture: CaptureFaults::default(),
             copies: Copies::default(),
             last_cnp: HashMap::new(),
-            adverts: Adverts::default(),
             last_ns: 0,
             is_told: false,
             cm_held: Vec::new(),
             cm_is_unsure: false,
-            budget: Budget { left: limits.requests, forgotten: 0 },
-            stats: Stats::default(),
             rows: Vec::new(),
             cm_rows: Vec::new(),
             untraced: Untraced::default(),
@@ -249,6 +240,10 @@ impl Analysis {
         self.packets += 1;
         let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
         self.paths.count(packet, record.number, &mut self.names, is_sent, is_delivered && is_whole);
+        let management = management(packet);
+        if packet.deth.is_some() && management.is_none() {
+            self.tracker.see_datagram(packet, &self.names);
+        }
         let seen = if is_delivered {
             self.deliver(record.number, record.timestamp_ns, packet, is_sent, is_short, is_told)
         } else {
@@ -271,8 +266,8 @@ impl Analysis {
             _ => return,
         };
         match &sliced.transport {
-            Some(etherparse::TransportSlice::Tcp(tcp)) => self.adverts.see(source, tcp.payload()),
-            Some(etherparse::TransportSlice::Udp(udp)) => self.adverts.see(source, udp.payload()),
+            Some(etherparse::TransportSlice::Tcp(tcp)) => self.ledger.adverts.see(source, tcp.payload()),
+            Some(etherparse::TransportSlice::Udp(udp)) => self.ledger.adverts.see(source, udp.payload()),
             _ => {}
         }
     }
@@ -302,7 +297,7 @@ impl Analysis {
     pub fn take_findings(&mut self) -> Vec<Finding> {
         let mut findings = std::mem::take(&mut self.findings);
         for finding in &mut findings {
-            finding.requester = finding.requester.map(|(index, side)| self.flows.resolve(index, side));
+            finding.requester = finding.requester.map(|(index, side)| self.tracker.resolve(index, side));
         }
         findings
     }
@@ -318,7 +313,7 @@ impl Analysis {
     /// A message that waits holds those behind it back, 262,144 at most in a streaming analysis; then it is given as it is.
     pub fn take_messages(&mut self) -> Vec<Message> {
         let mut taken = Vec::new();
-        while let Some(mut message) = self.messages.take(self.limits.messages) {
+        while let Some(mut message) = self.ledger.messages.take(self.limits.messages) {
             self.complete(&mut message);
             taken.push(message);
         }
@@ -327,7 +322,7 @@ impl Analysis {
 
     /// Drops the finished messages without looking at them.
     pub fn discard_messages(&mut self) {
-        while self.messages.take(self.limits.messages).is_some() {}
+        while self.ledger.messages.take(self.limits.messages).is_some() {}
     }
 
     /// Whether further packets are counted and not kept.
@@ -338,8 +333,8 @@ impl Analysis {
     /// The connections that are followed now, in the order of their first packets, under the numbers that messages have them by; `from` is the least of those
     /// numbers.
     pub fn connections(&self, from: usize) -> impl Iterator<Item = (usize, &Connection)> {
-        let is_own = |index: &usize| !self.flows.is_merged(*index);
-        let numbers = self.flows.numbers();
+        let is_own = |index: &usize| !self.tracker.is_merged(*index);
+        let numbers = self.tracker.numbers();
         (numbers.start.max(from)..numbers.end)
             .filter(is_own)
             .filter_map(|index| Some((index, self.connection(index)?)))
@@ -347,7 +342,7 @@ impl Analysis {
 
     /// The connection of that number, if it is followed now.
     pub fn connection(&self, index: usize) -> Option<&Connection> {
-        self.flows.get(index).map(|flow| &flow.connection)
+        self.tracker.connection(index)
     }
 
     /// The names of the nodes that came so far.
@@ -355,14 +350,14 @@ impl Analysis {
         &self.names
     }
 
-    /// The nodes and connections that came so far, for [`RunningNames`](crate::RunningNames).
-    pub fn known(&self) -> Known<'_> {
-        Known::of_analysis(self)
-    }
-
     /// What the nodes told so far, beside RoCE.
     pub(crate) fn adverts(&self) -> &Adverts {
-        &self.adverts
+        &self.ledger.adverts
+    }
+
+    /// Queue pairs of the datagrams that came so far.
+    pub(crate) fn datagrams(&self) -> &Datagrams {
+        self.tracker.datagrams()
     }
 
     /// How many packets of RoCEv2 came so far.
@@ -373,10 +368,9 @@ impl Analysis {
     /// Fills in what only later packets told of a message.
     fn complete(&self, message: &mut Message) {
         let Some(index) = message.connection else { return };
-        let index = self.flows.resolve(index, Side::Active).0;
+        let index = self.tracker.resolve(index, Side::Active).0;
         message.connection = Some(index);
-        let Some(flow) = self.flows.get(index) else { return };
-        let connection = &flow.connection;
+        let Some(connection) = self.tracker.connection(index) else { return };
         // A READ that was asked for before the path MTU was known.
         if let (MessageKind::Read, Some(mtu), Ok(bytes)) =
             (message.kind, connection.path_mtu_bytes, u32::try_from(message.bytes))
@@ -398,38 +392,40 @@ impl Analysis {
 
     /// Ends the analysis.
     pub fn finish(mut self) -> Report {
-        for index in self.flows.numbers() {
+        for index in self.tracker.numbers() {
             self.end_flow(index);
             self.judge_end(index);
         }
         self.judge_capture();
         self.bound_findings();
-        while let Some(mut message) = self.messages.take(0) {
+        while let Some(mut message) = self.ledger.messages.take(0) {
             self.complete(&mut message);
             self.keep_message(message);
         }
         let mut messages = std::mem::take(&mut self.kept);
-        self.flows.settle(&mut self.budget, !self.copies.is_recorders());
+        for index in self.tracker.numbers() {
+            self.settle(index);
+        }
         // Rows and messages point at flows; flows that were merged or dropped go, and what is left keeps its order.
         let mut numbers = HashMap::new();
-        for index in self.flows.numbers() {
-            if !self.flows.is_merged(index) {
+        for index in self.tracker.numbers() {
+            if !self.tracker.is_merged(index) {
                 numbers.insert(index, numbers.len());
             }
         }
-        let flows = &self.flows;
+        let tracker = &self.tracker;
         let resolve = |(index, side): (usize, Side)| {
-            let (index, side) = flows.resolve(index, side);
+            let (index, side) = tracker.resolve(index, side);
             numbers.get(&index).map(|index| (*index, side))
         };
         for row in &mut self.rows {
             row.flow =
-                row.flow.or_else(|| flows.find(row.destination, row.destination_qpn?)).and_then(resolve);
+                row.flow.or_else(|| tracker.find(row.destination, row.destination_qpn?)).and_then(resolve);
         }
         for row in &mut self.cm_rows {
             let found = || {
                 let message = row.mad().and_then(|mad| mad.message().ok())?;
-                flows.of_connection_management(row.source, row.destination, &message)
+                tracker.of_connection_management(row.source, row.destination, &message)
             };
             row.flow = row.flow.or_else(found).and_then(|index| Some(resolve((index, Side::Active))?.0));
         }
@@ -440,9 +436,9 @@ impl Analysis {
             finding.requester = finding.requester.and_then(resolve);
         }
         self.findings.sort_by_key(|finding| finding.packet);
-        let connections_dropped = self.flows.forgotten;
-        let mut retransmissions = self.flows.dropped;
-        let connections = self.flows.into_connections();
+        let connections_dropped = self.forgotten;
+        let mut retransmissions = self.dropped;
+        let (connections, numbers, datagrams) = self.tracker.into_parts();
         for connection in &connections {
             retransmissions += connection.retransmissions;
         }
@@ -461,9 +457,9 @@ impl Analysis {
             messages,
             findings: self.findings,
             retransmissions,
-            stats: self.stats,
+            stats: self.ledger.stats,
             connections_dropped,
-            requests_dropped: self.budget.forgotten,
+            requests_dropped: self.ledger.budget.forgotten,
             packets_uncounted: self.paths.uncounted,
             packets_untraced: self.untraced.packets,
             messages_untraced: self.untraced.messages,
@@ -471,7 +467,9 @@ impl Analysis {
             names: self.names,
             rows: self.rows,
             cm_rows: self.cm_rows,
-            adverts: self.adverts,
+            adverts: self.ledger.adverts,
+            numbers,
+            datagrams,
         }
     }
 }

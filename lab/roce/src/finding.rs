@@ -27,6 +27,8 @@ pub struct Finding {
     pub requester: Option<(usize, Side)>,
     /// The packet's PSN, when its BTH is there.
     pub psn: Option<Psn>,
+    /// Number of the message that the packet is part of or answers, in the order of their first packets, from 1; `None` when that is not known.
+    pub message: Option<u64>,
     /// What was expected and what came.
     pub evidence: Evidence,
 }

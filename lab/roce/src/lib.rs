@@ -25,6 +25,7 @@
 //! | [`capture`] | pcap and pcapng, read and written as streams |
 //! | [`wire`] | one frame taken apart: every header, the ICRC |
 //! | [`cm`] | connection management: REQ, REP and the rest, private data |
+//! | [`flow`] | connections: which packets belong together, and the names of their queue pairs |
 //! | [`fields`] | every decoded field under tshark's name |
 //! | `synth` | synthetic frames for tests and benchmarks, with the feature `synth` |
 //! | [`Analysis`], [`Report`] | connections, messages, findings and the trace of a capture |
@@ -45,7 +46,7 @@ pub mod cm;
 mod fate;
 pub mod fields;
 mod finding;
-mod flow;
+pub mod flow;
 mod message;
 mod message_log;
 mod names;
@@ -60,6 +61,7 @@ mod stats;
 pub mod synth;
 mod trace;
 pub mod wire;
+mod words;
 
 pub use analysis::Analysis;
 pub use fate::Fate;
@@ -71,4 +73,4 @@ pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};
-pub use trace::{Known, MessageNames, RunningNames};
+pub use trace::{FindingLine, Known, MessageLine, MessageNames, PacketLine, Part};

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::trace::immediate_words;
-use crate::wire::{NakCode, Opcode, Operation, Psn};
+use crate::wire::{Header, NakCode, Opcode, Operation, Psn};
+use crate::words::immediate_words;
 
 /// What a work request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ impl MessageKind {
             Operation::Write => Self::Write,
             Operation::ReadRequest => Self::Read,
             Operation::Send if opcode.has_immediate() => Self::SendWithImmediate,
-            Operation::Send if matches!(opcode.0 & 0x1f, 0x16 | 0x17) => Self::SendWithInvalidate,
+            Operation::Send if opcode.headers().contains(Header::Ieth) => Self::SendWithInvalidate,
             Operation::Send => Self::Send,
             Operation::CmpSwap => Self::CmpSwap,
             Operation::FetchAdd => Self::FetchAdd,

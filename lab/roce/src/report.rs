@@ -1,17 +1,16 @@
-//! What a capture holds, and its renderings.
+//! What a capture holds.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::checker::Adverts;
 use crate::finding::Finding;
-use crate::flow::{Connection, Side};
+use crate::flow::{Connection, Datagrams, Numbers, Side};
 use crate::message::Message;
 use crate::names::Names;
 use crate::retransmission::Retransmissions;
 use crate::row::{CmRow, Row};
 use crate::stats::Stats;
-use crate::trace::{self, Known};
 use crate::wire::Encapsulation;
 
 /// What a capture holds.
@@ -68,6 +67,9 @@ pub struct Report {
     pub(crate) cm_rows: Vec<CmRow>,
     /// What the nodes told of their queue pairs.
     pub(crate) adverts: Adverts,
+    /// Numbers that queue pairs have in their names, and the queue pairs of datagrams.
+    pub(crate) numbers: Numbers,
+    pub(crate) datagrams: Datagrams,
 }
 
 /// The names of a packet in the trace.
@@ -84,59 +86,6 @@ pub struct PacketNames {
 }
 
 impl Report {
-    /// The trace: every packet, message and finding as text under names that are the same in every run. Ends with a newline.
-    ///
-    /// | in the trace | is |
-    /// |--|--|
-    /// | `client` | a node, by its IP address |
-    /// | `client.qp1` | the first queue pair of that node |
-    /// | `client.ud1` | its first for datagrams, which have no connection; `client.GSI` is queue pair 1 |
-    /// | `client.0x77` | a queue pair number that packets are sent to and nothing in the capture explains: no packet of it, no word of its node |
-    /// | `client+3` | a PSN: the third after the first of that `client` queue pair's requests; responses count in the requester's numbers |
-    /// | `server.mr1+8` | rkey `server.mr1` and the address 8 bytes above the region's base: what its node advertised in a REP, else the lowest seen |
-    /// | `<port>` | a random port |
-    /// | `~` before a row | its receiver did not get the packet, or not here, or not as it is here |
-    /// | `+` before a row | the switch put the packet there: a copy, an altered one, one that was held back |
-    ///
-    /// Left out are MAC addresses, UDP source ports, IP identification, times, flow labels, GUIDs, and transaction and communication ids that match.
-    /// Connection management stands apart, because its order against data packets is not defined by the protocol; data packets are in the order of the wire.
-    pub fn trace(&self) -> String {
-        trace::render(self)
-    }
-
-    /// The trace with the number of each packet before it, its time in seconds since the first and since the one before, and behind it why it came again, when
-    /// it did.
-    pub fn trace_with_times(&self) -> String {
-        trace::render_with(self, true)
-    }
-
-    /// The trace as what must hold whatever the timing: messages with their packets folded, what was acknowledged, lost and sent again, and the findings. Ends
-    /// with a newline.
-    ///
-    /// The names are the trace's. What timing decides is left out: how acknowledgements coalesce, how directions and connections interleave, how far a
-    /// requester got before a refusal reached it, how often it timed out. So of each kind of refusal, retransmission and finding only the first of a direction
-    /// is there, a timeout only when nothing else made the requester send again, and connections stand in the order of their text.
-    pub fn summary(&self) -> String {
-        trace::summary(self)
-    }
-
-    /// The names under which the trace shows each data packet, in the order of the capture.
-    pub fn packet_names(&self) -> Vec<PacketNames> {
-        trace::packet_names(self)
-    }
-
-    /// The nodes and connections of the whole capture, for [`RunningNames`](crate::RunningNames).
-    pub fn known(&self) -> Known<'_> {
-        Known::of_report(self)
-    }
-
-    /// The packets between the nodes as one SVG picture that needs nothing else: a line a node, an arrow a packet, lost ones dashed, broken rules beside.
-    ///
-    /// At most `limit` packets are drawn; the picture says how many more there are.
-    pub fn ladder(&self, limit: usize) -> String {
-        trace::draw(self, limit)
-    }
-
     /// Hides packets from trace and ladder, with the messages that begin and the findings at them; names do not change by it.
     pub fn show_only(&mut self, keep: impl Fn(u64) -> bool) {
         for row in &mut self.rows {

@@ -530,6 +530,44 @@ fn where_disconnections_cross_each_reply_belongs_to_the_request_of_its_receiver(
 }
 
 #[test]
+fn after_a_write_with_immediate_it_is_one_trace_whichever_side_disconnects_first() {
+    let pair = Pair::new(28);
+    let back = Pair { active: pair.passive, passive: pair.active, salt: pair.salt.wrapping_add(2) };
+    let (va, rkey) = (pair.passive.va, pair.passive.rkey);
+    let write = |opcode| {
+        let request = pair.request(opcode, 0).reth(va, rkey, 4);
+        if opcode == 0x0b { request.header(&4_u32.to_be_bytes()) } else { request }
+    };
+    let trace = |opcode: u8, end: &[Vec<u8>]| {
+        let ack = pair.response(0x11, 0).aeth(0x1f, 1).build();
+        let write = write(opcode).ack_request().payload(b"four").build();
+        let begin = [pair.req(7472, &[]), pair.rep(&pair.advert()), pair.rtu(), write, ack];
+        analyse(&forwarded([&begin[..], end].concat())).trace()
+    };
+    // The reply belongs to the request of its receiver: the active side's is answered by `drep` of `pair`.
+    let active_first = [pair.dreq(), pair.drep()];
+    let passive_first = [back.dreq(), back.drep()];
+    let crossed = [pair.dreq(), back.dreq(), back.drep(), pair.drep()];
+    let crossed_and_answered_once = [back.dreq(), pair.dreq(), pair.drep()];
+    let expected = trace(0x0b, &active_first);
+    assert!(expected.starts_with("roce trace 1: 7 packets\n"), "{expected}");
+    assert!(expected.contains("RTU\n  either side      DREQ, DREP\n\n"), "{expected}");
+    for end in [&passive_first[..], &crossed, &crossed_and_answered_once] {
+        assert_eq!(trace(0x0b, end), expected);
+    }
+    // Told as it was: an end that is not in order, and one after a message that its responder does not notice.
+    for (opcode, end) in [
+        (0x0b, &[pair.dreq()][..]),
+        (0x0b, &[pair.dreq(), back.drep()]),
+        (0x0b, &[pair.dreq(), pair.dreq(), pair.drep()]),
+        (0x0a, &active_first),
+    ] {
+        let trace = trace(opcode, end);
+        assert!(trace.contains("DREQ  queue pair        server.qp1\n"), "{trace}");
+    }
+}
+
+#[test]
 fn a_number_in_the_wrong_byte_order_is_in_hexadecimal_beside_the_decimal_one() {
     let pair = Pair::new(23);
     let peer = &pair.passive;
@@ -641,4 +679,88 @@ fn two_addresses_of_one_node_share_the_numbers_of_its_queue_pairs() {
         trace.contains("connection 2: client.qp2 > server.qp2\n") && trace.contains("server.mr2+0"),
         "{trace}"
     );
+}
+
+/// Every order of three.
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+
+/// Three connections that ask in one order and are answered in another; of each, the second request is lost and asked for again.
+fn three_connections(has_cm: bool, asking: [usize; 3], answering: [usize; 3]) -> Vec<Vec<u8>> {
+    let pairs = [1, 2, 3].map(Pair::new);
+    let send = |pair: usize, n| pairs[pair].request(0x04, n).ack_request().payload(b"text").build();
+    let answer = |pair: usize, n, syndrome| pairs[pair].response(0x11, n).aeth(syndrome, n + 1).build();
+    let mut frames = Vec::new();
+    if has_cm {
+        frames.extend(asking.map(|pair| pairs[pair].req(7471, &[])));
+        frames.extend(answering.map(|pair| pairs[pair].rep(&[])));
+        frames.extend(asking.map(|pair| pairs[pair].rtu()));
+    }
+    frames.extend([0, 1, 2].map(|pair| send(pair, 0)));
+    frames.extend(answering.map(|pair| answer(pair, 0, 0x1f)));
+    frames.extend(asking.map(|pair| send(pair, 2)));
+    for pair in answering {
+        frames.push(pairs[pair].response(0x11, 1).aeth(0x60, 1).build());
+        frames.extend([send(pair, 1), send(pair, 2), answer(pair, 2, 0x1f)]);
+    }
+    frames
+}
+
+#[test]
+fn findings_and_messages_have_the_names_of_the_trace_in_every_order_of_answers() {
+    for (has_cm, asking, answering) in [true, false].into_iter().flat_map(|has_cm| {
+        ORDERS.into_iter().flat_map(move |asking| ORDERS.map(|answering| (has_cm, asking, answering)))
+    }) {
+        let frames = three_connections(has_cm, asking, answering);
+        let names = || {
+            let pair = Pair::new(1);
+            Names::new().with(pair.passive.address, "server").with(pair.active.address, "client")
+        };
+        let mut whole = Analysis::new(names());
+        let mut streaming = Analysis::streaming(names());
+        // Of a packet: the names that a finding or a message told there.
+        let mut told: Vec<(u64, String)> = Vec::new();
+        let mut count = 0;
+        for (number, frame) in (1..).zip(&frames) {
+            let record = Record::ethernet(number, number * 1_000_000, frame);
+            whole.push(&record);
+            streaming.push(&record);
+            for finding in streaming.take_findings() {
+                let place = streaming.known().place(&finding);
+                let mut parts = place.split(", ");
+                told.push((finding.packet, parts.next().unwrap().to_owned()));
+                count += 1;
+            }
+            for message in streaming.take_messages() {
+                let names = streaming.known().message(&message);
+                told.push((message.packet_first, names.queue_pairs.join(" > ")));
+            }
+        }
+        let report = whole.finish();
+        let rest = streaming.finish();
+        told.extend(rest.findings.iter().map(|finding| {
+            let place = rest.known().place(finding);
+            (finding.packet, place.split(", ").next().unwrap().to_owned())
+        }));
+        assert!(count + rest.findings.len() >= 3, "a loss in each");
+        let packets = report.packet_names();
+        for (number, pair) in told {
+            let packet = packets.iter().find(|packet| packet.number == number).unwrap();
+            assert_eq!(
+                pair,
+                packet.queue_pairs.join(" > "),
+                "packet {number}: {has_cm} {asking:?} {answering:?}"
+            );
+        }
+        assert_eq!(report.connections.len(), 3);
+    }
+}
+
+#[test]
+fn a_finding_names_its_message_and_distances() {
+    let report = roce::synth::sample(Rule::LengthMismatch);
+    let finding = report.known().finding(&report.findings[0]);
+    assert!(finding.contains("client.qp1 > server.qp1, client+0, message 1: "), "{finding}");
+    let report = roce::synth::sample(Rule::RequestPsnGap);
+    let finding = report.known().finding(&report.findings[0]);
+    assert!(finding.ends_with("client+2: expected client+1, got client+2"), "{finding}");
 }

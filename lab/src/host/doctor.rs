@@ -5,11 +5,12 @@
 
 use std::fmt;
 
+use crate::base::disk;
+use crate::base::policy::{Policy, Source};
+use crate::host::Host;
+use crate::host::multipass;
 use crate::host::requirement::{self, Cure, Requirement, Status};
-use crate::host::{Host, disk};
-use crate::policy::{Policy, Source};
-use crate::provider::multipass::client;
-use crate::toolbox::set;
+use crate::host::toolbox::set;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +44,18 @@ pub struct Report {
     advice: Vec<String>,
 }
 
-/// Examines `host` and what is in the cache; the fifth line, on machines, is the caller's: [`Report::machines`].
-pub fn report(host: &Host) -> Report {
+/// Examines `host` and what is in the cache, Rust and a linker only where programs are `built`; the last line, on machines,
+/// is the caller's: [`Report::machines`].
+pub fn report(host: &Host, built: bool) -> Report {
     let mut report = Report::default();
-    report.rust(host);
-    report.requirement("C linker", &requirement::LINKER, host);
+    if built {
+        report.rust(host);
+        report.requirement("C linker", &requirement::LINKER, host);
+    }
     report.requirement("packages", &requirement::PACKAGES, host);
     match Policy::get().tools {
-        Source::Toolbox => report.toolbox(host),
-        Source::Host => report.host_tools(host),
+        Source::Toolbox => report.toolbox(host, built),
+        Source::Host => report.host_tools(host, built),
     }
     report
 }
@@ -64,7 +68,7 @@ impl Report {
 
     /// Adds the line on machines: what they run on, or why they cannot.
     pub fn machines(&mut self, host: &Host, accelerator: &str) {
-        let multipass = match host.program("multipass").map(|program| client::version_of(&program)) {
+        let multipass = match host.program("multipass").map(|program| multipass::version_of(&program)) {
             None => "Multipass is not on this computer",
             Some(None) => "Multipass is here, its daemon does not answer",
             Some(Some(_)) => "Multipass answers and is taken unless another --provider is named",
@@ -116,7 +120,7 @@ impl Report {
         self.push("Rust", Mark::Found, format!("{version} or later; {text}"));
     }
 
-    fn toolbox(&mut self, host: &Host) {
+    fn toolbox(&mut self, host: &Host, built: bool) {
         let whose = format!("the lab's own, of Debian {}", set::RELEASE);
         let Some(cache) = host.cache() else { return };
         if let Err(error) = disk::demand_exec(existing(cache)) {
@@ -126,8 +130,9 @@ impl Report {
             self.push("tools", Mark::Unfit, what);
             return;
         }
-        let absent: Vec<&set::Set> = [&set::RUN, &crate::toolbox::clang::CLANG]
+        let absent: Vec<&set::Set> = [&set::RUN]
             .into_iter()
+            .chain(built.then_some(&crate::host::toolbox::set::CLANG))
             .filter(|set| !cache.join(set.directory()).is_dir())
             .collect();
         let megabytes: u32 = absent.iter().map(|set| set.about_mb).sum();
@@ -140,11 +145,13 @@ impl Report {
         self.push("tools", mark, format!("{whose}, {where_}"));
     }
 
-    fn host_tools(&mut self, host: &Host) {
+    fn host_tools(&mut self, host: &Host, built: bool) {
         let mut found = Vec::new();
         let mut lacking = Vec::new();
         let mut unfit = false;
-        for tool in requirement::HOST_TOOLS.iter().chain(requirement::HOST_CI_TOOLS) {
+        for tool in requirement::host_tools(built)
+            .chain(built.then_some(requirement::HOST_CI_TOOLS).into_iter().flatten())
+        {
             match tool.check(host) {
                 Status::Found(_) => found.push(tool.name.to_owned()),
                 Status::Missing => lacking.push(format!("no {}", tool.name)),
@@ -213,7 +220,7 @@ mod tests {
     fn empty_computer_has_a_bad_report_that_names_everything() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), OsStr::new("")).with_cache(root.path().join("cache"));
-        let mut report = report(&host);
+        let mut report = report(&host, true);
         report.machines(&host, "software emulation (TCG): no /dev/kvm");
         assert!(!report.is_good());
         let text = report.to_string();
@@ -225,6 +232,15 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("about 92 MB to download"), "{text}");
+    }
+
+    #[test]
+    fn who_builds_nothing_needs_no_compiler() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path(), OsStr::new("")).with_cache(root.path().join("cache"));
+        let text = report(&host, false).to_string();
+        assert!(!text.contains("Rust") && !text.contains("gcc") && !text.contains("rustup"), "{text}");
+        assert!(text.contains("about 41 MB to download"), "{text}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
+use crate::base::invocation;
 
 /// Demands that `needed_mib` MiB of memory are available.
 ///
@@ -15,7 +16,7 @@ pub fn demand(needed_mib: u64) -> Result<()> {
         Some(available_mib) if available_mib < needed_mib => Err(Error::setup(format!(
             "too little free memory: the machines need {needed_mib} MiB, {available_mib} MiB are available"
         ))
-        .next("end something, or end other labs: cargo xtask lab down --all")),
+        .next(format!("end something, or end other labs: {}", invocation::lab("down --all")))),
         // A kernel that does not tell is given the benefit of the doubt.
         _ => Ok(()),
     }

@@ -6,13 +6,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::command::Command;
-use crate::error::{Error, Result};
+use crate::base::command::Command;
+use crate::base::error::{Error, Result};
+use crate::base::policy::{Policy, Source};
 use crate::host::Host;
+use crate::host::builder;
 use crate::host::libclang::{self, Search};
-use crate::packages::mirror;
-use crate::policy::{Policy, Source};
-use crate::programs::place;
+use crate::host::packages::mirror;
 
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
 const QEMU_MINIMUM: (u32, u32) = (7, 2);
@@ -126,17 +126,24 @@ const fn program(name: &'static str, purpose: &'static str, package: &'static st
     Requirement { name, purpose, probe: Probe::Program, cure: Cure::Package(package) }
 }
 
-/// What scenarios need with the QEMU provider; packages are asked for when they are fetched.
-pub fn run() -> Vec<&'static Requirement> {
+/// Requirements of scenarios with the QEMU provider, the compiler's only if programs are `built`; packages are asked for
+/// when they are fetched.
+pub fn run(built: bool) -> Vec<&'static Requirement> {
+    let linker = built.then_some(&LINKER).into_iter();
     match Policy::get().tools {
-        Source::Toolbox => vec![&LINKER],
-        Source::Host => [&LINKER].into_iter().chain(HOST_TOOLS).collect(),
+        Source::Toolbox => linker.collect(),
+        Source::Host => linker.chain(host_tools(built)).collect(),
     }
+}
+
+/// Returns those of [`HOST_TOOLS`] that are used if programs are `built`, or not.
+pub fn host_tools(built: bool) -> impl Iterator<Item = &'static Requirement> {
+    HOST_TOOLS.iter().filter(move |tool| built || !["pkg-config", "libclang"].contains(&tool.name))
 }
 
 /// What `cargo xtask ci` needs.
 pub fn ci() -> Vec<&'static Requirement> {
-    let mut all = run();
+    let mut all = run(true);
     all.extend(CI);
     if Policy::get().tools == Source::Host {
         all.extend(HOST_CI_TOOLS);
@@ -188,7 +195,7 @@ pub fn demand_platform() -> Result<()> {
 }
 
 fn platform(os: &str, architecture: &str) -> Result<()> {
-    if place::builds(os, architecture) {
+    if builder::builds(os, architecture) {
         return Ok(());
     }
     let what =

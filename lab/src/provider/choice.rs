@@ -4,19 +4,22 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::cache::Cache;
-use crate::contents::Contents;
-use crate::differences::Differences;
-use crate::error::{Error, Result};
-use crate::image::Release;
-use crate::node::{Pair, Plan, Provenance, Provider, Role, Wire};
-use crate::programs::place::Place;
-use crate::provider::multipass::client;
+use crate::base::cache::Cache;
+use crate::base::error::{Error, Result};
+use crate::base::role::Role;
+use crate::guest::contents::Contents;
+use crate::guest::image::Release;
+use crate::guest::programs::samples::Samples;
+use crate::host;
+use crate::node::{Pair, Plan, Provenance, Provider};
 use crate::provider::multipass::instance::Shape;
 use crate::provider::qemu::accel::Choice as Accel;
 use crate::provider::remote::make::Maker;
+use crate::provider::remote::place::Place;
 use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{Multipass, Qemu, Ssh};
+use crate::scenario::differences::Differences;
+use crate::scenario::network::Wire;
 
 /// The variable that names the release of a guest.
 pub const GUEST: &str = "RDMA_LAB_GUEST";
@@ -25,7 +28,7 @@ pub const PROVIDER: &str = "RDMA_LAB_PROVIDER";
 
 /// The provider that is taken where none was named: Multipass where it answers, else QEMU.
 pub fn usual() -> &'static str {
-    if client::version().is_some() { "multipass" } else { "qemu" }
+    if host::multipass::version().is_some() { "multipass" } else { "qemu" }
 }
 
 /// Which machines.
@@ -214,22 +217,22 @@ impl Choice {
         }
     }
 
-    /// Prepares the source of these machines, for the workspace at `workspace`; `guard_program` is for [`Qemu::new`].
+    /// Prepares the source of these machines, which deploys `samples`; `guard_program` is for [`Qemu::new`].
     ///
     /// # Errors
     ///
     /// As [`Qemu::new`] and [`Ssh::new`].
-    pub fn open(&self, cache: &Cache, workspace: &Path, guard_program: &Path) -> Result<Source> {
+    pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<Source> {
         Ok(match self {
             Choice::Qemu { accel, guest, seed } => {
                 Source::Qemu(Box::new(Qemu::new(guest, cache.clone(), *accel, guard_program, *seed)?))
             }
             Choice::Multipass { shape, build } => {
-                let maker = Maker::new(workspace, *build);
+                let maker = Maker::new(samples, *build);
                 Source::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
             }
             Choice::Ssh { hosts, build } => {
-                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(workspace, *build))?))
+                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(samples, *build))?))
             }
         })
     }

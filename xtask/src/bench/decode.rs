@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::cache::Cache;
-use lab::toolbox::Toolbox;
-use lab::toolbox::set::Set;
+use lab::base::cache::Cache;
+use lab::host::toolbox::Toolbox;
+use lab::host::toolbox::set::Set;
 use lab::{Error, Result};
+use rdma_lab_cli::output;
 
-use crate::output;
 use crate::workspace;
 
 /// Data packets of the capture.

@@ -8,16 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use lab::command::Command;
-use lab::error::IoContext as _;
-use lab::policy::Policy;
-use lab::progress::Step;
+use lab::base::command::Command;
+use lab::base::error::IoContext as _;
+use lab::base::policy::Policy;
+use lab::base::progress::Step;
 use lab::provider::choice::GUEST;
 use lab::{Error, Result};
 use serde_json::Value;
 
-use crate::machines::Machines;
-use crate::{output, workspace};
+use rdma_lab_cli::machines::Machines;
+use rdma_lab_cli::{Front, output};
+
+use crate::workspace;
 
 /// The longest that one command may take: the first brings the image and both machines about.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -39,9 +41,9 @@ pub(crate) struct Args {
 const EXAMPLES: &[&str] = &["test-e2e", "--jobs", "1", "write_read", "write_with_imm"];
 
 /// Measures and prints the table.
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    args.machines.prepare()?;
-    let bench = Bench::new(args)?;
+pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
+    args.machines.prepare(true)?;
+    let bench = Bench::new(args, front)?;
     let mut table = Table::default();
 
     let runs = if args.smoke { 1 } else { args.runs };
@@ -136,13 +138,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(args: &Args) -> Result<Bench> {
-        let users = lab::cache::Cache::open()?;
+    fn new(args: &Args, front: &Front) -> Result<Bench> {
+        let users = lab::base::cache::Cache::open()?;
         let own_cache = if args.smoke { None } else { Some(users.scratch()?) };
         let cache = own_cache.as_ref().map_or_else(|| users.path(""), |own| own.path().to_owned());
         let name = format!("bench-{}", std::process::id());
-        let program = std::env::current_exe()
-            .map_err(|source| Error::setup("failed to find this program").source(source))?;
+        let program = front.program.clone();
         let guest = args.machines.guest()?.name.clone();
         let accel = args.machines.accel.name();
         Ok(Bench { program, cache, _own_cache: own_cache, accel, name, guest })
@@ -203,7 +204,7 @@ impl Bench {
     }
 
     fn cache_mb(&self) -> Result<u64> {
-        let entries = lab::cache::Cache::at(self.cache.clone())?.entries()?;
+        let entries = lab::base::cache::Cache::at(self.cache.clone())?.entries()?;
         Ok(entries.iter().map(|entry| entry.size_bytes).sum::<u64>() / 1_000_000)
     }
 }
@@ -226,8 +227,8 @@ fn harness_times(said: &str) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for entry in fs::read_dir(run).at("failed to list", run)?.flatten() {
         // The results of all of them are beside.
-        if entry.path().join(lab::evidence::FILE).is_file() {
-            let evidence = lab::evidence::Evidence::read(&entry.path())?;
+        if entry.path().join(lab::run::evidence::FILE).is_file() {
+            let evidence = lab::run::evidence::Evidence::read(&entry.path())?;
             times.extend(evidence.seconds.get("harness").map(|&seconds| Duration::from_secs_f64(seconds)));
         }
     }
@@ -269,8 +270,9 @@ fn this_computer() -> String {
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let accelerator =
-        lab::cache::Cache::open().map(|cache| lab::provider::qemu::accel::known(&cache)).unwrap_or_default();
+    let accelerator = lab::base::cache::Cache::open()
+        .map(|cache| lab::provider::qemu::accel::known(&cache))
+        .unwrap_or_default();
     format!(
         "{processors} x {}, Linux {}; {accelerator}\n",
         model.map_or("an unknown processor", |(_, model)| model.trim()),

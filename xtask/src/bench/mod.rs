@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use lab::Result;
+use rdma_lab_cli::Front;
 
 mod decode;
 mod lab_speed;
@@ -18,9 +19,9 @@ pub(crate) enum Bench {
 }
 
 /// Runs one of them.
-pub(crate) fn run(command: &Bench) -> Result<ExitCode> {
+pub(crate) fn run(command: &Bench, front: &Front) -> Result<ExitCode> {
     match command {
         Bench::Decode(args) => decode::run(args),
-        Bench::Lab(args) => lab_speed::run(args),
+        Bench::Lab(args) => lab_speed::run(args, front),
     }
 }

@@ -6,44 +6,61 @@ impl Analysis {
     /// Takes note of a packet that its sender sent and its receiver did not get, or not here.
     pub(super) fn sent_only(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) -> Option<Seen> {
         let bth = packet.bth?;
-        if !matches!(bth.opcode().transport(), Transport::Rc | Transport::Uc | Transport::Xrc)
-            || matches!(packet.icrc, Icrc::Bad { .. })
-        {
+        if matches!(packet.icrc, Icrc::Bad { .. }) {
             return None;
         }
-        let is_new = bth.opcode().is_request() && bth.opcode().transport() != Transport::Uc;
-        let (index, sender) = match self.flows.find(packet.destination, bth.destination_qpn()) {
-            None if is_new => {
-                let new = self.flows.take_in(packet)?;
-                self.make_room();
-                new
-            }
-            known => known?,
-        };
+        if let Some(message) = management(packet) {
+            self.manage(packet, &message);
+            return None;
+        }
+        let is_uc = bth.opcode().transport() == Transport::Uc;
+        let Placed { flow: index, sender, .. } = self.place(packet, true)?;
         let mut seen = Seen { flow: index, sender, again: None };
-        if !bth.opcode().is_request() {
+        if !bth.opcode().is_request() || is_uc {
             return Some(seen);
         }
-        if let Some(flow) = self.flows.get_mut(index) {
-            let (connection, stream) = flow.parts(sender);
-            let arrival =
-                Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent: true, is_told: true };
-            let mut sink = Sink {
-                messages: &mut self.messages,
-                findings: &mut self.broken,
-                discarded: &mut self.discarded,
-                budget: &mut self.budget,
-                stats: &mut self.stats,
-                capture: &mut self.capture,
-                adverts: &mut self.adverts,
+        if let (Some(connection), Some(conversation)) =
+            (self.tracker.connection(index), self.conversations.get_mut(index))
+        {
+            let arrival = Arrival {
                 number,
+                timestamp_ns,
+                packet,
+                bth,
                 flow: index,
+                is_sent: true,
+                is_told: true,
+                tells_mtu: false,
             };
-            connection.endpoint_mut(sender).psn_first.get_or_insert(bth.psn());
-            seen.again = stream.sent(connection, &arrival, Stream::count(connection, &arrival), &mut sink);
+            let mut sink = self.ledger.lend(number, index);
+            let count = Stream::count(connection, &arrival);
+            seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink);
         }
         self.report_broken(number, packet, Some((index, sender)));
         Some(seen)
+    }
+
+    /// Finds or makes the connection of a packet, and follows what it changes.
+    #[inline]
+    fn place(&mut self, packet: &Packet<'_>, is_sent: bool) -> Option<Placed> {
+        let placed = self.tracker.take_in(packet, is_sent, &self.names)?;
+        if placed.change != Change::None {
+            self.follow(placed.flow, placed.change);
+        }
+        Some(placed)
+    }
+
+    /// Follows a change of the connections.
+    #[cold]
+    fn follow(&mut self, index: usize, change: Change) {
+        if let Change::Replaced { old } = change {
+            self.end_flow(old);
+            self.judge_end(old);
+        }
+        if let Some(connection) = self.tracker.connection(index) {
+            self.conversations.follow(index, change, connection);
+        }
+        self.make_room();
     }
 
     /// Runs the rules over a packet that its receiver got.
@@ -64,7 +81,7 @@ impl Analysis {
         if let Some(broken) = headers::judge(packet) {
             self.judge_headers(broken, number, packet);
         }
-        self.stats.packet(opcode, packet.payload_length_bytes as u64, timestamp_ns);
+        self.ledger.stats.packet(opcode, packet.payload_length_bytes as u64, timestamp_ns);
         if opcode == Opcode::CNP {
             self.judge_pace(number, timestamp_ns, packet);
             return None;
@@ -81,30 +98,28 @@ impl Analysis {
             _ => return None,
         }
         if !opcode.is_known() {
-            let (flow, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+            let (flow, sender) = self.tracker.find(packet.destination, bth.destination_qpn())?;
             return Some(Seen { flow, sender, again: None });
         }
-        let (index, sender) = self.flows.take_in(packet)?;
-        self.make_room();
+        let Placed { flow: index, sender, .. } = self.place(packet, is_sent)?;
         let is_response = opcode.is_response();
-        let index = if is_response { index } else { self.used_again(index, sender, packet)? };
         let requester = if is_response { sender.other() } else { sender };
-        let arrival = Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent, is_told };
         let mut seen = Seen { flow: index, sender, again: None };
-        if let Some(flow) = self.flows.get_mut(index) {
-            flow.count(sender, packet.payload_length_bytes as u64);
-            let (connection, stream) = flow.parts(requester);
-            let mut sink = Sink {
-                messages: &mut self.messages,
-                findings: &mut self.broken,
-                discarded: &mut self.discarded,
-                budget: &mut self.budget,
-                stats: &mut self.stats,
-                capture: &mut self.capture,
-                adverts: &mut self.adverts,
-                number,
-                flow: index,
-            };
+        if let (Some(connection), Some(conversation)) =
+            (self.tracker.connection_mut(index), self.conversations.get_mut(index))
+        {
+            connection.count(sender, packet.payload_length_bytes as u64);
+            let connection = &*connection;
+            let tells_mtu = opcode.place() == Place::First && conversation.judges_mtu();
+            let arrival =
+                Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent, is_told, tells_mtu };
+            if let Some(broken) = headers::judge_partition(connection, bth)
+                && self.once.is_new(broken.rule, opcode, packet.destination, bth.destination_qpn())
+            {
+                self.ledger.broken.push(broken);
+            }
+            let stream = conversation.stream(requester);
+            let mut sink = self.ledger.lend(number, index);
             if opcode.operation() == Operation::Send && packet.payload.len() <= ADVERT_MAX {
                 sink.adverts.see(packet.source, packet.payload);
             }
@@ -116,21 +131,6 @@ impl Analysis {
         }
         self.report_broken(number, packet, Some((index, requester)));
         Some(seen)
-    }
-
-    /// The connection of a request whose queue pair numbers may have been used before, by a connection without management: a new one then.
-    #[inline]
-    pub(super) fn used_again(&mut self, index: usize, sender: Side, packet: &Packet<'_>) -> Option<usize> {
-        let bth = packet.bth?;
-        let is_used = self.flows.get(index)?.is_used_again(sender, bth);
-        if !is_used {
-            return Some(index);
-        }
-        self.end_flow(index);
-        self.judge_end(index);
-        let new = self.flows.begin_again(index, sender)?;
-        self.make_room();
-        Some(new)
     }
 
     /// Holds a congestion notification against the one before it to the same queue pair.
@@ -157,14 +157,16 @@ impl Analysis {
         let bth = packet.bth?;
         let opcode = bth.opcode();
         let at = Spot { number, psn: bth.psn(), is_request: opcode.is_request() };
-        let (index, sender) = self.flows.find(packet.destination, bth.destination_qpn())?;
+        let (index, sender) = self.tracker.find(packet.destination, bth.destination_qpn())?;
         let requester = if opcode.is_response() { sender.other() } else { sender };
         self.copies.name(at, (index, requester));
-        if let Some(flow) = self.flows.get_mut(index) {
-            flow.count(sender, packet.payload_length_bytes as u64);
-            if opcode.is_request() {
-                flow.count_copy();
-            }
+        if let Some(connection) = self.tracker.connection_mut(index) {
+            connection.count(sender, packet.payload_length_bytes as u64);
+        }
+        if opcode.is_request()
+            && let Some(conversation) = self.conversations.get_mut(index)
+        {
+            conversation.count_copy();
         }
         let again = opcode.is_request().then_some(RetransmissionClass::Duplicate);
         Some(Seen { flow: index, sender, again })
@@ -188,7 +190,7 @@ impl Analysis {
         let Some(kind) = MessageKind::of(bth.opcode()) else {
             return;
         };
-        let id = self.messages.add(Message {
+        let id = self.ledger.messages.add(Message {
             kind,
             requester: packet.source,
             requester_qpn: Some(deth.source_qpn()),
@@ -208,7 +210,7 @@ impl Analysis {
             ended_ns: None,
             outcome: Outcome::Sent,
         });
-        self.messages.end(id, Outcome::Sent, None);
+        self.ledger.messages.end(id, Outcome::Sent, None);
     }
 
     pub(super) fn connection_management(
@@ -218,26 +220,38 @@ impl Analysis {
         message: &CmMessage<'_>,
     ) {
         match message {
-            CmMessage::Req(req) => self.adverts.see(packet.source, req.consumer_private_data()),
-            CmMessage::Rep(rep) => self.adverts.see(packet.source, rep.private_data()),
+            CmMessage::Req(req) => self.ledger.adverts.see(packet.source, req.consumer_private_data()),
+            CmMessage::Rep(rep) => self.ledger.adverts.see(packet.source, rep.private_data()),
             _ => {}
         }
         if let Some(qpn) = message.sidr_rep_qpn() {
-            self.adverts.see_queue_pair(packet.source, qpn);
+            self.ledger.adverts.see_queue_pair(packet.source, qpn);
         }
+        let index = self.manage(packet, message);
+        if let Some(index) = index
+            && let (Some(connection), Some(conversation)) =
+                (self.tracker.connection_mut(index), self.conversations.get_mut(index))
+        {
+            conversation.judge(connection, packet.destination, message, &mut self.ledger.broken);
+            connection.management.extend(connection.side_of(packet.source).zip(message.name()));
+        }
+        if self.cm_is_unsure {
+            self.ledger.broken.retain(|broken| broken.rule != Rule::CmOutOfSequence);
+        }
+        self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
+    }
+
+    /// Takes a message of connection management in, whether it arrives or not; gives its connection.
+    fn manage(&mut self, packet: &Packet<'_>, message: &CmMessage<'_>) -> Option<usize> {
         if let CmMessage::Req(req) = message {
             // A queue pair that is used again: what it was before has ended.
-            if let Some((index, _)) = self.flows.find(packet.source, req.local_qpn()) {
+            if let Some((index, _)) = self.tracker.find(packet.source, req.local_qpn()) {
                 self.end_flow(index);
                 self.judge_end(index);
             }
         }
-        let index =
-            self.flows.connection_management(packet.source, packet.destination, message, &mut self.broken);
-        self.make_room();
-        if self.cm_is_unsure {
-            self.broken.retain(|broken| broken.rule != Rule::CmOutOfSequence);
-        }
-        self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
+        let (index, change) = self.tracker.manage(packet.source, packet.destination, message, &self.names)?;
+        self.follow(index, change);
+        Some(index)
     }
 }

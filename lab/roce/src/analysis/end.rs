@@ -6,10 +6,25 @@ impl Analysis {
     /// Takes the oldest connection out when there are too many, and tells what was held back of it.
     #[inline]
     pub(super) fn make_room(&mut self) {
-        if let Some(oldest) = self.flows.in_excess() {
+        while let Some(oldest) = self.tracker.in_excess() {
             self.end_flow(oldest);
             self.judge_end(oldest);
-            self.flows.drop_oldest(&mut self.budget, !self.copies.is_recorders());
+            self.settle(oldest);
+            let has_ended = self.conversations.drop_oldest().is_none_or(|gone| gone.has_ended());
+            if let Some(connection) = self.tracker.drop_oldest() {
+                self.forgotten += u64::from(!has_ended);
+                self.dropped += connection.retransmissions;
+            }
+        }
+    }
+
+    /// Gives what a connection took of the budget back, and counts what it sent again.
+    pub(super) fn settle(&mut self, index: usize) {
+        if let (Some(connection), Some(conversation)) =
+            (self.tracker.connection_mut(index), self.conversations.get_mut(index))
+        {
+            let counts_copies = !self.copies.is_recorders();
+            connection.retransmissions = conversation.settle(&mut self.ledger.budget, counts_copies);
         }
     }
 
@@ -17,29 +32,19 @@ impl Analysis {
     pub(super) fn end_flow(&mut self, index: usize) {
         for side in [Side::Active, Side::Passive] {
             let last_ns = self.last_ns;
-            let Some(flow) = self.flows.get_mut(index) else { return };
-            let has_ended = flow.has_ended();
-            let (_, stream) = flow.parts(side);
-            let mut sink = Sink {
-                messages: &mut self.messages,
-                findings: &mut self.broken,
-                discarded: &mut self.discarded,
-                budget: &mut self.budget,
-                stats: &mut self.stats,
-                capture: &mut self.capture,
-                adverts: &mut self.adverts,
-                number: 0,
-                flow: index,
-            };
+            let Some(conversation) = self.conversations.get_mut(index) else { return };
+            let has_ended = conversation.has_ended();
+            let stream = conversation.stream(side);
+            let mut sink = self.ledger.lend(0, index);
             stream.end(side, last_ns, has_ended, &mut sink);
             stream.end_repeated(last_ns, &mut sink);
-            for mut broken in std::mem::take(&mut self.broken) {
+            for mut broken in std::mem::take(&mut self.ledger.broken) {
                 if let Evidence::Refusal(refusal) = &mut broken.evidence
                     && let (Some(va), Some(rkey)) = (refusal.va, refusal.rkey)
                     && let Some(connection) = self.connection(index)
                 {
                     let responder = connection.endpoint(side.other()).address;
-                    refusal.difference = self.adverts.difference(responder, va, rkey);
+                    refusal.difference = self.ledger.adverts.difference(responder, va, rkey);
                 }
                 if let Some(at) = broken.at {
                     self.find_at(broken, at, (index, side));
@@ -56,7 +61,7 @@ impl Analysis {
             }
         }
         self.judge_directions();
-        let found: Vec<_> = self.capture.findings().chain(self.copies.finding()).collect();
+        let found: Vec<_> = self.ledger.capture.findings().chain(self.copies.finding()).collect();
         for (broken, at, requester) in found {
             self.find_at(broken, at, requester);
         }
@@ -91,6 +96,7 @@ impl Analysis {
                 destination,
                 requester: None,
                 psn: None,
+                message: None,
                 evidence: Evidence::OneDirection { count },
             });
         }
@@ -98,19 +104,21 @@ impl Analysis {
 
     /// Names the request that a connection left without an answer.
     pub(super) fn judge_end(&mut self, index: usize) {
-        let Some(flow) = self.flows.get_mut(index).filter(|flow| flow.has_ended()) else {
+        let Some(conversation) = self.conversations.get_mut(index).filter(|one| one.has_ended()) else {
             return;
         };
-        for side in [Side::Active, Side::Passive] {
-            let (connection, stream) = flow.parts(side);
+        let Some(connection) = self.tracker.connection(index) else { return };
+        for side in Side::BOTH {
+            let stream = conversation.stream(side);
             let Some((number, psn, count)) = stream.unanswered() else { continue };
             let is_discarded = |discarded: &Discarded| {
                 discarded.psn.is_none_or(|discarded| (0..count as i32).contains(&discarded.distance(psn)))
             };
-            let is_excused = self.discarded.iter().any(is_discarded);
+            let is_excused = self.ledger.discarded.iter().any(is_discarded);
             let (source, destination) =
                 (connection.endpoint(side).address, connection.endpoint(side.other()).address);
-            stream.release(&mut self.budget);
+            let message = stream.message_at(psn).map(|id| id + 1);
+            stream.release(&mut self.ledger.budget);
             if is_excused || !self.is_told && !self.paths.has(destination, source) {
                 continue;
             }
@@ -122,6 +130,7 @@ impl Analysis {
                 destination,
                 requester: Some((index, side)),
                 psn: Some(psn),
+                message,
                 evidence: Evidence::Words { expected: "an answer before the connection ends", got: "none" },
             });
         }

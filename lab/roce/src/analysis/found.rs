@@ -13,6 +13,8 @@ impl Analysis {
         if let (Some(at), Some(requester)) = (broken.at, requester) {
             return self.find_at(broken, at, requester);
         }
+        let psn = packet.bth.map(|bth| bth.psn());
+        let message = requester.zip(psn).and_then(|(requester, psn)| self.message_at(requester, psn));
         self.findings.push(Finding {
             rule: broken.rule,
             severity: broken.severity,
@@ -20,18 +22,26 @@ impl Analysis {
             source: packet.source,
             destination: packet.destination,
             requester,
-            psn: packet.bth.map(|bth| bth.psn()),
+            psn,
+            message,
             evidence: broken.evidence,
         });
     }
 
+    /// Number of the message of a connection's side that a PSN belongs to, from 1.
+    fn message_at(&mut self, (index, side): (usize, Side), psn: Psn) -> Option<u64> {
+        let id = self.conversations.get_mut(index)?.stream(side).message_at(psn)?;
+        Some(id + 1)
+    }
+
     /// Makes a finding of what another packet of a connection shows than the one that is looked at.
     pub(super) fn find_at(&mut self, broken: Broken, at: Spot, (index, side): (usize, Side)) {
-        let (index, side) = self.flows.resolve(index, side);
+        let (index, side) = self.tracker.resolve(index, side);
         let Some(connection) = self.connection(index) else { return };
         let sender = if at.is_request { side } else { side.other() };
         let (source, destination) =
             (connection.endpoint(sender).address, connection.endpoint(sender.other()).address);
+        let message = self.message_at((index, side), at.psn);
         self.findings.push(Finding {
             rule: broken.rule,
             severity: broken.severity,
@@ -40,6 +50,7 @@ impl Analysis {
             destination,
             requester: Some((index, side)),
             psn: Some(at.psn),
+            message,
             evidence: broken.evidence,
         });
     }
@@ -60,7 +71,7 @@ impl Analysis {
         let leaves_gap = opcode.is_none_or(|opcode| opcode.operation() != Operation::Acknowledge);
         if !is_taken && opcode.is_none_or(|opcode| opcode.transport() != Transport::Ud) {
             let psn = packet.bth.map(|bth| bth.psn());
-            remember(&mut self.discarded, Discarded { psn, number, leaves_gap });
+            remember(&mut self.ledger.discarded, Discarded { psn, number, leaves_gap });
         }
         is_taken
     }
@@ -81,7 +92,7 @@ impl Analysis {
         is_response: bool,
         qpn: u32,
     ) -> Option<(usize, Side)> {
-        let (index, sender) = self.flows.find(packet.destination, qpn)?;
+        let (index, sender) = self.tracker.find(packet.destination, qpn)?;
         Some((index, if is_response { sender.other() } else { sender }))
     }
 
@@ -93,14 +104,14 @@ impl Analysis {
         packet: &Packet<'_>,
         requester: Option<(usize, Side)>,
     ) {
-        if !self.broken.is_empty() {
+        if !self.ledger.broken.is_empty() {
             self.report(number, packet, requester);
         }
     }
 
     #[cold]
     pub(super) fn report(&mut self, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>) {
-        let mut broken = std::mem::take(&mut self.broken);
+        let mut broken = std::mem::take(&mut self.ledger.broken);
         for broken in broken.drain(..) {
             self.find(broken, number, packet, requester);
             if broken.rule == Rule::CmOutOfSequence
@@ -112,6 +123,6 @@ impl Analysis {
                 self.cm_held.extend(self.findings.pop());
             }
         }
-        self.broken = broken;
+        self.ledger.broken = broken;
     }
 }

@@ -58,7 +58,7 @@ impl Analysis {
         {
             let message = mad.message().ok();
             let flow = message.and_then(|message: CmMessage<'_>| {
-                self.flows.of_connection_management(packet.source, packet.destination, &message)
+                self.tracker.of_connection_management(packet.source, packet.destination, &message)
             });
             self.cm_rows.push(CmRow::new(number, packet, flow, fate));
             return;

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::net::IpAddr;
 
 use pcap_parser::pcapng::{
     EnhancedPacketBlock, InterfaceDescriptionBlock, OptionCode, PcapNGOption, SectionHeaderBlock,
@@ -11,6 +12,12 @@ use pcap_parser::pcapng::{
 use pcap_parser::{Linktype, ToVec};
 
 use crate::capture::WriteError;
+
+/// Block type of name resolution, and its record types.
+const NAME_RESOLUTION: u32 = 4;
+const IPV4_NAME: u16 = 1;
+const IPV6_NAME: u16 = 2;
+const END_OF_NAMES: [u8; 4] = [0; 4];
 
 /// Longest frame, in bytes; also the snap length that the capture declares.
 const FRAME_MAX_BYTES: usize = 262_144;
@@ -117,6 +124,35 @@ impl<W: Write> Writer<W> {
         self.put(&packet)
     }
 
+    /// Writes the name of an address, for the frames behind it: readers such as Wireshark say the name then.
+    ///
+    /// # Errors
+    /// [`WriteError::Io`] when the sink fails, [`WriteError::TooLong`] for a name of more than 255 bytes.
+    pub fn name(&mut self, address: IpAddr, name: &str) -> Result<(), WriteError> {
+        let (length, limit) = (name.len(), usize::from(u8::MAX));
+        if length > limit {
+            return Err(WriteError::TooLong { what: "name", length, limit });
+        }
+        let (kind, octets) = match address {
+            IpAddr::V4(address) => (IPV4_NAME, address.octets().to_vec()),
+            IpAddr::V6(address) => (IPV6_NAME, address.octets().to_vec()),
+        };
+        // `pcap-parser` 0.17 writes the records of this block without their padding. Numbers are little endian, as in the section's header.
+        let mut value = [&octets[..], name.as_bytes(), &[0]].concat();
+        let value_length = value.len() as u16;
+        value.resize(value.len().next_multiple_of(4), 0);
+        let record = [&kind.to_le_bytes()[..], &value_length.to_le_bytes(), &value].concat();
+        let total = (12 + record.len() + END_OF_NAMES.len()) as u32;
+        let block = [
+            &NAME_RESOLUTION.to_le_bytes()[..],
+            &total.to_le_bytes(),
+            &record,
+            &END_OF_NAMES,
+            &total.to_le_bytes(),
+        ];
+        self.put(&block.concat())
+    }
+
     /// Bytes handed to the sink so far.
     pub fn written_bytes(&self) -> u64 {
         self.written_bytes
@@ -177,6 +213,32 @@ mod tests {
         }
         assert!(reader.next().unwrap().is_none());
         assert_eq!(reader.interfaces().len(), 2);
+    }
+
+    #[test]
+    fn names_are_read_back_and_are_no_records() {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes, &["server"]).unwrap();
+        let addresses: [IpAddr; 3] =
+            ["198.51.100.1".parse().unwrap(), "fe80::1".parse().unwrap(), "198.51.100.2".parse().unwrap()];
+        for (address, name) in addresses.into_iter().zip(["server", "server-2", "abc"]) {
+            writer.name(address, name).unwrap();
+            writer.write(0, 1, &[7; 3], "").unwrap();
+        }
+        assert!(matches!(
+            writer.name(addresses[0], &"x".repeat(256)),
+            Err(WriteError::TooLong { what: "name", .. })
+        ));
+        writer.finish().unwrap();
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        for number in 1..=3 {
+            assert_eq!(reader.next().unwrap().unwrap().number, number);
+            assert_eq!(reader.names().len() as u64, number, "a name stands before the first frame");
+        }
+        assert!(reader.next().unwrap().is_none());
+        let names: Vec<_> =
+            addresses.into_iter().zip(["server", "server-2", "abc"].map(str::to_owned)).collect();
+        assert_eq!(reader.names(), names);
     }
 
     #[test]

@@ -6,10 +6,11 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use crate::checker::Broken;
+use crate::checker::sink::Broken;
 use crate::finding::Evidence;
+use crate::flow::Connection;
 use crate::rule::{Rule, Severity};
-use crate::wire::{NakCode, Opcode, Operation, Packet, Syndrome, Transport};
+use crate::wire::{Bth, NakCode, Opcode, Operation, Packet, Syndrome, Transport};
 
 /// Largest path MTU in bytes.
 const PAYLOAD_MAX_BYTES: usize = 4_096;
@@ -30,7 +31,7 @@ impl Once {
         let key = match rule {
             Rule::ReservedOpcode | Rule::ReliableDatagramUsed => opcode.0,
             Rule::TransportVersionUnknown | Rule::QueuePairZero | Rule::PartitionKeyInvalid => 0,
-            Rule::CnpTooFrequent => 0,
+            Rule::PartitionKeyDiffers | Rule::CnpTooFrequent => 0,
             _ => return true,
         };
         self.0.len() >= ONCE_MAX || self.0.insert((rule, key, receiver, qpn))
@@ -109,6 +110,18 @@ fn unusual(packet: &Packet<'_>, opcode: Opcode) -> Option<Broken> {
     broken(Rule::PayloadTooLarge, Evidence::Payload { most: PAYLOAD_MAX_BYTES as u64, got })
 }
 
+/// Holds the partition of a packet against that of its connection.
+#[inline]
+pub(crate) fn judge_partition(connection: &Connection, bth: Bth<'_>) -> Option<Broken> {
+    let expected = connection.p_key?;
+    let got = bth.p_key();
+    let is_other = (expected ^ got) & PARTITION != 0 && got & PARTITION != 0;
+    is_other.then(|| {
+        let (expected, got) = (u64::from(expected), u64::from(got));
+        Broken::new(Rule::PartitionKeyDiffers, Evidence::Number { what: "P_Key", expected, got })
+    })
+}
+
 /// Whether an answer says nothing that has a meaning.
 pub(crate) fn is_reserved(syndrome: Syndrome) -> bool {
     matches!(syndrome, Syndrome::Unknown(_) | Syndrome::Nak(NakCode::Unknown(_) | NakCode::InvalidRdRequest))
@@ -145,7 +158,7 @@ mod tests {
     #[test]
     fn an_opcode_without_a_meaning_and_its_neighbours() {
         assert_eq!(found(&send(0x04, 17).build()), None);
-        for reserved in [0x15, 0x1f, 0x2c, 0x80] {
+        for reserved in [0x15, 0x2c, 0x80] {
             assert_eq!(found(&send(reserved, 17).build()), Some((Rule::ReservedOpcode, Severity::Error)));
         }
         assert_eq!(found(&send(0xc0, 17).build()), Some((Rule::ReservedOpcode, Severity::Warning)));

@@ -1,7 +1,7 @@
 //! The payload of a request against the path MTU, and its addresses against what there is.
 
 use crate::checker::asked::Asked;
-use crate::checker::{Arrival, Sink};
+use crate::checker::sink::{Arrival, Sink};
 use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::rule::Rule;
@@ -13,10 +13,10 @@ const MESSAGE_MAX_BYTES: u32 = 1 << 31;
 /// The path MTUs that there are, in bytes.
 const PATH_MTUS: [u64; 5] = [256, 512, 1_024, 2_048, 4_096];
 
-/// Takes the path MTU from a First that carries one.
-pub(super) fn learn_path_mtu(connection: &mut Connection, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+/// Holds the payload of a First, which tells the path MTU, against those that there are.
+#[cold]
+pub(super) fn judge_path_mtu(arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
     let got = arrival.packet.payload_length_bytes as u64;
-    connection.path_mtu_bytes = u32::try_from(got).ok().filter(|bytes| *bytes > 0);
     if !PATH_MTUS.contains(&got) {
         let nearest = PATH_MTUS.into_iter().find(|mtu| *mtu >= got).unwrap_or(4_096);
         sink.report(Rule::PathMtuInvalid, Evidence::Bytes { expected: nearest, got });

@@ -1,11 +1,13 @@
 //! Answers as the requester gets them: acknowledgements, READ responses, refusals.
 
+use crate::checker::headers;
 use crate::checker::msn::{Bounds, Wrong};
-use crate::checker::payload::learn_path_mtu;
+use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
-use crate::checker::{Arrival, Early, Gap, Held, Sink, Spot, Stream, headers, packets};
+use crate::checker::sink::{Arrival, Sink, Spot};
+use crate::checker::stream::{Early, Gap, Held, Stream};
 use crate::finding::Evidence;
-use crate::flow::{Connection, Side};
+use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
 use crate::rule::Rule;
 use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
@@ -17,7 +19,7 @@ impl Stream {
     /// Takes an answer in.
     pub(crate) fn response(
         &mut self,
-        connection: &mut Connection,
+        connection: &Connection,
         requester: Side,
         arrival: &Arrival<'_>,
         sink: &mut Sink<'_>,
@@ -32,11 +34,8 @@ impl Stream {
             // Cut by the snap length, or without a meaning: nothing is known of what it says.
             return;
         }
-        if opcode.operation() == Operation::ReadResponse
-            && opcode.place() == Place::First
-            && connection.path_mtu_bytes.is_none()
-        {
-            learn_path_mtu(connection, arrival, sink);
+        if arrival.tells_mtu {
+            judge_path_mtu(arrival, sink);
         }
         self.learn_read_counts(connection.path_mtu_bytes, sink);
         if psn.distance(first) < 0 {
@@ -55,16 +54,7 @@ impl Stream {
         if !self.is_sent_or_excused(arrival, accepts, sink) {
             return;
         }
-        if let Some(_at) = self.fatal_ns
-            && !self.fatal_is_reported
-        {
-            self.fatal_is_reported = true;
-            self.refusal = None;
-            sink.report(
-                Rule::TrafficAfterFatalNak,
-                Evidence::Words { expected: "no further answer", got: "one" },
-            );
-        }
+        self.answer_after_fatal(sink);
         // A refusal takes what comes before it.
         let taken = if accepts { psn } else { psn.plus(Psn::new(u32::MAX).value()) };
         if self.gap != Gap::No && self.expected.is_some_and(|expected| taken.distance(expected) >= 0) {
@@ -103,7 +93,7 @@ impl Stream {
     #[cold]
     fn judge_gap(
         &mut self,
-        connection: &mut Connection,
+        connection: &Connection,
         requester: Side,
         arrival: &Arrival<'_>,
         taken: Psn,
@@ -336,8 +326,7 @@ impl Stream {
         }
         if !accepts {
             // What is wrong with the refusal is said.
-            self.fatal_is_reported = true;
-            self.refusal = None;
+            self.fatal.tell();
             if let Some(nak) = &mut self.nak {
                 nak.is_reported = true;
             }

@@ -5,9 +5,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::wire::{be_u8, be_u16, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of an IP CM header.
     ///
     /// ```text
@@ -19,55 +19,52 @@ view! {
     /// |    destination address (128 bits, an IPv4 address last)       |
     /// +---------------------------------------------------------------+
     /// ```
-    IpCm, "ip cm", 36
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const VERSION: usize = 0;
-    pub(super) const IP_VERSION: usize = 1;
-    pub(super) const SOURCE_PORT: Range<usize> = 2..4;
-    pub(super) const SOURCE: Range<usize> = 4..20;
-    pub(super) const DESTINATION: Range<usize> = 20..36;
+    IpCm, IpCmValues, "ip cm", 36 {
+        /// Major version, 4 bits.
+        major_version: u8 = 0..1 [4..8], Hex, "infiniband.cm.req.ip_cm.majv";
+        /// Minor version, 4 bits.
+        minor_version: u8 = 0..1 [0..4], Hex, "infiniband.cm.req.ip_cm.minv";
+        /// IP version, 4 or 6.
+        ip_version: u8 = 1..2 [4..8], Hex, "infiniband.cm.req.ip_cm.ipv";
+        /// Source port of the active side, host order; random.
+        source_port: u16 = 2..4, Hex, "infiniband.cm.req.ip_cm.sport";
+        /// Address of the active side, an IPv4 address in the last four bytes.
+        source_bytes: [u8; 16] = 4..20, Raw;
+        /// Address of the passive side, an IPv4 address in the last four bytes.
+        destination_bytes: [u8; 16] = 20..36, Raw;
+    }
 }
 
 impl IpCm<'_> {
-    /// Major version, 4 bits.
-    pub fn major_version(&self) -> u8 {
-        be_u8(self.bytes, field::VERSION) >> 4
-    }
-
-    /// Minor version, 4 bits.
-    pub fn minor_version(&self) -> u8 {
-        be_u8(self.bytes, field::VERSION) & 0xf
-    }
-
-    /// IP version, 4 or 6.
-    pub fn ip_version(&self) -> u8 {
-        be_u8(self.bytes, field::IP_VERSION) >> 4
-    }
-
-    /// Source port of the active side, host order; random.
-    pub fn source_port(&self) -> u16 {
-        be_u16(self.bytes, field::SOURCE_PORT)
-    }
-
     /// Address of the active side; `None` for an unknown IP version.
     pub fn source(&self) -> Option<IpAddr> {
-        self.address(self.bytes.get(field::SOURCE)?)
+        self.address(self.source_bytes())
     }
 
     /// Address of the passive side; `None` for an unknown IP version.
     pub fn destination(&self) -> Option<IpAddr> {
-        self.address(self.bytes.get(field::DESTINATION)?)
+        self.address(self.destination_bytes())
     }
 
-    fn address(&self, bytes: &[u8]) -> Option<IpAddr> {
+    fn address(&self, bytes: &[u8; 16]) -> Option<IpAddr> {
         match self.ip_version() {
             4 => bytes.last_chunk().map(|v4: &[u8; 4]| IpAddr::V4(Ipv4Addr::from(*v4))),
-            6 => bytes.first_chunk().map(|v6: &[u8; 16]| IpAddr::V6(Ipv6Addr::from(*v6))),
+            6 => Some(IpAddr::V6(Ipv6Addr::from(*bytes))),
             _ => None,
         }
+    }
+}
+
+impl IpCmValues {
+    /// Sets both addresses and the IP version; the source's counts.
+    #[must_use]
+    pub fn between(self, source: IpAddr, destination: IpAddr) -> Self {
+        let bytes = |address| match address {
+            IpAddr::V4(v4) => u128::from(u32::from(v4)).to_be_bytes(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        let ip_version = if source.is_ipv4() { 4 } else { 6 };
+        Self { ip_version, source_bytes: bytes(source), destination_bytes: bytes(destination), ..self }
     }
 }
 
@@ -87,7 +84,7 @@ impl fmt::Display for IpCm<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     fn header() -> [u8; 36] {
         let mut bytes = [0; 36];
@@ -120,5 +117,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&header(), IpCm::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { IpCm }
     }
 }

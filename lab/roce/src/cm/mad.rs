@@ -3,48 +3,78 @@
 //! In: a datagram's payload. Out: its header fields and the data behind them. Layout after Linux `include/rdma/ib_mad.h`.
 
 use std::fmt;
+use std::ops::Deref;
 
 use crate::cm::{Message, attribute_name};
-use crate::wire::{DecodeStop, be_u8, be_u16, be_u32, be_u64};
+use crate::wire::{DecodeStop, Opcode, Packet, header};
 
-/// View of a management datagram: a 24-byte header and what follows.
-///
-/// ```text
-/// +---------------+---------------+---------------+---------------+
-/// | base version  |  mgmt class   | class version |    method     |
-/// +---------------+---------------+---------------+---------------+
-/// |            status             |        class specific         |
-/// +-------------------------------+-------------------------------+
-/// |                  transaction id (64 bits)                     |
-/// +-------------------------------+-------------------------------+
-/// |         attribute id          |           reserved            |
-/// +-------------------------------+-------------------------------+
-/// |                 attribute modifier (32 bits)                  |
-/// +---------------------------------------------------------------+
-/// ```
+header! {
+    /// View of the common header of a management datagram.
+    ///
+    /// ```text
+    /// +---------------+---------------+---------------+---------------+
+    /// | base version  |  mgmt class   | class version |    method     |
+    /// +---------------+---------------+---------------+---------------+
+    /// |            status             |        class specific         |
+    /// +-------------------------------+-------------------------------+
+    /// |                  transaction id (64 bits)                     |
+    /// +-------------------------------+-------------------------------+
+    /// |         attribute id          |           reserved            |
+    /// +-------------------------------+-------------------------------+
+    /// |                 attribute modifier (32 bits)                  |
+    /// +---------------------------------------------------------------+
+    /// ```
+    MadHeader, MadHeaderValues, "mad", 24 {
+        /// Base version, 1.
+        base_version: u8 = 0..1, Hex, "infiniband.mad.baseversion";
+        /// Management class; 7 is connection management.
+        class: u8 = 1..2, Hex, "infiniband.mad.mgmtclass";
+        /// Version of the class, 2 for connection management.
+        class_version: u8 = 2..3, Hex, "infiniband.mad.classversion";
+        /// Method; 3 is Send.
+        method: u8 = 3..4, Hex, "infiniband.mad.method";
+        /// Status, 0 for success.
+        status: u16 = 4..6, Hex, "infiniband.mad.status";
+        /// Class-specific field.
+        class_specific: u16 = 6..8, Hex, "infiniband.mad.classspecific";
+        /// Transaction id: random, the same in a request and its answer.
+        transaction_id: u64 = 8..16, Hex, "infiniband.mad.transactionid";
+        /// Attribute id: which message it is.
+        attribute_id: u16 = 16..18, Hex, "infiniband.mad.attributeid";
+        /// Attribute modifier.
+        attribute_modifier: u32 = 20..24, Hex, "infiniband.mad.attributemodifier";
+    }
+}
+
+/// View of a management datagram: its header, whose getters it has, and the bytes behind it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mad<'a> {
-    header: &'a [u8; Mad::HEADER_LENGTH],
+    header: MadHeader<'a>,
     data: &'a [u8],
+    /// Offset of the data in the frame.
     offset: usize,
 }
 
-mod field {
-    use std::ops::Range;
-    pub(super) const BASE_VERSION: usize = 0;
-    pub(super) const CLASS: usize = 1;
-    pub(super) const CLASS_VERSION: usize = 2;
-    pub(super) const METHOD: usize = 3;
-    pub(super) const STATUS: Range<usize> = 4..6;
-    pub(super) const CLASS_SPECIFIC: Range<usize> = 6..8;
-    pub(super) const TRANSACTION_ID: Range<usize> = 8..16;
-    pub(super) const ATTRIBUTE_ID: Range<usize> = 16..18;
-    pub(super) const ATTRIBUTE_MODIFIER: Range<usize> = 20..24;
+impl<'a> Deref for Mad<'a> {
+    type Target = MadHeader<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.header
+    }
+}
+
+impl<'a> Packet<'a> {
+    /// Management datagram of the packet, if it is a datagram to queue pair 1.
+    pub fn mad(&self) -> Option<Result<Mad<'a>, DecodeStop>> {
+        let bth = self.bth?;
+        (bth.opcode() == Opcode::UD_SEND_ONLY && bth.destination_qpn() == 1 && self.deth.is_some())
+            .then(|| Mad::new(self.payload, self.payload_offset))
+    }
 }
 
 impl<'a> Mad<'a> {
     /// Length of the common header in bytes.
-    pub const HEADER_LENGTH: usize = 24;
+    pub const HEADER_LENGTH: usize = MadHeader::LENGTH;
     /// Management class of connection management.
     pub const CLASS_CM: u8 = 0x07;
 
@@ -53,60 +83,12 @@ impl<'a> Mad<'a> {
     /// # Errors
     /// [`DecodeStop::Length`] when fewer than [`Self::HEADER_LENGTH`] bytes are there.
     pub fn new(bytes: &'a [u8], offset: usize) -> Result<Self, DecodeStop> {
-        match bytes.split_first_chunk() {
-            Some((header, data)) => Ok(Self { header, data, offset: offset + Self::HEADER_LENGTH }),
-            None => {
-                Err(DecodeStop::Length { layer: "mad", need: Self::HEADER_LENGTH, offset, got: bytes.len() })
-            }
-        }
+        let header = MadHeader::new(bytes, offset)?;
+        let data = bytes.get(Self::HEADER_LENGTH..).unwrap_or_default();
+        Ok(Self { header, data, offset: offset + Self::HEADER_LENGTH })
     }
 
-    /// Base version, 1.
-    pub fn base_version(&self) -> u8 {
-        be_u8(self.header, field::BASE_VERSION)
-    }
-
-    /// Management class; 7 is connection management.
-    pub fn class(&self) -> u8 {
-        be_u8(self.header, field::CLASS)
-    }
-
-    /// Version of the class, 2 for connection management.
-    pub fn class_version(&self) -> u8 {
-        be_u8(self.header, field::CLASS_VERSION)
-    }
-
-    /// Method; 3 is Send.
-    pub fn method(&self) -> u8 {
-        be_u8(self.header, field::METHOD)
-    }
-
-    /// Status, 0 for success.
-    pub fn status(&self) -> u16 {
-        be_u16(self.header, field::STATUS)
-    }
-
-    /// Class-specific field.
-    pub fn class_specific(&self) -> u16 {
-        be_u16(self.header, field::CLASS_SPECIFIC)
-    }
-
-    /// Transaction id: random, the same in a request and its answer.
-    pub fn transaction_id(&self) -> u64 {
-        be_u64(self.header, field::TRANSACTION_ID)
-    }
-
-    /// Attribute id: which message it is.
-    pub fn attribute_id(&self) -> u16 {
-        be_u16(self.header, field::ATTRIBUTE_ID)
-    }
-
-    /// Attribute modifier.
-    pub fn attribute_modifier(&self) -> u32 {
-        be_u32(self.header, field::ATTRIBUTE_MODIFIER)
-    }
-
-    /// Whether it is connection management.
+    /// Whether the datagram is connection management.
     pub fn is_cm(&self) -> bool {
         self.class() == Self::CLASS_CM
     }
@@ -114,6 +96,11 @@ impl<'a> Mad<'a> {
     /// The bytes behind the header.
     pub fn data(&self) -> &'a [u8] {
         self.data
+    }
+
+    /// Offset of [`data`](Self::data) in the frame.
+    pub fn data_offset(&self) -> usize {
+        self.offset
     }
 
     /// The connection management message in it.
@@ -125,12 +112,18 @@ impl<'a> Mad<'a> {
     }
 }
 
-impl fmt::Display for Mad<'_> {
+impl fmt::Display for MadHeader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match attribute_name(self.attribute_id()) {
-            Some(name) if self.is_cm() => write!(f, "CM {name}"),
+            Some(name) if self.class() == Mad::CLASS_CM => write!(f, "CM {name}"),
             _ => write!(f, "MAD class {:#04x} attribute {:#06x}", self.class(), self.attribute_id()),
         }
+    }
+}
+
+impl fmt::Display for Mad<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.header.fmt(f)
     }
 }
 
@@ -143,7 +136,7 @@ impl fmt::Debug for Mad<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const REQ: [u8; 24] = [1, 7, 2, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0x10, 0, 0, 0, 0, 0, 0];
 
@@ -165,5 +158,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&REQ, Mad::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { MadHeader }
     }
 }

@@ -2,108 +2,121 @@
 //!
 //! In: attribute id and the bytes behind the MAD header. Out: the message's view. Ids after Linux `include/rdma/ibta_vol1_c12.h`.
 
-use crate::cm::{Drep, Dreq, Mra, Rej, Rep, Req, Rtu};
-use crate::wire::DecodeStop;
+use crate::cm::{Drep, Dreq, Mra, Rej, Rep, Req, Rtu, SidrRep};
+use crate::wire::{DecodeStop, PlacedHeader};
 
-/// A connection management message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Message<'a> {
+/// Makes the enumeration of the messages that have a layout here, with what all of them have.
+macro_rules! messages {
+    ($($(#[$meta:meta])* $name:ident = $attribute_id:literal $words:literal,)*) => {
+        /// A connection management message.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Message<'a> {
+            $($(#[$meta])* $name($name<'a>),)*
+            /// A message that this library does not know.
+            Unknown {
+                /// Attribute id.
+                attribute_id: u16,
+                /// Bytes behind the MAD header.
+                data: &'a [u8],
+            },
+        }
+
+        $(impl $name<'_> {
+            /// Attribute id of the message in its MAD header.
+            pub const ATTRIBUTE_ID: u16 = $attribute_id;
+        })*
+
+        /// Gives the standard's short name of a connection management attribute.
+        pub fn attribute_name(attribute_id: u16) -> Option<&'static str> {
+            match attribute_id {
+                $($attribute_id => Some($words),)*
+                _ => NAMES_ONLY.iter().find(|(id, _)| *id == attribute_id).map(|(_, words)| *words),
+            }
+        }
+
+        impl<'a> Message<'a> {
+            /// Views the message with `attribute_id`; `offset` is where `bytes` begin in the frame.
+            ///
+            /// # Errors
+            /// [`DecodeStop::Length`] when the bytes are fewer than the message's 232.
+            pub fn new(attribute_id: u16, bytes: &'a [u8], offset: usize) -> Result<Self, DecodeStop> {
+                Ok(match attribute_id {
+                    $($attribute_id => Self::$name($name::new(bytes, offset)?),)*
+                    _ => Self::Unknown { attribute_id, data: bytes },
+                })
+            }
+
+            /// Attribute id of the message in its MAD header.
+            pub fn attribute_id(&self) -> u16 {
+                match self {
+                    $(Self::$name(_) => $attribute_id,)*
+                    Self::Unknown { attribute_id, .. } => *attribute_id,
+                }
+            }
+
+            /// Places the message at `offset` in its frame; `None` for an unknown one.
+            pub fn placed(&self, offset: usize) -> Option<PlacedHeader<'a>> {
+                match self {
+                    $(Self::$name(message) => Some(message.placed(offset)),)*
+                    Self::Unknown { .. } => None,
+                }
+            }
+
+            /// Communication id of the sender, where the message has one.
+            pub fn local_comm_id(&self) -> Option<u32> {
+                match self {
+                    $(Self::$name(message) => Some(message.local_comm_id()),)*
+                    Self::Unknown { .. } => None,
+                }
+            }
+
+            /// Private data, as long as the message's field is; empty for an unknown message.
+            pub fn private_data(&self) -> &'a [u8] {
+                match self {
+                    $(Self::$name(message) => message.private_data(),)*
+                    Self::Unknown { .. } => &[],
+                }
+            }
+        }
+    };
+}
+
+messages! {
     /// ConnectRequest, from the active side.
-    Req(Req<'a>),
+    Req = 0x10 "REQ",
     /// MsgRcptAck: the receiver needs more time.
-    Mra(Mra<'a>),
+    Mra = 0x11 "MRA",
     /// ConnectReject.
-    Rej(Rej<'a>),
+    Rej = 0x12 "REJ",
     /// ConnectReply, from the passive side.
-    Rep(Rep<'a>),
+    Rep = 0x13 "REP",
     /// ReadyToUse, from the active side.
-    Rtu(Rtu<'a>),
+    Rtu = 0x14 "RTU",
     /// DisconnectRequest.
-    Dreq(Dreq<'a>),
+    Dreq = 0x15 "DREQ",
     /// DisconnectReply.
-    Drep(Drep<'a>),
-    /// A message that this library does not know.
-    Unknown {
-        /// Attribute id.
-        attribute_id: u16,
-        /// Bytes behind the MAD header.
-        data: &'a [u8],
-    },
+    Drep = 0x16 "DREP",
 }
 
-/// Gives the standard's short name of a connection management attribute.
-pub fn attribute_name(attribute_id: u16) -> Option<&'static str> {
-    Some(match attribute_id {
-        0x10 => "REQ",
-        0x11 => "MRA",
-        0x12 => "REJ",
-        0x13 => "REP",
-        0x14 => "RTU",
-        0x15 => "DREQ",
-        0x16 => "DREP",
-        0x17 => "SIDR REQ",
-        0x18 => "SIDR REP",
-        0x19 => "LAP",
-        0x1a => "APR",
-        _ => return None,
-    })
-}
+const SIDR_REP: u16 = 0x18;
 
-impl<'a> Message<'a> {
-    /// Views the message with `attribute_id`; `offset` is where `bytes` begin in the frame.
-    ///
-    /// # Errors
-    /// [`DecodeStop::Length`] when the bytes are fewer than the message's 232.
-    pub fn new(attribute_id: u16, bytes: &'a [u8], offset: usize) -> Result<Self, DecodeStop> {
-        Ok(match attribute_id {
-            0x10 => Self::Req(Req::new(bytes, offset)?),
-            0x11 => Self::Mra(Mra::new(bytes, offset)?),
-            0x12 => Self::Rej(Rej::new(bytes, offset)?),
-            0x13 => Self::Rep(Rep::new(bytes, offset)?),
-            0x14 => Self::Rtu(Rtu::new(bytes, offset)?),
-            0x15 => Self::Dreq(Dreq::new(bytes, offset)?),
-            0x16 => Self::Drep(Drep::new(bytes, offset)?),
-            _ => Self::Unknown { attribute_id, data: bytes },
-        })
-    }
+/// Attributes whose messages are shown by name alone.
+const NAMES_ONLY: [(u16, &str); 4] =
+    [(0x17, "SIDR REQ"), (SIDR_REP, "SIDR REP"), (0x19, "LAP"), (0x1a, "APR")];
 
+impl Message<'_> {
     /// The standard's short name of it; `None` for one that has none.
     pub fn name(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Req(_) => "REQ",
-            Self::Mra(_) => "MRA",
-            Self::Rej(_) => "REJ",
-            Self::Rep(_) => "REP",
-            Self::Rtu(_) => "RTU",
-            Self::Dreq(_) => "DREQ",
-            Self::Drep(_) => "DREP",
-            Self::Unknown { attribute_id, .. } => return attribute_name(*attribute_id),
-        })
+        attribute_name(self.attribute_id())
     }
 
-    /// Queue pair number that a SIDR REP tells: 24 bits at 8 of its 232 bytes.
+    /// Queue pair number that a SIDR REP tells.
     pub(crate) fn sidr_rep_qpn(&self) -> Option<u32> {
         match self {
-            Self::Unknown { attribute_id: 0x18, data } => match data.get(8..11)? {
-                [high, middle, low] => Some(u32::from_be_bytes([0, *high, *middle, *low])),
-                _ => None,
-            },
+            Self::Unknown { attribute_id: SIDR_REP, data } => Some(SidrRep::new(data, 0).ok()?.qpn()),
             _ => None,
         }
-    }
-
-    /// Communication id of the sender, where the message has one.
-    pub fn local_comm_id(&self) -> Option<u32> {
-        Some(match self {
-            Self::Req(message) => message.local_comm_id(),
-            Self::Mra(message) => message.local_comm_id(),
-            Self::Rej(message) => message.local_comm_id(),
-            Self::Rep(message) => message.local_comm_id(),
-            Self::Rtu(message) => message.local_comm_id(),
-            Self::Dreq(message) => message.local_comm_id(),
-            Self::Drep(message) => message.local_comm_id(),
-            Self::Unknown { .. } => return None,
-        })
     }
 
     /// Communication id of the receiver, where the message has one.
@@ -117,20 +130,6 @@ impl<'a> Message<'a> {
             Self::Drep(message) => message.remote_comm_id(),
             Self::Req(_) | Self::Unknown { .. } => return None,
         })
-    }
-
-    /// Private data, as long as the message's field is; none for an unknown message.
-    pub fn private_data(&self) -> &'a [u8] {
-        match self {
-            Self::Req(message) => message.private_data(),
-            Self::Mra(message) => message.private_data(),
-            Self::Rej(message) => message.private_data(),
-            Self::Rep(message) => message.private_data(),
-            Self::Rtu(message) => message.private_data(),
-            Self::Dreq(message) => message.private_data(),
-            Self::Drep(message) => message.private_data(),
-            Self::Unknown { .. } => &[],
-        }
     }
 }
 

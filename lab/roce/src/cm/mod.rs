@@ -12,11 +12,14 @@ mod rep;
 mod req;
 mod small;
 
-pub use ip_cm::IpCm;
-pub use mad::Mad;
+pub use ip_cm::{IpCm, IpCmValues};
+pub use mad::{Mad, MadHeader, MadHeaderValues};
 pub use message::{Message, attribute_name};
 pub use private_data::{Advert, PrivateData};
 pub use rej_reason::RejReason;
-pub use rep::Rep;
-pub use req::{PortSpace, Req, ack_timeout_ns, path_mtu_bytes};
-pub use small::{Drep, Dreq, Mra, Rej, Rtu};
+pub use rep::{Rep, RepValues};
+pub use req::{PortSpace, Req, ReqValues, ack_timeout_ns, path_mtu_bytes};
+pub use small::{
+    Drep, DrepValues, Dreq, DreqValues, Mra, MraValues, Rej, RejValues, Rtu, RtuValues, SidrRep,
+    SidrRepValues,
+};

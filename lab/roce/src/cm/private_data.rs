@@ -3,8 +3,6 @@
 //! In: a private data field. Out: nothing, the samples' advertisement, a text, or bytes. The samples' REP carries 12 bytes: the remote virtual address as a
 //! 64-bit and its rkey as a 32-bit big-endian number; the rest of the field is zero.
 
-use crate::wire::{be_u32, be_u64};
-
 /// A memory region that a program offers to its peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advert {
@@ -20,14 +18,24 @@ impl Advert {
 
     /// Reads the first 12 bytes of `bytes`; `None` when they are fewer, or address or key is zero.
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.get(..Self::LENGTH)?;
-        let (va, rkey) = (be_u64(bytes, 0..8), be_u32(bytes, 8..12));
+        let (va, rest) = bytes.split_first_chunk()?;
+        let (va, rkey) = (u64::from_be_bytes(*va), u32::from_be_bytes(*rest.first_chunk()?));
         (va != 0 && rkey != 0).then_some(Self { va, rkey })
+    }
+
+    /// Emits the 12 bytes.
+    pub fn emit(&self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        let (va, rkey) = bytes.split_at_mut(size_of_val(&self.va));
+        va.copy_from_slice(&self.va.to_be_bytes());
+        rkey.copy_from_slice(&self.rkey.to_be_bytes());
+        bytes
     }
 }
 
 /// The meaning of a private data field; zeros at its end do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PrivateData<'a> {
     /// All zero.
     None,
@@ -76,6 +84,7 @@ mod tests {
     fn the_samples_twelve_bytes_are_an_advertisement() {
         let advert = Advert { va: 0x55aa_0000_1000, rkey: 0x1200 };
         assert_eq!(PrivateData::new(&padded(&ADVERT), true), PrivateData::Advert(advert));
+        assert_eq!(advert.emit(), ADVERT);
         assert!(matches!(PrivateData::new(&padded(&ADVERT), false), PrivateData::Bytes(_)));
     }
 

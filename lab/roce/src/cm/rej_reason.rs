@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::wire::{Field, FieldValue};
+
 /// Reason code of a REJ; one without a name is shown as `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RejReason(
@@ -16,6 +18,16 @@ impl RejReason {
     pub const INVALID_SERVICE_ID: Self = Self(8);
     /// The program said no; its private data may say why.
     pub const CONSUMER: Self = Self(28);
+}
+
+impl FieldValue for RejReason {
+    fn read(field: &Field, header: &[u8]) -> Self {
+        Self(u16::read(field, header))
+    }
+
+    fn write(self, field: &Field, header: &mut [u8]) {
+        self.0.write(field, header);
+    }
 }
 
 impl fmt::Display for RejReason {

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{Psn, be_u8, be_u32, be_u64, view};
+use crate::wire::{Psn, header};
 
-view! {
+header! {
     /// View of a connection reply.
     ///
     /// ```text
@@ -16,99 +16,37 @@ view! {
     /// 27 RNR retry 3, SRQ 1  28  local CA GUID (64)
     /// 36 private data (196)
     /// ```
-    Rep, "cm rep", 232
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const LOCAL_COMM_ID: Range<usize> = 0..4;
-    pub(super) const REMOTE_COMM_ID: Range<usize> = 4..8;
-    pub(super) const LOCAL_Q_KEY: Range<usize> = 8..12;
-    pub(super) const LOCAL_QPN: Range<usize> = 12..15;
-    pub(super) const LOCAL_EECN: Range<usize> = 16..19;
-    pub(super) const STARTING_PSN: Range<usize> = 20..23;
-    pub(super) const RESPONDER_RESOURCES: usize = 24;
-    pub(super) const INITIATOR_DEPTH: usize = 25;
-    pub(super) const DELAY_AND_FLOW: usize = 26;
-    pub(super) const RNR_RETRY: usize = 27;
-    pub(super) const LOCAL_CA_GUID: Range<usize> = 28..36;
-    pub(super) const PRIVATE_DATA: Range<usize> = 36..232;
-}
-
-impl<'a> Rep<'a> {
-    /// Communication id of the passive side.
-    pub fn local_comm_id(&self) -> u32 {
-        be_u32(self.bytes, field::LOCAL_COMM_ID)
-    }
-
-    /// Communication id of the active side, from its REQ.
-    pub fn remote_comm_id(&self) -> u32 {
-        be_u32(self.bytes, field::REMOTE_COMM_ID)
-    }
-
-    /// Queue key of the passive side; datagrams only.
-    pub fn local_q_key(&self) -> u32 {
-        be_u32(self.bytes, field::LOCAL_Q_KEY)
-    }
-
-    /// Queue pair number of the passive side, 24 bits.
-    pub fn local_qpn(&self) -> u32 {
-        be_u32(self.bytes, field::LOCAL_QPN)
-    }
-
-    /// End-to-end context of the passive side, 24 bits.
-    pub fn local_eecn(&self) -> u32 {
-        be_u32(self.bytes, field::LOCAL_EECN)
-    }
-
-    /// First PSN that the passive side wants to receive: the *active* side's requests begin there.
-    pub fn starting_psn(&self) -> Psn {
-        Psn::new(be_u32(self.bytes, field::STARTING_PSN))
-    }
-
-    /// READs and atomics that the passive side serves at once.
-    pub fn responder_resources(&self) -> u8 {
-        be_u8(self.bytes, field::RESPONDER_RESOURCES)
-    }
-
-    /// READs and atomics that the passive side has outstanding at once.
-    pub fn initiator_depth(&self) -> u8 {
-        be_u8(self.bytes, field::INITIATOR_DEPTH)
-    }
-
-    /// Time code by which an ACK may be late at the passive side, 5 bits.
-    pub fn target_ack_delay(&self) -> u8 {
-        be_u8(self.bytes, field::DELAY_AND_FLOW) >> 3
-    }
-
-    /// Failover accepted, 2 bits.
-    pub fn failover_accepted(&self) -> u8 {
-        (be_u8(self.bytes, field::DELAY_AND_FLOW) >> 1) & 0x3
-    }
-
-    /// End-to-end flow control: the passive side sends credits.
-    pub fn flow_control(&self) -> bool {
-        be_u8(self.bytes, field::DELAY_AND_FLOW) & 1 != 0
-    }
-
-    /// Retries after an RNR NAK, 0 to 7; 7 is without end.
-    pub fn rnr_retry_count(&self) -> u8 {
-        be_u8(self.bytes, field::RNR_RETRY) >> 5
-    }
-
-    /// Whether the passive side's queue pair takes from a shared receive queue.
-    pub fn srq(&self) -> bool {
-        be_u8(self.bytes, field::RNR_RETRY) & 0x10 != 0
-    }
-
-    /// GUID of the passive side's channel adapter.
-    pub fn local_ca_guid(&self) -> u64 {
-        be_u64(self.bytes, field::LOCAL_CA_GUID)
-    }
-
-    /// Private data, 196 bytes.
-    pub fn private_data(&self) -> &'a [u8] {
-        self.bytes.get(field::PRIVATE_DATA).unwrap_or_default()
+    Rep, RepValues, "cm rep", 232 {
+        /// Communication id of the passive side.
+        local_comm_id: u32 = 0..4, Hex, "infiniband.cm.rep";
+        /// Communication id of the active side, from its REQ.
+        remote_comm_id: u32 = 4..8, Hex, "infiniband.cm.rep.remotecommid";
+        /// Queue key of the passive side; datagrams only.
+        local_q_key: u32 = 8..12, Hex, "infiniband.cm.rep.localqkey";
+        /// Queue pair number of the passive side, 24 bits.
+        local_qpn: u32 = 12..15, Hex, "infiniband.cm.rep.localqpn";
+        /// End-to-end context of the passive side, 24 bits.
+        local_eecn: u32 = 16..19, Hex, "infiniband.cm.rep.localeecn";
+        /// First PSN that the passive side wants to receive: the *active* side's requests begin there.
+        starting_psn: Psn = 20..23, Hex, "infiniband.cm.rep.startpsn";
+        /// READs and atomics that the passive side serves at once.
+        responder_resources: u8 = 24..25, Hex, "infiniband.cm.rep.respres";
+        /// READs and atomics that the passive side has outstanding at once.
+        initiator_depth: u8 = 25..26, Hex, "infiniband.cm.rep.initdepth";
+        /// Time code by which an ACK may be late at the passive side, 5 bits.
+        target_ack_delay: u8 = 26..27 [3..8], Hex, "infiniband.cm.rep.tgtackdelay";
+        /// Failover accepted, 2 bits.
+        failover_accepted: u8 = 26..27 [1..3], Hex, "infiniband.cm.rep.failoveracc";
+        /// End-to-end flow control: the passive side sends credits.
+        flow_control: bool = 26..27 [0..1], Hex, "infiniband.cm.rep.e2eflowctrl";
+        /// Retries after an RNR NAK, 0 to 7; 7 is without end.
+        rnr_retry_count: u8 = 27..28 [5..8], Hex, "infiniband.cm.rep.rnrretrcount";
+        /// Whether the passive side's queue pair takes from a shared receive queue.
+        srq: bool = 27..28 [4..5], Hex, "infiniband.cm.rep.srq";
+        /// GUID of the passive side's channel adapter.
+        local_ca_guid: u64 = 28..36, Hex, "infiniband.cm.rep.localcaguid";
+        /// Private data, 196 bytes.
+        private_data: [u8; 196] = 36..232, Raw, "infiniband.cm.rep.private";
     }
 }
 
@@ -121,7 +59,7 @@ impl fmt::Display for Rep<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     fn rep() -> [u8; 232] {
         let mut bytes = [0; 232];
@@ -151,5 +89,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&rep(), Rep::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Rep }
     }
 }

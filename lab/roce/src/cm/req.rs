@@ -3,12 +3,12 @@
 //! In: the 232 bytes behind the MAD header. Out: its fields. Layout after Linux `include/rdma/ibta_vol1_c12.h`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::cm::IpCm;
-use crate::wire::{Psn, be_u8, be_u16, be_u32, be_u64, view};
+use crate::wire::{Psn, header};
 
-view! {
+header! {
     /// View of a connection request.
     ///
     /// ```text
@@ -22,40 +22,83 @@ view! {
     ///  96 alternate path (44), the same
     /// 140 private data (92)
     /// ```
-    Req, "cm req", 232
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const LOCAL_COMM_ID: Range<usize> = 0..4;
-    pub(super) const SERVICE_ID: Range<usize> = 8..16;
-    pub(super) const LOCAL_CA_GUID: Range<usize> = 16..24;
-    pub(super) const LOCAL_Q_KEY: Range<usize> = 28..32;
-    pub(super) const LOCAL_QPN: Range<usize> = 32..35;
-    pub(super) const RESPONDER_RESOURCES: usize = 35;
-    pub(super) const LOCAL_EECN: Range<usize> = 36..39;
-    pub(super) const INITIATOR_DEPTH: usize = 39;
-    pub(super) const REMOTE_EECN: Range<usize> = 40..43;
-    pub(super) const REMOTE_TIMEOUT_AND_TRANSPORT: usize = 43;
-    pub(super) const STARTING_PSN: Range<usize> = 44..47;
-    pub(super) const LOCAL_TIMEOUT_AND_RETRY: usize = 47;
-    pub(super) const P_KEY: Range<usize> = 48..50;
-    pub(super) const MTU_AND_RNR_RETRY: usize = 50;
-    pub(super) const CM_RETRIES: usize = 51;
-    pub(super) const PRIMARY_LOCAL_LID: Range<usize> = 52..54;
-    pub(super) const PRIMARY_REMOTE_LID: Range<usize> = 54..56;
-    pub(super) const PRIMARY_LOCAL_GID: Range<usize> = 56..72;
-    pub(super) const PRIMARY_REMOTE_GID: Range<usize> = 72..88;
-    pub(super) const PRIMARY_FLOW_AND_RATE: Range<usize> = 88..92;
-    pub(super) const PRIMARY_TRAFFIC_CLASS: usize = 92;
-    pub(super) const PRIMARY_HOP_LIMIT: usize = 93;
-    pub(super) const PRIMARY_SL: usize = 94;
-    pub(super) const PRIMARY_ACK_TIMEOUT: usize = 95;
-    pub(super) const PRIVATE_DATA: Range<usize> = 140..232;
+    Req, ReqValues, "cm req", 232 {
+        /// Communication id of the active side.
+        local_comm_id: u32 = 0..4, Hex, "infiniband.cm.req";
+        /// Service id, 64 bits.
+        service_id: u64 = 8..16, Hex, "infiniband.cm.req.serviceid";
+        /// GUID of the active side's channel adapter.
+        local_ca_guid: u64 = 16..24, Hex, "infiniband.cm.req.localcaguid";
+        /// Queue key of the active side; datagrams only.
+        local_q_key: u32 = 28..32, Hex, "infiniband.cm.req.localqkey";
+        /// Queue pair number of the active side, 24 bits.
+        local_qpn: u32 = 32..35, Hex, "infiniband.cm.req.localqpn";
+        /// READs and atomics that the active side serves at once.
+        responder_resources: u8 = 35..36, Hex, "infiniband.cm.req.responderres";
+        /// End-to-end context of the active side, 24 bits.
+        local_eecn: u32 = 36..39, Hex, "infiniband.cm.req.localeecn";
+        /// READs and atomics that the active side has outstanding at once.
+        initiator_depth: u8 = 39..40, Hex, "infiniband.cm.req.initdepth";
+        /// End-to-end context of the passive side, 24 bits.
+        remote_eecn: u32 = 40..43, Hex, "infiniband.cm.req.remoteeecn";
+        /// Time code that the passive side has to answer, 5 bits.
+        remote_response_timeout: u8 = 43..44 [3..8], Hex, "infiniband.cm.req.remoteresptout";
+        /// Transport service type: 0 RC, 1 UC, 2 RD, 3 extended.
+        transport_service: u8 = 43..44 [1..3], Hex, "infiniband.cm.req.transpsvctype";
+        /// End-to-end flow control: the active side sends credits.
+        flow_control: bool = 43..44 [0..1], Hex, "infiniband.cm.req.e2eflowctrl";
+        /// First PSN that the active side wants to receive: the *passive* side's requests begin there. Observed: rxe 6.1.
+        starting_psn: Psn = 44..47, Hex, "infiniband.cm.req.startpsn";
+        /// Time code in which the active side answers, 5 bits.
+        local_response_timeout: u8 = 47..48 [3..8], Hex, "infiniband.cm.req.localresptout";
+        /// Retries after a timeout or a sequence NAK, 0 to 7.
+        retry_count: u8 = 47..48 [0..3], Hex, "infiniband.cm.req.retrcount";
+        /// Partition key.
+        p_key: u16 = 48..50, Hex, "infiniband.cm.req.pkey";
+        /// Path MTU code, 1 to 5; see [`path_mtu_bytes`].
+        path_mtu_code: u8 = 50..51 [4..8], Hex, "infiniband.cm.req.pppmtu";
+        /// RDC exists: reliable datagrams only.
+        rdc_exists: bool = 50..51 [3..4], Hex, "infiniband.cm.req.rdcexist";
+        /// Retries after an RNR NAK, 0 to 7; 7 is without end.
+        rnr_retry_count: u8 = 50..51 [0..3], Hex, "infiniband.cm.req.rnrretrcount";
+        /// Times that the connection manager sends again, 4 bits.
+        max_cm_retries: u8 = 51..52 [4..8], Hex, "infiniband.cm.req.maxcmretr";
+        /// Whether the active side's queue pair takes from a shared receive queue.
+        srq: bool = 51..52 [3..4], Hex, "infiniband.cm.req.srq";
+        /// Extended transport type, 3 bits.
+        extended_transport: u8 = 51..52 [0..3], Hex, "infiniband.cm.req.ext_transport";
+        /// Local identifier of the active side's port; without meaning on Ethernet.
+        primary_local_lid: u16 = 52..54, Dec, "infiniband.cm.req.prim_locallid";
+        /// Local identifier of the passive side's port; without meaning on Ethernet.
+        primary_remote_lid: u16 = 54..56, Dec, "infiniband.cm.req.prim_remotelid";
+        /// GID of the active side's port, as an address.
+        primary_local_gid: IpAddr = 56..72, Address;
+        /// GID of the passive side's port, as an address.
+        primary_remote_gid: IpAddr = 72..88, Address;
+        /// Flow label of the primary path, 20 bits.
+        primary_flow_label: u32 = 88..92 [12..32], Hex;
+        /// Packet rate code of the primary path, 6 bits.
+        primary_packet_rate: u8 = 88..92 [0..6], Hex;
+        /// Traffic class of the primary path.
+        primary_traffic_class: u8 = 92..93, Hex, "infiniband.cm.req.prim_tfcclass";
+        /// Hop limit of the primary path.
+        primary_hop_limit: u8 = 93..94, Hex, "infiniband.cm.req.prim_hoplim";
+        /// Service level of the primary path, 4 bits.
+        primary_sl: u8 = 94..95 [4..8], Hex, "infiniband.cm.req.prim_sl";
+        /// Whether the primary path stays in one subnet.
+        primary_subnet_local: bool = 94..95 [3..4], Hex, "infiniband.cm.req.prim_subnetlocal";
+        /// ACK timeout code of the primary path, 5 bits; see [`ack_timeout_ns`].
+        primary_ack_timeout: u8 = 95..96 [3..8], Hex, "infiniband.cm.req.prim_localacktout";
+        /// Alternate path, laid out as the primary one; zeros without one.
+        alternate_path: [u8; 44] = 96..140, Raw;
+        /// Private data, 92 bytes: the IP CM header and the consumer's 56 when librdmacm sent it.
+        private_data: [u8; 92] = 140..232, Raw, "infiniband.cm.req.private";
+    }
 }
 
 /// The port space of a service id that librdmacm made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PortSpace {
     /// RDMA_PS_TCP and its port: reliable connections.
     Tcp(u16),
@@ -65,6 +108,28 @@ pub enum PortSpace {
     Ib(u16),
     /// Another service id.
     Unknown(u64),
+}
+
+impl PortSpace {
+    /// Reads a service id.
+    pub fn of(service_id: u64) -> Self {
+        match service_id >> 16 {
+            0x0106 => Self::Tcp(service_id as u16),
+            0x0111 => Self::Udp(service_id as u16),
+            0x013f => Self::Ib(service_id as u16),
+            _ => Self::Unknown(service_id),
+        }
+    }
+
+    /// Gives the service id.
+    pub fn service_id(self) -> u64 {
+        match self {
+            Self::Tcp(port) => 0x0106 << 16 | u64::from(port),
+            Self::Udp(port) => 0x0111 << 16 | u64::from(port),
+            Self::Ib(port) => 0x013f << 16 | u64::from(port),
+            Self::Unknown(id) => id,
+        }
+    }
 }
 
 impl fmt::Display for PortSpace {
@@ -88,193 +153,10 @@ pub fn ack_timeout_ns(code: u8) -> Option<u64> {
     (1..=31).contains(&code).then(|| 4_096 << code)
 }
 
-/// Reads a GID; one that maps an IPv4 address gives that.
-fn gid(bytes: &[u8]) -> IpAddr {
-    let bits = bytes.iter().fold(0u128, |bits, byte| (bits << 8) | u128::from(*byte));
-    let address = Ipv6Addr::from_bits(bits);
-    address.to_ipv4_mapped().map_or(IpAddr::V6(address), |v4: Ipv4Addr| IpAddr::V4(v4))
-}
-
 impl<'a> Req<'a> {
-    /// Communication id of the active side.
-    pub fn local_comm_id(&self) -> u32 {
-        be_u32(self.bytes, field::LOCAL_COMM_ID)
-    }
-
-    /// Service id, 64 bits.
-    pub fn service_id(&self) -> u64 {
-        be_u64(self.bytes, field::SERVICE_ID)
-    }
-
-    /// What the service id means to librdmacm.
+    /// Meaning of the service id to librdmacm.
     pub fn port_space(&self) -> PortSpace {
-        let id = self.service_id();
-        match id >> 16 {
-            0x0106 => PortSpace::Tcp(id as u16),
-            0x0111 => PortSpace::Udp(id as u16),
-            0x013f => PortSpace::Ib(id as u16),
-            _ => PortSpace::Unknown(id),
-        }
-    }
-
-    /// GUID of the active side's channel adapter.
-    pub fn local_ca_guid(&self) -> u64 {
-        be_u64(self.bytes, field::LOCAL_CA_GUID)
-    }
-
-    /// Queue key of the active side; datagrams only.
-    pub fn local_q_key(&self) -> u32 {
-        be_u32(self.bytes, field::LOCAL_Q_KEY)
-    }
-
-    /// Queue pair number of the active side, 24 bits.
-    pub fn local_qpn(&self) -> u32 {
-        be_u32(self.bytes, field::LOCAL_QPN)
-    }
-
-    /// READs and atomics that the active side serves at once.
-    pub fn responder_resources(&self) -> u8 {
-        be_u8(self.bytes, field::RESPONDER_RESOURCES)
-    }
-
-    /// End-to-end context of the active side, 24 bits.
-    pub fn local_eecn(&self) -> u32 {
-        be_u32(self.bytes, field::LOCAL_EECN)
-    }
-
-    /// READs and atomics that the active side has outstanding at once.
-    pub fn initiator_depth(&self) -> u8 {
-        be_u8(self.bytes, field::INITIATOR_DEPTH)
-    }
-
-    /// End-to-end context of the passive side, 24 bits.
-    pub fn remote_eecn(&self) -> u32 {
-        be_u32(self.bytes, field::REMOTE_EECN)
-    }
-
-    /// Time code that the passive side has to answer, 5 bits.
-    pub fn remote_response_timeout(&self) -> u8 {
-        be_u8(self.bytes, field::REMOTE_TIMEOUT_AND_TRANSPORT) >> 3
-    }
-
-    /// Transport service type: 0 RC, 1 UC, 2 RD, 3 extended.
-    pub fn transport_service(&self) -> u8 {
-        (be_u8(self.bytes, field::REMOTE_TIMEOUT_AND_TRANSPORT) >> 1) & 0x3
-    }
-
-    /// End-to-end flow control: the active side sends credits.
-    pub fn flow_control(&self) -> bool {
-        be_u8(self.bytes, field::REMOTE_TIMEOUT_AND_TRANSPORT) & 1 != 0
-    }
-
-    /// First PSN that the active side wants to receive: the *passive* side's requests begin there. Observed: rxe 6.1.
-    pub fn starting_psn(&self) -> Psn {
-        Psn::new(be_u32(self.bytes, field::STARTING_PSN))
-    }
-
-    /// Time code in which the active side answers, 5 bits.
-    pub fn local_response_timeout(&self) -> u8 {
-        be_u8(self.bytes, field::LOCAL_TIMEOUT_AND_RETRY) >> 3
-    }
-
-    /// Retries after a timeout or a sequence NAK, 0 to 7.
-    pub fn retry_count(&self) -> u8 {
-        be_u8(self.bytes, field::LOCAL_TIMEOUT_AND_RETRY) & 0x7
-    }
-
-    /// Partition key.
-    pub fn p_key(&self) -> u16 {
-        be_u16(self.bytes, field::P_KEY)
-    }
-
-    /// Path MTU code, 1 to 5; see [`path_mtu_bytes`].
-    pub fn path_mtu_code(&self) -> u8 {
-        be_u8(self.bytes, field::MTU_AND_RNR_RETRY) >> 4
-    }
-
-    /// RDC exists: reliable datagrams only.
-    pub fn rdc_exists(&self) -> bool {
-        be_u8(self.bytes, field::MTU_AND_RNR_RETRY) & 0x8 != 0
-    }
-
-    /// Retries after an RNR NAK, 0 to 7; 7 is without end.
-    pub fn rnr_retry_count(&self) -> u8 {
-        be_u8(self.bytes, field::MTU_AND_RNR_RETRY) & 0x7
-    }
-
-    /// Times that the connection manager sends again, 4 bits.
-    pub fn max_cm_retries(&self) -> u8 {
-        be_u8(self.bytes, field::CM_RETRIES) >> 4
-    }
-
-    /// Whether the active side's queue pair takes from a shared receive queue.
-    pub fn srq(&self) -> bool {
-        be_u8(self.bytes, field::CM_RETRIES) & 0x8 != 0
-    }
-
-    /// Extended transport type, 3 bits.
-    pub fn extended_transport(&self) -> u8 {
-        be_u8(self.bytes, field::CM_RETRIES) & 0x7
-    }
-
-    /// Local identifier of the active side's port; without meaning on Ethernet.
-    pub fn primary_local_lid(&self) -> u16 {
-        be_u16(self.bytes, field::PRIMARY_LOCAL_LID)
-    }
-
-    /// Local identifier of the passive side's port; without meaning on Ethernet.
-    pub fn primary_remote_lid(&self) -> u16 {
-        be_u16(self.bytes, field::PRIMARY_REMOTE_LID)
-    }
-
-    /// GID of the active side's port, as an address.
-    pub fn primary_local_gid(&self) -> IpAddr {
-        gid(self.bytes.get(field::PRIMARY_LOCAL_GID).unwrap_or_default())
-    }
-
-    /// GID of the passive side's port, as an address.
-    pub fn primary_remote_gid(&self) -> IpAddr {
-        gid(self.bytes.get(field::PRIMARY_REMOTE_GID).unwrap_or_default())
-    }
-
-    /// Flow label of the primary path, 20 bits.
-    pub fn primary_flow_label(&self) -> u32 {
-        be_u32(self.bytes, field::PRIMARY_FLOW_AND_RATE) >> 12
-    }
-
-    /// Packet rate code of the primary path, 6 bits.
-    pub fn primary_packet_rate(&self) -> u8 {
-        (be_u32(self.bytes, field::PRIMARY_FLOW_AND_RATE) & 0x3f) as u8
-    }
-
-    /// Traffic class of the primary path.
-    pub fn primary_traffic_class(&self) -> u8 {
-        be_u8(self.bytes, field::PRIMARY_TRAFFIC_CLASS)
-    }
-
-    /// Hop limit of the primary path.
-    pub fn primary_hop_limit(&self) -> u8 {
-        be_u8(self.bytes, field::PRIMARY_HOP_LIMIT)
-    }
-
-    /// Service level of the primary path, 4 bits.
-    pub fn primary_sl(&self) -> u8 {
-        be_u8(self.bytes, field::PRIMARY_SL) >> 4
-    }
-
-    /// Whether the primary path stays in one subnet.
-    pub fn primary_subnet_local(&self) -> bool {
-        be_u8(self.bytes, field::PRIMARY_SL) & 0x8 != 0
-    }
-
-    /// ACK timeout code of the primary path, 5 bits; see [`ack_timeout_ns`].
-    pub fn primary_ack_timeout(&self) -> u8 {
-        be_u8(self.bytes, field::PRIMARY_ACK_TIMEOUT) >> 3
-    }
-
-    /// Private data, 92 bytes: the IP CM header and the consumer's 56 when librdmacm sent it.
-    pub fn private_data(&self) -> &'a [u8] {
-        self.bytes.get(field::PRIVATE_DATA).unwrap_or_default()
+        PortSpace::of(self.service_id())
     }
 
     /// The IP CM header, when the service id is librdmacm's.
@@ -303,7 +185,7 @@ impl fmt::Display for Req<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     fn req() -> [u8; 232] {
         let mut bytes = [0; 232];
@@ -366,5 +248,10 @@ mod tests {
         let req = Req::new(&bytes, 0).unwrap();
         assert!(matches!(req.port_space(), PortSpace::Unknown(_)) && req.ip_cm().is_none());
         assert_eq!(req.consumer_private_data().len(), 92);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Req }
     }
 }

@@ -6,118 +6,96 @@
 use std::fmt;
 
 use crate::cm::RejReason;
-use crate::wire::{be_u8, be_u16, be_u32, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of ReadyToUse: comm ids at 0 and 4, private data (224 bytes) at 8.
-    Rtu, "cm rtu", 232
+    Rtu, RtuValues, "cm rtu", 232 {
+        /// Communication id of the sender.
+        local_comm_id: u32 = 0..4, Hex, "infiniband.cm.rtu.localcommid";
+        /// Communication id of the receiver.
+        remote_comm_id: u32 = 4..8, Hex, "infiniband.cm.rtu.remotecommid";
+        /// Private data, 224 bytes.
+        private_data: [u8; 224] = 8..232, Raw, "infiniband.cm.rtu.private";
+    }
 }
 
-view! {
+header! {
     /// View of MsgRcptAck: comm ids at 0 and 4, message 2 bits at 8, service timeout 5 bits at 9, private data (222 bytes) at 10.
-    Mra, "cm mra", 232
+    Mra, MraValues, "cm mra", 232 {
+        /// Communication id of the sender.
+        local_comm_id: u32 = 0..4, Hex;
+        /// Communication id of the receiver.
+        remote_comm_id: u32 = 4..8, Hex;
+        /// Message that is received: 0 REQ, 1 REP, 2 LAP.
+        message: u8 = 8..9 [6..8], Hex;
+        /// Time code that the sender asks for, 5 bits.
+        service_timeout: u8 = 9..10 [3..8], Hex;
+        /// Private data, 222 bytes.
+        private_data: [u8; 222] = 10..232, Raw;
+    }
 }
 
-view! {
+header! {
     /// View of ConnectReject: comm ids at 0 and 4, message 2 bits at 8, information length 7 bits at 9, reason (16) at 10, additional reject information
     /// (72 bytes) at 12, private data (148 bytes) at 84.
-    Rej, "cm rej", 232
+    Rej, RejValues, "cm rej", 232 {
+        /// Communication id of the sender.
+        local_comm_id: u32 = 0..4, Hex, "infiniband.cm.rej.localcommid";
+        /// Communication id of the receiver.
+        remote_comm_id: u32 = 4..8, Hex, "infiniband.cm.rej.remotecommid";
+        /// Message that is rejected: 0 REQ, 1 REP, 2 no message.
+        message: u8 = 8..9 [6..8], Hex, "infiniband.cm.rej.msgrej";
+        /// Length of the additional reject information in bytes, 7 bits.
+        info_length: u8 = 9..10 [1..8], Hex, "infiniband.cm.rej.rejinfolen";
+        /// Reason of the rejection.
+        reason: RejReason = 10..12, Hex, "infiniband.cm.rej.reason";
+        /// Additional reject information, the whole 72-byte field.
+        info: [u8; 72] = 12..84, Raw, "infiniband.cm.rej.ari";
+        /// Private data, 148 bytes.
+        private_data: [u8; 148] = 84..232, Raw, "infiniband.cm.rej.private";
+    }
 }
 
-view! {
+header! {
     /// View of DisconnectRequest: comm ids at 0 and 4, remote QPN (24) at 8, private data (220 bytes) at 12.
-    Dreq, "cm dreq", 232
+    Dreq, DreqValues, "cm dreq", 232 {
+        /// Communication id of the sender.
+        local_comm_id: u32 = 0..4, Hex, "infiniband.cm.dreq.localcommid";
+        /// Communication id of the receiver.
+        remote_comm_id: u32 = 4..8, Hex, "infiniband.cm.dreq.remotecommid";
+        /// Queue pair number of the receiver, 24 bits.
+        remote_qpn: u32 = 8..11, Hex, "infiniband.cm.req.remoteqpneecn";
+        /// Private data, 220 bytes.
+        private_data: [u8; 220] = 12..232, Raw, "infiniband.cm.dreq.private";
+    }
 }
 
-view! {
+header! {
     /// View of DisconnectReply: comm ids at 0 and 4, private data (224 bytes) at 8.
-    Drep, "cm drep", 232
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const LOCAL_COMM_ID: Range<usize> = 0..4;
-    pub(super) const REMOTE_COMM_ID: Range<usize> = 4..8;
-    pub(super) const MESSAGE: usize = 8;
-    pub(super) const SERVICE_TIMEOUT: usize = 9;
-    pub(super) const INFO_LENGTH: usize = 9;
-    pub(super) const REASON: Range<usize> = 10..12;
-    pub(super) const INFO: Range<usize> = 12..84;
-    pub(super) const REMOTE_QPN: Range<usize> = 8..11;
-    pub(super) const RTU_PRIVATE_DATA: Range<usize> = 8..232;
-    pub(super) const MRA_PRIVATE_DATA: Range<usize> = 10..232;
-    pub(super) const REJ_PRIVATE_DATA: Range<usize> = 84..232;
-    pub(super) const DREQ_PRIVATE_DATA: Range<usize> = 12..232;
-    pub(super) const DREP_PRIVATE_DATA: Range<usize> = 8..232;
-}
-
-macro_rules! comm_ids {
-    ($($name:ident $private_data:ident)*) => {$(
-        impl<'a> $name<'a> {
-            /// Communication id of the sender.
-            pub fn local_comm_id(&self) -> u32 {
-                be_u32(self.bytes, field::LOCAL_COMM_ID)
-            }
-
-            /// Communication id of the receiver.
-            pub fn remote_comm_id(&self) -> u32 {
-                be_u32(self.bytes, field::REMOTE_COMM_ID)
-            }
-
-            /// Private data, the whole field.
-            pub fn private_data(&self) -> &'a [u8] {
-                self.bytes.get(field::$private_data).unwrap_or_default()
-            }
-        }
-    )*};
-}
-
-comm_ids! {
-    Rtu RTU_PRIVATE_DATA
-    Mra MRA_PRIVATE_DATA
-    Rej REJ_PRIVATE_DATA
-    Dreq DREQ_PRIVATE_DATA
-    Drep DREP_PRIVATE_DATA
-}
-
-impl Mra<'_> {
-    /// Which message is received: 0 REQ, 1 REP, 2 LAP.
-    pub fn message(&self) -> u8 {
-        be_u8(self.bytes, field::MESSAGE) >> 6
-    }
-
-    /// Time code that the sender asks for, 5 bits.
-    pub fn service_timeout(&self) -> u8 {
-        be_u8(self.bytes, field::SERVICE_TIMEOUT) >> 3
+    Drep, DrepValues, "cm drep", 232 {
+        /// Communication id of the sender.
+        local_comm_id: u32 = 0..4, Hex, "infiniband.cm.drsp.localcommid";
+        /// Communication id of the receiver.
+        remote_comm_id: u32 = 4..8, Hex, "infiniband.cm.drsp.remotecommid";
+        /// Private data, 224 bytes.
+        private_data: [u8; 224] = 8..232, Raw, "infiniband.cm.drsp.private";
     }
 }
 
-impl<'a> Rej<'a> {
-    /// Which message is rejected: 0 REQ, 1 REP, 2 no message.
-    pub fn message(&self) -> u8 {
-        be_u8(self.bytes, field::MESSAGE) >> 6
-    }
-
-    /// Length of the additional reject information in bytes, 7 bits.
-    pub fn info_length(&self) -> u8 {
-        be_u8(self.bytes, field::INFO_LENGTH) >> 1
-    }
-
-    /// Why.
-    pub fn reason(&self) -> RejReason {
-        RejReason(be_u16(self.bytes, field::REASON))
-    }
-
-    /// Additional reject information, the whole 72-byte field.
-    pub fn info(&self) -> &'a [u8] {
-        self.bytes.get(field::INFO).unwrap_or_default()
-    }
-}
-
-impl Dreq<'_> {
-    /// Queue pair number of the receiver, 24 bits.
-    pub fn remote_qpn(&self) -> u32 {
-        be_u32(self.bytes, field::REMOTE_QPN)
+header! {
+    /// View of the head of a SIDR reply, which answers a request for a queue pair of datagrams: 24 of 232 bytes.
+    SidrRep, SidrRepValues, "cm sidr rep", 24 {
+        /// Number of the request that it answers.
+        request_id: u32 = 0..4, Hex;
+        /// Status, 0 for success.
+        status: u8 = 4..5, Hex;
+        /// Queue pair number of the service, 24 bits.
+        qpn: u32 = 8..11, Hex;
+        /// Service id.
+        service_id: u64 = 12..20, Hex;
+        /// Queue key of the service.
+        q_key: u32 = 20..24, Hex;
     }
 }
 
@@ -145,6 +123,12 @@ impl fmt::Display for Dreq<'_> {
     }
 }
 
+impl fmt::Display for SidrRep<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SIDR REP QPN {:#08x}", self.qpn())
+    }
+}
+
 impl fmt::Display for Drep<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DREP")
@@ -154,7 +138,7 @@ impl fmt::Display for Drep<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     fn bytes() -> [u8; 232] {
         let mut bytes = [0; 232];
@@ -187,5 +171,10 @@ mod tests {
         every_shorter_length_stops(&bytes(), Rej::new);
         every_shorter_length_stops(&bytes(), Dreq::new);
         every_shorter_length_stops(&bytes(), Drep::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Rtu Mra Rej Dreq Drep SidrRep }
     }
 }

@@ -3,31 +3,11 @@
 use crate::capture::Record;
 use crate::rule::Rule;
 use crate::synth::Pair;
-use crate::wire::icrc;
+use crate::wire::{AtomicAckEthValues, BthValues, Opcode, RdethValues};
 use crate::{Analysis, Names, Report};
 
 /// Frames with their times in microseconds.
 type Steps = Vec<(u64, Vec<u8>)>;
-
-/// Changes bytes of an IPv4 frame from offset `at`, and seals it again.
-fn changed(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
-    for (to, from) in frame.iter_mut().skip(at).zip(bytes) {
-        *to = *from;
-    }
-    let end = frame.len().saturating_sub(4);
-    if let (Some(ip), Some(rest)) = (frame.get(14..34), frame.get(34..end))
-        && let Some(crc) = icrc(ip, rest)
-        && let Some(tail) = frame.get_mut(end..)
-    {
-        tail.copy_from_slice(&crc.to_le_bytes());
-    }
-    frame
-}
-
-/// Offsets in a frame: second byte of the BTH, P_Key, first byte behind a payload of a SEND of three bytes.
-const BTH_1: usize = 43;
-const P_KEY: usize = 44;
-const PAD: usize = 57;
 
 const ACK: u8 = 0x1f;
 const SEND: u8 = 0x04;
@@ -99,7 +79,12 @@ impl Script {
     }
 
     fn atomic_ack(self, n: u32, msn: u32, original: u64) -> Self {
-        let frame = self.pair.response(0x12, n).aeth(ACK, msn).header(&original.to_be_bytes()).build();
+        let frame = self
+            .pair
+            .response(0x12, n)
+            .aeth(ACK, msn)
+            .header(&AtomicAckEthValues { original }.emit())
+            .build();
         self.put(frame)
     }
 
@@ -112,8 +97,8 @@ impl Script {
         self.put(frame)
     }
 
-    fn cnp(self, after_us: u64, becn: u8) -> Self {
-        let frame = changed(self.pair.request(0x81, 0).payload(&[0; 16]).build(), 46, &[becn]);
+    fn cnp(self, after_us: u64, becn: bool) -> Self {
+        let frame = self.pair.request(Opcode::CNP.0, 0).bth(|bth| bth.becn = becn).payload(&[0; 16]).build();
         self.after(after_us, frame)
     }
 
@@ -135,7 +120,8 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
     let (new, managed) = (Script::new, Script::managed);
     let pair = Pair::new(1);
     let send = |n| pair.request(SEND, n).ack_request().payload(b"four").build();
-    let odd = pair.request(SEND, 0).ack_request().payload(b"odd").build();
+    let first =
+        |set: fn(&mut BthValues)| pair.request(SEND, 0).ack_request().bth(set).payload(b"four").build();
     let script = match rule {
         Rule::IcrcMismatch => {
             let mut frame = send(0);
@@ -153,21 +139,25 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
             // Six bytes behind the BTH, and no pad.
             new().put(pair.request(SEND, 0).header(b"ab").payload(b"four").build()).ack(0, 1)
         }
-        Rule::PadNotZero => new().put(changed(odd, PAD, &[1])).ack(0, 1),
+        Rule::PadNotZero => {
+            let odd = pair.request(SEND, 0).ack_request().pad_count(1).payload(b"odd\x01");
+            new().put(odd.build()).ack(0, 1)
+        }
         Rule::ReservedOpcode => {
-            let frame = pair.request(0x1f, 0).payload(b"four").build();
-            managed().put(frame)
+            let reserved = (0..0x20).rfind(|low| !Opcode(*low).is_known()).unwrap_or_default();
+            managed().put(pair.request(reserved, 0).payload(b"four").build())
         }
         Rule::ReliableDatagramUsed => {
-            let frame = pair.request(0x44, 0).header(&[0; 4]).deth(1, 2).payload(b"four").build();
-            new().put(frame)
+            let frame = pair.request(0x44, 0).header(&RdethValues::default().emit()).deth(1, 2);
+            new().put(frame.payload(b"four").build())
         }
-        Rule::TransportVersionUnknown => new().put(changed(send(0), BTH_1, &[0x01])).ack(0, 1),
+        Rule::TransportVersionUnknown => new().put(first(|bth| bth.transport_version = 1)).ack(0, 1),
         Rule::QueuePairZero => {
             let frame = pair.request(SEND, 0).destination_qpn(0).payload(b"four").build();
             new().put(frame).ack(0, 1)
         }
-        Rule::PartitionKeyInvalid => new().put(changed(send(0), P_KEY, &[0x80, 0])).ack(0, 1),
+        Rule::PartitionKeyInvalid => new().put(first(|bth| bth.p_key = 0x8000)).ack(0, 1),
+        Rule::PartitionKeyDiffers => managed().put(first(|bth| bth.p_key = 0x8001)).ack(0, 1),
         Rule::PayloadUnexpected => {
             let frame = pair.response(0x11, 0).aeth(ACK, 1).payload(b"four").build();
             managed().send(0).put(frame)
@@ -214,7 +204,7 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
             managed().fetch_add(0, 64).atomic_ack(0, 1, 7).after(2_000_000, again).atomic_ack(0, 1, 8)
         }
         Rule::InitiatorDepthExceeded => managed().read(0, 1).read(1, 1).piece(0x10, 0, 1).piece(0x10, 1, 2),
-        Rule::CnpMalformed => managed().cnp(10, 0),
+        Rule::CnpMalformed => managed().cnp(10, false),
         Rule::CmOutOfSequence => {
             let [req, rtu] = [pair.req(7471, &[]), pair.rtu()];
             new().put(req).put(rtu).ack(0, 1)
@@ -242,7 +232,7 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
             let script = managed().send(0).send(1).answer(0, 0x2e, 0).answer(0, 0x60, 0);
             script.after(2_000, send(0)).send(1).ack(1, 2)
         }
-        Rule::CnpTooFrequent => managed().cnp(10, 0x40).cnp(1, 0x40),
+        Rule::CnpTooFrequent => managed().cnp(10, true).cnp(1, true),
         Rule::CaptureLostPackets => managed().send(0).ack(0, 1).ack(1, 2).send(2).ack(2, 3),
         Rule::CaptureReordered => managed().send(0).ack(0, 1).ack(1, 2).send(1),
         Rule::CaptureDoubled => managed().send(0).ack(0, 1).end().twice(),

@@ -1,16 +1,28 @@
-//! What may be around a synthetic packet: tunnels, extension headers, fragments.
+//! Surroundings of a synthetic packet: tunnels, extension headers, fragments.
 //!
 //! In: an Ethernet frame with an IP packet. Out: Ethernet frames that hold the same packet. For tests and benchmarks; lengths that do not fit are cut.
 
-use super::internet_checksum;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
-const MPLS: u16 = 0x8847;
-const ETHERNET_LENGTH: usize = 14;
+use etherparse::{
+    EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header,
+};
+
+use super::network;
+
+const MPLS: EtherType = EtherType(0x8847);
+const PPPOE_SESSION: EtherType = EtherType(0x8864);
+const BACKBONE: EtherType = EtherType(0x88e7);
+
+/// Protocol of an Ethernet frame behind a segment routing header.
+const ETHERNET: IpNumber = IpNumber(143);
+
+/// Identification of the fragments of IPv6.
+const IDENTIFICATION: u32 = 77;
 
 /// One kind of tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Tunnel {
     /// ERSPAN type I.
     ErspanI,
@@ -85,13 +97,16 @@ impl Tunnel {
 
     /// Puts the tunnel around an Ethernet frame.
     pub fn wrap(self, frame: &[u8]) -> Vec<u8> {
-        let packet = frame.get(ETHERNET_LENGTH..).unwrap_or_default();
+        let packet = frame.get(Ethernet2Header::LEN..).unwrap_or_default();
         let is_version_4 = packet.first().is_some_and(|byte| byte >> 4 == 4);
-        let inner = if is_version_4 { IPV4 } else { IPV6 };
-        let ip_protocol = if is_version_4 { 4 } else { 41 };
-        let [high, low] = inner.to_be_bytes();
+        let (ether_type, protocol) = if is_version_4 {
+            (network::ether_type::IPV4, IpNumber::IPV4)
+        } else {
+            (network::ether_type::IPV6, IpNumber::IPV6)
+        };
+        let [high, low] = ether_type.0.to_be_bytes();
         let with = |head: &[u8], rest: &[u8]| [head, rest].concat();
-        let gre = |head: &[u8], rest: &[u8]| ipv4(47, &with(head, rest));
+        let gre = |head: &[u8], rest: &[u8]| ipv4(IpNumber::GRE, &with(head, rest));
         let labels = [0, 0x06, 0x40, 64, 0, 0x06, 0x51, 64];
         match self {
             Self::ErspanI => gre(&[0, 0, 0x88, 0xbe], frame),
@@ -113,11 +128,13 @@ impl Tunnel {
             Self::Geneve => {
                 udp(6081, &with(&[2, 0, 0x65, 0x58, 0, 0, 42, 0, 0x01, 0x02, 0x80, 1, 0, 0, 0, 7], frame))
             }
-            Self::IpInIp => ipv4(ip_protocol, packet),
-            Self::IpInIpv6 => ipv6(ip_protocol, packet),
-            Self::SegmentRouting => ipv6(43, &with(&segments(ip_protocol), packet)),
-            Self::SegmentRoutingEthernet => ipv6(43, &with(&segments(143), frame)),
-            Self::EtherIp => ipv4(97, &with(&[0x30, 0], frame)),
+            Self::IpInIp => ipv4(protocol, packet),
+            Self::IpInIpv6 => ipv6(protocol, packet),
+            Self::SegmentRouting => ipv6(IpNumber::IPV6_ROUTE_HEADER, &with(&segments(protocol), packet)),
+            Self::SegmentRoutingEthernet => {
+                ipv6(IpNumber::IPV6_ROUTE_HEADER, &with(&segments(ETHERNET), frame))
+            }
+            Self::EtherIp => ipv4(IpNumber::ETHER_IP, &with(&[0x30, 0], frame)),
             Self::Mpls => ethernet(MPLS, &with(&labels, packet)),
             Self::MplsEthernet => ethernet(MPLS, &with(&labels, frame)),
             Self::MplsControlWord => ethernet(MPLS, &[&labels[..], &[0, 0, 0, 9], frame].concat()),
@@ -125,9 +142,9 @@ impl Tunnel {
             Self::Pppoe => {
                 let length = (packet.len() as u16 + 2).to_be_bytes();
                 let protocol = if is_version_4 { 0x21 } else { 0x57 };
-                ethernet(0x8864, &with(&[0x11, 0, 0, 7, length[0], length[1], 0, protocol], packet))
+                ethernet(PPPOE_SESSION, &with(&[0x11, 0, 0, 7, length[0], length[1], 0, protocol], packet))
             }
-            Self::Backbone => ethernet(0x88e7, &with(&[0, 0, 0, 9], frame)),
+            Self::Backbone => ethernet(BACKBONE, &with(&[0, 0, 0, 9], frame)),
         }
     }
 }
@@ -136,102 +153,98 @@ impl Tunnel {
 const ERSPAN_III: [u8; 11] = [0x20, 5, 0, 7, 0, 0, 0, 9, 0, 0, 0];
 
 /// A segment routing header whose last segment is reached.
-fn segments(next: u8) -> [u8; 24] {
+fn segments(next: IpNumber) -> [u8; 24] {
     let mut header = [0; 24];
-    (header[0], header[1], header[2]) = (next, 2, 4);
-    header.split_at_mut(8).1.copy_from_slice(&TUNNEL_IPV6.1);
+    (header[0], header[1], header[2]) = (next.0, 2, 4);
+    header.split_at_mut(8).1.copy_from_slice(&TUNNEL_IPV6.1.octets());
     header
 }
 
 /// Ends of the tunnels.
-const TUNNEL_IPV4: ([u8; 4], [u8; 4]) = ([192, 0, 2, 1], [192, 0, 2, 2]);
-const TUNNEL_IPV6: ([u8; 16], [u8; 16]) = (
-    [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-    [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
-);
+const TUNNEL_IPV4: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+const TUNNEL_IPV6: (Ipv6Addr, Ipv6Addr) =
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2));
 
-fn ethernet(ether_type: u16, rest: &[u8]) -> Vec<u8> {
-    [&[2, 0, 0, 0, 1, 2, 2, 0, 0, 0, 1, 1][..], &ether_type.to_be_bytes(), rest].concat()
+fn ethernet(ether_type: EtherType, rest: &[u8]) -> Vec<u8> {
+    [&network::ethernet([2, 0, 0, 0, 1, 2], [2, 0, 0, 0, 1, 1], ether_type)[..], rest].concat()
 }
 
-fn ipv4(protocol: u8, rest: &[u8]) -> Vec<u8> {
-    let total = (20 + rest.len() as u16).to_be_bytes();
-    let mut header = vec![0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, protocol, 0, 0];
-    header.extend(TUNNEL_IPV4.0);
-    header.extend(TUNNEL_IPV4.1);
-    sum(&mut header);
-    header.extend(rest);
-    ethernet(IPV4, &header)
+fn ipv4(protocol: IpNumber, rest: &[u8]) -> Vec<u8> {
+    let header = network::ipv4(TUNNEL_IPV4.0, TUNNEL_IPV4.1, protocol, rest.len());
+    ethernet(network::ether_type::IPV4, &[&header, rest].concat())
 }
 
-fn sum(header: &mut [u8]) {
-    let checksum = internet_checksum(header).to_be_bytes();
-    header.iter_mut().skip(10).zip(checksum).for_each(|(to, from)| *to = from);
-}
-
-fn ipv6(next: u8, rest: &[u8]) -> Vec<u8> {
-    let length = (rest.len() as u16).to_be_bytes();
-    let header = [0x60, 0, 0, 0, length[0], length[1], next, 64];
-    ethernet(IPV6, &[&header[..], &TUNNEL_IPV6.0, &TUNNEL_IPV6.1, rest].concat())
+fn ipv6(next: IpNumber, rest: &[u8]) -> Vec<u8> {
+    let header = network::ipv6(TUNNEL_IPV6.0, TUNNEL_IPV6.1, next, rest.len());
+    ethernet(network::ether_type::IPV6, &[&header, rest].concat())
 }
 
 fn udp(port: u16, rest: &[u8]) -> Vec<u8> {
-    let (port, length) = (port.to_be_bytes(), (8 + rest.len() as u16).to_be_bytes());
-    ipv4(17, &[&[0xc0, 0, port[0], port[1], length[0], length[1], 0, 0][..], rest].concat())
+    ipv4(IpNumber::UDP, &[&network::udp(0xc000, port, rest.len())[..], rest].concat())
 }
 
 /// Puts extension headers between the IPv6 header and the UDP header of an Ethernet frame: hop-by-hop options, a segment routing header whose last segment is
 /// the packet's destination and `segments_left` from being reached, destination options. Other frames stay as they are.
 pub fn with_extensions(frame: &[u8], segments_left: u8) -> Vec<u8> {
-    let (Some(link), Some(header)) = (frame.get(..ETHERNET_LENGTH), frame.get(ETHERNET_LENGTH..54)) else {
-        return frame.to_vec();
-    };
-    if header.first().is_none_or(|byte| byte >> 4 != 6) {
-        return frame.to_vec();
-    }
-    let (mut header, rest) = (header.to_vec(), frame.get(54..).unwrap_or_default());
-    let mut route = segments(60);
+    let (link, packet) = frame.split_at_checked(Ethernet2Header::LEN).unwrap_or((frame, &[]));
+    let Ok((mut header, rest)) = Ipv6Header::from_slice(packet) else { return frame.to_vec() };
+    let mut route = segments(IpNumber::IPV6_DESTINATION_OPTIONS);
     route[3] = segments_left;
-    let destination: Vec<u8> = header.iter().skip(24).copied().collect();
-    route.iter_mut().skip(8).zip(destination).for_each(|(to, from)| *to = from);
-    let extensions = [&[43, 0, 1, 4, 0, 0, 0, 0][..], &route, &[17, 0, 1, 4, 0, 0, 0, 0]].concat();
-    let length = (extensions.len() as u16 + rest.len() as u16).to_be_bytes();
-    (header[4], header[5], header[6]) = (length[0], length[1], 0);
+    route.iter_mut().skip(8).zip(header.destination).for_each(|(to, from)| *to = from);
+    // Options of four bytes of padding.
+    let options = |next: IpNumber| [next.0, 0, 1, 4, 0, 0, 0, 0];
+    let before = options(IpNumber::IPV6_ROUTE_HEADER);
+    let extensions = [&before[..], &route, &options(header.next_header)].concat();
+    header.payload_length = (extensions.len() + rest.len()) as u16;
+    header.next_header = IpNumber::IPV6_HEADER_HOP_BY_HOP;
     if segments_left > 0 {
-        header.iter_mut().skip(24).zip(TUNNEL_IPV6.1).for_each(|(to, from)| *to = from);
+        header.destination = TUNNEL_IPV6.1.octets();
     }
-    [link, &header, &extensions, rest].concat()
+    [link, &header.to_bytes(), &extensions, rest].concat()
 }
 
 /// Cuts the IP packet of an Ethernet frame into fragments of at most `payload_bytes` each, of which eight are the least; a shorter packet stays whole.
 pub fn fragments(frame: &[u8], payload_bytes: usize) -> Vec<Vec<u8>> {
     let step = (payload_bytes / 8).max(1) * 8;
-    let (link, packet) = frame.split_at_checked(ETHERNET_LENGTH).unwrap_or((frame, &[]));
-    let is_version_4 = packet.first().is_some_and(|byte| byte >> 4 == 4);
-    let (header, payload) =
-        packet.split_at_checked(if is_version_4 { 20 } else { 40 }).unwrap_or((packet, &[]));
+    let (link, packet) = frame.split_at_checked(Ethernet2Header::LEN).unwrap_or((frame, &[]));
+    let version_4 = Ipv4Header::from_slice(packet).ok();
+    let version_6 = Ipv6Header::from_slice(packet).ok();
+    let payload = match (&version_4, &version_6) {
+        (Some((_, payload)), _) | (_, Some((_, payload))) => *payload,
+        _ => &[],
+    };
     let count = payload.len().div_ceil(step);
     if count <= 1 {
         return vec![frame.to_vec()];
     }
     let one = |(at, piece): (usize, &[u8])| {
-        let has_more = at + 1 < count;
-        let offset = (at * step / 8) as u16;
-        let mut header = header.to_vec();
-        if is_version_4 {
-            let total = (20 + piece.len() as u16).to_be_bytes();
-            let flags = (offset | u16::from(has_more) << 13).to_be_bytes();
-            header.iter_mut().skip(2).zip(total).for_each(|(to, from)| *to = from);
-            header.iter_mut().skip(6).zip(flags).for_each(|(to, from)| *to = from);
-            header.iter_mut().skip(10).take(2).for_each(|byte| *byte = 0);
-            sum(&mut header);
-        } else {
-            let next = header.get(6).copied().unwrap_or_default();
-            let length = (8 + piece.len() as u16).to_be_bytes();
-            header.iter_mut().skip(4).zip([length[0], length[1], 44]).for_each(|(to, from)| *to = from);
-            let field = (offset << 3 | u16::from(has_more)).to_be_bytes();
-            header.extend([next, 0, field[0], field[1], 0, 0, 0, 77]);
-        }
+        let more_fragments = at + 1 < count;
+        let fragment_offset = IpFragOffset::try_new((at * step / 8) as u16).unwrap_or_default();
+        let header = match (&version_4, &version_6) {
+            (Some((header, _)), _) => {
+                let total_len = (header.header_len() + piece.len()) as u16;
+                let header = Ipv4Header { total_len, ..header.clone() };
+                network::summed(Ipv4Header {
+                    dont_fragment: false,
+                    more_fragments,
+                    fragment_offset,
+                    ..header
+                })
+            }
+            (_, Some((header, _))) => {
+                let fragment = Ipv6FragmentHeader::new(
+                    header.next_header,
+                    fragment_offset,
+                    more_fragments,
+                    IDENTIFICATION,
+                );
+                let payload_length = (fragment.header_len() + piece.len()) as u16;
+                let next_header = IpNumber::IPV6_FRAGMENTATION_HEADER;
+                let header = Ipv6Header { payload_length, next_header, ..header.clone() };
+                [&header.to_bytes()[..], &fragment.to_bytes()].concat()
+            }
+            _ => Vec::new(),
+        };
         [link, &header, piece].concat()
     };
     payload.chunks(step).enumerate().map(one).collect()

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::cm::{Message, PrivateData, Rep, Req, ack_timeout_ns, attribute_name, path_mtu_bytes};
 use crate::flow::Side;
+use crate::message::{MessageKind, Outcome};
 use crate::report::Report;
 use crate::row::CmRow;
 use crate::trace::labels::Labels;
@@ -20,6 +21,13 @@ struct Ids {
     /// Of each DREQ its sender and its transaction: where both sides disconnect there are two.
     disconnect_transactions: Vec<(IpAddr, u64)>,
 }
+
+/// A row's parameters: name and value.
+type Lines = Vec<(&'static str, String)>;
+
+const QUEUE_PAIR: &str = "queue pair";
+/// A DREQ for a queue pair that is none of the connection's at the receiver.
+const NOT_ITS_OWN: &str = "not the receiver's";
 
 const MRA: u16 = 1;
 const DREQ: u16 = 5;
@@ -41,7 +49,50 @@ fn rank(row: &CmRow) -> u16 {
 
 /// Writes the connection management packets of one connection, or those of none.
 pub(super) fn block(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
-    rows(out, report, labels, connection, of(labels, connection));
+    let mut told = told(report, labels, connection, of(labels, connection));
+    let is_either = connection.is_some_and(|index| ends_on_either_side(report, index, &told));
+    if is_either {
+        told.retain(|(row, _)| !matches!(rank(row), DREQ | DREP));
+    }
+    write(out, labels, told);
+    if is_either {
+        out.push_str("  either side      DREQ, DREP\n");
+    }
+}
+
+/// Counts the packets that connections take more to end than one DREQ and one DREP, where either side may be first.
+pub(super) fn surplus(report: &Report, labels: &Labels<'_>) -> u64 {
+    let of_one = |index| {
+        let told = told(report, labels, Some(index), of(labels, Some(index)));
+        let end = told.iter().filter(|(row, _)| matches!(rank(row), DREQ | DREP)).count();
+        if ends_on_either_side(report, index, &told) { end as u64 - 2 } else { 0 }
+    };
+    (0..report.connections.len()).map(of_one).sum()
+}
+
+/// True if a connection ended in order after a WRITE with immediate.
+///
+/// That completes on both sides, so that both may disconnect at once: which is first, and whether their DREQs cross, is
+/// for timing to decide, and the trace has one form for all of it.
+fn ends_on_either_side(report: &Report, index: usize, told: &[(&CmRow, Lines)]) -> bool {
+    let last = report.messages.iter().rfind(|message| message.connection == Some(index));
+    let is_told_to_both = last.is_some_and(|message| {
+        message.kind == MessageKind::WriteWithImmediate && message.outcome == Outcome::Acknowledged
+    });
+    let of_rank = |wanted: u16| told.iter().filter(move |(row, _)| rank(row) == wanted);
+    let is_once = |wanted: u16| {
+        let senders: HashSet<IpAddr> = of_rank(wanted).map(|(row, _)| row.source).collect();
+        !senders.is_empty() && senders.len() == of_rank(wanted).count()
+    };
+    let is_plain = |(row, lines): &(&CmRow, Lines)| {
+        row.fate.mark().trim().is_empty()
+            && match lines.as_slice() {
+                [(key, pair)] => rank(row) == DREQ && *key == QUEUE_PAIR && *pair != NOT_ITS_OWN,
+                [] => rank(row) == DREP && of_rank(DREQ).any(|(dreq, _)| dreq.source == row.destination),
+                _ => false,
+            }
+    };
+    is_told_to_both && is_once(DREQ) && is_once(DREP) && of_rank(DREQ).chain(of_rank(DREP)).all(is_plain)
 }
 
 /// The same without what only timing decides: that a message came again, the MRA that asks for more time, which side was first to disconnect.
@@ -53,7 +104,7 @@ pub(super) fn folded(out: &mut String, report: &Report, labels: &Labels<'_>, con
     all.retain(|row| {
         rank(row) != MRA && !is_end(row) && known.insert((rank(row), row.source, row.fate.words()))
     });
-    rows(out, report, labels, connection, all);
+    write(out, labels, told(report, labels, connection, all));
     if has_ended {
         out.push_str("  disconnected\n");
     }
@@ -66,24 +117,23 @@ fn of<'a>(labels: &Labels<'a>, connection: Option<usize>) -> Vec<&'a CmRow> {
     rows
 }
 
-fn rows(
-    out: &mut String,
+/// Rows with what there is to say of each.
+fn told<'a>(
     report: &Report,
     labels: &Labels<'_>,
     connection: Option<usize>,
-    rows: Vec<&CmRow>,
-) {
+    rows: Vec<&'a CmRow>,
+) -> Vec<(&'a CmRow, Lines)> {
     let mut ids = Ids::default();
-    for row in rows {
+    rows.into_iter().map(|row| (row, lines(report, labels, row, connection, &mut ids))).collect()
+}
+
+fn write(out: &mut String, labels: &Labels<'_>, told: Vec<(&CmRow, Lines)>) {
+    for (row, lines) in told {
         let mark = row.fate.mark();
         let direction = format!("{} > {}", labels.node(row.source), labels.node(row.destination));
-        let name = match row.mad() {
-            Some(mad) => attribute_name(mad.attribute_id())
-                .map_or_else(|| format!("Unknown({:#06x})", mad.attribute_id()), str::to_owned),
-            None => "MAD cut".to_owned(),
-        };
+        let name = name(row);
         let mut head = format!("{mark}{direction:<16} {name:<5}");
-        let lines = lines(report, labels, row, connection, &mut ids);
         if lines.is_empty() {
             let _ = writeln!(out, "{}", head.trim_end());
         }
@@ -94,13 +144,33 @@ fn rows(
     }
 }
 
+/// The message's name: `REQ`.
+pub(super) fn name(row: &CmRow) -> String {
+    match row.mad() {
+        Some(mad) => attribute_name(mad.attribute_id())
+            .map_or_else(|| format!("Unknown({:#06x})", mad.attribute_id()), str::to_owned),
+        None => "MAD cut".to_owned(),
+    }
+}
+
+/// The connection management packets of one connection, or those of none, each with its parameters.
+pub(super) fn parts<'a>(
+    report: &Report,
+    labels: &Labels<'a>,
+    connection: Option<usize>,
+) -> Vec<(&'a CmRow, Vec<(&'static str, String)>)> {
+    let mut ids = Ids::default();
+    let rows = of(labels, connection).into_iter();
+    rows.map(|row| (row, lines(report, labels, row, connection, &mut ids))).collect()
+}
+
 fn lines(
     report: &Report,
     labels: &Labels<'_>,
     row: &CmRow,
     connection: Option<usize>,
     ids: &mut Ids,
-) -> Vec<(&'static str, String)> {
+) -> Lines {
     let mut lines = Vec::new();
     match row.mad().map(|mad| (mad.transaction_id(), mad.message())) {
         Some((transaction, Ok(message))) => {
@@ -168,7 +238,7 @@ fn parameters(
                 })?;
                 Some(labels.queue_pair(index, side).to_owned())
             });
-            lines.push(("queue pair", receiver.unwrap_or_else(|| "not the receiver's".to_owned())));
+            lines.push((QUEUE_PAIR, receiver.unwrap_or_else(|| NOT_ITS_OWN.to_owned())));
             dreq.private_data()
         }
         other => other.private_data(),

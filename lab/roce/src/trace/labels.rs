@@ -4,10 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::cm::{Advert, Message as CmMessage};
-use crate::flow::Side;
+use crate::flow::{Numbers, Side, unknown};
 use crate::report::Report;
 use crate::row::CmRow;
-use crate::trace::datagrams::{Datagrams, unknown};
 use crate::wire::{Icrc, Psn};
 
 /// A memory region, by the rkey that its node gave out.
@@ -25,7 +24,6 @@ pub(super) struct Labels<'a> {
     order: Vec<usize>,
     places: Vec<usize>,
     connected: HashMap<(usize, Side), String>,
-    datagrams: Datagrams,
     /// Other queue pairs without a connection, and where the PSNs begin that a node sends them.
     unconnected: HashMap<(IpAddr, u32), String>,
     first_psn: HashMap<IpAddr, Psn>,
@@ -53,13 +51,34 @@ struct Appearance {
 }
 
 impl<'a> Labels<'a> {
-    /// Names everything in the order of the capture.
+    /// Names everything as the capture does; queue pairs have the names that they had from their first packet on.
     pub(super) fn new(report: &'a Report) -> Self {
-        Self::ordered(report, (0..report.connections.len()).collect())
+        let mut labels = Self::empty(report, (0..report.connections.len()).collect());
+        let number = |index: usize, side| report.connections.get(index)?.endpoint(side).number;
+        labels.name_queue_pairs(report.numbers.clone(), number);
+        labels.name_regions();
+        labels
     }
 
     /// Names everything connection by connection in that order, each once.
     pub(super) fn ordered(report: &'a Report, order: Vec<usize>) -> Self {
+        let mut labels = Self::empty(report, order);
+        let mut numbers = Numbers::default();
+        let mut given = HashMap::new();
+        for index in labels.order.iter().copied() {
+            for side in Side::BOTH {
+                let end = report.connections.get(index).map(|connection| connection.endpoint(side));
+                if let Some(end) = end.filter(|end| end.qpn.is_some()) {
+                    given.insert((index, side), numbers.next(&report.names.get(end.address)));
+                }
+            }
+        }
+        labels.name_queue_pairs(numbers, |index, side| given.get(&(index, side)).copied());
+        labels.name_regions();
+        labels
+    }
+
+    fn empty(report: &'a Report, order: Vec<usize>) -> Self {
         let mut places = vec![usize::MAX; report.connections.len()];
         for (place, index) in order.iter().enumerate() {
             if let Some(slot) = places.get_mut(*index) {
@@ -71,7 +90,6 @@ impl<'a> Labels<'a> {
             order,
             places,
             connected: HashMap::new(),
-            datagrams: Datagrams::new(usize::MAX),
             unconnected: HashMap::new(),
             first_psn: HashMap::new(),
             regions: HashMap::new(),
@@ -80,21 +98,18 @@ impl<'a> Labels<'a> {
         for row in report.cm_rows.iter().filter(|row| !row.is_hidden) {
             labels.cm_rows.entry(row.flow).or_default().push(row);
         }
-        labels.name_queue_pairs();
-        labels.name_regions();
         labels
     }
 
-    fn name_queue_pairs(&mut self) {
-        let mut counts = HashMap::new();
+    /// Names the ends of connections by their numbers, and those that packets of no connection go to by the next ones.
+    fn name_queue_pairs(&mut self, mut numbers: Numbers, number: impl Fn(usize, Side) -> Option<u32>) {
         for index in self.order.iter().copied() {
             let Some(connection) = self.report.connections.get(index) else { continue };
             for side in [Side::Active, Side::Passive] {
                 let end = connection.endpoint(side);
                 let node = self.report.names.get(end.address);
-                let number = end.qpn.map(|_| next(&mut counts, &node));
                 let has_told = |qpn| self.report.adverts.has_told(end.address, qpn);
-                let name = match end.qpn.zip(number) {
+                let name = match end.qpn.zip(number(index, side)) {
                     Some((qpn, number)) if connection.is_shown(side) || has_told(qpn) => {
                         format!("{node}.qp{number}")
                     }
@@ -107,13 +122,12 @@ impl<'a> Labels<'a> {
         for row in self.report.rows.iter().filter(|row| row.flow.is_none()) {
             let (Some(qpn), Some(psn)) = (row.destination_qpn, row.psn) else { continue };
             let destination = (row.destination, qpn);
-            if let Some(source_qpn) = row.source_qpn {
-                self.datagrams.see((row.source, source_qpn), destination, psn, &self.report.names);
+            if row.source_qpn.is_some() {
                 continue;
             }
             let node = self.report.names.get(row.destination);
             self.unconnected.entry(destination).or_insert_with(|| {
-                let number = next(&mut counts, &node);
+                let number = numbers.next(&node);
                 if self.report.adverts.has_told(row.destination, qpn) {
                     format!("{node}.qp{number}")
                 } else {
@@ -215,7 +229,7 @@ impl<'a> Labels<'a> {
     pub(super) fn unconnected(&self, address: IpAddr, qpn: Option<u32>) -> String {
         let name = |qpn| {
             let has_told = |(node, qpn)| self.report.adverts.has_told(node, qpn);
-            let datagrams = self.datagrams.name((address, qpn), &self.report.names, has_told);
+            let datagrams = self.report.datagrams.name((address, qpn), &self.report.names, has_told);
             datagrams.or_else(|| self.unconnected.get(&(address, qpn)).cloned())
         };
         qpn.and_then(name).unwrap_or_else(|| self.node(address))
@@ -249,7 +263,7 @@ impl<'a> Labels<'a> {
         psn: Psn,
     ) -> Option<i32> {
         match source_qpn {
-            Some(qpn) => self.datagrams.psn_offset((source, qpn), psn),
+            Some(qpn) => self.report.datagrams.psn_offset((source, qpn), psn),
             None => self.first_psn.get(&source).map(|first| psn.distance(*first)),
         }
     }

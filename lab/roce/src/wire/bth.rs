@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{Opcode, Psn, be_u8, be_u16, be_u32, view};
+use crate::wire::{Opcode, Psn, header};
 
-view! {
+header! {
     /// View of a base transport header.
     ///
     /// ```text
@@ -20,82 +20,31 @@ view! {
     /// |A|  reserved   |                     PSN                       |
     /// +-+-------------+-----------------------------------------------+
     /// ```
-    Bth, "bth", 12
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const OPCODE: usize = 0;
-    pub(super) const FLAGS: usize = 1;
-    pub(super) const P_KEY: Range<usize> = 2..4;
-    pub(super) const CONGESTION: usize = 4;
-    pub(super) const DESTINATION_QPN: Range<usize> = 5..8;
-    pub(super) const ACK_REQUEST: usize = 8;
-    pub(super) const PSN: Range<usize> = 9..12;
-}
-
-impl Bth<'_> {
-    /// What the packet is: transport and operation.
-    #[inline]
-    pub fn opcode(&self) -> Opcode {
-        Opcode(be_u8(self.bytes, field::OPCODE))
-    }
-
-    /// Solicited event: the receiver's completion raises an event.
-    pub fn solicited_event(&self) -> bool {
-        be_u8(self.bytes, field::FLAGS) & 0x80 != 0
-    }
-
-    /// MigReq: the path migration state.
-    pub fn migration_request(&self) -> bool {
-        be_u8(self.bytes, field::FLAGS) & 0x40 != 0
-    }
-
-    /// Pad bytes between payload and ICRC, 0 to 3.
-    pub fn pad_count(&self) -> u8 {
-        (be_u8(self.bytes, field::FLAGS) >> 4) & 0x3
-    }
-
-    /// Transport header version, 4 bits, 0 on every known sender.
-    pub fn transport_version(&self) -> u8 {
-        be_u8(self.bytes, field::FLAGS) & 0xf
-    }
-
-    /// Partition key, 16 bits.
-    pub fn p_key(&self) -> u16 {
-        be_u16(self.bytes, field::P_KEY)
-    }
-
-    /// Forward explicit congestion notification.
-    pub fn fecn(&self) -> bool {
-        be_u8(self.bytes, field::CONGESTION) & 0x80 != 0
-    }
-
-    /// Backward explicit congestion notification.
-    pub fn becn(&self) -> bool {
-        be_u8(self.bytes, field::CONGESTION) & 0x40 != 0
-    }
-
-    /// Queue pair number of the receiver, 24 bits.
-    #[inline]
-    pub fn destination_qpn(&self) -> u32 {
-        be_u32(self.bytes, field::DESTINATION_QPN)
-    }
-
-    /// AckReq: the requester asks for an acknowledgement.
-    pub fn ack_request(&self) -> bool {
-        be_u8(self.bytes, field::ACK_REQUEST) & 0x80 != 0
-    }
-
-    /// The seven reserved bits beside AckReq.
-    pub fn reserved7(&self) -> u8 {
-        be_u8(self.bytes, field::ACK_REQUEST) & 0x7f
-    }
-
-    /// Packet sequence number.
-    #[inline]
-    pub fn psn(&self) -> Psn {
-        Psn::new(be_u32(self.bytes, field::PSN))
+    Bth, BthValues, "bth", 12 {
+        /// Opcode: transport and operation.
+        opcode: Opcode = 0..1, Dec, "infiniband.bth.opcode";
+        /// Solicited event: the receiver's completion raises an event.
+        solicited_event: bool = 1..2 [7..8], Dec, "infiniband.bth.se";
+        /// MigReq: the path migration state.
+        migration_request: bool = 1..2 [6..7], Dec, "infiniband.bth.m";
+        /// Pad bytes between payload and ICRC, 0 to 3.
+        pad_count: u8 = 1..2 [4..6], Dec, "infiniband.bth.padcnt";
+        /// Transport header version, 4 bits, 0 on every known sender.
+        transport_version: u8 = 1..2 [0..4], Dec, "infiniband.bth.tver";
+        /// Partition key, 16 bits.
+        p_key: u16 = 2..4, Dec, "infiniband.bth.p_key";
+        /// Forward explicit congestion notification.
+        fecn: bool = 4..5 [7..8], Dec;
+        /// Backward explicit congestion notification.
+        becn: bool = 4..5 [6..7], Dec;
+        /// Queue pair number of the receiver, 24 bits.
+        destination_qpn: u32 = 5..8, Hex, "infiniband.bth.destqp";
+        /// AckReq: the requester asks for an acknowledgement.
+        ack_request: bool = 8..9 [7..8], Dec, "infiniband.bth.a";
+        /// The seven reserved bits beside AckReq.
+        reserved7: u8 = 8..9 [0..7], Dec, "infiniband.bth.reserved7";
+        /// Packet sequence number.
+        psn: Psn = 9..12, Dec, "infiniband.bth.psn";
     }
 }
 
@@ -115,7 +64,7 @@ impl fmt::Display for Bth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const WRITE_ONLY: [u8; 12] = [0x0a, 0xe0, 0xff, 0xff, 0x40, 0x00, 0x00, 0x11, 0x80, 0xff, 0xff, 0xfe];
 
@@ -142,5 +91,10 @@ mod tests {
             Bth::check_len(&WRITE_ONLY[..7], 42).unwrap_err().to_string(),
             "bth: need 12 bytes at offset 42, got 7"
         );
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Bth }
     }
 }

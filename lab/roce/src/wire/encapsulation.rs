@@ -4,6 +4,7 @@ use std::fmt;
 
 /// The innermost tunnel around a packet; VLAN tags are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Encapsulation {
     /// The packet is in the frame itself.
     #[default]

@@ -6,9 +6,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::wire::{be_u8, be_u16, be_u32, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of a global route header.
     ///
     /// ```text
@@ -22,68 +22,29 @@ view! {
     /// |                  destination GID (128 bits)                   |
     /// +---------------------------------------------------------------+
     /// ```
-    Grh, "grh", 40
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const VERSION: usize = 0;
-    pub(super) const FIRST_WORD: Range<usize> = 0..4;
-    pub(super) const PAYLOAD_LENGTH: Range<usize> = 4..6;
-    pub(super) const NEXT_HEADER: usize = 6;
-    pub(super) const HOP_LIMIT: usize = 7;
-    pub(super) const SOURCE: Range<usize> = 8..24;
-    pub(super) const DESTINATION: Range<usize> = 24..40;
+    Grh, GrhValues, "grh", 40 {
+        /// IP version, 4 bits: 6.
+        version: u8 = 0..4 [28..32], Dec, "infiniband.grh.ipver";
+        /// Traffic class.
+        traffic_class: u8 = 0..4 [20..28], Dec, "infiniband.grh.tclass";
+        /// Flow label, 20 bits.
+        flow_label: u32 = 0..4 [0..20], Dec, "infiniband.grh.flowlabel";
+        /// Bytes from behind this header to the ICRC's end.
+        payload_length: u16 = 4..6, Dec, "infiniband.grh.paylen";
+        /// Number of the header that follows: [`NEXT_HEADER_BTH`](Grh::NEXT_HEADER_BTH).
+        next_header: u8 = 6..7, Dec, "infiniband.grh.nxthdr";
+        /// Hop limit.
+        hop_limit: u8 = 7..8, Dec, "infiniband.grh.hoplmt";
+        /// GID of the sender.
+        source_gid: Ipv6Addr = 8..24, Gid, "infiniband.grh.sgid";
+        /// GID of the receiver.
+        destination_gid: Ipv6Addr = 24..40, Gid, "infiniband.grh.dgid";
+    }
 }
 
 impl Grh<'_> {
-    /// Next header of a BTH.
+    /// Number of a BTH as the next header.
     pub const NEXT_HEADER_BTH: u8 = 0x1b;
-
-    /// IP version, 4 bits: 6.
-    pub fn version(&self) -> u8 {
-        be_u8(self.bytes, field::VERSION) >> 4
-    }
-
-    /// Traffic class.
-    pub fn traffic_class(&self) -> u8 {
-        (be_u32(self.bytes, field::FIRST_WORD) >> 20) as u8
-    }
-
-    /// Flow label, 20 bits.
-    pub fn flow_label(&self) -> u32 {
-        be_u32(self.bytes, field::FIRST_WORD) & 0xf_ffff
-    }
-
-    /// Bytes from behind this header to the ICRC's end.
-    pub fn payload_length(&self) -> u16 {
-        be_u16(self.bytes, field::PAYLOAD_LENGTH)
-    }
-
-    /// Number of the header that follows: [`NEXT_HEADER_BTH`](Self::NEXT_HEADER_BTH).
-    pub fn next_header(&self) -> u8 {
-        be_u8(self.bytes, field::NEXT_HEADER)
-    }
-
-    /// Hop limit.
-    pub fn hop_limit(&self) -> u8 {
-        be_u8(self.bytes, field::HOP_LIMIT)
-    }
-
-    fn gid(&self, range: std::ops::Range<usize>) -> Ipv6Addr {
-        let bytes = self.bytes.get(range).and_then(|bytes| bytes.first_chunk::<16>());
-        bytes.copied().unwrap_or_default().into()
-    }
-
-    /// GID of the sender.
-    pub fn source_gid(&self) -> Ipv6Addr {
-        self.gid(field::SOURCE)
-    }
-
-    /// GID of the receiver.
-    pub fn destination_gid(&self) -> Ipv6Addr {
-        self.gid(field::DESTINATION)
-    }
 
     /// The GIDs as addresses, source first; one that maps an IPv4 address is that address, as in RoCEv2.
     pub fn addresses(&self) -> (IpAddr, IpAddr) {
@@ -100,7 +61,7 @@ impl fmt::Display for Grh<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 40] = [
         0x60, 0x21, 0x23, 0x45, 0, 0x14, 0x1b, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 198, 51, 100,
@@ -120,5 +81,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&GOOD, Grh::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Grh }
     }
 }

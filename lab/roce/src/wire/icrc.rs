@@ -61,7 +61,13 @@ const TRANSPORT_LENGTH: usize = 20;
 /// `ip_header` is the IPv4 header with its options or the 40-byte IPv6 header; `rest` is everything behind it, from the UDP header up to the pad, without
 /// the ICRC. `None` when either is too short to be RoCEv2.
 pub fn icrc(ip_header: &[u8], rest: &[u8]) -> Option<u32> {
-    let (transport, payload) = rest.split_first_chunk::<TRANSPORT_LENGTH>()?;
+    let (transport, payload) = rest.split_first_chunk()?;
+    of_parts(ip_header, transport, payload)
+}
+
+/// Computes the ICRC of IP header, UDP header with BTH, and what follows up to the pad.
+#[inline]
+pub(super) fn of_parts(ip_header: &[u8], transport: &[u8; TRANSPORT_LENGTH], payload: &[u8]) -> Option<u32> {
     let mut hasher;
     // Almost every IP header has 20 bytes: with the ones before it three blocks of 16 bytes, which is quicker than what leaves a rest.
     if ip_header.len() == 20 {

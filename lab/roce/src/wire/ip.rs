@@ -11,7 +11,6 @@ use etherparse::{
 };
 
 use super::layer::{Layer, too_short};
-use super::walk::Found;
 use crate::wire::{DecodeStop, Encapsulation, Grh, NotRoce, be_u8, be_u16};
 
 /// Type of a segment routing header among the routing headers.
@@ -44,6 +43,14 @@ pub(super) struct Fragment<'a> {
     pub(super) payload: Option<&'a [u8]>,
     /// The innermost tunnel around it.
     pub(super) around: Encapsulation,
+}
+
+/// Reason to read no packet behind an IP header or GRH.
+pub(super) enum IpStop<'a> {
+    /// It is in front of a part of one.
+    Fragment(Fragment<'a>),
+    /// It is none, or in front of something else.
+    Other(NotRoce),
 }
 
 impl Fragment<'_> {
@@ -104,14 +111,14 @@ impl<'a> Ip<'a> {
 }
 
 #[inline]
-pub(super) fn ipv4(layer: Layer<'_>) -> Result<Ip<'_>, Found<'_>> {
+pub(super) fn ipv4(layer: Layer<'_>) -> Result<Ip<'_>, IpStop<'_>> {
     let Layer { bytes, offset, .. } = layer;
     let Ok(header) = Ipv4HeaderSlice::from_slice(bytes) else {
-        return Err(Found::Other(no_ipv4(bytes, offset)));
+        return Err(IpStop::Other(no_ipv4(bytes, offset)));
     };
     let total = usize::from(header.total_len());
     let Some(payload_length) = total.checked_sub(header.slice().len()) else {
-        return Err(Found::Other(NotRoce::Stop(DecodeStop::Value {
+        return Err(IpStop::Other(NotRoce::Stop(DecodeStop::Value {
             layer: "ipv4",
             field: "total length",
             value: total,
@@ -120,7 +127,7 @@ pub(super) fn ipv4(layer: Layer<'_>) -> Result<Ip<'_>, Found<'_>> {
         })));
     };
     if header.is_fragmenting_payload() {
-        return Err(Found::Fragment(Fragment {
+        return Err(IpStop::Fragment(Fragment {
             header: header.slice(),
             identification: u32::from(header.identification()),
             protocol: header.protocol(),
@@ -151,10 +158,10 @@ fn no_ipv4(bytes: &[u8], offset: usize) -> NotRoce {
 }
 
 #[inline]
-pub(super) fn ipv6(layer: Layer<'_>) -> Result<Ip<'_>, Found<'_>> {
+pub(super) fn ipv6(layer: Layer<'_>) -> Result<Ip<'_>, IpStop<'_>> {
     let Layer { bytes, offset, .. } = layer;
     let Ok(header) = Ipv6HeaderSlice::from_slice(bytes) else {
-        return Err(Found::Other(match bytes.first() {
+        return Err(IpStop::Other(match bytes.first() {
             Some(first) if first >> 4 != 6 => NotRoce::Stop(DecodeStop::Value {
                 layer: "ipv6",
                 field: "version",
@@ -177,16 +184,16 @@ pub(super) fn ipv6(layer: Layer<'_>) -> Result<Ip<'_>, Found<'_>> {
 
 /// Walks over the extension headers; each takes at least eight bytes.
 #[cold]
-fn extensions<'a>(mut ip: Ip<'a>, layer: Layer<'a>) -> Result<Ip<'a>, Found<'a>> {
+fn extensions<'a>(mut ip: Ip<'a>, layer: Layer<'a>) -> Result<Ip<'a>, IpStop<'a>> {
     loop {
         let rest = ip.payload(layer);
         let short =
-            |need: usize| Found::Other(too_short("ip extension", need, rest.offset, rest.bytes.len()));
+            |need: usize| IpStop::Other(too_short("ip extension", need, rest.offset, rest.bytes.len()));
         let (next, length) = match ip.protocol {
             IpNumber::IPV6_FRAGMENTATION_HEADER => {
                 let header = Ipv6FragmentHeaderSlice::from_slice(rest.bytes).map_err(|_| short(8))?;
                 if header.is_fragmenting_payload() {
-                    return Err(Found::Fragment(Fragment {
+                    return Err(IpStop::Fragment(Fragment {
                         header: ip.header,
                         identification: header.identification(),
                         protocol: header.next_header(),
@@ -223,10 +230,10 @@ fn last_segment(header: &[u8]) -> Option<&[u8; 16]> {
 }
 
 /// Reads a GRH in the place of an IP header.
-pub(super) fn grh(layer: Layer<'_>) -> Result<Ip<'_>, Found<'_>> {
-    let grh = Grh::new(layer.bytes, layer.offset).map_err(|stop| Found::Other(NotRoce::Stop(stop)))?;
+pub(super) fn grh(layer: Layer<'_>) -> Result<Ip<'_>, IpStop<'_>> {
+    let grh = Grh::new(layer.bytes, layer.offset).map_err(|stop| IpStop::Other(NotRoce::Stop(stop)))?;
     if grh.version() != 6 {
-        return Err(Found::Other(NotRoce::Stop(DecodeStop::Value {
+        return Err(IpStop::Other(NotRoce::Stop(DecodeStop::Value {
             layer: Grh::LAYER,
             field: "version",
             value: usize::from(grh.version()),
@@ -235,7 +242,7 @@ pub(super) fn grh(layer: Layer<'_>) -> Result<Ip<'_>, Found<'_>> {
         })));
     }
     if grh.next_header() != Grh::NEXT_HEADER_BTH {
-        return Err(Found::Other(NotRoce::GrhNextHeader(grh.next_header())));
+        return Err(IpStop::Other(NotRoce::GrhNextHeader(grh.next_header())));
     }
     Ok(Ip {
         header: grh.bytes(),

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::wire::{be_u8, be_u16, view};
+use crate::wire::header;
 
-view! {
+header! {
     /// View of a local route header.
     ///
     /// ```text
@@ -16,41 +16,33 @@ view! {
     /// |  rsv  | length (4-byte words) |          source LID           |
     /// +-------+-----------------------+-------------------------------+
     /// ```
-    Lrh, "lrh", 8
-}
-
-mod field {
-    use std::ops::Range;
-    pub(super) const LNH: usize = 1;
-    pub(super) const DESTINATION: Range<usize> = 2..4;
-    pub(super) const LENGTH: Range<usize> = 4..6;
-    pub(super) const SOURCE: Range<usize> = 6..8;
+    Lrh, LrhValues, "lrh", 8 {
+        /// Virtual lane, 4 bits.
+        virtual_lane: u8 = 0..1 [4..8], Dec;
+        /// Link version, 4 bits.
+        link_version: u8 = 0..1 [0..4], Dec;
+        /// Service level, 4 bits.
+        service_level: u8 = 1..2 [4..8], Dec;
+        /// Link next header, 2 bits.
+        lnh: u8 = 1..2 [0..2], Dec;
+        /// LID of the receiver.
+        destination_lid: u16 = 2..4, Dec;
+        /// Words of four bytes from this header to the ICRC's end, 11 bits.
+        length_words: u16 = 4..6 [0..11], Dec;
+        /// LID of the sender.
+        source_lid: u16 = 6..8, Dec;
+    }
 }
 
 impl Lrh<'_> {
-    /// Link next header of a BTH.
+    /// Link next header in front of a BTH.
     pub const LNH_BTH: u8 = 2;
-    /// Link next header of a GRH.
+    /// Link next header in front of a GRH.
     pub const LNH_GRH: u8 = 3;
-
-    /// Link next header, 2 bits.
-    pub fn lnh(&self) -> u8 {
-        be_u8(self.bytes, field::LNH) & 3
-    }
-
-    /// LID of the receiver.
-    pub fn destination_lid(&self) -> u16 {
-        be_u16(self.bytes, field::DESTINATION)
-    }
 
     /// Bytes from this header to the ICRC's end.
     pub fn length_bytes(&self) -> usize {
-        usize::from(be_u16(self.bytes, field::LENGTH) & 0x7ff) * 4
-    }
-
-    /// LID of the sender.
-    pub fn source_lid(&self) -> u16 {
-        be_u16(self.bytes, field::SOURCE)
+        usize::from(self.length_words()) * 4
     }
 }
 
@@ -63,7 +55,7 @@ impl fmt::Display for Lrh<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::every_shorter_length_stops;
+    use crate::wire::{every_shorter_length_stops, table_holds};
 
     const GOOD: [u8; 8] = [0x70, 0x03, 0x12, 0x34, 0xf8, 0x11, 0x56, 0x78];
 
@@ -77,5 +69,10 @@ mod tests {
     #[test]
     fn shorter_bytes_stop() {
         every_shorter_length_stops(&GOOD, Lrh::new);
+    }
+
+    #[test]
+    fn table_of_fields_holds() {
+        table_holds! { Lrh }
     }
 }

@@ -4,19 +4,17 @@
 //! Tunnels may be around it. [`Frame::decode`] takes one frame of a capture apart; a [`Decoder`] puts IP fragments together as well. Nothing panics, whatever
 //! the bytes.
 
-mod aeth;
-mod atomic_eth;
 mod bth;
 mod bytes;
+mod datagram;
 mod decoder;
-mod deth;
 mod encapsulation;
-mod feth;
+mod extended;
+mod field;
 mod fragments;
 mod grh;
+mod header;
 mod icrc;
-mod ieth;
-mod immdt;
 mod ip;
 mod layer;
 mod link;
@@ -25,38 +23,30 @@ mod not_roce;
 mod opcode;
 mod packet;
 mod psn;
-mod rdeth;
-mod reth;
 mod stop;
 mod tunnel;
-mod view;
 mod walk;
-mod xrceth;
 
-pub use aeth::{Aeth, NakCode, Syndrome, rnr_timer_us};
-pub use atomic_eth::{AtomicAckEth, AtomicEth};
-pub use bth::Bth;
+pub use bth::{Bth, BthValues};
+pub use datagram::{Datagram, UDP_PORT};
 pub use decoder::Decoder;
-pub use deth::Deth;
 pub use encapsulation::Encapsulation;
-pub use feth::Feth;
-pub use grh::Grh;
+pub use extended::*;
+pub use field::Field;
+pub use grh::{Grh, GrhValues};
+pub use header::{PlacedField, PlacedHeader};
 pub use icrc::{Icrc, icrc, icrc_of_grh};
-pub use ieth::Ieth;
-pub use immdt::ImmDt;
 pub use link::LinkType;
-pub use lrh::Lrh;
+pub use lrh::{Lrh, LrhValues};
 pub use not_roce::NotRoce;
-pub use opcode::{Header, Headers, Opcode, Operation, Place, Role, Transport};
-pub use packet::{Frame, Packet, UDP_PORT};
+pub use opcode::{Opcode, Operation, Place, Role, Transport};
+pub use packet::{Frame, Packet};
 pub use psn::Psn;
-pub use rdeth::Rdeth;
-pub use reth::Reth;
 pub use stop::DecodeStop;
-pub use xrceth::XrcEth;
 
-pub(crate) use bytes::{be_u8, be_u16, be_u32, be_u64};
-pub(crate) use view::view;
+pub(crate) use bytes::{be_u8, be_u16};
+pub(crate) use field::Notation;
+pub(crate) use header::{FieldValue, header};
 
 #[cfg(test)]
-pub(crate) use view::every_shorter_length_stops;
+pub(crate) use header::{every_shorter_length_stops, table_holds};

@@ -6,6 +6,7 @@ use crate::wire::{DecodeStop, LinkType};
 
 /// What a frame is that is not RoCE, or could not be read as RoCE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NotRoce {
     /// Another ethertype, also behind a GRE or Geneve header.
     EtherType(u16),

@@ -5,6 +5,10 @@
 
 use std::fmt;
 
+use super::extended::{Header, Headers};
+use super::field::Field;
+use super::header::FieldValue;
+
 /// The opcode byte of a BTH.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Opcode(
@@ -14,6 +18,7 @@ pub struct Opcode(
 
 /// The transport service, from the top three bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Transport {
     /// Reliable connection.
     Rc,
@@ -32,6 +37,19 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Top three bits of its opcodes; of a manufacturer's the lowest.
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Rc => 0x00,
+            Self::Uc => 0x20,
+            Self::Rd => 0x40,
+            Self::Ud => 0x60,
+            Self::Cnp => 0x80,
+            Self::Xrc => 0xa0,
+            Self::Vendor => 0xc0,
+        }
+    }
+
     /// The standard's abbreviation.
     pub const fn words(self) -> &'static str {
         match self {
@@ -48,6 +66,7 @@ impl Transport {
 
 /// The operation, from the low five bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Operation {
     /// SEND, in any place of a message.
     Send,
@@ -77,7 +96,7 @@ pub enum Operation {
     Unknown(u8),
 }
 
-/// Who sends a packet.
+/// Sender of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The requester.
@@ -113,78 +132,9 @@ impl Place {
     }
 }
 
-/// An extended header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Header {
-    /// Reliable datagram extended transport header, 4 bytes.
-    Rdeth,
-    /// Datagram extended transport header, 8 bytes.
-    Deth,
-    /// Extended reliable connected transport header, 4 bytes.
-    XrcEth,
-    /// Flush extended transport header, 4 bytes.
-    Feth,
-    /// RDMA extended transport header, 16 bytes.
-    Reth,
-    /// Atomic extended transport header, 28 bytes.
-    AtomicEth,
-    /// Acknowledge extended transport header, 4 bytes.
-    Aeth,
-    /// Atomic acknowledge extended transport header, 8 bytes.
-    AtomicAckEth,
-    /// Immediate data, 4 bytes.
-    ImmDt,
-    /// Invalidate extended transport header, 4 bytes.
-    Ieth,
-}
-
-/// A set of extended headers; on the wire they always stand in the order of [`Header`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Headers(u16);
-
-impl Headers {
-    const NONE: Self = Self(0);
-
-    const fn with(self, header: Header) -> Self {
-        Self(self.0 | 1 << header as u16)
-    }
-
-    /// Whether `header` is in the set.
-    #[inline]
-    pub const fn contains(self, header: Header) -> bool {
-        self.0 & (1 << header as u16) != 0
-    }
-}
-
-impl Headers {
-    /// Length of all of them in bytes.
-    pub const fn length_bytes(self) -> usize {
-        const LENGTHS: [(Header, usize); 10] = [
-            (Header::Rdeth, 4),
-            (Header::Deth, 8),
-            (Header::XrcEth, 4),
-            (Header::Feth, 4),
-            (Header::Reth, 16),
-            (Header::AtomicEth, 28),
-            (Header::Aeth, 4),
-            (Header::AtomicAckEth, 8),
-            (Header::ImmDt, 4),
-            (Header::Ieth, 4),
-        ];
-        let (mut length, mut at) = (0, 0);
-        while at < LENGTHS.len() {
-            let (header, bytes) = LENGTHS[at];
-            length += if self.contains(header) { bytes } else { 0 };
-            at += 1;
-        }
-        length
-    }
-}
-
-/// What an opcode means.
+/// Meaning of an opcode.
 #[derive(Clone, Copy)]
-struct Entry {
+struct Meaning {
     operation: Operation,
     words: &'static str,
     role: Role,
@@ -193,30 +143,58 @@ struct Entry {
     headers_length_bytes: u8,
 }
 
-const fn entry(
+impl Meaning {
+    /// No meaning that the standard names.
+    const fn unknown(low: u8) -> Self {
+        let (role, place) = (Role::Neither, Place::Only);
+        let operation = Operation::Unknown(low);
+        Self { operation, words: "", role, place, headers: Headers::NONE, headers_length_bytes: 0 }
+    }
+}
+
+/// Row of the table of operations: an operation in one place of a message, and the transports that have it.
+struct OperationRow {
+    /// Low five bits of the opcode.
+    low: u8,
     operation: Operation,
     words: &'static str,
     role: Role,
     place: Place,
     headers: Headers,
-) -> Entry {
-    Entry { operation, words, role, place, headers, headers_length_bytes: headers.length_bytes() as u8 }
+    transports: &'static [Transport],
 }
 
-const RETH: Headers = Headers::NONE.with(Header::Reth);
-const IMMDT: Headers = Headers::NONE.with(Header::ImmDt);
-const AETH: Headers = Headers::NONE.with(Header::Aeth);
-const IETH: Headers = Headers::NONE.with(Header::Ieth);
-const ATOMIC: Headers = Headers::NONE.with(Header::AtomicEth);
+const fn row(
+    low: u8,
+    operation: Operation,
+    words: &'static str,
+    role: Role,
+    place: Place,
+    headers: Headers,
+    transports: &'static [Transport],
+) -> OperationRow {
+    OperationRow { low, operation, words, role, place, headers, transports }
+}
+
+const NONE: Headers = Headers::NONE;
+const RETH: Headers = NONE.with(Header::Reth);
+const IMMDT: Headers = NONE.with(Header::ImmDt);
+const AETH: Headers = NONE.with(Header::Aeth);
+const IETH: Headers = NONE.with(Header::Ieth);
+const ATOMIC: Headers = NONE.with(Header::AtomicEth);
 const ATOMIC_ACK: Headers = AETH.with(Header::AtomicAckEth);
-const FLUSH: Headers = Headers::NONE.with(Header::Feth).with(Header::Reth);
+const FLUSH: Headers = NONE.with(Header::Feth).with(Header::Reth);
 
-const fn unknown(operation: u8) -> Entry {
-    entry(Operation::Unknown(operation), "", Role::Neither, Place::Only, Headers::NONE)
-}
+/// Transports of an operation.
+const CONNECTED: &[Transport] = &[Transport::Rc, Transport::Xrc];
+const RELIABLE: &[Transport] = &[Transport::Rc, Transport::Rd, Transport::Xrc];
+const STREAM: &[Transport] = &[Transport::Rc, Transport::Uc, Transport::Rd, Transport::Xrc];
+const EVERY: &[Transport] = &[Transport::Rc, Transport::Uc, Transport::Rd, Transport::Ud, Transport::Xrc];
+const RD_ONLY: &[Transport] = &[Transport::Rd];
 
-/// The operations by their low five bits, whatever the transport.
-const OPERATIONS: [Entry; 32] = {
+/// Table of the operations, by the low five bits of the opcode.
+#[rustfmt::skip]
+const OPERATIONS: [OperationRow; 26] = {
     use Operation::{
         Acknowledge, AtomicAcknowledge, AtomicWrite, CmpSwap, FetchAdd, Flush, ReadRequest, ReadResponse,
         Resync, Send, Write,
@@ -224,73 +202,61 @@ const OPERATIONS: [Entry; 32] = {
     use Place::{First, Last, Middle, Only};
     use Role::{Request, Response};
     [
-        entry(Send, "SEND First", Request, First, Headers::NONE),
-        entry(Send, "SEND Middle", Request, Middle, Headers::NONE),
-        entry(Send, "SEND Last", Request, Last, Headers::NONE),
-        entry(Send, "SEND Last with Immediate", Request, Last, IMMDT),
-        entry(Send, "SEND Only", Request, Only, Headers::NONE),
-        entry(Send, "SEND Only with Immediate", Request, Only, IMMDT),
-        entry(Write, "RDMA WRITE First", Request, First, RETH),
-        entry(Write, "RDMA WRITE Middle", Request, Middle, Headers::NONE),
-        entry(Write, "RDMA WRITE Last", Request, Last, Headers::NONE),
-        entry(Write, "RDMA WRITE Last with Immediate", Request, Last, IMMDT),
-        entry(Write, "RDMA WRITE Only", Request, Only, RETH),
-        entry(Write, "RDMA WRITE Only with Immediate", Request, Only, RETH.with(Header::ImmDt)),
-        entry(ReadRequest, "RDMA READ Request", Request, Only, RETH),
-        entry(ReadResponse, "RDMA READ response First", Response, First, AETH),
-        entry(ReadResponse, "RDMA READ response Middle", Response, Middle, Headers::NONE),
-        entry(ReadResponse, "RDMA READ response Last", Response, Last, AETH),
-        entry(ReadResponse, "RDMA READ response Only", Response, Only, AETH),
-        entry(Acknowledge, "Acknowledge", Response, Only, AETH),
-        entry(AtomicAcknowledge, "Atomic Acknowledge", Response, Only, ATOMIC_ACK),
-        entry(CmpSwap, "CmpSwap", Request, Only, ATOMIC),
-        entry(FetchAdd, "FetchAdd", Request, Only, ATOMIC),
-        entry(Resync, "RESYNC", Request, Only, Headers::NONE),
-        entry(Send, "SEND Last with Invalidate", Request, Last, IETH),
-        entry(Send, "SEND Only with Invalidate", Request, Only, IETH),
-        unknown(0x18),
-        unknown(0x19),
-        unknown(0x1a),
-        unknown(0x1b),
-        entry(Flush, "FLUSH", Request, Only, FLUSH),
-        entry(AtomicWrite, "ATOMIC WRITE", Request, Only, RETH),
-        unknown(0x1e),
-        unknown(0x1f),
+        row(0x00, Send, "SEND First", Request, First, NONE, STREAM),
+        row(0x01, Send, "SEND Middle", Request, Middle, NONE, STREAM),
+        row(0x02, Send, "SEND Last", Request, Last, NONE, STREAM),
+        row(0x03, Send, "SEND Last with Immediate", Request, Last, IMMDT, STREAM),
+        row(0x04, Send, "SEND Only", Request, Only, NONE, EVERY),
+        row(0x05, Send, "SEND Only with Immediate", Request, Only, IMMDT, EVERY),
+        row(0x06, Write, "RDMA WRITE First", Request, First, RETH, STREAM),
+        row(0x07, Write, "RDMA WRITE Middle", Request, Middle, NONE, STREAM),
+        row(0x08, Write, "RDMA WRITE Last", Request, Last, NONE, STREAM),
+        row(0x09, Write, "RDMA WRITE Last with Immediate", Request, Last, IMMDT, STREAM),
+        row(0x0a, Write, "RDMA WRITE Only", Request, Only, RETH, STREAM),
+        row(0x0b, Write, "RDMA WRITE Only with Immediate", Request, Only, RETH.with(Header::ImmDt), STREAM),
+        row(0x0c, ReadRequest, "RDMA READ Request", Request, Only, RETH, RELIABLE),
+        row(0x0d, ReadResponse, "RDMA READ response First", Response, First, AETH, RELIABLE),
+        row(0x0e, ReadResponse, "RDMA READ response Middle", Response, Middle, NONE, RELIABLE),
+        row(0x0f, ReadResponse, "RDMA READ response Last", Response, Last, AETH, RELIABLE),
+        row(0x10, ReadResponse, "RDMA READ response Only", Response, Only, AETH, RELIABLE),
+        row(0x11, Acknowledge, "Acknowledge", Response, Only, AETH, RELIABLE),
+        row(0x12, AtomicAcknowledge, "Atomic Acknowledge", Response, Only, ATOMIC_ACK, RELIABLE),
+        row(0x13, CmpSwap, "CmpSwap", Request, Only, ATOMIC, RELIABLE),
+        row(0x14, FetchAdd, "FetchAdd", Request, Only, ATOMIC, RELIABLE),
+        row(0x15, Resync, "RESYNC", Request, Only, NONE, RD_ONLY),
+        row(0x16, Send, "SEND Last with Invalidate", Request, Last, IETH, CONNECTED),
+        row(0x17, Send, "SEND Only with Invalidate", Request, Only, IETH, CONNECTED),
+        row(0x1c, Flush, "FLUSH", Request, Only, FLUSH, RELIABLE),
+        row(0x1d, AtomicWrite, "ATOMIC WRITE", Request, Only, RETH, RELIABLE),
     ]
 };
 
-/// A bit per operation that each transport has.
-const fn operations_of(transport: Transport) -> u32 {
-    match transport {
-        Transport::Rc | Transport::Xrc => 0x30df_ffff,
-        Transport::Uc => 0x0000_0fff,
-        Transport::Rd => 0x303f_ffff,
-        Transport::Ud => 0x0000_0030,
-        Transport::Cnp | Transport::Vendor => 0,
-    }
-}
-
-/// What each opcode byte means: every packet asks, several times.
-static OPCODES: [Entry; 256] = {
-    let mut opcodes = [unknown(0); 256];
+/// Meaning of each opcode byte: every packet asks, several times.
+static OPCODES: [Meaning; 256] = {
+    let mut opcodes = [Meaning::unknown(0); 256];
     let mut byte = 0;
     while byte < opcodes.len() {
-        let (opcode, low) = (Opcode(byte as u8), byte & 0x1f);
-        opcodes[byte] = if operations_of(opcode.transport()) >> low & 1 == 1 {
-            OPERATIONS[low].over(opcode.transport())
-        } else if byte == Opcode::CNP.0 as usize {
-            entry(Operation::Cnp, "", Role::Neither, Place::Only, Headers::NONE)
-        } else {
-            unknown(low as u8)
-        };
+        opcodes[byte] = Meaning::unknown(byte as u8 & 0x1f);
         byte += 1;
     }
+    let mut at = 0;
+    while at < OPERATIONS.len() {
+        let row = &OPERATIONS[at];
+        let mut of = 0;
+        while of < row.transports.len() {
+            let transport = row.transports[of];
+            opcodes[(transport.bits() | row.low) as usize] = row.over(transport);
+            of += 1;
+        }
+        at += 1;
+    }
+    opcodes[Opcode::CNP.0 as usize].operation = Operation::Cnp;
     opcodes
 };
 
-impl Entry {
+impl OperationRow {
     /// The operation with the headers that a transport adds.
-    const fn over(self, transport: Transport) -> Self {
+    const fn over(&self, transport: Transport) -> Meaning {
         let headers = match (transport, self.role) {
             (Transport::Rd, Role::Request) => self.headers.with(Header::Rdeth).with(Header::Deth),
             (Transport::Rd, _) => self.headers.with(Header::Rdeth),
@@ -298,7 +264,9 @@ impl Entry {
             (Transport::Xrc, Role::Request) => self.headers.with(Header::XrcEth),
             _ => self.headers,
         };
-        entry(self.operation, self.words, self.role, self.place, headers)
+        let Self { operation, words, role, place, .. } = *self;
+        let headers_length_bytes = headers.length_bytes() as u8;
+        Meaning { operation, words, role, place, headers, headers_length_bytes }
     }
 }
 
@@ -311,26 +279,26 @@ impl Opcode {
     /// The transport service.
     #[inline]
     pub const fn transport(self) -> Transport {
-        match self.0 >> 5 {
-            0 => Transport::Rc,
-            1 => Transport::Uc,
-            2 => Transport::Rd,
-            3 => Transport::Ud,
-            4 => Transport::Cnp,
-            5 => Transport::Xrc,
+        match self.0 & 0xe0 {
+            0x00 => Transport::Rc,
+            0x20 => Transport::Uc,
+            0x40 => Transport::Rd,
+            0x60 => Transport::Ud,
+            0x80 => Transport::Cnp,
+            0xa0 => Transport::Xrc,
             _ => Transport::Vendor,
         }
     }
 
     #[inline]
-    fn entry(self) -> &'static Entry {
+    fn meaning(self) -> &'static Meaning {
         &OPCODES[usize::from(self.0)]
     }
 
     /// The operation; `Unknown` when the standard names none for this transport.
     #[inline]
     pub fn operation(self) -> Operation {
-        self.entry().operation
+        self.meaning().operation
     }
 
     /// Whether the standard names this opcode.
@@ -342,7 +310,7 @@ impl Opcode {
     /// Who sends it.
     #[inline]
     pub fn role(self) -> Role {
-        self.entry().role
+        self.meaning().role
     }
 
     /// Whether a requester sends it.
@@ -360,19 +328,19 @@ impl Opcode {
     /// The place in its message; `Only` for an unknown opcode.
     #[inline]
     pub fn place(self) -> Place {
-        self.entry().place
+        self.meaning().place
     }
 
     /// The extended headers behind the BTH; none for an unknown opcode, whose rest is payload.
     #[inline]
     pub fn headers(self) -> Headers {
-        self.entry().headers
+        self.meaning().headers
     }
 
     /// Length of the extended headers in bytes.
     #[inline]
     pub fn headers_length_bytes(self) -> usize {
-        usize::from(self.entry().headers_length_bytes)
+        usize::from(self.meaning().headers_length_bytes)
     }
 
     /// Whether an immediate follows.
@@ -382,13 +350,24 @@ impl Opcode {
     }
 }
 
+impl FieldValue for Opcode {
+    #[inline(always)]
+    fn read(field: &Field, header: &[u8]) -> Self {
+        Self(u8::read(field, header))
+    }
+
+    fn write(self, field: &Field, header: &mut [u8]) {
+        self.0.write(field, header);
+    }
+}
+
 impl fmt::Display for Opcode {
     /// The standard's words: `RC RDMA WRITE Only`, `CNP`, `RC Unknown(0x1f)`; the number is the whole byte.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.operation() {
             Operation::Cnp => f.write_str("CNP"),
             Operation::Unknown(_) => write!(f, "{} Unknown({:#04x})", self.transport().words(), self.0),
-            _ => write!(f, "{} {}", self.transport().words(), self.entry().words),
+            _ => write!(f, "{} {}", self.transport().words(), self.meaning().words),
         }
     }
 }
@@ -443,6 +422,20 @@ mod tests {
         assert_eq!(known(Transport::Ud), 2);
         assert_eq!(known(Transport::Cnp), 1);
         assert_eq!(known(Transport::Xrc), 25);
+    }
+
+    #[test]
+    fn transport_is_written_as_it_is_read() {
+        for byte in (0..=u8::MAX).step_by(0x20).filter(|byte| *byte <= 0xc0) {
+            assert_eq!(Opcode(byte).transport().bits(), byte);
+        }
+    }
+
+    #[test]
+    fn each_operation_has_one_row() {
+        for pair in OPERATIONS.windows(2) {
+            assert!(pair[0].low < pair[1].low, "{:#04x} stands before {:#04x}", pair[0].low, pair[1].low);
+        }
     }
 
     #[test]

@@ -4,20 +4,14 @@
 //! copied, nothing panics.
 
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 
+use super::datagram::ICRC_LENGTH;
 use super::icrc;
 use super::walk::{Carrier, Found, plain, walk};
-use crate::cm::Mad;
 use crate::wire::{
-    Aeth, AtomicAckEth, AtomicEth, Bth, DecodeStop, Deth, Encapsulation, Feth, Grh, Header, Icrc, Ieth,
-    ImmDt, LinkType, NotRoce, Opcode, Rdeth, Reth, XrcEth,
+    Bth, Datagram, DecodeStop, Encapsulation, Extended, Grh, Icrc, LinkType, NotRoce, Opcode, PlacedHeader,
 };
-
-/// UDP destination port of RoCEv2.
-pub const UDP_PORT: u16 = 4791;
-
-/// Length of the ICRC in bytes.
-const ICRC_LENGTH: usize = 4;
 
 /// Length of a UDP header in bytes.
 const UDP_LENGTH: usize = 8;
@@ -37,8 +31,11 @@ pub enum Frame<'a> {
 
 /// A RoCE packet: what of it could be decoded.
 ///
-/// A header is `Some` when the opcode says that it follows and its bytes are there. [`Packet::stop`] says where decoding ended early.
+/// A header is `Some` when the opcode says that it follows and its bytes are there; the [`Extended`] ones are read as fields of the packet, `packet.reth`.
+/// [`Packet::stop`] says where decoding ended early. Offsets are in the captured frame, in the IP packet that was put together from fragments, or in the
+/// payload of a [`Datagram`].
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Packet<'a> {
     /// IP source address; in version 1 the source GID.
     pub source: IpAddr,
@@ -50,37 +47,23 @@ pub struct Packet<'a> {
     pub encapsulation: Encapsulation,
     /// Frames that it came in: more than 1 when it was put together from IP fragments.
     pub frames: u32,
+    /// Offset of the IP header, or of the GRH; `None` of a [`Datagram`].
+    pub network_offset: Option<usize>,
     /// Global route header, which version 1 has instead of IP and UDP.
     pub grh: Option<Grh<'a>>,
     /// UDP source port; it carries no meaning but entropy. 0 in version 1.
     pub udp_source_port: u16,
     /// UDP length field in bytes, its header included. 0 in version 1.
     pub udp_length_bytes: u16,
+    /// Offset of the BTH.
+    pub bth_offset: usize,
     /// Base transport header.
     pub bth: Option<Bth<'a>>,
-    /// Reliable datagram extended transport header.
-    pub rdeth: Option<Rdeth<'a>>,
-    /// Datagram extended transport header.
-    pub deth: Option<Deth<'a>>,
-    /// Extended reliable connected transport header.
-    pub xrceth: Option<XrcEth<'a>>,
-    /// Flush extended transport header.
-    pub feth: Option<Feth<'a>>,
-    /// RDMA extended transport header.
-    pub reth: Option<Reth<'a>>,
-    /// Atomic extended transport header.
-    pub atomic_eth: Option<AtomicEth<'a>>,
-    /// Acknowledge extended transport header.
-    pub aeth: Option<Aeth<'a>>,
-    /// Atomic acknowledge extended transport header.
-    pub atomic_ack_eth: Option<AtomicAckEth<'a>>,
-    /// Immediate data.
-    pub immdt: Option<ImmDt<'a>>,
-    /// Invalidate extended transport header.
-    pub ieth: Option<Ieth<'a>>,
+    /// Extended headers.
+    pub extended: Extended<'a>,
     /// Payload, without pad and ICRC; what is there of it when the packet is cut.
     pub payload: &'a [u8],
-    /// Offset of the payload in the frame, or in the IP packet that was put together from fragments.
+    /// Offset of the payload.
     pub payload_offset: usize,
     /// Length of the payload in bytes as the IP length gives it, also when the packet is cut.
     pub payload_length_bytes: usize,
@@ -128,27 +111,6 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Walks over a packet's bytes, keeping the offset in the frame.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-}
-
-impl Cursor<'_> {
-    fn advance(&mut self, length: usize) {
-        self.bytes = self.bytes.get(length..).unwrap_or_default();
-        self.offset += length;
-    }
-}
-
-macro_rules! take {
-    ($view:ident, $cursor:ident) => {{
-        let view = $view::new($cursor.bytes, $cursor.offset)?;
-        $cursor.advance($view::LENGTH);
-        Some(view)
-    }};
-}
-
 impl<'a> Frame<'a> {
     /// Filled where it is returned: it is large, and there are many.
     #[inline(never)]
@@ -159,26 +121,20 @@ impl<'a> Frame<'a> {
             Some(grh) => grh.addresses(),
             None => ip.addresses(),
         };
+        let udp_length = if udp.is_some() { UDP_LENGTH } else { 0 };
         let mut frame = Self::Roce(Packet {
             source,
             destination,
             ecn: ip.ecn(),
             encapsulation: segment.around,
             frames: 1,
+            network_offset: Some(carrier.begins_at()),
             grh,
             udp_source_port: udp.as_ref().map_or(0, |udp| udp.source_port()),
             udp_length_bytes: udp.as_ref().map_or(0, |udp| udp.length()),
+            bth_offset: segment.offset + udp_length,
             bth: None,
-            rdeth: None,
-            deth: None,
-            xrceth: None,
-            feth: None,
-            reth: None,
-            atomic_eth: None,
-            aeth: None,
-            atomic_ack_eth: None,
-            immdt: None,
-            ieth: None,
+            extended: Extended::default(),
             payload: &[],
             payload_offset: segment.offset,
             payload_length_bytes: 0,
@@ -226,6 +182,20 @@ impl<'a> Carrier<'a> {
     }
 }
 
+impl<'a> Deref for Packet<'a> {
+    type Target = Extended<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.extended
+    }
+}
+
+impl DerefMut for Packet<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.extended
+    }
+}
+
 impl<'a> Packet<'a> {
     /// Decodes from the UDP header to the ICRC; in version 1 from the BTH on.
     fn transport(&mut self, carrier: &Carrier<'a>, icrc: Option<Icrc>) -> Result<(), DecodeStop> {
@@ -233,7 +203,6 @@ impl<'a> Packet<'a> {
         let (bytes, offset) = (segment.bytes, segment.offset);
         self.icrc_value = carrier.sealed().map(|(_, got)| got);
         self.icrc = icrc.unwrap_or_else(|| carrier.icrc());
-        let udp_length = if udp.is_some() { UDP_LENGTH } else { 0 };
         if udp.is_some() && usize::from(self.udp_length_bytes) != ip.payload_length {
             return Err(DecodeStop::Value {
                 layer: "udp",
@@ -243,89 +212,126 @@ impl<'a> Packet<'a> {
                 limit: "not the length of the IP payload",
             });
         }
-        let mut at = Cursor { bytes, offset };
-        at.advance(udp_length);
-        let bth = Bth::new(at.bytes, at.offset)?;
-        let bth_offset = at.offset;
+        let udp_length = self.bth_offset - offset;
+        let body = bytes.get(udp_length..).unwrap_or_default();
+        self.body(body, ip.payload_length.saturating_sub(udp_length))
+    }
+
+    /// Decodes from the BTH to the ICRC, which the lengths around them say to be `length` bytes.
+    #[inline]
+    fn body(&mut self, mut bytes: &'a [u8], length: usize) -> Result<(), DecodeStop> {
+        let mut offset = self.bth_offset;
+        let bth = Bth::new(bytes, offset)?;
         self.bth = Some(bth);
-        at.advance(Bth::LENGTH);
+        bytes = bytes.get(Bth::LENGTH..).unwrap_or_default();
+        offset += Bth::LENGTH;
         let pad_count = usize::from(bth.pad_count());
         let trailer = pad_count + ICRC_LENGTH;
         // Known from the lengths alone, so that a packet that is cut counts with all of its payload.
         let extended_length = bth.opcode().headers_length_bytes();
-        let headers_length = udp_length + Bth::LENGTH + extended_length;
-        let rest_length = ip.payload_length.saturating_sub(headers_length);
+        let rest_length = length.saturating_sub(Bth::LENGTH + extended_length);
         self.payload_length_bytes = rest_length.saturating_sub(trailer);
-        self.extended_headers(bth.opcode(), &mut at)?;
-        self.payload_offset = at.offset;
+        if extended_length > 0 {
+            self.extended.read(bth.opcode().headers(), &mut bytes, &mut offset)?;
+        }
+        self.payload_offset = offset;
         if rest_length < ICRC_LENGTH {
-            return Err(DecodeStop::Length {
-                layer: "icrc",
-                need: ICRC_LENGTH,
-                offset: at.offset,
-                got: rest_length,
-            });
+            return Err(DecodeStop::Length { layer: "icrc", need: ICRC_LENGTH, offset, got: rest_length });
         }
         if rest_length < trailer {
             return Err(DecodeStop::Value {
                 layer: "bth",
                 field: "pad count",
                 value: pad_count,
-                offset: bth_offset,
+                offset: self.bth_offset,
                 limit: "more than the bytes before the ICRC",
             });
         }
         let payload_length = self.payload_length_bytes;
-        let (payload, behind) = at.bytes.split_at_checked(payload_length).unwrap_or((at.bytes, &[]));
+        let (payload, behind) = bytes.split_at_checked(payload_length).unwrap_or((bytes, &[]));
         self.payload = payload;
         self.pad = behind.get(..pad_count).unwrap_or(behind);
         if self.is_cut {
-            return Err(DecodeStop::Length {
-                layer: "payload",
-                need: rest_length,
-                offset: at.offset,
-                got: at.bytes.len(),
-            });
+            return Err(DecodeStop::Length { layer: "payload", need: rest_length, offset, got: bytes.len() });
         }
         Ok(())
     }
 
-    fn extended_headers(&mut self, opcode: Opcode, at: &mut Cursor<'a>) -> Result<(), DecodeStop> {
-        let headers = opcode.headers();
-        if opcode.headers_length_bytes() == 0 {
-            return Ok(());
-        }
-        if headers.contains(Header::Rdeth) {
-            self.rdeth = take!(Rdeth, at);
-        }
-        if headers.contains(Header::Deth) {
-            self.deth = take!(Deth, at);
-        }
-        if headers.contains(Header::XrcEth) {
-            self.xrceth = take!(XrcEth, at);
-        }
-        if headers.contains(Header::Feth) {
-            self.feth = take!(Feth, at);
-        }
-        if headers.contains(Header::Reth) {
-            self.reth = take!(Reth, at);
-        }
-        if headers.contains(Header::AtomicEth) {
-            self.atomic_eth = take!(AtomicEth, at);
-        }
-        if headers.contains(Header::Aeth) {
-            self.aeth = take!(Aeth, at);
-        }
-        if headers.contains(Header::AtomicAckEth) {
-            self.atomic_ack_eth = take!(AtomicAckEth, at);
-        }
-        if headers.contains(Header::ImmDt) {
-            self.immdt = take!(ImmDt, at);
-        }
-        if headers.contains(Header::Ieth) {
-            self.ieth = take!(Ieth, at);
-        }
-        Ok(())
+    /// Decodes the payload of a UDP datagram, for those who have read IP and UDP already: from a socket, a network card's queue, another decoder.
+    ///
+    /// The destination port is not looked at. Offsets count from the payload's first byte.
+    ///
+    /// # Example
+    /// ```
+    /// use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+    /// use roce::wire::{Datagram, Icrc, Packet};
+    ///
+    /// let frame = &roce::synth::Pair::new(1).write_then_read()[3];
+    /// // Another decoder's work.
+    /// let sliced = SlicedPacket::from_ethernet(frame)?;
+    /// let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (sliced.net, sliced.transport) else {
+    ///     panic!("UDP over IPv4");
+    /// };
+    /// let ip = ip.header();
+    /// let source = (ip.source_addr(), udp.source_port()).into();
+    /// let destination = (ip.destination_addr(), udp.destination_port()).into();
+    ///
+    /// let datagram = Datagram::new(source, destination, udp.payload()).ipv4(ip.identification(), ip.dont_fragment());
+    /// let packet = Packet::from_udp(&datagram);
+    /// assert_eq!(packet.opcode().unwrap().to_string(), "RC RDMA WRITE Only");
+    /// assert_eq!((packet.icrc, packet.payload.len(), packet.payload_offset), (Icrc::Good, 18, 12 + 16));
+    ///
+    /// // Without the fields of IPv4 nobody can say whether the ICRC is right.
+    /// let packet = Packet::from_udp(&Datagram::new(source, destination, udp.payload()));
+    /// assert_eq!(packet.icrc, Icrc::Unverifiable);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_udp(datagram: &Datagram<'a>) -> Self {
+        let tail = datagram.payload.last_chunk::<ICRC_LENGTH>();
+        let is_cut = datagram.payload.len() < datagram.length_bytes;
+        let got = tail.filter(|_| !is_cut).map(|tail| u32::from_le_bytes(*tail));
+        let icrc = match (datagram.icrc(), got) {
+            (Some(expected), Some(got)) => Icrc::of(expected, got),
+            _ => Icrc::Unverifiable,
+        };
+        let mut packet = Self {
+            source: datagram.source.ip(),
+            destination: datagram.destination.ip(),
+            ecn: datagram.ecn,
+            encapsulation: Encapsulation::None,
+            frames: 1,
+            network_offset: None,
+            grh: None,
+            udp_source_port: datagram.source.port(),
+            udp_length_bytes: datagram.udp_length_bytes(),
+            bth_offset: 0,
+            bth: None,
+            extended: Extended::default(),
+            payload: &[],
+            payload_offset: 0,
+            payload_length_bytes: 0,
+            pad: &[],
+            icrc_value: got,
+            icrc,
+            is_cut,
+            stop: None,
+        };
+        packet.stop = packet.body(datagram.payload, datagram.length_bytes).err();
+        packet
+    }
+
+    /// Places each header that is there: GRH, BTH, extended headers.
+    pub fn headers(&self) -> impl Iterator<Item = PlacedHeader<'a>> + use<'a> {
+        let grh = self.grh.and_then(|grh| Some(grh.placed(self.network_offset?)));
+        let bth = self.bth.map(|bth| bth.placed(self.bth_offset));
+        let extended = self.extended.placed(self.bth_offset + Bth::LENGTH);
+        grh.into_iter().chain(bth).chain(extended)
+    }
+
+    /// Offset of the ICRC; `None` when decoding stopped before it.
+    pub fn icrc_offset(&self) -> Option<usize> {
+        let is_there = self.icrc_value.is_some() && self.stop.is_none();
+        is_there.then_some(self.payload_offset + self.payload_length_bytes + self.pad.len())
     }
 
     /// The opcode, when the BTH is there.
@@ -333,17 +339,47 @@ impl<'a> Packet<'a> {
         self.bth.map(|bth| bth.opcode())
     }
 
-    /// The management datagram, when the packet is a datagram to queue pair 1.
-    pub fn mad(&self) -> Option<Result<Mad<'a>, DecodeStop>> {
-        let bth = self.bth?;
-        (bth.opcode() == Opcode::UD_SEND_ONLY && bth.destination_qpn() == 1 && self.deth.is_some())
-            .then(|| Mad::new(self.payload, self.payload_offset))
-    }
-
     /// The virtual address and remote key that the packet names, from RETH or AtomicETH.
     pub fn remote_memory(&self) -> Option<(u64, u32)> {
         self.reth
             .map(|reth| (reth.va(), reth.rkey()))
             .or_else(|| self.atomic_eth.map(|atomic| (atomic.va(), atomic.rkey())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synth::{Pair, Tunnel};
+
+    #[test]
+    fn headers_are_placed_in_the_frame_and_in_version_1() {
+        let pair = Pair::new(1);
+        let write = pair.request(0x0b, 3).reth(0x1000, 7, 5).header(&[0, 0, 0, 9]).payload(b"abcde");
+        let (plain, version_1) = (write.build(), write.build_version_1());
+        let tunnelled = Tunnel::Vxlan(4789).wrap(&plain);
+        for (frame, bth, layers) in [
+            (&plain, 42, &["bth", "reth", "immdt"][..]),
+            (&tunnelled, 42 + 50, &["bth", "reth", "immdt"]),
+            (&version_1, 14 + 40, &["grh", "bth", "reth", "immdt"]),
+        ] {
+            let Frame::Roce(packet) = Frame::decode(LinkType::ETHERNET, frame) else { panic!("RoCE") };
+            assert_eq!((packet.bth_offset, packet.icrc_offset()), (bth, Some(frame.len() - 4)));
+            let headers: Vec<_> = packet.headers().collect();
+            assert_eq!(headers.iter().map(|header| header.layer).collect::<Vec<_>>(), layers);
+            for header in &headers {
+                assert_eq!(&frame[header.offset..][..header.bytes.len()], header.bytes, "{}", header.layer);
+            }
+            let behind = headers.last().map(|header| header.offset + header.bytes.len());
+            assert_eq!(behind, Some(packet.payload_offset));
+        }
+    }
+
+    #[test]
+    fn header_that_is_cut_is_not_placed() {
+        let frame = Pair::new(1).request(0x0a, 3).reth(0x1000, 7, 5).payload(b"abcde").build();
+        let Frame::Roce(packet) = Frame::decode(LinkType::ETHERNET, &frame[..60]) else { panic!("RoCE") };
+        assert_eq!(packet.headers().map(|header| header.layer).collect::<Vec<_>>(), ["bth"]);
+        assert_eq!(packet.icrc_offset(), None);
     }
 }

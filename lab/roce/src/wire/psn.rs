@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+use super::field::Field;
+use super::header::FieldValue;
+
 /// A packet sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Psn(u32);
@@ -34,6 +37,17 @@ impl Psn {
     #[inline]
     pub const fn distance(self, origin: Self) -> i32 {
         (self.0.wrapping_sub(origin.0) << 8) as i32 >> 8
+    }
+}
+
+impl FieldValue for Psn {
+    #[inline(always)]
+    fn read(field: &Field, header: &[u8]) -> Self {
+        Self::new(u32::read(field, header))
+    }
+
+    fn write(self, field: &Field, header: &mut [u8]) {
+        self.value().write(field, header);
     }
 }
 

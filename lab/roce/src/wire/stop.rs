@@ -4,6 +4,7 @@
 
 /// Names the place at which the bytes of a frame stop making sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeStop {
     /// A header is longer than what is left.
     #[error("{layer}: need {need} bytes at offset {offset}, got {got}")]

@@ -5,10 +5,11 @@
 
 use etherparse::{IpNumber, UdpHeaderSlice};
 
-use super::ip::{self, Fragment, Ip};
+use super::datagram::UDP_PORT;
+use super::ip::{self, Fragment, Ip, IpStop};
 use super::layer::{Layer, ether_type, too_short};
 use super::{link, tunnel};
-use crate::wire::{Encapsulation, LinkType, NotRoce, UDP_PORT};
+use crate::wire::{Encapsulation, LinkType, NotRoce};
 
 /// Most headers that are taken off, a run of VLAN tags or MPLS labels counted as one.
 const LAYERS_MAX: usize = 16;
@@ -75,7 +76,7 @@ pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: boo
             ether_type::GRH => {
                 return match ip::grh(layer) {
                     Ok(ip) => Found::Roce(Carrier { ip, segment: ip.payload(layer), udp: None }),
-                    Err(found) => found,
+                    Err(stop) => of_stop(stop),
                 };
             }
             _ => match tunnel::of_ether_type(layer) {
@@ -88,8 +89,7 @@ pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: boo
         };
         let ip = match ip {
             Ok(ip) => ip,
-            Err(Found::Fragment(fragment)) => return of_fragment(fragment),
-            Err(found) => return found,
+            Err(stop) => return of_stop(stop),
         };
         let payload = ip.payload(layer);
         let next = if ip.protocol == IpNumber::UDP {
@@ -116,9 +116,13 @@ pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: boo
     Found::Other(NotRoce::TooDeep)
 }
 
-/// A fragment, unless its protocol says that its packet is no RoCE.
+/// Names what is behind an IP header; a fragment is one unless its protocol says that its packet is no RoCE.
 #[cold]
-fn of_fragment(fragment: Fragment<'_>) -> Found<'_> {
+fn of_stop(stop: IpStop<'_>) -> Found<'_> {
+    let fragment = match stop {
+        IpStop::Fragment(fragment) => fragment,
+        IpStop::Other(other) => return Found::Other(other),
+    };
     let protocol = NotRoce::IpProtocol(fragment.protocol.0);
     if fragment.protocol == IpNumber::UDP || protocol.may_hold_roce() {
         Found::Fragment(fragment)

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, sha256, write_whole};
-use crate::command::{Command, tail};
-use crate::error::{Error, Kind, Result};
-use crate::image::Image;
-use crate::progress::Step;
-use crate::toolbox::Tool;
-use crate::toolbox::toolbox::{QEMU, identity};
+use crate::base::cache::{Cache, sha256, write_whole};
+use crate::base::command::{Command, tail};
+use crate::base::error::{Error, Kind, Result};
+use crate::base::invocation;
+use crate::base::progress::Step;
+use crate::guest::image::Image;
+use crate::host::toolbox::Tool;
+use crate::host::toolbox::set::QEMU;
+use crate::host::toolbox::toolbox::identity;
 
 const DEVICE: &str = "/dev/kvm";
 
@@ -160,7 +162,8 @@ pub fn known(cache: &Cache) -> String {
         },
         (None, None) => {
             format!(
-                "not known yet: {DEVICE} opens, whether it boots a guest shows `cargo xtask doctor --probe`"
+                "not known yet: {DEVICE} opens, whether it boots a guest shows `{}`",
+                invocation::program("doctor --probe")
             )
         }
     }
@@ -169,8 +172,12 @@ pub fn known(cache: &Cache) -> String {
 fn conclude(choice: Choice, verdict: Verdict) -> Result<Decision> {
     match (verdict.works, choice) {
         (true, _) => Ok(Decision { accel: Accel::Kvm, reason: verdict.reason }),
-        (false, Choice::Kvm) => Err(Error::new(Kind::Boot, format!("KVM does not work here: {}", verdict.reason))
-            .next("leave out `--accel kvm` for software emulation, or try again after a change with `cargo xtask doctor --probe`")),
+        (false, Choice::Kvm) => {
+            Err(Error::new(Kind::Boot, format!("KVM does not work here: {}", verdict.reason)).next(format!(
+                "leave out `--accel kvm` for software emulation, or try again after a change with `{}`",
+                invocation::program("doctor --probe")
+            )))
+        }
         (false, _) => Ok(Decision { accel: Accel::Tcg, reason: verdict.reason }),
     }
 }

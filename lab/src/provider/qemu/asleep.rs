@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Kind};
-use crate::node::Role;
+use crate::base::error::{Error, Kind};
+use crate::base::invocation;
+use crate::base::role::Role;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::process::Process;
 
@@ -16,11 +17,12 @@ const ENDING_LIMIT: Duration = Duration::from_millis(500);
 /// QEMU's own words for a state that it does not take.
 const NOT_TAKEN: &str = "load of migration failed";
 
-/// What of QEMU's last words, or of how it ended, is this computer's, and what to do about it.
+/// What of QEMU's last words, or of how it ended, is this computer's, and what to do about it; `{}` stands for the
+/// command that ends other labs.
 const HOST: [(&str, &str); 6] = [
     ("Too many open files", "raise the limit of open files: ulimit -n 1024"),
-    ("Cannot allocate memory", "end something, or end other labs: cargo xtask lab down --all"),
-    ("cannot set up guest memory", "end something, or end other labs: cargo xtask lab down --all"),
+    ("Cannot allocate memory", "end something, or end other labs: {}"),
+    ("cannot set up guest memory", "end something, or end other labs: {}"),
     ("No space left on device", "free space on that file system"),
     ("Resource temporarily unavailable", "raise the limit of processes: ulimit -u"),
     (
@@ -64,8 +66,9 @@ fn is_word_of_qemu(error: &Error) -> bool {
 }
 
 /// What to do, if a machine's end is this computer's doing.
-pub(super) fn host_cure(ending: &str) -> Option<&'static str> {
-    HOST.iter().find(|(words, _)| ending.contains(words)).map(|(_, cure)| *cure)
+pub(super) fn host_cure(ending: &str) -> Option<String> {
+    let (_, cure) = HOST.iter().find(|(words, _)| ending.contains(words))?;
+    Some(cure.replace("{}", &invocation::lab("down --all")))
 }
 
 /// How a machine ended, if it has; one whose sockets have just closed gets a moment to be known as ended.

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
-use crate::cache::{Cache, read_record, sha256_file, write_whole};
-use crate::command::Command;
-use crate::error::{Error, IoContext as _, Result};
-use crate::node::Role;
-use crate::progress::say;
-use crate::toolbox::{Tool, Toolbox};
+use crate::base::cache::{Cache, read_record, sha256_file, write_whole};
+use crate::base::command::Command;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::invocation;
+use crate::base::progress::say;
+use crate::base::role::Role;
+use crate::host::toolbox::{Tool, Toolbox};
 
 /// The longest wait for a client that only tells its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
@@ -191,10 +192,11 @@ fn refused(uid: u32, stderr: &str) -> Error {
     let next = if nameless {
         format!(
             "give it one, as root: echo 'lab:x:{uid}:{uid}::/:/bin/sh' >>/etc/passwd, or start the container as a user \
-             that has one\nscenarios (cargo xtask test-e2e) need no SSH"
+             that has one\nscenarios ({}) need no SSH",
+            invocation::test("")
         )
     } else {
-        "look at what it says above; scenarios (cargo xtask test-e2e) need no SSH".to_owned()
+        format!("look at what it says above; scenarios ({}) need no SSH", invocation::test(""))
     };
     Error::setup(what).detail(stderr.trim()).next(next)
 }

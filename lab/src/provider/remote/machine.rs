@@ -1,21 +1,20 @@
 //! One machine of others: scripts run there as root, files put there and fetched verified.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::cache::{sha256, sha256_file};
-use crate::command::{Output, shell_word, tail};
-use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::node::{Node, Role, Running};
-use crate::parcel::{self, Arrived, Parcel, Target};
-use crate::provider::remote::capture::Source;
+use crate::base::cache::{sha256, sha256_file};
+use crate::base::command::{Output, shell_word, tail};
+use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::invocation;
+use crate::base::role::Role;
+use crate::node::parcel::{self, Arrived, Parcel, Target};
 use crate::provider::remote::host::Host;
-use crate::provider::remote::job::Job;
 use crate::provider::remote::script;
+use crate::provider::remote::setting::Setting;
 
 /// Where everything of the lab is on a machine, apart from the programs in `/opt/lab`.
 pub const DIRECTORY: &str = "/var/tmp/rdma-lab";
@@ -41,23 +40,6 @@ pub struct Machine {
     pub device: String,
     /// The network interface of that device.
     pub interface: String,
-}
-
-/// How a machine is reached, and what its owner lets the lab do there.
-#[derive(Debug, Clone)]
-pub struct Setting {
-    /// What carries commands and files there.
-    pub host: Arc<dyn Host>,
-    /// Its address on the RDMA network.
-    pub address: IpAddr,
-    /// Its RDMA device, if it was named.
-    pub device: Option<String>,
-    /// What records the wire.
-    pub capture: Source,
-    /// Whether to load `rdma_rxe`, and to make and remake a device of it on the interface that reaches the peer.
-    pub setup_rxe: bool,
-    /// Whether to install packages that are missing, and to give the nodes' names in `/etc/hosts`.
-    pub install: bool,
 }
 
 impl Machine {
@@ -212,9 +194,9 @@ impl Machine {
     pub fn pull_parcel(&self, from: &str, recursive: bool, to: &Path) -> Result<Arrived> {
         let departure = format!("/tmp/rdma-lab-{}", unique());
         let script = parcel::pack_script(from, recursive, Some(&departure));
-        let head = self
-            .demand(&format!("{from} can be read"), &script, TRANSFER)
-            .map_err(|error| error.next("look what it is: cargo xtask lab exec NODE ls -ld PATH"))?;
+        let head = self.demand(&format!("{from} can be read"), &script, TRANSFER).map_err(|error| {
+            error.next(format!("look what it is: {}", invocation::lab("exec NODE ls -ld PATH")))
+        })?;
         let packed = tempfile::NamedTempFile::new()
             .map_err(|source| Error::setup("failed to create a temporary file").source(source))?;
         let downloaded =
@@ -233,20 +215,6 @@ impl Machine {
     fn named(&self, error: Error) -> Error {
         let kind = error.kind();
         Error::new(kind, format!("node {}", self.title())).source(error)
-    }
-}
-
-impl Node for Machine {
-    fn run(&self, command: &str, limit: Duration) -> Result<Output> {
-        self.run_root(&format!("export RDMA_DEVICE={}\n{command}", self.device), limit)
-    }
-
-    fn start(&self, command: &str) -> Result<Box<dyn Running + '_>> {
-        Ok(Box::new(Job::start(self, command)?))
-    }
-
-    fn address(&self) -> IpAddr {
-        self.setting.address
     }
 }
 
@@ -277,7 +245,7 @@ pub(super) fn unique() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
+    use crate::base::command::Command;
 
     #[test]
     fn files_of_one_transfer_arrive_as_they_were_or_not_at_all() {

@@ -1,35 +1,39 @@
 //! The programs for machines of others: those that were built here, or made on one of the machines.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::Result;
-use crate::node::Role;
-use crate::programs::place::{self, Place};
-use crate::programs::{Program, build_guest};
-use crate::progress::say;
-use crate::provider::remote::pair::Machines;
+use crate::base::error::{Error, Result};
+use crate::base::program::Program;
+use crate::base::progress::say;
+use crate::base::role::Role;
+use crate::guest::programs::samples::Samples;
+use crate::provider::remote::build_guest;
+use crate::provider::remote::machines::Machines;
+use crate::provider::remote::place::{self, Place};
 
 /// Gives programs that run on the machines; makes them there where those from here do not.
 #[derive(Debug)]
 pub struct Maker {
-    workspace: PathBuf,
+    samples: Samples,
     asked: Option<Place>,
     made: Mutex<Option<(Place, Vec<Program>)>>,
 }
 
 impl Maker {
-    /// For the workspace at `workspace`; `asked` is where somebody wants programs to be built.
-    pub fn new(workspace: &Path, asked: Option<Place>) -> Maker {
-        Maker { workspace: workspace.to_owned(), asked, made: Mutex::new(None) }
+    /// For these sample programs; `asked` is where somebody wants them to be built.
+    pub fn new(samples: &Samples, asked: Option<Place>) -> Maker {
+        Maker { samples: samples.clone(), asked, made: Mutex::new(None) }
     }
 
-    /// `programs`, those of the workspace in a form that runs on `machines`. Decided once, and said.
+    /// `programs`, the samples among them in a form that runs on `machines`. Decided once, and said.
     ///
     /// # Errors
     ///
     /// As [`place::decide`], [`place::check`] and [`build_guest::build`].
     pub fn fitting(&self, machines: &Machines, programs: &[Program]) -> Result<Vec<Program>> {
+        let Samples::Workspace(workspace) = &self.samples else {
+            return self.checked(machines, programs);
+        };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.is_none() {
             let (place, why) = match self.asked {
@@ -41,7 +45,7 @@ impl Maker {
                 Place::Guest => {
                     say(&format!("programs are built on the server: {why}"));
                     let server = &machines.by_role[&Role::Server];
-                    build_guest::build(&self.workspace, server, &machines.surveys[&Role::Server])?
+                    build_guest::build(workspace, server, &machines.surveys[&Role::Server])?
                 }
             };
             *made = Some((place, built));
@@ -54,5 +58,23 @@ impl Maker {
         }
         let others = programs.iter().filter(|program| built.iter().all(|built| built.name != program.name));
         Ok(built.iter().chain(others).cloned().collect())
+    }
+
+    /// `programs` without samples that were built before for other machines than these.
+    fn checked(&self, machines: &Machines, programs: &[Program]) -> Result<Vec<Program>> {
+        if self.asked == Some(Place::Guest) {
+            return Err(Error::usage("--build guest needs the sources of the sample programs")
+                .next("run it in a checkout of the lab, by its `cargo xtask`"));
+        }
+        let Samples::Prebuilt(samples) = &self.samples else { return Ok(programs.to_vec()) };
+        if samples.is_empty() {
+            return Ok(programs.to_vec());
+        }
+        let (place, why) = place::decide(machines)?;
+        if place == Place::Host {
+            return Ok(programs.to_vec());
+        }
+        say(&format!("the sample programs do not run on these machines and stay here: {why}"));
+        Ok(programs.iter().filter(|program| !samples.contains(program)).cloned().collect())
     }
 }

@@ -1,0 +1,164 @@
+//! `capture`: records the wire of a resident lab.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser as _, Subcommand};
+use lab::base::cache::Cache;
+use lab::base::invocation;
+use lab::base::role::Role;
+use lab::{Error, Result};
+use serde::Serialize;
+
+use super::{Found, Name, json};
+use crate::{decode, output};
+
+/// The subcommands of `lab capture`.
+#[derive(Debug, Subcommand)]
+pub enum Capture {
+    /// Begins to record.
+    Start(StartArgs),
+    /// Ends the recording and says where it is.
+    Stop(StopArgs),
+    /// Prints each packet and each finding as it happens, until Ctrl-C; begins to record if nothing does.
+    Follow(FollowArgs),
+}
+
+/// The arguments of `lab capture follow`.
+#[derive(Debug, clap::Args)]
+pub struct FollowArgs {
+    #[command(flatten)]
+    name: Name,
+    /// What `roce follow` takes beside the file, as in `--json` or `--idle 5`.
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<String>,
+}
+
+/// `roce follow`, as it is parsed on its own command line.
+#[derive(clap::Parser)]
+struct Follow {
+    #[command(flatten)]
+    args: roce_cli::FollowArgs,
+}
+
+/// The arguments of `lab capture start`.
+#[derive(Debug, clap::Args)]
+pub struct StartArgs {
+    #[command(flatten)]
+    name: Name,
+    /// The pcapng to write [default: capture.pcapng among the lab's logs].
+    file: Option<PathBuf>,
+    /// As JSON, one object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The arguments of `lab capture stop`.
+#[derive(Debug, clap::Args)]
+pub struct StopArgs {
+    #[command(flatten)]
+    name: Name,
+    /// As JSON, one object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Started {
+    /// What is recorded into.
+    recording: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Stopped {
+    file: PathBuf,
+    /// RoCEv2 packets by the node that sent them.
+    packets: BTreeMap<Role, u64>,
+}
+
+/// Runs one of them.
+pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
+    match command {
+        Capture::Follow(args) => return follow(args),
+        Capture::Start(args) => {
+            let mut lab = args.name.find()?;
+            let file = args.file.clone().unwrap_or_else(|| default_file(&lab));
+            let file = std::path::absolute(file)
+                .map_err(|source| Error::setup("failed to resolve the capture's name").source(source))?;
+            if file.exists() {
+                return Err(Error::usage(format!("{} is there already", file.display()))
+                    .next("give another name, or remove it first"));
+            }
+            match &mut lab {
+                Found::Own(lab) => lab.control().start_capture(&file)?,
+                Found::Shared(lab) => lab.start_capture(&Cache::open()?, &file)?,
+            }
+            if args.json {
+                output::line(json(&Started { recording: file })?)?;
+            } else {
+                output::line(format_args!("recording into {}", file.display()))?;
+            }
+        }
+        Capture::Stop(args) => {
+            let (file, packets) = match args.name.find()? {
+                Found::Own(lab) => {
+                    let captured = lab.control().captured()?.into_iter();
+                    (
+                        lab.control().stop_capture()?,
+                        captured.map(|(role, count)| (role, count.sent)).collect(),
+                    )
+                }
+                Found::Shared(mut lab) => lab.stop_capture(&Cache::open()?)?,
+            };
+            let stopped = Stopped { file, packets };
+            if args.json {
+                output::line(json(&stopped)?)?;
+            } else {
+                let total: u64 = stopped.packets.values().sum();
+                output::line(format_args!("{}: {total} RoCEv2 packets", stopped.file.display()))?;
+                output::line(format_args!(
+                    "read it: {} {}",
+                    invocation::program("decode"),
+                    stopped.file.display()
+                ))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a recording goes that was given no name: beside earlier ones.
+fn default_file(lab: &Found) -> PathBuf {
+    let names = std::iter::once("capture.pcapng".to_owned())
+        .chain((2..).map(|number| format!("capture-{number}.pcapng")));
+    names.map(|name| lab.logs().join(name)).find(|path| !path.exists()).unwrap_or_default()
+}
+
+/// Prints what comes; the recording goes on afterwards.
+fn follow(args: &FollowArgs) -> Result<ExitCode> {
+    let lab = args.name.find()?;
+    let Found::Own(own) = &lab else {
+        return Err(Error::usage(
+            "packets on machines of others are not seen while they happen: the recording is there",
+        )
+        .next(format!(
+            "record, then read: {}; {}",
+            invocation::lab("capture start"),
+            invocation::lab("capture stop")
+        )));
+    };
+    let control = own.control();
+    let file = match control.recording()? {
+        Some(file) => file,
+        None => {
+            let file = default_file(&lab);
+            control.start_capture(&file)?;
+            file
+        }
+    };
+    output::note(&format!("recording into {}; end it: {}", file.display(), invocation::lab("capture stop")));
+    let words = [invocation::lab("capture follow --").into(), file.into_os_string()].into_iter();
+    let follow = Follow::parse_from(words.chain(args.options.iter().map(Into::into)));
+    decode::told(follow.args.run(decode::names()))
+}

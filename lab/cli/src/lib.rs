@@ -1,0 +1,118 @@
+//! The lab's command line, for two front ends: `cargo xtask` in this workspace, and `rdma-lab`, one file that needs neither
+//! cargo nor a checkout.
+//!
+//! Parse, match, one file a subcommand. Exit code 0: done, 1: failed, 2: asked for something that cannot be; those of
+//! `exec` are its command's, and 125 is the lab's trouble. Results go to standard output, progress and errors to standard
+//! error.
+//!
+//! [`Front`] holds all that differs: where results go, where scenarios and sample programs come from, how a printed command
+//! is spelled. The commands themselves are defined once: [`Common`], [`Lab`] and [`test::Args`].
+
+#![forbid(unsafe_code)]
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use ::lab::Result;
+use ::lab::base::error::Kind;
+use clap::Subcommand;
+
+mod catalogue;
+pub mod cflags;
+pub mod decode;
+pub mod doctor;
+pub mod explain;
+pub mod front;
+pub mod lab;
+pub mod machines;
+pub mod means;
+pub mod open;
+pub mod output;
+pub mod results;
+pub mod review;
+pub mod run;
+pub mod test;
+pub mod trials;
+
+pub use front::Front;
+pub use lab::Lab;
+
+/// The commands of both front ends, beside those of [`Lab`] and [`test`].
+#[derive(Subcommand)]
+pub enum Common {
+    /// Runs any two programs between the machines and judges their wire.
+    Run(run::Args),
+    /// Tells what this computer has, what it lacks and how to get it.
+    Doctor(doctor::Args),
+    /// Tells what came of the scenarios of an invocation.
+    Results(results::Args),
+    /// Tells what a cause or a rule of a verdict means, and what to do.
+    Explain(explain::Args),
+    /// Opens the pages of an invocation, or of one run, in a browser.
+    Open(open::Args),
+    /// Prints the RoCEv2 trace of a capture.
+    Decode(roce_cli::TraceArgs),
+    /// Checks a capture against every rule; exits 1 when one is broken.
+    Check(roce_cli::CheckArgs),
+    /// Compares two captures by what they mean; exits 1 when they differ.
+    Diff(roce_cli::DiffArgs),
+    /// Prints options for a C compiler: headers and libraries of the machines' release, `cc srv.c $(… cflags) -o srv`.
+    Cflags(cflags::Args),
+    /// Keeps machines from outliving their owner.
+    #[command(name = "__guard", hide = true)]
+    Guard,
+    /// Runs a program that ends with its parent.
+    #[command(name = "__carry", hide = true)]
+    Carry(lab::CarryArgs),
+    /// Runs the scenarios that the environment names.
+    #[command(name = trials::SUBCOMMAND, hide = true)]
+    Trials(trials::Args),
+}
+
+impl Common {
+    /// Runs one of them.
+    ///
+    /// # Errors
+    ///
+    /// It could not be done, with what to do next.
+    pub fn run(self, front: &Front) -> Result<ExitCode> {
+        match self {
+            Common::Run(args) => run::run(&args, front),
+            Common::Doctor(args) => doctor::run(&args, front),
+            Common::Results(args) => results::run(&args, front),
+            Common::Explain(args) => explain::run(&args),
+            Common::Open(args) => open::run(&args, front),
+            Common::Decode(args) => decode::told(args.run(decode::names())),
+            Common::Check(args) => decode::told(args.run(decode::names())),
+            Common::Diff(args) => decode::told(args.run(decode::names())),
+            Common::Cflags(args) => cflags::run(&args),
+            Common::Guard => ::lab::provider::qemu::guard::main().map(|()| ExitCode::SUCCESS),
+            Common::Carry(args) => lab::carry(&args),
+            Common::Trials(args) => Ok(trials::main(front, args.words)),
+        }
+    }
+}
+
+/// Prints a command line that could not be parsed, or its help; returns the exit code. That of `exec`, if it `is_exec`, is
+/// not its command's.
+pub fn misspelled(error: &clap::Error, is_exec: bool) -> ExitCode {
+    let _ = error.print();
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        // 2 may be a command's own.
+        _ if is_exec => ExitCode::from(lab::TROUBLE),
+        code => ExitCode::from(u8::try_from(code).unwrap_or(2)),
+    }
+}
+
+/// Returns the exit code of a command, whose error is printed; that of `exec`, if it `is_exec`, is its command's otherwise.
+pub fn ended(result: Result<ExitCode>, is_exec: bool) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        match error.kind() {
+            _ if is_exec => ExitCode::from(lab::TROUBLE),
+            Kind::Usage => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    })
+}

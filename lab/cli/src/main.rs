@@ -1,0 +1,68 @@
+//! `rdma-lab`: the lab for programs of any language, in any directory, as one file.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rdma_lab_cli::{Common, Front, Lab, test};
+
+/// Two machines with SoftRoCE: run RDMA programs of any language between them, see and judge their wire.
+#[derive(Parser)]
+#[command(name = "rdma-lab", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Common(Common),
+    /// Runs scenarios, files that name two programs and what is expected, and compares each trace with its snapshot.
+    Test(test::Args),
+    #[command(flatten)]
+    Lab(Lab),
+    /// Fetches Debian packages without apt.
+    #[cfg(feature = "fetcher")]
+    #[command(name = rdma_lab_cli::front::FETCHER, hide = true)]
+    Fetch {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    rdma_lab_cli::front::STANDALONE.set();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            return rdma_lab_cli::misspelled(&error, std::env::args().nth(1).as_deref() == Some("exec"));
+        }
+    };
+    let is_exec = matches!(&cli.command, Command::Lab(command) if command.is_exec());
+    #[cfg(feature = "fetcher")]
+    if let Command::Fetch { words } = &cli.command {
+        return debian_fetcher::main(words);
+    }
+    let result = Front::standalone().and_then(|front| match cli.command {
+        Command::Common(command) => command.run(&front),
+        Command::Test(args) => test::run(&args, &front),
+        Command::Lab(command) => rdma_lab_cli::lab::run(&command, &front),
+        #[cfg(feature = "fetcher")]
+        Command::Fetch { .. } => unreachable!("it has ended already"),
+    });
+    rdma_lab_cli::ended(result, is_exec)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

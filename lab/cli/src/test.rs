@@ -1,0 +1,190 @@
+//! `test`, in this workspace `test-e2e`: the scenarios, each compared with its snapshot.
+//!
+//! Runs [`trials`] in a process of its own. Its standard input is a pipe from here: when that ends, however this process
+//! ended, the run ends and its machines with it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use lab::base::error::IoContext as _;
+use lab::base::names::find;
+use lab::base::policy::Policy;
+use lab::provider::Choice;
+use lab::scenario::Scenario;
+use lab::scenario::fault::netem;
+use lab::trial::artifacts::Artifacts;
+use lab::trial::plan::Plan;
+use lab::trial::results::{self, Results};
+use lab::{Error, Result, trial};
+
+use crate::machines::Machines;
+use crate::{Front, front, output, review, trials};
+
+/// The arguments of `test`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Scenarios to run [default: all].
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// The catalogue: a directory of scenarios, with their snapshots in `snapshots` [default: the kit's own].
+    #[arg(long = "scenarios", value_name = "DIR")]
+    scenarios_in: Option<PathBuf>,
+    /// How many pairs of machines run side by side [default: one a processor].
+    #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
+    /// Run each scenario this often: every run must pass undisturbed and draw fresh random values.
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    repeat: u16,
+    /// Afterwards show each changed trace and ask whether to accept it.
+    #[arg(long, conflicts_with = "ci")]
+    review: bool,
+    /// Never write a snapshot.
+    #[arg(long)]
+    ci: bool,
+    /// Fail if the machines cannot run a scenario; it counts as not run otherwise.
+    #[arg(long)]
+    require_all: bool,
+    /// Judge again what an earlier run kept, without machines: its directory, or that of one scenario.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["scenarios", "repeat", "review"])]
+    from_artifacts: Option<PathBuf>,
+    #[command(flatten)]
+    machines: Machines,
+}
+
+/// Runs the scenarios; exit code 1 where one is not green.
+pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
+    let catalogue = Catalogue::of(args, front)?;
+    if let Some(directory) = &args.from_artifacts {
+        return judge_again(directory, &catalogue, args.require_all, front);
+    }
+    let scenarios = Scenario::read_all(&catalogue.scenarios)?;
+    let planned = planned(&args.scenarios, scenarios, &args.machines.choice()?, front)?;
+    if planned.is_empty() {
+        let directory = catalogue.scenarios.display();
+        return Err(Error::usage(format!("there is no scenario in {directory}, so nothing would be proven"))
+            .next("put a TOML file a scenario there; lab/scenarios has examples"));
+    }
+    args.machines.prepare(front.samples.are_built())?;
+    // All: whatever there is, without a list that is longer than an argument may be.
+    let asked = if args.scenarios.is_empty() { &[] } else { planned.as_slice() };
+    front.make_home()?;
+    let kept = Artifacts::create(&front.home)?;
+    Plan::new(&planned, args.repeat).write(kept.directory())?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1));
+    let mut scenarios = Command::new(&front.program)
+        .arg(trials::SUBCOMMAND)
+        // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
+        .args(["--include-ignored", "--test-threads", &(jobs + 1).to_string()])
+        .env("RDMA_LAB_SCENARIOS", asked.join(","))
+        .env("RDMA_LAB_SCENARIOS_IN", &catalogue.scenarios)
+        .env("RDMA_LAB_SNAPSHOTS_IN", &catalogue.snapshots)
+        .envs(args.machines.choice()?.env())
+        .envs(Policy::get().env())
+        .env("RDMA_LAB_REPEAT", args.repeat.to_string())
+        .env("RDMA_LAB_JOBS", jobs.to_string())
+        .env("RDMA_LAB_RUN", kept.directory())
+        .env("RDMA_LAB_REQUIRE_ALL", u8::from(args.require_all).to_string())
+        .env("RDMA_LAB_OWNED", "1")
+        .env("INSTA_UPDATE", if args.ci || catalogue.is_fixed { "no" } else { "new" })
+        // Else insta asks cargo, which may not be there.
+        .env("INSTA_WORKSPACE_ROOT", &front.home)
+        .env("INSTA_OUTPUT", "none")
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    // `wait` would close the pipe at once.
+    let pipe = scenarios.stdin.take();
+    let status = scenarios.wait().map_err(failed)?;
+    drop(pipe);
+    let results = Results::merge(kept.directory())?;
+    results.keep()?;
+    output::line(format_args!("\n{results}"))?;
+    if args.review {
+        review::run(&catalogue.snapshots)?;
+    }
+    Ok(if status.success() && results.are_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Judges kept runs again; exit code 1 where one is not green.
+fn judge_again(
+    directory: &Path,
+    catalogue: &Catalogue,
+    require_all: bool,
+    front: &Front,
+) -> Result<ExitCode> {
+    front.make_home()?;
+    let (kept, verdicts) = trial::judge_again(directory, &catalogue.snapshots, &front.home)?;
+    for verdict in verdicts {
+        output::line(format_args!("{verdict}\n"))?;
+    }
+    let results = results::update(&kept)?;
+    output::line(&results)?;
+    let is_red = results.totals.failed > 0 || require_all && results.totals.not_run > 0;
+    Ok(if is_red { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Where scenarios and their snapshots are.
+struct Catalogue {
+    scenarios: PathBuf,
+    snapshots: PathBuf,
+    /// True if nobody can accept another trace of theirs.
+    is_fixed: bool,
+}
+
+impl Catalogue {
+    fn of(args: &Args, front: &Front) -> Result<Catalogue> {
+        let Some(directory) = &args.scenarios_in else {
+            let (scenarios, snapshots) = front.catalogue.directories()?;
+            let is_fixed = front.catalogue == front::Catalogue::Embedded;
+            if is_fixed && args.review {
+                return Err(Error::usage(
+                    "the snapshots of the kit's own scenarios are parts of this program",
+                )
+                .next("review traces of your own scenarios: --scenarios DIR"));
+            }
+            return Ok(Catalogue { scenarios, snapshots, is_fixed });
+        };
+        // Printed commands name it wherever they are called.
+        let scenarios = std::path::absolute(directory).at("failed to resolve", directory)?;
+        if !scenarios.is_dir() {
+            return Err(Error::usage(format!("no directory is called {}", directory.display()))
+                .next("name one with a TOML file a scenario"));
+        }
+        Ok(Catalogue { snapshots: scenarios.join("snapshots"), scenarios, is_fixed: false })
+    }
+}
+
+fn failed(source: std::io::Error) -> Error {
+    Error::setup("failed to run the scenarios").source(source)
+}
+
+/// The scenarios to run, by name. One that does not exist is an error that names the nearest; so is one that
+/// the machines cannot run, or whose programs are not at hand, if it was asked for by name.
+fn planned(
+    names: &[String],
+    scenarios: Vec<Scenario>,
+    choice: &Choice,
+    front: &Front,
+) -> Result<Vec<String>> {
+    if names.is_empty() {
+        return Ok(scenarios.into_iter().map(|scenario| scenario.name).collect());
+    }
+    let wire = choice.wire()?;
+    let known = scenarios.iter().map(|scenario| scenario.name.as_str());
+    let mut planned = Vec::new();
+    for name in names {
+        let found = find("scenario", name, known.clone()).map_err(|why| {
+            Error::usage(why).next(format!("there are: {}", known.clone().collect::<Vec<_>>().join(", ")))
+        })?;
+        let scenario = scenarios.iter().find(|scenario| scenario.name == found);
+        if let Some(why) = scenario.and_then(|scenario| scenario.cannot_run_on(&wire)) {
+            return Err(Error::usage(format!("{found}: {why}")).next(netem::WAYS_OUT));
+        }
+        if let Some(scenario) = scenario {
+            front.samples.demand_named_in(&scenario.commands())?;
+        }
+        planned.push(found.to_owned());
+    }
+    Ok(planned)
+}

@@ -1,0 +1,22 @@
+//! Connections: which packets belong together, which asks and which answers, and the names of their queue pairs.
+//!
+//! In: packets in the order in which they were sent. Out: for each packet its connection, the side that sent it, the distance of its PSN from the first
+//! request of the side that it counts, and whether it is new. Everything is known at the packet: whoever reads a capture and whoever stands on the wire
+//! gets the same names. Memory is bounded by the number of connections that are followed.
+//!
+//! - [`Tracker`]: the connections of a capture; [`Connection`], [`Endpoint`]: one of them
+//! - [`QueuePairName`]: `qp1`, by the order in which the packets name queue pairs
+
+mod connection;
+mod datagrams;
+mod numbers;
+mod requests;
+mod tracker;
+
+pub use connection::{Connection, Endpoint, Side};
+pub(crate) use datagrams::{Datagrams, unknown};
+pub(crate) use numbers::Numbers;
+pub use numbers::QueuePairName;
+pub(crate) use requests::packets;
+pub(crate) use tracker::{Change, Placed, management};
+pub use tracker::{Sighting, Tracker};

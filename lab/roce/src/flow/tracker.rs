@@ -1,0 +1,527 @@
+//! The connection of each packet: its two queue pairs, the side that sends, the distance of its PSN.
+//!
+//! In: packets and connection management messages, in the order in which they were sent, whatever became of them. Without connection management the two
+//! directions are paired when a response's PSN falls among the other's requests. Queue pair numbers are reused: a new REQ begins a new connection, and so
+//! does a request that cannot follow those before it.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use crate::cm::Message as CmMessage;
+use crate::flow::requests::{Requests, packets};
+use crate::flow::{Connection, Datagrams, Endpoint, Numbers, QueuePairName, Side};
+use crate::names::Names;
+use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, Transport};
+
+/// A connection and the requests of both sides.
+#[derive(Debug)]
+struct Flow {
+    connection: Connection,
+    requests: [Requests; 2],
+    active_comm_id: Option<u32>,
+    /// Owner and id of what it is known under.
+    comm_ids: [Option<Key>; 2],
+    /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
+    merged_into: Option<usize>,
+}
+
+/// A receiver's address and queue pair number.
+type Key = (IpAddr, u32);
+
+/// Queue pairs that are found without hashing; a power of two.
+const RECENT: usize = 64;
+
+/// Connections without a requester's QPN that a response is compared with.
+const UNPAIRED_MAX: usize = 256;
+
+/// What a packet changes in the connections that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing.
+    None,
+    /// A new connection is there.
+    Begun,
+    /// A new connection is there, between queue pairs whose numbers another had: that one has ended.
+    Replaced {
+        /// The one that has ended.
+        old: usize,
+    },
+    /// Two connections were the directions of one.
+    Merged {
+        /// The one that went: its active side's requests are those of `side` now.
+        from: usize,
+        /// Side of the one that stays.
+        side: Side,
+    },
+    /// A REP told the passive side's queue pair, and where the active side's requests begin.
+    Answered,
+}
+
+/// The place of a packet of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) flow: usize,
+    pub(crate) sender: Side,
+    /// Distance of its PSN from the first request of the side that it counts.
+    pub(crate) distance: Option<i64>,
+    /// Whether it is a request beyond all before it, or no request.
+    pub(crate) is_new: bool,
+    pub(crate) change: Change,
+}
+
+/// The place of a packet among all that came, for those who stand on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sighting {
+    /// Its connection and the side that sent it; `None` of a datagram, and of a packet of no connection.
+    pub connection: Option<(usize, Side)>,
+    /// The queue pair that it goes to; `None` of a packet of no connection.
+    pub to: Option<QueuePairName>,
+    /// Distance of its PSN from the first request of the side that it counts; of a datagram, from the first of its sender's queue pair.
+    pub distance: Option<i64>,
+    /// Whether it is no request, or one whose PSN lies beyond those of all before it.
+    pub is_new: bool,
+}
+
+/// The connection management message of a packet, when it is one that can be read.
+pub(crate) fn management<'a>(packet: &Packet<'a>) -> Option<CmMessage<'a>> {
+    let mad = packet.mad()?.ok().filter(crate::cm::Mad::is_cm)?;
+    mad.message().ok()
+}
+
+/// Every connection of a capture, or of a wire; the oldest goes when there are too many.
+#[derive(Debug)]
+pub struct Tracker {
+    flows: VecDeque<Flow>,
+    /// Number of the first flow.
+    base: usize,
+    limit: usize,
+    /// (receiver, destination QPN) to the flow and the side that *receives*.
+    by_qpn: HashMap<Key, (usize, Side)>,
+    /// (owner, communication id) to the flow.
+    by_comm_id: HashMap<Key, usize>,
+    recent: [Option<(Key, (usize, Side))>; RECENT],
+    numbers: Numbers,
+    datagrams: Datagrams,
+}
+
+impl Tracker {
+    /// Makes room for `limit` connections, and for as many queue pairs of datagrams.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            flows: VecDeque::new(),
+            base: 0,
+            limit: limit.max(1),
+            by_qpn: HashMap::new(),
+            by_comm_id: HashMap::new(),
+            recent: [None; RECENT],
+            numbers: Numbers::default(),
+            datagrams: Datagrams::new(limit),
+        }
+    }
+
+    /// Takes a packet in where it is sent, and tells its place; addresses without a name get one. `None` when it is no packet of a queue pair.
+    pub fn see(&mut self, packet: &Packet<'_>, names: &mut Names) -> Option<Sighting> {
+        for address in [packet.source, packet.destination] {
+            names.see(address);
+        }
+        let sighting = self.place(packet, names);
+        while self.in_excess().is_some() {
+            self.drop_oldest();
+        }
+        sighting
+    }
+
+    fn place(&mut self, packet: &Packet<'_>, names: &Names) -> Option<Sighting> {
+        let bth = packet.bth?;
+        let nowhere = Sighting { connection: None, to: None, distance: None, is_new: true };
+        if let Some(message) = management(packet) {
+            self.manage(packet.source, packet.destination, &message, names);
+            return Some(Sighting { to: Some(QueuePairName::Gsi), ..nowhere });
+        }
+        if packet.deth.is_some() {
+            self.see_datagram(packet, names);
+            let (from, to) = self.datagram(packet)?;
+            let distance = self.datagrams.psn_offset(from, bth.psn()).map(i64::from);
+            return Some(Sighting { to: self.datagrams.number(to), distance, ..nowhere });
+        }
+        let key = (packet.destination, bth.destination_qpn());
+        let (flow, sender, distance, is_new) = match self.take_in(packet, true, names) {
+            Some(placed) => (placed.flow, placed.sender, placed.distance, placed.is_new),
+            None => match self.find(key.0, key.1) {
+                Some((flow, sender)) => (flow, sender, None, true),
+                None => return Some(nowhere),
+            },
+        };
+        let number = self.connection(flow)?.endpoint(sender.other()).number;
+        let to = number.map(QueuePairName::Connected);
+        Some(Sighting { connection: Some((flow, sender)), to, distance, is_new })
+    }
+
+    /// Source and destination queue pair of a datagram that is no connection management.
+    fn datagram(&self, packet: &Packet<'_>) -> Option<(Key, Key)> {
+        let (bth, deth) = (packet.bth?, packet.deth?);
+        Some(((packet.source, deth.source_qpn()), (packet.destination, bth.destination_qpn())))
+    }
+
+    /// Takes note of a datagram that is no connection management.
+    pub(crate) fn see_datagram(&mut self, packet: &Packet<'_>, names: &Names) {
+        if let (Some((source, destination)), Some(bth)) = (self.datagram(packet), packet.bth) {
+            self.datagrams.see(source, destination, bth.psn(), names);
+        }
+    }
+
+    /// Queue pairs of datagrams.
+    pub(crate) fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
+    }
+
+    /// Numbers of the flows that are there.
+    pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
+        self.base..self.base + self.flows.len()
+    }
+
+    fn get(&self, number: usize) -> Option<&Flow> {
+        self.flows.get(number.checked_sub(self.base)?)
+    }
+
+    fn get_mut(&mut self, number: usize) -> Option<&mut Flow> {
+        self.flows.get_mut(number.checked_sub(self.base)?)
+    }
+
+    /// The connection of that number, if it is followed now.
+    pub fn connection(&self, number: usize) -> Option<&Connection> {
+        self.get(number).map(|flow| &flow.connection)
+    }
+
+    /// The connections that are followed now, by their numbers, in the order of their first packets.
+    pub fn connections(&self) -> impl Iterator<Item = (usize, &Connection)> {
+        let own = (self.base..).zip(&self.flows).filter(|(_, flow)| flow.merged_into.is_none());
+        own.map(|(number, flow)| (number, &flow.connection))
+    }
+
+    pub(crate) fn connection_mut(&mut self, number: usize) -> Option<&mut Connection> {
+        self.get_mut(number).map(|flow| &mut flow.connection)
+    }
+
+    /// The oldest flow, when there are more than there is room for.
+    #[inline]
+    pub(crate) fn in_excess(&self) -> Option<usize> {
+        (self.flows.len() > self.limit).then_some(self.base)
+    }
+
+    /// Takes the oldest flow out; gives its connection, unless another took it over.
+    #[cold]
+    pub(crate) fn drop_oldest(&mut self) -> Option<Connection> {
+        let flow = self.flows.pop_front()?;
+        let number = self.base;
+        self.base += 1;
+        for side in Side::BOTH {
+            let end = flow.connection.endpoint(side);
+            if let Some(qpn) = end.qpn {
+                let key = (end.address, qpn);
+                if self.by_qpn.get(&key).is_some_and(|(found, _)| *found == number) {
+                    self.by_qpn.remove(&key);
+                }
+            }
+        }
+        for (address, comm_id) in flow.comm_ids.into_iter().flatten() {
+            if self.by_comm_id.get(&(address, comm_id)) == Some(&number) {
+                self.by_comm_id.remove(&(address, comm_id));
+            }
+        }
+        self.recent = [None; RECENT];
+        flow.merged_into.is_none().then_some(flow.connection)
+    }
+
+    fn insert_qpn(&mut self, key: Key, value: (usize, Side)) {
+        self.by_qpn.insert(key, value);
+        self.recent[key.1 as usize % RECENT] = None;
+    }
+
+    fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> usize {
+        let requests = Side::BOTH.map(|side| Requests::from(connection.endpoint(side).psn_first));
+        let comm_ids = [active_comm_id.map(|id| (connection.active.address, id)), None];
+        self.flows.push_back(Flow { connection, requests, active_comm_id, comm_ids, merged_into: None });
+        self.base + self.flows.len() - 1
+    }
+
+    /// Takes a connection management message in; gives the flow that it belongs to, and what it changes.
+    pub(crate) fn manage(
+        &mut self,
+        source: IpAddr,
+        destination: IpAddr,
+        message: &CmMessage<'_>,
+        names: &Names,
+    ) -> Option<(usize, Change)> {
+        match message {
+            CmMessage::Req(req) => {
+                let comm_id = req.local_comm_id();
+                if let Some(index) = self.by_comm_id.get(&(source, comm_id))
+                    && let Some(flow) = self.get(*index)
+                    && flow.active_comm_id == Some(comm_id)
+                    && flow.connection.active.qpn == Some(req.local_qpn())
+                    && flow.connection.passive.psn_first == Some(req.starting_psn())
+                {
+                    return Some((*index, Change::None));
+                }
+                let mut connection = Connection::asked_for(source, destination, *req);
+                for side in Side::BOTH {
+                    let end = connection.endpoint_mut(side);
+                    end.number = Some(self.numbers.next(&names.get(end.address)));
+                }
+                let index = self.add(connection, Some(comm_id));
+                self.by_comm_id.insert((source, comm_id), index);
+                self.insert_qpn((source, req.local_qpn()), (index, Side::Active));
+                Some((index, Change::Begun))
+            }
+            CmMessage::Rep(rep) => {
+                let index = *self.by_comm_id.get(&(destination, rep.remote_comm_id()))?;
+                let connection = self.connection_mut(index)?;
+                if connection.passive.qpn.is_some() {
+                    return Some((index, Change::None));
+                }
+                connection.passive.qpn = Some(rep.local_qpn());
+                connection.active.psn_first = Some(rep.starting_psn());
+                let least = |depth: Option<u8>, other: u8| depth.map(|depth| depth.min(other));
+                let (active, passive) = (&mut connection.active, &mut connection.passive);
+                active.initiator_depth = least(active.initiator_depth, rep.responder_resources());
+                passive.initiator_depth = least(passive.initiator_depth, rep.initiator_depth());
+                if connection.passive.number.is_none() {
+                    // Its number was given back when the request was refused.
+                    let number = self.numbers.next(&names.get(source));
+                    self.connection_mut(index)?.passive.number = Some(number);
+                }
+                let flow = self.get_mut(index)?;
+                flow.requests[Side::Active as usize] = Requests::from(Some(rep.starting_psn()));
+                flow.comm_ids[1] = Some((source, rep.local_comm_id()));
+                self.by_comm_id.insert((source, rep.local_comm_id()), index);
+                self.insert_qpn((source, rep.local_qpn()), (index, Side::Passive));
+                Some((index, Change::Answered))
+            }
+            other => {
+                let index = self.of_connection_management(source, destination, other)?;
+                if matches!(other, CmMessage::Rej(_))
+                    && let Some(Connection { passive, .. }) = self.connection_mut(index)
+                    && passive.qpn.is_none()
+                    && let Some(number) = passive.number.take()
+                {
+                    let node = names.get(passive.address);
+                    self.numbers.give_back(&node, number);
+                }
+                Some((index, Change::None))
+            }
+        }
+    }
+
+    /// Finds the flow of a connection management message without taking it in.
+    pub(crate) fn of_connection_management(
+        &self,
+        source: IpAddr,
+        destination: IpAddr,
+        message: &CmMessage<'_>,
+    ) -> Option<usize> {
+        let local = message.local_comm_id().and_then(|id| self.by_comm_id.get(&(source, id)));
+        let remote = message.remote_comm_id().and_then(|id| self.by_comm_id.get(&(destination, id)));
+        local.or(remote).copied()
+    }
+
+    /// Finds the flow of a packet and the side that sends it, without taking it in.
+    pub(crate) fn find(&self, destination: IpAddr, destination_qpn: u32) -> Option<(usize, Side)> {
+        self.by_qpn.get(&(destination, destination_qpn)).map(|(index, side)| (*index, side.other()))
+    }
+
+    /// The same, for the packets of one flow after the other.
+    #[inline]
+    fn find_recent(&mut self, key: Key) -> Option<(usize, Side)> {
+        let slot = &mut self.recent[key.1 as usize % RECENT];
+        if let Some((known, (index, side))) = slot
+            && *known == key
+        {
+            return Some((*index, side.other()));
+        }
+        let (index, side) = *self.by_qpn.get(&key)?;
+        *slot = Some((key, (index, side)));
+        Some((index, side.other()))
+    }
+
+    /// Takes a packet of a connection in: finds or makes its flow, and counts its PSN if this is where it `is_sent`. `None` when it is none of a connection.
+    #[inline]
+    pub(crate) fn take_in(&mut self, packet: &Packet<'_>, is_sent: bool, names: &Names) -> Option<Placed> {
+        let bth = packet.bth?;
+        let opcode = bth.opcode();
+        let is_connected = matches!(opcode.transport(), Transport::Rc | Transport::Uc | Transport::Xrc);
+        let is_broken = matches!(packet.icrc, Icrc::Bad { .. }) || packet.stop.is_some() && !packet.is_cut;
+        if !is_connected || is_broken || !opcode.is_known() {
+            return None;
+        }
+        let key = (packet.destination, bth.destination_qpn());
+        let (mut flow, mut sender, mut change) = match self.find_recent(key) {
+            Some((flow, sender)) => (flow, sender, Change::None),
+            None => self.take_in_new(packet, bth, names)?,
+        };
+        let is_response = opcode.is_response();
+        let state = self.get_mut(flow)?;
+        let requester = if is_response { sender.other() } else { sender };
+        let requests = &state.requests[requester as usize];
+        // Without connection management, what is rare is looked at.
+        if state.connection.port_space.is_none() && change == Change::None {
+            if is_response && !requests.has_begun() {
+                // Both directions were taken for connections of their own: a response shows that they are one.
+                if let Some((into, requester)) = self.unpaired(packet, bth.psn(), flow) {
+                    self.merge(flow, into, requester);
+                    change = Change::Merged { from: flow, side: requester.other() };
+                    (flow, sender) = (into, requester.other());
+                }
+            } else if !is_response && requests.is_behind(opcode, bth.psn()) {
+                change = Change::Replaced { old: flow };
+                (flow, sender) = (self.begin_again(flow, sender, names)?, Side::Active);
+            }
+        }
+        let (distance, is_new) = self.count(flow, sender, packet, bth, is_sent || change != Change::None)?;
+        Some(Placed { flow, sender, distance, is_new, change })
+    }
+
+    /// Counts the PSN of a packet.
+    #[inline]
+    fn count(
+        &mut self,
+        flow: usize,
+        sender: Side,
+        packet: &Packet<'_>,
+        bth: Bth<'_>,
+        is_sent: bool,
+    ) -> Option<(Option<i64>, bool)> {
+        let Flow { connection, requests, .. } = self.get_mut(flow)?;
+        let (opcode, psn) = (bth.opcode(), bth.psn());
+        if opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
+            let bytes = u32::try_from(packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
+            connection.path_mtu_bytes = bytes;
+            for requests in requests.iter_mut().filter(|_| bytes.is_some()) {
+                requests.learn_path_mtu(bytes.unwrap_or_default());
+            }
+        }
+        let is_response = opcode.is_response();
+        let requester = if is_response { sender.other() } else { sender };
+        let requests = &mut requests[requester as usize];
+        if !is_sent {
+            return Some((requests.distance(psn), false));
+        }
+        if is_response {
+            let syndrome = packet.aeth.map(|aeth| aeth.syndrome());
+            let is_refusal = matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+            return Some((requests.answer(psn, is_refusal), true));
+        }
+        let bytes = packet.reth.map(|reth| reth.dma_length());
+        let count = match opcode.operation() {
+            Operation::ReadRequest => {
+                bytes.zip(connection.path_mtu_bytes).map(|(bytes, mtu)| packets(bytes, mtu))
+            }
+            _ => Some(1),
+        };
+        connection.endpoint_mut(requester).psn_first.get_or_insert(psn);
+        let (distance, is_new) = requests.ask(psn, count, bytes.unwrap_or_default());
+        Some((Some(distance), is_new))
+    }
+
+    /// Finds the flow of a packet to a queue pair that nothing told of yet, or makes one.
+    #[cold]
+    fn take_in_new(
+        &mut self,
+        packet: &Packet<'_>,
+        bth: Bth<'_>,
+        names: &Names,
+    ) -> Option<(usize, Side, Change)> {
+        let qpn = bth.destination_qpn();
+        let number = Some(self.numbers.next(&names.get(packet.destination)));
+        if bth.opcode().is_response()
+            && let Some((index, requester)) = self.unpaired(packet, bth.psn(), usize::MAX)
+        {
+            let end = self.connection_mut(index)?.endpoint_mut(requester);
+            (end.qpn, end.number) = (Some(qpn), number);
+            self.insert_qpn((packet.destination, qpn), (index, requester));
+            return Some((index, requester.other(), Change::None));
+        }
+        let active = Endpoint::new(packet.source, None);
+        let passive = Endpoint { number, ..Endpoint::new(packet.destination, Some(qpn)) };
+        let index = self.add(Connection::unmanaged(active, passive), None);
+        self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
+        Some((index, Side::Active, Change::Begun))
+    }
+
+    /// Begins a connection between the queue pairs of flow `index`, whose side `sender` sends first.
+    #[cold]
+    fn begin_again(&mut self, index: usize, sender: Side, names: &Names) -> Option<usize> {
+        let old = self.connection(index)?;
+        let ends = [*old.endpoint(sender), *old.endpoint(sender.other())];
+        let [active, passive] = ends.map(|end| Endpoint {
+            number: end.qpn.map(|_| self.numbers.next(&names.get(end.address))),
+            ..Endpoint::new(end.address, end.qpn)
+        });
+        let new = self.add(Connection::unmanaged(active, passive), None);
+        for (side, end) in [(Side::Active, active), (Side::Passive, passive)] {
+            if let Some(qpn) = end.qpn {
+                self.insert_qpn((end.address, qpn), (new, side));
+            }
+        }
+        Some(new)
+    }
+
+    /// Finds a flow whose requester has no QPN yet and has sent the PSN that `packet` answers.
+    fn unpaired(&self, packet: &Packet<'_>, psn: Psn, except: usize) -> Option<(usize, Side)> {
+        self.flows.iter().enumerate().rev().take(UNPAIRED_MAX).find_map(|(at, flow)| {
+            let index = self.base + at;
+            let requester = flow.connection.side_of(packet.destination)?;
+            let fits = index != except
+                && flow.merged_into.is_none()
+                && flow.connection.endpoint(requester).qpn.is_none()
+                && flow.connection.endpoint(requester.other()).address == packet.source
+                && flow.requests[requester as usize].has(psn);
+            fits.then_some((index, requester))
+        })
+    }
+
+    /// Moves flow `from`, whose only requests are its active side's, into the other direction of flow `into`.
+    fn merge(&mut self, from: usize, into: usize, requester: Side) {
+        let Some(flow) = self.get_mut(from) else {
+            return;
+        };
+        flow.merged_into = Some(into);
+        let requests = std::mem::take(&mut flow.requests[Side::Active as usize]);
+        let Connection { active, passive, .. } = flow.connection;
+        if let Some(qpn) = passive.qpn {
+            self.insert_qpn((passive.address, qpn), (into, requester));
+        }
+        if let Some(into) = self.get_mut(into) {
+            for (side, sent) in [(requester, passive), (requester.other(), active)] {
+                let end = into.connection.endpoint_mut(side);
+                end.packets += sent.packets;
+                end.payload_bytes += sent.payload_bytes;
+            }
+            let end = into.connection.endpoint_mut(requester);
+            (end.qpn, end.number) = (passive.qpn, passive.number);
+            into.connection.endpoint_mut(requester.other()).psn_first = active.psn_first;
+            into.requests[requester.other() as usize] = requests;
+        }
+    }
+
+    /// Follows a merge: the connection and the side that connection `index` and its `side` turned out to be.
+    pub fn resolve(&self, index: usize, side: Side) -> (usize, Side) {
+        let Some((flow, into)) = self.get(index).and_then(|flow| Some((flow, flow.merged_into?))) else {
+            return (index, side);
+        };
+        let address = flow.connection.endpoint(side).address;
+        (into, self.connection(into).and_then(|connection| connection.side_of(address)).unwrap_or(side))
+    }
+
+    /// Whether flow `index` was taken over by another.
+    pub(crate) fn is_merged(&self, index: usize) -> bool {
+        self.get(index).is_some_and(|flow| flow.merged_into.is_some())
+    }
+
+    /// The connections, in the order of their first packets, without those that were taken over, and the names that were given beside them.
+    pub(crate) fn into_parts(self) -> (Vec<Connection>, Numbers, Datagrams) {
+        let own = self.flows.into_iter().filter(|flow| flow.merged_into.is_none());
+        (own.map(|flow| flow.connection).collect(), self.numbers, self.datagrams)
+    }
+}

@@ -1,0 +1,102 @@
+//! What the system of a node refused a program, before anything of it was on the wire.
+
+use crate::base::role::Role;
+
+use super::facts::{Facts, shown};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
+
+/// The causes on one of the nodes.
+pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
+    Role::BOTH
+        .into_iter()
+        .filter(|role| facts.is_in_trouble(*role))
+        .flat_map(|role| of_node(facts, role))
+        .collect()
+}
+
+fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
+    let mut found = Vec::new();
+    let command = facts.evidence.scenario.command(role);
+    if let Some(code @ (126 | 127)) = facts.exit_code(role) {
+        let said = facts
+            .node(role)
+            .and_then(|node| node.output.as_ref())
+            .and_then(|output| output.stderr.lines().last());
+        let sentence = match code {
+            126 => format!("`{command}` is not a program that {role} can run"),
+            _ => format!("`{command}`, or a library that it needs, is not on {role}"),
+        };
+        let said = said.map(|line| format!("{role}'s stderr: {}", shown(line)));
+        found.push(Diagnosis::new(Cause::ProgramMissing, sentence).shown_by(said));
+        return found;
+    }
+    if let Some(line) = says_both(
+        facts,
+        role,
+        &["reg_mr", "register", "memory region", "couldn't allocate mr"],
+        &["Cannot allocate memory", "errno 12", "ENOMEM"],
+    )
+    .or_else(|| facts.said(role, &["RLIMIT_MEMLOCK", "memlock", "locked memory"]))
+    {
+        let sentence = format!("{role} cannot register its memory: it would lock more than its limit allows");
+        found.push(Diagnosis::new(Cause::LockedMemoryLimit, sentence).shown_by([line]));
+    }
+    if let Some(line) =
+        says_both(facts, role, &["post_send"], &["Cannot allocate memory", "errno 12", "ENOMEM", ": 12 "])
+    {
+        let sentence = format!("{role}'s send queue is full: ibv_post_send failed with ENOMEM");
+        found.push(Diagnosis::new(Cause::SendQueueFull, sentence).shown_by([line]));
+    }
+    if let Some(line) = says_both(
+        facts,
+        role,
+        &["no device", "resolve_addr", "resolve_route", "device", "rdma_", "IB device"],
+        &["No such device", "errno 19", "ENODEV", "no device", "No IB devices", "no RDMA device", "errno 38"],
+    ) {
+        let sentence = format!("{role} finds no RDMA device for the address that it uses");
+        found.push(Diagnosis::new(Cause::NoRdmaDevice, sentence).shown_by([line]));
+    }
+    if let Some(line) = says_both(
+        facts,
+        role,
+        &["RTR", "modify", "create_ah", "gid", "AH"],
+        &[
+            "Invalid argument",
+            "Network is unreachable",
+            "No route to host",
+            "Connection timed out",
+            "errno 22",
+            "errno 101",
+            "errno 113",
+            "errno 110",
+            "errno 61",
+            "No data available",
+            "could not get local gid",
+            "query_gid",
+        ],
+    )
+    .filter(|_| facts.said(role, &["RTR", "create_ah", "gid", "Failed to modify QP"]).is_some())
+    {
+        let sentence = format!(
+            "{role} cannot bring its queue pair to the peer's address: the GID at its index is none that reaches it"
+        );
+        found.push(Diagnosis::new(Cause::GidUnusable, sentence).shown_by([line]));
+    }
+    found
+}
+
+/// The last line in which a program said one of each.
+fn says_both(facts: &Facts<'_>, role: Role, some: &[&str], others: &[&str]) -> Option<String> {
+    let output = facts.node(role)?.output.as_ref()?;
+    let has = |line: &str, parts: &[&str]| {
+        parts.iter().any(|part| line.to_lowercase().contains(&part.to_lowercase()))
+    };
+    for (what, text) in [("stderr", &output.stderr), ("stdout", &output.stdout)] {
+        let plain = text.lines().filter(|line| !line.starts_with('{'));
+        if let Some(line) = plain.rev().find(|line| has(line, some) && has(line, others)) {
+            return Some(format!("{role}'s {what}: {}", shown(line)));
+        }
+    }
+    None
+}

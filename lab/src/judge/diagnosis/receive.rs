@@ -1,0 +1,106 @@
+//! Messages that found no RECV, or none that they fit into.
+
+use roce::wire::Syndrome;
+use roce::{MessageKind, Rule};
+
+use crate::base::role::Role;
+use crate::judge::completeness::Why;
+
+use super::facts::Facts;
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
+
+/// What the completion of a request says that was given up for want of a RECV.
+const NOT_READY: [&str; 2] = ["RNR retry counter exceeded", "RNR_RETRY_EXC_ERR"];
+
+/// What a program says that waits for a completion in vain.
+const IN_VAIN: [&str; 3] = ["no completion", "timeout", "timed out"];
+
+/// The causes of messages without a RECV.
+pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
+    not_ready(facts).into_iter().chain(datagrams(facts)).collect()
+}
+
+/// A responder that was not ready until the end, and said so.
+fn not_ready(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let report = facts.report?;
+    let rnr =
+        facts.wire.refusals.iter().filter(|(_, syndrome, _)| matches!(syndrome, Syndrome::RnrNak { .. }));
+    let (responder, _, last) = rnr.max_by_key(|(_, _, packet)| *packet)?;
+    let given_up = facts.findings(Rule::RnrRetriesEnded).find(|finding| finding.source == *responder);
+    // One that got its RECV in the end was answered.
+    let is_open = report.messages.iter().any(|message| {
+        message.responder == *responder && takes_a_receive(message.kind) && !is_done(message.outcome)
+    });
+    if given_up.is_none() && !is_open {
+        return None;
+    }
+    let packet = given_up.map_or(*last, |finding| finding.packet);
+    let message = report.messages.iter().rfind(|message| {
+        message.responder == *responder && takes_a_receive(message.kind) && !is_done(message.outcome)
+    });
+    let (responder, what) =
+        (facts.name(*responder), message.map_or("SEND".to_owned(), |m| m.kind.to_string()));
+    let requester = message.map_or("the peer".to_owned(), |message| facts.name(message.requester));
+    let (cause, sentence) = match message.map(|message| message.kind) {
+        Some(MessageKind::WriteWithImmediate) => (
+            Cause::ImmediateWithoutReceive,
+            format!("{requester}'s {what} finds no RECV: {responder} posted none for its immediate"),
+        ),
+        _ => (
+            Cause::ReceiveNotPosted,
+            format!("{requester}'s {what} finds no RECV: {responder} posted none for it"),
+        ),
+    };
+    let nak = match given_up {
+        Some(finding) => format!("packet {packet}: {responder} is not ready: {}", finding.evidence),
+        None => format!("packet {packet}: {responder} is still not ready (RNR NAK)"),
+    };
+    let counted = report
+        .messages
+        .iter()
+        .rfind(|message| takes_a_receive(message.kind) && is_done(message.outcome))
+        .map(|_| {
+            let taken =
+                report.messages.iter().filter(|m| takes_a_receive(m.kind) && is_done(m.outcome)).count();
+            format!("{taken} such messages before it were taken")
+        });
+    let said = Role::BOTH.into_iter().filter_map(|role| facts.said(role, &NOT_READY));
+    Some(Diagnosis::new(cause, sentence).shown_by([nak].into_iter().chain(counted).chain(said)))
+}
+
+/// Datagrams that a device took and its program never heard of.
+fn datagrams(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let ((destination, qpn, _), count) = facts.wire.datagrams.iter().next()?;
+    let role = facts.evidence.owner(*destination)?;
+    if !facts.is_in_trouble(role) {
+        return None;
+    }
+    let is_refused = facts.completeness.not_taken(role, |why| !matches!(why, Why::QueuePairGone)) > 0;
+    let heard = ["success", "SUCCESS"].iter().any(|word| facts.said(role, &[word]).is_some());
+    let said = facts.said(role, &IN_VAIN);
+    if is_refused || heard || said.is_none() && !facts.is_hung(role) {
+        return None;
+    }
+    let bytes = facts.wire.datagram_bytes;
+    let sentence = format!(
+        "{count} datagrams of up to {bytes} bytes reached {role}'s queue pair {qpn:#x}, and no RECV took them: none was posted, or none of {} bytes",
+        bytes + 40
+    );
+    let taken = format!("{role}'s rxe counted each of them as received");
+    Some(Diagnosis::new(Cause::DatagramWithoutRoom, sentence).shown_by([taken].into_iter().chain(said)))
+}
+
+fn is_done(outcome: roce::Outcome) -> bool {
+    matches!(outcome, roce::Outcome::Acknowledged | roce::Outcome::Responded)
+}
+
+fn takes_a_receive(kind: MessageKind) -> bool {
+    matches!(
+        kind,
+        MessageKind::Send
+            | MessageKind::SendWithImmediate
+            | MessageKind::SendWithInvalidate
+            | MessageKind::WriteWithImmediate
+    )
+}

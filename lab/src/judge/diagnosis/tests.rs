@@ -1,0 +1,395 @@
+//! Each cause from synthesised evidence, beside a near neighbour that has none of it.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use roce::capture::Writer;
+use roce::synth::Pair;
+
+use super::{Diagnosis, diagnose};
+use crate::base::command::Output;
+use crate::base::role::Role;
+use crate::judge::completeness;
+use crate::run::evidence::{Evidence, Failed, FailedKind};
+use crate::scenario::Scenario;
+use crate::scenario::cause::Cause;
+use crate::wire::capture::CAPTURE;
+
+/// A millisecond in nanoseconds.
+const MS: u64 = 1_000_000;
+
+/// The evidence of a run with these frames, at these times in milliseconds, all of which were delivered and counted.
+struct Run {
+    frames: Vec<(u64, Vec<u8>)>,
+    evidence: Evidence,
+}
+
+impl Run {
+    fn new(frames: Vec<Vec<u8>>) -> Run {
+        Run::timed(frames.into_iter().enumerate().map(|(ms, frame)| (ms as u64, frame)).collect())
+    }
+
+    fn timed(frames: Vec<(u64, Vec<u8>)>) -> Run {
+        let mut evidence = Evidence::new(&Scenario::new("x", "srv".to_owned(), "cli".to_owned()));
+        let pair = Pair::new(1);
+        evidence.addresses =
+            [(Role::Server, pair.passive.address), (Role::Client, pair.active.address)].into();
+        let mut run = Run { frames, evidence };
+        for role in Role::BOTH {
+            run.ended(role, 0, "", "");
+        }
+        run
+    }
+
+    /// Says how a program ended.
+    fn ended(&mut self, role: Role, code: i32, stdout: &str, stderr: &str) -> &mut Run {
+        let output = Output { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() };
+        self.evidence.node(role).has_ended(output, false);
+        self
+    }
+
+    fn client_failed(mut self, stderr: &str) -> Run {
+        self.ended(Role::Client, 3, "", stderr);
+        self
+    }
+
+    /// What is diagnosed, where a server's device did not take so many of the packets that reached it.
+    fn diagnosed_without(&mut self, not_taken: u64) -> Vec<Diagnosis> {
+        let artifacts = tempfile::tempdir().unwrap();
+        write(artifacts.path(), &self.frames);
+        let report = self.evidence.decode(artifacts.path()).unwrap();
+        for role in Role::BOTH {
+            let of = |counts: &std::collections::BTreeMap<IpAddr, u64>| {
+                counts.get(&self.evidence.addresses[&role]).copied().unwrap_or(0)
+            };
+            let received = of(&report.delivered) - if role == Role::Server { not_taken } else { 0 };
+            let sent = of(&report.sent);
+            let node = self.evidence.node(role);
+            (node.sent, node.received) = (Some(sent), Some(received));
+        }
+        let completeness = completeness::check(&self.evidence, &report, artifacts.path()).unwrap();
+        assert_eq!(completeness.differences, [""; 0]);
+        diagnose(&self.evidence, Some(&report), &completeness, artifacts.path()).unwrap()
+    }
+
+    fn causes(&mut self) -> Vec<Cause> {
+        self.diagnosed_without(0).into_iter().map(|diagnosis| diagnosis.cause).collect()
+    }
+}
+
+fn write(artifacts: &Path, frames: &[(u64, Vec<u8>)]) {
+    let mut writer = Writer::new(Vec::new(), &["server", "client"]).unwrap();
+    for (ms, frame) in frames {
+        writer.write(0, ms * MS, frame, "fate=forwarded").unwrap();
+    }
+    std::fs::write(artifacts.join(CAPTURE), writer.finish().unwrap()).unwrap();
+}
+
+/// A connection over which the server advertised its region.
+fn connected(pair: &Pair) -> Vec<Vec<u8>> {
+    vec![pair.req(7471, &[]), pair.rep(&pair.advert()), pair.rtu()]
+}
+
+/// A WRITE of 16 bytes that is refused with `syndrome`.
+fn refused(va: u64, rkey: u32, syndrome: u8) -> Run {
+    let pair = Pair::new(1);
+    let mut frames = connected(&pair);
+    frames.push(pair.request(0x0a, 0).ack_request().reth(va, rkey, 16).payload(&[0; 16]).build());
+    frames.push(pair.response(0x11, 0).aeth(syndrome, 0).build());
+    Run::new(frames).client_failed("remote access error")
+}
+
+#[test]
+fn refusals_name_what_is_wrong_with_key_and_address() {
+    let pair = Pair::new(1);
+    let (va, rkey) = (pair.passive.va, pair.passive.rkey);
+    for (va, rkey, expected) in [
+        (va, rkey.swap_bytes(), Cause::KeyByteSwapped),
+        (va.swap_bytes(), rkey.swap_bytes(), Cause::AddressByteSwapped),
+        (va & 0xffff_ffff, rkey, Cause::AddressTruncated),
+        (va + 65_500, rkey, Cause::OutOfBounds),
+        (va, rkey, Cause::AccessNotGranted),
+        (va, rkey ^ 0x1234_5678, Cause::KeyNeverAdvertised),
+        (0x7f00_0000_0000, rkey, Cause::KeyOfAnotherRegion),
+    ] {
+        let found = refused(va, rkey, 0x62).diagnosed_without(0);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].cause, expected, "{found:?}");
+        assert!(found[0].evidence[0].starts_with("packet 5: server refuses it"), "{found:?}");
+        assert_eq!(found[0].evidence[1], "client's stderr: remote access error");
+    }
+    assert_eq!(refused(va, rkey, 0x61).causes(), [Cause::OperationNotPermitted]);
+    // The near neighbour: acknowledged.
+    let mut answered = connected(&pair);
+    answered.push(pair.request(0x0a, 0).ack_request().reth(va, rkey, 16).payload(&[0; 16]).build());
+    answered.push(pair.response(0x11, 0).aeth(0x1f, 1).build());
+    assert_eq!(Run::new(answered).causes(), []);
+}
+
+#[test]
+fn key_that_was_taken_before_is_revoked() {
+    let pair = Pair::new(1);
+    let (va, rkey) = (pair.passive.va, pair.passive.rkey);
+    let mut frames = connected(&pair);
+    for (n, syndrome) in [(0, 0x1f), (1, 0x62)] {
+        frames.push(pair.request(0x0a, n).ack_request().reth(va, rkey, 16).payload(&[0; 16]).build());
+        frames.push(pair.response(0x11, n).aeth(syndrome, 1).build());
+    }
+    assert_eq!(Run::new(frames).client_failed("").causes(), [Cause::KeyRevoked]);
+}
+
+#[test]
+fn atomic_at_an_odd_address_is_unaligned() {
+    let pair = Pair::new(1);
+    let atomic = |offset: u64| {
+        let mut frames = connected(&pair);
+        let va = pair.passive.va + offset;
+        frames.push(pair.request(0x14, 0).ack_request().atomic_eth(va, pair.passive.rkey, 1, 0).build());
+        frames.push(pair.response(0x11, 0).aeth(0x62, 0).build());
+        Run::new(frames).client_failed("").causes()
+    };
+    assert_eq!(atomic(4), [Cause::AtomicUnaligned]);
+    assert_eq!(atomic(0), [Cause::AccessNotGranted]);
+}
+
+/// A SEND, or what else takes a RECV, that is answered with these syndromes, one a try.
+fn send(opcode: u8, syndromes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+    let pair = Pair::new(1);
+    let mut frames: Vec<(u64, Vec<u8>)> = connected(&pair).into_iter().map(|frame| (0, frame)).collect();
+    for (index, syndrome) in syndromes.iter().enumerate() {
+        let request = pair.request(opcode, 0).ack_request();
+        let request = match opcode {
+            0x0b => request.reth(pair.passive.va, pair.passive.rkey, 16).header(&[0, 0, 0, 7]),
+            _ => request,
+        };
+        let ms = 700 * index as u64;
+        frames.push((ms, request.payload(&[0; 16]).build()));
+        frames.push((ms + 1, pair.response(0x11, 0).aeth(*syndrome, 0).build()));
+    }
+    frames.push((9_000, pair.dreq()));
+    frames.push((9_001, pair.drep()));
+    frames
+}
+
+#[test]
+fn message_without_a_receive_is_told_from_one_that_is_late() {
+    let rnr = 0x20;
+    let of = |opcode, syndromes: &[u8]| Run::timed(send(opcode, syndromes)).client_failed("").causes();
+    assert_eq!(of(0x04, &[rnr, rnr]), [Cause::ReceiveNotPosted]);
+    assert_eq!(of(0x0b, &[rnr, rnr]), [Cause::ImmediateWithoutReceive]);
+    assert_eq!(of(0x04, &[0x61]), [Cause::ReceiveTooSmall]);
+    // Received at last: whatever the client failed for, it is not that.
+    assert_eq!(of(0x04, &[rnr, 0x1f]), [Cause::ClientFailed]);
+}
+
+#[test]
+fn receive_of_bad_memory_is_told_from_a_small_one() {
+    let of = |said: &str| {
+        let mut run = Run::timed(send(0x04, &[0x63])).client_failed("remote operation error");
+        run.ended(Role::Server, 3, said, "");
+        run.causes()
+    };
+    assert_eq!(of("local length error"), [Cause::ReceiveTooSmall]);
+    assert_eq!(of("local protection error of the RECV"), [Cause::LocalProtectionError]);
+}
+
+#[test]
+fn rejections_say_who_said_no() {
+    let pair = Pair::new(1);
+    let of = |reason| {
+        Run::new(vec![pair.req(7001, &[]), pair.rej(reason, &[])])
+            .client_failed("RDMA_CM_EVENT_REJECTED status")
+            .diagnosed_without(0)
+    };
+    let found = of(8);
+    assert_eq!(found[0].cause, Cause::NobodyListens);
+    assert_eq!(
+        found[0].sentence,
+        "nobody listens on RDMA_PS_TCP port 7001 of server, where client connects to"
+    );
+    assert_eq!(of(28)[0].cause, Cause::RejectedByProgram);
+    assert_eq!(of(10)[0].cause, Cause::Rejected);
+    // Rejected once, then made.
+    let mut again = vec![pair.req(7001, &[]), pair.rej(10, &[])];
+    again.extend(connected(&pair));
+    assert_eq!(Run::new(again).causes(), []);
+}
+
+#[test]
+fn connection_request_that_nothing_answers_is_told() {
+    let pair = Pair::new(1);
+    let mut run = Run::timed(vec![(0, pair.req(7001, &[])), (4_000, pair.req(7001, &[]))]).client_failed("");
+    assert_eq!(run.causes(), [Cause::ConnectRequestUnanswered]);
+}
+
+/// A datagram to a queue pair of the server.
+fn datagram(qpn: u32, q_key: u32) -> Vec<u8> {
+    let pair = Pair::new(1);
+    let (active, passive) = (&pair.active, &pair.passive);
+    roce::synth::FrameBuilder::new(active.address, passive.address, roce::wire::Opcode(0x64))
+        .destination_qpn(qpn)
+        .deth(q_key, active.qpn)
+        .payload(&[0; 64])
+        .build()
+}
+
+#[test]
+fn packets_that_a_device_does_not_take_have_their_reason() {
+    let pair = Pair::new(1);
+    let mut frames = connected(&pair);
+    let lost = pair.request(0x04, 0).destination_qpn(0x77).ack_request().payload(&[0; 16]).build();
+    frames.extend([lost.clone(), lost]);
+    let mut run = Run::new(frames).client_failed("transport retry counter exceeded");
+    let found = run.diagnosed_without(2);
+    assert_eq!(found[0].cause, Cause::NoSuchQueuePair, "{found:?}");
+    assert!(found[0].sentence.contains("queue pair 0x77 of server, which does not exist"), "{found:?}");
+    assert!(found[0].evidence.contains(&"client's stderr: transport retry counter exceeded".to_owned()));
+}
+
+#[test]
+fn datagram_that_finds_no_room_is_told_from_one_that_was_not_taken() {
+    let server_waits = |not_taken| {
+        // The server sends one of its own, so its queue pair is known.
+        let pair = Pair::new(1);
+        let own = roce::synth::FrameBuilder::new(
+            pair.passive.address,
+            pair.active.address,
+            roce::wire::Opcode(0x64),
+        );
+        let own = own.destination_qpn(pair.active.qpn).deth(0x1111_1111, pair.passive.qpn).payload(&[0; 8]);
+        let mut run = Run::new(vec![own.build(), datagram(pair.passive.qpn, 0x2222_2222)]);
+        run.ended(Role::Server, 6, "no completion in 3 s", "");
+        run.diagnosed_without(not_taken).into_iter().map(|diagnosis| diagnosis.cause).collect::<Vec<_>>()
+    };
+    assert_eq!(server_waits(1), [Cause::QKeyMismatch]);
+    assert_eq!(server_waits(0), [Cause::DatagramWithoutRoom]);
+}
+
+#[test]
+fn what_never_left_is_told_with_the_mtu() {
+    let mut run = Run::new(Vec::new()).client_failed("Work Request Flushed Error");
+    assert_eq!(run.causes(), [Cause::ClientFailed]);
+    run.evidence.node(Role::Client).counters = [("send_err".to_owned(), 1)].into();
+    let found = run.diagnosed_without(0);
+    assert_eq!(found[0].cause, Cause::PathMtuBeyondInterface, "{found:?}");
+    assert!(found[0].sentence.contains("whose 1500 bytes carry a path MTU of at most 1024"), "{found:?}");
+}
+
+#[test]
+fn what_the_system_refused_comes_first() {
+    let of = |code, stderr: &str| {
+        let mut run = Run::new(Vec::new());
+        run.ended(Role::Client, code, "", stderr);
+        run.causes()
+    };
+    for (stderr, expected) in [
+        ("ibv_reg_mr of 1000 bytes: errno 12 Cannot allocate memory", Cause::LockedMemoryLimit),
+        ("ibv_post_send: Cannot allocate memory", Cause::SendQueueFull),
+        ("resolve_route: errno 19 No such device", Cause::NoRdmaDevice),
+        ("modify_qp INIT to RTR: errno 22 Invalid argument", Cause::GidUnusable),
+        ("completion wr_id 1: local protection error", Cause::LocalProtectionError),
+        ("something else", Cause::ClientFailed),
+    ] {
+        assert_eq!(of(1, stderr), [expected], "{stderr}");
+    }
+    assert_eq!(of(127, "sh: x: not found"), [Cause::ProgramMissing]);
+    assert_eq!(of(0, "modify_qp INIT to RTR: errno 22 Invalid argument"), []);
+}
+
+#[test]
+fn program_that_died_is_named_before_the_one_that_failed_behind_it() {
+    let pair = Pair::new(1);
+    let mut frames = connected(&pair);
+    frames.extend([pair.dreq(), pair.drep()]);
+    let mut run = Run::new(frames).client_failed("Work Request Flushed Error");
+    run.ended(Role::Server, 139, "", "Segmentation fault");
+    let found = run.diagnosed_without(0);
+    assert_eq!(found[0].cause, Cause::PeerEnded);
+    assert!(found[0].sentence.starts_with("server's program died (SIGSEGV, exit code 139)"), "{found:?}");
+    // One that the lab stopped did not die.
+    run.evidence.node(Role::Server).is_stopped = true;
+    assert_eq!(run.causes(), [Cause::ClientFailed]);
+}
+
+#[test]
+fn server_that_is_never_ready_is_told() {
+    let mut run = Run::new(Vec::new());
+    for role in Role::BOTH {
+        *run.evidence.node(role) = Default::default();
+    }
+    run.ended(Role::Server, 143, "", "");
+    run.evidence.node(Role::Server).is_stopped = true;
+    run.evidence.failure = Some(Failed { kind: FailedKind::Timeout, text: "a server".to_owned() });
+    assert_eq!(run.causes(), [Cause::ServerNeverListened]);
+}
+
+/// A WRITE that comes again after so many milliseconds, then is answered.
+fn repeated(ms: u64) -> Run {
+    let pair = Pair::new(1);
+    let write = |n| {
+        let request = pair.request(0x0a, n).ack_request();
+        request.reth(pair.passive.va, pair.passive.rkey, 16).payload(&[0; 16]).build()
+    };
+    let mut frames: Vec<(u64, Vec<u8>)> = connected(&pair).into_iter().map(|frame| (0, frame)).collect();
+    frames.push((10, write(0)));
+    frames.push((10 + ms, write(0)));
+    frames.push((20 + ms, pair.response(0x11, 0).aeth(0x1f, 1).build()));
+    frames.push((21 + ms, pair.response(0x11, 0).aeth(0x1f, 1).build()));
+    let mut run = Run::timed(frames);
+    run.evidence.node(Role::Client).counters = [("completer_retry_err".to_owned(), 1)].into();
+    run
+}
+
+#[test]
+fn repetition_before_the_ack_timeout_is_a_deviation_and_later_a_stall() {
+    // The REQ's ACK timeout is 19: 2.15 s.
+    assert_eq!(repeated(30).causes(), [Cause::SpuriousTimer]);
+    assert_eq!(repeated(2_500).causes(), [Cause::MachineStoodStill]);
+    // A program that fails all the same has its cause beside it.
+    assert_eq!(repeated(30).client_failed("").causes(), [Cause::ClientFailed, Cause::SpuriousTimer]);
+    // With an error of the device it is neither.
+    let mut run = repeated(30);
+    run.evidence.node(Role::Client).counters.insert("retry_exceeded_err".to_owned(), 1);
+    assert_eq!(run.causes(), []);
+}
+
+#[test]
+fn request_that_ends_with_its_connection_is_held_against_nobody_where_completions_are_not_compared() {
+    let pair = Pair::new(1);
+    let mut frames = connected(&pair);
+    let write = |n| {
+        let request = pair.request(0x0a, n).ack_request();
+        request.reth(pair.passive.va, pair.passive.rkey, 16).payload(&[0; 16]).build()
+    };
+    frames.extend([write(0), pair.response(0x11, 0).aeth(0x1f, 1).build(), write(1)]);
+    frames.extend([pair.dreq(), pair.drep()]);
+    let mut run = Run::new(frames);
+    assert_eq!(run.causes(), []);
+    run.evidence.scenario.expect.completions = false;
+    assert_eq!(run.causes(), [Cause::EndedInFlight]);
+    assert_eq!(run.client_failed("").causes(), [Cause::ClientFailed]);
+}
+
+#[test]
+fn read_that_never_leaves_is_told_from_a_program_that_goes_on_sending() {
+    let pair = Pair::new(1);
+    let mut req = pair.req(7471, &[]);
+    // The initiator depth is at 39 of the REQ, which lies behind Ethernet, IPv4, UDP, BTH, DETH and the MAD's head.
+    let at = 14 + 20 + 8 + 12 + 8 + 24 + 39;
+    assert_ne!(req[at], 0);
+    req[at] = 0;
+    let without_icrc = req.len() - 4;
+    let icrc = roce::wire::icrc(&req[14..34], &req[34..without_icrc]).unwrap().to_le_bytes();
+    req[without_icrc..].copy_from_slice(&icrc);
+    let mut frames = vec![(0, req), (1, pair.rep(&pair.advert())), (2, pair.rtu())];
+    let run = |frames: &[(u64, Vec<u8>)]| {
+        let mut run = Run::timed(frames.to_vec()).client_failed("");
+        run.evidence.node(Role::Client).is_timed_out = true;
+        run.evidence.seconds.insert("programs".to_owned(), 10.0);
+        run.causes()
+    };
+    assert_eq!(run(&frames), [Cause::ReadDepthNone]);
+    frames.push((9_900, pair.request(0x04, 0).ack_request().payload(&[0; 4]).build()));
+    frames.push((9_901, pair.response(0x11, 0).aeth(0x1f, 1).build()));
+    assert_eq!(run(&frames), []);
+}

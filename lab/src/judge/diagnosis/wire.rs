@@ -1,0 +1,276 @@
+//! What the capture shows beyond its report: each message of connection management, what never arrived or arrived changed,
+//! addresses that nobody answers to, and how soon requests came again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use roce::Report;
+use roce::capture::Reader;
+use roce::cm::{Message, PortSpace, RejReason};
+use roce::wire::{Frame, Icrc, Packet, Psn, Syndrome, Transport};
+
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::wire::capture::CAPTURE;
+
+/// ACK timeout that is taken for granted where no REQ tells one: 14, the default of perftest and of rdma-core's examples.
+pub const ACK_TIMEOUT_USUAL_NS: u64 = 4_096 << 14;
+
+/// One message of connection management.
+#[derive(Debug, Clone)]
+pub struct Management {
+    /// Number of its packet in the capture, from 1.
+    pub packet: u64,
+    /// Its sender.
+    pub source: IpAddr,
+    /// Its receiver.
+    pub destination: IpAddr,
+    /// Its short name: `REQ`.
+    pub name: &'static str,
+    /// Whether it reached its receiver.
+    pub is_delivered: bool,
+    /// Where a REQ wants to.
+    pub service: Option<PortSpace>,
+    /// Initiator depth and responder resources, of a REQ.
+    pub depths: Option<(u8, u8)>,
+    /// Why a REJ says no.
+    pub reason: Option<RejReason>,
+}
+
+/// Requests that came again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Repeats {
+    /// Runs of them that began before the ACK timeout had passed since the first of the run was sent.
+    pub early: u64,
+    /// Runs that began later.
+    pub late: u64,
+    /// Least time until one began, in nanoseconds.
+    pub least_ns: u64,
+    /// Longest time until one began, in nanoseconds.
+    pub most_ns: u64,
+    /// Number of the first packet of the first run.
+    pub packet: u64,
+}
+
+/// What was read from a capture.
+#[derive(Debug, Default)]
+pub struct Wire {
+    /// Connection management, in its order; copies of the switch are not in it.
+    pub management: Vec<Management>,
+    /// Addresses that were asked for by ARP and never answered: how often, and the first packet.
+    pub unresolved: BTreeMap<IpAddr, (u64, u64)>,
+    /// RoCE packets that arrived with a wrong ICRC, by receiver: how many, and the first.
+    pub changed: BTreeMap<IpAddr, (u64, u64)>,
+    /// RoCE packets that were sent and never delivered, by sender: how many, the first, and its fate.
+    pub lost: BTreeMap<IpAddr, (u64, u64, String)>,
+    /// Datagrams by receiver, queue pair number and Q_Key; those to the GSI are left out.
+    pub datagrams: BTreeMap<(IpAddr, u32, u32), u64>,
+    /// Payload of the largest datagram that is no management, in bytes.
+    pub datagram_bytes: usize,
+    /// Fatal NAKs and RNR NAKs by their sender: the syndrome and the packet of the last.
+    pub refusals: Vec<(IpAddr, Syndrome, u64)>,
+    /// Requests that came again with nothing to ask for them.
+    pub repeats: Repeats,
+    /// From the first packet to the last that is no connection management, in nanoseconds.
+    pub busy_ns: u64,
+}
+
+/// Requests of one sender to one queue pair.
+#[derive(Debug, Default)]
+struct Sent {
+    /// When each PSN was sent last.
+    at_ns: HashMap<u32, u64>,
+    is_repeating: bool,
+    /// What asks for a repetition, until it comes.
+    is_asked: bool,
+}
+
+impl Wire {
+    /// Reads the capture in `artifacts`, whose report this is.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn read(artifacts: &Path, report: &Report) -> Result<Wire> {
+        let path = artifacts.join(CAPTURE);
+        let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
+        let mut reader = Reader::new(File::open(&path).at("failed to open", &path)?).map_err(failed)?;
+        let mut wire = Wire::default();
+        let mut streams: HashMap<(IpAddr, IpAddr, u32), Sent> = HashMap::new();
+        let mut peers = HashMap::new();
+        for connection in &report.connections {
+            for (own, other) in
+                [(&connection.active, &connection.passive), (&connection.passive, &connection.active)]
+            {
+                if let (Some(own_qpn), Some(other_qpn)) = (own.qpn, other.qpn) {
+                    let timeout = connection.ack_timeout_ns.unwrap_or(ACK_TIMEOUT_USUAL_NS);
+                    // What reaches a queue pair answers what its owner sent to the other.
+                    peers.insert((own.address, own_qpn), (other.address, other_qpn, timeout));
+                }
+            }
+        }
+        let mut answered = BTreeSet::new();
+        let mut first_ns = None;
+        while let Some(record) = reader.next().map_err(failed)? {
+            let fate = record.fate();
+            match record.frame() {
+                Frame::Roce(packet) => {
+                    let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
+                    if packet.deth.is_none() {
+                        wire.busy_ns = record.timestamp_ns.saturating_sub(first_ns);
+                    }
+                    if fate.is_sent() {
+                        wire.sent(record.number, fate.is_delivered(), &packet);
+                        let words = fate.to_string();
+                        if matches!(fate, roce::Fate::Dropped | roce::Fate::LinkCut | roce::Fate::PortFull) {
+                            let lost = wire.lost.entry(packet.source);
+                            lost.or_insert((0, record.number, words)).0 += 1;
+                        }
+                        wire.repeats(&mut streams, &peers, record.number, record.timestamp_ns, &packet);
+                    }
+                    if fate.is_delivered() && matches!(packet.icrc, Icrc::Bad { .. }) {
+                        wire.changed.entry(packet.destination).or_insert((0, record.number)).0 += 1;
+                    }
+                }
+                Frame::NotRoce(_) => {
+                    if let Some(arp) = Arp::of(record.data) {
+                        if arp.is_request {
+                            wire.unresolved.entry(arp.target).or_insert((0, record.number)).0 += 1;
+                        }
+                        answered.insert(arp.sender);
+                    }
+                }
+            }
+        }
+        wire.unresolved.retain(|address, _| !answered.contains(address));
+        Ok(wire)
+    }
+
+    fn sent(&mut self, number: u64, is_delivered: bool, packet: &Packet<'_>) {
+        if let Some(Ok(mad)) = packet.mad()
+            && let Ok(message) = mad.message()
+        {
+            if let Some(name) = message.name() {
+                self.management.push(Management {
+                    packet: number,
+                    source: packet.source,
+                    destination: packet.destination,
+                    name,
+                    is_delivered,
+                    service: match &message {
+                        Message::Req(req) => Some(req.port_space()),
+                        _ => None,
+                    },
+                    depths: match &message {
+                        Message::Req(req) => Some((req.initiator_depth(), req.responder_resources())),
+                        _ => None,
+                    },
+                    reason: match &message {
+                        Message::Rej(rej) => Some(rej.reason()),
+                        _ => None,
+                    },
+                });
+            }
+            return;
+        }
+        if let (Some(bth), Some(deth)) = (packet.bth, packet.deth)
+            && bth.destination_qpn() > 1
+        {
+            let datagrams = self.datagrams.entry((packet.destination, bth.destination_qpn(), deth.q_key()));
+            *datagrams.or_default() += 1;
+            self.datagram_bytes = self.datagram_bytes.max(packet.payload_length_bytes);
+        }
+        if let Some(aeth) = packet.aeth
+            && let syndrome @ (Syndrome::Nak(_) | Syndrome::RnrNak { .. }) = aeth.syndrome()
+        {
+            match self.refusals.iter_mut().find(|known| known.0 == packet.source && known.1 == syndrome) {
+                Some(known) => known.2 = number,
+                None => self.refusals.push((packet.source, syndrome, number)),
+            }
+        }
+    }
+
+    /// Takes note of requests that come again though nothing asked for them.
+    fn repeats(
+        &mut self,
+        streams: &mut HashMap<(IpAddr, IpAddr, u32), Sent>,
+        peers: &HashMap<(IpAddr, u32), (IpAddr, u32, u64)>,
+        number: u64,
+        now_ns: u64,
+        packet: &Packet<'_>,
+    ) {
+        let Some(bth) = packet.bth.filter(|bth| bth.opcode().transport() == Transport::Rc) else { return };
+        let receiver = (packet.destination, bth.destination_qpn());
+        if !bth.opcode().is_request() {
+            let is_refusal = packet
+                .aeth
+                .is_some_and(|aeth| matches!(aeth.syndrome(), Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+            if let Some((address, qpn, _)) = peers.get(&receiver).filter(|_| is_refusal) {
+                streams.entry((packet.destination, *address, *qpn)).or_default().is_asked = true;
+            }
+            return;
+        }
+        let stream = streams.entry((packet.source, packet.destination, receiver.1)).or_default();
+        let Some(before_ns) = stream.at_ns.insert(Psn::value(bth.psn()), now_ns) else {
+            stream.is_repeating = false;
+            return;
+        };
+        if std::mem::replace(&mut stream.is_repeating, true) {
+            return;
+        }
+        if std::mem::take(&mut stream.is_asked) {
+            return;
+        }
+        let timeout = peers.get(&receiver).map_or(ACK_TIMEOUT_USUAL_NS, |(_, _, timeout)| *timeout);
+        let age_ns = now_ns.saturating_sub(before_ns);
+        let repeats = &mut self.repeats;
+        if repeats.early + repeats.late == 0 {
+            (repeats.packet, repeats.least_ns) = (number, age_ns);
+        }
+        repeats.least_ns = repeats.least_ns.min(age_ns);
+        repeats.most_ns = repeats.most_ns.max(age_ns);
+        *if age_ns < timeout { &mut repeats.early } else { &mut repeats.late } += 1;
+    }
+}
+
+/// An ARP message for IPv4 on Ethernet.
+struct Arp {
+    is_request: bool,
+    sender: IpAddr,
+    target: IpAddr,
+}
+
+impl Arp {
+    /// Reads an Ethernet frame; `None` where it is no ARP.
+    fn of(frame: &[u8]) -> Option<Arp> {
+        let arp = frame.strip_prefix(frame.get(..12)?)?.strip_prefix(&[0x08, 0x06])?;
+        let address = |at: usize| {
+            let bytes: [u8; 4] = arp.get(at..at + 4)?.try_into().ok()?;
+            Some(IpAddr::V4(Ipv4Addr::from(bytes)))
+        };
+        (arp.get(2..4)? == [0x08, 0x00]).then_some(())?;
+        Some(Arp { is_request: arp.get(6..8)? == [0, 1], sender: address(14)?, target: address(24)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arp_is_read_and_nothing_else() {
+        let mut frame = vec![0xff; 12];
+        frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        frame.extend([2, 0, 0, 0, 0, 1, 198, 51, 100, 2, 0, 0, 0, 0, 0, 0, 198, 51, 100, 9]);
+        let arp = Arp::of(&frame).unwrap();
+        assert!(arp.is_request);
+        assert_eq!(arp.sender, IpAddr::from([198, 51, 100, 2]));
+        assert_eq!(arp.target, IpAddr::from([198, 51, 100, 9]));
+        for length in 0..frame.len() {
+            assert!(Arp::of(&frame[..length]).is_none(), "{length}");
+        }
+        frame[13] = 0;
+        assert!(Arp::of(&frame).is_none());
+    }
+}

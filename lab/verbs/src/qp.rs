@@ -1,0 +1,260 @@
+//! Reliably connected queue pairs: made by hand or for CM, brought into a state, looked at.
+//!
+//! Source: `rdma_create_qp(3)`, `ibv_create_qp(3)`, `ibv_modify_qp(3)`, `ibv_query_qp(3)`.
+
+use std::mem;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cq::CompletionQueue;
+use crate::deadline::Seconds;
+use crate::error::Result;
+use crate::pd::ProtectionDomain;
+use crate::raw::ibv_qp;
+use crate::rdma_sys::{
+    ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_cap, ibv_qp_init_attr, ibv_qp_state, ibv_qp_type,
+};
+use crate::transport::cm::CmId;
+use crate::{rdma_sys, sys};
+
+/// Lengths of a queue pair's queues, in work requests. Each has one scatter/gather entry and nothing inline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capacity {
+    /// Requests of the send queue.
+    pub max_send_wr: u32,
+    /// RECVs of the receive queue.
+    pub max_recv_wr: u32,
+}
+
+impl Default for Capacity {
+    /// One of each.
+    fn default() -> Self {
+        Self { max_send_wr: 1, max_recv_wr: 1 }
+    }
+}
+
+impl Capacity {
+    /// Entries of a completion queue that cannot overflow.
+    #[must_use]
+    pub fn completions(&self) -> u32 {
+        self.max_send_wr.saturating_add(self.max_recv_wr)
+    }
+}
+
+/// A reliably connected queue pair, with the queue that its completions come to. One that CM brings into its states
+/// belongs to its identifier in librdmacm, and to this value here.
+#[derive(Debug)]
+pub struct QueuePair {
+    raw: NonNull<ibv_qp>,
+    number: u32,
+    /// The identifier that it was made for; `None` if it was made by hand.
+    identifier: Option<Arc<CmId>>,
+    cq: CompletionQueue,
+    pd: Arc<ProtectionDomain>,
+}
+
+// SAFETY: libibverbs is thread-safe; the pointer is used only in calls to it, and the object is freed once, on drop.
+unsafe impl Send for QueuePair {}
+// SAFETY: as for Send; providers lock a queue pair's queues themselves.
+unsafe impl Sync for QueuePair {}
+
+impl QueuePair {
+    /// Creates a queue pair in the state RESET (`ibv_create_qp`). `cq` must be on the device of `pd`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_create_qp`: EINVAL for queues longer than the device has or a
+    /// queue of another device, ENOMEM.
+    pub fn create(pd: &Arc<ProtectionDomain>, cq: CompletionQueue, capacity: &Capacity) -> Result<Self> {
+        let call = "ibv_create_qp";
+        if !Arc::ptr_eq(pd.device(), cq.device()) {
+            return Err(crate::Error::verb(action(capacity), call, libc::EINVAL));
+        }
+        let mut attr = attributes(&cq, capacity);
+        // SAFETY: domain and queue are alive and on one device (checked), and kept by the queue pair: we store the one's Arc
+        // and own the other; `attr` lives through the call.
+        let raw = unsafe { rdma_sys::ibv_create_qp(pd.as_raw(), &raw mut attr) };
+        let raw = sys::check_null(raw, call, || action(capacity))?;
+        Ok(Self::made(raw, call, capacity, None, cq, Arc::clone(pd)))
+    }
+
+    /// Creates the queue pair of a CM identifier (`rdma_create_qp`), which CM brings into its states.
+    pub(crate) fn create_for(
+        id: &Arc<CmId>,
+        pd: Arc<ProtectionDomain>,
+        cq: CompletionQueue,
+        capacity: &Capacity,
+    ) -> Result<Self> {
+        let mut attr = attributes(&cq, capacity);
+        let raw = id.create_queue_pair(&pd, &mut attr, || action(capacity))?;
+        Ok(Self::made(raw, "rdma_create_qp", capacity, Some(Arc::clone(id)), cq, pd))
+    }
+
+    fn made(
+        raw: NonNull<ibv_qp>,
+        call: &str,
+        capacity: &Capacity,
+        identifier: Option<Arc<CmId>>,
+        cq: CompletionQueue,
+        pd: Arc<ProtectionDomain>,
+    ) -> Self {
+        // SAFETY: the queue pair was just created, and its number is set for good.
+        let number = unsafe { (*raw.as_ptr()).qp_num };
+        let Capacity { max_send_wr, max_recv_wr } = capacity;
+        tracing::debug!("{call}: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
+        Self { raw, number, identifier, cq, pd }
+    }
+
+    /// C's pointer, valid while `self` is.
+    #[must_use]
+    pub fn as_raw(&self) -> *mut ibv_qp {
+        self.raw.as_ptr()
+    }
+
+    /// The number, 24 bits.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The queue that its completions come to.
+    #[must_use]
+    pub fn cq(&self) -> &CompletionQueue {
+        &self.cq
+    }
+
+    /// The domain whose memory regions it may use.
+    #[must_use]
+    pub fn pd(&self) -> &Arc<ProtectionDomain> {
+        &self.pd
+    }
+
+    /// Moves it to the error state: what is posted is flushed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_modify_qp`.
+    pub fn to_error_state(&self) -> Result<()> {
+        let mut attr = no_attributes();
+        attr.qp_state = ibv_qp_state::IBV_QPS_ERR;
+        self.modify(attr, ibv_qp_attr_mask::IBV_QP_STATE, "ERR")
+    }
+
+    /// Sets the attributes that `mask` names (`ibv_modify_qp`); `state` is the one it is in afterwards.
+    pub(crate) fn modify(&self, mut attr: ibv_qp_attr, mask: ibv_qp_attr_mask, state: &str) -> Result<()> {
+        let number = self.number;
+        // SAFETY: the queue pair is alive (we own it), and `attr`, a whole structure, lives through the call.
+        let returned = unsafe { rdma_sys::ibv_modify_qp(self.as_raw(), &raw mut attr, mask.0 as i32) };
+        sys::check_errno(returned, "ibv_modify_qp", || format!("bring qp {number} into the state {state}"))?;
+        tracing::debug!("ibv_modify_qp: qp {number} to {state}");
+        Ok(())
+    }
+
+    /// Logs its attributes, if anybody listens (`ibv_query_qp`).
+    pub(crate) fn log_attributes(&self) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let mut attr = no_attributes();
+        // SAFETY: the structure is integers and pointers that may be null: all zeros is a valid value.
+        let mut init = unsafe { mem::zeroed::<ibv_qp_init_attr>() };
+        // All that rxe and hardware know without asking for more: state, path, PSNs, limits and timers.
+        let mask = ibv_qp_attr_mask::IBV_QP_STATE
+            | ibv_qp_attr_mask::IBV_QP_AV
+            | ibv_qp_attr_mask::IBV_QP_PATH_MTU
+            | ibv_qp_attr_mask::IBV_QP_TIMEOUT
+            | ibv_qp_attr_mask::IBV_QP_RETRY_CNT
+            | ibv_qp_attr_mask::IBV_QP_RNR_RETRY
+            | ibv_qp_attr_mask::IBV_QP_RQ_PSN
+            | ibv_qp_attr_mask::IBV_QP_SQ_PSN
+            | ibv_qp_attr_mask::IBV_QP_MAX_QP_RD_ATOMIC
+            | ibv_qp_attr_mask::IBV_QP_MAX_DEST_RD_ATOMIC
+            | ibv_qp_attr_mask::IBV_QP_MIN_RNR_TIMER
+            | ibv_qp_attr_mask::IBV_QP_DEST_QPN;
+        // SAFETY: the queue pair is alive (we own it) and both structures are live locals that the call fills.
+        let returned =
+            unsafe { rdma_sys::ibv_query_qp(self.as_raw(), &raw mut attr, mask.0 as i32, &raw mut init) };
+        let number = self.number;
+        match sys::check_errno(returned, "ibv_query_qp", || format!("query qp {number}")) {
+            Ok(()) => log(number, &attr),
+            Err(error) => tracing::debug!("{error}"),
+        }
+    }
+}
+
+impl Drop for QueuePair {
+    fn drop(&mut self) {
+        if let Some(id) = &self.identifier {
+            id.destroy_queue_pair();
+            return;
+        }
+        // SAFETY: `raw` came from `ibv_create_qp` and is freed once, here; queue and domain are alive (our fields).
+        let returned = unsafe { rdma_sys::ibv_destroy_qp(self.raw.as_ptr()) };
+        sys::log_drop(sys::check_errno(returned, "ibv_destroy_qp", || "destroy queue pair".into()));
+    }
+}
+
+fn action(capacity: &Capacity) -> String {
+    let Capacity { max_send_wr, max_recv_wr } = capacity;
+    format!("create RC queue pair of {max_send_wr} send and {max_recv_wr} receive requests")
+}
+
+fn attributes(cq: &CompletionQueue, capacity: &Capacity) -> ibv_qp_init_attr {
+    ibv_qp_init_attr {
+        qp_context: ptr::null_mut(),
+        send_cq: cq.as_raw(),
+        recv_cq: cq.as_raw(),
+        srq: ptr::null_mut(),
+        cap: ibv_qp_cap {
+            max_send_wr: capacity.max_send_wr,
+            max_recv_wr: capacity.max_recv_wr,
+            max_send_sge: 1,
+            max_recv_sge: 1,
+            max_inline_data: 0,
+        },
+        qp_type: ibv_qp_type::IBV_QPT_RC,
+        sq_sig_all: 0,
+    }
+}
+
+/// Attributes that are all zero, to be filled.
+pub(crate) fn no_attributes() -> ibv_qp_attr {
+    // SAFETY: the structure is integers, and a union of bytes and integers, for which all zeros is a valid value.
+    unsafe { mem::zeroed::<ibv_qp_attr>() }
+}
+
+fn log(number: u32, attr: &ibv_qp_attr) {
+    let state = match attr.qp_state {
+        ibv_qp_state::IBV_QPS_RESET => "RESET".to_owned(),
+        ibv_qp_state::IBV_QPS_INIT => "INIT".to_owned(),
+        ibv_qp_state::IBV_QPS_RTR => "RTR".to_owned(),
+        ibv_qp_state::IBV_QPS_RTS => "RTS".to_owned(),
+        ibv_qp_state::IBV_QPS_SQD => "SQD".to_owned(),
+        ibv_qp_state::IBV_QPS_SQE => "SQE".to_owned(),
+        ibv_qp_state::IBV_QPS_ERR => "ERR".to_owned(),
+        unknown => format!("UNKNOWN({unknown:#x})"),
+    };
+    // `enum ibv_mtu`: 1 is 256 bytes, each further one doubles.
+    let mtu_bytes = 128_u64.checked_shl(attr.path_mtu).unwrap_or(0);
+    tracing::debug!("qp {number}: state {state}, peer qp {}, path MTU {mtu_bytes} bytes", attr.dest_qp_num);
+    tracing::debug!(
+        "qp {number}: sq_psn {:#08x}, rq_psn {:#08x}, max_rd_atomic {}, max_dest_rd_atomic {}",
+        attr.sq_psn,
+        attr.rq_psn,
+        attr.max_rd_atomic,
+        attr.max_dest_rd_atomic
+    );
+    // Table "Timeout" of ibv_modify_qp(3): 4.096 us times two to the power; 0 means no limit.
+    let timeout = match attr.timeout {
+        0 => "none".to_owned(),
+        power => Seconds(Duration::from_secs_f64(4.096e-6 * f64::from(power).exp2())).to_string(),
+    };
+    tracing::debug!(
+        "qp {number}: timeout {timeout}, retry_cnt {}, rnr_retry {}, min_rnr_timer {}",
+        attr.retry_cnt,
+        attr.rnr_retry,
+        attr.min_rnr_timer
+    );
+}

@@ -1,0 +1,388 @@
+//! A queue pair with what it has in flight: posting, taking completions, flushing.
+//!
+//! Each posted work request keeps its memory region until its completion was taken, or the queue pair is destroyed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::completion::{Completion, Side, WcOpcode, WcStatus, WrOpcode};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::qp::QueuePair;
+use crate::rdma_sys::{
+    atomic_t, ibv_recv_wr, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags, rdma_t,
+};
+use crate::work_request::{Operands, RegionRange, SendRequest};
+use crate::{rdma_sys, sys};
+
+/// Limit of flushing a queue pair in the error state: the device does it by itself, within milliseconds.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// A function that is told of each completion as it is taken.
+pub type Observer = Arc<dyn Fn(&Completion) + Send + Sync>;
+
+/// A queue pair with its work requests in flight and the completions that were taken and not asked for.
+pub struct WorkQueue {
+    // First, so that it is dropped first: after that no device writes to what is in flight.
+    qp: QueuePair,
+    in_flight: BTreeMap<u64, InFlight>,
+    /// Taken from the queue, not yet asked for.
+    completed: BTreeMap<u64, Completion>,
+    next_wr_id: u64,
+    peer_qp_num: Option<u32>,
+    observer: Observer,
+}
+
+/// The part of a work request that its completion does not tell, and the memory that must outlive it.
+struct InFlight {
+    /// `None` for a RECV.
+    posted: Option<WrOpcode>,
+    length_bytes: u32,
+    imm: Option<u32>,
+    _memory: Option<RegionRange>,
+}
+
+impl fmt::Debug for WorkQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkQueue")
+            .field("qp_num", &self.qp.number())
+            .field("peer_qp_num", &self.peer_qp_num)
+            .field("in_flight", &self.in_flight.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkQueue {
+    /// Takes `qp` over, with nothing in flight; `observer` is told of each completion.
+    #[must_use]
+    pub fn new(qp: QueuePair, observer: Observer) -> Self {
+        Self {
+            qp,
+            in_flight: BTreeMap::new(),
+            completed: BTreeMap::new(),
+            next_wr_id: 1,
+            peer_qp_num: None,
+            observer,
+        }
+    }
+
+    /// The queue pair.
+    #[must_use]
+    pub fn qp(&self) -> &QueuePair {
+        &self.qp
+    }
+
+    /// Number of the peer's queue pair, once it is known.
+    #[must_use]
+    pub fn peer_qp_num(&self) -> Option<u32> {
+        self.peer_qp_num
+    }
+
+    /// Sets the number of the peer's queue pair, which completions are to tell; `None` changes nothing.
+    pub fn set_peer_qp_num(&mut self, number: Option<u32>) {
+        self.peer_qp_num = number.or(self.peer_qp_num);
+    }
+
+    /// Counts the work requests in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Posts a work request to the send queue (`ibv_post_send`), signalled; returns its identifier.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`] naming `ibv_post_send`: ENOMEM if the queue is full, EINVAL before the connection stands.
+    pub fn post_send(&mut self, request: SendRequest) -> Result<u64> {
+        let wr_id = self.next_wr_id;
+        let mut sge = scatter_gather(&request.local);
+        // SAFETY: the structure is integers, pointers that may be null, and unions of them: all zeros is a valid value.
+        let mut wr = unsafe { mem::zeroed::<ibv_send_wr>() };
+        wr.wr_id = wr_id;
+        (wr.sg_list, wr.num_sge) = list(sge.as_mut());
+        wr.opcode = request.opcode.raw();
+        wr.send_flags = ibv_send_flags::IBV_SEND_SIGNALED.0;
+        if let Some(imm) = request.imm {
+            wr.imm_data_invalidated_rkey_union.imm_data = imm.to_be();
+        }
+        let (remote_addr, rkey) = request.remote.map_or((0, 0), |remote| (remote.address, remote.rkey));
+        let Operands { compare_add, swap } = request.operands;
+        match request.opcode {
+            WrOpcode::AtomicCmpAndSwp | WrOpcode::AtomicFetchAndAdd => {
+                wr.wr.atomic = atomic_t { remote_addr, compare_add, swap, rkey };
+            }
+            _ => wr.wr.rdma = rdma_t { remote_addr, rkey },
+        }
+        let mut bad = ptr::null_mut();
+
+        tracing::debug!(
+            "ibv_post_send: wr_id {wr_id}, {}, {} bytes at {:#x} lkey {:#x}, remote {remote_addr:#x} rkey {rkey:#x}{}",
+            request.opcode,
+            request.local.length_bytes(),
+            request.local.address(),
+            request.local.lkey(),
+            request.imm.map(|imm| format!(", imm {imm}")).unwrap_or_default(),
+        );
+        let opcode = request.opcode;
+        // Before the call: the device may access the memory before it returns.
+        self.in_flight.insert(
+            wr_id,
+            InFlight {
+                posted: Some(opcode),
+                length_bytes: request.local.length_bytes(),
+                imm: request.imm,
+                _memory: Some(request.local),
+            },
+        );
+        // SAFETY: the queue pair is alive (we own it); work request and list live through the call, which copies them; the
+        // memory they name is registered in this protection domain or refused by the device, and is kept by `in_flight`.
+        let returned = unsafe { rdma_sys::ibv_post_send(self.qp.as_raw(), &raw mut wr, &raw mut bad) };
+        let posted = sys::check_errno(returned, "ibv_post_send", || format!("post {opcode} (wr_id {wr_id})"));
+        self.posted(wr_id, posted, ptr::eq(bad, &raw const wr))
+    }
+
+    /// Posts a RECV (`ibv_post_recv`), for what the peer sends into `local`, or for a WRITE with immediate, which needs no
+    /// memory here; returns its identifier for [`WorkQueue::take`]. To be called before `accept` and `connect`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`] naming `ibv_post_recv`: ENOMEM if the queue is full.
+    pub fn post_recv(&mut self, local: Option<RegionRange>) -> Result<u64> {
+        let wr_id = self.next_wr_id;
+        let mut sge = local.as_ref().and_then(scatter_gather);
+        let (sg_list, num_sge) = list(sge.as_mut());
+        let mut wr = ibv_recv_wr { wr_id, next: ptr::null_mut(), sg_list, num_sge };
+        let mut bad = ptr::null_mut();
+        let length_bytes = local.as_ref().map_or(0, RegionRange::length_bytes);
+        tracing::debug!("ibv_post_recv: wr_id {wr_id}, {length_bytes} bytes");
+        self.in_flight.insert(wr_id, InFlight { posted: None, length_bytes, imm: None, _memory: local });
+        // SAFETY: the queue pair is alive (we own it); work request and list live through the call, which copies them; the
+        // memory they name is kept by `in_flight`.
+        let returned = unsafe { rdma_sys::ibv_post_recv(self.qp.as_raw(), &raw mut wr, &raw mut bad) };
+        let posted = sys::check_errno(returned, "ibv_post_recv", || format!("post RECV (wr_id {wr_id})"));
+        self.posted(wr_id, posted, ptr::eq(bad, &raw const wr))
+    }
+
+    /// Ends the posting of one work request.
+    fn posted(&mut self, wr_id: u64, posted: Result<()>, is_refused: bool) -> Result<u64> {
+        // Whatever came of it: no identifier is used twice.
+        self.next_wr_id += 1;
+        if may_let_go(&posted, is_refused) {
+            self.in_flight.remove(&wr_id);
+        }
+        posted.map(|()| wr_id)
+    }
+
+    /// Takes all completions that are there; returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`] naming `ibv_poll_cq`.
+    pub fn poll(&mut self) -> Result<usize> {
+        let mut count = 0;
+        while let Some(wc) = self.qp.cq().poll()? {
+            count += 1;
+            let Some(in_flight) = self.in_flight.remove(&wc.wr_id) else {
+                tracing::warn!("ignored a completion of wr_id {}, which is not in flight", wc.wr_id);
+                continue;
+            };
+            let completion = to_completion(&wc, &in_flight, self.peer_qp_num);
+            tracing::debug!("{completion}");
+            (self.observer)(&completion);
+            self.completed.insert(wc.wr_id, completion);
+        }
+        Ok(count)
+    }
+
+    /// Returns the completion of `wr_id`, if [`WorkQueue::poll`] has taken it, whatever its status.
+    pub fn take(&mut self, wr_id: u64) -> Option<Completion> {
+        self.completed.remove(&wr_id)
+    }
+
+    /// True if a completion was taken, not asked for, and is of a work request that was not flushed: the peer has spoken.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.completed.values().any(|completion| completion.status != WcStatus::WrFlushErr)
+    }
+
+    /// Names the completion of `wr_id`, for the message of a wait that fails.
+    pub(crate) fn awaited(&self, wr_id: u64) -> String {
+        match self.in_flight.get(&wr_id).map(|in_flight| in_flight.posted) {
+            Some(Some(opcode)) => format!("the completion of {opcode} (wr_id {wr_id})"),
+            Some(None) => format!("the completion of RECV (wr_id {wr_id})"),
+            None => format!("the completion of wr_id {wr_id}"),
+        }
+    }
+
+    /// Moves the queue pair to the error state and waits until everything in flight was flushed.
+    ///
+    /// Trouble is logged: the caller has a first error to return. What is not flushed in time stays in flight, and its
+    /// memory with it, until the queue pair is destroyed.
+    pub(crate) fn flush(&mut self) {
+        if let Err(error) = self.qp.to_error_state() {
+            tracing::warn!("{error}");
+        }
+        self.finish_flush();
+    }
+
+    /// Waits until everything in flight was flushed; the queue pair is in the error state already, as after
+    /// `rdma_disconnect`. Trouble is logged.
+    pub(crate) fn finish_flush(&mut self) {
+        if let Err(error) = self.wait_flushed(&Deadline::after(FLUSH_LIMIT)) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn wait_flushed(&mut self, deadline: &Deadline) -> Result<()> {
+        loop {
+            self.poll()?;
+            if self.in_flight.is_empty() {
+                return Ok(());
+            }
+            self.qp.cq().req_notify()?;
+            if self.poll()? > 0 {
+                continue;
+            }
+            if !sys::wait_readable(&[self.as_fd()], deadline)? {
+                let awaited = format!("{} work requests to be flushed", self.in_flight.len());
+                return Err(Error::timeout(awaited, deadline));
+            }
+            self.qp.cq().drain_events()?;
+        }
+    }
+}
+
+impl AsFd for WorkQueue {
+    /// The descriptor of its completion channel.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.qp.cq().as_fd()
+    }
+}
+
+impl Drop for WorkQueue {
+    fn drop(&mut self) {
+        if !self.in_flight.is_empty() {
+            tracing::debug!("dropping qp {} with {} in flight", self.qp.number(), self.in_flight.len());
+        }
+    }
+}
+
+/// True if a post has failed and the device has not got the request, so that its memory may be let go.
+///
+/// A failed call that names the request as refused has not taken it. One that names nothing may have: rxe's doorbell comes
+/// last. Then the memory is kept until the queue pair is destroyed.
+fn may_let_go(posted: &Result<()>, is_refused: bool) -> bool {
+    posted.is_err() && is_refused
+}
+
+/// The entry of a range; none if it is empty, since some devices take a length of zero for 2 GiB.
+fn scatter_gather(range: &RegionRange) -> Option<ibv_sge> {
+    let length = range.length_bytes();
+    (length > 0).then(|| ibv_sge { addr: range.address(), length, lkey: range.lkey() })
+}
+
+/// A list of at most one entry, as C has it; valid while the entry is.
+fn list(sge: Option<&mut ibv_sge>) -> (*mut ibv_sge, i32) {
+    sge.map_or((ptr::null_mut(), 0), |sge| (ptr::from_mut(sge), 1))
+}
+
+fn to_completion(wc: &ibv_wc, in_flight: &InFlight, peer_qp_num: Option<u32>) -> Completion {
+    let status = WcStatus::from_raw(wc.status);
+    let success = status == WcStatus::Success;
+    let completion = Completion {
+        side: if in_flight.posted.is_some() { Side::Requester } else { Side::Responder },
+        opcode: in_flight.posted.map_or(WcOpcode::Recv, WrOpcode::completes_as),
+        status,
+        wr_id: wc.wr_id,
+        qp_num: wc.qp_num,
+        peer_qp_num,
+        posted: in_flight.posted,
+        length_bytes: if success { in_flight.length_bytes } else { 0 },
+        imm: in_flight.imm.filter(|_| success),
+        vendor_err: wc.vendor_err,
+    };
+    if !success {
+        // C defines no other member then.
+        return completion;
+    }
+    let opcode = WcOpcode::from_raw(wc.opcode);
+    if in_flight.posted.is_some() {
+        return Completion { opcode, ..completion };
+    }
+    let has_imm = wc.wc_flags & ibv_wc_flags::IBV_WC_WITH_IMM.0 != 0;
+    let imm = has_imm.then(|| {
+        // SAFETY: both members of the union are 32-bit integers; the flag says that this one was meant.
+        u32::from_be(unsafe { wc.imm_data_invalidated_rkey_union.imm_data })
+    });
+    Completion { opcode, length_bytes: wc.byte_len, imm, ..completion }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wc(status: u32, opcode: u32, flags: u32) -> ibv_wc {
+        // SAFETY: the structure is integers only, for which all zeros is a valid value.
+        let mut wc = unsafe { mem::zeroed::<ibv_wc>() };
+        wc.wr_id = 1;
+        wc.status = status;
+        wc.opcode = opcode;
+        wc.byte_len = 22;
+        wc.qp_num = 17;
+        wc.wc_flags = flags;
+        wc.imm_data_invalidated_rkey_union.imm_data = 22_u32.to_be();
+        wc
+    }
+
+    fn recv() -> InFlight {
+        InFlight { posted: None, length_bytes: 4096, imm: None, _memory: None }
+    }
+
+    #[test]
+    fn memory_is_let_go_only_if_the_device_has_not_got_it() {
+        let failed = || Err(Error::verb("post", "ibv_post_send", libc::ENOMEM));
+        assert!(may_let_go(&failed(), true));
+        assert!(!may_let_go(&failed(), false));
+        assert!(!may_let_go(&Ok(()), false));
+    }
+
+    #[test]
+    fn receive_completion_tells_its_own_length_and_immediate() {
+        // rxe sets IBV_WC_GRH (1) beside IBV_WC_WITH_IMM (2).
+        let completion = to_completion(&wc(0, 129, 3), &recv(), Some(18));
+        assert_eq!(completion.opcode, WcOpcode::RecvRdmaWithImm);
+        assert_eq!((completion.length_bytes, completion.imm), (22, Some(22)));
+        assert_eq!((completion.side, completion.posted), (Side::Responder, None));
+    }
+
+    #[test]
+    fn immediate_counts_only_with_its_flag() {
+        assert_eq!(to_completion(&wc(0, 128, 1), &recv(), None).imm, None);
+    }
+
+    #[test]
+    fn send_completion_is_completed_from_what_was_posted() {
+        let posted = InFlight {
+            posted: Some(WrOpcode::RdmaWriteWithImm),
+            length_bytes: 18,
+            imm: Some(18),
+            _memory: None,
+        };
+        let completion = to_completion(&wc(0, 1, 0), &posted, Some(18));
+        assert_eq!(completion.opcode, WcOpcode::RdmaWrite);
+        assert_eq!((completion.length_bytes, completion.imm), (18, Some(18)));
+    }
+
+    #[test]
+    fn failed_completion_believes_nothing_but_its_status() {
+        let completion = to_completion(&wc(5, 77, 3), &recv(), None);
+        assert_eq!(completion.status, WcStatus::WrFlushErr);
+        assert_eq!(completion.opcode, WcOpcode::Recv);
+        assert_eq!((completion.length_bytes, completion.imm), (0, None));
+    }
+}

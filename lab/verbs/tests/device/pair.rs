@@ -1,0 +1,156 @@
+//! Both ends of one connection, and what connects them.
+
+use std::fs;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use verbs::Result;
+use verbs::completion::{Completion, WcStatus};
+use verbs::deadline::Deadline;
+use verbs::endpoint::{Endpoint, EndpointBuilder, Pace};
+use verbs::error::Error;
+use verbs::mr::{Access, MemoryRegion};
+use verbs::remote_region::RemoteRegion;
+use verbs::transport::{Cm, ConnectParams, Listener, Target, Tcp, Transport};
+use verbs::work_request::RegionRange;
+
+/// Far above what anything here takes, RNR retries of 655 ms included.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+pub(crate) fn soon() -> Deadline {
+    Deadline::after(LIMIT)
+}
+
+/// The address that an RDMA device of this host answers: the first IPv4 one in its table of GIDs.
+pub(crate) fn own_address() -> IpAddr {
+    let directory = |path: &str| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    for device in directory("/sys/class/infiniband") {
+        for gid in directory(&format!("{}/ports/1/gids", device.display())) {
+            let text = fs::read_to_string(gid).unwrap_or_default();
+            let gid = text.trim().parse::<Ipv6Addr>().unwrap_or(Ipv6Addr::UNSPECIFIED);
+            if let Some(address) = gid.to_ipv4_mapped() {
+                return address.into();
+            }
+        }
+    }
+    panic!("no RDMA device of this host has an IPv4 address: see `rdma link`");
+}
+
+pub(crate) fn target(port: u16) -> Target {
+    Target { server: SocketAddr::new(own_address(), port), source: None }
+}
+
+/// Both ways to connect.
+pub(crate) const BOTH: [By; 2] = [By::Cm, By::Tcp];
+
+/// With CM, or without.
+#[derive(Clone, Copy)]
+pub(crate) enum By {
+    Cm,
+    Tcp,
+}
+
+impl By {
+    fn transport(self) -> &'static dyn Transport {
+        match self {
+            Self::Cm => &Cm,
+            Self::Tcp => &Tcp,
+        }
+    }
+
+    pub(crate) fn listen(self) -> Box<dyn Listener> {
+        self.transport().listen(SocketAddr::new(own_address(), 0)).unwrap()
+    }
+
+    pub(crate) fn connect(self, port: u16, params: &ConnectParams) -> Result<(Endpoint, Vec<u8>)> {
+        let builder = EndpointBuilder::new().max_send_wr(16).max_recv_wr(16);
+        self.transport().connect(&target(port), params, &builder, &mut |_| Ok(()), &soon())
+    }
+}
+
+/// Both ends of one connection; each has its own protection domain.
+pub(crate) struct Pair {
+    pub(crate) server: Endpoint,
+    pub(crate) client: Endpoint,
+}
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        Self::with(By::Cm, &ConnectParams::default(), |_| Ok(()))
+    }
+
+    /// Connects; `prepare` is called on the server's end before it accepts, the place to post RECVs.
+    pub(crate) fn with(
+        by: By,
+        params: &ConnectParams,
+        prepare: impl FnOnce(&mut Endpoint) -> Result<()> + Send,
+    ) -> Self {
+        let listener = by.listen();
+        let port = listener.address().port();
+        thread::scope(|scope| {
+            let client = scope.spawn(|| by.connect(port, params));
+            let builder = EndpointBuilder::new().max_send_wr(16).max_recv_wr(16);
+            let mut server = listener.next_request(&soon()).unwrap().into_endpoint(&builder).unwrap();
+            prepare(&mut server).unwrap();
+            server.accept(params, &soon()).unwrap();
+            let (client, _) = client.join().unwrap().unwrap();
+            Self { server, client }
+        })
+    }
+
+    /// Connects with RECVs of `length_bytes` each posted on the server's end, in one region; their identifiers.
+    pub(crate) fn with_recvs(count: usize, length_bytes: usize) -> (Self, Vec<u64>, Arc<MemoryRegion>) {
+        let (mut recvs, mut region) = (Vec::new(), None);
+        let pair = Self::with(By::Cm, &ConnectParams::default(), |server| {
+            let memory = server.register((count * length_bytes).max(1), Access::SINK)?;
+            for number in 0..count {
+                let place = RegionRange::new(&memory, number * length_bytes, length_bytes)?;
+                recvs.push(server.post_recv(Some(place))?);
+            }
+            region = Some(memory);
+            Ok(())
+        });
+        (pair, recvs, region.unwrap())
+    }
+
+    /// Memory of the server's end, as the client is told of it.
+    pub(crate) fn region(&self, length_bytes: usize, access: Access) -> (Arc<MemoryRegion>, RemoteRegion) {
+        let region = self.server.register(length_bytes, access).unwrap();
+        let remote = region.announce(true);
+        (region, remote)
+    }
+
+    /// A range of new memory of the client's end that holds `bytes`.
+    pub(crate) fn source(&self, bytes: &[u8]) -> RegionRange {
+        let region = self.client.register(bytes.len(), Access::SOURCE).unwrap();
+        region.copy_in(0, bytes).unwrap();
+        RegionRange::whole(&region).unwrap()
+    }
+
+    /// From now on the server's end answers nothing, and the connection stands.
+    pub(crate) fn silence_server(&mut self) {
+        // A wait that fails leaves its queue pair in the error state.
+        let recv = self.server.post_recv(None).unwrap();
+        self.server.wait(recv, &Deadline::after(Duration::ZERO)).unwrap_err();
+    }
+
+    pub(crate) fn disconnect(mut self) {
+        thread::scope(|scope| {
+            scope.spawn(|| self.server.wait_disconnected(&soon()).unwrap());
+            self.client.disconnect(&soon()).unwrap();
+        });
+    }
+}
+
+pub(crate) fn status(result: Result<Completion>) -> WcStatus {
+    match result {
+        Err(Error::Completion(completion)) => completion.status,
+        other => panic!("expected an error completion, got {other:?}"),
+    }
+}
+
+pub(crate) fn pace(depth: usize) -> Pace {
+    Pace { depth, pause: Duration::ZERO, limit: LIMIT }
+}

@@ -1,0 +1,73 @@
+//! What connecting over TCP lets one choose, and what it refuses.
+
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::net::TcpStream;
+
+use verbs::Error;
+use verbs::endpoint::EndpointBuilder;
+use verbs::mr::Access;
+use verbs::transport::ConnectParams;
+use verbs::transport::Target;
+use verbs::transport::Tcp;
+use verbs::transport::Transport as _;
+use verbs::work_request::RegionRange;
+use verbs::work_request::SendRequest;
+
+use crate::pair::By;
+use crate::pair::Pair;
+use crate::pair::soon;
+
+#[test]
+#[ignore = "needs an RDMA device"]
+fn without_cm_the_psn_and_the_path_mtu_are_chosen() {
+    let params =
+        ConnectParams { psn: Some(0xff_fffe), path_mtu_bytes: Some(256), ..ConnectParams::default() };
+    let mut pair = Pair::with(By::Tcp, &params, |_| Ok(()));
+    let (region, remote) = pair.region(4096, Access::REMOTE);
+    let bytes: Vec<u8> = (0..4096_u32).map(|at| (at / 16) as u8).collect();
+    // Sixteen packets: the PSN wraps.
+    let source = pair.source(&bytes);
+    pair.client.execute(SendRequest::write(source, &remote), &soon()).unwrap();
+    let sink = pair.client.register(4096, Access::SINK).unwrap();
+    pair.client.execute(SendRequest::read(RegionRange::whole(&sink).unwrap(), &remote), &soon()).unwrap();
+    assert_eq!(sink.copy_out(0, 4096).unwrap(), bytes);
+    assert_eq!(region.copy_out(0, 4096).unwrap(), bytes);
+    pair.disconnect();
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
+fn without_cm_a_path_mtu_beyond_the_port_s_is_refused() {
+    let listener = By::Tcp.listen();
+    let params = ConnectParams { path_mtu_bytes: Some(8192), ..ConnectParams::default() };
+    let error = By::Tcp.connect(listener.address().port(), &params).unwrap_err();
+    assert!(error.to_string().contains("a path MTU of 8192 bytes was asked for"), "{error}");
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
+fn without_cm_a_peer_that_speaks_otherwise_is_named() {
+    let listener = By::Tcp.listen();
+    for (line, named) in [
+        ("GET / HTTP/1.1\n", "queue pair parameters over TCP"),
+        ("{\"version\":2}\n", "missing field"),
+        ("", "disconnected while this side waited for"),
+    ] {
+        let mut stream = TcpStream::connect(listener.address()).unwrap();
+        stream.write_all(line.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let error = listener.next_request(&soon()).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
+fn without_cm_an_address_without_a_device_is_named() {
+    let listener = Tcp.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let target = Target { server: listener.address(), source: None };
+    let params = ConnectParams::default();
+    let result = Tcp.connect(&target, &params, &EndpointBuilder::new(), &mut |_| Ok(()), &soon());
+    assert!(matches!(result, Err(Error::NoDeviceAt { .. })), "{result:?}");
+}
