@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -149,6 +149,21 @@ fn rping_runs_in_an_empty_directory_without_cargo() {
 
 #[test]
 #[ignore = "needs the lab's machines"]
+fn sample_programs_beside_the_program_are_deployed() {
+    let user = User::new();
+    fs::create_dir(user.path("rdma-lab-samples")).expect("a directory");
+    // Their names, and programs that the machines have.
+    for (name, command) in [("rdma_server", "rping -s -C 1"), ("rdma_client", "rping -c -C 1 -a")] {
+        let path = user.path("rdma-lab-samples").join(name);
+        fs::write(&path, format!("#!/bin/sh\nexec {command} $1\n")).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    let ran = user.run(&["run", "--server", "rdma_server", "--client", "rdma_client {server}"]).ok();
+    assert!(ran.stdout.contains(" packets, complete by rxe's counters"), "{}", ran.stdout);
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
 fn c_program_is_compiled_pushed_and_run() {
     let user = User::new();
     let flags = user.run(&["cflags"]).ok().stdout;
@@ -209,9 +224,14 @@ fn texts_name_commands_through_the_front_end() {
     assert!(files.len() > 50, "{} files", files.len());
     // Commands for who develops the kit, and where the spelling is defined.
     let is_meant = |line: &str| {
-        line.contains("cargo xtask ci")
-            || line.contains("cargo xtask self-test")
-            || line.contains("by its `cargo xtask`")
+        [
+            "cargo xtask ci",
+            "cargo xtask self-test",
+            "cargo xtask explain`): change it there",
+            "by its `cargo xtask`",
+        ]
+        .iter()
+        .any(|meant| line.contains(meant))
     };
     for file in files.iter().filter(|file| !file.ends_with("invocation.rs")) {
         let text = fs::read_to_string(file).expect("a source");
@@ -219,7 +239,7 @@ fn texts_name_commands_through_the_front_end() {
         for line in product.lines().filter(|line| !line.trim_start().starts_with("//")) {
             assert!(
                 !line.contains("cargo xtask") || is_meant(line),
-                "{}: {line}\nuse lab::invocation",
+                "{}: {line}\nuse lab::base::invocation",
                 file.display()
             );
         }

@@ -11,6 +11,8 @@
 //! 6. client: disconnects (DREQ), waits for DISCONNECTED, reports.
 //! 7. server: sees DISCONNECTED and answers (DREP), reports what its memory holds.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use rdma_lab::Result;

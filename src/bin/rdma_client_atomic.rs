@@ -11,6 +11,8 @@
 //! 6. client: disconnects (DREQ), waits for DISCONNECTED, reports.
 //! 7. server: sees DISCONNECTED and answers (DREP), reports its counter.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use rdma_lab::cli::{self, ClientArgs, Counting};

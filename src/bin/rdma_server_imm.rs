@@ -12,6 +12,8 @@
 //! 6. both: disconnect (DREQ), wait for DISCONNECTED, report. Whose DREQ comes first, and whether the two cross, is not
 //!    defined.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use rdma_lab::Result;

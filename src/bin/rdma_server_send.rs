@@ -11,6 +11,8 @@
 //! 6. client: disconnects (DREQ).
 //! 7. server: sees DISCONNECTED and answers (DREP), reports.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use rdma_lab::Result;

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lab::cache::Cache;
-use lab::image::Release;
-use lab::node::{Plan, Provider as _, Role};
+use lab::base::cache::Cache;
+use lab::base::role::Role;
+use lab::guest::image::Release;
+use lab::node::{Plan, Provider as _};
 use lab::provider::Qemu;
 use lab::provider::qemu::accel::Choice;
 

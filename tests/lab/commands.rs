@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use assert_cmd::cargo::cargo_bin;
-use lab::command::shell_word;
+use lab::base::command::shell_word;
 use rustix::process::{Signal, kill_process};
 
 use crate::support::{Beside, Lab, poll, run};

@@ -51,7 +51,7 @@ fn damaged_frozen_machines_are_thrown_away_and_made_again() {
     File::options().write(true).open(&memory).and_then(|file| file.set_len(length)).expect("a file");
     // As if they had been saved so: the checksums are right, and nothing wakes.
     let files = ["memory-server", "memory-client", "state-server", "state-client", "known_hosts"];
-    lab::seal::seal(&frozen, &files).expect("a seal");
+    lab::base::seal::seal(&frozen, &files).expect("a seal");
     let up = lab.run("up", &[]).ok();
     assert!(up.stderr.contains("the frozen machines did not wake up and are made again: "), "{}", up.stderr);
     lab.exec("server", "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state").ok();

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use lab::cache::Cache;
-use lab::guest_tests::{Ended, list, run};
-use lab::image::Release;
-use lab::node::{Plan, Provider as _, Role};
-use lab::programs::Program;
+use lab::base::cache::Cache;
+use lab::base::program::Program;
+use lab::base::role::Role;
+use lab::guest::image::Release;
+use lab::node::{Plan, Provider as _};
 use lab::provider::Qemu;
 use lab::provider::qemu::accel::Choice;
+use lab::run::guest_tests::{Ended, list, run};
 
 /// Tells of itself what a test binary tells, and looks for the device as a test of the verbs library does.
 const BINARY: &str = r#"#!/bin/sh

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lab::cache::Cache;
-use lab::image::{Release, Sysroot};
-use lab::packages::TRIPLET;
+use lab::base::cache::Cache;
+use lab::guest::image::{Release, Sysroot};
+use lab::host::packages::TRIPLET;
 use tempfile::TempDir;
 
 use crate::support::{Ran, artifacts, run, snapshot, xtask};

@@ -112,7 +112,8 @@ fn every_fault_is_red_with_its_reason_and_the_neighbour_green() {
         let part = match headline {
             "TIMEOUT" => "had not ended after",
             "SETUP" if name.starts_with("never") => {
-                "what passed: 1 CM DREP to client; 1 CM DREQ to server; 1 CM REP to client; 1 CM REQ to server; \
+                // Before it are DREQ and DREP of either side.
+                "; 1 CM REP to client; 1 CM REQ to server; \
                  1 CM RTU to server; 1 RC Acknowledge to client.qp1; 1 RC RDMA WRITE Only with Immediate to server.qp1"
             }
             "SETUP" if name.starts_with("missing") => "no_such_program: not found",

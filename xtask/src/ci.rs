@@ -16,11 +16,11 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use lab::Result;
-use lab::cache::Cache;
+use lab::base::cache::Cache;
+use lab::base::policy::Policy;
+use lab::guest::programs;
+use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
-use lab::policy::Policy;
-use lab::programs;
-use lab::toolbox::Toolbox;
 use rdma_lab_cli::means::Means;
 use rdma_lab_cli::output;
 
@@ -238,7 +238,7 @@ fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
     // Stages that mean another provider say so.
     command.env("RDMA_LAB_PROVIDER", "qemu").envs(Policy::get().env());
     // What a red stage left is looked at when all have ended.
-    command.env(lab::artifacts::KEEP, "all");
+    command.env(lab::trial::artifacts::KEEP, "all");
     command.env("RUSTDOCFLAGS", "-D warnings").env("CI", "true").env("INSTA_UPDATE", "no");
     command.envs(env.iter().map(|(name, value)| (name, value)));
     command

@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lab::invocation;
+use lab::base::invocation;
 use rdma_lab_cli::{Common, Lab, test};
 
 mod bench;

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::cache::Cache;
-use lab::error::IoContext as _;
+use lab::base::cache::Cache;
+use lab::base::error::IoContext as _;
+use lab::guest::image::{Release, Sysroot};
+use lab::guest::programs::{self, Build};
 use lab::host::Host;
-use lab::host::libclang::Libclang;
-use lab::image::{Release, Sysroot};
-use lab::programs::{self, Build};
+use lab::host::bindgen;
 use rdma_lab_cli::means::Means;
 use rdma_lab_cli::output;
 
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     args.means.apply()?;
     let cache = Cache::open()?;
     let sysroot = Sysroot::ensure(&cache, Release::oldest())?;
-    let libclang = Libclang::ensure(&Host::this(), &cache)?;
+    let libclang = bindgen::libclang(&Host::this(), &cache)?;
     let programs = programs::build(Build::Programs, workspace::root(), &sysroot, &libclang)?;
     fs::create_dir_all(&args.into).at("failed to create", &args.into)?;
     for program in programs {

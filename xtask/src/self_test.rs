@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use lab::artifacts::Artifacts;
-use lab::cache::Cache;
+use lab::base::cache::Cache;
+use lab::guest::programs::Build;
 use lab::host::{Host, requirement};
-use lab::programs::Build;
+use lab::judge::verdict::Reason;
 use lab::provider::{Choice, Source};
+use lab::run::setup::Setup;
 use lab::self_test::{MUTATIONS, Mutation, Subject};
-use lab::setup::Setup;
-use lab::verdict::Reason;
+use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
 use rdma_lab_cli::machines::Accel;
@@ -97,7 +97,7 @@ fn told(reasons: &BTreeSet<Reason>) -> String {
 
 fn mutation(name: &str) -> Result<&'static Mutation, String> {
     let names = MUTATIONS.iter().map(|mutation| mutation.name);
-    let found = lab::names::find("mutation", name, names.clone())
+    let found = lab::base::names::find("mutation", name, names.clone())
         .map_err(|why| format!("{why}; there are: {}", names.collect::<Vec<_>>().join(", ")))?;
     MUTATIONS.iter().find(|mutation| mutation.name == found).ok_or_else(|| found.to_owned())
 }

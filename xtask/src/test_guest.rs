@@ -6,11 +6,12 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use lab::artifacts::Artifacts;
-use lab::guest_tests::{self, Ended, GuestTest, TEST_LIMIT};
-use lab::node::{Pair, Plan, Provider as _, Role};
-use lab::programs::Build;
-use lab::setup::Setup;
+use lab::base::role::Role;
+use lab::guest::programs::Build;
+use lab::node::{Pair, Plan, Provider as _};
+use lab::run::guest_tests::{self, Ended, GuestTest, TEST_LIMIT};
+use lab::run::setup::Setup;
+use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
 use rdma_lab_cli::machines::Machines;

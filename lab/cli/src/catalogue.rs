@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
-use lab::cache::{Cache, sha256};
-use lab::error::IoContext as _;
-use lab::kept;
+use lab::base::cache::{Cache, sha256};
+use lab::base::error::IoContext as _;
+use lab::base::kept;
 use lab::{Error, Result};
 
 static SCENARIOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../scenarios");

@@ -5,9 +5,9 @@
 
 use std::process::ExitCode;
 
-use lab::cache::Cache;
-use lab::image::Sysroot;
-use lab::packages::TRIPLET;
+use lab::base::cache::Cache;
+use lab::guest::image::Sysroot;
+use lab::host::packages::TRIPLET;
 use lab::{Error, Result};
 
 use crate::means::Means;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use lab::node::Role;
+use lab::base::role::Role;
 use lab::provider::qemu::argv;
 use lab::{Error, Result};
 use roce::Names;

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::cache::Cache;
+use lab::base::cache::Cache;
+use lab::guest::image::Image;
+use lab::guest::image::recipe::Recipe;
+use lab::host::toolbox::Toolbox;
+use lab::host::toolbox::set::QEMU;
 use lab::host::{Host, doctor, requirement};
-use lab::image::Image;
-use lab::image::recipe::Recipe;
 use lab::provider::qemu::accel::{self, Choice};
-use lab::toolbox::Toolbox;
-use lab::toolbox::toolbox::QEMU;
 
 use crate::means::Means;
 use crate::{Front, machines, output};

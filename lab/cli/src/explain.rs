@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use lab::judge::diagnosis::Cause;
-use lab::names;
+use lab::base::names;
+use lab::scenario::cause::Cause;
 use lab::{Error, Result};
 
 use crate::output;

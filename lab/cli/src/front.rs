@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lab::error::IoContext as _;
-use lab::invocation::{Invocation, XTASK};
-use lab::programs::samples::Samples;
+use lab::base::error::IoContext as _;
+use lab::base::invocation::{Invocation, XTASK};
+use lab::guest::programs::samples::Samples;
 use lab::{Error, Result};
 
 pub use crate::catalogue::Catalogue;
@@ -84,7 +84,7 @@ impl Front {
     pub fn samples_for<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> Result<Samples> {
         let text = texts.into_iter().collect::<Vec<_>>().join("\n");
         self.samples.demand_named_in(&text)?;
-        let is_one_named = lab::programs::samples::named_in(&text).next().is_some();
+        let is_one_named = lab::guest::programs::samples::named_in(&text).next().is_some();
         Ok(if is_one_named { self.samples.clone() } else { Samples::none() })
     }
 

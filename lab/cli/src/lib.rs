@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use ::lab::Result;
-use ::lab::error::Kind;
+use ::lab::base::error::Kind;
 use clap::Subcommand;
 
 mod catalogue;
@@ -26,6 +26,7 @@ pub mod front;
 pub mod lab;
 pub mod machines;
 pub mod means;
+pub mod open;
 pub mod output;
 pub mod results;
 pub mod review;
@@ -47,6 +48,8 @@ pub enum Common {
     Results(results::Args),
     /// Tells what a cause or a rule of a verdict means, and what to do.
     Explain(explain::Args),
+    /// Opens the pages of an invocation, or of one run, in a browser.
+    Open(open::Args),
     /// Prints the RoCEv2 trace of a capture.
     Decode(roce_cli::TraceArgs),
     /// Checks a capture against every rule; exits 1 when one is broken.
@@ -78,6 +81,7 @@ impl Common {
             Common::Doctor(args) => doctor::run(&args, front),
             Common::Results(args) => results::run(&args, front),
             Common::Explain(args) => explain::run(&args),
+            Common::Open(args) => open::run(&args, front),
             Common::Decode(args) => decode::told(args.run(decode::names())),
             Common::Check(args) => decode::told(args.run(decode::names())),
             Common::Diff(args) => decode::told(args.run(decode::names())),

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
-use lab::cache::Cache;
+use lab::base::cache::Cache;
+use lab::guest::image::Release;
+use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
-use lab::image::Release;
-use lab::programs::place::Place;
 use lab::provider::choice::{self, Choice};
 use lab::provider::multipass::instance::Shape;
 use lab::provider::qemu::accel;
-use lab::toolbox::Toolbox;
+use lab::provider::remote::place::Place;
 
 use crate::means::Means;
 use crate::output;

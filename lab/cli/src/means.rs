@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use lab::Result;
-use lab::policy::{Policy, Source};
+use lab::base::policy::{Policy, Source};
 
 use crate::output;
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::artifacts;
-use lab::results::Results;
+use lab::trial::artifacts;
+use lab::trial::results::Results;
 
 use crate::{Front, output};
 

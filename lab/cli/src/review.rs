@@ -9,8 +9,8 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use lab::Result;
-use lab::error::IoContext as _;
-use lab::invocation;
+use lab::base::error::IoContext as _;
+use lab::base::invocation;
 use similar::{ChangeTag, TextDiff};
 
 use crate::output;
@@ -54,7 +54,7 @@ pub fn run(directory: &Path) -> Result<usize> {
         }
         match question()? {
             Answer::Accept => {
-                lab::cache::write_whole(&old_path, for_keeping(&new).as_bytes())?;
+                lab::base::cache::write_whole(&old_path, for_keeping(&new).as_bytes())?;
                 fs::remove_file(new_path).at("failed to remove", new_path)?;
                 left -= 1;
             }

@@ -6,15 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use lab::artifacts::Artifacts;
-use lab::error::IoContext as _;
-use lab::fault::netem;
-use lab::names::find;
-use lab::plan::Plan;
-use lab::policy::Policy;
+use lab::base::error::IoContext as _;
+use lab::base::names::find;
+use lab::base::policy::Policy;
 use lab::provider::Choice;
-use lab::results::{self, Results};
 use lab::scenario::Scenario;
+use lab::scenario::fault::netem;
+use lab::trial::artifacts::Artifacts;
+use lab::trial::plan::Plan;
+use lab::trial::results::{self, Results};
 use lab::{Error, Result, trial};
 
 use crate::machines::Machines;

@@ -18,18 +18,17 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
-use lab::artifacts::{self, Artifacts};
-use lab::command::shell_word;
+use lab::base::command::shell_word;
+use lab::guest::programs::samples::{self, Samples};
+use lab::judge::snapshot;
+use lab::judge::verdict::{Reason, Verdict};
 use lab::node::Provider as _;
-use lab::programs::samples::{self, Samples};
-use lab::provider::Choice;
-use lab::provider::choice;
-use lab::results;
+use lab::provider::{Choice, choice};
+use lab::run::Case;
+use lab::run::setup::Setup;
 use lab::scenario::Scenario;
-use lab::setup::Setup;
-use lab::snapshot;
-use lab::trial::{self, Case, Raw};
-use lab::verdict::{Reason, Verdict};
+use lab::trial::artifacts::{self, Artifacts};
+use lab::trial::{self, Raw, results};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::Front;
@@ -199,12 +198,12 @@ impl Session {
             if runs > 1 && verdict.artifacts != directory {
                 return Err(format!("run {run} was disturbed and had to be made once more").into());
             }
-            lab::progress::say(&verdict.to_string());
+            lab::base::progress::say(&verdict.to_string());
             raw.add(&verdict.artifacts)?;
         }
         // With a seed, values are meant to be the same.
         if runs > 1 && variable::<u64>("RDMA_LAB_SEED").is_none() {
-            lab::progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
+            lab::base::progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
         }
         Ok(())
     }

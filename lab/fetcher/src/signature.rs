@@ -147,7 +147,7 @@ fn expiry(key: &SignedPublicKey) -> Option<SystemTime> {
 mod tests {
     use super::*;
 
-    /// The keys that lab checks Debian's mirrors with, as `lab/src/packages/keys` documents them.
+    /// The keys that lab checks Debian's mirrors with, as `lab/src/host/packages/keys` documents them.
     const ARCHIVE: [(&[u8], &str); 4] = [
         (
             include_bytes!("../../src/packages/keys/debian-archive-bookworm-automatic.asc"),

@@ -18,6 +18,7 @@ mod messages;
 mod naming;
 mod output;
 mod progress;
+mod report;
 mod stats;
 mod synth;
 mod trace;
@@ -40,6 +41,7 @@ pub use filter::{Filter, PacketInfo, Terms};
 pub use follow::Args as FollowArgs;
 pub use ladder::Args as LadderArgs;
 pub use messages::Args as MessagesArgs;
+pub use report::Args as ReportArgs;
 pub use stats::Args as StatsArgs;
 pub use synth::Args as SynthArgs;
 pub use trace::Args as TraceArgs;
@@ -68,6 +70,8 @@ enum Command {
     Stats(StatsArgs),
     /// Draws the packets between the nodes as one SVG or HTML file.
     Ladder(LadderArgs),
+    /// Writes a page of a capture, or of two side by side, that a browser shows without a network.
+    Report(ReportArgs),
     /// Compares two captures by what they mean; exits 1 when they differ, 2 when they could not be compared whole.
     Diff(DiffArgs),
     /// Prints packets and findings as a growing capture gets them.
@@ -172,6 +176,7 @@ pub fn main() -> ExitCode {
         Command::Messages(args) => args.run(names),
         Command::Stats(args) => args.run(names),
         Command::Ladder(args) => args.run(names),
+        Command::Report(args) => args.run(names),
         Command::Diff(args) => args.run(names),
         Command::Follow(args) => args.run(names),
         Command::Synth(args) => args.run(),

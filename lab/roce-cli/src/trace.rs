@@ -8,6 +8,7 @@ use crate::input::{FileArg, Input};
 use crate::output::{self, Output};
 use crate::stats::{self, Counts};
 use crate::{Common, Error, Filter, json};
+use roce::capture::Record;
 use roce::wire::Frame;
 use roce::{Analysis, Names, Report};
 
@@ -37,6 +38,17 @@ pub(super) fn analyse(
     names: Names,
     filter: &Filter,
 ) -> Result<(Report, Option<Error>), Error> {
+    analyse_beside(common, input, names, filter, |_, _| {})
+}
+
+/// The same, with each record whose packet is kept given to `beside`.
+pub(super) fn analyse_beside(
+    common: &Common,
+    input: &mut Input,
+    names: Names,
+    filter: &Filter,
+    mut beside: impl FnMut(&Record<'_>, &Frame<'_>),
+) -> Result<(Report, Option<Error>), Error> {
     let mut analysis = common.analysis(names);
     let mut packets: Vec<PacketInfo> = Vec::new();
     let mut first_ns = None;
@@ -61,6 +73,9 @@ pub(super) fn analyse(
         }
         if !filter.is_empty() && !analysis.is_full() {
             packets.extend(info);
+        }
+        if !analysis.is_full() {
+            beside(record, frame);
         }
         analysis.push_frame(record, frame);
         Ok(true)

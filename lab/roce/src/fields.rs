@@ -11,8 +11,8 @@ use crate::wire::{
     Aeth, Bth, Extended, Grh, Opcode, Packet, PlacedField, PlacedHeader, Syndrome, Transport, UDP_PORT,
 };
 
-/// A field's name and its value as text.
-pub type Field = (&'static str, String);
+/// Name of a field in tshark, and its value as text.
+pub type TsharkField = (&'static str, String);
 
 /// Places every field of the packet's headers: GRH, BTH, extended headers, and those of connection management in the payload.
 ///
@@ -54,7 +54,7 @@ impl<'a> Mad<'a> {
 }
 
 /// Gives every field that this crate decodes and tshark 4.0 names.
-pub fn tshark_fields(packet: &Packet<'_>) -> impl Iterator<Item = Field> {
+pub fn tshark_fields(packet: &Packet<'_>) -> impl Iterator<Item = TsharkField> {
     let mut fields = Vec::with_capacity(48);
     if packet.grh.is_none() {
         network(&mut fields, packet);
@@ -87,12 +87,12 @@ pub fn tshark_fields(packet: &Packet<'_>) -> impl Iterator<Item = Field> {
     fields.into_iter()
 }
 
-fn push(fields: &mut Vec<Field>, placed: &PlacedField<'_>) {
+fn push(fields: &mut Vec<TsharkField>, placed: &PlacedField<'_>) {
     fields.extend(placed.field.tshark_name().map(|name| (name, placed.to_string())));
 }
 
 /// Fields of IP and UDP.
-fn network(fields: &mut Vec<Field>, packet: &Packet<'_>) {
+fn network(fields: &mut Vec<TsharkField>, packet: &Packet<'_>) {
     let (source, destination) = match packet.source {
         IpAddr::V4(_) => ("ip.src", "ip.dst"),
         IpAddr::V6(_) => ("ipv6.src", "ipv6.dst"),
@@ -113,7 +113,7 @@ fn is_decoded_by_tshark(opcode: Opcode) -> bool {
 }
 
 /// Parts into which tshark takes the syndrome of an AETH.
-fn syndrome(fields: &mut Vec<Field>, extended: &Extended<'_>) {
+fn syndrome(fields: &mut Vec<TsharkField>, extended: &Extended<'_>) {
     let Some(aeth) = extended.aeth else { return };
     let byte = aeth.syndrome_byte();
     fields.push(("infiniband.aeth.syndrome.opcode", ((byte >> 5) & 0x3).to_string()));
@@ -127,7 +127,7 @@ fn syndrome(fields: &mut Vec<Field>, extended: &Extended<'_>) {
 }
 
 /// Fields of a REQ and its IP CM header: names of addresses depend on their version, and the service id is taken apart when librdmacm made it.
-fn request(fields: &mut Vec<Field>, req: &Req<'_>, placed: &PlacedField<'_>) {
+fn request(fields: &mut Vec<TsharkField>, req: &Req<'_>, placed: &PlacedField<'_>) {
     let ip_cm = req.ip_cm();
     let mut address = |address: Option<IpAddr>, v4, v6| {
         fields.extend(address.map(|address| (if address.is_ipv4() { v4 } else { v6 }, address.to_string())));

@@ -62,6 +62,7 @@ mod stats;
 pub mod synth;
 mod trace;
 pub mod wire;
+mod words;
 
 pub use analysis::Analysis;
 pub use fate::Fate;
@@ -73,4 +74,4 @@ pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};
-pub use trace::{Known, MessageNames};
+pub use trace::{FindingLine, Known, MessageLine, MessageNames, PacketLine, Part};

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::trace::immediate_words;
 use crate::wire::{Header, NakCode, Opcode, Operation, Psn};
+use crate::words::immediate_words;
 
 /// What a work request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

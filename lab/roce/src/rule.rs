@@ -92,6 +92,10 @@ rules! {
     "The low 15 bits of a P_Key name the partition; zero names none. Reported once for each receiver.",
     "Linux drivers/infiniband/sw/rxe/rxe_recv.c (check_keys), include/rdma/ib_cache.h";
 
+    PartitionKeyDiffers, Error, "the partition key is not the connection's",
+    "The low 15 bits of a P_Key name the partition, and both ends of a connection are in that of its REQ. The highest bit, full or limited membership, may differ. A receiver drops such a packet and counts a violation. Reported once for each receiver.",
+    "Linux drivers/infiniband/sw/rxe/rxe_recv.c (check_keys)";
+
     PayloadUnexpected, Error, "there is payload where none belongs",
     "READ Requests, acknowledgements and atomics, and the answers to atomics, have headers and no payload.",
     "Linux drivers/infiniband/sw/rxe/rxe_opcode.c (RXE_PAYLOAD_MASK)";

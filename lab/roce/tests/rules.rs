@@ -64,6 +64,13 @@ fn neighbours() {
     assert_eq!(rules(managed(vec![send(0)])), none);
     let alone = (0..4).map(|n| (u64::from(n) * 10, send(n))).collect();
     assert_eq!(rules(alone), [(Rule::CaptureOneDirection, Severity::Note)]);
+    // A limited member of the same partition.
+    let mut limited = send(0);
+    limited[44] = 0x7f;
+    let end = limited.len() - 4;
+    let crc = roce::wire::icrc(&limited[14..34], &limited[34..end]).unwrap();
+    limited[end..].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(rules(managed(vec![limited, ack(0, 1)])), none);
     // Seven repetitions are what the REQ allows.
     let mut steps = managed(vec![send(0)]);
     for repetition in 1..=7 {

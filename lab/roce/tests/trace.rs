@@ -679,3 +679,87 @@ fn two_addresses_of_one_node_share_the_numbers_of_its_queue_pairs() {
         "{trace}"
     );
 }
+
+/// Every order of three.
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+
+/// Three connections that ask in one order and are answered in another; of each, the second request is lost and asked for again.
+fn three_connections(has_cm: bool, asking: [usize; 3], answering: [usize; 3]) -> Vec<Vec<u8>> {
+    let pairs = [1, 2, 3].map(Pair::new);
+    let send = |pair: usize, n| pairs[pair].request(0x04, n).ack_request().payload(b"text").build();
+    let answer = |pair: usize, n, syndrome| pairs[pair].response(0x11, n).aeth(syndrome, n + 1).build();
+    let mut frames = Vec::new();
+    if has_cm {
+        frames.extend(asking.map(|pair| pairs[pair].req(7471, &[])));
+        frames.extend(answering.map(|pair| pairs[pair].rep(&[])));
+        frames.extend(asking.map(|pair| pairs[pair].rtu()));
+    }
+    frames.extend([0, 1, 2].map(|pair| send(pair, 0)));
+    frames.extend(answering.map(|pair| answer(pair, 0, 0x1f)));
+    frames.extend(asking.map(|pair| send(pair, 2)));
+    for pair in answering {
+        frames.push(pairs[pair].response(0x11, 1).aeth(0x60, 1).build());
+        frames.extend([send(pair, 1), send(pair, 2), answer(pair, 2, 0x1f)]);
+    }
+    frames
+}
+
+#[test]
+fn findings_and_messages_have_the_names_of_the_trace_in_every_order_of_answers() {
+    for (has_cm, asking, answering) in [true, false].into_iter().flat_map(|has_cm| {
+        ORDERS.into_iter().flat_map(move |asking| ORDERS.map(|answering| (has_cm, asking, answering)))
+    }) {
+        let frames = three_connections(has_cm, asking, answering);
+        let names = || {
+            let pair = Pair::new(1);
+            Names::new().with(pair.passive.address, "server").with(pair.active.address, "client")
+        };
+        let mut whole = Analysis::new(names());
+        let mut streaming = Analysis::streaming(names());
+        // Of a packet: the names that a finding or a message told there.
+        let mut told: Vec<(u64, String)> = Vec::new();
+        let mut count = 0;
+        for (number, frame) in (1..).zip(&frames) {
+            let record = Record::ethernet(number, number * 1_000_000, frame);
+            whole.push(&record);
+            streaming.push(&record);
+            for finding in streaming.take_findings() {
+                let place = streaming.known().place(&finding);
+                let mut parts = place.split(", ");
+                told.push((finding.packet, parts.next().unwrap().to_owned()));
+                count += 1;
+            }
+            for message in streaming.take_messages() {
+                let names = streaming.known().message(&message);
+                told.push((message.packet_first, names.queue_pairs.join(" > ")));
+            }
+        }
+        let report = whole.finish();
+        let rest = streaming.finish();
+        told.extend(rest.findings.iter().map(|finding| {
+            let place = rest.known().place(finding);
+            (finding.packet, place.split(", ").next().unwrap().to_owned())
+        }));
+        assert!(count + rest.findings.len() >= 3, "a loss in each");
+        let packets = report.packet_names();
+        for (number, pair) in told {
+            let packet = packets.iter().find(|packet| packet.number == number).unwrap();
+            assert_eq!(
+                pair,
+                packet.queue_pairs.join(" > "),
+                "packet {number}: {has_cm} {asking:?} {answering:?}"
+            );
+        }
+        assert_eq!(report.connections.len(), 3);
+    }
+}
+
+#[test]
+fn a_finding_names_its_message_and_distances() {
+    let report = roce::synth::sample(Rule::LengthMismatch);
+    let finding = report.known().finding(&report.findings[0]);
+    assert!(finding.contains("client.qp1 > server.qp1, client+0, message 1: "), "{finding}");
+    let report = roce::synth::sample(Rule::RequestPsnGap);
+    let finding = report.known().finding(&report.findings[0]);
+    assert!(finding.ends_with("client+2: expected client+1, got client+2"), "{finding}");
+}

@@ -5,11 +5,12 @@
 
 use std::fmt;
 
+use crate::base::disk;
+use crate::base::policy::{Policy, Source};
+use crate::host::Host;
+use crate::host::multipass;
 use crate::host::requirement::{self, Cure, Requirement, Status};
-use crate::host::{Host, disk};
-use crate::policy::{Policy, Source};
-use crate::provider::multipass::client;
-use crate::toolbox::set;
+use crate::host::toolbox::set;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Report {
 
     /// Adds the line on machines: what they run on, or why they cannot.
     pub fn machines(&mut self, host: &Host, accelerator: &str) {
-        let multipass = match host.program("multipass").map(|program| client::version_of(&program)) {
+        let multipass = match host.program("multipass").map(|program| multipass::version_of(&program)) {
             None => "Multipass is not on this computer",
             Some(None) => "Multipass is here, its daemon does not answer",
             Some(Some(_)) => "Multipass answers and is taken unless another --provider is named",
@@ -131,7 +132,7 @@ impl Report {
         }
         let absent: Vec<&set::Set> = [&set::RUN]
             .into_iter()
-            .chain(built.then_some(&crate::toolbox::clang::CLANG))
+            .chain(built.then_some(&crate::host::toolbox::set::CLANG))
             .filter(|set| !cache.join(set.directory()).is_dir())
             .collect();
         let megabytes: u32 = absent.iter().map(|set| set.about_mb).sum();

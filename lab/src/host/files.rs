@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Demands that a process may have so many files open.
 ///

@@ -12,12 +12,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::Cache;
-use crate::command::{Command, shell_word};
-use crate::error::{Error, Result};
-use crate::host::{Host, glibc, wheel};
-use crate::policy::{Policy, Source};
-use crate::toolbox::clang;
+use crate::base::command::{Command, shell_word};
+use crate::host::{Host, wheel};
 
 /// The major versions that bindgen 0.59 works with.
 pub const USABLE: RangeInclusive<u32> = 11..=15;
@@ -152,40 +148,6 @@ fn search_named(path: &Path) -> Search {
 }
 
 impl Libclang {
-    /// The one to use on `host`: what `LIBCLANG_PATH` names; else the toolbox's, unpacked if need be; else what
-    /// [`search`] finds; else that of Python's package, fetched. With the host's own tools: what [`search`] finds.
-    ///
-    /// # Errors
-    ///
-    /// There is none, or none of a usable version; the text names what was found and what brings one.
-    pub fn ensure(host: &Host, cache: &Cache) -> Result<Libclang> {
-        let is_named = std::env::var_os("LIBCLANG_PATH").is_some_and(|named| !named.is_empty());
-        let found = glibc::version();
-        let fits = found.is_some_and(|found| found >= clang::GLIBC_MINIMUM);
-        let own_tools = Policy::get().tools == Source::Toolbox;
-        if own_tools && !is_named && fits {
-            return clang::ensure(cache);
-        }
-        let mut what = match search(host) {
-            Search::Found(libclang) => return Ok(libclang),
-            Search::Absent => "no libclang: rdma-sys needs 11 to 15".to_owned(),
-            Search::Unfit(why) => why,
-        };
-        if own_tools && !is_named {
-            let (major, minor) = clang::GLIBC_MINIMUM;
-            let found = found.map_or("another".to_owned(), |(major, minor)| format!("{major}.{minor}"));
-            what =
-                format!("{what}; the lab's own needs glibc {major}.{minor}, and this computer's is {found}");
-            if wheel::fits() && wheel::has_pip(host) {
-                wheel::fetch(host, cache)?;
-                if let Search::Found(libclang) = search(host) {
-                    return Ok(libclang);
-                }
-            }
-        }
-        Err(Error::setup(what).next(without_package()))
-    }
-
     /// The directory that the library is in.
     pub fn directory(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("/"))

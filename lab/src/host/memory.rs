@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::error::{Error, Result};
-use crate::invocation;
+use crate::base::error::{Error, Result};
+use crate::base::invocation;
 
 /// Demands that `needed_mib` MiB of memory are available.
 ///

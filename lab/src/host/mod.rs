@@ -1,23 +1,27 @@
 //! What this computer must have before the lab can run: found and named. Nothing is installed: what else is needed
-//! comes from packages into the cache ([`crate::toolbox`]).
+//! comes from packages into the cache ([`toolbox`], made of [`packages`]).
 //!
 //! - [`tree`]: where programs and files are looked up.
 //! - [`requirement`]: the things themselves: [`requirement::run`] for scenarios on the QEMU provider,
 //!   [`requirement::ci`] for `cargo xtask ci`.
-//! - [`memory`], [`disk`], [`files`]: how much is left, or allowed; [`glibc`]: which C library this is.
+//! - [`memory`], [`files`]: how much is left, or allowed; [`glibc`]: which C library this is.
 //! - [`libclang`]: a libclang that rdma-sys's bindgen can use.
 //! - [`wheel`]: the one that Python's package index has, for distributions without.
 //! - [`doctor`]: the report on all of it.
 //!
 //! Nothing here is needed to build the crate or to run its tests.
 
-pub mod disk;
+pub mod bindgen;
+pub mod builder;
 pub mod doctor;
 pub mod files;
 pub mod glibc;
 pub mod libclang;
 pub mod memory;
+pub mod multipass;
+pub mod packages;
 pub mod requirement;
+pub mod toolbox;
 pub mod tree;
 pub mod wheel;
 

@@ -6,13 +6,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::command::Command;
-use crate::error::{Error, Result};
+use crate::base::command::Command;
+use crate::base::error::{Error, Result};
+use crate::base::policy::{Policy, Source};
 use crate::host::Host;
+use crate::host::builder;
 use crate::host::libclang::{self, Search};
-use crate::packages::mirror;
-use crate::policy::{Policy, Source};
-use crate::programs::place;
+use crate::host::packages::mirror;
 
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
 const QEMU_MINIMUM: (u32, u32) = (7, 2);
@@ -195,7 +195,7 @@ pub fn demand_platform() -> Result<()> {
 }
 
 fn platform(os: &str, architecture: &str) -> Result<()> {
-    if place::builds(os, architecture) {
+    if builder::builds(os, architecture) {
         return Ok(());
     }
     let what =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use crate::cache::Cache;
+use crate::base::cache::Cache;
 
 /// Directories of system programs that an ordinary user's PATH may lack.
 const SYSTEM_DIRECTORIES: [&str; 2] = ["usr/sbin", "sbin"];

@@ -8,12 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::{Cache, sha256_file};
-use crate::command::Command;
-use crate::error::{Error, IoContext as _, Result};
+use crate::base::cache::{Cache, sha256_file};
+use crate::base::command::Command;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::policy::Policy;
+use crate::base::progress::Step;
 use crate::host::Host;
-use crate::policy::Policy;
-use crate::progress::Step;
 
 /// The package as pip names it: the version that Debian 12 has too.
 pub const PACKAGE: &str = "libclang==14.0.6";

@@ -4,20 +4,22 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::cache::Cache;
-use crate::contents::Contents;
-use crate::differences::Differences;
-use crate::error::{Error, Result};
-use crate::image::Release;
-use crate::node::{Pair, Plan, Provenance, Provider, Role, Wire};
-use crate::programs::place::Place;
-use crate::programs::samples::Samples;
-use crate::provider::multipass::client;
+use crate::base::cache::Cache;
+use crate::base::error::{Error, Result};
+use crate::base::role::Role;
+use crate::guest::contents::Contents;
+use crate::guest::image::Release;
+use crate::guest::programs::samples::Samples;
+use crate::host;
+use crate::node::{Pair, Plan, Provenance, Provider};
 use crate::provider::multipass::instance::Shape;
 use crate::provider::qemu::accel::Choice as Accel;
 use crate::provider::remote::make::Maker;
+use crate::provider::remote::place::Place;
 use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{Multipass, Qemu, Ssh};
+use crate::scenario::differences::Differences;
+use crate::scenario::network::Wire;
 
 /// The variable that names the release of a guest.
 pub const GUEST: &str = "RDMA_LAB_GUEST";
@@ -26,7 +28,7 @@ pub const PROVIDER: &str = "RDMA_LAB_PROVIDER";
 
 /// The provider that is taken where none was named: Multipass where it answers, else QEMU.
 pub fn usual() -> &'static str {
-    if client::version().is_some() { "multipass" } else { "qemu" }
+    if host::multipass::version().is_some() { "multipass" } else { "qemu" }
 }
 
 /// Which machines.

@@ -5,6 +5,7 @@ pub mod multipass;
 mod options;
 pub mod qemu;
 pub mod remote;
+pub mod resident;
 pub mod ssh;
 
 pub use choice::{Choice, Source};

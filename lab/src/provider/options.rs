@@ -1,6 +1,6 @@
 //! The options that choose machines, as somebody writes them to choose the same again.
 
-use crate::image::Release;
+use crate::guest::image::Release;
 use crate::provider::choice::Choice;
 use crate::provider::multipass::shape::Shape;
 use crate::provider::qemu::accel::Choice as Accel;
@@ -50,7 +50,7 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::programs::place::Place;
+    use crate::provider::remote::place::Place;
 
     #[test]
     fn options_choose_the_same_again() {

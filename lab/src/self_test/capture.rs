@@ -6,8 +6,8 @@ use std::path::Path;
 
 use roce::capture::Reader;
 
-use crate::error::{Error, IoContext as _, Result};
-use crate::evidence::CAPTURE;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::wire::capture::CAPTURE;
 
 /// What is done to a capture's bytes; `None` leaves no file.
 pub type Alter = fn(&[u8]) -> Result<Option<Vec<u8>>>;

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::error::{Error, Result};
-use crate::fault::Met;
-use crate::node::{Captured, Node, Pair, Plan, Provenance, Provider, Role, Wire};
+use crate::base::error::{Error, Result};
+use crate::base::role::Role;
+use crate::node::{Node, Pair, Plan, Provenance, Provider};
 use crate::provider::Qemu;
 use crate::provider::qemu::pair::QemuPair;
+use crate::scenario::fault::Met;
+use crate::scenario::network::Wire;
+use crate::wire::captured::Captured;
 
 /// How long a command that tampers may take, and a killed machine until its guard has seen it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -59,7 +62,9 @@ pub fn kill_node(pair: &QemuPair) -> Result<()> {
     let started = Instant::now();
     while pair.check_alive().is_ok() {
         if started.elapsed() > LIMIT {
-            return Err(Error::timeout("end of a killed machine", LIMIT).kind_is(crate::error::Kind::Setup));
+            return Err(
+                Error::timeout("end of a killed machine", LIMIT).kind_is(crate::base::error::Kind::Setup)
+            );
         }
         std::thread::sleep(Duration::from_millis(10));
     }

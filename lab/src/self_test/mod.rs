@@ -15,16 +15,17 @@ pub mod mutation;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::artifacts::{self, Artifacts};
-use crate::error::{Error, Result};
-use crate::evidence::Evidence;
+use crate::base::error::{Error, Result};
+use crate::base::program::Program;
 use crate::judge::judge;
-use crate::programs::Program;
+use crate::judge::snapshot::{self, Accepted};
+use crate::judge::verdict::{Reason, Verdict};
 use crate::provider::Qemu;
+use crate::run::Case;
+use crate::run::evidence::Evidence;
 use crate::scenario::Scenario;
-use crate::snapshot::{self, Accepted};
-use crate::trial::{Case, trial};
-use crate::verdict::{Reason, Verdict};
+use crate::trial::artifacts::{self, Artifacts};
+use crate::trial::trial;
 
 pub use mutation::{Act, MUTATIONS, Mutation};
 

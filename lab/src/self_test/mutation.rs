@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::judge::verdict::Reason::{self, Agreement, App, Boot, Capture, Dmesg, Rule, Wire};
 use crate::self_test::capture::{self, Alter};
 use crate::self_test::environment::{self, Tamper};
-use crate::verdict::Reason::{self, Agreement, App, Boot, Capture, Dmesg, Rule, Wire};
 
 /// One thing that is made wrong.
 #[derive(Debug)]

@@ -64,7 +64,7 @@ c_enum! {
 }
 
 impl WcStatus {
-    /// What the status means to somebody who has not met it, and what to look at.
+    /// Meaning of the status to somebody who has not met it, and what to look at.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
@@ -149,7 +149,7 @@ impl WrOpcode {
     }
 }
 
-/// Which side of a message completed here.
+/// The side of a message completed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {

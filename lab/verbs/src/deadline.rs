@@ -26,13 +26,13 @@ impl Deadline {
         Self { started: Instant::now(), limit: None }
     }
 
-    /// What is left, zero once it has passed; `None` if it never ends.
+    /// Time left, zero once it has passed; `None` if it never ends.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.limit.map(|limit| limit.saturating_sub(self.started.elapsed()))
     }
 
-    /// What is left in whole milliseconds, at least 1 and at most `i32::MAX`: the shape `rdma_resolve_addr` wants.
+    /// Time left in whole milliseconds, at least 1 and at most `i32::MAX`: the shape `rdma_resolve_addr` wants.
     #[must_use]
     pub fn remaining_ms(&self) -> i32 {
         match self.remaining() {
@@ -41,7 +41,7 @@ impl Deadline {
         }
     }
 
-    /// Whether nothing is left.
+    /// True if nothing is left.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.remaining().is_some_and(|left| left.is_zero())

@@ -23,7 +23,7 @@ use crate::transport::{ConnectParams, Link};
 use crate::work_queue::{Observer, WorkQueue};
 use crate::work_request::{RegionRange, SendRequest};
 
-/// How long a completion may take after the peer has left: the device has all that it needs for it.
+/// Limit of a completion after the peer has left: the device has all that it needs for it.
 const LAST_COMPLETION_LIMIT: Duration = Duration::from_millis(200);
 
 /// Builds an [`Endpoint`]: a queue pair with its own protection domain, completion queue and channel.
@@ -92,12 +92,12 @@ impl EndpointBuilder {
     }
 }
 
-/// How a number of work requests are sent.
+/// The pace of a number of work requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Maximum in flight; 0 is treated as 1.
     pub depth: usize,
-    /// How long to wait before each is posted.
+    /// Wait before each is posted.
     pub pause: Duration,
     /// The limit of each wait for a completion.
     pub limit: Duration,
@@ -145,7 +145,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// Those of [`MemoryRegion::register`].
+    /// Errors of [`MemoryRegion::register`].
     pub fn register(&self, length_bytes: usize, access: Access) -> Result<Arc<MemoryRegion>> {
         self.work.qp().pd().register(length_bytes, access)
     }
@@ -154,7 +154,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::register`].
+    /// Errors of [`Endpoint::register`].
     pub fn register_source(&self, bytes: &[u8]) -> Result<Arc<MemoryRegion>> {
         let region = self.register(bytes.len().max(1), Access::SOURCE)?;
         region.copy_in(0, bytes)?;
@@ -181,7 +181,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// Those of [`WorkQueue::post_send`].
+    /// Errors of [`WorkQueue::post_send`].
     pub fn post_send(&mut self, request: SendRequest) -> Result<u64> {
         self.work.post_send(request)
     }
@@ -191,7 +191,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// Those of [`WorkQueue::post_recv`].
+    /// Errors of [`WorkQueue::post_recv`].
     pub fn post_recv(&mut self, local: Option<RegionRange>) -> Result<u64> {
         self.work.post_recv(local)
     }
@@ -200,7 +200,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::post_send`] and [`Endpoint::wait`].
+    /// Errors of [`Endpoint::post_send`] and [`Endpoint::wait`].
     pub fn execute(&mut self, request: SendRequest, deadline: &Deadline) -> Result<Completion> {
         let wr_id = self.post_send(request)?;
         self.wait(wr_id, deadline)

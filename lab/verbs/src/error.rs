@@ -42,7 +42,7 @@ pub mod errno {
 
 const NO_DEVICE_HINT: &str = "this host has no RDMA device: load rdma_rxe, ib_uverbs and rdma_ucm, then `rdma link add rxe0 type rxe netdev eth0`";
 
-/// What to do about a port that another program listens on.
+/// Advice on a port that another program listens on.
 pub(crate) const PORT_IN_USE_HINT: &str =
     "another program listens on that port: stop it, or give another PORT";
 
@@ -53,13 +53,13 @@ pub enum Error {
     /// A call to libibverbs or librdmacm failed.
     #[error("failed to {action} (`{call}`): {}{}", errno_text(*.errno), next_step(.hint))]
     Verb {
-        /// What was to be done, after "failed to".
+        /// The action, after "failed to".
         action: String,
         /// The C function.
         call: &'static str,
-        /// Its error number.
+        /// The error number.
         errno: i32,
-        /// What to do next, where that is known.
+        /// The next step, where it is known.
         hint: Option<String>,
     },
     /// There is no RDMA device.
@@ -76,7 +76,7 @@ pub enum Error {
     /// Memory for a region could not be had.
     #[error("failed to allocate {length_bytes} bytes for a memory region")]
     Allocation {
-        /// Its length.
+        /// The length.
         length_bytes: usize,
     },
     /// A range does not lie within its memory region.
@@ -84,53 +84,53 @@ pub enum Error {
         "range of {length_bytes} bytes at offset {offset} exceeds the memory region of {region_bytes} bytes"
     )]
     Range {
-        /// Where the range starts.
+        /// Start of the range.
         offset: usize,
-        /// How long it is.
+        /// Length of the range.
         length_bytes: usize,
-        /// How long the region is.
+        /// Length of the region.
         region_bytes: usize,
     },
     /// A wait reached its limit.
     #[error("timed out after {} waiting for {awaited}{}", Seconds(*.limit), next_step(.hint))]
     Timeout {
-        /// What was awaited.
+        /// The awaited thing.
         awaited: String,
         /// The limit.
         limit: Duration,
-        /// What to do next, where that is known.
+        /// The next step, where it is known.
         hint: Option<String>,
     },
     /// The connection ended while something else was awaited.
     #[error("the peer disconnected while this side waited for {awaited}; look at the peer's own error")]
     Disconnected {
-        /// What was awaited.
+        /// The awaited thing.
         awaited: String,
     },
     /// CM reported a failure.
     #[error("waiting for {awaited} ended with {event}, {} after {}{}", status_text(*.status), Seconds(*.elapsed), next_step(.hint))]
     CmEvent {
-        /// What was awaited.
+        /// The awaited thing.
         awaited: String,
-        /// What came.
+        /// The event that came.
         event: CmEventKind,
-        /// Its status: a negative errno, or a number of the transport.
+        /// The status: a negative errno, or a number of the transport.
         status: i32,
-        /// How long it was awaited.
+        /// Time that it was awaited.
         elapsed: Duration,
-        /// What to do next, where that is known.
+        /// The next step, where it is known.
         hint: Option<String>,
     },
     /// The peer rejected the connection.
     #[error("{}{}", rejected_text(.peer, *.reason, .text), next_step(.hint))]
     Rejected {
-        /// Whom we asked: ADDRESS:PORT.
+        /// The server asked: ADDRESS:PORT.
         peer: String,
         /// The reason it gave.
         reason: RejectReason,
         /// The text in its private data, if there is one.
         text: Option<String>,
-        /// What to do next, where that is known.
+        /// The next step, where it is known.
         hint: Option<String>,
     },
     /// A work request completed with an error.
@@ -150,9 +150,9 @@ pub enum Error {
     /// A call on the TCP connection failed.
     #[error("failed to {action} (TCP): {source}")]
     Tcp {
-        /// What was to be done, after "failed to".
+        /// The action, after "failed to".
         action: String,
-        /// Why it was not.
+        /// The cause.
         source: io::Error,
     },
     /// Waiting itself failed.
@@ -196,7 +196,7 @@ impl Error {
         self
     }
 
-    /// Whether trying again once is likely to help: the peer kept a connection from before our restart.
+    /// True if trying again once is likely to help: the peer kept a connection from before our restart.
     #[must_use]
     pub fn is_stale_connection(&self) -> bool {
         matches!(self, Self::Rejected { reason: RejectReason::StaleConnection, .. })
@@ -213,7 +213,7 @@ pub fn errno_text(errno: i32) -> String {
     }
 }
 
-/// What a CM event's status says: a negative errno, or a number of the transport.
+/// Text of a CM event's status: a negative errno, or a number of the transport.
 fn status_text(status: i32) -> String {
     match status {
         ..0 => format!("status {status} ({})", errno_text(status.saturating_neg())),

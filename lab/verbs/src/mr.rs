@@ -15,7 +15,7 @@ use crate::rdma_sys::ibv_access_flags;
 use crate::remote_region::RemoteRegion;
 use crate::{rdma_sys, sys};
 
-/// What a device and a peer may do with a memory region. The device may always read it.
+/// Rights of a device and a peer in a memory region. The device may always read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// The device may write: RECV, and the sink of a READ.

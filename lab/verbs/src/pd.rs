@@ -40,7 +40,7 @@ impl ProtectionDomain {
     ///
     /// # Errors
     ///
-    /// Those of [`MemoryRegion::register`].
+    /// Errors of [`MemoryRegion::register`].
     pub fn register(self: &Arc<Self>, length_bytes: usize, access: Access) -> Result<Arc<MemoryRegion>> {
         MemoryRegion::register(self, length_bytes, access)
     }

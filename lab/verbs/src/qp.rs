@@ -18,7 +18,7 @@ use crate::rdma_sys::{
 use crate::transport::cm::CmId;
 use crate::{rdma_sys, sys};
 
-/// How many work requests the queues of a queue pair hold. Each has one scatter/gather entry and nothing inline.
+/// Lengths of a queue pair's queues, in work requests. Each has one scatter/gather entry and nothing inline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capacity {

@@ -20,10 +20,10 @@ use crate::rdma_sys::{
 use crate::work_request::{Operands, RegionRange, SendRequest};
 use crate::{rdma_sys, sys};
 
-/// How long flushing a queue pair in the error state may take: the device does it by itself, within milliseconds.
+/// Limit of flushing a queue pair in the error state: the device does it by itself, within milliseconds.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
-/// Told of each completion as it is taken.
+/// A function that is told of each completion as it is taken.
 pub type Observer = Arc<dyn Fn(&Completion) + Send + Sync>;
 
 /// A queue pair with its work requests in flight and the completions that were taken and not asked for.

@@ -1,8 +1,8 @@
 //! The guest that instances are: a Debian 12 with systemd, sudo and a user `ubuntu`, made from the files in
 //! `guest/`. rdma_rxe is there, and nobody has loaded it.
 
-use lab::image::Release;
-use lab::image::recipe::{AGENT, ModuleNames, PROVIDER, Recipe, lines};
+use lab::guest::image::Release;
+use lab::guest::image::recipe::{AGENT, ModuleNames, PROVIDER, Recipe, lines};
 
 /// What it is made of.
 ///

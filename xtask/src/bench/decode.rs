@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::cache::Cache;
-use lab::toolbox::Toolbox;
-use lab::toolbox::set::Set;
+use lab::base::cache::Cache;
+use lab::host::toolbox::Toolbox;
+use lab::host::toolbox::set::Set;
 use lab::{Error, Result};
 use rdma_lab_cli::output;
 

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use lab::command::Command;
-use lab::error::IoContext as _;
-use lab::policy::Policy;
-use lab::progress::Step;
+use lab::base::command::Command;
+use lab::base::error::IoContext as _;
+use lab::base::policy::Policy;
+use lab::base::progress::Step;
 use lab::provider::choice::GUEST;
 use lab::{Error, Result};
 use serde_json::Value;
@@ -139,7 +139,7 @@ struct Bench {
 
 impl Bench {
     fn new(args: &Args, front: &Front) -> Result<Bench> {
-        let users = lab::cache::Cache::open()?;
+        let users = lab::base::cache::Cache::open()?;
         let own_cache = if args.smoke { None } else { Some(users.scratch()?) };
         let cache = own_cache.as_ref().map_or_else(|| users.path(""), |own| own.path().to_owned());
         let name = format!("bench-{}", std::process::id());
@@ -204,7 +204,7 @@ impl Bench {
     }
 
     fn cache_mb(&self) -> Result<u64> {
-        let entries = lab::cache::Cache::at(self.cache.clone())?.entries()?;
+        let entries = lab::base::cache::Cache::at(self.cache.clone())?.entries()?;
         Ok(entries.iter().map(|entry| entry.size_bytes).sum::<u64>() / 1_000_000)
     }
 }
@@ -227,8 +227,8 @@ fn harness_times(said: &str) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for entry in fs::read_dir(run).at("failed to list", run)?.flatten() {
         // The results of all of them are beside.
-        if entry.path().join(lab::evidence::FILE).is_file() {
-            let evidence = lab::evidence::Evidence::read(&entry.path())?;
+        if entry.path().join(lab::run::evidence::FILE).is_file() {
+            let evidence = lab::run::evidence::Evidence::read(&entry.path())?;
             times.extend(evidence.seconds.get("harness").map(|&seconds| Duration::from_secs_f64(seconds)));
         }
     }
@@ -270,8 +270,9 @@ fn this_computer() -> String {
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let accelerator =
-        lab::cache::Cache::open().map(|cache| lab::provider::qemu::accel::known(&cache)).unwrap_or_default();
+    let accelerator = lab::base::cache::Cache::open()
+        .map(|cache| lab::provider::qemu::accel::known(&cache))
+        .unwrap_or_default();
     format!(
         "{processors} x {}, Linux {}; {accelerator}\n",
         model.map_or("an unknown processor", |(_, model)| model.trim()),

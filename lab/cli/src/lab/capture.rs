@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser as _, Subcommand};
-use lab::cache::Cache;
-use lab::invocation;
-use lab::node::Role;
+use lab::base::cache::Cache;
+use lab::base::invocation;
+use lab::base::role::Role;
 use lab::{Error, Result};
 use serde::Serialize;
 

@@ -3,10 +3,10 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use lab::cache::{Cache, Entry};
-use lab::invocation;
-use lab::provider::qemu::resident::Condition;
-use lab::provider::remote::resident as shared;
+use lab::base::cache::{Cache, Entry};
+use lab::base::invocation;
+use lab::provider::resident::qemu::Condition;
+use lab::provider::resident::remote as shared;
 use lab::{Error, Result};
 use serde::Serialize;
 

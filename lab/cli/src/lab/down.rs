@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::cache::Cache;
-use lab::provider::remote::resident as shared;
+use lab::base::cache::Cache;
+use lab::provider::resident::remote as shared;
 use serde::Serialize;
 
 use super::{Name, json, residents};

@@ -7,12 +7,13 @@ use std::io::IsTerminal as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 
-use lab::command::shell_word;
-use lab::invocation;
-use lab::node::{ENVIRONMENT, Role};
-use lab::provider::qemu::resident::Resident;
+use lab::base::command::shell_word;
+use lab::base::invocation;
+use lab::base::role::Role;
+use lab::guest::contents::ENVIRONMENT;
 use lab::provider::qemu::ssh::ENDS_WITH_ITS_SESSION;
 use lab::provider::remote::attended;
+use lab::provider::resident::qemu::Resident;
 use lab::{Error, Result};
 use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
@@ -177,16 +178,16 @@ fn detach(args: &Args, lab: &Found, role: Role, command: &str) -> Result<ExitCod
 }
 
 /// Runs what reaches the node in the place of this process, so that what ends one ends the other.
-fn become_it(words: &lab::command::Command) -> Result<ExitCode> {
+fn become_it(words: &lab::base::command::Command) -> Result<ExitCode> {
     let mut process = process(words)?;
     let source = process.exec();
     Err(failed(&process, source))
 }
 
 /// The same words, run by a process that ends with this one: see [`carry`].
-fn carried(words: &lab::command::Command) -> Result<lab::command::Command> {
+fn carried(words: &lab::base::command::Command) -> Result<lab::base::command::Command> {
     let this = this_program()?;
-    Ok(lab::command::Command::new([this.into_os_string(), "__carry".into()]).args(words.argv()))
+    Ok(lab::base::command::Command::new([this.into_os_string(), "__carry".into()]).args(words.argv()))
 }
 
 /// The words of `__carry`.
@@ -208,11 +209,11 @@ pub(crate) fn carry(args: &CarryArgs) -> Result<ExitCode> {
             return Err(Error::setup("the parent process has ended"));
         }
     }
-    become_it(&lab::command::Command::new(args.words.clone()))
+    become_it(&lab::base::command::Command::new(args.words.clone()))
 }
 
 /// Runs what reaches the node to its end; gives its exit code.
-fn execute(words: &lab::command::Command, without_input: bool) -> Result<Option<i32>> {
+fn execute(words: &lab::base::command::Command, without_input: bool) -> Result<Option<i32>> {
     let mut process = process(words)?;
     if without_input {
         process.stdin(Stdio::null());
@@ -226,7 +227,7 @@ fn exit(code: Option<i32>) -> ExitCode {
     ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(TROUBLE))
 }
 
-fn process(words: &lab::command::Command) -> Result<Command> {
+fn process(words: &lab::base::command::Command) -> Result<Command> {
     let (program, arguments) =
         words.argv().split_first().ok_or_else(|| Error::setup("there is no command to reach the node"))?;
     let mut process = Command::new(program);
@@ -242,7 +243,7 @@ fn failed(process: &Command, source: std::io::Error) -> Error {
 fn shell_command(command: &[String]) -> String {
     match command {
         [one] => one.clone(),
-        words => lab::command::Command::new(words).to_string(),
+        words => lab::base::command::Command::new(words).to_string(),
     }
 }
 
@@ -278,7 +279,7 @@ mod tests {
             for is_interactive in [false, true] {
                 let line = session(command, &mark.display().to_string(), is_interactive);
                 let limit = Duration::from_secs(20);
-                let output = lab::command::Command::new(["sh", "-c", &line]).output(limit).unwrap();
+                let output = lab::base::command::Command::new(["sh", "-c", &line]).output(limit).unwrap();
                 assert_eq!(output.code, Some(code), "{command}: {output:?}");
                 assert_eq!(mark.exists(), code == 255, "{command}");
             }
@@ -288,7 +289,8 @@ mod tests {
     #[test]
     fn program_has_no_child_that_it_did_not_start() {
         let line = session("cat /proc/$$/task/$$/children; exit 0", "/dev/null", false);
-        let output = lab::command::Command::new(["sh", "-c", &line]).output(Duration::from_secs(20)).unwrap();
+        let output =
+            lab::base::command::Command::new(["sh", "-c", &line]).output(Duration::from_secs(20)).unwrap();
         // `cat` itself, which the shell started.
         assert_eq!(output.stdout.split_whitespace().count(), 1, "{output:?}");
     }

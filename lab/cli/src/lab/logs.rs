@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lab::Result;
-use lab::node::Role;
+use lab::base::role::Role;
 use serde::Serialize;
 
 use super::{Found, Name, Node, json, ssh_key};

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
-use lab::cache::Cache;
-use lab::node::Role;
-use lab::provider::qemu::resident::{DEFAULT_NAME, Resident, Residents};
+use lab::base::cache::Cache;
+use lab::base::role::Role;
 use lab::provider::qemu::ssh;
-use lab::provider::remote::resident::{self as shared, Shared};
+use lab::provider::resident::qemu::{DEFAULT_NAME, Resident, Residents};
+use lab::provider::resident::remote as shared;
+use lab::provider::resident::remote::Shared;
 use lab::{Error, Result};
 
 use crate::Front;

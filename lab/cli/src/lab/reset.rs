@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::cache::Cache;
-use lab::image::Release;
-use lab::policy::Policy;
-use lab::progress::Step;
+use lab::base::cache::Cache;
+use lab::base::policy::Policy;
+use lab::base::progress::Step;
+use lab::guest::image::Release;
 use lab::provider::Qemu;
 
 use super::told::Told;

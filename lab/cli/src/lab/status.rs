@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::cache::Cache;
-use lab::invocation;
-use lab::provider::remote::resident as shared;
+use lab::base::cache::Cache;
+use lab::base::invocation;
+use lab::provider::resident::remote as shared;
 use serde::Serialize;
 
 use super::told::Told;

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use lab::Result;
-use lab::cache::Cache;
-use lab::image::recipe;
-use lab::node::Role;
+use lab::base::cache::Cache;
+use lab::base::role::Role;
+use lab::guest::image::recipe;
 use lab::provider::qemu::argv;
-use lab::provider::qemu::resident::{Condition, Resident};
 use lab::provider::qemu::ssh::Key;
-use lab::provider::remote::resident::Shared;
+use lab::provider::resident::qemu::{Condition, Resident};
+use lab::provider::resident::remote::Shared;
 use serde::Serialize;
 
 /// A lab.

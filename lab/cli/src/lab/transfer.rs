@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use lab::node::Role;
-use lab::parcel::{Item, Parcel, Target, is_a_directory};
+use lab::base::role::Role;
+use lab::node::parcel::{Item, Parcel, Target, is_a_directory};
 use lab::{Error, Result};
 use serde::Serialize;
 

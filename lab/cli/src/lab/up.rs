@@ -8,15 +8,16 @@ use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use lab::artifacts::Artifacts;
-use lab::cache::Cache;
-use lab::invocation;
-use lab::node::Role;
-use lab::progress::Step;
-use lab::provider::qemu::resident::Resident;
-use lab::provider::remote::resident::{self as shared, Shared};
+use lab::base::cache::Cache;
+use lab::base::invocation;
+use lab::base::progress::Step;
+use lab::base::role::Role;
+use lab::provider::resident::qemu::Resident;
+use lab::provider::resident::remote as shared;
+use lab::provider::resident::remote::Shared;
 use lab::provider::{Choice, Source};
-use lab::setup::Setup;
+use lab::run::setup::Setup;
+use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
 use super::told::Told;

@@ -113,6 +113,11 @@ impl Analysis {
             let tells_mtu = opcode.place() == Place::First && conversation.judges_mtu();
             let arrival =
                 Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent, is_told, tells_mtu };
+            if let Some(broken) = headers::judge_partition(connection, bth)
+                && self.once.is_new(broken.rule, opcode, packet.destination, bth.destination_qpn())
+            {
+                self.ledger.broken.push(broken);
+            }
             let stream = conversation.stream(requester);
             let mut sink = self.ledger.lend(number, index);
             if opcode.operation() == Operation::Send && packet.payload.len() <= ADVERT_MAX {

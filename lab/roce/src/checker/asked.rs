@@ -1,6 +1,6 @@
 //! What the rules keep of a request: for one that is taken, and for one that waits behind a missing one.
 
-use crate::checker::Arrival;
+use crate::checker::sink::Arrival;
 use crate::wire::{Opcode, Operation, Psn};
 
 /// Requests behind a gap that one stream keeps until something tells whether the responder took them.

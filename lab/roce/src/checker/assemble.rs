@@ -3,7 +3,8 @@
 use crate::checker::asked::Asked;
 use crate::checker::payload::judge_addresses;
 use crate::checker::pending::{Answer, Pending};
-use crate::checker::{Open, Sink, Stream};
+use crate::checker::sink::Sink;
+use crate::checker::stream::{Open, Stream};
 use crate::finding::Evidence;
 use crate::flow::{Connection, Side};
 use crate::message::{Message, MessageKind, Outcome};
@@ -158,7 +159,9 @@ impl Stream {
             bytes: 0,
             has_gap: false,
         };
-        if matches!(answer, Answer::ReadResponses | Answer::AtomicAck) && !self.depth_is_reported {
+        if matches!(answer, Answer::ReadResponses | Answer::AtomicAck)
+            && !self.told.has(Rule::InitiatorDepthExceeded)
+        {
             self.judge_depth(connection.endpoint(requester).initiator_depth, sink);
         }
         self.queue.push(pending, sink.budget);
@@ -169,8 +172,7 @@ impl Stream {
         let Some(depth) = initiator_depth else { return };
         let most = if depth == 0 { 0 } else { usize::from(depth).next_power_of_two() };
         let under_way = self.queue.under_way(most) + 1;
-        if under_way > most {
-            self.depth_is_reported = true;
+        if under_way > most && self.told.is_new(Rule::InitiatorDepthExceeded) {
             let (expected, got) = (most as u64, under_way as u64);
             sink.suspect(Rule::InitiatorDepthExceeded, Evidence::Number { what: "at most", expected, got });
         }

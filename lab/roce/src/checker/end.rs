@@ -1,6 +1,7 @@
 //! What is told of a stream when it ends, or when the capture does: what was held back until something would tell more.
 
-use crate::checker::{Repeated, Sink, Spot, Stream};
+use crate::checker::sink::{Sink, Spot};
+use crate::checker::stream::{Repeated, Stream};
 use crate::finding::Evidence;
 use crate::flow::{Connection, Side};
 use crate::message::Outcome;
@@ -26,7 +27,7 @@ impl Stream {
             let count = early.psn.plus(1).distance(end).max(1) as u64;
             sink.capture.lost(early.at, (sink.flow, requester), count);
         }
-        if let Some(refused) = self.refusal.take() {
+        if let Some(refused) = self.fatal.take() {
             let rule = if refused.has_cause { Rule::RequestRefused } else { Rule::RefusalWithoutCause };
             sink.report_at(refused.at, rule, Evidence::Refusal(refused.refusal));
         }
@@ -56,7 +57,7 @@ impl Stream {
         let Repeated { psn, times, first, qpn, .. } = repeated;
         // After one repetition the answer may still have been to come.
         let is_over = times > 1 || last_ns > repeated.at_ns.saturating_add(repeated.interval_ns);
-        if !is_over || self.fatal_ns.is_some() || self.nak.is_some() {
+        if !is_over || self.fatal.is_real() || self.nak.is_some() {
             return;
         }
         let pending = self.queue.find(psn).and_then(|at| self.queue.get_mut(at));
@@ -99,9 +100,8 @@ impl Stream {
         };
         if let Some(most) = connection.retry_count
             && repeated.times > u64::from(most)
-            && !self.retry_count_is_reported
+            && self.told.is_new(Rule::RetryCountExceeded)
         {
-            self.retry_count_is_reported = true;
             let evidence = Evidence::Repetitions { most: u64::from(most), got: repeated.times };
             sink.report(Rule::RetryCountExceeded, evidence);
         }

@@ -6,10 +6,11 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use crate::checker::Broken;
+use crate::checker::sink::Broken;
 use crate::finding::Evidence;
+use crate::flow::Connection;
 use crate::rule::{Rule, Severity};
-use crate::wire::{NakCode, Opcode, Operation, Packet, Syndrome, Transport};
+use crate::wire::{Bth, NakCode, Opcode, Operation, Packet, Syndrome, Transport};
 
 /// Largest path MTU in bytes.
 const PAYLOAD_MAX_BYTES: usize = 4_096;
@@ -30,7 +31,7 @@ impl Once {
         let key = match rule {
             Rule::ReservedOpcode | Rule::ReliableDatagramUsed => opcode.0,
             Rule::TransportVersionUnknown | Rule::QueuePairZero | Rule::PartitionKeyInvalid => 0,
-            Rule::CnpTooFrequent => 0,
+            Rule::PartitionKeyDiffers | Rule::CnpTooFrequent => 0,
             _ => return true,
         };
         self.0.len() >= ONCE_MAX || self.0.insert((rule, key, receiver, qpn))
@@ -107,6 +108,18 @@ fn unusual(packet: &Packet<'_>, opcode: Opcode) -> Option<Broken> {
         return broken(Rule::PayloadUnexpected, Evidence::Payload { most: 0, got });
     }
     broken(Rule::PayloadTooLarge, Evidence::Payload { most: PAYLOAD_MAX_BYTES as u64, got })
+}
+
+/// Holds the partition of a packet against that of its connection.
+#[inline]
+pub(crate) fn judge_partition(connection: &Connection, bth: Bth<'_>) -> Option<Broken> {
+    let expected = connection.p_key?;
+    let got = bth.p_key();
+    let is_other = (expected ^ got) & PARTITION != 0 && got & PARTITION != 0;
+    is_other.then(|| {
+        let (expected, got) = (u64::from(expected), u64::from(got));
+        Broken::new(Rule::PartitionKeyDiffers, Evidence::Number { what: "P_Key", expected, got })
+    })
 }
 
 /// Whether an answer says nothing that has a meaning.

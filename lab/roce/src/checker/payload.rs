@@ -1,7 +1,7 @@
 //! The payload of a request against the path MTU, and its addresses against what there is.
 
 use crate::checker::asked::Asked;
-use crate::checker::{Arrival, Sink};
+use crate::checker::sink::{Arrival, Sink};
 use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::rule::Rule;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::checker::Budget;
+use crate::checker::sink::Budget;
 use crate::message_log::MessageId;
 use crate::wire::Psn;
 

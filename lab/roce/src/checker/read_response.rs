@@ -1,7 +1,8 @@
 //! Responses with data: those of READs and atomics.
 
 use crate::checker::pending::{Answer, Pending};
-use crate::checker::{Arrival, Sink, Stream};
+use crate::checker::sink::{Arrival, Sink};
+use crate::checker::stream::Stream;
 use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::message::Outcome;

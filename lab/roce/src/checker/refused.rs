@@ -1,7 +1,9 @@
 //! Refusals: NAKs, and the request that each refuses.
 
+use crate::checker::fatal::Fatal;
 use crate::checker::pending::Pending;
-use crate::checker::{Arrival, Gap, Refused, Sink, Spot, Stream};
+use crate::checker::sink::{Arrival, Sink, Spot};
+use crate::checker::stream::{Gap, Refused, Stream};
 use crate::finding::{Evidence, Refusal};
 use crate::message::{MessageKind, Outcome};
 use crate::rule::Rule;
@@ -34,8 +36,7 @@ impl Stream {
         if code == NakCode::PsnSequenceError {
             if self.nak.is_some_and(|nak| nak.psn == psn && nak.rnr.is_some()) {
                 // It was refused as not ready, and what was in flight behind it is out of order.
-                if !self.rnr_nak_is_told {
-                    self.rnr_nak_is_told = true;
+                if self.told.is_new(Rule::SequenceNakBehindRnrNak) {
                     let words =
                         Evidence::Words { expected: "the RNR NAK for it alone", got: "a sequence NAK too" };
                     sink.report(Rule::SequenceNakBehindRnrNak, words);
@@ -66,14 +67,16 @@ impl Stream {
             }
             return;
         }
-        self.fatal_ns = Some(arrival.timestamp_ns);
-        self.fatal_is_reported = false;
         self.repeated = None;
         let pending = self.queue.first_from(psn).copied();
         let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
-        if is_possible {
-            self.refusal = Some(Box::new(self.refusal_of(psn, code, pending, arrival, sink)));
-        }
+        let before = self.fatal.take();
+        let refused = if is_possible {
+            Some(Box::new(self.refusal_of(psn, code, pending, arrival, sink)))
+        } else {
+            before
+        };
+        self.fatal = Fatal::Refused { at_ns: arrival.timestamp_ns, refused };
         if let Some(message) = message {
             sink.end(message, Outcome::Refused(code), arrival.timestamp_ns);
         }

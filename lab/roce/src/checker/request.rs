@@ -3,7 +3,8 @@
 use crate::checker::asked::{Asked, BEHIND_MAX};
 use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
-use crate::checker::{Arrival, Budget, Gap, Held, Sink, Spot, Stream};
+use crate::checker::sink::{Arrival, Budget, Sink, Spot};
+use crate::checker::stream::{Gap, Held, Stream};
 use crate::finding::Evidence;
 use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
@@ -13,9 +14,6 @@ use crate::wire::{Operation, Place, Psn, Transport};
 
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
 const BEHIND_GAP_MAX: u32 = 4_096;
-
-/// Requests may be on their way for this long when a fatal NAK is.
-const FATAL_GRACE_NS: u64 = 100_000_000;
 
 impl Stream {
     /// PSNs that a request takes; `None` for a READ without a path MTU, or whose length the snap length cut.
@@ -48,7 +46,7 @@ impl Stream {
             // What is sent again was lost on its way, and not by the recorder.
             self.report_held(sink);
         }
-        self.after_fatal(arrival, sink);
+        self.request_after_fatal(arrival, sink);
         let is_again = self.expected.is_none()
             && self.queue.back().is_some_and(|last| last.count.is_none() && psn.distance(last.psn) <= 0);
         if is_again {
@@ -233,20 +231,6 @@ impl Stream {
         let has_more = self.sent_end.is_some_and(|end| psn.plus(count.unwrap_or(1)).distance(end) < 0);
         self.gap = if has_more { Gap::Refilling } else { Gap::No };
         self.is_unsure &= has_more;
-    }
-
-    fn after_fatal(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
-        if let Some(at_ns) = self.fatal_ns
-            && !self.fatal_is_reported
-            && arrival.timestamp_ns.saturating_sub(at_ns) > FATAL_GRACE_NS
-        {
-            self.fatal_is_reported = true;
-            self.refusal = None;
-            sink.report(
-                Rule::TrafficAfterFatalNak,
-                Evidence::Words { expected: "no further request", got: "one" },
-            );
-        }
     }
 
     /// Judges a request behind a missing one; gives whether it is to be taken all the same.

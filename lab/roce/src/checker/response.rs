@@ -1,9 +1,11 @@
 //! Answers as the requester gets them: acknowledgements, READ responses, refusals.
 
+use crate::checker::headers;
 use crate::checker::msn::{Bounds, Wrong};
 use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
-use crate::checker::{Arrival, Early, Gap, Held, Sink, Spot, Stream, headers};
+use crate::checker::sink::{Arrival, Sink, Spot};
+use crate::checker::stream::{Early, Gap, Held, Stream};
 use crate::finding::Evidence;
 use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
@@ -52,16 +54,7 @@ impl Stream {
         if !self.is_sent_or_excused(arrival, accepts, sink) {
             return;
         }
-        if let Some(_at) = self.fatal_ns
-            && !self.fatal_is_reported
-        {
-            self.fatal_is_reported = true;
-            self.refusal = None;
-            sink.report(
-                Rule::TrafficAfterFatalNak,
-                Evidence::Words { expected: "no further answer", got: "one" },
-            );
-        }
+        self.answer_after_fatal(sink);
         // A refusal takes what comes before it.
         let taken = if accepts { psn } else { psn.plus(Psn::new(u32::MAX).value()) };
         if self.gap != Gap::No && self.expected.is_some_and(|expected| taken.distance(expected) >= 0) {
@@ -333,8 +326,7 @@ impl Stream {
         }
         if !accepts {
             // What is wrong with the refusal is said.
-            self.fatal_is_reported = true;
-            self.refusal = None;
+            self.fatal.tell();
             if let Some(nak) = &mut self.nak {
                 nak.is_reported = true;
             }

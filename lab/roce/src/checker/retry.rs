@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::checker::shape::{Known, Shape, Shapes};
-use crate::checker::{Arrival, NotReady, Sink, Spot, Stream};
+use crate::checker::sink::{Arrival, Sink, Spot};
+use crate::checker::stream::{NotReady, Stream};
 use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::retransmission::{RetransmissionClass, Retransmissions};

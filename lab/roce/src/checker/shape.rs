@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::checker::{Arrival, Budget};
+use crate::checker::sink::{Arrival, Budget};
 use crate::wire::{Operation, Psn};
 
 /// Requests that are remembered after their acknowledgement, which the requester may not have got.

@@ -67,6 +67,8 @@ pub struct Connection {
     pub passive: Endpoint,
     /// Service that the REQ asks for; `None` without connection management.
     pub port_space: Option<PortSpace>,
+    /// Partition key of its packets, from the REQ.
+    pub p_key: Option<u16>,
     /// Path MTU in bytes, from the REQ or else the first First packet.
     pub path_mtu_bytes: Option<u32>,
     /// ACK timeout of the requesters in nanoseconds, from the REQ; `None` when that has none, or is not there.
@@ -86,6 +88,7 @@ impl Connection {
             active,
             passive,
             port_space: None,
+            p_key: None,
             path_mtu_bytes: None,
             ack_timeout_ns: None,
             retry_count: None,
@@ -104,6 +107,7 @@ impl Connection {
         passive.initiator_depth = Some(req.responder_resources());
         Self {
             port_space: Some(req.port_space()),
+            p_key: Some(req.p_key()),
             path_mtu_bytes: path_mtu_bytes(req.path_mtu_code()),
             ack_timeout_ns: ack_timeout_ns(req.primary_ack_timeout()),
             retry_count: Some(req.retry_count()),

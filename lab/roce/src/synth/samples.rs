@@ -157,6 +157,7 @@ pub fn conversation(rule: Rule) -> Vec<(u64, Vec<u8>)> {
             new().put(frame).ack(0, 1)
         }
         Rule::PartitionKeyInvalid => new().put(first(|bth| bth.p_key = 0x8000)).ack(0, 1),
+        Rule::PartitionKeyDiffers => managed().put(first(|bth| bth.p_key = 0x8001)).ack(0, 1),
         Rule::PayloadUnexpected => {
             let frame = pair.response(0x11, 0).aeth(ACK, 1).payload(b"four").build();
             managed().send(0).put(frame)

@@ -132,11 +132,7 @@ fn write(out: &mut String, labels: &Labels<'_>, told: Vec<(&CmRow, Lines)>) {
     for (row, lines) in told {
         let mark = row.fate.mark();
         let direction = format!("{} > {}", labels.node(row.source), labels.node(row.destination));
-        let name = match row.mad() {
-            Some(mad) => attribute_name(mad.attribute_id())
-                .map_or_else(|| format!("Unknown({:#06x})", mad.attribute_id()), str::to_owned),
-            None => "MAD cut".to_owned(),
-        };
+        let name = name(row);
         let mut head = format!("{mark}{direction:<16} {name:<5}");
         if lines.is_empty() {
             let _ = writeln!(out, "{}", head.trim_end());
@@ -146,6 +142,26 @@ fn write(out: &mut String, labels: &Labels<'_>, told: Vec<(&CmRow, Lines)>) {
             head = " ".repeat(24);
         }
     }
+}
+
+/// The message's name: `REQ`.
+pub(super) fn name(row: &CmRow) -> String {
+    match row.mad() {
+        Some(mad) => attribute_name(mad.attribute_id())
+            .map_or_else(|| format!("Unknown({:#06x})", mad.attribute_id()), str::to_owned),
+        None => "MAD cut".to_owned(),
+    }
+}
+
+/// The connection management packets of one connection, or those of none, each with its parameters.
+pub(super) fn parts<'a>(
+    report: &Report,
+    labels: &Labels<'a>,
+    connection: Option<usize>,
+) -> Vec<(&'a CmRow, Vec<(&'static str, String)>)> {
+    let mut ids = Ids::default();
+    let rows = of(labels, connection).into_iter();
+    rows.map(|row| (row, lines(report, labels, row, connection, &mut ids))).collect()
 }
 
 fn lines(

@@ -9,11 +9,12 @@ mod cm;
 mod known;
 mod labels;
 mod ladder;
+mod lines;
 mod render;
 mod summary;
 
 pub use known::{Known, MessageNames};
-pub(crate) use render::immediate_words;
+pub use lines::{FindingLine, MessageLine, PacketLine, Part};
 
 use crate::report::{PacketNames, Report};
 
@@ -58,6 +59,26 @@ impl Report {
     /// The names under which the trace shows each data packet, in the order of the capture.
     pub fn packet_names(&self) -> Vec<PacketNames> {
         render::packet_names(self)
+    }
+
+    /// Each packet that the trace shows, connection management among them, under its names.
+    pub fn packet_lines(&self) -> Vec<PacketLine> {
+        lines::packets(self)
+    }
+
+    /// The queue pairs of each connection, the active one first: `client.qp1`.
+    pub fn connection_names(&self) -> Vec<[String; 2]> {
+        lines::connections(self)
+    }
+
+    /// The names of each of the report's messages.
+    pub fn message_lines(&self) -> Vec<MessageLine> {
+        lines::messages(self)
+    }
+
+    /// The words of each of the report's findings.
+    pub fn finding_lines(&self) -> Vec<FindingLine> {
+        lines::findings(self)
     }
 
     /// The packets between the nodes as one SVG picture that needs nothing else: a line a node, an arrow a packet, lost ones dashed, broken rules beside.

@@ -11,12 +11,10 @@ use crate::rule::Rule;
 use crate::trace::cm;
 use crate::trace::labels::Labels;
 use crate::wire::{Icrc, Operation, Role};
+use crate::words::{immediate_words, length_words, number_words};
 
 /// Number of the text's format; a change of the text changes it.
 pub(super) const FORMAT: u32 = 1;
-
-/// A message of as many bytes is a rare one.
-const LONG_BYTES: u32 = 1 << 24;
 
 pub(crate) fn render(report: &Report) -> String {
     render_with(report, false)
@@ -93,20 +91,24 @@ pub(super) fn direction(labels: &Labels<'_>, row: &Row) -> String {
 /// The names of every packet.
 pub(crate) fn packet_names(report: &Report) -> Vec<PacketNames> {
     let labels = Labels::new(report);
-    let psn = |row: &Row| match (requester(row), row.psn?) {
+    let names = |row: &Row| PacketNames {
+        number: row.number,
+        connection: row.flow,
+        queue_pairs: queue_pairs(&labels, row),
+        psn: psn_offset(&labels, row),
+    };
+    report.rows.iter().map(names).collect()
+}
+
+/// The node whose requests a packet's PSN counts, and the distance from the first of them.
+pub(super) fn psn_offset(labels: &Labels<'_>, row: &Row) -> Option<(String, i32)> {
+    match (requester(row), row.psn?) {
         (Some(requester), psn) => Some((labels.requester_node(requester), labels.psn_offset(requester, psn))),
         (None, psn) => {
             let offset = labels.unconnected_offset(row.source, row.source_qpn, psn)?;
             Some((labels.node(row.source), offset))
         }
-    };
-    let names = |row: &Row| PacketNames {
-        number: row.number,
-        connection: row.flow,
-        queue_pairs: queue_pairs(&labels, row),
-        psn: psn(row),
-    };
-    report.rows.iter().map(names).collect()
+    }
 }
 
 /// The side whose requests a packet's PSN counts.
@@ -154,7 +156,7 @@ fn packet(out: &mut String, labels: &Labels<'_>, row: &Row, has_class: bool) {
     line(out, row.fate.mark(), [&direction(labels, row), &words, &psn, &bytes, &pad, &details]);
 }
 
-fn details(labels: &Labels<'_>, row: &Row) -> String {
+pub(super) fn details(labels: &Labels<'_>, row: &Row) -> String {
     let mut words = Vec::new();
     if let Some((va, rkey, length)) = row.reth {
         words.push(format!("{} len {}", labels.memory(row.destination, va, rkey), length_words(length)));
@@ -188,24 +190,6 @@ fn details(labels: &Labels<'_>, row: &Row) -> String {
     }
     flags(&mut words, labels, row);
     words.join(", ")
-}
-
-/// A program's number; in hexadecimal too where its decimal form hides a small one in the other byte order, or fields.
-fn number_words(number: u64, digits: usize) -> String {
-    match number {
-        0..=0xffff => number.to_string(),
-        _ => format!("{number} ({number:#0width$x})", width = digits + 2),
-    }
-}
-
-/// An immediate, in both forms where that tells more.
-pub(crate) fn immediate_words(immediate: u32) -> String {
-    format!("imm {}", number_words(immediate.into(), 8))
-}
-
-/// A length in bytes; in hexadecimal too where it is longer than the messages of programs are, as one in the other byte order is.
-fn length_words(bytes: u32) -> String {
-    if bytes < LONG_BYTES { bytes.to_string() } else { number_words(bytes.into(), 8) }
 }
 
 /// What an atomic does.
@@ -255,6 +239,31 @@ pub(super) fn side(report: &Report, message: &Message) -> Option<(usize, Side)> 
     Some((index, if is_passive { Side::Passive } else { Side::Active }))
 }
 
+/// The queue pairs of a message, its requester's first, and its first and last PSN.
+pub(super) fn message_names(
+    report: &Report,
+    labels: &Labels<'_>,
+    message: &Message,
+) -> ([String; 2], String) {
+    let (queue_pairs, psn) = match side(report, message) {
+        Some((index, side)) => (
+            [side, side.other()].map(|side| labels.queue_pair(index, side).to_owned()),
+            labels.psn((index, side), message.psn_first),
+        ),
+        None => (
+            [
+                labels.unconnected(message.requester, message.requester_qpn),
+                labels.unconnected(message.responder, Some(message.responder_qpn)),
+            ],
+            labels.unconnected_psn(message.requester, message.requester_qpn, message.psn_first),
+        ),
+    };
+    let more = message.psn_last.distance(message.psn_first);
+    let last = psn.rsplit_once('+').and_then(|(_, first)| first.parse::<i32>().ok()).filter(|_| more > 0);
+    let psn = last.map_or_else(|| psn.clone(), |first| format!("{psn}..{}", first + more));
+    (queue_pairs, psn)
+}
+
 fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
     if report.messages.is_empty() {
         out.push_str("\nmessages: none\n");
@@ -263,24 +272,8 @@ fn messages(out: &mut String, report: &Report, labels: &Labels<'_>) {
     out.push('\n');
     line(out, "  ", ["messages", "", "psn", "bytes", "", ""]);
     for message in &report.messages {
-        let side = side(report, message);
-        let (direction, psn) = match side {
-            Some((index, side)) => (
-                format!("{} > {}", labels.queue_pair(index, side), labels.queue_pair(index, side.other())),
-                labels.psn((index, side), message.psn_first),
-            ),
-            None => (
-                format!(
-                    "{} > {}",
-                    labels.unconnected(message.requester, message.requester_qpn),
-                    labels.unconnected(message.responder, Some(message.responder_qpn))
-                ),
-                labels.unconnected_psn(message.requester, message.requester_qpn, message.psn_first),
-            ),
-        };
-        let more = message.psn_last.distance(message.psn_first);
-        let last = psn.rsplit_once('+').and_then(|(_, first)| first.parse::<i32>().ok()).filter(|_| more > 0);
-        let psn = last.map_or_else(|| psn.clone(), |first| format!("{psn}..{}", first + more));
+        let (queue_pairs, psn) = message_names(report, labels, message);
+        let direction = queue_pairs.join(" > ");
         let mut detail = Vec::new();
         if let (Some(va), Some(rkey)) = (message.va, message.rkey) {
             detail.push(labels.memory(message.responder, va, rkey));
@@ -314,17 +307,22 @@ pub(super) fn finding_direction(labels: &Labels<'_>, finding: &Finding) -> Strin
     format!("{} > {}", labels.node(finding.source), labels.node(finding.destination))
 }
 
-/// Writes one finding.
-pub(super) fn finding(out: &mut String, labels: &Labels<'_>, finding: &Finding) {
-    let psn = match (finding.psn, finding.requester) {
+/// The PSN at which a finding was made.
+pub(super) fn finding_psn(labels: &Labels<'_>, finding: &Finding) -> String {
+    match (finding.psn, finding.requester) {
         (Some(psn), Some(requester)) => labels.psn(requester, psn),
         _ => String::new(),
-    };
+    }
+}
+
+/// Writes one finding.
+pub(super) fn finding(out: &mut String, labels: &Labels<'_>, finding: &Finding) {
+    let psn = finding_psn(labels, finding);
     let direction = finding_direction(labels, finding);
     line(out, "  ", [&direction, &finding.rule.name(), &psn, "", "", &evidence(labels, finding)]);
 }
 
-fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
+pub(super) fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
     match (finding.evidence, finding.requester) {
         (Evidence::Psn { expected, .. }, Some(requester)) => {
             format!("expected {}", labels.psn(requester, expected))
@@ -338,17 +336,5 @@ fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
             "not the receiver's".to_owned()
         }
         (other, _) => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_small_number_in_the_other_byte_order_is_seen_as_one() {
-        assert_eq!([7, 7u32.swap_bytes()].map(immediate_words), ["imm 7", "imm 117440512 (0x07000000)"]);
-        assert_eq!([4096, 16u32.swap_bytes()].map(length_words), ["4096", "268435456 (0x10000000)"]);
-        assert_eq!(number_words(1u64.swap_bytes(), 16), "72057594037927936 (0x0100000000000000)");
     }
 }

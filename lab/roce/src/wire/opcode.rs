@@ -153,7 +153,7 @@ impl Meaning {
 }
 
 /// Row of the table of operations: an operation in one place of a message, and the transports that have it.
-struct Row {
+struct OperationRow {
     /// Low five bits of the opcode.
     low: u8,
     operation: Operation,
@@ -172,8 +172,8 @@ const fn row(
     place: Place,
     headers: Headers,
     transports: &'static [Transport],
-) -> Row {
-    Row { low, operation, words, role, place, headers, transports }
+) -> OperationRow {
+    OperationRow { low, operation, words, role, place, headers, transports }
 }
 
 const NONE: Headers = Headers::NONE;
@@ -194,7 +194,7 @@ const RD_ONLY: &[Transport] = &[Transport::Rd];
 
 /// Table of the operations, by the low five bits of the opcode.
 #[rustfmt::skip]
-const OPERATIONS: [Row; 26] = {
+const OPERATIONS: [OperationRow; 26] = {
     use Operation::{
         Acknowledge, AtomicAcknowledge, AtomicWrite, CmpSwap, FetchAdd, Flush, ReadRequest, ReadResponse,
         Resync, Send, Write,
@@ -254,7 +254,7 @@ static OPCODES: [Meaning; 256] = {
     opcodes
 };
 
-impl Row {
+impl OperationRow {
     /// The operation with the headers that a transport adds.
     const fn over(&self, transport: Transport) -> Meaning {
         let headers = match (transport, self.role) {

@@ -3,45 +3,14 @@
 use std::path::Path;
 
 use roce::Report;
-use serde::{Deserialize, Serialize};
 
-use crate::completeness::Completeness;
-use crate::error::Result;
-use crate::evidence::Evidence;
+use crate::base::error::Result;
+use crate::judge::completeness::Completeness;
+use crate::run::evidence::Evidence;
 
+use super::diagnosis::Diagnosis;
 use super::facts::Facts;
-use super::{Cause, connection, host, path, program, receive, remote_access, rxe};
-
-/// A cause with the values of one run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Diagnosis {
-    /// The cause.
-    pub cause: Cause,
-    /// What is wrong, in one sentence with the values at hand.
-    pub sentence: String,
-    /// What shows it, each in a line: a packet, a counter, a line of a log or of a program.
-    pub evidence: Vec<String>,
-    /// What to do.
-    pub next: String,
-}
-
-impl Diagnosis {
-    /// A cause with its usual advice.
-    pub fn new(cause: Cause, sentence: impl Into<String>) -> Diagnosis {
-        Diagnosis { cause, sentence: sentence.into(), evidence: Vec::new(), next: cause.next().to_owned() }
-    }
-
-    /// Adds what shows it.
-    #[must_use]
-    pub fn shown_by(mut self, evidence: impl IntoIterator<Item = String>) -> Diagnosis {
-        for line in evidence {
-            if !self.evidence.contains(&line) {
-                self.evidence.push(line);
-            }
-        }
-        self
-    }
-}
+use super::{connection, host, path, program, receive, remote_access, rxe};
 
 /// The causes that the evidence of a run shows, then the deviations of SoftRoCE. Of the causes only the most direct
 /// are kept: the others follow from them.
@@ -85,6 +54,7 @@ fn most_direct(found: Vec<Diagnosis>) -> Vec<Diagnosis> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::cause::Cause;
 
     #[test]
     fn the_most_direct_cause_explains_the_others() {

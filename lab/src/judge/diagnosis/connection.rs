@@ -3,11 +3,12 @@
 use roce::cm::RejReason;
 use roce::{Evidence, Rule};
 
-use crate::node::Role;
+use crate::base::role::Role;
 
 use super::facts::Facts;
 use super::wire::Management;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// What programs say of a connection that was rejected.
 const REJECTED: [&str; 3] = ["RDMA_CM_EVENT_REJECTED", "rejected", "connection refused"];

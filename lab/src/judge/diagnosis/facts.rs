@@ -5,10 +5,10 @@ use std::path::Path;
 
 use roce::{Finding, Report, Rule};
 
-use crate::completeness::Completeness;
-use crate::error::Result;
-use crate::evidence::{Evidence, NodeEvidence};
-use crate::node::Role;
+use crate::base::error::Result;
+use crate::base::role::Role;
+use crate::judge::completeness::Completeness;
+use crate::run::evidence::{Evidence, NodeEvidence};
 
 use super::wire::Wire;
 

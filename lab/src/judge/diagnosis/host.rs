@@ -1,9 +1,10 @@
 //! What the system of a node refused a program, before anything of it was on the wire.
 
-use crate::node::Role;
+use crate::base::role::Role;
 
 use super::facts::{Facts, shown};
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// The causes on one of the nodes.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use roce::{Evidence, Rule};
 
-use crate::completeness::Why;
-use crate::fault::Action;
-use crate::node::Role;
+use crate::base::role::Role;
+use crate::judge::completeness::Why;
+use crate::scenario::fault::Action;
 
 use super::facts::Facts;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// What the completion of a request says that nothing answered.
 pub(super) const RETRIES: [&str; 2] = ["transport retry counter exceeded", "RETRY_EXC_ERR"];

@@ -2,13 +2,14 @@
 
 use roce::MessageKind;
 
-use crate::evidence::FailedKind;
-use crate::node::Role;
-use crate::ready::Ready;
+use crate::base::role::Role;
+use crate::run::evidence::FailedKind;
+use crate::scenario::ready::Ready;
 
 use super::facts::{Facts, shown};
 use super::path::RETRIES;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// Last lines of a program that are shown.
 const LINES: usize = 2;

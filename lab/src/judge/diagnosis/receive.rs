@@ -3,11 +3,12 @@
 use roce::wire::Syndrome;
 use roce::{MessageKind, Rule};
 
-use crate::completeness::Why;
-use crate::node::Role;
+use crate::base::role::Role;
+use crate::judge::completeness::Why;
 
 use super::facts::Facts;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// What the completion of a request says that was given up for want of a RECV.
 const NOT_READY: [&str; 2] = ["RNR retry counter exceeded", "RNR_RETRY_EXC_ERR"];

@@ -4,7 +4,8 @@ use roce::wire::NakCode;
 use roce::{Difference, Evidence, Finding, MessageKind, Outcome, Refusal, Rule};
 
 use super::facts::Facts;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// What the completion of a refused request says, in rdma-core's words and this project's.
 const REFUSED: [&str; 6] = [

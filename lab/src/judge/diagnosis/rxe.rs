@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use roce::wire::Syndrome;
 use roce::{Evidence, Finding, Message, Outcome, Report, Rule};
 
-use crate::evidence::Evidence as RunEvidence;
-use crate::fault::Action;
-use crate::node::Role;
-use crate::scenario::{Count, CountInWords};
+use crate::base::role::Role;
+use crate::run::evidence::Evidence as RunEvidence;
+use crate::scenario::counters::{Count, CountInWords};
+use crate::scenario::fault::Action;
 
 use super::facts::Facts;
-use super::{Cause, Diagnosis};
+use crate::judge::diagnosis::diagnosis::Diagnosis;
+use crate::scenario::cause::Cause;
 
 /// Counters that move when a request comes again for nothing, at its sender and at its receiver.
 const MOVED: [&str; 2] = ["completer_retry_err", "duplicate_request"];

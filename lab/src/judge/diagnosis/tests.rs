@@ -6,12 +6,14 @@ use std::path::Path;
 use roce::capture::Writer;
 use roce::synth::Pair;
 
-use super::{Cause, Diagnosis, diagnose};
-use crate::command::Output;
-use crate::completeness;
-use crate::evidence::{CAPTURE, Evidence, Failed, FailedKind};
-use crate::node::Role;
+use super::{Diagnosis, diagnose};
+use crate::base::command::Output;
+use crate::base::role::Role;
+use crate::judge::completeness;
+use crate::run::evidence::{Evidence, Failed, FailedKind};
 use crate::scenario::Scenario;
+use crate::scenario::cause::Cause;
+use crate::wire::capture::CAPTURE;
 
 /// A millisecond in nanoseconds.
 const MS: u64 = 1_000_000;

@@ -11,8 +11,8 @@ use roce::capture::Reader;
 use roce::cm::{Message, PortSpace, RejReason};
 use roce::wire::{Frame, Icrc, Packet, Psn, Syndrome, Transport};
 
-use crate::error::{Error, IoContext as _, Result};
-use crate::evidence::CAPTURE;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::wire::capture::CAPTURE;
 
 /// ACK timeout that is taken for granted where no REQ tells one: 14, the default of perftest and of rdma-core's examples.
 pub const ACK_TIMEOUT_USUAL_NS: u64 = 4_096 << 14;

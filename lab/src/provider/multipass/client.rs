@@ -12,13 +12,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::command::{Command, Output};
-use crate::error::{Error, Kind, Result};
+use crate::base::command::{Command, Output};
+use crate::base::error::{Error, Kind, Result};
 use crate::provider::multipass::failure::{self, explain};
 use crate::provider::remote::host::Host;
-
-/// How long the client may take to say its version: nobody waits for a daemon to find out that there is none.
-const VERSION: Duration = Duration::from_secs(3);
 
 /// How long a question may take that no guest is asked. Observed: 0.3 s under software emulation and load.
 const QUESTION: Duration = Duration::from_secs(20);
@@ -34,22 +31,6 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// Whether the client does not know `--no-runtime-information`.
 static IS_OLD: AtomicBool = AtomicBool::new(false);
-
-/// Whether there is Multipass here: its version, where its client names a daemon.
-pub fn version() -> Option<String> {
-    version_of(Path::new("multipass"))
-}
-
-/// The same of the client `program`.
-pub fn version_of(program: &Path) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Versions {
-        // Without a daemon the client's own version stands alone, and the exit code is 0 all the same.
-        multipassd: Option<String>,
-    }
-    let output = Command::new([program]).args(["version", "--format", "json"]).output(VERSION).ok()?;
-    serde_json::from_str::<Versions>(&output.stdout).ok()?.multipassd
-}
 
 /// The state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::error::Result;
-use crate::progress::say;
+use crate::base::error::Result;
+use crate::base::progress::say;
 use crate::provider::multipass::client::{self, Instance, State};
 use crate::provider::multipass::failure;
 use crate::provider::multipass::instance::GUEST;
 use crate::provider::multipass::provider::name;
 use crate::provider::remote::host::Host as _;
-use crate::provider::remote::pair::both;
+use crate::provider::remote::machines::both;
 
 /// How long a guest that has just answered may take to stop.
 const STOP: Duration = Duration::from_secs(120);

@@ -3,8 +3,8 @@
 //! Observed: v1.16.3. The daemon's own log comes on the client's standard error too, before the failure: without a
 //! network each launch, list or stop begins with downloads that failed. The cause is what follows `<command> failed:`.
 
-use crate::command::{Output, tail};
-use crate::error::Error;
+use crate::base::command::{Output, tail};
+use crate::base::error::Error;
 
 /// A way out for those whose computer or network is not for Multipass.
 const ELSEWHERE: &str = "or use --provider qemu";

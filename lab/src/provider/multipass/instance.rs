@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cache::Cache;
-use crate::command::Output;
-use crate::error::{Error, Result};
-use crate::progress::say;
+use crate::base::cache::Cache;
+use crate::base::command::Output;
+use crate::base::error::{Error, Result};
+use crate::base::progress::say;
 use crate::provider::multipass::client::{self, Instance, State};
 use crate::provider::multipass::failure;
 use crate::provider::multipass::launch::{self, BEYOND, Begun};
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn guest_is_asked_with_what_every_shell_has() {
-        let command = crate::command::Command::new(["sh", "-c", TELL]);
+        let command = crate::base::command::Command::new(["sh", "-c", TELL]);
         let output = command.env("SSH_CONNECTION", "10.1.2.1 50000 10.1.2.3 22").output(GUEST).unwrap();
         assert_eq!(output.code, Some(0));
         assert_eq!(parse_told(&output.stdout).unwrap().address, "10.1.2.3".parse::<IpAddr>().unwrap());

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{self, Cache, write_whole};
-use crate::command::Output;
-use crate::error::{Error, IoContext as _, Result};
+use crate::base::cache::{self, Cache, write_whole};
+use crate::base::command::Output;
+use crate::base::error::{Error, IoContext as _, Result};
 use crate::provider::multipass::client;
 use crate::provider::multipass::shape::Shape;
 

@@ -4,18 +4,20 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::cache::Cache;
-use crate::error::{Error, Result};
-use crate::node::{Pair, Plan, Provider, Role, Wire};
-use crate::progress::say;
+use crate::base::cache::Cache;
+use crate::base::error::{Error, Result};
+use crate::base::progress::say;
+use crate::base::role::Role;
+use crate::node::{Pair, Plan, Provider};
 use crate::provider::multipass::client::{self, Instance};
 use crate::provider::multipass::instance;
 use crate::provider::multipass::shape::Shape;
-use crate::provider::remote::capture::Source;
 use crate::provider::remote::host::Host as _;
-use crate::provider::remote::machine::Setting;
+use crate::provider::remote::machines::{Machines, both};
 use crate::provider::remote::make::Maker;
-use crate::provider::remote::pair::{Machines, RemotePair, both};
+use crate::provider::remote::pair::RemotePair;
+use crate::provider::remote::setting::{Setting, Source};
+use crate::scenario::network::Wire;
 
 /// How long cloud-init may take beside the packages that the lab brings itself.
 const CLOUD_INIT: Duration = Duration::from_secs(900);
@@ -55,7 +57,7 @@ impl Multipass {
     }
 
     fn version(&self) -> &str {
-        self.version.get_or_init(|| client::version().unwrap_or_default())
+        self.version.get_or_init(|| crate::host::multipass::version().unwrap_or_default())
     }
 
     /// Both instances, running and prepared once.

@@ -1,6 +1,6 @@
 //! What is launched: the image and the sizes of each instance.
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// What is launched.
 #[derive(Debug, Clone, PartialEq, Eq)]

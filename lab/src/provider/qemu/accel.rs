@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, sha256, write_whole};
-use crate::command::{Command, tail};
-use crate::error::{Error, Kind, Result};
-use crate::image::Image;
-use crate::invocation;
-use crate::progress::Step;
-use crate::toolbox::Tool;
-use crate::toolbox::toolbox::{QEMU, identity};
+use crate::base::cache::{Cache, sha256, write_whole};
+use crate::base::command::{Command, tail};
+use crate::base::error::{Error, Kind, Result};
+use crate::base::invocation;
+use crate::base::progress::Step;
+use crate::guest::image::Image;
+use crate::host::toolbox::Tool;
+use crate::host::toolbox::set::QEMU;
+use crate::host::toolbox::toolbox::identity;
 
 const DEVICE: &str = "/dev/kvm";
 

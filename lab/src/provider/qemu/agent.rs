@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::command::Output;
-use crate::error::{Error, IoContext as _, Result};
+use crate::base::command::Output;
+use crate::base::error::{Error, IoContext as _, Result};
 
 /// The host's end of one node's serial line.
 #[derive(Debug)]

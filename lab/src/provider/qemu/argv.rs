@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use crate::image::Image;
-use crate::node::Role;
+use crate::base::role::Role;
+use crate::guest::image::Image;
 use crate::provider::qemu::accel::Accel;
 
 /// What QEMU is kept from, in the kernel: starting processes, other users' rights, the scheduler's settings.

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Kind};
-use crate::invocation;
-use crate::node::Role;
+use crate::base::error::{Error, Kind};
+use crate::base::invocation;
+use crate::base::role::Role;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::process::Process;
 

@@ -19,11 +19,12 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, IoContext as _, Result};
-use crate::fault::{Fault, Met};
-use crate::node::{Captured, Role};
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::role::Role;
 use crate::provider::qemu::argv::control_socket;
 use crate::provider::qemu::process::Process;
+use crate::scenario::fault::{Fault, Met};
+use crate::wire::captured::Captured;
 
 /// How long the guard may take for an answer: it only starts and ends processes and writes files.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -264,7 +265,7 @@ impl Control {
     }
 
     /// The process that listens on the guard's socket, whether it answers or not.
-    pub(super) fn listener(&self) -> Option<Process> {
+    pub(in crate::provider) fn listener(&self) -> Option<Process> {
         listener(&self.connect().ok()?)
     }
 
@@ -280,7 +281,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// As [`crate::switch::Switch::start_capture`].
+    /// As [`crate::wire::switch::Switch::start_capture`].
     pub fn start_capture(&self, file: &Path) -> Result<()> {
         self.ask(&Request::StartCapture { file: file.to_owned() }).map(drop)
     }
@@ -310,7 +311,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// As [`crate::switch::Switch::captured`].
+    /// As [`crate::wire::switch::Switch::captured`].
     pub fn captured(&self) -> Result<BTreeMap<Role, Captured>> {
         match self.ask(&Request::Captured)? {
             Answer::Captured(counts) => Ok(counts),
@@ -334,7 +335,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// As [`crate::switch::Switch::stop_capture`].
+    /// As [`crate::wire::switch::Switch::stop_capture`].
     pub fn stop_capture(&self) -> Result<PathBuf> {
         match self.ask(&Request::StopCapture)? {
             Answer::Stopped(file) => Ok(file),

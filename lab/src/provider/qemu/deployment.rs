@@ -7,11 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cache::{sha256, sha256_file};
-use crate::error::{Error, IoContext as _, Result};
-use crate::host::disk;
-use crate::programs::Program;
-use crate::toolbox::Tool;
+use crate::base::cache::{sha256, sha256_file};
+use crate::base::disk;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::program::Program;
+use crate::host::toolbox::Tool;
 
 /// Size of the disk in bytes, whatever is on it: a guest that was saved with it does not see it change.
 /// The file is sparse.

@@ -12,18 +12,18 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::cache::{Cache, Lock, sha256};
-use crate::error::{IoContext as _, Result};
-use crate::host::disk;
-use crate::image::recipe::{self, Recipe};
-use crate::image::{Image, Release};
-use crate::node::Role;
-use crate::progress::say;
+use crate::base::cache::{Cache, Lock, sha256};
+use crate::base::disk;
+use crate::base::error::{IoContext as _, Result};
+use crate::base::progress::say;
+use crate::base::role::Role;
+use crate::base::seal::{self, Broken};
+use crate::guest::image::recipe::{self, Recipe};
+use crate::guest::image::{Image, Release};
+use crate::host::toolbox::{Tool, set};
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::{Files, Machine, Origin};
 use crate::provider::qemu::ssh;
-use crate::seal::{self, Broken};
-use crate::toolbox::{Tool, set};
 
 /// The files that are sealed.
 const FILES: [&str; 5] = ["memory-server", "memory-client", "state-server", "state-client", "known_hosts"];

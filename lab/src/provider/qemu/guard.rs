@@ -20,13 +20,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::command::tail;
-use crate::error::{Error, IoContext as _, Result};
-use crate::node::Role;
+use crate::base::command::tail;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::role::Role;
 use crate::provider::qemu::argv::{Files, SOCKET_PATH_LIMIT, control_socket};
 use crate::provider::qemu::control::{Answer, Request};
 use crate::provider::qemu::process::Process;
-use crate::switch::Switch;
+use crate::wire::switch::Switch;
 
 /// How long a machine may take to end once it was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(3);

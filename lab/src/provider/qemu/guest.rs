@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::command::Output;
-use crate::error::{Error, Kind, Result};
-use crate::node::{Node, Role, Running};
+use crate::base::command::Output;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::role::Role;
+use crate::node::{Node, Running};
 use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv;
 

@@ -12,7 +12,7 @@
 //! - [`guest`]: one machine, behind the traits of [`crate::node`]
 //! - [`pair`]: both machines, forked from there; `asleep`: why a fork failed, and whose fault that is
 //! - [`ssh`]: the way in for people
-//! - [`resident`]: labs that stay, by name; [`stray`]: what killed ones leave
+//! - [`stray`]: what killed labs leave
 
 pub mod accel;
 pub mod agent;
@@ -27,7 +27,6 @@ pub mod network;
 pub mod pair;
 pub mod process;
 pub mod qmp;
-pub mod resident;
 pub mod sandbox;
 pub mod ssh;
 pub mod stray;

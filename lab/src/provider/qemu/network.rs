@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::network::{IpVersion, MTU_DEFAULT, Network};
-use crate::node::Role;
+use crate::base::role::Role;
 use crate::provider::qemu::argv;
+use crate::scenario::network::{IpVersion, MTU_DEFAULT, Network};
 
 /// A node's address on the wire in a network.
 pub fn address(role: Role, network: Network) -> IpAddr {

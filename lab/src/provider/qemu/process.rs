@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::toolbox::toolbox::QEMU;
+use crate::base::error::{Error, Result};
+use crate::host::toolbox::set::QEMU;
 
 /// How long a killed process may take until it has gone.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -109,7 +109,7 @@ impl Process {
     /// # Errors
     ///
     /// It is still there at the limit.
-    pub(super) fn wait_end(self, limit: Duration) -> Result<()> {
+    pub(in crate::provider) fn wait_end(self, limit: Duration) -> Result<()> {
         let started = Instant::now();
         while self.is_alive() {
             if started.elapsed() > limit {

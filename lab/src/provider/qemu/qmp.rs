@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 
-use crate::error::{Error, IoContext as _, Kind, Result};
+use crate::base::error::{Error, IoContext as _, Kind, Result};
 
 /// How long QEMU may take to answer one command.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, read_record, write_whole};
-use crate::command::Command;
+use crate::base::cache::{Cache, read_record, write_whole};
+use crate::base::command::Command;
+use crate::host::toolbox::Tool;
 use crate::provider::qemu::argv::SANDBOX;
-use crate::toolbox::Tool;
 
 /// How long QEMU may take to start without a machine, and to end again.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
-use crate::cache::{Cache, read_record, sha256_file, write_whole};
-use crate::command::Command;
-use crate::error::{Error, IoContext as _, Result};
-use crate::invocation;
-use crate::node::Role;
-use crate::progress::say;
-use crate::toolbox::{Tool, Toolbox};
+use crate::base::cache::{Cache, read_record, sha256_file, write_whole};
+use crate::base::command::Command;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::invocation;
+use crate::base::progress::say;
+use crate::base::role::Role;
+use crate::host::toolbox::{Tool, Toolbox};
 
 /// The longest wait for a client that only tells its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::getuid;
 
-use crate::error::{IoContext as _, Result};
+use crate::base::error::{IoContext as _, Result};
 use crate::provider::qemu::argv::control_socket;
 use crate::provider::qemu::control::{Control, Reply};
 use crate::provider::qemu::guard::{RUN_PREFIX, run_places};
@@ -62,7 +62,7 @@ impl Stray {
 /// # Errors
 ///
 /// Something cannot be ended or removed.
-pub(super) fn end(guard: Option<Process>, run_directory: &Path) -> Result<()> {
+pub(in crate::provider) fn end(guard: Option<Process>, run_directory: &Path) -> Result<()> {
     guard.map_or(Ok(()), Process::kill)?;
     // They end with their guard; one that does not is killed.
     for machine in Process::machines(run_directory) {
@@ -79,7 +79,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 /// Run directories of this user's whose guard has gone or does not answer, except `recorded` ones.
-pub(super) fn directories(recorded: &[PathBuf]) -> Vec<Stray> {
+pub(in crate::provider) fn directories(recorded: &[PathBuf]) -> Vec<Stray> {
     let mut found: Vec<PathBuf> = run_places()
         .iter()
         .flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten())
@@ -118,7 +118,7 @@ fn age(path: &Path) -> Duration {
 
 /// Guards of this user's that stand still and whose run directory has gone, and machines whose run directory has gone;
 /// except those of `recorded` run directories.
-pub(super) fn processes(recorded: &[PathBuf]) -> Vec<Stray> {
+pub(in crate::provider) fn processes(recorded: &[PathBuf]) -> Vec<Stray> {
     let has_gone = |directory: &Path| is_run_directory(directory) && !control_socket(directory).exists();
     let mut strays = Vec::new();
     for process in Process::all() {

@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::command::Command;
-use crate::error::{Error, Result};
+use crate::base::command::Command;
+use crate::base::error::{Error, Result};
 use crate::provider::remote::machine::unique;
 use crate::provider::remote::script;
 
@@ -33,7 +33,7 @@ pub struct Ending {
 
 impl Ending {
     /// A line of shell that runs `command` as root and tells both.
-    pub(super) fn line(command: &str) -> (String, Ending) {
+    pub(in crate::provider) fn line(command: &str) -> (String, Ending) {
         let file = format!("/tmp/rdma-lab-{}", unique());
         let encoded = BASE64_STANDARD.encode(format!("echo $$ >{file}.pid\n{command}"));
         // Nothing is told of a command that was ended from here.
@@ -45,13 +45,13 @@ impl Ending {
     }
 
     /// The script that prints the exit code and forgets the command.
-    pub(super) fn code(&self) -> String {
+    pub(in crate::provider) fn code(&self) -> String {
         format!("rm -f {0}.pid; cat {0} && rm {0}", self.file)
     }
 
     /// The script that ends the command with all that it has started: it may end well first, as at Ctrl-C. Not by their
     /// process group, which some servers share between their sessions.
-    pub(super) fn end(&self) -> String {
+    pub(in crate::provider) fn end(&self) -> String {
         format!(
             "pid=$(cat {0}.pid 2>/dev/null); rm -f {0} {0}.pid; [ -n \"$pid\" ] || exit 0\n\
              tree() {{ echo $1; for child in $(cat /proc/$1/task/*/children 2>/dev/null); do tree $child; done; }}\n\
@@ -128,7 +128,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(20);
 
-    fn sh(script: &str) -> crate::command::Output {
+    fn sh(script: &str) -> crate::base::command::Output {
         Command::new(["sh", "-c", script]).output(LIMIT).unwrap()
     }
 
@@ -140,7 +140,7 @@ mod tests {
         let pid = sh(&format!(
             "exec 2>/dev/null; setsid -f sh -c {} </dev/null >/dev/null 2>&1
              n=0; until [ -s {1}.pid ]; do n=$((n+1)); [ $n -gt 200 ] && exit 1; sleep 0.05; done; cat {1}.pid",
-            crate::command::shell_word(&line),
+            crate::base::command::shell_word(&line),
             ending.file
         ));
         assert_eq!(pid.code, Some(0));

@@ -12,11 +12,13 @@ use roce::capture::{Reader, Writer};
 use roce::wire::LinkType;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, IoContext as _, Result};
-use crate::node::Role;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::role::Role;
 use crate::provider::remote::job::{self, unit_command, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 use crate::provider::remote::mirror::Mirror;
+use crate::provider::remote::mirror::owner;
+use crate::provider::remote::setting::Source;
 
 const UNIT: &str = "rdma-lab-capture";
 
@@ -25,15 +27,6 @@ const LIMIT: Duration = Duration::from_secs(15);
 
 /// tcpdump's buffer in KiB: a burst of messages of 8 MiB fits.
 const BUFFER_KIB: u32 = 32_768;
-
-/// What records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// tcpdump on the server, on this interface, or on the RDMA device's.
-    Tcpdump(Option<String>),
-    /// Something else, which writes what a mirror port shows to this file, or into this directory, on this computer.
-    Mirror(PathBuf),
-}
 
 /// A recording under way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,7 +71,7 @@ impl Recording {
         );
         machine
             .demand("tcpdump listens", &script, LIMIT + SHORT)
-            .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
+            .map_err(|error| error.kind_is(crate::base::error::Kind::Capture))?;
         Ok(Recording::Tcpdump(file.to_owned()))
     }
 
@@ -117,7 +110,7 @@ impl Recording {
         );
         let text = machine
             .demand("tcpdump runs", &script, SHORT)
-            .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
+            .map_err(|error| error.kind_is(crate::base::error::Kind::Capture))?;
         let mut numbers = text.split_whitespace().map(str::parse);
         let mut next = || match numbers.next() {
             Some(Ok(number)) => Ok(number),
@@ -147,7 +140,7 @@ impl Recording {
         );
         let said = machine
             .demand("tcpdump ends well", &script, LIMIT + SHORT)
-            .map_err(|error| error.kind_is(crate::error::Kind::Capture))?;
+            .map_err(|error| error.kind_is(crate::base::error::Kind::Capture))?;
         let pcap = file.with_extension("pcap");
         machine.pull(&there(), &pcap)?;
         name_senders(&pcap, &file, addresses)?;
@@ -202,11 +195,6 @@ pub fn name_senders(pcap: &Path, file: &Path, addresses: &BTreeMap<Role, IpAddr>
         writer.write(interface, record.timestamp_ns, record.data, "").map_err(unwritten)?;
     }
     Ok(())
-}
-
-/// The node that has this address.
-pub(super) fn owner(addresses: &BTreeMap<Role, IpAddr>, address: IpAddr) -> Option<Role> {
-    addresses.iter().find(|(_, own)| **own == address).map(|(role, _)| *role)
 }
 
 #[cfg(test)]

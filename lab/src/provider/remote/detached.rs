@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, Result};
-use crate::node::Role;
+use crate::base::error::{Error, Result};
+use crate::base::role::Role;
 use crate::provider::remote::job::{UNITS, unit_command, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 
@@ -47,7 +47,7 @@ impl Machine {
         let unit = format!("{UNITS}exec-{id}");
         let directory = format!("{DIRECTORY}/{unit}");
         let command = format!("exec >{directory}/log 2>&1\nexport RDMA_DEVICE={}\n{command}", self.device);
-        let script = crate::command::shell_word(&script(&directory, &command));
+        let script = crate::base::command::shell_word(&script(&directory, &command));
         let start = format!(
             "mkdir -p {directory} && printf %s {script} >{directory}/script || exit\n{} || exit\n{}",
             unit_command(&unit, &["RuntimeMaxSec=infinity"], &format!("/bin/sh {directory}/script")),
@@ -60,7 +60,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
+    use crate::base::command::Command;
 
     #[test]
     fn process_id_is_that_of_the_process_group_and_output_goes_on() {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::command::{Command, Output};
-use crate::error::{Error, Result};
+use crate::base::command::{Command, Output};
+use crate::base::error::{Error, Result};
 
 /// A carrier to one machine. Everything has a limit; nothing is retried.
 pub trait Host: fmt::Debug + Send + Sync {

@@ -3,14 +3,16 @@
 //! A transient unit runs it with locked memory unlimited and a limit of its own; its output goes into files. How
 //! the unit ended is told by systemd itself to the unit's `ExecStopPost`, which writes it down.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::command::Output;
-use crate::error::{Error, Result};
+use crate::base::command::Output;
+use crate::base::error::{Error, Result};
 use crate::node::Running;
+use crate::node::pair::Node;
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT, unique};
 
 /// What every unit's name begins with.
@@ -165,10 +167,24 @@ fn parse(text: &str) -> Option<Output> {
     Some(Output { code, stdout: decoded.next()??, stderr: decoded.next()?? })
 }
 
+impl Node for Machine {
+    fn run(&self, command: &str, limit: Duration) -> Result<Output> {
+        self.run_root(&format!("export RDMA_DEVICE={}\n{command}", self.device), limit)
+    }
+
+    fn start(&self, command: &str) -> Result<Box<dyn Running + '_>> {
+        Ok(Box::new(Job::start(self, command)?))
+    }
+
+    fn address(&self) -> IpAddr {
+        self.setting.address
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
+    use crate::base::command::Command;
 
     #[test]
     fn end_is_what_systemd_tells() {

@@ -1,22 +1,20 @@
 //! One machine of others: scripts run there as root, files put there and fetched verified.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::cache::{sha256, sha256_file};
-use crate::command::{Output, shell_word, tail};
-use crate::error::{Error, IoContext as _, Kind, Result};
-use crate::invocation;
-use crate::node::{Node, Role, Running};
-use crate::parcel::{self, Arrived, Parcel, Target};
-use crate::provider::remote::capture::Source;
+use crate::base::cache::{sha256, sha256_file};
+use crate::base::command::{Output, shell_word, tail};
+use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::invocation;
+use crate::base::role::Role;
+use crate::node::parcel::{self, Arrived, Parcel, Target};
 use crate::provider::remote::host::Host;
-use crate::provider::remote::job::Job;
 use crate::provider::remote::script;
+use crate::provider::remote::setting::Setting;
 
 /// Where everything of the lab is on a machine, apart from the programs in `/opt/lab`.
 pub const DIRECTORY: &str = "/var/tmp/rdma-lab";
@@ -42,23 +40,6 @@ pub struct Machine {
     pub device: String,
     /// The network interface of that device.
     pub interface: String,
-}
-
-/// How a machine is reached, and what its owner lets the lab do there.
-#[derive(Debug, Clone)]
-pub struct Setting {
-    /// What carries commands and files there.
-    pub host: Arc<dyn Host>,
-    /// Its address on the RDMA network.
-    pub address: IpAddr,
-    /// Its RDMA device, if it was named.
-    pub device: Option<String>,
-    /// What records the wire.
-    pub capture: Source,
-    /// Whether to load `rdma_rxe`, and to make and remake a device of it on the interface that reaches the peer.
-    pub setup_rxe: bool,
-    /// Whether to install packages that are missing, and to give the nodes' names in `/etc/hosts`.
-    pub install: bool,
 }
 
 impl Machine {
@@ -237,20 +218,6 @@ impl Machine {
     }
 }
 
-impl Node for Machine {
-    fn run(&self, command: &str, limit: Duration) -> Result<Output> {
-        self.run_root(&format!("export RDMA_DEVICE={}\n{command}", self.device), limit)
-    }
-
-    fn start(&self, command: &str) -> Result<Box<dyn Running + '_>> {
-        Ok(Box::new(Job::start(self, command)?))
-    }
-
-    fn address(&self) -> IpAddr {
-        self.setting.address
-    }
-}
-
 /// The script that tells the checksum of `arrival`, and if it is the expected one cuts that into `files`.
 fn arrived(files: &[(&str, &[u8])], mode: u32, arrival: &str, expected: &str) -> String {
     let mut script = format!(
@@ -278,7 +245,7 @@ pub(super) fn unique() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
+    use crate::base::command::Command;
 
     #[test]
     fn files_of_one_transfer_arrive_as_they_were_or_not_at_all() {

@@ -2,13 +2,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result};
-use crate::node::Role;
-use crate::programs::place::{self, Place};
-use crate::programs::samples::Samples;
-use crate::programs::{Program, build_guest};
-use crate::progress::say;
-use crate::provider::remote::pair::Machines;
+use crate::base::error::{Error, Result};
+use crate::base::program::Program;
+use crate::base::progress::say;
+use crate::base::role::Role;
+use crate::guest::programs::samples::Samples;
+use crate::provider::remote::build_guest;
+use crate::provider::remote::machines::Machines;
+use crate::provider::remote::place::{self, Place};
 
 /// Gives programs that run on the machines; makes them there where those from here do not.
 #[derive(Debug)]

@@ -16,11 +16,10 @@ use roce::capture::{ReadError, Reader, Writer};
 use roce::wire::LinkType;
 use serde::{Deserialize, Serialize};
 
-use crate::completeness;
-use crate::error::{Error, IoContext as _, Result};
-use crate::node::Role;
-use crate::progress::Step;
-use crate::provider::remote::capture::owner;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::progress::Step;
+use crate::base::role::Role;
+use crate::judge::completeness;
 
 /// How long the packets of a run may take to be in the file.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -312,6 +311,11 @@ fn now_ns() -> u64 {
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The node that has this address.
+pub(super) fn owner(addresses: &BTreeMap<Role, IpAddr>, address: IpAddr) -> Option<Role> {
+    addresses.iter().find(|(_, own)| **own == address).map(|(role, _)| *role)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -319,7 +323,7 @@ mod tests {
     use roce::synth::Pair;
 
     use super::*;
-    use crate::evidence::decode_file;
+    use crate::wire::capture::decode_file;
 
     fn addresses() -> BTreeMap<Role, IpAddr> {
         let pair = Pair::new(1);

@@ -6,13 +6,13 @@
 
 use serde::Deserialize;
 
-use crate::command::tail;
-use crate::error::{Error, Result};
-use crate::fault::netem::Counted;
+use crate::base::command::tail;
+use crate::base::error::{Error, Result};
 use crate::provider::remote::job::LONGEST;
 use crate::provider::remote::machine::{Machine, SHORT};
 use crate::provider::remote::prepare;
 use crate::provider::remote::survey::Survey;
+use crate::scenario::fault::netem::Counted;
 
 /// The lab's scheduler, which nobody else calls so; and netem below it.
 const ROOT: &str = "4791:";

@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::error::{Error, Result};
-use crate::node::Role;
+use crate::base::error::{Error, Result};
+use crate::base::role::Role;
 use crate::provider::remote::job::ENDED;
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 use crate::provider::remote::survey::{self, Survey};
@@ -131,7 +131,7 @@ pub fn check_apart(machines: &BTreeMap<Role, Machine>, surveys: &BTreeMap<Role, 
         return Ok(());
     }
     Err(Error::setup(format!("{} does not reach {} by ping", client.title(), server.title()))
-        .detail(crate::command::tail(&(output.stdout + &output.stderr), 4))
+        .detail(crate::base::command::tail(&(output.stdout + &output.stderr), 4))
         .next("look for a firewall between them: ICMP and UDP port 4791 must pass both ways"))
 }
 
@@ -160,7 +160,7 @@ pub fn load(machine: &Machine, survey: &Survey, modules: &[&str]) -> Result<()> 
         format!("there: sudo apt-get install linux-modules-extra-{kernel}, or a kernel that has {module}")
     };
     Err(Error::setup(format!("{}: module {module} cannot be loaded into kernel {kernel}", machine.title()))
-        .detail(crate::command::tail(&(output.stdout + &output.stderr), 6))
+        .detail(crate::base::command::tail(&(output.stdout + &output.stderr), 6))
         .next(next))
 }
 
@@ -180,7 +180,7 @@ fn install(machine: &Machine, missing: &[&str]) -> Result<()> {
         return Ok(());
     }
     Err(Error::setup(format!("{}: packages cannot be installed: {packages}", machine.title()))
-        .detail(crate::command::tail(&(output.stdout + &output.stderr), 6))
+        .detail(crate::base::command::tail(&(output.stdout + &output.stderr), 6))
         .next(packages_next(&packages)))
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::error::Result;
-use crate::node::Role;
+use crate::base::error::Result;
+use crate::base::role::Role;
 use crate::provider::remote::job::{UNITS, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine};
 use crate::provider::remote::netem;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::command::Output;
+use crate::base::command::Output;
 
 const BEGIN: &str = "@lab-begin";
 const END: &str = "@lab-end";
@@ -58,7 +58,7 @@ pub fn output(carried: &Output) -> Option<Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
+    use crate::base::command::Command;
 
     /// As a carrier does, as a user whose `sudo` is the given script.
     fn carried_with(sudo: &str, script: &str) -> Output {

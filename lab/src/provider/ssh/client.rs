@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::command::{Command, Output, shell_word, tail};
-use crate::error::{Error, Kind, Result};
+use crate::base::command::{Command, Output, shell_word, tail};
+use crate::base::error::{Error, Kind, Result};
+use crate::host::toolbox::Tool;
 use crate::provider::remote::host::Host as Carrier;
 use crate::provider::ssh::hosts::Host;
-use crate::toolbox::Tool;
 
 /// One host, reached by ssh.
 #[derive(Debug, Clone)]

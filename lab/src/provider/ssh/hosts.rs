@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::differences::Differences;
-use crate::error::{Error, IoContext as _, Result};
-use crate::names::nearest_key;
-use crate::node::{Role, Wire};
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::names::nearest_key;
+use crate::base::role::Role;
+use crate::scenario::differences::Differences;
+use crate::scenario::network::Wire;
 
 /// Both hosts.
 #[derive(Debug, Clone, Deserialize)]
@@ -75,7 +76,7 @@ impl Hosts {
     pub fn read(path: &Path) -> Result<Hosts> {
         let text = fs::read_to_string(path)
             .at("failed to read the hosts file", path)
-            .map_err(|error| error.kind_is(crate::error::Kind::Usage))?;
+            .map_err(|error| error.kind_is(crate::base::error::Kind::Usage))?;
         let mut hosts: Hosts = toml::from_str(&text).map_err(|error| {
             let wrong =
                 Error::usage(format!("{} is no hosts file", path.display())).detail(error.to_string());

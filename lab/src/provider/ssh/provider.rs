@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
 
-use crate::cache::Cache;
-use crate::differences::Differences;
-use crate::error::{Error, IoContext as _, Result};
-use crate::node::{Pair, Plan, Provider, Role, Wire};
-use crate::provider::remote::capture::Source;
-use crate::provider::remote::machine::Setting;
+use crate::base::cache::Cache;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::role::Role;
+use crate::host::toolbox::{Tool, Toolbox};
+use crate::node::{Pair, Plan, Provider};
+use crate::provider::remote::machines::Machines;
 use crate::provider::remote::make::Maker;
-use crate::provider::remote::pair::{Machines, RemotePair};
+use crate::provider::remote::pair::RemotePair;
+use crate::provider::remote::setting::{Setting, Source};
 use crate::provider::ssh::client::Client;
 use crate::provider::ssh::hosts::Hosts;
-use crate::toolbox::{Tool, Toolbox};
+use crate::scenario::differences::Differences;
+use crate::scenario::network::Wire;
 
 /// The provider of hosts that exist.
 #[derive(Debug)]

@@ -107,7 +107,7 @@ pub trait Link: AsFd + Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::accept`].
+    /// Errors of [`Endpoint::accept`].
     fn accept(&mut self, work: &mut WorkQueue, params: &ConnectParams, deadline: &Deadline) -> Result<bool>;
 
     /// Takes one event, if there is one, and tells whether it says that the peer has left.
@@ -189,7 +189,7 @@ impl ConnectParams {
     }
 }
 
-/// Whom to connect to.
+/// A server to connect to.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The server.

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use lab::command::Output;
+use lab::base::command::Output;
 use multipass_stand_in::place::{Logged, Place, VARIABLE};
 use tempfile::TempDir;
 
@@ -30,7 +30,7 @@ fn programs() -> &'static Path {
 }
 
 /// Runs a command to its end and tells it, for whoever reads a failed test.
-pub(crate) fn told(command: lab::command::Command) -> Output {
+pub(crate) fn told(command: lab::base::command::Command) -> Output {
     let started = Instant::now();
     let output = command.output(LIMIT).unwrap();
     let seconds = started.elapsed().as_secs_f64();
@@ -79,9 +79,9 @@ impl Bench {
     }
 
     /// A command that finds this stand-in.
-    pub(crate) fn command(&self, program: &Path) -> lab::command::Command {
+    pub(crate) fn command(&self, program: &Path) -> lab::base::command::Command {
         let path = std::env::var("PATH").unwrap_or_default();
-        lab::command::Command::new([program])
+        lab::base::command::Command::new([program])
             .env("PATH", format!("{}:{path}", programs().display()))
             .env(VARIABLE, self.place.path())
             .env("RDMA_LAB_PROVIDER", "")

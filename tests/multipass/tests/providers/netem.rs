@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::command::Output;
+use lab::base::command::Output;
 use serde_json::Value;
 
 use crate::bench::{assert_refused, told, xtask};
@@ -107,7 +107,7 @@ fn command(hosts: &Path, fault: &str, client: &str, more: &[&str]) -> Command {
 /// The same, to its end.
 fn run(hosts: &Path, fault: &str, client: &str, more: &[&str]) -> Output {
     let command = command(hosts, fault, client, more);
-    told(lab::command::Command::new([command.get_program()]).args(command.get_args()))
+    told(lab::base::command::Command::new([command.get_program()]).args(command.get_args()))
 }
 
 /// What rxe and netem of a node counted.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use lab::command::Output;
+use lab::base::command::Output;
 use multipass_stand_in::place::{Switch, VARIABLE};
 
 use crate::bench::{Bench, assert_refused, told, xtask};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::command::{Output, shell_word};
+use lab::base::command::{Output, shell_word};
 use tempfile::TempDir;
 
 use crate::bench::{assert_refused, told, xtask};
@@ -81,7 +81,12 @@ impl Hosts {
     }
 
     pub(crate) fn xtask(words: &str, hosts: &Path) -> Output {
-        told(lab::command::Command::new([xtask()]).args(words.split_whitespace()).arg("--hosts").arg(hosts))
+        told(
+            lab::base::command::Command::new([xtask()])
+                .args(words.split_whitespace())
+                .arg("--hosts")
+                .arg(hosts),
+        )
     }
 
     #[track_caller]
@@ -103,7 +108,7 @@ impl Hosts {
     }
 
     fn told_on(&self, node: &str, command: &str) -> Output {
-        told(lab::command::Command::new(["ssh", "-F"]).arg(self.path("config")).args([node, command]))
+        told(lab::base::command::Command::new(["ssh", "-F"]).arg(self.path("config")).args([node, command]))
     }
 
     /// Puts a shell script in the place of a node's tcpdump; the real one is `/usr/bin/tcpdump`.
@@ -271,7 +276,7 @@ fn keys_are_checked_and_a_jump_host_is_used() {
     let through = hosts.file(|text| *text = text.replace("ssh = \"client\"", "ssh = \"inner\""));
     let output = Hosts::xtask("lab up --name t-ssh --provider ssh", &through);
     assert_eq!(output.code, Some(0));
-    let down = told(lab::command::Command::new([xtask()]).args(["lab", "down", "--name", "t-ssh"]));
+    let down = told(lab::base::command::Command::new([xtask()]).args(["lab", "down", "--name", "t-ssh"]));
     assert!(down.stdout.contains("given back"));
     hosts.on("client", "! ls /sys/class/infiniband/rxe0");
 }
@@ -296,7 +301,7 @@ fn many_keys(hosts: &Hosts) {
     }
     let up = |hosts: &Path| {
         let words = ["lab", "up", "--name", "t-ssh", "--provider", "ssh", "--hosts"];
-        told(lab::command::Command::new([xtask()]).args(words).arg(hosts).env("SSH_AUTH_SOCK", &socket))
+        told(lab::base::command::Command::new([xtask()]).args(words).arg(hosts).env("SSH_AUTH_SOCK", &socket))
     };
     let unnamed = |text: &mut String| {
         *text = text
@@ -345,7 +350,11 @@ fn commands_and_files_are_as_on_the_labs_own_machines() {
 
     let lab = |words: &[&str]| {
         let (subcommand, rest) = words.split_first().unwrap();
-        told(lab::command::Command::new([xtask()]).args(["lab", subcommand, "--name", "t-ssh"]).args(rest))
+        told(
+            lab::base::command::Command::new([xtask()])
+                .args(["lab", subcommand, "--name", "t-ssh"])
+                .args(rest),
+        )
     };
     for (command, code) in [("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137), ("/nonexistent", 127)] {
         assert_eq!(lab(&["exec", "client", command]).code, Some(code), "{command}");

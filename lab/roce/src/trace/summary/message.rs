@@ -5,9 +5,9 @@ use std::fmt::Write;
 use crate::flow::Side;
 use crate::message::{Message, MessageKind, Outcome};
 use crate::trace::labels::Labels;
-use crate::trace::render::immediate_words;
 use crate::trace::summary::stream::Stream;
 use crate::wire::Opcode;
+use crate::words::immediate_words;
 
 /// One message, or several that follow each other and are equal but for their place.
 #[derive(Clone, Debug, PartialEq, Eq)]

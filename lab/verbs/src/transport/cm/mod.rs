@@ -23,7 +23,7 @@ use crate::qp::QueuePair;
 use crate::sys;
 use crate::work_queue::WorkQueue;
 
-/// How much longer than our own limit the kernel is told to try, so that it is our message that ends the wait.
+/// Margin of the kernel's limit beyond ours, so that it is our message that ends the wait.
 const KERNEL_MARGIN_MS: i32 = 1000;
 
 /// Connections with RDMA CM.

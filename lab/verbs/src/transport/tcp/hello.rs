@@ -89,7 +89,7 @@ pub(super) fn refused(action: &str, awaited: &str, error: io::Error) -> Error {
     }
 }
 
-/// Whether the peer, or the way to it, ended the connection.
+/// True if the peer, or the way to it, ended the connection.
 pub(super) fn is_the_peer_s(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::sys;
 use crate::transport::{ConnectRequest, Listener};
 
-/// How long a client may take to send its line once it is connected.
+/// Limit of a client's sending its line once it is connected.
 const LINE_LIMIT: Duration = Duration::from_secs(2);
 /// The most clients that may be connected and have not sent their line; others wait in the kernel.
 const MOST_SILENT: usize = 64;

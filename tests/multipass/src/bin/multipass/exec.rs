@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::Duration;
 
-use lab::command::shell_word;
+use lab::base::command::shell_word;
 use multipass_stand_in::protocol::{Event, Purpose, Request};
 
 use crate::arguments::{Arguments, Spec};

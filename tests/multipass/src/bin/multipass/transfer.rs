@@ -5,7 +5,7 @@
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Output, Stdio};
 
-use lab::command::shell_word;
+use lab::base::command::shell_word;
 use multipass_stand_in::place::Switch;
 use multipass_stand_in::protocol::Purpose;
 

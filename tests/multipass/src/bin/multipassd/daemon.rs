@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::error::{Error, IoContext as _, Result};
-use lab::node::Role;
+use lab::base::error::{Error, IoContext as _, Result};
+use lab::base::role::Role;
 use multipass_stand_in::instance::{Instance, State};
 use multipass_stand_in::place::{Place, Switch};
 use multipass_stand_in::protocol::{Event, Purpose, Request};

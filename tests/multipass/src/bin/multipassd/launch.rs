@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use lab::node::Role;
+use lab::base::role::Role;
 use multipass_stand_in::instance::{Instance, State};
 use multipass_stand_in::place::Switch;
 use multipass_stand_in::protocol::{Event, Launch, size_bytes};
@@ -163,7 +163,7 @@ impl Daemon {
             "mkdir -p /run/cloud-init; echo running >/run/cloud-init/stand-in
              (if sh -c {}; then echo done; else echo error; fi >/run/cloud-init/ended
               mv /run/cloud-init/ended /run/cloud-init/stand-in) </dev/null >/var/log/cloud-init-output.log 2>&1 &",
-            lab::command::shell_word(&script)
+            lab::base::command::shell_word(&script)
         );
         self.nodes().run(role, &script).map(drop).map_err(told)
     }
@@ -200,7 +200,7 @@ impl Held {
             state: State::Unknown,
             ipv4: Vec::new(),
             image_release: release.to_owned(),
-            image_hash: lab::cache::sha256(launch.image.as_bytes()),
+            image_hash: lab::base::cache::sha256(launch.image.as_bytes()),
             snapshots: 0,
             release: String::new(),
         };

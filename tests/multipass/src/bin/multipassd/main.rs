@@ -16,9 +16,10 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use lab::cache::Cache;
-use lab::error::{Error, IoContext as _, Result};
-use lab::node::{Pair as _, Plan, Role};
+use lab::base::cache::Cache;
+use lab::base::error::{Error, IoContext as _, Result};
+use lab::base::role::Role;
+use lab::node::{Pair as _, Plan};
 use lab::provider::Qemu;
 use lab::provider::qemu::{accel, guard};
 use multipass_stand_in::guest;

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use lab::error::{Error, IoContext as _, Result};
-use lab::node::{Pair as _, Plan, Role};
+use lab::base::error::{Error, IoContext as _, Result};
+use lab::base::role::Role;
+use lab::node::{Pair as _, Plan};
 use lab::provider::Qemu;
 use lab::provider::qemu::pair::QemuPair;
 use serde_json::json;

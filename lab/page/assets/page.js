@@ -1,0 +1,708 @@
+// The packets as a picture: what is seen of it, the packet that is open, its bytes, and the numbers over time. Everything from the page's own data.
+"use strict";
+(() => {
+const $ = id => document.getElementById(id);
+const data = JSON.parse($("data").textContent);
+const blob = $("bytes").textContent;
+// Columns come as they are, as runs of equal values, or as runs of equal steps.
+function unpacked(column) {
+  if (Array.isArray(column)) return column;
+  const runs = column.runs || column.steps, out = [];
+  let last = 0;
+  for (let at = 0; at < runs.length; at += 2) {
+    for (let left = runs[at + 1]; left > 0; left--) out.push(column.runs ? runs[at] : (last += runs[at]));
+  }
+  return out;
+}
+for (const table of [data.packets, data.messages]) for (const name in table) table[name] = unpacked(table[name]);
+const S = data.strings, P = data.packets, count = (P.number || []).length;
+const HEIGHT = 40, WIDE = 108, SVG = "http://www.w3.org/2000/svg";
+
+// Elements; text is never markup.
+function make(name, attributes, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes || {})) {
+    if (key === "class") node.className = value; else if (value !== null && value !== undefined) node.setAttribute(key, value);
+  }
+  node.append(...children.filter(child => child !== null && child !== undefined && child !== ""));
+  return node;
+}
+function draw(name, attributes, ...children) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function time(ns) {
+  const size = Math.abs(ns);
+  if (size >= 1e9) return (ns / 1e9).toFixed(3) + " s";
+  if (size >= 1e6) return (ns / 1e6).toFixed(2) + " ms";
+  return (ns / 1e3).toFixed(1) + " µs";
+}
+const many = (number, thing) => `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
+
+// Everything by packet.
+const findings = new Map();
+for (const finding of data.findings) {
+  if (!findings.has(finding[2])) findings.set(finding[2], []);
+  findings.get(finding[2]).push(finding);
+}
+const indexOf = new Map();
+const offsets = new Array(count + 1), values = unpacked(data.values), owned = new Array(count + 1);
+const own = data.layouts.map(layout => layout.filter(slot => slot[4] === "o").length);
+offsets[0] = owned[0] = 0;
+for (let i = 0; i < count; i++) {
+  indexOf.set(P.number[i], i);
+  offsets[i + 1] = offsets[i] + P.kept[i];
+  owned[i + 1] = owned[i] + (P.layout[i] < 0 ? 0 : own[P.layout[i]]);
+}
+const derived = new Map(); // by number of the record: what the switch made of it
+for (let i = 0; i < count; i++) if (P.fate[i] >= 10 && P.fate[i] <= 12) derived.set(P.amount[i], i);
+
+const FATES = [
+  ["forwarded", "The switch gave it on as it came."],
+  ["queued", "A rate held it back, in the order of its direction."],
+  ["dropped", "The switch threw it away: the receiver never got it."],
+  ["link cut", "The link was cut: the receiver never got it."],
+  ["port full", "The receiver's port had no room: it never got it."],
+  ["delayed", "The switch held it back for a time."],
+  ["reordered", "The switch held it back until others had passed."],
+  ["corrupted", "The switch changed bytes of it: the receiver got the changed copy instead."],
+  ["truncated", "The switch cut it short: the receiver got the shorter copy instead."],
+  ["ECN marked", "The switch set “congestion experienced” in its IP header: the receiver got that copy."],
+  ["released", "It was held back, and reached the receiver here."],
+  ["altered", "The switch made it of another: this is what the receiver got."],
+  ["duplicate", "The switch gave it on once more."],
+  ["comment", "The capture has a comment of its own on it."],
+];
+const AGAIN = {
+  "go-back-N": "Sent again: the responder had asked for it with a NAK “PSN sequence error”, and everything behind it follows.",
+  "RNR retry": "Sent again: the responder had no receive buffer, and its RNR NAK asked to wait.",
+  "READ retry": "Sent again: a READ response was missing.",
+  "timeout": "Sent again: nothing answered it until the ACK timeout ran out.",
+  "spurious": "Sent again, though it had been acknowledged.",
+  "duplicate": "A copy that the network made.",
+};
+
+// Kinds that the legend tells apart.
+const KINDS = {
+  request: ["request", "p1", i => P.part[i] === 1],
+  response: ["response", "p2", i => P.part[i] === 2],
+  management: ["connection management", "p0", i => P.part[i] === 0],
+  lost: ["lost", "lost", i => P.fate[i] >= 2 && P.fate[i] <= 4],
+  late: ["late", "late", i => P.fate[i] === 5 || P.fate[i] === 6 || P.fate[i] === 10],
+  altered: ["altered", "altered", i => P.fate[i] >= 7 && P.fate[i] <= 9 || P.fate[i] === 11 || P.damaged[i] === 1],
+  repeated: ["repeated", "repeated", i => P.again[i] !== 0 || P.fate[i] === 12],
+  refused: ["refused", "p4", i => P.part[i] >= 3],
+  finding: ["breaks a rule", "p4", i => findings.has(P.number[i])],
+};
+const MARKS = ["lost", "late", "altered", "repeated", "refused", "finding"];
+const isMarked = i => MARKS.some(kind => KINDS[kind][2](i));
+function kindOf(i) {
+  return ["lost", "late", "altered", "refused", "repeated"].find(kind => KINDS[kind][2](i)) || "";
+}
+
+// Signs, drawn around the origin.
+const SIGNS = {
+  lost: () => [draw("path", { d: "M-6 -6 L6 6 M-6 6 L6 -6", "stroke-width": 2.8, class: "arrow", stroke: "currentColor" })],
+  late: () => [draw("path", { d: "M-5 -7 H5 L-5 7 H5 Z", fill: "var(--page)", stroke: "currentColor", "stroke-width": 1.8 })],
+  altered: () => [draw("path", { d: "M-9 0 L-5 -6 L-1 6 L3 -6 L7 6 L9 0", fill: "none", stroke: "currentColor", "stroke-width": 2.2 })],
+  repeated: () => [draw("circle", { r: 7, fill: "var(--page)" }), draw("path", { d: "M5 -3 A6 6 0 1 0 6 2", fill: "none", stroke: "currentColor", "stroke-width": 2.2 }), draw("path", { d: "M7 -8 V-1 H0 Z", fill: "currentColor" })],
+  refused: () => [draw("path", { d: "M-3 -7 H3 L7 -3 V3 L3 7 H-3 L-7 3 V-3 Z", fill: "currentColor" }), draw("path", { d: "M-4 0 H4", stroke: "var(--page)", "stroke-width": 2.4 })],
+  waits: () => [draw("circle", { r: 7, fill: "var(--page)", stroke: "currentColor", "stroke-width": 1.8 }), draw("path", { d: "M-2 -3 V3 M2 -3 V3", stroke: "currentColor", "stroke-width": 2 })],
+  finding: () => [draw("path", { d: "M-4 7 V-7 L6 -3 L-4 1", fill: "currentColor", stroke: "currentColor", "stroke-width": 1.6 })],
+};
+const DASH = { lost: "6 5", late: "2 4", altered: "9 3 2 3" };
+function sign(kind, x, y) {
+  return draw("g", { transform: `translate(${x} ${y})` }, ...SIGNS[kind]());
+}
+
+// One arrow, from x to x.
+function arrow(i, from, to, y) {
+  const kind = kindOf(i), fate = P.fate[i], part = P.part[i];
+  const group = draw("g", { class: kind && kind !== "refused" ? kind : "p" + part });
+  const isGone = fate >= 2 && fate <= 9, isMade = fate >= 10 && fate <= 12;
+  const middle = (from + to) / 2, way = Math.sign(to - from);
+  const start = isMade ? middle : from, end = isGone ? middle : to;
+  const line = { class: "arrow", stroke: "currentColor", x1: start, x2: isGone ? end : end - way * 7, y1: y, y2: y };
+  if (DASH[kind]) line["stroke-dasharray"] = DASH[kind];
+  if (kind === "repeated") {
+    group.append(draw("line", { ...line, y1: y - 2, y2: y - 2 }), draw("line", { ...line, y1: y + 2, y2: y + 2 }));
+  } else group.append(draw("line", line));
+  if (!isGone) group.append(draw("path", { class: "head", fill: "currentColor", d: `M${end} ${y} L${end - way * 10} ${y - 5} V${y + 5} Z` }));
+  if (fate >= 2 && fate <= 4) group.append(sign("lost", end, y));
+  if (KINDS.late[2](i)) group.append(sign("late", middle, y));
+  if (KINDS.altered[2](i)) group.append(sign("altered", fate >= 7 || fate === 0 ? middle : from + way * 40, y));
+  if (KINDS.repeated[2](i)) group.append(sign("repeated", start + way * 22, y));
+  if (part === 4) group.append(sign("refused", start + way * 22, y));
+  if (part === 3) group.append(sign("waits", start + way * 22, y));
+  return group;
+}
+
+// What is shown: packets that the terms ask for, and pauses between them.
+let items = [], rowOf = new Map(), chosen = -1;
+const wanted = new Set();
+const list = $("list"), space = $("space");
+const heads = i => i > 0 ? P.time[i] - P.time[i - 1] : 0;
+function pauseFrom() {
+  const steps = [];
+  for (let i = 1; i < count; i += Math.max(1, Math.floor(count / 2000))) steps.push(Math.max(0, heads(i)));
+  steps.sort((a, b) => a - b);
+  return Math.max(5e6, (steps[Math.floor(steps.length / 2)] || 0) * 20);
+}
+const PAUSE = pauseFrom();
+function haystack(i) {
+  return [`#${P.number[i]}`, S[P.words[i]], S[P.psn[i]], S[P.details[i]], S[P.source[i]], S[P.destination[i]], S[P.again[i]], FATES[P.fate[i]][0]]
+    .concat((findings.get(P.number[i]) || []).map(finding => finding[0])).join(" ").toLowerCase();
+}
+function filter() {
+  const terms = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const connection = Number($("connection").value);
+  items = [];
+  rowOf = new Map();
+  let shown = 0, before = -1;
+  for (let i = 0; i < count; i++) {
+    if (connection && P.connection[i] !== connection) continue;
+    if (wanted.size && ![...wanted].some(kind => KINDS[kind][2](i))) continue;
+    if (terms.length) {
+      const text = haystack(i);
+      if (!terms.every(term => text.includes(term))) continue;
+    }
+    const pause = before < 0 ? 0 : P.time[i] - P.time[before];
+    if (pause > PAUSE) items.push({ pause });
+    rowOf.set(i, items.length);
+    items.push({ i });
+    before = i;
+    shown++;
+  }
+  $("shown").textContent = shown === count ? many(count, "packet") : `${shown.toLocaleString("en")} of ${many(count, "packet")}`;
+  space.style.height = Math.max(items.length, 1) * HEIGHT + "px";
+  list.style.maxHeight = Math.max(items.length, 2) * HEIGHT + 2 + "px";
+  drawn.clear();
+  space.replaceChildren();
+  if (!items.length) space.append(make("p", { class: "gap" }, make("span", {}, count ? "No packet matches." : "The capture has no packet of RoCE.")));
+  render();
+}
+
+const drawn = new Map();
+let width = 0, left = 0;
+const lane = node => {
+  const lanes = Math.max(2, data.nodes.length);
+  const edge = width < 420 ? 18 : Math.min(60, width * 0.07);
+  return left + edge + (width - left - 2 * edge) * node / (lanes - 1);
+};
+function measure() {
+  width = list.clientWidth;
+  left = width < 520 ? 58 : WIDE;
+  $("lanes").replaceChildren(...data.nodes.map((name, at) => {
+    const label = make("b", {}, name);
+    label.style.left = Math.min(Math.max(lane(at), 30), width - 24) + "px";
+    return label;
+  }));
+}
+function lanesIn(svg) {
+  const lanes = data.nodes.length === 1 ? 2 : data.nodes.length;
+  for (let at = 0; at < lanes; at++) svg.append(draw("line", { x1: lane(at), x2: lane(at), y1: 0, y2: HEIGHT, stroke: "var(--lane)", "stroke-width": 1.4 }));
+}
+function ends(i) {
+  // What a node sends to itself goes to a second line and back.
+  if (P.from[i] === P.to[i] && data.nodes.length === 1) return P.part[i] >= 2 ? [lane(1), lane(0)] : [lane(0), lane(1)];
+  if (P.from[i] === P.to[i]) return [lane(P.from[i]), lane(P.from[i]) + (P.from[i] === data.nodes.length - 1 ? -60 : 60)];
+  return [lane(P.from[i]), lane(P.to[i])];
+}
+function said(i) {
+  const parts = [`packet ${P.number[i]}`, `${data.nodes[P.from[i]]} to ${data.nodes[P.to[i]]}`, S[P.words[i]], S[P.psn[i]], S[P.details[i]]];
+  if (P.fate[i] > 1) parts.push(FATES[P.fate[i]][0]);
+  if (P.again[i]) parts.push("sent again: " + S[P.again[i]]);
+  for (const finding of findings.get(P.number[i]) || []) parts.push("breaks " + finding[0]);
+  return parts.filter(Boolean).join(", ");
+}
+// The one parameter of a connection management message that tells most.
+function management(i) {
+  const said = data.parameters[i];
+  if (!said) return "";
+  const of = name => (said.find(([key]) => key === name) || [])[1];
+  const text = of("reason") || (of("private data") !== "none" && of("private data")) || of("service") || of("queue pair") || "";
+  return text.length > 90 ? text.slice(0, 90) + "…" : text;
+}
+function rowNode(at) {
+  const item = items[at];
+  if (item.pause !== undefined) {
+    const svg = draw("svg", { width, height: HEIGHT });
+    for (let node = 0; node < Math.max(2, data.nodes.length); node++) {
+      const x = lane(node);
+      svg.append(draw("path", { d: `M${x} 0 V10 L${x - 5} 15 L${x + 5} 25 L${x} 30 V40`, stroke: "var(--lane)", "stroke-width": 1.4, fill: "none" }));
+    }
+    const node = make("div", { class: "gap", role: "presentation" }, svg, make("span", {}, `${time(item.pause)} pass`));
+    node.style.top = at * HEIGHT + "px";
+    return node;
+  }
+  const i = item.i, found = findings.get(P.number[i]);
+  const [from, to] = ends(i);
+  const svg = draw("svg", { width, height: HEIGHT, "aria-hidden": "true" });
+  lanesIn(svg);
+  svg.append(arrow(i, from, to, 29));
+  const details = [management(i), S[P.psn[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : "", S[P.details[i]], P.again[i] ? "again: " + S[P.again[i]] : ""].filter(Boolean).join(" · ");
+  const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, S[P.words[i]]), " ", make("span", {}, details));
+  const [low, high] = from < to ? [from, to] : [to, from];
+  label.style.left = low + 8 + "px";
+  label.style.width = Math.max(high - low - 16, 60) + "px";
+  const node = make("div", { class: "row" + (found ? " marked" : "") + (i === chosen ? " chosen" : ""), role: "option", id: "p" + i,
+    "aria-selected": i === chosen, "aria-posinset": at + 1, "aria-setsize": items.length, "aria-label": said(i) },
+    make("span", { class: "at" }, make("b", {}, String(P.number[i])), make("br"), time(P.time[i])), svg, label);
+  if (found) {
+    const mark = draw("svg", { width, height: HEIGHT });
+    mark.append(draw("g", { class: "p4" }, sign("finding", width - 12, 12)));
+    node.append(mark);
+    node.title = found.map(finding => `${finding[0]}: ${finding[3]}`).join("\n");
+  }
+  node.style.top = at * HEIGHT + "px";
+  return node;
+}
+function render() {
+  const first = Math.max(0, Math.floor(list.scrollTop / HEIGHT) - 8);
+  const last = Math.min(items.length - 1, Math.ceil((list.scrollTop + list.clientHeight) / HEIGHT) + 8);
+  for (const [at, node] of drawn) if (at < first || at > last) { node.remove(); drawn.delete(at); }
+  for (let at = first; at <= last; at++) {
+    if (drawn.has(at)) continue;
+    const node = rowNode(at);
+    drawn.set(at, node);
+    space.append(node);
+  }
+}
+
+// Bytes and fields of one packet.
+function bytesOf(i) {
+  const start = offsets[i], end = offsets[i + 1];
+  if (start === end) return new Uint8Array();
+  const from = Math.floor(start / 3) * 4, to = Math.ceil(end / 3) * 4;
+  const text = atob(blob.slice(from, to));
+  const skip = start % 3, out = new Uint8Array(end - start);
+  for (let at = 0; at < out.length; at++) out[at] = text.charCodeAt(at + skip);
+  return out;
+}
+const hex = byte => byte.toString(16).padStart(2, "0");
+function valueOf(slot, bytes, own) {
+  const part = [...bytes.slice(slot[2], slot[2] + slot[3])];
+  switch (slot[4]) {
+    case "s": return S[slot[5]];
+    case "o": return S[own.shift()];
+    case "d": return part.reduce((number, byte) => number * 256n + BigInt(byte), 0n).toString();
+    case "x": return "0x" + part.map(hex).join("");
+    case "b": return part.map(hex).join("");
+    case "m": return part.map(hex).join(":");
+    case "4": return part.join(".");
+  }
+  return "";
+}
+function fieldsOf(i, bytes) {
+  const layout = P.layout[i] < 0 ? [] : data.layouts[P.layout[i]], own = values.slice(owned[i], owned[i + 1]);
+  return layout.map(slot => {
+    const value = valueOf(slot, bytes, own), name = S[slot[1]];
+    let note = S[slot[6]];
+    if (name === "PSN" || name === "psn") note = note || S[P.psn[i]];
+    if (/^destination.qpn$/i.test(name)) note = note || S[P.destination[i]];
+    return { header: S[slot[0]], name: name.replaceAll("_", " "), start: slot[2], length: slot[3], value, note };
+  });
+}
+function messageOf(number) {
+  const M = data.messages;
+  if (!M.first) return -1;
+  for (let at = 0; at < M.first.length; at++) if (M.first[at] <= number && number <= M.last[at] && isOf(at, number)) return at;
+  return -1;
+}
+function isOf(at, number) {
+  const M = data.messages, i = indexOf.get(number);
+  return i !== undefined && (P.source[i] === M.requester[at] && P.destination[i] === M.responder[at]);
+}
+function packetButton(number, words) {
+  const node = make("button", { type: "button", class: "go" }, words || `packet ${number}`);
+  node.addEventListener("click", () => goTo(number));
+  return node;
+}
+function say(kind, ...children) {
+  return make("div", { class: "said " + kind }, make("div", {}, ...children));
+}
+
+function open(i, moveFocus) {
+  const pane = $("packet"), number = P.number[i];
+  const previous = make("button", { type: "button", "aria-label": "packet before" }, "↑");
+  const next = make("button", { type: "button", "aria-label": "packet behind" }, "↓");
+  previous.addEventListener("click", () => step(-1));
+  next.addEventListener("click", () => step(1));
+  const out = [make("div", { class: "nav" }, previous, next),
+    make("h3", { id: "h-packet" }, `${number} · ${S[P.words[i]]}`),
+    make("p", {}, `${S[P.source[i]]} → ${S[P.destination[i]]}`, S[P.psn[i]] ? `, PSN ${S[P.psn[i]]}` : "", P.bytes[i] > 0 ? `, ${many(P.bytes[i], "byte")}` : ""),
+    make("p", { class: "quiet" }, `${time(P.time[i])} after the first frame`, i > 0 ? `, ${time(heads(i))} after the packet before` : "")];
+  if (S[P.details[i]]) out.push(make("p", {}, S[P.details[i]]));
+  if (P.fate[i] > 0) {
+    const [, words] = FATES[P.fate[i]], amount = P.amount[i];
+    const kind = kindOf(i) || "late", parts = [words];
+    if (P.fate[i] === 1) parts.push(` By ${time(amount * 1e3)}.`);
+    if (P.fate[i] === 5) parts.push(` For ${amount} ms.`);
+    if (P.fate[i] >= 10 && P.fate[i] <= 12) parts.push(" See ", packetButton(amount), ".");
+    const made = derived.get(number);
+    if (made !== undefined) parts.push(" It went on as ", packetButton(P.number[made]), ".");
+    out.push(say(kind, ...parts));
+  }
+  if (P.again[i]) out.push(say("repeated", AGAIN[S[P.again[i]]] || "Sent again."));
+  if (P.part[i] === 3) out.push(say("p3", "The responder had no receive buffer: the requester waits at least the time that this RNR NAK names, and asks again."));
+  if (P.part[i] === 4) out.push(say("p4", "The responder did not take the request: see the syndrome in its AETH."));
+  for (const [rule, severity, , evidence] of findings.get(number) || []) {
+    const about = data.rules[rule] || {};
+    out.push(say("p4", make("p", {}, make("strong", {}, rule), ` (${severity}): ${about.title || ""}. `, make("em", {}, evidence)), make("p", { class: "quiet" }, about.explanation || "")));
+  }
+  const at = messageOf(number);
+  if (at >= 0) {
+    const M = data.messages;
+    out.push(make("p", {}, `Part of message ${at + 1}: ${S[M.kind[at]]}, ${many(M.bytes[at], "byte")}${S[M.memory[at]] ? " at " + S[M.memory[at]] : ""}, ${S[M.outcome[at]]}`,
+      M.took[at] >= 0 ? ` after ${time(M.took[at])}` : "", "."));
+  }
+  const parameters = data.parameters[i];
+  if (parameters) {
+    out.push(make("h4", {}, "Says"), make("table", {}, make("tbody", {}, ...parameters.map(([name, value]) => make("tr", {}, make("td", {}, name), make("td", {}, value))))));
+  }
+  out.push(...bytesAndFields(i));
+  pane.replaceChildren(...out);
+  if (moveFocus) pane.focus({ preventScroll: false });
+}
+
+function bytesAndFields(i) {
+  const bytes = bytesOf(i), fields = fieldsOf(i, bytes);
+  const out = [make("h4", {}, "Bytes")];
+  const headers = [...new Set(fields.map(field => field.header))];
+  const tint = header => "h" + headers.indexOf(header) % 9;
+  // The narrowest field of each byte.
+  const owner = new Array(bytes.length).fill(-1);
+  fields.forEach((field, at) => {
+    for (let byte = field.start; byte < Math.min(field.start + field.length, bytes.length); byte++) {
+      if (owner[byte] < 0 || fields[owner[byte]].length > field.length) owner[byte] = at;
+    }
+  });
+  const dump = make("div", { class: "hex", tabindex: "0", role: "img", "aria-label": `${bytes.length} bytes of the frame in hexadecimal` });
+  const nodes = [], perRow = list.ownerDocument.documentElement.clientWidth < 560 ? 8 : 16;
+  for (let start = 0; start < bytes.length; start += perRow) {
+    dump.append(make("span", { class: "o" }, start.toString(16).padStart(4, "0") + "  "));
+    let text = "";
+    for (let at = start; at < start + perRow; at++) {
+      if (at >= bytes.length) { dump.append("   "); continue; }
+      const node = make("b", owner[at] < 0 ? {} : { class: tint(fields[owner[at]].header) }, hex(bytes[at]));
+      nodes.push(node);
+      dump.append(node, at % 8 === 7 && at % perRow !== perRow - 1 ? "  " : " ");
+      text += bytes[at] >= 0x20 && bytes[at] < 0x7f ? String.fromCharCode(bytes[at]) : "·";
+    }
+    dump.append(make("span", { class: "c" }, " " + text), "\n");
+  }
+  const rows = [];
+  const light = at => {
+    nodes.forEach(node => node.classList.remove("lit"));
+    rows.forEach(row => row.classList.remove("lit"));
+    if (at < 0) return;
+    const { start, length } = fields[at];
+    for (let byte = start; byte < start + length && byte < nodes.length; byte++) nodes[byte].classList.add("lit");
+    rows[at].classList.add("lit");
+  };
+  nodes.forEach((node, byte) => {
+    if (owner[byte] < 0) return;
+    node.title = `${fields[owner[byte]].header}: ${fields[owner[byte]].name}`;
+    node.addEventListener("mouseenter", () => light(owner[byte]));
+    node.addEventListener("click", () => { light(owner[byte]); rows[owner[byte]].scrollIntoView({ block: "nearest" }); });
+  });
+  out.push(dump);
+  if (P.captured[i] > bytes.length) out.push(make("p", { class: "quiet" }, `and ${many(P.captured[i] - bytes.length, "byte")} of payload that the page leaves out`));
+  if (P.original[i] > P.captured[i]) out.push(make("p", { class: "quiet" }, `The capture has ${P.captured[i]} of ${many(P.original[i], "byte")}.`));
+  for (const header of headers) {
+    const body = make("tbody");
+    fields.forEach((field, at) => {
+      if (field.header !== header) return;
+      const place = field.length === 1 ? `byte ${field.start}` : `bytes ${field.start} to ${field.start + field.length - 1}`;
+      const row = make("tr", { "data-slot": at, tabindex: rows.length ? "-1" : "0", title: place }, make("td", {}, field.name), make("td", {}, field.value), make("td", {}, field.note));
+      row.addEventListener("mouseenter", () => light(at));
+      row.addEventListener("focus", () => light(at));
+      row.addEventListener("keydown", event => {
+        const to = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+        if (!to) return;
+        event.preventDefault();
+        (rows[at + to] || row).focus();
+      });
+      rows[at] = row;
+      body.append(row);
+    });
+    out.push(make("table", {}, make("caption", {}, make("i", { class: tint(header), "aria-hidden": "true" }), header), body));
+  }
+  return out;
+}
+
+function choose(i, { scroll = true, moveFocus = false } = {}) {
+  if (i < 0 || i >= count) return;
+  if (!rowOf.has(i)) {
+    wanted.clear();
+    $("find").value = "";
+    $("connection").value = "0";
+    showLegend();
+    filter();
+  }
+  const before = drawn.get(rowOf.get(chosen));
+  chosen = i;
+  if (before) { before.classList.remove("chosen"); before.setAttribute("aria-selected", "false"); }
+  const top = rowOf.get(i) * HEIGHT;
+  if (scroll && (top < list.scrollTop || top + HEIGHT > list.scrollTop + list.clientHeight)) list.scrollTop = Math.max(0, top - list.clientHeight / 3);
+  render();
+  const node = drawn.get(rowOf.get(i));
+  if (node) { node.classList.add("chosen"); node.setAttribute("aria-selected", "true"); }
+  list.setAttribute("aria-activedescendant", "p" + i);
+  open(i, moveFocus);
+  history.replaceState(null, "", "#packet-" + P.number[i]);
+}
+function goTo(number) {
+  if (!indexOf.has(number)) return;
+  choose(indexOf.get(number));
+  $("ladder").scrollIntoView({ block: "start" });
+  list.focus({ preventScroll: true });
+}
+function step(by) {
+  let at = (rowOf.get(chosen) ?? -1) + by;
+  while (items[at] && items[at].i === undefined) at += Math.sign(by);
+  at = Math.max(0, Math.min(items.length - 1, at));
+  if (items[at] && items[at].i !== undefined) choose(items[at].i);
+}
+function nextMarked(by) {
+  for (let at = (rowOf.get(chosen) ?? -1) + by; at >= 0 && at < items.length; at += by) {
+    if (items[at].i !== undefined && isMarked(items[at].i)) return choose(items[at].i);
+  }
+}
+
+// The legend, which is the filter too.
+const legend = [];
+function showLegend() {
+  for (const [kind, button] of legend) button.setAttribute("aria-pressed", String(wanted.has(kind)));
+}
+function makeLegend() {
+  for (const [kind, [words, colour, is]] of Object.entries(KINDS)) {
+    let number = 0;
+    for (let i = 0; i < count; i++) if (is(i)) number++;
+    if (!number) continue;
+    const svg = draw("svg", { viewBox: "0 0 44 16", "aria-hidden": "true" });
+    const group = draw("g", { class: colour });
+    if (kind === "finding") group.append(sign("finding", 22, 8));
+    else {
+      const line = { class: "arrow", stroke: "currentColor", x1: 2, x2: kind === "lost" ? 22 : 34, y1: 8, y2: 8 };
+      if (DASH[kind]) line["stroke-dasharray"] = DASH[kind];
+      if (kind === "repeated") group.append(draw("line", { ...line, y1: 6, y2: 6 }), draw("line", { ...line, y1: 10, y2: 10 }));
+      else group.append(draw("line", line));
+      if (kind !== "lost") group.append(draw("path", { fill: "currentColor", d: "M42 8 L32 3 V13 Z" }));
+      if (SIGNS[kind]) group.append(sign(kind, kind === "lost" ? 22 : 16, 8));
+    }
+    svg.append(group);
+    const button = make("button", { type: "button", "aria-pressed": "false" }, svg, ` ${words} ${number.toLocaleString("en")}`);
+    button.addEventListener("click", () => {
+      if (!wanted.delete(kind)) wanted.add(kind);
+      showLegend();
+      filter();
+    });
+    legend.push([kind, button]);
+    $("legend").append(button);
+  }
+}
+
+// PSN and MSN over time.
+const points = [];
+function chart() {
+  const series = [];
+  let low = 0, high = 0, most = 0;
+  for (let i = 0; i < count; i++) {
+    if (P.counted[i] < 0) continue;
+    const offset = P.offset[i];
+    if (Math.abs(offset) > 1 << 22) continue;
+    series.push(i);
+    low = Math.min(low, offset);
+    high = Math.max(high, offset);
+    most = Math.max(most, P.msn[i]);
+  }
+  if (series.length < 2) return;
+  $("chart").hidden = false;
+  $("chart-words").textContent = `Requests climb from PSN +${low} to +${high}, counted from each requester's first; a step back is something sent again. ` +
+    `${most > 0 ? `Answers count ${many(most, "message")} as complete (MSN, below). ` : ""}A point leads to its packet.`;
+  const canvas = $("canvas"), context = canvas.getContext("2d");
+  const colour = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  const ratio = window.devicePixelRatio || 1, wide = canvas.clientWidth, tall = 300;
+  canvas.width = wide * ratio;
+  canvas.height = tall * ratio;
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, wide, tall);
+  const hasMsn = most > 0 && most < 1 << 23, top = 18, floor = hasMsn ? 200 : 268, second = [224, 278];
+  const first = P.time[series[0]], last = P.time[series[series.length - 1]];
+  const isEven = $("evenly").checked || last <= first;
+  const x = i => 58 + (wide - 74) * (isEven ? i / Math.max(1, count - 1) : (P.time[i] - first) / (last - first));
+  const y = offset => floor - (floor - top) * (offset - low) / Math.max(1, high - low);
+  context.font = "12px system-ui, sans-serif";
+  context.fillStyle = colour("quiet");
+  context.strokeStyle = colour("line");
+  for (const value of new Set([low, Math.round((low + high) / 2), high])) {
+    context.fillText(`+${value}`.replace("+-", "−"), 8, y(value) + 4);
+    context.beginPath(); context.moveTo(56, y(value)); context.lineTo(wide - 12, y(value)); context.stroke();
+  }
+  context.fillText("PSN", 8, 12);
+  context.fillText(isEven ? "packet by packet" : time(last - first), wide - 110, 294);
+  points.length = 0;
+  const msnAt = msn => second[1] - (second[1] - second[0]) * msn / most;
+  if (hasMsn) {
+    context.fillText("MSN", 8, second[0] - 4);
+    context.fillText(String(most), 8, second[0] + 12);
+    context.fillText("0", 8, second[1] + 4);
+    for (const owner of data.nodes.keys()) {
+      context.strokeStyle = colour(owner % 2 ? "request" : "response");
+      context.beginPath();
+      let before = null;
+      for (const i of series) {
+        if (P.msn[i] < 0 || P.counted[i] !== owner) continue;
+        if (before === null) context.moveTo(x(i), msnAt(P.msn[i]));
+        else { context.lineTo(x(i), before); context.lineTo(x(i), msnAt(P.msn[i])); }
+        before = msnAt(P.msn[i]);
+      }
+      context.lineWidth = 1.8;
+      context.stroke();
+    }
+  }
+  const small = series.length > 4000 ? 1.2 : series.length > 400 ? 2 : 3.4;
+  for (const i of series) {
+    const px = x(i), py = y(P.offset[i]), kind = kindOf(i);
+    points.push([px, py, i]);
+    if (kind) continue;
+    context.fillStyle = context.strokeStyle = colour(P.part[i] === 1 ? "request" : "response");
+    context.beginPath();
+    context.arc(px, py, small, 0, 7);
+    if (P.part[i] === 1) context.fill(); else { context.lineWidth = 1.4; context.stroke(); }
+  }
+  for (const i of series) {
+    const kind = kindOf(i), px = x(i), py = y(P.offset[i]);
+    if (!kind) continue;
+    context.fillStyle = context.strokeStyle = colour(kind === "lost" ? "refused" : kind);
+    context.lineWidth = 2;
+    context.beginPath();
+    if (kind === "lost") { context.moveTo(px - 5, py - 5); context.lineTo(px + 5, py + 5); context.moveTo(px - 5, py + 5); context.lineTo(px + 5, py - 5); context.stroke(); }
+    else if (kind === "repeated") { context.moveTo(px - 5, py + 4); context.lineTo(px, py - 5); context.lineTo(px + 5, py + 4); context.closePath(); context.stroke(); }
+    else if (kind === "refused") context.fillRect(px - 4, py - 4, 8, 8);
+    else { context.moveTo(px, py - 5); context.lineTo(px + 5, py); context.lineTo(px, py + 5); context.lineTo(px - 5, py); context.closePath(); context.fill(); }
+  }
+}
+
+// Memory: what was written, read and changed where.
+function regions() {
+  const M = data.messages;
+  if (!data.regions.length) return;
+  $("memory").hidden = false;
+  for (const region of data.regions) {
+    let low = 0, high = 1;
+    for (const [at, offset] of region.messages) {
+      low = Math.min(low, offset);
+      high = Math.max(high, offset + Math.max(1, M.bytes[at]));
+    }
+    const scale = offset => 10 + 980 * (offset - low) / (high - low);
+    const shown = region.messages.slice(0, 400);
+    const svg = draw("svg", { viewBox: "0 0 1000 64", role: "img", "aria-label": `${region.name}: ${many(region.messages.length, "message")} between byte ${low} and byte ${high}` });
+    for (const [at, offset] of shown) {
+      const kind = S[M.kind[at]], isRead = kind.includes("READ"), isWrite = kind.includes("WRITE");
+      const isBad = S[M.outcome[at]].startsWith("refused") || S[M.outcome[at]] === "never answered";
+      const rect = draw("rect", { x: scale(offset), width: Math.max(3, scale(offset + M.bytes[at]) - scale(offset)), y: isRead ? 30 : isWrite ? 10 : 20, height: 14, rx: 2,
+        class: isBad ? "p4" : isRead ? "p2" : isWrite ? "p1" : "repeated", fill: isRead || isBad ? "none" : "currentColor", "fill-opacity": ".55", stroke: "currentColor", "stroke-width": 1.6 });
+      rect.append(draw("title", {}, `${kind}, ${many(M.bytes[at], "byte")} at ${offset}, ${S[M.outcome[at]]}`));
+      rect.addEventListener("click", () => goTo(M.first[at]));
+      svg.append(rect);
+    }
+    svg.append(draw("text", { x: 10, y: 60, fill: "var(--quiet)", "font-size": 12 }, `+${low}`), draw("text", { x: 990, y: 60, fill: "var(--quiet)", "font-size": 12, "text-anchor": "end" }, `+${high}`));
+    const kinds = new Map();
+    for (const [at] of region.messages) {
+      const kind = S[M.kind[at]] + ", " + S[M.outcome[at]], sum = kinds.get(kind) || [0, 0];
+      kinds.set(kind, [sum[0] + 1, sum[1] + M.bytes[at]]);
+    }
+    const words = [...kinds].map(([kind, [number, bytes]]) => `${number.toLocaleString("en")} × ${kind} (${many(bytes, "byte")})`).join("; ");
+    $("regions").append(make("div", { class: "region" }, make("h3", {}, region.name), make("p", {}, words),
+      make("p", { class: "quiet" }, "rkey ", make("code", {}, region.rkey), ", base ", make("code", {}, region.base)), svg));
+  }
+}
+let listed = 0;
+function messages() {
+  const M = data.messages, all = (M.first || []).length;
+  if (!all) return;
+  $("messages").hidden = false;
+  const end = Math.min(all, listed + 100);
+  for (; listed < end; listed++) {
+    const at = listed;
+    const cells = [S[M.kind[at]] + (S[M.immediate[at]] ? `, immediate ${S[M.immediate[at]]}` : ""), S[M.requester[at]], S[M.responder[at]], S[M.psn[at]], M.bytes[at].toLocaleString("en"), S[M.memory[at]], S[M.outcome[at]], M.took[at] < 0 ? "–" : time(M.took[at])];
+    const last = M.last[at] === M.first[at] ? `${M.first[at]}` : `${M.first[at]}–${M.last[at]}`;
+    const first = make("td", {}, packetButton(M.first[at], last));
+    $("rows").append(make("tr", {}, first, ...cells.map((cell, column) => make("td", column === 4 ? { class: "number" } : {}, cell))));
+  }
+  $("more").hidden = listed >= all;
+  $("more").textContent = `show 100 more of ${(all - listed).toLocaleString("en")}`;
+}
+
+// Everything together.
+$("ladder").hidden = false;
+makeLegend();
+if (data.connections.length > 1) {
+  $("of-connection").hidden = false;
+  data.connections.slice(0, 500).forEach((name, at) => $("connection").append(make("option", { value: at + 1 }, `${at + 1}: ${name}`)));
+}
+measure();
+filter();
+regions();
+messages();
+chart();
+list.addEventListener("scroll", () => requestAnimationFrame(render), { passive: true });
+space.addEventListener("click", event => {
+  const row = event.target.closest(".row");
+  if (row) choose(Number(row.id.slice(1)), { scroll: false });
+});
+list.addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const page = Math.max(1, Math.floor(list.clientHeight / HEIGHT) - 1);
+  const steps = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1, PageDown: page, PageUp: -page, Home: -items.length, End: items.length };
+  if (event.key in steps) step(steps[event.key]);
+  else if (event.key === "n") nextMarked(1);
+  else if (event.key === "p") nextMarked(-1);
+  else if (event.key === "Enter" && chosen >= 0) $("packet").focus();
+  else return;
+  event.preventDefault();
+});
+$("packet").addEventListener("keydown", event => { if (event.key === "Escape") list.focus(); });
+document.addEventListener("keydown", event => {
+  if (event.key === "/" && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) {
+    event.preventDefault();
+    $("find").focus();
+  }
+});
+$("find").addEventListener("input", filter);
+$("connection").addEventListener("change", filter);
+$("evenly").addEventListener("change", chart);
+$("more").addEventListener("click", messages);
+$("canvas").addEventListener("click", event => {
+  const box = $("canvas").getBoundingClientRect();
+  let best = null, least = 400;
+  for (const [x, y, i] of points) {
+    const far = (x - event.clientX + box.left) ** 2 + (y - event.clientY + box.top) ** 2;
+    if (far < least) [best, least] = [i, far];
+  }
+  if (best !== null) goTo(P.number[best]);
+});
+for (const button of document.querySelectorAll("button[data-packet]")) button.addEventListener("click", () => goTo(Number(button.dataset.packet)));
+let settled;
+new ResizeObserver(() => {
+  if (list.clientWidth === width) return;
+  clearTimeout(settled);
+  settled = setTimeout(() => { measure(); drawn.clear(); space.replaceChildren(); filter(); chart(); }, 60);
+}).observe(list);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", chart);
+// Opens what the address asks for, else the first packet that is marked, else the first.
+const asked = /^#packet-(\d+)$/.exec(location.hash);
+let first = asked && indexOf.has(Number(asked[1])) ? indexOf.get(Number(asked[1])) : -1;
+for (let i = 0; first < 0 && i < count; i++) if (isMarked(i)) first = i;
+for (let i = 0; first < 0 && i < count; i++) if (P.part[i] > 0) first = i;
+if (count) {
+  const address = location.href;
+  choose(Math.max(first, 0));
+  if (!asked) history.replaceState(null, "", address);
+} else $("packet").hidden = true;
+})();

@@ -1,0 +1,273 @@
+//! The packets, messages and regions of a capture as JSON for the page's script: columns of numbers, and texts that are there once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use roce::{Fate, PacketLine, Part, Report};
+use serde_json::{Value, json};
+
+use crate::fields::Notation;
+use crate::frames::Capture;
+use crate::memory;
+use crate::text::visible;
+
+/// Texts, each once.
+#[derive(Debug, Default)]
+struct Strings {
+    texts: Vec<String>,
+    by_text: HashMap<String, i64>,
+}
+
+impl Strings {
+    fn add(&mut self, text: &str) -> i64 {
+        let text = visible(text);
+        if let Some(index) = self.by_text.get(&text) {
+            return *index;
+        }
+        let index = self.texts.len() as i64;
+        self.texts.push(text.clone());
+        self.by_text.insert(text, index);
+        index
+    }
+}
+
+/// Columns of numbers, by name.
+#[derive(Debug, Default)]
+struct Columns(BTreeMap<&'static str, Vec<i64>>);
+
+impl Columns {
+    fn push(&mut self, name: &'static str, value: impl TryInto<i64>) {
+        self.0.entry(name).or_default().push(value.try_into().unwrap_or(i64::MAX));
+    }
+
+    fn to_json(&self) -> Value {
+        self.0.iter().map(|(name, column)| ((*name).to_owned(), packed(column))).collect()
+    }
+}
+
+/// A column as it is shortest: as it is, as runs of equal values, or as runs of equal steps. Columns are long, and most say the same in each row.
+fn packed(column: &[i64]) -> Value {
+    let steps: Vec<i64> = std::iter::once(&0)
+        .chain(column)
+        .zip(column)
+        .map(|(before, value)| value.wrapping_sub(*before))
+        .collect();
+    let (same, stepped) = (runs(column), runs(&steps));
+    if stepped.len() < same.len() && stepped.len() < column.len() {
+        return json!({ "steps": stepped });
+    }
+    if same.len() < column.len() { json!({ "runs": same }) } else { json!(column) }
+}
+
+/// Values, each followed by how often it comes.
+fn runs(column: &[i64]) -> Vec<i64> {
+    column
+        .chunk_by(|a, b| a == b)
+        .flat_map(|run| [run.first().copied().unwrap_or(0), run.len() as i64])
+        .collect()
+}
+
+/// A capture as data, and the bytes of its frames in base64.
+pub(crate) fn of(capture: &Capture) -> (Value, String) {
+    let report = &capture.report;
+    let mut strings = Strings::default();
+    strings.add("");
+    let lines = report.packet_lines();
+    let nodes = nodes(report, &lines);
+    let (packets, values, parameters, blob) = packets(capture, &lines, &nodes, &mut strings);
+    let messages = messages(report, &mut strings);
+    let layouts: Vec<Value> = capture
+        .layouts
+        .iter()
+        .map(|layout| {
+            let slot = |slot: &crate::fields::Slot| {
+                let notation = match slot.notation {
+                    Notation::Same => 's',
+                    Notation::Own => 'o',
+                    Notation::Decimal => 'd',
+                    Notation::Hexadecimal => 'x',
+                    Notation::Bytes => 'b',
+                    Notation::Ipv4 => '4',
+                    Notation::Mac => 'm',
+                };
+                let (header, name) = (strings.add(slot.header), strings.add(slot.name));
+                let (value, note) = (strings.add(&slot.value), strings.add(&slot.note));
+                json!([header, name, slot.start, slot.length, notation.to_string(), value, note])
+            };
+            layout.iter().map(slot).collect()
+        })
+        .collect();
+    let connections: Vec<String> =
+        report.connection_names().iter().map(|names| visible(&names.join(" > "))).collect();
+    let data = json!({
+        "nodes": nodes.iter().map(|name| visible(name)).collect::<Vec<_>>(),
+        "connections": connections,
+        "packets": packets.to_json(),
+        "values": packed(&values),
+        "parameters": parameters,
+        "layouts": layouts,
+        "messages": messages,
+        "regions": regions(report),
+        "findings": findings(report),
+        "rules": rules(report),
+        "strings": strings.texts,
+    });
+    (data, STANDARD.encode(blob))
+}
+
+/// Names of the nodes that packets go between, in the order of the ladder's lines: by name.
+fn nodes(report: &Report, lines: &[PacketLine]) -> Vec<String> {
+    let mut nodes: Vec<String> =
+        lines.iter().flat_map(|line| line.ends).map(|address| report.names.get(address)).collect();
+    nodes.sort();
+    nodes.dedup();
+    nodes
+}
+
+/// Numbers of fates in the page's script.
+fn fate(fate: &Fate) -> (i64, u64) {
+    match fate {
+        Fate::Forwarded => (0, 0),
+        Fate::Queued { delay_us } => (1, *delay_us),
+        Fate::Dropped => (2, 0),
+        Fate::LinkCut => (3, 0),
+        Fate::PortFull => (4, 0),
+        Fate::Delayed { delay_ms } => (5, *delay_ms),
+        Fate::Reordered => (6, 0),
+        Fate::Corrupted => (7, 0),
+        Fate::Truncated => (8, 0),
+        Fate::EcnMarked => (9, 0),
+        Fate::ReleaseOf { number } => (10, *number),
+        Fate::AlteredOf { number } => (11, *number),
+        Fate::DuplicateOf { number } => (12, *number),
+        Fate::Unknown(_) => (13, 0),
+    }
+}
+
+fn part(part: Part) -> i64 {
+    match part {
+        Part::Management => 0,
+        Part::Request => 1,
+        Part::Response => 2,
+        Part::NotReady => 3,
+        Part::Refusal => 4,
+    }
+}
+
+fn packets(
+    capture: &Capture,
+    lines: &[PacketLine],
+    nodes: &[String],
+    strings: &mut Strings,
+) -> (Columns, Vec<i64>, BTreeMap<String, Value>, Vec<u8>) {
+    let report = &capture.report;
+    let frames: HashMap<u64, _> = capture.frames.iter().map(|frame| (frame.number, frame)).collect();
+    let (mut columns, mut parameters, mut blob) = (Columns::default(), BTreeMap::new(), Vec::new());
+    let mut values = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let node = |address| nodes.iter().position(|name| *name == report.names.get(address)).unwrap_or(0);
+        let [from, to] = line.ends.map(node);
+        let mut push = |name, value: i64| columns.push(name, value);
+        push("number", line.number as i64);
+        push("from", from as i64);
+        push("to", to as i64);
+        let [source, destination] = line.queue_pairs.each_ref().map(|name| strings.add(name));
+        push("source", source);
+        push("destination", destination);
+        push("connection", line.connection.map_or(0, |index| index as i64 + 1));
+        push("part", part(line.part));
+        push("words", strings.add(&line.words));
+        push("psn", strings.add(&line.psn));
+        let counted =
+            line.psn_offset.as_ref().and_then(|(node, _)| nodes.iter().position(|name| name == node));
+        push("counted", counted.map_or(-1, |at| at as i64));
+        push("offset", line.psn_offset.as_ref().map_or(0, |(_, offset)| i64::from(*offset)));
+        push("msn", line.msn.map_or(-1, i64::from));
+        push("bytes", line.payload_bytes.map_or(-1, |bytes| bytes as i64));
+        push("details", strings.add(&line.details));
+        let (code, amount) = fate(&line.fate);
+        push("fate", code);
+        push("amount", amount as i64);
+        push("again", line.again.map_or(0, |class| strings.add(class.words())));
+        push("damaged", i64::from(line.is_damaged));
+        if !line.parameters.is_empty() {
+            let shown = line.parameters.iter().map(|(name, value)| json!([name, visible(value)])).collect();
+            parameters.insert(at.to_string(), shown);
+        }
+        let frame = frames.get(&line.number);
+        let time = frame.map_or(0, |frame| i128::from(frame.timestamp_ns) - i128::from(capture.first_ns));
+        push("time", i64::try_from(time).unwrap_or(0));
+        push("kept", frame.map_or(0, |frame| frame.bytes.len() as i64));
+        push("captured", frame.map_or(0, |frame| frame.captured as i64));
+        push("original", frame.map_or(0, |frame| frame.original.into()));
+        push("layout", frame.map_or(-1, |frame| frame.layout as i64));
+        for value in frame.iter().flat_map(|frame| &frame.values) {
+            values.push(strings.add(value));
+        }
+        blob.extend_from_slice(frame.map_or(&[], |frame| &frame.bytes));
+    }
+    (columns, values, parameters, blob)
+}
+
+fn messages(report: &Report, strings: &mut Strings) -> Value {
+    let mut columns = Columns::default();
+    for (message, line) in report.messages.iter().zip(report.message_lines()) {
+        let [requester, responder] = line.queue_pairs.each_ref().map(|name| strings.add(name));
+        columns.push("kind", strings.add(&message.kind.to_string()));
+        columns.push("requester", requester);
+        columns.push("responder", responder);
+        columns.push("psn", strings.add(&line.psn));
+        columns.push("bytes", message.bytes);
+        let immediate = message.immediate.map_or_else(String::new, |immediate| immediate.to_string());
+        columns.push("immediate", strings.add(&immediate));
+        let memory = line.memory.map_or_else(String::new, |(region, offset)| format!("{region}{offset:+}"));
+        columns.push("memory", strings.add(&memory));
+        columns.push("first", message.packet_first);
+        columns.push("last", message.packet_last);
+        columns.push("outcome", strings.add(&message.outcome.to_string()));
+        let took = message
+            .ended_ns
+            .map_or(-1, |end| i64::try_from(end.saturating_sub(message.sent_ns)).unwrap_or(-1));
+        columns.push("took", took);
+    }
+    columns.to_json()
+}
+
+fn regions(report: &Report) -> Vec<Value> {
+    let lines = report.message_lines();
+    let region = |region: memory::Region| {
+        let messages: Vec<Value> = region
+            .messages
+            .iter()
+            .map(|(index, offset)| json!([index, i64::try_from(*offset).unwrap_or(i64::MAX)]))
+            .collect();
+        json!({
+            "name": visible(&region.name),
+            "rkey": format!("{:#010x}", region.rkey),
+            "base": format!("{:#018x}", region.base),
+            "messages": messages,
+        })
+    };
+    memory::regions(report, &lines).into_iter().map(region).collect()
+}
+
+/// The rules that are broken, by name.
+fn rules(report: &Report) -> Value {
+    let broken: BTreeMap<String, _> =
+        report.findings.iter().map(|finding| (finding.rule.name(), finding.rule)).collect();
+    let rule = |(name, rule): (String, roce::Rule)| {
+        (name, json!({ "title": rule.title(), "explanation": rule.explanation() }))
+    };
+    broken.into_iter().map(rule).collect()
+}
+
+/// The findings: rule, severity, packet, evidence.
+fn findings(report: &Report) -> Vec<Value> {
+    let lines = report.finding_lines();
+    let found = report.findings.iter().zip(lines).map(|(finding, line)| {
+        let (rule, severity) = (finding.rule.name(), finding.severity.to_string());
+        json!([rule, severity, finding.packet, visible(&line.evidence)])
+    });
+    found.collect()
+}

@@ -1,0 +1,299 @@
+//! The parts of a page that are plain HTML, there without JavaScript too.
+
+use std::fmt::Write as _;
+
+use roce::{Report, Side};
+
+use crate::compare::{Compared, Row};
+use crate::frames::Capture;
+use crate::page::Traces;
+use crate::run::{Run, State};
+use crate::text::{count, escape};
+
+/// Findings and connections that are listed; a page of many says how many more there are.
+const LISTED: usize = 200;
+
+/// Title, verdict, and facts.
+pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
+    let report = &capture.report;
+    let mut out = String::new();
+    let (class, sign, words) = (run.state.class(), run.state.sign(), run.state.words());
+    let _ = write!(out, "<h1>{}</h1>", escape(title));
+    if run.state != State::NotJudged {
+        let _ = write!(
+            out,
+            "<p class=\"verdict {class}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span> <strong>{words}</strong> \
+             <span class=\"headline\">{}</span></p>",
+            escape(&run.headline)
+        );
+    }
+    if !run.summary.is_empty() {
+        let _ = write!(out, "<p class=\"summary\">{}</p>", escape(&run.summary));
+    }
+    let mut figures = vec![
+        count(report.packets, "packet"),
+        count(report.messages.len() as u64, "message"),
+        count(report.connections.len() as u64, "connection"),
+        count(report.findings.len() as u64, "finding"),
+    ];
+    if report.retransmissions.total() > 0 {
+        figures.push(format!("sent again: {}", report.retransmissions));
+    }
+    let _ = write!(out, "<p class=\"figures\">{}</p>", figures.join(" · "));
+    let mut remarks = capture.remarks.clone();
+    if report.packets_untraced > 0 {
+        let shown = report.packets - report.packets_untraced;
+        remarks.push(format!("This page is of the first {shown} of {} packets.", report.packets));
+    }
+    if report.lost_by_capture > 0 {
+        remarks.push(format!("The capture says that it lost {}.", count(report.lost_by_capture, "packet")));
+    }
+    for remark in remarks {
+        let _ = write!(out, "<p class=\"remark\">{}</p>", escape(&remark));
+    }
+    if !run.facts.is_empty() {
+        out.push_str(
+            "<details class=\"facts\"><summary>Machines, time, and how to run it again</summary><dl>",
+        );
+        for (name, value) in &run.facts {
+            let _ = write!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value));
+        }
+        out.push_str("</dl></details>");
+    }
+    out
+}
+
+/// Failed checks.
+pub(crate) fn causes(run: &Run) -> String {
+    let mut out = String::new();
+    for (index, cause) in run.causes.iter().enumerate() {
+        let (line, rest) = cause.text.split_once('\n').unwrap_or((&cause.text, ""));
+        let first = if index == 0 { " first" } else { "" };
+        let _ = write!(
+            out,
+            "<li class=\"cause{first}\"><p><span class=\"check\">{}</span> {}</p>",
+            escape(&cause.check),
+            escape(line)
+        );
+        if !rest.is_empty() {
+            let _ = write!(out, "<pre tabindex=\"0\">{}</pre>", escape(rest));
+        }
+        out.push_str("</li>");
+    }
+    if out.is_empty() {
+        return out;
+    }
+    format!(
+        "<section id=\"causes\" aria-labelledby=\"h-causes\"><h2 id=\"h-causes\">What is wrong</h2><ol class=\"causes\">{out}</ol></section>"
+    )
+}
+
+/// Broken rules, each with what the rule says.
+pub(crate) fn findings(report: &Report) -> String {
+    let mut out = String::from(
+        "<section id=\"findings\" aria-labelledby=\"h-findings\"><h2 id=\"h-findings\">Findings</h2>",
+    );
+    if report.findings.is_empty() {
+        let words = if report.packets == 0 {
+            "The capture has no packet of RoCE, so no rule could be broken."
+        } else {
+            "No rule is broken."
+        };
+        let _ = write!(out, "<p class=\"quiet\">{words}</p></section>");
+        return out;
+    }
+    out.push_str("<ul class=\"findings\">");
+    let lines = report.finding_lines();
+    for (finding, line) in report.findings.iter().zip(&lines).take(LISTED) {
+        let severity = finding.severity.to_string();
+        let _ = write!(
+            out,
+            "<li class=\"finding {severity}\"><p><span class=\"check\">{severity}</span> <strong>{}</strong> \
+             <button type=\"button\" class=\"go\" data-packet=\"{}\">packet {}</button> <span class=\"where\">{} {}</span></p>\
+             <p>{}: <em>{}</em></p><details><summary>What the rule says</summary><p>{}</p><p class=\"quiet\">{}</p></details></li>",
+            finding.rule.name(),
+            finding.packet,
+            finding.packet,
+            escape(&line.direction),
+            escape(&line.psn),
+            escape(&sentence(finding.rule.title())),
+            escape(&line.evidence),
+            escape(finding.rule.explanation()),
+            escape(finding.rule.source()),
+        );
+    }
+    out.push_str("</ul>");
+    more(&mut out, report.findings.len(), "finding");
+    out.push_str("</section>");
+    out
+}
+
+fn more(out: &mut String, all: usize, what: &str) {
+    if let Some(left) = all.checked_sub(LISTED).filter(|left| *left > 0) {
+        let _ = write!(out, "<p class=\"quiet\">and {} more</p>", count(left as u64, what));
+    }
+}
+
+/// A clause as the start of a sentence.
+fn sentence(clause: &str) -> String {
+    let mut characters = clause.chars();
+    let first: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
+    first + characters.as_str()
+}
+
+/// Two traces side by side.
+pub(crate) fn compared(traces: &Traces, compared: &Compared) -> String {
+    let mut out = format!(
+        "<section id=\"compared\" aria-labelledby=\"h-compared\"><h2 id=\"h-compared\">What differs</h2>\
+         <p><strong>{}.</strong> Rows stand beside the rows of the same meaning.</p>\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-compared\"><table class=\"compared\">\
+         <thead><tr><th scope=\"col\"><span class=\"unseen\">change</span></th><th scope=\"col\">{}</th><th scope=\"col\">{}</th></tr></thead>",
+        sentence(&compared.words()),
+        escape(&traces.before_name),
+        escape(&traces.after_name)
+    );
+    let line = |class: &str, mark: &str, words: &str, left: &str, right: &str| {
+        format!(
+            "<tr class=\"{class}\"><td><span aria-hidden=\"true\">{mark}</span><span class=\"unseen\">{words}</span></td>\
+             <td><code>{left}</code></td><td><code>{right}</code></td></tr>"
+        )
+    };
+    out.push_str("<tbody>");
+    for row in &compared.rows {
+        match row {
+            Row::Same(text) => out.push_str(&line("same", "", "same", &escape(text), &escape(text))),
+            Row::Gone(text) => out.push_str(&line("gone", "−", "gone", &escape(text), "")),
+            Row::New(text) => out.push_str(&line("new", "+", "new", "", &escape(text))),
+            Row::Changed([left, right]) => {
+                out.push_str(&line("changed", "≠", "changed", &pieces(left, "del"), &pieces(right, "ins")));
+            }
+            Row::Skipped(lines) => {
+                let text = escape(&lines.join("\n"));
+                let _ = write!(
+                    out,
+                    "<tr class=\"skipped\"><td></td><td colspan=\"2\"><details><summary>{} alike</summary><pre>{text}</pre></details></td></tr>",
+                    count(lines.len() as u64, "row")
+                );
+            }
+        }
+    }
+    out.push_str("</tbody></table></div></section>");
+    out
+}
+
+fn pieces(pieces: &[(bool, String)], tag: &str) -> String {
+    let piece = |(is_changed, text): &(bool, String)| {
+        let text = escape(text);
+        if *is_changed { format!("<{tag}>{text}</{tag}>") } else { text }
+    };
+    pieces.iter().map(piece).collect()
+}
+
+/// Connections with both queue pairs.
+pub(crate) fn connections(report: &Report) -> String {
+    if report.connections.is_empty() {
+        return String::new();
+    }
+    let names = report.connection_names();
+    let mut out = String::from(
+        "<section id=\"connections\" aria-labelledby=\"h-connections\"><h2 id=\"h-connections\">Queue pairs</h2>\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-connections\"><table><thead><tr>\
+         <th scope=\"col\">connection</th><th scope=\"col\">queue pair</th><th scope=\"col\">number</th><th scope=\"col\">first PSN</th>\
+         <th scope=\"col\">packets</th><th scope=\"col\">payload</th><th scope=\"col\">management</th><th scope=\"col\">path</th></tr></thead><tbody>",
+    );
+    for (index, connection) in report.connections.iter().enumerate().take(LISTED) {
+        for (side, name) in
+            [Side::Active, Side::Passive].into_iter().zip(names.get(index).into_iter().flatten())
+        {
+            let end = connection.endpoint(side);
+            let said: Vec<&str> =
+                connection.management.iter().filter(|(by, _)| *by == side).map(|(_, name)| *name).collect();
+            let said = if said.is_empty() { "–".to_owned() } else { format!("sent {}", said.join(", ")) };
+            let _ = write!(out, "<tr>");
+            if side == Side::Active {
+                let _ = write!(out, "<th scope=\"rowgroup\" rowspan=\"2\">{}</th>", index + 1);
+            }
+            let number = end.qpn.map_or_else(|| "?".to_owned(), |qpn| format!("{qpn:#08x}"));
+            let psn = end.psn_first.map_or_else(|| "?".to_owned(), |psn| psn.to_string());
+            let _ = write!(
+                out,
+                "<td>{}</td><td><code>{number}</code></td><td><code>{psn}</code></td><td>{}</td><td>{}</td><td>{said}</td>",
+                escape(name),
+                end.packets,
+                count(end.payload_bytes, "byte")
+            );
+            if side == Side::Active {
+                let _ = write!(out, "<td rowspan=\"2\">{}</td>", escape(&path(connection)));
+            }
+            out.push_str("</tr>");
+        }
+    }
+    out.push_str("</tbody></table></div>");
+    more(&mut out, report.connections.len(), "connection");
+    out.push_str("</section>");
+    out
+}
+
+fn path(connection: &roce::Connection) -> String {
+    let mut parts = Vec::new();
+    if let Some(space) = connection.port_space {
+        parts.push(space.to_string());
+    }
+    parts.extend(connection.path_mtu_bytes.map(|bytes| format!("MTU {bytes} bytes")));
+    parts.extend(connection.ack_timeout_ns.map(|ns| format!("ACK timeout {:.1} ms", ns as f64 / 1e6)));
+    parts.extend(connection.retry_count.map(|count| format!("retry count {count}")));
+    if connection.retransmissions.total() > 0 {
+        parts.push(format!("sent again: {}", connection.retransmissions));
+    }
+    parts.join(", ")
+}
+
+/// Counters of the RDMA devices.
+pub(crate) fn counters(run: &Run) -> String {
+    if run.counters.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "<section id=\"counters\" aria-labelledby=\"h-counters\"><h2 id=\"h-counters\">Counters</h2><details><summary>How far the counters of both devices moved</summary>\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-counters\"><table><thead><tr><th scope=\"col\">counter</th>",
+    );
+    for node in &run.nodes {
+        let _ = write!(out, "<th scope=\"col\">{}</th>", escape(node));
+    }
+    out.push_str("</tr></thead><tbody>");
+    for counter in &run.counters {
+        let is_still = counter.values.iter().all(|value| value.unwrap_or(0) == 0);
+        let class = if is_still { " class=\"quiet\"" } else { "" };
+        let _ = write!(out, "<tr{class}><th scope=\"row\"><code>{}</code></th>", escape(&counter.name));
+        for value in &counter.values {
+            let _ = match value {
+                Some(value) => write!(out, "<td>{value}</td>"),
+                None => write!(out, "<td>–</td>"),
+            };
+        }
+        out.push_str("</tr>");
+    }
+    out.push_str("</tbody></table></div></details></section>");
+    out
+}
+
+/// Outputs of programs, and logs.
+pub(crate) fn outputs(run: &Run) -> String {
+    if run.outputs.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "<section id=\"outputs\" aria-labelledby=\"h-outputs\"><h2 id=\"h-outputs\">Programs and kernels</h2>",
+    );
+    for output in &run.outputs {
+        let (title, remark) = (escape(&output.title), escape(&output.remark));
+        let _ = write!(out, "<details><summary>{title} <span class=\"quiet\">{remark}</span></summary>");
+        if output.text.trim().is_empty() {
+            out.push_str("<p class=\"quiet\">nothing</p></details>");
+        } else {
+            let _ = write!(out, "<pre tabindex=\"0\">{}</pre></details>", escape(&output.text));
+        }
+    }
+    out.push_str("</section>");
+    out
+}

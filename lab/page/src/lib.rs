@@ -1,0 +1,41 @@
+//! A capture of RoCEv2, and a run's verdict on it, as one HTML page.
+//!
+//! In: analysed captures with their frames' bytes ([`Capture`]) and what is known of the run ([`Run`]), all as values. Out: one string that needs nothing
+//! else, no network and no file. It never does I/O and has no clock. Whatever stands in a capture or in a program's output is text in the page, never markup.
+//!
+//! The page works without JavaScript: verdict, findings, differences and logs are plain HTML, and the trace is there as text.
+//!
+//! ```
+//! use roce_page::{Collector, Page};
+//!
+//! let capture = include_bytes!("../../../fixtures/write_read.pcapng");
+//! let mut reader = roce::capture::Reader::new(&capture[..])?;
+//! let (mut analysis, mut collector) = (roce::Analysis::new(roce::Names::new()), Collector::new());
+//! while let Some(record) = reader.next()? {
+//!     let frame = record.frame();
+//!     collector.push(&record, &frame);
+//!     analysis.push_frame(&record, &frame);
+//! }
+//! let capture = collector.finish("write_read.pcapng", analysis.finish());
+//! let html = Page::new("write_read", &capture).to_html();
+//! assert!(html.starts_with("<!DOCTYPE html>") && html.contains("RC RDMA WRITE Only"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod compare;
+mod data;
+mod fields;
+mod frames;
+mod html;
+mod index;
+mod memory;
+mod page;
+mod run;
+mod text;
+
+pub use frames::{Capture, Collector};
+pub use index::{Entry, Index};
+pub use page::{Page, Traces};
+pub use run::{Cause, Counter, Output, Run, State};

@@ -1,0 +1,101 @@
+//! A run as a page shows it: the verdict, and everything beside the wire.
+
+/// State of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// Every check passed.
+    Passed,
+    /// A check failed.
+    Failed,
+    /// The machines stood still, so it proves nothing.
+    Disturbed,
+    /// Nothing ran.
+    NotRun,
+    /// Nobody judged it: a capture alone.
+    #[default]
+    NotJudged,
+}
+
+impl State {
+    /// A word for it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Disturbed => "disturbed",
+            Self::NotRun => "not run",
+            Self::NotJudged => "not judged",
+        }
+    }
+
+    /// A sign for it, so that colour does not say it alone.
+    pub(crate) const fn sign(self) -> &'static str {
+        match self {
+            Self::Passed => "✓",
+            Self::Failed => "✗",
+            Self::Disturbed => "≈",
+            Self::NotRun => "–",
+            Self::NotJudged => "?",
+        }
+    }
+
+    /// Its class in the style sheet.
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Disturbed => "disturbed",
+            Self::NotRun | Self::NotJudged => "quiet",
+        }
+    }
+}
+
+/// Failed check, or cause of one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cause {
+    /// Check, in one word: `WIRE`.
+    pub check: String,
+    /// What was wrong; the first line says it in short.
+    pub text: String,
+}
+
+/// Counter of both machines.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counter {
+    /// Its name.
+    pub name: String,
+    /// How far it moved, node by node in the order of [`Run::nodes`]; `None` where it is not known.
+    pub values: Vec<Option<u64>>,
+}
+
+/// Text that a run left: a program's output, a kernel's log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Output {
+    /// Whose it is: `server: rdma_server`.
+    pub title: String,
+    /// A few words on it: `exit code 0`.
+    pub remark: String,
+    /// The text.
+    pub text: String,
+}
+
+/// Run of two programs between machines.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Run {
+    /// How it ended.
+    pub state: State,
+    /// The headline: the first failed check, or what proves that all passed.
+    pub headline: String,
+    /// What the scenario is about.
+    pub summary: String,
+    /// Failed checks, the most telling first.
+    pub causes: Vec<Cause>,
+    /// What else there is to know, as names and values: the machines, the time, the command that runs it again.
+    pub facts: Vec<(String, String)>,
+    /// Names of the nodes.
+    pub nodes: Vec<String>,
+    /// Counters of the RDMA devices.
+    pub counters: Vec<Counter>,
+    /// Outputs of programs, and logs.
+    pub outputs: Vec<Output>,
+}

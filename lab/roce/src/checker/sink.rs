@@ -1,0 +1,142 @@
+//! A packet on its way through the rules, and where what they find goes.
+
+use crate::checker::adverts::Adverts;
+use crate::checker::capture_faults::CaptureFaults;
+use crate::finding::Evidence;
+use crate::message::Outcome;
+use crate::message_log::{MessageId, MessageLog};
+use crate::rule::{Rule, Severity};
+use crate::stats::Stats;
+use crate::wire::{Bth, Packet, Psn};
+
+/// Messages between requests and answers that all streams together may remember; more only loses the oldest of a stream.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pub(crate) left: usize,
+    /// Requests that were forgotten before their answer.
+    pub(crate) forgotten: u64,
+}
+
+/// One packet on its way through the rules.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) number: u64,
+    pub(crate) timestamp_ns: u64,
+    pub(crate) packet: &'a Packet<'a>,
+    pub(crate) bth: Bth<'a>,
+    pub(crate) flow: usize,
+    /// Whether this is where its sender sent it, not a copy or a late delivery.
+    pub(crate) is_sent: bool,
+    /// Whether the capture tells the fates of its packets, so that what it lacks was not there.
+    pub(crate) is_told: bool,
+    /// Whether it is the First that tells the path MTU.
+    pub(crate) tells_mtu: bool,
+}
+
+/// A packet that its receiver discards, and that leaves a gap of which no other finding speaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Discarded {
+    pub(crate) psn: Option<Psn>,
+    pub(crate) number: u64,
+    /// Whether another packet shows that it is missing; an acknowledgement may be without a trace.
+    pub(crate) leaves_gap: bool,
+}
+
+/// A rule that is broken, on its way to a finding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broken {
+    pub(crate) rule: Rule,
+    pub(crate) severity: Severity,
+    pub(crate) evidence: Evidence,
+    /// The packet that shows it, when it is another than the one that is looked at.
+    pub(crate) at: Option<Spot>,
+}
+
+/// A packet of a connection that a later one tells something of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    pub(crate) number: u64,
+    pub(crate) psn: Psn,
+    /// Whether the requester sent it.
+    pub(crate) is_request: bool,
+}
+
+impl Broken {
+    pub(crate) fn new(rule: Rule, evidence: Evidence) -> Self {
+        Self { rule, severity: rule.severity(), evidence, at: None }
+    }
+}
+
+/// Where messages and findings go.
+pub(crate) struct Sink<'a> {
+    pub(crate) messages: &'a mut MessageLog,
+    pub(crate) findings: &'a mut Vec<Broken>,
+    pub(crate) discarded: &'a mut Vec<Discarded>,
+    pub(crate) budget: &'a mut Budget,
+    pub(crate) stats: &'a mut Stats,
+    pub(crate) capture: &'a mut CaptureFaults,
+    pub(crate) adverts: &'a mut Adverts,
+    /// Number of the packet, and of its connection.
+    pub(crate) number: u64,
+    pub(crate) flow: usize,
+}
+
+/// Discarded packets whose gaps are still to come.
+const DISCARDED_MAX: usize = 16;
+
+/// A discarded packet leaves its gap within this many packets.
+const DISCARDED_FOR: u64 = 4_096;
+
+/// Remembers a discarded packet, and forgets those whose gap did not come.
+pub(crate) fn remember(all: &mut Vec<Discarded>, new: Discarded) {
+    all.retain(|discarded| discarded.number + DISCARDED_FOR > new.number);
+    if all.len() >= DISCARDED_MAX {
+        all.remove(0);
+    }
+    all.push(new);
+}
+
+impl Sink<'_> {
+    pub(super) fn report(&mut self, rule: Rule, evidence: Evidence) {
+        self.findings.push(Broken::new(rule, evidence));
+    }
+
+    /// Reports what a fault of the capture would explain as well.
+    pub(super) fn suspect(&mut self, rule: Rule, evidence: Evidence) {
+        self.findings.push(Broken { severity: Severity::Warning, ..Broken::new(rule, evidence) });
+    }
+
+    /// Reports an error when it is sure, and else a warning.
+    pub(super) fn blame(&mut self, is_sure: bool, rule: Rule, evidence: Evidence) {
+        if is_sure { self.report(rule, evidence) } else { self.suspect(rule, evidence) }
+    }
+
+    /// Reports what another packet shows.
+    pub(super) fn report_at(&mut self, at: Spot, rule: Rule, evidence: Evidence) {
+        self.findings.push(Broken { at: Some(at), ..Broken::new(rule, evidence) });
+    }
+
+    pub(super) fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {
+        if let Some(message) = self.messages.end(message, outcome, Some(timestamp_ns)) {
+            self.stats.ended(message);
+            if let (true, Some(va), Some(rkey)) =
+                (matches!(outcome, Outcome::Acknowledged | Outcome::Responded), message.va, message.rkey)
+            {
+                self.adverts.take(message.responder, va, rkey);
+            }
+        }
+    }
+
+    /// Remembers a request that must have been there, at this PSN.
+    pub(super) fn discard(&mut self, psn: Option<Psn>) {
+        remember(self.discarded, Discarded { psn, number: self.number, leaves_gap: true });
+    }
+
+    /// Whether a discarded packet can be the one that is missing; it is used up.
+    pub(super) fn excuses(&mut self, psn: Psn, is_single: bool) -> bool {
+        let mut gaps = self.discarded.iter().enumerate().filter(|(_, discarded)| discarded.leaves_gap);
+        let exact = gaps.clone().find(|(_, discarded)| discarded.psn == Some(psn));
+        let found = exact.or(gaps.next().filter(|_| is_single)).map(|(at, _)| at);
+        found.map(|at| self.discarded.remove(at)).is_some()
+    }
+}

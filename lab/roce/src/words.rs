@@ -1,0 +1,34 @@
+//! Numbers as a person reads them: in hexadecimal too where the decimal form hides something.
+
+/// A message of as many bytes is a rare one.
+const LONG_BYTES: u32 = 1 << 24;
+
+/// A program's number; in hexadecimal too where its decimal form hides a small one in the other byte order, or fields.
+pub(crate) fn number_words(number: u64, digits: usize) -> String {
+    match number {
+        0..=0xffff => number.to_string(),
+        _ => format!("{number} ({number:#0width$x})", width = digits + 2),
+    }
+}
+
+/// An immediate, in both forms where that tells more.
+pub(crate) fn immediate_words(immediate: u32) -> String {
+    format!("imm {}", number_words(immediate.into(), 8))
+}
+
+/// A length in bytes; in hexadecimal too where it is longer than the messages of programs are, as one in the other byte order is.
+pub(crate) fn length_words(bytes: u32) -> String {
+    if bytes < LONG_BYTES { bytes.to_string() } else { number_words(bytes.into(), 8) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_number_in_the_other_byte_order_is_seen_as_one() {
+        assert_eq!([7, 7u32.swap_bytes()].map(immediate_words), ["imm 7", "imm 117440512 (0x07000000)"]);
+        assert_eq!([4096, 16u32.swap_bytes()].map(length_words), ["4096", "268435456 (0x10000000)"]);
+        assert_eq!(number_words(1u64.swap_bytes(), 16), "72057594037927936 (0x0100000000000000)");
+    }
+}

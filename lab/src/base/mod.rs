@@ -1,0 +1,23 @@
+//! What everything else stands on: errors, commands, the cache and its records.
+//!
+//! - [`error`]: what went wrong, whose it is, what to do next; [`progress`]: what is happening; [`plain`]: text
+//!   made fit for a terminal; [`invocation`]: how the lab was called
+//! - [`command`]: local commands with a limit; [`program`]: programs that cargo has built
+//! - [`role`]: server and client; [`names`]: the nearest valid name
+//! - [`cache`]: where everything that is made once is kept; [`kept`]: directories of it; [`seal`]: files of it that are
+//!   checked before they are used; [`disk`]: whether there is room
+//! - [`policy`]: whose tools are used, and whether anything is downloaded
+
+pub mod cache;
+pub mod command;
+pub mod disk;
+pub mod error;
+pub mod invocation;
+pub mod kept;
+pub mod names;
+pub mod plain;
+pub mod policy;
+pub mod program;
+pub mod progress;
+pub mod role;
+pub mod seal;

@@ -1,0 +1,80 @@
+//! What a guest has: the paths of its files, and the version of its C library.
+//!
+//! Pure: a list goes in. Links are not followed, except that `/bin`, `/lib` and the like may be `/usr/bin`,
+//! `/usr/lib`.
+
+use std::collections::BTreeSet;
+
+/// Directories in which a shell on a node looks for programs.
+const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// What a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
+/// libraries are found likewise; registered memory, which is locked memory, is not limited.
+pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
+    LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed; ulimit -l unlimited";
+
+/// A version of the GNU C library, as in 2.36.
+pub type Glibc = (u32, u32);
+
+/// What a guest has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    paths: BTreeSet<String>,
+    glibc: Option<Glibc>,
+}
+
+impl Contents {
+    /// From absolute paths, and a version that begins as in `2.36-9`.
+    pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>, glibc: &str) -> Contents {
+        let paths = paths.into_iter().map(str::to_owned).collect();
+        Contents { paths, glibc: parse_version(glibc) }
+    }
+
+    /// Whether there is a file with this absolute path.
+    pub fn has(&self, path: &str) -> bool {
+        let other = path.strip_prefix("/usr").map_or_else(|| format!("/usr{path}"), str::to_owned);
+        self.paths.contains(path) || self.paths.contains(&other)
+    }
+
+    /// Whether a shell finds a program by this name.
+    pub fn has_program(&self, name: &str) -> bool {
+        PROGRAMS.iter().any(|directory| self.has(&format!("{directory}/{name}")))
+    }
+
+    /// Whether the loader finds a library by this name.
+    pub fn has_library(&self, name: &str) -> bool {
+        self.paths.iter().any(|path| {
+            let in_lib = path.starts_with("/lib") || path.starts_with("/usr/lib");
+            in_lib && path.rsplit_once('/').is_some_and(|(_, file)| file == name)
+        })
+    }
+
+    /// The version of its C library, if it has one.
+    pub fn glibc(&self) -> Option<Glibc> {
+        self.glibc
+    }
+}
+
+/// Reads `2.36` and what begins with it, up to a character that is no digit.
+pub(crate) fn parse_version(text: &str) -> Option<Glibc> {
+    let (major, rest) = text.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_found_with_and_without_usr() {
+        let contents = Contents::new(
+            ["/bin/sh", "/usr/bin/rping", "/lib/x86_64-linux-gnu/libc.so.6"],
+            "2.36-9+deb12u10",
+        );
+        assert!(contents.has("/usr/bin/sh") && contents.has("/bin/rping") && !contents.has("/bin/bash"));
+        assert!(contents.has_program("rping") && !contents.has_program("libc.so.6"));
+        assert!(contents.has_library("libc.so.6") && !contents.has_library("libc.so"));
+        assert_eq!(contents.glibc(), Some((2, 36)));
+    }
+}

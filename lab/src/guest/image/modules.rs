@@ -1,0 +1,199 @@
+//! Kernel modules: which files a list of names needs, in the order of loading.
+//!
+//! Each module names those it depends on in its own `.modinfo` section, so neither depmod nor modprobe is
+//! needed, on the host or in the guest.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use liblzma::read::XzDecoder;
+
+use crate::base::error::{Error, IoContext as _, Result};
+
+/// What the name of a module's file ends with.
+const ENDINGS: [&str; 2] = [".ko", ".ko.xz"];
+
+/// The kernel's list of what is built into it, beside the modules.
+const BUILT_IN: &str = "modules.builtin";
+
+/// A module as the kernel loads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// Its name, with `_` and not `-`.
+    pub name: String,
+    /// Its bytes, decompressed.
+    pub bytes: Vec<u8>,
+}
+
+/// The modules below one kernel's directory.
+#[derive(Debug)]
+pub struct Modules {
+    files: HashMap<String, PathBuf>,
+    built_in: HashSet<String>,
+}
+
+impl Modules {
+    /// Finds every module below `directory`, as in `lib/modules/6.1.0-1-amd64`.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be listed.
+    pub fn find(directory: &Path) -> Result<Modules> {
+        // Paths below the directory, one a line.
+        let list = fs::read_to_string(directory.join(BUILT_IN)).unwrap_or_default();
+        let built_in = list.lines().filter_map(|path| name_of(path.rsplit('/').next()?)).collect();
+        let mut files = HashMap::new();
+        let mut pending = vec![directory.to_owned()];
+        while let Some(directory) = pending.pop() {
+            for entry in fs::read_dir(&directory).at("failed to list", &directory)? {
+                let entry = entry.at("failed to list", &directory)?;
+                let path = entry.path();
+                if entry.file_type().at("failed to look at", &path)?.is_dir() {
+                    pending.push(path);
+                } else if let Some(name) = path.file_name().and_then(|name| name_of(name.to_str()?)) {
+                    files.insert(name, path);
+                }
+            }
+        }
+        Ok(Modules { files, built_in })
+    }
+
+    /// The modules `names` and all they need, each after what it needs, each once; what is built in is left out. A
+    /// name may be alternatives, `a | b`: the first that this kernel has.
+    ///
+    /// # Errors
+    ///
+    /// A module does not exist or cannot be read.
+    pub fn order(&self, names: &[&str]) -> Result<Vec<Module>> {
+        let mut order = Vec::new();
+        for name in names {
+            let has = |name: &String| self.files.contains_key(name) || self.built_in.contains(name);
+            let found = name.split('|').map(|name| canonical(name.trim())).find(has);
+            self.add(&found.unwrap_or_else(|| canonical(name)), &mut order)?;
+        }
+        Ok(order)
+    }
+
+    fn add(&self, name: &str, order: &mut Vec<Module>) -> Result<()> {
+        if self.built_in.contains(name) || order.iter().any(|known| known.name == name) {
+            return Ok(());
+        }
+        let path = self
+            .files
+            .get(name)
+            .ok_or_else(|| Error::setup(format!("the guest's kernel has no module {name}")))?;
+        let bytes = read(path)?;
+        for needed in depends(&bytes) {
+            self.add(&needed, order)?;
+        }
+        order.push(Module { name: name.to_owned(), bytes });
+        Ok(())
+    }
+}
+
+/// The module of a file's name.
+fn name_of(file: &str) -> Option<String> {
+    ENDINGS.iter().find_map(|ending| file.strip_suffix(ending)).map(canonical)
+}
+
+/// The bytes of a module's file, decompressed if need be: the guest's busybox loads them as they are.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(path).at("failed to read", path)?;
+    if path.extension().is_none_or(|extension| extension != "xz") {
+        return Ok(bytes);
+    }
+    let mut module = Vec::new();
+    XzDecoder::new_multi_decoder(&bytes[..]).read_to_end(&mut module).at("failed to decompress", path)?;
+    Ok(module)
+}
+
+/// The kernel takes `-` and `_` in a module's name for the same.
+fn canonical(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The names in `depends=a,b` of a module's `.modinfo`.
+fn depends(module: &[u8]) -> Vec<String> {
+    const KEY: &[u8] = b"\0depends=";
+    let Some(start) = module.windows(KEY.len()).position(|window| window == KEY) else {
+        return Vec::new();
+    };
+    let list = &module[start + KEY.len()..];
+    let end = list.iter().position(|&byte| byte == 0).unwrap_or(list.len());
+    String::from_utf8_lossy(&list[..end]).split(',').filter(|name| !name.is_empty()).map(canonical).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use liblzma::write::XzEncoder;
+
+    use super::*;
+
+    fn module(name: &str, needs: &str) -> String {
+        format!("\x7fELF\0license=GPL\0depends={needs}\0name={name}\0")
+    }
+
+    fn tree(modules: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, needs) in modules {
+            fs::write(directory.path().join(format!("{name}.ko")), module(name, needs)).unwrap();
+        }
+        directory
+    }
+
+    fn order(directory: &tempfile::TempDir, names: &[&str]) -> Vec<String> {
+        let modules = Modules::find(directory.path()).unwrap();
+        modules.order(names).unwrap().into_iter().map(|module| module.name).collect()
+    }
+
+    #[test]
+    fn modules_come_after_what_they_need_and_once() {
+        let directory =
+            tree(&[("rdma_rxe", "ib-core,udp_tunnel"), ("ib_core", ""), ("udp_tunnel", "ib-core")]);
+        assert_eq!(order(&directory, &["rdma_rxe", "ib_core"]), ["ib_core", "udp_tunnel", "rdma_rxe"]);
+    }
+
+    #[test]
+    fn missing_module_is_named() {
+        let directory = tree(&[("a", "b")]);
+        let modules = Modules::find(directory.path()).unwrap();
+        let named = |names: &[&str]| modules.order(names).unwrap_err().to_string();
+        assert_eq!(named(&["a"]), "the guest's kernel has no module b");
+        assert_eq!(named(&["c | d"]), "the guest's kernel has no module c | d");
+    }
+
+    #[test]
+    fn what_is_built_in_is_not_loaded() {
+        let directory = tree(&[("rdma_rxe", "crc32,ib_core"), ("ib_core", "")]);
+        let list = "kernel/drivers/virtio/virtio_pci.ko\nkernel/lib/crc32.ko\n";
+        fs::write(directory.path().join(BUILT_IN), list).unwrap();
+        assert_eq!(order(&directory, &["virtio-pci", "rdma_rxe"]), ["ib_core", "rdma_rxe"]);
+    }
+
+    #[test]
+    fn first_alternative_that_is_there_is_taken() {
+        let directory = tree(&[("crc32c_cryptoapi", ""), ("crc32c", "")]);
+        assert_eq!(order(&directory, &["crc32c_generic | crc32c-cryptoapi | crc32c"]), ["crc32c_cryptoapi"]);
+        fs::write(directory.path().join(BUILT_IN), "kernel/crypto/crc32c_generic.ko\n").unwrap();
+        assert_eq!(order(&directory, &["crc32c_generic | crc32c"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn compressed_module_is_loaded_as_what_it_was() {
+        let directory = tree(&[("ib_core", "")]);
+        let text = module("ib_uverbs", "ib_core");
+        let mut writer = XzEncoder::new(Vec::new(), 1);
+        writer.write_all(text.as_bytes()).unwrap();
+        fs::write(directory.path().join("ib_uverbs.ko.xz"), writer.finish().unwrap()).unwrap();
+        let order = Modules::find(directory.path()).unwrap().order(&["ib_uverbs"]).unwrap();
+        assert_eq!(order.len(), 2);
+        assert_eq!(order[1], Module { name: "ib_uverbs".to_owned(), bytes: text.into_bytes() });
+        fs::write(directory.path().join("ib_uverbs.ko.xz"), "no xz").unwrap();
+        let error = Modules::find(directory.path()).unwrap().order(&["ib_uverbs"]).unwrap_err();
+        assert!(error.to_string().contains("failed to decompress"), "{error}");
+    }
+}

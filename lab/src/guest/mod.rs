@@ -1,0 +1,10 @@
+//! What a guest is made of, and what is brought into it.
+//!
+//! - [`image`]: kernel, initramfs and root disk of the lab's own guests, and the sysroot to build against
+//! - [`contents`]: what is in a guest
+//! - [`programs`]: the sample programs, built for it; [`pushed`]: what a user brings, held against its contents
+
+pub mod contents;
+pub mod image;
+pub mod programs;
+pub mod pushed;

@@ -1,0 +1,448 @@
+//! Files of a user's that go onto the nodes: which ones, and whether they can run there.
+//!
+//! A program that cannot is refused before a machine starts, with what is wrong and what to do: it is not
+//! there, not executable, made for another processor or system, or it needs an interpreter, a library or a
+//! newer C library that the guest has not.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use goblin::elf::Elf;
+use goblin::elf::header::{EM_X86_64, machine_to_str};
+
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::names::nearest;
+use crate::base::program::Program;
+use crate::guest::contents::{Contents, Glibc, parse_version};
+
+/// Words of the shell with which a command may begin, and which no file has.
+const SHELL_WORDS: [&str; 16] = [
+    ".", "break", "case", "cd", "eval", "exec", "exit", "export", "for", "if", "set", "trap", "ulimit",
+    "umask", "until", "while",
+];
+
+/// Programs that run the one that stands behind their own words.
+const WRAPPERS: [&str; 12] = [
+    "chrt", "env", "exec", "ionice", "ltrace", "nice", "nohup", "setsid", "stdbuf", "strace", "taskset",
+    "timeout",
+];
+
+/// How much of a script is read, to see which programs it calls.
+const SCRIPT_LIMIT: u64 = 1 << 20;
+
+/// What a user brings for one run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// All files, each under the name that it has on the nodes.
+    pub files: Vec<Program>,
+    /// Those that are called as programs, by name.
+    called: Vec<String>,
+}
+
+impl Pushed {
+    /// Takes in files that go onto the nodes whatever they are.
+    ///
+    /// # Errors
+    ///
+    /// One is not there, or two of them have the same name.
+    pub fn new(files: &[PathBuf]) -> Result<Pushed> {
+        let mut pushed = Pushed::default();
+        for file in files {
+            pushed.add(file)?;
+        }
+        Ok(pushed)
+    }
+
+    /// Takes in the program that a command begins with, if that is a local path; gives the command as it is
+    /// called on a node. Before it may stand variables, whose local files are taken in too (`LD_PRELOAD=./x.so`), and a
+    /// program that runs another (`timeout 20 ./srv`).
+    ///
+    /// # Errors
+    ///
+    /// A relative path leads nowhere, or another file has the same name.
+    pub fn command(&mut self, command: &str) -> Result<String> {
+        let mut rest = command.trim_start();
+        let mut called = String::new();
+        let mut is_wrapped = false;
+        while !rest.is_empty() {
+            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            let (word, behind) = rest.split_at(end);
+            let next = behind.trim_start();
+            let space = &behind[..behind.len() - next.len()];
+            let path = Path::new(word);
+            if let Some((variable, value)) = assignment(word).filter(|_| !is_wrapped) {
+                called.push_str(&format!("{variable}={}{space}", self.value(value)?));
+            } else if is_wrapped && !(word.starts_with("./") || word.starts_with("../") || path.is_file()) {
+                called.push_str(word);
+                called.push_str(space);
+            } else if !word.contains('/') || path.is_absolute() && !path.is_file() {
+                // An absolute path that is not here may be there.
+                called.push_str(word);
+                called.push_str(space);
+                if !WRAPPERS.contains(&word.rsplit('/').next().unwrap_or(word)) {
+                    return Ok(called + next);
+                }
+                is_wrapped = true;
+            } else {
+                let name = self.add(path)?;
+                called.push_str(&format!("{name}{space}{next}"));
+                self.called.push(name);
+                return Ok(called);
+            }
+            rest = next;
+        }
+        Ok(called)
+    }
+
+    /// The value of a variable, with the local files that it names taken in: they are found by their names.
+    fn value(&mut self, value: &str) -> Result<String> {
+        let mut parts = Vec::new();
+        for part in value.split(':') {
+            let is_local = part.contains('/') && Path::new(part).is_file();
+            parts.push(if is_local { self.add(Path::new(part))? } else { part.to_owned() });
+        }
+        Ok(parts.join(":"))
+    }
+
+    /// The texts of all scripts among the files.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read.
+    pub fn scripts(&self) -> Result<Vec<String>> {
+        let mut scripts = Vec::new();
+        for Program { path, .. } in &self.files {
+            let file = fs::File::open(path).at("failed to read", path)?;
+            let mut head = Vec::new();
+            file.take(SCRIPT_LIMIT).read_to_end(&mut head).at("failed to read", path)?;
+            if head.starts_with(b"#!") {
+                scripts.push(String::from_utf8_lossy(&head).into_owned());
+            }
+        }
+        Ok(scripts)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<String> {
+        if !path.is_file() {
+            let what = if path.is_dir() { "is a directory, not a file" } else { "is not there" };
+            return Err(Error::usage(format!("{} {what}", path.display()))
+                .next("name a file; a relative path starts where this command was called"));
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = path.canonicalize().at("failed to resolve", path)?;
+        match self.files.iter().find(|other| other.name == name) {
+            Some(other) if other.path == path => {}
+            Some(other) => {
+                let (path, other) = (path.display(), other.path.display());
+                return Err(Error::usage(format!("{path} and {other} have the same name on the nodes"))
+                    .next("rename one of them"));
+            }
+            None => self.files.push(Program { name: name.clone(), path }),
+        }
+        Ok(name)
+    }
+
+    /// These files and, after them, those of `programs` whose names they do not take.
+    pub fn before(&self, programs: &[Program]) -> Vec<Program> {
+        let is_free = |program: &&Program| !self.files.iter().any(|file| file.name == program.name);
+        self.files.iter().chain(programs.iter().filter(is_free)).cloned().collect()
+    }
+
+    /// Checks that every program and library can run in a guest that has `contents`.
+    ///
+    /// # Errors
+    ///
+    /// One cannot: with the first reason and what to do.
+    pub fn check(&self, contents: &Contents) -> Result<()> {
+        for file in &self.files {
+            let called = self.called.contains(&file.name);
+            let bytes = fs::read(&file.path).at("failed to read", &file.path)?;
+            let mode = fs::metadata(&file.path).at("failed to look at", &file.path)?.permissions().mode();
+            let wrong = if called && mode & 0o111 == 0 {
+                Some(("is not executable".to_owned(), format!("chmod +x {}", file.path.display())))
+            } else if bytes.starts_with(b"\x7fELF") {
+                self.objection_to_elf(&bytes, contents)
+            } else if let Some(line) = bytes.strip_prefix(b"#!") {
+                let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                self.objection_to_script(&String::from_utf8_lossy(line), contents)
+            } else {
+                called.then(|| (format!("is {}", kind_of(&bytes)), "build it for Linux on x86-64".to_owned()))
+            };
+            if let Some((what, next)) = wrong {
+                return Err(Error::usage(format!("{} {what}", file.path.display())).next(next));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that a shell in a guest that has `contents` finds the program that a command begins with, among
+    /// programs of these `names` too.
+    ///
+    /// # Errors
+    ///
+    /// It plainly does not: with the nearest name.
+    pub fn check_command(command: &str, contents: &Contents, names: &[&str]) -> Result<()> {
+        let word = command.split_whitespace().next().unwrap_or_default();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-+./".contains(&byte);
+        let is_there = match word.starts_with('/') {
+            true => contents.has(word),
+            false => contents.has_program(word) || names.contains(&word),
+        };
+        // What is not plainly a program is the shell's to understand.
+        if is_there || SHELL_WORDS.contains(&word) || word.is_empty() || !word.bytes().all(is_plain) {
+            return Ok(());
+        }
+        let near = nearest(word, names.iter().copied());
+        let next = match near {
+            Some(near) => {
+                format!("did you mean {near}? A program of this computer is named by its path: ./{word}")
+            }
+            None => format!("name a program of this computer by its path: ./{word}"),
+        };
+        Err(Error::usage(format!("the guest has no program called {word}")).next(next))
+    }
+
+    /// What is wrong with an ELF file, and what to do.
+    fn objection_to_elf(&self, bytes: &[u8], contents: &Contents) -> Option<(String, String)> {
+        let elf = match Elf::parse(bytes) {
+            Ok(elf) => elf,
+            Err(error) => {
+                return Some((format!("is a damaged ELF file: {error}"), "build it again".to_owned()));
+            }
+        };
+        if elf.header.e_machine != EM_X86_64 || !elf.is_64 {
+            let bits = if elf.is_64 { 64 } else { 32 };
+            let machine = machine_to_str(elf.header.e_machine).trim_start_matches("EM_").to_owned();
+            return Some((
+                format!("is for another processor: {machine}, {bits} bits; the guest is X86_64, 64 bits"),
+                "build it for x86_64-unknown-linux-gnu".to_owned(),
+            ));
+        }
+        if let Some(interpreter) = elf.interpreter
+            && !contents.has(interpreter)
+        {
+            return Some((
+                format!("needs the interpreter {interpreter}, which the guest has not"),
+                "link it statically, or against the GNU C library of a Debian".to_owned(),
+            ));
+        }
+        let has = |name: &str| contents.has_library(name) || self.files.iter().any(|file| file.name == name);
+        let missing: Vec<&str> = elf.libraries.iter().copied().filter(|name| !has(name)).collect();
+        if !missing.is_empty() {
+            return Some((
+                format!("needs libraries that the guest has not: {}", missing.join(", ")),
+                "bring each with --push FILE, or link statically".to_owned(),
+            ));
+        }
+        let (needed, there) = (glibc_needed(&elf)?, contents.glibc()?);
+        (needed > there).then(|| {
+            (
+                format!("needs glibc {}.{}; the guest has {}.{}", needed.0, needed.1, there.0, there.1),
+                "build it on an older system, against an older sysroot, or statically".to_owned(),
+            )
+        })
+    }
+
+    /// What is wrong with a script whose first line is `#!` and `line`, and what to do.
+    fn objection_to_script(&self, line: &str, contents: &Contents) -> Option<(String, String)> {
+        let mut words = line.split_whitespace();
+        let interpreter = words.next()?;
+        let has = |name: &str| contents.has_program(name) || self.files.iter().any(|file| file.name == name);
+        let missing = if interpreter.ends_with("/env") {
+            words.find(|word| !word.starts_with('-')).filter(|name| !has(name))
+        } else {
+            Some(interpreter).filter(|path| !contents.has(path))
+        };
+        missing.map(|name| {
+            (
+                format!("is a script for {name}, which the guest has not"),
+                "the guest's shell is busybox: #!/bin/sh".to_owned(),
+            )
+        })
+    }
+}
+
+/// Name and value of a variable that a shell sets for one command: `NAME=VALUE`.
+fn assignment(word: &str) -> Option<(&str, &str)> {
+    let (name, value) = word.split_once('=')?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let begins = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+    (begins && name.bytes().all(is_name)).then_some((name, value))
+}
+
+/// The newest version of the GNU C library whose symbols a file uses.
+fn glibc_needed(elf: &Elf<'_>) -> Option<Glibc> {
+    let needed = elf.verneed.as_ref()?;
+    let names =
+        needed.iter().flat_map(|library| library.iter().map(|version| version.vna_name).collect::<Vec<_>>());
+    names.filter_map(|name| parse_version(elf.dynstrtab.get_at(name)?.strip_prefix("GLIBC_")?)).max()
+}
+
+/// What a file is that is neither an ELF file nor a script.
+fn kind_of(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => "a program for macOS",
+        [b'M', b'Z', ..] => "a program for Windows",
+        [] => "empty",
+        _ => "no program: neither an ELF file nor a script that begins with #!",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a guest has, as far as these tests go.
+    fn contents() -> Contents {
+        Contents::new(
+            ["/bin/sh", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6", "/usr/bin/env"],
+            "2.36-9",
+        )
+    }
+
+    /// A program of this computer's with these changes.
+    fn check(name: &str, bytes: &[u8], mode: u32, contents: &Contents) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let mut pushed = Pushed::default();
+        assert_eq!(pushed.command(&format!("{} -a  b", path.display())).unwrap(), format!("{name} -a  b"));
+        pushed.check(contents).err().map_or(String::new(), |error| error.to_string())
+    }
+
+    /// This very test: dynamically linked against the host's C library.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn own() -> Vec<u8> {
+        fs::read(std::env::current_exe().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn local_path_is_pushed_and_called_by_its_name() {
+        let mut pushed = Pushed::default();
+        assert_eq!(pushed.command("rping -s").unwrap(), "rping -s");
+        assert_eq!(pushed.command("/nonexistent/there -s").unwrap(), "/nonexistent/there -s");
+        assert_eq!(pushed, Pushed::default());
+        let error = pushed.command("./nonexistent -s").unwrap_err();
+        assert!(error.to_string().contains("./nonexistent is not there"), "{error}");
+    }
+
+    #[test]
+    fn program_that_is_nowhere_is_named() {
+        let check = |command: &str| {
+            let result = Pushed::check_command(command, &contents(), &["rdma_server"]);
+            result.err().map_or(String::new(), |error| error.to_string())
+        };
+        for command in ["rdma_server --once", "sh -c x", "/bin/sh x", "X=1 y", "cd /; y", "{ y; }", "exec y"]
+        {
+            assert_eq!(check(command), "", "{command}");
+        }
+        let error = check("rdma_servr --once");
+        assert!(error.contains("no program called rdma_servr\n  next: did you mean rdma_server?"), "{error}");
+        assert!(check("/opt/x").contains("no program called /opt/x"));
+    }
+
+    #[test]
+    fn two_files_of_one_name_are_refused_and_one_file_twice_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| directory.path().join(name).join("data"));
+        for file in [&a, &b] {
+            fs::create_dir(file.parent().unwrap()).unwrap();
+            fs::write(file, "x").unwrap();
+        }
+        assert_eq!(Pushed::new(&[a.clone(), a.clone()]).unwrap().files.len(), 1);
+        assert!(Pushed::new(&[a, b]).unwrap_err().to_string().contains("same name on the nodes"));
+        let error = Pushed::new(&[directory.path().to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("is a directory"), "{error}");
+    }
+
+    #[test]
+    fn data_is_not_held_to_what_programs_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("data");
+        fs::write(&file, "text").unwrap();
+        Pushed::new(&[file]).unwrap().check(&contents()).unwrap();
+    }
+
+    #[test]
+    fn program_that_is_no_program_is_named() {
+        for (bytes, text) in [
+            (&b""[..], "is empty"),
+            (b"text", "is no program"),
+            (b"\xcf\xfa\xed\xfe\x0c", "is a program for macOS"),
+            (b"\x7fELF\x02\x01\x01", "is a damaged ELF file"),
+            (b"#!/usr/bin/python3\n", "is a script for /usr/bin/python3, which the guest has not"),
+            (b"#!/usr/bin/env -S bash\n", "is a script for bash, which the guest has not"),
+        ] {
+            let error = check("x", bytes, 0o755, &contents());
+            assert!(error.contains(text), "{error}");
+            assert!(error.contains("\n  next: "), "{error}");
+        }
+        assert_eq!(check("x", b"#!/bin/sh\n", 0o755, &contents()), "");
+        assert!(
+            check("x", b"#!/bin/sh\n", 0o644, &contents()).contains("is not executable\n  next: chmod +x")
+        );
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn program_that_the_guest_cannot_run_is_named() {
+        let bytes = own();
+        let all = ["/lib64/ld-linux-x86-64.so.2", "/lib/libc.so.6", "/lib/libgcc_s.so.1", "/lib/libm.so.6"];
+        assert_eq!(check("x", &bytes, 0o755, &Contents::new(all, "9.0")), "");
+        let error = check("x", &bytes, 0o755, &Contents::new(all, "2.2"));
+        assert!(error.contains("needs glibc 2.") && error.contains("the guest has 2.2"), "{error}");
+        let error = check("x", &bytes, 0o755, &Contents::new([all[0], all[1]], "9.0"));
+        assert!(error.contains("needs libraries that the guest has not: libgcc_s.so.1"), "{error}");
+        let error = check("x", &bytes, 0o755, &Contents::new([all[1], all[2]], "9.0"));
+        assert!(error.contains("needs the interpreter /lib64/ld-linux-x86-64.so.2"), "{error}");
+        let mut other = bytes;
+        // e_machine of the ELF header: AArch64.
+        other[18..20].copy_from_slice(&183_u16.to_le_bytes());
+        let error = check("x", &other, 0o755, &contents());
+        assert!(error.contains("is for another processor: AARCH64, 64 bits"), "{error}");
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn library_may_be_pushed_beside_its_program() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = ["x", "libgcc_s.so.1"].map(|name| directory.path().join(name));
+        fs::write(&files[0], own()).unwrap();
+        fs::write(&files[1], "").unwrap();
+        let there = ["/lib64/ld-linux-x86-64.so.2", "/lib/libc.so.6", "/lib/libm.so.6"];
+        let contents = Contents::new(there, "9.0");
+        Pushed::new(&files).unwrap().check(&contents).unwrap();
+        Pushed::new(&files[..1]).unwrap().check(&contents).unwrap_err();
+    }
+
+    #[test]
+    fn programs_behind_variables_and_wrappers_are_taken_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, "x").unwrap();
+            path.display().to_string()
+        };
+        let (srv, library) = (path("srv"), path("x.so"));
+        for (command, expected, files) in [
+            (format!("timeout 20 {srv} -a b"), "timeout 20 srv -a b", 1),
+            (format!("LD_PRELOAD={library} {srv} -a"), "LD_PRELOAD=x.so srv -a", 2),
+            (
+                format!("A=1 LD_PRELOAD={library}:libc.so.6 rping -s"),
+                "A=1 LD_PRELOAD=x.so:libc.so.6 rping -s",
+                1,
+            ),
+            (format!("{srv} --file=x timeout"), "srv --file=x timeout", 1),
+            (format!("rping -s {srv}"), &*format!("rping -s {srv}"), 0),
+            ("timeout 5 rping -s".to_owned(), "timeout 5 rping -s", 0),
+        ] {
+            let mut pushed = Pushed::default();
+            assert_eq!(pushed.command(&command).unwrap(), expected);
+            assert_eq!(pushed.files.len(), files, "{command}");
+        }
+        assert!(Pushed::default().command("timeout 5 ./nowhere").is_err());
+    }
+}

@@ -1,0 +1,189 @@
+//! apt with a private state: resolves and downloads packages of any release on any host that has apt,
+//! without root and without touching the host's lists.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::base::command::Command;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::host::packages::archive::{ARCHITECTURE, Archive, Package};
+use crate::host::packages::keys;
+
+const UPDATE_LIMIT: Duration = Duration::from_secs(180);
+const QUERY_LIMIT: Duration = Duration::from_secs(60);
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(900);
+
+/// apt's state in a directory of ours, for one mirror.
+#[derive(Debug)]
+pub struct Apt {
+    directory: PathBuf,
+    release: String,
+}
+
+impl Apt {
+    /// Makes a state in `directory` (which exists) and fetches the lists of `release`.
+    ///
+    /// # Errors
+    ///
+    /// apt is missing, the mirror does not answer, or its signature is not the archive's.
+    pub fn open(directory: &Path, mirror: &str, release: &str) -> Result<Apt> {
+        for part in ["state/lists/partial", "cache/archives/partial", "dpkg"] {
+            let path = directory.join(part);
+            fs::create_dir_all(&path).at("failed to create", &path)?;
+        }
+        let trusted = directory.join("trusted");
+        fs::create_dir_all(&trusted).at("failed to create", &trusted)?;
+        for (name, armored) in keys::ARCHIVE {
+            let path = trusted.join(name);
+            fs::write(&path, armored).at("failed to write", &path)?;
+        }
+        let sources = format!("deb {mirror} {release} main\n");
+        let path = directory.join("sources.list");
+        fs::write(&path, sources).at("failed to write", &path)?;
+        // An empty system.
+        let path = directory.join("dpkg/status");
+        fs::write(&path, "").at("failed to write", &path)?;
+        let path = directory.join("apt.conf");
+        fs::write(&path, configuration(directory)).at("failed to write", &path)?;
+        let apt = Apt { directory: directory.to_owned(), release: release.to_owned() };
+        apt.command(["apt-get", "update", "-qq"]).run(UPDATE_LIMIT).map_err(|error| {
+            Error::setup(format!("failed to fetch the package lists of {release} from {mirror}"))
+                .source(error)
+                .next("check the network, or name another mirror with RDMA_LAB_DEBIAN_MIRROR")
+        })?;
+        Ok(apt)
+    }
+
+    /// True if this host has an apt that runs.
+    pub fn is_here() -> bool {
+        ["apt-get", "apt-cache"].iter().all(|program| {
+            Command::new([*program, "--version"])
+                .output(QUERY_LIMIT)
+                .is_ok_and(|output| output.code == Some(0))
+        })
+    }
+
+    fn command<const N: usize>(&self, argv: [&str; N]) -> Command {
+        Command::new(argv)
+            .env("APT_CONFIG", self.directory.join("apt.conf"))
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("LC_ALL", "C")
+    }
+}
+
+impl Archive for Apt {
+    fn first_dependency(&self, package: &str) -> Result<String> {
+        let output = self.command(["apt-cache", "depends", package]).run(QUERY_LIMIT)?;
+        first_depends(&output.stdout)
+            .ok_or_else(|| Error::setup(format!("package {package} of {} depends on nothing", self.release)))
+    }
+
+    fn resolve(&self, packages: &[&str]) -> Result<Vec<Package>> {
+        let output = self
+            .command(["apt-get", "install", "--print-uris", "-qq", "-y"])
+            .args(packages)
+            .run(QUERY_LIMIT)?;
+        Ok(uris(&output.stdout))
+    }
+
+    fn look_up(&self, packages: &[&str]) -> Result<Vec<Package>> {
+        let output =
+            self.command(["apt-get", "download", "--print-uris", "-qq"]).args(packages).run(QUERY_LIMIT)?;
+        Ok(uris(&output.stdout))
+    }
+
+    fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let files = self.resolve(packages)?;
+        self.command(["apt-get", "install", "--download-only", "-qq", "-y"])
+            .args(packages)
+            .run(DOWNLOAD_LIMIT)?;
+        let archives = self.directory.join("cache/archives");
+        Ok(files.into_iter().map(|package| archives.join(package.file)).collect())
+    }
+
+    fn download_only(&self, packages: &[&str], directory: &Path) -> Result<Vec<PathBuf>> {
+        fs::create_dir_all(directory).at("failed to create", directory)?;
+        self.command(["apt-get", "download", "-qq"])
+            .args(packages)
+            .directory(directory)
+            .run(DOWNLOAD_LIMIT)?;
+        let entries = fs::read_dir(directory).at("failed to list", directory)?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// A configuration that reads nothing of the host's, and knows no installed package.
+fn configuration(directory: &Path) -> String {
+    let directory = directory.display();
+    format!(
+        "Dir \"{directory}\";\n\
+         Dir::State \"state\";\n\
+         Dir::State::status \"{directory}/dpkg/status\";\n\
+         Dir::Cache \"cache\";\n\
+         Dir::Etc \"{directory}\";\n\
+         Dir::Etc::sourcelist \"{directory}/sources.list\";\n\
+         Dir::Etc::sourceparts \"/dev/null\";\n\
+         Dir::Etc::parts \"/dev/null\";\n\
+         Dir::Etc::preferencesparts \"/dev/null\";\n\
+         Dir::Etc::trusted \"/dev/null\";\n\
+         Dir::Etc::trustedparts \"{directory}/trusted\";\n\
+         APT::Architecture \"{ARCHITECTURE}\";\n\
+         APT::Architectures {{ \"{ARCHITECTURE}\"; }};\n\
+         APT::Install-Recommends \"false\";\n\
+         APT::Sandbox::User \"root\";\n\
+         Acquire::Languages \"none\";\n\
+         APT::Update::Error-Mode \"any\";\n\
+         Acquire::Retries \"3\";\n"
+    )
+}
+
+/// The first `  Depends: NAME` line of `apt-cache depends`.
+fn first_depends(output: &str) -> Option<String> {
+    output.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned)
+}
+
+/// The lines `'ADDRESS' FILE SIZE HASH` of `--print-uris`.
+fn uris(output: &str) -> Vec<Package> {
+    output
+        .lines()
+        .filter(|line| line.starts_with('\''))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            Some(Package { file: words.next()?.to_owned(), size_bytes: words.next()?.parse().ok()? })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn print_uris_gives_files_and_sizes() {
+        let output = "Reading lists...\n\
+            'http://mirror.example/p/tcpdump_4.99.3-1_amd64.deb' tcpdump_4.99.3-1_amd64.deb 466880 MD5Sum:0\n";
+        assert_eq!(
+            uris(output),
+            [Package { file: "tcpdump_4.99.3-1_amd64.deb".to_owned(), size_bytes: 466_880 }]
+        );
+    }
+
+    #[test]
+    fn metapackage_names_its_kernel() {
+        let output = "linux-image-amd64\n  Depends: linux-image-6.1.0-50-amd64\n";
+        assert_eq!(first_depends(output).as_deref(), Some("linux-image-6.1.0-50-amd64"));
+    }
+
+    #[test]
+    fn configuration_reads_nothing_of_the_host() {
+        let text = configuration(Path::new("/c/apt"));
+        // apt's locks lie beside it: in /dev an ordinary user could not take them.
+        assert!(text.contains("Dir::State::status \"/c/apt/dpkg/status\";"));
+        assert!(!text.contains("/etc/apt") && !text.contains("/var/lib"));
+        // Else `apt-get update` ends well without a network.
+        assert!(text.contains("APT::Update::Error-Mode \"any\";"));
+    }
+}

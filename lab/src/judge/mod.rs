@@ -1,0 +1,16 @@
+//! From evidence to a verdict.
+//!
+//! - [`judgement`]: all checks in their order; [`verdict`]: what they come to
+//! - [`completeness`]: whether the capture holds everything that was sent
+//! - [`agreement`]: whether the programs' reports agree with each other and with the packets
+//! - [`diagnosis`]: why a run failed
+//! - [`snapshot`]: the accepted trace
+
+pub mod agreement;
+pub mod completeness;
+pub mod diagnosis;
+pub mod judgement;
+pub mod snapshot;
+pub mod verdict;
+
+pub use judgement::judge;

@@ -1,0 +1,267 @@
+//! The verdict on a run: passed, or every check that failed, the first named first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::invocation;
+use crate::base::role::Role;
+use crate::judge::diagnosis::Diagnosis;
+use crate::node::Provenance;
+
+/// Why a run failed, in the order in which a headline is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Reason {
+    /// Build or deployment failed before anything ran.
+    Setup,
+    /// A machine did not come up or ended.
+    Boot,
+    /// The capture is missing, cut, or not complete against the kernel's counters.
+    Capture,
+    /// A program did not end within the limit.
+    Timeout,
+    /// A kernel logged what a healthy one does not.
+    Dmesg,
+    /// The trace differs from its snapshot, or there is none.
+    Wire,
+    /// A program's exit code, result or payload is not what is expected.
+    App,
+    /// A protocol rule was broken and that was not expected, or the reverse.
+    Rule,
+    /// The programs' completions do not agree with the wire.
+    Agreement,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Reason::Setup => "SETUP",
+            Reason::Boot => "BOOT",
+            Reason::Capture => "CAPTURE",
+            Reason::Timeout => "TIMEOUT",
+            Reason::Dmesg => "DMESG",
+            Reason::Wire => "WIRE",
+            Reason::App => "APP",
+            Reason::Rule => "RULE",
+            Reason::Agreement => "AGREEMENT",
+        })
+    }
+}
+
+/// One check that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which check.
+    pub reason: Reason,
+    /// What was wrong; the first line says it in short.
+    pub text: String,
+}
+
+/// What came of one scenario.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// The scenario.
+    pub scenario: String,
+    /// Whether every check passed.
+    pub passed: bool,
+    /// The first failed check's reason.
+    pub headline: Option<Reason>,
+    /// All failed checks, in the order of their reasons.
+    pub failures: Vec<Failure>,
+    /// Why it failed, as far as the evidence tells, the cause first; they head the verdict.
+    pub causes: Vec<Diagnosis>,
+    /// What is told and held against nobody: deviations of SoftRoCE.
+    pub notes: Vec<Diagnosis>,
+    /// What the checks that passed are worth, in a few words: "complete: 12 packets by rxe's counters".
+    pub proof: String,
+    /// RoCEv2 packets in the capture.
+    pub packets: u64,
+    /// The rules that the wire breaks, expected or not, by name.
+    pub findings: Vec<String>,
+    /// How long the run took, machines included.
+    pub seconds: f64,
+    /// Whether a machine stood still: the requester's ACK timeout ran out, in a scenario that gives it no reason to, or a
+    /// check failed and a kernel says that the host did not let it run. Such a run proves nothing.
+    pub is_disturbed: bool,
+    /// Whether the scenario was run once more for that, so that the other run counts.
+    pub is_superseded: bool,
+    /// Why the scenario was not run; neither passed nor failed then.
+    pub not_run: Option<String>,
+    /// It was not run, or not to its end, because the invocation ended: red.
+    pub is_interrupted: bool,
+    /// What a green run has proven beside the proof that its capture is complete.
+    pub proven: String,
+    /// Which provider's machines, and what ran them.
+    pub provider: String,
+    /// What each machine runs, as far as that is known.
+    pub provenance: BTreeMap<Role, Provenance>,
+    /// What is declared to differ on these machines, by keys; empty where nothing is.
+    pub differs: String,
+    /// Where everything about the run is kept.
+    pub artifacts: PathBuf,
+    /// The command that runs it again.
+    pub replay: String,
+    /// What is added to that command to accept a trace that is meant.
+    pub accept: String,
+    /// The trace, for the snapshot.
+    #[serde(skip)]
+    pub trace: Option<String>,
+    /// The accepted trace that it was compared with, if it was.
+    #[serde(skip)]
+    pub accepted: Option<String>,
+}
+
+impl Verdict {
+    /// Whether nothing but the trace is in question, so that a person may accept it.
+    pub fn can_be_accepted(&self) -> bool {
+        !self.is_disturbed && self.failures.iter().all(|failure| failure.reason == Reason::Wire)
+    }
+
+    /// On a scenario that the machines at hand cannot run, or that never had its turn.
+    pub fn not_run(scenario: &str, why: impl Into<String>) -> Verdict {
+        Verdict { scenario: scenario.to_owned(), not_run: Some(why.into()), ..Verdict::default() }
+    }
+
+    /// On a scenario that was planned and has no verdict.
+    pub fn interrupted(scenario: &str, why: impl Into<String>) -> Verdict {
+        Verdict { is_interrupted: true, ..Verdict::not_run(scenario, why) }
+    }
+
+    /// On a scenario that failed before there was anything to judge.
+    pub fn failed(scenario: &str, reason: Reason, text: impl Into<String>) -> Verdict {
+        let failures = vec![Failure { reason, text: text.into() }];
+        Verdict { scenario: scenario.to_owned(), failures, ..Verdict::default() }.concluded()
+    }
+
+    /// Puts the failed checks in order and names the headline.
+    #[must_use]
+    pub fn concluded(mut self) -> Verdict {
+        self.failures.sort_by_key(|failure| failure.reason);
+        self.make_plain();
+        self.passed = self.failures.is_empty() && self.not_run.is_none();
+        self.headline = self.failures.first().map(|failure| failure.reason);
+        self
+    }
+}
+
+impl Verdict {
+    /// Takes what a terminal would act on out of texts that may hold a machine's or a program's words.
+    fn make_plain(&mut self) {
+        let plain = |text: &mut String| *text = crate::base::plain::plain(text);
+        for failure in &mut self.failures {
+            plain(&mut failure.text);
+        }
+        for diagnosis in self.causes.iter_mut().chain(&mut self.notes) {
+            plain(&mut diagnosis.sentence);
+            diagnosis.evidence.iter_mut().for_each(plain);
+        }
+        plain(&mut self.proof);
+    }
+
+    /// What a red verdict says in one line: its cause, else its first failed check.
+    pub fn headline_text(&self) -> String {
+        match (self.causes.first(), self.failures.first()) {
+            (Some(Diagnosis { cause, sentence, .. }), Some(_)) => format!("{cause}: {sentence}"),
+            (_, Some(Failure { reason, text })) => {
+                format!("{reason}: {}", text.lines().next().unwrap_or_default())
+            }
+            (_, None) => String::new(),
+        }
+    }
+}
+
+/// One screen: the headline, every other reason, where to look and how to run it again.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.not_run {
+            let what = if self.is_interrupted { "interrupted" } else { "not run" };
+            return write!(f, "{}: {what}: {why}", self.scenario);
+        }
+        if self.failures.is_empty() {
+            write!(f, "{}: {}", self.scenario, self.proof)?;
+            if !self.proven.is_empty() {
+                write!(f, "\n  proven     {}", self.proven)?;
+            }
+            return self.notes.iter().try_for_each(|note| write!(f, "\n  {}: {}", note.cause, note.sentence));
+        }
+        writeln!(f, "{}: {}", self.scenario, self.headline_text())?;
+        for (index, diagnosis) in self.causes.iter().enumerate() {
+            if index > 0 {
+                writeln!(f, "  {}: {}", diagnosis.cause, diagnosis.sentence)?;
+            }
+            for line in &diagnosis.evidence {
+                writeln!(f, "             {line}")?;
+            }
+            writeln!(f, "  next       {}", diagnosis.next)?;
+            let explain = invocation::program(&format!("explain {}", diagnosis.cause));
+            writeln!(f, "             more: {explain}")?;
+        }
+        for (index, failure) in self.failures.iter().enumerate() {
+            let mut lines = failure.text.lines();
+            let line = lines.next().unwrap_or_default();
+            if index > 0 || !self.causes.is_empty() {
+                writeln!(f, "  {:<9}  {line}", failure.reason)?;
+            }
+            for line in lines {
+                writeln!(f, "             {line}")?;
+            }
+        }
+        for note in &self.notes {
+            writeln!(f, "  {}: {}", note.cause, note.sentence)?;
+        }
+        writeln!(f, "  artifacts  {}", self.artifacts.display())?;
+        write!(f, "  replay     {}", self.replay)?;
+        if self.can_be_accepted() && !self.accept.is_empty() {
+            write!(f, "\n  if meant   {} {}", self.replay, self.accept)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(reasons: &[Reason]) -> Verdict {
+        Verdict {
+            scenario: "x".to_owned(),
+            failures: reasons
+                .iter()
+                .map(|&reason| Failure { reason, text: format!("about {reason}\nmore") })
+                .collect(),
+            proof: "12 packets".to_owned(),
+            artifacts: "/a".into(),
+            replay: "again".to_owned(),
+            ..Verdict::default()
+        }
+        .concluded()
+    }
+
+    #[test]
+    fn headline_is_the_first_reason_and_all_are_kept() {
+        let verdict = verdict(&[Reason::Agreement, Reason::App, Reason::Wire]);
+        assert_eq!(verdict.headline, Some(Reason::Wire));
+        assert_eq!(
+            verdict.to_string(),
+            "x: WIRE: about WIRE\n\
+             \u{20}            more\n\
+             \u{20} APP        about APP\n\
+             \u{20}            more\n\
+             \u{20} AGREEMENT  about AGREEMENT\n\
+             \u{20}            more\n\
+             \u{20} artifacts  /a\n\
+             \u{20} replay     again"
+        );
+    }
+
+    #[test]
+    fn verdict_without_failures_passed() {
+        let verdict = verdict(&[]);
+        assert!(verdict.passed && verdict.headline.is_none());
+        assert_eq!(verdict.to_string(), "x: 12 packets");
+    }
+}

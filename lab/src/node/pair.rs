@@ -1,0 +1,240 @@
+//! What every provider of machines gives: two nodes, and what can be asked of them.
+//!
+//! No type of one provider appears here. The nodes are named `server` and `client` everywhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::command::Output;
+use crate::base::error::{Error, Kind, Result};
+use crate::base::program::Program;
+use crate::base::role::Role;
+use crate::guest::contents::Contents;
+use crate::scenario::differences::Differences;
+use crate::scenario::fault::netem::Counted;
+use crate::scenario::fault::{Fault, Met};
+use crate::scenario::network::Network;
+use crate::scenario::network::Wire;
+use crate::wire::captured::Captured;
+
+/// How long one look at a running command waits before the machines are looked at.
+pub const SLICE: Duration = Duration::from_millis(250);
+
+/// What a machine runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Its release: a guest's name, as in "debian-13", or what another machine calls its own.
+    pub release: String,
+    /// Its kernel, as `uname -r` prints it.
+    pub kernel: String,
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, kernel {}", self.release, self.kernel)
+    }
+}
+
+/// What a run asks of its machines.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// What is deployed and first on PATH.
+    pub programs: &'a [Program],
+    /// How the nodes reach each other.
+    pub network: Network,
+    /// What happens to packets on the way.
+    pub faults: &'a [Fault],
+    /// Where logs of the machines go; it exists.
+    pub artifacts: &'a Path,
+}
+
+impl<'a> Plan<'a> {
+    /// Machines without programs, on the usual network, without faults.
+    pub fn new(artifacts: &'a Path) -> Plan<'a> {
+        Plan { programs: &[], network: Network::default(), faults: &[], artifacts }
+    }
+}
+
+/// A source of machines.
+pub trait Provider: Send + Sync {
+    /// What it is called on the command line.
+    fn name(&self) -> &'static str;
+
+    /// What can act on packets between its machines.
+    fn wire(&self) -> Wire;
+
+    /// What is declared to differ on its machines from those that snapshots were taken on.
+    fn differences(&self) -> Differences {
+        Differences::default()
+    }
+
+    /// What its machines run, as far as that is known before there are any.
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        BTreeMap::new()
+    }
+
+    /// What a node has before anything is deployed, where that is known without one.
+    ///
+    /// # Errors
+    ///
+    /// It is known, and cannot be read.
+    fn contents(&self) -> Result<Option<Contents>> {
+        Ok(None)
+    }
+
+    /// Makes both nodes ready, as planned: rxe ACTIVE, the peer reachable, the programs deployed.
+    ///
+    /// # Errors
+    ///
+    /// A machine does not come up, or the plan asks for what this provider cannot; whatever was started is ended.
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>>;
+}
+
+/// Two nodes that are ready, and the wire between them. Dropped, they are destroyed.
+pub trait Pair {
+    /// One of the two.
+    fn node(&self, role: Role) -> &dyn Node;
+
+    /// What runs the machines, for people: "qemu 7.2.22, software emulation (…)".
+    fn description(&self) -> String;
+
+    /// What the machines run.
+    fn provenance(&self) -> BTreeMap<Role, Provenance>;
+
+    /// Runs the same short command on both nodes at once, to its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::run`].
+    fn run_on_both(&self, command: &str, limit: Duration) -> Result<BTreeMap<Role, Output>> {
+        let mut running = Vec::new();
+        for role in Role::BOTH {
+            running.push((role, self.node(role).start(command)?));
+        }
+        let wait = |(role, mut running): (Role, Box<dyn Running + '_>)| {
+            Ok((role, self.wait_for(running.as_mut(), &format!("a command on {role}"), limit)?))
+        };
+        running.into_iter().map(wait).collect()
+    }
+
+    /// Waits for the end of a command, which `what` names, for as long as the machines live.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within `limit`, or as [`Pair::check_alive`].
+    fn wait_for(&self, running: &mut dyn Running, what: &str, limit: Duration) -> Result<Output> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match running.wait(left.min(SLICE)) {
+                Err(error) if error.kind() == Kind::Timeout => self.check_alive()?,
+                ended => return ended,
+            }
+            if left.is_zero() {
+                return Err(Error::timeout(format_args!("end of {what}"), limit));
+            }
+        }
+    }
+
+    /// How a person reaches a node from another terminal.
+    ///
+    /// # Errors
+    ///
+    /// The way in cannot be opened.
+    fn way_in(&self, role: Role) -> Result<String>;
+
+    /// Begins to record the wire into `file`, a pcapng.
+    ///
+    /// # Errors
+    ///
+    /// The capture cannot be started.
+    fn start_capture(&self, file: &Path) -> Result<()>;
+
+    /// How many RoCEv2 packets the recording holds so far, by node.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is being recorded, or the recorder is gone.
+    fn captured(&self) -> Result<BTreeMap<Role, Captured>>;
+
+    /// Ends the recording; the file is whole when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The capture cannot be finished.
+    fn stop_capture(&self) -> Result<()>;
+
+    /// What the plan's faults have met so far; `None` where no switch acts on them.
+    ///
+    /// # Errors
+    ///
+    /// The switch is gone.
+    fn met(&self) -> Result<Option<Met>> {
+        Ok(None)
+    }
+
+    /// What netem has counted so far on each node where the plan's faults are its to make.
+    ///
+    /// # Errors
+    ///
+    /// A node does not answer, or its netem is gone.
+    fn netem(&self) -> Result<BTreeMap<Role, Counted>> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Fails at once if a machine has ended, and in some seconds if its process stands still.
+    ///
+    /// # Errors
+    ///
+    /// A machine has ended or stands still: with the reason and its console's last lines.
+    fn check_alive(&self) -> Result<()>;
+}
+
+/// One machine.
+pub trait Node {
+    /// Runs a shell command to its end.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer within `limit`, or has ended. An exit code is not an error.
+    fn run(&self, command: &str, limit: Duration) -> Result<Output>;
+
+    /// Starts a shell command.
+    ///
+    /// # Errors
+    ///
+    /// The node has ended.
+    fn start(&self, command: &str) -> Result<Box<dyn Running + '_>>;
+
+    /// Its address on the RDMA network.
+    fn address(&self) -> IpAddr;
+}
+
+/// A command that was started on a node. Dropped, it is killed.
+pub trait Running {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// It does not end within `limit`: it goes on, stop it with [`Running::stop`].
+    fn wait(&mut self, limit: Duration) -> Result<Output>;
+
+    /// Sends a signal to it and everything it started, by its name without SIG; one that has ended is no error.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer.
+    fn signal(&mut self, signal: &str) -> Result<()>;
+
+    /// Ends it and everything it started, and gives what it wrote until then.
+    ///
+    /// # Errors
+    ///
+    /// The node does not answer.
+    fn stop(&mut self) -> Result<Output>;
+}

@@ -1,0 +1,232 @@
+//! What a run leaves behind: all that a verdict is judged from, kept in the artifact directory.
+//!
+//! Judging reads only this and the capture, so a kept directory can be judged again without machines.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::cache::write_whole;
+use crate::base::command::Output;
+use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::role::Role;
+use crate::node::Provenance;
+use crate::scenario::Scenario;
+use crate::scenario::differences::Differences;
+use crate::scenario::fault::Met;
+use crate::scenario::fault::netem::Counted;
+use crate::wire::capture::{CAPTURE, decode_named};
+
+/// The evidence's file in an artifact directory.
+pub const FILE: &str = "evidence.json";
+
+/// What was seen of one node.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NodeEvidence {
+    /// Whether the scenario's command was started; what was not heard of again says nothing of the command then.
+    #[serde(default)]
+    pub is_started: bool,
+    /// How the scenario's command ended; `None` if it was never started, or never answered for.
+    pub output: Option<Output>,
+    /// Whether the command was still running at the limit, and stopped then.
+    pub is_timed_out: bool,
+    /// RoCEv2 packets that rxe counted while the capture ran: sent and received.
+    pub sent: Option<u64>,
+    /// See `sent`.
+    pub received: Option<u64>,
+    /// Its RDMA device counts no packets, as cards other than SoftRoCE do not.
+    #[serde(default)]
+    pub counts_no_packets: bool,
+    /// How far each counter of the RDMA device moved on while the capture ran.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+    /// What netem counted of what it sent, where that makes the scenario's faults.
+    #[serde(default)]
+    pub netem: Option<Counted>,
+    /// The kernel log from the scenario's start on, as `<level>[seconds] text`.
+    pub kernel_log: String,
+    /// Whether the lab stopped the command since its peer had failed.
+    #[serde(default)]
+    pub is_stopped: bool,
+    /// Whether the scenario's signal asked the command to end once its client had.
+    #[serde(default)]
+    pub was_asked_to_end: bool,
+    /// All of its addresses, by which packets are known as its own; without those the one on the RDMA network.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+}
+
+impl NodeEvidence {
+    /// Takes note of the end of the scenario's command.
+    pub fn has_ended(&mut self, output: Output, is_timed_out: bool) {
+        let addresses = std::mem::take(&mut self.addresses);
+        let output = Some(output);
+        *self = NodeEvidence { is_started: true, output, is_timed_out, addresses, ..Default::default() };
+    }
+}
+
+/// What was seen of a whole run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What was run.
+    pub scenario: Scenario,
+    /// The file of the trace that the run is held to, if it is held to one.
+    #[serde(default)]
+    pub snapshot: Option<PathBuf>,
+    /// The command that runs it again.
+    #[serde(default)]
+    pub replay: String,
+    /// What is added to that command to accept a trace that is meant.
+    #[serde(default)]
+    pub accept: String,
+    /// Which provider's machines, and what ran them.
+    pub provider: String,
+    /// What each machine runs, as far as that is known.
+    #[serde(default)]
+    pub provenance: BTreeMap<Role, Provenance>,
+    /// What is declared to differ on its machines from what snapshots were taken on.
+    #[serde(default)]
+    pub differences: Differences,
+    /// The nodes' addresses on the RDMA network.
+    pub addresses: BTreeMap<Role, IpAddr>,
+    /// What was seen of each node.
+    pub nodes: BTreeMap<Role, NodeEvidence>,
+    /// What the scenario's faults met; `None` if it came to none.
+    #[serde(default)]
+    pub met: Option<Met>,
+    /// What kept the run from coming to its end, if anything did.
+    pub failure: Option<Failed>,
+    /// How long things took, in seconds: `up` (the machines), `programs` (from the server's start to both
+    /// programs' end), `down`, and `harness`: all but the programs.
+    pub seconds: BTreeMap<String, f64>,
+}
+
+/// An error of the lab during a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failed {
+    /// Which part of the lab failed.
+    pub kind: FailedKind,
+    /// The error's whole text.
+    pub text: String,
+}
+
+/// Which part of the lab failed: [`Kind`], as far as a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailedKind {
+    /// Before anything ran.
+    Setup,
+    /// A machine did not come up or ended.
+    Boot,
+    /// The capture could not be taken.
+    Capture,
+    /// A wait reached its limit.
+    Timeout,
+}
+
+impl From<&Error> for Failed {
+    fn from(error: &Error) -> Failed {
+        let kind = match error.kind() {
+            Kind::Usage | Kind::Setup => FailedKind::Setup,
+            Kind::Boot => FailedKind::Boot,
+            Kind::Capture => FailedKind::Capture,
+            Kind::Timeout => FailedKind::Timeout,
+        };
+        Failed { kind, text: error.to_string() }
+    }
+}
+
+impl Evidence {
+    /// Nothing seen yet.
+    pub fn new(scenario: &Scenario) -> Evidence {
+        Evidence {
+            scenario: scenario.clone(),
+            snapshot: None,
+            replay: String::new(),
+            accept: String::new(),
+            provider: String::new(),
+            provenance: BTreeMap::new(),
+            differences: Differences::default(),
+            addresses: BTreeMap::new(),
+            nodes: Role::BOTH.map(|role| (role, NodeEvidence::default())).into(),
+            met: None,
+            failure: None,
+            seconds: BTreeMap::new(),
+        }
+    }
+
+    /// What was seen of one node.
+    pub fn node(&mut self, role: Role) -> &mut NodeEvidence {
+        self.nodes.entry(role).or_default()
+    }
+
+    /// Whether a program ended as it has to: with the expected exit code, or by the signal that asked it to.
+    pub fn has_ended_well(&self, role: Role) -> bool {
+        let Some(node) = self.nodes.get(&role) else { return false };
+        let code = node.output.as_ref().and_then(|output| output.code);
+        let by_signal = node.was_asked_to_end && matches!(code, Some(129 | 130 | 138 | 140 | 143));
+        code == Some(self.scenario.expected(role).exit)
+            || by_signal
+            || node.was_asked_to_end && code.is_none()
+    }
+
+    /// The node that has this address.
+    pub fn owner(&self, address: IpAddr) -> Option<Role> {
+        let has = |role: &Role| {
+            self.addresses.get(role) == Some(&address)
+                || self.nodes.get(role).is_some_and(|node| node.addresses.contains(&address))
+        };
+        Role::BOTH.into_iter().find(has)
+    }
+
+    /// Decodes the run's capture in `artifacts`, with the nodes' names for all of their addresses.
+    ///
+    /// # Errors
+    ///
+    /// There is no capture, or it cannot be read to its end.
+    pub fn decode(&self, artifacts: &Path) -> Result<roce::Report> {
+        let all = self.nodes.iter().flat_map(|(role, node)| node.addresses.iter().map(|one| (*role, *one)));
+        let own = self.addresses.iter().map(|(role, address)| (*role, *address));
+        decode_named(&artifacts.join(CAPTURE), all.chain(own))
+    }
+
+    /// How long the whole run took, machines included.
+    pub fn total_seconds(&self) -> f64 {
+        let seconds = |what: &str| self.seconds.get(what).copied().unwrap_or(0.0);
+        seconds("harness") + seconds("programs")
+    }
+
+    /// Writes it, and the parts that people read as files of their own.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be written.
+    pub fn write(&self, artifacts: &Path) -> Result<()> {
+        for (role, node) in &self.nodes {
+            if let Some(output) = &node.output {
+                let text = format!("{}{}", output.stdout, output.stderr);
+                write_whole(&artifacts.join(format!("{role}.out")), text.as_bytes())?;
+            }
+            write_whole(&artifacts.join(format!("dmesg-{role}.txt")), node.kernel_log.as_bytes())?;
+        }
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|source| Error::setup("failed to write the evidence").source(source))?;
+        write_whole(&artifacts.join(FILE), &text)
+    }
+
+    /// Reads what an earlier run left.
+    ///
+    /// # Errors
+    ///
+    /// There is none in that directory, or it cannot be read.
+    pub fn read(artifacts: &Path) -> Result<Evidence> {
+        let path = artifacts.join(FILE);
+        let text = fs::read(&path).at("failed to read", &path)?;
+        serde_json::from_slice(&text).map_err(|source| {
+            Error::setup(format!("{} is not a run's evidence", path.display())).source(source)
+        })
+    }
+}

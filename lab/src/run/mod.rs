@@ -1,0 +1,14 @@
+//! One run between two nodes, and what is seen of it.
+//!
+//! - [`setup`]: what every run needs before its machines
+//! - [`observe`]: machines up, capture on, programs, capture off
+//! - [`evidence`]: what was seen, kept as a file; [`kernel_log`]: the nodes' kernel messages
+//! - [`guest_tests`]: tests that run inside a node
+
+pub mod evidence;
+pub mod guest_tests;
+pub mod kernel_log;
+pub mod observe;
+pub mod setup;
+
+pub use observe::{Case, run};

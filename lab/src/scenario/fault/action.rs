@@ -1,0 +1,168 @@
+//! What becomes of a packet that a fault is about.
+
+use std::fmt;
+
+use roce::wire::{Aeth, AtomicEth, Bth, ImmDt, Reth};
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is lost.
+    Drop,
+    /// It arrives twice.
+    Duplicate,
+    /// It arrives later.
+    Delay {
+        /// By how much, in milliseconds.
+        ms: u64,
+    },
+    /// It arrives after packets that were sent behind it.
+    Reorder {
+        /// How many packets of the same direction overtake it.
+        by: u32,
+    },
+    /// It arrives changed.
+    Corrupt {
+        /// What of it.
+        field: Field,
+        /// What the field becomes; `None` flips its lowest bit.
+        value: Option<u64>,
+        /// Whether the ICRC is made to fit again, so that the receiver cannot see the change by it.
+        is_resealed: bool,
+    },
+    /// Only its first bytes arrive.
+    Truncate {
+        /// How many, counted from the Ethernet header on.
+        bytes: usize,
+    },
+    /// It arrives marked "congestion experienced".
+    MarkEcn,
+    /// The link is cut from this packet on, in both directions.
+    Cut {
+        /// How many packets are lost until the link is back, this one included; `None` cuts it for good.
+        packets: Option<u64>,
+    },
+    /// From this packet on its direction of the link carries no more than so much.
+    Rate {
+        /// In kilobits a second.
+        kbit_per_s: u64,
+    },
+}
+
+impl Action {
+    /// The names in scenario files.
+    pub const NAMES: [&str; 9] =
+        ["drop", "duplicate", "delay", "reorder", "corrupt", "truncate", "mark-ecn", "cut", "rate"];
+
+    /// Its name in scenario files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Drop => "drop",
+            Action::Duplicate => "duplicate",
+            Action::Delay { .. } => "delay",
+            Action::Reorder { .. } => "reorder",
+            Action::Corrupt { .. } => "corrupt",
+            Action::Truncate { .. } => "truncate",
+            Action::MarkEcn => "mark-ecn",
+            Action::Cut { .. } => "cut",
+            Action::Rate { .. } => "rate",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Action::Delay { ms } => write!(f, " {ms} ms"),
+            Action::Reorder { by } => write!(f, " by {by}"),
+            Action::Corrupt { field, .. } => write!(f, " {}", field.name()),
+            Action::Truncate { bytes } => write!(f, " to {bytes} bytes"),
+            Action::Cut { packets: Some(packets) } => write!(f, " for {packets} packets"),
+            Action::Rate { kbit_per_s } => write!(f, " {kbit_per_s} kbit/s"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A part of a packet that can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The first byte of the payload.
+    Payload,
+    /// The invariant CRC.
+    Icrc,
+    /// BTH: the opcode.
+    Opcode,
+    /// BTH: the partition key.
+    PKey,
+    /// BTH: the receiver's queue pair number.
+    DestinationQpn,
+    /// BTH: the packet sequence number.
+    Psn,
+    /// RETH or AtomicETH: the virtual address.
+    Va,
+    /// RETH or AtomicETH: the remote key.
+    Rkey,
+    /// RETH: the length in bytes.
+    DmaLength,
+    /// AETH: the syndrome.
+    Syndrome,
+    /// AETH: the message sequence number.
+    Msn,
+    /// ImmDt: the immediate.
+    Immediate,
+}
+
+impl Field {
+    /// All of them.
+    pub const ALL: [Field; 12] = [
+        Field::Payload,
+        Field::Icrc,
+        Field::Opcode,
+        Field::PKey,
+        Field::DestinationQpn,
+        Field::Psn,
+        Field::Va,
+        Field::Rkey,
+        Field::DmaLength,
+        Field::Syndrome,
+        Field::Msn,
+        Field::Immediate,
+    ];
+
+    /// Its name in scenario files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Field::Payload => "payload",
+            Field::Icrc => "icrc",
+            Field::Opcode => "opcode",
+            Field::PKey => "p_key",
+            Field::DestinationQpn => "destination_qpn",
+            Field::Psn => "psn",
+            Field::Va => "va",
+            Field::Rkey => "rkey",
+            Field::DmaLength => "dma_length",
+            Field::Syndrome => "syndrome",
+            Field::Msn => "msn",
+            Field::Immediate => "immediate",
+        }
+    }
+
+    /// The headers that may have it, and its name in their tables; `None` of what is in no header.
+    pub(crate) fn place(self) -> Option<(&'static [&'static str], &'static str)> {
+        Some(match self {
+            Field::Payload | Field::Icrc => return None,
+            Field::Opcode => (&[Bth::LAYER], "opcode"),
+            Field::PKey => (&[Bth::LAYER], "p_key"),
+            Field::DestinationQpn => (&[Bth::LAYER], "destination_qpn"),
+            Field::Psn => (&[Bth::LAYER], "psn"),
+            Field::Va => (&[Reth::LAYER, AtomicEth::LAYER], "va"),
+            Field::Rkey => (&[Reth::LAYER, AtomicEth::LAYER], "rkey"),
+            Field::DmaLength => (&[Reth::LAYER], "dma_length"),
+            Field::Syndrome => (&[Aeth::LAYER], "syndrome"),
+            Field::Msn => (&[Aeth::LAYER], "msn"),
+            Field::Immediate => (&[ImmDt::LAYER], "value"),
+        })
+    }
+}

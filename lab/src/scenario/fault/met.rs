@@ -1,0 +1,14 @@
+//! What the faults of a run have met.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What the faults of a run have met so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Met {
+    /// How often each fault acted, in their order.
+    pub hits: Vec<u64>,
+    /// The packets that came, by what they are and who receives them.
+    pub passed: BTreeMap<String, u64>,
+}

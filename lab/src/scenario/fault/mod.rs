@@ -1,0 +1,63 @@
+//! Faults on the wire, by what packets mean: which packets, and what becomes of them.
+//!
+//! - [`entry`]: a `[[fault]]` of a scenario file
+//! - [`matcher`]: which packets
+//! - [`action`]: what becomes of them
+//! - [`met`]: how often they acted; [`netem`]: what of them machines without the switch can do
+
+pub mod action;
+pub mod entry;
+pub mod matcher;
+pub mod met;
+pub mod netem;
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use action::Action;
+pub use matcher::Matcher;
+pub use met::Met;
+
+use crate::base::error::{Error, Result};
+use crate::base::names::nearest_key;
+
+/// A fault: every packet that matches meets the action.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "entry::Entry", into = "entry::Entry")]
+#[schemars(with = "entry::Entry")]
+pub struct Fault {
+    /// Which packets.
+    pub matcher: Matcher,
+    /// What becomes of them.
+    pub action: Action,
+}
+
+/// Reads what stands between the braces of an inline table: `action = "drop", nth = 1`.
+impl FromStr for Fault {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Fault> {
+        #[derive(Deserialize)]
+        struct Line {
+            fault: Fault,
+        }
+        toml::from_str(&format!("fault = {{ {text} }}")).map(|line: Line| line.fault).map_err(|error| {
+            let example =
+                "write it as in action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1; see docs/scenarios.md";
+            let near = nearest_key(error.message()).map(|near| format!("{near}\n"));
+            Error::usage(format!("no fault: `{text}`"))
+                .detail(error.message())
+                .next(near.unwrap_or_default() + example)
+        })
+    }
+}
+
+/// As people say it: `drop RC RDMA WRITE Middle, nth 1, times 1`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.action, self.matcher)
+    }
+}

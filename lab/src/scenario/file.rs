@@ -1,0 +1,452 @@
+//! Scenario files: what runs on the two nodes, and what is expected of it.
+//!
+//! One TOML file each, in `lab/scenarios/`; the file's name is the scenario's. Unknown keys are errors.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::names;
+use crate::base::role::Role;
+use crate::scenario::cause::Cause;
+use crate::scenario::counters::{self, Count};
+use crate::scenario::fault::{Fault, netem};
+use crate::scenario::network::{Network, Wire};
+use crate::scenario::placeholder;
+use crate::scenario::ready::{Ready, Stop};
+
+/// One scenario.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name: the file's, without `.toml`.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub summary: String,
+    /// The command on the node `server`; it has to end by itself. `{server}` and `{client}` stand for the nodes' RDMA
+    /// addresses.
+    pub server: String,
+    /// The command on the node `client`; likewise.
+    pub client: String,
+    /// When the server is ready for its client: `listener` (something listens by RDMA CM or TCP that did not before),
+    /// `port:N` (somebody listens on that port), `delay:SECONDS`.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub ready: Ready,
+    /// The signal that ends the server once its client has, for one that serves for ever: it may end by that.
+    #[serde(default)]
+    pub stop: Option<Stop>,
+    /// How long both commands may take together, in seconds.
+    #[serde(default = "default_timeout_s")]
+    pub timeout_s: u64,
+    /// The network between the nodes.
+    #[serde(default)]
+    pub network: Network,
+    /// What happens to packets on the way, in this order: the first that matches a packet acts on it.
+    #[serde(default, rename = "fault")]
+    pub faults: Vec<Fault>,
+    /// What the machines must have beyond what all have; faults add what they need.
+    #[serde(default)]
+    pub needs: Vec<Need>,
+    /// What the snapshot holds.
+    #[serde(default)]
+    pub trace: Trace,
+    /// What must be true afterwards.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+/// What a scenario needs of its machines that not all have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// The lab's own switch between the nodes.
+    Switch,
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trace {
+    /// Every packet.
+    #[default]
+    Full,
+    /// What must hold whatever the timing: for large scenarios and those in which time decides.
+    Summary,
+}
+
+/// What must be true after a scenario.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// The rules that the wire breaks, by name; all of them and no other.
+    pub findings: Vec<String>,
+    /// The causes of what goes wrong, by name (docs/causes.md): all that the run shows and no other; unnamed, none is asked for.
+    pub causes: Vec<String>,
+    /// Whether the programs tell their completions, to be compared with the wire.
+    pub completions: bool,
+    /// Whether the programs give requesters a reason to run into their ACK timeout; faults always do. Without one
+    /// such a run is taken for disturbed.
+    pub timeouts: bool,
+    /// Of the command on `server`.
+    pub server: ExpectProgram,
+    /// Of the command on `client`.
+    pub client: ExpectProgram,
+}
+
+/// What must be true of one program.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpectProgram {
+    /// Its exit code.
+    pub exit: i32,
+    /// Members that its result line must have, with these values.
+    pub result: BTreeMap<String, Value>,
+    /// How far counters of its node's RDMA device move on, by name.
+    pub counters: BTreeMap<String, Count>,
+    /// Parts of lines that its node's kernel logs; each is there (of `a | b` one), and its lines are no objection.
+    pub kernel_log: Vec<String>,
+}
+
+impl Default for Expect {
+    fn default() -> Expect {
+        Expect {
+            findings: Vec::new(),
+            causes: Vec::new(),
+            completions: true,
+            timeouts: false,
+            server: ExpectProgram::default(),
+            client: ExpectProgram::default(),
+        }
+    }
+}
+
+fn default_timeout_s() -> u64 {
+    30
+}
+
+impl Scenario {
+    /// One that says nothing but what runs, as a file may.
+    pub fn new(name: &str, server: String, client: String) -> Scenario {
+        Scenario {
+            name: name.to_owned(),
+            summary: String::new(),
+            server,
+            client,
+            ready: Ready::default(),
+            stop: None,
+            timeout_s: default_timeout_s(),
+            network: Network::default(),
+            faults: Vec::new(),
+            needs: Vec::new(),
+            trace: Trace::default(),
+            expect: Expect::default(),
+        }
+    }
+
+    /// Reads one file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is not a scenario: with the place and, for an unknown key, the nearest valid one.
+    pub fn read(path: &Path) -> Result<Scenario> {
+        let text = fs::read_to_string(path).at("failed to read the scenario", path)?;
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Scenario::parse(&name, &text)
+            .map_err(|error| Error::usage(format!("scenario {}", path.display())).source(error))
+    }
+
+    /// Reads every `*.toml` of a directory, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be listed, or one of the files is not a scenario.
+    pub fn read_all(directory: &Path) -> Result<Vec<Scenario>> {
+        let mut scenarios = Vec::new();
+        for entry in fs::read_dir(directory).at("failed to list the scenarios in", directory)? {
+            let path = entry.at("failed to list the scenarios in", directory)?.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                scenarios.push(Scenario::read(&path)?);
+            }
+        }
+        scenarios.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(scenarios)
+    }
+
+    /// The command of one node, with the nodes' addresses in the places that stand for them.
+    pub fn filled(&self, role: Role, address: impl Fn(Role) -> String) -> String {
+        placeholder::filled(self.command(role), address)
+    }
+
+    /// Checks names that a person wrote, before anything runs, and writes them as they are.
+    ///
+    /// # Errors
+    ///
+    /// A counter, a rule or a placeholder has no such name: with the nearest; or expectations cannot be true together.
+    pub fn check(&mut self) -> Result<()> {
+        for role in Role::BOTH {
+            placeholder::check(self.command(role))?;
+        }
+        self.expect.check()
+    }
+
+    /// The command of one node.
+    pub fn command(&self, role: Role) -> &str {
+        match role {
+            Role::Server => &self.server,
+            Role::Client => &self.client,
+        }
+    }
+
+    /// Both commands, a line each.
+    pub fn commands(&self) -> String {
+        Role::BOTH.map(|role| self.command(role)).join("\n")
+    }
+
+    /// What is expected of one node's program.
+    pub fn expected(&self, role: Role) -> &ExpectProgram {
+        match role {
+            Role::Server => &self.expect.server,
+            Role::Client => &self.expect.client,
+        }
+    }
+
+    /// Why machines with such a wire between them cannot run it, in one line; `None` if they can.
+    pub fn cannot_run_on(&self, wire: &Wire) -> Option<String> {
+        let Wire::Netem { on } = wire else { return None };
+        if self.needs.contains(&Need::Switch) {
+            return Some("it needs the lab's own switch, which these machines have not".to_owned());
+        }
+        match netem::arguments(&self.faults) {
+            Err(why) => Some(why),
+            Ok(arguments) => arguments.keys().find(|sender| !on.contains(sender)).map(|sender| {
+                format!("its faults need `tc netem` on {sender}, whose network the lab may not change: setup_rxe is not set")
+            }),
+        }
+    }
+
+    /// Whether a requester's ACK timeout may run out for a reason that the scenario gives.
+    pub fn explains_timeouts(&self) -> bool {
+        !self.faults.is_empty() || self.expect.timeouts
+    }
+
+    /// Whether queue pairs may fail in the middle: by a fault, or so that a program ends with an error.
+    pub fn may_fail_queue_pairs(&self) -> bool {
+        self.explains_timeouts() || Role::BOTH.iter().any(|role| self.expected(*role).exit != 0)
+    }
+
+    /// How long both commands may take together.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_s)
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Scenario> {
+        let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
+            let message = error.to_string();
+            let hint = names::nearest_key(&message);
+            let wrong = Error::usage("not a scenario").detail(message);
+            match hint {
+                Some(hint) => wrong.next(hint),
+                None => wrong,
+            }
+        })?;
+        if !scenario.name.is_empty() {
+            return Err(Error::usage("a scenario has the name of its file").next("leave out the key `name`"));
+        }
+        name.clone_into(&mut scenario.name);
+        scenario.network.check()?;
+        scenario.check()?;
+        if scenario.timeout_s == 0 {
+            return Err(Error::usage("key `timeout_s` is 0: no program ends in no time"));
+        }
+        Ok(scenario)
+    }
+
+    /// The JSON schema of a scenario file, for editors.
+    pub fn schema() -> String {
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Scenario)).unwrap_or_default();
+        schema + "\n"
+    }
+}
+
+impl Expect {
+    /// Refuses what has no meaning, and expectations that cannot be true together.
+    fn check(&mut self) -> Result<()> {
+        for name in &mut self.findings {
+            *name = finding(name)?;
+        }
+        for name in &mut self.causes {
+            *name = Cause::from_name(name)?.name();
+        }
+        for (index, finding) in self.findings.iter().enumerate() {
+            if self.findings[..index].contains(finding) {
+                return Err(Error::usage(format!("the rule {finding} is expected twice"))
+                    .next("name it once: a rule that is expected may be broken any number of times"));
+            }
+        }
+        for (role, program) in [(Role::Server, &mut self.server), (Role::Client, &mut self.client)] {
+            let named = std::mem::take(&mut program.counters).into_iter();
+            program.counters = named
+                .map(|(name, count)| Ok((counters::name(&name).map_err(Error::usage)?.to_owned(), count)))
+                .collect::<Result<_>>()?;
+            if program.kernel_log.iter().any(|part| part.trim().is_empty()) {
+                return Err(Error::usage(format!("an empty part of {role}'s kernel log is in every line"))
+                    .next("name a part of the line that is expected"));
+            }
+            let is_ok = program.result.get("ok").and_then(Value::as_bool);
+            if is_ok.is_some_and(|is_ok| is_ok != (program.exit == 0)) {
+                return Err(Error::usage(format!(
+                    "{role} cannot have both exit code {} and the result ok = {}",
+                    program.exit,
+                    program.exit != 0
+                ))
+                .next("exit code 0 and ok = true go together, and others with ok = false"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rule of this name, whatever its case.
+///
+/// # Errors
+///
+/// None has it: with the nearest that one has.
+pub fn finding(name: &str) -> Result<String> {
+    let rules = roce::Rule::ALL.map(roce::Rule::name);
+    let found = names::find("rule", name, rules.iter().map(String::as_str));
+    found.map(str::to_owned).map_err(|why| Error::usage(why).next("docs/rules.md has all of them"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "summary = \"s\"\nserver = \"a\"\nclient = \"b {server}\"\n";
+
+    #[test]
+    fn minimal_scenario_expects_success_and_completions() {
+        let scenario = Scenario::parse("x", MINIMAL).unwrap();
+        assert_eq!(scenario.name, "x");
+        assert_eq!(scenario.expected(Role::Client).exit, 0);
+        assert!(scenario.expect.completions && scenario.expect.findings.is_empty());
+    }
+
+    #[test]
+    fn unknown_key_names_the_nearest() {
+        let error = Scenario::parse("x", &format!("{MINIMAL}sumary = \"\"\n")).unwrap_err().to_string();
+        assert!(error.contains("key `sumary` is not known; the nearest is `summary`"), "{error}");
+        let error = Scenario::parse("x", &format!("{MINIMAL}[expect.server]\nexits = 1\n")).unwrap_err();
+        assert!(error.to_string().contains("nearest is `exit`"), "{error}");
+    }
+
+    #[test]
+    fn unknown_value_names_the_nearest() {
+        let error = Scenario::parse("x", &format!("{MINIMAL}trace = \"sumary\"\n")).unwrap_err().to_string();
+        assert!(error.contains("value `sumary` is not known; the nearest is `summary`"), "{error}");
+        let text = format!("{MINIMAL}[[fault]]\naction = \"drop\"\nopcode = \"RC RDMA WRITE Onli\"\n");
+        let error = Scenario::parse("x", &text).unwrap_err().to_string();
+        assert!(error.contains("nearest is `RC RDMA WRITE Only`"), "{error}");
+    }
+
+    #[test]
+    fn names_are_taken_whatever_their_case() {
+        let text = format!(
+            "{MINIMAL}[[fault]]\naction = \"Drop\"\nopcode = \"RC ATOMIC Acknowledge\"\nto = \"Client.QP2\"\n\
+             [expect]\nfindings = [\"icrcmismatch\"]\n[expect.server.counters]\nDuplicate_Request = 1\n"
+        );
+        let scenario = Scenario::parse("x", &text).unwrap();
+        assert_eq!(scenario.faults[0].to_string(), "drop RC Atomic Acknowledge, to client.qp2");
+        assert_eq!(scenario.expect.findings, ["IcrcMismatch"]);
+        assert!(scenario.expect.server.counters.contains_key("duplicate_request"));
+    }
+
+    #[test]
+    fn placeholder_that_is_nearly_one_is_refused_with_the_nearest() {
+        for (written, near) in
+            [("{sever}", "{server}"), ("{server_ip}", "{server}"), ("{CLEINT}", "{client}")]
+        {
+            let text = MINIMAL.replace("{server}", written);
+            let error = Scenario::parse("x", &text).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("{written} stands for nothing; the nearest is {near}")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn machines_that_cannot_make_what_it_needs_are_refused() {
+        let scenario = |rest: &str| Scenario::parse("x", &format!("{MINIMAL}{rest}")).unwrap();
+        let why = |rest: &str, on: &[Role]| scenario(rest).cannot_run_on(&Wire::Netem { on: on.into() });
+        let cut = "[[fault]]\naction = \"cut\"\n";
+        assert_eq!(why("", &[]), None);
+        assert_eq!(why(cut, &Role::BOTH), None);
+        for (rest, part) in [
+            ("needs = [\"switch\"]\n", "the lab's own switch"),
+            ("[[fault]]\naction = \"drop\"\nnth = 1\n", "knows nothing of `nth`"),
+            (cut, "`tc netem` on client, whose network the lab may not change"),
+        ] {
+            assert_eq!(scenario(rest).cannot_run_on(&Wire::Switch), None);
+            assert!(why(rest, &[Role::Server]).unwrap().contains(part), "{rest}");
+        }
+    }
+
+    #[test]
+    fn mtu_too_small_for_ipv6_is_refused() {
+        let error =
+            Scenario::parse("x", &format!("{MINIMAL}[network]\nmtu = 1000\nip = \"v6\"\n")).unwrap_err();
+        assert!(error.to_string().contains("at least 1280"), "{error}");
+    }
+
+    #[test]
+    fn unknown_finding_names_the_nearest() {
+        let text = format!("{MINIMAL}[expect]\nfindings = [\"IcrcMissmatch\"]\n");
+        let error = Scenario::parse("x", &text).unwrap_err().to_string();
+        assert!(error.contains("the nearest is `IcrcMismatch`"), "{error}");
+    }
+
+    #[test]
+    fn expectations_that_cannot_be_true_together_are_refused() {
+        for (text, part) in [
+            ("[expect.client]\nexit = 1\nresult = { ok = true }", "client cannot have both exit code 1"),
+            ("[expect.server]\nresult = { ok = false }", "server cannot have both exit code 0"),
+            ("[expect]\nfindings = [\"IcrcMismatch\", \"IcrcMismatch\"]", "expected twice"),
+            ("[expect.server.counters]\nduplicate_requests = 1", "the nearest is `duplicate_request`"),
+            ("[expect.server]\nkernel_log = [\"\"]", "is in every line"),
+            ("timeout_s = 0", "no program ends in no time"),
+        ] {
+            let error = Scenario::parse("x", &format!("{MINIMAL}{text}\n")).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn schema_beside_the_catalogue_is_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/scenario.schema.json");
+        if std::env::var_os("LAB_UPDATE").is_some() {
+            fs::write(&path, Scenario::schema()).unwrap();
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(kept, Scenario::schema(), "write it anew with LAB_UPDATE=1");
+    }
+
+    #[test]
+    fn every_scenario_of_the_catalogue_is_valid() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let scenarios = Scenario::read_all(&directory).unwrap();
+        assert!(scenarios.len() >= 2);
+        for scenario in scenarios {
+            let text = fs::read_to_string(directory.join(format!("{}.toml", scenario.name))).unwrap();
+            assert!(text.starts_with("#:schema ./scenario.schema.json\n"), "{}", scenario.name);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What a scenario is: what runs, on which network, with which faults, and what is expected of it.
+//!
+//! - [`mod@file`]: a scenario's TOML file; [`placeholder`]: what stands in its commands for what only a run knows
+//! - [`ready`]: when its server is ready for its client; [`cause`]: causes of a failure that it may be meant to show
+//! - [`network`]: MTU and IP version
+//! - [`fault`]: what becomes of which packets
+//! - [`counters`]: rxe's counters by name, and how they may differ
+//! - [`differences`]: what machines are declared to do otherwise
+
+pub mod cause;
+pub mod counters;
+pub mod differences;
+pub mod fault;
+pub mod file;
+pub mod network;
+pub mod placeholder;
+pub mod ready;
+
+pub use counters::Count;
+pub use file::{Scenario, Trace};

@@ -1,0 +1,305 @@
+//! The page of a run, and the index of an invocation: what a browser shows of the artifacts.
+//!
+//! A page is made of what the artifacts hold, and a page that cannot be made fails no run.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use roce_page::{Capture, Cause, Collector, Counter, Entry, Index, Output, Page, Run, State, Traces};
+
+use crate::base::cache::write_whole;
+use crate::base::command;
+use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::progress::say;
+use crate::base::role::Role;
+use crate::judge::verdict::Verdict;
+use crate::run::evidence::{self, Evidence};
+use crate::trial::results::{Class, Results, Row};
+use crate::wire::capture;
+
+/// The page's file in an artifact directory.
+pub const FILE: &str = "report.html";
+
+/// The index's file in an invocation's directory.
+pub const INDEX_FILE: &str = "index.html";
+
+/// Packets of a capture that a page shows.
+const PACKETS_MAX: usize = 50_000;
+
+/// Writes the page of a run into `directory`; a page that cannot be made is a line of progress.
+pub fn keep(verdict: &Verdict, directory: &Path) {
+    if let Err(error) =
+        page(verdict, directory).and_then(|html| write_whole(&directory.join(FILE), html.as_bytes()))
+    {
+        say(&format!("{}: no page of this run: {error}", verdict.scenario));
+    }
+}
+
+/// Writes the index of an invocation.
+///
+/// # Errors
+///
+/// The directory cannot be written.
+pub fn keep_index(results: &Results) -> Result<()> {
+    let entries = results.scenarios.iter().map(|row| entry(&results.run, row)).collect();
+    let name = results.run.file_name().unwrap_or_default().to_string_lossy();
+    let index = Index { title: format!("Runs of {name}"), summary: results.totals.to_string(), entries };
+    write_whole(&results.run.join(INDEX_FILE), index.to_html().as_bytes())
+}
+
+/// The page to open for what is in `directory`: its index, else its own.
+///
+/// # Errors
+///
+/// There is neither.
+pub fn find(directory: &Path) -> Result<PathBuf> {
+    let files = [INDEX_FILE, FILE].map(|file| directory.join(file));
+    files.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+        Error::usage(format!("no page is kept in {}", directory.display()))
+            .next("name the directory of an invocation, as in …/runs/latest, or of one run in it")
+    })
+}
+
+fn entry(run: &Path, row: &Row) -> Entry {
+    let verdict = &row.verdict;
+    // One that was judged again is kept under its own name.
+    let own = verdict.artifacts.strip_prefix(run).map(Path::to_owned);
+    let directory =
+        own.unwrap_or_else(|_| verdict.artifacts.file_name().map(PathBuf::from).unwrap_or_default());
+    let page = directory.join(FILE);
+    let link = run.join(&page).is_file().then(|| page.to_string_lossy().into_owned());
+    Entry {
+        name: verdict.scenario.clone(),
+        state: state(verdict),
+        headline: headline(verdict),
+        packets: verdict.packets,
+        findings: verdict.findings.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect(),
+        link: link.filter(|_| !directory.as_os_str().is_empty()),
+        seconds: if row.class == Class::NotRun { String::new() } else { format!("{:.1}", verdict.seconds) },
+    }
+}
+
+fn state(verdict: &Verdict) -> State {
+    match verdict {
+        Verdict { not_run: Some(_), .. } => State::NotRun,
+        Verdict { is_superseded: true, .. } => State::Disturbed,
+        Verdict { passed: true, .. } => State::Passed,
+        _ => State::Failed,
+    }
+}
+
+/// The first failed check, or what proves that all passed.
+fn headline(verdict: &Verdict) -> String {
+    match (&verdict.not_run, verdict.failures.first()) {
+        (Some(why), _) => why.clone(),
+        (None, Some(first)) => {
+            format!("{}: {}", first.reason, first.text.lines().next().unwrap_or_default())
+        }
+        (None, None) => verdict.proof.clone(),
+    }
+}
+
+fn page(verdict: &Verdict, directory: &Path) -> Result<String> {
+    // One that is judged again has its evidence where it ran.
+    let places = [directory, verdict.artifacts.as_path()];
+    let ran = places.into_iter().find(|place| place.join(evidence::FILE).is_file());
+    let evidence = ran.map(Evidence::read).transpose()?;
+    let capture = match (ran, &evidence) {
+        (Some(ran), Some(evidence)) => capture(&ran.join(capture::CAPTURE), evidence),
+        _ => Capture::none(),
+    };
+    let mut page = Page::new(verdict.scenario.as_str(), &capture).run(run(verdict, evidence.as_ref()));
+    if let (Some(accepted), Some(trace)) = (&verdict.accepted, &verdict.trace) {
+        page = page.traces(Traces {
+            before_name: "accepted".to_owned(),
+            before: accepted.clone(),
+            after_name: "found".to_owned(),
+            after: trace.clone(),
+        });
+    }
+    Ok(page.to_html())
+}
+
+/// A run's capture; one that is missing or damaged has a remark, and what can be read of it.
+fn capture(path: &Path, evidence: &Evidence) -> Capture {
+    let name = capture::CAPTURE;
+    let read = || -> Result<Capture> {
+        let file = File::open(path).at("failed to open", path)?;
+        let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
+        let mut reader = roce::capture::Reader::new(file).map_err(failed)?;
+        let names = evidence
+            .addresses
+            .iter()
+            .fold(roce::Names::new(), |names, (role, address)| names.with(*address, role.name()));
+        let mut analysis = roce::Analysis::of_first(names, PACKETS_MAX);
+        let mut collector = Collector::new();
+        let stopped = loop {
+            match reader.next() {
+                Ok(Some(record)) => {
+                    let frame = record.frame();
+                    if !analysis.is_full() {
+                        collector.push(&record, &frame);
+                    }
+                    analysis.push_frame(&record, &frame);
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        let capture = collector.finish(name, analysis.finish());
+        Ok(match stopped {
+            None => capture,
+            Some(error) => {
+                capture.remark(format!("Of the capture there is only the part before a fault: {error}."))
+            }
+        })
+    };
+    read().unwrap_or_else(|error| {
+        let what = error.to_string();
+        Capture::none().remark(format!("There is no capture: {}.", what.lines().next().unwrap_or_default()))
+    })
+}
+
+fn run(verdict: &Verdict, evidence: Option<&Evidence>) -> Run {
+    let causes = verdict
+        .failures
+        .iter()
+        .map(|failure| Cause { check: failure.reason.to_string(), text: failure.text.clone() });
+    let mut facts: Vec<(String, String)> = Vec::new();
+    let mut fact = |name: &str, value: String| {
+        if !value.is_empty() {
+            facts.push((name.to_owned(), value));
+        }
+    };
+    if !verdict.failures.is_empty() {
+        fact("what passed", verdict.proof.clone());
+    }
+    fact("machines", verdict.provider.clone());
+    for (role, provenance) in &verdict.provenance {
+        fact(role.name(), provenance.to_string());
+    }
+    fact("declared to differ", verdict.differs.clone());
+    fact(
+        "time",
+        if verdict.seconds > 0.0 {
+            format!("{:.1} s, machines included", verdict.seconds)
+        } else {
+            String::new()
+        },
+    );
+    fact("artifacts", verdict.artifacts.display().to_string());
+    fact("run it again", verdict.replay.clone());
+    if verdict.can_be_accepted() && !verdict.passed && !verdict.accept.is_empty() {
+        fact("if it is meant", format!("{} {}", verdict.replay, verdict.accept));
+    }
+    Run {
+        state: state(verdict),
+        headline: headline(verdict),
+        summary: evidence.map_or_else(String::new, |evidence| evidence.scenario.summary.clone()),
+        causes: causes.collect(),
+        facts,
+        nodes: Role::BOTH.map(|role| role.name().to_owned()).into(),
+        counters: evidence.map(counters).unwrap_or_default(),
+        outputs: evidence.map(outputs).unwrap_or_default(),
+    }
+}
+
+/// The counters that moved on either node, and then those that did not.
+fn counters(evidence: &Evidence) -> Vec<Counter> {
+    let of = |role: Role| evidence.nodes.get(&role);
+    let names: BTreeSet<&String> =
+        Role::BOTH.into_iter().filter_map(of).flat_map(|node| node.counters.keys()).collect();
+    let counter = |name: &String| Counter {
+        name: name.clone(),
+        values: Role::BOTH.map(|role| of(role)?.counters.get(name).copied()).into(),
+    };
+    let mut counters: Vec<Counter> = names.into_iter().map(counter).collect();
+    counters.sort_by_key(|counter| counter.values.iter().all(|value| value.unwrap_or(0) == 0));
+    counters
+}
+
+/// What the programs printed and the kernels logged.
+fn outputs(evidence: &Evidence) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    for role in Role::BOTH {
+        let Some(node) = evidence.nodes.get(&role) else { continue };
+        let title = format!("{role}: {}", evidence.scenario.command(role));
+        let output = match &node.output {
+            None => Output {
+                title,
+                remark: "not started, or never heard of again".to_owned(),
+                text: String::new(),
+            },
+            Some(command::Output { code, stdout, stderr }) => {
+                let exit =
+                    code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit code {code}"));
+                let late = if node.is_timed_out { ", stopped at the limit" } else { "" };
+                Output { title, remark: format!("{exit}{late}"), text: format!("{stdout}{stderr}") }
+            }
+        };
+        outputs.push(output);
+    }
+    for role in Role::BOTH {
+        let Some(node) = evidence.nodes.get(&role) else { continue };
+        let lines = node.kernel_log.lines().count();
+        let remark = format!("{lines} line{}", if lines == 1 { "" } else { "s" });
+        outputs.push(Output { title: format!("{role}: kernel log"), remark, text: node.kernel_log.clone() });
+    }
+    outputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::verdict::Reason;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn run_without_a_capture_has_a_page_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut evidence = Evidence::new(&Scenario::new("x", "a <b>".to_owned(), "b".to_owned()));
+        evidence.node(Role::Server).kernel_log = "<3>[ 1.0] </script>\n".to_owned();
+        evidence.write(directory.path()).unwrap();
+        let verdict = Verdict::failed("x", Reason::Boot, "no machine came up\nmore");
+        keep(&Verdict { artifacts: directory.path().to_owned(), ..verdict }, directory.path());
+        let html = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+        assert!(html.contains("BOOT: no machine came up") && html.contains("There is no capture"), "{html}");
+        assert!(html.contains("server: a &lt;b&gt;") && html.contains("[ 1.0] &lt;/script&gt;"));
+    }
+
+    #[test]
+    fn trace_that_differs_stands_beside_the_accepted_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let verdict = Verdict {
+            accepted: Some("same\nREQ one\n".to_owned()),
+            trace: Some("same\nREQ two\n".to_owned()),
+            ..Verdict::failed("x", Reason::Wire, "the trace differs")
+        };
+        let html = page(&verdict, directory.path()).unwrap();
+        assert!(
+            html.contains("1 row changed")
+                && html.contains("<del>one</del>")
+                && html.contains("<ins>two</ins>"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn index_leads_to_the_pages_of_its_runs() {
+        let run = tempfile::tempdir().unwrap();
+        for (name, reason) in [("good", None), ("bad", Some(Reason::App))] {
+            let directory = run.path().join(name);
+            let verdict = match reason {
+                Some(reason) => Verdict::failed(name, reason, "wrong"),
+                None => Verdict { scenario: name.to_owned(), ..Verdict::default() }.concluded(),
+            };
+            let verdict = Verdict { artifacts: directory.clone(), ..verdict };
+            crate::trial::artifacts::keep(&verdict, &directory).unwrap();
+        }
+        Results::merge(run.path()).unwrap().keep().unwrap();
+        let html = std::fs::read_to_string(find(run.path()).unwrap()).unwrap();
+        assert!(html.contains("href=\"./good/report.html\"") && html.contains("APP: wrong"), "{html}");
+        assert!(find(&run.path().join("none")).is_err());
+    }
+}

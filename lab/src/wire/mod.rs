@@ -1,0 +1,13 @@
+//! The wire between the lab's own machines: a switch in user space that records it and acts on it.
+//!
+//! - [`switch`]: the switch; [`captured`]: how much it recorded; [`capture`]: that, decoded
+//! - [`tracker`]: what each packet is to its connection; [`engine`]: the decision on each frame
+//! - [`alter`]: frames that arrive changed; [`held`]: frames that leave later
+
+pub mod alter;
+pub mod capture;
+pub mod captured;
+pub mod engine;
+pub mod held;
+pub mod switch;
+pub mod tracker;

@@ -1,0 +1,182 @@
+//! One meaning a type name in the whole workspace.
+
+use std::collections::BTreeMap;
+
+use syn::Item;
+
+use crate::sources::{Crate, crates, is_of_tests, planted};
+
+/// Names that still have more than one meaning, and how many.
+///
+/// FIXME: may only shrink; a name with one meaning goes.
+const KNOWN: [(&str, usize); 94] = [
+    ("Accel", 2),
+    ("Answer", 4),
+    ("Args", 31),
+    ("Asked", 2),
+    ("Bench", 2),
+    ("Broken", 2),
+    ("Capture", 3),
+    ("Catalogue", 2),
+    ("Change", 2),
+    ("Choice", 2),
+    ("Chunk", 2),
+    ("Cli", 3),
+    ("Client", 3),
+    ("Command", 4),
+    ("Common", 3),
+    ("Completion", 2),
+    ("Connection", 2),
+    ("Counter", 2),
+    ("Counts", 2),
+    ("Discarded", 2),
+    ("Ended", 3),
+    ("Endpoint", 2),
+    ("Entry", 5),
+    ("Error", 5),
+    ("Event", 4),
+    ("Evidence", 2),
+    ("Expect", 2),
+    ("Fault", 2),
+    ("Field", 4),
+    ("Found", 4),
+    ("Frame", 2),
+    ("Held", 3),
+    ("Host", 3),
+    ("Index", 2),
+    ("Instance", 2),
+    ("Job", 2),
+    ("Key", 5),
+    ("Kind", 3),
+    ("Known", 3),
+    ("Line", 4),
+    ("Machine", 3),
+    ("Machines", 2),
+    ("Manifest", 3),
+    ("Mirror", 2),
+    ("Node", 4),
+    ("Notation", 2),
+    ("Open", 2),
+    ("Origin", 2),
+    ("Outcome", 2),
+    ("Output", 3),
+    ("Package", 2),
+    ("Pair", 2),
+    ("Place", 4),
+    ("Plan", 3),
+    ("Port", 2),
+    ("Process", 2),
+    ("Program", 2),
+    ("Provider", 2),
+    ("Queue", 2),
+    ("QueuePair", 2),
+    ("Received", 2),
+    ("Recording", 2),
+    ("Refusal", 2),
+    ("Refused", 2),
+    ("Region", 2),
+    ("Release", 2),
+    ("Reply", 2),
+    ("Report", 2),
+    ("Request", 3),
+    ("Requests", 2),
+    ("Role", 2),
+    ("Row", 7),
+    ("Run", 2),
+    ("Seen", 3),
+    ("Shape", 2),
+    ("Shared", 3),
+    ("Side", 4),
+    ("Source", 4),
+    ("State", 6),
+    ("Status", 2),
+    ("Stream", 3),
+    ("Subject", 2),
+    ("Switch", 2),
+    ("Table", 2),
+    ("Taken", 2),
+    ("Target", 2),
+    ("Told", 3),
+    ("Tools", 2),
+    ("Tracker", 2),
+    ("Transport", 2),
+    ("Verdict", 3),
+    ("Waiting", 2),
+    ("Wire", 2),
+    ("Wrong", 2),
+];
+
+/// Names that are one pattern rather than one thing: what each module of a kind calls its own.
+const PATTERNS: [&str; 1] = ["Result"];
+
+/// Every type name with the places where it is defined.
+fn definitions(crates: &[Crate]) -> BTreeMap<String, Vec<String>> {
+    let mut found = BTreeMap::new();
+    for of in crates {
+        for module in &of.modules {
+            let place = format!("{}: {}", of.name, module.path.join("::"));
+            collect(&module.items, &place, &mut found);
+        }
+    }
+    found
+}
+
+fn collect(items: &[Item], place: &str, found: &mut BTreeMap<String, Vec<String>>) {
+    for item in items {
+        let (name, attributes) = match item {
+            Item::Struct(item) => (&item.ident, &item.attrs),
+            Item::Enum(item) => (&item.ident, &item.attrs),
+            Item::Union(item) => (&item.ident, &item.attrs),
+            Item::Trait(item) => (&item.ident, &item.attrs),
+            Item::Type(item) => (&item.ident, &item.attrs),
+            Item::Mod(item) => {
+                if let Some((_, items)) = &item.content
+                    && !is_of_tests(&item.attrs)
+                {
+                    collect(items, place, found);
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        if !is_of_tests(attributes) {
+            found.entry(name.to_string()).or_default().push(place.to_owned());
+        }
+    }
+}
+
+fn with_several_meanings(crates: &[Crate]) -> Vec<(String, Vec<String>)> {
+    definitions(crates)
+        .into_iter()
+        .filter(|(name, places)| places.len() > 1 && !PATTERNS.contains(&name.as_str()))
+        .collect()
+}
+
+#[test]
+fn type_name_has_one_meaning() {
+    let several = with_several_meanings(&crates());
+    let mut wrong = Vec::new();
+    for (name, places) in &several {
+        let known = KNOWN.iter().find(|(known, _)| known == name).map_or(1, |(_, count)| *count);
+        if places.len() != known {
+            wrong.push(format!(
+                "{name}: {} meanings, known {known}\n  {}",
+                places.len(),
+                places.join("\n  ")
+            ));
+        }
+    }
+    let gone = KNOWN.iter().filter(|(name, _)| !several.iter().any(|(found, _)| found == name));
+    wrong.extend(gone.map(|(name, _)| format!("{name}: one meaning by now; take it off the list")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn planted_second_meaning_is_found() {
+    let planted = planted(&[
+        ("a", "struct Row; enum One {} #[cfg(test)] mod tests { struct One; }"),
+        ("b", "mod inner { trait Row {} } fn f() { struct One; }"),
+    ]);
+    let names: Vec<String> = with_several_meanings(&[planted]).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["Row"]);
+}
