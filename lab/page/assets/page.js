@@ -149,7 +149,7 @@ function pauseFrom() {
   const steps = [];
   for (let i = 1; i < count; i += Math.max(1, Math.floor(count / 2000))) steps.push(Math.max(0, heads(i)));
   steps.sort((a, b) => a - b);
-  return Math.max(5e6, (steps[Math.floor(steps.length / 2)] || 0) * 20);
+  return Math.max(5e6, Math.min(1e8, (steps[Math.floor(steps.length / 2)] || 0) * 20));
 }
 const PAUSE = pauseFrom();
 function haystack(i) {
@@ -211,12 +211,13 @@ function ends(i) {
   if (P.from[i] === P.to[i]) return [lane(P.from[i]), lane(P.from[i]) + (P.from[i] === data.nodes.length - 1 ? -60 : 60)];
   return [lane(P.from[i]), lane(P.to[i])];
 }
+// What the arrow says to eyes.
 function said(i) {
-  const parts = [`packet ${P.number[i]}`, `${data.nodes[P.from[i]]} to ${data.nodes[P.to[i]]}`, S[P.words[i]], S[P.psn[i]], S[P.details[i]]];
+  const parts = [`, ${data.nodes[P.from[i]]} to ${data.nodes[P.to[i]]}`];
   if (P.fate[i] > 1) parts.push(FATES[P.fate[i]][0]);
-  if (P.again[i]) parts.push("sent again: " + S[P.again[i]]);
+  if (P.part[i] >= 3) parts.push("refused");
   for (const finding of findings.get(P.number[i]) || []) parts.push("breaks " + finding[0]);
-  return parts.filter(Boolean).join(", ");
+  return parts.join(", ");
 }
 // The one parameter of a connection management message that tells most.
 function management(i) {
@@ -243,14 +244,14 @@ function rowNode(at) {
   const svg = draw("svg", { width, height: HEIGHT, "aria-hidden": "true" });
   lanesIn(svg);
   svg.append(arrow(i, from, to, 29));
-  const details = [management(i), S[P.psn[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : "", S[P.details[i]], P.again[i] ? "again: " + S[P.again[i]] : ""].filter(Boolean).join(" · ");
-  const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, S[P.words[i]]), " ", make("span", {}, details));
+  const details = [management(i), S[P.psn[i]], P.again[i] ? "again: " + S[P.again[i]] : "", S[P.details[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
+  const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, width < 520 ? S[P.words[i]].replace(/^[RU][CD] (RDMA )?/, "") : S[P.words[i]]), " ", make("span", {}, details));
   const [low, high] = from < to ? [from, to] : [to, from];
   label.style.left = low + 8 + "px";
   label.style.width = Math.max(high - low - 16, 60) + "px";
   const node = make("div", { class: "row" + (found ? " marked" : "") + (i === chosen ? " chosen" : ""), role: "option", id: "p" + i,
-    "aria-selected": i === chosen, "aria-posinset": at + 1, "aria-setsize": items.length, "aria-label": said(i) },
-    make("span", { class: "at" }, make("b", {}, String(P.number[i])), make("br"), time(P.time[i])), svg, label);
+    "aria-selected": i === chosen, "aria-posinset": at + 1, "aria-setsize": items.length },
+    make("span", { class: "at" }, make("b", {}, String(P.number[i])), make("br"), time(P.time[i])), svg, label, make("span", { class: "unseen" }, said(i)));
   if (found) {
     const mark = draw("svg", { width, height: HEIGHT });
     mark.append(draw("g", { class: "p4" }, sign("finding", width - 12, 12)));
@@ -335,7 +336,7 @@ function open(i, moveFocus) {
     make("h3", { id: "h-packet" }, `${number} · ${S[P.words[i]]}`),
     make("p", {}, `${S[P.source[i]]} → ${S[P.destination[i]]}`, S[P.psn[i]] ? `, PSN ${S[P.psn[i]]}` : "", P.bytes[i] > 0 ? `, ${many(P.bytes[i], "byte")}` : ""),
     make("p", { class: "quiet" }, `${time(P.time[i])} after the first frame`, i > 0 ? `, ${time(heads(i))} after the packet before` : "")];
-  if (S[P.details[i]]) out.push(make("p", {}, S[P.details[i]]));
+  if (S[P.details[i]] && !data.parameters[i]) out.push(make("p", {}, S[P.details[i]]));
   if (P.fate[i] > 0) {
     const [, words] = FATES[P.fate[i]], amount = P.amount[i];
     const kind = kindOf(i) || "late", parts = [words];
@@ -402,6 +403,8 @@ function bytesAndFields(i) {
     const { start, length } = fields[at];
     for (let byte = start; byte < start + length && byte < nodes.length; byte++) nodes[byte].classList.add("lit");
     rows[at].classList.add("lit");
+    const node = nodes[start];
+    if (node && (node.offsetTop < dump.scrollTop || node.offsetTop > dump.scrollTop + dump.clientHeight - 20)) dump.scrollTop = node.offsetTop - 40;
   };
   nodes.forEach((node, byte) => {
     if (owner[byte] < 0) return;
@@ -508,7 +511,9 @@ function makeLegend() {
 
 // PSN and MSN over time.
 const points = [];
+let isCharted = false;
 function chart() {
+  if (!isCharted) return;
   const series = [];
   let low = 0, high = 0, most = 0;
   for (let i = 0; i < count; i++) {
@@ -521,7 +526,6 @@ function chart() {
     most = Math.max(most, P.msn[i]);
   }
   if (series.length < 2) return;
-  $("chart").hidden = false;
   $("chart-words").textContent = `Requests climb from PSN +${low} to +${high}, counted from each requester's first; a step back is something sent again. ` +
     `${most > 0 ? `Answers count ${many(most, "message")} as complete (MSN, below). ` : ""}A point leads to its packet.`;
   const canvas = $("canvas"), context = canvas.getContext("2d");
@@ -565,16 +569,22 @@ function chart() {
       context.stroke();
     }
   }
-  const small = series.length > 4000 ? 1.2 : series.length > 400 ? 2 : 3.4;
+  const plain = [[], []];
   for (const i of series) {
-    const px = x(i), py = y(P.offset[i]), kind = kindOf(i);
-    points.push([px, py, i]);
-    if (kind) continue;
-    context.fillStyle = context.strokeStyle = colour(P.part[i] === 1 ? "request" : "response");
-    context.beginPath();
-    context.arc(px, py, small, 0, 7);
-    if (P.part[i] === 1) context.fill(); else { context.lineWidth = 1.4; context.stroke(); }
+    points.push([x(i), y(P.offset[i]), i]);
+    if (!kindOf(i)) plain[P.part[i] === 1 ? 0 : 1].push(points.length - 1);
   }
+  plain.forEach((some, which) => {
+    context.fillStyle = context.strokeStyle = colour(which ? "response" : "request");
+    context.lineWidth = 1.4;
+    for (const at of some) {
+      const [px, py] = points[at];
+      if (series.length > 1000) { context.fillRect(px - 1, py - 1, 2, 2); continue; }
+      context.beginPath();
+      context.arc(px, py, 3.2, 0, 7);
+      if (which) context.stroke(); else context.fill();
+    }
+  });
   for (const i of series) {
     const kind = kindOf(i), px = x(i), py = y(P.offset[i]);
     if (!kind) continue;
@@ -648,9 +658,17 @@ if (data.connections.length > 1) {
 }
 measure();
 filter();
-regions();
-messages();
-chart();
+// The rest when the packets are there, and the chart when somebody comes near it.
+setTimeout(() => { regions(); messages(); });
+let numbered = 0;
+for (let i = 0; i < count && numbered < 2; i++) if (P.counted[i] >= 0) numbered++;
+$("chart").hidden = numbered < 2;
+new IntersectionObserver(([entry], observer) => {
+  if (!entry.isIntersecting) return;
+  isCharted = true;
+  observer.disconnect();
+  chart();
+}, { rootMargin: "200px" }).observe($("canvas"));
 list.addEventListener("scroll", () => requestAnimationFrame(render), { passive: true });
 space.addEventListener("click", event => {
   const row = event.target.closest(".row");
@@ -687,6 +705,13 @@ $("canvas").addEventListener("click", event => {
   }
   if (best !== null) goTo(P.number[best]);
 });
+// Packets that a cause names lead there.
+for (const place of document.querySelectorAll("#causes p, #causes pre")) {
+  for (const text of [...place.childNodes].filter(node => node.nodeType === Node.TEXT_NODE)) {
+    const parts = text.data.split(/\bpacket (\d+)\b/);
+    if (parts.length > 1) text.replaceWith(...parts.map((part, at) => at % 2 && indexOf.has(Number(part)) ? packetButton(Number(part)) : at % 2 ? "packet " + part : part));
+  }
+}
 for (const button of document.querySelectorAll("button[data-packet]")) button.addEventListener("click", () => goTo(Number(button.dataset.packet)));
 let settled;
 new ResizeObserver(() => {

@@ -4,7 +4,8 @@
 //! only those remain that the bytes do not tell.
 
 use roce::capture::Record;
-use roce::wire::{Bth, Icrc, LinkType, Packet};
+use roce::fields::placed_fields;
+use roce::wire::{Aeth, Bth, Icrc, LinkType, Packet};
 
 /// A field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,12 +106,11 @@ fn number(bytes: &[u8]) -> u64 {
 /// The fields of a packet, in the order of the wire.
 pub(crate) fn of(record: &Record<'_>, packet: &Packet<'_>) -> Vec<Field> {
     let mut rows = Rows { data: record.data, fields: Vec::with_capacity(48) };
-    let place = |bytes: &[u8]| offset(record.data, bytes);
-    let Some(bth) = packet.bth.and_then(|bth| place(bth.bytes())) else { return rows.fields };
     // A packet of several frames is not in this one alone.
-    if packet.frames > 1 {
+    if packet.bth.is_none() || packet.frames > 1 {
         return rows.fields;
     }
+    let bth = packet.bth_offset;
     if packet.grh.is_none() {
         rows.network(record.link_type, bth.saturating_sub(8));
         rows.add("udp", "source port", bth.wrapping_sub(8), 2, "");
@@ -118,7 +118,7 @@ pub(crate) fn of(record: &Record<'_>, packet: &Packet<'_>) -> Vec<Field> {
         rows.add("udp", "length", bth.wrapping_sub(4), 2, "");
         rows.hex("udp", "checksum", bth.wrapping_sub(2), 2);
     }
-    headers(&mut rows, packet, bth);
+    headers(&mut rows, packet);
     rows.payload(packet);
     rows.fields
 }
@@ -129,22 +129,25 @@ fn offset(whole: &[u8], part: &[u8]) -> Option<usize> {
     (at + part.len() <= whole.len()).then_some(at)
 }
 
-/// The BTH and the headers behind it.
-fn headers(rows: &mut Rows<'_>, packet: &Packet<'_>, at: usize) {
-    let Some(bth) = packet.bth else { return };
-    rows.add("bth", "opcode", at, 1, &bth.opcode().to_string());
-    let flag = |set| u8::from(set).to_string();
-    rows.part("bth", "solicited event", at + 1, 1, flag(bth.solicited_event()));
-    rows.part("bth", "migration request", at + 1, 1, flag(bth.migration_request()));
-    rows.part("bth", "pad count", at + 1, 1, bth.pad_count().to_string());
-    rows.part("bth", "transport version", at + 1, 1, bth.transport_version().to_string());
-    rows.hex("bth", "P_Key", at + 2, 2);
-    rows.part("bth", "FECN", at + 4, 1, flag(bth.fecn()));
-    rows.part("bth", "BECN", at + 4, 1, flag(bth.becn()));
-    rows.hex("bth", "destination QPN", at + 5, 3);
-    rows.part("bth", "ACK request", at + 8, 1, flag(bth.ack_request()));
-    rows.add("bth", "PSN", at + 9, 3, "");
-    let _ = Bth::LENGTH;
+/// Headers of RoCE and of connection management, by their tables.
+fn headers(rows: &mut Rows<'_>, packet: &Packet<'_>) {
+    for placed in placed_fields(packet) {
+        let (header, field) = (placed.header.layer, placed.field);
+        let (start, length) = (placed.offset(), field.bytes().len());
+        let note = note(packet, header, field.name());
+        let is_part = field.width_bits() < 8 * length;
+        rows.push(header, field.name(), (start, length), is_part, placed.to_string(), &note);
+    }
+}
+
+/// Meaning of a value, where its number does not say it.
+fn note(packet: &Packet<'_>, header: &str, field: &str) -> String {
+    match (header, field) {
+        (Bth::LAYER, "opcode") => packet.opcode().map(|opcode| opcode.to_string()),
+        (Aeth::LAYER, "syndrome") => packet.extended.aeth.map(|aeth| aeth.syndrome().to_string()),
+        _ => None,
+    }
+    .unwrap_or_default()
 }
 
 struct Rows<'a> {

@@ -146,7 +146,7 @@ pub(crate) fn compared(traces: &Traces, compared: &Compared) -> String {
     let mut out = format!(
         "<section id=\"compared\" aria-labelledby=\"h-compared\"><h2 id=\"h-compared\">What differs</h2>\
          <p><strong>{}.</strong> Rows stand beside the rows of the same meaning.</p>\
-         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-compared\"><table class=\"compared\">\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Rows of both\"><table class=\"compared\">\
          <thead><tr><th scope=\"col\"><span class=\"unseen\">change</span></th><th scope=\"col\">{}</th><th scope=\"col\">{}</th></tr></thead>",
         sentence(&compared.words()),
         escape(&traces.before_name),
@@ -197,7 +197,7 @@ pub(crate) fn connections(report: &Report) -> String {
     let names = report.connection_names();
     let mut out = String::from(
         "<section id=\"connections\" aria-labelledby=\"h-connections\"><h2 id=\"h-connections\">Queue pairs</h2>\
-         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-connections\"><table><thead><tr>\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of queue pairs\"><table><thead><tr>\
          <th scope=\"col\">connection</th><th scope=\"col\">queue pair</th><th scope=\"col\">number</th><th scope=\"col\">first PSN</th>\
          <th scope=\"col\">packets</th><th scope=\"col\">payload</th><th scope=\"col\">management</th><th scope=\"col\">path</th></tr></thead><tbody>",
     );
@@ -255,7 +255,7 @@ pub(crate) fn counters(run: &Run) -> String {
     }
     let mut out = String::from(
         "<section id=\"counters\" aria-labelledby=\"h-counters\"><h2 id=\"h-counters\">Counters</h2><details><summary>How far the counters of both devices moved</summary>\
-         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-counters\"><table><thead><tr><th scope=\"col\">counter</th>",
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of counters\"><table><thead><tr><th scope=\"col\">counter</th>",
     );
     for node in &run.nodes {
         let _ = write!(out, "<th scope=\"col\">{}</th>", escape(node));

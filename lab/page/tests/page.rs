@@ -243,7 +243,20 @@ fn fields_are_at_their_bytes() {
         }
     }
     assert_eq!(own.next(), None);
-    for name in ["opcode", "psn", "destination qpn", "icrc", "total length", "source port", "payload"] {
+    for name in [
+        "opcode",
+        "psn",
+        "destination qpn",
+        "icrc",
+        "total length",
+        "source port",
+        "payload",
+        "va",
+        "rkey",
+        "syndrome",
+        "msn",
+        "local comm id",
+    ] {
         assert!(seen.contains(name), "{name} of {seen:?}");
     }
 }

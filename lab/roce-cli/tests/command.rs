@@ -519,3 +519,27 @@ fn the_number_of_threads_changes_nothing() {
     }
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+#[test]
+fn report_is_a_page_of_one_capture_or_of_two_side_by_side() {
+    let [read, imm] = ["write_read", "write_with_imm"].map(|name| fixture(&format!("{name}.pcapng")));
+    let [read, imm] = [read, imm].map(|file| file.display().to_string());
+    let (code, page, err) = run(&["report", &read], b"");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("RC RDMA WRITE Only"));
+    assert!(!page.contains("id=\"compared\""));
+    let output = std::env::temp_dir().join(format!("roce-report-{}.html", std::process::id()));
+    let words = output.display().to_string();
+    let (code, out, _) = run(&["report", &read, &imm, "-o", &words], b"");
+    let page = std::fs::read_to_string(&output).unwrap();
+    std::fs::remove_file(&output).unwrap();
+    assert_eq!((code, out.as_str()), (Some(0), ""));
+    assert!(page.contains("id=\"compared\"") && page.contains("write_read.pcapng</th>"), "{page}");
+    let (_, page, _) = run(&["report", &read, "--filter", "opcode=read"], b"");
+    assert!(!page.contains("RC RDMA WRITE Only"));
+    // Of a capture that is cut there is a page too, which says so.
+    let whole = std::fs::read(&read).unwrap();
+    let (code, page, err) = run(&["report", "-"], &whole[..whole.len() - 40]);
+    assert!(code == Some(1) && err.contains("is cut"), "{err}");
+    assert!(page.contains("Of the capture there is only the part before a fault"));
+}

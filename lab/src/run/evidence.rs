@@ -188,9 +188,18 @@ impl Evidence {
     ///
     /// There is no capture, or it cannot be read to its end.
     pub fn decode(&self, artifacts: &Path) -> Result<roce::Report> {
+        decode_named(&artifacts.join(CAPTURE), self.all_addresses())
+    }
+
+    /// Names of the nodes, by all of their addresses.
+    pub fn names(&self) -> roce::Names {
+        self.all_addresses()
+            .fold(roce::Names::new(), |names, (role, address)| names.with(address, role.name()))
+    }
+
+    fn all_addresses(&self) -> impl Iterator<Item = (Role, IpAddr)> {
         let all = self.nodes.iter().flat_map(|(role, node)| node.addresses.iter().map(|one| (*role, *one)));
-        let own = self.addresses.iter().map(|(role, address)| (*role, *address));
-        decode_named(&artifacts.join(CAPTURE), all.chain(own))
+        all.chain(self.addresses.iter().map(|(role, address)| (*role, *address)))
     }
 
     /// How long the whole run took, machines included.

@@ -89,14 +89,12 @@ fn state(verdict: &Verdict) -> State {
     }
 }
 
-/// The first failed check, or what proves that all passed.
+/// The cause or the first failed check, or what proves that all passed.
 fn headline(verdict: &Verdict) -> String {
-    match (&verdict.not_run, verdict.failures.first()) {
-        (Some(why), _) => why.clone(),
-        (None, Some(first)) => {
-            format!("{}: {}", first.reason, first.text.lines().next().unwrap_or_default())
-        }
-        (None, None) => verdict.proof.clone(),
+    match &verdict.not_run {
+        Some(why) => why.clone(),
+        None if verdict.failures.is_empty() => verdict.proof.clone(),
+        None => verdict.headline_text(),
     }
 }
 
@@ -128,11 +126,7 @@ fn capture(path: &Path, evidence: &Evidence) -> Capture {
         let file = File::open(path).at("failed to open", path)?;
         let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
         let mut reader = roce::capture::Reader::new(file).map_err(failed)?;
-        let names = evidence
-            .addresses
-            .iter()
-            .fold(roce::Names::new(), |names, (role, address)| names.with(*address, role.name()));
-        let mut analysis = roce::Analysis::of_first(names, PACKETS_MAX);
+        let mut analysis = roce::Analysis::of_first(evidence.names(), PACKETS_MAX);
         let mut collector = Collector::new();
         let stopped = loop {
             match reader.next() {
@@ -162,7 +156,13 @@ fn capture(path: &Path, evidence: &Evidence) -> Capture {
 }
 
 fn run(verdict: &Verdict, evidence: Option<&Evidence>) -> Run {
-    let causes = verdict
+    let causes = verdict.causes.iter().map(|diagnosis| {
+        let next = format!("next: {}", diagnosis.next);
+        let lines = std::iter::once(&diagnosis.sentence).chain(&diagnosis.evidence).chain([&next]);
+        let text = lines.map(String::as_str).collect::<Vec<_>>().join("\n");
+        Cause { check: diagnosis.cause.to_string(), text }
+    });
+    let failures = verdict
         .failures
         .iter()
         .map(|failure| Cause { check: failure.reason.to_string(), text: failure.text.clone() });
@@ -174,6 +174,10 @@ fn run(verdict: &Verdict, evidence: Option<&Evidence>) -> Run {
     };
     if !verdict.failures.is_empty() {
         fact("what passed", verdict.proof.clone());
+    }
+    fact("proven", verdict.proven.clone());
+    for note in &verdict.notes {
+        fact("note", format!("{}: {}", note.cause, note.sentence));
     }
     fact("machines", verdict.provider.clone());
     for (role, provenance) in &verdict.provenance {
@@ -197,7 +201,7 @@ fn run(verdict: &Verdict, evidence: Option<&Evidence>) -> Run {
         state: state(verdict),
         headline: headline(verdict),
         summary: evidence.map_or_else(String::new, |evidence| evidence.scenario.summary.clone()),
-        causes: causes.collect(),
+        causes: causes.chain(failures).collect(),
         facts,
         nodes: Role::BOTH.map(|role| role.name().to_owned()).into(),
         counters: evidence.map(counters).unwrap_or_default(),

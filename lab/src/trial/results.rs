@@ -239,7 +239,7 @@ impl fmt::Display for Results {
             writeln!(f, "{scenario:<name$}  {what:<verdict$}  {packets:>7}  {findings:>8}  {seconds:>7}")?;
         }
         writeln!(f, "\n{}", self.totals)?;
-        write!(f, "results in {}: {RESULTS}, {JUNIT_FILE}", self.run.display())
+        write!(f, "results in {}: {}, {RESULTS}, {JUNIT_FILE}", self.run.display(), page::INDEX_FILE)
     }
 }
 
