@@ -152,6 +152,13 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         tools: true,
         expect: Expect::Tests,
     });
+    plans.push(Plan {
+        name: "roce's package",
+        args: vec!["test", "--package", "roce", "--test", "package", "--", "--ignored"],
+        verbs: false,
+        tools: false,
+        expect: Expect::Tests,
+    });
     // A process of its own: the tests may have replaced the file that this one was started from.
     plans.push(Plan {
         name: "test-e2e",

@@ -150,19 +150,19 @@ mod tests {
     /// The keys that lab checks Debian's mirrors with, as `lab/src/host/packages/keys` documents them.
     const ARCHIVE: [(&[u8], &str); 4] = [
         (
-            include_bytes!("../../src/packages/keys/debian-archive-bookworm-automatic.asc"),
+            include_bytes!("../../src/host/packages/keys/debian-archive-bookworm-automatic.asc"),
             "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8",
         ),
         (
-            include_bytes!("../../src/packages/keys/debian-archive-bookworm-stable.asc"),
+            include_bytes!("../../src/host/packages/keys/debian-archive-bookworm-stable.asc"),
             "4D64FEC119C2029067D6E791F8D2585B8783D481",
         ),
         (
-            include_bytes!("../../src/packages/keys/debian-archive-trixie-automatic.asc"),
+            include_bytes!("../../src/host/packages/keys/debian-archive-trixie-automatic.asc"),
             "04B54C3CDCA79751B16BC6B5225629DF75B188BD",
         ),
         (
-            include_bytes!("../../src/packages/keys/debian-archive-trixie-stable.asc"),
+            include_bytes!("../../src/host/packages/keys/debian-archive-trixie-stable.asc"),
             "41587F7DB8C774BCCF131416762F67A0B2C39DE4",
         ),
     ];

@@ -1,10 +1,10 @@
 //! Which packets to show: terms that all must hold.
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use roce::capture::Record;
 use roce::wire::{Frame, Opcode, Packet, Psn};
@@ -64,7 +64,7 @@ pub struct Filter {
     terms: Terms,
     /// Packets that the names of queue pairs and PSNs stand for.
     named: Option<HashSet<u64>>,
-    has_matched: Cell<bool>,
+    has_matched: AtomicBool,
 }
 
 fn number(text: &str) -> Result<u32, String> {
@@ -235,7 +235,7 @@ impl Filter {
             is_qp && is_psn
         });
         let named = Some(named.map(|packet| packet.number).collect());
-        Ok(Self { terms, named, has_matched: Cell::new(false) })
+        Ok(Self { terms, named, has_matched: AtomicBool::new(false) })
     }
 
     /// Whether everything matches.
@@ -251,7 +251,7 @@ impl Filter {
 
     /// Whether there are terms, and nothing that was asked for so far had all but the one of findings.
     pub fn is_in_vain(&self) -> bool {
-        !self.is_empty() && !self.has_matched.get()
+        !self.is_empty() && !self.has_matched.load(Ordering::Relaxed)
     }
 
     /// Whether all terms hold; `names` are those of the nodes.
@@ -282,7 +282,7 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|(from, to)| is_node(from, packet.source) && is_node(to, packet.destination));
         if is_match {
-            self.has_matched.set(true);
+            self.has_matched.store(true, Ordering::Relaxed);
         }
         is_match && (!terms.findings || packet.has_finding)
     }

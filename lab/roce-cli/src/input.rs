@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Cursor, Read};
+use std::mem;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -10,7 +12,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use crate::progress::Progress;
 use crate::{Common, Error, output};
-use roce::capture::{ReadAhead, Reader, Record};
+use roce::capture::{ParallelReader, ReadAhead, ReadError, Reader, Record};
 use roce::wire::{Decoder, Frame};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -23,13 +25,65 @@ pub(super) struct Input {
     pub(super) name: String,
     /// Name of the file that is read now.
     file_name: String,
-    reader: Reader<ReadAhead>,
+    from: From,
+    /// Threads that work on a file, where there is more than one.
+    threads: NonZero<usize>,
     /// Further files of the same capture.
     later: VecDeque<PathBuf>,
     decoder: Decoder,
     lost_elsewhere: u64,
     /// Bytes of the file, where it is one.
     length: Option<u64>,
+}
+
+/// What a capture is read from.
+enum From {
+    /// What comes only once, or through one decompressor.
+    Stream(Box<Reader<ReadAhead>>),
+    /// A file that several threads read.
+    File(Box<ParallelReader<File>>),
+    /// Nothing any more.
+    Ended,
+}
+
+impl From {
+    /// Begins to read a capture; gives also its name and, where it is an uncompressed file, its length in bytes.
+    fn open(file: &Path, threads: NonZero<usize>) -> Result<(String, Self, Option<u64>), Error> {
+        let Some(length) = length(file) else {
+            let (name, source) = source(file)?;
+            return Ok((name.clone(), Self::Stream(Box::new(reader(&name, source)?)), None));
+        };
+        let name = file.display().to_string();
+        let source =
+            File::open(file).map_err(|error| Error::new(format!("failed to open {name}: {error}")))?;
+        let reader = ParallelReader::new(source, threads).map_err(|error| Error::read(&name, &error))?;
+        Ok((name, Self::File(Box::new(reader)), Some(length)))
+    }
+}
+
+/// What holds from the beginning of a capture on, over all of its files.
+#[derive(Default)]
+struct Course {
+    /// Number of the last packet of the files before.
+    earlier: u64,
+    /// Number and time of the last packet.
+    number: u64,
+    last_ns: u64,
+    /// Packets lost before those of this file.
+    lost: u64,
+    /// Whether a file begins before the end of the one before it.
+    is_apart: bool,
+}
+
+impl Course {
+    /// Takes note of the next record, and numbers it.
+    #[inline]
+    fn see(&mut self, record: &mut Record<'_>) {
+        record.number += self.earlier;
+        self.is_apart |= self.number == self.earlier && record.timestamp_ns < self.last_ns;
+        (self.number, self.last_ns) = (record.number, record.timestamp_ns);
+        self.lost = self.lost.saturating_add(record.lost_before);
+    }
 }
 
 /// zstd frames, one behind the other.
@@ -106,9 +160,9 @@ impl Input {
     pub(super) fn open(files: &[PathBuf], common: &Common) -> Result<Self, Error> {
         let mut later = if files.len() > 1 { in_order(files)? } else { files.iter().cloned().collect() };
         let first = later.pop_front().unwrap_or_else(|| PathBuf::from("-"));
-        let (name, source) = source(&first)?;
-        let mut input = Self::new(name, source, common)?;
-        input.length = length(&first);
+        let threads = common.threads();
+        let (name, from, length) = From::open(&first, threads)?;
+        let mut input = Self { threads, length, ..Self::of(name, from, common) };
         if !later.is_empty() {
             input.name = format!("{} and {} more", input.name, later.len());
         }
@@ -118,60 +172,47 @@ impl Input {
 
     /// Reads a capture from `source`.
     pub(super) fn new(name: String, source: Box<dyn Read + Send>, common: &Common) -> Result<Self, Error> {
-        let reader = reader(&name, source)?;
-        let decoder = common.decoder();
-        Ok(Self {
+        let from = From::Stream(Box::new(reader(&name, source)?));
+        Ok(Self::of(name, from, common))
+    }
+
+    fn of(name: String, from: From, common: &Common) -> Self {
+        Self {
             file_name: name.clone(),
             name,
-            reader,
+            from,
+            threads: NonZero::<usize>::MIN,
             later: VecDeque::new(),
-            decoder,
+            decoder: common.decoder(),
             lost_elsewhere: 0,
             length: None,
-        })
+        }
     }
 
     /// Gives each record and its frame to `each` until that is not true; gives why the capture ended before its end. Numbers go on from file to file.
     pub(super) fn for_each(
         &mut self,
-        mut each: impl FnMut(&Record<'_>, &Frame<'_>) -> Result<bool, Error>,
+        mut each: impl FnMut(&Record<'_>, &Frame<'_>) -> Result<bool, Error> + Send,
     ) -> Result<Option<Error>, Error> {
-        let (mut earlier, mut lost) = (0, 0u64);
-        let (mut number, mut last_ns) = (0, 0);
-        let mut is_apart = false;
+        let mut course = Course::default();
         let mut progress = Progress::new();
         loop {
-            progress.at(number, self.reader.offset(), self.length);
-            match self.reader.next() {
-                Ok(Some(mut record)) => {
-                    record.number += earlier;
-                    if number == earlier && record.timestamp_ns < last_ns {
-                        is_apart = true;
-                    }
-                    (number, last_ns) = (record.number, record.timestamp_ns);
-                    lost = lost.saturating_add(record.lost_before);
-                    let frame = self.decoder.decode(record.link_type, record.data);
-                    if !each(&record, &frame)? {
-                        return Ok(None);
-                    }
-                }
-                Ok(None) => {
-                    self.end_file(lost);
-                    (earlier, lost) = (number, 0);
-                    match self.next_file(number + 1) {
-                        Ok(true) => {}
-                        Ok(false) => break,
-                        Err(error) => return Ok(Some(error)),
-                    }
-                }
-                Err(error) => {
-                    self.end_file(lost);
-                    return Ok(Some(Error::read(&self.file_name, &error)));
-                }
+            let (wants_more, fault) = self.file(&mut course, &mut progress, &mut each)?;
+            if !wants_more {
+                return Ok(None);
+            }
+            if let Some(fault) = fault {
+                return Ok(Some(Error::read(&self.file_name, &fault)));
+            }
+            (course.earlier, course.lost) = (course.number, 0);
+            match self.next_file(course.number + 1) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Ok(Some(error)),
             }
         }
         drop(progress);
-        if is_apart {
+        if course.is_apart {
             output::note(
                 "the files overlap in time, so they are not parts of one capture: merge them first, as with `mergecap`",
             );
@@ -179,19 +220,52 @@ impl Input {
         Ok(None)
     }
 
-    /// Takes note of what the file that was read says it lost, of which its records have told `lost`.
-    fn end_file(&mut self, lost: u64) {
-        let elsewhere = self.reader.lost_packets().saturating_sub(lost);
-        self.lost_elsewhere = self.lost_elsewhere.saturating_add(elsewhere);
+    /// Gives what is in the current file to `each`; gives whether that wants more, and why the file ended before its end.
+    fn file(
+        &mut self,
+        course: &mut Course,
+        progress: &mut Progress,
+        each: &mut (impl FnMut(&Record<'_>, &Frame<'_>) -> Result<bool, Error> + Send),
+    ) -> Result<(bool, Option<ReadError>), Error> {
+        let mut wants_more = true;
+        let (lost_packets, fault) = match mem::replace(&mut self.from, From::Ended) {
+            From::Ended => return Ok((true, None)),
+            From::Stream(mut reader) => loop {
+                progress.at(course.number, reader.offset(), self.length);
+                match reader.next() {
+                    Ok(Some(mut record)) => {
+                        course.see(&mut record);
+                        let frame = self.decoder.decode(record.link_type, record.data);
+                        if !each(&record, &frame)? {
+                            return Ok((false, None));
+                        }
+                    }
+                    Ok(None) => break (reader.lost_packets(), None),
+                    Err(error) => break (reader.lost_packets(), Some(error)),
+                }
+            },
+            From::File(reader) => {
+                let length = self.length;
+                let ended = reader.for_each(&mut self.decoder, |record, frame, offset| {
+                    let mut record = *record;
+                    course.see(&mut record);
+                    progress.at(record.number, offset, length);
+                    wants_more = each(&record, frame)?;
+                    Ok::<_, Error>(wants_more)
+                })?;
+                (ended.lost_packets, ended.fault)
+            }
+        };
+        self.lost_elsewhere = self.lost_elsewhere.saturating_add(lost_packets.saturating_sub(course.lost));
+        Ok((wants_more, fault))
     }
 
     /// Goes on with the next file, whose first packet has that number.
     fn next_file(&mut self, number: u64) -> Result<bool, Error> {
         let Some(file) = self.later.pop_front() else { return Ok(false) };
-        let (name, source) = source(&file)?;
-        self.reader = reader(&name, source)?;
+        let (name, from, length) = From::open(&file, self.threads)?;
         output::note(&format!("{name} begins with packet {number}"));
-        (self.file_name, self.length) = (name, length(&file));
+        (self.file_name, self.from, self.length) = (name, from, length);
         Ok(true)
     }
 

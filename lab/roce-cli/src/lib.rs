@@ -9,6 +9,8 @@ mod check;
 mod diff;
 mod error;
 mod explain;
+#[cfg(feature = "parquet")]
+mod export;
 mod filter;
 mod follow;
 mod input;
@@ -17,6 +19,8 @@ mod ladder;
 mod messages;
 mod naming;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod progress;
 mod report;
 mod stats;
@@ -24,8 +28,10 @@ mod synth;
 mod trace;
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -37,6 +43,8 @@ pub use check::Args as CheckArgs;
 pub use diff::Args as DiffArgs;
 pub use error::Error;
 pub use explain::Args as ExplainArgs;
+#[cfg(feature = "parquet")]
+pub use export::Args as ExportArgs;
 pub use filter::{Filter, PacketInfo, Terms};
 pub use follow::Args as FollowArgs;
 pub use ladder::Args as LadderArgs;
@@ -70,6 +78,9 @@ enum Command {
     Stats(StatsArgs),
     /// Draws the packets between the nodes as one SVG or HTML file.
     Ladder(LadderArgs),
+    /// Writes packets and messages as Parquet, for DuckDB, pandas and the like.
+    #[cfg(feature = "parquet")]
+    Export(ExportArgs),
     /// Writes a page of a capture, or of two side by side, that a browser shows without a network.
     Report(ReportArgs),
     /// Compares two captures by what they mean; exits 1 when they differ, 2 when they could not be compared whole.
@@ -102,10 +113,16 @@ pub struct Common {
     /// Take UDP to this port for VXLAN too, besides 4789 and 8472; may be repeated.
     #[arg(long = "vxlan-port", value_name = "PORT")]
     vxlan_ports: Vec<u16>,
+    /// Threads that work on a file; as many as there are processors, 4 at most, without. What is printed is the same.
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<NonZero<usize>>,
     /// Keep every packet of a large capture, in memory that grows with it; without, trace, ladder and diff have the first 100,000.
     #[arg(long)]
     all: bool,
 }
+
+/// Most threads that work on a file without being asked for.
+const THREADS_MAX: NonZero<usize> = NonZero::new(4).unwrap();
 
 /// Packets that are kept of a capture.
 const PACKETS_MAX: usize = 100_000;
@@ -114,6 +131,15 @@ impl Common {
     /// An analysis for a trace.
     fn analysis(&self, names: Names) -> Analysis {
         if self.all { Analysis::new(names) } else { Analysis::of_first(names, PACKETS_MAX) }
+    }
+
+    /// Threads that work on a file.
+    fn threads(&self) -> NonZero<usize> {
+        self.threads.unwrap_or_else(|| {
+            let processors = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+            // The checker takes the packets in order: more have nothing to do.
+            processors.min(THREADS_MAX)
+        })
     }
 
     /// The decoder of one capture's frames.
@@ -176,6 +202,8 @@ pub fn main() -> ExitCode {
         Command::Messages(args) => args.run(names),
         Command::Stats(args) => args.run(names),
         Command::Ladder(args) => args.run(names),
+        #[cfg(feature = "parquet")]
+        Command::Export(args) => args.run(names),
         Command::Report(args) => args.run(names),
         Command::Diff(args) => args.run(names),
         Command::Follow(args) => args.run(names),

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
 
 use crate::{Error, Filter};
 use roce::Report;
 
 /// Buffered standard output. After the reader has gone, everything is dropped in silence.
 pub(super) struct Output {
-    sink: BufWriter<StdoutLock<'static>>,
+    sink: BufWriter<Stdout>,
     is_closed: bool,
 }
 
 impl Output {
     pub(super) fn new() -> Self {
-        Self { sink: BufWriter::with_capacity(64 * 1024, io::stdout().lock()), is_closed: false }
+        Self { sink: BufWriter::with_capacity(64 * 1024, io::stdout()), is_closed: false }
     }
 
     /// Whether nobody reads any more.
@@ -37,7 +37,7 @@ impl Output {
 
     pub(super) fn attempt(
         &mut self,
-        write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>,
+        write: impl FnOnce(&mut BufWriter<Stdout>) -> io::Result<()>,
     ) -> Result<(), Error> {
         if self.is_closed {
             return Ok(());

@@ -47,7 +47,7 @@ pub(super) fn analyse_beside(
     input: &mut Input,
     names: Names,
     filter: &Filter,
-    mut beside: impl FnMut(&Record<'_>, &Frame<'_>),
+    mut beside: impl FnMut(&Record<'_>, &Frame<'_>) + Send,
 ) -> Result<(Report, Option<Error>), Error> {
     let mut analysis = common.analysis(names);
     let mut packets: Vec<PacketInfo> = Vec::new();

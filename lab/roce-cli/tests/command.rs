@@ -9,7 +9,7 @@ use roce::synth::{FrameBuilder, Pair, Tunnel};
 use roce::wire::Opcode;
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
 fn capture(frames: &[Vec<u8>]) -> Vec<u8> {
@@ -484,6 +484,40 @@ fn stats_tell_how_long_a_requester_was_quiet_before_it_sent_again() {
     assert!(out.contains(times), "{out}");
     let (_, out, _) = run(&["stats", "-", "--filter", "opcode=send"], &bytes);
     assert!(!out.contains("sent again"), "{out}");
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let directory = std::env::temp_dir().join(format!("roce-threads-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("damaged.pcap");
+    let (code, _, err) = run(&["synth", &file.display().to_string(), "--data-packets", "1200"], b"");
+    assert_eq!(code, Some(0), "{err}");
+    // Several chunks, with damage in each.
+    let mut bytes = std::fs::read(&file).unwrap();
+    assert!(bytes.len() > 1_200_000, "{}", bytes.len());
+    for at in (1_000..bytes.len()).step_by(200_003) {
+        bytes[at] ^= 0x40;
+    }
+    std::fs::write(&file, &bytes).unwrap();
+    let file = file.display().to_string();
+    for command in [&["check"][..], &["messages"], &["trace", "--json"]] {
+        let of = |threads: &str| run(&[command, &["--threads", threads, &file]].concat(), b"");
+        let expected = of("1");
+        assert!(expected.1.len() > 100, "{command:?}: {}{}", expected.1, expected.2);
+        for threads in ["2", "4"] {
+            assert!(of(threads) == expected, "{command:?} with {threads} threads");
+        }
+        // What is standard input is read by one thread.
+        let piped = Command::new(env!("CARGO_BIN_EXE_roce"))
+            .args([command, &["-"]].concat())
+            .stdin(std::fs::File::open(&file).unwrap())
+            .output()
+            .unwrap();
+        let out = String::from_utf8(piped.stdout).unwrap().replace("standard input", &file);
+        assert_eq!((piped.status.code(), out), (expected.0, expected.1), "{command:?}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]

@@ -240,8 +240,7 @@ impl Analysis {
         self.packets += 1;
         let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
         self.paths.count(packet, record.number, &mut self.names, is_sent, is_delivered && is_whole);
-        let management = management(packet);
-        if packet.deth.is_some() && management.is_none() {
+        if packet.deth.is_some() && management(packet).is_none() {
             self.tracker.see_datagram(packet, &self.names);
         }
         let seen = if is_delivered {

@@ -4,15 +4,9 @@
 //! which opens files, is the crate `roce-cli`.)
 //!
 //! ```
-//! use roce::capture::{Reader, Writer};
+//! use roce::capture::Reader;
 //!
-//! // A capture; here a synthetic one, elsewhere a file.
-//! let mut capture = Vec::new();
-//! let mut writer = Writer::new(&mut capture, &["client", "server"])?;
-//! for frame in roce::synth::Pair::new(1).write_with_immediate() {
-//!     writer.write(0, 0, &frame, "fate=forwarded")?;
-//! }
-//!
+//! let capture = std::fs::read("fixtures/write_with_imm.pcapng")?;
 //! let names = roce::Names::new().with("198.51.100.1".parse()?, "server").with("198.51.100.2".parse()?, "client");
 //! let mut reader = Reader::new(&capture[..])?;
 //! let mut analysis = roce::Analysis::new(names);
@@ -22,7 +16,7 @@
 //! let report = analysis.finish();
 //! assert_eq!((report.packets, report.findings.len()), (7, 0));
 //! assert_eq!((report.messages[0].bytes, report.messages[0].immediate), (22, Some(22)));
-//! assert!(report.trace().contains("RC RDMA WRITE Only with Immediate"));
+//! assert!(report.trace().contains("client.qp1 > server.qp1 RC RDMA WRITE Only with Immediate"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -33,12 +27,17 @@
 //! | [`cm`] | connection management: REQ, REP and the rest, private data |
 //! | [`flow`] | connections: which packets belong together, and the names of their queue pairs |
 //! | [`fields`] | every decoded field under tshark's name |
-//! | [`synth`] | synthetic frames for tests and benchmarks |
+//! | `synth` | synthetic frames for tests and benchmarks, with the feature `synth` |
 //! | [`Analysis`], [`Report`] | connections, messages, findings and the trace of a capture |
 //!
 //! Three kinds of trouble have three types: a capture that cannot be read is an error ([`capture::ReadError`]); a packet that stops making sense is a
 //! [`wire::DecodeStop`], a value of the packet; a peer that breaks a rule is a [`Finding`], a value of the report.
 #![forbid(unsafe_code)]
+
+/// The readme's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod analysis;
 pub mod capture;

@@ -1,4 +1,5 @@
 //! Packets in tunnels, behind extension headers, in fragments, of version 1 and of InfiniBand: what a mirror delivers decodes as what was sent.
+#![cfg(feature = "synth")]
 
 use std::net::IpAddr;
 

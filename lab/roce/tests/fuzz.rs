@@ -3,6 +3,7 @@
 //! `cargo test --release -p roce --test fuzz -- --ignored` mutates fixtures, synthetic frames and the corpus for `ROCE_FUZZ_SECONDS` (default 10) each, from
 //! `ROCE_FUZZ_SEED` (default 1). An input that fails or is slow is written to `tests/corpus/`, which every test run reads again. There is also the shortest
 //! input of each kind that was seen: kinds of packets and of stops, ends of captures, rules that are broken; `ROCE_FUZZ_KEEP=1` adds those of a run.
+#![cfg(feature = "synth")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -278,7 +279,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 }
 
 fn fixtures() -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut all: Vec<_> = entries.filter_map(|entry| fs::read(entry.ok()?.path()).ok()).collect();
     all.iter_mut().for_each(|bytes| bytes.truncate(LONGEST));

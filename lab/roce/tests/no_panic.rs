@@ -1,4 +1,5 @@
 //! Nothing panics and nothing hangs, whatever the bytes: every truncation, and pseudo-random mutations with a fixed seed.
+#![cfg(feature = "synth")]
 
 use roce::capture::{Reader, Writer};
 use roce::fields::tshark_fields;

@@ -1,4 +1,5 @@
 //! A request that others overtake on its way: whatever the order in which it, the NAK and the retransmission come, one finding, and every message whole.
+#![cfg(feature = "synth")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Retransmissions by class, the faults around refusals, and the bounds of a streaming analysis.
+#![cfg(feature = "synth")]
 
 use roce::capture::Record;
 use roce::synth::{FrameBuilder, Pair};

@@ -1,4 +1,5 @@
 //! Each rule's sample breaks that rule and no other; [`NEIGHBOURS`](neighbours) are legal conversations that are nearest to breaking it.
+#![cfg(feature = "synth")]
 
 use roce::capture::Record;
 use roce::synth::{Pair, sample};

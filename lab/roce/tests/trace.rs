@@ -1,4 +1,5 @@
 //! The trace and the rules over synthetic captures, the way a caller runs them: frames through writer, reader and analysis.
+#![cfg(feature = "synth")]
 
 mod support;
 

@@ -57,28 +57,14 @@ impl Completeness {
         if let Some(dropped) = self.netem_dropped {
             proof.push_str(&format!(" and netem's, which dropped {dropped}"));
         }
-        let not_taken = |is: fn(&Why) -> bool| -> u64 {
-            self.discarded
-                .iter()
-                .filter(|discarded| is(&discarded.why))
-                .map(|discarded| discarded.count)
-                .sum()
-        };
-        let words: [(fn(&Why) -> bool, &str); 4] = [
-            (|why| *why == Why::QueuePairGone, "to queue pairs that had failed"),
-            (|why| matches!(why, Why::NoQueuePair(_)), "to queue pairs that do not exist"),
-            (|why| matches!(why, Why::QKey { .. }), "with another Q_Key"),
-            (
-                |why| *why == Why::Unknown,
-                "that a device did not take, for a reason that the capture does not show",
-            ),
-        ];
-        let parts: Vec<String> = words
-            .into_iter()
-            .map(|(is, words)| (not_taken(is), words))
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, words)| format!("{count} {words}"))
-            .collect();
+        let mut parts: Vec<(&str, u64)> = Vec::new();
+        for Discarded { why, count, .. } in &self.discarded {
+            match parts.iter_mut().find(|(words, _)| *words == why.words()) {
+                Some((_, sum)) => *sum += count,
+                None => parts.push((why.words(), *count)),
+            }
+        }
+        let parts: Vec<String> = parts.iter().map(|(words, count)| format!("{count} {words}")).collect();
         if !parts.is_empty() {
             proof.push_str(&format!(" but for {}", parts.join(", ")));
         }
@@ -111,6 +97,17 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
     let mut found =
         Completeness { queue_pairs: discarded::queue_pairs(report, evidence), ..Completeness::default() };
     let mut surplus = BTreeMap::new();
+    // By its sender: it reaches the other one.
+    let mut multicast: BTreeMap<Role, u64> = BTreeMap::new();
+    if report.delivered.keys().any(IpAddr::is_multicast) {
+        each_packet(capture, |_, _, is_delivered, packet| {
+            if let (true, Some(sender)) =
+                (is_delivered && packet.destination.is_multicast(), evidence.owner(packet.source))
+            {
+                *multicast.entry(sender).or_default() += 1;
+            }
+        })?;
+    }
     for (role, node) in &evidence.nodes {
         if node.counts_no_packets {
             found.uncounted.push(*role);
@@ -123,7 +120,8 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
             counts.iter().filter(|(address, _)| is(**address)).map(|(_, count)| count).sum()
         };
         let sent = of(&report.sent, &|address| evidence.owner(address) == Some(*role));
-        let delivered = of(&report.delivered, &|address| evidence.reaches(address, *role));
+        let own = of(&report.delivered, &|address| evidence.owner(address) == Some(*role));
+        let delivered = own + multicast.get(&role.peer()).copied().unwrap_or(0);
         for (what, counted, captured) in [("sent", node.sent, sent), ("received", node.received, delivered)] {
             let Some(counted) = counted else {
                 found

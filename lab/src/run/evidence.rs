@@ -182,14 +182,6 @@ impl Evidence {
         Role::BOTH.into_iter().find(has)
     }
 
-    /// Whether what is sent to this address reaches a node: one of its own, or multicast, which both get.
-    pub fn reaches(&self, address: IpAddr, role: Role) -> bool {
-        match self.owner(address) {
-            Some(owner) => owner == role,
-            None => address.is_multicast(),
-        }
-    }
-
     /// Decodes the run's capture in `artifacts`, with the nodes' names for all of their addresses.
     ///
     /// # Errors

@@ -79,9 +79,9 @@ causes! {
     "The responder took requests with this key before, and refused this one: the region was deregistered, or its key invalidated.",
     "keep the region registered until the peer is done with it; after an invalidation give out the new key";
 
-    KeyOfAnotherRegion, Told, "a request names an advertised rkey with an address of another region",
-    "The key was advertised, and the address is far from every address that was.",
-    "use the key that was advertised together with the address; a key is of one region";
+    KeyOfAnotherRegion, Told, "a request names an advertised rkey where it is not valid",
+    "The key was advertised, and the address is far from every address that was; or the responder takes it on another queue pair, whose protection domain the region is of.",
+    "use the key that was advertised together with the address, on the connection over which it came; a key is of one region and one protection domain";
 
     KeyNeverAdvertised, Told, "a request names an rkey that its peer never advertised",
     "The responder refused the request with \"remote access error\", and its key is none that the responder gave out in the capture: in private data, in a SEND, over TCP.",
@@ -106,6 +106,10 @@ causes! {
     ImmediateWithoutReceive, Told, "an immediate finds no RECV",
     "A WRITE with immediate takes up a RECV of the responder, though its data goes elsewhere. None was posted.",
     "post a RECV for each immediate, before the connection is accepted";
+
+    ImmediateByteSwapped, Silent, "an immediate looks like a small number in the other byte order",
+    "The four bytes of an immediate travel as they are given. This one is huge as it is on the wire, and small with its bytes reversed; a program failed, and nothing more direct tells why.",
+    "write imm_data = htonl(value) in the work request, and ntohl(wc.imm_data) where it is read, or neither";
 
     ReceiveNotPosted, Told, "a SEND finds no RECV",
     "The responder answered \"receiver not ready\" until the requester gave up, or still did when the run ended.",
@@ -141,7 +145,7 @@ causes! {
 
     PathMtuBeyondInterface, Local, "the path MTU does not fit the network interface",
     "The device could not send: path MTU and 80 bytes of headers have to fit the interface's MTU, on both nodes. rxe counts the packet in send_err and tries again until its retries end.",
-    "use the active_mtu of ibv_query_port as path MTU, or raise the interface's MTU: 4192 carries 4096 (`run --mtu 4192`)";
+    "use the active_mtu of ibv_query_port as path MTU, or raise the interface's MTU: 4176 carries 4096 (`run --mtu 4176`)";
 
     SendFailed, Local, "the device could not send",
     "rxe counted packets in send_err: they never left the machine. No route or no neighbour for the address of the GID, or the interface is down.",

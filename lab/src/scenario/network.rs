@@ -11,8 +11,14 @@ use crate::base::role::Role;
 /// MTU of the nodes' port, in bytes, where a run asks for none: an InfiniBand path MTU of 1024.
 pub const MTU_DEFAULT: u16 = 1500;
 
-/// Least MTU, in bytes: an InfiniBand path MTU of 256 and what rxe leaves for its headers.
-const MTU_MIN: u16 = 352;
+/// Bytes of an interface's MTU that rxe leaves for headers (`RXE_MAX_HDR_LENGTH` in the kernel's rxe_param.h).
+pub const RXE_HEADERS: u16 = 80;
+
+/// Path MTUs of InfiniBand in bytes, the smallest first.
+pub const PATH_MTUS: [u16; 5] = [256, 512, 1024, 2048, 4096];
+
+/// Least MTU, in bytes: the least path MTU and its headers.
+const MTU_MIN: u16 = PATH_MTUS[0] + RXE_HEADERS;
 
 /// Most: jumbo frames, with room for an InfiniBand path MTU of 4096.
 const MTU_MAX: u16 = 9000;
@@ -24,8 +30,8 @@ const MTU_MIN_IPV6: u16 = 1280;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
-    /// MTU of both nodes' ports in bytes: 352 gives an InfiniBand path MTU of 256, 608 of 512, 1500 of 1024,
-    /// 2144 of 2048, 4192 of 4096.
+    /// MTU of both nodes' ports in bytes. The InfiniBand path MTU is 256 from 336 on, 512 from 592, 1024 from 1104,
+    /// 2048 from 2128, 4096 from 4176.
     #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
     pub mtu: u16,
     /// What the RDMA connection uses.
@@ -69,10 +75,17 @@ impl Network {
         }
         if self.mtu > MTU_MAX {
             let text = format!("{self} is too large: at most {MTU_MAX}");
-            return Err(Error::usage(text).next("4192 gives the largest InfiniBand path MTU, 4096"));
+            return Err(Error::usage(text).next(format!("the InfiniBand path MTU is {}", path_mtu_words())));
         }
         Ok(())
     }
+}
+
+/// Says from which MTU on each path MTU is had: "256 from 336 on, 512 from 592, …".
+fn path_mtu_words() -> String {
+    let [least, others @ ..] = PATH_MTUS;
+    let first = format!("{least} from {} on", least + RXE_HEADERS);
+    others.iter().fold(first, |words, mtu| format!("{words}, {mtu} from {}", mtu + RXE_HEADERS))
 }
 
 impl fmt::Display for Network {
@@ -104,12 +117,30 @@ mod tests {
     #[test]
     fn bounds_are_named() {
         let check = |mtu, ip| Network { mtu, ip }.check().map_err(|error| error.to_string());
-        check(352, IpVersion::V4).unwrap();
+        check(336, IpVersion::V4).unwrap();
         check(1280, IpVersion::V6).unwrap();
         check(9000, IpVersion::V4).unwrap();
-        assert!(check(351, IpVersion::V4).unwrap_err().contains("at least 352"));
-        assert!(check(9001, IpVersion::V4).unwrap_err().contains("at most 9000"));
+        assert!(check(335, IpVersion::V4).unwrap_err().contains("at least 336"));
+        let error = check(9001, IpVersion::V4).unwrap_err();
+        assert!(error.contains("at most 9000") && error.contains(&path_mtu_words()), "{error}");
         let error = check(1279, IpVersion::V6).unwrap_err();
         assert!(error.contains("IPv6 with an MTU of 1279 bytes is too small: at least 1280"), "{error}");
+    }
+
+    #[test]
+    fn documents_say_what_rxe_does() {
+        let words = path_mtu_words();
+        assert_eq!(words, "256 from 336 on, 512 from 592, 1024 from 1104, 2048 from 2128, 4096 from 4176");
+        let bounds = format!("{MTU_MIN} to {MTU_MAX} bytes");
+        let documents = [
+            include_str!("../../../docs/scenarios.md"),
+            include_str!("../../scenarios/scenario.schema.json"),
+            include_str!("../../cli/src/run.rs"),
+        ];
+        let documents = documents.map(|text| text.replace("\\n", " ").replace("\n    /// ", " "));
+        for text in &documents {
+            assert!(text.contains(&words), "{text}");
+        }
+        assert!(documents[0].contains(&bounds));
     }
 }

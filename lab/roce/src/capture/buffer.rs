@@ -83,6 +83,14 @@ impl Buffer {
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
 
+    /// Hands over the storage with everything that was consumed in it; the unread bytes go on in `spare`.
+    pub(super) fn hand_over(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
+        spare.clear();
+        spare.extend_from_slice(self.unread());
+        let end = spare.len();
+        mem::replace(self, Self { bytes: spare, start: 0, end }).bytes
+    }
+
     /// Goes on in `chunk`, where `length` bytes stand behind `headroom` free ones; gives the storage that is not needed any more.
     ///
     /// The unread bytes move into the headroom, and only where they do not fit are the new ones copied.

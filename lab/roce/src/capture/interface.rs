@@ -1,12 +1,14 @@
 //! An interface of a capture: its name, link type and clock.
 
+use std::sync::Arc;
+
 use crate::wire::LinkType;
 
 /// One interface that a capture was taken on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// Name, when the capture has one.
-    pub name: Option<String>,
+    pub name: Option<Arc<str>>,
     /// Link type of its frames.
     pub link_type: LinkType,
     /// Most bytes that the capture keeps of a frame; 0 is without limit.

@@ -56,18 +56,18 @@ enum Format {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Reader<S> {
-    source: S,
-    buffer: Buffer,
+    pub(super) source: S,
+    pub(super) buffer: Buffer,
     /// Byte offset in the capture of the first unread byte.
     offset: u64,
-    at_end: bool,
+    pub(super) at_end: bool,
     format: Format,
     /// Bytes before each packet of a pcap.
     packet_header_length: usize,
     big_endian: bool,
-    interfaces: Vec<Interface>,
-    number: u64,
-    comment: String,
+    pub(super) interfaces: Vec<Interface>,
+    pub(super) number: u64,
+    pub(super) comment: String,
     losses: Losses,
     names: Vec<(IpAddr, String)>,
 }
@@ -119,14 +119,14 @@ fn text(options: &[PcapNGOption<'_>], code: OptionCode) -> Option<String> {
 }
 
 /// What a pcapng block or a pcap packet came to, in buffer positions.
-struct Found {
-    timestamp_ns: u64,
-    interface: u32,
-    data_start: usize,
-    data_length: usize,
-    original_length_bytes: u32,
-    has_comment: bool,
-    lost_before: u64,
+pub(super) struct Found {
+    pub(super) timestamp_ns: u64,
+    pub(super) interface: u32,
+    pub(super) data_start: usize,
+    pub(super) data_length: usize,
+    pub(super) original_length_bytes: u32,
+    pub(super) has_comment: bool,
+    pub(super) lost_before: u64,
 }
 
 impl<S: Source> Reader<S> {
@@ -182,6 +182,11 @@ impl<S: Source> Reader<S> {
         self.offset
     }
 
+    /// Byte offset in the capture of what the source gives next.
+    pub(super) fn read_to(&self) -> u64 {
+        self.offset + self.buffer.len() as u64
+    }
+
     /// Packets that the capture says it lost, as far as it was read: those between its packets, or those of its statistics when these are more.
     pub fn lost_packets(&self) -> u64 {
         self.losses.packets()
@@ -234,11 +239,38 @@ impl<S: Source> Reader<S> {
                 Ok(length) => self.at_end = length == 0,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(source) => {
-                    return Err(ReadError::Io { offset: self.offset + self.buffer.len() as u64, source });
+                    return Err(ReadError::Io { offset: self.read_to(), source });
                 }
             }
         }
         Ok(self.buffer.len())
+    }
+
+    /// Takes in the next packet, or what comes before it, if the buffer has all of it: the outer `None` when not, the inner one when no packet came of it.
+    ///
+    /// # Errors
+    /// As of [`next`](Self::next).
+    pub(super) fn next_of_buffer(&mut self) -> Result<Option<Option<Found>>, ReadError> {
+        let got = self.buffer.len();
+        match self.format {
+            Format::Pcap => {
+                let header = self.packet_header_length;
+                if got < header {
+                    return Ok(None);
+                }
+                let length = u32_at(self.buffer.unread(), 8, self.big_endian) as usize;
+                if length <= BLOCK_MAX_BYTES && got < header + length {
+                    return Ok(None);
+                }
+                self.next_pcap().map(Some)
+            }
+            Format::Pcapng => {
+                if got < 12 || got < self.block_length()? {
+                    return Ok(None);
+                }
+                self.next_block().map(Some)
+            }
+        }
     }
 
     /// Has the next `need` bytes in the buffer, or says what is cut.
@@ -315,27 +347,48 @@ impl<S: Source> Reader<S> {
                 return Ok(None);
             }
             self.require("a block header", 12)?;
-            if u32_at(self.buffer.unread(), 0, true) == PCAPNG_SECTION_HEADER {
-                self.big_endian = match u32_at(self.buffer.unread(), 8, true) {
-                    BYTE_ORDER_MAGIC => true,
-                    magic if magic == BYTE_ORDER_MAGIC.swap_bytes() => false,
-                    _ => return Err(self.malformed("a section header without a byte-order magic")),
-                };
-                // Interfaces belong to their section.
-                self.interfaces.clear();
-                self.losses.end_section();
-            }
-            let length = u32_at(self.buffer.unread(), 4, self.big_endian) as usize;
-            if length < 12 || !length.is_multiple_of(4) || length > BLOCK_MAX_BYTES {
-                return Err(self.malformed("a block with an impossible length"));
-            }
+            let length = self.block_length()?;
             self.require("a block", length)?;
-            let found = self.block(length)?;
-            self.consume(length);
+            let found = self.next_block()?;
             if found.is_some() {
                 return Ok(found);
             }
         }
+    }
+
+    /// The byte order that holds from the block on whose header is in the buffer.
+    fn byte_order(&self) -> Result<bool, ReadError> {
+        if u32_at(self.buffer.unread(), 0, true) != PCAPNG_SECTION_HEADER {
+            return Ok(self.big_endian);
+        }
+        match u32_at(self.buffer.unread(), 8, true) {
+            BYTE_ORDER_MAGIC => Ok(true),
+            magic if magic == BYTE_ORDER_MAGIC.swap_bytes() => Ok(false),
+            _ => Err(self.malformed("a section header without a byte-order magic")),
+        }
+    }
+
+    /// Length in bytes of the block whose header is in the buffer.
+    fn block_length(&self) -> Result<usize, ReadError> {
+        let length = u32_at(self.buffer.unread(), 4, self.byte_order()?) as usize;
+        if length < 12 || !length.is_multiple_of(4) || length > BLOCK_MAX_BYTES {
+            return Err(self.malformed("a block with an impossible length"));
+        }
+        Ok(length)
+    }
+
+    /// Takes in the block that is in the buffer.
+    fn next_block(&mut self) -> Result<Option<Found>, ReadError> {
+        if u32_at(self.buffer.unread(), 0, true) == PCAPNG_SECTION_HEADER {
+            self.big_endian = self.byte_order()?;
+            // Interfaces belong to their section.
+            self.interfaces.clear();
+            self.losses.end_section();
+        }
+        let length = self.block_length()?;
+        let found = self.block(length)?;
+        self.consume(length);
+        Ok(found)
     }
 
     /// Parses the block of `length` bytes at the buffer's start, which is whole.
@@ -359,7 +412,7 @@ impl<S: Source> Reader<S> {
                     return Err(malformed("more than 65536 interfaces"));
                 }
                 self.interfaces.push(Interface {
-                    name: text(&block.options, OptionCode::IfName),
+                    name: text(&block.options, OptionCode::IfName).map(Into::into),
                     link_type: LinkType(block.linktype.0),
                     snap_length_bytes: block.snaplen,
                     resolution: block.if_tsresol,

@@ -2,7 +2,7 @@
 //!
 //! In: proof that a packet was there, or was there earlier, than the capture has it. Out: one finding of each kind with its extent.
 
-use crate::checker::sink::{Broken, Spot};
+use crate::checker::broken::{Broken, Spot};
 use crate::finding::Evidence;
 use crate::flow::Side;
 use crate::rule::Rule;

@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::checker::sink::{Broken, Budget};
+use crate::checker::broken::Broken;
+use crate::checker::sink::Budget;
 use crate::checker::stream::Stream;
 use crate::cm::Message as CmMessage;
 use crate::finding::Evidence;

@@ -1,6 +1,7 @@
 //! What is told of a stream when it ends, or when the capture does: what was held back until something would tell more.
 
-use crate::checker::sink::{Sink, Spot};
+use crate::checker::broken::Spot;
+use crate::checker::sink::Sink;
 use crate::checker::stream::{Repeated, Stream};
 use crate::finding::Evidence;
 use crate::flow::{Connection, Side};

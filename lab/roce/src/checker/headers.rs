@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use crate::checker::sink::Broken;
+use crate::checker::broken::Broken;
 use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::rule::{Rule, Severity};

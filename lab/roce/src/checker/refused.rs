@@ -1,8 +1,9 @@
 //! Refusals: NAKs, and the request that each refuses.
 
+use crate::checker::broken::Spot;
 use crate::checker::fatal::Fatal;
 use crate::checker::pending::Pending;
-use crate::checker::sink::{Arrival, Sink, Spot};
+use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{Gap, Refused, Stream};
 use crate::finding::{Evidence, Refusal};
 use crate::message::{MessageKind, Outcome};

@@ -1,9 +1,10 @@
 //! Requests as the responder gets them: order, messages, lengths.
 
 use crate::checker::asked::{Asked, BEHIND_MAX};
+use crate::checker::broken::Spot;
 use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
-use crate::checker::sink::{Arrival, Budget, Sink, Spot};
+use crate::checker::sink::{Arrival, Budget, Sink};
 use crate::checker::stream::{Gap, Held, Stream};
 use crate::finding::Evidence;
 use crate::flow::{Connection, Side, packets};

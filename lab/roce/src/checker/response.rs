@@ -1,10 +1,11 @@
 //! Answers as the requester gets them: acknowledgements, READ responses, refusals.
 
+use crate::checker::broken::Spot;
 use crate::checker::headers;
 use crate::checker::msn::{Bounds, Wrong};
 use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
-use crate::checker::sink::{Arrival, Sink, Spot};
+use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{Early, Gap, Held, Stream};
 use crate::finding::Evidence;
 use crate::flow::{Connection, Side, packets};

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use crate::checker::broken::Spot;
 use crate::checker::shape::{Known, Shape, Shapes};
-use crate::checker::sink::{Arrival, Sink, Spot};
+use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{NotReady, Stream};
 use crate::finding::Evidence;
 use crate::flow::Connection;

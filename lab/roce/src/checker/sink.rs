@@ -1,6 +1,7 @@
 //! A packet on its way through the rules, and where what they find goes.
 
 use crate::checker::adverts::Adverts;
+use crate::checker::broken::{Broken, Spot};
 use crate::checker::capture_faults::CaptureFaults;
 use crate::finding::Evidence;
 use crate::message::Outcome;
@@ -40,31 +41,6 @@ pub(crate) struct Discarded {
     pub(crate) number: u64,
     /// Whether another packet shows that it is missing; an acknowledgement may be without a trace.
     pub(crate) leaves_gap: bool,
-}
-
-/// A rule that is broken, on its way to a finding.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Broken {
-    pub(crate) rule: Rule,
-    pub(crate) severity: Severity,
-    pub(crate) evidence: Evidence,
-    /// The packet that shows it, when it is another than the one that is looked at.
-    pub(crate) at: Option<Spot>,
-}
-
-/// A packet of a connection that a later one tells something of.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Spot {
-    pub(crate) number: u64,
-    pub(crate) psn: Psn,
-    /// Whether the requester sent it.
-    pub(crate) is_request: bool,
-}
-
-impl Broken {
-    pub(crate) fn new(rule: Rule, evidence: Evidence) -> Self {
-        Self { rule, severity: rule.severity(), evidence, at: None }
-    }
 }
 
 /// Where messages and findings go.

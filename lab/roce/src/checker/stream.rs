@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 
 use crate::checker::asked::Asked;
+use crate::checker::broken::Spot;
 use crate::checker::fatal::Fatal;
 use crate::checker::msn::MsnCount;
 use crate::checker::payload::PayloadRule;
 use crate::checker::pending::Queue;
 use crate::checker::retry::{Nak, Retry};
-use crate::checker::sink::{Budget, Spot};
+use crate::checker::sink::Budget;
 use crate::checker::told::Told;
 use crate::finding::Refusal;
 use crate::message_log::MessageId;

@@ -36,11 +36,10 @@ impl FromStr for QueuePairName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let name = text.to_ascii_lowercase();
-        let number = |digits: &str| digits.parse().ok().filter(|number| *number > 0);
-        let kinds: [(&str, fn(u32) -> Self); 2] = [("qp", Self::Connected), ("ud", Self::Datagram)];
-        kinds
-            .into_iter()
-            .find_map(|(prefix, kind)| Some(kind(number(name.strip_prefix(prefix)?)?)))
+        let number = |prefix| name.strip_prefix(prefix)?.parse().ok().filter(|number| *number > 0);
+        number("qp")
+            .map(Self::Connected)
+            .or_else(|| number("ud").map(Self::Datagram))
             .or((name == "gsi").then_some(Self::Gsi))
             .ok_or_else(|| format!("no queue pair is called `{text}`"))
     }

@@ -25,6 +25,49 @@ struct Flow {
     merged_into: Option<usize>,
 }
 
+impl Flow {
+    /// Counts the PSN of a packet.
+    #[inline]
+    fn count(
+        &mut self,
+        sender: Side,
+        packet: &Packet<'_>,
+        bth: Bth<'_>,
+        is_sent: bool,
+    ) -> (Option<i64>, bool) {
+        let Self { connection, requests, .. } = self;
+        let (opcode, psn) = (bth.opcode(), bth.psn());
+        if opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
+            let bytes = u32::try_from(packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
+            connection.path_mtu_bytes = bytes;
+            for requests in requests.iter_mut().filter(|_| bytes.is_some()) {
+                requests.learn_path_mtu(bytes.unwrap_or_default());
+            }
+        }
+        let is_response = opcode.is_response();
+        let requester = if is_response { sender.other() } else { sender };
+        let requests = &mut requests[requester as usize];
+        if !is_sent {
+            return (requests.distance(psn), false);
+        }
+        if is_response {
+            let syndrome = packet.aeth.map(|aeth| aeth.syndrome());
+            let is_refusal = matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+            return (requests.answer(psn, is_refusal), true);
+        }
+        let bytes = packet.reth.map(|reth| reth.dma_length());
+        let count = match opcode.operation() {
+            Operation::ReadRequest => {
+                bytes.zip(connection.path_mtu_bytes).map(|(bytes, mtu)| packets(bytes, mtu))
+            }
+            _ => Some(1),
+        };
+        connection.endpoint_mut(requester).psn_first.get_or_insert(psn);
+        let (distance, is_new) = requests.ask(psn, count, bytes.unwrap_or_default());
+        (Some(distance), is_new)
+    }
+}
+
 /// A receiver's address and queue pair number.
 type Key = (IpAddr, u32);
 
@@ -360,68 +403,46 @@ impl Tracker {
             Some((flow, sender)) => (flow, sender, Change::None),
             None => self.take_in_new(packet, bth, names)?,
         };
-        let is_response = opcode.is_response();
-        let state = self.get_mut(flow)?;
-        let requester = if is_response { sender.other() } else { sender };
-        let requests = &state.requests[requester as usize];
+        let mut state = self.flows.get_mut(flow.checked_sub(self.base)?)?;
         // Without connection management, what is rare is looked at.
         if state.connection.port_space.is_none() && change == Change::None {
-            if is_response && !requests.has_begun() {
-                // Both directions were taken for connections of their own: a response shows that they are one.
-                if let Some((into, requester)) = self.unpaired(packet, bth.psn(), flow) {
-                    self.merge(flow, into, requester);
-                    change = Change::Merged { from: flow, side: requester.other() };
-                    (flow, sender) = (into, requester.other());
-                }
-            } else if !is_response && requests.is_behind(opcode, bth.psn()) {
-                change = Change::Replaced { old: flow };
-                (flow, sender) = (self.begin_again(flow, sender, names)?, Side::Active);
+            let is_response = opcode.is_response();
+            let requester = if is_response { sender.other() } else { sender };
+            let requests = &state.requests[requester as usize];
+            let is_rare =
+                if is_response { !requests.has_begun() } else { requests.is_behind(opcode, bth.psn()) };
+            if is_rare {
+                (flow, sender, change) = self.take_in_rare(flow, sender, packet, bth, names)?;
+                state = self.flows.get_mut(flow.checked_sub(self.base)?)?;
             }
         }
-        let (distance, is_new) = self.count(flow, sender, packet, bth, is_sent || change != Change::None)?;
+        let is_counted = is_sent || change != Change::None;
+        let (distance, is_new) = state.count(sender, packet, bth, is_counted);
         Some(Placed { flow, sender, distance, is_new, change })
     }
 
-    /// Counts the PSN of a packet.
-    #[inline]
-    fn count(
+    /// Pairs two directions that were taken for connections of their own, as a response shows, or begins a connection between queue pairs that are used again.
+    #[cold]
+    fn take_in_rare(
         &mut self,
         flow: usize,
         sender: Side,
         packet: &Packet<'_>,
         bth: Bth<'_>,
-        is_sent: bool,
-    ) -> Option<(Option<i64>, bool)> {
-        let Flow { connection, requests, .. } = self.get_mut(flow)?;
-        let (opcode, psn) = (bth.opcode(), bth.psn());
-        if opcode.place() == Place::First && connection.path_mtu_bytes.is_none() {
-            let bytes = u32::try_from(packet.payload_length_bytes).ok().filter(|bytes| *bytes > 0);
-            connection.path_mtu_bytes = bytes;
-            for requests in requests.iter_mut().filter(|_| bytes.is_some()) {
-                requests.learn_path_mtu(bytes.unwrap_or_default());
+        names: &Names,
+    ) -> Option<(usize, Side, Change)> {
+        if !bth.opcode().is_response() {
+            let new = self.begin_again(flow, sender, names)?;
+            return Some((new, Side::Active, Change::Replaced { old: flow }));
+        }
+        Some(match self.unpaired(packet, bth.psn(), flow) {
+            Some((into, requester)) => {
+                self.merge(flow, into, requester);
+                let side = requester.other();
+                (into, side, Change::Merged { from: flow, side })
             }
-        }
-        let is_response = opcode.is_response();
-        let requester = if is_response { sender.other() } else { sender };
-        let requests = &mut requests[requester as usize];
-        if !is_sent {
-            return Some((requests.distance(psn), false));
-        }
-        if is_response {
-            let syndrome = packet.aeth.map(|aeth| aeth.syndrome());
-            let is_refusal = matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
-            return Some((requests.answer(psn, is_refusal), true));
-        }
-        let bytes = packet.reth.map(|reth| reth.dma_length());
-        let count = match opcode.operation() {
-            Operation::ReadRequest => {
-                bytes.zip(connection.path_mtu_bytes).map(|(bytes, mtu)| packets(bytes, mtu))
-            }
-            _ => Some(1),
-        };
-        connection.endpoint_mut(requester).psn_first.get_or_insert(psn);
-        let (distance, is_new) = requests.ask(psn, count, bytes.unwrap_or_default());
-        Some((Some(distance), is_new))
+            None => (flow, sender, Change::None),
+        })
     }
 
     /// Finds the flow of a packet to a queue pair that nothing told of yet, or makes one.

@@ -87,16 +87,16 @@ impl<'a> Frame<'a> {
     /// not count as data.
     pub fn decode(link_type: LinkType, data: &'a [u8]) -> Self {
         match plain(link_type, data) {
-            Some(carrier) => Self::of_carrier(&carrier),
-            None => Self::of(&walk(&[], link_type, data)),
+            Some(carrier) => Self::of_carrier(&carrier, None),
+            None => Self::of(&walk(&[], link_type, data), None),
         }
     }
 
-    /// Decodes what a walk found.
+    /// Decodes what a walk found; `icrc` is the verdict, if somebody has it already.
     #[inline]
-    pub(super) fn of(found: &Found<'a>) -> Self {
+    pub(super) fn of(found: &Found<'a>, icrc: Option<Icrc>) -> Self {
         match found {
-            Found::Roce(carrier) => Self::of_carrier(carrier),
+            Found::Roce(carrier) => Self::of_carrier(carrier, icrc),
             Found::Fragment(_) => Self::NotRoce(NotRoce::Fragment),
             Found::Other(other) => Self::NotRoce(*other),
         }
@@ -114,7 +114,7 @@ impl<'a> Frame<'a> {
 impl<'a> Frame<'a> {
     /// Filled where it is returned: it is large, and there are many.
     #[inline(never)]
-    pub(super) fn of_carrier(carrier: &Carrier<'a>) -> Self {
+    pub(super) fn of_carrier(carrier: &Carrier<'a>, icrc: Option<Icrc>) -> Self {
         let Carrier { ip, segment, udp } = carrier;
         let grh = if udp.is_some() { None } else { Grh::new(ip.header, 0).ok() };
         let (source, destination) = match &grh {
@@ -141,15 +141,44 @@ impl<'a> Frame<'a> {
             pad: &[],
             icrc_value: None,
             icrc: Icrc::Unverifiable,
-            is_cut: segment.bytes.len() < ip.payload_length,
+            is_cut: carrier.is_cut(),
             stop: None,
         });
         if let Self::Roce(packet) = &mut frame
-            && let Err(stop) = packet.transport(carrier)
+            && let Err(stop) = packet.transport(carrier, icrc)
         {
             packet.stop = Some(stop);
         }
         frame
+    }
+}
+
+impl<'a> Carrier<'a> {
+    fn is_cut(&self) -> bool {
+        self.segment.bytes.len() < self.ip.payload_length
+    }
+
+    /// Everything before the ICRC, and the ICRC as the packet carries it; `None` of a packet that is cut.
+    fn sealed(&self) -> Option<(&'a [u8], u32)> {
+        let (body, tail) = self.segment.bytes.split_last_chunk::<ICRC_LENGTH>().filter(|_| !self.is_cut())?;
+        Some((body, u32::from_le_bytes(*tail)))
+    }
+
+    /// Computes the ICRC, and judges what the packet carries by it.
+    #[inline]
+    pub(super) fn icrc(&self) -> Icrc {
+        let Self { ip, segment, udp } = self;
+        let Some((body, got)) = self.sealed() else { return Icrc::Unverifiable };
+        match segment.around {
+            _ if udp.is_some() && ip.extensions_length == 0 => {
+                icrc::icrc(ip.header, body).map_or(Icrc::Unverifiable, |expected| Icrc::of(expected, got))
+            }
+            // The ICRC of InfiniBand covers the LRH too, in a way that nothing at hand shows.
+            Encapsulation::Infiniband => Icrc::Unverifiable,
+            _ if udp.is_none() => icrc::icrc_of_grh(ip.header, body)
+                .map_or(Icrc::Unverifiable, |expected| Icrc::of(expected, got)),
+            _ => icrc::behind_extensions(ip.header, ip.without_extensions(), body, got),
+        }
     }
 }
 
@@ -169,24 +198,11 @@ impl DerefMut for Packet<'_> {
 
 impl<'a> Packet<'a> {
     /// Decodes from the UDP header to the ICRC; in version 1 from the BTH on.
-    fn transport(&mut self, Carrier { ip, segment, udp }: &Carrier<'a>) -> Result<(), DecodeStop> {
+    fn transport(&mut self, carrier: &Carrier<'a>, icrc: Option<Icrc>) -> Result<(), DecodeStop> {
+        let Carrier { ip, segment, udp } = carrier;
         let (bytes, offset) = (segment.bytes, segment.offset);
-        if !self.is_cut
-            && let Some((body, tail)) = bytes.split_last_chunk::<ICRC_LENGTH>()
-        {
-            let got = u32::from_le_bytes(*tail);
-            self.icrc_value = Some(got);
-            self.icrc = match self.encapsulation {
-                _ if udp.is_some() && ip.extensions_length == 0 => {
-                    icrc::icrc(ip.header, body).map_or(Icrc::Unverifiable, |expected| Icrc::of(expected, got))
-                }
-                // The ICRC of InfiniBand covers the LRH too, in a way that nothing at hand shows.
-                Encapsulation::Infiniband => Icrc::Unverifiable,
-                _ if udp.is_none() => icrc::icrc_of_grh(ip.header, body)
-                    .map_or(Icrc::Unverifiable, |expected| Icrc::of(expected, got)),
-                _ => icrc::behind_extensions(ip.header, ip.without_extensions(), body, got),
-            };
-        }
+        self.icrc_value = carrier.sealed().map(|(_, got)| got);
+        self.icrc = icrc.unwrap_or_else(|| carrier.icrc());
         if udp.is_some() && usize::from(self.udp_length_bytes) != ip.payload_length {
             return Err(DecodeStop::Value {
                 layer: "udp",

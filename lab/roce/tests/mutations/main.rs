@@ -2,6 +2,7 @@
 //!
 //! A harmful change has to be reported by the right rule at the right packet, a harmless one has to be silent. A change that leaves a legal conversation is
 //! *equivalent*: no checker can tell. The table of kill rates is `docs/mutations.md`; `ROCE_UPDATE=1` writes it anew.
+#![cfg(feature = "synth")]
 
 mod changes;
 mod spot;
@@ -155,8 +156,11 @@ fn every_harmful_change_is_reported_and_every_harmless_one_is_silent() {
     println!("{table}");
     assert!(wrong.is_empty(), "\n{table}\n{wrong}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/mutations.md");
+    // The package that is published has no documents.
+    if !path.parent().is_some_and(Path::exists) {
+        return;
+    }
     if std::env::var_os("ROCE_UPDATE").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, &table).unwrap();
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();

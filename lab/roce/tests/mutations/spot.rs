@@ -16,7 +16,7 @@ pub(crate) struct Entry {
 
 pub(crate) fn fixtures() -> BTreeMap<String, Vec<Entry>> {
     let mut all = BTreeMap::new();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")).unwrap() {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "pcapng") {
             continue;

@@ -26,7 +26,7 @@ fn entries(steps: Steps) -> Vec<Entry> {
 }
 
 fn fixtures(all: &mut Vec<(String, Vec<Entry>)>) {
-    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")).unwrap() {
+    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")).unwrap() {
         let path = file.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "pcapng") {
             continue;

@@ -2,6 +2,7 @@
 //!
 //! Every fixture and some synthetic conversations, with packets left out at random and in bursts, cut at either end, doubled, written in another order, seen in
 //! one direction alone, or cut by a snap length. The peers did nothing wrong, so no finding is an *error*: more than 10,000 variants, from fixed seeds.
+#![cfg(feature = "synth")]
 
 mod conversations;
 mod recorder;

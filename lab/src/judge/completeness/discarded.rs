@@ -42,6 +42,18 @@ pub enum Why {
     Unknown,
 }
 
+impl Why {
+    /// What packets these are, for a proof.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Why::NoQueuePair(_) => "to queue pairs that do not exist",
+            Why::QueuePairGone => "to queue pairs that had failed",
+            Why::QKey { .. } => "with another Q_Key",
+            Why::Unknown => "that a device did not take, for a reason that the capture does not show",
+        }
+    }
+}
+
 /// Packets that a device did not take, for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Discarded {

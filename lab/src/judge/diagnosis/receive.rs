@@ -18,7 +18,7 @@ const IN_VAIN: [&str; 3] = ["no completion", "timeout", "timed out"];
 
 /// The causes of messages without a RECV.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
-    not_ready(facts).into_iter().chain(datagrams(facts)).collect()
+    not_ready(facts).into_iter().chain(datagrams(facts)).chain(swapped_immediate(facts)).collect()
 }
 
 /// A responder that was not ready until the end, and said so.
@@ -89,6 +89,29 @@ fn datagrams(facts: &Facts<'_>) -> Option<Diagnosis> {
     );
     let taken = format!("{role}'s rxe counted each of them as received");
     Some(Diagnosis::new(Cause::DatagramWithoutRoom, sentence).shown_by([taken].into_iter().chain(said)))
+}
+
+/// An immediate that was taken, where a program failed all the same.
+fn swapped_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
+    /// A number that a program means is mostly smaller: a length, a count, an index.
+    const SMALL: u32 = 1 << 16;
+    let report = facts.report?;
+    if !Role::BOTH.into_iter().any(|role| facts.is_in_trouble(role)) {
+        return None;
+    }
+    let is_swapped = |imm: u32| imm.swap_bytes() < SMALL && imm >= SMALL;
+    let (message, imm) = report
+        .messages
+        .iter()
+        .filter(|message| is_done(message.outcome))
+        .find_map(|message| Some((message, message.immediate.filter(|imm| is_swapped(*imm))?)))?;
+    let (requester, responder) = (facts.name(message.requester), facts.name(message.responder));
+    let meant = imm.swap_bytes();
+    let sentence = format!(
+        "{requester}'s immediate is {imm:#x} ({imm}) in network order, which is {meant} in the other byte order; {responder} took it"
+    );
+    let packet = format!("packet {}: {} with immediate {imm:#x}", message.packet_last, message.kind);
+    Some(Diagnosis::new(Cause::ImmediateByteSwapped, sentence).shown_by([packet]))
 }
 
 fn is_done(outcome: roce::Outcome) -> bool {

@@ -76,13 +76,29 @@ fn cause(facts: &Facts<'_>, finding: &Finding, refusal: Refusal) -> Option<Diagn
 /// Of a refusal for key, address, length or permission.
 fn access(facts: &Facts<'_>, request: &str, responder: &str, refusal: Refusal) -> Option<(Cause, String)> {
     let (va, rkey) = (refusal.va?, refusal.rkey?);
-    let was_taken = facts.report.is_some_and(|report| {
-        let with_key = report.messages.iter().filter(|message| message.rkey == Some(rkey));
-        with_key.filter(|message| Some(message.kind) == refusal.kind).any(|message| {
-            matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
-                && message.va.is_some_and(|taken| taken <= va && va + refusal.bytes <= taken + message.bytes)
+    let messages = facts.report.map_or(&[][..], |report| &report.messages);
+    let taken: Vec<u32> = messages
+        .iter()
+        .filter(|message| message.rkey == Some(rkey) && Some(message.kind) == refusal.kind)
+        .filter(|message| matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded))
+        .filter(|message| {
+            message.va.is_some_and(|taken| taken <= va && va + refusal.bytes <= taken + message.bytes)
         })
+        .map(|message| message.responder_qpn)
+        .collect();
+    let refused = messages.iter().find(|message| {
+        matches!(message.outcome, Outcome::Refused(_)) && (message.rkey, message.va) == (Some(rkey), Some(va))
     });
+    let was_taken = !taken.is_empty();
+    if let (Some(other), Some(refused)) = (taken.first(), refused)
+        && !taken.contains(&refused.responder_qpn)
+    {
+        let sentence = format!(
+            "{request} names rkey {rkey:#x}, which {responder} takes on queue pair {other:#x} and refuses on {:#x}: the region is of another protection domain",
+            refused.responder_qpn
+        );
+        return Some((Cause::KeyOfAnotherRegion, sentence));
+    }
     let is_atomic = matches!(refusal.kind, Some(MessageKind::CmpSwap | MessageKind::FetchAdd));
     if is_atomic && va % 8 != 0 {
         return Some((Cause::AtomicUnaligned, format!("{request} is for address {va:#x}, no multiple of 8")));

@@ -356,18 +356,26 @@ fn repetition_before_the_ack_timeout_is_a_deviation_and_later_a_stall() {
 #[test]
 fn request_that_ends_with_its_connection_is_held_against_nobody_where_completions_are_not_compared() {
     let pair = Pair::new(1);
-    let mut frames = connected(&pair);
-    let write = |n| {
-        let request = pair.request(0x0a, n).ack_request();
-        request.reth(pair.passive.va, pair.passive.rkey, 16).payload(&[0; 16]).build()
+    let of = |evidence| roce::Finding {
+        rule: roce::Rule::RequestNotAnswered,
+        severity: roce::Severity::Warning,
+        packet: 7,
+        source: pair.active.address,
+        destination: pair.passive.address,
+        requester: None,
+        psn: None,
+        message: None,
+        evidence,
     };
-    frames.extend([write(0), pair.response(0x11, 0).aeth(0x1f, 1).build(), write(1)]);
-    frames.extend([pair.dreq(), pair.drep()]);
-    let mut run = Run::new(frames);
-    assert_eq!(run.causes(), []);
+    let in_flight = of(roce::Evidence::Words { expected: "an answer", got: "none" });
+    let repeated = of(roce::Evidence::Unanswered { times: 4, qpn: 0x12 });
+    let mut run = Run::new(Vec::new());
+    assert!(!super::rxe::ended_in_flight(&run.evidence, &in_flight), "completions are compared");
     run.evidence.scenario.expect.completions = false;
-    assert_eq!(run.causes(), [Cause::EndedInFlight]);
-    assert_eq!(run.client_failed("").causes(), [Cause::ClientFailed]);
+    assert!(super::rxe::ended_in_flight(&run.evidence, &in_flight));
+    assert!(!super::rxe::ended_in_flight(&run.evidence, &repeated));
+    run.ended(Role::Client, 3, "", "");
+    assert!(!super::rxe::ended_in_flight(&run.evidence, &in_flight), "a program failed");
 }
 
 #[test]
@@ -392,4 +400,19 @@ fn read_that_never_leaves_is_told_from_a_program_that_goes_on_sending() {
     frames.push((9_900, pair.request(0x04, 0).ack_request().payload(&[0; 4]).build()));
     frames.push((9_901, pair.response(0x11, 0).aeth(0x1f, 1).build()));
     assert_eq!(run(&frames), []);
+}
+
+#[test]
+fn immediate_in_the_other_byte_order_is_told_where_a_program_failed() {
+    let pair = Pair::new(1);
+    let of = |imm: u32| {
+        let mut frames = connected(&pair);
+        let request = pair.request(0x0b, 0).ack_request().reth(pair.passive.va, pair.passive.rkey, 16);
+        frames.push(request.header(&imm.to_be_bytes()).payload(&[0; 16]).build());
+        frames.push(pair.response(0x11, 0).aeth(0x1f, 1).build());
+        Run::new(frames)
+    };
+    assert_eq!(of(7_u32.swap_bytes()).client_failed("").causes(), [Cause::ImmediateByteSwapped]);
+    assert_eq!(of(7).client_failed("").causes(), [Cause::ClientFailed]);
+    assert_eq!(of(7_u32.swap_bytes()).causes(), []);
 }
