@@ -36,13 +36,11 @@ connection 1: client.qp1 > server.qp1
                          limits            responder resources 1, initiator depth 1
                          retries           retry count 7, RNR retry 7, CM retries 15
                          CM timeouts       local 20, remote 20
-                         flags             end-to-end flow control
                          IP CM             version 0.0, IPv4, client port <port> > server
                          private data      none
   server > client  REP   queue pair        server.qp1, starting PSN client+0
                          limits            responder resources 1, initiator depth 1
                          retries           RNR retry 7, target ACK delay 15
-                         flags             end-to-end flow control
                          private data      va server.mr1+0, rkey server.mr1
   client > server  RTU
   client > server  DREQ  queue pair        server.qp1
