@@ -16,7 +16,7 @@ const KNOWN: [(&str, &[usize]); 8] = [
     ("lab/src", &[3, 3, 3]),
     ("lab/cli/src", &[10]),
     ("lab/page/src", &[2]),
-    ("lab/roce/src", &[2, 2, 3, 3, 3]),
+    ("lab/roce/src", &[2, 3, 3, 3]),
     ("lab/roce-cli/src", &[7]),
     ("lab/verbs/src", &[2, 2, 2, 9, 10]),
     ("tests/multipass/src/bin/multipass", &[4]),

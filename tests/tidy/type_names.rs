@@ -12,7 +12,6 @@ use crate::sources::{Crate, crates, is_of_tests, planted};
 const KNOWN: [(&str, usize); 94] = [
     ("Accel", 2),
     ("Answer", 4),
-    ("Args", 31),
     ("Asked", 2),
     ("Bench", 2),
     ("Broken", 2),
@@ -20,7 +19,7 @@ const KNOWN: [(&str, usize); 94] = [
     ("Catalogue", 2),
     ("Change", 2),
     ("Choice", 2),
-    ("Chunk", 2),
+    ("Chunk", 3),
     ("Cli", 3),
     ("Client", 3),
     ("Command", 4),
@@ -30,7 +29,7 @@ const KNOWN: [(&str, usize); 94] = [
     ("Counter", 2),
     ("Counts", 2),
     ("Discarded", 2),
-    ("Ended", 3),
+    ("Ended", 4),
     ("Endpoint", 2),
     ("Entry", 5),
     ("Error", 5),
@@ -47,7 +46,7 @@ const KNOWN: [(&str, usize); 94] = [
     ("Instance", 2),
     ("Job", 2),
     ("Key", 5),
-    ("Kind", 3),
+    ("Kind", 4),
     ("Known", 3),
     ("Line", 4),
     ("Machine", 3),
@@ -93,7 +92,7 @@ const KNOWN: [(&str, usize); 94] = [
     ("Stream", 3),
     ("Subject", 2),
     ("Switch", 2),
-    ("Table", 2),
+    ("Table", 3),
     ("Taken", 2),
     ("Target", 2),
     ("Told", 4),
@@ -103,11 +102,12 @@ const KNOWN: [(&str, usize); 94] = [
     ("Verdict", 3),
     ("Waiting", 2),
     ("Wire", 2),
+    ("Work", 2),
     ("Wrong", 2),
 ];
 
 /// Names that are one pattern rather than one thing: what each module of a kind calls its own.
-const PATTERNS: [&str; 1] = ["Result"];
+const PATTERNS: [&str; 2] = ["Args", "Result"];
 
 /// Every type name with the places where it is defined.
 fn definitions(crates: &[Crate]) -> BTreeMap<String, Vec<String>> {

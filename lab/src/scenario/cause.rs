@@ -145,7 +145,7 @@ causes! {
 
     PathMtuBeyondInterface, Local, "the path MTU does not fit the network interface",
     "The device could not send: path MTU and 80 bytes of headers have to fit the interface's MTU, on both nodes. rxe counts the packet in send_err and tries again until its retries end.",
-    "use the active_mtu of ibv_query_port as path MTU, or raise the interface's MTU: 4176 carries 4096 (`run --mtu 4176`)";
+    "use the active_mtu of ibv_query_port as path MTU, or raise the interface's MTU: 4192 carries 4096 (`run --mtu 4192`)";
 
     SendFailed, Local, "the device could not send",
     "rxe counted packets in send_err: they never left the machine. No route or no neighbour for the address of the GID, or the interface is down.",

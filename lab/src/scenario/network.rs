@@ -14,6 +14,9 @@ pub const MTU_DEFAULT: u16 = 1500;
 /// Bytes of an interface's MTU that rxe leaves for headers (`RXE_MAX_HDR_LENGTH` in the kernel's rxe_param.h).
 pub const RXE_HEADERS: u16 = 80;
 
+/// Bytes that rdma_cm leaves for headers when it resolves a route (`iboe_get_mtu` in the kernel's ib_addr.h).
+const CM_HEADERS: u16 = 96;
+
 /// Path MTUs of InfiniBand in bytes, the smallest first.
 pub const PATH_MTUS: [u16; 5] = [256, 512, 1024, 2048, 4096];
 
@@ -31,7 +34,7 @@ const MTU_MIN_IPV6: u16 = 1280;
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
     /// MTU of both nodes' ports in bytes. The InfiniBand path MTU is 256 from 336 on, 512 from 592, 1024 from 1104,
-    /// 2048 from 2128, 4096 from 4176.
+    /// 2048 from 2128, 4096 from 4176; connections by rdma_cm want 16 bytes more.
     #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
     pub mtu: u16,
     /// What the RDMA connection uses.
@@ -85,7 +88,8 @@ impl Network {
 fn path_mtu_words() -> String {
     let [least, others @ ..] = PATH_MTUS;
     let first = format!("{least} from {} on", least + RXE_HEADERS);
-    others.iter().fold(first, |words, mtu| format!("{words}, {mtu} from {}", mtu + RXE_HEADERS))
+    let words = others.iter().fold(first, |words, mtu| format!("{words}, {mtu} from {}", mtu + RXE_HEADERS));
+    format!("{words}; connections by rdma_cm want {} bytes more", CM_HEADERS - RXE_HEADERS)
 }
 
 impl fmt::Display for Network {
@@ -130,7 +134,11 @@ mod tests {
     #[test]
     fn documents_say_what_rxe_does() {
         let words = path_mtu_words();
-        assert_eq!(words, "256 from 336 on, 512 from 592, 1024 from 1104, 2048 from 2128, 4096 from 4176");
+        assert_eq!(
+            words,
+            "256 from 336 on, 512 from 592, 1024 from 1104, 2048 from 2128, 4096 from 4176; \
+             connections by rdma_cm want 16 bytes more"
+        );
         let bounds = format!("{MTU_MIN} to {MTU_MAX} bytes");
         let documents = [
             include_str!("../../../docs/scenarios.md"),
