@@ -29,17 +29,3 @@ pub mod trial;
 pub mod wire;
 
 pub use base::error::{Error, Result};
-
-// Paths of before the stages, for branches that still use them. FIXME: remove.
-#[doc(hidden)]
-pub use {
-    base::{cache, command, error, kept, names, policy, progress, seal},
-    guest::{contents, image, programs, pushed},
-    host::{packages, toolbox},
-    judge::{agreement, completeness, snapshot, verdict},
-    node::parcel,
-    run::{evidence, guest_tests, kernel_log, setup},
-    scenario::{counters, differences, fault, network, placeholder},
-    trial::{artifacts, results},
-    wire::switch,
-};
