@@ -8,24 +8,19 @@
 //! counted once. Its own counters say how many.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
 
 use roce::Report;
-use roce::capture::Reader;
-use roce::wire::Packet;
 
-use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::error::Result;
 use crate::base::role::Role;
 use crate::run::evidence::Evidence;
-use crate::scenario::Scenario;
-use crate::scenario::fault::Action;
-use crate::scenario::fault::netem::Counted;
-use crate::wire::capture::{CAPTURE, decode_file};
+use crate::scenario::fault::netem::{self, Counted};
+use crate::wire::capture::{CAPTURE, each_packet};
+use crate::wire::whole;
 
 mod discarded;
-mod psn;
 
 pub use discarded::{Discarded, Why};
 
@@ -134,7 +129,7 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
                 continue;
             }
             let netem = node.netem.filter(|_| what == "sent");
-            if !is_explained(&evidence.scenario, counted, netem, captured) {
+            if !netem::is_explained(&evidence.scenario.faults, counted, netem, captured) {
                 let netem = netem.map_or(String::new(), |netem| {
                     let Counted { passed, dropped, waiting, .. } = netem;
                     format!(" netem dropped {dropped}, holds {waiting} and let {passed} pass,")
@@ -148,12 +143,12 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
     }
     found.discarded = discarded::explain(evidence, report, capture, &surplus)?;
     if !found.uncounted.is_empty() && report.packets > 0 {
-        let allowed = psn::Allowed {
+        let allowed = whole::Allowed {
             ack_coalescing: evidence.differences.ack_coalescing,
             failed_queue_pairs: evidence.scenario.may_fail_queue_pairs(),
             completions: evidence.scenario.expect.completions,
         };
-        let missing = psn::missing(report, capture, allowed)?;
+        let missing = whole::missing(report, capture, allowed)?;
         found.differences.extend(missing.into_iter().map(|what| format!("not complete by PSN: {what}")));
         if let Some(last) = found.differences.last_mut() {
             last.push_str("\nwhat records may lose packets: a small buffer (tcpdump -B), a mirror port that carries more");
@@ -163,51 +158,16 @@ pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<C
     Ok(found)
 }
 
-/// Whether as many packets are in the capture as rxe counted; where netem stands between, as many as that let
-/// pass, and it must have seen each one that rxe counted, and none twice unless the scenario wants copies.
-pub fn is_explained(scenario: &Scenario, counted: u64, netem: Option<Counted>, captured: u64) -> bool {
-    let Some(netem) = netem else { return counted == captured };
-    let copies_at_most = match scenario.faults.iter().any(|fault| fault.action == Action::Duplicate) {
-        true => counted,
-        false => 0,
-    };
-    netem.passed == captured
-        && netem.waiting == 0
-        && netem.copies(counted).is_some_and(|copies| copies <= copies_at_most)
-}
-
-/// Whether a capture has all that its own packets speak of, as far as any run may ask: what is still being written
-/// need not be waited for.
-///
-/// # Errors
-///
-/// It cannot be read.
-pub fn is_whole_by_itself(capture: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<bool> {
-    let report = decode_file(capture, addresses)?;
-    let allowed = psn::Allowed { ack_coalescing: true, failed_queue_pairs: true, completions: true };
-    Ok(psn::missing(&report, capture, allowed)?.is_empty())
-}
-
-/// Gives each RoCEv2 packet with its number, whether it was sent there and whether it was delivered.
-fn each_packet(path: &Path, mut take: impl FnMut(u64, bool, bool, &Packet<'_>)) -> Result<()> {
-    let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
-    let mut reader = Reader::new(File::open(path).at("failed to open", path)?).map_err(failed)?;
-    while let Some(record) = reader.next().map_err(failed)? {
-        if let Some(packet) = record.frame().packet() {
-            let fate = record.fate();
-            take(record.number, fate.is_sent(), fate.is_delivered(), packet);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use roce::capture::Writer;
+    use std::fs::File;
+
+    use roce::capture::{Reader, Writer};
     use roce::synth::Pair;
 
     use super::*;
     use crate::base::role::Role;
+    use crate::scenario::Scenario;
 
     /// A WRITE of three packets whose first is refused, and a connection that was made before.
     fn refused(artifacts: &Path) -> Report {
@@ -283,7 +243,11 @@ mod tests {
             (copies, 41, 0, 0, 41, false),
         ] {
             let netem = Counted { passed, dropped, waiting, reordered: 0 };
-            assert_eq!(is_explained(&scenario(action), 20, Some(netem), captured), expected, "{netem:?}");
+            assert_eq!(
+                netem::is_explained(&scenario(action).faults, 20, Some(netem), captured),
+                expected,
+                "{netem:?}"
+            );
         }
         let found = |sent| {
             found_with(5, 3, |evidence| {

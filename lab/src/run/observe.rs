@@ -14,7 +14,6 @@ use crate::base::progress::Step;
 use crate::base::role::Role;
 use crate::guest::contents::ENVIRONMENT;
 use crate::guest::image::release::Release;
-use crate::judge::completeness;
 use crate::node::{Pair, Plan, Provider, Running, SLICE};
 use crate::run::evidence::Evidence;
 use crate::run::kernel_log;
@@ -345,7 +344,7 @@ fn settle(pair: &dyn Pair, before: &Before, evidence: &mut Evidence) -> Result<(
             let packets = counted.packets();
             let netem = netem.get(role).copied();
             agree &= packets.is_some_and(|(sent, received)| {
-                completeness::is_explained(&evidence.scenario, sent, netem, captured.sent)
+                netem::is_explained(&evidence.scenario.faults, sent, netem, captured.sent)
                     && received == captured.delivered
             });
             let node = evidence.node(*role);

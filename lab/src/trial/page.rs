@@ -15,7 +15,6 @@ use crate::base::progress::say;
 use crate::base::role::Role;
 use crate::judge::verdict::Verdict;
 use crate::run::evidence::{self, Evidence};
-use crate::trial::results::{Class, Results, Row};
 use crate::wire::capture;
 
 /// The page's file in an artifact directory.
@@ -36,16 +35,20 @@ pub fn keep(verdict: &Verdict, directory: &Path) {
     }
 }
 
-/// Writes the index of an invocation.
+/// Writes the index of an invocation's directory, with a sentence about all verdicts on top.
 ///
 /// # Errors
 ///
 /// The directory cannot be written.
-pub fn keep_index(results: &Results) -> Result<()> {
-    let entries = results.scenarios.iter().map(|row| entry(&results.run, row)).collect();
-    let name = results.run.file_name().unwrap_or_default().to_string_lossy();
-    let index = Index { title: format!("Runs of {name}"), summary: results.totals.to_string(), entries };
-    write_whole(&results.run.join(INDEX_FILE), index.to_html().as_bytes())
+pub fn keep_index<'v>(
+    run: &Path,
+    summary: String,
+    verdicts: impl Iterator<Item = &'v Verdict>,
+) -> Result<()> {
+    let entries = verdicts.map(|verdict| entry(run, verdict)).collect();
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    let index = Index { title: format!("Runs of {name}"), summary, entries };
+    write_whole(&run.join(INDEX_FILE), index.to_html().as_bytes())
 }
 
 /// The page to open for what is in `directory`: its index, else its own.
@@ -61,8 +64,7 @@ pub fn find(directory: &Path) -> Result<PathBuf> {
     })
 }
 
-fn entry(run: &Path, row: &Row) -> Entry {
-    let verdict = &row.verdict;
+fn entry(run: &Path, verdict: &Verdict) -> Entry {
     // One that was judged again is kept under its own name.
     let own = verdict.artifacts.strip_prefix(run).map(Path::to_owned);
     let directory =
@@ -76,7 +78,7 @@ fn entry(run: &Path, row: &Row) -> Entry {
         packets: verdict.packets,
         findings: verdict.findings.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect(),
         link: link.filter(|_| !directory.as_os_str().is_empty()),
-        seconds: if row.class == Class::NotRun { String::new() } else { format!("{:.1}", verdict.seconds) },
+        seconds: if verdict.not_run.is_some() { String::new() } else { format!("{:.1}", verdict.seconds) },
     }
 }
 
@@ -301,7 +303,7 @@ mod tests {
             let verdict = Verdict { artifacts: directory.clone(), ..verdict };
             crate::trial::artifacts::keep(&verdict, &directory).unwrap();
         }
-        Results::merge(run.path()).unwrap().keep().unwrap();
+        crate::trial::results::Results::merge(run.path()).unwrap().keep().unwrap();
         let html = std::fs::read_to_string(find(run.path()).unwrap()).unwrap();
         assert!(html.contains("href=\"./good/report.html\"") && html.contains("APP: wrong"), "{html}");
         assert!(find(&run.path().join("none")).is_err());

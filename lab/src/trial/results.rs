@@ -192,7 +192,7 @@ impl Results {
         let junit = self.junit().to_string().map_err(|source| failed("JUnit XML").source(source))?;
         write_whole(&self.run.join(RESULTS), &json)?;
         write_whole(&self.run.join(JUNIT_FILE), junit.as_bytes())?;
-        page::keep_index(self)
+        page::keep_index(&self.run, self.totals.to_string(), self.scenarios.iter().map(|row| &row.verdict))
     }
 
     fn junit(&self) -> Report {

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
 
+use roce::wire::Packet;
+
 use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::role::Role;
 
@@ -35,4 +37,18 @@ pub fn decode_named(path: &Path, addresses: impl Iterator<Item = (Role, IpAddr)>
         analysis.push(&record);
     }
     Ok(analysis.finish())
+}
+
+/// Gives each RoCEv2 packet with its number, whether it was sent there and whether it was delivered.
+pub(crate) fn each_packet(path: &Path, mut take: impl FnMut(u64, bool, bool, &Packet<'_>)) -> Result<()> {
+    let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
+    let mut reader =
+        roce::capture::Reader::new(File::open(path).at("failed to open", path)?).map_err(failed)?;
+    while let Some(record) = reader.next().map_err(failed)? {
+        if let Some(packet) = record.frame().packet() {
+            let fate = record.fate();
+            take(record.number, fate.is_sent(), fate.is_delivered(), packet);
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The wire between the lab's own machines: a switch in user space that records it and acts on it.
 //!
 //! - [`switch`]: the switch; [`captured`]: how much it recorded; [`capture`]: that, decoded
+//! - [`whole`]: whether a capture lacks nothing, by what its own packets say of each other
 //! - [`tracker`]: what each packet is to its connection; [`engine`]: the decision on each frame
 //! - [`alter`]: frames that arrive changed; [`held`]: frames that leave later
 
@@ -11,3 +12,4 @@ pub mod engine;
 pub mod held;
 pub mod switch;
 pub mod tracker;
+pub mod whole;

@@ -12,8 +12,8 @@ use roce::{Connection, Report};
 
 use crate::base::error::Result;
 use crate::base::role::Role;
-use crate::judge::completeness::each_packet;
 use crate::run::evidence::Evidence;
+use crate::wire::capture::each_packet;
 
 /// A queue pair: its node's address and its number.
 type QueuePair = (IpAddr, u32);

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress::Step;
 use crate::base::role::Role;
-use crate::judge::completeness;
+use crate::wire::whole;
 
 /// How long the packets of a run may take to be in the file.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -128,7 +128,7 @@ impl Mirror {
                 share = self.share(addresses)?;
                 if !share.packets.is_empty() {
                     share.write(&self.file)?;
-                    if completeness::is_whole_by_itself(&self.file, addresses)? {
+                    if whole::is_whole_by_itself(&self.file, addresses)? {
                         break "";
                     }
                 }

@@ -144,6 +144,19 @@ fn words(fault: &Fault) -> Result<Vec<String>, String> {
     }
 }
 
+/// Whether as many packets are in the capture as rxe counted; where netem stands between, as many as that let
+/// pass, and it must have seen each one that rxe counted, and none twice unless the faults want copies.
+pub fn is_explained(faults: &[Fault], counted: u64, netem: Option<Counted>, captured: u64) -> bool {
+    let Some(netem) = netem else { return counted == captured };
+    let copies_at_most = match faults.iter().any(|fault| fault.action == Action::Duplicate) {
+        true => counted,
+        false => 0,
+    };
+    netem.passed == captured
+        && netem.waiting == 0
+        && netem.copies(counted).is_some_and(|copies| copies <= copies_at_most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@
 //! tell of both), and how often something came again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::path::Path;
 
 use roce::flow::Tracker;
@@ -13,7 +14,8 @@ use roce::wire::{Icrc, NakCode, Operation, Packet, Syndrome, Transport};
 use roce::{Connection, Names, Report, Rule, Side};
 
 use crate::base::error::Result;
-use crate::judge::completeness::each_packet;
+use crate::base::role::Role;
+use crate::wire::capture::{decode_file, each_packet};
 
 /// Most connections that are followed; a report has forgotten some of more.
 const CONNECTIONS: usize = 1 << 20;
@@ -41,14 +43,26 @@ const LOSSES: [Rule; 14] = [
 
 /// What the run says of its capture.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Allowed {
+pub(crate) struct Allowed {
     /// One acknowledgement may stand for several requests that asked for one.
-    pub(super) ack_coalescing: bool,
+    pub(crate) ack_coalescing: bool,
     /// A queue pair may fail, and leave what it was asked unanswered.
-    pub(super) failed_queue_pairs: bool,
+    pub(crate) failed_queue_pairs: bool,
     /// The programs tell their completions, which are held against the wire: the end of a connection without
     /// connection management.
-    pub(super) completions: bool,
+    pub(crate) completions: bool,
+}
+
+/// Whether a capture has all that its own packets speak of, as far as any run may ask: what is still being written
+/// need not be waited for.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn is_whole_by_itself(capture: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<bool> {
+    let report = decode_file(capture, addresses)?;
+    let allowed = Allowed { ack_coalescing: true, failed_queue_pairs: true, completions: true };
+    Ok(missing(&report, capture, allowed)?.is_empty())
 }
 
 /// What is missing of a capture, whose report this is, each in a sentence; nothing where it is
@@ -57,7 +71,7 @@ pub(super) struct Allowed {
 /// # Errors
 ///
 /// The capture cannot be read again.
-pub(super) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Result<Vec<String>> {
+pub(crate) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     if report.connections.is_empty() {
         missing.push("it has no connection".to_owned());
