@@ -37,7 +37,7 @@ pub mod trials;
 pub use front::Front;
 pub use lab::Lab;
 
-/// The commands of both front ends, beside those of [`Lab`] and [`test`].
+/// The commands of both front ends, beside those of [`Lab`] and [`mod@test`].
 #[derive(Subcommand)]
 pub enum Common {
     /// Runs any two programs between the machines and judges their wire.

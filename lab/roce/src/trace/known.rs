@@ -16,7 +16,7 @@ use crate::wire::Psn;
 /// # Example
 /// ```
 /// # use roce::{Analysis, Names, capture::{Reader, Record}};
-/// # let capture = include_bytes!("../../../../fixtures/write_with_imm.pcapng");
+/// # let capture = include_bytes!("../../fixtures/write_with_imm.pcapng");
 /// let mut analysis = Analysis::streaming(Names::new());
 /// let mut reader = Reader::new(&capture[..])?;
 /// while let Some(record) = reader.next()? {

@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn values_are_those_of_the_text() {
-        let capture = include_bytes!("../../../../fixtures/write_read.pcapng");
+        let capture = include_bytes!("../../fixtures/write_read.pcapng");
         let mut reader = Reader::new(&capture[..]).unwrap();
         let mut analysis = Analysis::new(Names::new());
         while let Some(record) = reader.next().unwrap() {

@@ -2,7 +2,7 @@
 //!
 //! - [`diagnosis`]: one of them
 //! - [`facts`]: what is asked of the evidence; [`wire`]: of the capture
-//! - [`remote_access`], [`receive`], [`connection`], [`path`], [`host`], [`program`]: causes, a file a family
+//! - `remote_access`, `receive`, `connection`, `path`, `host`, `program`: causes, a file a family
 //! - [`rxe`]: deviations of SoftRoCE, which are told and held against nobody
 //! - [`conclude`]: which of them count
 
