@@ -150,7 +150,7 @@ fn proven(evidence: &Evidence, report: &Report, accepted: &Accepted) -> String {
         .messages
         .iter()
         .filter(|message| matches!(message.outcome, roce::Outcome::Acknowledged | roce::Outcome::Responded));
-    parts.push(format!("{} messages, {} answered", report.messages.len(), answered.count()));
+    parts.push(format!("messages: {}, answered: {}", report.messages.len(), answered.count()));
     parts.push(match &scenario.expect.findings[..] {
         [] => "no rule broken".to_owned(),
         expected => format!("rules broken as expected: {}", expected.join(", ")),

@@ -193,7 +193,7 @@ fn prune_to(count: usize, parent: &Path, what: &str, recorded: &[PathBuf]) -> Re
     let removed = removed.count();
     if removed > 0 {
         say(&format!(
-            "removed {removed} old {what} from {}; the newest {count} are kept ({KEEP} says how many)",
+            "old {what} removed from {}: {removed}; the newest {count} are kept ({KEEP} says how many)",
             parent.display()
         ));
     }
