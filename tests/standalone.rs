@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -56,18 +56,6 @@ impl User {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
-    }
-
-    /// Lets a program of this computer be found.
-    fn has(&self, program: &str) {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found =
-            std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file());
-        symlink(
-            found.unwrap_or_else(|| panic!("no {program} on this computer")),
-            self.path("bin").join(program),
-        )
-        .expect("a link");
     }
 
     fn run(&self, args: &[&str]) -> Ran {
@@ -178,7 +166,6 @@ fn c_program_is_compiled_pushed_and_run() {
 #[ignore = "needs the lab's machines"]
 fn lab_comes_up_runs_commands_and_goes_down() {
     let user = User::new();
-    user.has("ssh");
     let name = format!("alone-{}", std::process::id());
     let up = user.run(&["up", "--name", &name]).ok().stdout;
     let try_it = format!("try it   rdma-lab exec --name {name} server rping -s -C 1");

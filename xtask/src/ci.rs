@@ -206,6 +206,7 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                 "rdma-lab-cli",
                 "--test",
                 "standalone",
+                "--no-fail-fast",
             ][..],
             &["--", "--ignored", "--test-threads", "1"],
         ]
