@@ -6,10 +6,11 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -72,7 +73,17 @@ impl User {
 }
 
 fn finish(command: Command) -> Ran {
-    let output = assert_cmd::Command::from_std(command).timeout(LIMIT).output().expect("the command starts");
+    let mut command = assert_cmd::Command::from_std(command);
+    let started = Instant::now();
+    let output = loop {
+        match command.timeout(LIMIT).output() {
+            // A process that another test forks just now still holds the copied program open for writing.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy && started.elapsed() < LIMIT => {
+                std::thread::yield_now();
+            }
+            output => break output.expect("the command starts"),
+        }
+    };
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
