@@ -150,7 +150,7 @@ fn up_with_small_cache(prepare: &str) -> Ran {
 #[test]
 #[ignore = "needs the lab's machines"]
 fn cache_without_room_or_permission_is_refused_before_anything_starts() {
-    let read_only = up_with_small_cache("mount -o remount,ro \"$1\"");
+    let read_only = up_with_small_cache("mount -o remount,bind,ro \"$1\"");
     let read_only =
         read_only.fails(1, &["error: failed to write into the cache directory", "Read-only file system"]);
     assert_eq!(read_only.stdout.trim(), "");
