@@ -43,9 +43,12 @@ macro_rules! rules {
             $(#[doc = concat!("Violated when ", $title, ".\n\n", $explanation)] $name,)*
         }
 
-        const COUNT: usize = [$(Rule::$name),*].len();
+        impl Rule {
+            /// Every rule, in the order of their declaration.
+            pub const ALL: [Self; [$(Rule::$name),*].len()] = [$(Self::$name),*];
+        }
 
-        static ENTRIES: [Entry; COUNT] = [$(Entry {
+        static ENTRIES: [Entry; Rule::ALL.len()] = [$(Entry {
             rule: Rule::$name,
             severity: Severity::$severity,
             title: $title,
@@ -254,17 +257,6 @@ rules! {
 }
 
 impl Rule {
-    /// Every rule, in the order of their declaration.
-    pub const ALL: [Self; COUNT] = {
-        let mut all = [Self::IcrcMismatch; COUNT];
-        let mut index = 0;
-        while index < COUNT {
-            all[index] = ENTRIES[index].rule;
-            index += 1;
-        }
-        all
-    };
-
     fn entry(self) -> &'static Entry {
         &ENTRIES[self as usize]
     }

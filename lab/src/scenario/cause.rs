@@ -42,9 +42,12 @@ macro_rules! causes {
             $(#[doc = concat!("Named when ", $title, ".\n\n", $explanation)] $name,)*
         }
 
-        const COUNT: usize = [$(Cause::$name),*].len();
+        impl Cause {
+            /// Every cause, in the order of their declaration.
+            pub const ALL: [Self; [$(Cause::$name),*].len()] = [$(Self::$name),*];
+        }
 
-        static ENTRIES: [Entry; COUNT] = [$(Entry {
+        static ENTRIES: [Entry; Cause::ALL.len()] = [$(Entry {
             cause: Cause::$name,
             rank: Rank::$rank,
             title: $title,
@@ -249,17 +252,6 @@ causes! {
 }
 
 impl Cause {
-    /// Every cause, in the order of their declaration.
-    pub const ALL: [Cause; COUNT] = {
-        let mut all = [Cause::KeyByteSwapped; COUNT];
-        let mut index = 0;
-        while index < COUNT {
-            all[index] = ENTRIES[index].cause;
-            index += 1;
-        }
-        all
-    };
-
     fn entry(self) -> &'static Entry {
         &ENTRIES[self as usize]
     }
