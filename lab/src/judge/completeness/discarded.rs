@@ -3,7 +3,7 @@
 //! rxe counts a packet as received behind its checks of the ICRC and of the queue pair: what is for a queue pair that has failed,
 //! is gone or never was, or carries another Q_Key, is dropped without a word. The capture has it all the same, so it is complete.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -85,13 +85,12 @@ pub(super) fn explain(
         return Ok(Vec::new());
     }
     let mut ends = Ends::new(&report.connections);
-    let mut unknown = HashMap::new();
-    for names in report.packet_names() {
-        let [_, receiver] = &names.queue_pairs;
-        if receiver.contains(".0x") {
-            unknown.insert(names.number, ());
-        }
-    }
+    let unknown: HashSet<u64> = report
+        .packet_names()
+        .iter()
+        .filter(|names| names.queue_pairs[1].contains(".0x"))
+        .map(|names| names.number)
+        .collect();
     each_packet(capture, |number, is_sent, _, packet| {
         if is_sent {
             ends.note(number, packet);
@@ -104,7 +103,7 @@ pub(super) fn explain(
         let Some(role) = evidence.owner(packet.destination).filter(|_| qpn != GSI && qpn != MULTICAST) else {
             return;
         };
-        let why = if unknown.contains_key(&number) {
+        let why = if unknown.contains(&number) {
             Why::NoQueuePair(qpn)
         } else if ends.is_past(number, packet) {
             Why::QueuePairGone
