@@ -14,9 +14,9 @@ use crate::output;
 /// Where what is pushed without a target goes, first on PATH.
 const PROGRAMS: &str = "/opt/lab/bin/";
 
-/// The arguments of `lab push`.
+/// The arguments that both have, whichever way files go.
 #[derive(Debug, clap::Args)]
-pub struct PushArgs {
+struct Way {
     #[command(flatten)]
     name: Name,
     /// Take directories along, with all that is in them.
@@ -28,6 +28,13 @@ pub struct PushArgs {
     /// Which node.
     #[arg(ignore_case = true)]
     node: Node,
+}
+
+/// The arguments of `lab push`.
+#[derive(Debug, clap::Args)]
+pub struct PushArgs {
+    #[command(flatten)]
+    way: Way,
     /// Files of this computer; the last of several is where they go on the node: a directory, or a new name of one file
     /// [default: /opt/lab/bin, first on PATH, where all are executable].
     #[arg(required = true, value_name = "PATH")]
@@ -38,16 +45,7 @@ pub struct PushArgs {
 #[derive(Debug, clap::Args)]
 pub struct PullArgs {
     #[command(flatten)]
-    name: Name,
-    /// Take directories along, with all that is in them.
-    #[arg(short, long)]
-    recursive: bool,
-    /// Say what went where as JSON, one object.
-    #[arg(long)]
-    json: bool,
-    /// Which node.
-    #[arg(ignore_case = true)]
-    node: Node,
+    way: Way,
     /// Files of the node; the last of several is where they go on this computer: a directory, or a new name of one file
     /// [default: this directory].
     #[arg(required = true, value_name = "PATH")]
@@ -91,10 +89,10 @@ pub(crate) fn push(args: &PushArgs) -> Result<ExitCode> {
         None => PROGRAMS,
     };
     let least_mode = if to == PROGRAMS { 0o555 } else { 0 };
-    let lab = args.name.find()?;
-    let parcel = Parcel::pack(sources, args.recursive, least_mode)?;
+    let lab = args.way.name.find()?;
+    let parcel = Parcel::pack(sources, args.way.recursive, least_mode)?;
     let target = Target { path: to, is_directory: to.ends_with('/') || sources.len() > 1 };
-    let role = args.node.into();
+    let role = args.way.node.into();
     let there = match &lab {
         Found::Own(lab) => lab.push(&ssh_key()?, role, &parcel, target, &super::id())?,
         Found::Shared(lab) => lab.open()?.machine(role).push_parcel(&parcel, target)?,
@@ -103,7 +101,7 @@ pub(crate) fn push(args: &PushArgs) -> Result<ExitCode> {
         let to = if there.ends_with('/') { format!("{there}{}", item.name) } else { there.clone() };
         Row::new(source.display().to_string(), to, item)
     });
-    tell(args.json, &Moved { node: role, files: rows.collect(), left_out: parcel.left_out.clone() })
+    tell(args.way.json, &Moved { node: role, files: rows.collect(), left_out: parcel.left_out.clone() })
 }
 
 /// Gets files from a node.
@@ -111,7 +109,7 @@ pub(crate) fn pull(args: &PullArgs) -> Result<ExitCode> {
     let (sources, to) = sources_and_target(&args.paths);
     let to = to.unwrap_or(Path::new("."));
     let is_directory = to.is_dir() || to.to_string_lossy().ends_with('/') || sources.len() > 1;
-    let (lab, role) = (args.name.find()?, args.node.into());
+    let (lab, role) = (args.way.name.find()?, args.way.node.into());
     let mut moved = Moved { node: role, files: Vec::new(), left_out: Vec::new() };
     for source in sources {
         let from = source
@@ -122,7 +120,7 @@ pub(crate) fn pull(args: &PullArgs) -> Result<ExitCode> {
             Some(name) if is_directory => to.join(name),
             _ => to.to_owned(),
         };
-        if !args.recursive && place.is_dir() {
+        if !args.way.recursive && place.is_dir() {
             return Err(is_a_directory(&place.display().to_string()));
         }
         if is_directory {
@@ -131,13 +129,13 @@ pub(crate) fn pull(args: &PullArgs) -> Result<ExitCode> {
             })?;
         }
         let arrived = match &lab {
-            Found::Own(lab) => lab.pull(&ssh_key()?, role, from, args.recursive, &place)?,
-            Found::Shared(lab) => lab.open()?.machine(role).pull_parcel(from, args.recursive, &place)?,
+            Found::Own(lab) => lab.pull(&ssh_key()?, role, from, args.way.recursive, &place)?,
+            Found::Shared(lab) => lab.open()?.machine(role).pull_parcel(from, args.way.recursive, &place)?,
         };
         moved.files.push(Row::new(from.to_owned(), arrived.path.display().to_string(), &arrived.item));
         moved.left_out.extend(arrived.left_out);
     }
-    tell(args.json, &moved)
+    tell(args.way.json, &moved)
 }
 
 /// All paths but the last, and that as the target, if there are two or more.
