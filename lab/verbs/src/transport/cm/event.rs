@@ -71,14 +71,7 @@ impl EventChannel {
 
     /// Waits for the next event; `None` when the deadline passed.
     pub(super) fn wait_event(&self, deadline: &Deadline) -> Result<Option<Event>> {
-        loop {
-            if let Some(event) = self.next_event()? {
-                return Ok(Some(event));
-            }
-            if !sys::wait_readable(&[self.as_fd()], deadline)? {
-                return Ok(None);
-            }
-        }
+        wait_for_event(self.as_fd(), || self.next_event(), deadline)
     }
 }
 
@@ -148,5 +141,21 @@ impl Event {
             copied.private_data = bytes.to_vec();
         }
         copied
+    }
+}
+
+/// Takes the next event by `next`, waiting on the channel's descriptor; `None` when the deadline passed.
+pub(super) fn wait_for_event(
+    channel: BorrowedFd<'_>,
+    next: impl Fn() -> Result<Option<Event>>,
+    deadline: &Deadline,
+) -> Result<Option<Event>> {
+    loop {
+        if let Some(event) = next()? {
+            return Ok(Some(event));
+        }
+        if !sys::wait_readable(&[channel], deadline)? {
+            return Ok(None);
+        }
     }
 }

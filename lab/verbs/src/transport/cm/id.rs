@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::event::{Event, EventChannel};
+use super::event::{Event, EventChannel, wait_for_event};
 use crate::deadline::Deadline;
 use crate::error::{Error, PORT_IN_USE_HINT, Result, errno};
 use crate::pd::ProtectionDomain;
@@ -287,14 +287,7 @@ impl CmId {
 
     /// Waits for the next event of this identifier; `None` when the deadline passed.
     pub(super) fn wait_event(&self, deadline: &Deadline) -> Result<Option<Event>> {
-        loop {
-            if let Some(event) = self.next_event()? {
-                return Ok(Some(event));
-            }
-            if !sys::wait_readable(&[self.as_fd()], deadline)? {
-                return Ok(None);
-            }
-        }
+        wait_for_event(self.as_fd(), || self.next_event(), deadline)
     }
 
     /// Takes the next event of this identifier, if one is there.
