@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(on_machines[2], "run --quiet --package xtask -- test-guest");
         assert_eq!(on_machines[3], "run --quiet --package xtask -- self-test");
         assert!(on_machines[4].starts_with(
-            "test --package xtask --test lab --package rdma-lab-cli --test standalone -- --ignored"
+            "test --package xtask --test lab --package rdma-lab-cli --test standalone --no-fail-fast -- --ignored"
         ));
         assert!(on_machines[5].starts_with("test --package multipass-stand-in -- --ignored"));
     }
