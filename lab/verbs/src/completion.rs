@@ -7,7 +7,6 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::c_enum::c_enum;
-use crate::error::{Error, Result};
 
 c_enum! {
     /// `enum ibv_wc_status`.
@@ -185,20 +184,6 @@ pub struct Completion {
     pub imm: Option<u32>,
     /// The vendor's error code; zero on success.
     pub vendor_err: u32,
-}
-
-impl Completion {
-    /// Returns the completion if it is a success.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Completion`] for every status but SUCCESS.
-    pub fn into_result(self) -> Result<Self> {
-        match self.status {
-            WcStatus::Success => Ok(self),
-            _ => Err(Error::Completion(Box::new(self))),
-        }
-    }
 }
 
 impl fmt::Display for Completion {

@@ -99,6 +99,8 @@ pub mod device;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod endpoint;
 #[cfg(any(feature = "rdma-core", doc))]
+mod link;
+#[cfg(any(feature = "rdma-core", doc))]
 pub mod mr;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod pd;

@@ -189,6 +189,17 @@ impl MemoryRegion {
     }
 }
 
+impl ProtectionDomain {
+    /// Registers `length_bytes` zeroed bytes in this domain.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`MemoryRegion::register`].
+    pub fn register(self: &Arc<Self>, length_bytes: usize, access: Access) -> Result<Arc<MemoryRegion>> {
+        MemoryRegion::register(self, length_bytes, access)
+    }
+}
+
 impl Drop for MemoryRegion {
     fn drop(&mut self) {
         // SAFETY: `raw` came from `ibv_reg_mr` and is freed once, here. Work requests in flight hold our Arc, so none is

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::event::Event;
 use super::id::CmId;
+use super::link::endpoint;
 use crate::cm_event::CmEventKind;
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointBuilder};
@@ -109,7 +110,7 @@ impl ConnectRequest for CmRequest {
 
     fn into_endpoint(mut self: Box<Self>, builder: &EndpointBuilder) -> Result<Endpoint> {
         self.id.migrate()?;
-        super::endpoint(Arc::new(self.id), self.remote_qpn, builder)
+        endpoint(Arc::new(self.id), self.remote_qpn, builder)
     }
 
     fn reject(self: Box<Self>, reason: &str) -> Result<()> {
