@@ -35,7 +35,8 @@ mod page;
 mod run;
 mod text;
 
+pub use compare::Traces;
 pub use frames::{Capture, Collector};
 pub use index::{Entry, Index};
-pub use page::{Page, Traces};
+pub use page::Page;
 pub use run::{Cause, Counter, Output, Run, State};
