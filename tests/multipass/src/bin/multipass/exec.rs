@@ -10,9 +10,9 @@ use lab::base::command::shell_word;
 use multipass_stand_in::protocol::{Event, Purpose, Request};
 
 use crate::arguments::{Arguments, Spec};
+use crate::client::{Client, FAILED, failed};
 use crate::daemon::ask;
 use crate::spinner::Spinner;
-use crate::{Client, FAILED, failed};
 
 const SPECS: &[Spec] = &[("working-directory", 'd', true), ("no-map-working-directory", 'n', false)];
 

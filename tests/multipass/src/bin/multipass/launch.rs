@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use multipass_stand_in::protocol::{Event, Launch, Request, size_bytes};
 
 use crate::arguments::{Arguments, Spec};
+use crate::client::{Client, FAILED, OK, TIMED_OUT, complain, failed, unhandled};
 use crate::daemon::{Asked, ask};
 use crate::spinner::{Spinner, say};
-use crate::{Client, FAILED, OK, TIMED_OUT, complain, failed, unhandled};
 
 const SPECS: &[Spec] = &[
     ("cpus", 'c', true),

@@ -4,20 +4,21 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use multipass_stand_in::instance::{self, Instance};
+use multipass_stand_in::instance;
 use multipass_stand_in::json;
 use multipass_stand_in::place::{Logged, Place, Switch, VARIABLE};
 use multipass_stand_in::protocol::{Event, Request};
 use serde_json::json;
 
 use crate::arguments::{Arguments, Spec};
+use crate::client::{Client, FAILED, OK, TIMED_OUT, USAGE, complain, failed};
 use crate::daemon::ask;
 use crate::spinner::{Spinner, say};
 
 mod arguments;
+mod client;
 mod daemon;
 mod exec;
 mod launch;
@@ -26,15 +27,6 @@ mod transfer;
 
 /// The version that it stands in for.
 const VERSION: &str = "1.16.3";
-
-/// Done.
-const OK: u8 = 0;
-/// The arguments are wrong.
-const USAGE: u8 = 1;
-/// It failed.
-const FAILED: u8 = 2;
-/// The client's own limit has passed.
-const TIMED_OUT: u8 = 5;
 
 const FORMAT: Spec = ("format", ' ', true);
 
@@ -88,64 +80,6 @@ fn run(place: &Place, words: &[String]) -> u8 {
         complain(&error);
         USAGE
     })
-}
-
-/// What a command is given to work with.
-struct Client<'a> {
-    place: &'a Place,
-}
-
-impl Client<'_> {
-    /// Asks for something that has no output.
-    fn plain(&self, command: &str, request: &Request) -> u8 {
-        match ask(self.place, request).last() {
-            Event::Failed(why) => failed(command, &why),
-            _ => OK,
-        }
-    }
-
-    /// Asks for instances; `None` after a failure that was told.
-    fn instances(&self, command: &str, request: &Request) -> Option<Vec<Instance>> {
-        match ask(self.place, request).last() {
-            Event::Instances(instances) => Some(instances),
-            Event::Failed(why) => {
-                failed(command, &why);
-                None
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Writes a line to standard error.
-fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Tells a failure of the daemon's.
-fn failed(command: &str, why: &str) -> u8 {
-    if Place::from_env().is_some_and(|place| place.switch(Switch::Noise).is_some()) {
-        let address = "https://downloads.example/blueprints/main.zip";
-        complain(&format!(
-            "{0} [error] [url downloader] Failed to get {address}: Error opening {address}\n\
-             {0} [error] [blueprint provider] Error fetching Blueprints: failed to download from '{address}': \
-             Error opening {address}",
-            stamp()
-        ));
-    }
-    complain(&format!("{command} failed: {why}"));
-    FAILED
-}
-
-/// The time, as Multipass's log has it.
-fn stamp() -> String {
-    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
-    format!("[{}]", now.trim_end_matches('Z'))
-}
-
-/// An exception that nothing of Multipass's has caught.
-fn unhandled(what: &str) -> String {
-    format!("{} [error] [client] Caught an unhandled exception: {what}", stamp())
 }
 
 fn version(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {

@@ -10,8 +10,8 @@ use multipass_stand_in::place::Switch;
 use multipass_stand_in::protocol::Purpose;
 
 use crate::arguments::Arguments;
+use crate::client::{Client, FAILED, OK, complain};
 use crate::exec::reach;
-use crate::{Client, FAILED, OK, complain};
 
 /// What the remote end of a push or pull exits with, and what SFTP would have said.
 const ENDINGS: [(i32, &str); 3] = [(41, "No such file"), (42, "Permission denied"), (43, "Failure")];
