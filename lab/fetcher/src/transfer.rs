@@ -193,15 +193,11 @@ pub(crate) fn is(path: &Path, expected: Expected<'_>) -> bool {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return hex(&digest.finalize()) == expected.sha256,
+            Ok(0) => return hex::encode(digest.finalize()) == expected.sha256,
             Ok(length) => digest.update(&buffer[..length]),
             Err(_) => return false,
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn save(mut content: impl Read, expected: Expected<'_>, into: &Path) -> Result<(), Fault> {
@@ -226,7 +222,7 @@ fn save(mut content: impl Read, expected: Expected<'_>, into: &Path) -> Result<(
     if length < expected.size_bytes {
         return Err(cut(length, expected.size_bytes));
     }
-    let found = hex(&digest.finalize());
+    let found = hex::encode(digest.finalize());
     if found != expected.sha256 {
         return Err(Fault::Changed(format!(
             "has SHA-256 {found}, and the signed lists have {}",

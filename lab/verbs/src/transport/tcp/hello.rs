@@ -118,19 +118,9 @@ pub(super) fn parse(line: &str) -> Result<Hello> {
     Err(Error::Parameters(wrong))
 }
 
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
+/// Decodes private data.
 pub(super) fn from_hex(text: &str) -> Result<Vec<u8>> {
-    let wrong = || Error::Parameters("private data is not hexadecimal".into());
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
-        return Err(wrong());
-    }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| wrong()))
-        .collect()
+    hex::decode(text).map_err(|_| Error::Parameters("private data is not hexadecimal".into()))
 }
 
 #[cfg(test)]

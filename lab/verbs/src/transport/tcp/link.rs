@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::hello::{Hello, VERSION, send, to_hex};
+use super::hello::{Hello, VERSION, send};
 use super::states::{establish, initialise};
 use crate::deadline::Deadline;
 use crate::device::{Device, Port};
@@ -108,7 +108,7 @@ pub(super) fn parameters(
         mtu,
         reads: params.initiator_depth,
         rnr_retry: params.rnr_retry_count,
-        private_data: to_hex(&params.private_data),
+        private_data: hex::encode(&params.private_data),
     })
 }
 
