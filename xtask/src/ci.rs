@@ -153,8 +153,18 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         expect: Expect::Tests,
     });
     plans.push(Plan {
-        name: "roce's package",
-        args: vec!["test", "--package", "roce", "--test", "package", "--", "--ignored"],
+        name: "packages",
+        args: vec![
+            "test",
+            "--package",
+            "xtask",
+            "--test",
+            "package",
+            "--",
+            "--ignored",
+            "--test-threads",
+            "1",
+        ],
         verbs: false,
         tools: false,
         expect: Expect::Tests,
