@@ -178,7 +178,7 @@ mod tests {
     use std::time::Duration;
 
     use verbs::cm_event::CmEventKind;
-    use verbs::completion::{Side, WcOpcode, WrOpcode};
+    use verbs::completion::{CompletionSide, WcOpcode, WrOpcode};
     use verbs::deadline::Deadline;
 
     use super::*;
@@ -187,7 +187,7 @@ mod tests {
     fn kinds_of_failure_have_their_status_and_exit_code() {
         let awaited = || "it".to_owned();
         let refused = Completion {
-            side: Side::Requester,
+            side: CompletionSide::Requester,
             opcode: WcOpcode::RdmaRead,
             status: WcStatus::RemAccessErr,
             wr_id: 2,

@@ -119,14 +119,14 @@ pub fn verify_pattern(bytes: &[u8]) -> Result<Pattern> {
 
 /// A NUL-terminated text that arrived in a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedText {
     /// The text without its NUL; what is not UTF-8 is replaced.
     pub text: String,
     /// Its length in bytes with the NUL, if there is one.
     pub length_bytes: usize,
 }
 
-impl Received {
+impl ReceivedText {
     /// Reads the text at the start of `bytes`.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
@@ -144,12 +144,12 @@ impl Received {
 /// # Errors
 ///
 /// [`Error::NothingWritten`] if the region is as the server left it.
-pub fn received_since(initial: &[u8], bytes: &[u8]) -> Result<Received> {
+pub fn received_since(initial: &[u8], bytes: &[u8]) -> Result<ReceivedText> {
     let unchanged = bytes.starts_with(initial) && bytes[initial.len()..].iter().all(|&byte| byte == 0);
     if unchanged {
-        return Err(Error::NothingWritten { initial: Received::parse(initial).text });
+        return Err(Error::NothingWritten { initial: ReceivedText::parse(initial).text });
     }
-    Ok(Received::parse(bytes))
+    Ok(ReceivedText::parse(bytes))
 }
 
 /// Judges what example 1's client read back: it must begin with what it wrote.
@@ -227,14 +227,14 @@ mod tests {
         let mut region = vec![0; REGION_BYTES];
         region[..CLIENT_WRITE.len()].copy_from_slice(CLIENT_WRITE);
         let received = received_since(SERVER_INITIAL, &region).unwrap();
-        assert_eq!(received, Received { text: "client-wrote-this".into(), length_bytes: 18 });
+        assert_eq!(received, ReceivedText { text: "client-wrote-this".into(), length_bytes: 18 });
     }
 
     #[test]
     fn text_without_nul_or_utf8_is_taken_as_it_is() {
-        assert_eq!(Received::parse(b"ab"), Received { text: "ab".into(), length_bytes: 2 });
-        assert_eq!(Received::parse(b"\xff\0"), Received { text: "\u{fffd}".into(), length_bytes: 2 });
-        assert_eq!(Received::parse(b""), Received { text: String::new(), length_bytes: 0 });
+        assert_eq!(ReceivedText::parse(b"ab"), ReceivedText { text: "ab".into(), length_bytes: 2 });
+        assert_eq!(ReceivedText::parse(b"\xff\0"), ReceivedText { text: "\u{fffd}".into(), length_bytes: 2 });
+        assert_eq!(ReceivedText::parse(b""), ReceivedText { text: String::new(), length_bytes: 0 });
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use clap::{Args, Parser, ValueEnum};
 
-use super::{Common, Program, parse_bytes, parse_count};
+use super::{CommonArgs, ProgramSpec, parse_bytes, parse_count};
 use crate::exchange::Payload;
 
 /// A client's options; `O` are those of one program.
@@ -32,7 +32,7 @@ pub struct ClientArgs<O: Args = Writing> {
 
     /// What all programs take.
     #[command(flatten)]
-    pub common: Common,
+    pub common: CommonArgs,
 
     /// What this program takes.
     #[command(flatten, next_help_heading = "This exchange")]
@@ -45,7 +45,7 @@ impl<O: Args> ClientArgs<O> {
     /// # Errors
     ///
     /// clap's: a mistake, or a request for help. `exit()` on it prints and ends as it should.
-    pub fn parse_for<I, T>(program: &Program, argv: I) -> Result<Self, clap::Error>
+    pub fn parse_for<I, T>(program: &ProgramSpec, argv: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
@@ -63,7 +63,7 @@ pub trait ClientOptions: Args {
         None
     }
     /// What is wrong with the messages.
-    fn wrong(&self) -> Option<Wrong> {
+    fn wrong(&self) -> Option<WrongAccess> {
         None
     }
 }
@@ -113,7 +113,7 @@ pub struct Writing {
     pub sized: Sized,
     /// Use the server's memory wrongly
     #[arg(long, value_enum, help_heading = "Wrong on purpose")]
-    pub wrong: Option<Wrong>,
+    pub wrong: Option<WrongAccess>,
 }
 
 impl ClientOptions for Writing {
@@ -123,7 +123,7 @@ impl ClientOptions for Writing {
     fn size(&self) -> Option<usize> {
         self.sized.size
     }
-    fn wrong(&self) -> Option<Wrong> {
+    fn wrong(&self) -> Option<WrongAccess> {
         self.wrong
     }
 }
@@ -159,21 +159,21 @@ pub struct Counting {
     pub repeat: Repeat,
     /// Use the server's memory wrongly
     #[arg(long, value_enum, help_heading = "Wrong on purpose")]
-    pub wrong: Option<Wrong>,
+    pub wrong: Option<WrongAccess>,
 }
 
 impl ClientOptions for Counting {
     fn repeat(&self) -> &Repeat {
         &self.repeat
     }
-    fn wrong(&self) -> Option<Wrong> {
+    fn wrong(&self) -> Option<WrongAccess> {
         self.wrong
     }
 }
 
 /// How a client uses a server's memory wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Wrong {
+pub enum WrongAccess {
     /// An rkey whose lowest bit is flipped
     Rkey,
     /// An address from which the last byte of a message lies beyond the region

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use clap::{Args, Parser, ValueEnum};
 
-use super::{Common, Program, parse_bytes, parse_count};
+use super::{CommonArgs, ProgramSpec, parse_bytes, parse_count};
 use verbs::deadline::Deadline;
 
 /// A server's options; `O` are those of one program.
@@ -36,7 +36,7 @@ pub struct ServerArgs<O: Args = Memory> {
 
     /// What all programs take.
     #[command(flatten)]
-    pub common: Common,
+    pub common: CommonArgs,
 
     /// What this program takes.
     #[command(flatten, next_help_heading = "This exchange")]
@@ -61,7 +61,7 @@ impl<O: Args> ServerArgs<O> {
     /// # Errors
     ///
     /// clap's: a mistake, or a request for help. `exit()` on it prints and ends as it should.
-    pub fn parse_for<I, T>(program: &Program, argv: I) -> Result<Self, clap::Error>
+    pub fn parse_for<I, T>(program: &ProgramSpec, argv: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
@@ -144,13 +144,13 @@ impl ServerOptions for MemoryAndReceiving {
 
 /// Of the server of atomics.
 #[derive(Args, Clone, Debug)]
-pub struct Counter {
+pub struct CounterArgs {
     /// Let no client change the counter
     #[arg(long, help_heading = "Wrong on purpose")]
     pub no_access: bool,
 }
 
-impl ServerOptions for Counter {}
+impl ServerOptions for CounterArgs {}
 
 /// What a client may do with a server's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

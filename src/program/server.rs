@@ -8,11 +8,11 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::{builder, conclude, params, require_device, transport};
-use crate::cli::{Memory, Permission, Program, Receiving, ServerArgs, ServerOptions};
+use crate::cli::{Memory, Permission, ProgramSpec, Receiving, ServerArgs, ServerOptions};
 use crate::error::{Error, Result};
 use crate::exchange::{self, REGION_BYTES};
 use crate::private_data;
-use crate::report::{Content, Outcome, Reporter};
+use crate::report::{Content, ProgramOutcome, Reporter};
 use verbs::completion::WcOpcode;
 use verbs::endpoint::Endpoint;
 use verbs::mr::{Access, MemoryRegion};
@@ -33,8 +33,8 @@ const MOST_AT_ONCE: usize = 64;
 /// Returns with `--once` and `--clients` when all of them are served, otherwise only if listening itself fails: SIGINT and
 /// SIGTERM end the process, and the kernel then disconnects whoever is connected.
 pub fn serve<O: ServerOptions>(
-    program: &Program,
-    exchange: impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync,
+    program: &ProgramSpec,
+    exchange: impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<ProgramOutcome> + Sync,
 ) -> ExitCode {
     let args = match ServerArgs::<O>::parse_for(program, std::env::args_os()) {
         Ok(args) => args,
@@ -65,8 +65,8 @@ pub fn serve<O: ServerOptions>(
 /// Returns what `report` says of the failure that ends the service; what one client does wrong does not.
 fn serve_as_they_come<R: Send>(
     next: impl Fn() -> Result<R>,
-    exchange: impl Fn(R) -> Result<Outcome> + Sync,
-    report: impl Fn(Result<Outcome>) -> ExitCode + Sync,
+    exchange: impl Fn(R) -> Result<ProgramOutcome> + Sync,
+    report: impl Fn(Result<ProgramOutcome>) -> ExitCode + Sync,
 ) -> ExitCode {
     let (exchange, report) = (&exchange, &report);
     thread::scope(|scope| {
@@ -98,8 +98,8 @@ fn serve_at_once<O: ServerOptions>(
     listener: &dyn Listener,
     args: &ServerArgs<O>,
     reporter: &Reporter,
-    exchange: &(impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync),
-) -> Vec<Result<Outcome>> {
+    exchange: &(impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<ProgramOutcome> + Sync),
+) -> Vec<Result<ProgramOutcome>> {
     thread::scope(|scope| {
         let mut clients = Vec::new();
         let mut failed = Vec::new();
@@ -157,7 +157,7 @@ pub struct Received {
 
 /// A client that a server has let in, not accepted yet.
 #[derive(Debug)]
-pub struct Client {
+pub struct AdmittedClient {
     /// This end of the connection to it.
     pub endpoint: Endpoint,
     asked: Option<u64>,
@@ -175,13 +175,13 @@ pub fn admit<O: ServerOptions>(
     request: Box<dyn ConnectRequest>,
     args: &ServerArgs<O>,
     reporter: &Reporter,
-) -> Result<Client> {
+) -> Result<AdmittedClient> {
     match check_request(&*request, args) {
         Ok(asked) => {
             let reads_at_once = request.reads_at_once().max(1);
             let recvs = args.options.recvs().max(1);
             let endpoint = request.into_endpoint(&builder(reporter).max_recv_wr(recvs as u32))?;
-            Ok(Client { endpoint, asked, reads_at_once })
+            Ok(AdmittedClient { endpoint, asked, reads_at_once })
         }
         Err(refused) => {
             if let Err(error) = request.reject(&refused.to_string()) {
@@ -210,7 +210,7 @@ fn check_request<O: ServerOptions>(
     }
 }
 
-impl Client {
+impl AdmittedClient {
     /// Whether the client sends a pattern, since it asked for a length, and no text.
     #[must_use]
     pub fn sends_pattern(&self) -> bool {
@@ -327,7 +327,7 @@ impl Client {
         Ok(if self.sends_pattern() {
             Content::Pattern(exchange::verify_pattern(&bytes)?)
         } else {
-            Content::Text { text: exchange::Received::parse(&bytes).text }
+            Content::Text { text: exchange::ReceivedText::parse(&bytes).text }
         })
     }
 }
@@ -366,7 +366,7 @@ mod tests {
             |number| {
                 if number == 6 {
                     (0..5).for_each(|_| served.send(()).unwrap());
-                    return Ok(Outcome::Value { value: number, note: None });
+                    return Ok(ProgramOutcome::Value { value: number, note: None });
                 }
                 // As if half-open: it ends when the sixth was served, or at its limit.
                 let limit = Duration::from_secs(5);

@@ -151,7 +151,7 @@ impl WrOpcode {
 /// The side of a message completed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Side {
+pub enum CompletionSide {
     /// The work request was on the send queue.
     Requester,
     /// The work request was a RECV.
@@ -165,7 +165,7 @@ pub enum Side {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Completion {
     /// Which side of the message this is.
-    pub side: Side,
+    pub side: CompletionSide,
     /// The completion's opcode; on failure the one that success would have had.
     pub opcode: WcOpcode,
     /// The status.
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     const RECV: Completion = Completion {
-        side: Side::Responder,
+        side: CompletionSide::Responder,
         opcode: WcOpcode::RecvRdmaWithImm,
         status: WcStatus::Success,
         wr_id: 1,
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_requester_tells_what_was_posted() {
         let completion = Completion {
-            side: Side::Requester,
+            side: CompletionSide::Requester,
             opcode: WrOpcode::RdmaWriteWithImm.completes_as(),
             posted: Some(WrOpcode::RdmaWriteWithImm),
             ..RECV

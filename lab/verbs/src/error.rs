@@ -291,7 +291,7 @@ fn hint(call: &str, errno: i32) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::completion::{Side, WcOpcode, WrOpcode};
+    use crate::completion::{CompletionSide, WcOpcode, WrOpcode};
 
     #[test]
     fn memlock_names_the_call_and_ulimit() {
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn failed_completion_is_named() {
         let completion = Completion {
-            side: Side::Requester,
+            side: CompletionSide::Requester,
             opcode: WcOpcode::RdmaRead,
             status: WcStatus::RemAccessErr,
             wr_id: 2,

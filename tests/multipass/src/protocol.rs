@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::instance::Instance;
+use crate::instance::StandInInstance;
 
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Request {
+pub enum ClientRequest {
     /// The daemon's version.
     Version,
     /// A new instance.
@@ -94,7 +94,7 @@ pub struct Launch {
 /// What a client is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum Notice {
     /// What is being done now, for the spinner.
     Step(String),
     /// It is done.
@@ -106,15 +106,15 @@ pub enum Event {
     /// The instance does not come up within the client's limit.
     TimedOut,
     /// Instances.
-    Instances(Vec<Instance>),
+    Instances(Vec<StandInInstance>),
     /// The words that reach an instance, and its address; a command may follow.
     Reached(Vec<String>, String),
 }
 
-impl Event {
+impl Notice {
     /// Whether nothing follows.
     pub fn is_last(&self) -> bool {
-        !matches!(self, Event::Step(_))
+        !matches!(self, Notice::Step(_))
     }
 }
 

@@ -50,7 +50,7 @@ pub trait Transport: Debug + Send + Sync {
     /// [`Error::NoDeviceAt`](crate::Error::NoDeviceAt).
     fn connect(
         &self,
-        target: &Target,
+        target: &ConnectTarget,
         params: &ConnectParams,
         builder: &EndpointBuilder,
         prepare: Prepare<'_>,
@@ -106,7 +106,7 @@ pub trait ConnectRequest: Debug + Send {
 
 /// A server to connect to.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct ConnectTarget {
     /// The server.
     pub server: SocketAddr,
     /// The source address, if it is not to be left to the route; with CM only.

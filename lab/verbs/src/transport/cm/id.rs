@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::event::{Event, EventChannel, wait_for_event};
+use super::event::{CmEvent, EventChannel, wait_for_event};
 use crate::cq::CompletionQueue;
 use crate::deadline::Deadline;
 use crate::device::{ContextOwner, Device};
@@ -286,12 +286,12 @@ impl CmId {
     }
 
     /// Waits for the next event of this identifier; `None` when the deadline passed.
-    pub(super) fn wait_event(&self, deadline: &Deadline) -> Result<Option<Event>> {
+    pub(super) fn wait_event(&self, deadline: &Deadline) -> Result<Option<CmEvent>> {
         wait_for_event(self.as_fd(), || self.next_event(), deadline)
     }
 
     /// Takes the next event of this identifier, if one is there.
-    pub(super) fn next_event(&self) -> Result<Option<Event>> {
+    pub(super) fn next_event(&self) -> Result<Option<CmEvent>> {
         self.locked(|raw| {
             let event = self.channel.next_event()?;
             Ok(event.filter(|event| {

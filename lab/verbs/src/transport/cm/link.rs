@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use super::event::Event;
+use super::event::CmEvent;
 use super::id::CmId;
 use crate::cm_event::CmEventKind;
 use crate::deadline::Deadline;
@@ -93,7 +93,7 @@ impl Link for CmLink {
 /// ESTABLISHED.
 ///
 /// A device may announce such data itself (IBV_EVENT_COMM_EST); rxe does not, so completions are looked at.
-fn wait_confirmation(id: &CmId, work: &mut WorkQueue, awaited: &str, deadline: &Deadline) -> Result<Event> {
+fn wait_confirmation(id: &CmId, work: &mut WorkQueue, awaited: &str, deadline: &Deadline) -> Result<CmEvent> {
     let mut is_told = false;
     loop {
         if let Some(event) = id.next_event()? {

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::event::Event;
+use super::event::CmEvent;
 use super::id::CmId;
 use super::link::endpoint;
 use crate::cm_event::CmEventKind;
@@ -61,7 +61,7 @@ impl Listener for CmListener {
                     // SAFETY: the event gave us the identifier to own, once, and its channel is the listener's.
                     let id = unsafe { CmId::adopt(raw, Arc::clone(self.id.channel())) };
                     let peer = id.peer();
-                    let Event { private_data, remote_qpn, responder_resources, .. } = event;
+                    let CmEvent { private_data, remote_qpn, responder_resources, .. } = event;
                     return Ok(Box::new(CmRequest {
                         id,
                         peer,

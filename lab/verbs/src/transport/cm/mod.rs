@@ -11,10 +11,10 @@ use std::sync::Arc;
 pub use event::EventChannel;
 pub use id::CmId;
 
-use self::event::Event;
+use self::event::CmEvent;
 use self::link::endpoint;
 use self::listener::CmListener;
-use super::{ConnectParams, Listener, Prepare, Target, Transport, reject_text};
+use super::{ConnectParams, ConnectTarget, Listener, Prepare, Transport, reject_text};
 use crate::cm_event::{CmEventKind, RejectReason};
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointBuilder};
@@ -35,7 +35,7 @@ impl Transport for Cm {
     /// A stale connection, which a restart of one host leaves behind, is tried once more, with a new endpoint.
     fn connect(
         &self,
-        target: &Target,
+        target: &ConnectTarget,
         params: &ConnectParams,
         builder: &EndpointBuilder,
         prepare: Prepare<'_>,
@@ -55,7 +55,7 @@ impl Transport for Cm {
 }
 
 fn connect_once(
-    target: &Target,
+    target: &ConnectTarget,
     params: &ConnectParams,
     builder: &EndpointBuilder,
     prepare: Prepare<'_>,
@@ -75,7 +75,7 @@ fn connect_once(
 }
 
 /// Resolves address and route; the identifier is bound to a device afterwards.
-fn resolve(target: &Target, params: &ConnectParams, deadline: &Deadline) -> Result<Arc<CmId>> {
+fn resolve(target: &ConnectTarget, params: &ConnectParams, deadline: &Deadline) -> Result<Arc<CmId>> {
     let server = target.server;
     let id = CmId::create()?;
     if let Some(exponent) = params.ack_timeout {
@@ -99,9 +99,9 @@ fn expect_event(
     id: &CmId,
     expected: CmEventKind,
     awaited: &str,
-    target: &Target,
+    target: &ConnectTarget,
     deadline: &Deadline,
-) -> Result<Event> {
+) -> Result<CmEvent> {
     let peer = target.server;
     let absent = || {
         format!(

@@ -30,13 +30,13 @@ pub(super) struct Hello {
 
 /// A refusal, sent in the place of parameters.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Refusal {
+pub(super) struct RefusalLine {
     pub(super) version: u32,
     pub(super) reject: String,
 }
 
 pub(super) fn refuse(stream: &TcpStream, reason: &str) -> Result<()> {
-    send(stream, &Refusal { version: VERSION, reject: reason.to_owned() })
+    send(stream, &RefusalLine { version: VERSION, reject: reason.to_owned() })
 }
 
 pub(super) fn send(mut stream: &TcpStream, message: &impl Serialize) -> Result<()> {

@@ -22,11 +22,11 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use self::hello::{Refusal, from_hex, parse, receive, send};
+use self::hello::{RefusalLine, from_hex, parse, receive, send};
 use self::link::{TcpLink, parameters, set_up, work_queue};
 use self::listener::TcpTransportListener;
 use self::states::establish;
-use super::{ConnectParams, Listener, Prepare, Target, Transport};
+use super::{ConnectParams, ConnectTarget, Listener, Prepare, Transport};
 use crate::cm_event::RejectReason;
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointBuilder};
@@ -43,7 +43,7 @@ impl Transport for Tcp {
 
     fn connect(
         &self,
-        target: &Target,
+        target: &ConnectTarget,
         params: &ConnectParams,
         builder: &EndpointBuilder,
         prepare: Prepare<'_>,
@@ -60,7 +60,7 @@ impl Transport for Tcp {
 
         send(&stream, &ours)?;
         let line = receive(&stream, &format!("{peer} to answer with its parameters"), deadline)?;
-        if let Ok(refusal) = serde_json::from_str::<Refusal>(&line) {
+        if let Ok(refusal) = serde_json::from_str::<RefusalLine>(&line) {
             return Err(Error::Rejected {
                 peer: peer.to_string(),
                 reason: RejectReason::ConsumerDefined,
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn port_without_a_listener_and_a_passed_deadline_are_told() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = Target { server: listener.local_addr().unwrap(), source: None };
+        let target = ConnectTarget { server: listener.local_addr().unwrap(), source: None };
         drop(listener);
         let connect = |limit| {
             let (params, builder) = (ConnectParams::default(), EndpointBuilder::new());

@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use multipass_stand_in::instance::Instance;
-use multipass_stand_in::place::{Place, Switch};
-use multipass_stand_in::protocol::{Event, Request};
+use multipass_stand_in::instance::StandInInstance;
+use multipass_stand_in::place::{Misbehaviour, StandInDirectory};
+use multipass_stand_in::protocol::{ClientRequest, Notice};
 
 use crate::daemon::ask;
 
@@ -18,24 +18,24 @@ pub(crate) const FAILED: u8 = 2;
 pub(crate) const TIMED_OUT: u8 = 5;
 
 /// A client of the daemon, which tells its user what failed.
-pub(crate) struct Client<'a> {
-    pub(crate) place: &'a Place,
+pub(crate) struct CommandClient<'a> {
+    pub(crate) place: &'a StandInDirectory,
 }
 
-impl Client<'_> {
+impl CommandClient<'_> {
     /// Asks for something that has no output.
-    pub(crate) fn plain(&self, command: &str, request: &Request) -> u8 {
+    pub(crate) fn plain(&self, command: &str, request: &ClientRequest) -> u8 {
         match ask(self.place, request).last() {
-            Event::Failed(why) => failed(command, &why),
+            Notice::Failed(why) => failed(command, &why),
             _ => OK,
         }
     }
 
     /// Asks for instances; `None` after a failure that was told.
-    pub(crate) fn instances(&self, command: &str, request: &Request) -> Option<Vec<Instance>> {
+    pub(crate) fn instances(&self, command: &str, request: &ClientRequest) -> Option<Vec<StandInInstance>> {
         match ask(self.place, request).last() {
-            Event::Instances(instances) => Some(instances),
-            Event::Failed(why) => {
+            Notice::Instances(instances) => Some(instances),
+            Notice::Failed(why) => {
                 failed(command, &why);
                 None
             }
@@ -51,7 +51,7 @@ pub(crate) fn complain(text: &str) {
 
 /// Tells a failure of the daemon's.
 pub(crate) fn failed(command: &str, why: &str) -> u8 {
-    if Place::from_env().is_some_and(|place| place.switch(Switch::Noise).is_some()) {
+    if StandInDirectory::from_env().is_some_and(|place| place.switch(Misbehaviour::Noise).is_some()) {
         let address = "https://downloads.example/blueprints/main.zip";
         complain(&format!(
             "{0} [error] [url downloader] Failed to get {address}: Error opening {address}\n\

@@ -20,7 +20,7 @@ use lab::base::error::{Error, IoContext as _, Result};
 use lab::base::role::Role;
 use lab::node::{Pair as _, Plan};
 use lab::provider::qemu::guard;
-use multipass_stand_in::place::{Place, VARIABLE};
+use multipass_stand_in::place::{StandInDirectory, VARIABLE};
 
 use crate::daemon::Daemon;
 use crate::nodes::{machines, own_program};
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 fn serve(directory: &Path, command: &[&str]) -> Result<ExitCode> {
     fs::create_dir_all(directory).at("failed to create", directory)?;
     let directory = directory.canonicalize().at("failed to find", directory)?;
-    let place = Place::at(&directory);
+    let place = StandInDirectory::at(&directory);
     Daemon::start(&place)?;
     let Some((program, arguments)) = command.split_first() else {
         println!("serving in {}", directory.display());
