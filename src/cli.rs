@@ -19,7 +19,7 @@ pub use server::{CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving,
 /// The limit of each wait if `--timeout` is not given.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What distinguishes one program's command line from another's.
+/// Texts and defaults in which one program's command line differs from another's.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramSpec {
     /// Its name.
@@ -85,7 +85,7 @@ pub const RDMA_CLIENT_ATOMIC: ProgramSpec = ProgramSpec {
     ..RDMA_SERVER_ATOMIC
 };
 
-/// What all programs take.
+/// Arguments of all programs.
 #[derive(Args, Clone, Debug)]
 pub struct CommonArgs {
     /// Print completions and results as JSON, one object a line

@@ -1,4 +1,4 @@
-//! What the programs share. What only servers share is in `server`, what only clients share in `client`.
+//! Shared parts of all programs; those of servers alone are in `server`, those of clients alone in `client`.
 
 pub mod client;
 pub mod server;
@@ -27,7 +27,7 @@ fn transport(connection: &ConnectionArgs) -> &'static dyn Transport {
     if connection.no_cm { &Tcp } else { &Cm }
 }
 
-/// What a command line says of a connection.
+/// Parameters of a connection, as the command line has them.
 fn params(connection: &ConnectionArgs, private_data: Vec<u8>) -> ConnectParams {
     ConnectParams {
         private_data,

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::error::Error;
 use verbs::completion::Completion;
 
-/// What a program has to say about one connection that went well.
+/// Result of one connection that went well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ProgramOutcome {
@@ -30,7 +30,7 @@ pub enum ProgramOutcome {
         read_bytes: usize,
         /// Whether they are the same.
         verified: bool,
-        /// What was written.
+        /// Pattern that was written.
         #[serde(flatten)]
         pattern: Option<Pattern>,
     },
@@ -38,7 +38,7 @@ pub enum ProgramOutcome {
     Server {
         /// Length of the text with its NUL, or of the pattern.
         received_bytes: usize,
-        /// What it is.
+        /// Content of it.
         #[serde(flatten)]
         content: Content,
     },
@@ -48,7 +48,7 @@ pub enum ProgramOutcome {
         written_bytes: usize,
         /// The immediate sent.
         imm: u32,
-        /// What was written.
+        /// Pattern that was written.
         #[serde(flatten)]
         pattern: Option<Pattern>,
     },
@@ -58,7 +58,7 @@ pub enum ProgramOutcome {
         received_bytes: u64,
         /// The immediate of the last completion, if it had one.
         imm: Option<u32>,
-        /// What arrived.
+        /// Content that arrived.
         #[serde(flatten)]
         content: Content,
     },
@@ -75,7 +75,7 @@ pub enum ProgramOutcome {
         sent_bytes: usize,
         /// The immediate sent with each message.
         imm: Option<u32>,
-        /// What was sent.
+        /// Pattern that was sent.
         #[serde(flatten)]
         pattern: Option<Pattern>,
     },
@@ -83,9 +83,9 @@ pub enum ProgramOutcome {
     Counter {
         /// How many FetchAdds were done.
         fetch_adds: usize,
-        /// What they added up to, on top of what was there.
+        /// Their sum, added to the number that was there.
         counted: u64,
-        /// What was swapped in.
+        /// Number swapped in.
         swapped: u64,
         /// Whether each operation found what the one before left.
         verified: bool,
@@ -115,7 +115,7 @@ impl Pattern {
     }
 }
 
-/// What a server received.
+/// Message that a server received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Content {
@@ -255,7 +255,7 @@ impl Reporter {
     }
 }
 
-/// What a result line says of one connection.
+/// Fields of a result line on one connection.
 #[derive(Serialize)]
 struct Fields<'a> {
     ok: bool,

@@ -1,4 +1,4 @@
-//! What clients take.
+//! Arguments of clients.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -30,11 +30,11 @@ pub struct ClientArgs<O: Args = Writing> {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub clients: u16,
 
-    /// What all programs take.
+    /// Arguments of all programs.
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// What this program takes.
+    /// Options of this program.
     #[command(flatten, next_help_heading = "This exchange")]
     pub options: O,
 }
@@ -54,7 +54,7 @@ impl<O: Args> ClientArgs<O> {
     }
 }
 
-/// What distinguishes the options of one client from another's.
+/// Options in which one client differs from another.
 pub trait ClientOptions: Args {
     /// How many messages, and how fast.
     fn repeat(&self) -> &Repeat;
@@ -62,7 +62,7 @@ pub trait ClientOptions: Args {
     fn size(&self) -> Option<usize> {
         None
     }
-    /// What is wrong with the messages.
+    /// Error in the messages, made on purpose.
     fn wrong(&self) -> Option<WrongAccess> {
         None
     }
@@ -84,7 +84,7 @@ pub struct Repeat {
     pub pause_ms: u64,
 }
 
-/// What a message is.
+/// Size and number of messages.
 #[derive(Args, Clone, Debug)]
 pub struct Sized {
     /// Length of each message in bytes, KiB or MiB, of a pattern; the server is asked for room for all of them. Without
@@ -108,7 +108,7 @@ impl Sized {
 /// Of clients that write to the server's memory.
 #[derive(Args, Clone, Debug)]
 pub struct Writing {
-    /// What is written.
+    /// Messages that are written.
     #[command(flatten)]
     pub sized: Sized,
     /// Use the server's memory wrongly
@@ -131,7 +131,7 @@ impl ClientOptions for Writing {
 /// Of the client of SENDs.
 #[derive(Args, Clone, Debug)]
 pub struct Sending {
-    /// What is sent.
+    /// Messages that are sent.
     #[command(flatten)]
     pub sized: Sized,
     /// Send each message with its length as immediate

@@ -1,4 +1,4 @@
-//! What servers take.
+//! Arguments of servers.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
@@ -34,11 +34,11 @@ pub struct ServerArgs<O: Args = Memory> {
     #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = parse_bytes)]
     pub max_size: usize,
 
-    /// What all programs take.
+    /// Arguments of all programs.
     #[command(flatten)]
     pub common: CommonArgs,
 
-    /// What this program takes.
+    /// Options of this program.
     #[command(flatten, next_help_heading = "This exchange")]
     pub options: O,
 
@@ -85,7 +85,7 @@ impl<O: Args> ServerArgs<O> {
     }
 }
 
-/// What distinguishes the options of one server from another's.
+/// Options in which one server differs from another.
 pub trait ServerOptions: Args + Sync {
     /// How many RECVs it posts.
     fn recvs(&self) -> usize {
@@ -128,10 +128,10 @@ impl ServerOptions for Receiving {
 /// Of the server of WRITEs with immediate: both.
 #[derive(Args, Clone, Debug)]
 pub struct MemoryAndReceiving {
-    /// What a client may do with it.
+    /// Access of a client to it.
     #[command(flatten)]
     pub memory: Memory,
-    /// What it receives.
+    /// Messages that it receives.
     #[command(flatten)]
     pub receiving: Receiving,
 }
@@ -152,7 +152,7 @@ pub struct CounterArgs {
 
 impl ServerOptions for CounterArgs {}
 
-/// What a client may do with a server's memory.
+/// Access of a client to a server's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Permission {
     /// READ.

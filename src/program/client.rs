@@ -1,4 +1,4 @@
-//! What clients share: their connections, the region that a server announces, and the options that are wrong on purpose.
+//! Shared parts of clients: their connections, the region that a server announces, and the options that are wrong on purpose.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::execute_all`].
+    /// Errors of [`Endpoint::execute_all`].
     pub fn execute_all<O: ClientOptions>(
         &mut self,
         requests: impl Iterator<Item = verbs::Result<SendRequest>>,

@@ -1,4 +1,4 @@
-//! What servers share: the accept loop, the client that is let in, RECVs, and the options that are wrong on purpose.
+//! Shared parts of servers: the accept loop, the client that is let in, RECVs, and the options that are wrong on purpose.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -123,7 +123,7 @@ fn serve_at_once<O: ServerOptions>(
     })
 }
 
-/// What a client's thread returned; a panic is passed on.
+/// Result of a client's thread; a panic is passed on.
 fn join<T>(client: ScopedJoinHandle<'_, T>) -> T {
     client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -146,7 +146,7 @@ fn listen<O: ServerOptions>(args: &ServerArgs<O>) -> Result<Box<dyn Listener>> {
     Ok(transport(&args.common.connection).listen(address)?)
 }
 
-/// What a server was told by the completions of its RECVs.
+/// Sums over the completions of a server's RECVs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Received {
     /// Bytes of all messages.
@@ -227,7 +227,7 @@ impl AdmittedClient {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::register`].
+    /// Errors of [`Endpoint::register`].
     pub fn register(&self, access: Access) -> Result<Arc<MemoryRegion>> {
         Ok(self.endpoint.register(self.room_bytes().max(1), access)?)
     }
@@ -236,7 +236,7 @@ impl AdmittedClient {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::accept`].
+    /// Errors of [`Endpoint::accept`].
     pub fn accept<O: ServerOptions>(
         &mut self,
         region: Option<&MemoryRegion>,
@@ -258,7 +258,7 @@ impl AdmittedClient {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::post_recv`], [`Endpoint::accept`] and [`Endpoint::linger`].
+    /// Errors of [`Endpoint::post_recv`], [`Endpoint::accept`] and [`Endpoint::linger`].
     pub fn accept_to_receive<O: ServerOptions>(
         &mut self,
         ranges: Vec<RegionRange>,
@@ -291,7 +291,7 @@ impl AdmittedClient {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::wait`]; [`Error::ImmediateDiffers`], [`Error::UnexpectedCompletion`].
+    /// Errors of [`Endpoint::wait`]; [`Error::ImmediateDiffers`], [`Error::UnexpectedCompletion`].
     pub fn receive<O: ServerOptions>(
         &mut self,
         recvs: Vec<u64>,
@@ -316,11 +316,11 @@ impl AdmittedClient {
         Ok(received)
     }
 
-    /// What has arrived in `region`, of which `received_bytes` are.
+    /// Content of `region`, of which `received_bytes` have arrived.
     ///
     /// # Errors
     ///
-    /// Those of [`exchange::verify_pattern`].
+    /// Errors of [`exchange::verify_pattern`].
     pub fn content(&self, region: &MemoryRegion, received_bytes: u64) -> Result<Content> {
         let length = self.room_bytes().min(usize::try_from(received_bytes).unwrap_or(usize::MAX));
         let bytes = region.copy_out(0, length)?;
@@ -340,7 +340,7 @@ fn die_after<O: ServerOptions>(received: usize, args: &ServerArgs<O>) {
     }
 }
 
-/// What the region of a server lets a client do.
+/// Access of a client to a server's region.
 #[must_use]
 pub fn access(memory: &Memory) -> Access {
     let allows = |permission| memory.access.contains(&permission);

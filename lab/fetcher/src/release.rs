@@ -14,7 +14,7 @@ pub(crate) struct SignedRelease {
 impl SignedRelease {
     /// # Errors
     ///
-    /// It is of another release, from a time to come, or no longer valid: a phrase that goes on from the
+    /// Text of another release, from a time to come, or no longer valid: a phrase that goes on from the
     /// file's name.
     pub(crate) fn new(text: String, codename: &str, now: SystemTime) -> Result<SignedRelease, String> {
         let release = SignedRelease { text };

@@ -63,7 +63,7 @@ pub(crate) enum TransferFault {
     Network(String),
     /// The bytes are not those of the signed lists.
     Changed(String),
-    /// They cannot be written here.
+    /// Writing here fails.
     Here(Error),
 }
 

@@ -24,7 +24,7 @@ pub struct StandInInstance {
     /// How many snapshots it has.
     #[serde(default)]
     pub snapshots: u32,
-    /// What its guest says of its release, where it runs and was asked.
+    /// Release that its guest names, where it runs and was asked.
     #[serde(default)]
     pub release: String,
 }
@@ -32,17 +32,17 @@ pub struct StandInInstance {
 /// The states of Multipass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InstanceState {
-    /// It runs.
+    /// Running.
     Running,
-    /// It is off.
+    /// Off.
     Stopped,
-    /// It is deleted, and can be recovered.
+    /// Deleted, and can be recovered.
     Deleted,
-    /// It starts.
+    /// Starting.
     Starting,
-    /// It is suspended.
+    /// Suspended.
     Suspended,
-    /// It runs, or boots for the first time, and Multipass cannot reach it.
+    /// Running or booting for the first time, out of reach of Multipass.
     Unknown,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for InstanceState {
     }
 }
 
-/// What `info` says of some instances, as JSON.
+/// Output of `info` on some instances, as JSON.
 pub fn info_json(instances: &[StandInInstance]) -> Value {
     let mut sorted: Vec<&StandInInstance> = instances.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -60,7 +60,7 @@ pub fn info_json(instances: &[StandInInstance]) -> Value {
     json!({ "errors": [], "info": fields.collect::<Map<_, _>>() })
 }
 
-/// What `list` says of all instances, as JSON: the deleted ones last.
+/// Output of `list` on all instances, as JSON: the deleted ones last.
 pub fn list_json(instances: &[StandInInstance]) -> Value {
     let list: Vec<Value> = listed(instances)
         .into_iter()

@@ -124,7 +124,7 @@ impl StandInDirectory {
         self.0.join("instances.json")
     }
 
-    /// What a switch holds, if it is on.
+    /// Text that a switch holds, if it is on.
     pub fn switch(&self, switch: Misbehaviour) -> Option<String> {
         let path = self.0.join("switches").join(switch.name());
         let text = fs::read_to_string(&path).ok()?.trim().to_owned();
@@ -139,7 +139,7 @@ impl StandInDirectory {
     ///
     /// # Errors
     ///
-    /// It cannot be written.
+    /// Writing fails.
     pub fn turn_on(&self, switch: Misbehaviour, text: &str) -> std::io::Result<()> {
         fs::create_dir_all(self.0.join("switches"))?;
         fs::write(self.0.join("switches").join(switch.name()), text)

@@ -1,6 +1,6 @@
 //! Connections without CM: queue pair parameters exchanged over TCP, and the queue pair brought into its states by hand.
 //!
-//! It is what CM does with REQ and REP, in the open, and with what CM does not let one choose: the starting PSN and the
+//! As CM does with REQ and REP, but in the open, and with two parameters that CM chooses itself: the starting PSN and the
 //! path MTU. Each side sends one line, a JSON object and a newline, the client first:
 //!
 //! ```text

@@ -9,7 +9,7 @@ use crate::qp::{self, QueuePair};
 use crate::rdma_sys::{ibv_access_flags, ibv_ah_attr, ibv_gid, ibv_qp_attr_mask, ibv_qp_state};
 use crate::transport::ConnectParams;
 
-/// What CM's REQ says on rxe of Linux 6.1, and is patient: 4.096 us times two to the power of 19 are 2.15 s.
+/// ACK timeout of CM's REQ on rxe of Linux 6.1, a patient one: 4.096 us times two to the power of 19 are 2.15 s.
 const ACK_TIMEOUT: u8 = 19;
 /// Code of the shortest time a requester waits after an RNR NAK, 0.64 ms.
 const MIN_RNR_TIMER: u8 = 12;

@@ -12,7 +12,7 @@ use crate::daemon::ask;
 pub(crate) const OK: u8 = 0;
 /// The arguments are wrong.
 pub(crate) const USAGE: u8 = 1;
-/// It failed.
+/// Failed.
 pub(crate) const FAILED: u8 = 2;
 /// The client's own limit has passed.
 pub(crate) const TIMED_OUT: u8 = 5;

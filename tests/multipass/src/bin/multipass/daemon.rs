@@ -26,7 +26,7 @@ pub(crate) fn ask(place: &StandInDirectory, request: &ClientRequest) -> PendingA
 }
 
 impl PendingAnswer {
-    /// What comes next. A daemon that goes away is one that cannot be reached.
+    /// Waits for the next notice. A daemon that goes away is one that cannot be reached.
     pub(crate) fn next(&mut self) -> Notice {
         let gone = || Notice::Failed("cannot connect to the multipass socket".to_owned());
         match &mut self.0 {

@@ -115,7 +115,7 @@ pub(crate) fn within(limit: Option<Duration>, asked: PendingAnswer) -> Option<No
     (event != Notice::TimedOut).then_some(event)
 }
 
-/// What the client itself refuses.
+/// Checks the request as the client itself does.
 fn check(arguments: &Arguments, user_data: Option<String>) -> Result<Launch, String> {
     let image = match arguments.words.as_slice() {
         [] => "default".to_owned(),

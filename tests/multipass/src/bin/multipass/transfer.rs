@@ -13,7 +13,7 @@ use crate::arguments::Arguments;
 use crate::client::{CommandClient, FAILED, OK, complain};
 use crate::exec::reach;
 
-/// What the remote end of a push or pull exits with, and what SFTP would have said.
+/// Exit codes of a push or pull's remote end, each with SFTP's words for it.
 const ENDINGS: [(i32, &str); 3] = [(41, "No such file"), (42, "Permission denied"), (43, "Failure")];
 
 /// The remote directory does not exist.

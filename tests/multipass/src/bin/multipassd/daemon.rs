@@ -25,10 +25,10 @@ const POWERDOWN_LIMIT: Duration = Duration::from_secs(300);
 /// How long `exec` waits for a guest that does not answer.
 const SSH_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why a request fails.
+/// Reason of a request that fails.
 pub(crate) type RequestError = String;
 
-/// What it knows, shared by the threads that serve clients.
+/// The daemon, shared by the threads that serve clients.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     pub(crate) place: StandInDirectory,
@@ -245,7 +245,7 @@ impl Daemon {
         }
     }
 
-    /// What clients see of it.
+    /// The instance as clients see it.
     fn view(&self, name: &str, runtime: bool) -> Option<StandInInstance> {
         let state = self.state_of(name);
         let held = self.known().instances.get(name)?.clone();
@@ -282,7 +282,7 @@ impl Daemon {
         }
     }
 
-    /// What a full answer begins with: nine questions to each guest.
+    /// Start of a full answer: nine questions to each guest.
     fn ask_guests(&self, names: &[String]) -> Result<(), RequestError> {
         names.iter().for_each(|name| self.block_while_hung(name));
         let runs = |name: &String| self.state_of(name) == InstanceState::Running;
@@ -427,7 +427,7 @@ fn errors(lines: impl Iterator<Item = String>) -> Result<(), RequestError> {
     }
 }
 
-/// What went wrong below the stand-in.
+/// Failure below the stand-in.
 #[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
 pub(crate) fn told(error: Error) -> RequestError {
     format!("the stand-in: {error}")

@@ -178,7 +178,7 @@ impl Daemon {
     }
 }
 
-/// What is wrong with a request to launch before anything else is looked at.
+/// Refuses a request to launch before anything else is looked at.
 fn check(launch: &Launch) -> Result<(), RequestError> {
     let Launch { name, memory, disk, .. } = launch;
     let wrong = |what: String| Err(format!("Invalid arguments supplied\n{what}"));

@@ -27,7 +27,7 @@ const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
 /// How long SSH may take to connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
-/// What a boot undoes.
+/// Script that undoes as much as a boot does.
 const UNDO: &str = "
 for unit in /run/systemd/transient/*.service; do [ -e $unit ] && systemctl stop ${unit##*/}; done
 systemctl reset-failed
