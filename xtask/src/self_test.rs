@@ -97,7 +97,19 @@ fn told(reasons: &BTreeSet<Reason>) -> String {
 
 fn mutation(name: &str) -> Result<&'static Mutation, String> {
     let names = MUTATIONS.iter().map(|mutation| mutation.name);
-    let found = lab::base::names::find("mutation", name, names.clone())
-        .map_err(|why| format!("{why}; there are: {}", names.collect::<Vec<_>>().join(", ")))?;
+    let found = lab::base::names::find("mutation", name, names)?;
     MUTATIONS.iter().find(|mutation| mutation.name == found).ok_or_else(|| found.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_mutation_is_told_the_nearest_or_all_of_them_once() {
+        let near = mutation("no_imediate").unwrap_err();
+        assert!(near.ends_with("the nearest is `no_immediate`"), "{near}");
+        let far = mutation("zzzzzzzz").unwrap_err();
+        assert_eq!(far.matches("there are: ").count(), 1, "{far}");
+    }
 }

@@ -12,7 +12,7 @@ use crate::base::policy::{Policy, Source};
 use crate::host::Host;
 use crate::host::builder;
 use crate::host::libclang::{self, Search};
-use crate::host::packages::mirror;
+use crate::host::packages::{self, mirror};
 
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
 const QEMU_MINIMUM: (u32, u32) = (7, 2);
@@ -178,9 +178,12 @@ impl Requirement {
                 Search::Absent => Status::Missing,
                 Search::Unfit(why) => Status::Unfit(why),
             },
-            Probe::Packages => {
-                packages_status(host, std::env::var(mirror::VARIABLE).ok(), mirror::find().ok())
-            }
+            Probe::Packages => packages_status(
+                host,
+                std::env::var(mirror::VARIABLE).ok(),
+                mirror::find().ok(),
+                &packages::asked(),
+            ),
         }
     }
 }
@@ -267,14 +270,18 @@ pub fn ways(cures: &[Cure]) -> Vec<String> {
     ways
 }
 
-/// Judges the ways to fetch packages: a mirror that was `named`, or the host's apt with one that is `known`.
-fn packages_status(host: &Host, named: Option<String>, known: Option<String>) -> Status {
+/// Judges the ways to fetch packages: a mirror that was `named`, or one that is `known`, by what is `asked` for or there.
+fn packages_status(host: &Host, named: Option<String>, known: Option<String>, asked: &str) -> Status {
+    let has_apt = || ["apt-get", "apt-cache"].iter().all(|name| host.program(name).is_some());
+    let are_fetched = match packages::are_fetched(asked, has_apt) {
+        Ok(are_fetched) => are_fetched,
+        Err(error) => return Status::Unfit(error.to_string()),
+    };
     if let Some(mirror) = named.filter(|mirror| !mirror.is_empty()) {
         return Status::Found(mirror);
     }
-    let has_apt = ["apt-get", "apt-cache"].iter().all(|name| host.program(name).is_some());
     match known {
-        Some(mirror) if has_apt => Status::Found(format!("through apt, from {mirror}")),
+        Some(mirror) if !are_fetched => Status::Found(format!("through apt, from {mirror}")),
         Some(mirror) => Status::Found(format!("by the lab's own fetcher, from {mirror}")),
         None => Status::Missing,
     }
@@ -375,15 +382,19 @@ mod tests {
         let host = Host::new(root.path(), root.path().join("bin").as_os_str());
         let mirror = || Some("http://mirror.example/debian".to_owned());
         let fetched = Status::Found("by the lab's own fetcher, from http://mirror.example/debian".to_owned());
-        assert_eq!(packages_status(&host, None, mirror()), fetched);
-        assert_eq!(packages_status(&host, Some(String::new()), None), Status::Missing);
-        assert_eq!(packages_status(&host, mirror(), None), Status::Found(mirror().unwrap()));
+        assert_eq!(packages_status(&host, None, mirror(), ""), fetched);
+        assert_eq!(packages_status(&host, Some(String::new()), None, ""), Status::Missing);
+        assert_eq!(packages_status(&host, mirror(), None, ""), Status::Found(mirror().unwrap()));
         for name in ["apt-get", "apt-cache"] {
             script(root.path(), &format!("bin/{name}"), "");
         }
-        assert_eq!(packages_status(&host, None, None), Status::Missing);
-        let found = packages_status(&host, None, mirror());
+        assert_eq!(packages_status(&host, None, None, ""), Status::Missing);
+        let found = packages_status(&host, None, mirror(), "");
         assert_eq!(found, Status::Found("through apt, from http://mirror.example/debian".to_owned()));
+        assert_eq!(packages_status(&host, None, mirror(), "fetch"), fetched);
+        assert!(
+            matches!(packages_status(&host, None, mirror(), "npm"), Status::Unfit(why) if why.contains("npm"))
+        );
     }
 
     #[test]
