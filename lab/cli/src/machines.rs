@@ -12,6 +12,7 @@ use lab::provider::choice::{self, Choice};
 use lab::provider::multipass::instance::Shape;
 use lab::provider::qemu::accel;
 use lab::provider::remote::place::Place;
+use lab::provider::ssh::hosts;
 
 use crate::means::Means;
 use crate::output;
@@ -119,13 +120,13 @@ pub struct Machines {
     /// How long an instance may take to launch, or to start, in seconds (Multipass).
     #[arg(long, value_name = "SECONDS", default_value_t = Shape::default().launch_limit_s)]
     launch_limit: u64,
-    /// The file that names two hosts (SSH); docs/providers.md has an example.
+    /// The file that names two hosts: [server] and [client], each with `ssh` and `address` (SSH).
     #[arg(long, value_name = "FILE")]
     hosts: Option<PathBuf>,
     /// What runs the machines' instructions (QEMU).
     #[arg(long, default_value = "auto")]
     pub accel: Accel,
-    /// The release that the machines run; docs/lab.md says what there is [default: RDMA_LAB_GUEST, else debian-13] (QEMU).
+    /// The release that the machines run: debian-13 or debian-12 [default: RDMA_LAB_GUEST, else debian-13] (QEMU).
     #[arg(long, value_name = "RELEASE")]
     guest: Option<String>,
     /// Let what the machines draw at random follow from this number (QEMU).
@@ -216,7 +217,7 @@ impl Machines {
                 Ok(Choice::Ssh { hosts, build: self.build.map(Place::from) })
             }
             (Provider::Ssh, None) => Err(Error::usage("provider ssh needs to know its hosts")
-                .next("name a file: --hosts FILE; docs/providers.md has an example")),
+                .next(format!("name a file: --hosts FILE\n{}", hosts::EXAMPLE))),
         }
     }
 

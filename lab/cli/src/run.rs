@@ -70,10 +70,10 @@ pub struct Args {
     /// The exit code that the client has to have.
     #[arg(long, value_name = "CODE", default_value = "0")]
     client_exit: i32,
-    /// A protocol rule that the wire has to break, as a fault makes it; see docs/rules.md.
+    /// A protocol rule that the wire has to break, as a fault makes it; `explain` lists all.
     #[arg(long, value_name = "RULE")]
     finding: Vec<String>,
-    /// A cause of failure that the run has to show; see docs/causes.md.
+    /// A cause of failure that the run has to show; `explain` lists all.
     #[arg(long, value_name = "CAUSE")]
     cause: Vec<String>,
     /// How far a counter of trouble moves on, as a fault makes it: server.completer_retry_err=1, or `some`, or `any`

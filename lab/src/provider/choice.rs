@@ -16,7 +16,7 @@ use crate::provider::multipass::instance::Shape;
 use crate::provider::qemu::accel::Choice as Accel;
 use crate::provider::remote::make::Maker;
 use crate::provider::remote::place::Place;
-use crate::provider::ssh::hosts::Hosts;
+use crate::provider::ssh::hosts::{self, Hosts};
 use crate::provider::{Multipass, Qemu, Ssh};
 use crate::scenario::differences::Differences;
 use crate::scenario::network::Wire;
@@ -115,7 +115,7 @@ impl Choice {
             "ssh" => match variable("RDMA_LAB_HOSTS") {
                 Some(hosts) => Ok(Choice::Ssh { hosts: hosts.into(), build: build()? }),
                 None => Err(Error::usage("provider ssh needs to know its hosts")
-                    .next("name a file: --hosts FILE, or RDMA_LAB_HOSTS; docs/providers.md has an example")),
+                    .next(format!("name a file: --hosts FILE\n{}", hosts::EXAMPLE))),
             },
             other => Err(none(PROVIDER, other).next("write qemu, multipass or ssh")),
         }
