@@ -26,7 +26,6 @@ pub mod explain;
 pub mod front;
 pub mod lab;
 pub mod machines;
-pub mod means;
 pub mod open;
 pub mod output;
 pub mod results;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::base::command::Command;
 use crate::base::error::{Error, Result};
-use crate::base::policy::{Policy, Source};
+use crate::base::policy::Policy;
+use crate::base::selection::ToolSource;
 use crate::host::Host;
 use crate::host::builder;
 use crate::host::libclang::{self, Search};
@@ -131,8 +132,8 @@ const fn program(name: &'static str, purpose: &'static str, package: &'static st
 pub fn run(built: bool) -> Vec<&'static Requirement> {
     let linker = built.then_some(&LINKER).into_iter();
     match Policy::get().tools {
-        Source::Toolbox => linker.collect(),
-        Source::Host => linker.chain(host_tools(built)).collect(),
+        ToolSource::Toolbox => linker.collect(),
+        ToolSource::Host => linker.chain(host_tools(built)).collect(),
     }
 }
 
@@ -145,7 +146,7 @@ pub fn host_tools(built: bool) -> impl Iterator<Item = &'static Requirement> {
 pub fn ci() -> Vec<&'static Requirement> {
     let mut all = run(true);
     all.extend(CI);
-    if Policy::get().tools == Source::Host {
+    if Policy::get().tools == ToolSource::Host {
         all.extend(HOST_CI_TOOLS);
     }
     all
@@ -260,7 +261,7 @@ pub fn ways(cures: &[Cure]) -> Vec<String> {
             "install {} with this system's package manager (Debian's names)",
             packages.join(" ")
         ));
-        if Policy::get().tools == Source::Host {
+        if Policy::get().tools == ToolSource::Host {
             ways.push("or leave out `--tools host` (RDMA_LAB_TOOLS): the lab brings its own".to_owned());
         }
     }

@@ -19,9 +19,10 @@ use std::process::{Command, ExitCode};
 use lab::base::cache::Cache;
 use lab::base::error::{Error, IoContext as _, Result};
 use lab::base::role::Role;
+use lab::base::selection::AccelChoice;
 use lab::node::{Pair as _, Plan};
 use lab::provider::Qemu;
-use lab::provider::qemu::{accel, guard};
+use lab::provider::qemu::guard;
 use multipass_stand_in::guest;
 use multipass_stand_in::place::{Place, VARIABLE};
 
@@ -55,7 +56,7 @@ fn own_program() -> Result<PathBuf> {
 
 /// The source of the machines that instances are.
 fn machines() -> Result<Qemu> {
-    Qemu::of(&guest::recipe()?, Cache::open()?, accel::Choice::Auto, &own_program()?, None)
+    Qemu::of(&guest::recipe()?, Cache::open()?, AccelChoice::Auto, &own_program()?, None)
 }
 
 fn serve(directory: &Path, command: &[&str]) -> Result<ExitCode> {
