@@ -15,7 +15,8 @@ use std::process::ExitCode;
 
 use ::lab::Result;
 use ::lab::base::error::Kind;
-use clap::Subcommand;
+use ::lab::base::invocation::Invocation;
+use clap::{Parser, Subcommand};
 
 mod catalogue;
 pub mod cflags;
@@ -25,7 +26,6 @@ pub mod explain;
 pub mod front;
 pub mod lab;
 pub mod machines;
-pub mod means;
 pub mod open;
 pub mod output;
 pub mod results;
@@ -93,26 +93,30 @@ impl Common {
     }
 }
 
-/// Prints a command line that could not be parsed, or its help; returns the exit code. That of `exec`, if it `is_exec`, is
-/// not its command's.
-pub fn misspelled(error: &clap::Error, is_exec: bool) -> ExitCode {
-    let _ = error.print();
-    match error.exit_code() {
-        0 => ExitCode::SUCCESS,
-        // 2 may be a command's own.
-        _ if is_exec => ExitCode::from(lab::TROUBLE),
-        code => ExitCode::from(u8::try_from(code).unwrap_or(2)),
-    }
-}
-
-/// Returns the exit code of a command, whose error is printed; that of `exec`, if it `is_exec`, is its command's otherwise.
-pub fn ended(result: Result<ExitCode>, is_exec: bool) -> ExitCode {
-    result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "error: {error}");
-        match error.kind() {
-            _ if is_exec => ExitCode::from(lab::TROUBLE),
-            Kind::Usage => ExitCode::from(2),
-            _ => ExitCode::FAILURE,
+/// Runs the command line of this process as a front end that is called `invocation`; returns the exit code. That of `exec` is
+/// its command's: whatever else ends it has a code of its own.
+pub fn main<Cli: Parser>(
+    invocation: Invocation,
+    front: impl FnOnce() -> Result<Front>,
+    run: impl FnOnce(Cli, &Front) -> Result<ExitCode>,
+) -> ExitCode {
+    invocation.set();
+    let lab = invocation.lab.strip_prefix(invocation.program).unwrap_or_default().split_whitespace();
+    let exec: Vec<&str> = lab.chain(["exec"]).collect();
+    let is_exec = std::env::args().skip(1).take(exec.len()).eq(exec);
+    let failed = |code| ExitCode::from(if is_exec { lab::TROUBLE } else { code });
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return match error.exit_code() {
+                0 => ExitCode::SUCCESS,
+                code => failed(u8::try_from(code).unwrap_or(2)),
+            };
         }
+    };
+    front().and_then(|front| run(cli, &front)).unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        failed(if error.kind() == Kind::Usage { 2 } else { 1 })
     })
 }

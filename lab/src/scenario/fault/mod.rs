@@ -45,8 +45,7 @@ impl FromStr for Fault {
             fault: Fault,
         }
         toml::from_str(&format!("fault = {{ {text} }}")).map(|line: Line| line.fault).map_err(|error| {
-            let example =
-                "write it as in action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1; see docs/scenarios.md";
+            let example = "write it as in action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1";
             let near = nearest_key(error.message()).map(|near| format!("{near}\n"));
             Error::usage(format!("no fault: `{text}`"))
                 .detail(error.message())
