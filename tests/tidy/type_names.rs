@@ -31,7 +31,7 @@ const KNOWN: [(&str, usize); 94] = [
     ("Discarded", 2),
     ("Ended", 4),
     ("Endpoint", 2),
-    ("Entry", 5),
+    ("Entry", 4),
     ("Error", 5),
     ("Event", 4),
     ("Evidence", 2),

@@ -40,6 +40,7 @@
 struct Readme;
 
 mod analysis;
+mod broken;
 pub mod capture;
 mod checker;
 pub mod cm;
@@ -55,6 +56,9 @@ mod report;
 mod retransmission;
 mod row;
 mod rule;
+mod rules;
+#[cfg(any(test, feature = "synth"))]
+mod samples;
 mod seen_frames;
 mod stats;
 #[cfg(any(test, feature = "synth"))]

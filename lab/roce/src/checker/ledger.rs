@@ -1,6 +1,6 @@
 //! Where messages and findings go: everything that the streams of all connections write to.
 
-use crate::checker::broken::Broken;
+use crate::broken::Broken;
 use crate::checker::sink::{Budget, Discarded, Sink};
 use crate::checker::{Adverts, CaptureFaults};
 use crate::message_log::MessageLog;
