@@ -24,6 +24,7 @@ use crate::flow::{Change, Connection, Datagrams, Placed, Side, Tracker, manageme
 use crate::message::{Message, MessageKind, Outcome};
 use crate::names::Names;
 use crate::paths::Paths;
+use crate::profile::Profile;
 use crate::report::Report;
 use crate::retransmission::{RetransmissionClass, Retransmissions};
 use crate::row::{CmRow, Row};
@@ -178,6 +179,13 @@ impl Analysis {
     pub fn of_first(names: Names, packets: usize) -> Self {
         let (rows, messages, paths, kinds) = (packets, STREAMING.messages, STREAMING.paths, STREAMING.kinds);
         Self::with_limits(names, Limits { rows, findings: FINDINGS_MAX, messages, paths, kinds, ..WHOLE })
+    }
+
+    /// Holds the peers to the rules as this implementation takes them.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.ledger.profile = profile;
+        self
     }
 
     fn with_limits(names: Names, limits: Limits) -> Self {

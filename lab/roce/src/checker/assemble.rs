@@ -167,7 +167,7 @@ impl Stream {
     /// Holds the READs and atomics that are under way, with one more, against what the connection allows.
     pub(super) fn judge_depth(&mut self, initiator_depth: Option<u8>, sink: &mut Sink<'_>) {
         let Some(depth) = initiator_depth else { return };
-        let most = if depth == 0 { 0 } else { usize::from(depth).next_power_of_two() };
+        let most = sink.profile.reads_under_way_max(depth);
         let under_way = self.queue.under_way(most) + 1;
         if let Some(broken) = initiator_depth_exceeded::check(most, under_way)
             && self.told.is_new(broken.rule)

@@ -93,7 +93,7 @@ impl Stream {
                 qpn,
             }),
         };
-        if let Some(most) = connection.retry_count
+        if let Some(most) = connection.retry_count.and_then(|count| sink.profile.repetitions_max(count))
             && let Some(broken) = retry_count_exceeded::check(most, repeated.times)
             && self.told.is_new(broken.rule)
         {

@@ -125,7 +125,9 @@ impl Stream {
             // What begins anew was asked for anew, perhaps by a request that the recorder lost.
             let begins_anew = opcode.place().starts() && index > 0;
             let is_sure = arrival.is_told || is_whole && !begins_anew;
-            sink.report(opcode_out_of_sequence::found(words_of_place(place), opcode).sure_if(is_sure));
+            let came_again = self.retry.counts.timeout + self.retry.counts.read_retry > 0;
+            let broken = opcode_out_of_sequence::found(words_of_place(place), opcode).sure_if(is_sure);
+            sink.report(sink.profile.weigh_read_response(came_again, broken));
         } else if !judge_response_payload(connection, arrival, read, count, sink) {
             read.has_gap = true;
         }

@@ -36,7 +36,9 @@ impl Stream {
         if code == NakCode::PsnSequenceError {
             if self.nak.is_some_and(|nak| nak.psn == psn && nak.rnr.is_some()) {
                 // It was refused as not ready, and what was in flight behind it is out of order.
-                if self.told.is_new(Rule::SequenceNakBehindRnrNak) {
+                if sink.profile.tells_sequence_nak_behind_rnr_nak()
+                    && self.told.is_new(Rule::SequenceNakBehindRnrNak)
+                {
                     sink.report(sequence_nak_behind_rnr_nak::found());
                 }
                 return;

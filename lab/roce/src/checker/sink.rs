@@ -5,6 +5,7 @@ use crate::checker::adverts::Adverts;
 use crate::checker::capture_faults::CaptureFaults;
 use crate::message::Outcome;
 use crate::message_log::{MessageId, MessageLog};
+use crate::profile::Profile;
 use crate::stats::Stats;
 use crate::wire::{Bth, Packet, Psn};
 
@@ -50,6 +51,7 @@ pub(crate) struct Sink<'a> {
     pub(crate) stats: &'a mut Stats,
     pub(crate) capture: &'a mut CaptureFaults,
     pub(crate) adverts: &'a mut Adverts,
+    pub(crate) profile: Profile,
     /// Number of the packet, and of its connection.
     pub(crate) number: u64,
     pub(crate) flow: usize,
