@@ -22,6 +22,7 @@ use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
 use crate::flow::{Change, Connection, Datagrams, Placed, Side, Tracker, management, packets};
 use crate::message::{Message, MessageKind, Outcome};
+use crate::message_log::MessageId;
 use crate::names::Names;
 use crate::paths::Paths;
 use crate::profile::Profile;

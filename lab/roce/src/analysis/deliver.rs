@@ -34,7 +34,7 @@ impl Analysis {
             };
             let mut sink = self.ledger.lend(number, index);
             let count = Stream::count(connection, &arrival);
-            seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink);
+            seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink).again;
         }
         self.report_broken(number, packet, Some((index, sender)));
         Some(seen)

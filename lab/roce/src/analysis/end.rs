@@ -118,7 +118,7 @@ impl Analysis {
             let is_excused = self.ledger.discarded.iter().any(is_discarded);
             let (source, destination) =
                 (connection.endpoint(side).address, connection.endpoint(side.other()).address);
-            let message = stream.message_at(psn).map(|id| id + 1);
+            let message = stream.message_at(psn).map(MessageId::number);
             stream.release(&mut self.ledger.budget);
             if is_excused || !self.is_told && !self.paths.has(destination, source) {
                 continue;

@@ -60,7 +60,7 @@ impl Stream {
         let broken = request_not_answered::found_repeated(times + 1, qpn);
         sink.report(broken.at(Spot { number, psn, is_request: true }));
         if let Some(pending) = pending {
-            pending.must_be_answered = false;
+            pending.excuse();
             sink.messages.end(pending.message, Outcome::Unanswered, None);
         }
     }

@@ -37,12 +37,22 @@ impl Answer {
     }
 }
 
+/// Answer that is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// One of its own has to come.
+    Must,
+    /// One may come: none was asked for, or it is excused.
+    May,
+    /// All of it came.
+    Done,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     pub(super) message: MessageId,
     pub(super) answer: Answer,
-    pub(super) is_done: bool,
-    pub(super) must_be_answered: bool,
+    pub(super) due: Due,
     pub(super) packet_last: u64,
     /// PSN of the first packet that can be answered: a READ's, else the last packet's.
     pub(super) psn: Psn,
@@ -68,6 +78,19 @@ impl Pending {
         index >= 0 && self.count.is_none_or(|count| (index as u32) < count)
     }
 
+    /// True if all of its answer came.
+    pub(super) fn is_done(&self) -> bool {
+        self.due == Due::Done
+    }
+
+    /// Excuses that no answer comes.
+    pub(super) fn excuse(&mut self) {
+        if self.due == Due::Must {
+            self.due = Due::May;
+        }
+    }
+
+    /// True if an ACK answers it.
     pub(super) fn is_acked_by_ack(&self) -> bool {
         matches!(self.answer, Answer::Ack | Answer::Either)
     }
@@ -112,7 +135,7 @@ impl Queue {
     /// Drops from the front what is answered, and what is missing answers and will not be asked for again, so much was answered since.
     pub(super) fn trim(&mut self, budget: &mut Budget) {
         while let Some(front) = self.items.front()
-            && (front.is_done || front.has_gap && self.open_from > UNDER_WAY_WITHIN)
+            && (front.is_done() || front.has_gap && self.open_from > UNDER_WAY_WITHIN)
         {
             self.pop(budget);
         }
@@ -148,7 +171,7 @@ impl Queue {
     pub(super) fn under_way(&self, most: usize) -> usize {
         let waits = |pending: &&Pending| {
             matches!(pending.answer, Answer::ReadResponses | Answer::AtomicAck)
-                && !pending.is_done
+                && !pending.is_done()
                 && !pending.has_gap
         };
         self.items.iter().rev().take(UNDER_WAY_WITHIN).filter(waits).take(most + 1).count()
@@ -190,7 +213,7 @@ impl Queue {
     pub(super) fn unanswered(&self) -> Option<(u64, Psn, u32)> {
         self.items
             .iter()
-            .find(|pending| !pending.is_done && pending.must_be_answered)
+            .find(|pending| pending.due == Due::Must)
             .map(|pending| (pending.packet_last, pending.psn, pending.count.unwrap_or(1)))
     }
 }
