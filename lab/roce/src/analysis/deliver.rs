@@ -239,7 +239,7 @@ impl Analysis {
         self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
     }
 
-    /// Takes a message of connection management in, whether it arrives or not; gives its connection.
+    /// Takes a message of connection management in, whether it arrives or not; returns its connection.
     fn manage(&mut self, packet: &Packet<'_>, message: &CmMessage<'_>) -> Option<usize> {
         if let CmMessage::Req(req) = message {
             // A queue pair that is used again: what it was before has ended.

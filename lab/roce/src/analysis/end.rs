@@ -1,4 +1,4 @@
-//! What is told when a connection or the capture ends.
+//! End of a connection or of the capture: findings that waited for it.
 
 use super::*;
 
@@ -18,7 +18,7 @@ impl Analysis {
         }
     }
 
-    /// Gives what a connection took of the budget back, and counts what it sent again.
+    /// Returns to the budget what a connection took, and counts its retransmissions.
     pub(super) fn settle(&mut self, index: usize) {
         if let (Some(connection), Some(conversation)) =
             (self.tracker.connection_mut(index), self.conversations.get_mut(index))

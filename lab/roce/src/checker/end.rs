@@ -1,4 +1,4 @@
-//! What is told of a stream when it ends, or when the capture does: what was held back until something would tell more.
+//! End of a stream or of the capture: findings that were held back until something would tell more.
 
 use crate::broken::Spot;
 use crate::checker::sink::Sink;

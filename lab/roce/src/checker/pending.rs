@@ -12,7 +12,7 @@ const PENDING_MAX: usize = 65_536;
 /// Among how many requests those under way are counted; a depth is at most 255.
 const UNDER_WAY_WITHIN: usize = 1_024;
 
-/// What answers a request.
+/// Packets that answer a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// An ACK.
@@ -58,7 +58,7 @@ pub(super) struct Pending {
     pub(super) psn: Psn,
     /// PSNs of its answers; `None` until the path MTU is known.
     pub(super) count: Option<u32>,
-    /// Whether it is a READ whose length the snap length cut.
+    /// True if it is a READ whose length the snap length cut.
     pub(super) is_unknown: bool,
     /// Messages that are complete with this one.
     pub(super) ordinal: u32,
@@ -72,7 +72,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Whether `psn` is one of its answers'.
+    /// True if `psn` is one of its answers'.
     pub(super) fn covers(&self, psn: Psn) -> bool {
         let index = psn.distance(self.psn);
         index >= 0 && self.count.is_none_or(|count| (index as u32) < count)
@@ -198,7 +198,7 @@ impl Queue {
             .map_or(self.left_ordinal, |pending| pending.ordinal)
     }
 
-    /// Gives every request that an answer newly passes: those that begin before `end`, each once.
+    /// Hands on every request that an answer newly passes: those that begin before `end`, each once.
     pub(super) fn pass(&mut self, end: Psn, mut each: impl FnMut(&mut Pending)) {
         while let Some(pending) = self.items.get_mut(self.open_from)
             && pending.psn.distance(end) < 0

@@ -144,7 +144,7 @@ impl Stream {
     }
 }
 
-/// Holds the payload of a READ response against the path MTU and the length that was asked for; gives whether it is right.
+/// Holds the payload of a READ response against the path MTU and the length that was asked for; true if it is right.
 pub(super) fn judge_response_payload(
     connection: &Connection,
     arrival: &Arrival<'_>,

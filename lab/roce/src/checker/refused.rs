@@ -83,7 +83,7 @@ impl Stream {
         }
     }
 
-    /// What is told of a refusal for good, unless something contradicts it.
+    /// Evidence of a refusal for good, told unless something contradicts it.
     pub(super) fn refusal_of(
         &self,
         psn: Psn,

@@ -24,7 +24,7 @@ impl Stream {
         Some(packets(arrival.packet.reth?.dma_length(), connection.path_mtu_bytes?))
     }
 
-    /// Takes a request in that reached its receiver; gives why it was sent, when it was sent before.
+    /// Takes a request in that reached its receiver; returns why it was sent, when it was sent before.
     pub(crate) fn request(
         &mut self,
         connection: &Connection,
@@ -207,7 +207,7 @@ impl Stream {
         self.begin = Begin::Seen(psn);
     }
 
-    /// Whether the first requests of the capture had overtaken this one, the rest of a message; then they are behind a gap.
+    /// True if the first requests of the capture had overtaken this one, the rest of a message; then they are behind a gap.
     fn begins_earlier(&mut self, psn: Psn, count: Option<u32>) -> bool {
         let is_earlier = !self.begin.is_announced()
             && matches!(self.assembly, Assembly::FirstLost)
@@ -233,7 +233,7 @@ impl Stream {
         self.is_unsure &= has_more;
     }
 
-    /// Judges a request behind a missing one; gives whether it is to be taken all the same.
+    /// Judges a request behind a missing one; true if it is to be taken all the same.
     fn is_ahead(
         &mut self,
         expected: Psn,

@@ -116,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// Whether the PSN that is answered was sent, as far as the capture can tell.
+    /// True if the PSN that is answered was sent, as far as the capture can tell.
     fn is_sent_or_excused(&mut self, arrival: &Arrival<'_>, accepts: bool, sink: &mut Sink<'_>) -> bool {
         let psn = arrival.bth.psn();
         let Some(sent_end) = self.sent_end else {
@@ -156,7 +156,7 @@ impl Stream {
         false
     }
 
-    /// Whether an answer to a PSN that the capture has not got says itself that nothing came there: it completes no more messages than were seen, or goes on
+    /// True if an answer to a PSN that the capture has not got says itself that nothing came there: it completes no more messages than were seen, or goes on
     /// with a READ whose answers are not complete.
     fn is_contradicted(&mut self, arrival: &Arrival<'_>, accepts: bool) -> bool {
         let opcode = arrival.bth.opcode();

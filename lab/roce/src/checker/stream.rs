@@ -115,7 +115,7 @@ pub(crate) struct Stream {
     pub(super) behind: VecDeque<Asked>,
     pub(super) held: Option<Held>,
     pub(super) early: Option<Early>,
-    /// Whether the capture has shown to lack requests of this stream.
+    /// True if the capture has shown to lack requests of this stream.
     pub(super) is_lossy: bool,
     pub(super) payload: PayloadRule,
     /// The request that showed a gap of one: it may be the missing one itself, under a wrong PSN.
@@ -137,7 +137,7 @@ pub(crate) struct Stream {
     /// The request that is repeated, and how often it was since the last answer.
     pub(super) repeated: Option<Repeated>,
     pub(super) told: Told,
-    /// Whether an outstanding READ may be without a count.
+    /// True if an outstanding READ may be without a count.
     pub(super) has_uncounted: bool,
     /// A request was in a packet that could not be read, so an answer may name a PSN that was not seen.
     pub(super) is_unsure: bool,
@@ -151,7 +151,7 @@ pub(super) struct Held {
     /// The request behind it.
     pub(super) at: Spot,
     pub(super) expected: Psn,
-    /// Whether an answer shows that the missing one arrived.
+    /// True if an answer shows that the missing one arrived.
     pub(super) is_proven: bool,
 }
 
@@ -214,12 +214,12 @@ impl Stream {
         }
     }
 
-    /// Whether nothing that the capture shows of it makes its own counts unsure.
+    /// True if nothing that the capture shows of it makes its own counts unsure.
     pub(super) fn is_whole(&self) -> bool {
         self.is_complete() && self.retry.counts.total() == 0
     }
 
-    /// Whether the capture does not seem to lack anything of it.
+    /// True if the capture does not seem to lack anything of it.
     pub(super) fn is_complete(&self) -> bool {
         !self.is_lossy && self.held.is_none() && self.early.is_none()
     }
@@ -256,7 +256,7 @@ impl Stream {
         self.queue.unanswered()
     }
 
-    /// Gives what its requests took of the budget back.
+    /// Returns to the budget what its requests took.
     pub(crate) fn release(&mut self, budget: &mut Budget) {
         self.drop_behind(budget);
         self.retry.shapes.clear(budget);
@@ -268,7 +268,7 @@ impl Stream {
         self.naks_due = Some((self.naks_due.map_or(psn, |(first, _)| first), psn));
     }
 
-    /// Whether a NAK at `psn` may be on its way.
+    /// True if a NAK at `psn` may be on its way.
     pub(super) fn is_nak_due(&self, psn: Psn) -> bool {
         self.naks_due.is_some_and(|(first, last)| psn.distance(first) >= 0 && psn.distance(last) <= 0)
     }
@@ -282,7 +282,7 @@ impl Stream {
         }
     }
 
-    /// What was counted of messages no longer holds: learn it anew.
+    /// Forgets the counts of messages, which no longer hold: they are learnt anew.
     pub(super) fn lose_place(&mut self) {
         self.assembly = Assembly::FirstLost;
         self.msn.forget();
