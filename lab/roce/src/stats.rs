@@ -51,7 +51,7 @@ impl Latencies {
         self.count += 1;
     }
 
-    /// How many there are.
+    /// Number of messages.
     pub const fn count(&self) -> u64 {
         self.count
     }
@@ -76,7 +76,7 @@ impl Latencies {
     }
 }
 
-/// What is counted of the messages of one kind.
+/// Counts of the messages of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct MessageStats {
     /// Messages that ended: acknowledged, responded, refused.
@@ -87,12 +87,12 @@ pub struct MessageStats {
     pub latencies: Latencies,
 }
 
-/// What is counted of the packets of one opcode.
+/// Counts of the packets of one opcode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpcodeStats {
     /// Packets that reached their receiver's side.
     pub packets: u64,
-    /// Their payload in bytes.
+    /// Payload in bytes.
     pub payload_bytes: u64,
 }
 
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_holds_what_lies_between_its_floor_and_the_next() {
+    fn bucket_holds_what_lies_between_its_floor_and_the_next() {
         for ns in [0, 1, 15, 16, 17, 31, 32, 33, 1_000, 65_535, 1 << 40, u64::MAX / 3] {
             let at = bucket(ns);
             assert!(floor_ns(at) <= ns && ns < floor_ns(at + 1), "{ns} in bucket {at}");
