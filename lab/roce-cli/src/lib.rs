@@ -25,6 +25,7 @@ mod output;
 mod parquet;
 mod progress;
 mod report;
+mod side_by_side;
 mod stats;
 mod synth;
 mod trace;
