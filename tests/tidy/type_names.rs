@@ -29,7 +29,7 @@ const KNOWN: [(&str, usize); 89] = [
     ("Discarded", 2),
     ("Ended", 4),
     ("Endpoint", 2),
-    ("Entry", 5),
+    ("Entry", 4),
     ("Error", 5),
     ("Event", 4),
     ("Evidence", 2),

@@ -11,10 +11,11 @@ mod keep;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::broken::{Broken, Spot};
 use crate::capture::Record;
-use crate::checker::headers::{self, Once};
+use crate::checker::headers::{self, ToldReceivers};
 use crate::checker::{
-    Adverts, Alone, Arrival, Broken, Conversations, Copies, Discarded, Ledger, Spot, Stream, alone, remember,
+    Adverts, Alone, Arrival, Conversations, Copies, Discarded, Ledger, Stream, alone, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
@@ -23,10 +24,12 @@ use crate::flow::{Change, Connection, Datagrams, Placed, Side, Tracker, manageme
 use crate::message::{Message, MessageKind, Outcome};
 use crate::names::Names;
 use crate::paths::Paths;
+use crate::profile::Profile;
 use crate::report::Report;
 use crate::retransmission::{RetransmissionClass, Retransmissions};
 use crate::row::{CmRow, Row};
-use crate::rule::{Rule, Severity};
+use crate::rule::Rule;
+use crate::rules::{capture_one_direction, cnp_too_frequent, partition_key_differs, request_not_answered};
 use crate::seen_frames::SeenFrames;
 use crate::wire::{
     Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn, Transport,
@@ -79,8 +82,7 @@ const SWEEP: u64 = 1_024;
 /// Findings of connection management that wait for something of the other side.
 const CM_HELD_MAX: usize = 65_536;
 
-/// Time between two congestion notifications of a flow, and receivers of them that are followed.
-const CNP_PACE_NS: u64 = 4_000;
+/// Receivers of congestion notifications that are followed.
 const CNPS_MAX: usize = 65_536;
 
 /// A SEND that gives memory out is not longer.
@@ -127,7 +129,7 @@ pub struct Analysis {
     dropped: Retransmissions,
     forgotten: u64,
     /// What was told of a receiver and is not told again.
-    once: Once,
+    once: ToldReceivers,
     copies: Copies,
     /// Times of the last congestion notifications, by receiver.
     last_cnp: HashMap<(IpAddr, u32), u64>,
@@ -179,6 +181,13 @@ impl Analysis {
         Self::with_limits(names, Limits { rows, findings: FINDINGS_MAX, messages, paths, kinds, ..WHOLE })
     }
 
+    /// Holds the peers to the rules as this implementation takes them.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.ledger.profile = profile;
+        self
+    }
+
     fn with_limits(names: Names, limits: Limits) -> Self {
         Self {
             limits,
@@ -189,7 +198,7 @@ impl Analysis {
             findings: Vec::new(),
             dropped: Retransmissions::default(),
             forgotten: 0,
-            once: Once::default(),
+            once: ToldReceivers::default(),
             copies: Copies::default(),
             last_cnp: HashMap::new(),
             last_ns: 0,

@@ -113,7 +113,7 @@ impl Analysis {
             let tells_mtu = opcode.place() == Place::First && conversation.judges_mtu();
             let arrival =
                 Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent, is_told, tells_mtu };
-            if let Some(broken) = headers::judge_partition(connection, bth)
+            if let Some(broken) = partition_key_differs::check(connection, bth)
                 && self.once.is_new(broken.rule, opcode, packet.destination, bth.destination_qpn())
             {
                 self.ledger.broken.push(broken);
@@ -141,13 +141,11 @@ impl Analysis {
             return;
         }
         let Some(before_ns) = self.last_cnp.insert(key, timestamp_ns) else { return };
-        let got_ns = timestamp_ns.saturating_sub(before_ns);
-        if got_ns < CNP_PACE_NS
+        if let Some(broken) = cnp_too_frequent::check(timestamp_ns.saturating_sub(before_ns))
             && !self.copies.is_recorders()
-            && self.once.is_new(Rule::CnpTooFrequent, bth.opcode(), packet.destination, bth.destination_qpn())
+            && self.once.is_new(broken.rule, bth.opcode(), packet.destination, bth.destination_qpn())
         {
-            let evidence = Evidence::Time { expected_ns: CNP_PACE_NS, got_ns };
-            self.find(Broken::new(Rule::CnpTooFrequent, evidence), number, packet, None);
+            self.find(broken, number, packet, None);
         }
     }
 

@@ -88,16 +88,17 @@ impl Analysis {
             found.get_or_insert((number, source, destination));
         }
         if let Some((packet, source, destination)) = found {
+            let broken = capture_one_direction::found(count);
             self.findings.push(Finding {
-                rule: Rule::CaptureOneDirection,
-                severity: Severity::Note,
+                rule: broken.rule,
+                severity: broken.severity,
                 packet,
                 source,
                 destination,
                 requester: None,
                 psn: None,
                 message: None,
-                evidence: Evidence::OneDirection { count },
+                evidence: broken.evidence,
             });
         }
     }
@@ -122,16 +123,17 @@ impl Analysis {
             if is_excused || !self.is_told && !self.paths.has(destination, source) {
                 continue;
             }
+            let broken = request_not_answered::found();
             self.findings.push(Finding {
-                rule: Rule::RequestNotAnswered,
-                severity: Severity::Warning,
+                rule: broken.rule,
+                severity: broken.severity,
                 packet: number,
                 source,
                 destination,
                 requester: Some((index, side)),
                 psn: Some(psn),
                 message,
-                evidence: Evidence::Words { expected: "an answer before the connection ends", got: "none" },
+                evidence: broken.evidence,
             });
         }
     }

@@ -1,22 +1,18 @@
 //! Retransmissions of a stream: which request comes again, and why.
 
-use crate::checker::broken::Spot;
+use crate::broken::Spot;
 use crate::checker::retry::Nak;
 use crate::checker::shape::{Known, Shape};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{NotReady, Stream};
-use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::retransmission::RetransmissionClass;
-use crate::rule::Rule;
+use crate::rules::{retransmission_differs, rnr_retry_too_early};
 use crate::wire::{Operation, Psn, rnr_timer_us};
 
 /// A copy by the network comes sooner than this. The ACK timeout of the REQ does not tell a requester's: a network card takes the nearest that it has, and a
 /// program may set another.
 const COPY_LIMIT_NS: u64 = 500_000;
-
-/// A requester needs longer than this to send a request again.
-const COPY_NS: u64 = 20_000;
 
 impl Stream {
     /// Takes note of a request where it is sent, whether it arrives or not; gives why it was sent, when it was sent before.
@@ -73,17 +69,10 @@ impl Stream {
             // If its PSN is wrong, the gap at the right one has the same cause.
             sink.discard(self.sent_end);
             self.is_other_again = true;
-            let evidence = match known {
-                Known::InsideRead => Evidence::Opcode {
-                    expected: "a PSN behind those of the READ before it",
-                    got: arrival.bth.opcode(),
-                },
-                _ => Evidence::Words {
-                    expected: "the packet that was sent before",
-                    got: "another opcode or length",
-                },
-            };
-            sink.report(Rule::RetransmissionDiffers, evidence);
+            sink.report(match known {
+                Known::InsideRead => retransmission_differs::found_inside_read(arrival.bth.opcode()),
+                _ => retransmission_differs::found(),
+            });
         }
         let class = self.classify(arrival, is_known, sink);
         let now_ns = arrival.timestamp_ns;
@@ -127,10 +116,9 @@ impl Stream {
                 return Some(RetransmissionClass::GoBackN);
             };
             let got_ns = now_ns.saturating_sub(from_ns);
-            if got_ns < least_ns - least_ns / 10 {
-                // Sooner than a requester can: a recorder may have written the refusal behind a copy.
-                let is_sure = arrival.is_told || got_ns > COPY_NS && !self.is_lossy;
-                sink.blame(is_sure, Rule::RnrRetryTooEarly, Evidence::Time { expected_ns: least_ns, got_ns });
+            if let Some(broken) = rnr_retry_too_early::check(least_ns, got_ns) {
+                let is_possible = rnr_retry_too_early::is_possible(got_ns);
+                sink.report(broken.sure_if(arrival.is_told || is_possible && !self.is_lossy));
             }
             return Some(RetransmissionClass::RnrRetry);
         }

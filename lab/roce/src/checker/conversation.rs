@@ -5,14 +5,13 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::checker::broken::Broken;
+use crate::broken::Broken;
 use crate::checker::sink::Budget;
 use crate::checker::stream::Stream;
 use crate::cm::Message as CmMessage;
-use crate::finding::Evidence;
 use crate::flow::{Change, Connection, Side};
 use crate::retransmission::Retransmissions;
-use crate::rule::Rule;
+use crate::rules::{cm_out_of_sequence, dreq_for_other_queue_pair};
 
 /// One connection.
 #[derive(Debug)]
@@ -70,26 +69,13 @@ impl Conversation {
         message: &CmMessage<'_>,
         findings: &mut Vec<Broken>,
     ) {
-        let mut lacks = |expected, got| {
-            findings.push(Broken::new(Rule::CmOutOfSequence, Evidence::Words { expected, got }))
-        };
+        findings.extend(cm_out_of_sequence::check(message, self.has_rep, self.has_dreq));
         match message {
             CmMessage::Rep(_) => self.has_rep = true,
-            CmMessage::Rtu(_) if !self.has_rep => lacks("a REP before it", "RTU"),
-            CmMessage::Drep(_) if !self.has_ended() => lacks("a DREQ before it", "DREP"),
             CmMessage::Dreq(dreq) => {
                 self.has_dreq = true;
-                let ends = [&connection.active, &connection.passive];
-                let mut own =
-                    ends.into_iter().filter(|end| end.address == receiver).filter_map(|end| end.qpn);
-                let got = dreq.remote_qpn();
-                if let Some(expected) = own.clone().next()
-                    && !own.any(|qpn| qpn == got)
-                {
-                    let (expected, got) = (u64::from(expected), u64::from(got));
-                    let evidence = Evidence::Number { what: "queue pair", expected, got };
-                    findings.push(Broken::new(Rule::DreqForOtherQueuePair, evidence));
-                }
+                let qpn = dreq.remote_qpn();
+                findings.extend(dreq_for_other_queue_pair::check(connection, receiver, qpn));
             }
             _ => {}
         }

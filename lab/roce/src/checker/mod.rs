@@ -9,7 +9,6 @@ mod again;
 pub(crate) mod alone;
 mod asked;
 mod assemble;
-mod broken;
 mod capture_faults;
 mod conversation;
 mod copies;
@@ -32,7 +31,6 @@ mod told;
 
 pub(crate) use crate::checker::adverts::Adverts;
 pub(crate) use crate::checker::alone::Alone;
-pub(crate) use crate::checker::broken::{Broken, Spot};
 pub(crate) use crate::checker::capture_faults::CaptureFaults;
 pub(crate) use crate::checker::conversation::Conversations;
 pub(crate) use crate::checker::copies::Copies;

@@ -25,6 +25,18 @@ pub(super) enum Answer {
     Either,
 }
 
+impl Answer {
+    /// The answer in the standard's words.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Ack => "Acknowledge",
+            Self::ReadResponses => "RDMA READ response",
+            Self::AtomicAck => "Atomic Acknowledge",
+            Self::Either => "RDMA READ response Only",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     pub(super) message: MessageId,

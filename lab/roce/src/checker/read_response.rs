@@ -3,10 +3,11 @@
 use crate::checker::pending::{Answer, Pending};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::Stream;
-use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::message::Outcome;
-use crate::rule::Rule;
+use crate::rules::{
+    atomic_replay_differs, length_mismatch, opcode_out_of_sequence, path_mtu_violated, read_response_psn_gap,
+};
 use crate::wire::{Opcode, Place};
 
 impl Stream {
@@ -30,13 +31,10 @@ impl Stream {
             }
             self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink);
         } else if let Some(ack) = arrival.packet.atomic_ack_eth
-            && let Some(expected) = self.retry.replayed(psn, ack.original())
+            && let Some(before) = self.retry.result(psn)
+            && let Some(broken) = atomic_replay_differs::check(before, ack.original())
         {
-            let got = ack.original();
-            sink.report(
-                Rule::AtomicReplayDiffers,
-                Evidence::Number { what: "original value", expected, got },
-            );
+            sink.report(broken);
             let next = psn.plus(1);
             if self.queue.find(next).and_then(|at| self.queue.get_mut(at)).is_some_and(|next| !next.is_done) {
                 // If it is the next one's answer, that this one is missing has the same cause.
@@ -85,7 +83,7 @@ impl Stream {
                 let expected = read.psn.plus(read.next);
                 if !sink.excuses(expected, index == read.next + 1) {
                     self.is_lossy = true;
-                    sink.report(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
+                    sink.report(read_response_psn_gap::found(expected, psn));
                 }
             }
             // The requester discards it: until the missing one comes, late or because it is asked for again.
@@ -126,9 +124,10 @@ impl Stream {
             read.must_be_answered = false;
             // What begins anew was asked for anew, perhaps by a request that the recorder lost.
             let begins_anew = opcode.place().starts() && index > 0;
-            let evidence = Evidence::Opcode { expected: words_of_place(place), got: opcode };
             let is_sure = arrival.is_told || is_whole && !begins_anew;
-            sink.blame(is_sure, Rule::OpcodeOutOfSequence, evidence);
+            let came_again = self.retry.counts.timeout + self.retry.counts.read_retry > 0;
+            let broken = opcode_out_of_sequence::found(words_of_place(place), opcode).sure_if(is_sure);
+            sink.report(sink.profile.weigh_read_response(came_again, broken));
         } else if !judge_response_payload(connection, arrival, read, count, sink) {
             read.has_gap = true;
         }
@@ -157,15 +156,14 @@ pub(super) fn judge_response_payload(
     }
     let got = arrival.packet.payload_length_bytes as u64;
     if arrival.bth.opcode().place().ends() {
-        let expected = u64::from(read.announced_bytes);
-        if read.next == count && read.bytes != expected {
-            sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: read.bytes });
+        if read.next == count {
+            sink.findings.extend(length_mismatch::check(u64::from(read.announced_bytes), read.bytes));
         }
         return true;
     }
     match connection.path_mtu_bytes.map(u64::from) {
         Some(mtu) if got != mtu => {
-            sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
+            sink.report(path_mtu_violated::found(mtu, got));
             false
         }
         _ => true,

@@ -1,16 +1,14 @@
 //! Requests as the responder gets them: order, messages, lengths.
 
+use crate::broken::Spot;
 use crate::checker::asked::{Asked, BEHIND_MAX};
-use crate::checker::broken::Spot;
-use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
 use crate::checker::sink::{Arrival, Budget, Sink};
 use crate::checker::stream::{Gap, Held, Stream};
-use crate::finding::Evidence;
 use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
 use crate::retransmission::RetransmissionClass;
-use crate::rule::Rule;
+use crate::rules::{path_mtu_invalid, request_before_first_psn, request_psn_gap};
 use crate::wire::{Operation, Place, Psn, Transport};
 
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
@@ -35,7 +33,7 @@ impl Stream {
     ) -> Option<RetransmissionClass> {
         let psn = arrival.bth.psn();
         if arrival.tells_mtu {
-            judge_path_mtu(arrival, sink);
+            sink.findings.extend(path_mtu_invalid::check(arrival.packet.payload_length_bytes));
         }
         let count = Self::count(connection, arrival);
         self.begin(psn);
@@ -152,8 +150,7 @@ impl Stream {
     /// Reports the gap that was held back until something told whose it is.
     pub(crate) fn report_held(&mut self, sink: &mut Sink<'_>) {
         if let Some(held) = self.held.take() {
-            let evidence = Evidence::Psn { expected: held.expected, got: held.at.psn };
-            sink.report_at(held.at, Rule::RequestPsnGap, evidence);
+            sink.report(request_psn_gap::found(held.expected, held.at.psn).at(held.at));
         }
     }
 
@@ -306,7 +303,7 @@ impl Stream {
         if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
             if self.is_announced {
                 let expected = self.psn_first.unwrap_or(psn);
-                sink.report(Rule::RequestBeforeFirstPsn, Evidence::Psn { expected, got: psn });
+                sink.report(request_before_first_psn::found(expected, psn));
                 // The gap at the PSN that it should have had has the same cause.
                 sink.discard(self.expected);
             } else if connection.path_mtu_bytes.is_some() {

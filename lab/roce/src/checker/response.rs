@@ -1,16 +1,17 @@
 //! Answers as the requester gets them: acknowledgements, READ responses, refusals.
 
-use crate::checker::broken::Spot;
-use crate::checker::headers;
+use crate::broken::Spot;
 use crate::checker::msn::{Bounds, Wrong};
-use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{Early, Gap, Held, Stream};
-use crate::finding::Evidence;
 use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
-use crate::rule::Rule;
+use crate::rules::{
+    ack_for_unsent_psn, atomic_ack_missing, msn_beyond_completed, msn_not_advanced,
+    nak_without_retransmission, path_mtu_invalid, read_response_psn_gap, request_psn_gap, reserved_syndrome,
+    response_of_wrong_kind,
+};
 use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
 
 /// Answers that agree with a number that was learnt, before another is an error.
@@ -31,18 +32,17 @@ impl Stream {
             return;
         };
         let is_ack = opcode.operation() == Operation::Acknowledge;
-        if syndrome.map_or(is_ack, headers::is_reserved) {
+        if syndrome.map_or(is_ack, reserved_syndrome::is_reserved) {
             // Cut by the snap length, or without a meaning: nothing is known of what it says.
             return;
         }
         if arrival.tells_mtu {
-            judge_path_mtu(arrival, sink);
+            sink.findings.extend(path_mtu_invalid::check(arrival.packet.payload_length_bytes));
         }
         self.learn_read_counts(connection.path_mtu_bytes, sink);
         if psn.distance(first) < 0 {
             if self.is_announced {
-                let evidence = Evidence::Psn { expected: first, got: psn };
-                sink.blame(arrival.is_told, Rule::AckForUnsentPsn, evidence);
+                sink.report(ack_for_unsent_psn::found(first, psn).sure_if(arrival.is_told));
                 // That the first request lacks this answer has the same cause.
                 sink.discard(Some(first));
             } else if let Some(Syndrome::Nak(NakCode::PsnSequenceError)) = syndrome {
@@ -145,10 +145,10 @@ impl Stream {
             }
             return false;
         }
-        let evidence = Evidence::Psn { expected: sent_end.plus(Psn::new(u32::MAX).value()), got: psn };
+        let last_sent = sent_end.plus(Psn::new(u32::MAX).value());
         let is_read = arrival.bth.opcode().operation() == Operation::ReadResponse;
         let is_sure = arrival.is_told || self.is_whole() && !is_read;
-        sink.blame(is_sure, Rule::AckForUnsentPsn, evidence);
+        sink.report(ack_for_unsent_psn::found(last_sent, psn).sure_if(is_sure));
         // If the request was there, its gap and its other answers have the same cause.
         let is_straddled = self.gap == Gap::No;
         sink.discard(self.expected.filter(|_| is_straddled).or(Some(sent_end)));
@@ -181,10 +181,7 @@ impl Stream {
         {
             self.nak = None;
             if !self.is_unsure && !nak.is_reported {
-                sink.report(
-                    Rule::NakWithoutRetransmission,
-                    Evidence::Psn { expected: nak.psn.plus(Psn::new(u32::MAX).value()), got: psn },
-                );
+                sink.report(nak_without_retransmission::found(nak.psn, psn));
             }
         }
     }
@@ -201,7 +198,7 @@ impl Stream {
             if let Some(expected) = least
                 && read.psn.distance(expected) < 0
             {
-                sink.report(Rule::RequestPsnGap, Evidence::Psn { expected, got: read.psn });
+                sink.report(request_psn_gap::found(expected, read.psn));
                 read.psn = expected;
             }
             let count = packets(read.announced_bytes, mtu);
@@ -240,15 +237,12 @@ impl Stream {
             }
             if !is_reported && !pending.has_gap {
                 is_reported = true;
-                let rule = if pending.answer == Answer::AtomicAck {
-                    Rule::AtomicAckMissing
-                } else {
-                    Rule::ReadResponsePsnGap
-                };
+                let is_atomic = pending.answer == Answer::AtomicAck;
+                let found = if is_atomic { atomic_ack_missing::found } else { read_response_psn_gap::found };
                 let expected = pending.psn.plus(pending.next);
                 if !sink.excuses(expected, true) {
                     *is_lossy = true;
-                    sink.report(rule, Evidence::Psn { expected, got });
+                    sink.report(found(expected, got));
                 }
             }
             pending.has_gap = true;
@@ -306,13 +300,13 @@ impl Stream {
         match wrong {
             Wrong::Low(expected) => {
                 let is_sure = arrival.is_told || is_certain && is_newest;
-                sink.blame(is_sure, Rule::MsnNotAdvanced, Evidence::Msn { expected, got: msn });
+                sink.report(msn_not_advanced::found(expected, msn).sure_if(is_sure));
             }
             Wrong::High(expected) => {
                 // It may count a request that the recorder lost, and whose gap is still to come.
                 let is_sent = self.sent_end.is_some_and(|end| psn.distance(end) < 0);
                 let is_sure = arrival.is_told || is_certain && is_ack && is_newest && is_sent;
-                sink.blame(is_sure, Rule::MsnBeyondCompleted, Evidence::Msn { expected, got: msn });
+                sink.report(msn_beyond_completed::found(expected, msn).sure_if(is_sure));
                 if let Some(open) = &mut self.open {
                     // To the responder it is complete.
                     open.is_suspect = true;
@@ -348,13 +342,7 @@ impl Stream {
             return Some(at);
         }
         if !pending.is_done {
-            let expected = match pending.answer {
-                Answer::Ack => "Acknowledge",
-                Answer::ReadResponses => "RDMA READ response",
-                Answer::AtomicAck => "Atomic Acknowledge",
-                Answer::Either => "RDMA READ response Only",
-            };
-            sink.report(Rule::ResponseOfWrongKind, Evidence::Opcode { expected, got: opcode });
+            sink.report(response_of_wrong_kind::found(pending.answer.words(), opcode));
         }
         None
     }

@@ -42,9 +42,8 @@ impl Retry {
         self.atomics.push_back((psn, original));
     }
 
-    /// The result that an atomic was first answered with, when it is another.
-    pub(super) fn replayed(&self, psn: Psn, original: u64) -> Option<u64> {
-        let known = self.atomics.iter().find(|(known, _)| *known == psn);
-        known.map(|(_, before)| *before).filter(|before| *before != original)
+    /// The result that an atomic was first answered with.
+    pub(super) fn result(&self, psn: Psn) -> Option<u64> {
+        self.atomics.iter().find(|(known, _)| *known == psn).map(|(_, result)| *result)
     }
 }

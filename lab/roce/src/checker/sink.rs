@@ -1,12 +1,11 @@
 //! A packet on its way through the rules, and where what they find goes.
 
+use crate::broken::Broken;
 use crate::checker::adverts::Adverts;
-use crate::checker::broken::{Broken, Spot};
 use crate::checker::capture_faults::CaptureFaults;
-use crate::finding::Evidence;
 use crate::message::Outcome;
 use crate::message_log::{MessageId, MessageLog};
-use crate::rule::{Rule, Severity};
+use crate::profile::Profile;
 use crate::stats::Stats;
 use crate::wire::{Bth, Packet, Psn};
 
@@ -52,6 +51,7 @@ pub(crate) struct Sink<'a> {
     pub(crate) stats: &'a mut Stats,
     pub(crate) capture: &'a mut CaptureFaults,
     pub(crate) adverts: &'a mut Adverts,
+    pub(crate) profile: Profile,
     /// Number of the packet, and of its connection.
     pub(crate) number: u64,
     pub(crate) flow: usize,
@@ -73,23 +73,9 @@ pub(crate) fn remember(all: &mut Vec<Discarded>, new: Discarded) {
 }
 
 impl Sink<'_> {
-    pub(super) fn report(&mut self, rule: Rule, evidence: Evidence) {
-        self.findings.push(Broken::new(rule, evidence));
-    }
-
-    /// Reports what a fault of the capture would explain as well.
-    pub(super) fn suspect(&mut self, rule: Rule, evidence: Evidence) {
-        self.findings.push(Broken { severity: Severity::Warning, ..Broken::new(rule, evidence) });
-    }
-
-    /// Reports an error when it is sure, and else a warning.
-    pub(super) fn blame(&mut self, is_sure: bool, rule: Rule, evidence: Evidence) {
-        if is_sure { self.report(rule, evidence) } else { self.suspect(rule, evidence) }
-    }
-
-    /// Reports what another packet shows.
-    pub(super) fn report_at(&mut self, at: Spot, rule: Rule, evidence: Evidence) {
-        self.findings.push(Broken { at: Some(at), ..Broken::new(rule, evidence) });
+    /// Reports a broken rule.
+    pub(super) fn report(&mut self, broken: Broken) {
+        self.findings.push(broken);
     }
 
     pub(super) fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {

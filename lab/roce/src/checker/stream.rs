@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::broken::Spot;
 use crate::checker::asked::Asked;
-use crate::checker::broken::Spot;
 use crate::checker::fatal::Fatal;
 use crate::checker::msn::MsnCount;
 use crate::checker::payload::PayloadRule;

@@ -7,13 +7,13 @@ mod crowd;
 mod frame;
 mod network;
 mod pair;
-mod samples;
+pub(crate) mod script;
 mod workload;
 mod wrap;
 
+pub use crate::samples::{conversation, neighbour, sample};
 pub use crowd::Crowd;
 pub use frame::FrameBuilder;
 pub use pair::{Pair, Side};
-pub use samples::{conversation, sample};
 pub use workload::{Workload, Written};
 pub use wrap::{Tunnel, fragments, with_extensions};
