@@ -15,7 +15,8 @@ use crate::broken::{Broken, Spot};
 use crate::capture::Record;
 use crate::checker::headers::{self, ToldReceivers};
 use crate::checker::{
-    Adverts, Alone, Arrival, Conversations, Copies, Discarded, Ledger, Stream, alone, remember,
+    Adverts, Alone, Arrival, Conversations, Copies, DatagramReceivers, Discarded, Ledger, Stream, alone,
+    remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
@@ -131,6 +132,7 @@ pub struct Analysis {
     /// What was told of a receiver and is not told again.
     once: ToldReceivers,
     copies: Copies,
+    datagram_receivers: DatagramReceivers,
     /// Times of the last congestion notifications, by receiver.
     last_cnp: HashMap<(IpAddr, u32), u64>,
     /// Time of the last record.
@@ -200,6 +202,7 @@ impl Analysis {
             forgotten: 0,
             once: ToldReceivers::default(),
             copies: Copies::default(),
+            datagram_receivers: DatagramReceivers::default(),
             last_cnp: HashMap::new(),
             last_ns: 0,
             is_told: false,
