@@ -19,11 +19,11 @@ use std::process::{Command, ExitCode};
 use lab::Result;
 use lab::base::cache::Cache;
 use lab::base::policy::Policy;
+use lab::base::selection::{Means, ProviderName, Selection};
 use lab::guest::programs;
 use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
-use rdma_lab_cli::means::Means;
-use rdma_lab_cli::output;
+use rdma_lab_cli::{machines, output};
 
 use crate::stage::{self, Ended, Expect, Table};
 use crate::workspace;
@@ -73,7 +73,7 @@ struct Plan {
 
 /// Runs every stage; exit code 1 where one is red.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    args.means.apply()?;
+    machines::apply(&args.means)?;
     let demand = || requirement::demand(&Host::this(), &requirement::ci());
     let mut ended = vec![stage::check("requirements", demand, echo)];
     for plan in plans(args.every_trap) {
@@ -278,7 +278,8 @@ fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
         command.env_remove(name);
     }
     // Stages that mean another provider say so.
-    command.env("RDMA_LAB_PROVIDER", "qemu").envs(Policy::get().env());
+    let provider = Some(ProviderName::Qemu);
+    command.envs([Selection { provider, means: Policy::get().means(), ..Selection::default() }.variable()]);
     // What a red stage left is looked at when all have ended.
     command.env(lab::trial::artifacts::KEEP, "all");
     command.env("RUSTDOCFLAGS", "-D warnings").env("CI", "true").env("INSTA_UPDATE", "no");

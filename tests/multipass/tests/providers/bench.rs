@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use lab::base::command::Output;
+use lab::base::selection::Selection;
 use multipass_stand_in::place::{Logged, StandInDirectory, VARIABLE};
 use tempfile::TempDir;
 
@@ -81,10 +82,13 @@ impl Bench {
     /// A command that finds this stand-in.
     pub(crate) fn command(&self, program: &Path) -> lab::base::command::Command {
         let path = std::env::var("PATH").unwrap_or_default();
+        // As nobody named a provider.
+        let selection = Selection::of_environment().expect("a selection");
+        let (variable, selection) = Selection { provider: None, ..selection }.variable();
         lab::base::command::Command::new([program])
             .env("PATH", format!("{}:{path}", programs().display()))
             .env(VARIABLE, self.place.path())
-            .env("RDMA_LAB_PROVIDER", "")
+            .env(variable, selection)
     }
 
     /// `cargo xtask` with these words, on a lab of this test's own name.

@@ -32,10 +32,10 @@ impl Recorded {
         std::fs::create_dir_all(&labs).unwrap();
         let node = r#"{"address": "198.51.100.1", "device": "rxe0", "interface": "ens3", "boot": "b\n"}"#;
         let record = format!(
-            r#"{{"name": "t-recorded", "choice": {{"RDMA_LAB_PROVIDER": "multipass"}}, "description": "d",
+            r#"{{"name": "t-recorded", "selection": {{"provider": "multipass"}}, "description": "d",
                  "logs": "/l", "recording": null, "nodes": {{"server": {node}, "client": {node}}}}}"#
         );
-        std::fs::write(labs.join("t-recorded.shared"), record).unwrap();
+        std::fs::write(labs.join("t-recorded.remote"), record).unwrap();
         Recorded(bench)
     }
 

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lab::base::cache::Cache;
 use lab::base::error::{Error, IoContext as _, Result};
 use lab::base::role::Role;
+use lab::base::selection::AccelChoice;
 use lab::node::{Pair as _, Plan};
 use lab::provider::Qemu;
-use lab::provider::qemu::accel;
+
 use lab::provider::qemu::pair::QemuPair;
 use multipass_stand_in::guest;
 use serde_json::json;
@@ -48,7 +49,7 @@ pub(crate) fn own_program() -> Result<PathBuf> {
 
 /// The source of the machines that instances are.
 pub(crate) fn machines() -> Result<Qemu> {
-    Qemu::of(&guest::recipe()?, Cache::open()?, accel::Choice::Auto, &own_program()?, None)
+    Qemu::of(&guest::recipe()?, Cache::open()?, AccelChoice::Auto, &own_program()?, None)
 }
 
 /// Both machines, forked when the first instance needs one.
