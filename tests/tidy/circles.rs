@@ -12,8 +12,7 @@ const STAGES: [&str; 11] =
 /// Crates with circles that are not mended yet, and how many files are in each of them.
 ///
 /// FIXME: may only shrink; a crate that has none any more goes.
-const KNOWN: [(&str, &[usize]); 7] = [
-    ("lab/cli/src", &[10]),
+const KNOWN: [(&str, &[usize]); 6] = [
     ("lab/page/src", &[2]),
     ("lab/roce/src", &[2, 3, 3, 3]),
     ("lab/roce-cli/src", &[7]),

@@ -307,6 +307,17 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Writes a record, a JSON file, whole or not at all.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn write_record(path: &Path, record: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec_pretty(record)
+        .map_err(|source| Error::setup(format!("failed to write {}", path.display())).source(source))?;
+    write_whole(path, &text)
+}
+
 /// Reads a record, a JSON file; nothing where there is no such file.
 ///
 /// # Errors

@@ -11,9 +11,10 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::base::command::Output;
 use crate::base::error::{Error, Result};
+use crate::base::names::unique;
 use crate::node::Running;
 use crate::node::pair::Node;
-use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT, unique};
+use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 
 /// What every unit's name begins with.
 pub const UNITS: &str = "rdma-lab-";
