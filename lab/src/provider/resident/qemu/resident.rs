@@ -19,7 +19,8 @@ use crate::guest::image::{Release, recipe};
 use crate::node::parcel::{self, Arrived, Parcel, Target};
 use crate::provider::choice::Choice;
 use crate::provider::qemu::argv;
-use crate::provider::qemu::pair::Qemu;
+use crate::provider::qemu::log::{console_log, machine_log};
+use crate::provider::qemu::provider::Qemu;
 use crate::provider::qemu::ssh::{self, ENDS_WITH_ITS_SESSION};
 use crate::provider::remote::detached;
 use crate::provider::remote::job::UNITS;
@@ -200,8 +201,8 @@ impl Resident for QemuLab {
     }
 
     fn log_files(&self, role: Role) -> Vec<(&'static str, PathBuf)> {
-        let file = |name: &str| self.record.logs.join(format!("{name}-{role}.log"));
-        vec![("emulator", file("qemu")), ("console", file("console"))]
+        let logs = &self.record.logs;
+        vec![("emulator", machine_log(logs, role)), ("console", console_log(logs, role))]
     }
 
     fn kernel_log(&self, role: Role) -> Result<String> {
