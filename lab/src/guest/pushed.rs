@@ -15,7 +15,8 @@ use goblin::elf::header::{EM_X86_64, machine_to_str};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::names::nearest;
 use crate::base::program::Program;
-use crate::guest::contents::{Contents, Glibc, parse_version};
+use crate::guest::contents::Contents;
+use crate::host::glibc;
 
 /// Words of the shell with which a command may begin, and which no file has.
 const SHELL_WORDS: [&str; 16] = [
@@ -236,7 +237,7 @@ impl Pushed {
                 "bring each with --push FILE, or link statically".to_owned(),
             ));
         }
-        let (needed, there) = (glibc_needed(&elf)?, contents.glibc()?);
+        let (needed, there) = (glibc::needed(&elf)?, contents.glibc()?);
         (needed > there).then(|| {
             (
                 format!("needs glibc {}.{}; the guest has {}.{}", needed.0, needed.1, there.0, there.1),
@@ -270,14 +271,6 @@ fn assignment(word: &str) -> Option<(&str, &str)> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let begins = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
     (begins && name.bytes().all(is_name)).then_some((name, value))
-}
-
-/// The newest version of the GNU C library whose symbols a file uses.
-fn glibc_needed(elf: &Elf<'_>) -> Option<Glibc> {
-    let needed = elf.verneed.as_ref()?;
-    let names =
-        needed.iter().flat_map(|library| library.iter().map(|version| version.vna_name).collect::<Vec<_>>());
-    names.filter_map(|name| parse_version(elf.dynstrtab.get_at(name)?.strip_prefix("GLIBC_")?)).max()
 }
 
 /// What a file is that is neither an ELF file nor a script.

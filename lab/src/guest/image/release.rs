@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::base::error::{Error, Result};
-use crate::guest::contents::parse_version;
+use crate::host::glibc::parse as parse_version;
 use crate::scenario::differences::Differences;
 
 /// The files, by the name that `--guest` takes; the newest release first.
