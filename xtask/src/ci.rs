@@ -31,7 +31,7 @@ use crate::workspace;
 const VERBS: [&str; 2] = ["--features", "rdma-lab/verbs"];
 const MUTANTS: [&str; 2] = ["--features", "rdma-lab/mutants"];
 
-/// What kernels do otherwise, and a recovery: the scenarios that are run on another guest too.
+/// Scenarios of what kernels do otherwise, and of a recovery: those that are run on another guest too.
 const ELSEWHERE: &[&str] = &["lost_read_response", "refused_rkey", "rnr_then_success", "write_read"];
 
 /// Variables of the user's that would change what is built or found.
@@ -87,7 +87,7 @@ fn run_plan(plan: &Plan) -> Ended {
     }
 }
 
-/// What a stage needs of the cache: the sysroot and bindgen's library, tools on its PATH.
+/// Environment that a stage needs of the cache: the sysroot and bindgen's library, tools on its PATH.
 fn environment(plan: &Plan) -> Result<Vec<(OsString, OsString)>> {
     let cache = Cache::open()?;
     let is_linked = plan.args.contains(&programs::TARGET);

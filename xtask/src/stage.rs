@@ -26,9 +26,9 @@ pub(crate) struct Counts {
 /// Whether a stage must run tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expect {
-    /// It has none: it counts as one.
+    /// Has none: counts as one.
     NoTests,
-    /// It runs at least one.
+    /// Runs at least one.
     Tests,
 }
 

@@ -18,7 +18,7 @@ use crate::output;
 /// How many unchanged lines stand around a change.
 const CONTEXT_LINES: usize = 3;
 
-/// What a person said about a difference.
+/// A person's answer to a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Accept,
@@ -125,7 +125,7 @@ fn for_keeping(snapshot: &str) -> String {
     head + body
 }
 
-/// What a snapshot holds, below insta's head between two lines of `---`.
+/// Text of a snapshot, below insta's head between two lines of `---`.
 fn body(snapshot: &str) -> &str {
     snapshot
         .strip_prefix("---\n")

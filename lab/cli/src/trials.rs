@@ -86,7 +86,7 @@ impl TrialOrder {
     }
 }
 
-/// What all trials share.
+/// State that all trials share.
 #[derive(Debug)]
 struct Session {
     front: Front,

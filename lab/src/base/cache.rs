@@ -127,7 +127,7 @@ impl Cache {
         lock_one_of(&paths, FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// What it holds: images, frozen machines and the like, with their sizes on disk; locks left out.
+    /// Lists what it holds: images, frozen machines and the like, with their sizes on disk; locks left out.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Cache {
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// What it takes on disk, in bytes; files may be sparse.
+    /// Size on disk, in bytes; files may be sparse.
     pub size_bytes: u64,
 }
 

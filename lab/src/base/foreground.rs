@@ -14,12 +14,12 @@ use crate::base::error::{Error, Result};
 /// The hidden subcommand of a front end that is [`carry`].
 pub const CARRY: &str = "__carry";
 
-/// What a command may do with the terminal of this process.
+/// Rights of a command to the terminal of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terminal {
     /// A person sits at all of it: the command gets it, and ends with its Ctrl-C.
     pub is_interactive: bool,
-    /// It is not to be touched, as in the background of a shell: who reads it, or changes its settings, is stopped.
+    /// Input is not to be touched, as in the background of a shell: who reads it, or changes its settings, is stopped.
     pub without_input: bool,
 }
 

@@ -10,12 +10,12 @@ use crate::host::glibc::{self, Glibc};
 /// Directories in which a shell on a node looks for programs.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// What a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
+/// Command that a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
 /// libraries are found likewise; registered memory, which is locked memory, is not limited.
 pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
     LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed; ulimit -l unlimited";
 
-/// What a guest has.
+/// Contents of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     paths: BTreeSet<String>,

@@ -33,7 +33,7 @@ const WRAPPERS: [&str; 12] = [
 /// How much of a script is read, to see which programs it calls.
 const SCRIPT_LIMIT: u64 = 1 << 20;
 
-/// What a user brings for one run.
+/// Files that a user brings for one run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
     /// All files, each under the name that it has on the nodes.
@@ -205,7 +205,7 @@ impl Pushed {
         Err(Error::usage(format!("the guest has no program called {word}")).next(next))
     }
 
-    /// What is wrong with an ELF file, and what to do.
+    /// Objection to an ELF file, and what to do.
     fn objection_to_elf(&self, bytes: &[u8], contents: &Contents) -> Option<(String, String)> {
         let elf = match Elf::parse(bytes) {
             Ok(elf) => elf,
@@ -246,7 +246,7 @@ impl Pushed {
         })
     }
 
-    /// What is wrong with a script whose first line is `#!` and `line`, and what to do.
+    /// Objection to a script whose first line is `#!` and `line`, and what to do.
     fn objection_to_script(&self, line: &str, contents: &Contents) -> Option<(String, String)> {
         let mut words = line.split_whitespace();
         let interpreter = words.next()?;
@@ -273,7 +273,7 @@ fn assignment(word: &str) -> Option<(&str, &str)> {
     (begins && name.bytes().all(is_name)).then_some((name, value))
 }
 
-/// What a file is that is neither an ELF file nor a script.
+/// Kind of a file that is neither an ELF file nor a script.
 fn kind_of(bytes: &[u8]) -> &'static str {
     match bytes {
         [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => "a program for macOS",

@@ -16,7 +16,7 @@ use crate::host::toolbox::set;
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What it is about.
+    /// Its subject.
     pub name: &'static str,
     /// How it stands.
     pub mark: Mark,
@@ -27,11 +27,11 @@ pub struct Row {
 /// How the thing of a [`Row`] stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// It is there and can be used.
+    /// There, and usable.
     Found,
-    /// It is not there.
+    /// Not there.
     Missing,
-    /// It is there and cannot be used.
+    /// There, and of no use.
     Unfit,
     /// Neither good nor bad.
     Info,

@@ -18,7 +18,7 @@ use crate::host::packages::{self, mirror};
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
 const QEMU_MINIMUM: (u32, u32) = (7, 2);
 
-/// What to do on a computer that cannot run the lab's machines.
+/// Cure for a computer that cannot run the lab's machines.
 const ELSEWHERE: &str = "or let the machines be elsewhere: two instances of Multipass's (--provider multipass), \
      or hosts over SSH (--provider ssh --hosts FILE)";
 
@@ -28,9 +28,9 @@ const VERSION_LIMIT: Duration = Duration::from_secs(20);
 /// One thing that must be there.
 #[derive(Debug)]
 pub struct Requirement {
-    /// What people call it.
+    /// Its name for people.
     pub name: &'static str,
-    /// What the lab does with it.
+    /// Its use to the lab.
     pub purpose: &'static str,
     probe: Probe,
     cure: Cure,
@@ -51,7 +51,7 @@ enum Probe {
     Packages,
 }
 
-/// What brings a requirement.
+/// Cure for a requirement that is unmet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cure {
     /// A package, by Debian's name for it.
@@ -65,18 +65,18 @@ pub enum Cure {
 /// How a requirement was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// It is there; the text says where or which version.
+    /// There; the text says where or which version.
     Found(String),
-    /// It is not there.
+    /// Not there.
     Missing,
-    /// It is there, and cannot be used; the text says why.
+    /// There, and of no use; the text says why.
     Unfit(String),
 }
 
-/// What links the programs that run in the machines.
+/// The linker of programs that run in the machines.
 pub const LINKER: Requirement = program("cc", "links the programs that run in the machines", "gcc");
 
-/// What fetches the packages that tools and machines are made of.
+/// The fetcher of packages that tools and machines are made of.
 pub const PACKAGES: Requirement = Requirement {
     name: "packages",
     purpose: "fetches what tools and machines are made of",
@@ -84,7 +84,7 @@ pub const PACKAGES: Requirement = Requirement {
     cure: Cure::Mirror,
 };
 
-/// What runs the machines of the QEMU provider, where the host's own tools are asked for.
+/// Programs that run the machines of the QEMU provider, where the host's own tools are asked for.
 pub const HOST_TOOLS: &[Requirement] = &[
     Requirement {
         name: "qemu-system-x86_64",
@@ -103,11 +103,11 @@ pub const HOST_TOOLS: &[Requirement] = &[
     },
 ];
 
-/// What `cargo xtask ci` compares with, where the host's own tools are asked for.
+/// Programs that `cargo xtask ci` compares with, where the host's own tools are asked for.
 pub const HOST_CI_TOOLS: &[Requirement] =
     &[program("tshark", "decodes the same captures, as a second opinion", "tshark")];
 
-/// What `cargo xtask ci` needs beyond what a run does.
+/// Needs of `cargo xtask ci` beyond those of a run.
 pub const CI: &[Requirement] = &[
     Requirement {
         name: "rustfmt",
@@ -142,7 +142,7 @@ pub fn host_tools(built: bool) -> impl Iterator<Item = &'static Requirement> {
     HOST_TOOLS.iter().filter(move |tool| built || !["pkg-config", "libclang"].contains(&tool.name))
 }
 
-/// What `cargo xtask ci` needs.
+/// Lists the needs of `cargo xtask ci`.
 pub fn ci() -> Vec<&'static Requirement> {
     let mut all = run(true);
     all.extend(CI);
@@ -153,7 +153,7 @@ pub fn ci() -> Vec<&'static Requirement> {
 }
 
 impl Requirement {
-    /// What brings it.
+    /// Its cure.
     pub fn cure(&self) -> Cure {
         self.cure
     }
@@ -238,7 +238,7 @@ fn shortfall(unmet: &[(&Requirement, Status)]) -> Error {
     Error::setup(what).detail(lines.join("\n")).next(format!("{}\n{ELSEWHERE}", ways(&cures).join("\n")))
 }
 
-/// What brings `cures`, for a person to do.
+/// Ways for a person to bring `cures`.
 pub fn ways(cures: &[Cure]) -> Vec<String> {
     let mut packages = Vec::new();
     let mut components = Vec::new();
@@ -288,7 +288,7 @@ fn packages_status(host: &Host, named: Option<String>, known: Option<String>, as
     }
 }
 
-/// What a program prints when asked for its version; `None` where it is not there.
+/// Output of a program that is asked for its version; `None` where it is not there.
 fn version_text(host: &Host, program: &str) -> Option<Result<String>> {
     let path = host.program(program)?;
     let asked = Command::new([path]).arg("--version").run(VERSION_LIMIT);

@@ -33,9 +33,9 @@ pub struct GuestTest {
 /// How a test ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// It ran and passed, and the node's kernel had no objection.
+    /// Ran and passed, and the node's kernel had no objection.
     Passed,
-    /// It did not: with the reason and its last lines.
+    /// Failed: with the reason and its last lines.
     Failed(String),
 }
 
@@ -108,7 +108,7 @@ fn parse_list(binary: &str, text: &str) -> Vec<GuestTest> {
     names.map(|name| GuestTest { binary: binary.to_owned(), name: name.to_owned() }).collect()
 }
 
-/// What a test says that it makes the kernel log: `kernel log: PART OF A LINE`, perhaps behind libtest's own words.
+/// Reads what a test says that it makes the kernel log: `kernel log: PART OF A LINE`, perhaps behind libtest's own words.
 fn expected_logs(stdout: &str) -> Vec<String> {
     stdout.lines().filter_map(|line| Some(line.split_once("kernel log: ")?.1.to_owned())).collect()
 }

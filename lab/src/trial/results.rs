@@ -24,7 +24,7 @@ use crate::trial::plan::Plan;
 /// The same as JUnit XML.
 pub const JUNIT_FILE: &str = "junit.xml";
 
-/// What a run counts as; each counts as one.
+/// Class of a run; each counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -32,11 +32,11 @@ pub enum Class {
     Passed,
     /// A check failed.
     Failed,
-    /// It proves nothing, and the scenario was run once more.
+    /// Proves nothing, and the scenario was run once more.
     Disturbed,
-    /// It was not run.
+    /// Not run.
     NotRun,
-    /// It was planned, and the invocation ended before its turn or in the middle of it.
+    /// Planned, and the invocation ended before its turn or in the middle of it.
     Interrupted,
 }
 
@@ -66,7 +66,7 @@ impl Class {
 /// One run of a scenario.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
-    /// What it counts as.
+    /// Its class.
     pub class: Class,
     /// All that is known of it.
     #[serde(flatten)]
@@ -101,14 +101,14 @@ impl fmt::Display for Totals {
     }
 }
 
-/// What came of every scenario of an invocation.
+/// Results of every scenario of an invocation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Results {
     /// The invocation's directory.
     pub run: PathBuf,
-    /// What came of them, in numbers.
+    /// Numbers of each class.
     pub totals: Totals,
-    /// What came of each, sorted by name.
+    /// Result of each, sorted by name.
     pub scenarios: Vec<Row>,
 }
 

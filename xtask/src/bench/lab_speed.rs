@@ -218,7 +218,7 @@ fn demand(is_true: bool, what: &str) -> Result<()> {
     if is_true { Ok(()) } else { Err(Error::setup(format!("not true: {what}"))) }
 }
 
-/// What the harness of a run took beside each scenario's programs; `said` is what `test-e2e` printed.
+/// Times that the harness of a run took beside each scenario's programs; `said` is what `test-e2e` printed.
 fn harness_times(said: &str) -> Result<Vec<Duration>> {
     let kept = said.lines().find_map(|line| line.strip_prefix("results in ")?.split_once(": "));
     let (run, _) = kept.ok_or_else(|| Error::setup("`test-e2e` did not say where its results are"))?;

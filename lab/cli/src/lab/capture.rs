@@ -66,7 +66,7 @@ pub struct StopArgs {
 
 #[derive(Serialize)]
 struct Started {
-    /// What is recorded into.
+    /// File that is recorded into.
     recording: PathBuf,
 }
 

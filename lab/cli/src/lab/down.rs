@@ -27,7 +27,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct EndedLabs {
     labs: Vec<EndedLab>,
-    /// What killed labs had left behind.
+    /// Leavings of killed labs.
     cleared: Vec<String>,
 }
 

@@ -56,9 +56,9 @@ struct Detached {
     pid: u32,
     /// The file on the node that has both outputs.
     log: String,
-    /// What prints the output so far and all that follows.
+    /// Command that prints the output so far and all that follows.
     output: String,
-    /// What ends it.
+    /// Command that ends it.
     stop: String,
 }
 

@@ -24,7 +24,7 @@ pub struct Args {
     json: bool,
 }
 
-/// What a node has logged.
+/// Logs of a node.
 #[derive(Serialize)]
 struct Logs {
     /// Of its emulator and console, which are files here; none on machines of others.

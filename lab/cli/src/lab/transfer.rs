@@ -52,12 +52,12 @@ pub struct PullArgs {
     paths: Vec<PathBuf>,
 }
 
-/// What went where.
+/// Files that went, and where.
 #[derive(Debug, Serialize)]
 struct Moved {
     node: Role,
     files: Vec<MovedItem>,
-    /// What was not taken along, and why.
+    /// Files that were not taken along, and why.
     left_out: Vec<String>,
 }
 

@@ -31,14 +31,14 @@ const VERIFIED: &str = "verified";
 /// The loader, in each set.
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
-/// What is loaded at run time, without a program or library saying so in its header.
+/// Libraries that are loaded at run time, without a program or library saying so in its header.
 const LOADED_LATER: &[&str] = &["libgcc_s.so.1", LOADER];
 
-/// What a process of the host's has already, or must take from the host, by the beginning of the name.
+/// Libraries that a process of the host's has already, or must take from the host, by the beginning of the name.
 const C_LIBRARY: [&str; 7] =
     ["ld-linux", "libc.so", "libdl.so", "libgcc_s.so", "libm.so", "libpthread.so", "librt.so"];
 
-/// What unpacking takes on disk at its largest, in MiB: archives, the whole tree and the result.
+/// Disk space of unpacking at its largest, in MiB: archives, the whole tree and the result.
 const ROOM_MIB: u64 = 500;
 
 /// A set, in the cache.
@@ -48,7 +48,7 @@ pub struct Unpacked {
     packages: Vec<String>,
 }
 
-/// What was unpacked, from what, and how to tell that it still is that.
+/// Packages and files of a set, with a checksum of all.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     packages: Vec<String>,
@@ -96,7 +96,7 @@ impl Unpacked {
         self.directory.join(name)
     }
 
-    /// What `directory` would be with a set in it.
+    /// Returns `directory` as if a set were in it.
     pub(super) fn at(directory: impl Into<PathBuf>, packages: Vec<String>) -> Unpacked {
         Unpacked { directory: directory.into(), packages }
     }

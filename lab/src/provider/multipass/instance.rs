@@ -33,11 +33,11 @@ const ASKED: usize = 5;
 /// How often an instance under way is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What a guest tells of itself: the address by which Multipass reaches it before its others, and its release.
+/// Facts that a guest tells of itself: the address by which Multipass reaches it before its others, and its release.
 const TELL: &str = "set -- $SSH_CONNECTION; for address in $3 $(hostname -I 2>/dev/null); do echo address=$address; done; \
                     . /etc/os-release; echo \"release=$PRETTY_NAME\"; exit 0";
 
-/// What to do about an instance.
+/// Step that makes an instance ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Use,
@@ -49,7 +49,7 @@ enum Next {
     Wait,
 }
 
-/// What follows from a state; `unknown_for` is how long that has been Unknown.
+/// Step that follows from a state; `unknown_for` is how long that has been Unknown.
 fn next(state: Option<State>, unknown_for: Duration, patience: Duration) -> Next {
     match state {
         None => Next::Launch,
@@ -64,7 +64,7 @@ fn next(state: Option<State>, unknown_for: Duration, patience: Duration) -> Next
     }
 }
 
-/// What a guest told of itself.
+/// Facts that a guest told of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Told {
     address: IpAddr,

@@ -27,10 +27,10 @@ const DEVICE: &str = "/dev/kvm";
 /// How long a guest on KVM may take until its init speaks; it takes a second or two.
 const PROBE_LIMIT: Duration = Duration::from_secs(8);
 
-/// What the initramfs prints when the kernel's command line has `lab.probe`.
+/// Line that the initramfs prints when the kernel's command line has `lab.probe`.
 const PROBE_ANSWER: &str = "lab: probe answered";
 
-/// What executes a guest's instructions.
+/// Executor of a guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accel {
@@ -58,7 +58,7 @@ impl From<Accel> for AccelChoice {
     }
 }
 
-/// What machines will run on, and why.
+/// The accelerator of machines, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The accelerator.
@@ -84,7 +84,7 @@ struct Verdict {
     works: bool,
     /// In a few words.
     reason: String,
-    /// What QEMU said, and the guest's console, as they were.
+    /// Words of QEMU, and the guest's console, as they were.
     #[serde(default)]
     seen: String,
     /// Of all the above; an older kit left it out.
@@ -141,7 +141,7 @@ pub fn decide_anew(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Too
     decide(choice, cache, image, qemu)
 }
 
-/// What is known without starting anything: the verdict of an earlier probe, or why there is none.
+/// Tells what is known without starting anything: the verdict of an earlier probe, or why there is none.
 pub fn known(cache: &Cache) -> String {
     match (closed(), cached(cache, None)) {
         (Some(reason), _) => Decision { accel: Accel::Tcg, reason }.to_string(),
@@ -243,7 +243,7 @@ fn probe(cache: &Cache, image: &Image, qemu: &Tool) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// What a person needs of QEMU's last words: its own name and the place in its source left out.
+/// Part of QEMU's last words that a person needs: its own name and the place in its source left out.
 fn gist(stderr: &str) -> String {
     let last = tail(stderr, 1);
     let words = last.strip_prefix(QEMU).map_or(last.as_str(), |rest| rest.trim_start_matches(':')).trim();

@@ -15,7 +15,7 @@ use crate::provider::qemu::argv::SANDBOX;
 /// How long QEMU may take to start without a machine, and to end again.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
-/// What was found, and about what.
+/// Finding of an earlier probe, and the QEMU that it is about.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Verdict {
     key: String,

@@ -68,7 +68,7 @@ impl Ending {
     }
 }
 
-/// What may end the wait.
+/// Events that end the wait.
 enum Event {
     Ended(std::io::Result<ExitStatus>),
     Signal(i32),

@@ -33,7 +33,7 @@ const BUFFER_KIB: u32 = 32_768;
 pub enum Recording {
     /// tcpdump writes it; here is where it is put.
     Tcpdump(PathBuf),
-    /// It is taken of what a mirror port shows.
+    /// Taken of what a mirror port shows.
     Mirror(Mirror),
 }
 

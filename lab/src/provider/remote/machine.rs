@@ -48,7 +48,7 @@ impl Machine {
         Machine { role, setting, answered: Arc::default(), device: String::new(), interface: String::new() }
     }
 
-    /// What carries commands there.
+    /// The carrier of commands there.
     pub fn host(&self) -> &dyn Host {
         self.setting.host.as_ref()
     }

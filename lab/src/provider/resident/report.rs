@@ -20,7 +20,7 @@ pub struct LabReport {
     /// Whether it was up before the command that tells of it; of `lab up` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub was_up: Option<bool>,
-    /// What was asked for and it has not; of `lab up` only.
+    /// Differences from what was asked for; of `lab up` only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
     /// Where its machines come from.
@@ -45,7 +45,7 @@ pub struct LabReport {
     pub known_hosts: Option<PathBuf>,
     /// Its logs.
     pub logs: PathBuf,
-    /// What is being recorded into.
+    /// The file that is being recorded into.
     pub recording: Option<PathBuf>,
 }
 

@@ -42,7 +42,7 @@ pub trait Resident {
     /// Its record names none that there are.
     fn choice(&self) -> Result<Choice>;
 
-    /// What of `choice` it has not: see [`Choice::differences`].
+    /// Lists what of `choice` it has not: see [`Choice::differences`].
     fn differences(&self, choice: &Choice) -> Vec<String>;
 
     /// Returns true if who asks for it with these differences is told of it as it is, and nothing of it is made ready again.

@@ -50,9 +50,9 @@ pub(super) struct QemuRecord {
     pub(super) logs: PathBuf,
     /// The host keys of its nodes.
     pub(super) known_hosts: PathBuf,
-    /// What its machines run on.
+    /// Accelerator of its machines.
     pub(super) accel: Accel,
-    /// What its machines run on, and why.
+    /// Description of its machines.
     pub(super) description: String,
     /// The release that its machines are; a lab of a kit that did not say so is what guests were then.
     #[serde(default = "guest_before")]
@@ -234,7 +234,7 @@ impl QemuLabs {
         self.keep(QemuRecord { known_hosts, ssh_ports, ..lab.record })
     }
 
-    /// What was left behind: run directories whose guard was killed, and machines without one.
+    /// Lists what was left behind: run directories whose guard was killed, and machines without one.
     ///
     /// # Errors
     ///
@@ -334,7 +334,7 @@ impl QemuLab {
         }
     }
 
-    /// What its guard knows; `None` if it is down or does not answer.
+    /// Asks its guard for its status; `None` if it is down or does not answer.
     pub fn status(&self) -> Option<Status> {
         match self.condition() {
             Condition::Up(status) => Some(status),

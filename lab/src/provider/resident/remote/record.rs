@@ -28,7 +28,7 @@ use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{multipass, ssh};
 use crate::scenario::network::MTU_DEFAULT;
 
-/// What a record's file name ends with.
+/// Ending of a record's file name.
 const SUFFIX: &str = ".remote";
 
 /// A lab, as recorded.
@@ -38,11 +38,11 @@ pub(super) struct RemoteRecord {
     pub(super) name: String,
     /// Which machines.
     pub(super) selection: Selection,
-    /// What they are, for people.
+    /// Description of the machines.
     pub(super) description: String,
     /// Where captures go that were given no name.
     pub(super) logs: PathBuf,
-    /// What is being recorded into.
+    /// The recording under way.
     pub(super) recording: Option<Recording>,
     /// The SHA-256 of each program that was deployed from here.
     #[serde(default)]
@@ -68,13 +68,13 @@ struct Reached {
     _sockets: TempDir,
 }
 
-/// What was found out about a machine.
+/// Facts found out about a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RemoteNode {
     pub(super) address: IpAddr,
     device: String,
     interface: String,
-    /// What it answered to [`question`] then: first the boot in which that was so.
+    /// Its answer to [`question`] then: first the boot in which that was so.
     boot: String,
 }
 

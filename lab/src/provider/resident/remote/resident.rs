@@ -99,7 +99,7 @@ impl Resident for RemoteLab {
         Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(TROUBLE))
     }
 
-    /// What tells the exit code afterwards is a file: carriers do not (multipass runs a command that exits with 4 again and
+    /// A file tells the exit code afterwards: carriers do not (multipass runs a command that exits with 4 again and
     /// again). A command that was interrupted here is ended there too, with what it started.
     fn exec(&self, role: Role, command: &str, terminal: Terminal) -> Result<u8> {
         let machine = self.machine(role)?;
