@@ -24,7 +24,7 @@ use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
 use rdma_lab_cli::{machines, output};
 
-use crate::stage::{self, Ended, Expect, Table};
+use crate::stage::{self, StageEnd, Expected, StageTable};
 use crate::workspace;
 
 /// The feature that turns rdma-sys on.
@@ -57,14 +57,14 @@ pub(crate) struct Args {
 }
 
 /// A stage that is one call of cargo.
-struct Plan {
+struct StagePlan {
     name: &'static str,
     args: Vec<&'static str>,
     /// With feature `verbs`.
     verbs: bool,
     /// With the toolbox on its PATH.
     tools: bool,
-    expect: Expect,
+    expect: Expected,
 }
 
 /// Runs every stage; exit code 1 where one is red.
@@ -75,12 +75,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for plan in plans(args.every_trap) {
         ended.push(run_plan(&plan));
     }
-    let table = Table(&ended);
+    let table = StageTable(&ended);
     output::print(&table)?;
     Ok(if table.total().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run_plan(plan: &Plan) -> Ended {
+fn run_plan(plan: &StagePlan) -> StageEnd {
     match environment(plan) {
         Ok(env) => stage::run(plan.name, &mut cargo(&plan.args, &env), plan.expect, echo),
         Err(error) => stage::check(plan.name, || Err(error), echo),
@@ -88,7 +88,7 @@ fn run_plan(plan: &Plan) -> Ended {
 }
 
 /// Environment that a stage needs of the cache: the sysroot and bindgen's library, tools on its PATH.
-fn environment(plan: &Plan) -> Result<Vec<(OsString, OsString)>> {
+fn environment(plan: &StagePlan) -> Result<Vec<(OsString, OsString)>> {
     let cache = Cache::open()?;
     let is_linked = plan.args.contains(&programs::TARGET);
     let mut env = if plan.verbs { programs::checks(&cache, is_linked)? } else { Vec::new() };
@@ -104,13 +104,13 @@ fn echo(line: &str) {
 }
 
 /// The stages after the requirements, in order.
-fn plans(every_trap: bool) -> Vec<Plan> {
-    let mut plans = vec![Plan {
+fn plans(every_trap: bool) -> Vec<StagePlan> {
+    let mut plans = vec![StagePlan {
         name: "fmt",
         args: vec!["fmt", "--all", "--check"],
         verbs: false,
         tools: false,
-        expect: Expect::NoTests,
+        expect: Expected::NoTests,
     }];
     let twice = [["clippy", "clippy, verbs"], ["rustdoc", "rustdoc, verbs"], ["test", "test, verbs"]];
     for names in twice {
@@ -119,10 +119,10 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                 "clippy" => (
                     vec!["clippy", "--workspace", "--all-targets", "--keep-going"],
                     vec!["--", "-D", "warnings"],
-                    Expect::NoTests,
+                    Expected::NoTests,
                 ),
                 "rustdoc" => {
-                    (vec!["doc", "--workspace", "--no-deps", "--keep-going"], vec![], Expect::NoTests)
+                    (vec!["doc", "--workspace", "--no-deps", "--keep-going"], vec![], Expected::NoTests)
                 }
                 // All else is the same without the feature. With a target only what is tested is linked against
                 // the sysroot, and no build script.
@@ -133,42 +133,42 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                     ]
                     .concat(),
                     vec![],
-                    Expect::Tests,
+                    Expected::Tests,
                 ),
-                _ => (vec!["test", "--workspace", "--no-fail-fast"], vec![], Expect::Tests),
+                _ => (vec!["test", "--workspace", "--no-fail-fast"], vec![], Expected::Tests),
             };
             if verbs {
                 // What self-test spoils is linted, and left out of everything else.
                 args.extend(if names[0] == "clippy" { MUTANTS } else { VERBS });
             }
             args.extend(last);
-            plans.push(Plan { name, args, verbs, tools: false, expect });
+            plans.push(StagePlan { name, args, verbs, tools: false, expect });
         }
     }
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "tshark's fields",
         args: vec!["test", "--package", "roce", "--test", "tshark", "--", "--ignored"],
         verbs: false,
         tools: true,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "roce's package",
         args: vec!["test", "--package", "roce", "--test", "package", "--", "--ignored"],
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
     // A process of its own: the tests may have replaced the file that this one was started from.
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "test-e2e",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "test-e2e", "--ci"],
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
     // Whatever this run's own guest is: what the oldest does otherwise is declared, and no more than that.
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "test-e2e, oldest guest",
         args: [
             &["run", "--quiet", "--package", "xtask", "--", "test-e2e", "--ci", "--guest", "debian-12"][..],
@@ -177,23 +177,23 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         .concat(),
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "test-guest",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "test-guest"],
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "self-test",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "self-test"],
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "lab",
         args: [
             &[
@@ -213,9 +213,9 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         .concat(),
         verbs: false,
         tools: true,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "multipass",
         args: [
             &["test", "--package", "multipass-stand-in", "--", "--ignored", "--test-threads", "1"][..],
@@ -224,7 +224,7 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         .concat(),
         verbs: false,
         tools: true,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
     plans
 }
@@ -232,7 +232,7 @@ fn plans(every_trap: bool) -> Vec<Plan> {
 /// Whether a stage runs this subcommand of `cargo xtask`.
 #[cfg(test)]
 pub(crate) fn runs(subcommand: &str) -> bool {
-    let is_of = |plan: &Plan| plan.args.windows(2).any(|words| words == ["--", subcommand]);
+    let is_of = |plan: &StagePlan| plan.args.windows(2).any(|words| words == ["--", subcommand]);
     plans(false).iter().any(is_of)
 }
 

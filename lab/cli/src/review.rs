@@ -20,7 +20,7 @@ const CONTEXT_LINES: usize = 3;
 
 /// A person's answer to a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum ReviewAnswer {
     Accept,
     Reject,
     Skip,
@@ -53,31 +53,31 @@ pub fn run(directory: &Path) -> Result<usize> {
             continue;
         }
         match question()? {
-            Answer::Accept => {
+            ReviewAnswer::Accept => {
                 lab::base::cache::write_whole(&old_path, for_keeping(&new).as_bytes())?;
                 fs::remove_file(new_path).at("failed to remove", new_path)?;
                 left -= 1;
             }
-            Answer::Reject => {
+            ReviewAnswer::Reject => {
                 fs::remove_file(new_path).at("failed to remove", new_path)?;
                 left -= 1;
             }
-            Answer::Skip => {}
-            Answer::Quit => break,
+            ReviewAnswer::Skip => {}
+            ReviewAnswer::Quit => break,
         }
     }
     Ok(left)
 }
 
 /// Asks until there is an answer; the end of input leaves everything as it is.
-fn question() -> Result<Answer> {
+fn question() -> Result<ReviewAnswer> {
     loop {
         output::print("accept this trace? [a]ccept, [r]eject, [s]kip, [q]uit: ")?;
         let mut line = String::new();
         let read =
             io::stdin().lock().read_line(&mut line).at("failed to read", Path::new("standard input"))?;
         if read == 0 {
-            return Ok(Answer::Quit);
+            return Ok(ReviewAnswer::Quit);
         }
         if let Some(answer) = answer(&line) {
             return Ok(answer);
@@ -85,12 +85,12 @@ fn question() -> Result<Answer> {
     }
 }
 
-fn answer(line: &str) -> Option<Answer> {
+fn answer(line: &str) -> Option<ReviewAnswer> {
     match line.trim().to_ascii_lowercase().as_str() {
-        "a" | "accept" => Some(Answer::Accept),
-        "r" | "reject" => Some(Answer::Reject),
-        "s" | "skip" => Some(Answer::Skip),
-        "q" | "quit" => Some(Answer::Quit),
+        "a" | "accept" => Some(ReviewAnswer::Accept),
+        "r" | "reject" => Some(ReviewAnswer::Reject),
+        "s" | "skip" => Some(ReviewAnswer::Skip),
+        "q" | "quit" => Some(ReviewAnswer::Quit),
         _ => None,
     }
 }
@@ -207,8 +207,8 @@ end
 
     #[test]
     fn answers_are_letters_or_words() {
-        assert_eq!(answer(" A\n"), Some(Answer::Accept));
-        assert_eq!(answer("skip"), Some(Answer::Skip));
+        assert_eq!(answer(" A\n"), Some(ReviewAnswer::Accept));
+        assert_eq!(answer("skip"), Some(ReviewAnswer::Skip));
         assert_eq!(answer(""), None);
     }
 }

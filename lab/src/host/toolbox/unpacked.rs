@@ -50,17 +50,17 @@ pub struct Unpacked {
 
 /// Packages and files of a set, with a checksum of all.
 #[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
+struct SetManifest {
     packages: Vec<String>,
     files: BTreeMap<String, File>,
     /// Of all the above.
     sha256: String,
 }
 
-impl Manifest {
-    fn of(packages: Vec<String>, files: BTreeMap<String, File>) -> Manifest {
-        let sha256 = Manifest::sum(&packages, &files);
-        Manifest { packages, files, sha256 }
+impl SetManifest {
+    fn of(packages: Vec<String>, files: BTreeMap<String, File>) -> SetManifest {
+        let sha256 = SetManifest::sum(&packages, &files);
+        SetManifest { packages, files, sha256 }
     }
 
     fn sum(packages: &[String], files: &BTreeMap<String, File>) -> String {
@@ -187,7 +187,7 @@ fn build(cache: &Cache, set: &Set, into: &Path) -> Result<()> {
         let size_bytes = path.symlink_metadata().at("failed to look at", &path)?.len();
         files.insert(file, File { size_bytes, sha256: sha256_file(&path)? });
     }
-    let manifest = Manifest::of(kept::names_of(&archives), files);
+    let manifest = SetManifest::of(kept::names_of(&archives), files);
     let text = serde_json::to_string_pretty(&manifest)
         .map_err(|source| Error::setup("failed to write the manifest").source(source))?;
     let path = into.join(MANIFEST);
@@ -297,12 +297,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .at("failed to set the mode of", to)
 }
 
-fn read_manifest(directory: &Path) -> Result<Manifest> {
+fn read_manifest(directory: &Path) -> Result<SetManifest> {
     let path = directory.join(MANIFEST);
     let text = fs::read_to_string(&path).at("failed to read", &path)?;
-    let manifest: Manifest = serde_json::from_str(&text)
+    let manifest: SetManifest = serde_json::from_str(&text)
         .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source))?;
-    match Manifest::sum(&manifest.packages, &manifest.files) == manifest.sha256 {
+    match SetManifest::sum(&manifest.packages, &manifest.files) == manifest.sha256 {
         true => Ok(manifest),
         false => Err(Error::setup(format!("{MANIFEST} is not as it was written"))),
     }
@@ -371,7 +371,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("qemu"), "machine").unwrap();
         let file = File { size_bytes: 7, sha256: crate::base::cache::sha256(b"machine") };
-        let manifest = Manifest::of(vec![], BTreeMap::from([("qemu".to_owned(), file)]));
+        let manifest = SetManifest::of(vec![], BTreeMap::from([("qemu".to_owned(), file)]));
         fs::write(directory.path().join(MANIFEST), serde_json::to_string(&manifest).unwrap()).unwrap();
         verified(directory.path()).unwrap();
         check(directory.path()).unwrap();

@@ -72,7 +72,7 @@ struct Tools {
 }
 
 /// Words and variables of a process.
-type Process = (Vec<OsString>, Vec<(OsString, OsString)>);
+type ProcessWords = (Vec<OsString>, Vec<(OsString, OsString)>);
 
 impl Tools {
     fn of(toolbox: &Toolbox) -> Result<Tools> {
@@ -81,7 +81,7 @@ impl Tools {
     }
 
     /// A machine that gets SIGKILL when the process that started it ends.
-    fn machine(&self, arguments: Vec<OsString>) -> Process {
+    fn machine(&self, arguments: Vec<OsString>) -> ProcessWords {
         let words = ["--pdeathsig", "KILL"].map(OsString::from).into_iter().chain(self.qemu.with(arguments));
         (self.setpriv.with(words), [&self.setpriv.env[..], &self.qemu.env].concat())
     }
