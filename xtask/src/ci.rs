@@ -1,7 +1,8 @@
 //! `cargo xtask ci`: everything that must hold, stage by stage; a red stage does not hide the next.
 //!
 //! 1. requirements: what this computer must have; tools come from the toolbox
-//! 2. formatting
+//! 2. formatting; licences and sources of crates, where `cargo deny` is there: nothing brings it here, and a job of the
+//!    workflow `checks` has it
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
 //! 4. the scenarios, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
@@ -24,7 +25,7 @@ use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
 use rdma_lab_cli::{machines, output};
 
-use crate::stage::{self, StageEnd, Expected, StageTable};
+use crate::stage::{self, Expected, StageEnd, StageTable};
 use crate::workspace;
 
 /// The feature that turns rdma-sys on.
@@ -45,6 +46,9 @@ const NOT_INHERITED: [&str; 8] = [
     "CARGO_BUILD_TARGET",
     "INSTA_FORCE_PASS",
 ];
+
+/// The stage that is left out where its tool is not there.
+const DENY: &str = "licences and sources";
 
 /// The arguments of `ci`.
 #[derive(Debug, clap::Args)]
@@ -73,6 +77,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let demand = || requirement::demand(&Host::this(), &requirement::ci());
     let mut ended = vec![stage::check("requirements", demand, echo)];
     for plan in plans(args.every_trap) {
+        if plan.name == DENY && Host::this().program("cargo-deny").is_none() {
+            echo(&format!("\n== {DENY}: not run, there is no cargo-deny here"));
+            continue;
+        }
         ended.push(run_plan(&plan));
     }
     let table = StageTable(&ended);
@@ -112,6 +120,22 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         tools: false,
         expect: Expected::NoTests,
     }];
+    plans.push(StagePlan {
+        name: DENY,
+        args: vec![
+            "deny",
+            "--workspace",
+            "--locked",
+            "check",
+            "licenses",
+            "bans",
+            "sources",
+            "--hide-inclusion-graph",
+        ],
+        verbs: false,
+        tools: false,
+        expect: Expected::NoTests,
+    });
     let twice = [["clippy", "clippy, verbs"], ["rustdoc", "rustdoc, verbs"], ["test", "test, verbs"]];
     for names in twice {
         for (name, verbs) in names.into_iter().zip([false, true]) {
@@ -153,8 +177,18 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         expect: Expected::Tests,
     });
     plans.push(StagePlan {
-        name: "roce's package",
-        args: vec!["test", "--package", "roce", "--test", "package", "--", "--ignored"],
+        name: "packages",
+        args: vec![
+            "test",
+            "--package",
+            "xtask",
+            "--test",
+            "package",
+            "--",
+            "--ignored",
+            "--test-threads",
+            "1",
+        ],
         verbs: false,
         tools: false,
         expect: Expected::Tests,

@@ -222,7 +222,10 @@ mod tests {
     #[test]
     fn test_stage_without_a_test_is_red() {
         let silent = run("test", &mut shell("true"), Expected::Tests, |_| {});
-        assert_eq!((silent.counts, silent.why.as_str()), (TestCounts { passed: 0, failed: 1 }, "ran no test"));
+        assert_eq!(
+            (silent.counts, silent.why.as_str()),
+            (TestCounts { passed: 0, failed: 1 }, "ran no test")
+        );
         let none =
             run("test", &mut shell("echo 'test result: ok. 0 passed; 0 failed;'"), Expected::Tests, |_| {});
         assert_eq!(none.why, "ran no test");
@@ -266,7 +269,8 @@ mod tests {
             counts: TestCounts { passed, failed },
             why: why.to_owned(),
         };
-        let text = StageTable(&[ended("fmt", 1, 0, ""), ended("test", 40, 2, "exit status: 101")]).to_string();
+        let text =
+            StageTable(&[ended("fmt", 1, 0, ""), ended("test", 40, 2, "exit status: 101")]).to_string();
         assert_eq!(text.lines().last(), Some("41 passed, 2 failed"));
         assert!(text.contains("fmt        1.5       1       0\n"), "{text}");
     }

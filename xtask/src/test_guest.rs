@@ -10,7 +10,7 @@ use lab::base::role::Role;
 use lab::base::selection::Selection;
 use lab::guest::programs::Build;
 use lab::node::{Pair, Plan, Provider as _};
-use lab::run::guest_tests::{self, TestEnd, GuestTest, TEST_LIMIT};
+use lab::run::guest_tests::{self, GuestTest, TEST_LIMIT, TestEnd};
 use lab::run::setup::Setup;
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};

@@ -24,6 +24,7 @@ pub mod cflags;
 pub mod decode;
 pub mod doctor;
 pub mod explain;
+pub mod explore;
 pub mod front;
 pub mod lab;
 pub mod machines;
@@ -49,6 +50,8 @@ pub enum Common {
     Results(results::Args),
     /// Tells what a cause or a rule of a verdict means, and what to do.
     Explain(explain::Args),
+    /// Tries every fault on every packet of a scenario, and tells what the protocol does not explain.
+    Explore(explore::Args),
     /// Opens the pages of an invocation, or of one run, in a browser.
     Open(open::Args),
     /// Prints the RoCEv2 trace of a capture.
@@ -82,6 +85,7 @@ impl Common {
             Common::Doctor(args) => doctor::run(&args, front),
             Common::Results(args) => results::run(&args, front),
             Common::Explain(args) => explain::run(&args),
+            Common::Explore(args) => explore::run(&args, front),
             Common::Open(args) => open::run(&args, front),
             Common::Decode(args) => decode::told(args.run(decode::names())),
             Common::Check(args) => decode::told(args.run(decode::names())),

@@ -37,7 +37,8 @@ pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
 /// What a device could not send.
 fn never_left(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let failed = facts.counter(role, "send_err");
-    if failed == 0 || !facts.is_in_trouble(role) {
+    // One that only answers need not notice: its peer waits in vain.
+    if failed == 0 || !Role::BOTH.into_iter().any(|role| facts.is_in_trouble(role)) {
         return None;
     }
     let counted = format!("{role}'s rxe: send_err = {failed}");
@@ -98,6 +99,12 @@ fn not_taken(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
                     "{peer} sends {packets} with Q_Key {q_key:#x} to queue pair {qpn:#x} of {role}, which has another Q_Key"
                 );
                 Diagnosis::new(Cause::QKeyMismatch, sentence)
+            }
+            Why::PKey { qpn, p_key } => {
+                let sentence = format!(
+                    "{peer} sends {packets} with P_Key {p_key:#06x} to queue pair {qpn:#x} of {role}, whose own packets have another"
+                );
+                Diagnosis::new(Cause::PKeyMismatch, sentence)
             }
             Why::QueuePairGone => continue,
             Why::Unknown => {
@@ -160,7 +167,9 @@ fn unanswered(facts: &Facts<'_>) -> Vec<Diagnosis> {
             found.push(Diagnosis::new(Cause::RetriesWithoutEnd, sentence).shown_by(shown));
             continue;
         }
+        let by_size = large(facts, finding.source).or_else(|| large(facts, finding.destination));
         let (cause, sentence) = match &why {
+            Some(_) if by_size.is_some() => (Cause::LargePacketsLost, by_size.unwrap_or_default()),
             Some(lost) => (
                 Cause::PacketsLost,
                 format!(
@@ -177,6 +186,20 @@ fn unanswered(facts: &Facts<'_>) -> Vec<Diagnosis> {
         found.push(Diagnosis::new(cause, sentence).shown_by(shown.chain(said)));
     }
     found
+}
+
+/// Whether size alone decided which of a sender's packets arrived: more than one was lost, and every one that arrived is smaller.
+fn large(facts: &Facts<'_>, sender: IpAddr) -> Option<String> {
+    let sizes = facts.wire.sizes.get(&sender)?;
+    let (count, _, _) = facts.wire.lost.get(&sender)?;
+    let least = sizes.lost_least.filter(|least| *least > sizes.arrived_most && sizes.arrived_most > 0)?;
+    (*count > 1).then(|| {
+        format!(
+            "{count} of {}'s packets never arrived, all of {least} bytes or more on the wire, and all of up to {} bytes did: an MTU on the way is too small for its path MTU",
+            facts.name(sender),
+            sizes.arrived_most
+        )
+    })
 }
 
 /// What was lost of what the two sent, if anything was.

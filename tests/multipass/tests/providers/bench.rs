@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lab::base::command::Output;
 use lab::base::selection::Selection;
-use multipass_stand_in::place::{Logged, Place, VARIABLE};
+use multipass_stand_in::place::{Logged, StandInDirectory, VARIABLE};
 use tempfile::TempDir;
 
 /// How long a command may take, a build and a first boot of the machines included.
@@ -41,7 +41,7 @@ pub(crate) fn told(command: lab::base::command::Command) -> Output {
 
 /// A stand-in of one test.
 pub(crate) struct Bench {
-    pub(crate) place: Place,
+    pub(crate) place: StandInDirectory,
     pub(crate) directory: TempDir,
     daemon: Option<(Child, ChildStdin)>,
 }
@@ -50,7 +50,7 @@ impl Bench {
     /// Without a daemon.
     pub(crate) fn without_daemon() -> Bench {
         let directory = tempfile::Builder::new().prefix("stand-in-").tempdir_in("/tmp").unwrap();
-        Bench { place: Place::at(directory.path()), directory, daemon: None }
+        Bench { place: StandInDirectory::at(directory.path()), directory, daemon: None }
     }
 
     /// With a daemon that knows a running instance `mine`, of the user's.
