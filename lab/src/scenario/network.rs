@@ -37,7 +37,7 @@ pub struct Network {
     /// 2048 from 2128, 4096 from 4176; connections by rdma_cm want 16 bytes more.
     #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
     pub mtu: u16,
-    /// What the RDMA connection uses.
+    /// IP version of the RDMA connection.
     pub ip: IpVersion,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// What can act on packets between two nodes.
+/// The part between two nodes that can act on packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wire {
     /// The lab's own switch, which acts on any fault and records each packet's fate.

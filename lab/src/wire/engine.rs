@@ -16,7 +16,7 @@ use crate::scenario::fault::{Action, Fault};
 use crate::wire::alter::alter;
 use crate::wire::tracker::{Identity, Seen, Tracker};
 
-/// What the switch does with a frame.
+/// Fate of a frame in the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Treatment {
     /// Delivers it.
@@ -77,7 +77,7 @@ impl Engine {
         Engine { faults, ..Engine::default() }
     }
 
-    /// What the faults have met so far.
+    /// Packets that the faults have met so far.
     pub fn met(&self) -> Met {
         Met { hits: self.faults.iter().map(|armed| armed.hits).collect(), passed: self.passed.clone() }
     }
