@@ -83,6 +83,15 @@ pub struct Args {
     /// 4096 from 4176; connections by rdma_cm want 16 bytes more.
     #[arg(long, default_value_t = network::MTU_DEFAULT)]
     mtu: u16,
+    /// MTU of the server's port in bytes, where it is another.
+    #[arg(long, value_name = "MTU")]
+    server_mtu: Option<u16>,
+    /// MTU of the client's port in bytes, where it is another.
+    #[arg(long, value_name = "MTU")]
+    client_mtu: Option<u16>,
+    /// A node that drops the RoCEv2 packets which reach it, as the packet filter of a host does: server, or client.
+    #[arg(long, value_name = "NODE")]
+    filtered: Option<Role>,
     /// Connect over IPv6.
     #[arg(long)]
     ipv6: bool,
@@ -145,7 +154,13 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
 
 /// The scenario that the arguments mean.
 fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
-    let network = Network { mtu: args.mtu, ip: if args.ipv6 { IpVersion::V6 } else { IpVersion::V4 } };
+    let network = Network {
+        mtu: args.mtu,
+        server_mtu: args.server_mtu,
+        client_mtu: args.client_mtu,
+        filtered: args.filtered,
+        ip: if args.ipv6 { IpVersion::V6 } else { IpVersion::V4 },
+    };
     network.check()?;
     let mut scenario =
         Scenario::new(&args.name, pushed.command(&args.server)?, pushed.command(&args.client)?);

@@ -225,6 +225,9 @@ impl Scenario {
         if self.needs.contains(&Need::Switch) {
             return Some("it needs the lab's own switch, which these machines have not".to_owned());
         }
+        if let Some(role) = self.network.filtered {
+            return Some(format!("it filters packets on {role}, which only the lab's own machines do"));
+        }
         match netem::arguments(&self.faults) {
             Err(why) => Some(why),
             Ok(arguments) => arguments.keys().find(|sender| !on.contains(sender)).map(|sender| {

@@ -30,7 +30,7 @@ use crate::provider::remote::reset;
 use crate::provider::remote::setting::Setting;
 use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{multipass, ssh};
-use crate::scenario::network::MTU_DEFAULT;
+use crate::scenario::network::Network;
 use crate::wire::capture::decode_file;
 
 /// What a record's file name ends with.
@@ -140,7 +140,7 @@ pub fn up(
         Source::Multipass(multipass) => (multipass.machines()?, multipass.maker()),
         Source::Ssh(ssh) => (ssh.machines()?, ssh.maker()),
     };
-    machines.reset(MTU_DEFAULT)?;
+    machines.reset(Network::default())?;
     machines.deploy(&maker.fitting(&machines, programs)?)?;
     let nodes = both(|role| {
         let machine = &machines.by_role[&role];
@@ -306,7 +306,7 @@ impl Shared {
     ///
     /// As [`Machines::reset`].
     pub fn reset(&mut self, cache: &Cache) -> Result<()> {
-        self.open()?.machines.reset(MTU_DEFAULT)?;
+        self.open()?.machines.reset(Network::default())?;
         self.recording = None;
         self.keep(cache)
     }
