@@ -27,7 +27,7 @@ impl Subscriber for Stderr {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(mark(*event.metadata().level()).to_owned());
+        let mut line = LogLine(mark(*event.metadata().level()).to_owned());
         event.record(&mut line);
         line.0.push('\n');
         // One write, so that lines of two threads never mix.
@@ -53,9 +53,9 @@ fn mark(level: Level) -> &'static str {
     }
 }
 
-struct Line(String);
+struct LogLine(String);
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a String does not fail.
         let _ = match field.name() {

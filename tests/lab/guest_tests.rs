@@ -7,10 +7,10 @@ use std::time::Duration;
 use lab::base::cache::Cache;
 use lab::base::program::Program;
 use lab::base::role::Role;
+use lab::base::selection::AccelChoice;
 use lab::guest::image::Release;
 use lab::node::{Plan, Provider as _};
 use lab::provider::Qemu;
-use lab::provider::qemu::accel::Choice;
 use lab::run::guest_tests::{Ended, list, run};
 
 /// Tells of itself what a test binary tells, and looks for the device as a test of the verbs library does.
@@ -37,7 +37,7 @@ fn only_a_test_that_ran_on_a_device_passes() {
     let programs = [binary];
     let cache = Cache::open().expect("a cache");
     let guard = Path::new(env!("CARGO_BIN_EXE_xtask"));
-    let qemu = Qemu::new(Release::usual(), cache, Choice::Auto, guard, None).expect("machines");
+    let qemu = Qemu::new(Release::usual(), cache, AccelChoice::Auto, guard, None).expect("machines");
     let plan = Plan { programs: &programs, ..Plan::new(directory.path()) };
     let pair = qemu.bring_up(&plan).expect("a pair");
     let node = pair.node(Role::Client);

@@ -6,21 +6,13 @@ use crate::imports::{Imports, imports};
 use crate::sources::{Crate, crates, planted};
 
 /// The stages of crate `lab`: each imports only those before it.
-const STAGES: [&str; 11] =
-    ["base", "scenario", "wire", "host", "guest", "node", "provider", "run", "judge", "trial", "self_test"];
+const STAGES: [&str; 12] =
+    ["base", "scenario", "wire", "host", "guest", "node", "provider", "run", "judge", "trial", "explore", "self_test"];
 
 /// Crates with circles that are not mended yet, and how many files are in each of them.
 ///
 /// FIXME: may only shrink; a crate that has none any more goes.
-const KNOWN: [(&str, &[usize]); 7] = [
-    ("lab/cli/src", &[10]),
-    ("lab/page/src", &[2]),
-    ("lab/roce/src", &[2, 3, 3, 3]),
-    ("lab/roce-cli/src", &[7]),
-    ("lab/verbs/src", &[2, 2, 2, 9, 10]),
-    ("tests/multipass/src/bin/multipass", &[4]),
-    ("tests/multipass/src/bin/multipassd", &[3]),
-];
+const KNOWN: [(&str, &[usize]); 2] = [("lab/cli/src", &[10]), ("lab/roce-cli/src", &[7])];
 
 /// The sets of files (or folders) that reach each other, each sorted.
 fn circles(graph: &Imports) -> Vec<Vec<String>> {

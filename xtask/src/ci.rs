@@ -1,7 +1,8 @@
 //! `cargo xtask ci`: everything that must hold, stage by stage; a red stage does not hide the next.
 //!
 //! 1. requirements: what this computer must have; tools come from the toolbox
-//! 2. formatting
+//! 2. formatting; licences and sources of crates, where `cargo deny` is there: nothing brings it here, and a job of the
+//!    workflow `checks` has it
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
 //! 4. the scenarios, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
@@ -18,11 +19,11 @@ use std::process::{Command, ExitCode};
 use lab::Result;
 use lab::base::cache::Cache;
 use lab::base::policy::Policy;
+use lab::base::selection::{Means, ProviderName, Selection};
 use lab::guest::programs;
 use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
-use rdma_lab_cli::means::Means;
-use rdma_lab_cli::output;
+use rdma_lab_cli::{machines, output};
 
 use crate::stage::{self, Ended, Expect, Table};
 use crate::workspace;
@@ -45,6 +46,9 @@ const NOT_INHERITED: [&str; 8] = [
     "CARGO_BUILD_TARGET",
     "INSTA_FORCE_PASS",
 ];
+
+/// The stage that is left out where its tool is not there.
+const DENY: &str = "licences and sources";
 
 /// The arguments of `ci`.
 #[derive(Debug, clap::Args)]
@@ -69,10 +73,14 @@ struct Plan {
 
 /// Runs every stage; exit code 1 where one is red.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    args.means.apply()?;
+    machines::apply(&args.means)?;
     let demand = || requirement::demand(&Host::this(), &requirement::ci());
     let mut ended = vec![stage::check("requirements", demand, echo)];
     for plan in plans(args.every_trap) {
+        if plan.name == DENY && Host::this().program("cargo-deny").is_none() {
+            echo(&format!("\n== {DENY}: not run, there is no cargo-deny here"));
+            continue;
+        }
         ended.push(run_plan(&plan));
     }
     let table = Table(&ended);
@@ -112,6 +120,22 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         tools: false,
         expect: Expect::NoTests,
     }];
+    plans.push(Plan {
+        name: DENY,
+        args: vec![
+            "deny",
+            "--workspace",
+            "--locked",
+            "check",
+            "licenses",
+            "bans",
+            "sources",
+            "--hide-inclusion-graph",
+        ],
+        verbs: false,
+        tools: false,
+        expect: Expect::NoTests,
+    });
     let twice = [["clippy", "clippy, verbs"], ["rustdoc", "rustdoc, verbs"], ["test", "test, verbs"]];
     for names in twice {
         for (name, verbs) in names.into_iter().zip([false, true]) {
@@ -153,8 +177,18 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         expect: Expect::Tests,
     });
     plans.push(Plan {
-        name: "roce's package",
-        args: vec!["test", "--package", "roce", "--test", "package", "--", "--ignored"],
+        name: "packages",
+        args: vec![
+            "test",
+            "--package",
+            "xtask",
+            "--test",
+            "package",
+            "--",
+            "--ignored",
+            "--test-threads",
+            "1",
+        ],
         verbs: false,
         tools: false,
         expect: Expect::Tests,
@@ -244,7 +278,8 @@ fn cargo(args: &[&str], env: &[(OsString, OsString)]) -> Command {
         command.env_remove(name);
     }
     // Stages that mean another provider say so.
-    command.env("RDMA_LAB_PROVIDER", "qemu").envs(Policy::get().env());
+    let provider = Some(ProviderName::Qemu);
+    command.envs([Selection { provider, means: Policy::get().means(), ..Selection::default() }.variable()]);
     // What a red stage left is looked at when all have ended.
     command.env(lab::trial::artifacts::KEEP, "all");
     command.env("RUSTDOCFLAGS", "-D warnings").env("CI", "true").env("INSTA_UPDATE", "no");

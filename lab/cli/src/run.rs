@@ -10,6 +10,7 @@ use lab::base::cache::write_whole;
 use lab::base::command::shell_word;
 use lab::base::error::IoContext as _;
 use lab::base::role::Role;
+use lab::base::selection::Selection;
 use lab::guest::pushed::Pushed;
 use lab::judge::snapshot;
 use lab::judge::verdict::Verdict;
@@ -27,8 +28,7 @@ use lab::trial::plan::Plan;
 use lab::trial::{results, trial};
 use lab::{Error, Result};
 
-use crate::machines::Machines;
-use crate::{Front, output};
+use crate::{Front, machines, output};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -70,10 +70,10 @@ pub struct Args {
     /// The exit code that the client has to have.
     #[arg(long, value_name = "CODE", default_value = "0")]
     client_exit: i32,
-    /// A protocol rule that the wire has to break, as a fault makes it; see docs/rules.md.
+    /// A protocol rule that the wire has to break, as a fault makes it; `explain` lists all.
     #[arg(long, value_name = "RULE")]
     finding: Vec<String>,
-    /// A cause of failure that the run has to show; see docs/causes.md.
+    /// A cause of failure that the run has to show; `explain` lists all.
     #[arg(long, value_name = "CAUSE")]
     cause: Vec<String>,
     /// How far a counter of trouble moves on, as a fault makes it: server.completer_retry_err=1, or `some`, or `any`
@@ -96,20 +96,20 @@ pub struct Args {
     #[arg(long)]
     ipv6: bool,
     #[command(flatten)]
-    machines: Machines,
+    machines: Selection,
 }
 
 /// Runs both programs; exit code 1 where the verdict is not green.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let mut pushed = Pushed::new(&args.push)?;
     let scenario = scenario(args, &mut pushed)?;
-    let choice = args.machines.choice()?;
+    let choice = machines::choice(&args.machines, None)?;
     if let Some(why) = scenario.cannot_run_on(&choice.wire()?) {
         return Err(Error::usage(why).next(netem::WAYS_OUT));
     }
     let texts = Role::BOTH.map(|role| scenario.command(role).to_owned()).into_iter().chain(pushed.scripts()?);
     let samples = front.samples_for(texts.collect::<Vec<_>>().iter().map(String::as_str))?;
-    args.machines.prepare(samples.are_built())?;
+    machines::prepare(&choice, &args.machines.means, samples.are_built())?;
     let setup = Setup::prepare(&samples, &choice, &front.program)?;
     let programs = pushed.before(&setup.programs);
     if let Some(contents) = setup.provider.contents()? {

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use lab::base::error::IoContext as _;
 use lab::base::names::find;
 use lab::base::policy::Policy;
+use lab::base::selection::Selection;
 use lab::provider::Choice;
 use lab::scenario::Scenario;
 use lab::scenario::fault::netem;
@@ -17,8 +18,8 @@ use lab::trial::plan::Plan;
 use lab::trial::results::{self, Results};
 use lab::{Error, Result, trial};
 
-use crate::machines::Machines;
-use crate::{Front, front, output, review, trials};
+use crate::trials::{self, TrialOrder};
+use crate::{Front, front, machines, output, review};
 
 /// The arguments of `test`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["scenarios", "repeat", "review"])]
     from_artifacts: Option<PathBuf>,
     #[command(flatten)]
-    machines: Machines,
+    machines: Selection,
 }
 
 /// Runs the scenarios; exit code 1 where one is not green.
@@ -58,34 +59,35 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         return judge_again(directory, &catalogue, args.require_all, front);
     }
     let scenarios = Scenario::read_all(&catalogue.scenarios)?;
-    let planned = planned(&args.scenarios, scenarios, &args.machines.choice()?, front)?;
+    let choice = machines::choice(&args.machines, None)?;
+    let planned = planned(&args.scenarios, scenarios, &choice, front)?;
     if planned.is_empty() {
         let directory = catalogue.scenarios.display();
         return Err(Error::usage(format!("there is no scenario in {directory}, so nothing would be proven"))
             .next("put a TOML file a scenario there; lab/scenarios has examples"));
     }
-    args.machines.prepare(front.samples.are_built())?;
-    // All: whatever there is, without a list that is longer than an argument may be.
-    let asked = if args.scenarios.is_empty() { &[] } else { planned.as_slice() };
+    machines::prepare(&choice, &args.machines.means, front.samples.are_built())?;
     front.make_home()?;
     let kept = Artifacts::create(&front.home)?;
     Plan::new(&planned, args.repeat).write(kept.directory())?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1));
+    let order = TrialOrder {
+        // All: whatever there is.
+        scenarios: if args.scenarios.is_empty() { Vec::new() } else { planned },
+        catalogue: Some((catalogue.scenarios.clone(), catalogue.snapshots.clone())),
+        repeat: args.repeat,
+        jobs: usize::from(jobs),
+        run: Some(kept.directory().to_owned()),
+        require_all: args.require_all,
+        is_owned: true,
+    };
     let mut scenarios = Command::new(&front.program)
         .arg(trials::SUBCOMMAND)
         // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
         .args(["--include-ignored", "--test-threads", &(jobs + 1).to_string()])
-        .env("RDMA_LAB_SCENARIOS", asked.join(","))
-        .env("RDMA_LAB_SCENARIOS_IN", &catalogue.scenarios)
-        .env("RDMA_LAB_SNAPSHOTS_IN", &catalogue.snapshots)
-        .envs(args.machines.choice()?.env())
-        .envs(Policy::get().env())
-        .env("RDMA_LAB_REPEAT", args.repeat.to_string())
-        .env("RDMA_LAB_JOBS", jobs.to_string())
-        .env("RDMA_LAB_RUN", kept.directory())
-        .env("RDMA_LAB_REQUIRE_ALL", u8::from(args.require_all).to_string())
-        .env("RDMA_LAB_OWNED", "1")
+        .envs([order.variable()])
+        .envs([Selection { means: Policy::get().means(), ..choice.selection() }.variable()])
         .env("INSTA_UPDATE", if args.ci || catalogue.is_fixed { "no" } else { "new" })
         // Else insta asks cargo, which may not be there.
         .env("INSTA_WORKSPACE_ROOT", &front.home)

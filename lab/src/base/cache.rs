@@ -221,7 +221,7 @@ pub fn sha256_of(source: &mut impl Read) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 18];
     loop {
         match source.read(&mut buffer)? {
-            0 => return Ok(hex(&digest.finalize())),
+            0 => return Ok(hex::encode(digest.finalize())),
             read => digest.update(&buffer[..read]),
         }
     }
@@ -229,11 +229,7 @@ pub fn sha256_of(source: &mut impl Read) -> io::Result<String> {
 
 /// The SHA-256 of some bytes, in lower-case hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Takes the lock that a file is, made if need be; see [`Cache::lock`].

@@ -6,7 +6,7 @@
 //! - [`role`]: server and client; [`names`]: the nearest valid name
 //! - [`cache`]: where everything that is made once is kept; [`kept`]: directories of it; [`seal`]: files of it that are
 //!   checked before they are used; [`disk`]: whether there is room
-//! - [`policy`]: whose tools are used, and whether anything is downloaded
+//! - [`selection`]: the machines and means that a command is about; [`policy`]: the means of this process
 
 pub mod cache;
 pub mod command;
@@ -21,3 +21,4 @@ pub mod program;
 pub mod progress;
 pub mod role;
 pub mod seal;
+pub mod selection;

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::base::cache::{hex, sha256, write_whole};
+use crate::base::cache::{sha256, write_whole};
 use crate::base::error::{Error, IoContext as _, Result};
 
 /// The file with the checksums.
@@ -155,7 +155,7 @@ fn sum_of_content(path: &Path) -> io::Result<String> {
         }
         at += CHUNK as u64;
     }
-    Ok(hex(&digest.finalize()))
+    Ok(hex::encode(digest.finalize()))
 }
 
 fn seal_of(sums: &BTreeMap<String, String>) -> String {

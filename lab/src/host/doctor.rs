@@ -6,7 +6,8 @@
 use std::fmt;
 
 use crate::base::disk;
-use crate::base::policy::{Policy, Source};
+use crate::base::policy::Policy;
+use crate::base::selection::ToolSource;
 use crate::host::Host;
 use crate::host::multipass;
 use crate::host::requirement::{self, Cure, Requirement, Status};
@@ -54,8 +55,8 @@ pub fn report(host: &Host, built: bool) -> Report {
     }
     report.requirement("packages", &requirement::PACKAGES, host);
     match Policy::get().tools {
-        Source::Toolbox => report.toolbox(host, built),
-        Source::Host => report.host_tools(host, built),
+        ToolSource::Toolbox => report.toolbox(host, built),
+        ToolSource::Host => report.host_tools(host, built),
     }
     report
 }

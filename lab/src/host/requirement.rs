@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::base::command::Command;
 use crate::base::error::{Error, Result};
-use crate::base::policy::{Policy, Source};
+use crate::base::policy::Policy;
+use crate::base::selection::ToolSource;
 use crate::host::Host;
 use crate::host::builder;
 use crate::host::libclang::{self, Search};
-use crate::host::packages::mirror;
+use crate::host::packages::{self, mirror};
 
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
 const QEMU_MINIMUM: (u32, u32) = (7, 2);
@@ -131,8 +132,8 @@ const fn program(name: &'static str, purpose: &'static str, package: &'static st
 pub fn run(built: bool) -> Vec<&'static Requirement> {
     let linker = built.then_some(&LINKER).into_iter();
     match Policy::get().tools {
-        Source::Toolbox => linker.collect(),
-        Source::Host => linker.chain(host_tools(built)).collect(),
+        ToolSource::Toolbox => linker.collect(),
+        ToolSource::Host => linker.chain(host_tools(built)).collect(),
     }
 }
 
@@ -145,7 +146,7 @@ pub fn host_tools(built: bool) -> impl Iterator<Item = &'static Requirement> {
 pub fn ci() -> Vec<&'static Requirement> {
     let mut all = run(true);
     all.extend(CI);
-    if Policy::get().tools == Source::Host {
+    if Policy::get().tools == ToolSource::Host {
         all.extend(HOST_CI_TOOLS);
     }
     all
@@ -178,9 +179,12 @@ impl Requirement {
                 Search::Absent => Status::Missing,
                 Search::Unfit(why) => Status::Unfit(why),
             },
-            Probe::Packages => {
-                packages_status(host, std::env::var(mirror::VARIABLE).ok(), mirror::find().ok())
-            }
+            Probe::Packages => packages_status(
+                host,
+                std::env::var(mirror::VARIABLE).ok(),
+                mirror::find().ok(),
+                &packages::asked(),
+            ),
         }
     }
 }
@@ -257,7 +261,7 @@ pub fn ways(cures: &[Cure]) -> Vec<String> {
             "install {} with this system's package manager (Debian's names)",
             packages.join(" ")
         ));
-        if Policy::get().tools == Source::Host {
+        if Policy::get().tools == ToolSource::Host {
             ways.push("or leave out `--tools host` (RDMA_LAB_TOOLS): the lab brings its own".to_owned());
         }
     }
@@ -267,14 +271,18 @@ pub fn ways(cures: &[Cure]) -> Vec<String> {
     ways
 }
 
-/// Judges the ways to fetch packages: a mirror that was `named`, or the host's apt with one that is `known`.
-fn packages_status(host: &Host, named: Option<String>, known: Option<String>) -> Status {
+/// Judges the ways to fetch packages: a mirror that was `named`, or one that is `known`, by what is `asked` for or there.
+fn packages_status(host: &Host, named: Option<String>, known: Option<String>, asked: &str) -> Status {
+    let has_apt = || ["apt-get", "apt-cache"].iter().all(|name| host.program(name).is_some());
+    let are_fetched = match packages::are_fetched(asked, has_apt) {
+        Ok(are_fetched) => are_fetched,
+        Err(error) => return Status::Unfit(error.to_string()),
+    };
     if let Some(mirror) = named.filter(|mirror| !mirror.is_empty()) {
         return Status::Found(mirror);
     }
-    let has_apt = ["apt-get", "apt-cache"].iter().all(|name| host.program(name).is_some());
     match known {
-        Some(mirror) if has_apt => Status::Found(format!("through apt, from {mirror}")),
+        Some(mirror) if !are_fetched => Status::Found(format!("through apt, from {mirror}")),
         Some(mirror) => Status::Found(format!("by the lab's own fetcher, from {mirror}")),
         None => Status::Missing,
     }
@@ -375,15 +383,19 @@ mod tests {
         let host = Host::new(root.path(), root.path().join("bin").as_os_str());
         let mirror = || Some("http://mirror.example/debian".to_owned());
         let fetched = Status::Found("by the lab's own fetcher, from http://mirror.example/debian".to_owned());
-        assert_eq!(packages_status(&host, None, mirror()), fetched);
-        assert_eq!(packages_status(&host, Some(String::new()), None), Status::Missing);
-        assert_eq!(packages_status(&host, mirror(), None), Status::Found(mirror().unwrap()));
+        assert_eq!(packages_status(&host, None, mirror(), ""), fetched);
+        assert_eq!(packages_status(&host, Some(String::new()), None, ""), Status::Missing);
+        assert_eq!(packages_status(&host, mirror(), None, ""), Status::Found(mirror().unwrap()));
         for name in ["apt-get", "apt-cache"] {
             script(root.path(), &format!("bin/{name}"), "");
         }
-        assert_eq!(packages_status(&host, None, None), Status::Missing);
-        let found = packages_status(&host, None, mirror());
+        assert_eq!(packages_status(&host, None, None, ""), Status::Missing);
+        let found = packages_status(&host, None, mirror(), "");
         assert_eq!(found, Status::Found("through apt, from http://mirror.example/debian".to_owned()));
+        assert_eq!(packages_status(&host, None, mirror(), "fetch"), fetched);
+        assert!(
+            matches!(packages_status(&host, None, mirror(), "npm"), Status::Unfit(why) if why.contains("npm"))
+        );
     }
 
     #[test]

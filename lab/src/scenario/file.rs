@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base::error::{Error, IoContext as _, Result};
-use crate::base::names;
 use crate::base::role::Role;
+use crate::base::{invocation, names};
 use crate::scenario::cause::Cause;
 use crate::scenario::counters::{self, Count};
 use crate::scenario::fault::{Fault, netem};
@@ -326,7 +326,9 @@ impl Expect {
 pub fn finding(name: &str) -> Result<String> {
     let rules = roce::Rule::ALL.map(roce::Rule::name);
     let found = names::find("rule", name, rules.iter().map(String::as_str));
-    found.map(str::to_owned).map_err(|why| Error::usage(why).next("docs/rules.md has all of them"))
+    found
+        .map(str::to_owned)
+        .map_err(|why| Error::usage(why).next(format!("{} lists all", invocation::program("explain"))))
 }
 
 #[cfg(test)]

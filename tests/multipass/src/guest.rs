@@ -4,7 +4,7 @@
 use lab::guest::image::Release;
 use lab::guest::image::recipe::{AGENT, ModuleNames, PROVIDER, Recipe, lines};
 
-/// What it is made of.
+/// Recipe of it.
 ///
 /// # Errors
 ///

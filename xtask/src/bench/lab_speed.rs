@@ -12,12 +12,12 @@ use lab::base::command::Command;
 use lab::base::error::IoContext as _;
 use lab::base::policy::Policy;
 use lab::base::progress::Step;
-use lab::provider::choice::GUEST;
+use lab::base::selection::{ProviderName, Selection};
+use lab::provider::Choice;
 use lab::{Error, Result};
 use serde_json::Value;
 
-use rdma_lab_cli::machines::Machines;
-use rdma_lab_cli::{Front, output};
+use rdma_lab_cli::{Front, machines, output};
 
 use crate::workspace;
 
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long)]
     smoke: bool,
     #[command(flatten)]
-    machines: Machines,
+    machines: Selection,
 }
 
 /// Both classic samples, one after the other.
@@ -42,8 +42,9 @@ const EXAMPLES: &[&str] = &["test-e2e", "--jobs", "1", "write_read", "write_with
 
 /// Measures and prints the table.
 pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    args.machines.prepare(true)?;
-    let bench = Bench::new(args, front)?;
+    let choice = machines::choice(&args.machines, None)?;
+    machines::prepare(&choice, &args.machines.means, true)?;
+    let bench = Bench::new(args, &choice, front)?;
     let mut table = Table::default();
 
     let runs = if args.smoke { 1 } else { args.runs };
@@ -131,35 +132,33 @@ struct Bench {
     cache: PathBuf,
     /// Removed in the end.
     _own_cache: Option<tempfile::TempDir>,
-    accel: &'static str,
     /// The lab that is measured.
     name: String,
-    guest: String,
+    selection: Selection,
 }
 
 impl Bench {
-    fn new(args: &Args, front: &Front) -> Result<Bench> {
+    fn new(args: &Args, choice: &Choice, front: &Front) -> Result<Bench> {
         let users = lab::base::cache::Cache::open()?;
         let own_cache = if args.smoke { None } else { Some(users.scratch()?) };
         let cache = own_cache.as_ref().map_or_else(|| users.path(""), |own| own.path().to_owned());
         let name = format!("bench-{}", std::process::id());
         let program = front.program.clone();
-        let guest = args.machines.guest()?.name.clone();
-        let accel = args.machines.accel.name();
-        Ok(Bench { program, cache, _own_cache: own_cache, accel, name, guest })
+        let selection = Selection {
+            provider: Some(ProviderName::Qemu),
+            means: Policy::get().means(),
+            ..choice.selection()
+        };
+        Ok(Bench { program, cache, _own_cache: own_cache, name, selection })
     }
 
     fn call(&self, words: &[&str]) -> Result<String> {
-        let takes_machines = matches!(words, ["test-e2e", ..] | ["lab", "up", ..]);
-        let machines = ["--provider", "qemu", "--accel", self.accel];
+        let (variable, selection) = self.selection.variable();
         let command = Command::new([&self.program])
             .args(words)
-            .args(takes_machines.then_some(machines).into_iter().flatten())
             .env("RDMA_LAB_CACHE", &self.cache)
-            .env(GUEST, &self.guest)
+            .env(variable, selection)
             .directory(workspace::root());
-        let command =
-            Policy::get().env().into_iter().fold(command, |command, (key, value)| command.env(key, value));
         Ok(command.run(LIMIT)?.stdout)
     }
 

@@ -51,7 +51,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         output::line(format_args!("  {:>8.1} MB  in all, on disk", holdings.size_bytes as f64 / 1e6))?;
     }
-    output::line(format_args!("  {:>8.1} MB  in all, on disk", holdings.size_bytes as f64 / 1e6))?;
     let own =
         residents()?.all()?.into_iter().find(|lab| lab.condition() != Condition::Down).map(|lab| lab.name);
     let shared = shared::all(&cache)?.into_iter().next().map(|lab| lab.name);

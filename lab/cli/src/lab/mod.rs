@@ -57,13 +57,6 @@ pub enum Lab {
 pub use exec::CarryArgs;
 pub(crate) use exec::{TROUBLE, carry};
 
-impl Lab {
-    /// Whether its exit code is that of a command on a node.
-    pub fn is_exec(&self) -> bool {
-        matches!(self, Lab::Exec(_))
-    }
-}
-
 /// Runs one of them.
 pub fn run(command: &Lab, front: &Front) -> Result<ExitCode> {
     match command {

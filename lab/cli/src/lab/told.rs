@@ -123,7 +123,7 @@ impl Told {
             state: if is_up { "up" } else { "down" },
             was_up: None,
             differences: Vec::new(),
-            provider: lab.choice()?.name().to_owned(),
+            provider: lab.choice()?.name().to_string(),
             description: lab.description.clone(),
             guest: None,
             kernel: None,

@@ -12,6 +12,7 @@ use lab::base::cache::Cache;
 use lab::base::invocation;
 use lab::base::progress::Step;
 use lab::base::role::Role;
+use lab::base::selection::{ProviderName, Selection};
 use lab::provider::resident::qemu::Resident;
 use lab::provider::resident::remote as shared;
 use lab::provider::resident::remote::Shared;
@@ -22,8 +23,7 @@ use lab::{Error, Result};
 
 use super::told::Told;
 use super::{Name, json, name_option, residents, ssh_key};
-use crate::machines::Machines;
-use crate::{Front, output};
+use crate::{Front, machines, output};
 
 /// How often a lab in the foreground is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    machines: Machines,
+    machines: Selection,
 }
 
 /// Brings the machines up and says how to reach them.
@@ -56,19 +56,19 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let (residents, cache, name) = (residents()?, Cache::open()?, &args.name.name);
     let other = shared::find(&cache, name)?;
     if let Some(lab) = residents.find(name)? {
-        args.machines.prefer("qemu");
-        return tell_own(args, front, &lab, &lab.differences(&args.machines.choice()?), true);
+        let choice = machines::choice(&args.machines, Some(ProviderName::Qemu))?;
+        return tell_own(args, front, &lab, &lab.differences(&choice), true);
     }
+    let mut there = None;
     if let Some(lab) = &other {
-        args.machines.prefer(lab.choice()?.name());
-        let choice = args.machines.choice()?;
-        let differences = lab.differences(&choice);
+        there = Some(lab.choice()?.name());
+        let differences = lab.differences(&machines::choice(&args.machines, there)?);
         if !differences.is_empty() && lab.is_as_it_was() {
             return tell_shared(args, front, lab, &differences, true);
         }
     }
-    args.machines.prepare(front.samples.are_built())?;
-    let choice = args.machines.choice()?;
+    let choice = machines::choice(&args.machines, there)?;
+    machines::prepare(&choice, &args.machines.means, front.samples.are_built())?;
     let setup = Setup::prepare(&front.samples, &choice, &front.program)?;
     let recorded: Vec<PathBuf> = residents
         .all()?

@@ -1,12 +1,20 @@
 //! `TrafficAfterFatalNak`, and the refusal that it follows: both queue pairs have failed then, so nothing more may come.
 
-use crate::checker::sink::{Arrival, Sink};
-use crate::checker::stream::{Refused, Stream};
-use crate::finding::Evidence;
+use crate::checker::broken::Spot;
+use crate::checker::sink::Sink;
+use crate::finding::{Evidence, Refusal};
 use crate::rule::Rule;
 
 /// Requests may be on their way for this long when a fatal NAK is.
 const GRACE_NS: u64 = 100_000_000;
+
+/// A refusal for good.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) at: Spot,
+    pub(super) refusal: Refusal,
+    pub(super) has_cause: bool,
+}
 
 /// Whether the responder refused for good.
 #[derive(Debug, Default)]
@@ -46,32 +54,26 @@ impl Fatal {
             _ => None,
         }
     }
-}
 
-impl Stream {
-    /// Holds a request against a fatal NAK before it.
+    /// Holds a request that comes at `timestamp_ns` against the refusal.
     #[inline]
-    pub(super) fn request_after_fatal(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
-        if let Fatal::Refused { at_ns, .. } = self.fatal
-            && arrival.timestamp_ns.saturating_sub(at_ns) > GRACE_NS
+    pub(super) fn judge_request(&mut self, timestamp_ns: u64, sink: &mut Sink<'_>) {
+        if let Self::Refused { at_ns, .. } = self
+            && timestamp_ns.saturating_sub(*at_ns) > GRACE_NS
         {
-            self.fatal.tell();
-            sink.report(
-                Rule::TrafficAfterFatalNak,
-                Evidence::Words { expected: "no further request", got: "one" },
-            );
+            self.tell();
+            let evidence = Evidence::Words { expected: "no further request", got: "one" };
+            sink.report(Rule::TrafficAfterFatalNak, evidence);
         }
     }
 
-    /// Holds an answer against a fatal NAK before it.
+    /// Holds an answer against the refusal.
     #[inline]
-    pub(super) fn answer_after_fatal(&mut self, sink: &mut Sink<'_>) {
-        if let Fatal::Refused { .. } = self.fatal {
-            self.fatal.tell();
-            sink.report(
-                Rule::TrafficAfterFatalNak,
-                Evidence::Words { expected: "no further answer", got: "one" },
-            );
+    pub(super) fn judge_answer(&mut self, sink: &mut Sink<'_>) {
+        if let Self::Refused { .. } = self {
+            self.tell();
+            let evidence = Evidence::Words { expected: "no further answer", got: "one" };
+            sink.report(Rule::TrafficAfterFatalNak, evidence);
         }
     }
 }

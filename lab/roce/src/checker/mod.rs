@@ -5,6 +5,7 @@
 //! arrive, the gap is the capture's, and checking goes on behind it. After any fault the counts that it makes unsure are learnt anew from the wire.
 
 mod adverts;
+mod again;
 pub(crate) mod alone;
 mod asked;
 mod assemble;

@@ -1,10 +1,10 @@
 //! Refusals: NAKs, and the request that each refuses.
 
 use crate::checker::broken::Spot;
-use crate::checker::fatal::Fatal;
+use crate::checker::fatal::{Fatal, Refused};
 use crate::checker::pending::Pending;
 use crate::checker::sink::{Arrival, Sink};
-use crate::checker::stream::{Gap, Refused, Stream};
+use crate::checker::stream::{Gap, Stream};
 use crate::finding::{Evidence, Refusal};
 use crate::message::{MessageKind, Outcome};
 use crate::rule::Rule;

@@ -47,7 +47,7 @@ impl Stream {
             // What is sent again was lost on its way, and not by the recorder.
             self.report_held(sink);
         }
-        self.request_after_fatal(arrival, sink);
+        self.fatal.judge_request(arrival.timestamp_ns, sink);
         let is_again = self.expected.is_none()
             && self.queue.back().is_some_and(|last| last.count.is_none() && psn.distance(last.psn) <= 0);
         if is_again {

@@ -55,7 +55,7 @@ impl Stream {
         if !self.is_sent_or_excused(arrival, accepts, sink) {
             return;
         }
-        self.answer_after_fatal(sink);
+        self.fatal.judge_answer(sink);
         // A refusal takes what comes before it.
         let taken = if accepts { psn } else { psn.plus(Psn::new(u32::MAX).value()) };
         if self.gap != Gap::No && self.expected.is_some_and(|expected| taken.distance(expected) >= 0) {

@@ -11,7 +11,6 @@ use crate::checker::pending::Queue;
 use crate::checker::retry::{Nak, Retry};
 use crate::checker::sink::Budget;
 use crate::checker::told::Told;
-use crate::finding::Refusal;
 use crate::message_log::MessageId;
 use crate::retransmission::Retransmissions;
 use crate::wire::{Operation, Psn};
@@ -105,14 +104,6 @@ pub(super) struct Early {
     /// The last PSN that is answered so.
     pub(super) psn: Psn,
     pub(super) is_ack: bool,
-}
-
-/// A refusal for good.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refused {
-    pub(super) at: Spot,
-    pub(super) refusal: Refusal,
-    pub(super) has_cause: bool,
 }
 
 /// A request that its responder was not ready for.

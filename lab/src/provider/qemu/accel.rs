@@ -16,6 +16,7 @@ use crate::base::command::{Command, tail};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::invocation;
 use crate::base::progress::Step;
+use crate::base::selection::AccelChoice;
 use crate::guest::image::Image;
 use crate::host::toolbox::Tool;
 use crate::host::toolbox::set::QEMU;
@@ -48,23 +49,11 @@ impl fmt::Display for Accel {
     }
 }
 
-/// What the user asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Choice {
-    /// KVM where it works, else software emulation.
-    #[default]
-    Auto,
-    /// KVM or an error.
-    Kvm,
-    /// Software emulation.
-    Tcg,
-}
-
-impl From<Accel> for Choice {
-    fn from(accel: Accel) -> Choice {
+impl From<Accel> for AccelChoice {
+    fn from(accel: Accel) -> AccelChoice {
         match accel {
-            Accel::Kvm => Choice::Kvm,
-            Accel::Tcg => Choice::Tcg,
+            Accel::Kvm => AccelChoice::Kvm,
+            Accel::Tcg => AccelChoice::Tcg,
         }
     }
 }
@@ -125,8 +114,8 @@ impl Verdict {
 /// # Errors
 ///
 /// KVM was asked for and does not work, or the probe could not be started.
-pub fn decide(choice: Choice, cache: &Cache, image: &Image, qemu: &Tool) -> Result<Decision> {
-    if choice == Choice::Tcg {
+pub fn decide(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Tool) -> Result<Decision> {
+    if choice == AccelChoice::Tcg {
         return Ok(Decision { accel: Accel::Tcg, reason: "asked for".to_owned() });
     }
     let verdict = match closed() {
@@ -144,7 +133,7 @@ pub fn decide(choice: Choice, cache: &Cache, image: &Image, qemu: &Tool) -> Resu
 /// # Errors
 ///
 /// As [`decide`].
-pub fn decide_anew(choice: Choice, cache: &Cache, image: &Image, qemu: &Tool) -> Result<Decision> {
+pub fn decide_anew(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Tool) -> Result<Decision> {
     match closed() {
         Some(_) => {}
         None => drop(probe(cache, image, qemu)?),
@@ -156,7 +145,7 @@ pub fn decide_anew(choice: Choice, cache: &Cache, image: &Image, qemu: &Tool) ->
 pub fn known(cache: &Cache) -> String {
     match (closed(), cached(cache, None)) {
         (Some(reason), _) => Decision { accel: Accel::Tcg, reason }.to_string(),
-        (None, Some(verdict)) => match conclude(Choice::Auto, verdict) {
+        (None, Some(verdict)) => match conclude(AccelChoice::Auto, verdict) {
             Ok(decision) => decision.to_string(),
             Err(error) => error.to_string(),
         },
@@ -169,10 +158,10 @@ pub fn known(cache: &Cache) -> String {
     }
 }
 
-fn conclude(choice: Choice, verdict: Verdict) -> Result<Decision> {
+fn conclude(choice: AccelChoice, verdict: Verdict) -> Result<Decision> {
     match (verdict.works, choice) {
         (true, _) => Ok(Decision { accel: Accel::Kvm, reason: verdict.reason }),
-        (false, Choice::Kvm) => {
+        (false, AccelChoice::Kvm) => {
             Err(Error::new(Kind::Boot, format!("KVM does not work here: {}", verdict.reason)).next(format!(
                 "leave out `--accel kvm` for software emulation, or try again after a change with `{}`",
                 invocation::program("doctor --probe")
@@ -307,11 +296,11 @@ mod tests {
 
     #[test]
     fn kvm_that_does_not_work_is_replaced_or_refused() {
-        let decision = conclude(Choice::Auto, verdict(false)).unwrap();
+        let decision = conclude(AccelChoice::Auto, verdict(false)).unwrap();
         assert_eq!(decision.to_string(), "software emulation (TCG): because");
-        let error = conclude(Choice::Kvm, verdict(false)).unwrap_err();
+        let error = conclude(AccelChoice::Kvm, verdict(false)).unwrap_err();
         assert!(error.to_string().starts_with("KVM does not work here: because"), "{error}");
-        assert_eq!(conclude(Choice::Kvm, verdict(true)).unwrap().accel, Accel::Kvm);
+        assert_eq!(conclude(AccelChoice::Kvm, verdict(true)).unwrap().accel, Accel::Kvm);
     }
 
     #[test]

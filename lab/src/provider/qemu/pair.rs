@@ -13,6 +13,7 @@ use crate::base::command::{Command, tail};
 use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::progress::{Step, say};
 use crate::base::role::Role;
+use crate::base::selection::AccelChoice;
 use crate::guest::contents::Contents;
 use crate::guest::image::recipe::Recipe;
 use crate::guest::image::{Image, Release};
@@ -20,7 +21,7 @@ use crate::host::toolbox::set::QEMU;
 use crate::host::toolbox::{Tool, Toolbox};
 use crate::host::{files, memory};
 use crate::node::{Node, Pair, Plan, Provenance, Provider};
-use crate::provider::qemu::accel::{self, Accel, Choice, Decision};
+use crate::provider::qemu::accel::{self, Accel, Decision};
 use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv::{self, Files, Machine, Origin};
 use crate::provider::qemu::asleep::{self, Asleep};
@@ -101,7 +102,7 @@ impl Qemu {
     pub fn new(
         guest: &'static Release,
         cache: Cache,
-        choice: Choice,
+        choice: AccelChoice,
         guard_program: &Path,
         seed: Option<u64>,
     ) -> Result<Qemu> {
@@ -116,7 +117,7 @@ impl Qemu {
     pub fn of(
         recipe: &Recipe,
         cache: Cache,
-        choice: Choice,
+        choice: AccelChoice,
         guard_program: &Path,
         seed: Option<u64>,
     ) -> Result<Qemu> {

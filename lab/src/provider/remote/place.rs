@@ -1,31 +1,13 @@
 //! Where the programs for machines of others are built: here if they run there, else there.
 
-use std::fmt;
 use std::path::Path;
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::role::Role;
+use crate::base::selection::BuildPlace;
 use crate::host::builder::ours;
 use crate::provider::remote::machines::Machines;
 use crate::provider::remote::survey::Survey;
-
-/// Where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// On this computer, against the lab's sysroot.
-    Host,
-    /// On the server.
-    Guest,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Place::Host => "host",
-            Place::Guest => "guest",
-        })
-    }
-}
 
 /// The oldest glibc that programs built against the lab's sysroot have run with; [`glibc_of`] looks at each.
 const GLIBC_OLDEST: (u32, u32) = (2, 34);
@@ -35,7 +17,7 @@ const GLIBC_OLDEST: (u32, u32) = (2, 34);
 /// # Errors
 ///
 /// The machines are not alike: no program would run on both.
-pub fn decide(machines: &Machines) -> Result<(Place, String)> {
+pub fn decide(machines: &Machines) -> Result<(BuildPlace, String)> {
     let [server, client] = Role::BOTH.map(|role| &machines.surveys[&role]);
     if server.architecture != client.architecture {
         return Err(Error::setup(format!(
@@ -48,19 +30,19 @@ pub fn decide(machines: &Machines) -> Result<(Place, String)> {
     Ok(place(std::env::consts::OS, std::env::consts::ARCH, older))
 }
 
-fn place(os: &str, architecture: &str, machine: &Survey) -> (Place, String) {
+fn place(os: &str, architecture: &str, machine: &Survey) -> (BuildPlace, String) {
     if os != "linux" {
-        return (Place::Guest, format!("this computer runs {os}"));
+        return (BuildPlace::Guest, format!("this computer runs {os}"));
     }
     if machine.architecture != architecture || architecture != ours() {
-        return (Place::Guest, format!("it is {}, this computer {architecture}", machine.architecture));
+        return (BuildPlace::Guest, format!("it is {}, this computer {architecture}", machine.architecture));
     }
     match glibc(machine) {
         Some(version) if version >= GLIBC_OLDEST => {
-            (Place::Host, format!("it is {architecture} too, with glibc {}", machine.glibc))
+            (BuildPlace::Host, format!("it is {architecture} too, with glibc {}", machine.glibc))
         }
-        Some(_) => (Place::Guest, format!("its glibc {} is older than 2.34", machine.glibc)),
-        None => (Place::Guest, "it has no glibc".to_owned()),
+        Some(_) => (BuildPlace::Guest, format!("its glibc {} is older than 2.34", machine.glibc)),
+        None => (BuildPlace::Guest, "it has no glibc".to_owned()),
     }
 }
 
@@ -118,13 +100,13 @@ mod tests {
     #[test]
     fn programs_are_built_here_where_they_run_there() {
         let ubuntu_24 = machine("x86_64", "2.39");
-        assert_eq!(place("linux", "x86_64", &ubuntu_24).0, Place::Host);
-        assert_eq!(place("linux", "x86_64", &machine("x86_64", "2.35")).0, Place::Host);
-        assert_eq!(place("linux", "x86_64", &machine("x86_64", "2.31")).0, Place::Guest);
-        assert_eq!(place("linux", "x86_64", &machine("x86_64", "")).0, Place::Guest);
-        assert_eq!(place("linux", "x86_64", &machine("aarch64", "2.39")).0, Place::Guest);
-        assert_eq!(place("linux", "aarch64", &machine("aarch64", "2.39")).0, Place::Guest);
-        assert_eq!(place("macos", "aarch64", &machine("aarch64", "2.39")).0, Place::Guest);
+        assert_eq!(place("linux", "x86_64", &ubuntu_24).0, BuildPlace::Host);
+        assert_eq!(place("linux", "x86_64", &machine("x86_64", "2.35")).0, BuildPlace::Host);
+        assert_eq!(place("linux", "x86_64", &machine("x86_64", "2.31")).0, BuildPlace::Guest);
+        assert_eq!(place("linux", "x86_64", &machine("x86_64", "")).0, BuildPlace::Guest);
+        assert_eq!(place("linux", "x86_64", &machine("aarch64", "2.39")).0, BuildPlace::Guest);
+        assert_eq!(place("linux", "aarch64", &machine("aarch64", "2.39")).0, BuildPlace::Guest);
+        assert_eq!(place("macos", "aarch64", &machine("aarch64", "2.39")).0, BuildPlace::Guest);
     }
 
     #[test]

@@ -15,14 +15,15 @@ use crate::base::cache::{self, Cache, Lock, sha256, write_whole};
 use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::invocation;
-use crate::base::policy::{Policy, Source};
+use crate::base::policy::Policy;
 use crate::base::program::Program;
 use crate::base::progress::say;
 use crate::base::role::Role;
+use crate::base::selection::{ProviderName, Selection, ToolSource};
 use crate::guest::image::recipe;
 use crate::node::parcel::{self, Arrived, Parcel, Target};
 use crate::node::{Pair as _, Plan};
-use crate::provider::choice::{Choice, PROVIDER};
+use crate::provider::choice::Choice;
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
 use crate::provider::qemu::control::{Control, Reply, Status};
@@ -73,10 +74,10 @@ pub struct Resident {
     pub kernel: String,
     /// Whose QEMU that is.
     #[serde(default)]
-    pub tools: Source,
-    /// Which machines were asked for, as [`Choice::env`] says it.
+    pub tools: ToolSource,
+    /// Which machines were asked for.
     #[serde(default)]
-    choice: BTreeMap<String, String>,
+    selection: Selection,
     /// The port on 127.0.0.1 by which each node is reached.
     #[serde(default)]
     pub ssh_ports: BTreeMap<Role, u16>,
@@ -139,7 +140,7 @@ impl Residents {
             description: pair.description(),
             guest: pair.origin().release.clone(),
             kernel: pair.origin().kernel.clone(),
-            choice: choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            selection: choice.selection(),
             ssh_ports: BTreeMap::new(),
             tools: Policy::get().tools,
         };
@@ -344,11 +345,12 @@ impl Resident {
 
     /// What of `choice` it has not: see [`Choice::differences`].
     pub fn differences(&self, choice: &Choice) -> Vec<String> {
-        let mut had = self.choice.clone();
-        had.insert(PROVIDER.to_owned(), "qemu".to_owned());
-        // What it runs on in the end.
-        had.insert("RDMA_LAB_ACCEL".to_owned(), self.accel.to_string());
-        choice.differences(&had)
+        choice.differences(&Selection {
+            provider: Some(ProviderName::Qemu),
+            // What it runs on in the end.
+            accel: Some(self.accel.into()),
+            ..self.selection.clone()
+        })
     }
 
     /// The words that reach one of its nodes by SSH; a command may follow them. The lab has a key of its own; `key` is
@@ -542,10 +544,10 @@ mod tests {
             logs: directory.path().to_owned(),
             known_hosts: PathBuf::new(),
             accel: Accel::Tcg,
-            tools: Source::Toolbox,
+            tools: ToolSource::Toolbox,
             guest: "debian-13".to_owned(),
             kernel: "6.12".to_owned(),
-            choice: BTreeMap::new(),
+            selection: Selection::default(),
             ssh_ports: BTreeMap::new(),
             description: String::new(),
         };
@@ -576,9 +578,9 @@ mod tests {
             description: String::new(),
             guest: "debian-13".to_owned(),
             kernel: "6.12".to_owned(),
-            choice: BTreeMap::new(),
+            selection: Selection::default(),
             ssh_ports: BTreeMap::new(),
-            tools: Source::Toolbox,
+            tools: ToolSource::Toolbox,
         };
         residents.keep(&lab).unwrap();
         fs::write(lab.note(), "node server ended: signal 9\n").unwrap();

@@ -1,6 +1,6 @@
 //! Labs on machines of others that stay: the machines do anyway, so a lab is a record of what was prepared there.
 //!
-//! The record is a file `NAME.shared` in the cache's directory `labs`, beside those of
+//! The record is a file `NAME.remote` in the cache's directory `labs`, beside those of
 //! [`crate::provider::resident::qemu`].
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::invocation;
 use crate::base::program::Program;
 use crate::base::role::Role;
+use crate::base::selection::Selection;
 use crate::host::toolbox::Toolbox;
 use crate::provider::choice::{Choice, Source};
 use crate::provider::multipass::client::Instance;
@@ -34,15 +35,15 @@ use crate::scenario::network::Network;
 use crate::wire::capture::decode_file;
 
 /// What a record's file name ends with.
-const SUFFIX: &str = ".shared";
+const SUFFIX: &str = ".remote";
 
 /// A lab on machines of others, as recorded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Shared {
     /// Its name.
     pub name: String,
-    /// Which machines, as [`Choice::env`] says it.
-    choice: BTreeMap<String, String>,
+    /// Which machines.
+    selection: Selection,
     /// What they are, for people.
     pub description: String,
     /// Where captures go that were given no name.
@@ -126,10 +127,9 @@ pub fn up(
     let directory = cache.path("labs");
     fs::create_dir_all(&directory).at("failed to create", &directory)?;
     let _alone = alone(cache, source)?;
-    let choice: BTreeMap<String, String> =
-        choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let selection = choice.selection();
     let sums = sums(programs)?;
-    if let Some(lab) = find(cache, name)?.filter(|lab| lab.choice == choice)
+    if let Some(lab) = find(cache, name)?.filter(|lab| lab.selection == selection)
         && lab.programs == sums
         && lab.answers_the_same(str::eq)?
     {
@@ -160,7 +160,7 @@ pub fn up(
     })?;
     let (name, logs, recording) = (name.to_owned(), logs.to_owned(), None);
     let description = source.description();
-    let lab = Shared { name, choice, description, logs, recording, programs: sums, nodes };
+    let lab = Shared { name, selection, description, logs, recording, programs: sums, nodes };
     lab.keep(cache)?;
     Ok((lab, false))
 }
@@ -250,12 +250,12 @@ impl Shared {
     ///
     /// The record names none that there are.
     pub fn choice(&self) -> Result<Choice> {
-        Choice::from_env(|name| self.choice.get(name).cloned())
+        Choice::of(&self.selection)
     }
 
     /// What of `choice` it has not: see [`Choice::differences`].
     pub fn differences(&self, choice: &Choice) -> Vec<String> {
-        choice.differences(&self.choice)
+        choice.differences(&self.selection)
     }
 
     /// A node's address on the RDMA network.

@@ -12,6 +12,14 @@ use crate::base::role::Role;
 use crate::scenario::differences::Differences;
 use crate::scenario::network::Wire;
 
+/// The least that a hosts file has, for people.
+pub const EXAMPLE: &str = "\
+    write [server] and [client], each with where ssh finds it and its address on the RDMA network:\n\
+    [server]\n\
+    ssh = \"user@192.0.2.10\"\n\
+    address = \"198.51.100.10\"\n\
+    setup_rxe = true  # if SoftRoCE is to be made there";
+
 /// Both hosts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +90,7 @@ impl Hosts {
                 Error::usage(format!("{} is no hosts file", path.display())).detail(error.to_string());
             match nearest_key(error.message()) {
                 Some(nearest) => wrong.next(nearest),
-                None => wrong.next("docs/providers.md has an example"),
+                None => wrong.next(EXAMPLE),
             }
         })?;
         let directory = path.parent().unwrap_or(Path::new("."));

@@ -13,8 +13,8 @@ use crate::scenario::fault::action::Action;
 use crate::scenario::fault::{Fault, Matcher, Met};
 
 /// What to do about a fault that is beyond netem.
-pub const WAYS_OUT: &str =
-    "run it with --provider qemu, or say it as tc netem can: docs/scenarios.md has a table";
+pub const WAYS_OUT: &str = "run it with --provider qemu, or say it as tc netem can: drop, duplicate and reorder with a `probability`, delay \
+     with one of 1.0, rate, and cut for good; none with `opcode`, a queue pair, `psn`, `nth`, `times` or `seed`";
 
 /// The arguments of `tc qdisc … netem` for each node whose packets meet a fault.
 ///

@@ -11,18 +11,19 @@ use crate::retransmission::RetransmissionClass;
 use crate::row::Row;
 use crate::trace::labels::Labels;
 use crate::trace::render;
-use crate::trace::summary::Streams;
-use crate::trace::summary::message::{self, Line};
 use crate::wire::{Opcode, Operation, Psn, Syndrome};
 
 /// PSNs of lost packets that are listed; of more, how many there are.
 const LISTED_MAX: usize = 16;
 
+/// Every stream of a report, by its connection and requester.
+pub(super) type Streams<'a> = BTreeMap<(usize, Side), Stream<'a>>;
+
 /// The requests of one side, and the answers to them.
 pub(super) struct Stream<'a> {
     requester: (usize, Side),
     psn_first: Psn,
-    messages: Vec<&'a Message>,
+    pub(super) messages: Vec<&'a Message>,
     /// The packet that was sent first for each PSN.
     requests: BTreeMap<i32, &'a Row>,
     /// READ responses and results of atomics, likewise.
@@ -163,12 +164,8 @@ impl<'a> Stream<'a> {
         row.and_then(|row| render::operands(row)).into_iter().chain(event).collect()
     }
 
-    /// Writes messages and what became of them, under the direction.
-    pub(super) fn write(&self, out: &mut String, labels: &Labels<'_>, direction: &str) {
-        let lines: Vec<Line> =
-            self.messages.iter().map(|message| Line::new(labels, self.requester, self, message)).collect();
-        let _ = writeln!(out, "\n  {direction}");
-        message::write(out, lines);
+    /// Writes what became of its packets.
+    pub(super) fn write(&self, out: &mut String, labels: &Labels<'_>) {
         let node = labels.requester_node(self.requester);
         let psn = |at: &i32| format!("{node}{at:+}");
         for ((words, opcode), at) in &self.touched {
