@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lab::base::names::find;
+use lab::base::selection::Selection;
 use lab::explore::{Exploration, Reach, table};
 use lab::run::setup::Setup;
 use lab::scenario::Scenario;
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
-use crate::machines::Machines;
+use crate::machines;
 use crate::{Front, output};
 
 /// The arguments of `explore`.
@@ -35,13 +36,13 @@ pub struct Args {
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     #[command(flatten)]
-    machines: Machines,
+    machines: Selection,
 }
 
 /// Explores; exit code 1 where something is a surprise.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    let choice = args.machines.choice()?;
-    args.machines.prepare(front.samples.are_built())?;
+    let choice = machines::choice(&args.machines, None)?;
+    machines::prepare(&choice, &args.machines.means, front.samples.are_built())?;
     let setup = Setup::prepare(&front.samples, &choice, &front.program)?;
     let mut exploration = match &args.resume {
         Some(directory) => Exploration::resume(directory)?,

@@ -53,6 +53,10 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         })
         .map_err(|source| Error::setup("failed to handle Ctrl-C").source(source))?;
     }
+    if !args.machines.release.packages.is_empty() {
+        return Err(lab::Error::usage("--packages is for runs, and not yet for a lab that stays up")
+            .next("run the programs by `run --packages …`, or push what the machines have not: `lab push`"));
+    }
     let (residents, cache, name) = (residents()?, Cache::open()?, &args.name.name);
     let other = shared::find(&cache, name)?;
     if let Some(lab) = residents.find(name)? {
