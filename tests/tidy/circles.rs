@@ -6,8 +6,20 @@ use crate::imports::{Imports, imports};
 use crate::sources::{Crate, crates, planted};
 
 /// The stages of crate `lab`: each imports only those before it.
-const STAGES: [&str; 12] =
-    ["base", "scenario", "wire", "host", "guest", "node", "provider", "run", "judge", "trial", "explore", "self_test"];
+const STAGES: [&str; 12] = [
+    "base",
+    "scenario",
+    "wire",
+    "host",
+    "guest",
+    "node",
+    "provider",
+    "run",
+    "judge",
+    "trial",
+    "explore",
+    "self_test",
+];
 
 /// Crates with circles that are not mended yet, and how many files are in each of them.
 ///

@@ -11,8 +11,7 @@ use lab::scenario::Scenario;
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
-use crate::machines;
-use crate::{Front, output};
+use crate::{Front, machines, output};
 
 /// The arguments of `explore`.
 #[derive(Debug, clap::Args)]
