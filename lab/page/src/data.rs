@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use roce::{Fate, PacketLine, Part, Report};
 use serde_json::{Value, json};
 
+use crate::calls::{Calls, Kind};
 use crate::fields::Notation;
 use crate::frames::Capture;
 use crate::memory;
@@ -81,8 +82,8 @@ struct Packed {
     layouts: Vec<usize>,
 }
 
-/// A capture as data, and the bytes of its frames in base64.
-pub(crate) fn of(capture: &Capture) -> (Value, String) {
+/// A capture and the programs' calls as data, and the bytes of the frames in base64.
+pub(crate) fn of(capture: &Capture, programs: &[Calls]) -> (Value, String) {
     let report = &capture.report;
     let mut strings = Strings::default();
     strings.add("");
@@ -91,6 +92,7 @@ pub(crate) fn of(capture: &Capture) -> (Value, String) {
     let Packed { columns, values, parameters, blob, layouts } =
         packets(capture, &lines, &nodes, &mut strings);
     let messages = messages(report, &mut strings);
+    let calls = calls(capture, programs, &nodes, &mut strings);
     let layouts: Vec<Value> = layouts
         .into_iter()
         .filter_map(|index| capture.layouts.get(index))
@@ -122,6 +124,7 @@ pub(crate) fn of(capture: &Capture) -> (Value, String) {
         "parameters": parameters,
         "layouts": layouts,
         "messages": messages,
+        "calls": calls,
         "regions": regions(report),
         "findings": findings(report),
         "rules": rules(report),
@@ -245,6 +248,37 @@ fn messages(report: &Report, strings: &mut Strings) -> Value {
             .ended_ns
             .map_or(-1, |end| i64::try_from(end.saturating_sub(message.sent_ns)).unwrap_or(-1));
         columns.push("took", took);
+    }
+    columns.to_json()
+}
+
+/// Calls of the programs whose clock is matched, in the order of time; those of setting up are not for the ladder.
+fn calls(capture: &Capture, programs: &[Calls], nodes: &[String], strings: &mut Strings) -> Value {
+    let mut rows = Vec::new();
+    for program in programs {
+        let Some(offset_ns) = program.offset(capture).ns() else { continue };
+        let Some(node) = nodes.iter().position(|name| *name == program.node) else { continue };
+        for call in &program.calls {
+            let kind = match call.kind {
+                Kind::Setup => continue,
+                Kind::Posted => 0,
+                Kind::Completed => 1,
+                Kind::Failed => 2,
+                Kind::Event => 3,
+                Kind::Connection => 4,
+                Kind::State => 5,
+            };
+            let time = i128::from(call.time_ns) + offset_ns - i128::from(capture.first_ns);
+            rows.push((i64::try_from(time).unwrap_or(0), node as i64, kind, strings.add(&call.text)));
+        }
+    }
+    rows.sort_by_key(|(time, ..)| *time);
+    let mut columns = Columns::default();
+    for (time, node, kind, text) in rows {
+        columns.push("time", time);
+        columns.push("node", node);
+        columns.push("kind", kind);
+        columns.push("text", text);
     }
     columns.to_json()
 }

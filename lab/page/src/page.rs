@@ -59,7 +59,7 @@ impl<'a> Page<'a> {
     /// Renders the page.
     pub fn to_html(&self) -> String {
         let report = &self.capture.report;
-        let (data, blob) = data::of(self.capture);
+        let (data, blob) = data::of(self.capture, &self.run.calls);
         let compared = self.traces.as_ref().filter(|traces| traces.before != traces.after).map(|traces| {
             let compared = compare::compare(&visible(&traces.before), &visible(&traces.after));
             html::compared(traces, &compared)
@@ -73,6 +73,7 @@ impl<'a> Page<'a> {
             "findings" => html::findings(report),
             "compared" => compared.clone().unwrap_or_default(),
             "connections" => html::connections(report),
+            "calls" => html::calls(&self.run, self.capture),
             "counters" => html::counters(&self.run),
             "outputs" => html::outputs(&self.run),
             "text" => text(report),

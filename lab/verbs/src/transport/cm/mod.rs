@@ -68,8 +68,9 @@ fn connect_once(
     let mut endpoint = endpoint(Arc::clone(&id), None, builder)?;
     prepare(&mut endpoint)?;
 
-    id.connect(params, target.server)?;
+    // Before the call: its REQ may be on the wire before it returns.
     params.log("rdma_connect");
+    id.connect(params, target.server)?;
     let awaited = format!("{} to answer (ESTABLISHED)", target.server);
     let event = expect_event(&id, CmEventKind::Established, &awaited, target, deadline)?;
     endpoint.work_mut().set_peer_qp_num(event.remote_qpn);
@@ -164,8 +165,8 @@ impl Link for CmLink {
         if let Some(exponent) = params.ack_timeout {
             id.set_ack_timeout(exponent)?;
         }
-        id.accept(params)?;
         params.log("rdma_accept");
+        id.accept(params)?;
 
         let awaited = "the client to confirm the connection (ESTABLISHED)";
         let event = wait_confirmation(id, work, awaited, deadline)?;
