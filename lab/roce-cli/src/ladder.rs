@@ -49,7 +49,8 @@ enum Format {
 
 impl Format {
     fn of(output: Option<&Path>, is_mermaid: bool) -> Result<Self, Error> {
-        let extension = output.and_then(Path::extension).map(|extension| extension.to_string_lossy().to_lowercase());
+        let extension =
+            output.and_then(Path::extension).map(|extension| extension.to_string_lossy().to_lowercase());
         Ok(match extension.as_deref() {
             Some("md" | "markdown") => Self::Markdown,
             _ if is_mermaid => Self::Mermaid,

@@ -73,6 +73,40 @@ mod tests {
         assert!(dark > 300, "{dark} dark pixels");
     }
 
+    /// Texts of a group and of all groups in it, as they are drawn.
+    fn drawn(group: &resvg::usvg::Group, texts: &mut Vec<String>) {
+        for node in group.children() {
+            match node {
+                resvg::usvg::Node::Group(group) => drawn(group, texts),
+                resvg::usvg::Node::Text(text) => {
+                    // A letter without a shape would be a hole.
+                    assert!(text.flattened().bounding_box().width() > 0.0, "{text:?}");
+                    texts.push(text.chunks().iter().map(|chunk| chunk.text()).collect());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn png_and_pdf_have_the_labels_of_the_ladder() {
+        for rule in [roce::Rule::RequestPsnGap, roce::Rule::RequestRefused, roce::Rule::IcrcMismatch] {
+            let mut analysis = roce::Analysis::new(roce::Names::new());
+            for (number, (time_us, frame)) in (1..).zip(roce::synth::conversation(rule)) {
+                analysis.push(&roce::capture::Record::ethernet(number, time_us * 1_000, &frame));
+            }
+            let ladder = analysis.finish().ladder(&roce::LadderOptions::default());
+            let svg = ladder.to_svg();
+            let mut texts = Vec::new();
+            drawn(tree(&svg).unwrap().root(), &mut texts);
+            let labels = ladder.labels();
+            for words in labels.iter().flatten().filter(|words| !words.is_empty()) {
+                assert!(texts.contains(words), "{words} of {texts:?}");
+            }
+            assert!(pdf(&svg).unwrap().starts_with(b"%PDF") && !png(&svg).unwrap().is_empty());
+        }
+    }
+
     #[test]
     fn picture_that_would_take_too_much_memory_is_refused() {
         let large = SVG.replace("width=\"200\" height=\"40\">", "width=\"20000\" height=\"20000\">");

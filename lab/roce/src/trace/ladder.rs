@@ -47,15 +47,8 @@ pub(super) enum Mark {
 }
 
 impl Mark {
-    const ALL: [Self; 7] = [
-        Self::Lost,
-        Self::Late,
-        Self::Altered,
-        Self::Repeated,
-        Self::NotReady,
-        Self::Refused,
-        Self::Finding,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Lost, Self::Late, Self::Altered, Self::Repeated, Self::NotReady, Self::Refused, Self::Finding];
 
     const fn words(self) -> &'static str {
         match self {
@@ -116,7 +109,8 @@ impl Ladder {
         let mut lines = report.packet_lines();
         // Of all, what a filter hides among them.
         let (data, management) = (report.rows.first(), report.cm_rows.first());
-        let times = data.map(|row| row.timestamp_ns).into_iter().chain(management.map(|row| row.timestamp_ns));
+        let times =
+            data.map(|row| row.timestamp_ns).into_iter().chain(management.map(|row| row.timestamp_ns));
         let first_ns = times.min().unwrap_or(0);
         let mut more = report.packets_untraced;
         if let Some(range) = &options.packets {
@@ -144,7 +138,8 @@ impl Ladder {
         let arrows = lines
             .iter()
             .map(|line| {
-                let [from, to] = ends(line).map(|end| lanes.iter().position(|lane| *lane == end).unwrap_or(0));
+                let [from, to] =
+                    ends(line).map(|end| lanes.iter().position(|lane| *lane == end).unwrap_or(0));
                 let rules = found.get(&line.number).cloned().unwrap_or_default();
                 Arrow {
                     number: line.number,
@@ -246,7 +241,8 @@ fn more_words(line: &PacketLine, has_several: bool) -> String {
     let parameter = names.into_iter().find_map(said).unwrap_or_default();
     let pairs = match &line.queue_pairs {
         [from, to] if has_several && line.part != Part::Management => {
-            let [from, to] = [from, to].map(|name| name.rsplit_once('.').map_or(name.as_str(), |(_, name)| name));
+            let [from, to] =
+                [from, to].map(|name| name.rsplit_once('.').map_or(name.as_str(), |(_, name)| name));
             format!("{from} > {to}")
         }
         _ => String::new(),

@@ -15,7 +15,8 @@ const MOST: usize = 45_000;
 fn label(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (at, character) in text.char_indices() {
-        let is_plain = character.is_alphanumeric() || matches!(character, ' ' | '.' | ',' | '_' | '-' | '+' | '/' | '(' | ')' | '…');
+        let is_plain = character.is_alphanumeric()
+            || matches!(character, ' ' | '.' | ',' | '_' | '-' | '+' | '/' | '(' | ')' | '…' | '·');
         // A word that ends a block.
         let is_end = text.get(at..at + 3).is_some_and(|word| word.eq_ignore_ascii_case("end"));
         if is_plain && !is_end {
@@ -45,7 +46,9 @@ fn words(arrow: &Arrow) -> String {
     if !arrow.more.is_empty() {
         let _ = write!(words, " · {}", arrow.more);
     }
-    let told = |mark: &&Mark| matches!(mark, Mark::Lost | Mark::Late | Mark::Altered | Mark::Refused | Mark::NotReady);
+    let told = |mark: &&Mark| {
+        matches!(mark, Mark::Lost | Mark::Late | Mark::Altered | Mark::Refused | Mark::NotReady)
+    };
     let marks: Vec<&str> = arrow.marks.iter().filter(told).map(|mark| mark.words()).collect();
     if !marks.is_empty() {
         let _ = write!(words, " · {}", marks.join(", ").to_uppercase());

@@ -53,7 +53,10 @@ pub(super) fn sign(out: &mut String, mark: Mark, x: i64, y: i64, colour: &str, b
     };
     let polygon = |out: &mut String, points: &[(i64, i64)], fill: &str| {
         let points = at(points);
-        let _ = writeln!(out, "<polygon points=\"{points}\" fill=\"{fill}\" stroke=\"{colour}\" stroke-width=\"1.6\"/>");
+        let _ = writeln!(
+            out,
+            "<polygon points=\"{points}\" fill=\"{fill}\" stroke=\"{colour}\" stroke-width=\"1.6\"/>"
+        );
     };
     let round = |out: &mut String, fill: &str| {
         let _ = writeln!(

@@ -9,7 +9,7 @@ use crate::trace::lines::Part;
 
 const ROW: i64 = 36;
 /// Left of the first lane: number and time.
-const LEFT: i64 = 176;
+const LEFT: i64 = 200;
 const NUMBER_END: i64 = 62;
 const TIME_END: i64 = 148;
 /// Least distance of two lanes.
@@ -128,7 +128,12 @@ impl Picture {
         let (middle, way) = ((from + to) / 2, (to - from).signum());
         let stroke = colour(arrow.part, &arrow.marks);
         let number = arrow.number.to_string();
-        let _ = writeln!(self.out, "<g><title>packet {number}: {} {}</title>", escape(&arrow.words), escape(&arrow.more));
+        let _ = writeln!(
+            self.out,
+            "<g><title>packet {number}: {} {}</title>",
+            escape(&arrow.words),
+            escape(&arrow.more)
+        );
         self.text(NUMBER_END - width(&number, 12), y - 5, 12, TEXT, "", &number);
         let at = time(arrow.time_ns);
         self.text(TIME_END - width(&at, 12), y - 5, 12, QUIET, "", &at);
@@ -165,10 +170,18 @@ impl Picture {
         }
         if is_faulty {
             let rules = arrow.rules.join(", ");
-            self.text(self.right() + 32, y + 4, 12, colour_of(Mark::Finding), " font-weight=\"bold\"", &rules);
+            self.text(
+                self.right() + 32,
+                y + 4,
+                12,
+                colour_of(Mark::Finding),
+                " font-weight=\"bold\"",
+                &rules,
+            );
         }
         // The words above the arrow, on the paper where lanes cross them.
-        let long = width(&arrow.words, 12) + if arrow.more.is_empty() { 0 } else { width(" ", 12) + width(&arrow.more, 12) };
+        let long = width(&arrow.words, 12)
+            + if arrow.more.is_empty() { 0 } else { width(" ", 12) + width(&arrow.more, 12) };
         let left = (middle - long / 2).max(LEFT - 10);
         if arrow.from.abs_diff(arrow.to) > 1 {
             self.rect(left - 3, top + 4, long + 6, 14, back);
@@ -183,7 +196,14 @@ impl Picture {
     fn pause(&mut self, ns: i128, top: i64) {
         for lane in 0..self.lanes as usize {
             let x = self.x(lane);
-            let points = [(x, top), (x, top + 11), (x - 5, top + 15), (x + 5, top + 22), (x, top + 26), (x, top + ROW)];
+            let points = [
+                (x, top),
+                (x, top + 11),
+                (x - 5, top + 15),
+                (x + 5, top + 22),
+                (x, top + 26),
+                (x, top + ROW),
+            ];
             let points = points.map(|(x, y)| format!("{x},{y}")).join(" ");
             let _ = writeln!(
                 self.out,
@@ -197,12 +217,21 @@ impl Picture {
 
     /// What the signs mean, of those that are there; gives the height that it took.
     fn legend(&mut self, ladder: &Ladder, top: i64) -> i64 {
-        let parts = [(Part::Request, "request"), (Part::Response, "response"), (Part::Management, "connection management")];
+        let parts = [
+            (Part::Request, "request"),
+            (Part::Response, "response"),
+            (Part::Management, "connection management"),
+        ];
         let has_part = |part: Part| ladder.arrows.iter().any(|arrow| arrow.part == part);
-        let mut items: Vec<(Option<Mark>, Part, &str)> =
-            parts.into_iter().filter(|(part, _)| has_part(*part)).map(|(part, words)| (None, part, words)).collect();
+        let mut items: Vec<(Option<Mark>, Part, &str)> = parts
+            .into_iter()
+            .filter(|(part, _)| has_part(*part))
+            .map(|(part, words)| (None, part, words))
+            .collect();
         let has_mark = |mark: &Mark| ladder.arrows.iter().any(|arrow| arrow.marks.contains(mark));
-        items.extend(Mark::ALL.into_iter().filter(has_mark).map(|mark| (Some(mark), Part::Request, mark.words())));
+        items.extend(
+            Mark::ALL.into_iter().filter(has_mark).map(|mark| (Some(mark), Part::Request, mark.words())),
+        );
         let (mut x, mut y) = (16, top + 10);
         for (mark, part, words) in items {
             let long = 52 + width(words, 12) + 18;

@@ -13,7 +13,8 @@ fn ladder_of(frames: impl IntoIterator<Item = Vec<u8>>, comments: &[&str], names
     let mut analysis = Analysis::new(names);
     for (at, frame) in frames.into_iter().enumerate() {
         let record = Record::ethernet(at as u64 + 1, at as u64 * 1_000_000, &frame);
-        analysis.push(&Record { comment: comments.get(at).copied().filter(|text| !text.is_empty()), ..record });
+        analysis
+            .push(&Record { comment: comments.get(at).copied().filter(|text| !text.is_empty()), ..record });
     }
     analysis.finish().ladder(&LadderOptions { title: "title".to_owned(), ..LadderOptions::default() })
 }
@@ -61,7 +62,18 @@ fn every_output_has_the_same_labels() {
 #[test]
 fn picture_has_nothing_that_a_renderer_leaves_out() {
     let svg = ladder(Pair::new(1).write_then_read()).to_svg();
-    for part in ["<style", "class=", "style=", "tspan", "paint-order", "%", "href", "text-anchor", "<path", "transform"] {
+    for part in [
+        "<style",
+        "class=",
+        "style=",
+        "tspan",
+        "paint-order",
+        "%",
+        "href",
+        "text-anchor",
+        "<path",
+        "transform",
+    ] {
         assert!(!svg.contains(part), "{part}");
     }
     let all = |name: &str| svg.matches(name).count();
@@ -101,8 +113,14 @@ fn a_long_picture_says_again_whose_lanes_they_are() {
 fn fates_have_signs_of_their_own() {
     let pair = Pair::new(1);
     let frame = |psn| pair.request(0x04, psn).payload(b"four").build();
-    let comments =
-        ["fate=dropped", "fate=delayed 20 ms", "fate=corrupted", "fate=altered-of #3", "fate=released #2", "fate=duplicate-of #5"];
+    let comments = [
+        "fate=dropped",
+        "fate=delayed 20 ms",
+        "fate=corrupted",
+        "fate=altered-of #3",
+        "fate=released #2",
+        "fate=duplicate-of #5",
+    ];
     let psns = [0, 1, 2, 2, 1, 1];
     let ladder = ladder_of(psns.map(frame), &comments, Names::new());
     let shown: Vec<(Way, Mark)> = ladder.arrows.iter().map(|arrow| (arrow.way, arrow.marks[0])).collect();
@@ -132,16 +150,27 @@ fn hostile_text_stays_text() {
     let ladder = ladder_of(frames, &[HOSTILE; 3], names);
     let (svg, mermaid) = (ladder.to_svg(), ladder.to_mermaid());
     for text in [&svg, &mermaid] {
-        assert!(!text.contains("<script") && !text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
+        assert!(
+            !text.contains("<script") && !text.contains('\u{1b}') && !text.contains('\u{202e}'),
+            "{text}"
+        );
     }
     assert!(texts(&svg).iter().any(|text| text.contains("<script>alert(1)")), "{svg}");
     // A line each: what begins it is ours, and nothing that ends a label is in it.
     for line in mermaid.lines().skip(1) {
         let line = line.trim();
-        assert!(["title ", "participant n", "n0", "n1", "Note over n"].iter().any(|start| line.starts_with(start)), "{line}");
+        assert!(
+            ["title ", "participant n", "n0", "n1", "Note over n"]
+                .iter()
+                .any(|start| line.starts_with(start)),
+            "{line}"
+        );
         assert!(!line.contains('%') && !line.contains('<') && !line.contains('"'), "{line}");
     }
-    assert!(mermaid.contains("participant n1 as #101;nd") || mermaid.contains("participant n0 as #101;nd"), "{mermaid}");
+    assert!(
+        mermaid.contains("participant n1 as #101;nd") || mermaid.contains("participant n0 as #101;nd"),
+        "{mermaid}"
+    );
     assert!(resolved(&mermaid).contains("<script>alert(1)"), "{mermaid}");
 }
 
