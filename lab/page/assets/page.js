@@ -500,6 +500,7 @@ function choose(i, { scroll = true, moveFocus = false } = {}) {
   if (node) { node.classList.add("chosen"); node.setAttribute("aria-selected", "true"); }
   list.setAttribute("aria-activedescendant", "p" + i);
   open(i, moveFocus);
+  stepped(i);
   history.replaceState(null, "", "#packet-" + P.number[i]);
 }
 function goTo(number) {
@@ -696,6 +697,7 @@ function messages() {
 }
 
 // Everything together.
+const stepped = stepper({ data, P, S, count, make, draw, time, many, arrow, bytesOf, fieldsOf, choose, fates: FATES });
 $("ladder").hidden = false;
 makeLegend();
 if (data.connections.length > 1) {

@@ -241,6 +241,8 @@ fn messages(report: &Report, strings: &mut Strings) -> Value {
         columns.push("immediate", strings.add(&immediate));
         let memory = line.memory.map_or_else(String::new, |(region, offset)| format!("{region}{offset:+}"));
         columns.push("memory", strings.add(&memory));
+        let last = message.psn_last.value().wrapping_sub(message.psn_first.value()) & 0x00ff_ffff;
+        columns.push("psns", u64::from(last) + 1);
         columns.push("first", message.packet_first);
         columns.push("last", message.packet_last);
         columns.push("outcome", strings.add(&message.outcome.to_string()));

@@ -11,7 +11,7 @@ use crate::{compare, data, html};
 
 const TEMPLATE: &str = include_str!("../assets/page.html");
 const STYLE: &str = include_str!("../assets/page.css");
-const SCRIPT: &str = include_str!("../assets/page.js");
+const SCRIPT: &str = concat!(include_str!("../assets/step.js"), include_str!("../assets/page.js"));
 
 /// Bytes of the trace that a page without JavaScript has; the script shows all of it.
 const TEXT_MAX: usize = 1 << 20;
