@@ -3,7 +3,7 @@
 //! 1. requirements: what this computer must have; tools come from the toolbox
 //! 2. formatting
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
-//! 4. the scenarios, and some of them on the oldest guest
+//! 4. the scenarios, their pages in a browser, if one is there, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
 //! 7. the lab: `tests/lab/`, each subcommand and each bench among it; `tests/standalone.rs`: `rdma-lab` without cargo
@@ -25,7 +25,7 @@ use rdma_lab_cli::means::Means;
 use rdma_lab_cli::output;
 
 use crate::stage::{self, Ended, Expect, Table};
-use crate::workspace;
+use crate::{screenshots, workspace};
 
 /// The feature that turns rdma-sys on.
 const VERBS: [&str; 2] = ["--features", "rdma-lab/verbs"];
@@ -74,6 +74,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut ended = vec![stage::check("requirements", demand, echo)];
     for plan in plans(args.every_trap) {
         ended.push(run_plan(&plan));
+        // Before the next stage that runs scenarios makes another run the newest.
+        if plan.name == "test-e2e" {
+            let home = workspace::front()?.home;
+            ended.push(stage::check("pages", || screenshots::draw(&home, echo), echo));
+        }
     }
     let table = Table(&ended);
     output::print(&table)?;

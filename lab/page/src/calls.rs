@@ -93,7 +93,9 @@ fn kind(text: &str) -> Option<Kind> {
         "completion" if text.contains(" SUCCESS") => Kind::Completed,
         "completion" => Kind::Failed,
         "CM" if text.starts_with("CM event ") => Kind::Event,
-        "rdma_connect" | "rdma_accept" | "rdma_reject" | "rdma_notify" | "rdma_disconnect" => Kind::Connection,
+        "rdma_connect" | "rdma_accept" | "rdma_reject" | "rdma_notify" | "rdma_disconnect" => {
+            Kind::Connection
+        }
         "ibv_modify_qp" => Kind::State,
         "qp" if text.contains(": state ") => Kind::State,
         "qp" => Kind::Setup,
@@ -192,14 +194,19 @@ impl Bounds {
         let is_from = |line: &PacketLine| report.names.get(line.ends[0]) == program.node;
         let is_to = |line: &PacketLine| report.names.get(line.ends[1]) == program.node;
         let first = |start: &str| program.calls.iter().find(|call| call.text.starts_with(start));
-        for (call, words) in [("rdma_connect", "CM REQ"), ("rdma_accept", "CM REP"), ("rdma_reject", "CM REJ")] {
+        for (call, words) in
+            [("rdma_connect", "CM REQ"), ("rdma_accept", "CM REP"), ("rdma_reject", "CM REJ")]
+        {
             if let (Some(call), Some(time)) = (first(call), first_packet(words, &is_from)) {
                 self.not_before(call, time);
             }
         }
-        for (event, words) in
-            [("CONNECT_REQUEST", "CM REQ"), ("ESTABLISHED", "CM REP"), ("REJECTED", "CM REJ"), ("DISCONNECTED", "CM DREQ")]
-        {
+        for (event, words) in [
+            ("CONNECT_REQUEST", "CM REQ"),
+            ("ESTABLISHED", "CM REP"),
+            ("REJECTED", "CM REJ"),
+            ("DISCONNECTED", "CM DREQ"),
+        ] {
             let is_its = |line: &PacketLine| match event {
                 "CONNECT_REQUEST" | "REJECTED" => is_to(line),
                 _ => is_to(line) || is_from(line),
@@ -267,7 +274,10 @@ impl Offset {
             }
             Self::Within { uncertainty_ns, .. } => format!("matched to ±{}", duration(uncertainty_ns)),
             Self::Contradicted { by_ns, .. } => {
-                format!("matched to about {}: its calls and the wire contradict each other by that much", duration(by_ns))
+                format!(
+                    "matched to about {}: its calls and the wire contradict each other by that much",
+                    duration(by_ns)
+                )
             }
         }
     }
@@ -347,6 +357,9 @@ mod tests {
         let offset = Offset::between(Some(3_000), Some(1_000));
         assert_eq!(offset, Offset::Contradicted { offset_ns: 2_000, by_ns: 2_000 });
         assert!(offset.words().contains("about 2.0 µs"), "{}", offset.words());
-        assert_eq!([Offset::between(Some(1), None), Offset::between(None, Some(1))].map(Offset::ns), [Some(1); 2]);
+        assert_eq!(
+            [Offset::between(Some(1), None), Offset::between(None, Some(1))].map(Offset::ns),
+            [Some(1); 2]
+        );
     }
 }

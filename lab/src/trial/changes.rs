@@ -80,7 +80,10 @@ impl Counted {
         let mut counted = Self::default();
         let (mut section, mut message) = ("connection", String::new());
         for line in trace.lines() {
-            if let Some(head) = ["findings", "messages", "packets"].into_iter().find(|head| line.trim_start().starts_with(head)) {
+            if let Some(head) = ["findings", "messages", "packets"]
+                .into_iter()
+                .find(|head| line.trim_start().starts_with(head))
+            {
                 section = head;
                 continue;
             }
@@ -96,14 +99,18 @@ impl Counted {
             let (name, value) = rest.split_once("  ").unwrap_or((rest, ""));
             match (section, &words[..]) {
                 ("packets", [_, ">", ..]) => *counted.packets.entry(name.to_owned()).or_default() += 1,
-                ("findings", [_, ">", _, rule, ..]) => *counted.findings.entry((*rule).to_owned()).or_default() += 1,
+                ("findings", [_, ">", _, rule, ..]) => {
+                    *counted.findings.entry((*rule).to_owned()).or_default() += 1
+                }
                 ("connection", [_, ">", ..]) => {
                     name.clone_into(&mut message);
                     *counted.packets.entry(format!("CM {name}")).or_default() += 1;
                     let (name, value) = value.trim_start().split_once("  ").unwrap_or((value.trim(), ""));
                     counted.parameter(&message, name, value);
                 }
-                ("connection", [_, ..]) if line.starts_with("          ") => counted.parameter(&message, name, value),
+                ("connection", [_, ..]) if line.starts_with("          ") => {
+                    counted.parameter(&message, name, value)
+                }
                 _ => {}
             }
         }
@@ -195,7 +202,8 @@ fn first_rows(before: &str, after: &str) -> String {
         line.chars().take(QUOTED).collect::<String>().replace('`', "'")
     };
     let Some(op) = changed.first() else { return "nothing that counts".to_owned() };
-    let rows = format!("{rows} row{} differ{}", if rows == 1 { "" } else { "s" }, if rows == 1 { "s" } else { "" });
+    let rows =
+        format!("{rows} row{} differ{}", if rows == 1 { "" } else { "s" }, if rows == 1 { "s" } else { "" });
     match (op.old_range().is_empty(), op.new_range().is_empty()) {
         (true, _) => format!("{rows}; the first is new: `{}`", quoted(new.get(op.new_range().start))),
         (_, true) => format!("{rows}; the first is gone: `{}`", quoted(old.get(op.old_range().start))),
@@ -219,7 +227,8 @@ pub fn against(directory: &Path, against: Option<&str>) -> Option<(String, Vec<C
     };
     let top = PathBuf::from(git(directory, &["rev-parse", "--show-toplevel"])?.trim());
     let base = candidates.into_iter().find(|name| {
-        git(&top, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")]).is_some()
+        git(&top, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])
+            .is_some()
     })?;
     let left = git(&top, &["merge-base", "--end-of-options", &base, "HEAD"]);
     let commit = left.map_or_else(|| base.clone(), |commit| commit.trim().to_owned());
@@ -263,10 +272,17 @@ mod tests {
         assert_eq!(meaning(&twice, TRACE), "Packets: 1 RC RDMA WRITE Only fewer.");
         let said = TRACE.replace("data      none", "data      0102");
         assert_eq!(meaning(TRACE, &said), "Says otherwise: private data of the REQ.");
-        let broken = format!("{TRACE}\nfindings\n  client > server         RequestPsnGap   client+2  expected client+1\n");
+        let broken = format!(
+            "{TRACE}\nfindings\n  client > server         RequestPsnGap   client+2  expected client+1\n"
+        );
         assert_eq!(meaning(TRACE, &broken), "Breaks RequestPsnGap now.");
-        let longer = TRACE.replace("client+0         18   2  server.mr1+0 len 18", "client+0         20   0  server.mr1+0 len 20");
-        assert!(meaning(TRACE, &longer).starts_with("1 row differs; the first was `client.qp1 > server.qp1 RC RDMA WRITE Only client+0 18"));
+        let longer = TRACE.replace(
+            "client+0         18   2  server.mr1+0 len 18",
+            "client+0         20   0  server.mr1+0 len 20",
+        );
+        assert!(meaning(TRACE, &longer).starts_with(
+            "1 row differs; the first was `client.qp1 > server.qp1 RC RDMA WRITE Only client+0 18"
+        ));
         assert!(meaning("", TRACE).starts_with("New: roce trace 1"));
         assert!(meaning(TRACE, "").contains("gone") && meaning(TRACE, TRACE).contains("the same"));
     }
@@ -279,7 +295,9 @@ mod tests {
         assert_eq!(changed_lines("a\nb\nc\n", "a\nX\nc\n"), [1]);
         assert_eq!(changed_lines("a\nb\nc\n", "a\nc\n"), [1]);
         let long = unified("a", &"x\n".repeat(900), "b", &"y\n".repeat(900));
-        assert!(shortened(&long).lines().count() == DIFF_LINES + 1 && shortened(&long).contains("more lines"));
+        assert!(
+            shortened(&long).lines().count() == DIFF_LINES + 1 && shortened(&long).contains("more lines")
+        );
     }
 
     #[test]
@@ -296,7 +314,8 @@ mod tests {
         run(&["commit", "--quiet", "-m", "one"]);
         assert_eq!(against(at, Some("main")), Some(("main".to_owned(), Vec::new())));
         run(&["checkout", "--quiet", "-b", "work"]);
-        std::fs::write(at.join("a.snap"), format!("---\nsource: y\n---\n{}", TRACE.replace("7471", "7472"))).unwrap();
+        std::fs::write(at.join("a.snap"), format!("---\nsource: y\n---\n{}", TRACE.replace("7471", "7472")))
+            .unwrap();
         std::fs::write(at.join("other.txt"), "2").unwrap();
         run(&["commit", "--quiet", "-a", "-m", "two"]);
         let (base, changed) = against(at, Some("main")).unwrap();

@@ -47,7 +47,10 @@ pub fn write(results: &Results, changed: Option<&(String, Vec<Changed>)>) -> Str
         }
     }
     if left_out > 0 {
-        let _ = writeln!(text, "\n{left_out} more parts are too long for a summary: they are among the artifacts.");
+        let _ = writeln!(
+            text,
+            "\n{left_out} more parts are too long for a summary: they are among the artifacts."
+        );
     }
     text
 }
@@ -78,7 +81,12 @@ fn verdict(run: &Path, verdict: &Verdict) -> String {
     let directory = directory(run, verdict);
     let mut text = format!("\n#### {}\n", cell_of(&verdict.scenario));
     for diagnosis in &verdict.causes {
-        let _ = writeln!(text, "\n**{}**: {}", diagnosis.cause, cell_of(&diagnosis.sentence).replace('<', "&lt;"));
+        let _ = writeln!(
+            text,
+            "\n**{}**: {}",
+            diagnosis.cause,
+            cell_of(&diagnosis.sentence).replace('<', "&lt;")
+        );
     }
     let told = verdict.to_string();
     let _ = write!(
@@ -106,7 +114,11 @@ fn verdict(run: &Path, verdict: &Verdict) -> String {
 
 fn snapshot_of(base: &str, change: &Changed) -> String {
     let diff = changes::unified(base, &change.before, "here", &change.after);
-    let mut text = format!("\n**{}**: {}\n", inline(&change.file), plain(&changes::meaning(&change.before, &change.after)).replace('<', "&lt;"));
+    let mut text = format!(
+        "\n**{}**: {}\n",
+        inline(&change.file),
+        plain(&changes::meaning(&change.before, &change.after)).replace('<', "&lt;")
+    );
     if !diff.is_empty() {
         let lines = diff.lines().filter(|line| line.starts_with(['+', '-'])).count().saturating_sub(2);
         let _ = write!(
@@ -167,7 +179,8 @@ fn changed_packets(accepted: &str, found: &str, report: &Report) -> Option<Range
 /// Annotations of GitHub, a line each: red scenarios, at the line of the snapshot from which their trace differs.
 pub fn annotations(results: &Results, top: &Path) -> String {
     let mut text = String::new();
-    for row in results.scenarios.iter().filter(|row| matches!(row.class, Class::Failed | Class::Interrupted)) {
+    for row in results.scenarios.iter().filter(|row| matches!(row.class, Class::Failed | Class::Interrupted))
+    {
         let verdict = &row.verdict;
         let title = property(&format!("{}: {}", verdict.scenario, row.class.name()));
         let message = match &verdict.not_run {
@@ -179,7 +192,11 @@ pub fn annotations(results: &Results, top: &Path) -> String {
             let header = accepted.get(..header)?.lines().count();
             let content = snapshot::content(&accepted);
             // The lines of the snapshot that are changed: those of the other direction.
-            let line = changes::changed_lines(&found, content).first()?.min(&content.lines().count().saturating_sub(1)) + header + 1;
+            let line = changes::changed_lines(&found, content)
+                .first()?
+                .min(&content.lines().count().saturating_sub(1))
+                + header
+                + 1;
             let file = file.strip_prefix(top).unwrap_or(&file).display().to_string();
             Some(format!("file={},line={line},", property(&file)))
         });
@@ -241,7 +258,10 @@ mod tests {
         let text = write(&red(directory.path()), None);
         let diff = text.split("diff\n").nth(1).unwrap();
         assert!(diff.contains("\n-") && diff.contains("\n+") && diff.contains("--- accepted\n"), "{text}");
-        assert!(text.contains("```mermaid\nsequenceDiagram\n") && text.contains("RC RDMA WRITE Only"), "{text}");
+        assert!(
+            text.contains("```mermaid\nsequenceDiagram\n") && text.contains("RC RDMA WRITE Only"),
+            "{text}"
+        );
         assert!(!text.contains("CM DREQ"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
         // What the run said stands in a fence that is longer than its own.
@@ -259,7 +279,9 @@ mod tests {
         let text = annotations(&results, directory.path());
         let snapshot = fs::read_to_string(directory.path().join("write_read.snap")).unwrap();
         let line = 1 + snapshot.lines().position(|line| line.contains("       19   1")).unwrap();
-        let start = format!("::error file=write_read.snap,line={line},title=write_read%3A failed::WIRE: the trace differs");
+        let start = format!(
+            "::error file=write_read.snap,line={line},title=write_read%3A failed::WIRE: the trace differs"
+        );
         assert!(text.starts_with(&start), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains('\u{1b}'));
@@ -270,7 +292,10 @@ mod tests {
         let trace = "roce trace 1: 1 packets\n\n  packets   psn\n  a.qp1 > b.qp1 RC SEND Only   a+0  4\n";
         let more = format!("{trace}  a.qp1 > b.qp1 RC SEND Only   a+1  4\n");
         let changed = Changed { file: "tests/x.snap".to_owned(), before: trace.to_owned(), after: more };
-        let results = Results::of(Path::new("/runs"), vec![Verdict { scenario: "x".to_owned(), ..Verdict::default() }.concluded()]);
+        let results = Results::of(
+            Path::new("/runs"),
+            vec![Verdict { scenario: "x".to_owned(), ..Verdict::default() }.concluded()],
+        );
         let text = write(&results, Some(&("main".to_owned(), vec![changed])));
         assert!(text.contains("### Snapshots changed against `main`\n"), "{text}");
         assert!(text.contains("**`tests/x.snap`**: Packets: 1 RC SEND Only more.\n"), "{text}");
