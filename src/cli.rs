@@ -13,15 +13,15 @@ use clap::{Args, CommandFactory, FromArgMatches};
 
 use verbs::deadline::Deadline;
 
-pub use client::{ClientArgs, ClientOptions, Counting, Repeat, Sending, Sized, Writing, Wrong};
-pub use server::{Counter, Memory, MemoryAndReceiving, Permission, Receiving, ServerArgs, ServerOptions};
+pub use client::{ClientArgs, ClientOptions, Counting, Repeat, Sending, Sized, Writing, WrongAccess};
+pub use server::{CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving, ServerArgs, ServerOptions};
 
 /// The limit of each wait if `--timeout` is not given.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What distinguishes one program's command line from another's.
+/// Texts and defaults in which one program's command line differs from another's.
 #[derive(Clone, Copy, Debug)]
-pub struct Program {
+pub struct ProgramSpec {
     /// Its name.
     pub name: &'static str,
     /// One line for `--help`.
@@ -33,58 +33,61 @@ pub struct Program {
 }
 
 /// Example 1, passive side.
-pub const RDMA_SERVER: Program = Program {
+pub const RDMA_SERVER: ProgramSpec = ProgramSpec {
     name: "rdma_server",
     about: "Offers 4096 bytes to one-sided WRITE and READ, and reports what a client wrote",
     default_port: "7471",
     server: "rdma_server",
 };
 /// Example 1, active side.
-pub const RDMA_CLIENT: Program = Program {
+pub const RDMA_CLIENT: ProgramSpec = ProgramSpec {
     name: "rdma_client",
     about: "Writes a text into the server's memory, reads it back and verifies it",
     ..RDMA_SERVER
 };
 /// Example 2, passive side.
-pub const RDMA_SERVER_IMM: Program = Program {
+pub const RDMA_SERVER_IMM: ProgramSpec = ProgramSpec {
     name: "rdma_server_imm",
     about: "Offers 4096 bytes to a WRITE with immediate, and reports its completion",
     default_port: "7472",
     server: "rdma_server_imm",
 };
 /// Example 2, active side.
-pub const RDMA_CLIENT_IMM: Program = Program {
+pub const RDMA_CLIENT_IMM: ProgramSpec = ProgramSpec {
     name: "rdma_client_imm",
     about: "Writes a text into the server's memory, with its length as immediate",
     ..RDMA_SERVER_IMM
 };
 /// SEND, passive side.
-pub const RDMA_SERVER_SEND: Program = Program {
+pub const RDMA_SERVER_SEND: ProgramSpec = ProgramSpec {
     name: "rdma_server_send",
     about: "Receives a SEND, with immediate or without, and reports its completion",
     default_port: "7473",
     server: "rdma_server_send",
 };
 /// SEND, active side.
-pub const RDMA_CLIENT_SEND: Program =
-    Program { name: "rdma_client_send", about: "Sends a text to a RECV of the server", ..RDMA_SERVER_SEND };
+pub const RDMA_CLIENT_SEND: ProgramSpec = ProgramSpec {
+    name: "rdma_client_send",
+    about: "Sends a text to a RECV of the server",
+    ..RDMA_SERVER_SEND
+};
 /// Atomics, passive side.
-pub const RDMA_SERVER_ATOMIC: Program = Program {
+pub const RDMA_SERVER_ATOMIC: ProgramSpec = ProgramSpec {
     name: "rdma_server_atomic",
     about: "Offers a counter of 8 bytes to FetchAdd and CmpSwap, and reports its last value",
     default_port: "7474",
     server: "rdma_server_atomic",
 };
 /// Atomics, active side.
-pub const RDMA_CLIENT_ATOMIC: Program = Program {
+pub const RDMA_CLIENT_ATOMIC: ProgramSpec = ProgramSpec {
     name: "rdma_client_atomic",
     about: "Adds to the server's counter, and swaps it: once as it should be, once in vain",
     ..RDMA_SERVER_ATOMIC
 };
 
-/// What all programs take.
+/// Arguments of all programs.
 #[derive(Args, Clone, Debug)]
-pub struct Common {
+pub struct CommonArgs {
     /// Print completions and results as JSON, one object a line
     #[arg(long)]
     pub json: bool,
@@ -99,10 +102,10 @@ pub struct Common {
 
     /// How the connection is made.
     #[command(flatten, next_help_heading = "Connection")]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
 }
 
-impl Common {
+impl CommonArgs {
     /// The limit of each wait.
     #[must_use]
     pub fn timeout(&self) -> Duration {
@@ -118,7 +121,7 @@ impl Common {
 
 /// How a connection is made, on either side.
 #[derive(Args, Clone, Debug)]
-pub struct Connection {
+pub struct ConnectionArgs {
     /// Connect without CM: queue pair parameters are exchanged over TCP, at the same PORT
     #[arg(long)]
     pub no_cm: bool,
@@ -144,7 +147,7 @@ pub struct Connection {
     pub rnr_retry: u8,
 }
 
-fn parse_for<A, I, T>(program: &Program, argv: I) -> Result<A, clap::Error>
+fn parse_for<A, I, T>(program: &ProgramSpec, argv: I) -> Result<A, clap::Error>
 where
     A: CommandFactory + FromArgMatches,
     I: IntoIterator<Item = T>,
@@ -321,7 +324,7 @@ mod tests {
         ServerArgs::<Memory>::command().debug_assert();
         ServerArgs::<MemoryAndReceiving>::command().debug_assert();
         ServerArgs::<Receiving>::command().debug_assert();
-        ServerArgs::<Counter>::command().debug_assert();
+        ServerArgs::<CounterArgs>::command().debug_assert();
         ClientArgs::<Writing>::command().debug_assert();
         ClientArgs::<Sending>::command().debug_assert();
         ClientArgs::<Counting>::command().debug_assert();

@@ -1,4 +1,4 @@
-//! What a program's exchange can fail with: an error of the verbs library, or of the exchange itself.
+//! Errors of a program's exchange: an error of the verbs library, or of the exchange itself.
 
 use verbs::completion::{Completion, WcStatus};
 
@@ -18,7 +18,7 @@ pub enum Error {
     UnexpectedCompletion {
         /// Its opcode.
         expected: String,
-        /// What came.
+        /// The one that came.
         got: Box<Completion>,
     },
     /// Private data makes no sense.
@@ -51,22 +51,22 @@ pub enum Error {
     /// A server refuses every client, as it was told to.
     #[error("{reason}")]
     Refused {
-        /// What it tells them.
+        /// Reason that it tells them.
         reason: String,
     },
-    /// What was read back is not what was written.
+    /// The bytes read back differ from those written.
     #[error(
         "read back differs from what was written at offset {offset}: wrote {wrote:#04x}, read {read:#04x}"
     )]
     ReadBackDiffers {
         /// The first byte that differs.
         offset: usize,
-        /// What was written there.
+        /// Byte written there.
         wrote: u8,
-        /// What was read there.
+        /// Byte read there.
         read: u8,
     },
-    /// What arrived is not the pattern that a client with `--size` sends.
+    /// The bytes that arrived differ from the pattern that a client with `--size` sends.
     #[error(
         "what arrived differs from the pattern at offset {offset}: expected {expected:#04x}, got {got:#04x}"
     )]
@@ -75,7 +75,7 @@ pub enum Error {
         offset: usize,
         /// The pattern there.
         expected: u8,
-        /// What is there.
+        /// Byte that is there.
         got: u8,
     },
     /// An atomic operation found another value than this exchange has there.
@@ -83,9 +83,9 @@ pub enum Error {
     ValueDiffers {
         /// The operation.
         operation: &'static str,
-        /// What it found.
+        /// Number that it found.
         found: u64,
-        /// What should be there.
+        /// Number that should be there.
         expected: u64,
     },
     /// The client ended the connection and the server's region is as it was.
@@ -93,7 +93,7 @@ pub enum Error {
         "the client disconnected without writing: the region still holds {}; look at the client's own error", if .initial.is_empty() { "zeros".into() } else { format!("{:?}", .initial) }
     )]
     NothingWritten {
-        /// What it holds.
+        /// Text that it holds.
         initial: String,
     },
     /// Immediate and payload contradict each other.
@@ -178,7 +178,7 @@ mod tests {
     use std::time::Duration;
 
     use verbs::cm_event::CmEventKind;
-    use verbs::completion::{Side, WcOpcode, WrOpcode};
+    use verbs::completion::{CompletionSide, WcOpcode, WrOpcode};
     use verbs::deadline::Deadline;
 
     use super::*;
@@ -187,7 +187,7 @@ mod tests {
     fn kinds_of_failure_have_their_status_and_exit_code() {
         let awaited = || "it".to_owned();
         let refused = Completion {
-            side: Side::Requester,
+            side: CompletionSide::Requester,
             opcode: WcOpcode::RdmaRead,
             status: WcStatus::RemAccessErr,
             wr_id: 2,

@@ -1,4 +1,4 @@
-//! What the programs send, and how what arrived is judged.
+//! Messages that the programs send, and the check of those that arrive.
 //!
 //! Bytes in, values out; no I/O. By default the texts of the C samples, whose peers these programs must be; with `--size`
 //! a pattern that depends on the place alone, so that the receiver can verify it without being told anything.
@@ -10,17 +10,17 @@ use crate::report::Pattern;
 
 /// Length of the server's memory region in bytes, unless the client asks for another.
 pub const REGION_BYTES: usize = 4096;
-/// What example 1's server holds before anybody writes, with its NUL.
+/// Text of example 1's server before anybody writes, with its NUL.
 pub const SERVER_INITIAL: &[u8] = b"server-initial\0";
-/// What example 1's client writes, with its NUL: 18 bytes.
+/// Text that example 1's client writes, with its NUL: 18 bytes.
 pub const CLIENT_WRITE: &[u8] = b"client-wrote-this\0";
-/// What example 2's client writes, with its NUL: 22 bytes.
+/// Text that example 2's client writes, with its NUL: 22 bytes.
 pub const CLIENT_WRITE_IMM: &[u8] = b"client-wrote-with-imm\0";
-/// What the client of SENDs sends, with its NUL: 17 bytes.
+/// Text that the client of SENDs sends, with its NUL: 17 bytes.
 pub const CLIENT_SEND: &[u8] = b"client-sent-this\0";
-/// What the server of atomics holds before anybody changes it.
+/// Number of the server of atomics before anybody changes it.
 pub const COUNTER_INITIAL: u64 = 100;
-/// What the client of atomics swaps in.
+/// Number that the client of atomics swaps in.
 pub const COUNTER_SWAPPED: u64 = 7;
 
 /// The messages that a client sends: message number i of n bytes belongs at offset i times n of the peer's region.
@@ -80,7 +80,7 @@ impl Payload {
         (0..self.count).map(move |number| number * length..(number + 1) * length)
     }
 
-    /// What to read back: each message that was written, and of a sample the whole region.
+    /// Ranges to read back: each message that was written, and of a sample the whole region.
     pub fn reads(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let whole = self.text.map(|_| 0..self.room_bytes());
         let each = self.text.is_none().then(|| self.messages());
@@ -119,14 +119,14 @@ pub fn verify_pattern(bytes: &[u8]) -> Result<Pattern> {
 
 /// A NUL-terminated text that arrived in a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedText {
     /// The text without its NUL; what is not UTF-8 is replaced.
     pub text: String,
     /// Its length in bytes with the NUL, if there is one.
     pub length_bytes: usize,
 }
 
-impl Received {
+impl ReceivedText {
     /// Reads the text at the start of `bytes`.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
@@ -144,12 +144,12 @@ impl Received {
 /// # Errors
 ///
 /// [`Error::NothingWritten`] if the region is as the server left it.
-pub fn received_since(initial: &[u8], bytes: &[u8]) -> Result<Received> {
+pub fn received_since(initial: &[u8], bytes: &[u8]) -> Result<ReceivedText> {
     let unchanged = bytes.starts_with(initial) && bytes[initial.len()..].iter().all(|&byte| byte == 0);
     if unchanged {
-        return Err(Error::NothingWritten { initial: Received::parse(initial).text });
+        return Err(Error::NothingWritten { initial: ReceivedText::parse(initial).text });
     }
-    Ok(Received::parse(bytes))
+    Ok(ReceivedText::parse(bytes))
 }
 
 /// Judges what example 1's client read back: it must begin with what it wrote.
@@ -227,14 +227,14 @@ mod tests {
         let mut region = vec![0; REGION_BYTES];
         region[..CLIENT_WRITE.len()].copy_from_slice(CLIENT_WRITE);
         let received = received_since(SERVER_INITIAL, &region).unwrap();
-        assert_eq!(received, Received { text: "client-wrote-this".into(), length_bytes: 18 });
+        assert_eq!(received, ReceivedText { text: "client-wrote-this".into(), length_bytes: 18 });
     }
 
     #[test]
     fn text_without_nul_or_utf8_is_taken_as_it_is() {
-        assert_eq!(Received::parse(b"ab"), Received { text: "ab".into(), length_bytes: 2 });
-        assert_eq!(Received::parse(b"\xff\0"), Received { text: "\u{fffd}".into(), length_bytes: 2 });
-        assert_eq!(Received::parse(b""), Received { text: String::new(), length_bytes: 0 });
+        assert_eq!(ReceivedText::parse(b"ab"), ReceivedText { text: "ab".into(), length_bytes: 2 });
+        assert_eq!(ReceivedText::parse(b"\xff\0"), ReceivedText { text: "\u{fffd}".into(), length_bytes: 2 });
+        assert_eq!(ReceivedText::parse(b""), ReceivedText { text: String::new(), length_bytes: 0 });
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Subscriber for Stderr {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(mark(*event.metadata().level(), self.begun.elapsed()));
+        let mut line = LogLine(mark(*event.metadata().level(), self.begun.elapsed()));
         event.record(&mut line);
         line.0.push('\n');
         // One write, so that lines of two threads never mix.
@@ -57,9 +57,9 @@ fn mark(level: Level, since: Duration) -> String {
     }
 }
 
-struct Line(String);
+struct LogLine(String);
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a String does not fail.
         let _ = match field.name() {

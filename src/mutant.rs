@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use verbs::completion::{Completion, Side, WrOpcode};
+use verbs::completion::{Completion, CompletionSide, WrOpcode};
 use verbs::work_request::SendRequest;
 
 /// The requests that were asked for and have not completed, in their order. Mutants have one connection.
@@ -37,7 +37,7 @@ pub(crate) fn spoil(request: SendRequest) -> SendRequest {
 /// Makes a completion tell what was asked for, where it does not come from the device.
 pub(crate) fn as_asked(completion: &Completion) -> Completion {
     let mut completion = completion.clone();
-    if completion.side == Side::Requester
+    if completion.side == CompletionSide::Requester
         && let Some(asked) = ASKED.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     {
         completion.posted = Some(asked.opcode());

@@ -1,4 +1,4 @@
-//! What the CM messages carry: the C samples' 12 bytes in REP, and an extension that travels only when asked for.
+//! Private data of the CM messages: the C samples' 12 bytes in REP, and an extension that travels only when asked for.
 //!
 //! Bytes in, values out, and back; no I/O. The layout, all integers big-endian:
 //!
@@ -100,7 +100,7 @@ pub fn parse_length_request(bytes: &[u8]) -> Result<Option<u64>, PrivateDataErro
 /// Private data that does not make sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrivateDataError {
-    /// It ends too early.
+    /// Ends too early.
     #[error("private data: need {need} bytes, got {got}; is the peer one of the sample programs?")]
     Short {
         /// Bytes needed.
@@ -108,7 +108,7 @@ pub enum PrivateDataError {
         /// Bytes there.
         got: usize,
     },
-    /// It is all zeros: the peer announced no memory region.
+    /// All zeros: the peer announced no memory region.
     #[error(
         "private data: address and rkey are zero, so the server announced no memory region; is another program listening there?"
     )]
@@ -119,13 +119,13 @@ pub enum PrivateDataError {
         /// The rkey beside it.
         rkey: u32,
     },
-    /// It goes on with something that is not our extension.
+    /// Goes on with something else than our extension.
     #[error("private data: unknown extension {magic:#010x}; is the peer a newer version of the programs?")]
     UnknownExtension {
-        /// What stands in place of the magic.
+        /// Bytes in the place of the magic.
         magic: u32,
     },
-    /// It goes on with an extension of a version we do not know.
+    /// Goes on with an extension of an unknown version.
     #[error(
         "private data: extension version {version} is unknown, this program knows version {VERSION}; use programs of one version on both sides"
     )]
@@ -169,7 +169,7 @@ fn be_u64(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// What a C server sends.
+    /// Bytes that a C server sends.
     const C_REP: [u8; 12] = [0x00, 0x00, 0x55, 0xd0, 0x12, 0x34, 0x50, 0x00, 0x00, 0x00, 0x04, 0xd2];
 
     const C_REGION: RemoteRegion =

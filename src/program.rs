@@ -1,13 +1,13 @@
-//! What the programs share. What only servers share is in `server`, what only clients share in `client`.
+//! Shared parts of all programs; those of servers alone are in `server`, those of clients alone in `client`.
 
 pub mod client;
 pub mod server;
 
 use std::process::ExitCode;
 
-use crate::cli::Connection;
+use crate::cli::ConnectionArgs;
 use crate::error::Result;
-use crate::report::{Outcome, Reporter};
+use crate::report::{ProgramOutcome, Reporter};
 use verbs::device;
 use verbs::endpoint::EndpointBuilder;
 use verbs::transport::{Cm, ConnectParams, Tcp, Transport};
@@ -23,12 +23,12 @@ fn builder(reporter: &Reporter) -> EndpointBuilder {
 }
 
 /// How a program connects.
-fn transport(connection: &Connection) -> &'static dyn Transport {
+fn transport(connection: &ConnectionArgs) -> &'static dyn Transport {
     if connection.no_cm { &Tcp } else { &Cm }
 }
 
-/// What a command line says of a connection.
-fn params(connection: &Connection, private_data: Vec<u8>) -> ConnectParams {
+/// Parameters of a connection, as the command line has them.
+fn params(connection: &ConnectionArgs, private_data: Vec<u8>) -> ConnectParams {
     ConnectParams {
         private_data,
         retry_count: connection.retry_count,
@@ -48,7 +48,7 @@ fn require_device() -> Result<()> {
 }
 
 /// Reports the results in one line; the first failure decides the exit code.
-fn conclude(reporter: &Reporter, results: &[Result<Outcome>]) -> ExitCode {
+fn conclude(reporter: &Reporter, results: &[Result<ProgramOutcome>]) -> ExitCode {
     let reported = reporter.results(results);
     match results.iter().find_map(|result| result.as_ref().err()) {
         Some(error) => ExitCode::from(error.exit_code()),

@@ -18,10 +18,10 @@ use serde::Serialize;
 use crate::error::Error;
 use verbs::completion::Completion;
 
-/// What a program has to say about one connection that went well.
+/// Result of one connection that went well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Outcome {
+pub enum ProgramOutcome {
     /// Example 1, active side.
     Client {
         /// Bytes written to the server.
@@ -30,7 +30,7 @@ pub enum Outcome {
         read_bytes: usize,
         /// Whether they are the same.
         verified: bool,
-        /// What was written.
+        /// Pattern that was written.
         #[serde(flatten)]
         pattern: Option<Pattern>,
     },
@@ -38,7 +38,7 @@ pub enum Outcome {
     Server {
         /// Length of the text with its NUL, or of the pattern.
         received_bytes: usize,
-        /// What it is.
+        /// Content of it.
         #[serde(flatten)]
         content: Content,
     },
@@ -48,7 +48,7 @@ pub enum Outcome {
         written_bytes: usize,
         /// The immediate sent.
         imm: u32,
-        /// What was written.
+        /// Pattern that was written.
         #[serde(flatten)]
         pattern: Option<Pattern>,
     },
@@ -58,7 +58,7 @@ pub enum Outcome {
         received_bytes: u64,
         /// The immediate of the last completion, if it had one.
         imm: Option<u32>,
-        /// What arrived.
+        /// Content that arrived.
         #[serde(flatten)]
         content: Content,
     },
@@ -75,7 +75,7 @@ pub enum Outcome {
         sent_bytes: usize,
         /// The immediate sent with each message.
         imm: Option<u32>,
-        /// What was sent.
+        /// Pattern that was sent.
         #[serde(flatten)]
         pattern: Option<Pattern>,
     },
@@ -83,9 +83,9 @@ pub enum Outcome {
     Counter {
         /// How many FetchAdds were done.
         fetch_adds: usize,
-        /// What they added up to, on top of what was there.
+        /// Their sum, added to the number that was there.
         counted: u64,
-        /// What was swapped in.
+        /// Number swapped in.
         swapped: u64,
         /// Whether each operation found what the one before left.
         verified: bool,
@@ -115,7 +115,7 @@ impl Pattern {
     }
 }
 
-/// What a server received.
+/// Message that a server received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Content {
@@ -137,7 +137,7 @@ impl Content {
     }
 }
 
-impl Outcome {
+impl ProgramOutcome {
     /// A receiver's that was told to post no RECV.
     pub const NOTHING_POSTED: Self =
         Self::NothingPosted { received_bytes: 0, note: "no RECV was posted, as told by --no-recv" };
@@ -192,7 +192,7 @@ impl Reporter {
     }
 
     /// Reports how the connections went, in one result line. Returns whether it was written; if not, the log has it.
-    pub fn results(&self, results: &[Result<Outcome, Error>]) -> bool {
+    pub fn results(&self, results: &[Result<ProgramOutcome, Error>]) -> bool {
         if self.json {
             // Without `--json` the result line says it to the user already.
             for error in results.iter().filter_map(|result| result.as_ref().err()) {
@@ -210,7 +210,7 @@ impl Reporter {
         to_json(&Line { completion })
     }
 
-    fn result_line(&self, results: &[Result<Outcome, Error>]) -> String {
+    fn result_line(&self, results: &[Result<ProgramOutcome, Error>]) -> String {
         #[derive(Serialize)]
         struct Line<T> {
             result: T,
@@ -255,12 +255,12 @@ impl Reporter {
     }
 }
 
-/// What a result line says of one connection.
+/// Fields of a result line on one connection.
 #[derive(Serialize)]
 struct Fields<'a> {
     ok: bool,
     #[serde(flatten)]
-    outcome: Option<&'a Outcome>,
+    outcome: Option<&'a ProgramOutcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -268,7 +268,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn of(result: &'a Result<Outcome, Error>) -> Self {
+    fn of(result: &'a Result<ProgramOutcome, Error>) -> Self {
         let (outcome, error) = (result.as_ref().ok(), result.as_ref().err());
         Self {
             ok: outcome.is_some(),
@@ -287,7 +287,7 @@ fn to_json(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use verbs::completion::{Side, WcOpcode, WcStatus, WrOpcode};
+    use verbs::completion::{CompletionSide, WcOpcode, WcStatus, WrOpcode};
 
     fn json(program: &'static str) -> Reporter {
         Reporter::new(program, true)
@@ -305,43 +305,51 @@ mod tests {
     fn results_have_the_agreed_json_shape() {
         for (outcome, json_members) in [
             (
-                Outcome::Client { written_bytes: 18, read_bytes: 4096, verified: true, pattern: None },
+                ProgramOutcome::Client { written_bytes: 18, read_bytes: 4096, verified: true, pattern: None },
                 r#""written_bytes":18,"read_bytes":4096,"verified":true"#,
             ),
             (
-                Outcome::Client { written_bytes: 1, read_bytes: 1, verified: true, pattern: Some(pattern()) },
+                ProgramOutcome::Client {
+                    written_bytes: 1,
+                    read_bytes: 1,
+                    verified: true,
+                    pattern: Some(pattern()),
+                },
                 r#""written_bytes":1,"read_bytes":1,"verified":true,"crc32":"0123abcd""#,
             ),
             (
-                Outcome::Server { received_bytes: 18, content: text("client-wrote-this") },
+                ProgramOutcome::Server { received_bytes: 18, content: text("client-wrote-this") },
                 r#""received_bytes":18,"text":"client-wrote-this""#,
             ),
             (
-                Outcome::Server { received_bytes: 1, content: Content::Pattern(pattern()) },
+                ProgramOutcome::Server { received_bytes: 1, content: Content::Pattern(pattern()) },
                 r#""received_bytes":1,"crc32":"0123abcd""#,
             ),
             (
-                Outcome::ClientImm { written_bytes: 22, imm: 22, pattern: None },
+                ProgramOutcome::ClientImm { written_bytes: 22, imm: 22, pattern: None },
                 r#""written_bytes":22,"imm":22"#,
             ),
             (
-                Outcome::Receiver {
+                ProgramOutcome::Receiver {
                     received_bytes: 22,
                     imm: Some(22),
                     content: text("client-wrote-with-imm"),
                 },
                 r#""received_bytes":22,"imm":22,"text":"client-wrote-with-imm""#,
             ),
-            (Outcome::Sender { sent_bytes: 17, imm: None, pattern: None }, r#""sent_bytes":17,"imm":null"#),
             (
-                Outcome::Counter { fetch_adds: 2, counted: 10, swapped: 7, verified: true },
+                ProgramOutcome::Sender { sent_bytes: 17, imm: None, pattern: None },
+                r#""sent_bytes":17,"imm":null"#,
+            ),
+            (
+                ProgramOutcome::Counter { fetch_adds: 2, counted: 10, swapped: 7, verified: true },
                 r#""fetch_adds":2,"counted":10,"swapped":7,"verified":true"#,
             ),
             (
-                Outcome::NOTHING_POSTED,
+                ProgramOutcome::NOTHING_POSTED,
                 r#""received_bytes":0,"note":"no RECV was posted, as told by --no-recv""#,
             ),
-            (Outcome::Value { value: 7, note: None }, r#""value":7"#),
+            (ProgramOutcome::Value { value: 7, note: None }, r#""value":7"#),
         ] {
             assert_eq!(
                 json("rdma_client").result_line(&[Ok(outcome)]),
@@ -361,7 +369,7 @@ mod tests {
     #[test]
     fn several_clients_share_a_line() {
         let results =
-            [Ok(Outcome::Value { value: 7, note: None }), Err(Error::Refused { reason: "no".into() })];
+            [Ok(ProgramOutcome::Value { value: 7, note: None }), Err(Error::Refused { reason: "no".into() })];
         assert_eq!(
             json("rdma_server_atomic").result_line(&results),
             r#"{"result":{"program":"rdma_server_atomic","ok":false,"clients":[{"ok":true,"value":7},{"ok":false,"status":"REFUSED","error":"no"}]}}"#
@@ -375,7 +383,7 @@ mod tests {
     #[test]
     fn completion_line_wraps_the_completion() {
         let completion = Completion {
-            side: Side::Requester,
+            side: CompletionSide::Requester,
             opcode: WcOpcode::RdmaWrite,
             status: WcStatus::Success,
             wr_id: 1,
@@ -395,19 +403,22 @@ mod tests {
     #[test]
     fn people_get_one_sentence() {
         let reporter = Reporter::new("rdma_server_imm", false);
-        let outcome =
-            Outcome::Receiver { received_bytes: 22, imm: Some(22), content: text("client-wrote-with-imm") };
+        let outcome = ProgramOutcome::Receiver {
+            received_bytes: 22,
+            imm: Some(22),
+            content: text("client-wrote-with-imm"),
+        };
         assert_eq!(
             reporter.result_line(&[Ok(outcome)]),
             r#"rdma_server_imm: ok: received 22 bytes with immediate 22: "client-wrote-with-imm""#
         );
         assert_eq!(
-            reporter.result_line(&[Ok(Outcome::NOTHING_POSTED)]),
+            reporter.result_line(&[Ok(ProgramOutcome::NOTHING_POSTED)]),
             "rdma_server_imm: ok: received nothing: no RECV was posted, as told by --no-recv"
         );
         let note = Some("no client could change it");
         assert_eq!(
-            reporter.result_line(&[Ok(Outcome::Value { value: 100, note })]),
+            reporter.result_line(&[Ok(ProgramOutcome::Value { value: 100, note })]),
             "rdma_server_imm: ok: the counter is 100: no client could change it"
         );
         assert!(

@@ -12,11 +12,13 @@
 //! - [`run`]: machines up, capture on, programs, capture off: the evidence
 //! - [`judge`]: from evidence to a verdict
 //! - [`trial`]: all of that for one scenario, and where everything is kept
+//! - [`explore`]: every fault on every packet of a scenario
 //! - [`self_test`] proves that all of that goes red.
 
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod explore;
 pub mod guest;
 pub mod host;
 pub mod judge;

@@ -19,7 +19,7 @@ use rdma_lab::Result;
 use rdma_lab::cli::{self, ClientArgs, Writing};
 use rdma_lab::exchange::{self, CLIENT_WRITE};
 use rdma_lab::program::client::{self, Server};
-use rdma_lab::report::Outcome;
+use rdma_lab::report::ProgramOutcome;
 use verbs::mr::Access;
 use verbs::work_request::{RegionRange, SendRequest};
 
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT, write_and_read_back)
 }
 
-fn write_and_read_back(server: &mut Server, args: &ClientArgs<Writing>) -> Result<Outcome> {
+fn write_and_read_back(server: &mut Server, args: &ClientArgs<Writing>) -> Result<ProgramOutcome> {
     let payload = args.options.sized.payload(CLIENT_WRITE);
     let remote = server.region(args, payload.room_bytes(), payload.message_bytes())?;
 
@@ -48,7 +48,7 @@ fn write_and_read_back(server: &mut Server, args: &ClientArgs<Writing>) -> Resul
     let read = sink.copy_out(0, payload.room_bytes())?;
     exchange::verify_read_back(&bytes, &read)?;
 
-    Ok(Outcome::Client {
+    Ok(ProgramOutcome::Client {
         written_bytes: bytes.len(),
         read_bytes: read.len(),
         verified: true,

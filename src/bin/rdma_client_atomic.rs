@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use rdma_lab::cli::{self, ClientArgs, Counting};
 use rdma_lab::exchange::{COUNTER_INITIAL, COUNTER_SWAPPED};
 use rdma_lab::program::client::{self, Server};
-use rdma_lab::report::Outcome;
+use rdma_lab::report::ProgramOutcome;
 use rdma_lab::{Error, Result};
 use verbs::mr::Access;
 use verbs::work_request::{ATOMIC_BYTES, RegionRange, SendRequest};
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT_ATOMIC, count_and_swap)
 }
 
-fn count_and_swap(server: &mut Server, args: &ClientArgs<Counting>) -> Result<Outcome> {
+fn count_and_swap(server: &mut Server, args: &ClientArgs<Counting>) -> Result<ProgramOutcome> {
     let count = args.options.repeat.count;
     let add = args.options.add;
     let remote = server.region(args, ATOMIC_BYTES, ATOMIC_BYTES)?;
@@ -49,7 +49,7 @@ fn count_and_swap(server: &mut Server, args: &ClientArgs<Counting>) -> Result<Ou
     }
 
     let counted = value.wrapping_sub(COUNTER_INITIAL);
-    Ok(Outcome::Counter { fetch_adds: count, counted, swapped: COUNTER_SWAPPED, verified: true })
+    Ok(ProgramOutcome::Counter { fetch_adds: count, counted, swapped: COUNTER_SWAPPED, verified: true })
 }
 
 fn check(operation: &'static str, found: u64, expected: u64) -> Result<()> {

@@ -20,14 +20,14 @@ use rdma_lab::Result;
 use rdma_lab::cli::{self, ClientArgs, Writing};
 use rdma_lab::exchange::CLIENT_WRITE_IMM;
 use rdma_lab::program::client::{self, Server};
-use rdma_lab::report::Outcome;
+use rdma_lab::report::ProgramOutcome;
 use verbs::work_request::{RegionRange, SendRequest};
 
 fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT_IMM, write_with_imm)
 }
 
-fn write_with_imm(server: &mut Server, args: &ClientArgs<Writing>) -> Result<Outcome> {
+fn write_with_imm(server: &mut Server, args: &ClientArgs<Writing>) -> Result<ProgramOutcome> {
     let payload = args.options.sized.payload(CLIENT_WRITE_IMM);
     let remote = server.region(args, payload.room_bytes(), payload.message_bytes())?;
     let imm = payload.message_bytes() as u32;
@@ -40,5 +40,5 @@ fn write_with_imm(server: &mut Server, args: &ClientArgs<Writing>) -> Result<Out
     });
     server.execute_all(writes, args)?;
 
-    Ok(Outcome::ClientImm { written_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
+    Ok(ProgramOutcome::ClientImm { written_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
 }

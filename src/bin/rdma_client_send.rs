@@ -19,14 +19,14 @@ use rdma_lab::Result;
 use rdma_lab::cli::{self, ClientArgs, Sending};
 use rdma_lab::exchange::CLIENT_SEND;
 use rdma_lab::program::client::{self, Server};
-use rdma_lab::report::Outcome;
+use rdma_lab::report::ProgramOutcome;
 use verbs::work_request::{RegionRange, SendRequest};
 
 fn main() -> ExitCode {
     client::request(&cli::RDMA_CLIENT_SEND, send)
 }
 
-fn send(server: &mut Server, args: &ClientArgs<Sending>) -> Result<Outcome> {
+fn send(server: &mut Server, args: &ClientArgs<Sending>) -> Result<ProgramOutcome> {
     let payload = args.options.sized.payload(CLIENT_SEND);
     let imm = args.options.imm.then_some(payload.message_bytes() as u32);
 
@@ -41,5 +41,5 @@ fn send(server: &mut Server, args: &ClientArgs<Sending>) -> Result<Outcome> {
     });
     server.execute_all(sends, args)?;
 
-    Ok(Outcome::Sender { sent_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
+    Ok(ProgramOutcome::Sender { sent_bytes: bytes.len(), imm, pattern: payload.pattern_of(&bytes) })
 }

@@ -19,7 +19,7 @@ use rdma_lab::Result;
 use rdma_lab::cli::{self, Memory, ServerArgs};
 use rdma_lab::exchange::{self, SERVER_INITIAL};
 use rdma_lab::program::server;
-use rdma_lab::report::{Content, Outcome, Reporter};
+use rdma_lab::report::{Content, ProgramOutcome, Reporter};
 use verbs::transport::ConnectRequest;
 
 fn main() -> ExitCode {
@@ -30,7 +30,7 @@ fn serve_client(
     request: Box<dyn ConnectRequest>,
     args: &ServerArgs<Memory>,
     reporter: &Reporter,
-) -> Result<Outcome> {
+) -> Result<ProgramOutcome> {
     let mut client = server::admit(request, args, reporter)?;
     let region = client.register(server::access(&args.options))?;
     if !client.sends_pattern() {
@@ -42,9 +42,9 @@ fn serve_client(
     let bytes = region.copy_out(0, client.room_bytes())?;
     if client.sends_pattern() {
         let content = Content::Pattern(exchange::verify_pattern(&bytes)?);
-        return Ok(Outcome::Server { received_bytes: bytes.len(), content });
+        return Ok(ProgramOutcome::Server { received_bytes: bytes.len(), content });
     }
     let received = exchange::received_since(SERVER_INITIAL, &bytes)?;
     let content = Content::Text { text: received.text };
-    Ok(Outcome::Server { received_bytes: received.length_bytes, content })
+    Ok(ProgramOutcome::Server { received_bytes: received.length_bytes, content })
 }

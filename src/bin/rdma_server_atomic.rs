@@ -16,10 +16,10 @@
 use std::process::ExitCode;
 
 use rdma_lab::Result;
-use rdma_lab::cli::{self, Counter, ServerArgs};
+use rdma_lab::cli::{self, CounterArgs, ServerArgs};
 use rdma_lab::exchange::COUNTER_INITIAL;
 use rdma_lab::program::server;
-use rdma_lab::report::{Outcome, Reporter};
+use rdma_lab::report::{ProgramOutcome, Reporter};
 use verbs::mr::Access;
 use verbs::transport::ConnectRequest;
 use verbs::work_request::ATOMIC_BYTES;
@@ -30,9 +30,9 @@ fn main() -> ExitCode {
 
 fn serve_client(
     request: Box<dyn ConnectRequest>,
-    args: &ServerArgs<Counter>,
+    args: &ServerArgs<CounterArgs>,
     reporter: &Reporter,
-) -> Result<Outcome> {
+) -> Result<ProgramOutcome> {
     let mut client = server::admit(request, args, reporter)?;
     let access = if args.options.no_access { Access::SINK } else { Access::ATOMIC };
     let region = client.endpoint.register(ATOMIC_BYTES, access)?;
@@ -41,5 +41,5 @@ fn serve_client(
     client.accept(Some(&region), args)?;
     client.endpoint.wait_disconnected(&args.common.deadline())?;
     let note = args.options.no_access.then_some("no client could change it, as told by --no-access");
-    Ok(Outcome::Value { value: region.number(0)?, note })
+    Ok(ProgramOutcome::Value { value: region.number(0)?, note })
 }

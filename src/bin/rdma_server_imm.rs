@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use rdma_lab::Result;
 use rdma_lab::cli::{self, MemoryAndReceiving, ServerArgs};
 use rdma_lab::program::server;
-use rdma_lab::report::{Outcome, Reporter};
+use rdma_lab::report::{ProgramOutcome, Reporter};
 use verbs::completion::WcOpcode;
 use verbs::transport::ConnectRequest;
 use verbs::work_request::RegionRange;
@@ -32,7 +32,7 @@ fn serve_client(
     request: Box<dyn ConnectRequest>,
     args: &ServerArgs<MemoryAndReceiving>,
     reporter: &Reporter,
-) -> Result<Outcome> {
+) -> Result<ProgramOutcome> {
     let receiving = &args.options.receiving;
     let mut client = server::admit(request, args, reporter)?;
     let region = client.register(server::access(&args.options.memory))?;
@@ -44,11 +44,11 @@ fn serve_client(
     if receiving.no_recv {
         // Nothing tells when the client is done but its leave.
         client.endpoint.wait_disconnected(&args.common.deadline())?;
-        return Ok(Outcome::NOTHING_POSTED);
+        return Ok(ProgramOutcome::NOTHING_POSTED);
     }
     let received = client.receive(recvs, WcOpcode::RecvRdmaWithImm, args)?;
     // The completions are the synchronising events.
     let content = client.content(&region, received.bytes)?;
     client.endpoint.disconnect(&args.common.deadline())?;
-    Ok(Outcome::Receiver { received_bytes: received.bytes, imm: received.imm, content })
+    Ok(ProgramOutcome::Receiver { received_bytes: received.bytes, imm: received.imm, content })
 }

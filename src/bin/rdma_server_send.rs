@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use rdma_lab::Result;
 use rdma_lab::cli::{self, Receiving, ServerArgs};
 use rdma_lab::program::server;
-use rdma_lab::report::{Outcome, Reporter};
+use rdma_lab::report::{ProgramOutcome, Reporter};
 use verbs::completion::WcOpcode;
 use verbs::mr::Access;
 use verbs::transport::ConnectRequest;
@@ -32,7 +32,7 @@ fn serve_client(
     request: Box<dyn ConnectRequest>,
     args: &ServerArgs<Receiving>,
     reporter: &Reporter,
-) -> Result<Outcome> {
+) -> Result<ProgramOutcome> {
     let receiving = &args.options;
     let mut client = server::admit(request, args, reporter)?;
     let region = client.register(Access::SINK)?;
@@ -46,7 +46,7 @@ fn serve_client(
     let content = client.content(&region, received.bytes)?;
     client.endpoint.wait_disconnected(&args.common.deadline())?;
     if receiving.no_recv {
-        return Ok(Outcome::NOTHING_POSTED);
+        return Ok(ProgramOutcome::NOTHING_POSTED);
     }
-    Ok(Outcome::Receiver { received_bytes: received.bytes, imm: received.imm, content })
+    Ok(ProgramOutcome::Receiver { received_bytes: received.bytes, imm: received.imm, content })
 }

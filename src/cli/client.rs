@@ -1,11 +1,11 @@
-//! What clients take.
+//! Arguments of clients.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
 
 use clap::{Args, Parser, ValueEnum};
 
-use super::{Common, Program, parse_bytes, parse_count};
+use super::{CommonArgs, ProgramSpec, parse_bytes, parse_count};
 use crate::exchange::Payload;
 
 /// A client's options; `O` are those of one program.
@@ -30,11 +30,11 @@ pub struct ClientArgs<O: Args = Writing> {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub clients: u16,
 
-    /// What all programs take.
+    /// Arguments of all programs.
     #[command(flatten)]
-    pub common: Common,
+    pub common: CommonArgs,
 
-    /// What this program takes.
+    /// Options of this program.
     #[command(flatten, next_help_heading = "This exchange")]
     pub options: O,
 }
@@ -45,7 +45,7 @@ impl<O: Args> ClientArgs<O> {
     /// # Errors
     ///
     /// clap's: a mistake, or a request for help. `exit()` on it prints and ends as it should.
-    pub fn parse_for<I, T>(program: &Program, argv: I) -> Result<Self, clap::Error>
+    pub fn parse_for<I, T>(program: &ProgramSpec, argv: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
@@ -54,7 +54,7 @@ impl<O: Args> ClientArgs<O> {
     }
 }
 
-/// What distinguishes the options of one client from another's.
+/// Options in which one client differs from another.
 pub trait ClientOptions: Args {
     /// How many messages, and how fast.
     fn repeat(&self) -> &Repeat;
@@ -62,8 +62,8 @@ pub trait ClientOptions: Args {
     fn size(&self) -> Option<usize> {
         None
     }
-    /// What is wrong with the messages.
-    fn wrong(&self) -> Option<Wrong> {
+    /// Error in the messages, made on purpose.
+    fn wrong(&self) -> Option<WrongAccess> {
         None
     }
 }
@@ -84,7 +84,7 @@ pub struct Repeat {
     pub pause_ms: u64,
 }
 
-/// What a message is.
+/// Size and number of messages.
 #[derive(Args, Clone, Debug)]
 pub struct Sized {
     /// Length of each message in bytes, KiB or MiB, of a pattern; the server is asked for room for all of them. Without
@@ -108,12 +108,12 @@ impl Sized {
 /// Of clients that write to the server's memory.
 #[derive(Args, Clone, Debug)]
 pub struct Writing {
-    /// What is written.
+    /// Messages that are written.
     #[command(flatten)]
     pub sized: Sized,
     /// Use the server's memory wrongly
     #[arg(long, value_enum, help_heading = "Wrong on purpose")]
-    pub wrong: Option<Wrong>,
+    pub wrong: Option<WrongAccess>,
 }
 
 impl ClientOptions for Writing {
@@ -123,7 +123,7 @@ impl ClientOptions for Writing {
     fn size(&self) -> Option<usize> {
         self.sized.size
     }
-    fn wrong(&self) -> Option<Wrong> {
+    fn wrong(&self) -> Option<WrongAccess> {
         self.wrong
     }
 }
@@ -131,7 +131,7 @@ impl ClientOptions for Writing {
 /// Of the client of SENDs.
 #[derive(Args, Clone, Debug)]
 pub struct Sending {
-    /// What is sent.
+    /// Messages that are sent.
     #[command(flatten)]
     pub sized: Sized,
     /// Send each message with its length as immediate
@@ -159,21 +159,21 @@ pub struct Counting {
     pub repeat: Repeat,
     /// Use the server's memory wrongly
     #[arg(long, value_enum, help_heading = "Wrong on purpose")]
-    pub wrong: Option<Wrong>,
+    pub wrong: Option<WrongAccess>,
 }
 
 impl ClientOptions for Counting {
     fn repeat(&self) -> &Repeat {
         &self.repeat
     }
-    fn wrong(&self) -> Option<Wrong> {
+    fn wrong(&self) -> Option<WrongAccess> {
         self.wrong
     }
 }
 
 /// How a client uses a server's memory wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Wrong {
+pub enum WrongAccess {
     /// An rkey whose lowest bit is flipped
     Rkey,
     /// An address from which the last byte of a message lies beyond the region

@@ -1,11 +1,11 @@
-//! What servers take.
+//! Arguments of servers.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 
 use clap::{Args, Parser, ValueEnum};
 
-use super::{Common, Program, parse_bytes, parse_count};
+use super::{CommonArgs, ProgramSpec, parse_bytes, parse_count};
 use verbs::deadline::Deadline;
 
 /// A server's options; `O` are those of one program.
@@ -34,11 +34,11 @@ pub struct ServerArgs<O: Args = Memory> {
     #[arg(long, value_name = "BYTES", default_value = "16MiB", value_parser = parse_bytes)]
     pub max_size: usize,
 
-    /// What all programs take.
+    /// Arguments of all programs.
     #[command(flatten)]
-    pub common: Common,
+    pub common: CommonArgs,
 
-    /// What this program takes.
+    /// Options of this program.
     #[command(flatten, next_help_heading = "This exchange")]
     pub options: O,
 
@@ -61,7 +61,7 @@ impl<O: Args> ServerArgs<O> {
     /// # Errors
     ///
     /// clap's: a mistake, or a request for help. `exit()` on it prints and ends as it should.
-    pub fn parse_for<I, T>(program: &Program, argv: I) -> Result<Self, clap::Error>
+    pub fn parse_for<I, T>(program: &ProgramSpec, argv: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
@@ -85,7 +85,7 @@ impl<O: Args> ServerArgs<O> {
     }
 }
 
-/// What distinguishes the options of one server from another's.
+/// Options in which one server differs from another.
 pub trait ServerOptions: Args + Sync {
     /// How many RECVs it posts.
     fn recvs(&self) -> usize {
@@ -128,10 +128,10 @@ impl ServerOptions for Receiving {
 /// Of the server of WRITEs with immediate: both.
 #[derive(Args, Clone, Debug)]
 pub struct MemoryAndReceiving {
-    /// What a client may do with it.
+    /// Access of a client to it.
     #[command(flatten)]
     pub memory: Memory,
-    /// What it receives.
+    /// Messages that it receives.
     #[command(flatten)]
     pub receiving: Receiving,
 }
@@ -144,15 +144,15 @@ impl ServerOptions for MemoryAndReceiving {
 
 /// Of the server of atomics.
 #[derive(Args, Clone, Debug)]
-pub struct Counter {
+pub struct CounterArgs {
     /// Let no client change the counter
     #[arg(long, help_heading = "Wrong on purpose")]
     pub no_access: bool,
 }
 
-impl ServerOptions for Counter {}
+impl ServerOptions for CounterArgs {}
 
-/// What a client may do with a server's memory.
+/// Access of a client to a server's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Permission {
     /// READ.

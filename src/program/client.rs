@@ -1,19 +1,19 @@
-//! What clients share: their connections, the region that a server announces, and the options that are wrong on purpose.
+//! Shared parts of clients: their connections, the region that a server announces, and the options that are wrong on purpose.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{builder, conclude, params, require_device, transport};
-use crate::cli::{ClientArgs, ClientOptions, Program, Wrong};
+use crate::cli::{ClientArgs, ClientOptions, ProgramSpec, WrongAccess};
 use crate::error::{Error, Result};
 use crate::exchange::REGION_BYTES;
 use crate::lookup::lookup;
 use crate::private_data;
-use crate::report::{Outcome, Reporter};
+use crate::report::{ProgramOutcome, Reporter};
 use verbs::cm_event::RejectReason;
 use verbs::endpoint::{Endpoint, Pace};
 use verbs::remote_region::RemoteRegion;
-use verbs::transport::{ConnectParams, Target};
+use verbs::transport::{ConnectParams, ConnectTarget};
 use verbs::work_request::SendRequest;
 
 use crate::log;
@@ -23,8 +23,8 @@ const MOST_READS_AT_ONCE: usize = 16;
 
 /// Parses the command line of a client, connects, runs `exchange` on each connection, and disconnects.
 pub fn request<O: ClientOptions>(
-    program: &Program,
-    exchange: impl Fn(&mut Server, &ClientArgs<O>) -> Result<Outcome>,
+    program: &ProgramSpec,
+    exchange: impl Fn(&mut Server, &ClientArgs<O>) -> Result<ProgramOutcome>,
 ) -> ExitCode {
     let args = match ClientArgs::<O>::parse_for(program, std::env::args_os()) {
         Ok(args) => args,
@@ -36,7 +36,7 @@ pub fn request<O: ClientOptions>(
     for _ in 0..args.clients {
         match connect(program, &args, &reporter) {
             Ok(mut server) => {
-                if let (Some(Wrong::Region), Some(first)) = (args.options.wrong(), servers.first()) {
+                if let (Some(WrongAccess::Region), Some(first)) = (args.options.wrong(), servers.first()) {
                     server.private_data.clone_from(&first.private_data);
                 }
                 servers.push(server);
@@ -68,7 +68,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::execute_all`].
+    /// Errors of [`Endpoint::execute_all`].
     pub fn execute_all<O: ClientOptions>(
         &mut self,
         requests: impl Iterator<Item = verbs::Result<SendRequest>>,
@@ -100,9 +100,9 @@ impl Server {
             return Err(Error::RegionTooSmall { have, need });
         }
         Ok(match args.options.wrong() {
-            Some(Wrong::Rkey) => RemoteRegion { rkey: announced.rkey ^ 1, ..announced },
-            Some(Wrong::Bounds) => announced.at(have - message_bytes as u64 + 1),
-            Some(Wrong::Region | Wrong::Version) | None => announced,
+            Some(WrongAccess::Rkey) => RemoteRegion { rkey: announced.rkey ^ 1, ..announced },
+            Some(WrongAccess::Bounds) => announced.at(have - message_bytes as u64 + 1),
+            Some(WrongAccess::Region | WrongAccess::Version) | None => announced,
         })
     }
 }
@@ -114,7 +114,7 @@ fn pace<O: ClientOptions>(args: &ClientArgs<O>) -> Pace {
 }
 
 /// Adds what to start where nobody listens.
-fn explain(error: verbs::Error, program: &Program) -> verbs::Error {
+fn explain(error: verbs::Error, program: &ProgramSpec) -> verbs::Error {
     match error {
         verbs::Error::Rejected { reason: RejectReason::InvalidServiceId, .. } => {
             error.or_hint(|| format!("start {} there", program.server))
@@ -123,16 +123,20 @@ fn explain(error: verbs::Error, program: &Program) -> verbs::Error {
     }
 }
 
-fn connect<O: ClientOptions>(program: &Program, args: &ClientArgs<O>, reporter: &Reporter) -> Result<Server> {
+fn connect<O: ClientOptions>(
+    program: &ProgramSpec,
+    args: &ClientArgs<O>,
+    reporter: &Reporter,
+) -> Result<Server> {
     require_device()?;
     let deadline = args.common.deadline();
     let server = lookup(&args.server, args.port, args.bind, &deadline)?;
-    let target = Target { server, source: args.bind };
+    let target = ConnectTarget { server, source: args.bind };
     let (repeat, wrong) = (args.options.repeat(), args.options.wrong());
     let mut private_data = Vec::new();
     if let Some(size) = args.options.size() {
         let mut asks = private_data::length_request(size.saturating_mul(repeat.count) as u64);
-        if wrong == Some(Wrong::Version) {
+        if wrong == Some(WrongAccess::Version) {
             asks[private_data::VERSION_AT] += 1;
         }
         private_data.extend(asks);

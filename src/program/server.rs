@@ -1,4 +1,4 @@
-//! What servers share: the accept loop, the client that is let in, RECVs, and the options that are wrong on purpose.
+//! Shared parts of servers: the accept loop, the client that is let in, RECVs, and the options that are wrong on purpose.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,11 +8,11 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::{builder, conclude, params, require_device, transport};
-use crate::cli::{Memory, Permission, Program, Receiving, ServerArgs, ServerOptions};
+use crate::cli::{Memory, Permission, ProgramSpec, Receiving, ServerArgs, ServerOptions};
 use crate::error::{Error, Result};
 use crate::exchange::{self, REGION_BYTES};
 use crate::private_data;
-use crate::report::{Content, Outcome, Reporter};
+use crate::report::{Content, ProgramOutcome, Reporter};
 use verbs::completion::WcOpcode;
 use verbs::endpoint::Endpoint;
 use verbs::mr::{Access, MemoryRegion};
@@ -33,8 +33,8 @@ const MOST_AT_ONCE: usize = 64;
 /// Returns with `--once` and `--clients` when all of them are served, otherwise only if listening itself fails: SIGINT and
 /// SIGTERM end the process, and the kernel then disconnects whoever is connected.
 pub fn serve<O: ServerOptions>(
-    program: &Program,
-    exchange: impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync,
+    program: &ProgramSpec,
+    exchange: impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<ProgramOutcome> + Sync,
 ) -> ExitCode {
     let args = match ServerArgs::<O>::parse_for(program, std::env::args_os()) {
         Ok(args) => args,
@@ -65,8 +65,8 @@ pub fn serve<O: ServerOptions>(
 /// Returns what `report` says of the failure that ends the service; what one client does wrong does not.
 fn serve_as_they_come<R: Send>(
     next: impl Fn() -> Result<R>,
-    exchange: impl Fn(R) -> Result<Outcome> + Sync,
-    report: impl Fn(Result<Outcome>) -> ExitCode + Sync,
+    exchange: impl Fn(R) -> Result<ProgramOutcome> + Sync,
+    report: impl Fn(Result<ProgramOutcome>) -> ExitCode + Sync,
 ) -> ExitCode {
     let (exchange, report) = (&exchange, &report);
     thread::scope(|scope| {
@@ -98,8 +98,8 @@ fn serve_at_once<O: ServerOptions>(
     listener: &dyn Listener,
     args: &ServerArgs<O>,
     reporter: &Reporter,
-    exchange: &(impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<Outcome> + Sync),
-) -> Vec<Result<Outcome>> {
+    exchange: &(impl Fn(Box<dyn ConnectRequest>, &ServerArgs<O>, &Reporter) -> Result<ProgramOutcome> + Sync),
+) -> Vec<Result<ProgramOutcome>> {
     thread::scope(|scope| {
         let mut clients = Vec::new();
         let mut failed = Vec::new();
@@ -123,7 +123,7 @@ fn serve_at_once<O: ServerOptions>(
     })
 }
 
-/// What a client's thread returned; a panic is passed on.
+/// Result of a client's thread; a panic is passed on.
 fn join<T>(client: ScopedJoinHandle<'_, T>) -> T {
     client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -146,7 +146,7 @@ fn listen<O: ServerOptions>(args: &ServerArgs<O>) -> Result<Box<dyn Listener>> {
     Ok(transport(&args.common.connection).listen(address)?)
 }
 
-/// What a server was told by the completions of its RECVs.
+/// Sums over the completions of a server's RECVs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Received {
     /// Bytes of all messages.
@@ -157,7 +157,7 @@ pub struct Received {
 
 /// A client that a server has let in, not accepted yet.
 #[derive(Debug)]
-pub struct Client {
+pub struct AdmittedClient {
     /// This end of the connection to it.
     pub endpoint: Endpoint,
     asked: Option<u64>,
@@ -175,13 +175,13 @@ pub fn admit<O: ServerOptions>(
     request: Box<dyn ConnectRequest>,
     args: &ServerArgs<O>,
     reporter: &Reporter,
-) -> Result<Client> {
+) -> Result<AdmittedClient> {
     match check_request(&*request, args) {
         Ok(asked) => {
             let reads_at_once = request.reads_at_once().max(1);
             let recvs = args.options.recvs().max(1);
             let endpoint = request.into_endpoint(&builder(reporter).max_recv_wr(recvs as u32))?;
-            Ok(Client { endpoint, asked, reads_at_once })
+            Ok(AdmittedClient { endpoint, asked, reads_at_once })
         }
         Err(refused) => {
             if let Err(error) = request.reject(&refused.to_string()) {
@@ -210,7 +210,7 @@ fn check_request<O: ServerOptions>(
     }
 }
 
-impl Client {
+impl AdmittedClient {
     /// Whether the client sends a pattern, since it asked for a length, and no text.
     #[must_use]
     pub fn sends_pattern(&self) -> bool {
@@ -227,7 +227,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::register`].
+    /// Errors of [`Endpoint::register`].
     pub fn register(&self, access: Access) -> Result<Arc<MemoryRegion>> {
         Ok(self.endpoint.register(self.room_bytes().max(1), access)?)
     }
@@ -236,7 +236,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::accept`].
+    /// Errors of [`Endpoint::accept`].
     pub fn accept<O: ServerOptions>(
         &mut self,
         region: Option<&MemoryRegion>,
@@ -258,7 +258,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::post_recv`], [`Endpoint::accept`] and [`Endpoint::linger`].
+    /// Errors of [`Endpoint::post_recv`], [`Endpoint::accept`] and [`Endpoint::linger`].
     pub fn accept_to_receive<O: ServerOptions>(
         &mut self,
         ranges: Vec<RegionRange>,
@@ -291,7 +291,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`Endpoint::wait`]; [`Error::ImmediateDiffers`], [`Error::UnexpectedCompletion`].
+    /// Errors of [`Endpoint::wait`]; [`Error::ImmediateDiffers`], [`Error::UnexpectedCompletion`].
     pub fn receive<O: ServerOptions>(
         &mut self,
         recvs: Vec<u64>,
@@ -316,18 +316,18 @@ impl Client {
         Ok(received)
     }
 
-    /// What has arrived in `region`, of which `received_bytes` are.
+    /// Content of `region`, of which `received_bytes` have arrived.
     ///
     /// # Errors
     ///
-    /// Those of [`exchange::verify_pattern`].
+    /// Errors of [`exchange::verify_pattern`].
     pub fn content(&self, region: &MemoryRegion, received_bytes: u64) -> Result<Content> {
         let length = self.room_bytes().min(usize::try_from(received_bytes).unwrap_or(usize::MAX));
         let bytes = region.copy_out(0, length)?;
         Ok(if self.sends_pattern() {
             Content::Pattern(exchange::verify_pattern(&bytes)?)
         } else {
-            Content::Text { text: exchange::Received::parse(&bytes).text }
+            Content::Text { text: exchange::ReceivedText::parse(&bytes).text }
         })
     }
 }
@@ -340,7 +340,7 @@ fn die_after<O: ServerOptions>(received: usize, args: &ServerArgs<O>) {
     }
 }
 
-/// What the region of a server lets a client do.
+/// Access of a client to a server's region.
 #[must_use]
 pub fn access(memory: &Memory) -> Access {
     let allows = |permission| memory.access.contains(&permission);
@@ -366,7 +366,7 @@ mod tests {
             |number| {
                 if number == 6 {
                     (0..5).for_each(|_| served.send(()).unwrap());
-                    return Ok(Outcome::Value { value: number, note: None });
+                    return Ok(ProgramOutcome::Value { value: number, note: None });
                 }
                 // As if half-open: it ends when the sixth was served, or at its limit.
                 let limit = Duration::from_secs(5);

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use lab::base::cache::Cache;
 use lab::base::role::Role;
+use lab::base::selection::AccelChoice;
 use lab::guest::image::Release;
 use lab::node::{Plan, Provider as _};
 use lab::provider::Qemu;
-use lab::provider::qemu::accel::Choice;
 
 /// A request while the job before it ends is the moment in which the guest's shell could lose part of a line.
 #[test]
 #[ignore = "needs the lab's machines"]
 fn no_request_is_lost_while_earlier_jobs_end() {
     let cache = Cache::open().expect("a cache");
-    let qemu = Qemu::new(Release::usual(), cache, Choice::Auto, Path::new(env!("CARGO_BIN_EXE_xtask")), None)
-        .expect("machines");
+    let qemu =
+        Qemu::new(Release::usual(), cache, AccelChoice::Auto, Path::new(env!("CARGO_BIN_EXE_xtask")), None)
+            .expect("machines");
     let logs = tempfile::tempdir().expect("a directory");
     let pair = qemu.bring_up(&Plan::new(logs.path())).expect("a pair");
     let node = pair.node(Role::Server);

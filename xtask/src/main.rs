@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lab::base::invocation;
+use lab::base::invocation::XTASK;
 use rdma_lab_cli::{Common, Lab, test};
 
 mod bench;
@@ -54,26 +54,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    invocation::XTASK.set();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            return rdma_lab_cli::misspelled(&error, std::env::args().skip(1).take(2).eq(["lab", "exec"]));
-        }
-    };
-    let is_exec = matches!(&cli.command, Command::Lab(command) if command.is_exec());
-    let result = workspace::front().and_then(|front| match cli.command {
-        Command::Common(command) => command.run(&front),
-        Command::Lab(command) => rdma_lab_cli::lab::run(&command, &front),
-        Command::TestE2e(args) => test::run(&args, &front),
-        Command::SelfTest(args) => self_test::run(&args, &front),
-        Command::TestGuest(args) => test_guest::run(&args, &front),
+    rdma_lab_cli::main(XTASK, workspace::front, |cli: Cli, front| match cli.command {
+        Command::Common(command) => command.run(front),
+        Command::Lab(command) => rdma_lab_cli::lab::run(&command, front),
+        Command::TestE2e(args) => test::run(&args, front),
+        Command::SelfTest(args) => self_test::run(&args, front),
+        Command::TestGuest(args) => test_guest::run(&args, front),
         Command::SetupGit(args) => setup_git::run(&args),
         Command::Samples(args) => samples::run(&args),
-        Command::Bench(command) => bench::run(&command, &front),
+        Command::Bench(command) => bench::run(&command, front),
         Command::Ci(args) => ci::run(&args),
-    });
-    rdma_lab_cli::ended(result, is_exec)
+    })
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use lab::Result;
 use lab::base::cache::Cache;
 use lab::base::error::IoContext as _;
+use lab::base::selection::Means;
 use lab::guest::image::{Release, Sysroot};
 use lab::guest::programs::{self, Build};
 use lab::host::Host;
 use lab::host::bindgen;
-use rdma_lab_cli::means::Means;
-use rdma_lab_cli::output;
+use rdma_lab_cli::{machines, output};
 
 use crate::workspace;
 
@@ -28,7 +28,7 @@ pub(crate) struct Args {
 
 /// Builds them against the oldest guest's libraries, so that they run on every guest.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    args.means.apply()?;
+    machines::apply(&args.means)?;
     let cache = Cache::open()?;
     let sysroot = Sysroot::ensure(&cache, Release::oldest())?;
     let libclang = bindgen::libclang(&Host::this(), &cache)?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use lab::base::cache::Cache;
+use lab::base::selection::{AccelChoice, Means, ReleaseOption};
 use lab::guest::programs::Build;
 use lab::host::{Host, requirement};
 use lab::judge::verdict::Reason;
@@ -14,8 +15,6 @@ use lab::self_test::{MUTATIONS, Mutation, Subject};
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
-use rdma_lab_cli::machines::Accel;
-use rdma_lab_cli::means::Means;
 use rdma_lab_cli::{Front, machines, output};
 
 use crate::workspace;
@@ -28,22 +27,21 @@ pub(crate) struct Args {
     mutations: Vec<&'static Mutation>,
     /// What runs the machines' instructions.
     #[arg(long, default_value = "auto")]
-    accel: Accel,
-    /// The release that the machines run [default: RDMA_LAB_GUEST, else debian-13].
-    #[arg(long, value_name = "RELEASE")]
-    guest: Option<String>,
+    accel: AccelChoice,
+    #[command(flatten)]
+    release: ReleaseOption,
     #[command(flatten)]
     means: Means,
 }
 
 /// Applies every mutation; exit code 1 where one gives other reasons than it must.
 pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    args.means.apply()?;
-    let guest = machines::guest(args.guest.as_deref())?;
+    machines::apply(&args.means)?;
+    let guest = machines::guest(&args.release)?;
     Cache::open()?;
     requirement::demand_platform()?;
     requirement::demand(&Host::this(), &requirement::run(true))?;
-    let choice = Choice::Qemu { accel: args.accel.into(), guest, seed: None };
+    let choice = Choice::Qemu { accel: args.accel, guest, packages: Vec::new(), seed: None };
     let setup = Setup::with(Build::Mutants, &front.samples, &choice, &front.program)?;
     let Source::Qemu(provider) = &setup.provider else {
         return Err(Error::setup("the self-test needs QEMU's machines"));
@@ -97,7 +95,25 @@ fn told(reasons: &BTreeSet<Reason>) -> String {
 
 fn mutation(name: &str) -> Result<&'static Mutation, String> {
     let names = MUTATIONS.iter().map(|mutation| mutation.name);
-    let found = lab::base::names::find("mutation", name, names.clone())
-        .map_err(|why| format!("{why}; there are: {}", names.collect::<Vec<_>>().join(", ")))?;
+    let found = lab::base::names::find("mutation", name, names.clone()).map_err(|why| {
+        // All are told already where none is near.
+        if why.contains("there are: ") {
+            return why;
+        }
+        format!("{why}; there are: {}", names.collect::<Vec<_>>().join(", "))
+    })?;
     MUTATIONS.iter().find(|mutation| mutation.name == found).ok_or_else(|| found.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_mutation_is_told_all_of_them_once() {
+        for name in ["no_imediate", "zzzzzzzz"] {
+            let error = mutation(name).unwrap_err();
+            assert_eq!(error.matches("there are: ").count(), 1, "{error}");
+        }
+    }
 }

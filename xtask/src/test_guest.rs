@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use lab::base::role::Role;
+use lab::base::selection::Selection;
 use lab::guest::programs::Build;
 use lab::node::{Pair, Plan, Provider as _};
-use lab::run::guest_tests::{self, Ended, GuestTest, TEST_LIMIT};
+use lab::run::guest_tests::{self, GuestTest, TEST_LIMIT, TestEnd};
 use lab::run::setup::Setup;
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
-use rdma_lab_cli::machines::Machines;
-use rdma_lab_cli::{Front, output};
+use rdma_lab_cli::{Front, machines, output};
 
 /// The arguments of `test-guest`.
 #[derive(Debug, clap::Args)]
@@ -24,13 +24,14 @@ pub(crate) struct Args {
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
     #[command(flatten)]
-    machines: Machines,
+    machines: Selection,
 }
 
 /// Runs the tests; exit code 1 where one is red.
 pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    args.machines.prepare(true)?;
-    let setup = Setup::with(Build::Tests, &front.samples, &args.machines.choice()?, &front.program)?;
+    let choice = machines::choice(&args.machines, None)?;
+    machines::prepare(&choice, &args.machines.means, true)?;
+    let setup = Setup::with(Build::Tests, &front.samples, &choice, &front.program)?;
     if setup.programs.is_empty() {
         return Err(Error::setup("this computer does not build the guest's tests")
             .next("run it with --provider qemu"));
@@ -52,13 +53,13 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
             Err(error) => {
                 let cause = pair.check_alive().err().unwrap_or(error);
                 pair = again(pair, &setup, &plan)?;
-                (Ended::Failed(cause.to_string()), Duration::ZERO)
+                (TestEnd::Failed(cause.to_string()), Duration::ZERO)
             }
         };
-        let word = if ended == Ended::Passed { "ok" } else { "FAILED" };
+        let word = if ended == TestEnd::Passed { "ok" } else { "FAILED" };
         let GuestTest { binary, name } = test;
         output::line(format_args!("test {binary}::{name} ... {word} <{:.3}s>", took.as_secs_f64()))?;
-        if let Ended::Failed(text) = ended {
+        if let TestEnd::Failed(text) = ended {
             failures.push(format!("---- {binary}::{name} ----\n{text}\n"));
         }
     }

@@ -6,27 +6,26 @@
 use std::process::ExitCode;
 
 use lab::base::cache::Cache;
+use lab::base::selection::{Means, ReleaseOption};
 use lab::guest::image::Sysroot;
 use lab::host::packages::TRIPLET;
 use lab::{Error, Result};
 
-use crate::means::Means;
 use crate::{machines, output};
 
 /// The arguments of `cflags`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The release that the machines run [default: RDMA_LAB_GUEST, else debian-13].
-    #[arg(long, value_name = "RELEASE")]
-    guest: Option<String>,
+    #[command(flatten)]
+    release: ReleaseOption,
     #[command(flatten)]
     means: Means,
 }
 
 /// Prints the options, in one line.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    args.means.apply()?;
-    let guest = machines::guest(args.guest.as_deref())?;
+    machines::apply(&args.means)?;
+    let guest = machines::guest(&args.release)?;
     let sysroot = Sysroot::ensure(&Cache::open()?, guest)?;
     let root = sysroot.directory().display().to_string();
     if root.contains(char::is_whitespace) {

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use lab::Result;
 use lab::base::cache::Cache;
+use lab::base::selection::{AccelChoice, Means, ReleaseOption};
 use lab::guest::image::Image;
 use lab::guest::image::recipe::Recipe;
 use lab::host::toolbox::Toolbox;
 use lab::host::toolbox::set::QEMU;
 use lab::host::{Host, doctor, requirement};
-use lab::provider::qemu::accel::{self, Choice};
+use lab::provider::qemu::accel;
 
-use crate::means::Means;
 use crate::{Front, machines, output};
 
 /// The arguments of `doctor`.
@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Prints the report; exit code 1 where scenarios cannot run on this computer.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    args.means.apply()?;
+    machines::apply(&args.means)?;
     let host = Host::this();
     let mut report = doctor::report(&host, front.samples.are_built());
     let (accelerator, probed) = match accelerator(args.probe && report.is_good()) {
@@ -39,7 +39,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What machines will run on, and why.
+/// Finds the accelerator of machines, and why.
 ///
 /// # Errors
 ///
@@ -50,6 +50,6 @@ fn accelerator(probe: bool) -> Result<String> {
         return Ok(accel::known(&cache));
     }
     let qemu = Toolbox::of(&cache).tool(QEMU)?;
-    let image = Image::ensure(&cache, &Recipe::lab(machines::guest(None)?))?;
-    Ok(accel::decide_anew(Choice::Auto, &cache, &image, &qemu)?.to_string())
+    let image = Image::ensure(&cache, &Recipe::lab(machines::guest(&ReleaseOption::default())?))?;
+    Ok(accel::decide_anew(AccelChoice::Auto, &cache, &image, &qemu)?.to_string())
 }

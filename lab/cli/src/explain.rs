@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use lab::base::names;
+use lab::base::{invocation, names};
 use lab::scenario::cause::Cause;
 use lab::{Error, Result};
 
@@ -11,7 +11,7 @@ use crate::output;
 /// The arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A cause or a rule, by name, as a verdict has it [default: all causes].
+    /// A cause or a rule, by name, as a verdict has it [default: all].
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }
@@ -21,8 +21,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.name {
         Some(name) => output::print(page(name)?)?,
         None => {
-            for cause in Cause::ALL {
-                output::line(format_args!("{:<26}  {}", cause.name(), cause.title()))?;
+            let causes = Cause::ALL.map(|cause| (cause.name(), cause.title()));
+            let rules = roce::Rule::ALL.map(|rule| (rule.name(), rule.title()));
+            for (name, title) in causes.into_iter().chain(rules) {
+                output::line(format_args!("{name:<28}  {title}"))?;
             }
         }
     }
@@ -34,7 +36,7 @@ fn page(name: &str) -> Result<String> {
     let rules = roce::Rule::ALL.map(roce::Rule::name);
     let known = causes.iter().chain(&rules).map(String::as_str);
     let found = names::find("cause or rule", name, known)
-        .map_err(|why| Error::usage(why).next("docs/causes.md and docs/rules.md have all of them"))?;
+        .map_err(|why| Error::usage(why).next(format!("{} lists all", invocation::program("explain"))))?;
     Ok(match roce::Rule::from_name(found) {
         Some(rule) => rule.page(),
         None => Cause::from_name(found)?.page(),
@@ -50,6 +52,6 @@ mod tests {
         assert!(page("nobodylistens").unwrap().starts_with("## NobodyListens\n"));
         assert!(page("RequestPsnGap").unwrap().contains("a request before this one is missing"));
         let error = page("NobodyListen").unwrap_err().to_string();
-        assert!(error.contains("`NobodyListens`"), "{error}");
+        assert!(error.contains("`NobodyListens`") && error.contains("xtask explain lists all"), "{error}");
     }
 }

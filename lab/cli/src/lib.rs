@@ -15,17 +15,19 @@ use std::process::ExitCode;
 
 use ::lab::Result;
 use ::lab::base::error::Kind;
-use clap::Subcommand;
+use ::lab::base::invocation::Invocation;
+use ::lab::provider::resident::TROUBLE;
+use clap::{Parser, Subcommand};
 
 mod catalogue;
 pub mod cflags;
 pub mod decode;
 pub mod doctor;
 pub mod explain;
+pub mod explore;
 pub mod front;
 pub mod lab;
 pub mod machines;
-pub mod means;
 pub mod open;
 pub mod output;
 pub mod results;
@@ -48,6 +50,8 @@ pub enum Common {
     Results(results::Args),
     /// Tells what a cause or a rule of a verdict means, and what to do.
     Explain(explain::Args),
+    /// Tries every fault on every packet of a scenario, and tells what the protocol does not explain.
+    Explore(explore::Args),
     /// Opens the pages of an invocation, or of one run, in a browser.
     Open(open::Args),
     /// Prints the RoCEv2 trace of a capture.
@@ -81,38 +85,43 @@ impl Common {
             Common::Doctor(args) => doctor::run(&args, front),
             Common::Results(args) => results::run(&args, front),
             Common::Explain(args) => explain::run(&args),
+            Common::Explore(args) => explore::run(&args, front),
             Common::Open(args) => open::run(&args, front),
             Common::Decode(args) => decode::told(args.run(decode::names())),
             Common::Check(args) => decode::told(args.run(decode::names())),
             Common::Diff(args) => decode::told(args.run(decode::names())),
             Common::Cflags(args) => cflags::run(&args),
             Common::Guard => ::lab::provider::qemu::guard::main().map(|()| ExitCode::SUCCESS),
-            Common::Carry(args) => lab::carry(&args),
+            Common::Carry(args) => lab::carried(&args),
             Common::Trials(args) => Ok(trials::main(front, args.words)),
         }
     }
 }
 
-/// Prints a command line that could not be parsed, or its help; returns the exit code. That of `exec`, if it `is_exec`, is
-/// not its command's.
-pub fn misspelled(error: &clap::Error, is_exec: bool) -> ExitCode {
-    let _ = error.print();
-    match error.exit_code() {
-        0 => ExitCode::SUCCESS,
-        // 2 may be a command's own.
-        _ if is_exec => ExitCode::from(lab::TROUBLE),
-        code => ExitCode::from(u8::try_from(code).unwrap_or(2)),
-    }
-}
-
-/// Returns the exit code of a command, whose error is printed; that of `exec`, if it `is_exec`, is its command's otherwise.
-pub fn ended(result: Result<ExitCode>, is_exec: bool) -> ExitCode {
-    result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "error: {error}");
-        match error.kind() {
-            _ if is_exec => ExitCode::from(lab::TROUBLE),
-            Kind::Usage => ExitCode::from(2),
-            _ => ExitCode::FAILURE,
+/// Runs the command line of this process as a front end that is called `invocation`; returns the exit code. That of `exec` is
+/// its command's: whatever else ends it has a code of its own.
+pub fn main<Cli: Parser>(
+    invocation: Invocation,
+    front: impl FnOnce() -> Result<Front>,
+    run: impl FnOnce(Cli, &Front) -> Result<ExitCode>,
+) -> ExitCode {
+    invocation.set();
+    let lab = invocation.lab.strip_prefix(invocation.program).unwrap_or_default().split_whitespace();
+    let exec: Vec<&str> = lab.chain(["exec"]).collect();
+    let is_exec = std::env::args().skip(1).take(exec.len()).eq(exec);
+    let failed = |code| ExitCode::from(if is_exec { TROUBLE } else { code });
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return match error.exit_code() {
+                0 => ExitCode::SUCCESS,
+                code => failed(u8::try_from(code).unwrap_or(2)),
+            };
         }
+    };
+    front().and_then(|front| run(cli, &front)).unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        failed(if error.kind() == Kind::Usage { 2 } else { 1 })
     })
 }

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rdma_lab_cli::front::STANDALONE;
 use rdma_lab_cli::{Common, Front, Lab, test};
 
 /// Two machines with SoftRoCE: run RDMA programs of any language between them, see and judge their wire.
@@ -33,26 +34,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    rdma_lab_cli::front::STANDALONE.set();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            return rdma_lab_cli::misspelled(&error, std::env::args().nth(1).as_deref() == Some("exec"));
-        }
-    };
-    let is_exec = matches!(&cli.command, Command::Lab(command) if command.is_exec());
-    #[cfg(feature = "fetcher")]
-    if let Command::Fetch { words } = &cli.command {
-        return debian_fetcher::main(words);
-    }
-    let result = Front::standalone().and_then(|front| match cli.command {
-        Command::Common(command) => command.run(&front),
-        Command::Test(args) => test::run(&args, &front),
-        Command::Lab(command) => rdma_lab_cli::lab::run(&command, &front),
+    rdma_lab_cli::main(STANDALONE, Front::standalone, |cli: Cli, front| match cli.command {
+        Command::Common(command) => command.run(front),
+        Command::Test(args) => test::run(&args, front),
+        Command::Lab(command) => rdma_lab_cli::lab::run(&command, front),
         #[cfg(feature = "fetcher")]
-        Command::Fetch { .. } => unreachable!("it has ended already"),
-    });
-    rdma_lab_cli::ended(result, is_exec)
+        Command::Fetch { words } => Ok(debian_fetcher::main(&words)),
+    })
 }
 
 #[cfg(test)]

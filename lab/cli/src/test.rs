@@ -10,16 +10,17 @@ use lab::base::error::IoContext as _;
 use lab::base::invocation;
 use lab::base::names::find;
 use lab::base::policy::Policy;
+use lab::base::selection::Selection;
 use lab::provider::Choice;
 use lab::scenario::Scenario;
 use lab::scenario::fault::netem;
 use lab::trial::artifacts::{self, Artifacts};
-use lab::trial::plan::Plan;
-use lab::trial::results::{self, Class, Results};
+use lab::trial::plan::RunPlan;
+use lab::trial::results::{self, Class, ResultRow, Results};
 use lab::{Error, Result, trial};
 
-use crate::machines::Machines;
-use crate::{Front, front, output, review, trials};
+use crate::trials::{self, TrialOrder};
+use crate::{Front, front, machines, output, review};
 
 /// The arguments of `test`.
 #[derive(Debug, clap::Args)]
@@ -55,12 +56,12 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["scenarios", "repeat", "review"])]
     from_artifacts: Option<PathBuf>,
     #[command(flatten)]
-    machines: Machines,
+    machines: Selection,
 }
 
 /// Runs the scenarios; exit code 1 where one is not green.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    let catalogue = Catalogue::of(args, front)?;
+    let catalogue = ChosenCatalogue::of(args, front)?;
     if let Some(directory) = &args.from_artifacts {
         return judge_again(directory, &catalogue, args.require_all, front);
     }
@@ -76,34 +77,35 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     if args.list {
         return list(&names, &scenarios);
     }
-    let planned = planned(&names, scenarios, &args.machines.choice()?, front)?;
+    let choice = machines::choice(&args.machines, None)?;
+    let planned = planned(&names, scenarios, &choice, front)?;
     if planned.is_empty() {
         let directory = catalogue.scenarios.display();
         return Err(Error::usage(format!("there is no scenario in {directory}, so nothing would be proven"))
             .next("put a TOML file a scenario there; lab/scenarios has examples"));
     }
-    args.machines.prepare(front.samples.are_built())?;
-    // All: whatever there is, without a list that is longer than an argument may be.
-    let asked = if names.is_empty() { &[] } else { planned.as_slice() };
+    machines::prepare(&choice, &args.machines.means, front.samples.are_built())?;
     front.make_home()?;
     let kept = Artifacts::create(&front.home)?;
-    Plan::new(&planned, args.repeat).write(kept.directory())?;
+    RunPlan::new(&planned, args.repeat).write(kept.directory())?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1));
+    let order = TrialOrder {
+        // All: whatever there is.
+        scenarios: if names.is_empty() { Vec::new() } else { planned },
+        catalogue: Some((catalogue.scenarios.clone(), catalogue.snapshots.clone())),
+        repeat: args.repeat,
+        jobs: usize::from(jobs),
+        run: Some(kept.directory().to_owned()),
+        require_all: args.require_all,
+        is_owned: true,
+    };
     let mut scenarios = Command::new(&front.program)
         .arg(trials::SUBCOMMAND)
         // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
         .args(["--include-ignored", "--test-threads", &(jobs + 1).to_string()])
-        .env("RDMA_LAB_SCENARIOS", asked.join(","))
-        .env("RDMA_LAB_SCENARIOS_IN", &catalogue.scenarios)
-        .env("RDMA_LAB_SNAPSHOTS_IN", &catalogue.snapshots)
-        .envs(args.machines.choice()?.env())
-        .envs(Policy::get().env())
-        .env("RDMA_LAB_REPEAT", args.repeat.to_string())
-        .env("RDMA_LAB_JOBS", jobs.to_string())
-        .env("RDMA_LAB_RUN", kept.directory())
-        .env("RDMA_LAB_REQUIRE_ALL", u8::from(args.require_all).to_string())
-        .env("RDMA_LAB_OWNED", "1")
+        .envs([order.variable()])
+        .envs([Selection { means: Policy::get().means(), ..choice.selection() }.variable()])
         .env("INSTA_UPDATE", if args.ci || catalogue.is_fixed { "no" } else { "new" })
         // Else insta asks cargo, which may not be there.
         .env("INSTA_WORKSPACE_ROOT", &front.home)
@@ -144,7 +146,7 @@ fn failed_last(front: &Front) -> Result<Vec<String>> {
         Error::usage("no run has left results").next(format!("run all: {}", invocation::test("")))
     })?;
     let results = Results::read(&run)?;
-    let is_red = |row: &&results::Row| matches!(row.class, Class::Failed | Class::Interrupted);
+    let is_red = |row: &&ResultRow| matches!(row.class, Class::Failed | Class::Interrupted);
     let mut names: Vec<String> =
         results.scenarios.iter().filter(is_red).map(|row| row.verdict.scenario.clone()).collect();
     names.sort();
@@ -155,7 +157,7 @@ fn failed_last(front: &Front) -> Result<Vec<String>> {
 /// Judges kept runs again; exit code 1 where one is not green.
 fn judge_again(
     directory: &Path,
-    catalogue: &Catalogue,
+    catalogue: &ChosenCatalogue,
     require_all: bool,
     front: &Front,
 ) -> Result<ExitCode> {
@@ -171,15 +173,15 @@ fn judge_again(
 }
 
 /// Where scenarios and their snapshots are.
-struct Catalogue {
+struct ChosenCatalogue {
     scenarios: PathBuf,
     snapshots: PathBuf,
     /// True if nobody can accept another trace of theirs.
     is_fixed: bool,
 }
 
-impl Catalogue {
-    fn of(args: &Args, front: &Front) -> Result<Catalogue> {
+impl ChosenCatalogue {
+    fn of(args: &Args, front: &Front) -> Result<ChosenCatalogue> {
         let Some(directory) = &args.scenarios_in else {
             let (scenarios, snapshots) = front.catalogue.directories()?;
             let is_fixed = front.catalogue == front::Catalogue::Embedded;
@@ -189,7 +191,7 @@ impl Catalogue {
                 )
                 .next("review traces of your own scenarios: --scenarios DIR"));
             }
-            return Ok(Catalogue { scenarios, snapshots, is_fixed });
+            return Ok(ChosenCatalogue { scenarios, snapshots, is_fixed });
         };
         // Printed commands name it wherever they are called.
         let scenarios = std::path::absolute(directory).at("failed to resolve", directory)?;
@@ -197,7 +199,7 @@ impl Catalogue {
             return Err(Error::usage(format!("no directory is called {}", directory.display()))
                 .next("name one with a TOML file a scenario"));
         }
-        Ok(Catalogue { snapshots: scenarios.join("snapshots"), scenarios, is_fixed: false })
+        Ok(ChosenCatalogue { snapshots: scenarios.join("snapshots"), scenarios, is_fixed: false })
     }
 }
 

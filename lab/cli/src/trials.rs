@@ -1,25 +1,24 @@
 //! The scenarios, end to end on real machines: one trial a file.
 //!
 //! [`crate::test`] runs it in a process of its own; `tests/e2e.rs` makes the same trials those of cargo and nextest. They
-//! are marked ignored, since they need what `doctor` lists. Environment:
-//! `RDMA_LAB_SCENARIOS` (names, comma-separated; default all), `RDMA_LAB_SCENARIOS_IN` and
-//! `RDMA_LAB_SNAPSHOTS_IN` (directories; default the front end's), `RDMA_LAB_PROVIDER` and what goes with it
-//! (see `lab/src/provider/choice.rs`), `RDMA_LAB_REPEAT` (runs of each; default 1), `RDMA_LAB_JOBS` (pairs side
-//! by side; default 1), `RDMA_LAB_RUN` (where everything is kept; default a new directory, one for all
-//! processes of a nextest run), `RDMA_LAB_REQUIRE_ALL` (1: a scenario that these machines cannot run is red),
-//! `RDMA_LAB_OWNED` (standard input is a pipe; at its end the owner has gone).
+//! are marked ignored, since they need what `doctor` lists. The environment says which machines ([`Selection`]) and, by
+//! [`TrialOrder`], what is run; without that it is everything, once, in a directory of its own (one for all processes of a
+//! nextest run).
 //!
 //! Each trial keeps its verdict and brings the results of the whole run up to date.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use lab::base::command::shell_word;
+use lab::base::program::Program;
+use lab::base::selection::Selection;
 use lab::guest::programs::samples::{self, Samples};
+use lab::guest::pushed::Pushed;
 use lab::judge::snapshot;
 use lab::judge::verdict::{Reason, Verdict};
 use lab::node::Provider as _;
@@ -30,6 +29,7 @@ use lab::scenario::Scenario;
 use lab::trial::artifacts::{self, Artifacts};
 use lab::trial::{self, Raw, results};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use serde::{Deserialize, Serialize};
 
 use crate::Front;
 
@@ -44,15 +44,62 @@ pub struct Args {
     pub(crate) words: Vec<String>,
 }
 
-/// What all trials share.
+/// The variable that has a [`TrialOrder`], as JSON.
+const VARIABLE: &str = "RDMA_LAB_TRIALS";
+
+/// The trials to run, and how: told by [`crate::test`] to the process that runs them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TrialOrder {
+    /// Names of scenarios; all if there are none.
+    pub(crate) scenarios: Vec<String>,
+    /// Directories of scenarios and of their snapshots, if not the front end's.
+    pub(crate) catalogue: Option<(PathBuf, PathBuf)>,
+    /// Runs of each.
+    pub(crate) repeat: u16,
+    /// Pairs of machines side by side.
+    pub(crate) jobs: usize,
+    /// Where everything is kept.
+    pub(crate) run: Option<PathBuf>,
+    /// A scenario that these machines cannot run is red.
+    pub(crate) require_all: bool,
+    /// Standard input is a pipe: at its end the owner has gone.
+    pub(crate) is_owned: bool,
+}
+
+impl Default for TrialOrder {
+    fn default() -> TrialOrder {
+        let (scenarios, require_all, is_owned) = (Vec::new(), false, false);
+        TrialOrder { scenarios, catalogue: None, repeat: 1, jobs: 1, run: None, require_all, is_owned }
+    }
+}
+
+impl TrialOrder {
+    /// Returns the variable, with its value, that tells the process of trials this order.
+    pub(crate) fn variable(&self) -> (&'static str, String) {
+        (VARIABLE, serde_json::to_string(self).unwrap_or_default())
+    }
+
+    fn of_environment() -> lab::Result<TrialOrder> {
+        match std::env::var(VARIABLE) {
+            Ok(text) => serde_json::from_str(&text)
+                .map_err(|source| lab::Error::usage(format!("{VARIABLE} is no order")).source(source)),
+            Err(_) => Ok(TrialOrder::default()),
+        }
+    }
+}
+
+/// State that all trials share.
 #[derive(Debug)]
 struct Session {
     front: Front,
+    order: TrialOrder,
     scenarios_in: PathBuf,
     snapshots_in: PathBuf,
     /// The sample programs that the scenarios name; none where they name none.
     samples: Samples,
-    setup: OnceLock<Result<Setup, String>>,
+    /// What runs need, by the packages that their scenarios want beside the usual ones.
+    setups: Mutex<BTreeMap<Vec<String>, Result<Arc<Setup>, String>>>,
     kept: OnceLock<Result<Artifacts, String>>,
 }
 
@@ -62,12 +109,6 @@ const NO_ORPHANS: &str = "snapshots_all_have_a_scenario";
 /// Runs the trials that the environment and `words`, those of a test binary, ask for.
 pub fn main(front: &Front, words: Vec<String>) -> ExitCode {
     let arguments = Arguments::from_iter(std::iter::once("trials".to_owned()).chain(words));
-    if std::env::var_os("RDMA_LAB_OWNED").is_some() {
-        std::thread::spawn(|| {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            std::process::exit(1);
-        });
-    }
     let listed = session(front).and_then(|session| {
         let scenarios = Scenario::read_all(&session.scenarios_in)?;
         Ok((session, scenarios))
@@ -79,9 +120,15 @@ pub fn main(front: &Front, words: Vec<String>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if session.order.is_owned {
+        std::thread::spawn(|| {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            std::process::exit(1);
+        });
+    }
     let names: Vec<String> = scenarios.iter().map(|scenario| scenario.name.clone()).collect();
-    let asked = std::env::var("RDMA_LAB_SCENARIOS").unwrap_or_default();
-    let is_asked = |name: &str| asked.is_empty() || asked.split(',').any(|asked| asked == name);
+    let is_asked =
+        |name: &String| session.order.scenarios.is_empty() || session.order.scenarios.contains(name);
     let asked: Vec<Scenario> = scenarios.into_iter().filter(|scenario| is_asked(&scenario.name)).collect();
     if asked.iter().all(|scenario| samples::named_in(&scenario.commands()).next().is_none()) {
         session.samples = Samples::none();
@@ -97,20 +144,16 @@ pub fn main(front: &Front, words: Vec<String>) -> ExitCode {
 }
 
 fn session(front: &Front) -> lab::Result<Session> {
-    let directories = [variable("RDMA_LAB_SCENARIOS_IN"), variable("RDMA_LAB_SNAPSHOTS_IN")];
-    let (scenarios_in, snapshots_in) = match directories {
-        [Some(scenarios), Some(snapshots)] => (scenarios, snapshots),
-        [scenarios, snapshots] => {
-            let (usual_scenarios, usual_snapshots) = front.catalogue.directories()?;
-            (scenarios.unwrap_or(usual_scenarios), snapshots.unwrap_or(usual_snapshots))
-        }
-    };
+    let order = TrialOrder::of_environment()?;
+    let (scenarios_in, snapshots_in) =
+        order.catalogue.clone().map_or_else(|| front.catalogue.directories(), Ok)?;
     Ok(Session {
         front: front.clone(),
+        order,
         scenarios_in,
         snapshots_in,
         samples: front.samples.clone(),
-        setup: OnceLock::new(),
+        setups: Mutex::default(),
         kept: OnceLock::new(),
     })
 }
@@ -140,9 +183,9 @@ impl Session {
             let verdict = Verdict { artifacts: artifacts.clone(), replay: self.replay(scenario), ..verdict };
             artifacts::keep(&verdict, &artifacts)
         };
-        let setup = self.setup();
+        let setup = self.setup(&scenario.packages);
         if let Some(why) = setup.as_ref().ok().and_then(|setup| self.cannot_run(scenario, setup)) {
-            let is_required = variable::<u8>("RDMA_LAB_REQUIRE_ALL") == Some(1);
+            let is_required = self.order.require_all;
             keep(match is_required {
                 true => Verdict::failed(&scenario.name, Reason::Setup, format!("not run: {why}")),
                 false => Verdict::not_run(&scenario.name, why.as_str()),
@@ -153,7 +196,7 @@ impl Session {
                 false => Ok(Completion::ignored_with(why)),
             };
         }
-        let result = setup.map_err(Failed::from).and_then(|setup| self.trial(scenario, setup, kept));
+        let result = setup.map_err(Failed::from).and_then(|setup| self.trial(scenario, &setup, kept));
         let has_red_verdict = results::update(kept)?.has_failed(&scenario.name);
         if let (Err(failed), false) = (&result, has_red_verdict) {
             keep(Verdict::failed(&scenario.name, Reason::Setup, failed.message().unwrap_or_default()))?;
@@ -174,8 +217,9 @@ impl Session {
     /// One scenario, on machines of its own, as often as it was asked for.
     fn trial(&self, scenario: &Scenario, setup: &Setup, kept: &Artifacts) -> Result<(), Failed> {
         static TURN: Turn = Turn { running: Mutex::new(0), changed: Condvar::new() };
-        let _turn = TURN.take();
-        let runs = variable("RDMA_LAB_REPEAT").unwrap_or(1);
+        let _turn = TURN.take(self.order.jobs);
+        let (scenario, programs) = &with_own_programs(scenario, setup)?;
+        let runs = self.order.repeat;
         let mut raw = Raw::default();
         for run in 1..=runs {
             let _slot = setup.slot()?;
@@ -183,13 +227,8 @@ impl Session {
             let snapshot = snapshot::file(&self.snapshots_in, &scenario.name);
             let directory = kept.scenario(&name);
             let replay = self.replay(scenario);
-            let case = Case {
-                scenario,
-                programs: &setup.programs,
-                snapshot: Some(&snapshot),
-                replay: &replay,
-                accept: "--review",
-            };
+            let case =
+                Case { scenario, programs, snapshot: Some(&snapshot), replay: &replay, accept: "--review" };
             let verdict = trial::trial(&setup.provider, &case, &directory)?;
             assert_snapshot(scenario, &verdict, &self.snapshots_in)?;
             if !verdict.passed {
@@ -202,7 +241,7 @@ impl Session {
             raw.add(&verdict.artifacts)?;
         }
         // With a seed, values are meant to be the same.
-        if runs > 1 && variable::<u64>("RDMA_LAB_SEED").is_none() {
+        if runs > 1 && Selection::of_environment()?.seed.is_none() {
             lab::base::progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
         }
         Ok(())
@@ -222,8 +261,8 @@ impl Session {
     fn kept(&self) -> Result<&Artifacts, String> {
         let home = &self.front.home;
         let kept = self.kept.get_or_init(|| {
-            let kept = match (variable("RDMA_LAB_RUN"), variable::<String>("NEXTEST_RUN_ID")) {
-                (Some(directory), _) => Ok(Artifacts::at(directory)),
+            let kept = match (&self.order.run, std::env::var("NEXTEST_RUN_ID").ok()) {
+                (Some(directory), _) => Ok(Artifacts::at(directory.clone())),
                 (None, Some(id)) => Artifacts::shared(home, &id),
                 (None, None) => Artifacts::create(home),
             };
@@ -232,14 +271,17 @@ impl Session {
         kept.as_ref().map_err(String::clone)
     }
 
-    /// The programs and the provider, prepared by the first trial.
-    fn setup(&self) -> Result<&Setup, String> {
+    /// The programs and the provider, prepared by the first trial that wants machines with these packages.
+    fn setup(&self, packages: &[String]) -> Result<Arc<Setup>, String> {
         let prepare = || {
             choice()
+                .map(|choice| choice.with_packages(packages))
                 .and_then(|choice| Setup::prepare(&self.samples, &choice, &self.front.program))
+                .map(Arc::new)
                 .map_err(|error| error.to_string())
         };
-        self.setup.get_or_init(prepare).as_ref().map_err(String::clone)
+        let mut setups = self.setups.lock().unwrap_or_else(PoisonError::into_inner);
+        setups.entry(packages.to_vec()).or_insert_with(prepare).clone()
     }
 }
 
@@ -271,6 +313,19 @@ fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> 
     }
 }
 
+/// A scenario with its commands as they are called on a node, and its own programs before those of the setup; they are held
+/// against what a node has.
+fn with_own_programs(scenario: &Scenario, setup: &Setup) -> lab::Result<(Scenario, Vec<Program>)> {
+    let mut pushed = Pushed::below(&scenario.directory, &scenario.push)?;
+    let mut called = scenario.clone();
+    called.server = pushed.command(&scenario.server)?;
+    called.client = pushed.command(&scenario.client)?;
+    if let Some(contents) = setup.provider.contents()? {
+        pushed.check(&contents)?;
+    }
+    Ok((called, pushed.before(&setup.programs)))
+}
+
 /// The options that choose these machines, each behind a space.
 fn options() -> &'static str {
     static OPTIONS: OnceLock<String> = OnceLock::new();
@@ -286,33 +341,28 @@ struct Turn {
     changed: Condvar,
 }
 
-struct Taken<'a>(&'a Turn);
+struct TakenTurn<'a>(&'a Turn);
 
 impl Turn {
-    fn take(&self) -> Taken<'_> {
-        let jobs = variable("RDMA_LAB_JOBS").unwrap_or(1);
+    fn take(&self, jobs: usize) -> TakenTurn<'_> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut running = self
             .changed
             .wait_while(running, |running| *running >= jobs)
             .unwrap_or_else(PoisonError::into_inner);
         *running += 1;
-        Taken(self)
+        TakenTurn(self)
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for TakenTurn<'_> {
     fn drop(&mut self) {
         *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.0.changed.notify_one();
     }
 }
 
-fn variable<T: FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 /// Which machines were asked for.
 fn choice() -> lab::Result<Choice> {
-    Choice::from_env(variable)
+    Choice::of(&Selection::of_environment()?)
 }

@@ -7,14 +7,14 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::error::Error;
-use crate::index::{Index, Package, Relation, relations};
+use crate::index::{IndexedPackage, PackageIndex, Relation, relations};
 
 /// The packages, each before what it depends on, as numbers into the index.
 ///
 /// # Errors
 ///
 /// A package does not exist, or a dependency cannot be fulfilled: both are named.
-pub(crate) fn closure(index: &Index<'_>, wanted: &[String]) -> Result<Vec<usize>, Error> {
+pub(crate) fn closure(index: &PackageIndex<'_>, wanted: &[String]) -> Result<Vec<usize>, Error> {
     let mut chosen = Chosen { order: Vec::new(), all: HashSet::new() };
     for name in wanted {
         chosen.add(exact(index, name)?);
@@ -48,7 +48,7 @@ pub(crate) fn closure(index: &Index<'_>, wanted: &[String]) -> Result<Vec<usize>
 /// # Errors
 ///
 /// There is none.
-pub(crate) fn exact(index: &Index<'_>, name: &str) -> Result<usize, Error> {
+pub(crate) fn exact(index: &PackageIndex<'_>, name: &str) -> Result<usize, Error> {
     if let Some(number) = index.find(name) {
         return Ok(number);
     }
@@ -63,7 +63,7 @@ pub(crate) fn exact(index: &Index<'_>, name: &str) -> Result<usize, Error> {
 /// # Errors
 ///
 /// There is no such package, or it depends on nothing.
-pub(crate) fn first_dependency(index: &Index<'_>, name: &str) -> Result<usize, Error> {
+pub(crate) fn first_dependency(index: &PackageIndex<'_>, name: &str) -> Result<usize, Error> {
     let package = &index.packages[exact(index, name)?];
     let group = relations(package.pre_depends).chain(relations(package.depends)).next();
     let Some(group) = group else {
@@ -86,7 +86,7 @@ impl Chosen {
 }
 
 /// All packages that fulfil one of the alternatives, the preferred one first.
-fn candidates(index: &Index<'_>, group: &[Relation<'_>]) -> Vec<usize> {
+fn candidates(index: &PackageIndex<'_>, group: &[Relation<'_>]) -> Vec<usize> {
     let mut all: Vec<usize> = Vec::new();
     for relation in group {
         for number in index.fulfilling(relation) {
@@ -98,7 +98,7 @@ fn candidates(index: &Index<'_>, group: &[Relation<'_>]) -> Vec<usize> {
     all
 }
 
-fn unfulfilled(package: &Package<'_>, group: &[Relation<'_>]) -> Error {
+fn unfulfilled(package: &IndexedPackage<'_>, group: &[Relation<'_>]) -> Error {
     let alternatives: Vec<String> = group
         .iter()
         .map(|relation| match relation.version {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn names(list: &str, wanted: &[&str]) -> Result<Vec<String>, Error> {
-        let index = Index::parse(list);
+        let index = PackageIndex::parse(list);
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         let mut names: Vec<String> =
             closure(&index, &wanted)?.iter().map(|&number| index.packages[number].name.to_owned()).collect();

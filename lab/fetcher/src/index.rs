@@ -24,7 +24,7 @@ const FIELDS: [&str; 11] = [
 
 /// One package of a release.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Package<'a> {
+pub(crate) struct IndexedPackage<'a> {
     pub(crate) name: &'a str,
     pub(crate) version: &'a str,
     pub(crate) architecture: &'a str,
@@ -47,8 +47,8 @@ pub(crate) struct Relation<'a> {
 
 /// All packages, by name and by what they provide.
 #[derive(Debug)]
-pub(crate) struct Index<'a> {
-    pub(crate) packages: Vec<Package<'a>>,
+pub(crate) struct PackageIndex<'a> {
+    pub(crate) packages: Vec<IndexedPackage<'a>>,
     by_name: HashMap<&'a str, usize>,
     providers: HashMap<&'a str, Vec<(usize, Option<&'a str>)>>,
 }
@@ -66,10 +66,11 @@ pub(crate) fn shortened(list: &str) -> String {
     short
 }
 
-impl<'a> Index<'a> {
+impl<'a> PackageIndex<'a> {
     /// Parses a list; of several versions of a package the highest is kept.
-    pub(crate) fn parse(list: &'a str) -> Index<'a> {
-        let mut index = Index { packages: Vec::new(), by_name: HashMap::new(), providers: HashMap::new() };
+    pub(crate) fn parse(list: &'a str) -> PackageIndex<'a> {
+        let mut index =
+            PackageIndex { packages: Vec::new(), by_name: HashMap::new(), providers: HashMap::new() };
         for stanza in list.split("\n\n") {
             let Some(package) = parse_stanza(stanza) else { continue };
             match index.by_name.get(package.name) {
@@ -133,7 +134,7 @@ impl<'a> Index<'a> {
     }
 }
 
-impl Package<'_> {
+impl IndexedPackage<'_> {
     /// The archive's name as apt has it: with the epoch, whose colon is escaped.
     pub(crate) fn file(&self) -> String {
         format!("{}_{}_{}.deb", self.name, self.version.replace(':', "%3a"), self.architecture)
@@ -161,8 +162,8 @@ fn parse_relation(text: &str) -> Option<Relation<'_>> {
     (!name.is_empty()).then_some(Relation { name, version })
 }
 
-fn parse_stanza(stanza: &str) -> Option<Package<'_>> {
-    let mut package = Package::default();
+fn parse_stanza(stanza: &str) -> Option<IndexedPackage<'_>> {
+    let mut package = IndexedPackage::default();
     for line in stanza.lines() {
         let Some((field, value)) = line.split_once(':') else { continue };
         let value = value.trim();
@@ -218,7 +219,7 @@ mod tests {
         let list = "Package: a\nVersion: 1.9\nArchitecture: all\nFilename: x\nSHA256: 1\nSize: 1\n\n\
             Package: a\nVersion: 1.10\nArchitecture: all\nFilename: x\nSHA256: 1\nSize: 1\n\n\
             Package: a\nVersion: 1.2\nArchitecture: all\nFilename: x\nSHA256: 1\nSize: 1\n";
-        let index = Index::parse(list);
+        let index = PackageIndex::parse(list);
         assert_eq!(index.packages.len(), 1);
         assert_eq!(index.packages[0].version, "1.10");
     }
@@ -229,7 +230,7 @@ mod tests {
             Filename: pool/a.deb\nSize: 5\nSHA256: 77\nTag: x::y,\n z\n\nPackage: b\n";
         let short = shortened(list);
         assert!(!short.contains("text") && !short.contains("Tag"));
-        assert_eq!(Index::parse(&short).packages, Index::parse(list).packages);
-        assert_eq!(Index::parse(list).packages[0].file(), "a_1%3a2-3_amd64.deb");
+        assert_eq!(PackageIndex::parse(&short).packages, PackageIndex::parse(list).packages);
+        assert_eq!(PackageIndex::parse(list).packages[0].file(), "a_1%3a2-3_amd64.deb");
     }
 }

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use error::{Error, Result};
-use state::{Answer, State};
+use state::{AnsweredPackage, FetchedRelease};
 
 /// Does what `arguments` say, the words behind the program's name, and prints the answer.
 pub fn main(arguments: &[String]) -> ExitCode {
@@ -50,20 +50,20 @@ fn run(arguments: &[String]) -> Result<Value> {
             Ok(Value::Null)
         }
         ["depends", directory, package] => {
-            let state = State::open(Path::new(directory))?;
+            let state = FetchedRelease::open(Path::new(directory))?;
             let index = state.index();
             let number = closure::first_dependency(&index, package)?;
             Ok(json!(index.packages[number].name))
         }
         [how @ ("resolve" | "show"), directory, ..] => {
-            let state = State::open(Path::new(directory))?;
+            let state = FetchedRelease::open(Path::new(directory))?;
             let index = state.index();
             let choose = if *how == "resolve" { state::resolve } else { state::look_up };
             let packages = choose(&index, &arguments[2..])?;
-            Ok(json!(packages.into_iter().map(Answer::from).collect::<Vec<_>>()))
+            Ok(json!(packages.into_iter().map(AnsweredPackage::from).collect::<Vec<_>>()))
         }
         [how @ ("download" | "download-only"), directory, into, ..] => {
-            let state = State::open(Path::new(directory))?;
+            let state = FetchedRelease::open(Path::new(directory))?;
             let index = state.index();
             let choose = if *how == "download" { state::resolve } else { state::look_up };
             let packages = choose(&index, &arguments[3..])?;

@@ -7,17 +7,17 @@ use crate::transfer::Expected;
 
 /// The signed text of an `InRelease` file.
 #[derive(Debug)]
-pub(crate) struct Release {
+pub(crate) struct SignedRelease {
     text: String,
 }
 
-impl Release {
+impl SignedRelease {
     /// # Errors
     ///
-    /// It is of another release, from a time to come, or no longer valid: a phrase that goes on from the
+    /// Text of another release, from a time to come, or no longer valid: a phrase that goes on from the
     /// file's name.
-    pub(crate) fn new(text: String, codename: &str, now: SystemTime) -> Result<Release, String> {
-        let release = Release { text };
+    pub(crate) fn new(text: String, codename: &str, now: SystemTime) -> Result<SignedRelease, String> {
+        let release = SignedRelease { text };
         let found = release.field("Codename").unwrap_or("no name at all");
         if found != codename {
             return Err(format!("is of the release {found}, not of {codename}"));
@@ -82,8 +82,8 @@ mod tests {
         httpdate::parse_http_date(text).unwrap()
     }
 
-    fn release(now: &str) -> Result<Release, String> {
-        Release::new(TEXT.to_owned(), "bookworm", at(now))
+    fn release(now: &str) -> Result<SignedRelease, String> {
+        SignedRelease::new(TEXT.to_owned(), "bookworm", at(now))
     }
 
     #[test]
@@ -101,13 +101,14 @@ mod tests {
         assert!(late.contains("valid until Sat, 13 Sep 2025") && late.contains("stale"), "{late}");
         release("Fri, 05 Sep 2025 10:00:01 GMT").unwrap();
         assert!(release("Fri, 05 Sep 2025 09:59:59 GMT").unwrap_err().contains("clock"));
-        let unread = Release::new("Codename: a\nDate: soon\n".to_owned(), "a", UNIX_EPOCH + Duration::ZERO);
+        let unread =
+            SignedRelease::new("Codename: a\nDate: soon\n".to_owned(), "a", UNIX_EPOCH + Duration::ZERO);
         assert!(unread.unwrap_err().contains("\"soon\""));
     }
 
     #[test]
     fn other_release_is_named() {
-        let other = Release::new(TEXT.to_owned(), "trixie", UNIX_EPOCH).unwrap_err();
+        let other = SignedRelease::new(TEXT.to_owned(), "trixie", UNIX_EPOCH).unwrap_err();
         assert!(other.contains("bookworm") && other.contains("trixie"), "{other}");
     }
 }

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::closure;
 use crate::error::{Error, OTHER_MIRROR, Result};
-use crate::index::{Index, Package, shortened};
-use crate::release::Release;
+use crate::index::{IndexedPackage, PackageIndex, shortened};
+use crate::release::SignedRelease;
 use crate::signature;
-use crate::transfer::{self, Expected, Fault, Mirror};
+use crate::transfer::{self, Expected, MirrorAddress, TransferFault};
 
 /// The list of packages, in a release.
 const LIST: &str = "main/binary-amd64/Packages.xz";
@@ -31,21 +31,21 @@ const TRANSFERS: usize = 4;
 
 /// Where the lists of a directory are from.
 #[derive(Debug, Serialize, Deserialize)]
-struct Origin {
+struct ListOrigin {
     mirror: String,
     release: String,
 }
 
 /// A release whose lists were fetched.
 #[derive(Debug)]
-pub(crate) struct State {
-    mirror: Mirror,
+pub(crate) struct FetchedRelease {
+    mirror: MirrorAddress,
     list: String,
 }
 
 /// A package as an answer names it.
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct AnsweredPackage {
     pub(crate) name: String,
     pub(crate) file: String,
     pub(crate) size_bytes: u64,
@@ -61,19 +61,20 @@ pub(crate) fn update(directory: &Path, address: &str, release: &str, keys: &Path
     let keys = signature::keys(&armored).map_err(|why| {
         Error::new(format!("failed to read the keys in {}: {why}", keys.display()), "check out the lab again")
     })?;
-    let mirror = Mirror::new(address)?;
+    let mirror = MirrorAddress::new(address)?;
     let now = SystemTime::now();
 
     let base = format!("dists/{release}");
     let path = format!("{base}/InRelease");
     let file = mirror.read(&path, RELEASE_BYTES).map_err(|fault| match fault {
-        Fault::Missing(why) => Error::mirror(format!(
+        TransferFault::Missing(why) => Error::mirror(format!(
             "{address} is no Debian mirror, or has no release {release}: {}: {why}",
             mirror.address(&path)
         )),
         fault => mirror.error(&path, fault),
     })?;
-    let checked = signature::signed_text(&file, &keys, now).and_then(|text| Release::new(text, release, now));
+    let checked =
+        signature::signed_text(&file, &keys, now).and_then(|text| SignedRelease::new(text, release, now));
     let lists = checked.map_err(|why| Error::mirror(format!("{} {why}", mirror.address(&path))))?;
 
     let expected = lists.list(LIST).ok_or_else(|| {
@@ -87,20 +88,26 @@ pub(crate) fn update(directory: &Path, address: &str, release: &str, keys: &Path
     let list = decode(&packed)?;
     fs::remove_file(&packed).map_err(|error| Error::file("failed to remove", &packed, &error))?;
 
-    let origin = Origin { mirror: address.to_owned(), release: release.to_owned() };
+    let origin = ListOrigin { mirror: address.to_owned(), release: release.to_owned() };
     write(&directory.join("list"), shortened(&list).as_bytes())?;
     write(&directory.join("origin.json"), &serde_json::to_vec(&origin).unwrap_or_default())
 }
 
 /// Brings the list, by its checksum where the mirror has it so: then an update meanwhile does no harm.
-fn fetch_list(mirror: &Mirror, base: &str, by_hash: bool, expected: Expected<'_>, into: &Path) -> Result<()> {
+fn fetch_list(
+    mirror: &MirrorAddress,
+    base: &str,
+    by_hash: bool,
+    expected: Expected<'_>,
+    into: &Path,
+) -> Result<()> {
     let plain = format!("{base}/{LIST}");
     if by_hash {
         let directory = LIST.rsplit_once('/').map_or("", |(directory, _)| directory);
         let path = format!("{base}/{directory}/by-hash/SHA256/{}", expected.sha256);
         match mirror.save(&path, expected, into) {
             Ok(()) => return Ok(()),
-            Err(Fault::Missing(_)) => {}
+            Err(TransferFault::Missing(_)) => {}
             Err(fault) => return Err(mirror.error(&path, fault)),
         }
     }
@@ -108,10 +115,10 @@ fn fetch_list(mirror: &Mirror, base: &str, by_hash: bool, expected: Expected<'_>
 }
 
 /// A file that the signed lists name: what is not there, or is another, tells of a mirror out of step.
-fn stale(mirror: &Mirror, path: &str, fault: Fault) -> Error {
+fn stale(mirror: &MirrorAddress, path: &str, fault: TransferFault) -> Error {
     let why = match fault {
-        Fault::Missing(_) => "the mirror is stale: its lists and its files disagree",
-        Fault::Changed(_) => "the mirror is stale, or the file was changed on the way",
+        TransferFault::Missing(_) => "the mirror is stale: its lists and its files disagree",
+        TransferFault::Changed(_) => "the mirror is stale, or the file was changed on the way",
         fault => return mirror.error(path, fault),
     };
     Error::new(
@@ -134,26 +141,26 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|error| Error::file("failed to write", path, &error))
 }
 
-impl State {
+impl FetchedRelease {
     /// Opens what [`update`] left.
     ///
     /// # Errors
     ///
     /// There is nothing.
-    pub(crate) fn open(directory: &Path) -> Result<State> {
+    pub(crate) fn open(directory: &Path) -> Result<FetchedRelease> {
         let read = |name: &str| {
             let path = directory.join(name);
             fs::read_to_string(&path).map_err(|error| Error::file("failed to read", &path, &error))
         };
-        let origin: Origin = serde_json::from_str(&read("origin.json")?).map_err(|error| {
+        let origin: ListOrigin = serde_json::from_str(&read("origin.json")?).map_err(|error| {
             Error::new(format!("failed to read the state: {error}"), "fetch the lists again")
         })?;
-        Ok(State { mirror: Mirror::new(&origin.mirror)?, list: read("list")? })
+        Ok(FetchedRelease { mirror: MirrorAddress::new(&origin.mirror)?, list: read("list")? })
     }
 
     /// Its packages.
-    pub(crate) fn index(&self) -> Index<'_> {
-        Index::parse(&self.list)
+    pub(crate) fn index(&self) -> PackageIndex<'_> {
+        PackageIndex::parse(&self.list)
     }
 
     /// Brings packages into `directory`, several at once; what is there and whole is kept.
@@ -161,7 +168,11 @@ impl State {
     /// # Errors
     ///
     /// The first package that cannot be brought.
-    pub(crate) fn download(&self, packages: &[&Package<'_>], directory: &Path) -> Result<Vec<PathBuf>> {
+    pub(crate) fn download(
+        &self,
+        packages: &[&IndexedPackage<'_>],
+        directory: &Path,
+    ) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(directory).map_err(|error| Error::file("failed to create", directory, &error))?;
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
@@ -189,7 +200,7 @@ impl State {
         }
     }
 
-    fn bring(&self, package: &Package<'_>, directory: &Path) -> Result<()> {
+    fn bring(&self, package: &IndexedPackage<'_>, directory: &Path) -> Result<()> {
         let into = directory.join(package.file());
         let expected = Expected { size_bytes: package.size_bytes, sha256: package.sha256 };
         if transfer::is(&into, expected) {
@@ -205,7 +216,10 @@ impl State {
 /// # Errors
 ///
 /// As [`closure::closure`].
-pub(crate) fn resolve<'a, 'b>(index: &'b Index<'a>, wanted: &[String]) -> Result<Vec<&'b Package<'a>>> {
+pub(crate) fn resolve<'a, 'b>(
+    index: &'b PackageIndex<'a>,
+    wanted: &[String],
+) -> Result<Vec<&'b IndexedPackage<'a>>> {
     Ok(closure::closure(index, wanted)?.into_iter().map(|number| &index.packages[number]).collect())
 }
 
@@ -214,12 +228,19 @@ pub(crate) fn resolve<'a, 'b>(index: &'b Index<'a>, wanted: &[String]) -> Result
 /// # Errors
 ///
 /// One does not exist.
-pub(crate) fn look_up<'a, 'b>(index: &'b Index<'a>, wanted: &[String]) -> Result<Vec<&'b Package<'a>>> {
+pub(crate) fn look_up<'a, 'b>(
+    index: &'b PackageIndex<'a>,
+    wanted: &[String],
+) -> Result<Vec<&'b IndexedPackage<'a>>> {
     wanted.iter().map(|name| Ok(&index.packages[closure::exact(index, name)?])).collect()
 }
 
-impl From<&Package<'_>> for Answer {
-    fn from(package: &Package<'_>) -> Answer {
-        Answer { name: package.name.to_owned(), file: package.file(), size_bytes: package.size_bytes }
+impl From<&IndexedPackage<'_>> for AnsweredPackage {
+    fn from(package: &IndexedPackage<'_>) -> AnsweredPackage {
+        AnsweredPackage {
+            name: package.name.to_owned(),
+            file: package.file(),
+            size_bytes: package.size_bytes,
+        }
     }
 }

@@ -35,7 +35,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A mirror's address.
 #[derive(Debug, Clone)]
-pub(crate) struct Mirror {
+pub(crate) struct MirrorAddress {
     base: String,
     proxies: ProxySettings,
     /// Root certificates that HTTPS is believed by; empty for other schemes.
@@ -52,7 +52,7 @@ pub(crate) struct Expected<'a> {
 
 /// Why one try did not bring a file.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum TransferFault {
     /// The mirror answers, and does not have it.
     Missing(String),
     /// The mirror is not who it says it is, or this host knows nobody who vouches for it.
@@ -63,15 +63,15 @@ pub(crate) enum Fault {
     Network(String),
     /// The bytes are not those of the signed lists.
     Changed(String),
-    /// They cannot be written here.
+    /// Writing here fails.
     Here(Error),
 }
 
-impl Mirror {
+impl MirrorAddress {
     /// # Errors
     ///
     /// The address is of no scheme that is known.
-    pub(crate) fn new(address: &str) -> Result<Mirror> {
+    pub(crate) fn new(address: &str) -> Result<MirrorAddress> {
         let base = address.trim_end_matches('/').to_owned();
         if !["http://", "https://", "file://"].iter().any(|scheme| base.starts_with(scheme)) {
             return Err(Error::new(
@@ -80,7 +80,7 @@ impl Mirror {
             ));
         }
         let roots = if base.starts_with("https://") { roots() } else { Vec::new() };
-        Ok(Mirror { base, proxies: ProxySettings::from_env(), roots })
+        Ok(MirrorAddress { base, proxies: ProxySettings::from_env(), roots })
     }
 
     pub(crate) fn address(&self, path: &str) -> String {
@@ -88,7 +88,7 @@ impl Mirror {
     }
 
     /// Reads a file of at most `limit_bytes`.
-    pub(crate) fn read(&self, path: &str, limit_bytes: u64) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn read(&self, path: &str, limit_bytes: u64) -> Result<Vec<u8>, TransferFault> {
         self.tried(|| {
             let (content, length) = self.open(path)?;
             let mut bytes = Vec::new();
@@ -103,7 +103,7 @@ impl Mirror {
     }
 
     /// Brings a file to `into`, which it is renamed to once it is what is expected.
-    pub(crate) fn save(&self, path: &str, expected: Expected<'_>, into: &Path) -> Result<(), Fault> {
+    pub(crate) fn save(&self, path: &str, expected: Expected<'_>, into: &Path) -> Result<(), TransferFault> {
         self.tried(|| {
             let (content, _) = self.open(path)?;
             save(content, expected, into)
@@ -111,21 +111,21 @@ impl Mirror {
     }
 
     /// An error about a file of this mirror.
-    pub(crate) fn error(&self, path: &str, fault: Fault) -> Error {
+    pub(crate) fn error(&self, path: &str, fault: TransferFault) -> Error {
         let what = format!("failed to fetch {}{}: {fault}", self.address(path), self.through());
         match fault {
-            Fault::Missing(_) | Fault::Changed(_) => Error::new(what, OTHER_MIRROR),
-            Fault::Untrusted(_) => Error::new(what, CERTIFICATES),
-            Fault::Refused(_) | Fault::Network(_) => Error::new(what, NETWORK),
-            Fault::Here(error) => error,
+            TransferFault::Missing(_) | TransferFault::Changed(_) => Error::new(what, OTHER_MIRROR),
+            TransferFault::Untrusted(_) => Error::new(what, CERTIFICATES),
+            TransferFault::Refused(_) | TransferFault::Network(_) => Error::new(what, NETWORK),
+            TransferFault::Here(error) => error,
         }
     }
 
-    fn tried<T>(&self, attempt: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
+    fn tried<T>(&self, attempt: impl Fn() -> Result<T, TransferFault>) -> Result<T, TransferFault> {
         let mut tries = 1;
         loop {
             match attempt() {
-                Err(Fault::Network(_) | Fault::Changed(_)) if tries < TRIES => {
+                Err(TransferFault::Network(_) | TransferFault::Changed(_)) if tries < TRIES => {
                     thread::sleep(PAUSE * tries);
                     tries += 1;
                 }
@@ -135,10 +135,10 @@ impl Mirror {
     }
 
     /// The bytes of a file, and how many it says there are.
-    fn open(&self, path: &str) -> Result<(Box<dyn Read>, Option<u64>), Fault> {
+    fn open(&self, path: &str) -> Result<(Box<dyn Read>, Option<u64>), TransferFault> {
         if let Some(directory) = self.base.strip_prefix("file://") {
             let path = PathBuf::from(directory).join(path);
-            let file = File::open(&path).map_err(|error| Fault::Missing(error.to_string()))?;
+            let file = File::open(&path).map_err(|error| TransferFault::Missing(error.to_string()))?;
             return Ok((Box::new(file), None));
         }
         let request = attohttpc::get(self.address(path))
@@ -157,10 +157,10 @@ impl Mirror {
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         match status.as_u16() {
             200 => Ok((Box::new(response.split().2), length)),
-            404 | 410 => Err(Fault::Missing(format!("the answer is {status}"))),
-            407 => Err(Fault::Refused(format!("the proxy refuses: {status}"))),
-            429 | 500..=599 => Err(Fault::Network(format!("the answer is {status}"))),
-            _ => Err(Fault::Refused(format!("the answer is {status}"))),
+            404 | 410 => Err(TransferFault::Missing(format!("the answer is {status}"))),
+            407 => Err(TransferFault::Refused(format!("the proxy refuses: {status}"))),
+            429 | 500..=599 => Err(TransferFault::Network(format!("the answer is {status}"))),
+            _ => Err(TransferFault::Refused(format!("the answer is {status}"))),
         }
     }
 
@@ -193,20 +193,16 @@ pub(crate) fn is(path: &Path, expected: Expected<'_>) -> bool {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return hex(&digest.finalize()) == expected.sha256,
+            Ok(0) => return hex::encode(digest.finalize()) == expected.sha256,
             Ok(length) => digest.update(&buffer[..length]),
             Err(_) => return false,
         }
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn save(mut content: impl Read, expected: Expected<'_>, into: &Path) -> Result<(), Fault> {
+fn save(mut content: impl Read, expected: Expected<'_>, into: &Path) -> Result<(), TransferFault> {
     let directory = into.parent().unwrap_or(Path::new("."));
-    let here = |error: &io::Error| Fault::Here(Error::file("failed to write", into, error));
+    let here = |error: &io::Error| TransferFault::Here(Error::file("failed to write", into, error));
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| here(&error))?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -226,9 +222,9 @@ fn save(mut content: impl Read, expected: Expected<'_>, into: &Path) -> Result<(
     if length < expected.size_bytes {
         return Err(cut(length, expected.size_bytes));
     }
-    let found = hex(&digest.finalize());
+    let found = hex::encode(digest.finalize());
     if found != expected.sha256 {
-        return Err(Fault::Changed(format!(
+        return Err(TransferFault::Changed(format!(
             "has SHA-256 {found}, and the signed lists have {}",
             expected.sha256
         )));
@@ -240,12 +236,12 @@ fn save(mut content: impl Read, expected: Expected<'_>, into: &Path) -> Result<(
     fs::set_permissions(into, mode).map_err(|error| here(&error))
 }
 
-fn cut(length: u64, expected: u64) -> Fault {
-    Fault::Network(format!("the transfer was cut after {length} of {expected} bytes"))
+fn cut(length: u64, expected: u64) -> TransferFault {
+    TransferFault::Network(format!("the transfer was cut after {length} of {expected} bytes"))
 }
 
-fn network(error: &io::Error) -> Fault {
-    Fault::Network(match error.kind() {
+fn network(error: &io::Error) -> TransferFault {
+    TransferFault::Network(match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             format!("nothing came for {} s", SILENCE_LIMIT.as_secs())
         }
@@ -259,27 +255,29 @@ fn is_untrusted(error: &io::Error) -> bool {
     matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
-fn refusal(error: &attohttpc::Error) -> Fault {
+fn refusal(error: &attohttpc::Error) -> TransferFault {
     match error.kind() {
         ErrorKind::ConnectError { status_code, .. } => {
-            Fault::Refused(format!("the proxy refuses: {status_code}"))
+            TransferFault::Refused(format!("the proxy refuses: {status_code}"))
         }
-        ErrorKind::Io(error) if is_untrusted(error) => Fault::Untrusted(error.to_string()),
-        ErrorKind::Tls(error @ rustls::Error::InvalidCertificate(_)) => Fault::Untrusted(error.to_string()),
+        ErrorKind::Io(error) if is_untrusted(error) => TransferFault::Untrusted(error.to_string()),
+        ErrorKind::Tls(error @ rustls::Error::InvalidCertificate(_)) => {
+            TransferFault::Untrusted(error.to_string())
+        }
         ErrorKind::Io(error) => network(error),
-        _ => Fault::Refused(error.to_string()),
+        _ => TransferFault::Refused(error.to_string()),
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for TransferFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Missing(text)
-            | Fault::Untrusted(text)
-            | Fault::Refused(text)
-            | Fault::Network(text)
-            | Fault::Changed(text) => f.write_str(text),
-            Fault::Here(error) => error.fmt(f),
+            TransferFault::Missing(text)
+            | TransferFault::Untrusted(text)
+            | TransferFault::Refused(text)
+            | TransferFault::Network(text)
+            | TransferFault::Changed(text) => f.write_str(text),
+            TransferFault::Here(error) => error.fmt(f),
         }
     }
 }

@@ -13,9 +13,9 @@ use crate::frames::Capture;
 /// Calls that are kept of one program.
 const MOST: usize = 20_000;
 
-/// Kind of a logged line.
+/// CallKind of a logged line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum CallKind {
     /// Something is made or looked up; not on the ladder.
     Setup,
     /// A work request is posted.
@@ -34,10 +34,10 @@ pub(crate) enum Kind {
 
 /// A logged line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Call {
+pub(crate) struct LoggedCall {
     /// Time in nanoseconds by the program's own clock.
     pub(crate) time_ns: i64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: CallKind,
     pub(crate) text: String,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Call {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Calls {
     pub(crate) node: String,
-    pub(crate) calls: Vec<Call>,
+    pub(crate) calls: Vec<LoggedCall>,
     pub(crate) left_out: usize,
 }
 
@@ -65,15 +65,15 @@ impl Calls {
     }
 
     /// Matches the program's clock with the capture's.
-    pub(crate) fn offset(&self, capture: &Capture) -> Offset {
-        let mut bounds = Bounds::default();
+    pub(crate) fn offset(&self, capture: &Capture) -> ClockOffset {
+        let mut bounds = ClockBounds::default();
         bounds.of_work(self, &capture.report);
         bounds.of_management(self, capture);
-        Offset::between(bounds.least, bounds.most)
+        ClockOffset::between(bounds.least, bounds.most)
     }
 }
 
-fn call(line: &str) -> Option<Call> {
+fn call(line: &str) -> Option<LoggedCall> {
     let (stamp, text) = line.trim_start().strip_prefix('[')?.split_once(']')?;
     let (seconds, fraction) = stamp.trim().split_once('.')?;
     let text = text.trim();
@@ -83,23 +83,23 @@ fn call(line: &str) -> Option<Call> {
     }
     let fraction: i64 = format!("{fraction:0<9}").parse().ok()?;
     let time_ns = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction)?;
-    Some(Call { time_ns, kind: kind(text)?, text: text.to_owned() })
+    Some(LoggedCall { time_ns, kind: kind(text)?, text: text.to_owned() })
 }
 
-fn kind(text: &str) -> Option<Kind> {
+fn kind(text: &str) -> Option<CallKind> {
     let call = text.split([':', ' ']).next().unwrap_or_default();
     Some(match call {
-        "ibv_post_send" | "ibv_post_recv" => Kind::Posted,
-        "completion" if text.contains(" SUCCESS") => Kind::Completed,
-        "completion" => Kind::Failed,
-        "CM" if text.starts_with("CM event ") => Kind::Event,
+        "ibv_post_send" | "ibv_post_recv" => CallKind::Posted,
+        "completion" if text.contains(" SUCCESS") => CallKind::Completed,
+        "completion" => CallKind::Failed,
+        "CM" if text.starts_with("CM event ") => CallKind::Event,
         "rdma_connect" | "rdma_accept" | "rdma_reject" | "rdma_notify" | "rdma_disconnect" => {
-            Kind::Connection
+            CallKind::Connection
         }
-        "ibv_modify_qp" => Kind::State,
-        "qp" if text.contains(": state ") => Kind::State,
-        "qp" => Kind::Setup,
-        _ if call.starts_with("ibv_") || call.starts_with("rdma_") => Kind::Setup,
+        "ibv_modify_qp" => CallKind::State,
+        "qp" if text.contains(": state ") => CallKind::State,
+        "qp" => CallKind::Setup,
+        _ if call.starts_with("ibv_") || call.starts_with("rdma_") => CallKind::Setup,
         _ => return None,
     })
 }
@@ -111,22 +111,22 @@ fn number(text: &str, name: &str) -> Option<u64> {
     rest.get(..end)?.parse().ok()
 }
 
-/// Bounds of what is added to a program's time to have the capture's, in nanoseconds.
+/// ClockBounds of what is added to a program's time to have the capture's, in nanoseconds.
 #[derive(Debug, Default)]
-struct Bounds {
+struct ClockBounds {
     least: Option<i128>,
     most: Option<i128>,
 }
 
-impl Bounds {
+impl ClockBounds {
     /// What happened on the wire no earlier than the call.
-    fn not_before(&mut self, call: &Call, wire_ns: u64) {
+    fn not_before(&mut self, call: &LoggedCall, wire_ns: u64) {
         let bound = i128::from(wire_ns) - i128::from(call.time_ns);
         self.most = Some(self.most.map_or(bound, |most| most.min(bound)));
     }
 
     /// What happened on the wire no later than the call.
-    fn not_after(&mut self, call: &Call, wire_ns: u64) {
+    fn not_after(&mut self, call: &LoggedCall, wire_ns: u64) {
         let bound = i128::from(wire_ns) - i128::from(call.time_ns);
         self.least = Some(self.least.map_or(bound, |least| least.max(bound)));
     }
@@ -153,7 +153,7 @@ impl Bounds {
                 continue;
             };
             match call.kind {
-                Kind::Posted if call.text.starts_with("ibv_post_send") => {
+                CallKind::Posted if call.text.starts_with("ibv_post_send") => {
                     let index = posted.entry(qp).or_default();
                     if let Some(message) = sent.get(&qp).and_then(|messages| messages.get(*index)) {
                         self.not_before(call, message.sent_ns);
@@ -161,14 +161,14 @@ impl Bounds {
                     }
                     *index += 1;
                 }
-                Kind::Completed if call.text.contains(": RECV") => {
+                CallKind::Completed if call.text.contains(": RECV") => {
                     let index = taken.entry(qp).or_default();
                     if let Some(message) = received.get(&qp).and_then(|messages| messages.get(*index)) {
                         self.not_after(call, message.sent_ns);
                     }
                     *index += 1;
                 }
-                Kind::Completed => {
+                CallKind::Completed => {
                     let message = work.get(&(qp, wr_id));
                     let is_done = |message: &&&roce::Message| {
                         matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
@@ -222,7 +222,7 @@ impl Bounds {
 
 /// What is added to a program's time to have the capture's, and how well that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Offset {
+pub(crate) enum ClockOffset {
     /// Nothing on the wire tells it.
     Unknown,
     /// As it is at least.
@@ -235,7 +235,7 @@ pub(crate) enum Offset {
     Contradicted { offset_ns: i128, by_ns: i128 },
 }
 
-impl Offset {
+impl ClockOffset {
     fn between(least: Option<i128>, most: Option<i128>) -> Self {
         match (least, most) {
             (None, None) => Self::Unknown,
@@ -320,8 +320,11 @@ mod tests {
         let log = "connected\n  [0.000500] rdma_connect: 198.51.100.2:7471\n[1.5] completion wr_id 1: RDMA_WRITE SUCCESS, 18 bytes, qp 17\n\
                    \x20 [0.1] something else\n[   12.3] eth0: up\n[1.2.3] ibv_x\n[-1.0] ibv_x\n[99999999999999999999.0] ibv_x\n[0.000000] ibv_alloc_pd: device rxe0\n";
         let calls = Calls::of_log("client", log).calls;
-        let read: Vec<(i64, Kind)> = calls.iter().map(|call| (call.time_ns, call.kind)).collect();
-        assert_eq!(read, [(500_000, Kind::Connection), (1_500_000_000, Kind::Completed), (0, Kind::Setup)]);
+        let read: Vec<(i64, CallKind)> = calls.iter().map(|call| (call.time_ns, call.kind)).collect();
+        assert_eq!(
+            read,
+            [(500_000, CallKind::Connection), (1_500_000_000, CallKind::Completed), (0, CallKind::Setup)]
+        );
         assert_eq!((number(&calls[1].text, "qp"), number(&calls[1].text, "wr_id")), (Some(17), Some(1)));
     }
 
@@ -342,23 +345,23 @@ mod tests {
         let calls = Calls::of_log(node.clone(), &log);
         assert_eq!(
             calls.offset(&capture),
-            Offset::Within { offset_ns: 4_000_000, uncertainty_ns: 3_000_000 }
+            ClockOffset::Within { offset_ns: 4_000_000, uncertainty_ns: 3_000_000 }
         );
         assert_eq!(calls.offset(&capture).words(), "matched to ±3.00 ms");
         // A CM event narrows it: the REQ is the first packet, at 10 ms.
         let connect = format!("[{:.6}] rdma_connect: x\n", own(10_000_000, -1));
         let both = Calls::of_log(node, &(connect + &log)).offset(&capture);
-        assert_eq!(both, Offset::Within { offset_ns: 3_500_000, uncertainty_ns: 2_500_000 });
-        assert_eq!(Calls::of_log("nobody", &log).offset(&capture), Offset::Unknown);
+        assert_eq!(both, ClockOffset::Within { offset_ns: 3_500_000, uncertainty_ns: 2_500_000 });
+        assert_eq!(Calls::of_log("nobody", &log).offset(&capture), ClockOffset::Unknown);
     }
 
     #[test]
     fn bounds_that_contradict_are_told() {
-        let offset = Offset::between(Some(3_000), Some(1_000));
-        assert_eq!(offset, Offset::Contradicted { offset_ns: 2_000, by_ns: 2_000 });
+        let offset = ClockOffset::between(Some(3_000), Some(1_000));
+        assert_eq!(offset, ClockOffset::Contradicted { offset_ns: 2_000, by_ns: 2_000 });
         assert!(offset.words().contains("about 2.0 µs"), "{}", offset.words());
         assert_eq!(
-            [Offset::between(Some(1), None), Offset::between(None, Some(1))].map(Offset::ns),
+            [ClockOffset::between(Some(1), None), ClockOffset::between(None, Some(1))].map(ClockOffset::ns),
             [Some(1); 2]
         );
     }

@@ -12,6 +12,19 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Equal rows that stay visible beside a difference.
 const CONTEXT: usize = 3;
 
+/// Two traces that are held against each other.
+#[derive(Debug, Clone, Default)]
+pub struct Traces {
+    /// Name of the first one: `accepted: write_read.snap`.
+    pub before_name: String,
+    /// The trace that is demanded.
+    pub before: String,
+    /// Name of the second one.
+    pub after_name: String,
+    /// The trace that was found.
+    pub after: String,
+}
+
 /// Sides of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Row {

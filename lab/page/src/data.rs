@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use roce::{Fate, PacketLine, Part, Report};
 use serde_json::{Value, json};
 
-use crate::calls::{Calls, Kind};
+use crate::calls::{CallKind, Calls};
 use crate::fields::Notation;
 use crate::frames::Capture;
 use crate::memory;
@@ -262,13 +262,13 @@ fn calls(capture: &Capture, programs: &[Calls], nodes: &[String], strings: &mut 
         let Some(node) = nodes.iter().position(|name| *name == program.node) else { continue };
         for call in &program.calls {
             let kind = match call.kind {
-                Kind::Setup => continue,
-                Kind::Posted => 0,
-                Kind::Completed => 1,
-                Kind::Failed => 2,
-                Kind::Event => 3,
-                Kind::Connection => 4,
-                Kind::State => 5,
+                CallKind::Setup => continue,
+                CallKind::Posted => 0,
+                CallKind::Completed => 1,
+                CallKind::Failed => 2,
+                CallKind::Event => 3,
+                CallKind::Connection => 4,
+                CallKind::State => 5,
             };
             let time = i128::from(call.time_ns) + offset_ns - i128::from(capture.first_ns);
             rows.push((i64::try_from(time).unwrap_or(0), node as i64, kind, strings.add(&call.text)));

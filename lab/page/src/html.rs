@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use roce::{Report, Side};
 
 use crate::calls::{Calls, duration};
-use crate::compare::{Compared, Row};
+use crate::compare::{Compared, Row, Traces};
 use crate::frames::Capture;
-use crate::page::Traces;
 use crate::run::{Run, State};
 use crate::text::{count, escape};
 

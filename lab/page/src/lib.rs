@@ -5,10 +5,10 @@
 //!
 //! The page works without JavaScript: verdict, findings, differences and logs are plain HTML, and the trace is there as text.
 //!
-//! ```
+//! ```no_run
 //! use roce_page::{Collector, Page};
 //!
-//! let capture = include_bytes!("../../../fixtures/write_read.pcapng");
+//! let capture = std::fs::read("write_read.pcapng")?;
 //! let mut reader = roce::capture::Reader::new(&capture[..])?;
 //! let (mut analysis, mut collector) = (roce::Analysis::new(roce::Names::new()), Collector::new());
 //! while let Some(record) = reader.next()? {
@@ -37,7 +37,8 @@ mod run;
 mod text;
 
 pub use calls::Calls;
+pub use compare::Traces;
 pub use frames::{Capture, Collector};
 pub use index::{Entry, Index};
-pub use page::{Page, Traces};
+pub use page::Page;
 pub use run::{Cause, Counter, Output, Run, State};

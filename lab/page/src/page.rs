@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use roce::Report;
 
+use crate::compare::Traces;
 use crate::frames::Capture;
 use crate::run::{Run, State};
 use crate::text::{escape, json_in_html, visible};
@@ -15,19 +16,6 @@ const SCRIPT: &str = concat!(include_str!("../assets/step.js"), include_str!("..
 
 /// Bytes of the trace that a page without JavaScript has; the script shows all of it.
 const TEXT_MAX: usize = 1 << 20;
-
-/// Two traces that are held against each other.
-#[derive(Debug, Clone, Default)]
-pub struct Traces {
-    /// What the first one is called: `accepted: write_read.snap`.
-    pub before_name: String,
-    /// The trace that is demanded.
-    pub before: String,
-    /// What the second one is called.
-    pub after_name: String,
-    /// The trace that was found.
-    pub after: String,
-}
 
 /// Everything that one page shows.
 #[derive(Debug)]

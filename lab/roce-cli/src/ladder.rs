@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::analyse::analyse;
 use crate::input::{FileArg, Input};
 use crate::output;
-use crate::trace::analyse;
 use crate::{Common, Error};
 use roce::{Ladder, LadderOptions, Names};
 
@@ -38,7 +38,7 @@ pub struct Args {
 
 /// Kinds of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+enum LadderFormat {
     Svg,
     Html,
     Png,
@@ -47,7 +47,7 @@ enum Format {
     Markdown,
 }
 
-impl Format {
+impl LadderFormat {
     fn of(output: Option<&Path>, is_mermaid: bool) -> Result<Self, Error> {
         let extension =
             output.and_then(Path::extension).map(|extension| extension.to_string_lossy().to_lowercase());
@@ -107,7 +107,7 @@ impl Args {
     /// # Errors
     /// The capture cannot be read, or the file cannot be written.
     pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let format = Format::of(self.output.as_deref(), self.mermaid)?;
+        let format = LadderFormat::of(self.output.as_deref(), self.mermaid)?;
         let mut input = Input::open(&self.file.files, &self.common)?;
         let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
@@ -144,10 +144,10 @@ mod tests {
 
     #[test]
     fn extension_tells_the_format() {
-        let of = |name: &str| Format::of(Some(Path::new(name)), false);
-        assert_eq!(of("a.PNG").unwrap(), Format::Png);
-        assert_eq!(of("a.md").unwrap(), Format::Markdown);
-        assert_eq!(Format::of(Some(Path::new("a.txt")), true).unwrap(), Format::Mermaid);
+        let of = |name: &str| LadderFormat::of(Some(Path::new(name)), false);
+        assert_eq!(of("a.PNG").unwrap(), LadderFormat::Png);
+        assert_eq!(of("a.md").unwrap(), LadderFormat::Markdown);
+        assert_eq!(LadderFormat::of(Some(Path::new("a.txt")), true).unwrap(), LadderFormat::Mermaid);
         assert!(of("a.jpg").unwrap_err().to_string().contains(".svg, .png"));
     }
 }

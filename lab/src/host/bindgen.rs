@@ -2,7 +2,8 @@
 
 use crate::base::cache::Cache;
 use crate::base::error::{Error, Result};
-use crate::base::policy::{Policy, Source};
+use crate::base::policy::Policy;
+use crate::base::selection::ToolSource;
 use crate::host::libclang::{Libclang, Search, search, without_package};
 use crate::host::toolbox::clang;
 use crate::host::{Host, glibc, wheel};
@@ -17,7 +18,7 @@ pub fn libclang(host: &Host, cache: &Cache) -> Result<Libclang> {
     let is_named = std::env::var_os("LIBCLANG_PATH").is_some_and(|named| !named.is_empty());
     let found = glibc::version();
     let fits = found.is_some_and(|found| found >= clang::GLIBC_MINIMUM);
-    let own_tools = Policy::get().tools == Source::Toolbox;
+    let own_tools = Policy::get().tools == ToolSource::Toolbox;
     if own_tools && !is_named && fits {
         return clang::ensure(cache);
     }

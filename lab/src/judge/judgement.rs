@@ -200,7 +200,10 @@ impl Told {
         let is_told = |cause: Cause| notes.iter().any(|note| note.cause == cause);
         let is_repeated_for_nothing = is_told(Cause::SpuriousTimer)
             || is_told(Cause::MachineStoodStill) && *accepted == Accepted::NotDemanded;
-        let is_explained = causes.iter().any(|diagnosis| diagnosis.cause.rank() <= Rank::Told);
+        // A machine that stood still answers late; what nothing ever answers is no matter of time.
+        let is_never = |cause: Cause| matches!(cause, Cause::RequestUnanswered | Cause::RetriesWithoutEnd);
+        let is_explained =
+            causes.iter().any(|diagnosis| diagnosis.cause.rank() <= Rank::Told || is_never(diagnosis.cause));
         let has_timeouts = report.is_some_and(|report| report.retransmissions.timeout > 0);
         let is_disturbed = has_timeouts
             && !evidence.scenario.explains_timeouts()

@@ -1,34 +1,28 @@
-//! Which machines were asked for: what the command line says, and the environment in which it starts other
-//! processes of the lab.
+//! Which machines were asked for: what a selection's names lead to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::base::cache::Cache;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::role::Role;
+use crate::base::selection::{AccelChoice, BuildPlace, ProviderName, ReleaseOption, Selection};
 use crate::guest::contents::Contents;
 use crate::guest::image::Release;
+use crate::guest::image::recipe::Recipe;
 use crate::guest::programs::samples::Samples;
 use crate::host;
 use crate::node::{Pair, Plan, Provenance, Provider};
 use crate::provider::multipass::instance::Shape;
-use crate::provider::qemu::accel::Choice as Accel;
 use crate::provider::remote::make::Maker;
-use crate::provider::remote::place::Place;
-use crate::provider::ssh::hosts::Hosts;
+use crate::provider::ssh::hosts::{self, Hosts};
 use crate::provider::{Multipass, Qemu, Ssh};
 use crate::scenario::differences::Differences;
 use crate::scenario::network::Wire;
 
-/// The variable that names the release of a guest.
-pub const GUEST: &str = "RDMA_LAB_GUEST";
-/// The environment variable that names the provider.
-pub const PROVIDER: &str = "RDMA_LAB_PROVIDER";
-
 /// The provider that is taken where none was named: Multipass where it answers, else QEMU.
-pub fn usual() -> &'static str {
-    if host::multipass::version().is_some() { "multipass" } else { "qemu" }
+pub fn usual() -> ProviderName {
+    if host::multipass::version().is_some() { ProviderName::Multipass } else { ProviderName::Qemu }
 }
 
 /// Which machines.
@@ -36,26 +30,28 @@ pub fn usual() -> &'static str {
 pub enum Choice {
     /// QEMU guests of our own.
     Qemu {
-        /// What runs their instructions.
-        accel: Accel,
-        /// What they are.
+        /// Their accelerator.
+        accel: AccelChoice,
+        /// Their release.
         guest: &'static Release,
-        /// What their randomness follows from.
+        /// Packages of that release which they have beside the usual ones.
+        packages: Vec<String>,
+        /// The number that their randomness follows from.
         seed: Option<u64>,
     },
     /// Two Multipass instances, launched in this shape where they are not there.
     Multipass {
-        /// What is launched.
+        /// Image and sizes of each.
         shape: Shape,
         /// Where programs are built; by itself if nobody says.
-        build: Option<Place>,
+        build: Option<BuildPlace>,
     },
     /// Two hosts that exist.
     Ssh {
         /// The file that names them.
         hosts: PathBuf,
         /// Where programs are built; by itself if nobody says.
-        build: Option<Place>,
+        build: Option<BuildPlace>,
     },
 }
 
@@ -71,84 +67,102 @@ pub enum Source {
 }
 
 impl Choice {
-    /// Reads what [`Choice::env`] wrote, from `variable`: the value of an environment variable.
+    /// Finds the machines that a selection names; of no provider, the usual one's.
     ///
     /// # Errors
     ///
-    /// A value is none.
-    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Choice> {
-        let variable = |name: &str| variable(name).filter(|text| !text.is_empty());
-        let none = |name: &str, value: &str| Error::usage(format!("{name}={value} is no such thing"));
-        let number = |name: &str| match variable(name) {
-            None => Ok(None),
-            Some(text) => text.parse::<u64>().map(Some).map_err(|_| none(name, &text).next("write a number")),
-        };
-        let build = || match variable("RDMA_LAB_BUILD").as_deref() {
-            None => Ok(None),
-            Some("host") => Ok(Some(Place::Host)),
-            Some("guest") => Ok(Some(Place::Guest)),
-            Some(other) => Err(none("RDMA_LAB_BUILD", other).next("write host or guest")),
-        };
-        match variable(PROVIDER).unwrap_or_else(|| usual().to_owned()).as_str() {
-            "qemu" => {
-                let accel = match variable("RDMA_LAB_ACCEL").as_deref() {
-                    None | Some("auto") => Accel::Auto,
-                    Some("kvm") => Accel::Kvm,
-                    Some("tcg") => Accel::Tcg,
-                    Some(other) => return Err(none("RDMA_LAB_ACCEL", other).next("write auto, kvm or tcg")),
-                };
-                let guest = variable(GUEST).map_or(Ok(Release::usual()), |name| Release::named(&name))?;
-                Ok(Choice::Qemu { accel, guest, seed: number("RDMA_LAB_SEED")? })
-            }
-            "multipass" => {
-                let usual = Shape::default();
-                let cpus = number("RDMA_LAB_CPUS")?.and_then(|cpus| u32::try_from(cpus).ok());
-                let shape = Shape {
-                    image: variable("RDMA_LAB_IMAGE").unwrap_or(usual.image),
-                    cpus: cpus.unwrap_or(usual.cpus),
-                    memory: variable("RDMA_LAB_MEMORY").unwrap_or(usual.memory),
-                    disk: variable("RDMA_LAB_DISK").unwrap_or(usual.disk),
-                    launch_limit_s: number("RDMA_LAB_LAUNCH_LIMIT")?.unwrap_or(usual.launch_limit_s),
-                };
-                Ok(Choice::Multipass { shape, build: build()? })
-            }
-            "ssh" => match variable("RDMA_LAB_HOSTS") {
-                Some(hosts) => Ok(Choice::Ssh { hosts: hosts.into(), build: build()? }),
-                None => Err(Error::usage("provider ssh needs to know its hosts")
-                    .next("name a file: --hosts FILE, or RDMA_LAB_HOSTS; docs/providers.md has an example")),
+    /// What goes with the provider is missing, or a name is none.
+    pub fn of(selection: &Selection) -> Result<Choice> {
+        let asked = selection.clone();
+        Ok(match asked.provider.unwrap_or_else(usual) {
+            ProviderName::Qemu => Choice::Qemu {
+                accel: asked.accel.unwrap_or_default(),
+                guest: asked.release.guest.map_or(Ok(Release::usual()), |name| Release::named(&name))?,
+                packages: asked.release.packages,
+                seed: asked.seed,
             },
-            other => Err(none(PROVIDER, other).next("write qemu, multipass or ssh")),
+            ProviderName::Multipass => {
+                let usual = Shape::default();
+                let shape = Shape {
+                    image: asked.image.unwrap_or(usual.image),
+                    cpus: asked.cpus.unwrap_or(usual.cpus),
+                    memory: asked.memory.unwrap_or(usual.memory),
+                    disk: asked.disk.unwrap_or(usual.disk),
+                    launch_limit_s: asked.launch_limit.unwrap_or(usual.launch_limit_s),
+                };
+                Choice::Multipass { shape, build: asked.build }
+            }
+            ProviderName::Ssh => match asked.hosts {
+                // Who reads it may run elsewhere.
+                Some(hosts) => Choice::Ssh {
+                    hosts: std::path::absolute(&hosts).at("failed to resolve", &hosts)?,
+                    build: asked.build,
+                },
+                None => {
+                    return Err(Error::usage("provider ssh needs to know its hosts")
+                        .next(format!("name a file: --hosts FILE\n{}", hosts::EXAMPLE)));
+                }
+            },
+        })
+    }
+
+    /// The same with more packages, of machines whose packages the lab chooses.
+    #[must_use]
+    pub fn with_packages(self, more: &[String]) -> Choice {
+        match self {
+            Choice::Qemu { accel, guest, mut packages, seed } => {
+                packages.extend(more.iter().cloned());
+                Choice::Qemu { accel, guest, packages, seed }
+            }
+            other => other,
         }
     }
 
-    /// The environment variables that say the same to another process.
-    pub fn env(&self) -> Vec<(&'static str, String)> {
-        let (provider, mut env) = match self {
-            Choice::Qemu { accel, guest, seed } => {
-                let accel = match accel {
-                    Accel::Auto => "auto",
-                    Accel::Kvm => "kvm",
-                    Accel::Tcg => "tcg",
-                };
-                let mut env = vec![("RDMA_LAB_ACCEL", accel.to_owned()), (GUEST, guest.name.clone())];
-                env.extend(seed.map(|seed| ("RDMA_LAB_SEED", seed.to_string())));
-                ("qemu", env)
+    /// Returns the selection that leads to this choice, with all that goes with the provider.
+    pub fn selection(&self) -> Selection {
+        let named = Selection { provider: Some(self.name()), build: self.build(), ..Selection::default() };
+        match self.clone() {
+            Choice::Qemu { accel, guest, packages, seed } => {
+                let release = ReleaseOption { guest: Some(guest.name.clone()), packages };
+                Selection { accel: Some(accel), release, seed, ..named }
             }
             Choice::Multipass { shape: Shape { image, cpus, memory, disk, launch_limit_s }, .. } => {
-                let env = vec![
-                    ("RDMA_LAB_IMAGE", image.clone()),
-                    ("RDMA_LAB_CPUS", cpus.to_string()),
-                    ("RDMA_LAB_MEMORY", memory.clone()),
-                    ("RDMA_LAB_DISK", disk.clone()),
-                    ("RDMA_LAB_LAUNCH_LIMIT", launch_limit_s.to_string()),
-                ];
-                ("multipass", env)
+                Selection {
+                    image: Some(image),
+                    cpus: Some(cpus),
+                    memory: Some(memory),
+                    disk: Some(disk),
+                    launch_limit: Some(launch_limit_s),
+                    ..named
+                }
             }
-            Choice::Ssh { hosts, .. } => ("ssh", vec![("RDMA_LAB_HOSTS", hosts.display().to_string())]),
+            Choice::Ssh { hosts, .. } => Selection { hosts: Some(hosts), ..named },
+        }
+    }
+
+    /// The options that say this choice, without those that say what is taken anyway once the provider is named.
+    fn asked(&self) -> Vec<(&'static str, String)> {
+        let usual = match self {
+            Choice::Qemu { .. } => {
+                let packages = Vec::new();
+                Choice::Qemu { accel: AccelChoice::Auto, guest: Release::usual(), packages, seed: None }
+                    .selection()
+            }
+            Choice::Multipass { .. } => {
+                Choice::Multipass { shape: Shape::default(), build: None }.selection()
+            }
+            Choice::Ssh { .. } => Selection::default(),
         };
-        env.push((PROVIDER, provider.to_owned()));
-        env.extend(self.build().map(|place| ("RDMA_LAB_BUILD", place.to_string())));
-        env
+        let usual = Selection { provider: None, ..usual }.options();
+        self.selection().options().into_iter().filter(|option| !usual.contains(option)).collect()
+    }
+
+    /// The words that say this choice on a command line; `usual` is the provider that is taken where none is named.
+    pub fn options(&self, usual: ProviderName) -> Vec<String> {
+        // Multipass may not answer where the words are said again.
+        let goes_unsaid = |name| name == "provider" && usual == ProviderName::Qemu && self.name() == usual;
+        let asked = self.asked().into_iter().filter(|(name, _)| !goes_unsaid(*name));
+        asked.flat_map(|(name, value)| [format!("--{name}"), value]).collect()
     }
 
     /// The release whose sysroot programs for these machines are built against on this computer: theirs, or the
@@ -160,34 +174,20 @@ impl Choice {
         }
     }
 
-    /// What of this machines that were chosen as `had` (as [`Choice::env`] says it) have not, each as options of the
-    /// command line. What is as it is where nobody says anything was not asked for.
-    pub fn differences(&self, had: &BTreeMap<String, String>) -> Vec<String> {
-        let usual = match self {
-            Choice::Qemu { .. } => {
-                Choice::Qemu { accel: Accel::Auto, guest: Release::usual(), seed: None }.env()
-            }
-            Choice::Multipass { .. } => Choice::Multipass { shape: Shape::default(), build: None }.env(),
-            Choice::Ssh { .. } => Vec::new(),
-        };
-        let option = |key: &str, value: &str| {
-            let name = key.trim_start_matches("RDMA_LAB_").to_ascii_lowercase().replace('_', "-");
-            format!("--{name} {value}")
-        };
-        let is_asked = |asked: &(&str, String)| asked.0 == PROVIDER || !usual.contains(asked);
-        let asked = self.env().into_iter().filter(is_asked);
-        asked
-            .filter(|(key, value)| had.get(*key) != Some(value))
-            .map(|(key, value)| match had.get(key) {
-                Some(had) => {
-                    format!("{} was asked for, and it has {}", option(key, &value), option(key, had))
-                }
-                None => format!("{} was asked for, and it has none", option(key, &value)),
+    /// Tells what of this machines that were selected as `had` have not, each as options of the command line.
+    pub fn differences(&self, had: &Selection) -> Vec<String> {
+        let had: BTreeMap<&str, String> = had.options().into_iter().collect();
+        self.asked()
+            .into_iter()
+            .filter(|(name, value)| had.get(name) != Some(value))
+            .map(|(name, value)| match had.get(name) {
+                Some(had) => format!("--{name} {value} was asked for, and it has --{name} {had}"),
+                None => format!("--{name} {value} was asked for, and it has none"),
             })
             .collect()
     }
 
-    /// What can act on packets between these machines; none of them is asked.
+    /// Finds the part between these machines that can act on packets; none of them is asked.
     ///
     /// # Errors
     ///
@@ -200,17 +200,17 @@ impl Choice {
         })
     }
 
-    /// What the provider is called on the command line.
-    pub fn name(&self) -> &'static str {
+    /// The provider's name.
+    pub fn name(&self) -> ProviderName {
         match self {
-            Choice::Qemu { .. } => "qemu",
-            Choice::Multipass { .. } => "multipass",
-            Choice::Ssh { .. } => "ssh",
+            Choice::Qemu { .. } => ProviderName::Qemu,
+            Choice::Multipass { .. } => ProviderName::Multipass,
+            Choice::Ssh { .. } => ProviderName::Ssh,
         }
     }
 
     /// Where programs are built, if that was said.
-    pub fn build(&self) -> Option<Place> {
+    pub fn build(&self) -> Option<BuildPlace> {
         match self {
             Choice::Qemu { .. } => None,
             Choice::Multipass { build, .. } | Choice::Ssh { build, .. } => *build,
@@ -224,8 +224,9 @@ impl Choice {
     /// As [`Qemu::new`] and [`Ssh::new`].
     pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<Source> {
         Ok(match self {
-            Choice::Qemu { accel, guest, seed } => {
-                Source::Qemu(Box::new(Qemu::new(guest, cache.clone(), *accel, guard_program, *seed)?))
+            Choice::Qemu { accel, guest, packages, seed } => {
+                let recipe = Recipe::lab(guest).with(packages);
+                Source::Qemu(Box::new(Qemu::of(&recipe, cache.clone(), *accel, guard_program, *seed)?))
             }
             Choice::Multipass { shape, build } => {
                 let maker = Maker::new(samples, *build);
@@ -239,7 +240,7 @@ impl Choice {
 }
 
 impl Source {
-    /// What the machines are, for people.
+    /// Description of the machines.
     pub fn description(&self) -> String {
         match self {
             Source::Qemu(qemu) => format!("qemu, {}, {}", qemu.origin(), qemu.decision()),
@@ -285,83 +286,101 @@ impl Provider for Source {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Args as _, Command};
+
     use super::*;
 
-    fn read(env: &[(&'static str, String)]) -> Result<Choice> {
-        Choice::from_env(|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone()))
+    fn qemu(accel: AccelChoice, guest: &'static Release, seed: Option<u64>) -> Choice {
+        Choice::Qemu { accel, guest, packages: Vec::new(), seed }
+    }
+
+    fn other() -> &'static Release {
+        Release::all().iter().find(|release| *release != Release::usual()).unwrap()
     }
 
     #[test]
-    fn environment_says_what_was_chosen() {
-        for choice in [
-            Choice::Qemu { accel: Accel::Tcg, guest: Release::oldest(), seed: Some(7) },
-            Choice::Qemu { accel: Accel::Auto, guest: Release::usual(), seed: None },
-            Choice::Multipass {
-                shape: Shape { cpus: 3, image: "22.04".to_owned(), ..Shape::default() },
-                build: Some(Place::Guest),
-            },
-            Choice::Ssh { hosts: "/h.toml".into(), build: None },
+    fn options_and_selection_choose_the_same_again() {
+        let shape = Shape { image: "22.04".to_owned(), cpus: 4, launch_limit_s: 3600, ..Shape::default() };
+        let (usual, auto) = (Release::usual(), AccelChoice::Auto);
+        for (choice, options) in [
+            (qemu(auto, usual, None), ""),
+            (qemu(AccelChoice::Tcg, other(), Some(7)), "--guest debian-12 --accel tcg --seed 7"),
+            (
+                Choice::Qemu {
+                    accel: auto,
+                    guest: usual,
+                    packages: vec!["fio".into(), "qperf".into()],
+                    seed: None,
+                },
+                "--packages fio,qperf",
+            ),
+            (Choice::Multipass { shape: Shape::default(), build: None }, "--provider multipass"),
+            (
+                Choice::Multipass { shape, build: Some(BuildPlace::Guest) },
+                "--provider multipass --image 22.04 --cpus 4 --launch-limit 3600 --build guest",
+            ),
+            (Choice::Ssh { hosts: "/h.toml".into(), build: None }, "--provider ssh --hosts /h.toml"),
         ] {
-            assert_eq!(read(&choice.env()).unwrap(), choice);
+            assert_eq!(choice.options(ProviderName::Qemu).join(" "), options);
+            assert_eq!(Choice::of(&choice.selection()).unwrap(), choice);
+            let words = ["lab".to_owned()].into_iter().chain(choice.options(ProviderName::Qemu));
+            let matches = Selection::augment_args(Command::new("lab")).try_get_matches_from(words).unwrap();
+            let read = <Selection as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+            let read = Selection { provider: read.provider.or(Some(ProviderName::Qemu)), ..read };
+            assert_eq!(Choice::of(&read).unwrap(), choice);
         }
-        let qemu = [(PROVIDER, "qemu".to_owned()), ("RDMA_LAB_SEED", String::new())];
-        assert_eq!(
-            read(&qemu).unwrap(),
-            Choice::Qemu { accel: Accel::Auto, guest: Release::usual(), seed: None }
+        assert_eq!(qemu(auto, usual, None).options(ProviderName::Multipass).join(" "), "--provider qemu");
+    }
+
+    #[test]
+    fn help_names_what_is_taken_anyway_and_all_guests() {
+        let help = Selection::augment_args(Command::new("lab")).render_long_help().to_string();
+        let asked = Choice::Multipass { shape: Shape::default(), build: None }.selection().options();
+        for (name, value) in asked.into_iter().filter(|(name, _)| *name != "provider") {
+            assert!(help.contains(&format!("[default: {value}] (Multipass)")), "--{name} {value}: {help}");
+        }
+        let guests: Vec<&str> = Release::all().iter().map(|release| release.name.as_str()).collect();
+        assert!(
+            help.contains(&guests.join(" or ")) && help.contains(&format!("else {}]", Release::usual().name)),
+            "{help}"
         );
     }
 
     #[test]
     fn programs_for_another_guest_are_built_against_its_own_sysroot() {
-        let choice = |guest| Choice::Qemu { accel: Accel::Auto, guest, seed: None };
-        let other = Release::all().iter().find(|release| *release != Release::usual()).unwrap();
-        assert_eq!(choice(other).sysroot(), other);
+        assert_eq!(qemu(AccelChoice::Auto, other(), None).sysroot(), other());
     }
 
     #[test]
     fn what_was_asked_for_and_is_not_there_is_told_as_options() {
-        let had = |choice: Choice| {
-            choice.env().into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>()
-        };
-        let tcg = had(Choice::Qemu { accel: Accel::Tcg, guest: Release::usual(), seed: None });
-        let differences =
-            |accel, seed| Choice::Qemu { accel, guest: Release::usual(), seed }.differences(&tcg);
-        assert_eq!(differences(Accel::Auto, None), Vec::<String>::new());
-        assert_eq!(differences(Accel::Tcg, None), Vec::<String>::new());
+        let tcg = qemu(AccelChoice::Tcg, Release::usual(), None).selection();
+        let differences = |accel, seed| qemu(accel, Release::usual(), seed).differences(&tcg);
+        assert_eq!(differences(AccelChoice::Auto, None), Vec::<String>::new());
+        assert_eq!(differences(AccelChoice::Tcg, None), Vec::<String>::new());
         assert_eq!(
-            differences(Accel::Kvm, Some(7)),
+            differences(AccelChoice::Kvm, Some(7)),
             ["--accel kvm was asked for, and it has --accel tcg", "--seed 7 was asked for, and it has none"]
         );
         let multipass = Choice::Multipass { shape: Shape { cpus: 7, ..Shape::default() }, build: None };
         assert_eq!(
             multipass.differences(&tcg),
             [
-                "--cpus 7 was asked for, and it has none",
-                "--provider multipass was asked for, and it has --provider qemu"
+                "--provider multipass was asked for, and it has --provider qemu",
+                "--cpus 7 was asked for, and it has none"
             ]
         );
         let usual = Choice::Multipass { shape: Shape::default(), build: None };
-        assert_eq!(usual.differences(&had(multipass)), Vec::<String>::new());
+        assert_eq!(usual.differences(&multipass.selection()), Vec::<String>::new());
     }
 
     #[test]
-    fn value_that_is_none_is_named() {
-        for (name, value) in [
-            (PROVIDER, "qmeu"),
-            (PROVIDER, "ssh"),
-            ("RDMA_LAB_ACCEL", "hvf"),
-            (GUEST, "debian-31"),
-            ("RDMA_LAB_SEED", "x"),
-            ("RDMA_LAB_BUILD", "cloud"),
-        ] {
-            let provider = match name {
-                PROVIDER => value,
-                "RDMA_LAB_BUILD" => "multipass",
-                _ => "qemu",
-            };
-            let env = [(PROVIDER, provider.to_owned()), (name, value.to_owned())];
-            let text = read(&env).unwrap_err().to_string();
-            assert!(text.contains(value) && text.contains("next: "), "{text}");
+    fn name_that_is_none_and_what_is_missing_are_named() {
+        let guest = ReleaseOption { guest: Some("debian-31".to_owned()), packages: Vec::new() };
+        let qemu = Selection { provider: Some(ProviderName::Qemu), release: guest, ..Selection::default() };
+        let ssh = Selection { provider: Some(ProviderName::Ssh), ..Selection::default() };
+        for (selection, part) in [(qemu, "debian-31"), (ssh, "--hosts FILE")] {
+            let text = Choice::of(&selection).unwrap_err().to_string();
+            assert!(text.contains(part) && text.contains("next: "), "{text}");
         }
     }
 }

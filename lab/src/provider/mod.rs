@@ -2,7 +2,6 @@
 
 pub mod choice;
 pub mod multipass;
-mod options;
 pub mod qemu;
 pub mod remote;
 pub mod resident;

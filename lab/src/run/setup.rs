@@ -7,12 +7,12 @@ use std::thread;
 use crate::base::cache::{Cache, Lock};
 use crate::base::error::Result;
 use crate::base::program::Program;
+use crate::base::selection::BuildPlace;
 use crate::guest::image::Sysroot;
 use crate::guest::programs::samples::Samples;
 use crate::guest::programs::{self, Build};
 use crate::host::Host;
 use crate::host::{bindgen, builder};
-use crate::provider::remote::place::Place;
 use crate::provider::{Choice, Source};
 
 /// The programs to deploy and the machines to deploy them on.
@@ -21,7 +21,7 @@ pub struct Setup {
     cache: Cache,
     /// Where machines come from.
     pub provider: Source,
-    /// What is deployed on them.
+    /// Programs that are deployed on them.
     pub programs: Vec<Program>,
 }
 
@@ -53,7 +53,7 @@ impl Setup {
         };
         // Where these do not run, the machines make their own when they are reached.
         let can_build = builder::is_builder() || matches!(choice, Choice::Qemu { .. });
-        if choice.build() == Some(Place::Guest) || choice.build().is_none() && !can_build {
+        if choice.build() == Some(BuildPlace::Guest) || choice.build().is_none() && !can_build {
             return Ok(Setup { provider: open()?, programs: Vec::new(), cache });
         }
         // Side by side: the first run downloads for one while it compiles for the other.

@@ -91,12 +91,12 @@ causes! {
     "look at how the key travels: the offset in the message, the structure's packing, the region that it is of; an lkey is no rkey";
 
     AtomicUnaligned, Told, "an atomic's address is not a multiple of eight",
-    "CmpSwap and FetchAdd work on eight bytes at an address that is a multiple of eight.",
+    "CmpSwap and FetchAdd work on eight bytes at an address that is a multiple of eight. rxe refuses another when it is posted, with EINVAL; elsewhere the responder does.",
     "align the counter to eight bytes: aligned_alloc(8, …), and no packed structure around it";
 
     OperationNotPermitted, Told, "a queue pair takes no such request",
-    "The responder refused the request as invalid before it looked at the key: its queue pair's qp_access_flags do not have the operation, or for READs and atomics its max_dest_rd_atomic (responder_resources) is 0.",
-    "set IBV_ACCESS_REMOTE_* in qp_access_flags when the queue pair is brought to INIT, and responder_resources of at least 1";
+    "The responder refused the request as invalid before it looked at the key: its queue pair's qp_access_flags do not have the operation. Without connection management nothing tells that from a max_dest_rd_atomic of 0, for READs and atomics, or from another path MTU, for messages of several packets.",
+    "set IBV_ACCESS_REMOTE_* in qp_access_flags when the queue pair is brought to INIT, max_dest_rd_atomic of at least 1, and the same path MTU on both sides";
 
     ReceiveTooSmall, Told, "a RECV is smaller than the message that it is for",
     "A SEND has to fit the RECV that takes it. The responder ended the queue pair: its RECV completes with \"local length error\", the SEND with a remote error.",
@@ -126,6 +126,10 @@ causes! {
     "The REJ says \"consumer reject\": the program called rdma_reject, or ended with the request unanswered.",
     "look at the server's output; the REJ's private data may say why";
 
+    ConnectRequestNotTaken, Told, "the server's program leaves a connection request where it is",
+    "The connection manager answered for the program when that ended, seconds after the REQ: with REJ \"consumer reject\", as for a program that rejects at once.",
+    "look at what the server does after rdma_listen: it has to take RDMA_CM_EVENT_CONNECT_REQUEST with rdma_get_cm_event, and to accept or reject";
+
     Rejected, Told, "the peer's connection manager rejects the connection",
     "The REJ carries a reason of the connection manager itself.",
     "see the reason; \"stale connection\" goes away when the client tries again";
@@ -141,6 +145,14 @@ causes! {
     QKeyMismatch, Told, "a datagram carries another Q_Key than its receiver has",
     "It was delivered to a queue pair that is there, and the receiver's device did not take it.",
     "use the same Q_Key in ibv_modify_qp (INIT) and in the work request (wr.ud.remote_qkey); its highest bit means the sender's own";
+
+    PKeyMismatch, Told, "packets carry a P_Key that their receiver has not",
+    "They were delivered to a queue pair that is there, and the receiver's device did not take them: their partition key is none of its table. rxe has one, 0xffff.",
+    "use the pkey_index at which both sides have the same key (ibv_query_pkey); for rxe it is 0, and the key is 0xffff";
+
+    PathMtusDiffer, Told, "the two sides have different path MTUs",
+    "All packets of a message but its last carry exactly one path MTU. A responder with another one refuses the first packet as invalid, whatever its key; a READ's responses do not fill the PSNs that its requester kept for them.",
+    "agree on the path MTU: the smaller of both sides' active_mtu (ibv_query_port), told to the peer with the queue pair number";
 
     DatagramWithoutRoom, Told, "a datagram finds no RECV that it fits into",
     "The receiver's device took the packet, and its program got no completion. No RECV was posted, or one without room for the 40 bytes of GRH that stand before every datagram's payload.",
@@ -166,6 +178,10 @@ causes! {
     "ibv_reg_mr failed with ENOMEM. Registered memory is locked memory, and counts against RLIMIT_MEMLOCK (`ulimit -l`).",
     "raise it: `ulimit -l unlimited` in the command, LimitMEMLOCK= of a systemd unit; or register less";
 
+    WorkRequestInvalid, Local, "the device refuses a work request before it is queued",
+    "ibv_post_send or ibv_post_recv failed with EINVAL: more scatter/gather entries than the queue pair has (max_send_sge, max_recv_sge), more inline data than max_inline_data, an opcode that its type has not, or a state in which it takes none.",
+    "compare num_sge, the inline length and the opcode with what the queue pair was created with, and bring it to RTS (INIT for RECVs) before posting";
+
     NoRdmaDevice, Local, "the program finds no RDMA device for what it asks",
     "The device list is empty, or no device has the address that the connection is for.",
     "use the nodes' addresses on the RDMA network; 127.0.0.1 has no RDMA device";
@@ -175,16 +191,20 @@ causes! {
     "use index 1 with rxe: the IPv4 address of the node; index 0 is the link-local one (see `rdma link` and /sys/class/infiniband/*/ports/1/gids)";
 
     LocalProtectionError, Local, "a work request names memory that its own device may not use",
-    "The completion says \"local protection error\": the lkey, or address and length of a scatter/gather entry, is not of a region of the queue pair's protection domain. Nothing of it was on the wire.",
+    "The lkey, or address and length of a scatter/gather entry, is not of a region of the queue pair's protection domain. The completion says \"local protection error\", or, as rxe's does, only that the request was flushed. Nothing of it was on the wire.",
     "compare lkey, address and length of the sg_list with the region; READs and RECVs need IBV_ACCESS_LOCAL_WRITE";
 
     SendQueueFull, Local, "the send queue has no room for another work request",
     "ibv_post_send failed with ENOMEM: max_send_wr requests are posted and not completed, or completed unsignaled with no signaled one behind them.",
     "poll completions before posting more, signal at least one in max_send_wr requests, or create the queue pair with a larger max_send_wr";
 
-    ReadDepthNone, Local, "a READ or an atomic never leaves, since the connection allows none",
-    "max_rd_atomic (initiator_depth) of the requester is 0. rxe keeps the request for ever, without a completion.",
+    ReadDepthNone, Local, "a READ or an atomic cannot be, since the connection allows none",
+    "max_rd_atomic (initiator_depth) of the requester is 0, and rxe keeps the request for ever, without a completion; or the responder's max_dest_rd_atomic (responder_resources) is 0, and it refuses the request as invalid.",
     "ask for initiator_depth and responder_resources of at least 1 on both sides";
+
+    ReadDepthExceeded, Told, "more READs and atomics are under way than the responder serves at once",
+    "The responder refused a READ or an atomic as invalid while as many were unanswered as its responder_resources (max_dest_rd_atomic) are. rxe itself takes more.",
+    "set max_rd_atomic (initiator_depth) of the requester to at most the peer's max_dest_rd_atomic (responder_resources)";
 
     ConnectRequestUnanswered, Silent, "a connection request is not answered",
     "REQs were sent, and neither REP nor REJ came.",
@@ -198,6 +218,14 @@ causes! {
     "The capture has them, the device's counter of received packets has not: a filter on the host (nftables, iptables on UDP port 4791), or a queue pair that is not ready.",
     "look at the host's packet filter, and whether the queue pair was in RTR when they came";
 
+    LargePacketsLost, Silent, "large packets are lost on the way, and small ones arrive",
+    "Everything above a size never arrived, whatever it was, and everything below did: an MTU on the way is smaller than what the path MTU needs. RoCE is never fragmented, and nobody tells its sender.",
+    "compare the MTUs of all interfaces, bridges, tunnels and switch ports on the way (`ping -M do -s SIZE`), or use a smaller path MTU";
+
+    RtuLost, Silent, "the server never hears that the connection stands",
+    "The client's RTU never arrived, so the server's program got no RDMA_CM_EVENT_ESTABLISHED; its connection manager sent its REP again.",
+    "let the first message prove the connection: rdma_notify(id, IBV_EVENT_COMM_EST) on that asynchronous event, or on the first completion";
+
     PacketsLost, Silent, "packets are lost on the way",
     "They were sent and not delivered, and nothing answered what was sent again.",
     "look at the fault, and at the link";
@@ -209,6 +237,10 @@ causes! {
     PeerEnded, Silent, "the peer ended while the connection stood",
     "A program ended by a signal or with an error, and the other one failed behind it.",
     "look at the output of the program that ended first";
+
+    ExchangeCutShort, Silent, "the peer closes the TCP connection before any RDMA packet is sent",
+    "Programs without connection management exchange their parameters over TCP. One side ended that connection, with RST or FIN, before the other had what it needs, and the other failed.",
+    "look at what the side that closed it did last; a server that serves others goes on with the next connection";
 
     ServerNeverListened, Ended, "the server listens by nothing that the lab can see",
     "Neither a listener of RDMA CM nor a new TCP socket was there within the limit.",

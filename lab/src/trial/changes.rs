@@ -22,7 +22,7 @@ const QUOTED: usize = 90;
 
 /// Snapshot that changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
+pub struct ChangedSnapshot {
     /// Its file, from the top of the repository.
     pub file: String,
     /// The trace before, empty if there was none.
@@ -68,14 +68,14 @@ pub(crate) fn changed_lines(before: &str, after: &str) -> Vec<usize> {
 
 /// Things of a trace that a sentence counts.
 #[derive(Debug, Default)]
-struct Counted {
+struct TraceCounts {
     packets: BTreeMap<String, i64>,
     findings: BTreeMap<String, i64>,
     /// Parameters of connection management, by message and name.
     parameters: BTreeMap<(String, String), Vec<String>>,
 }
 
-impl Counted {
+impl TraceCounts {
     fn of(trace: &str) -> Self {
         let mut counted = Self::default();
         let (mut section, mut message) = ("connection", String::new());
@@ -157,7 +157,7 @@ pub fn meaning(before: &str, after: &str) -> String {
         }
         (false, false) => {}
     }
-    let (old, new) = (Counted::of(before), Counted::of(after));
+    let (old, new) = (TraceCounts::of(before), TraceCounts::of(after));
     let mut parts = Vec::new();
     let only = |some: &BTreeMap<String, i64>, others: &BTreeMap<String, i64>| {
         some.keys().filter(|rule| !others.contains_key(*rule)).cloned().collect::<Vec<_>>().join(", ")
@@ -218,7 +218,7 @@ fn first_rows(before: &str, after: &str) -> String {
 /// Snapshots below `directory` that differ from another commit, with its name; `None` where there is no repository or no such commit.
 ///
 /// Without `against`, that commit is where this branch left the one that a pull request is to go to (`GITHUB_BASE_REF`), `origin/main`, or `main`.
-pub fn against(directory: &Path, against: Option<&str>) -> Option<(String, Vec<Changed>)> {
+pub fn against(directory: &Path, against: Option<&str>) -> Option<(String, Vec<ChangedSnapshot>)> {
     let target = std::env::var("GITHUB_BASE_REF").ok().filter(|name| !name.is_empty());
     let target = target.map(|name| format!("origin/{name}"));
     let candidates = match against {
@@ -240,7 +240,7 @@ pub fn against(directory: &Path, against: Option<&str>) -> Option<(String, Vec<C
             let before = git(&top, &["show", &format!("{commit}:{name}")]).unwrap_or_default();
             let after = std::fs::read_to_string(top.join(name)).unwrap_or_default();
             let trace = |text: &str| snapshot::content(text).to_owned();
-            Changed { file: name.to_owned(), before: trace(&before), after: trace(&after) }
+            ChangedSnapshot { file: name.to_owned(), before: trace(&before), after: trace(&after) }
         })
         .collect();
     Some((base, changed))

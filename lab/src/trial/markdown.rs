@@ -15,7 +15,7 @@ use crate::judge::snapshot;
 use crate::judge::verdict::Verdict;
 use crate::run::evidence::Evidence;
 use crate::trial::artifacts::{DIFF, TRACE};
-use crate::trial::changes::{self, Changed};
+use crate::trial::changes::{self, ChangedSnapshot};
 use crate::trial::results::{Class, Results};
 
 /// Packets of a ladder in a summary, and how many stand before and behind the changed ones.
@@ -26,7 +26,7 @@ const AROUND: u64 = 3;
 const MOST: usize = 900 << 10;
 
 /// The results, every red verdict with its difference and a ladder of the changed part, and the snapshots that changed against `base`.
-pub fn write(results: &Results, changed: Option<&(String, Vec<Changed>)>) -> String {
+pub fn write(results: &Results, changed: Option<&(String, Vec<ChangedSnapshot>)>) -> String {
     let mut text = format!("### Scenarios: {}\n\n", results.totals);
     text.push_str("| scenario | verdict | packets | findings | seconds |\n|--|--|--:|--:|--:|\n");
     for row in &results.scenarios {
@@ -112,7 +112,7 @@ fn verdict(run: &Path, verdict: &Verdict) -> String {
     text
 }
 
-fn snapshot_of(base: &str, change: &Changed) -> String {
+fn snapshot_of(base: &str, change: &ChangedSnapshot) -> String {
     let diff = changes::unified(base, &change.before, "here", &change.after);
     let mut text = format!(
         "\n**{}**: {}\n",
@@ -291,7 +291,8 @@ mod tests {
     fn changed_snapshots_are_told_of_green_runs_too() {
         let trace = "roce trace 1: 1 packets\n\n  packets   psn\n  a.qp1 > b.qp1 RC SEND Only   a+0  4\n";
         let more = format!("{trace}  a.qp1 > b.qp1 RC SEND Only   a+1  4\n");
-        let changed = Changed { file: "tests/x.snap".to_owned(), before: trace.to_owned(), after: more };
+        let changed =
+            ChangedSnapshot { file: "tests/x.snap".to_owned(), before: trace.to_owned(), after: more };
         let results = Results::of(
             Path::new("/runs"),
             vec![Verdict { scenario: "x".to_owned(), ..Verdict::default() }.concluded()],

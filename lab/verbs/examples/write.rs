@@ -17,7 +17,7 @@ use verbs::deadline::Deadline;
 use verbs::endpoint::EndpointBuilder;
 use verbs::mr::Access;
 use verbs::remote_region::RemoteRegion;
-use verbs::transport::{Cm, ConnectParams, Listener, Target, Transport as _};
+use verbs::transport::{Cm, ConnectParams, ConnectTarget, Listener, Transport as _};
 use verbs::work_request::{RegionRange, SendRequest};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -46,7 +46,7 @@ fn serve(listener: &dyn Listener) -> verbs::Result<String> {
 }
 
 fn call(server: SocketAddr) -> Result<(), Box<dyn Error>> {
-    let target = Target { server, source: None };
+    let target = ConnectTarget { server, source: None };
     let (params, builder) = (ConnectParams::default(), EndpointBuilder::new());
     let (mut endpoint, told) = Cm.connect(&target, &params, &builder, &mut |_| Ok(()), &deadline())?;
     let (address, rkey) = (told.get(..8).ok_or("no address")?, told.get(8..12).ok_or("no key")?);

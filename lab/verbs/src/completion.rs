@@ -7,7 +7,6 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::c_enum::c_enum;
-use crate::error::{Error, Result};
 
 c_enum! {
     /// `enum ibv_wc_status`.
@@ -152,7 +151,7 @@ impl WrOpcode {
 /// The side of a message completed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Side {
+pub enum CompletionSide {
     /// The work request was on the send queue.
     Requester,
     /// The work request was a RECV.
@@ -166,7 +165,7 @@ pub enum Side {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Completion {
     /// Which side of the message this is.
-    pub side: Side,
+    pub side: CompletionSide,
     /// The completion's opcode; on failure the one that success would have had.
     pub opcode: WcOpcode,
     /// The status.
@@ -185,20 +184,6 @@ pub struct Completion {
     pub imm: Option<u32>,
     /// The vendor's error code; zero on success.
     pub vendor_err: u32,
-}
-
-impl Completion {
-    /// Returns the completion if it is a success.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Completion`] for every status but SUCCESS.
-    pub fn into_result(self) -> Result<Self> {
-        match self.status {
-            WcStatus::Success => Ok(self),
-            _ => Err(Error::Completion(Box::new(self))),
-        }
-    }
 }
 
 impl fmt::Display for Completion {
@@ -224,7 +209,7 @@ mod tests {
     use super::*;
 
     const RECV: Completion = Completion {
-        side: Side::Responder,
+        side: CompletionSide::Responder,
         opcode: WcOpcode::RecvRdmaWithImm,
         status: WcStatus::Success,
         wr_id: 1,
@@ -247,7 +232,7 @@ mod tests {
     #[test]
     fn a_requester_tells_what_was_posted() {
         let completion = Completion {
-            side: Side::Requester,
+            side: CompletionSide::Requester,
             opcode: WrOpcode::RdmaWriteWithImm.completes_as(),
             posted: Some(WrOpcode::RdmaWriteWithImm),
             ..RECV

@@ -1,9 +1,10 @@
 //! Devices: listed, opened, and asked for their ports.
 //!
-//! The context of a device that CM found belongs to librdmacm, which opens it once a process; it is valid as long as an
-//! identifier bound to it lives. Every other one is ours. A [`Device`] keeps the one or the other.
+//! A context is ours, or somebody else's: that of a device that CM found belongs to librdmacm, which opens it once a
+//! process, and is valid as long as an identifier bound to it lives. A [`Device`] keeps the one or the other.
 
 use std::ffi::CStr;
+use std::fmt::Debug;
 use std::fs;
 use std::marker::PhantomData;
 use std::mem;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use crate::error::{Error, Result, errno};
 use crate::raw::ibv_context;
 use crate::rdma_sys::ibv_device;
-use crate::transport::cm::CmId;
 use crate::{rdma_sys, sys};
 
 /// Names this host's RDMA devices.
@@ -105,12 +105,15 @@ unsafe fn name_of(device: NonNull<ibv_device>) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
+/// An owner of open contexts, which closes none while it lives.
+pub(crate) trait ContextOwner: Debug + Send + Sync {}
+
 /// An open device. Everything made on it holds an `Arc` of it.
 #[derive(Debug)]
 pub struct Device {
     context: NonNull<ibv_context>,
-    /// The identifier whose context it is; `None` if we opened it.
-    borrowed: Option<Arc<CmId>>,
+    /// The owner of the context; `None` if we opened it.
+    owner: Option<Arc<dyn ContextOwner>>,
 }
 
 // SAFETY: libibverbs is thread-safe ("libibverbs.md" of rdma-core); the pointer is used only in calls to it and to read
@@ -146,7 +149,7 @@ impl Device {
         let errno = sys::last_errno();
         let context = NonNull::new(context).ok_or_else(|| failed(errno))?;
         tracing::debug!("ibv_open_device: {name}");
-        Ok(Arc::new(Self { context, borrowed: None }))
+        Ok(Arc::new(Self { context, owner: None }))
     }
 
     /// Opens the device that answers to `address` of this host; the port is the one that has it.
@@ -168,15 +171,16 @@ impl Device {
         Err(Error::NoDeviceAt { address })
     }
 
-    /// The device that CM bound `id` to.
+    /// Keeps the device of a context that `owner` opened.
     ///
-    /// # Errors
+    /// # Safety
     ///
-    /// [`Error::Verb`]: ENODEV if it is bound to none.
-    pub(crate) fn of_identifier(id: &Arc<CmId>) -> Result<Arc<Self>> {
-        let unbound = || Error::verb("use the identifier's device", "rdma_resolve_addr", errno::ENODEV);
-        let context = NonNull::new(id.context()).ok_or_else(unbound)?;
-        Ok(Arc::new(Self { context, borrowed: Some(Arc::clone(id)) }))
+    /// `context` is open as long as `owner` lives.
+    pub(crate) unsafe fn of_context(
+        context: NonNull<ibv_context>,
+        owner: Arc<dyn ContextOwner>,
+    ) -> Arc<Self> {
+        Arc::new(Self { context, owner: Some(owner) })
     }
 
     /// C's pointer, valid while `self` is.
@@ -188,7 +192,7 @@ impl Device {
     /// The name, such as `rxe0`.
     #[must_use]
     pub fn name(&self) -> String {
-        // SAFETY: the context is open (we own it, or hold the Arc of the identifier that does).
+        // SAFETY: the context is open (we own it, or hold the Arc of its owner).
         let device = unsafe { (*self.as_raw()).device };
         let Some(device) = NonNull::new(device) else { return String::new() };
         // SAFETY: the device is that of an open context.
@@ -241,7 +245,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        if self.borrowed.is_some() {
+        if self.owner.is_some() {
             return;
         }
         // SAFETY: `context` came from `ibv_open_device` and is freed once, here. What was made on it holds our Arc, so none

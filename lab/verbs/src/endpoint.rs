@@ -15,11 +15,11 @@ use crate::cq::CompletionQueue;
 use crate::deadline::Deadline;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::link::{ConnectParams, Link};
 use crate::mr::{Access, MemoryRegion};
 use crate::pd::ProtectionDomain;
 use crate::qp::{Capacity, QueuePair};
 use crate::sys;
-use crate::transport::{ConnectParams, Link};
 use crate::work_queue::{Observer, WorkQueue};
 use crate::work_request::{RegionRange, SendRequest};
 

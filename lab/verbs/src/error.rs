@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::cm_event::{CmEventKind, RejectReason};
-use crate::completion::Completion;
+use crate::completion::{Completion, WcStatus};
 use crate::deadline::{Deadline, Seconds};
 
 /// The result of everything here that can fail.
@@ -203,6 +203,20 @@ impl Error {
     }
 }
 
+impl Completion {
+    /// Returns the completion if it is a success.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Completion`] for every status but SUCCESS.
+    pub fn into_result(self) -> Result<Self> {
+        match self.status {
+            WcStatus::Success => Ok(self),
+            _ => Err(Error::Completion(Box::new(self))),
+        }
+    }
+}
+
 /// The system's text of an error number, without the number.
 #[must_use]
 pub fn errno_text(errno: i32) -> String {
@@ -277,7 +291,7 @@ fn hint(call: &str, errno: i32) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::completion::{Side, WcOpcode, WcStatus, WrOpcode};
+    use crate::completion::{CompletionSide, WcOpcode, WrOpcode};
 
     #[test]
     fn memlock_names_the_call_and_ulimit() {
@@ -377,7 +391,7 @@ mod tests {
     #[test]
     fn failed_completion_is_named() {
         let completion = Completion {
-            side: Side::Requester,
+            side: CompletionSide::Requester,
             opcode: WcOpcode::RdmaRead,
             status: WcStatus::RemAccessErr,
             wr_id: 2,

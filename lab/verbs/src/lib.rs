@@ -36,11 +36,11 @@
 //! use verbs::deadline::Deadline;
 //! use verbs::endpoint::EndpointBuilder;
 //! use verbs::remote_region::RemoteRegion;
-//! use verbs::transport::{Cm, ConnectParams, Target, Transport as _};
+//! use verbs::transport::{Cm, ConnectParams, ConnectTarget, Transport as _};
 //! use verbs::work_request::{RegionRange, SendRequest};
 //!
 //! let deadline = Deadline::after(Duration::from_secs(10));
-//! let target = Target { server: "198.51.100.2:7471".parse().unwrap(), source: None };
+//! let target = ConnectTarget { server: "198.51.100.2:7471".parse().unwrap(), source: None };
 //! let (params, builder) = (ConnectParams::default(), EndpointBuilder::new());
 //! let (mut endpoint, told) = Cm.connect(&target, &params, &builder, &mut |_| Ok(()), &deadline)?;
 //!
@@ -98,6 +98,8 @@ pub mod cq;
 pub mod device;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod endpoint;
+#[cfg(any(feature = "rdma-core", doc))]
+mod link;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod mr;
 #[cfg(any(feature = "rdma-core", doc))]

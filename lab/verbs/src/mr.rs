@@ -34,7 +34,7 @@ impl Access {
         Self { local_write: false, remote_write: false, remote_read: false, remote_atomic: false };
     /// Sink of a READ, of an atomic, or of a RECV.
     pub const SINK: Self = Self { local_write: true, ..Self::SOURCE };
-    /// What a server offers: target of WRITE and READ.
+    /// Target of a client's WRITEs and READs.
     pub const REMOTE: Self = Self { remote_write: true, remote_read: true, ..Self::SINK };
     /// Target of atomics.
     pub const ATOMIC: Self = Self { remote_atomic: true, ..Self::SINK };
@@ -132,7 +132,7 @@ impl MemoryRegion {
         self.rkey
     }
 
-    /// What to tell a peer; the length only if it asked for one.
+    /// The region as a peer is told of it; with its length only if the peer asked for one.
     #[must_use]
     pub fn announce(&self, with_length: bool) -> RemoteRegion {
         let length_bytes = with_length.then(|| self.length_bytes() as u64);
@@ -186,6 +186,17 @@ impl MemoryRegion {
             Some(end) if end <= region_bytes => Ok(()),
             _ => Err(Error::Range { offset, length_bytes, region_bytes }),
         }
+    }
+}
+
+impl ProtectionDomain {
+    /// Registers `length_bytes` zeroed bytes in this domain.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`MemoryRegion::register`].
+    pub fn register(self: &Arc<Self>, length_bytes: usize, access: Access) -> Result<Arc<MemoryRegion>> {
+        MemoryRegion::register(self, length_bytes, access)
     }
 }
 

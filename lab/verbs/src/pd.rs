@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::device::Device;
 use crate::error::Result;
-use crate::mr::{Access, MemoryRegion};
 use crate::raw::ibv_pd;
 use crate::{rdma_sys, sys};
 
@@ -34,15 +33,6 @@ impl ProtectionDomain {
         let raw = sys::check_null(raw, "ibv_alloc_pd", || "allocate protection domain".into())?;
         tracing::debug!("ibv_alloc_pd: device {}", device.name());
         Ok(Arc::new(Self { raw, device: Arc::clone(device) }))
-    }
-
-    /// Registers `length_bytes` zeroed bytes in this domain.
-    ///
-    /// # Errors
-    ///
-    /// Errors of [`MemoryRegion::register`].
-    pub fn register(self: &Arc<Self>, length_bytes: usize, access: Access) -> Result<Arc<MemoryRegion>> {
-        MemoryRegion::register(self, length_bytes, access)
     }
 
     /// C's pointer, valid while `self` is.

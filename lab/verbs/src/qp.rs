@@ -2,6 +2,7 @@
 //!
 //! Source: `rdma_create_qp(3)`, `ibv_create_qp(3)`, `ibv_modify_qp(3)`, `ibv_query_qp(3)`.
 
+use std::fmt::Debug;
 use std::mem;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use crate::raw::ibv_qp;
 use crate::rdma_sys::{
     ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_cap, ibv_qp_init_attr, ibv_qp_state, ibv_qp_type,
 };
-use crate::transport::cm::CmId;
 use crate::{rdma_sys, sys};
 
 /// Lengths of a queue pair's queues, in work requests. Each has one scatter/gather entry and nothing inline.
@@ -43,14 +43,20 @@ impl Capacity {
     }
 }
 
+/// An owner of queue pairs in C that only it can destroy: a CM identifier.
+pub(crate) trait QueuePairOwner: Debug + Send + Sync {
+    /// Destroys its queue pair; called once, by the drop of the [`QueuePair`] that it was handed to.
+    fn destroy_queue_pair(&self);
+}
+
 /// A reliably connected queue pair, with the queue that its completions come to. One that CM brings into its states
 /// belongs to its identifier in librdmacm, and to this value here.
 #[derive(Debug)]
 pub struct QueuePair {
     raw: NonNull<ibv_qp>,
     number: u32,
-    /// The identifier that it was made for; `None` if it was made by hand.
-    identifier: Option<Arc<CmId>>,
+    /// The owner in C; `None` if it was made by hand.
+    owner: Option<Arc<dyn QueuePairOwner>>,
     cq: CompletionQueue,
     pd: Arc<ProtectionDomain>,
 }
@@ -77,34 +83,29 @@ impl QueuePair {
         // and own the other; `attr` lives through the call.
         let raw = unsafe { rdma_sys::ibv_create_qp(pd.as_raw(), &raw mut attr) };
         let raw = sys::check_null(raw, call, || action(capacity))?;
-        Ok(Self::made(raw, call, capacity, None, cq, Arc::clone(pd)))
+        // SAFETY: the call made it of these parts, and we have the only pointer to it.
+        Ok(unsafe { Self::made(raw, call, capacity, None, cq, Arc::clone(pd)) })
     }
 
-    /// Creates the queue pair of a CM identifier (`rdma_create_qp`), which CM brings into its states.
-    pub(crate) fn create_for(
-        id: &Arc<CmId>,
-        pd: Arc<ProtectionDomain>,
-        cq: CompletionQueue,
-        capacity: &Capacity,
-    ) -> Result<Self> {
-        let mut attr = attributes(&cq, capacity);
-        let raw = id.create_queue_pair(&pd, &mut attr, || action(capacity))?;
-        Ok(Self::made(raw, "rdma_create_qp", capacity, Some(Arc::clone(id)), cq, pd))
-    }
-
-    fn made(
+    /// Takes over the queue pair that `call` created, of these parts.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is alive, made of `pd` and `cq`, and nobody else destroys it: `owner` does when it is asked to, and is there
+    /// if `ibv_destroy_qp` may not be used.
+    pub(crate) unsafe fn made(
         raw: NonNull<ibv_qp>,
         call: &str,
         capacity: &Capacity,
-        identifier: Option<Arc<CmId>>,
+        owner: Option<Arc<dyn QueuePairOwner>>,
         cq: CompletionQueue,
         pd: Arc<ProtectionDomain>,
     ) -> Self {
-        // SAFETY: the queue pair was just created, and its number is set for good.
+        // SAFETY: the queue pair is alive (the caller's promise), and its number is set for good.
         let number = unsafe { (*raw.as_ptr()).qp_num };
         let Capacity { max_send_wr, max_recv_wr } = capacity;
         tracing::debug!("{call}: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
-        Self { raw, number, identifier, cq, pd }
+        Self { raw, number, owner, cq, pd }
     }
 
     /// C's pointer, valid while `self` is.
@@ -186,8 +187,8 @@ impl QueuePair {
 
 impl Drop for QueuePair {
     fn drop(&mut self) {
-        if let Some(id) = &self.identifier {
-            id.destroy_queue_pair();
+        if let Some(owner) = &self.owner {
+            owner.destroy_queue_pair();
             return;
         }
         // SAFETY: `raw` came from `ibv_create_qp` and is freed once, here; queue and domain are alive (our fields).
@@ -196,12 +197,14 @@ impl Drop for QueuePair {
     }
 }
 
-fn action(capacity: &Capacity) -> String {
+/// Names the creation of a queue pair, for the message of a call that fails.
+pub(crate) fn action(capacity: &Capacity) -> String {
     let Capacity { max_send_wr, max_recv_wr } = capacity;
     format!("create RC queue pair of {max_send_wr} send and {max_recv_wr} receive requests")
 }
 
-fn attributes(cq: &CompletionQueue, capacity: &Capacity) -> ibv_qp_init_attr {
+/// Attributes of a new queue pair, in C's layout; valid while `cq` is.
+pub(crate) fn attributes(cq: &CompletionQueue, capacity: &Capacity) -> ibv_qp_init_attr {
     ibv_qp_init_attr {
         qp_context: ptr::null_mut(),
         send_cq: cq.as_raw(),

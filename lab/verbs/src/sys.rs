@@ -1,4 +1,4 @@
-//! What all wrappers share: results of C calls as errors, socket addresses as C has them, and the wait on descriptors.
+//! Shared parts of all wrappers: results of C calls as errors, socket addresses as C has them, and the wait on descriptors.
 //!
 //! The conventions differ by family: `rdma_*` returns -1 and sets errno, `ibv_post_*` and its like return the errno,
 //! `ibv_create_*` and its like return NULL and set errno. Each has its own check here.

@@ -10,7 +10,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::completion::{Completion, Side, WcOpcode, WcStatus, WrOpcode};
+use crate::completion::{Completion, CompletionSide, WcOpcode, WcStatus, WrOpcode};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::qp::QueuePair;
@@ -296,7 +296,7 @@ fn to_completion(wc: &ibv_wc, in_flight: &InFlight, peer_qp_num: Option<u32>) ->
     let status = WcStatus::from_raw(wc.status);
     let success = status == WcStatus::Success;
     let completion = Completion {
-        side: if in_flight.posted.is_some() { Side::Requester } else { Side::Responder },
+        side: if in_flight.posted.is_some() { CompletionSide::Requester } else { CompletionSide::Responder },
         opcode: in_flight.posted.map_or(WcOpcode::Recv, WrOpcode::completes_as),
         status,
         wr_id: wc.wr_id,
@@ -358,7 +358,7 @@ mod tests {
         let completion = to_completion(&wc(0, 129, 3), &recv(), Some(18));
         assert_eq!(completion.opcode, WcOpcode::RecvRdmaWithImm);
         assert_eq!((completion.length_bytes, completion.imm), (22, Some(22)));
-        assert_eq!((completion.side, completion.posted), (Side::Responder, None));
+        assert_eq!((completion.side, completion.posted), (CompletionSide::Responder, None));
     }
 
     #[test]

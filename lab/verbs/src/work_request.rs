@@ -91,7 +91,7 @@ pub struct SendRequest {
 /// The operands of an atomic operation; zeros for all others.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Operands {
-    /// What is added, or compared with.
+    /// Addend, or the number compared with.
     pub(crate) compare_add: u64,
     pub(crate) swap: u64,
 }

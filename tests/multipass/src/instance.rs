@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Instance {
+pub struct StandInInstance {
     /// Its name.
     pub name: String,
     /// Its state.
-    pub state: State,
+    pub state: InstanceState,
     /// Its addresses, where it runs.
     #[serde(default)]
     pub ipv4: Vec<String>,
@@ -24,44 +24,44 @@ pub struct Instance {
     /// How many snapshots it has.
     #[serde(default)]
     pub snapshots: u32,
-    /// What its guest says of its release, where it runs and was asked.
+    /// Release that its guest names, where it runs and was asked.
     #[serde(default)]
     pub release: String,
 }
 
 /// The states of Multipass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum State {
-    /// It runs.
+pub enum InstanceState {
+    /// Running.
     Running,
-    /// It is off.
+    /// Off.
     Stopped,
-    /// It is deleted, and can be recovered.
+    /// Deleted, and can be recovered.
     Deleted,
-    /// It starts.
+    /// Starting.
     Starting,
-    /// It is suspended.
+    /// Suspended.
     Suspended,
-    /// It runs, or boots for the first time, and Multipass cannot reach it.
+    /// Running or booting for the first time, out of reach of Multipass.
     Unknown,
 }
 
-impl fmt::Display for State {
+impl fmt::Display for InstanceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
 }
 
-/// What `info` says of some instances, as JSON.
-pub fn info_json(instances: &[Instance]) -> Value {
-    let mut sorted: Vec<&Instance> = instances.iter().collect();
+/// Output of `info` on some instances, as JSON.
+pub fn info_json(instances: &[StandInInstance]) -> Value {
+    let mut sorted: Vec<&StandInInstance> = instances.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let fields = sorted.into_iter().map(|instance| (instance.name.clone(), instance.json()));
     json!({ "errors": [], "info": fields.collect::<Map<_, _>>() })
 }
 
-/// What `list` says of all instances, as JSON: the deleted ones last.
-pub fn list_json(instances: &[Instance]) -> Value {
+/// Output of `list` on all instances, as JSON: the deleted ones last.
+pub fn list_json(instances: &[StandInInstance]) -> Value {
     let list: Vec<Value> = listed(instances)
         .into_iter()
         .map(|instance| {
@@ -76,13 +76,15 @@ pub fn list_json(instances: &[Instance]) -> Value {
     json!({ "list": list })
 }
 
-fn listed(instances: &[Instance]) -> Vec<&Instance> {
-    let mut sorted: Vec<&Instance> = instances.iter().collect();
-    sorted.sort_by(|a, b| (a.state == State::Deleted, &a.name).cmp(&(b.state == State::Deleted, &b.name)));
+fn listed(instances: &[StandInInstance]) -> Vec<&StandInInstance> {
+    let mut sorted: Vec<&StandInInstance> = instances.iter().collect();
+    sorted.sort_by(|a, b| {
+        (a.state == InstanceState::Deleted, &a.name).cmp(&(b.state == InstanceState::Deleted, &b.name))
+    });
     sorted
 }
 
-impl Instance {
+impl StandInInstance {
     fn listed_release(&self) -> String {
         match self.image_release.as_str() {
             "" => "Not Available".to_owned(),

@@ -3,7 +3,7 @@
 //!
 //! Two programs share this library. `multipass` is the client: it parses its arguments, asks the daemon, and
 //! prints. `multipassd` is the daemon: it holds the instances, and ends with whoever started it. They meet in a
-//! directory, a [`place::Place`], named by `MULTIPASS_STAND_IN`.
+//! directory, a [`place::StandInDirectory`], named by `MULTIPASS_STAND_IN`.
 //!
 //! - [`place`]: that directory: the daemon's socket, the log of commands, the switches for misbehaviour
 //! - [`protocol`]: what a client asks, and what it is told

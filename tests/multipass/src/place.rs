@@ -3,7 +3,7 @@
 //! - `socket`: where the daemon listens; without it the daemon cannot be reached
 //! - `log.jsonl`: every command that any client was given, one a line, before it does anything
 //! - `instances.json`: instances that exist when the daemon starts, without machines: other people's, mostly
-//! - `switches/NAME`: a way to misbehave that was seen of Multipass; see [`Switch`]. What the file holds says
+//! - `switches/NAME`: a way to misbehave that was seen of Multipass; see [`Misbehaviour`]. What the file holds says
 //!   whom or how much; `once` takes the switch back when it has acted
 
 use std::fs;
@@ -11,17 +11,19 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// The variable that names it.
 pub const VARIABLE: &str = "MULTIPASS_STAND_IN";
 
 /// The directory.
 #[derive(Debug, Clone)]
-pub struct Place(PathBuf);
+pub struct StandInDirectory(PathBuf);
 
 /// A way to misbehave, by the name of its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Switch {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Misbehaviour {
     /// `never-ran`: no daemon has ever run on this computer.
     NeverRan,
     /// `not-authenticated`: the daemon does not let this user in.
@@ -65,32 +67,6 @@ pub enum Switch {
     EqualAddresses,
 }
 
-impl Switch {
-    fn name(self) -> &'static str {
-        match self {
-            Switch::NeverRan => "never-ran",
-            Switch::NotAuthenticated => "not-authenticated",
-            Switch::NoKvm => "no-kvm",
-            Switch::Offline => "offline",
-            Switch::DaemonBlocked => "daemon-blocked",
-            Switch::HungGuest => "hung-guest",
-            Switch::BusyGuest => "busy-guest",
-            Switch::BusySsh => "busy-ssh",
-            Switch::Noise => "noise",
-            Switch::OldClient => "old-client",
-            Switch::LaunchTimesOut => "launch-times-out",
-            Switch::CloudInitFails => "cloud-init-fails",
-            Switch::LaunchLost => "launch-lost",
-            Switch::SlowLaunch => "slow-launch",
-            Switch::SlowBoot => "slow-boot",
-            Switch::TruncatedPush => "truncated-push",
-            Switch::TruncatedPull => "truncated-pull",
-            Switch::Driver => "driver",
-            Switch::EqualAddresses => "equal-addresses",
-        }
-    }
-}
-
 /// One command that a client was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logged {
@@ -98,15 +74,15 @@ pub struct Logged {
     pub argv: Vec<String>,
 }
 
-impl Place {
+impl StandInDirectory {
     /// The directory `path`, which exists.
-    pub fn at(path: &Path) -> Place {
-        Place(path.to_owned())
+    pub fn at(path: &Path) -> StandInDirectory {
+        StandInDirectory(path.to_owned())
     }
 
     /// The directory that the environment names.
-    pub fn from_env() -> Option<Place> {
-        std::env::var_os(VARIABLE).map(|path| Place(path.into()))
+    pub fn from_env() -> Option<StandInDirectory> {
+        std::env::var_os(VARIABLE).map(|path| StandInDirectory(path.into()))
     }
 
     /// Its path.
@@ -124,9 +100,14 @@ impl Place {
         self.0.join("instances.json")
     }
 
-    /// What a switch holds, if it is on.
-    pub fn switch(&self, switch: Switch) -> Option<String> {
-        let path = self.0.join("switches").join(switch.name());
+    fn file_of(&self, switch: Misbehaviour) -> PathBuf {
+        let name = json!(switch);
+        self.0.join("switches").join(name.as_str().unwrap_or_default())
+    }
+
+    /// Text that a switch holds, if it is on.
+    pub fn switch(&self, switch: Misbehaviour) -> Option<String> {
+        let path = self.file_of(switch);
         let text = fs::read_to_string(&path).ok()?.trim().to_owned();
         if let Some(rest) = text.strip_prefix("once") {
             fs::remove_file(&path).ok()?;
@@ -139,15 +120,15 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// It cannot be written.
-    pub fn turn_on(&self, switch: Switch, text: &str) -> std::io::Result<()> {
+    /// Writing fails.
+    pub fn turn_on(&self, switch: Misbehaviour, text: &str) -> std::io::Result<()> {
         fs::create_dir_all(self.0.join("switches"))?;
-        fs::write(self.0.join("switches").join(switch.name()), text)
+        fs::write(self.file_of(switch), text)
     }
 
     /// Turns a switch off.
-    pub fn turn_off(&self, switch: Switch) {
-        let _ = fs::remove_file(self.0.join("switches").join(switch.name()));
+    pub fn turn_off(&self, switch: Misbehaviour) {
+        let _ = fs::remove_file(self.file_of(switch));
     }
 
     /// Keeps a command in the log.
@@ -173,9 +154,11 @@ mod tests {
     #[test]
     fn switch_that_acts_once_is_off_afterwards() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place::at(directory.path());
-        place.turn_on(Switch::LaunchTimesOut, "once ssh").unwrap();
-        assert_eq!(place.switch(Switch::LaunchTimesOut).as_deref(), Some("ssh"));
-        assert_eq!(place.switch(Switch::LaunchTimesOut), None);
+        let place = StandInDirectory::at(directory.path());
+        place.turn_on(Misbehaviour::LaunchTimesOut, "once ssh").unwrap();
+        assert_eq!(place.switch(Misbehaviour::LaunchTimesOut).as_deref(), Some("ssh"));
+        assert_eq!(place.switch(Misbehaviour::LaunchTimesOut), None);
+        place.turn_on(Misbehaviour::NoKvm, "").unwrap();
+        assert!(directory.path().join("switches/no-kvm").is_file());
     }
 }

@@ -1,13 +1,13 @@
-//! What a client asks its daemon, one line of JSON; and what it is told, a line each, until one that ends it.
+//! Requests of a client to its daemon, one line of JSON each; and the notices that answer one, a line each, until the last.
 
 use serde::{Deserialize, Serialize};
 
-use crate::instance::Instance;
+use crate::instance::StandInInstance;
 
-/// What a client asks.
+/// Request of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Request {
+pub enum ClientRequest {
     /// The daemon's version.
     Version,
     /// A new instance.
@@ -25,7 +25,7 @@ pub enum Request {
     Reach {
         /// Its name.
         name: String,
-        /// What for.
+        /// Purpose of it.
         purpose: Purpose,
     },
     /// Start these.
@@ -64,7 +64,7 @@ pub enum Request {
     },
 }
 
-/// What a way into an instance is for.
+/// Purpose of a way into an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -87,34 +87,34 @@ pub struct Launch {
     pub memory: String,
     /// Its disk, as given.
     pub disk: String,
-    /// What cloud-init is given.
+    /// User data for cloud-init.
     pub user_data: Option<String>,
 }
 
-/// What a client is told.
+/// Notice to a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// What is being done now, for the spinner.
+pub enum Notice {
+    /// Step under way, for the spinner.
     Step(String),
-    /// It is done.
+    /// Done.
     Done,
-    /// It is done, with this text.
+    /// Done, with this text.
     Text(String),
-    /// It failed; `X failed: ` comes before it.
+    /// Failed; `X failed: ` comes before it.
     Failed(String),
     /// The instance does not come up within the client's limit.
     TimedOut,
     /// Instances.
-    Instances(Vec<Instance>),
+    Instances(Vec<StandInInstance>),
     /// The words that reach an instance, and its address; a command may follow.
     Reached(Vec<String>, String),
 }
 
-impl Event {
+impl Notice {
     /// Whether nothing follows.
     pub fn is_last(&self) -> bool {
-        !matches!(self, Event::Step(_))
+        !matches!(self, Notice::Step(_))
     }
 }
 

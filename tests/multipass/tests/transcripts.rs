@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use multipass_stand_in::instance::Instance;
+use multipass_stand_in::instance::StandInInstance;
 use serde::Deserialize;
 
 use crate::stand::{Input, LIMIT, Ran, Stand, run};
@@ -38,7 +38,7 @@ struct Given {
     daemon: bool,
     /// Instances that exist, without machines.
     #[serde(default)]
-    instances: Vec<Instance>,
+    instances: Vec<StandInInstance>,
     /// Instances that are launched first, with machines.
     #[serde(default)]
     machines: Vec<String>,

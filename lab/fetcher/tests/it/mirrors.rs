@@ -39,8 +39,8 @@ fn key() -> SignedSecretKey {
     params.build().unwrap().generate(rand::thread_rng()).unwrap()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn list() -> Vec<u8> {
@@ -49,7 +49,7 @@ fn list() -> Vec<u8> {
             "Package: {name}\nVersion: 1:2.0-1\nArchitecture: amd64\n{fields}Filename: pool/{name}.deb\nSize: {}\n\
              SHA256: {}\nDescription: of a test\n\n",
             DEB.len(),
-            hex(DEB)
+            sha256_hex(DEB)
         )
     };
     let text = stanza("hello", "Depends: world (>= 1:2)\nRecommends: nosuch\n") + &stanza("world", "");
@@ -64,7 +64,7 @@ fn release(fields: &str, age: Duration) -> String {
     let list = list();
     format!(
         "Origin: Test\nCodename: test\nDate: {date}\n{fields}SHA256:\n {} {} main/binary-amd64/Packages.xz\n",
-        hex(&list),
+        sha256_hex(&list),
         list.len()
     )
 }
@@ -167,7 +167,7 @@ fn good_mirror_gives_packages_with_what_they_depend_on() {
 fn list_is_asked_for_by_its_checksum_where_the_mirror_has_it_so() {
     let mirror = Mirror::new();
     mirror.sign("Acquire-By-Hash: yes\n");
-    let path = format!("/dists/test/main/binary-amd64/by-hash/SHA256/{}", hex(&list()));
+    let path = format!("/dists/test/main/binary-amd64/by-hash/SHA256/{}", sha256_hex(&list()));
     mirror.update().unwrap();
     mirror.server.set(&path, Reply::Whole(list()));
     mirror.server.set(LIST, Reply::Whole(b"of tomorrow".to_vec()));

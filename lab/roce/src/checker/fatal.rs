@@ -1,35 +1,40 @@
-//! `TrafficAfterFatalNak`, and the refusal that it follows: both queue pairs have failed then, so nothing more may come.
+//! A refusal for good: both queue pairs have failed then, so nothing more may come.
 
-use crate::checker::sink::{Arrival, Sink};
-use crate::checker::stream::{Refused, Stream};
-use crate::finding::Evidence;
-use crate::rule::Rule;
+use crate::broken::Spot;
+use crate::checker::sink::Sink;
+use crate::finding::Refusal;
+use crate::rules::traffic_after_fatal_nak;
 
-/// Requests may be on their way for this long when a fatal NAK is.
-const GRACE_NS: u64 = 100_000_000;
+/// A refusal for good.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) at: Spot,
+    pub(super) refusal: Refusal,
+    pub(super) has_cause: bool,
+}
 
-/// Whether the responder refused for good.
+/// Refusal for good by the responder.
 #[derive(Debug, Default)]
 pub(super) enum Fatal {
-    /// Not yet.
+    /// None came.
     #[default]
     No,
-    /// It did.
+    /// A fatal NAK came.
     Refused {
         /// Time of the NAK.
         at_ns: u64,
         /// The refusal that is told at the end, unless something contradicts it.
         refused: Option<Box<Refused>>,
     },
-    /// It did, or seemed to, and another finding speaks of that.
+    /// One came, or seemed to, and another finding speaks of that.
     Told {
-        /// Whether there was a fatal NAK.
+        /// True if there was a fatal NAK.
         is_real: bool,
     },
 }
 
 impl Fatal {
-    /// Whether a fatal NAK came.
+    /// True if a fatal NAK came.
     pub(super) fn is_real(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Told { is_real: true })
     }
@@ -46,32 +51,24 @@ impl Fatal {
             _ => None,
         }
     }
-}
 
-impl Stream {
-    /// Holds a request against a fatal NAK before it.
+    /// Holds a request that comes at `timestamp_ns` against the refusal.
     #[inline]
-    pub(super) fn request_after_fatal(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
-        if let Fatal::Refused { at_ns, .. } = self.fatal
-            && arrival.timestamp_ns.saturating_sub(at_ns) > GRACE_NS
+    pub(super) fn judge_request(&mut self, timestamp_ns: u64, sink: &mut Sink<'_>) {
+        if let Self::Refused { at_ns, .. } = self
+            && let Some(broken) = traffic_after_fatal_nak::check_request(timestamp_ns.saturating_sub(*at_ns))
         {
-            self.fatal.tell();
-            sink.report(
-                Rule::TrafficAfterFatalNak,
-                Evidence::Words { expected: "no further request", got: "one" },
-            );
+            self.tell();
+            sink.report(broken);
         }
     }
 
-    /// Holds an answer against a fatal NAK before it.
+    /// Holds an answer against the refusal.
     #[inline]
-    pub(super) fn answer_after_fatal(&mut self, sink: &mut Sink<'_>) {
-        if let Fatal::Refused { .. } = self.fatal {
-            self.fatal.tell();
-            sink.report(
-                Rule::TrafficAfterFatalNak,
-                Evidence::Words { expected: "no further answer", got: "one" },
-            );
+    pub(super) fn judge_answer(&mut self, sink: &mut Sink<'_>) {
+        if let Self::Refused { .. } = self {
+            self.tell();
+            sink.report(traffic_after_fatal_nak::found_answer());
         }
     }
 }

@@ -5,13 +5,14 @@
 //! arrive, the gap is the capture's, and checking goes on behind it. After any fault the counts that it makes unsure are learnt anew from the wire.
 
 mod adverts;
+mod again;
 pub(crate) mod alone;
 mod asked;
 mod assemble;
-mod broken;
 mod capture_faults;
 mod conversation;
 mod copies;
+mod datagram_receivers;
 mod end;
 mod fatal;
 pub(crate) mod headers;
@@ -31,10 +32,10 @@ mod told;
 
 pub(crate) use crate::checker::adverts::Adverts;
 pub(crate) use crate::checker::alone::Alone;
-pub(crate) use crate::checker::broken::{Broken, Spot};
 pub(crate) use crate::checker::capture_faults::CaptureFaults;
 pub(crate) use crate::checker::conversation::Conversations;
 pub(crate) use crate::checker::copies::Copies;
+pub(crate) use crate::checker::datagram_receivers::DatagramReceivers;
 pub(crate) use crate::checker::ledger::Ledger;
 pub(crate) use crate::checker::sink::{Arrival, Discarded, remember};
 pub(crate) use crate::checker::stream::Stream;

@@ -36,7 +36,7 @@ impl Default for LadderOptions {
 
 /// What a sign tells of a packet, beside its part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Mark {
+pub(super) enum LadderMark {
     Lost,
     Late,
     Altered,
@@ -46,7 +46,7 @@ pub(super) enum Mark {
     Finding,
 }
 
-impl Mark {
+impl LadderMark {
     const ALL: [Self; 7] =
         [Self::Lost, Self::Late, Self::Altered, Self::Repeated, Self::NotReady, Self::Refused, Self::Finding];
 
@@ -65,14 +65,14 @@ impl Mark {
 
 /// How much of an arrow there is: what did not arrive as it was sent ends half way, what the switch sent begins there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum ArrowLength {
     Whole,
     UpToTheSwitch,
     FromTheSwitch,
 }
 
 /// A node's line; what a node sends to itself goes from its first to its second and back.
-type Lane = (IpAddr, bool);
+type LadderLane = (IpAddr, bool);
 
 /// An arrow.
 #[derive(Clone, Debug)]
@@ -84,8 +84,8 @@ pub(super) struct Arrow {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) part: Part,
-    pub(super) way: Way,
-    pub(super) marks: Vec<Mark>,
+    pub(super) way: ArrowLength,
+    pub(super) marks: Vec<LadderMark>,
     /// Name of the packet.
     pub(super) words: String,
     /// What else there is to say.
@@ -126,13 +126,13 @@ impl Ladder {
                 rules.push(finding.rule.name());
             }
         }
-        let mut lanes: Vec<Lane> = Vec::new();
+        let mut lanes: Vec<LadderLane> = Vec::new();
         for lane in lines.iter().flat_map(ends) {
             if !lanes.contains(&lane) {
                 lanes.push(lane);
             }
         }
-        let name = |lane: &Lane| report.names.get(lane.0);
+        let name = |lane: &LadderLane| report.names.get(lane.0);
         lanes.sort_by_key(|lane| (name(lane), *lane));
         let has_several = report.connections.len() > 1;
         let arrows = lines
@@ -194,7 +194,7 @@ impl Ladder {
     }
 }
 
-fn ends(line: &PacketLine) -> [Lane; 2] {
+fn ends(line: &PacketLine) -> [LadderLane; 2] {
     let [source, destination] = line.ends;
     if source == destination {
         let is_back = !matches!(line.part, Part::Request)
@@ -204,31 +204,33 @@ fn ends(line: &PacketLine) -> [Lane; 2] {
     [(source, false), (destination, false)]
 }
 
-fn way(fate: &Fate) -> Way {
+fn way(fate: &Fate) -> ArrowLength {
     match (fate.is_sent(), fate.is_delivered()) {
-        (true, false) => Way::UpToTheSwitch,
-        (false, true) => Way::FromTheSwitch,
-        _ => Way::Whole,
+        (true, false) => ArrowLength::UpToTheSwitch,
+        (false, true) => ArrowLength::FromTheSwitch,
+        _ => ArrowLength::Whole,
     }
 }
 
-fn marks(line: &PacketLine, has_findings: bool) -> Vec<Mark> {
-    let is = |mark: &Mark| match mark {
-        Mark::Lost => matches!(line.fate, Fate::Dropped | Fate::LinkCut | Fate::PortFull),
-        Mark::Late => matches!(line.fate, Fate::Delayed { .. } | Fate::Reordered | Fate::ReleaseOf { .. }),
-        Mark::Altered => {
+fn marks(line: &PacketLine, has_findings: bool) -> Vec<LadderMark> {
+    let is = |mark: &LadderMark| match mark {
+        LadderMark::Lost => matches!(line.fate, Fate::Dropped | Fate::LinkCut | Fate::PortFull),
+        LadderMark::Late => {
+            matches!(line.fate, Fate::Delayed { .. } | Fate::Reordered | Fate::ReleaseOf { .. })
+        }
+        LadderMark::Altered => {
             line.is_damaged
                 || matches!(
                     line.fate,
                     Fate::Corrupted | Fate::Truncated | Fate::EcnMarked | Fate::AlteredOf { .. }
                 )
         }
-        Mark::Repeated => line.again.is_some() || matches!(line.fate, Fate::DuplicateOf { .. }),
-        Mark::NotReady => line.part == Part::NotReady,
-        Mark::Refused => line.part == Part::Refusal,
-        Mark::Finding => has_findings,
+        LadderMark::Repeated => line.again.is_some() || matches!(line.fate, Fate::DuplicateOf { .. }),
+        LadderMark::NotReady => line.part == Part::NotReady,
+        LadderMark::Refused => line.part == Part::Refusal,
+        LadderMark::Finding => has_findings,
     };
-    Mark::ALL.into_iter().filter(is).collect()
+    LadderMark::ALL.into_iter().filter(is).collect()
 }
 
 /// PSN, details, length and retransmission of a packet; of connection management the parameter that tells most.

@@ -1,74 +1,9 @@
 //! The link header of a frame: from a capture's link type to the first header that an ethertype names.
 
-use std::fmt;
-
 use etherparse::Ethernet2HeaderSlice;
 
 use super::layer::{Layer, ether_type, too_short};
-use crate::wire::{DecodeStop, Encapsulation, Lrh, NotRoce, be_u8, be_u16};
-
-/// Link type of a capture, the `LINKTYPE_` number of the tcpdump project.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LinkType(
-    /// The number.
-    pub i32,
-);
-
-impl LinkType {
-    /// BSD loopback: an address family, then an IP packet.
-    pub const NULL: Self = Self(0);
-    /// Ethernet.
-    pub const ETHERNET: Self = Self(1);
-    /// PPP, with or without the two bytes of HDLC.
-    pub const PPP: Self = Self(9);
-    /// PPP with the two bytes of HDLC.
-    pub const PPP_HDLC: Self = Self(50);
-    /// PPPoE without the Ethernet header.
-    pub const PPP_ETHER: Self = Self(51);
-    /// An IP packet without a link header.
-    pub const RAW: Self = Self(101);
-    /// OpenBSD loopback: as BSD's.
-    pub const LOOP: Self = Self(108);
-    /// Linux cooked capture.
-    pub const LINUX_SLL: Self = Self(113);
-    /// Extensible record format of Endace.
-    pub const ERF: Self = Self(197);
-    /// A stack of MPLS labels without a link header.
-    pub const MPLS: Self = Self(219);
-    /// An IPv4 packet without a link header.
-    pub const IPV4: Self = Self(228);
-    /// An IPv6 packet without a link header.
-    pub const IPV6: Self = Self(229);
-    /// InfiniBand, from the LRH on.
-    pub const INFINIBAND: Self = Self(247);
-    /// Linux cooked capture, version 2.
-    pub const LINUX_SLL2: Self = Self(276);
-}
-
-impl fmt::Display for LinkType {
-    /// Writes its number, with the name of what may be taken for a capture of RoCE.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "link type {}", self.0)?;
-        f.write_str(match self.0 {
-            0 | 108 => " (loopback)",
-            1 => " (Ethernet)",
-            9 | 50 => " (PPP)",
-            51 => " (PPPoE)",
-            101 => " (raw IP)",
-            105 | 127 => " (IEEE 802.11)",
-            113 | 276 => " (Linux cooked)",
-            147..=162 => " (private use)",
-            189 | 220 => " (USB)",
-            197 => " (ERF)",
-            219 => " (MPLS)",
-            228 => " (IPv4)",
-            229 => " (IPv6)",
-            247 => " (InfiniBand)",
-            253 => " (netlink)",
-            _ => "",
-        })
-    }
-}
+use crate::wire::{DecodeStop, Encapsulation, LinkType, Lrh, NotRoce, be_u8, be_u16};
 
 /// Length of an ERF header without its extensions.
 const ERF_LENGTH: usize = 16;

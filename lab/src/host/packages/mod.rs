@@ -22,25 +22,39 @@ pub use archive::{ARCHITECTURE, Archive, Package, TRIPLET};
 
 use crate::base::error::{Error, Result};
 
+/// The variable that says what brings packages: `apt` or `fetch`.
+const VARIABLE: &str = "RDMA_LAB_PACKAGES";
+
 /// Opens `release` (a code name such as `bookworm`), with its state and downloads in `directory`, which exists.
 ///
-/// With apt where it is, else with [`fetcher`]; `RDMA_LAB_PACKAGES`, `apt` or `fetch`, decides otherwise.
+/// By apt or by [`fetcher`], as [`are_fetched`] says.
 ///
 /// # Errors
 ///
 /// No mirror is known, it does not answer, or its signature is not the archive's.
 pub fn open(release: &str, directory: &Path) -> Result<Box<dyn Archive>> {
     let mirror = mirror::find()?;
-    let fetches = match std::env::var("RDMA_LAB_PACKAGES").as_deref() {
-        Ok("fetch") => true,
-        Ok("apt") => false,
-        Ok("") | Err(_) => !apt::Apt::is_here(),
-        Ok(other) => {
-            return Err(Error::usage(format!("RDMA_LAB_PACKAGES is neither apt nor fetch: {other}")));
-        }
-    };
-    Ok(match fetches {
+    Ok(match are_fetched(&asked(), apt::Apt::is_here)? {
         true => Box::new(fetcher::Fetcher::open(directory, &mirror, release)?),
         false => Box::new(apt::Apt::open(directory, &mirror, release)?),
     })
+}
+
+/// Returns the value of `RDMA_LAB_PACKAGES`, empty where nobody set it.
+pub fn asked() -> String {
+    std::env::var(VARIABLE).unwrap_or_default()
+}
+
+/// Returns true if packages come by [`fetcher`]: because they are `asked` for so, or because this is no computer that `has_apt`.
+///
+/// # Errors
+///
+/// Neither `apt` nor `fetch` was asked for.
+pub fn are_fetched(asked: &str, has_apt: impl FnOnce() -> bool) -> Result<bool> {
+    match asked {
+        "fetch" => Ok(true),
+        "apt" => Ok(false),
+        "" => Ok(!has_apt()),
+        other => Err(Error::usage(format!("{VARIABLE} is neither apt nor fetch: {other}"))),
+    }
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::base::cache::Cache;
 use crate::base::disk;
 use crate::base::error::{Error, Result};
-use crate::base::policy::{Policy, Source};
+use crate::base::policy::Policy;
+use crate::base::selection::ToolSource;
 use crate::host::Host;
 use crate::host::toolbox::Tool;
 use crate::host::toolbox::set::Set;
@@ -18,7 +19,7 @@ use crate::host::toolbox::unpacked::Unpacked;
 #[derive(Debug, Clone)]
 pub struct Toolbox {
     cache: Cache,
-    source: Source,
+    source: ToolSource,
 }
 
 impl Toolbox {
@@ -34,8 +35,8 @@ impl Toolbox {
     /// Its file system is mounted noexec.
     pub fn demand_exec(&self) -> Result<()> {
         match self.source {
-            Source::Toolbox => disk::demand_exec(&self.cache.path("")),
-            Source::Host => Ok(()),
+            ToolSource::Toolbox => disk::demand_exec(&self.cache.path("")),
+            ToolSource::Host => Ok(()),
         }
     }
 
@@ -84,10 +85,10 @@ impl Toolbox {
         let set = Set::of(name).ok_or_else(|| Error::setup(format!("no set of tools has {name}")))?;
         let host = find(&Host::this(), name);
         match (self.source, host) {
-            (Source::Host, Some(path)) => Ok(Place::Host(path)),
-            (Source::Toolbox, Some(path)) if set.prefers_host => Ok(Place::Host(path)),
-            (Source::Toolbox, _) => Unpacked::ensure(&self.cache, set).map(Place::Set),
-            (Source::Host, None) => Err(Error::setup(format!("this host has no {name}"))
+            (ToolSource::Host, Some(path)) => Ok(Place::Host(path)),
+            (ToolSource::Toolbox, Some(path)) if set.prefers_host => Ok(Place::Host(path)),
+            (ToolSource::Toolbox, _) => Unpacked::ensure(&self.cache, set).map(Place::Set),
+            (ToolSource::Host, None) => Err(Error::setup(format!("this host has no {name}"))
                 .next("leave out `--tools host` (RDMA_LAB_TOOLS), and the lab brings its own")),
         }
     }

@@ -24,6 +24,9 @@ const GSI: u32 = 1;
 /// The number to which multicast goes.
 const MULTICAST: u32 = 0xff_ffff;
 
+/// The bits of a P_Key that have to be equal; the highest tells full from limited membership. All of them are the default key.
+const P_KEY: u16 = 0x7fff;
+
 /// Why a device did not take what reached it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Why {
@@ -38,6 +41,13 @@ pub enum Why {
         /// The datagram's.
         q_key: u32,
     },
+    /// A packet with a P_Key that is none of those which its receiver's own packets have.
+    PKey {
+        /// The queue pair.
+        qpn: u32,
+        /// The packet's.
+        p_key: u16,
+    },
     /// The capture does not tell.
     Unknown,
 }
@@ -49,6 +59,7 @@ impl Why {
             Why::NoQueuePair(_) => "to queue pairs that do not exist",
             Why::QueuePairGone => "to queue pairs that had failed",
             Why::QKey { .. } => "with another Q_Key",
+            Why::PKey { .. } => "with another P_Key",
             Why::Unknown => "that a device did not take, for a reason that the capture does not show",
         }
     }
@@ -91,9 +102,13 @@ pub(super) fn explain(
         .filter(|names| names.queue_pairs[1].contains(".0x"))
         .map(|names| names.number)
         .collect();
+    let mut p_keys: HashMap<IpAddr, BTreeSet<u16>> = HashMap::new();
     each_packet(capture, |number, is_sent, _, packet| {
         if is_sent {
             ends.note(number, packet);
+            if let Some(bth) = packet.bth {
+                p_keys.entry(packet.source).or_default().insert(bth.p_key() & P_KEY);
+            }
         }
     })?;
     let mut candidates: BTreeMap<Role, Candidates> = BTreeMap::new();
@@ -103,7 +118,11 @@ pub(super) fn explain(
         let Some(role) = evidence.owner(packet.destination).filter(|_| qpn != GSI && qpn != MULTICAST) else {
             return;
         };
-        let why = if unknown.contains(&number) {
+        let p_key = bth.p_key();
+        let is_foreign = |known: &BTreeSet<u16>| !known.contains(&(p_key & P_KEY));
+        let why = if p_keys.get(&packet.destination).map_or(p_key & P_KEY != P_KEY, is_foreign) {
+            Why::PKey { qpn, p_key }
+        } else if unknown.contains(&number) {
             Why::NoQueuePair(qpn)
         } else if ends.is_past(number, packet) {
             Why::QueuePairGone

@@ -13,9 +13,13 @@ use crate::scenario::cause::Cause;
 /// What programs say of a connection that was rejected.
 const REJECTED: [&str; 3] = ["RDMA_CM_EVENT_REJECTED", "rejected", "connection refused"];
 
+/// How long a program takes at most to reject what it was asked, in seconds; later its end did.
+const REJECTION_S: f64 = 2.0;
+
 /// The causes of connections that were not made.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
-    rejections(facts).into_iter().chain(unanswered(facts)).chain(first_psns(facts)).collect()
+    let made = [unanswered(facts), first_psns(facts), first_psns_of_answers(facts), rtu_lost(facts)];
+    rejections(facts).into_iter().chain(made.into_iter().flatten()).collect()
 }
 
 /// Connections to which a peer said no. One that was tried again and made is none.
@@ -26,10 +30,17 @@ fn rejections(facts: &Facts<'_>) -> Vec<Diagnosis> {
     for rej in management.iter().filter(|message| message.name == "REJ") {
         let Some(reason) = rej.reason.filter(|_| !is_made_after(rej.packet)) else { continue };
         let (server, client) = (facts.name(rej.source), facts.name(rej.destination));
-        let req = management.iter().rfind(|req| {
+        let is_asked = |req: &&Management| {
             req.name == "REQ"
                 && req.packet < rej.packet
                 && (req.source, req.destination) == (rej.destination, rej.source)
+        };
+        let (first, req) = (management.iter().find(is_asked), management.iter().rfind(is_asked));
+        let waited_s = first.map_or(0.0, |first| rej.at_ns.saturating_sub(first.at_ns) as f64 / 1e9);
+        let others = management.iter().any(|answer| {
+            matches!(answer.name, "REP" | "REJ")
+                && answer.packet < rej.packet
+                && (answer.source, answer.destination) == (rej.source, rej.destination)
         });
         let service =
             req.and_then(|req| req.service).map_or("its service".to_owned(), |service| service.to_string());
@@ -37,6 +48,12 @@ fn rejections(facts: &Facts<'_>) -> Vec<Diagnosis> {
             RejReason::INVALID_SERVICE_ID => (
                 Cause::NobodyListens,
                 format!("nobody listens on {service} of {server}, where {client} connects to"),
+            ),
+            RejReason::CONSUMER if waited_s > REJECTION_S && !others => (
+                Cause::ConnectRequestNotTaken,
+                format!(
+                    "{server}'s program left {client}'s connection request to {service} where it was for {waited_s:.1} s, until its connection manager rejected it"
+                ),
             ),
             RejReason::CONSUMER => (
                 Cause::RejectedByProgram,
@@ -58,7 +75,7 @@ fn rejections(facts: &Facts<'_>) -> Vec<Diagnosis> {
 fn unanswered(facts: &Facts<'_>) -> Option<Diagnosis> {
     let management = &facts.wire.management;
     let reqs: Vec<&Management> = management.iter().filter(|message| message.name == "REQ").collect();
-    let first = reqs.iter().find(|req| {
+    let first = reqs.iter().filter(|req| !facts.is_discarded(req.destination)).find(|req| {
         !management.iter().any(|answer| {
             matches!(answer.name, "REP" | "REJ")
                 && answer.packet > req.packet
@@ -113,4 +130,66 @@ fn first_psns(facts: &Facts<'_>) -> Option<Diagnosis> {
     );
     let packet = format!("packet {}: {}", finding.packet, finding);
     Some(Diagnosis::new(Cause::PsnsNotAgreed, sentence).shown_by([packet]))
+}
+
+/// Two sides that count from different PSNs, where the responder took the requests for old ones: its answers are to others.
+fn first_psns_of_answers(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let report = facts.report?;
+    facts.findings(Rule::RequestNotAnswered).find_map(|finding| {
+        let Evidence::Unanswered { times, qpn } = finding.evidence else { return None };
+        let (connection, side) = finding.requester?;
+        let connection = report.connections.get(connection)?;
+        let answers = facts.wire.answers.get(&(finding.destination, finding.source))?;
+        let is_between = |message: &&roce::Message| {
+            (message.requester, message.responder) == (finding.source, finding.destination)
+        };
+        let has_succeeded = report.messages.iter().filter(is_between).any(|message| {
+            matches!(message.outcome, roce::Outcome::Acknowledged | roce::Outcome::Responded)
+        });
+        if connection.port_space.is_some() || has_succeeded {
+            return None;
+        }
+        let first = connection.endpoint(side).psn_first.or(finding.psn)?;
+        let (requester, responder) = (facts.name(finding.source), facts.name(finding.destination));
+        let sentence = format!(
+            "{requester}'s requests to queue pair {qpn:#x} of {responder} begin at PSN {first}, and {responder} takes them for old ones: it answers PSN {}",
+            answers.psn
+        );
+        let duplicates = facts
+            .evidence
+            .owner(finding.destination)
+            .map(|role| (role, facts.counter(role, "duplicate_request")))
+            .filter(|(_, count)| *count > 0)
+            .map(|(role, count)| format!("{role}'s rxe: duplicate_request = {count}"));
+        let shown = [
+            format!("packet {}: {requester}'s request, sent {times} times", finding.packet),
+            format!("packet {}: the first of {} answers of {responder}", answers.packet, answers.count),
+        ];
+        Some(Diagnosis::new(Cause::PsnsNotAgreed, sentence).shown_by(shown.into_iter().chain(duplicates)))
+    })
+}
+
+/// A server that was never told that its connection stands.
+fn rtu_lost(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let management = &facts.wire.management;
+    let rtu = management.iter().find(|message| message.name == "RTU" && !message.is_delivered)?;
+    let is_of_it = |message: &&Management| {
+        message.name == "RTU" && (message.source, message.destination) == (rtu.source, rtu.destination)
+    };
+    let role = facts.evidence.owner(rtu.destination)?;
+    if management.iter().filter(is_of_it).any(|message| message.is_delivered) || !facts.is_in_trouble(role) {
+        return None;
+    }
+    let count = management.iter().filter(is_of_it).count();
+    let reps = management
+        .iter()
+        .filter(|rep| rep.name == "REP" && (rep.source, rep.destination) == (rtu.destination, rtu.source))
+        .count();
+    let (client, server) = (facts.name(rtu.source), facts.name(rtu.destination));
+    let rtus = if count == 1 { "RTU".to_owned() } else { format!("{count} RTUs") };
+    let sentence = format!(
+        "{client}'s {rtus} never reached {server}, whose program was not told that the connection stands"
+    );
+    let shown = [format!("packet {}: an RTU that never arrived; {server} sent {reps} REPs", rtu.packet)];
+    Some(Diagnosis::new(Cause::RtuLost, sentence).shown_by(shown))
 }

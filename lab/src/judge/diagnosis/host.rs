@@ -51,6 +51,29 @@ fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
     if let Some(line) = says_both(
         facts,
         role,
+        &["post_send", "post_recv", "post_srq_recv"],
+        &["Invalid argument", "errno 22", "EINVAL", ": 22 "],
+    ) {
+        let of = [line.as_str(), facts.evidence.scenario.command(role)].join(" ").to_lowercase();
+        let is_atomic =
+            ["atomic", "fadd", "fetch", "cmp_swap", "cmpswap"].iter().any(|word| of.contains(word));
+        let (cause, sentence) = match is_atomic {
+            true => (
+                Cause::AtomicUnaligned,
+                format!(
+                    "{role}'s device refuses an atomic before it is queued (EINVAL): its address is no multiple of 8, or its length not 8 bytes"
+                ),
+            ),
+            false => (
+                Cause::WorkRequestInvalid,
+                format!("{role}'s device refuses a work request before it is queued (EINVAL)"),
+            ),
+        };
+        found.push(Diagnosis::new(cause, sentence).shown_by([line]));
+    }
+    if let Some(line) = says_both(
+        facts,
+        role,
         &["no device", "resolve_addr", "resolve_route", "device", "rdma_", "IB device"],
         &["No such device", "errno 19", "ENODEV", "no device", "No IB devices", "no RDMA device", "errno 38"],
     ) {

@@ -24,4 +24,6 @@ pub use conclude::diagnose;
 pub use diagnosis::Diagnosis;
 
 #[cfg(test)]
+mod pairs;
+#[cfg(test)]
 mod tests;

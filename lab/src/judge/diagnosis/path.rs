@@ -37,11 +37,13 @@ pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
 /// What a device could not send.
 fn never_left(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let failed = facts.counter(role, "send_err");
-    if failed == 0 || !facts.is_in_trouble(role) {
+    // One that only answers need not notice: its peer waits in vain.
+    if failed == 0 || !Role::BOTH.into_iter().any(|role| facts.is_in_trouble(role)) {
         return None;
     }
     let counted = format!("{role}'s rxe: send_err = {failed}");
-    let mtu = u32::from(facts.evidence.scenario.network.mtu);
+    let network = facts.evidence.scenario.network;
+    let mtu = u32::from(network.mtu_of(role));
     let active = [4096, 2048, 1024, 512, 256].into_iter().find(|path| path + HEADERS <= mtu).unwrap_or(256);
     let address = facts.evidence.addresses.get(&role)?;
     let report = facts.report?;
@@ -52,7 +54,8 @@ fn never_left(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
         .any(|message| message.requester == *address && message.bytes > u64::from(active));
     let reaches = report.packets > 0 || facts.wire.unresolved.is_empty();
     let is_flushed = facts.said(role, &["flush"]);
-    if reaches && !has_sent_requests && mtu < 4096 + HEADERS {
+    let is_smaller = network.mtu_of(role) < network.mtu_of(role.peer());
+    if reaches && (is_smaller || !has_sent_requests) && mtu < 4096 + HEADERS {
         let sentence = format!(
             "{role}'s rxe could not send {failed} packets: its path MTU does not fit the interface, whose {mtu} bytes carry a path MTU of at most {active} (4096 needs {})",
             4096 + HEADERS
@@ -99,10 +102,27 @@ fn not_taken(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
                 );
                 Diagnosis::new(Cause::QKeyMismatch, sentence)
             }
+            Why::PKey { qpn, p_key } => {
+                let sentence = format!(
+                    "{peer} sends {packets} with P_Key {p_key:#06x} to queue pair {qpn:#x} of {role}, whose own packets have another"
+                );
+                Diagnosis::new(Cause::PKeyMismatch, sentence)
+            }
             Why::QueuePairGone => continue,
             Why::Unknown => {
-                let sentence = format!("{packets} reached {role}, and its device did not take them");
-                Diagnosis::new(Cause::PacketsDiscarded, sentence)
+                let delivered = facts.delivered(role);
+                let all = if count >= delivered { "none of them" } else { "not all of them" };
+                let sentence = format!(
+                    "{delivered} packets reached {role}, and its device took {all}: {count} are missing, and no queue pair explains that; a filter on {role} may"
+                );
+                found.push(
+                    Diagnosis::new(Cause::PacketsDiscarded, sentence).shown_by(
+                        [format!("{role}'s rxe: rcvd_pkts = {}", delivered.saturating_sub(count))]
+                            .into_iter()
+                            .chain(said),
+                    ),
+                );
+                continue;
             }
         };
         found.push(diagnosis.shown_by(shown.into_iter().chain(said)));
@@ -142,6 +162,9 @@ fn unanswered(facts: &Facts<'_>) -> Vec<Diagnosis> {
     let mut found = Vec::new();
     for finding in facts.findings(Rule::RequestNotAnswered) {
         let Evidence::Unanswered { times, qpn } = finding.evidence else { continue };
+        if facts.is_discarded(finding.destination) {
+            continue;
+        }
         let Some(report) = facts.report else { continue };
         let (requester, responder) = (facts.name(finding.source), facts.name(finding.destination));
         let role = facts.evidence.owner(finding.source);
@@ -160,7 +183,9 @@ fn unanswered(facts: &Facts<'_>) -> Vec<Diagnosis> {
             found.push(Diagnosis::new(Cause::RetriesWithoutEnd, sentence).shown_by(shown));
             continue;
         }
+        let by_size = large(facts, finding.source).or_else(|| large(facts, finding.destination));
         let (cause, sentence) = match &why {
+            Some(_) if by_size.is_some() => (Cause::LargePacketsLost, by_size.unwrap_or_default()),
             Some(lost) => (
                 Cause::PacketsLost,
                 format!(
@@ -177,6 +202,20 @@ fn unanswered(facts: &Facts<'_>) -> Vec<Diagnosis> {
         found.push(Diagnosis::new(cause, sentence).shown_by(shown.chain(said)));
     }
     found
+}
+
+/// Whether size alone decided which of a sender's packets arrived: more than one was lost, and every one that arrived is smaller.
+fn large(facts: &Facts<'_>, sender: IpAddr) -> Option<String> {
+    let sizes = facts.wire.sizes.get(&sender)?;
+    let (count, _, _) = facts.wire.lost.get(&sender)?;
+    let least = sizes.lost_least.filter(|least| *least > sizes.arrived_most && sizes.arrived_most > 0)?;
+    (*count > 1).then(|| {
+        format!(
+            "{count} of {}'s packets never arrived, all of {least} bytes or more on the wire, and all of up to {} bytes did: an MTU on the way is too small for its path MTU",
+            facts.name(sender),
+            sizes.arrived_most
+        )
+    })
 }
 
 /// What was lost of what the two sent, if anything was.

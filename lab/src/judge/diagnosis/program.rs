@@ -1,6 +1,7 @@
 //! What a program did wrong that the wire is innocent of, and how programs ended.
 
-use roce::MessageKind;
+use roce::wire::{NakCode, Syndrome};
+use roce::{MessageKind, Outcome, Rule};
 
 use crate::base::role::Role;
 use crate::run::evidence::FailedKind;
@@ -23,9 +24,11 @@ pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     found.extend(never_ready(facts));
     for role in [Role::Client, Role::Server] {
         found.extend(protection(facts, role));
+        found.extend(flushed(facts, role));
         found.extend(read_depth(facts, role));
     }
     found.extend(peer_ended(facts));
+    found.extend(peer_hung_up(facts));
     found.extend(ended(facts));
     found
 }
@@ -50,7 +53,12 @@ fn never_ready(facts: &Facts<'_>) -> Option<Diagnosis> {
 /// A work request with memory that the device may not use.
 fn protection(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let said = facts.said(role, &["local protection error", "LOC_PROT_ERR"])?;
-    if !facts.is_in_trouble(role) {
+    let address = facts.evidence.addresses.get(&role);
+    // A RECV's memory is told with what its device answered to the peer.
+    let is_of_receive = facts.wire.refusals.iter().any(|(responder, syndrome, _)| {
+        Some(responder) == address && *syndrome == Syndrome::Nak(NakCode::RemoteOperationalError)
+    });
+    if !facts.is_in_trouble(role) || is_of_receive {
         return None;
     }
     let sentence = format!(
@@ -60,33 +68,96 @@ fn protection(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     Some(Diagnosis::new(Cause::LocalProtectionError, sentence).shown_by([said].into_iter().chain(logged)))
 }
 
+/// A work request that is flushed, though nothing of it was sent and nobody refused anything: rxe's word for memory that it may
+/// not use.
+fn flushed(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
+    let report = facts.report?;
+    // RECVs are flushed at the end of every connection.
+    let said = facts
+        .said(role, &["flushed", "WR_FLUSH_ERR"])
+        .filter(|line| !line.to_lowercase().contains("recv"))?;
+    let address = *facts.evidence.addresses.get(&role)?;
+    let is_told = !facts.wire.refusals.is_empty()
+        || !facts.wire.lost.is_empty()
+        || !facts.wire.unresolved.is_empty()
+        || report.findings.iter().any(|finding| finding.rule == Rule::RequestNotAnswered)
+        || Role::BOTH.into_iter().any(|role| facts.counter(role, "send_err") > 0);
+    let is_open = report.messages.iter().any(|message| {
+        message.requester == address && !matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
+    });
+    let others = facts.wire.management.iter().filter(|message| matches!(message.name, "DREQ" | "REJ"));
+    let is_ended_by_peer = others.clone().next().is_some_and(|first| first.source != address);
+    if is_told
+        || is_open
+        || is_ended_by_peer
+        || !facts.has_failed(role)
+        || signal_of(facts, role.peer()).is_some()
+    {
+        return None;
+    }
+    // One whose peer failed first is flushed by its own program.
+    let peer = role.peer();
+    let is_first = role == Role::Client || !facts.has_failed(peer);
+    if !is_first || facts.said(peer, &["local protection error", "LOC_PROT_ERR"]).is_some() {
+        return None;
+    }
+    let sentence = format!(
+        "{role}'s work request is flushed, nothing of it was sent, and nobody refused anything: its sg_list names memory that {role}'s own device may not use"
+    );
+    let sent = facts.wire.connected.get(&address).copied().unwrap_or(0);
+    let counted = match sent {
+        0 => format!("no packet of a connection is from {role}, and its rxe has send_err = 0"),
+        sent => {
+            format!("all of {role}'s requests were answered ({sent} packets), and its rxe has send_err = 0")
+        }
+    };
+    Some(Diagnosis::new(Cause::LocalProtectionError, sentence).shown_by([said, counted]))
+}
+
 /// A connection that allows no READ, and a program that waits for one.
 fn read_depth(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let report = facts.report?;
     let address = facts.evidence.addresses.get(&role)?;
-    let req =
-        facts.wire.management.iter().find(|message| message.name == "REQ" && message.source == *address)?;
-    let (depth, _) = req.depths?;
+    let management = &facts.wire.management;
+    let req = management.iter().find(|message| message.name == "REQ" && message.source == *address);
+    let rep = management.iter().find(|message| message.name == "REP" && message.destination == *address);
+    let asked = req.and_then(|req| Some((req.packet, "REQ with initiator depth 0", req.depths?.0)));
+    let granted = rep.and_then(|rep| Some((rep.packet, "REP with responder resources 0", rep.depths?.1)));
+    let none = [asked, granted].into_iter().flatten().find(|(_, _, depth)| *depth == 0);
+    let words = facts.evidence.scenario.command(role).to_lowercase();
+    // Without connection management nothing tells the depth: a program that is about READs or atomics, and sends nothing.
+    let is_unmanaged = management.is_empty()
+        && report.packets == 0
+        && ["read", "atomic", "fadd", "fetch", "cmp"].iter().any(|word| words.contains(word))
+        && Role::BOTH.into_iter().all(|role| facts.counter(role, "send_err") == 0)
+        && facts.wire.unresolved.is_empty();
     let has_read = report.messages.iter().any(|message| {
         message.requester == *address
             && matches!(message.kind, MessageKind::Read | MessageKind::CmpSwap | MessageKind::FetchAdd)
     });
     let is_waiting = facts.is_hung(role)
         || facts.has_failed(role) && facts.said(role, &["no completion", "timeout", "not within"]).is_some();
-    let is_flushed = facts.said(role, &[" error", "refused"]).is_some() && !is_waiting;
     // A program that goes on sending waits for no READ.
     let programs_s = facts.evidence.seconds.get("programs").copied().unwrap_or(0.0);
     let is_silent = programs_s - facts.wire.busy_ns as f64 / 1e9 > SILENCE_S;
-    if depth > 0 || has_read || !is_waiting || is_flushed || !is_silent {
+    if has_read || !is_waiting || !is_silent {
         return None;
     }
-    let sentence =
-        format!("{role} connects with initiator depth 0, and waits: a READ or an atomic never leaves");
-    let packet = format!(
-        "packet {}: REQ with initiator depth 0; no READ and no atomic of {role} is in the capture",
-        req.packet
-    );
-    Some(Diagnosis::new(Cause::ReadDepthNone, sentence).shown_by([packet]))
+    let (sentence, shown) = match none {
+        Some((packet, what, _)) => (
+            format!("{role} waits on a connection with READ depth 0: a READ or an atomic never leaves"),
+            format!("packet {packet}: {what}; no READ and no atomic of {role} is in the capture"),
+        ),
+        None if is_unmanaged => (
+            format!(
+                "{role} waits for a completion and nothing of it was sent, which its device counts as no error: a READ or an atomic with max_rd_atomic 0 never leaves"
+            ),
+            format!("the capture has no RoCEv2 packet, and {role}'s rxe has send_err = 0"),
+        ),
+        None => return None,
+    };
+    let said = facts.said(role, &["no completion"]);
+    Some(Diagnosis::new(Cause::ReadDepthNone, sentence).shown_by([shown].into_iter().chain(said)))
 }
 
 /// A program that ended first, and one that failed behind it.
@@ -113,6 +184,24 @@ fn peer_ended(facts: &Facts<'_>) -> Option<Diagnosis> {
                 .shown_by(last_lines(facts, role).into_iter().chain(said)),
         )
     })
+}
+
+/// A TCP connection that one side closed before anything of RDMA was sent, and the other side's program that failed for it.
+fn peer_hung_up(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let closed = facts.wire.closed?;
+    let (peer, role) = (facts.evidence.owner(closed.source)?, facts.evidence.owner(closed.destination)?);
+    if !facts.wire.connected.is_empty() || !facts.has_failed(role) || facts.has_failed(peer) {
+        return None;
+    }
+    let how = if closed.is_reset { "resets" } else { "closes" };
+    let sentence =
+        format!("{peer}'s program {how} its TCP connection to {role} before any RDMA packet was sent");
+    let flag = if closed.is_reset { "RST" } else { "FIN" };
+    let packet = format!("packet {}: {flag} from {peer}", closed.packet);
+    Some(
+        Diagnosis::new(Cause::ExchangeCutShort, sentence)
+            .shown_by([packet].into_iter().chain(last_lines(facts, role))),
+    )
 }
 
 /// The signal that ended a program by itself, as a shell tells it.

@@ -27,6 +27,9 @@ const RECEIVE_FAILED: [&str; 6] = [
     "LOC_QP_OP_ERR",
 ];
 
+/// What it says of a RECV that was too small.
+const LENGTH: [&str; 2] = ["local length error", "LOC_LEN_ERR"];
+
 /// The causes of refusals for good.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     let refused = facts.findings(Rule::RequestRefused).filter_map(|finding| match finding.evidence {
@@ -48,13 +51,18 @@ fn cause(facts: &Facts<'_>, finding: &Finding, refusal: Refusal) -> Option<Diagn
             let is_atomic = matches!(refusal.kind, Some(MessageKind::CmpSwap | MessageKind::FetchAdd));
             if is_atomic && va % 8 != 0 {
                 (Cause::AtomicUnaligned, format!("{request} is for address {}, no multiple of 8", hex(va)))
+            } else if let Some(depth) = read_depth(facts, finding, &request, &responder, refusal) {
+                depth
+            } else if let Some(sentence) = other_path_mtu(facts, finding, &request, &responder, refusal) {
+                (Cause::PathMtusDiffer, sentence)
             } else if takes_a_receive(refusal.kind) {
                 (Cause::ReceiveTooSmall, format!("{request} does not fit {responder}'s RECV"))
             } else {
                 let request = format!("{request} is refused by {responder}'s queue pair as invalid");
+                let or = undecided(facts, finding, refusal);
                 (
                     Cause::OperationNotPermitted,
-                    format!("{request}, whatever its key: it does not permit that"),
+                    format!("{request}, whatever its key: it does not permit that{or}"),
                 )
             }
         }
@@ -71,6 +79,139 @@ fn cause(facts: &Facts<'_>, finding: &Finding, refusal: Refusal) -> Option<Diagn
     let said = facts.evidence.owner(finding.destination).and_then(|role| facts.said(role, &REFUSED));
     let of_receive = facts.evidence.owner(finding.source).and_then(|role| facts.said(role, &RECEIVE_FAILED));
     Some(Diagnosis::new(cause, sentence).shown_by(std::iter::once(nak).chain(said).chain(of_receive)))
+}
+
+/// Of a READ or an atomic that the responder serves none of, or no more of.
+fn read_depth(
+    facts: &Facts<'_>,
+    finding: &Finding,
+    request: &str,
+    responder: &str,
+    refusal: Refusal,
+) -> Option<(Cause, String)> {
+    let kind = refusal.kind.filter(|kind| is_read_or_atomic(*kind))?;
+    let told = facts.wire.management.iter().rfind(|message| {
+        message.name == "REP"
+            && (message.source, message.destination) == (finding.source, finding.destination)
+    });
+    let exceeded = facts.findings(Rule::InitiatorDepthExceeded).find_map(|finding| match finding.evidence {
+        Evidence::Number { expected, got, .. } => Some((expected, got)),
+        _ => None,
+    });
+    let resources = told.and_then(|rep| rep.depths).map(|(_, resources)| u64::from(resources));
+    match (resources.or(exceeded.map(|(most, _)| most)), exceeded) {
+        (_, Some((0, _))) | (Some(0), _) => Some((
+            Cause::ReadDepthNone,
+            format!("{request} is refused by {responder}, whose connection allows none at a time"),
+        )),
+        (_, Some((most, got))) => Some((
+            Cause::ReadDepthExceeded,
+            format!(
+                "{request} is refused by {responder}: {got} READs and atomics are under way, and the connection allows {most}"
+            ),
+        )),
+        // Without connection management nothing says how many the responder serves; one that served such a request serves some.
+        _ if told.is_none() && has_taken(facts, finding, kind) => {
+            let under_way = facts
+                .report?
+                .messages
+                .iter()
+                .filter(|message| {
+                    message.requester == finding.destination
+                        && is_read_or_atomic(message.kind)
+                        && !matches!(message.outcome, Outcome::Responded)
+                })
+                .count();
+            (under_way > 1).then(|| {
+                (
+                    Cause::ReadDepthExceeded,
+                    format!(
+                        "{request} is refused by {responder}, which served others: {under_way} READs and atomics were under way"
+                    ),
+                )
+            })
+        }
+        _ => None,
+    }
+}
+
+/// What else a refusal as invalid may be for, where no connection management tells what the sides agreed on.
+fn undecided(facts: &Facts<'_>, finding: &Finding, refusal: Refusal) -> &'static str {
+    let is_agreed = facts.wire.management.iter().any(|message| {
+        message.name == "REP"
+            && (message.source, message.destination) == (finding.source, finding.destination)
+    });
+    match refusal.kind {
+        _ if is_agreed => "",
+        Some(kind) if is_read_or_atomic(kind) => ", or its max_dest_rd_atomic is 0",
+        _ if facts.wire.pieces.contains_key(&finding.destination) => ", or its path MTU is another",
+        _ => "",
+    }
+}
+
+/// Whether the responder took a request of that kind before.
+fn has_taken(facts: &Facts<'_>, finding: &Finding, kind: MessageKind) -> bool {
+    facts.report.is_some_and(|report| {
+        report.messages.iter().any(|message| {
+            (message.requester, message.kind) == (finding.destination, kind)
+                && matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
+        })
+    })
+}
+
+/// Of a message in several packets, or in a large one, where the two sides have not agreed on a path MTU: which the other has.
+fn other_path_mtu(
+    facts: &Facts<'_>,
+    finding: &Finding,
+    request: &str,
+    responder: &str,
+    refusal: Refusal,
+) -> Option<String> {
+    /// Every path MTU carries so much in one packet.
+    const LEAST: u64 = 256;
+    let report = facts.report?;
+    let (connection, _) = finding.requester?;
+    if report.connections.get(connection)?.port_space.is_some() || refusal.bytes <= LEAST {
+        return None;
+    }
+    let kind = refusal.kind.filter(|kind| !is_read_or_atomic(*kind))?;
+    let of = |address| facts.wire.pieces.get(&address).into_iter().flatten().copied();
+    let own: Vec<usize> = of(finding.destination).collect();
+    let carried = own.iter().max().copied();
+    let others: Vec<usize> = of(finding.source).filter(|size| !own.contains(size)).collect();
+    let small = report.messages.iter().any(|message| {
+        (message.requester, message.kind) == (finding.destination, kind)
+            && message.bytes < refusal.bytes
+            && matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
+    });
+    // A SEND needs no permission; one that does not fit its RECV is told there.
+    let is_free = takes_a_receive(Some(kind)) && kind != MessageKind::WriteWithImmediate;
+    let role = facts.evidence.owner(finding.source);
+    // rxe refuses a SEND that its RECV is too small for as an operational error, and as invalid one that its path MTU is.
+    let is_rxe =
+        role.and_then(|role| facts.node(role)).is_some_and(|node| node.counters.contains_key("send_err"));
+    let is_short = role.is_some_and(|role| facts.said(role, &LENGTH).is_some());
+    if is_short
+        || !(small || is_free && (carried.is_some() || is_rxe) || carried.is_some() && !others.is_empty())
+    {
+        return None;
+    }
+    let packets = match carried {
+        Some(carried) => format!("its packets carry {carried} bytes"),
+        None => format!("its one packet carries {} bytes", refusal.bytes),
+    };
+    let other = match others.first() {
+        Some(other) => format!(", and {responder}'s own carry {other}"),
+        None => ", and that is not its path MTU".to_owned(),
+    };
+    Some(format!("{request} is refused by {responder} as invalid: {packets}{other}"))
+}
+
+fn is_read_or_atomic(kind: MessageKind) -> bool {
+    matches!(
+        kind,
+        MessageKind::Read | MessageKind::CmpSwap | MessageKind::FetchAdd | MessageKind::AtomicWrite
+    )
 }
 
 /// Of a refusal for key, address, length or permission.
@@ -161,7 +302,6 @@ fn access(facts: &Facts<'_>, request: &str, responder: &str, refusal: Refusal) -
 
 /// Of a SEND that the responder could not put into its RECV.
 fn receive(facts: &Facts<'_>, finding: &Finding, request: &str, responder: &str) -> (Cause, String) {
-    const LENGTH: [&str; 2] = ["local length error", "LOC_LEN_ERR"];
     const PROTECTION: [&str; 2] = ["local protection error", "LOC_PROT_ERR"];
     let role = facts.evidence.owner(finding.source);
     let says = |parts: &[&str]| role.is_some_and(|role| facts.said(role, parts).is_some());

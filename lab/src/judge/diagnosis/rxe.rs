@@ -6,6 +6,7 @@ use roce::wire::Syndrome;
 use roce::{Evidence, Finding, Message, Outcome, Report, Rule};
 
 use crate::base::role::Role;
+use crate::judge::completeness::Why;
 use crate::run::evidence::Evidence as RunEvidence;
 use crate::scenario::counters::{Count, CountInWords};
 use crate::scenario::fault::Action;
@@ -22,6 +23,16 @@ pub fn deviations(facts: &Facts<'_>) -> Vec<Diagnosis> {
     let mut found = Vec::new();
     found.extend(spurious_timer(facts));
     found.extend(receiver_late(facts));
+    if let Some(finding) =
+        facts.findings(Rule::RequestNotAnswered).find(|finding| ended_in_flight(facts.evidence, finding))
+    {
+        let requester = facts.name(finding.source);
+        let sentence = format!(
+            "{requester} ended its connection while one of its requests was on its way, and nobody missed the answer"
+        );
+        let packet = format!("packet {}: {}", finding.packet, finding.evidence);
+        found.push(Diagnosis::new(Cause::EndedInFlight, sentence).shown_by([packet]));
+    }
     if let Some(finding) = facts.findings(Rule::SequenceNakBehindRnrNak).next() {
         let responder = facts.name(finding.source);
         let sentence = format!("{responder}'s rxe asks by a sequence NAK for what it refused as not ready");
@@ -140,6 +151,9 @@ fn is_all_answered(facts: &Facts<'_>) -> bool {
         && facts.wire.lost.is_empty()
         && facts.wire.refusals.is_empty()
         && facts.findings(Rule::RequestNotAnswered).next().is_none()
+        && Role::BOTH
+            .into_iter()
+            .all(|role| facts.completeness.not_taken(role, |why| *why != Why::QueuePairGone) == 0)
         && report.messages.iter().all(|message| {
             !matches!(message.outcome, Outcome::Refused(_) | Outcome::NotReady | Outcome::Unanswered)
         })

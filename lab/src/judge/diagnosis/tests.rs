@@ -1,5 +1,6 @@
 //! Each cause from synthesised evidence, beside a near neighbour that has none of it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -18,23 +19,27 @@ use crate::wire::capture::CAPTURE;
 /// A millisecond in nanoseconds.
 const MS: u64 = 1_000_000;
 
-/// The evidence of a run with these frames, at these times in milliseconds, all of which were delivered and counted.
-struct Run {
+/// The evidence of a run with these frames, at these times in milliseconds; all of them were counted that were delivered.
+pub(super) struct Run {
     frames: Vec<(u64, Vec<u8>)>,
-    evidence: Evidence,
+    /// Fates of frames by their index; all others were delivered.
+    fates: BTreeMap<usize, &'static str>,
+    /// How many of the packets that reached the server its device did not take.
+    not_taken: u64,
+    pub(super) evidence: Evidence,
 }
 
 impl Run {
-    fn new(frames: Vec<Vec<u8>>) -> Run {
+    pub(super) fn new(frames: Vec<Vec<u8>>) -> Run {
         Run::timed(frames.into_iter().enumerate().map(|(ms, frame)| (ms as u64, frame)).collect())
     }
 
-    fn timed(frames: Vec<(u64, Vec<u8>)>) -> Run {
+    pub(super) fn timed(frames: Vec<(u64, Vec<u8>)>) -> Run {
         let mut evidence = Evidence::new(&Scenario::new("x", "srv".to_owned(), "cli".to_owned()));
         let pair = Pair::new(1);
         evidence.addresses =
             [(Role::Server, pair.passive.address), (Role::Client, pair.active.address)].into();
-        let mut run = Run { frames, evidence };
+        let mut run = Run { frames, fates: BTreeMap::new(), not_taken: 0, evidence };
         for role in Role::BOTH {
             run.ended(role, 0, "", "");
         }
@@ -42,24 +47,54 @@ impl Run {
     }
 
     /// Says how a program ended.
-    fn ended(&mut self, role: Role, code: i32, stdout: &str, stderr: &str) -> &mut Run {
+    pub(super) fn ended(&mut self, role: Role, code: i32, stdout: &str, stderr: &str) -> &mut Run {
         let output = Output { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() };
         self.evidence.node(role).has_ended(output, false);
         self
     }
 
-    fn client_failed(mut self, stderr: &str) -> Run {
+    pub(super) fn client_failed(mut self, stderr: &str) -> Run {
         self.ended(Role::Client, 3, "", stderr);
+        self
+    }
+
+    pub(super) fn server_failed(mut self, stderr: &str) -> Run {
+        self.ended(Role::Server, 3, "", stderr);
+        self
+    }
+
+    /// Loses the frames with these indices.
+    pub(super) fn without(mut self, lost: &[usize]) -> Run {
+        self.fates.extend(lost.iter().map(|index| (*index, "fate=dropped")));
+        self
+    }
+
+    /// So many of the packets that reached the server were not taken.
+    pub(super) fn not_taken(mut self, count: u64) -> Run {
+        self.not_taken = count;
+        self
+    }
+
+    /// Sets a counter of a node's device.
+    pub(super) fn counted(mut self, role: Role, name: &str, count: u64) -> Run {
+        self.evidence.node(role).counters.insert(name.to_owned(), count);
         self
     }
 
     /// What is diagnosed, where a server's device did not take so many of the packets that reached it.
     fn diagnosed_without(&mut self, not_taken: u64) -> Vec<Diagnosis> {
+        self.not_taken = not_taken;
+        self.diagnosed()
+    }
+
+    /// What is diagnosed.
+    pub(super) fn diagnosed(&mut self) -> Vec<Diagnosis> {
+        let not_taken = self.not_taken;
         let artifacts = tempfile::tempdir().unwrap();
-        write(artifacts.path(), &self.frames);
+        write(artifacts.path(), &self.frames, &self.fates);
         let report = self.evidence.decode(artifacts.path()).unwrap();
         for role in Role::BOTH {
-            let of = |counts: &std::collections::BTreeMap<IpAddr, u64>| {
+            let of = |counts: &BTreeMap<IpAddr, u64>| {
                 counts.get(&self.evidence.addresses[&role]).copied().unwrap_or(0)
             };
             let received = of(&report.delivered) - if role == Role::Server { not_taken } else { 0 };
@@ -72,26 +107,27 @@ impl Run {
         diagnose(&self.evidence, Some(&report), &completeness, artifacts.path()).unwrap()
     }
 
-    fn causes(&mut self) -> Vec<Cause> {
-        self.diagnosed_without(0).into_iter().map(|diagnosis| diagnosis.cause).collect()
+    pub(super) fn causes(&mut self) -> Vec<Cause> {
+        self.diagnosed().into_iter().map(|diagnosis| diagnosis.cause).collect()
     }
 }
 
-fn write(artifacts: &Path, frames: &[(u64, Vec<u8>)]) {
+fn write(artifacts: &Path, frames: &[(u64, Vec<u8>)], fates: &BTreeMap<usize, &str>) {
     let mut writer = Writer::new(Vec::new(), &["server", "client"]).unwrap();
-    for (ms, frame) in frames {
-        writer.write(0, ms * MS, frame, "fate=forwarded").unwrap();
+    for (index, (ms, frame)) in frames.iter().enumerate() {
+        let fate = fates.get(&index).copied().unwrap_or("fate=forwarded");
+        writer.write(0, ms * MS, frame, fate).unwrap();
     }
     std::fs::write(artifacts.join(CAPTURE), writer.finish().unwrap()).unwrap();
 }
 
 /// A connection over which the server advertised its region.
-fn connected(pair: &Pair) -> Vec<Vec<u8>> {
+pub(super) fn connected(pair: &Pair) -> Vec<Vec<u8>> {
     vec![pair.req(7471, &[]), pair.rep(&pair.advert()), pair.rtu()]
 }
 
 /// A WRITE of 16 bytes that is refused with `syndrome`.
-fn refused(va: u64, rkey: u32, syndrome: u8) -> Run {
+pub(super) fn refused(va: u64, rkey: u32, syndrome: u8) -> Run {
     let pair = Pair::new(1);
     let mut frames = connected(&pair);
     frames.push(pair.request(0x0a, 0).ack_request().reth(va, rkey, 16).payload(&[0; 16]).build());
@@ -153,7 +189,7 @@ fn atomic_at_an_odd_address_is_unaligned() {
 }
 
 /// A SEND, or what else takes a RECV, that is answered with these syndromes, one a try.
-fn send(opcode: u8, syndromes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+pub(super) fn send(opcode: u8, syndromes: &[u8]) -> Vec<(u64, Vec<u8>)> {
     let pair = Pair::new(1);
     let mut frames: Vec<(u64, Vec<u8>)> = connected(&pair).into_iter().map(|frame| (0, frame)).collect();
     for (index, syndrome) in syndromes.iter().enumerate() {
@@ -190,7 +226,7 @@ fn receive_of_bad_memory_is_told_from_a_small_one() {
         run.causes()
     };
     assert_eq!(of("local length error"), [Cause::ReceiveTooSmall]);
-    assert_eq!(of("local protection error of the RECV"), [Cause::LocalProtectionError]);
+    assert_eq!(of("local protection error of the RECV"), [Cause::ReceiveBufferInvalid]);
 }
 
 #[test]
@@ -223,7 +259,7 @@ fn connection_request_that_nothing_answers_is_told() {
 }
 
 /// A datagram to a queue pair of the server.
-fn datagram(qpn: u32, q_key: u32) -> Vec<u8> {
+pub(super) fn datagram(qpn: u32, q_key: u32) -> Vec<u8> {
     let pair = Pair::new(1);
     let (active, passive) = (&pair.active, &pair.passive);
     roce::synth::FrameBuilder::new(active.address, passive.address, roce::wire::Opcode(0x64))
@@ -268,7 +304,7 @@ fn datagram_that_finds_no_room_is_told_from_one_that_was_not_taken() {
 #[test]
 fn what_never_left_is_told_with_the_mtu() {
     let mut run = Run::new(Vec::new()).client_failed("Work Request Flushed Error");
-    assert_eq!(run.causes(), [Cause::ClientFailed]);
+    assert_eq!(run.causes(), [Cause::LocalProtectionError]);
     run.evidence.node(Role::Client).counters = [("send_err".to_owned(), 1)].into();
     let found = run.diagnosed_without(0);
     assert_eq!(found[0].cause, Cause::PathMtuBeyondInterface, "{found:?}");
@@ -301,7 +337,7 @@ fn program_that_died_is_named_before_the_one_that_failed_behind_it() {
     let pair = Pair::new(1);
     let mut frames = connected(&pair);
     frames.extend([pair.dreq(), pair.drep()]);
-    let mut run = Run::new(frames).client_failed("Work Request Flushed Error");
+    let mut run = Run::new(frames).client_failed("RECV: Work Request Flushed Error");
     run.ended(Role::Server, 139, "", "Segmentation fault");
     let found = run.diagnosed_without(0);
     assert_eq!(found[0].cause, Cause::PeerEnded);
@@ -324,7 +360,7 @@ fn server_that_is_never_ready_is_told() {
 }
 
 /// A WRITE that comes again after so many milliseconds, then is answered.
-fn repeated(ms: u64) -> Run {
+pub(super) fn repeated(ms: u64) -> Run {
     let pair = Pair::new(1);
     let write = |n| {
         let request = pair.request(0x0a, n).ack_request();
@@ -378,17 +414,28 @@ fn request_that_ends_with_its_connection_is_held_against_nobody_where_completion
     assert!(!super::rxe::ended_in_flight(&run.evidence, &in_flight), "a program failed");
 }
 
+/// A message of connection management with another byte at `at`, which is counted behind the MAD's head.
+pub(super) fn with_byte(mut frame: Vec<u8>, at: usize, value: u8) -> Vec<u8> {
+    // Before it are Ethernet, IPv4, UDP, BTH, DETH and the MAD's head.
+    let at = 14 + 20 + 8 + 12 + 8 + 24 + at;
+    assert_ne!(frame[at], value);
+    frame[at] = value;
+    sealed(frame)
+}
+
+/// A frame with the ICRC that fits it.
+pub(super) fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
+    let without_icrc = frame.len() - 4;
+    let icrc = roce::wire::icrc(&frame[14..34], &frame[34..without_icrc]).unwrap().to_le_bytes();
+    frame[without_icrc..].copy_from_slice(&icrc);
+    frame
+}
+
 #[test]
 fn read_that_never_leaves_is_told_from_a_program_that_goes_on_sending() {
     let pair = Pair::new(1);
-    let mut req = pair.req(7471, &[]);
-    // The initiator depth is at 39 of the REQ, which lies behind Ethernet, IPv4, UDP, BTH, DETH and the MAD's head.
-    let at = 14 + 20 + 8 + 12 + 8 + 24 + 39;
-    assert_ne!(req[at], 0);
-    req[at] = 0;
-    let without_icrc = req.len() - 4;
-    let icrc = roce::wire::icrc(&req[14..34], &req[34..without_icrc]).unwrap().to_le_bytes();
-    req[without_icrc..].copy_from_slice(&icrc);
+    // The initiator depth is at 39 of the REQ.
+    let req = with_byte(pair.req(7471, &[]), 39, 0);
     let mut frames = vec![(0, req), (1, pair.rep(&pair.advert())), (2, pair.rtu())];
     let run = |frames: &[(u64, Vec<u8>)]| {
         let mut run = Run::timed(frames.to_vec()).client_failed("");

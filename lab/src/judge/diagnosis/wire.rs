@@ -2,17 +2,15 @@
 //! addresses that nobody answers to, and how soon requests came again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use roce::Report;
-use roce::capture::Reader;
 use roce::cm::{Message, PortSpace, RejReason};
 use roce::wire::{Frame, Icrc, Packet, Psn, Syndrome, Transport};
 
-use crate::base::error::{Error, IoContext as _, Result};
-use crate::wire::capture::CAPTURE;
+use crate::base::error::Result;
+use crate::wire::capture::{CAPTURE, open, unreadable};
 
 /// ACK timeout that is taken for granted where no REQ tells one: 14, the default of perftest and of rdma-core's examples.
 pub const ACK_TIMEOUT_USUAL_NS: u64 = 4_096 << 14;
@@ -22,6 +20,8 @@ pub const ACK_TIMEOUT_USUAL_NS: u64 = 4_096 << 14;
 pub struct Management {
     /// Number of its packet in the capture, from 1.
     pub packet: u64,
+    /// When it was sent, in nanoseconds.
+    pub at_ns: u64,
     /// Its sender.
     pub source: IpAddr,
     /// Its receiver.
@@ -32,10 +32,43 @@ pub struct Management {
     pub is_delivered: bool,
     /// Where a REQ wants to.
     pub service: Option<PortSpace>,
-    /// Initiator depth and responder resources, of a REQ.
+    /// Initiator depth and responder resources, of a REQ and a REP.
     pub depths: Option<(u8, u8)>,
     /// Why a REJ says no.
     pub reason: Option<RejReason>,
+}
+
+/// Answers of one node to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answers {
+    /// How many.
+    pub count: u64,
+    /// Number of the first in the capture.
+    pub packet: u64,
+    /// PSN of the first.
+    pub psn: Psn,
+}
+
+/// Frames of one sender, by whether they arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Length of the largest that arrived, in bytes.
+    pub arrived_most: usize,
+    /// Length of the smallest that did not, in bytes.
+    pub lost_least: Option<usize>,
+}
+
+/// The end of a TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// Number of its packet in the capture.
+    pub packet: u64,
+    /// Which side ended it.
+    pub source: IpAddr,
+    /// The other side.
+    pub destination: IpAddr,
+    /// By a reset, rather than in order.
+    pub is_reset: bool,
 }
 
 /// Requests that came again.
@@ -66,6 +99,16 @@ pub struct Wire {
     pub lost: BTreeMap<IpAddr, (u64, u64, String)>,
     /// Datagrams by receiver, queue pair number and Q_Key; those to the GSI are left out.
     pub datagrams: BTreeMap<(IpAddr, u32, u32), u64>,
+    /// Acknowledgements of reliable connections, by sender and receiver.
+    pub answers: BTreeMap<(IpAddr, IpAddr), Answers>,
+    /// RoCE frames by sender.
+    pub sizes: BTreeMap<IpAddr, Sizes>,
+    /// Payloads of First and Middle packets in bytes, by sender: the path MTUs that it has.
+    pub pieces: BTreeMap<IpAddr, BTreeSet<usize>>,
+    /// RoCE packets of reliable and unreliable connections, by sender.
+    pub connected: BTreeMap<IpAddr, u64>,
+    /// The first end of a TCP connection.
+    pub closed: Option<Closed>,
     /// Payload of the largest datagram that is no management, in bytes.
     pub datagram_bytes: usize,
     /// Fatal NAKs and RNR NAKs by their sender: the syndrome and the packet of the last.
@@ -94,8 +137,7 @@ impl Wire {
     /// It cannot be read.
     pub fn read(artifacts: &Path, report: &Report) -> Result<Wire> {
         let path = artifacts.join(CAPTURE);
-        let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
-        let mut reader = Reader::new(File::open(&path).at("failed to open", &path)?).map_err(failed)?;
+        let mut reader = open(&path)?;
         let mut wire = Wire::default();
         let mut streams: HashMap<(IpAddr, IpAddr, u32), Sent> = HashMap::new();
         let mut peers = HashMap::new();
@@ -112,7 +154,7 @@ impl Wire {
         }
         let mut answered = BTreeSet::new();
         let mut first_ns = None;
-        while let Some(record) = reader.next().map_err(failed)? {
+        while let Some(record) = reader.next().map_err(|source| unreadable(&path, source))? {
             let fate = record.fate();
             match record.frame() {
                 Frame::Roce(packet) => {
@@ -121,7 +163,16 @@ impl Wire {
                         wire.busy_ns = record.timestamp_ns.saturating_sub(first_ns);
                     }
                     if fate.is_sent() {
-                        wire.sent(record.number, fate.is_delivered(), &packet);
+                        wire.sent((record.number, record.timestamp_ns), fate.is_delivered(), &packet);
+                        let sizes = wire.sizes.entry(packet.source).or_default();
+                        let length = record.data.len();
+                        match fate.is_delivered() {
+                            true => sizes.arrived_most = sizes.arrived_most.max(length),
+                            false => {
+                                sizes.lost_least =
+                                    Some(sizes.lost_least.map_or(length, |least| least.min(length)))
+                            }
+                        }
                         let words = fate.to_string();
                         if matches!(fate, roce::Fate::Dropped | roce::Fate::LinkCut | roce::Fate::PortFull) {
                             let lost = wire.lost.entry(packet.source);
@@ -134,6 +185,9 @@ impl Wire {
                     }
                 }
                 Frame::NotRoce(_) => {
+                    if wire.closed.is_none() {
+                        wire.closed = Closed::of(record.data, record.number);
+                    }
                     if let Some(arp) = Arp::of(record.data) {
                         if arp.is_request {
                             wire.unresolved.entry(arp.target).or_insert((0, record.number)).0 += 1;
@@ -147,13 +201,14 @@ impl Wire {
         Ok(wire)
     }
 
-    fn sent(&mut self, number: u64, is_delivered: bool, packet: &Packet<'_>) {
+    fn sent(&mut self, (number, at_ns): (u64, u64), is_delivered: bool, packet: &Packet<'_>) {
         if let Some(Ok(mad)) = packet.mad()
             && let Ok(message) = mad.message()
         {
             if let Some(name) = message.name() {
                 self.management.push(Management {
                     packet: number,
+                    at_ns,
                     source: packet.source,
                     destination: packet.destination,
                     name,
@@ -164,6 +219,7 @@ impl Wire {
                     },
                     depths: match &message {
                         Message::Req(req) => Some((req.initiator_depth(), req.responder_resources())),
+                        Message::Rep(rep) => Some((rep.initiator_depth(), rep.responder_resources())),
                         _ => None,
                     },
                     reason: match &message {
@@ -180,6 +236,17 @@ impl Wire {
             let datagrams = self.datagrams.entry((packet.destination, bth.destination_qpn(), deth.q_key()));
             *datagrams.or_default() += 1;
             self.datagram_bytes = self.datagram_bytes.max(packet.payload_length_bytes);
+        }
+        if let Some(bth) = packet.bth.filter(|_| packet.deth.is_none()) {
+            *self.connected.entry(packet.source).or_default() += 1;
+            let opcode = bth.opcode();
+            if !opcode.place().ends() && packet.payload_length_bytes > 0 {
+                self.pieces.entry(packet.source).or_default().insert(packet.payload_length_bytes);
+            }
+            if opcode.transport() == Transport::Rc && !opcode.is_request() {
+                let first = Answers { count: 0, packet: number, psn: bth.psn() };
+                self.answers.entry((packet.source, packet.destination)).or_insert(first).count += 1;
+            }
         }
         if let Some(aeth) = packet.aeth
             && let syndrome @ (Syndrome::Nak(_) | Syndrome::RnrNak { .. }) = aeth.syndrome()
@@ -234,6 +301,33 @@ impl Wire {
     }
 }
 
+impl Closed {
+    /// Reads an Ethernet frame; `None` where it is no TCP segment with FIN or RST.
+    fn of(frame: &[u8], packet: u64) -> Option<Closed> {
+        const TCP: u8 = 6;
+        const FIN: u8 = 0x01;
+        const RST: u8 = 0x04;
+        let network = frame.get(14..)?;
+        let (source, destination, tcp): (IpAddr, IpAddr, &[u8]) = match frame.get(12..14)? {
+            [0x08, 0x00] if *network.get(9)? == TCP => {
+                let address =
+                    |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(network.get(at..at + 4)?).ok()?));
+                let header = usize::from(network.first()? & 0x0f) * 4;
+                (address(12)?.into(), address(16)?.into(), network.get(header..)?)
+            }
+            [0x86, 0xdd] if *network.get(6)? == TCP => {
+                let address =
+                    |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(network.get(at..at + 16)?).ok()?));
+                (address(8)?.into(), address(24)?.into(), network.get(40..)?)
+            }
+            _ => return None,
+        };
+        let flags = *tcp.get(13)?;
+        let is_reset = flags & RST != 0;
+        (is_reset || flags & FIN != 0).then_some(Closed { packet, source, destination, is_reset })
+    }
+}
+
 /// An ARP message for IPv4 on Ethernet.
 struct Arp {
     is_request: bool,
@@ -257,6 +351,27 @@ impl Arp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn end_of_a_tcp_connection_is_read_and_nothing_else() {
+        let mut frame = vec![0xff; 12];
+        frame.extend([8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 198, 51, 100, 2, 198, 51, 100, 1]);
+        frame.extend([0; 13]);
+        frame.extend([0x14, 0, 0, 0, 0, 0, 0]);
+        let closed = Closed::of(&frame, 3).unwrap();
+        assert!(closed.is_reset);
+        assert_eq!(closed.source, IpAddr::from([198, 51, 100, 2]));
+        assert_eq!(closed.destination, IpAddr::from([198, 51, 100, 1]));
+        for length in 0..48 {
+            assert!(Closed::of(&frame[..length], 3).is_none(), "{length}");
+        }
+        frame[47] = 0x11;
+        assert!(!Closed::of(&frame, 3).unwrap().is_reset);
+        frame[47] = 0x10;
+        assert!(Closed::of(&frame, 3).is_none());
+        frame[23] = 17;
+        assert!(Closed::of(&frame, 3).is_none());
+    }
 
     #[test]
     fn arp_is_read_and_nothing_else() {

@@ -6,22 +6,23 @@ use crate::base::error::{Error, Result};
 use crate::base::program::Program;
 use crate::base::progress::say;
 use crate::base::role::Role;
+use crate::base::selection::BuildPlace;
 use crate::guest::programs::samples::Samples;
 use crate::provider::remote::build_guest;
 use crate::provider::remote::machines::Machines;
-use crate::provider::remote::place::{self, Place};
+use crate::provider::remote::place;
 
 /// Gives programs that run on the machines; makes them there where those from here do not.
 #[derive(Debug)]
 pub struct Maker {
     samples: Samples,
-    asked: Option<Place>,
-    made: Mutex<Option<(Place, Vec<Program>)>>,
+    asked: Option<BuildPlace>,
+    made: Mutex<Option<(BuildPlace, Vec<Program>)>>,
 }
 
 impl Maker {
     /// For these sample programs; `asked` is where somebody wants them to be built.
-    pub fn new(samples: &Samples, asked: Option<Place>) -> Maker {
+    pub fn new(samples: &Samples, asked: Option<BuildPlace>) -> Maker {
         Maker { samples: samples.clone(), asked, made: Mutex::new(None) }
     }
 
@@ -41,8 +42,8 @@ impl Maker {
                 None => place::decide(machines)?,
             };
             let built = match place {
-                Place::Host => Vec::new(),
-                Place::Guest => {
+                BuildPlace::Host => Vec::new(),
+                BuildPlace::Guest => {
                     say(&format!("programs are built on the server: {why}"));
                     let server = &machines.by_role[&Role::Server];
                     build_guest::build(workspace, server, &machines.surveys[&Role::Server])?
@@ -50,8 +51,8 @@ impl Maker {
             };
             *made = Some((place, built));
         }
-        let (place, built) = made.clone().unwrap_or((Place::Host, Vec::new()));
-        if place == Place::Host {
+        let (place, built) = made.clone().unwrap_or((BuildPlace::Host, Vec::new()));
+        if place == BuildPlace::Host {
             for program in programs {
                 place::check(&program.path, machines)?;
             }
@@ -62,7 +63,7 @@ impl Maker {
 
     /// `programs` without samples that were built before for other machines than these.
     fn checked(&self, machines: &Machines, programs: &[Program]) -> Result<Vec<Program>> {
-        if self.asked == Some(Place::Guest) {
+        if self.asked == Some(BuildPlace::Guest) {
             return Err(Error::usage("--build guest needs the sources of the sample programs")
                 .next("run it in a checkout of the lab, by its `cargo xtask`"));
         }
@@ -71,7 +72,7 @@ impl Maker {
             return Ok(programs.to_vec());
         }
         let (place, why) = place::decide(machines)?;
-        if place == Place::Host {
+        if place == BuildPlace::Host {
             return Ok(programs.to_vec());
         }
         say(&format!("the sample programs do not run on these machines and stay here: {why}"));

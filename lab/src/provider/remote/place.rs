@@ -1,41 +1,26 @@
 //! Where the programs for machines of others are built: here if they run there, else there.
 
-use std::fmt;
 use std::path::Path;
+
+use goblin::elf::Elf;
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::role::Role;
+use crate::base::selection::BuildPlace;
 use crate::host::builder::ours;
+use crate::host::glibc::{self, Glibc};
 use crate::provider::remote::machines::Machines;
 use crate::provider::remote::survey::Survey;
 
-/// Where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// On this computer, against the lab's sysroot.
-    Host,
-    /// On the server.
-    Guest,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Place::Host => "host",
-            Place::Guest => "guest",
-        })
-    }
-}
-
-/// The oldest glibc that programs built against the lab's sysroot have run with; [`glibc_of`] looks at each.
-const GLIBC_OLDEST: (u32, u32) = (2, 34);
+/// The oldest glibc that programs built against the lab's sysroot have run with; [`check`] looks at each.
+const GLIBC_OLDEST: Glibc = (2, 34);
 
 /// Decides where to build for `machines`, and says why.
 ///
 /// # Errors
 ///
 /// The machines are not alike: no program would run on both.
-pub fn decide(machines: &Machines) -> Result<(Place, String)> {
+pub fn decide(machines: &Machines) -> Result<(BuildPlace, String)> {
     let [server, client] = Role::BOTH.map(|role| &machines.surveys[&role]);
     if server.architecture != client.architecture {
         return Err(Error::setup(format!(
@@ -48,52 +33,36 @@ pub fn decide(machines: &Machines) -> Result<(Place, String)> {
     Ok(place(std::env::consts::OS, std::env::consts::ARCH, older))
 }
 
-fn place(os: &str, architecture: &str, machine: &Survey) -> (Place, String) {
+fn place(os: &str, architecture: &str, machine: &Survey) -> (BuildPlace, String) {
     if os != "linux" {
-        return (Place::Guest, format!("this computer runs {os}"));
+        return (BuildPlace::Guest, format!("this computer runs {os}"));
     }
     if machine.architecture != architecture || architecture != ours() {
-        return (Place::Guest, format!("it is {}, this computer {architecture}", machine.architecture));
+        return (BuildPlace::Guest, format!("it is {}, this computer {architecture}", machine.architecture));
     }
     match glibc(machine) {
         Some(version) if version >= GLIBC_OLDEST => {
-            (Place::Host, format!("it is {architecture} too, with glibc {}", machine.glibc))
+            (BuildPlace::Host, format!("it is {architecture} too, with glibc {}", machine.glibc))
         }
-        Some(_) => (Place::Guest, format!("its glibc {} is older than 2.34", machine.glibc)),
-        None => (Place::Guest, "it has no glibc".to_owned()),
+        Some(_) => (BuildPlace::Guest, format!("its glibc {} is older than 2.34", machine.glibc)),
+        None => (BuildPlace::Guest, "it has no glibc".to_owned()),
     }
 }
 
-fn glibc(survey: &Survey) -> Option<(u32, u32)> {
-    version(&survey.glibc)
-}
-
-fn version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-/// The least glibc that a program asks for, by the versions of the symbols that it names.
-///
-/// # Errors
-///
-/// The program cannot be read.
-pub fn glibc_of(program: &Path) -> Result<(u32, u32)> {
-    let bytes = std::fs::read(program).at("failed to read the program", program)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let versions = text.split("GLIBC_").skip(1).filter_map(|rest| {
-        version(rest.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default())
-    });
-    Ok(versions.max().unwrap_or((0, 0)))
+fn glibc(survey: &Survey) -> Option<Glibc> {
+    glibc::parse(&survey.glibc)
 }
 
 /// Demands that a program built here runs on both machines.
 ///
 /// # Errors
 ///
-/// It asks for a later glibc than a machine has.
+/// It cannot be read, or asks for a later glibc than a machine has.
 pub fn check(program: &Path, machines: &Machines) -> Result<()> {
-    let (major, minor) = glibc_of(program)?;
+    let bytes = std::fs::read(program).at("failed to read the program", program)?;
+    let needed = Elf::parse(&bytes).ok().as_ref().and_then(glibc::needed);
+    // One without symbols of the library runs with any.
+    let Some((major, minor)) = needed else { return Ok(()) };
     for (role, survey) in &machines.surveys {
         if glibc(survey).is_none_or(|has| has < (major, minor)) {
             return Err(Error::setup(format!(
@@ -118,20 +87,12 @@ mod tests {
     #[test]
     fn programs_are_built_here_where_they_run_there() {
         let ubuntu_24 = machine("x86_64", "2.39");
-        assert_eq!(place("linux", "x86_64", &ubuntu_24).0, Place::Host);
-        assert_eq!(place("linux", "x86_64", &machine("x86_64", "2.35")).0, Place::Host);
-        assert_eq!(place("linux", "x86_64", &machine("x86_64", "2.31")).0, Place::Guest);
-        assert_eq!(place("linux", "x86_64", &machine("x86_64", "")).0, Place::Guest);
-        assert_eq!(place("linux", "x86_64", &machine("aarch64", "2.39")).0, Place::Guest);
-        assert_eq!(place("linux", "aarch64", &machine("aarch64", "2.39")).0, Place::Guest);
-        assert_eq!(place("macos", "aarch64", &machine("aarch64", "2.39")).0, Place::Guest);
-    }
-
-    #[test]
-    fn program_tells_its_glibc() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("x");
-        std::fs::write(&path, b"\x7fELF\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.9\0GLIBC_PRIVATE\0").unwrap();
-        assert_eq!(glibc_of(&path).unwrap(), (2, 34));
+        assert_eq!(place("linux", "x86_64", &ubuntu_24).0, BuildPlace::Host);
+        assert_eq!(place("linux", "x86_64", &machine("x86_64", "2.35")).0, BuildPlace::Host);
+        assert_eq!(place("linux", "x86_64", &machine("x86_64", "2.31")).0, BuildPlace::Guest);
+        assert_eq!(place("linux", "x86_64", &machine("x86_64", "")).0, BuildPlace::Guest);
+        assert_eq!(place("linux", "x86_64", &machine("aarch64", "2.39")).0, BuildPlace::Guest);
+        assert_eq!(place("linux", "aarch64", &machine("aarch64", "2.39")).0, BuildPlace::Guest);
+        assert_eq!(place("macos", "aarch64", &machine("aarch64", "2.39")).0, BuildPlace::Guest);
     }
 }

@@ -12,6 +12,14 @@ use crate::base::role::Role;
 use crate::scenario::differences::Differences;
 use crate::scenario::network::Wire;
 
+/// The least that a hosts file has, for people.
+pub const EXAMPLE: &str = "\
+    write [server] and [client], each with where ssh finds it and its address on the RDMA network:\n\
+    [server]\n\
+    ssh = \"user@192.0.2.10\"\n\
+    address = \"198.51.100.10\"\n\
+    setup_rxe = true  # if SoftRoCE is to be made there";
+
 /// Both hosts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,7 +31,7 @@ pub struct Hosts {
     /// How the wire is recorded.
     #[serde(default)]
     pub capture: Capture,
-    /// What these hosts do otherwise than those that snapshots were taken on.
+    /// Declared differences of these hosts from those that snapshots were taken on.
     #[serde(default)]
     pub differences: Differences,
 }
@@ -57,7 +65,7 @@ pub struct Host {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capture {
-    /// What tcpdump on the server listens on; without one, the RDMA device's network interface.
+    /// The interface that tcpdump on the server listens on; without one, the RDMA device's network interface.
     ///
     /// A network card that offloads RDMA hides it from its interface: name the RDMA device itself then, which
     /// libpcap 1.9 and later, built with RDMA support, can listen on for mlx5 devices.
@@ -82,7 +90,7 @@ impl Hosts {
                 Error::usage(format!("{} is no hosts file", path.display())).detail(error.to_string());
             match nearest_key(error.message()) {
                 Some(nearest) => wrong.next(nearest),
-                None => wrong.next("docs/providers.md has an example"),
+                None => wrong.next(EXAMPLE),
             }
         })?;
         let directory = path.parent().unwrap_or(Path::new("."));
@@ -131,7 +139,7 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// What can act on packets between them: netem, where the lab may change a host's network.
+    /// The part between them that can act on packets: netem, where the lab may change a host's network.
     pub fn wire(&self) -> Wire {
         Wire::Netem { on: Role::BOTH.into_iter().filter(|role| self.host(*role).setup_rxe).collect() }
     }

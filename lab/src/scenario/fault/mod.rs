@@ -31,8 +31,23 @@ use crate::base::names::nearest_key;
 pub struct Fault {
     /// Which packets.
     pub matcher: Matcher,
-    /// What becomes of them.
+    /// Effect on them.
     pub action: Action,
+}
+
+impl Fault {
+    /// Whether it changes a packet and makes the ICRC fit again, so that no receiver can see the change.
+    pub fn is_resealed(&self) -> bool {
+        matches!(self.action, Action::Corrupt { is_resealed: true, .. })
+    }
+
+    /// Whether it changes data of a program in that way.
+    pub fn changes_data(&self) -> bool {
+        let is_data = |field| matches!(field, action::Field::Payload | action::Field::Immediate);
+        let is_of_a_program = !matches!(self.matcher.kind, Some(matcher::Kind::Cm(_)));
+        is_of_a_program
+            && matches!(self.action, Action::Corrupt { field, is_resealed: true, .. } if is_data(field))
+    }
 }
 
 /// Reads what stands between the braces of an inline table: `action = "drop", nth = 1`.
@@ -45,8 +60,7 @@ impl FromStr for Fault {
             fault: Fault,
         }
         toml::from_str(&format!("fault = {{ {text} }}")).map(|line: Line| line.fault).map_err(|error| {
-            let example =
-                "write it as in action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1; see docs/scenarios.md";
+            let example = "write it as in action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1";
             let near = nearest_key(error.message()).map(|near| format!("{near}\n"));
             Error::usage(format!("no fault: `{text}`"))
                 .detail(error.message())

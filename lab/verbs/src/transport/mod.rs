@@ -8,16 +8,15 @@ pub mod tcp;
 
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 
 pub use cm::Cm;
 pub use tcp::Tcp;
 
+pub use crate::link::{ConnectParams, Link};
+
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointBuilder};
-use crate::error::{Error, Result};
-use crate::qp::QueuePair;
-use crate::work_queue::WorkQueue;
+use crate::error::Result;
 
 /// The most private data that `rdma_connect` takes, in bytes (RDMA_PS_TCP).
 pub const CONNECT_LIMIT: usize = 56;
@@ -35,8 +34,8 @@ pub trait Transport: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`] or [`Error::Tcp`]: EADDRNOTAVAIL for an address this host does not have, EADDRINUSE for a port
-    /// that is taken; with CM ENODEV for an address without RDMA.
+    /// [`Error::Verb`](crate::Error::Verb) or [`Error::Tcp`](crate::Error::Tcp): EADDRNOTAVAIL for an address this host
+    /// does not have, EADDRINUSE for a port that is taken; with CM ENODEV for an address without RDMA.
     fn listen(&self, address: SocketAddr) -> Result<Box<dyn Listener>>;
 
     /// Connects to `target`, all within `deadline`; returns the endpoint with the server's private data, which CM pads
@@ -44,12 +43,14 @@ pub trait Transport: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::Rejected`] if nobody listens or the server refuses, [`Error::Timeout`], [`Error::Verb`] for a refused
-    /// call, and what `prepare` says; with CM [`Error::CmEvent`] for ADDR_ERROR, ROUTE_ERROR, UNREACHABLE and
-    /// CONNECT_ERROR, with TCP [`Error::Tcp`], [`Error::Parameters`] and [`Error::NoDeviceAt`].
+    /// [`Error::Rejected`](crate::Error::Rejected) if nobody listens or the server refuses,
+    /// [`Error::Timeout`](crate::Error::Timeout), [`Error::Verb`](crate::Error::Verb) for a refused call, and what
+    /// `prepare` says; with CM [`Error::CmEvent`](crate::Error::CmEvent) for ADDR_ERROR, ROUTE_ERROR, UNREACHABLE and
+    /// CONNECT_ERROR, with TCP [`Error::Tcp`](crate::Error::Tcp), [`Error::Parameters`](crate::Error::Parameters) and
+    /// [`Error::NoDeviceAt`](crate::Error::NoDeviceAt).
     fn connect(
         &self,
-        target: &Target,
+        target: &ConnectTarget,
         params: &ConnectParams,
         builder: &EndpointBuilder,
         prepare: Prepare<'_>,
@@ -66,9 +67,11 @@ pub trait Listener: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`]; with CM [`Error::CmEvent`] if the device goes away and [`Error::Verb`] naming
-    /// `rdma_get_cm_event`. With TCP [`Error::Tcp`], and for one client, after which the next call serves the others:
-    /// [`Error::Disconnected`], [`Error::Parameters`], [`Error::Timeout`] if it is silent for 2 s.
+    /// [`Error::Timeout`](crate::Error::Timeout); with CM [`Error::CmEvent`](crate::Error::CmEvent) if the device goes
+    /// away and [`Error::Verb`](crate::Error::Verb) naming `rdma_get_cm_event`. With TCP
+    /// [`Error::Tcp`](crate::Error::Tcp), and for one client, after which the next call serves the others:
+    /// [`Error::Disconnected`](crate::Error::Disconnected), [`Error::Parameters`](crate::Error::Parameters),
+    /// [`Error::Timeout`](crate::Error::Timeout) if it is silent for 2 s.
     fn next_request(&self, deadline: &Deadline) -> Result<Box<dyn ConnectRequest>>;
 }
 
@@ -87,111 +90,23 @@ pub trait ConnectRequest: Debug + Send {
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`] naming the call that was refused; with TCP [`Error::NoDevice`], [`Error::NoDeviceAt`] and
-    /// [`Error::Tcp`].
+    /// [`Error::Verb`](crate::Error::Verb) naming the call that was refused; with TCP
+    /// [`Error::NoDevice`](crate::Error::NoDevice), [`Error::NoDeviceAt`](crate::Error::NoDeviceAt) and
+    /// [`Error::Tcp`](crate::Error::Tcp).
     fn into_endpoint(self: Box<Self>, builder: &EndpointBuilder) -> Result<Endpoint>;
 
     /// Refuses the client, telling it `reason`.
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`] naming `rdma_reject`: EINVAL if the client has gone meanwhile; [`Error::Tcp`].
+    /// [`Error::Verb`](crate::Error::Verb) naming `rdma_reject`: EINVAL if the client has gone meanwhile;
+    /// [`Error::Tcp`](crate::Error::Tcp).
     fn reject(self: Box<Self>, reason: &str) -> Result<()>;
-}
-
-/// The control path of one connection: what joins two endpoints beside their queue pairs, and says when the peer leaves.
-/// Its descriptor is readable when there is something to take.
-pub trait Link: AsFd + Debug + Send + Sync {
-    /// Accepts the client, whose request this link came from, and waits until the connection stands. Returns true if the
-    /// client has left already, which only a connection that stood can be.
-    ///
-    /// # Errors
-    ///
-    /// Errors of [`Endpoint::accept`].
-    fn accept(&mut self, work: &mut WorkQueue, params: &ConnectParams, deadline: &Deadline) -> Result<bool>;
-
-    /// Takes one event, if there is one, and tells whether it says that the peer has left.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::CmEvent`] if the device goes away, [`Error::Verb`] naming `rdma_get_cm_event`.
-    fn peer_left(&mut self, awaited: &str, deadline: &Deadline) -> Result<bool>;
-
-    /// Tells the peer that this side leaves, or answers that it has; the queue pair is in the error state afterwards.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Verb`] naming `rdma_disconnect` or `ibv_modify_qp`.
-    fn disconnect(&mut self, qp: &QueuePair) -> Result<()>;
-}
-
-/// Parameters of a connection, as each side gives them.
-#[derive(Clone, Debug)]
-pub struct ConnectParams {
-    /// For the peer; at most 56 bytes to connect, 196 to accept.
-    pub private_data: Vec<u8>,
-    /// READs and atomics that the peer may have outstanding here. Zero refuses every READ.
-    pub responder_resources: u8,
-    /// READs and atomics that this side may have outstanding at the peer. With zero a READ on rxe never completes.
-    pub initiator_depth: u8,
-    /// Retries without acknowledgement, 0 to 7.
-    pub retry_count: u8,
-    /// Retries of the *peer's* sends when this side has no RECV posted, 0 to 7; 7 is without end.
-    pub rnr_retry_count: u8,
-    /// The time without acknowledgement after which this side sends again, 4.096 us times two to this power, up to 31; if
-    /// it is not to be left to the path.
-    pub ack_timeout: Option<u8>,
-    /// PSN of the first packet that this side sends, 24 bits; without CM only, which chooses it.
-    pub psn: Option<u32>,
-    /// The path MTU in bytes; without CM only, which takes the ports'.
-    pub path_mtu_bytes: Option<u32>,
-}
-
-impl Default for ConnectParams {
-    fn default() -> Self {
-        Self {
-            private_data: Vec::new(),
-            responder_resources: 1,
-            initiator_depth: 1,
-            retry_count: 7,
-            rnr_retry_count: 7,
-            ack_timeout: None,
-            psn: None,
-            path_mtu_bytes: None,
-        }
-    }
-}
-
-impl ConnectParams {
-    /// The defaults, with private data.
-    #[must_use]
-    pub fn with_private_data(private_data: Vec<u8>) -> Self {
-        Self { private_data, ..Self::default() }
-    }
-
-    /// Checks that the private data fits into a message that carries at most `limit` bytes of it.
-    fn check_private_data(&self, limit: usize) -> Result<()> {
-        match self.private_data.len() {
-            got if got > limit => Err(Error::PrivateDataTooLong { limit, got }),
-            _ => Ok(()),
-        }
-    }
-
-    fn log(&self, call: &str) {
-        tracing::debug!(
-            "{call}: responder_resources {}, initiator_depth {}, retry_count {}, rnr_retry_count {}, {} bytes of private data",
-            self.responder_resources,
-            self.initiator_depth,
-            self.retry_count,
-            self.rnr_retry_count,
-            self.private_data.len()
-        );
-    }
 }
 
 /// A server to connect to.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct ConnectTarget {
     /// The server.
     pub server: SocketAddr,
     /// The source address, if it is not to be left to the route; with CM only.

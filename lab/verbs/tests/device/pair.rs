@@ -13,7 +13,7 @@ use verbs::endpoint::{Endpoint, EndpointBuilder, Pace};
 use verbs::error::Error;
 use verbs::mr::{Access, MemoryRegion};
 use verbs::remote_region::RemoteRegion;
-use verbs::transport::{Cm, ConnectParams, Listener, Target, Tcp, Transport};
+use verbs::transport::{Cm, ConnectParams, ConnectTarget, Listener, Tcp, Transport};
 use verbs::work_request::RegionRange;
 
 /// Far above what anything here takes, RNR retries of 655 ms included.
@@ -38,8 +38,8 @@ pub(crate) fn own_address() -> IpAddr {
     panic!("no RDMA device of this host has an IPv4 address: see `rdma link`");
 }
 
-pub(crate) fn target(port: u16) -> Target {
-    Target { server: SocketAddr::new(own_address(), port), source: None }
+pub(crate) fn target(port: u16) -> ConnectTarget {
+    ConnectTarget { server: SocketAddr::new(own_address(), port), source: None }
 }
 
 /// Both ways to connect.

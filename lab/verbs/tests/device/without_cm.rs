@@ -8,7 +8,7 @@ use verbs::Error;
 use verbs::endpoint::EndpointBuilder;
 use verbs::mr::Access;
 use verbs::transport::ConnectParams;
-use verbs::transport::Target;
+use verbs::transport::ConnectTarget;
 use verbs::transport::Tcp;
 use verbs::transport::Transport as _;
 use verbs::work_request::RegionRange;
@@ -66,7 +66,7 @@ fn without_cm_a_peer_that_speaks_otherwise_is_named() {
 #[ignore = "needs an RDMA device"]
 fn without_cm_an_address_without_a_device_is_named() {
     let listener = Tcp.listen("127.0.0.1:0".parse().unwrap()).unwrap();
-    let target = Target { server: listener.address(), source: None };
+    let target = ConnectTarget { server: listener.address(), source: None };
     let params = ConnectParams::default();
     let result = Tcp.connect(&target, &params, &EndpointBuilder::new(), &mut |_| Ok(()), &soon());
     assert!(matches!(result, Err(Error::NoDeviceAt { .. })), "{result:?}");

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use lab::base::command::Output;
-use multipass_stand_in::place::{Logged, Place, VARIABLE};
+use lab::base::selection::Selection;
+use multipass_stand_in::place::{Logged, StandInDirectory, VARIABLE};
 use tempfile::TempDir;
 
 /// How long a command may take, a build and a first boot of the machines included.
@@ -40,7 +41,7 @@ pub(crate) fn told(command: lab::base::command::Command) -> Output {
 
 /// A stand-in of one test.
 pub(crate) struct Bench {
-    pub(crate) place: Place,
+    pub(crate) place: StandInDirectory,
     pub(crate) directory: TempDir,
     daemon: Option<(Child, ChildStdin)>,
 }
@@ -49,7 +50,7 @@ impl Bench {
     /// Without a daemon.
     pub(crate) fn without_daemon() -> Bench {
         let directory = tempfile::Builder::new().prefix("stand-in-").tempdir_in("/tmp").unwrap();
-        Bench { place: Place::at(directory.path()), directory, daemon: None }
+        Bench { place: StandInDirectory::at(directory.path()), directory, daemon: None }
     }
 
     /// With a daemon that knows a running instance `mine`, of the user's.
@@ -81,10 +82,13 @@ impl Bench {
     /// A command that finds this stand-in.
     pub(crate) fn command(&self, program: &Path) -> lab::base::command::Command {
         let path = std::env::var("PATH").unwrap_or_default();
+        // As nobody named a provider.
+        let selection = Selection::of_environment().expect("a selection");
+        let (variable, selection) = Selection { provider: None, ..selection }.variable();
         lab::base::command::Command::new([program])
             .env("PATH", format!("{}:{path}", programs().display()))
             .env(VARIABLE, self.place.path())
-            .env("RDMA_LAB_PROVIDER", "")
+            .env(variable, selection)
     }
 
     /// `cargo xtask` with these words, on a lab of this test's own name.

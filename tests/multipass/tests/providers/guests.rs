@@ -1,6 +1,6 @@
 //! What is wrong inside the instances, and what Multipass must never be asked.
 
-use multipass_stand_in::place::Switch;
+use multipass_stand_in::place::Misbehaviour;
 
 use crate::bench::{Bench, assert_refused};
 
@@ -26,8 +26,8 @@ fn launch(bench: &Bench) {
 fn every_call_is_one_that_multipass_takes_well() {
     let bench = Bench::new();
     // Cloud-init is late, and a guest is too busy to be reached at once.
-    bench.place.turn_on(Switch::LaunchTimesOut, "once cloud-init").unwrap();
-    bench.place.turn_on(Switch::BusySsh, "once").unwrap();
+    bench.place.turn_on(Misbehaviour::LaunchTimesOut, "once cloud-init").unwrap();
+    bench.place.turn_on(Misbehaviour::BusySsh, "once").unwrap();
     bench.ok(&format!("lab up {NAME} --provider multipass"));
     // Each is run once: Multipass runs a command that exits with 4 again and again.
     for code in [1, 2, 4, 5, 255] {

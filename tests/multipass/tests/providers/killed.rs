@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use multipass_stand_in::place::{Switch, VARIABLE};
+use multipass_stand_in::place::{Misbehaviour, VARIABLE};
 
 use crate::bench::{Bench, xtask};
 
@@ -33,13 +33,13 @@ fn lab_up_that_was_killed_is_mended_by_the_next() {
             assert_eq!(bench.multipass(words).code, Some(0), "{words}");
         }
         if step == DOWN_BESIDE {
-            bench.place.turn_on(Switch::SlowLaunch, "5000").unwrap();
+            bench.place.turn_on(Misbehaviour::SlowLaunch, "5000").unwrap();
         }
         kill_after(&bench, step);
         println!("killed after `{step}`");
         if step == DOWN_BESIDE {
             down_beside_a_launch(&bench);
-            bench.place.turn_off(Switch::SlowLaunch);
+            bench.place.turn_off(Misbehaviour::SlowLaunch);
         }
         bench.ok(&UP.join(" "));
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use multipass_stand_in::place::{Switch, VARIABLE};
+use multipass_stand_in::place::{Misbehaviour, VARIABLE};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::{Bench, xtask};
@@ -14,7 +14,7 @@ const NAME: &str = "--name t-mended";
 fn both_examples_run_on_instances() {
     let bench = Bench::new();
     // Guests that are as busy as two first boots make them.
-    bench.place.turn_on(Switch::BusyGuest, "").unwrap();
+    bench.place.turn_on(Misbehaviour::BusyGuest, "").unwrap();
     // The wire, against the snapshots that were reviewed on QEMU machines; with a fault that netem makes.
     let output = bench.ok("test-e2e --ci --provider multipass write_read write_with_imm rate_limited");
     assert!(output.stdout.contains("3 passed, 0 failed"), "{}", output.stdout);
@@ -104,7 +104,7 @@ fn files_that_do_not_arrive_whole_are_refused(bench: &Bench) {
     let file = bench.directory.path().join("file");
     std::fs::write(&file, vec![7; 100_000]).unwrap();
     let push = format!("lab push {NAME} server {} /opt/lab/bin/file", file.display());
-    bench.place.turn_on(Switch::TruncatedPush, "once").unwrap();
+    bench.place.turn_on(Misbehaviour::TruncatedPush, "once").unwrap();
     bench.refused(&push, "did not arrive whole");
     assert_eq!(bench.xtask(&format!("lab exec {NAME} server -- ls /opt/lab/bin/file")).code, Some(2));
     bench.ok(&push);
@@ -115,7 +115,7 @@ fn files_that_do_not_arrive_whole_are_refused(bench: &Bench) {
     bench.ok(&sleep);
     let pulled = bench.directory.path().join("pulled");
     let pull = format!("lab pull {NAME} server /opt/lab/bin/file {}", pulled.display());
-    bench.place.turn_on(Switch::TruncatedPull, "once").unwrap();
+    bench.place.turn_on(Misbehaviour::TruncatedPull, "once").unwrap();
     bench.refused(&pull, "did not arrive whole");
     // Multipass itself leaves a file behind when a pull fails.
     assert!(!pulled.exists() && !pulled.with_extension("part").exists());
@@ -145,10 +145,10 @@ fn states_are_mended(bench: &Bench, up: &str) {
 }
 
 fn hung_guest_is_named(bench: &Bench, up: &str) {
-    bench.place.turn_on(Switch::HungGuest, "rdma-client").unwrap();
+    bench.place.turn_on(Misbehaviour::HungGuest, "rdma-client").unwrap();
     bench.refused(up, "multipass stop --force rdma-client");
     bench.assert_no_guest_can_block_the_daemon();
-    bench.place.turn_off(Switch::HungGuest);
+    bench.place.turn_off(Misbehaviour::HungGuest);
     bench.ok(up);
 }
 
@@ -159,20 +159,20 @@ fn launch_that_goes_wrong_is_looked_at_and_mended() {
     let up = "lab up --name t-launch --provider multipass --launch-limit 60";
     // Exit code 0, and no instance is left: it is launched again. Then SSH does not come up in time, and the state
     // stays Unknown until it is stopped.
-    bench.place.turn_on(Switch::LaunchLost, "once").unwrap();
+    bench.place.turn_on(Misbehaviour::LaunchLost, "once").unwrap();
     let output = bench.ok(up);
     let launches = ["launch rdma-server ...", "launch rdma-client ..."];
     let count: usize = launches.iter().map(|line| output.stderr.matches(line).count()).sum();
     assert_eq!(count, 3, "{}", output.stderr);
     bench.multipass("delete --purge rdma-client");
-    bench.place.turn_on(Switch::LaunchTimesOut, "once ssh").unwrap();
-    bench.place.turn_on(Switch::CloudInitFails, "").unwrap();
+    bench.place.turn_on(Misbehaviour::LaunchTimesOut, "once ssh").unwrap();
+    bench.place.turn_on(Misbehaviour::CloudInitFails, "").unwrap();
     let output = bench.ok("lab up --name t-launch --provider multipass --launch-limit 20");
     assert!(output.stderr.contains("has lost sight of rdma-client"), "{}", output.stderr);
-    bench.place.turn_on(Switch::EqualAddresses, "").unwrap();
+    bench.place.turn_on(Misbehaviour::EqualAddresses, "").unwrap();
     bench.ok("lab down --name t-launch");
     bench.refused(up, "both machines have the address");
-    bench.place.turn_off(Switch::EqualAddresses);
+    bench.place.turn_off(Misbehaviour::EqualAddresses);
     bench.refused(&format!("{up} --image 22.04"), "and 22.04 was asked for");
     bench.assert_others_are_left_alone();
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use lab::base::command::Output;
-use multipass_stand_in::place::{Switch, VARIABLE};
+use multipass_stand_in::place::{Misbehaviour, VARIABLE};
 
 use crate::bench::{Bench, assert_refused, told, xtask};
 
@@ -32,10 +32,10 @@ impl Recorded {
         std::fs::create_dir_all(&labs).unwrap();
         let node = r#"{"address": "198.51.100.1", "device": "rxe0", "interface": "ens3", "boot": "b\n"}"#;
         let record = format!(
-            r#"{{"name": "t-recorded", "choice": {{"RDMA_LAB_PROVIDER": "multipass"}}, "description": "d",
+            r#"{{"name": "t-recorded", "selection": {{"provider": "multipass"}}, "description": "d",
                  "logs": "/l", "recording": null, "nodes": {{"server": {node}, "client": {node}}}}}"#
         );
-        std::fs::write(labs.join("t-recorded.shared"), record).unwrap();
+        std::fs::write(labs.join("t-recorded.remote"), record).unwrap();
         Recorded(bench)
     }
 
@@ -62,9 +62,9 @@ fn apart(bench: &Bench, words: &str) -> Output {
 #[ignore = "builds xtask"]
 fn busy_guests_are_not_asked_for_their_state() {
     let lab = Recorded::new("Running", "Running");
-    lab.0.place.turn_on(Switch::BusyGuest, "").unwrap();
+    lab.0.place.turn_on(Misbehaviour::BusyGuest, "").unwrap();
     // No connection at first: it is asked for again before anything is cut.
-    lab.0.place.turn_on(Switch::BusySsh, "once").unwrap();
+    lab.0.place.turn_on(Misbehaviour::BusySsh, "once").unwrap();
     lab.down();
     assert_eq!(lab.states().matches("\"Stopped\"").count(), 2);
     assert!(lab.0.was_told(&["stop", "rdma-server"]) && lab.0.was_told(&["stop", "rdma-client"]));
@@ -75,7 +75,7 @@ fn busy_guests_are_not_asked_for_their_state() {
 #[ignore = "builds xtask"]
 fn hung_guest_is_ended_by_force_and_blocks_nobody() {
     let lab = Recorded::new("Running", "Running");
-    lab.0.place.turn_on(Switch::HungGuest, "rdma-client").unwrap();
+    lab.0.place.turn_on(Misbehaviour::HungGuest, "rdma-client").unwrap();
     let output = lab.down();
     assert!(output.stderr.contains("multipass stop --force rdma-client"), "{}", output.stderr);
     assert!(lab.0.was_told(&["stop", "--force", "rdma-client"]));
@@ -89,9 +89,9 @@ fn hung_guest_is_ended_by_force_and_blocks_nobody() {
 #[ignore = "builds xtask"]
 fn old_client_is_asked_as_it_can_be() {
     let lab = Recorded::new("Running", "Stopped");
-    lab.0.place.turn_on(Switch::OldClient, "").unwrap();
+    lab.0.place.turn_on(Misbehaviour::OldClient, "").unwrap();
     lab.down();
-    lab.0.place.turn_off(Switch::OldClient);
+    lab.0.place.turn_off(Misbehaviour::OldClient);
     assert_eq!(lab.states().matches("\"Stopped\"").count(), 2);
 }
 
@@ -111,7 +111,7 @@ fn instance_that_boots_goes_on_running_and_that_is_said() {
 #[ignore = "builds xtask"]
 fn words_of_the_daemon_before_a_failure_are_not_its_cause() {
     let bench = Bench::new();
-    bench.place.turn_on(Switch::Noise, "").unwrap();
+    bench.place.turn_on(Misbehaviour::Noise, "").unwrap();
     let refused = |options: &str, named: &str, next: &str| {
         let output = apart(&bench, &format!("{UP} {options}"));
         assert_refused(&output, named);
@@ -126,7 +126,7 @@ fn words_of_the_daemon_before_a_failure_are_not_its_cause() {
     assert!(!said.contains("a download"), "{said}");
     let said = refused("--image http://192.0.2.1/x.img", "could not download", "proxy");
     assert!(said.contains("a download"), "{said}");
-    bench.place.turn_on(Switch::Offline, "").unwrap();
+    bench.place.turn_on(Misbehaviour::Offline, "").unwrap();
     for image in ["24.04", "nosuch"] {
         refused(&format!("--image {image}"), "cannot look up its images", "proxy");
     }
@@ -159,7 +159,7 @@ const GIVEN: (u32, u32) = (600, 2);
 fn first_boot_is_waited_for_as_long_as_its_launch_was_given() {
     let bench = Bench::new();
     // It stays Unknown for longer than this test lasts.
-    bench.place.turn_on(Switch::SlowBoot, "600000").unwrap();
+    bench.place.turn_on(Misbehaviour::SlowBoot, "600000").unwrap();
     until(&bench, GIVEN.0, |_| {
         let states = bench.multipass("info --no-runtime-information --format json").stdout;
         states.contains("\"Unknown\"")

@@ -1,6 +1,6 @@
 //! What keeps Multipass from being used: each by its name, before anything is launched or lost.
 
-use multipass_stand_in::place::Switch;
+use multipass_stand_in::place::Misbehaviour;
 
 use crate::bench::Bench;
 
@@ -11,18 +11,18 @@ const UP: &str = "lab up --name t-refused --provider multipass";
 fn daemon_that_cannot_be_used_is_named() {
     let bench = Bench::without_daemon();
     bench.refused(UP, "Multipass's daemon cannot be reached");
-    bench.place.turn_on(Switch::NeverRan, "").unwrap();
+    bench.place.turn_on(Misbehaviour::NeverRan, "").unwrap();
     bench.refused(UP, "has never run on this computer");
-    bench.place.turn_off(Switch::NeverRan);
+    bench.place.turn_off(Misbehaviour::NeverRan);
 
     let bench = Bench::new();
-    bench.place.turn_on(Switch::NotAuthenticated, "").unwrap();
+    bench.place.turn_on(Misbehaviour::NotAuthenticated, "").unwrap();
     bench.refused(UP, "does not let this user in");
-    bench.place.turn_off(Switch::NotAuthenticated);
-    bench.place.turn_on(Switch::Driver, "virtualbox").unwrap();
+    bench.place.turn_off(Misbehaviour::NotAuthenticated);
+    bench.place.turn_on(Misbehaviour::Driver, "virtualbox").unwrap();
     bench.refused(UP, "VirtualBox, which cannot connect two instances");
-    bench.place.turn_off(Switch::Driver);
-    bench.place.turn_on(Switch::DaemonBlocked, "").unwrap();
+    bench.place.turn_off(Misbehaviour::Driver);
+    bench.place.turn_on(Misbehaviour::DaemonBlocked, "").unwrap();
     bench.refused(UP, "`multipass get local.driver`: not within 20.0 s");
     assert!(bench.place.logged().iter().all(|logged| ["get", "version"].contains(&logged.argv[0].as_str())));
 }
@@ -31,15 +31,15 @@ fn daemon_that_cannot_be_used_is_named() {
 #[ignore = "needs the lab"]
 fn launch_that_cannot_be_is_named() {
     let bench = Bench::new();
-    bench.place.turn_on(Switch::NoKvm, "").unwrap();
+    bench.place.turn_on(Misbehaviour::NoKvm, "").unwrap();
     bench.refused(UP, "gives Multipass no KVM");
-    bench.place.turn_off(Switch::NoKvm);
+    bench.place.turn_off(Misbehaviour::NoKvm);
     bench.refused(&format!("{UP} --image 99.99"), "Multipass has no such image");
     bench.refused(&format!("{UP} --memory lots"), "--memory lots is no size");
     bench.refused(&format!("{UP} --disk 600M"), "the image needs a larger disk");
-    bench.place.turn_on(Switch::Offline, "").unwrap();
+    bench.place.turn_on(Misbehaviour::Offline, "").unwrap();
     bench.refused(UP, "cannot look up its images");
-    bench.place.turn_off(Switch::Offline);
+    bench.place.turn_off(Misbehaviour::Offline);
     bench.assert_others_are_left_alone();
     let list = bench.multipass("list --format json").stdout;
     assert!(!list.contains("rdma-") && list.contains("\"mine\""), "{list}");

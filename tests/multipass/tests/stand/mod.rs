@@ -8,8 +8,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multipass_stand_in::instance::Instance;
-use multipass_stand_in::place::{Place, VARIABLE};
+use multipass_stand_in::instance::StandInInstance;
+use multipass_stand_in::place::{StandInDirectory, VARIABLE};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
@@ -19,7 +19,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 /// A place, with a daemon or without.
 #[derive(Debug)]
 pub(crate) struct Stand {
-    pub(crate) place: Place,
+    pub(crate) place: StandInDirectory,
     daemon: Option<(Child, ChildStdin)>,
     _directory: TempDir,
 }
@@ -54,7 +54,7 @@ impl Stand {
     /// A place without a daemon, with the files that recorded cases name.
     pub(crate) fn without_daemon() -> Stand {
         let directory = tempfile::Builder::new().prefix("stand-in-").tempdir_in("/tmp").expect("a directory");
-        let place = Place::at(directory.path());
+        let place = StandInDirectory::at(directory.path());
         let stand = Stand { place, daemon: None, _directory: directory };
         fs::create_dir(stand.work()).expect("a directory");
         fs::write(stand.work().join("image.img"), "").expect("a file");
@@ -62,7 +62,7 @@ impl Stand {
     }
 
     /// A daemon that knows these instances.
-    pub(crate) fn with(instances: &[Instance]) -> Stand {
+    pub(crate) fn with(instances: &[StandInInstance]) -> Stand {
         let mut stand = Stand::without_daemon();
         let text = serde_json::to_string(instances).expect("JSON");
         fs::write(stand.place.instances(), text).expect("a file");

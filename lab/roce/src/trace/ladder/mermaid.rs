@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Arrow, Ladder, Mark, Way, time};
+use super::{Arrow, ArrowLength, Ladder, LadderMark, time};
 use crate::trace::lines::Part;
 
 /// Characters of a diagram; Mermaid refuses more than 50,000.
@@ -31,11 +31,11 @@ fn label(text: &str) -> String {
 /// Arrow signs: a cross for what is lost, an open end for what ends or begins at the switch, a broken line for responses.
 fn sign(arrow: &Arrow) -> &'static str {
     let is_answer = !matches!(arrow.part, Part::Request | Part::Management);
-    match (arrow.marks.contains(&Mark::Lost), arrow.way, is_answer) {
+    match (arrow.marks.contains(&LadderMark::Lost), arrow.way, is_answer) {
         (true, _, false) => "-x",
         (true, _, true) => "--x",
-        (false, Way::UpToTheSwitch, false) => "-)",
-        (false, Way::UpToTheSwitch, true) => "--)",
+        (false, ArrowLength::UpToTheSwitch, false) => "-)",
+        (false, ArrowLength::UpToTheSwitch, true) => "--)",
         (false, _, false) => "->>",
         (false, _, true) => "-->>",
     }
@@ -46,8 +46,15 @@ fn words(arrow: &Arrow) -> String {
     if !arrow.more.is_empty() {
         let _ = write!(words, " · {}", arrow.more);
     }
-    let told = |mark: &&Mark| {
-        matches!(mark, Mark::Lost | Mark::Late | Mark::Altered | Mark::Refused | Mark::NotReady)
+    let told = |mark: &&LadderMark| {
+        matches!(
+            mark,
+            LadderMark::Lost
+                | LadderMark::Late
+                | LadderMark::Altered
+                | LadderMark::Refused
+                | LadderMark::NotReady
+        )
     };
     let marks: Vec<&str> = arrow.marks.iter().filter(told).map(|mark| mark.words()).collect();
     if !marks.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Mark;
+use super::LadderMark;
 use crate::trace::lines::Part;
 
 pub(super) const PAPER: &str = "#ffffff";
@@ -13,12 +13,12 @@ pub(super) const LANE: &str = "#9aa4af";
 const REFUSED: &str = "#b3261e";
 
 /// Colour of an arrow: that of its first mark, else of its part.
-pub(super) fn colour(part: Part, marks: &[Mark]) -> &'static str {
+pub(super) fn colour(part: Part, marks: &[LadderMark]) -> &'static str {
     match (marks.first(), part) {
-        (Some(Mark::Lost | Mark::NotReady | Mark::Refused), _) => REFUSED,
-        (Some(Mark::Late), _) => "#7b3fb5",
-        (Some(Mark::Altered), _) => "#a04a00",
-        (Some(Mark::Repeated), _) => "#00707a",
+        (Some(LadderMark::Lost | LadderMark::NotReady | LadderMark::Refused), _) => REFUSED,
+        (Some(LadderMark::Late), _) => "#7b3fb5",
+        (Some(LadderMark::Altered), _) => "#a04a00",
+        (Some(LadderMark::Repeated), _) => "#00707a",
         (_, Part::Management) => QUIET,
         (_, Part::Request) => "#0b5cad",
         (_, Part::Response) => "#1a7f37",
@@ -27,17 +27,17 @@ pub(super) fn colour(part: Part, marks: &[Mark]) -> &'static str {
 }
 
 /// Dashes of a line.
-pub(super) fn dashes(marks: &[Mark]) -> &'static str {
+pub(super) fn dashes(marks: &[LadderMark]) -> &'static str {
     match marks.first() {
-        Some(Mark::Lost) => " stroke-dasharray=\"6 5\"",
-        Some(Mark::Late) => " stroke-dasharray=\"2 4\"",
-        Some(Mark::Altered) => " stroke-dasharray=\"9 3 2 3\"",
+        Some(LadderMark::Lost) => " stroke-dasharray=\"6 5\"",
+        Some(LadderMark::Late) => " stroke-dasharray=\"2 4\"",
+        Some(LadderMark::Altered) => " stroke-dasharray=\"9 3 2 3\"",
         _ => "",
     }
 }
 
 /// Draws the sign of a mark around a point.
-pub(super) fn sign(out: &mut String, mark: Mark, x: i64, y: i64, colour: &str, back: &str) {
+pub(super) fn sign(out: &mut String, mark: LadderMark, x: i64, y: i64, colour: &str, back: &str) {
     let at = |points: &[(i64, i64)]| {
         points.iter().map(|(dx, dy)| format!("{},{}", x + dx, y + dy)).collect::<Vec<_>>().join(" ")
     };
@@ -65,32 +65,32 @@ pub(super) fn sign(out: &mut String, mark: Mark, x: i64, y: i64, colour: &str, b
         );
     };
     match mark {
-        Mark::Lost => {
+        LadderMark::Lost => {
             line(out, (-6, -6), (6, 6), "2.6", colour);
             line(out, (-6, 6), (6, -6), "2.6", colour);
         }
-        Mark::Late => polygon(out, &[(-5, -7), (5, -7), (-5, 7), (5, 7)], back),
-        Mark::Altered => {
+        LadderMark::Late => polygon(out, &[(-5, -7), (5, -7), (-5, 7), (5, 7)], back),
+        LadderMark::Altered => {
             let points = at(&[(-9, 0), (-5, -6), (-1, 6), (3, -6), (7, 6), (9, 0)]);
             let _ = writeln!(
                 out,
                 "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>"
             );
         }
-        Mark::Repeated => {
+        LadderMark::Repeated => {
             round(out, back);
             polygon(out, &[(-3, -4), (-3, 4), (4, 0)], colour);
         }
-        Mark::NotReady => {
+        LadderMark::NotReady => {
             round(out, back);
             line(out, (-2, -3), (-2, 3), "2", colour);
             line(out, (2, -3), (2, 3), "2", colour);
         }
-        Mark::Refused => {
+        LadderMark::Refused => {
             polygon(out, &[(-3, -7), (3, -7), (7, -3), (7, 3), (3, 7), (-3, 7), (-7, 3), (-7, -3)], colour);
             line(out, (-4, 0), (4, 0), "2.2", back);
         }
-        Mark::Finding => {
+        LadderMark::Finding => {
             line(out, (-4, 7), (-4, -7), "1.6", colour);
             polygon(out, &[(-4, -7), (6, -3), (-4, 1)], colour);
         }
@@ -98,9 +98,9 @@ pub(super) fn sign(out: &mut String, mark: Mark, x: i64, y: i64, colour: &str, b
 }
 
 /// Colour of a mark by itself.
-pub(super) fn colour_of(mark: Mark) -> &'static str {
+pub(super) fn colour_of(mark: LadderMark) -> &'static str {
     match mark {
-        Mark::Finding => REFUSED,
+        LadderMark::Finding => REFUSED,
         mark => colour(Part::Request, &[mark]),
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::signs::{FAULT, LANE, PAPER, QUIET, TEXT, colour, colour_of, dashes, sign};
-use super::{Arrow, Ladder, Mark, Way, time};
+use super::{Arrow, ArrowLength, Ladder, LadderMark, time};
 use crate::trace::lines::Part;
 
 const ROW: i64 = 36;
@@ -31,7 +31,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A row of the picture.
-enum Row<'a> {
+enum LadderRow<'a> {
     Arrow(&'a Arrow),
     /// Time that passes, in nanoseconds.
     Pause(i128),
@@ -39,7 +39,7 @@ enum Row<'a> {
     Names,
 }
 
-fn rows(ladder: &Ladder) -> Vec<Row<'_>> {
+fn rows(ladder: &Ladder) -> Vec<LadderRow<'_>> {
     let mut steps: Vec<i128> =
         ladder.arrows.iter().zip(ladder.arrows.iter().skip(1)).map(|(a, b)| b.time_ns - a.time_ns).collect();
     steps.sort_unstable();
@@ -49,15 +49,15 @@ fn rows(ladder: &Ladder) -> Vec<Row<'_>> {
     let mut before: Option<&Arrow> = None;
     for (at, arrow) in ladder.arrows.iter().enumerate() {
         if at > 0 && at % NAMED_EVERY == 0 {
-            rows.push(Row::Names);
+            rows.push(LadderRow::Names);
         }
         match before {
             Some(before) if arrow.time_ns - before.time_ns > least => {
-                rows.push(Row::Pause(arrow.time_ns - before.time_ns));
+                rows.push(LadderRow::Pause(arrow.time_ns - before.time_ns));
             }
             _ => {}
         }
-        rows.push(Row::Arrow(arrow));
+        rows.push(LadderRow::Arrow(arrow));
         before = Some(arrow);
     }
     rows
@@ -137,18 +137,18 @@ impl Picture {
         self.text(NUMBER_END - width(&number, 12), y - 5, 12, TEXT, "", &number);
         let at = time(arrow.time_ns);
         self.text(TIME_END - width(&at, 12), y - 5, 12, QUIET, "", &at);
-        let start = if arrow.way == Way::FromTheSwitch { middle } else { from };
-        let end = if arrow.way == Way::UpToTheSwitch { middle } else { to };
-        let stop = if arrow.way == Way::UpToTheSwitch { end } else { end - way * 8 };
+        let start = if arrow.way == ArrowLength::FromTheSwitch { middle } else { from };
+        let end = if arrow.way == ArrowLength::UpToTheSwitch { middle } else { to };
+        let stop = if arrow.way == ArrowLength::UpToTheSwitch { end } else { end - way * 8 };
         let has_first = |mark| arrow.marks.first() == Some(&mark);
         let dashes = dashes(&arrow.marks);
-        if has_first(Mark::Repeated) {
+        if has_first(LadderMark::Repeated) {
             self.line([start, y - 2, stop, y - 2], stroke, "1.4", dashes);
             self.line([start, y + 2, stop, y + 2], stroke, "1.4", dashes);
         } else {
             self.line([start, y, stop, y], stroke, "1.8", dashes);
         }
-        if arrow.way != Way::UpToTheSwitch {
+        if arrow.way != ArrowLength::UpToTheSwitch {
             let _ = writeln!(
                 self.out,
                 "<polygon points=\"{end},{y} {0},{1} {0},{2}\" fill=\"{stroke}\"/>",
@@ -159,13 +159,13 @@ impl Picture {
         }
         for mark in &arrow.marks {
             let x = match (mark, arrow.way) {
-                (Mark::Lost | Mark::Late, _) => middle,
-                (Mark::Altered, Way::UpToTheSwitch) => middle,
-                (Mark::Altered, _) => start + way * 48,
-                (Mark::Finding, _) => self.right() + 20,
+                (LadderMark::Lost | LadderMark::Late, _) => middle,
+                (LadderMark::Altered, ArrowLength::UpToTheSwitch) => middle,
+                (LadderMark::Altered, _) => start + way * 48,
+                (LadderMark::Finding, _) => self.right() + 20,
                 _ => start + way * 24,
             };
-            let colour = if *mark == Mark::Finding { colour_of(*mark) } else { stroke };
+            let colour = if *mark == LadderMark::Finding { colour_of(*mark) } else { stroke };
             sign(&mut self.out, *mark, x, y, colour, back);
         }
         if is_faulty {
@@ -174,7 +174,7 @@ impl Picture {
                 self.right() + 32,
                 y + 4,
                 12,
-                colour_of(Mark::Finding),
+                colour_of(LadderMark::Finding),
                 " font-weight=\"bold\"",
                 &rules,
             );
@@ -223,14 +223,17 @@ impl Picture {
             (Part::Management, "connection management"),
         ];
         let has_part = |part: Part| ladder.arrows.iter().any(|arrow| arrow.part == part);
-        let mut items: Vec<(Option<Mark>, Part, &str)> = parts
+        let mut items: Vec<(Option<LadderMark>, Part, &str)> = parts
             .into_iter()
             .filter(|(part, _)| has_part(*part))
             .map(|(part, words)| (None, part, words))
             .collect();
-        let has_mark = |mark: &Mark| ladder.arrows.iter().any(|arrow| arrow.marks.contains(mark));
+        let has_mark = |mark: &LadderMark| ladder.arrows.iter().any(|arrow| arrow.marks.contains(mark));
         items.extend(
-            Mark::ALL.into_iter().filter(has_mark).map(|mark| (Some(mark), Part::Request, mark.words())),
+            LadderMark::ALL
+                .into_iter()
+                .filter(has_mark)
+                .map(|mark| (Some(mark), Part::Request, mark.words())),
         );
         let (mut x, mut y) = (16, top + 10);
         for (mark, part, words) in items {
@@ -238,12 +241,12 @@ impl Picture {
             if x > 16 && x + long > self.width - 16 {
                 (x, y) = (16, y + 22);
             }
-            let marks: Vec<Mark> = mark.into_iter().collect();
+            let marks: Vec<LadderMark> = mark.into_iter().collect();
             let stroke = mark.map_or_else(|| colour(part, &[]), colour_of);
-            if mark != Some(Mark::Finding) {
-                let end = if mark == Some(Mark::Lost) { 22 } else { 36 };
+            if mark != Some(LadderMark::Finding) {
+                let end = if mark == Some(LadderMark::Lost) { 22 } else { 36 };
                 self.line([x, y, x + end, y], stroke, "1.8", dashes(&marks));
-                if mark != Some(Mark::Lost) {
+                if mark != Some(LadderMark::Lost) {
                     let _ = writeln!(
                         self.out,
                         "<polygon points=\"{},{y} {1},{2} {1},{3}\" fill=\"{stroke}\"/>",
@@ -255,7 +258,14 @@ impl Picture {
                 }
             }
             if let Some(mark) = mark {
-                sign(&mut self.out, mark, x + if mark == Mark::Lost { 22 } else { 16 }, y, stroke, PAPER);
+                sign(
+                    &mut self.out,
+                    mark,
+                    x + if mark == LadderMark::Lost { 22 } else { 16 },
+                    y,
+                    stroke,
+                    PAPER,
+                );
             }
             self.text(x + 52, y + 4, 12, TEXT, "", words);
             x += long;
@@ -289,9 +299,9 @@ pub(super) fn draw(ladder: &Ladder) -> String {
     y += 26;
     for row in rows(ladder) {
         match row {
-            Row::Arrow(arrow) => picture.arrow(arrow, y),
-            Row::Pause(ns) => picture.pause(ns, y),
-            Row::Names => picture.names(ladder, y + 22),
+            LadderRow::Arrow(arrow) => picture.arrow(arrow, y),
+            LadderRow::Pause(ns) => picture.pause(ns, y),
+            LadderRow::Names => picture.names(ladder, y + 22),
         }
         y += ROW;
     }

@@ -123,16 +123,17 @@ fn fates_have_signs_of_their_own() {
     ];
     let psns = [0, 1, 2, 2, 1, 1];
     let ladder = ladder_of(psns.map(frame), &comments, Names::new());
-    let shown: Vec<(Way, Mark)> = ladder.arrows.iter().map(|arrow| (arrow.way, arrow.marks[0])).collect();
+    let shown: Vec<(ArrowLength, LadderMark)> =
+        ladder.arrows.iter().map(|arrow| (arrow.way, arrow.marks[0])).collect();
     assert_eq!(
         shown,
         [
-            (Way::UpToTheSwitch, Mark::Lost),
-            (Way::UpToTheSwitch, Mark::Late),
-            (Way::UpToTheSwitch, Mark::Altered),
-            (Way::FromTheSwitch, Mark::Altered),
-            (Way::FromTheSwitch, Mark::Late),
-            (Way::FromTheSwitch, Mark::Repeated),
+            (ArrowLength::UpToTheSwitch, LadderMark::Lost),
+            (ArrowLength::UpToTheSwitch, LadderMark::Late),
+            (ArrowLength::UpToTheSwitch, LadderMark::Altered),
+            (ArrowLength::FromTheSwitch, LadderMark::Altered),
+            (ArrowLength::FromTheSwitch, LadderMark::Late),
+            (ArrowLength::FromTheSwitch, LadderMark::Repeated),
         ]
     );
     let svg = ladder.to_svg();

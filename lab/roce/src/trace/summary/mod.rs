@@ -11,16 +11,15 @@ use std::fmt::Write;
 
 use crate::finding::Finding;
 use crate::flow::Side;
+use crate::message::Message;
 use crate::report::Report;
 use crate::trace::labels::Labels;
 use crate::trace::summary::message::Line;
-use crate::trace::summary::stream::Stream;
+use crate::trace::summary::stream::{Stream, Streams};
 use crate::trace::{cm, render};
 
 /// Connections that are brought into the order of their text; of more, the order is the capture's.
 const SORTED_MAX: usize = 32;
-
-type Streams<'a> = BTreeMap<(usize, Side), Stream<'a>>;
 
 pub(crate) fn summary(report: &Report) -> String {
     let streams = Stream::all(report);
@@ -62,7 +61,10 @@ fn connection(out: &mut String, report: &Report, labels: &Labels<'_>, streams: &
     for side in [Side::Active, Side::Passive] {
         if let Some(stream) = streams.get(&(index, side)) {
             let (from, to) = (labels.queue_pair(index, side), labels.queue_pair(index, side.other()));
-            stream.write(out, labels, &format!("{from} > {to}"));
+            let _ = writeln!(out, "\n  {from} > {to}");
+            let line = |message: &&Message| Line::new(labels, (index, side), stream, message);
+            message::write(out, stream.messages.iter().map(line).collect());
+            stream.write(out, labels);
         }
     }
 }

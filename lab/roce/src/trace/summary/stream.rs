@@ -1,4 +1,4 @@
-//! What one requester sent, and how it was answered, without what timing decides.
+//! Packets of one requester and their answers, without what timing decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -11,18 +11,19 @@ use crate::retransmission::RetransmissionClass;
 use crate::row::Row;
 use crate::trace::labels::Labels;
 use crate::trace::render;
-use crate::trace::summary::Streams;
-use crate::trace::summary::message::{self, Line};
 use crate::wire::{Opcode, Operation, Psn, Syndrome};
 
 /// PSNs of lost packets that are listed; of more, how many there are.
 const LISTED_MAX: usize = 16;
 
+/// Every stream of a report, by its connection and requester.
+pub(super) type Streams<'a> = BTreeMap<(usize, Side), Stream<'a>>;
+
 /// The requests of one side, and the answers to them.
 pub(super) struct Stream<'a> {
     requester: (usize, Side),
     psn_first: Psn,
-    messages: Vec<&'a Message>,
+    pub(super) messages: Vec<&'a Message>,
     /// The packet that was sent first for each PSN.
     requests: BTreeMap<i32, &'a Row>,
     /// READ responses and results of atomics, likewise.
@@ -31,7 +32,7 @@ pub(super) struct Stream<'a> {
     acknowledged: Option<(i32, Option<u32>)>,
     /// First transmissions that did not arrive as they were, and copies: the word for it and the opcode, with their PSNs.
     touched: BTreeMap<(String, String), BTreeSet<i32>>,
-    /// What happened to packets whose number timing decides: acknowledgements, and everything while the link was cut.
+    /// Fates of packets whose number timing decides: acknowledgements, and everything while the link was cut.
     other_fates: BTreeSet<String>,
     /// The first refusal of each kind.
     refusals: BTreeMap<String, i32>,
@@ -126,7 +127,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Whether a packet is one of those that are counted by PSN.
+    /// True if a packet is one of those that are counted by PSN.
     fn knows(&self, opcode: Opcode, at: i32) -> bool {
         let firsts = if opcode.is_response() { &self.answers } else { &self.requests };
         firsts.contains_key(&at)
@@ -156,19 +157,15 @@ impl<'a> Stream<'a> {
         self.answers.get(&at)?.opcode
     }
 
-    /// What else the request at a PSN says: operands of an atomic, a solicited event. The memory that an atomic finds is not the requester's intent.
+    /// Details of the request at a PSN: operands of an atomic, a solicited event. The memory that an atomic finds is not the requester's intent.
     pub(super) fn operands(&self, at: i32) -> Vec<String> {
         let row = self.requests.get(&at);
         let event = row.filter(|row| row.solicited_event).map(|_| "SE".to_owned());
         row.and_then(|row| render::operands(row)).into_iter().chain(event).collect()
     }
 
-    /// Writes messages and what became of them, under the direction.
-    pub(super) fn write(&self, out: &mut String, labels: &Labels<'_>, direction: &str) {
-        let lines: Vec<Line> =
-            self.messages.iter().map(|message| Line::new(labels, self.requester, self, message)).collect();
-        let _ = writeln!(out, "\n  {direction}");
-        message::write(out, lines);
+    /// Writes what became of its packets.
+    pub(super) fn write(&self, out: &mut String, labels: &Labels<'_>) {
         let node = labels.requester_node(self.requester);
         let psn = |at: &i32| format!("{node}{at:+}");
         for ((words, opcode), at) in &self.touched {

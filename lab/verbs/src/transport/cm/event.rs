@@ -49,7 +49,7 @@ impl EventChannel {
     }
 
     /// Takes, copies and acknowledges the next event, if there is one (`rdma_get_cm_event`, `rdma_ack_cm_event`).
-    pub(super) fn next_event(&self) -> Result<Option<Event>> {
+    pub(super) fn next_event(&self) -> Result<Option<CmEvent>> {
         let mut raw = ptr::null_mut();
         // SAFETY: the channel is alive (we own it) and `raw` is a live local.
         let returned = unsafe { rdma_sys::rdma_get_cm_event(self.raw.as_ptr(), &raw mut raw) };
@@ -61,7 +61,7 @@ impl EventChannel {
         let raw = sys::check_null(raw, "rdma_get_cm_event", || "take a CM event".into())?;
         // SAFETY: the call succeeded, so `raw` is a filled event, ours until it is acknowledged below; its members are
         // integers, pointers and unions of them, for which every bit pattern is valid.
-        let event = Event::copy(unsafe { raw.as_ref() });
+        let event = CmEvent::copy(unsafe { raw.as_ref() });
         // SAFETY: `raw` was not acknowledged yet; the reference above ended with the copy.
         let returned = unsafe { rdma_sys::rdma_ack_cm_event(raw.as_ptr()) };
         sys::check_minus_one(returned, "rdma_ack_cm_event", || "acknowledge a CM event".into())?;
@@ -70,7 +70,7 @@ impl EventChannel {
     }
 
     /// Waits for the next event; `None` when the deadline passed.
-    pub(super) fn wait_event(&self, deadline: &Deadline) -> Result<Option<Event>> {
+    pub(super) fn wait_event(&self, deadline: &Deadline) -> Result<Option<CmEvent>> {
         wait_for_event(self.as_fd(), || self.next_event(), deadline)
     }
 }
@@ -94,7 +94,7 @@ impl Drop for EventChannel {
 
 /// A CM event, copied.
 #[derive(Debug)]
-pub(super) struct Event {
+pub(super) struct CmEvent {
     pub(super) kind: CmEventKind,
     pub(super) status: i32,
     /// The identifier it is for; of CONNECT_REQUEST a new one. Only compared, or adopted by the listener.
@@ -107,7 +107,7 @@ pub(super) struct Event {
     pub(super) responder_resources: u8,
 }
 
-impl Event {
+impl CmEvent {
     fn copy(event: &rdma_cm_event) -> Self {
         let kind = CmEventKind::from_raw(event.event);
         let mut copied = Self {
@@ -147,9 +147,9 @@ impl Event {
 /// Takes the next event by `next`, waiting on the channel's descriptor; `None` when the deadline passed.
 pub(super) fn wait_for_event(
     channel: BorrowedFd<'_>,
-    next: impl Fn() -> Result<Option<Event>>,
+    next: impl Fn() -> Result<Option<CmEvent>>,
     deadline: &Deadline,
-) -> Result<Option<Event>> {
+) -> Result<Option<CmEvent>> {
     loop {
         if let Some(event) = next()? {
             return Ok(Some(event));

@@ -9,13 +9,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::event::{Event, EventChannel, wait_for_event};
+use super::event::{CmEvent, EventChannel, wait_for_event};
+use crate::cq::CompletionQueue;
 use crate::deadline::Deadline;
+use crate::device::{ContextOwner, Device};
 use crate::error::{Error, PORT_IN_USE_HINT, Result, errno};
 use crate::pd::ProtectionDomain;
-use crate::raw::{ibv_context, ibv_qp, rdma_cm_id};
+use crate::qp::{self, Capacity, QueuePair, QueuePairOwner};
+use crate::raw::rdma_cm_id;
 use crate::rdma_sys;
-use crate::rdma_sys::{ibv_event_type, ibv_qp_init_attr, rdma_conn_param, rdma_port_space};
+use crate::rdma_sys::{ibv_event_type, rdma_conn_param, rdma_port_space};
 use crate::sys::{self, RawSocketAddr};
 use crate::transport::{ACCEPT_LIMIT, CONNECT_LIMIT, ConnectParams, reject_bytes};
 
@@ -184,29 +187,26 @@ impl CmId {
         Ok(())
     }
 
-    /// Creates the identifier's queue pair (`rdma_create_qp`). The caller keeps `pd` and the queue in `attr` as long as it
-    /// lives, and destroys it by [`CmId::destroy_queue_pair`].
-    pub(crate) fn create_queue_pair(
-        &self,
-        pd: &ProtectionDomain,
-        attr: &mut ibv_qp_init_attr,
-        action: impl Fn() -> String,
-    ) -> Result<NonNull<ibv_qp>> {
-        self.locked(|raw| {
-            // SAFETY: identifier and domain are alive, and the queue in `attr` (the caller's); a domain or queue of another
-            // device is refused by the call. `attr` lives through it.
-            let returned = unsafe { rdma_sys::rdma_create_qp(raw, pd.as_raw(), attr) };
-            sys::check_minus_one(returned, "rdma_create_qp", &action)?;
+    /// Creates the identifier's queue pair (`rdma_create_qp`), which CM brings into its states.
+    pub(super) fn create_queue_pair(
+        self: &Arc<Self>,
+        pd: Arc<ProtectionDomain>,
+        cq: CompletionQueue,
+        capacity: &Capacity,
+    ) -> Result<QueuePair> {
+        let call = "rdma_create_qp";
+        let action = || qp::action(capacity);
+        let mut attr = qp::attributes(&cq, capacity);
+        let made = self.locked(|raw| {
+            // SAFETY: identifier, domain and queue are alive; those of another device are refused by the call. `attr` lives
+            // through it.
+            let returned = unsafe { rdma_sys::rdma_create_qp(raw, pd.as_raw(), &raw mut attr) };
+            sys::check_minus_one(returned, call, action)?;
             // SAFETY: the identifier is alive, and the call above has set its queue pair.
-            sys::check_null(unsafe { (*raw).qp }, "rdma_create_qp", &action)
-        })
-    }
-
-    /// Destroys the identifier's queue pair (`rdma_destroy_qp`).
-    pub(crate) fn destroy_queue_pair(&self) {
-        // SAFETY: the identifier is alive (we own it); its queue pair came from `rdma_create_qp` and is destroyed once, by
-        // the drop of the one value that it was handed to.
-        self.locked(|raw| unsafe { rdma_sys::rdma_destroy_qp(raw) });
+            sys::check_null(unsafe { (*raw).qp }, call, action)
+        })?;
+        // SAFETY: the call made it of these parts, and only `destroy_queue_pair` destroys it.
+        Ok(unsafe { QueuePair::made(made, call, capacity, Some(Arc::clone(self) as _), cq, pd) })
     }
 
     /// Sends a REQ (`rdma_connect`); ESTABLISHED follows.
@@ -285,12 +285,12 @@ impl CmId {
     }
 
     /// Waits for the next event of this identifier; `None` when the deadline passed.
-    pub(super) fn wait_event(&self, deadline: &Deadline) -> Result<Option<Event>> {
+    pub(super) fn wait_event(&self, deadline: &Deadline) -> Result<Option<CmEvent>> {
         wait_for_event(self.as_fd(), || self.next_event(), deadline)
     }
 
     /// Takes the next event of this identifier, if one is there.
-    pub(super) fn next_event(&self) -> Result<Option<Event>> {
+    pub(super) fn next_event(&self) -> Result<Option<CmEvent>> {
         self.locked(|raw| {
             let event = self.channel.next_event()?;
             Ok(event.filter(|event| {
@@ -318,10 +318,18 @@ impl CmId {
         Ok(())
     }
 
-    /// The device context, null while the identifier is bound to no device.
-    pub(crate) fn context(&self) -> *mut ibv_context {
+    /// The device that CM bound the identifier to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`]: ENODEV if it is bound to none.
+    pub(super) fn device(self: &Arc<Self>) -> Result<Arc<Device>> {
         // SAFETY: `raw` is alive until our drop.
-        self.locked(|raw| unsafe { (*raw).verbs })
+        let context = self.locked(|raw| unsafe { (*raw).verbs });
+        let unbound = || Error::verb("use the identifier's device", "rdma_resolve_addr", errno::ENODEV);
+        let context = NonNull::new(context).ok_or_else(unbound)?;
+        // SAFETY: librdmacm keeps the context of a device open while an identifier is bound to it, and ours stays so.
+        Ok(unsafe { Device::of_context(context, Arc::clone(self) as _) })
     }
 
     /// The peer's address, once there is one.
@@ -346,6 +354,17 @@ impl CmId {
     #[must_use]
     pub fn channel(&self) -> &Arc<EventChannel> {
         &self.channel
+    }
+}
+
+impl ContextOwner for CmId {}
+
+impl QueuePairOwner for CmId {
+    /// Destroys the identifier's queue pair (`rdma_destroy_qp`).
+    fn destroy_queue_pair(&self) {
+        // SAFETY: the identifier is alive (we own it); its queue pair came from `rdma_create_qp` and is destroyed once, by
+        // the drop of the one value that it was handed to.
+        self.locked(|raw| unsafe { rdma_sys::rdma_destroy_qp(raw) });
     }
 }
 

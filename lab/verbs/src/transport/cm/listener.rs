@@ -6,8 +6,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::event::Event;
+use super::event::CmEvent;
 use super::id::CmId;
+use super::link::endpoint;
 use crate::cm_event::CmEventKind;
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointBuilder};
@@ -60,7 +61,7 @@ impl Listener for CmListener {
                     // SAFETY: the event gave us the identifier to own, once, and its channel is the listener's.
                     let id = unsafe { CmId::adopt(raw, Arc::clone(self.id.channel())) };
                     let peer = id.peer();
-                    let Event { private_data, remote_qpn, responder_resources, .. } = event;
+                    let CmEvent { private_data, remote_qpn, responder_resources, .. } = event;
                     return Ok(Box::new(CmRequest {
                         id,
                         peer,
@@ -109,7 +110,7 @@ impl ConnectRequest for CmRequest {
 
     fn into_endpoint(mut self: Box<Self>, builder: &EndpointBuilder) -> Result<Endpoint> {
         self.id.migrate()?;
-        super::endpoint(Arc::new(self.id), self.remote_qpn, builder)
+        endpoint(Arc::new(self.id), self.remote_qpn, builder)
     }
 
     fn reject(self: Box<Self>, reason: &str) -> Result<()> {

@@ -2,26 +2,23 @@
 
 mod event;
 mod id;
+mod link;
 mod listener;
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 pub use event::EventChannel;
 pub use id::CmId;
 
-use self::event::Event;
+use self::event::CmEvent;
+use self::link::endpoint;
 use self::listener::CmListener;
-use super::{ConnectParams, Link, Listener, Prepare, Target, Transport, reject_text};
+use super::{ConnectParams, ConnectTarget, Listener, Prepare, Transport, reject_text};
 use crate::cm_event::{CmEventKind, RejectReason};
 use crate::deadline::Deadline;
-use crate::device::Device;
 use crate::endpoint::{Endpoint, EndpointBuilder};
 use crate::error::{Error, Result, errno};
-use crate::qp::QueuePair;
-use crate::sys;
-use crate::work_queue::WorkQueue;
 
 /// Margin of the kernel's limit beyond ours, so that it is our message that ends the wait.
 const KERNEL_MARGIN_MS: i32 = 1000;
@@ -38,7 +35,7 @@ impl Transport for Cm {
     /// A stale connection, which a restart of one host leaves behind, is tried once more, with a new endpoint.
     fn connect(
         &self,
-        target: &Target,
+        target: &ConnectTarget,
         params: &ConnectParams,
         builder: &EndpointBuilder,
         prepare: Prepare<'_>,
@@ -58,7 +55,7 @@ impl Transport for Cm {
 }
 
 fn connect_once(
-    target: &Target,
+    target: &ConnectTarget,
     params: &ConnectParams,
     builder: &EndpointBuilder,
     prepare: Prepare<'_>,
@@ -78,16 +75,8 @@ fn connect_once(
     Ok((endpoint, event.private_data))
 }
 
-/// Makes the endpoint of an identifier that is bound to a device.
-fn endpoint(id: Arc<CmId>, remote_qpn: Option<u32>, builder: &EndpointBuilder) -> Result<Endpoint> {
-    let device = Device::of_identifier(&id)?;
-    let mut work = builder.build(&device, |pd, cq, capacity| QueuePair::create_for(&id, pd, cq, capacity))?;
-    work.set_peer_qp_num(remote_qpn);
-    Ok(Endpoint::new(work, Box::new(CmLink(id))))
-}
-
 /// Resolves address and route; the identifier is bound to a device afterwards.
-fn resolve(target: &Target, params: &ConnectParams, deadline: &Deadline) -> Result<Arc<CmId>> {
+fn resolve(target: &ConnectTarget, params: &ConnectParams, deadline: &Deadline) -> Result<Arc<CmId>> {
     let server = target.server;
     let id = CmId::create()?;
     if let Some(exponent) = params.ack_timeout {
@@ -111,9 +100,9 @@ fn expect_event(
     id: &CmId,
     expected: CmEventKind,
     awaited: &str,
-    target: &Target,
+    target: &ConnectTarget,
     deadline: &Deadline,
-) -> Result<Event> {
+) -> Result<CmEvent> {
     let peer = target.server;
     let absent = || {
         format!(
@@ -147,92 +136,6 @@ fn expect_event(
         }),
     };
     Err(error.or_hint(absent))
-}
-
-/// The control path of a connection with CM.
-#[derive(Debug)]
-struct CmLink(Arc<CmId>);
-
-impl AsFd for CmLink {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl Link for CmLink {
-    fn accept(&mut self, work: &mut WorkQueue, params: &ConnectParams, deadline: &Deadline) -> Result<bool> {
-        let id = &self.0;
-        if let Some(exponent) = params.ack_timeout {
-            id.set_ack_timeout(exponent)?;
-        }
-        params.log("rdma_accept");
-        id.accept(params)?;
-
-        let awaited = "the client to confirm the connection (ESTABLISHED)";
-        let event = wait_confirmation(id, work, awaited, deadline)?;
-        match event.kind {
-            CmEventKind::Established if event.status == 0 => Ok(false),
-            CmEventKind::Disconnected => {
-                // Only a connection that stands is disconnected: the RTU is lost or late, and the client has finished.
-                tracing::debug!("the client disconnected before its RTU came");
-                Ok(true)
-            }
-            kind => Err(Error::CmEvent {
-                awaited: awaited.into(),
-                event: kind,
-                status: event.status,
-                elapsed: deadline.elapsed(),
-                hint: Some("look at the client's own error".into()),
-            }),
-        }
-    }
-
-    fn peer_left(&mut self, awaited: &str, deadline: &Deadline) -> Result<bool> {
-        let Some(event) = self.0.next_event()? else {
-            return Ok(false);
-        };
-        match event.kind {
-            CmEventKind::Disconnected => Ok(true),
-            CmEventKind::DeviceRemoval => Err(Error::CmEvent {
-                awaited: awaited.to_owned(),
-                event: event.kind,
-                status: event.status,
-                elapsed: deadline.elapsed(),
-                hint: Some("the RDMA device went away: see `rdma link`".into()),
-            }),
-            kind => {
-                tracing::debug!("ignored CM event {kind} while waiting for {awaited}");
-                Ok(false)
-            }
-        }
-    }
-
-    fn disconnect(&mut self, _qp: &QueuePair) -> Result<()> {
-        self.0.disconnect()
-    }
-}
-
-/// Waits for the CM event that answers an accepted client. Data that comes first is told to CM, which then says
-/// ESTABLISHED.
-///
-/// A device may announce such data itself (IBV_EVENT_COMM_EST); rxe does not, so completions are looked at.
-fn wait_confirmation(id: &CmId, work: &mut WorkQueue, awaited: &str, deadline: &Deadline) -> Result<Event> {
-    let mut is_told = false;
-    loop {
-        if let Some(event) = id.next_event()? {
-            return Ok(event);
-        }
-        work.qp().cq().req_notify()?;
-        work.poll()?;
-        if !is_told && work.has_heard() {
-            id.notify_established();
-            is_told = true;
-        }
-        if !sys::wait_readable(&[work.as_fd(), id.as_fd()], deadline)? {
-            return Err(Error::timeout(awaited, deadline));
-        }
-        work.qp().cq().drain_events()?;
-    }
 }
 
 #[cfg(test)]

@@ -30,13 +30,13 @@ pub(super) struct Hello {
 
 /// A refusal, sent in the place of parameters.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Refusal {
+pub(super) struct RefusalLine {
     pub(super) version: u32,
     pub(super) reject: String,
 }
 
 pub(super) fn refuse(stream: &TcpStream, reason: &str) -> Result<()> {
-    send(stream, &Refusal { version: VERSION, reject: reason.to_owned() })
+    send(stream, &RefusalLine { version: VERSION, reject: reason.to_owned() })
 }
 
 pub(super) fn send(mut stream: &TcpStream, message: &impl Serialize) -> Result<()> {
@@ -118,19 +118,9 @@ pub(super) fn parse(line: &str) -> Result<Hello> {
     Err(Error::Parameters(wrong))
 }
 
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
+/// Decodes private data.
 pub(super) fn from_hex(text: &str) -> Result<Vec<u8>> {
-    let wrong = || Error::Parameters("private data is not hexadecimal".into());
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
-        return Err(wrong());
-    }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| wrong()))
-        .collect()
+    hex::decode(text).map_err(|_| Error::Parameters("private data is not hexadecimal".into()))
 }
 
 #[cfg(test)]

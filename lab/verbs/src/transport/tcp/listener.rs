@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::hello::{Hello, from_hex, is_the_peer_s, parse, read_line, refuse};
+use super::link::{TcpLink, work_queue};
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointBuilder};
 use crate::error::{Error, Result};
@@ -144,9 +145,9 @@ impl ConnectRequest for TcpRequest {
 
     fn into_endpoint(self: Box<Self>, builder: &EndpointBuilder) -> Result<Endpoint> {
         let number = self.theirs.qpn;
-        let (mut work, port) = super::work_queue(&self.stream, builder)?;
+        let (mut work, port) = work_queue(&self.stream, builder)?;
         work.set_peer_qp_num(Some(number));
-        let link = super::TcpLink { stream: self.stream, port, peer: Some(self.theirs) };
+        let link = TcpLink::new(self.stream, port, Some(self.theirs));
         Ok(Endpoint::new(work, Box::new(link)))
     }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 /// An option: its long name, its letter (or a space), whether it takes a value.
 pub(crate) type Spec = (&'static str, char, bool);
 
-/// What every command takes.
+/// Options of every command.
 const COMMON: &[Spec] = &[("help", 'h', false), ("verbose", 'v', false)];
 
-/// What was given.
+/// Arguments as given.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) words: Vec<String>,

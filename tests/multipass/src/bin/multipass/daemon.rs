@@ -3,17 +3,17 @@
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::os::unix::net::UnixStream;
 
-use multipass_stand_in::place::{Place, Switch};
-use multipass_stand_in::protocol::{Event, Request};
+use multipass_stand_in::place::{Misbehaviour, StandInDirectory};
+use multipass_stand_in::protocol::{ClientRequest, Notice};
 
 /// A request under way.
 #[derive(Debug)]
-pub(crate) struct Asked(Result<Lines<BufReader<UnixStream>>, String>);
+pub(crate) struct PendingAnswer(Result<Lines<BufReader<UnixStream>>, String>);
 
 /// Asks the daemon.
-pub(crate) fn ask(place: &Place, request: &Request) -> Asked {
-    if place.switch(Switch::NotAuthenticated).is_some() {
-        return Asked(Err("The client is not authenticated with the Multipass service.\n\
+pub(crate) fn ask(place: &StandInDirectory, request: &ClientRequest) -> PendingAnswer {
+    if place.switch(Misbehaviour::NotAuthenticated).is_some() {
+        return PendingAnswer(Err("The client is not authenticated with the Multipass service.\n\
             Please use 'multipass authenticate' before proceeding."
             .to_owned()));
     }
@@ -22,15 +22,15 @@ pub(crate) fn ask(place: &Place, request: &Request) -> Asked {
         stream.write_all(format!("{text}\n").as_bytes())?;
         Ok(BufReader::new(stream).lines())
     });
-    Asked(connected.map_err(|_| "cannot connect to the multipass socket".to_owned()))
+    PendingAnswer(connected.map_err(|_| "cannot connect to the multipass socket".to_owned()))
 }
 
-impl Asked {
-    /// What comes next. A daemon that goes away is one that cannot be reached.
-    pub(crate) fn next(&mut self) -> Event {
-        let gone = || Event::Failed("cannot connect to the multipass socket".to_owned());
+impl PendingAnswer {
+    /// Waits for the next notice. A daemon that goes away is one that cannot be reached.
+    pub(crate) fn next(&mut self) -> Notice {
+        let gone = || Notice::Failed("cannot connect to the multipass socket".to_owned());
         match &mut self.0 {
-            Err(why) => Event::Failed(why.clone()),
+            Err(why) => Notice::Failed(why.clone()),
             Ok(lines) => match lines.next() {
                 Some(Ok(line)) => serde_json::from_str(&line).unwrap_or_else(|_| gone()),
                 _ => gone(),
@@ -39,7 +39,7 @@ impl Asked {
     }
 
     /// The last thing that comes.
-    pub(crate) fn last(mut self) -> Event {
+    pub(crate) fn last(mut self) -> Notice {
         loop {
             let event = self.next();
             if event.is_last() {

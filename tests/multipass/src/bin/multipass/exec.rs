@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use lab::base::command::shell_word;
-use multipass_stand_in::protocol::{Event, Purpose, Request};
+use multipass_stand_in::protocol::{ClientRequest, Notice, Purpose};
 
 use crate::arguments::{Arguments, Spec};
+use crate::client::{CommandClient, FAILED, failed};
 use crate::daemon::ask;
 use crate::spinner::Spinner;
-use crate::{Client, FAILED, failed};
 
 const SPECS: &[Spec] = &[("working-directory", 'd', true), ("no-map-working-directory", 'n', false)];
 
@@ -22,7 +22,7 @@ const RETRY: u8 = 4;
 /// Where connections to an instance come from.
 const GATEWAY: &str = "192.0.2.1";
 
-pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+pub(crate) fn run(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let arguments =
         Arguments::parse(rest, SPECS).map_err(|error| match rest.iter().any(|word| word == "--") {
             true => error,
@@ -62,13 +62,13 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
 /// The way into an instance, which is started where it does not run, and its address; or the exit code of a failure that
 /// was told.
 pub(crate) fn reach(
-    client: &Client<'_>,
+    client: &CommandClient<'_>,
     command: &str,
     name: &str,
     purpose: Purpose,
 ) -> Result<(Vec<String>, String), u8> {
     let mut spinner = Spinner::default();
-    let mut asked = ask(client.place, &Request::Reach { name: name.to_owned(), purpose });
+    let mut asked = ask(client.place, &ClientRequest::Reach { name: name.to_owned(), purpose });
     let mut has_spun = false;
     loop {
         let event = asked.next();
@@ -77,12 +77,12 @@ pub(crate) fn reach(
             spinner.stop();
         }
         match event {
-            Event::Step(text) => {
+            Notice::Step(text) => {
                 has_spun = true;
                 spinner.start(&text);
             }
-            Event::Reached(way, address) => return Ok((way, address)),
-            Event::Failed(why) => return Err(failed(command, &why)),
+            Notice::Reached(way, address) => return Ok((way, address)),
+            Notice::Failed(why) => return Err(failed(command, &why)),
             _ => return Err(FAILED),
         }
     }

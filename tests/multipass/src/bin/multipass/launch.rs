@@ -5,12 +5,12 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multipass_stand_in::protocol::{Event, Launch, Request, size_bytes};
+use multipass_stand_in::protocol::{ClientRequest, Launch, Notice, size_bytes};
 
 use crate::arguments::{Arguments, Spec};
-use crate::daemon::{Asked, ask};
+use crate::client::{CommandClient, FAILED, OK, TIMED_OUT, complain, failed, unhandled};
+use crate::daemon::{PendingAnswer, ask};
 use crate::spinner::{Spinner, say};
-use crate::{Client, FAILED, OK, TIMED_OUT, complain, failed, unhandled};
 
 const SPECS: &[Spec] = &[
     ("cpus", 'c', true),
@@ -24,7 +24,7 @@ const SPECS: &[Spec] = &[
 /// The name of an instance that is given none: real ones are drawn.
 const UNNAMED: &str = "stand-in";
 
-pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+pub(crate) fn run(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let arguments = Arguments::parse(rest, SPECS)?;
     let user_data = match arguments.value("cloud-init") {
         None => None,
@@ -45,7 +45,7 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     let request = check(&arguments, user_data)?;
     let name = request.name.clone();
     let mut spinner = Spinner::default();
-    let mut asked = ask(client.place, &Request::Launch(request));
+    let mut asked = ask(client.place, &ClientRequest::Launch(request));
     let started = Instant::now();
     let (sender, events) = channel();
     thread::spawn(move || {
@@ -62,7 +62,7 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
         let event = match left {
             Some(left) => match events.recv_timeout(left) {
                 Ok(event) => event,
-                Err(RecvTimeoutError::Timeout) => Event::TimedOut,
+                Err(RecvTimeoutError::Timeout) => Notice::TimedOut,
                 Err(RecvTimeoutError::Disconnected) => return Ok(FAILED),
             },
             None => match events.recv() {
@@ -71,16 +71,16 @@ pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
             },
         };
         match event {
-            Event::Step(text) => {
+            Notice::Step(text) => {
                 spinner.stop();
                 spinner.start(&text);
             }
-            Event::Failed(why) => {
+            Notice::Failed(why) => {
                 spinner.stop();
                 spinner.stop();
                 return Ok(failed("launch", &why));
             }
-            Event::TimedOut => {
+            Notice::TimedOut => {
                 spinner.stop();
                 complain("Timed out waiting for instance launch.");
                 return Ok(TIMED_OUT);
@@ -105,17 +105,17 @@ pub(crate) fn limit(arguments: &Arguments) -> Result<Option<Duration>, String> {
 }
 
 /// Waits for the last thing that comes, or until the client's own clock has run down.
-pub(crate) fn within(limit: Option<Duration>, asked: Asked) -> Option<Event> {
+pub(crate) fn within(limit: Option<Duration>, asked: PendingAnswer) -> Option<Notice> {
     let (sender, event) = channel();
     thread::spawn(move || sender.send(asked.last()));
     let event = match limit {
         Some(limit) => event.recv_timeout(limit).ok()?,
         None => event.recv().ok()?,
     };
-    (event != Event::TimedOut).then_some(event)
+    (event != Notice::TimedOut).then_some(event)
 }
 
-/// What the client itself refuses.
+/// Checks the request as the client itself does.
 fn check(arguments: &Arguments, user_data: Option<String>) -> Result<Launch, String> {
     let image = match arguments.words.as_slice() {
         [] => "default".to_owned(),

@@ -4,20 +4,21 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use multipass_stand_in::instance::{self, Instance};
+use multipass_stand_in::instance;
 use multipass_stand_in::json;
-use multipass_stand_in::place::{Logged, Place, Switch, VARIABLE};
-use multipass_stand_in::protocol::{Event, Request};
+use multipass_stand_in::place::{Logged, Misbehaviour, StandInDirectory, VARIABLE};
+use multipass_stand_in::protocol::{ClientRequest, Notice};
 use serde_json::json;
 
 use crate::arguments::{Arguments, Spec};
+use crate::client::{CommandClient, FAILED, OK, TIMED_OUT, USAGE, complain, failed};
 use crate::daemon::ask;
 use crate::spinner::{Spinner, say};
 
 mod arguments;
+mod client;
 mod daemon;
 mod exec;
 mod launch;
@@ -27,20 +28,11 @@ mod transfer;
 /// The version that it stands in for.
 const VERSION: &str = "1.16.3";
 
-/// Done.
-const OK: u8 = 0;
-/// The arguments are wrong.
-const USAGE: u8 = 1;
-/// It failed.
-const FAILED: u8 = 2;
-/// The client's own limit has passed.
-const TIMED_OUT: u8 = 5;
-
 const FORMAT: Spec = ("format", ' ', true);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let Some(place) = Place::from_env() else {
+    let Some(place) = StandInDirectory::from_env() else {
         let text = format!(
             "this is a stand-in for Multipass, for tests: run it under `multipassd DIR -- COMMAND`, which sets {VARIABLE}"
         );
@@ -50,14 +42,14 @@ fn main() -> ExitCode {
     ExitCode::from(run(&place, &words))
 }
 
-fn run(place: &Place, words: &[String]) -> u8 {
+fn run(place: &StandInDirectory, words: &[String]) -> u8 {
     place.log(&Logged { argv: words.to_vec() });
     let Some((command, rest)) = words.split_first() else {
         say("Usage: multipass [options] <command>\n");
         return FAILED;
     };
-    let client = Client { place };
-    if place.switch(Switch::NeverRan).is_some() {
+    let client = CommandClient { place };
+    if place.switch(Misbehaviour::NeverRan).is_some() {
         complain(
             "[error] [client] Caught an unhandled exception: failed to open file \
              '/usr/local/etc/multipassd/multipass_root_cert.pem': No such file or directory(2)",
@@ -90,69 +82,11 @@ fn run(place: &Place, words: &[String]) -> u8 {
     })
 }
 
-/// What a command is given to work with.
-struct Client<'a> {
-    place: &'a Place,
-}
-
-impl Client<'_> {
-    /// Asks for something that has no output.
-    fn plain(&self, command: &str, request: &Request) -> u8 {
-        match ask(self.place, request).last() {
-            Event::Failed(why) => failed(command, &why),
-            _ => OK,
-        }
-    }
-
-    /// Asks for instances; `None` after a failure that was told.
-    fn instances(&self, command: &str, request: &Request) -> Option<Vec<Instance>> {
-        match ask(self.place, request).last() {
-            Event::Instances(instances) => Some(instances),
-            Event::Failed(why) => {
-                failed(command, &why);
-                None
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Writes a line to standard error.
-fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Tells a failure of the daemon's.
-fn failed(command: &str, why: &str) -> u8 {
-    if Place::from_env().is_some_and(|place| place.switch(Switch::Noise).is_some()) {
-        let address = "https://downloads.example/blueprints/main.zip";
-        complain(&format!(
-            "{0} [error] [url downloader] Failed to get {address}: Error opening {address}\n\
-             {0} [error] [blueprint provider] Error fetching Blueprints: failed to download from '{address}': \
-             Error opening {address}",
-            stamp()
-        ));
-    }
-    complain(&format!("{command} failed: {why}"));
-    FAILED
-}
-
-/// The time, as Multipass's log has it.
-fn stamp() -> String {
-    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
-    format!("[{}]", now.trim_end_matches('Z'))
-}
-
-/// An exception that nothing of Multipass's has caught.
-fn unhandled(what: &str) -> String {
-    format!("{} [error] [client] Caught an unhandled exception: {what}", stamp())
-}
-
-fn version(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+fn version(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     only_json(&Arguments::parse(rest, &[FORMAT])?)?;
     // Without a daemon, the client's own version and exit code 0.
-    let daemon = match ask(client.place, &Request::Version).last() {
-        Event::Text(version) => Some(version),
+    let daemon = match ask(client.place, &ClientRequest::Version).last() {
+        Notice::Text(version) => Some(version),
         _ => None,
     };
     let mut versions = json!({ "multipass": VERSION });
@@ -171,14 +105,14 @@ fn only_json(arguments: &Arguments) -> Result<(), String> {
     }
 }
 
-fn info(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+fn info(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let specs = [FORMAT, ("all", ' ', false), ("no-runtime-information", ' ', false)];
-    let known = if client.place.switch(Switch::OldClient).is_some() { 2 } else { 3 };
+    let known = if client.place.switch(Misbehaviour::OldClient).is_some() { 2 } else { 3 };
     let arguments = Arguments::parse(rest, &specs[..known])?;
     only_json(&arguments)?;
     let runtime = !arguments.has("no-runtime-information");
     let Some(instances) =
-        client.instances("info", &Request::Info { names: arguments.words.clone(), runtime })
+        client.instances("info", &ClientRequest::Info { names: arguments.words.clone(), runtime })
     else {
         return Ok(FAILED);
     };
@@ -186,36 +120,36 @@ fn info(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     Ok(OK)
 }
 
-fn list(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+fn list(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     only_json(&Arguments::parse(rest, &[FORMAT])?)?;
-    let Some(instances) = client.instances("list", &Request::List) else { return Ok(FAILED) };
+    let Some(instances) = client.instances("list", &ClientRequest::List) else { return Ok(FAILED) };
     say(&json::text(&instance::list_json(&instances)));
     Ok(OK)
 }
 
-fn get(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+fn get(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let arguments = Arguments::parse(rest, &[])?;
     let [key] = arguments.words.as_slice() else { return Err("Need exactly one setting key.".to_owned()) };
-    Ok(match ask(client.place, &Request::Get { key: key.clone() }).last() {
-        Event::Text(value) => {
+    Ok(match ask(client.place, &ClientRequest::Get { key: key.clone() }).last() {
+        Notice::Text(value) => {
             say(&format!("{value}\n"));
             OK
         }
-        Event::Failed(why) => failed("get", &why),
+        Notice::Failed(why) => failed("get", &why),
         _ => FAILED,
     })
 }
 
-fn start(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+fn start(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let arguments = Arguments::parse(rest, &[("all", ' ', false), ("timeout", ' ', true)])?;
     let limit = launch::limit(&arguments)?;
     let names = named(&arguments)?;
     let mut spinner = Spinner::default();
     spinner.start(&format!("Starting {}", names.join(", ")));
-    let ended = launch::within(limit, ask(client.place, &Request::Start { names }));
+    let ended = launch::within(limit, ask(client.place, &ClientRequest::Start { names }));
     spinner.stop();
     Ok(match ended {
-        Some(Event::Failed(why)) => {
+        Some(Notice::Failed(why)) => {
             say_clear();
             failed("start", &why)
         }
@@ -230,7 +164,7 @@ fn start(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
     })
 }
 
-fn stop(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+fn stop(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let specs = [("all", ' ', false), ("time", 't', true), ("cancel", 'c', false), ("force", ' ', false)];
     let arguments = Arguments::parse(rest, &specs)?;
     let force = arguments.has("force");
@@ -238,20 +172,26 @@ fn stop(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
         return Err("Cannot set 'force' along with 'time' or 'cancel' options at the same time".to_owned());
     }
     let names = named(&arguments)?;
-    Ok(spin(client, "stop", "Stopping", &names.clone(), &Request::Stop { names, force }))
+    Ok(spin(client, "stop", "Stopping", &names.clone(), &ClientRequest::Stop { names, force }))
 }
 
-fn suspend(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+fn suspend(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let names = named(&Arguments::parse(rest, &[("all", ' ', false), ("timeout", ' ', true)])?)?;
-    Ok(spin(client, "suspend", "Suspending", &names.clone(), &Request::Suspend { names }))
+    Ok(spin(client, "suspend", "Suspending", &names.clone(), &ClientRequest::Suspend { names }))
 }
 
-fn spin(client: &Client<'_>, command: &str, doing: &str, names: &[String], request: &Request) -> u8 {
+fn spin(
+    client: &CommandClient<'_>,
+    command: &str,
+    doing: &str,
+    names: &[String],
+    request: &ClientRequest,
+) -> u8 {
     let mut spinner = Spinner::default();
     spinner.start(&format!("{doing} {}", names.join(", ")));
     let ended = ask(client.place, request).last();
     spinner.stop();
-    if let Event::Failed(why) = ended {
+    if let Notice::Failed(why) = ended {
         say_clear();
         return failed(command, &why);
     }
@@ -263,16 +203,16 @@ fn say_clear() {
     Spinner::default().stop();
 }
 
-fn delete(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+fn delete(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let arguments = Arguments::parse(rest, &[("all", ' ', false), ("purge", 'p', false)])?;
     let purge = arguments.has("purge");
     let names = named(&arguments)?;
-    Ok(client.plain("delete", &Request::Delete { names, purge }))
+    Ok(client.plain("delete", &ClientRequest::Delete { names, purge }))
 }
 
-fn recover(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+fn recover(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let names = named(&Arguments::parse(rest, &[("all", ' ', false)])?)?;
-    Ok(client.plain("recover", &Request::Recover { names }))
+    Ok(client.plain("recover", &ClientRequest::Recover { names }))
 }
 
 fn named(arguments: &Arguments) -> Result<Vec<String>, String> {

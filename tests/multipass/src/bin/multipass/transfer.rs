@@ -6,20 +6,20 @@ use std::io::{Read as _, Write as _};
 use std::process::{Command, Output, Stdio};
 
 use lab::base::command::shell_word;
-use multipass_stand_in::place::Switch;
+use multipass_stand_in::place::Misbehaviour;
 use multipass_stand_in::protocol::Purpose;
 
 use crate::arguments::Arguments;
+use crate::client::{CommandClient, FAILED, OK, complain};
 use crate::exec::reach;
-use crate::{Client, FAILED, OK, complain};
 
-/// What the remote end of a push or pull exits with, and what SFTP would have said.
+/// Exit codes of a push or pull's remote end, each with SFTP's words for it.
 const ENDINGS: [(i32, &str); 3] = [(41, "No such file"), (42, "Permission denied"), (43, "Failure")];
 
 /// The remote directory does not exist.
 const NO_DIRECTORY: i32 = 44;
 
-pub(crate) fn run(client: &Client<'_>, rest: &[String]) -> Result<u8, String> {
+pub(crate) fn run(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {
     let words = Arguments::parse(rest, &[])?.words;
     let remote = |word: &String| word.split_once(':').map(|(name, path)| (name.to_owned(), path.to_owned()));
     match words.as_slice() {
@@ -43,12 +43,12 @@ fn sftp_failed(what: &str) -> u8 {
     FAILED
 }
 
-fn push(client: &Client<'_>, name: &str, target: &str, stdin: &[u8]) -> u8 {
+fn push(client: &CommandClient<'_>, name: &str, target: &str, stdin: &[u8]) -> u8 {
     let way = match reach(client, "transfer", name, Purpose::Transfer) {
         Ok((way, _)) => way,
         Err(code) => return code,
     };
-    let kept = match client.place.switch(Switch::TruncatedPush) {
+    let kept = match client.place.switch(Misbehaviour::TruncatedPush) {
         Some(_) => &stdin[..stdin.len() / 2],
         None => stdin,
     };
@@ -72,7 +72,7 @@ fn cannot_open(path: &str, code: Option<i32>) -> String {
     format!("cannot open remote file {path}: SFTP server: {why}")
 }
 
-fn pull(client: &Client<'_>, name: &str, path: &str) -> u8 {
+fn pull(client: &CommandClient<'_>, name: &str, path: &str) -> u8 {
     let way = match reach(client, "transfer", name, Purpose::Transfer) {
         Ok((way, _)) => way,
         Err(code) => return code,
@@ -80,7 +80,7 @@ fn pull(client: &Client<'_>, name: &str, path: &str) -> u8 {
     let script =
         format!("t={}; [ -e \"$t\" ] || exit 41; [ -r \"$t\" ] || exit 42; cat \"$t\"", shell_word(path));
     let (code, mut bytes) = remote(&way, &script, &[]);
-    if client.place.switch(Switch::TruncatedPull).is_some() {
+    if client.place.switch(Misbehaviour::TruncatedPull).is_some() {
         bytes.truncate(bytes.len() / 2);
     }
     let written = std::io::stdout().write_all(&bytes);

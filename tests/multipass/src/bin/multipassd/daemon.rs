@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use lab::base::error::{Error, IoContext as _, Result};
 use lab::base::role::Role;
-use multipass_stand_in::instance::{Instance, State};
-use multipass_stand_in::place::{Place, Switch};
-use multipass_stand_in::protocol::{Event, Purpose, Request};
+use multipass_stand_in::instance::{InstanceState, StandInInstance};
+use multipass_stand_in::place::{Misbehaviour, StandInDirectory};
+use multipass_stand_in::protocol::{ClientRequest, Notice, Purpose};
 
 use crate::nodes::Nodes;
 
@@ -25,20 +25,20 @@ const POWERDOWN_LIMIT: Duration = Duration::from_secs(300);
 /// How long `exec` waits for a guest that does not answer.
 const SSH_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why a request fails.
-pub(crate) type Refused = String;
+/// Reason of a request that fails.
+pub(crate) type RequestError = String;
 
-/// What it knows, shared by the threads that serve clients.
+/// The daemon, shared by the threads that serve clients.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    pub(crate) place: Place,
-    pub(crate) state: Mutex<Known>,
+    pub(crate) place: StandInDirectory,
+    pub(crate) state: Mutex<DaemonState>,
     pub(crate) nodes: Mutex<Nodes>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Known {
-    pub(crate) instances: BTreeMap<String, Held>,
+pub(crate) struct DaemonState {
+    pub(crate) instances: BTreeMap<String, HeldInstance>,
     pub(crate) preparing: BTreeSet<String>,
     blocked_until: Option<Instant>,
     /// The instance whose guest the daemon waits for, serving nobody.
@@ -47,8 +47,8 @@ pub(crate) struct Known {
 
 /// An instance and what is behind it.
 #[derive(Debug, Clone)]
-pub(crate) struct Held {
-    pub(crate) instance: Instance,
+pub(crate) struct HeldInstance {
+    pub(crate) instance: StandInInstance,
     pub(crate) address: Vec<String>,
     /// Its machine; one that exists from the start has none.
     pub(crate) role: Option<Role>,
@@ -58,15 +58,15 @@ pub(crate) struct Held {
 
 impl Daemon {
     /// Serves in a place, in threads of this process.
-    pub(crate) fn start(place: &Place) -> Result<()> {
-        let mut known = Known::default();
+    pub(crate) fn start(place: &StandInDirectory) -> Result<()> {
+        let mut known = DaemonState::default();
         if let Ok(text) = fs::read_to_string(place.instances()) {
-            let instances: Vec<Instance> = serde_json::from_str(&text).map_err(|source| {
+            let instances: Vec<StandInInstance> = serde_json::from_str(&text).map_err(|source| {
                 Error::usage(format!("{} holds no instances", place.instances().display())).source(source)
             })?;
-            known
-                .instances
-                .extend(instances.into_iter().map(|instance| (instance.name.clone(), Held::given(instance))));
+            known.instances.extend(
+                instances.into_iter().map(|instance| (instance.name.clone(), HeldInstance::given(instance))),
+            );
         }
         let _ = fs::remove_file(place.socket());
         let listener = UnixListener::bind(place.socket()).at("failed to listen on", &place.socket())?;
@@ -87,21 +87,21 @@ impl Daemon {
         if BufReader::new(stream).read_line(&mut line).is_err() {
             return;
         }
-        let mut tell = |event: &Event| {
+        let mut tell = |event: &Notice| {
             let text = serde_json::to_string(event).unwrap_or_default();
             let _ = stream.write_all(format!("{text}\n").as_bytes());
         };
         let last = match serde_json::from_str(&line) {
             Ok(request) => {
                 self.wait_unblocked();
-                self.answer(request, &mut |step| tell(&Event::Step(step))).unwrap_or_else(Event::Failed)
+                self.answer(request, &mut |step| tell(&Notice::Step(step))).unwrap_or_else(Notice::Failed)
             }
-            Err(error) => Event::Failed(error.to_string()),
+            Err(error) => Notice::Failed(error.to_string()),
         };
         tell(&last);
     }
 
-    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+    pub(crate) fn known(&self) -> MutexGuard<'_, DaemonState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -111,7 +111,7 @@ impl Daemon {
 
     fn wait_unblocked(&self) {
         let is_blocked = || {
-            self.place.switch(Switch::DaemonBlocked).is_some()
+            self.place.switch(Misbehaviour::DaemonBlocked).is_some()
                 || self.known().blocked_until.is_some_and(|until| Instant::now() < until)
                 || self.known().blocked_by.clone().is_some_and(|name| self.is_hung(&name))
         };
@@ -120,64 +120,65 @@ impl Daemon {
         }
     }
 
-    fn answer(&self, request: Request, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
+    fn answer(&self, request: ClientRequest, step: &mut dyn FnMut(String)) -> Result<Notice, RequestError> {
         match request {
-            Request::Version => Ok(Event::Text(VERSION.to_owned())),
-            Request::Launch(launch) => self.launch(&launch, step),
-            Request::Info { names, runtime } => {
+            ClientRequest::Version => Ok(Notice::Text(VERSION.to_owned())),
+            ClientRequest::Launch(launch) => self.launch(&launch, step),
+            ClientRequest::Info { names, runtime } => {
                 let names = if names.is_empty() { self.all() } else { self.existing(&names)? };
                 if runtime {
                     self.ask_guests(&names)?;
                 }
-                Ok(Event::Instances(names.iter().filter_map(|name| self.view(name, runtime)).collect()))
+                Ok(Notice::Instances(names.iter().filter_map(|name| self.view(name, runtime)).collect()))
             }
-            Request::List => {
+            ClientRequest::List => {
                 let names = self.all();
                 self.ask_guests(&names)?;
-                Ok(Event::Instances(names.iter().filter_map(|name| self.view(name, true)).collect()))
+                Ok(Notice::Instances(names.iter().filter_map(|name| self.view(name, true)).collect()))
             }
-            Request::Reach { name, purpose } => self.reach(&name, purpose, step),
-            Request::Start { names } => {
+            ClientRequest::Reach { name, purpose } => self.reach(&name, purpose, step),
+            ClientRequest::Start { names } => {
                 for name in self.startable(&names)? {
                     self.start_one(&name)?;
                 }
-                Ok(Event::Done)
+                Ok(Notice::Done)
             }
-            Request::Stop { names, force } => {
+            ClientRequest::Stop { names, force } => {
                 for name in self.living(&names)? {
                     self.stop_one(&name, force)?;
                 }
-                Ok(Event::Done)
+                Ok(Notice::Done)
             }
-            Request::Suspend { names } => {
+            ClientRequest::Suspend { names } => {
                 for name in self.living(&names)? {
-                    if let (State::Running, Some(role)) = (self.state_of(&name), self.role_of(&name)) {
+                    if let (InstanceState::Running, Some(role)) = (self.state_of(&name), self.role_of(&name))
+                    {
                         self.nodes().pause(role).map_err(told)?;
                     }
-                    if self.state_of(&name) == State::Running {
-                        self.set(&name, State::Suspended);
+                    if self.state_of(&name) == InstanceState::Running {
+                        self.set(&name, InstanceState::Suspended);
                     }
                 }
-                Ok(Event::Done)
+                Ok(Notice::Done)
             }
-            Request::Delete { names, purge } => {
+            ClientRequest::Delete { names, purge } => {
                 for name in self.existing(&names)? {
                     self.delete_one(&name, purge)?;
                 }
-                Ok(Event::Done)
+                Ok(Notice::Done)
             }
-            Request::Recover { names } => {
+            ClientRequest::Recover { names } => {
                 for name in self.existing(&names)? {
-                    if self.state_of(&name) == State::Deleted {
-                        self.set(&name, State::Stopped);
+                    if self.state_of(&name) == InstanceState::Deleted {
+                        self.set(&name, InstanceState::Stopped);
                     }
                 }
-                Ok(Event::Done)
+                Ok(Notice::Done)
             }
-            Request::Get { key } => match key.as_str() {
-                "local.driver" => {
-                    Ok(Event::Text(self.place.switch(Switch::Driver).unwrap_or_else(|| "qemu".to_owned())))
-                }
+            ClientRequest::Get { key } => match key.as_str() {
+                "local.driver" => Ok(Notice::Text(
+                    self.place.switch(Misbehaviour::Driver).unwrap_or_else(|| "qemu".to_owned()),
+                )),
                 _ => Err(format!("Unrecognized settings key: '{key}'")),
             },
         }
@@ -188,7 +189,7 @@ impl Daemon {
     }
 
     /// These, if each exists.
-    fn existing(&self, names: &[String]) -> Result<Vec<String>, Refused> {
+    fn existing(&self, names: &[String]) -> Result<Vec<String>, RequestError> {
         let known = self.known();
         let missing = names.iter().filter(|name| !known.instances.contains_key(*name));
         errors(missing.map(|name| format!("instance \"{name}\" does not exist")))?;
@@ -196,21 +197,21 @@ impl Daemon {
     }
 
     /// These, if each exists and none is deleted.
-    fn living(&self, names: &[String]) -> Result<Vec<String>, Refused> {
+    fn living(&self, names: &[String]) -> Result<Vec<String>, RequestError> {
         let names = self.existing(names)?;
-        let deleted = names.iter().filter(|name| self.state_of(name) == State::Deleted);
+        let deleted = names.iter().filter(|name| self.state_of(name) == InstanceState::Deleted);
         errors(deleted.map(|name| format!("instance \"{name}\" is deleted")))?;
         Ok(names)
     }
 
     /// These, if each can be started; the words differ from those of all other commands.
-    fn startable(&self, names: &[String]) -> Result<Vec<String>, Refused> {
+    fn startable(&self, names: &[String]) -> Result<Vec<String>, RequestError> {
         let mut missing = String::new();
         for name in names {
             let exists = self.known().instances.contains_key(name);
             if !exists {
                 missing.push_str(&format!("Instance '{name}' does not exist.\n"));
-            } else if self.state_of(name) == State::Deleted {
+            } else if self.state_of(name) == InstanceState::Deleted {
                 missing.push_str(&format!(
                     "Instance '{name}' is deleted. Use 'recover' to recover it or 'purge' to permanently delete it.\n"
                 ));
@@ -224,32 +225,33 @@ impl Daemon {
     }
 
     /// Its state; a guest that has powered itself off is stopped.
-    fn state_of(&self, name: &str) -> State {
+    fn state_of(&self, name: &str) -> InstanceState {
         let (state, role) = match self.known().instances.get(name) {
             Some(held) => (held.instance.state, held.role),
-            None => return State::Deleted,
+            None => return InstanceState::Deleted,
         };
-        if let (State::Running, Some(role)) = (state, role)
+        if let (InstanceState::Running, Some(role)) = (state, role)
             && self.nodes().has_ended(role)
         {
-            self.set(name, State::Stopped);
-            return State::Stopped;
+            self.set(name, InstanceState::Stopped);
+            return InstanceState::Stopped;
         }
         state
     }
 
-    fn set(&self, name: &str, state: State) {
+    fn set(&self, name: &str, state: InstanceState) {
         if let Some(held) = self.known().instances.get_mut(name) {
             held.instance.state = state;
         }
     }
 
-    /// What clients see of it.
-    fn view(&self, name: &str, runtime: bool) -> Option<Instance> {
+    /// The instance as clients see it.
+    fn view(&self, name: &str, runtime: bool) -> Option<StandInInstance> {
         let state = self.state_of(name);
         let held = self.known().instances.get(name)?.clone();
-        let mut instance = Instance { state, release: String::new(), ipv4: Vec::new(), ..held.instance };
-        if state == State::Running && runtime {
+        let mut instance =
+            StandInInstance { state, release: String::new(), ipv4: Vec::new(), ..held.instance };
+        if state == InstanceState::Running && runtime {
             instance.release = format!("Ubuntu {}", instance.image_release);
             instance.ipv4 = held.address;
         }
@@ -257,8 +259,12 @@ impl Daemon {
     }
 
     fn is_hung(&self, name: &str) -> bool {
-        let runs = self.known().instances.get(name).is_some_and(|held| held.instance.state == State::Running);
-        runs && self.place.switch(Switch::HungGuest).is_some_and(|hung| hung == name)
+        let runs = self
+            .known()
+            .instances
+            .get(name)
+            .is_some_and(|held| held.instance.state == InstanceState::Running);
+        runs && self.place.switch(Misbehaviour::HungGuest).is_some_and(|hung| hung == name)
     }
 
     /// A guest that is hung keeps whoever asks for it waiting, without a limit.
@@ -276,11 +282,11 @@ impl Daemon {
         }
     }
 
-    /// What a full answer begins with: nine questions to each guest.
-    fn ask_guests(&self, names: &[String]) -> Result<(), Refused> {
+    /// Start of a full answer: nine questions to each guest.
+    fn ask_guests(&self, names: &[String]) -> Result<(), RequestError> {
         names.iter().for_each(|name| self.block_while_hung(name));
-        let runs = |name: &String| self.state_of(name) == State::Running;
-        if names.iter().any(runs) && self.place.switch(Switch::BusyGuest).is_some() {
+        let runs = |name: &String| self.state_of(name) == InstanceState::Running;
+        if names.iter().any(runs) && self.place.switch(Misbehaviour::BusyGuest).is_some() {
             thread::sleep(SSH_LIMIT);
             let limit = SSH_LIMIT.as_millis();
             return Err(format!(
@@ -290,21 +296,28 @@ impl Daemon {
         Ok(())
     }
 
-    fn reach(&self, name: &str, purpose: Purpose, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
+    fn reach(
+        &self,
+        name: &str,
+        purpose: Purpose,
+        step: &mut dyn FnMut(String),
+    ) -> Result<Notice, RequestError> {
         self.living(&[name.to_owned()])?;
         let address = self.known().instances.get(name).and_then(|held| held.address.first().cloned());
         let address = address.unwrap_or_default();
         if self.is_hung(name) && purpose == Purpose::Transfer {
             self.wait_while_hung(name);
         }
-        let is_running = self.state_of(name) == State::Running;
-        if self.is_hung(name) || is_running && self.place.switch(Switch::BusySsh).is_some() {
+        let is_running = self.state_of(name) == InstanceState::Running;
+        if self.is_hung(name) || is_running && self.place.switch(Misbehaviour::BusySsh).is_some() {
             thread::sleep(SSH_LIMIT);
             return Err(format!("ssh connection failed: 'Timeout connecting to {address}'"));
         }
         match (self.state_of(name), purpose) {
-            (State::Running, _) => {}
-            (State::Unknown, _) => return Err("Cannot retrieve credentials in unknown state".to_owned()),
+            (InstanceState::Running, _) => {}
+            (InstanceState::Unknown, _) => {
+                return Err("Cannot retrieve credentials in unknown state".to_owned());
+            }
             (_, Purpose::Transfer) => return Err(format!("instance \"{name}\" is not running")),
             _ => {
                 step(format!("Starting {name}"));
@@ -316,16 +329,16 @@ impl Daemon {
             // One that exists from the start does well whatever it is told, and does nothing.
             None => vec!["true".to_owned()],
         };
-        match self.place.switch(Switch::EqualAddresses) {
-            Some(_) => Ok(Event::Reached(way, "198.51.100.1".to_owned())),
-            None => Ok(Event::Reached(way, address)),
+        match self.place.switch(Misbehaviour::EqualAddresses) {
+            Some(_) => Ok(Notice::Reached(way, "198.51.100.1".to_owned())),
+            None => Ok(Notice::Reached(way, address)),
         }
     }
 
-    fn start_one(&self, name: &str) -> Result<(), Refused> {
+    fn start_one(&self, name: &str) -> Result<(), RequestError> {
         match self.state_of(name) {
-            State::Running | State::Deleted => Ok(()),
-            State::Unknown => Err(format!(
+            InstanceState::Running | InstanceState::Deleted => Ok(()),
+            InstanceState::Unknown => Err(format!(
                 "The following errors occurred:\n\
                  Instance '{name}' is already running, but in an unknown state.\nTry to stop it first."
             )),
@@ -341,17 +354,17 @@ impl Daemon {
                         nodes.go_on(role).map_err(told)?;
                     }
                 }
-                self.set(name, State::Running);
+                self.set(name, InstanceState::Running);
                 Ok(())
             }
         }
     }
 
-    fn stop_one(&self, name: &str, force: bool) -> Result<(), Refused> {
+    fn stop_one(&self, name: &str, force: bool) -> Result<(), RequestError> {
         let state = self.state_of(name);
         match state {
-            State::Stopped | State::Deleted => return Ok(()),
-            State::Suspended if !force => {
+            InstanceState::Stopped | InstanceState::Deleted => return Ok(()),
+            InstanceState::Suspended if !force => {
                 return Err(format!(
                     "Cannot shut down suspended instance {name}.\nUse --force to power it off."
                 ));
@@ -364,19 +377,19 @@ impl Daemon {
         }
         if let Some(role) = self.role_of(name) {
             let mut nodes = self.nodes();
-            if state == State::Suspended {
+            if state == InstanceState::Suspended {
                 nodes.go_on(role).map_err(told)?;
             }
             if !nodes.has_ended(role) {
                 nodes.power_off(role).map_err(told)?;
             }
         }
-        self.set(name, State::Stopped);
+        self.set(name, InstanceState::Stopped);
         Ok(())
     }
 
     /// A guest that boots does not hear that it should power down: the whole daemon waits.
-    fn block_if_booting(&self, name: &str) -> Result<(), Refused> {
+    fn block_if_booting(&self, name: &str) -> Result<(), RequestError> {
         let is_booting = self.known().instances.get(name).is_some_and(|held| held.is_launching);
         if !is_booting {
             return Ok(());
@@ -387,13 +400,13 @@ impl Daemon {
         Err(format!("The QEMU process did not finish within {limit} milliseconds after being shutdown"))
     }
 
-    pub(crate) fn delete_one(&self, name: &str, purge: bool) -> Result<(), Refused> {
+    pub(crate) fn delete_one(&self, name: &str, purge: bool) -> Result<(), RequestError> {
         let state = self.state_of(name);
         if !purge {
-            if matches!(state, State::Running | State::Unknown) {
+            if matches!(state, InstanceState::Running | InstanceState::Unknown) {
                 self.stop_one(name, false)?;
             }
-            self.set(name, State::Deleted);
+            self.set(name, InstanceState::Deleted);
             return Ok(());
         }
         let held = self.known().instances.remove(name);
@@ -406,7 +419,7 @@ impl Daemon {
 }
 
 /// The lines of several errors as one, if there are any.
-fn errors(lines: impl Iterator<Item = String>) -> Result<(), Refused> {
+fn errors(lines: impl Iterator<Item = String>) -> Result<(), RequestError> {
     let lines: Vec<String> = lines.collect();
     match lines.is_empty() {
         true => Ok(()),
@@ -414,16 +427,16 @@ fn errors(lines: impl Iterator<Item = String>) -> Result<(), Refused> {
     }
 }
 
-/// What went wrong below the stand-in.
+/// Failure below the stand-in.
 #[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
-pub(crate) fn told(error: Error) -> Refused {
+pub(crate) fn told(error: Error) -> RequestError {
     format!("the stand-in: {error}")
 }
 
-impl Held {
+impl HeldInstance {
     /// One that exists from the start.
-    fn given(mut instance: Instance) -> Held {
+    fn given(mut instance: StandInInstance) -> HeldInstance {
         let address = std::mem::take(&mut instance.ipv4);
-        Held { instance, address, role: None, is_launching: false }
+        HeldInstance { instance, address, role: None, is_launching: false }
     }
 }

@@ -5,11 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use lab::base::role::Role;
-use multipass_stand_in::instance::{Instance, State};
-use multipass_stand_in::place::Switch;
-use multipass_stand_in::protocol::{Event, Launch, size_bytes};
+use multipass_stand_in::instance::{InstanceState, StandInInstance};
+use multipass_stand_in::place::Misbehaviour;
+use multipass_stand_in::protocol::{Launch, Notice, size_bytes};
 
-use crate::daemon::{Daemon, Held, Refused, told};
+use crate::daemon::{Daemon, HeldInstance, RequestError, told};
 use crate::user_data;
 
 /// The least memory and disk of an instance, in bytes.
@@ -27,7 +27,11 @@ const RELEASES: [(&str, &[&str]); 4] = [
 ];
 
 impl Daemon {
-    pub(crate) fn launch(&self, launch: &Launch, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
+    pub(crate) fn launch(
+        &self,
+        launch: &Launch,
+        step: &mut dyn FnMut(String),
+    ) -> Result<Notice, RequestError> {
         let Launch { name, .. } = launch;
         check(launch)?;
         {
@@ -45,9 +49,9 @@ impl Daemon {
         ended
     }
 
-    fn launch_prepared(&self, launch: &Launch, step: &mut dyn FnMut(String)) -> Result<Event, Refused> {
+    fn launch_prepared(&self, launch: &Launch, step: &mut dyn FnMut(String)) -> Result<Notice, RequestError> {
         let Launch { name, image, .. } = launch;
-        if self.place.switch(Switch::NoKvm).is_some() {
+        if self.place.switch(Misbehaviour::NoKvm).is_some() {
             return Err("KVM support is not enabled on this machine.".to_owned());
         }
         let release = self.release(image)?;
@@ -70,12 +74,12 @@ impl Daemon {
         }
         step(format!("Configuring {name}"));
         let role = self.free_role(name)?;
-        let held = Held::launched(launch, &release, role);
+        let held = HeldInstance::launched(launch, &release, role);
         self.known().instances.insert(name.clone(), held);
         self.known().preparing.remove(name);
         step(format!("Starting {name}"));
         self.linger(0);
-        thread::sleep(self.milliseconds(Switch::SlowBoot));
+        thread::sleep(self.milliseconds(Misbehaviour::SlowBoot));
         let address = {
             let mut nodes = self.nodes();
             nodes.renew(role, name, &release).and_then(|()| nodes.address(role)).map_err(told)?
@@ -83,40 +87,40 @@ impl Daemon {
         if let Some(held) = self.known().instances.get_mut(name) {
             held.address = vec![address];
         }
-        let late = self.place.switch(Switch::LaunchTimesOut);
+        let late = self.place.switch(Misbehaviour::LaunchTimesOut);
         if late.as_deref() == Some("ssh") {
-            self.booted(name, State::Unknown);
-            return Ok(Event::TimedOut);
+            self.booted(name, InstanceState::Unknown);
+            return Ok(Notice::TimedOut);
         }
-        let fails = self.place.switch(Switch::CloudInitFails).is_some();
+        let fails = self.place.switch(Misbehaviour::CloudInitFails).is_some();
         self.begin_cloud_init(role, launch.user_data.as_deref().unwrap_or("{}"), fails)?;
-        self.booted(name, State::Running);
+        self.booted(name, InstanceState::Running);
         step("Waiting for initialization to complete".to_owned());
         self.linger(0);
         if late.as_deref() == Some("cloud-init") {
-            return Ok(Event::TimedOut);
+            return Ok(Notice::TimedOut);
         }
         // A launch whose instance is deleted meanwhile ends well.
         while self.known().instances.contains_key(name) && self.cloud_init_runs(role)? {
             thread::sleep(Duration::from_millis(200));
         }
-        if self.place.switch(Switch::LaunchLost).is_some() {
+        if self.place.switch(Misbehaviour::LaunchLost).is_some() {
             self.delete_one(name, true)?;
         }
-        Ok(Event::Done)
+        Ok(Notice::Done)
     }
 
     /// A phase of a launch takes this many milliseconds, and longer where the switch says so.
     fn linger(&self, milliseconds: u64) {
-        thread::sleep(Duration::from_millis(milliseconds) + self.milliseconds(Switch::SlowLaunch));
+        thread::sleep(Duration::from_millis(milliseconds) + self.milliseconds(Misbehaviour::SlowLaunch));
     }
 
-    fn milliseconds(&self, switch: Switch) -> Duration {
+    fn milliseconds(&self, switch: Misbehaviour) -> Duration {
         let held = self.place.switch(switch).and_then(|text| text.parse().ok());
         Duration::from_millis(held.unwrap_or(0))
     }
 
-    fn booted(&self, name: &str, state: State) {
+    fn booted(&self, name: &str, state: InstanceState) {
         if let Some(held) = self.known().instances.get_mut(name) {
             held.instance.state = state;
             held.is_launching = false;
@@ -124,7 +128,7 @@ impl Daemon {
     }
 
     /// The release of an image; empty for one from elsewhere.
-    fn release(&self, image: &str) -> Result<String, Refused> {
+    fn release(&self, image: &str) -> Result<String, RequestError> {
         if image.contains("://") {
             return Ok(String::new());
         }
@@ -134,7 +138,7 @@ impl Daemon {
                 "Remote '{remote}' is not found. Please use `multipass find` for supported remotes and images."
             ));
         }
-        if self.place.switch(Switch::Offline).is_some() {
+        if self.place.switch(Misbehaviour::Offline).is_some() {
             return Err("Remote \"release\" is unknown or unreachable. If image mirror is enabled, please \
                         confirm it is valid."
                 .to_owned());
@@ -144,7 +148,7 @@ impl Daemon {
         release.ok_or(format!("Unable to find an image matching \"{alias}\" in remote \"{remote}\"."))
     }
 
-    fn free_role(&self, name: &str) -> Result<Role, Refused> {
+    fn free_role(&self, name: &str) -> Result<Role, RequestError> {
         let known = self.known();
         let is_free = |role: &Role| known.instances.values().all(|held| held.role != Some(*role));
         let mut roles = Role::BOTH;
@@ -154,7 +158,7 @@ impl Daemon {
         free.ok_or("the stand-in has two machines, and both are taken".to_owned())
     }
 
-    fn begin_cloud_init(&self, role: Role, user_data: &str, fails: bool) -> Result<(), Refused> {
+    fn begin_cloud_init(&self, role: Role, user_data: &str, fails: bool) -> Result<(), RequestError> {
         let mut script = user_data::script(user_data);
         if fails {
             script = format!("({script})\nexit 1");
@@ -168,14 +172,14 @@ impl Daemon {
         self.nodes().run(role, &script).map(drop).map_err(told)
     }
 
-    fn cloud_init_runs(&self, role: Role) -> Result<bool, Refused> {
+    fn cloud_init_runs(&self, role: Role) -> Result<bool, RequestError> {
         let (_, text) = self.nodes().run(role, "cat /run/cloud-init/stand-in").map_err(told)?;
         Ok(text.trim() == "running")
     }
 }
 
-/// What is wrong with a request to launch before anything else is looked at.
-fn check(launch: &Launch) -> Result<(), Refused> {
+/// Refuses a request to launch before anything else is looked at.
+fn check(launch: &Launch) -> Result<(), RequestError> {
     let Launch { name, memory, disk, .. } = launch;
     let wrong = |what: String| Err(format!("Invalid arguments supplied\n{what}"));
     let is_good = name.starts_with(|letter: char| letter.is_ascii_alphabetic())
@@ -193,17 +197,17 @@ fn check(launch: &Launch) -> Result<(), Refused> {
     Ok(())
 }
 
-impl Held {
-    fn launched(launch: &Launch, release: &str, role: Role) -> Held {
-        let instance = Instance {
+impl HeldInstance {
+    fn launched(launch: &Launch, release: &str, role: Role) -> HeldInstance {
+        let instance = StandInInstance {
             name: launch.name.clone(),
-            state: State::Unknown,
+            state: InstanceState::Unknown,
             ipv4: Vec::new(),
             image_release: release.to_owned(),
             image_hash: lab::base::cache::sha256(launch.image.as_bytes()),
             snapshots: 0,
             release: String::new(),
         };
-        Held { instance, address: Vec::new(), role: Some(role), is_launching: true }
+        HeldInstance { instance, address: Vec::new(), role: Some(role), is_launching: true }
     }
 }

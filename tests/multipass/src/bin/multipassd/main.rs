@@ -13,19 +13,17 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use lab::base::cache::Cache;
 use lab::base::error::{Error, IoContext as _, Result};
 use lab::base::role::Role;
 use lab::node::{Pair as _, Plan};
-use lab::provider::Qemu;
-use lab::provider::qemu::{accel, guard};
-use multipass_stand_in::guest;
-use multipass_stand_in::place::{Place, VARIABLE};
+use lab::provider::qemu::guard;
+use multipass_stand_in::place::{StandInDirectory, VARIABLE};
 
 use crate::daemon::Daemon;
+use crate::nodes::{machines, own_program};
 
 mod daemon;
 mod launch;
@@ -48,20 +46,10 @@ fn main() -> ExitCode {
     })
 }
 
-/// This program.
-fn own_program() -> Result<PathBuf> {
-    std::env::current_exe().at("failed to find this program", Path::new("/proc/self/exe"))
-}
-
-/// The source of the machines that instances are.
-fn machines() -> Result<Qemu> {
-    Qemu::of(&guest::recipe()?, Cache::open()?, accel::Choice::Auto, &own_program()?, None)
-}
-
 fn serve(directory: &Path, command: &[&str]) -> Result<ExitCode> {
     fs::create_dir_all(directory).at("failed to create", directory)?;
     let directory = directory.canonicalize().at("failed to find", directory)?;
-    let place = Place::at(&directory);
+    let place = StandInDirectory::at(&directory);
     Daemon::start(&place)?;
     let Some((program, arguments)) = command.split_first() else {
         println!("serving in {}", directory.display());

@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use lab::base::cache::Cache;
 use lab::base::error::{Error, IoContext as _, Result};
 use lab::base::role::Role;
+use lab::base::selection::AccelChoice;
 use lab::node::{Pair as _, Plan};
 use lab::provider::Qemu;
+
 use lab::provider::qemu::pair::QemuPair;
+use multipass_stand_in::guest;
 use serde_json::json;
 
 /// How long a script in a guest may take.
@@ -24,7 +28,7 @@ const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
 /// How long SSH may take to connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
-/// What a boot undoes.
+/// Script that undoes as much as a boot does.
 const UNDO: &str = "
 for unit in /run/systemd/transient/*.service; do [ -e $unit ] && systemctl stop ${unit##*/}; done
 systemctl reset-failed
@@ -37,6 +41,16 @@ rm -rf /tmp/* /tmp/.[!.]* /run/rdma-lab
 cat /proc/sys/kernel/random/uuid >/run/boot-id
 mount --bind /run/boot-id /proc/sys/kernel/random/boot_id
 true";
+
+/// This program, which is the guard of its machines too.
+pub(crate) fn own_program() -> Result<PathBuf> {
+    std::env::current_exe().at("failed to find this program", Path::new("/proc/self/exe"))
+}
+
+/// The source of the machines that instances are.
+pub(crate) fn machines() -> Result<Qemu> {
+    Qemu::of(&guest::recipe()?, Cache::open()?, AccelChoice::Auto, &own_program()?, None)
+}
 
 /// Both machines, forked when the first instance needs one.
 #[derive(Debug)]
@@ -81,7 +95,7 @@ impl Nodes {
     pub(crate) fn renew(&mut self, role: Role, name: &str, release: &str) -> Result<()> {
         if self.forked.is_none() {
             fs::create_dir_all(&self.logs).at("failed to create", &self.logs)?;
-            let qemu = crate::machines()?;
+            let qemu = machines()?;
             let pair = qemu.fork(&Plan::new(&self.logs))?;
             self.forked = Some(Forked { qemu, pair, masters: BTreeMap::new(), used: Vec::new() });
         }

@@ -1,4 +1,4 @@
-//! What the stand-in carries out of cloud-init's user data, as a script.
+//! The part of cloud-init's user data that the stand-in carries out, as a script.
 
 use serde_yaml_ng::Value;
 

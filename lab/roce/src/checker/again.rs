@@ -1,0 +1,190 @@
+//! Retransmissions of a stream: which request comes again, and why.
+
+use crate::broken::Spot;
+use crate::checker::retry::Nak;
+use crate::checker::shape::{Known, Shape};
+use crate::checker::sink::{Arrival, Sink};
+use crate::checker::stream::{NotReady, Stream};
+use crate::flow::Connection;
+use crate::retransmission::RetransmissionClass;
+use crate::rules::{retransmission_differs, rnr_retry_too_early};
+use crate::wire::{Operation, Psn, rnr_timer_us};
+
+/// A copy by the network comes sooner than this. The ACK timeout of the REQ does not tell a requester's: a network card takes the nearest that it has, and a
+/// program may set another.
+const COPY_LIMIT_NS: u64 = 500_000;
+
+/// A request among those that were sent before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// Retransmission class, if it was sent before.
+    pub(crate) again: Option<RetransmissionClass>,
+    /// True if another request was sent under its PSN.
+    pub(super) is_other: bool,
+}
+
+impl Stream {
+    /// Takes note of a request where it is sent, whether it arrives or not.
+    #[inline]
+    pub(crate) fn sent(
+        &mut self,
+        connection: &Connection,
+        arrival: &Arrival<'_>,
+        count: Option<u32>,
+        sink: &mut Sink<'_>,
+    ) -> Sent {
+        let psn = arrival.bth.psn();
+        let shape = Shape::new(arrival, count);
+        let end = psn.plus(count.unwrap_or(1));
+        if self.sent_end.is_some_and(|sent_end| psn.distance(sent_end) < 0) {
+            return self.sent_again(connection, arrival, shape, end, sink);
+        }
+        self.retry.shapes.push(shape, self.acknowledged, sink.budget);
+        self.sent_end = Some(end);
+        self.retry.run = None;
+        self.retry.last = Some((psn, arrival.timestamp_ns));
+        Sent::default()
+    }
+
+    fn sent_again(
+        &mut self,
+        connection: &Connection,
+        arrival: &Arrival<'_>,
+        shape: Shape,
+        end: Psn,
+        sink: &mut Sink<'_>,
+    ) -> Sent {
+        let psn = arrival.bth.psn();
+        let known = self.retry.shapes.compare(shape);
+        if self.begin.psn().is_some_and(|first| psn.distance(first) < 0) {
+            // Not seen before: the capture began later, or the PSN is none of this connection.
+            return Sent::default();
+        }
+        let is_known = matches!(known, Known::Same | Known::Other);
+        let differs = matches!(known, Known::Other | Known::InsideRead);
+        if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
+            self.sent_end = Some(end);
+        }
+        let is_sure = self.sure_from.is_none_or(|from| psn.distance(from) >= 0);
+        let is_jumped = self.jumped == Some(psn) && self.retry.last.is_some_and(|(last, _)| last == psn);
+        let mut is_other = false;
+        if differs && is_jumped {
+            // The one before it had this one's PSN instead of its own, and was reported.
+            self.retry.shapes.insert(shape);
+            self.jumped = None;
+            self.report_held(sink);
+            self.drop_behind(sink.budget);
+            self.lose_place();
+        } else if differs && is_sure {
+            // If its PSN is wrong, the gap at the right one has the same cause.
+            sink.discard(self.sent_end);
+            is_other = true;
+            sink.report(match known {
+                Known::InsideRead => retransmission_differs::found_inside_read(arrival.bth.opcode()),
+                _ => retransmission_differs::found(),
+            });
+        }
+        let class = self.classify(arrival, is_known, sink);
+        let now_ns = arrival.timestamp_ns;
+        if known == Known::InsideRead {
+            self.retry.last = Some((psn, now_ns));
+            return Sent { again: None, is_other };
+        }
+        if let Some(class) = class {
+            if class == RetransmissionClass::Timeout
+                && self.acknowledged.is_none_or(|acknowledged| psn.distance(acknowledged) >= 0)
+            {
+                let at = Spot { number: arrival.number, psn, is_request: true };
+                self.count_repetition(connection, arrival.bth.destination_qpn(), at, now_ns, sink);
+            }
+            let is_continued = self.retry.run == Some((class, psn));
+            if let Some((_, last_ns)) = self.retry.last.filter(|_| !is_continued) {
+                sink.stats.sent_again(class, now_ns.saturating_sub(last_ns));
+            }
+            self.retry.run = Some((class, end));
+            self.retry.counts.count(class);
+        } else {
+            self.retry.shapes.insert(shape);
+        }
+        self.retry.last = Some((psn, now_ns));
+        Sent { again: class, is_other }
+    }
+
+    /// Tells why a request comes whose PSN lies before others; `None` when those only overtook it.
+    fn classify(
+        &mut self,
+        arrival: &Arrival<'_>,
+        is_known: bool,
+        sink: &mut Sink<'_>,
+    ) -> Option<RetransmissionClass> {
+        let (psn, now_ns) = (arrival.bth.psn(), arrival.timestamp_ns);
+        if let Some(nak) = self.nak
+            && nak.psn == psn
+        {
+            self.nak = None;
+            let Some((from_ns, least_ns)) = nak.rnr else {
+                return Some(RetransmissionClass::GoBackN);
+            };
+            let got_ns = now_ns.saturating_sub(from_ns);
+            if let Some(broken) = rnr_retry_too_early::check(least_ns, got_ns) {
+                let is_possible = rnr_retry_too_early::is_possible(got_ns);
+                sink.report(broken.sure_if(arrival.is_told || is_possible && !self.is_lossy));
+            }
+            return Some(RetransmissionClass::RnrRetry);
+        }
+        if let Some((class, next)) = self.retry.run
+            && next == psn
+        {
+            return Some(class);
+        }
+        let asked = (arrival.bth.opcode().operation() == Operation::ReadRequest)
+            .then(|| self.queue.find(psn))
+            .flatten();
+        if let Some(at) = asked
+            && self.queue.get_mut(at).is_some_and(|read| read.has_gap)
+        {
+            return Some(RetransmissionClass::ReadRetry);
+        }
+        if self.acknowledged.is_some_and(|acknowledged| psn.distance(acknowledged) < 0) {
+            let is_late =
+                self.retry.last.is_none_or(|(_, at_ns)| now_ns.saturating_sub(at_ns) >= COPY_LIMIT_NS);
+            return Some(if is_late {
+                RetransmissionClass::Spurious
+            } else {
+                RetransmissionClass::Duplicate
+            });
+        }
+        match self.retry.last {
+            Some((last, at_ns)) if now_ns.saturating_sub(at_ns) < COPY_LIMIT_NS => {
+                if last == psn {
+                    Some(RetransmissionClass::Duplicate)
+                } else if is_known || asked.is_some() {
+                    Some(RetransmissionClass::Timeout)
+                } else {
+                    None
+                }
+            }
+            _ => Some(RetransmissionClass::Timeout),
+        }
+    }
+
+    /// Notes an RNR NAK or a NAK "PSN sequence error".
+    pub(super) fn refuse_for_now(
+        &mut self,
+        psn: Psn,
+        rnr_timer: Option<u8>,
+        number: u64,
+        timestamp_ns: u64,
+        is_reported: bool,
+    ) {
+        let rnr = rnr_timer.map(|code| (timestamp_ns, u64::from(rnr_timer_us(code)) * 1_000));
+        if rnr.is_some() {
+            let naks =
+                self.not_ready.filter(|before| before.at.psn == psn).map_or(0, |before| before.naks) + 1;
+            let at = Spot { number, psn, is_request: false };
+            self.not_ready = Some(NotReady { at, naks });
+        }
+        self.nak = Some(Nak { psn, rnr, is_reported, is_filled: false });
+        self.retry.run = None;
+    }
+}
