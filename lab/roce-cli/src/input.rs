@@ -35,6 +35,7 @@ pub(super) struct Input {
     lost_elsewhere: u64,
     /// Bytes of the file, where it is one.
     length: Option<u64>,
+    progress: Progress,
 }
 
 /// What a capture is read from.
@@ -187,7 +188,13 @@ impl Input {
             decoder: common.decoder(),
             lost_elsewhere: 0,
             length: None,
+            progress: Progress::new(),
         }
+    }
+
+    /// Reads it as one of several at a time: without progress, on as many threads.
+    pub(super) fn beside_others(self, threads: NonZero<usize>) -> Self {
+        Self { threads, progress: Progress::silent(), ..self }
     }
 
     /// Gives each record and its frame to `each` until that is not true; gives why the capture ended before its end. Numbers go on from file to file.
@@ -196,7 +203,8 @@ impl Input {
         mut each: impl FnMut(&Record<'_>, &Frame<'_>) -> Result<bool, Error> + Send,
     ) -> Result<Option<Error>, Error> {
         let mut course = Course::default();
-        let mut progress = Progress::new();
+        // What is printed behind the last packet is not of a capture that is being read.
+        let mut progress = mem::replace(&mut self.progress, Progress::silent());
         loop {
             let (wants_more, fault) = self.file(&mut course, &mut progress, &mut each)?;
             if !wants_more {
@@ -215,7 +223,7 @@ impl Input {
         drop(progress);
         if course.is_apart {
             output::note(
-                "the files overlap in time, so they are not parts of one capture: merge them first, as with `mergecap`",
+                "the files overlap in time, so they are not parts of one capture: merge them first, as with `mergecap`, or `roce check --each`",
             );
         }
         Ok(None)

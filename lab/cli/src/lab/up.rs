@@ -49,6 +49,10 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         })
         .map_err(|source| Error::setup("failed to handle Ctrl-C").source(source))?;
     }
+    if !args.machines.release.packages.is_empty() {
+        return Err(Error::usage("--packages is for runs, and not yet for a lab that stays up")
+            .next("run the programs by `run --packages …`, or push what the machines have not: `lab push`"));
+    }
     let (labs, name) = (labs()?, &args.name.name);
     let there = labs.find(name)?;
     let provider = there.as_ref().map(|lab| lab.choice()).transpose()?.map(|choice| choice.name());

@@ -194,7 +194,7 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     let step = Step::begin(&what);
     let archive = packages::open(&release.codename, scratch.path())?;
     let kernel_package = archive.first_dependency(&release.kernel.package)?;
-    let packages = &recipe.packages;
+    let packages = &recipe.all_packages();
     let size_bytes: u64 = archive.resolve(packages)?.iter().map(|package| package.size_bytes).sum();
     let kernel_bytes = size_of(archive.as_ref(), &[&kernel_package])?;
     step.say(&format!("{what}: {} MB to download", (size_bytes + kernel_bytes).div_ceil(1_000_000)));

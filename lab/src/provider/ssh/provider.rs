@@ -125,11 +125,11 @@ impl Provider for Ssh {
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
         if let Some(mtu) = self.hosts.differences.mtu
-            && plan.network.mtu != mtu
+            && let Some(asked) =
+                Role::BOTH.into_iter().map(|role| plan.network.mtu_of(role)).find(|asked| *asked != mtu)
         {
             return Err(Error::setup(format!(
-                "this scenario asks for an MTU of {} bytes, and the hosts file declares {mtu}",
-                plan.network.mtu
+                "this scenario asks for an MTU of {asked} bytes, and the hosts file declares {mtu}"
             ))
             .next("set the hosts' MTU to what the scenario asks for and remove the declaration"));
         }

@@ -18,6 +18,8 @@ pub struct Matcher {
     pub to: Option<Receiver>,
     /// Distance of its PSN from the first PSN of the requester.
     pub psn: Option<u32>,
+    /// Only packets that an MTU of so many bytes does not carry: their IP packet is longer.
+    pub larger_than: Option<u32>,
     /// Which of those packets, from 1, of each connection and direction; retransmissions do not count.
     pub nth: Option<u32>,
     /// How many transmissions of the same packet; `None` for all.
@@ -31,7 +33,16 @@ pub struct Matcher {
 impl Default for Matcher {
     /// Every packet's first transmission.
     fn default() -> Matcher {
-        Matcher { kind: None, to: None, psn: None, nth: None, times: Some(1), probability: 1.0, seed: 0 }
+        Matcher {
+            kind: None,
+            to: None,
+            psn: None,
+            larger_than: None,
+            nth: None,
+            times: Some(1),
+            probability: 1.0,
+            seed: 0,
+        }
     }
 }
 
@@ -127,10 +138,14 @@ impl fmt::Display for Matcher {
         if let Some(psn) = self.psn {
             write!(f, ", psn {psn}")?;
         }
+        if let Some(bytes) = self.larger_than {
+            write!(f, ", larger than {bytes} bytes")?;
+        }
         if let Some(nth) = self.nth {
             write!(f, ", nth {nth}")?;
         }
-        if let Some(times) = self.times.filter(|times| *times != 1) {
+        let is_usual = |times: &u32| *times == 1 && self.larger_than.is_none();
+        if let Some(times) = self.times.filter(|times| !is_usual(times)) {
             write!(f, ", times {times}")?;
         }
         if self.probability < 1.0 {

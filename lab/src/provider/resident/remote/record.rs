@@ -26,7 +26,7 @@ use crate::provider::remote::pair::RemotePair;
 use crate::provider::remote::setting::Setting;
 use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{multipass, ssh};
-use crate::scenario::network::MTU_DEFAULT;
+use crate::scenario::network::Network;
 
 /// Ending of a record's file name.
 const SUFFIX: &str = ".remote";
@@ -153,7 +153,7 @@ pub fn up(
         Source::Multipass(multipass) => (multipass.machines()?, multipass.maker()),
         Source::Ssh(ssh) => (ssh.machines()?, ssh.maker()),
     };
-    machines.reset(MTU_DEFAULT)?;
+    machines.reset(Network::default())?;
     machines.deploy(&maker.fitting(&machines, programs)?)?;
     let nodes = both(|role| {
         let machine = &machines.by_role[&role];
