@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::cache::{self, Cache, write_record};
 use crate::base::command::Output;
-use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::error::{IoContext as _, Result};
 use crate::provider::multipass::client;
 use crate::provider::multipass::shape::Shape;
 
