@@ -4,7 +4,7 @@
 //! 2. formatting; licences and sources of crates, where `cargo deny` is there: nothing brings it here, and a job of the
 //!    workflow `checks` has it
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
-//! 4. the scenarios, and some of them on the oldest guest
+//! 4. the scenarios, their pages in a browser, if one is there, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
 //! 7. the lab: `tests/lab/`, each subcommand and each bench among it; `tests/standalone.rs`: `rdma-lab` without cargo
@@ -26,7 +26,7 @@ use lab::host::{Host, requirement};
 use rdma_lab_cli::{machines, output};
 
 use crate::stage::{self, StageEnd, StageExpect, StageTable};
-use crate::workspace;
+use crate::{screenshots, workspace};
 
 /// The feature that turns rdma-sys on.
 const VERBS: [&str; 2] = ["--features", "rdma-lab/verbs"];
@@ -82,6 +82,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             continue;
         }
         ended.push(run_plan(&plan));
+        // Before the next stage that runs scenarios makes another run the newest.
+        if plan.name == "test-e2e" {
+            let home = workspace::front()?.home;
+            ended.push(stage::check("pages", || screenshots::draw(&home, echo), echo));
+        }
     }
     let table = StageTable(&ended);
     output::print(&table)?;
