@@ -89,6 +89,9 @@ impl TrialOrder {
     }
 }
 
+/// A setup, or why there is none; every trial that needs it is told the same.
+type Prepared = Result<Arc<Setup>, String>;
+
 /// State that all trials share.
 #[derive(Debug)]
 struct Session {
@@ -99,7 +102,7 @@ struct Session {
     /// The sample programs that the scenarios name; none where they name none.
     samples: Samples,
     /// What runs need, by the packages that their scenarios want beside the usual ones.
-    setups: Mutex<BTreeMap<Vec<String>, Result<Arc<Setup>, String>>>,
+    setups: Mutex<BTreeMap<Vec<String>, Prepared>>,
     kept: OnceLock<Result<Artifacts, String>>,
 }
 
@@ -272,7 +275,7 @@ impl Session {
     }
 
     /// The programs and the provider, prepared by the first trial that wants machines with these packages.
-    fn setup(&self, packages: &[String]) -> Result<Arc<Setup>, String> {
+    fn setup(&self, packages: &[String]) -> Prepared {
         let prepare = || {
             choice()
                 .map(|choice| choice.with_packages(packages))

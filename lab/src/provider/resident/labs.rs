@@ -9,9 +9,9 @@ use crate::base::program::Program;
 use crate::provider::choice::{Choice, Source};
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::stray::Stray;
+use crate::provider::resident::lab::{Resident, check_name};
 use crate::provider::resident::qemu::QemuLabs;
 use crate::provider::resident::remote::{self, RemoteLab};
-use crate::provider::resident::lab::{Resident, check_name};
 
 /// The labs of one cache.
 #[derive(Debug, Clone)]

@@ -4,11 +4,11 @@
 //! - [`labs`]: all of them: found, brought up, taken down
 //! - [`qemu`]: those on the lab's own machines; [`remote`]: those on machines of others
 
+pub mod lab;
 pub mod labs;
 pub mod qemu;
 pub mod remote;
 pub mod report;
-pub mod lab;
 
-pub use labs::Labs;
 pub use lab::{DEFAULT_NAME, Resident, TROUBLE, name_option};
+pub use labs::Labs;
