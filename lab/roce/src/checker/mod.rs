@@ -35,5 +35,5 @@ pub(crate) use crate::checker::capture_faults::CaptureFaults;
 pub(crate) use crate::checker::conversation::Conversations;
 pub(crate) use crate::checker::copies::Copies;
 pub(crate) use crate::checker::ledger::Ledger;
-pub(crate) use crate::checker::sink::{Arrival, Discarded, remember};
+pub(crate) use crate::checker::sink::{Arrival, DiscardedPacket, remember};
 pub(crate) use crate::checker::stream::Stream;

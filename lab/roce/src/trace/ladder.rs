@@ -31,13 +31,13 @@ const STYLE: &str = ".l{stroke:#999}.q{stroke:#1f4e79;fill:#1f4e79}.r{stroke:#3a
     .f,.x text{stroke:#fdecea}";
 
 /// A node's line; what a node sends to itself goes from its first to its second and back.
-type Line = (IpAddr, bool);
+type LadderLine = (IpAddr, bool);
 
 /// One arrow.
 struct Arrow {
     number: u64,
-    from: Line,
-    to: Line,
+    from: LadderLine,
+    to: LadderLine,
     /// Words: the packet's name, then its details.
     words: String,
     more: String,
@@ -89,7 +89,7 @@ fn of_cm_row(labels: &Labels<'_>, row: &CmRow) -> Arrow {
     }
 }
 
-fn ends(source: IpAddr, destination: IpAddr, is_back: bool) -> (Line, Line) {
+fn ends(source: IpAddr, destination: IpAddr, is_back: bool) -> (LadderLine, LadderLine) {
     if source == destination {
         return ((source, is_back), (source, !is_back));
     }
@@ -156,7 +156,7 @@ pub(crate) fn draw(report: &Report, limit: usize) -> String {
 
 /// Columns of the picture.
 struct Picture {
-    nodes: Vec<(Line, String)>,
+    nodes: Vec<(LadderLine, String)>,
     margin: usize,
     column: usize,
     width: usize,
@@ -167,7 +167,7 @@ struct Picture {
 
 impl Picture {
     fn new(report: &Report, arrows: &[Arrow], found: &HashMap<u64, Vec<String>>) -> Self {
-        let mut nodes: Vec<(Line, String)> = Vec::new();
+        let mut nodes: Vec<(LadderLine, String)> = Vec::new();
         for line in arrows.iter().flat_map(|arrow| [arrow.from, arrow.to]) {
             if !nodes.iter().any(|(known, _)| *known == line) {
                 nodes.push((line, report.names.get(line.0)));
@@ -198,7 +198,7 @@ impl Picture {
         TOP + (at + at / NAMED_EVERY) * ROW
     }
 
-    fn x(&self, line: Line) -> usize {
+    fn x(&self, line: LadderLine) -> usize {
         self.margin + self.nodes.iter().position(|(known, _)| *known == line).unwrap_or(0) * self.column
     }
 
