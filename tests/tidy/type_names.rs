@@ -21,7 +21,7 @@ const KNOWN: [(&str, usize); 61] = [
     ("Common", 2),
     ("Completion", 2),
     ("Counts", 2),
-    ("Ended", 4),
+    ("Ended", 3),
     ("Endpoint", 2),
     ("Entry", 4),
     ("Error", 5),
@@ -29,7 +29,7 @@ const KNOWN: [(&str, usize); 61] = [
     ("Evidence", 2),
     ("Expect", 2),
     ("Field", 3),
-    ("Found", 4),
+    ("Found", 3),
     ("Host", 3),
     ("Job", 2),
     ("Kind", 4),
@@ -52,7 +52,7 @@ const KNOWN: [(&str, usize); 61] = [
     ("Report", 2),
     ("Request", 2),
     ("Role", 2),
-    ("Row", 6),
+    ("Row", 5),
     ("Run", 2),
     ("Seen", 2),
     ("Shared", 3),
@@ -73,8 +73,8 @@ const KNOWN: [(&str, usize); 61] = [
     ("Work", 2),
 ];
 
-/// Names that are one pattern rather than one thing: what each module of a kind calls its own.
-const PATTERNS: [&str; 2] = ["Args", "Result"];
+/// Names that are one pattern rather than one thing: what each module or crate of a kind calls its own.
+const PATTERNS: [&str; 3] = ["Args", "Error", "Result"];
 
 /// Every type name with the places where it is defined.
 fn definitions(crates: &[Crate]) -> BTreeMap<String, Vec<String>> {

@@ -15,7 +15,8 @@ use crate::broken::{Broken, Spot};
 use crate::capture::Record;
 use crate::checker::headers::{self, ToldReceivers};
 use crate::checker::{
-    Adverts, Alone, Arrival, Conversations, Copies, DiscardedPacket, Ledger, Stream, alone, remember,
+    Adverts, Alone, Arrival, Conversations, Copies, DatagramReceivers, DiscardedPacket, Ledger, Stream,
+    alone, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
@@ -132,6 +133,7 @@ pub struct Analysis {
     /// Rules that were told of a receiver and are not told again.
     once: ToldReceivers,
     copies: Copies,
+    datagram_receivers: DatagramReceivers,
     /// Times of the last congestion notifications, by receiver.
     last_cnp: HashMap<(IpAddr, u32), u64>,
     /// Time of the last record.
@@ -201,6 +203,7 @@ impl Analysis {
             forgotten: 0,
             once: ToldReceivers::default(),
             copies: Copies::default(),
+            datagram_receivers: DatagramReceivers::default(),
             last_cnp: HashMap::new(),
             last_ns: 0,
             is_told: false,

@@ -122,6 +122,11 @@ pub enum Evidence {
         /// Queue pair number that it was sent to.
         qpn: u32,
     },
+    /// A queue pair that gets a datagram, of which nothing in the capture tells.
+    Untold {
+        /// Its number.
+        qpn: u32,
+    },
     /// RNR NAKs for one request, the last of which was in vain.
     NotReady {
         /// Number of them.
@@ -175,6 +180,9 @@ impl fmt::Display for Evidence {
             Self::Repetitions { most, got } => write!(f, "expected at most {most} repetitions, got {got}"),
             Self::Unanswered { times, qpn } => {
                 write!(f, "sent {times} times to queue pair {qpn:#x}, answered by nothing")
+            }
+            Self::Untold { qpn } => {
+                write!(f, "queue pair {qpn:#x} sends nothing and was never told of, as its sender's was")
             }
             Self::NotReady { naks: 1 } => f.write_str("refused as not ready, then not sent again"),
             Self::NotReady { naks } => write!(f, "refused as not ready {naks} times, then not sent again"),

@@ -176,6 +176,12 @@ impl Analysis {
     }
 
     pub(super) fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
+        if let (Some(bth), Some(deth)) = (packet.bth, packet.deth)
+            && let Some(broken) = self.datagram_receivers.see(number, packet, bth, deth)
+            && self.once.is_new(broken.rule, bth.opcode(), packet.destination, bth.destination_qpn())
+        {
+            self.find(broken, number, packet, None);
+        }
         if let Some(mad) = packet.mad() {
             if let Ok(mad) = mad
                 && mad.is_cm()
@@ -227,8 +233,9 @@ impl Analysis {
             CmMessage::Rep(rep) => self.ledger.adverts.see(packet.source, rep.private_data()),
             _ => {}
         }
-        if let Some(qpn) = message.sidr_rep_qpn() {
-            self.ledger.adverts.see_queue_pair(packet.source, qpn);
+        if let Some(reply) = message.sidr_rep() {
+            self.ledger.adverts.see_queue_pair(packet.source, reply.qpn());
+            self.datagram_receivers.tell(packet.source, reply.qpn(), reply.q_key());
         }
         let index = self.manage(packet, message);
         if let Some(index) = index

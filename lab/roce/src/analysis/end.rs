@@ -61,10 +61,30 @@ impl Analysis {
             }
         }
         self.judge_directions();
+        self.judge_datagram_receivers();
         let found: Vec<_> = self.ledger.capture.findings().chain(self.copies.finding()).collect();
         for (broken, at, requester) in found {
             self.find_at(broken, at, requester);
         }
+    }
+
+    /// Tells of queue pairs that get datagrams and that nothing shows to be there.
+    fn judge_datagram_receivers(&mut self) {
+        let untold = self.datagram_receivers.untold(
+            |(node, qpn)| self.ledger.adverts.has_told(node, qpn),
+            |key| self.tracker.datagrams().sends(key) || self.tracker.find(key.0, key.1).is_some(),
+        );
+        self.findings.extend(untold.into_iter().map(|(broken, first, destination)| Finding {
+            rule: broken.rule,
+            severity: broken.severity,
+            packet: first.number,
+            source: first.source,
+            destination,
+            requester: None,
+            psn: Some(first.psn),
+            message: None,
+            evidence: broken.evidence,
+        }));
     }
 
     /// Tells once that nothing of one direction is in the capture. A node that is asked again and again, and answers nothing, is told of already.

@@ -111,10 +111,10 @@ impl Message<'_> {
         attribute_name(self.attribute_id())
     }
 
-    /// Queue pair number that a SIDR REP tells.
-    pub(crate) fn sidr_rep_qpn(&self) -> Option<u32> {
+    /// Head of a SIDR REP: queue pair number and Q_Key of a service.
+    pub(crate) fn sidr_rep(&self) -> Option<SidrRep<'_>> {
         match self {
-            Self::Unknown { attribute_id: SIDR_REP, data } => Some(SidrRep::new(data, 0).ok()?.qpn()),
+            Self::Unknown { attribute_id: SIDR_REP, data } => SidrRep::new(data, 0).ok(),
             _ => None,
         }
     }

@@ -67,6 +67,11 @@ impl Datagrams {
         }
     }
 
+    /// Whether a queue pair sent a datagram.
+    pub(crate) fn sends(&self, key: DatagramKey) -> bool {
+        self.psn_first.contains_key(&key)
+    }
+
     /// The name of a queue pair that was seen; its number when it sent nothing and its node did not tell of it either, as `has_told` says.
     pub(crate) fn name(
         &self,

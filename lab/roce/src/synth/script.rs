@@ -1,7 +1,7 @@
 //! Short conversations of one pair, frame by frame: the examples of the rules are written in these words.
 
 use crate::rule::Rule;
-use crate::synth::Pair;
+use crate::synth::{FrameBuilder, Pair};
 use crate::wire::{AtomicAckEthValues, BthValues, Opcode};
 
 /// Frames with their times in microseconds.
@@ -104,6 +104,17 @@ impl Script {
         self.after(after_us, frame)
     }
 
+    /// Adds a datagram from the active side's queue pair 0x1f1.
+    pub(crate) fn datagram(self, qpn: u32, q_key: u32) -> Self {
+        let (source, destination) = (self.pair.active.address, self.pair.passive.address);
+        let frame = FrameBuilder::new(source, destination, Opcode::UD_SEND_ONLY)
+            .destination_qpn(qpn)
+            .deth(q_key, 0x1f1)
+            .payload(b"four")
+            .build();
+        self.put(frame)
+    }
+
     /// Ends the connection with DREQ and DREP.
     pub(crate) fn end(self) -> Self {
         let [dreq, drep] = [self.pair.dreq(), self.pair.drep()];
@@ -132,6 +143,12 @@ pub(crate) fn bare() -> Script {
 /// Begins a conversation with REQ, REP and RTU.
 pub(crate) fn managed() -> Script {
     bare().put(pair().req(7471, &[])).put(pair().rep(&pair().advert())).put(pair().rtu())
+}
+
+/// The same, where both sides tell a queue pair of datagrams in their private data.
+pub(crate) fn told(active_qpn: u32, passive_qpn: u32) -> Script {
+    let [active, passive] = [active_qpn, passive_qpn].map(u32::to_be_bytes);
+    bare().put(pair().req(7471, &active)).put(pair().rep(&passive)).put(pair().rtu())
 }
 
 /// A SEND of four bytes under PSN `n`, which asks for an acknowledgement.

@@ -331,6 +331,7 @@ pub(super) fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
         (Evidence::Icrc { .. }, _) => "does not match".to_owned(),
         (Evidence::Time { .. }, _) => "too early".to_owned(),
         (Evidence::Refusal(refusal), _) => refusal.words(),
+        (Evidence::Untold { .. }, _) => "a queue pair that was never told of".to_owned(),
         (Evidence::Unanswered { times, .. }, _) => format!("sent {times} times, answered by nothing"),
         (Evidence::Number { .. }, _) if finding.rule == Rule::DreqForOtherQueuePair => {
             "not the receiver's".to_owned()
