@@ -20,7 +20,7 @@ struct Flow {
     requests: [RequestPsns; 2],
     active_comm_id: Option<u32>,
     /// Owner and id of what it is known under.
-    comm_ids: [Option<QueuePairKey>; 2],
+    comm_ids: [Option<ReceiverKey>; 2],
     /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
     merged_into: Option<usize>,
 }
@@ -69,7 +69,7 @@ impl Flow {
 }
 
 /// A receiver's address and queue pair number.
-type QueuePairKey = (IpAddr, u32);
+type ReceiverKey = (IpAddr, u32);
 
 /// Queue pairs that are found without hashing; a power of two.
 const RECENT: usize = 64;
@@ -140,10 +140,10 @@ pub struct Tracker {
     base: usize,
     limit: usize,
     /// (receiver, destination QPN) to the flow and the side that *receives*.
-    by_qpn: HashMap<QueuePairKey, (usize, Side)>,
+    by_qpn: HashMap<ReceiverKey, (usize, Side)>,
     /// (owner, communication id) to the flow.
-    by_comm_id: HashMap<QueuePairKey, usize>,
-    recent: [Option<(QueuePairKey, (usize, Side))>; RECENT],
+    by_comm_id: HashMap<ReceiverKey, usize>,
+    recent: [Option<(ReceiverKey, (usize, Side))>; RECENT],
     numbers: Numbers,
     datagrams: Datagrams,
 }
@@ -202,7 +202,7 @@ impl Tracker {
     }
 
     /// Source and destination queue pair of a datagram that is no connection management.
-    fn datagram(&self, packet: &Packet<'_>) -> Option<(QueuePairKey, QueuePairKey)> {
+    fn datagram(&self, packet: &Packet<'_>) -> Option<(ReceiverKey, ReceiverKey)> {
         let (bth, deth) = (packet.bth?, packet.deth?);
         Some(((packet.source, deth.source_qpn()), (packet.destination, bth.destination_qpn())))
     }
@@ -277,7 +277,7 @@ impl Tracker {
         flow.merged_into.is_none().then_some(flow.connection)
     }
 
-    fn insert_qpn(&mut self, key: QueuePairKey, value: (usize, Side)) {
+    fn insert_qpn(&mut self, key: ReceiverKey, value: (usize, Side)) {
         self.by_qpn.insert(key, value);
         self.recent[key.1 as usize % RECENT] = None;
     }
@@ -376,7 +376,7 @@ impl Tracker {
 
     /// The same, for the packets of one flow after the other.
     #[inline]
-    fn find_recent(&mut self, key: QueuePairKey) -> Option<(usize, Side)> {
+    fn find_recent(&mut self, key: ReceiverKey) -> Option<(usize, Side)> {
         let slot = &mut self.recent[key.1 as usize % RECENT];
         if let Some((known, (index, side))) = slot
             && *known == key
