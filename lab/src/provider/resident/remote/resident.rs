@@ -22,7 +22,7 @@ use crate::provider::remote::reset;
 use crate::provider::resident::remote::record::RemoteLab;
 use crate::provider::resident::report::{LabReport, NodeReport};
 use crate::provider::resident::resident::{Resident, TROUBLE};
-use crate::scenario::network::MTU_DEFAULT;
+use crate::scenario::network::Network;
 use crate::wire::capture::decode_file;
 
 impl RemoteLab {
@@ -168,7 +168,7 @@ impl Resident for RemoteLab {
     }
 
     fn reset(&mut self, _: &Path) -> Result<&'static str> {
-        self.machines()?.reset(MTU_DEFAULT)?;
+        self.machines()?.reset(Network::default())?;
         self.record.recording = None;
         self.is_made_ready = true;
         self.keep()?;
