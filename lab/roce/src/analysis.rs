@@ -15,13 +15,13 @@ use crate::broken::{Broken, Spot};
 use crate::capture::Record;
 use crate::checker::headers::{self, ToldReceivers};
 use crate::checker::{
-    Adverts, Alone, Arrival, Conversations, Copies, DatagramReceivers, Discarded, Ledger, Stream, alone,
-    remember,
+    Adverts, Alone, Arrival, Conversations, Copies, DatagramReceivers, DiscardedPacket, Ledger, Stream,
+    alone, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
-use crate::flow::{Change, Connection, Datagrams, Placed, Side, Tracker, management, packets};
+use crate::flow::{Connection, Datagrams, FlowChange, Placed, Side, Tracker, management, packets};
 use crate::message::{Message, MessageKind, Outcome};
 use crate::message_log::MessageId;
 use crate::names::Names;
@@ -92,7 +92,7 @@ const ADVERT_MAX: usize = 64;
 
 /// Place of a packet as the rules found it.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct Attribution {
     flow: usize,
     sender: Side,
     /// Retransmission class, if it was sent before.

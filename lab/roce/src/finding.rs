@@ -35,6 +35,7 @@ pub struct Finding {
 
 /// Expected and observed values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Evidence {
     /// Packet sequence numbers.
     Psn {
@@ -218,6 +219,7 @@ pub struct Refusal {
 
 /// Difference of a refused address or key from what its node gave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Difference {
     /// The key is an advertised one in the other byte order.
     KeySwapped(u32),

@@ -8,6 +8,7 @@ use crate::words::immediate_words;
 
 /// Operation of a work request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum MessageKind {
     /// RDMA WRITE.
     Write,

@@ -16,13 +16,13 @@ struct Path {
 }
 
 /// A source and a destination.
-type Key = (IpAddr, IpAddr);
+type PathKey = (IpAddr, IpAddr);
 
 /// Counts between every two addresses, up to a number of pairs.
 #[derive(Debug)]
 pub(crate) struct Paths {
-    paths: Vec<(Key, Path)>,
-    numbers: HashMap<Key, usize>,
+    paths: Vec<(PathKey, Path)>,
+    numbers: HashMap<PathKey, usize>,
     /// Number of the path of the packet before, and of the one before that.
     last: [usize; 2],
     limit: usize,

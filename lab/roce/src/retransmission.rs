@@ -7,6 +7,7 @@ use std::ops::AddAssign;
 
 /// Cause of a retransmission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum RetransmissionClass {
     /// A NAK "PSN sequence error" at its PSN, or at the PSN where this run of requests began again.
     GoBackN,

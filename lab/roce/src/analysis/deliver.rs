@@ -4,7 +4,12 @@ use super::*;
 
 impl Analysis {
     /// Takes note of a packet that its sender sent and its receiver did not get, or not here.
-    pub(super) fn sent_only(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) -> Option<Seen> {
+    pub(super) fn sent_only(
+        &mut self,
+        number: u64,
+        timestamp_ns: u64,
+        packet: &Packet<'_>,
+    ) -> Option<Attribution> {
         let bth = packet.bth?;
         if matches!(packet.icrc, Icrc::Bad { .. }) {
             return None;
@@ -15,7 +20,7 @@ impl Analysis {
         }
         let is_uc = bth.opcode().transport() == Transport::Uc;
         let Placed { flow: index, sender, .. } = self.place(packet, true)?;
-        let mut seen = Seen { flow: index, sender, again: None };
+        let mut seen = Attribution { flow: index, sender, again: None };
         if !bth.opcode().is_request() || is_uc {
             return Some(seen);
         }
@@ -44,7 +49,7 @@ impl Analysis {
     #[inline]
     fn place(&mut self, packet: &Packet<'_>, is_sent: bool) -> Option<Placed> {
         let placed = self.tracker.take_in(packet, is_sent, &self.names)?;
-        if placed.change != Change::None {
+        if placed.change != FlowChange::None {
             self.follow(placed.flow, placed.change);
         }
         Some(placed)
@@ -52,8 +57,8 @@ impl Analysis {
 
     /// Follows a change of the connections.
     #[cold]
-    fn follow(&mut self, index: usize, change: Change) {
-        if let Change::Replaced { old } = change {
+    fn follow(&mut self, index: usize, change: FlowChange) {
+        if let FlowChange::Replaced { old } = change {
             self.end_flow(old);
             self.judge_end(old);
         }
@@ -72,7 +77,7 @@ impl Analysis {
         is_sent: bool,
         is_short: bool,
         is_told: bool,
-    ) -> Option<Seen> {
+    ) -> Option<Attribution> {
         if !self.judge_alone(number, packet, is_short) {
             return None;
         }
@@ -99,12 +104,12 @@ impl Analysis {
         }
         if !opcode.is_known() {
             let (flow, sender) = self.tracker.find(packet.destination, bth.destination_qpn())?;
-            return Some(Seen { flow, sender, again: None });
+            return Some(Attribution { flow, sender, again: None });
         }
         let Placed { flow: index, sender, .. } = self.place(packet, is_sent)?;
         let is_response = opcode.is_response();
         let requester = if is_response { sender.other() } else { sender };
-        let mut seen = Seen { flow: index, sender, again: None };
+        let mut seen = Attribution { flow: index, sender, again: None };
         if let (Some(connection), Some(conversation)) =
             (self.tracker.connection_mut(index), self.conversations.get_mut(index))
         {
@@ -151,7 +156,7 @@ impl Analysis {
 
     /// Takes note of a packet that is equal to one shortly before.
     #[cold]
-    pub(super) fn copy(&mut self, number: u64, packet: &Packet<'_>) -> Option<Seen> {
+    pub(super) fn copy(&mut self, number: u64, packet: &Packet<'_>) -> Option<Attribution> {
         let bth = packet.bth?;
         let opcode = bth.opcode();
         let at = Spot { number, psn: bth.psn(), is_request: opcode.is_request() };
@@ -167,7 +172,7 @@ impl Analysis {
             conversation.count_copy();
         }
         let again = opcode.is_request().then_some(RetransmissionClass::Duplicate);
-        Some(Seen { flow: index, sender, again })
+        Some(Attribution { flow: index, sender, again })
     }
 
     pub(super) fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {

@@ -132,7 +132,7 @@ impl Analysis {
         for side in Side::BOTH {
             let stream = conversation.stream(side);
             let Some((number, psn, count)) = stream.unanswered() else { continue };
-            let is_discarded = |discarded: &Discarded| {
+            let is_discarded = |discarded: &DiscardedPacket| {
                 discarded.psn.is_none_or(|discarded| (0..count as i32).contains(&discarded.distance(psn)))
             };
             let is_excused = self.ledger.discarded.iter().any(is_discarded);

@@ -70,7 +70,7 @@ impl Analysis {
         let leaves_gap = opcode.is_none_or(|opcode| opcode.operation() != Operation::Acknowledge);
         if !is_taken && opcode.is_none_or(|opcode| opcode.transport() != Transport::Ud) {
             let psn = packet.bth.map(|bth| bth.psn());
-            remember(&mut self.ledger.discarded, Discarded { psn, number, leaves_gap });
+            remember(&mut self.ledger.discarded, DiscardedPacket { psn, number, leaves_gap });
         }
         is_taken
     }

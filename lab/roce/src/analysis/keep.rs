@@ -8,7 +8,7 @@ impl Analysis {
         &mut self,
         (number, timestamp_ns): (u64, u64),
         packet: &Packet<'_>,
-        seen: Option<Seen>,
+        seen: Option<Attribution>,
         fate: Fate,
     ) {
         if !self.untraced.is_hiding && !self.is_full() {
@@ -50,7 +50,7 @@ impl Analysis {
         &mut self,
         (number, timestamp_ns): (u64, u64),
         packet: &Packet<'_>,
-        seen: Option<Seen>,
+        seen: Option<Attribution>,
         fate: Fate,
     ) {
         if let Some(Ok(mad)) = packet.mad()

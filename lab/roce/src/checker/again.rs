@@ -2,7 +2,7 @@
 
 use crate::broken::Spot;
 use crate::checker::retry::Nak;
-use crate::checker::shape::{Known, Shape};
+use crate::checker::shape::{RequestShape, ShapeMatch};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{NotReady, Stream};
 use crate::flow::Connection;
@@ -16,7 +16,7 @@ const COPY_LIMIT_NS: u64 = 500_000;
 
 /// A request among those that were sent before it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sent {
+pub(crate) struct SentRequest {
     /// Retransmission class, if it was sent before.
     pub(crate) again: Option<RetransmissionClass>,
     /// True if another request was sent under its PSN.
@@ -32,9 +32,9 @@ impl Stream {
         arrival: &Arrival<'_>,
         count: Option<u32>,
         sink: &mut Sink<'_>,
-    ) -> Sent {
+    ) -> SentRequest {
         let psn = arrival.bth.psn();
-        let shape = Shape::new(arrival, count);
+        let shape = RequestShape::new(arrival, count);
         let end = psn.plus(count.unwrap_or(1));
         if self.sent_end.is_some_and(|sent_end| psn.distance(sent_end) < 0) {
             return self.sent_again(connection, arrival, shape, end, sink);
@@ -43,25 +43,25 @@ impl Stream {
         self.sent_end = Some(end);
         self.retry.run = None;
         self.retry.last = Some((psn, arrival.timestamp_ns));
-        Sent::default()
+        SentRequest::default()
     }
 
     fn sent_again(
         &mut self,
         connection: &Connection,
         arrival: &Arrival<'_>,
-        shape: Shape,
+        shape: RequestShape,
         end: Psn,
         sink: &mut Sink<'_>,
-    ) -> Sent {
+    ) -> SentRequest {
         let psn = arrival.bth.psn();
         let known = self.retry.shapes.compare(shape);
         if self.begin.psn().is_some_and(|first| psn.distance(first) < 0) {
             // Not seen before: the capture began later, or the PSN is none of this connection.
-            return Sent::default();
+            return SentRequest::default();
         }
-        let is_known = matches!(known, Known::Same | Known::Other);
-        let differs = matches!(known, Known::Other | Known::InsideRead);
+        let is_known = matches!(known, ShapeMatch::Same | ShapeMatch::Other);
+        let differs = matches!(known, ShapeMatch::Other | ShapeMatch::InsideRead);
         if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
             self.sent_end = Some(end);
         }
@@ -80,15 +80,15 @@ impl Stream {
             sink.discard(self.sent_end);
             is_other = true;
             sink.report(match known {
-                Known::InsideRead => retransmission_differs::found_inside_read(arrival.bth.opcode()),
+                ShapeMatch::InsideRead => retransmission_differs::found_inside_read(arrival.bth.opcode()),
                 _ => retransmission_differs::found(),
             });
         }
         let class = self.classify(arrival, is_known, sink);
         let now_ns = arrival.timestamp_ns;
-        if known == Known::InsideRead {
+        if known == ShapeMatch::InsideRead {
             self.retry.last = Some((psn, now_ns));
-            return Sent { again: None, is_other };
+            return SentRequest { again: None, is_other };
         }
         if let Some(class) = class {
             if class == RetransmissionClass::Timeout
@@ -107,7 +107,7 @@ impl Stream {
             self.retry.shapes.insert(shape);
         }
         self.retry.last = Some((psn, now_ns));
-        Sent { again: class, is_other }
+        SentRequest { again: class, is_other }
     }
 
     /// Tells why a request comes whose PSN lies before others; `None` when those only overtook it.

@@ -8,7 +8,7 @@ pub(super) const BEHIND_MAX: usize = 1_024;
 
 /// A request packet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestPacket {
     pub(super) number: u64,
     pub(super) timestamp_ns: u64,
     pub(super) flow: usize,
@@ -27,7 +27,7 @@ pub(super) struct Asked {
     pub(super) invalidate: Option<u32>,
 }
 
-impl Asked {
+impl RequestPacket {
     #[inline]
     pub(super) fn new(arrival: &Arrival<'_>, count: Option<u32>) -> Self {
         let (packet, bth) = (arrival.packet, arrival.bth);

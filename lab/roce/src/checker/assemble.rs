@@ -1,7 +1,7 @@
 //! Requests to messages: from the first packet of one to its last.
 
-use crate::checker::asked::Asked;
-use crate::checker::pending::{Answer, Due, Pending};
+use crate::checker::asked::RequestPacket;
+use crate::checker::pending::{AnswerKind, Due, Pending};
 use crate::checker::sink::Sink;
 use crate::checker::stream::{Assembly, Open, Stream};
 use crate::flow::{Connection, Side};
@@ -22,7 +22,7 @@ impl Stream {
         &mut self,
         connection: &Connection,
         requester: Side,
-        asked: &Asked,
+        asked: &RequestPacket,
         sink: &mut Sink<'_>,
     ) {
         let (opcode, psn, count) = (asked.opcode, asked.psn, asked.count);
@@ -78,7 +78,12 @@ impl Stream {
     }
 
     /// The message that begins with a request.
-    pub(super) fn message(&self, connection: &Connection, requester: Side, asked: &Asked) -> Option<Message> {
+    pub(super) fn message(
+        &self,
+        connection: &Connection,
+        requester: Side,
+        asked: &RequestPacket,
+    ) -> Option<Message> {
         Some(Message {
             kind: MessageKind::of(asked.opcode)?,
             requester: connection.endpoint(requester).address,
@@ -106,7 +111,7 @@ impl Stream {
         connection: &Connection,
         requester: Side,
         open: &Open,
-        asked: &Asked,
+        asked: &RequestPacket,
         sink: &mut Sink<'_>,
     ) {
         if let Some(message) = sink.messages.get_mut(open.message) {
@@ -120,12 +125,12 @@ impl Stream {
         }
         self.msn.completed = self.msn.completed.wrapping_add(1);
         let answer = match open.operation {
-            Operation::ReadRequest => Answer::ReadResponses,
-            Operation::CmpSwap | Operation::FetchAdd => Answer::AtomicAck,
-            Operation::Flush | Operation::AtomicWrite => Answer::Either,
-            _ => Answer::Ack,
+            Operation::ReadRequest => AnswerKind::ReadResponses,
+            Operation::CmpSwap | Operation::FetchAdd => AnswerKind::AtomicAck,
+            Operation::Flush | Operation::AtomicWrite => AnswerKind::Either,
+            _ => AnswerKind::Ack,
         };
-        if answer == Answer::Ack
+        if answer == AnswerKind::Ack
             && let Some(expected) = open.announced_bytes.map(u64::from)
             && let Some(broken) = length_mismatch::check(expected, open.bytes)
             && !open.is_suspect
@@ -143,7 +148,7 @@ impl Stream {
         let pending = Pending {
             message: open.message,
             answer,
-            due: if answer != Answer::Ack || asked.ack_request { Due::Must } else { Due::May },
+            due: if answer != AnswerKind::Ack || asked.ack_request { Due::Must } else { Due::May },
             packet_last: asked.number,
             psn: asked.psn,
             count: asked.count,
@@ -155,7 +160,7 @@ impl Stream {
             bytes: 0,
             has_gap: false,
         };
-        if matches!(answer, Answer::ReadResponses | Answer::AtomicAck)
+        if matches!(answer, AnswerKind::ReadResponses | AnswerKind::AtomicAck)
             && !self.told.has(Rule::InitiatorDepthExceeded)
         {
             self.judge_depth(connection.endpoint(requester).initiator_depth, sink);

@@ -9,7 +9,7 @@ use crate::broken::Broken;
 use crate::checker::sink::Budget;
 use crate::checker::stream::Stream;
 use crate::cm::Message as CmMessage;
-use crate::flow::{Change, Connection, Side};
+use crate::flow::{Connection, FlowChange, Side};
 use crate::retransmission::Retransmissions;
 use crate::rules::{cm_out_of_sequence, dreq_for_other_queue_pair};
 
@@ -108,16 +108,18 @@ impl Conversations {
     }
 
     /// Follows a change of connection `number`.
-    pub(crate) fn follow(&mut self, number: usize, change: Change, connection: &Connection) {
+    pub(crate) fn follow(&mut self, number: usize, change: FlowChange, connection: &Connection) {
         match change {
-            Change::None => {}
-            Change::Begun | Change::Replaced { .. } => self.items.push_back(Conversation::new(connection)),
-            Change::Answered => {
+            FlowChange::None => {}
+            FlowChange::Begun | FlowChange::Replaced { .. } => {
+                self.items.push_back(Conversation::new(connection))
+            }
+            FlowChange::Answered => {
                 if let Some(conversation) = self.get_mut(number) {
                     *conversation.stream(Side::Active) = Stream::new(connection.active.psn_first);
                 }
             }
-            Change::Merged { from, side } => {
+            FlowChange::Merged { from, side } => {
                 let Some(from) = self.get_mut(from) else { return };
                 let stream = std::mem::replace(from.stream(Side::Active), Stream::new(None));
                 if let Some(into) = self.get_mut(number) {

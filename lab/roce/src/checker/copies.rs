@@ -23,7 +23,7 @@ const RECORDERS: u64 = 4;
 
 /// A frame that may be copied.
 #[derive(Clone, Copy, Debug, Default)]
-struct Frame {
+struct CopiedFrame {
     key: u64,
     timestamp_ns: u64,
     /// Packets before it, from 1.
@@ -33,7 +33,7 @@ struct Frame {
 /// Copies of a capture so far.
 #[derive(Debug)]
 pub(crate) struct Copies {
-    frames: [Frame; SLOTS],
+    frames: [CopiedFrame; SLOTS],
     packets: u64,
     count: u64,
     /// Place of the last refusal.
@@ -43,7 +43,7 @@ pub(crate) struct Copies {
 
 impl Default for Copies {
     fn default() -> Self {
-        Self { frames: [Frame::default(); SLOTS], packets: 0, count: 0, refused_at: 0, first: None }
+        Self { frames: [CopiedFrame::default(); SLOTS], packets: 0, count: 0, refused_at: 0, first: None }
     }
 }
 
@@ -73,7 +73,7 @@ impl Copies {
             self.count += 1;
             return true;
         }
-        self.frames[slot] = Frame { key, timestamp_ns, place: self.packets };
+        self.frames[slot] = CopiedFrame { key, timestamp_ns, place: self.packets };
         if let Some(aeth) = packet.aeth
             && aeth.syndrome_byte() > 0x1f
             && matches!(aeth.syndrome(), Syndrome::Nak(_) | Syndrome::RnrNak { .. })
@@ -84,7 +84,7 @@ impl Copies {
     }
 
     #[cold]
-    fn is_copy(&self, frame: Frame, timestamp_ns: u64) -> bool {
+    fn is_copy(&self, frame: CopiedFrame, timestamp_ns: u64) -> bool {
         frame.place + WINDOW >= self.packets
             && frame.timestamp_ns.abs_diff(timestamp_ns) < LIMIT_NS
             && (frame.place >= self.refused_at || self.is_recorders())

@@ -40,7 +40,7 @@ pub(crate) struct FirstDatagram {
 #[derive(Debug)]
 struct DatagramReceiver {
     q_key: u32,
-    /// Whether its node told the Q_Key.
+    /// True if its node told the Q_Key.
     is_told: bool,
     first: Option<FirstDatagram>,
 }

@@ -7,7 +7,7 @@ use crate::rules::traffic_after_fatal_nak;
 
 /// A refusal for good.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedForGood {
     pub(super) at: Spot,
     pub(super) refusal: Refusal,
     pub(super) has_cause: bool,
@@ -24,7 +24,7 @@ pub(super) enum Fatal {
         /// Time of the NAK.
         at_ns: u64,
         /// The refusal that is told at the end, unless something contradicts it.
-        refused: Option<Box<Refused>>,
+        refused: Option<Box<RefusedForGood>>,
     },
     /// One came, or seemed to, and another finding speaks of that.
     Told {
@@ -45,7 +45,7 @@ impl Fatal {
     }
 
     /// Takes the refusal that nothing contradicts.
-    pub(super) fn take(&mut self) -> Option<Box<Refused>> {
+    pub(super) fn take(&mut self) -> Option<Box<RefusedForGood>> {
         match self {
             Self::Refused { refused, .. } => refused.take(),
             _ => None,

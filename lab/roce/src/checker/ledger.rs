@@ -1,7 +1,7 @@
 //! Destination of messages and findings: everything that the streams of all connections write to.
 
 use crate::broken::Broken;
-use crate::checker::sink::{Budget, Discarded, Sink};
+use crate::checker::sink::{Budget, DiscardedPacket, Sink};
 use crate::checker::{Adverts, CaptureFaults};
 use crate::message_log::MessageLog;
 use crate::profile::Profile;
@@ -13,7 +13,7 @@ pub(crate) struct Ledger {
     pub(crate) messages: MessageLog,
     /// Rules that the packet which is looked at breaks.
     pub(crate) broken: Vec<Broken>,
-    pub(crate) discarded: Vec<Discarded>,
+    pub(crate) discarded: Vec<DiscardedPacket>,
     pub(crate) budget: Budget,
     pub(crate) stats: Stats,
     pub(crate) capture: CaptureFaults,

@@ -37,5 +37,5 @@ pub(crate) use crate::checker::conversation::Conversations;
 pub(crate) use crate::checker::copies::Copies;
 pub(crate) use crate::checker::datagram_receivers::DatagramReceivers;
 pub(crate) use crate::checker::ledger::Ledger;
-pub(crate) use crate::checker::sink::{Arrival, Discarded, remember};
+pub(crate) use crate::checker::sink::{Arrival, DiscardedPacket, remember};
 pub(crate) use crate::checker::stream::Stream;

@@ -15,7 +15,7 @@ pub(crate) struct Bounds {
 
 /// Fault of an answer's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wrong {
+pub(crate) enum WrongMsn {
     /// Lower than this.
     Low(u32),
     /// Higher than this.
@@ -64,7 +64,7 @@ impl MsnCount {
     }
 
     /// Holds an answer's number against the bounds.
-    pub(crate) fn check(&mut self, msn: u32, bounds: Bounds) -> Option<Wrong> {
+    pub(crate) fn check(&mut self, msn: u32, bounds: Bounds) -> Option<WrongMsn> {
         let Some(base) = self.base else {
             // Only an answer whose number is certain can teach it.
             if bounds.least == bounds.most {
@@ -75,8 +75,8 @@ impl MsnCount {
         let (least, most) = (number(base.wrapping_add(bounds.least)), number(base.wrapping_add(bounds.most)));
         let (above, below) = (difference(msn, least), difference(msn, most));
         let (off, wrong) = match (above < 0, below > 0) {
-            (true, _) => (above, Wrong::Low(least)),
-            (_, true) => (below, Wrong::High(most)),
+            (true, _) => (above, WrongMsn::Low(least)),
+            (_, true) => (below, WrongMsn::High(most)),
             _ => {
                 self.suspect = None;
                 self.confirmed = self.confirmed.saturating_add(1);
@@ -102,9 +102,9 @@ mod tests {
         let exact = |n| Bounds { least: n, most: n };
         let mut count = MsnCount::new(true);
         assert_eq!(count.check(1, exact(1)), None);
-        assert_eq!(count.check(1, exact(2)), Some(Wrong::Low(2)));
+        assert_eq!(count.check(1, exact(2)), Some(WrongMsn::Low(2)));
         assert_eq!(count.check(3, exact(3)), None);
-        assert_eq!(count.check(5, exact(4)), Some(Wrong::High(4)));
+        assert_eq!(count.check(5, exact(4)), Some(WrongMsn::High(4)));
         assert_eq!([count.check(6, exact(5)), count.check(7, exact(6))], [None, None]);
     }
 
@@ -114,6 +114,6 @@ mod tests {
         assert_eq!(count.check(9, Bounds { least: 1, most: 3 }), None);
         assert_eq!(count.check(0xff_ffff, Bounds { least: 3, most: 3 }), None);
         assert_eq!(count.check(0, Bounds { least: 4, most: 4 }), None);
-        assert_eq!(count.check(0, Bounds { least: 5, most: 5 }), Some(Wrong::Low(1)));
+        assert_eq!(count.check(0, Bounds { least: 5, most: 5 }), Some(WrongMsn::Low(1)));
     }
 }

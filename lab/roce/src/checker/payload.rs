@@ -1,6 +1,6 @@
 //! The payload of a request against the path MTU.
 
-use crate::checker::asked::Asked;
+use crate::checker::asked::RequestPacket;
 use crate::checker::sink::Sink;
 use crate::flow::Connection;
 use crate::rules::path_mtu_violated;
@@ -13,7 +13,12 @@ pub(super) struct PayloadRule {
 
 impl PayloadRule {
     /// Holds a payload against the path MTU; true if it is right.
-    pub(super) fn judge(&mut self, connection: &Connection, asked: &Asked, sink: &mut Sink<'_>) -> bool {
+    pub(super) fn judge(
+        &mut self,
+        connection: &Connection,
+        asked: &RequestPacket,
+        sink: &mut Sink<'_>,
+    ) -> bool {
         let Some(mtu) = connection.path_mtu_bytes.map(u64::from) else {
             return true;
         };

@@ -14,7 +14,7 @@ const UNDER_WAY_WITHIN: usize = 1_024;
 
 /// Packets that answer a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum AnswerKind {
     /// An ACK.
     Ack,
     /// READ responses.
@@ -25,7 +25,7 @@ pub(super) enum Answer {
     Either,
 }
 
-impl Answer {
+impl AnswerKind {
     /// The answer in the standard's words.
     pub(super) const fn words(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Answer {
     }
 }
 
-/// Answer that is still to come.
+/// AnswerKind that is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// One of its own has to come.
@@ -51,7 +51,7 @@ pub(super) enum Due {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     pub(super) message: MessageId,
-    pub(super) answer: Answer,
+    pub(super) answer: AnswerKind,
     pub(super) due: Due,
     pub(super) packet_last: u64,
     /// PSN of the first packet that can be answered: a READ's, else the last packet's.
@@ -92,12 +92,12 @@ impl Pending {
 
     /// True if an ACK answers it.
     pub(super) fn is_acked_by_ack(&self) -> bool {
-        matches!(self.answer, Answer::Ack | Answer::Either)
+        matches!(self.answer, AnswerKind::Ack | AnswerKind::Either)
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct PendingQueue {
     items: VecDeque<Pending>,
     /// Index of the first that no answer has passed.
     open_from: usize,
@@ -105,7 +105,7 @@ pub(super) struct Queue {
     pub(super) left_ordinal: u32,
 }
 
-impl Queue {
+impl PendingQueue {
     pub(super) fn push(&mut self, pending: Pending, budget: &mut Budget) {
         if budget.left == 0 || self.items.len() >= PENDING_MAX {
             budget.forgotten += 1;
@@ -170,7 +170,7 @@ impl Queue {
     /// READs and atomics that wait for an answer which nothing has shown to be missing; the count stops above `most`.
     pub(super) fn under_way(&self, most: usize) -> usize {
         let waits = |pending: &&Pending| {
-            matches!(pending.answer, Answer::ReadResponses | Answer::AtomicAck)
+            matches!(pending.answer, AnswerKind::ReadResponses | AnswerKind::AtomicAck)
                 && !pending.is_done()
                 && !pending.has_gap
         };

@@ -1,6 +1,6 @@
 //! Responses with data: those of READs and atomics.
 
-use crate::checker::pending::{Answer, Due, Pending};
+use crate::checker::pending::{AnswerKind, Due, Pending};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::Stream;
 use crate::flow::Connection;
@@ -19,7 +19,7 @@ impl Stream {
             self.msn.forget();
             self.sure_from = Some(psn.plus(1));
         }
-        let is_right = |answer| answer == Answer::AtomicAck;
+        let is_right = |answer| answer == AnswerKind::AtomicAck;
         if let Some(at) = self.answered(psn, is_right, opcode, sink)
             && let Some(pending) = self.queue.get_mut(at)
             && !pending.is_done()
@@ -52,7 +52,7 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) {
         let psn = arrival.bth.psn();
-        let is_right = |answer| matches!(answer, Answer::ReadResponses | Answer::Either);
+        let is_right = |answer| matches!(answer, AnswerKind::ReadResponses | AnswerKind::Either);
         let Some(at) = self.answered(psn, is_right, opcode, sink) else {
             self.acknowledge_before(psn, arrival.timestamp_ns, sink);
             return;
@@ -152,7 +152,7 @@ pub(super) fn judge_response_payload(
     count: u32,
     sink: &mut Sink<'_>,
 ) -> bool {
-    if read.answer != Answer::ReadResponses || read.has_gap {
+    if read.answer != AnswerKind::ReadResponses || read.has_gap {
         return true;
     }
     let got = arrival.packet.payload_length_bytes as u64;

@@ -1,7 +1,7 @@
 //! Refusals: NAKs, and the request that each refuses.
 
 use crate::broken::Spot;
-use crate::checker::fatal::{Fatal, Refused};
+use crate::checker::fatal::{Fatal, RefusedForGood};
 use crate::checker::pending::Pending;
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::Stream;
@@ -91,7 +91,7 @@ impl Stream {
         pending: Option<Pending>,
         arrival: &Arrival<'_>,
         sink: &mut Sink<'_>,
-    ) -> Refused {
+    ) -> RefusedForGood {
         let announced = pending.map(|pending| pending.announced_bytes);
         let announced = announced.or(self.assembly.open().and_then(|open| open.announced_bytes)).unwrap_or(0);
         let message =
@@ -108,6 +108,6 @@ impl Stream {
         let is_write = matches!(refusal.kind, Some(MessageKind::Write | MessageKind::WriteWithImmediate));
         let is_later = message.is_some_and(|message| psn.distance(message.psn_first) > 0);
         let has_cause = !(code == NakCode::InvalidRequest && is_write && is_later && self.is_complete());
-        Refused { at: Spot { number: arrival.number, psn, is_request: false }, refusal, has_cause }
+        RefusedForGood { at: Spot { number: arrival.number, psn, is_request: false }, refusal, has_cause }
     }
 }

@@ -1,11 +1,11 @@
 //! Requests as the responder gets them: order, messages, lengths.
 
 use crate::broken::Spot;
-use crate::checker::again::Sent;
-use crate::checker::asked::{Asked, BEHIND_MAX};
-use crate::checker::pending::Answer;
+use crate::checker::again::SentRequest;
+use crate::checker::asked::{BEHIND_MAX, RequestPacket};
+use crate::checker::pending::AnswerKind;
 use crate::checker::sink::{Arrival, Budget, Sink};
-use crate::checker::stream::{Assembly, Begin, Gap, Held, Stream};
+use crate::checker::stream::{Assembly, Begin, Gap, HeldGap, Stream};
 use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
 use crate::retransmission::RetransmissionClass;
@@ -40,8 +40,11 @@ impl Stream {
         self.begin(psn);
         self.has_uncounted |= count.is_none();
         let sent_before = self.sent_end;
-        let sent =
-            if arrival.is_sent { self.sent(connection, arrival, count, sink) } else { Sent::default() };
+        let sent = if arrival.is_sent {
+            self.sent(connection, arrival, count, sink)
+        } else {
+            SentRequest::default()
+        };
         let class = sent.again;
         if class.is_some() && self.held.is_some() {
             // What is sent again was lost on its way, and not by the recorder.
@@ -79,7 +82,7 @@ impl Stream {
         } else if ahead < 0 && !self.begins_earlier(psn, count) {
             self.again(connection, arrival, count, sink);
             if sent.is_other {
-                self.list_other(connection, requester, &Asked::new(arrival, count), sink);
+                self.list_other(connection, requester, &RequestPacket::new(arrival, count), sink);
             }
             return class;
         }
@@ -89,7 +92,7 @@ impl Stream {
             self.refill(psn, count);
         }
         self.expected = count.map(|count| psn.plus(count));
-        self.assemble(connection, requester, &Asked::new(arrival, count), sink);
+        self.assemble(connection, requester, &RequestPacket::new(arrival, count), sink);
         if self.early.is_some() {
             self.apply_early(requester, arrival.timestamp_ns, sink);
         }
@@ -135,7 +138,13 @@ impl Stream {
 
     /// Lists a message whose PSN was taken before by another.
     #[cold]
-    fn list_other(&mut self, connection: &Connection, requester: Side, asked: &Asked, sink: &mut Sink<'_>) {
+    fn list_other(
+        &mut self,
+        connection: &Connection,
+        requester: Side,
+        asked: &RequestPacket,
+        sink: &mut Sink<'_>,
+    ) {
         if !asked.opcode.place().starts() {
             return;
         }
@@ -258,7 +267,7 @@ impl Stream {
             if !is_excused {
                 self.report_held(sink);
                 let at = Spot { number: arrival.number, psn, is_request: true };
-                self.held = Some(Held { at, expected, is_proven: false });
+                self.held = Some(HeldGap { at, expected, is_proven: false });
                 if is_uc || arrival.is_told {
                     self.report_held(sink);
                 }
@@ -289,7 +298,7 @@ impl Stream {
         let is_next = self.behind.back().is_none_or(|last| psn.distance(last.end()) >= 0);
         if is_next && self.behind.len() < BEHIND_MAX && sink.budget.left > 0 {
             sink.budget.left -= 1;
-            self.behind.push_back(Asked::new(arrival, count));
+            self.behind.push_back(RequestPacket::new(arrival, count));
         }
         false
     }
@@ -337,7 +346,7 @@ impl Stream {
         let Some(read) = self.queue.find(psn).and_then(|at| self.queue.get_mut(at)) else {
             return;
         };
-        if read.is_done() || read.answer != Answer::ReadResponses {
+        if read.is_done() || read.answer != AnswerKind::ReadResponses {
             return;
         }
         let index = psn.distance(read.psn) as u32;

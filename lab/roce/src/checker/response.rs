@@ -1,10 +1,10 @@
 //! Answers as the requester gets them: acknowledgements, READ responses, refusals.
 
 use crate::broken::Spot;
-use crate::checker::msn::{Bounds, Wrong};
-use crate::checker::pending::{Answer, Due};
+use crate::checker::msn::{Bounds, WrongMsn};
+use crate::checker::pending::{AnswerKind, Due};
 use crate::checker::sink::{Arrival, Sink};
-use crate::checker::stream::{Assembly, Early, Gap, Held, Stream};
+use crate::checker::stream::{Assembly, Early, Gap, HeldGap, Stream};
 use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
 use crate::rules::{
@@ -110,7 +110,7 @@ impl Stream {
                 self.resume_at(self.sent_end);
             }
             Some(held) if self.gap.is_waiting() && taken.distance(held.at.psn) < 0 => {
-                self.held = Some(Held { is_proven: true, ..held });
+                self.held = Some(HeldGap { is_proven: true, ..held });
             }
             _ => self.close_gap(connection, requester, sink),
         }
@@ -162,7 +162,7 @@ impl Stream {
         let opcode = arrival.bth.opcode();
         if opcode.operation() == Operation::ReadResponse && !opcode.place().starts() {
             return self.queue.back().is_some_and(|read| {
-                read.answer == Answer::ReadResponses && !read.is_done() && !read.has_gap
+                read.answer == AnswerKind::ReadResponses && !read.is_done() && !read.has_gap
             });
         }
         let counts = accepts && self.assembly.open().is_none() && self.gap == Gap::No;
@@ -229,14 +229,17 @@ impl Stream {
             }
             if pending.is_acked_by_ack() {
                 pending.due = Due::Done;
-                let outcome =
-                    if pending.answer == Answer::Ack { Outcome::Acknowledged } else { Outcome::Responded };
+                let outcome = if pending.answer == AnswerKind::Ack {
+                    Outcome::Acknowledged
+                } else {
+                    Outcome::Responded
+                };
                 sink.end(pending.message, outcome, timestamp_ns);
                 return;
             }
             if !is_reported && !pending.has_gap {
                 is_reported = true;
-                let is_atomic = pending.answer == Answer::AtomicAck;
+                let is_atomic = pending.answer == AnswerKind::AtomicAck;
                 let found = if is_atomic { atomic_ack_missing::found } else { read_response_psn_gap::found };
                 let expected = pending.psn.plus(pending.next);
                 if !sink.excuses(expected, true) {
@@ -298,11 +301,11 @@ impl Stream {
             self.is_whole() && accepts && (self.begin.is_announced() || self.msn.confirmed >= CONFIRMED);
         let is_newest = self.acknowledged.is_none_or(|end| psn.plus(1).distance(end) >= 0);
         match wrong {
-            Wrong::Low(expected) => {
+            WrongMsn::Low(expected) => {
                 let is_sure = arrival.is_told || is_certain && is_newest;
                 sink.report(msn_not_advanced::found(expected, msn).sure_if(is_sure));
             }
-            Wrong::High(expected) => {
+            WrongMsn::High(expected) => {
                 // It may count a request that the recorder lost, and whose gap is still to come.
                 let is_sent = self.sent_end.is_some_and(|end| psn.distance(end) < 0);
                 let is_sure = arrival.is_told || is_certain && is_ack && is_newest && is_sent;
@@ -332,7 +335,7 @@ impl Stream {
     pub(super) fn answered(
         &mut self,
         psn: Psn,
-        is_right: impl Fn(Answer) -> bool,
+        is_right: impl Fn(AnswerKind) -> bool,
         opcode: Opcode,
         sink: &mut Sink<'_>,
     ) -> Option<usize> {

@@ -11,9 +11,9 @@ const ACKNOWLEDGED: usize = 64;
 /// Requests of one stream that are remembered without an acknowledgement.
 const SHAPES_MAX: usize = 8_192;
 
-/// Shape of a request.
+/// RequestShape of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct RequestShape {
     psn: Psn,
     /// PSNs that it takes.
     count: u32,
@@ -23,7 +23,7 @@ pub(super) struct Shape {
 
 /// Knowledge of the PSN of a request that comes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum ShapeMatch {
     /// Nothing.
     No,
     /// The request that was sent.
@@ -36,7 +36,7 @@ pub(super) enum Known {
     RestOfRead,
 }
 
-impl Shape {
+impl RequestShape {
     pub(super) fn new(arrival: &Arrival<'_>, count: Option<u32>) -> Self {
         Self {
             psn: arrival.bth.psn(),
@@ -53,12 +53,12 @@ impl Shape {
 
 /// Requests in the order of their PSNs.
 #[derive(Debug, Default)]
-pub(super) struct Shapes(VecDeque<Shape>);
+pub(super) struct Shapes(VecDeque<RequestShape>);
 
 impl Shapes {
     /// Adds the newest request, and forgets what cannot come again.
     #[inline]
-    pub(super) fn push(&mut self, shape: Shape, acknowledged: Option<Psn>, budget: &mut Budget) {
+    pub(super) fn push(&mut self, shape: RequestShape, acknowledged: Option<Psn>, budget: &mut Budget) {
         while self.0.len() >= ACKNOWLEDGED
             && let Some(front) = self.0.front()
             && (acknowledged.is_some_and(|end| front.psn.plus(front.count).distance(end) <= 0)
@@ -81,22 +81,22 @@ impl Shapes {
     }
 
     /// Compares a request with the one that was sent under its PSN.
-    pub(super) fn compare(&self, new: Shape) -> Known {
-        let Some(known) = self.at(new.psn).and_then(|at| self.0.get(at)) else { return Known::No };
+    pub(super) fn compare(&self, new: RequestShape) -> ShapeMatch {
+        let Some(known) = self.at(new.psn).and_then(|at| self.0.get(at)) else { return ShapeMatch::No };
         let index = new.psn.distance(known.psn) as u32;
         if index == 0 {
             let is_same = known.opcode == new.opcode && known.length == new.length;
-            return if is_same { Known::Same } else { Known::Other };
+            return if is_same { ShapeMatch::Same } else { ShapeMatch::Other };
         }
         match (index < known.count, new.is_read()) {
-            (true, true) => Known::RestOfRead,
-            (true, false) if known.is_read() => Known::InsideRead,
-            _ => Known::No,
+            (true, true) => ShapeMatch::RestOfRead,
+            (true, false) if known.is_read() => ShapeMatch::InsideRead,
+            _ => ShapeMatch::No,
         }
     }
 
     /// Puts a request in that others had overtaken, or in the place of the one with its PSN.
-    pub(super) fn insert(&mut self, shape: Shape) {
+    pub(super) fn insert(&mut self, shape: RequestShape) {
         match self.at(shape.psn) {
             Some(at) if self.0.get(at).is_some_and(|known| known.psn == shape.psn) => {
                 if let Some(known) = self.0.get_mut(at) {

@@ -35,7 +35,7 @@ pub(crate) struct Arrival<'a> {
 
 /// A packet that its receiver discards, and that leaves a gap of which no other finding speaks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Discarded {
+pub(crate) struct DiscardedPacket {
     pub(crate) psn: Option<Psn>,
     pub(crate) number: u64,
     /// True if another packet shows that it is missing; an acknowledgement may be without a trace.
@@ -46,7 +46,7 @@ pub(crate) struct Discarded {
 pub(crate) struct Sink<'a> {
     pub(crate) messages: &'a mut MessageLog,
     pub(crate) findings: &'a mut Vec<Broken>,
-    pub(crate) discarded: &'a mut Vec<Discarded>,
+    pub(crate) discarded: &'a mut Vec<DiscardedPacket>,
     pub(crate) budget: &'a mut Budget,
     pub(crate) stats: &'a mut Stats,
     pub(crate) capture: &'a mut CaptureFaults,
@@ -57,14 +57,14 @@ pub(crate) struct Sink<'a> {
     pub(crate) flow: usize,
 }
 
-/// Discarded packets whose gaps are still to come.
+/// DiscardedPacket packets whose gaps are still to come.
 const DISCARDED_MAX: usize = 16;
 
 /// A discarded packet leaves its gap within this many packets.
 const DISCARDED_FOR: u64 = 4_096;
 
 /// Remembers a discarded packet, and forgets those whose gap did not come.
-pub(crate) fn remember(all: &mut Vec<Discarded>, new: Discarded) {
+pub(crate) fn remember(all: &mut Vec<DiscardedPacket>, new: DiscardedPacket) {
     all.retain(|discarded| discarded.number + DISCARDED_FOR > new.number);
     if all.len() >= DISCARDED_MAX {
         all.remove(0);
@@ -91,7 +91,7 @@ impl Sink<'_> {
 
     /// Remembers a request that must have been there, at this PSN.
     pub(super) fn discard(&mut self, psn: Option<Psn>) {
-        remember(self.discarded, Discarded { psn, number: self.number, leaves_gap: true });
+        remember(self.discarded, DiscardedPacket { psn, number: self.number, leaves_gap: true });
     }
 
     /// True if a discarded packet can be the one that is missing; it is used up.

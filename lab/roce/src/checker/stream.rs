@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use crate::broken::Spot;
-use crate::checker::asked::Asked;
+use crate::checker::asked::RequestPacket;
 use crate::checker::fatal::Fatal;
 use crate::checker::msn::MsnCount;
 use crate::checker::payload::PayloadRule;
-use crate::checker::pending::Queue;
+use crate::checker::pending::PendingQueue;
 use crate::checker::retry::{Nak, Retry};
 use crate::checker::sink::Budget;
-use crate::checker::told::Told;
+use crate::checker::told::ToldOnce;
 use crate::message_log::MessageId;
 use crate::retransmission::Retransmissions;
 use crate::wire::{Operation, Psn};
@@ -112,8 +112,8 @@ pub(crate) struct Stream {
     pub(super) sent_end: Option<Psn>,
     pub(super) gap: Gap,
     /// Requests behind the gap that were not taken and are kept.
-    pub(super) behind: VecDeque<Asked>,
-    pub(super) held: Option<Held>,
+    pub(super) behind: VecDeque<RequestPacket>,
+    pub(super) held: Option<HeldGap>,
     pub(super) early: Option<Early>,
     /// True if the capture has shown to lack requests of this stream.
     pub(super) is_lossy: bool,
@@ -121,7 +121,7 @@ pub(crate) struct Stream {
     /// The request that showed a gap of one: it may be the missing one itself, under a wrong PSN.
     pub(super) jumped: Option<Psn>,
     pub(super) assembly: Assembly,
-    pub(super) queue: Queue,
+    pub(super) queue: PendingQueue,
     pub(super) msn: MsnCount,
     pub(super) retry: Retry,
     /// A refusal whose request has not come again.
@@ -136,7 +136,7 @@ pub(crate) struct Stream {
     pub(super) not_ready: Option<NotReady>,
     /// The request that is repeated, and how often it was since the last answer.
     pub(super) repeated: Option<Repeated>,
-    pub(super) told: Told,
+    pub(super) told: ToldOnce,
     /// True if an outstanding READ may be without a count.
     pub(super) has_uncounted: bool,
     /// A request was in a packet that could not be read, so an answer may name a PSN that was not seen.
@@ -147,7 +147,7 @@ pub(crate) struct Stream {
 
 /// A gap of which nothing tells yet whether the request was lost on its way or by the recorder.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
+pub(super) struct HeldGap {
     /// The request behind it.
     pub(super) at: Spot,
     pub(super) expected: Psn,
@@ -197,7 +197,7 @@ impl Stream {
             payload: PayloadRule::default(),
             jumped: None,
             assembly: if psn_first.is_some() { Assembly::Between } else { Assembly::FirstLost },
-            queue: Queue::default(),
+            queue: PendingQueue::default(),
             msn: MsnCount::new(psn_first.is_some()),
             retry: Retry::default(),
             nak: None,
@@ -207,7 +207,7 @@ impl Stream {
             fatal: Fatal::No,
             not_ready: None,
             repeated: None,
-            told: Told::default(),
+            told: ToldOnce::default(),
             has_uncounted: false,
             is_unsure: false,
             sure_from: None,

@@ -4,9 +4,9 @@ use crate::rule::Rule;
 
 /// Rules that are told once a stream.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Told(u8);
+pub(super) struct ToldOnce(u8);
 
-impl Told {
+impl ToldOnce {
     /// The bit of a rule that is told once.
     const fn bit(rule: Rule) -> u8 {
         match rule {
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn rule_is_new_once() {
-        let mut told = Told::default();
+        let mut told = ToldOnce::default();
         assert!(told.is_new(Rule::RetryCountExceeded) && !told.is_new(Rule::RetryCountExceeded));
         assert!(!told.has(Rule::InitiatorDepthExceeded) && told.is_new(Rule::InitiatorDepthExceeded));
         assert!(told.is_new(Rule::RequestPsnGap) && told.is_new(Rule::RequestPsnGap));

@@ -21,17 +21,17 @@ pub(crate) fn unknown(node: &str, qpn: u32) -> String {
 }
 
 /// A node's address and a queue pair number.
-type Key = (IpAddr, u32);
+type DatagramKey = (IpAddr, u32);
 
 /// The queue pairs of datagrams.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     limit: usize,
-    numbers: HashMap<Key, u32>,
+    numbers: HashMap<DatagramKey, u32>,
     counts: HashMap<String, u32>,
-    psn_first: HashMap<Key, Psn>,
+    psn_first: HashMap<DatagramKey, Psn>,
     /// Source and destination of the last datagram.
-    last: Option<(Key, Key)>,
+    last: Option<(DatagramKey, DatagramKey)>,
 }
 
 impl Datagrams {
@@ -41,7 +41,7 @@ impl Datagrams {
     }
 
     /// Takes note of a datagram.
-    pub(crate) fn see(&mut self, source: Key, destination: Key, psn: Psn, names: &Names) {
+    pub(crate) fn see(&mut self, source: DatagramKey, destination: DatagramKey, psn: Psn, names: &Names) {
         if self.last.replace((source, destination)) == Some((source, destination)) {
             return;
         }
@@ -60,7 +60,7 @@ impl Datagrams {
     }
 
     /// The name of a queue pair at its node; `None` when it was not seen, or came when there was no more room.
-    pub(crate) fn number(&self, key: Key) -> Option<QueuePairName> {
+    pub(crate) fn number(&self, key: DatagramKey) -> Option<QueuePairName> {
         match key.1 {
             GSI => Some(QueuePairName::Gsi),
             _ => self.numbers.get(&key).copied().map(QueuePairName::Datagram),
@@ -68,12 +68,17 @@ impl Datagrams {
     }
 
     /// Whether a queue pair sent a datagram.
-    pub(crate) fn sends(&self, key: Key) -> bool {
+    pub(crate) fn sends(&self, key: DatagramKey) -> bool {
         self.psn_first.contains_key(&key)
     }
 
     /// The name of a queue pair that was seen; its number when it sent nothing and its node did not tell of it either, as `has_told` says.
-    pub(crate) fn name(&self, key: Key, names: &Names, has_told: impl Fn(Key) -> bool) -> Option<String> {
+    pub(crate) fn name(
+        &self,
+        key: DatagramKey,
+        names: &Names,
+        has_told: impl Fn(DatagramKey) -> bool,
+    ) -> Option<String> {
         let node = names.get(key.0);
         let name = self.number(key)?;
         let is_shown = matches!(key.1, GSI | MULTICAST) || self.psn_first.contains_key(&key) || has_told(key);
@@ -81,7 +86,7 @@ impl Datagrams {
     }
 
     /// Distance of a PSN from the first that its sender sent.
-    pub(crate) fn psn_offset(&self, source: Key, psn: Psn) -> Option<i32> {
+    pub(crate) fn psn_offset(&self, source: DatagramKey, psn: Psn) -> Option<i32> {
         self.psn_first.get(&source).map(|first| psn.distance(*first))
     }
 }

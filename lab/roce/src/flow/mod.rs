@@ -18,5 +18,5 @@ pub(crate) use datagrams::{Datagrams, unknown};
 pub(crate) use numbers::Numbers;
 pub use numbers::QueuePairName;
 pub(crate) use requests::packets;
-pub(crate) use tracker::{Change, Placed, management};
+pub(crate) use tracker::{FlowChange, Placed, management};
 pub use tracker::{Sighting, Tracker};

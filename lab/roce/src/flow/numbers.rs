@@ -47,7 +47,7 @@ impl FromStr for QueuePairName {
 
 /// The numbers of one node.
 #[derive(Clone, Debug, Default)]
-struct Node {
+struct NodeNumbers {
     given: u32,
     /// Numbers below that were given back.
     free: BTreeSet<u32>,
@@ -56,7 +56,7 @@ struct Node {
 /// The numbers that were given, by the name of the node: a node may have several addresses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Numbers {
-    nodes: HashMap<String, Node>,
+    nodes: HashMap<String, NodeNumbers>,
 }
 
 impl Numbers {

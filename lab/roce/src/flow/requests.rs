@@ -12,7 +12,7 @@ const PSN_BITS: u32 = 24;
 
 /// PSNs of the requests of one side.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct RequestPsns {
     first: Option<Psn>,
     /// One past the furthest PSN.
     end: i64,
@@ -22,8 +22,8 @@ pub(super) struct Requests {
     uncounted: Option<(i64, u32)>,
 }
 
-impl Requests {
-    /// Requests that begin there, as connection management says.
+impl RequestPsns {
+    /// RequestPsns that begin there, as connection management says.
     pub(super) fn from(first: Option<Psn>) -> Self {
         Self { first, ..Self::default() }
     }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn distances_do_not_wrap() {
-        let mut requests = Requests::default();
+        let mut requests = RequestPsns::default();
         let first = Psn::new(0xff_fff0);
         for distance in [0, 1, 0x7f_ffff, 0xff_fffe, 0x100_0001, 0x17f_ffff] {
             assert_eq!(requests.ask(first.plus(distance), Some(1), 0), (i64::from(distance), true));
@@ -114,10 +114,10 @@ mod tests {
 
     #[test]
     fn reads_take_the_psns_of_their_answers() {
-        let mut requests = Requests::from(Some(Psn::new(7)));
+        let mut requests = RequestPsns::from(Some(Psn::new(7)));
         assert_eq!(requests.ask(Psn::new(7), Some(4), 4096), (0, true));
         assert_eq!(requests.ask(Psn::new(9), Some(2), 2048), (2, false), "its rest, asked for again");
-        let mut unknown = Requests::default();
+        let mut unknown = RequestPsns::default();
         unknown.ask(Psn::new(7), None, 4096);
         assert!(!unknown.has(Psn::new(8)));
         unknown.learn_path_mtu(1024);
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn numbers_that_are_used_again_begin_anew() {
         let only = Opcode(0x04);
-        let mut requests = Requests::default();
+        let mut requests = RequestPsns::default();
         requests.ask(Psn::new(100), Some(1), 0);
         assert!(!requests.is_behind(only, Psn::new(50)), "it waits for its answer");
         requests.answer(Psn::new(100), false);

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::cm::Message as CmMessage;
-use crate::flow::requests::{Requests, packets};
+use crate::flow::requests::{RequestPsns, packets};
 use crate::flow::{Connection, Datagrams, Endpoint, Numbers, QueuePairName, Side};
 use crate::names::Names;
 use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, Transport};
@@ -17,10 +17,10 @@ use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, Transport}
 #[derive(Debug)]
 struct Flow {
     connection: Connection,
-    requests: [Requests; 2],
+    requests: [RequestPsns; 2],
     active_comm_id: Option<u32>,
     /// Owner and id of what it is known under.
-    comm_ids: [Option<Key>; 2],
+    comm_ids: [Option<ReceiverKey>; 2],
     /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
     merged_into: Option<usize>,
 }
@@ -69,7 +69,7 @@ impl Flow {
 }
 
 /// A receiver's address and queue pair number.
-type Key = (IpAddr, u32);
+type ReceiverKey = (IpAddr, u32);
 
 /// Queue pairs that are found without hashing; a power of two.
 const RECENT: usize = 64;
@@ -77,9 +77,9 @@ const RECENT: usize = 64;
 /// Connections without a requester's QPN that a response is compared with.
 const UNPAIRED_MAX: usize = 256;
 
-/// Change that a packet makes in the known connections.
+/// FlowChange that a packet makes in the known connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum FlowChange {
     /// Nothing.
     None,
     /// A new connection is there.
@@ -109,7 +109,7 @@ pub(crate) struct Placed {
     pub(crate) distance: Option<i64>,
     /// True if it is a request beyond all before it, or no request.
     pub(crate) is_new: bool,
-    pub(crate) change: Change,
+    pub(crate) change: FlowChange,
 }
 
 /// The place of a packet among all that came, for those who stand on the wire.
@@ -140,10 +140,10 @@ pub struct Tracker {
     base: usize,
     limit: usize,
     /// (receiver, destination QPN) to the flow and the side that *receives*.
-    by_qpn: HashMap<Key, (usize, Side)>,
+    by_qpn: HashMap<ReceiverKey, (usize, Side)>,
     /// (owner, communication id) to the flow.
-    by_comm_id: HashMap<Key, usize>,
-    recent: [Option<(Key, (usize, Side))>; RECENT],
+    by_comm_id: HashMap<ReceiverKey, usize>,
+    recent: [Option<(ReceiverKey, (usize, Side))>; RECENT],
     numbers: Numbers,
     datagrams: Datagrams,
 }
@@ -202,7 +202,7 @@ impl Tracker {
     }
 
     /// Source and destination queue pair of a datagram that is no connection management.
-    fn datagram(&self, packet: &Packet<'_>) -> Option<(Key, Key)> {
+    fn datagram(&self, packet: &Packet<'_>) -> Option<(ReceiverKey, ReceiverKey)> {
         let (bth, deth) = (packet.bth?, packet.deth?);
         Some(((packet.source, deth.source_qpn()), (packet.destination, bth.destination_qpn())))
     }
@@ -277,13 +277,13 @@ impl Tracker {
         flow.merged_into.is_none().then_some(flow.connection)
     }
 
-    fn insert_qpn(&mut self, key: Key, value: (usize, Side)) {
+    fn insert_qpn(&mut self, key: ReceiverKey, value: (usize, Side)) {
         self.by_qpn.insert(key, value);
         self.recent[key.1 as usize % RECENT] = None;
     }
 
     fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> usize {
-        let requests = Side::BOTH.map(|side| Requests::from(connection.endpoint(side).psn_first));
+        let requests = Side::BOTH.map(|side| RequestPsns::from(connection.endpoint(side).psn_first));
         let comm_ids = [active_comm_id.map(|id| (connection.active.address, id)), None];
         self.flows.push_back(Flow { connection, requests, active_comm_id, comm_ids, merged_into: None });
         self.base + self.flows.len() - 1
@@ -296,7 +296,7 @@ impl Tracker {
         destination: IpAddr,
         message: &CmMessage<'_>,
         names: &Names,
-    ) -> Option<(usize, Change)> {
+    ) -> Option<(usize, FlowChange)> {
         match message {
             CmMessage::Req(req) => {
                 let comm_id = req.local_comm_id();
@@ -306,7 +306,7 @@ impl Tracker {
                     && flow.connection.active.qpn == Some(req.local_qpn())
                     && flow.connection.passive.psn_first == Some(req.starting_psn())
                 {
-                    return Some((*index, Change::None));
+                    return Some((*index, FlowChange::None));
                 }
                 let mut connection = Connection::asked_for(source, destination, *req);
                 for side in Side::BOTH {
@@ -316,13 +316,13 @@ impl Tracker {
                 let index = self.add(connection, Some(comm_id));
                 self.by_comm_id.insert((source, comm_id), index);
                 self.insert_qpn((source, req.local_qpn()), (index, Side::Active));
-                Some((index, Change::Begun))
+                Some((index, FlowChange::Begun))
             }
             CmMessage::Rep(rep) => {
                 let index = *self.by_comm_id.get(&(destination, rep.remote_comm_id()))?;
                 let connection = self.connection_mut(index)?;
                 if connection.passive.qpn.is_some() {
-                    return Some((index, Change::None));
+                    return Some((index, FlowChange::None));
                 }
                 connection.passive.qpn = Some(rep.local_qpn());
                 connection.active.psn_first = Some(rep.starting_psn());
@@ -336,11 +336,11 @@ impl Tracker {
                     self.connection_mut(index)?.passive.number = Some(number);
                 }
                 let flow = self.get_mut(index)?;
-                flow.requests[Side::Active as usize] = Requests::from(Some(rep.starting_psn()));
+                flow.requests[Side::Active as usize] = RequestPsns::from(Some(rep.starting_psn()));
                 flow.comm_ids[1] = Some((source, rep.local_comm_id()));
                 self.by_comm_id.insert((source, rep.local_comm_id()), index);
                 self.insert_qpn((source, rep.local_qpn()), (index, Side::Passive));
-                Some((index, Change::Answered))
+                Some((index, FlowChange::Answered))
             }
             other => {
                 let index = self.of_connection_management(source, destination, other)?;
@@ -352,7 +352,7 @@ impl Tracker {
                     let node = names.get(passive.address);
                     self.numbers.give_back(&node, number);
                 }
-                Some((index, Change::None))
+                Some((index, FlowChange::None))
             }
         }
     }
@@ -376,7 +376,7 @@ impl Tracker {
 
     /// The same, for the packets of one flow after the other.
     #[inline]
-    fn find_recent(&mut self, key: Key) -> Option<(usize, Side)> {
+    fn find_recent(&mut self, key: ReceiverKey) -> Option<(usize, Side)> {
         let slot = &mut self.recent[key.1 as usize % RECENT];
         if let Some((known, (index, side))) = slot
             && *known == key
@@ -400,12 +400,12 @@ impl Tracker {
         }
         let key = (packet.destination, bth.destination_qpn());
         let (mut flow, mut sender, mut change) = match self.find_recent(key) {
-            Some((flow, sender)) => (flow, sender, Change::None),
+            Some((flow, sender)) => (flow, sender, FlowChange::None),
             None => self.take_in_new(packet, bth, names)?,
         };
         let mut state = self.flows.get_mut(flow.checked_sub(self.base)?)?;
         // Without connection management, what is rare is looked at.
-        if state.connection.port_space.is_none() && change == Change::None {
+        if state.connection.port_space.is_none() && change == FlowChange::None {
             let is_response = opcode.is_response();
             let requester = if is_response { sender.other() } else { sender };
             let requests = &state.requests[requester as usize];
@@ -416,7 +416,7 @@ impl Tracker {
                 state = self.flows.get_mut(flow.checked_sub(self.base)?)?;
             }
         }
-        let is_counted = is_sent || change != Change::None;
+        let is_counted = is_sent || change != FlowChange::None;
         let (distance, is_new) = state.count(sender, packet, bth, is_counted);
         Some(Placed { flow, sender, distance, is_new, change })
     }
@@ -430,18 +430,18 @@ impl Tracker {
         packet: &Packet<'_>,
         bth: Bth<'_>,
         names: &Names,
-    ) -> Option<(usize, Side, Change)> {
+    ) -> Option<(usize, Side, FlowChange)> {
         if !bth.opcode().is_response() {
             let new = self.begin_again(flow, sender, names)?;
-            return Some((new, Side::Active, Change::Replaced { old: flow }));
+            return Some((new, Side::Active, FlowChange::Replaced { old: flow }));
         }
         Some(match self.unpaired(packet, bth.psn(), flow) {
             Some((into, requester)) => {
                 self.merge(flow, into, requester);
                 let side = requester.other();
-                (into, side, Change::Merged { from: flow, side })
+                (into, side, FlowChange::Merged { from: flow, side })
             }
-            None => (flow, sender, Change::None),
+            None => (flow, sender, FlowChange::None),
         })
     }
 
@@ -452,7 +452,7 @@ impl Tracker {
         packet: &Packet<'_>,
         bth: Bth<'_>,
         names: &Names,
-    ) -> Option<(usize, Side, Change)> {
+    ) -> Option<(usize, Side, FlowChange)> {
         let qpn = bth.destination_qpn();
         let number = Some(self.numbers.next(&names.get(packet.destination)));
         if bth.opcode().is_response()
@@ -461,13 +461,13 @@ impl Tracker {
             let end = self.connection_mut(index)?.endpoint_mut(requester);
             (end.qpn, end.number) = (Some(qpn), number);
             self.insert_qpn((packet.destination, qpn), (index, requester));
-            return Some((index, requester.other(), Change::None));
+            return Some((index, requester.other(), FlowChange::None));
         }
         let active = Endpoint::new(packet.source, None);
         let passive = Endpoint { number, ..Endpoint::new(packet.destination, Some(qpn)) };
         let index = self.add(Connection::unmanaged(active, passive), None);
         self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
-        Some((index, Side::Active, Change::Begun))
+        Some((index, Side::Active, FlowChange::Begun))
     }
 
     /// Begins a connection between the queue pairs of flow `index`, whose side `sender` sends first.

@@ -19,7 +19,7 @@ const GAPS_MAX: usize = 64;
 
 /// The fields by which fragments belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct FragmentKey {
     /// Source and destination, of IPv4 in the first bytes.
     addresses: [u8; 32],
     identification: u32,
@@ -29,7 +29,7 @@ struct Key {
 
 /// A packet that waits.
 #[derive(Debug)]
-struct Waiting {
+struct WaitingFragments {
     number: u64,
     /// Header of its first fragment; empty before that came.
     header: Vec<u8>,
@@ -40,15 +40,15 @@ struct Waiting {
 /// Packets that wait for further fragments, and the one that was put together last.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
-    waiting: HashMap<Key, Waiting>,
+    waiting: HashMap<FragmentKey, WaitingFragments>,
     /// The same from the oldest on, also some that wait no more.
-    order: VecDeque<(Key, u64)>,
+    order: VecDeque<(FragmentKey, u64)>,
     bytes: usize,
     number: u64,
     whole: Vec<u8>,
 }
 
-impl Key {
+impl FragmentKey {
     fn of(fragment: &Fragment<'_>) -> Self {
         let mut addresses = [0; 32];
         let is_version_4 = fragment.is_version_4();
@@ -66,13 +66,13 @@ impl Fragments {
     pub(super) fn add(&mut self, fragment: &Fragment<'_>, frames: u32) -> Option<u32> {
         // What the capture has not all of can never be whole.
         let payload = fragment.payload?;
-        let key = Key::of(fragment);
+        let key = FragmentKey::of(fragment);
         let mut waiting = match self.waiting.remove(&key) {
             Some(waiting) => waiting,
             None => {
                 self.number += 1;
                 self.order.push_back((key, self.number));
-                Waiting {
+                WaitingFragments {
                     number: self.number,
                     header: Vec::new(),
                     payload: IpDefragBuf::new(fragment.protocol, Vec::new(), Vec::new()),
@@ -112,8 +112,8 @@ impl Fragments {
     }
 
     /// Writes the packet as it was before it was cut.
-    fn complete(&mut self, waiting: Waiting) -> Option<u32> {
-        let Waiting { mut header, payload, frames, .. } = waiting;
+    fn complete(&mut self, waiting: WaitingFragments) -> Option<u32> {
+        let WaitingFragments { mut header, payload, frames, .. } = waiting;
         let protocol = payload.ip_number().0;
         let (payload, _) = payload.take_bufs();
         if header.first().is_some_and(|byte| byte >> 4 == 4) {

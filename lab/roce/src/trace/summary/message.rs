@@ -5,13 +5,13 @@ use std::fmt::Write;
 use crate::flow::Side;
 use crate::message::{Message, MessageKind, Outcome};
 use crate::trace::labels::Labels;
-use crate::trace::summary::stream::Stream;
+use crate::trace::summary::stream::StreamSummary;
 use crate::wire::Opcode;
 use crate::words::immediate_words;
 
 /// One message, or several that follow each other and are equal but for their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct SummaryLine {
     /// Number of messages.
     count: usize,
     /// Packets of the requester.
@@ -29,12 +29,12 @@ pub(super) struct Line {
     detail: Vec<String>,
 }
 
-impl Line {
+impl SummaryLine {
     /// A message of a connection.
     pub(super) fn new(
         labels: &Labels<'_>,
         requester: (usize, Side),
-        stream: &Stream<'_>,
+        stream: &StreamSummary<'_>,
         message: &Message,
     ) -> Self {
         let first = labels.psn_offset(requester, message.psn_first);
@@ -145,8 +145,8 @@ impl Line {
 }
 
 /// Writes messages, equal neighbours as one line.
-pub(super) fn write(out: &mut String, lines: Vec<Line>) {
-    let mut folded: Vec<Line> = Vec::new();
+pub(super) fn write(out: &mut String, lines: Vec<SummaryLine>) {
+    let mut folded: Vec<SummaryLine> = Vec::new();
     for line in lines {
         match folded.last_mut() {
             Some(last) if last.is_followed_by(&line) => last.take(line),

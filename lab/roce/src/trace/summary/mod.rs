@@ -14,15 +14,15 @@ use crate::flow::Side;
 use crate::message::Message;
 use crate::report::Report;
 use crate::trace::labels::Labels;
-use crate::trace::summary::message::Line;
-use crate::trace::summary::stream::{Stream, Streams};
+use crate::trace::summary::message::SummaryLine;
+use crate::trace::summary::stream::{StreamSummary, Streams};
 use crate::trace::{cm, render};
 
 /// Connections that are brought into the order of their text; of more, the order is the capture's.
 const SORTED_MAX: usize = 32;
 
 pub(crate) fn summary(report: &Report) -> String {
-    let streams = Stream::all(report);
+    let streams = StreamSummary::all(report);
     let labels = Labels::ordered(report, order(report, &streams));
     let mut out = format!("roce trace {}, summary\n", render::FORMAT);
     for (place, index) in labels.order().iter().enumerate() {
@@ -62,7 +62,7 @@ fn connection(out: &mut String, report: &Report, labels: &Labels<'_>, streams: &
         if let Some(stream) = streams.get(&(index, side)) {
             let (from, to) = (labels.queue_pair(index, side), labels.queue_pair(index, side.other()));
             let _ = writeln!(out, "\n  {from} > {to}");
-            let line = |message: &&Message| Line::new(labels, (index, side), stream, message);
+            let line = |message: &&Message| SummaryLine::new(labels, (index, side), stream, message);
             message::write(out, stream.messages.iter().map(line).collect());
             stream.write(out, labels);
         }
@@ -71,12 +71,15 @@ fn connection(out: &mut String, report: &Report, labels: &Labels<'_>, streams: &
 
 /// Datagrams, and packets that belong to no connection.
 fn unconnected(out: &mut String, report: &Report, labels: &Labels<'_>) {
-    let mut datagrams: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+    let mut datagrams: BTreeMap<String, Vec<SummaryLine>> = BTreeMap::new();
     for message in &report.messages {
         if render::side(report, message).is_none() {
             let from = labels.unconnected(message.requester, message.requester_qpn);
             let to = labels.unconnected(message.responder, Some(message.responder_qpn));
-            datagrams.entry(format!("{from} > {to}")).or_default().push(Line::datagram(labels, message));
+            datagrams
+                .entry(format!("{from} > {to}"))
+                .or_default()
+                .push(SummaryLine::datagram(labels, message));
         }
     }
     for (direction, lines) in datagrams {

@@ -17,10 +17,10 @@ use crate::wire::{Opcode, Operation, Psn, Syndrome};
 const LISTED_MAX: usize = 16;
 
 /// Every stream of a report, by its connection and requester.
-pub(super) type Streams<'a> = BTreeMap<(usize, Side), Stream<'a>>;
+pub(super) type Streams<'a> = BTreeMap<(usize, Side), StreamSummary<'a>>;
 
 /// The requests of one side, and the answers to them.
-pub(super) struct Stream<'a> {
+pub(super) struct StreamSummary<'a> {
     requester: (usize, Side),
     psn_first: Psn,
     pub(super) messages: Vec<&'a Message>,
@@ -40,7 +40,7 @@ pub(super) struct Stream<'a> {
     again: BTreeMap<RetransmissionClass, i32>,
 }
 
-impl<'a> Stream<'a> {
+impl<'a> StreamSummary<'a> {
     /// Every stream of a report that has a packet or a message to show.
     pub(super) fn all(report: &'a Report) -> Streams<'a> {
         let mut streams = Streams::new();
