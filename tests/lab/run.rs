@@ -166,6 +166,37 @@ fn snapshot_is_demanded_kept_and_compared() {
 
 #[test]
 #[ignore = "needs the lab's machines"]
+fn run_is_saved_as_a_scenario_that_runs_the_same() {
+    let user = User::new();
+    user.script("srv", "#!/bin/sh\nrping -s -a \"$1\" -C 1\n");
+    fs::create_dir_all(user.path("catalogue/snapshots")).expect("a directory");
+    let snapshot = ["--snapshot", "catalogue/snapshots/own.snap", "--accept", "--summary"];
+    let save = ["--save", "catalogue/own.toml", "--mtu", "4192"];
+    let args = [&snapshot[..], &save].concat();
+    let ran = user.run("timeout 20 ./srv {server}", "rping -c -a {server} -C 1", &args).ok();
+    assert!(ran.stdout.contains("own --scenarios "), "{}", ran.stdout);
+    let saved = fs::read_to_string(user.path("catalogue/own.toml")).expect("a scenario");
+    assert!(saved.contains("server = \"timeout 20 ../srv {server}\"\n"), "{saved}");
+    assert!(saved.contains("[network]\nmtu = 4192\n") && saved.contains("trace = \"summary\"\n"), "{saved}");
+    let mut command = xtask(&["test-e2e", "own", "--scenarios"]);
+    command.current_dir(user.directory.path()).arg("catalogue");
+    run(command).ok();
+    user.run("true", "true", &save).fails(2, &["is there already"]);
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn packages_of_the_release_are_there_for_a_run_that_names_them() {
+    let user = User::new();
+    let args = ["--packages", "qperf", "--ready", "port:19765", "--stop", "SIGTERM"];
+    user.run("qperf", "qperf {server} rc_lat", &args).ok();
+    user.run("qperf", "qperf {server} rc_lat", &args[2..]).fails(2, &["no program called qperf"]);
+    let none = ["--packages", "qprf"];
+    user.run("qperf", "qperf {server} rc_lat", &none).fails(1, &["qprf"]);
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
 fn program_that_the_guest_cannot_run_is_named_before_a_machine_starts() {
     let user = User::new();
     user.compile("good", &["-L.", "-lthere"]);

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lab::base::names::find;
+use lab::base::selection::Selection;
+use lab::explore::outcome::Outcome;
 use lab::explore::{Exploration, Reach, table};
 use lab::run::setup::Setup;
 use lab::scenario::Scenario;
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
-use crate::machines::Machines;
-use crate::{Front, output};
+use crate::{Front, machines, output};
 
 /// The arguments of `explore`.
 #[derive(Debug, clap::Args)]
@@ -35,13 +36,13 @@ pub struct Args {
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     #[command(flatten)]
-    machines: Machines,
+    machines: Selection,
 }
 
 /// Explores; exit code 1 where something is a surprise.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    let choice = args.machines.choice()?;
-    args.machines.prepare(front.samples.are_built())?;
+    let choice = machines::choice(&args.machines, None)?;
+    machines::prepare(&choice, &args.machines.means, front.samples.are_built())?;
     let setup = Setup::prepare(&front.samples, &choice, &front.program)?;
     let mut exploration = match &args.resume {
         Some(directory) => Exploration::resume(directory)?,
@@ -60,14 +61,15 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     exploration.go_on(&setup, args.jobs.map_or(processors, usize::from))?;
-    let surprises = exploration.shrink(&setup)?;
+    let files = exploration.shrink(&setup)?;
     output::print(table::text(exploration.name(), exploration.tried()))?;
-    for file in &surprises {
+    for file in &files {
         output::line(format_args!("  again      {}", file.display()))?;
     }
     let page = exploration.directory().join("index.html");
     output::line(format_args!("  page       {}", page.display()))?;
-    Ok(if surprises.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_surprised = exploration.tried().iter().any(|tried| tried.outcome == Outcome::Surprise);
+    Ok(if is_surprised { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn scenario(args: &Args, front: &Front) -> Result<Scenario> {

@@ -18,13 +18,13 @@ use lab::node::Provider as _;
 use lab::provider::choice;
 use lab::run::Case;
 use lab::run::setup::Setup;
-use lab::scenario::Scenario;
 use lab::scenario::counters::{self, Count};
 use lab::scenario::fault::{Fault, netem};
 use lab::scenario::network::{self, IpVersion, Network};
 use lab::scenario::ready::{Ready, Stop};
+use lab::scenario::{Scenario, Trace};
 use lab::trial::artifacts::Artifacts;
-use lab::trial::plan::Plan;
+use lab::trial::plan::RunPlan;
 use lab::trial::{results, trial};
 use lab::{Error, Result};
 
@@ -61,8 +61,17 @@ pub struct Args {
     /// The signal that ends the server once the client has, for one that serves for ever; SIGINT reaches only what handles it.
     #[arg(long, value_name = "SIGNAL")]
     stop: Option<Stop>,
+    /// Write the run as a scenario: a file NAME.toml, for `test-e2e --scenarios` of its directory.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Compare and keep what must hold of the trace whatever the timing, rather than every packet.
+    #[arg(long)]
+    summary: bool,
+    /// The programs give requesters a reason to run into their ACK timeout.
+    #[arg(long)]
+    timeouts: bool,
     /// What the run is called in artifacts and results.
-    #[arg(long, default_value = "run", value_parser = name)]
+    #[arg(long, default_value = "run", value_parser = name_of_file)]
     name: String,
     /// The exit code that the server has to have.
     #[arg(long, value_name = "CODE", default_value = "0")]
@@ -83,6 +92,15 @@ pub struct Args {
     /// 4096 from 4176; connections by rdma_cm want 16 bytes more.
     #[arg(long, default_value_t = network::MTU_DEFAULT)]
     mtu: u16,
+    /// MTU of the server's port in bytes, where it is another.
+    #[arg(long, value_name = "MTU")]
+    server_mtu: Option<u16>,
+    /// MTU of the client's port in bytes, where it is another.
+    #[arg(long, value_name = "MTU")]
+    client_mtu: Option<u16>,
+    /// A node that drops the RoCEv2 packets which reach it, as the packet filter of a host does: server, or client.
+    #[arg(long, value_name = "NODE")]
+    filtered: Option<Role>,
     /// Connect over IPv6.
     #[arg(long)]
     ipv6: bool,
@@ -94,6 +112,9 @@ pub struct Args {
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let mut pushed = Pushed::new(&args.push)?;
     let scenario = scenario(args, &mut pushed)?;
+    if let Some(file) = &args.save {
+        save(args, &scenario, file, front)?;
+    }
     let choice = machines::choice(&args.machines, None)?;
     if let Some(why) = scenario.cannot_run_on(&choice.wire()?) {
         return Err(Error::usage(why).next(netem::WAYS_OUT));
@@ -125,7 +146,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         accept: "--accept",
     };
     let kept = Artifacts::create(&front.home)?;
-    Plan::new([&args.name], 1).write(kept.directory())?;
+    RunPlan::new([&args.name], 1).write(kept.directory())?;
     let _slot = setup.slot()?;
     let verdict = trial(&setup.provider, &case, &kept.scenario(&scenario.name))?;
     results::update(&kept)?;
@@ -145,7 +166,13 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
 
 /// The scenario that the arguments mean.
 fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
-    let network = Network { mtu: args.mtu, ip: if args.ipv6 { IpVersion::V6 } else { IpVersion::V4 } };
+    let network = Network {
+        mtu: args.mtu,
+        server_mtu: args.server_mtu,
+        client_mtu: args.client_mtu,
+        filtered: args.filtered,
+        ip: if args.ipv6 { IpVersion::V6 } else { IpVersion::V4 },
+    };
     network.check()?;
     let mut scenario =
         Scenario::new(&args.name, pushed.command(&args.server)?, pushed.command(&args.client)?);
@@ -156,6 +183,10 @@ fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
     scenario.expect.findings.clone_from(&args.finding);
     scenario.expect.causes.clone_from(&args.cause);
     scenario.expect.completions = false;
+    scenario.expect.timeouts = args.timeouts;
+    if args.summary {
+        scenario.trace = Trace::Summary;
+    }
     scenario.expect.server.exit = args.server_exit;
     scenario.expect.client.exit = args.client_exit;
     for (role, counter, count) in &args.counter {
@@ -167,6 +198,46 @@ fn scenario(args: &Args, pushed: &mut Pushed) -> Result<Scenario> {
     }
     scenario.check()?;
     Ok(scenario)
+}
+
+/// Writes the run as a scenario beside which its paths begin; says how it is run from there.
+fn save(args: &Args, scenario: &Scenario, file: &Path, front: &Front) -> Result<()> {
+    let file = absolute(file)?;
+    let is_scenario = file.extension().is_some_and(|extension| extension == "toml");
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if !is_scenario || name_of_file(&name).is_err() {
+        return Err(Error::usage(format!("{} is no name of a scenario", file.display()))
+            .next("call it NAME.toml, with letters, digits, `-` and `_` in NAME"));
+    }
+    if file.exists() {
+        return Err(Error::usage(format!("{} is there already", file.display()))
+            .next("name another file, or remove it"));
+    }
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let (mut pushed, directory) =
+        (Pushed::default(), directory.canonicalize().at("failed to resolve", directory)?);
+    let mut saved = scenario.clone();
+    saved.server = pushed.command_in(&directory, &args.server)?;
+    saved.client = pushed.command_in(&directory, &args.client)?;
+    saved.push = args
+        .push
+        .iter()
+        .map(|file| pushed.path_from(&directory, file).map(PathBuf::from))
+        .collect::<Result<_>>()?;
+    saved.packages.clone_from(&args.machines.release.packages);
+    saved.summary = format!("{} with {}: say here what it shows", word(&args.client), word(&args.server));
+    write_whole(&file, saved.written()?.as_bytes())?;
+    let scenarios = shell_word(&directory.display().to_string());
+    output::line(format_args!(
+        "  saved      {}: {} {name} --scenarios {scenarios} --review",
+        file.display(),
+        front.invocation.test
+    ))
+}
+
+/// The first word of a command.
+fn word(command: &str) -> &str {
+    command.split_whitespace().next().unwrap_or_default()
 }
 
 /// Leaves a trace that is in question beside its snapshot, and takes away one that no longer is.
@@ -239,7 +310,7 @@ fn counter(text: &str) -> Result<(Role, String, Count), String> {
 }
 
 /// A name that a directory can have.
-fn name(text: &str) -> Result<String, String> {
+fn name_of_file(text: &str) -> Result<String, String> {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     match !text.is_empty() && text.len() <= 64 && text.bytes().all(is_good) {
         true => Ok(text.to_owned()),

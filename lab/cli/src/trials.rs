@@ -7,6 +7,7 @@
 //!
 //! Each trial keeps its verdict and brings the results of the whole run up to date.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,8 +15,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use lab::base::command::shell_word;
+use lab::base::program::Program;
 use lab::base::selection::Selection;
 use lab::guest::programs::samples::{self, Samples};
+use lab::guest::pushed::Pushed;
 use lab::judge::snapshot;
 use lab::judge::verdict::{Reason, Verdict};
 use lab::node::Provider as _;
@@ -86,7 +89,7 @@ impl TrialOrder {
     }
 }
 
-/// What all trials share.
+/// State that all trials share.
 #[derive(Debug)]
 struct Session {
     front: Front,
@@ -95,7 +98,8 @@ struct Session {
     snapshots_in: PathBuf,
     /// The sample programs that the scenarios name; none where they name none.
     samples: Samples,
-    setup: OnceLock<Result<Setup, String>>,
+    /// What runs need, by the packages that their scenarios want beside the usual ones.
+    setups: Mutex<BTreeMap<Vec<String>, Result<Arc<Setup>, String>>>,
     kept: OnceLock<Result<Artifacts, String>>,
 }
 
@@ -149,7 +153,7 @@ fn session(front: &Front) -> lab::Result<Session> {
         scenarios_in,
         snapshots_in,
         samples: front.samples.clone(),
-        setup: OnceLock::new(),
+        setups: Mutex::default(),
         kept: OnceLock::new(),
     })
 }
@@ -179,7 +183,7 @@ impl Session {
             let verdict = Verdict { artifacts: artifacts.clone(), replay: self.replay(scenario), ..verdict };
             artifacts::keep(&verdict, &artifacts)
         };
-        let setup = self.setup();
+        let setup = self.setup(&scenario.packages);
         if let Some(why) = setup.as_ref().ok().and_then(|setup| self.cannot_run(scenario, setup)) {
             let is_required = self.order.require_all;
             keep(match is_required {
@@ -192,7 +196,7 @@ impl Session {
                 false => Ok(Completion::ignored_with(why)),
             };
         }
-        let result = setup.map_err(Failed::from).and_then(|setup| self.trial(scenario, setup, kept));
+        let result = setup.map_err(Failed::from).and_then(|setup| self.trial(scenario, &setup, kept));
         let has_red_verdict = results::update(kept)?.has_failed(&scenario.name);
         if let (Err(failed), false) = (&result, has_red_verdict) {
             keep(Verdict::failed(&scenario.name, Reason::Setup, failed.message().unwrap_or_default()))?;
@@ -214,6 +218,7 @@ impl Session {
     fn trial(&self, scenario: &Scenario, setup: &Setup, kept: &Artifacts) -> Result<(), Failed> {
         static TURN: Turn = Turn { running: Mutex::new(0), changed: Condvar::new() };
         let _turn = TURN.take(self.order.jobs);
+        let (scenario, programs) = &with_own_programs(scenario, setup)?;
         let runs = self.order.repeat;
         let mut raw = Raw::default();
         for run in 1..=runs {
@@ -222,13 +227,8 @@ impl Session {
             let snapshot = snapshot::file(&self.snapshots_in, &scenario.name);
             let directory = kept.scenario(&name);
             let replay = self.replay(scenario);
-            let case = Case {
-                scenario,
-                programs: &setup.programs,
-                snapshot: Some(&snapshot),
-                replay: &replay,
-                accept: "--review",
-            };
+            let case =
+                Case { scenario, programs, snapshot: Some(&snapshot), replay: &replay, accept: "--review" };
             let verdict = trial::trial(&setup.provider, &case, &directory)?;
             assert_snapshot(scenario, &verdict, &self.snapshots_in)?;
             if !verdict.passed {
@@ -271,14 +271,17 @@ impl Session {
         kept.as_ref().map_err(String::clone)
     }
 
-    /// The programs and the provider, prepared by the first trial.
-    fn setup(&self) -> Result<&Setup, String> {
+    /// The programs and the provider, prepared by the first trial that wants machines with these packages.
+    fn setup(&self, packages: &[String]) -> Result<Arc<Setup>, String> {
         let prepare = || {
             choice()
+                .map(|choice| choice.with_packages(packages))
                 .and_then(|choice| Setup::prepare(&self.samples, &choice, &self.front.program))
+                .map(Arc::new)
                 .map_err(|error| error.to_string())
         };
-        self.setup.get_or_init(prepare).as_ref().map_err(String::clone)
+        let mut setups = self.setups.lock().unwrap_or_else(PoisonError::into_inner);
+        setups.entry(packages.to_vec()).or_insert_with(prepare).clone()
     }
 }
 
@@ -310,6 +313,19 @@ fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> 
     }
 }
 
+/// A scenario with its commands as they are called on a node, and its own programs before those of the setup; they are held
+/// against what a node has.
+fn with_own_programs(scenario: &Scenario, setup: &Setup) -> lab::Result<(Scenario, Vec<Program>)> {
+    let mut pushed = Pushed::below(&scenario.directory, &scenario.push)?;
+    let mut called = scenario.clone();
+    called.server = pushed.command(&scenario.server)?;
+    called.client = pushed.command(&scenario.client)?;
+    if let Some(contents) = setup.provider.contents()? {
+        pushed.check(&contents)?;
+    }
+    Ok((called, pushed.before(&setup.programs)))
+}
+
 /// The options that choose these machines, each behind a space.
 fn options() -> &'static str {
     static OPTIONS: OnceLock<String> = OnceLock::new();
@@ -325,21 +341,21 @@ struct Turn {
     changed: Condvar,
 }
 
-struct Taken<'a>(&'a Turn);
+struct TakenTurn<'a>(&'a Turn);
 
 impl Turn {
-    fn take(&self, jobs: usize) -> Taken<'_> {
+    fn take(&self, jobs: usize) -> TakenTurn<'_> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut running = self
             .changed
             .wait_while(running, |running| *running >= jobs)
             .unwrap_or_else(PoisonError::into_inner);
         *running += 1;
-        Taken(self)
+        TakenTurn(self)
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for TakenTurn<'_> {
     fn drop(&mut self) {
         *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.0.changed.notify_one();

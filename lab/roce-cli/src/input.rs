@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
+use crate::error::unreadable;
 use crate::progress::Progress;
 use crate::{Common, Error, output};
 use roce::capture::{ParallelReader, ReadAhead, ReadError, Reader, Record};
@@ -57,7 +58,7 @@ impl From {
         let name = file.display().to_string();
         let source =
             File::open(file).map_err(|error| Error::new(format!("failed to open {name}: {error}")))?;
-        let reader = ParallelReader::new(source, threads).map_err(|error| Error::read(&name, &error))?;
+        let reader = ParallelReader::new(source, threads).map_err(|error| unreadable(&name, &error))?;
         Ok((name, Self::File(Box::new(reader)), Some(length)))
     }
 }
@@ -210,7 +211,7 @@ impl Input {
                 return Ok(None);
             }
             if let Some(fault) = fault {
-                return Ok(Some(Error::read(&self.file_name, &fault)));
+                return Ok(Some(unreadable(&self.file_name, &fault)));
             }
             (course.earlier, course.lost) = (course.number, 0);
             match self.next_file(course.number + 1) {
@@ -294,7 +295,7 @@ fn in_order(files: &[PathBuf]) -> Result<VecDeque<PathBuf>, Error> {
         let (name, source) = source(file)?;
         let first = reader(&name, source)?
             .next()
-            .map_err(|error| Error::read(&name, &error))?
+            .map_err(|error| unreadable(&name, &error))?
             .map(|record| record.timestamp_ns);
         timed.push((first.unwrap_or(u64::MAX), file.clone()));
     }
@@ -321,7 +322,7 @@ fn reader(name: &str, source: Box<dyn Read + Send>) -> Result<Reader<ReadAhead>,
     let source = plain(source)
         .and_then(ReadAhead::new)
         .map_err(|error| Error::new(format!("failed to read {name}: {error}")))?;
-    Reader::new(source).map_err(|error| Error::read(name, &error))
+    Reader::new(source).map_err(|error| unreadable(name, &error))
 }
 
 /// The arguments that name one capture.

@@ -23,6 +23,7 @@ use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
 use crate::flow::{Change, Connection, Datagrams, Placed, Side, Tracker, management, packets};
 use crate::message::{Message, MessageKind, Outcome};
+use crate::message_log::MessageId;
 use crate::names::Names;
 use crate::paths::Paths;
 use crate::profile::Profile;
@@ -89,16 +90,16 @@ const CNPS_MAX: usize = 65_536;
 /// A SEND that gives memory out is not longer.
 const ADVERT_MAX: usize = 64;
 
-/// What the rules found out of a packet.
+/// Place of a packet as the rules found it.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     flow: usize,
     sender: Side,
-    /// Why it was sent, when it was sent before.
+    /// Retransmission class, if it was sent before.
     again: Option<RetransmissionClass>,
 }
 
-/// What came when as many packets were kept as may be.
+/// Packets, messages and findings that came when no more could be kept.
 #[derive(Debug, Default)]
 struct Untraced {
     /// Number of the first such packet.
@@ -108,9 +109,9 @@ struct Untraced {
     findings: u64,
     /// Packets since messages were dropped.
     since_sweep: u64,
-    /// Whether the packet that comes is one that nobody asked for.
+    /// True if the packet that comes is one that nobody asked for.
     is_hiding: bool,
-    /// Whether only packets that somebody asked for are kept.
+    /// True if only packets that somebody asked for are kept.
     is_selective: bool,
 }
 
@@ -126,10 +127,10 @@ pub struct Analysis {
     conversations: Conversations,
     ledger: Ledger,
     findings: Vec<Finding>,
-    /// What connections that had to go sent again, and how many of them went before their end.
+    /// Retransmissions of evicted connections, and how many of them went before their end.
     dropped: Retransmissions,
     forgotten: u64,
-    /// What was told of a receiver and is not told again.
+    /// Rules that were told of a receiver and are not told again.
     once: ToldReceivers,
     copies: Copies,
     datagram_receivers: DatagramReceivers,
@@ -137,7 +138,7 @@ pub struct Analysis {
     last_cnp: HashMap<(IpAddr, u32), u64>,
     /// Time of the last record.
     last_ns: u64,
-    /// Whether a packet told its fate.
+    /// True if a packet told its fate.
     is_told: bool,
     /// Messages that lack the one that they answer, until something of the other side comes.
     cm_held: Vec<Finding>,
@@ -313,7 +314,7 @@ impl Analysis {
         findings
     }
 
-    /// Whether there are findings that were not taken out.
+    /// True if there are findings that were not taken out.
     #[inline]
     pub fn has_findings(&self) -> bool {
         !self.findings.is_empty()
@@ -336,7 +337,7 @@ impl Analysis {
         while self.ledger.messages.take(self.limits.messages).is_some() {}
     }
 
-    /// Whether further packets are counted and not kept.
+    /// True if further packets are counted and not kept.
     pub fn is_full(&self) -> bool {
         self.rows.len() + self.cm_rows.len() >= self.limits.rows
     }
@@ -361,7 +362,7 @@ impl Analysis {
         &self.names
     }
 
-    /// What the nodes told so far, beside RoCE.
+    /// Addresses and keys that the nodes told so far, beside RoCE.
     pub(crate) fn adverts(&self) -> &Adverts {
         &self.ledger.adverts
     }
@@ -371,7 +372,7 @@ impl Analysis {
         self.tracker.datagrams()
     }
 
-    /// How many packets of RoCEv2 came so far.
+    /// Number of RoCEv2 packets so far.
     pub fn packets(&self) -> u64 {
         self.packets
     }

@@ -19,7 +19,7 @@ pub(crate) struct Broken {
 pub(crate) struct Spot {
     pub(crate) number: u64,
     pub(crate) psn: Psn,
-    /// Whether the requester sent it.
+    /// True if the requester sent it.
     pub(crate) is_request: bool,
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// How bad a broken rule is.
+/// Severity of a broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
     /// Something about the capture itself, or worth knowing; nobody did wrong.
@@ -132,7 +132,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// How often a rule is told.
+/// Frequency with which a rule is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Once {
     /// Each time that it is broken.

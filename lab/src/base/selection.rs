@@ -140,6 +140,11 @@ pub struct ReleaseOption {
     #[arg(long, value_name = "RELEASE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest: Option<String>,
+    /// Packages of that release which the machines have beside the usual ones, with all that they need: python3-pyverbs,qperf
+    /// (QEMU).
+    #[arg(long, value_name = "PACKAGE,…", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }
 
 /// The means by which the lab works on this computer.
@@ -189,7 +194,7 @@ impl Selection {
         let tools = variable(TOOLS).map(|text| read(TOOLS, &text)).transpose()?;
         Ok(Selection {
             provider: variable(PROVIDER).map(|text| read(PROVIDER, &text)).transpose()?,
-            release: ReleaseOption { guest: variable(GUEST) },
+            release: ReleaseOption { guest: variable(GUEST), packages: Vec::new() },
             means: Means { tools, offline, install: false },
             ..Selection::default()
         })
@@ -209,7 +214,13 @@ impl Selection {
             launch_limit: self.launch_limit.or(other.launch_limit),
             hosts: self.hosts.or(other.hosts),
             accel: self.accel.or(other.accel),
-            release: ReleaseOption { guest: self.release.guest.or(other.release.guest) },
+            release: ReleaseOption {
+                guest: self.release.guest.or(other.release.guest),
+                packages: match self.release.packages.is_empty() {
+                    true => other.release.packages,
+                    false => self.release.packages,
+                },
+            },
             seed: self.seed.or(other.seed),
             means: Means {
                 tools: means.tools.or(others.tools),
@@ -236,6 +247,7 @@ impl Selection {
             ("launch-limit", number(self.launch_limit)),
             ("hosts", self.hosts.as_ref().map(|file| file.display().to_string())),
             ("guest", self.release.guest.clone()),
+            ("packages", Some(self.release.packages.join(",")).filter(|names| !names.is_empty())),
             ("accel", self.accel.map(|accel| accel.to_string())),
             ("seed", number(self.seed)),
             ("build", self.build.map(|place| place.to_string())),
@@ -294,7 +306,10 @@ mod tests {
             launch_limit: Some(7),
             hosts: Some("/h.toml".into()),
             accel: Some(AccelChoice::Kvm),
-            release: ReleaseOption { guest: Some("debian-12".to_owned()) },
+            release: ReleaseOption {
+                guest: Some("debian-12".to_owned()),
+                packages: vec!["qperf".to_owned(), "fio".to_owned()],
+            },
             seed: Some(u64::MAX),
             means: Means { tools: Some(ToolSource::Host), offline: true, install: false },
             ..Selection::default()

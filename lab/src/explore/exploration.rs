@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::cache::write_whole;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress::Step;
-use crate::explore::outcome::{self, Baseline, Outcome, Tried};
+use crate::explore::outcome::{self, Baseline, Outcome, Tried, Wire};
 use crate::explore::packets::{self, Target};
 use crate::explore::placement::{self, Placement};
 use crate::explore::table;
@@ -260,9 +260,9 @@ impl Exploration {
         };
         let artifacts = free(&self.directory, &name);
         let (evidence, verdict) = attempt(setup, &scenario, &artifacts)?;
-        let report = evidence.decode(&artifacts).ok();
+        let wire = Wire::read(&evidence, &artifacts);
         artifacts::keep(&verdict, &artifacts)?;
-        Ok(outcome::judge(placement, self.plan.baseline, &evidence, report.as_ref(), &verdict))
+        Ok(outcome::judge(placement, self.plan.baseline, &evidence, wire.as_ref(), &verdict))
     }
 
     /// A scenario file that shows a surprise again.

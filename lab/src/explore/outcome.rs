@@ -1,16 +1,23 @@
 //! The outcome of a run with faults: as the protocol demands, or a surprise.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
-use roce::{Report, Severity};
+use roce::capture::Reader;
+use roce::{Fate, Report, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::explore::placement::{Demand, Placement};
 use crate::judge::diagnosis::rxe;
-use crate::judge::verdict::{Reason, Verdict};
+use crate::judge::verdict::{Failure, Reason, Verdict};
 use crate::run::evidence::Evidence;
-use crate::scenario::fault::{Action, Fault};
+use crate::scenario::fault::Fault;
+use crate::wire::capture::CAPTURE;
+
+/// What a kernel says of a management datagram that was changed so that its receiver cannot see it by the ICRC.
+const KERNEL_SEES: &str = "MAD received with unsupported base version";
 
 /// The longest recovery, in seconds: beyond rdma_cm's wait for an answer, 4.2 s, asked twice, and beyond the retries of a
 /// connection that it makes, 2.1 s each.
@@ -107,11 +114,11 @@ pub fn judge(
     placement: &Placement,
     baseline: Baseline,
     evidence: &Evidence,
-    report: Option<&Report>,
+    seen: Option<&Wire>,
     verdict: &Verdict,
 ) -> Tried {
     let programs = evidence.seconds.get("programs").copied().unwrap_or_default();
-    let retransmissions = report.map(|report| report.retransmissions).unwrap_or_default();
+    let retransmissions = seen.map(|wire| wire.report.retransmissions).unwrap_or_default();
     // Copies are what the fault `duplicate` makes.
     let sent_again = retransmissions.total() - retransmissions.duplicate;
     let stall_s = (programs - baseline.seconds).max(0.0);
@@ -120,7 +127,7 @@ pub fn judge(
         .as_ref()
         .is_none_or(|met| met.hits.iter().take(placement.faults.len()).all(|hits| *hits > 0));
     let demand = placement.demand();
-    let objections = objections(demand, evidence, report, verdict);
+    let objections = objections(demand, seen, verdict);
     let has_failed = verdict.failures.iter().any(|failure| failure.reason == Reason::App);
     let is_late = demand == Demand::Recovers && stall_s > RECOVERY_S * placement.faults.len() as f64;
     let (outcome, why) = match objections.into_iter().next() {
@@ -149,50 +156,66 @@ pub fn judge(
 }
 
 /// Lists what contradicts the protocol, the gravest first.
-fn objections(
-    demand: Demand,
-    evidence: &Evidence,
-    report: Option<&Report>,
-    verdict: &Verdict,
-) -> Vec<String> {
-    let counts = |reason: Reason| match reason {
-        // The wire's rules are judged below; programs may fail where a receiver is deceived, and what they say then agrees
-        // with no wire.
+fn objections(demand: Demand, seen: Option<&Wire>, verdict: &Verdict) -> Vec<String> {
+    let is_never_met = verdict.failures.iter().any(|failure| failure.text.contains("never matched"));
+    let counts = |failure: &Failure| match failure.reason {
+        // The wire's rules are judged below.
         Reason::Rule | Reason::Wire => false,
+        // Where a receiver is deceived programs may fail, and their words agree with no wire.
         Reason::App | Reason::Agreement => demand == Demand::Recovers,
-        Reason::Setup => !verdict.failures.iter().any(|failure| failure.text.contains("never matched")),
-        Reason::Boot | Reason::Capture | Reason::Timeout | Reason::Dmesg => true,
+        Reason::Setup => !is_never_met,
+        Reason::Dmesg => {
+            demand == Demand::Recovers || failure.text.lines().skip(1).any(|line| !line.contains(KERNEL_SEES))
+        }
+        Reason::Boot | Reason::Capture | Reason::Timeout => true,
     };
-    let failures = verdict.failures.iter().filter(|failure| counts(failure.reason));
-    let mut objections: Vec<String> = failures
-        .map(|failure| match verdict.causes.first() {
-            Some(cause) => format!("{}: {}", cause.cause, cause.sentence),
-            None => format!("{}: {}", failure.reason, failure.text.lines().next().unwrap_or_default()),
-        })
-        .collect();
-    if let (Some(report), Demand::Recovers) = (report, demand) {
-        let broken = report.findings.iter().filter(|finding| {
+    let told = |failure: &Failure| match verdict.causes.first() {
+        Some(cause) => format!("{}: {}", cause.cause, cause.sentence),
+        None => {
+            let lines: Vec<&str> = failure.text.lines().take(2).collect();
+            format!("{}: {}", failure.reason, lines.join(": "))
+        }
+    };
+    let mut objections: Vec<String> =
+        verdict.failures.iter().filter(|failure| counts(failure)).map(told).collect();
+    if let (Some(wire), Demand::Recovers) = (seen, demand) {
+        let broken = wire.report.findings.iter().filter(|finding| {
             finding.severity == Severity::Error
-                && !rxe::is_read_again(report, finding)
-                && !is_of_altered(evidence, finding)
+                && !rxe::is_read_again(&wire.report, finding)
+                && !wire.altered.contains(&finding.packet)
         });
-        objections.extend(broken.map(|finding| report.known().finding(finding)));
+        objections.extend(broken.map(|finding| wire.report.known().finding(finding)));
     }
     objections
 }
 
-/// Whether a finding is of the packet that a fault changed: it says no more than the fault did.
-fn is_of_altered(evidence: &Evidence, finding: &roce::Finding) -> bool {
-    use roce::Rule::{IcrcMismatch, LengthMismatch, MalformedPacket};
-    let changes = |action: Action| matches!(action, Action::Corrupt { .. } | Action::Truncate { .. });
-    matches!(finding.rule, IcrcMismatch | LengthMismatch | MalformedPacket)
-        && evidence.scenario.faults.iter().any(|fault| changes(fault.action))
+/// The capture of a run with faults.
+#[derive(Debug)]
+pub struct Wire {
+    /// All that it holds.
+    pub report: Report,
+    /// Numbers of the packets that the faults changed: what is wrong with them is the faults' doing.
+    pub altered: HashSet<u64>,
+}
+
+impl Wire {
+    /// Reads the capture of a run; `None` where it cannot be read, which its verdict says.
+    pub fn read(evidence: &Evidence, artifacts: &Path) -> Option<Wire> {
+        let report = evidence.decode(artifacts).ok()?;
+        let mut reader = Reader::new(File::open(artifacts.join(CAPTURE)).ok()?).ok()?;
+        let mut altered = HashSet::new();
+        while let Some(record) = reader.next().ok()? {
+            if matches!(record.fate(), Fate::Corrupted | Fate::Truncated) {
+                altered.insert(record.number);
+            }
+        }
+        Some(Wire { report, altered })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::verdict::Failure;
     use crate::scenario::Scenario;
     use crate::scenario::fault::Met;
 

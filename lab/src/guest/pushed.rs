@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use goblin::elf::Elf;
 use goblin::elf::header::{EM_X86_64, machine_to_str};
@@ -15,7 +15,8 @@ use goblin::elf::header::{EM_X86_64, machine_to_str};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::names::nearest;
 use crate::base::program::Program;
-use crate::guest::contents::{Contents, Glibc, parse_version};
+use crate::guest::contents::Contents;
+use crate::host::glibc;
 
 /// Words of the shell with which a command may begin, and which no file has.
 const SHELL_WORDS: [&str; 16] = [
@@ -32,13 +33,18 @@ const WRAPPERS: [&str; 12] = [
 /// How much of a script is read, to see which programs it calls.
 const SCRIPT_LIMIT: u64 = 1 << 20;
 
-/// What a user brings for one run.
+/// Gives a local file another name; the last tells whether it is called as a program.
+type Rename<'a> = &'a mut dyn FnMut(&mut Pushed, &Path, bool) -> Result<String>;
+
+/// Files that a user brings for one run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
     /// All files, each under the name that it has on the nodes.
     pub files: Vec<Program>,
     /// Those that are called as programs, by name.
     called: Vec<String>,
+    /// Where relative paths begin; empty where this process runs.
+    base: PathBuf,
 }
 
 impl Pushed {
@@ -48,7 +54,16 @@ impl Pushed {
     ///
     /// One is not there, or two of them have the same name.
     pub fn new(files: &[PathBuf]) -> Result<Pushed> {
-        let mut pushed = Pushed::default();
+        Pushed::below(Path::new(""), files)
+    }
+
+    /// The same for paths that begin in `base`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pushed::new`].
+    pub fn below(base: &Path, files: &[PathBuf]) -> Result<Pushed> {
+        let mut pushed = Pushed { base: base.to_owned(), ..Pushed::default() };
         for file in files {
             pushed.add(file)?;
         }
@@ -63,6 +78,46 @@ impl Pushed {
     ///
     /// A relative path leads nowhere, or another file has the same name.
     pub fn command(&mut self, command: &str) -> Result<String> {
+        self.renamed(command, &mut |pushed, path, is_called| {
+            let name = pushed.add(path)?;
+            if is_called {
+                pushed.called.push(name.clone());
+            }
+            Ok(name)
+        })
+    }
+
+    /// The same command for who calls it in `directory`: with other paths to the local files that it names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pushed::command`].
+    pub fn command_in(&mut self, directory: &Path, command: &str) -> Result<String> {
+        let directory = directory.canonicalize().at("failed to resolve", directory)?;
+        self.renamed(command, &mut |pushed, path, _| pushed.path_from(&directory, path))
+    }
+
+    /// The path of a local file for who is in `directory`, which is absolute.
+    ///
+    /// # Errors
+    ///
+    /// The file is not there.
+    pub fn path_from(&self, directory: &Path, path: &Path) -> Result<String> {
+        let path = self.base.join(path);
+        let path = path.canonicalize().at("failed to resolve", &path)?;
+        let is_common = |(a, b): &(Component<'_>, Component<'_>)| a == b;
+        let common = directory.components().zip(path.components()).take_while(is_common).count();
+        let up = directory.components().count() - common;
+        let mut relative: PathBuf = match up {
+            0 => PathBuf::from("."),
+            up => std::iter::repeat_n("..", up).collect(),
+        };
+        relative.extend(path.components().skip(common));
+        Ok(relative.to_string_lossy().into_owned())
+    }
+
+    /// A command with another name for each local file that it begins with; what names them is told whether it is called.
+    fn renamed(&mut self, command: &str, name: Rename<'_>) -> Result<String> {
         let mut rest = command.trim_start();
         let mut called = String::new();
         let mut is_wrapped = false;
@@ -73,11 +128,11 @@ impl Pushed {
             let space = &behind[..behind.len() - next.len()];
             let path = Path::new(word);
             if let Some((variable, value)) = assignment(word).filter(|_| !is_wrapped) {
-                called.push_str(&format!("{variable}={}{space}", self.value(value)?));
-            } else if is_wrapped && !(word.starts_with("./") || word.starts_with("../") || path.is_file()) {
+                called.push_str(&format!("{variable}={}{space}", self.value(value, name)?));
+            } else if is_wrapped && !(word.starts_with("./") || word.starts_with("../") || self.has(path)) {
                 called.push_str(word);
                 called.push_str(space);
-            } else if !word.contains('/') || path.is_absolute() && !path.is_file() {
+            } else if !word.contains('/') || path.is_absolute() && !self.has(path) {
                 // An absolute path that is not here may be there.
                 called.push_str(word);
                 called.push_str(space);
@@ -86,9 +141,7 @@ impl Pushed {
                 }
                 is_wrapped = true;
             } else {
-                let name = self.add(path)?;
-                called.push_str(&format!("{name}{space}{next}"));
-                self.called.push(name);
+                called.push_str(&format!("{}{space}{next}", name(self, path, true)?));
                 return Ok(called);
             }
             rest = next;
@@ -97,13 +150,18 @@ impl Pushed {
     }
 
     /// The value of a variable, with the local files that it names taken in: they are found by their names.
-    fn value(&mut self, value: &str) -> Result<String> {
+    fn value(&mut self, value: &str, name: Rename<'_>) -> Result<String> {
         let mut parts = Vec::new();
         for part in value.split(':') {
-            let is_local = part.contains('/') && Path::new(part).is_file();
-            parts.push(if is_local { self.add(Path::new(part))? } else { part.to_owned() });
+            let is_local = part.contains('/') && self.has(Path::new(part));
+            parts.push(if is_local { name(self, Path::new(part), false)? } else { part.to_owned() });
         }
         Ok(parts.join(":"))
+    }
+
+    /// Whether a path leads to a local file.
+    fn has(&self, path: &Path) -> bool {
+        self.base.join(path).is_file()
     }
 
     /// The texts of all scripts among the files.
@@ -125,10 +183,11 @@ impl Pushed {
     }
 
     fn add(&mut self, path: &Path) -> Result<String> {
+        let path = &self.base.join(path);
         if !path.is_file() {
             let what = if path.is_dir() { "is a directory, not a file" } else { "is not there" };
             return Err(Error::usage(format!("{} {what}", path.display()))
-                .next("name a file; a relative path starts where this command was called"));
+                .next("name a file; a relative path starts where this command was called, or where the scenario's file is"));
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = path.canonicalize().at("failed to resolve", path)?;
@@ -204,7 +263,7 @@ impl Pushed {
         Err(Error::usage(format!("the guest has no program called {word}")).next(next))
     }
 
-    /// What is wrong with an ELF file, and what to do.
+    /// Objection to an ELF file, and what to do.
     fn objection_to_elf(&self, bytes: &[u8], contents: &Contents) -> Option<(String, String)> {
         let elf = match Elf::parse(bytes) {
             Ok(elf) => elf,
@@ -236,7 +295,7 @@ impl Pushed {
                 "bring each with --push FILE, or link statically".to_owned(),
             ));
         }
-        let (needed, there) = (glibc_needed(&elf)?, contents.glibc()?);
+        let (needed, there) = (glibc::needed(&elf)?, contents.glibc()?);
         (needed > there).then(|| {
             (
                 format!("needs glibc {}.{}; the guest has {}.{}", needed.0, needed.1, there.0, there.1),
@@ -245,7 +304,7 @@ impl Pushed {
         })
     }
 
-    /// What is wrong with a script whose first line is `#!` and `line`, and what to do.
+    /// Objection to a script whose first line is `#!` and `line`, and what to do.
     fn objection_to_script(&self, line: &str, contents: &Contents) -> Option<(String, String)> {
         let mut words = line.split_whitespace();
         let interpreter = words.next()?;
@@ -272,15 +331,7 @@ fn assignment(word: &str) -> Option<(&str, &str)> {
     (begins && name.bytes().all(is_name)).then_some((name, value))
 }
 
-/// The newest version of the GNU C library whose symbols a file uses.
-fn glibc_needed(elf: &Elf<'_>) -> Option<Glibc> {
-    let needed = elf.verneed.as_ref()?;
-    let names =
-        needed.iter().flat_map(|library| library.iter().map(|version| version.vna_name).collect::<Vec<_>>());
-    names.filter_map(|name| parse_version(elf.dynstrtab.get_at(name)?.strip_prefix("GLIBC_")?)).max()
-}
-
-/// What a file is that is neither an ELF file nor a script.
+/// Kind of a file that is neither an ELF file nor a script.
 fn kind_of(bytes: &[u8]) -> &'static str {
     match bytes {
         [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => "a program for macOS",
@@ -444,5 +495,22 @@ mod tests {
             assert_eq!(pushed.files.len(), files, "{command}");
         }
         assert!(Pushed::default().command("timeout 5 ./nowhere").is_err());
+    }
+
+    #[test]
+    fn paths_begin_where_a_scenario_is_and_are_written_from_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let (own, other) = (directory.path().join("a"), directory.path().join("b/c"));
+        for directory in [&own, &other] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        fs::write(own.join("srv"), "x").unwrap();
+        let mut pushed = Pushed::below(&own, &[]).unwrap();
+        assert_eq!(pushed.command_in(&own, "./srv -a {server}").unwrap(), "./srv -a {server}");
+        assert_eq!(pushed.command_in(&other, "timeout 5 ./srv").unwrap(), "timeout 5 ../../a/srv");
+        assert_eq!(pushed.files, []);
+        assert_eq!(pushed.command("./srv -a").unwrap(), "srv -a");
+        assert_eq!(pushed.files[0].path, own.join("srv").canonicalize().unwrap());
+        assert!(Pushed::default().command("./srv").is_err());
     }
 }

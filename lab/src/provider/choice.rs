@@ -9,6 +9,7 @@ use crate::base::role::Role;
 use crate::base::selection::{AccelChoice, BuildPlace, ProviderName, ReleaseOption, Selection};
 use crate::guest::contents::Contents;
 use crate::guest::image::Release;
+use crate::guest::image::recipe::Recipe;
 use crate::guest::programs::samples::Samples;
 use crate::host;
 use crate::node::{Pair, Plan, Provenance, Provider};
@@ -29,16 +30,18 @@ pub fn usual() -> ProviderName {
 pub enum Choice {
     /// QEMU guests of our own.
     Qemu {
-        /// What runs their instructions.
+        /// Their accelerator.
         accel: AccelChoice,
-        /// What they are.
+        /// Their release.
         guest: &'static Release,
-        /// What their randomness follows from.
+        /// Packages of that release which they have beside the usual ones.
+        packages: Vec<String>,
+        /// The number that their randomness follows from.
         seed: Option<u64>,
     },
     /// Two Multipass instances, launched in this shape where they are not there.
     Multipass {
-        /// What is launched.
+        /// Image and sizes of each.
         shape: Shape,
         /// Where programs are built; by itself if nobody says.
         build: Option<BuildPlace>,
@@ -75,6 +78,7 @@ impl Choice {
             ProviderName::Qemu => Choice::Qemu {
                 accel: asked.accel.unwrap_or_default(),
                 guest: asked.release.guest.map_or(Ok(Release::usual()), |name| Release::named(&name))?,
+                packages: asked.release.packages,
                 seed: asked.seed,
             },
             ProviderName::Multipass => {
@@ -102,12 +106,24 @@ impl Choice {
         })
     }
 
+    /// The same with more packages, of machines whose packages the lab chooses.
+    #[must_use]
+    pub fn with_packages(self, more: &[String]) -> Choice {
+        match self {
+            Choice::Qemu { accel, guest, mut packages, seed } => {
+                packages.extend(more.iter().cloned());
+                Choice::Qemu { accel, guest, packages, seed }
+            }
+            other => other,
+        }
+    }
+
     /// Returns the selection that leads to this choice, with all that goes with the provider.
     pub fn selection(&self) -> Selection {
         let named = Selection { provider: Some(self.name()), build: self.build(), ..Selection::default() };
         match self.clone() {
-            Choice::Qemu { accel, guest, seed } => {
-                let release = ReleaseOption { guest: Some(guest.name.clone()) };
+            Choice::Qemu { accel, guest, packages, seed } => {
+                let release = ReleaseOption { guest: Some(guest.name.clone()), packages };
                 Selection { accel: Some(accel), release, seed, ..named }
             }
             Choice::Multipass { shape: Shape { image, cpus, memory, disk, launch_limit_s }, .. } => {
@@ -128,7 +144,9 @@ impl Choice {
     fn asked(&self) -> Vec<(&'static str, String)> {
         let usual = match self {
             Choice::Qemu { .. } => {
-                Choice::Qemu { accel: AccelChoice::Auto, guest: Release::usual(), seed: None }.selection()
+                let packages = Vec::new();
+                Choice::Qemu { accel: AccelChoice::Auto, guest: Release::usual(), packages, seed: None }
+                    .selection()
             }
             Choice::Multipass { .. } => {
                 Choice::Multipass { shape: Shape::default(), build: None }.selection()
@@ -169,7 +187,7 @@ impl Choice {
             .collect()
     }
 
-    /// What can act on packets between these machines; none of them is asked.
+    /// Finds the part between these machines that can act on packets; none of them is asked.
     ///
     /// # Errors
     ///
@@ -206,8 +224,9 @@ impl Choice {
     /// As [`Qemu::new`] and [`Ssh::new`].
     pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<Source> {
         Ok(match self {
-            Choice::Qemu { accel, guest, seed } => {
-                Source::Qemu(Box::new(Qemu::new(guest, cache.clone(), *accel, guard_program, *seed)?))
+            Choice::Qemu { accel, guest, packages, seed } => {
+                let recipe = Recipe::lab(guest).with(packages);
+                Source::Qemu(Box::new(Qemu::of(&recipe, cache.clone(), *accel, guard_program, *seed)?))
             }
             Choice::Multipass { shape, build } => {
                 let maker = Maker::new(samples, *build);
@@ -221,7 +240,7 @@ impl Choice {
 }
 
 impl Source {
-    /// What the machines are, for people.
+    /// Description of the machines.
     pub fn description(&self) -> String {
         match self {
             Source::Qemu(qemu) => format!("qemu, {}, {}", qemu.origin(), qemu.decision()),
@@ -272,7 +291,7 @@ mod tests {
     use super::*;
 
     fn qemu(accel: AccelChoice, guest: &'static Release, seed: Option<u64>) -> Choice {
-        Choice::Qemu { accel, guest, seed }
+        Choice::Qemu { accel, guest, packages: Vec::new(), seed }
     }
 
     fn other() -> &'static Release {
@@ -286,6 +305,15 @@ mod tests {
         for (choice, options) in [
             (qemu(auto, usual, None), ""),
             (qemu(AccelChoice::Tcg, other(), Some(7)), "--guest debian-12 --accel tcg --seed 7"),
+            (
+                Choice::Qemu {
+                    accel: auto,
+                    guest: usual,
+                    packages: vec!["fio".into(), "qperf".into()],
+                    seed: None,
+                },
+                "--packages fio,qperf",
+            ),
             (Choice::Multipass { shape: Shape::default(), build: None }, "--provider multipass"),
             (
                 Choice::Multipass { shape, build: Some(BuildPlace::Guest) },
@@ -347,7 +375,7 @@ mod tests {
 
     #[test]
     fn name_that_is_none_and_what_is_missing_are_named() {
-        let guest = ReleaseOption { guest: Some("debian-31".to_owned()) };
+        let guest = ReleaseOption { guest: Some("debian-31".to_owned()), packages: Vec::new() };
         let qemu = Selection { provider: Some(ProviderName::Qemu), release: guest, ..Selection::default() };
         let ssh = Selection { provider: Some(ProviderName::Ssh), ..Selection::default() };
         for (selection, part) in [(qemu, "debian-31"), (ssh, "--hosts FILE")] {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -29,13 +29,21 @@ pub struct Scenario {
     #[serde(default)]
     #[schemars(skip)]
     pub name: String,
-    /// What it shows, in a sentence.
+    /// Its purpose, in a sentence.
     pub summary: String,
     /// The command on the node `server`; it has to end by itself. `{server}` and `{client}` stand for the nodes' RDMA
     /// addresses.
     pub server: String,
     /// The command on the node `client`; likewise.
     pub client: String,
+    /// Files for both nodes, by paths that begin where this file is: programs among them are found by name, libraries by the
+    /// loader. A local path as a command's first word is pushed without being named here.
+    #[serde(default)]
+    pub push: Vec<PathBuf>,
+    /// Packages of the machines' release that they need beside the usual ones, with all that those need: `python3-pyverbs`. The
+    /// lab puts them on machines of its own; on others they have to be there.
+    #[serde(default)]
+    pub packages: Vec<String>,
     /// When the server is ready for its client: `listener` (something listens by RDMA CM or TCP that did not before),
     /// `port:N` (somebody listens on that port), `delay:SECONDS`.
     #[serde(default)]
@@ -62,6 +70,9 @@ pub struct Scenario {
     /// What must be true afterwards.
     #[serde(default)]
     pub expect: Expect,
+    /// Where its file is, from which its relative paths begin.
+    #[serde(skip)]
+    pub directory: PathBuf,
 }
 
 /// What a scenario needs of its machines that not all have.
@@ -141,6 +152,8 @@ impl Scenario {
             summary: String::new(),
             server,
             client,
+            push: Vec::new(),
+            packages: Vec::new(),
             ready: Ready::default(),
             stop: None,
             timeout_s: default_timeout_s(),
@@ -149,6 +162,7 @@ impl Scenario {
             needs: Vec::new(),
             trace: Trace::default(),
             expect: Expect::default(),
+            directory: PathBuf::new(),
         }
     }
 
@@ -160,8 +174,10 @@ impl Scenario {
     pub fn read(path: &Path) -> Result<Scenario> {
         let text = fs::read_to_string(path).at("failed to read the scenario", path)?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Scenario::parse(&name, &text)
-            .map_err(|error| Error::usage(format!("scenario {}", path.display())).source(error))
+        let mut scenario = Scenario::parse(&name, &text)
+            .map_err(|error| Error::usage(format!("scenario {}", path.display())).source(error))?;
+        scenario.directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(scenario)
     }
 
     /// Reads every `*.toml` of a directory, sorted by name.
@@ -225,6 +241,9 @@ impl Scenario {
         if self.needs.contains(&Need::Switch) {
             return Some("it needs the lab's own switch, which these machines have not".to_owned());
         }
+        if let Some(role) = self.network.filtered {
+            return Some(format!("it filters packets on {role}, which only the lab's own machines do"));
+        }
         match netem::arguments(&self.faults) {
             Err(why) => Some(why),
             Ok(arguments) => arguments.keys().find(|sender| !on.contains(sender)).map(|sender| {
@@ -248,7 +267,7 @@ impl Scenario {
         Duration::from_secs(self.timeout_s)
     }
 
-    fn parse(name: &str, text: &str) -> Result<Scenario> {
+    pub(super) fn parse(name: &str, text: &str) -> Result<Scenario> {
         let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
             let message = error.to_string();
             let hint = names::nearest_key(&message);

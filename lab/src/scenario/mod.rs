@@ -1,6 +1,7 @@
 //! What a scenario is: what runs, on which network, with which faults, and what is expected of it.
 //!
 //! - [`mod@file`]: a scenario's TOML file; [`placeholder`]: what stands in its commands for what only a run knows
+//! - `written`: a scenario as the text of such a file
 //! - [`ready`]: when its server is ready for its client; [`cause`]: causes of a failure that it may be meant to show
 //! - [`network`]: MTU and IP version
 //! - [`fault`]: what becomes of which packets
@@ -15,6 +16,8 @@ pub mod file;
 pub mod network;
 pub mod placeholder;
 pub mod ready;
+
+mod written;
 
 pub use counters::Count;
 pub use file::{Scenario, Trace};

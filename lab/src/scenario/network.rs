@@ -37,7 +37,20 @@ pub struct Network {
     /// 2048 from 2128, 4096 from 4176; connections by rdma_cm want 16 bytes more.
     #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
     pub mtu: u16,
-    /// What the RDMA connection uses.
+    /// MTU of the server's port in bytes, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
+    pub server_mtu: Option<u16>,
+    /// MTU of the client's port in bytes, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
+    pub client_mtu: Option<u16>,
+    /// A node that drops the RoCEv2 packets which reach it, as the packet filter of a host does: all to UDP port 4791, connection
+    /// management among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["server", "client"]))]
+    pub filtered: Option<Role>,
+    /// IP version of the RDMA connection.
     pub ip: IpVersion,
 }
 
@@ -54,11 +67,20 @@ pub enum IpVersion {
 
 impl Default for Network {
     fn default() -> Network {
-        Network { mtu: MTU_DEFAULT, ip: IpVersion::V4 }
+        Network { mtu: MTU_DEFAULT, server_mtu: None, client_mtu: None, filtered: None, ip: IpVersion::V4 }
     }
 }
 
 impl Network {
+    /// MTU of a node's port in bytes.
+    pub fn mtu_of(self, role: Role) -> u16 {
+        let own = match role {
+            Role::Server => self.server_mtu,
+            Role::Client => self.client_mtu,
+        };
+        own.unwrap_or(self.mtu)
+    }
+
     /// Checks that it can be.
     ///
     /// # Errors
@@ -69,14 +91,18 @@ impl Network {
             IpVersion::V4 => (MTU_MIN, "below it rxe has no InfiniBand path MTU"),
             IpVersion::V6 => (MTU_MIN_IPV6, "the least that IPv6 works with"),
         };
-        if self.mtu < least {
+        let [smallest, largest] = {
+            let of = Role::BOTH.map(|role| self.mtu_of(role));
+            [of[0].min(of[1]).min(self.mtu), of[0].max(of[1]).max(self.mtu)]
+        };
+        if smallest < least {
             let next = match self.ip {
-                IpVersion::V6 if self.mtu >= MTU_MIN => "ask for more, or for ip = \"v4\"",
+                IpVersion::V6 if smallest >= MTU_MIN => "ask for more, or for ip = \"v4\"",
                 _ => "ask for more",
             };
             return Err(Error::usage(format!("{self} is too small: at least {least}, {reason}")).next(next));
         }
-        if self.mtu > MTU_MAX {
+        if largest > MTU_MAX {
             let text = format!("{self} is too large: at most {MTU_MAX}");
             return Err(Error::usage(text).next(format!("the InfiniBand path MTU is {}", path_mtu_words())));
         }
@@ -98,11 +124,19 @@ impl fmt::Display for Network {
             IpVersion::V4 => "IPv4",
             IpVersion::V6 => "IPv6",
         };
-        write!(f, "{version} with an MTU of {} bytes", self.mtu)
+        let [server, client] = Role::BOTH.map(|role| self.mtu_of(role));
+        match server == client {
+            true => write!(f, "{version} with an MTU of {server} bytes")?,
+            false => write!(f, "{version} with MTUs of {server} bytes (server) and {client} (client)")?,
+        }
+        match self.filtered {
+            Some(role) => write!(f, ", with a filter on {role}"),
+            None => Ok(()),
+        }
     }
 }
 
-/// What can act on packets between two nodes.
+/// The part between two nodes that can act on packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wire {
     /// The lab's own switch, which acts on any fault and records each packet's fate.
@@ -120,7 +154,8 @@ mod tests {
 
     #[test]
     fn bounds_are_named() {
-        let check = |mtu, ip| Network { mtu, ip }.check().map_err(|error| error.to_string());
+        let check =
+            |mtu, ip| Network { mtu, ip, ..Network::default() }.check().map_err(|error| error.to_string());
         check(336, IpVersion::V4).unwrap();
         check(1280, IpVersion::V6).unwrap();
         check(9000, IpVersion::V4).unwrap();
@@ -129,6 +164,10 @@ mod tests {
         assert!(error.contains("at most 9000") && error.contains(&path_mtu_words()), "{error}");
         let error = check(1279, IpVersion::V6).unwrap_err();
         assert!(error.contains("IPv6 with an MTU of 1279 bytes is too small: at least 1280"), "{error}");
+        let unequal = Network { client_mtu: Some(300), ..Network::default() };
+        let error = unequal.check().unwrap_err().to_string();
+        assert!(error.contains("MTUs of 1500 bytes (server) and 300 (client) is too small"), "{error}");
+        assert_eq!(unequal.mtu_of(Role::Server), 1500);
     }
 
     #[test]

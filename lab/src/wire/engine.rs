@@ -16,7 +16,10 @@ use crate::scenario::fault::{Action, Fault};
 use crate::wire::alter::alter;
 use crate::wire::tracker::{Identity, Seen, Tracker};
 
-/// What the switch does with a frame.
+/// Length of an Ethernet header in bytes, which no MTU counts.
+const ETHERNET_HEADER: usize = 14;
+
+/// Fate of a frame in the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Treatment {
     /// Delivers it.
@@ -77,7 +80,7 @@ impl Engine {
         Engine { faults, ..Engine::default() }
     }
 
-    /// What the faults have met so far.
+    /// Packets that the faults have met so far.
     pub fn met(&self) -> Met {
         Met { hits: self.faults.iter().map(|armed| armed.hits).collect(), passed: self.passed.clone() }
     }
@@ -101,7 +104,7 @@ impl Engine {
                 }
                 _ => None,
             };
-            if armed.matches(&seen) && acting.is_none() && self.cut.is_none() {
+            if armed.matches(&seen, frame) && acting.is_none() && self.cut.is_none() {
                 armed.hits += 1;
                 acting = Some((armed.fault.action, altered));
             }
@@ -158,13 +161,14 @@ impl Engine {
 
 impl Armed {
     /// Whether the fault is about this transmission; counts it.
-    fn matches(&mut self, seen: &Seen) -> bool {
+    fn matches(&mut self, seen: &Seen, frame: &[u8]) -> bool {
         let matcher = &self.fault.matcher;
         let fits = matcher.kind.is_none_or(|kind| kind == seen.kind)
             && matcher.to.is_none_or(|to| {
                 to.node == seen.to.node && (to.queue_pair.is_none() || to.queue_pair == seen.to.queue_pair)
             })
-            && matcher.psn.is_none_or(|psn| Some(psn) == seen.psn());
+            && matcher.psn.is_none_or(|psn| Some(psn) == seen.psn())
+            && matcher.larger_than.is_none_or(|bytes| frame.len() > ETHERNET_HEADER + bytes as usize);
         if !fits {
             return false;
         }
@@ -235,6 +239,17 @@ mod tests {
             engine("[[fault]]\naction = \"drop\"\nopcode = \"RC RDMA WRITE Only\"\nnth = 3\ntimes = 2\n");
         assert_eq!(writes(&mut engine, &[0, 1, 1, 2, 2, 2, 3]), [PASS, PASS, PASS, DROP, DROP, PASS, PASS]);
         assert_eq!(engine.met().hits, [2]);
+    }
+
+    #[test]
+    fn size_decides_for_every_transmission_as_an_mtu_does() {
+        // A WRITE of 4 bytes is 64 bytes on an interface: IP 20, UDP 8, BTH 12, RETH 16, payload 4, ICRC 4.
+        let of = |larger_than| {
+            let mut engine = engine(&format!("[[fault]]\naction = \"drop\"\nlarger_than = {larger_than}\n"));
+            writes(&mut engine, &[0, 0, 1])
+        };
+        assert_eq!(of(63), [DROP, DROP, DROP]);
+        assert_eq!(of(64), [PASS, PASS, PASS]);
     }
 
     #[test]

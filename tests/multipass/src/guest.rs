@@ -12,6 +12,7 @@ use lab::guest::image::recipe::{AGENT, ModuleNames, PROVIDER, Recipe, lines};
 pub fn recipe() -> lab::Result<Recipe> {
     Ok(Recipe {
         release: Release::named("debian-12")?,
+        asked: Vec::new(),
         packages: lines(PACKAGES).collect(),
         modules: ModuleNames::parse(include_str!("../guest/modules")),
         files: FILES,

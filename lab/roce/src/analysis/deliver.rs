@@ -34,7 +34,7 @@ impl Analysis {
             };
             let mut sink = self.ledger.lend(number, index);
             let count = Stream::count(connection, &arrival);
-            seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink);
+            seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink).again;
         }
         self.report_broken(number, packet, Some((index, sender)));
         Some(seen)
@@ -246,7 +246,7 @@ impl Analysis {
         self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
     }
 
-    /// Takes a message of connection management in, whether it arrives or not; gives its connection.
+    /// Takes a message of connection management in, whether it arrives or not; returns its connection.
     fn manage(&mut self, packet: &Packet<'_>, message: &CmMessage<'_>) -> Option<usize> {
         if let CmMessage::Req(req) = message {
             // A queue pair that is used again: what it was before has ended.

@@ -1,4 +1,4 @@
-//! What is told when a connection or the capture ends.
+//! End of a connection or of the capture: findings that waited for it.
 
 use super::*;
 
@@ -18,7 +18,7 @@ impl Analysis {
         }
     }
 
-    /// Gives what a connection took of the budget back, and counts what it sent again.
+    /// Returns to the budget what a connection took, and counts its retransmissions.
     pub(super) fn settle(&mut self, index: usize) {
         if let (Some(connection), Some(conversation)) =
             (self.tracker.connection_mut(index), self.conversations.get_mut(index))
@@ -138,7 +138,7 @@ impl Analysis {
             let is_excused = self.ledger.discarded.iter().any(is_discarded);
             let (source, destination) =
                 (connection.endpoint(side).address, connection.endpoint(side.other()).address);
-            let message = stream.message_at(psn).map(|id| id + 1);
+            let message = stream.message_at(psn).map(MessageId::number);
             stream.release(&mut self.ledger.budget);
             if is_excused || !self.is_told && !self.paths.has(destination, source) {
                 continue;

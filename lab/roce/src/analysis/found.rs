@@ -30,8 +30,7 @@ impl Analysis {
 
     /// Number of the message of a connection's side that a PSN belongs to, from 1.
     fn message_at(&mut self, (index, side): (usize, Side), psn: Psn) -> Option<u64> {
-        let id = self.conversations.get_mut(index)?.stream(side).message_at(psn)?;
-        Some(id + 1)
+        self.conversations.get_mut(index)?.stream(side).message_at(psn).map(MessageId::number)
     }
 
     /// Makes a finding of what another packet of a connection shows than the one that is looked at.
@@ -55,7 +54,7 @@ impl Analysis {
         });
     }
 
-    /// Judges the packet by itself; gives whether a receiver would take it.
+    /// Judges the packet by itself; true if a receiver would take it.
     pub(super) fn judge_alone(&mut self, number: u64, packet: &Packet<'_>, is_short: bool) -> bool {
         let (broken, is_taken) = match alone::judge(packet, is_short) {
             Alone::Clean => return true,

@@ -14,7 +14,7 @@ pub(crate) enum Alone {
     Broken {
         /// The rule, and what came.
         broken: Broken,
-        /// Whether a receiver takes it all the same.
+        /// True if a receiver takes it all the same.
         is_taken: bool,
     },
 }

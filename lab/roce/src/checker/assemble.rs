@@ -1,9 +1,9 @@
 //! Requests to messages: from the first packet of one to its last.
 
 use crate::checker::asked::Asked;
-use crate::checker::pending::{Answer, Pending};
+use crate::checker::pending::{Answer, Due, Pending};
 use crate::checker::sink::Sink;
-use crate::checker::stream::{Open, Stream};
+use crate::checker::stream::{Assembly, Open, Stream};
 use crate::flow::{Connection, Side};
 use crate::message::{Message, MessageKind, Outcome};
 use crate::rule::Rule;
@@ -30,21 +30,21 @@ impl Stream {
         let announced_bytes = asked.dma_length;
         if place.starts() {
             let Some(message) = self.message(connection, requester, asked) else { return };
-            if let Some(open) = self.open.take() {
+            if let Some(open) = self.assembly.take() {
                 if !open.is_suspect {
                     sink.report(opcode_out_of_sequence::found(GOES_ON, opcode));
                 }
                 sink.messages.end(open.message, Outcome::Incomplete, None);
                 self.lose_place();
             }
-            self.first_is_lost = false;
             let message = sink.messages.add(message);
             sink.findings.extend(asked.dma_length.and_then(dma_length_too_large::check));
             sink.findings.extend(asked.atomic_va.and_then(atomic_address_misaligned::check));
-            self.open = Some(Open { message, operation, announced_bytes, bytes: 0, is_suspect: false });
+            let open = Open { message, operation, announced_bytes, bytes: 0, is_suspect: false };
+            self.assembly = Assembly::Open(open);
         }
-        let Some(open) = &mut self.open else {
-            if !self.first_is_lost {
+        let Assembly::Open(open) = &mut self.assembly else {
+            if let Assembly::Between = self.assembly {
                 sink.report(opcode_out_of_sequence::found("First or Only", opcode));
             }
             self.lose_place();
@@ -71,7 +71,7 @@ impl Stream {
             message.packet_last = asked.number;
         }
         if place.ends()
-            && let Some(open) = self.open.take()
+            && let Some(open) = self.assembly.take()
         {
             self.finish_message(connection, requester, &open, asked, sink);
         }
@@ -143,8 +143,7 @@ impl Stream {
         let pending = Pending {
             message: open.message,
             answer,
-            is_done: false,
-            must_be_answered: answer != Answer::Ack || asked.ack_request,
+            due: if answer != Answer::Ack || asked.ack_request { Due::Must } else { Due::May },
             packet_last: asked.number,
             psn: asked.psn,
             count: asked.count,

@@ -1,4 +1,4 @@
-//! What the recorder lost or wrote in another order, told once for a capture.
+//! Packets that the recorder lost or wrote in another order, told once for a capture.
 //!
 //! In: proof that a packet was there, or was there earlier, than the capture has it. Out: one finding of each kind with its extent.
 
@@ -6,7 +6,7 @@ use crate::broken::{Broken, Spot};
 use crate::flow::Side;
 use crate::rules::{capture_lost_packets, capture_reordered};
 
-/// How much of one kind of fault there is, and where it showed first.
+/// Extent of one kind of fault, and the packet where it showed first.
 #[derive(Debug, Default)]
 struct Extent {
     count: u64,

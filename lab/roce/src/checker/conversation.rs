@@ -22,7 +22,7 @@ pub(crate) struct Conversation {
     has_dreq: bool,
     /// Requests of both sides that came as copies.
     copies: u64,
-    /// Whether the path MTU was held against those that there are.
+    /// True if the path MTU was held against those that there are.
     mtu_is_judged: bool,
 }
 
@@ -39,7 +39,7 @@ impl Conversation {
         }
     }
 
-    /// Whether its end is in the capture.
+    /// True if its end is in the capture.
     pub(crate) fn has_ended(&self) -> bool {
         self.has_dreq
     }
@@ -55,7 +55,7 @@ impl Conversation {
         self.copies += 1;
     }
 
-    /// Whether the path MTU is still to be held against those that there are; asked once.
+    /// True if the path MTU is still to be held against those that there are; asked once.
     #[inline]
     pub(crate) fn judges_mtu(&mut self) -> bool {
         !std::mem::replace(&mut self.mtu_is_judged, true)
@@ -81,7 +81,7 @@ impl Conversation {
         }
     }
 
-    /// Gives what its streams took of the budget back; returns what they sent again.
+    /// Returns to the budget what its streams took; returns their retransmissions.
     pub(crate) fn settle(&mut self, budget: &mut Budget, counts_copies: bool) -> Retransmissions {
         let mut sum = Retransmissions::default();
         sum.duplicate += if counts_copies { self.copies } else { 0 };

@@ -62,7 +62,7 @@ fn key(packet: &Packet<'_>, bth: Bth<'_>) -> u64 {
 }
 
 impl Copies {
-    /// Takes a packet in; gives whether it is a copy.
+    /// Takes a packet in; true if it is a copy.
     #[inline]
     pub(crate) fn see(&mut self, packet: &Packet<'_>, bth: Bth<'_>, timestamp_ns: u64) -> bool {
         self.packets += 1;
@@ -95,7 +95,7 @@ impl Copies {
         self.first.get_or_insert((at, requester));
     }
 
-    /// Whether there are so many that the recorder made them.
+    /// True if there are so many that the recorder made them.
     pub(crate) fn is_recorders(&self) -> bool {
         self.count * RECORDERS >= self.packets && self.count > 2
     }

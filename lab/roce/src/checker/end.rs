@@ -1,4 +1,4 @@
-//! What is told of a stream when it ends, or when the capture does: what was held back until something would tell more.
+//! End of a stream or of the capture: findings that were held back until something would tell more.
 
 use crate::broken::Spot;
 use crate::checker::sink::Sink;
@@ -60,7 +60,7 @@ impl Stream {
         let broken = request_not_answered::found_repeated(times + 1, qpn);
         sink.report(broken.at(Spot { number, psn, is_request: true }));
         if let Some(pending) = pending {
-            pending.must_be_answered = false;
+            pending.excuse();
             sink.messages.end(pending.message, Outcome::Unanswered, None);
         }
     }

@@ -13,28 +13,28 @@ pub(super) struct Refused {
     pub(super) has_cause: bool,
 }
 
-/// Whether the responder refused for good.
+/// Refusal for good by the responder.
 #[derive(Debug, Default)]
 pub(super) enum Fatal {
-    /// Not yet.
+    /// None came.
     #[default]
     No,
-    /// It did.
+    /// A fatal NAK came.
     Refused {
         /// Time of the NAK.
         at_ns: u64,
         /// The refusal that is told at the end, unless something contradicts it.
         refused: Option<Box<Refused>>,
     },
-    /// It did, or seemed to, and another finding speaks of that.
+    /// One came, or seemed to, and another finding speaks of that.
     Told {
-        /// Whether there was a fatal NAK.
+        /// True if there was a fatal NAK.
         is_real: bool,
     },
 }
 
 impl Fatal {
-    /// Whether a fatal NAK came.
+    /// True if a fatal NAK came.
     pub(super) fn is_real(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Told { is_real: true })
     }

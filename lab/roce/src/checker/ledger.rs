@@ -1,4 +1,4 @@
-//! Where messages and findings go: everything that the streams of all connections write to.
+//! Destination of messages and findings: everything that the streams of all connections write to.
 
 use crate::broken::Broken;
 use crate::checker::sink::{Budget, Discarded, Sink};

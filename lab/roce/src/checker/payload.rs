@@ -12,7 +12,7 @@ pub(super) struct PayloadRule {
 }
 
 impl PayloadRule {
-    /// Holds a payload against the path MTU; gives whether it is right.
+    /// Holds a payload against the path MTU; true if it is right.
     pub(super) fn judge(&mut self, connection: &Connection, asked: &Asked, sink: &mut Sink<'_>) -> bool {
         let Some(mtu) = connection.path_mtu_bytes.map(u64::from) else {
             return true;

@@ -1,6 +1,6 @@
 //! Responses with data: those of READs and atomics.
 
-use crate::checker::pending::{Answer, Pending};
+use crate::checker::pending::{Answer, Due, Pending};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::Stream;
 use crate::flow::Connection;
@@ -22,9 +22,9 @@ impl Stream {
         let is_right = |answer| answer == Answer::AtomicAck;
         if let Some(at) = self.answered(psn, is_right, opcode, sink)
             && let Some(pending) = self.queue.get_mut(at)
-            && !pending.is_done
+            && !pending.is_done()
         {
-            pending.is_done = true;
+            pending.due = Due::Done;
             sink.end(pending.message, Outcome::Responded, arrival.timestamp_ns);
             if let Some(ack) = arrival.packet.atomic_ack_eth.filter(|_| !is_behind_missing) {
                 self.retry.remember(psn, ack.original());
@@ -36,7 +36,8 @@ impl Stream {
         {
             sink.report(broken);
             let next = psn.plus(1);
-            if self.queue.find(next).and_then(|at| self.queue.get_mut(at)).is_some_and(|next| !next.is_done) {
+            if self.queue.find(next).and_then(|at| self.queue.get_mut(at)).is_some_and(|next| !next.is_done())
+            {
                 // If it is the next one's answer, that this one is missing has the same cause.
                 sink.discard(Some(next));
             }
@@ -68,14 +69,14 @@ impl Stream {
             self.sure_from = Some(psn.plus(1));
             return;
         }
-        let has_begun = self.is_announced || self.acknowledged != self.psn_first;
+        let has_begun = self.begin.is_announced() || self.acknowledged != self.begin.psn();
         let is_whole = self.is_complete() && self.retry.counts.read_retry == 0 && has_begun;
         let Some(read) = self.queue.get_mut(at) else {
             return;
         };
         let index = psn.distance(read.psn) as u32;
         // A response to a READ that is already answered in full comes from a retransmission.
-        if read.is_done || index < read.next {
+        if read.is_done() || index < read.next {
             return;
         }
         if index > read.next {
@@ -88,14 +89,14 @@ impl Stream {
             }
             // The requester discards it: until the missing one comes, late or because it is asked for again.
             read.has_gap = true;
-            read.must_be_answered = false;
+            read.excuse();
             return;
         }
         read.next = index + 1;
         read.bytes += arrival.packet.payload_length_bytes as u64;
         if read.is_unknown && opcode.place().ends() {
             read.count = Some(index + 1);
-            read.is_done = true;
+            read.due = Due::Done;
             let (message, end) = (read.message, read.psn.plus(index + 1));
             if let Some(message) = sink.messages.get_mut(message) {
                 message.bytes = read.bytes;
@@ -121,7 +122,7 @@ impl Stream {
             (false, false) => Place::Middle,
         };
         if place != opcode.place() {
-            read.must_be_answered = false;
+            read.excuse();
             // What begins anew was asked for anew, perhaps by a request that the recorder lost.
             let begins_anew = opcode.place().starts() && index > 0;
             let is_sure = arrival.is_told || is_whole && !begins_anew;
@@ -132,7 +133,7 @@ impl Stream {
             read.has_gap = true;
         }
         if index + 1 == count {
-            read.is_done = true;
+            read.due = Due::Done;
             let (message, end) = (read.message, read.psn.plus(count));
             sink.end(message, Outcome::Responded, arrival.timestamp_ns);
             self.acknowledge_before(end, arrival.timestamp_ns, sink);
@@ -143,7 +144,7 @@ impl Stream {
     }
 }
 
-/// Holds the payload of a READ response against the path MTU and the length that was asked for; gives whether it is right.
+/// Holds the payload of a READ response against the path MTU and the length that was asked for; true if it is right.
 pub(super) fn judge_response_payload(
     connection: &Connection,
     arrival: &Arrival<'_>,

@@ -4,7 +4,7 @@ use crate::broken::Spot;
 use crate::checker::fatal::{Fatal, Refused};
 use crate::checker::pending::Pending;
 use crate::checker::sink::{Arrival, Sink};
-use crate::checker::stream::{Gap, Stream};
+use crate::checker::stream::Stream;
 use crate::finding::Refusal;
 use crate::message::{MessageKind, Outcome};
 use crate::rule::Rule;
@@ -43,7 +43,7 @@ impl Stream {
                 }
                 return;
             }
-            let is_missing = self.gap == Gap::Waiting && self.expected == Some(psn);
+            let is_missing = self.gap.is_waiting() && self.expected == Some(psn);
             let was_missing = self.is_nak_due(psn) && !is_missing;
             if is_missing || was_missing {
                 self.report_held(sink);
@@ -69,7 +69,8 @@ impl Stream {
         }
         self.repeated = None;
         let pending = self.queue.first_from(psn).copied();
-        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
+        let message =
+            pending.map(|pending| pending.message).or(self.assembly.open().map(|open| open.message));
         let before = self.fatal.take();
         let refused = if is_possible {
             Some(Box::new(self.refusal_of(psn, code, pending, arrival, sink)))
@@ -82,7 +83,7 @@ impl Stream {
         }
     }
 
-    /// What is told of a refusal for good, unless something contradicts it.
+    /// Evidence of a refusal for good, told unless something contradicts it.
     pub(super) fn refusal_of(
         &self,
         psn: Psn,
@@ -92,8 +93,9 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) -> Refused {
         let announced = pending.map(|pending| pending.announced_bytes);
-        let announced = announced.or(self.open.and_then(|open| open.announced_bytes)).unwrap_or(0);
-        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
+        let announced = announced.or(self.assembly.open().and_then(|open| open.announced_bytes)).unwrap_or(0);
+        let message =
+            pending.map(|pending| pending.message).or(self.assembly.open().map(|open| open.message));
         let message = message.and_then(|message| sink.messages.get_mut(message));
         let refusal = Refusal {
             code,

@@ -2,9 +2,9 @@
 
 use crate::broken::Spot;
 use crate::checker::msn::{Bounds, Wrong};
-use crate::checker::pending::Answer;
+use crate::checker::pending::{Answer, Due};
 use crate::checker::sink::{Arrival, Sink};
-use crate::checker::stream::{Early, Gap, Held, Stream};
+use crate::checker::stream::{Assembly, Early, Gap, Held, Stream};
 use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
 use crate::rules::{
@@ -28,7 +28,7 @@ impl Stream {
     ) {
         let (opcode, psn) = (arrival.bth.opcode(), arrival.bth.psn());
         let syndrome = arrival.packet.aeth.map(|aeth| aeth.syndrome());
-        let Some(first) = self.psn_first else {
+        let Some(first) = self.begin.psn() else {
             return;
         };
         let is_ack = opcode.operation() == Operation::Acknowledge;
@@ -41,7 +41,7 @@ impl Stream {
         }
         self.learn_read_counts(connection.path_mtu_bytes, sink);
         if psn.distance(first) < 0 {
-            if self.is_announced {
+            if self.begin.is_announced() {
                 sink.report(ack_for_unsent_psn::found(first, psn).sure_if(arrival.is_told));
                 // That the first request lacks this answer has the same cause.
                 sink.discard(Some(first));
@@ -109,14 +109,14 @@ impl Stream {
                 self.drop_behind(sink.budget);
                 self.resume_at(self.sent_end);
             }
-            Some(held) if self.gap == Gap::Waiting && taken.distance(held.at.psn) < 0 => {
+            Some(held) if self.gap.is_waiting() && taken.distance(held.at.psn) < 0 => {
                 self.held = Some(Held { is_proven: true, ..held });
             }
             _ => self.close_gap(connection, requester, sink),
         }
     }
 
-    /// Whether the PSN that is answered was sent, as far as the capture can tell.
+    /// True if the PSN that is answered was sent, as far as the capture can tell.
     fn is_sent_or_excused(&mut self, arrival: &Arrival<'_>, accepts: bool, sink: &mut Sink<'_>) -> bool {
         let psn = arrival.bth.psn();
         let Some(sent_end) = self.sent_end else {
@@ -156,17 +156,16 @@ impl Stream {
         false
     }
 
-    /// Whether an answer to a PSN that the capture has not got says itself that nothing came there: it completes no more messages than were seen, or goes on
+    /// True if an answer to a PSN that the capture has not got says itself that nothing came there: it completes no more messages than were seen, or goes on
     /// with a READ whose answers are not complete.
     fn is_contradicted(&mut self, arrival: &Arrival<'_>, accepts: bool) -> bool {
         let opcode = arrival.bth.opcode();
         if opcode.operation() == Operation::ReadResponse && !opcode.place().starts() {
-            return self
-                .queue
-                .back()
-                .is_some_and(|read| read.answer == Answer::ReadResponses && !read.is_done && !read.has_gap);
+            return self.queue.back().is_some_and(|read| {
+                read.answer == Answer::ReadResponses && !read.is_done() && !read.has_gap
+            });
         }
-        let counts = accepts && self.open.is_none() && self.gap == Gap::No;
+        let counts = accepts && self.assembly.open().is_none() && self.gap == Gap::No;
         counts
             && (opcode.operation() != Operation::ReadResponse || opcode.place() == Place::Only)
             && arrival.packet.aeth.is_some_and(|aeth| self.msn.is_at_most_completed(aeth.msn()))
@@ -225,11 +224,11 @@ impl Stream {
         let mut is_reported = false;
         let is_lossy = &mut self.is_lossy;
         self.queue.pass(end, |pending| {
-            if pending.is_done {
+            if pending.is_done() {
                 return;
             }
             if pending.is_acked_by_ack() {
-                pending.is_done = true;
+                pending.due = Due::Done;
                 let outcome =
                     if pending.answer == Answer::Ack { Outcome::Acknowledged } else { Outcome::Responded };
                 sink.end(pending.message, outcome, timestamp_ns);
@@ -246,7 +245,7 @@ impl Stream {
                 }
             }
             pending.has_gap = true;
-            pending.must_be_answered = false;
+            pending.excuse();
         });
         is_reported
     }
@@ -295,7 +294,8 @@ impl Stream {
         };
         let Some(wrong) = self.msn.check(msn, bounds) else { return };
         let is_ack = opcode.operation() == Operation::Acknowledge;
-        let is_certain = self.is_whole() && accepts && (self.is_announced || self.msn.confirmed >= CONFIRMED);
+        let is_certain =
+            self.is_whole() && accepts && (self.begin.is_announced() || self.msn.confirmed >= CONFIRMED);
         let is_newest = self.acknowledged.is_none_or(|end| psn.plus(1).distance(end) >= 0);
         match wrong {
             Wrong::Low(expected) => {
@@ -307,7 +307,7 @@ impl Stream {
                 let is_sent = self.sent_end.is_some_and(|end| psn.distance(end) < 0);
                 let is_sure = arrival.is_told || is_certain && is_ack && is_newest && is_sent;
                 sink.report(msn_beyond_completed::found(expected, msn).sure_if(is_sure));
-                if let Some(open) = &mut self.open {
+                if let Assembly::Open(open) = &mut self.assembly {
                     // To the responder it is complete.
                     open.is_suspect = true;
                 }
@@ -315,7 +315,7 @@ impl Stream {
                     && let Some(next) = self.queue.first_from_mut(psn.plus(1))
                 {
                     // If the number is right and the PSN wrong, this is its answer.
-                    next.must_be_answered = false;
+                    next.excuse();
                 }
             }
         }
@@ -341,7 +341,7 @@ impl Stream {
         if is_right(pending.answer) {
             return Some(at);
         }
-        if !pending.is_done {
+        if !pending.is_done() {
             sink.report(response_of_wrong_kind::found(pending.answer.words(), opcode));
         }
         None

@@ -15,9 +15,9 @@ pub(super) struct Nak {
     pub(super) psn: Psn,
     /// Time before which it must not come again, of an RNR NAK.
     pub(super) rnr: Option<(u64, u64)>,
-    /// Whether it was reported itself, so that what follows from it is not.
+    /// True if it was reported itself, so that what follows from it is not.
     pub(super) is_reported: bool,
-    /// Whether the responder has what it asked for: the request itself came late, so nothing has to come again before it is answered.
+    /// True if the responder has what it asked for: the request itself came late, so nothing has to come again before it is answered.
     pub(super) is_filled: bool,
 }
 

@@ -25,11 +25,11 @@ pub(crate) struct Arrival<'a> {
     pub(crate) packet: &'a Packet<'a>,
     pub(crate) bth: Bth<'a>,
     pub(crate) flow: usize,
-    /// Whether this is where its sender sent it, not a copy or a late delivery.
+    /// True if this is where its sender sent it, not a copy or a late delivery.
     pub(crate) is_sent: bool,
-    /// Whether the capture tells the fates of its packets, so that what it lacks was not there.
+    /// True if the capture tells the fates of its packets, so that what it lacks was not there.
     pub(crate) is_told: bool,
-    /// Whether it is the First that tells the path MTU.
+    /// True if it is the First that tells the path MTU.
     pub(crate) tells_mtu: bool,
 }
 
@@ -38,11 +38,11 @@ pub(crate) struct Arrival<'a> {
 pub(crate) struct Discarded {
     pub(crate) psn: Option<Psn>,
     pub(crate) number: u64,
-    /// Whether another packet shows that it is missing; an acknowledgement may be without a trace.
+    /// True if another packet shows that it is missing; an acknowledgement may be without a trace.
     pub(crate) leaves_gap: bool,
 }
 
-/// Where messages and findings go.
+/// Destination of messages and findings, lent for one packet.
 pub(crate) struct Sink<'a> {
     pub(crate) messages: &'a mut MessageLog,
     pub(crate) findings: &'a mut Vec<Broken>,
@@ -94,7 +94,7 @@ impl Sink<'_> {
         remember(self.discarded, Discarded { psn, number: self.number, leaves_gap: true });
     }
 
-    /// Whether a discarded packet can be the one that is missing; it is used up.
+    /// True if a discarded packet can be the one that is missing; it is used up.
     pub(super) fn excuses(&mut self, psn: Psn, is_single: bool) -> bool {
         let mut gaps = self.discarded.iter().enumerate().filter(|(_, discarded)| discarded.leaves_gap);
         let exact = gaps.clone().find(|(_, discarded)| discarded.psn == Some(psn));

@@ -27,7 +27,7 @@ macro_rules! messages {
             pub const ATTRIBUTE_ID: u16 = $attribute_id;
         })*
 
-        /// Gives the standard's short name of a connection management attribute.
+        /// Returns the standard's short name of a connection management attribute.
         pub fn attribute_name(attribute_id: u16) -> Option<&'static str> {
             match attribute_id {
                 $($attribute_id => Some($words),)*
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_attribute_stays_visible() {
+    fn unknown_attribute_stays_visible() {
         assert_eq!(
             Message::new(0x20, &[1, 2], 0),
             Ok(Message::Unknown { attribute_id: 0x20, data: &[1, 2] })

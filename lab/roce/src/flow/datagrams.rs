@@ -80,7 +80,7 @@ impl Datagrams {
         Some(if is_shown { format!("{node}.{name}") } else { unknown(&node, key.1) })
     }
 
-    /// How far a PSN is behind the first that its sender sent.
+    /// Distance of a PSN from the first that its sender sent.
     pub(crate) fn psn_offset(&self, source: Key, psn: Psn) -> Option<i32> {
         self.psn_first.get(&source).map(|first| psn.distance(*first))
     }

@@ -73,9 +73,9 @@ pub struct Packet<'a> {
     pub icrc_value: Option<u32>,
     /// Verdict on the ICRC.
     pub icrc: Icrc,
-    /// Whether the capture holds less than the packet, by the snap length or otherwise.
+    /// True if the capture holds less than the packet, by the snap length or otherwise.
     pub is_cut: bool,
-    /// Where decoding stopped, if it did.
+    /// Place where decoding stopped, if it did.
     pub stop: Option<DecodeStop>,
 }
 

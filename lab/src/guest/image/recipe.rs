@@ -9,13 +9,15 @@ use crate::host::packages::ARCHITECTURE;
 /// First process in the initramfs.
 pub const INITRAMFS_INIT: &str = include_str!("../../../guest/initramfs-init");
 
-/// What a kind of guest is made of. The lab has one, [`Recipe::lab`]; tests may have others.
+/// Parts of a kind of guest. The lab has one, [`Recipe::lab`]; tests may have others.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// What it is a guest of, and whose kernel it boots.
+    /// Release of the guest and of its kernel.
     pub release: &'static Release,
     /// Packages, without those they depend on.
     pub packages: Vec<&'static str>,
+    /// Packages that somebody asks for beside those.
+    pub asked: Vec<String>,
     /// Kernel modules.
     pub modules: ModuleNames,
     /// Files put into the root tree: path, mode, content. `sbin/lab-init` is the root disk's first process.
@@ -35,10 +37,10 @@ pub struct Recipe {
 /// Who comes into the lab's own guest through SSH, and the home directory.
 pub const USER: (&str, &str) = ("root", "/root");
 
-/// What serves the host over a serial line.
+/// Agent that serves the host over a serial line.
 pub const AGENT: &str = include_str!("../../../guest/lab-agent");
 
-/// What packages bring and neither a node nor a build needs: documentation and translations.
+/// Files of packages that neither a node nor a build needs: documentation and translations.
 pub const DOCUMENTATION: &[&str] = &[
     "usr/share/doc",
     "usr/share/man",
@@ -50,7 +52,7 @@ pub const DOCUMENTATION: &[&str] = &[
     "usr/share/debconf",
 ];
 
-/// What packages bring and no node needs: conversions, Perl's library, and providers of RDMA devices that a node
+/// Files of packages that no node needs: conversions, Perl's library, and providers of RDMA devices that a node
 /// has not (libibverbs would load each of them in every program).
 pub const PRUNED: &[&str] =
     &["usr/lib/x86_64-linux-gnu/gconv", "usr/lib/x86_64-linux-gnu/perl-base", "etc/libibverbs.d"];
@@ -93,6 +95,7 @@ impl Recipe {
         Recipe {
             release,
             packages: strs(&release.packages),
+            asked: Vec::new(),
             modules: ModuleNames {
                 early: strs(&release.kernel.early),
                 late: strs(&release.kernel.late),
@@ -125,6 +128,20 @@ impl Recipe {
         }
     }
 
+    /// The same with more packages, in whatever order they are asked for.
+    #[must_use]
+    pub fn with(self, packages: &[String]) -> Recipe {
+        let mut asked = packages.to_vec();
+        asked.sort();
+        asked.dedup();
+        Recipe { asked, ..self }
+    }
+
+    /// All packages, without those they depend on.
+    pub fn all_packages(&self) -> Vec<&str> {
+        self.packages.iter().copied().chain(self.asked.iter().map(String::as_str)).collect()
+    }
+
     /// The name of the image that this recipe makes: 16 hexadecimal digits.
     pub fn image_key(&self) -> String {
         let traits = format!("{} {} {:?}", self.has_applets, self.has_rxe, self.user);
@@ -134,6 +151,7 @@ impl Recipe {
         parts.extend(self.files.iter().flat_map(|(path, _, text)| [*path, *text]));
         parts.extend(self.directories);
         parts.extend([DOCUMENTATION, PRUNED, self.pruned].concat());
+        parts.extend(self.asked.iter().map(String::as_str));
         key(self.release, &parts)
     }
 }
@@ -181,6 +199,13 @@ mod tests {
         let release = Release::usual();
         assert_ne!(key(release, &["ab", "c"]), key(release, &["a", "bc"]));
         assert_eq!(Recipe::lab(release).image_key().len(), 16);
+        let with = |packages: &[&str]| {
+            let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
+            Recipe::lab(release).with(&packages).image_key()
+        };
+        assert_eq!(with(&[]), Recipe::lab(release).image_key());
+        assert_eq!(with(&["qperf", "fio"]), with(&["fio", "qperf", "fio"]));
+        assert_ne!(with(&["qperf"]), with(&["fio"]));
         for (count, one) in Release::all().iter().enumerate() {
             for other in &Release::all()[..count] {
                 assert_ne!(Recipe::lab(one).image_key(), Recipe::lab(other).image_key());

@@ -75,7 +75,7 @@ fn rejections(facts: &Facts<'_>) -> Vec<Diagnosis> {
 fn unanswered(facts: &Facts<'_>) -> Option<Diagnosis> {
     let management = &facts.wire.management;
     let reqs: Vec<&Management> = management.iter().filter(|message| message.name == "REQ").collect();
-    let first = reqs.iter().find(|req| {
+    let first = reqs.iter().filter(|req| !facts.is_discarded(req.destination)).find(|req| {
         !management.iter().any(|answer| {
             matches!(answer.name, "REP" | "REJ")
                 && answer.packet > req.packet

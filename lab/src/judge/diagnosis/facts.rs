@@ -7,7 +7,7 @@ use roce::{Finding, Report, Rule};
 
 use crate::base::error::Result;
 use crate::base::role::Role;
-use crate::judge::completeness::Completeness;
+use crate::judge::completeness::{Completeness, Why};
 use crate::run::evidence::{Evidence, NodeEvidence};
 
 use super::wire::Wire;
@@ -61,6 +61,22 @@ impl<'a> Facts<'a> {
     pub fn findings(&self, rule: Rule) -> impl Iterator<Item = &'a Finding> {
         let findings = self.report.map_or(&[][..], |report| &report.findings);
         findings.iter().filter(move |finding| finding.rule == rule)
+    }
+
+    /// How many packets of the capture were delivered to a node.
+    pub fn delivered(&self, role: Role) -> u64 {
+        let Some(report) = self.report else { return 0 };
+        let is_own = |address: &IpAddr| self.evidence.owner(*address) == Some(role);
+        report.delivered.iter().filter(|(address, _)| is_own(address)).map(|(_, count)| count).sum()
+    }
+
+    /// Whether the device of the node with that address took none of the packets that were delivered to it, for a reason that the
+    /// capture does not show.
+    pub fn is_discarded(&self, address: IpAddr) -> bool {
+        self.evidence.owner(address).is_some_and(|role| {
+            let count = self.completeness.not_taken(role, |why| *why == Why::Unknown);
+            count > 0 && count >= self.delivered(role)
+        })
     }
 
     /// How far a counter of a node moved on.

@@ -42,7 +42,8 @@ fn never_left(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
         return None;
     }
     let counted = format!("{role}'s rxe: send_err = {failed}");
-    let mtu = u32::from(facts.evidence.scenario.network.mtu);
+    let network = facts.evidence.scenario.network;
+    let mtu = u32::from(network.mtu_of(role));
     let active = [4096, 2048, 1024, 512, 256].into_iter().find(|path| path + HEADERS <= mtu).unwrap_or(256);
     let address = facts.evidence.addresses.get(&role)?;
     let report = facts.report?;
@@ -53,7 +54,8 @@ fn never_left(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
         .any(|message| message.requester == *address && message.bytes > u64::from(active));
     let reaches = report.packets > 0 || facts.wire.unresolved.is_empty();
     let is_flushed = facts.said(role, &["flush"]);
-    if reaches && !has_sent_requests && mtu < 4096 + HEADERS {
+    let is_smaller = network.mtu_of(role) < network.mtu_of(role.peer());
+    if reaches && (is_smaller || !has_sent_requests) && mtu < 4096 + HEADERS {
         let sentence = format!(
             "{role}'s rxe could not send {failed} packets: its path MTU does not fit the interface, whose {mtu} bytes carry a path MTU of at most {active} (4096 needs {})",
             4096 + HEADERS
@@ -108,8 +110,19 @@ fn not_taken(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
             }
             Why::QueuePairGone => continue,
             Why::Unknown => {
-                let sentence = format!("{packets} reached {role}, and its device did not take them");
-                Diagnosis::new(Cause::PacketsDiscarded, sentence)
+                let delivered = facts.delivered(role);
+                let all = if count >= delivered { "none of them" } else { "not all of them" };
+                let sentence = format!(
+                    "{delivered} packets reached {role}, and its device took {all}: {count} are missing, and no queue pair explains that; a filter on {role} may"
+                );
+                found.push(
+                    Diagnosis::new(Cause::PacketsDiscarded, sentence).shown_by(
+                        [format!("{role}'s rxe: rcvd_pkts = {}", delivered.saturating_sub(count))]
+                            .into_iter()
+                            .chain(said),
+                    ),
+                );
+                continue;
             }
         };
         found.push(diagnosis.shown_by(shown.into_iter().chain(said)));
@@ -149,6 +162,9 @@ fn unanswered(facts: &Facts<'_>) -> Vec<Diagnosis> {
     let mut found = Vec::new();
     for finding in facts.findings(Rule::RequestNotAnswered) {
         let Evidence::Unanswered { times, qpn } = finding.evidence else { continue };
+        if facts.is_discarded(finding.destination) {
+            continue;
+        }
         let Some(report) = facts.report else { continue };
         let (requester, responder) = (facts.name(finding.source), facts.name(finding.destination));
         let role = facts.evidence.owner(finding.source);

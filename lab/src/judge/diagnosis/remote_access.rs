@@ -187,8 +187,13 @@ fn other_path_mtu(
     // A SEND needs no permission; one that does not fit its RECV is told there.
     let is_free = takes_a_receive(Some(kind)) && kind != MessageKind::WriteWithImmediate;
     let role = facts.evidence.owner(finding.source);
+    // rxe refuses a SEND that its RECV is too small for as an operational error, and as invalid one that its path MTU is.
+    let is_rxe =
+        role.and_then(|role| facts.node(role)).is_some_and(|node| node.counters.contains_key("send_err"));
     let is_short = role.is_some_and(|role| facts.said(role, &LENGTH).is_some());
-    if is_short || !(small || is_free && carried.is_some() || carried.is_some() && !others.is_empty()) {
+    if is_short
+        || !(small || is_free && (carried.is_some() || is_rxe) || carried.is_some() && !others.is_empty())
+    {
         return None;
     }
     let packets = match carried {

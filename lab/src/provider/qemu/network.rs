@@ -6,6 +6,9 @@ use crate::base::role::Role;
 use crate::provider::qemu::argv;
 use crate::scenario::network::{IpVersion, MTU_DEFAULT, Network};
 
+/// The UDP port of RoCEv2.
+const ROCE_PORT: u16 = 4791;
+
 /// A node's address on the wire in a network.
 pub fn address(role: Role, network: Network) -> IpAddr {
     match network.ip {
@@ -23,13 +26,24 @@ fn address_v6(role: Role) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
 }
 
-/// What a node runs to be on a network; `None` where the frozen one is it. Where faults may silence the peer for
+/// Commands that put a node on a network; `None` where the frozen one is it. Where faults may silence the peer for
 /// long, the node is told the peer's MAC for good: else it would forget it, and what rxe counts as sent would not
 /// leave the node.
 pub fn command(role: Role, network: Network, knows_peer: bool) -> Option<String> {
     let mut lines = Vec::new();
-    if network.mtu != MTU_DEFAULT {
-        lines.push(format!("ip link set eth0 mtu {}", network.mtu));
+    let mtu = network.mtu_of(role);
+    if mtu != MTU_DEFAULT {
+        lines.push(format!("ip link set eth0 mtu {mtu}"));
+    }
+    if network.filtered == Some(role) {
+        // A rule of routing before the table of local addresses: a filter that needs no module.
+        let ip = match network.ip {
+            IpVersion::V4 => "/bin/ip",
+            IpVersion::V6 => "/bin/ip -6",
+        };
+        lines.push(format!("{ip} rule add pref 2 lookup local && {ip} rule del pref 0"));
+        // 17 is UDP; a node has no list of their names.
+        lines.push(format!("{ip} rule add pref 1 iif eth0 ipproto 17 dport {ROCE_PORT} blackhole"));
     }
     if network.ip == IpVersion::V6 {
         // `nodad`: nobody else has it, and the check for that would take a second. The device learns of the address
@@ -65,8 +79,17 @@ mod tests {
     }
 
     #[test]
+    fn each_node_has_its_own_mtu_and_one_a_filter() {
+        let network = Network { client_mtu: Some(800), filtered: Some(Role::Server), ..Network::default() };
+        assert_eq!(command(Role::Client, network, false).unwrap(), "set -e\nip link set eth0 mtu 800");
+        let server = command(Role::Server, network, false).unwrap();
+        assert!(server.ends_with("pref 1 iif eth0 ipproto 17 dport 4791 blackhole"), "{server}");
+        assert!(!server.contains("mtu"), "{server}");
+    }
+
+    #[test]
     fn mtu_and_addresses_are_set() {
-        let network = Network { mtu: 4192, ip: IpVersion::V6 };
+        let network = Network { mtu: 4192, ip: IpVersion::V6, ..Network::default() };
         assert_eq!(address(Role::Client, network).to_string(), "2001:db8::2");
         let command = command(Role::Client, network, true).unwrap();
         assert!(

@@ -14,6 +14,7 @@ use crate::provider::remote::machine::{Machine, SHORT};
 use crate::provider::remote::setting::Setting;
 use crate::provider::remote::survey::Survey;
 use crate::provider::remote::{prepare, reset};
+use crate::scenario::network::Network;
 
 /// Where programs are deployed.
 pub(in crate::provider) const DEPLOYED: &str = "/opt/lab/deployed";
@@ -23,7 +24,7 @@ pub(in crate::provider) const DEPLOYED: &str = "/opt/lab/deployed";
 pub struct Machines {
     /// Each, by its role.
     pub by_role: BTreeMap<Role, Machine>,
-    /// What each is and has.
+    /// Survey of each.
     pub surveys: BTreeMap<Role, Survey>,
 }
 
@@ -119,8 +120,8 @@ impl Machines {
     /// # Errors
     ///
     /// As [`reset::reset`]; the peer does not answer.
-    pub fn reset(&self, mtu: u16) -> Result<()> {
-        both(|role| reset::reset(&self.by_role[&role], mtu))?;
+    pub fn reset(&self, network: Network) -> Result<()> {
+        both(|role| reset::reset(&self.by_role[&role], network.mtu_of(role)))?;
         reset::meet(&self.by_role[&Role::Client], &self.by_role[&Role::Server])
     }
 

@@ -51,7 +51,7 @@ impl RemotePair {
         }
         let arguments = fault::netem::arguments(plan.faults)
             .map_err(|why| Error::setup(why).next(fault::netem::WAYS_OUT))?;
-        machines.reset(plan.network.mtu)?;
+        machines.reset(plan.network)?;
         machines.deploy(&maker.fitting(machines, plan.programs)?)?;
         let shaped = arguments.keys().copied().collect();
         // Dropped on an error, it takes away what was begun.

@@ -31,16 +31,20 @@ pub struct Entry {
     /// Only packets with this PSN, as the distance from its requester's first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psn: Option<u32>,
+    /// Only packets that an MTU of so many bytes does not carry: their IP packet is longer. All of their transmissions are hit,
+    /// unless `times` bounds them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub larger_than: Option<u32>,
     /// Only the nth of those packets, from 1, of each connection and direction; retransmissions do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nth: Option<u32>,
-    /// How many transmissions of the same packet are hit: 1, or all where a probability decides.
+    /// How many transmissions of the same packet are hit: 1, or all where a probability or the size decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
     /// How likely each transmission is hit, above 0 and at most 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
-    /// What decides together with the packet, where a probability does: 0 unless said.
+    /// Number that decides together with the packet, where a probability does: 0 unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// delay: by how many milliseconds.
@@ -159,9 +163,10 @@ impl Entry {
             kind: self.opcode.as_deref().map(str::parse).transpose()?,
             to: self.to.as_deref().map(str::parse).transpose()?,
             psn: self.psn,
+            larger_than: positive("larger_than", self.larger_than)?,
             nth: positive("nth", self.nth)?,
             times: match positive("times", self.times)? {
-                None if self.probability.is_some() => None,
+                None if self.probability.is_some() || self.larger_than.is_some() => None,
                 times => times.or(Some(1)),
             },
             probability,
@@ -179,10 +184,12 @@ impl From<Fault> for Entry {
             opcode: matcher.kind.map(|kind| kind.to_string()),
             to: matcher.to.map(|to| to.to_string()),
             psn: matcher.psn,
+            larger_than: matcher.larger_than,
             nth: matcher.nth,
-            times: matcher.times.filter(|times| *times != 1 || is_drawn),
+            times: matcher.times.filter(|times| *times != 1 || is_drawn || matcher.larger_than.is_some()),
             // A probability of 1 is said where it lifts the limit of one transmission.
-            probability: (is_drawn || matcher.times.is_none()).then_some(matcher.probability),
+            probability: (is_drawn || matcher.times.is_none() && matcher.larger_than.is_none())
+                .then_some(matcher.probability),
             seed: Some(matcher.seed).filter(|seed| *seed != 0),
             ..Entry::default()
         };
@@ -230,6 +237,9 @@ mod tests {
             "action = \"drop\"\nopcode = \"RC RDMA READ response Middle\"\nnth = 2\n",
             "action = \"drop\"\nto = \"server.qp2\"\nprobability = 0.25\nseed = 7\n",
             "action = \"drop\"\ntimes = 3\n",
+            "action = \"drop\"\nlarger_than = 1100\n",
+            "action = \"drop\"\nlarger_than = 1100\ntimes = 1\n",
+            "action = \"drop\"\nlarger_than = 1100\nprobability = 0.5\n",
             "action = \"drop\"\nprobability = 1.0\n",
             "action = \"drop\"\ntimes = 1\nprobability = 0.5\n",
             "action = \"delay\"\npsn = 3\nms = 20\n",
@@ -251,6 +261,7 @@ mod tests {
             ("action = \"delay\"", "action `delay` needs the key `ms`"),
             ("action = \"delay\"\nms = 99999", "at most 60000"),
             ("action = \"drop\"\nnth = 0", "key `nth` is 0"),
+            ("action = \"drop\"\nlarger_than = 0", "key `larger_than` is 0"),
             ("action = \"drop\"\nprobability = 1.5", "a probability of 1.5"),
             ("action = \"drop\"\nprobability = nan", "a probability of NaN"),
             ("action = \"drop\"\nseed = 1", "without `probability`"),

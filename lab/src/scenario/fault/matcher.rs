@@ -12,30 +12,41 @@ use crate::base::role::Role;
 /// Which packets a fault is about: those of which everything that is named here is true.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matcher {
-    /// What the packet is.
+    /// Kind of the packet.
     pub kind: Option<Kind>,
     /// Who receives it.
     pub to: Option<Receiver>,
     /// Distance of its PSN from the first PSN of the requester.
     pub psn: Option<u32>,
+    /// Only packets that an MTU of so many bytes does not carry: their IP packet is longer.
+    pub larger_than: Option<u32>,
     /// Which of those packets, from 1, of each connection and direction; retransmissions do not count.
     pub nth: Option<u32>,
     /// How many transmissions of the same packet; `None` for all.
     pub times: Option<u32>,
     /// How likely a transmission is hit, above 0 and at most 1.
     pub probability: f64,
-    /// What decides together with the packet, where a probability does.
+    /// Number that decides together with the packet, where a probability does.
     pub seed: u64,
 }
 
 impl Default for Matcher {
     /// Every packet's first transmission.
     fn default() -> Matcher {
-        Matcher { kind: None, to: None, psn: None, nth: None, times: Some(1), probability: 1.0, seed: 0 }
+        Matcher {
+            kind: None,
+            to: None,
+            psn: None,
+            larger_than: None,
+            nth: None,
+            times: Some(1),
+            probability: 1.0,
+            seed: 0,
+        }
     }
 }
 
-/// What a packet is.
+/// Kind of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A packet with this opcode, connection management aside.
@@ -127,10 +138,14 @@ impl fmt::Display for Matcher {
         if let Some(psn) = self.psn {
             write!(f, ", psn {psn}")?;
         }
+        if let Some(bytes) = self.larger_than {
+            write!(f, ", larger than {bytes} bytes")?;
+        }
         if let Some(nth) = self.nth {
             write!(f, ", nth {nth}")?;
         }
-        if let Some(times) = self.times.filter(|times| *times != 1) {
+        let is_usual = |times: &u32| *times == 1 && self.larger_than.is_none();
+        if let Some(times) = self.times.filter(|times| !is_usual(times)) {
             write!(f, ", times {times}")?;
         }
         if self.probability < 1.0 {
