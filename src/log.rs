@@ -1,10 +1,12 @@
 //! The human log on standard error: one plain line an event.
 //!
-//! `info` is what a user always sees, `debug` what `-v` adds; warnings and errors are marked. A write that fails is
-//! ignored: there is no place left to report it.
+//! `info` is what a user always sees, `debug` what `-v` adds, each with the seconds since the program began: what shows a
+//! run matches them with the wire. Warnings and errors are marked. A write that fails is ignored: there is no place left to
+//! report it.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -14,11 +16,12 @@ use tracing::{Event, Level, Metadata, Subscriber};
 pub fn init(verbose: bool) {
     let level = if verbose { Level::DEBUG } else { Level::INFO };
     // An error says that a subscriber is already there, which is as good.
-    let _ = tracing::subscriber::set_global_default(Stderr { level });
+    let _ = tracing::subscriber::set_global_default(Stderr { level, begun: Instant::now() });
 }
 
 struct Stderr {
     level: Level,
+    begun: Instant,
 }
 
 impl Subscriber for Stderr {
@@ -27,7 +30,7 @@ impl Subscriber for Stderr {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = LogLine(mark(*event.metadata().level()).to_owned());
+        let mut line = LogLine(mark(*event.metadata().level(), self.begun.elapsed()));
         event.record(&mut line);
         line.0.push('\n');
         // One write, so that lines of two threads never mix.
@@ -44,12 +47,13 @@ impl Subscriber for Stderr {
     fn exit(&self, _: &span::Id) {}
 }
 
-fn mark(level: Level) -> &'static str {
+/// The start of a line of that level, `since` the program began.
+fn mark(level: Level, since: Duration) -> String {
     match level {
-        Level::ERROR => "error: ",
-        Level::WARN => "warning: ",
-        Level::INFO => "",
-        Level::DEBUG | Level::TRACE => "  ",
+        Level::ERROR => "error: ".to_owned(),
+        Level::WARN => "warning: ".to_owned(),
+        Level::INFO => String::new(),
+        Level::DEBUG | Level::TRACE => format!("  [{}.{:06}] ", since.as_secs(), since.subsec_micros()),
     }
 }
 
@@ -70,10 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_trouble_is_marked() {
-        assert_eq!(mark(Level::INFO), "");
-        assert_eq!(mark(Level::WARN), "warning: ");
-        assert_eq!(mark(Level::ERROR), "error: ");
+    fn trouble_is_marked_and_details_have_their_time() {
+        let since = Duration::from_micros(1_000_042);
+        let marks = [Level::INFO, Level::WARN, Level::ERROR, Level::DEBUG].map(|level| mark(level, since));
+        assert_eq!(marks, ["", "warning: ", "error: ", "  [1.000042] "]);
     }
 
     #[test]

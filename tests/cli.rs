@@ -450,3 +450,78 @@ fn unknown_scenario_names_the_nearest() {
     assert!(stderr.contains("no scenario is called `write_raed`; the nearest is `write_read`"), "{stderr}");
     assert!(stderr.contains("next: there are: "), "{stderr}");
 }
+
+#[test]
+fn scenarios_are_listed_with_what_they_are_about() {
+    let (code, out, err) = run_without_programs(&["test-e2e", "--list"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.lines().count() > 40, "{out}");
+    assert!(out.contains("\nwrite_read") && out.contains("One RDMA WRITE, then an RDMA READ"), "{out}");
+    let (code, out, _) = run_without_programs(&["test-e2e", "--list", "write_read"]);
+    assert_eq!((code, out.lines().count()), (0, 1), "{out}");
+    let (code, _, err) = run_without_programs(&["test-e2e", "--list", "write_raed"]);
+    assert!(code == 2 && err.contains("write_read"), "{err}");
+}
+
+#[test]
+fn captures_are_shown_by_git_as_traces_once_it_is_told_how() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let at = directory.path();
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command
+            .arg("-C")
+            .arg(at)
+            .args(["-c", "user.name=a", "-c", "user.email=a@example.invalid"])
+            .args(arguments);
+        finish(command.output().expect("git starts"))
+    };
+    let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name);
+    assert_eq!(git(&["init", "--quiet"]).0, 0);
+    fs::write(at.join(".gitattributes"), "*.pcapng diff=roce\n").expect("a file");
+    fs::copy(fixture("write_read.pcapng"), at.join("a.pcapng")).expect("a copy");
+    assert_eq!(git(&["add", "."]).0, 0);
+    assert_eq!(git(&["commit", "--quiet", "-m", "one"]).0, 0);
+    fs::copy(fixture("write_with_imm.pcapng"), at.join("a.pcapng")).expect("a copy");
+    let setup = |arguments: &[&str]| {
+        finish(xtask().arg("setup-git").args(arguments).current_dir(at).output().expect("xtask starts"))
+    };
+    let (code, out, err) = setup(&[]);
+    assert!(code == 0 && out.contains("diff.roce.textconv = "), "{out}{err}");
+    let (_, out, err) = git(&["diff"]);
+    assert!(out.contains("\n-") && out.contains("RC RDMA WRITE Only with Immediate"), "{out}{err}");
+    assert_eq!(setup(&["--undo"]).0, 0);
+    assert!(!git(&["diff"]).1.contains("RC RDMA WRITE Only with Immediate"));
+    let elsewhere = tempfile::tempdir().expect("a temporary directory");
+    let (code, _, err) =
+        finish(xtask().arg("setup-git").current_dir(elsewhere.path()).output().expect("xtask starts"));
+    assert!(code == 2 && err.contains("in a git repository"), "{err}");
+}
+
+#[test]
+fn step_of_the_action_says_what_kept_it_from_beginning() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let [summary, output] = ["summary", "output"].map(|name| directory.path().join(name));
+    let step = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.github/actions/run");
+    let ran = |binary: &Path| {
+        let mut command = Command::new("bash");
+        command.arg(&step).current_dir(directory.path());
+        command
+            .env("GITHUB_STEP_SUMMARY", &summary)
+            .env("GITHUB_OUTPUT", &output)
+            .env("RUNNER_TEMP", directory.path());
+        command.env("LAB_BINARY", binary).env("LAB_SERVER", "./nothing::x").env("LAB_CLIENT", "true");
+        command.env("LAB_PUSH", "one\n\ntwo").env("LAB_ARGUMENTS", "").env("LAB_NAME", "x");
+        finish(command.output().expect("bash starts"))
+    };
+    let (code, out, _) = ran(Path::new("/nonexistent/rdma-lab"));
+    assert!(
+        code == 2 && out.contains("::error title=rdma-lab::no program is called /nonexistent/rdma-lab"),
+        "{out}"
+    );
+    // A program that is there, and refuses what it is asked for: `xtask` has the same `run`.
+    let (code, out, err) = ran(&cargo_bin!("xtask"));
+    assert!(code == 2 && out.contains("::error title=rdma-lab::the run could not begin"), "{out}{err}");
+    assert!(out.contains("::stop-commands::"), "{out}");
+    assert_eq!(fs::read_to_string(&output).expect("outputs"), "passed=false\n");
+}

@@ -93,7 +93,12 @@ fn hanging_scenario_is_red_at_its_limit_and_the_next_is_unaffected() {
 
     let summary = xtask(&["results", "--markdown", &run_directory.display().to_string()]);
     let summary = run(summary).ok().stdout;
-    assert!(summary.contains("````diff\n") && summary.contains("Only without Immediate"), "{summary}");
+    assert!(
+        summary.contains("diff\n--- accepted\n")
+            && summary.contains("\n-  client.qp1")
+            && summary.contains("```mermaid\n"),
+        "{summary}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! 2. formatting; licences and sources of crates, where `cargo deny` is there: nothing brings it here, and a job of the
 //!    workflow `checks` has it
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
-//! 4. the scenarios, and some of them on the oldest guest
+//! 4. the scenarios, their pages in a browser, if one is there, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
 //! 6. the self-test: that the harness goes red
 //! 7. the lab: `tests/lab/`, each subcommand and each bench among it; `tests/standalone.rs`: `rdma-lab` without cargo
@@ -25,8 +25,8 @@ use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
 use rdma_lab_cli::{machines, output};
 
-use crate::stage::{self, Expected, StageEnd, StageTable};
-use crate::workspace;
+use crate::stage::{self, StageEnd, StageExpect, StageTable};
+use crate::{screenshots, workspace};
 
 /// The feature that turns rdma-sys on.
 const VERBS: [&str; 2] = ["--features", "rdma-lab/verbs"];
@@ -68,7 +68,7 @@ struct StagePlan {
     verbs: bool,
     /// With the toolbox on its PATH.
     tools: bool,
-    expect: Expected,
+    expect: StageExpect,
 }
 
 /// Runs every stage; exit code 1 where one is red.
@@ -82,6 +82,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             continue;
         }
         ended.push(run_plan(&plan));
+        // Before the next stage that runs scenarios makes another run the newest.
+        if plan.name == "test-e2e" {
+            let home = workspace::front()?.home;
+            ended.push(stage::check("pages", || screenshots::draw(&home, echo), echo));
+        }
     }
     let table = StageTable(&ended);
     output::print(&table)?;
@@ -118,7 +123,7 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         args: vec!["fmt", "--all", "--check"],
         verbs: false,
         tools: false,
-        expect: Expected::NoTests,
+        expect: StageExpect::NoTests,
     }];
     plans.push(StagePlan {
         name: DENY,
@@ -134,7 +139,7 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         ],
         verbs: false,
         tools: false,
-        expect: Expected::NoTests,
+        expect: StageExpect::NoTests,
     });
     let twice = [["clippy", "clippy, verbs"], ["rustdoc", "rustdoc, verbs"], ["test", "test, verbs"]];
     for names in twice {
@@ -143,10 +148,10 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
                 "clippy" => (
                     vec!["clippy", "--workspace", "--all-targets", "--keep-going"],
                     vec!["--", "-D", "warnings"],
-                    Expected::NoTests,
+                    StageExpect::NoTests,
                 ),
                 "rustdoc" => {
-                    (vec!["doc", "--workspace", "--no-deps", "--keep-going"], vec![], Expected::NoTests)
+                    (vec!["doc", "--workspace", "--no-deps", "--keep-going"], vec![], StageExpect::NoTests)
                 }
                 // All else is the same without the feature. With a target only what is tested is linked against
                 // the sysroot, and no build script.
@@ -157,9 +162,9 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
                     ]
                     .concat(),
                     vec![],
-                    Expected::Tests,
+                    StageExpect::Tests,
                 ),
-                _ => (vec!["test", "--workspace", "--no-fail-fast"], vec![], Expected::Tests),
+                _ => (vec!["test", "--workspace", "--no-fail-fast"], vec![], StageExpect::Tests),
             };
             if verbs {
                 // What self-test spoils is linted, and left out of everything else.
@@ -174,7 +179,7 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         args: vec!["test", "--package", "roce", "--test", "tshark", "--", "--ignored"],
         verbs: false,
         tools: true,
-        expect: Expected::Tests,
+        expect: StageExpect::Tests,
     });
     plans.push(StagePlan {
         name: "packages",
@@ -191,7 +196,7 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         ],
         verbs: false,
         tools: false,
-        expect: Expected::Tests,
+        expect: StageExpect::Tests,
     });
     // A process of its own: the tests may have replaced the file that this one was started from.
     plans.push(StagePlan {
@@ -199,7 +204,7 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         args: vec!["run", "--quiet", "--package", "xtask", "--", "test-e2e", "--ci"],
         verbs: false,
         tools: false,
-        expect: Expected::Tests,
+        expect: StageExpect::Tests,
     });
     // Whatever this run's own guest is: what the oldest does otherwise is declared, and no more than that.
     plans.push(StagePlan {
@@ -211,21 +216,21 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         .concat(),
         verbs: false,
         tools: false,
-        expect: Expected::Tests,
+        expect: StageExpect::Tests,
     });
     plans.push(StagePlan {
         name: "test-guest",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "test-guest"],
         verbs: false,
         tools: false,
-        expect: Expected::Tests,
+        expect: StageExpect::Tests,
     });
     plans.push(StagePlan {
         name: "self-test",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "self-test"],
         verbs: false,
         tools: false,
-        expect: Expected::Tests,
+        expect: StageExpect::Tests,
     });
     plans.push(StagePlan {
         name: "lab",
@@ -247,7 +252,7 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         .concat(),
         verbs: false,
         tools: true,
-        expect: Expected::Tests,
+        expect: StageExpect::Tests,
     });
     plans.push(StagePlan {
         name: "multipass",
@@ -258,7 +263,7 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         .concat(),
         verbs: false,
         tools: true,
-        expect: Expected::Tests,
+        expect: StageExpect::Tests,
     });
     plans
 }

@@ -14,7 +14,9 @@ use rdma_lab_cli::{Common, Lab, test};
 mod bench;
 mod ci;
 mod samples;
+mod screenshots;
 mod self_test;
+mod setup_git;
 mod stage;
 mod test_guest;
 mod workspace;
@@ -40,6 +42,8 @@ enum Command {
     SelfTest(self_test::Args),
     /// Runs the verbs library's tests on a real device, inside the machines.
     TestGuest(test_guest::Args),
+    /// Tells git to show captures as traces, in the repository here.
+    SetupGit(setup_git::Args),
     /// Builds the sample programs for every guest and copies them into a directory, as a release has them.
     Samples(samples::Args),
     /// Measures, and prints tables with the bars beside.
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Command::TestE2e(args) => test::run(&args, front),
         Command::SelfTest(args) => self_test::run(&args, front),
         Command::TestGuest(args) => test_guest::run(&args, front),
+        Command::SetupGit(args) => setup_git::run(&args),
         Command::Samples(args) => samples::run(&args),
         Command::Bench(command) => bench::run(&command, front),
         Command::Ci(args) => ci::run(&args),

@@ -25,7 +25,7 @@ pub(crate) struct TestCounts {
 
 /// Whether a stage must run tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expected {
+pub(crate) enum StageExpect {
     /// Has none: counts as one.
     NoTests,
     /// Runs at least one.
@@ -46,7 +46,7 @@ pub(crate) struct StageEnd {
 pub(crate) fn run(
     name: &str,
     command: &mut Command,
-    expect: Expected,
+    expect: StageExpect,
     echo: impl Fn(&str) + Send + 'static,
 ) -> StageEnd {
     echo(&heading(name));
@@ -64,7 +64,7 @@ pub(crate) fn check(name: &str, question: impl FnOnce() -> lab::Result<()>, echo
         echo(&format!("error: {why}"));
     }
     let ending = answer.map_err(|why| why.lines().next().unwrap_or_default().to_owned());
-    judge(name, started.elapsed(), None, ending, Expected::NoTests)
+    judge(name, started.elapsed(), None, ending, StageExpect::NoTests)
 }
 
 fn heading(name: &str) -> String {
@@ -77,13 +77,13 @@ fn judge(
     took: Duration,
     counts: Option<TestCounts>,
     ending: Result<(), String>,
-    expect: Expected,
+    expect: StageExpect,
 ) -> StageEnd {
     let mut sum = counts.unwrap_or_default();
     let why = match ending {
         Err(why) => why,
         Ok(()) if sum.failed > 0 => "a failed test, and exit code 0".to_owned(),
-        Ok(()) if expect == Expected::Tests && sum.passed == 0 => "ran no test".to_owned(),
+        Ok(()) if expect == StageExpect::Tests && sum.passed == 0 => "ran no test".to_owned(),
         Ok(()) => String::new(),
     };
     if !why.is_empty() && sum.failed == 0 {
@@ -213,7 +213,7 @@ mod tests {
             &mut shell(
                 "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; echo 'test result: ok. 3 passed; 0 failed;'",
             ),
-            Expected::Tests,
+            StageExpect::Tests,
             |_| {},
         );
         assert_eq!((ended.counts, ended.why.as_str()), (TestCounts { passed: 5, failed: 0 }, ""));
@@ -221,13 +221,17 @@ mod tests {
 
     #[test]
     fn test_stage_without_a_test_is_red() {
-        let silent = run("test", &mut shell("true"), Expected::Tests, |_| {});
+        let silent = run("test", &mut shell("true"), StageExpect::Tests, |_| {});
         assert_eq!(
             (silent.counts, silent.why.as_str()),
             (TestCounts { passed: 0, failed: 1 }, "ran no test")
         );
-        let none =
-            run("test", &mut shell("echo 'test result: ok. 0 passed; 0 failed;'"), Expected::Tests, |_| {});
+        let none = run(
+            "test",
+            &mut shell("echo 'test result: ok. 0 passed; 0 failed;'"),
+            StageExpect::Tests,
+            |_| {},
+        );
         assert_eq!(none.why, "ran no test");
     }
 
@@ -236,25 +240,25 @@ mod tests {
         let build = run(
             "test",
             &mut shell("echo 'test result: ok. 4 passed; 0 failed;'; exit 101"),
-            Expected::Tests,
+            StageExpect::Tests,
             |_| {},
         );
         assert_eq!(build.counts, TestCounts { passed: 4, failed: 1 });
         let tests = run(
             "test",
             &mut shell("echo 'test result: FAILED. 4 passed; 2 failed;'; exit 101"),
-            Expected::Tests,
+            StageExpect::Tests,
             |_| {},
         );
         assert_eq!(tests.counts, TestCounts { passed: 4, failed: 2 });
-        let absent = run("x", &mut Command::new("/nonexistent/program"), Expected::NoTests, |_| {});
+        let absent = run("x", &mut Command::new("/nonexistent/program"), StageExpect::NoTests, |_| {});
         assert!(absent.why.contains("/nonexistent/program"), "{}", absent.why);
     }
 
     #[test]
     fn stage_without_tests_counts_as_one() {
         assert_eq!(
-            run("fmt", &mut shell("true"), Expected::NoTests, |_| {}).counts,
+            run("fmt", &mut shell("true"), StageExpect::NoTests, |_| {}).counts,
             TestCounts { passed: 1, failed: 0 }
         );
         let red = check("requirements", || Err(lab::Error::setup("no tshark").next("install it")), |_| {});

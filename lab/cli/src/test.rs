@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use lab::base::error::IoContext as _;
+use lab::base::invocation;
 use lab::base::names::find;
 use lab::base::policy::Policy;
 use lab::base::selection::Selection;
 use lab::provider::Choice;
 use lab::scenario::Scenario;
 use lab::scenario::fault::netem;
-use lab::trial::artifacts::Artifacts;
+use lab::trial::artifacts::{self, Artifacts};
 use lab::trial::plan::RunPlan;
-use lab::trial::results::{self, Results};
+use lab::trial::results::{self, Class, ResultRow, Results};
 use lab::{Error, Result, trial};
 
 use crate::trials::{self, TrialOrder};
@@ -36,6 +37,12 @@ pub struct Args {
     /// Run each scenario this often: every run must pass undisturbed and draw fresh random values.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     repeat: u16,
+    /// Print the scenarios with what each is about, and run none.
+    #[arg(long, conflicts_with_all = ["review", "repeat", "jobs"])]
+    list: bool,
+    /// Run those that were red or had no verdict in the newest run.
+    #[arg(long, conflicts_with_all = ["scenarios", "from_artifacts"])]
+    failed: bool,
     /// Afterwards show each changed trace and ask whether to accept it.
     #[arg(long, conflicts_with = "ci")]
     review: bool,
@@ -59,8 +66,19 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         return judge_again(directory, &catalogue, args.require_all, front);
     }
     let scenarios = Scenario::read_all(&catalogue.scenarios)?;
+    let names = match args.failed {
+        true => failed_last(front)?,
+        false => args.scenarios.clone(),
+    };
+    if args.failed && names.is_empty() {
+        output::line("no scenario of the newest run was red")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.list {
+        return list(&names, &scenarios);
+    }
     let choice = machines::choice(&args.machines, None)?;
-    let planned = planned(&args.scenarios, scenarios, &choice, front)?;
+    let planned = planned(&names, scenarios, &choice, front)?;
     if planned.is_empty() {
         let directory = catalogue.scenarios.display();
         return Err(Error::usage(format!("there is no scenario in {directory}, so nothing would be proven"))
@@ -74,7 +92,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let jobs = args.jobs.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1));
     let order = TrialOrder {
         // All: whatever there is.
-        scenarios: if args.scenarios.is_empty() { Vec::new() } else { planned },
+        scenarios: if names.is_empty() { Vec::new() } else { planned },
         catalogue: Some((catalogue.scenarios.clone(), catalogue.snapshots.clone())),
         repeat: args.repeat,
         jobs: usize::from(jobs),
@@ -106,6 +124,34 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         review::run(&catalogue.snapshots)?;
     }
     Ok(if status.success() && results.are_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints each scenario with what it is about: all, or those that are named.
+fn list(names: &[String], scenarios: &[Scenario]) -> Result<ExitCode> {
+    let known = scenarios.iter().map(|scenario| scenario.name.as_str());
+    for name in names {
+        find("scenario", name, known.clone()).map_err(Error::usage)?;
+    }
+    let is_asked = |scenario: &&Scenario| names.is_empty() || names.contains(&scenario.name);
+    let width = known.clone().map(str::len).max().unwrap_or(0);
+    for scenario in scenarios.iter().filter(is_asked) {
+        output::line(format_args!("{:<width$}  {}", scenario.name, scenario.summary))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Scenarios that were red in the newest run, or had no verdict in it.
+fn failed_last(front: &Front) -> Result<Vec<String>> {
+    let run = artifacts::latest_with_results(&front.home).ok_or_else(|| {
+        Error::usage("no run has left results").next(format!("run all: {}", invocation::test("")))
+    })?;
+    let results = Results::read(&run)?;
+    let is_red = |row: &&ResultRow| matches!(row.class, Class::Failed | Class::Interrupted);
+    let mut names: Vec<String> =
+        results.scenarios.iter().filter(is_red).map(|row| row.verdict.scenario.clone()).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 /// Judges kept runs again; exit code 1 where one is not green.

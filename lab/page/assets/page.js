@@ -14,8 +14,8 @@ function unpacked(column) {
   }
   return out;
 }
-for (const table of [data.packets, data.messages]) for (const name in table) table[name] = unpacked(table[name]);
-const S = data.strings, P = data.packets, count = (P.number || []).length;
+for (const table of [data.packets, data.messages, data.calls]) for (const name in table) table[name] = unpacked(table[name]);
+const S = data.strings, P = data.packets, C = data.calls, calls = (C.time || []).length, count = (P.number || []).length;
 const HEIGHT = 40, WIDE = 108, SVG = "http://www.w3.org/2000/svg";
 
 // Elements; text is never markup.
@@ -161,21 +161,32 @@ function filter() {
   const connection = Number($("connection").value);
   items = [];
   rowOf = new Map();
-  let shown = 0, before = -1;
+  let shown = 0, before = null, call = 0;
+  const withCalls = calls > 0 && $("calls").checked && !connection && !wanted.size;
+  const add = (item, time) => {
+    if (before !== null && time - before > PAUSE) items.push({ pause: time - before });
+    before = time;
+    items.push(item);
+  };
+  const callsUntil = time => {
+    for (; withCalls && call < calls && C.time[call] < time; call++) {
+      const text = terms.length ? S[C.text[call]].toLowerCase() : "";
+      if (terms.every(term => text.includes(term))) add({ call }, C.time[call]);
+    }
+  };
   for (let i = 0; i < count; i++) {
+    callsUntil(P.time[i]);
     if (connection && P.connection[i] !== connection) continue;
     if (wanted.size && ![...wanted].some(kind => KINDS[kind][2](i))) continue;
     if (terms.length) {
       const text = haystack(i);
       if (!terms.every(term => text.includes(term))) continue;
     }
-    const pause = before < 0 ? 0 : P.time[i] - P.time[before];
-    if (pause > PAUSE) items.push({ pause });
-    rowOf.set(i, items.length);
-    items.push({ i });
-    before = i;
+    add({ i }, P.time[i]);
+    rowOf.set(i, items.length - 1);
     shown++;
   }
+  callsUntil(Infinity);
   $("shown").textContent = shown === count ? many(count, "packet") : `${shown.toLocaleString("en")} of ${many(count, "packet")}`;
   space.style.height = Math.max(items.length, 1) * HEIGHT + "px";
   list.style.maxHeight = Math.max(items.length, 2) * HEIGHT + 2 + "px";
@@ -227,6 +238,33 @@ function management(i) {
   const text = of("reason") || (of("private data") !== "none" && of("private data")) || of("service") || of("queue pair") || "";
   return text.length > 90 ? text.slice(0, 90) + "…" : text;
 }
+// A program's call, beside the line of its node.
+const CALLS = [
+  ["posted", "call-posted", () => draw("path", { d: "M-5 -6 L6 0 L-5 6 Z", fill: "currentColor" })],
+  ["completed", "call-done", () => draw("path", { d: "M-6 0 L-2 5 L7 -6", fill: "none", stroke: "currentColor", "stroke-width": 2.6 })],
+  ["failed", "call-failed", () => draw("path", { d: "M-5 -5 L5 5 M-5 5 L5 -5", fill: "none", stroke: "currentColor", "stroke-width": 2.6 })],
+  ["CM event", "call-cm", () => draw("path", { d: "M0 -6 L6 0 L0 6 L-6 0 Z", fill: "currentColor" })],
+  ["CM call", "call-cm", () => draw("path", { d: "M0 -6 L6 0 L0 6 L-6 0 Z", fill: "var(--page)", stroke: "currentColor", "stroke-width": 1.8 })],
+  ["state", "call-state", () => draw("path", { d: "M-5 -5 H5 V5 H-5 Z", fill: "var(--page)", stroke: "currentColor", "stroke-width": 1.8 })],
+];
+// What a call says in short: its addresses and keys are in the list below the packets.
+function callWords(call) {
+  return S[C.text[call]].replace(/^completion wr_id (\d+): /, "completion $1: ").replace(/^ibv_post_(send|recv): qp \d+, /, "post_$1: ")
+    .replace(/ at 0x[0-9a-f]+ lkey 0x[0-9a-f]+/, "").replace(/, remote 0x[0-9a-f]+ rkey 0x[0-9a-f]+/, "").replace(/, status 0$/, "");
+}
+function callNode(call, at) {
+  const [words, colour, shape] = CALLS[C.kind[call]], x = lane(C.node[call]), isLast = C.node[call] === data.nodes.length - 1 && C.node[call] > 0;
+  const svg = draw("svg", { width, height: HEIGHT, "aria-hidden": "true" });
+  lanesIn(svg);
+  const mark = draw("g", { class: colour, transform: `translate(${x} 20)` }, draw("circle", { r: 9, fill: "var(--page)" }), shape());
+  svg.append(mark);
+  const text = make("span", { class: "words " + colour }, callWords(call));
+  if (isLast) text.style.right = width - x + 14 + "px"; else text.style.left = x + 14 + "px";
+  const node = make("div", { class: "row call", role: "option", "aria-disabled": "true", "aria-selected": "false", "aria-posinset": at + 1, "aria-setsize": items.length, title: S[C.text[call]] },
+    make("span", { class: "at" }, make("br"), time(C.time[call])), svg, make("span", { class: "unseen" }, `${data.nodes[C.node[call]]}, ${words}: `), text);
+  node.style.top = at * HEIGHT + "px";
+  return node;
+}
 function rowNode(at) {
   const item = items[at];
   if (item.pause !== undefined) {
@@ -239,6 +277,7 @@ function rowNode(at) {
     node.style.top = at * HEIGHT + "px";
     return node;
   }
+  if (item.call !== undefined) return callNode(item.call, at);
   const i = item.i, found = findings.get(P.number[i]);
   const [from, to] = ends(i);
   const svg = draw("svg", { width, height: HEIGHT, "aria-hidden": "true" });
@@ -461,6 +500,7 @@ function choose(i, { scroll = true, moveFocus = false } = {}) {
   if (node) { node.classList.add("chosen"); node.setAttribute("aria-selected", "true"); }
   list.setAttribute("aria-activedescendant", "p" + i);
   open(i, moveFocus);
+  stepped(i);
   history.replaceState(null, "", "#packet-" + P.number[i]);
 }
 function goTo(number) {
@@ -473,7 +513,9 @@ function step(by) {
   let at = (rowOf.get(chosen) ?? -1) + by;
   while (items[at] && items[at].i === undefined) at += Math.sign(by);
   at = Math.max(0, Math.min(items.length - 1, at));
-  if (items[at] && items[at].i !== undefined) choose(items[at].i);
+  // At either end: the packet that is nearest to it.
+  while (items[at] && items[at].i === undefined) at -= Math.sign(by);
+  if (items[at]) choose(items[at].i);
 }
 function nextMarked(by) {
   for (let at = (rowOf.get(chosen) ?? -1) + by; at >= 0 && at < items.length; at += by) {
@@ -655,6 +697,7 @@ function messages() {
 }
 
 // Everything together.
+const stepped = stepper({ data, P, S, count, make, draw, time, many, arrow, bytesOf, fieldsOf, choose, fates: FATES });
 $("ladder").hidden = false;
 makeLegend();
 if (data.connections.length > 1) {
@@ -677,7 +720,7 @@ new IntersectionObserver(([entry], observer) => {
 list.addEventListener("scroll", () => requestAnimationFrame(render), { passive: true });
 space.addEventListener("click", event => {
   const row = event.target.closest(".row");
-  if (row) choose(Number(row.id.slice(1)), { scroll: false });
+  if (row && row.id) choose(Number(row.id.slice(1)), { scroll: false });
 });
 list.addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -699,6 +742,8 @@ document.addEventListener("keydown", event => {
 });
 $("find").addEventListener("input", filter);
 $("connection").addEventListener("change", filter);
+$("with-calls").hidden = !calls;
+$("calls").addEventListener("change", filter);
 $("evenly").addEventListener("change", chart);
 $("more").addEventListener("click", messages);
 $("canvas").addEventListener("click", event => {

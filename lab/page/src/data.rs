@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use roce::{Fate, PacketLine, Part, Report};
 use serde_json::{Value, json};
 
+use crate::calls::{CallKind, Calls};
 use crate::fields::Notation;
 use crate::frames::Capture;
 use crate::memory;
@@ -81,8 +82,8 @@ struct Packed {
     layouts: Vec<usize>,
 }
 
-/// A capture as data, and the bytes of its frames in base64.
-pub(crate) fn of(capture: &Capture) -> (Value, String) {
+/// A capture and the programs' calls as data, and the bytes of the frames in base64.
+pub(crate) fn of(capture: &Capture, programs: &[Calls]) -> (Value, String) {
     let report = &capture.report;
     let mut strings = Strings::default();
     strings.add("");
@@ -91,6 +92,7 @@ pub(crate) fn of(capture: &Capture) -> (Value, String) {
     let Packed { columns, values, parameters, blob, layouts } =
         packets(capture, &lines, &nodes, &mut strings);
     let messages = messages(report, &mut strings);
+    let calls = calls(capture, programs, &nodes, &mut strings);
     let layouts: Vec<Value> = layouts
         .into_iter()
         .filter_map(|index| capture.layouts.get(index))
@@ -122,6 +124,7 @@ pub(crate) fn of(capture: &Capture) -> (Value, String) {
         "parameters": parameters,
         "layouts": layouts,
         "messages": messages,
+        "calls": calls,
         "regions": regions(report),
         "findings": findings(report),
         "rules": rules(report),
@@ -238,6 +241,8 @@ fn messages(report: &Report, strings: &mut Strings) -> Value {
         columns.push("immediate", strings.add(&immediate));
         let memory = line.memory.map_or_else(String::new, |(region, offset)| format!("{region}{offset:+}"));
         columns.push("memory", strings.add(&memory));
+        let last = message.psn_last.value().wrapping_sub(message.psn_first.value()) & 0x00ff_ffff;
+        columns.push("psns", u64::from(last) + 1);
         columns.push("first", message.packet_first);
         columns.push("last", message.packet_last);
         columns.push("outcome", strings.add(&message.outcome.to_string()));
@@ -245,6 +250,37 @@ fn messages(report: &Report, strings: &mut Strings) -> Value {
             .ended_ns
             .map_or(-1, |end| i64::try_from(end.saturating_sub(message.sent_ns)).unwrap_or(-1));
         columns.push("took", took);
+    }
+    columns.to_json()
+}
+
+/// Calls of the programs whose clock is matched, in the order of time; those of setting up are not for the ladder.
+fn calls(capture: &Capture, programs: &[Calls], nodes: &[String], strings: &mut Strings) -> Value {
+    let mut rows = Vec::new();
+    for program in programs {
+        let Some(offset_ns) = program.offset(capture).ns() else { continue };
+        let Some(node) = nodes.iter().position(|name| *name == program.node) else { continue };
+        for call in &program.calls {
+            let kind = match call.kind {
+                CallKind::Setup => continue,
+                CallKind::Posted => 0,
+                CallKind::Completed => 1,
+                CallKind::Failed => 2,
+                CallKind::Event => 3,
+                CallKind::Connection => 4,
+                CallKind::State => 5,
+            };
+            let time = i128::from(call.time_ns) + offset_ns - i128::from(capture.first_ns);
+            rows.push((i64::try_from(time).unwrap_or(0), node as i64, kind, strings.add(&call.text)));
+        }
+    }
+    rows.sort_by_key(|(time, ..)| *time);
+    let mut columns = Columns::default();
+    for (time, node, kind, text) in rows {
+        columns.push("time", time);
+        columns.push("node", node);
+        columns.push("kind", kind);
+        columns.push("text", text);
     }
     columns.to_json()
 }

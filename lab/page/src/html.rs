@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use roce::{Report, Side};
 
+use crate::calls::{Calls, duration};
 use crate::compare::{Compared, Row, Traces};
 use crate::frames::Capture;
 use crate::run::{Run, State};
@@ -11,6 +12,9 @@ use crate::text::{count, escape};
 
 /// Findings and connections that are listed; a page of many says how many more there are.
 const LISTED: usize = 200;
+
+/// Calls of a program that are listed.
+const CALLS_LISTED: usize = 2_000;
 
 /// Title, verdict, and facts.
 pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
@@ -245,6 +249,47 @@ fn path(connection: &roce::Connection) -> String {
         parts.push(format!("sent again: {}", connection.retransmissions));
     }
     parts.join(", ")
+}
+
+/// Calls of the programs that log them, by their own clock and by the capture's.
+pub(crate) fn calls(run: &Run, capture: &Capture) -> String {
+    let programs: Vec<&Calls> = run.calls.iter().filter(|program| !program.is_empty()).collect();
+    if programs.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "<section id=\"programs\" aria-labelledby=\"h-programs\"><h2 id=\"h-programs\">Verbs calls and completions</h2>\
+         <p class=\"quiet\">Each program logs them by a clock of its own. It is matched with the wire’s by what cannot be otherwise: nothing is posted \
+         behind its packet, nothing completes before its answer, no CM event comes before its message. A call stands in the middle of what that leaves.</p>",
+    );
+    for program in programs {
+        let offset = program.offset(capture);
+        let _ = write!(
+            out,
+            "<details><summary>{}: {} <span class=\"quiet\">{}</span></summary><pre tabindex=\"0\">",
+            escape(&program.node),
+            count(program.calls.len() as u64, "line"),
+            escape(&offset.words())
+        );
+        for call in program.calls.iter().take(CALLS_LISTED) {
+            let own = call.time_ns as f64 / 1e9;
+            let text = escape(&call.text);
+            let _ = match offset.ns() {
+                None => writeln!(out, "[{own:.6}] {text}"),
+                Some(ns) => {
+                    let wire = i128::from(call.time_ns) + ns - i128::from(capture.first_ns);
+                    writeln!(out, "[{own:.6}] {:>12}  {text}", duration(wire))
+                }
+            };
+        }
+        let left = program.calls.len().saturating_sub(CALLS_LISTED) + program.left_out;
+        if left > 0 {
+            let _ = writeln!(out, "… {left} more lines: they are in the program’s output");
+        }
+        out.push_str("</pre></details>");
+    }
+    out.push_str("</section>");
+    out
 }
 
 /// Counters of the RDMA devices.

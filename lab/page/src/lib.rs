@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod calls;
 mod compare;
 mod data;
 mod fields;
@@ -35,6 +36,7 @@ mod page;
 mod run;
 mod text;
 
+pub use calls::Calls;
 pub use compare::Traces;
 pub use frames::{Capture, Collector};
 pub use index::{Entry, Index};

@@ -12,7 +12,7 @@ use crate::{compare, data, html};
 
 const TEMPLATE: &str = include_str!("../assets/page.html");
 const STYLE: &str = include_str!("../assets/page.css");
-const SCRIPT: &str = include_str!("../assets/page.js");
+const SCRIPT: &str = concat!(include_str!("../assets/step.js"), include_str!("../assets/page.js"));
 
 /// Bytes of the trace that a page without JavaScript has; the script shows all of it.
 const TEXT_MAX: usize = 1 << 20;
@@ -47,7 +47,7 @@ impl<'a> Page<'a> {
     /// Renders the page.
     pub fn to_html(&self) -> String {
         let report = &self.capture.report;
-        let (data, blob) = data::of(self.capture);
+        let (data, blob) = data::of(self.capture, &self.run.calls);
         let compared = self.traces.as_ref().filter(|traces| traces.before != traces.after).map(|traces| {
             let compared = compare::compare(&visible(&traces.before), &visible(&traces.after));
             html::compared(traces, &compared)
@@ -61,6 +61,7 @@ impl<'a> Page<'a> {
             "findings" => html::findings(report),
             "compared" => compared.clone().unwrap_or_default(),
             "connections" => html::connections(report),
+            "calls" => html::calls(&self.run, self.capture),
             "counters" => html::counters(&self.run),
             "outputs" => html::outputs(&self.run),
             "text" => text(report),

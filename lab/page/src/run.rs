@@ -1,5 +1,7 @@
 //! A run as a page shows it: the verdict, and everything beside the wire.
 
+use crate::calls::Calls;
+
 /// State of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
@@ -96,6 +98,8 @@ pub struct Run {
     pub nodes: Vec<String>,
     /// Counters of the RDMA devices.
     pub counters: Vec<Counter>,
+    /// Verbs calls, completions and CM events of the programs that log them.
+    pub calls: Vec<Calls>,
     /// Outputs of programs, and logs.
     pub outputs: Vec<Output>,
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use roce::capture::{Reader, Record};
 use roce::synth::{Pair, conversation};
 use roce::{Analysis, Names, Rule};
-use roce_page::{Capture, Cause, Collector, Counter, Entry, Index, Output, Page, Run, State, Traces};
+use roce_page::{Calls, Capture, Cause, Collector, Counter, Entry, Index, Output, Page, Run, State, Traces};
 use serde_json::Value;
 
 /// Text that would break out of a page, in each way that there is.
@@ -118,6 +118,7 @@ fn hostile_text_is_text_everywhere() {
         facts: vec![(text(), text())],
         nodes: vec![text()],
         counters: vec![Counter { name: text(), values: vec![Some(1)] }],
+        calls: vec![Calls::of_log(HOSTILE, &format!("[0.1] rdma_connect: {HOSTILE}"))],
         outputs: vec![Output { title: text(), remark: text(), text: text() }],
     };
     let traces = Traces {

@@ -23,6 +23,8 @@ mod naming;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "pictures")]
+mod picture;
 mod progress;
 mod report;
 mod side_by_side;
@@ -74,7 +76,7 @@ enum Command {
     Messages(MessagesArgs),
     /// Prints counts: opcodes, bytes, latencies, retransmissions, queue pairs.
     Stats(StatsArgs),
-    /// Draws the packets between the nodes as one SVG or HTML file.
+    /// Draws the packets between the nodes: SVG, PNG, PDF, HTML, or a diagram for Markdown.
     Ladder(LadderArgs),
     /// Writes packets and messages as Parquet, for DuckDB, pandas and the like.
     #[cfg(feature = "parquet")]

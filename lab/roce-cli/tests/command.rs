@@ -162,6 +162,45 @@ fn every_view_of_a_capture_works_and_filters_apply() {
 }
 
 #[test]
+fn extension_of_the_output_chooses_what_a_ladder_is_written_as() {
+    let directory = std::env::temp_dir().join(format!("roce-ladder-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = fixture("write_read.pcapng").display().to_string();
+    let written = |name: &str| {
+        let path = directory.join(name);
+        let (code, _, err) =
+            run(&["ladder", &file, "--packets", "5..6", "-o", &path.display().to_string()], b"");
+        (code, err, std::fs::read(path).unwrap_or_default())
+    };
+    for (name, start) in [
+        ("a.svg", "<svg"),
+        ("a.html", "<!DOCTYPE html>"),
+        ("a.mmd", "sequenceDiagram"),
+        ("a.md", "```mermaid\nsequenceDiagram"),
+    ] {
+        let (code, err, bytes) = written(name);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(code == Some(0) && text.starts_with(start), "{name}: {err}");
+        assert!(
+            text.contains("write_read.pcapng")
+                && text.contains("RC RDMA WRITE Only")
+                && !text.contains("REQ"),
+            "{text}"
+        );
+    }
+    let (code, err, _) = written("a.gif");
+    assert!(code == Some(1) && err.contains("no picture is written as .gif"), "{err}");
+    #[cfg(feature = "pictures")]
+    for (name, start) in [("a.png", &b"\x89PNG"[..]), ("a.pdf", b"%PDF")] {
+        let (code, err, bytes) = written(name);
+        assert!(code == Some(0) && bytes.starts_with(start), "{name}: {err}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    let (_, out, _) = run(&["ladder", &file, "--mermaid", "--title", "a;b"], b"");
+    assert!(out.starts_with("sequenceDiagram\n    title a#59;b\n"), "{out}");
+}
+
+#[test]
 fn a_filter_takes_the_names_of_the_trace_and_says_when_it_matches_nothing() {
     let file = fixture("write_read.pcapng").display().to_string();
     let names = ["--name", "198.51.100.1=server", "--name", "198.51.100.2=client"];

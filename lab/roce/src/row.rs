@@ -109,6 +109,8 @@ pub(crate) struct CmRow {
     /// True if a filter hides it; it names things all the same.
     pub(crate) is_hidden: bool,
     pub(crate) number: u64,
+    /// Time in nanoseconds since the epoch.
+    pub(crate) timestamp_ns: u64,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) flow: Option<usize>,
@@ -120,10 +122,16 @@ pub(crate) struct CmRow {
 }
 
 impl CmRow {
-    pub(crate) fn new(number: u64, packet: &Packet<'_>, flow: Option<usize>, fate: Fate) -> Self {
+    pub(crate) fn new(
+        (number, timestamp_ns): (u64, u64),
+        packet: &Packet<'_>,
+        flow: Option<usize>,
+        fate: Fate,
+    ) -> Self {
         Self {
             is_hidden: false,
             number,
+            timestamp_ns,
             source: packet.source,
             destination: packet.destination,
             flow,

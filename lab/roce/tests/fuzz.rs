@@ -143,7 +143,8 @@ fn packet(bytes: &[u8]) -> String {
 /// Draws everything that can be drawn of a report.
 fn rendered(report: &Report) {
     assert!(report.trace().ends_with('\n') && report.summary().ends_with('\n'));
-    assert!(report.ladder(5).ends_with("</svg>\n"));
+    let ladder = report.ladder(&roce::LadderOptions { limit: 5, ..Default::default() });
+    assert!(ladder.to_svg().ends_with("</svg>\n") && ladder.to_mermaid().starts_with("sequenceDiagram\n"));
     assert!(report.packet_names().len() as u64 <= report.packets);
 }
 

@@ -595,7 +595,7 @@ fn number_in_the_wrong_byte_order_is_in_hexadecimal_beside_the_decimal_one() {
         assert_eq!(trace.matches(words).count(), times, "{words}: {trace}");
     }
     assert!(report.summary().contains("imm 117440512 (0x07000000)"), "{}", report.summary());
-    assert!(report.ladder(100).contains("imm 117440512 (0x07000000)"));
+    assert!(report.ladder(&Default::default()).to_svg().contains("imm 117440512 (0x07000000)"));
 }
 
 #[test]

@@ -314,6 +314,16 @@ pub fn write_record(path: &Path, record: &impl Serialize) -> Result<()> {
     write_whole(path, &text)
 }
 
+/// Reads a record that has to be there.
+///
+/// # Errors
+///
+/// There is none, or as [`read_record`].
+pub fn needed_record<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let missing = || Error::setup(format!("{} is missing", path.display()));
+    read_record(path)?.ok_or_else(missing)
+}
+
 /// Reads a record, a JSON file; nothing where there is no such file.
 ///
 /// # Errors

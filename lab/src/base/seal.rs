@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::base::cache::{sha256, write_whole};
+use crate::base::cache::{read_record, sha256, write_record};
 use crate::base::error::{Error, IoContext as _, Result};
 
 /// The file with the checksums.
@@ -62,7 +62,7 @@ pub fn seal(directory: &Path, names: &[&str]) -> Result<()> {
         sums.insert((*name).to_owned(), sum_of_content(&path).at("failed to read", &path)?);
     }
     let manifest = SealedSums { seal: seal_of(&sums), sums };
-    write_whole(&directory.join(MANIFEST), json(&manifest)?.as_bytes())
+    write_record(&directory.join(MANIFEST), &manifest)
 }
 
 /// Checks that each of these files of a directory is what it was when they were sealed.
@@ -73,8 +73,7 @@ pub fn seal(directory: &Path, names: &[&str]) -> Result<()> {
 pub fn check(directory: &Path, names: &[&str]) -> Result<(), Broken> {
     let manifest = manifest(directory, names)?;
     let path = directory.join(CHECKED);
-    let mut checked: Checked =
-        fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let mut checked: Checked = read_record(&path).ok().flatten().unwrap_or_default();
     let mut is_news = false;
     for name in names {
         let file = directory.join(name);
@@ -92,7 +91,7 @@ pub fn check(directory: &Path, names: &[&str]) -> Result<(), Broken> {
     }
     if is_news {
         // Without it the next check takes longer.
-        let _ = json(&checked).and_then(|text| write_whole(&path, text.as_bytes()));
+        let _ = write_record(&path, &checked);
     }
     Ok(())
 }
@@ -161,11 +160,6 @@ fn sum_of_content(path: &Path) -> io::Result<String> {
 fn seal_of(sums: &BTreeMap<String, String>) -> String {
     let lines: String = sums.iter().map(|(name, sum)| format!("{sum}  {name}\n")).collect();
     sha256(lines.as_bytes())
-}
-
-fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value)
-        .map_err(|source| Error::setup("failed to write the manifest").source(source))
 }
 
 #[cfg(test)]

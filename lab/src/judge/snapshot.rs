@@ -119,7 +119,7 @@ pub fn difference(snapshot: &str, trace: &str) -> Option<String> {
 }
 
 /// What follows the header of a snapshot file.
-fn content(file: &str) -> &str {
+pub(crate) fn content(file: &str) -> &str {
     file.strip_prefix("---\n")
         .and_then(|rest| rest.split_once("\n---\n"))
         .map_or(file, |(_, content)| content)

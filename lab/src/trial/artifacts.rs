@@ -5,7 +5,7 @@
 //! stay have their logs in `labs/<UTC time>-<pid>-<name>/`. Of each of both the newest are kept, see [`KEEP`].
 //!
 //! An invocation's directory also holds its results ([`crate::trial::results`]); a scenario's holds `verdict.json`,
-//! `report.html`, `evidence.json`, `capture.pcapng`, `trace.txt`, `server.out`, `client.out`, `console-*.log`, `qemu-*.log`,
+//! `report.html`, `evidence.json`, `capture.pcapng`, `trace.txt`, of a trace that differs `trace.diff` and `trace.new`, `server.out`, `client.out`, `console-*.log`, `qemu-*.log`,
 //! `dmesg-*.txt`.
 
 use std::fs;
@@ -18,9 +18,19 @@ use crate::base::cache::{Lock, lock_file, lock_is_free, lock_shared, write_whole
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress::say;
 use crate::judge::verdict::Verdict;
+use crate::trial::changes::unified;
 
 /// The verdict's file in an artifact directory.
 pub const VERDICT: &str = "verdict.json";
+
+/// The trace's file in an artifact directory.
+pub const TRACE: &str = "trace.txt";
+
+/// The file of a trace's difference from the accepted one, there only if it differs.
+pub const DIFF: &str = "trace.diff";
+
+/// The file of a trace that waits to be accepted, there only if it differs.
+const NEW: &str = "trace.new";
 
 /// The results' file in an invocation's directory.
 pub const RESULTS: &str = "results.json";
@@ -215,7 +225,12 @@ fn command_lines() -> Vec<String> {
 pub fn keep(verdict: &Verdict, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).at("failed to create", directory)?;
     if let Some(trace) = &verdict.trace {
-        write_whole(&directory.join("trace.txt"), trace.as_bytes())?;
+        write_whole(&directory.join(TRACE), trace.as_bytes())?;
+        let diff = verdict.accepted.as_deref().map(|accepted| unified("accepted", accepted, "found", trace));
+        if let Some(diff) = diff.filter(|diff| !diff.is_empty() && !verdict.passed) {
+            write_whole(&directory.join(DIFF), diff.as_bytes())?;
+            write_whole(&directory.join(NEW), trace.as_bytes())?;
+        }
     }
     let text = serde_json::to_vec_pretty(verdict)
         .map_err(|source| Error::setup("failed to write the verdict").source(source))?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use roce_page::{Capture, Cause, Collector, Counter, Entry, Index, Output, Page, Run, State, Traces};
+use roce_page::{Calls, Capture, Cause, Collector, Counter, Entry, Index, Output, Page, Run, State, Traces};
 
 use crate::base::cache::write_whole;
 use crate::base::command;
@@ -204,6 +204,7 @@ fn run(verdict: &Verdict, evidence: Option<&Evidence>) -> Run {
         facts,
         nodes: Role::BOTH.map(|role| role.name().to_owned()).into(),
         counters: evidence.map(counters).unwrap_or_default(),
+        calls: evidence.map(calls).unwrap_or_default(),
         outputs: evidence.map(outputs).unwrap_or_default(),
     }
 }
@@ -220,6 +221,16 @@ fn counters(evidence: &Evidence) -> Vec<Counter> {
     let mut counters: Vec<Counter> = names.into_iter().map(counter).collect();
     counters.sort_by_key(|counter| counter.values.iter().all(|value| value.unwrap_or(0) == 0));
     counters
+}
+
+/// Verbs calls and completions that the programs logged, with times of their own clocks.
+fn calls(evidence: &Evidence) -> Vec<Calls> {
+    let of = |role: Role| Some((role, evidence.nodes.get(&role)?.output.as_ref()?));
+    Role::BOTH
+        .into_iter()
+        .filter_map(of)
+        .map(|(role, output)| Calls::of_log(role.name(), &output.stderr))
+        .collect()
 }
 
 /// What the programs printed and the kernels logged.

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::base::cache::{lock_file, write_whole};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::invocation;
-use crate::base::plain::fence;
 use crate::judge::verdict::Verdict;
 use crate::trial::artifacts::{self, Artifacts, RESULTS, VERDICT};
 use crate::trial::page;
@@ -135,7 +134,7 @@ impl Results {
         Ok(Results::of(run, verdicts))
     }
 
-    fn of(run: &Path, verdicts: Vec<Verdict>) -> Results {
+    pub(crate) fn of(run: &Path, verdicts: Vec<Verdict>) -> Results {
         let scenarios: Vec<ResultRow> =
             verdicts.into_iter().map(|verdict| ResultRow { class: Class::of(&verdict), verdict }).collect();
         let count = |class| scenarios.iter().filter(|row| row.class == class).count();
@@ -208,23 +207,6 @@ impl Results {
         report.add_test_suite(suite);
         report
     }
-
-    /// The results as Markdown: what a CI job shows as its summary.
-    pub fn markdown(&self) -> String {
-        let mut text = format!("### Scenarios: {}\n\n", self.totals);
-        text.push_str("| scenario | verdict | packets | findings | seconds |\n|--|--|--:|--:|--:|\n");
-        for row in &self.scenarios {
-            let [name, verdict, packets, findings, seconds] = row.cells();
-            text.push_str(&format!("| {name} | {verdict} | {packets} | {findings} | {seconds} |\n"));
-        }
-        let red = |row: &&ResultRow| matches!(row.class, Class::Failed | Class::Interrupted);
-        for ResultRow { verdict, .. } in self.scenarios.iter().filter(red) {
-            let told = verdict.to_string();
-            let fence = fence(&told);
-            text.push_str(&format!("\n#### {}\n\n{fence}diff\n{told}\n{fence}\n", verdict.scenario));
-        }
-        text
-    }
 }
 
 /// A table with a line a run, then the totals and where the results are.
@@ -288,7 +270,7 @@ impl ResultRow {
     }
 
     /// Scenario, verdict with its reasons, packets, findings, seconds.
-    fn cells(&self) -> [String; 5] {
+    pub(crate) fn cells(&self) -> [String; 5] {
         let ResultRow { class, verdict } = self;
         let what = match (class, &verdict.not_run) {
             (Class::Failed, _) => format!("{}: {}", class.name(), reasons(verdict)),
@@ -335,6 +317,7 @@ mod tests {
     use super::*;
     use crate::judge::verdict::{Failure, Reason};
     use crate::trial::artifacts::keep;
+    use crate::trial::markdown;
 
     fn verdicts() -> Vec<Verdict> {
         let passed = Verdict {
@@ -397,11 +380,11 @@ mod tests {
     }
 
     #[test]
-    fn markdown_has_the_table_and_the_differences() {
-        let text = results().markdown();
+    fn markdown_has_the_table_and_the_verdicts() {
+        let text = markdown::write(&results(), None);
         assert!(text.starts_with("### Scenarios: 1 passed, 1 failed, 1 disturbed, 1 not run\n"), "{text}");
         assert!(text.contains("| b_bad | failed: WIRE, APP | 7 | 1 | 0.0 |\n"), "{text}");
-        assert!(text.contains("````diff\nb_bad: WIRE: the trace differs\n             - <old>\n"), "{text}");
+        assert!(text.contains("````text\nb_bad: WIRE: the trace differs\n             - <old>\n"), "{text}");
     }
 
     #[test]
@@ -438,7 +421,7 @@ mod tests {
         let table = results.to_string();
         assert!(table.contains("d_lost    interrupted: the run ended before its turn"), "{table}");
         assert!(table.contains("interrupted: 2 of 4 have a verdict"), "{table}");
-        assert!(results.markdown().contains("#### d_lost\n"), "{}", results.markdown());
+        assert!(markdown::write(&results, None).contains("#### d_lost\n"), "{results}");
         let xml = fs::read_to_string(directory.path().join(JUNIT_FILE)).unwrap();
         assert!(xml.contains("errors=\"2\"") && xml.contains("type=\"INTERRUPTED\""), "{xml}");
     }
@@ -447,8 +430,8 @@ mod tests {
     fn markdown_has_no_fence_that_a_program_closes() {
         let mut verdict = verdicts().remove(2);
         verdict.failures[0].text.push_str("\n`````\n\u{1b}[31mred");
-        let text = Results::of(Path::new("/runs"), vec![verdict.concluded()]).markdown();
-        assert!(text.contains("\n``````diff\n") && text.trim_end().ends_with("``````"), "{text}");
+        let text = markdown::write(&Results::of(Path::new("/runs"), vec![verdict.concluded()]), None);
+        assert!(text.contains("\n``````text\n") && text.contains("\n``````\n\n</details>"), "{text}");
         assert!(!text.contains('\u{1b}') && text.contains("\\x1b[31mred"), "{text}");
     }
 }

@@ -122,7 +122,8 @@ impl WorkQueue {
         let mut bad = ptr::null_mut();
 
         tracing::debug!(
-            "ibv_post_send: wr_id {wr_id}, {}, {} bytes at {:#x} lkey {:#x}, remote {remote_addr:#x} rkey {rkey:#x}{}",
+            "ibv_post_send: qp {}, wr_id {wr_id}, {}, {} bytes at {:#x} lkey {:#x}, remote {remote_addr:#x} rkey {rkey:#x}{}",
+            self.qp.number(),
             request.opcode,
             request.local.length_bytes(),
             request.local.address(),
@@ -160,7 +161,7 @@ impl WorkQueue {
         let mut wr = ibv_recv_wr { wr_id, next: ptr::null_mut(), sg_list, num_sge };
         let mut bad = ptr::null_mut();
         let length_bytes = local.as_ref().map_or(0, RegionRange::length_bytes);
-        tracing::debug!("ibv_post_recv: wr_id {wr_id}, {length_bytes} bytes");
+        tracing::debug!("ibv_post_recv: qp {}, wr_id {wr_id}, {length_bytes} bytes", self.qp.number());
         self.in_flight.insert(wr_id, InFlight { posted: None, length_bytes, imm: None, _memory: local });
         // SAFETY: the queue pair is alive (we own it); work request and list live through the call, which copies them; the
         // memory they name is kept by `in_flight`.

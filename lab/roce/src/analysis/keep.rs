@@ -60,7 +60,7 @@ impl Analysis {
             let flow = message.and_then(|message: CmMessage<'_>| {
                 self.tracker.of_connection_management(packet.source, packet.destination, &message)
             });
-            self.cm_rows.push(CmRow::new(number, packet, flow, fate));
+            self.cm_rows.push(CmRow::new((number, timestamp_ns), packet, flow, fate));
             return;
         }
         let flow = seen.map(|seen| (seen.flow, seen.sender));

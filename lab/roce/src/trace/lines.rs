@@ -33,6 +33,8 @@ pub enum Part {
 pub struct PacketLine {
     /// Number of the packet in the capture, from 1.
     pub number: u64,
+    /// Time in nanoseconds since the epoch.
+    pub timestamp_ns: u64,
     /// Address of its sender and of its receiver.
     pub ends: [IpAddr; 2],
     /// Names of the queue pairs at both: `client.qp1`; of connection management those of the connection.
@@ -106,6 +108,7 @@ fn of_row(labels: &Labels<'_>, row: &Row) -> PacketLine {
     };
     PacketLine {
         number: row.number,
+        timestamp_ns: row.timestamp_ns,
         ends: [row.source, row.destination],
         queue_pairs: render::queue_pairs(labels, row),
         connection: row.flow.map(|(index, _)| index),
@@ -126,6 +129,7 @@ fn of_row(labels: &Labels<'_>, row: &Row) -> PacketLine {
 fn of_cm_row(labels: &Labels<'_>, row: &CmRow, parameters: Vec<(&'static str, String)>) -> PacketLine {
     PacketLine {
         number: row.number,
+        timestamp_ns: row.timestamp_ns,
         ends: [row.source, row.destination],
         queue_pairs: [row.source, row.destination].map(|address| format!("{}.GSI", labels.node(address))),
         connection: row.flow,

@@ -14,6 +14,7 @@ mod render;
 mod summary;
 
 pub use known::{Known, MessageNames};
+pub use ladder::{Ladder, LadderOptions};
 pub use lines::{FindingLine, MessageLine, PacketLine, Part};
 
 use crate::report::{PacketNames, Report};
@@ -81,10 +82,8 @@ impl Report {
         lines::findings(self)
     }
 
-    /// The packets between the nodes as one SVG picture that needs nothing else: a line a node, an arrow a packet, lost ones dashed, broken rules beside.
-    ///
-    /// At most `limit` packets are drawn; the picture says how many more there are.
-    pub fn ladder(&self, limit: usize) -> String {
-        ladder::draw(self, limit)
+    /// The packets between the nodes as a picture, or as a diagram in Mermaid's words.
+    pub fn ladder(&self, options: &LadderOptions) -> Ladder {
+        Ladder::new(self, options)
     }
 }

@@ -132,15 +132,6 @@ pub(super) fn psn(labels: &Labels<'_>, row: &Row) -> String {
     }
 }
 
-/// Details of a packet beside its opcode, in few words: PSN, bytes and details.
-pub(super) fn beside(labels: &Labels<'_>, row: &Row) -> String {
-    let mut parts = vec![psn(labels, row)];
-    parts.extend(row.payload_length_bytes.filter(|bytes| *bytes > 0).map(|bytes| format!("{bytes} bytes")));
-    parts.push(details(labels, row));
-    parts.retain(|part| !part.is_empty());
-    parts.join(", ")
-}
-
 fn packet(out: &mut String, labels: &Labels<'_>, row: &Row, has_class: bool) {
     let mut details = details(labels, row);
     if let Some(class) = row.again.filter(|_| has_class) {

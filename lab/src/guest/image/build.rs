@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
-use crate::base::cache::{Cache, sha256_file};
+use crate::base::cache::{Cache, needed_record, sha256_file, write_record};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::invocation;
 use crate::base::kept::{self, Kind};
@@ -181,17 +181,7 @@ impl Sysroot {
 }
 
 fn read_manifest(directory: &Path) -> Result<Manifest> {
-    let path = directory.join(MANIFEST);
-    let text = fs::read_to_string(&path).at("failed to read", &path)?;
-    serde_json::from_str(&text)
-        .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source))
-}
-
-fn write_manifest(directory: &Path, manifest: &Manifest) -> Result<()> {
-    let path = directory.join(MANIFEST);
-    let text = serde_json::to_string_pretty(manifest)
-        .map_err(|source| Error::setup("failed to write the manifest").source(source))?;
-    fs::write(&path, text).at("failed to write", &path)
+    needed_record(&directory.join(MANIFEST))
 }
 
 fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
@@ -257,7 +247,10 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     for file in ["vmlinuz", "initrd", "root.erofs", FILES] {
         sha256.insert(file.to_owned(), sha256_file(&into.join(file))?);
     }
-    write_manifest(into, &Manifest { kernel: version, packages: kept::names_of(&archives), sha256 })
+    write_record(
+        &into.join(MANIFEST),
+        &Manifest { kernel: version, packages: kept::names_of(&archives), sha256 },
+    )
 }
 
 fn build_sysroot(cache: &Cache, release: &Release, into: &Path) -> Result<()> {
@@ -276,8 +269,8 @@ fn build_sysroot(cache: &Cache, release: &Release, into: &Path) -> Result<()> {
     make_links_relative(into, into)?;
     let mut sizes = BTreeMap::new();
     list_sizes(into, into, &mut sizes)?;
-    write_manifest(
-        into,
+    write_record(
+        &into.join(MANIFEST),
         &Manifest { kernel: String::new(), packages: kept::names_of(&archives), sha256: sizes },
     )?;
     step.done(&format!("{} packages", archives.len()));
@@ -463,7 +456,7 @@ mod tests {
     fn build(_: &Cache, into: &Path) -> Result<()> {
         fs::write(into.join("vmlinuz"), "kernel").unwrap();
         let sha256 = BTreeMap::from([("vmlinuz".to_owned(), crate::base::cache::sha256(b"kernel"))]);
-        write_manifest(into, &Manifest { kernel: String::new(), packages: vec![], sha256 })
+        write_record(&into.join(MANIFEST), &Manifest { kernel: String::new(), packages: vec![], sha256 })
     }
 
     #[test]

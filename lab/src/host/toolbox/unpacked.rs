@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use goblin::elf::Elf;
 use serde::{Deserialize, Serialize};
 
-use crate::base::cache::{Cache, sha256, sha256_file};
+use crate::base::cache::{Cache, needed_record, sha256, sha256_file, write_record};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::policy::Policy;
 use crate::base::progress::Step;
@@ -188,10 +188,7 @@ fn build(cache: &Cache, set: &Set, into: &Path) -> Result<()> {
         files.insert(file, File { size_bytes, sha256: sha256_file(&path)? });
     }
     let manifest = SetManifest::of(kept::names_of(&archives), files);
-    let text = serde_json::to_string_pretty(&manifest)
-        .map_err(|source| Error::setup("failed to write the manifest").source(source))?;
-    let path = into.join(MANIFEST);
-    fs::write(&path, text).at("failed to write", &path)?;
+    write_record(&into.join(MANIFEST), &manifest)?;
     verified(into)?;
     step.done(&format!("{} packages", archives.len()));
     Ok(())
@@ -298,10 +295,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn read_manifest(directory: &Path) -> Result<SetManifest> {
-    let path = directory.join(MANIFEST);
-    let text = fs::read_to_string(&path).at("failed to read", &path)?;
-    let manifest: SetManifest = serde_json::from_str(&text)
-        .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source))?;
+    let manifest: SetManifest = needed_record(&directory.join(MANIFEST))?;
     match SetManifest::sum(&manifest.packages, &manifest.files) == manifest.sha256 {
         true => Ok(manifest),
         false => Err(Error::setup(format!("{MANIFEST} is not as it was written"))),

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::cache::{self, Cache, write_whole};
+use crate::base::cache::{self, Cache, write_record};
 use crate::base::command::Output;
-use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::error::{IoContext as _, Result};
 use crate::provider::multipass::client;
 use crate::provider::multipass::shape::Shape;
 
@@ -54,9 +54,7 @@ impl Begun {
             fs::create_dir_all(directory).at("failed to create", directory)?;
         }
         let begun = Begun { at_s: now_s(), limit_s: limit.as_secs() };
-        let text = serde_json::to_vec(&begun)
-            .map_err(|source| Error::setup("failed to write a launch's record").source(source))?;
-        write_whole(&path, &text)
+        write_record(&path, &begun)
     }
 
     /// Forgets it: the instance has been seen to run, or its launch has ended.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::cache::{Cache, sha256, write_whole};
+use crate::base::cache::{Cache, sha256, write_record};
 use crate::base::command::{Command, tail};
 use crate::base::error::{Error, Kind, Result};
 use crate::base::invocation;
@@ -236,9 +236,7 @@ fn probe(cache: &Cache, image: &Image, qemu: &Tool) -> Result<ProbeVerdict> {
         }
     };
     let verdict = ProbeVerdict::new(key(qemu), works, reason, seen);
-    let text = serde_json::to_string_pretty(&verdict)
-        .map_err(|source| Error::setup("failed to write the verdict on KVM").source(source))?;
-    write_whole(&cache.path("accel.json"), text.as_bytes())?;
+    write_record(&cache.path("accel.json"), &verdict)?;
     step.done(if works { "yes" } else { "no" });
     Ok(verdict)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::cache::{Cache, read_record, write_whole};
+use crate::base::cache::{Cache, read_record, write_record};
 use crate::base::command::Command;
 use crate::host::toolbox::Tool;
 use crate::provider::qemu::argv::SANDBOX;
@@ -33,7 +33,7 @@ pub fn works(cache: &Cache, qemu: &Tool) -> bool {
     let Ok(output) = probe(qemu).output(PROBE_LIMIT) else { return false };
     let verdict = SandboxVerdict { key, works: output.code == Some(0) };
     // Asked again next time, if it cannot be kept.
-    let _ = serde_json::to_vec(&verdict).map(|text| write_whole(&path, &text));
+    let _ = write_record(&path, &verdict);
     verdict.works
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
-use crate::base::cache::{Cache, read_record, sha256_file, write_whole};
+use crate::base::cache::{Cache, read_record, sha256_file, write_record, write_whole};
 use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::invocation;
@@ -114,9 +114,7 @@ impl Key {
     }
 
     fn note(&self, sums_file: &Path) -> Result<()> {
-        let text = serde_json::to_vec(&self.sums()?)
-            .map_err(|source| Error::setup("failed to write the key's checksums").source(source))?;
-        write_whole(sums_file, &text)
+        write_record(sums_file, &self.sums()?)
     }
 
     fn read(mut self) -> Result<Key> {

@@ -11,7 +11,7 @@ use crate::provider::qemu::control::Control;
 use crate::provider::qemu::stray::Stray;
 use crate::provider::resident::qemu::QemuLabs;
 use crate::provider::resident::remote::{self, RemoteLab};
-use crate::provider::resident::resident::{Resident, check_name};
+use crate::provider::resident::lab::{Resident, check_name};
 
 /// The labs of one cache.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Labs that stay, by name, until they are taken down.
 //!
-//! - [`resident`]: what can be asked of one, whoever's its machines are; [`report`]: what is told of one
+//! - [`lab`]: what can be asked of one, whoever's its machines are; [`report`]: what is told of one
 //! - [`labs`]: all of them: found, brought up, taken down
 //! - [`qemu`]: those on the lab's own machines; [`remote`]: those on machines of others
 
@@ -8,7 +8,7 @@ pub mod labs;
 pub mod qemu;
 pub mod remote;
 pub mod report;
-pub mod resident;
+pub mod lab;
 
 pub use labs::Labs;
-pub use resident::{DEFAULT_NAME, Resident, TROUBLE, name_option};
+pub use lab::{DEFAULT_NAME, Resident, TROUBLE, name_option};

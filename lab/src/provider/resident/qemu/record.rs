@@ -31,7 +31,7 @@ use crate::provider::qemu::provider::Qemu;
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::ssh;
 use crate::provider::qemu::stray::{self, Stray};
-use crate::provider::resident::resident::{check_name, name_option};
+use crate::provider::resident::lab::{check_name, name_option};
 
 /// How long a guard that listens no more may take until it has gone.
 const ENDING_LIMIT: Duration = Duration::from_secs(5);

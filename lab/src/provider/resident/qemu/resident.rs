@@ -27,7 +27,7 @@ use crate::provider::remote::job::UNITS;
 use crate::provider::remote::machine::DIRECTORY;
 use crate::provider::resident::qemu::record::{Condition, QemuLab};
 use crate::provider::resident::report::{LabReport, NodeReport, SshWay};
-use crate::provider::resident::resident::{Resident, TROUBLE};
+use crate::provider::resident::lab::{Resident, TROUBLE};
 
 /// How long a transfer may take; the emulated processor encrypts about a megabyte in a second.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(300);

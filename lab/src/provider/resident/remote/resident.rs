@@ -21,7 +21,7 @@ use crate::provider::remote::machines::both;
 use crate::provider::remote::reset;
 use crate::provider::resident::remote::record::RemoteLab;
 use crate::provider::resident::report::{LabReport, NodeReport};
-use crate::provider::resident::resident::{Resident, TROUBLE};
+use crate::provider::resident::lab::{Resident, TROUBLE};
 use crate::scenario::network::Network;
 use crate::wire::capture::decode_file;
 

@@ -273,6 +273,7 @@ impl CmId {
 
     /// Sends a DREQ, or the DREP to one that has come (`rdma_disconnect`); the queue pair goes to the error state.
     pub(super) fn disconnect(&self) -> Result<()> {
+        tracing::debug!("rdma_disconnect");
         self.checked(
             "rdma_disconnect",
             || "disconnect".into(),
@@ -280,9 +281,7 @@ impl CmId {
                 // SAFETY: the identifier is alive (we own it).
                 unsafe { rdma_sys::rdma_disconnect(raw) }
             },
-        )?;
-        tracing::debug!("rdma_disconnect");
-        Ok(())
+        )
     }
 
     /// Waits for the next event of this identifier; `None` when the deadline passed.

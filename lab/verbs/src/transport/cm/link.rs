@@ -42,8 +42,8 @@ impl Link for CmLink {
         if let Some(exponent) = params.ack_timeout {
             id.set_ack_timeout(exponent)?;
         }
-        id.accept(params)?;
         params.log("rdma_accept");
+        id.accept(params)?;
 
         let awaited = "the client to confirm the connection (ESTABLISHED)";
         let event = wait_confirmation(id, work, awaited, deadline)?;

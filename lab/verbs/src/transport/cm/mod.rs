@@ -65,8 +65,9 @@ fn connect_once(
     let mut endpoint = endpoint(Arc::clone(&id), None, builder)?;
     prepare(&mut endpoint)?;
 
-    id.connect(params, target.server)?;
+    // Before the call: its REQ may be on the wire before it returns.
     params.log("rdma_connect");
+    id.connect(params, target.server)?;
     let awaited = format!("{} to answer (ESTABLISHED)", target.server);
     let event = expect_event(&id, CmEventKind::Established, &awaited, target, deadline)?;
     endpoint.work_mut().set_peer_qp_num(event.remote_qpn);

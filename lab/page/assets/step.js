@@ -1,0 +1,230 @@
+// A run packet by packet: what both ends know behind each, and what stands in memory. All of it is worked out from the wire, as a responder and a requester do it.
+"use strict";
+function stepper({ data, P, S, count, make, draw, time, many, arrow, bytesOf, fieldsOf, choose, fates }) {
+const $ = id => document.getElementById(id);
+const M = data.messages, messages = (M.first || []).length;
+const indexOf = new Map();
+for (let i = 0; i < count; i++) indexOf.set(P.number[i], i);
+
+// The message of each packet, as far as one is known: packets of both directions between its first and its last.
+const messageOf = new Int32Array(count).fill(-1);
+for (let at = 0; at < messages; at++) {
+  const from = indexOf.get(M.first[at]), to = indexOf.get(M.last[at]);
+  if (from === undefined || to === undefined) continue;
+  const base = P.offset[from];
+  for (let i = from; i <= Math.min(to, from + 20000); i++) {
+    if (P.counted[i] !== P.counted[from] || P.connection[i] !== P.connection[from]) continue;
+    if (P.offset[i] >= base && P.offset[i] < base + M.psns[at]) messageOf[i] = at;
+  }
+}
+const isSent = i => P.fate[i] < 10 || P.fate[i] > 12;
+const isDelivered = i => P.fate[i] < 2 || P.fate[i] > 9;
+const kindOf = at => at < 0 ? "" : S[M.kind[at]];
+// PSNs that a request takes: a READ as many as its answer has packets.
+const spanOf = (i, at) => at >= 0 && kindOf(at).includes("READ") ? M.psns[at] : 1;
+
+// Where a packet's payload belongs: a region at the responder, or the requester's own buffer for what it reads.
+function placeOf(i, at) {
+  if (at < 0 || P.bytes[i] <= 0) return null;
+  const first = indexOf.get(M.first[at]), kind = kindOf(at), steps = P.offset[i] - P.offset[first];
+  // A path MTU is a power of two, and all packets but the last are full.
+  const whole = M.psns[at] > 1 ? 2 ** Math.ceil(Math.log2(M.bytes[at] / M.psns[at])) : M.bytes[at];
+  const within = steps * whole;
+  if (P.part[i] === 2) return kind.includes("READ") ? { name: `${S[M.requester[at]]}: what it reads from ${S[M.memory[at]] || "memory"}`, node: P.to[i], start: within } : null;
+  if (P.part[i] !== 1) return null;
+  if (kind.includes("WRITE")) {
+    const parts = /^(.*)([+-]\d+)$/.exec(S[M.memory[at]]);
+    return { name: parts ? parts[1] : S[M.memory[at]] || "memory", node: P.to[i], start: (parts ? Number(parts[2]) : 0) + within };
+  }
+  return kind.includes("SEND") ? { name: `${S[M.responder[at]]}: RECV of message ${at + 1}`, node: P.to[i], start: within } : null;
+}
+
+// State behind packet `end`: of each direction what its requester and its responder know, of each region what was written to it.
+const directionOf = i => P.counted[i] < 0 ? "" : `${P.connection[i]}:${P.counted[i]}`;
+function stateAt(end) {
+  const directions = new Map(), memory = new Map(), connections = new Map();
+  let words = [];
+  for (let i = 0; i <= end; i++) {
+    words = [];
+    const delivered = isDelivered(i) && !P.damaged[i];
+    if (P.part[i] === 0) {
+      management(connections, i, delivered, words);
+      continue;
+    }
+    const key = directionOf(i);
+    if (!key) continue;
+    let state = directions.get(key);
+    if (!state) directions.set(key, state = { node: P.counted[i], connection: P.connection[i], next: P.offset[i], answered: P.offset[i], expected: P.offset[i], msn: 0, again: 0, peer: P.part[i] === 1 ? P.to[i] : P.from[i], said: "" });
+    const at = messageOf[i];
+    if (P.part[i] === 1) {
+      if (isSent(i)) {
+        state.next = Math.max(state.next, P.offset[i] + spanOf(i, at));
+        if (P.again[i]) state.again++;
+      }
+      if (!isDelivered(i)) words.push(`It does not arrive: ${data.nodes[state.peer]} still expects ${psn(state, state.expected)}.`);
+      else if (P.damaged[i]) words.push(`Its ICRC is wrong: ${data.nodes[P.to[i]]} drops it without a word.`);
+      else if (P.offset[i] === state.expected) {
+        state.expected += spanOf(i, at);
+        state.said = "";
+        put(memory, i, at, words);
+      } else if (P.offset[i] < state.expected) words.push(`${data.nodes[P.to[i]]} has had it already, and does not do it again.`);
+      else words.push(`${data.nodes[P.to[i]]} expects ${psn(state, state.expected)} first: it drops this one.`);
+      continue;
+    }
+    if (P.part[i] === 2 && P.msn[i] >= 0) state.msn = P.msn[i];
+    if (P.part[i] >= 3) state.said = P.part[i] === 3 ? "has no receive buffer" : "has refused " + psn(state, P.offset[i]);
+    if (!delivered) {
+      words.push(`The answer does not arrive: ${data.nodes[state.node]} goes on waiting.`);
+      continue;
+    }
+    if (P.part[i] === 2) {
+      const was = state.answered;
+      state.answered = Math.max(state.answered, P.offset[i] + 1);
+      if (state.answered > was) words.push(`${data.nodes[state.node]} knows that everything up to ${psn(state, state.answered - 1)} is done.`);
+      put(memory, i, at, words);
+    } else words.push(P.part[i] === 3 ? `${data.nodes[state.node]} is to wait, and to ask again.` : `${data.nodes[state.node]} learns that ${psn(state, P.offset[i])} was not taken.`);
+  }
+  return { directions, memory, connections, words };
+}
+const psn = (state, offset) => `${data.nodes[state.node]}${offset < 0 ? "" : "+"}${offset}`;
+function management(connections, i, delivered, words) {
+  const key = P.connection[i], name = S[P.words[i]].replace("CM ", "");
+  if (!connections.has(key)) connections.set(key, {});
+  const ends = connections.get(key), { from, to } = { from: P.from[i], to: P.to[i] };
+  const set = (node, state) => { ends[node] = state; };
+  if (isSent(i)) {
+    const own = { REQ: "asks to connect", REP: "has accepted, waits for the RTU", RTU: "connected", REJ: "has rejected", DREQ: "disconnects", DREP: "disconnected" }[name];
+    if (own) set(from, own);
+  }
+  if (!delivered) { words.push("It does not arrive."); return; }
+  const peer = { REQ: "is asked to connect", REP: "is accepted", RTU: "connected", REJ: "is rejected", DREQ: "is told that the peer disconnects", DREP: "disconnected" }[name];
+  if (peer) { set(to, peer); words.push(`${data.nodes[to]}: ${peer}.`); }
+}
+function put(memory, i, at, words) {
+  const place = placeOf(i, at);
+  if (!place) return;
+  if (!memory.has(place.name)) memory.set(place.name, { node: place.node, writes: [], low: place.start, high: place.start });
+  const region = memory.get(place.name);
+  region.writes.push({ i, start: place.start, length: P.bytes[i] });
+  region.low = Math.min(region.low, place.start);
+  region.high = Math.max(region.high, place.start + P.bytes[i]);
+  words.push(`${many(P.bytes[i], "byte")} go to ${place.name}, from ${place.start} on.`);
+}
+
+// Shown: both ends of the packet, with what changed by it.
+function row(name, value, before) {
+  return make("div", { class: value === before ? "" : "changed-now" }, make("dt", {}, name), make("dd", {}, value));
+}
+function card(node, now, before, i) {
+  const rows = [], connection = P.connection[i];
+  const ends = state => (state.connections.get(connection) || {})[node];
+  if (ends(now)) rows.push(row("connection", ends(now), ends(before)));
+  for (const [key, state] of now.directions) {
+    if (state.connection !== connection) continue;
+    const was = before.directions.get(key) || {};
+    if (state.node === node) {
+      rows.push(row("next PSN", psn(state, state.next), was.node === undefined ? "" : psn(was, was.next)));
+      const open = state.next - state.answered;
+      rows.push(row("not answered", open > 0 ? `${many(open, "PSN")}, from ${psn(state, state.answered)}` : "none", was.node === undefined ? "none" : was.next - was.answered > 0 ? `${many(was.next - was.answered, "PSN")}, from ${psn(was, was.answered)}` : "none"));
+      if (state.again) rows.push(row("sent again", many(state.again, "packet"), was.again ? many(was.again, "packet") : ""));
+    } else if (state.peer === node) {
+      rows.push(row("expects", psn(state, state.expected), was.node === undefined ? "" : psn(was, was.expected)));
+      rows.push(row("MSN", String(state.msn), String(was.msn || 0)));
+      if (state.said) rows.push(row("last word", state.said, was.said));
+    }
+  }
+  if (!rows.length) rows.push(make("p", { class: "quiet" }, "nothing yet"));
+  return make("div", { class: "end" }, make("h3", {}, data.nodes[node]), make("dl", {}, ...rows));
+}
+const WINDOW = 128;
+function regionNode(name, region, i) {
+  const last = region.writes[region.writes.length - 1], isNow = last.i === i;
+  const start = Math.max(region.low, Math.floor((last.start - region.low) / 16) * 16 + region.low), end = Math.min(region.high, start + WINDOW);
+  const bytes = new Array(end - start).fill(null), fresh = new Set();
+  for (const write of region.writes) {
+    if (write.start >= end || write.start + write.length <= start) continue;
+    const frame = bytesOf(write.i), payload = fieldsOf(write.i, frame).find(field => field.name === "payload");
+    for (let at = Math.max(start, write.start); at < Math.min(end, write.start + write.length); at++) {
+      const byte = payload && frame[payload.start + at - write.start];
+      const isKept = payload && at - write.start < payload.length && byte !== undefined;
+      bytes[at - start] = isKept ? byte : -1;
+      if (write.i === i) fresh.add(at - start);
+    }
+  }
+  const dump = make("div", { class: "hex", tabindex: "0", role: "img", "aria-label": `${name}, ${end - start} bytes from ${start} on` });
+  for (let at = 0; at < bytes.length; at += 16) {
+    dump.append(make("span", { class: "o" }, String(start + at).padStart(6) + "  "));
+    let text = "";
+    for (let byte = at; byte < at + 16; byte++) {
+      if (byte >= bytes.length) { dump.append("   "); continue; }
+      const value = bytes[byte];
+      dump.append(make("b", { class: fresh.has(byte) ? "lit" : "" }, value === null ? "··" : value < 0 ? "??" : value.toString(16).padStart(2, "0")), " ");
+      text += value >= 0x20 && value < 0x7f ? String.fromCharCode(value) : "·";
+    }
+    dump.append(make("span", { class: "c" }, " " + text), "\n");
+  }
+  const strip = draw("svg", { viewBox: "0 0 1000 22", preserveAspectRatio: "none", "aria-hidden": "true" });
+  const scale = at => 1000 * (at - region.low) / Math.max(1, region.high - region.low);
+  for (const write of region.writes.slice(-2000)) {
+    strip.append(draw("rect", { x: scale(write.start), width: Math.max(2, scale(write.start + write.length) - scale(write.start)), y: 3, height: 16, class: write.i === i ? "p4" : "p1", fill: "currentColor", "fill-opacity": write.i === i ? 1 : .4 }));
+  }
+  const left = region.high - end;
+  return make("div", { class: "place" }, make("h4", {}, name, make("span", { class: "quiet" }, ` at ${data.nodes[region.node]}, bytes ${region.low} to ${region.high - 1} so far${isNow ? ", changed now" : ""}`)), strip, dump,
+    left > 0 ? make("p", { class: "quiet" }, `and ${many(left, "byte")} behind them`) : null);
+}
+function show(i) {
+  const now = stateAt(i), before = stateAt(i - 1);
+  const left = Math.min(P.from[i], P.to[i]), right = P.from[i] === P.to[i] ? P.to[i] : Math.max(P.from[i], P.to[i]);
+  const svg = draw("svg", { viewBox: "0 0 300 60", role: "img", "aria-label": `${data.nodes[P.from[i]]} to ${data.nodes[P.to[i]]}, ${fates[P.fate[i]][0]}` });
+  for (const x of [20, 280]) svg.append(draw("line", { x1: x, x2: x, y1: 4, y2: 56, stroke: "var(--lane)", "stroke-width": 1.4 }));
+  const isBack = P.from[i] === P.to[i] ? P.part[i] >= 2 : P.from[i] === right;
+  svg.append(arrow(i, isBack ? 280 : 20, isBack ? 20 : 280, 30));
+  const wire = make("div", { class: "wire" }, make("strong", { class: "p" + P.part[i] }, S[P.words[i]]), make("span", { class: "quiet" }, [S[P.psn[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : "", S[P.details[i]]].filter(Boolean).join(", ")), svg,
+    make("p", { role: "status" }, now.words.join(" ") || "Nothing that the wire tells changes."));
+  $("ends").replaceChildren(card(left, now, before, i), wire, left === right ? make("div", { class: "end" }) : card(right, now, before, i));
+  const regions = [...now.memory].sort((a, b) => b[1].writes[b[1].writes.length - 1].i - a[1].writes[a[1].writes.length - 1].i).slice(0, 4);
+  $("places").replaceChildren(...regions.map(([name, region]) => regionNode(name, region, i)));
+  if (!regions.length) $("places").append(make("p", { class: "quiet" }, "No payload has arrived yet."));
+  $("at").value = i;
+  $("at-words").textContent = `packet ${P.number[i]}, ${i + 1} of ${count.toLocaleString("en")}, ${time(P.time[i])}`;
+}
+
+if (!count) return () => {};
+$("step").hidden = false;
+$("at").max = count - 1;
+let shown = 0, playing = 0, isSeen = false;
+const to = i => choose(Math.max(0, Math.min(count - 1, i)));
+function stop() {
+  clearInterval(playing);
+  playing = 0;
+  $("play").textContent = "▶ play";
+}
+$("play").addEventListener("click", () => {
+  if (playing) return stop();
+  if (shown === count - 1) to(0);
+  $("play").textContent = "❚❚ stop";
+  playing = setInterval(() => shown >= count - 1 ? stop() : to(shown + 1), 900);
+});
+$("back").addEventListener("click", () => { stop(); to(shown - 1); });
+$("forth").addEventListener("click", () => { stop(); to(shown + 1); });
+$("at").addEventListener("input", () => { stop(); to(Number($("at").value)); });
+document.addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) return;
+  const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  // What scrolls sideways has these keys for itself.
+  const area = document.activeElement.closest(".scroll, pre, .hex");
+  if (!by || area && area.scrollWidth > area.clientWidth) return;
+  event.preventDefault();
+  stop();
+  to(shown + by);
+});
+// Worked out when it is near the eye, so that a long page opens at once.
+new IntersectionObserver(([entry]) => {
+  isSeen = entry.isIntersecting;
+  if (isSeen) show(shown);
+}, { rootMargin: "200px" }).observe($("step"));
+return i => {
+  shown = i;
+  if (isSeen) show(i);
+};
+}

@@ -1,0 +1,368 @@
+//! Verbs calls, completions and CM events as programs log them, matched with the wire.
+//!
+//! In: the text of a program that logs lines as `[SECONDS] WORDS`, by a clock of its own, and an analysed capture. Out: bounds of what its clock has to be
+//! moved by to be the capture's. They follow from the run itself: nothing is posted behind its packet, and nothing completes before its answer. A program
+//! without such lines has no calls.
+
+use std::collections::HashMap;
+
+use roce::{Outcome, PacketLine, Report};
+
+use crate::frames::Capture;
+
+/// Calls that are kept of one program.
+const MOST: usize = 20_000;
+
+/// CallKind of a logged line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallKind {
+    /// Something is made or looked up; not on the ladder.
+    Setup,
+    /// A work request is posted.
+    Posted,
+    /// A completion was taken.
+    Completed,
+    /// The same, of a work request that failed.
+    Failed,
+    /// Connection management tells something.
+    Event,
+    /// Connection management is told something.
+    Connection,
+    /// A queue pair changes its state.
+    State,
+}
+
+/// A logged line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoggedCall {
+    /// Time in nanoseconds by the program's own clock.
+    pub(crate) time_ns: i64,
+    pub(crate) kind: CallKind,
+    pub(crate) text: String,
+}
+
+/// Calls of one program.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calls {
+    pub(crate) node: String,
+    pub(crate) calls: Vec<LoggedCall>,
+    pub(crate) left_out: usize,
+}
+
+impl Calls {
+    /// Reads the log of the program on `node`; lines of other shapes are passed over.
+    pub fn of_log(node: impl Into<String>, log: &str) -> Self {
+        let mut found = Self { node: node.into(), ..Self::default() };
+        for call in log.lines().filter_map(call) {
+            if found.calls.len() < MOST { found.calls.push(call) } else { found.left_out += 1 }
+        }
+        found
+    }
+
+    /// Whether the program logged nothing of its calls.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Matches the program's clock with the capture's.
+    pub(crate) fn offset(&self, capture: &Capture) -> ClockOffset {
+        let mut bounds = ClockBounds::default();
+        bounds.of_work(self, &capture.report);
+        bounds.of_management(self, capture);
+        ClockOffset::between(bounds.least, bounds.most)
+    }
+}
+
+fn call(line: &str) -> Option<LoggedCall> {
+    let (stamp, text) = line.trim_start().strip_prefix('[')?.split_once(']')?;
+    let (seconds, fraction) = stamp.trim().split_once('.')?;
+    let text = text.trim();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(seconds) || !digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    let fraction: i64 = format!("{fraction:0<9}").parse().ok()?;
+    let time_ns = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction)?;
+    Some(LoggedCall { time_ns, kind: kind(text)?, text: text.to_owned() })
+}
+
+fn kind(text: &str) -> Option<CallKind> {
+    let call = text.split([':', ' ']).next().unwrap_or_default();
+    Some(match call {
+        "ibv_post_send" | "ibv_post_recv" => CallKind::Posted,
+        "completion" if text.contains(" SUCCESS") => CallKind::Completed,
+        "completion" => CallKind::Failed,
+        "CM" if text.starts_with("CM event ") => CallKind::Event,
+        "rdma_connect" | "rdma_accept" | "rdma_reject" | "rdma_notify" | "rdma_disconnect" => {
+            CallKind::Connection
+        }
+        "ibv_modify_qp" => CallKind::State,
+        "qp" if text.contains(": state ") => CallKind::State,
+        "qp" => CallKind::Setup,
+        _ if call.starts_with("ibv_") || call.starts_with("rdma_") => CallKind::Setup,
+        _ => return None,
+    })
+}
+
+/// The number behind `name` in a logged line: 17 of `qp 17, wr_id 1`.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(&format!("{name} "))?;
+    let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
+    rest.get(..end)?.parse().ok()
+}
+
+/// ClockBounds of what is added to a program's time to have the capture's, in nanoseconds.
+#[derive(Debug, Default)]
+struct ClockBounds {
+    least: Option<i128>,
+    most: Option<i128>,
+}
+
+impl ClockBounds {
+    /// What happened on the wire no earlier than the call.
+    fn not_before(&mut self, call: &LoggedCall, wire_ns: u64) {
+        let bound = i128::from(wire_ns) - i128::from(call.time_ns);
+        self.most = Some(self.most.map_or(bound, |most| most.min(bound)));
+    }
+
+    /// What happened on the wire no later than the call.
+    fn not_after(&mut self, call: &LoggedCall, wire_ns: u64) {
+        let bound = i128::from(wire_ns) - i128::from(call.time_ns);
+        self.least = Some(self.least.map_or(bound, |least| least.max(bound)));
+    }
+
+    /// Work requests of each queue pair, in order, against its messages.
+    fn of_work(&mut self, program: &Calls, report: &Report) {
+        let mut sent: HashMap<u64, Vec<&roce::Message>> = HashMap::new();
+        let mut received: HashMap<u64, Vec<&roce::Message>> = HashMap::new();
+        for message in &report.messages {
+            if report.names.get(message.requester) == program.node
+                && let Some(qpn) = message.requester_qpn
+            {
+                sent.entry(qpn.into()).or_default().push(message);
+            }
+            let takes_a_receive = message.kind.to_string().contains("SEND") || message.immediate.is_some();
+            if report.names.get(message.responder) == program.node && takes_a_receive {
+                received.entry(message.responder_qpn.into()).or_default().push(message);
+            }
+        }
+        let (mut posted, mut taken): (HashMap<u64, usize>, HashMap<u64, usize>) = Default::default();
+        let mut work: HashMap<(u64, u64), &roce::Message> = HashMap::new();
+        for call in &program.calls {
+            let (Some(qp), Some(wr_id)) = (number(&call.text, "qp"), number(&call.text, "wr_id")) else {
+                continue;
+            };
+            match call.kind {
+                CallKind::Posted if call.text.starts_with("ibv_post_send") => {
+                    let index = posted.entry(qp).or_default();
+                    if let Some(message) = sent.get(&qp).and_then(|messages| messages.get(*index)) {
+                        self.not_before(call, message.sent_ns);
+                        work.insert((qp, wr_id), message);
+                    }
+                    *index += 1;
+                }
+                CallKind::Completed if call.text.contains(": RECV") => {
+                    let index = taken.entry(qp).or_default();
+                    if let Some(message) = received.get(&qp).and_then(|messages| messages.get(*index)) {
+                        self.not_after(call, message.sent_ns);
+                    }
+                    *index += 1;
+                }
+                CallKind::Completed => {
+                    let message = work.get(&(qp, wr_id));
+                    let is_done = |message: &&&roce::Message| {
+                        matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
+                    };
+                    if let Some(end) = message.filter(is_done).and_then(|message| message.ended_ns) {
+                        self.not_after(call, end);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The first call and event of each kind of connection management, against the first of its packets.
+    fn of_management(&mut self, program: &Calls, capture: &Capture) {
+        let times: HashMap<u64, u64> =
+            capture.frames.iter().map(|frame| (frame.number, frame.timestamp_ns)).collect();
+        let (report, lines) = (&capture.report, capture.report.packet_lines());
+        let first_packet = |words: &str, is_its: &dyn Fn(&PacketLine) -> bool| {
+            let line = lines.iter().find(|line| line.words == words && is_its(line))?;
+            times.get(&line.number).copied()
+        };
+        let is_from = |line: &PacketLine| report.names.get(line.ends[0]) == program.node;
+        let is_to = |line: &PacketLine| report.names.get(line.ends[1]) == program.node;
+        let first = |start: &str| program.calls.iter().find(|call| call.text.starts_with(start));
+        for (call, words) in
+            [("rdma_connect", "CM REQ"), ("rdma_accept", "CM REP"), ("rdma_reject", "CM REJ")]
+        {
+            if let (Some(call), Some(time)) = (first(call), first_packet(words, &is_from)) {
+                self.not_before(call, time);
+            }
+        }
+        for (event, words) in [
+            ("CONNECT_REQUEST", "CM REQ"),
+            ("ESTABLISHED", "CM REP"),
+            ("REJECTED", "CM REJ"),
+            ("DISCONNECTED", "CM DREQ"),
+        ] {
+            let is_its = |line: &PacketLine| match event {
+                "CONNECT_REQUEST" | "REJECTED" => is_to(line),
+                _ => is_to(line) || is_from(line),
+            };
+            if let (Some(call), Some(time)) =
+                (first(&format!("CM event {event}")), first_packet(words, &is_its))
+            {
+                self.not_after(call, time);
+            }
+        }
+    }
+}
+
+/// What is added to a program's time to have the capture's, and how well that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClockOffset {
+    /// Nothing on the wire tells it.
+    Unknown,
+    /// As it is at least.
+    AtLeast(i128),
+    /// As it is at most.
+    AtMost(i128),
+    /// Known to so many nanoseconds, more or less.
+    Within { offset_ns: i128, uncertainty_ns: i128 },
+    /// The bounds contradict each other by so much: the clocks do not run alike, or a call was taken for another.
+    Contradicted { offset_ns: i128, by_ns: i128 },
+}
+
+impl ClockOffset {
+    fn between(least: Option<i128>, most: Option<i128>) -> Self {
+        match (least, most) {
+            (None, None) => Self::Unknown,
+            (Some(least), None) => Self::AtLeast(least),
+            (None, Some(most)) => Self::AtMost(most),
+            (Some(least), Some(most)) if least > most => {
+                Self::Contradicted { offset_ns: i128::midpoint(least, most), by_ns: least - most }
+            }
+            (Some(least), Some(most)) => Self::Within {
+                offset_ns: i128::midpoint(least, most),
+                uncertainty_ns: (most - least + 1) / 2,
+            },
+        }
+    }
+
+    /// The offset in nanoseconds, if anything is known of it.
+    pub(crate) fn ns(self) -> Option<i128> {
+        match self {
+            Self::Unknown => None,
+            Self::AtLeast(ns) | Self::AtMost(ns) => Some(ns),
+            Self::Within { offset_ns, .. } | Self::Contradicted { offset_ns, .. } => Some(offset_ns),
+        }
+    }
+
+    /// How well it is known, as the end of a sentence that begins with the program.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::Unknown => {
+                "its clock could not be matched: none of its calls has a packet in the capture".to_owned()
+            }
+            Self::AtLeast(_) => {
+                "its times are the earliest that the wire allows; nothing bounds them from above".to_owned()
+            }
+            Self::AtMost(_) => {
+                "its times are the latest that the wire allows; nothing bounds them from below".to_owned()
+            }
+            Self::Within { uncertainty_ns, .. } => format!("matched to ±{}", duration(uncertainty_ns)),
+            Self::Contradicted { by_ns, .. } => {
+                format!(
+                    "matched to about {}: its calls and the wire contradict each other by that much",
+                    duration(by_ns)
+                )
+            }
+        }
+    }
+}
+
+/// A duration for people: `12.3 µs`.
+pub(crate) fn duration(ns: i128) -> String {
+    let size = ns.unsigned_abs();
+    let value = ns as f64;
+    match size {
+        0..1_000_000 => format!("{:.1} µs", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} ms", value / 1e6),
+        _ => format!("{:.3} s", value / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roce::capture::Record;
+    use roce::synth::Pair;
+    use roce::{Analysis, Names};
+
+    use super::*;
+    use crate::Collector;
+
+    /// A frame each 10 ms.
+    fn capture(frames: &[Vec<u8>]) -> Capture {
+        let (mut analysis, mut collector) = (Analysis::new(Names::new()), Collector::new());
+        for (number, frame) in (1..).zip(frames) {
+            let record = Record::ethernet(number, number * 10_000_000, frame);
+            let frame = record.frame();
+            collector.push(&record, &frame);
+            analysis.push_frame(&record, &frame);
+        }
+        collector.finish("a", analysis.finish())
+    }
+
+    #[test]
+    fn lines_of_calls_are_read_and_others_passed_over() {
+        let log = "connected\n  [0.000500] rdma_connect: 198.51.100.2:7471\n[1.5] completion wr_id 1: RDMA_WRITE SUCCESS, 18 bytes, qp 17\n\
+                   \x20 [0.1] something else\n[   12.3] eth0: up\n[1.2.3] ibv_x\n[-1.0] ibv_x\n[99999999999999999999.0] ibv_x\n[0.000000] ibv_alloc_pd: device rxe0\n";
+        let calls = Calls::of_log("client", log).calls;
+        let read: Vec<(i64, CallKind)> = calls.iter().map(|call| (call.time_ns, call.kind)).collect();
+        assert_eq!(
+            read,
+            [(500_000, CallKind::Connection), (1_500_000_000, CallKind::Completed), (0, CallKind::Setup)]
+        );
+        assert_eq!((number(&calls[1].text, "qp"), number(&calls[1].text, "wr_id")), (Some(17), Some(1)));
+    }
+
+    #[test]
+    fn clock_is_bounded_by_what_cannot_be_otherwise() {
+        let pair = Pair::new(1);
+        let capture = capture(&pair.write_then_read());
+        let report = &capture.report;
+        let message = &report.messages[0];
+        let (qp, node) = (message.requester_qpn.unwrap(), report.names.get(message.requester));
+        // The program's clock began 5 ms into the capture; it posts 2 ms before the packet and hears of the end 4 ms behind the answer.
+        let own = |wire_ns: u64, by_ms: i64| (wire_ns as i64 - 5_000_000 + by_ms * 1_000_000) as f64 / 1e9;
+        let log = format!(
+            "[{:.6}] ibv_post_send: qp {qp}, wr_id 1, RDMA_WRITE, 18 bytes\n[{:.6}] completion wr_id 1: RDMA_WRITE SUCCESS, 18 bytes, qp {qp}\n",
+            own(message.sent_ns, -2),
+            own(message.ended_ns.unwrap(), 4)
+        );
+        let calls = Calls::of_log(node.clone(), &log);
+        assert_eq!(
+            calls.offset(&capture),
+            ClockOffset::Within { offset_ns: 4_000_000, uncertainty_ns: 3_000_000 }
+        );
+        assert_eq!(calls.offset(&capture).words(), "matched to ±3.00 ms");
+        // A CM event narrows it: the REQ is the first packet, at 10 ms.
+        let connect = format!("[{:.6}] rdma_connect: x\n", own(10_000_000, -1));
+        let both = Calls::of_log(node, &(connect + &log)).offset(&capture);
+        assert_eq!(both, ClockOffset::Within { offset_ns: 3_500_000, uncertainty_ns: 2_500_000 });
+        assert_eq!(Calls::of_log("nobody", &log).offset(&capture), ClockOffset::Unknown);
+    }
+
+    #[test]
+    fn bounds_that_contradict_are_told() {
+        let offset = ClockOffset::between(Some(3_000), Some(1_000));
+        assert_eq!(offset, ClockOffset::Contradicted { offset_ns: 2_000, by_ns: 2_000 });
+        assert!(offset.words().contains("about 2.0 µs"), "{}", offset.words());
+        assert_eq!(
+            [ClockOffset::between(Some(1), None), ClockOffset::between(None, Some(1))].map(ClockOffset::ns),
+            [Some(1); 2]
+        );
+    }
+}
