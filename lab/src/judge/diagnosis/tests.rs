@@ -11,6 +11,7 @@ use super::{Diagnosis, diagnose};
 use crate::base::command::Output;
 use crate::base::role::Role;
 use crate::judge::completeness;
+use crate::judge::snapshot::Accepted;
 use crate::run::evidence::{Evidence, Failed, FailedKind};
 use crate::scenario::Scenario;
 use crate::scenario::cause::Cause;
@@ -89,10 +90,18 @@ impl Run {
 
     /// What is diagnosed.
     pub(super) fn diagnosed(&mut self) -> Vec<Diagnosis> {
-        let not_taken = self.not_taken;
         let artifacts = tempfile::tempdir().unwrap();
-        write(artifacts.path(), &self.frames, &self.fates);
-        let report = self.evidence.decode(artifacts.path()).unwrap();
+        let report = self.counted_all(artifacts.path());
+        let completeness = completeness::check(&self.evidence, &report, artifacts.path()).unwrap();
+        assert_eq!(completeness.differences, [""; 0]);
+        diagnose(&self.evidence, Some(&report), &completeness, artifacts.path()).unwrap()
+    }
+
+    /// Writes the capture into `artifacts`, and lets the devices have counted what is in it.
+    fn counted_all(&mut self, artifacts: &Path) -> roce::Report {
+        let not_taken = self.not_taken;
+        write(artifacts, &self.frames, &self.fates);
+        let report = self.evidence.decode(artifacts).unwrap();
         for role in Role::BOTH {
             let of = |counts: &BTreeMap<IpAddr, u64>| {
                 counts.get(&self.evidence.addresses[&role]).copied().unwrap_or(0)
@@ -102,9 +111,7 @@ impl Run {
             let node = self.evidence.node(role);
             (node.sent, node.received) = (Some(sent), Some(received));
         }
-        let completeness = completeness::check(&self.evidence, &report, artifacts.path()).unwrap();
-        assert_eq!(completeness.differences, [""; 0]);
-        diagnose(&self.evidence, Some(&report), &completeness, artifacts.path()).unwrap()
+        report
     }
 
     pub(super) fn causes(&mut self) -> Vec<Cause> {
@@ -462,4 +469,29 @@ fn immediate_in_the_other_byte_order_is_told_where_a_program_failed() {
     assert_eq!(of(7_u32.swap_bytes()).client_failed("").causes(), [Cause::ImmediateByteSwapped]);
     assert_eq!(of(7).client_failed("").causes(), [Cause::ClientFailed]);
     assert_eq!(of(7_u32.swap_bytes()).causes(), []);
+}
+
+#[test]
+fn run_that_is_meant_as_it_was_is_told_what_to_expect() {
+    let pair = Pair::new(1);
+    let mut run = refused(pair.passive.va, pair.passive.rkey ^ 1, 0x62).counted(Role::Client, "send_err", 2);
+    run.evidence.scenario.expect.completions = false;
+    let artifacts = tempfile::tempdir().unwrap();
+    run.counted_all(artifacts.path());
+    let of =
+        |evidence: &Evidence| crate::judge::meant::meant(evidence, artifacts.path(), &Accepted::NotDemanded);
+    let meant = of(&run.evidence).unwrap();
+    assert_eq!(meant.options, ["--client-exit 3", "--finding RequestRefused", "--counter client.send_err=2"]);
+    let expected = [
+        "[expect.client] exit = 3",
+        "[expect] findings = [\"RequestRefused\"]",
+        "[expect.client] counters = { send_err = 2 }",
+    ];
+    assert_eq!(meant.lines, expected);
+    // What no expectation accepts is not offered.
+    run.evidence.node(Role::Client).kernel_log = "<3>[    1.0] something broke\n".to_owned();
+    assert_eq!(of(&run.evidence), None);
+    run.evidence.node(Role::Client).kernel_log.clear();
+    run.evidence.node(Role::Server).is_timed_out = true;
+    assert_eq!(of(&run.evidence), None);
 }
