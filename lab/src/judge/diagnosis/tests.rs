@@ -64,6 +64,13 @@ impl Run {
         self
     }
 
+    /// Adds a message that is answered so many milliseconds after the first frame.
+    pub(super) fn frames_until(&mut self, ms: u64) {
+        let pair = Pair::new(1);
+        self.frames.push((ms, pair.request(0x04, 1).ack_request().payload(&[0; 4]).build()));
+        self.frames.push((ms, pair.response(0x11, 1).aeth(0x1f, 2).build()));
+    }
+
     /// Loses the frames with these indices.
     pub(super) fn without(mut self, lost: &[usize]) -> Run {
         self.fates.extend(lost.iter().map(|index| (*index, "fate=dropped")));
@@ -453,7 +460,7 @@ fn read_that_never_leaves_is_told_from_a_program_that_goes_on_sending() {
     assert_eq!(run(&frames), [Cause::ReadDepthNone]);
     frames.push((9_900, pair.request(0x04, 0).ack_request().payload(&[0; 4]).build()));
     frames.push((9_901, pair.response(0x11, 0).aeth(0x1f, 1).build()));
-    assert_eq!(run(&frames), []);
+    assert_eq!(run(&frames), [Cause::LimitTooShort]);
 }
 
 #[test]
