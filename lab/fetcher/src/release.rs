@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::signature::SKEW;
-use crate::transfer::Expected;
+use crate::transfer::ExpectedFile;
 
 /// The signed text of an `InRelease` file.
 #[derive(Debug)]
@@ -42,12 +42,12 @@ impl SignedRelease {
     }
 
     /// The checksum and size of the list `path`.
-    pub(crate) fn list(&self, path: &str) -> Option<Expected<'_>> {
+    pub(crate) fn list(&self, path: &str) -> Option<ExpectedFile<'_>> {
         let mut lines = self.text.lines().skip_while(|line| *line != "SHA256:").skip(1);
         lines.by_ref().take_while(|line| line.starts_with(' ')).find_map(|line| {
             let mut words = line.split_whitespace();
             let (sha256, size_bytes, name) = (words.next()?, words.next()?, words.next()?);
-            (name == path).then(|| Some(Expected { size_bytes: size_bytes.parse().ok()?, sha256 }))?
+            (name == path).then(|| Some(ExpectedFile { size_bytes: size_bytes.parse().ok()?, sha256 }))?
         })
     }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, OTHER_MIRROR, Result};
 use crate::index::{IndexedPackage, PackageIndex, shortened};
 use crate::release::SignedRelease;
 use crate::signature;
-use crate::transfer::{self, Expected, MirrorAddress, TransferFault};
+use crate::transfer::{self, ExpectedFile, MirrorAddress, TransferFault};
 
 /// The list of packages, in a release.
 const LIST: &str = "main/binary-amd64/Packages.xz";
@@ -98,7 +98,7 @@ fn fetch_list(
     mirror: &MirrorAddress,
     base: &str,
     by_hash: bool,
-    expected: Expected<'_>,
+    expected: ExpectedFile<'_>,
     into: &Path,
 ) -> Result<()> {
     let plain = format!("{base}/{LIST}");
@@ -202,7 +202,7 @@ impl FetchedRelease {
 
     fn bring(&self, package: &IndexedPackage<'_>, directory: &Path) -> Result<()> {
         let into = directory.join(package.file());
-        let expected = Expected { size_bytes: package.size_bytes, sha256: package.sha256 };
+        let expected = ExpectedFile { size_bytes: package.size_bytes, sha256: package.sha256 };
         if transfer::is(&into, expected) {
             return Ok(());
         }

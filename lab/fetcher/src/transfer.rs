@@ -44,7 +44,7 @@ pub(crate) struct MirrorAddress {
 
 /// A file as the signed lists describe it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Expected<'a> {
+pub(crate) struct ExpectedFile<'a> {
     pub(crate) size_bytes: u64,
     /// Lower-case hexadecimal.
     pub(crate) sha256: &'a str,
@@ -103,7 +103,12 @@ impl MirrorAddress {
     }
 
     /// Brings a file to `into`, which it is renamed to once it is what is expected.
-    pub(crate) fn save(&self, path: &str, expected: Expected<'_>, into: &Path) -> Result<(), TransferFault> {
+    pub(crate) fn save(
+        &self,
+        path: &str,
+        expected: ExpectedFile<'_>,
+        into: &Path,
+    ) -> Result<(), TransferFault> {
         self.tried(|| {
             let (content, _) = self.open(path)?;
             save(content, expected, into)
@@ -187,7 +192,7 @@ fn roots() -> Vec<CertificateDer<'static>> {
 }
 
 /// True if the file at `path` is what is expected.
-pub(crate) fn is(path: &Path, expected: Expected<'_>) -> bool {
+pub(crate) fn is(path: &Path, expected: ExpectedFile<'_>) -> bool {
     let Ok(mut file) = File::open(path) else { return false };
     let mut digest = Sha256::new();
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -200,7 +205,7 @@ pub(crate) fn is(path: &Path, expected: Expected<'_>) -> bool {
     }
 }
 
-fn save(mut content: impl Read, expected: Expected<'_>, into: &Path) -> Result<(), TransferFault> {
+fn save(mut content: impl Read, expected: ExpectedFile<'_>, into: &Path) -> Result<(), TransferFault> {
     let directory = into.parent().unwrap_or(Path::new("."));
     let here = |error: &io::Error| TransferFault::Here(Error::file("failed to write", into, error));
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| here(&error))?;

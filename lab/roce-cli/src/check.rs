@@ -47,7 +47,7 @@ pub struct Args {
 }
 
 /// A capture that was checked.
-struct Checked {
+struct CheckedFile {
     name: String,
     filter: Filter,
     report: Report,
@@ -96,7 +96,7 @@ impl Args {
             self.examine(input, files, defaults.clone(), output)
         };
         side_by_side::each(&mut Output::new(), &self.files, at_a_time, examine, |checked| {
-            worst = worst.max(checked.and_then(Checked::conclude).unwrap_or_else(|error| {
+            worst = worst.max(checked.and_then(CheckedFile::conclude).unwrap_or_else(|error| {
                 output::error(&error);
                 TROUBLE
             }));
@@ -112,7 +112,7 @@ impl Args {
         files: &[PathBuf],
         defaults: Names,
         output: &mut Output,
-    ) -> Result<Checked, Error> {
+    ) -> Result<CheckedFile, Error> {
         let names = self.common.names(defaults, files);
         let filter = self.common.filter(files, &names)?;
         let mut analysis = Analysis::streaming(names.clone());
@@ -208,11 +208,11 @@ impl Args {
             ))?;
         }
         output.flush()?;
-        Ok(Checked { name: input.name, filter, report, stopped, is_clean: counts[1..] == [0, 0] })
+        Ok(CheckedFile { name: input.name, filter, report, stopped, is_clean: counts[1..] == [0, 0] })
     }
 }
 
-impl Checked {
+impl CheckedFile {
     /// Prints what else is to be said of the capture; gives its exit code.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::cache::write_whole;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress::Step;
-use crate::explore::outcome::{self, Baseline, Outcome, Tried, Wire};
+use crate::explore::outcome::{self, AlteredWire, Baseline, Outcome, Tried};
 use crate::explore::packets::{self, Target};
 use crate::explore::placement::{self, Placement};
 use crate::explore::table;
@@ -58,7 +58,7 @@ pub enum Reach {
 
 /// The first line of [`FILE`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Plan {
+struct ExplorationPlan {
     scenario: Scenario,
     reach: Reach,
     baseline: Baseline,
@@ -71,7 +71,7 @@ struct Plan {
 #[derive(Debug)]
 pub struct Exploration {
     directory: PathBuf,
-    plan: Plan,
+    plan: ExplorationPlan,
     tried: Vec<Tried>,
 }
 
@@ -123,7 +123,7 @@ impl Exploration {
             targets.len(),
             placements.len()
         ));
-        let plan = Plan { scenario, reach, baseline, placements, packets: targets.len() };
+        let plan = ExplorationPlan { scenario, reach, baseline, placements, packets: targets.len() };
         let exploration = Exploration { directory: directory.to_owned(), plan, tried: Vec::new() };
         let line = json(&exploration.plan)?;
         write_whole(&directory.join(FILE), line.as_bytes())?;
@@ -260,7 +260,7 @@ impl Exploration {
         };
         let artifacts = free(&self.directory, &name);
         let (evidence, verdict) = attempt(setup, &scenario, &artifacts)?;
-        let wire = Wire::read(&evidence, &artifacts);
+        let wire = AlteredWire::read(&evidence, &artifacts);
         artifacts::keep(&verdict, &artifacts)?;
         Ok(outcome::judge(placement, self.plan.baseline, &evidence, wire.as_ref(), &verdict))
     }

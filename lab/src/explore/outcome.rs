@@ -114,7 +114,7 @@ pub fn judge(
     placement: &Placement,
     baseline: Baseline,
     evidence: &Evidence,
-    seen: Option<&Wire>,
+    seen: Option<&AlteredWire>,
     verdict: &Verdict,
 ) -> Tried {
     let programs = evidence.seconds.get("programs").copied().unwrap_or_default();
@@ -156,7 +156,7 @@ pub fn judge(
 }
 
 /// Lists what contradicts the protocol, the gravest first.
-fn objections(demand: Demand, seen: Option<&Wire>, verdict: &Verdict) -> Vec<String> {
+fn objections(demand: Demand, seen: Option<&AlteredWire>, verdict: &Verdict) -> Vec<String> {
     let is_never_met = verdict.failures.iter().any(|failure| failure.text.contains("never matched"));
     let counts = |failure: &Failure| match failure.reason {
         // The wire's rules are judged below.
@@ -191,16 +191,16 @@ fn objections(demand: Demand, seen: Option<&Wire>, verdict: &Verdict) -> Vec<Str
 
 /// The capture of a run with faults.
 #[derive(Debug)]
-pub struct Wire {
+pub struct AlteredWire {
     /// All that it holds.
     pub report: Report,
     /// Numbers of the packets that the faults changed: what is wrong with them is the faults' doing.
     pub altered: HashSet<u64>,
 }
 
-impl Wire {
+impl AlteredWire {
     /// Reads the capture of a run; `None` where it cannot be read, which its verdict says.
-    pub fn read(evidence: &Evidence, artifacts: &Path) -> Option<Wire> {
+    pub fn read(evidence: &Evidence, artifacts: &Path) -> Option<AlteredWire> {
         let report = evidence.decode(artifacts).ok()?;
         let mut reader = Reader::new(File::open(artifacts.join(CAPTURE)).ok()?).ok()?;
         let mut altered = HashSet::new();
@@ -209,7 +209,7 @@ impl Wire {
                 altered.insert(record.number);
             }
         }
-        Some(Wire { report, altered })
+        Some(AlteredWire { report, altered })
     }
 }
 

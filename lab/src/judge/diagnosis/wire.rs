@@ -121,7 +121,7 @@ pub struct Wire {
 
 /// Requests of one sender to one queue pair.
 #[derive(Debug, Default)]
-struct Sent {
+struct SentRequests {
     /// When each PSN was sent last.
     at_ns: HashMap<u32, u64>,
     is_repeating: bool,
@@ -139,7 +139,7 @@ impl Wire {
         let path = artifacts.join(CAPTURE);
         let mut reader = open(&path)?;
         let mut wire = Wire::default();
-        let mut streams: HashMap<(IpAddr, IpAddr, u32), Sent> = HashMap::new();
+        let mut streams: HashMap<(IpAddr, IpAddr, u32), SentRequests> = HashMap::new();
         let mut peers = HashMap::new();
         for connection in &report.connections {
             for (own, other) in
@@ -261,7 +261,7 @@ impl Wire {
     /// Takes note of requests that come again though nothing asked for them.
     fn repeats(
         &mut self,
-        streams: &mut HashMap<(IpAddr, IpAddr, u32), Sent>,
+        streams: &mut HashMap<(IpAddr, IpAddr, u32), SentRequests>,
         peers: &HashMap<(IpAddr, u32), (IpAddr, u32, u64)>,
         number: u64,
         now_ns: u64,
