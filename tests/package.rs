@@ -32,7 +32,7 @@ const VERBS: Packed = Packed {
 
 const ROCE_CLI: Packed = Packed {
     name: "roce-cli",
-    needs: &["roce", "roce-page"],
+    needs: &["roce", "roce-page", "rdma-lab-hinted"],
     files: &["src/main.rs", "fixtures/write_read.pcapng"],
     words: &[],
 };

@@ -11,7 +11,7 @@ use lab::base::selection::AccelChoice;
 use lab::guest::image::Release;
 use lab::node::{Plan, Provider as _};
 use lab::provider::Qemu;
-use lab::run::guest_tests::{Ended, list, run};
+use lab::run::guest_tests::{TestEnd, list, run};
 
 /// Tells of itself what a test binary tells, and looks for the device as a test of the verbs library does.
 const BINARY: &str = r#"#!/bin/sh
@@ -46,7 +46,7 @@ fn only_a_test_that_ran_on_a_device_passes() {
         let test = tests.iter().find(|test| test.name == name).unwrap_or_else(|| panic!("{tests:?}"));
         run(node, test, Duration::from_secs(3)).expect("an end").0
     };
-    assert_eq!((ended("device"), ended("says")), (Ended::Passed, Ended::Passed));
+    assert_eq!((ended("device"), ended("says")), (TestEnd::Passed, TestEnd::Passed));
     for (name, text) in [
         ("fails", "exit code 101\nwhy"),
         ("hangs", "had not ended after 3 s"),
@@ -54,8 +54,8 @@ fn only_a_test_that_ran_on_a_device_passes() {
         ("quiet", "the kernel did not log what the test expects: boom"),
         ("silent", "did not run"),
     ] {
-        assert!(matches!(ended(name), Ended::Failed(said) if said.starts_with(text)), "{name}");
+        assert!(matches!(ended(name), TestEnd::Failed(said) if said.starts_with(text)), "{name}");
     }
     node.run("rdma link delete rxe0", Duration::from_secs(20)).expect("an answer");
-    assert!(matches!(ended("device"), Ended::Failed(said) if said.contains("rxe0")));
+    assert!(matches!(ended("device"), TestEnd::Failed(said) if said.contains("rxe0")));
 }

@@ -25,14 +25,14 @@ use lab::host::toolbox::Toolbox;
 use lab::host::{Host, requirement};
 use rdma_lab_cli::{machines, output};
 
-use crate::stage::{self, Ended, Expect, Table};
+use crate::stage::{self, Expected, StageEnd, StageTable};
 use crate::workspace;
 
 /// The feature that turns rdma-sys on.
 const VERBS: [&str; 2] = ["--features", "rdma-lab/verbs"];
 const MUTANTS: [&str; 2] = ["--features", "rdma-lab/mutants"];
 
-/// What kernels do otherwise, and a recovery: the scenarios that are run on another guest too.
+/// Scenarios of what kernels do otherwise, and of a recovery: those that are run on another guest too.
 const ELSEWHERE: &[&str] = &["lost_read_response", "refused_rkey", "rnr_then_success", "write_read"];
 
 /// Variables of the user's that would change what is built or found.
@@ -61,14 +61,14 @@ pub(crate) struct Args {
 }
 
 /// A stage that is one call of cargo.
-struct Plan {
+struct StagePlan {
     name: &'static str,
     args: Vec<&'static str>,
     /// With feature `verbs`.
     verbs: bool,
     /// With the toolbox on its PATH.
     tools: bool,
-    expect: Expect,
+    expect: Expected,
 }
 
 /// Runs every stage; exit code 1 where one is red.
@@ -83,20 +83,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         ended.push(run_plan(&plan));
     }
-    let table = Table(&ended);
+    let table = StageTable(&ended);
     output::print(&table)?;
     Ok(if table.total().failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run_plan(plan: &Plan) -> Ended {
+fn run_plan(plan: &StagePlan) -> StageEnd {
     match environment(plan) {
         Ok(env) => stage::run(plan.name, &mut cargo(&plan.args, &env), plan.expect, echo),
         Err(error) => stage::check(plan.name, || Err(error), echo),
     }
 }
 
-/// What a stage needs of the cache: the sysroot and bindgen's library, tools on its PATH.
-fn environment(plan: &Plan) -> Result<Vec<(OsString, OsString)>> {
+/// Environment that a stage needs of the cache: the sysroot and bindgen's library, tools on its PATH.
+fn environment(plan: &StagePlan) -> Result<Vec<(OsString, OsString)>> {
     let cache = Cache::open()?;
     let is_linked = plan.args.contains(&programs::TARGET);
     let mut env = if plan.verbs { programs::checks(&cache, is_linked)? } else { Vec::new() };
@@ -112,15 +112,15 @@ fn echo(line: &str) {
 }
 
 /// The stages after the requirements, in order.
-fn plans(every_trap: bool) -> Vec<Plan> {
-    let mut plans = vec![Plan {
+fn plans(every_trap: bool) -> Vec<StagePlan> {
+    let mut plans = vec![StagePlan {
         name: "fmt",
         args: vec!["fmt", "--all", "--check"],
         verbs: false,
         tools: false,
-        expect: Expect::NoTests,
+        expect: Expected::NoTests,
     }];
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: DENY,
         args: vec![
             "deny",
@@ -134,7 +134,7 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         ],
         verbs: false,
         tools: false,
-        expect: Expect::NoTests,
+        expect: Expected::NoTests,
     });
     let twice = [["clippy", "clippy, verbs"], ["rustdoc", "rustdoc, verbs"], ["test", "test, verbs"]];
     for names in twice {
@@ -143,10 +143,10 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                 "clippy" => (
                     vec!["clippy", "--workspace", "--all-targets", "--keep-going"],
                     vec!["--", "-D", "warnings"],
-                    Expect::NoTests,
+                    Expected::NoTests,
                 ),
                 "rustdoc" => {
-                    (vec!["doc", "--workspace", "--no-deps", "--keep-going"], vec![], Expect::NoTests)
+                    (vec!["doc", "--workspace", "--no-deps", "--keep-going"], vec![], Expected::NoTests)
                 }
                 // All else is the same without the feature. With a target only what is tested is linked against
                 // the sysroot, and no build script.
@@ -157,26 +157,26 @@ fn plans(every_trap: bool) -> Vec<Plan> {
                     ]
                     .concat(),
                     vec![],
-                    Expect::Tests,
+                    Expected::Tests,
                 ),
-                _ => (vec!["test", "--workspace", "--no-fail-fast"], vec![], Expect::Tests),
+                _ => (vec!["test", "--workspace", "--no-fail-fast"], vec![], Expected::Tests),
             };
             if verbs {
                 // What self-test spoils is linted, and left out of everything else.
                 args.extend(if names[0] == "clippy" { MUTANTS } else { VERBS });
             }
             args.extend(last);
-            plans.push(Plan { name, args, verbs, tools: false, expect });
+            plans.push(StagePlan { name, args, verbs, tools: false, expect });
         }
     }
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "tshark's fields",
         args: vec!["test", "--package", "roce", "--test", "tshark", "--", "--ignored"],
         verbs: false,
         tools: true,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "packages",
         args: vec![
             "test",
@@ -191,18 +191,18 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         ],
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
     // A process of its own: the tests may have replaced the file that this one was started from.
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "test-e2e",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "test-e2e", "--ci"],
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
     // Whatever this run's own guest is: what the oldest does otherwise is declared, and no more than that.
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "test-e2e, oldest guest",
         args: [
             &["run", "--quiet", "--package", "xtask", "--", "test-e2e", "--ci", "--guest", "debian-12"][..],
@@ -211,23 +211,23 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         .concat(),
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "test-guest",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "test-guest"],
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "self-test",
         args: vec!["run", "--quiet", "--package", "xtask", "--", "self-test"],
         verbs: false,
         tools: false,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "lab",
         args: [
             &[
@@ -247,9 +247,9 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         .concat(),
         verbs: false,
         tools: true,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
-    plans.push(Plan {
+    plans.push(StagePlan {
         name: "multipass",
         args: [
             &["test", "--package", "multipass-stand-in", "--", "--ignored", "--test-threads", "1"][..],
@@ -258,7 +258,7 @@ fn plans(every_trap: bool) -> Vec<Plan> {
         .concat(),
         verbs: false,
         tools: true,
-        expect: Expect::Tests,
+        expect: Expected::Tests,
     });
     plans
 }
@@ -266,7 +266,7 @@ fn plans(every_trap: bool) -> Vec<Plan> {
 /// Whether a stage runs this subcommand of `cargo xtask`.
 #[cfg(test)]
 pub(crate) fn runs(subcommand: &str) -> bool {
-    let is_of = |plan: &Plan| plan.args.windows(2).any(|words| words == ["--", subcommand]);
+    let is_of = |plan: &StagePlan| plan.args.windows(2).any(|words| words == ["--", subcommand]);
     plans(false).iter().any(is_of)
 }
 

@@ -18,26 +18,26 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// How many tests passed and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct TestCounts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
 }
 
 /// Whether a stage must run tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expect {
-    /// It has none: it counts as one.
+pub(crate) enum Expected {
+    /// Has none: counts as one.
     NoTests,
-    /// It runs at least one.
+    /// Runs at least one.
     Tests,
 }
 
 /// How a stage ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct StageEnd {
     pub(crate) name: String,
     pub(crate) took: Duration,
-    pub(crate) counts: Counts,
+    pub(crate) counts: TestCounts,
     /// Why it is red; empty where it is green.
     pub(crate) why: String,
 }
@@ -46,9 +46,9 @@ pub(crate) struct Ended {
 pub(crate) fn run(
     name: &str,
     command: &mut Command,
-    expect: Expect,
+    expect: Expected,
     echo: impl Fn(&str) + Send + 'static,
-) -> Ended {
+) -> StageEnd {
     echo(&heading(name));
     let started = Instant::now();
     let (counts, ending) = execute(command, echo);
@@ -56,7 +56,7 @@ pub(crate) fn run(
 }
 
 /// A stage that is one question: `Err` holds why it is red.
-pub(crate) fn check(name: &str, question: impl FnOnce() -> lab::Result<()>, echo: impl Fn(&str)) -> Ended {
+pub(crate) fn check(name: &str, question: impl FnOnce() -> lab::Result<()>, echo: impl Fn(&str)) -> StageEnd {
     echo(&heading(name));
     let started = Instant::now();
     let answer = question().map_err(|error| error.to_string());
@@ -64,7 +64,7 @@ pub(crate) fn check(name: &str, question: impl FnOnce() -> lab::Result<()>, echo
         echo(&format!("error: {why}"));
     }
     let ending = answer.map_err(|why| why.lines().next().unwrap_or_default().to_owned());
-    judge(name, started.elapsed(), None, ending, Expect::NoTests)
+    judge(name, started.elapsed(), None, ending, Expected::NoTests)
 }
 
 fn heading(name: &str) -> String {
@@ -75,15 +75,15 @@ fn heading(name: &str) -> String {
 fn judge(
     name: &str,
     took: Duration,
-    counts: Option<Counts>,
+    counts: Option<TestCounts>,
     ending: Result<(), String>,
-    expect: Expect,
-) -> Ended {
+    expect: Expected,
+) -> StageEnd {
     let mut sum = counts.unwrap_or_default();
     let why = match ending {
         Err(why) => why,
         Ok(()) if sum.failed > 0 => "a failed test, and exit code 0".to_owned(),
-        Ok(()) if expect == Expect::Tests && sum.passed == 0 => "ran no test".to_owned(),
+        Ok(()) if expect == Expected::Tests && sum.passed == 0 => "ran no test".to_owned(),
         Ok(()) => String::new(),
     };
     if !why.is_empty() && sum.failed == 0 {
@@ -91,14 +91,14 @@ fn judge(
     } else if why.is_empty() && sum.passed == 0 {
         sum.passed = 1;
     }
-    Ended { name: name.to_owned(), took, counts: sum, why }
+    StageEnd { name: name.to_owned(), took, counts: sum, why }
 }
 
 /// Runs a command to its end, passing its standard output on; gives the counts of its `test result:` lines.
 fn execute(
     command: &mut Command,
     echo: impl Fn(&str) + Send + 'static,
-) -> (Option<Counts>, Result<(), String>) {
+) -> (Option<TestCounts>, Result<(), String>) {
     let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -135,7 +135,7 @@ fn execute(
     let mut sum = None;
     let drained = Instant::now();
     while let Ok(counts) = counted.recv_timeout(DRAIN_LIMIT.saturating_sub(drained.elapsed())) {
-        let sum = sum.get_or_insert_with(Counts::default);
+        let sum = sum.get_or_insert_with(TestCounts::default);
         sum.passed += counts.passed;
         sum.failed += counts.failed;
     }
@@ -143,9 +143,9 @@ fn execute(
 }
 
 /// Reads "test result: ok. 12 passed; 0 failed; …", with or without colours.
-fn test_result(line: &str) -> Option<Counts> {
+fn test_result(line: &str) -> Option<TestCounts> {
     let (_, rest) = line.trim_start().strip_prefix("test result: ")?.split_once(". ")?;
-    let mut counts = Counts::default();
+    let mut counts = TestCounts::default();
     for part in rest.split(';') {
         let mut words = part.split_whitespace();
         let (number, what) = (words.next(), words.next());
@@ -159,28 +159,28 @@ fn test_result(line: &str) -> Option<Counts> {
 }
 
 /// The last lines of a run: every stage with its time, then `N passed, N failed`.
-pub(crate) struct Table<'a>(pub(crate) &'a [Ended]);
+pub(crate) struct StageTable<'a>(pub(crate) &'a [StageEnd]);
 
-impl Table<'_> {
+impl StageTable<'_> {
     /// Passed and failed over all stages.
-    pub(crate) fn total(&self) -> Counts {
-        self.0.iter().fold(Counts::default(), |sum, ended| Counts {
+    pub(crate) fn total(&self) -> TestCounts {
+        self.0.iter().fold(TestCounts::default(), |sum, ended| TestCounts {
             passed: sum.passed + ended.counts.passed,
             failed: sum.failed + ended.counts.failed,
         })
     }
 }
 
-impl fmt::Display for Table<'_> {
+impl fmt::Display for StageTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.0.iter().map(|ended| ended.name.len()).max().unwrap_or(0);
         writeln!(f, "\n{:<width$}  {:>8}  {:>6}  {:>6}", "stage", "seconds", "passed", "failed")?;
-        for Ended { name, took, counts, why } in self.0 {
-            let Counts { passed, failed } = counts;
+        for StageEnd { name, took, counts, why } in self.0 {
+            let TestCounts { passed, failed } = counts;
             let row = format!("{name:<width$}  {:>8.1}  {passed:>6}  {failed:>6}  {why}", took.as_secs_f64());
             writeln!(f, "{}", row.trim_end())?;
         }
-        let Counts { passed, failed } = self.total();
+        let TestCounts { passed, failed } = self.total();
         writeln!(f, "\n{passed} passed, {failed} failed")
     }
 }
@@ -198,10 +198,10 @@ mod tests {
     #[test]
     fn test_result_line_is_counted() {
         let line = "test result: FAILED. 22 passed; 1 failed; 3 ignored; 0 measured; 2 filtered out; finished in 0.09s";
-        assert_eq!(test_result(line), Some(Counts { passed: 22, failed: 1 }));
+        assert_eq!(test_result(line), Some(TestCounts { passed: 22, failed: 1 }));
         assert_eq!(
             test_result("test result: \x1b[32mok\x1b[m. 1 passed; 0 failed; "),
-            Some(Counts { passed: 1, failed: 0 })
+            Some(TestCounts { passed: 1, failed: 0 })
         );
         assert_eq!(test_result("test wire::test result ... ok"), None);
     }
@@ -213,18 +213,21 @@ mod tests {
             &mut shell(
                 "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; echo 'test result: ok. 3 passed; 0 failed;'",
             ),
-            Expect::Tests,
+            Expected::Tests,
             |_| {},
         );
-        assert_eq!((ended.counts, ended.why.as_str()), (Counts { passed: 5, failed: 0 }, ""));
+        assert_eq!((ended.counts, ended.why.as_str()), (TestCounts { passed: 5, failed: 0 }, ""));
     }
 
     #[test]
     fn test_stage_without_a_test_is_red() {
-        let silent = run("test", &mut shell("true"), Expect::Tests, |_| {});
-        assert_eq!((silent.counts, silent.why.as_str()), (Counts { passed: 0, failed: 1 }, "ran no test"));
+        let silent = run("test", &mut shell("true"), Expected::Tests, |_| {});
+        assert_eq!(
+            (silent.counts, silent.why.as_str()),
+            (TestCounts { passed: 0, failed: 1 }, "ran no test")
+        );
         let none =
-            run("test", &mut shell("echo 'test result: ok. 0 passed; 0 failed;'"), Expect::Tests, |_| {});
+            run("test", &mut shell("echo 'test result: ok. 0 passed; 0 failed;'"), Expected::Tests, |_| {});
         assert_eq!(none.why, "ran no test");
     }
 
@@ -233,40 +236,41 @@ mod tests {
         let build = run(
             "test",
             &mut shell("echo 'test result: ok. 4 passed; 0 failed;'; exit 101"),
-            Expect::Tests,
+            Expected::Tests,
             |_| {},
         );
-        assert_eq!(build.counts, Counts { passed: 4, failed: 1 });
+        assert_eq!(build.counts, TestCounts { passed: 4, failed: 1 });
         let tests = run(
             "test",
             &mut shell("echo 'test result: FAILED. 4 passed; 2 failed;'; exit 101"),
-            Expect::Tests,
+            Expected::Tests,
             |_| {},
         );
-        assert_eq!(tests.counts, Counts { passed: 4, failed: 2 });
-        let absent = run("x", &mut Command::new("/nonexistent/program"), Expect::NoTests, |_| {});
+        assert_eq!(tests.counts, TestCounts { passed: 4, failed: 2 });
+        let absent = run("x", &mut Command::new("/nonexistent/program"), Expected::NoTests, |_| {});
         assert!(absent.why.contains("/nonexistent/program"), "{}", absent.why);
     }
 
     #[test]
     fn stage_without_tests_counts_as_one() {
         assert_eq!(
-            run("fmt", &mut shell("true"), Expect::NoTests, |_| {}).counts,
-            Counts { passed: 1, failed: 0 }
+            run("fmt", &mut shell("true"), Expected::NoTests, |_| {}).counts,
+            TestCounts { passed: 1, failed: 0 }
         );
         let red = check("requirements", || Err(lab::Error::setup("no tshark").next("install it")), |_| {});
-        assert_eq!((red.counts, red.why.as_str()), (Counts { passed: 0, failed: 1 }, "no tshark"));
+        assert_eq!((red.counts, red.why.as_str()), (TestCounts { passed: 0, failed: 1 }, "no tshark"));
     }
 
     #[test]
     fn last_line_is_the_sum() {
-        let ended = |name: &str, passed, failed, why: &str| Ended {
+        let ended = |name: &str, passed, failed, why: &str| StageEnd {
             name: name.to_owned(),
             took: Duration::from_millis(1500),
-            counts: Counts { passed, failed },
+            counts: TestCounts { passed, failed },
             why: why.to_owned(),
         };
-        let text = Table(&[ended("fmt", 1, 0, ""), ended("test", 40, 2, "exit status: 101")]).to_string();
+        let text =
+            StageTable(&[ended("fmt", 1, 0, ""), ended("test", 40, 2, "exit status: 101")]).to_string();
         assert_eq!(text.lines().last(), Some("41 passed, 2 failed"));
         assert!(text.contains("fmt        1.5       1       0\n"), "{text}");
     }

@@ -10,7 +10,7 @@ use lab::base::role::Role;
 use lab::base::selection::Selection;
 use lab::guest::programs::Build;
 use lab::node::{Pair, Plan, Provider as _};
-use lab::run::guest_tests::{self, Ended, GuestTest, TEST_LIMIT};
+use lab::run::guest_tests::{self, GuestTest, TEST_LIMIT, TestEnd};
 use lab::run::setup::Setup;
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
@@ -53,13 +53,13 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
             Err(error) => {
                 let cause = pair.check_alive().err().unwrap_or(error);
                 pair = again(pair, &setup, &plan)?;
-                (Ended::Failed(cause.to_string()), Duration::ZERO)
+                (TestEnd::Failed(cause.to_string()), Duration::ZERO)
             }
         };
-        let word = if ended == Ended::Passed { "ok" } else { "FAILED" };
+        let word = if ended == TestEnd::Passed { "ok" } else { "FAILED" };
         let GuestTest { binary, name } = test;
         output::line(format_args!("test {binary}::{name} ... {word} <{:.3}s>", took.as_secs_f64()))?;
-        if let Ended::Failed(text) = ended {
+        if let TestEnd::Failed(text) = ended {
             failures.push(format!("---- {binary}::{name} ----\n{text}\n"));
         }
     }

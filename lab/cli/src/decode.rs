@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use lab::base::error::Kind;
 use lab::base::role::Role;
 use lab::provider::qemu::argv;
 use lab::{Error, Result};
@@ -16,5 +17,5 @@ pub fn names() -> Names {
 
 /// An error of the command as one of the lab.
 pub fn told(result: std::result::Result<ExitCode, roce_cli::Error>) -> Result<ExitCode> {
-    result.map_err(|error| Error::capture(error.to_string()))
+    result.map_err(|error| Error::of(Kind::Capture, error))
 }

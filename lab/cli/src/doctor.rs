@@ -39,7 +39,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What machines will run on, and why.
+/// Finds the accelerator of machines, and why.
 ///
 /// # Errors
 ///

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use lab::base::names::find;
 use lab::base::selection::Selection;
+use lab::explore::outcome::Outcome;
 use lab::explore::{Exploration, Reach, table};
 use lab::run::setup::Setup;
 use lab::scenario::Scenario;
@@ -60,14 +61,15 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     exploration.go_on(&setup, args.jobs.map_or(processors, usize::from))?;
-    let surprises = exploration.shrink(&setup)?;
+    let files = exploration.shrink(&setup)?;
     output::print(table::text(exploration.name(), exploration.tried()))?;
-    for file in &surprises {
+    for file in &files {
         output::line(format_args!("  again      {}", file.display()))?;
     }
     let page = exploration.directory().join("index.html");
     output::line(format_args!("  page       {}", page.display()))?;
-    Ok(if surprises.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_surprised = exploration.tried().iter().any(|tried| tried.outcome == Outcome::Surprise);
+    Ok(if is_surprised { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn scenario(args: &Args, front: &Front) -> Result<Scenario> {

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use ::lab::Result;
 use ::lab::base::error::Kind;
 use ::lab::base::invocation::Invocation;
+use ::lab::provider::resident::TROUBLE;
 use clap::{Parser, Subcommand};
 
 mod catalogue;
@@ -91,7 +92,7 @@ impl Common {
             Common::Diff(args) => decode::told(args.run(decode::names())),
             Common::Cflags(args) => cflags::run(&args),
             Common::Guard => ::lab::provider::qemu::guard::main().map(|()| ExitCode::SUCCESS),
-            Common::Carry(args) => lab::carry(&args),
+            Common::Carry(args) => lab::carried(&args),
             Common::Trials(args) => Ok(trials::main(front, args.words)),
         }
     }
@@ -108,7 +109,7 @@ pub fn main<Cli: Parser>(
     let lab = invocation.lab.strip_prefix(invocation.program).unwrap_or_default().split_whitespace();
     let exec: Vec<&str> = lab.chain(["exec"]).collect();
     let is_exec = std::env::args().skip(1).take(exec.len()).eq(exec);
-    let failed = |code| ExitCode::from(if is_exec { lab::TROUBLE } else { code });
+    let failed = |code| ExitCode::from(if is_exec { TROUBLE } else { code });
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,16 +1,18 @@
 //! Review of pending snapshots: what a run saw against what was accepted before.
 //!
-//! insta leaves `X.snap.new` beside `X.snap`. On a terminal each difference is shown and accepted, rejected or
-//! left; elsewhere it is only shown, with the command to accept it.
+//! insta leaves `X.snap.new` beside `X.snap`, reads both and writes the accepted one; its own reviewer is a subcommand of
+//! cargo, which `rdma-lab` is used without. On a terminal each difference is shown and accepted, rejected or left;
+//! elsewhere it is only shown, with the command to accept it.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-use lab::Result;
+use insta::Snapshot;
 use lab::base::error::IoContext as _;
 use lab::base::invocation;
+use lab::{Error, Result};
 use similar::{ChangeTag, TextDiff};
 
 use crate::output;
@@ -18,9 +20,9 @@ use crate::output;
 /// How many unchanged lines stand around a change.
 const CONTEXT_LINES: usize = 3;
 
-/// What a person said about a difference.
+/// Answer of a person to a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum ReviewAnswer {
     Accept,
     Reject,
     Skip,
@@ -41,43 +43,40 @@ pub fn run(directory: &Path) -> Result<usize> {
     let mut left = pending.len();
     for new_path in &pending {
         let old_path = accepted_path(new_path);
-        let new = fs::read_to_string(new_path).at("failed to read", new_path)?;
-        let old = match old_path.is_file() {
-            true => fs::read_to_string(&old_path).at("failed to read", &old_path)?,
-            false => String::new(),
-        };
+        let new = read(new_path)?;
+        let old = if old_path.is_file() { text(&read(&old_path)?) } else { String::new() };
         output::line(format_args!("{}", new_path.display()))?;
-        output::print(diff(body(&old), body(&new), colour))?;
+        output::print(diff(&old, &text(&new), colour))?;
         if !ask {
             output::line(format_args!("  to accept it: {}, on a terminal", invocation::test("--review")))?;
             continue;
         }
         match question()? {
-            Answer::Accept => {
-                lab::base::cache::write_whole(&old_path, for_keeping(&new).as_bytes())?;
+            ReviewAnswer::Accept => {
+                new.save(&old_path).map_err(|error| cannot("write", &old_path, error.as_ref()))?;
                 fs::remove_file(new_path).at("failed to remove", new_path)?;
                 left -= 1;
             }
-            Answer::Reject => {
+            ReviewAnswer::Reject => {
                 fs::remove_file(new_path).at("failed to remove", new_path)?;
                 left -= 1;
             }
-            Answer::Skip => {}
-            Answer::Quit => break,
+            ReviewAnswer::Skip => {}
+            ReviewAnswer::Quit => break,
         }
     }
     Ok(left)
 }
 
 /// Asks until there is an answer; the end of input leaves everything as it is.
-fn question() -> Result<Answer> {
+fn question() -> Result<ReviewAnswer> {
     loop {
         output::print("accept this trace? [a]ccept, [r]eject, [s]kip, [q]uit: ")?;
         let mut line = String::new();
         let read =
             io::stdin().lock().read_line(&mut line).at("failed to read", Path::new("standard input"))?;
         if read == 0 {
-            return Ok(Answer::Quit);
+            return Ok(ReviewAnswer::Quit);
         }
         if let Some(answer) = answer(&line) {
             return Ok(answer);
@@ -85,12 +84,12 @@ fn question() -> Result<Answer> {
     }
 }
 
-fn answer(line: &str) -> Option<Answer> {
+fn answer(line: &str) -> Option<ReviewAnswer> {
     match line.trim().to_ascii_lowercase().as_str() {
-        "a" | "accept" => Some(Answer::Accept),
-        "r" | "reject" => Some(Answer::Reject),
-        "s" | "skip" => Some(Answer::Skip),
-        "q" | "quit" => Some(Answer::Quit),
+        "a" | "accept" => Some(ReviewAnswer::Accept),
+        "r" | "reject" => Some(ReviewAnswer::Reject),
+        "s" | "skip" => Some(ReviewAnswer::Skip),
+        "q" | "quit" => Some(ReviewAnswer::Quit),
         _ => None,
     }
 }
@@ -116,21 +115,17 @@ fn accepted_path(new_path: &Path) -> PathBuf {
     new_path.with_extension("")
 }
 
-/// A snapshot as insta keeps it: without `assertion_line`, which only a pending one has.
-fn for_keeping(snapshot: &str) -> String {
-    let body_at = snapshot.len() - body(snapshot).len();
-    let (head, body) = snapshot.split_at(body_at);
-    let head: String =
-        head.split_inclusive('\n').filter(|line| !line.starts_with("assertion_line:")).collect();
-    head + body
+fn read(path: &Path) -> Result<Snapshot> {
+    Snapshot::from_file(path).map_err(|error| cannot("read", path, error.as_ref()))
 }
 
-/// What a snapshot holds, below insta's head between two lines of `---`.
-fn body(snapshot: &str) -> &str {
-    snapshot
-        .strip_prefix("---\n")
-        .and_then(|rest| rest.split_once("\n---\n"))
-        .map_or(snapshot, |(_, body)| body)
+/// Lines of a snapshot, each with its end.
+fn text(snapshot: &Snapshot) -> String {
+    snapshot.as_text().map(|text| format!("{text}\n")).unwrap_or_default()
+}
+
+fn cannot(what: &str, path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::setup(format!("failed to {what} {}: {error}", path.display()))
 }
 
 /// The changed lines with a few around them, `-` accepted and `+` new.
@@ -165,7 +160,6 @@ mod tests {
 ---
 source: tests/e2e.rs
 assertion_line: 42
-expression: trace
 ---
 assertion_line: stays here
 ---
@@ -173,16 +167,16 @@ end
 ";
 
     #[test]
-    fn kept_snapshot_has_no_assertion_line_in_its_head() {
-        assert_eq!(for_keeping(PENDING), PENDING.replace("assertion_line: 42\n", ""));
-        assert_eq!(for_keeping("no head\n"), "no head\n");
-    }
-
-    #[test]
-    fn body_is_what_follows_the_head() {
-        assert_eq!(body(PENDING), "assertion_line: stays here\n---\nend\n");
-        assert_eq!(body("plain"), "plain");
-        assert_eq!(body(""), "");
+    fn accepted_snapshot_has_no_assertion_line_in_its_head() {
+        let directory = tempfile::tempdir().unwrap();
+        let [new, old] = ["a.snap.new", "a.snap"].map(|name| directory.path().join(name));
+        fs::write(&new, PENDING).unwrap();
+        let pending = read(&new).unwrap();
+        assert_eq!(text(&pending), "assertion_line: stays here\n---\nend\n");
+        pending.save(&old).unwrap();
+        assert_eq!(fs::read_to_string(&old).unwrap(), PENDING.replace("assertion_line: 42\n", ""));
+        let error = read(&directory.path().join("b.snap")).unwrap_err().to_string();
+        assert!(error.contains("failed to read") && error.contains("b.snap"), "{error}");
     }
 
     #[test]
@@ -207,8 +201,8 @@ end
 
     #[test]
     fn answers_are_letters_or_words() {
-        assert_eq!(answer(" A\n"), Some(Answer::Accept));
-        assert_eq!(answer("skip"), Some(Answer::Skip));
+        assert_eq!(answer(" A\n"), Some(ReviewAnswer::Accept));
+        assert_eq!(answer("skip"), Some(ReviewAnswer::Skip));
         assert_eq!(answer(""), None);
     }
 }

@@ -24,7 +24,7 @@ use lab::scenario::network::{self, IpVersion, Network};
 use lab::scenario::ready::{Ready, Stop};
 use lab::scenario::{Scenario, Trace};
 use lab::trial::artifacts::Artifacts;
-use lab::trial::plan::Plan;
+use lab::trial::plan::RunPlan;
 use lab::trial::{results, trial};
 use lab::{Error, Result};
 
@@ -146,7 +146,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         accept: "--accept",
     };
     let kept = Artifacts::create(&front.home)?;
-    Plan::new([&args.name], 1).write(kept.directory())?;
+    RunPlan::new([&args.name], 1).write(kept.directory())?;
     let _slot = setup.slot()?;
     let verdict = trial(&setup.provider, &case, &kept.scenario(&scenario.name))?;
     results::update(&kept)?;

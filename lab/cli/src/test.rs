@@ -14,7 +14,7 @@ use lab::provider::Choice;
 use lab::scenario::Scenario;
 use lab::scenario::fault::netem;
 use lab::trial::artifacts::Artifacts;
-use lab::trial::plan::Plan;
+use lab::trial::plan::RunPlan;
 use lab::trial::results::{self, Results};
 use lab::{Error, Result, trial};
 
@@ -54,7 +54,7 @@ pub struct Args {
 
 /// Runs the scenarios; exit code 1 where one is not green.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    let catalogue = Catalogue::of(args, front)?;
+    let catalogue = ChosenCatalogue::of(args, front)?;
     if let Some(directory) = &args.from_artifacts {
         return judge_again(directory, &catalogue, args.require_all, front);
     }
@@ -69,7 +69,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     machines::prepare(&choice, &args.machines.means, front.samples.are_built())?;
     front.make_home()?;
     let kept = Artifacts::create(&front.home)?;
-    Plan::new(&planned, args.repeat).write(kept.directory())?;
+    RunPlan::new(&planned, args.repeat).write(kept.directory())?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1));
     let order = TrialOrder {
@@ -111,7 +111,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
 /// Judges kept runs again; exit code 1 where one is not green.
 fn judge_again(
     directory: &Path,
-    catalogue: &Catalogue,
+    catalogue: &ChosenCatalogue,
     require_all: bool,
     front: &Front,
 ) -> Result<ExitCode> {
@@ -127,15 +127,15 @@ fn judge_again(
 }
 
 /// Where scenarios and their snapshots are.
-struct Catalogue {
+struct ChosenCatalogue {
     scenarios: PathBuf,
     snapshots: PathBuf,
     /// True if nobody can accept another trace of theirs.
     is_fixed: bool,
 }
 
-impl Catalogue {
-    fn of(args: &Args, front: &Front) -> Result<Catalogue> {
+impl ChosenCatalogue {
+    fn of(args: &Args, front: &Front) -> Result<ChosenCatalogue> {
         let Some(directory) = &args.scenarios_in else {
             let (scenarios, snapshots) = front.catalogue.directories()?;
             let is_fixed = front.catalogue == front::Catalogue::Embedded;
@@ -145,7 +145,7 @@ impl Catalogue {
                 )
                 .next("review traces of your own scenarios: --scenarios DIR"));
             }
-            return Ok(Catalogue { scenarios, snapshots, is_fixed });
+            return Ok(ChosenCatalogue { scenarios, snapshots, is_fixed });
         };
         // Printed commands name it wherever they are called.
         let scenarios = std::path::absolute(directory).at("failed to resolve", directory)?;
@@ -153,7 +153,7 @@ impl Catalogue {
             return Err(Error::usage(format!("no directory is called {}", directory.display()))
                 .next("name one with a TOML file a scenario"));
         }
-        Ok(Catalogue { snapshots: scenarios.join("snapshots"), scenarios, is_fixed: false })
+        Ok(ChosenCatalogue { snapshots: scenarios.join("snapshots"), scenarios, is_fixed: false })
     }
 }
 

@@ -89,7 +89,7 @@ impl TrialOrder {
     }
 }
 
-/// What all trials share.
+/// State that all trials share.
 #[derive(Debug)]
 struct Session {
     front: Front,
@@ -341,21 +341,21 @@ struct Turn {
     changed: Condvar,
 }
 
-struct Taken<'a>(&'a Turn);
+struct TakenTurn<'a>(&'a Turn);
 
 impl Turn {
-    fn take(&self, jobs: usize) -> Taken<'_> {
+    fn take(&self, jobs: usize) -> TakenTurn<'_> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut running = self
             .changed
             .wait_while(running, |running| *running >= jobs)
             .unwrap_or_else(PoisonError::into_inner);
         *running += 1;
-        Taken(self)
+        TakenTurn(self)
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for TakenTurn<'_> {
     fn drop(&mut self) {
         *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.0.changed.notify_one();

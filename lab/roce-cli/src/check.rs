@@ -1,17 +1,22 @@
 //! `roce check`: every rule over a capture, in constant memory.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::slice;
 
-use crate::filter::PacketInfo;
+use crate::filter::{Filter, PacketInfo};
 use crate::input::Input;
 use crate::output::{self, Output};
-use crate::{Common, Error, json};
-use roce::{Analysis, Finding, Known, Names, Rule};
+use crate::{Common, Error, json, side_by_side};
+use roce::{Analysis, Finding, Known, Names, Report, Rule};
 
 /// Exit code when there was nothing to check, or not all of it could be.
 const TROUBLE: u8 = 2;
+
+/// Exit code when a rule is broken.
+const FINDINGS: u8 = 1;
 
 /// Packets after which finished messages are dropped.
 const SWEEP: u64 = 1024;
@@ -19,11 +24,14 @@ const SWEEP: u64 = 1024;
 /// The arguments of `check`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// A capture; `-` is standard input. Several files are the parts of one capture that was rotated, read in the order of their first packets.
+    /// A capture; `-` is standard input. Without `--each`, several files are the parts of one capture that was rotated, read in the order of their first packets.
     #[arg(required_unless_present = "rules", value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     common: Common,
+    /// Check each file as a capture of its own, several at a time; the exit code is the greatest of theirs.
+    #[arg(long)]
+    each: bool,
     /// Print JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -36,6 +44,16 @@ pub struct Args {
     /// Print the catalogue of the rules instead.
     #[arg(long)]
     rules: bool,
+}
+
+/// A capture that was checked.
+struct Checked {
+    name: String,
+    filter: Filter,
+    report: Report,
+    /// Why it ended before its end.
+    stopped: Option<Error>,
+    is_clean: bool,
 }
 
 pub(super) fn parse_rule(name: &str) -> Result<Rule, String> {
@@ -60,10 +78,43 @@ impl Args {
             output::print_with(|sink| sink.write_all(Rule::catalogue().as_bytes()))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut input = Input::open(&self.files, &self.common)?;
-        let names = self.common.names(defaults, &self.files);
-        let filter = self.common.filter(&self.files, &names)?;
-        let mut output = Output::new();
+        if self.each {
+            return self.check_each(&defaults).map(ExitCode::from);
+        }
+        let input = Input::open(&self.files, &self.common)?;
+        self.examine(input, &self.files, defaults, &mut Output::new())?.conclude().map(ExitCode::from)
+    }
+
+    /// Checks each file by itself; gives the greatest of their exit codes.
+    fn check_each(&self, defaults: &Names) -> Result<u8, Error> {
+        let at_a_time = self.common.threads();
+        let of_each = NonZero::new(at_a_time.get() / self.files.len()).unwrap_or(NonZero::<usize>::MIN);
+        let mut worst = 0;
+        let examine = |file: &PathBuf, output: &mut Output| {
+            let files = slice::from_ref(file);
+            let input = Input::open(files, &self.common)?.beside_others(of_each);
+            self.examine(input, files, defaults.clone(), output)
+        };
+        side_by_side::each(&mut Output::new(), &self.files, at_a_time, examine, |checked| {
+            worst = worst.max(checked.and_then(Checked::conclude).unwrap_or_else(|error| {
+                output::error(&error);
+                TROUBLE
+            }));
+            Ok(())
+        })?;
+        Ok(worst)
+    }
+
+    /// Checks a capture, and prints its findings and counts.
+    fn examine(
+        &self,
+        mut input: Input,
+        files: &[PathBuf],
+        defaults: Names,
+        output: &mut Output,
+    ) -> Result<Checked, Error> {
+        let names = self.common.names(defaults, files);
+        let filter = self.common.filter(files, &names)?;
         let mut analysis = Analysis::streaming(names.clone());
         let mut first_ns = None;
         let mut last_ns = 0;
@@ -117,7 +168,7 @@ impl Args {
                         .filter(|record| record.number == finding.packet)
                         .and_then(|record| PacketInfo::of_frame(record, frame, first_ns, true))
                         .unwrap_or_else(|| PacketInfo::of_finding(&finding, last_ns));
-                    show(&mut output, &finding, &info, analysis.known())?;
+                    show(output, &finding, &info, analysis.known())?;
                 }
             }
             Ok(true)
@@ -127,11 +178,12 @@ impl Args {
         let has_forgotten = report.connections_dropped + report.requests_dropped > 0;
         for finding in &report.findings {
             let info = PacketInfo::of_finding(finding, last_ns);
-            show(&mut output, finding, &info, report.known())?;
+            show(output, finding, &info, report.known())?;
         }
         if self.json {
             output.line(serde_json::json!({
                 "roce.type": "summary",
+                "roce.capture": input.name,
                 "roce.packets": report.packets,
                 "roce.errors": counts[2],
                 "roce.warnings": counts[1],
@@ -156,7 +208,18 @@ impl Args {
             ))?;
         }
         output.flush()?;
-        output::remarks(&input.name, &report, stopped.is_none());
+        Ok(Checked { name: input.name, filter, report, stopped, is_clean: counts[1..] == [0, 0] })
+    }
+}
+
+impl Checked {
+    /// Prints what else is to be said of the capture; gives its exit code.
+    ///
+    /// # Errors
+    /// The capture could not be read to its end.
+    fn conclude(self) -> Result<u8, Error> {
+        let Self { name, filter, report, stopped, is_clean } = self;
+        output::remarks(&name, &report, stopped.is_none());
         if report.packets_uncounted > 0 {
             output::note(&format!(
                 "to bound the memory, {} packets were not counted at their addresses; they were checked all the same",
@@ -166,14 +229,15 @@ impl Args {
         match stopped {
             Some(error) => Err(error),
             None if filter.is_in_vain() => {
-                output::note_in_vain(&filter, "packet", &input.name);
-                Ok(ExitCode::from(TROUBLE))
+                output::note_in_vain(&filter, "packet", &name);
+                Ok(TROUBLE)
             }
-            None if report.packets == report.packets_without_bth || has_forgotten => {
-                Ok(ExitCode::from(TROUBLE))
+            None if report.packets == report.packets_without_bth
+                || report.connections_dropped + report.requests_dropped > 0 =>
+            {
+                Ok(TROUBLE)
             }
-            None if counts[1..] == [0, 0] => Ok(ExitCode::SUCCESS),
-            None => Ok(ExitCode::FAILURE),
+            None => Ok(if is_clean { 0 } else { FINDINGS }),
         }
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use similar::{Algorithm, TextDiff};
 
+use crate::analyse::analyse;
 use crate::input::Input;
 use crate::output::{self, Output};
-use crate::trace::analyse;
 use crate::{Common, Error};
 use roce::Names;
 

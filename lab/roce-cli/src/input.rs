@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
+use crate::error::unreadable;
 use crate::progress::Progress;
 use crate::{Common, Error, output};
 use roce::capture::{ParallelReader, ReadAhead, ReadError, Reader, Record};
@@ -34,6 +35,7 @@ pub(super) struct Input {
     lost_elsewhere: u64,
     /// Bytes of the file, where it is one.
     length: Option<u64>,
+    progress: Progress,
 }
 
 /// What a capture is read from.
@@ -56,7 +58,7 @@ impl From {
         let name = file.display().to_string();
         let source =
             File::open(file).map_err(|error| Error::new(format!("failed to open {name}: {error}")))?;
-        let reader = ParallelReader::new(source, threads).map_err(|error| Error::read(&name, &error))?;
+        let reader = ParallelReader::new(source, threads).map_err(|error| unreadable(&name, &error))?;
         Ok((name, Self::File(Box::new(reader)), Some(length)))
     }
 }
@@ -186,7 +188,13 @@ impl Input {
             decoder: common.decoder(),
             lost_elsewhere: 0,
             length: None,
+            progress: Progress::new(),
         }
+    }
+
+    /// Reads it as one of several at a time: without progress, on as many threads.
+    pub(super) fn beside_others(self, threads: NonZero<usize>) -> Self {
+        Self { threads, progress: Progress::silent(), ..self }
     }
 
     /// Gives each record and its frame to `each` until that is not true; gives why the capture ended before its end. Numbers go on from file to file.
@@ -195,14 +203,15 @@ impl Input {
         mut each: impl FnMut(&Record<'_>, &Frame<'_>) -> Result<bool, Error> + Send,
     ) -> Result<Option<Error>, Error> {
         let mut course = Course::default();
-        let mut progress = Progress::new();
+        // What is printed behind the last packet is not of a capture that is being read.
+        let mut progress = mem::replace(&mut self.progress, Progress::silent());
         loop {
             let (wants_more, fault) = self.file(&mut course, &mut progress, &mut each)?;
             if !wants_more {
                 return Ok(None);
             }
             if let Some(fault) = fault {
-                return Ok(Some(Error::read(&self.file_name, &fault)));
+                return Ok(Some(unreadable(&self.file_name, &fault)));
             }
             (course.earlier, course.lost) = (course.number, 0);
             match self.next_file(course.number + 1) {
@@ -214,7 +223,7 @@ impl Input {
         drop(progress);
         if course.is_apart {
             output::note(
-                "the files overlap in time, so they are not parts of one capture: merge them first, as with `mergecap`",
+                "the files overlap in time, so they are not parts of one capture: merge them first, as with `mergecap`, or `roce check --each`",
             );
         }
         Ok(None)
@@ -286,7 +295,7 @@ fn in_order(files: &[PathBuf]) -> Result<VecDeque<PathBuf>, Error> {
         let (name, source) = source(file)?;
         let first = reader(&name, source)?
             .next()
-            .map_err(|error| Error::read(&name, &error))?
+            .map_err(|error| unreadable(&name, &error))?
             .map(|record| record.timestamp_ns);
         timed.push((first.unwrap_or(u64::MAX), file.clone()));
     }
@@ -313,7 +322,7 @@ fn reader(name: &str, source: Box<dyn Read + Send>) -> Result<Reader<ReadAhead>,
     let source = plain(source)
         .and_then(ReadAhead::new)
         .map_err(|error| Error::new(format!("failed to read {name}: {error}")))?;
-    Reader::new(source).map_err(|error| Error::read(name, &error))
+    Reader::new(source).map_err(|error| unreadable(name, &error))
 }
 
 /// The arguments that name one capture.

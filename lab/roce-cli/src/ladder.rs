@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::analyse::analyse;
 use crate::input::{FileArg, Input};
 use crate::output;
-use crate::trace::analyse;
 use crate::{Common, Error};
 use roce::Names;
 

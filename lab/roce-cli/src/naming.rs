@@ -16,8 +16,16 @@ use roce::wire::{Frame, LinkType};
 /// Records in which names are looked for: a node speaks early, and name resolution stands at the beginning.
 const RECORDS: usize = 1_000;
 
+impl Common {
+    /// The names of nodes: those of the options before `defaults`, and these before what the capture itself says.
+    pub(super) fn names(&self, defaults: Names, files: &[PathBuf]) -> Names {
+        let names = self.names.iter().fold(defaults, |names, (address, name)| names.with(*address, name));
+        of_capture(files, self, names)
+    }
+}
+
 /// Adds the names that the files say to `names`, which go before them.
-pub(super) fn of_capture(files: &[PathBuf], common: &Common, mut names: Names) -> Names {
+fn of_capture(files: &[PathBuf], common: &Common, mut names: Names) -> Names {
     for file in files.iter().filter(|file| input::can_be_read_again(file)) {
         for (address, name) in of_file(file, common) {
             names.learn(address, &name);

@@ -1,21 +1,26 @@
-//! Standard output whose reader may leave early.
+//! Standard output whose reader may leave early, or what stands in for it until its turn has come.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 
 use crate::{Error, Filter};
 use roce::Report;
 
 /// Buffered standard output. After the reader has gone, everything is dropped in silence.
 pub(super) struct Output {
-    sink: BufWriter<Stdout>,
+    sink: BufWriter<Box<dyn Write + Send>>,
     is_closed: bool,
 }
 
 impl Output {
     pub(super) fn new() -> Self {
-        Self { sink: BufWriter::with_capacity(64 * 1024, io::stdout()), is_closed: false }
+        Self::to(io::stdout())
+    }
+
+    /// The same into another sink.
+    pub(super) fn to(sink: impl Write + Send + 'static) -> Self {
+        Self { sink: BufWriter::with_capacity(64 * 1024, Box::new(sink)), is_closed: false }
     }
 
     /// Whether nobody reads any more.
@@ -32,12 +37,12 @@ impl Output {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        self.attempt(Write::flush)
+        self.attempt(|sink| sink.flush())
     }
 
     pub(super) fn attempt(
         &mut self,
-        write: impl FnOnce(&mut BufWriter<Stdout>) -> io::Result<()>,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), Error> {
         if self.is_closed {
             return Ok(());
@@ -56,7 +61,7 @@ impl Output {
 /// Prints what `write` writes.
 pub(super) fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
     let mut output = Output::new();
-    output.attempt(|sink| write(sink))?;
+    output.attempt(write)?;
     output.flush()
 }
 

@@ -10,7 +10,7 @@ const STEP: u64 = 1 << 16;
 /// Time before the first line, and between two.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The line of one capture.
+/// The line of one capture, or of several files.
 pub(super) struct Progress {
     is_on_terminal: bool,
     last: Instant,
@@ -22,22 +22,34 @@ impl Progress {
         Self { is_on_terminal: io::stderr().is_terminal(), last: Instant::now(), is_shown: false }
     }
 
+    /// The line of one capture of several, which is not shown.
+    pub(super) fn silent() -> Self {
+        Self { is_on_terminal: false, ..Self::new() }
+    }
+
     /// Takes note of packet `number`, behind `offset` bytes of `total`, where that is known.
     #[inline]
     pub(super) fn at(&mut self, number: u64, offset: u64, total: Option<u64>) {
         if self.is_on_terminal && number.is_multiple_of(STEP) {
-            self.show(number, offset, total);
+            self.show(|| text(number, offset, total));
+        }
+    }
+
+    /// Takes note that `done` of `total` files are read.
+    pub(super) fn files(&mut self, done: usize, total: usize) {
+        if self.is_on_terminal {
+            self.show(|| format!("{done} of {total} files"));
         }
     }
 
     #[cold]
-    fn show(&mut self, number: u64, offset: u64, total: Option<u64>) {
+    fn show(&mut self, text: impl FnOnce() -> String) {
         if self.last.elapsed() < EVERY {
             return;
         }
         (self.last, self.is_shown) = (Instant::now(), true);
         // The cursor goes back to the line's beginning, so that whatever is printed next writes over it.
-        let _ = write!(io::stderr(), "\r\x1b[K{}\r", text(number, offset, total));
+        let _ = write!(io::stderr(), "\r\x1b[K{}\r", text());
     }
 }
 

@@ -8,9 +8,9 @@ use std::slice;
 use roce::Names;
 use roce_page::{Capture, Collector, Page, Traces};
 
+use crate::analyse::analyse_beside;
 use crate::input::Input;
 use crate::output;
-use crate::trace::analyse_beside;
 use crate::{Common, Error};
 
 /// The arguments of `report`.

@@ -1,16 +1,15 @@
 //! `roce trace`: packets, messages and findings of a capture.
 
-use std::collections::HashSet;
 use std::process::ExitCode;
 
+use crate::analyse::analyse;
 use crate::filter::PacketInfo;
 use crate::input::{FileArg, Input};
 use crate::output::{self, Output};
 use crate::stats::{self, Counts};
 use crate::{Common, Error, Filter, json};
-use roce::capture::Record;
 use roce::wire::Frame;
-use roce::{Analysis, Names, Report};
+use roce::{Analysis, Names};
 
 /// The arguments of `trace`.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,71 +27,6 @@ pub struct Args {
     /// Print JSON, one object a line, as the capture is read.
     #[arg(long)]
     json: bool,
-}
-
-/// Analyses a whole capture, and keeps its first packets unless all are asked for; what a filter hides is hidden in the report. Gives also why the capture
-/// ended before its end.
-pub(super) fn analyse(
-    common: &Common,
-    input: &mut Input,
-    names: Names,
-    filter: &Filter,
-) -> Result<(Report, Option<Error>), Error> {
-    analyse_beside(common, input, names, filter, |_, _| {})
-}
-
-/// The same, with each record whose packet is kept given to `beside`.
-pub(super) fn analyse_beside(
-    common: &Common,
-    input: &mut Input,
-    names: Names,
-    filter: &Filter,
-    mut beside: impl FnMut(&Record<'_>, &Frame<'_>) + Send,
-) -> Result<(Report, Option<Error>), Error> {
-    let mut analysis = common.analysis(names);
-    let mut packets: Vec<PacketInfo> = Vec::new();
-    let mut first_ns = None;
-    let mut is_selective = false;
-    let stopped = input.for_each(|record, frame| {
-        let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
-        // Only the end tells of findings: until then every packet may have one.
-        let info = PacketInfo::of_frame(record, frame, first_ns, true);
-        let is_wanted = |info: &PacketInfo, analysis: &Analysis| {
-            filter.is_empty() || filter.matches(info, analysis.names())
-        };
-        if !is_selective && !filter.is_empty() && analysis.is_full() {
-            // Only now is the capture too large for all of its packets; those that are asked for may all have room.
-            is_selective = true;
-            packets.retain(|info| is_wanted(info, &analysis));
-            let numbers: HashSet<u64> = packets.iter().map(|info| info.number).collect();
-            analysis.keep_only(|number| numbers.contains(&number));
-        }
-        if is_selective && info.as_ref().is_some_and(|info| !is_wanted(info, &analysis)) {
-            analysis.push_hidden(record, frame);
-            return Ok(true);
-        }
-        if !filter.is_empty() && !analysis.is_full() {
-            packets.extend(info);
-        }
-        if !analysis.is_full() {
-            beside(record, frame);
-        }
-        analysis.push_frame(record, frame);
-        Ok(true)
-    })?;
-    analysis.lost_by_capture(input.lost_elsewhere());
-    let mut report = analysis.finish();
-    if !filter.is_empty() {
-        let broken: HashSet<u64> = report.findings.iter().map(|finding| finding.packet).collect();
-        let shown: HashSet<u64> = packets
-            .into_iter()
-            .map(|info| PacketInfo { has_finding: broken.contains(&info.number), ..info })
-            .filter(|info| filter.matches(info, &report.names))
-            .map(|info| info.number)
-            .collect();
-        report.show_only(|number| shown.contains(&number));
-    }
-    Ok((report, stopped))
 }
 
 impl Args {

@@ -309,6 +309,31 @@ fn rotated_files_are_one_capture_in_the_order_of_their_packets() {
 }
 
 #[test]
+fn each_of_several_captures_is_checked_by_itself_and_told_in_the_order_of_the_arguments() {
+    let clean = file("each-clean", &capture(&Pair::new(1).write_then_read()));
+    let mut frames = Pair::new(1).write_then_read();
+    frames.remove(7);
+    let broken = file("each-broken", &capture(&frames));
+    // Of the same time: as parts of one capture they would be nonsense.
+    for (files, expected) in
+        [([&clean, &clean], 0), ([&clean, &broken], 1), ([&broken, &clean], 1), ([&broken, &broken], 1)]
+    {
+        let alone: String = files.iter().map(|file| run(&["check", file], b"").1).collect();
+        for threads in ["1", "2", "7"] {
+            let (code, out, err) = run(&["check", "--each", "--threads", threads, files[0], files[1]], b"");
+            assert_eq!((code, out.as_str(), err.as_str()), (Some(expected), alone.as_str(), ""));
+        }
+    }
+    let missing = file("each-clean", &capture(&Pair::new(1).write_then_read())) + "-not";
+    let (code, out, err) = run(&["check", "--each", &missing, &clean], b"");
+    assert!(code == Some(2) && out.contains("each-clean: 12 packets, 0 errors"), "{out}{err}");
+    assert!(err.contains("failed to open") && err.contains("each-clean-not"), "{err}");
+    let (_, out, _) = run(&["check", "--each", "--json", &clean, &broken], b"");
+    let captures: Vec<&str> = out.lines().filter(|line| line.contains("\"roce.type\":\"summary\"")).collect();
+    assert!(captures[0].contains("each-clean\"") && captures[1].contains("each-broken\""), "{out}");
+}
+
+#[test]
 fn nodes_have_the_names_that_the_capture_says() {
     let mut pair = Pair::new(1);
     (pair.active.address, pair.passive.address) = ("fe80::2".parse().unwrap(), "fe80::1".parse().unwrap());

@@ -11,22 +11,27 @@ mod keep;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::broken::{Broken, Spot};
 use crate::capture::Record;
-use crate::checker::headers::{self, Once};
+use crate::checker::headers::{self, ToldReceivers};
 use crate::checker::{
-    Adverts, Alone, Arrival, Broken, Conversations, Copies, Discarded, Ledger, Spot, Stream, alone, remember,
+    Adverts, Alone, Arrival, Conversations, Copies, DatagramReceivers, Discarded, Ledger, Stream, alone,
+    remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
 use crate::flow::{Change, Connection, Datagrams, Placed, Side, Tracker, management, packets};
 use crate::message::{Message, MessageKind, Outcome};
+use crate::message_log::MessageId;
 use crate::names::Names;
 use crate::paths::Paths;
+use crate::profile::Profile;
 use crate::report::Report;
 use crate::retransmission::{RetransmissionClass, Retransmissions};
 use crate::row::{CmRow, Row};
-use crate::rule::{Rule, Severity};
+use crate::rule::Rule;
+use crate::rules::{capture_one_direction, cnp_too_frequent, partition_key_differs, request_not_answered};
 use crate::seen_frames::SeenFrames;
 use crate::wire::{
     Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn, Transport,
@@ -79,23 +84,22 @@ const SWEEP: u64 = 1_024;
 /// Findings of connection management that wait for something of the other side.
 const CM_HELD_MAX: usize = 65_536;
 
-/// Time between two congestion notifications of a flow, and receivers of them that are followed.
-const CNP_PACE_NS: u64 = 4_000;
+/// Receivers of congestion notifications that are followed.
 const CNPS_MAX: usize = 65_536;
 
 /// A SEND that gives memory out is not longer.
 const ADVERT_MAX: usize = 64;
 
-/// What the rules found out of a packet.
+/// Place of a packet as the rules found it.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     flow: usize,
     sender: Side,
-    /// Why it was sent, when it was sent before.
+    /// Retransmission class, if it was sent before.
     again: Option<RetransmissionClass>,
 }
 
-/// What came when as many packets were kept as may be.
+/// Packets, messages and findings that came when no more could be kept.
 #[derive(Debug, Default)]
 struct Untraced {
     /// Number of the first such packet.
@@ -105,9 +109,9 @@ struct Untraced {
     findings: u64,
     /// Packets since messages were dropped.
     since_sweep: u64,
-    /// Whether the packet that comes is one that nobody asked for.
+    /// True if the packet that comes is one that nobody asked for.
     is_hiding: bool,
-    /// Whether only packets that somebody asked for are kept.
+    /// True if only packets that somebody asked for are kept.
     is_selective: bool,
 }
 
@@ -123,17 +127,18 @@ pub struct Analysis {
     conversations: Conversations,
     ledger: Ledger,
     findings: Vec<Finding>,
-    /// What connections that had to go sent again, and how many of them went before their end.
+    /// Retransmissions of evicted connections, and how many of them went before their end.
     dropped: Retransmissions,
     forgotten: u64,
-    /// What was told of a receiver and is not told again.
-    once: Once,
+    /// Rules that were told of a receiver and are not told again.
+    once: ToldReceivers,
     copies: Copies,
+    datagram_receivers: DatagramReceivers,
     /// Times of the last congestion notifications, by receiver.
     last_cnp: HashMap<(IpAddr, u32), u64>,
     /// Time of the last record.
     last_ns: u64,
-    /// Whether a packet told its fate.
+    /// True if a packet told its fate.
     is_told: bool,
     /// Messages that lack the one that they answer, until something of the other side comes.
     cm_held: Vec<Finding>,
@@ -179,6 +184,13 @@ impl Analysis {
         Self::with_limits(names, Limits { rows, findings: FINDINGS_MAX, messages, paths, kinds, ..WHOLE })
     }
 
+    /// Holds the peers to the rules as this implementation takes them.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.ledger.profile = profile;
+        self
+    }
+
     fn with_limits(names: Names, limits: Limits) -> Self {
         Self {
             limits,
@@ -189,8 +201,9 @@ impl Analysis {
             findings: Vec::new(),
             dropped: Retransmissions::default(),
             forgotten: 0,
-            once: Once::default(),
+            once: ToldReceivers::default(),
             copies: Copies::default(),
+            datagram_receivers: DatagramReceivers::default(),
             last_cnp: HashMap::new(),
             last_ns: 0,
             is_told: false,
@@ -301,7 +314,7 @@ impl Analysis {
         findings
     }
 
-    /// Whether there are findings that were not taken out.
+    /// True if there are findings that were not taken out.
     #[inline]
     pub fn has_findings(&self) -> bool {
         !self.findings.is_empty()
@@ -324,7 +337,7 @@ impl Analysis {
         while self.ledger.messages.take(self.limits.messages).is_some() {}
     }
 
-    /// Whether further packets are counted and not kept.
+    /// True if further packets are counted and not kept.
     pub fn is_full(&self) -> bool {
         self.rows.len() + self.cm_rows.len() >= self.limits.rows
     }
@@ -349,7 +362,7 @@ impl Analysis {
         &self.names
     }
 
-    /// What the nodes told so far, beside RoCE.
+    /// Addresses and keys that the nodes told so far, beside RoCE.
     pub(crate) fn adverts(&self) -> &Adverts {
         &self.ledger.adverts
     }
@@ -359,7 +372,7 @@ impl Analysis {
         self.tracker.datagrams()
     }
 
-    /// How many packets of RoCEv2 came so far.
+    /// Number of RoCEv2 packets so far.
     pub fn packets(&self) -> u64 {
         self.packets
     }

@@ -1,4 +1,4 @@
-//! What became of a frame at the switch: the grammar of a packet's comment.
+//! Fate of a frame at the switch: the grammar of a packet's comment.
 //!
 //! In and out: `fate=` and one of the words of [`Fate`]. A comment outside the grammar stays visible.
 
@@ -52,11 +52,11 @@ pub enum Fate {
     },
     /// Held back until others had passed.
     Reordered,
-    /// Not delivered as it came: a copy with changed bytes was.
+    /// Replaced by a copy with changed bytes.
     Corrupted,
-    /// Not delivered as it came: a shorter copy was.
+    /// Replaced by a shorter copy.
     Truncated,
-    /// Not delivered as it came: a copy that says "congestion experienced" was.
+    /// Replaced by a copy that says "congestion experienced".
     EcnMarked,
     /// Delivered late, as it came.
     ReleaseOf {
@@ -110,7 +110,7 @@ impl Fate {
         })
     }
 
-    /// Whether the receiver got the frame of this record, at its place. A foreign comment says nothing of delivery, so it counts as delivered.
+    /// True if the receiver got the frame of this record, at its place. A foreign comment says nothing of delivery, so it counts as delivered.
     pub fn is_delivered(&self) -> bool {
         match self {
             Self::Forwarded | Self::Queued { .. } | Self::Unknown(_) => true,
@@ -121,12 +121,12 @@ impl Fate {
         }
     }
 
-    /// Whether this record is where the sender sent the frame; else the switch put it there.
+    /// True if this record is where the sender sent the frame; else the switch put it there.
     pub fn is_sent(&self) -> bool {
         !matches!(self, Self::ReleaseOf { .. } | Self::AlteredOf { .. } | Self::DuplicateOf { .. })
     }
 
-    /// What a trace says of it, the same in every run: no time that was measured, no number that depends on what else was captured.
+    /// Words of the trace, the same in every run: no time that was measured, no number that depends on what else was captured.
     pub(crate) fn words(&self) -> Option<String> {
         Some(match self {
             Self::Forwarded | Self::Queued { .. } => return None,

@@ -53,7 +53,7 @@ impl<'a> Mad<'a> {
     }
 }
 
-/// Gives every field that this crate decodes and tshark 4.0 names.
+/// Returns every field that this crate decodes and tshark 4.0 names.
 pub fn tshark_fields(packet: &Packet<'_>) -> impl Iterator<Item = TsharkField> {
     let mut fields = Vec::with_capacity(48);
     if packet.grh.is_none() {

@@ -15,7 +15,7 @@ use crate::wire::{DecodeStop, NakCode, Opcode, Psn};
 pub struct Finding {
     /// The rule.
     pub rule: Rule,
-    /// How bad it is: the rule's, or less where a fault of the capture explains it as well.
+    /// Severity: the rule's, or less where a fault of the capture explains it as well.
     pub severity: Severity,
     /// Number of the packet in the capture, from 1.
     pub packet: u64,
@@ -29,11 +29,11 @@ pub struct Finding {
     pub psn: Option<Psn>,
     /// Number of the message that the packet is part of or answers, in the order of their first packets, from 1; `None` when that is not known.
     pub message: Option<u64>,
-    /// What was expected and what came.
+    /// Expected and observed values.
     pub evidence: Evidence,
 }
 
-/// What was expected and what came.
+/// Expected and observed values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// Packet sequence numbers.
@@ -52,19 +52,19 @@ pub enum Evidence {
     },
     /// The place in a message.
     Opcode {
-        /// What could have come, in words.
+        /// Opcodes that could have come, in words.
         expected: &'static str,
         /// The packet's opcode.
         got: Opcode,
     },
     /// Invariant CRCs.
     Icrc {
-        /// What the bytes give.
+        /// ICRC of the bytes.
         expected: u32,
         /// The packet's.
         got: u32,
     },
-    /// Where decoding stopped.
+    /// Place where decoding stopped.
     Stop(DecodeStop),
     /// Pad bytes.
     Pad {
@@ -86,16 +86,16 @@ pub enum Evidence {
     Time {
         /// The least.
         expected_ns: u64,
-        /// What passed.
+        /// Time that passed.
         got_ns: u64,
     },
     /// Another number.
     Number {
-        /// Its name, with its unit.
+        /// Name of the number, with its unit.
         what: &'static str,
-        /// What it had to be.
+        /// Expected value.
         expected: u64,
-        /// What it is.
+        /// Value on the wire.
         got: u64,
     },
     /// Bytes of payload.
@@ -107,46 +107,51 @@ pub enum Evidence {
     },
     /// A syndrome byte without a meaning.
     Syndrome(u8),
-    /// How often something was repeated.
+    /// Repetitions of something.
     Repetitions {
         /// The most that there may be.
         most: u64,
-        /// What was.
+        /// Repetitions in the capture.
         got: u64,
     },
     /// A request that was sent, again perhaps, and never answered.
     Unanswered {
-        /// How often it was sent.
+        /// Times that it was sent.
         times: u64,
         /// Queue pair number that it was sent to.
         qpn: u32,
     },
+    /// A queue pair that gets a datagram, of which nothing in the capture tells.
+    Untold {
+        /// Its number.
+        qpn: u32,
+    },
     /// RNR NAKs for one request, the last of which was in vain.
     NotReady {
-        /// How many.
+        /// Number of them.
         naks: u64,
     },
-    /// How much of something there is, told once.
+    /// Extent of something, told once.
     Extent {
-        /// What is counted, in the singular.
+        /// Counted thing, in the singular.
         what: &'static str,
-        /// How many.
+        /// Number of them.
         count: u64,
-        /// In how many places.
+        /// Number of places.
         places: u64,
     },
     /// Directions between nodes whose other direction is not in the capture.
     OneDirection {
-        /// How many.
+        /// Number of them.
         count: u64,
     },
     /// A refused request.
     Refusal(Refusal),
     /// Both in words.
     Words {
-        /// What had to be.
+        /// Expected, in words.
         expected: &'static str,
-        /// What is.
+        /// Found, in words.
         got: &'static str,
     },
 }
@@ -175,6 +180,9 @@ impl fmt::Display for Evidence {
             Self::Unanswered { times, qpn } => {
                 write!(f, "sent {times} times to queue pair {qpn:#x}, answered by nothing")
             }
+            Self::Untold { qpn } => {
+                write!(f, "queue pair {qpn:#x} sends nothing and was never told of, as its sender's was")
+            }
             Self::NotReady { naks: 1 } => f.write_str("refused as not ready, then not sent again"),
             Self::NotReady { naks } => write!(f, "refused as not ready {naks} times, then not sent again"),
             Self::Extent { what, count, places } => {
@@ -194,9 +202,9 @@ impl fmt::Display for Evidence {
 /// A request that was refused for good, as it is on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why, in the responder's words.
+    /// Reason, in the responder's words.
     pub code: NakCode,
-    /// What was asked for; `None` when the capture has not got it.
+    /// Operation that was asked for; `None` when the capture has not got it.
     pub kind: Option<MessageKind>,
     /// Bytes that the request moves.
     pub bytes: u64,
@@ -204,11 +212,11 @@ pub struct Refusal {
     pub va: Option<u64>,
     /// Remote key.
     pub rkey: Option<u32>,
-    /// How address and key differ from what is known of the responder's memory.
+    /// Difference of address and key from what is known of the responder's memory.
     pub difference: Option<Difference>,
 }
 
-/// How a refused address or key differs from what its node gave out.
+/// Difference of a refused address or key from what its node gave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// The key is an advertised one in the other byte order.
@@ -232,7 +240,7 @@ pub enum Difference {
 }
 
 impl Refusal {
-    /// What is said of it that is the same in every run: without address and key.
+    /// Words that are the same in every run: without address and key.
     pub(crate) fn words(&self) -> String {
         let what = self.kind.map_or("a request that is not in the capture".to_owned(), |kind| {
             format!("{kind} of {} bytes", self.bytes)

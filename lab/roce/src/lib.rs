@@ -40,6 +40,7 @@
 struct Readme;
 
 mod analysis;
+mod broken;
 pub mod capture;
 mod checker;
 pub mod cm;
@@ -51,10 +52,14 @@ mod message;
 mod message_log;
 mod names;
 mod paths;
+mod profile;
 mod report;
 mod retransmission;
 mod row;
 mod rule;
+mod rules;
+#[cfg(any(test, feature = "synth"))]
+mod samples;
 mod seen_frames;
 mod stats;
 #[cfg(any(test, feature = "synth"))]
@@ -69,6 +74,7 @@ pub use finding::{Difference, Evidence, Finding, Refusal};
 pub use flow::{Connection, Endpoint, Side};
 pub use message::{Message, MessageKind, Outcome};
 pub use names::Names;
+pub use profile::Profile;
 pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};

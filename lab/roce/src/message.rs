@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::wire::{Header, NakCode, Opcode, Operation, Psn};
 use crate::words::immediate_words;
 
-/// What a work request does.
+/// Operation of a work request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageKind {
     /// RDMA WRITE.
@@ -75,22 +75,22 @@ impl fmt::Display for MessageKind {
     }
 }
 
-/// How far a message came.
+/// Outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its last packet was not seen.
+    /// The last packet was not seen.
     Incomplete,
     /// All of it was sent; nothing answered, or nothing has to.
     Sent,
     /// An ACK covers it.
     Acknowledged,
-    /// Its own response came whole: READ, atomic.
+    /// A response of its own came whole: READ, atomic.
     Responded,
-    /// It was refused for good.
+    /// Refused for good.
     Refused(NakCode),
     /// The responder had no receive buffer for it until the requester gave up.
     NotReady,
-    /// It was sent again and again, and nothing answered.
+    /// Sent again and again, and nothing answered.
     Unanswered,
 }
 
@@ -111,7 +111,7 @@ impl fmt::Display for Outcome {
 /// One work request as the wire shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What it does.
+    /// Operation.
     pub kind: MessageKind,
     /// Address of the requester.
     pub requester: IpAddr,
@@ -139,13 +139,13 @@ pub struct Message {
     pub packet_first: u64,
     /// Number in the capture of its last packet, from 1.
     pub packet_last: u64,
-    /// Whether its last packet came; else the bytes are those that did, and an immediate may have been to come.
+    /// True if its last packet came; else the bytes are those that did, and an immediate may have been to come.
     pub is_whole: bool,
     /// Time of its first packet in nanoseconds since the epoch.
     pub sent_ns: u64,
     /// Time of the packet that ended it in nanoseconds since the epoch.
     pub ended_ns: Option<u64>,
-    /// How far it came.
+    /// Outcome.
     pub outcome: Outcome,
 }
 

@@ -6,12 +6,21 @@ use std::collections::VecDeque;
 
 use crate::message::{Message, Outcome};
 
-/// A message's number in the order of first packets, from 0.
-pub(crate) type MessageId = u64;
+/// Place of a message in the order of first packets, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageId(u64);
+
+impl MessageId {
+    /// Number of the message in reports, from 1.
+    pub(crate) const fn number(self) -> u64 {
+        self.0 + 1
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct MessageLog {
-    base: MessageId,
+    /// Messages that were taken out.
+    base: u64,
     items: VecDeque<(Message, bool)>,
 }
 
@@ -19,11 +28,11 @@ impl MessageLog {
     /// Adds a message that is under way.
     pub(crate) fn add(&mut self, message: Message) -> MessageId {
         self.items.push_back((message, false));
-        self.base + self.items.len() as u64 - 1
+        MessageId(self.base + self.items.len() as u64 - 1)
     }
 
     fn slot(&mut self, id: MessageId) -> Option<&mut (Message, bool)> {
-        self.items.get_mut(usize::try_from(id.checked_sub(self.base)?).ok()?)
+        self.items.get_mut(usize::try_from(id.0.checked_sub(self.base)?).ok()?)
     }
 
     pub(crate) fn get_mut(&mut self, id: MessageId) -> Option<&mut Message> {

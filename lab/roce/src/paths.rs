@@ -100,7 +100,7 @@ impl Paths {
         Some(at)
     }
 
-    /// Whether a packet of that direction came.
+    /// True if a packet of that direction came.
     pub(crate) fn has(&self, source: IpAddr, destination: IpAddr) -> bool {
         self.numbers.contains_key(&(source, destination))
     }

@@ -1,4 +1,4 @@
-//! What a capture holds.
+//! The report: contents of a capture, as data.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::row::{CmRow, Row};
 use crate::stats::Stats;
 use crate::wire::Encapsulation;
 
-/// What a capture holds.
+/// Contents of a capture.
 #[derive(Debug)]
 pub struct Report {
     /// Records of the capture, of any kind.
@@ -29,7 +29,7 @@ pub struct Report {
     pub delivered: BTreeMap<IpAddr, u64>,
     /// Frames that are not RoCE, by what they are: `ARP`, `ICMPv6`, `IP fragment`.
     pub not_roce: BTreeMap<String, u64>,
-    /// Those of them that may hold RoCE and could not be read, by what they are.
+    /// Frames among them that may hold RoCE and could not be read, by kind.
     pub unread: BTreeMap<String, u64>,
     /// RoCE packets by the innermost tunnel around them, without those that are in none.
     pub encapsulations: BTreeMap<Encapsulation, u64>,
@@ -65,7 +65,7 @@ pub struct Report {
     pub names: Names,
     pub(crate) rows: Vec<Row>,
     pub(crate) cm_rows: Vec<CmRow>,
-    /// What the nodes told of their queue pairs.
+    /// Numbers of queue pairs that the nodes told.
     pub(crate) adverts: Adverts,
     /// Numbers that queue pairs have in their names, and the queue pairs of datagrams.
     pub(crate) numbers: Numbers,
@@ -77,9 +77,9 @@ pub struct Report {
 pub struct PacketNames {
     /// Number of the packet in the capture, from 1.
     pub number: u64,
-    /// Its connection, as an index into the report's, and the side that sent it.
+    /// Connection, as an index into the report's, and the side that sent the packet.
     pub connection: Option<(usize, Side)>,
-    /// Its sender's and its receiver's queue pair: `client.qp1`.
+    /// Sender's and receiver's queue pair: `client.qp1`.
     pub queue_pairs: [String; 2],
     /// The node whose requests its PSN counts, and the distance from the first of them: `client` and 3 for `client+3`.
     pub psn: Option<(String, i32)>,

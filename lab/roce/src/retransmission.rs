@@ -5,7 +5,7 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-/// Why a request was sent again.
+/// Cause of a retransmission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RetransmissionClass {
     /// A NAK "PSN sequence error" at its PSN, or at the PSN where this run of requests began again.

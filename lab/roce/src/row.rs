@@ -1,4 +1,4 @@
-//! What the trace keeps of a packet until every name is known.
+//! A packet as the trace keeps it until every name is known.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::wire::{DecodeStop, Icrc, Opcode, Packet, Psn, Syndrome};
 /// A data packet.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// Whether a filter hides it; it names things all the same.
+    /// True if a filter hides it; it names things all the same.
     pub(crate) is_hidden: bool,
     pub(crate) number: u64,
     /// Time in nanoseconds since the epoch.
@@ -20,7 +20,7 @@ pub(crate) struct Row {
     pub(crate) destination: IpAddr,
     /// Connection and the side that sends.
     pub(crate) flow: Option<(usize, Side)>,
-    /// Why it was sent, when it was sent before.
+    /// Retransmission class, if it was sent before.
     pub(crate) again: Option<RetransmissionClass>,
     pub(crate) fate: Fate,
     pub(crate) opcode: Option<Opcode>,
@@ -106,7 +106,7 @@ impl Row {
 /// A connection management packet.
 #[derive(Clone, Debug)]
 pub(crate) struct CmRow {
-    /// Whether a filter hides it; it names things all the same.
+    /// True if a filter hides it; it names things all the same.
     pub(crate) is_hidden: bool,
     pub(crate) number: u64,
     pub(crate) source: IpAddr,

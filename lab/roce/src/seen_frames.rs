@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::wire::{Encapsulation, NotRoce, Packet};
 
-/// What is counted when there are too many kinds.
+/// Name of all kinds beyond the bound.
 const OTHER: &str = "other";
 
 /// Counts of frames, up to a number of kinds.

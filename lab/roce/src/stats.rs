@@ -2,81 +2,59 @@
 //!
 //! In: packets and ended messages, one at a time. Out: counts and percentiles, in memory that does not grow with the capture.
 
+use hdrhistogram::Histogram;
+
 use crate::message::{Message, MessageKind};
 use crate::retransmission::RetransmissionClass;
 use crate::wire::Opcode;
 
-/// Steps to each power of two of a latency.
-const STEPS: usize = 16;
-const STEP_BITS: u32 = STEPS.trailing_zeros();
+/// Significant decimal digits of a latency.
+const DIGITS: u8 = 2;
 
-/// Latencies in steps of at most a sixteenth of their value.
-#[derive(Clone, Debug, Default)]
+/// Longest latency that is told from longer ones, 146 years: timestamps of a damaged capture are anything.
+const LONGEST_NS: u64 = 1 << 62;
+
+/// Latencies, to a hundredth of their value; the least and the most are exact.
+#[derive(Clone, Debug)]
 pub struct Latencies {
-    buckets: Vec<u64>,
-    count: u64,
+    histogram: Histogram<u64>,
     least_ns: u64,
     most_ns: u64,
 }
 
-/// Index of a latency's bucket.
-fn bucket(ns: u64) -> usize {
-    let exponent = 63 - (ns | 1).leading_zeros();
-    if exponent < STEP_BITS {
-        return ns as usize;
-    }
-    let step = (ns >> (exponent - STEP_BITS)) as usize & (STEPS - 1);
-    (exponent - STEP_BITS + 1) as usize * STEPS + step
-}
-
-/// Least latency in a bucket.
-fn floor_ns(bucket: usize) -> u64 {
-    match (bucket / STEPS).checked_sub(1) {
-        None => bucket as u64,
-        Some(shift) => ((STEPS + bucket % STEPS) as u64) << shift,
+impl Default for Latencies {
+    fn default() -> Self {
+        // Grows with the values.
+        let histogram = Histogram::new(DIGITS).expect("a number of digits that it takes");
+        Self { histogram, least_ns: u64::MAX, most_ns: 0 }
     }
 }
 
 impl Latencies {
     fn add(&mut self, ns: u64) {
-        let at = bucket(ns);
-        if self.buckets.len() <= at {
-            self.buckets.resize(at + 1, 0);
-        }
-        if let Some(count) = self.buckets.get_mut(at) {
-            *count += 1;
-        }
-        self.least_ns = if self.count == 0 { ns } else { self.least_ns.min(ns) };
+        let grown = self.histogram.record(ns.min(LONGEST_NS));
+        debug_assert!(grown.is_ok(), "{grown:?}");
+        self.least_ns = self.least_ns.min(ns);
         self.most_ns = self.most_ns.max(ns);
-        self.count += 1;
     }
 
-    /// How many there are.
-    pub const fn count(&self) -> u64 {
-        self.count
+    /// Number of messages.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
     }
 
-    /// The latency in nanoseconds that `percent` of them do not exceed, to a sixteenth of its value; `None` without any. 0 and 100 are exact.
+    /// The latency in nanoseconds that `percent` of them do not exceed, to a hundredth of its value; `None` without any. 0 and 100 are exact.
     pub fn percentile_ns(&self, percent: f64) -> Option<u64> {
-        if self.count == 0 {
-            return None;
+        match percent {
+            _ if self.histogram.is_empty() => None,
+            ..=0.0 => Some(self.least_ns),
+            100.0.. => Some(self.most_ns),
+            _ => Some(self.histogram.value_at_percentile(percent).clamp(self.least_ns, self.most_ns)),
         }
-        if percent <= 0.0 {
-            return Some(self.least_ns);
-        }
-        let rank = ((percent / 100.0 * self.count as f64).ceil() as u64).clamp(1, self.count);
-        let mut seen = 0;
-        for (at, count) in self.buckets.iter().enumerate() {
-            seen += count;
-            if seen >= rank && seen < self.count {
-                return Some(floor_ns(at + 1).saturating_sub(1).clamp(self.least_ns, self.most_ns));
-            }
-        }
-        Some(self.most_ns)
     }
 }
 
-/// What is counted of the messages of one kind.
+/// Counts of the messages of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct MessageStats {
     /// Messages that ended: acknowledged, responded, refused.
@@ -87,12 +65,12 @@ pub struct MessageStats {
     pub latencies: Latencies,
 }
 
-/// What is counted of the packets of one opcode.
+/// Counts of the packets of one opcode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpcodeStats {
     /// Packets that reached their receiver's side.
     pub packets: u64,
-    /// Their payload in bytes.
+    /// Payload in bytes.
     pub payload_bytes: u64,
 }
 
@@ -191,16 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_holds_what_lies_between_its_floor_and_the_next() {
-        for ns in [0, 1, 15, 16, 17, 31, 32, 33, 1_000, 65_535, 1 << 40, u64::MAX / 3] {
-            let at = bucket(ns);
-            assert!(floor_ns(at) <= ns && ns < floor_ns(at + 1), "{ns} in bucket {at}");
-        }
-        assert!(bucket(u64::MAX) < 1024);
-    }
-
-    #[test]
-    fn percentiles_are_right_to_a_sixteenth() {
+    fn percentiles_are_right_to_a_hundredth() {
         let mut latencies = Latencies::default();
         assert_eq!(latencies.percentile_ns(50.0), None);
         for us in 1..=1_000 {
@@ -209,11 +178,16 @@ mod tests {
         for percent in [1.0, 50.0, 90.0, 99.0] {
             let got = latencies.percentile_ns(percent).unwrap() as f64;
             let exact = percent * 10_000.0;
-            assert!((got - exact).abs() / exact < 0.07, "{percent}: {got} for {exact}");
+            assert!((got - exact).abs() / exact < 0.01, "{percent}: {got} for {exact}");
         }
         assert_eq!(
             [0.0, 100.0].map(|percent| latencies.percentile_ns(percent)),
             [Some(1_000), Some(1_000_000)]
         );
+        for ns in [0, u64::MAX] {
+            latencies.add(ns);
+        }
+        assert_eq!([0.0, 100.0].map(|percent| latencies.percentile_ns(percent)), [Some(0), Some(u64::MAX)]);
+        assert_eq!(latencies.count(), 1_002);
     }
 }

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_number_in_the_other_byte_order_is_seen_as_one() {
+    fn small_number_in_the_other_byte_order_is_seen_as_one() {
         assert_eq!([7, 7u32.swap_bytes()].map(immediate_words), ["imm 7", "imm 117440512 (0x07000000)"]);
         assert_eq!([4096, 16u32.swap_bytes()].map(length_words), ["4096", "268435456 (0x10000000)"]);
         assert_eq!(number_words(1u64.swap_bytes(), 16), "72057594037927936 (0x0100000000000000)");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 #[test]
-fn the_catalogue_of_the_rules_is_the_enums() {
+fn catalogue_of_the_rules_is_the_enums() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules.md");
     // The package that is published has no documents.
     if !path.parent().is_some_and(Path::exists) {

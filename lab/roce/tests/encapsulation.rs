@@ -65,7 +65,7 @@ fn what_is_in_every_tunnel_is_what_was_sent() {
 }
 
 #[test]
-fn a_plain_frame_decodes_as_the_same_packet_behind_a_tag() {
+fn plain_frame_decodes_as_the_same_packet_behind_a_tag() {
     // The one is decoded at a glance, the other by a walk.
     for frame in pair(true).write_then_read() {
         let headers = 14..66.min(frame.len());
@@ -87,7 +87,7 @@ fn a_plain_frame_decodes_as_the_same_packet_behind_a_tag() {
 }
 
 #[test]
-fn the_tunnel_has_its_name() {
+fn tunnel_has_its_name() {
     let frame = pair(true).write_with_immediate().remove(3);
     for (tunnel, expected) in [
         (Tunnel::ErspanI, Encapsulation::ErspanI),
@@ -142,7 +142,7 @@ fn tunnels_in_tunnels_are_taken_off_up_to_a_depth() {
 }
 
 #[test]
-fn a_frame_in_mpls_may_begin_with_any_address() {
+fn frame_in_mpls_may_begin_with_any_address() {
     let mut frame = pair(true).write_with_immediate().remove(3);
     for first in 0..=255 {
         frame[0] = first;
@@ -172,7 +172,7 @@ fn what_is_cut_anywhere_in_a_tunnel_breaks_no_rule() {
 }
 
 #[test]
-fn a_mirror_that_cuts_what_it_copies_makes_no_packet_malformed() {
+fn mirror_that_cuts_what_it_copies_makes_no_packet_malformed() {
     let frames = pair(true).write_then_read();
     let lost =
         frames.iter().map(|frame| Tunnel::ErspanII.wrap(&frame[..frame.len().min(90)])).collect::<Vec<_>>();
@@ -330,7 +330,7 @@ fn fragments_are_put_together_in_any_order() {
 }
 
 #[test]
-fn a_tunnel_in_fragments_is_put_together_and_so_are_fragments_in_a_tunnel() {
+fn tunnel_in_fragments_is_put_together_and_so_are_fragments_in_a_tunnel() {
     let frame = pair(true).write_then_read().remove(6);
     let outer = fragments(&Tunnel::Vxlan(4789).wrap(&frame), 576);
     let inner: Vec<Vec<u8>> =
@@ -362,7 +362,7 @@ fn a_tunnel_in_fragments_is_put_together_and_so_are_fragments_in_a_tunnel() {
 }
 
 #[test]
-fn a_packet_in_fragments_that_is_no_roce_is_no_riddle() {
+fn packet_in_fragments_that_is_no_roce_is_no_riddle() {
     let mut frame = pair(true).write_then_read().remove(6);
     frame[36..38].copy_from_slice(&[0, 53]);
     let report = fragmented(&[frame], |pieces| pieces);
@@ -384,7 +384,7 @@ fn resident_kib() -> u64 {
 }
 
 #[test]
-fn a_flood_of_fragments_costs_no_memory_and_hides_no_packet() {
+fn flood_of_fragments_costs_no_memory_and_hides_no_packet() {
     let (pair, mut decoder) = (pair(true), Decoder::new());
     let pieces = fragments(&pair.write_then_read()[6], 512);
     let before = resident_kib();

@@ -362,7 +362,7 @@ fn fuzz(target: &str, run: fn(&[u8]) -> String) {
 }
 
 #[test]
-fn the_corpus_stays_harmless() {
+fn corpus_stays_harmless() {
     for (target, run) in [("packet", packet as fn(&[u8]) -> String), ("capture", capture), ("cm", cm)] {
         let corpus = corpus(target);
         assert!(corpus.len() >= 10, "{target}: {} inputs", corpus.len());

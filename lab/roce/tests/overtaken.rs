@@ -151,12 +151,12 @@ fn is_one_gap(report: &Report, case: &dyn std::fmt::Debug) {
 }
 
 #[test]
-fn an_overtaken_request_is_one_gap_and_every_message_is_acknowledged() {
+fn overtaken_request_is_one_gap_and_every_message_is_acknowledged() {
     judge(true, 0..MESSAGES * PACKETS - 1, is_one_gap);
     judge(false, 1..MESSAGES * PACKETS - 1, is_one_gap);
 }
 
 #[test]
-fn an_overtaken_first_packet_of_a_capture_without_connection_management_breaks_no_rule() {
+fn overtaken_first_packet_of_a_capture_without_connection_management_breaks_no_rule() {
     judge(false, 0..1, |report, case| assert_eq!(rules(report), [], "{case:?}"));
 }

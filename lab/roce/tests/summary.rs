@@ -110,7 +110,7 @@ findings: none
 }
 
 #[test]
-fn a_lost_packet_is_the_same_wherever_the_refusal_found_the_requester() {
+fn lost_packet_is_the_same_wherever_the_refusal_found_the_requester() {
     // The requester had sent up to `reached` when the NAK came; the retransmission may time out before it arrives.
     let lossy = |reached: u32, acks: bool| {
         let mut wire = Wire::new(2);
@@ -149,7 +149,7 @@ findings, the first of each kind
 }
 
 #[test]
-fn a_timeout_is_the_same_however_often_it_repeats() {
+fn timeout_is_the_same_however_often_it_repeats() {
     let silent = |times: u32| {
         let mut wire = Wire::new(3);
         wire.write(0, 1, 0, OK);
@@ -175,7 +175,7 @@ fn a_timeout_is_the_same_however_often_it_repeats() {
 }
 
 #[test]
-fn a_receiver_that_is_not_ready_is_the_same_however_often_it_says_so() {
+fn receiver_that_is_not_ready_is_the_same_however_often_it_says_so() {
     let busy = |times: u32| {
         let mut wire = Wire::new(4);
         let send = wire.pair.request(0x04, 0).payload(b"four").build();

@@ -74,7 +74,7 @@ findings: none
 ";
 
 #[test]
-fn the_first_sample_has_the_same_trace_whatever_the_random_numbers() {
+fn first_sample_has_the_same_trace_whatever_the_random_numbers() {
     for seed in 0..20 {
         assert_eq!(
             analyse(&forwarded(Pair::new(seed).write_then_read())).trace(),
@@ -85,7 +85,7 @@ fn the_first_sample_has_the_same_trace_whatever_the_random_numbers() {
 }
 
 #[test]
-fn the_second_sample_has_its_seven_packets() {
+fn second_sample_has_its_seven_packets() {
     let report = analyse(&forwarded(Pair::new(3).write_with_immediate()));
     let trace = report.trace();
     assert!(trace.starts_with("roce trace 1: 7 packets\n") && trace.contains("RDMA_PS_TCP port 7472"));
@@ -115,7 +115,7 @@ fn messages_carry_what_completions_are_compared_with() {
 }
 
 #[test]
-fn a_psn_wrap_is_marked_and_breaks_nothing() {
+fn psn_wrap_is_marked_and_breaks_nothing() {
     let mut pair = Pair::new(5);
     pair.active.psn = roce::wire::Psn::new(0xff_fffe);
     let report = analyse(&forwarded(pair.write_then_read()));
@@ -126,7 +126,7 @@ fn a_psn_wrap_is_marked_and_breaks_nothing() {
 }
 
 #[test]
-fn the_packets_without_their_cm_are_paired_by_psn() {
+fn packets_without_their_cm_are_paired_by_psn() {
     let pair = Pair::new(6);
     let frames: Frames = forwarded(pair.write_then_read()).drain(3..10).collect();
     let report = analyse(&frames);
@@ -155,7 +155,7 @@ fn requests_of_both_directions_without_cm_become_one_connection() {
 }
 
 #[test]
-fn a_removed_request_is_one_finding_at_the_packet_after_it() {
+fn removed_request_is_one_finding_at_the_packet_after_it() {
     let pair = Pair::new(8);
     let write = |n, words: &[u8]| {
         pair.request(0x0a, n)
@@ -241,7 +241,7 @@ fn read_response_psn_gap_is_reported_once_and_its_retry_is_clean() {
 }
 
 #[test]
-fn a_retry_that_does_not_begin_anew_is_out_of_sequence_whether_a_response_was_lost_or_late() {
+fn retry_that_does_not_begin_anew_is_out_of_sequence_whether_a_response_was_lost_or_late() {
     let pair = Pair::new(10);
     let piece = [0x5a; 1024];
     let retry = |opcode| {
@@ -273,7 +273,7 @@ fn a_retry_that_does_not_begin_anew_is_out_of_sequence_whether_a_response_was_lo
 }
 
 #[test]
-fn an_ack_of_the_last_sent_psn_is_silent_and_of_the_next_is_reported() {
+fn ack_of_the_last_sent_psn_is_silent_and_of_the_next_is_reported() {
     let pair = Pair::new(11);
     let mut frames = forwarded(pair.write_then_read());
     frames[4].0 = pair.response(0x11, 1).aeth(0x1f, 1).build();
@@ -281,7 +281,7 @@ fn an_ack_of_the_last_sent_psn_is_silent_and_of_the_next_is_reported() {
 }
 
 #[test]
-fn a_wrong_dma_length_is_reported_at_the_packet_that_ends_the_message() {
+fn wrong_dma_length_is_reported_at_the_packet_that_ends_the_message() {
     let pair = Pair::new(12);
     let mut frames = forwarded(pair.write_then_read());
     let write = pair.request(0x0a, 0).ack_request().reth(pair.passive.va, pair.passive.rkey, 19);
@@ -293,7 +293,7 @@ fn a_wrong_dma_length_is_reported_at_the_packet_that_ends_the_message() {
 }
 
 #[test]
-fn a_first_after_a_first_and_a_last_alone_are_out_of_sequence() {
+fn first_after_a_first_and_a_last_alone_are_out_of_sequence() {
     let pair = Pair::new(13);
     let send = |opcode, n| pair.request(opcode, n).payload(&[1; 1024]).build();
     let head = || vec![pair.req(1, &[]), pair.rep(&[])];
@@ -341,7 +341,7 @@ fn pad_that_is_not_zero_or_beyond_the_payload_is_malformed() {
 }
 
 #[test]
-fn a_frame_that_is_held_back_is_judged_where_it_is_released() {
+fn frame_that_is_held_back_is_judged_where_it_is_released() {
     let pair = Pair::new(15);
     let send = |n| pair.request(0x04, n).payload(b"four").build();
     for held in ["fate=delayed 20 ms", "fate=reordered"] {
@@ -366,7 +366,7 @@ fn a_frame_that_is_held_back_is_judged_where_it_is_released() {
 }
 
 #[test]
-fn an_altered_frame_is_the_receivers_and_its_original_the_senders() {
+fn altered_frame_is_the_receivers_and_its_original_the_senders() {
     let pair = Pair::new(15);
     let send = |n| pair.request(0x04, n).payload(b"four").build();
     let nak = pair.response(0x11, 0).aeth(0x60, 0).build();
@@ -405,7 +405,7 @@ fn an_altered_frame_is_the_receivers_and_its_original_the_senders() {
 }
 
 #[test]
-fn a_congestion_mark_changes_what_is_delivered_and_breaks_no_rule() {
+fn congestion_mark_changes_what_is_delivered_and_breaks_no_rule() {
     let pair = Pair::new(15);
     let send = pair.request(0x04, 0).payload(b"four").build();
     let mut marked = send.clone();
@@ -425,7 +425,7 @@ fn a_congestion_mark_changes_what_is_delivered_and_breaks_no_rule() {
 }
 
 #[test]
-fn a_reused_queue_pair_begins_anew() {
+fn reused_queue_pair_begins_anew() {
     let (first, mut second) = (Pair::new(16), Pair::new(17));
     (second.active.qpn, second.passive.qpn) = (first.active.qpn, first.passive.qpn);
     let mut frames = first.write_then_read();
@@ -436,7 +436,7 @@ fn a_reused_queue_pair_begins_anew() {
 }
 
 #[test]
-fn a_rejected_connection_shows_its_reason_and_words() {
+fn rejected_connection_shows_its_reason_and_words() {
     let pair = Pair::new(18);
     let trace = analyse(&forwarded(vec![pair.req(7471, &[]), pair.rej(28, b"larger than 4096")])).trace();
     assert!(trace.contains("REJ   reason            consumer reject, of REQ\n"), "{trace}");
@@ -493,7 +493,7 @@ fn analyse_with_seventh_cut(length: usize, by_snap_length: bool) -> Report {
 }
 
 #[test]
-fn a_packet_cut_by_the_snap_length_decodes_as_far_as_it_goes_and_breaks_no_rule() {
+fn packet_cut_by_the_snap_length_decodes_as_far_as_it_goes_and_breaks_no_rule() {
     for length in 0..Pair::new(21).write_then_read()[6].len() {
         let report = analyse_with_seventh_cut(length, true);
         // Without a BTH the capture has not got the packet, and the next response shows that.
@@ -505,7 +505,7 @@ fn a_packet_cut_by_the_snap_length_decodes_as_far_as_it_goes_and_breaks_no_rule(
 }
 
 #[test]
-fn a_packet_that_was_short_on_the_wire_is_malformed() {
+fn packet_that_was_short_on_the_wire_is_malformed() {
     let report = analyse_with_seventh_cut(500, false);
     let rules: Vec<_> = report.findings.iter().map(|finding| (finding.rule, finding.packet)).collect();
     // A receiver discards it; the gap that it leaves is the same fault.
@@ -566,7 +566,7 @@ fn after_a_write_with_immediate_it_is_one_trace_whichever_side_disconnects_first
 }
 
 #[test]
-fn a_number_in_the_wrong_byte_order_is_in_hexadecimal_beside_the_decimal_one() {
+fn number_in_the_wrong_byte_order_is_in_hexadecimal_beside_the_decimal_one() {
     let pair = Pair::new(23);
     let peer = &pair.passive;
     let immediate =
@@ -599,7 +599,7 @@ fn a_number_in_the_wrong_byte_order_is_in_hexadecimal_beside_the_decimal_one() {
 }
 
 #[test]
-fn a_queue_pair_that_nothing_explains_has_its_number_for_a_name() {
+fn queue_pair_that_nothing_explains_has_its_number_for_a_name() {
     let pair = Pair::new(24);
     let passive = pair.passive.address;
     let send = |qpn| pair.request(0x04, 0).destination_qpn(qpn).ack_request().payload(b"four").build();
@@ -634,7 +634,7 @@ fn a_queue_pair_that_nothing_explains_has_its_number_for_a_name() {
 }
 
 #[test]
-fn a_read_whose_length_the_snap_length_cut_has_the_bytes_of_its_responses() {
+fn read_whose_length_the_snap_length_cut_has_the_bytes_of_its_responses() {
     let pair = Pair::new(25);
     let piece = [0x5a; 1024];
     let frames = [
@@ -754,7 +754,7 @@ fn findings_and_messages_have_the_names_of_the_trace_in_every_order_of_answers()
 }
 
 #[test]
-fn a_finding_names_its_message_and_distances() {
+fn finding_names_its_message_and_distances() {
     let report = roce::synth::sample(Rule::LengthMismatch);
     let finding = report.known().finding(&report.findings[0]);
     assert!(finding.contains("client.qp1 > server.qp1, client+0, message 1: "), "{finding}");

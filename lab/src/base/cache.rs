@@ -127,7 +127,7 @@ impl Cache {
         lock_one_of(&paths, FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// What it holds: images, frozen machines and the like, with their sizes on disk; locks left out.
+    /// Lists what it holds: images, frozen machines and the like, with their sizes on disk; locks left out.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Cache {
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// What it takes on disk, in bytes; files may be sparse.
+    /// Size on disk, in bytes; files may be sparse.
     pub size_bytes: u64,
 }
 
@@ -301,6 +301,17 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).at("failed to write", path)?;
     file.persist(path).map_err(|error| error.error).at("failed to write", path)?;
     Ok(())
+}
+
+/// Writes a record, a JSON file, whole or not at all.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn write_record(path: &Path, record: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec_pretty(record)
+        .map_err(|source| Error::setup(format!("failed to write {}", path.display())).source(source))?;
+    write_whole(path, &text)
 }
 
 /// Reads a record, a JSON file; nothing where there is no such file.

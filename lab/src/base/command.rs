@@ -16,7 +16,7 @@ use crate::base::error::{Error, Result};
 /// How many of an output's last lines an error shows.
 const TAIL_LINES: usize = 12;
 
-/// What a process wrote and how it ended.
+/// Outputs of a process and its exit code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Its exit code; `None` where a signal ended it.

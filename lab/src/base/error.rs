@@ -7,6 +7,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use hinted::Hinted;
+
 use crate::base::invocation;
 
 /// A result whose error is [`Error`].
@@ -31,16 +33,18 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
-    what: String,
-    detail: Option<String>,
-    next: Option<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    told: Hinted,
 }
 
 impl Error {
     /// An error of `kind` that says what happened and where, in lower case and without a full stop.
     pub fn new(kind: Kind, what: impl Into<String>) -> Error {
-        Error { kind, what: what.into(), detail: None, next: None, source: None }
+        Error::of(kind, Hinted::new(what))
+    }
+
+    /// An error of `kind` that something else has told already.
+    pub fn of(kind: Kind, told: Hinted) -> Error {
+        Error { kind, told }
     }
 
     /// A mistake in what the user asked for; the command line exits with 2.
@@ -70,26 +74,20 @@ impl Error {
 
     /// Adds the last lines of an output or a log.
     #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Error {
-        let detail = detail.into();
-        if !detail.trim().is_empty() {
-            self.detail = Some(detail);
-        }
-        self
+    pub fn detail(self, detail: impl Into<String>) -> Error {
+        Error { told: self.told.detail(detail), ..self }
     }
 
     /// Adds what to do next.
     #[must_use]
-    pub fn next(mut self, next: impl Into<String>) -> Error {
-        self.next = Some(next.into());
-        self
+    pub fn next(self, next: impl Into<String>) -> Error {
+        Error { told: self.told.next(next), ..self }
     }
 
     /// Adds the cause.
     #[must_use]
-    pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        self.source = Some(source.into());
-        self
+    pub fn source(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error { told: self.told.source(source), ..self }
     }
 
     /// Changes which part of the lab is blamed.
@@ -107,27 +105,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        let mut source = self.source.as_ref().map(|source| &**source as &dyn std::error::Error);
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        if let Some(detail) = &self.detail {
-            for line in detail.trim_end().lines() {
-                write!(f, "\n  | {line}")?;
-            }
-        }
-        if let Some(next) = &self.next {
-            write!(f, "\n  next: {}", next.replace('\n', "\n        "))?;
-        }
-        Ok(())
+        self.told.fmt(f)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| &**source as _)
+        std::error::Error::source(&self.told)
     }
 }
 
@@ -179,18 +163,6 @@ fn is_out_of_files(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_has_what_cause_detail_and_next() {
-        let error = Error::setup("failed to start qemu")
-            .source(io::Error::other("no such file"))
-            .detail("line 1\nline 2\n")
-            .next("install it");
-        assert_eq!(
-            error.to_string(),
-            "failed to start qemu: no such file\n  | line 1\n  | line 2\n  next: install it"
-        );
-    }
 
     #[test]
     fn full_disk_names_the_cure() {

@@ -2,7 +2,7 @@
 //!
 //! - [`error`]: what went wrong, whose it is, what to do next; [`progress`]: what is happening; [`plain`]: text
 //!   made fit for a terminal; [`invocation`]: how the lab was called
-//! - [`command`]: local commands with a limit; [`program`]: programs that cargo has built
+//! - [`command`]: local commands with a limit; [`foreground`]: those that have this one's terminal; [`program`]: programs that cargo has built
 //! - [`role`]: server and client; [`names`]: the nearest valid name
 //! - [`cache`]: where everything that is made once is kept; [`kept`]: directories of it; [`seal`]: files of it that are
 //!   checked before they are used; [`disk`]: whether there is room
@@ -12,6 +12,7 @@ pub mod cache;
 pub mod command;
 pub mod disk;
 pub mod error;
+pub mod foreground;
 pub mod invocation;
 pub mod kept;
 pub mod names;

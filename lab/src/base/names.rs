@@ -1,4 +1,7 @@
-//! Names that people write: taken whatever their case, and the nearest one offered where none is meant.
+//! Names that people write: taken whatever their case, and the nearest one offered where none is meant. And one that nothing has.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Similarity from which on a name is near: 1 is the same, 0 has nothing in common.
 const NEAR: f64 = 0.5;
@@ -49,6 +52,13 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     // The first of equals.
     let best = scored.reduce(|best, next| if next.0 > best.0 { next } else { best });
     best.map(|(_, candidate)| candidate)
+}
+
+/// Returns a name that nothing else has, here or on a node.
+pub fn unique() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    format!("{now:x}-{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The hint for serde's "unknown field `x`, expected one of `a`, `b`", or variant.

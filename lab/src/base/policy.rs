@@ -22,7 +22,7 @@ impl Policy {
         *POLICY.get_or_init(|| Policy::of_environment().unwrap_or_default())
     }
 
-    /// What the environment of this process says.
+    /// Reads the policy that the environment of this process has.
     ///
     /// # Errors
     ///

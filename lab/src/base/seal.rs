@@ -30,7 +30,7 @@ const CHUNK: usize = 1 << 16;
 
 /// The checksums of a directory's files.
 #[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
+struct SealedSums {
     /// By name, of a file's content; see [`sum_of_content`].
     sums: BTreeMap<String, String>,
     /// Of `sums` itself.
@@ -61,7 +61,7 @@ pub fn seal(directory: &Path, names: &[&str]) -> Result<()> {
         let path = directory.join(name);
         sums.insert((*name).to_owned(), sum_of_content(&path).at("failed to read", &path)?);
     }
-    let manifest = Manifest { seal: seal_of(&sums), sums };
+    let manifest = SealedSums { seal: seal_of(&sums), sums };
     write_whole(&directory.join(MANIFEST), json(&manifest)?.as_bytes())
 }
 
@@ -97,10 +97,10 @@ pub fn check(directory: &Path, names: &[&str]) -> Result<(), Broken> {
     Ok(())
 }
 
-fn manifest(directory: &Path, names: &[&str]) -> Result<Manifest, Broken> {
+fn manifest(directory: &Path, names: &[&str]) -> Result<SealedSums, Broken> {
     let path = directory.join(MANIFEST);
     let text = fs::read(&path).map_err(|error| broken(MANIFEST, &path, error))?;
-    let manifest: Option<Manifest> = serde_json::from_slice(&text).ok();
+    let manifest: Option<SealedSums> = serde_json::from_slice(&text).ok();
     manifest
         .filter(|manifest| manifest.seal == seal_of(&manifest.sums))
         .filter(|manifest| names.iter().all(|name| manifest.sums.contains_key(*name)))

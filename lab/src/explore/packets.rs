@@ -1,19 +1,17 @@
 //! The packets of a run without faults, each as a fault can name it.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 
-use roce::capture::Reader;
 use roce::wire::Operation;
 
-use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::error::Result;
 use crate::run::evidence::Evidence;
 use crate::scenario::fault::Matcher;
 use crate::scenario::fault::action::{Action, Field};
 use crate::scenario::fault::matcher::{Kind, Receiver};
 use crate::wire::alter::alter;
-use crate::wire::capture::CAPTURE;
+use crate::wire::capture::{CAPTURE, open, unreadable};
 use crate::wire::tracker::{Seen, Tracker};
 
 /// A packet of the run.
@@ -58,12 +56,11 @@ impl Target {
 /// The capture cannot be read.
 pub fn packets(evidence: &Evidence, artifacts: &Path) -> Result<Vec<Target>> {
     let path = artifacts.join(CAPTURE);
-    let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
-    let mut reader = Reader::new(File::open(&path).at("failed to open", &path)?).map_err(failed)?;
+    let mut reader = open(&path)?;
     let mut tracker = Tracker::default();
     let mut counts: HashMap<(Kind, Receiver), u32> = HashMap::new();
     let mut all = Vec::new();
-    while let Some(record) = reader.next().map_err(failed)? {
+    while let Some(record) = reader.next().map_err(|source| unreadable(&path, source))? {
         let frame = record.frame();
         let Some(from) = frame.packet().and_then(|packet| evidence.owner(packet.source)) else { continue };
         let Some(seen) = tracker.see(from, record.data).filter(|seen| seen.is_first) else { continue };

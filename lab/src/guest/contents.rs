@@ -5,18 +5,17 @@
 
 use std::collections::BTreeSet;
 
+use crate::host::glibc::{self, Glibc};
+
 /// Directories in which a shell on a node looks for programs.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// What a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
+/// Command that a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
 /// libraries are found likewise; registered memory, which is locked memory, is not limited.
 pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
     LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed; ulimit -l unlimited";
 
-/// A version of the GNU C library, as in 2.36.
-pub type Glibc = (u32, u32);
-
-/// What a guest has.
+/// Contents of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     paths: BTreeSet<String>,
@@ -27,7 +26,7 @@ impl Contents {
     /// From absolute paths, and a version that begins as in `2.36-9`.
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>, glibc: &str) -> Contents {
         let paths = paths.into_iter().map(str::to_owned).collect();
-        Contents { paths, glibc: parse_version(glibc) }
+        Contents { paths, glibc: glibc::parse(glibc) }
     }
 
     /// Whether there is a file with this absolute path.
@@ -53,13 +52,6 @@ impl Contents {
     pub fn glibc(&self) -> Option<Glibc> {
         self.glibc
     }
-}
-
-/// Reads `2.36` and what begins with it, up to a character that is no digit.
-pub(crate) fn parse_version(text: &str) -> Option<Glibc> {
-    let (major, rest) = text.split_once('.')?;
-    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::host::{Host, bindgen};
 /// The target of everything that is linked against the sysroot.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// What is built for a guest.
+/// Programs that are built for a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build {
     /// The sample programs, of the root package.
@@ -135,7 +135,7 @@ fn faults(output: &str) -> String {
     crate::base::command::tail(&lines.collect::<Vec<_>>().join("\n"), 30)
 }
 
-/// What makes a cargo on this computer check feature `verbs` as a guest's build sees it: against the sysroot's headers
+/// Environment in which a cargo on this computer checks feature `verbs` as a guest's build sees it: against the sysroot's headers
 /// and libraries; what is `linked`, for [`TARGET`], also runs with the sysroot's C library, whatever the host's is.
 ///
 /// # Errors
@@ -157,7 +157,7 @@ pub fn checks(cache: &Cache, linked: bool) -> Result<Vec<(OsString, OsString)>> 
     Ok(environment)
 }
 
-/// What makes cargo, pkg-config, bindgen and the linker look into the sysroot.
+/// Environment in which cargo, pkg-config, bindgen and the linker look into the sysroot.
 fn environment(sysroot: &Path, libclang: &Libclang, pkg_config: &Path) -> Vec<(OsString, OsString)> {
     let mut environment = bindings(sysroot, libclang, pkg_config);
     environment.push(("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER".into(), "cc".into()));
@@ -190,7 +190,7 @@ fn running(sysroot: &Path) -> Result<Vec<String>> {
     Ok(to_linker(&["--dynamic-linker", &loader, "--disable-new-dtags", "-rpath", &places]))
 }
 
-/// What makes cargo, pkg-config and bindgen look into the sysroot.
+/// Environment in which cargo, pkg-config and bindgen look into the sysroot.
 fn bindings(sysroot: &Path, libclang: &Libclang, pkg_config: &Path) -> Vec<(OsString, OsString)> {
     let root = sysroot.display();
     let libraries = sysroot.join("usr/lib").join(TRIPLET);

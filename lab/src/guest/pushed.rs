@@ -15,7 +15,8 @@ use goblin::elf::header::{EM_X86_64, machine_to_str};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::names::nearest;
 use crate::base::program::Program;
-use crate::guest::contents::{Contents, Glibc, parse_version};
+use crate::guest::contents::Contents;
+use crate::host::glibc;
 
 /// Words of the shell with which a command may begin, and which no file has.
 const SHELL_WORDS: [&str; 16] = [
@@ -35,7 +36,7 @@ const SCRIPT_LIMIT: u64 = 1 << 20;
 /// Gives a local file another name; the last tells whether it is called as a program.
 type Rename<'a> = &'a mut dyn FnMut(&mut Pushed, &Path, bool) -> Result<String>;
 
-/// What a user brings for one run.
+/// Files that a user brings for one run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
     /// All files, each under the name that it has on the nodes.
@@ -262,7 +263,7 @@ impl Pushed {
         Err(Error::usage(format!("the guest has no program called {word}")).next(next))
     }
 
-    /// What is wrong with an ELF file, and what to do.
+    /// Objection to an ELF file, and what to do.
     fn objection_to_elf(&self, bytes: &[u8], contents: &Contents) -> Option<(String, String)> {
         let elf = match Elf::parse(bytes) {
             Ok(elf) => elf,
@@ -294,7 +295,7 @@ impl Pushed {
                 "bring each with --push FILE, or link statically".to_owned(),
             ));
         }
-        let (needed, there) = (glibc_needed(&elf)?, contents.glibc()?);
+        let (needed, there) = (glibc::needed(&elf)?, contents.glibc()?);
         (needed > there).then(|| {
             (
                 format!("needs glibc {}.{}; the guest has {}.{}", needed.0, needed.1, there.0, there.1),
@@ -303,7 +304,7 @@ impl Pushed {
         })
     }
 
-    /// What is wrong with a script whose first line is `#!` and `line`, and what to do.
+    /// Objection to a script whose first line is `#!` and `line`, and what to do.
     fn objection_to_script(&self, line: &str, contents: &Contents) -> Option<(String, String)> {
         let mut words = line.split_whitespace();
         let interpreter = words.next()?;
@@ -330,15 +331,7 @@ fn assignment(word: &str) -> Option<(&str, &str)> {
     (begins && name.bytes().all(is_name)).then_some((name, value))
 }
 
-/// The newest version of the GNU C library whose symbols a file uses.
-fn glibc_needed(elf: &Elf<'_>) -> Option<Glibc> {
-    let needed = elf.verneed.as_ref()?;
-    let names =
-        needed.iter().flat_map(|library| library.iter().map(|version| version.vna_name).collect::<Vec<_>>());
-    names.filter_map(|name| parse_version(elf.dynstrtab.get_at(name)?.strip_prefix("GLIBC_")?)).max()
-}
-
-/// What a file is that is neither an ELF file nor a script.
+/// Kind of a file that is neither an ELF file nor a script.
 fn kind_of(bytes: &[u8]) -> &'static str {
     match bytes {
         [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => "a program for macOS",

@@ -10,13 +10,13 @@ use crate::base::policy::Policy;
 use crate::base::selection::ToolSource;
 use crate::host::Host;
 use crate::host::multipass;
-use crate::host::requirement::{self, Cure, Requirement, Status};
+use crate::host::requirement::{self, Cure, Requirement, Standing};
 use crate::host::toolbox::set;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// What it is about.
+pub struct DoctorRow {
+    /// Its subject.
     pub name: &'static str,
     /// How it stands.
     pub mark: Mark,
@@ -24,14 +24,14 @@ pub struct Row {
     pub detail: String,
 }
 
-/// How the thing of a [`Row`] stands.
+/// How the thing of a [`DoctorRow`] stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// It is there and can be used.
+    /// There, and usable.
     Found,
-    /// It is not there.
+    /// Not there.
     Missing,
-    /// It is there and cannot be used.
+    /// There, and of no use.
     Unfit,
     /// Neither good nor bad.
     Info,
@@ -39,16 +39,16 @@ pub enum Mark {
 
 /// The whole report.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
-    rows: Vec<Row>,
+pub struct DoctorReport {
+    rows: Vec<DoctorRow>,
     cures: Vec<Cure>,
     advice: Vec<String>,
 }
 
 /// Examines `host` and what is in the cache, Rust and a linker only where programs are `built`; the last line, on machines,
-/// is the caller's: [`Report::machines`].
-pub fn report(host: &Host, built: bool) -> Report {
-    let mut report = Report::default();
+/// is the caller's: [`DoctorReport::machines`].
+pub fn report(host: &Host, built: bool) -> DoctorReport {
+    let mut report = DoctorReport::default();
     if built {
         report.rust(host);
         report.requirement("C linker", &requirement::LINKER, host);
@@ -61,7 +61,7 @@ pub fn report(host: &Host, built: bool) -> Report {
     report
 }
 
-impl Report {
+impl DoctorReport {
     /// Whether scenarios can run on this computer.
     pub fn is_good(&self) -> bool {
         self.rows.iter().all(|row| matches!(row.mark, Mark::Found | Mark::Info))
@@ -86,14 +86,14 @@ impl Report {
     }
 
     fn push(&mut self, name: &'static str, mark: Mark, detail: impl Into<String>) {
-        self.rows.push(Row { name, mark, detail: detail.into() });
+        self.rows.push(DoctorRow { name, mark, detail: detail.into() });
     }
 
     fn requirement(&mut self, name: &'static str, requirement: &Requirement, host: &Host) {
         let (mark, detail) = match requirement.check(host) {
-            Status::Found(detail) => (Mark::Found, detail),
-            Status::Missing => (Mark::Missing, requirement.purpose.to_owned()),
-            Status::Unfit(why) => (Mark::Unfit, why),
+            Standing::Found(detail) => (Mark::Found, detail),
+            Standing::Missing => (Mark::Missing, requirement.purpose.to_owned()),
+            Standing::Unfit(why) => (Mark::Unfit, why),
         };
         if mark != Mark::Found {
             self.cures.push(requirement.cure());
@@ -106,7 +106,7 @@ impl Report {
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for component in requirement::CI {
             match component.check(host) {
-                Status::Found(_) => with.push(component.name),
+                Standing::Found(_) => with.push(component.name),
                 _ => {
                     without.push(component.name);
                     self.cures.push(component.cure());
@@ -154,14 +154,14 @@ impl Report {
             .chain(built.then_some(requirement::HOST_CI_TOOLS).into_iter().flatten())
         {
             match tool.check(host) {
-                Status::Found(_) => found.push(tool.name.to_owned()),
-                Status::Missing => lacking.push(format!("no {}", tool.name)),
-                Status::Unfit(why) => {
+                Standing::Found(_) => found.push(tool.name.to_owned()),
+                Standing::Missing => lacking.push(format!("no {}", tool.name)),
+                Standing::Unfit(why) => {
                     unfit = true;
                     lacking.push(format!("{}: {why}", tool.name));
                 }
             }
-            if !matches!(tool.check(host), Status::Found(_)) {
+            if !matches!(tool.check(host), Standing::Found(_)) {
                 self.cures.push(tool.cure());
             }
         }
@@ -191,10 +191,10 @@ impl fmt::Display for Mark {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DoctorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-        for Row { name, mark, detail } in &self.rows {
+        for DoctorRow { name, mark, detail } in &self.rows {
             writeln!(f, "{name:<width$}  {mark:<7}  {}", detail.replace('\n', " "))?;
         }
         let ways = requirement::ways(&self.cures);
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn informing_row_never_makes_a_report_bad() {
-        let mut report = Report::default();
+        let mut report = DoctorReport::default();
         report.push("machines", Mark::Info, "x");
         assert!(report.is_good());
         assert_eq!(

@@ -81,7 +81,7 @@ impl fmt::Display for Libclang {
     }
 }
 
-/// What a search for a libclang came to.
+/// Outcome of a search for a libclang.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Search {
     /// One that can be used.
@@ -175,7 +175,7 @@ impl Libclang {
     }
 }
 
-/// What to do on a computer whose distribution has no usable libclang.
+/// Cure for a computer whose distribution has no usable libclang.
 pub fn without_package() -> String {
     format!(
         "take one from Python's libclang package:\n\

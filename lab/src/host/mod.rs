@@ -4,7 +4,7 @@
 //! - [`tree`]: where programs and files are looked up.
 //! - [`requirement`]: the things themselves: [`requirement::run`] for scenarios on the QEMU provider,
 //!   [`requirement::ci`] for `cargo xtask ci`.
-//! - [`memory`], [`files`]: how much is left, or allowed; [`glibc`]: which C library this is.
+//! - [`memory`], [`files`]: how much is left, or allowed; [`glibc`]: versions of the C library.
 //! - [`libclang`]: a libclang that rdma-sys's bindgen can use.
 //! - [`wheel`]: the one that Python's package index has, for distributions without.
 //! - [`doctor`]: the report on all of it.

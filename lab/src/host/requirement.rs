@@ -18,7 +18,7 @@ use crate::host::packages::{self, mirror};
 /// The oldest QEMU whose `-netdev stream` joins a machine to our switch.
 const QEMU_MINIMUM: (u32, u32) = (7, 2);
 
-/// What to do on a computer that cannot run the lab's machines.
+/// Cure for a computer that cannot run the lab's machines.
 const ELSEWHERE: &str = "or let the machines be elsewhere: two instances of Multipass's (--provider multipass), \
      or hosts over SSH (--provider ssh --hosts FILE)";
 
@@ -28,9 +28,9 @@ const VERSION_LIMIT: Duration = Duration::from_secs(20);
 /// One thing that must be there.
 #[derive(Debug)]
 pub struct Requirement {
-    /// What people call it.
+    /// Its name for people.
     pub name: &'static str,
-    /// What the lab does with it.
+    /// Its use to the lab.
     pub purpose: &'static str,
     probe: Probe,
     cure: Cure,
@@ -51,7 +51,7 @@ enum Probe {
     Packages,
 }
 
-/// What brings a requirement.
+/// Cure for a requirement that is unmet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cure {
     /// A package, by Debian's name for it.
@@ -64,19 +64,19 @@ pub enum Cure {
 
 /// How a requirement was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
-    /// It is there; the text says where or which version.
+pub enum Standing {
+    /// There; the text says where or which version.
     Found(String),
-    /// It is not there.
+    /// Not there.
     Missing,
-    /// It is there, and cannot be used; the text says why.
+    /// There, and of no use; the text says why.
     Unfit(String),
 }
 
-/// What links the programs that run in the machines.
+/// The linker of programs that run in the machines.
 pub const LINKER: Requirement = program("cc", "links the programs that run in the machines", "gcc");
 
-/// What fetches the packages that tools and machines are made of.
+/// The fetcher of packages that tools and machines are made of.
 pub const PACKAGES: Requirement = Requirement {
     name: "packages",
     purpose: "fetches what tools and machines are made of",
@@ -84,7 +84,7 @@ pub const PACKAGES: Requirement = Requirement {
     cure: Cure::Mirror,
 };
 
-/// What runs the machines of the QEMU provider, where the host's own tools are asked for.
+/// Programs that run the machines of the QEMU provider, where the host's own tools are asked for.
 pub const HOST_TOOLS: &[Requirement] = &[
     Requirement {
         name: "qemu-system-x86_64",
@@ -103,11 +103,11 @@ pub const HOST_TOOLS: &[Requirement] = &[
     },
 ];
 
-/// What `cargo xtask ci` compares with, where the host's own tools are asked for.
+/// Programs that `cargo xtask ci` compares with, where the host's own tools are asked for.
 pub const HOST_CI_TOOLS: &[Requirement] =
     &[program("tshark", "decodes the same captures, as a second opinion", "tshark")];
 
-/// What `cargo xtask ci` needs beyond what a run does.
+/// Needs of `cargo xtask ci` beyond those of a run.
 pub const CI: &[Requirement] = &[
     Requirement {
         name: "rustfmt",
@@ -142,7 +142,7 @@ pub fn host_tools(built: bool) -> impl Iterator<Item = &'static Requirement> {
     HOST_TOOLS.iter().filter(move |tool| built || !["pkg-config", "libclang"].contains(&tool.name))
 }
 
-/// What `cargo xtask ci` needs.
+/// Lists the needs of `cargo xtask ci`.
 pub fn ci() -> Vec<&'static Requirement> {
     let mut all = run(true);
     all.extend(CI);
@@ -153,31 +153,31 @@ pub fn ci() -> Vec<&'static Requirement> {
 }
 
 impl Requirement {
-    /// What brings it.
+    /// Its cure.
     pub fn cure(&self) -> Cure {
         self.cure
     }
 
     /// Looks for it on `host`.
-    pub fn check(&self, host: &Host) -> Status {
+    pub fn check(&self, host: &Host) -> Standing {
         match &self.probe {
             Probe::Program => match host.program(self.name) {
-                Some(path) => Status::Found(path.display().to_string()),
-                None => Status::Missing,
+                Some(path) => Standing::Found(path.display().to_string()),
+                None => Standing::Missing,
             },
             Probe::Answers(program) => match version_text(host, program) {
-                None | Some(Err(_)) => Status::Missing,
-                Some(Ok(text)) => Status::Found(text.lines().next().unwrap_or_default().to_owned()),
+                None | Some(Err(_)) => Standing::Missing,
+                Some(Ok(text)) => Standing::Found(text.lines().next().unwrap_or_default().to_owned()),
             },
             Probe::Qemu => match version_text(host, self.name) {
-                None => Status::Missing,
-                Some(Err(error)) => Status::Unfit(error.to_string()),
+                None => Standing::Missing,
+                Some(Err(error)) => Standing::Unfit(error.to_string()),
                 Some(Ok(text)) => qemu_status(&text),
             },
             Probe::Libclang => match libclang::search(host) {
-                Search::Found(found) => Status::Found(found.to_string()),
-                Search::Absent => Status::Missing,
-                Search::Unfit(why) => Status::Unfit(why),
+                Search::Found(found) => Standing::Found(found.to_string()),
+                Search::Absent => Standing::Missing,
+                Search::Unfit(why) => Standing::Unfit(why),
             },
             Probe::Packages => packages_status(
                 host,
@@ -213,20 +213,20 @@ fn platform(os: &str, architecture: &str) -> Result<()> {
 ///
 /// Something is missing or cannot be used: the text names all of it and what brings it.
 pub fn demand(host: &Host, requirements: &[&Requirement]) -> Result<()> {
-    let unmet: Vec<(&Requirement, Status)> = requirements
+    let unmet: Vec<(&Requirement, Standing)> = requirements
         .iter()
         .map(|requirement| (*requirement, requirement.check(host)))
-        .filter(|(_, status)| !matches!(status, Status::Found(_)))
+        .filter(|(_, status)| !matches!(status, Standing::Found(_)))
         .collect();
     if unmet.is_empty() { Ok(()) } else { Err(shortfall(&unmet)) }
 }
 
 /// Names everything that is missing, with what brings it.
-fn shortfall(unmet: &[(&Requirement, Status)]) -> Error {
+fn shortfall(unmet: &[(&Requirement, Standing)]) -> Error {
     let lines: Vec<String> = unmet
         .iter()
         .map(|(requirement, status)| match status {
-            Status::Unfit(why) => format!("{}: {why}", requirement.name),
+            Standing::Unfit(why) => format!("{}: {why}", requirement.name),
             _ => format!("{}: missing ({})", requirement.name, requirement.purpose),
         })
         .collect();
@@ -238,7 +238,7 @@ fn shortfall(unmet: &[(&Requirement, Status)]) -> Error {
     Error::setup(what).detail(lines.join("\n")).next(format!("{}\n{ELSEWHERE}", ways(&cures).join("\n")))
 }
 
-/// What brings `cures`, for a person to do.
+/// Ways for a person to bring `cures`.
 pub fn ways(cures: &[Cure]) -> Vec<String> {
     let mut packages = Vec::new();
     let mut components = Vec::new();
@@ -272,23 +272,23 @@ pub fn ways(cures: &[Cure]) -> Vec<String> {
 }
 
 /// Judges the ways to fetch packages: a mirror that was `named`, or one that is `known`, by what is `asked` for or there.
-fn packages_status(host: &Host, named: Option<String>, known: Option<String>, asked: &str) -> Status {
+fn packages_status(host: &Host, named: Option<String>, known: Option<String>, asked: &str) -> Standing {
     let has_apt = || ["apt-get", "apt-cache"].iter().all(|name| host.program(name).is_some());
     let are_fetched = match packages::are_fetched(asked, has_apt) {
         Ok(are_fetched) => are_fetched,
-        Err(error) => return Status::Unfit(error.to_string()),
+        Err(error) => return Standing::Unfit(error.to_string()),
     };
     if let Some(mirror) = named.filter(|mirror| !mirror.is_empty()) {
-        return Status::Found(mirror);
+        return Standing::Found(mirror);
     }
     match known {
-        Some(mirror) if !are_fetched => Status::Found(format!("through apt, from {mirror}")),
-        Some(mirror) => Status::Found(format!("by the lab's own fetcher, from {mirror}")),
-        None => Status::Missing,
+        Some(mirror) if !are_fetched => Standing::Found(format!("through apt, from {mirror}")),
+        Some(mirror) => Standing::Found(format!("by the lab's own fetcher, from {mirror}")),
+        None => Standing::Missing,
     }
 }
 
-/// What a program prints when asked for its version; `None` where it is not there.
+/// Output of a program that is asked for its version; `None` where it is not there.
 fn version_text(host: &Host, program: &str) -> Option<Result<String>> {
     let path = host.program(program)?;
     let asked = Command::new([path]).arg("--version").run(VERSION_LIMIT);
@@ -296,18 +296,19 @@ fn version_text(host: &Host, program: &str) -> Option<Result<String>> {
 }
 
 /// Judges QEMU by what `--version` prints.
-fn qemu_status(text: &str) -> Status {
+fn qemu_status(text: &str) -> Standing {
     let (major, minor) = QEMU_MINIMUM;
     match qemu_version(text) {
-        Some(version) if version >= QEMU_MINIMUM => Status::Found(
+        Some(version) if version >= QEMU_MINIMUM => Standing::Found(
             text.lines().next().unwrap_or_default().trim_start_matches("QEMU emulator ").to_owned(),
         ),
-        Some((found_major, found_minor)) => Status::Unfit(format!(
+        Some((found_major, found_minor)) => Standing::Unfit(format!(
             "QEMU {found_major}.{found_minor} is too old: the lab needs {major}.{minor} or later, which has `-netdev stream`"
         )),
-        None => {
-            Status::Unfit(format!("printed no version: {}", text.lines().next().unwrap_or("nothing at all")))
-        }
+        None => Standing::Unfit(format!(
+            "printed no version: {}",
+            text.lines().next().unwrap_or("nothing at all")
+        )),
     }
 }
 
@@ -343,13 +344,13 @@ mod tests {
     #[test]
     fn qemu_below_the_minimum_names_both_versions() {
         let old = qemu_status("QEMU emulator version 6.2.0 (Debian 1:6.2+dfsg-2ubuntu6.27)\n");
-        let Status::Unfit(why) = old else { panic!("{old:?}") };
+        let Standing::Unfit(why) = old else { panic!("{old:?}") };
         assert!(why.contains("6.2") && why.contains("7.2"), "{why}");
         for good in ["QEMU emulator version 7.2.22 (Debian)", "QEMU emulator version 10.0.3"] {
-            assert!(matches!(qemu_status(good), Status::Found(_)), "{good}");
+            assert!(matches!(qemu_status(good), Standing::Found(_)), "{good}");
         }
-        assert!(matches!(qemu_status("hello"), Status::Unfit(_)));
-        assert!(matches!(qemu_status(""), Status::Unfit(_)));
+        assert!(matches!(qemu_status("hello"), Standing::Unfit(_)));
+        assert!(matches!(qemu_status(""), Standing::Unfit(_)));
     }
 
     #[test]
@@ -382,19 +383,20 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), root.path().join("bin").as_os_str());
         let mirror = || Some("http://mirror.example/debian".to_owned());
-        let fetched = Status::Found("by the lab's own fetcher, from http://mirror.example/debian".to_owned());
+        let fetched =
+            Standing::Found("by the lab's own fetcher, from http://mirror.example/debian".to_owned());
         assert_eq!(packages_status(&host, None, mirror(), ""), fetched);
-        assert_eq!(packages_status(&host, Some(String::new()), None, ""), Status::Missing);
-        assert_eq!(packages_status(&host, mirror(), None, ""), Status::Found(mirror().unwrap()));
+        assert_eq!(packages_status(&host, Some(String::new()), None, ""), Standing::Missing);
+        assert_eq!(packages_status(&host, mirror(), None, ""), Standing::Found(mirror().unwrap()));
         for name in ["apt-get", "apt-cache"] {
             script(root.path(), &format!("bin/{name}"), "");
         }
-        assert_eq!(packages_status(&host, None, None, ""), Status::Missing);
+        assert_eq!(packages_status(&host, None, None, ""), Standing::Missing);
         let found = packages_status(&host, None, mirror(), "");
-        assert_eq!(found, Status::Found("through apt, from http://mirror.example/debian".to_owned()));
+        assert_eq!(found, Standing::Found("through apt, from http://mirror.example/debian".to_owned()));
         assert_eq!(packages_status(&host, None, mirror(), "fetch"), fetched);
         assert!(
-            matches!(packages_status(&host, None, mirror(), "npm"), Status::Unfit(why) if why.contains("npm"))
+            matches!(packages_status(&host, None, mirror(), "npm"), Standing::Unfit(why) if why.contains("npm"))
         );
     }
 
@@ -403,9 +405,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path(), root.path().as_os_str());
         script(root.path(), "qemu-system-x86_64", "echo QEMU emulator version 5.2.0");
-        assert!(matches!(HOST_TOOLS[0].check(&host), Status::Unfit(why) if why.contains("5.2")));
+        assert!(matches!(HOST_TOOLS[0].check(&host), Standing::Unfit(why) if why.contains("5.2")));
         script(root.path(), "qemu-system-x86_64", "echo libfoo.so: not found >&2; exit 127");
-        assert!(matches!(HOST_TOOLS[0].check(&host), Status::Unfit(why) if why.contains("libfoo.so")));
+        assert!(matches!(HOST_TOOLS[0].check(&host), Standing::Unfit(why) if why.contains("libfoo.so")));
     }
 
     #[test]
@@ -414,6 +416,6 @@ mod tests {
         let host = Host::new(root.path(), root.path().as_os_str());
         script(root.path(), "rustfmt", "echo \"error: 'rustfmt' is not installed\" >&2; exit 1");
         let rustfmt = CI.iter().find(|requirement| requirement.name == "rustfmt").unwrap();
-        assert_eq!(rustfmt.check(&host), Status::Missing);
+        assert_eq!(rustfmt.check(&host), Standing::Missing);
     }
 }

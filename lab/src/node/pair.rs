@@ -25,7 +25,7 @@ use crate::wire::captured::Captured;
 /// How long one look at a running command waits before the machines are looked at.
 pub const SLICE: Duration = Duration::from_millis(250);
 
-/// What a machine runs.
+/// Release and kernel of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Its release: a guest's name, as in "debian-13", or what another machine calls its own.
@@ -40,14 +40,14 @@ impl fmt::Display for Provenance {
     }
 }
 
-/// What a run asks of its machines.
+/// Demands of a run on its machines.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
-    /// What is deployed and first on PATH.
+    /// Programs that are deployed, first on PATH.
     pub programs: &'a [Program],
     /// How the nodes reach each other.
     pub network: Network,
-    /// What happens to packets on the way.
+    /// Faults of packets on the way.
     pub faults: &'a [Fault],
     /// Where logs of the machines go; it exists.
     pub artifacts: &'a Path,
@@ -62,23 +62,23 @@ impl<'a> Plan<'a> {
 
 /// A source of machines.
 pub trait Provider: Send + Sync {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     fn name(&self) -> &'static str;
 
-    /// What can act on packets between its machines.
+    /// The part between its machines that can act on packets.
     fn wire(&self) -> Wire;
 
-    /// What is declared to differ on its machines from those that snapshots were taken on.
+    /// Declared differences of its machines from those that snapshots were taken on.
     fn differences(&self) -> Differences {
         Differences::default()
     }
 
-    /// What its machines run, as far as that is known before there are any.
+    /// Releases and kernels of its machines, as far as they are known before there are any.
     fn provenance(&self) -> BTreeMap<Role, Provenance> {
         BTreeMap::new()
     }
 
-    /// What a node has before anything is deployed, where that is known without one.
+    /// Contents of a node before anything is deployed, where they are known without one.
     ///
     /// # Errors
     ///
@@ -100,10 +100,10 @@ pub trait Pair {
     /// One of the two.
     fn node(&self, role: Role) -> &dyn Node;
 
-    /// What runs the machines, for people: "qemu 7.2.22, software emulation (…)".
+    /// Description of what runs the machines: "qemu 7.2.22, software emulation (…)".
     fn description(&self) -> String;
 
-    /// What the machines run.
+    /// Releases and kernels of the machines.
     fn provenance(&self) -> BTreeMap<Role, Provenance>;
 
     /// Runs the same short command on both nodes at once, to its end.
@@ -169,7 +169,7 @@ pub trait Pair {
     /// The capture cannot be finished.
     fn stop_capture(&self) -> Result<()>;
 
-    /// What the plan's faults have met so far; `None` where no switch acts on them.
+    /// Packets that the plan's faults have met so far; `None` where no switch acts on them.
     ///
     /// # Errors
     ///
@@ -178,7 +178,7 @@ pub trait Pair {
         Ok(None)
     }
 
-    /// What netem has counted so far on each node where the plan's faults are its to make.
+    /// Counts of netem so far, on each node where it makes the plan's faults.
     ///
     /// # Errors
     ///

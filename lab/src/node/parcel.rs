@@ -21,14 +21,14 @@ pub use arrive::{Arrived, arrive};
 /// The bits of a mode that are kept.
 const KEPT: u32 = 0o777;
 
-/// What is packed into one archive, below names of its own.
+/// Files and directories packed into one archive, below names of its own.
 #[derive(Debug, Default)]
 pub struct Parcel {
     /// The archive.
     pub bytes: Vec<u8>,
-    /// What was named, by its name in the archive.
+    /// Items that were named, by their names in the archive.
     pub items: Vec<Item>,
-    /// What was not taken along, and why.
+    /// Files that were not taken along, and why.
     pub left_out: Vec<String>,
 }
 
@@ -210,7 +210,7 @@ pub fn is_a_directory(path: &str) -> Error {
     Error::usage(format!("{path} is a directory")).next("take it along with -r")
 }
 
-/// What something is that is neither a file, a directory nor a symbolic link.
+/// Kind of a file that is neither a file, a directory nor a symbolic link.
 fn odd_kind(metadata: &Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     if kind.is_fifo() {

@@ -30,18 +30,18 @@ pub fn usual() -> ProviderName {
 pub enum Choice {
     /// QEMU guests of our own.
     Qemu {
-        /// What runs their instructions.
+        /// Their accelerator.
         accel: AccelChoice,
-        /// What they are.
+        /// Their release.
         guest: &'static Release,
         /// Packages of that release which they have beside the usual ones.
         packages: Vec<String>,
-        /// What their randomness follows from.
+        /// The number that their randomness follows from.
         seed: Option<u64>,
     },
     /// Two Multipass instances, launched in this shape where they are not there.
     Multipass {
-        /// What is launched.
+        /// Image and sizes of each.
         shape: Shape,
         /// Where programs are built; by itself if nobody says.
         build: Option<BuildPlace>,
@@ -187,7 +187,7 @@ impl Choice {
             .collect()
     }
 
-    /// What can act on packets between these machines; none of them is asked.
+    /// Finds the part between these machines that can act on packets; none of them is asked.
     ///
     /// # Errors
     ///
@@ -240,7 +240,7 @@ impl Choice {
 }
 
 impl Source {
-    /// What the machines are, for people.
+    /// Description of the machines.
     pub fn description(&self) -> String {
         match self {
             Source::Qemu(qemu) => format!("qemu, {}, {}", qemu.origin(), qemu.decision()),

@@ -23,7 +23,7 @@ use crate::wire::capture::{CAPTURE, decode_named};
 /// The evidence's file in an artifact directory.
 pub const FILE: &str = "evidence.json";
 
-/// What was seen of one node.
+/// Evidence of one node.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NodeEvidence {
     /// Whether the scenario's command was started; what was not heard of again says nothing of the command then.
@@ -43,7 +43,7 @@ pub struct NodeEvidence {
     /// How far each counter of the RDMA device moved on while the capture ran.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
-    /// What netem counted of what it sent, where that makes the scenario's faults.
+    /// Counts of netem, where that makes the scenario's faults.
     #[serde(default)]
     pub netem: Option<Counted>,
     /// The kernel log from the scenario's start on, as `<level>[seconds] text`.
@@ -68,10 +68,10 @@ impl NodeEvidence {
     }
 }
 
-/// What was seen of a whole run.
+/// Evidence of a whole run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Evidence {
-    /// What was run.
+    /// The scenario.
     pub scenario: Scenario,
     /// The file of the trace that the run is held to, if it is held to one.
     #[serde(default)]
@@ -79,25 +79,25 @@ pub struct Evidence {
     /// The command that runs it again.
     #[serde(default)]
     pub replay: String,
-    /// What is added to that command to accept a trace that is meant.
+    /// Option that makes `replay` accept the new trace.
     #[serde(default)]
     pub accept: String,
     /// Which provider's machines, and what ran them.
     pub provider: String,
-    /// What each machine runs, as far as that is known.
+    /// Release and kernel of each machine, as far as they are known.
     #[serde(default)]
     pub provenance: BTreeMap<Role, Provenance>,
-    /// What is declared to differ on its machines from what snapshots were taken on.
+    /// Declared differences of its machines from those that snapshots were taken on.
     #[serde(default)]
     pub differences: Differences,
     /// The nodes' addresses on the RDMA network.
     pub addresses: BTreeMap<Role, IpAddr>,
-    /// What was seen of each node.
+    /// Evidence of each node.
     pub nodes: BTreeMap<Role, NodeEvidence>,
-    /// What the scenario's faults met; `None` if it came to none.
+    /// Packets that the scenario's faults met; `None` if it came to none.
     #[serde(default)]
     pub met: Option<Met>,
-    /// What kept the run from coming to its end, if anything did.
+    /// Reason why the run did not come to its end, if there is one.
     pub failure: Option<Failed>,
     /// How long things took, in seconds: `up` (the machines), `programs` (from the server's start to both
     /// programs' end), `down`, and `harness`: all but the programs.
@@ -158,7 +158,7 @@ impl Evidence {
         }
     }
 
-    /// What was seen of one node.
+    /// Evidence of one node.
     pub fn node(&mut self, role: Role) -> &mut NodeEvidence {
         self.nodes.entry(role).or_default()
     }

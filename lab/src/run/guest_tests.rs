@@ -32,10 +32,10 @@ pub struct GuestTest {
 
 /// How a test ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    /// It ran and passed, and the node's kernel had no objection.
+pub enum TestEnd {
+    /// Ran and passed, and the node's kernel had no objection.
     Passed,
-    /// It did not: with the reason and its last lines.
+    /// Failed: with the reason and its last lines.
     Failed(String),
 }
 
@@ -63,7 +63,7 @@ pub fn list(node: &dyn Node, binaries: &[Program]) -> Result<Vec<GuestTest>> {
 /// # Errors
 ///
 /// The node has gone.
-pub fn run(node: &dyn Node, test: &GuestTest, limit: Duration) -> Result<(Ended, Duration)> {
+pub fn run(node: &dyn Node, test: &GuestTest, limit: Duration) -> Result<(TestEnd, Duration)> {
     let GuestTest { binary, name } = test;
     let since = kernel_log::parse_now(&node.run(kernel_log::NOW, LIST_LIMIT)?.stdout)?;
     let command =
@@ -79,7 +79,7 @@ pub fn run(node: &dyn Node, test: &GuestTest, limit: Duration) -> Result<(Ended,
         Err(error) if error.kind() == Kind::Timeout => {
             let output = running.stop()?;
             let limit = limit.as_secs();
-            Ended::Failed(format!("had not ended after {limit} s, and was stopped\n{}", said(&output)))
+            TestEnd::Failed(format!("had not ended after {limit} s, and was stopped\n{}", said(&output)))
         }
         Err(error) => return Err(error),
     };
@@ -91,11 +91,11 @@ pub fn run(node: &dyn Node, test: &GuestTest, limit: Duration) -> Result<(Ended,
     let objections = kernel_log::objections(&log, &[&expected[..], &failed[..]].concat());
     let missing = kernel_log::missing(&log, &expected);
     let ended = match ended {
-        Ended::Passed if !objections.is_empty() => {
-            Ended::Failed(format!("the kernel logged:\n{}", objections.join("\n")))
+        TestEnd::Passed if !objections.is_empty() => {
+            TestEnd::Failed(format!("the kernel logged:\n{}", objections.join("\n")))
         }
-        Ended::Passed if !missing.is_empty() => {
-            Ended::Failed(format!("the kernel did not log what the test expects: {}", missing.join(", ")))
+        TestEnd::Passed if !missing.is_empty() => {
+            TestEnd::Failed(format!("the kernel did not log what the test expects: {}", missing.join(", ")))
         }
         ended => ended,
     };
@@ -108,22 +108,22 @@ fn parse_list(binary: &str, text: &str) -> Vec<GuestTest> {
     names.map(|name| GuestTest { binary: binary.to_owned(), name: name.to_owned() }).collect()
 }
 
-/// What a test says that it makes the kernel log: `kernel log: PART OF A LINE`, perhaps behind libtest's own words.
+/// Reads what a test says that it makes the kernel log: `kernel log: PART OF A LINE`, perhaps behind libtest's own words.
 fn expected_logs(stdout: &str) -> Vec<String> {
     stdout.lines().filter_map(|line| Some(line.split_once("kernel log: ")?.1.to_owned())).collect()
 }
 
 /// A pass is exit code 0 and the word that one test ran: a binary that ran none exits with 0 as well.
-fn judge(output: &Output) -> Ended {
+fn judge(output: &Output) -> TestEnd {
     if output.code == Some(0) && output.stdout.contains("test result: ok. 1 passed; 0 failed; 0 ignored;") {
-        return Ended::Passed;
+        return TestEnd::Passed;
     }
     let ending = match output.code {
         Some(0) => "did not run".to_owned(),
         Some(code) => format!("exit code {code}"),
         None => "ended by a signal".to_owned(),
     };
-    Ended::Failed(format!("{ending}\n{}", said(output)))
+    TestEnd::Failed(format!("{ending}\n{}", said(output)))
 }
 
 fn said(output: &Output) -> String {
@@ -155,10 +155,12 @@ mod tests {
     fn only_a_test_that_ran_has_passed() {
         let ran =
             "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.1s\n";
-        assert_eq!(judge(&output(0, ran)), Ended::Passed);
+        assert_eq!(judge(&output(0, ran)), TestEnd::Passed);
         let none = ran.replace("1 passed", "0 passed");
-        assert!(matches!(judge(&output(0, &none)), Ended::Failed(text) if text.starts_with("did not run\n")));
+        assert!(
+            matches!(judge(&output(0, &none)), TestEnd::Failed(text) if text.starts_with("did not run\n"))
+        );
         let failed = judge(&output(101, "test result: FAILED. 0 passed; 1 failed;"));
-        assert!(matches!(failed, Ended::Failed(text) if text.contains("101") && text.contains("panicked")));
+        assert!(matches!(failed, TestEnd::Failed(text) if text.contains("101") && text.contains("panicked")));
     }
 }

@@ -6,7 +6,7 @@ use crate::base::error::{Error, Result};
 /// Lines that a healthy node logs, each with its reason.
 const ALLOWED: &str = include_str!("../../guest/kernel-log.allow");
 
-/// What kernels later than 6.1 log of a work request that failed: of a requester, and of a responder's RECV.
+/// Lines that kernels later than 6.1 log of a work request that failed: of a requester, and of a responder's RECV.
 pub const FAILED_REQUESTS: [&str; 2] =
     ["make_send_cqe: non-flush error status = ", "do_complete: non-flush error status = "];
 

@@ -45,15 +45,15 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 /// A scenario with what it is run and judged by.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
-    /// What runs.
+    /// The scenario.
     pub scenario: &'a Scenario,
-    /// What is deployed.
+    /// Programs that are deployed.
     pub programs: &'a [Program],
     /// The file of its accepted trace; `None` where the trace is not compared.
     pub snapshot: Option<&'a Path>,
     /// The command that runs it again.
     pub replay: &'a str,
-    /// What is added to that command to accept a trace that is meant.
+    /// Option that makes `replay` accept the new trace.
     pub accept: &'a str,
 }
 
@@ -135,18 +135,18 @@ fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result
     Ok(())
 }
 
-/// What the scenario's faults met where netem makes them.
+/// Packets that the scenario's faults met, where netem makes them.
 fn netem_met(scenario: &Scenario, evidence: &Evidence) -> Option<Met> {
     let counted = evidence.nodes.iter().filter_map(|(role, node)| Some((*role, (node.netem?, node.sent?))));
     let counted: BTreeMap<_, _> = counted.collect();
     (!counted.is_empty()).then(|| netem::met(&scenario.faults, &counted))
 }
 
-/// What the nodes say before the programs run.
+/// State of the nodes before the programs run.
 struct Before {
     counters: BTreeMap<Role, Counters>,
     uptime_s: BTreeMap<Role, f64>,
-    /// What listens on the server.
+    /// Listeners on the server.
     listeners: String,
     /// All addresses of each node.
     addresses: BTreeMap<Role, Vec<IpAddr>>,
@@ -324,7 +324,7 @@ fn listens_on(listeners: &str, port: u16) -> bool {
     })
 }
 
-/// What listens on a node: identifiers of the RDMA connection manager, and TCP sockets.
+/// Listeners on a node: identifiers of the RDMA connection manager, and TCP sockets.
 const LISTENERS: &str =
     "rdma resource show cm_id | grep LISTEN; grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 | cut -c 1-35";
 

@@ -21,7 +21,7 @@ pub struct Setup {
     cache: Cache,
     /// Where machines come from.
     pub provider: Source,
-    /// What is deployed on them.
+    /// Programs that are deployed on them.
     pub programs: Vec<Program>,
 }
 

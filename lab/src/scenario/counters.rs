@@ -67,7 +67,7 @@ impl fmt::Display for Count {
     }
 }
 
-/// What a node's rxe device has counted since it was made, by name.
+/// Counters of a node's rxe device since it was made, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
     values: BTreeMap<String, u64>,
@@ -117,7 +117,7 @@ impl Counters {
         "rx_write_requests",
     ];
 
-    /// Those of rxe that move only when something went another way than straight.
+    /// Counters of rxe that move only when something went another way than straight.
     pub const TROUBLES: [&str; 10] = [
         "completer_retry_err",
         "duplicate_request",
@@ -162,7 +162,7 @@ impl Counters {
         self.values
     }
 
-    /// What was counted since `earlier`.
+    /// Counts since `earlier`.
     #[must_use]
     pub fn since(mut self, earlier: &Counters) -> Counters {
         for (name, value) in &mut self.values {
@@ -185,7 +185,7 @@ pub fn name(name: &str) -> Result<&'static str, String> {
     names::find("counter", name, Counters::ALL.into_iter().chain(Counters::CARDS))
 }
 
-/// What the counters of a node say against a scenario that expects these: each expected one has moved on by so
+/// Objections of a node's counters to a scenario that expects these: each expected one has moved on by so
 /// much, and no other that tells of trouble has moved.
 pub fn objections(counted: &BTreeMap<String, u64>, expected: &BTreeMap<String, Count>) -> Vec<String> {
     let troubles = Counters::TROUBLES.into_iter().filter(|name| !expected.contains_key(*name));

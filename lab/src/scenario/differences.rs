@@ -17,7 +17,7 @@ const ACK_TIMEOUT: u8 = 17;
 /// The target ACK delay of a REP as the snapshots have it: SoftRoCE's.
 const TARGET_ACK_DELAY: u8 = 15;
 
-/// What is declared to differ. Nothing is assumed to that is not said here.
+/// Declared differences. Nothing is assumed to differ that is not said here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Differences {
@@ -33,7 +33,7 @@ pub struct Differences {
     pub ack_timeout: Option<u8>,
     /// The target ACK delay that their REPs name, likewise.
     pub target_ack_delay: Option<u8>,
-    /// What their kernel does otherwise than scenarios expect.
+    /// Behaviour of their kernel that scenarios do not expect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<Unlike>,
 }
@@ -127,7 +127,7 @@ impl Differences {
         text
     }
 
-    /// What would have to be declared for `trace` to be that of `snapshot`, as lines of a hosts file; `None` if
+    /// Finds what would have to be declared for `trace` to be that of `snapshot`, as lines of a hosts file; `None` if
     /// nothing that can be declared would do.
     pub fn would_do(&self, snapshot: &str, trace: &str) -> Option<String> {
         let same = |differences: &Differences| {

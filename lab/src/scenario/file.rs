@@ -29,7 +29,7 @@ pub struct Scenario {
     #[serde(default)]
     #[schemars(skip)]
     pub name: String,
-    /// What it shows, in a sentence.
+    /// Its purpose, in a sentence.
     pub summary: String,
     /// The command on the node `server`; it has to end by itself. `{server}` and `{client}` stand for the nodes' RDMA
     /// addresses.

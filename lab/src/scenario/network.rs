@@ -50,7 +50,7 @@ pub struct Network {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["server", "client"]))]
     pub filtered: Option<Role>,
-    /// What the RDMA connection uses.
+    /// IP version of the RDMA connection.
     pub ip: IpVersion,
 }
 
@@ -136,7 +136,7 @@ impl fmt::Display for Network {
     }
 }
 
-/// What can act on packets between two nodes.
+/// The part between two nodes that can act on packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wire {
     /// The lab's own switch, which acts on any fault and records each packet's fate.

@@ -9,7 +9,7 @@ use roce::capture::Reader;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::wire::capture::CAPTURE;
 
-/// What is done to a capture's bytes; `None` leaves no file.
+/// A change to a capture's bytes; `None` leaves no file.
 pub type Alter = fn(&[u8]) -> Result<Option<Vec<u8>>>;
 
 /// Copies the artifacts of a run, the capture altered.

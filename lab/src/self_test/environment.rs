@@ -18,7 +18,7 @@ use crate::wire::captured::Captured;
 /// How long a command that tampers may take, and a killed machine until its guard has seen it.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What is done to a pair of machines.
+/// A change to a pair of machines.
 pub type Tamper = fn(&QemuPair) -> Result<()>;
 
 /// Leaves them alone.

@@ -29,10 +29,10 @@ use crate::trial::trial;
 
 pub use mutation::{Act, MUTATIONS, Mutation};
 
-/// What came of one mutation.
+/// Outcome of one mutation.
 #[derive(Debug)]
 pub struct Found {
-    /// What was mutated.
+    /// The mutation.
     pub mutation: &'static Mutation,
     /// The reasons that the verdict gave, each once.
     pub reasons: BTreeSet<Reason>,
@@ -47,7 +47,7 @@ impl Found {
     }
 }
 
-/// What mutations are applied to.
+/// Subject of mutations.
 #[derive(Debug)]
 pub struct Subject<'a> {
     /// Where machines come from.

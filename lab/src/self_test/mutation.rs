@@ -13,13 +13,13 @@ pub struct Mutation {
     pub name: &'static str,
     /// The scenario of the catalogue that it is applied to.
     pub scenario: &'static str,
-    /// What is done.
+    /// Its effect.
     pub act: Act,
     /// The reasons that it must give, all of them and no other; none for what must stay green.
     pub expected: &'static [Reason],
 }
 
-/// What is done.
+/// Its effect.
 #[derive(Debug, Clone, Copy)]
 pub enum Act {
     /// The client's command is another; `{client}` stands for the scenario's.

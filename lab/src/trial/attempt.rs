@@ -110,7 +110,7 @@ fn judge_one_again(artifacts: &Path, snapshots: &Path) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// What machines drew at random in a number of runs: the values that a trace names and does not show.
+/// Values that machines drew at random in a number of runs: the values that a trace names and does not show.
 #[derive(Debug, Default)]
 pub struct Raw {
     runs: usize,

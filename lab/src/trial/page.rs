@@ -3,14 +3,13 @@
 //! A page is made of what the artifacts hold, and a page that cannot be made fails no run.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use roce_page::{Capture, Cause, Collector, Counter, Entry, Index, Output, Page, Run, State, Traces};
 
 use crate::base::cache::write_whole;
 use crate::base::command;
-use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::error::{Error, Result};
 use crate::base::progress::say;
 use crate::base::role::Role;
 use crate::judge::verdict::Verdict;
@@ -125,9 +124,7 @@ fn page(verdict: &Verdict, directory: &Path) -> Result<String> {
 fn capture(path: &Path, evidence: &Evidence) -> Capture {
     let name = capture::CAPTURE;
     let read = || -> Result<Capture> {
-        let file = File::open(path).at("failed to open", path)?;
-        let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
-        let mut reader = roce::capture::Reader::new(file).map_err(failed)?;
+        let mut reader = capture::open(path)?;
         let mut analysis = roce::Analysis::of_first(evidence.names(), PACKETS_MAX);
         let mut collector = Collector::new();
         let stopped = loop {

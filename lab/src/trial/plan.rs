@@ -14,17 +14,17 @@ pub const FILE: &str = "plan.json";
 
 /// The scenarios of an invocation, and how often each is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct RunPlan {
     /// The names.
     pub scenarios: Vec<String>,
     /// How often each.
     pub repeat: u16,
 }
 
-impl Plan {
+impl RunPlan {
     /// A plan of these scenarios.
-    pub fn new<S: Into<String>>(scenarios: impl IntoIterator<Item = S>, repeat: u16) -> Plan {
-        Plan { scenarios: scenarios.into_iter().map(Into::into).collect(), repeat }
+    pub fn new<S: Into<String>>(scenarios: impl IntoIterator<Item = S>, repeat: u16) -> RunPlan {
+        RunPlan { scenarios: scenarios.into_iter().map(Into::into).collect(), repeat }
     }
 
     /// Writes it into an invocation's directory.
@@ -43,7 +43,7 @@ impl Plan {
     /// # Errors
     ///
     /// It cannot be read.
-    pub fn read(run: &Path) -> Result<Option<Plan>> {
+    pub fn read(run: &Path) -> Result<Option<RunPlan>> {
         let file = run.join(FILE);
         if !file.is_file() {
             return Ok(None);
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn runs_without_a_verdict_are_missing() {
         let of = |name: &str| Verdict { scenario: name.to_owned(), passed: true, ..Verdict::default() };
-        let plan = Plan::new(["a", "b", "c"], 2);
+        let plan = RunPlan::new(["a", "b", "c"], 2);
         let disturbed = Verdict { is_superseded: true, passed: false, ..of("a") };
         let red = Verdict { passed: false, ..of("c") };
         let missing = plan.missing(&[of("a"), disturbed, red]);
@@ -91,8 +91,8 @@ mod tests {
         assert_eq!(names, ["a", "b", "b"]);
         assert_eq!(missing[0].not_run.as_deref(), Some("the run ended after 1 of 2 runs of it"));
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(Plan::read(directory.path()).unwrap(), None);
+        assert_eq!(RunPlan::read(directory.path()).unwrap(), None);
         plan.write(directory.path()).unwrap();
-        assert_eq!(Plan::read(directory.path()).unwrap(), Some(plan));
+        assert_eq!(RunPlan::read(directory.path()).unwrap(), Some(plan));
     }
 }

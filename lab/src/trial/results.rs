@@ -19,12 +19,12 @@ use crate::base::plain::fence;
 use crate::judge::verdict::Verdict;
 use crate::trial::artifacts::{self, Artifacts, RESULTS, VERDICT};
 use crate::trial::page;
-use crate::trial::plan::Plan;
+use crate::trial::plan::RunPlan;
 
 /// The same as JUnit XML.
 pub const JUNIT_FILE: &str = "junit.xml";
 
-/// What a run counts as; each counts as one.
+/// Class of a run; each counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -32,11 +32,11 @@ pub enum Class {
     Passed,
     /// A check failed.
     Failed,
-    /// It proves nothing, and the scenario was run once more.
+    /// Proves nothing, and the scenario was run once more.
     Disturbed,
-    /// It was not run.
+    /// Not run.
     NotRun,
-    /// It was planned, and the invocation ended before its turn or in the middle of it.
+    /// Planned, and the invocation ended before its turn or in the middle of it.
     Interrupted,
 }
 
@@ -65,8 +65,8 @@ impl Class {
 
 /// One run of a scenario.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Row {
-    /// What it counts as.
+pub struct ResultRow {
+    /// Its class.
     pub class: Class,
     /// All that is known of it.
     #[serde(flatten)]
@@ -101,15 +101,15 @@ impl fmt::Display for Totals {
     }
 }
 
-/// What came of every scenario of an invocation.
+/// Results of every scenario of an invocation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Results {
     /// The invocation's directory.
     pub run: PathBuf,
-    /// What came of them, in numbers.
+    /// Numbers of each class.
     pub totals: Totals,
-    /// What came of each, sorted by name.
-    pub scenarios: Vec<Row>,
+    /// Result of each, sorted by name.
+    pub scenarios: Vec<ResultRow>,
 }
 
 impl Results {
@@ -128,7 +128,7 @@ impl Results {
         let verdicts: Result<Vec<Verdict>> =
             kept.iter().map(|directory| artifacts::verdict(directory)).collect();
         let mut verdicts = verdicts?;
-        if let Some(plan) = Plan::read(run)? {
+        if let Some(plan) = RunPlan::read(run)? {
             let missing = plan.missing(&verdicts);
             verdicts.extend(missing);
         }
@@ -136,8 +136,8 @@ impl Results {
     }
 
     fn of(run: &Path, verdicts: Vec<Verdict>) -> Results {
-        let scenarios: Vec<Row> =
-            verdicts.into_iter().map(|verdict| Row { class: Class::of(&verdict), verdict }).collect();
+        let scenarios: Vec<ResultRow> =
+            verdicts.into_iter().map(|verdict| ResultRow { class: Class::of(&verdict), verdict }).collect();
         let count = |class| scenarios.iter().filter(|row| row.class == class).count();
         let totals = Totals {
             passed: count(Class::Passed),
@@ -198,10 +198,10 @@ impl Results {
     fn junit(&self) -> Report {
         let mut suite = TestSuite::new("scenarios");
         for row in self.scenarios.iter().filter(|row| row.class != Class::Disturbed) {
-            let same = |other: &&Row| other.verdict.scenario == row.verdict.scenario;
+            let same = |other: &&ResultRow| other.verdict.scenario == row.verdict.scenario;
             let disturbed =
                 self.scenarios.iter().filter(|other| other.class == Class::Disturbed).filter(same);
-            suite.add_test_case(row.test_case(disturbed.map(Row::test_rerun)));
+            suite.add_test_case(row.test_case(disturbed.map(ResultRow::test_rerun)));
         }
         suite.set_time(self.scenarios.iter().map(|row| seconds(&row.verdict)).sum::<Duration>());
         let mut report = Report::new("rdma-lab");
@@ -217,8 +217,8 @@ impl Results {
             let [name, verdict, packets, findings, seconds] = row.cells();
             text.push_str(&format!("| {name} | {verdict} | {packets} | {findings} | {seconds} |\n"));
         }
-        let red = |row: &&Row| matches!(row.class, Class::Failed | Class::Interrupted);
-        for Row { verdict, .. } in self.scenarios.iter().filter(red) {
+        let red = |row: &&ResultRow| matches!(row.class, Class::Failed | Class::Interrupted);
+        for ResultRow { verdict, .. } in self.scenarios.iter().filter(red) {
             let told = verdict.to_string();
             let fence = fence(&told);
             text.push_str(&format!("\n#### {}\n\n{fence}diff\n{told}\n{fence}\n", verdict.scenario));
@@ -232,7 +232,7 @@ impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heads = ["scenario", "verdict", "packets", "findings", "seconds"].map(str::to_owned);
         let rows: Vec<[String; 5]> =
-            std::iter::once(heads).chain(self.scenarios.iter().map(Row::cells)).collect();
+            std::iter::once(heads).chain(self.scenarios.iter().map(ResultRow::cells)).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let (name, verdict) = (width(0), width(1));
         for [scenario, what, packets, findings, seconds] in &rows {
@@ -243,7 +243,7 @@ impl fmt::Display for Results {
     }
 }
 
-impl Row {
+impl ResultRow {
     fn test_case(&self, disturbed: impl Iterator<Item = TestRerun>) -> TestCase {
         let verdict = &self.verdict;
         let status = match &verdict.not_run {
@@ -289,7 +289,7 @@ impl Row {
 
     /// Scenario, verdict with its reasons, packets, findings, seconds.
     fn cells(&self) -> [String; 5] {
-        let Row { class, verdict } = self;
+        let ResultRow { class, verdict } = self;
         let what = match (class, &verdict.not_run) {
             (Class::Failed, _) => format!("{}: {}", class.name(), reasons(verdict)),
             (_, Some(why)) => format!("{}: {why}", class.name()),
@@ -429,7 +429,7 @@ mod tests {
     fn planned_run_without_a_verdict_is_interrupted_and_red() {
         let directory = tempfile::tempdir().unwrap();
         let run = Artifacts::at(directory.path().to_owned());
-        Plan::new(["a_good", "b_bad", "d_lost"], 1).write(run.directory()).unwrap();
+        RunPlan::new(["a_good", "b_bad", "d_lost"], 1).write(run.directory()).unwrap();
         for verdict in verdicts().into_iter().filter(|verdict| verdict.scenario != "b_bad") {
             keep(&verdict, &run.scenario(&verdict.scenario)).unwrap();
         }

@@ -19,7 +19,7 @@ use crate::wire::tracker::{Identity, Seen, Tracker};
 /// Length of an Ethernet header in bytes, which no MTU counts.
 const ETHERNET_HEADER: usize = 14;
 
-/// What the switch does with a frame.
+/// Fate of a frame in the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Treatment {
     /// Delivers it.
@@ -80,7 +80,7 @@ impl Engine {
         Engine { faults, ..Engine::default() }
     }
 
-    /// What the faults have met so far.
+    /// Packets that the faults have met so far.
     pub fn met(&self) -> Met {
         Met { hits: self.faults.iter().map(|armed| armed.hits).collect(), passed: self.passed.clone() }
     }

@@ -170,7 +170,7 @@ impl Switch {
         self.state().faults = Engine::new(faults);
     }
 
-    /// What the faults have met so far.
+    /// Packets that the faults have met so far.
     pub fn met(&self) -> Met {
         self.state().faults.met()
     }

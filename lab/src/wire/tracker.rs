@@ -28,14 +28,14 @@ const RECEIVERS: usize = 1_024;
 /// Most packets of a receiver whose transmissions are counted; the oldest are forgotten.
 const REMEMBERED: usize = 1 << 16;
 
-/// What a packet is to its connection.
+/// A packet's place in its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Who receives it. Connection management goes to no queue pair.
     pub to: Receiver,
-    /// What tells it from the other packets of its direction.
+    /// Identity among the packets of its direction.
     pub identity: Identity,
     /// Whether it carries something new: no retransmission, and no part of one.
     pub is_first: bool,
@@ -53,15 +53,15 @@ impl Seen {
     }
 }
 
-/// What tells a packet from the others of its direction: two transmissions of one have the same.
+/// Identity of a packet among those of its direction: two transmissions of one have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// What it is.
+    /// Its kind.
     kind: Kind,
     /// Distance of its PSN from its requester's first, negative where that is not known; of connection
     /// management, the transaction.
     number: i64,
-    /// What an acknowledgement says: yes, not ready, or no.
+    /// AETH class: ACK, RNR NAK or NAK.
     says: u8,
 }
 

@@ -41,7 +41,7 @@ const LOSSES: [Rule; 14] = [
     Rule::CmOutOfSequence,
 ];
 
-/// What the run says of its capture.
+/// The run's words on its capture.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Allowed {
     /// One acknowledgement may stand for several requests that asked for one.
@@ -65,7 +65,7 @@ pub fn is_whole_by_itself(capture: &Path, addresses: &BTreeMap<Role, IpAddr>) ->
     Ok(missing(&report, capture, allowed)?.is_empty())
 }
 
-/// What is missing of a capture, whose report this is, each in a sentence; nothing where it is
+/// Lists what is missing of a capture, whose report this is, each in a sentence; nothing where it is
 /// proved complete.
 ///
 /// # Errors
@@ -109,7 +109,7 @@ pub(crate) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Resu
     Ok(missing)
 }
 
-/// What is missing between REQ and the end of a connection.
+/// Lists what is missing between REQ and the end of a connection.
 fn missing_management(connection: &Connection) -> Option<String> {
     let has = |side, name| connection.management.contains(&(side, name));
     let both = [Side::Active, Side::Passive];

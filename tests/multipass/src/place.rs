@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// The variable that names it.
 pub const VARIABLE: &str = "MULTIPASS_STAND_IN";
@@ -20,7 +21,8 @@ pub const VARIABLE: &str = "MULTIPASS_STAND_IN";
 pub struct StandInDirectory(PathBuf);
 
 /// A way to misbehave, by the name of its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Misbehaviour {
     /// `never-ran`: no daemon has ever run on this computer.
     NeverRan,
@@ -65,32 +67,6 @@ pub enum Misbehaviour {
     EqualAddresses,
 }
 
-impl Misbehaviour {
-    fn name(self) -> &'static str {
-        match self {
-            Misbehaviour::NeverRan => "never-ran",
-            Misbehaviour::NotAuthenticated => "not-authenticated",
-            Misbehaviour::NoKvm => "no-kvm",
-            Misbehaviour::Offline => "offline",
-            Misbehaviour::DaemonBlocked => "daemon-blocked",
-            Misbehaviour::HungGuest => "hung-guest",
-            Misbehaviour::BusyGuest => "busy-guest",
-            Misbehaviour::BusySsh => "busy-ssh",
-            Misbehaviour::Noise => "noise",
-            Misbehaviour::OldClient => "old-client",
-            Misbehaviour::LaunchTimesOut => "launch-times-out",
-            Misbehaviour::CloudInitFails => "cloud-init-fails",
-            Misbehaviour::LaunchLost => "launch-lost",
-            Misbehaviour::SlowLaunch => "slow-launch",
-            Misbehaviour::SlowBoot => "slow-boot",
-            Misbehaviour::TruncatedPush => "truncated-push",
-            Misbehaviour::TruncatedPull => "truncated-pull",
-            Misbehaviour::Driver => "driver",
-            Misbehaviour::EqualAddresses => "equal-addresses",
-        }
-    }
-}
-
 /// One command that a client was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logged {
@@ -124,9 +100,14 @@ impl StandInDirectory {
         self.0.join("instances.json")
     }
 
+    fn file_of(&self, switch: Misbehaviour) -> PathBuf {
+        let name = json!(switch);
+        self.0.join("switches").join(name.as_str().unwrap_or_default())
+    }
+
     /// Text that a switch holds, if it is on.
     pub fn switch(&self, switch: Misbehaviour) -> Option<String> {
-        let path = self.0.join("switches").join(switch.name());
+        let path = self.file_of(switch);
         let text = fs::read_to_string(&path).ok()?.trim().to_owned();
         if let Some(rest) = text.strip_prefix("once") {
             fs::remove_file(&path).ok()?;
@@ -142,12 +123,12 @@ impl StandInDirectory {
     /// Writing fails.
     pub fn turn_on(&self, switch: Misbehaviour, text: &str) -> std::io::Result<()> {
         fs::create_dir_all(self.0.join("switches"))?;
-        fs::write(self.0.join("switches").join(switch.name()), text)
+        fs::write(self.file_of(switch), text)
     }
 
     /// Turns a switch off.
     pub fn turn_off(&self, switch: Misbehaviour) {
-        let _ = fs::remove_file(self.0.join("switches").join(switch.name()));
+        let _ = fs::remove_file(self.file_of(switch));
     }
 
     /// Keeps a command in the log.
@@ -177,5 +158,7 @@ mod tests {
         place.turn_on(Misbehaviour::LaunchTimesOut, "once ssh").unwrap();
         assert_eq!(place.switch(Misbehaviour::LaunchTimesOut).as_deref(), Some("ssh"));
         assert_eq!(place.switch(Misbehaviour::LaunchTimesOut), None);
+        place.turn_on(Misbehaviour::NoKvm, "").unwrap();
+        assert!(directory.path().join("switches/no-kvm").is_file());
     }
 }

@@ -295,7 +295,7 @@ fn measure(name: &str, argv: &[&str]) -> Result<(Duration, u64)> {
     }
 }
 
-/// What is done to one packet of the capture.
+/// A change to one packet of the capture.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     None,

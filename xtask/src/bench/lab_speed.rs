@@ -44,8 +44,8 @@ const EXAMPLES: &[&str] = &["test-e2e", "--jobs", "1", "write_read", "write_with
 pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let choice = machines::choice(&args.machines, None)?;
     machines::prepare(&choice, &args.machines.means, true)?;
-    let bench = Bench::new(args, &choice, front)?;
-    let mut table = Table::default();
+    let bench = LabBench::new(args, &choice, front)?;
+    let mut table = BenchTable::default();
 
     let runs = if args.smoke { 1 } else { args.runs };
 
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
 }
 
 /// This program, with a cache of its own or, for a smoke run, the user's.
-struct Bench {
+struct LabBench {
     program: PathBuf,
     cache: PathBuf,
     /// Removed in the end.
@@ -137,8 +137,8 @@ struct Bench {
     selection: Selection,
 }
 
-impl Bench {
-    fn new(args: &Args, choice: &Choice, front: &Front) -> Result<Bench> {
+impl LabBench {
+    fn new(args: &Args, choice: &Choice, front: &Front) -> Result<LabBench> {
         let users = lab::base::cache::Cache::open()?;
         let own_cache = if args.smoke { None } else { Some(users.scratch()?) };
         let cache = own_cache.as_ref().map_or_else(|| users.path(""), |own| own.path().to_owned());
@@ -149,7 +149,7 @@ impl Bench {
             means: Policy::get().means(),
             ..choice.selection()
         };
-        Ok(Bench { program, cache, _own_cache: own_cache, name, selection })
+        Ok(LabBench { program, cache, _own_cache: own_cache, name, selection })
     }
 
     fn call(&self, words: &[&str]) -> Result<String> {
@@ -208,7 +208,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for LabBench {
     fn drop(&mut self) {
         let _ = self.call(&["lab", "down", "--name", &self.name]);
     }
@@ -218,7 +218,7 @@ fn demand(is_true: bool, what: &str) -> Result<()> {
     if is_true { Ok(()) } else { Err(Error::setup(format!("not true: {what}"))) }
 }
 
-/// What the harness of a run took beside each scenario's programs; `said` is what `test-e2e` printed.
+/// Times that the harness of a run took beside each scenario's programs; `said` is what `test-e2e` printed.
 fn harness_times(said: &str) -> Result<Vec<Duration>> {
     let kept = said.lines().find_map(|line| line.strip_prefix("results in ")?.split_once(": "));
     let (run, _) = kept.ok_or_else(|| Error::setup("`test-e2e` did not say where its results are"))?;
@@ -242,9 +242,9 @@ fn median(times: &[Duration]) -> f64 {
 
 /// Rows of Markdown: what, median, range, bar.
 #[derive(Default)]
-struct Table(String);
+struct BenchTable(String);
 
-impl Table {
+impl BenchTable {
     fn row(&mut self, what: &str, times: &[Duration], bar: &str) {
         let seconds = times.iter().map(Duration::as_secs_f64);
         let (least, most) = seconds.fold((f64::MAX, 0.0_f64), |(least, most), s| (least.min(s), most.max(s)));
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn table_has_median_range_and_bar() {
-        let mut table = Table::default();
+        let mut table = BenchTable::default();
         let times = [3, 1, 2].map(Duration::from_secs);
         table.row("x", &times, "at most 4 s");
         assert_eq!(

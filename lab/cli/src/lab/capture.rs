@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser as _, Subcommand};
-use lab::base::cache::Cache;
 use lab::base::invocation;
 use lab::base::role::Role;
+use lab::provider::resident::Resident;
 use lab::{Error, Result};
 use serde::Serialize;
 
-use super::{Found, Name, json};
+use super::target::{LabName, json};
 use crate::{decode, output};
 
 /// The subcommands of `lab capture`.
@@ -29,7 +29,7 @@ pub enum Capture {
 #[derive(Debug, clap::Args)]
 pub struct FollowArgs {
     #[command(flatten)]
-    name: Name,
+    name: LabName,
     /// What `roce follow` takes beside the file, as in `--json` or `--idle 5`.
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
@@ -46,7 +46,7 @@ struct Follow {
 #[derive(Debug, clap::Args)]
 pub struct StartArgs {
     #[command(flatten)]
-    name: Name,
+    name: LabName,
     /// The pcapng to write [default: capture.pcapng among the lab's logs].
     file: Option<PathBuf>,
     /// As JSON, one object.
@@ -58,7 +58,7 @@ pub struct StartArgs {
 #[derive(Debug, clap::Args)]
 pub struct StopArgs {
     #[command(flatten)]
-    name: Name,
+    name: LabName,
     /// As JSON, one object.
     #[arg(long)]
     json: bool,
@@ -66,7 +66,7 @@ pub struct StopArgs {
 
 #[derive(Serialize)]
 struct Started {
-    /// What is recorded into.
+    /// File that is recorded into.
     recording: PathBuf,
 }
 
@@ -83,17 +83,14 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
         Capture::Follow(args) => return follow(args),
         Capture::Start(args) => {
             let mut lab = args.name.find()?;
-            let file = args.file.clone().unwrap_or_else(|| default_file(&lab));
+            let file = args.file.clone().unwrap_or_else(|| default_file(lab.as_ref()));
             let file = std::path::absolute(file)
                 .map_err(|source| Error::setup("failed to resolve the capture's name").source(source))?;
             if file.exists() {
                 return Err(Error::usage(format!("{} is there already", file.display()))
                     .next("give another name, or remove it first"));
             }
-            match &mut lab {
-                Found::Own(lab) => lab.control().start_capture(&file)?,
-                Found::Shared(lab) => lab.start_capture(&Cache::open()?, &file)?,
-            }
+            lab.start_capture(&file)?;
             if args.json {
                 output::line(json(&Started { recording: file })?)?;
             } else {
@@ -101,16 +98,7 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
             }
         }
         Capture::Stop(args) => {
-            let (file, packets) = match args.name.find()? {
-                Found::Own(lab) => {
-                    let captured = lab.control().captured()?.into_iter();
-                    (
-                        lab.control().stop_capture()?,
-                        captured.map(|(role, count)| (role, count.sent)).collect(),
-                    )
-                }
-                Found::Shared(mut lab) => lab.stop_capture(&Cache::open()?)?,
-            };
+            let (file, packets) = args.name.find()?.stop_capture()?;
             let stopped = Stopped { file, packets };
             if args.json {
                 output::line(json(&stopped)?)?;
@@ -129,7 +117,7 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
 }
 
 /// Where a recording goes that was given no name: beside earlier ones.
-fn default_file(lab: &Found) -> PathBuf {
+fn default_file(lab: &dyn Resident) -> PathBuf {
     let names = std::iter::once("capture.pcapng".to_owned())
         .chain((2..).map(|number| format!("capture-{number}.pcapng")));
     names.map(|name| lab.logs().join(name)).find(|path| !path.exists()).unwrap_or_default()
@@ -137,26 +125,8 @@ fn default_file(lab: &Found) -> PathBuf {
 
 /// Prints what comes; the recording goes on afterwards.
 fn follow(args: &FollowArgs) -> Result<ExitCode> {
-    let lab = args.name.find()?;
-    let Found::Own(own) = &lab else {
-        return Err(Error::usage(
-            "packets on machines of others are not seen while they happen: the recording is there",
-        )
-        .next(format!(
-            "record, then read: {}; {}",
-            invocation::lab("capture start"),
-            invocation::lab("capture stop")
-        )));
-    };
-    let control = own.control();
-    let file = match control.recording()? {
-        Some(file) => file,
-        None => {
-            let file = default_file(&lab);
-            control.start_capture(&file)?;
-            file
-        }
-    };
+    let mut lab = args.name.find()?;
+    let file = lab.follow_capture(&default_file(lab.as_ref()))?;
     output::note(&format!("recording into {}; end it: {}", file.display(), invocation::lab("capture stop")));
     let words = [invocation::lab("capture follow --").into(), file.into_os_string()].into_iter();
     let follow = Follow::parse_from(words.chain(args.options.iter().map(Into::into)));

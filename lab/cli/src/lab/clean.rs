@@ -5,12 +5,10 @@ use std::process::ExitCode;
 
 use lab::base::cache::{Cache, Entry};
 use lab::base::invocation;
-use lab::provider::resident::qemu::Condition;
-use lab::provider::resident::remote as shared;
 use lab::{Error, Result};
 use serde::Serialize;
 
-use super::{json, residents};
+use super::target::{json, labs};
 use crate::output;
 
 /// The arguments of `lab clean`.
@@ -51,10 +49,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         output::line(format_args!("  {:>8.1} MB  in all, on disk", holdings.size_bytes as f64 / 1e6))?;
     }
-    let own =
-        residents()?.all()?.into_iter().find(|lab| lab.condition() != Condition::Down).map(|lab| lab.name);
-    let shared = shared::all(&cache)?.into_iter().next().map(|lab| lab.name);
-    if let Some(name) = own.or(shared) {
+    if let Some(lab) = labs()?.all()?.iter().find(|lab| lab.needs_cache()) {
+        let name = lab.name();
         return Err(Error::usage(format!("the lab called {name} is up and needs its files"))
             .next(format!("end it first: {}", invocation::lab("down --all"))));
     }

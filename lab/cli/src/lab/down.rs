@@ -4,18 +4,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::base::cache::Cache;
-use lab::provider::resident::remote as shared;
+use lab::provider::resident::Resident;
 use serde::Serialize;
 
-use super::{Name, json, residents};
+use super::target::{LabName, json, labs};
 use crate::output;
 
 /// The arguments of `lab down`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    name: Name,
+    name: LabName,
     /// Every lab, and what was left behind by ones that were killed.
     #[arg(long, conflicts_with = "name")]
     all: bool,
@@ -24,11 +23,11 @@ pub struct Args {
     json: bool,
 }
 
-/// What was ended.
+/// Labs that were ended.
 #[derive(Serialize)]
-struct Ended {
+struct EndedLabs {
     labs: Vec<EndedLab>,
-    /// What killed labs had left behind.
+    /// Leavings of killed labs.
     cleared: Vec<String>,
 }
 
@@ -42,33 +41,22 @@ struct EndedLab {
 
 /// Ends one lab or all; ending one that is not up is no error.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let (residents, cache) = (residents()?, Cache::open()?);
-    let names = if args.all {
-        let shared = shared::all(&cache)?.into_iter().map(|lab| lab.name);
-        residents.all()?.into_iter().map(|lab| lab.name).chain(shared).collect()
-    } else {
-        vec![args.name.name.clone()]
+    let labs = labs()?;
+    let found: Vec<(String, Option<Box<dyn Resident>>)> = match args.all {
+        true => labs.all()?.into_iter().map(|lab| (lab.name().to_owned(), Some(lab))).collect(),
+        false => vec![(args.name.name.clone(), labs.recorded(&args.name.name)?)],
     };
-    let mut ended = Ended { labs: Vec::new(), cleared: Vec::new() };
-    let recorded = residents.all()?;
-    for name in names {
-        let (what, logs) = match shared::find(&cache, &name)? {
-            Some(lab) => {
-                lab.down(&cache)?;
-                ("given back", Some(lab.logs))
-            }
-            None => {
-                let logs = recorded.iter().find(|lab| lab.name == name).map(|lab| lab.logs.clone());
-                (if residents.down(&name)? { "ended" } else { NOT_UP }, logs)
-            }
-        };
+    let mut ended = EndedLabs { labs: Vec::new(), cleared: Vec::new() };
+    for (name, lab) in found {
+        let done = lab.as_ref().map(|lab| lab.down()).transpose()?.flatten();
         if !args.json {
-            output::line(format_args!("{name}: {what}"))?;
+            output::line(format_args!("{name}: {}", done.unwrap_or("was not up")))?;
         }
-        ended.labs.push(EndedLab { name, was_up: what != NOT_UP, logs });
+        let logs = lab.map(|lab| lab.logs().to_owned());
+        ended.labs.push(EndedLab { name, was_up: done.is_some(), logs });
     }
     if args.all {
-        for stray in residents.strays()? {
+        for stray in labs.strays()? {
             stray.clear()?;
             if !args.json {
                 output::line(format_args!("cleared {stray}"))?;
@@ -81,6 +69,3 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
-
-/// What is said of a lab that was not up.
-const NOT_UP: &str = "was not up";

@@ -1,17 +1,9 @@
 //! Labs that stay, one file a subcommand.
 
-use std::path::Path;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
-use lab::base::cache::Cache;
-use lab::base::role::Role;
-use lab::provider::qemu::ssh;
-use lab::provider::resident::qemu::{DEFAULT_NAME, Resident, Residents};
-use lab::provider::resident::remote as shared;
-use lab::provider::resident::remote::Shared;
-use lab::{Error, Result};
+use lab::Result;
 
 use crate::Front;
 
@@ -22,7 +14,7 @@ mod exec;
 mod logs;
 mod reset;
 mod status;
-mod told;
+mod target;
 mod transfer;
 mod up;
 
@@ -55,7 +47,7 @@ pub enum Lab {
 }
 
 pub use exec::CarryArgs;
-pub(crate) use exec::{TROUBLE, carry};
+pub(crate) use exec::carried;
 
 /// Runs one of them.
 pub fn run(command: &Lab, front: &Front) -> Result<ExitCode> {
@@ -72,82 +64,4 @@ pub fn run(command: &Lab, front: &Front) -> Result<ExitCode> {
         Lab::Reset(args) => reset::run(args, front),
         Lab::Clean(args) => clean::run(args),
     }
-}
-
-/// Which lab.
-#[derive(Debug, clap::Args)]
-struct Name {
-    /// The lab's name.
-    #[arg(long, default_value = DEFAULT_NAME)]
-    name: String,
-}
-
-impl Name {
-    /// The lab of that name, which is up.
-    fn find(&self) -> Result<Found> {
-        match shared::find(&Cache::open()?, &self.name)? {
-            Some(lab) => Ok(Found::Shared(lab)),
-            None => residents()?.get(&self.name).map(Found::Own),
-        }
-    }
-}
-
-/// A lab that is up.
-enum Found {
-    /// On QEMU machines of our own.
-    Own(Resident),
-    /// On machines of others.
-    Shared(Shared),
-}
-
-impl Found {
-    /// Where its logs and captures go.
-    fn logs(&self) -> &Path {
-        match self {
-            Found::Own(lab) => &lab.logs,
-            Found::Shared(lab) => &lab.logs,
-        }
-    }
-}
-
-/// Which of a lab's two nodes.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Node {
-    /// Listens.
-    Server,
-    /// Connects.
-    Client,
-}
-
-impl From<Node> for Role {
-    fn from(node: Node) -> Role {
-        match node {
-            Node::Server => Role::Server,
-            Node::Client => Role::Client,
-        }
-    }
-}
-
-fn residents() -> Result<Residents> {
-    Residents::open(&Cache::open()?)
-}
-
-fn ssh_key() -> Result<ssh::Key> {
-    ssh::Key::ensure(&Cache::open()?)
-}
-
-/// The option that names a lab, left out for the default one.
-fn name_option(name: &str) -> String {
-    if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") }
-}
-
-/// What no other command of this computer's has.
-fn id() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    format!("{now:x}-{:x}", std::process::id())
-}
-
-/// A value as one line of JSON.
-fn json(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|source| Error::setup("failed to write JSON").source(source))
 }

@@ -3,13 +3,11 @@
 use std::process::ExitCode;
 
 use lab::Result;
-use lab::base::cache::Cache;
 use lab::base::invocation;
-use lab::provider::resident::remote as shared;
+use lab::provider::resident::report::LabReport;
 use serde::Serialize;
 
-use super::told::Told;
-use super::{json, residents};
+use super::target::{json, labs};
 use crate::output;
 
 /// The arguments of `lab status`.
@@ -23,19 +21,16 @@ pub struct Args {
 /// All that there is.
 #[derive(Serialize)]
 struct Overview {
-    labs: Vec<Told>,
+    labs: Vec<LabReport>,
     strays: Vec<String>,
 }
 
 /// Prints what there is.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let residents = residents()?;
-    let mut labs = residents.all()?.iter().map(Told::own).collect::<Result<Vec<Told>>>()?;
-    for lab in shared::all(&Cache::open()?)? {
-        labs.push(Told::shared(&lab, lab.is_as_it_was())?);
-    }
-    let strays = residents.strays()?.iter().map(ToString::to_string).collect();
-    let overview = Overview { labs, strays };
+    let labs = labs()?;
+    let strays = labs.strays()?.iter().map(ToString::to_string).collect();
+    let reports = labs.all()?.iter().map(|lab| lab.report()).collect::<Result<_>>()?;
+    let overview = Overview { labs: reports, strays };
     output::print(if args.json { json(&overview)? + "\n" } else { overview.text() })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ use lab::node::parcel::{Item, Parcel, Target, is_a_directory};
 use lab::{Error, Result};
 use serde::Serialize;
 
-use super::{Found, Name, Node, json, ssh_key};
+use super::target::{LabName, json};
 use crate::output;
 
 /// Where what is pushed without a target goes, first on PATH.
@@ -18,7 +18,7 @@ const PROGRAMS: &str = "/opt/lab/bin/";
 #[derive(Debug, clap::Args)]
 struct Way {
     #[command(flatten)]
-    name: Name,
+    name: LabName,
     /// Take directories along, with all that is in them.
     #[arg(short, long)]
     recursive: bool,
@@ -27,7 +27,7 @@ struct Way {
     json: bool,
     /// Which node.
     #[arg(ignore_case = true)]
-    node: Node,
+    node: Role,
 }
 
 /// The arguments of `lab push`.
@@ -52,18 +52,18 @@ pub struct PullArgs {
     paths: Vec<PathBuf>,
 }
 
-/// What went where.
+/// Files that went, and where.
 #[derive(Debug, Serialize)]
 struct Moved {
     node: Role,
-    files: Vec<Row>,
-    /// What was not taken along, and why.
+    files: Vec<MovedItem>,
+    /// Files that were not taken along, and why.
     left_out: Vec<String>,
 }
 
 /// One file or tree.
 #[derive(Debug, Serialize)]
-struct Row {
+struct MovedItem {
     from: String,
     to: String,
     files: u64,
@@ -72,10 +72,10 @@ struct Row {
     mode: String,
 }
 
-impl Row {
-    fn new(from: String, to: String, item: &Item) -> Row {
+impl MovedItem {
+    fn new(from: String, to: String, item: &Item) -> MovedItem {
         let Item { files, size_bytes, mode, .. } = *item;
-        Row { from, to, files, size_bytes, mode: format!("{mode:o}") }
+        MovedItem { from, to, files, size_bytes, mode: format!("{mode:o}") }
     }
 }
 
@@ -92,14 +92,11 @@ pub(crate) fn push(args: &PushArgs) -> Result<ExitCode> {
     let lab = args.way.name.find()?;
     let parcel = Parcel::pack(sources, args.way.recursive, least_mode)?;
     let target = Target { path: to, is_directory: to.ends_with('/') || sources.len() > 1 };
-    let role = args.way.node.into();
-    let there = match &lab {
-        Found::Own(lab) => lab.push(&ssh_key()?, role, &parcel, target, &super::id())?,
-        Found::Shared(lab) => lab.open()?.machine(role).push_parcel(&parcel, target)?,
-    };
+    let role = args.way.node;
+    let there = lab.push(role, &parcel, target)?;
     let rows = sources.iter().zip(&parcel.items).map(|(source, item)| {
         let to = if there.ends_with('/') { format!("{there}{}", item.name) } else { there.clone() };
-        Row::new(source.display().to_string(), to, item)
+        MovedItem::new(source.display().to_string(), to, item)
     });
     tell(args.way.json, &Moved { node: role, files: rows.collect(), left_out: parcel.left_out.clone() })
 }
@@ -109,7 +106,7 @@ pub(crate) fn pull(args: &PullArgs) -> Result<ExitCode> {
     let (sources, to) = sources_and_target(&args.paths);
     let to = to.unwrap_or(Path::new("."));
     let is_directory = to.is_dir() || to.to_string_lossy().ends_with('/') || sources.len() > 1;
-    let (lab, role) = (args.way.name.find()?, args.way.node.into());
+    let (lab, role) = (args.way.name.find()?, args.way.node);
     let mut moved = Moved { node: role, files: Vec::new(), left_out: Vec::new() };
     for source in sources {
         let from = source
@@ -128,11 +125,8 @@ pub(crate) fn pull(args: &PullArgs) -> Result<ExitCode> {
                 Error::setup(format!("failed to create {}", to.display())).source(source)
             })?;
         }
-        let arrived = match &lab {
-            Found::Own(lab) => lab.pull(&ssh_key()?, role, from, args.way.recursive, &place)?,
-            Found::Shared(lab) => lab.open()?.machine(role).pull_parcel(from, args.way.recursive, &place)?,
-        };
-        moved.files.push(Row::new(from.to_owned(), arrived.path.display().to_string(), &arrived.item));
+        let arrived = lab.pull(role, from, args.way.recursive, &place)?;
+        moved.files.push(MovedItem::new(from.to_owned(), arrived.path.display().to_string(), &arrived.item));
         moved.left_out.extend(arrived.left_out);
     }
     tell(args.way.json, &moved)
@@ -154,7 +148,7 @@ fn tell(as_json: bool, moved: &Moved) -> Result<ExitCode> {
         output::line(json(moved)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for Row { to, files, size_bytes, .. } in &moved.files {
+    for MovedItem { to, files, size_bytes, .. } in &moved.files {
         match files {
             1 => output::line(format_args!("{to}: {size_bytes} bytes"))?,
             files => output::line(format_args!("{to}: {files} files, {size_bytes} bytes"))?,

@@ -34,7 +34,7 @@ impl Analysis {
             };
             let mut sink = self.ledger.lend(number, index);
             let count = Stream::count(connection, &arrival);
-            seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink);
+            seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink).again;
         }
         self.report_broken(number, packet, Some((index, sender)));
         Some(seen)
@@ -113,7 +113,7 @@ impl Analysis {
             let tells_mtu = opcode.place() == Place::First && conversation.judges_mtu();
             let arrival =
                 Arrival { number, timestamp_ns, packet, bth, flow: index, is_sent, is_told, tells_mtu };
-            if let Some(broken) = headers::judge_partition(connection, bth)
+            if let Some(broken) = partition_key_differs::check(connection, bth)
                 && self.once.is_new(broken.rule, opcode, packet.destination, bth.destination_qpn())
             {
                 self.ledger.broken.push(broken);
@@ -141,13 +141,11 @@ impl Analysis {
             return;
         }
         let Some(before_ns) = self.last_cnp.insert(key, timestamp_ns) else { return };
-        let got_ns = timestamp_ns.saturating_sub(before_ns);
-        if got_ns < CNP_PACE_NS
+        if let Some(broken) = cnp_too_frequent::check(timestamp_ns.saturating_sub(before_ns))
             && !self.copies.is_recorders()
-            && self.once.is_new(Rule::CnpTooFrequent, bth.opcode(), packet.destination, bth.destination_qpn())
+            && self.once.is_new(broken.rule, bth.opcode(), packet.destination, bth.destination_qpn())
         {
-            let evidence = Evidence::Time { expected_ns: CNP_PACE_NS, got_ns };
-            self.find(Broken::new(Rule::CnpTooFrequent, evidence), number, packet, None);
+            self.find(broken, number, packet, None);
         }
     }
 
@@ -173,6 +171,12 @@ impl Analysis {
     }
 
     pub(super) fn datagram(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
+        if let (Some(bth), Some(deth)) = (packet.bth, packet.deth)
+            && let Some(broken) = self.datagram_receivers.see(number, packet, bth, deth)
+            && self.once.is_new(broken.rule, bth.opcode(), packet.destination, bth.destination_qpn())
+        {
+            self.find(broken, number, packet, None);
+        }
         if let Some(mad) = packet.mad() {
             if let Ok(mad) = mad
                 && mad.is_cm()
@@ -224,8 +228,9 @@ impl Analysis {
             CmMessage::Rep(rep) => self.ledger.adverts.see(packet.source, rep.private_data()),
             _ => {}
         }
-        if let Some(qpn) = message.sidr_rep_qpn() {
-            self.ledger.adverts.see_queue_pair(packet.source, qpn);
+        if let Some(reply) = message.sidr_rep() {
+            self.ledger.adverts.see_queue_pair(packet.source, reply.qpn());
+            self.datagram_receivers.tell(packet.source, reply.qpn(), reply.q_key());
         }
         let index = self.manage(packet, message);
         if let Some(index) = index
@@ -241,7 +246,7 @@ impl Analysis {
         self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
     }
 
-    /// Takes a message of connection management in, whether it arrives or not; gives its connection.
+    /// Takes a message of connection management in, whether it arrives or not; returns its connection.
     fn manage(&mut self, packet: &Packet<'_>, message: &CmMessage<'_>) -> Option<usize> {
         if let CmMessage::Req(req) = message {
             // A queue pair that is used again: what it was before has ended.

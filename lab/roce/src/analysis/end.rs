@@ -1,4 +1,4 @@
-//! What is told when a connection or the capture ends.
+//! End of a connection or of the capture: findings that waited for it.
 
 use super::*;
 
@@ -18,7 +18,7 @@ impl Analysis {
         }
     }
 
-    /// Gives what a connection took of the budget back, and counts what it sent again.
+    /// Returns to the budget what a connection took, and counts its retransmissions.
     pub(super) fn settle(&mut self, index: usize) {
         if let (Some(connection), Some(conversation)) =
             (self.tracker.connection_mut(index), self.conversations.get_mut(index))
@@ -61,10 +61,30 @@ impl Analysis {
             }
         }
         self.judge_directions();
+        self.judge_datagram_receivers();
         let found: Vec<_> = self.ledger.capture.findings().chain(self.copies.finding()).collect();
         for (broken, at, requester) in found {
             self.find_at(broken, at, requester);
         }
+    }
+
+    /// Tells of queue pairs that get datagrams and that nothing shows to be there.
+    fn judge_datagram_receivers(&mut self) {
+        let untold = self.datagram_receivers.untold(
+            |(node, qpn)| self.ledger.adverts.has_told(node, qpn),
+            |key| self.tracker.datagrams().sends(key) || self.tracker.find(key.0, key.1).is_some(),
+        );
+        self.findings.extend(untold.into_iter().map(|(broken, first, destination)| Finding {
+            rule: broken.rule,
+            severity: broken.severity,
+            packet: first.number,
+            source: first.source,
+            destination,
+            requester: None,
+            psn: Some(first.psn),
+            message: None,
+            evidence: broken.evidence,
+        }));
     }
 
     /// Tells once that nothing of one direction is in the capture. A node that is asked again and again, and answers nothing, is told of already.
@@ -88,16 +108,17 @@ impl Analysis {
             found.get_or_insert((number, source, destination));
         }
         if let Some((packet, source, destination)) = found {
+            let broken = capture_one_direction::found(count);
             self.findings.push(Finding {
-                rule: Rule::CaptureOneDirection,
-                severity: Severity::Note,
+                rule: broken.rule,
+                severity: broken.severity,
                 packet,
                 source,
                 destination,
                 requester: None,
                 psn: None,
                 message: None,
-                evidence: Evidence::OneDirection { count },
+                evidence: broken.evidence,
             });
         }
     }
@@ -117,21 +138,22 @@ impl Analysis {
             let is_excused = self.ledger.discarded.iter().any(is_discarded);
             let (source, destination) =
                 (connection.endpoint(side).address, connection.endpoint(side.other()).address);
-            let message = stream.message_at(psn).map(|id| id + 1);
+            let message = stream.message_at(psn).map(MessageId::number);
             stream.release(&mut self.ledger.budget);
             if is_excused || !self.is_told && !self.paths.has(destination, source) {
                 continue;
             }
+            let broken = request_not_answered::found();
             self.findings.push(Finding {
-                rule: Rule::RequestNotAnswered,
-                severity: Severity::Warning,
+                rule: broken.rule,
+                severity: broken.severity,
                 packet: number,
                 source,
                 destination,
                 requester: Some((index, side)),
                 psn: Some(psn),
                 message,
-                evidence: Evidence::Words { expected: "an answer before the connection ends", got: "none" },
+                evidence: broken.evidence,
             });
         }
     }

@@ -30,8 +30,7 @@ impl Analysis {
 
     /// Number of the message of a connection's side that a PSN belongs to, from 1.
     fn message_at(&mut self, (index, side): (usize, Side), psn: Psn) -> Option<u64> {
-        let id = self.conversations.get_mut(index)?.stream(side).message_at(psn)?;
-        Some(id + 1)
+        self.conversations.get_mut(index)?.stream(side).message_at(psn).map(MessageId::number)
     }
 
     /// Makes a finding of what another packet of a connection shows than the one that is looked at.
@@ -55,17 +54,17 @@ impl Analysis {
         });
     }
 
-    /// Judges the packet by itself; gives whether a receiver would take it.
+    /// Judges the packet by itself; true if a receiver would take it.
     pub(super) fn judge_alone(&mut self, number: u64, packet: &Packet<'_>, is_short: bool) -> bool {
-        let (rule, evidence, is_taken) = match alone::judge(packet, is_short) {
+        let (broken, is_taken) = match alone::judge(packet, is_short) {
             Alone::Clean => return true,
             Alone::Cut => return packet.bth.is_some(),
-            Alone::Broken { rule, evidence, is_taken } => (rule, evidence, is_taken),
+            Alone::Broken { broken, is_taken } => (broken, is_taken),
         };
         let requester = packet
             .bth
             .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
-        self.find(Broken::new(rule, evidence), number, packet, requester);
+        self.find(broken, number, packet, requester);
         let opcode = packet.opcode();
         self.cm_is_unsure |= opcode.is_none_or(|opcode| opcode.transport() == Transport::Ud);
         let leaves_gap = opcode.is_none_or(|opcode| opcode.operation() != Operation::Acknowledge);

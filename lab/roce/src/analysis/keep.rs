@@ -1,4 +1,4 @@
-//! What is kept of packets and messages for the trace, up to the limits.
+//! Packets and messages that are kept for the trace, up to the limits.
 
 use super::*;
 

@@ -67,6 +67,11 @@ impl Batch {
         mem::take(&mut self.bytes)
     }
 
+    /// How many packets there are.
+    pub(super) fn len(&self) -> usize {
+        self.cuts.len()
+    }
+
     /// The packets in order, each with the offset in the capture of what comes behind it.
     pub(super) fn records(&self) -> impl Iterator<Item = (Record<'_>, u64)> {
         let mut comment_start = 0;

@@ -1,8 +1,8 @@
-//! A capture that several threads read: each reads chunks and judges ICRCs, and the packets are given in order.
+//! A capture that several threads read: each reads chunks and decodes their frames, and the packets are given in order.
 //!
 //! In: a source that can be read at any place. Out: each record with its frame, one after the other, as a [`Reader`] and a [`Decoder`] give them. A thread reads
-//! a chunk, cuts it into packets when those before it are cut, computes the ICRCs, and gives the packets away when those before them are given; so what it read
-//! stays in its processor's cache. Memory is one chunk a thread, and the largest packet.
+//! a chunk, cuts it into packets when those before it are cut, decodes them, and gives them away when those before them are given; so what it read stays in its
+//! processor's cache. Memory is one chunk with its frames a thread, and the largest packet.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -13,7 +13,7 @@ use std::thread;
 use crate::capture::batch::{Batch, Chunk, Handed};
 use crate::capture::in_turn::{Abandon, InTurn};
 use crate::capture::{ReadError, Reader, Record};
-use crate::wire::{Decoder, Frame};
+use crate::wire::{Decoder, Frame, NotRoce};
 
 /// Bytes of one read: with what is made of them they stay in the cache of one processor.
 const CHUNK_BYTES: usize = 512 * 1024;
@@ -105,6 +105,12 @@ struct Taker<'d, F, E> {
     each: F,
     wants_more: bool,
     error: Option<E>,
+}
+
+/// Empties a vector whose storage is used again, for frames of other bytes.
+fn emptied<'b>(mut frames: Vec<Frame<'_>>) -> Vec<Frame<'b>> {
+    frames.clear();
+    frames.into_iter().map(|_| Frame::UNREAD).collect()
 }
 
 /// How a chunk ended.
@@ -222,7 +228,7 @@ where
         let _abandon = (Abandon(&self.cutter), Abandon(&self.taker));
         let mut storage = Vec::new();
         let mut batch = Batch::default();
-        let mut icrcs = Vec::new();
+        let mut spare = Vec::new();
         loop {
             let (ticket, chunk, end) = match first.take() {
                 Some(end) => (0, Chunk::default(), end),
@@ -236,29 +242,44 @@ where
                 Some(true) => {}
                 _ => return,
             }
-            icrcs.clear();
-            icrcs.extend(
-                batch
-                    .records()
-                    .map(|(record, _)| Decoder::judge(self.vxlan_ports, record.link_type, record.data)),
-            );
+            let mut frames = emptied(spare);
+            frames.resize(batch.len(), Frame::UNREAD);
+            for ((record, _), frame) in batch.records().zip(&mut frames) {
+                frame.decode_into(self.vxlan_ports, record.link_type, record.data);
+            }
             let wants_more = self.taker.enter(ticket, |taker| {
-                for ((record, offset), icrc) in batch.records().zip(&icrcs) {
+                for ((record, offset), frame) in batch.records().zip(&frames) {
                     if !taker.wants_more {
                         break;
                     }
-                    let frame = taker.decoder.decode_judged(record.link_type, record.data, *icrc);
-                    match (taker.each)(&record, &frame, offset) {
+                    match taker.take(&record, frame, offset) {
                         Ok(wants_more) => taker.wants_more = wants_more,
                         Err(error) => (taker.wants_more, taker.error) = (false, Some(error)),
                     }
                 }
                 taker.wants_more
             });
+            spare = emptied(frames);
             if wants_more != Some(true) {
                 return;
             }
             storage = batch.take_storage();
+        }
+    }
+}
+
+impl<F, E> Taker<'_, F, E>
+where
+    F: FnMut(&Record<'_>, &Frame<'_>, u64) -> Result<bool, E>,
+{
+    /// Gives a packet to the caller's function; a fragment goes through the one decoder that has the others.
+    #[inline]
+    fn take(&mut self, record: &Record<'_>, frame: &Frame<'_>, offset: u64) -> Result<bool, E> {
+        match frame {
+            Frame::NotRoce(NotRoce::Fragment) => {
+                (self.each)(record, &self.decoder.decode(record.link_type, record.data), offset)
+            }
+            frame => (self.each)(record, frame, offset),
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Reader<S> {
     format: Format,
     /// Bytes before each packet of a pcap.
     packet_header_length: usize,
+    /// Nanoseconds of a pcap's lesser unit of time.
+    fraction_ns: u64,
     big_endian: bool,
     pub(super) interfaces: Vec<Interface>,
     pub(super) number: u64,
@@ -142,6 +144,7 @@ impl<S: Source> Reader<S> {
             at_end: false,
             format: Format::Pcapng,
             packet_header_length: 16,
+            fraction_ns: 1_000,
             big_endian: false,
             interfaces: Vec::new(),
             number: 0,
@@ -221,6 +224,7 @@ impl<S: Source> Reader<S> {
         }))
     }
 
+    #[inline]
     fn consume(&mut self, length: usize) {
         self.offset += self.buffer.consume(length) as u64;
     }
@@ -258,11 +262,11 @@ impl<S: Source> Reader<S> {
                 if got < header {
                     return Ok(None);
                 }
-                let length = u32_at(self.buffer.unread(), 8, self.big_endian) as usize;
-                if length <= BLOCK_MAX_BYTES && got < header + length {
+                let length = self.pcap_length()?;
+                if got < header + length {
                     return Ok(None);
                 }
-                self.next_pcap().map(Some)
+                Ok(Some(Some(self.take_pcap(length))))
             }
             Format::Pcapng => {
                 if got < 12 || got < self.block_length()? {
@@ -302,6 +306,7 @@ impl<S: Source> Reader<S> {
         let link_type = LinkType(header.network.0 & 0xffff);
         let snap_length_bytes = header.snaplen;
         self.format = Format::Pcap;
+        self.fraction_ns = if resolution == 9 { 1 } else { 1_000 };
         if matches!(magic, PCAP_MODIFIED | PCAP_MODIFIED_SWAPPED) {
             self.packet_header_length = 24;
         }
@@ -317,19 +322,29 @@ impl<S: Source> Reader<S> {
             return Ok(None);
         }
         self.require("a packet header", header)?;
+        let length = self.pcap_length()?;
+        self.require("a packet", header + length)?;
+        Ok(Some(self.take_pcap(length)))
+    }
+
+    /// Length in bytes of the packet whose header is in the buffer.
+    #[inline]
+    fn pcap_length(&self) -> Result<usize, ReadError> {
         let length = u32_at(self.buffer.unread(), 8, self.big_endian) as usize;
         if length > BLOCK_MAX_BYTES {
             return Err(self.malformed("a packet longer than 64 MiB"));
         }
-        self.require("a packet", header + length)?;
-        let word = |at| u32_at(self.buffer.unread(), at, self.big_endian);
-        let per_second = if self.interfaces.first().is_some_and(|interface| interface.resolution == 9) {
-            1
-        } else {
-            1_000
-        };
+        Ok(length)
+    }
+
+    /// Takes the packet of `length` bytes in that is in the buffer.
+    #[inline]
+    fn take_pcap(&mut self, length: usize) -> Found {
+        let header = self.packet_header_length;
+        let words = self.buffer.unread().first_chunk::<16>().copied().unwrap_or_default();
+        let word = |at| u32_at(&words, at, self.big_endian);
         let found = Found {
-            timestamp_ns: u64::from(word(0)) * 1_000_000_000 + u64::from(word(4)) * per_second,
+            timestamp_ns: u64::from(word(0)) * 1_000_000_000 + u64::from(word(4)) * self.fraction_ns,
             interface: 0,
             data_start: self.buffer.position() + header,
             data_length: length,
@@ -338,7 +353,7 @@ impl<S: Source> Reader<S> {
             lost_before: 0,
         };
         self.consume(header + length);
-        Ok(Some(found))
+        found
     }
 
     fn next_pcapng(&mut self) -> Result<Option<Found>, ReadError> {

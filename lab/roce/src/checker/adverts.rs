@@ -1,4 +1,4 @@
-//! What nodes gave out of their memory: addresses and keys, wherever a program puts them.
+//! Addresses and keys that nodes gave out, wherever a program puts them.
 //!
 //! In: small payloads that a node sends (connection management's private data, SENDs, other protocols beside RoCE) and what it accepted. Out: how a refused
 //! address and key differ from all that, and whether a node told the number of a queue pair. A program writes them in either byte order and at any place, so
@@ -33,7 +33,7 @@ pub(crate) struct Adverts {
     taken: Vec<(IpAddr, u32)>,
 }
 
-/// What one payload shows of an address and a key.
+/// Likeness of an address and a key to one payload.
 #[derive(Clone, Copy, Debug)]
 struct Match {
     rank: u8,
@@ -82,12 +82,12 @@ impl Adverts {
         self.see(node, &bytes);
     }
 
-    /// Whether `node` told, outside of RoCE's own headers, that it has a queue pair of that number.
+    /// True if `node` told, outside of RoCE's own headers, that it has a queue pair of that number.
     pub(crate) fn has_told(&self, node: IpAddr, qpn: u32) -> bool {
         self.by_node.get(&node).is_some_and(|segments| segments.iter().any(|bytes| tells(bytes, qpn)))
     }
 
-    /// How an address and a key differ from what `node` gave out; `None` when nothing of it is known.
+    /// Difference of an address and a key from what `node` gave out; `None` when nothing of it is known.
     pub(crate) fn difference(&self, node: IpAddr, va: u64, rkey: u32) -> Option<Difference> {
         let segments = self.by_node.get(&node).filter(|segments| !segments.is_empty())?;
         let best =
@@ -96,7 +96,7 @@ impl Adverts {
     }
 }
 
-/// Whether a program wrote that queue pair number: four bytes in either order, or text in hexadecimal or decimal.
+/// True if a program wrote that queue pair number: four bytes in either order, or text in hexadecimal or decimal.
 fn tells(bytes: &[u8], qpn: u32) -> bool {
     let is_text =
         bytes.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte == 0);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_pair_number_is_told_in_either_byte_order_and_as_text() {
+    fn queue_pair_number_is_told_in_either_byte_order_and_as_text() {
         let node = IpAddr::from([198, 51, 100, 1]);
         let has_told = |payload: &[u8], qpn| {
             let mut adverts = Adverts::default();

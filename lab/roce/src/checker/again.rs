@@ -1,25 +1,30 @@
 //! Retransmissions of a stream: which request comes again, and why.
 
-use crate::checker::broken::Spot;
+use crate::broken::Spot;
 use crate::checker::retry::Nak;
 use crate::checker::shape::{Known, Shape};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{NotReady, Stream};
-use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::retransmission::RetransmissionClass;
-use crate::rule::Rule;
+use crate::rules::{retransmission_differs, rnr_retry_too_early};
 use crate::wire::{Operation, Psn, rnr_timer_us};
 
 /// A copy by the network comes sooner than this. The ACK timeout of the REQ does not tell a requester's: a network card takes the nearest that it has, and a
 /// program may set another.
 const COPY_LIMIT_NS: u64 = 500_000;
 
-/// A requester needs longer than this to send a request again.
-const COPY_NS: u64 = 20_000;
+/// A request among those that were sent before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// Retransmission class, if it was sent before.
+    pub(crate) again: Option<RetransmissionClass>,
+    /// True if another request was sent under its PSN.
+    pub(super) is_other: bool,
+}
 
 impl Stream {
-    /// Takes note of a request where it is sent, whether it arrives or not; gives why it was sent, when it was sent before.
+    /// Takes note of a request where it is sent, whether it arrives or not.
     #[inline]
     pub(crate) fn sent(
         &mut self,
@@ -27,7 +32,7 @@ impl Stream {
         arrival: &Arrival<'_>,
         count: Option<u32>,
         sink: &mut Sink<'_>,
-    ) -> Option<RetransmissionClass> {
+    ) -> Sent {
         let psn = arrival.bth.psn();
         let shape = Shape::new(arrival, count);
         let end = psn.plus(count.unwrap_or(1));
@@ -38,7 +43,7 @@ impl Stream {
         self.sent_end = Some(end);
         self.retry.run = None;
         self.retry.last = Some((psn, arrival.timestamp_ns));
-        None
+        Sent::default()
     }
 
     fn sent_again(
@@ -48,12 +53,12 @@ impl Stream {
         shape: Shape,
         end: Psn,
         sink: &mut Sink<'_>,
-    ) -> Option<RetransmissionClass> {
+    ) -> Sent {
         let psn = arrival.bth.psn();
         let known = self.retry.shapes.compare(shape);
-        if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
+        if self.begin.psn().is_some_and(|first| psn.distance(first) < 0) {
             // Not seen before: the capture began later, or the PSN is none of this connection.
-            return None;
+            return Sent::default();
         }
         let is_known = matches!(known, Known::Same | Known::Other);
         let differs = matches!(known, Known::Other | Known::InsideRead);
@@ -62,6 +67,7 @@ impl Stream {
         }
         let is_sure = self.sure_from.is_none_or(|from| psn.distance(from) >= 0);
         let is_jumped = self.jumped == Some(psn) && self.retry.last.is_some_and(|(last, _)| last == psn);
+        let mut is_other = false;
         if differs && is_jumped {
             // The one before it had this one's PSN instead of its own, and was reported.
             self.retry.shapes.insert(shape);
@@ -72,24 +78,17 @@ impl Stream {
         } else if differs && is_sure {
             // If its PSN is wrong, the gap at the right one has the same cause.
             sink.discard(self.sent_end);
-            self.is_other_again = true;
-            let evidence = match known {
-                Known::InsideRead => Evidence::Opcode {
-                    expected: "a PSN behind those of the READ before it",
-                    got: arrival.bth.opcode(),
-                },
-                _ => Evidence::Words {
-                    expected: "the packet that was sent before",
-                    got: "another opcode or length",
-                },
-            };
-            sink.report(Rule::RetransmissionDiffers, evidence);
+            is_other = true;
+            sink.report(match known {
+                Known::InsideRead => retransmission_differs::found_inside_read(arrival.bth.opcode()),
+                _ => retransmission_differs::found(),
+            });
         }
         let class = self.classify(arrival, is_known, sink);
         let now_ns = arrival.timestamp_ns;
         if known == Known::InsideRead {
             self.retry.last = Some((psn, now_ns));
-            return None;
+            return Sent { again: None, is_other };
         }
         if let Some(class) = class {
             if class == RetransmissionClass::Timeout
@@ -108,7 +107,7 @@ impl Stream {
             self.retry.shapes.insert(shape);
         }
         self.retry.last = Some((psn, now_ns));
-        class
+        Sent { again: class, is_other }
     }
 
     /// Tells why a request comes whose PSN lies before others; `None` when those only overtook it.
@@ -127,10 +126,9 @@ impl Stream {
                 return Some(RetransmissionClass::GoBackN);
             };
             let got_ns = now_ns.saturating_sub(from_ns);
-            if got_ns < least_ns - least_ns / 10 {
-                // Sooner than a requester can: a recorder may have written the refusal behind a copy.
-                let is_sure = arrival.is_told || got_ns > COPY_NS && !self.is_lossy;
-                sink.blame(is_sure, Rule::RnrRetryTooEarly, Evidence::Time { expected_ns: least_ns, got_ns });
+            if let Some(broken) = rnr_retry_too_early::check(least_ns, got_ns) {
+                let is_possible = rnr_retry_too_early::is_possible(got_ns);
+                sink.report(broken.sure_if(arrival.is_told || is_possible && !self.is_lossy));
             }
             return Some(RetransmissionClass::RnrRetry);
         }

@@ -1,4 +1,4 @@
-//! What the rules keep of a request: for one that is taken, and for one that waits behind a missing one.
+//! A request as the rules keep it: one that is taken, or one that waits behind a missing one.
 
 use crate::checker::sink::Arrival;
 use crate::wire::{Opcode, Operation, Psn};
@@ -49,7 +49,7 @@ impl Asked {
         }
     }
 
-    /// Whether the snap length cut the header that says how many responses a READ has.
+    /// True if the snap length cut the header that says how many responses a READ has.
     pub(super) fn is_read_of_unknown_length(&self) -> bool {
         self.opcode.operation() == Operation::ReadRequest && self.dma_length.is_none()
     }

@@ -1,15 +1,20 @@
 //! Requests to messages: from the first packet of one to its last.
 
 use crate::checker::asked::Asked;
-use crate::checker::payload::judge_addresses;
-use crate::checker::pending::{Answer, Pending};
+use crate::checker::pending::{Answer, Due, Pending};
 use crate::checker::sink::Sink;
-use crate::checker::stream::{Open, Stream};
-use crate::finding::Evidence;
+use crate::checker::stream::{Assembly, Open, Stream};
 use crate::flow::{Connection, Side};
 use crate::message::{Message, MessageKind, Outcome};
 use crate::rule::Rule;
+use crate::rules::{
+    atomic_address_misaligned, dma_length_too_large, initiator_depth_exceeded, length_mismatch,
+    opcode_out_of_sequence,
+};
 use crate::wire::{Operation, Place, Transport};
+
+/// Packets that may follow inside a message.
+const GOES_ON: &str = "Middle or Last of the message before";
 
 impl Stream {
     /// Begins or continues a message with a request that is in order.
@@ -25,36 +30,28 @@ impl Stream {
         let announced_bytes = asked.dma_length;
         if place.starts() {
             let Some(message) = self.message(connection, requester, asked) else { return };
-            if let Some(open) = self.open.take() {
+            if let Some(open) = self.assembly.take() {
                 if !open.is_suspect {
-                    sink.report(
-                        Rule::OpcodeOutOfSequence,
-                        Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
-                    );
+                    sink.report(opcode_out_of_sequence::found(GOES_ON, opcode));
                 }
                 sink.messages.end(open.message, Outcome::Incomplete, None);
                 self.lose_place();
             }
-            self.first_is_lost = false;
             let message = sink.messages.add(message);
-            judge_addresses(asked, sink);
-            self.open = Some(Open { message, operation, announced_bytes, bytes: 0, is_suspect: false });
+            sink.findings.extend(asked.dma_length.and_then(dma_length_too_large::check));
+            sink.findings.extend(asked.atomic_va.and_then(atomic_address_misaligned::check));
+            let open = Open { message, operation, announced_bytes, bytes: 0, is_suspect: false };
+            self.assembly = Assembly::Open(open);
         }
-        let Some(open) = &mut self.open else {
-            if !self.first_is_lost {
-                sink.report(
-                    Rule::OpcodeOutOfSequence,
-                    Evidence::Opcode { expected: "First or Only", got: opcode },
-                );
+        let Assembly::Open(open) = &mut self.assembly else {
+            if let Assembly::Between = self.assembly {
+                sink.report(opcode_out_of_sequence::found("First or Only", opcode));
             }
             self.lose_place();
             return;
         };
         if open.operation != operation {
-            sink.report(
-                Rule::OpcodeOutOfSequence,
-                Evidence::Opcode { expected: "Middle or Last of the message before", got: opcode },
-            );
+            sink.report(opcode_out_of_sequence::found(GOES_ON, opcode));
             self.lose_place();
             return;
         }
@@ -74,7 +71,7 @@ impl Stream {
             message.packet_last = asked.number;
         }
         if place.ends()
-            && let Some(open) = self.open.take()
+            && let Some(open) = self.assembly.take()
         {
             self.finish_message(connection, requester, &open, asked, sink);
         }
@@ -130,10 +127,10 @@ impl Stream {
         };
         if answer == Answer::Ack
             && let Some(expected) = open.announced_bytes.map(u64::from)
-            && expected != open.bytes
+            && let Some(broken) = length_mismatch::check(expected, open.bytes)
             && !open.is_suspect
         {
-            sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: open.bytes });
+            sink.report(broken);
             if open.bytes < expected && asked.opcode.place() == Place::Last {
                 // What follows may be the rest of it.
                 self.lose_place();
@@ -146,8 +143,7 @@ impl Stream {
         let pending = Pending {
             message: open.message,
             answer,
-            is_done: false,
-            must_be_answered: answer != Answer::Ack || asked.ack_request,
+            due: if answer != Answer::Ack || asked.ack_request { Due::Must } else { Due::May },
             packet_last: asked.number,
             psn: asked.psn,
             count: asked.count,
@@ -170,11 +166,12 @@ impl Stream {
     /// Holds the READs and atomics that are under way, with one more, against what the connection allows.
     pub(super) fn judge_depth(&mut self, initiator_depth: Option<u8>, sink: &mut Sink<'_>) {
         let Some(depth) = initiator_depth else { return };
-        let most = if depth == 0 { 0 } else { usize::from(depth).next_power_of_two() };
+        let most = sink.profile.reads_under_way_max(depth);
         let under_way = self.queue.under_way(most) + 1;
-        if under_way > most && self.told.is_new(Rule::InitiatorDepthExceeded) {
-            let (expected, got) = (most as u64, under_way as u64);
-            sink.suspect(Rule::InitiatorDepthExceeded, Evidence::Number { what: "at most", expected, got });
+        if let Some(broken) = initiator_depth_exceeded::check(most, under_way)
+            && self.told.is_new(broken.rule)
+        {
+            sink.report(broken.sure_if(false));
         }
     }
 }

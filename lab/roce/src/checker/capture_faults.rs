@@ -1,13 +1,12 @@
-//! What the recorder lost or wrote in another order, told once for a capture.
+//! Packets that the recorder lost or wrote in another order, told once for a capture.
 //!
 //! In: proof that a packet was there, or was there earlier, than the capture has it. Out: one finding of each kind with its extent.
 
-use crate::checker::broken::{Broken, Spot};
-use crate::finding::Evidence;
+use crate::broken::{Broken, Spot};
 use crate::flow::Side;
-use crate::rule::Rule;
+use crate::rules::{capture_lost_packets, capture_reordered};
 
-/// How much of one kind of fault there is, and where it showed first.
+/// Extent of one kind of fault, and the packet where it showed first.
 #[derive(Debug, Default)]
 struct Extent {
     count: u64,
@@ -45,15 +44,12 @@ impl CaptureFaults {
 
     /// One finding for each kind that there is.
     pub(crate) fn findings(&self) -> impl Iterator<Item = (Broken, Spot, (usize, Side))> {
-        [
-            (Rule::CaptureLostPackets, "request packet", &self.lost),
-            (Rule::CaptureReordered, "packet", &self.reordered),
-        ]
-        .into_iter()
-        .filter_map(|(rule, what, extent)| {
+        type Found = fn(u64, u64) -> Broken;
+        let kinds: [(Found, &Extent); 2] =
+            [(capture_lost_packets::found, &self.lost), (capture_reordered::found, &self.reordered)];
+        kinds.into_iter().filter_map(|(found, extent)| {
             let (at, requester) = extent.first?;
-            let evidence = Evidence::Extent { what, count: extent.count, places: extent.places };
-            Some((Broken::new(rule, evidence), at, requester))
+            Some((found(extent.count, extent.places), at, requester))
         })
     }
 }

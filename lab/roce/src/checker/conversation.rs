@@ -5,14 +5,13 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::checker::broken::Broken;
+use crate::broken::Broken;
 use crate::checker::sink::Budget;
 use crate::checker::stream::Stream;
 use crate::cm::Message as CmMessage;
-use crate::finding::Evidence;
 use crate::flow::{Change, Connection, Side};
 use crate::retransmission::Retransmissions;
-use crate::rule::Rule;
+use crate::rules::{cm_out_of_sequence, dreq_for_other_queue_pair};
 
 /// One connection.
 #[derive(Debug)]
@@ -23,7 +22,7 @@ pub(crate) struct Conversation {
     has_dreq: bool,
     /// Requests of both sides that came as copies.
     copies: u64,
-    /// Whether the path MTU was held against those that there are.
+    /// True if the path MTU was held against those that there are.
     mtu_is_judged: bool,
 }
 
@@ -40,7 +39,7 @@ impl Conversation {
         }
     }
 
-    /// Whether its end is in the capture.
+    /// True if its end is in the capture.
     pub(crate) fn has_ended(&self) -> bool {
         self.has_dreq
     }
@@ -56,7 +55,7 @@ impl Conversation {
         self.copies += 1;
     }
 
-    /// Whether the path MTU is still to be held against those that there are; asked once.
+    /// True if the path MTU is still to be held against those that there are; asked once.
     #[inline]
     pub(crate) fn judges_mtu(&mut self) -> bool {
         !std::mem::replace(&mut self.mtu_is_judged, true)
@@ -70,32 +69,19 @@ impl Conversation {
         message: &CmMessage<'_>,
         findings: &mut Vec<Broken>,
     ) {
-        let mut lacks = |expected, got| {
-            findings.push(Broken::new(Rule::CmOutOfSequence, Evidence::Words { expected, got }))
-        };
+        findings.extend(cm_out_of_sequence::check(message, self.has_rep, self.has_dreq));
         match message {
             CmMessage::Rep(_) => self.has_rep = true,
-            CmMessage::Rtu(_) if !self.has_rep => lacks("a REP before it", "RTU"),
-            CmMessage::Drep(_) if !self.has_ended() => lacks("a DREQ before it", "DREP"),
             CmMessage::Dreq(dreq) => {
                 self.has_dreq = true;
-                let ends = [&connection.active, &connection.passive];
-                let mut own =
-                    ends.into_iter().filter(|end| end.address == receiver).filter_map(|end| end.qpn);
-                let got = dreq.remote_qpn();
-                if let Some(expected) = own.clone().next()
-                    && !own.any(|qpn| qpn == got)
-                {
-                    let (expected, got) = (u64::from(expected), u64::from(got));
-                    let evidence = Evidence::Number { what: "queue pair", expected, got };
-                    findings.push(Broken::new(Rule::DreqForOtherQueuePair, evidence));
-                }
+                let qpn = dreq.remote_qpn();
+                findings.extend(dreq_for_other_queue_pair::check(connection, receiver, qpn));
             }
             _ => {}
         }
     }
 
-    /// Gives what its streams took of the budget back; returns what they sent again.
+    /// Returns to the budget what its streams took; returns their retransmissions.
     pub(crate) fn settle(&mut self, budget: &mut Budget, counts_copies: bool) -> Retransmissions {
         let mut sum = Retransmissions::default();
         sum.duplicate += if counts_copies { self.copies } else { 0 };

@@ -4,12 +4,10 @@
 //! half a millisecond and 64 packets, and no refusal stands between, after which a requester sends the same again. Copies do not go through the rules; how many
 //! there are of all packets tells whose they are.
 
-use crate::finding::Evidence;
+use crate::broken::{Broken, Spot};
 use crate::flow::Side;
+use crate::rules::capture_doubled;
 use crate::wire::{Bth, Packet, Syndrome};
-
-use super::{Broken, Spot};
-use crate::rule::Rule;
 
 /// Packets among which a copy is looked for.
 const WINDOW: u64 = 64;
@@ -64,7 +62,7 @@ fn key(packet: &Packet<'_>, bth: Bth<'_>) -> u64 {
 }
 
 impl Copies {
-    /// Takes a packet in; gives whether it is a copy.
+    /// Takes a packet in; true if it is a copy.
     #[inline]
     pub(crate) fn see(&mut self, packet: &Packet<'_>, bth: Bth<'_>, timestamp_ns: u64) -> bool {
         self.packets += 1;
@@ -97,7 +95,7 @@ impl Copies {
         self.first.get_or_insert((at, requester));
     }
 
-    /// Whether there are so many that the recorder made them.
+    /// True if there are so many that the recorder made them.
     pub(crate) fn is_recorders(&self) -> bool {
         self.count * RECORDERS >= self.packets && self.count > 2
     }
@@ -105,7 +103,6 @@ impl Copies {
     /// The finding that tells of the recorder's copies.
     pub(crate) fn finding(&self) -> Option<(Broken, Spot, (usize, Side))> {
         let (at, requester) = self.first.filter(|_| self.is_recorders())?;
-        let evidence = Evidence::Extent { what: "copied packet", count: self.count, places: 1 };
-        Some((Broken::new(Rule::CaptureDoubled, evidence), at, requester))
+        Some((capture_doubled::found(self.count), at, requester))
     }
 }

@@ -1,18 +1,13 @@
-//! What is told of a stream when it ends, or when the capture does: what was held back until something would tell more.
+//! End of a stream or of the capture: findings that were held back until something would tell more.
 
-use crate::checker::broken::Spot;
+use crate::broken::Spot;
 use crate::checker::sink::Sink;
 use crate::checker::stream::{Repeated, Stream};
-use crate::finding::Evidence;
 use crate::flow::{Connection, Side};
 use crate::message::Outcome;
-use crate::rule::Rule;
-
-/// Times that an RNR NAK names before its request, not sent again, was given up.
-const TIMERS: u64 = 4;
-
-/// Least time for that, in nanoseconds.
-const GIVEN_UP_NS: u64 = 10_000_000;
+use crate::rules::{
+    refusal_without_cause, request_not_answered, request_refused, retry_count_exceeded, rnr_retries_ended,
+};
 
 impl Stream {
     /// Ends it: tells what was held back until now. `last_ns` is the time of the capture's last frame, `has_ended` whether the connection's end was seen.
@@ -29,8 +24,8 @@ impl Stream {
             sink.capture.lost(early.at, (sink.flow, requester), count);
         }
         if let Some(refused) = self.fatal.take() {
-            let rule = if refused.has_cause { Rule::RequestRefused } else { Rule::RefusalWithoutCause };
-            sink.report_at(refused.at, rule, Evidence::Refusal(refused.refusal));
+            let found = if refused.has_cause { request_refused::found } else { refusal_without_cause::found };
+            sink.report(found(refused.refusal).at(refused.at));
         }
         self.end_not_ready(last_ns, has_ended, sink);
     }
@@ -41,12 +36,11 @@ impl Stream {
         if self.nak.is_none_or(|nak| nak.psn != not_ready.at.psn || nak.is_reported) {
             return;
         }
-        let (number_ns, least_ns) = self.nak.and_then(|nak| nak.rnr).unwrap_or_default();
-        let given_up_ns = number_ns.saturating_add((TIMERS * least_ns).max(GIVEN_UP_NS));
-        if !has_ended && last_ns < given_up_ns {
+        let (nak_ns, timer_ns) = self.nak.and_then(|nak| nak.rnr).unwrap_or_default();
+        if !has_ended && last_ns < rnr_retries_ended::given_up_ns(nak_ns, timer_ns) {
             return;
         }
-        sink.report_at(not_ready.at, Rule::RnrRetriesEnded, Evidence::NotReady { naks: not_ready.naks });
+        sink.report(rnr_retries_ended::found(not_ready.naks).at(not_ready.at));
         if let Some(pending) = self.queue.first_from(not_ready.at.psn) {
             sink.messages.end(pending.message, Outcome::NotReady, None);
         }
@@ -63,10 +57,10 @@ impl Stream {
         }
         let pending = self.queue.find(psn).and_then(|at| self.queue.get_mut(at));
         let number = pending.as_ref().map_or(first, |pending| pending.packet_last);
-        let evidence = Evidence::Unanswered { times: times + 1, qpn };
-        sink.report_at(Spot { number, psn, is_request: true }, Rule::RequestNotAnswered, evidence);
+        let broken = request_not_answered::found_repeated(times + 1, qpn);
+        sink.report(broken.at(Spot { number, psn, is_request: true }));
         if let Some(pending) = pending {
-            pending.must_be_answered = false;
+            pending.excuse();
             sink.messages.end(pending.message, Outcome::Unanswered, None);
         }
     }
@@ -99,12 +93,11 @@ impl Stream {
                 qpn,
             }),
         };
-        if let Some(most) = connection.retry_count
-            && repeated.times > u64::from(most)
-            && self.told.is_new(Rule::RetryCountExceeded)
+        if let Some(most) = connection.retry_count.and_then(|count| sink.profile.repetitions_max(count))
+            && let Some(broken) = retry_count_exceeded::check(most, repeated.times)
+            && self.told.is_new(broken.rule)
         {
-            let evidence = Evidence::Repetitions { most: u64::from(most), got: repeated.times };
-            sink.report(Rule::RetryCountExceeded, evidence);
+            sink.report(broken);
         }
     }
 }

@@ -1,12 +1,9 @@
-//! `TrafficAfterFatalNak`, and the refusal that it follows: both queue pairs have failed then, so nothing more may come.
+//! A refusal for good: both queue pairs have failed then, so nothing more may come.
 
-use crate::checker::broken::Spot;
+use crate::broken::Spot;
 use crate::checker::sink::Sink;
-use crate::finding::{Evidence, Refusal};
-use crate::rule::Rule;
-
-/// Requests may be on their way for this long when a fatal NAK is.
-const GRACE_NS: u64 = 100_000_000;
+use crate::finding::Refusal;
+use crate::rules::traffic_after_fatal_nak;
 
 /// A refusal for good.
 #[derive(Clone, Copy, Debug)]
@@ -16,28 +13,28 @@ pub(super) struct Refused {
     pub(super) has_cause: bool,
 }
 
-/// Whether the responder refused for good.
+/// Refusal for good by the responder.
 #[derive(Debug, Default)]
 pub(super) enum Fatal {
-    /// Not yet.
+    /// None came.
     #[default]
     No,
-    /// It did.
+    /// A fatal NAK came.
     Refused {
         /// Time of the NAK.
         at_ns: u64,
         /// The refusal that is told at the end, unless something contradicts it.
         refused: Option<Box<Refused>>,
     },
-    /// It did, or seemed to, and another finding speaks of that.
+    /// One came, or seemed to, and another finding speaks of that.
     Told {
-        /// Whether there was a fatal NAK.
+        /// True if there was a fatal NAK.
         is_real: bool,
     },
 }
 
 impl Fatal {
-    /// Whether a fatal NAK came.
+    /// True if a fatal NAK came.
     pub(super) fn is_real(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Told { is_real: true })
     }
@@ -59,11 +56,10 @@ impl Fatal {
     #[inline]
     pub(super) fn judge_request(&mut self, timestamp_ns: u64, sink: &mut Sink<'_>) {
         if let Self::Refused { at_ns, .. } = self
-            && timestamp_ns.saturating_sub(*at_ns) > GRACE_NS
+            && let Some(broken) = traffic_after_fatal_nak::check_request(timestamp_ns.saturating_sub(*at_ns))
         {
             self.tell();
-            let evidence = Evidence::Words { expected: "no further request", got: "one" };
-            sink.report(Rule::TrafficAfterFatalNak, evidence);
+            sink.report(broken);
         }
     }
 
@@ -72,8 +68,7 @@ impl Fatal {
     pub(super) fn judge_answer(&mut self, sink: &mut Sink<'_>) {
         if let Self::Refused { .. } = self {
             self.tell();
-            let evidence = Evidence::Words { expected: "no further answer", got: "one" };
-            sink.report(Rule::TrafficAfterFatalNak, evidence);
+            sink.report(traffic_after_fatal_nak::found_answer());
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Where messages and findings go: everything that the streams of all connections write to.
+//! Destination of messages and findings: everything that the streams of all connections write to.
 
-use crate::checker::broken::Broken;
+use crate::broken::Broken;
 use crate::checker::sink::{Budget, Discarded, Sink};
 use crate::checker::{Adverts, CaptureFaults};
 use crate::message_log::MessageLog;
+use crate::profile::Profile;
 use crate::stats::Stats;
 
 /// The one of an analysis; a stream gets it lent for one packet.
@@ -17,6 +18,7 @@ pub(crate) struct Ledger {
     pub(crate) stats: Stats,
     pub(crate) capture: CaptureFaults,
     pub(crate) adverts: Adverts,
+    pub(crate) profile: Profile,
 }
 
 impl Ledger {
@@ -30,6 +32,7 @@ impl Ledger {
             stats: Stats::default(),
             capture: CaptureFaults::default(),
             adverts: Adverts::default(),
+            profile: Profile::default(),
         }
     }
 
@@ -44,6 +47,7 @@ impl Ledger {
             stats: &mut self.stats,
             capture: &mut self.capture,
             adverts: &mut self.adverts,
+            profile: self.profile,
             number,
             flow,
         }

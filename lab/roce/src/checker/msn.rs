@@ -4,7 +4,7 @@
 
 use crate::wire::Psn;
 
-/// What an answer's number may be.
+/// Bounds of an answer's number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Messages that the answer completes, counted from the stream's first.
@@ -13,12 +13,12 @@ pub(crate) struct Bounds {
     pub(crate) most: u32,
 }
 
-/// What is wrong with an answer's number.
+/// Fault of an answer's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// It is lower than this.
+    /// Lower than this.
     Low(u32),
-    /// It is higher than this.
+    /// Higher than this.
     High(u32),
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Wrong {
 pub(crate) struct MsnCount {
     /// Messages completed by the requester since the stream began, modulo 2^24.
     pub(crate) completed: u32,
-    /// What to add to a count to have a number; `None` while nothing has told it.
+    /// Summand that makes a number of a count; `None` until an answer tells it.
     base: Option<u32>,
     /// The difference of the last wrong number: a second equal one is the new base.
     suspect: Option<i32>,
@@ -53,12 +53,12 @@ impl MsnCount {
         self.confirmed = 0;
     }
 
-    /// Whether something has told what to add to a count.
+    /// True if something has told what to add to a count.
     pub(crate) const fn is_known(&self) -> bool {
         self.base.is_some()
     }
 
-    /// Whether a number counts no more messages than were completed; false while nothing has told what to add.
+    /// True if a number counts no more messages than were completed; false while nothing has told what to add.
     pub(crate) fn is_at_most_completed(&self, msn: u32) -> bool {
         self.base.is_some_and(|base| difference(msn, number(base.wrapping_add(self.completed))) <= 0)
     }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_off_by_one_is_reported_once_whether_it_stays_or_not() {
+    fn number_off_by_one_is_reported_once_whether_it_stays_or_not() {
         let exact = |n| Bounds { least: n, most: n };
         let mut count = MsnCount::new(true);
         assert_eq!(count.check(1, exact(1)), None);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_base_is_learnt_from_the_next_certain_answer_and_wraps() {
+    fn forgotten_base_is_learnt_from_the_next_certain_answer_and_wraps() {
         let mut count = MsnCount::new(false);
         assert_eq!(count.check(9, Bounds { least: 1, most: 3 }), None);
         assert_eq!(count.check(0xff_ffff, Bounds { least: 3, most: 3 }), None);

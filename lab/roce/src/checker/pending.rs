@@ -12,7 +12,7 @@ const PENDING_MAX: usize = 65_536;
 /// Among how many requests those under way are counted; a depth is at most 255.
 const UNDER_WAY_WITHIN: usize = 1_024;
 
-/// What answers a request.
+/// Packets that answer a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// An ACK.
@@ -25,18 +25,40 @@ pub(super) enum Answer {
     Either,
 }
 
+impl Answer {
+    /// The answer in the standard's words.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Ack => "Acknowledge",
+            Self::ReadResponses => "RDMA READ response",
+            Self::AtomicAck => "Atomic Acknowledge",
+            Self::Either => "RDMA READ response Only",
+        }
+    }
+}
+
+/// Answer that is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// One of its own has to come.
+    Must,
+    /// One may come: none was asked for, or it is excused.
+    May,
+    /// All of it came.
+    Done,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     pub(super) message: MessageId,
     pub(super) answer: Answer,
-    pub(super) is_done: bool,
-    pub(super) must_be_answered: bool,
+    pub(super) due: Due,
     pub(super) packet_last: u64,
     /// PSN of the first packet that can be answered: a READ's, else the last packet's.
     pub(super) psn: Psn,
     /// PSNs of its answers; `None` until the path MTU is known.
     pub(super) count: Option<u32>,
-    /// Whether it is a READ whose length the snap length cut.
+    /// True if it is a READ whose length the snap length cut.
     pub(super) is_unknown: bool,
     /// Messages that are complete with this one.
     pub(super) ordinal: u32,
@@ -50,12 +72,25 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Whether `psn` is one of its answers'.
+    /// True if `psn` is one of its answers'.
     pub(super) fn covers(&self, psn: Psn) -> bool {
         let index = psn.distance(self.psn);
         index >= 0 && self.count.is_none_or(|count| (index as u32) < count)
     }
 
+    /// True if all of its answer came.
+    pub(super) fn is_done(&self) -> bool {
+        self.due == Due::Done
+    }
+
+    /// Excuses that no answer comes.
+    pub(super) fn excuse(&mut self) {
+        if self.due == Due::Must {
+            self.due = Due::May;
+        }
+    }
+
+    /// True if an ACK answers it.
     pub(super) fn is_acked_by_ack(&self) -> bool {
         matches!(self.answer, Answer::Ack | Answer::Either)
     }
@@ -100,7 +135,7 @@ impl Queue {
     /// Drops from the front what is answered, and what is missing answers and will not be asked for again, so much was answered since.
     pub(super) fn trim(&mut self, budget: &mut Budget) {
         while let Some(front) = self.items.front()
-            && (front.is_done || front.has_gap && self.open_from > UNDER_WAY_WITHIN)
+            && (front.is_done() || front.has_gap && self.open_from > UNDER_WAY_WITHIN)
         {
             self.pop(budget);
         }
@@ -136,7 +171,7 @@ impl Queue {
     pub(super) fn under_way(&self, most: usize) -> usize {
         let waits = |pending: &&Pending| {
             matches!(pending.answer, Answer::ReadResponses | Answer::AtomicAck)
-                && !pending.is_done
+                && !pending.is_done()
                 && !pending.has_gap
         };
         self.items.iter().rev().take(UNDER_WAY_WITHIN).filter(waits).take(most + 1).count()
@@ -163,7 +198,7 @@ impl Queue {
             .map_or(self.left_ordinal, |pending| pending.ordinal)
     }
 
-    /// Gives every request that an answer newly passes: those that begin before `end`, each once.
+    /// Hands on every request that an answer newly passes: those that begin before `end`, each once.
     pub(super) fn pass(&mut self, end: Psn, mut each: impl FnMut(&mut Pending)) {
         while let Some(pending) = self.items.get_mut(self.open_from)
             && pending.psn.distance(end) < 0
@@ -178,7 +213,7 @@ impl Queue {
     pub(super) fn unanswered(&self) -> Option<(u64, Psn, u32)> {
         self.items
             .iter()
-            .find(|pending| !pending.is_done && pending.must_be_answered)
+            .find(|pending| pending.due == Due::Must)
             .map(|pending| (pending.packet_last, pending.psn, pending.count.unwrap_or(1)))
     }
 }

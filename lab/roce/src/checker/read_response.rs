@@ -1,12 +1,13 @@
 //! Responses with data: those of READs and atomics.
 
-use crate::checker::pending::{Answer, Pending};
+use crate::checker::pending::{Answer, Due, Pending};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::Stream;
-use crate::finding::Evidence;
 use crate::flow::Connection;
 use crate::message::Outcome;
-use crate::rule::Rule;
+use crate::rules::{
+    atomic_replay_differs, length_mismatch, opcode_out_of_sequence, path_mtu_violated, read_response_psn_gap,
+};
 use crate::wire::{Opcode, Place};
 
 impl Stream {
@@ -21,24 +22,22 @@ impl Stream {
         let is_right = |answer| answer == Answer::AtomicAck;
         if let Some(at) = self.answered(psn, is_right, opcode, sink)
             && let Some(pending) = self.queue.get_mut(at)
-            && !pending.is_done
+            && !pending.is_done()
         {
-            pending.is_done = true;
+            pending.due = Due::Done;
             sink.end(pending.message, Outcome::Responded, arrival.timestamp_ns);
             if let Some(ack) = arrival.packet.atomic_ack_eth.filter(|_| !is_behind_missing) {
                 self.retry.remember(psn, ack.original());
             }
             self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink);
         } else if let Some(ack) = arrival.packet.atomic_ack_eth
-            && let Some(expected) = self.retry.replayed(psn, ack.original())
+            && let Some(before) = self.retry.result(psn)
+            && let Some(broken) = atomic_replay_differs::check(before, ack.original())
         {
-            let got = ack.original();
-            sink.report(
-                Rule::AtomicReplayDiffers,
-                Evidence::Number { what: "original value", expected, got },
-            );
+            sink.report(broken);
             let next = psn.plus(1);
-            if self.queue.find(next).and_then(|at| self.queue.get_mut(at)).is_some_and(|next| !next.is_done) {
+            if self.queue.find(next).and_then(|at| self.queue.get_mut(at)).is_some_and(|next| !next.is_done())
+            {
                 // If it is the next one's answer, that this one is missing has the same cause.
                 sink.discard(Some(next));
             }
@@ -70,14 +69,14 @@ impl Stream {
             self.sure_from = Some(psn.plus(1));
             return;
         }
-        let has_begun = self.is_announced || self.acknowledged != self.psn_first;
+        let has_begun = self.begin.is_announced() || self.acknowledged != self.begin.psn();
         let is_whole = self.is_complete() && self.retry.counts.read_retry == 0 && has_begun;
         let Some(read) = self.queue.get_mut(at) else {
             return;
         };
         let index = psn.distance(read.psn) as u32;
         // A response to a READ that is already answered in full comes from a retransmission.
-        if read.is_done || index < read.next {
+        if read.is_done() || index < read.next {
             return;
         }
         if index > read.next {
@@ -85,19 +84,19 @@ impl Stream {
                 let expected = read.psn.plus(read.next);
                 if !sink.excuses(expected, index == read.next + 1) {
                     self.is_lossy = true;
-                    sink.report(Rule::ReadResponsePsnGap, Evidence::Psn { expected, got: psn });
+                    sink.report(read_response_psn_gap::found(expected, psn));
                 }
             }
             // The requester discards it: until the missing one comes, late or because it is asked for again.
             read.has_gap = true;
-            read.must_be_answered = false;
+            read.excuse();
             return;
         }
         read.next = index + 1;
         read.bytes += arrival.packet.payload_length_bytes as u64;
         if read.is_unknown && opcode.place().ends() {
             read.count = Some(index + 1);
-            read.is_done = true;
+            read.due = Due::Done;
             let (message, end) = (read.message, read.psn.plus(index + 1));
             if let Some(message) = sink.messages.get_mut(message) {
                 message.bytes = read.bytes;
@@ -123,17 +122,18 @@ impl Stream {
             (false, false) => Place::Middle,
         };
         if place != opcode.place() {
-            read.must_be_answered = false;
+            read.excuse();
             // What begins anew was asked for anew, perhaps by a request that the recorder lost.
             let begins_anew = opcode.place().starts() && index > 0;
-            let evidence = Evidence::Opcode { expected: words_of_place(place), got: opcode };
             let is_sure = arrival.is_told || is_whole && !begins_anew;
-            sink.blame(is_sure, Rule::OpcodeOutOfSequence, evidence);
+            let came_again = self.retry.counts.timeout + self.retry.counts.read_retry > 0;
+            let broken = opcode_out_of_sequence::found(words_of_place(place), opcode).sure_if(is_sure);
+            sink.report(sink.profile.weigh_read_response(came_again, broken));
         } else if !judge_response_payload(connection, arrival, read, count, sink) {
             read.has_gap = true;
         }
         if index + 1 == count {
-            read.is_done = true;
+            read.due = Due::Done;
             let (message, end) = (read.message, read.psn.plus(count));
             sink.end(message, Outcome::Responded, arrival.timestamp_ns);
             self.acknowledge_before(end, arrival.timestamp_ns, sink);
@@ -144,7 +144,7 @@ impl Stream {
     }
 }
 
-/// Holds the payload of a READ response against the path MTU and the length that was asked for; gives whether it is right.
+/// Holds the payload of a READ response against the path MTU and the length that was asked for; true if it is right.
 pub(super) fn judge_response_payload(
     connection: &Connection,
     arrival: &Arrival<'_>,
@@ -157,15 +157,14 @@ pub(super) fn judge_response_payload(
     }
     let got = arrival.packet.payload_length_bytes as u64;
     if arrival.bth.opcode().place().ends() {
-        let expected = u64::from(read.announced_bytes);
-        if read.next == count && read.bytes != expected {
-            sink.report(Rule::LengthMismatch, Evidence::Bytes { expected, got: read.bytes });
+        if read.next == count {
+            sink.findings.extend(length_mismatch::check(u64::from(read.announced_bytes), read.bytes));
         }
         return true;
     }
     match connection.path_mtu_bytes.map(u64::from) {
         Some(mtu) if got != mtu => {
-            sink.report(Rule::PathMtuViolated, Evidence::Bytes { expected: mtu, got });
+            sink.report(path_mtu_violated::found(mtu, got));
             false
         }
         _ => true,

@@ -1,18 +1,15 @@
 //! Refusals: NAKs, and the request that each refuses.
 
-use crate::checker::broken::Spot;
+use crate::broken::Spot;
 use crate::checker::fatal::{Fatal, Refused};
 use crate::checker::pending::Pending;
 use crate::checker::sink::{Arrival, Sink};
-use crate::checker::stream::{Gap, Stream};
-use crate::finding::{Evidence, Refusal};
+use crate::checker::stream::Stream;
+use crate::finding::Refusal;
 use crate::message::{MessageKind, Outcome};
 use crate::rule::Rule;
+use crate::rules::{nak_for_acknowledged_psn, nak_without_gap, sequence_nak_behind_rnr_nak};
 use crate::wire::{NakCode, Psn};
-
-/// A recorder puts packets into another order that are no further apart, in packets and in time.
-const DISORDER: u64 = 16;
-const DISORDER_NS: u64 = 100_000_000;
 
 impl Stream {
     /// Reports a refusal of what was acknowledged.
@@ -22,10 +19,12 @@ impl Stream {
         {
             // A recorder may have written it behind a later answer.
             let (number, at_ns) = self.acknowledged_at;
-            let is_late = arrival.number > number + DISORDER
-                || arrival.timestamp_ns.saturating_sub(at_ns) > DISORDER_NS;
-            let evidence = Evidence::Psn { expected: acknowledged, got: psn };
-            sink.blame(arrival.is_told || is_late && !self.is_lossy, Rule::NakForAcknowledgedPsn, evidence);
+            let is_late = nak_for_acknowledged_psn::is_late(
+                arrival.number.saturating_sub(number),
+                arrival.timestamp_ns.saturating_sub(at_ns),
+            );
+            let is_sure = arrival.is_told || is_late && !self.is_lossy;
+            sink.report(nak_for_acknowledged_psn::found(acknowledged, psn).sure_if(is_sure));
             return false;
         }
         true
@@ -37,14 +36,14 @@ impl Stream {
         if code == NakCode::PsnSequenceError {
             if self.nak.is_some_and(|nak| nak.psn == psn && nak.rnr.is_some()) {
                 // It was refused as not ready, and what was in flight behind it is out of order.
-                if self.told.is_new(Rule::SequenceNakBehindRnrNak) {
-                    let words =
-                        Evidence::Words { expected: "the RNR NAK for it alone", got: "a sequence NAK too" };
-                    sink.report(Rule::SequenceNakBehindRnrNak, words);
+                if sink.profile.tells_sequence_nak_behind_rnr_nak()
+                    && self.told.is_new(Rule::SequenceNakBehindRnrNak)
+                {
+                    sink.report(sequence_nak_behind_rnr_nak::found());
                 }
                 return;
             }
-            let is_missing = self.gap == Gap::Waiting && self.expected == Some(psn);
+            let is_missing = self.gap.is_waiting() && self.expected == Some(psn);
             let was_missing = self.is_nak_due(psn) && !is_missing;
             if is_missing || was_missing {
                 self.report_held(sink);
@@ -58,7 +57,7 @@ impl Stream {
             {
                 if !sink.excuses(psn, false) {
                     let expected = self.expected.unwrap_or(psn);
-                    sink.report(Rule::NakWithoutGap, Evidence::Psn { expected, got: psn });
+                    sink.report(nak_without_gap::found(expected, psn));
                 }
                 self.sure_from = Some(psn.plus(1));
             }
@@ -70,7 +69,8 @@ impl Stream {
         }
         self.repeated = None;
         let pending = self.queue.first_from(psn).copied();
-        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
+        let message =
+            pending.map(|pending| pending.message).or(self.assembly.open().map(|open| open.message));
         let before = self.fatal.take();
         let refused = if is_possible {
             Some(Box::new(self.refusal_of(psn, code, pending, arrival, sink)))
@@ -83,7 +83,7 @@ impl Stream {
         }
     }
 
-    /// What is told of a refusal for good, unless something contradicts it.
+    /// Evidence of a refusal for good, told unless something contradicts it.
     pub(super) fn refusal_of(
         &self,
         psn: Psn,
@@ -93,8 +93,9 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) -> Refused {
         let announced = pending.map(|pending| pending.announced_bytes);
-        let announced = announced.or(self.open.and_then(|open| open.announced_bytes)).unwrap_or(0);
-        let message = pending.map(|pending| pending.message).or(self.open.map(|open| open.message));
+        let announced = announced.or(self.assembly.open().and_then(|open| open.announced_bytes)).unwrap_or(0);
+        let message =
+            pending.map(|pending| pending.message).or(self.assembly.open().map(|open| open.message));
         let message = message.and_then(|message| sink.messages.get_mut(message));
         let refusal = Refusal {
             code,

@@ -1,16 +1,15 @@
 //! Requests as the responder gets them: order, messages, lengths.
 
+use crate::broken::Spot;
+use crate::checker::again::Sent;
 use crate::checker::asked::{Asked, BEHIND_MAX};
-use crate::checker::broken::Spot;
-use crate::checker::payload::judge_path_mtu;
 use crate::checker::pending::Answer;
 use crate::checker::sink::{Arrival, Budget, Sink};
-use crate::checker::stream::{Gap, Held, Stream};
-use crate::finding::Evidence;
+use crate::checker::stream::{Assembly, Begin, Gap, Held, Stream};
 use crate::flow::{Connection, Side, packets};
 use crate::message::Outcome;
 use crate::retransmission::RetransmissionClass;
-use crate::rule::Rule;
+use crate::rules::{path_mtu_invalid, request_before_first_psn, request_psn_gap};
 use crate::wire::{Operation, Place, Psn, Transport};
 
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
@@ -25,7 +24,7 @@ impl Stream {
         Some(packets(arrival.packet.reth?.dma_length(), connection.path_mtu_bytes?))
     }
 
-    /// Takes a request in that reached its receiver; gives why it was sent, when it was sent before.
+    /// Takes a request in that reached its receiver; returns why it was sent, when it was sent before.
     pub(crate) fn request(
         &mut self,
         connection: &Connection,
@@ -35,14 +34,15 @@ impl Stream {
     ) -> Option<RetransmissionClass> {
         let psn = arrival.bth.psn();
         if arrival.tells_mtu {
-            judge_path_mtu(arrival, sink);
+            sink.findings.extend(path_mtu_invalid::check(arrival.packet.payload_length_bytes));
         }
         let count = Self::count(connection, arrival);
         self.begin(psn);
         self.has_uncounted |= count.is_none();
         let sent_before = self.sent_end;
-        self.is_other_again = false;
-        let class = if arrival.is_sent { self.sent(connection, arrival, count, sink) } else { None };
+        let sent =
+            if arrival.is_sent { self.sent(connection, arrival, count, sink) } else { Sent::default() };
+        let class = sent.again;
         if class.is_some() && self.held.is_some() {
             // What is sent again was lost on its way, and not by the recorder.
             self.report_held(sink);
@@ -65,7 +65,7 @@ impl Stream {
                 read.count = u32::try_from(psn.distance(read.psn)).ok();
             }
             // What lies between them is unknown: a First may be missing.
-            self.first_is_lost = true;
+            self.assembly = Assembly::FirstLost;
         }
         if self.early.is_some() {
             self.meet_early(requester, psn, sink);
@@ -78,7 +78,7 @@ impl Stream {
             }
         } else if ahead < 0 && !self.begins_earlier(psn, count) {
             self.again(connection, arrival, count, sink);
-            if arrival.is_sent && self.is_other_again {
+            if sent.is_other {
                 self.list_other(connection, requester, &Asked::new(arrival, count), sink);
             }
             return class;
@@ -128,7 +128,7 @@ impl Stream {
             if let Some(pending) = self.queue.find(early.psn).and_then(|at| self.queue.get_mut(at)) {
                 // Its answer was there, whatever else of it the capture has.
                 pending.has_gap = true;
-                pending.must_be_answered = false;
+                pending.excuse();
             }
         }
     }
@@ -152,8 +152,7 @@ impl Stream {
     /// Reports the gap that was held back until something told whose it is.
     pub(crate) fn report_held(&mut self, sink: &mut Sink<'_>) {
         if let Some(held) = self.held.take() {
-            let evidence = Evidence::Psn { expected: held.expected, got: held.at.psn };
-            sink.report_at(held.at, Rule::RequestPsnGap, evidence);
+            sink.report(request_psn_gap::found(held.expected, held.at.psn).at(held.at));
         }
     }
 
@@ -169,7 +168,7 @@ impl Stream {
         let place = (sink.flow, requester);
         let Some(expected) = self.expected else { return };
         if let Some(held) = self.held.take() {
-            if self.gap == Gap::Waiting {
+            if self.gap.is_waiting() {
                 self.is_lossy = true;
                 sink.capture.lost(held.at, place, held.at.psn.distance(held.expected).max(1) as u64);
             } else {
@@ -179,7 +178,7 @@ impl Stream {
         let behind = std::mem::take(&mut self.behind);
         sink.budget.left += behind.len();
         let is_continued = behind.iter().any(|asked| asked.psn == expected);
-        if self.gap == Gap::Waiting || !is_continued {
+        if self.gap.is_waiting() || !is_continued {
             self.resume_at(behind.front().map(|asked| asked.psn).or(self.sent_end));
         }
         self.gap = Gap::No;
@@ -201,22 +200,22 @@ impl Stream {
 
     /// The stream began before what the capture has of it. Its responder may have found a gap there, and at each request since.
     fn begin_at(&mut self, psn: Psn) {
-        if self.acknowledged == self.psn_first {
+        if self.acknowledged == self.begin.psn() {
             self.acknowledged = Some(psn);
             self.naks_due = self.sent_end.map(|end| (psn, end));
         }
-        self.psn_first = Some(psn);
+        self.begin = Begin::Seen(psn);
     }
 
-    /// Whether the first requests of the capture had overtaken this one, the rest of a message; then they are behind a gap.
+    /// True if the first requests of the capture had overtaken this one, the rest of a message; then they are behind a gap.
     fn begins_earlier(&mut self, psn: Psn, count: Option<u32>) -> bool {
-        let is_earlier = !self.is_announced
-            && self.first_is_lost
-            && self.acknowledged == self.psn_first
-            && self.psn_first == count.map(|count| psn.plus(count));
+        let is_earlier = !self.begin.is_announced()
+            && matches!(self.assembly, Assembly::FirstLost)
+            && self.acknowledged == self.begin.psn()
+            && self.begin.psn() == count.map(|count| psn.plus(count));
         if is_earlier {
             self.begin_at(psn);
-            self.gap = Gap::Waiting;
+            self.gap = Gap::Waiting { passed: 0 };
         }
         is_earlier
     }
@@ -234,7 +233,7 @@ impl Stream {
         self.is_unsure &= has_more;
     }
 
-    /// Judges a request behind a missing one; gives whether it is to be taken all the same.
+    /// Judges a request behind a missing one; true if it is to be taken all the same.
     fn is_ahead(
         &mut self,
         expected: Psn,
@@ -254,7 +253,7 @@ impl Stream {
         }
         let is_uc = arrival.bth.opcode().transport() == Transport::Uc;
         // The missing one came late, and a NAK is on its way: what was sent behind it has to come again.
-        if self.gap != Gap::Waiting && !goes_on {
+        if !self.gap.is_waiting() && !goes_on {
             let is_excused = sink.excuses(expected, psn.distance(expected) == 1);
             if !is_excused {
                 self.report_held(sink);
@@ -271,16 +270,17 @@ impl Stream {
             self.resume_at(Some(psn));
             return true;
         }
-        if self.gap != Gap::Waiting {
+        if !self.gap.is_waiting() {
             if self.gap == Gap::No {
                 self.drop_behind(sink.budget);
             }
-            self.gap = Gap::Waiting;
-            self.behind_gap = 0;
+            self.gap = Gap::Waiting { passed: 0 };
             self.expect_nak(expected);
         }
-        self.behind_gap += 1;
-        if self.behind_gap > BEHIND_GAP_MAX {
+        if let Gap::Waiting { passed } = &mut self.gap {
+            *passed += 1;
+        }
+        if matches!(self.gap, Gap::Waiting { passed } if passed > BEHIND_GAP_MAX) {
             self.report_held(sink);
             self.drop_behind(sink.budget);
             self.resume_at(Some(psn));
@@ -303,10 +303,11 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) {
         let psn = arrival.bth.psn();
-        if self.psn_first.is_some_and(|first| psn.distance(first) < 0) {
-            if self.is_announced {
-                let expected = self.psn_first.unwrap_or(psn);
-                sink.report(Rule::RequestBeforeFirstPsn, Evidence::Psn { expected, got: psn });
+        if let Some(expected) = self.begin.psn()
+            && psn.distance(expected) < 0
+        {
+            if self.begin.is_announced() {
+                sink.report(request_before_first_psn::found(expected, psn));
                 // The gap at the PSN that it should have had has the same cause.
                 sink.discard(self.expected);
             } else if connection.path_mtu_bytes.is_some() {
@@ -321,7 +322,7 @@ impl Stream {
         let end = psn.plus(count.unwrap_or(1));
         if self.gap == Gap::No && self.expected.is_some_and(|expected| end.distance(expected) > 0) {
             // None that was sent before: its PSN is wrong, or else checking went on too far behind a gap.
-            if self.first_is_lost {
+            if let Assembly::FirstLost = self.assembly {
                 self.resume_at(Some(end));
             }
             return;
@@ -336,7 +337,7 @@ impl Stream {
         let Some(read) = self.queue.find(psn).and_then(|at| self.queue.get_mut(at)) else {
             return;
         };
-        if read.is_done || read.answer != Answer::ReadResponses {
+        if read.is_done() || read.answer != Answer::ReadResponses {
             return;
         }
         let index = psn.distance(read.psn) as u32;

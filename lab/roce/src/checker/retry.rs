@@ -15,9 +15,9 @@ pub(super) struct Nak {
     pub(super) psn: Psn,
     /// Time before which it must not come again, of an RNR NAK.
     pub(super) rnr: Option<(u64, u64)>,
-    /// Whether it was reported itself, so that what follows from it is not.
+    /// True if it was reported itself, so that what follows from it is not.
     pub(super) is_reported: bool,
-    /// Whether the responder has what it asked for: the request itself came late, so nothing has to come again before it is answered.
+    /// True if the responder has what it asked for: the request itself came late, so nothing has to come again before it is answered.
     pub(super) is_filled: bool,
 }
 
@@ -42,9 +42,8 @@ impl Retry {
         self.atomics.push_back((psn, original));
     }
 
-    /// The result that an atomic was first answered with, when it is another.
-    pub(super) fn replayed(&self, psn: Psn, original: u64) -> Option<u64> {
-        let known = self.atomics.iter().find(|(known, _)| *known == psn);
-        known.map(|(_, before)| *before).filter(|before| *before != original)
+    /// The result that an atomic was first answered with.
+    pub(super) fn result(&self, psn: Psn) -> Option<u64> {
+        self.atomics.iter().find(|(known, _)| *known == psn).map(|(_, result)| *result)
     }
 }

@@ -1,4 +1,4 @@
-//! What requests looked like that can still come again, to compare a retransmission with.
+//! Shapes of requests that can still come again, to compare a retransmission with.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ const ACKNOWLEDGED: usize = 64;
 /// Requests of one stream that are remembered without an acknowledgement.
 const SHAPES_MAX: usize = 8_192;
 
-/// What a request looked like.
+/// Shape of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     psn: Psn,
@@ -21,18 +21,18 @@ pub(super) struct Shape {
     opcode: u8,
 }
 
-/// What is known of the PSN of a request that comes again.
+/// Knowledge of the PSN of a request that comes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Nothing.
     No,
-    /// It is the request that was sent.
+    /// The request that was sent.
     Same,
     /// Another request was sent under it.
     Other,
-    /// It lies among the answers of a READ, and this is none.
+    /// Among the answers of a READ, and no READ itself.
     InsideRead,
-    /// It asks for the rest of a READ.
+    /// A READ of the rest of a READ.
     RestOfRead,
 }
 
@@ -109,7 +109,7 @@ impl Shapes {
         }
     }
 
-    /// Gives what it took of the budget back.
+    /// Returns to the budget what it took.
     pub(super) fn clear(&mut self, budget: &mut Budget) {
         budget.left += self.0.len().saturating_sub(ACKNOWLEDGED);
         self.0 = VecDeque::new();

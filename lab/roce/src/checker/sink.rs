@@ -1,12 +1,11 @@
 //! A packet on its way through the rules, and where what they find goes.
 
+use crate::broken::Broken;
 use crate::checker::adverts::Adverts;
-use crate::checker::broken::{Broken, Spot};
 use crate::checker::capture_faults::CaptureFaults;
-use crate::finding::Evidence;
 use crate::message::Outcome;
 use crate::message_log::{MessageId, MessageLog};
-use crate::rule::{Rule, Severity};
+use crate::profile::Profile;
 use crate::stats::Stats;
 use crate::wire::{Bth, Packet, Psn};
 
@@ -26,11 +25,11 @@ pub(crate) struct Arrival<'a> {
     pub(crate) packet: &'a Packet<'a>,
     pub(crate) bth: Bth<'a>,
     pub(crate) flow: usize,
-    /// Whether this is where its sender sent it, not a copy or a late delivery.
+    /// True if this is where its sender sent it, not a copy or a late delivery.
     pub(crate) is_sent: bool,
-    /// Whether the capture tells the fates of its packets, so that what it lacks was not there.
+    /// True if the capture tells the fates of its packets, so that what it lacks was not there.
     pub(crate) is_told: bool,
-    /// Whether it is the First that tells the path MTU.
+    /// True if it is the First that tells the path MTU.
     pub(crate) tells_mtu: bool,
 }
 
@@ -39,11 +38,11 @@ pub(crate) struct Arrival<'a> {
 pub(crate) struct Discarded {
     pub(crate) psn: Option<Psn>,
     pub(crate) number: u64,
-    /// Whether another packet shows that it is missing; an acknowledgement may be without a trace.
+    /// True if another packet shows that it is missing; an acknowledgement may be without a trace.
     pub(crate) leaves_gap: bool,
 }
 
-/// Where messages and findings go.
+/// Destination of messages and findings, lent for one packet.
 pub(crate) struct Sink<'a> {
     pub(crate) messages: &'a mut MessageLog,
     pub(crate) findings: &'a mut Vec<Broken>,
@@ -52,6 +51,7 @@ pub(crate) struct Sink<'a> {
     pub(crate) stats: &'a mut Stats,
     pub(crate) capture: &'a mut CaptureFaults,
     pub(crate) adverts: &'a mut Adverts,
+    pub(crate) profile: Profile,
     /// Number of the packet, and of its connection.
     pub(crate) number: u64,
     pub(crate) flow: usize,
@@ -73,23 +73,9 @@ pub(crate) fn remember(all: &mut Vec<Discarded>, new: Discarded) {
 }
 
 impl Sink<'_> {
-    pub(super) fn report(&mut self, rule: Rule, evidence: Evidence) {
-        self.findings.push(Broken::new(rule, evidence));
-    }
-
-    /// Reports what a fault of the capture would explain as well.
-    pub(super) fn suspect(&mut self, rule: Rule, evidence: Evidence) {
-        self.findings.push(Broken { severity: Severity::Warning, ..Broken::new(rule, evidence) });
-    }
-
-    /// Reports an error when it is sure, and else a warning.
-    pub(super) fn blame(&mut self, is_sure: bool, rule: Rule, evidence: Evidence) {
-        if is_sure { self.report(rule, evidence) } else { self.suspect(rule, evidence) }
-    }
-
-    /// Reports what another packet shows.
-    pub(super) fn report_at(&mut self, at: Spot, rule: Rule, evidence: Evidence) {
-        self.findings.push(Broken { at: Some(at), ..Broken::new(rule, evidence) });
+    /// Reports a broken rule.
+    pub(super) fn report(&mut self, broken: Broken) {
+        self.findings.push(broken);
     }
 
     pub(super) fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {
@@ -108,7 +94,7 @@ impl Sink<'_> {
         remember(self.discarded, Discarded { psn, number: self.number, leaves_gap: true });
     }
 
-    /// Whether a discarded packet can be the one that is missing; it is used up.
+    /// True if a discarded packet can be the one that is missing; it is used up.
     pub(super) fn excuses(&mut self, psn: Psn, is_single: bool) -> bool {
         let mut gaps = self.discarded.iter().enumerate().filter(|(_, discarded)| discarded.leaves_gap);
         let exact = gaps.clone().find(|(_, discarded)| discarded.psn == Some(psn));

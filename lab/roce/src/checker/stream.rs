@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::broken::Spot;
 use crate::checker::asked::Asked;
-use crate::checker::broken::Spot;
 use crate::checker::fatal::Fatal;
 use crate::checker::msn::MsnCount;
 use crate::checker::payload::PayloadRule;
@@ -26,43 +26,101 @@ pub(super) struct Open {
     pub(super) is_suspect: bool,
 }
 
-/// Whether a request is missing.
+/// Place in the messages of the stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Assembly {
+    /// A First or an Only comes next.
+    Between,
+    /// A First came, and its Last did not.
+    Open(Open),
+    /// Middle and Last may come without a First: it is lost and was reported, or lies before the capture.
+    FirstLost,
+}
+
+impl Assembly {
+    /// The message between its First and its Last.
+    pub(super) fn open(&self) -> Option<&Open> {
+        if let Self::Open(open) = self { Some(open) } else { None }
+    }
+
+    /// Takes the message out that is between its First and its Last.
+    pub(super) fn take(&mut self) -> Option<Open> {
+        let open = self.open().copied();
+        if open.is_some() {
+            *self = Self::Between;
+        }
+        open
+    }
+}
+
+/// Beginning of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Begin {
+    /// No request came yet.
+    Unknown,
+    /// PSN of the first request in the capture.
+    Seen(Psn),
+    /// PSN that connection management said.
+    Announced(Psn),
+}
+
+impl Begin {
+    /// PSN of the first request.
+    #[inline]
+    pub(super) fn psn(self) -> Option<Psn> {
+        match self {
+            Self::Unknown => None,
+            Self::Seen(psn) | Self::Announced(psn) => Some(psn),
+        }
+    }
+
+    /// True if connection management said it.
+    #[inline]
+    pub(super) fn is_announced(self) -> bool {
+        matches!(self, Self::Announced(_))
+    }
+}
+
+/// Missing requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gap {
-    /// None is.
+    /// None is missing.
     No,
-    /// The expected one is; what comes behind it is not taken.
-    Waiting,
-    /// It came; what was sent behind it has to come again.
+    /// The expected one is missing; those behind it are not taken.
+    Waiting {
+        /// Requests that came behind it.
+        passed: u32,
+    },
+    /// The missing one came; those that were sent behind it have to come again.
     Refilling,
+}
+
+impl Gap {
+    /// True while the expected request is missing.
+    pub(super) fn is_waiting(self) -> bool {
+        matches!(self, Self::Waiting { .. })
+    }
 }
 
 /// The requests of one side and what answers them.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(super) psn_first: Option<Psn>,
-    /// Whether connection management said where it begins.
-    pub(super) is_announced: bool,
+    pub(super) begin: Begin,
     /// PSN of the next new request.
     pub(super) expected: Option<Psn>,
     /// One past the highest PSN that was sent.
     pub(super) sent_end: Option<Psn>,
     pub(super) gap: Gap,
-    /// Requests behind it that were not taken, and those of them that are kept.
-    pub(super) behind_gap: u32,
+    /// Requests behind the gap that were not taken and are kept.
     pub(super) behind: VecDeque<Asked>,
     pub(super) held: Option<Held>,
     pub(super) early: Option<Early>,
-    /// Whether the capture has shown to lack requests of this stream.
+    /// True if the capture has shown to lack requests of this stream.
     pub(super) is_lossy: bool,
-    /// Whether the request that is looked at is another than the one with its PSN.
-    pub(super) is_other_again: bool,
     pub(super) payload: PayloadRule,
     /// The request that showed a gap of one: it may be the missing one itself, under a wrong PSN.
     pub(super) jumped: Option<Psn>,
-    /// Middle and Last may come without a First: the First is lost and was reported.
-    pub(super) first_is_lost: bool,
-    pub(super) open: Option<Open>,
+    pub(super) assembly: Assembly,
     pub(super) queue: Queue,
     pub(super) msn: MsnCount,
     pub(super) retry: Retry,
@@ -79,7 +137,7 @@ pub(crate) struct Stream {
     /// The request that is repeated, and how often it was since the last answer.
     pub(super) repeated: Option<Repeated>,
     pub(super) told: Told,
-    /// Whether an outstanding READ may be without a count.
+    /// True if an outstanding READ may be without a count.
     pub(super) has_uncounted: bool,
     /// A request was in a packet that could not be read, so an answer may name a PSN that was not seen.
     pub(super) is_unsure: bool,
@@ -93,7 +151,7 @@ pub(super) struct Held {
     /// The request behind it.
     pub(super) at: Spot,
     pub(super) expected: Psn,
-    /// Whether an answer shows that the missing one arrived.
+    /// True if an answer shows that the missing one arrived.
     pub(super) is_proven: bool,
 }
 
@@ -128,21 +186,17 @@ pub(super) struct Repeated {
 impl Stream {
     pub(crate) fn new(psn_first: Option<Psn>) -> Self {
         Self {
-            psn_first,
-            is_announced: psn_first.is_some(),
+            begin: psn_first.map_or(Begin::Unknown, Begin::Announced),
             expected: psn_first,
             sent_end: psn_first,
             gap: Gap::No,
-            behind_gap: 0,
             behind: VecDeque::new(),
             held: None,
             early: None,
             is_lossy: false,
-            is_other_again: false,
             payload: PayloadRule::default(),
             jumped: None,
-            first_is_lost: psn_first.is_none(),
-            open: None,
+            assembly: if psn_first.is_some() { Assembly::Between } else { Assembly::FirstLost },
             queue: Queue::default(),
             msn: MsnCount::new(psn_first.is_some()),
             retry: Retry::default(),
@@ -160,20 +214,20 @@ impl Stream {
         }
     }
 
-    /// Whether nothing that the capture shows of it makes its own counts unsure.
+    /// True if nothing that the capture shows of it makes its own counts unsure.
     pub(super) fn is_whole(&self) -> bool {
         self.is_complete() && self.retry.counts.total() == 0
     }
 
-    /// Whether the capture does not seem to lack anything of it.
+    /// True if the capture does not seem to lack anything of it.
     pub(super) fn is_complete(&self) -> bool {
         !self.is_lossy && self.held.is_none() && self.early.is_none()
     }
 
     /// Notes where its requests begin, if nothing told yet.
     pub(super) fn begin(&mut self, psn: Psn) {
-        if self.psn_first.is_none() {
-            self.psn_first = Some(psn);
+        if let Begin::Unknown = self.begin {
+            self.begin = Begin::Seen(psn);
             self.acknowledged = Some(psn);
         }
     }
@@ -185,7 +239,7 @@ impl Stream {
             return self.queue.get_mut(at).map(|pending| pending.message);
         }
         let is_taken = self.expected.is_some_and(|expected| psn.distance(expected) < 0);
-        self.open.filter(|_| is_taken).map(|open| open.message)
+        self.assembly.open().filter(|_| is_taken).map(|open| open.message)
     }
 
     /// Requests that came again.
@@ -196,13 +250,13 @@ impl Stream {
     /// The request that should have been answered before the connection ended: its packet number, PSN and PSNs of answers.
     pub(crate) fn unanswered(&self) -> Option<(u64, Psn, u32)> {
         let is_refused = self.nak.is_some_and(|nak| !nak.is_filled);
-        if self.gap == Gap::Waiting || is_refused || self.fatal.is_real() || self.is_unsure {
+        if self.gap.is_waiting() || is_refused || self.fatal.is_real() || self.is_unsure {
             return None;
         }
         self.queue.unanswered()
     }
 
-    /// Gives what its requests took of the budget back.
+    /// Returns to the budget what its requests took.
     pub(crate) fn release(&mut self, budget: &mut Budget) {
         self.drop_behind(budget);
         self.retry.shapes.clear(budget);
@@ -214,7 +268,7 @@ impl Stream {
         self.naks_due = Some((self.naks_due.map_or(psn, |(first, _)| first), psn));
     }
 
-    /// Whether a NAK at `psn` may be on its way.
+    /// True if a NAK at `psn` may be on its way.
     pub(super) fn is_nak_due(&self, psn: Psn) -> bool {
         self.naks_due.is_some_and(|(first, last)| psn.distance(first) >= 0 && psn.distance(last) <= 0)
     }
@@ -228,10 +282,9 @@ impl Stream {
         }
     }
 
-    /// What was counted of messages no longer holds: learn it anew.
+    /// Forgets the counts of messages, which no longer hold: they are learnt anew.
     pub(super) fn lose_place(&mut self) {
-        self.open = None;
-        self.first_is_lost = true;
+        self.assembly = Assembly::FirstLost;
         self.msn.forget();
         self.sure_from = self.sent_end;
     }

@@ -1,4 +1,4 @@
-//! What was told of a stream and is not told again: a sender does such things in every packet.
+//! Rules that were told of a stream and are not told again: a sender does such things in every packet.
 
 use crate::rule::Rule;
 
@@ -17,12 +17,12 @@ impl Told {
         }
     }
 
-    /// Whether a rule was told.
+    /// True if a rule was told.
     pub(super) fn has(self, rule: Rule) -> bool {
         self.0 & Self::bit(rule) != 0
     }
 
-    /// Whether it is told for the first time; it is told then. A rule that is not one of those always is.
+    /// True if it is told for the first time; it is told then. A rule that is not one of those always is.
     pub(super) fn is_new(&mut self, rule: Rule) -> bool {
         let is_new = !self.has(rule);
         self.0 |= Self::bit(rule);
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_is_new_once() {
+    fn rule_is_new_once() {
         let mut told = Told::default();
         assert!(told.is_new(Rule::RetryCountExceeded) && !told.is_new(Rule::RetryCountExceeded));
         assert!(!told.has(Rule::InitiatorDepthExceeded) && told.is_new(Rule::InitiatorDepthExceeded));

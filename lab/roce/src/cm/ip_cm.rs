@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_ip_version_has_no_address() {
+    fn unknown_ip_version_has_no_address() {
         let mut bytes = header();
         bytes[1] = 0x70;
         assert_eq!(IpCm::new(&bytes, 0).unwrap().source(), None);

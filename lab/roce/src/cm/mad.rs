@@ -88,7 +88,7 @@ impl<'a> Mad<'a> {
         Ok(Self { header, data, offset: offset + Self::HEADER_LENGTH })
     }
 
-    /// Whether the datagram is connection management.
+    /// True if the datagram is connection management.
     pub fn is_cm(&self) -> bool {
         self.class() == Self::CLASS_CM
     }

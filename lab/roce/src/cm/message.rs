@@ -27,7 +27,7 @@ macro_rules! messages {
             pub const ATTRIBUTE_ID: u16 = $attribute_id;
         })*
 
-        /// Gives the standard's short name of a connection management attribute.
+        /// Returns the standard's short name of a connection management attribute.
         pub fn attribute_name(attribute_id: u16) -> Option<&'static str> {
             match attribute_id {
                 $($attribute_id => Some($words),)*
@@ -111,10 +111,10 @@ impl Message<'_> {
         attribute_name(self.attribute_id())
     }
 
-    /// Queue pair number that a SIDR REP tells.
-    pub(crate) fn sidr_rep_qpn(&self) -> Option<u32> {
+    /// Head of a SIDR REP: queue pair number and Q_Key of a service.
+    pub(crate) fn sidr_rep(&self) -> Option<SidrRep<'_>> {
         match self {
-            Self::Unknown { attribute_id: SIDR_REP, data } => Some(SidrRep::new(data, 0).ok()?.qpn()),
+            Self::Unknown { attribute_id: SIDR_REP, data } => SidrRep::new(data, 0).ok(),
             _ => None,
         }
     }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_attribute_stays_visible() {
+    fn unknown_attribute_stays_visible() {
         assert_eq!(
             Message::new(0x20, &[1, 2], 0),
             Ok(Message::Unknown { attribute_id: 0x20, data: &[1, 2] })

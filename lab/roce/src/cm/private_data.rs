@@ -1,4 +1,4 @@
-//! What a program put into a message's private data.
+//! Private data of a message, as programs write it.
 //!
 //! In: a private data field. Out: nothing, the samples' advertisement, a text, or bytes. The samples' REP carries 12 bytes: the remote virtual address as a
 //! 64-bit and its rkey as a 32-bit big-endian number; the rest of the field is zero.
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_samples_twelve_bytes_are_an_advertisement() {
+    fn samples_twelve_bytes_are_an_advertisement() {
         let advert = Advert { va: 0x55aa_0000_1000, rkey: 0x1200 };
         assert_eq!(PrivateData::new(&padded(&ADVERT), true), PrivateData::Advert(advert));
         assert_eq!(advert.emit(), ADVERT);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thirteenth_byte_makes_it_something_else() {
+    fn thirteenth_byte_makes_it_something_else() {
         let mut field = padded(&ADVERT);
         field[12] = 1;
         assert!(matches!(PrivateData::new(&field, true), PrivateData::Bytes(bytes) if bytes.len() == 13));

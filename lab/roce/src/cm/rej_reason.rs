@@ -1,4 +1,4 @@
-//! Why a connection is rejected.
+//! Reasons of a REJ.
 //!
 //! In: the 16-bit reason of a REJ. Out: its words. Codes after Linux `include/rdma/ib_cm.h`, `enum ib_cm_rej_reason`.
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_without_a_name_stays_visible() {
+    fn code_without_a_name_stays_visible() {
         assert_eq!(RejReason::INVALID_SERVICE_ID.to_string(), "invalid service id");
         assert_eq!(RejReason(999).to_string(), "Unknown(999)");
     }

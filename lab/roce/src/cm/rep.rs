@@ -41,7 +41,7 @@ header! {
         flow_control: bool = 26..27 [0..1], Hex, "infiniband.cm.rep.e2eflowctrl";
         /// Retries after an RNR NAK, 0 to 7; 7 is without end.
         rnr_retry_count: u8 = 27..28 [5..8], Hex, "infiniband.cm.rep.rnrretrcount";
-        /// Whether the passive side's queue pair takes from a shared receive queue.
+        /// True if the passive side's queue pair takes from a shared receive queue.
         srq: bool = 27..28 [4..5], Hex, "infiniband.cm.rep.srq";
         /// GUID of the passive side's channel adapter.
         local_ca_guid: u64 = 28..36, Hex, "infiniband.cm.rep.localcaguid";

@@ -63,7 +63,7 @@ header! {
         rnr_retry_count: u8 = 50..51 [0..3], Hex, "infiniband.cm.req.rnrretrcount";
         /// Times that the connection manager sends again, 4 bits.
         max_cm_retries: u8 = 51..52 [4..8], Hex, "infiniband.cm.req.maxcmretr";
-        /// Whether the active side's queue pair takes from a shared receive queue.
+        /// True if the active side's queue pair takes from a shared receive queue.
         srq: bool = 51..52 [3..4], Hex, "infiniband.cm.req.srq";
         /// Extended transport type, 3 bits.
         extended_transport: u8 = 51..52 [0..3], Hex, "infiniband.cm.req.ext_transport";
@@ -85,7 +85,7 @@ header! {
         primary_hop_limit: u8 = 93..94, Hex, "infiniband.cm.req.prim_hoplim";
         /// Service level of the primary path, 4 bits.
         primary_sl: u8 = 94..95 [4..8], Hex, "infiniband.cm.req.prim_sl";
-        /// Whether the primary path stays in one subnet.
+        /// True if the primary path stays in one subnet.
         primary_subnet_local: bool = 94..95 [3..4], Hex, "infiniband.cm.req.prim_subnetlocal";
         /// ACK timeout code of the primary path, 5 bits; see [`ack_timeout_ns`].
         primary_ack_timeout: u8 = 95..96 [3..8], Hex, "infiniband.cm.req.prim_localacktout";
@@ -121,7 +121,7 @@ impl PortSpace {
         }
     }
 
-    /// Gives the service id.
+    /// Returns the service id.
     pub fn service_id(self) -> u64 {
         match self {
             Self::Tcp(port) => 0x0106 << 16 | u64::from(port),
@@ -143,12 +143,12 @@ impl fmt::Display for PortSpace {
     }
 }
 
-/// Gives the bytes of a path MTU code: 1 to 5 are 256 to 4096.
+/// Returns the bytes of a path MTU code: 1 to 5 are 256 to 4096.
 pub fn path_mtu_bytes(code: u8) -> Option<u32> {
     (1..=5).contains(&code).then(|| 128 << code)
 }
 
-/// Gives the time of an ACK timeout code in nanoseconds: 4.096 µs times two to the code; 0 is no timeout.
+/// Returns the time of an ACK timeout code in nanoseconds: 4.096 µs times two to the code; 0 is no timeout.
 pub fn ack_timeout_ns(code: u8) -> Option<u64> {
     (1..=31).contains(&code).then(|| 4_096 << code)
 }

@@ -73,7 +73,7 @@ pub struct Connection {
     pub path_mtu_bytes: Option<u32>,
     /// ACK timeout of the requesters in nanoseconds, from the REQ; `None` when that has none, or is not there.
     pub ack_timeout_ns: Option<u64>,
-    /// How often a request may be repeated that nothing answers, from the REQ.
+    /// Most repetitions of a request that nothing answers, from the REQ.
     pub retry_count: Option<u8>,
     /// Requests that came again, of both sides, by class.
     pub retransmissions: Retransmissions,
@@ -123,7 +123,7 @@ impl Connection {
         }
     }
 
-    /// Whether something shows that the queue pair on `side` is there: connection management, or a packet that it sent.
+    /// True if something shows that the queue pair on `side` is there: connection management, or a packet that it sent.
     pub(crate) fn is_shown(&self, side: Side) -> bool {
         self.port_space.is_some() || self.endpoint(side).packets > 0
     }

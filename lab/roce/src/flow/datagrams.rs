@@ -67,6 +67,11 @@ impl Datagrams {
         }
     }
 
+    /// Whether a queue pair sent a datagram.
+    pub(crate) fn sends(&self, key: Key) -> bool {
+        self.psn_first.contains_key(&key)
+    }
+
     /// The name of a queue pair that was seen; its number when it sent nothing and its node did not tell of it either, as `has_told` says.
     pub(crate) fn name(&self, key: Key, names: &Names, has_told: impl Fn(Key) -> bool) -> Option<String> {
         let node = names.get(key.0);
@@ -75,7 +80,7 @@ impl Datagrams {
         Some(if is_shown { format!("{node}.{name}") } else { unknown(&node, key.1) })
     }
 
-    /// How far a PSN is behind the first that its sender sent.
+    /// Distance of a PSN from the first that its sender sent.
     pub(crate) fn psn_offset(&self, source: Key, psn: Psn) -> Option<i32> {
         self.psn_first.get(&source).map(|first| psn.distance(*first))
     }

@@ -60,7 +60,7 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Gives the next number at a node.
+    /// Returns the next number at a node.
     pub(crate) fn next(&mut self, node: &str) -> u32 {
         let node = self.nodes.entry(node.to_owned()).or_default();
         node.free.pop_first().unwrap_or_else(|| {

@@ -4,13 +4,13 @@
 
 use crate::wire::{Opcode, Psn};
 
-/// No recorder loses as many requests at a time while none of them waits for its answer.
+/// More requests than a recorder loses at a time while none of them waits for its answer.
 const USED_AGAIN_PSNS: i64 = 4_096;
 
 /// A distance wraps with 24 bits of PSN.
 const PSN_BITS: u32 = 24;
 
-/// Where the requests of one side are.
+/// PSNs of the requests of one side.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Requests {
     first: Option<Psn>,
@@ -28,19 +28,19 @@ impl Requests {
         Self { first, ..Self::default() }
     }
 
-    /// Whether it is known where they begin.
+    /// True if it is known where they begin.
     pub(super) fn has_begun(&self) -> bool {
         self.first.is_some()
     }
 
-    /// How far a PSN lies behind the first, nearest to the furthest; `None` when the first is not known.
+    /// Distance of a PSN from the first, nearest to the furthest; `None` when the first is not known.
     #[inline]
     pub(super) fn distance(&self, psn: Psn) -> Option<i64> {
         let end = self.first?.plus((self.end & ((1 << PSN_BITS) - 1)) as u32);
         Some(self.end + i64::from(psn.distance(end)))
     }
 
-    /// Takes a request in; gives its distance and whether it lies beyond all before it. A READ's `count` is `None` while the path MTU is not known.
+    /// Takes a request in; returns its distance and whether it lies beyond all before it. A READ's `count` is `None` while the path MTU is not known.
     #[inline]
     pub(super) fn ask(&mut self, psn: Psn, count: Option<u32>, bytes: u32) -> (i64, bool) {
         self.first.get_or_insert(psn);
@@ -53,7 +53,7 @@ impl Requests {
         (distance, is_new)
     }
 
-    /// Takes an answer in; gives the distance of its PSN. A refusal answers only what lies before.
+    /// Takes an answer in; returns the distance of its PSN. A refusal answers only what lies before.
     #[inline]
     pub(super) fn answer(&mut self, psn: Psn, is_refusal: bool) -> Option<i64> {
         let distance = self.distance(psn)?;
@@ -74,12 +74,12 @@ impl Requests {
         }
     }
 
-    /// Whether a PSN is one of theirs.
+    /// True if a PSN is one of theirs.
     pub(super) fn has(&self, psn: Psn) -> bool {
         self.distance(psn).is_some_and(|distance| (0..self.end).contains(&distance))
     }
 
-    /// Whether a request cannot follow what was sent: all of that is answered, and it lies before all of it or far from it.
+    /// True if a request cannot follow what was sent: all of that is answered, and it lies before all of it or far from it.
     #[inline]
     pub(super) fn is_behind(&self, opcode: Opcode, psn: Psn) -> bool {
         let Some(distance) = self.distance(psn) else { return false };

@@ -77,7 +77,7 @@ const RECENT: usize = 64;
 /// Connections without a requester's QPN that a response is compared with.
 const UNPAIRED_MAX: usize = 256;
 
-/// What a packet changes in the connections that are known.
+/// Change that a packet makes in the known connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Nothing.
@@ -107,7 +107,7 @@ pub(crate) struct Placed {
     pub(crate) sender: Side,
     /// Distance of its PSN from the first request of the side that it counts.
     pub(crate) distance: Option<i64>,
-    /// Whether it is a request beyond all before it, or no request.
+    /// True if it is a request beyond all before it, or no request.
     pub(crate) is_new: bool,
     pub(crate) change: Change,
 }
@@ -116,13 +116,13 @@ pub(crate) struct Placed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sighting {
-    /// Its connection and the side that sent it; `None` of a datagram, and of a packet of no connection.
+    /// Connection of a packet and the side that sent it; `None` of a datagram, and of a packet of no connection.
     pub connection: Option<(usize, Side)>,
     /// The queue pair that it goes to; `None` of a packet of no connection.
     pub to: Option<QueuePairName>,
     /// Distance of its PSN from the first request of the side that it counts; of a datagram, from the first of its sender's queue pair.
     pub distance: Option<i64>,
-    /// Whether it is no request, or one whose PSN lies beyond those of all before it.
+    /// True if it is no request, or one whose PSN lies beyond those of all before it.
     pub is_new: bool,
 }
 
@@ -253,7 +253,7 @@ impl Tracker {
         (self.flows.len() > self.limit).then_some(self.base)
     }
 
-    /// Takes the oldest flow out; gives its connection, unless another took it over.
+    /// Takes the oldest flow out; returns its connection, unless another took it over.
     #[cold]
     pub(crate) fn drop_oldest(&mut self) -> Option<Connection> {
         let flow = self.flows.pop_front()?;
@@ -289,7 +289,7 @@ impl Tracker {
         self.base + self.flows.len() - 1
     }
 
-    /// Takes a connection management message in; gives the flow that it belongs to, and what it changes.
+    /// Takes a connection management message in; returns the flow that it belongs to, and what it changes.
     pub(crate) fn manage(
         &mut self,
         source: IpAddr,
@@ -535,7 +535,7 @@ impl Tracker {
         (into, self.connection(into).and_then(|connection| connection.side_of(address)).unwrap_or(side))
     }
 
-    /// Whether flow `index` was taken over by another.
+    /// True if flow `index` was taken over by another.
     pub(crate) fn is_merged(&self, index: usize) -> bool {
         self.get(index).is_some_and(|flow| flow.merged_into.is_some())
     }

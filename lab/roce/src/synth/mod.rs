@@ -3,15 +3,17 @@
 //! In: addresses, numbers and payload. Out: Ethernet frames. [`Pair`] is two nodes and a connection between them, and knows the packets of the two samples.
 //! Headers of RoCE are written from the tables by which [`wire`](crate::wire) and [`cm`](crate::cm) read them, those around it by `etherparse`.
 
+mod crowd;
 mod frame;
 mod network;
 mod pair;
-mod samples;
+pub(crate) mod script;
 mod workload;
 mod wrap;
 
+pub use crate::samples::{conversation, neighbour, sample};
+pub use crowd::Crowd;
 pub use frame::FrameBuilder;
 pub use pair::{Pair, Side};
-pub use samples::{conversation, sample};
 pub use workload::{Workload, Written};
 pub use wrap::{Tunnel, fragments, with_extensions};

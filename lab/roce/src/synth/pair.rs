@@ -258,7 +258,7 @@ mod tests {
     use crate::wire::{Frame, LinkType};
 
     #[test]
-    fn the_samples_have_their_packets() {
+    fn samples_have_their_packets() {
         let opcodes = |frames: Vec<Vec<u8>>| -> Vec<u8> {
             frames
                 .iter()

@@ -28,7 +28,7 @@ pub struct Workload {
     pub tunnel: Option<Tunnel>,
 }
 
-/// What was written.
+/// Extent of a written capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Packets, acknowledgements included.
@@ -43,7 +43,7 @@ impl Workload {
     /// Writes it as a little-endian pcap file with nanoseconds.
     ///
     /// # Errors
-    /// Those of the sink.
+    /// The errors of the sink.
     pub fn write_pcap(&self, mut sink: impl Write) -> io::Result<Written> {
         let mut written = Written { bytes: 24, ..Written::default() };
         for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 262_144, 1] {

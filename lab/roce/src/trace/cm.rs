@@ -12,13 +12,13 @@ use crate::row::CmRow;
 use crate::trace::labels::Labels;
 use crate::wire::Icrc;
 
-/// What the block's earlier messages said, to check the random ids of the later ones.
+/// Ids in the block's earlier messages, to check the random ids of the later ones.
 #[derive(Default)]
 struct Ids {
     active: Option<u32>,
     passive: Option<u32>,
     connect_transaction: Option<u64>,
-    /// Of each DREQ its sender and its transaction: where both sides disconnect there are two.
+    /// Sender and transaction of each DREQ: where both sides disconnect there are two.
     disconnect_transactions: Vec<(IpAddr, u64)>,
 }
 

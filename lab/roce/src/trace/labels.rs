@@ -39,14 +39,14 @@ fn next(counts: &mut HashMap<String, usize>, node: &str) -> usize {
     *count
 }
 
-/// Where a region shows itself.
+/// Appearance of a region in the capture.
 struct Appearance {
-    /// Whether the packet is damaged, the place of its connection, its number: what names first.
+    /// Damage of the packet, place of its connection, its number: the least names first.
     rank: (bool, usize, u64),
     node: IpAddr,
     rkey: u32,
     va: Option<u64>,
-    /// Whether the node gave it out itself.
+    /// True if the node gave it out itself.
     is_advert: bool,
 }
 
@@ -255,7 +255,7 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// How far it is behind the sender's first.
+    /// Distance from the sender's first.
     pub(super) fn unconnected_offset(
         &self,
         source: IpAddr,
@@ -268,7 +268,7 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// Whether `psn` is the 0 at which the requests of `requester` wrap.
+    /// True if `psn` is the 0 at which the requests of `requester` wrap.
     pub(super) fn wraps(&self, requester: (usize, Side), psn: Psn) -> bool {
         let first = self
             .report
@@ -292,7 +292,7 @@ impl<'a> Labels<'a> {
         Some((&region.name, i128::from(va) - i128::from(region.base)))
     }
 
-    /// How far a PSN is behind the first of the requests of `requester`.
+    /// Distance of a PSN from the first of the requests of `requester`.
     pub(super) fn psn_offset(&self, requester: (usize, Side), psn: Psn) -> i32 {
         let connection = self.report.connections.get(requester.0);
         connection

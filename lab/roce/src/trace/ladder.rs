@@ -38,7 +38,7 @@ struct Arrow {
     number: u64,
     from: Line,
     to: Line,
-    /// What it is, then what else there is to say.
+    /// Words: the packet's name, then its details.
     words: String,
     more: String,
     class: &'static str,
@@ -154,7 +154,7 @@ pub(crate) fn draw(report: &Report, limit: usize) -> String {
     out
 }
 
-/// Where everything is.
+/// Columns of the picture.
 struct Picture {
     nodes: Vec<(Line, String)>,
     margin: usize,
@@ -211,7 +211,7 @@ impl Picture {
         )
     }
 
-    /// What is wrong with a packet, beside it.
+    /// Findings of a packet, beside it.
     fn rules(&self, out: &mut String, y: usize, rules: &[String]) {
         let right = self.margin + self.nodes.len().saturating_sub(1) * self.column + 14;
         let rules = escape(&rules.join(", "));
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_picture_says_again_whose_lines_they_are() {
+    fn long_picture_says_again_whose_lines_they_are() {
         let pair = Pair::new(1);
         let names = |count: u32| {
             let write = |n: u32| pair.request(0x04, n).psn(Psn::new(n)).payload(b"four").build();

@@ -39,7 +39,7 @@ pub struct PacketLine {
     pub queue_pairs: [String; 2],
     /// Connection, as an index into the report's.
     pub connection: Option<usize>,
-    /// Its part.
+    /// Part of the line.
     pub part: Part,
     /// Name of the packet: `RC RDMA WRITE Only`, `CM REQ`.
     pub words: String,
@@ -59,7 +59,7 @@ pub struct PacketLine {
     pub fate: Fate,
     /// Retransmission class, if the packet is a retransmission.
     pub again: Option<RetransmissionClass>,
-    /// Whether its ICRC is wrong.
+    /// True if its ICRC is wrong.
     pub is_damaged: bool,
 }
 

@@ -132,7 +132,7 @@ pub(super) fn psn(labels: &Labels<'_>, row: &Row) -> String {
     }
 }
 
-/// What there is to say of a packet beside its opcode, in few words: PSN, bytes and details.
+/// Details of a packet beside its opcode, in few words: PSN, bytes and details.
 pub(super) fn beside(labels: &Labels<'_>, row: &Row) -> String {
     let mut parts = vec![psn(labels, row)];
     parts.extend(row.payload_length_bytes.filter(|bytes| *bytes > 0).map(|bytes| format!("{bytes} bytes")));
@@ -192,7 +192,7 @@ pub(super) fn details(labels: &Labels<'_>, row: &Row) -> String {
     words.join(", ")
 }
 
-/// What an atomic does.
+/// Operands of an atomic.
 pub(super) fn operands(row: &Row) -> Option<String> {
     let (_, _, operand, compare) = row.atomic?;
     Some(match row.opcode.map(|opcode| opcode.operation()) {
@@ -331,6 +331,7 @@ pub(super) fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
         (Evidence::Icrc { .. }, _) => "does not match".to_owned(),
         (Evidence::Time { .. }, _) => "too early".to_owned(),
         (Evidence::Refusal(refusal), _) => refusal.words(),
+        (Evidence::Untold { .. }, _) => "a queue pair that was never told of".to_owned(),
         (Evidence::Unanswered { times, .. }, _) => format!("sent {times} times, answered by nothing"),
         (Evidence::Number { .. }, _) if finding.rule == Rule::DreqForOtherQueuePair => {
             "not the receiver's".to_owned()

@@ -53,48 +53,29 @@ impl Decoder {
     /// Takes one frame apart; `data` is what the capture holds of it.
     #[inline]
     pub fn decode<'a>(&'a mut self, link_type: LinkType, data: &'a [u8]) -> Frame<'a> {
-        self.decode_judged(link_type, data, None)
-    }
-
-    /// Computes the ICRC of a frame and judges it: the part of decoding that costs most, and needs no other frame. `None` of what is no packet of RoCE by itself.
-    #[inline]
-    pub(crate) fn judge(vxlan_ports: &[u16], link_type: LinkType, data: &[u8]) -> Option<Icrc> {
-        match plain(link_type, data) {
-            Some(carrier) => Some(carrier.icrc()),
-            None => match walk(vxlan_ports, link_type, data) {
-                Found::Roce(carrier) => Some(carrier.icrc()),
-                _ => None,
-            },
+        match &plain(link_type, data) {
+            Some(carrier) => {
+                let mut frame = Frame::UNREAD;
+                frame.read(carrier);
+                frame
+            }
+            None => self.walk(link_type, data),
         }
     }
 
-    /// The ports that [`judge`](Self::judge) has to know.
+    /// The ports of VXLAN besides the usual ones.
     pub(crate) fn further_vxlan_ports(&self) -> &[u16] {
         &self.vxlan_ports
     }
 
-    /// Takes one frame apart whose ICRC is judged already, as [`judge`](Self::judge) does it.
-    #[inline]
-    pub(crate) fn decode_judged<'a>(
-        &'a mut self,
-        link_type: LinkType,
-        data: &'a [u8],
-        icrc: Option<Icrc>,
-    ) -> Frame<'a> {
-        match plain(link_type, data) {
-            Some(carrier) => Frame::of_carrier(&carrier, icrc),
-            None => self.walk(link_type, data, icrc),
-        }
-    }
-
-    fn walk<'a>(&'a mut self, link_type: LinkType, data: &'a [u8], icrc: Option<Icrc>) -> Frame<'a> {
+    fn walk<'a>(&'a mut self, link_type: LinkType, data: &'a [u8]) -> Frame<'a> {
         let found = walk(&self.vxlan_ports, link_type, data);
         match &found {
             Found::Fragment(fragment) => match self.fragments.add(fragment, 1) {
                 Some(frames) => self.whole(frames, fragment.around),
                 None => Frame::NotRoce(NotRoce::Fragment),
             },
-            found => Frame::of(found, icrc),
+            found => Frame::of(found),
         }
     }
 
@@ -115,7 +96,7 @@ impl Decoder {
         }
         let found = from(layer(self.fragments.whole(), around), &self.vxlan_ports, true);
         let is_own_header = matches!(&found, Found::Roce(carrier) if carrier.begins_at() == 0);
-        match Frame::of(&found, None) {
+        match Frame::of(&found) {
             Frame::Roce(mut packet) => {
                 packet.frames = frames;
                 // Who fragments may have written another identification, which the ICRC counts.

@@ -100,7 +100,7 @@ impl Field {
         }
     }
 
-    /// Gives the bytes that hold the field; none when the header is shorter.
+    /// Returns the bytes that hold the field; none when the header is shorter.
     pub(crate) fn slice<'a>(&self, header: &'a [u8]) -> &'a [u8] {
         header.get(self.bytes()).unwrap_or_default()
     }

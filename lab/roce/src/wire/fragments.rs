@@ -61,7 +61,7 @@ impl Key {
 }
 
 impl Fragments {
-    /// Adds a fragment that came in so many frames; gives how many the packet came in when it is whole now, as [`whole`](Self::whole) has it.
+    /// Adds a fragment that came in so many frames; returns how many the packet came in when it is whole now, as [`whole`](Self::whole) has it.
     #[cold]
     pub(super) fn add(&mut self, fragment: &Fragment<'_>, frames: u32) -> Option<u32> {
         // What the capture has not all of can never be whole.

@@ -11,13 +11,13 @@ use crc32fast::Hasher;
 /// The verdict on a packet's invariant CRC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Icrc {
-    /// It is what the bytes give.
+    /// Right for the bytes.
     Good,
-    /// It is not.
+    /// Wrong for the bytes.
     Bad {
-        /// What the bytes give.
+        /// CRC of the bytes.
         expected: u32,
-        /// What the packet carries.
+        /// CRC in the packet.
         got: u32,
     },
     /// The packet is cut, so nobody can say.
@@ -144,7 +144,7 @@ mod tests {
     const CNP_ICRC: [u8; 4] = [0x82, 0xfd, 0x00, 0x2a];
 
     #[test]
-    fn the_checksum_of_a_hardware_sender_is_reproduced() {
+    fn checksum_of_a_hardware_sender_is_reproduced() {
         let mut rest = CNP.to_vec();
         rest.extend([0; 16]);
         assert_eq!(icrc(&IP, &rest), Some(u32::from_le_bytes(CNP_ICRC)));

@@ -32,13 +32,13 @@ pub(super) mod ether_type {
     pub(in crate::wire) const ERSPAN_III: u16 = 0x22eb;
 }
 
-/// What comes next in a frame.
+/// Next header of a frame, and the bytes from there on.
 #[derive(Clone, Copy)]
 pub(super) struct Layer<'a> {
     pub(super) ether_type: u16,
     /// Bytes from its header to where the headers around it say that it ends.
     pub(super) bytes: &'a [u8],
-    /// Where they begin in the frame.
+    /// Offset of the bytes in the frame.
     pub(super) offset: usize,
     /// The innermost tunnel around it.
     pub(super) around: Encapsulation,

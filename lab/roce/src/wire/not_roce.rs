@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::wire::{DecodeStop, LinkType};
 
-/// What a frame is that is not RoCE, or could not be read as RoCE.
+/// Kind of a frame that is not RoCE, or could not be read as RoCE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotRoce {
@@ -28,7 +28,7 @@ pub enum NotRoce {
     },
     /// A GRE header of a version or with a field that nobody sends any more.
     Gre {
-        /// Its first two bytes.
+        /// First two bytes of the header.
         flags: u16,
     },
     /// Another protocol in PPP.
@@ -89,9 +89,9 @@ const IP_PROTOCOLS: [(u8, &str, bool); 15] = [
 ];
 
 impl NotRoce {
-    /// Whether a packet of RoCE may be in the frame.
+    /// True if a packet of RoCE may be in the frame.
     ///
-    /// Not so in ARP, TCP or UDP to another port. So in a fragment that lacks the others, in what is encrypted, and in all that this library has no name for.
+    /// False for ARP, TCP or UDP to another port. True for a fragment that lacks the others, in what is encrypted, and in all that this library has no name for.
     pub fn may_hold_roce(&self) -> bool {
         match self {
             Self::EtherType(number) => ETHER_TYPES

@@ -92,7 +92,7 @@ pub enum Operation {
     AtomicWrite,
     /// Congestion notification packet.
     Cnp,
-    /// No operation that the standard names for this transport; the low five bits.
+    /// Operation without a name in the standard for this transport; the low five bits.
     Unknown(u8),
 }
 
@@ -121,12 +121,12 @@ pub enum Place {
 }
 
 impl Place {
-    /// Whether a message begins here.
+    /// True if a message begins here.
     pub const fn starts(self) -> bool {
         matches!(self, Self::First | Self::Only)
     }
 
-    /// Whether a message ends here.
+    /// True if a message ends here.
     pub const fn ends(self) -> bool {
         matches!(self, Self::Last | Self::Only)
     }
@@ -144,7 +144,7 @@ struct Meaning {
 }
 
 impl Meaning {
-    /// No meaning that the standard names.
+    /// Transport without a name in the standard.
     const fn unknown(low: u8) -> Self {
         let (role, place) = (Role::Neither, Place::Only);
         let operation = Operation::Unknown(low);
@@ -301,25 +301,25 @@ impl Opcode {
         self.meaning().operation
     }
 
-    /// Whether the standard names this opcode.
+    /// True if the standard names this opcode.
     #[inline]
     pub fn is_known(self) -> bool {
         !matches!(self.operation(), Operation::Unknown(_))
     }
 
-    /// Who sends it.
+    /// Sender.
     #[inline]
     pub fn role(self) -> Role {
         self.meaning().role
     }
 
-    /// Whether a requester sends it.
+    /// True if a requester sends it.
     #[inline]
     pub fn is_request(self) -> bool {
         self.role() == Role::Request
     }
 
-    /// Whether a responder sends it.
+    /// True if a responder sends it.
     #[inline]
     pub fn is_response(self) -> bool {
         self.role() == Role::Response
@@ -343,7 +343,7 @@ impl Opcode {
         usize::from(self.meaning().headers_length_bytes)
     }
 
-    /// Whether an immediate follows.
+    /// True if an immediate follows.
     #[inline]
     pub fn has_immediate(self) -> bool {
         self.headers().contains(Header::ImmDt)
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_known_opcodes_is_the_standards() {
+    fn number_of_known_opcodes_is_the_standards() {
         let known = |transport| {
             (0..=255)
                 .map(Opcode)

@@ -73,9 +73,9 @@ pub struct Packet<'a> {
     pub icrc_value: Option<u32>,
     /// Verdict on the ICRC.
     pub icrc: Icrc,
-    /// Whether the capture holds less than the packet, by the snap length or otherwise.
+    /// True if the capture holds less than the packet, by the snap length or otherwise.
     pub is_cut: bool,
-    /// Where decoding stopped, if it did.
+    /// Place where decoding stopped, if it did.
     pub stop: Option<DecodeStop>,
 }
 
@@ -86,20 +86,33 @@ impl<'a> Frame<'a> {
     /// `data` is what the capture holds of it. Whether it was cut is judged by the IP length, so Ethernet padding and a trailing frame check sequence do
     /// not count as data.
     pub fn decode(link_type: LinkType, data: &'a [u8]) -> Self {
-        match plain(link_type, data) {
-            Some(carrier) => Self::of_carrier(&carrier, None),
-            None => Self::of(&walk(&[], link_type, data), None),
+        let mut frame = Self::UNREAD;
+        frame.decode_into(&[], link_type, data);
+        frame
+    }
+
+    /// A frame that nothing was decoded into yet.
+    pub(crate) const UNREAD: Self = Self::NotRoce(NotRoce::Fragment);
+
+    /// Decodes one frame by itself into `self`, with further ports of VXLAN.
+    #[inline]
+    pub(crate) fn decode_into(&mut self, vxlan_ports: &[u16], link_type: LinkType, data: &'a [u8]) {
+        match &plain(link_type, data) {
+            Some(carrier) => self.read(carrier),
+            None => *self = Self::of(&walk(vxlan_ports, link_type, data)),
         }
     }
 
-    /// Decodes what a walk found; `icrc` is the verdict, if somebody has it already.
+    /// Decodes what a walk found.
     #[inline]
-    pub(super) fn of(found: &Found<'a>, icrc: Option<Icrc>) -> Self {
+    pub(super) fn of(found: &Found<'a>) -> Self {
+        let mut frame = Self::UNREAD;
         match found {
-            Found::Roce(carrier) => Self::of_carrier(carrier, icrc),
-            Found::Fragment(_) => Self::NotRoce(NotRoce::Fragment),
-            Found::Other(other) => Self::NotRoce(*other),
+            Found::Roce(carrier) => frame.read(carrier),
+            Found::Fragment(_) => {}
+            Found::Other(other) => frame = Self::NotRoce(*other),
         }
+        frame
     }
 
     /// The packet, if the frame is RoCE.
@@ -112,9 +125,9 @@ impl<'a> Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Filled where it is returned: it is large, and there are many.
+    /// Decodes a packet into `self`, whatever that was: a packet is large, and there are many.
     #[inline(never)]
-    pub(super) fn of_carrier(carrier: &Carrier<'a>, icrc: Option<Icrc>) -> Self {
+    pub(super) fn read(&mut self, carrier: &Carrier<'a>) {
         let Carrier { ip, segment, udp } = carrier;
         let grh = if udp.is_some() { None } else { Grh::new(ip.header, 0).ok() };
         let (source, destination) = match &grh {
@@ -122,7 +135,8 @@ impl<'a> Frame<'a> {
             None => ip.addresses(),
         };
         let udp_length = if udp.is_some() { UDP_LENGTH } else { 0 };
-        let mut frame = Self::Roce(Packet {
+        let sealed = carrier.sealed();
+        *self = Self::Roce(Packet {
             source,
             destination,
             ecn: ip.ecn(),
@@ -139,17 +153,16 @@ impl<'a> Frame<'a> {
             payload_offset: segment.offset,
             payload_length_bytes: 0,
             pad: &[],
-            icrc_value: None,
-            icrc: Icrc::Unverifiable,
+            icrc_value: sealed.map(|(_, got)| got),
+            icrc: sealed.map_or(Icrc::Unverifiable, |(body, got)| carrier.icrc(body, got)),
             is_cut: carrier.is_cut(),
             stop: None,
         });
-        if let Self::Roce(packet) = &mut frame
-            && let Err(stop) = packet.transport(carrier, icrc)
+        if let Self::Roce(packet) = self
+            && let Err(stop) = packet.transport(carrier)
         {
             packet.stop = Some(stop);
         }
-        frame
     }
 }
 
@@ -164,11 +177,10 @@ impl<'a> Carrier<'a> {
         Some((body, u32::from_le_bytes(*tail)))
     }
 
-    /// Computes the ICRC, and judges what the packet carries by it.
+    /// Computes the ICRC over what is before it, and judges by it what the packet carries.
     #[inline]
-    pub(super) fn icrc(&self) -> Icrc {
+    fn icrc(&self, body: &[u8], got: u32) -> Icrc {
         let Self { ip, segment, udp } = self;
-        let Some((body, got)) = self.sealed() else { return Icrc::Unverifiable };
         match segment.around {
             _ if udp.is_some() && ip.extensions_length == 0 => {
                 icrc::icrc(ip.header, body).map_or(Icrc::Unverifiable, |expected| Icrc::of(expected, got))
@@ -198,11 +210,9 @@ impl DerefMut for Packet<'_> {
 
 impl<'a> Packet<'a> {
     /// Decodes from the UDP header to the ICRC; in version 1 from the BTH on.
-    fn transport(&mut self, carrier: &Carrier<'a>, icrc: Option<Icrc>) -> Result<(), DecodeStop> {
+    fn transport(&mut self, carrier: &Carrier<'a>) -> Result<(), DecodeStop> {
         let Carrier { ip, segment, udp } = carrier;
         let (bytes, offset) = (segment.bytes, segment.offset);
-        self.icrc_value = carrier.sealed().map(|(_, got)| got);
-        self.icrc = icrc.unwrap_or_else(|| carrier.icrc());
         if udp.is_some() && usize::from(self.udp_length_bytes) != ip.payload_length {
             return Err(DecodeStop::Value {
                 layer: "udp",

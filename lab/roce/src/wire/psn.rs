@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrap_is_a_step_of_one() {
+    fn wrap_is_a_step_of_one() {
         let last = Psn::new(0xff_ffff);
         assert_eq!(last.plus(1), Psn::new(0));
         assert_eq!(Psn::new(0).distance(last), 1);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_signed_and_half_the_space_wide() {
+    fn window_is_signed_and_half_the_space_wide() {
         assert_eq!(Psn::new(0x80_0000).distance(Psn::new(0)), -0x80_0000);
         assert_eq!(Psn::new(0x7f_ffff).distance(Psn::new(0)), 0x7f_ffff);
     }

@@ -1,4 +1,4 @@
-//! Where and why decoding a frame stopped.
+//! Place and reason of a stop in decoding a frame.
 //!
 //! A stop is not an error of the library and not a broken rule of a peer: the bytes ended or stopped making sense. What was decoded before stands.
 
@@ -29,7 +29,7 @@ pub enum DecodeStop {
         value: usize,
         /// Offset of the header in the frame.
         offset: usize,
-        /// What the value must not be.
+        /// Limit that the value breaks.
         limit: &'static str,
     },
 }

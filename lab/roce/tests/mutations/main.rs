@@ -130,7 +130,7 @@ fn every_harmful_change_is_reported_and_every_harmless_one_is_silent() {
          cannot tell (the first packet of a stream without connection management, a last packet without an answer).\n\n\
          A request that is missing though its answers show that it arrived is the recorder's loss, and two that changed places without being asked for again \
          are the recorder's order: the finding is then `CaptureLostPackets` or `CaptureReordered`, and blames no peer. That is why the severity of a finding is \
-         not asked here. That nothing a recorder does to a clean capture is an *error* is held by the test `a_recorder_that_errs_makes_no_error_of_a_peer`: the \
+         not asked here. That nothing a recorder does to a clean capture is an *error* is held by the test `recorder_that_errs_makes_no_error_of_a_peer`: the \
          same captures and nine synthetic ones, with gaps of 1, 5 and 30 %, bursts, cuts, copies, disorder, one direction, snap lengths, from fixed seeds.\n\n\
          | change | harmful | reported | one finding | harmless | silent | equivalent |\n|--|--|--|--|--|--|--|\n",
         fixtures.len()

@@ -31,7 +31,7 @@ fn findings(entries: &[Entry]) -> Vec<Finding> {
 }
 
 #[test]
-fn a_recorder_that_errs_makes_no_error_of_a_peer() {
+fn recorder_that_errs_makes_no_error_of_a_peer() {
     let captures = clean();
     assert!(captures.len() >= 28, "{} captures", captures.len());
     let (mut variants, mut wrong) = (0, BTreeMap::<String, (u64, String)>::new());

@@ -33,13 +33,13 @@ const MANIFEST: &str = "manifest.json";
 /// The absolute paths of all files on the root disk, one a line.
 const FILES: &str = "files.txt";
 
-/// What a build takes on disk at its largest, in MiB: archives, trees and the result.
+/// Disk space of a build at its largest, in MiB: archives, trees and the result.
 const ROOM_MIB: u64 = 900;
 
-/// What an image downloads, in MB, as measured: for who forbids downloads.
+/// Downloads of an image, in MB, as measured: for who forbids downloads.
 const IMAGE_ABOUT_MB: u32 = 127;
 
-/// What a sysroot downloads, likewise.
+/// Downloads of a sysroot, likewise.
 const SYSROOT_ABOUT_MB: u32 = 10;
 
 /// The longest wait for the root disk to be packed.
@@ -59,7 +59,7 @@ pub struct Sysroot {
     key: String,
 }
 
-/// What was built, from what, and how to tell that it still is that.
+/// Parts of a build, with their checksums.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     kernel: String,
@@ -81,7 +81,7 @@ impl Image {
         Ok(Image { directory, recipe: recipe.clone() })
     }
 
-    /// What it is made of.
+    /// Its recipe.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
@@ -119,7 +119,7 @@ impl Image {
         Ok(read_manifest(&self.directory)?.kernel)
     }
 
-    /// What is on the root disk, and the version of its C library.
+    /// Contents of the root disk, and the version of its C library.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl Sysroot {
         &self.directory
     }
 
-    /// What distinguishes it from other sysroots, fit for a file name.
+    /// Identity among sysroots, fit for a file name.
     pub fn key(&self) -> &str {
         &self.key
     }

@@ -12,7 +12,7 @@ use liblzma::read::XzDecoder;
 
 use crate::base::error::{Error, IoContext as _, Result};
 
-/// What the name of a module's file ends with.
+/// Ending of a module's file name.
 const ENDINGS: [&str; 2] = [".ko", ".ko.xz"];
 
 /// The kernel's list of what is built into it, beside the modules.

@@ -9,10 +9,10 @@ use crate::host::packages::ARCHITECTURE;
 /// First process in the initramfs.
 pub const INITRAMFS_INIT: &str = include_str!("../../../guest/initramfs-init");
 
-/// What a kind of guest is made of. The lab has one, [`Recipe::lab`]; tests may have others.
+/// Parts of a kind of guest. The lab has one, [`Recipe::lab`]; tests may have others.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// What it is a guest of, and whose kernel it boots.
+    /// Release of the guest and of its kernel.
     pub release: &'static Release,
     /// Packages, without those they depend on.
     pub packages: Vec<&'static str>,
@@ -37,10 +37,10 @@ pub struct Recipe {
 /// Who comes into the lab's own guest through SSH, and the home directory.
 pub const USER: (&str, &str) = ("root", "/root");
 
-/// What serves the host over a serial line.
+/// Agent that serves the host over a serial line.
 pub const AGENT: &str = include_str!("../../../guest/lab-agent");
 
-/// What packages bring and neither a node nor a build needs: documentation and translations.
+/// Files of packages that neither a node nor a build needs: documentation and translations.
 pub const DOCUMENTATION: &[&str] = &[
     "usr/share/doc",
     "usr/share/man",
@@ -52,7 +52,7 @@ pub const DOCUMENTATION: &[&str] = &[
     "usr/share/debconf",
 ];
 
-/// What packages bring and no node needs: conversions, Perl's library, and providers of RDMA devices that a node
+/// Files of packages that no node needs: conversions, Perl's library, and providers of RDMA devices that a node
 /// has not (libibverbs would load each of them in every program).
 pub const PRUNED: &[&str] =
     &["usr/lib/x86_64-linux-gnu/gconv", "usr/lib/x86_64-linux-gnu/perl-base", "etc/libibverbs.d"];

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::base::error::{Error, Result};
-use crate::guest::contents::parse_version;
+use crate::host::glibc::parse as parse_version;
 use crate::scenario::differences::Differences;
 
 /// The files, by the name that `--guest` takes; the newest release first.
@@ -42,7 +42,7 @@ pub struct Release {
     pub sysroot: Vec<String>,
     /// Kernel that it boots.
     pub kernel: Kernel,
-    /// What its kernel does otherwise than the snapshots and scenarios have it, which are those of the usual release.
+    /// Declared differences of its kernel from the snapshots and scenarios, which are those of the usual release.
     #[serde(default)]
     pub differences: Differences,
 }

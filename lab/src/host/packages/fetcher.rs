@@ -44,7 +44,7 @@ pub struct Fetcher {
 /// Output of the program.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Reply<T> {
+enum FetcherReply<T> {
     Answer(T),
     Error { what: String, next: String },
 }
@@ -70,8 +70,8 @@ impl Fetcher {
         let command = Command::new(&self.program).arg(what).arg(&self.directory).args(args.iter().cloned());
         let output = command.output(limit)?;
         match serde_json::from_str(&output.stdout) {
-            Ok(Reply::Answer(answer)) => Ok(answer),
-            Ok(Reply::Error { what, next }) => Err(Error::setup(what).next(next)),
+            Ok(FetcherReply::Answer(answer)) => Ok(answer),
+            Ok(FetcherReply::Error { what, next }) => Err(Error::setup(what).next(next)),
             Err(source) => {
                 let code =
                     output.code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
@@ -173,14 +173,14 @@ mod tests {
 
     #[test]
     fn reply_is_an_answer_or_an_error() {
-        let answer: Reply<Vec<Package>> =
+        let answer: FetcherReply<Vec<Package>> =
             serde_json::from_str(r#"{"answer":[{"name":"a","file":"a_1_all.deb","size_bytes":7}]}"#).unwrap();
         let expected = Package { file: "a_1_all.deb".to_owned(), size_bytes: 7 };
-        assert!(matches!(answer, Reply::Answer(packages) if packages == [expected]));
-        let nothing: Reply<()> = serde_json::from_str(r#"{"answer":null}"#).unwrap();
-        assert!(matches!(nothing, Reply::Answer(())));
-        let error: Reply<()> = serde_json::from_str(r#"{"error":{"what":"a","next":"b"}}"#).unwrap();
-        assert!(matches!(error, Reply::Error { what, next } if what == "a" && next == "b"));
+        assert!(matches!(answer, FetcherReply::Answer(packages) if packages == [expected]));
+        let nothing: FetcherReply<()> = serde_json::from_str(r#"{"answer":null}"#).unwrap();
+        assert!(matches!(nothing, FetcherReply::Answer(())));
+        let error: FetcherReply<()> = serde_json::from_str(r#"{"error":{"what":"a","next":"b"}}"#).unwrap();
+        assert!(matches!(error, FetcherReply::Error { what, next } if what == "a" && next == "b"));
     }
     #[test]
     fn variables_of_the_calling_package_do_not_reach_the_build() {

@@ -26,11 +26,11 @@ pub struct Set {
     pub libraries: &'static [&'static str],
     /// Directories that are kept beside programs and libraries.
     pub data: &'static [&'static str],
-    /// What of these stays, by the beginning of the file's path in them; all if none is named.
+    /// Files of these that stay, by the beginning of their paths in them; all if none is named.
     pub kept: &'static [&'static str],
     /// Whether the host's own programs are preferred where it has them.
     pub prefers_host: bool,
-    /// What is downloaded for it, in MB, as measured: for who forbids downloads.
+    /// Size of its downloads, in MB, as measured: for who forbids downloads.
     pub about_mb: u32,
 }
 

@@ -11,7 +11,7 @@ pub struct Tool {
     pub argv: Vec<OsString>,
     /// Variables that it needs.
     pub env: Vec<(OsString, OsString)>,
-    /// What distinguishes it from other versions of itself.
+    /// Identity among versions of itself.
     pub identity: String,
 }
 

@@ -31,14 +31,14 @@ const VERIFIED: &str = "verified";
 /// The loader, in each set.
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
-/// What is loaded at run time, without a program or library saying so in its header.
+/// Libraries that are loaded at run time, without a program or library saying so in its header.
 const LOADED_LATER: &[&str] = &["libgcc_s.so.1", LOADER];
 
-/// What a process of the host's has already, or must take from the host, by the beginning of the name.
+/// Libraries that a process of the host's has already, or must take from the host, by the beginning of the name.
 const C_LIBRARY: [&str; 7] =
     ["ld-linux", "libc.so", "libdl.so", "libgcc_s.so", "libm.so", "libpthread.so", "librt.so"];
 
-/// What unpacking takes on disk at its largest, in MiB: archives, the whole tree and the result.
+/// Disk space of unpacking at its largest, in MiB: archives, the whole tree and the result.
 const ROOM_MIB: u64 = 500;
 
 /// A set, in the cache.
@@ -48,19 +48,19 @@ pub struct Unpacked {
     packages: Vec<String>,
 }
 
-/// What was unpacked, from what, and how to tell that it still is that.
+/// Packages and files of a set, with a checksum of all.
 #[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
+struct SetManifest {
     packages: Vec<String>,
     files: BTreeMap<String, File>,
     /// Of all the above.
     sha256: String,
 }
 
-impl Manifest {
-    fn of(packages: Vec<String>, files: BTreeMap<String, File>) -> Manifest {
-        let sha256 = Manifest::sum(&packages, &files);
-        Manifest { packages, files, sha256 }
+impl SetManifest {
+    fn of(packages: Vec<String>, files: BTreeMap<String, File>) -> SetManifest {
+        let sha256 = SetManifest::sum(&packages, &files);
+        SetManifest { packages, files, sha256 }
     }
 
     fn sum(packages: &[String], files: &BTreeMap<String, File>) -> String {
@@ -96,7 +96,7 @@ impl Unpacked {
         self.directory.join(name)
     }
 
-    /// What `directory` would be with a set in it.
+    /// Returns `directory` as if a set were in it.
     pub(super) fn at(directory: impl Into<PathBuf>, packages: Vec<String>) -> Unpacked {
         Unpacked { directory: directory.into(), packages }
     }
@@ -187,7 +187,7 @@ fn build(cache: &Cache, set: &Set, into: &Path) -> Result<()> {
         let size_bytes = path.symlink_metadata().at("failed to look at", &path)?.len();
         files.insert(file, File { size_bytes, sha256: sha256_file(&path)? });
     }
-    let manifest = Manifest::of(kept::names_of(&archives), files);
+    let manifest = SetManifest::of(kept::names_of(&archives), files);
     let text = serde_json::to_string_pretty(&manifest)
         .map_err(|source| Error::setup("failed to write the manifest").source(source))?;
     let path = into.join(MANIFEST);
@@ -297,12 +297,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .at("failed to set the mode of", to)
 }
 
-fn read_manifest(directory: &Path) -> Result<Manifest> {
+fn read_manifest(directory: &Path) -> Result<SetManifest> {
     let path = directory.join(MANIFEST);
     let text = fs::read_to_string(&path).at("failed to read", &path)?;
-    let manifest: Manifest = serde_json::from_str(&text)
+    let manifest: SetManifest = serde_json::from_str(&text)
         .map_err(|source| Error::setup(format!("failed to parse {}", path.display())).source(source))?;
-    match Manifest::sum(&manifest.packages, &manifest.files) == manifest.sha256 {
+    match SetManifest::sum(&manifest.packages, &manifest.files) == manifest.sha256 {
         true => Ok(manifest),
         false => Err(Error::setup(format!("{MANIFEST} is not as it was written"))),
     }
@@ -371,7 +371,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("qemu"), "machine").unwrap();
         let file = File { size_bytes: 7, sha256: crate::base::cache::sha256(b"machine") };
-        let manifest = Manifest::of(vec![], BTreeMap::from([("qemu".to_owned(), file)]));
+        let manifest = SetManifest::of(vec![], BTreeMap::from([("qemu".to_owned(), file)]));
         fs::write(directory.path().join(MANIFEST), serde_json::to_string(&manifest).unwrap()).unwrap();
         verified(directory.path()).unwrap();
         check(directory.path()).unwrap();

@@ -2,17 +2,15 @@
 //! addresses that nobody answers to, and how soon requests came again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use roce::Report;
-use roce::capture::Reader;
 use roce::cm::{Message, PortSpace, RejReason};
 use roce::wire::{Frame, Icrc, Packet, Psn, Syndrome, Transport};
 
-use crate::base::error::{Error, IoContext as _, Result};
-use crate::wire::capture::CAPTURE;
+use crate::base::error::Result;
+use crate::wire::capture::{CAPTURE, open, unreadable};
 
 /// ACK timeout that is taken for granted where no REQ tells one: 14, the default of perftest and of rdma-core's examples.
 pub const ACK_TIMEOUT_USUAL_NS: u64 = 4_096 << 14;
@@ -141,8 +139,7 @@ impl Wire {
     /// It cannot be read.
     pub fn read(artifacts: &Path, report: &Report) -> Result<Wire> {
         let path = artifacts.join(CAPTURE);
-        let failed = |source| Error::capture(format!("failed to read {}", path.display())).source(source);
-        let mut reader = Reader::new(File::open(&path).at("failed to open", &path)?).map_err(failed)?;
+        let mut reader = open(&path)?;
         let mut wire = Wire::default();
         let mut streams: HashMap<(IpAddr, IpAddr, u32), Sent> = HashMap::new();
         let mut peers = HashMap::new();
@@ -160,7 +157,7 @@ impl Wire {
         let mut answered = BTreeSet::new();
         let mut first_ns = None;
         let mut first_frame_ns = None;
-        while let Some(record) = reader.next().map_err(failed)? {
+        while let Some(record) = reader.next().map_err(|source| unreadable(&path, source))? {
             let first_frame_ns = *first_frame_ns.get_or_insert(record.timestamp_ns);
             let fate = record.fate();
             match record.frame() {

@@ -46,14 +46,14 @@ pub fn arrive(archive: &mut File, head: Option<&str>, to: &Path) -> Result<Arriv
     unpack(archive, is_file, to)
 }
 
-/// What a node sent, checked and put into place.
+/// An item that a node sent, checked and put into place.
 #[derive(Debug)]
 pub struct Arrived {
     /// The path here.
     pub path: PathBuf,
-    /// What it is.
+    /// Its size and mode.
     pub item: Item,
-    /// What was not taken along, and why.
+    /// Files that were not taken along, and why.
     pub left_out: Vec<String>,
 }
 

@@ -35,24 +35,24 @@ static IS_OLD: AtomicBool = AtomicBool::new(false);
 /// The state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum State {
-    /// It can be used.
+    /// Can be used.
     Running,
-    /// It is off.
+    /// Off.
     Stopped,
-    /// It is gone until recovered; its name is taken.
+    /// Gone until recovered; its name is taken.
     Deleted,
-    /// It boots.
+    /// Boots.
     Starting,
-    /// It boots again.
+    /// Boots again.
     Restarting,
-    /// It will stop.
+    /// Will stop.
     #[serde(rename = "Delayed Shutdown")]
     DelayedShutdown,
-    /// It is being suspended.
+    /// Being suspended.
     Suspending,
-    /// It is saved.
+    /// Saved.
     Suspended,
-    /// It boots, or Multipass has given up waiting for it.
+    /// Boots, or Multipass has given up waiting for it.
     #[serde(other)]
     Unknown,
 }
@@ -115,7 +115,7 @@ fn parse_state(name: &str, json: &str) -> Option<State> {
     serde_json::from_value(value.get("info")?.get(name)?.get("state")?.clone()).ok()
 }
 
-/// What runs the instances of this computer: "qemu", "virtualbox".
+/// Driver of this computer's instances: "qemu", "virtualbox".
 ///
 /// # Errors
 ///

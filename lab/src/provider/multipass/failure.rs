@@ -9,7 +9,7 @@ use crate::base::error::Error;
 /// A way out for those whose computer or network is not for Multipass.
 const ELSEWHERE: &str = "or use --provider qemu";
 
-/// What a call with these words says by failing with `output`.
+/// The error of a call with these words that failed with `output`.
 pub fn explain(words: &[&str], output: &Output) -> Error {
     let cause = cause(&output.stderr);
     let instance = instance(words).unwrap_or("NAME");
@@ -35,7 +35,7 @@ pub fn is_silence(output: &Output) -> bool {
         .any(|part| cause.contains(part))
 }
 
-/// What the client says of its failure, without what the daemon logged.
+/// The client's words on its failure, without what the daemon logged.
 fn cause(stderr: &str) -> String {
     let lines: Vec<&str> = stderr.trim_end().lines().filter(|line| !is_log(line)).collect();
     let failed = lines.iter().rposition(|line| after_failed(line).is_some());
@@ -67,7 +67,7 @@ fn is_log(line: &str) -> bool {
         && !rest.contains("] [sftp] ")
 }
 
-/// What stands between two texts.
+/// Text between two others.
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     Some(text.split_once(before)?.1.split_once(after)?.0)
 }

@@ -33,11 +33,11 @@ const ASKED: usize = 5;
 /// How often an instance under way is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What a guest tells of itself: the address by which Multipass reaches it before its others, and its release.
+/// Facts that a guest tells of itself: the address by which Multipass reaches it before its others, and its release.
 const TELL: &str = "set -- $SSH_CONNECTION; for address in $3 $(hostname -I 2>/dev/null); do echo address=$address; done; \
                     . /etc/os-release; echo \"release=$PRETTY_NAME\"; exit 0";
 
-/// What to do about an instance.
+/// Step that makes an instance ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Use,
@@ -49,7 +49,7 @@ enum Next {
     Wait,
 }
 
-/// What follows from a state; `unknown_for` is how long that has been Unknown.
+/// Step that follows from a state; `unknown_for` is how long that has been Unknown.
 fn next(state: Option<State>, unknown_for: Duration, patience: Duration) -> Next {
     match state {
         None => Next::Launch,
@@ -64,9 +64,9 @@ fn next(state: Option<State>, unknown_for: Duration, patience: Duration) -> Next
     }
 }
 
-/// What a guest told of itself.
+/// Facts that a guest told of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Told {
+struct GuestTold {
     address: IpAddr,
     /// As in "Ubuntu 24.04.3 LTS".
     release: String,
@@ -199,7 +199,7 @@ fn is_given_up(output: &Output, what: &str, name: &str) -> Result<bool> {
 
 /// Asks the guest of a running instance for its address and release; `None` if it has no address yet, or has stopped
 /// since.
-fn ask(name: &str) -> Result<Option<Told>> {
+fn ask(name: &str) -> Result<Option<GuestTold>> {
     let host = Instance { name: name.to_owned() };
     let output = host.call(TELL, GUEST)?;
     if failure::is_silence(&output) {
@@ -210,10 +210,10 @@ fn ask(name: &str) -> Result<Option<Told>> {
     Ok(parse_told(&output.stdout).filter(|_| output.code == Some(0)))
 }
 
-fn parse_told(text: &str) -> Option<Told> {
+fn parse_told(text: &str) -> Option<GuestTold> {
     let values = |key| text.lines().filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='));
     let address = values("address").find_map(|address| address.parse::<IpAddr>().ok())?.to_canonical();
-    Some(Told { address, release: values("release").next().unwrap_or_default().to_owned() })
+    Some(GuestTold { address, release: values("release").next().unwrap_or_default().to_owned() })
 }
 
 /// Refuses an instance of another Ubuntu release than the one that was asked for.
@@ -260,7 +260,7 @@ mod tests {
     fn guest_tells_the_address_by_which_it_is_reached_first() {
         let told = parse_told("address=10.1.2.3\naddress=172.17.0.1\nrelease=Ubuntu 24.04.3 LTS\n").unwrap();
         let expected =
-            Told { address: "10.1.2.3".parse().unwrap(), release: "Ubuntu 24.04.3 LTS".to_owned() };
+            GuestTold { address: "10.1.2.3".parse().unwrap(), release: "Ubuntu 24.04.3 LTS".to_owned() };
         assert_eq!(told, expected);
         assert_eq!(parse_told("address=::ffff:10.1.2.3\n").unwrap().address, expected.address);
         assert_eq!(parse_told("address=\naddress=N/A\nrelease=x\n"), None);

@@ -17,7 +17,7 @@ use crate::base::error::{Error, IoContext as _, Result};
 use crate::provider::multipass::client;
 use crate::provider::multipass::shape::Shape;
 
-/// What an instance is given at its first boot.
+/// Configuration of an instance's first boot.
 const CLOUD_INIT: &str = include_str!("../../../guest/cloud-init.yaml");
 
 /// How long Multipass waits for a boot where nobody says otherwise.

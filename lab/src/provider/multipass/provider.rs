@@ -93,12 +93,12 @@ impl Multipass {
         Ok(prepared)
     }
 
-    /// What makes programs for them.
+    /// The maker of programs for them.
     pub fn maker(&self) -> &Maker {
         &self.maker
     }
 
-    /// What they are, for people.
+    /// Description of both instances.
     pub fn description(&self) -> String {
         format!("multipass {}, {} and {}", self.version(), name(Role::Server), name(Role::Client))
     }

@@ -2,7 +2,7 @@
 
 use crate::base::error::{Error, Result};
 
-/// What is launched.
+/// Image and sizes of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     /// The image, as `multipass find` names it, or its address.

@@ -27,10 +27,10 @@ const DEVICE: &str = "/dev/kvm";
 /// How long a guest on KVM may take until its init speaks; it takes a second or two.
 const PROBE_LIMIT: Duration = Duration::from_secs(8);
 
-/// What the initramfs prints when the kernel's command line has `lab.probe`.
+/// Line that the initramfs prints when the kernel's command line has `lab.probe`.
 const PROBE_ANSWER: &str = "lab: probe answered";
 
-/// What executes a guest's instructions.
+/// Executor of a guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accel {
@@ -58,7 +58,7 @@ impl From<Accel> for AccelChoice {
     }
 }
 
-/// What machines will run on, and why.
+/// The accelerator of machines, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The accelerator.
@@ -79,12 +79,12 @@ impl fmt::Display for Decision {
 
 /// Whether KVM works here, as last found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Verdict {
+struct ProbeVerdict {
     key: String,
     works: bool,
     /// In a few words.
     reason: String,
-    /// What QEMU said, and the guest's console, as they were.
+    /// Words of QEMU, and the guest's console, as they were.
     #[serde(default)]
     seen: String,
     /// Of all the above; an older kit left it out.
@@ -92,9 +92,9 @@ struct Verdict {
     sum: Option<String>,
 }
 
-impl Verdict {
-    fn new(key: String, works: bool, reason: String, seen: String) -> Verdict {
-        let mut verdict = Verdict { key, works, reason, seen, sum: None };
+impl ProbeVerdict {
+    fn new(key: String, works: bool, reason: String, seen: String) -> ProbeVerdict {
+        let mut verdict = ProbeVerdict { key, works, reason, seen, sum: None };
         verdict.sum = Some(verdict.summed());
         verdict
     }
@@ -119,7 +119,7 @@ pub fn decide(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Tool) ->
         return Ok(Decision { accel: Accel::Tcg, reason: "asked for".to_owned() });
     }
     let verdict = match closed() {
-        Some(reason) => Verdict::new(String::new(), false, reason, String::new()),
+        Some(reason) => ProbeVerdict::new(String::new(), false, reason, String::new()),
         None => match cached(cache, Some(qemu)) {
             Some(verdict) => verdict,
             None => probe(cache, image, qemu)?,
@@ -141,7 +141,7 @@ pub fn decide_anew(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Too
     decide(choice, cache, image, qemu)
 }
 
-/// What is known without starting anything: the verdict of an earlier probe, or why there is none.
+/// Tells what is known without starting anything: the verdict of an earlier probe, or why there is none.
 pub fn known(cache: &Cache) -> String {
     match (closed(), cached(cache, None)) {
         (Some(reason), _) => Decision { accel: Accel::Tcg, reason }.to_string(),
@@ -158,7 +158,7 @@ pub fn known(cache: &Cache) -> String {
     }
 }
 
-fn conclude(choice: AccelChoice, verdict: Verdict) -> Result<Decision> {
+fn conclude(choice: AccelChoice, verdict: ProbeVerdict) -> Result<Decision> {
     match (verdict.works, choice) {
         (true, _) => Ok(Decision { accel: Accel::Kvm, reason: verdict.reason }),
         (false, AccelChoice::Kvm) => {
@@ -184,9 +184,9 @@ fn closed() -> Option<String> {
 }
 
 /// The verdict that fits this host, and this QEMU if one is given.
-fn cached(cache: &Cache, qemu: Option<&Tool>) -> Option<Verdict> {
+fn cached(cache: &Cache, qemu: Option<&Tool>) -> Option<ProbeVerdict> {
     let text = fs::read_to_string(cache.path("accel.json")).ok()?;
-    let verdict: Verdict = serde_json::from_str(&text).ok()?;
+    let verdict: ProbeVerdict = serde_json::from_str(&text).ok()?;
     let fits = match qemu {
         Some(qemu) => verdict.key == key(qemu),
         None => verdict.key.starts_with(&host_key()),
@@ -207,7 +207,7 @@ fn host_key() -> String {
 }
 
 /// Boots the image's kernel on KVM until its init speaks.
-fn probe(cache: &Cache, image: &Image, qemu: &Tool) -> Result<Verdict> {
+fn probe(cache: &Cache, image: &Image, qemu: &Tool) -> Result<ProbeVerdict> {
     let step = Step::begin("probe: does KVM boot a guest");
     let scratch = cache.scratch()?;
     let console = scratch.path().join("console");
@@ -235,7 +235,7 @@ fn probe(cache: &Cache, image: &Image, qemu: &Tool) -> Result<Verdict> {
             )
         }
     };
-    let verdict = Verdict::new(key(qemu), works, reason, seen);
+    let verdict = ProbeVerdict::new(key(qemu), works, reason, seen);
     let text = serde_json::to_string_pretty(&verdict)
         .map_err(|source| Error::setup("failed to write the verdict on KVM").source(source))?;
     write_whole(&cache.path("accel.json"), text.as_bytes())?;
@@ -243,7 +243,7 @@ fn probe(cache: &Cache, image: &Image, qemu: &Tool) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// What a person needs of QEMU's last words: its own name and the place in its source left out.
+/// Part of QEMU's last words that a person needs: its own name and the place in its source left out.
 fn gist(stderr: &str) -> String {
     let last = tail(stderr, 1);
     let words = last.strip_prefix(QEMU).map_or(last.as_str(), |rest| rest.trim_start_matches(':')).trim();
@@ -278,8 +278,8 @@ mod tests {
         Tool { argv: vec![QEMU.into()], env: Vec::new(), identity: identity.to_owned() }
     }
 
-    fn verdict(works: bool) -> Verdict {
-        Verdict::new(key(&qemu("10")), works, "because".to_owned(), String::new())
+    fn verdict(works: bool) -> ProbeVerdict {
+        ProbeVerdict::new(key(&qemu("10")), works, "because".to_owned(), String::new())
     }
 
     #[test]
@@ -307,16 +307,16 @@ mod tests {
     fn verdict_of_another_boot_is_not_used() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path().to_owned()).unwrap();
-        let keep = |verdict: &Verdict| {
+        let keep = |verdict: &ProbeVerdict| {
             fs::write(cache.path("accel.json"), serde_json::to_string(verdict).unwrap()).unwrap();
         };
         keep(&verdict(true));
         assert_eq!(cached(&cache, Some(&qemu("10"))), Some(verdict(true)));
         assert_eq!(cached(&cache, None), Some(verdict(true)));
         assert_eq!(cached(&cache, Some(&qemu("11"))), None);
-        keep(&Verdict { reason: "becauze".to_owned(), ..verdict(true) });
+        keep(&ProbeVerdict { reason: "becauze".to_owned(), ..verdict(true) });
         assert_eq!(cached(&cache, None), None);
-        keep(&Verdict { key: "another boot".to_owned(), ..verdict(true) });
+        keep(&ProbeVerdict { key: "another boot".to_owned(), ..verdict(true) });
         assert_eq!(cached(&cache, None), None);
         fs::write(cache.path("accel.json"), "{").unwrap();
         assert_eq!(cached(&cache, None), None);

@@ -23,11 +23,11 @@ use crate::base::error::{Error, IoContext as _, Result};
 #[derive(Debug)]
 pub struct Agent {
     line: UnixStream,
-    shared: Arc<Shared>,
+    shared: Arc<AgentShared>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct AgentShared {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -50,7 +50,7 @@ impl Agent {
     pub fn connect(socket: &Path) -> Result<Agent> {
         let line = UnixStream::connect(socket).at("failed to connect to the agent's line", socket)?;
         let reader = line.try_clone().at("failed to share", socket)?;
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<AgentShared>::default();
         let for_reader = Arc::clone(&shared);
         thread::spawn(move || for_reader.read(reader));
         Ok(Agent { line, shared })
@@ -132,7 +132,7 @@ impl Drop for Agent {
     }
 }
 
-impl Shared {
+impl AgentShared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,11 +164,11 @@ impl Shared {
         while matches!(line.read_until(b'\n', &mut text), Ok(1..)) {
             let mut state = self.state();
             match parse(&String::from_utf8_lossy(&text)) {
-                Line::Ready => state.is_ready = true,
-                Line::Answer(id, output) => {
+                AgentLine::Ready => state.is_ready = true,
+                AgentLine::Answer(id, output) => {
                     state.answers.insert(id, output);
                 }
-                Line::Noise(noise) => state.noise.push_str(&noise),
+                AgentLine::Noise(noise) => state.noise.push_str(&noise),
             }
             drop(state);
             self.changed.notify_all();
@@ -179,20 +179,20 @@ impl Shared {
     }
 }
 
-enum Line {
+enum AgentLine {
     Ready,
     Answer(u64, Output),
     Noise(String),
 }
 
 /// `@ ready`, `@ ID CODE OUT ERR`, or anything else.
-fn parse(line: &str) -> Line {
+fn parse(line: &str) -> AgentLine {
     let mut words = line.split_whitespace();
     let answer = (|| {
         (words.next()? == "@").then_some(())?;
         let id = words.next()?;
         if id == "ready" {
-            return Some(Line::Ready);
+            return Some(AgentLine::Ready);
         }
         let code: i32 = words.next()?.parse().ok()?;
         let [stdout, stderr] = [words.next()?, words.next()?].map(|field| match field {
@@ -200,9 +200,9 @@ fn parse(line: &str) -> Line {
             field => Some(String::from_utf8_lossy(&BASE64_STANDARD.decode(field).ok()?).into_owned()),
         });
         let output = Output { code: Some(code), stdout: stdout?, stderr: stderr? };
-        Some(Line::Answer(id.parse().ok()?, output))
+        Some(AgentLine::Answer(id.parse().ok()?, output))
     })();
-    answer.unwrap_or_else(|| Line::Noise(line.to_owned()))
+    answer.unwrap_or_else(|| AgentLine::Noise(line.to_owned()))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::base::role::Role;
 use crate::guest::image::Image;
 use crate::provider::qemu::accel::Accel;
 
-/// What QEMU is kept from, in the kernel: starting processes, other users' rights, the scheduler's settings.
+/// Things that the kernel keeps QEMU from: starting processes, other users' rights, the scheduler's settings.
 pub const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// Memory of a node, in MiB.
@@ -36,7 +36,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Those of the node `role` in `directory`.
+    /// Files of the node `role` in `directory`.
     pub fn new(directory: &Path, role: Role) -> Files {
         Files { directory: directory.to_owned(), role }
     }
@@ -87,9 +87,9 @@ pub fn mac(role: Role) -> &'static str {
 pub struct Machine<'a> {
     /// Which node it is.
     pub role: Role,
-    /// What it boots.
+    /// The image that it boots.
     pub image: &'a Image,
-    /// What executes it.
+    /// Its accelerator.
     pub accel: Accel,
     /// Its sockets.
     pub files: &'a Files,
@@ -108,12 +108,12 @@ pub struct Machine<'a> {
 /// Where a machine comes from: what becomes of its memory, and what tells it so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// It boots, to be frozen: its memory is written to the file.
+    /// Boots, to be frozen: its memory is written to the file.
     Boot,
-    /// It is forked from a frozen one: its memory starts as the file's, changes stay its own, and its
+    /// Forked from a frozen one: its memory starts as the file's, changes stay its own, and its
     /// generation id is new, which makes the kernel draw fresh randomness.
     Fork,
-    /// It is forked, and told nothing: it goes on with the frozen one's randomness.
+    /// Forked, and told nothing: goes on with the frozen one's randomness.
     ForkUntold,
 }
 
@@ -178,7 +178,7 @@ impl Machine<'_> {
     }
 }
 
-/// What the init scripts read, and a console that says little: each of its bytes costs an emulated exit.
+/// Words for the init scripts, and a console that says little: each of its bytes costs an emulated exit.
 fn kernel_command_line(role: Role) -> String {
     let hosts: Vec<_> = Role::BOTH.map(|role| format!("{}={role}", address(role))).into();
     format!(

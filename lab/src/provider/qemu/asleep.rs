@@ -17,7 +17,7 @@ const ENDING_LIMIT: Duration = Duration::from_millis(500);
 /// QEMU's own words for a state that it does not take.
 const NOT_TAKEN: &str = "load of migration failed";
 
-/// What of QEMU's last words, or of how it ended, is this computer's, and what to do about it; `{}` stands for the
+/// Parts of QEMU's last words, or of its ending, that are this computer's doing, with their cures; `{}` stands for the
 /// command that ends other labs.
 const HOST: [(&str, &str); 6] = [
     ("Too many open files", "raise the limit of open files: ulimit -n 1024"),
@@ -46,7 +46,7 @@ impl From<Error> for Asleep {
 }
 
 impl Asleep {
-    /// What became of a machine whose state could not be loaded.
+    /// Judges a machine whose state could not be loaded.
     pub(super) fn not_taken(ending: Option<&str>, error: Error) -> Asleep {
         let is_refused = ending.map_or(error.kind() == Kind::Boot && is_word_of_qemu(&error), |ending| {
             ending.contains(NOT_TAKEN)
@@ -54,7 +54,7 @@ impl Asleep {
         Asleep { blames_state: is_refused && ending.and_then(host_cure).is_none(), error }
     }
 
-    /// What became of a machine that took its state, and whose guest has not answered as it should.
+    /// Judges a machine that took its state, and whose guest has not answered as it should.
     pub(super) fn not_awake(ending: Option<&str>, is_stopped: bool, error: Error) -> Asleep {
         Asleep { blames_state: !is_stopped && ending.and_then(host_cure).is_none(), error }
     }
@@ -65,7 +65,7 @@ fn is_word_of_qemu(error: &Error) -> bool {
     error.to_string().starts_with("failed: state loaded")
 }
 
-/// What to do, if a machine's end is this computer's doing.
+/// The cure, if a machine's end is this computer's doing.
 pub(super) fn host_cure(ending: &str) -> Option<String> {
     let (_, cure) = HOST.iter().find(|(words, _)| ending.contains(words))?;
     Some(cure.replace("{}", &invocation::lab("down --all")))

@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the guard may take to end its machines.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is asked of a guard.
+/// Requests to a guard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -75,7 +75,7 @@ pub enum Request {
         /// In the order in which they are asked.
         faults: Vec<Fault>,
     },
-    /// What the faults have met so far.
+    /// Packets that the faults have met so far.
     Met,
     /// End the recording.
     StopCapture,
@@ -88,13 +88,13 @@ pub enum Request {
     End,
 }
 
-/// What a guard answers.
+/// Answers of a guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// What was asked is done.
+    /// The request is done.
     Done,
-    /// What was asked failed, with the reason.
+    /// The request failed, with the reason.
     Failed(String),
     /// To [`Request::Status`].
     Status {
@@ -120,7 +120,7 @@ pub enum Answer {
     Stopped(PathBuf),
 }
 
-/// What a guard knows of its machines.
+/// A guard's knowledge of its machines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// Nodes whose port of the switch is connected.
@@ -135,14 +135,14 @@ pub struct Status {
     pub guard: u32,
 }
 
-/// What comes of asking a guard for its status.
+/// Outcome of asking a guard for its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// It serves.
+    /// Serves.
     Status(Status),
-    /// It is there, and does not answer: it stands still.
+    /// Stands still: there, and silent.
     Silence,
-    /// It has ended.
+    /// Has ended.
     Gone,
 }
 
@@ -246,7 +246,7 @@ impl Control {
         self.ask(&Request::Kill { roles: vec![role] }).map(drop)
     }
 
-    /// What the guard knows of its machines.
+    /// Asks the guard for its knowledge of the machines.
     ///
     /// # Errors
     ///
@@ -255,7 +255,7 @@ impl Control {
         status(self.ask(&Request::Status)?)
     }
 
-    /// What the guard knows of its machines, or that there is no asking it. The guard may be another command's.
+    /// Asks the guard for its knowledge of the machines, or tells that there is no asking it. The guard may be another command's.
     pub fn reply(&self) -> Reply {
         match self.exchange(&Request::Status, SILENCE_LIMIT) {
             Ok(answer) => status(answer).map_or(Reply::Silence, Reply::Status),
@@ -295,7 +295,7 @@ impl Control {
         self.ask(&Request::Arm { faults: faults.to_owned() }).map(drop)
     }
 
-    /// What the faults have met so far.
+    /// Packets that the faults have met so far.
     ///
     /// # Errors
     ///

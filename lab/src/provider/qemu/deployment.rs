@@ -52,7 +52,7 @@ pub fn write(mkfs: &Tool, file: &Path, programs: &[Program]) -> Result<()> {
     fs::write(file.with_extension("label"), sha256(label.as_bytes())).at("failed to write beside", file)
 }
 
-/// What a guest does with the disk image `file`: mounts it, and checks that it is this one.
+/// Command by which a guest mounts the disk image `file`, and checks that it is this one.
 ///
 /// The guest's kernel looked for partitions on the disk when the machine was frozen, and keeps what it saw
 /// then until told to forget it.

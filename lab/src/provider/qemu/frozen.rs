@@ -31,7 +31,7 @@ const FILES: [&str; 5] = ["memory-server", "memory-client", "state-server", "sta
 /// Counts changes of how a pair is frozen that nothing else in the key shows.
 const FORMAT: u32 = 2;
 
-/// What a frozen pair takes on disk, in MiB; measured, with room.
+/// Size of a frozen pair on disk, in MiB; measured, with room.
 const ROOM_MIB: u64 = 400;
 
 /// Other frozen pairs and images of this age are taken for abandoned.
@@ -167,7 +167,7 @@ impl Frozen {
         }
     }
 
-    /// What is wrong with its files, if anything is.
+    /// Damage to its files, if there is any.
     ///
     /// # Errors
     ///

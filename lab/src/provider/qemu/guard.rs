@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How soon a guard accepts again that could not.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
-/// What happens to a guard, in the order in which it does.
+/// Events of a guard, in the order in which they happen.
 enum Event {
     Request(Request, Sender<Answer>),
     /// A machine has ended, with this status and its last words. `number` tells a machine from one that took
@@ -267,7 +267,7 @@ fn converse(stream: &UnixStream, sender: &Sender<Event>, wire: &Switch) {
     }
 }
 
-/// What run directories' names begin with.
+/// Beginning of run directories' names.
 pub const RUN_PREFIX: &str = "rdma-lab-";
 
 /// Where run directories may be, best first.
@@ -334,7 +334,7 @@ fn start_machine(
     Ok(handle)
 }
 
-/// What QEMU said last; the log's first line is its command line.
+/// Last words of QEMU; the log's first line is its command line.
 fn last_words(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     tail(text.split_once('\n').map_or("", |(_, rest)| rest), 5)

@@ -67,7 +67,7 @@ impl Node for Guest {
 
     fn start(&self, command: &str) -> Result<Box<dyn Running + '_>> {
         let id = self.agent.send(command).map_err(|error| named(self.role, error))?;
-        Ok(Box::new(Job { node: self, command: command.to_owned(), id, is_over: false }))
+        Ok(Box::new(GuestJob { node: self, command: command.to_owned(), id, is_over: false }))
     }
 
     fn address(&self) -> IpAddr {
@@ -81,14 +81,14 @@ fn named(role: Role, error: Error) -> Error {
 }
 
 /// A command under way on a guest.
-struct Job<'a> {
+struct GuestJob<'a> {
     node: &'a Guest,
     command: String,
     id: u64,
     is_over: bool,
 }
 
-impl Running for Job<'_> {
+impl Running for GuestJob<'_> {
     fn wait(&mut self, limit: Duration) -> Result<Output> {
         match self.node.agent.answer(self.id, limit).map_err(|error| named(self.node.role, error))? {
             Some(output) => {
@@ -119,7 +119,7 @@ impl Running for Job<'_> {
     }
 }
 
-impl Drop for Job<'_> {
+impl Drop for GuestJob<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             // The guest may have gone; then so has what ran on it.

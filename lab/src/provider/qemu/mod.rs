@@ -10,7 +10,8 @@
 //! - [`deployment`]: the disk that programs come in on
 //! - [`frozen`]: both machines, booted once and saved
 //! - [`guest`]: one machine, behind the traits of [`crate::node`]
-//! - [`pair`]: both machines, forked from there; `asleep`: why a fork failed, and whose fault that is
+//! - [`provider`]: freezes and forks; [`pair`]: both machines, forked; `asleep`: why a fork failed, and whose fault that is;
+//!   `log`: where machines log
 //! - [`ssh`]: the way in for people
 //! - [`stray`]: what killed labs leave
 
@@ -23,12 +24,14 @@ pub mod deployment;
 pub mod frozen;
 pub mod guard;
 pub mod guest;
+pub(in crate::provider) mod log;
 pub mod network;
 pub mod pair;
 pub mod process;
+pub mod provider;
 pub mod qmp;
 pub mod sandbox;
 pub mod ssh;
 pub mod stray;
 
-pub use pair::Qemu;
+pub use provider::Qemu;

@@ -26,7 +26,7 @@ fn address_v6(role: Role) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
 }
 
-/// What a node runs to be on a network; `None` where the frozen one is it. Where faults may silence the peer for
+/// Commands that put a node on a network; `None` where the frozen one is it. Where faults may silence the peer for
 /// long, the node is told the peer's MAC for good: else it would forget it, and what rxe counts as sent would not
 /// leave the node.
 pub fn command(role: Role, network: Network, knows_peer: bool) -> Option<String> {

@@ -24,7 +24,7 @@ pub struct Process {
     pub started: u64,
 }
 
-/// What /proc says of a process at one moment.
+/// State of a process at one moment, by /proc.
 struct Stat {
     state: String,
     parent: u32,
@@ -125,7 +125,7 @@ impl Process {
     }
 }
 
-/// What /proc says of the process with a number; nothing of one that has ended and waits for its parent.
+/// Reads /proc of the process with a number; nothing of one that has ended and waits for its parent.
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // `pid (name) state parent …`; the name may hold anything.

@@ -16,7 +16,7 @@ use crate::base::error::{Error, IoContext as _, Kind, Result};
 /// How long QEMU may take to answer one command.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What the channel is called that a machine's state goes through.
+/// Name of the channel that a machine's state goes through.
 const CHANNEL: &str = "state";
 const CHANNEL_URI: &str = "fd:state";
 

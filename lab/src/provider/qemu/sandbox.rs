@@ -15,9 +15,9 @@ use crate::provider::qemu::argv::SANDBOX;
 /// How long QEMU may take to start without a machine, and to end again.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
-/// What was found, and about what.
+/// Finding of an earlier probe, and the QEMU that it is about.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Verdict {
+struct SandboxVerdict {
     key: String,
     works: bool,
 }
@@ -25,13 +25,13 @@ struct Verdict {
 /// Whether QEMU starts under [`SANDBOX`]; where there is no telling, it does not.
 pub fn works(cache: &Cache, qemu: &Tool) -> bool {
     let (path, key) = (cache.path("sandbox.json"), key(qemu));
-    if let Ok(Some(verdict)) = read_record::<Verdict>(&path)
+    if let Ok(Some(verdict)) = read_record::<SandboxVerdict>(&path)
         && verdict.key == key
     {
         return verdict.works;
     }
     let Ok(output) = probe(qemu).output(PROBE_LIMIT) else { return false };
-    let verdict = Verdict { key, works: output.code == Some(0) };
+    let verdict = SandboxVerdict { key, works: output.code == Some(0) };
     // Asked again next time, if it cannot be kept.
     let _ = serde_json::to_vec(&verdict).map(|text| write_whole(&path, &text));
     verdict.works
@@ -58,15 +58,15 @@ mod tests {
     fn verdict_on_another_qemu_is_not_used() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path().to_owned()).unwrap();
-        let keep = |verdict: &Verdict| {
+        let keep = |verdict: &SandboxVerdict| {
             fs::write(cache.path("sandbox.json"), serde_json::to_string(verdict).unwrap()).unwrap();
         };
         // What ends as QEMU would that was let, and not let, to confine itself.
         for (program, truth) in [("true", true), ("false", false)] {
             let qemu = Tool { argv: vec![program.into()], env: Vec::new(), identity: program.to_owned() };
-            keep(&Verdict { key: key(&qemu), works: !truth });
+            keep(&SandboxVerdict { key: key(&qemu), works: !truth });
             assert_eq!(works(&cache, &qemu), !truth, "as it was found before");
-            keep(&Verdict { key: "another".to_owned(), works: !truth });
+            keep(&SandboxVerdict { key: "another".to_owned(), works: !truth });
             assert_eq!(works(&cache, &qemu), truth);
             fs::write(cache.path("sandbox.json"), "{").unwrap();
             assert_eq!(works(&cache, &qemu), truth);

@@ -22,10 +22,10 @@ use crate::host::toolbox::{Tool, Toolbox};
 /// The longest wait for a client that only tells its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
-/// What the private half is called.
+/// Name of the private half's file.
 const KEY: &str = "ssh-key";
 
-/// What the public half says of its owner.
+/// Comment of the public half.
 const COMMENT: &str = "rdma-lab";
 
 /// The lab's own key pair, in the cache; a lab that is up has a copy.
@@ -37,7 +37,7 @@ pub struct Key {
     toolbox: Toolbox,
 }
 
-/// What the key's files have to be: the file `ssh-key.json` of the cache.
+/// Checksums of the key's files: the file `ssh-key.json` of the cache.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Sums {
     private: String,
@@ -206,7 +206,7 @@ fn tied(setpriv: &Tool, command: Command) -> Command {
     setpriv.env.iter().fold(command, |command, (key, value)| command.env(key, value)).behind(words)
 }
 
-/// What starts a guest's SSH server, which lets one user in with one public key; prints the server's own
+/// Command that starts a guest's SSH server, which lets one user in with one public key; prints the server's own
 /// host key.
 pub fn server(public: &str, (user, home): (&str, &str)) -> String {
     format!(
@@ -219,7 +219,7 @@ pub fn server(public: &str, (user, home): (&str, &str)) -> String {
     )
 }
 
-/// What, said before a command, ends it within a second or two of whatever ends the client's side. Its own end is left
+/// Words before a command that end it within a second or two of whatever ends the client's side. Its own end is left
 /// alone, and so is what it leaves behind on purpose. Who looks after that is no child of the command's, which may count
 /// its children.
 pub const ENDS_WITH_ITS_SESSION: &str =

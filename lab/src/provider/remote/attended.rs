@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 
 use crate::base::command::Command;
 use crate::base::error::{Error, Result};
-use crate::provider::remote::machine::unique;
+use crate::base::names::unique;
 use crate::provider::remote::script;
 
 /// How long a signal may still come that has ended the client already: the terminal's Ctrl-C is for both.
@@ -68,7 +68,7 @@ impl Ending {
     }
 }
 
-/// What may end the wait.
+/// Events that end the wait.
 enum Event {
     Ended(std::io::Result<ExitStatus>),
     Signal(i32),

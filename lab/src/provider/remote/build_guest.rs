@@ -19,7 +19,7 @@ use crate::base::progress::Step;
 use crate::provider::remote::machine::Machine;
 use crate::provider::remote::survey::Survey;
 
-/// What builds there.
+/// Script that builds there.
 const SCRIPT: &str = include_str!("../../../guest/build-programs");
 
 /// Where it builds.
@@ -28,7 +28,7 @@ const DIRECTORY: &str = "/opt/lab/build";
 /// How long the toolchain and the build may take.
 const LIMIT: Duration = Duration::from_secs(2400);
 
-/// What of the workspace is sent: the root package, and the library that it is written with.
+/// Parts of the workspace that are sent: the root package, and the library that it is written with.
 const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "src", "lab/verbs"];
 
 /// Builds the root package's programs of the workspace on `machine`, and brings them here; what was built from the

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::BufReader;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use roce::capture::{Reader, Writer};
+use roce::capture::Writer;
 use roce::wire::LinkType;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +18,7 @@ use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 use crate::provider::remote::mirror::Mirror;
 use crate::provider::remote::mirror::owner;
 use crate::provider::remote::setting::Source;
+use crate::wire::capture::each_record;
 
 const UNIT: &str = "rdma-lab-capture";
 
@@ -33,7 +33,7 @@ const BUFFER_KIB: u32 = 32_768;
 pub enum Recording {
     /// tcpdump writes it; here is where it is put.
     Tcpdump(PathBuf),
-    /// It is taken of what a mirror port shows.
+    /// Taken of what a mirror port shows.
     Mirror(Mirror),
 }
 
@@ -172,17 +172,12 @@ fn check_drops(said: &str) -> Result<()> {
 ///
 /// It is no capture of Ethernet, or is cut.
 pub fn name_senders(pcap: &Path, file: &Path, addresses: &BTreeMap<Role, IpAddr>) -> Result<()> {
-    let failed = |source: roce::capture::ReadError| {
-        Error::capture(format!("failed to read {}", pcap.display())).source(source)
-    };
     let unwritten = |source: roce::capture::WriteError| {
         Error::capture(format!("failed to write {}", file.display())).source(source)
     };
-    let mut reader =
-        Reader::new(BufReader::new(File::open(pcap).at("failed to open", pcap)?)).map_err(failed)?;
     let sink = std::io::BufWriter::new(File::create(file).at("failed to create", file)?);
     let mut writer = Writer::new(sink, &["server", "client", "other"]).map_err(unwritten)?;
-    while let Some(record) = reader.next().map_err(failed)? {
+    each_record(pcap, |record| {
         if record.link_type != LinkType::ETHERNET {
             return Err(Error::capture(format!("{} is no capture of Ethernet", pcap.display()))
                 .next("record on an Ethernet interface or a mirror port"));
@@ -192,9 +187,8 @@ pub fn name_senders(pcap: &Path, file: &Path, addresses: &BTreeMap<Role, IpAddr>
             Some(Role::Client) => 1,
             None => 2,
         };
-        writer.write(interface, record.timestamp_ns, record.data, "").map_err(unwritten)?;
-    }
-    Ok(())
+        writer.write(interface, record.timestamp_ns, record.data, "").map_err(unwritten)
+    })
 }
 
 #[cfg(test)]

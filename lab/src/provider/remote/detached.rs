@@ -13,12 +13,12 @@ use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 /// How long a shell may take until it has told its process id.
 const START: Duration = Duration::from_secs(10);
 
-/// What runs: the shell tells its process id and then is the command.
+/// Script that runs: the shell tells its process id and then is the command.
 pub fn script(directory: &str, command: &str) -> String {
     format!("echo $$ >{directory}/pid.part; mv {directory}/pid.part {directory}/pid\n{command}\n")
 }
 
-/// What waits for the process id, and prints it.
+/// Command that waits for the process id, and prints it.
 pub fn wait_pid(directory: &str) -> String {
     format!("{}; cat {directory}/pid", wait_for(&format!("[ -e {directory}/pid ]"), START))
 }

@@ -9,7 +9,7 @@ use crate::base::error::{Error, Result};
 
 /// A carrier to one machine. Everything has a limit; nothing is retried.
 pub trait Host: fmt::Debug + Send + Sync {
-    /// What people call the machine: an instance's name, a destination of ssh.
+    /// Name of the machine for people: an instance's name, a destination of ssh.
     fn name(&self) -> String;
 
     /// Runs one line of shell as the user of the machine, without input.

@@ -11,11 +11,12 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::base::command::Output;
 use crate::base::error::{Error, Result};
+use crate::base::names::unique;
 use crate::node::Running;
 use crate::node::pair::Node;
-use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT, unique};
+use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 
-/// What every unit's name begins with.
+/// Beginning of every unit's name.
 pub const UNITS: &str = "rdma-lab-";
 
 /// How long anything may run, should nobody be left to stop it.
@@ -142,7 +143,7 @@ pub(super) fn unit_command(unit: &str, properties: &[&str], command: &str) -> St
 /// The file that systemd runs when a unit has ended: `sh ended DIRECTORY`.
 pub(super) const ENDED: &str = "echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >\"$1/ended.part\"\nmv \"$1/ended.part\" \"$1/ended\"\n";
 
-/// What waits until a condition is true; the script exits with [`NOT_YET`] if it is not within `limit`.
+/// Command that waits until a condition is true; the script exits with [`NOT_YET`] if it is not within `limit`.
 pub(super) fn wait_for(condition: &str, limit: Duration) -> String {
     let looks = limit.as_millis() / 50;
     format!("n=0; until {condition}; do n=$((n+1)); [ $n -gt {looks} ] && exit {NOT_YET}; sleep 0.05; done")

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::base::cache::{sha256, sha256_file};
 use crate::base::command::{Output, shell_word, tail};
 use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::invocation;
+use crate::base::names::unique;
 use crate::base::role::Role;
 use crate::node::parcel::{self, Arrived, Parcel, Target};
 use crate::provider::remote::host::Host;
@@ -48,7 +48,7 @@ impl Machine {
         Machine { role, setting, answered: Arc::default(), device: String::new(), interface: String::new() }
     }
 
-    /// What carries commands there.
+    /// The carrier of commands there.
     pub fn host(&self) -> &dyn Host {
         self.setting.host.as_ref()
     }
@@ -233,13 +233,6 @@ fn arrived(files: &[(&str, &[u8])], mode: u32, arrival: &str, expected: &str) ->
         ));
     }
     script
-}
-
-/// A name that nothing else has, here or there.
-pub(super) fn unique() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    format!("{now:x}-{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(in crate::provider) const DEPLOYED: &str = "/opt/lab/deployed";
 pub struct Machines {
     /// Each, by its role.
     pub by_role: BTreeMap<Role, Machine>,
-    /// What each is and has.
+    /// Survey of each.
     pub surveys: BTreeMap<Role, Survey>,
 }
 

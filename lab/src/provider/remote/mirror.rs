@@ -40,13 +40,13 @@ const RECORD: &str = "let what sees the mirror port write it while the run lasts
 /// A run's share of what a mirror port shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mirror {
-    /// What something else writes: a file, or a directory of files.
+    /// A recording that something else writes: a file, or a directory of files.
     path: PathBuf,
     /// Where the share is put.
     file: PathBuf,
     /// When it began, in nanoseconds since the epoch, by this computer's clock.
     begun_ns: u64,
-    /// What was there before: inode and length of each file.
+    /// Files that were there before: inode and length of each file.
     before: BTreeMap<PathBuf, (u64, u64)>,
 }
 
@@ -57,7 +57,7 @@ struct Taken {
     frame: Vec<u8>,
 }
 
-/// What the file holds of the run.
+/// The run's share of the file.
 #[derive(Default)]
 struct Share {
     packets: Vec<Taken>,

@@ -24,7 +24,7 @@ const CHOSEN: i32 = 3;
 /// More packets than any scenario has on the way: netem drops what it has no room for.
 const ROOM: u32 = 100_000;
 
-/// What the scheduler, the filter and netem are made of.
+/// Kernel modules of the scheduler, the filter and netem.
 const MODULES: &[&str] = &["sch_prio", "cls_u32", "sch_netem"];
 
 /// The unit that takes the scheduler away after an hour, should nobody be left to do it.
@@ -75,7 +75,7 @@ fn script(interface: &str, peer: &str, arguments: &[String]) -> String {
     )
 }
 
-/// What netem on `machine` has counted since [`begin`].
+/// Counts of netem on `machine` since [`begin`].
 ///
 /// # Errors
 ///

@@ -184,7 +184,7 @@ fn install(machine: &Machine, missing: &[&str]) -> Result<()> {
         .next(packages_next(&packages)))
 }
 
-/// What to do where packages cannot be had.
+/// Cure where packages cannot be had.
 fn packages_next(packages: &str) -> String {
     format!(
         "there, by hand, to see more: sudo apt-get update && sudo apt-get install {packages}\n\

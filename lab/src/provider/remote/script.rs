@@ -46,7 +46,7 @@ pub fn is_refused(stderr: &str) -> bool {
     stderr.lines().any(is_refusal)
 }
 
-/// What the script wrote and its exit code; `None` if the line did not run to its end.
+/// Outputs of the script and its exit code; `None` if the line did not run to its end.
 pub fn output(carried: &Output) -> Option<Output> {
     // What a carrier writes itself (a spinner, while it starts the machine) comes before.
     let (_, rest) = carried.stdout.split_once(&format!("{BEGIN}\n"))?;

@@ -9,13 +9,13 @@ use crate::provider::remote::host::Host;
 /// How a machine is reached, and what its owner lets the lab do there.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// What carries commands and files there.
+    /// The carrier of commands and files.
     pub host: Arc<dyn Host>,
     /// Its address on the RDMA network.
     pub address: IpAddr,
     /// Its RDMA device, if it was named.
     pub device: Option<String>,
-    /// What records the wire.
+    /// The recorder of the wire.
     pub capture: Source,
     /// Whether to load `rdma_rxe`, and to make and remake a device of it on the interface that reaches the peer.
     pub setup_rxe: bool,
@@ -23,7 +23,7 @@ pub struct Setting {
     pub install: bool,
 }
 
-/// What records.
+/// A recorder of the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// tcpdump on the server, on this interface, or on the RDMA device's.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-/// What a machine has of the lab's tools, and the Debian package of each.
+/// Tools that the lab needs on a machine, and the Debian package of each.
 const TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("rdma", "iproute2"),
@@ -19,7 +19,7 @@ const TOOLS: &[(&str, &str)] = &[
 /// The package of rxe's provider in user space, without which a program sees no device.
 const LIBRXE: &str = "ibverbs-providers";
 
-/// What a machine printed for [`script`].
+/// A machine's answers to [`script`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
     /// `uname -r`.
@@ -42,7 +42,7 @@ pub struct Survey {
     pub addresses: Vec<IpAddr>,
     /// Every RDMA device, with the interface under it, if there is one.
     pub devices: BTreeMap<String, String>,
-    /// Those of SoftRoCE.
+    /// Devices of SoftRoCE.
     pub soft: Vec<String>,
 }
 

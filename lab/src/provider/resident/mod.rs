@@ -1,7 +1,14 @@
 //! Labs that stay, by name, until they are taken down.
 //!
-//! - [`qemu`]: of the lab's own machines
-//! - [`remote`]: on machines of others
+//! - [`resident`]: what can be asked of one, whoever's its machines are; [`report`]: what is told of one
+//! - [`labs`]: all of them: found, brought up, taken down
+//! - [`qemu`]: those on the lab's own machines; [`remote`]: those on machines of others
 
+pub mod labs;
 pub mod qemu;
 pub mod remote;
+pub mod report;
+pub mod resident;
+
+pub use labs::Labs;
+pub use resident::{DEFAULT_NAME, Resident, TROUBLE, name_option};

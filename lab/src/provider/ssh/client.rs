@@ -106,7 +106,7 @@ impl Client {
     }
 }
 
-/// What ssh's own failures are, by what it says.
+/// Failures of ssh itself, by its words.
 fn explain(host: &Host, output: &Output) -> Error {
     let destination = &host.ssh;
     let said = tail(&output.stderr, 12);

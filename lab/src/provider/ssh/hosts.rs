@@ -31,7 +31,7 @@ pub struct Hosts {
     /// How the wire is recorded.
     #[serde(default)]
     pub capture: Capture,
-    /// What these hosts do otherwise than those that snapshots were taken on.
+    /// Declared differences of these hosts from those that snapshots were taken on.
     #[serde(default)]
     pub differences: Differences,
 }
@@ -65,7 +65,7 @@ pub struct Host {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capture {
-    /// What tcpdump on the server listens on; without one, the RDMA device's network interface.
+    /// The interface that tcpdump on the server listens on; without one, the RDMA device's network interface.
     ///
     /// A network card that offloads RDMA hides it from its interface: name the RDMA device itself then, which
     /// libpcap 1.9 and later, built with RDMA support, can listen on for mlx5 devices.
@@ -139,7 +139,7 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// What can act on packets between them: netem, where the lab may change a host's network.
+    /// The part between them that can act on packets: netem, where the lab may change a host's network.
     pub fn wire(&self) -> Wire {
         Wire::Netem { on: Role::BOTH.into_iter().filter(|role| self.host(*role).setup_rxe).collect() }
     }

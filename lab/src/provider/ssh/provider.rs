@@ -41,7 +41,7 @@ impl Ssh {
         Ok(Ssh { cache, hosts, sockets, machines: Mutex::new(None), maker })
     }
 
-    /// What the file says.
+    /// Contents of the hosts file.
     pub fn hosts(&self) -> &Hosts {
         &self.hosts
     }
@@ -63,18 +63,18 @@ impl Ssh {
         Ok(prepared)
     }
 
-    /// What stands for these hosts in the name of a lock.
+    /// The part of a lock's name that stands for these hosts.
     pub fn name_of_lock(&self) -> String {
         let names = Role::BOTH.map(|role| self.hosts.host(role).ssh.clone()).join("-");
         names.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
     }
 
-    /// What makes programs for them.
+    /// The maker of programs for them.
     pub fn maker(&self) -> &Maker {
         &self.maker
     }
 
-    /// What they are, for people.
+    /// Description of both hosts.
     pub fn description(&self) -> String {
         let [server, client] = Role::BOTH.map(|role| self.hosts.host(role).ssh.as_str());
         format!("ssh, server {server}, client {client}")

@@ -4,28 +4,28 @@ use std::fmt;
 
 use roce::wire::{Aeth, AtomicEth, Bth, ImmDt, Reth};
 
-/// What becomes of a packet.
+/// Effect of a fault on a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It is lost.
+    /// Lost.
     Drop,
-    /// It arrives twice.
+    /// Arrives twice.
     Duplicate,
-    /// It arrives later.
+    /// Arrives later.
     Delay {
         /// By how much, in milliseconds.
         ms: u64,
     },
-    /// It arrives after packets that were sent behind it.
+    /// Arrives after packets that were sent behind it.
     Reorder {
         /// How many packets of the same direction overtake it.
         by: u32,
     },
-    /// It arrives changed.
+    /// Arrives changed.
     Corrupt {
-        /// What of it.
+        /// Part that is changed.
         field: Field,
-        /// What the field becomes; `None` flips its lowest bit.
+        /// New value of the field; `None` flips its lowest bit.
         value: Option<u64>,
         /// Whether the ICRC is made to fit again, so that the receiver cannot see the change by it.
         is_resealed: bool,
@@ -35,7 +35,7 @@ pub enum Action {
         /// How many, counted from the Ethernet header on.
         bytes: usize,
     },
-    /// It arrives marked "congestion experienced".
+    /// Arrives marked "congestion experienced".
     MarkEcn,
     /// The link is cut from this packet on, in both directions.
     Cut {

@@ -44,7 +44,7 @@ pub struct Entry {
     /// How likely each transmission is hit, above 0 and at most 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
-    /// What decides together with the packet, where a probability does: 0 unless said.
+    /// Number that decides together with the packet, where a probability does: 0 unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// delay: by how many milliseconds.

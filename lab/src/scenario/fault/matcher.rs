@@ -12,7 +12,7 @@ use crate::base::role::Role;
 /// Which packets a fault is about: those of which everything that is named here is true.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matcher {
-    /// What the packet is.
+    /// Kind of the packet.
     pub kind: Option<Kind>,
     /// Who receives it.
     pub to: Option<Receiver>,
@@ -26,7 +26,7 @@ pub struct Matcher {
     pub times: Option<u32>,
     /// How likely a transmission is hit, above 0 and at most 1.
     pub probability: f64,
-    /// What decides together with the packet, where a probability does.
+    /// Number that decides together with the packet, where a probability does.
     pub seed: u64,
 }
 
@@ -46,7 +46,7 @@ impl Default for Matcher {
     }
 }
 
-/// What a packet is.
+/// Kind of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A packet with this opcode, connection management aside.

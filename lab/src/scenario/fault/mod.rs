@@ -31,7 +31,7 @@ use crate::base::names::nearest_key;
 pub struct Fault {
     /// Which packets.
     pub matcher: Matcher,
-    /// What becomes of them.
+    /// Effect on them.
     pub action: Action,
 }
 

@@ -12,7 +12,7 @@ use crate::base::role::Role;
 use crate::scenario::fault::action::Action;
 use crate::scenario::fault::{Fault, Matcher, Met};
 
-/// What to do about a fault that is beyond netem.
+/// Cure for a fault that is beyond netem.
 pub const WAYS_OUT: &str = "run it with --provider qemu, or say it as tc netem can: drop, duplicate and reorder with a `probability`, delay \
      with one of 1.0, rate, and cut for good; none with `opcode`, a queue pair, `psn`, `nth`, `times` or `seed`";
 
@@ -48,7 +48,7 @@ pub fn arguments(faults: &[Fault]) -> Result<BTreeMap<Role, Vec<String>>, String
     Ok(arguments)
 }
 
-/// What netem has counted of a node's RoCEv2 packets since it was set up.
+/// Counts of netem, of a node's RoCEv2 packets since it was set up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// Packets that left it, copies among them.
@@ -89,7 +89,7 @@ pub fn met(faults: &[Fault], counted: &BTreeMap<Role, (Counted, u64)>) -> Met {
     Met { hits: faults.iter().map(hits).collect(), passed: passed.collect() }
 }
 
-/// What a matcher is about that netem cannot see.
+/// Property of a matcher that netem cannot see.
 fn unseen(matcher: &Matcher) -> Option<&'static str> {
     let Matcher { kind, to, psn, larger_than, nth, times, probability: _, seed } = matcher;
     [

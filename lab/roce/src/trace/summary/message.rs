@@ -12,9 +12,9 @@ use crate::words::immediate_words;
 /// One message, or several that follow each other and are equal but for their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    /// How many messages.
+    /// Number of messages.
     count: usize,
-    /// Its packets, from the requester.
+    /// Packets of the requester.
     words: String,
     /// Packets of its own that answer it.
     answer: Option<String>,
@@ -101,7 +101,7 @@ impl Line {
         self.detail.push(message.outcome.to_string());
     }
 
-    /// Whether the next message is equal but for its place.
+    /// True if the next message is equal but for its place.
     fn is_followed_by(&self, next: &Self) -> bool {
         let region = |line: &'_ Self| line.memory.as_ref().map(|(region, ..)| region.clone());
         self.psn.1.is_some_and(|last| last + 1 == next.psn.0)
@@ -182,7 +182,7 @@ fn fold(opcodes: impl Iterator<Item = Option<Opcode>>) -> String {
     out
 }
 
-/// What of `words` is not said by those `before`: the place in the message and what follows it.
+/// Part of `words` that those `before` do not say: the place in the message and what follows it.
 fn beyond<'a>(before: &str, words: &'a str) -> &'a str {
     ["First", "Middle", "Last", "Only"]
         .iter()

@@ -1,4 +1,4 @@
-//! What one requester sent, and how it was answered, without what timing decides.
+//! Packets of one requester and their answers, without what timing decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -32,7 +32,7 @@ pub(super) struct Stream<'a> {
     acknowledged: Option<(i32, Option<u32>)>,
     /// First transmissions that did not arrive as they were, and copies: the word for it and the opcode, with their PSNs.
     touched: BTreeMap<(String, String), BTreeSet<i32>>,
-    /// What happened to packets whose number timing decides: acknowledgements, and everything while the link was cut.
+    /// Fates of packets whose number timing decides: acknowledgements, and everything while the link was cut.
     other_fates: BTreeSet<String>,
     /// The first refusal of each kind.
     refusals: BTreeMap<String, i32>,
@@ -127,7 +127,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Whether a packet is one of those that are counted by PSN.
+    /// True if a packet is one of those that are counted by PSN.
     fn knows(&self, opcode: Opcode, at: i32) -> bool {
         let firsts = if opcode.is_response() { &self.answers } else { &self.requests };
         firsts.contains_key(&at)
@@ -157,7 +157,7 @@ impl<'a> Stream<'a> {
         self.answers.get(&at)?.opcode
     }
 
-    /// What else the request at a PSN says: operands of an atomic, a solicited event. The memory that an atomic finds is not the requester's intent.
+    /// Details of the request at a PSN: operands of an atomic, a solicited event. The memory that an atomic finds is not the requester's intent.
     pub(super) fn operands(&self, at: i32) -> Vec<String> {
         let row = self.requests.get(&at);
         let event = row.filter(|row| row.solicited_event).map(|_| "SE".to_owned());

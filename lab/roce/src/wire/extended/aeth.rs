@@ -42,7 +42,7 @@ pub enum Syndrome {
     Unknown(u8),
 }
 
-/// Why a request is refused.
+/// Reason of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NakCode {
@@ -73,7 +73,7 @@ impl NakCode {
         }
     }
 
-    /// Gives the code, 0 to 31.
+    /// Returns the code, 0 to 31.
     fn code(self) -> u8 {
         match self {
             Self::PsnSequenceError => 0,
@@ -106,7 +106,7 @@ const RNR_TIMER_US: [u32; 32] = [
     491_520,
 ];
 
-/// Gives the least waiting time of an RNR NAK's timer code in microseconds; only the low 5 bits of `code` count.
+/// Returns the least waiting time of an RNR NAK's timer code in microseconds; only the low 5 bits of `code` count.
 pub fn rnr_timer_us(code: u8) -> u32 {
     RNR_TIMER_US[usize::from(code & 0x1f)]
 }
@@ -130,7 +130,7 @@ impl Syndrome {
         }
     }
 
-    /// Gives the syndrome byte. Only the low five bits of a code count.
+    /// Returns the syndrome byte. Only the low five bits of a code count.
     pub fn byte(self) -> u8 {
         match self {
             Self::Ack { credits } => credits.unwrap_or(0x1f) & 0x1f,

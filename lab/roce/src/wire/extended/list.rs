@@ -34,7 +34,7 @@ macro_rules! extended_headers {
                 Self(self.0 | 1 << header as u16)
             }
 
-            /// Whether `header` is in the set.
+            /// True if `header` is in the set.
             #[inline]
             pub const fn contains(self, header: Header) -> bool {
                 self.0 & (1 << header as u16) != 0

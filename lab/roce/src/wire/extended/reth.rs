@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_two_to_the_31_is_shown_as_it_is() {
+    fn length_beyond_two_to_the_31_is_shown_as_it_is() {
         let mut bytes = GOOD;
         bytes[12..].fill(0xff);
         assert_eq!(Reth::new(&bytes, 0).unwrap().dma_length(), u32::MAX);

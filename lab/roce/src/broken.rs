@@ -19,12 +19,27 @@ pub(crate) struct Broken {
 pub(crate) struct Spot {
     pub(crate) number: u64,
     pub(crate) psn: Psn,
-    /// Whether the requester sent it.
+    /// True if the requester sent it.
     pub(crate) is_request: bool,
 }
 
 impl Broken {
     pub(crate) fn new(rule: Rule, evidence: Evidence) -> Self {
         Self { rule, severity: rule.severity(), evidence, at: None }
+    }
+
+    /// The same, of another severity.
+    pub(crate) fn with(self, severity: Severity) -> Self {
+        Self { severity, ..self }
+    }
+
+    /// The same as a warning unless it is sure: a fault of the capture would explain it as well.
+    pub(crate) fn sure_if(self, is_sure: bool) -> Self {
+        if is_sure { self } else { self.with(Severity::Warning) }
+    }
+
+    /// The same, shown by another packet than the one that is looked at.
+    pub(crate) fn at(self, spot: Spot) -> Self {
+        Self { at: Some(spot), ..self }
     }
 }

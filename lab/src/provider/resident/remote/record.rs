@@ -1,19 +1,16 @@
-//! Labs on machines of others that stay: the machines do anyway, so a lab is a record of what was prepared there.
-//!
-//! The record is a file `NAME.remote` in the cache's directory `labs`, beside those of
+//! Which labs there are on machines of others: a file `NAME.remote` each in the cache's directory `labs`, beside those of
 //! [`crate::provider::resident::qemu`].
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::base::cache::{self, Cache, Lock, sha256_file, write_whole};
-use crate::base::command::Command;
+use crate::base::cache::{self, Cache, Lock, sha256_file};
 use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::invocation;
 use crate::base::program::Program;
@@ -22,47 +19,62 @@ use crate::base::selection::Selection;
 use crate::host::toolbox::Toolbox;
 use crate::provider::choice::{Choice, Source};
 use crate::provider::multipass::client::Instance;
-use crate::provider::remote::attended::Ending;
 use crate::provider::remote::capture::Recording;
 use crate::provider::remote::machine::{Machine, SHORT};
 use crate::provider::remote::machines::{DEPLOYED, Machines, both};
 use crate::provider::remote::pair::RemotePair;
-use crate::provider::remote::reset;
 use crate::provider::remote::setting::Setting;
 use crate::provider::ssh::hosts::Hosts;
 use crate::provider::{multipass, ssh};
 use crate::scenario::network::Network;
-use crate::wire::capture::decode_file;
 
-/// What a record's file name ends with.
+/// Ending of a record's file name.
 const SUFFIX: &str = ".remote";
 
-/// A lab on machines of others, as recorded.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Shared {
+/// A lab, as recorded.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RemoteRecord {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Which machines.
-    selection: Selection,
-    /// What they are, for people.
-    pub description: String,
+    pub(super) selection: Selection,
+    /// Description of the machines.
+    pub(super) description: String,
     /// Where captures go that were given no name.
-    pub logs: PathBuf,
-    /// What is being recorded into.
-    pub recording: Option<Recording>,
+    pub(super) logs: PathBuf,
+    /// The recording under way.
+    pub(super) recording: Option<Recording>,
     /// The SHA-256 of each program that was deployed from here.
     #[serde(default)]
     programs: BTreeMap<String, String>,
-    nodes: BTreeMap<Role, Node>,
+    pub(super) nodes: BTreeMap<Role, RemoteNode>,
 }
 
-/// What was found out about a machine.
+/// A lab on machines of others.
+#[derive(Debug)]
+pub struct RemoteLab {
+    cache: Cache,
+    pub(super) record: RemoteRecord,
+    /// Whether this process made the machines ready, or found them so.
+    pub(super) is_made_ready: bool,
+    reached: OnceLock<Reached>,
+}
+
+/// The machines of a lab, reachable.
+#[derive(Debug)]
+struct Reached {
+    machines: Machines,
+    /// Where ssh's connections are shared, for as long as this lives.
+    _sockets: TempDir,
+}
+
+/// Facts found out about a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Node {
-    address: IpAddr,
+pub(super) struct RemoteNode {
+    pub(super) address: IpAddr,
     device: String,
     interface: String,
-    /// What it answered to [`question`] then: first the boot in which that was so.
+    /// Its answer to [`question`] then: first the boot in which that was so.
     boot: String,
 }
 
@@ -86,7 +98,7 @@ fn sums(programs: &[Program]) -> Result<BTreeMap<String, String>> {
 /// # Errors
 ///
 /// The records cannot be read.
-pub fn all(cache: &Cache) -> Result<Vec<Shared>> {
+pub fn all(cache: &Cache) -> Result<Vec<RemoteLab>> {
     let directory = cache.path("labs");
     let Ok(entries) = fs::read_dir(&directory) else { return Ok(Vec::new()) };
     let mut names: Vec<String> = entries
@@ -102,8 +114,9 @@ pub fn all(cache: &Cache) -> Result<Vec<Shared>> {
 /// # Errors
 ///
 /// Its record cannot be read.
-pub fn find(cache: &Cache, name: &str) -> Result<Option<Shared>> {
-    cache::read_record(&path(cache, name))
+pub fn find(cache: &Cache, name: &str) -> Result<Option<RemoteLab>> {
+    let record = cache::read_record(&path(cache, name))?;
+    Ok(record.map(|record| RemoteLab::new(cache, record, false)))
 }
 
 fn path(cache: &Cache, name: &str) -> PathBuf {
@@ -123,17 +136,17 @@ pub fn up(
     source: &Source,
     programs: &[Program],
     logs: &Path,
-) -> Result<(Shared, bool)> {
+) -> Result<(RemoteLab, bool)> {
     let directory = cache.path("labs");
     fs::create_dir_all(&directory).at("failed to create", &directory)?;
     let _alone = alone(cache, source)?;
     let selection = choice.selection();
     let sums = sums(programs)?;
-    if let Some(lab) = find(cache, name)?.filter(|lab| lab.selection == selection)
-        && lab.programs == sums
+    if let Some(lab) = find(cache, name)?.filter(|lab| lab.record.selection == selection)
+        && lab.record.programs == sums
         && lab.answers_the_same(str::eq)?
     {
-        return Ok((lab, true));
+        return Ok((RemoteLab { is_made_ready: true, ..lab }, true));
     }
     let (machines, maker) = match source {
         Source::Qemu(_) => return Err(Error::setup("QEMU machines are no machines of others")),
@@ -151,7 +164,7 @@ pub fn up(
             return Err(Error::boot(format!("{title}: {device} is not ACTIVE, or its peer does not answer"))
                 .next("run it again, which makes the device anew"));
         }
-        Ok(Node {
+        Ok(RemoteNode {
             address: machine.setting.address,
             device: machine.device.clone(),
             interface: machine.interface.clone(),
@@ -160,8 +173,9 @@ pub fn up(
     })?;
     let (name, logs, recording) = (name.to_owned(), logs.to_owned(), None);
     let description = source.description();
-    let lab = Shared { name, selection, description, logs, recording, programs: sums, nodes };
-    lab.keep(cache)?;
+    let record = RemoteRecord { name, selection, description, logs, recording, programs: sums, nodes };
+    let lab = RemoteLab::new(cache, record, true);
+    lab.keep()?;
     Ok((lab, false))
 }
 
@@ -174,34 +188,28 @@ fn alone(cache: &Cache, source: &Source) -> Result<Option<Lock>> {
     }
 }
 
-/// A lab's machines, reachable.
-#[derive(Debug)]
-pub struct Open {
-    machines: Machines,
-    /// Where ssh's connections are shared, for as long as this lives.
-    _sockets: TempDir,
-}
+impl RemoteLab {
+    fn new(cache: &Cache, record: RemoteRecord, is_made_ready: bool) -> RemoteLab {
+        RemoteLab { cache: cache.clone(), record, is_made_ready, reached: OnceLock::new() }
+    }
 
-impl Shared {
     /// Reaches its machines as they were recorded; nothing is asked of them yet.
     ///
     /// # Errors
     ///
     /// The hosts file cannot be read any more; an instance does not run, and what reaches it would start it.
-    pub fn open(&self) -> Result<Open> {
+    fn reach(&self) -> Result<Reached> {
         let sockets = ssh::provider::sockets()?;
-        let hosts = match self.choice()? {
-            Choice::Ssh { hosts, .. } => {
-                Some((Toolbox::of(&Cache::open()?).tool("ssh")?, Hosts::read(&hosts)?))
-            }
+        let hosts = match Choice::of(&self.record.selection)? {
+            Choice::Ssh { hosts, .. } => Some((Toolbox::of(&self.cache).tool("ssh")?, Hosts::read(&hosts)?)),
             Choice::Multipass { .. } if !multipass::provider::are_running()? => {
-                let name = &self.name;
+                let name = &self.record.name;
                 return Err(Error::boot(format!("not both machines of the lab {name} run"))
                     .next(format!("look at them: multipass info --no-runtime-information rdma-server rdma-client\nbring them up again: {}", invocation::lab("up"))));
             }
             _ => None,
         };
-        let by_role = self.nodes.iter().map(|(&role, node)| {
+        let by_role = self.record.nodes.iter().map(|(&role, node)| {
             let setting = match &hosts {
                 Some((ssh, hosts)) => Setting {
                     address: node.address,
@@ -218,7 +226,21 @@ impl Shared {
             (role, machine)
         });
         let machines = Machines { by_role: by_role.collect(), surveys: BTreeMap::new() };
-        Ok(Open { machines, _sockets: sockets })
+        Ok(Reached { machines, _sockets: sockets })
+    }
+
+    /// Both machines, reached once.
+    pub(super) fn machines(&self) -> Result<&Machines> {
+        if let Some(reached) = self.reached.get() {
+            return Ok(&reached.machines);
+        }
+        let reached = self.reach()?;
+        Ok(&self.reached.get_or_init(|| reached).machines)
+    }
+
+    /// One of both.
+    pub(super) fn machine(&self, role: Role) -> Result<&Machine> {
+        Ok(&self.machines()?.by_role[&role])
     }
 
     /// Whether its machines answer, were not restarted, and have their devices ACTIVE.
@@ -231,139 +253,25 @@ impl Shared {
     /// A machine that does not answer is not as it was; what it lacks is said by whoever brings it. Only a daemon that
     /// does not answer is an error: waiting for it once is enough.
     fn answers_the_same(&self, is_same: fn(&str, &str) -> bool) -> Result<bool> {
-        let open = match self.open() {
+        let machines = match self.machines() {
             Err(error) if error.kind() == Kind::Timeout => return Err(error),
             Err(_) => return Ok(false),
-            Ok(open) => open,
+            Ok(machines) => machines,
         };
         let same = both(|role| {
-            let (node, peer) = (&self.nodes[&role], self.address(role.peer()));
-            let output = open.machine(role).run_root(&question(&node.device, peer), SHORT)?;
+            let (node, peer) = (&self.record.nodes[&role], self.record.nodes[&role.peer()].address);
+            let output = machines.by_role[&role].run_root(&question(&node.device, peer), SHORT)?;
             Ok(is_same(&node.boot, &output.stdout))
         });
         Ok(same.is_ok_and(|same| same.values().all(|same| *same)))
     }
 
-    /// Which machines were chosen.
-    ///
-    /// # Errors
-    ///
-    /// The record names none that there are.
-    pub fn choice(&self) -> Result<Choice> {
-        Choice::of(&self.selection)
+    /// Its record.
+    pub(super) fn path(&self) -> PathBuf {
+        path(&self.cache, &self.record.name)
     }
 
-    /// What of `choice` it has not: see [`Choice::differences`].
-    pub fn differences(&self, choice: &Choice) -> Vec<String> {
-        choice.differences(&self.selection)
-    }
-
-    /// A node's address on the RDMA network.
-    pub fn address(&self, role: Role) -> IpAddr {
-        self.nodes[&role].address
-    }
-
-    fn keep(&self, cache: &Cache) -> Result<()> {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|source| Error::setup("failed to write the lab's record").source(source))?;
-        write_whole(&path(cache, &self.name), &text)
-    }
-
-    /// Begins to record into `file`.
-    ///
-    /// # Errors
-    ///
-    /// It records already, or tcpdump does not begin to listen.
-    pub fn start_capture(&mut self, cache: &Cache, file: &Path) -> Result<()> {
-        if let Some(recording) = &self.recording {
-            return Err(Error::capture(format!("already recording into {}", recording.file().display()))
-                .next(format!("end it first: {}", invocation::lab("capture stop"))));
-        }
-        self.recording = Some(Recording::start(self.open()?.machine(Role::Server), file)?);
-        self.keep(cache)
-    }
-
-    /// Ends the recording; gives its file and its packets by the node that sent them.
-    ///
-    /// # Errors
-    ///
-    /// Nothing is being recorded, or as [`Recording::stop`].
-    pub fn stop_capture(&mut self, cache: &Cache) -> Result<(PathBuf, BTreeMap<Role, u64>)> {
-        let recording = self.recording.take().ok_or_else(|| Error::capture("nothing is being recorded"))?;
-        let open = self.open()?;
-        // Forgotten whatever comes: what failed to stop is ended by the next start.
-        self.keep(cache)?;
-        let (machine, addresses) = (open.machine(Role::Server), open.machines.addresses());
-        let file = recording.stop(machine, &addresses)?;
-        let sent = decode_file(&file, &addresses)?.sent;
-        let packets = addresses.iter().map(|(role, own)| (*role, sent.get(own).copied().unwrap_or(0)));
-        Ok((file, packets.collect()))
-    }
-
-    /// Ends what runs there, and puts devices, MTU and neighbours back.
-    ///
-    /// # Errors
-    ///
-    /// As [`Machines::reset`].
-    pub fn reset(&mut self, cache: &Cache) -> Result<()> {
-        self.open()?.machines.reset(Network::default())?;
-        self.recording = None;
-        self.keep(cache)
-    }
-
-    /// Gives the machines back: instances are stopped; hosts lose the device that was made there. The record goes.
-    ///
-    /// # Errors
-    ///
-    /// The machines do not answer.
-    pub fn down(&self, cache: &Cache) -> Result<()> {
-        match self.choice()? {
-            Choice::Multipass { .. } => multipass::down::stop()?,
-            _ => {
-                let open = self.open()?;
-                both(|role| reset::give_back(open.machine(role)))?;
-            }
-        }
-        let path = path(cache, &self.name);
-        fs::remove_file(&path).at("failed to remove", &path)
-    }
-}
-
-impl Open {
-    /// One of both.
-    pub fn machine(&self, role: Role) -> &Machine {
-        &self.machines.by_role[&role]
-    }
-
-    /// The words that run a shell command as root with the terminal of a person, and what tells its exit code
-    /// afterwards: carriers do not (multipass runs a command that exits with 4 again and again).
-    pub fn person(&self, role: Role, command: &str, terminal: bool) -> (Command, Ending) {
-        let (line, ending) = Ending::line(command);
-        (self.machine(role).host().shell(Some(&line), terminal), ending)
-    }
-
-    /// The exit code of a command of [`Open::person`] that has ended.
-    ///
-    /// # Errors
-    ///
-    /// The command was cut off, or the machine does not answer.
-    pub fn exit_code(&self, role: Role, ending: &Ending) -> Result<u8> {
-        let output = self.machine(role).run_root(&ending.code(), SHORT)?;
-        output.stdout.trim().parse().map_err(|_| {
-            Error::boot(format!("{}: the command was cut off", self.machine(role).title()))
-                .next(format!("what it started may run on: {} ends it", invocation::lab("reset")))
-        })
-    }
-
-    /// Ends a command of [`Open::person`] that was interrupted here: there too, with what it started.
-    ///
-    /// # Errors
-    ///
-    /// It does not end, or the machine does not answer.
-    pub fn end(&self, role: Role, ending: &Ending) -> Result<()> {
-        let machine = self.machine(role);
-        machine.demand("the interrupted command has ended", &ending.end(), SHORT).map(drop).map_err(|error| {
-            error.next(format!("what it started may run on: {} ends it", invocation::lab("reset")))
-        })
+    pub(super) fn keep(&self) -> Result<()> {
+        cache::write_record(&self.path(), &self.record)
     }
 }

@@ -1,0 +1,102 @@
+//! A synthetic capture of very many queue pairs, to see what bounds cost.
+//!
+//! In: how many queue pairs, and whether each loses a packet. Out: a pcap file into `impl Write`, the same bytes for the same numbers, in constant memory.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use crate::synth::{FrameBuilder, Written};
+use crate::wire::{Opcode, Psn};
+
+/// Queue pair number of the first requester, and of the first responder.
+const REQUESTER_QPN: u32 = 0x1000;
+const RESPONDER_QPN: u32 = 0x80_0000;
+/// Round in which each queue pair loses its packet.
+const LOST_ROUND: u32 = 2;
+/// Time between two packets in nanoseconds.
+const STEP_NS: u64 = 1_000;
+
+/// Rounds of one SEND and its acknowledgement on every queue pair in turn, so that all are open at a time; every ICRC is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd {
+    /// Connections, 8,388,607 at most.
+    pub connections: u32,
+    /// SENDs of each connection.
+    pub rounds: u32,
+    /// Whether of each connection the third SEND is missing, with its acknowledgement and those behind it.
+    pub loses_one: bool,
+}
+
+impl Crowd {
+    /// Writes it as a little-endian pcap file with nanoseconds.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn write_pcap(&self, mut sink: impl Write) -> io::Result<Written> {
+        let mut written = Written { bytes: 24, ..Written::default() };
+        for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 262_144, 1] {
+            sink.write_all(&u32::to_le_bytes(word))?;
+        }
+        let (requester, responder) = (IpAddr::from([198, 51, 100, 2]), IpAddr::from([198, 51, 100, 1]));
+        let mut put = |frame: &[u8]| -> io::Result<()> {
+            let ns = 1_700_000_000_000_000_000 + written.packets * STEP_NS;
+            for word in [ns / 1_000_000_000, ns % 1_000_000_000, frame.len() as u64, frame.len() as u64] {
+                sink.write_all(&(word as u32).to_le_bytes())?;
+            }
+            sink.write_all(frame)?;
+            written.packets += 1;
+            written.bytes += 16 + frame.len() as u64;
+            Ok(())
+        };
+        for round in 0..self.rounds {
+            for connection in 0..self.connections {
+                let psn = Psn::new(connection).plus(round);
+                if !(self.loses_one && round == LOST_ROUND) {
+                    let send = FrameBuilder::new(requester, responder, Opcode(0x04))
+                        .destination_qpn(RESPONDER_QPN + connection)
+                        .psn(psn)
+                        .ack_request()
+                        .payload(b"crowd");
+                    put(&send.build())?;
+                }
+                if !self.loses_one || round < LOST_ROUND {
+                    let ack = FrameBuilder::new(responder, requester, Opcode(0x11))
+                        .destination_qpn(REQUESTER_QPN + connection)
+                        .psn(psn)
+                        .aeth(0x1f, round + 1);
+                    put(&ack.build())?;
+                }
+            }
+        }
+        written.messages = u64::from(self.connections) * u64::from(self.rounds - u32::from(self.loses_one));
+        sink.flush()?;
+        Ok(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Reader;
+    use crate::{Analysis, Names, Report, Rule};
+
+    fn report(connections: u32, loses_one: bool) -> Report {
+        let mut bytes = Vec::new();
+        Crowd { connections, rounds: 4, loses_one }.write_pcap(&mut bytes).unwrap();
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        let mut analysis = Analysis::new(Names::new());
+        while let Some(record) = reader.next().unwrap() {
+            analysis.push(&record);
+        }
+        analysis.finish()
+    }
+
+    #[test]
+    fn every_connection_is_clean_or_lacks_one_packet() {
+        let clean = report(50, false);
+        assert_eq!((clean.packets, clean.connections.len(), clean.findings.len()), (400, 50, 0));
+        let lossy = report(50, true);
+        let gaps = lossy.findings.iter().filter(|finding| finding.rule == Rule::RequestPsnGap).count();
+        assert_eq!((lossy.packets, lossy.connections.len(), gaps), (50 * 5, 50, 50));
+    }
+}

@@ -1,0 +1,51 @@
+//! Where machines log, and what an error tells of that.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::base::command::tail;
+use crate::base::error::Error;
+use crate::base::role::Role;
+use crate::provider::qemu::asleep;
+use crate::provider::qemu::control::{Control, Status};
+
+/// Why a machine is not there: its own end, or that it stands still, its console's last lines, and where to read on.
+pub(super) fn came_not_up(control: &Control, role: Role, logs: &Path, error: Error) -> Error {
+    let ending = control.ending(role);
+    let stands_still = control.status().ok().and_then(|status| stands_still(&status, role));
+    let (console, machine) = (console_log(logs, role), machine_log(logs, role));
+    let where_to_read =
+        format!("the whole console is in {}, QEMU's own words in {}", console.display(), machine.display());
+    let cure = ending.as_deref().and_then(asleep::host_cure);
+    let next = cure.map_or_else(|| where_to_read.clone(), |cure| format!("{cure}\n{where_to_read}"));
+    let ending = ending.map(|status| format!("qemu: {status}\n")).or(stands_still.map(|text| text + "\n"));
+    Error::boot(format!("node {role} did not come up"))
+        .source(error)
+        .detail(ending.unwrap_or_default() + &last_lines(&console))
+        .next(next)
+}
+
+/// That a machine's process was stopped, if it was.
+pub(super) fn stands_still(status: &Status, role: Role) -> Option<String> {
+    let pid = status.machines.get(&role).filter(|_| status.stopped.contains(&role))?;
+    Some(format!("node {role} stands still: its QEMU, process {pid}, was stopped by a signal (SIGSTOP)"))
+}
+
+/// The console's tail; a machine that was healthy until its end has said nothing.
+pub(super) fn last_lines(console: &Path) -> String {
+    let text = fs::read(console).unwrap_or_default();
+    match tail(&String::from_utf8_lossy(&text), 8) {
+        tail if tail.trim().is_empty() => "its console is empty".to_owned(),
+        tail => format!("its console ends:\n{tail}"),
+    }
+}
+
+/// The file of a machine's console among logs.
+pub(in crate::provider) fn console_log(logs: &Path, role: Role) -> PathBuf {
+    logs.join(format!("console-{role}.log"))
+}
+
+/// The file of QEMU's own words among logs.
+pub(in crate::provider) fn machine_log(logs: &Path, role: Role) -> PathBuf {
+    logs.join(format!("qemu-{role}.log"))
+}

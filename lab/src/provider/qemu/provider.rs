@@ -1,0 +1,466 @@
+//! The provider of QEMU guests: freezes both once, and forks them from there.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::base::cache::Cache;
+use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::progress::{Step, say};
+use crate::base::role::Role;
+use crate::base::selection::AccelChoice;
+use crate::guest::contents::Contents;
+use crate::guest::image::recipe::Recipe;
+use crate::guest::image::{Image, Release};
+use crate::host::toolbox::set::QEMU;
+use crate::host::toolbox::{Tool, Toolbox};
+use crate::host::{files, memory};
+use crate::node::{Node as _, Pair, Plan, Provenance, Provider};
+use crate::provider::qemu::accel::{self, Accel, Decision};
+use crate::provider::qemu::agent::Agent;
+use crate::provider::qemu::argv::{self, Files, Machine, Origin};
+use crate::provider::qemu::asleep::{self, Asleep};
+use crate::provider::qemu::control::Control;
+use crate::provider::qemu::frozen::Frozen;
+use crate::provider::qemu::guest::Guest;
+use crate::provider::qemu::log::{came_not_up, console_log, machine_log};
+use crate::provider::qemu::pair::QemuPair;
+use crate::provider::qemu::qmp::Qmp;
+use crate::provider::qemu::{deployment, sandbox, ssh};
+use crate::scenario::network::Wire;
+
+/// How long QEMU may take to make its sockets.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a fork may take to answer its first command.
+const WAKE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Memory that a node may take, in MiB; measured, with room.
+const NODE_MEMORY_MIB: u64 = 350;
+
+/// Files that a pair's guard may have open at once, and QEMU; measured, with room.
+const OPEN_FILES: u64 = 128;
+
+/// The command that asks whether rxe is up.
+const ACTIVE: &str = "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state";
+
+/// The provider of QEMU guests.
+#[derive(Debug)]
+pub struct Qemu {
+    cache: Cache,
+    image: Image,
+    origin: Provenance,
+    decision: Decision,
+    guard_program: PathBuf,
+    tools: Tools,
+    ssh_key: ssh::Key,
+    seed: Option<u64>,
+    is_confined: bool,
+}
+
+/// The programs that machines are made of.
+#[derive(Debug)]
+struct Tools {
+    qemu: Tool,
+    mkfs: Tool,
+    /// Ends a machine with its guard.
+    setpriv: Tool,
+}
+
+/// Words and variables of a process.
+type ProcessWords = (Vec<OsString>, Vec<(OsString, OsString)>);
+
+impl Tools {
+    fn of(toolbox: &Toolbox) -> Result<Tools> {
+        let [qemu, mkfs, setpriv] = [QEMU, "mkfs.erofs", "setpriv"].map(|name| toolbox.tool(name));
+        Ok(Tools { qemu: qemu?, mkfs: mkfs?, setpriv: setpriv? })
+    }
+
+    /// A machine that gets SIGKILL when the process that started it ends.
+    fn machine(&self, arguments: Vec<OsString>) -> ProcessWords {
+        let words = ["--pdeathsig", "KILL"].map(OsString::from).into_iter().chain(self.qemu.with(arguments));
+        (self.setpriv.with(words), [&self.setpriv.env[..], &self.qemu.env].concat())
+    }
+}
+
+impl Qemu {
+    /// Prepares the image of a release and chooses an accelerator. `guard_program` is the executable that runs
+    /// [`crate::provider::qemu::guard::main`] when called with `__guard`. With a `seed`, forks do not draw
+    /// fresh randomness: what they draw follows from the seed.
+    ///
+    /// # Errors
+    ///
+    /// The image cannot be built, or the asked accelerator does not work.
+    pub fn new(
+        guest: &'static Release,
+        cache: Cache,
+        choice: AccelChoice,
+        guard_program: &Path,
+        seed: Option<u64>,
+    ) -> Result<Qemu> {
+        Qemu::of(&Recipe::lab(guest), cache, choice, guard_program, seed)
+    }
+
+    /// The same for another kind of guest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qemu::new`].
+    pub fn of(
+        recipe: &Recipe,
+        cache: Cache,
+        choice: AccelChoice,
+        guard_program: &Path,
+        seed: Option<u64>,
+    ) -> Result<Qemu> {
+        let tools = Tools::of(&Toolbox::of(&cache))?;
+        let image = Image::ensure(&cache, recipe)?;
+        let decision = accel::decide(choice, &cache, &image, &tools.qemu)?;
+        let ssh_key = ssh::Key::ensure(&cache)?;
+        let origin = Provenance { release: recipe.release.name.clone(), kernel: image.kernel_version()? };
+        let is_confined = sandbox::works(&cache, &tools.qemu);
+        let guard_program = guard_program.to_owned();
+        Ok(Qemu { cache, image, origin, decision, guard_program, tools, ssh_key, seed, is_confined })
+    }
+
+    /// What its machines run.
+    pub fn origin(&self) -> &Provenance {
+        &self.origin
+    }
+
+    /// What the machines run on, and why.
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The lab's key for SSH.
+    pub fn ssh_key(&self) -> &ssh::Key {
+        &self.ssh_key
+    }
+
+    /// Starts a guard and forks both machines under it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Provider::bring_up`].
+    pub fn fork(&self, plan: &Plan<'_>) -> Result<QemuPair> {
+        let logs = plan.artifacts;
+        memory::demand(Role::BOTH.len() as u64 * NODE_MEMORY_MIB)?;
+        files::demand(OPEN_FILES)?;
+        // Before the guard, whose machines it must not keep waiting.
+        let frozen = self.frozen(logs)?;
+        let control = Control::start(&self.guard_program)?;
+        deployment::write(&self.tools.mkfs, &disk(control.directory()), plan.programs)?;
+        let mut pair = self.fork_under(control, frozen, logs)?;
+        pair.join(plan)?;
+        pair.control.arm(plan.faults)?;
+        Ok(pair)
+    }
+
+    /// Forks both machines under a guard that has none, with the deployment disk in its run directory. A
+    /// frozen state that is to blame if they do not wake is thrown away and made again, once.
+    ///
+    /// # Errors
+    ///
+    /// The machines do not come up from a fresh state either, or for a reason of this computer's.
+    pub fn fork_under(&self, control: Control, frozen: Frozen, logs: &Path) -> Result<QemuPair> {
+        let guests = match self.wake(&control, &frozen, &Role::BOTH, logs) {
+            Ok(guests) => guests,
+            Err(Asleep { error, blames_state: false }) => return Err(error),
+            Err(Asleep { error, .. }) => {
+                say(&format!("the frozen machines did not wake up and are made again: {error}"));
+                control.kill_machines()?;
+                frozen.discard()?;
+                let frozen = self.frozen(logs)?;
+                self.wake(&control, &frozen, &Role::BOTH, logs).map_err(|asleep| asleep.error)?
+            }
+        };
+        Ok(QemuPair {
+            guests,
+            origin: self.origin.clone(),
+            decision: self.decision.clone(),
+            ssh_key: self.ssh_key.copied_into(control.directory())?,
+            user: self.image.recipe().user.0,
+            known_hosts: known_hosts(control.directory()),
+            logs: logs.to_owned(),
+            still_since: Mutex::default(),
+            control,
+        })
+    }
+
+    /// The frozen pair, made if need be.
+    ///
+    /// # Errors
+    ///
+    /// The machines do not come up.
+    pub fn frozen(&self, logs: &Path) -> Result<Frozen> {
+        let accel = self.decision.accel;
+        let qemu = &self.tools.qemu;
+        Frozen::ensure(&self.cache, &self.image, accel, &self.ssh_key, qemu, |frozen| {
+            self.freeze(frozen, logs)
+        })
+    }
+
+    /// Boots both machines, warms what the first connection and command would pay for, and saves them.
+    fn freeze(&self, frozen: &Frozen, logs: &Path) -> Result<()> {
+        let control = Control::start(&self.guard_program)?;
+        deployment::write(&self.tools.mkfs, &disk(control.directory()), &[])?;
+        let mut guests = BTreeMap::new();
+        // One after the other: two guests that boot side by side on few processors take longer.
+        for role in Role::BOTH {
+            let step = Step::begin(format!("boot {role}"));
+            let agent = self.start(&control, role, frozen, Origin::Boot, logs).and_then(|agent| {
+                wait_ready(&agent, &console_log(logs, role), self.decision.accel)?;
+                Ok(agent)
+            });
+            let guest = Guest::new(role, agent.map_err(|error| came_not_up(&control, role, logs, error))?);
+            if self.image.recipe().has_rxe {
+                guest.demand("rxe is ACTIVE", ACTIVE)?;
+            }
+            guests.insert(role, guest);
+            step.done(if self.image.recipe().has_rxe { "rxe ACTIVE" } else { "" });
+        }
+        let step = Step::begin("freeze both machines");
+        check_joined(&control)?;
+        guests[&Role::Client].demand("the peer answers", &reach_peer())?;
+        self.warm(&guests, frozen)?;
+        for role in Role::BOTH {
+            let state = Qmp::connect(&Files::new(control.directory(), role).qmp())?.save()?;
+            frozen.write_state(role, &state)?;
+        }
+        step.done("");
+        Ok(())
+    }
+
+    fn warm(&self, guests: &BTreeMap<Role, Guest>, frozen: &Frozen) -> Result<()> {
+        let mut known_hosts = String::new();
+        for (role, guest) in guests {
+            let server = ssh::server(self.ssh_key.public(), self.image.recipe().user);
+            let host_key = guest.demand("the SSH server starts", &server)?;
+            known_hosts.push_str(&ssh::known_host(*role, &host_key.stdout));
+        }
+        fs::write(frozen.known_hosts(), known_hosts).at("failed to write", &frozen.known_hosts())?;
+        if !self.image.recipe().has_rxe {
+            return Ok(());
+        }
+        let address = argv::address(Role::Server);
+        let mut server = guests[&Role::Server].start("rping -s -C 1")?;
+        // The client asks again until the server listens.
+        let client = format!(
+            "for i in 1 2 3 4 5 6 7 8 9; do rping -c -a {address} -C 1 && exit; sleep 0.2; done; exit 1"
+        );
+        guests[&Role::Client].demand("an RDMA connection works", &client)?;
+        server.wait(WAKE_LIMIT)?;
+        for guest in guests.values() {
+            guest
+                .demand("tools run", "rdma resource show cm_id; date -s @$(date +%s); dmesg -r | tail -1")?;
+        }
+        Ok(())
+    }
+
+    /// Puts one machine back to the frozen state, beside a peer that goes on.
+    ///
+    /// # Errors
+    ///
+    /// It does not end, or does not come up.
+    pub fn fork_again(&self, pair: &mut QemuPair, role: Role) -> Result<()> {
+        pair.control.kill_machine(role)?;
+        let frozen = self.frozen(&pair.logs)?;
+        let awake = self.wake(&pair.control, &frozen, &[role], &pair.logs);
+        pair.guests.extend(awake.map_err(|asleep| asleep.error)?);
+        Ok(())
+    }
+
+    /// Starts machines from the frozen state; gives them when each has answered.
+    fn wake(
+        &self,
+        control: &Control,
+        frozen: &Frozen,
+        roles: &[Role],
+        logs: &Path,
+    ) -> Result<BTreeMap<Role, Guest>, Asleep> {
+        let origin = if self.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
+        ssh::keep_known_hosts(&frozen.known_hosts(), roles, &known_hosts(control.directory()))?;
+        let mut agents = BTreeMap::new();
+        for &role in roles {
+            agents.insert(role, self.start(control, role, frozen, origin, logs)?);
+        }
+        for &role in roles {
+            let state = frozen.read_state(role)?;
+            let qmp = Files::new(control.directory(), role).qmp();
+            Qmp::connect(&qmp).and_then(|mut qmp| qmp.load(state)).map_err(|error| {
+                let ending = asleep::ending(control, role);
+                let asleep = Asleep::not_taken(ending.as_deref(), error);
+                Asleep { error: came_not_up(control, role, logs, asleep.error), ..asleep }
+            })?;
+        }
+        let guests: BTreeMap<Role, Guest> =
+            agents.into_iter().map(|(role, agent)| (role, Guest::new(role, agent))).collect();
+        check_joined(control)?;
+        let mount = deployment::mount_command(&disk(control.directory()))?;
+        let mut started = Vec::new();
+        for (&role, guest) in &guests {
+            let wire = if role == Role::Client && roles.len() > 1 { reach_peer() } else { "true".to_owned() };
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let ready =
+                if self.image.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
+            let awake = format!("{}date -s @{now} >/dev/null\n{ready} && {wire}", draws(self.seed));
+            started.push((role, guest, guest.start(&awake)?));
+        }
+        for (role, guest, mut started) in started {
+            let what = "it is awake, sees its programs, rxe is ACTIVE and its peer answers";
+            started.wait(WAKE_LIMIT).and_then(|output| guest.expect(what, output)).map_err(|error| {
+                // Whose fault it is, either's: a machine that stands still keeps the other waiting.
+                let endings: String =
+                    roles.iter().filter_map(|&role| asleep::ending(control, role)).collect();
+                let ending = Some(endings.as_str()).filter(|endings| !endings.is_empty());
+                let stopped = control.status().is_ok_and(|status| !status.stopped.is_empty());
+                let asleep = Asleep::not_awake(ending, stopped, error);
+                Asleep { error: came_not_up(control, role, logs, asleep.error), ..asleep }
+            })?;
+        }
+        Ok(guests)
+    }
+
+    /// Starts one machine and connects to its agent's line.
+    fn start(
+        &self,
+        control: &Control,
+        role: Role,
+        frozen: &Frozen,
+        origin: Origin,
+        logs: &Path,
+    ) -> Result<Agent> {
+        let files = Files::new(control.directory(), role);
+        let machine = Machine {
+            role,
+            image: &self.image,
+            accel: self.decision.accel,
+            files: &files,
+            deployment: &disk(control.directory()),
+            console: &console_log(logs, role),
+            memory: &frozen.memory(role),
+            origin,
+            is_confined: self.is_confined,
+        };
+        for socket in [files.agent(), files.qmp()] {
+            // A machine that was here before leaves its sockets.
+            let _ = fs::remove_file(socket);
+        }
+        let (argv, env) = self.tools.machine(machine.argv());
+        control.start_machine(role, &argv, &env, &machine_log(logs, role))?;
+        let started = Instant::now();
+        loop {
+            // The agent's socket comes before QMP's.
+            match Agent::connect(&files.agent()) {
+                Ok(agent) if files.qmp().exists() => return Ok(agent),
+                Err(error) if control.ending(role).is_some() || started.elapsed() > START_LIMIT => {
+                    return Err(came_not_up(control, role, logs, error));
+                }
+                _ => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+impl Provider for Qemu {
+    fn name(&self) -> &'static str {
+        "qemu"
+    }
+
+    fn wire(&self) -> Wire {
+        Wire::Switch
+    }
+
+    fn provenance(&self) -> BTreeMap<Role, Provenance> {
+        Role::BOTH.map(|role| (role, self.origin.clone())).into()
+    }
+
+    fn contents(&self) -> Result<Option<Contents>> {
+        self.image.contents().map(Some)
+    }
+
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+        Ok(Box::new(self.fork(plan)?))
+    }
+}
+
+/// What makes a fork's randomness follow a seed: each read of a byte moves the kernel's generator on by one
+/// draw, and the seed says by how many.
+fn draws(seed: Option<u64>) -> String {
+    seed.map_or(String::new(), |seed| {
+        let draws = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+        format!("dd if=/dev/urandom of=/dev/null bs=1 count={draws} 2>/dev/null\n")
+    })
+}
+
+/// Waits for the agent of a booting machine with two limits: on silence, and in all.
+fn wait_ready(agent: &Agent, console: &Path, accel: Accel) -> Result<()> {
+    let (silence, total) = match accel {
+        Accel::Kvm => (Duration::from_secs(15), Duration::from_secs(60)),
+        Accel::Tcg => (Duration::from_secs(60), Duration::from_secs(240)),
+    };
+    let started = Instant::now();
+    let mut heard = (0, Instant::now());
+    loop {
+        match agent.wait_ready(Duration::from_millis(200)) {
+            Err(error) if error.kind() == Kind::Timeout => {}
+            result => return result,
+        }
+        let length = fs::metadata(console).map_or(0, |file| file.len());
+        if length != heard.0 {
+            heard = (length, Instant::now());
+        }
+        if heard.1.elapsed() > silence {
+            return Err(Error::timeout("progress of the boot", silence).kind_is(Kind::Boot));
+        }
+        if started.elapsed() > total {
+            return Err(Error::timeout("agent ready", total).kind_is(Kind::Boot));
+        }
+    }
+}
+
+/// Checks that both machines have connected their ports of the switch.
+fn check_joined(control: &Control) -> Result<()> {
+    let joined = control.status()?.joined;
+    match Role::BOTH.iter().find(|role| !joined.contains(role)) {
+        None => Ok(()),
+        Some(role) => Err(Error::boot(format!("node {role} has not connected to the switch"))),
+    }
+}
+
+/// What succeeds on the client if the server answers, from a MAC that is not the client's own: rxe takes a
+/// packet to its own MAC for loopback, which no capture sees.
+fn reach_peer() -> String {
+    let (server, mac) = (argv::address(Role::Server), argv::mac(Role::Server));
+    format!(
+        "ping -c 1 -W 5 {server} >/dev/null && grep -q '^{server} .* {mac} ' /proc/net/arp \
+         && ! grep -q {mac} /sys/class/net/*/address"
+    )
+}
+
+/// The host keys of a guard's machines.
+fn known_hosts(directory: &Path) -> PathBuf {
+    directory.join("known_hosts")
+}
+
+/// The deployment disk of a guard's machines.
+fn disk(directory: &Path) -> PathBuf {
+    directory.join("deployment")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seed_says_how_far_the_generator_moves_on() {
+        assert_eq!(draws(None), "");
+        assert_eq!(draws(Some(1)), "dd if=/dev/urandom of=/dev/null bs=1 count=2531 2>/dev/null\n");
+        assert_ne!(draws(Some(1)), draws(Some(2)));
+    }
+}
