@@ -96,7 +96,8 @@ fn swapped_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
     /// A number that a program means is mostly smaller: a length, a count, an index.
     const SMALL: u32 = 1 << 16;
     let report = facts.report?;
-    if !Role::BOTH.into_iter().any(|role| facts.is_in_trouble(role)) {
+    // One that hangs has said nothing of what it took.
+    if !Role::BOTH.into_iter().any(|role| facts.is_in_trouble(role) && !facts.is_hung(role)) {
         return None;
     }
     let is_swapped = |imm: u32| imm.swap_bytes() < SMALL && imm >= SMALL;
