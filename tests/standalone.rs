@@ -148,6 +148,53 @@ fn rping_runs_in_an_empty_directory_without_cargo() {
 
 #[test]
 #[ignore = "needs the lab's machines"]
+fn step_of_the_action_is_green_and_after_a_change_red_with_summary_annotation_and_artifacts() {
+    let user = User::new();
+    let command = |role: &str, count: u8| match role {
+        "server" => format!("rping -s -a {{server}} -C {count}"),
+        _ => format!("rping -c -a {{server}} -C {count}"),
+    };
+    let [server, client] = ["server", "client"].map(|role| command(role, 1));
+    user.run(&["run", "--server", &server, "--client", &client, "--snapshot", "trace.snap", "--accept"]).ok();
+    let step = |count: u8| {
+        let name = |what: &str| user.path(&format!("{what}-{count}"));
+        let mut step = Command::new("bash");
+        step.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.github/actions/run"));
+        step.current_dir(user.directory.path()).env("GITHUB_WORKSPACE", user.directory.path());
+        step.env("GITHUB_STEP_SUMMARY", name("summary")).env("GITHUB_OUTPUT", name("output"));
+        step.env("RUNNER_TEMP", user.directory.path()).env("LAB_BINARY", user.path("rdma-lab"));
+        step.env("LAB_SERVER", command("server", count)).env("LAB_CLIENT", command("client", count));
+        step.env("LAB_SNAPSHOT", "trace.snap").env("LAB_NAME", "ping").env("LAB_ARGUMENTS", "--timeout\n90");
+        let ran = finish(step);
+        let [summary, output] =
+            ["summary", "output"].map(|what| fs::read_to_string(name(what)).unwrap_or_default());
+        (ran, summary, output)
+    };
+    let (ran, summary, output) = step(1);
+    let stdout = ran.ok().stdout;
+    assert!(summary.contains("| ping | passed |") && !stdout.contains("::error"), "{summary}{stdout}");
+    assert!(output.contains("passed=true\n"), "{output}");
+    let (ran, summary, output) = step(2);
+    assert_eq!(ran.code, Some(1), "{}{}", ran.stdout, ran.stderr);
+    for part in [
+        "| ping | failed: WIRE |",
+        "diff\n--- accepted\n+++ found\n",
+        "\n+  client.qp1 > ",
+        "```mermaid\nsequenceDiagram\n",
+    ] {
+        assert!(summary.contains(part), "no {part} in {summary}");
+    }
+    assert!(ran.stdout.contains("::error file=trace.snap,line="), "{}", ran.stdout);
+    let artifacts = output.lines().find_map(|line| line.strip_prefix("artifacts=")).expect("a directory");
+    for file in ["index.html", "ping/report.html", "ping/trace.diff", "ping/trace.new", "ping/capture.pcapng"]
+    {
+        assert!(Path::new(artifacts).join(file).is_file(), "{file} in {artifacts}");
+    }
+    assert!(output.contains("passed=false\n"), "{output}");
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
 fn sample_programs_beside_the_program_are_deployed() {
     let user = User::new();
     fs::create_dir(user.path("rdma-lab-samples")).expect("a directory");

@@ -66,7 +66,7 @@ fn shot(browser: &Path, page: &Path, picture: &Path, size: &str, scheme: &str) -
         // Its own files are all that it opens.
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--hide-scrollbars", "--enable-logging=stderr", "--virtual-time-budget=4000"])
+        .args(["--hide-scrollbars", "--enable-logging=stderr"])
         .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("--screenshot={}", picture.display()))

@@ -4,12 +4,14 @@
 //! - [`completeness`]: whether the capture holds everything that was sent
 //! - [`agreement`]: whether the programs' reports agree with each other and with the packets
 //! - [`diagnosis`]: why a run failed
+//! - [`meant`]: what would have made a red run green
 //! - [`snapshot`]: the accepted trace
 
 pub mod agreement;
 pub mod completeness;
 pub mod diagnosis;
 pub mod judgement;
+pub mod meant;
 pub mod snapshot;
 pub mod verdict;
 

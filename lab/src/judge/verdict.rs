@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::invocation;
 use crate::base::role::Role;
 use crate::judge::diagnosis::Diagnosis;
+use crate::judge::meant::Meant;
 use crate::node::Provenance;
 
 /// Why a run failed, in the order in which a headline is chosen.
@@ -107,6 +108,8 @@ pub struct Verdict {
     pub replay: String,
     /// What is added to that command to accept a trace that is meant.
     pub accept: String,
+    /// Expectations that would have made the run green but for its trace, if it is meant.
+    pub meant: Option<Meant>,
     /// The trace, for the snapshot.
     #[serde(skip)]
     pub trace: Option<String>,
@@ -218,6 +221,14 @@ impl fmt::Display for Verdict {
         if self.can_be_accepted() && !self.accept.is_empty() {
             write!(f, "\n  if meant   {} {}", self.replay, self.accept)?;
         }
+        match &self.meant {
+            // `run` says what it expects by options; a scenario in its file.
+            Some(Meant { options, .. }) if self.accept == "--accept" => {
+                write!(f, "\n  if meant   {} {}", self.replay, options.join(" "))?;
+            }
+            Some(Meant { lines, .. }) => write!(f, "\n  if meant   {}", lines.join("\n             "))?,
+            None => {}
+        }
         Ok(())
     }
 }
@@ -256,6 +267,17 @@ mod tests {
              \u{20} artifacts  /a\n\
              \u{20} replay     again"
         );
+    }
+
+    #[test]
+    fn what_would_make_it_green_is_told_as_options_or_as_lines() {
+        let meant =
+            Meant { options: vec!["--client-exit 3".into()], lines: vec!["[expect.client] exit = 3".into()] };
+        let mut verdict =
+            Verdict { meant: Some(meant), accept: "--accept".to_owned(), ..verdict(&[Reason::App]) };
+        assert!(verdict.to_string().ends_with("\n  if meant   again --client-exit 3"), "{verdict}");
+        verdict.accept = "--review".to_owned();
+        assert!(verdict.to_string().ends_with("\n  if meant   [expect.client] exit = 3"), "{verdict}");
     }
 
     #[test]

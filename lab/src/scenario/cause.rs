@@ -246,6 +246,10 @@ causes! {
     "Neither a listener of RDMA CM nor a new TCP socket was there within the limit.",
     "say when it is ready: --ready port:N, or --ready delay:SECONDS for what listens by neither (see docs/programs.md)";
 
+    LimitTooShort, Ended, "the programs still exchange packets when their time is over",
+    "Nothing was refused and nothing was left without an answer: they would have gone on. Software emulation on a busy computer takes many times as long as hardware.",
+    "give them more time (--timeout SECONDS, timeout_s), or less to do";
+
     ProgramMissing, Local, "the program or a library of it is not on the node",
     "The shell or the loader ended with exit code 126 or 127.",
     "push it: --push FILE, or a local path as the command's first word";

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress::say;
 use crate::judge::judge;
+use crate::judge::meant::meant;
 use crate::judge::snapshot::{self, Accepted};
 use crate::judge::verdict::Verdict;
 use crate::node::Provider;
@@ -26,7 +27,11 @@ pub fn trial(provider: &dyn Provider, case: &Case<'_>, directory: &Path) -> Resu
     let accepted = Accepted::read(case.snapshot)?;
     let attempt = |directory: &Path| {
         let evidence = run(provider, case, directory)?;
-        Ok(judge(&evidence, directory, &accepted))
+        let mut verdict = judge(&evidence, directory, &accepted);
+        if !verdict.passed && !verdict.is_disturbed && !verdict.can_be_accepted() {
+            verdict.meant = meant(&evidence, directory, &accepted);
+        }
+        Ok(verdict)
     };
     let mut first = attempt(directory)?;
     first.is_superseded = first.is_disturbed;

@@ -8,6 +8,7 @@ use rdma_lab_cli::Front;
 
 mod decode;
 mod lab_speed;
+mod programs;
 
 /// The subcommands of `bench`.
 #[derive(Subcommand)]
@@ -16,6 +17,8 @@ pub(crate) enum Bench {
     Decode(decode::Args),
     /// How fast a lab comes up, is reset and runs scenarios, and what it takes.
     Lab(lab_speed::Args),
+    /// What the verdicts on RDMA programs are that nobody here wrote; writes docs/programs-of-others.md.
+    Programs(programs::Args),
 }
 
 /// Runs one of them.
@@ -23,5 +26,6 @@ pub(crate) fn run(command: &Bench, front: &Front) -> Result<ExitCode> {
     match command {
         Bench::Decode(args) => decode::run(args),
         Bench::Lab(args) => lab_speed::run(args, front),
+        Bench::Programs(args) => programs::run(args),
     }
 }

@@ -185,6 +185,16 @@ fn pair(cause: Cause) -> (Run, Run) {
             };
             (of(FailedKind::Timeout), of(FailedKind::Boot))
         }
+        Cause::LimitTooShort => {
+            let of = |programs_s| {
+                let mut run = Run::timed(send(0x04, &[ACK]));
+                run.frames_until(9_500);
+                run.evidence.node(Role::Client).is_timed_out = true;
+                run.evidence.seconds.insert("programs".to_owned(), programs_s);
+                run
+            };
+            (of(10.0), of(30.0))
+        }
         Cause::ProgramMissing => {
             let of = |code| {
                 let mut run = Run::new(Vec::new());

@@ -29,6 +29,7 @@ pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     }
     found.extend(peer_ended(facts));
     found.extend(peer_hung_up(facts));
+    found.extend(limit_too_short(facts));
     found.extend(ended(facts));
     found
 }
@@ -202,6 +203,23 @@ fn peer_hung_up(facts: &Facts<'_>) -> Option<Diagnosis> {
         Diagnosis::new(Cause::ExchangeCutShort, sentence)
             .shown_by([packet].into_iter().chain(last_lines(facts, role))),
     )
+}
+
+/// Programs that were stopped in the middle of what they do.
+fn limit_too_short(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let role = Role::BOTH.into_iter().find(|role| facts.is_hung(*role))?;
+    let programs_s = facts.evidence.seconds.get("programs").copied()?;
+    let is_silent = programs_s - facts.wire.ended_ns as f64 / 1e9 > SILENCE_S;
+    let packets = facts.wire.connected.values().sum::<u64>();
+    if is_silent || packets == 0 || !facts.wire.lost.is_empty() {
+        return None;
+    }
+    let limit = facts.evidence.scenario.timeout_s;
+    let sentence = format!(
+        "the programs still exchanged packets when their {limit} s were over: {packets} so far, the last {:.1} s before the end",
+        (programs_s - facts.wire.ended_ns as f64 / 1e9).max(0.0)
+    );
+    Some(Diagnosis::new(Cause::LimitTooShort, sentence).shown_by([format!("{role} had not ended")]))
 }
 
 /// The signal that ended a program by itself, as a shell tells it.

@@ -11,6 +11,7 @@ use super::{Diagnosis, diagnose};
 use crate::base::command::Output;
 use crate::base::role::Role;
 use crate::judge::completeness;
+use crate::judge::snapshot::Accepted;
 use crate::run::evidence::{Evidence, Failed, FailedKind};
 use crate::scenario::Scenario;
 use crate::scenario::cause::Cause;
@@ -63,6 +64,13 @@ impl Run {
         self
     }
 
+    /// Adds a message that is answered so many milliseconds after the first frame.
+    pub(super) fn frames_until(&mut self, ms: u64) {
+        let pair = Pair::new(1);
+        self.frames.push((ms, pair.request(0x04, 1).ack_request().payload(&[0; 4]).build()));
+        self.frames.push((ms, pair.response(0x11, 1).aeth(0x1f, 2).build()));
+    }
+
     /// Loses the frames with these indices.
     pub(super) fn without(mut self, lost: &[usize]) -> Run {
         self.fates.extend(lost.iter().map(|index| (*index, "fate=dropped")));
@@ -89,10 +97,18 @@ impl Run {
 
     /// What is diagnosed.
     pub(super) fn diagnosed(&mut self) -> Vec<Diagnosis> {
-        let not_taken = self.not_taken;
         let artifacts = tempfile::tempdir().unwrap();
-        write(artifacts.path(), &self.frames, &self.fates);
-        let report = self.evidence.decode(artifacts.path()).unwrap();
+        let report = self.counted_all(artifacts.path());
+        let completeness = completeness::check(&self.evidence, &report, artifacts.path()).unwrap();
+        assert_eq!(completeness.differences, [""; 0]);
+        diagnose(&self.evidence, Some(&report), &completeness, artifacts.path()).unwrap()
+    }
+
+    /// Writes the capture into `artifacts`, and lets the devices have counted what is in it.
+    fn counted_all(&mut self, artifacts: &Path) -> roce::Report {
+        let not_taken = self.not_taken;
+        write(artifacts, &self.frames, &self.fates);
+        let report = self.evidence.decode(artifacts).unwrap();
         for role in Role::BOTH {
             let of = |counts: &BTreeMap<IpAddr, u64>| {
                 counts.get(&self.evidence.addresses[&role]).copied().unwrap_or(0)
@@ -102,9 +118,7 @@ impl Run {
             let node = self.evidence.node(role);
             (node.sent, node.received) = (Some(sent), Some(received));
         }
-        let completeness = completeness::check(&self.evidence, &report, artifacts.path()).unwrap();
-        assert_eq!(completeness.differences, [""; 0]);
-        diagnose(&self.evidence, Some(&report), &completeness, artifacts.path()).unwrap()
+        report
     }
 
     pub(super) fn causes(&mut self) -> Vec<Cause> {
@@ -446,7 +460,7 @@ fn read_that_never_leaves_is_told_from_a_program_that_goes_on_sending() {
     assert_eq!(run(&frames), [Cause::ReadDepthNone]);
     frames.push((9_900, pair.request(0x04, 0).ack_request().payload(&[0; 4]).build()));
     frames.push((9_901, pair.response(0x11, 0).aeth(0x1f, 1).build()));
-    assert_eq!(run(&frames), []);
+    assert_eq!(run(&frames), [Cause::LimitTooShort]);
 }
 
 #[test]
@@ -462,4 +476,29 @@ fn immediate_in_the_other_byte_order_is_told_where_a_program_failed() {
     assert_eq!(of(7_u32.swap_bytes()).client_failed("").causes(), [Cause::ImmediateByteSwapped]);
     assert_eq!(of(7).client_failed("").causes(), [Cause::ClientFailed]);
     assert_eq!(of(7_u32.swap_bytes()).causes(), []);
+}
+
+#[test]
+fn run_that_is_meant_as_it_was_is_told_what_to_expect() {
+    let pair = Pair::new(1);
+    let mut run = refused(pair.passive.va, pair.passive.rkey ^ 1, 0x62).counted(Role::Client, "send_err", 2);
+    run.evidence.scenario.expect.completions = false;
+    let artifacts = tempfile::tempdir().unwrap();
+    run.counted_all(artifacts.path());
+    let of =
+        |evidence: &Evidence| crate::judge::meant::meant(evidence, artifacts.path(), &Accepted::NotDemanded);
+    let meant = of(&run.evidence).unwrap();
+    assert_eq!(meant.options, ["--client-exit 3", "--finding RequestRefused", "--counter client.send_err=2"]);
+    let expected = [
+        "[expect.client] exit = 3",
+        "[expect] findings = [\"RequestRefused\"]",
+        "[expect.client] counters = { send_err = 2 }",
+    ];
+    assert_eq!(meant.lines, expected);
+    // What no expectation accepts is not offered.
+    run.evidence.node(Role::Client).kernel_log = "<3>[    1.0] something broke\n".to_owned();
+    assert_eq!(of(&run.evidence), None);
+    run.evidence.node(Role::Client).kernel_log.clear();
+    run.evidence.node(Role::Server).is_timed_out = true;
+    assert_eq!(of(&run.evidence), None);
 }

@@ -117,6 +117,8 @@ pub struct Wire {
     pub repeats: Repeats,
     /// From the first packet to the last that is no connection management, in nanoseconds.
     pub busy_ns: u64,
+    /// From the first frame of any kind to that packet, in nanoseconds.
+    pub ended_ns: u64,
 }
 
 /// Requests of one sender to one queue pair.
@@ -154,13 +156,16 @@ impl Wire {
         }
         let mut answered = BTreeSet::new();
         let mut first_ns = None;
+        let mut first_frame_ns = None;
         while let Some(record) = reader.next().map_err(|source| unreadable(&path, source))? {
+            let first_frame_ns = *first_frame_ns.get_or_insert(record.timestamp_ns);
             let fate = record.fate();
             match record.frame() {
                 Frame::Roce(packet) => {
                     let first_ns = *first_ns.get_or_insert(record.timestamp_ns);
                     if packet.deth.is_none() {
                         wire.busy_ns = record.timestamp_ns.saturating_sub(first_ns);
+                        wire.ended_ns = record.timestamp_ns.saturating_sub(first_frame_ns);
                     }
                     if fate.is_sent() {
                         wire.sent((record.number, record.timestamp_ns), fate.is_delivered(), &packet);

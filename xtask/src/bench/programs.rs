@@ -1,0 +1,202 @@
+//! `cargo xtask bench programs`: every RDMA program of Debian's that the guest can hold, once each by `run`; the verdicts are a table.
+//!
+//! Calls this program's own `run` as a user does, and reads what it prints.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use lab::base::cache::write_whole;
+use lab::base::error::IoContext as _;
+use lab::{Error, Result};
+use serde::Deserialize;
+
+use rdma_lab_cli::output;
+
+use crate::workspace;
+
+/// The programs and how they are called.
+const TABLE: &str = include_str!("programs.toml");
+
+/// The name of every run, with which its verdict begins.
+const NAME: &str = "program";
+
+/// The arguments of `bench programs`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only pairs in whose commands this is.
+    #[arg(value_name = "PART")]
+    filter: Option<String>,
+    /// How often each pair is run; it is as the worst of its runs.
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// How long a pair may take, in seconds.
+    #[arg(long, default_value = "180")]
+    timeout: u64,
+    /// The document that the table is written to [default: docs/programs-of-others.md of a run without PART].
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+/// The file of pairs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    group: Vec<Group>,
+}
+
+/// Pairs that are run the same way.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    title: String,
+    ready: Option<String>,
+    stop: Option<String>,
+    #[serde(default)]
+    packages: Vec<String>,
+    pairs: Vec<[String; 2]>,
+}
+
+/// What `run` said of a pair.
+#[derive(Debug, PartialEq, Eq)]
+struct Verdict {
+    is_green: bool,
+    words: String,
+}
+
+/// Runs the pairs, prints and writes the table; exit code 1 if one is red.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let table = table()?;
+    let mut document = head();
+    let (mut count, mut red) = (0, 0);
+    for group in &table.group {
+        let mut rows = String::new();
+        for pair in &group.pairs {
+            if args
+                .filter
+                .as_ref()
+                .is_some_and(|part| !pair.iter().any(|command| command.contains(part.as_str())))
+            {
+                continue;
+            }
+            let mut verdict = once(args, group, pair)?;
+            for _ in 1..args.rounds {
+                let again = once(args, group, pair)?;
+                if verdict.is_green {
+                    verdict = again;
+                }
+            }
+            let [server, client] = pair;
+            let line = format!("| `{server}` | `{client}` | {} |", verdict.words);
+            output::line(&line)?;
+            let _ = writeln!(rows, "{line}");
+            count += 1;
+            red += usize::from(!verdict.is_green);
+        }
+        if !rows.is_empty() {
+            let _ = write!(document, "\n## {}\n\n", group.title);
+            let options = options(group);
+            if !options.is_empty() {
+                let _ = write!(document, "Run with `{}`.\n\n", options.join(" "));
+            }
+            let _ = write!(document, "| server | client | verdict |\n|--|--|--|\n{rows}");
+        }
+    }
+    let _ = write!(document, "\n{count} pairs, {} green, {red} red; rounds: {}.\n", count - red, args.rounds);
+    let usual = workspace::root().join("docs/programs-of-others.md");
+    if let Some(file) = args.write.clone().or(args.filter.is_none().then_some(usual)) {
+        write_whole(&file, document.as_bytes())?;
+    }
+    output::line(format_args!("{count} pairs, {red} red"))?;
+    Ok(if red == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn table() -> Result<Table> {
+    toml::from_str(TABLE)
+        .map_err(|error| Error::setup("xtask/src/bench/programs.toml").detail(error.to_string()))
+}
+
+fn head() -> String {
+    "# Programs of others\n\n\
+     RDMA programs of Debian's that nobody here wrote, each once by `run` between two fresh machines, and what the verdict says. Written by \
+     `cargo xtask bench programs`, which runs the pairs of `xtask/src/bench/programs.toml`: change it there.\n\n\
+     Green: both programs ended as they have to, the capture is complete, no rule is broken, counters and kernel logs are clean. A word \
+     behind it names what SoftRoCE did otherwise and nobody is held to. Red: the cause, and what it is concluded from.\n"
+        .to_owned()
+}
+
+/// The options of `run` that a group has.
+fn options(group: &Group) -> Vec<String> {
+    let ready = group.ready.iter().flat_map(|ready| ["--ready", ready]);
+    let stop = group.stop.iter().flat_map(|stop| ["--stop", stop]);
+    let mut options: Vec<String> = ready.chain(stop).map(str::to_owned).collect();
+    if !group.packages.is_empty() {
+        options.extend(["--packages".to_owned(), group.packages.join(",")]);
+    }
+    options
+}
+
+fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<Verdict> {
+    let own = std::env::current_exe()
+        .map_err(|source| Error::setup("failed to find this program").source(source))?;
+    let ran = Command::new(&own)
+        .args(["run", "--name", NAME, "--server", server, "--client", client])
+        .args(["--timeout", &args.timeout.to_string()])
+        .args(options(group))
+        .stdin(Stdio::null())
+        .output()
+        .at("failed to run", &own)?;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    match ran.status.code() {
+        Some(0 | 1) => Ok(verdict(ran.status.success(), &said)),
+        _ => Ok(Verdict {
+            is_green: false,
+            words: format!(
+                "not run: {}",
+                String::from_utf8_lossy(&ran.stderr).lines().last().unwrap_or_default()
+            ),
+        }),
+    }
+}
+
+/// Reads what `run` printed: its first line, and the deviations that it tells.
+fn verdict(is_green: bool, said: &str) -> Verdict {
+    let first = said.lines().find_map(|line| line.strip_prefix(&format!("{NAME}: "))).unwrap_or_default();
+    let causes = lab::scenario::cause::Cause::ALL.map(|cause| format!("{cause}"));
+    let told = said.lines().filter_map(|line| {
+        let (name, _) = line.strip_prefix("  ")?.split_once(": ")?;
+        causes.iter().find(|cause| *cause == name).map(|cause| format!("; {cause}"))
+    });
+    let words = match is_green {
+        true => format!("green: {first}{}", told.collect::<String>()),
+        false => format!("**red**: {first}"),
+    };
+    Verdict { is_green, words: words.replace('|', "\\|") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_have_a_placeholder_and_groups_are_run_as_run_takes_them() {
+        let table = table().unwrap();
+        for group in &table.group {
+            for [server, client] in &group.pairs {
+                assert!(!server.contains("{server}") && client.contains("{server}"), "{server}, {client}");
+            }
+            if let Some(ready) = &group.ready {
+                ready.parse::<lab::scenario::ready::Ready>().unwrap();
+            }
+        }
+        assert!(table.group.iter().map(|group| group.pairs.len()).sum::<usize>() > 30);
+    }
+
+    #[test]
+    fn verdict_is_what_run_says_first_and_the_deviations() {
+        let green = "program: 12 packets, complete\n  proven     both\n  SpuriousTimer: rxe's timer\n  artifacts  x\n";
+        assert_eq!(verdict(true, green).words, "green: 12 packets, complete; SpuriousTimer");
+        let red = "program: NobodyListens: nobody\n             packet 2: REJ\n";
+        assert_eq!(verdict(false, red).words, "**red**: NobodyListens: nobody");
+    }
+}
