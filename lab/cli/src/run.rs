@@ -61,7 +61,7 @@ pub struct Args {
     /// The signal that ends the server once the client has, for one that serves for ever; SIGINT reaches only what handles it.
     #[arg(long, value_name = "SIGNAL")]
     stop: Option<Stop>,
-    /// Write the run as a scenario: a file NAME.toml, for `test-e2e --scenarios` of its directory.
+    /// Write the run as a scenario: a file NAME.toml, which the option --scenarios finds in its directory.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     /// Compare and keep what must hold of the trace whatever the timing, rather than every packet.
