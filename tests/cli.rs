@@ -520,7 +520,7 @@ fn step_of_the_action_says_what_kept_it_from_beginning() {
         "{out}"
     );
     // A program that is there, and refuses what it is asked for: `xtask` has the same `run`.
-    let (code, out, err) = ran(&cargo_bin!("xtask"));
+    let (code, out, err) = ran(cargo_bin!("xtask"));
     assert!(code == 2 && out.contains("::error title=rdma-lab::the run could not begin"), "{out}{err}");
     assert!(out.contains("::stop-commands::"), "{out}");
     assert_eq!(fs::read_to_string(&output).expect("outputs"), "passed=false\n");

@@ -5,24 +5,14 @@
 use std::path::Path;
 
 use roce::{Report, Severity};
-use serde::{Deserialize, Serialize};
 
 use crate::base::role::Role;
 use crate::judge::diagnosis::rxe;
 use crate::judge::judgement::judge;
 use crate::judge::snapshot::Accepted;
-use crate::judge::verdict::Reason;
+use crate::judge::verdict::{Meant, Reason};
 use crate::run::evidence::Evidence;
 use crate::scenario::counters::{Count, Counters};
-
-/// Expectations that a run would have met.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Meant {
-    /// As options of `run`.
-    pub options: Vec<String>,
-    /// As lines of a scenario.
-    pub lines: Vec<String>,
-}
 
 /// The expectations that make a run green but for its trace; `None` where there are none, or none is missing.
 pub fn meant(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Option<Meant> {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::base::invocation;
 use crate::base::role::Role;
 use crate::judge::diagnosis::Diagnosis;
-use crate::judge::meant::Meant;
 use crate::node::Provenance;
 
 /// Why a run failed, in the order in which a headline is chosen.
@@ -59,6 +58,15 @@ pub struct Failure {
     pub reason: Reason,
     /// What was wrong; the first line says it in short.
     pub text: String,
+}
+
+/// Expectations that a run would have met.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meant {
+    /// As options of `run`.
+    pub options: Vec<String>,
+    /// As lines of a scenario.
+    pub lines: Vec<String>,
 }
 
 /// What came of one scenario.

@@ -2,6 +2,7 @@
 //!
 //! In: a [`Report`]. Out: a [`Ladder`], whose rows every output draws with the same words: [`svg`] as a picture, [`mermaid`] as a diagram in Markdown.
 
+mod arrow;
 mod mermaid;
 mod signs;
 mod svg;
@@ -13,6 +14,9 @@ use std::ops::RangeInclusive;
 use crate::fate::Fate;
 use crate::report::Report;
 use crate::trace::lines::{PacketLine, Part};
+
+pub use arrow::Ladder;
+use arrow::{Arrow, ArrowLength, LadderMark};
 
 /// Characters of a label; a longer one is cut.
 const LABEL: usize = 120;
@@ -34,75 +38,8 @@ impl Default for LadderOptions {
     }
 }
 
-/// What a sign tells of a packet, beside its part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum LadderMark {
-    Lost,
-    Late,
-    Altered,
-    Repeated,
-    NotReady,
-    Refused,
-    Finding,
-}
-
-impl LadderMark {
-    const ALL: [Self; 7] =
-        [Self::Lost, Self::Late, Self::Altered, Self::Repeated, Self::NotReady, Self::Refused, Self::Finding];
-
-    const fn words(self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::Late => "late",
-            Self::Altered => "altered",
-            Self::Repeated => "repeated",
-            Self::NotReady => "not ready",
-            Self::Refused => "refused",
-            Self::Finding => "breaks a rule",
-        }
-    }
-}
-
-/// How much of an arrow there is: what did not arrive as it was sent ends half way, what the switch sent begins there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ArrowLength {
-    Whole,
-    UpToTheSwitch,
-    FromTheSwitch,
-}
-
 /// A node's line; what a node sends to itself goes from its first to its second and back.
 type LadderLane = (IpAddr, bool);
-
-/// An arrow.
-#[derive(Clone, Debug)]
-pub(super) struct Arrow {
-    pub(super) number: u64,
-    /// Time in nanoseconds since the first packet of the capture.
-    pub(super) time_ns: i128,
-    /// Its ends, as indices of the lanes.
-    pub(super) from: usize,
-    pub(super) to: usize,
-    pub(super) part: Part,
-    pub(super) way: ArrowLength,
-    pub(super) marks: Vec<LadderMark>,
-    /// Name of the packet.
-    pub(super) words: String,
-    /// What else there is to say.
-    pub(super) more: String,
-    /// Rules that it breaks.
-    pub(super) rules: Vec<String>,
-}
-
-/// Packets between nodes, ready to be drawn.
-#[derive(Clone, Debug)]
-pub struct Ladder {
-    title: String,
-    lanes: Vec<String>,
-    arrows: Vec<Arrow>,
-    /// Packets that are left out behind the last.
-    more: u64,
-}
 
 impl Ladder {
     pub(super) fn new(report: &Report, options: &LadderOptions) -> Self {
@@ -161,25 +98,6 @@ impl Ladder {
             arrows,
             more,
         }
-    }
-
-    /// Number of the packets that are drawn.
-    pub fn len(&self) -> usize {
-        self.arrows.len()
-    }
-
-    /// Whether no packet is drawn.
-    pub fn is_empty(&self) -> bool {
-        self.arrows.is_empty()
-    }
-
-    /// Words at each packet, which every output has: its number, its time, its name, what else there is to say, and the rules that it breaks.
-    pub fn labels(&self) -> Vec<[String; 5]> {
-        let label = |arrow: &Arrow| {
-            let (number, time) = (arrow.number.to_string(), time(arrow.time_ns));
-            [number, time, arrow.words.clone(), arrow.more.clone(), arrow.rules.join(", ")]
-        };
-        self.arrows.iter().map(label).collect()
     }
 
     /// Draws it as one SVG picture that needs nothing else and that every renderer draws alike: no style sheet, each text at its own place.
@@ -279,16 +197,6 @@ fn visible(text: &str) -> String {
         if is_unseen(character) { out.extend(character.escape_unicode()) } else { out.push(character) }
     }
     out
-}
-
-/// A time for people: `12.3 µs`, `4.05 ms`.
-fn time(ns: i128) -> String {
-    let value = ns as f64;
-    match ns.unsigned_abs() {
-        0..1_000_000 => format!("{:.1} µs", value / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.2} ms", value / 1e6),
-        _ => format!("{:.3} s", value / 1e9),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Arrow, ArrowLength, Ladder, LadderMark, time};
+use super::arrow::{Arrow, ArrowLength, Ladder, LadderMark, time};
 use crate::trace::lines::Part;
 
 /// Characters of a diagram; Mermaid refuses more than 50,000.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::LadderMark;
+use super::arrow::LadderMark;
 use crate::trace::lines::Part;
 
 pub(super) const PAPER: &str = "#ffffff";

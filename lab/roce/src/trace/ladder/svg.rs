@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
+use super::arrow::{Arrow, ArrowLength, Ladder, LadderMark, time};
 use super::signs::{FAULT, LANE, PAPER, QUIET, TEXT, colour, colour_of, dashes, sign};
-use super::{Arrow, ArrowLength, Ladder, LadderMark, time};
 use crate::trace::lines::Part;
 
 const ROW: i64 = 36;
