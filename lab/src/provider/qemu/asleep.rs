@@ -3,7 +3,8 @@
 //! A frozen state is thrown away on evidence only: QEMU does not take it, or takes it and the guest does not wake. What
 //! this computer refused or ended (open files, memory, a killed process) is its own error, and the state is kept.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::base::error::{Error, Kind};
 use crate::base::invocation;
@@ -11,8 +12,9 @@ use crate::base::role::Role;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::process::Process;
 
-/// How long a machine's end may take to be known, once its sockets have closed.
-const ENDING_LIMIT: Duration = Duration::from_millis(500);
+/// How long a machine's end may take, once its sockets have closed, and how long until its guard knows of it: on a busy
+/// computer each takes seconds.
+const ENDING_LIMIT: Duration = Duration::from_secs(3);
 
 /// QEMU's own words for a state that it does not take.
 const NOT_TAKEN: &str = "load of migration failed";
@@ -71,17 +73,24 @@ pub(super) fn host_cure(ending: &str) -> Option<String> {
     Some(cure.replace("{}", &invocation::lab("down --all")))
 }
 
-/// How a machine ended, if it has; one whose sockets have just closed gets a moment to be known as ended.
+/// How a machine ended, if it has; one whose sockets have just closed gets a moment to end, and its guard one to know it.
 pub(super) fn ending(control: &Control, role: Role) -> Option<String> {
     let status = control.status().ok();
     if let Some(pid) = status.and_then(|status| status.machines.get(&role).copied())
         && let Some(process) = Process::find(pid)
-        && !process.is_stopped()
+        // One that lives is waited for in vain.
+        && (process.is_stopped() || process.wait_end(ENDING_LIMIT).is_err())
     {
-        // One that lives is waited for in vain, and briefly.
-        let _ = process.wait_end(ENDING_LIMIT);
+        return control.ending(role);
     }
-    control.ending(role)
+    let ended = Instant::now();
+    loop {
+        let ending = control.ending(role);
+        if ending.is_some() || ended.elapsed() > ENDING_LIMIT {
+            return ending;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[cfg(test)]
