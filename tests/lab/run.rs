@@ -189,10 +189,10 @@ fn run_is_saved_as_a_scenario_that_runs_the_same() {
 fn packages_of_the_release_are_there_for_a_run_that_names_them() {
     let user = User::new();
     let args = ["--packages", "qperf", "--ready", "port:19765", "--stop", "SIGTERM"];
-    user.run("qperf", "qperf {server} rc_lat", &args).ok();
-    user.run("qperf", "qperf {server} rc_lat", &args[2..]).fails(2, &["no program called qperf"]);
+    user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &args).ok();
+    user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &args[2..]).fails(2, &["no program called qperf"]);
     let none = ["--packages", "qprf"];
-    user.run("qperf", "qperf {server} rc_lat", &none).fails(1, &["qprf"]);
+    user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &none).fails(1, &["qprf"]);
 }
 
 #[test]

@@ -19,6 +19,9 @@ use crate::wire::capture::CAPTURE;
 /// What a kernel says of a management datagram that was changed so that its receiver cannot see it by the ICRC.
 const KERNEL_SEES: &str = "MAD received with unsupported base version";
 
+/// Kernel complaints that docs/findings.md knows, by a part of a line, and their names there.
+const KNOWN_COMPLAINTS: [(&str, &str); 1] = [("rxe_completer+", "CompleterWarns")];
+
 /// The longest recovery, in seconds: beyond rdma_cm's wait for an answer, 4.2 s, asked twice, and beyond the retries of a
 /// connection that it makes, 2.1 s each.
 const RECOVERY_S: f64 = 10.0;
@@ -143,11 +146,14 @@ pub fn judge(
         None if sent_again > 0 || stall_s >= STALL_S => (Outcome::Recovered, String::new()),
         None => (Outcome::Unharmed, String::new()),
     };
+    let told = verdict.failures.iter().flat_map(|failure| known_complaints(&failure.text));
+    let deviations =
+        verdict.notes.iter().map(|note| note.cause.name()).chain(told.map(str::to_owned)).collect();
     Tried {
         placement: placement.clone(),
         outcome,
         why,
-        deviations: verdict.notes.iter().map(|note| note.cause.name()).collect(),
+        deviations,
         sent_again,
         packets: verdict.packets,
         stall_s,
@@ -191,6 +197,12 @@ fn objections(demand: Demand, seen: Option<&AlteredWire>, verdict: &Verdict) -> 
         objections.extend(broken.map(|finding| wire.report.known().finding(finding)));
     }
     objections
+}
+
+/// Names of the known complaints in a text.
+fn known_complaints(text: &str) -> impl Iterator<Item = &'static str> {
+    let is_there = move |(part, name): (&str, &'static str)| text.contains(part).then_some(name);
+    KNOWN_COMPLAINTS.into_iter().filter_map(is_there)
 }
 
 /// The capture of a run with faults.

@@ -325,8 +325,7 @@ fn listens_on(listeners: &str, port: u16) -> bool {
 }
 
 /// Listeners on a node: identifiers of the RDMA connection manager, and TCP sockets.
-const LISTENERS: &str =
-    "rdma resource show cm_id | grep LISTEN; grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6 | cut -c 1-35";
+const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 == "0A" { print "TCP", $2 }' /proc/net/tcp /proc/net/tcp6"#;
 
 /// Notes both nodes' counters and kernel logs, read again until the counters agree with the capture, nothing
 /// moves any more, or the limit is reached.
@@ -372,8 +371,8 @@ mod tests {
     #[test]
     fn port_is_found_among_listeners_of_both_kinds() {
         let listeners = "link rxe0/- lqpn 0 qp-type RC state LISTEN ps TCP src-addr 0.0.0.0:7174 dst-addr 0.0.0.0:0\n\
-                         \x20  0: 00000000:0457 00000000:0000 0A\n";
-        assert!(listens_on(listeners, 7174) && listens_on(listeners, 1111));
+                         TCP 00000000:0457\nTCP 00000000000000000000000000000000:4D35\n";
+        assert!([7174, 1111, 19765].iter().all(|port| listens_on(listeners, *port)));
         assert!(!listens_on(listeners, 7471) && !listens_on(listeners, 174) && !listens_on("", 1));
     }
 
