@@ -2,7 +2,7 @@
 //!
 //! [`crate::test`] runs it in a process of its own; `tests/e2e.rs` makes the same trials those of cargo and nextest. They
 //! are marked ignored, since they need what `doctor` lists. The environment says which machines ([`Selection`]) and, by
-//! [`TrialOrder`], what is run; without that it is everything, once, in a directory of its own (one for all processes of a
+//! `TrialOrder`, what is run; without that it is everything, once, in a directory of its own (one for all processes of a
 //! nextest run).
 //!
 //! Each trial keeps its verdict and brings the results of the whole run up to date.

@@ -105,7 +105,7 @@ pub struct Selection {
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch_limit: Option<u64>,
-    /// The file that names two hosts: [server] and [client], each with `ssh` and `address` (SSH).
+    /// The file that names two hosts: `[server]` and `[client]`, each with `ssh` and `address` (SSH).
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<PathBuf>,
