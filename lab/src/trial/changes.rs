@@ -304,6 +304,9 @@ mod tests {
     fn snapshots_are_held_against_the_branch_they_left() {
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path();
+        if git(at, &["--version"]).is_none() {
+            return eprintln!("not tried: there is no git here");
+        }
         let run = |arguments: &[&str]| git(at, arguments).unwrap_or_else(|| panic!("git {arguments:?}"));
         run(&["init", "--quiet", "--initial-branch", "main"]);
         run(&["config", "user.email", "a@example.invalid"]);
