@@ -118,6 +118,12 @@ pub fn difference(snapshot: &str, trace: &str) -> Option<String> {
     Some(text)
 }
 
+/// Whether the snapshot of a scenario is there without insta's header, as `run --accept` writes it: insta takes the first lines of
+/// such a trace for a header of an older form.
+pub fn is_plain(directory: &Path, scenario: &str) -> bool {
+    fs::read_to_string(file(directory, scenario)).is_ok_and(|text| !text.starts_with("---\n"))
+}
+
 /// What follows the header of a snapshot file.
 pub(crate) fn content(file: &str) -> &str {
     file.strip_prefix("---\n")
