@@ -515,7 +515,11 @@ mod tests {
         assert_eq!(control.reply(), Reply::Silence);
         assert!(started.elapsed() < SILENCE_LIMIT);
         drop(listener);
-        assert_eq!(control.reply(), Reply::Gone);
+        // A process that another test starts has the socket open, too, until it is what it will be.
+        let dropped = Instant::now();
+        while control.reply() != Reply::Gone {
+            assert!(dropped.elapsed() < Duration::from_secs(5));
+        }
     }
 
     #[test]
