@@ -5,7 +5,8 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use crate::synth::{FrameBuilder, Written};
+use crate::synth::FrameBuilder;
+use crate::synth::pcap::{Pcap, Written};
 use crate::wire::{Opcode, Psn};
 
 /// Queue pair number of the first requester, and of the first responder.
@@ -13,8 +14,6 @@ const REQUESTER_QPN: u32 = 0x1000;
 const RESPONDER_QPN: u32 = 0x80_0000;
 /// Round in which each queue pair loses its packet.
 const LOST_ROUND: u32 = 2;
-/// Time between two packets in nanoseconds.
-const STEP_NS: u64 = 1_000;
 
 /// Rounds of one SEND and its acknowledgement on every queue pair in turn, so that all are open at a time; every ICRC is valid.
 #[derive(Clone, Copy, Debug)]
@@ -32,22 +31,9 @@ impl Crowd {
     ///
     /// # Errors
     /// Those of the sink.
-    pub fn write_pcap(&self, mut sink: impl Write) -> io::Result<Written> {
-        let mut written = Written { bytes: 24, ..Written::default() };
-        for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 262_144, 1] {
-            sink.write_all(&u32::to_le_bytes(word))?;
-        }
+    pub fn write_pcap(&self, sink: impl Write) -> io::Result<Written> {
+        let mut pcap = Pcap::begin(sink)?;
         let (requester, responder) = (IpAddr::from([198, 51, 100, 2]), IpAddr::from([198, 51, 100, 1]));
-        let mut put = |frame: &[u8]| -> io::Result<()> {
-            let ns = 1_700_000_000_000_000_000 + written.packets * STEP_NS;
-            for word in [ns / 1_000_000_000, ns % 1_000_000_000, frame.len() as u64, frame.len() as u64] {
-                sink.write_all(&(word as u32).to_le_bytes())?;
-            }
-            sink.write_all(frame)?;
-            written.packets += 1;
-            written.bytes += 16 + frame.len() as u64;
-            Ok(())
-        };
         for round in 0..self.rounds {
             for connection in 0..self.connections {
                 let psn = Psn::new(connection).plus(round);
@@ -57,20 +43,20 @@ impl Crowd {
                         .psn(psn)
                         .ack_request()
                         .payload(b"crowd");
-                    put(&send.build())?;
+                    pcap.put(&send.build())?;
                 }
                 if !self.loses_one || round < LOST_ROUND {
                     let ack = FrameBuilder::new(responder, requester, Opcode(0x11))
                         .destination_qpn(REQUESTER_QPN + connection)
                         .psn(psn)
                         .aeth(0x1f, round + 1);
-                    put(&ack.build())?;
+                    pcap.put(&ack.build())?;
                 }
             }
         }
-        written.messages = u64::from(self.connections) * u64::from(self.rounds - u32::from(self.loses_one));
-        sink.flush()?;
-        Ok(written)
+        pcap.written.messages =
+            u64::from(self.connections) * u64::from(self.rounds - u32::from(self.loses_one));
+        pcap.end()
     }
 }
 

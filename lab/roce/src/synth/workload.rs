@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
+use crate::synth::pcap::{Pcap, Written};
 use crate::synth::{FrameBuilder, Tunnel};
 use crate::wire::{Opcode, Psn};
 
@@ -16,8 +17,6 @@ const MESSAGE_PACKETS: u32 = 16;
 const ACK_EVERY: u32 = 64;
 /// Payload of a data packet in bytes: the path MTU.
 const PAYLOAD_BYTES: usize = 1024;
-/// Time between two packets in nanoseconds.
-const STEP_NS: u64 = 1_000;
 
 /// RC WRITEs of 16 packets of 1,024 bytes each on four queue pairs in turn, an acknowledgement after 64 packets; every ICRC is valid.
 #[derive(Clone, Copy, Debug)]
@@ -28,40 +27,18 @@ pub struct Workload {
     pub tunnel: Option<Tunnel>,
 }
 
-/// Extent of a written capture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Packets, acknowledgements included.
-    pub packets: u64,
-    /// Messages whose last packet is there.
-    pub messages: u64,
-    /// Bytes of the file.
-    pub bytes: u64,
-}
-
 impl Workload {
     /// Writes it as a little-endian pcap file with nanoseconds.
     ///
     /// # Errors
     /// The errors of the sink.
-    pub fn write_pcap(&self, mut sink: impl Write) -> io::Result<Written> {
-        let mut written = Written { bytes: 24, ..Written::default() };
-        for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 262_144, 1] {
-            sink.write_all(&u32::to_le_bytes(word))?;
-        }
+    pub fn write_pcap(&self, sink: impl Write) -> io::Result<Written> {
+        let mut pcap = Pcap::begin(sink)?;
         let (requester, responder) = (IpAddr::from([198, 51, 100, 2]), IpAddr::from([198, 51, 100, 1]));
         let mut payload = [0; PAYLOAD_BYTES];
-        let mut put = |frame: &[u8], written: &mut Written| -> io::Result<()> {
-            let wrapped = self.tunnel.map(|tunnel| tunnel.wrap(frame));
-            let frame = wrapped.as_deref().unwrap_or(frame);
-            let ns = 1_700_000_000_000_000_000 + written.packets * STEP_NS;
-            for word in [ns / 1_000_000_000, ns % 1_000_000_000, frame.len() as u64, frame.len() as u64] {
-                sink.write_all(&(word as u32).to_le_bytes())?;
-            }
-            sink.write_all(frame)?;
-            written.packets += 1;
-            written.bytes += 16 + frame.len() as u64;
-            Ok(())
+        let put = |frame: &[u8], pcap: &mut Pcap<_>| match self.tunnel {
+            Some(tunnel) => pcap.put(&tunnel.wrap(frame)),
+            None => pcap.put(frame),
         };
         for at in 0..self.data_packets {
             let queue_pair = at as u32 % QUEUE_PAIRS;
@@ -88,18 +65,17 @@ impl Workload {
             if is_answered {
                 builder = builder.ack_request();
             }
-            put(&builder.build(), &mut written)?;
-            written.messages += u64::from(place == MESSAGE_PACKETS - 1);
+            put(&builder.build(), &mut pcap)?;
+            pcap.written.messages += u64::from(place == MESSAGE_PACKETS - 1);
             if is_answered {
                 let ack = FrameBuilder::new(responder, requester, Opcode(0x11))
                     .destination_qpn(0x10 + queue_pair)
                     .psn(psn)
                     .aeth(0x1f, (n + 1) / MESSAGE_PACKETS);
-                put(&ack.build(), &mut written)?;
+                put(&ack.build(), &mut pcap)?;
             }
         }
-        sink.flush()?;
-        Ok(written)
+        pcap.end()
     }
 }
 
