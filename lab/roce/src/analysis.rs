@@ -22,7 +22,7 @@ use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
 use crate::flow::{Connection, Datagrams, FlowChange, Placed, Side, Tracker, management, packets};
-use crate::message::{Message, MessageKind, Outcome};
+use crate::message::{Message, MessageKind, MessageOutcome};
 use crate::message_log::MessageId;
 use crate::names::Names;
 use crate::paths::Paths;
@@ -34,7 +34,7 @@ use crate::rule::Rule;
 use crate::rules::{capture_one_direction, cnp_too_frequent, partition_key_differs, request_not_answered};
 use crate::seen_frames::SeenFrames;
 use crate::wire::{
-    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn, Transport,
+    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn, X,
 };
 
 /// Sizes that bound the memory.

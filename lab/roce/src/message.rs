@@ -78,7 +78,7 @@ impl fmt::Display for MessageKind {
 
 /// Outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum MessageOutcome {
     /// The last packet was not seen.
     Incomplete,
     /// All of it was sent; nothing answered, or nothing has to.
@@ -95,7 +95,7 @@ pub enum Outcome {
     Unanswered,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for MessageOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Incomplete => f.write_str("incomplete"),
@@ -147,7 +147,7 @@ pub struct Message {
     /// Time of the packet that ended it in nanoseconds since the epoch.
     pub ended_ns: Option<u64>,
     /// Outcome.
-    pub outcome: Outcome,
+    pub outcome: MessageOutcome,
 }
 
 impl Message {

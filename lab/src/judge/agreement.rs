@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use roce::wire::NakCode;
-use roce::{Message, MessageKind, Outcome};
+use roce::{Message, MessageKind, MessageOutcome};
 use serde::Deserialize;
 
 use crate::base::role::Role;
@@ -195,10 +195,10 @@ fn seen(message: &Message, side: Side, status: &str) -> Work {
 /// How the message ended for one side; `None` if it did not, or if that side is not told.
 fn status_of(message: &Message, side: Side) -> Option<&'static str> {
     match message.outcome {
-        Outcome::Acknowledged | Outcome::Responded => Some(SUCCESS),
-        Outcome::Refused(code) if side == Side::Requester => refused_with(code),
-        Outcome::Refused(_) | Outcome::Sent | Outcome::Incomplete => None,
-        Outcome::NotReady | Outcome::Unanswered => None,
+        MessageOutcome::Acknowledged | MessageOutcome::Responded => Some(SUCCESS),
+        MessageOutcome::Refused(code) if side == Side::Requester => refused_with(code),
+        MessageOutcome::Refused(_) | MessageOutcome::Sent | MessageOutcome::Incomplete => None,
+        MessageOutcome::NotReady | MessageOutcome::Unanswered => None,
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
             is_whole: true,
             sent_ns: 0,
             ended_ns: None,
-            outcome: Outcome::Acknowledged,
+            outcome: MessageOutcome::Acknowledged,
         }
     }
 
@@ -289,15 +289,15 @@ mod tests {
         let stdout = [(Role::Server, ""), (Role::Client, client)].into();
         let mut message = message(MessageKind::Write, None);
         let judge = |message: &Message| disagreements(&stdout, std::slice::from_ref(message), &addresses());
-        message.outcome = Outcome::Refused(NakCode::RemoteAccessError);
+        message.outcome = MessageOutcome::Refused(NakCode::RemoteAccessError);
         assert_eq!(judge(&message), Vec::<String>::new());
-        message.outcome = Outcome::Refused(NakCode::InvalidRequest);
+        message.outcome = MessageOutcome::Refused(NakCode::InvalidRequest);
         assert_eq!(
             judge(&message),
             ["client, qp 18, completion 1: the program was told RDMA_WRITE with REM_ACCESS_ERR, \
               the wire shows RDMA_WRITE with REM_INV_REQ_ERR"]
         );
-        message.outcome = Outcome::Sent;
+        message.outcome = MessageOutcome::Sent;
         assert_eq!(judge(&message).len(), 1);
     }
 
@@ -306,7 +306,7 @@ mod tests {
         let client = r#"{"completion":{"side":"requester","opcode":"RDMA_WRITE","status":"REM_ACCESS_ERR","wr_id":1,"qp_num":18,"peer_qp_num":19,"posted":"RDMA_WRITE_WITH_IMM","length_bytes":0,"imm":null,"vendor_err":0}}"#;
         let stdout = [(Role::Server, ""), (Role::Client, client)].into();
         let found = |kind, is_whole| {
-            let outcome = Outcome::Refused(NakCode::RemoteAccessError);
+            let outcome = MessageOutcome::Refused(NakCode::RemoteAccessError);
             disagreements(&stdout, &[Message { outcome, is_whole, ..message(kind, None) }], &addresses())
                 .len()
         };
@@ -324,7 +324,7 @@ mod tests {
                 r#"{{"completion":{{"side":"requester","opcode":"{opcode}","status":"SUCCESS","wr_id":1,"qp_num":18,"peer_qp_num":19,"posted":"{posted}","length_bytes":8,"imm":null,"vendor_err":0}}}}"#
             );
             let stdout = [(Role::Server, ""), (Role::Client, client.as_str())].into();
-            let message = Message { bytes: 8, outcome: Outcome::Responded, ..message(kind, None) };
+            let message = Message { bytes: 8, outcome: MessageOutcome::Responded, ..message(kind, None) };
             assert_eq!(disagreements(&stdout, &[message], &addresses()), Vec::<String>::new());
         }
     }

@@ -146,10 +146,9 @@ fn proven(evidence: &Evidence, report: &Report, accepted: &Accepted) -> String {
         [0, 0] => vec!["both programs ended with 0".to_owned()],
         [server, client] => vec![format!("server ended with {server}, client with {client}, as expected")],
     };
-    let answered = report
-        .messages
-        .iter()
-        .filter(|message| matches!(message.outcome, roce::Outcome::Acknowledged | roce::Outcome::Responded));
+    let answered = report.messages.iter().filter(|message| {
+        matches!(message.outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
+    });
     parts.push(format!("messages: {}, answered: {}", report.messages.len(), answered.count()));
     parts.push(match &scenario.expect.findings[..] {
         [] => "no rule broken".to_owned(),

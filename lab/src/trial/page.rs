@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use roce_page::{Calls, Capture, Cause, Collector, Counter, Entry, Index, Output, Page, Run, State, Traces};
+use roce_page::{
+    Calls, Capture, Cause, Collector, Counter, Index, IndexRow, Page, Run, RunState, RunText, Traces,
+};
 
 use crate::base::cache::write_whole;
 use crate::base::command;
@@ -63,14 +65,14 @@ pub fn find(directory: &Path) -> Result<PathBuf> {
     })
 }
 
-fn entry(run: &Path, verdict: &Verdict) -> Entry {
+fn entry(run: &Path, verdict: &Verdict) -> IndexRow {
     // One that was judged again is kept under its own name.
     let own = verdict.artifacts.strip_prefix(run).map(Path::to_owned);
     let directory =
         own.unwrap_or_else(|_| verdict.artifacts.file_name().map(PathBuf::from).unwrap_or_default());
     let page = directory.join(FILE);
     let link = run.join(&page).is_file().then(|| page.to_string_lossy().into_owned());
-    Entry {
+    IndexRow {
         name: verdict.scenario.clone(),
         state: state(verdict),
         headline: headline(verdict),
@@ -81,12 +83,12 @@ fn entry(run: &Path, verdict: &Verdict) -> Entry {
     }
 }
 
-fn state(verdict: &Verdict) -> State {
+fn state(verdict: &Verdict) -> RunState {
     match verdict {
-        Verdict { not_run: Some(_), .. } => State::NotRun,
-        Verdict { is_superseded: true, .. } => State::Disturbed,
-        Verdict { passed: true, .. } => State::Passed,
-        _ => State::Failed,
+        Verdict { not_run: Some(_), .. } => RunState::NotRun,
+        Verdict { is_superseded: true, .. } => RunState::Disturbed,
+        Verdict { passed: true, .. } => RunState::Passed,
+        _ => RunState::Failed,
     }
 }
 
@@ -234,13 +236,13 @@ fn calls(evidence: &Evidence) -> Vec<Calls> {
 }
 
 /// What the programs printed and the kernels logged.
-fn outputs(evidence: &Evidence) -> Vec<Output> {
+fn outputs(evidence: &Evidence) -> Vec<RunText> {
     let mut outputs = Vec::new();
     for role in Role::BOTH {
         let Some(node) = evidence.nodes.get(&role) else { continue };
         let title = format!("{role}: {}", evidence.scenario.command(role));
         let output = match &node.output {
-            None => Output {
+            None => RunText {
                 title,
                 remark: "not started, or never heard of again".to_owned(),
                 text: String::new(),
@@ -249,7 +251,7 @@ fn outputs(evidence: &Evidence) -> Vec<Output> {
                 let exit =
                     code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit code {code}"));
                 let late = if node.is_timed_out { ", stopped at the limit" } else { "" };
-                Output { title, remark: format!("{exit}{late}"), text: format!("{stdout}{stderr}") }
+                RunText { title, remark: format!("{exit}{late}"), text: format!("{stdout}{stderr}") }
             }
         };
         outputs.push(output);
@@ -258,7 +260,7 @@ fn outputs(evidence: &Evidence) -> Vec<Output> {
         let Some(node) = evidence.nodes.get(&role) else { continue };
         let lines = node.kernel_log.lines().count();
         let remark = format!("{lines} line{}", if lines == 1 { "" } else { "s" });
-        outputs.push(Output { title: format!("{role}: kernel log"), remark, text: node.kernel_log.clone() });
+        outputs.push(RunText { title: format!("{role}: kernel log"), remark, text: node.kernel_log.clone() });
     }
     outputs
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use roce::flow::Tracker;
-use roce::wire::{Icrc, NakCode, Operation, Packet, Syndrome, Transport};
+use roce::wire::{Icrc, NakCode, Operation, Packet, Syndrome, TransportService};
 use roce::{Connection, Names, Report, Rule, Side};
 
 use crate::base::error::Result;
@@ -180,7 +180,8 @@ impl Seen {
             return;
         }
         let place = sighting.and_then(|sighting| Some((sighting.connection?, sighting.distance?)));
-        let (Transport::Rc | Transport::Xrc, Some(((index, sender), at))) = (opcode.transport(), place)
+        let (TransportService::Rc | TransportService::Xrc, Some(((index, sender), at))) =
+            (opcode.transport(), place)
         else {
             *self.others.entry(opcode.to_string()).or_default() += 1;
             return;

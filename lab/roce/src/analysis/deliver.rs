@@ -18,7 +18,7 @@ impl Analysis {
             self.manage(packet, &message);
             return None;
         }
-        let is_uc = bth.opcode().transport() == Transport::Uc;
+        let is_uc = bth.opcode().transport() == X::Uc;
         let Placed { flow: index, sender, .. } = self.place(packet, true)?;
         let mut seen = Attribution { flow: index, sender, again: None };
         if !bth.opcode().is_request() || is_uc {
@@ -95,8 +95,8 @@ impl Analysis {
             return self.copy(number, packet);
         }
         match opcode.transport() {
-            Transport::Rc | Transport::Uc | Transport::Xrc => {}
-            Transport::Ud => {
+            X::Rc | X::Uc | X::Xrc => {}
+            X::Ud => {
                 self.datagram(number, timestamp_ns, packet);
                 return None;
             }
@@ -217,9 +217,9 @@ impl Analysis {
             is_whole: true,
             sent_ns: timestamp_ns,
             ended_ns: None,
-            outcome: Outcome::Sent,
+            outcome: MessageOutcome::Sent,
         });
-        self.ledger.messages.end(id, Outcome::Sent, None);
+        self.ledger.messages.end(id, MessageOutcome::Sent, None);
     }
 
     pub(super) fn connection_management(

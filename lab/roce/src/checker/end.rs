@@ -4,7 +4,7 @@ use crate::broken::Spot;
 use crate::checker::sink::Sink;
 use crate::checker::stream::{Repeated, Stream};
 use crate::flow::{Connection, Side};
-use crate::message::Outcome;
+use crate::message::MessageOutcome;
 use crate::rules::{
     refusal_without_cause, request_not_answered, request_refused, retry_count_exceeded, rnr_retries_ended,
 };
@@ -42,7 +42,7 @@ impl Stream {
         }
         sink.report(rnr_retries_ended::found(not_ready.naks).at(not_ready.at));
         if let Some(pending) = self.queue.first_from(not_ready.at.psn) {
-            sink.messages.end(pending.message, Outcome::NotReady, None);
+            sink.messages.end(pending.message, MessageOutcome::NotReady, None);
         }
     }
 
@@ -61,7 +61,7 @@ impl Stream {
         sink.report(broken.at(Spot { number, psn, is_request: true }));
         if let Some(pending) = pending {
             pending.excuse();
-            sink.messages.end(pending.message, Outcome::Unanswered, None);
+            sink.messages.end(pending.message, MessageOutcome::Unanswered, None);
         }
     }
 

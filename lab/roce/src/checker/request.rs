@@ -7,10 +7,10 @@ use crate::checker::pending::AnswerKind;
 use crate::checker::sink::{Arrival, Budget, Sink};
 use crate::checker::stream::{Assembly, Begin, Gap, HeldGap, Stream};
 use crate::flow::{Connection, Side, packets};
-use crate::message::Outcome;
+use crate::message::MessageOutcome;
 use crate::retransmission::RetransmissionClass;
 use crate::rules::{path_mtu_invalid, request_before_first_psn, request_psn_gap};
-use crate::wire::{Operation, Place, Psn, Transport};
+use crate::wire::{Operation, Place, Psn, X};
 
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
 const BEHIND_GAP_MAX: u32 = 4_096;
@@ -152,9 +152,9 @@ impl Stream {
             message.bytes = asked.payload_bytes;
             message.immediate = asked.immediate;
             message.is_whole = asked.opcode.place() == Place::Only;
-            message.outcome = Outcome::Sent;
+            message.outcome = MessageOutcome::Sent;
             let id = sink.messages.add(message);
-            sink.messages.end(id, Outcome::Sent, None);
+            sink.messages.end(id, MessageOutcome::Sent, None);
         }
     }
 
@@ -260,7 +260,7 @@ impl Stream {
             self.resume_at(Some(psn));
             return true;
         }
-        let is_uc = arrival.bth.opcode().transport() == Transport::Uc;
+        let is_uc = arrival.bth.opcode().transport() == X::Uc;
         // The missing one came late, and a NAK is on its way: what was sent behind it has to come again.
         if !self.gap.is_waiting() && !goes_on {
             let is_excused = sink.excuses(expected, psn.distance(expected) == 1);

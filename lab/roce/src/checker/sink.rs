@@ -3,7 +3,7 @@
 use crate::broken::Broken;
 use crate::checker::adverts::Adverts;
 use crate::checker::capture_faults::CaptureFaults;
-use crate::message::Outcome;
+use crate::message::MessageOutcome;
 use crate::message_log::{MessageId, MessageLog};
 use crate::profile::Profile;
 use crate::stats::Stats;
@@ -78,12 +78,14 @@ impl Sink<'_> {
         self.findings.push(broken);
     }
 
-    pub(super) fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {
+    pub(super) fn end(&mut self, message: MessageId, outcome: MessageOutcome, timestamp_ns: u64) {
         if let Some(message) = self.messages.end(message, outcome, Some(timestamp_ns)) {
             self.stats.ended(message);
-            if let (true, Some(va), Some(rkey)) =
-                (matches!(outcome, Outcome::Acknowledged | Outcome::Responded), message.va, message.rkey)
-            {
+            if let (true, Some(va), Some(rkey)) = (
+                matches!(outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded),
+                message.va,
+                message.rkey,
+            ) {
                 self.adverts.take(message.responder, va, rkey);
             }
         }

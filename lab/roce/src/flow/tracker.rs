@@ -9,9 +9,9 @@ use std::net::IpAddr;
 
 use crate::cm::Message as CmMessage;
 use crate::flow::requests::{RequestPsns, packets};
-use crate::flow::{Connection, Datagrams, Endpoint, Numbers, QueuePairName, Side};
+use crate::flow::{Connection, ConnectionEnd, Datagrams, Numbers, QueuePairName, Side};
 use crate::names::Names;
-use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, Transport};
+use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, X};
 
 /// A connection and the requests of both sides.
 #[derive(Debug)]
@@ -393,7 +393,7 @@ impl Tracker {
     pub(crate) fn take_in(&mut self, packet: &Packet<'_>, is_sent: bool, names: &Names) -> Option<Placed> {
         let bth = packet.bth?;
         let opcode = bth.opcode();
-        let is_connected = matches!(opcode.transport(), Transport::Rc | Transport::Uc | Transport::Xrc);
+        let is_connected = matches!(opcode.transport(), X::Rc | X::Uc | X::Xrc);
         let is_broken = matches!(packet.icrc, Icrc::Bad { .. }) || packet.stop.is_some() && !packet.is_cut;
         if !is_connected || is_broken || !opcode.is_known() {
             return None;
@@ -463,8 +463,8 @@ impl Tracker {
             self.insert_qpn((packet.destination, qpn), (index, requester));
             return Some((index, requester.other(), FlowChange::None));
         }
-        let active = Endpoint::new(packet.source, None);
-        let passive = Endpoint { number, ..Endpoint::new(packet.destination, Some(qpn)) };
+        let active = ConnectionEnd::new(packet.source, None);
+        let passive = ConnectionEnd { number, ..ConnectionEnd::new(packet.destination, Some(qpn)) };
         let index = self.add(Connection::unmanaged(active, passive), None);
         self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
         Some((index, Side::Active, FlowChange::Begun))
@@ -475,9 +475,9 @@ impl Tracker {
     fn begin_again(&mut self, index: usize, sender: Side, names: &Names) -> Option<usize> {
         let old = self.connection(index)?;
         let ends = [*old.endpoint(sender), *old.endpoint(sender.other())];
-        let [active, passive] = ends.map(|end| Endpoint {
+        let [active, passive] = ends.map(|end| ConnectionEnd {
             number: end.qpn.map(|_| self.numbers.next(&names.get(end.address))),
-            ..Endpoint::new(end.address, end.qpn)
+            ..ConnectionEnd::new(end.address, end.qpn)
         });
         let new = self.add(Connection::unmanaged(active, passive), None);
         for (side, end) in [(Side::Active, active), (Side::Passive, passive)] {

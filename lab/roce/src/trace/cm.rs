@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::cm::{Message, PrivateData, Rep, Req, ack_timeout_ns, attribute_name, path_mtu_bytes};
 use crate::flow::Side;
-use crate::message::{MessageKind, Outcome};
+use crate::message::{MessageKind, MessageOutcome};
 use crate::report::Report;
 use crate::row::CmRow;
 use crate::trace::labels::Labels;
@@ -77,7 +77,7 @@ pub(super) fn surplus(report: &Report, labels: &Labels<'_>) -> u64 {
 fn ends_on_either_side(report: &Report, index: usize, told: &[(&CmRow, Lines)]) -> bool {
     let last = report.messages.iter().rfind(|message| message.connection == Some(index));
     let is_told_to_both = last.is_some_and(|message| {
-        message.kind == MessageKind::WriteWithImmediate && message.outcome == Outcome::Acknowledged
+        message.kind == MessageKind::WriteWithImmediate && message.outcome == MessageOutcome::Acknowledged
     });
     let of_rank = |wanted: u16| told.iter().filter(move |(row, _)| rank(row) == wanted);
     let is_once = |wanted: u16| {

@@ -11,7 +11,7 @@ use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
 use crate::trace::labels::Labels;
 use crate::trace::{cm, render};
-use crate::wire::{Icrc, Role, Syndrome};
+use crate::wire::{Icrc, PacketRole, Syndrome};
 
 /// Part of a packet in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn of_row(labels: &Labels<'_>, row: &Row) -> PacketLine {
     let part = match (row.aeth, row.opcode.map(|opcode| opcode.role())) {
         (Some((Syndrome::RnrNak { .. }, _)), _) => Part::NotReady,
         (Some((Syndrome::Nak(_), _)), _) => Part::Refusal,
-        (_, Some(Role::Response)) => Part::Response,
+        (_, Some(PacketRole::Response)) => Part::Response,
         _ => Part::Request,
     };
     PacketLine {

@@ -10,7 +10,7 @@ use crate::row::Row;
 use crate::rule::Rule;
 use crate::trace::cm;
 use crate::trace::labels::Labels;
-use crate::wire::{Icrc, Operation, Role};
+use crate::wire::{Icrc, Operation, PacketRole};
 use crate::words::{immediate_words, length_words, number_words};
 
 /// Number of the text's format; a change of the text changes it.
@@ -114,7 +114,7 @@ pub(super) fn psn_offset(labels: &Labels<'_>, row: &Row) -> Option<(String, i32)
 /// The side whose requests a packet's PSN counts.
 pub(super) fn requester(row: &Row) -> Option<(usize, Side)> {
     let (index, sender) = row.flow?;
-    Some((index, if row.opcode?.role() == Role::Response { sender.other() } else { sender }))
+    Some((index, if row.opcode?.role() == PacketRole::Response { sender.other() } else { sender }))
 }
 
 pub(super) fn words(row: &Row) -> String {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use roce::Report;
 use roce::cm::{Message, PortSpace, RejReason};
-use roce::wire::{Frame, Icrc, Packet, Psn, Syndrome, Transport};
+use roce::wire::{Frame, Icrc, Packet, Psn, Syndrome, TransportService};
 
 use crate::base::error::Result;
 use crate::wire::capture::{CAPTURE, open, unreadable};
@@ -248,7 +248,7 @@ impl Wire {
             if !opcode.place().ends() && packet.payload_length_bytes > 0 {
                 self.pieces.entry(packet.source).or_default().insert(packet.payload_length_bytes);
             }
-            if opcode.transport() == Transport::Rc && !opcode.is_request() {
+            if opcode.transport() == TransportService::Rc && !opcode.is_request() {
                 let first = Answers { count: 0, packet: number, psn: bth.psn() };
                 self.answers.entry((packet.source, packet.destination)).or_insert(first).count += 1;
             }
@@ -272,7 +272,9 @@ impl Wire {
         now_ns: u64,
         packet: &Packet<'_>,
     ) {
-        let Some(bth) = packet.bth.filter(|bth| bth.opcode().transport() == Transport::Rc) else { return };
+        let Some(bth) = packet.bth.filter(|bth| bth.opcode().transport() == TransportService::Rc) else {
+            return;
+        };
         let receiver = (packet.destination, bth.destination_qpn());
         if !bth.opcode().is_request() {
             let is_refusal = packet
