@@ -34,7 +34,8 @@ use crate::rule::Rule;
 use crate::rules::{capture_one_direction, cnp_too_frequent, partition_key_differs, request_not_answered};
 use crate::seen_frames::SeenFrames;
 use crate::wire::{
-    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn, X,
+    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn,
+    TransportService,
 };
 
 /// Sizes that bound the memory.

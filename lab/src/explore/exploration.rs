@@ -19,7 +19,7 @@ use crate::explore::table;
 use crate::judge;
 use crate::judge::snapshot::Accepted;
 use crate::judge::verdict::Verdict;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::run::setup::Setup;
 use crate::run::{Case, run};
 use crate::scenario::counters::{Count, CountInWords, Counters};
@@ -305,7 +305,7 @@ fn undemanding(scenario: &Scenario) -> Scenario {
 }
 
 /// One run, judged without a trace to be held to.
-fn attempt(setup: &Setup, scenario: &Scenario, artifacts: &Path) -> Result<(Evidence, Verdict)> {
+fn attempt(setup: &Setup, scenario: &Scenario, artifacts: &Path) -> Result<(RunEvidence, Verdict)> {
     let _slot = setup.slot()?;
     let case = Case { scenario, programs: &setup.programs, snapshot: None, replay: "", accept: "" };
     let evidence = run(&setup.provider, &case, artifacts)?;

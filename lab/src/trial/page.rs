@@ -15,7 +15,7 @@ use crate::base::error::{Error, Result};
 use crate::base::progress::say;
 use crate::base::role::Role;
 use crate::judge::verdict::Verdict;
-use crate::run::evidence::{self, Evidence};
+use crate::run::evidence::{self, RunEvidence};
 use crate::wire::capture;
 
 /// The page's file in an artifact directory.
@@ -105,7 +105,7 @@ fn page(verdict: &Verdict, directory: &Path) -> Result<String> {
     // One that is judged again has its evidence where it ran.
     let places = [directory, verdict.artifacts.as_path()];
     let ran = places.into_iter().find(|place| place.join(evidence::FILE).is_file());
-    let evidence = ran.map(Evidence::read).transpose()?;
+    let evidence = ran.map(RunEvidence::read).transpose()?;
     let capture = match (ran, &evidence) {
         (Some(ran), Some(evidence)) => capture(&ran.join(capture::CAPTURE), evidence),
         _ => Capture::none(),
@@ -123,7 +123,7 @@ fn page(verdict: &Verdict, directory: &Path) -> Result<String> {
 }
 
 /// A run's capture; one that is missing or damaged has a remark, and what can be read of it.
-fn capture(path: &Path, evidence: &Evidence) -> Capture {
+fn capture(path: &Path, evidence: &RunEvidence) -> Capture {
     let name = capture::CAPTURE;
     let read = || -> Result<Capture> {
         let mut reader = capture::open(path)?;
@@ -156,7 +156,7 @@ fn capture(path: &Path, evidence: &Evidence) -> Capture {
     })
 }
 
-fn run(verdict: &Verdict, evidence: Option<&Evidence>) -> Run {
+fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
     let causes = verdict.causes.iter().map(|diagnosis| {
         let next = format!("next: {}", diagnosis.next);
         let lines = std::iter::once(&diagnosis.sentence).chain(&diagnosis.evidence).chain([&next]);
@@ -212,7 +212,7 @@ fn run(verdict: &Verdict, evidence: Option<&Evidence>) -> Run {
 }
 
 /// The counters that moved on either node, and then those that did not.
-fn counters(evidence: &Evidence) -> Vec<Counter> {
+fn counters(evidence: &RunEvidence) -> Vec<Counter> {
     let of = |role: Role| evidence.nodes.get(&role);
     let names: BTreeSet<&String> =
         Role::BOTH.into_iter().filter_map(of).flat_map(|node| node.counters.keys()).collect();
@@ -226,7 +226,7 @@ fn counters(evidence: &Evidence) -> Vec<Counter> {
 }
 
 /// Verbs calls and completions that the programs logged, with times of their own clocks.
-fn calls(evidence: &Evidence) -> Vec<Calls> {
+fn calls(evidence: &RunEvidence) -> Vec<Calls> {
     let of = |role: Role| Some((role, evidence.nodes.get(&role)?.output.as_ref()?));
     Role::BOTH
         .into_iter()
@@ -236,7 +236,7 @@ fn calls(evidence: &Evidence) -> Vec<Calls> {
 }
 
 /// What the programs printed and the kernels logged.
-fn outputs(evidence: &Evidence) -> Vec<RunText> {
+fn outputs(evidence: &RunEvidence) -> Vec<RunText> {
     let mut outputs = Vec::new();
     for role in Role::BOTH {
         let Some(node) = evidence.nodes.get(&role) else { continue };
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn run_without_a_capture_has_a_page_all_the_same() {
         let directory = tempfile::tempdir().unwrap();
-        let mut evidence = Evidence::new(&Scenario::new("x", "a <b>".to_owned(), "b".to_owned()));
+        let mut evidence = RunEvidence::new(&Scenario::new("x", "a <b>".to_owned(), "b".to_owned()));
         evidence.node(Role::Server).kernel_log = "<3>[ 1.0] </script>\n".to_owned();
         evidence.write(directory.path()).unwrap();
         let verdict = Verdict::failed("x", Reason::Boot, "no machine came up\nmore");

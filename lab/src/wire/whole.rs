@@ -84,7 +84,7 @@ pub(crate) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Resu
             missing.push(format!("it shows a loss: {}", report.known().finding(finding)));
         }
     }
-    let seen = Seen::read(report, capture)?;
+    let seen = SeenPackets::read(report, capture)?;
     missing.extend(seen.unprovable());
     for (index, connection) in report.connections.iter().enumerate() {
         let has_management = connection.port_space.is_some();
@@ -138,7 +138,7 @@ fn missing_management(connection: &Connection) -> Option<String> {
 
 /// The packets of a capture by what they say of others.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenPackets {
     has_management: bool,
     /// By connection and the side that asks.
     requests: HashMap<(usize, Side), Requests>,
@@ -146,9 +146,9 @@ struct Seen {
     others: BTreeMap<String, u64>,
 }
 
-impl Seen {
-    fn read(report: &Report, capture: &Path) -> Result<Seen> {
-        let mut seen = Seen::default();
+impl SeenPackets {
+    fn read(report: &Report, capture: &Path) -> Result<SeenPackets> {
+        let mut seen = SeenPackets::default();
         let mut tracker = Tracker::new(CONNECTIONS);
         let mut names = report.names.clone();
         each_packet(capture, |_, is_sent, _, packet| {
@@ -202,7 +202,7 @@ impl Seen {
 /// The requests of one queue pair, by distance from its first PSN, and their answers.
 #[derive(Debug, Default)]
 struct Requests {
-    asked: BTreeMap<i64, Request>,
+    asked: BTreeMap<i64, SeenRequest>,
     /// Positive acknowledgements.
     acknowledged: BTreeSet<i64>,
     /// READ responses and results of atomics.
@@ -216,7 +216,7 @@ struct Requests {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Request {
+struct SeenRequest {
     /// Bytes that a READ asks for, whose answers take a PSN for each path MTU of them.
     read_bytes: Option<u32>,
     /// Whether it is answered by READ responses or the result of an atomic.
@@ -226,7 +226,7 @@ struct Request {
     ends_message: bool,
 }
 
-impl Request {
+impl SeenRequest {
     /// PSNs that it takes.
     fn psns(&self, mtu: Option<u32>) -> i64 {
         self.read_bytes.zip(mtu).map_or(1, |(bytes, mtu)| i64::from(bytes.div_ceil(mtu.max(1)).max(1)))
@@ -238,7 +238,7 @@ impl Requests {
         let (Some(bth), Some(opcode)) = (packet.bth, packet.opcode()) else { return };
         let operation = opcode.operation();
         let bytes = packet.reth.map_or(0, |reth| reth.dma_length());
-        let request = Request {
+        let request = SeenRequest {
             read_bytes: (operation == Operation::ReadRequest).then_some(bytes),
             has_responses: matches!(
                 operation,

@@ -18,7 +18,7 @@ impl Analysis {
             self.manage(packet, &message);
             return None;
         }
-        let is_uc = bth.opcode().transport() == X::Uc;
+        let is_uc = bth.opcode().transport() == TransportService::Uc;
         let Placed { flow: index, sender, .. } = self.place(packet, true)?;
         let mut seen = Attribution { flow: index, sender, again: None };
         if !bth.opcode().is_request() || is_uc {
@@ -95,8 +95,8 @@ impl Analysis {
             return self.copy(number, packet);
         }
         match opcode.transport() {
-            X::Rc | X::Uc | X::Xrc => {}
-            X::Ud => {
+            TransportService::Rc | TransportService::Uc | TransportService::Xrc => {}
+            TransportService::Ud => {
                 self.datagram(number, timestamp_ns, packet);
                 return None;
             }

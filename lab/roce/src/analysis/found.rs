@@ -66,9 +66,9 @@ impl Analysis {
             .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
         self.find(broken, number, packet, requester);
         let opcode = packet.opcode();
-        self.cm_is_unsure |= opcode.is_none_or(|opcode| opcode.transport() == X::Ud);
+        self.cm_is_unsure |= opcode.is_none_or(|opcode| opcode.transport() == TransportService::Ud);
         let leaves_gap = opcode.is_none_or(|opcode| opcode.operation() != Operation::Acknowledge);
-        if !is_taken && opcode.is_none_or(|opcode| opcode.transport() != X::Ud) {
+        if !is_taken && opcode.is_none_or(|opcode| opcode.transport() != TransportService::Ud) {
             let psn = packet.bth.map(|bth| bth.psn());
             remember(&mut self.ledger.discarded, DiscardedPacket { psn, number, leaves_gap });
         }

@@ -11,7 +11,7 @@ use crate::rules::{
     atomic_address_misaligned, dma_length_too_large, initiator_depth_exceeded, length_mismatch,
     opcode_out_of_sequence,
 };
-use crate::wire::{Operation, Place, X};
+use crate::wire::{Operation, Place, TransportService};
 
 /// Packets that may follow inside a message.
 const GOES_ON: &str = "Middle or Last of the message before";
@@ -141,7 +141,7 @@ impl Stream {
                 self.lose_place();
             }
         }
-        if asked.opcode.transport() == X::Uc {
+        if asked.opcode.transport() == TransportService::Uc {
             sink.messages.end(open.message, MessageOutcome::Sent, None);
             return;
         }

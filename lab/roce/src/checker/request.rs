@@ -10,7 +10,7 @@ use crate::flow::{Connection, Side, packets};
 use crate::message::MessageOutcome;
 use crate::retransmission::RetransmissionClass;
 use crate::rules::{path_mtu_invalid, request_before_first_psn, request_psn_gap};
-use crate::wire::{Operation, Place, Psn, X};
+use crate::wire::{Operation, Place, Psn, TransportService};
 
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
 const BEHIND_GAP_MAX: u32 = 4_096;
@@ -260,7 +260,7 @@ impl Stream {
             self.resume_at(Some(psn));
             return true;
         }
-        let is_uc = arrival.bth.opcode().transport() == X::Uc;
+        let is_uc = arrival.bth.opcode().transport() == TransportService::Uc;
         // The missing one came late, and a NAK is on its way: what was sent behind it has to come again.
         if !self.gap.is_waiting() && !goes_on {
             let is_excused = sink.excuses(expected, psn.distance(expected) == 1);

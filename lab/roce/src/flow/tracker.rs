@@ -11,7 +11,7 @@ use crate::cm::Message as CmMessage;
 use crate::flow::requests::{RequestPsns, packets};
 use crate::flow::{Connection, ConnectionEnd, Datagrams, Numbers, QueuePairName, Side};
 use crate::names::Names;
-use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, X};
+use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, TransportService};
 
 /// A connection and the requests of both sides.
 #[derive(Debug)]
@@ -393,7 +393,8 @@ impl Tracker {
     pub(crate) fn take_in(&mut self, packet: &Packet<'_>, is_sent: bool, names: &Names) -> Option<Placed> {
         let bth = packet.bth?;
         let opcode = bth.opcode();
-        let is_connected = matches!(opcode.transport(), X::Rc | X::Uc | X::Xrc);
+        let is_connected =
+            matches!(opcode.transport(), TransportService::Rc | TransportService::Uc | TransportService::Xrc);
         let is_broken = matches!(packet.icrc, Icrc::Bad { .. }) || packet.stop.is_some() && !packet.is_cut;
         if !is_connected || is_broken || !opcode.is_known() {
             return None;

@@ -19,7 +19,7 @@ pub struct Opcode(
 /// The transport service, from the top three bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum X {
+pub enum TransportService {
     /// Reliable connection.
     Rc,
     /// Unreliable connection.
@@ -36,7 +36,7 @@ pub enum X {
     Vendor,
 }
 
-impl X {
+impl TransportService {
     /// Top three bits of its opcodes; of a manufacturer's the lowest.
     const fn bits(self) -> u8 {
         match self {
@@ -161,7 +161,7 @@ struct OperationRow {
     role: PacketRole,
     place: Place,
     headers: Headers,
-    transports: &'static [X],
+    transports: &'static [TransportService],
 }
 
 const fn row(
@@ -171,7 +171,7 @@ const fn row(
     role: PacketRole,
     place: Place,
     headers: Headers,
-    transports: &'static [X],
+    transports: &'static [TransportService],
 ) -> OperationRow {
     OperationRow { low, operation, words, role, place, headers, transports }
 }
@@ -186,11 +186,18 @@ const ATOMIC_ACK: Headers = AETH.with(Header::AtomicAckEth);
 const FLUSH: Headers = NONE.with(Header::Feth).with(Header::Reth);
 
 /// Transports of an operation.
-const CONNECTED: &[X] = &[X::Rc, X::Xrc];
-const RELIABLE: &[X] = &[X::Rc, X::Rd, X::Xrc];
-const STREAM: &[X] = &[X::Rc, X::Uc, X::Rd, X::Xrc];
-const EVERY: &[X] = &[X::Rc, X::Uc, X::Rd, X::Ud, X::Xrc];
-const RD_ONLY: &[X] = &[X::Rd];
+const CONNECTED: &[TransportService] = &[TransportService::Rc, TransportService::Xrc];
+const RELIABLE: &[TransportService] = &[TransportService::Rc, TransportService::Rd, TransportService::Xrc];
+const STREAM: &[TransportService] =
+    &[TransportService::Rc, TransportService::Uc, TransportService::Rd, TransportService::Xrc];
+const EVERY: &[TransportService] = &[
+    TransportService::Rc,
+    TransportService::Uc,
+    TransportService::Rd,
+    TransportService::Ud,
+    TransportService::Xrc,
+];
+const RD_ONLY: &[TransportService] = &[TransportService::Rd];
 
 /// Table of the operations, by the low five bits of the opcode.
 #[rustfmt::skip]
@@ -256,12 +263,14 @@ static OPCODES: [Meaning; 256] = {
 
 impl OperationRow {
     /// The operation with the headers that a transport adds.
-    const fn over(&self, transport: X) -> Meaning {
+    const fn over(&self, transport: TransportService) -> Meaning {
         let headers = match (transport, self.role) {
-            (X::Rd, PacketRole::Request) => self.headers.with(Header::Rdeth).with(Header::Deth),
-            (X::Rd, _) => self.headers.with(Header::Rdeth),
-            (X::Ud, _) => self.headers.with(Header::Deth),
-            (X::Xrc, PacketRole::Request) => self.headers.with(Header::XrcEth),
+            (TransportService::Rd, PacketRole::Request) => {
+                self.headers.with(Header::Rdeth).with(Header::Deth)
+            }
+            (TransportService::Rd, _) => self.headers.with(Header::Rdeth),
+            (TransportService::Ud, _) => self.headers.with(Header::Deth),
+            (TransportService::Xrc, PacketRole::Request) => self.headers.with(Header::XrcEth),
             _ => self.headers,
         };
         let Self { operation, words, role, place, .. } = *self;
@@ -278,15 +287,15 @@ impl Opcode {
 
     /// The transport service.
     #[inline]
-    pub const fn transport(self) -> X {
+    pub const fn transport(self) -> TransportService {
         match self.0 & 0xe0 {
-            0x00 => X::Rc,
-            0x20 => X::Uc,
-            0x40 => X::Rd,
-            0x60 => X::Ud,
-            0x80 => X::Cnp,
-            0xa0 => X::Xrc,
-            _ => X::Vendor,
+            0x00 => TransportService::Rc,
+            0x20 => TransportService::Uc,
+            0x40 => TransportService::Rd,
+            0x60 => TransportService::Ud,
+            0x80 => TransportService::Cnp,
+            0xa0 => TransportService::Xrc,
+            _ => TransportService::Vendor,
         }
     }
 
@@ -416,12 +425,12 @@ mod tests {
                 .filter(|opcode| opcode.transport() == transport && opcode.is_known())
                 .count()
         };
-        assert_eq!(known(X::Rc), 25);
-        assert_eq!(known(X::Uc), 12);
-        assert_eq!(known(X::Rd), 24);
-        assert_eq!(known(X::Ud), 2);
-        assert_eq!(known(X::Cnp), 1);
-        assert_eq!(known(X::Xrc), 25);
+        assert_eq!(known(TransportService::Rc), 25);
+        assert_eq!(known(TransportService::Uc), 12);
+        assert_eq!(known(TransportService::Rd), 24);
+        assert_eq!(known(TransportService::Ud), 2);
+        assert_eq!(known(TransportService::Cnp), 1);
+        assert_eq!(known(TransportService::Xrc), 25);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use roce::{Evidence, Finding, Message, MessageOutcome, Report, Rule};
 
 use crate::base::role::Role;
 use crate::judge::completeness::Why;
-use crate::run::evidence::Evidence as RunEvidence;
+use crate::run::evidence::RunEvidence;
 use crate::scenario::counters::{Count, CountInWords};
 use crate::scenario::fault::Action;
 

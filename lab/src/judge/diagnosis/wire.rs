@@ -88,7 +88,7 @@ pub struct Repeats {
 
 /// What was read from a capture.
 #[derive(Debug, Default)]
-pub struct Wire {
+pub struct WireFacts {
     /// Connection management, in its order; copies of the switch are not in it.
     pub management: Vec<Management>,
     /// Addresses that were asked for by ARP and never answered: how often, and the first packet.
@@ -131,16 +131,16 @@ struct SentRequests {
     is_asked: bool,
 }
 
-impl Wire {
+impl WireFacts {
     /// Reads the capture in `artifacts`, whose report this is.
     ///
     /// # Errors
     ///
     /// It cannot be read.
-    pub fn read(artifacts: &Path, report: &Report) -> Result<Wire> {
+    pub fn read(artifacts: &Path, report: &Report) -> Result<WireFacts> {
         let path = artifacts.join(CAPTURE);
         let mut reader = open(&path)?;
-        let mut wire = Wire::default();
+        let mut wire = WireFacts::default();
         let mut streams: HashMap<(IpAddr, IpAddr, u32), SentRequests> = HashMap::new();
         let mut peers = HashMap::new();
         for connection in &report.connections {

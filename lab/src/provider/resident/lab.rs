@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::base::error::{Error, Result};
 use crate::base::foreground::Terminal;
 use crate::base::role::Role;
-use crate::node::parcel::{Arrived, Parcel, Target};
+use crate::node::parcel::{Arrived, Destination, Parcel};
 use crate::provider::choice::Choice;
 use crate::provider::resident::report::LabReport;
 
@@ -95,7 +95,7 @@ pub trait Resident {
     /// # Errors
     ///
     /// See [`Resident`].
-    fn push(&self, role: Role, parcel: &Parcel, to: Target<'_>) -> Result<String>;
+    fn push(&self, role: Role, parcel: &Parcel, to: Destination<'_>) -> Result<String>;
 
     /// Gets a file from a node, or with `recursive` a directory, as `to`; verified.
     ///

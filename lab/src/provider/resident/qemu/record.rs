@@ -21,7 +21,7 @@ use crate::base::progress::say;
 use crate::base::role::Role;
 use crate::base::selection::{ProviderName, Selection, ToolSource};
 use crate::guest::image::recipe;
-use crate::node::{Pair as _, Plan};
+use crate::node::{NodePair as _, Plan};
 use crate::provider::choice::Choice;
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;

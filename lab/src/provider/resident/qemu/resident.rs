@@ -16,7 +16,7 @@ use crate::base::policy::Policy;
 use crate::base::role::Role;
 use crate::guest::contents::ENVIRONMENT;
 use crate::guest::image::{Release, recipe};
-use crate::node::parcel::{self, Arrived, Parcel, Target};
+use crate::node::parcel::{self, Arrived, Destination, Parcel};
 use crate::provider::choice::Choice;
 use crate::provider::qemu::argv;
 use crate::provider::qemu::log::{console_log, machine_log};
@@ -174,7 +174,7 @@ impl Resident for QemuLab {
         detached::started(role, &directory, &printed)
     }
 
-    fn push(&self, role: Role, parcel: &Parcel, to: Target<'_>) -> Result<String> {
+    fn push(&self, role: Role, parcel: &Parcel, to: Destination<'_>) -> Result<String> {
         let script = parcel.unpack_script(None, &sha256(&parcel.bytes), to, &unique());
         let session = self.session(role, &script)?.stdin(parcel.bytes.as_slice());
         let output = session.output(TRANSFER_LIMIT)?;

@@ -11,7 +11,7 @@ use crate::base::invocation;
 use crate::base::names::unique;
 use crate::base::role::Role;
 use crate::guest::contents::ENVIRONMENT;
-use crate::node::parcel::{Arrived, Parcel, Target};
+use crate::node::parcel::{Arrived, Destination, Parcel};
 use crate::provider::choice::Choice;
 use crate::provider::multipass;
 use crate::provider::remote::attended::{self, Ending};
@@ -118,7 +118,7 @@ impl Resident for RemoteLab {
         self.machine(role)?.detach(&format!("{ENVIRONMENT}; {command}"), &unique())
     }
 
-    fn push(&self, role: Role, parcel: &Parcel, to: Target<'_>) -> Result<String> {
+    fn push(&self, role: Role, parcel: &Parcel, to: Destination<'_>) -> Result<String> {
         self.machine(role)?.push_parcel(parcel, to)
     }
 
