@@ -189,7 +189,7 @@ fn packets(capture: &Capture, lines: &[PacketLine], nodes: &[String], strings: &
         let [source, destination] = line.queue_pairs.each_ref().map(|name| strings.add(name));
         push("source", source);
         push("destination", destination);
-        push("connection", line.connection.map_or(0, |index| index as i64 + 1));
+        push("connection", line.connection.map_or(0, |id| id.index() as i64 + 1));
         push("part", part(line.part));
         push("words", strings.add(&line.words));
         push("psn", strings.add(&line.psn));

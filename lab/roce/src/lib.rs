@@ -71,7 +71,7 @@ mod words;
 pub use analysis::Analysis;
 pub use fate::Fate;
 pub use finding::{Difference, Evidence, Finding, Refusal};
-pub use flow::{Connection, ConnectionEnd, Side};
+pub use flow::{Connection, ConnectionEnd, ConnectionId, Side, StreamId};
 pub use message::{Message, MessageKind, MessageOutcome};
 pub use names::Names;
 pub use profile::Profile;

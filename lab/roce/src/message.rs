@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::flow::{Connection, ConnectionId, Side};
 use crate::wire::{Header, NakCode, Opcode, Operation, Psn};
 use crate::words::immediate_words;
 
@@ -122,8 +123,8 @@ pub struct Message {
     pub responder: IpAddr,
     /// Queue pair number of the responder.
     pub responder_qpn: u32,
-    /// Connection, as an index into the report's; `None` for a datagram.
-    pub connection: Option<usize>,
+    /// The connection; `None` for a datagram.
+    pub connection: Option<ConnectionId>,
     /// Bytes that it moves: payloads of a WRITE or SEND, the requested length of a READ, 8 for an atomic.
     pub bytes: u64,
     /// Immediate, as the number that the four bytes are in network order.
@@ -154,5 +155,12 @@ impl Message {
     /// The immediate as the trace has it: `imm 22`.
     pub fn immediate_words(&self) -> Option<String> {
         self.immediate.map(immediate_words)
+    }
+
+    /// The side of its connection that asks.
+    pub(crate) fn requester_side(&self, Connection { active, passive, .. }: &Connection) -> Side {
+        let is_passive = passive.address == self.requester
+            && (active.address != self.requester || self.requester_qpn == passive.qpn);
+        if is_passive { Side::Passive } else { Side::Active }
     }
 }

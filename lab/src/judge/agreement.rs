@@ -242,7 +242,7 @@ mod tests {
             requester_qpn: Some(18),
             responder: [198, 51, 100, 1].into(),
             responder_qpn: 19,
-            connection: Some(0),
+            connection: None,
             bytes: 22,
             immediate,
             va: None,

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use roce::flow::Tracker;
 use roce::wire::{Icrc, NakCode, Operation, Packet, Syndrome, TransportService};
-use roce::{Connection, Names, Report, Rule, Side};
+use roce::{Connection, Names, Report, Rule, Side, StreamId};
 
 use crate::base::error::Result;
 use crate::base::role::Role;
@@ -86,21 +86,21 @@ pub(crate) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Resu
     }
     let seen = SeenPackets::read(report, capture)?;
     missing.extend(seen.unprovable());
-    for (index, connection) in report.connections.iter().enumerate() {
+    for (id, connection) in report.connection_ids().zip(&report.connections) {
         let has_management = connection.port_space.is_some();
         if has_management || seen.has_management {
             missing.extend(
-                missing_management(connection).map(|what| format!("connection {}: {what}", index + 1)),
+                missing_management(connection).map(|what| format!("connection {}: {what}", id.index() + 1)),
             );
         } else if !allowed.completions {
             missing.push(format!(
                 "connection {}: without connection management and completions nothing says where it ends",
-                index + 1
+                id.index() + 1
             ));
         }
-        for side in Side::BOTH {
-            if let Some(requests) = seen.requests.get(&(index, side)) {
-                let node = report.names.get(connection.endpoint(side).address);
+        for requester in Side::BOTH {
+            if let Some(requests) = seen.requests.get(&StreamId { connection: id, requester }) {
+                let node = report.names.get(connection.endpoint(requester).address);
                 let found = requests.missing(&node, connection.path_mtu_bytes, has_management, allowed);
                 missing.extend(found);
             }
@@ -140,8 +140,7 @@ fn missing_management(connection: &Connection) -> Option<String> {
 #[derive(Debug, Default)]
 struct SeenPackets {
     has_management: bool,
-    /// By connection and the side that asks.
-    requests: HashMap<(usize, Side), Requests>,
+    requests: HashMap<StreamId, Requests>,
     /// Packets of which no other tells, by what they are.
     others: BTreeMap<String, u64>,
 }
@@ -157,12 +156,13 @@ impl SeenPackets {
             }
         })?;
         // The report has the connections in the same order, without those that turned out to be directions of others.
-        let own: Vec<usize> = tracker.connections().map(|(number, _)| number).collect();
+        let own: HashMap<_, _> =
+            tracker.connections().map(|(id, _)| id).zip(report.connection_ids()).collect();
         let requests = std::mem::take(&mut seen.requests).into_iter();
         seen.requests = requests
-            .filter_map(|((number, side), requests)| {
-                let (number, side) = tracker.resolve(number, side);
-                Some(((own.binary_search(&number).ok()?, side), requests))
+            .filter_map(|(stream, requests)| {
+                let StreamId { connection, requester } = tracker.resolve_stream(stream);
+                Some((StreamId { connection: *own.get(&connection)?, requester }, requests))
             })
             .collect();
         Ok(seen)
@@ -180,14 +180,14 @@ impl SeenPackets {
             return;
         }
         let place = sighting.and_then(|sighting| Some((sighting.connection?, sighting.distance?)));
-        let (TransportService::Rc | TransportService::Xrc, Some(((index, sender), at))) =
+        let (TransportService::Rc | TransportService::Xrc, Some(((connection, sender), at))) =
             (opcode.transport(), place)
         else {
             *self.others.entry(opcode.to_string()).or_default() += 1;
             return;
         };
-        let side = if opcode.is_response() { sender.other() } else { sender };
-        let requests = self.requests.entry((index, side)).or_default();
+        let requester = if opcode.is_response() { sender.other() } else { sender };
+        let requests = self.requests.entry(StreamId { connection, requester }).or_default();
         match opcode.is_response() {
             true => requests.answer(at, packet),
             false => requests.request(at, packet),

@@ -15,13 +15,13 @@ impl Stream {
         if let Some(held) = self.held.filter(|held| held.is_proven) {
             self.held = None;
             let count = held.at.psn.distance(held.expected).max(1) as u64;
-            sink.capture.lost(held.at, (sink.flow, requester), count);
+            sink.capture.lost(held.at, sink.stream(requester), count);
         }
         self.report_held(sink);
         self.drop_behind(sink.budget);
         if let (Some(early), Some(end)) = (self.early.take(), self.sent_end) {
             let count = early.psn.plus(1).distance(end).max(1) as u64;
-            sink.capture.lost(early.at, (sink.flow, requester), count);
+            sink.capture.lost(early.at, sink.stream(requester), count);
         }
         if let Some(refused) = self.fatal.take() {
             let found = if refused.has_cause { request_refused::found } else { refusal_without_cause::found };

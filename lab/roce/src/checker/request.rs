@@ -108,7 +108,7 @@ impl Stream {
             return;
         }
         let next = if beyond > 0 { early.psn.plus(1) } else { psn };
-        sink.capture.lost(early.at, (sink.flow, requester), next.distance(expected).max(1) as u64);
+        sink.capture.lost(early.at, sink.stream(requester), next.distance(expected).max(1) as u64);
         self.is_lossy = true;
         if beyond > 0 {
             self.early = None;
@@ -122,7 +122,7 @@ impl Stream {
         let Some(early) = self.early else { return };
         if self.expected.is_some_and(|expected| early.psn.distance(expected) < 0) {
             self.early = None;
-            sink.capture.reordered(early.at, (sink.flow, requester));
+            sink.capture.reordered(early.at, sink.stream(requester));
             if early.is_ack {
                 self.acknowledge_before(early.psn.plus(1), timestamp_ns, sink);
             }
@@ -174,7 +174,7 @@ impl Stream {
     /// An answer shows that the responder has what the capture seems to lack: it was lost, or put elsewhere, by the recorder. Takes in what waited behind it.
     #[cold]
     pub(super) fn close_gap(&mut self, connection: &Connection, requester: Side, sink: &mut Sink<'_>) {
-        let place = (sink.flow, requester);
+        let place = sink.stream(requester);
         let Some(expected) = self.expected else { return };
         if let Some(held) = self.held.take() {
             if self.gap.is_waiting() {

@@ -3,6 +3,7 @@
 use crate::broken::Broken;
 use crate::checker::adverts::Adverts;
 use crate::checker::capture_faults::CaptureFaults;
+use crate::flow::{ConnectionId, Side, StreamId};
 use crate::message::MessageOutcome;
 use crate::message_log::{MessageId, MessageLog};
 use crate::profile::Profile;
@@ -24,7 +25,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) timestamp_ns: u64,
     pub(crate) packet: &'a Packet<'a>,
     pub(crate) bth: Bth<'a>,
-    pub(crate) flow: usize,
+    pub(crate) flow: ConnectionId,
     /// True if this is where its sender sent it, not a copy or a late delivery.
     pub(crate) is_sent: bool,
     /// True if the capture tells the fates of its packets, so that what it lacks was not there.
@@ -54,7 +55,7 @@ pub(crate) struct Sink<'a> {
     pub(crate) profile: Profile,
     /// Number of the packet, and of its connection.
     pub(crate) number: u64,
-    pub(crate) flow: usize,
+    pub(crate) flow: ConnectionId,
 }
 
 /// DiscardedPacket packets whose gaps are still to come.
@@ -73,6 +74,11 @@ pub(crate) fn remember(all: &mut Vec<DiscardedPacket>, new: DiscardedPacket) {
 }
 
 impl Sink<'_> {
+    /// The requests of that side of the packet's connection.
+    pub(super) fn stream(&self, requester: Side) -> StreamId {
+        StreamId { connection: self.flow, requester }
+    }
+
     /// Reports a broken rule.
     pub(super) fn report(&mut self, broken: Broken) {
         self.findings.push(broken);

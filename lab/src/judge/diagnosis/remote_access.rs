@@ -170,8 +170,7 @@ fn other_path_mtu(
     /// Every path MTU carries so much in one packet.
     const LEAST: u64 = 256;
     let report = facts.report?;
-    let (connection, _) = finding.requester?;
-    if report.connections.get(connection)?.port_space.is_some() || refusal.bytes <= LEAST {
+    if report.connection(finding.stream?.connection)?.port_space.is_some() || refusal.bytes <= LEAST {
         return None;
     }
     let kind = refusal.kind.filter(|kind| !is_read_or_atomic(*kind))?;

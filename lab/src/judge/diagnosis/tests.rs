@@ -413,7 +413,7 @@ fn request_that_ends_with_its_connection_is_held_against_nobody_where_completion
         packet: 7,
         source: pair.active.address,
         destination: pair.passive.address,
-        requester: None,
+        stream: None,
         psn: None,
         message: None,
         evidence,
