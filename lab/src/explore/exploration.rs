@@ -24,7 +24,7 @@ use crate::run::setup::Setup;
 use crate::run::{Case, run};
 use crate::scenario::counters::{Count, CountInWords, Counters};
 use crate::scenario::{Scenario, Trace};
-use crate::trial::artifacts;
+use crate::trial::artifacts::{self, Artifacts};
 
 /// What is to be explored, and how far it came: a line of JSON for the plan, then one for each run.
 pub const FILE: &str = "explore.jsonl";
@@ -253,7 +253,7 @@ impl Exploration {
             faults: placement.faults.clone(),
             ..self.plan.scenario.clone()
         };
-        let artifacts = free(&self.directory, &name);
+        let artifacts = Artifacts::at(self.directory.clone()).scenario(&name);
         let (evidence, verdict) = attempt(setup, &scenario, &artifacts)?;
         let wire = AlteredWire::read(&evidence, &artifacts);
         artifacts::keep(&verdict, &artifacts)?;
@@ -271,13 +271,6 @@ impl Exploration {
         toml::to_string(&scenario)
             .map_err(|source| Error::setup("failed to write the scenario").source(source))
     }
-}
-
-/// A directory that no earlier run has.
-fn free(directory: &Path, name: &str) -> PathBuf {
-    let others = (2..).map(|number| format!("{name}-{number}"));
-    let mut names = std::iter::once(name.to_owned()).chain(others).map(|name| directory.join(name));
-    names.find(|path| !path.exists()).unwrap_or_default()
 }
 
 /// Progress, in a few words.
