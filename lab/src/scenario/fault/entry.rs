@@ -1,4 +1,7 @@
 //! A `[[fault]]` as a scenario file has it: flat keys, of which some go with some actions only.
+//!
+//! Flat, and no enum tagged by `action`: serde allows no `flatten` of the keys of all actions beside `deny_unknown_fields`, and
+//! calls a key of another action unknown, where the error here names the action that it belongs to.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
