@@ -22,7 +22,7 @@ fn builder(reporter: &Reporter) -> EndpointBuilder {
     })
 }
 
-/// How a program connects.
+/// Transport by which a program connects.
 fn transport(connection: &ConnectionArgs) -> &'static dyn Transport {
     if connection.no_cm { &Tcp } else { &Cm }
 }
