@@ -18,7 +18,7 @@ use crate::rdma_sys::{
 };
 use crate::{rdma_sys, sys};
 
-/// Lengths of a queue pair's queues, in work requests. Each has one scatter/gather entry and nothing inline.
+/// Lengths of a queue pair's queues, in work requests, and the most that one of them holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capacity {
@@ -26,12 +26,18 @@ pub struct Capacity {
     pub max_send_wr: u32,
     /// RECVs of the receive queue.
     pub max_recv_wr: u32,
+    /// Scatter/gather entries of a request of the send queue.
+    pub max_send_sge: u32,
+    /// Scatter/gather entries of a RECV.
+    pub max_recv_sge: u32,
+    /// Inline data of a request in bytes.
+    pub max_inline_bytes: u32,
 }
 
 impl Default for Capacity {
-    /// One of each.
+    /// One of each, of one entry, and nothing inline.
     fn default() -> Self {
-        Self { max_send_wr: 1, max_recv_wr: 1 }
+        Self { max_send_wr: 1, max_recv_wr: 1, max_send_sge: 1, max_recv_sge: 1, max_inline_bytes: 0 }
     }
 }
 
@@ -71,8 +77,8 @@ impl QueuePair {
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_create_qp`: EINVAL for queues longer than the device has or a
-    /// queue of another device, ENOMEM.
+    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_create_qp`: EINVAL for queues, lists or inline data longer than
+    /// the device has or a queue of another device, ENOMEM.
     pub fn create(pd: &Arc<ProtectionDomain>, cq: CompletionQueue, capacity: &Capacity) -> Result<Self> {
         let call = "ibv_create_qp";
         if !Arc::ptr_eq(pd.device(), cq.device()) {
@@ -103,7 +109,7 @@ impl QueuePair {
     ) -> Self {
         // SAFETY: the queue pair is alive (the caller's promise), and its number is set for good.
         let number = unsafe { (*raw.as_ptr()).qp_num };
-        let Capacity { max_send_wr, max_recv_wr } = capacity;
+        let Capacity { max_send_wr, max_recv_wr, .. } = capacity;
         tracing::debug!("{call}: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
         Self { raw, number, owner, cq, pd }
     }
@@ -199,7 +205,7 @@ impl Drop for QueuePair {
 
 /// Names the creation of a queue pair, for the message of a call that fails.
 pub(crate) fn action(capacity: &Capacity) -> String {
-    let Capacity { max_send_wr, max_recv_wr } = capacity;
+    let Capacity { max_send_wr, max_recv_wr, .. } = capacity;
     format!("create RC queue pair of {max_send_wr} send and {max_recv_wr} receive requests")
 }
 
@@ -213,9 +219,9 @@ pub(crate) fn attributes(cq: &CompletionQueue, capacity: &Capacity) -> ibv_qp_in
         cap: ibv_qp_cap {
             max_send_wr: capacity.max_send_wr,
             max_recv_wr: capacity.max_recv_wr,
-            max_send_sge: 1,
-            max_recv_sge: 1,
-            max_inline_data: 0,
+            max_send_sge: capacity.max_send_sge,
+            max_recv_sge: capacity.max_recv_sge,
+            max_inline_data: capacity.max_inline_bytes,
         },
         qp_type: ibv_qp_type::IBV_QPT_RC,
         sq_sig_all: 0,
