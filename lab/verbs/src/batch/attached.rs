@@ -73,18 +73,18 @@ pub(crate) struct BatchState {
     /// Distinguishes this queue pair from all others of the process, past ones too.
     keeper: u64,
     regions: Vec<Arc<MemoryRegion>>,
-    pub(crate) sends: Progress,
-    pub(crate) recvs: Progress,
+    pub(crate) sends: QueueProgress,
+    pub(crate) recvs: QueueProgress,
 }
 
 /// Work requests of one queue, counted from its first.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct QueueProgress {
     pub(crate) posted: u64,
     pub(crate) completed: u64,
 }
 
-impl Progress {
+impl QueueProgress {
     /// Notes the completion of a request, and so of those before it: a queue completes in its order.
     pub(crate) fn complete(&mut self, number: u64) {
         self.completed = self.completed.max(number.saturating_add(1)).min(self.posted);
@@ -101,8 +101,8 @@ impl BatchState {
         Self {
             keeper: NEXT.fetch_add(1, Ordering::Relaxed),
             regions: Vec::new(),
-            sends: Progress::default(),
-            recvs: Progress::default(),
+            sends: QueueProgress::default(),
+            recvs: QueueProgress::default(),
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn completion_covers_all_before_it_and_nothing_after() {
-        let mut progress = Progress { posted: 10, completed: 0 };
+        let mut progress = QueueProgress { posted: 10, completed: 0 };
         progress.complete(6);
         assert_eq!(progress.in_flight(), 3);
         progress.complete(2);

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::mem;
 
-use crate::completion::{WcOpcode, WcStatus};
+use crate::completion::{Completion, CompletionSide, WcOpcode, WcStatus, WrOpcode};
+use crate::error::Error;
 use crate::rdma_sys::{ibv_wc, ibv_wc_flags};
 
 /// Identifiers of work requests posted in lists have this bit: others count from 1.
@@ -83,6 +84,28 @@ impl BatchCompletion {
     #[must_use]
     pub fn vendor_err(&self) -> u32 {
         self.0.vendor_err
+    }
+
+    /// The failure, if the status is not SUCCESS; `posted` is the operation of requests of the send queue, which C does
+    /// not tell of one that failed.
+    #[must_use]
+    pub fn failure(&self, posted: WrOpcode) -> Option<Error> {
+        if self.status() == WcStatus::Success {
+            return None;
+        }
+        let posted = (!self.is_recv()).then_some(posted);
+        Some(Error::Completion(Box::new(Completion {
+            side: if posted.is_some() { CompletionSide::Requester } else { CompletionSide::Responder },
+            opcode: posted.map_or(WcOpcode::Recv, WrOpcode::completes_as),
+            status: self.status(),
+            wr_id: self.number(),
+            qp_num: self.qp_num(),
+            peer_qp_num: None,
+            posted,
+            length_bytes: 0,
+            imm: None,
+            vendor_err: self.vendor_err(),
+        })))
     }
 
     /// Number of the local queue pair, 24 bits.

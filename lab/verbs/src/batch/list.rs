@@ -27,6 +27,12 @@ pub struct RecvList {
     entries: Entries,
 }
 
+// SAFETY: the pointers in a list lead to its own requests and entries, which a move leaves in their place, and are set anew
+// before each call; inline bytes are shared, read only, and borrowed for `'data`.
+unsafe impl Send for RequestList<'_> {}
+// SAFETY: as for RequestList, without inline bytes.
+unsafe impl Send for RecvList {}
+
 /// Scatter/gather entries of all requests of a list, and where each begins and ends.
 #[derive(Default)]
 struct Entries {
