@@ -1,6 +1,6 @@
 //! Safe RDMA verbs over `rdma-sys`: devices, memory regions, queue pairs, and connections with RDMA CM or without it.
 //!
-//! Reliable connections, the classic verbs only. Without the feature `rdma-core`
+//! Reliable and unreliable connections and datagrams, the classic verbs only. Without the feature `rdma-core`
 //! (off by default) only what needs no device is compiled: completions, errors, deadlines. With it come the wrappers
 //! around libibverbs and librdmacm. This documentation shows both, whether or not rdma-core is there.
 //!
@@ -13,6 +13,9 @@
 //! | [`mr`] | memory regions, which own their bytes |
 //! | [`cq`] | completion queues and their channels |
 //! | [`qp`] | queue pairs and their states |
+//! | [`srq`] | shared receive queues |
+//! | [`address`] | address handles, for datagrams |
+//! | [`states`] | queue pairs of each service brought into their states by hand |
 //! | [`work_request`] | what is posted: ranges of memory, operations |
 //! | [`work_queue`] | a queue pair with what it has in flight |
 //! | [`batch`] | lists of work requests, scatter/gather lists, inline data, completions in batches |
@@ -97,6 +100,8 @@ pub mod remote_region;
 
 // With rdma-core, or for rustdoc with names in its place (`rdma_sys.rs`).
 #[cfg(any(feature = "rdma-core", doc))]
+pub mod address;
+#[cfg(any(feature = "rdma-core", doc))]
 pub mod batch;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod cq;
@@ -115,7 +120,13 @@ pub mod post_list;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod qp;
 #[cfg(any(feature = "rdma-core", doc))]
+mod qp_attributes;
+#[cfg(any(feature = "rdma-core", doc))]
 pub mod raw;
+#[cfg(any(feature = "rdma-core", doc))]
+pub mod srq;
+#[cfg(any(feature = "rdma-core", doc))]
+pub mod states;
 #[cfg(any(feature = "rdma-core", doc))]
 mod sys;
 #[cfg(any(feature = "rdma-core", doc))]

@@ -7,11 +7,14 @@
 use std::ptr;
 use std::sync::Arc;
 
+use crate::address::AddressHandle;
 use crate::batch::{
-    AttachedRegion, BatchCompletion, RECV_MARK, RecvList, RequestList, SEND_MARK, is_of_a_batch,
+    AttachedAddress, AttachedRegion, BatchCompletion, RECV_MARK, RecvList, RequestList, SEND_MARK,
+    is_of_a_batch,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mr::MemoryRegion;
+use crate::qp::ServiceType;
 use crate::work_queue::WorkQueue;
 use crate::{rdma_sys, sys};
 
@@ -19,6 +22,11 @@ impl WorkQueue {
     /// Attaches `region`: it is kept until the queue pair is destroyed, and lists may name it.
     pub fn attach(&mut self, region: &Arc<MemoryRegion>) -> AttachedRegion {
         self.batch.attach(region)
+    }
+
+    /// Attaches `address`: it is kept until the queue pair is destroyed, and datagrams of lists may name it.
+    pub fn attach_address(&mut self, address: &Arc<AddressHandle>) -> AttachedAddress {
+        self.batch.attach_address(address)
     }
 
     /// An empty list of requests for this queue pair.
@@ -39,10 +47,19 @@ impl WorkQueue {
     /// # Errors
     ///
     /// [`Error::Verb`](crate::Error::Verb) naming `ibv_post_send`: ENOMEM if the queue is full, EINVAL for more ranges or
-    /// inline bytes than the queue pair was made for; the requests before the refused one are posted, as
+    /// inline bytes than the queue pair was made for, or on a queue pair of datagrams for a request without
+    /// [`BatchRequest::to`](crate::batch::BatchRequest::to); the requests before the refused one are posted, as
     /// [`WorkQueue::sends_in_flight`] tells. [`Error::NotAttached`](crate::Error::NotAttached) for the list of another
     /// queue pair.
     pub fn post_send_list(&mut self, list: &mut RequestList<'_>) -> Result<u64> {
+        if self.qp().service() == ServiceType::Ud && !list.is_of_datagrams() {
+            // The provider would follow an address handle that is not there.
+            return Err(Error::verb(
+                "post what names no receiver of a datagram",
+                "ibv_post_send",
+                libc::EINVAL,
+            ));
+        }
         let first = self.batch.sends.posted;
         let head = list.link(self.batch.keeper(), SEND_MARK | first)?;
         if head.is_null() {

@@ -14,7 +14,7 @@ use crate::batch::{BatchState, RECV_MARK, is_of_a_batch};
 use crate::completion::{Completion, CompletionSide, WcOpcode, WcStatus, WrOpcode};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::qp::QueuePair;
+use crate::qp::{QueuePair, ServiceType};
 use crate::rdma_sys::{
     atomic_t, ibv_recv_wr, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags, rdma_t,
 };
@@ -102,8 +102,17 @@ impl WorkQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`] naming `ibv_post_send`: ENOMEM if the queue is full, EINVAL before the connection stands.
+    /// [`Error::Verb`] naming `ibv_post_send`: ENOMEM if the queue is full, EINVAL before the connection stands or on a
+    /// queue pair of datagrams, which takes lists alone.
     pub fn post_send(&mut self, request: SendRequest) -> Result<u64> {
+        if self.qp.service() == ServiceType::Ud {
+            // The provider would follow an address handle that is not there.
+            return Err(Error::verb(
+                "post what names no receiver of a datagram",
+                "ibv_post_send",
+                libc::EINVAL,
+            ));
+        }
         let wr_id = self.next_wr_id;
         let mut sge = scatter_gather(&request.local);
         // SAFETY: the structure is integers, pointers that may be null, and unions of them: all zeros is a valid value.

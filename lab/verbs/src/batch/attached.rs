@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::address::AddressHandle;
 use crate::error::{Error, Result};
 use crate::mr::MemoryRegion;
+use crate::raw::ibv_ah;
 use crate::rdma_sys::ibv_sge;
 
 /// A memory region that a queue pair keeps until it is destroyed, so that no work request need keep it.
@@ -67,12 +69,25 @@ impl AttachedRange {
     }
 }
 
+/// An address handle that a queue pair keeps until it is destroyed, for the datagrams of lists.
+#[derive(Clone, Copy, Debug)]
+pub struct AttachedAddress {
+    pub(super) keeper: u64,
+    pub(super) raw: *mut ibv_ah,
+}
+
+// SAFETY: the pointer is given to calls alone, with the queue pair that keeps what it leads to.
+unsafe impl Send for AttachedAddress {}
+// SAFETY: as for Send.
+unsafe impl Sync for AttachedAddress {}
+
 /// The part of a queue pair's state that lists need: attached memory, and how much was posted and completed.
 #[derive(Debug)]
 pub(crate) struct BatchState {
     /// Distinguishes this queue pair from all others of the process, past ones too.
     keeper: u64,
     regions: Vec<Arc<MemoryRegion>>,
+    addresses: Vec<Arc<AddressHandle>>,
     pub(crate) sends: QueueProgress,
     pub(crate) recvs: QueueProgress,
 }
@@ -101,6 +116,7 @@ impl BatchState {
         Self {
             keeper: NEXT.fetch_add(1, Ordering::Relaxed),
             regions: Vec::new(),
+            addresses: Vec::new(),
             sends: QueueProgress::default(),
             recvs: QueueProgress::default(),
         }
@@ -108,6 +124,14 @@ impl BatchState {
 
     pub(crate) fn keeper(&self) -> u64 {
         self.keeper
+    }
+
+    /// Keeps `address`, once however often it is attached.
+    pub(crate) fn attach_address(&mut self, address: &Arc<AddressHandle>) -> AttachedAddress {
+        if !self.addresses.iter().any(|kept| Arc::ptr_eq(kept, address)) {
+            self.addresses.push(Arc::clone(address));
+        }
+        AttachedAddress { keeper: self.keeper, raw: address.as_raw() }
     }
 
     /// Keeps `region`, once however often it is attached.

@@ -6,10 +6,10 @@ use std::mem;
 use std::ptr;
 
 use crate::batch::attached::AttachedRange;
-use crate::batch::request::{BatchRequest, LocalData};
+use crate::batch::request::{BatchRequest, DatagramTarget, LocalData};
 use crate::completion::WrOpcode;
 use crate::error::{Error, Result};
-use crate::rdma_sys::{atomic_t, ibv_recv_wr, ibv_send_wr, ibv_sge, rdma_t};
+use crate::rdma_sys::{atomic_t, ibv_recv_wr, ibv_send_wr, ibv_sge, rdma_t, ud_t};
 use crate::work_request::Operands;
 
 /// Work requests for the send queue of one queue pair, which are posted by one call. `'data` is that of inline bytes.
@@ -17,6 +17,8 @@ pub struct RequestList<'data> {
     keeper: u64,
     requests: Vec<ibv_send_wr>,
     entries: Entries,
+    /// Requests that name the receiver of a datagram.
+    datagrams: usize,
     _inline: PhantomData<&'data [u8]>,
 }
 
@@ -73,15 +75,18 @@ fn check_kept(keeper: u64, ranges: &[AttachedRange]) -> Result<()> {
 
 impl<'data> RequestList<'data> {
     pub(crate) fn of(keeper: u64) -> Self {
-        Self { keeper, requests: Vec::new(), entries: Entries::default(), _inline: PhantomData }
+        Self { keeper, requests: Vec::new(), entries: Entries::default(), datagrams: 0, _inline: PhantomData }
     }
 
     /// Adds a request at the end. Its ranges are copied, its inline bytes are not before they are posted.
     ///
     /// # Errors
     ///
-    /// [`Error::NotAttached`] if a range is of memory that is attached to another queue pair.
+    /// [`Error::NotAttached`] if a range or an address is of what is attached to another queue pair.
     pub fn push(&mut self, request: BatchRequest<'data>) -> Result<()> {
+        if request.target.is_some_and(|target| target.address.keeper != self.keeper) {
+            return Err(Error::NotAttached);
+        }
         match request.local {
             LocalData::Gathered(ranges) => {
                 check_kept(self.keeper, ranges)?;
@@ -112,6 +117,10 @@ impl<'data> RequestList<'data> {
             }
             _ => wr.wr.rdma = rdma_t { remote_addr, rkey },
         }
+        if let Some(DatagramTarget { address, qp_num, q_key }) = request.target {
+            self.datagrams += 1;
+            wr.wr.ud = ud_t { ah: address.raw, remote_qpn: qp_num, remote_qkey: q_key };
+        }
         self.requests.push(wr);
         Ok(())
     }
@@ -120,6 +129,12 @@ impl<'data> RequestList<'data> {
     pub fn clear(&mut self) {
         self.requests.clear();
         self.entries.clear();
+        self.datagrams = 0;
+    }
+
+    /// True if each request names the receiver of a datagram.
+    pub(crate) fn is_of_datagrams(&self) -> bool {
+        self.datagrams == self.requests.len()
     }
 
     /// Counts the requests.

@@ -9,10 +9,10 @@ mod completion;
 mod list;
 mod request;
 
-pub use attached::{AttachedRange, AttachedRegion};
+pub use attached::{AttachedAddress, AttachedRange, AttachedRegion};
 pub use completion::BatchCompletion;
 pub use list::{RecvList, RequestList};
-pub use request::BatchRequest;
+pub use request::{BatchRequest, DatagramTarget};
 
 pub(crate) use attached::BatchState;
 pub(crate) use completion::{RECV_MARK, SEND_MARK, is_of_a_batch};

@@ -1,6 +1,6 @@
 //! A work request of a list: its operation, its data and its flags.
 
-use crate::batch::attached::AttachedRange;
+use crate::batch::attached::{AttachedAddress, AttachedRange};
 use crate::completion::WrOpcode;
 use crate::rdma_sys::ibv_send_flags;
 use crate::remote_region::RemoteRegion;
@@ -15,6 +15,17 @@ pub(super) enum LocalData<'data> {
     Inline(&'data [u8]),
 }
 
+/// The receiver of a datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramTarget {
+    /// The way to it.
+    pub address: AttachedAddress,
+    /// Number of its queue pair, 24 bits.
+    pub qp_num: u32,
+    /// Key that its queue pair takes datagrams with, 32 bits.
+    pub q_key: u32,
+}
+
 /// A work request for the send queue, to be put into a [`RequestList`](super::RequestList). Signalled unless
 /// [`BatchRequest::unsignalled`].
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +35,7 @@ pub struct BatchRequest<'data> {
     pub(super) remote: Option<RemoteRegion>,
     pub(super) imm: Option<u32>,
     pub(super) operands: Operands,
+    pub(super) target: Option<DatagramTarget>,
     pub(super) flags: u32,
 }
 
@@ -34,7 +46,8 @@ impl<'data> BatchRequest<'data> {
                 LocalData::Gathered(_) => 0,
                 LocalData::Inline(_) => ibv_send_flags::IBV_SEND_INLINE.0,
             };
-        Self { opcode, local, remote: remote.copied(), imm: None, operands: Operands::default(), flags }
+        let (remote, operands) = (remote.copied(), Operands::default());
+        Self { opcode, local, remote, imm: None, operands, target: None, flags }
     }
 
     /// WRITE: the ranges of `local`, one after the other, to the start of `remote`.
@@ -92,6 +105,16 @@ impl<'data> BatchRequest<'data> {
             _ => return self,
         }
         self.imm = Some(imm);
+        self
+    }
+
+    /// Sends a SEND to `target`, as each of a queue pair of datagrams has to; of no account to connected ones and to other
+    /// operations.
+    #[must_use]
+    pub fn to(mut self, target: DatagramTarget) -> Self {
+        if matches!(self.opcode, WrOpcode::Send | WrOpcode::SendWithImm) {
+            self.target = Some(target);
+        }
         self
     }
 
