@@ -3,6 +3,7 @@
 //! Arguments in, options out; no I/O but what clap prints for `--help` and for mistakes (exit code 2). What all programs
 //! take is here; what servers and clients take, and the groups of options that only some of them have, is in a file each.
 
+mod bench;
 mod client;
 mod server;
 
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory, FromArgMatches};
 
 use verbs::deadline::Deadline;
 
+pub use bench::{BenchClientArgs, BenchServerArgs, Planning, RDMA_BENCH_CLIENT, RDMA_BENCH_SERVER};
 pub use client::{ClientArgs, ClientOptions, Counting, Repeat, Sending, Sized, Writing, WrongAccess};
 pub use server::{CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving, ServerArgs, ServerOptions};
 
@@ -110,6 +112,12 @@ impl CommonArgs {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// The limit that was given.
+    #[must_use]
+    pub fn asked_timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// A deadline for a wait that begins now.

@@ -15,6 +15,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::bench::measured::Measured;
+use crate::bench::plan::{BenchOperation, Quantity};
 use crate::error::Error;
 use verbs::completion::Completion;
 
@@ -90,6 +92,19 @@ pub enum ProgramOutcome {
         /// True if each operation found what the one before left.
         verified: bool,
     },
+    /// The bench, measuring side.
+    Measured(Box<Measured>),
+    /// The bench, its server.
+    Answered {
+        /// The operation.
+        operation: BenchOperation,
+        /// The quantity.
+        quantity: Quantity,
+        /// Length of a message in bytes.
+        size_bytes: u32,
+        /// Messages that it received, if it is told of them.
+        received_messages: Option<u64>,
+    },
     /// Atomics, passive side: what it found after DISCONNECTED.
     Value {
         /// The counter's value.
@@ -164,6 +179,11 @@ impl ProgramOutcome {
                 format!("added {counted} in {fetch_adds} FetchAdds, swapped {swapped} in, verified")
             }
             Self::NothingPosted { note, .. } => format!("received nothing: {note}"),
+            Self::Measured(measured) => measured.sentence(),
+            Self::Answered { operation, size_bytes, received_messages, .. } => {
+                let count = received_messages.map_or(String::new(), |count| format!(": {count} received"));
+                format!("answered {} of {size_bytes} bytes{count}", operation.name())
+            }
             Self::Value { value, note: None } => format!("the counter is {value}"),
             Self::Value { value, note: Some(note) } => format!("the counter is {value}: {note}"),
         }

@@ -118,6 +118,17 @@ fn pair(cause: Cause) -> (StagedRun, StagedRun) {
         Cause::LockedMemoryLimit => {
             (said("ibv_reg_mr: Cannot allocate memory"), said("ibv_reg_mr: Bad address"))
         }
+        Cause::ProgramHalted => {
+            let of = |halted: &[&str]| {
+                let mut run = StagedRun::new(Vec::new());
+                let node = run.evidence.node(Role::Server);
+                node.halted = halted.iter().map(|name| (*name).to_owned()).collect();
+                node.is_timed_out = true;
+                run
+            };
+            (of(&["srv"]), of(&[]))
+        }
+        Cause::TerminalNeeded => (said("top: failed tty get: not a tty"), said("top: no such file")),
         Cause::WorkRequestInvalid => {
             (said("ibv_post_send: Invalid argument"), said("ibv_post_send: Cannot allocate memory"))
         }

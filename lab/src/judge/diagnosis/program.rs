@@ -247,7 +247,12 @@ fn ended(facts: &Facts<'_>) -> Option<Diagnosis> {
     let signal = signal_of(facts, role).map_or(String::new(), |signal| format!(" ({signal})"));
     let nothing = facts.report.is_some_and(|report| report.packets == 0);
     let packets = if nothing { "; no RoCEv2 packet was sent" } else { "" };
-    let sentence = format!("{role} ended with {code}{signal}, expected {expected}{packets}");
+    let which = facts.node(role).filter(|node| !node.each.is_empty()).and_then(|node| {
+        let failed = node.each.iter().position(|output| output.code != Some(expected))?;
+        Some(format!(" {} of {}", failed + 1, node.each.len()))
+    });
+    let which = which.unwrap_or_default();
+    let sentence = format!("{role}{which} ended with {code}{signal}, expected {expected}{packets}");
     let cause = if role == Role::Client { Cause::ClientFailed } else { Cause::ServerFailed };
     Some(Diagnosis::new(cause, sentence).shown_by(last_lines(facts, role)))
 }

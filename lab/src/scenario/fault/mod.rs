@@ -36,6 +36,16 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// The same for machines that have changed places.
+    #[must_use]
+    pub fn swapped(&self) -> Fault {
+        let mut fault = self.clone();
+        if let Some(to) = &mut fault.matcher.to {
+            to.node = to.node.peer();
+        }
+        fault
+    }
+
     /// True if it changes a packet and makes the ICRC fit again, so that no receiver can see the change.
     pub fn is_resealed(&self) -> bool {
         matches!(self.action, Action::Corrupt { is_resealed: true, .. })

@@ -5,6 +5,8 @@
 //! `cargo test --package rdma-lab-verbs --features rdma-core --test device -- --ignored`.
 
 mod connecting;
+mod lists;
+mod lists_refused;
 mod operations;
 mod pair;
 mod parts;
