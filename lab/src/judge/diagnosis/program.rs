@@ -228,7 +228,9 @@ fn limit_too_short(facts: &Facts<'_>) -> Option<Diagnosis> {
 fn hung(facts: &Facts<'_>) -> Option<Diagnosis> {
     let role = [Role::Client, Role::Server].into_iter().find(|role| facts.is_hung(*role))?;
     let programs_s = facts.evidence.seconds.get("programs").copied()?;
-    let silent_s = programs_s - facts.wire.ended_ns as f64 / 1e9;
+    // Their end takes some seconds more.
+    let silent_s =
+        (programs_s - facts.wire.ended_ns as f64 / 1e9).min(facts.evidence.scenario.timeout_s as f64);
     let packets = facts.report?.packets;
     let has_failed = Role::BOTH.into_iter().any(|role| facts.has_failed(role));
     if has_failed || silent_s < SILENCE_S || !facts.wire.lost.is_empty() {
@@ -241,8 +243,8 @@ fn hung(facts: &Facts<'_>) -> Option<Diagnosis> {
             "the capture has no RoCEv2 packet".to_owned(),
         ),
         packets => (
-            format!("{role} had not ended after {limit} s, though the wire was silent for the last {silent_s:.1} s of them"),
-            format!("the last of {packets} packets is {silent_s:.1} s before the end"),
+            format!("{role} had not ended after {limit} s, though the wire had been silent for {silent_s:.0} s"),
+            format!("behind the last of {packets} packets nothing was sent until the programs were stopped"),
         ),
     };
     Some(Diagnosis::new(Cause::ProgramHung, sentence).shown_by([shown].into_iter().chain(last_lines(facts, role))))
