@@ -6,9 +6,13 @@ use crate::base::error::{Error, Result};
 /// Lines that a healthy node logs, each with its reason.
 const ALLOWED: &str = include_str!("../../guest/kernel-log.allow");
 
-/// Lines that kernels later than 6.1 log of a work request that failed: of a requester, and of a responder's RECV.
-pub const FAILED_REQUESTS: [&str; 2] =
-    ["make_send_cqe: non-flush error status = ", "do_complete: non-flush error status = "];
+/// Lines that kernels later than 6.1 log of a work request that failed (of a requester, and of a responder's RECV) and of memory that
+/// was not registered.
+pub const FAILED_REQUESTS: [&str; 3] = [
+    "make_send_cqe: non-flush error status = ",
+    "do_complete: non-flush error status = ",
+    "rxe_reg_user_mr: returned err = ",
+];
 
 /// Lines of a node that stood still, each with its reason.
 const STALLED: &str = include_str!("../../guest/kernel-log.stalled");

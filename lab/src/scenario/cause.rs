@@ -250,6 +250,10 @@ causes! {
     "Nothing was refused and nothing was left without an answer: they would have gone on. Software emulation on a busy computer takes many times as long as hardware.",
     "give them more time (--timeout SECONDS, timeout_s), or less to do";
 
+    ProgramHung, Ended, "a program has not ended, and nothing on the wire is awaited",
+    "All that was sent is answered or was given up, the wire has been silent for long, and the program goes on all the same: it waits for something of its own, or for a peer that has ended.",
+    "look at its last lines, and at what it waits for behind its last completion: an event that is taken by nobody, a thread, its input; a server that serves for ever is ended by --stop SIGTERM (stop = \"SIGTERM\")";
+
     ProgramMissing, Local, "the program or a library of it is not on the node",
     "The shell or the loader ended with exit code 126 or 127.",
     "push it: --push FILE, or a local path as the command's first word";

@@ -177,6 +177,18 @@ fn refusals_name_what_is_wrong_with_key_and_address() {
 }
 
 #[test]
+fn memory_limit_is_read_off_the_kernel_log_where_a_program_does_not_say_it() {
+    let of = |number: i32| {
+        let mut run = StagedRun::new(Vec::new()).client_failed("Failed to create MR");
+        run.evidence.node(Role::Client).kernel_log =
+            format!("<3>[   12.660775] rxe0: pd#4 rxe_reg_user_mr: returned err = {number}");
+        run.causes()
+    };
+    assert_eq!(of(-12), [Cause::LockedMemoryLimit]);
+    assert_eq!(of(-14), [Cause::ClientFailed]);
+}
+
+#[test]
 fn key_that_was_taken_before_is_revoked() {
     let pair = Pair::new(1);
     let (va, rkey) = (pair.passive.va, pair.passive.rkey);
