@@ -101,8 +101,8 @@ struct Session {
     snapshots_in: PathBuf,
     /// The sample programs that the scenarios name; none where they name none.
     samples: Samples,
-    /// What runs need, by the packages that their scenarios want beside the usual ones.
-    setups: Mutex<BTreeMap<Vec<String>, Prepared>>,
+    /// What runs need, by the packages and the kernel modules that their scenarios want beside the usual ones.
+    setups: Mutex<BTreeMap<[Vec<String>; 2], Prepared>>,
     kept: OnceLock<Result<Artifacts, String>>,
 }
 
@@ -186,7 +186,7 @@ impl Session {
             let verdict = Verdict { artifacts: artifacts.clone(), replay: self.replay(scenario), ..verdict };
             artifacts::keep(&verdict, &artifacts)
         };
-        let setup = self.setup(&scenario.packages);
+        let setup = self.setup(scenario);
         if let Some(why) = setup.as_ref().ok().and_then(|setup| self.cannot_run(scenario, setup)) {
             let is_required = self.order.require_all;
             keep(match is_required {
@@ -274,17 +274,18 @@ impl Session {
         kept.as_ref().map_err(String::clone)
     }
 
-    /// The programs and the provider, prepared by the first trial that wants machines with these packages.
-    fn setup(&self, packages: &[String]) -> Prepared {
+    /// The programs and the provider, prepared by the first trial that wants machines with the scenario's packages and modules.
+    fn setup(&self, scenario: &Scenario) -> Prepared {
+        let (packages, modules) = (&scenario.packages, &scenario.modules);
         let prepare = || {
             choice()
-                .map(|choice| choice.with_packages(packages))
+                .map(|choice| choice.with_more(packages, modules))
                 .and_then(|choice| Setup::prepare(&self.samples, &choice, &self.front.program))
                 .map(Arc::new)
                 .map_err(|error| error.to_string())
         };
         let mut setups = self.setups.lock().unwrap_or_else(PoisonError::into_inner);
-        setups.entry(packages.to_vec()).or_insert_with(prepare).clone()
+        setups.entry([packages.clone(), modules.clone()]).or_insert_with(prepare).clone()
     }
 }
 
@@ -323,9 +324,7 @@ fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> 
 /// against what a node has.
 fn with_own_programs(scenario: &Scenario, setup: &Setup) -> lab::Result<(Scenario, Vec<Program>)> {
     let mut pushed = Pushed::below(&scenario.directory, &scenario.push)?;
-    let mut called = scenario.clone();
-    called.server = pushed.command(&scenario.server)?;
-    called.client = pushed.command(&scenario.client)?;
+    let called = scenario.with_commands(|command| pushed.command(command))?;
     if let Some(contents) = setup.provider.contents()? {
         pushed.check(&contents)?;
     }

@@ -10,10 +10,20 @@ use crate::host::glibc::{self, Glibc};
 /// Directories in which a shell on a node looks for programs.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/// Directory of kernel modules on a node of the lab's own: a file each, and lists of them in the order of loading.
+pub const MODULES: &str = "/lib/lab/modules";
+
 /// Command that a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
 /// libraries are found likewise; registered memory, which is locked memory, is not limited.
 pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
     LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed; ulimit -l unlimited";
+
+/// The first half of [`ENVIRONMENT`]: where programs and libraries are found.
+pub const PATHS: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
+    LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed";
+
+/// The second half: registered memory is not limited.
+pub const UNLOCKED: &str = "ulimit -l unlimited";
 
 /// Contents of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +67,11 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn environment_is_made_of_its_halves() {
+        assert_eq!(ENVIRONMENT, format!("{PATHS}; {UNLOCKED}"));
+    }
 
     #[test]
     fn files_are_found_with_and_without_usr() {

@@ -12,7 +12,7 @@ use crate::guest::image::Release;
 use crate::guest::image::recipe::Recipe;
 use crate::guest::programs::samples::Samples;
 use crate::host;
-use crate::node::{Pair, Plan, Provenance, Provider};
+use crate::node::{NodePair, Plan, Provenance, Provider};
 use crate::provider::multipass::instance::Shape;
 use crate::provider::remote::make::Maker;
 use crate::provider::ssh::hosts::{self, Hosts};
@@ -36,6 +36,8 @@ pub enum Choice {
         guest: &'static Release,
         /// Packages of that release which they have beside the usual ones.
         packages: Vec<String>,
+        /// Kernel modules that they have beside the usual ones.
+        modules: Vec<String>,
         /// The number that their randomness follows from.
         seed: Option<u64>,
     },
@@ -57,7 +59,7 @@ pub enum Choice {
 
 /// A source of machines, whichever was chosen.
 #[derive(Debug)]
-pub enum Source {
+pub enum MachineSource {
     /// See [`Choice::Qemu`].
     Qemu(Box<Qemu>),
     /// See [`Choice::Multipass`].
@@ -79,6 +81,7 @@ impl Choice {
                 accel: asked.accel.unwrap_or_default(),
                 guest: asked.release.guest.map_or(Ok(Release::usual()), |name| Release::named(&name))?,
                 packages: asked.release.packages,
+                modules: Vec::new(),
                 seed: asked.seed,
             },
             ProviderName::Multipass => {
@@ -106,13 +109,14 @@ impl Choice {
         })
     }
 
-    /// The same with more packages, of machines whose packages the lab chooses.
+    /// The same with more packages and kernel modules, of machines of which the lab chooses those.
     #[must_use]
-    pub fn with_packages(self, more: &[String]) -> Choice {
+    pub fn with_more(self, more_packages: &[String], more_modules: &[String]) -> Choice {
         match self {
-            Choice::Qemu { accel, guest, mut packages, seed } => {
-                packages.extend(more.iter().cloned());
-                Choice::Qemu { accel, guest, packages, seed }
+            Choice::Qemu { accel, guest, mut packages, mut modules, seed } => {
+                packages.extend(more_packages.iter().cloned());
+                modules.extend(more_modules.iter().cloned());
+                Choice::Qemu { accel, guest, packages, modules, seed }
             }
             other => other,
         }
@@ -122,7 +126,7 @@ impl Choice {
     pub fn selection(&self) -> Selection {
         let named = Selection { provider: Some(self.name()), build: self.build(), ..Selection::default() };
         match self.clone() {
-            Choice::Qemu { accel, guest, packages, seed } => {
+            Choice::Qemu { accel, guest, packages, seed, .. } => {
                 let release = ReleaseOption { guest: Some(guest.name.clone()), packages };
                 Selection { accel: Some(accel), release, seed, ..named }
             }
@@ -144,9 +148,9 @@ impl Choice {
     fn asked(&self) -> Vec<(&'static str, String)> {
         let usual = match self {
             Choice::Qemu { .. } => {
-                let packages = Vec::new();
-                Choice::Qemu { accel: AccelChoice::Auto, guest: Release::usual(), packages, seed: None }
-                    .selection()
+                let (packages, modules) = (Vec::new(), Vec::new());
+                let (accel, guest) = (AccelChoice::Auto, Release::usual());
+                Choice::Qemu { accel, guest, packages, modules, seed: None }.selection()
             }
             Choice::Multipass { .. } => {
                 Choice::Multipass { shape: Shape::default(), build: None }.selection()
@@ -222,43 +226,43 @@ impl Choice {
     /// # Errors
     ///
     /// As [`Qemu::new`] and [`Ssh::new`].
-    pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<Source> {
+    pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<MachineSource> {
         Ok(match self {
-            Choice::Qemu { accel, guest, packages, seed } => {
-                let recipe = Recipe::lab(guest).with(packages);
-                Source::Qemu(Box::new(Qemu::of(&recipe, cache.clone(), *accel, guard_program, *seed)?))
+            Choice::Qemu { accel, guest, packages, modules, seed } => {
+                let recipe = Recipe::lab(guest).with(packages, modules);
+                MachineSource::Qemu(Box::new(Qemu::of(&recipe, cache.clone(), *accel, guard_program, *seed)?))
             }
             Choice::Multipass { shape, build } => {
                 let maker = Maker::new(samples, *build);
-                Source::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
+                MachineSource::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
             }
             Choice::Ssh { hosts, build } => {
-                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(samples, *build))?))
+                MachineSource::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(samples, *build))?))
             }
         })
     }
 }
 
-impl Source {
+impl MachineSource {
     /// Description of the machines.
     pub fn description(&self) -> String {
         match self {
-            Source::Qemu(qemu) => format!("qemu, {}, {}", qemu.origin(), qemu.decision()),
-            Source::Multipass(multipass) => multipass.description(),
-            Source::Ssh(ssh) => ssh.description(),
+            MachineSource::Qemu(qemu) => format!("qemu, {}, {}", qemu.origin(), qemu.decision()),
+            MachineSource::Multipass(multipass) => multipass.description(),
+            MachineSource::Ssh(ssh) => ssh.description(),
         }
     }
 
     fn provider(&self) -> &dyn Provider {
         match self {
-            Source::Qemu(qemu) => qemu.as_ref(),
-            Source::Multipass(multipass) => multipass.as_ref(),
-            Source::Ssh(ssh) => ssh.as_ref(),
+            MachineSource::Qemu(qemu) => qemu.as_ref(),
+            MachineSource::Multipass(multipass) => multipass.as_ref(),
+            MachineSource::Ssh(ssh) => ssh.as_ref(),
         }
     }
 }
 
-impl Provider for Source {
+impl Provider for MachineSource {
     fn name(&self) -> &'static str {
         self.provider().name()
     }
@@ -279,7 +283,7 @@ impl Provider for Source {
         self.provider().contents()
     }
 
-    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         self.provider().bring_up(plan)
     }
 }
@@ -291,7 +295,7 @@ mod tests {
     use super::*;
 
     fn qemu(accel: AccelChoice, guest: &'static Release, seed: Option<u64>) -> Choice {
-        Choice::Qemu { accel, guest, packages: Vec::new(), seed }
+        Choice::Qemu { accel, guest, packages: Vec::new(), modules: Vec::new(), seed }
     }
 
     fn other() -> &'static Release {
@@ -310,6 +314,7 @@ mod tests {
                     accel: auto,
                     guest: usual,
                     packages: vec!["fio".into(), "qperf".into()],
+                    modules: Vec::new(),
                     seed: None,
                 },
                 "--packages fio,qperf",

@@ -31,8 +31,15 @@ pub struct NodeEvidence {
     pub is_started: bool,
     /// How the scenario's command ended; `None` if it was never started, or never answered for.
     pub output: Option<Output>,
+    /// Outputs of the scenario's commands in their order, where the node has several: `output` has all of them then, first what
+    /// ended well, and the exit code of one that did not.
+    #[serde(default)]
+    pub each: Vec<Output>,
     /// Whether the command was still running at the limit, and stopped then.
     pub is_timed_out: bool,
+    /// Programs that stood still when the limit had come, by name: a signal had stopped them.
+    #[serde(default)]
+    pub halted: Vec<String>,
     /// RoCEv2 packets that rxe counted while the capture ran: sent and received.
     pub sent: Option<u64>,
     /// See `sent`.
@@ -62,15 +69,32 @@ pub struct NodeEvidence {
 impl NodeEvidence {
     /// Takes note of the end of the scenario's command.
     pub fn has_ended(&mut self, output: Output, is_timed_out: bool) {
-        let addresses = std::mem::take(&mut self.addresses);
+        let (addresses, halted) = (std::mem::take(&mut self.addresses), std::mem::take(&mut self.halted));
         let output = Some(output);
-        *self = NodeEvidence { is_started: true, output, is_timed_out, addresses, ..Default::default() };
+        *self =
+            NodeEvidence { is_started: true, output, is_timed_out, addresses, halted, ..Default::default() };
+    }
+
+    /// Takes note of the ends of several commands, each of which has to end with `expected`.
+    pub fn have_ended(&mut self, each: Vec<Output>, expected: i32, is_timed_out: bool) {
+        let (good, bad): (Vec<&Output>, Vec<&Output>) =
+            each.iter().partition(|output| output.code == Some(expected));
+        let code = bad.first().map_or(Some(expected), |output| output.code);
+        let mut all = Output { code, stdout: String::new(), stderr: String::new() };
+        for output in good.into_iter().chain(bad.into_iter().rev()) {
+            all.stdout.push_str(&output.stdout);
+            all.stderr.push_str(&output.stderr);
+        }
+        self.has_ended(all, is_timed_out);
+        if each.len() > 1 {
+            self.each = each;
+        }
     }
 }
 
 /// Evidence of a whole run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct RunEvidence {
     /// The scenario.
     pub scenario: Scenario,
     /// The file of the trace that the run is held to, if it is held to one.
@@ -139,10 +163,10 @@ impl From<&Error> for Failed {
     }
 }
 
-impl Evidence {
+impl RunEvidence {
     /// Nothing seen yet.
-    pub fn new(scenario: &Scenario) -> Evidence {
-        Evidence {
+    pub fn new(scenario: &Scenario) -> RunEvidence {
+        RunEvidence {
             scenario: scenario.clone(),
             snapshot: None,
             replay: String::new(),
@@ -214,10 +238,14 @@ impl Evidence {
     ///
     /// The directory cannot be written.
     pub fn write(&self, artifacts: &Path) -> Result<()> {
+        let text = |output: &Output| format!("{}{}", output.stdout, output.stderr);
         for (role, node) in &self.nodes {
             if let Some(output) = &node.output {
-                let text = format!("{}{}", output.stdout, output.stderr);
-                write_whole(&artifacts.join(format!("{role}.out")), text.as_bytes())?;
+                write_whole(&artifacts.join(format!("{role}.out")), text(output).as_bytes())?;
+            }
+            for (index, output) in node.each.iter().enumerate() {
+                let file = format!("{role}-{}.out", index + 1);
+                write_whole(&artifacts.join(file), text(output).as_bytes())?;
             }
             write_whole(&artifacts.join(format!("dmesg-{role}.txt")), node.kernel_log.as_bytes())?;
         }
@@ -231,11 +259,28 @@ impl Evidence {
     /// # Errors
     ///
     /// There is none in that directory, or it cannot be read.
-    pub fn read(artifacts: &Path) -> Result<Evidence> {
+    pub fn read(artifacts: &Path) -> Result<RunEvidence> {
         let path = artifacts.join(FILE);
         let text = fs::read(&path).at("failed to read", &path)?;
         serde_json::from_slice(&text).map_err(|source| {
             Error::setup(format!("{} is not a run's evidence", path.display())).source(source)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_several_programs_that_failed_is_told_last_and_by_its_code() {
+        let output =
+            |code, text: &str| Output { code: Some(code), stdout: text.to_owned(), stderr: String::new() };
+        let mut node = NodeEvidence { halted: vec!["x".to_owned()], ..NodeEvidence::default() };
+        node.have_ended(vec![output(0, "a\n"), output(3, "b\n"), output(0, "c\n")], 0, false);
+        assert_eq!(node.output, Some(output(3, "a\nc\nb\n")));
+        assert_eq!((node.each.len(), node.halted.len()), (3, 1));
+        node.have_ended(vec![output(0, "a\n")], 0, false);
+        assert_eq!((node.output, node.each.len()), (Some(output(0, "a\n")), 0));
     }
 }

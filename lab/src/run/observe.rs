@@ -12,14 +12,15 @@ use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::program::Program;
 use crate::base::progress::Step;
 use crate::base::role::Role;
-use crate::guest::contents::ENVIRONMENT;
 use crate::guest::image::release::Release;
-use crate::node::{Pair, Plan, Provider, Running, SLICE};
-use crate::run::evidence::Evidence;
-use crate::run::kernel_log;
+use crate::node::{NodePair, Plan, Provider, Running, SLICE};
+use crate::run::evidence::RunEvidence;
+use crate::run::swapped::Swapped;
+use crate::run::{conditions, kernel_log};
 use crate::scenario::Scenario;
 use crate::scenario::counters::Counters;
 use crate::scenario::fault::{Met, netem};
+use crate::scenario::placeholder;
 use crate::scenario::ready::Ready;
 use crate::wire::capture::CAPTURE;
 
@@ -32,6 +33,9 @@ const STILL_LIMIT: Duration = Duration::from_millis(600);
 
 /// How long a server may run on once its client has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
+
+/// How long what a server has left behind may take to listen once the server itself has ended.
+const AFTER_END: Duration = Duration::from_secs(2);
 
 /// How long a program may take to end once it was asked to.
 const ASKED_LIMIT: Duration = Duration::from_secs(2);
@@ -62,10 +66,10 @@ pub struct Case<'a> {
 /// # Errors
 ///
 /// The artifacts cannot be written. What goes wrong in the run itself is part of the evidence.
-pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result<Evidence> {
+pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result<RunEvidence> {
     fs::create_dir_all(artifacts).at("failed to create", artifacts)?;
     let begun = Instant::now();
-    let mut evidence = Evidence::new(case.scenario);
+    let mut evidence = RunEvidence::new(case.scenario);
     evidence.snapshot = case.snapshot.map(Path::to_owned);
     case.replay.clone_into(&mut evidence.replay);
     case.accept.clone_into(&mut evidence.accept);
@@ -74,6 +78,8 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
     evidence.differences = provider.differences();
     let started = Instant::now();
     let Case { scenario, programs, .. } = *case;
+    let swapped = Swapped::new(provider);
+    let provider: &dyn Provider = if scenario.swap { &swapped } else { provider };
     let plan = Plan { programs, network: scenario.network, faults: &scenario.faults, artifacts };
     match possible(provider, scenario).and_then(|()| provider.bring_up(&plan)) {
         Ok(pair) => {
@@ -111,19 +117,20 @@ fn possible(provider: &dyn Provider, scenario: &Scenario) -> Result<()> {
 }
 
 /// Runs the programs under a capture and notes what is seen.
-fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result<()> {
+fn observe(pair: &dyn NodePair, artifacts: &Path, evidence: &mut RunEvidence) -> Result<()> {
     let scenario = evidence.scenario.clone();
     let step = Step::begin(format!("run {}", scenario.name));
     for role in Role::BOTH {
         evidence.addresses.insert(role, pair.node(role).address());
     }
+    conditions::load(pair, &scenario.modules)?;
     let before = Before::look(pair)?;
     for (role, addresses) in &before.addresses {
         evidence.node(*role).addresses.clone_from(addresses);
     }
     pair.start_capture(&artifacts.join(CAPTURE))?;
     let started = Instant::now();
-    let programs = run_programs(pair, &scenario, &before.listeners, evidence);
+    let programs = run_programs(pair, &scenario, &before, evidence);
     evidence.seconds.insert("programs".to_owned(), started.elapsed().as_secs_f64());
     let settled = settle(pair, &before, evidence);
     if !scenario.faults.is_empty() {
@@ -136,7 +143,7 @@ fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result
 }
 
 /// Packets that the scenario's faults met, where netem makes them.
-fn netem_met(scenario: &Scenario, evidence: &Evidence) -> Option<Met> {
+fn netem_met(scenario: &Scenario, evidence: &RunEvidence) -> Option<Met> {
     let counted = evidence.nodes.iter().filter_map(|(role, node)| Some((*role, (node.netem?, node.sent?))));
     let counted: BTreeMap<_, _> = counted.collect();
     (!counted.is_empty()).then(|| netem::met(&scenario.faults, &counted))
@@ -148,6 +155,8 @@ struct Before {
     uptime_s: BTreeMap<Role, f64>,
     /// Listeners on the server.
     listeners: String,
+    /// What stands still on each node.
+    halted: BTreeMap<Role, String>,
     /// All addresses of each node.
     addresses: BTreeMap<Role, Vec<IpAddr>>,
 }
@@ -172,13 +181,14 @@ fn addresses(printed: &str) -> Vec<IpAddr> {
 }
 
 impl Before {
-    fn look(pair: &dyn Pair) -> Result<Before> {
-        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES])?;
+    fn look(pair: &dyn NodePair) -> Result<Before> {
+        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES, conditions::HALTED])?;
         let mut before = Before {
             counters: BTreeMap::new(),
             uptime_s: BTreeMap::new(),
             listeners: outputs[&Role::Server][2].clone(),
             addresses: outputs.iter().map(|(role, output)| (*role, addresses(&output[3]))).collect(),
+            halted: outputs.iter().map(|(role, output)| (*role, output[4].clone())).collect(),
         };
         for (role, output) in outputs {
             before.counters.insert(role, Counters::parse(&output[0])?);
@@ -189,7 +199,7 @@ impl Before {
 }
 
 /// Runs the same commands on both nodes at once; gives each command's standard output.
-fn on_both<const N: usize>(pair: &dyn Pair, commands: &[&str; N]) -> Result<BTreeMap<Role, [String; N]>> {
+fn on_both<const N: usize>(pair: &dyn NodePair, commands: &[&str; N]) -> Result<BTreeMap<Role, [String; N]>> {
     const BETWEEN: &str = "----8<----";
     let script = commands.map(|command| format!("( {command} )")).join(&format!("\necho '{BETWEEN}'\n"));
     let mut outputs = BTreeMap::new();
@@ -201,28 +211,39 @@ fn on_both<const N: usize>(pair: &dyn Pair, commands: &[&str; N]) -> Result<BTre
 }
 
 fn run_programs(
-    pair: &dyn Pair,
+    pair: &dyn NodePair,
     scenario: &Scenario,
-    heard_before: &str,
-    evidence: &mut Evidence,
+    before: &Before,
+    evidence: &mut RunEvidence,
 ) -> Result<()> {
     let deadline = Instant::now() + scenario.timeout();
     let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
     let address = |role| pair.node(role).address().to_string();
-    let command = |role| format!("{HEEDLESS}; {ENVIRONMENT}; {}", scenario.filled(role, address));
+    let script = |command: &str| {
+        format!("{HEEDLESS}; {}", conditions::script(scenario, &placeholder::filled(command, address)))
+    };
 
-    let mut server = server_node.start(&command(Role::Server))?;
+    let mut server = server_node.start(&script(&scenario.server))?;
     evidence.node(Role::Server).is_started = true;
-    if !wait_ready(pair, server.as_mut(), heard_before, evidence, deadline)? {
+    if !wait_ready(pair, server.as_mut(), before, evidence, deadline)? {
         // A client would only wait for it.
         return Ok(());
     }
-    let mut client = client_node.start(&command(Role::Client))?;
+    let mut clients = Vec::new();
+    for command in scenario.commands_of(Role::Client) {
+        clients.push(client_node.start(&script(command))?);
+    }
     evidence.node(Role::Client).is_started = true;
-    let (output, is_timed_out) = finish(pair, client.as_mut(), deadline)?;
+    let (mut outputs, mut is_timed_out) = (Vec::new(), false);
+    for client in &mut clients {
+        let (output, is_late) = finish(pair, client.as_mut(), (Role::Client, before, evidence), deadline)?;
+        outputs.push(output);
+        is_timed_out |= is_late;
+    }
+    let expected = scenario.expect.client.exit;
     // A server whose client failed may wait for ever; it gets a moment to notice.
-    let has_failed = is_timed_out || output.code != Some(scenario.expect.client.exit);
-    evidence.node(Role::Client).has_ended(output, is_timed_out);
+    let has_failed = is_timed_out || outputs.iter().any(|output| output.code != Some(expected));
+    evidence.node(Role::Client).have_ended(outputs, expected, is_timed_out);
     if evidence.node(Role::Server).output.is_some() {
         // It has left something behind that served.
         return Ok(());
@@ -236,7 +257,7 @@ fn run_programs(
         (None, true) => deadline.min(Instant::now() + AFTER_FAILURE),
         (None, false) => deadline,
     };
-    let (output, is_stopped) = finish(pair, server.as_mut(), patience)?;
+    let (output, is_stopped) = finish(pair, server.as_mut(), (Role::Server, before, evidence), patience)?;
     let is_timed_out = is_stopped && signal.is_none() && Instant::now() >= deadline;
     let node = evidence.node(Role::Server);
     node.has_ended(output, is_timed_out);
@@ -245,8 +266,14 @@ fn run_programs(
     Ok(())
 }
 
-/// Waits for a program's end, or stops it at the deadline, at first by asking; says which.
-fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Result<(Output, bool)> {
+/// Waits for a program's end, or stops it at the deadline, at first by asking, and notes what stands still on its node; says
+/// which.
+fn finish(
+    pair: &dyn NodePair,
+    running: &mut dyn Running,
+    (role, before, evidence): (Role, &Before, &mut RunEvidence),
+    deadline: Instant,
+) -> Result<(Output, bool)> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match running.wait(left.min(SLICE)) {
@@ -255,6 +282,7 @@ fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Resu
             Err(error) => return Err(error),
         }
         if left.is_zero() {
+            evidence.node(role).halted = conditions::halted(pair, role, &before.halted[&role])?;
             running.signal("TERM")?;
             return match running.wait(ASKED_LIMIT) {
                 Err(error) if error.kind() == Kind::Timeout => Ok((running.stop()?, true)),
@@ -267,15 +295,16 @@ fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Resu
 /// Waits until the server is ready in the way that the scenario says; gives false if it ends first. One that ends as it has
 /// to, and leaves behind what serves, is waited for.
 fn wait_ready(
-    pair: &dyn Pair,
+    pair: &dyn NodePair,
     server: &mut dyn Running,
-    before: &str,
-    evidence: &mut Evidence,
+    before: &Before,
+    evidence: &mut RunEvidence,
     deadline: Instant,
 ) -> Result<bool> {
     let node = pair.node(Role::Server);
     let (ready, started) = (evidence.scenario.ready, Instant::now());
     let expected = evidence.scenario.expect.server.exit;
+    let mut ended: Option<Instant> = None;
     while Instant::now() < deadline {
         let is_ready = match ready {
             Ready::Delay { seconds } => started.elapsed() >= Duration::from_secs(seconds),
@@ -284,14 +313,17 @@ fn wait_ready(
                 let listeners = pair.wait_for(look.as_mut(), "a look at what listens", COMMAND_LIMIT)?.stdout;
                 match ready {
                     Ready::Port(port) => listens_on(&listeners, port),
-                    _ => listeners != before,
+                    _ => listeners != before.listeners,
                 }
             }
         };
         if is_ready {
             return Ok(true);
         }
-        if evidence.node(Role::Server).output.is_some() {
+        if let Some(ended) = ended {
+            if ready == Ready::Listener && ended.elapsed() > AFTER_END {
+                return Ok(false);
+            }
             thread::sleep(Duration::from_millis(50));
             continue;
         }
@@ -299,16 +331,18 @@ fn wait_ready(
             Ok(output) => {
                 let has_succeeded = output.code == Some(expected);
                 evidence.node(Role::Server).output = Some(output);
-                if ready == Ready::Listener || !has_succeeded {
+                if !has_succeeded {
                     return Ok(false);
                 }
+                ended = Some(Instant::now());
             }
             Err(error) if error.kind() == Kind::Timeout => pair.check_alive()?,
             Err(error) => return Err(error),
         }
     }
     if evidence.node(Role::Server).output.is_none() {
-        evidence.node(Role::Server).output = Some(finish(pair, server, Instant::now())?.0);
+        let ended = finish(pair, server, (Role::Server, before, evidence), Instant::now())?;
+        evidence.node(Role::Server).output = Some(ended.0);
     }
     evidence.node(Role::Server).is_stopped = true;
     Err(Error::timeout(format!("a server that is ready ({ready})"), started.elapsed())
@@ -329,7 +363,7 @@ pub const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 =
 
 /// Notes both nodes' counters and kernel logs, read again until the counters agree with the capture, nothing
 /// moves any more, or the limit is reached.
-fn settle(pair: &dyn Pair, before: &Before, evidence: &mut Evidence) -> Result<()> {
+fn settle(pair: &dyn NodePair, before: &Before, evidence: &mut RunEvidence) -> Result<()> {
     let started = Instant::now();
     let mut last = (Instant::now(), BTreeMap::new());
     loop {

@@ -26,7 +26,7 @@ pub enum Rank {
 }
 
 /// What there is to say of a cause.
-struct Entry {
+struct CauseText {
     cause: Cause,
     rank: Rank,
     title: &'static str,
@@ -47,7 +47,7 @@ macro_rules! causes {
             pub const ALL: [Self; [$(Cause::$name),*].len()] = [$(Self::$name),*];
         }
 
-        static ENTRIES: [Entry; Cause::ALL.len()] = [$(Entry {
+        static ENTRIES: [CauseText; Cause::ALL.len()] = [$(CauseText {
             cause: Cause::$name,
             rank: Rank::$rank,
             title: $title,
@@ -254,6 +254,14 @@ causes! {
     "The shell or the loader ended with exit code 126 or 127.",
     "push it: --push FILE, or a local path as the command's first word";
 
+    ProgramHalted, Local, "a program stands still, since a signal stopped it",
+    "When the time was over, a process of the node was stopped: by SIGSTOP or SIGTSTP, or by SIGTTIN, as one that reads from a terminal in the background is.",
+    "look for who sends the signal, a debugger or kill() in the program; SIGCONT lets it go on";
+
+    TerminalNeeded, Local, "a program wants a terminal, and has none",
+    "On a node its standard input is empty and its outputs are files, as in a script.",
+    "call it with the options that it has for scripts, or on a node of a resident lab, where `lab exec` gives it the terminal that it has itself";
+
     ClientFailed, Ended, "the client failed, and nothing on the wire or in the system tells more",
     "Its exit code is not the expected one. A server that still ran was stopped then.",
     "read the client's last lines";
@@ -288,7 +296,7 @@ causes! {
 }
 
 impl Cause {
-    fn entry(self) -> &'static Entry {
+    fn entry(self) -> &'static CauseText {
         &ENTRIES[self as usize]
     }
 
@@ -332,7 +340,7 @@ impl Cause {
 
     /// What there is to say of it, as in the catalogue.
     pub fn page(self) -> String {
-        let Entry { title, explanation, next, .. } = self.entry();
+        let CauseText { title, explanation, next, .. } = self.entry();
         format!("## {self}\n\nNamed when {title}.\n\n{explanation}\n\nNext: {next}.\n")
     }
 

@@ -18,6 +18,9 @@ use crate::workspace;
 /// The programs and how they are called.
 const TABLE: &str = include_str!("programs.toml");
 
+/// Directory of programs that are the table's own, from which the paths in it begin.
+const PAIRS: &str = "xtask/src/bench/pairs";
+
 /// The name of every run, with which its verdict begins.
 const NAME: &str = "program";
 
@@ -41,7 +44,7 @@ pub(crate) struct Args {
 /// The file of pairs.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct ProgramPairs {
     group: Vec<Group>,
 }
 
@@ -54,12 +57,14 @@ struct Group {
     stop: Option<String>,
     #[serde(default)]
     packages: Vec<String>,
+    #[serde(default)]
+    modules: Vec<String>,
     pairs: Vec<[String; 2]>,
 }
 
 /// What `run` said of a pair.
 #[derive(Debug, PartialEq, Eq)]
-struct Verdict {
+struct PairVerdict {
     is_green: bool,
     words: String,
 }
@@ -111,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if red == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn table() -> Result<Table> {
+fn table() -> Result<ProgramPairs> {
     toml::from_str(TABLE)
         .map_err(|error| Error::setup("xtask/src/bench/programs.toml").detail(error.to_string()))
 }
@@ -130,26 +135,29 @@ fn options(group: &Group) -> Vec<String> {
     let ready = group.ready.iter().flat_map(|ready| ["--ready", ready]);
     let stop = group.stop.iter().flat_map(|stop| ["--stop", stop]);
     let mut options: Vec<String> = ready.chain(stop).map(str::to_owned).collect();
-    if !group.packages.is_empty() {
-        options.extend(["--packages".to_owned(), group.packages.join(",")]);
+    for (option, names) in [("--packages", &group.packages), ("--modules", &group.modules)] {
+        if !names.is_empty() {
+            options.extend([option.to_owned(), names.join(",")]);
+        }
     }
     options
 }
 
-fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<Verdict> {
+fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<PairVerdict> {
     let own = std::env::current_exe()
         .map_err(|source| Error::setup("failed to find this program").source(source))?;
     let ran = Command::new(&own)
         .args(["run", "--name", NAME, "--server", server, "--client", client])
         .args(["--timeout", &args.timeout.to_string()])
         .args(options(group))
+        .current_dir(workspace::root().join(PAIRS))
         .stdin(Stdio::null())
         .output()
         .at("failed to run", &own)?;
     let said = String::from_utf8_lossy(&ran.stdout);
     match ran.status.code() {
         Some(0 | 1) => Ok(verdict(ran.status.success(), &said)),
-        _ => Ok(Verdict {
+        _ => Ok(PairVerdict {
             is_green: false,
             words: format!(
                 "not run: {}",
@@ -160,7 +168,7 @@ fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<Ve
 }
 
 /// Reads what `run` printed: its first line, and the deviations that it tells.
-fn verdict(is_green: bool, said: &str) -> Verdict {
+fn verdict(is_green: bool, said: &str) -> PairVerdict {
     let first = said.lines().find_map(|line| line.strip_prefix(&format!("{NAME}: "))).unwrap_or_default();
     let causes = lab::scenario::cause::Cause::ALL.map(|cause| format!("{cause}"));
     let told = said.lines().filter_map(|line| {
@@ -171,7 +179,7 @@ fn verdict(is_green: bool, said: &str) -> Verdict {
         true => format!("green: {first}{}", told.collect::<String>()),
         false => format!("**red**: {first}"),
     };
-    Verdict { is_green, words: words.replace('|', "\\|") }
+    PairVerdict { is_green, words: words.replace('|', "\\|") }
 }
 
 #[cfg(test)]
@@ -183,7 +191,12 @@ mod tests {
         let table = table().unwrap();
         for group in &table.group {
             for [server, client] in &group.pairs {
-                assert!(!server.contains("{server}") && client.contains("{server}"), "{server}, {client}");
+                assert!(client.contains("{server}"), "{server}, {client}");
+                for command in [server, client] {
+                    let own = command.split_whitespace().find(|word| word.starts_with("./"));
+                    let is_there = |own: &str| workspace::root().join(PAIRS).join(own).is_file();
+                    assert!(own.is_none_or(is_there), "{command}");
+                }
             }
             if let Some(ready) = &group.ready {
                 ready.parse::<lab::scenario::ready::Ready>().unwrap();

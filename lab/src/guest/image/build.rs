@@ -16,10 +16,10 @@ use xshell::{Shell, cmd};
 use crate::base::cache::{Cache, needed_record, sha256_file, write_record};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::invocation;
-use crate::base::kept::{self, Kind};
+use crate::base::kept::{self, KeptKind};
 use crate::base::policy::Policy;
 use crate::base::progress::Step;
-use crate::guest::contents::Contents;
+use crate::guest::contents::{Contents, MODULES};
 use crate::guest::image::modules::{Module, Modules};
 use crate::guest::image::newc;
 use crate::guest::image::recipe::{self, Recipe};
@@ -76,7 +76,7 @@ impl Image {
     pub fn ensure(cache: &Cache, recipe: &Recipe) -> Result<Image> {
         let name = format!("image-{}", recipe.image_key());
         let build = |cache: &Cache, into: &Path| build_image(cache, recipe, into);
-        let kind = Kind { lock: "image", room_mib: ROOM_MIB, check: &Image::check, build: &build };
+        let kind = KeptKind { lock: "image", room_mib: ROOM_MIB, check: &Image::check, build: &build };
         let directory = kept::ensure(cache, &name, &kind)?;
         Ok(Image { directory, recipe: recipe.clone() })
     }
@@ -153,7 +153,7 @@ impl Sysroot {
     pub fn ensure(cache: &Cache, release: &'static Release) -> Result<Sysroot> {
         let key = recipe::sysroot_key(release);
         let build = |cache: &Cache, into: &Path| build_sysroot(cache, release, into);
-        let kind = Kind { lock: "sysroot", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build };
+        let kind = KeptKind { lock: "sysroot", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build };
         let directory = kept::ensure(cache, &format!("sysroot-{key}"), &kind)?;
         Ok(Sysroot { directory, key })
     }
@@ -222,8 +222,14 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     late.retain(|module| !early.contains(module));
 
     furnish(&shell, recipe, &root)?;
-    place_modules(&modules.order(&names.ready)?, &root.join("lib/lab/modules"))?;
-    place_modules(&late, &root.join("lib/lab/modules"))?;
+    let asked: Vec<&str> = recipe.asked_modules.iter().map(String::as_str).collect();
+    let asked = modules.order(&asked)?;
+    let place = root.join(MODULES.trim_start_matches('/'));
+    place_modules(&[modules.order(&names.ready)?, asked.clone()].concat(), &place)?;
+    place_modules(&late, &place)?;
+    if !asked.is_empty() {
+        write_file(&place.join("asked"), 0o644, order_of(&asked).as_bytes())?;
+    }
     let initramfs = scratch.path().join("initramfs");
     write_file(&initramfs.join("init"), 0o755, recipe::INITRAMFS_INIT.as_bytes())?;
     place_modules(&early, &initramfs.join("modules"))?;
@@ -377,13 +383,15 @@ fn prune(root: &Path, paths: &[&str]) -> Result<()> {
 
 /// Writes modules into a directory, with the file `order` that the init scripts follow.
 fn place_modules(modules: &[Module], directory: &Path) -> Result<()> {
-    let mut order = String::new();
     for Module { name, bytes } in modules {
         write_file(&directory.join(format!("{name}.ko")), 0o644, bytes)?;
-        order.push_str(name);
-        order.push('\n');
     }
-    write_file(&directory.join("order"), 0o644, order.as_bytes())
+    write_file(&directory.join("order"), 0o644, order_of(modules).as_bytes())
+}
+
+/// The names of modules, one a line.
+fn order_of(modules: &[Module]) -> String {
+    modules.iter().map(|module| format!("{}\n", module.name)).collect()
 }
 
 fn write_file(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
@@ -450,7 +458,7 @@ mod tests {
         check: &dyn Fn(&Path) -> Result<()>,
         build: &dyn Fn(&Cache, &Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        kept::ensure(cache, name, &Kind { lock: "image", room_mib: 1, check, build })
+        kept::ensure(cache, name, &KeptKind { lock: "image", room_mib: 1, check, build })
     }
 
     fn build(_: &Cache, into: &Path) -> Result<()> {

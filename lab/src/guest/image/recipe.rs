@@ -18,6 +18,8 @@ pub struct Recipe {
     pub packages: Vec<&'static str>,
     /// Packages that somebody asks for beside those.
     pub asked: Vec<String>,
+    /// Modules that somebody asks for beside those which a node loads: there, and loaded by a run that wants them.
+    pub asked_modules: Vec<String>,
     /// Kernel modules.
     pub modules: ModuleNames,
     /// Files put into the root tree: path, mode, content. `sbin/lab-init` is the root disk's first process.
@@ -96,6 +98,7 @@ impl Recipe {
             release,
             packages: strs(&release.packages),
             asked: Vec::new(),
+            asked_modules: Vec::new(),
             modules: ModuleNames {
                 early: strs(&release.kernel.early),
                 late: strs(&release.kernel.late),
@@ -128,13 +131,16 @@ impl Recipe {
         }
     }
 
-    /// The same with more packages, in whatever order they are asked for.
+    /// The same with more packages and kernel modules, in whatever order they are asked for.
     #[must_use]
-    pub fn with(self, packages: &[String]) -> Recipe {
-        let mut asked = packages.to_vec();
-        asked.sort();
-        asked.dedup();
-        Recipe { asked, ..self }
+    pub fn with(self, packages: &[String], modules: &[String]) -> Recipe {
+        let once = |names: &[String]| {
+            let mut names = names.to_vec();
+            names.sort();
+            names.dedup();
+            names
+        };
+        Recipe { asked: once(packages), asked_modules: once(modules), ..self }
     }
 
     /// All packages, without those they depend on.
@@ -152,6 +158,10 @@ impl Recipe {
         parts.extend(self.directories);
         parts.extend([DOCUMENTATION, PRUNED, self.pruned].concat());
         parts.extend(self.asked.iter().map(String::as_str));
+        if !self.asked_modules.is_empty() {
+            parts.push("modules");
+            parts.extend(self.asked_modules.iter().map(String::as_str));
+        }
         key(self.release, &parts)
     }
 }
@@ -199,10 +209,12 @@ mod tests {
         let release = Release::usual();
         assert_ne!(key(release, &["ab", "c"]), key(release, &["a", "bc"]));
         assert_eq!(Recipe::lab(release).image_key().len(), 16);
-        let with = |packages: &[&str]| {
-            let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
-            Recipe::lab(release).with(&packages).image_key()
-        };
+        let owned =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let with = |packages: &[&str]| Recipe::lab(release).with(&owned(packages), &[]).image_key();
+        let modules = |modules: &[&str]| Recipe::lab(release).with(&[], &owned(modules)).image_key();
+        assert_eq!(modules(&["nvmet", "nvme"]), modules(&["nvme", "nvmet"]));
+        assert_ne!(modules(&["nvme"]), with(&["nvme"]));
         assert_eq!(with(&[]), Recipe::lab(release).image_key());
         assert_eq!(with(&["qperf", "fio"]), with(&["fio", "qperf", "fio"]));
         assert_ne!(with(&["qperf"]), with(&["fio"]));

@@ -1,7 +1,7 @@
 //! What a program did wrong that the wire is innocent of, and how programs ended.
 
 use roce::wire::{NakCode, Syndrome};
-use roce::{MessageKind, Outcome, Rule};
+use roce::{MessageKind, MessageOutcome, Rule};
 
 use crate::base::role::Role;
 use crate::run::evidence::FailedKind;
@@ -84,7 +84,8 @@ fn flushed(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
         || report.findings.iter().any(|finding| finding.rule == Rule::RequestNotAnswered)
         || Role::BOTH.into_iter().any(|role| facts.counter(role, "send_err") > 0);
     let is_open = report.messages.iter().any(|message| {
-        message.requester == address && !matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
+        message.requester == address
+            && !matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded)
     });
     let others = facts.wire.management.iter().filter(|message| matches!(message.name, "DREQ" | "REJ"));
     let is_ended_by_peer = others.clone().next().is_some_and(|first| first.source != address);
@@ -246,7 +247,12 @@ fn ended(facts: &Facts<'_>) -> Option<Diagnosis> {
     let signal = signal_of(facts, role).map_or(String::new(), |signal| format!(" ({signal})"));
     let nothing = facts.report.is_some_and(|report| report.packets == 0);
     let packets = if nothing { "; no RoCEv2 packet was sent" } else { "" };
-    let sentence = format!("{role} ended with {code}{signal}, expected {expected}{packets}");
+    let which = facts.node(role).filter(|node| !node.each.is_empty()).and_then(|node| {
+        let failed = node.each.iter().position(|output| output.code != Some(expected))?;
+        Some(format!(" {} of {}", failed + 1, node.each.len()))
+    });
+    let which = which.unwrap_or_default();
+    let sentence = format!("{role}{which} ended with {code}{signal}, expected {expected}{packets}");
     let cause = if role == Role::Client { Cause::ClientFailed } else { Cause::ServerFailed };
     Some(Diagnosis::new(cause, sentence).shown_by(last_lines(facts, role)))
 }
