@@ -154,7 +154,11 @@ fn unreliable_connection_has_no_read() {
     // By the call, or by the completion.
     match post(&mut one, BatchRequest::read(&range, &target.announce(true))) {
         Err(Error::Verb { call: "ibv_post_send", .. }) => {}
-        Ok(_) => assert_eq!(completion(&mut one).status(), WcStatus::LocQpOpErr),
+        // Observed: rxe of Linux 6.12 flushes it.
+        Ok(_) => {
+            let status = completion(&mut one).status();
+            assert!(matches!(status, WcStatus::LocQpOpErr | WcStatus::WrFlushErr), "{status}");
+        }
         Err(error) => panic!("{error}"),
     }
 }
@@ -284,6 +288,8 @@ fn full_shared_queue_refuses_another_recv() {
 #[ignore = "needs an RDMA device"]
 fn shared_queue_longer_than_the_device_has_is_refused() {
     let shop = Workshop::new();
+    // One kernel's words | another's.
+    println!("kernel log: rxe_create_srq: returned err = -22 | max_srq_wr");
     let error = SharedReceiveQueue::create(&shop.pd, u32::MAX, 1).unwrap_err();
     assert!(matches!(error, Error::Verb { call: "ibv_create_srq", .. }), "{error}");
 }
@@ -320,6 +326,7 @@ fn states_are_entered_in_their_order_alone() {
     let cq = CompletionQueue::create(shop.pd.device(), 8).unwrap();
     let qp = QueuePair::create(&shop.pd, cq, &capacity).unwrap();
     let peer = ConnectedPeer { gid: shop.port.gid, qp_num: qp.number(), psn: 1, reads_at_once: 1 };
+    println!("kernel log: rxe_modify_qp: returned err = -22 | invalid mask or state for qp");
     // From RESET it does not get to RTR.
     let error = qp.connect_to(&shop.port, &peer, 1).unwrap_err();
     assert!(matches!(error, Error::Verb { call: "ibv_modify_qp", .. }), "{error}");
@@ -338,6 +345,7 @@ fn limits_of_the_device_are_told_and_hold() {
     assert!(limits.max_reads_at_once >= 1 && limits.max_message_bytes >= 1 << 20);
     let mut capacity = Capacity::default();
     capacity.max_send_wr = limits.max_qp_wr + 1;
+    println!("kernel log: rxe_create_qp: returned err = -22 | invalid send wr");
     let cq = CompletionQueue::create(shop.pd.device(), 8).unwrap();
     let error = QueuePair::create(&shop.pd, cq, &capacity).unwrap_err();
     assert!(matches!(error, Error::Verb { call: "ibv_create_qp", .. }), "{error}");
