@@ -10,7 +10,7 @@ use verbs::remote_region::RemoteRegion;
 use verbs::transport::{ConnectParams, ConnectTarget};
 use verbs::work_request::{RegionRange, SendRequest};
 
-use super::connection::{BenchConnection, check_limits};
+use super::connection::{BenchConnection, NOWHERE, check_limits};
 use super::measured::{BenchCarrier, Measured};
 use super::plan::BenchPlan;
 use super::requester::{QueuePairTimes, run};
@@ -102,7 +102,10 @@ fn connect(
         .connect(&target, &params, &BenchConnection::builder(plan), &mut |_| Ok(()), &deadline)
         .map_err(explain)?;
     tracing::info!("connected to {server}");
-    let remote = private_data::parse_region(&told)?;
+    let remote = match plan.operation.names_memory() {
+        true => private_data::parse_region(&told)?,
+        false => NOWHERE,
+    };
     let access = if plan.polls_memory() { Access::REMOTE } else { Access::SINK };
     let mut connection = BenchConnection::new(endpoint, plan, access, args.common.timeout())?;
     if plan.polls_memory() {

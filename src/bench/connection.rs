@@ -15,6 +15,9 @@ use verbs::remote_region::RemoteRegion;
 use super::plan::{BenchOperation, BenchPlan, WaitStyle};
 use crate::error::{Error, Result};
 
+/// Memory of the peer for SENDs, which name none.
+pub(super) const NOWHERE: RemoteRegion = RemoteRegion { address: 0, rkey: 0, length_bytes: None };
+
 /// Completions that are taken at once, as perftest does.
 const AT_ONCE: usize = 16;
 

@@ -45,6 +45,12 @@ impl BenchOperation {
         matches!(self, Self::Read | Self::FetchAdd | Self::CmpSwap)
     }
 
+    /// True if a request names memory of the peer.
+    #[must_use]
+    pub fn names_memory(self) -> bool {
+        self != Self::Send
+    }
+
     /// True of FetchAdd and CmpSwap.
     #[must_use]
     pub fn is_atomic(self) -> bool {

@@ -2,7 +2,7 @@
 
 use verbs::remote_region::RemoteRegion;
 
-use super::connection::BenchConnection;
+use super::connection::{BenchConnection, NOWHERE};
 use super::plan::{BenchPlan, Quantity};
 use super::requester::{Messages, await_message, post_one};
 use crate::error::Result;
@@ -38,10 +38,8 @@ fn receive(connection: &mut BenchConnection, plan: &BenchPlan) -> Result<u64> {
 
 /// Answers each message with one of the same length.
 fn pong(connection: &mut BenchConnection, pongs: Option<&RemoteRegion>, plan: &BenchPlan) -> Result<u64> {
-    // SENDs name no memory of the peer.
-    let nowhere = RemoteRegion { address: 0, rkey: 0, length_bytes: None };
     let messages = Messages::new(connection, plan);
-    let mut lists = messages.lists(connection, pongs.unwrap_or(&nowhere))?;
+    let mut lists = messages.lists(connection, pongs.unwrap_or(&NOWHERE))?;
     for number in 0..u64::from(plan.messages) {
         await_message(connection, plan, number)?;
         if plan.operation.consumes_a_recv() {

@@ -165,7 +165,10 @@ fn accept(
         }
         false => None,
     };
-    let region = private_data::region_bytes(&connection.region.announce(true));
+    let region = match plan.operation.names_memory() {
+        true => private_data::region_bytes(&connection.region.announce(true)),
+        false => Vec::new(),
+    };
     let params =
         ConnectParams { responder_resources: reads_at_once, ..params(&args.common.connection, region) };
     let deadline = args.common.deadline();

@@ -182,7 +182,8 @@ fn addresses(printed: &str) -> Vec<IpAddr> {
 
 impl Before {
     fn look(pair: &dyn NodePair) -> Result<Before> {
-        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES, conditions::HALTED])?;
+        let outputs =
+            on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES, conditions::HALTED])?;
         let mut before = Before {
             counters: BTreeMap::new(),
             uptime_s: BTreeMap::new(),

@@ -18,7 +18,7 @@ use lab::base::progress::Step;
 use lab::base::role::Role;
 use lab::base::selection::Selection;
 use lab::guest::contents::ENVIRONMENT;
-use lab::node::{Pair, Plan, Provider as _};
+use lab::node::{NodePair, Plan, Provider as _};
 use lab::run::observe::{LISTENERS, listens_on};
 use lab::run::setup::Setup;
 use lab::scenario::counters::Counters;
@@ -234,7 +234,7 @@ fn chosen(args: &Args) -> Result<Vec<DataRow>> {
 }
 
 /// Runs both programs, one after the other.
-fn take_turn(pair: &dyn Pair, row: &DataRow, ours_first: bool, options: &str) -> Result<BenchTurn> {
+fn take_turn(pair: &dyn NodePair, row: &DataRow, ours_first: bool, options: &str) -> Result<BenchTurn> {
     let perftest = || {
         let command = row.perftest();
         run_one(pair, row, &command, PERFTEST_PORT, &format!("{command} server"), figure_of_perftest)
@@ -252,7 +252,7 @@ fn take_turn(pair: &dyn Pair, row: &DataRow, ours_first: bool, options: &str) ->
 
 /// Runs a server and a client between two looks at the counters.
 fn run_one(
-    pair: &dyn Pair,
+    pair: &dyn NodePair,
     row: &DataRow,
     server: &str,
     port: u16,
@@ -299,7 +299,7 @@ fn failed(command: &str, output: &Output) -> Error {
         .detail(format!("{}{}", output.stdout, output.stderr))
 }
 
-fn counters(pair: &dyn Pair) -> Result<BTreeMap<Role, Counters>> {
+fn counters(pair: &dyn NodePair) -> Result<BTreeMap<Role, Counters>> {
     let printed = pair.run_on_both(Counters::COMMAND, READY_LIMIT)?;
     printed.into_iter().map(|(role, output)| Ok((role, Counters::parse(&output.stdout)?))).collect()
 }

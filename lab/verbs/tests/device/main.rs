@@ -12,5 +12,6 @@ mod pair;
 mod parts;
 mod refusals;
 mod resources;
+mod services;
 mod waits;
 mod without_cm;
