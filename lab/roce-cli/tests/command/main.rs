@@ -57,6 +57,26 @@ fn check_exits_0_on_a_clean_capture_and_1_on_a_finding() {
 }
 
 #[test]
+fn read_that_goes_on_where_it_is_asked_again_is_a_note_on_rxe_alone() {
+    let pair = Pair::new(1);
+    let read = |n, pieces: u32| {
+        let request = pair.request(0x0c, n).ack_request();
+        request.reth(pair.passive.va, pair.passive.rkey, 1024 * pieces).build()
+    };
+    let end = |opcode, n| pair.response(opcode, n).aeth(0x1f, 1).payload(&[7; 1024]).build();
+    let middle = pair.response(0x0e, 1).payload(&[7; 1024]).build();
+    let management = [pair.req(7471, &[]), pair.rep(&[]), pair.rtu()];
+    let frames = [&management[..], &[read(0, 3), end(0x0d, 0), read(1, 2), middle, end(0x0f, 2)]].concat();
+    let check = |profile| run(&["check", "-", "--profile", profile], &capture(&frames));
+    let (code, out, _) = check("generic");
+    assert!(code == Some(1) && out.contains("error: OpcodeOutOfSequence"), "{out}");
+    let (code, out, _) = check("rxe");
+    assert!(code == Some(0) && out.contains("note: OpcodeOutOfSequence"), "{out}");
+    let (code, _, err) = check("mlx5");
+    assert!(code == Some(2) && err.contains("[possible values: generic, rxe]"), "{err}");
+}
+
+#[test]
 fn check_and_stats_say_how_many_packets_were_not_counted_at_their_addresses() {
     let frames: Vec<Vec<u8>> = (0..65_537u32)
         .map(|number| {
