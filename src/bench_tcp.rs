@@ -14,7 +14,7 @@ use crate::bench::plan::{BenchPlan, PLAN_BYTES, Quantity};
 use crate::error::{Error, Result};
 use crate::report::ProgramOutcome;
 
-/// How often a server without a client looks whether its limit is reached.
+/// Interval at which a server without a client looks whether its limit is reached.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Checks the length of a plan's messages against a server's own limit.

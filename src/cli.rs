@@ -102,7 +102,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     timeout: Option<Duration>,
 
-    /// How the connection is made.
+    /// The connection.
     #[command(flatten, next_help_heading = "Connection")]
     pub connection: ConnectionArgs,
 }
@@ -127,7 +127,7 @@ impl CommonArgs {
     }
 }
 
-/// How a connection is made, on either side.
+/// Options of a connection, on either side.
 #[derive(Args, Clone, Debug)]
 pub struct ConnectionArgs {
     /// Connect without CM: queue pair parameters are exchanged over TCP, at the same PORT
@@ -146,11 +146,11 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "EXPONENT", value_parser = clap::value_parser!(u8).range(1..=31))]
     pub ack_timeout: Option<u8>,
 
-    /// How often to send again without acknowledgement, 0 to 7; CM takes the client's for both sides
+    /// Number of times to send again without acknowledgement, 0 to 7; CM takes the client's for both sides
     #[arg(long, value_name = "TIMES", default_value_t = 7, value_parser = clap::value_parser!(u8).range(0..=7))]
     pub retry_count: u8,
 
-    /// How often the PEER sends again to this side when it has no RECV posted, 0 to 7; 7 is without end
+    /// Number of times that the PEER sends again to this side when it has no RECV posted, 0 to 7; 7 is without end
     #[arg(long, value_name = "TIMES", default_value_t = 7, value_parser = clap::value_parser!(u8).range(0..=7))]
     pub rnr_retry: u8,
 }

@@ -125,7 +125,7 @@ pub enum Error {
     Lookup {
         /// The name.
         host: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -173,13 +173,13 @@ impl Error {
         }
     }
 
-    /// Whether the peer caused it, by what it sent or by leaving.
+    /// True if the peer caused it, by what it sent or by leaving.
     #[must_use]
     pub fn is_the_peer_s(&self) -> bool {
         matches!(self.exit_code(), 4 | 6 | 8)
     }
 
-    /// Whether the peer can still be expected to answer a DREQ.
+    /// True if the peer can still be expected to answer a DREQ.
     #[must_use]
     pub fn peer_answers(&self) -> bool {
         match self {

@@ -23,7 +23,7 @@ fn builder(reporter: &Reporter) -> EndpointBuilder {
     })
 }
 
-/// How a program connects.
+/// Transport by which a program connects.
 pub(crate) fn transport(connection: &ConnectionArgs) -> &'static dyn Transport {
     if connection.no_cm { &Tcp } else { &Cm }
 }

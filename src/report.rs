@@ -30,7 +30,7 @@ pub enum ProgramOutcome {
         written_bytes: usize,
         /// Bytes read back.
         read_bytes: usize,
-        /// Whether they are the same.
+        /// True if they are the same.
         verified: bool,
         /// Pattern that was written.
         #[serde(flatten)]
@@ -68,7 +68,7 @@ pub enum ProgramOutcome {
     NothingPosted {
         /// None.
         received_bytes: u64,
-        /// Why.
+        /// The reason.
         note: &'static str,
     },
     /// Sending side of SENDs.
@@ -83,13 +83,13 @@ pub enum ProgramOutcome {
     },
     /// Atomics, active side.
     Counter {
-        /// How many FetchAdds were done.
+        /// Number of FetchAdds that were done.
         fetch_adds: usize,
         /// Their sum, added to the number that was there.
         counted: u64,
         /// Number swapped in.
         swapped: u64,
-        /// Whether each operation found what the one before left.
+        /// True if each operation found what the one before left.
         verified: bool,
     },
     /// The bench, measuring side.
@@ -109,7 +109,7 @@ pub enum ProgramOutcome {
     Value {
         /// The counter's value.
         value: u64,
-        /// Why no client has changed it, if none could.
+        /// Reason that no client has changed it, if none could.
         #[serde(skip_serializing_if = "Option::is_none")]
         note: Option<&'static str>,
     },

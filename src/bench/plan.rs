@@ -81,7 +81,7 @@ pub enum Quantity {
     Latency,
 }
 
-/// How a side waits for completions.
+/// Way in which a side waits for completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum WaitStyle {
@@ -100,7 +100,7 @@ pub struct BenchPlan {
     pub operation: BenchOperation,
     /// The quantity.
     pub quantity: Quantity,
-    /// How both sides wait.
+    /// Way in which both sides wait.
     pub waiting: WaitStyle,
     /// Length of a message in bytes.
     pub size_bytes: u32,

@@ -127,7 +127,7 @@ pub struct Planning {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub post_list: Option<u16>,
 
-    /// How both sides wait for completions [default: events; yield for the latency of WRITE]
+    /// Way in which both sides wait for completions [default: events; yield for the latency of WRITE]
     #[arg(long, value_enum)]
     pub wait: Option<WaitStyle>,
 }

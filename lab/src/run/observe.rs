@@ -24,26 +24,26 @@ use crate::scenario::placeholder;
 use crate::scenario::ready::Ready;
 use crate::wire::capture::CAPTURE;
 
-/// How long counters and capture may take to agree after the programs have ended.
+/// Longest time that counters and capture may take to agree after the programs have ended.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long counters may stand still and not agree until that is taken for the truth: a packet to a queue pair
+/// Longest time that counters may stand still and not agree until that is taken for the truth: a packet to a queue pair
 /// that is gone is delivered, and not counted by rxe.
 const STILL_LIMIT: Duration = Duration::from_millis(600);
 
-/// How long a server may run on once its client has failed.
+/// Longest time that a server may run on once its client has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
 
-/// How long what a server has left behind may take to listen once the server itself has ended.
+/// Longest time that what a server has left behind may take to listen once the server itself has ended.
 const AFTER_END: Duration = Duration::from_secs(2);
 
-/// How long a program may take to end once it was asked to.
+/// Longest time that a program may take to end once it was asked to.
 const ASKED_LIMIT: Duration = Duration::from_secs(2);
 
 /// The shell of a program outlives what asks that to end, and tells how it did.
 const HEEDLESS: &str = "trap : TERM INT HUP USR1 USR2";
 
-/// How long a short command on a node may take.
+/// Longest time that a short command on a node may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
 /// A scenario with what it is run and judged by.
@@ -155,7 +155,7 @@ struct Before {
     uptime_s: BTreeMap<Role, f64>,
     /// Listeners on the server.
     listeners: String,
-    /// What stands still on each node.
+    /// Values that stand still on each node.
     halted: BTreeMap<Role, String>,
     /// All addresses of each node.
     addresses: BTreeMap<Role, Vec<IpAddr>>,

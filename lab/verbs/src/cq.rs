@@ -12,7 +12,7 @@ use crate::raw::{ibv_comp_channel, ibv_cq};
 use crate::rdma_sys::ibv_wc;
 use crate::{rdma_sys, sys};
 
-/// Where a completion queue announces that completions came, as a descriptor to poll.
+/// Channel on which a completion queue announces that completions came, as a descriptor to poll.
 #[derive(Debug)]
 pub struct CompletionChannel {
     raw: NonNull<ibv_comp_channel>,

@@ -27,10 +27,10 @@ use lab::{Error, Result};
 
 use rdma_lab_cli::{Front, machines, output};
 
-/// How long one run of one program may take.
+/// Longest time that one run of one program may take.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
 
-/// How long a server may take until it listens.
+/// Longest time that a server may take until it listens.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
 /// Port of perftest's servers.
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Only rows in whose title this is, as in "SEND bandwidth" or "4096 B"
     #[arg(value_name = "PART")]
     filter: Option<String>,
-    /// How often each row is measured, one program after the other.
+    /// Number of times that each row is measured, one program after the other.
     #[arg(long, default_value = "7", value_parser = clap::value_parser!(u16).range(1..))]
     turns: u16,
     /// Fresh machines, over which the turns are spread.

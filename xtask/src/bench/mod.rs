@@ -14,13 +14,13 @@ mod programs;
 /// The subcommands of `bench`.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
-    /// How fast RDMA goes by this project's bench, beside perftest between the same machines.
+    /// Measures how fast RDMA goes by this project's bench, beside perftest between the same machines.
     Data(data::Args),
-    /// How fast a capture of 300,000 packets is read and checked, beside other tools.
+    /// Measures how fast a capture of 300,000 packets is read and checked, beside other tools.
     Decode(decode::Args),
-    /// How fast a lab comes up, is reset and runs scenarios, and what it takes.
+    /// Measures how fast a lab comes up, is reset and runs scenarios, and what it takes.
     Lab(lab_speed::Args),
-    /// What the verdicts on RDMA programs are that nobody here wrote; writes docs/programs-of-others.md.
+    /// Measures the verdicts on RDMA programs that nobody here wrote; writes docs/programs-of-others.md.
     Programs(programs::Args),
 }
 

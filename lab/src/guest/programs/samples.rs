@@ -20,7 +20,7 @@ pub const NAMES: [&str; 10] = [
     "rdma_server_send",
 ];
 
-/// Where sample programs come from.
+/// Source of the sample programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Samples {
     /// Built from the sources of the workspace at this path.

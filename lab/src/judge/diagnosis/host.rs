@@ -1,4 +1,4 @@
-//! What the system of a node refused a program, before anything of it was on the wire.
+//! Refusals of a node's system to a program, before anything of it was on the wire.
 
 use crate::base::role::Role;
 
@@ -59,6 +59,8 @@ fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
         &["Cannot allocate memory", "errno 12", "ENOMEM"],
     )
     .or_else(|| facts.said(role, &["RLIMIT_MEMLOCK", "memlock", "locked memory"]))
+    // perftest says only that it failed; the number is ENOMEM.
+    .or_else(|| facts.logged(role, "rxe_reg_user_mr: returned err = -12"))
     {
         let sentence = format!("{role} cannot register its memory: it would lock more than its limit allows");
         found.push(Diagnosis::new(Cause::LockedMemoryLimit, sentence).shown_by([line]));
