@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     Cache::open()?;
     requirement::demand_platform()?;
     requirement::demand(&Host::this(), &requirement::run(true))?;
-    let choice = Choice::Qemu { accel: args.accel, guest, packages: Vec::new(), seed: None };
+    let choice = Choice::qemu(args.accel, guest).with_packages(&args.release.packages);
     let setup = Setup::with(Build::Mutants, &front.samples, &choice, &front.program)?;
     let Source::Qemu(provider) = &setup.provider else {
         return Err(Error::setup("the self-test needs QEMU's machines"));
