@@ -28,6 +28,7 @@ pub mod explore;
 pub mod front;
 pub mod lab;
 pub mod machines;
+pub mod matrix;
 pub mod open;
 pub mod output;
 pub mod results;
@@ -52,6 +53,8 @@ pub enum Common {
     Explain(explain::Args),
     /// Tries every fault on every packet of a scenario, and tells what the protocol does not explain.
     Explore(explore::Args),
+    /// Runs the scenarios on several guests, and tells what each does otherwise.
+    Matrix(matrix::Args),
     /// Opens the pages of an invocation, or of one run, in a browser.
     Open(open::Args),
     /// Prints the RoCEv2 trace of a capture.
@@ -86,6 +89,7 @@ impl Common {
             Common::Results(args) => results::run(&args, front),
             Common::Explain(args) => explain::run(&args),
             Common::Explore(args) => explore::run(&args, front),
+            Common::Matrix(args) => matrix::run(&args, front),
             Common::Open(args) => open::run(&args, front),
             Common::Decode(args) => decode::told(args.run(decode::names())),
             Common::Check(args) => decode::told(args.run(decode::names())),
