@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::index::path;
 use crate::page::fill;
-use crate::run::State;
+use crate::run::RunState;
 use crate::text::escape;
 
 const TEMPLATE: &str = include_str!("../assets/grid.html");
@@ -23,7 +23,7 @@ pub struct GridColumn {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GridCell {
     /// How the run ended.
-    pub state: State,
+    pub state: RunState,
     /// The same, and what else there is to say.
     pub words: String,
     /// Its headline, for who points at it.
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_cell_is_text_and_its_link_stays_in_its_directory() {
         let cell = GridCell {
-            state: State::Failed,
+            state: RunState::Failed,
             words: "<b>failed".to_owned(),
             title: "\"quoted\"".to_owned(),
             link: Some("javascript:x".to_owned()),

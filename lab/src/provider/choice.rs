@@ -14,7 +14,7 @@ use crate::guest::image::recipe::Recipe;
 use crate::guest::image::{Release, ReleasePair};
 use crate::guest::programs::samples::Samples;
 use crate::host;
-use crate::node::{Pair, Plan, Provenance, Provider};
+use crate::node::{NodePair, Plan, Provenance, Provider};
 use crate::provider::multipass::instance::Shape;
 use crate::provider::remote::make::Maker;
 use crate::provider::ssh::hosts::{self, Hosts};
@@ -61,7 +61,7 @@ pub enum Choice {
 
 /// A source of machines, whichever was chosen.
 #[derive(Debug)]
-pub enum Source {
+pub enum MachineSource {
     /// See [`Choice::Qemu`].
     Qemu(Box<Qemu>),
     /// See [`Choice::Multipass`].
@@ -253,45 +253,45 @@ impl Choice {
     /// # Errors
     ///
     /// As [`Qemu::new`] and [`Ssh::new`].
-    pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<Source> {
+    pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<MachineSource> {
         Ok(match self {
             Choice::Qemu { .. } => match self.open_qemu(cache, guard_program)? {
-                Some(qemu) => Source::Qemu(Box::new(qemu)),
+                Some(qemu) => MachineSource::Qemu(Box::new(qemu)),
                 None => return Err(Error::setup("QEMU's machines were chosen, and are not QEMU's")),
             },
             Choice::Multipass { shape, build } => {
                 let maker = Maker::new(samples, *build);
-                Source::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
+                MachineSource::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
             }
             Choice::Ssh { hosts, build } => {
-                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(samples, *build))?))
+                MachineSource::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(samples, *build))?))
             }
         })
     }
 }
 
-impl Source {
+impl MachineSource {
     /// Description of the machines.
     pub fn description(&self) -> String {
         match self {
-            Source::Qemu(qemu) => {
+            MachineSource::Qemu(qemu) => {
                 format!("qemu, {}, {}", Provenance::of_both(qemu.origin()), qemu.decision())
             }
-            Source::Multipass(multipass) => multipass.description(),
-            Source::Ssh(ssh) => ssh.description(),
+            MachineSource::Multipass(multipass) => multipass.description(),
+            MachineSource::Ssh(ssh) => ssh.description(),
         }
     }
 
     fn provider(&self) -> &dyn Provider {
         match self {
-            Source::Qemu(qemu) => qemu.as_ref(),
-            Source::Multipass(multipass) => multipass.as_ref(),
-            Source::Ssh(ssh) => ssh.as_ref(),
+            MachineSource::Qemu(qemu) => qemu.as_ref(),
+            MachineSource::Multipass(multipass) => multipass.as_ref(),
+            MachineSource::Ssh(ssh) => ssh.as_ref(),
         }
     }
 }
 
-impl Provider for Source {
+impl Provider for MachineSource {
     fn name(&self) -> &'static str {
         self.provider().name()
     }
@@ -312,7 +312,7 @@ impl Provider for Source {
         self.provider().contents()
     }
 
-    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         self.provider().bring_up(plan)
     }
 }

@@ -8,7 +8,7 @@ use roce::RetransmissionClass;
 
 use crate::base::error::Result;
 use crate::base::role::Role;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::run::kernel_log;
 use crate::scenario::Scenario;
 use crate::scenario::differences::Differences;
@@ -50,7 +50,7 @@ impl RunFacts {
     ///
     /// Its evidence or its capture cannot be read.
     pub fn read(artifacts: &Path) -> Result<RunFacts> {
-        let evidence = Evidence::read(artifacts)?;
+        let evidence = RunEvidence::read(artifacts)?;
         let report = evidence.decode(artifacts)?;
         let again = |(class, name): (RetransmissionClass, &'static str)| {
             let count = report.retransmissions.of(class);

@@ -1,6 +1,6 @@
 //! A matrix as files: JSON, and a page whose cells link to their runs'.
 
-use roce_page::{Grid, GridCell, GridColumn, GridNote, GridRow, State};
+use roce_page::{Grid, GridCell, GridColumn, GridNote, GridRow, RunState};
 
 use crate::base::cache::write_whole;
 use crate::base::error::{Error, Result};
@@ -69,12 +69,12 @@ fn html(matrix: &Matrix) -> String {
     .to_html()
 }
 
-fn state(class: Class) -> State {
+fn state(class: Class) -> RunState {
     match class {
-        Class::Passed => State::Passed,
-        Class::Failed => State::Failed,
-        Class::Disturbed => State::Disturbed,
-        Class::NotRun | Class::Interrupted => State::NotRun,
+        Class::Passed => RunState::Passed,
+        Class::Failed => RunState::Failed,
+        Class::Disturbed => RunState::Disturbed,
+        Class::NotRun | Class::Interrupted => RunState::NotRun,
     }
 }
 
