@@ -34,6 +34,7 @@ pub mod output;
 pub mod results;
 pub mod review;
 pub mod run;
+mod run_args;
 pub mod test;
 pub mod trials;
 

@@ -1,4 +1,4 @@
-//! Which machines were asked for: what a selection's names lead to.
+//! Choice of machines: what a selection's names lead to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub fn usual() -> ProviderName {
     if host::multipass::version().is_some() { ProviderName::Multipass } else { ProviderName::Qemu }
 }
 
-/// Which machines.
+/// Chosen machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// QEMU guests of our own.
@@ -40,6 +40,8 @@ pub enum Choice {
         packages: Vec<String>,
         /// Parts of the user's own in place of the release's.
         own: OwnParts,
+        /// Kernel modules that they have beside the usual ones.
+        modules: Vec<String>,
         /// The number that their randomness follows from.
         seed: Option<u64>,
     },
@@ -47,14 +49,14 @@ pub enum Choice {
     Multipass {
         /// Image and sizes of each.
         shape: Shape,
-        /// Where programs are built; by itself if nobody says.
+        /// Place where programs are built; by itself if nobody says.
         build: Option<BuildPlace>,
     },
     /// Two hosts that exist.
     Ssh {
         /// The file that names them.
         hosts: PathBuf,
-        /// Where programs are built; by itself if nobody says.
+        /// Place where programs are built; by itself if nobody says.
         build: Option<BuildPlace>,
     },
 }
@@ -73,8 +75,8 @@ pub enum MachineSource {
 impl Choice {
     /// Chooses QEMU's machines of a release, as it is.
     pub fn qemu(accel: AccelChoice, guest: &'static Release) -> Choice {
-        let (guests, packages, own) = (ReleasePair::both(guest), Vec::new(), OwnParts::default());
-        Choice::Qemu { accel, guests, packages, own, seed: None }
+        let (guests, own) = (ReleasePair::both(guest), OwnParts::default());
+        Choice::Qemu { accel, guests, packages: Vec::new(), modules: Vec::new(), own, seed: None }
     }
 
     /// Finds the machines that a selection names; of no provider, the usual one's.
@@ -95,6 +97,7 @@ impl Choice {
                     guests: ReleasePair { server: of(Role::Server)?, client: of(Role::Client)? },
                     own: asked.own.absolute()?,
                     packages: asked.release.packages,
+                    modules: Vec::new(),
                     seed: asked.seed,
                 }
             }
@@ -123,13 +126,14 @@ impl Choice {
         })
     }
 
-    /// The same with more packages, of machines whose packages the lab chooses.
+    /// The same with more packages and kernel modules, of machines of which the lab chooses those.
     #[must_use]
-    pub fn with_packages(self, more: &[String]) -> Choice {
+    pub fn with_more(self, more_packages: &[String], more_modules: &[String]) -> Choice {
         match self {
-            Choice::Qemu { accel, guests, mut packages, own, seed } => {
-                packages.extend(more.iter().cloned());
-                Choice::Qemu { accel, guests, packages, own, seed }
+            Choice::Qemu { accel, guests, mut packages, mut modules, own, seed } => {
+                packages.extend(more_packages.iter().cloned());
+                modules.extend(more_modules.iter().cloned());
+                Choice::Qemu { accel, guests, packages, modules, own, seed }
             }
             other => other,
         }
@@ -139,7 +143,7 @@ impl Choice {
     pub fn selection(&self) -> Selection {
         let named = Selection { provider: Some(self.name()), build: self.build(), ..Selection::default() };
         match self.clone() {
-            Choice::Qemu { accel, guests: ReleasePair { server, client }, packages, own, seed } => {
+            Choice::Qemu { accel, guests: ReleasePair { server, client }, packages, own, seed, .. } => {
                 let name = |release: &Release| Some(release.name.clone());
                 let (guest, each) = match server == client {
                     true => (name(server), EachGuest::default()),
@@ -227,7 +231,7 @@ impl Choice {
         }
     }
 
-    /// Where programs are built, if that was said.
+    /// Place where programs are built, if that was said.
     pub fn build(&self) -> Option<BuildPlace> {
         match self {
             Choice::Qemu { .. } => None,
@@ -241,10 +245,10 @@ impl Choice {
     ///
     /// As [`Qemu::new`]; a part of the user's own is not there, or does not fit.
     pub fn open_qemu(&self, cache: &Cache, guard_program: &Path) -> Result<Option<Qemu>> {
-        let Choice::Qemu { accel, guests, packages, own, seed } = self else { return Ok(None) };
+        let Choice::Qemu { accel, guests, packages, modules, own, seed } = self else { return Ok(None) };
         let [server, client] = Role::BOTH.map(|role| Own::read(&own.of(role)));
         let own = BTreeMap::from([(Role::Server, server?), (Role::Client, client?)]);
-        let recipe = |role| Recipe::lab(guests.of(role)).with(packages).with_own(own[&role].clone());
+        let recipe = |role| Recipe::lab(guests.of(role)).with(packages, modules).with_own(own[&role].clone());
         Qemu::of_each(&recipe, cache.clone(), *accel, guard_program, *seed).map(Some)
     }
 
@@ -325,8 +329,8 @@ mod tests {
 
     fn qemu(accel: AccelChoice, guest: &'static Release, seed: Option<u64>) -> Choice {
         match Choice::qemu(accel, guest) {
-            Choice::Qemu { accel, guests, packages, own, .. } => {
-                Choice::Qemu { accel, guests, packages, own, seed }
+            Choice::Qemu { accel, guests, packages, modules, own, .. } => {
+                Choice::Qemu { accel, guests, packages, modules, own, seed }
             }
             other => other,
         }
@@ -343,12 +347,13 @@ mod tests {
         for (choice, options) in [
             (qemu(auto, usual, None), ""),
             (qemu(AccelChoice::Tcg, other(), Some(7)), "--guest debian-12 --accel tcg --seed 7"),
-            (qemu(auto, usual, None).with_packages(&["fio".into(), "qperf".into()]), "--packages fio,qperf"),
+            (qemu(auto, usual, None).with_more(&["fio".into(), "qperf".into()], &[]), "--packages fio,qperf"),
             (
                 Choice::Qemu {
                     accel: auto,
                     guests: ReleasePair { server: other(), client: usual },
                     packages: Vec::new(),
+                    modules: Vec::new(),
                     own: OwnParts {
                         module: vec!["/m/rdma_rxe.ko".into(), "/m/ib_core.ko".into()],
                         only_on: Some(Role::Client),

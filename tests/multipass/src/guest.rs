@@ -15,6 +15,7 @@ pub fn recipe() -> lab::Result<Recipe> {
         release: Release::named("debian-12")?,
         asked: Vec::new(),
         own: Own::default(),
+        asked_modules: Vec::new(),
         packages: lines(PACKAGES).collect(),
         modules: ModuleNames::parse(include_str!("../guest/modules")),
         files: FILES,
