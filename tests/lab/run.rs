@@ -193,7 +193,10 @@ fn several_clients_run_side_by_side_and_the_failed_one_is_numbered() {
     user.run("rdma_server --clients 2", "rdma_client {server}", &more).ok();
     for number in [1, 2] {
         let output = artifacts(&name).join(format!("client-{number}.out"));
-        assert!(fs::read_to_string(output).expect("an output").contains("rdma_client: ok: wrote "), "{number}");
+        assert!(
+            fs::read_to_string(output).expect("an output").contains("rdma_client: ok: wrote "),
+            "{number}"
+        );
     }
     let one_fails = ["--client", "sh -c 'echo lost; exit 4'"];
     let ran = user.run("rdma_server --once", "rdma_client {server}", &one_fails).fails(1, &[]);
@@ -268,7 +271,8 @@ fn packages_of_the_release_are_there_for_a_run_that_names_them() {
     let client = "grep '^siw ' /proc/modules && qperf {server} -cm 1 -t 1 rc_lat";
     user.run("qperf", client, &[&args[..], &["--modules", "siw"]].concat()).ok();
     let none = ["--packages", "qprf"];
-    user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &none).fails(1, &["has no package qprf", "the nearest is qperf"]);
+    user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &none)
+        .fails(1, &["has no package qprf", "the nearest is qperf"]);
 }
 
 #[test]

@@ -17,8 +17,8 @@ use lab::node::Provider as _;
 use lab::provider::choice;
 use lab::run::Case;
 use lab::run::setup::Setup;
-use lab::scenario::fault::netem;
 use lab::scenario::Scenario;
+use lab::scenario::fault::netem;
 use lab::trial::artifacts::Artifacts;
 use lab::trial::plan::RunPlan;
 use lab::trial::{results, trial};
@@ -98,7 +98,10 @@ fn repeat(times: u16, setup: &Setup, case: &Case<'_>, kept: &Artifacts) -> Resul
         green += u16::from(verdict.passed);
         output::line(format_args!("run {run} of {times}: {verdict}"))?;
     }
-    output::line(format_args!("{green} of {times} runs are green\n  artifacts  {}", kept.directory().display()))?;
+    output::line(format_args!(
+        "{green} of {times} runs are green\n  artifacts  {}",
+        kept.directory().display()
+    ))?;
     Ok(if green == times { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -131,7 +134,8 @@ fn save(args: &Args, scenario: &Scenario, file: &Path, front: &Front) -> Result<
         .map(|file| pushed.path_from(&directory, file).map(PathBuf::from))
         .collect::<Result<_>>()?;
     saved.packages.clone_from(&args.machines.release.packages);
-    saved.summary = format!("{} with {}: say here what it shows", word(&scenario.client), word(&scenario.server));
+    saved.summary =
+        format!("{} with {}: say here what it shows", word(&scenario.client), word(&scenario.server));
     write_whole(&file, saved.written()?.as_bytes())?;
     let scenarios = shell_word(&directory.display().to_string());
     output::line(format_args!(

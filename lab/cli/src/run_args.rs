@@ -214,7 +214,7 @@ pub(crate) fn name_of_file(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser};
+    use clap::{CommandFactory as _, Parser};
 
     use super::*;
 
@@ -264,7 +264,8 @@ mod tests {
         let line = Line::command();
         let options: Vec<&str> = line.get_arguments().filter_map(clap::Arg::get_long).collect();
         for key in all.concat() {
-            let other = OTHERWISE.iter().find(|(name, _)| *name == key).map(|(_, option)| (*option).to_owned());
+            let other =
+                OTHERWISE.iter().find(|(name, _)| *name == key).map(|(_, option)| (*option).to_owned());
             let own = key.rsplit('.').next().unwrap_or_default().replace('_', "-");
             let option = other.unwrap_or(own);
             let is_table = ["network", "expect"].contains(&key.as_str());
@@ -281,9 +282,28 @@ mod tests {
     #[test]
     fn options_say_what_a_scenario_file_does() {
         let said = scenario(&[
-            "--client", "c", "--user", "worker", "--modules", "siw,nvmet", "--swap", "--needs", "switch",
-            "--server-exit", "SIGTERM", "--client-exit", "-1", "--may", "icrcmismatch", "--result",
-            "client.read_bytes=18", "--result", "server.text=hello", "--kernel-log", "client=a b", "--completions",
+            "--client",
+            "c",
+            "--user",
+            "worker",
+            "--modules",
+            "siw,nvmet",
+            "--swap",
+            "--needs",
+            "switch",
+            "--server-exit",
+            "SIGTERM",
+            "--client-exit",
+            "-1",
+            "--may",
+            "icrcmismatch",
+            "--result",
+            "client.read_bytes=18",
+            "--result",
+            "server.text=hello",
+            "--kernel-log",
+            "client=a b",
+            "--completions",
         ])
         .unwrap();
         let file = "summary = 's'\nserver = 'a'\nclient = 'b {server}'\nmore_clients = ['c']\n\

@@ -278,7 +278,8 @@ impl Checks {
         } else if !has_ended_well && !node.is_timed_out {
             let failed = node.each.iter().position(|output| output.code != Some(expected.exit));
             let ended = failed.map_or(output, |index| &node.each[index]);
-            let which = failed.map_or(String::new(), |index| format!(" {} of {}", index + 1, node.each.len()));
+            let which =
+                failed.map_or(String::new(), |index| format!(" {} of {}", index + 1, node.each.len()));
             let command = evidence.scenario.commands_of(role).nth(failed.unwrap_or(0)).unwrap_or(command);
             let code = ended.code.map_or("a signal".to_owned(), |code| code.to_string());
             let said = last_lines(ended);
@@ -535,8 +536,11 @@ mod tests {
     /// The checks of programs that fail once `change` was made.
     fn app(change: impl FnOnce(&mut RunEvidence)) -> Vec<String> {
         let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
-        let output =
-            |code, stdout: &str| Output { code: Some(code), stdout: stdout.to_owned(), stderr: String::new() };
+        let output = |code, stdout: &str| Output {
+            code: Some(code),
+            stdout: stdout.to_owned(),
+            stderr: String::new(),
+        };
         evidence.node(Role::Server).has_ended(output(0, ""), false);
         let each = vec![output(0, "{\"result\":{\"ok\":true}}\n"), output(4, "lost\n"), output(0, "")];
         evidence.node(Role::Client).have_ended(each, 0, false);
@@ -558,7 +562,10 @@ mod tests {
         };
         assert_eq!(of(0, &[]), ["client 2 of 3: exit code 4, expected 0\nstdout: lost"]);
         let with_results = of(0, &[("ok", true)]);
-        assert_eq!(with_results[1..], ["client 2: 0 result lines, expected one", "client 3: 0 result lines, expected one"]);
+        assert_eq!(
+            with_results[1..],
+            ["client 2: 0 result lines, expected one", "client 3: 0 result lines, expected one"]
+        );
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub(super) fn halted(pair: &dyn NodePair, role: Role, before: &str) -> Result<Ve
     let mut look = pair.node(role).start(HALTED)?;
     let output = pair.wait_for(look.as_mut(), "a look at what stands still", LIMIT)?;
     let is_new = |line: &&str| !before.lines().any(|known| known == *line);
-    let names = output.stdout.lines().filter(is_new).filter_map(|line| Some(line.split_once(' ')?.1.to_owned()));
+    let names =
+        output.stdout.lines().filter(is_new).filter_map(|line| Some(line.split_once(' ')?.1.to_owned()));
     Ok(names.collect())
 }
 
@@ -91,14 +92,20 @@ mod tests {
     #[test]
     fn modules_are_those_of_the_lab_or_of_the_machine() {
         let text = load_script(&["nvme-rdma".to_owned(), "nvmet-rdma".to_owned()]);
-        assert!(text.contains("</lib/lab/modules/asked; else modprobe -a nvme-rdma nvmet-rdma; fi"), "{text}");
+        assert!(
+            text.contains("</lib/lab/modules/asked; else modprobe -a nvme-rdma nvmet-rdma; fi"),
+            "{text}"
+        );
     }
 
     #[test]
     fn process_that_was_stopped_is_found_by_its_name() {
         let look = || {
             let output = Command::new("sh").args(["-c", HALTED]).output().expect("a shell");
-            String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.ends_with(" labhalted")).count()
+            String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .filter(|line| line.ends_with(" labhalted"))
+                .count()
         };
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("labhalted");

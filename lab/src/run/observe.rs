@@ -34,6 +34,10 @@ const STILL_LIMIT: Duration = Duration::from_millis(600);
 /// How long a server may run on once its client has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
 
+/// Looks in a row that have to see a listener: the kernel lists one of RDMA CM some moments before it takes requests for it, and a
+/// server that is not let run stays there for long.
+const LOOKS: u32 = 2;
+
 /// How long what a server has left behind may take to listen once the server itself has ended.
 const AFTER_END: Duration = Duration::from_secs(2);
 
@@ -182,7 +186,8 @@ fn addresses(printed: &str) -> Vec<IpAddr> {
 
 impl Before {
     fn look(pair: &dyn NodePair) -> Result<Before> {
-        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES, conditions::HALTED])?;
+        let outputs =
+            on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES, conditions::HALTED])?;
         let mut before = Before {
             counters: BTreeMap::new(),
             uptime_s: BTreeMap::new(),
@@ -304,10 +309,11 @@ fn wait_ready(
     let node = pair.node(Role::Server);
     let (ready, started) = (evidence.scenario.ready, Instant::now());
     let expected = evidence.scenario.expect.server.exit;
-    let mut ended: Option<Instant> = None;
+    let (mut ended, mut looks): (Option<Instant>, u32) = (None, 0);
     while Instant::now() < deadline {
-        let is_ready = match ready {
-            Ready::Delay { seconds } => started.elapsed() >= Duration::from_secs(seconds),
+        let is_listening = match ready {
+            Ready::Delay { seconds } if started.elapsed() >= Duration::from_secs(seconds) => return Ok(true),
+            Ready::Delay { .. } => false,
             Ready::Listener | Ready::Port(_) => {
                 let mut look = node.start(LISTENERS)?;
                 let listeners = pair.wait_for(look.as_mut(), "a look at what listens", COMMAND_LIMIT)?.stdout;
@@ -317,7 +323,8 @@ fn wait_ready(
                 }
             }
         };
-        if is_ready {
+        looks = if is_listening { looks + 1 } else { 0 };
+        if looks >= LOOKS {
             return Ok(true);
         }
         if let Some(ended) = ended {

@@ -126,8 +126,7 @@ mod tests {
 
     #[test]
     fn network_faults_and_names_go_with_their_machines() {
-        let network =
-            Network { server_mtu: Some(9000), filtered: Some(Role::Client), ..Network::default() };
+        let network = Network { server_mtu: Some(9000), filtered: Some(Role::Client), ..Network::default() };
         let swapped = network.swapped();
         assert_eq!((swapped.server_mtu, swapped.client_mtu), (None, Some(9000)));
         assert_eq!(swapped.filtered, Some(Role::Server));

@@ -280,7 +280,8 @@ impl Scenario {
         let mut scenario = self.clone();
         scenario.server = called(&self.server)?;
         scenario.client = called(&self.client)?;
-        scenario.more_clients = self.more_clients.iter().map(|command| called(command)).collect::<Result<_>>()?;
+        scenario.more_clients =
+            self.more_clients.iter().map(|command| called(command)).collect::<Result<_>>()?;
         Ok(scenario)
     }
 

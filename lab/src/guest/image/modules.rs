@@ -90,10 +90,7 @@ impl Modules {
         if self.built_in.contains(name) || order.iter().any(|known| known.name == name) {
             return Ok(());
         }
-        let path = self
-            .files
-            .get(name)
-            .ok_or_else(|| self.missing(name))?;
+        let path = self.files.get(name).ok_or_else(|| self.missing(name))?;
         let bytes = read(path)?;
         for needed in depends(&bytes) {
             self.add(&needed, order)?;

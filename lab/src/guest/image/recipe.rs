@@ -209,8 +209,7 @@ mod tests {
         let release = Release::usual();
         assert_ne!(key(release, &["ab", "c"]), key(release, &["a", "bc"]));
         assert_eq!(Recipe::lab(release).image_key().len(), 16);
-        let owned =
-            |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
         let with = |packages: &[&str]| Recipe::lab(release).with(&owned(packages), &[]).image_key();
         let modules = |modules: &[&str]| Recipe::lab(release).with(&[], &owned(modules)).image_key();
         assert_eq!(modules(&["nvmet", "nvme"]), modules(&["nvme", "nvmet"]));

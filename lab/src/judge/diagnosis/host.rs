@@ -7,8 +7,13 @@ use crate::judge::diagnosis::diagnosis::Diagnosis;
 use crate::scenario::cause::Cause;
 
 /// Words of programs that want a terminal; the second is the system's for ENOTTY.
-const TERMINAL: [&str; 5] =
-    ["not a tty", "Inappropriate ioctl for device", "not a terminal", "no tty", "TERM environment variable not set"];
+const TERMINAL: [&str; 5] = [
+    "not a tty",
+    "Inappropriate ioctl for device",
+    "not a terminal",
+    "no tty",
+    "TERM environment variable not set",
+];
 
 /// The causes on one of the nodes.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
@@ -22,7 +27,8 @@ fn halted(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let node = facts.node(role).filter(|node| !node.halted.is_empty())?;
     let names = node.halted.join(", ");
     let sentence = format!("a program on {role} stands still: a signal stopped it ({names})");
-    let shown = format!("{role}: /proc says of {names} \"State: T (stopped)\" when it was waited for no longer");
+    let shown =
+        format!("{role}: /proc says of {names} \"State: T (stopped)\" when it was waited for no longer");
     Some(Diagnosis::new(Cause::ProgramHalted, sentence).shown_by([shown]))
 }
 

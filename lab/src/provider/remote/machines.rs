@@ -81,7 +81,9 @@ impl Machines {
             let machine = &self.by_role[&role];
             let there = machine.demand(
                 "programs can be listed",
-                &format!("cd {DEPLOYED} && find . -type f -exec sha256sum {{}} + | sed 's,  \\./,  ,' || true"),
+                &format!(
+                    "cd {DEPLOYED} && find . -type f -exec sha256sum {{}} + | sed 's,  \\./,  ,' || true"
+                ),
                 SHORT,
             )?;
             let mut files = Vec::new();
