@@ -48,7 +48,7 @@ const ASKED_LIMIT: Duration = Duration::from_secs(2);
 const HEEDLESS: &str = "trap : TERM INT HUP USR1 USR2";
 
 /// How long a short command on a node may take.
-const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// A scenario with what it is run and judged by.
 #[derive(Debug, Clone, Copy)]
