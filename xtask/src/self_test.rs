@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Mutations to apply [default: all].
     #[arg(value_name = "MUTATION", value_parser = mutation)]
     mutations: Vec<&'static Mutation>,
-    /// What runs the machines' instructions.
+    /// Accelerator that runs the machines' instructions.
     #[arg(long, default_value = "auto")]
     accel: AccelChoice,
     #[command(flatten)]

@@ -28,7 +28,7 @@ pub struct Args {
     /// A file or a directory for both nodes, in /opt/lab/deployed: programs there are found by name, libraries by the loader.
     #[arg(long, value_name = "FILE")]
     pub(crate) push: Vec<PathBuf>,
-    /// What happens to packets on the way: action="drop",opcode="RC RDMA WRITE Middle",nth=1
+    /// Fault of packets on the way: action="drop",opcode="RC RDMA WRITE Middle",nth=1
     #[arg(long, value_name = "FAULT")]
     pub(crate) fault: Vec<Fault>,
     /// The accepted trace; one that differs is written to FILE.new, and is red.
@@ -37,10 +37,10 @@ pub struct Args {
     /// Accept the trace: write it to the file of --snapshot, if nothing else is wrong.
     #[arg(long, requires = "snapshot")]
     pub(crate) accept: bool,
-    /// How long both programs may take together, in seconds.
+    /// Longest time that both programs may take together, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
-    /// When the server is ready for its client: listener (something new listens by RDMA CM or TCP), port:N, delay:SECONDS.
+    /// Moment at which the server is ready for its client: listener (something new listens by RDMA CM or TCP), port:N, delay:SECONDS.
     #[arg(long, value_name = "WHEN", default_value = "listener")]
     pub(crate) ready: Ready,
     /// The signal that ends the server once the client has, for one that serves for ever; SIGINT reaches only what handles it.
@@ -61,16 +61,16 @@ pub struct Args {
     /// Let the machines change places: the first is the client's then.
     #[arg(long)]
     pub(crate) swap: bool,
-    /// What the machines must have beyond what all have: switch.
+    /// Things that the machines must have beyond what all have: switch.
     #[arg(long, value_name = "WHAT")]
     pub(crate) needs: Vec<Need>,
-    /// How often both are run, on fresh machines each time; all runs have to be green.
+    /// Number of times that both are run, on fresh machines each time; all runs have to be green.
     #[arg(long, value_name = "TIMES", default_value = "1", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "accept")]
     pub(crate) repeat: u16,
     /// The programs give requesters a reason to run into their ACK timeout.
     #[arg(long)]
     pub(crate) timeouts: bool,
-    /// What the run is called in artifacts and results.
+    /// Name of the run in artifacts and results.
     #[arg(long, default_value = "run", value_parser = name_of_file)]
     pub(crate) name: String,
     /// The exit code that the server has to have, or the signal that ends it: SIGTERM.
@@ -97,7 +97,7 @@ pub struct Args {
     /// A cause of failure that the run has to show; `explain` lists all.
     #[arg(long, value_name = "CAUSE")]
     pub(crate) cause: Vec<String>,
-    /// How far a counter of trouble moves on, as a fault makes it: server.completer_retry_err=1, or `some`, or `any`
+    /// Distance that a counter of trouble moves on, as a fault makes it: server.completer_retry_err=1, or `some`, or `any`
     #[arg(long, value_name = "NODE.COUNTER=N", value_parser = counter)]
     pub(crate) counter: Vec<(Role, String, Count)>,
     /// MTU of the network in bytes. The InfiniBand path MTU is 256 from 336 on, 512 from 592, 1024 from 1104, 2048 from 2128,

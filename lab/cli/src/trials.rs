@@ -59,7 +59,7 @@ pub(crate) struct TrialOrder {
     pub(crate) repeat: u16,
     /// Pairs of machines side by side.
     pub(crate) jobs: usize,
-    /// Where everything is kept.
+    /// Directory in which everything is kept.
     pub(crate) run: Option<PathBuf>,
     /// A scenario that these machines cannot run is red.
     pub(crate) require_all: bool,
@@ -101,7 +101,7 @@ struct Session {
     snapshots_in: PathBuf,
     /// The sample programs that the scenarios name; none where they name none.
     samples: Samples,
-    /// What runs need, by the packages and the kernel modules that their scenarios want beside the usual ones.
+    /// Needs of runs, by the packages and the kernel modules that their scenarios want beside the usual ones.
     setups: Mutex<BTreeMap<[Vec<String>; 2], Prepared>>,
     kept: OnceLock<Result<Artifacts, String>>,
 }
@@ -208,7 +208,7 @@ impl Session {
         result.map(|()| Completion::Completed)
     }
 
-    /// Why these machines, or this computer, cannot run a scenario.
+    /// Reason that these machines, or this computer, cannot run a scenario.
     fn cannot_run(&self, scenario: &Scenario, setup: &Setup) -> Option<String> {
         let machines = scenario.cannot_run_on(&setup.provider.wire());
         machines.or_else(|| {
@@ -260,7 +260,7 @@ impl Session {
         format!("{} {}{catalogue}{}", self.front.invocation.test, scenario.name, options())
     }
 
-    /// Where this run is kept: with all processes of it in one directory.
+    /// Directories of this run: with all processes of it in one directory.
     fn kept(&self) -> Result<&Artifacts, String> {
         let home = &self.front.home;
         let kept = self.kept.get_or_init(|| {
@@ -367,7 +367,7 @@ impl Drop for TakenTurn<'_> {
     }
 }
 
-/// Which machines were asked for.
+/// Reads the choice of machines.
 fn choice() -> lab::Result<Choice> {
     Choice::of(&Selection::of_environment()?)
 }

@@ -61,7 +61,7 @@ pub(crate) fn exact(index: &PackageIndex<'_>, name: &str) -> Result<usize, Error
     }
 }
 
-/// What there is to say of a name that no package has: the nearest that one has.
+/// Remark on a name that no package has: the nearest that one has.
 fn no_such(index: &PackageIndex<'_>, name: &str) -> Error {
     let likeness = |other: &str| strsim::normalized_damerau_levenshtein(name, other);
     let nearest = index.packages.iter().map(|package| (likeness(package.name), package.name));

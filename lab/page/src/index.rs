@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("../assets/page.css");
 pub struct IndexRow {
     /// The scenario.
     pub name: String,
-    /// How it ended.
+    /// Its state.
     pub state: RunState,
     /// The headline of its verdict.
     pub headline: String,
@@ -33,7 +33,7 @@ pub struct IndexRow {
 pub struct Index {
     /// Title.
     pub title: String,
-    /// What came of all, in a sentence.
+    /// Outcome of all runs, in a sentence.
     pub summary: String,
     /// The runs, in the order in which they are shown.
     pub entries: Vec<IndexRow>,

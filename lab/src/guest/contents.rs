@@ -1,4 +1,4 @@
-//! What a guest has: the paths of its files, and the version of its C library.
+//! Contents of a guest: the paths of its files, and the version of its C library.
 //!
 //! Pure: a list goes in. Links are not followed, except that `/bin`, `/lib` and the like may be `/usr/bin`,
 //! `/usr/lib`.
@@ -39,18 +39,18 @@ impl Contents {
         Contents { paths, glibc: glibc::parse(glibc) }
     }
 
-    /// Whether there is a file with this absolute path.
+    /// True if there is a file with this absolute path.
     pub fn has(&self, path: &str) -> bool {
         let other = path.strip_prefix("/usr").map_or_else(|| format!("/usr{path}"), str::to_owned);
         self.paths.contains(path) || self.paths.contains(&other)
     }
 
-    /// Whether a shell finds a program by this name.
+    /// True if a shell finds a program by this name.
     pub fn has_program(&self, name: &str) -> bool {
         PROGRAMS.iter().any(|directory| self.has(&format!("{directory}/{name}")))
     }
 
-    /// Whether the loader finds a library by this name.
+    /// True if the loader finds a library by this name.
     pub fn has_library(&self, name: &str) -> bool {
         self.paths.iter().any(|path| {
             let in_lib = path.starts_with("/lib") || path.starts_with("/usr/lib");

@@ -1,4 +1,4 @@
-//! What a guest is made of, and what is brought into it.
+//! Guests: the images that they are made of, and the programs that are brought in.
 //!
 //! - [`image`]: kernel, initramfs and root disk of the lab's own guests, and the sysroot to build against
 //! - [`contents`]: what is in a guest

@@ -1,4 +1,4 @@
-//! What keeps a file from running in a guest: another processor or system, or a library, an interpreter or a C library that is not
+//! Obstacles to running a file in a guest: another processor or system, or a library, an interpreter or a C library that is not
 //! there.
 
 use goblin::elf::Elf;

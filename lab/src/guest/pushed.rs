@@ -30,10 +30,10 @@ const WRAPPERS: [&str; 12] = [
 /// Most that all pushed files may have together: the disk that they come in on, less what else is on it.
 const ROOM_BYTES: u64 = 200 << 20;
 
-/// How much of a script is read, to see which programs it calls.
+/// Bytes of a script that are read, to see which programs it calls.
 const SCRIPT_LIMIT: u64 = 1 << 20;
 
-/// Gives a local file another name; the last tells whether it is called as a program.
+/// Function that gives a local file another name; the last tells whether it is called as a program.
 type Rename<'a> = &'a mut dyn FnMut(&mut Pushed, &Path, bool) -> Result<String>;
 
 /// Files that a user brings for one run.
@@ -41,9 +41,9 @@ type Rename<'a> = &'a mut dyn FnMut(&mut Pushed, &Path, bool) -> Result<String>;
 pub struct Pushed {
     /// All files, each under the name that it has on the nodes.
     pub files: Vec<Program>,
-    /// Those that are called as programs, by name.
+    /// Names of the files that are called as programs.
     called: Vec<String>,
-    /// Where relative paths begin; empty where this process runs.
+    /// Directory where relative paths begin; empty for that of this process.
     base: PathBuf,
 }
 
@@ -190,7 +190,7 @@ impl Pushed {
         Ok(parts.join(":"))
     }
 
-    /// Whether a path leads to a local file.
+    /// True if a path leads to a local file.
     fn has(&self, path: &Path) -> bool {
         self.base.join(path).is_file()
     }
@@ -345,7 +345,7 @@ fn assignment(word: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    /// What a guest has, as far as these tests go.
+    /// Contents of a guest, as far as these tests go.
     fn contents() -> Contents {
         Contents::new(
             ["/bin/sh", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6", "/usr/bin/env"],

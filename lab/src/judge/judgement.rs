@@ -27,7 +27,7 @@ use crate::scenario::cause::{Cause, Rank};
 /// Last lines of each output of a program that failed.
 const LAST_LINES: usize = 3;
 
-/// What sees the packets of a card that offloads RDMA.
+/// Ways to see the packets of a card that offloads RDMA.
 const WAYS: &str =
     "a card that offloads RDMA hides it from its network interface; what sees it, for the hosts file:
 a mirror port of the switch, or ibdump, recorded to a file: [capture] mirror = FILE
@@ -130,7 +130,7 @@ pub fn judge(evidence: &RunEvidence, artifacts: &Path, accepted: &Accepted) -> V
     .concluded()
 }
 
-/// Whether the capture holds everything that was sent; an error on the way is a difference.
+/// Completeness of the capture; an error on the way is a difference.
 fn whole(evidence: &RunEvidence, report: &Report, artifacts: &Path) -> Completeness {
     completeness::check(evidence, report, artifacts).unwrap_or_else(|error| Completeness {
         differences: vec![error.to_string()],
@@ -138,7 +138,7 @@ fn whole(evidence: &RunEvidence, report: &Report, artifacts: &Path) -> Completen
     })
 }
 
-/// What a green run has proven beside that its capture is complete, and what it was not asked for.
+/// Proofs of a green run beside that its capture is complete, and checks that it was not asked for.
 fn proven(evidence: &RunEvidence, report: &Report, accepted: &Accepted) -> String {
     let scenario = &evidence.scenario;
     let exits = Role::BOTH.map(|role| scenario.expected(role).exit);
@@ -178,7 +178,7 @@ fn heading(causes: Vec<Diagnosis>, expected: &[String], is_disturbed: bool) -> V
     causes.into_iter().filter(|diagnosis| is_new(diagnosis) && counts(diagnosis)).collect()
 }
 
-/// What the diagnosis says of requests that came again.
+/// Words of the diagnosis about requests that came again.
 struct Told {
     /// They came again for nothing: rxe's timer, or a machine that stood still where no trace is compared.
     is_repeated_for_nothing: bool,
@@ -211,13 +211,13 @@ impl Told {
         Told { is_repeated_for_nothing, is_explained, is_disturbed }
     }
 
-    /// Whether the counters that a deviation moves on are held against nobody.
+    /// True if the counters that a deviation moves on are held against nobody.
     fn is_tolerated(&self, cause: Cause) -> bool {
         cause != Cause::MachineStoodStill || self.is_repeated_for_nothing
     }
 }
 
-/// What the snapshot of a scenario holds.
+/// Text of the snapshot of a scenario.
 fn rendered(evidence: &RunEvidence, report: &Report) -> String {
     match evidence.scenario.trace {
         Trace::Full => report.trace(),
@@ -469,14 +469,14 @@ impl Checks {
         }
     }
 
-    /// Whether a program or a rule is among what failed: what has a cause.
+    /// True if a program or a rule is among what failed: what has a cause.
     fn are_about_programs(&self) -> bool {
         self.failures.iter().any(|failure| {
             matches!(failure.reason, Reason::Setup | Reason::Timeout | Reason::App | Reason::Rule)
         })
     }
 
-    /// What the programs were told is what the wire shows.
+    /// Compares the programs' completions with the wire.
     fn agreement(&mut self, evidence: &RunEvidence, report: &Report) {
         let stdout = evidence
             .nodes
@@ -518,7 +518,7 @@ mod tests {
 
     const FAILED: &str = "<3>[   16.398298] rxe0: qp#18 make_send_cqe: non-flush error status = 10\n";
 
-    /// What a client's kernel log and counters are held against it; there is no capture.
+    /// Objections to a client's kernel log and counters; there is no capture.
     fn objections(change: impl FnOnce(&mut RunEvidence)) -> Vec<String> {
         let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
         for role in Role::BOTH {

@@ -1,4 +1,4 @@
-//! What makes a red run green, if it is meant as it was: options of `run`, or lines of a scenario.
+//! Changes that make a red run green, if it is meant as it was: options of `run`, or lines of a scenario.
 //!
 //! Whatever is found is tried: the run is judged once more with it, and only what is green then is told.
 

@@ -1,4 +1,4 @@
-//! Which machines were asked for: what a selection's names lead to.
+//! Choice of machines: what a selection's names lead to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub fn usual() -> ProviderName {
     if host::multipass::version().is_some() { ProviderName::Multipass } else { ProviderName::Qemu }
 }
 
-/// Which machines.
+/// Chosen machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// QEMU guests of our own.
@@ -45,14 +45,14 @@ pub enum Choice {
     Multipass {
         /// Image and sizes of each.
         shape: Shape,
-        /// Where programs are built; by itself if nobody says.
+        /// Place where programs are built; by itself if nobody says.
         build: Option<BuildPlace>,
     },
     /// Two hosts that exist.
     Ssh {
         /// The file that names them.
         hosts: PathBuf,
-        /// Where programs are built; by itself if nobody says.
+        /// Place where programs are built; by itself if nobody says.
         build: Option<BuildPlace>,
     },
 }
@@ -213,7 +213,7 @@ impl Choice {
         }
     }
 
-    /// Where programs are built, if that was said.
+    /// Place where programs are built, if that was said.
     pub fn build(&self) -> Option<BuildPlace> {
         match self {
             Choice::Qemu { .. } => None,

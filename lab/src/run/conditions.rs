@@ -1,4 +1,4 @@
-//! What a scenario wants of its nodes beside their network: kernel modules, another user; and what stands still there.
+//! Conditions of a scenario on its nodes beside their network: kernel modules, another user; and what stands still there.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::guest::contents::{MODULES, PATHS, UNLOCKED};
 use crate::node::NodePair;
 use crate::scenario::Scenario;
 
-/// How long modules may take to load, and a look at processes.
+/// Longest time that modules may take to load, and a look at processes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Memory that a user who is not root may lock, in KiB: the kernel's own default.

@@ -1,4 +1,4 @@
-//! What a run leaves behind: all that a verdict is judged from, kept in the artifact directory.
+//! Evidence of a run: all that a verdict is judged from, kept in the artifact directory.
 //!
 //! Judging reads only this and the capture, so a kept directory can be judged again without machines.
 
@@ -26,16 +26,16 @@ pub const FILE: &str = "evidence.json";
 /// Evidence of one node.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NodeEvidence {
-    /// Whether the scenario's command was started; what was not heard of again says nothing of the command then.
+    /// True if the scenario's command was started; what was not heard of again says nothing of the command then.
     #[serde(default)]
     pub is_started: bool,
-    /// How the scenario's command ended; `None` if it was never started, or never answered for.
+    /// Output of the scenario's command, and its end; `None` if it was never started, or never answered for.
     pub output: Option<Output>,
     /// Outputs of the scenario's commands in their order, where the node has several: `output` has all of them then, first what
     /// ended well, and the exit code of one that did not.
     #[serde(default)]
     pub each: Vec<Output>,
-    /// Whether the command was still running at the limit, and stopped then.
+    /// True if the command was still running at the limit, and stopped then.
     pub is_timed_out: bool,
     /// Programs that stood still when the limit had come, by name: a signal had stopped them.
     #[serde(default)]
@@ -47,7 +47,7 @@ pub struct NodeEvidence {
     /// Its RDMA device counts no packets, as cards other than SoftRoCE do not.
     #[serde(default)]
     pub counts_no_packets: bool,
-    /// How far each counter of the RDMA device moved on while the capture ran.
+    /// Distance that each counter of the RDMA device moved on while the capture ran.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
     /// Counts of netem, where that makes the scenario's faults.
@@ -55,10 +55,10 @@ pub struct NodeEvidence {
     pub netem: Option<Counted>,
     /// The kernel log from the scenario's start on, as `<level>[seconds] text`.
     pub kernel_log: String,
-    /// Whether the lab stopped the command since its peer had failed.
+    /// True if the lab stopped the command since its peer had failed.
     #[serde(default)]
     pub is_stopped: bool,
-    /// Whether the scenario's signal asked the command to end once its client had.
+    /// True if the scenario's signal asked the command to end once its client had.
     #[serde(default)]
     pub was_asked_to_end: bool,
     /// All of its addresses, by which packets are known as its own; without those the one on the RDMA network.
@@ -106,7 +106,7 @@ pub struct RunEvidence {
     /// Option that makes `replay` accept the new trace.
     #[serde(default)]
     pub accept: String,
-    /// Which provider's machines, and what ran them.
+    /// The provider, and what ran its machines.
     pub provider: String,
     /// Release and kernel of each machine, as far as they are known.
     #[serde(default)]
@@ -123,7 +123,7 @@ pub struct RunEvidence {
     pub met: Option<Met>,
     /// Reason why the run did not come to its end, if there is one.
     pub failure: Option<Failed>,
-    /// How long things took, in seconds: `up` (the machines), `programs` (from the server's start to both
+    /// Durations, in seconds: `up` (the machines), `programs` (from the server's start to both
     /// programs' end), `down`, and `harness`: all but the programs.
     pub seconds: BTreeMap<String, f64>,
 }
@@ -131,13 +131,13 @@ pub struct RunEvidence {
 /// An error of the lab during a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Failed {
-    /// Which part of the lab failed.
+    /// The part of the lab that failed.
     pub kind: FailedKind,
     /// The error's whole text.
     pub text: String,
 }
 
-/// Which part of the lab failed: [`Kind`], as far as a run goes.
+/// Part of the lab that failed: [`Kind`], as far as a run goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailedKind {
@@ -187,7 +187,7 @@ impl RunEvidence {
         self.nodes.entry(role).or_default()
     }
 
-    /// Whether a program ended as it has to: with the expected exit code, or by the signal that asked it to.
+    /// True if a program ended as it has to: with the expected exit code, or by the signal that asked it to.
     pub fn has_ended_well(&self, role: Role) -> bool {
         let Some(node) = self.nodes.get(&role) else { return false };
         let code = node.output.as_ref().and_then(|output| output.code);
@@ -226,7 +226,7 @@ impl RunEvidence {
         all.chain(self.addresses.iter().map(|(role, address)| (*role, *address)))
     }
 
-    /// How long the whole run took, machines included.
+    /// Duration of the whole run, machines included.
     pub fn total_seconds(&self) -> f64 {
         let seconds = |what: &str| self.seconds.get(what).copied().unwrap_or(0.0);
         seconds("harness") + seconds("programs")

@@ -24,30 +24,30 @@ use crate::scenario::placeholder;
 use crate::scenario::ready::Ready;
 use crate::wire::capture::CAPTURE;
 
-/// How long counters and capture may take to agree after the programs have ended.
+/// Longest time that counters and capture may take to agree after the programs have ended.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long counters may stand still and not agree until that is taken for the truth: a packet to a queue pair
+/// Longest time that counters may stand still and not agree until that is taken for the truth: a packet to a queue pair
 /// that is gone is delivered, and not counted by rxe.
 const STILL_LIMIT: Duration = Duration::from_millis(600);
 
-/// How long a server may run on once its client has failed.
+/// Longest time that a server may run on once its client has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
 
 /// Looks in a row that have to see a listener: the kernel lists one of RDMA CM some moments before it takes requests for it, and a
 /// server that is not let run stays there for long.
 const LOOKS: u32 = 2;
 
-/// How long what a server has left behind may take to listen once the server itself has ended.
+/// Longest time that what a server has left behind may take to listen once the server itself has ended.
 const AFTER_END: Duration = Duration::from_secs(2);
 
-/// How long a program may take to end once it was asked to.
+/// Longest time that a program may take to end once it was asked to.
 const ASKED_LIMIT: Duration = Duration::from_secs(2);
 
 /// The shell of a program outlives what asks that to end, and tells how it did.
 const HEEDLESS: &str = "trap : TERM INT HUP USR1 USR2";
 
-/// How long a short command on a node may take.
+/// Longest time that a short command on a node may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// A scenario with what it is run and judged by.
@@ -159,7 +159,7 @@ struct Before {
     uptime_s: BTreeMap<Role, f64>,
     /// Listeners on the server.
     listeners: String,
-    /// What stands still on each node.
+    /// Values that stand still on each node.
     halted: BTreeMap<Role, String>,
     /// All addresses of each node.
     addresses: BTreeMap<Role, Vec<IpAddr>>,
@@ -356,8 +356,8 @@ fn wait_ready(
         .next("it has to listen by RDMA CM or TCP, or say otherwise when it is ready: --ready port:N, --ready delay:SECONDS\nits last lines are in server.out"))
 }
 
-/// Whether somebody listens on that port, by what [`LISTENERS`] printed.
-fn listens_on(listeners: &str, port: u16) -> bool {
+/// Returns true if somebody listens on that port, by what [`LISTENERS`] printed.
+pub fn listens_on(listeners: &str, port: u16) -> bool {
     let (by_cm, by_tcp) = (format!(":{port}"), format!(":{port:04X}"));
     listeners.lines().any(|line| match line.contains("LISTEN") {
         true => line.split_whitespace().any(|word| word.ends_with(&by_cm)),
@@ -365,8 +365,8 @@ fn listens_on(listeners: &str, port: u16) -> bool {
     })
 }
 
-/// Listeners on a node: identifiers of the RDMA connection manager, and TCP sockets.
-const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 == "0A" { print "TCP", $2 }' /proc/net/tcp /proc/net/tcp6"#;
+/// Shell command that prints the listeners on a node: identifiers of the RDMA connection manager, and TCP sockets.
+pub const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 == "0A" { print "TCP", $2 }' /proc/net/tcp /proc/net/tcp6"#;
 
 /// Notes both nodes' counters and kernel logs, read again until the counters agree with the capture, nothing
 /// moves any more, or the limit is reached.

@@ -59,7 +59,7 @@ impl Provider for Swapped<'_> {
 /// Machines in each other's place.
 struct SwappedPair(Box<dyn NodePair>);
 
-/// What is known of each machine, by the role that it has now.
+/// Provenance of each machine, by the role that it has now.
 fn exchanged<T>(by_role: BTreeMap<Role, T>) -> BTreeMap<Role, T> {
     by_role.into_iter().map(|(role, of)| (role.peer(), of)).collect()
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::{Error, Result};
 use crate::base::names;
 
-/// How directly a cause is seen; the more direct one explains the others of the same run.
+/// Directness with which a cause is seen; the more direct one explains the others of the same run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// The system said no before anything was sent.
@@ -25,7 +25,7 @@ pub enum Rank {
     Deviation,
 }
 
-/// What there is to say of a cause.
+/// Rank and texts of a cause.
 struct CauseText {
     cause: Cause,
     rank: Rank,
@@ -322,12 +322,12 @@ impl Cause {
         Ok(Cause::ALL[index])
     }
 
-    /// How directly it is seen.
+    /// Its rank.
     pub fn rank(self) -> Rank {
         self.entry().rank
     }
 
-    /// Whether it is held against nobody.
+    /// True if it is held against nobody.
     pub fn is_deviation(self) -> bool {
         self.rank() == Rank::Deviation
     }
@@ -337,12 +337,12 @@ impl Cause {
         self.entry().title
     }
 
-    /// What to do about it.
+    /// The next step.
     pub fn next(self) -> &'static str {
         self.entry().next
     }
 
-    /// What there is to say of it, as in the catalogue.
+    /// Its text, as in the catalogue.
     pub fn page(self) -> String {
         let CauseText { title, explanation, next, .. } = self.entry();
         format!("## {self}\n\nNamed when {title}.\n\n{explanation}\n\nNext: {next}.\n")

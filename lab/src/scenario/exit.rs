@@ -1,4 +1,4 @@
-//! How a program is expected to end: its exit code, or the signal that ends it, which a shell tells as 128 and its number.
+//! Expected end of a program: its exit code, or the signal that ends it, which a shell tells as 128 and its number.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};

@@ -55,10 +55,10 @@ pub struct Scenario {
     /// one of that name, on others there has to be one.
     #[serde(default)]
     pub user: Option<String>,
-    /// Whether the two machines change places: the first is the client's then. It tells where machines differ.
+    /// True if the two machines change places: the first is the client's then. It tells where machines differ.
     #[serde(default)]
     pub swap: bool,
-    /// When the server is ready for its client: `listener` (something listens by RDMA CM or TCP that did not before),
+    /// Moment at which the server is ready for its client: `listener` (something listens by RDMA CM or TCP that did not before),
     /// `port:N` (somebody listens on that port), `delay:SECONDS`.
     #[serde(default)]
     #[schemars(with = "String")]
@@ -66,30 +66,30 @@ pub struct Scenario {
     /// The signal that ends the server once its client has, for one that serves for ever: it may end by that.
     #[serde(default)]
     pub stop: Option<Stop>,
-    /// How long both commands may take together, in seconds.
+    /// Longest time that both commands may take together, in seconds.
     #[serde(default = "default_timeout_s")]
     pub timeout_s: u64,
     /// The network between the nodes.
     #[serde(default)]
     pub network: Network,
-    /// What happens to packets on the way, in this order: the first that matches a packet acts on it.
+    /// Faults of packets on the way, in this order: the first that matches a packet acts on it.
     #[serde(default, rename = "fault")]
     pub faults: Vec<Fault>,
-    /// What the machines must have beyond what all have; faults add what they need.
+    /// Things that the machines must have beyond what all have; faults add what they need.
     #[serde(default)]
     pub needs: Vec<Need>,
-    /// What the snapshot holds.
+    /// Content of the snapshot.
     #[serde(default)]
     pub trace: Trace,
-    /// What must be true afterwards.
+    /// Facts that must be true afterwards.
     #[serde(default)]
     pub expect: Expect,
-    /// Where its file is, from which its relative paths begin.
+    /// Directory of its file, from which its relative paths begin.
     #[serde(skip)]
     pub directory: PathBuf,
 }
 
-/// What a scenario needs of its machines that not all have.
+/// A thing that a scenario needs of its machines and that not all have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
@@ -97,14 +97,14 @@ pub enum Need {
     Switch,
 }
 
-/// What a snapshot holds.
+/// Content of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trace {
     /// Every packet.
     #[default]
     Full,
-    /// What must hold whatever the timing: for large scenarios and those in which time decides.
+    /// Only facts that hold whatever the timing: for large scenarios and those in which time decides.
     Summary,
 }
 
@@ -117,7 +117,7 @@ impl std::str::FromStr for Need {
     }
 }
 
-/// What must be true after a scenario.
+/// Facts that must be true after a scenario.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
@@ -127,9 +127,9 @@ pub struct Expect {
     pub may: Vec<String>,
     /// The causes of what goes wrong, by name (docs/causes.md): all that the run shows and no other; unnamed, none is asked for.
     pub causes: Vec<String>,
-    /// Whether the programs tell their completions, to be compared with the wire.
+    /// True if the programs tell their completions, to be compared with the wire.
     pub completions: bool,
-    /// Whether the programs give requesters a reason to run into their ACK timeout; faults always do. Without one
+    /// True if the programs give requesters a reason to run into their ACK timeout; faults always do. Without one
     /// such a run is taken for disturbed.
     pub timeouts: bool,
     /// Of the command on `server`.
@@ -138,7 +138,7 @@ pub struct Expect {
     pub client: ExpectProgram,
 }
 
-/// What must be true of one program.
+/// Facts that must be true of one program.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectProgram {
@@ -148,7 +148,7 @@ pub struct ExpectProgram {
     pub exit: i32,
     /// Members that its result line must have, with these values.
     pub result: BTreeMap<String, Value>,
-    /// How far counters of its node's RDMA device move on, by name.
+    /// Distances that counters of its node's RDMA device move on, by name.
     pub counters: BTreeMap<String, Count>,
     /// Parts of lines that its node's kernel logs; each is there (of `a | b` one), and its lines are no objection.
     pub kernel_log: Vec<String>,
@@ -285,7 +285,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// What is expected of one node's program.
+    /// Expectations of one node's program.
     pub fn expected(&self, role: Role) -> &ExpectProgram {
         match role {
             Role::Server => &self.expect.server,
@@ -293,7 +293,7 @@ impl Scenario {
         }
     }
 
-    /// Why machines with such a wire between them cannot run it, in one line; `None` if they can.
+    /// Reason that machines with such a wire between them cannot run it, in one line; `None` if they can.
     pub fn cannot_run_on(&self, wire: &Wire) -> Option<String> {
         let Wire::Netem { on } = wire else { return None };
         if self.needs.contains(&Need::Switch) {
@@ -310,17 +310,17 @@ impl Scenario {
         }
     }
 
-    /// Whether a requester's ACK timeout may run out for a reason that the scenario gives.
+    /// True if a requester's ACK timeout may run out for a reason that the scenario gives.
     pub fn explains_timeouts(&self) -> bool {
         !self.faults.is_empty() || self.expect.timeouts
     }
 
-    /// Whether queue pairs may fail in the middle: by a fault, or so that a program ends with an error.
+    /// True if queue pairs may fail in the middle: by a fault, or so that a program ends with an error.
     pub fn may_fail_queue_pairs(&self) -> bool {
         self.explains_timeouts() || Role::BOTH.iter().any(|role| self.expected(*role).exit != 0)
     }
 
-    /// How long both commands may take together.
+    /// Longest time that both commands may take together.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_s)
     }

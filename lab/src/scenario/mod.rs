@@ -1,4 +1,4 @@
-//! What a scenario is: what runs, on which network, with which faults, and what is expected of it.
+//! Scenarios: what runs, on which network, with which faults, and what is expected of it.
 //!
 //! - [`mod@file`]: a scenario's TOML file; [`placeholder`]: what stands in its commands for what only a run knows
 //! - `written`: a scenario as the text of such a file

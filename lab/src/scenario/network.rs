@@ -154,7 +154,7 @@ pub enum Wire {
     Switch,
     /// `tc netem`, on what these nodes send: see [`crate::scenario::fault::netem`].
     Netem {
-        /// Those whose network the lab may change.
+        /// Nodes whose network the lab may change.
         on: Vec<Role>,
     },
 }

@@ -30,10 +30,10 @@ pub(crate) struct Args {
     /// Only pairs in whose commands this is.
     #[arg(value_name = "PART")]
     filter: Option<String>,
-    /// How often each pair is run; it is as the worst of its runs.
+    /// Number of times that each pair is run; it is as the worst of its runs.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// How long a pair may take, in seconds.
+    /// Longest time that a pair may take, in seconds.
     #[arg(long, default_value = "180")]
     timeout: u64,
     /// The document that the table is written to [default: docs/programs-of-others.md of a run without PART].
@@ -62,7 +62,7 @@ struct Group {
     pairs: Vec<[String; 2]>,
 }
 
-/// What `run` said of a pair.
+/// Verdict of `run` on a pair.
 #[derive(Debug, PartialEq, Eq)]
 struct PairVerdict {
     is_green: bool,

@@ -328,7 +328,7 @@ fn furnish(shell: &Shell, recipe: &Recipe, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is `/usr/bin` and the like under another name, whichever of both a release's packages use.
+/// Directories that are `/usr/bin` and the like under another name, whichever of both a release's packages use.
 const ALIASES: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
 /// Moves what packages brought into `/bin` and the like below `/usr`, and makes those links to it: what the package

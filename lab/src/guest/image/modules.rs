@@ -77,7 +77,7 @@ impl Modules {
         Ok(order)
     }
 
-    /// What there is to say of a name that no module has.
+    /// Remark on a name that no module has.
     fn missing(&self, name: &str) -> Error {
         let error = Error::setup(format!("the guest's kernel has no module {name}"));
         match nearest(name, self.files.keys().map(String::as_str)) {

@@ -1,4 +1,4 @@
-//! What goes into an image: a release, and the files of `lab/guest/`, read at compile time; the key they give.
+//! Recipe of an image: a release, and the files of `lab/guest/`, read at compile time; the key they give.
 
 use sha2::{Digest as _, Sha256};
 
@@ -28,15 +28,15 @@ pub struct Recipe {
     pub directories: &'static [&'static str],
     /// Directories that the packages bring and this guest does not need, beside [`PRUNED`].
     pub pruned: &'static [&'static str],
-    /// Whether busybox stands in for every program that the packages do not bring.
+    /// True if busybox stands in for every program that the packages do not bring.
     pub has_applets: bool,
-    /// Whether a node has its rxe device when it has booted, and its programs on the deployment disk.
+    /// True if a node has its rxe device when it has booted, and its programs on the deployment disk.
     pub has_rxe: bool,
-    /// Who comes in through SSH, and the home directory.
+    /// User who comes in through SSH, and the home directory.
     pub user: (&'static str, &'static str),
 }
 
-/// Who comes into the lab's own guest through SSH, and the home directory.
+/// User who comes into the lab's own guest through SSH, and the home directory.
 pub const USER: (&str, &str) = ("root", "/root");
 
 /// Agent that serves the host over a serial line.

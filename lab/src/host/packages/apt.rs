@@ -66,7 +66,7 @@ impl Apt {
         })
     }
 
-    /// What there is to say of the first of these packages that the release has not.
+    /// Remark on the first of these packages that the release has not.
     fn unknown(&self, packages: &[&str]) -> Result<Option<Error>> {
         let known = self.command(["apt-cache", "pkgnames"]).run(QUERY_LIMIT)?.stdout;
         Ok(no_such(packages, &known).map(|(name, near)| {

@@ -1,4 +1,4 @@
-//! What the system of a node refused a program, before anything of it was on the wire.
+//! Refusals of a node's system to a program, before anything of it was on the wire.
 
 use crate::base::role::Role;
 

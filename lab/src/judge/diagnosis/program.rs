@@ -1,4 +1,4 @@
-//! What a program did wrong that the wire is innocent of, and how programs ended.
+//! Faults of programs that the wire is innocent of, and ends of programs.
 
 use roce::wire::{NakCode, Syndrome};
 use roce::{MessageKind, MessageOutcome, Rule};
@@ -15,7 +15,7 @@ use crate::scenario::cause::Cause;
 /// Last lines of a program that are shown.
 const LINES: usize = 2;
 
-/// How long the wire has to be silent at the end for a program to be waiting, in seconds.
+/// Least silence of the wire at the end for a program to be waiting, in seconds.
 const SILENCE_S: f64 = 2.0;
 
 /// The causes in the programs themselves.

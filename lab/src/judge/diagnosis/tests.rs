@@ -25,7 +25,7 @@ pub(super) struct StagedRun {
     frames: Vec<(u64, Vec<u8>)>,
     /// Fates of frames by their index; all others were delivered.
     fates: BTreeMap<usize, &'static str>,
-    /// How many of the packets that reached the server its device did not take.
+    /// Packets that reached the server and that its device did not take.
     not_taken: u64,
     pub(super) evidence: RunEvidence,
 }
@@ -89,13 +89,13 @@ impl StagedRun {
         self
     }
 
-    /// What is diagnosed, where a server's device did not take so many of the packets that reached it.
+    /// Diagnoses where a server's device did not take so many of the packets that reached it.
     fn diagnosed_without(&mut self, not_taken: u64) -> Vec<Diagnosis> {
         self.not_taken = not_taken;
         self.diagnosed()
     }
 
-    /// What is diagnosed.
+    /// The diagnoses.
     pub(super) fn diagnosed(&mut self) -> Vec<Diagnosis> {
         let artifacts = tempfile::tempdir().unwrap();
         let report = self.counted_all(artifacts.path());

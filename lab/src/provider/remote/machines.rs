@@ -16,7 +16,7 @@ use crate::provider::remote::survey::Survey;
 use crate::provider::remote::{prepare, reset};
 use crate::scenario::network::Network;
 
-/// Where programs are deployed.
+/// Directory in which programs are deployed.
 pub(in crate::provider) const DEPLOYED: &str = "/opt/lab/deployed";
 
 /// Both machines, prepared.
