@@ -3,10 +3,10 @@
 
 use roce::capture::Record;
 use roce::synth::Pair;
-use roce::{Analysis, Names, Outcome, Report, RetransmissionClass, Retransmissions, Rule, Severity};
+use roce::{Analysis, MessageOutcome, Names, Report, RetransmissionClass, Retransmissions, Rule, Severity};
 
-/// Frames with their times in microseconds, as a recorder without fates has them.
-type Frames = Vec<(u64, Vec<u8>)>;
+/// TimedFrames with their times in microseconds, as a recorder without fates has them.
+type TimedFrames = Vec<(u64, Vec<u8>)>;
 
 fn report(frames: &[(u64, Vec<u8>)]) -> Report {
     let mut analysis = Analysis::new(Names::new());
@@ -20,13 +20,13 @@ fn rules(report: &Report) -> Vec<Rule> {
     report.findings.iter().map(|finding| finding.rule).collect()
 }
 
-/// Frames ten microseconds apart.
-fn spaced(frames: impl IntoIterator<Item = Vec<u8>>) -> Frames {
+/// TimedFrames ten microseconds apart.
+fn spaced(frames: impl IntoIterator<Item = Vec<u8>>) -> TimedFrames {
     (1..).map(|at| at * 10).zip(frames).collect()
 }
 
-/// Frames between those that make a connection and end it.
-fn managed(pair: &Pair, frames: impl IntoIterator<Item = Vec<u8>>) -> Frames {
+/// TimedFrames between those that make a connection and end it.
+fn managed(pair: &Pair, frames: impl IntoIterator<Item = Vec<u8>>) -> TimedFrames {
     let begin = [pair.req(7471, &[]), pair.rep(&[]), pair.rtu()];
     spaced(begin.into_iter().chain(frames).chain([pair.dreq(), pair.drep()]))
 }
@@ -54,7 +54,7 @@ fn piece(pair: &Pair, opcode: u8, n: u32, msn: u32, length: usize) -> Vec<u8> {
 }
 
 /// SENDs that are answered, with a pause of so many microseconds before them; their MSNs count from 1.
-fn exchange(pair: &Pair, frames: &mut Frames, pause_us: u64, from: u32, count: u32, length: usize) {
+fn exchange(pair: &Pair, frames: &mut TimedFrames, pause_us: u64, from: u32, count: u32, length: usize) {
     let begin_us = frames.last().map_or(0, |(last_us, _)| last_us + pause_us);
     let exchanged = (0..count).flat_map(|n| [send(pair, from + n, length), ack(pair, from + n, n + 1)]);
     frames.extend(spaced(exchanged).into_iter().map(|(us, frame)| (begin_us + us, frame)));
@@ -103,7 +103,7 @@ fn what_follows_a_missing_packet_again_is_no_copy() {
     let report = report(&managed(&pair, frames));
     assert_eq!(rules(&report), [Rule::RequestPsnGap]);
     assert_eq!(report.retransmissions, Retransmissions { go_back_n: 7, ..Default::default() });
-    assert!(report.messages.iter().all(|message| message.outcome == Outcome::Acknowledged));
+    assert!(report.messages.iter().all(|message| message.outcome == MessageOutcome::Acknowledged));
 }
 
 #[test]
@@ -175,7 +175,8 @@ fn answer_without_a_meaning_and_opcode_without_a_meaning_are_one_finding() {
         [(0x18, Rule::ReservedOpcode), (0xc5, Rule::ReservedOpcode), (0x44, Rule::ReliableDatagramUsed)]
     {
         let own = pair.request(opcode, 1).ack_request().payload(&[7; 40]).build();
-        let frames = [send(&pair, 0, 8), ack(&pair, 0, 1), own, ack(&pair, 1, 2), send(&pair, 2, 8), ack(&pair, 2, 3)];
+        let frames =
+            [send(&pair, 0, 8), ack(&pair, 0, 1), own, ack(&pair, 1, 2), send(&pair, 2, 8), ack(&pair, 2, 3)];
         assert_eq!(rules(&report(&managed(&pair, frames))), [rule], "opcode {opcode:#x}");
     }
 }
@@ -196,7 +197,13 @@ fn responder_with_another_path_mtu_is_one_finding() {
     for (mtu, count) in [(512, 6), (2048, 2)] {
         let mut frames = vec![read(&pair, 0, 0, 3072)];
         frames.extend((0..count).map(|n| {
-            let opcode = if n == 0 { 0x0d } else if n + 1 == count { 0x0f } else { 0x0e };
+            let opcode = if n == 0 {
+                0x0d
+            } else if n + 1 == count {
+                0x0f
+            } else {
+                0x0e
+            };
             let length = if opcode == 0x0f { 3072 - (count - 1) * mtu } else { mtu };
             piece(&pair, opcode, n, 1, length as usize)
         }));
@@ -210,14 +217,22 @@ fn retry_long_after_the_request_may_be_a_timeout() {
     let pair = Pair::new(20);
     let severity = |after_us: u64| {
         // Timer code 0: 655 ms.
-        let frames =
-            vec![(10, send(&pair, 0, 8)), (20, ack(&pair, 0, 1)), (30, send(&pair, 1, 8)), (40, answer(&pair, 1, 0x20, 1))];
+        let frames = vec![
+            (10, send(&pair, 0, 8)),
+            (20, ack(&pair, 0, 1)),
+            (30, send(&pair, 1, 8)),
+            (40, answer(&pair, 1, 0x20, 1)),
+        ];
         let again = [(40 + after_us, send(&pair, 1, 8)), (60 + after_us, ack(&pair, 1, 2))];
         let report = report(&[frames, again.into()].concat());
         report.findings.first().map(|finding| (finding.rule, finding.severity))
     };
     assert_eq!(severity(200), Some((Rule::RnrRetryTooEarly, Severity::Error)));
-    assert_eq!(severity(67_000), Some((Rule::RnrRetryTooEarly, Severity::Warning)), "the refusal may be lost");
+    assert_eq!(
+        severity(67_000),
+        Some((Rule::RnrRetryTooEarly, Severity::Warning)),
+        "the refusal may be lost"
+    );
     assert_eq!(severity(0), None, "the clock of the capture is too coarse");
 }
 
@@ -241,9 +256,9 @@ fn capture_with_two_or_three_copies_of_one_direction_is_doubled() {
         let times = |(time_us, frame): &(u64, Vec<u8>)| {
             let is_answer = frame[26..30] == [198, 51, 100, 1];
             let of = if is_answer { 1 } else { copies + 1 };
-            (0..of).map(|copy| (time_us + copy, frame.clone())).collect::<Frames>()
+            (0..of).map(|copy| (time_us + copy, frame.clone())).collect::<TimedFrames>()
         };
-        let report = report(&single.iter().flat_map(times).collect::<Frames>());
+        let report = report(&single.iter().flat_map(times).collect::<TimedFrames>());
         assert_eq!(rules(&report), [Rule::CaptureDoubled], "{copies}");
         assert_eq!(report.retransmissions.total(), 0);
     }

@@ -19,19 +19,20 @@ impl Analysis {
     }
 
     /// Returns to the budget what a connection took, and counts its retransmissions.
-    pub(super) fn settle(&mut self, index: usize) {
+    pub(super) fn settle(&mut self, index: ConnectionId) {
         if let (Some(connection), Some(conversation)) =
             (self.tracker.connection_mut(index), self.conversations.get_mut(index))
         {
             let ends = [connection.active.address, connection.passive.address];
-            let is_recorders = |source, destination| self.copies.is_recorders(source, destination, &self.paths);
+            let is_recorders =
+                |source, destination| self.copies.is_recorders(source, destination, &self.paths);
             let counts_copies = !is_recorders(ends[0], ends[1]) && !is_recorders(ends[1], ends[0]);
             connection.retransmissions = conversation.settle(&mut self.ledger.budget, counts_copies);
         }
     }
 
     /// Tells what was held back of a connection until now.
-    pub(super) fn end_flow(&mut self, index: usize) {
+    pub(super) fn end_flow(&mut self, index: ConnectionId) {
         for side in [Side::Active, Side::Passive] {
             let last_ns = self.last_ns;
             let Some(conversation) = self.conversations.get_mut(index) else { return };
@@ -49,7 +50,7 @@ impl Analysis {
                     refusal.difference = self.ledger.adverts.difference(responder, va, rkey);
                 }
                 if let Some(at) = broken.at {
-                    self.find_at(broken, at, (index, side));
+                    self.find_at(broken, at, StreamId { connection: index, requester: side });
                 }
             }
         }
@@ -65,8 +66,8 @@ impl Analysis {
         self.judge_directions();
         self.judge_datagram_receivers();
         let found: Vec<_> = self.ledger.capture.findings().chain(self.copies.finding(&self.paths)).collect();
-        for (broken, at, requester) in found {
-            self.find_at(broken, at, requester);
+        for (broken, at, stream) in found {
+            self.find_at(broken, at, stream);
         }
     }
 
@@ -82,7 +83,7 @@ impl Analysis {
             packet: first.number,
             source: first.source,
             destination,
-            requester: None,
+            stream: None,
             psn: Some(first.psn),
             message: None,
             evidence: broken.evidence,
@@ -117,7 +118,7 @@ impl Analysis {
                 packet,
                 source,
                 destination,
-                requester: None,
+                stream: None,
                 psn: None,
                 message: None,
                 evidence: broken.evidence,
@@ -126,7 +127,7 @@ impl Analysis {
     }
 
     /// Names the request that a connection left without an answer.
-    pub(super) fn judge_end(&mut self, index: usize) {
+    pub(super) fn judge_end(&mut self, index: ConnectionId) {
         let Some(conversation) = self.conversations.get_mut(index).filter(|one| one.has_ended()) else {
             return;
         };
@@ -152,7 +153,7 @@ impl Analysis {
                 packet: number,
                 source,
                 destination,
-                requester: Some((index, side)),
+                stream: Some(StreamId { connection: index, requester: side }),
                 psn: Some(psn),
                 message,
                 evidence: broken.evidence,

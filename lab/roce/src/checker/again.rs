@@ -6,7 +6,7 @@ use crate::checker::shape::{RequestShape, ShapeMatch};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{NotReady, Stream};
 use crate::flow::Connection;
-use crate::message::Outcome;
+use crate::message::MessageOutcome;
 use crate::retransmission::RetransmissionClass;
 use crate::rules::{retransmission_differs, rnr_retry_too_early};
 use crate::wire::{Operation, Psn, rnr_timer_us};
@@ -67,9 +67,10 @@ impl Stream {
             && self.retry.run.is_none()
             && self.nak.is_none()
             && self.begin.psn().is_some_and(|first| psn.distance(first) >= 0)
-            && self.retry.last.is_some_and(|(_, at_ns)| {
-                arrival.timestamp_ns.saturating_sub(at_ns) >= USED_AGAIN_NS
-            })
+            && self
+                .retry
+                .last
+                .is_some_and(|(_, at_ns)| arrival.timestamp_ns.saturating_sub(at_ns) >= USED_AGAIN_NS)
             && matches!(
                 self.retry.shapes.compare(RequestShape::new(arrival, count)),
                 ShapeMatch::Other | ShapeMatch::InsideRead
@@ -81,7 +82,7 @@ impl Stream {
     pub(super) fn begin_anew(&mut self, sink: &mut Sink<'_>) {
         self.report_held(sink);
         if let Some(open) = self.assembly.take() {
-            sink.messages.end(open.message, Outcome::Incomplete, None);
+            sink.messages.end(open.message, MessageOutcome::Incomplete, None);
         }
         self.release(sink.budget);
         let (counts, told) = (self.retry.counts, self.told);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::broken::{Broken, Spot};
-use crate::flow::Side;
+use crate::flow::StreamId;
 use crate::paths::Paths;
 use crate::rules::capture_doubled;
 use crate::wire::{Bth, Packet, Syndrome};
@@ -48,7 +48,7 @@ struct DirectionCopies {
     count: u64,
     firsts: u64,
     /// The first copy of a packet of a connection, and its requester.
-    first: Option<(Spot, (usize, Side))>,
+    first: Option<(Spot, StreamId)>,
 }
 
 /// Copies of a capture so far.
@@ -101,7 +101,13 @@ fn key(packet: &Packet<'_>, bth: Bth<'_>) -> u64 {
 impl Copies {
     /// Takes a packet in, and tells whether it is a copy.
     #[inline]
-    pub(crate) fn see(&mut self, packet: &Packet<'_>, bth: Bth<'_>, timestamp_ns: u64, paths: &Paths) -> Likeness {
+    pub(crate) fn see(
+        &mut self,
+        packet: &Packet<'_>,
+        bth: Bth<'_>,
+        timestamp_ns: u64,
+        paths: &Paths,
+    ) -> Likeness {
         self.packets += 1;
         let key = key(packet, bth);
         let slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SLOTS;
@@ -139,9 +145,9 @@ impl Copies {
     }
 
     /// Takes note of where the first copy of a connection's packet is.
-    pub(crate) fn name(&mut self, packet: &Packet<'_>, at: Spot, requester: (usize, Side)) {
+    pub(crate) fn name(&mut self, packet: &Packet<'_>, at: Spot, stream: StreamId) {
         if let Some(direction) = self.directions.get_mut(&(packet.source, packet.destination)) {
-            direction.first.get_or_insert((at, requester));
+            direction.first.get_or_insert((at, stream));
         }
     }
 
@@ -157,12 +163,12 @@ impl Copies {
     }
 
     /// The finding that tells of the recorder's copies.
-    pub(crate) fn finding(&self, paths: &Paths) -> Option<(Broken, Spot, (usize, Side))> {
+    pub(crate) fn finding(&self, paths: &Paths) -> Option<(Broken, Spot, StreamId)> {
         let doubled = self.directions.iter().filter(|(key, _)| self.is_recorders(key.0, key.1, paths));
         let all: Vec<_> = doubled.map(|(_, direction)| direction).collect();
-        let (at, requester) =
+        let (at, stream) =
             all.iter().filter_map(|direction| direction.first).min_by_key(|(at, _)| at.number)?;
         let count = all.iter().map(|direction| direction.count).sum();
-        Some((capture_doubled::found(count), at, requester))
+        Some((capture_doubled::found(count), at, stream))
     }
 }
