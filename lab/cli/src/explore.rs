@@ -32,7 +32,7 @@ pub struct Args {
     /// Go on with an exploration that was interrupted: the directory that it printed.
     #[arg(long, value_name = "DIR", conflicts_with = "scenario")]
     resume: Option<PathBuf>,
-    /// How many pairs of machines run side by side [default: one a processor].
+    /// Number of pairs of machines that run side by side [default: one a processor].
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     #[command(flatten)]

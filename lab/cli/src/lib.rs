@@ -28,11 +28,13 @@ pub mod explore;
 pub mod front;
 pub mod lab;
 pub mod machines;
+pub mod matrix;
 pub mod open;
 pub mod output;
 pub mod results;
 pub mod review;
 pub mod run;
+mod run_args;
 pub mod test;
 pub mod trials;
 
@@ -52,6 +54,8 @@ pub enum SharedCommand {
     Explain(explain::Args),
     /// Tries every fault on every packet of a scenario, and tells what the protocol does not explain.
     Explore(explore::Args),
+    /// Runs the scenarios on several guests, and tells what each does otherwise.
+    Matrix(matrix::Args),
     /// Opens the pages of an invocation, or of one run, in a browser.
     Open(open::Args),
     /// Prints the RoCEv2 trace of a capture.
@@ -86,6 +90,7 @@ impl SharedCommand {
             SharedCommand::Results(args) => results::run(&args, front),
             SharedCommand::Explain(args) => explain::run(&args),
             SharedCommand::Explore(args) => explore::run(&args, front),
+            SharedCommand::Matrix(args) => matrix::run(&args, front),
             SharedCommand::Open(args) => open::run(&args, front),
             SharedCommand::Decode(args) => decode::told(args.run(decode::names())),
             SharedCommand::Check(args) => decode::told(args.run(decode::names())),

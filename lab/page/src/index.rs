@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("../assets/page.css");
 pub struct IndexRow {
     /// The scenario.
     pub name: String,
-    /// How it ended.
+    /// Its state.
     pub state: RunState,
     /// The headline of its verdict.
     pub headline: String,
@@ -33,7 +33,7 @@ pub struct IndexRow {
 pub struct Index {
     /// Title.
     pub title: String,
-    /// What came of all, in a sentence.
+    /// Outcome of all runs, in a sentence.
     pub summary: String,
     /// The runs, in the order in which they are shown.
     pub entries: Vec<IndexRow>,
@@ -71,7 +71,7 @@ impl Index {
 }
 
 /// A relative path as a link, so that no part of it is taken for a scheme, a query or a fragment.
-fn path(link: &str) -> String {
+pub(crate) fn path(link: &str) -> String {
     let mut out = String::from("./");
     for byte in link.bytes() {
         match byte {

@@ -26,7 +26,7 @@ use crate::scenario::counters::{Count, CountInWords, Counters};
 use crate::scenario::{Scenario, Trace};
 use crate::trial::artifacts::{self, Artifacts};
 
-/// What is to be explored, and how far it came: a line of JSON for the plan, then one for each run.
+/// Record of an exploration: a line of JSON for the plan, then one for each run.
 pub const FILE: &str = "explore.jsonl";
 
 /// Runs without a fault, which have to be alike before any with one says something.
@@ -38,23 +38,23 @@ const DISCONNECTS: [&str; 2] = ["CM DREQ", "CM DREP"];
 /// Most faults of a random run.
 const RANDOM_FAULTS: u64 = 4;
 
-/// Which placements are tried.
+/// Choice of the placements that are tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reach {
     /// Every fault on every packet.
     Each,
     /// So many pairs of faults, drawn by the seed.
     Pairs {
-        /// How many.
+        /// Number of them.
         count: u64,
-        /// What they follow from.
+        /// Seed that they follow from.
         seed: u64,
     },
     /// So many runs of two to four faults, drawn by the seed.
     Random {
-        /// How many.
+        /// Number of them.
         count: u64,
-        /// What they follow from.
+        /// Seed that they follow from.
         seed: u64,
     },
 }
@@ -240,7 +240,7 @@ impl Exploration {
         self.plan.baseline
     }
 
-    /// Where everything is kept.
+    /// Directory in which everything is kept.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

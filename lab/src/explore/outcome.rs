@@ -16,7 +16,7 @@ use crate::run::evidence::RunEvidence;
 use crate::scenario::fault::Fault;
 use crate::wire::capture::CAPTURE;
 
-/// What a kernel says of a management datagram that was changed so that its receiver cannot see it by the ICRC.
+/// Words of a kernel about a management datagram that was changed so that its receiver cannot see it by the ICRC.
 const KERNEL_SEES: &str = "MAD received with unsupported base version";
 
 /// Kernel complaints that docs/findings.md knows, by a part of a line, and their names there.
@@ -29,7 +29,7 @@ const RECOVERY_S: f64 = 10.0;
 /// Less than this is the computer's own unevenness, in seconds.
 const STALL_S: f64 = 0.5;
 
-/// What a run with faults came to.
+/// Outcome of a run with faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -70,7 +70,7 @@ impl Outcome {
         }
     }
 
-    /// Whether a person has to look at it.
+    /// True if a person has to look at it.
     pub const fn is_news(self) -> bool {
         matches!(self, Outcome::Surprise | Outcome::Undetected)
     }
@@ -96,9 +96,9 @@ pub struct Baseline {
 pub struct Tried {
     /// The faults.
     pub placement: Placement,
-    /// What it came to.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// Why that is a surprise, or what failed; empty otherwise.
+    /// Reason that it is a surprise, or the failure; empty otherwise.
     pub why: String,
     /// Known deviations of SoftRoCE that it shows, by name.
     pub deviations: Vec<String>,
@@ -108,7 +108,7 @@ pub struct Tried {
     pub packets: u64,
     /// Seconds that it took longer than the run without faults.
     pub stall_s: f64,
-    /// Where it is kept.
+    /// Directory in which it is kept.
     pub artifacts: PathBuf,
 }
 
@@ -236,7 +236,7 @@ mod tests {
     use crate::scenario::Scenario;
     use crate::scenario::fault::Met;
 
-    /// What a run with this fault comes to, that met its packet so often and failed these checks.
+    /// Outcome of a run with this fault, that met its packet so often and failed these checks.
     fn outcome(fault: &str, hits: u64, failed: &[Reason]) -> Outcome {
         let fault: Fault = fault.parse().unwrap();
         let placement = Placement { faults: vec![fault.clone()], packets: vec![1], stands_for: 1 };

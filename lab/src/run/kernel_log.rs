@@ -1,19 +1,25 @@
 //! The kernel log of a node: what was logged while a scenario ran, what of it a healthy node logs, and what a node logs
 //! that the host did not let run.
 
+use std::collections::BTreeSet;
+
 use crate::base::error::{Error, Result};
 
 /// Lines that a healthy node logs, each with its reason.
 const ALLOWED: &str = include_str!("../../guest/kernel-log.allow");
 
-/// Lines that kernels later than 6.1 log of a work request that failed: of a requester, and of a responder's RECV.
-pub const FAILED_REQUESTS: [&str; 2] =
-    ["make_send_cqe: non-flush error status = ", "do_complete: non-flush error status = "];
+/// Lines that kernels later than 6.1 log of a work request that failed (of a requester, and of a responder's RECV) and of memory that
+/// was not registered.
+pub const FAILED_REQUESTS: [&str; 3] = [
+    "make_send_cqe: non-flush error status = ",
+    "do_complete: non-flush error status = ",
+    "rxe_reg_user_mr: returned err = ",
+];
 
 /// Lines of a node that stood still, each with its reason.
 const STALLED: &str = include_str!("../../guest/kernel-log.stalled");
 
-/// How long after it said that a processor stalled a kernel prints what that did, in seconds.
+/// Longest time, in seconds, after which a kernel that said that a processor stalled prints what that did.
 const DUMP_S: f64 = 1.0;
 
 /// Level `warning`; lower numbers are worse.
@@ -54,6 +60,26 @@ pub fn objections<'a>(log: &'a str, expected: &[String]) -> Vec<&'a str> {
         .collect()
 }
 
+/// The texts of what a kernel warns of, without time and with `N` for each number; what tells of a machine that stood still is
+/// left out.
+pub fn texts(log: &str) -> BTreeSet<String> {
+    let stalls = stalls(log);
+    let lines = warnings(log).filter(|line| !stalls.contains(line));
+    lines.map(|line| without_numbers(line.split_once("] ").map_or(line, |(_, text)| text))).collect()
+}
+
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars() {
+        match character.is_ascii_digit() {
+            true if out.ends_with('N') => {}
+            true => out.push('N'),
+            false => out.push(character),
+        }
+    }
+    out
+}
+
 /// The lines by which the kernel says that its machine stood still.
 pub fn stalls(log: &str) -> Vec<&str> {
     let is_stall = |line: &str| entries(STALLED).any(|entry| has_parts(line, entry));
@@ -70,7 +96,7 @@ fn entries(list: &str) -> impl Iterator<Item = &str> {
     lines.filter_map(|line| Some(line.split_once(" # ")?.0.trim()))
 }
 
-/// Whether a line has all parts of an entry, in their order.
+/// True if a line has all parts of an entry, in their order.
 fn has_parts(line: &str, entry: &str) -> bool {
     let mut rest = line;
     entry.split(" … ").all(|part| match rest.split_once(part) {
@@ -113,6 +139,14 @@ fn seconds(line: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_warnings_are_the_same_in_every_run() {
+        let log = "<3>[    7.338359] rdma_rxe: rxe0: qp#18 make_send_cqe: non-flush error status = 10\n\
+            <6>[    8.1] info\n<4>[    9.1] clocksource: Long readout interval, skipping watchdog check\n";
+        let texts: Vec<String> = texts(log).into_iter().collect();
+        assert_eq!(texts, ["rdma_rxe: rxeN: qp#N make_send_cqe: non-flush error status = N"]);
+    }
 
     const LOG: &str = "<6>[    1.000000] before\n\
         <4>[    3.338359] eth0 speed is unknown, defaulting to 1000\n\

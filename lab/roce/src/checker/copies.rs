@@ -76,11 +76,11 @@ impl Default for Copies {
 /// Likeness of a packet to one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Likeness {
-    /// It is like none.
+    /// Like none before it.
     No,
-    /// It is the first one like another.
+    /// The first one like another.
     FirstCopy,
-    /// There were two like it already.
+    /// One more like two before it.
     FurtherCopy,
 }
 

@@ -1,8 +1,9 @@
-//! What goes into an image: a release, and the files of `lab/guest/`, read at compile time; the key they give.
+//! Recipe of an image: a release, and the files of `lab/guest/`, read at compile time; the key they give.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::guest::contents::ENVIRONMENT;
+use crate::guest::image::own::{self, Own};
 use crate::guest::image::release::Release;
 use crate::host::packages::ARCHITECTURE;
 
@@ -18,6 +19,10 @@ pub struct Recipe {
     pub packages: Vec<&'static str>,
     /// Packages that somebody asks for beside those.
     pub asked: Vec<String>,
+    /// Parts of the user's own in place of the release's.
+    pub own: Own,
+    /// Modules that somebody asks for beside those which a node loads: there, and loaded by a run that wants them.
+    pub asked_modules: Vec<String>,
     /// Kernel modules.
     pub modules: ModuleNames,
     /// Files put into the root tree: path, mode, content. `sbin/lab-init` is the root disk's first process.
@@ -26,15 +31,15 @@ pub struct Recipe {
     pub directories: &'static [&'static str],
     /// Directories that the packages bring and this guest does not need, beside [`PRUNED`].
     pub pruned: &'static [&'static str],
-    /// Whether busybox stands in for every program that the packages do not bring.
+    /// True if busybox stands in for every program that the packages do not bring.
     pub has_applets: bool,
-    /// Whether a node has its rxe device when it has booted, and its programs on the deployment disk.
+    /// True if a node has its rxe device when it has booted, and its programs on the deployment disk.
     pub has_rxe: bool,
-    /// Who comes in through SSH, and the home directory.
+    /// User who comes in through SSH, and the home directory.
     pub user: (&'static str, &'static str),
 }
 
-/// Who comes into the lab's own guest through SSH, and the home directory.
+/// User who comes into the lab's own guest through SSH, and the home directory.
 pub const USER: (&str, &str) = ("root", "/root");
 
 /// Agent that serves the host over a serial line.
@@ -96,6 +101,8 @@ impl Recipe {
             release,
             packages: strs(&release.packages),
             asked: Vec::new(),
+            own: Own::default(),
+            asked_modules: Vec::new(),
             modules: ModuleNames {
                 early: strs(&release.kernel.early),
                 late: strs(&release.kernel.late),
@@ -128,13 +135,30 @@ impl Recipe {
         }
     }
 
-    /// The same with more packages, in whatever order they are asked for.
+    /// The same with more packages and kernel modules, in whatever order they are asked for.
     #[must_use]
-    pub fn with(self, packages: &[String]) -> Recipe {
-        let mut asked = packages.to_vec();
-        asked.sort();
-        asked.dedup();
-        Recipe { asked, ..self }
+    pub fn with(self, packages: &[String], modules: &[String]) -> Recipe {
+        let once = |names: &[String]| {
+            let mut names = names.to_vec();
+            names.sort();
+            names.dedup();
+            names
+        };
+        Recipe { asked: once(packages), asked_modules: once(modules), ..self }
+    }
+
+    /// The same with parts of the user's own; a kernel has the modules of any kernel that a node is.
+    #[must_use]
+    pub fn with_own(self, own: Own) -> Recipe {
+        let modules = match own.kernel {
+            Some(_) => ModuleNames {
+                early: own::EARLY.to_vec(),
+                late: own::LATE.to_vec(),
+                ready: self.modules.ready,
+            },
+            None => self.modules,
+        };
+        Recipe { own, modules, ..self }
     }
 
     /// All packages, without those they depend on.
@@ -147,17 +171,24 @@ impl Recipe {
         let traits = format!("{} {} {:?}", self.has_applets, self.has_rxe, self.user);
         let modules = format!("{:?}", self.modules);
         let mut parts = vec![INITRAMFS_INIT, self.release.kernel.package.as_str(), &modules, &traits];
+        parts.extend(self.release.kernel.suite.as_deref());
         parts.extend(&self.packages);
         parts.extend(self.files.iter().flat_map(|(path, _, text)| [*path, *text]));
         parts.extend(self.directories);
         parts.extend([DOCUMENTATION, PRUNED, self.pruned].concat());
         parts.extend(self.asked.iter().map(String::as_str));
+        parts.extend(Some(self.own.digest.as_str()).filter(|digest| !digest.is_empty()));
+        if !self.asked_modules.is_empty() {
+            parts.push("modules");
+            parts.extend(self.asked_modules.iter().map(String::as_str));
+        }
         key(self.release, &parts)
     }
 }
 
 /// The name of a release's sysroot: 16 hexadecimal digits.
 pub fn sysroot_key(release: &'static Release) -> String {
+    let release = release.of_sysroot();
     key(release, &strs(&release.sysroot))
 }
 
@@ -199,17 +230,19 @@ mod tests {
         let release = Release::usual();
         assert_ne!(key(release, &["ab", "c"]), key(release, &["a", "bc"]));
         assert_eq!(Recipe::lab(release).image_key().len(), 16);
-        let with = |packages: &[&str]| {
-            let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
-            Recipe::lab(release).with(&packages).image_key()
-        };
+        let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let with = |packages: &[&str]| Recipe::lab(release).with(&owned(packages), &[]).image_key();
+        let modules = |modules: &[&str]| Recipe::lab(release).with(&[], &owned(modules)).image_key();
+        assert_eq!(modules(&["nvmet", "nvme"]), modules(&["nvme", "nvmet"]));
+        assert_ne!(modules(&["nvme"]), with(&["nvme"]));
         assert_eq!(with(&[]), Recipe::lab(release).image_key());
         assert_eq!(with(&["qperf", "fio"]), with(&["fio", "qperf", "fio"]));
         assert_ne!(with(&["qperf"]), with(&["fio"]));
         for (count, one) in Release::all().iter().enumerate() {
             for other in &Release::all()[..count] {
                 assert_ne!(Recipe::lab(one).image_key(), Recipe::lab(other).image_key());
-                assert_ne!(sysroot_key(one), sysroot_key(other));
+                let is_shared = one.of_sysroot() == other.of_sysroot();
+                assert_eq!(sysroot_key(one) == sysroot_key(other), is_shared);
             }
         }
     }

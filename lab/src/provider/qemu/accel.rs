@@ -24,7 +24,7 @@ use crate::host::toolbox::toolbox::identity;
 
 const DEVICE: &str = "/dev/kvm";
 
-/// How long a guest on KVM may take until its init speaks; it takes a second or two.
+/// Longest time that a guest on KVM may take until its init speaks; it takes a second or two.
 const PROBE_LIMIT: Duration = Duration::from_secs(8);
 
 /// Line that the initramfs prints when the kernel's command line has `lab.probe`.
@@ -77,7 +77,7 @@ impl fmt::Display for Decision {
     }
 }
 
-/// Whether KVM works here, as last found.
+/// Verdict on KVM here, as last found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct ProbeVerdict {
     key: String,
@@ -103,18 +103,24 @@ impl ProbeVerdict {
         sha256(format!("{}\0{}\0{}\0{}", self.key, self.works, self.reason, self.seen).as_bytes())
     }
 
-    /// Whether it is as it was written.
+    /// True if it is as it was written.
     fn is_whole(&self) -> bool {
         self.sum.as_ref().is_none_or(|sum| *sum == self.summed())
     }
 }
 
-/// Chooses an accelerator; probes KVM only where the cached verdict does not fit this host any more.
+/// Chooses an accelerator; probes KVM, with an image that is asked for then, only where the cached verdict does not fit this
+/// host any more.
 ///
 /// # Errors
 ///
 /// KVM was asked for and does not work, or the probe could not be started.
-pub fn decide(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Tool) -> Result<Decision> {
+pub fn decide(
+    choice: AccelChoice,
+    cache: &Cache,
+    image: &dyn Fn() -> Result<Image>,
+    qemu: &Tool,
+) -> Result<Decision> {
     if choice == AccelChoice::Tcg {
         return Ok(Decision { accel: Accel::Tcg, reason: "asked for".to_owned() });
     }
@@ -122,7 +128,7 @@ pub fn decide(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Tool) ->
         Some(reason) => ProbeVerdict::new(String::new(), false, reason, String::new()),
         None => match cached(cache, Some(qemu)) {
             Some(verdict) => verdict,
-            None => probe(cache, image, qemu)?,
+            None => probe(cache, &image()?, qemu)?,
         },
     };
     conclude(choice, verdict)
@@ -138,7 +144,7 @@ pub fn decide_anew(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Too
         Some(_) => {}
         None => drop(probe(cache, image, qemu)?),
     }
-    decide(choice, cache, image, qemu)
+    decide(choice, cache, &|| Ok(image.clone()), qemu)
 }
 
 /// Tells what is known without starting anything: the verdict of an earlier probe, or why there is none.
@@ -171,7 +177,7 @@ fn conclude(choice: AccelChoice, verdict: ProbeVerdict) -> Result<Decision> {
     }
 }
 
-/// Why KVM is out of the question, if `/dev/kvm` cannot even be opened.
+/// Reason that KVM is out of the question, if `/dev/kvm` cannot even be opened.
 fn closed() -> Option<String> {
     let error = File::options().read(true).write(true).open(DEVICE).err()?;
     Some(match error.kind() {

@@ -19,10 +19,10 @@ use crate::provider::qemu::{network, ssh};
 use crate::scenario::fault::{Action, Met};
 use crate::wire::captured::Captured;
 
-/// How long a node may take to be on a network.
+/// Longest time that a node may take to be on a network.
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a machine's process may stand still while something is waited for.
+/// Longest time that a machine's process may stand still while something is waited for.
 const STILL_LIMIT: Duration = Duration::from_secs(4);
 
 /// Both guests, ready. The guard is dropped last: it ends them.
@@ -30,7 +30,7 @@ const STILL_LIMIT: Duration = Duration::from_secs(4);
 pub struct QemuPair {
     pub(super) guests: BTreeMap<Role, Guest>,
     pub(super) control: Control,
-    pub(super) origin: Provenance,
+    pub(super) origin: BTreeMap<Role, Provenance>,
     pub(super) decision: Decision,
     pub(super) ssh_key: ssh::Key,
     pub(super) user: &'static str,
@@ -50,12 +50,12 @@ impl QemuPair {
         Ok(self.control.status()?.machines)
     }
 
-    /// What both machines run.
-    pub fn origin(&self) -> &Provenance {
+    /// Description of each machine's software.
+    pub fn origin(&self) -> &BTreeMap<Role, Provenance> {
         &self.origin
     }
 
-    /// Gives up the nodes and keeps their guard.
+    /// Drops the nodes and keeps their guard.
     pub fn into_control(self) -> Control {
         self.control
     }
@@ -124,11 +124,11 @@ impl NodePair for QemuPair {
     }
 
     fn description(&self) -> String {
-        format!("qemu, {}, {}", self.origin, self.decision)
+        format!("qemu, {}, {}", Provenance::of_both(&self.origin), self.decision)
     }
 
     fn provenance(&self) -> BTreeMap<Role, Provenance> {
-        Role::BOTH.map(|role| (role, self.origin.clone())).into()
+        self.origin.clone()
     }
 
     fn way_in(&self, role: Role) -> Result<String> {

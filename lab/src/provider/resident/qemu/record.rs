@@ -21,7 +21,7 @@ use crate::base::progress::say;
 use crate::base::role::Role;
 use crate::base::selection::{Selection, ToolSource};
 use crate::guest::image::recipe;
-use crate::node::{NodePair as _, Plan};
+use crate::node::{NodePair as _, Plan, Provenance};
 use crate::provider::choice::Choice;
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
@@ -33,7 +33,7 @@ use crate::provider::qemu::ssh;
 use crate::provider::qemu::stray::{self, Stray};
 use crate::provider::resident::lab::{check_name, name_option};
 
-/// How long a guard that listens no more may take until it has gone.
+/// Longest time that a guard that listens no more may take until it has gone.
 const ENDING_LIMIT: Duration = Duration::from_secs(5);
 
 /// A lab, as recorded.
@@ -46,7 +46,7 @@ pub(super) struct QemuRecord {
     /// Its guard; an older kit left that out.
     #[serde(default)]
     guard: Option<Process>,
-    /// Where consoles and other logs are.
+    /// Directory of consoles and other logs.
     pub(super) logs: PathBuf,
     /// The host keys of its nodes.
     pub(super) known_hosts: PathBuf,
@@ -54,7 +54,7 @@ pub(super) struct QemuRecord {
     pub(super) accel: Accel,
     /// Description of its machines.
     pub(super) description: String,
-    /// The release that its machines are; a lab of a kit that did not say so is what guests were then.
+    /// The release that its machines are, the server's and the client's if they differ; a lab of a kit that did not say so is what guests were then.
     #[serde(default = "guest_before")]
     pub(super) guest: String,
     /// The kernel that its machines run.
@@ -63,7 +63,7 @@ pub(super) struct QemuRecord {
     /// Whose QEMU that is.
     #[serde(default)]
     pub(super) tools: ToolSource,
-    /// Which machines were asked for.
+    /// Options that its machines were chosen with.
     #[serde(default)]
     pub(super) selection: Selection,
     /// The port on 127.0.0.1 by which each node is reached.
@@ -126,8 +126,8 @@ impl QemuLabs {
             known_hosts: pair.known_hosts().to_owned(),
             accel: qemu.decision().accel,
             description: pair.description(),
-            guest: pair.origin().release.clone(),
-            kernel: pair.origin().kernel.clone(),
+            guest: both(pair.origin(), |machine| &machine.release),
+            kernel: both(pair.origin(), |machine| &machine.kernel),
             selection: choice.selection(),
             ssh_ports: BTreeMap::new(),
             tools: Policy::get().tools,
@@ -282,7 +282,14 @@ impl QemuLabs {
     }
 }
 
-/// How a lab is.
+/// Value that both machines have of a kind, or the server's and the client's.
+fn both(machines: &BTreeMap<Role, Provenance>, of: impl Fn(&Provenance) -> &String) -> String {
+    let mut each: Vec<&str> = machines.values().map(|machine| of(machine).as_str()).collect();
+    each.dedup();
+    each.join(" and ")
+}
+
+/// Condition of a lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// Its guard answers.
@@ -311,7 +318,7 @@ impl QemuLab {
         ssh::Key::ensure(&self.labs.cache)
     }
 
-    /// How it is, by its guard's answer.
+    /// Its condition, by its guard's answer.
     pub fn condition(&self) -> Condition {
         match self.control().reply() {
             Reply::Status(status) => Condition::Up(status),
