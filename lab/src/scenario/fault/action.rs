@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use roce::wire::{Aeth, AtomicEth, Bth, ImmDt, Reth};
+use roce::wire::{Aeth, AtomicAckEth, AtomicEth, Bth, ImmDt, Reth};
 
 /// Effect of a fault on a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,11 +112,13 @@ pub enum Field {
     Msn,
     /// ImmDt: the immediate.
     Immediate,
+    /// AtomicAckETH: the value that was in memory before the operation.
+    Original,
 }
 
 impl Field {
     /// All of them.
-    pub const ALL: [Field; 12] = [
+    pub const ALL: [Field; 13] = [
         Field::Payload,
         Field::Icrc,
         Field::Opcode,
@@ -129,6 +131,7 @@ impl Field {
         Field::Syndrome,
         Field::Msn,
         Field::Immediate,
+        Field::Original,
     ];
 
     /// Its name in scenario files.
@@ -146,6 +149,7 @@ impl Field {
             Field::Syndrome => "syndrome",
             Field::Msn => "msn",
             Field::Immediate => "immediate",
+            Field::Original => "original",
         }
     }
 
@@ -163,6 +167,7 @@ impl Field {
             Field::Syndrome => (&[Aeth::LAYER], "syndrome"),
             Field::Msn => (&[Aeth::LAYER], "msn"),
             Field::Immediate => (&[ImmDt::LAYER], "value"),
+            Field::Original => (&[AtomicAckEth::LAYER], "original"),
         })
     }
 }

@@ -43,7 +43,9 @@ impl Fault {
 
     /// Whether it changes data of a program in that way.
     pub fn changes_data(&self) -> bool {
-        let is_data = |field| matches!(field, action::Field::Payload | action::Field::Immediate);
+        let is_data = |field| {
+            matches!(field, action::Field::Payload | action::Field::Immediate | action::Field::Original)
+        };
         let is_of_a_program = !matches!(self.matcher.kind, Some(matcher::Kind::Cm(_)));
         is_of_a_program
             && matches!(self.action, Action::Corrupt { field, is_resealed: true, .. } if is_data(field))
