@@ -30,6 +30,7 @@ pub mod lab;
 pub mod machines;
 pub mod open;
 pub mod output;
+pub mod programs;
 pub mod results;
 pub mod review;
 pub mod run;
