@@ -26,6 +26,7 @@ pub mod doctor;
 pub mod explain;
 pub mod explore;
 pub mod front;
+pub mod fuzz;
 pub mod lab;
 pub mod machines;
 pub mod open;
@@ -53,6 +54,8 @@ pub enum Common {
     Explain(explain::Args),
     /// Tries every fault on every packet of a scenario, and tells what the protocol does not explain.
     Explore(explore::Args),
+    /// Sends what no peer should to a program's queue pairs, and looks whether the kernel below it is none the worse.
+    Fuzz(fuzz::Args),
     /// Opens the pages of an invocation, or of one run, in a browser.
     Open(open::Args),
     /// Prints the RoCEv2 trace of a capture.
@@ -87,6 +90,7 @@ impl Common {
             Common::Results(args) => results::run(&args, front),
             Common::Explain(args) => explain::run(&args),
             Common::Explore(args) => explore::run(&args, front),
+            Common::Fuzz(args) => fuzz::run(&args, front),
             Common::Open(args) => open::run(&args, front),
             Common::Decode(args) => decode::told(args.run(decode::names())),
             Common::Check(args) => decode::told(args.run(decode::names())),

@@ -316,7 +316,7 @@ fn wait_ready(
 }
 
 /// Whether somebody listens on that port, by what [`LISTENERS`] printed.
-fn listens_on(listeners: &str, port: u16) -> bool {
+pub(crate) fn listens_on(listeners: &str, port: u16) -> bool {
     let (by_cm, by_tcp) = (format!(":{port}"), format!(":{port:04X}"));
     listeners.lines().any(|line| match line.contains("LISTEN") {
         true => line.split_whitespace().any(|word| word.ends_with(&by_cm)),
@@ -325,7 +325,7 @@ fn listens_on(listeners: &str, port: u16) -> bool {
 }
 
 /// Listeners on a node: identifiers of the RDMA connection manager, and TCP sockets.
-const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 == "0A" { print "TCP", $2 }' /proc/net/tcp /proc/net/tcp6"#;
+pub(crate) const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 == "0A" { print "TCP", $2 }' /proc/net/tcp /proc/net/tcp6"#;
 
 /// Notes both nodes' counters and kernel logs, read again until the counters agree with the capture, nothing
 /// moves any more, or the limit is reached.
