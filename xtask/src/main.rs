@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lab::base::invocation::XTASK;
-use rdma_lab_cli::{Common, Lab, test};
+use rdma_lab_cli::{Lab, SharedCommand, test};
 
 mod bench;
 mod ci;
@@ -24,15 +24,15 @@ mod workspace;
 /// Two machines with SoftRoCE: bring them up, run RDMA programs between them, judge the wire.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
-struct Cli {
+struct Xtask {
     #[command(subcommand)]
-    command: Command,
+    command: XtaskCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum XtaskCommand {
     #[command(flatten)]
-    Common(Common),
+    Common(SharedCommand),
     /// Handles the lab itself.
     #[command(subcommand)]
     Lab(Lab),
@@ -54,16 +54,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    rdma_lab_cli::main(XTASK, workspace::front, |cli: Cli, front| match cli.command {
-        Command::Common(command) => command.run(front),
-        Command::Lab(command) => rdma_lab_cli::lab::run(&command, front),
-        Command::TestE2e(args) => test::run(&args, front),
-        Command::SelfTest(args) => self_test::run(&args, front),
-        Command::TestGuest(args) => test_guest::run(&args, front),
-        Command::SetupGit(args) => setup_git::run(&args),
-        Command::Samples(args) => samples::run(&args),
-        Command::Bench(command) => bench::run(&command, front),
-        Command::Ci(args) => ci::run(&args),
+    rdma_lab_cli::main(XTASK, workspace::front, |cli: Xtask, front| match cli.command {
+        XtaskCommand::Common(command) => command.run(front),
+        XtaskCommand::Lab(command) => rdma_lab_cli::lab::run(&command, front),
+        XtaskCommand::TestE2e(args) => test::run(&args, front),
+        XtaskCommand::SelfTest(args) => self_test::run(&args, front),
+        XtaskCommand::TestGuest(args) => test_guest::run(&args, front),
+        XtaskCommand::SetupGit(args) => setup_git::run(&args),
+        XtaskCommand::Samples(args) => samples::run(&args),
+        XtaskCommand::Bench(command) => bench::run(&command, front),
+        XtaskCommand::Ci(args) => ci::run(&args),
     })
 }
 
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Xtask::command().debug_assert();
     }
 
     /// The commands that do something, by their words; those that people do not call are left out.
@@ -97,7 +97,7 @@ mod tests {
             .filter(|line| !line.starts_with('#'))
             .collect();
         let mut commands = Vec::new();
-        leaves(&Cli::command(), "", &mut commands);
+        leaves(&Xtask::command(), "", &mut commands);
         assert!(commands.len() > 20, "{commands:?}");
         let is_run = |command: &str, line: &str| {
             let words = line.strip_prefix("ci: ").unwrap_or(line);
@@ -127,7 +127,7 @@ mod tests {
                 let (_, command) = line.split_once("cargo xtask").expect("a command");
                 let command = command.split(">>").next().unwrap_or_default();
                 let words = command.split_whitespace().map(|word| word.trim_matches('"'));
-                if let Err(error) = Cli::try_parse_from(std::iter::once("cargo xtask").chain(words)) {
+                if let Err(error) = Xtask::try_parse_from(std::iter::once("cargo xtask").chain(words)) {
                     panic!("{}: {line}: {error}", file.path().display());
                 }
                 count += 1;

@@ -8,7 +8,7 @@ use lab::base::command::shell_word;
 use lab::base::selection::Selection;
 use lab::fuzz::fuzzing::{FuzzPlan, Fuzzing, MOVES};
 use lab::guest::called;
-use lab::provider::{Source, choice};
+use lab::provider::{MachineSource, choice};
 use lab::scenario::Scenario;
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
@@ -53,7 +53,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let (scenario, pushed) = called::called(&written)?;
     let choice = machines::choice(&args.machines, None)?;
     let setup = programs::setup(&scenario, &pushed, &choice, &args.machines.means, front)?;
-    let Source::Qemu(qemu) = &setup.provider else {
+    let MachineSource::Qemu(qemu) = &setup.provider else {
         return Err(Error::usage("only the lab's own machines have a port for such a peer")
             .next("run it with --provider qemu"));
     };

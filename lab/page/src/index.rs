@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::page::fill;
-use crate::run::State;
+use crate::run::RunState;
 use crate::text::escape;
 
 const TEMPLATE: &str = include_str!("../assets/index.html");
@@ -11,11 +11,11 @@ const STYLE: &str = include_str!("../assets/page.css");
 
 /// Row of the index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct IndexRow {
     /// The scenario.
     pub name: String,
     /// How it ended.
-    pub state: State,
+    pub state: RunState,
     /// The headline of its verdict.
     pub headline: String,
     /// Packets in its capture.
@@ -36,7 +36,7 @@ pub struct TableCell {
     /// The same in words, for a pointer that rests on it and for a reader that sees no sign.
     pub words: String,
     /// How the run ended.
-    pub state: State,
+    pub state: RunState,
     /// Page of the run, as a path from the index; `None` where it has none.
     pub link: Option<String>,
 }
@@ -105,7 +105,7 @@ pub struct Index {
     /// Table of packets, above the runs; `None` where they are of no one conversation.
     pub table: Option<PacketTable>,
     /// The runs, in the order in which they are shown.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<IndexRow>,
 }
 
 impl Index {
@@ -163,7 +163,7 @@ mod tests {
         let cell = TableCell {
             text: "rt".to_owned(),
             words: "recovered, an ACK timeout".to_owned(),
-            state: State::Passed,
+            state: RunState::Passed,
             link: Some("0001/report.html".to_owned()),
         };
         let row = TableRow { name: "RC <SEND>".to_owned(), cells: vec![Some(cell), None] };
@@ -182,10 +182,10 @@ mod tests {
 
     #[test]
     fn a_name_is_text_and_a_link_stays_in_its_directory() {
-        let entry = Entry {
+        let entry = IndexRow {
             name: "<img src=x>".to_owned(),
             link: Some("javascript:alert(1)?/#\"".to_owned()),
-            ..Entry::default()
+            ..IndexRow::default()
         };
         let html = Index { title: "t".to_owned(), entries: vec![entry], ..Index::default() }.to_html();
         assert!(

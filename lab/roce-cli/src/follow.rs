@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::filter::PacketInfo;
 use crate::input::{self, Input};
-use crate::output::{self, Output};
+use crate::output::{self, BufferedOutput};
 use crate::{Common, Error, json};
 use roce::wire::{Frame, Packet};
 use roce::{Analysis, Finding, Names};
@@ -92,10 +92,10 @@ impl Args {
         let mut input = Input::new(name, Box::new(source), &self.common)?;
         let names = self.common.names(defaults, slice::from_ref(&self.file));
         let filter = self.common.filter(slice::from_ref(&self.file), &names)?;
-        let mut output = Output::new();
+        let mut output = BufferedOutput::new();
         let mut analysis = Analysis::streaming(names);
         let (mut first, mut last_ns) = (None, 0);
-        let show = |output: &mut Output, finding: &Finding, names: &Names| {
+        let show = |output: &mut BufferedOutput, finding: &Finding, names: &Names| {
             if self.json {
                 output.line(json::finding(finding, names))
             } else {

@@ -13,7 +13,7 @@ use crate::explore::packets::{self, Target};
 use crate::judge;
 use crate::judge::snapshot::Accepted;
 use crate::judge::verdict::Verdict;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::run::setup::Setup;
 use crate::run::{Case, run};
 use crate::scenario::Scenario;
@@ -75,7 +75,7 @@ pub fn attempt(
     setup: &Setup,
     scenario: &Scenario,
     artifacts: &Path,
-) -> Result<(Evidence, Verdict, Option<Report>)> {
+) -> Result<(RunEvidence, Verdict, Option<Report>)> {
     let _slot = setup.slot()?;
     let case = Case { scenario, programs: &setup.programs, snapshot: None, replay: "", accept: "" };
     let evidence = run(&setup.provider, &case, artifacts)?;

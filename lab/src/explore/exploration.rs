@@ -24,7 +24,7 @@ use crate::scenario::counters::{Count, CountInWords, Counters};
 use crate::scenario::fault::Fault;
 use crate::scenario::network::Wire;
 use crate::scenario::{Scenario, Trace};
-use crate::trial::artifacts;
+use crate::trial::artifacts::{self, Artifacts};
 
 /// What is to be explored, and how far it came: a line of JSON for the plan, then one for each run.
 pub const FILE: &str = "explore.jsonl";
@@ -253,7 +253,7 @@ impl Exploration {
             faults: self.faults(placement),
             ..self.called.clone()
         };
-        let artifacts = free(&self.directory, &name);
+        let artifacts = Artifacts::at(self.directory.clone()).scenario(&name);
         let (evidence, verdict, report) = attempt(setup, &scenario, &artifacts)?;
         artifacts::keep(&verdict, &artifacts)?;
         Ok(outcome::judge(placement, self.plan.baseline, &evidence, report.as_ref(), &verdict))
@@ -274,13 +274,6 @@ impl Exploration {
         };
         scenario.written()
     }
-}
-
-/// A directory that no earlier run has.
-fn free(directory: &Path, name: &str) -> PathBuf {
-    let others = (2..).map(|number| format!("{name}-{number}"));
-    let mut names = std::iter::once(name.to_owned()).chain(others).map(|name| directory.join(name));
-    names.find(|path| !path.exists()).unwrap_or_default()
 }
 
 /// Progress, in a few words.

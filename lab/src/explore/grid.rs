@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use crate::explore::outcome::{Cost, Outcome, Tried};
 use crate::explore::placement::FaultKind;
 use crate::scenario::fault::Matcher;
-use crate::scenario::fault::matcher::Kind;
+use crate::scenario::fault::matcher::PacketKind;
 
 /// Width of a column.
 const WIDTH: usize = 5;
@@ -33,8 +33,8 @@ pub struct GridRow<'a> {
 fn place(packet: &Matcher) -> (u8, u32, String) {
     let name = packet.to_string();
     match packet.kind {
-        Some(Kind::Cm(0x15..=0x16)) => (3, 0, name),
-        Some(Kind::Cm(id)) => (0, u32::from(id), name),
+        Some(PacketKind::Cm(0x15..=0x16)) => (3, 0, name),
+        Some(PacketKind::Cm(id)) => (0, u32::from(id), name),
         _ => packet.psn.map_or((2, packet.nth.unwrap_or_default(), name.clone()), |psn| (1, psn, name)),
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::explore::placement::{Demand, Placement};
 use crate::judge::diagnosis::rxe;
 use crate::judge::verdict::{Failure, Reason, Verdict};
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::scenario::fault::Fault;
 
 /// What a kernel says of a management datagram that was changed so that its receiver cannot see it by the ICRC.
@@ -177,7 +177,7 @@ pub struct Tried {
 pub fn judge(
     placement: &Placement,
     baseline: Baseline,
-    evidence: &Evidence,
+    evidence: &RunEvidence,
     report: Option<&Report>,
     verdict: &Verdict,
 ) -> Tried {
@@ -285,7 +285,7 @@ mod tests {
     fn outcome(fault: &str, hits: u64, failed: &[Reason]) -> Outcome {
         let fault: Fault = fault.parse().unwrap();
         let placement = Placement { faults: vec![fault.clone()], packets: vec![1], stands_for: 1 };
-        let mut evidence = Evidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+        let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
         evidence.scenario.faults = vec![fault];
         evidence.met = Some(Met { hits: vec![hits], ..Met::default() });
         let failures = failed.iter().map(|&reason| Failure { reason, text: "why".to_owned() }).collect();

@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use crate::base::error::{Error, Result};
 use crate::explore::packets::Target;
 use crate::explore::placement::{self, Placement};
-use crate::scenario::fault::action::{Action, Field};
-use crate::scenario::fault::matcher::Kind;
+use crate::scenario::fault::action::{Action, PacketField};
+use crate::scenario::fault::matcher::PacketKind;
 
 /// Most faults of a random run.
 const RANDOM_FAULTS: u64 = 4;
@@ -125,7 +125,7 @@ impl FromStr for Partition {
 ///
 /// None is called so: with the nearest.
 pub fn kind(name: &str) -> Result<String, String> {
-    name.parse::<Kind>().map(|kind| kind.to_string())
+    name.parse::<PacketKind>().map(|kind| kind.to_string())
 }
 
 /// Reads the name of an action that is tried.
@@ -143,7 +143,7 @@ pub fn action(name: &str) -> Result<String, String> {
 ///
 /// None is called so: with the nearest.
 pub fn field(name: &str) -> Result<String, String> {
-    crate::base::names::find("field", name, Field::ALL.map(Field::name)).map(str::to_owned)
+    crate::base::names::find("field", name, PacketField::ALL.map(PacketField::name)).map(str::to_owned)
 }
 
 /// Draws runs of two to `most` faults on packets of their own.
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(count(Reach { on: vec!["cm rtu".to_owned()], ..Reach::default() }), 6);
         assert_eq!(count(Reach { actions: vec!["drop".to_owned()], ..Reach::default() }), 2);
         let mut changed = targets();
-        changed[1].fields = vec![Field::Payload, Field::Rkey];
+        changed[1].fields = vec![PacketField::Payload, PacketField::Rkey];
         let reach = Reach {
             actions: vec!["corrupt".to_owned()],
             fields: vec!["rkey".to_owned()],

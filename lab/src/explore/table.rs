@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use roce_page::{Entry, Index, PacketTable, State, TableCell, TableRow};
+use roce_page::{Index, IndexRow, PacketTable, RunState, TableCell, TableRow};
 
 use crate::explore::grid::{self, Grid};
 use crate::explore::outcome::{Cost, Outcome, Tried};
@@ -53,7 +53,7 @@ pub fn text(name: &str, tried: &[Tried]) -> String {
 
 /// Renders the page, for `index.html` in the exploration's directory.
 pub fn page(name: &str, directory: &Path, tried: &[Tried]) -> String {
-    let entry = |tried: &Tried| Entry {
+    let entry = |tried: &Tried| IndexRow {
         name: tried.placement.to_string(),
         state: state(tried.outcome),
         headline: format!("{}{} {}", tried.outcome, cost(tried), tried.why).trim_end().to_owned(),
@@ -92,11 +92,11 @@ fn packet_table(grid: &Grid<'_>, directory: &Path) -> PacketTable {
     PacketTable { columns: grid.columns.iter().map(column).collect(), rows: rows.collect() }
 }
 
-fn state(outcome: Outcome) -> State {
+fn state(outcome: Outcome) -> RunState {
     match outcome {
-        Outcome::Surprise | Outcome::Undetected => State::Failed,
-        Outcome::NotMet => State::NotRun,
-        Outcome::Failed | Outcome::Recovered | Outcome::Unharmed => State::Passed,
+        Outcome::Surprise | Outcome::Undetected => RunState::Failed,
+        Outcome::NotMet => RunState::NotRun,
+        Outcome::Failed | Outcome::Recovered | Outcome::Unharmed => RunState::Passed,
     }
 }
 

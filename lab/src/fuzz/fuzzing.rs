@@ -18,7 +18,7 @@ use crate::fuzz::grammar::{Due, Grammar, PeerMove};
 use crate::fuzz::judge;
 use crate::fuzz::peer::{Peer, PeerAnswer};
 use crate::guest::contents::ENVIRONMENT;
-use crate::node::{Pair as _, Plan, Running};
+use crate::node::{NodePair as _, Plan, Running};
 use crate::provider::Qemu;
 use crate::provider::qemu::network;
 use crate::provider::qemu::pair::QemuPair;

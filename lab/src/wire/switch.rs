@@ -29,7 +29,7 @@ use crate::wire::held::{Held, Shelf, Until};
 
 pub(super) mod port;
 
-use port::Port;
+use port::SwitchPort;
 
 /// How soon a frame that was held back is offered again to a port that is full.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -48,7 +48,7 @@ pub struct Switch {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<SwitchState>,
     /// Nodes whose QEMU has connected its port: asked for without waiting for the wire.
     joined: Mutex<BTreeSet<Role>>,
     /// A frame was put on the shelf.
@@ -56,14 +56,14 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    ports: BTreeMap<Role, Port>,
-    recording: Option<Recording>,
+struct SwitchState {
+    ports: BTreeMap<Role, SwitchPort>,
+    recording: Option<SwitchRecording>,
     faults: Engine,
     shelf: Shelf,
 }
 
-struct Recording {
+struct SwitchRecording {
     /// Unbuffered: a reader that follows the file sees each frame at once.
     writer: Writer<File>,
     path: PathBuf,
@@ -74,9 +74,9 @@ struct Recording {
     failure: Option<String>,
 }
 
-impl std::fmt::Debug for Recording {
+impl std::fmt::Debug for SwitchRecording {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recording").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SwitchRecording").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -123,7 +123,7 @@ impl Switch {
         let names = Role::BOTH.map(Role::name);
         let writer = Writer::new(sink, &names).map_err(|source| capture_error(file, source))?;
         let captured = Role::BOTH.map(|role| (role, Captured::default())).into();
-        state.recording = Some(Recording {
+        state.recording = Some(SwitchRecording {
             writer,
             path: file.to_owned(),
             records: 0,
@@ -176,7 +176,7 @@ impl Switch {
     }
 
     fn serve(&self, role: Role, stream: UnixStream) -> io::Result<()> {
-        self.state().ports.insert(role, Port::new(stream.try_clone()?)?);
+        self.state().ports.insert(role, SwitchPort::new(stream.try_clone()?)?);
         self.shared.joined().insert(role);
         let mut stream = BufReader::with_capacity(FRAME_LIMIT, stream);
         let mut frame = Vec::new();
@@ -192,7 +192,7 @@ impl Switch {
         ended
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SwitchState> {
         self.shared.state()
     }
 }
@@ -256,7 +256,7 @@ impl Shared {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SwitchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -265,7 +265,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl SwitchState {
     /// Offers a frame to its port and records what became of it; gives the record's number. A copy of the switch's own
     /// for which there is no room is no record: the record that it is a copy of says that it was not delivered.
     fn deliver(&mut self, from: Role, frame: &[u8], fate: &Fate) -> u64 {
@@ -332,7 +332,7 @@ fn is_roce(frame: &[u8]) -> bool {
     Frame::decode(LinkType::ETHERNET, frame).packet().is_some()
 }
 
-impl Recording {
+impl SwitchRecording {
     fn record(&mut self, from: Role, frame: &[u8], fate: &Fate) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);

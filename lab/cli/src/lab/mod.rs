@@ -39,7 +39,7 @@ pub enum Lab {
     Logs(logs::Args),
     /// Records the wire between the nodes.
     #[command(subcommand)]
-    Capture(capture::Capture),
+    Capture(capture::CaptureCommand),
     /// Puts both machines back to the state they had when they came up.
     Reset(reset::Args),
     /// Shows what the cache holds and removes it.
