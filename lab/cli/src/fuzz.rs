@@ -24,6 +24,9 @@ pub struct Args {
     /// The port of RDMA CM that it listens on.
     #[arg(long, default_value = "7471")]
     port: u16,
+    /// How many bytes it offers to WRITE and READ, where its REP's private data begins with address and rkey, as the samples' does.
+    #[arg(long, value_name = "BYTES", default_value = "4096")]
+    region: u32,
     /// A file for the server, in /opt/lab/deployed.
     #[arg(long, value_name = "FILE")]
     push: Vec<PathBuf>,
@@ -64,6 +67,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let plan = FuzzPlan {
         server: scenario.server,
         port: args.port,
+        region_bytes: u64::from(args.region),
         seed,
         moves: usize::from(args.moves),
         illegal: args.illegal,
@@ -78,10 +82,11 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         output::line(format_args!("run {}: {}", run.number, run.surprises.join("\n  and ")))?;
         output::line(format_args!("  moves      {}", directory.join(MOVES).display()))?;
         output::line(format_args!(
-            "  again      {} fuzz --server {} --port {} --first {} --runs 1 --moves {} --illegal {}{options}",
+            "  again      {} fuzz --server {} --port {} --region {} --first {} --runs 1 --moves {} --illegal {}{options}",
             front.invocation.program,
             shell_word(&args.server),
             args.port,
+            args.region,
             run.number,
             args.moves,
             args.illegal
@@ -89,9 +94,11 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     }
     let packets: u64 = runs.iter().map(|run| run.packets).sum();
     let moves: usize = runs.iter().map(|run| run.moves).sum();
+    let [positive, negative] = [0, 1].map(|of| runs.iter().map(|run| run.answers[of]).sum::<usize>());
     let surprising = runs.iter().filter(|run| !run.surprises.is_empty()).count();
     output::line(format_args!(
-        "{} runs, {moves} moves, {packets} packets, seed {seed}: {surprising} runs with surprises",
+        "{} runs, {moves} moves, {packets} packets, seed {seed}; answers: {positive} that acknowledge, {negative} NAKs; \
+         {surprising} runs with surprises",
         runs.len()
     ))?;
     Ok(if surprising == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -14,7 +14,7 @@ use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::program::Program;
 use crate::base::progress::Step;
 use crate::base::role::Role;
-use crate::fuzz::grammar::{Due, Grammar, PeerMove};
+use crate::fuzz::grammar::{Grammar, MoveDue, PeerMove};
 use crate::fuzz::judge;
 use crate::fuzz::peer::{Peer, PeerAnswer};
 use crate::guest::contents::ENVIRONMENT;
@@ -48,6 +48,8 @@ pub struct FuzzPlan {
     pub server: String,
     /// The port of CM that it listens on.
     pub port: u16,
+    /// Bytes that it offers to WRITE and READ, from the address on that its REP tells.
+    pub region_bytes: u64,
     /// The seed that all runs follow from.
     pub seed: u64,
     /// Moves of a run.
@@ -63,6 +65,8 @@ pub struct FuzzRun {
     pub number: u64,
     /// Moves that were made.
     pub moves: usize,
+    /// Answers that acknowledge, and NAKs of any kind.
+    pub answers: [usize; 2],
     /// Packets on the wire.
     pub packets: u64,
     /// What is wrong, the gravest first.
@@ -166,7 +170,7 @@ impl Fuzzing<'_> {
         target.pair.start_capture(&capture)?;
         let seed = mixed(self.plan.seed, number);
         let (mut surprises, told) = self.converse(&mut target.plug, seed);
-        if let Err(error) = fresh(&mut target.plug, seed, self.plan.port) {
+        if let Err(error) = self.fresh(&mut target.plug, seed) {
             surprises.push(format!("a fresh connection does not work: {error}"));
         }
         let machine = target.pair.check_alive().and_then(|()| node.run(kernel_log::PRINT, COMMAND_LIMIT));
@@ -184,7 +188,7 @@ impl Fuzzing<'_> {
         target.pair.stop_capture()?;
         let addresses = Role::BOTH.map(|role| (role, target.pair.node(role).address()));
         let report = decode_named(&capture, addresses.into_iter())?;
-        let is_legal = told.iter().all(|(peer_move, _)| matches!(peer_move.due, Due::Acknowledged(_)));
+        let is_legal = told.iter().all(|(peer_move, _)| matches!(peer_move.due, MoveDue::Acknowledged(_)));
         surprises.extend(judge::of_wire(&report, is_legal));
         let is_wrong = !surprises.is_empty();
         match is_wrong {
@@ -192,7 +196,12 @@ impl Fuzzing<'_> {
             false => fs::remove_dir_all(&directory).at("failed to remove", &directory)?,
         }
         let artifacts = is_wrong.then_some(directory);
-        Ok(FuzzRun { number, moves: told.len(), packets: report.packets, surprises, artifacts })
+        let count = |is_positive| {
+            let all = told.iter().flat_map(|(_, answers)| answers);
+            all.filter(|answer| answer.is_positive() == is_positive).count()
+        };
+        let answers = [true, false].map(count);
+        Ok(FuzzRun { number, moves: told.len(), answers, packets: report.packets, surprises, artifacts })
     }
 
     /// Makes all moves of a connection; gives what is wrong with the answers, and both.
@@ -205,6 +214,30 @@ impl Fuzzing<'_> {
         (surprises, told)
     }
 
+    /// Connects anew, writes and reads back.
+    fn fresh(&self, plug: &mut Plug, seed: u64) -> Result<()> {
+        let mut peer = Peer::connect(plug, mixed(seed, 0), self.plan.port)?;
+        let bytes = seed.to_be_bytes();
+        if self.offered(&peer) >= bytes.len() as u64 {
+            let (va, rkey, length) = (peer.pair.passive.va, peer.pair.passive.rkey, bytes.len() as u32);
+            let write = peer.pair.request(0x0a, 0).ack_request().reth(va, rkey, length).payload(&bytes);
+            peer.send(&write.build())?;
+            peer.answer_to(0)?;
+            peer.send(&peer.pair.request(0x0c, 1).ack_request().reth(va, rkey, length).build())?;
+            let read = peer.answer_to(1)?;
+            if read.payload != bytes {
+                let (read, wrote) = (read.payload, bytes);
+                return Err(Error::setup(format!("READ returns {read:02x?}, WRITE wrote {wrote:02x?}")));
+            }
+        }
+        peer.disconnect()
+    }
+
+    /// Bytes that a program offers its peer.
+    fn offered(&self, peer: &Peer<'_>) -> u64 {
+        if peer.region.is_some() { self.plan.region_bytes } else { 0 }
+    }
+
     fn moves(
         &self,
         plug: &mut Plug,
@@ -213,7 +246,7 @@ impl Fuzzing<'_> {
         surprises: &mut Vec<String>,
     ) -> Result<()> {
         let mut peer = Peer::connect(plug, seed, self.plan.port)?;
-        let mut grammar = Grammar::new(seed, peer.pair, peer.region, self.plan.illegal);
+        let mut grammar = Grammar::new(seed, peer.pair, self.offered(&peer), self.plan.illegal);
         let mut is_whole = true;
         for _ in 0..self.plan.moves {
             let peer_move = grammar.draw();
@@ -221,7 +254,7 @@ impl Fuzzing<'_> {
                 peer.send(frame)?;
             }
             let answers = match peer_move.due {
-                Due::Acknowledged(psn) if is_whole => match peer.answer_to(psn) {
+                MoveDue::Acknowledged(psn) if is_whole => match peer.answer_to(psn) {
                     Ok(answer) => vec![answer],
                     Err(error) if error.kind() == Kind::Timeout => Vec::new(),
                     Err(error) => return Err(error),
@@ -238,27 +271,6 @@ impl Fuzzing<'_> {
             ended => ended,
         }
     }
-}
-
-/// Connects anew, writes and reads back.
-fn fresh(plug: &mut Plug, seed: u64, port: u16) -> Result<()> {
-    let mut peer = Peer::connect(plug, mixed(seed, 0), port)?;
-    if let Some(region) = peer.region {
-        let bytes = seed.to_be_bytes();
-        let length = bytes.len() as u32;
-        let write = peer.pair.request(0x0a, 0).ack_request().reth(region.va, region.rkey, length);
-        peer.send(&write.payload(&bytes).build())?;
-        peer.answer_to(0)?;
-        peer.send(&peer.pair.request(0x0c, 1).ack_request().reth(region.va, region.rkey, length).build())?;
-        let read = peer.answer_to(1)?;
-        if read.payload != bytes {
-            return Err(Error::setup(format!(
-                "READ returns {:02x?}, WRITE wrote {bytes:02x?}",
-                read.payload
-            )));
-        }
-    }
-    peer.disconnect()
 }
 
 /// How a program ended, if it has.
@@ -323,7 +335,8 @@ mod tests {
 
     #[test]
     fn moves_are_told_with_their_answers() {
-        let of = |words: &str| PeerMove { words: words.to_owned(), frames: Vec::new(), due: Due::Anything };
+        let of =
+            |words: &str| PeerMove { words: words.to_owned(), frames: Vec::new(), due: MoveDue::Anything };
         let nak = PeerAnswer { psn: 2, syndrome: Some(Syndrome::from_byte(0x62)), payload: Vec::new() };
         let text = in_words(&[(of("WRITE"), vec![nak]), (of("SEND"), Vec::new())]);
         assert_eq!(text, "WRITE: NAK remote access error at +2\nSEND: no answer\n");

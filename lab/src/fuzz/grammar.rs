@@ -3,15 +3,12 @@
 //! Seed and numbers of a connection in, frames out; no I/O. The draw never depends on what the other side answers.
 
 use fastrand::Rng;
-use roce::cm::{Advert, Mad, MadHeaderValues};
+use roce::cm::{Mad, MadHeaderValues};
 use roce::synth::{FrameBuilder, Pair};
 use roce::wire::{AtomicEthValues, ImmDtValues, Opcode, RethValues};
 
 /// Path MTU of the connections, in bytes.
 const MTU: usize = 1024;
-
-/// Bytes of the region that the sample programs offer.
-const REGION: u64 = 4096;
 
 /// Queue key of the queue pair of connection management.
 const GSI_Q_KEY: u32 = 0x8001_0000;
@@ -39,12 +36,12 @@ pub struct PeerMove {
     /// Its frames, in their order.
     pub frames: Vec<Vec<u8>>,
     /// What has to come of it.
-    pub due: Due,
+    pub due: MoveDue,
 }
 
 /// What has to come of a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub enum MoveDue {
     /// It is as it should be: the responder acknowledges the PSN at this distance.
     Acknowledged(i32),
     /// It is not: the responder does not acknowledge the PSN at this distance, and may end the connection.
@@ -61,7 +58,8 @@ pub enum Due {
 pub struct Grammar {
     random: Rng,
     pair: Pair,
-    has_region: bool,
+    /// Bytes that may be written and read from the pair's address on; 0 if none may.
+    region_bytes: u64,
     /// Distance of the next request's PSN from the first.
     next: u32,
     /// Frames of the last request that was as it should be, and the distance of its last PSN.
@@ -71,10 +69,10 @@ pub struct Grammar {
 }
 
 impl Grammar {
-    /// Begins the moves of a connection between `pair`; those follow from `seed`.
-    pub fn new(seed: u64, pair: Pair, region: Option<Advert>, illegal: u8) -> Grammar {
-        let random = Rng::with_seed(seed);
-        Grammar { random, pair, has_region: region.is_some(), next: 0, last: None, illegal }
+    /// Begins the moves of a connection between `pair`, whose passive side offers so many bytes to WRITE and READ; the moves follow
+    /// from `seed`.
+    pub fn new(seed: u64, pair: Pair, region_bytes: u64, illegal: u8) -> Grammar {
+        Grammar { random: Rng::with_seed(seed), pair, region_bytes, next: 0, last: None, illegal }
     }
 
     /// Draws the next move.
@@ -87,8 +85,7 @@ impl Grammar {
 
     /// A request as it should be, or the last once more.
     fn legal(&mut self) -> PeerMove {
-        if !self.has_region {
-            // Nothing is known that may be accessed.
+        if self.region_bytes == 0 {
             return self.repeated();
         }
         match self.random.u8(0..8) {
@@ -97,8 +94,8 @@ impl Grammar {
                 let packets = self.random.usize(2..=4);
                 self.write(packets)
             }
-            5 | 6 => self.read(),
-            _ => self.repeated(),
+            7 if self.last.is_some() => self.repeated(),
+            _ => self.read(),
         }
     }
 
@@ -107,7 +104,8 @@ impl Grammar {
             1 => self.random.usize(0..=MTU),
             packets => (packets - 1) * MTU + self.random.usize(1..=MTU),
         };
-        let va = self.pair.passive.va + self.random.u64(0..=REGION - length as u64);
+        let length = length.min(usize::try_from(self.region_bytes).unwrap_or(usize::MAX));
+        let va = self.pair.passive.va + self.random.u64(0..=self.region_bytes - length as u64);
         let bytes: Vec<u8> = (0..length).map(|_| self.random.u8(..)).collect();
         let (rkey, first) = (self.pair.passive.rkey, self.next);
         let chunks: Vec<&[u8]> = if bytes.is_empty() { vec![&[]] } else { bytes.chunks(MTU).collect() };
@@ -133,8 +131,8 @@ impl Grammar {
     }
 
     fn read(&mut self) -> PeerMove {
-        let length = self.random.u64(1..=REGION);
-        let va = self.pair.passive.va + self.random.u64(0..=REGION - length);
+        let length = self.random.u64(1..=self.region_bytes.min(4 * MTU as u64));
+        let va = self.pair.passive.va + self.random.u64(0..=self.region_bytes - length);
         let request = self.request(READ_REQUEST).ack_request();
         let frame = request.reth(va, self.pair.passive.rkey, length as u32).build();
         self.requested(format!("READ of {length} bytes"), vec![frame], length.div_ceil(MTU as u64) as u32)
@@ -146,9 +144,9 @@ impl Grammar {
             Some((frames, psn)) => PeerMove {
                 words: "the last request again".to_owned(),
                 frames,
-                due: Due::Acknowledged(psn as i32),
+                due: MoveDue::Acknowledged(psn as i32),
             },
-            None => PeerMove { words: "nothing".to_owned(), frames: Vec::new(), due: Due::Anything },
+            None => PeerMove { words: "nothing".to_owned(), frames: Vec::new(), due: MoveDue::Anything },
         }
     }
 
@@ -157,7 +155,7 @@ impl Grammar {
         let last = self.next + psns - 1;
         self.next += psns;
         self.last = Some((frames.clone(), last));
-        PeerMove { words, frames, due: Due::Acknowledged(last as i32) }
+        PeerMove { words, frames, due: MoveDue::Acknowledged(last as i32) }
     }
 
     /// Begins the request with the next PSN.
@@ -175,14 +173,14 @@ impl Grammar {
     fn illegal(&mut self) -> PeerMove {
         let next = self.next as i32;
         let (va, rkey) = (self.pair.passive.va, self.pair.passive.rkey);
-        let (due, dropped) = (Due::Refused(next), Due::Dropped(next));
+        let (due, dropped) = (MoveDue::Refused(next), MoveDue::Dropped(next));
         let (words, frame, due) = match self.random.u8(0..36) {
             0 => {
                 let bits = self.random_bits();
                 ("WRITE with a wrong rkey".to_owned(), self.small(va, rkey ^ bits, 4), due)
             }
             1 => {
-                let beyond = va.wrapping_add(self.random.u64(REGION - 3..1 << 40));
+                let beyond = va.wrapping_add(self.random.u64(self.region_bytes.saturating_sub(3)..1 << 40));
                 (
                     format!("WRITE beyond the region, at +{:#x}", beyond.wrapping_sub(va)),
                     self.small(beyond, rkey, 4),
@@ -210,13 +208,14 @@ impl Grammar {
                 (format!("WRITE Only of {length} bytes"), builder.payload(&vec![7; length]).build(), due)
             }
             7 => {
-                let length = self.random.choice([REGION as u32 + 1, 0x8000_0000, u32::MAX]).unwrap_or(0);
+                let length =
+                    self.random.choice([self.region_bytes as u32 + 1, 0x8000_0000, u32::MAX]).unwrap_or(0);
                 let builder = self.request(READ_REQUEST).ack_request().reth(va, rkey, length);
                 (format!("READ of {length} bytes"), builder.build(), due)
             }
             8 => {
                 let builder = self.request(READ_REQUEST).ack_request().reth(va, rkey, 64).payload(&[7; 16]);
-                ("READ Request with a payload".to_owned(), builder.build(), Due::Anything)
+                ("READ Request with a payload".to_owned(), builder.build(), MoveDue::Anything)
             }
             9 => {
                 let opcode = self.random.choice([CMP_SWAP, FETCH_ADD]).unwrap_or(FETCH_ADD);
@@ -227,24 +226,28 @@ impl Grammar {
             10 => {
                 let by = self.random.u32(1..1 << 22);
                 let frame = self.moved_write(by);
-                (format!("WRITE {by} PSNs ahead"), frame, Due::Dropped((self.next + by) as i32))
+                (format!("WRITE {by} PSNs ahead"), frame, MoveDue::Dropped((self.next + by) as i32))
             }
             11 => {
                 let by = self.random.u32(1..1 << 22);
-                (format!("WRITE {by} PSNs behind"), self.moved_write(0u32.wrapping_sub(by)), Due::Anything)
+                (
+                    format!("WRITE {by} PSNs behind"),
+                    self.moved_write(0u32.wrapping_sub(by)),
+                    MoveDue::Anything,
+                )
             }
             12 => {
                 let opcode = self.random.u8(..);
                 let length = self.random.usize(0..=64);
                 let builder = self.request(opcode).ack_request().payload(&self.bytes(length));
-                (format!("opcode {opcode:#04x} and {length} bytes"), builder.build(), Due::Anything)
+                (format!("opcode {opcode:#04x} and {length} bytes"), builder.build(), MoveDue::Anything)
             }
             13 => {
                 let opcode = self.random.u8(0x18..0x20);
                 (
                     format!("reserved opcode {opcode:#04x}"),
                     self.request(opcode).ack_request().build(),
-                    Due::Anything,
+                    MoveDue::Anything,
                 )
             }
             14 => {
@@ -260,12 +263,12 @@ impl Grammar {
             16 => {
                 let p_key = self.random.choice([0, 0x7fff, 0x8001, 0xabcd]).unwrap_or(0);
                 let frame = self.small_write().bth(|bth| bth.p_key = p_key).build();
-                (format!("WRITE with P_Key {p_key:#06x}"), frame, Due::Anything)
+                (format!("WRITE with P_Key {p_key:#06x}"), frame, MoveDue::Anything)
             }
             17 => {
                 let version = self.random.u8(1..16);
                 let frame = self.small_write().bth(|bth| bth.transport_version = version).build();
-                (format!("WRITE of transport version {version}"), frame, Due::Anything)
+                (format!("WRITE of transport version {version}"), frame, MoveDue::Anything)
             }
             18 => {
                 let pad = self.random.u8(1..=3);
@@ -273,7 +276,7 @@ impl Grammar {
                 (
                     format!("WRITE of 4 bytes and pad count {pad}"),
                     builder.pad_count(pad).build(),
-                    Due::Anything,
+                    MoveDue::Anything,
                 )
             }
             19 => {
@@ -293,7 +296,7 @@ impl Grammar {
                 let mut frame = self.small_write().build();
                 let more = self.random.usize(1..200);
                 frame.extend(std::iter::repeat_n(0x55, more));
-                (format!("WRITE with {more} bytes behind its end"), frame, Due::Anything)
+                (format!("WRITE with {more} bytes behind its end"), frame, MoveDue::Anything)
             }
             22 => {
                 let syndrome = self.random.u8(..);
@@ -301,7 +304,7 @@ impl Grammar {
                 (
                     format!("Acknowledge, syndrome {syndrome:#04x}, that nothing asked for"),
                     builder.build(),
-                    Due::Anything,
+                    MoveDue::Anything,
                 )
             }
             23 => {
@@ -310,11 +313,11 @@ impl Grammar {
                 if opcode != 0x0e {
                     builder = self.request(opcode).aeth(0x1f, 1).payload(&[7; 64]);
                 }
-                (format!("{} that nothing asked for", Opcode(opcode)), builder.build(), Due::Anything)
+                (format!("{} that nothing asked for", Opcode(opcode)), builder.build(), MoveDue::Anything)
             }
             24 => {
                 let builder = self.request(ATOMIC_ACKNOWLEDGE).aeth(0x1f, 1).header(&[0; 8]);
-                ("Atomic Acknowledge that nothing asked for".to_owned(), builder.build(), Due::Anything)
+                ("Atomic Acknowledge that nothing asked for".to_owned(), builder.build(), MoveDue::Anything)
             }
             25 => {
                 let opcode = self.random.choice([0x20, 0x24, 0x2a, 0x64, 0x65, 0x81]).unwrap_or(0x64);
@@ -322,12 +325,12 @@ impl Grammar {
                 (
                     format!("{} to a queue pair of another kind", Opcode(opcode)),
                     builder.build(),
-                    Due::Anything,
+                    MoveDue::Anything,
                 )
             }
             26 => {
                 let builder = self.request(SEND_ONLY).ack_request().payload(b"fuzz");
-                ("SEND, which nothing may await".to_owned(), builder.build(), Due::Anything)
+                ("SEND, which nothing may await".to_owned(), builder.build(), MoveDue::Anything)
             }
             27 => {
                 let header = ImmDtValues { value: 22 }.emit();
@@ -335,7 +338,7 @@ impl Grammar {
                 (
                     "WRITE with Immediate, which nothing may await".to_owned(),
                     builder.payload(b"fuzz").build(),
-                    Due::Anything,
+                    MoveDue::Anything,
                 )
             }
             28 => {
@@ -358,21 +361,21 @@ impl Grammar {
                 (
                     format!("management datagram, attribute {attribute_id:#06x}, of {length} bytes"),
                     self.to_gsi(&bytes[..length]),
-                    Due::Anything,
+                    MoveDue::Anything,
                 )
             }
             _ => {
                 let bits = self.random_bits();
                 let payload = self.mad(Mad::CLASS_CM, 0x10, None);
                 let frame = self.gsi(bits).payload(&payload).build();
-                (format!("CM REQ with queue key {bits:#x}"), frame, Due::Anything)
+                (format!("CM REQ with queue key {bits:#x}"), frame, MoveDue::Anything)
             }
         };
         PeerMove { words, frames: vec![frame], due }
     }
 
     /// A message of connection management, or of another class, that is not due.
-    fn datagram(&mut self) -> (String, Vec<u8>, Due) {
+    fn datagram(&mut self) -> (String, Vec<u8>, MoveDue) {
         let attribute_id = match self.random.bool() {
             true => self.random.u16(0x10..=0x1a),
             false => self.random.u16(..),
@@ -385,7 +388,7 @@ impl Grammar {
         let name = roce::cm::attribute_name(attribute_id).unwrap_or("an unknown message");
         let whose = if own.is_some() { "this connection" } else { "no connection" };
         let words = format!("management class {class:#04x}, {name} ({attribute_id:#06x}), of {whose}");
-        let due = if own.is_some() { Due::Anything } else { Due::Dropped(self.next as i32) };
+        let due = if own.is_some() { MoveDue::Anything } else { MoveDue::Dropped(self.next as i32) };
         (words, self.to_gsi(&bytes), due)
     }
 
@@ -447,8 +450,7 @@ mod tests {
 
     fn drawn(seed: u64, illegal: u8, count: usize) -> Vec<PeerMove> {
         let pair = Pair::new(1);
-        let region = Advert { va: pair.passive.va, rkey: pair.passive.rkey };
-        let mut grammar = Grammar::new(seed, pair, Some(region), illegal);
+        let mut grammar = Grammar::new(seed, pair, 4096, illegal);
         (0..count).map(|_| grammar.draw()).collect()
     }
 
@@ -463,7 +465,7 @@ mod tests {
         let mut analysis = roce::Analysis::new(roce::Names::new());
         let mut number = 0;
         for peer_move in drawn(3, 0, 400) {
-            assert!(matches!(peer_move.due, Due::Acknowledged(_)) || peer_move.frames.is_empty());
+            assert!(matches!(peer_move.due, MoveDue::Acknowledged(_)), "{peer_move:?}");
             for frame in &peer_move.frames {
                 number += 1;
                 analysis.push(&roce::capture::Record::ethernet(number, number * 1_000_000, frame));

@@ -6,7 +6,7 @@ use roce::{Report, Rule, Severity};
 
 use crate::base::role::Role;
 use crate::explore::outcome::known_complaints;
-use crate::fuzz::grammar::{Due, PeerMove};
+use crate::fuzz::grammar::{MoveDue, PeerMove};
 use crate::fuzz::peer::PeerAnswer;
 use crate::run::kernel_log;
 
@@ -32,10 +32,10 @@ const OF_ONE_PACKET: [Rule; 11] = [
 pub fn of_move(peer_move: &PeerMove, answers: &[PeerAnswer], is_whole: bool) -> Vec<String> {
     let acknowledges = |psn: i32| answers.iter().any(|answer| answer.psn == psn && answer.is_positive());
     match peer_move.due {
-        Due::Acknowledged(psn) if is_whole && !acknowledges(psn) => {
+        MoveDue::Acknowledged(psn) if is_whole && !acknowledges(psn) => {
             vec![format!("{}: not acknowledged, though it is as it should be", peer_move.words)]
         }
-        Due::Refused(psn) | Due::Dropped(psn) if is_whole && acknowledges(psn) => {
+        MoveDue::Refused(psn) | MoveDue::Dropped(psn) if is_whole && acknowledges(psn) => {
             vec![format!("{}: acknowledged", peer_move.words)]
         }
         _ => Vec::new(),
@@ -44,7 +44,7 @@ pub fn of_move(peer_move: &PeerMove, answers: &[PeerAnswer], is_whole: bool) -> 
 
 /// Whether a connection goes on behind a move.
 pub fn goes_on(peer_move: &PeerMove) -> bool {
-    matches!(peer_move.due, Due::Acknowledged(_) | Due::Dropped(_))
+    matches!(peer_move.due, MoveDue::Acknowledged(_) | MoveDue::Dropped(_))
 }
 
 /// Objections to what the server's kernel logged.
@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    fn peer_move(due: Due) -> PeerMove {
+    fn peer_move(due: MoveDue) -> PeerMove {
         PeerMove { words: "WRITE".to_owned(), frames: Vec::new(), due }
     }
 
@@ -86,11 +86,11 @@ mod tests {
     fn request_has_to_be_acknowledged_exactly_if_it_is_as_it_should_be() {
         let count = |due, answers: &[PeerAnswer]| of_move(&peer_move(due), answers, true).len();
         let (ack, nak) = ([answer(3, 0x1f)], [answer(3, 0x62)]);
-        assert_eq!((count(Due::Acknowledged(3), &ack), count(Due::Acknowledged(3), &nak)), (0, 1));
-        assert_eq!((count(Due::Refused(3), &ack), count(Due::Refused(3), &nak)), (1, 0));
-        assert_eq!((count(Due::Dropped(3), &ack), count(Due::Dropped(3), &[])), (1, 0));
-        assert_eq!(count(Due::Anything, &ack), 0);
-        assert_eq!(of_move(&peer_move(Due::Acknowledged(3)), &nak, false), [""; 0]);
+        assert_eq!((count(MoveDue::Acknowledged(3), &ack), count(MoveDue::Acknowledged(3), &nak)), (0, 1));
+        assert_eq!((count(MoveDue::Refused(3), &ack), count(MoveDue::Refused(3), &nak)), (1, 0));
+        assert_eq!((count(MoveDue::Dropped(3), &ack), count(MoveDue::Dropped(3), &[])), (1, 0));
+        assert_eq!(count(MoveDue::Anything, &ack), 0);
+        assert_eq!(of_move(&peer_move(MoveDue::Acknowledged(3)), &nak, false), [""; 0]);
     }
 
     #[test]
