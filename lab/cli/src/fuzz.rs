@@ -1,5 +1,6 @@
 //! `fuzz`: a peer that does what none should, against a program on the server's machine and the kernel below it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -91,6 +92,13 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
             args.moves,
             args.illegal
         ))?;
+    }
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in runs.iter().flat_map(|run| &run.deviations) {
+        *known.entry(name).or_default() += 1;
+    }
+    for (name, count) in known {
+        output::line(format_args!("known      {name}, in {count} runs: docs/findings.md"))?;
     }
     let packets: u64 = runs.iter().map(|run| run.packets).sum();
     let moves: usize = runs.iter().map(|run| run.moves).sum();

@@ -83,9 +83,7 @@ impl fmt::Display for Grid<'_> {
             let cell = |kind: &FaultKind| row.runs.get(kind).map_or_else(String::new, |tried| sign(tried));
             writeln!(f, "{}", line(name, &cell))?;
         }
-        let there = |is: &dyn Fn(&&Tried) -> bool| {
-            self.rows.iter().flat_map(|row| row.runs.values()).any(|tried| is(tried))
-        };
+        let there = |is: &dyn Fn(&&Tried) -> bool| self.rows.iter().flat_map(|row| row.runs.values()).any(is);
         let outcomes = Outcome::ALL.iter().filter(|outcome| there(&|tried| tried.outcome == **outcome));
         let costs =
             Cost::ALL.iter().filter(|cost| **cost > Cost::Nothing && there(&|tried| tried.cost == **cost));

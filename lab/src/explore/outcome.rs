@@ -15,8 +15,9 @@ use crate::scenario::fault::Fault;
 /// What a kernel says of a management datagram that was changed so that its receiver cannot see it by the ICRC.
 const KERNEL_SEES: &str = "MAD received with unsupported base version";
 
-/// Kernel complaints that docs/findings.md knows, by a part of a line, and their names there.
-const KNOWN_COMPLAINTS: [(&str, &str); 1] = [("rxe_completer+", "CompleterWarns")];
+/// Warnings of kernels that docs/findings.md knows, by the function that prints them, and their names there.
+const KNOWN_COMPLAINTS: [(&str, &str); 2] =
+    [("rxe_completer+", "CompleterWarns"), ("rxe_mr_copy+", "CopyWithoutMemoryWarns")];
 
 /// The longest recovery, in seconds: beyond rdma_cm's wait for an answer, 4.2 s, asked twice, and beyond the retries of a
 /// connection that it makes, 2.1 s each.
@@ -271,7 +272,11 @@ pub(super) fn is_of_a_fault_not_met(failure: &Failure) -> bool {
 
 /// Names of the known complaints in a text.
 pub(crate) fn known_complaints(text: &str) -> impl Iterator<Item = &'static str> {
-    let is_there = move |(part, name): (&str, &'static str)| text.contains(part).then_some(name);
+    let has_worse = ["BUG:", "Oops"].iter().any(|word| text.contains(word));
+    let is_there = move |(function, name): (&str, &'static str)| {
+        let warns = text.lines().any(|line| line.contains("WARNING:") && line.contains(function));
+        (warns && !has_worse).then_some(name)
+    };
     KNOWN_COMPLAINTS.into_iter().filter_map(is_there)
 }
 
@@ -317,6 +322,8 @@ mod tests {
     fn known_complaint_of_a_kernel_is_no_surprise() {
         let text = "client: 2 lines\n<4> ---[ cut here ]---\n<4> WARNING: at rxe_comp.c:827 rxe_completer+0xb9f/0xe40";
         assert_eq!(known_complaints(text).collect::<Vec<_>>(), ["CompleterWarns"]);
+        let oops = "<1> BUG: kernel NULL pointer dereference\n<4> RIP: 0010:rxe_completer+0x27/0xe40";
+        assert_eq!(known_complaints(oops).count(), 0);
         let failure = Failure { reason: Reason::Dmesg, text: text.to_owned() };
         let verdict = Verdict { failures: vec![failure], ..Verdict::default() }.concluded();
         assert_eq!(objections(Demand::Ends, None, &verdict), [""; 0]);

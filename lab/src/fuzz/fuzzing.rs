@@ -32,6 +32,9 @@ use crate::wire::plug::Plug;
 /// Moves of a run with the answers to each, in words.
 pub const MOVES: &str = "moves.txt";
 
+/// What the server's kernel logged in a run.
+const KERNEL_LOG: &str = "dmesg-server.txt";
+
 /// How long the server may take to listen.
 const LISTEN_LIMIT: Duration = Duration::from_secs(20);
 
@@ -71,6 +74,8 @@ pub struct FuzzRun {
     pub packets: u64,
     /// What is wrong, the gravest first.
     pub surprises: Vec<String>,
+    /// Known deviations of the kernel that it shows, by name.
+    pub deviations: Vec<String>,
     /// Where it is kept, if something is wrong.
     pub artifacts: Option<PathBuf>,
 }
@@ -173,12 +178,15 @@ impl Fuzzing<'_> {
         if let Err(error) = self.fresh(&mut target.plug, seed) {
             surprises.push(format!("a fresh connection does not work: {error}"));
         }
+        let mut deviations = Vec::new();
         let machine = target.pair.check_alive().and_then(|()| node.run(kernel_log::PRINT, COMMAND_LIMIT));
         match machine {
             Ok(output) => {
                 let log = kernel_log::lines_since(&output.stdout, began_s);
-                let of_answers = std::mem::replace(&mut surprises, judge::of_kernel_log(&log));
-                surprises.extend(of_answers);
+                let objection = judge::of_kernel_log(&log);
+                surprises.splice(..0, objection).for_each(drop);
+                deviations = judge::known(&log);
+                write_whole(&directory.join(KERNEL_LOG), log.as_bytes())?;
                 if let Some(ended) = ended(target.server.as_mut())? {
                     surprises.push(format!("the server's program {ended}"));
                 }
@@ -191,7 +199,7 @@ impl Fuzzing<'_> {
         let is_legal = told.iter().all(|(peer_move, _)| matches!(peer_move.due, MoveDue::Acknowledged(_)));
         surprises.extend(judge::of_wire(&report, is_legal));
         let is_wrong = !surprises.is_empty();
-        match is_wrong {
+        match is_wrong || !deviations.is_empty() {
             true => write_whole(&directory.join(MOVES), in_words(&told).as_bytes())?,
             false => fs::remove_dir_all(&directory).at("failed to remove", &directory)?,
         }
@@ -201,7 +209,8 @@ impl Fuzzing<'_> {
             all.filter(|answer| answer.is_positive() == is_positive).count()
         };
         let answers = [true, false].map(count);
-        Ok(FuzzRun { number, moves: told.len(), answers, packets: report.packets, surprises, artifacts })
+        let (moves, packets) = (told.len(), report.packets);
+        Ok(FuzzRun { number, moves, answers, packets, surprises, deviations, artifacts })
     }
 
     /// Makes all moves of a connection; gives what is wrong with the answers, and both.
