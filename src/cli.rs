@@ -3,6 +3,7 @@
 //! Arguments in, options out; no I/O but what clap prints for `--help` and for mistakes (exit code 2). What all programs
 //! take is here; what servers and clients take, and the groups of options that only some of them have, is in a file each.
 
+mod bench;
 mod client;
 mod server;
 
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory, FromArgMatches};
 
 use verbs::deadline::Deadline;
 
+pub use bench::{BenchClientArgs, BenchServerArgs, Planning, RDMA_BENCH_CLIENT, RDMA_BENCH_SERVER};
 pub use client::{ClientArgs, ClientOptions, Counting, Repeat, Sending, Sized, Writing, WrongAccess};
 pub use server::{CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving, ServerArgs, ServerOptions};
 
@@ -100,7 +102,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     timeout: Option<Duration>,
 
-    /// How the connection is made.
+    /// The connection.
     #[command(flatten, next_help_heading = "Connection")]
     pub connection: ConnectionArgs,
 }
@@ -112,6 +114,12 @@ impl CommonArgs {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT)
     }
 
+    /// The limit that was given.
+    #[must_use]
+    pub fn asked_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// A deadline for a wait that begins now.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
@@ -119,7 +127,7 @@ impl CommonArgs {
     }
 }
 
-/// How a connection is made, on either side.
+/// Options of a connection, on either side.
 #[derive(Args, Clone, Debug)]
 pub struct ConnectionArgs {
     /// Connect without CM: queue pair parameters are exchanged over TCP, at the same PORT
@@ -138,11 +146,11 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "EXPONENT", value_parser = clap::value_parser!(u8).range(1..=31))]
     pub ack_timeout: Option<u8>,
 
-    /// How often to send again without acknowledgement, 0 to 7; CM takes the client's for both sides
+    /// Number of times to send again without acknowledgement, 0 to 7; CM takes the client's for both sides
     #[arg(long, value_name = "TIMES", default_value_t = 7, value_parser = clap::value_parser!(u8).range(0..=7))]
     pub retry_count: u8,
 
-    /// How often the PEER sends again to this side when it has no RECV posted, 0 to 7; 7 is without end
+    /// Number of times that the PEER sends again to this side when it has no RECV posted, 0 to 7; 7 is without end
     #[arg(long, value_name = "TIMES", default_value_t = 7, value_parser = clap::value_parser!(u8).range(0..=7))]
     pub rnr_retry: u8,
 }

@@ -2,6 +2,7 @@
 
 use verbs::completion::{Completion, WcStatus};
 
+use crate::bench::plan::PlanError;
 use crate::private_data::PrivateDataError;
 
 /// The result of an exchange.
@@ -24,6 +25,21 @@ pub enum Error {
     /// Private data makes no sense.
     #[error(transparent)]
     PrivateData(#[from] PrivateDataError),
+    /// The plan of a bench makes no sense.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A plan asks for more than a device or a server gives.
+    #[error("{what} {asked} is beyond the limit of {who}, {limit}; give less")]
+    BeyondLimit {
+        /// The option.
+        what: &'static str,
+        /// Number asked for.
+        asked: u64,
+        /// The one that sets the limit.
+        who: String,
+        /// The limit.
+        limit: u64,
+    },
     /// The pattern does not fit into memory.
     #[error("failed to allocate {length_bytes} bytes for the messages")]
     Allocation {
@@ -109,7 +125,7 @@ pub enum Error {
     Lookup {
         /// The name.
         host: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -126,7 +142,7 @@ impl Error {
             Self::Verbs(Verbs::Timeout { .. }) => 6,
             Self::Verbs(Verbs::PrivateDataTooLong { .. } | Verbs::Parameters(_)) => 8,
             // The operating system refused a call.
-            Self::Verbs(_) | Self::Allocation { .. } | Self::Lookup { .. } => 1,
+            Self::Verbs(_) | Self::Allocation { .. } | Self::Lookup { .. } | Self::BeyondLimit { .. } => 1,
             Self::ReadBackDiffers { .. }
             | Self::PatternDiffers { .. }
             | Self::ValueDiffers { .. }
@@ -134,6 +150,7 @@ impl Error {
             | Self::ImmediateDiffers { .. }
             | Self::UnexpectedCompletion { .. } => 7,
             Self::PrivateData(_)
+            | Self::Plan(_)
             | Self::RegionTooSmall { .. }
             | Self::RegionTooLarge { .. }
             | Self::Refused { .. } => 8,
@@ -156,13 +173,13 @@ impl Error {
         }
     }
 
-    /// Whether the peer caused it, by what it sent or by leaving.
+    /// True if the peer caused it, by what it sent or by leaving.
     #[must_use]
     pub fn is_the_peer_s(&self) -> bool {
         matches!(self.exit_code(), 4 | 6 | 8)
     }
 
-    /// Whether the peer can still be expected to answer a DREQ.
+    /// True if the peer can still be expected to answer a DREQ.
     #[must_use]
     pub fn peer_answers(&self) -> bool {
         match self {

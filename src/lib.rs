@@ -8,6 +8,7 @@
 //!
 //! | module | what it holds | feature |
 //! |---|---|---|
+//! | [`bench`] | plans, results and loops of the bench, which measures | in part |
 //! | [`error`] | what an exchange can fail with, and the exit codes | |
 //! | [`private_data`] | what REQ and REP carry: the C samples' 12 bytes, and the extension | |
 //! | [`exchange`] | what the samples write, and how what arrived is judged | |
@@ -19,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cli;
 pub mod error;
 pub mod exchange;

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use verbs::remote_region::RemoteRegion;
 
-/// Where the version is in an extension.
+/// Offset of the version in an extension.
 pub const VERSION_AT: usize = 4;
 
 /// Marks an extension: "RLAB".

@@ -22,13 +22,13 @@ fn builder(reporter: &Reporter) -> EndpointBuilder {
     })
 }
 
-/// How a program connects.
-fn transport(connection: &ConnectionArgs) -> &'static dyn Transport {
+/// Transport by which a program connects.
+pub(crate) fn transport(connection: &ConnectionArgs) -> &'static dyn Transport {
     if connection.no_cm { &Tcp } else { &Cm }
 }
 
 /// Parameters of a connection, as the command line has them.
-fn params(connection: &ConnectionArgs, private_data: Vec<u8>) -> ConnectParams {
+pub(crate) fn params(connection: &ConnectionArgs, private_data: Vec<u8>) -> ConnectParams {
     ConnectParams {
         private_data,
         retry_count: connection.retry_count,
@@ -41,14 +41,14 @@ fn params(connection: &ConnectionArgs, private_data: Vec<u8>) -> ConnectParams {
 }
 
 /// Fails early without a device: listening on every address would succeed, and wait for ever.
-fn require_device() -> Result<()> {
+pub(crate) fn require_device() -> Result<()> {
     let names = device::names()?;
     tracing::debug!("ibv_get_device_list: {}", names.join(", "));
     Ok(())
 }
 
 /// Reports the results in one line; the first failure decides the exit code.
-fn conclude(reporter: &Reporter, results: &[Result<ProgramOutcome>]) -> ExitCode {
+pub(crate) fn conclude(reporter: &Reporter, results: &[Result<ProgramOutcome>]) -> ExitCode {
     let reported = reporter.results(results);
     match results.iter().find_map(|result| result.as_ref().err()) {
         Some(error) => ExitCode::from(error.exit_code()),

@@ -15,6 +15,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::bench::measured::Measured;
+use crate::bench::plan::{BenchOperation, Quantity};
 use crate::error::Error;
 use verbs::completion::Completion;
 
@@ -28,7 +30,7 @@ pub enum ProgramOutcome {
         written_bytes: usize,
         /// Bytes read back.
         read_bytes: usize,
-        /// Whether they are the same.
+        /// True if they are the same.
         verified: bool,
         /// Pattern that was written.
         #[serde(flatten)]
@@ -66,7 +68,7 @@ pub enum ProgramOutcome {
     NothingPosted {
         /// None.
         received_bytes: u64,
-        /// Why.
+        /// The reason.
         note: &'static str,
     },
     /// Sending side of SENDs.
@@ -81,20 +83,33 @@ pub enum ProgramOutcome {
     },
     /// Atomics, active side.
     Counter {
-        /// How many FetchAdds were done.
+        /// Number of FetchAdds that were done.
         fetch_adds: usize,
         /// Their sum, added to the number that was there.
         counted: u64,
         /// Number swapped in.
         swapped: u64,
-        /// Whether each operation found what the one before left.
+        /// True if each operation found what the one before left.
         verified: bool,
+    },
+    /// The bench, measuring side.
+    Measured(Box<Measured>),
+    /// The bench, its server.
+    Answered {
+        /// The operation.
+        operation: BenchOperation,
+        /// The quantity.
+        quantity: Quantity,
+        /// Length of a message in bytes.
+        size_bytes: u32,
+        /// Messages that it received, if it is told of them.
+        received_messages: Option<u64>,
     },
     /// Atomics, passive side: what it found after DISCONNECTED.
     Value {
         /// The counter's value.
         value: u64,
-        /// Why no client has changed it, if none could.
+        /// Reason that no client has changed it, if none could.
         #[serde(skip_serializing_if = "Option::is_none")]
         note: Option<&'static str>,
     },
@@ -164,6 +179,11 @@ impl ProgramOutcome {
                 format!("added {counted} in {fetch_adds} FetchAdds, swapped {swapped} in, verified")
             }
             Self::NothingPosted { note, .. } => format!("received nothing: {note}"),
+            Self::Measured(measured) => measured.sentence(),
+            Self::Answered { operation, size_bytes, received_messages, .. } => {
+                let count = received_messages.map_or(String::new(), |count| format!(": {count} received"));
+                format!("answered {} of {size_bytes} bytes{count}", operation.name())
+            }
             Self::Value { value, note: None } => format!("the counter is {value}"),
             Self::Value { value, note: Some(note) } => format!("the counter is {value}: {note}"),
         }

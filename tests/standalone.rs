@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// How long one command may take: a boot of both machines on a busy computer included.
+/// Longest time that one command may take: a boot of both machines on a busy computer included.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// A user's directory with the program in it.

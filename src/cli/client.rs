@@ -56,7 +56,7 @@ impl<O: Args> ClientArgs<O> {
 
 /// Options in which one client differs from another.
 pub trait ClientOptions: Args {
-    /// How many messages, and how fast.
+    /// Number and pace of messages.
     fn repeat(&self) -> &Repeat;
     /// Length of each message in bytes, if it is not a sample's text.
     fn size(&self) -> Option<usize> {
@@ -68,14 +68,14 @@ pub trait ClientOptions: Args {
     }
 }
 
-/// How many messages, and how fast.
+/// Number and pace of messages.
 #[derive(Args, Clone, Debug)]
 pub struct Repeat {
-    /// How many messages to send
+    /// Number of messages to send
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
     pub count: usize,
 
-    /// How many of them may be in flight
+    /// Most of them that may be in flight
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
     pub depth: usize,
 
@@ -92,7 +92,7 @@ pub struct Sized {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub size: Option<usize>,
 
-    /// How many.
+    /// Number and pace of messages.
     #[command(flatten)]
     pub repeat: Repeat,
 }
@@ -151,10 +151,10 @@ impl ClientOptions for Sending {
 /// Of the client of atomics.
 #[derive(Args, Clone, Debug)]
 pub struct Counting {
-    /// What each FetchAdd adds; --count says how many there are
+    /// Number that each FetchAdd adds; --count says how many there are
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub add: u64,
-    /// How many.
+    /// Number and pace of messages.
     #[command(flatten)]
     pub repeat: Repeat,
     /// Use the server's memory wrongly
@@ -171,7 +171,7 @@ impl ClientOptions for Counting {
     }
 }
 
-/// How a client uses a server's memory wrongly.
+/// Wrong use of a server's memory by a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum WrongAccess {
     /// An rkey whose lowest bit is flipped

@@ -69,7 +69,7 @@ impl<O: Args> ServerArgs<O> {
         super::parse_for(program, argv)
     }
 
-    /// How many clients are served before it exits; `None` for no end.
+    /// Number of clients that are served before it exits; `None` for no end.
     #[must_use]
     pub fn client_limit(&self) -> Option<u16> {
         if self.once { Some(1) } else { self.clients }
@@ -87,7 +87,7 @@ impl<O: Args> ServerArgs<O> {
 
 /// Options in which one server differs from another.
 pub trait ServerOptions: Args + Sync {
-    /// How many RECVs it posts.
+    /// Number of RECVs that it posts.
     fn recvs(&self) -> usize {
         0
     }
@@ -96,7 +96,7 @@ pub trait ServerOptions: Args + Sync {
 /// Of servers whose memory a client accesses.
 #[derive(Args, Clone, Debug)]
 pub struct Memory {
-    /// What a client may do with the memory: read, write, both separated by a comma, or none
+    /// Permissions of a client on the memory: read, write, both separated by a comma, or none
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "read,write")]
     pub access: Vec<Permission>,
 }
@@ -106,7 +106,7 @@ impl ServerOptions for Memory {}
 /// Of servers that receive messages.
 #[derive(Args, Clone, Debug)]
 pub struct Receiving {
-    /// How many messages the client sends: each takes a RECV, posted before the client is accepted
+    /// Number of messages that the client sends: each takes a RECV, posted before the client is accepted
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_count)]
     pub count: usize,
 

@@ -107,7 +107,7 @@ impl Server {
     }
 }
 
-/// How fast a client's messages go.
+/// Pace of a client's messages.
 fn pace<O: ClientOptions>(args: &ClientArgs<O>) -> Pace {
     let repeat = args.options.repeat();
     Pace { depth: repeat.depth, pause: Duration::from_millis(repeat.pause_ms), limit: args.common.timeout() }

@@ -216,13 +216,13 @@ fn check_request<O: ServerOptions>(
 }
 
 impl AdmittedClient {
-    /// Whether the client sends a pattern, since it asked for a length, and no text.
+    /// True if the client sends a pattern, since it asked for a length, and no text.
     #[must_use]
     pub fn sends_pattern(&self) -> bool {
         self.asked.is_some()
     }
 
-    /// How many bytes the client has to fill: what it asked for, or a sample's region.
+    /// Number of bytes that the client has to fill: the length that it asked for, or a sample's region.
     #[must_use]
     pub fn room_bytes(&self) -> usize {
         self.asked.map_or(REGION_BYTES, |asked| usize::try_from(asked).unwrap_or(usize::MAX))

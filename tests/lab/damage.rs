@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::process::is_used;
 use crate::support::{Beside, Lab, link, linked_cache, poll};
 
-/// What may be said of a file that is made again.
+/// Words that may be said of a file that is made again.
 const MENDED: [&str; 3] = ["made again", "built again", "a new pair is made"];
 
 /// The files of the tools that stand for their hundreds: a program, its loader, a library, firmware, a script, the manifest.
@@ -20,7 +20,7 @@ const TOOLS: [&str; 6] = [
     "tools-run-*/usr/share/seabios/bios-256k.bin",
 ];
 
-/// Whether a path is what one of [`TOOLS`] says: `*` stands for the rest of a name.
+/// True if a path is what one of [`TOOLS`] says: `*` stands for the rest of a name.
 fn is_like(path: &Path, pattern: &str) -> bool {
     let names: Vec<_> = path.iter().map(|name| name.to_string_lossy()).collect();
     let patterns: Vec<&str> = pattern.split('/').collect();

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::poll;
 
-/// How long what belongs together may take to end together.
+/// Longest time that what belongs together may take to end together.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// One process.
@@ -82,19 +82,19 @@ impl Process {
         is_machine.then(|| Path::new(socket).parent().expect("a directory").to_owned())
     }
 
-    /// Where a machine's console is logged.
+    /// Directory in which a machine's console is logged.
     fn artifacts(&self) -> Option<PathBuf> {
         let file = self.words.iter().find_map(|word| word.strip_prefix("file,id=console,path="))?;
         Some(Path::new(file).parent()?.to_owned())
     }
 }
 
-/// Whether a process has this path among its words.
+/// True if a process has this path among its words.
 pub(crate) fn is_used(path: &Path) -> bool {
     is_used_by("", path)
 }
 
-/// Whether a process whose first word ends so has this path among its words.
+/// True if a process whose first word ends so has this path among its words.
 pub(crate) fn is_used_by(program: &str, path: &Path) -> bool {
     let path = path.display().to_string();
     Process::all().iter().any(|process| {
@@ -119,7 +119,7 @@ pub(crate) fn machine_under(root: u32) -> Option<Process> {
 pub(crate) struct Family {
     pub(crate) guard: Process,
     pub(crate) machines: Vec<Process>,
-    /// What stands between the guard and the process that it was looked for under.
+    /// Processes between the guard and the process that it was looked for under.
     pub(crate) ancestors: Vec<Process>,
     pub(crate) run_directory: PathBuf,
     pub(crate) artifacts: PathBuf,

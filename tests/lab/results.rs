@@ -1,4 +1,4 @@
-//! What a run leaves for people and for machines: results.json, JUnit XML, the table; and judging it again.
+//! Results of a run for people and for machines: results.json, JUnit XML, the table; and judging it again.
 
 use std::fs;
 use std::path::{Path, PathBuf};

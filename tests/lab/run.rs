@@ -172,13 +172,93 @@ fn run_is_saved_as_a_scenario_that_runs_the_same() {
 
 #[test]
 #[ignore = "needs the lab's machines"]
+fn several_clients_run_side_by_side_and_the_failed_one_is_numbered() {
+    let user = User::new();
+    let name = named("clients");
+    let more = ["--client", "rdma_client {server}", "--name", &name];
+    user.run("rdma_server --clients 2", "rdma_client {server}", &more).ok();
+    for number in [1, 2] {
+        let output = artifacts(&name).join(format!("client-{number}.out"));
+        assert!(
+            fs::read_to_string(output).expect("an output").contains("rdma_client: ok: wrote "),
+            "{number}"
+        );
+    }
+    let one_fails = ["--client", "sh -c 'echo lost; exit 4'"];
+    let ran = user.run("rdma_server --once", "rdma_client {server}", &one_fails).fails(1, &[]);
+    assert!(ran.stdout.contains("ClientFailed: client 2 of 2 ended with exit code 4"), "{}", ran.stdout);
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn programs_run_as_another_user_who_may_lock_little_memory() {
+    let user = User::new();
+    let name = named("user");
+    let args = ["--user", "worker", "--name", &name];
+    user.run("rping -s -a {server} -C 1", "id -un; ulimit -l; rping -c -a {server} -C 1", &args).ok();
+    let output = fs::read_to_string(artifacts(&name).join("client.out")).expect("an output");
+    assert!(output.starts_with("worker\n8192\n"), "{output}");
+    let args = ["--user", "worker", "--ready", "port:18515"];
+    let large = "ib_write_bw -d rxe0 -u 19 -n 5 -s 16777216";
+    let ran = user.run(large, &format!("{large} {{server}}"), &args).fails(1, &[]);
+    assert!(ran.stdout.contains("run: LockedMemoryLimit: "), "{}", ran.stdout);
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn machines_change_places_and_a_server_forks_away_or_ends_by_a_signal() {
+    let user = User::new();
+    let (name, client) = (named("swap"), "rping -c -a {server} -C 1");
+    let fault = ["--fault", "action=\"duplicate\",to=\"server\",opcode=\"RC SEND Only\",nth=1"];
+    let swap = ["--swap", "--name", &name, "--counter", "server.duplicate_request=1"];
+    user.run("rping -s -a {server} -C 1", client, &[&fault[..], &swap].concat()).ok();
+    let evidence = fs::read_to_string(artifacts(&name).join("evidence.json")).expect("evidence");
+    let evidence: serde_json::Value = serde_json::from_str(&evidence).expect("JSON");
+    assert_eq!(evidence["addresses"]["server"], "198.51.100.2");
+    // It forks away at once; what it leaves behind listens later.
+    user.run("(sleep 0.5; exec rping -s -a {server} -C 1) >/dev/null 2>&1 &", client, &[]).ok();
+    let ends = "sh -c 'rping -s -a {server} -C 1; kill -KILL $$'";
+    user.run(ends, client, &["--server-exit", "SIGKILL", "--repeat", "2"]).ok();
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn program_that_stands_still_or_wants_a_terminal_is_told() {
+    let user = User::new();
+    let stopped = "sh -c 'kill -STOP $$'";
+    let ran = user.run(stopped, "true", &["--timeout", "8"]).fails(1, &[]);
+    assert!(ran.stdout.contains("run: ProgramHalted: a program on server stands still"), "{}", ran.stdout);
+    let ran = user.run("rping -s -a {server} -C 1", "stty -a", &[]).fails(1, &[]);
+    assert!(ran.stdout.contains("run: TerminalNeeded: `stty -a` wants a terminal"), "{}", ran.stdout);
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn directory_is_pushed_and_too_much_is_refused() {
+    let user = User::new();
+    fs::create_dir_all(user.path("data/deep")).expect("a directory");
+    fs::write(user.path("data/deep/greeting"), "BEGIN\n").expect("a file");
+    let client = "cat /opt/lab/deployed/data/deep/greeting && rping -c -a {server} -C 1";
+    user.run("rping -s -a {server} -C 1", client, &["--push", "data"]).ok();
+    fs::File::create(user.path("large")).expect("a file").set_len(1 << 30).expect("a size");
+    let ran = user.run("rping -s", client, &["--push", "large"]);
+    let ran = ran.fails(2, &["1024 MiB are to be pushed, and a node takes 200"]);
+    assert!(!ran.stderr.contains("run "), "{}", ran.stderr);
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
 fn packages_of_the_release_are_there_for_a_run_that_names_them() {
     let user = User::new();
     let args = ["--packages", "qperf", "--ready", "port:19765", "--stop", "SIGTERM"];
     user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &args).ok();
     user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &args[2..]).fails(2, &["no program called qperf"]);
+    // A module of the kernel's package, which a node has not loaded.
+    let client = "grep '^siw ' /proc/modules && qperf {server} -cm 1 -t 1 rc_lat";
+    user.run("qperf", client, &[&args[..], &["--modules", "siw"]].concat()).ok();
     let none = ["--packages", "qprf"];
-    user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &none).fails(1, &["qprf"]);
+    user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &none)
+        .fails(1, &["has no package qprf", "the nearest is qperf"]);
 }
 
 #[test]

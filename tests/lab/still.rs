@@ -1,4 +1,4 @@
-//! What stands still, does not read or is killed: the lab says so, and ends.
+//! Processes that stand still, do not read or are killed: the lab says so, and ends.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::support::{Beside, Catalogue, Lab, linked_cache, poll, reasons, run, v
 /// The exit code of `lab exec` where the lab did not run the command to its end.
 const TROUBLE: i32 = 125;
 
-/// How often each kind of process is killed; `ci` leaves it at this.
+/// Number of times that each kind of process is killed; `ci` leaves it at this.
 const KILLS: usize = 2;
 
 /// Demands that `lab down` ends a lab that is there, and that nothing of it is left.

@@ -1,4 +1,4 @@
-//! What all of these tests use: the program, labs and catalogues that are cleaned up, waiting with a limit.
+//! Support of all of these tests: the program, labs and catalogues that are cleaned up, waiting with a limit.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -18,10 +18,10 @@ use tempfile::TempDir;
 
 use crate::process::Family;
 
-/// How long one command may take: a boot of both machines on a busy computer included.
+/// Longest time that one command may take: a boot of both machines on a busy computer included.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
-/// What a cache holds besides frozen machines, by how the names begin.
+/// Beginnings of the names of what a cache holds besides frozen machines.
 pub(crate) const CACHED: [&str; 6] =
     ["image-", "sysroot-", "tools-", "ssh-key", "accel.json", "sandbox.json"];
 
@@ -155,7 +155,7 @@ impl Beside {
         let _ = kill_process_group(Pid::from_child(&self.child), signal);
     }
 
-    /// Whether it has ended.
+    /// True if it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_some()
     }
@@ -228,7 +228,7 @@ impl Lab {
         run(command).ok().json()
     }
 
-    /// What `lab status` says of this one.
+    /// Entry of `lab status` about this one.
     pub(crate) fn status(&self) -> Option<Value> {
         let overview = self.overview();
         overview["labs"]

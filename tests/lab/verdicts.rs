@@ -140,7 +140,7 @@ fn every_fault_is_red_with_its_reason_and_the_neighbour_green() {
     assert_eq!((&verdict["passed"], &verdict["headline"]), (&Value::Bool(true), &Value::Null), "{verdict:#}");
 }
 
-/// What a machine draws at random and tells on the wire.
+/// Numbers that a machine draws at random and tells on the wire.
 #[derive(Debug, PartialEq, Eq)]
 struct Drawn {
     client_psn: String,

@@ -69,7 +69,7 @@ fn ancestors(file: &str) -> Vec<String> {
     (0..parts.len()).map(|length| parts[..length].join("::")).collect()
 }
 
-/// What lies in `folder`, each folder in it as one, with what of its neighbours it imports.
+/// Files and folders in `folder`, each with the neighbours that it imports.
 fn side_by_side(imports: &Imports, folder: &str) -> Imports {
     let own = |file: &str| -> Option<String> {
         let below = match folder {

@@ -1,4 +1,4 @@
-//! Which file of a crate names which other.
+//! Imports between the files of a crate.
 //!
 //! A path counts wherever it stands: in `use`, in code, in a macro's words. It leads to the file that defines what it
 //! names: a `pub use` on the way is looked through, and is itself no import, since a folder's `mod.rs` is its face. What
@@ -15,7 +15,7 @@ use crate::sources::{Crate, is_of_tests};
 /// The files of a crate, each with the files that it names, as module paths (`wire::switch`).
 pub(crate) type Imports = BTreeMap<String, BTreeSet<String>>;
 
-/// What a file names: its imports, and what it hands on under another path.
+/// Names in a file: its imports, and what it hands on under another path.
 #[derive(Default)]
 struct Named {
     paths: BTreeSet<Vec<String>>,

@@ -9,7 +9,7 @@ use syn::{Attribute, Item};
 pub(crate) struct Module {
     /// Its path from the crate's root: `["wire", "switch"]`; the root's is empty.
     pub(crate) path: Vec<String>,
-    /// What it holds.
+    /// Its items.
     pub(crate) items: Vec<Item>,
 }
 

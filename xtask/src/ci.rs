@@ -268,7 +268,7 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
     plans
 }
 
-/// Whether a stage runs this subcommand of `cargo xtask`.
+/// True if a stage runs this subcommand of `cargo xtask`.
 #[cfg(test)]
 pub(crate) fn runs(subcommand: &str) -> bool {
     let is_of = |plan: &StagePlan| plan.args.windows(2).any(|words| words == ["--", subcommand]);

@@ -20,7 +20,7 @@ const DRAWN: [&str; 5] = ["write_read", "lost_write_middle", "rnr_then_success",
 const SIZES: [(&str, &str); 2] = [("1280", "1280,1700"), ("390", "390,1700")];
 const SCHEMES: [(&str, &str); 2] = [("light", "1"), ("dark", "0")];
 
-/// How long one picture may take.
+/// Longest time that one picture may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Draws the pages of the newest run in `home`; `echo` is told what is drawn.

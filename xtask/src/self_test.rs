@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Mutations to apply [default: all].
     #[arg(value_name = "MUTATION", value_parser = mutation)]
     mutations: Vec<&'static Mutation>,
-    /// What runs the machines' instructions.
+    /// Accelerator that runs the machines' instructions.
     #[arg(long, default_value = "auto")]
     accel: AccelChoice,
     #[command(flatten)]
@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     Cache::open()?;
     requirement::demand_platform()?;
     requirement::demand(&Host::this(), &requirement::run(true))?;
-    let choice = Choice::Qemu { accel: args.accel, guest, packages: Vec::new(), seed: None };
+    let (packages, modules) = (Vec::new(), Vec::new());
+    let choice = Choice::Qemu { accel: args.accel, guest, packages, modules, seed: None };
     let setup = Setup::with(Build::Mutants, &front.samples, &choice, &front.program)?;
     let MachineSource::Qemu(provider) = &setup.provider else {
         return Err(Error::setup("the self-test needs QEMU's machines"));

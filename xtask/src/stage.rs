@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 /// The longest that one stage may take, a cold build and downloads included.
 const STAGE_LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// How often a running stage is looked at.
+/// Interval between two looks at a running stage.
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long the rest of an output is waited for after its process has ended.
+/// Longest time that the rest of an output is waited for after its process has ended.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// How many tests passed and failed.
+/// Numbers of tests that passed and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TestCounts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
 }
 
-/// Whether a stage must run tests.
+/// Demand of a stage for tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StageExpect {
     /// Has none: counts as one.
@@ -32,13 +32,13 @@ pub(crate) enum StageExpect {
     Tests,
 }
 
-/// How a stage ended.
+/// End of a stage.
 #[derive(Debug)]
 pub(crate) struct StageEnd {
     pub(crate) name: String,
     pub(crate) took: Duration,
     pub(crate) counts: TestCounts,
-    /// Why it is red; empty where it is green.
+    /// Reason that it is red; empty where it is green.
     pub(crate) why: String,
 }
 

@@ -1,4 +1,4 @@
-//! Where this checkout is, and the context of its commands.
+//! Path of this checkout, and the context of its commands.
 
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,7 @@ use lab::{Error, Result};
 static SCENARIOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../scenarios");
 static SNAPSHOTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../tests/snapshots");
 
-/// Where scenarios and their snapshots are.
+/// Place of scenarios and their snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Catalogue {
     /// In these directories.

@@ -96,7 +96,13 @@ fn setup(scenario: &Scenario, args: &Args, front: &Front) -> Result<Setup> {
     let more: Vec<String> =
         scenario.packages.iter().filter(|package| !named.contains(package)).cloned().collect();
     let (called, pushed) = called::called(scenario)?;
-    programs::setup(&called, &pushed, &choice.with_packages(&more), &args.machines.means, front)
+    programs::setup(
+        &called,
+        &pushed,
+        &choice.with_more(&more, &scenario.modules),
+        &args.machines.means,
+        front,
+    )
 }
 
 fn reach(args: &Args) -> Reach {

@@ -35,6 +35,7 @@ pub mod programs;
 pub mod results;
 pub mod review;
 pub mod run;
+mod run_args;
 pub mod test;
 pub mod trials;
 

@@ -17,7 +17,7 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::output;
 
-/// How many unchanged lines stand around a change.
+/// Number of unchanged lines around a change.
 const CONTEXT_LINES: usize = 3;
 
 /// Answer of a person to a difference.

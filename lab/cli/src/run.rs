@@ -9,55 +9,30 @@ use std::process::ExitCode;
 use lab::base::cache::write_whole;
 use lab::base::command::shell_word;
 use lab::base::error::IoContext as _;
-use lab::base::selection::Selection;
 use lab::guest::called;
 use lab::judge::snapshot;
 use lab::judge::verdict::Verdict;
 use lab::provider::choice;
 use lab::run::Case;
-use lab::scenario::fault::{Fault, netem};
-use lab::scenario::{Scenario, Trace};
+use lab::run::setup::Setup;
+use lab::scenario::Scenario;
+use lab::scenario::fault::netem;
 use lab::trial::artifacts::Artifacts;
 use lab::trial::plan::RunPlan;
 use lab::trial::{results, trial};
 use lab::{Error, Result};
 
-use crate::programs::{self, ProgramArgs};
-use crate::{Front, machines, output};
-
-/// The arguments of `run`.
-#[derive(Debug, clap::Args)]
-#[command(mut_arg("server", |server| server.required(true)))]
-pub struct Args {
-    #[command(flatten)]
-    programs: ProgramArgs,
-    /// What happens to packets on the way: action="drop",opcode="RC RDMA WRITE Middle",nth=1
-    #[arg(long, value_name = "FAULT")]
-    fault: Vec<Fault>,
-    /// The accepted trace; one that differs is written to FILE.new, and is red.
-    #[arg(long, value_name = "FILE")]
-    snapshot: Option<PathBuf>,
-    /// Accept the trace: write it to the file of --snapshot, if nothing else is wrong.
-    #[arg(long, requires = "snapshot")]
-    accept: bool,
-    /// Write the run as a scenario: a file NAME.toml, which the option --scenarios finds in its directory.
-    #[arg(long, value_name = "FILE")]
-    save: Option<PathBuf>,
-    /// Compare and keep what must hold of the trace whatever the timing, rather than every packet.
-    #[arg(long)]
-    summary: bool,
-    #[command(flatten)]
-    machines: Selection,
-}
+pub use crate::run_args::Args;
+use crate::{Front, machines, output, programs};
 
 /// Runs both programs; exit code 1 where the verdict is not green.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    let written = written(args)?;
+    let written = args.written()?;
     let (scenario, pushed) = called::called(&written)?;
     if let Some(file) = &args.save {
         save(&written, file, front)?;
     }
-    let choice = machines::choice(&args.machines, None)?;
+    let choice = machines::choice(&args.machines, None)?.with_more(&[], &scenario.modules);
     if let Some(why) = scenario.cannot_run_on(&choice.wire()?) {
         return Err(Error::usage(why).next(netem::WAYS_OUT));
     }
@@ -76,8 +51,11 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         accept: "--accept",
     };
     let kept = Artifacts::create(&front.home)?;
-    RunPlan::new([&scenario.name], 1).write(kept.directory())?;
+    RunPlan::new([&scenario.name], args.repeat).write(kept.directory())?;
     let _slot = setup.slot()?;
+    if args.repeat > 1 {
+        return repeat(args.repeat, &setup, &case, &kept);
+    }
     let verdict = trial(&setup.provider, &case, &kept.scenario(&scenario.name))?;
     results::update(&kept)?;
     if args.accept && !verdict.passed && verdict.can_be_accepted() {
@@ -94,14 +72,21 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The scenario that the arguments mean, with its commands as they were written.
-fn written(args: &Args) -> Result<Scenario> {
-    let mut scenario = args.programs.written(&args.machines.release.packages)?;
-    scenario.faults.clone_from(&args.fault);
-    if args.summary {
-        scenario.trace = Trace::Summary;
+/// Runs a case so often, each time to its verdict; exit code 1 unless all are green.
+fn repeat(times: u16, setup: &Setup, case: &Case<'_>, kept: &Artifacts) -> Result<ExitCode> {
+    let mut green = 0;
+    for run in 1..=times {
+        let name = format!("{}-{run}", case.scenario.name);
+        let verdict = trial(&setup.provider, case, &kept.scenario(&name))?;
+        results::update(kept)?;
+        green += u16::from(verdict.passed);
+        output::line(format_args!("run {run} of {times}: {verdict}"))?;
     }
-    Ok(scenario)
+    output::line(format_args!(
+        "{green} of {times} runs are green\n  artifacts  {}",
+        kept.directory().display()
+    ))?;
+    Ok(if green == times { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Writes the run as a scenario beside which its paths begin; says how it is run from there.

@@ -31,7 +31,7 @@ pub struct Args {
     /// The catalogue: a directory of scenarios, with their snapshots in `snapshots` [default: the kit's own].
     #[arg(long = "scenarios", value_name = "DIR")]
     scenarios_in: Option<PathBuf>,
-    /// How many pairs of machines run side by side [default: one a processor].
+    /// Number of pairs of machines that run side by side [default: one a processor].
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     /// Run each scenario this often: every run must pass undisturbed and draw fresh random values.
@@ -172,7 +172,7 @@ fn judge_again(
     Ok(if is_red { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Where scenarios and their snapshots are.
+/// Place of scenarios and their snapshots.
 struct ChosenCatalogue {
     scenarios: PathBuf,
     snapshots: PathBuf,

@@ -59,7 +59,7 @@ pub(crate) struct TrialOrder {
     pub(crate) repeat: u16,
     /// Pairs of machines side by side.
     pub(crate) jobs: usize,
-    /// Where everything is kept.
+    /// Directory in which everything is kept.
     pub(crate) run: Option<PathBuf>,
     /// A scenario that these machines cannot run is red.
     pub(crate) require_all: bool,
@@ -101,8 +101,8 @@ struct Session {
     snapshots_in: PathBuf,
     /// The sample programs that the scenarios name; none where they name none.
     samples: Samples,
-    /// What runs need, by the packages that their scenarios want beside the usual ones.
-    setups: Mutex<BTreeMap<Vec<String>, Prepared>>,
+    /// Needs of runs, by the packages and the kernel modules that their scenarios want beside the usual ones.
+    setups: Mutex<BTreeMap<[Vec<String>; 2], Prepared>>,
     kept: OnceLock<Result<Artifacts, String>>,
 }
 
@@ -186,7 +186,7 @@ impl Session {
             let verdict = Verdict { artifacts: artifacts.clone(), replay: self.replay(scenario), ..verdict };
             artifacts::keep(&verdict, &artifacts)
         };
-        let setup = self.setup(&scenario.packages);
+        let setup = self.setup(scenario);
         if let Some(why) = setup.as_ref().ok().and_then(|setup| self.cannot_run(scenario, setup)) {
             let is_required = self.order.require_all;
             keep(match is_required {
@@ -208,7 +208,7 @@ impl Session {
         result.map(|()| Completion::Completed)
     }
 
-    /// Why these machines, or this computer, cannot run a scenario.
+    /// Reason that these machines, or this computer, cannot run a scenario.
     fn cannot_run(&self, scenario: &Scenario, setup: &Setup) -> Option<String> {
         let machines = scenario.cannot_run_on(&setup.provider.wire());
         machines.or_else(|| {
@@ -260,7 +260,7 @@ impl Session {
         format!("{} {}{catalogue}{}", self.front.invocation.test, scenario.name, options())
     }
 
-    /// Where this run is kept: with all processes of it in one directory.
+    /// Directories of this run: with all processes of it in one directory.
     fn kept(&self) -> Result<&Artifacts, String> {
         let home = &self.front.home;
         let kept = self.kept.get_or_init(|| {
@@ -274,17 +274,18 @@ impl Session {
         kept.as_ref().map_err(String::clone)
     }
 
-    /// The programs and the provider, prepared by the first trial that wants machines with these packages.
-    fn setup(&self, packages: &[String]) -> Prepared {
+    /// The programs and the provider, prepared by the first trial that wants machines with the scenario's packages and modules.
+    fn setup(&self, scenario: &Scenario) -> Prepared {
+        let (packages, modules) = (&scenario.packages, &scenario.modules);
         let prepare = || {
             choice()
-                .map(|choice| choice.with_packages(packages))
+                .map(|choice| choice.with_more(packages, modules))
                 .and_then(|choice| Setup::prepare(&self.samples, &choice, &self.front.program))
                 .map(Arc::new)
                 .map_err(|error| error.to_string())
         };
         let mut setups = self.setups.lock().unwrap_or_else(PoisonError::into_inner);
-        setups.entry(packages.to_vec()).or_insert_with(prepare).clone()
+        setups.entry([packages.clone(), modules.clone()]).or_insert_with(prepare).clone()
     }
 }
 
@@ -365,7 +366,7 @@ impl Drop for TakenTurn<'_> {
     }
 }
 
-/// Which machines were asked for.
+/// Reads the choice of machines.
 fn choice() -> lab::Result<Choice> {
     Choice::of(&Selection::of_environment()?)
 }

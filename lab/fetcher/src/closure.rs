@@ -9,6 +9,9 @@ use std::collections::{HashSet, VecDeque};
 use crate::error::Error;
 use crate::index::{IndexedPackage, PackageIndex, Relation, relations};
 
+/// Likeness from which on a name is near: 1 is the same, 0 has nothing in common.
+const NEAR: f64 = 0.6;
+
 /// The packages, each before what it depends on, as numbers into the index.
 ///
 /// # Errors
@@ -54,7 +57,19 @@ pub(crate) fn exact(index: &PackageIndex<'_>, name: &str) -> Result<usize, Error
     }
     match index.fulfilling(&Relation { name, version: None }).as_slice() {
         [one] => Ok(*one),
-        _ => Err(Error::mirror(format!("the release has no package {name}"))),
+        _ => Err(no_such(index, name)),
+    }
+}
+
+/// Remark on a name that no package has: the nearest that one has.
+fn no_such(index: &PackageIndex<'_>, name: &str) -> Error {
+    let likeness = |other: &str| strsim::normalized_damerau_levenshtein(name, other);
+    let nearest = index.packages.iter().map(|package| (likeness(package.name), package.name));
+    let nearest = nearest.filter(|(likeness, _)| *likeness >= NEAR).max_by(|a, b| a.0.total_cmp(&b.0));
+    let what = format!("the release has no package {name}");
+    match nearest {
+        Some((_, near)) => Error::new(what, format!("the nearest is {near}")),
+        None => Error::mirror(what),
     }
 }
 
@@ -181,5 +196,7 @@ mod tests {
     #[test]
     fn unknown_package_is_named() {
         assert!(names("", &["nosuch"]).unwrap_err().what.contains("nosuch"));
+        let list = list(&[("qperf", "1", ""), ("perl", "1", "")]);
+        assert_eq!(names(&list, &["qprf"]).unwrap_err().next, "the nearest is qperf");
     }
 }

@@ -1,4 +1,4 @@
-//! Why a mirror cannot be used: what happened and where, then what to do next.
+//! Errors of a mirror: what happened and where, then what to do next.
 
 use std::fmt;
 use std::io;

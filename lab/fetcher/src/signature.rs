@@ -11,7 +11,7 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::{Fingerprint, KeyDetails, VerifyingKey};
 
-/// How far another computer's clock may be ahead of ours.
+/// Longest time that another computer's clock may be ahead of ours.
 pub(crate) const SKEW: Duration = Duration::from_secs(24 * 3600);
 
 /// Parses a file of armored public keys.
@@ -132,7 +132,7 @@ fn verifies(key: &SignedPublicKey, signature: &Signature, signed: &[u8]) -> bool
         })
 }
 
-/// When a key ends by its newest certificate of its own.
+/// Time at which a key ends by its newest certificate of its own.
 fn expiry(key: &SignedPublicKey) -> Option<SystemTime> {
     let own = key.details.users.iter().flat_map(|user| &user.signatures).filter(|signature| {
         signature.issuer_fingerprint().contains(&&key.fingerprint())

@@ -29,7 +29,7 @@ const LIST_BYTES: u64 = 600 << 20;
 /// Archives that are brought at once.
 const TRANSFERS: usize = 4;
 
-/// Where the lists of a directory are from.
+/// Origin of the lists of a directory.
 #[derive(Debug, Serialize, Deserialize)]
 struct ListOrigin {
     mirror: String,

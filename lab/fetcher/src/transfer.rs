@@ -24,7 +24,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// The longest transfer of one file.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(900);
 
-/// How often a transfer is tried.
+/// Number of times that a transfer is tried.
 const TRIES: u32 = 3;
 
 /// The pause before a second try; twice that before a third.
@@ -50,7 +50,7 @@ pub(crate) struct ExpectedFile<'a> {
     pub(crate) sha256: &'a str,
 }
 
-/// Why one try did not bring a file.
+/// Reason that one try did not bring a file.
 #[derive(Debug)]
 pub(crate) enum TransferFault {
     /// The mirror answers, and does not have it.

@@ -59,7 +59,7 @@ impl Calls {
         found
     }
 
-    /// Whether the program logged nothing of its calls.
+    /// True if the program logged nothing of its calls.
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }
@@ -119,13 +119,13 @@ struct ClockBounds {
 }
 
 impl ClockBounds {
-    /// What happened on the wire no earlier than the call.
+    /// Takes note that something happened on the wire no earlier than the call.
     fn not_before(&mut self, call: &LoggedCall, wire_ns: u64) {
         let bound = i128::from(wire_ns) - i128::from(call.time_ns);
         self.most = Some(self.most.map_or(bound, |most| most.min(bound)));
     }
 
-    /// What happened on the wire no later than the call.
+    /// Takes note that something happened on the wire no later than the call.
     fn not_after(&mut self, call: &LoggedCall, wire_ns: u64) {
         let bound = i128::from(wire_ns) - i128::from(call.time_ns);
         self.least = Some(self.least.map_or(bound, |least| least.max(bound)));
@@ -220,7 +220,7 @@ impl ClockBounds {
     }
 }
 
-/// What is added to a program's time to have the capture's, and how well that is known.
+/// Offset that is added to a program's time to have the capture's, and how well that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClockOffset {
     /// Nothing on the wire tells it.
@@ -260,7 +260,7 @@ impl ClockOffset {
         }
     }
 
-    /// How well it is known, as the end of a sentence that begins with the program.
+    /// Words for how well it is known, as the end of a sentence that begins with the program.
     pub(crate) fn words(self) -> String {
         match self {
             Self::Unknown => {

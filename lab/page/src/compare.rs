@@ -127,7 +127,7 @@ impl Compared {
     }
 }
 
-/// Whether two rows say something of the same thing: they begin with the same words, and share half of them.
+/// True if two rows say something of the same thing: they begin with the same words, and share half of them.
 fn are_alike(left: &str, right: &str) -> bool {
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let (left, right) = (words(left), words(right));

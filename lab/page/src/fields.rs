@@ -14,14 +14,14 @@ pub(crate) struct ShownField {
     pub(crate) name: &'static str,
     pub(crate) start: usize,
     pub(crate) length: usize,
-    /// Whether it shares its bytes with others.
+    /// True if it shares its bytes with others.
     pub(crate) is_part: bool,
     pub(crate) value: String,
     /// Meaning of the value.
     pub(crate) note: String,
 }
 
-/// How a value reads.
+/// Way in which a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ShownNotation {
     /// As in the layout.
@@ -84,7 +84,7 @@ fn notation(value: &str, bytes: &[u8]) -> ShownNotation {
     if shown(guess, bytes).as_deref() == Some(value) { guess } else { ShownNotation::Own }
 }
 
-/// What `bytes` read as; the page's script does the same.
+/// Text that `bytes` read as; the page's script does the same.
 fn shown(notation: ShownNotation, bytes: &[u8]) -> Option<String> {
     let joined = |separator: &str| -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator)
@@ -123,7 +123,7 @@ pub(crate) fn of(record: &Record<'_>, packet: &Packet<'_>) -> Vec<ShownField> {
     rows.fields
 }
 
-/// Where `part` begins in `whole`, if it is a part of it.
+/// Offset of `part` in `whole`, if it is a part of it.
 fn offset(whole: &[u8], part: &[u8]) -> Option<usize> {
     let at = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
     (at + part.len() <= whole.len()).then_some(at)
@@ -206,7 +206,7 @@ impl Rows<'_> {
         self.push(header, name, (start, length), true, value, "");
     }
 
-    /// What stands before UDP, where it is Ethernet and IP and nothing else; else the whole as one.
+    /// Adds the fields before UDP, where it is Ethernet and IP and nothing else; else the whole as one.
     fn network(&mut self, link_type: LinkType, udp: usize) {
         let mut at = 0;
         if link_type == LinkType::ETHERNET {

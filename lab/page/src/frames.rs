@@ -112,9 +112,9 @@ impl Collector {
 /// An analysed capture with its frames.
 #[derive(Debug)]
 pub struct Capture {
-    /// What it is called: a file's name.
+    /// Its name: a file's.
     pub name: String,
-    /// What the analysis made of it.
+    /// Its report.
     pub report: Report,
     /// Remarks on it, each a sentence: that it ends in the middle of a packet, that it is a part.
     pub remarks: Vec<String>,

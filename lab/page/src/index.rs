@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("../assets/page.css");
 pub struct IndexRow {
     /// The scenario.
     pub name: String,
-    /// How it ended.
+    /// Its state.
     pub state: RunState,
     /// The headline of its verdict.
     pub headline: String,
@@ -100,7 +100,7 @@ impl PacketTable {
 pub struct Index {
     /// Title.
     pub title: String,
-    /// What came of all, in a sentence.
+    /// Outcome of all runs, in a sentence.
     pub summary: String,
     /// Table of packets, above the runs; `None` where they are of no one conversation.
     pub table: Option<PacketTable>,

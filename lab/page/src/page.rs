@@ -71,7 +71,7 @@ impl<'a> Page<'a> {
         })
     }
 
-    /// Whether the page shows a judged run.
+    /// True if the page shows a judged run.
     pub fn is_judged(&self) -> bool {
         self.run.state != RunState::NotJudged
     }

@@ -57,7 +57,7 @@ impl RunState {
 pub struct Cause {
     /// Check, in one word: `WIRE`.
     pub check: String,
-    /// What was wrong; the first line says it in short.
+    /// The fault in words, in short in the first line.
     pub text: String,
 }
 
@@ -66,7 +66,7 @@ pub struct Cause {
 pub struct Counter {
     /// Its name.
     pub name: String,
-    /// How far it moved, node by node in the order of [`Run::nodes`]; `None` where it is not known.
+    /// Distance that it moved, node by node in the order of [`Run::nodes`]; `None` where it is not known.
     pub values: Vec<Option<u64>>,
 }
 
@@ -84,15 +84,15 @@ pub struct RunText {
 /// Run of two programs between machines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Run {
-    /// How it ended.
+    /// Its state.
     pub state: RunState,
     /// The headline: the first failed check, or what proves that all passed.
     pub headline: String,
-    /// What the scenario is about.
+    /// Subject of the scenario.
     pub summary: String,
     /// Failed checks, the most telling first.
     pub causes: Vec<Cause>,
-    /// What else there is to know, as names and values: the machines, the time, the command that runs it again.
+    /// Further facts, as names and values: the machines, the time, the command that runs it again.
     pub facts: Vec<(String, String)>,
     /// Names of the nodes.
     pub nodes: Vec<String>,

@@ -200,7 +200,7 @@ fn each_rule_that_is_broken_is_explained_in_place() {
     }
 }
 
-/// What the page's script shows of a field.
+/// Text that the page's script shows for a field.
 fn shown(slot: &Value, strings: &Value, bytes: &[u8], own: &mut impl Iterator<Item = String>) -> String {
     let (start, length) = (number(&slot[2]), number(&slot[3]));
     let part = &bytes[start..start + length];

@@ -51,7 +51,7 @@ struct CheckedFile {
     name: String,
     filter: Filter,
     report: Report,
-    /// Why it ended before its end.
+    /// Reason that it ended before its end.
     stopped: Option<Error>,
     is_clean: bool,
 }

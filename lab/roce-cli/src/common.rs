@@ -8,7 +8,7 @@ use crate::filter::Terms;
 use roce::wire::Decoder;
 use roce::{Analysis, Names};
 
-/// What every subcommand that reads a capture takes.
+/// Options of every subcommand that reads a capture.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Common {
     /// Show only what matches all terms: `opcode=WORDS|NUMBER`, `qp=NUMBER|NAME`, `psn=A..B`, `direction=FROM>TO`, `time=A..B` in seconds from the first

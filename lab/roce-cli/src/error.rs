@@ -1,4 +1,4 @@
-//! Why a command failed, and what to do next.
+//! Failure of a command, with what to do next.
 
 use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
 

@@ -1,4 +1,4 @@
-//! Which packets to show: terms that all must hold.
+//! Filter of packets: terms that all must hold.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use roce::capture::Record;
 use roce::wire::{Frame, Opcode, Packet, Psn};
 use roce::{Finding, Message, MessageKind, Names, Report};
 
-/// What a filter looks at.
+/// Properties of a packet that a filter looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketInfo {
     /// Number of the packet in the capture, from 1.
@@ -29,7 +29,7 @@ pub struct PacketInfo {
     pub qpns: [Option<u32>; 2],
     /// PSN, when it is known.
     pub psn: Option<Psn>,
-    /// Whether a rule is broken at it.
+    /// True if a rule is broken at it.
     pub has_finding: bool,
 }
 
@@ -182,7 +182,7 @@ impl FromStr for Terms {
 }
 
 impl Terms {
-    /// Whether they name what only the whole capture tells.
+    /// True if they name what only the whole capture tells.
     pub(super) fn has_names(&self) -> bool {
         matches!(self.qp, Some(Qp::Name(_))) || matches!(self.psn, Some(Psns::Named(..)))
     }
@@ -238,7 +238,7 @@ impl Filter {
         Ok(Self { terms, named, has_matched: AtomicBool::new(false) })
     }
 
-    /// Whether everything matches.
+    /// True if everything matches.
     pub fn is_empty(&self) -> bool {
         let Terms { opcode, qp, psn, direction, time_ns, findings } = &self.terms;
         opcode.is_none()
@@ -249,12 +249,12 @@ impl Filter {
             && !findings
     }
 
-    /// Whether there are terms, and nothing that was asked for so far had all but the one of findings.
+    /// True if terms are set and no packet so far matched them (`findings` aside).
     pub fn is_in_vain(&self) -> bool {
         !self.is_empty() && !self.has_matched.load(Ordering::Relaxed)
     }
 
-    /// Whether all terms hold; `names` are those of the nodes.
+    /// True if all terms hold; `names` are those of the nodes.
     pub fn matches(&self, packet: &PacketInfo, names: &Names) -> bool {
         let is_node = |name: &str, address: IpAddr| {
             name.is_empty()

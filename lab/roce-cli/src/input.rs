@@ -38,9 +38,9 @@ pub(super) struct Input {
     progress: Progress,
 }
 
-/// What a capture is read from.
+/// Input of a capture.
 enum From {
-    /// What comes only once, or through one decompressor.
+    /// A stream that comes only once, or through one decompressor.
     Stream(Box<Reader<ReadAhead>>),
     /// A file that several threads read.
     File(Box<ParallelReader<File>>),
@@ -63,7 +63,7 @@ impl From {
     }
 }
 
-/// What holds from the beginning of a capture on, over all of its files.
+/// State that lasts from the beginning of a capture on, over all of its files.
 #[derive(Default)]
 struct Course {
     /// Number of the last packet of the files before.
@@ -73,7 +73,7 @@ struct Course {
     last_ns: u64,
     /// Packets lost before those of this file.
     lost: u64,
-    /// Whether a file begins before the end of the one before it.
+    /// True if a file begins before the end of the one before it.
     is_apart: bool,
 }
 
@@ -197,7 +197,7 @@ impl Input {
         Self { threads, progress: Progress::silent(), ..self }
     }
 
-    /// Gives each record and its frame to `each` until that is not true; gives why the capture ended before its end. Numbers go on from file to file.
+    /// Passes each record and its frame to `each` until that is not true; returns the reason if the capture ended before its end. Numbers go on from file to file.
     pub(super) fn for_each(
         &mut self,
         mut each: impl FnMut(&Record<'_>, &Frame<'_>) -> Result<bool, Error> + Send,
@@ -229,7 +229,7 @@ impl Input {
         Ok(None)
     }
 
-    /// Gives what is in the current file to `each`; gives whether that wants more, and why the file ended before its end.
+    /// Passes the current file's records to `each`; returns whether that wants more, and the reason if the file ended before its end.
     fn file(
         &mut self,
         course: &mut Course,
@@ -311,7 +311,7 @@ fn length(file: &Path) -> Option<u64> {
     (!first.starts_with(&GZIP) && first != ZSTD).then_some(metadata.len())
 }
 
-/// Whether what `file` names is there a second time, which a pipe is not.
+/// True if what `file` names is there a second time, which a pipe is not.
 pub(super) fn can_be_read_again(file: &Path) -> bool {
     file != Path::new("-")
         && fs::metadata(file).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())

@@ -23,7 +23,7 @@ impl BufferedOutput {
         Self { sink: BufWriter::with_capacity(64 * 1024, Box::new(sink)), is_closed: false }
     }
 
-    /// Whether nobody reads any more.
+    /// True if nobody reads any more.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed
     }

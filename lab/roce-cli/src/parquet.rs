@@ -16,7 +16,7 @@ use crate::Error;
 /// Rows that are in memory at most.
 const ROWS_MAX: usize = 65_536;
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ColumnKind {
     /// An unsigned number of 64 bits.

@@ -1,4 +1,4 @@
-//! How far a capture is read, on a terminal.
+//! Progress through a capture, on a terminal.
 //!
 //! One line on standard error, written over again, from the second second on; nothing where standard error is no terminal.
 

@@ -27,11 +27,11 @@ pub struct Args {
     json: bool,
 }
 
-/// What is printed: the counts of a report, and those that need every packet.
+/// Printed counts: those of a report, and those that need every packet.
 pub(super) struct Counts {
     pub(super) report: Report,
     pub(super) findings: u64,
-    /// Whether packets are left out, so that what was sent again cannot be told from what was sent.
+    /// True if packets are left out, so that what was sent again cannot be told from what was sent.
     pub(super) is_filtered: bool,
 }
 

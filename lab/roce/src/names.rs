@@ -36,7 +36,7 @@ impl Names {
         self.by_address.get(&address).cloned().unwrap_or_else(|| address.to_string())
     }
 
-    /// Gives `address` a name if it has none.
+    /// Names `address` if it has none.
     pub(crate) fn see(&mut self, address: IpAddr) {
         if !self.by_address.contains_key(&address) {
             self.unnamed += 1;

@@ -292,7 +292,7 @@ fn infiniband_is_decoded_with_a_grh_and_named_without() {
     assert_eq!((what, what.may_hold_roce()), (NotRoce::InfinibandLocal, true));
 }
 
-/// What becomes of the fragments of a packet.
+/// Change of the order of a packet's fragments.
 type Order = fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>;
 
 /// Pushes the fragments of each frame in the order that `order` makes of them.

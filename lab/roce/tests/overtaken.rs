@@ -10,7 +10,7 @@ use roce::{MessageOutcome, Report, Rule};
 const MESSAGES: u32 = 3;
 const PACKETS: u32 = 3;
 
-/// What the tests vary.
+/// Variables of the tests.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     /// PSN of the packet that is overtaken, from the first.
@@ -19,7 +19,7 @@ struct Case {
     by: u32,
     /// Packets that go by before an answer is seen.
     lag: u32,
-    /// Whether the capture tells what became of a frame.
+    /// True if the capture tells what became of a frame.
     has_fates: bool,
     has_cm: bool,
 }

@@ -22,7 +22,7 @@ fn summary(frames: &Frames) -> String {
     analyse(frames).summary()
 }
 
-/// What stands below connection management.
+/// Text below connection management.
 fn body(frames: &Frames) -> String {
     let text = summary(frames);
     text.split_once("client.qp1 > server.qp1\n  client > server  REQ")

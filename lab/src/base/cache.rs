@@ -18,10 +18,10 @@ use sha2::{Digest as _, Sha256};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress;
 
-/// How long one process waits for another that builds the same thing.
+/// Longest time that one process waits for another that builds the same thing.
 const LOCK_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// How long a wait for a lock is nobody's concern.
+/// Time before a wait for a lock is told.
 const SAY_AFTER: Duration = Duration::from_secs(2);
 
 /// The locks that are held while something of the cache is made; those of tools begin with [`TOOLS`].
@@ -50,7 +50,7 @@ impl Cache {
         Cache::at(Cache::directory()?)
     }
 
-    /// Where the user's cache directory is, whether it exists or not.
+    /// The user's cache directory, whether it exists or not.
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ pub fn lock_shared(path: &Path) -> Result<Lock> {
     Ok(Lock { _file: file })
 }
 
-/// Whether nobody has the lock that a file is, nor a share of it. A lock without a file is free.
+/// True if nobody has the lock that a file is, nor a share of it. A lock without a file is free.
 pub fn lock_is_free(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return !path.exists() };
     flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()

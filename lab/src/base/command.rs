@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 
-/// How many of an output's last lines an error shows.
+/// Number of an output's last lines that an error shows.
 const TAIL_LINES: usize = 12;
 
 /// Outputs of a process and its exit code.

@@ -1,4 +1,4 @@
-//! How much room a file system has left.
+//! Free room of a file system.
 
 use std::path::Path;
 

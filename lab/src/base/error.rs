@@ -1,4 +1,4 @@
-//! What went wrong in the lab: what happened, where, and what to do next.
+//! Errors of the lab: cause, place, and what to do next.
 //!
 //! One type for the whole crate. The [`Kind`] is the reason that a verdict names; the text is for people.
 
@@ -14,7 +14,7 @@ use crate::base::invocation;
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Which part of the lab failed; a verdict's reason follows from it.
+/// Part of the lab that failed; a verdict's reason follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The user asked for something that does not exist or cannot be.
@@ -97,7 +97,7 @@ impl Error {
         self
     }
 
-    /// Which part of the lab failed.
+    /// The part of the lab that failed.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -153,7 +153,7 @@ impl<T> IoContext<T> for io::Result<T> {
     }
 }
 
-/// Whether this process, or the computer, has no more files to open (EMFILE, ENFILE).
+/// True if this process, or the computer, has no more files to open (EMFILE, ENFILE).
 fn is_out_of_files(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = error.raw_os_error();

@@ -9,7 +9,7 @@ use crate::base::disk;
 use crate::base::error::{IoContext as _, Result};
 use crate::base::progress::say;
 
-/// How a kind of directory is checked and made.
+/// Check and recipe of a kind of directory.
 pub struct KeptKind<'a> {
     /// The lock that is held while one is made.
     pub lock: &'a str,

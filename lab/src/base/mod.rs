@@ -1,4 +1,4 @@
-//! What everything else stands on: errors, commands, the cache and its records.
+//! Ground of everything else: errors, commands, the cache and its records.
 //!
 //! - [`error`]: what went wrong, whose it is, what to do next; [`progress`]: what is happening; [`plain`]: text
 //!   made fit for a terminal; [`invocation`]: how the lab was called

@@ -1,6 +1,6 @@
 //! Text of a machine or a program, made fit for a terminal and for Markdown.
 
-/// Gives `text` with every control character but the line end and the tab as its escape: `\\x1b` for ESC.
+/// Returns `text` with every control character but the line end and the tab as its escape: `\\x1b` for ESC.
 ///
 /// A terminal acts on control characters, and a guest's log or a program's output may hold any.
 pub fn plain(text: &str) -> String {
@@ -20,7 +20,7 @@ pub fn plain(text: &str) -> String {
     out
 }
 
-/// Whether a terminal acts on it: C0 and C1 controls, and what turns the direction of text.
+/// True if a terminal acts on it: C0 and C1 controls, and what turns the direction of text.
 fn is_acted_on(character: char) -> bool {
     let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() && !matches!(character, '\n' | '\t') || turns

@@ -10,7 +10,7 @@ use crate::base::selection::{Means, Selection, ToolSource};
 pub struct Policy {
     /// Whose tools are used.
     pub tools: ToolSource,
-    /// Whether nothing may be downloaded.
+    /// True if nothing may be downloaded.
     pub offline: bool,
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 pub struct Program {
     /// Its file name, by which scenarios call it.
     pub name: String,
-    /// Where it is on the host.
+    /// Its path on the host.
     pub path: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! Which of the two nodes is meant, by the names that scenarios, traces and people use.
+//! The two nodes, by the names that scenarios, traces and people use.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::names;
 
-/// Which of the two nodes.
+/// One of the two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {

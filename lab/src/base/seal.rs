@@ -25,7 +25,7 @@ pub const MANIFEST: &str = "manifest.json";
 /// The file that says how the files looked when they were last read.
 const CHECKED: &str = "checked.json";
 
-/// How much of a file is hashed at once, in bytes; what is zero throughout is left out.
+/// Bytes of a file that are hashed at once; chunks of zeros are left out.
 const CHUNK: usize = 1 << 16;
 
 /// The checksums of a directory's files.
@@ -37,7 +37,7 @@ struct SealedSums {
     seal: String,
 }
 
-/// How each file looked when it was found right, by name.
+/// Looks of each file when it was found right, by name.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Checked(BTreeMap<String, String>);
 
@@ -119,7 +119,7 @@ fn broken(name: &str, path: &Path, error: io::Error) -> SealError {
     }
 }
 
-/// How a file looks to its file system: any write changes it.
+/// Looks of a file to its file system: any write changes it.
 fn look(path: &Path) -> io::Result<String> {
     let file = fs::metadata(path)?;
     let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];

@@ -77,11 +77,11 @@ pub enum ToolSource {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(default)]
 pub struct Selection {
-    /// Where the machines come from [default: multipass where its daemon answers, else qemu].
+    /// Source of the machines [default: multipass where its daemon answers, else qemu].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderName>,
-    /// Where programs are built [default: on this computer if they run on the machines, else there] (SSH, Multipass).
+    /// Place where programs are built [default: on this computer if they run on the machines, else there] (SSH, Multipass).
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build: Option<BuildPlace>,
@@ -101,7 +101,7 @@ pub struct Selection {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
-    /// How long an instance may take to launch, or to start, in seconds [default: 1200] (Multipass).
+    /// Longest time that an instance may take to launch, or to start, in seconds [default: 1200] (Multipass).
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch_limit: Option<u64>,
@@ -109,7 +109,7 @@ pub struct Selection {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<PathBuf>,
-    /// What runs the machines' instructions [default: auto] (QEMU).
+    /// Accelerator that runs the machines' instructions [default: auto] (QEMU).
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accel: Option<AccelChoice>,

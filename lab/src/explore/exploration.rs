@@ -26,7 +26,7 @@ use crate::scenario::network::Wire;
 use crate::scenario::{Scenario, Trace};
 use crate::trial::artifacts::{self, Artifacts};
 
-/// What is to be explored, and how far it came: a line of JSON for the plan, then one for each run.
+/// Record of an exploration: a line of JSON for the plan, then one for each run.
 pub const FILE: &str = "explore.jsonl";
 
 /// Outcomes and costs as a text that a second exploration of the same repeats.
@@ -233,7 +233,7 @@ impl Exploration {
         &self.plan.scenario
     }
 
-    /// Where everything is kept.
+    /// Directory in which everything is kept.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

@@ -12,7 +12,7 @@ use crate::judge::verdict::{Failure, Reason, Verdict};
 use crate::run::evidence::RunEvidence;
 use crate::scenario::fault::Fault;
 
-/// What a kernel says of a management datagram that was changed so that its receiver cannot see it by the ICRC.
+/// Words of a kernel about a management datagram that was changed so that its receiver cannot see it by the ICRC.
 const KERNEL_SEES: &str = "MAD received with unsupported base version";
 
 /// Warnings of kernels that docs/findings.md knows, by the function that prints them, and their names there.
@@ -26,7 +26,7 @@ const RECOVERY_S: f64 = 10.0;
 /// Less than this, where nothing was sent again, is the computer's own unevenness, in seconds.
 const STALL_S: f64 = 2.0;
 
-/// What a run with faults came to.
+/// Outcome of a run with faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -156,7 +156,7 @@ pub struct Baseline {
 pub struct Tried {
     /// The faults.
     pub placement: Placement,
-    /// What it came to.
+    /// Its outcome.
     pub outcome: Outcome,
     /// What that cost.
     pub cost: Cost,
@@ -170,7 +170,7 @@ pub struct Tried {
     pub packets: u64,
     /// Seconds that it took longer than the run without faults.
     pub stall_s: f64,
-    /// Where it is kept.
+    /// Directory in which it is kept.
     pub artifacts: PathBuf,
 }
 
@@ -286,7 +286,7 @@ mod tests {
     use crate::scenario::Scenario;
     use crate::scenario::fault::Met;
 
-    /// What a run with this fault comes to, that met its packet so often and failed these checks.
+    /// Outcome of a run with this fault, that met its packet so often and failed these checks.
     fn outcome(fault: &str, hits: u64, failed: &[Reason]) -> Outcome {
         let fault: Fault = fault.parse().unwrap();
         let placement = Placement { faults: vec![fault.clone()], packets: vec![1], stands_for: 1 };

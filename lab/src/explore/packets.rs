@@ -25,13 +25,13 @@ pub struct Target {
     pub to: Receiver,
     /// Distance of its PSN from its requester's first, where that names it.
     pub psn: Option<u32>,
-    /// Which of its kind to its receiver, from 1; where no PSN names it.
+    /// Place among the packets of its kind to its receiver, from 1; where no PSN names it.
     pub nth: Option<u32>,
     /// Bytes of its frame.
     pub bytes: usize,
     /// Fields that can be changed.
     pub fields: Vec<PacketField>,
-    /// How many packets of the run it stands for: itself, and those of its class behind it.
+    /// Number of packets of the run that it stands for: itself, and those of its class behind it.
     pub stands_for: u64,
 }
 
@@ -133,7 +133,7 @@ fn classes(all: Vec<Target>) -> Vec<Target> {
     kept
 }
 
-/// Whether `next` comes in the same stretch as `last`.
+/// True if `next` comes in the same stretch as `last`.
 fn follows(last: &Target, next: &Target) -> bool {
     match (last.psn, next.psn) {
         (Some(last), Some(next)) => next == last + 1,

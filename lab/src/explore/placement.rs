@@ -22,7 +22,7 @@ pub struct Placement {
     pub faults: Vec<Fault>,
     /// Numbers of those packets in the run without faults.
     pub packets: Vec<u64>,
-    /// How many placements of the run it stands for, by its packet's class.
+    /// Number of placements of the run that it stands for, by its packet's class.
     pub stands_for: u64,
 }
 

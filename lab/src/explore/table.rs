@@ -124,7 +124,7 @@ fn action(tried: &Tried) -> String {
     format!("{action}{seal}{}", cost(tried))
 }
 
-/// What was lost by it, in brackets.
+/// Its cost in time and packets, in brackets.
 fn cost(tried: &Tried) -> String {
     let mut parts = Vec::new();
     if tried.sent_again > 0 {

@@ -24,8 +24,8 @@ use crate::provider::qemu::network;
 use crate::provider::qemu::pair::QemuPair;
 use crate::run::kernel_log;
 use crate::run::observe::{LISTENERS, listens_on};
-use crate::scenario::Scenario;
 use crate::scenario::network::Network;
+use crate::scenario::placeholder;
 use crate::wire::capture::{CAPTURE, decode_named};
 use crate::wire::plug::Plug;
 
@@ -143,9 +143,8 @@ impl Fuzzing<'_> {
         // Nobody answers for the client's address any more.
         let command = network::command(Role::Server, Network::default(), true).unwrap_or_default();
         expect_done(node.run(&command, COMMAND_LIMIT)?.code, "the server knows its peer's MAC")?;
-        let scenario = Scenario::new("fuzz", self.plan.server.clone(), String::new());
         let address = |role| pair.node(role).address().to_string();
-        let command = format!("{ENVIRONMENT}; {}", scenario.filled(Role::Server, address));
+        let command = format!("{ENVIRONMENT}; {}", placeholder::filled(&self.plan.server, address));
         let mut server = node.start(&command)?;
         let started = Instant::now();
         while !listens_on(&node.run(LISTENERS, COMMAND_LIMIT)?.stdout, self.plan.port) {

@@ -14,9 +14,7 @@ use crate::scenario::Scenario;
 /// A file is not there, or two have one name.
 pub fn called(written: &Scenario) -> Result<(Scenario, Pushed)> {
     let mut pushed = Pushed::below(&written.directory, &written.push)?;
-    let mut called = written.clone();
-    called.server = pushed.command(&written.server)?;
-    called.client = pushed.command(&written.client)?;
+    let called = written.with_commands(|command| pushed.command(command))?;
     Ok((called, pushed))
 }
 
@@ -28,9 +26,7 @@ pub fn called(written: &Scenario) -> Result<(Scenario, Pushed)> {
 pub fn moved(written: &Scenario, directory: &Path) -> Result<Scenario> {
     let directory = directory.canonicalize().at("failed to resolve", directory)?;
     let mut pushed = Pushed::below(&written.directory, &[])?;
-    let mut moved = written.clone();
-    moved.server = pushed.command_in(&directory, &written.server)?;
-    moved.client = pushed.command_in(&directory, &written.client)?;
+    let mut moved = written.with_commands(|command| pushed.command_in(&directory, command))?;
     let paths = written.push.iter().map(|file| pushed.path_from(&directory, file).map(PathBuf::from));
     moved.push = paths.collect::<Result<_>>()?;
     moved.directory = directory;

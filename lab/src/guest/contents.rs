@@ -1,4 +1,4 @@
-//! What a guest has: the paths of its files, and the version of its C library.
+//! Contents of a guest: the paths of its files, and the version of its C library.
 //!
 //! Pure: a list goes in. Links are not followed, except that `/bin`, `/lib` and the like may be `/usr/bin`,
 //! `/usr/lib`.
@@ -10,10 +10,20 @@ use crate::host::glibc::{self, Glibc};
 /// Directories in which a shell on a node looks for programs.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/// Directory of kernel modules on a node of the lab's own: a file each, and lists of them in the order of loading.
+pub const MODULES: &str = "/lib/lab/modules";
+
 /// Command that a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
 /// libraries are found likewise; registered memory, which is locked memory, is not limited.
 pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
     LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed; ulimit -l unlimited";
+
+/// The first half of [`ENVIRONMENT`]: where programs and libraries are found.
+pub const PATHS: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
+    LD_LIBRARY_PATH=/opt/lab/bin:/opt/lab/deployed";
+
+/// The second half: registered memory is not limited.
+pub const UNLOCKED: &str = "ulimit -l unlimited";
 
 /// Contents of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,18 +39,18 @@ impl Contents {
         Contents { paths, glibc: glibc::parse(glibc) }
     }
 
-    /// Whether there is a file with this absolute path.
+    /// True if there is a file with this absolute path.
     pub fn has(&self, path: &str) -> bool {
         let other = path.strip_prefix("/usr").map_or_else(|| format!("/usr{path}"), str::to_owned);
         self.paths.contains(path) || self.paths.contains(&other)
     }
 
-    /// Whether a shell finds a program by this name.
+    /// True if a shell finds a program by this name.
     pub fn has_program(&self, name: &str) -> bool {
         PROGRAMS.iter().any(|directory| self.has(&format!("{directory}/{name}")))
     }
 
-    /// Whether the loader finds a library by this name.
+    /// True if the loader finds a library by this name.
     pub fn has_library(&self, name: &str) -> bool {
         self.paths.iter().any(|path| {
             let in_lib = path.starts_with("/lib") || path.starts_with("/usr/lib");
@@ -57,6 +67,11 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn environment_is_made_of_its_halves() {
+        assert_eq!(ENVIRONMENT, format!("{PATHS}; {UNLOCKED}"));
+    }
 
     #[test]
     fn files_are_found_with_and_without_usr() {

@@ -9,14 +9,11 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use goblin::elf::Elf;
-use goblin::elf::header::{EM_X86_64, machine_to_str};
-
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::names::nearest;
 use crate::base::program::Program;
 use crate::guest::contents::Contents;
-use crate::host::glibc;
+use crate::guest::objection::objection;
 
 /// Words of the shell with which a command may begin, and which no file has.
 const SHELL_WORDS: [&str; 16] = [
@@ -30,10 +27,13 @@ const WRAPPERS: [&str; 12] = [
     "timeout",
 ];
 
-/// How much of a script is read, to see which programs it calls.
+/// Most that all pushed files may have together: the disk that they come in on, less what else is on it.
+const ROOM_BYTES: u64 = 200 << 20;
+
+/// Bytes of a script that are read, to see which programs it calls.
 const SCRIPT_LIMIT: u64 = 1 << 20;
 
-/// Gives a local file another name; the last tells whether it is called as a program.
+/// Function that gives a local file another name; the last tells whether it is called as a program.
 type Rename<'a> = &'a mut dyn FnMut(&mut Pushed, &Path, bool) -> Result<String>;
 
 /// Files that a user brings for one run.
@@ -41,18 +41,18 @@ type Rename<'a> = &'a mut dyn FnMut(&mut Pushed, &Path, bool) -> Result<String>;
 pub struct Pushed {
     /// All files, each under the name that it has on the nodes.
     pub files: Vec<Program>,
-    /// Those that are called as programs, by name.
+    /// Names of the files that are called as programs.
     called: Vec<String>,
-    /// Where relative paths begin; empty where this process runs.
+    /// Directory where relative paths begin; empty for that of this process.
     base: PathBuf,
 }
 
 impl Pushed {
-    /// Takes in files that go onto the nodes whatever they are.
+    /// Takes in files, and directories with all that they have, that go onto the nodes whatever they are.
     ///
     /// # Errors
     ///
-    /// One is not there, or two of them have the same name.
+    /// One is not there, or is neither, or two of them have the same name.
     pub fn new(files: &[PathBuf]) -> Result<Pushed> {
         Pushed::below(Path::new(""), files)
     }
@@ -65,9 +65,40 @@ impl Pushed {
     pub fn below(base: &Path, files: &[PathBuf]) -> Result<Pushed> {
         let mut pushed = Pushed { base: base.to_owned(), ..Pushed::default() };
         for file in files {
-            pushed.add(file)?;
+            let directory = pushed.base.join(file);
+            match directory.is_dir() {
+                true => pushed.add_directory(&directory)?,
+                false => drop(pushed.add(file)?),
+            }
         }
         Ok(pushed)
+    }
+
+    /// Takes in what a directory has, under the directory's name.
+    fn add_directory(&mut self, directory: &Path) -> Result<()> {
+        let whole = directory.canonicalize().at("failed to resolve", directory)?;
+        let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut pending = vec![(name, whole)];
+        while let Some((name, path)) = pending.pop() {
+            let metadata = fs::metadata(&path).at("failed to look at", &path)?;
+            if metadata.is_file() {
+                let path = path.canonicalize().at("failed to resolve", &path)?;
+                self.keep(Program { name, path })?;
+                continue;
+            }
+            if !metadata.is_dir() || path.is_symlink() {
+                return Err(Error::usage(format!("{} cannot be pushed", path.display()))
+                    .next("a directory may have files, links to files, and directories"));
+            }
+            let mut entries = Vec::new();
+            for entry in fs::read_dir(&path).at("failed to list", &path)? {
+                let entry = entry.at("failed to list", &path)?;
+                entries.push((format!("{name}/{}", entry.file_name().to_string_lossy()), entry.path()));
+            }
+            entries.sort();
+            pending.extend(entries.into_iter().rev());
+        }
+        Ok(())
     }
 
     /// Takes in the program that a command begins with, if that is a local path; gives the command as it is
@@ -159,7 +190,7 @@ impl Pushed {
         Ok(parts.join(":"))
     }
 
-    /// Whether a path leads to a local file.
+    /// True if a path leads to a local file.
     fn has(&self, path: &Path) -> bool {
         self.base.join(path).is_file()
     }
@@ -186,21 +217,28 @@ impl Pushed {
         let path = &self.base.join(path);
         if !path.is_file() {
             let what = if path.is_dir() { "is a directory, not a file" } else { "is not there" };
-            return Err(Error::usage(format!("{} {what}", path.display()))
+            let near = near_file(path).map(|near| format!("; the nearest is {}", near.display()));
+            return Err(Error::usage(format!("{} {what}{}", path.display(), near.unwrap_or_default()))
                 .next("name a file; a relative path starts where this command was called, or where the scenario's file is"));
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = path.canonicalize().at("failed to resolve", path)?;
-        match self.files.iter().find(|other| other.name == name) {
-            Some(other) if other.path == path => {}
+        self.keep(Program { name: name.clone(), path })?;
+        Ok(name)
+    }
+
+    /// Keeps a file, unless it is kept already.
+    fn keep(&mut self, file: Program) -> Result<()> {
+        match self.files.iter().find(|other| other.name == file.name) {
+            Some(other) if other.path == file.path => {}
             Some(other) => {
-                let (path, other) = (path.display(), other.path.display());
+                let (path, other) = (file.path.display(), other.path.display());
                 return Err(Error::usage(format!("{path} and {other} have the same name on the nodes"))
                     .next("rename one of them"));
             }
-            None => self.files.push(Program { name: name.clone(), path }),
+            None => self.files.push(file),
         }
-        Ok(name)
+        Ok(())
     }
 
     /// These files and, after them, those of `programs` whose names they do not take.
@@ -209,31 +247,49 @@ impl Pushed {
         self.files.iter().chain(programs.iter().filter(is_free)).cloned().collect()
     }
 
-    /// Checks that every program and library can run in a guest that has `contents`.
+    /// Checks that all files together have room in a guest that has `contents`, and that every program and library can run
+    /// there; what lies in directories is data.
     ///
     /// # Errors
     ///
-    /// One cannot: with the first reason and what to do.
+    /// They have not, or one cannot: with the first reason and what to do.
     pub fn check(&self, contents: &Contents) -> Result<()> {
-        for file in &self.files {
+        self.check_room()?;
+        for file in self.files.iter().filter(|file| !file.name.contains('/')) {
             let called = self.called.contains(&file.name);
             let bytes = fs::read(&file.path).at("failed to read", &file.path)?;
             let mode = fs::metadata(&file.path).at("failed to look at", &file.path)?.permissions().mode();
-            let wrong = if called && mode & 0o111 == 0 {
-                Some(("is not executable".to_owned(), format!("chmod +x {}", file.path.display())))
-            } else if bytes.starts_with(b"\x7fELF") {
-                self.objection_to_elf(&bytes, contents)
-            } else if let Some(line) = bytes.strip_prefix(b"#!") {
-                let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-                self.objection_to_script(&String::from_utf8_lossy(line), contents)
-            } else {
-                called.then(|| (format!("is {}", kind_of(&bytes)), "build it for Linux on x86-64".to_owned()))
+            let wrong = match called && mode & 0o111 == 0 {
+                true => Some(("is not executable".to_owned(), format!("chmod +x {}", file.path.display()))),
+                false => objection(&bytes, called, &self.files, contents),
             };
             if let Some((what, next)) = wrong {
                 return Err(Error::usage(format!("{} {what}", file.path.display())).next(next));
             }
         }
         Ok(())
+    }
+
+    /// Checks that all files together have room on a node.
+    fn check_room(&self) -> Result<()> {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let (mut all, mut largest) = (0, (0, Path::new("")));
+        for Program { path, .. } in &self.files {
+            let bytes = fs::metadata(path).at("failed to look at", path)?.len();
+            all += bytes;
+            largest = largest.max((bytes, path));
+        }
+        if all <= ROOM_BYTES {
+            return Ok(());
+        }
+        let (room, path) = (mib(ROOM_BYTES), largest.1.display());
+        let text = format!(
+            "{} MiB are to be pushed, and a node takes {room}; {path} has {}",
+            mib(all),
+            mib(largest.0)
+        );
+        Err(Error::usage(text)
+            .next("push less, strip programs of their debug information, or make large data on the node"))
     }
 
     /// Checks that a shell in a guest that has `contents` finds the program that a command begins with, among
@@ -262,65 +318,19 @@ impl Pushed {
         };
         Err(Error::usage(format!("the guest has no program called {word}")).next(next))
     }
+}
 
-    /// Objection to an ELF file, and what to do.
-    fn objection_to_elf(&self, bytes: &[u8], contents: &Contents) -> Option<(String, String)> {
-        let elf = match Elf::parse(bytes) {
-            Ok(elf) => elf,
-            Err(error) => {
-                return Some((format!("is a damaged ELF file: {error}"), "build it again".to_owned()));
-            }
-        };
-        if elf.header.e_machine != EM_X86_64 || !elf.is_64 {
-            let bits = if elf.is_64 { 64 } else { 32 };
-            let machine = machine_to_str(elf.header.e_machine).trim_start_matches("EM_").to_owned();
-            return Some((
-                format!("is for another processor: {machine}, {bits} bits; the guest is X86_64, 64 bits"),
-                "build it for x86_64-unknown-linux-gnu".to_owned(),
-            ));
-        }
-        if let Some(interpreter) = elf.interpreter
-            && !contents.has(interpreter)
-        {
-            return Some((
-                format!("needs the interpreter {interpreter}, which the guest has not"),
-                "link it statically, or against the GNU C library of a Debian".to_owned(),
-            ));
-        }
-        let has = |name: &str| contents.has_library(name) || self.files.iter().any(|file| file.name == name);
-        let missing: Vec<&str> = elf.libraries.iter().copied().filter(|name| !has(name)).collect();
-        if !missing.is_empty() {
-            return Some((
-                format!("needs libraries that the guest has not: {}", missing.join(", ")),
-                "bring each with --push FILE, or link statically".to_owned(),
-            ));
-        }
-        let (needed, there) = (glibc::needed(&elf)?, contents.glibc()?);
-        (needed > there).then(|| {
-            (
-                format!("needs glibc {}.{}; the guest has {}.{}", needed.0, needed.1, there.0, there.1),
-                "build it on an older system, against an older sysroot, or statically".to_owned(),
-            )
-        })
-    }
-
-    /// Objection to a script whose first line is `#!` and `line`, and what to do.
-    fn objection_to_script(&self, line: &str, contents: &Contents) -> Option<(String, String)> {
-        let mut words = line.split_whitespace();
-        let interpreter = words.next()?;
-        let has = |name: &str| contents.has_program(name) || self.files.iter().any(|file| file.name == name);
-        let missing = if interpreter.ends_with("/env") {
-            words.find(|word| !word.starts_with('-')).filter(|name| !has(name))
-        } else {
-            Some(interpreter).filter(|path| !contents.has(path))
-        };
-        missing.map(|name| {
-            (
-                format!("is a script for {name}, which the guest has not"),
-                "the guest's shell is busybox: #!/bin/sh".to_owned(),
-            )
-        })
-    }
+/// The file beside a path that leads nowhere whose name is nearest to its own.
+fn near_file(path: &Path) -> Option<PathBuf> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = fs::read_dir(directory).ok()?;
+    let names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    let near = nearest(&path.file_name()?.to_string_lossy(), names.iter().map(String::as_str))?;
+    Some(path.with_file_name(near))
 }
 
 /// Name and value of a variable that a shell sets for one command: `NAME=VALUE`.
@@ -331,21 +341,11 @@ fn assignment(word: &str) -> Option<(&str, &str)> {
     (begins && name.bytes().all(is_name)).then_some((name, value))
 }
 
-/// Kind of a file that is neither an ELF file nor a script.
-fn kind_of(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => "a program for macOS",
-        [b'M', b'Z', ..] => "a program for Windows",
-        [] => "empty",
-        _ => "no program: neither an ELF file nor a script that begins with #!",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What a guest has, as far as these tests go.
+    /// Contents of a guest, as far as these tests go.
     fn contents() -> Contents {
         Contents::new(
             ["/bin/sh", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6", "/usr/bin/env"],
@@ -405,8 +405,42 @@ mod tests {
         }
         assert_eq!(Pushed::new(&[a.clone(), a.clone()]).unwrap().files.len(), 1);
         assert!(Pushed::new(&[a, b]).unwrap_err().to_string().contains("same name on the nodes"));
-        let error = Pushed::new(&[directory.path().to_owned()]).unwrap_err().to_string();
-        assert!(error.contains("is a directory"), "{error}");
+    }
+
+    #[test]
+    fn directory_is_pushed_with_all_that_it_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        fs::create_dir_all(data.join("deep/er")).unwrap();
+        for (name, text) in [("a", "x"), ("deep/er/b", ""), ("no-program", "\x7fELF")] {
+            fs::write(data.join(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink("a", data.join("link")).unwrap();
+        let pushed = Pushed::new(std::slice::from_ref(&data)).unwrap();
+        let names: Vec<&str> = pushed.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["data/a", "data/deep/er/b", "data/link", "data/no-program"]);
+        pushed.check(&contents()).unwrap();
+        std::os::unix::fs::symlink(".", data.join("loop")).unwrap();
+        let error = Pushed::new(&[data]).unwrap_err().to_string();
+        assert!(error.contains("loop cannot be pushed"), "{error}");
+    }
+
+    #[test]
+    fn more_than_a_node_takes_is_refused_before_it_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let large = directory.path().join("large");
+        fs::File::create(&large).unwrap().set_len(1 << 30).unwrap();
+        let error = Pushed::new(&[large]).unwrap().check(&contents()).unwrap_err().to_string();
+        assert!(error.contains("1024 MiB are to be pushed, and a node takes 200;"), "{error}");
+    }
+
+    #[test]
+    fn mistyped_path_names_the_nearest_file() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("server"), "x").unwrap();
+        let mut pushed = Pushed::below(directory.path(), &[]).unwrap();
+        let error = pushed.command("./sever -s").unwrap_err().to_string();
+        assert!(error.contains("is not there; the nearest is") && error.contains("/server\n"), "{error}");
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! Whether this computer can build programs for machines: the lab's sysroot is for one architecture.
+//! Ability of this computer to build programs for machines: the lab's sysroot is for one architecture.
 
 use crate::host::packages::TRIPLET;
 
-/// Whether this computer can build for machines at all: the lab's sysroot is for one architecture.
+/// True if this computer can build for machines at all: the lab's sysroot is for one architecture.
 pub fn is_builder() -> bool {
     builds(std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// Whether a computer like that can build for machines at all.
+/// True if a computer like that can build for machines at all.
 pub fn builds(os: &str, architecture: &str) -> bool {
     os == "linux" && architecture == ours()
 }

@@ -18,13 +18,13 @@ use crate::host::toolbox::set;
 pub struct DoctorRow {
     /// Its subject.
     pub name: &'static str,
-    /// How it stands.
+    /// Its state.
     pub mark: Mark,
-    /// Where it is, which version, why not.
+    /// Its place and version, or the reason that it is missing.
     pub detail: String,
 }
 
-/// How the thing of a [`DoctorRow`] stands.
+/// State of the thing of a [`DoctorRow`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// There, and usable.
@@ -62,7 +62,7 @@ pub fn report(host: &Host, built: bool) -> DoctorReport {
 }
 
 impl DoctorReport {
-    /// Whether scenarios can run on this computer.
+    /// True if scenarios can run on this computer.
     pub fn is_good(&self) -> bool {
         self.rows.iter().all(|row| matches!(row.mark, Mark::Found | Mark::Info))
     }

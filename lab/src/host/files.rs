@@ -1,4 +1,4 @@
-//! How many files a process may have open here.
+//! Limit of the files that a process may have open here.
 
 use rustix::process::{Resource, getrlimit};
 

@@ -21,7 +21,7 @@ pub const USABLE: RangeInclusive<u32> = 11..=15;
 /// The usable versions, the best known first: 14 is Debian 12's, which this project is tested with.
 pub const PREFERENCE: [u32; 5] = [14, 15, 13, 12, 11];
 
-/// Where Linux distributions put libclang.
+/// Directories in which Linux distributions put libclang.
 const PLACES: [&str; 7] = [
     "/usr/lib/llvm-*/lib",
     "/usr/lib/*-linux-gnu",
@@ -216,7 +216,7 @@ fn libraries(directory: &Path) -> Vec<Libclang> {
     found
 }
 
-/// Whether a file is called as libclang is: not libclang-cpp, not a static library.
+/// True if a file is called as libclang is: not libclang-cpp, not a static library.
 fn is_libclang(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("libclang") else {
         return false;

@@ -1,4 +1,4 @@
-//! How much memory this computer has left.
+//! Free memory of this computer.
 
 use std::fs;
 

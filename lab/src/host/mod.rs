@@ -1,4 +1,4 @@
-//! What this computer must have before the lab can run: found and named. Nothing is installed: what else is needed
+//! Requirements of the lab on this computer: found and named. Nothing is installed: what else is needed
 //! comes from packages into the cache ([`toolbox`], made of [`packages`]).
 //!
 //! - [`tree`]: where programs and files are looked up.

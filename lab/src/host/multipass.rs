@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use crate::base::command::Command;
 
-/// How long the client may take to say its version: nobody waits for a daemon to find out that there is none.
+/// Longest time that the client may take to say its version: nobody waits for a daemon to find out that there is none.
 const VERSION: Duration = Duration::from_secs(3);
 
-/// Whether there is Multipass here: its version, where its client names a daemon.
+/// Version of Multipass here, where its client names a daemon.
 pub fn version() -> Option<String> {
     version_of(Path::new("multipass"))
 }

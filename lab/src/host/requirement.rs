@@ -36,7 +36,7 @@ pub struct Requirement {
     cure: Cure,
 }
 
-/// How a requirement is found.
+/// Way in which a requirement is found.
 #[derive(Debug)]
 enum Probe {
     /// An executable file of the requirement's name.
@@ -62,7 +62,7 @@ pub enum Cure {
     Mirror,
 }
 
-/// How a requirement was found.
+/// Result of looking for a requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// There; the text says where or which version.

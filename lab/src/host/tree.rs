@@ -1,4 +1,4 @@
-//! Where programs and files of this computer are looked up.
+//! Programs and files of this computer, by name.
 //!
 //! A value, so that tests look into a directory of their own. Reads directories, changes nothing.
 

@@ -30,7 +30,7 @@ const WHEEL_SHA256: &str = "206d2789e4450a37d054e63b70451a6fc1873466397443fa13de
 /// SHA-256 of the library in it.
 const LIBRARY_SHA256: &str = "b65575a22e9a01ae558030fbfe563fd0a90eaf9050b8dcceb6fc9b09e91c3c0e";
 
-/// Where the library is in the wheel.
+/// Path of the library in the wheel.
 const LIBRARY: &str = "libclang-14.0.6.data/platlib/clang/native/libclang.so";
 
 /// The longest wait for pip's version.
@@ -42,7 +42,7 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// The longest wait for the archive to be unpacked.
 const UNPACK_LIMIT: Duration = Duration::from_secs(60);
 
-/// Where the library is in the cache directory `cache`, whether it is there or not; its name tells its
+/// Path of the library in the cache directory `cache`, whether it is there or not; its name tells its
 /// version.
 pub fn file(cache: &Path) -> PathBuf {
     cache.join("libclang-14.0.6.so")
@@ -57,12 +57,12 @@ pub fn check(file: &Path) -> Result<()> {
     compare(file, LIBRARY_SHA256)
 }
 
-/// Whether this computer can use what the wheel holds.
+/// True if this computer can use what the wheel holds.
 pub fn fits() -> bool {
     std::env::consts::ARCH == "x86_64"
 }
 
-/// Whether `host` has a pip that answers.
+/// True if `host` has a pip that answers.
 pub fn has_pip(host: &Host) -> bool {
     host.program("python3")
         .is_some_and(|python| Command::new([python]).args(["-m", "pip", "--version"]).run(ASK_LIMIT).is_ok())

@@ -1,4 +1,4 @@
-//! Whether what the programs were told agrees with what was on the wire.
+//! Agreement of the programs' completions with the wire.
 //!
 //! In: the programs' completions (one JSON object a line of standard output) and the messages of the
 //! capture. Each successful completion must have its message, in order, with the same kind, length and
@@ -35,7 +35,7 @@ enum WorkSide {
     Responder,
 }
 
-/// What a completion and a message have in common.
+/// Properties that a completion and a message have in common.
 #[derive(Debug)]
 struct WorkFacts {
     kind: String,
@@ -48,7 +48,7 @@ struct WorkFacts {
 }
 
 impl WorkFacts {
-    /// Whether the wire shows what a program was told.
+    /// True if the wire shows what a program was told.
     fn is_shown_by(&self, seen: &Self) -> bool {
         let is_same = self.kind == seen.kind || seen.is_cut_short && self.kind.starts_with(&seen.kind);
         is_same && (&self.status, self.bytes, self.imm) == (&seen.status, seen.bytes, seen.imm)
@@ -77,7 +77,7 @@ fn refused_with(code: NakCode) -> Option<&'static str> {
     }
 }
 
-/// Whether a completion with this status has a message that ended on the wire; what was flushed or given up has none.
+/// True if a completion with this status has a message that ended on the wire; what was flushed or given up has none.
 fn has_ended_on_the_wire(status: &str) -> bool {
     matches!(status, SUCCESS | "REM_INV_REQ_ERR" | "REM_ACCESS_ERR" | "REM_OP_ERR")
 }
@@ -104,7 +104,7 @@ pub fn disagreements(
     found
 }
 
-/// Whether a line is a result: a program that says one would have told its completions.
+/// True if a line is a result: a program that says one would have told its completions.
 fn is_result(line: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line.get("result").is_some())
 }
@@ -198,7 +198,7 @@ fn seen(message: &Message, side: WorkSide, status: &str) -> WorkFacts {
     }
 }
 
-/// How the message ended for one side; `None` if it did not, or if that side is not told.
+/// Status with which the message ended for one side; `None` if it did not, or if that side is not told.
 fn status_of(message: &Message, side: WorkSide) -> Option<&'static str> {
     match message.outcome {
         MessageOutcome::Acknowledged | MessageOutcome::Responded => Some(SUCCESS),

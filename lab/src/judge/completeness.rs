@@ -1,4 +1,4 @@
-//! Whether a capture holds everything that was sent: exactly what the kernels counted, or, where a device counts no
+//! Completeness of a capture: exactly what the kernels counted, or, where a device counts no
 //! packets, all that its own packets speak of.
 //!
 //! A capture that has *more* than a receiver counted lacks nothing: rxe drops uncounted what it cannot give to a queue pair.
@@ -24,10 +24,10 @@ mod discarded;
 
 pub use discarded::{Discarded, Why};
 
-/// What says that a capture is complete, or is not.
+/// Proof that a capture is complete, or is not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Completeness {
-    /// What is missing, or proved by nothing, each in a sentence.
+    /// Packets that are missing, or proved by nothing, each in a sentence.
     pub differences: Vec<String>,
     /// Packets that reached a node, and that its device did not take.
     pub discarded: Vec<Discarded>,
@@ -69,7 +69,7 @@ impl Completeness {
         proof
     }
 
-    /// How many packets a node's device did not take for a reason of that kind.
+    /// Number of packets that a node's device did not take for a reason of that kind.
     pub fn not_taken(&self, role: Role, is: impl Fn(&Why) -> bool) -> u64 {
         let of_node = self.discarded.iter().filter(|discarded| discarded.role == role && is(&discarded.why));
         of_node.map(|discarded| discarded.count).sum()
@@ -200,7 +200,7 @@ mod tests {
         analysis.finish()
     }
 
-    /// What is found if the server counted so many packets received.
+    /// Completeness if the server counted so many packets received.
     fn found(received: u64, client_exit: i32) -> Completeness {
         found_with(received, client_exit, |_| ())
     }
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(found.differences, [""; 0]);
     }
 
-    /// What is found of the first sample, without one of its packets, if these nodes count and the others do not.
+    /// Completeness of the first sample, without one of its packets, if these nodes count and the others do not.
     fn found_without(at: usize, counting: &[Role]) -> Completeness {
         let artifacts = tempfile::tempdir().unwrap();
         let pair = Pair::new(1);

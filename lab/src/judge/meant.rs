@@ -1,4 +1,4 @@
-//! What makes a red run green, if it is meant as it was: options of `run`, or lines of a scenario.
+//! Changes that make a red run green, if it is meant as it was: options of `run`, or lines of a scenario.
 //!
 //! Whatever is found is tried: the run is judged once more with it, and only what is green then is told.
 
@@ -49,10 +49,7 @@ fn exit(evidence: &RunEvidence, role: Role, wanted: &mut RunEvidence, meant: &mu
         return Some(());
     }
     let code = code?;
-    match role {
-        Role::Server => wanted.scenario.expect.server.exit = code,
-        Role::Client => wanted.scenario.expect.client.exit = code,
-    }
+    wanted.scenario.expect.of(role).exit = code;
     meant.options.push(format!("--{role}-exit {code}"));
     meant.lines.push(format!("[expect.{role}] exit = {code}"));
     Some(())
@@ -80,10 +77,7 @@ fn findings(evidence: &RunEvidence, report: &Report, wanted: &mut RunEvidence, m
 /// Counters of trouble that moved on otherwise than expected.
 fn counters(evidence: &RunEvidence, role: Role, wanted: &mut RunEvidence, meant: &mut Meant) {
     let Some(node) = evidence.nodes.get(&role) else { return };
-    let expected = match role {
-        Role::Server => &mut wanted.scenario.expect.server.counters,
-        Role::Client => &mut wanted.scenario.expect.client.counters,
-    };
+    let expected = &mut wanted.scenario.expect.of(role).counters;
     let mut lines = Vec::new();
     for (name, moved) in &node.counters {
         let count = expected.get(name).copied().unwrap_or(Count::Exactly(0));

@@ -58,7 +58,7 @@ pub fn check(file: &Path) -> Result<()> {
         .next("name another file for the accepted trace; this one stays as it is"))
 }
 
-/// Where a scenario's accepted trace is, among others in `directory`.
+/// File of a scenario's accepted trace, among others in `directory`.
 pub fn file(directory: &Path, scenario: &str) -> PathBuf {
     directory.join(format!("{scenario}.snap"))
 }
@@ -118,13 +118,13 @@ pub fn difference(snapshot: &str, trace: &str) -> Option<String> {
     Some(text)
 }
 
-/// Whether the snapshot of a scenario is there without insta's header, as `run --accept` writes it: insta takes the first lines of
+/// True if the snapshot of a scenario is there without insta's header, as `run --accept` writes it: insta takes the first lines of
 /// such a trace for a header of an older form.
 pub fn is_plain(directory: &Path, scenario: &str) -> bool {
     fs::read_to_string(file(directory, scenario)).is_ok_and(|text| !text.starts_with("---\n"))
 }
 
-/// What follows the header of a snapshot file.
+/// Text behind the header of a snapshot file.
 pub(crate) fn content(file: &str) -> &str {
     file.strip_prefix("---\n")
         .and_then(|rest| rest.split_once("\n---\n"))

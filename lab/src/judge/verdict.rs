@@ -11,7 +11,7 @@ use crate::base::role::Role;
 use crate::judge::diagnosis::Diagnosis;
 use crate::node::Provenance;
 
-/// Why a run failed, in the order in which a headline is chosen.
+/// Reasons that a run failed, in the order in which a headline is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Reason {
@@ -54,9 +54,9 @@ impl fmt::Display for Reason {
 /// One check that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Which check.
+    /// The check.
     pub reason: Reason,
-    /// What was wrong; the first line says it in short.
+    /// The fault in words, in short in the first line.
     pub text: String,
 }
 
@@ -69,52 +69,52 @@ pub struct Meant {
     pub lines: Vec<String>,
 }
 
-/// What came of one scenario.
+/// Outcome of one scenario.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verdict {
     /// The scenario.
     pub scenario: String,
-    /// Whether every check passed.
+    /// True if every check passed.
     pub passed: bool,
     /// The first failed check's reason.
     pub headline: Option<Reason>,
     /// All failed checks, in the order of their reasons.
     pub failures: Vec<Failure>,
-    /// Why it failed, as far as the evidence tells, the cause first; they head the verdict.
+    /// Causes of its failure, as far as the evidence tells, the most direct first; they head the verdict.
     pub causes: Vec<Diagnosis>,
-    /// What is told and held against nobody: deviations of SoftRoCE.
+    /// Remarks that are held against nobody: deviations of SoftRoCE.
     pub notes: Vec<Diagnosis>,
-    /// What the checks that passed are worth, in a few words: "complete: 12 packets by rxe's counters".
+    /// Worth of the checks that passed, in a few words: "complete: 12 packets by rxe's counters".
     pub proof: String,
     /// RoCEv2 packets in the capture.
     pub packets: u64,
     /// The rules that the wire breaks, expected or not, by name.
     pub findings: Vec<String>,
-    /// How long the run took, machines included.
+    /// Duration of the run, machines included.
     pub seconds: f64,
-    /// Whether a machine stood still: the requester's ACK timeout ran out, in a scenario that gives it no reason to, or a
+    /// True if a machine stood still: the requester's ACK timeout ran out, in a scenario that gives it no reason to, or a
     /// check failed and a kernel says that the host did not let it run. Such a run proves nothing.
     pub is_disturbed: bool,
-    /// Whether the scenario was run once more for that, so that the other run counts.
+    /// True if the scenario was run once more for that, so that the other run counts.
     pub is_superseded: bool,
-    /// Why the scenario was not run; neither passed nor failed then.
+    /// Reason that the scenario was not run; neither passed nor failed then.
     pub not_run: Option<String>,
     /// It was not run, or not to its end, because the invocation ended: red.
     pub is_interrupted: bool,
-    /// What a green run has proven beside the proof that its capture is complete.
+    /// Proofs of a green run beside that its capture is complete.
     pub proven: String,
-    /// Which provider's machines, and what ran them.
+    /// The provider, and what ran its machines.
     pub provider: String,
-    /// What each machine runs, as far as that is known.
+    /// Release and kernel of each machine, as far as that is known.
     pub provenance: BTreeMap<Role, Provenance>,
-    /// What is declared to differ on these machines, by keys; empty where nothing is.
+    /// Declared differences of these machines, by keys; empty where there are none.
     pub differs: String,
-    /// Where everything about the run is kept.
+    /// Directory in which everything about the run is kept.
     pub artifacts: PathBuf,
     /// The command that runs it again.
     pub replay: String,
-    /// What is added to that command to accept a trace that is meant.
+    /// Option that makes that command accept a trace that is meant.
     pub accept: String,
     /// Expectations that would have made the run green but for its trace, if it is meant.
     pub meant: Option<Meant>,
@@ -127,7 +127,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether nothing but the trace is in question, so that a person may accept it.
+    /// True if nothing but the trace is in question, so that a person may accept it.
     pub fn can_be_accepted(&self) -> bool {
         !self.is_disturbed && self.failures.iter().all(|failure| failure.reason == Reason::Wire)
     }
@@ -173,7 +173,7 @@ impl Verdict {
         plain(&mut self.proof);
     }
 
-    /// What a red verdict says in one line: its cause, else its first failed check.
+    /// A red verdict in one line: its cause, else its first failed check.
     pub fn headline_text(&self) -> String {
         match (self.causes.first(), self.failures.first()) {
             (Some(Diagnosis { cause, sentence, .. }), Some(_)) => format!("{cause}: {sentence}"),

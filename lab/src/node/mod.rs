@@ -1,4 +1,4 @@
-//! What every source of machines gives.
+//! Interface of every source of machines.
 //!
 //! - [`pair`]: two nodes, and what can be asked of them
 //! - [`parcel`]: files on their way to a node and back

@@ -1,4 +1,4 @@
-//! What every provider of machines gives: two nodes, and what can be asked of them.
+//! Traits of every provider of machines: two nodes, and what can be asked of them.
 //!
 //! No type of one provider appears here. The nodes are named `server` and `client` everywhere.
 
@@ -22,7 +22,7 @@ use crate::scenario::network::Network;
 use crate::scenario::network::Wire;
 use crate::wire::captured::Captured;
 
-/// How long one look at a running command waits before the machines are looked at.
+/// Longest time that one look at a running command waits before the machines are looked at.
 pub const SLICE: Duration = Duration::from_millis(250);
 
 /// Release and kernel of a machine.
@@ -45,11 +45,11 @@ impl fmt::Display for Provenance {
 pub struct Plan<'a> {
     /// Programs that are deployed, first on PATH.
     pub programs: &'a [Program],
-    /// How the nodes reach each other.
+    /// Network between the nodes.
     pub network: Network,
     /// Faults of packets on the way.
     pub faults: &'a [Fault],
-    /// Where logs of the machines go; it exists.
+    /// Directory for logs of the machines; it exists.
     pub artifacts: &'a Path,
 }
 
@@ -141,7 +141,7 @@ pub trait NodePair {
         }
     }
 
-    /// How a person reaches a node from another terminal.
+    /// Command by which a person reaches a node from another terminal.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ pub trait NodePair {
     /// The capture cannot be started.
     fn start_capture(&self, file: &Path) -> Result<()>;
 
-    /// How many RoCEv2 packets the recording holds so far, by node.
+    /// Number of RoCEv2 packets that the recording holds so far, by node.
     ///
     /// # Errors
     ///

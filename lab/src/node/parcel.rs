@@ -45,12 +45,12 @@ pub struct Item {
     pub mode: u32,
 }
 
-/// Where a parcel goes on a node.
+/// Place on a node to which a parcel goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Destination<'a> {
     /// The path.
     pub path: &'a str,
-    /// Whether it has to be a directory, made if need be; otherwise it may be the new name of the one item.
+    /// True if it has to be a directory, made if need be; otherwise it may be the new name of the one item.
     pub is_directory: bool,
 }
 

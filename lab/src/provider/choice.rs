@@ -1,4 +1,4 @@
-//! Which machines were asked for: what a selection's names lead to.
+//! Choice of machines: what a selection's names lead to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub fn usual() -> ProviderName {
     if host::multipass::version().is_some() { ProviderName::Multipass } else { ProviderName::Qemu }
 }
 
-/// Which machines.
+/// Chosen machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// QEMU guests of our own.
@@ -36,6 +36,8 @@ pub enum Choice {
         guest: &'static Release,
         /// Packages of that release which they have beside the usual ones.
         packages: Vec<String>,
+        /// Kernel modules that they have beside the usual ones.
+        modules: Vec<String>,
         /// The number that their randomness follows from.
         seed: Option<u64>,
     },
@@ -43,14 +45,14 @@ pub enum Choice {
     Multipass {
         /// Image and sizes of each.
         shape: Shape,
-        /// Where programs are built; by itself if nobody says.
+        /// Place where programs are built; by itself if nobody says.
         build: Option<BuildPlace>,
     },
     /// Two hosts that exist.
     Ssh {
         /// The file that names them.
         hosts: PathBuf,
-        /// Where programs are built; by itself if nobody says.
+        /// Place where programs are built; by itself if nobody says.
         build: Option<BuildPlace>,
     },
 }
@@ -79,6 +81,7 @@ impl Choice {
                 accel: asked.accel.unwrap_or_default(),
                 guest: asked.release.guest.map_or(Ok(Release::usual()), |name| Release::named(&name))?,
                 packages: asked.release.packages,
+                modules: Vec::new(),
                 seed: asked.seed,
             },
             ProviderName::Multipass => {
@@ -106,13 +109,14 @@ impl Choice {
         })
     }
 
-    /// The same with more packages, of machines whose packages the lab chooses.
+    /// The same with more packages and kernel modules, of machines of which the lab chooses those.
     #[must_use]
-    pub fn with_packages(self, more: &[String]) -> Choice {
+    pub fn with_more(self, more_packages: &[String], more_modules: &[String]) -> Choice {
         match self {
-            Choice::Qemu { accel, guest, mut packages, seed } => {
-                packages.extend(more.iter().cloned());
-                Choice::Qemu { accel, guest, packages, seed }
+            Choice::Qemu { accel, guest, mut packages, mut modules, seed } => {
+                packages.extend(more_packages.iter().cloned());
+                modules.extend(more_modules.iter().cloned());
+                Choice::Qemu { accel, guest, packages, modules, seed }
             }
             other => other,
         }
@@ -122,7 +126,7 @@ impl Choice {
     pub fn selection(&self) -> Selection {
         let named = Selection { provider: Some(self.name()), build: self.build(), ..Selection::default() };
         match self.clone() {
-            Choice::Qemu { accel, guest, packages, seed } => {
+            Choice::Qemu { accel, guest, packages, seed, .. } => {
                 let release = ReleaseOption { guest: Some(guest.name.clone()), packages };
                 Selection { accel: Some(accel), release, seed, ..named }
             }
@@ -144,9 +148,9 @@ impl Choice {
     fn asked(&self) -> Vec<(&'static str, String)> {
         let usual = match self {
             Choice::Qemu { .. } => {
-                let packages = Vec::new();
-                Choice::Qemu { accel: AccelChoice::Auto, guest: Release::usual(), packages, seed: None }
-                    .selection()
+                let (packages, modules) = (Vec::new(), Vec::new());
+                let (accel, guest) = (AccelChoice::Auto, Release::usual());
+                Choice::Qemu { accel, guest, packages, modules, seed: None }.selection()
             }
             Choice::Multipass { .. } => {
                 Choice::Multipass { shape: Shape::default(), build: None }.selection()
@@ -209,7 +213,7 @@ impl Choice {
         }
     }
 
-    /// Where programs are built, if that was said.
+    /// Place where programs are built, if that was said.
     pub fn build(&self) -> Option<BuildPlace> {
         match self {
             Choice::Qemu { .. } => None,
@@ -224,8 +228,8 @@ impl Choice {
     /// As [`Qemu::new`] and [`Ssh::new`].
     pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<MachineSource> {
         Ok(match self {
-            Choice::Qemu { accel, guest, packages, seed } => {
-                let recipe = Recipe::lab(guest).with(packages);
+            Choice::Qemu { accel, guest, packages, modules, seed } => {
+                let recipe = Recipe::lab(guest).with(packages, modules);
                 MachineSource::Qemu(Box::new(Qemu::of(&recipe, cache.clone(), *accel, guard_program, *seed)?))
             }
             Choice::Multipass { shape, build } => {
@@ -291,7 +295,7 @@ mod tests {
     use super::*;
 
     fn qemu(accel: AccelChoice, guest: &'static Release, seed: Option<u64>) -> Choice {
-        Choice::Qemu { accel, guest, packages: Vec::new(), seed }
+        Choice::Qemu { accel, guest, packages: Vec::new(), modules: Vec::new(), seed }
     }
 
     fn other() -> &'static Release {
@@ -310,6 +314,7 @@ mod tests {
                     accel: auto,
                     guest: usual,
                     packages: vec!["fio".into(), "qperf".into()],
+                    modules: Vec::new(),
                     seed: None,
                 },
                 "--packages fio,qperf",

@@ -1,4 +1,4 @@
-//! Where machines come from, one module a provider.
+//! Sources of machines, one module a provider.
 
 pub mod choice;
 pub mod multipass;

@@ -1,4 +1,4 @@
-//! What a run leaves behind: all that a verdict is judged from, kept in the artifact directory.
+//! Evidence of a run: all that a verdict is judged from, kept in the artifact directory.
 //!
 //! Judging reads only this and the capture, so a kept directory can be judged again without machines.
 
@@ -26,13 +26,20 @@ pub const FILE: &str = "evidence.json";
 /// Evidence of one node.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NodeEvidence {
-    /// Whether the scenario's command was started; what was not heard of again says nothing of the command then.
+    /// True if the scenario's command was started; what was not heard of again says nothing of the command then.
     #[serde(default)]
     pub is_started: bool,
-    /// How the scenario's command ended; `None` if it was never started, or never answered for.
+    /// Output of the scenario's command, and its end; `None` if it was never started, or never answered for.
     pub output: Option<Output>,
-    /// Whether the command was still running at the limit, and stopped then.
+    /// Outputs of the scenario's commands in their order, where the node has several: `output` has all of them then, first what
+    /// ended well, and the exit code of one that did not.
+    #[serde(default)]
+    pub each: Vec<Output>,
+    /// True if the command was still running at the limit, and stopped then.
     pub is_timed_out: bool,
+    /// Programs that stood still when the limit had come, by name: a signal had stopped them.
+    #[serde(default)]
+    pub halted: Vec<String>,
     /// RoCEv2 packets that rxe counted while the capture ran: sent and received.
     pub sent: Option<u64>,
     /// See `sent`.
@@ -40,7 +47,7 @@ pub struct NodeEvidence {
     /// Its RDMA device counts no packets, as cards other than SoftRoCE do not.
     #[serde(default)]
     pub counts_no_packets: bool,
-    /// How far each counter of the RDMA device moved on while the capture ran.
+    /// Distance that each counter of the RDMA device moved on while the capture ran.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
     /// Counts of netem, where that makes the scenario's faults.
@@ -48,10 +55,10 @@ pub struct NodeEvidence {
     pub netem: Option<Counted>,
     /// The kernel log from the scenario's start on, as `<level>[seconds] text`.
     pub kernel_log: String,
-    /// Whether the lab stopped the command since its peer had failed.
+    /// True if the lab stopped the command since its peer had failed.
     #[serde(default)]
     pub is_stopped: bool,
-    /// Whether the scenario's signal asked the command to end once its client had.
+    /// True if the scenario's signal asked the command to end once its client had.
     #[serde(default)]
     pub was_asked_to_end: bool,
     /// All of its addresses, by which packets are known as its own; without those the one on the RDMA network.
@@ -62,9 +69,26 @@ pub struct NodeEvidence {
 impl NodeEvidence {
     /// Takes note of the end of the scenario's command.
     pub fn has_ended(&mut self, output: Output, is_timed_out: bool) {
-        let addresses = std::mem::take(&mut self.addresses);
+        let (addresses, halted) = (std::mem::take(&mut self.addresses), std::mem::take(&mut self.halted));
         let output = Some(output);
-        *self = NodeEvidence { is_started: true, output, is_timed_out, addresses, ..Default::default() };
+        *self =
+            NodeEvidence { is_started: true, output, is_timed_out, addresses, halted, ..Default::default() };
+    }
+
+    /// Takes note of the ends of several commands, each of which has to end with `expected`.
+    pub fn have_ended(&mut self, each: Vec<Output>, expected: i32, is_timed_out: bool) {
+        let (good, bad): (Vec<&Output>, Vec<&Output>) =
+            each.iter().partition(|output| output.code == Some(expected));
+        let code = bad.first().map_or(Some(expected), |output| output.code);
+        let mut all = Output { code, stdout: String::new(), stderr: String::new() };
+        for output in good.into_iter().chain(bad.into_iter().rev()) {
+            all.stdout.push_str(&output.stdout);
+            all.stderr.push_str(&output.stderr);
+        }
+        self.has_ended(all, is_timed_out);
+        if each.len() > 1 {
+            self.each = each;
+        }
     }
 }
 
@@ -82,7 +106,7 @@ pub struct RunEvidence {
     /// Option that makes `replay` accept the new trace.
     #[serde(default)]
     pub accept: String,
-    /// Which provider's machines, and what ran them.
+    /// The provider, and what ran its machines.
     pub provider: String,
     /// Release and kernel of each machine, as far as they are known.
     #[serde(default)]
@@ -99,7 +123,7 @@ pub struct RunEvidence {
     pub met: Option<Met>,
     /// Reason why the run did not come to its end, if there is one.
     pub failure: Option<Failed>,
-    /// How long things took, in seconds: `up` (the machines), `programs` (from the server's start to both
+    /// Durations, in seconds: `up` (the machines), `programs` (from the server's start to both
     /// programs' end), `down`, and `harness`: all but the programs.
     pub seconds: BTreeMap<String, f64>,
 }
@@ -107,13 +131,13 @@ pub struct RunEvidence {
 /// An error of the lab during a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Failed {
-    /// Which part of the lab failed.
+    /// The part of the lab that failed.
     pub kind: FailedKind,
     /// The error's whole text.
     pub text: String,
 }
 
-/// Which part of the lab failed: [`Kind`], as far as a run goes.
+/// Part of the lab that failed: [`Kind`], as far as a run goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailedKind {
@@ -163,7 +187,7 @@ impl RunEvidence {
         self.nodes.entry(role).or_default()
     }
 
-    /// Whether a program ended as it has to: with the expected exit code, or by the signal that asked it to.
+    /// True if a program ended as it has to: with the expected exit code, or by the signal that asked it to.
     pub fn has_ended_well(&self, role: Role) -> bool {
         let Some(node) = self.nodes.get(&role) else { return false };
         let code = node.output.as_ref().and_then(|output| output.code);
@@ -202,7 +226,7 @@ impl RunEvidence {
         all.chain(self.addresses.iter().map(|(role, address)| (*role, *address)))
     }
 
-    /// How long the whole run took, machines included.
+    /// Duration of the whole run, machines included.
     pub fn total_seconds(&self) -> f64 {
         let seconds = |what: &str| self.seconds.get(what).copied().unwrap_or(0.0);
         seconds("harness") + seconds("programs")
@@ -214,10 +238,14 @@ impl RunEvidence {
     ///
     /// The directory cannot be written.
     pub fn write(&self, artifacts: &Path) -> Result<()> {
+        let text = |output: &Output| format!("{}{}", output.stdout, output.stderr);
         for (role, node) in &self.nodes {
             if let Some(output) = &node.output {
-                let text = format!("{}{}", output.stdout, output.stderr);
-                write_whole(&artifacts.join(format!("{role}.out")), text.as_bytes())?;
+                write_whole(&artifacts.join(format!("{role}.out")), text(output).as_bytes())?;
+            }
+            for (index, output) in node.each.iter().enumerate() {
+                let file = format!("{role}-{}.out", index + 1);
+                write_whole(&artifacts.join(file), text(output).as_bytes())?;
             }
             write_whole(&artifacts.join(format!("dmesg-{role}.txt")), node.kernel_log.as_bytes())?;
         }
@@ -237,5 +265,22 @@ impl RunEvidence {
         serde_json::from_slice(&text).map_err(|source| {
             Error::setup(format!("{} is not a run's evidence", path.display())).source(source)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_several_programs_that_failed_is_told_last_and_by_its_code() {
+        let output =
+            |code, text: &str| Output { code: Some(code), stdout: text.to_owned(), stderr: String::new() };
+        let mut node = NodeEvidence { halted: vec!["x".to_owned()], ..NodeEvidence::default() };
+        node.have_ended(vec![output(0, "a\n"), output(3, "b\n"), output(0, "c\n")], 0, false);
+        assert_eq!(node.output, Some(output(3, "a\nc\nb\n")));
+        assert_eq!((node.each.len(), node.halted.len()), (3, 1));
+        node.have_ended(vec![output(0, "a\n")], 0, false);
+        assert_eq!((node.output, node.each.len()), (Some(output(0, "a\n")), 0));
     }
 }

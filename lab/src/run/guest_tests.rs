@@ -12,13 +12,13 @@ use crate::guest::contents::ENVIRONMENT;
 use crate::node::Node;
 use crate::run::kernel_log;
 
-/// How long one test may take.
+/// Longest time that one test may take.
 pub const TEST_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a test binary may take to list its tests.
+/// Longest time that a test binary may take to list its tests.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 
-/// How many of a failed test's last lines are shown.
+/// Number of a failed test's last lines that are shown.
 const TAIL_LINES: usize = 30;
 
 /// A test in a deployed test binary.
@@ -30,7 +30,7 @@ pub struct GuestTest {
     pub name: String,
 }
 
-/// How a test ended.
+/// End of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TestEnd {
     /// Ran and passed, and the node's kernel had no objection.

@@ -6,14 +6,18 @@ use crate::base::error::{Error, Result};
 /// Lines that a healthy node logs, each with its reason.
 const ALLOWED: &str = include_str!("../../guest/kernel-log.allow");
 
-/// Lines that kernels later than 6.1 log of a work request that failed: of a requester, and of a responder's RECV.
-pub const FAILED_REQUESTS: [&str; 2] =
-    ["make_send_cqe: non-flush error status = ", "do_complete: non-flush error status = "];
+/// Lines that kernels later than 6.1 log of a work request that failed (of a requester, and of a responder's RECV) and of memory that
+/// was not registered.
+pub const FAILED_REQUESTS: [&str; 3] = [
+    "make_send_cqe: non-flush error status = ",
+    "do_complete: non-flush error status = ",
+    "rxe_reg_user_mr: returned err = ",
+];
 
 /// Lines of a node that stood still, each with its reason.
 const STALLED: &str = include_str!("../../guest/kernel-log.stalled");
 
-/// How long after it said that a processor stalled a kernel prints what that did, in seconds.
+/// Longest time, in seconds, after which a kernel that said that a processor stalled prints what that did.
 const DUMP_S: f64 = 1.0;
 
 /// Level `warning`; lower numbers are worse.
@@ -70,7 +74,7 @@ fn entries(list: &str) -> impl Iterator<Item = &str> {
     lines.filter_map(|line| Some(line.split_once(" # ")?.0.trim()))
 }
 
-/// Whether a line has all parts of an entry, in their order.
+/// True if a line has all parts of an entry, in their order.
 fn has_parts(line: &str, entry: &str) -> bool {
     let mut rest = line;
     entry.split(" … ").all(|part| match rest.split_once(part) {

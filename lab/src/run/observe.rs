@@ -12,34 +12,38 @@ use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::program::Program;
 use crate::base::progress::Step;
 use crate::base::role::Role;
-use crate::guest::contents::ENVIRONMENT;
 use crate::guest::image::release::Release;
 use crate::node::{NodePair, Plan, Provider, Running, SLICE};
 use crate::run::evidence::RunEvidence;
-use crate::run::kernel_log;
+use crate::run::swapped::Swapped;
+use crate::run::{conditions, kernel_log};
 use crate::scenario::Scenario;
 use crate::scenario::counters::Counters;
 use crate::scenario::fault::{Met, netem};
+use crate::scenario::placeholder;
 use crate::scenario::ready::Ready;
 use crate::wire::capture::CAPTURE;
 
-/// How long counters and capture may take to agree after the programs have ended.
+/// Longest time that counters and capture may take to agree after the programs have ended.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long counters may stand still and not agree until that is taken for the truth: a packet to a queue pair
+/// Longest time that counters may stand still and not agree until that is taken for the truth: a packet to a queue pair
 /// that is gone is delivered, and not counted by rxe.
 const STILL_LIMIT: Duration = Duration::from_millis(600);
 
-/// How long a server may run on once its client has failed.
+/// Longest time that a server may run on once its client has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
 
-/// How long a program may take to end once it was asked to.
+/// Longest time that what a server has left behind may take to listen once the server itself has ended.
+const AFTER_END: Duration = Duration::from_secs(2);
+
+/// Longest time that a program may take to end once it was asked to.
 const ASKED_LIMIT: Duration = Duration::from_secs(2);
 
 /// The shell of a program outlives what asks that to end, and tells how it did.
 const HEEDLESS: &str = "trap : TERM INT HUP USR1 USR2";
 
-/// How long a short command on a node may take.
+/// Longest time that a short command on a node may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
 /// A scenario with what it is run and judged by.
@@ -74,6 +78,8 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
     evidence.differences = provider.differences();
     let started = Instant::now();
     let Case { scenario, programs, .. } = *case;
+    let swapped = Swapped::new(provider);
+    let provider: &dyn Provider = if scenario.swap { &swapped } else { provider };
     let plan = Plan { programs, network: scenario.network, faults: &scenario.faults, artifacts };
     match possible(provider, scenario).and_then(|()| provider.bring_up(&plan)) {
         Ok(pair) => {
@@ -117,13 +123,14 @@ fn observe(pair: &dyn NodePair, artifacts: &Path, evidence: &mut RunEvidence) ->
     for role in Role::BOTH {
         evidence.addresses.insert(role, pair.node(role).address());
     }
+    conditions::load(pair, &scenario.modules)?;
     let before = Before::look(pair)?;
     for (role, addresses) in &before.addresses {
         evidence.node(*role).addresses.clone_from(addresses);
     }
     pair.start_capture(&artifacts.join(CAPTURE))?;
     let started = Instant::now();
-    let programs = run_programs(pair, &scenario, &before.listeners, evidence);
+    let programs = run_programs(pair, &scenario, &before, evidence);
     evidence.seconds.insert("programs".to_owned(), started.elapsed().as_secs_f64());
     let settled = settle(pair, &before, evidence);
     if !scenario.faults.is_empty() {
@@ -148,6 +155,8 @@ struct Before {
     uptime_s: BTreeMap<Role, f64>,
     /// Listeners on the server.
     listeners: String,
+    /// Values that stand still on each node.
+    halted: BTreeMap<Role, String>,
     /// All addresses of each node.
     addresses: BTreeMap<Role, Vec<IpAddr>>,
 }
@@ -173,12 +182,14 @@ fn addresses(printed: &str) -> Vec<IpAddr> {
 
 impl Before {
     fn look(pair: &dyn NodePair) -> Result<Before> {
-        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES])?;
+        let outputs =
+            on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES, conditions::HALTED])?;
         let mut before = Before {
             counters: BTreeMap::new(),
             uptime_s: BTreeMap::new(),
             listeners: outputs[&Role::Server][2].clone(),
             addresses: outputs.iter().map(|(role, output)| (*role, addresses(&output[3]))).collect(),
+            halted: outputs.iter().map(|(role, output)| (*role, output[4].clone())).collect(),
         };
         for (role, output) in outputs {
             before.counters.insert(role, Counters::parse(&output[0])?);
@@ -203,26 +214,37 @@ fn on_both<const N: usize>(pair: &dyn NodePair, commands: &[&str; N]) -> Result<
 fn run_programs(
     pair: &dyn NodePair,
     scenario: &Scenario,
-    heard_before: &str,
+    before: &Before,
     evidence: &mut RunEvidence,
 ) -> Result<()> {
     let deadline = Instant::now() + scenario.timeout();
     let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
     let address = |role| pair.node(role).address().to_string();
-    let command = |role| format!("{HEEDLESS}; {ENVIRONMENT}; {}", scenario.filled(role, address));
+    let script = |command: &str| {
+        format!("{HEEDLESS}; {}", conditions::script(scenario, &placeholder::filled(command, address)))
+    };
 
-    let mut server = server_node.start(&command(Role::Server))?;
+    let mut server = server_node.start(&script(&scenario.server))?;
     evidence.node(Role::Server).is_started = true;
-    if !wait_ready(pair, server.as_mut(), heard_before, evidence, deadline)? {
+    if !wait_ready(pair, server.as_mut(), before, evidence, deadline)? {
         // A client would only wait for it.
         return Ok(());
     }
-    let mut client = client_node.start(&command(Role::Client))?;
+    let mut clients = Vec::new();
+    for command in scenario.commands_of(Role::Client) {
+        clients.push(client_node.start(&script(command))?);
+    }
     evidence.node(Role::Client).is_started = true;
-    let (output, is_timed_out) = finish(pair, client.as_mut(), deadline)?;
+    let (mut outputs, mut is_timed_out) = (Vec::new(), false);
+    for client in &mut clients {
+        let (output, is_late) = finish(pair, client.as_mut(), (Role::Client, before, evidence), deadline)?;
+        outputs.push(output);
+        is_timed_out |= is_late;
+    }
+    let expected = scenario.expect.client.exit;
     // A server whose client failed may wait for ever; it gets a moment to notice.
-    let has_failed = is_timed_out || output.code != Some(scenario.expect.client.exit);
-    evidence.node(Role::Client).has_ended(output, is_timed_out);
+    let has_failed = is_timed_out || outputs.iter().any(|output| output.code != Some(expected));
+    evidence.node(Role::Client).have_ended(outputs, expected, is_timed_out);
     if evidence.node(Role::Server).output.is_some() {
         // It has left something behind that served.
         return Ok(());
@@ -236,7 +258,7 @@ fn run_programs(
         (None, true) => deadline.min(Instant::now() + AFTER_FAILURE),
         (None, false) => deadline,
     };
-    let (output, is_stopped) = finish(pair, server.as_mut(), patience)?;
+    let (output, is_stopped) = finish(pair, server.as_mut(), (Role::Server, before, evidence), patience)?;
     let is_timed_out = is_stopped && signal.is_none() && Instant::now() >= deadline;
     let node = evidence.node(Role::Server);
     node.has_ended(output, is_timed_out);
@@ -245,8 +267,14 @@ fn run_programs(
     Ok(())
 }
 
-/// Waits for a program's end, or stops it at the deadline, at first by asking; says which.
-fn finish(pair: &dyn NodePair, running: &mut dyn Running, deadline: Instant) -> Result<(Output, bool)> {
+/// Waits for a program's end, or stops it at the deadline, at first by asking, and notes what stands still on its node; says
+/// which.
+fn finish(
+    pair: &dyn NodePair,
+    running: &mut dyn Running,
+    (role, before, evidence): (Role, &Before, &mut RunEvidence),
+    deadline: Instant,
+) -> Result<(Output, bool)> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match running.wait(left.min(SLICE)) {
@@ -255,6 +283,7 @@ fn finish(pair: &dyn NodePair, running: &mut dyn Running, deadline: Instant) -> 
             Err(error) => return Err(error),
         }
         if left.is_zero() {
+            evidence.node(role).halted = conditions::halted(pair, role, &before.halted[&role])?;
             running.signal("TERM")?;
             return match running.wait(ASKED_LIMIT) {
                 Err(error) if error.kind() == Kind::Timeout => Ok((running.stop()?, true)),
@@ -269,13 +298,14 @@ fn finish(pair: &dyn NodePair, running: &mut dyn Running, deadline: Instant) -> 
 fn wait_ready(
     pair: &dyn NodePair,
     server: &mut dyn Running,
-    before: &str,
+    before: &Before,
     evidence: &mut RunEvidence,
     deadline: Instant,
 ) -> Result<bool> {
     let node = pair.node(Role::Server);
     let (ready, started) = (evidence.scenario.ready, Instant::now());
     let expected = evidence.scenario.expect.server.exit;
+    let mut ended: Option<Instant> = None;
     while Instant::now() < deadline {
         let is_ready = match ready {
             Ready::Delay { seconds } => started.elapsed() >= Duration::from_secs(seconds),
@@ -284,14 +314,17 @@ fn wait_ready(
                 let listeners = pair.wait_for(look.as_mut(), "a look at what listens", COMMAND_LIMIT)?.stdout;
                 match ready {
                     Ready::Port(port) => listens_on(&listeners, port),
-                    _ => listeners != before,
+                    _ => listeners != before.listeners,
                 }
             }
         };
         if is_ready {
             return Ok(true);
         }
-        if evidence.node(Role::Server).output.is_some() {
+        if let Some(ended) = ended {
+            if ready == Ready::Listener && ended.elapsed() > AFTER_END {
+                return Ok(false);
+            }
             thread::sleep(Duration::from_millis(50));
             continue;
         }
@@ -299,24 +332,26 @@ fn wait_ready(
             Ok(output) => {
                 let has_succeeded = output.code == Some(expected);
                 evidence.node(Role::Server).output = Some(output);
-                if ready == Ready::Listener || !has_succeeded {
+                if !has_succeeded {
                     return Ok(false);
                 }
+                ended = Some(Instant::now());
             }
             Err(error) if error.kind() == Kind::Timeout => pair.check_alive()?,
             Err(error) => return Err(error),
         }
     }
     if evidence.node(Role::Server).output.is_none() {
-        evidence.node(Role::Server).output = Some(finish(pair, server, Instant::now())?.0);
+        let ended = finish(pair, server, (Role::Server, before, evidence), Instant::now())?;
+        evidence.node(Role::Server).output = Some(ended.0);
     }
     evidence.node(Role::Server).is_stopped = true;
     Err(Error::timeout(format!("a server that is ready ({ready})"), started.elapsed())
         .next("it has to listen by RDMA CM or TCP, or say otherwise when it is ready: --ready port:N, --ready delay:SECONDS\nits last lines are in server.out"))
 }
 
-/// Whether somebody listens on that port, by what [`LISTENERS`] printed.
-pub(crate) fn listens_on(listeners: &str, port: u16) -> bool {
+/// Returns true if somebody listens on that port, by what [`LISTENERS`] printed.
+pub fn listens_on(listeners: &str, port: u16) -> bool {
     let (by_cm, by_tcp) = (format!(":{port}"), format!(":{port:04X}"));
     listeners.lines().any(|line| match line.contains("LISTEN") {
         true => line.split_whitespace().any(|word| word.ends_with(&by_cm)),
@@ -324,8 +359,8 @@ pub(crate) fn listens_on(listeners: &str, port: u16) -> bool {
     })
 }
 
-/// Listeners on a node: identifiers of the RDMA connection manager, and TCP sockets.
-pub(crate) const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 == "0A" { print "TCP", $2 }' /proc/net/tcp /proc/net/tcp6"#;
+/// Shell command that prints the listeners on a node: identifiers of the RDMA connection manager, and TCP sockets.
+pub const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 == "0A" { print "TCP", $2 }' /proc/net/tcp /proc/net/tcp6"#;
 
 /// Notes both nodes' counters and kernel logs, read again until the counters agree with the capture, nothing
 /// moves any more, or the limit is reached.

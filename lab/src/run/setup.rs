@@ -1,4 +1,4 @@
-//! What every run needs before its machines: the guest programs, built if need be, and a provider, ready.
+//! Needs of every run before its machines: the guest programs, built if need be, and a provider, ready.
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::provider::{Choice, MachineSource};
 #[derive(Debug)]
 pub struct Setup {
     cache: Cache,
-    /// Where machines come from.
+    /// Source of machines.
     pub provider: MachineSource,
     /// Programs that are deployed on them.
     pub programs: Vec<Program>,

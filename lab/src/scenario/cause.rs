@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::{Error, Result};
 use crate::base::names;
 
-/// How directly a cause is seen; the more direct one explains the others of the same run.
+/// Directness with which a cause is seen; the more direct one explains the others of the same run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// The system said no before anything was sent.
@@ -25,7 +25,7 @@ pub enum Rank {
     Deviation,
 }
 
-/// What there is to say of a cause.
+/// Rank and texts of a cause.
 struct CauseText {
     cause: Cause,
     rank: Rank,
@@ -250,9 +250,21 @@ causes! {
     "Nothing was refused and nothing was left without an answer: they would have gone on. Software emulation on a busy computer takes many times as long as hardware.",
     "give them more time (--timeout SECONDS, timeout_s), or less to do";
 
+    ProgramHung, Ended, "a program has not ended, and nothing on the wire is awaited",
+    "All that was sent is answered or was given up, the wire has been silent for long, and the program goes on all the same: it waits for something of its own, or for a peer that has ended.",
+    "look at its last lines, and at what it waits for behind its last completion: an event that is taken by nobody, a thread, its input; a server that serves for ever is ended by --stop SIGTERM (stop = \"SIGTERM\")";
+
     ProgramMissing, Local, "the program or a library of it is not on the node",
     "The shell or the loader ended with exit code 126 or 127.",
     "push it: --push FILE, or a local path as the command's first word";
+
+    ProgramHalted, Local, "a program stands still, since a signal stopped it",
+    "When the time was over, a process of the node was stopped: by SIGSTOP or SIGTSTP, or by SIGTTIN, as one that reads from a terminal in the background is.",
+    "look for who sends the signal, a debugger or kill() in the program; SIGCONT lets it go on";
+
+    TerminalNeeded, Local, "a program wants a terminal, and has none",
+    "On a node its standard input is empty and its outputs are files, as in a script.",
+    "call it with the options that it has for scripts, or on a node of a resident lab, where `lab exec` gives it the terminal that it has itself";
 
     ClientFailed, Ended, "the client failed, and nothing on the wire or in the system tells more",
     "Its exit code is not the expected one. A server that still ran was stopped then.",
@@ -310,12 +322,12 @@ impl Cause {
         Ok(Cause::ALL[index])
     }
 
-    /// How directly it is seen.
+    /// Its rank.
     pub fn rank(self) -> Rank {
         self.entry().rank
     }
 
-    /// Whether it is held against nobody.
+    /// True if it is held against nobody.
     pub fn is_deviation(self) -> bool {
         self.rank() == Rank::Deviation
     }
@@ -325,12 +337,12 @@ impl Cause {
         self.entry().title
     }
 
-    /// What to do about it.
+    /// The next step.
     pub fn next(self) -> &'static str {
         self.entry().next
     }
 
-    /// What there is to say of it, as in the catalogue.
+    /// Its text, as in the catalogue.
     pub fn page(self) -> String {
         let CauseText { title, explanation, next, .. } = self.entry();
         format!("## {self}\n\nNamed when {title}.\n\n{explanation}\n\nNext: {next}.\n")

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// How far a counter moves on.
+/// Distance that a counter moves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Count {
@@ -21,7 +21,7 @@ pub enum Count {
     InWords(CountInWords),
 }
 
-/// How far a counter moves on where timing decides.
+/// Distance that a counter moves on where timing decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CountInWords {
@@ -32,7 +32,7 @@ pub enum CountInWords {
 }
 
 impl Count {
-    /// Whether a counter that moved on so far is as expected.
+    /// True if a counter that moved on so far is as expected.
     pub fn is(self, counted: u64) -> bool {
         match self {
             Count::Exactly(count) => counted == count,
@@ -98,7 +98,7 @@ impl Counters {
         "sent_pkts",
     ];
 
-    /// Those that network cards have beside, as the kernel's mlx5 driver names them.
+    /// Counters that network cards have beside, as the kernel's mlx5 driver names them.
     pub const CARDS: [&str; 15] = [
         "implied_nak_seq_err",
         "local_ack_timeout_err",

@@ -1,4 +1,4 @@
-//! What machines do otherwise than those that snapshots were taken on, as far as that is declared: by the owner of hosts
+//! Declared differences of machines from those that snapshots were taken on: by the owner of hosts
 //! in their file, of a kernel in the file of the release that has it.
 //!
 //! A declared difference is taken out of both texts before a trace is held against its snapshot; one that nobody
@@ -42,7 +42,7 @@ pub struct Differences {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unlike {
-    /// Why that is known, in a sentence.
+    /// Reason that it is known, in a sentence.
     pub reason: String,
     /// The scenarios that it is about; all, where none is named.
     #[serde(default)]
@@ -50,7 +50,7 @@ pub struct Unlike {
     /// Parts of lines that it does not log, though a scenario may expect them.
     #[serde(default)]
     pub kernel_log: Vec<String>,
-    /// How far counters of trouble move on, by node and name, in place of what a scenario expects.
+    /// Distances that counters of trouble move on, by node and name, in place of what a scenario expects.
     #[serde(default)]
     pub counters: BTreeMap<Role, BTreeMap<String, Count>>,
 }
@@ -94,7 +94,7 @@ impl Differences {
         about.any(|unlike| unlike.kernel_log.iter().any(|missing| part.contains(missing.as_str())))
     }
 
-    /// How far a node's counters move on, where a scenario expects `expected` of it.
+    /// Distances that a node's counters move on, where a scenario expects `expected` of it.
     pub fn counters(
         &self,
         scenario: &str,

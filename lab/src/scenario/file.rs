@@ -16,6 +16,7 @@ use crate::base::role::Role;
 use crate::base::{invocation, names};
 use crate::scenario::cause::Cause;
 use crate::scenario::counters::{self, Count};
+use crate::scenario::exit;
 use crate::scenario::fault::{Fault, netem};
 use crate::scenario::network::{Network, Wire};
 use crate::scenario::placeholder;
@@ -36,6 +37,9 @@ pub struct Scenario {
     pub server: String,
     /// The command on the node `client`; likewise.
     pub client: String,
+    /// Further commands on the node `client`, started together with that one.
+    #[serde(default)]
+    pub more_clients: Vec<String>,
     /// Files for both nodes, by paths that begin where this file is: programs among them are found by name, libraries by the
     /// loader. A local path as a command's first word is pushed without being named here.
     #[serde(default)]
@@ -44,7 +48,17 @@ pub struct Scenario {
     /// lab puts them on machines of its own; on others they have to be there.
     #[serde(default)]
     pub packages: Vec<String>,
-    /// When the server is ready for its client: `listener` (something listens by RDMA CM or TCP that did not before),
+    /// Kernel modules that both nodes load before the programs start, with all that those need: `nvme-rdma`.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// The user that runs the programs, other than root, with the 8 MiB of locked memory that a login has; the lab's own machines make
+    /// one of that name, on others there has to be one.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// True if the two machines change places: the first is the client's then. It tells where machines differ.
+    #[serde(default)]
+    pub swap: bool,
+    /// Moment at which the server is ready for its client: `listener` (something listens by RDMA CM or TCP that did not before),
     /// `port:N` (somebody listens on that port), `delay:SECONDS`.
     #[serde(default)]
     #[schemars(with = "String")]
@@ -52,30 +66,30 @@ pub struct Scenario {
     /// The signal that ends the server once its client has, for one that serves for ever: it may end by that.
     #[serde(default)]
     pub stop: Option<Stop>,
-    /// How long both commands may take together, in seconds.
+    /// Longest time that both commands may take together, in seconds.
     #[serde(default = "default_timeout_s")]
     pub timeout_s: u64,
     /// The network between the nodes.
     #[serde(default)]
     pub network: Network,
-    /// What happens to packets on the way, in this order: the first that matches a packet acts on it.
+    /// Faults of packets on the way, in this order: the first that matches a packet acts on it.
     #[serde(default, rename = "fault")]
     pub faults: Vec<Fault>,
-    /// What the machines must have beyond what all have; faults add what they need.
+    /// Things that the machines must have beyond what all have; faults add what they need.
     #[serde(default)]
     pub needs: Vec<Need>,
-    /// What the snapshot holds.
+    /// Content of the snapshot.
     #[serde(default)]
     pub trace: Trace,
-    /// What must be true afterwards.
+    /// Facts that must be true afterwards.
     #[serde(default)]
     pub expect: Expect,
-    /// Where its file is, from which its relative paths begin.
+    /// Directory of its file, from which its relative paths begin.
     #[serde(skip)]
     pub directory: PathBuf,
 }
 
-/// What a scenario needs of its machines that not all have.
+/// A thing that a scenario needs of its machines and that not all have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
@@ -83,28 +97,39 @@ pub enum Need {
     Switch,
 }
 
-/// What a snapshot holds.
+/// Content of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trace {
     /// Every packet.
     #[default]
     Full,
-    /// What must hold whatever the timing: for large scenarios and those in which time decides.
+    /// Only facts that hold whatever the timing: for large scenarios and those in which time decides.
     Summary,
 }
 
-/// What must be true after a scenario.
+/// Reads its name, whatever the case.
+impl std::str::FromStr for Need {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Need, String> {
+        names::find("thing that machines have", text, ["switch"]).map(|_| Need::Switch)
+    }
+}
+
+/// Facts that must be true after a scenario.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
     /// The rules that the wire breaks, by name; all of them and no other.
     pub findings: Vec<String>,
+    /// Rules that the wire may break or not.
+    pub may: Vec<String>,
     /// The causes of what goes wrong, by name (docs/causes.md): all that the run shows and no other; unnamed, none is asked for.
     pub causes: Vec<String>,
-    /// Whether the programs tell their completions, to be compared with the wire.
+    /// True if the programs tell their completions, to be compared with the wire.
     pub completions: bool,
-    /// Whether the programs give requesters a reason to run into their ACK timeout; faults always do. Without one
+    /// True if the programs give requesters a reason to run into their ACK timeout; faults always do. Without one
     /// such a run is taken for disturbed.
     pub timeouts: bool,
     /// Of the command on `server`.
@@ -113,15 +138,17 @@ pub struct Expect {
     pub client: ExpectProgram,
 }
 
-/// What must be true of one program.
+/// Facts that must be true of one program.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectProgram {
-    /// Its exit code.
+    /// Its exit code, or the signal that ends it: "SIGTERM".
+    #[serde(deserialize_with = "exit::deserialize")]
+    #[schemars(with = "exit::WrittenExit")]
     pub exit: i32,
     /// Members that its result line must have, with these values.
     pub result: BTreeMap<String, Value>,
-    /// How far counters of its node's RDMA device move on, by name.
+    /// Distances that counters of its node's RDMA device move on, by name.
     pub counters: BTreeMap<String, Count>,
     /// Parts of lines that its node's kernel logs; each is there (of `a | b` one), and its lines are no objection.
     pub kernel_log: Vec<String>,
@@ -131,6 +158,7 @@ impl Default for Expect {
     fn default() -> Expect {
         Expect {
             findings: Vec::new(),
+            may: Vec::new(),
             causes: Vec::new(),
             completions: true,
             timeouts: false,
@@ -152,8 +180,12 @@ impl Scenario {
             summary: String::new(),
             server,
             client,
+            more_clients: Vec::new(),
             push: Vec::new(),
             packages: Vec::new(),
+            modules: Vec::new(),
+            user: None,
+            swap: false,
             ready: Ready::default(),
             stop: None,
             timeout_s: default_timeout_s(),
@@ -197,24 +229,36 @@ impl Scenario {
         Ok(scenarios)
     }
 
-    /// The command of one node, with the nodes' addresses in the places that stand for them.
-    pub fn filled(&self, role: Role, address: impl Fn(Role) -> String) -> String {
-        placeholder::filled(self.command(role), address)
-    }
-
     /// Checks names that a person wrote, before anything runs, and writes them as they are.
     ///
     /// # Errors
     ///
     /// A counter, a rule or a placeholder has no such name: with the nearest; or expectations cannot be true together.
     pub fn check(&mut self) -> Result<()> {
-        for role in Role::BOTH {
-            placeholder::check(self.command(role))?;
+        for command in Role::BOTH.into_iter().flat_map(|role| self.commands_of(role)) {
+            placeholder::check(command)?;
+        }
+        if let Some(user) = &self.user {
+            check_user(user)?;
+        }
+        let is_module = |name: &&String| {
+            let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            !name.is_empty() && name.bytes().all(is_of_name)
+        };
+        if let Some(name) = self.modules.iter().find(|name| !is_module(name)) {
+            return Err(Error::usage(format!("`{name}` is no name of a kernel module"))
+                .next("name it as modprobe does, without .ko: nvme-rdma"));
         }
         self.expect.check()
     }
 
-    /// The command of one node.
+    /// The commands of one node, which run there side by side.
+    pub fn commands_of(&self, role: Role) -> impl Iterator<Item = &str> {
+        let more = if role == Role::Client { &self.more_clients[..] } else { &[] };
+        std::iter::once(self.command(role)).chain(more.iter().map(String::as_str))
+    }
+
+    /// The first command of one node.
     pub fn command(&self, role: Role) -> &str {
         match role {
             Role::Server => &self.server,
@@ -222,12 +266,26 @@ impl Scenario {
         }
     }
 
-    /// Both commands, a line each.
+    /// All commands, a line each.
     pub fn commands(&self) -> String {
-        Role::BOTH.map(|role| self.command(role)).join("\n")
+        Role::BOTH.into_iter().flat_map(|role| self.commands_of(role)).collect::<Vec<_>>().join("\n")
     }
 
-    /// What is expected of one node's program.
+    /// The same with every command as `called` gives it.
+    ///
+    /// # Errors
+    ///
+    /// As `called`.
+    pub fn with_commands(&self, mut called: impl FnMut(&str) -> Result<String>) -> Result<Scenario> {
+        let mut scenario = self.clone();
+        scenario.server = called(&self.server)?;
+        scenario.client = called(&self.client)?;
+        scenario.more_clients =
+            self.more_clients.iter().map(|command| called(command)).collect::<Result<_>>()?;
+        Ok(scenario)
+    }
+
+    /// Expectations of one node's program.
     pub fn expected(&self, role: Role) -> &ExpectProgram {
         match role {
             Role::Server => &self.expect.server,
@@ -235,7 +293,7 @@ impl Scenario {
         }
     }
 
-    /// Why machines with such a wire between them cannot run it, in one line; `None` if they can.
+    /// Reason that machines with such a wire between them cannot run it, in one line; `None` if they can.
     pub fn cannot_run_on(&self, wire: &Wire) -> Option<String> {
         let Wire::Netem { on } = wire else { return None };
         if self.needs.contains(&Need::Switch) {
@@ -252,17 +310,17 @@ impl Scenario {
         }
     }
 
-    /// Whether a requester's ACK timeout may run out for a reason that the scenario gives.
+    /// True if a requester's ACK timeout may run out for a reason that the scenario gives.
     pub fn explains_timeouts(&self) -> bool {
         !self.faults.is_empty() || self.expect.timeouts
     }
 
-    /// Whether queue pairs may fail in the middle: by a fault, or so that a program ends with an error.
+    /// True if queue pairs may fail in the middle: by a fault, or so that a program ends with an error.
     pub fn may_fail_queue_pairs(&self) -> bool {
         self.explains_timeouts() || Role::BOTH.iter().any(|role| self.expected(*role).exit != 0)
     }
 
-    /// How long both commands may take together.
+    /// Longest time that both commands may take together.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_s)
     }
@@ -297,9 +355,17 @@ impl Scenario {
 }
 
 impl Expect {
+    /// Expectations of one node's programs.
+    pub fn of(&mut self, role: Role) -> &mut ExpectProgram {
+        match role {
+            Role::Server => &mut self.server,
+            Role::Client => &mut self.client,
+        }
+    }
+
     /// Refuses what has no meaning, and expectations that cannot be true together.
     fn check(&mut self) -> Result<()> {
-        for name in &mut self.findings {
+        for name in self.findings.iter_mut().chain(&mut self.may) {
             *name = finding(name)?;
         }
         for name in &mut self.causes {
@@ -331,6 +397,17 @@ impl Expect {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses what no system calls a user.
+fn check_user(name: &str) -> Result<()> {
+    let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    match begins && name.len() <= 32 && name.bytes().all(is_of_name) {
+        true => Ok(()),
+        false => Err(Error::usage(format!("`{name}` is no name of a user"))
+            .next("use a-z, 0-9, `_` and `-`, at most 32, a letter first")),
     }
 }
 
@@ -405,6 +482,19 @@ mod tests {
     }
 
     #[test]
+    fn program_may_end_by_a_signal_and_a_node_have_several() {
+        let text = format!(
+            "{MINIMAL}more_clients = [\"c {{server}}\", \"d\"]\n[expect.server]\nexit = \"SIGTERM\"\n[expect.client]\nexit = 3\n"
+        );
+        let scenario = Scenario::parse("x", &text).unwrap();
+        assert_eq!(Role::BOTH.map(|role| scenario.expected(role).exit), [143, 3]);
+        assert_eq!(scenario.commands_of(Role::Client).collect::<Vec<_>>(), ["b {server}", "c {server}", "d"]);
+        assert_eq!(scenario.commands_of(Role::Server).count(), 1);
+        let called = scenario.with_commands(|command| Ok(format!("x {command}"))).unwrap();
+        assert_eq!(called.commands(), "x a\nx b {server}\nx c {server}\nx d");
+    }
+
+    #[test]
     fn machines_that_cannot_make_what_it_needs_are_refused() {
         let scenario = |rest: &str| Scenario::parse("x", &format!("{MINIMAL}{rest}")).unwrap();
         let why = |rest: &str, on: &[Role]| scenario(rest).cannot_run_on(&Wire::Netem { on: on.into() });
@@ -444,6 +534,11 @@ mod tests {
             ("[expect.server.counters]\nduplicate_requests = 1", "the nearest is `duplicate_request`"),
             ("[expect.server]\nkernel_log = [\"\"]", "is in every line"),
             ("timeout_s = 0", "no program ends in no time"),
+            ("user = \"No One\"", "no name of a user"),
+            ("modules = [\"nvme_rdma.ko\"]", "no name of a kernel module"),
+            ("more_clients = [\"b {sever}\"]", "{sever} stands for nothing"),
+            ("[expect]\nmay = [\"IcrcMissmatch\"]", "the nearest is `IcrcMismatch`"),
+            ("[expect.server]\nexit = \"SIGTREM\"", "the nearest is `SIGTERM`"),
         ] {
             let error = Scenario::parse("x", &format!("{MINIMAL}{text}\n")).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -1,8 +1,8 @@
-//! What a scenario is: what runs, on which network, with which faults, and what is expected of it.
+//! Scenarios: what runs, on which network, with which faults, and what is expected of it.
 //!
 //! - [`mod@file`]: a scenario's TOML file; [`placeholder`]: what stands in its commands for what only a run knows
 //! - `written`: a scenario as the text of such a file
-//! - [`ready`]: when its server is ready for its client; [`cause`]: causes of a failure that it may be meant to show
+//! - [`ready`]: when its server is ready for its client; [`exit`]: how its programs end; [`cause`]: causes of a failure that it may be meant to show
 //! - [`network`]: MTU and IP version
 //! - [`fault`]: what becomes of which packets
 //! - [`counters`]: rxe's counters by name, and how they may differ
@@ -11,6 +11,7 @@
 pub mod cause;
 pub mod counters;
 pub mod differences;
+pub mod exit;
 pub mod fault;
 pub mod file;
 pub mod network;

@@ -81,6 +81,17 @@ impl Network {
         own.unwrap_or(self.mtu)
     }
 
+    /// The same for machines that have changed places.
+    #[must_use]
+    pub fn swapped(self) -> Network {
+        Network {
+            server_mtu: self.client_mtu,
+            client_mtu: self.server_mtu,
+            filtered: self.filtered.map(Role::peer),
+            ..self
+        }
+    }
+
     /// Checks that it can be.
     ///
     /// # Errors
@@ -143,7 +154,7 @@ pub enum Wire {
     Switch,
     /// `tc netem`, on what these nodes send: see [`crate::scenario::fault::netem`].
     Netem {
-        /// Those whose network the lab may change.
+        /// Nodes whose network the lab may change.
         on: Vec<Role>,
     },
 }

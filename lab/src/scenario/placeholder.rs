@@ -1,4 +1,4 @@
-//! What stands in a command for a node's address on the RDMA network: `{server}`, `{client}`.
+//! Placeholders in a command for a node's address on the RDMA network: `{server}`, `{client}`.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! When a server is ready for its client, and how one ends that serves for ever.
+//! Readiness of a server for its client, and the end of one that serves for ever.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::{Error, Result};
 use crate::base::names;
 
-/// When a server is ready for its client.
+/// Moment at which a server is ready for its client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Ready {

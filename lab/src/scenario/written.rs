@@ -6,8 +6,22 @@ use crate::base::error::{Error, Result};
 use crate::scenario::Scenario;
 
 /// Keys in the order of a file that people write; tables follow them.
-const KEYS: [&str; 10] =
-    ["summary", "server", "client", "push", "packages", "ready", "stop", "timeout_s", "needs", "trace"];
+const KEYS: [&str; 14] = [
+    "summary",
+    "server",
+    "client",
+    "more_clients",
+    "push",
+    "packages",
+    "modules",
+    "user",
+    "swap",
+    "ready",
+    "stop",
+    "timeout_s",
+    "needs",
+    "trace",
+];
 
 impl Scenario {
     /// The text of a scenario file that says the same.

@@ -118,7 +118,7 @@ fn drop_packet(capture: &[u8], opcode: &str) -> Result<Option<Vec<u8>>> {
     Ok(Some([&capture[..record.start], &capture[record.end..]].concat()))
 }
 
-/// Where the first packet with this opcode is.
+/// Bytes of the first packet with this opcode.
 fn find(capture: &[u8], opcode: &str) -> Result<Range<usize>> {
     let failed = |source| Error::setup("failed to read the capture of a green run").source(source);
     let mut reader = Reader::new(capture).map_err(failed)?;

@@ -15,7 +15,7 @@ use crate::scenario::fault::Met;
 use crate::scenario::network::Wire;
 use crate::wire::captured::Captured;
 
-/// How long a command that tampers may take, and a killed machine until its guard has seen it.
+/// Longest time that a command that tampers may take, and a killed machine until its guard has seen it.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A change to a pair of machines.

@@ -36,12 +36,12 @@ pub struct MutationOutcome {
     pub mutation: &'static Mutation,
     /// The reasons that the verdict gave, each once.
     pub reasons: BTreeSet<Reason>,
-    /// Where everything about the run is kept.
+    /// Directory in which everything about the run is kept.
     pub artifacts: PathBuf,
 }
 
 impl MutationOutcome {
-    /// Whether the reasons are the expected ones, all of them and no other.
+    /// True if the reasons are the expected ones, all of them and no other.
     pub fn is_as_expected(&self) -> bool {
         self.reasons.iter().eq(self.mutation.reasons().iter())
     }
@@ -50,7 +50,7 @@ impl MutationOutcome {
 /// Subject of mutations.
 #[derive(Debug)]
 pub struct Subject<'a> {
-    /// Where machines come from.
+    /// Source of machines.
     pub provider: &'a Qemu,
     /// Programs built with the feature `mutants`.
     pub programs: &'a [Program],
@@ -58,7 +58,7 @@ pub struct Subject<'a> {
     pub scenarios: &'a Path,
     /// Its accepted traces.
     pub snapshots: &'a Path,
-    /// Where everything is kept.
+    /// Directory in which everything is kept.
     pub kept: &'a Artifacts,
 }
 

@@ -1,4 +1,4 @@
-//! Where everything about a run is kept: `runs/<UTC time>-<pid>/<scenario>/`, below the front end's home for results
+//! Directories of everything about a run: `runs/<UTC time>-<pid>/<scenario>/`, below the front end's home for results
 //! (`target/lab` in this workspace).
 //!
 //! `runs/latest` leads to the newest test run: of `test-e2e`, `run`, `self-test` and `test-guest`. Labs that
@@ -38,7 +38,7 @@ pub const RESULTS: &str = "results.json";
 /// The environment variable that says how many directories of earlier invocations are kept, a number or `all`.
 pub const KEEP: &str = "RDMA_LAB_KEEP_RUNS";
 
-/// How many are kept unless [`KEEP`] says otherwise.
+/// Number of directories that are kept unless [`KEEP`] says otherwise.
 const KEPT: usize = 30;
 
 /// The lock in an invocation's directory, which its processes share for as long as they live.
@@ -135,7 +135,7 @@ impl Artifacts {
     }
 }
 
-/// Where the test runs below `home` are kept.
+/// Directory in which the test runs below `home` are kept.
 pub fn runs(home: &Path) -> PathBuf {
     home.join("runs")
 }
@@ -164,7 +164,7 @@ pub fn latest_with_results(home: &Path) -> Option<PathBuf> {
     all.into_iter().rfind(has_any)
 }
 
-/// How many are kept: what [`KEEP`] says; `None` for all.
+/// Number of directories that are kept: what [`KEEP`] says; `None` for all.
 fn kept() -> Result<Option<usize>> {
     match std::env::var(KEEP).unwrap_or_default().as_str() {
         "" => Ok(Some(KEPT)),

@@ -47,7 +47,7 @@ pub fn trial(provider: &dyn Provider, case: &Case<'_>, directory: &Path) -> Resu
     Ok(second)
 }
 
-/// Where the second run is kept of a scenario whose first was disturbed.
+/// Directory of the second run of a scenario whose first was disturbed.
 fn again(directory: &Path) -> PathBuf {
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     directory.with_file_name(format!("{name}-again"))

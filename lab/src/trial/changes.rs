@@ -146,7 +146,7 @@ fn counts(before: &BTreeMap<String, i64>, after: &BTreeMap<String, i64>) -> Vec<
     words
 }
 
-/// What a change of a trace means, in a sentence.
+/// Meaning of a change of a trace, in a sentence.
 pub fn meaning(before: &str, after: &str) -> String {
     match (before.trim().is_empty(), after.trim().is_empty()) {
         (true, true) => return "No trace before and none now.".to_owned(),

@@ -130,7 +130,7 @@ fn snapshot_of(base: &str, change: &ChangedSnapshot) -> String {
     text
 }
 
-/// Where a run's artifacts are, also when the invocation's directory was moved, as a downloaded artifact is.
+/// Directory of a run's artifacts, also when the invocation's directory was moved, as a downloaded artifact is.
 fn directory(run: &Path, verdict: &Verdict) -> PathBuf {
     let own = verdict.artifacts.file_name().map(|name| run.join(name));
     own.filter(|own| own.is_dir()).unwrap_or_else(|| verdict.artifacts.clone())

@@ -235,7 +235,7 @@ fn calls(evidence: &RunEvidence) -> Vec<Calls> {
         .collect()
 }
 
-/// What the programs printed and the kernels logged.
+/// Outputs of the programs and logs of the kernels.
 fn outputs(evidence: &RunEvidence) -> Vec<RunText> {
     let mut outputs = Vec::new();
     for role in Role::BOTH {

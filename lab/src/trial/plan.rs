@@ -1,4 +1,4 @@
-//! What an invocation means to run, written before the first run: what has no verdict in the end was interrupted.
+//! Plan of an invocation, written before the first run: what has no verdict in the end was interrupted.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub const FILE: &str = "plan.json";
 pub struct RunPlan {
     /// The names.
     pub scenarios: Vec<String>,
-    /// How often each.
+    /// Number of times that each is run.
     pub repeat: u16,
 }
 

@@ -72,7 +72,7 @@ pub struct ResultRow {
     pub verdict: Verdict,
 }
 
-/// How many runs there are of each class.
+/// Number of runs of each class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// See [`Class::Passed`].
@@ -148,12 +148,12 @@ impl Results {
         Results { run: run.to_owned(), totals, scenarios }
     }
 
-    /// Whether a run of this scenario is red.
+    /// True if a run of this scenario is red.
     pub fn has_failed(&self, scenario: &str) -> bool {
         self.scenarios.iter().any(|row| row.class == Class::Failed && row.verdict.scenario == scenario)
     }
 
-    /// Whether everything that was planned was run, and nothing failed.
+    /// True if everything that was planned was run, and nothing failed.
     pub fn are_green(&self) -> bool {
         self.totals.failed == 0 && self.totals.interrupted == 0
     }

@@ -30,7 +30,7 @@ pub fn alter(action: Action, frame: &[u8]) -> Option<Vec<u8>> {
     (altered != frame).then_some(altered)
 }
 
-/// Gives a field its value, or flips its lowest bit.
+/// Sets a field to its value, or flips its lowest bit.
 fn change(field: PacketField, value: Option<u64>, altered: &mut [u8], packet: &Packet<'_>) -> Option<()> {
     let (layers, name) = match field {
         PacketField::Payload if packet.payload.is_empty() => return None,

@@ -38,7 +38,7 @@ pub fn decode_named(path: &Path, addresses: impl Iterator<Item = (Role, IpAddr)>
     Ok(analysis.finish())
 }
 
-/// Gives each RoCEv2 packet with its number, whether it was sent there and whether it was delivered.
+/// Passes on each RoCEv2 packet with its number, whether it was sent there and whether it was delivered.
 pub(crate) fn each_packet(path: &Path, mut take: impl FnMut(u64, bool, bool, &Packet<'_>)) -> Result<()> {
     each_record(path, |record| {
         if let Some(packet) = record.frame().packet() {
@@ -49,7 +49,7 @@ pub(crate) fn each_packet(path: &Path, mut take: impl FnMut(u64, bool, bool, &Pa
     })
 }
 
-/// Gives each record of a capture, to its end or to an error of `take`.
+/// Passes on each record of a capture, to its end or to an error of `take`.
 pub(crate) fn each_record(path: &Path, mut take: impl FnMut(&Record<'_>) -> Result<()>) -> Result<()> {
     let mut reader = open(path)?;
     while let Some(record) = reader.next().map_err(|source| unreadable(path, source))? {

@@ -1,4 +1,4 @@
-//! How much a recording holds.
+//! Extent of a recording.
 
 use serde::{Deserialize, Serialize};
 

@@ -45,7 +45,7 @@ pub enum Treatment {
 pub struct Engine {
     faults: Vec<Armed>,
     tracker: FaultTracker,
-    /// How many more packets a cut link loses; `Some(None)` for good.
+    /// Number of packets that a cut link still loses; `Some(None)` for good.
     cut: Option<Option<u64>>,
     /// Directions of limited rate, by receiver.
     limits: BTreeMap<Role, Limit>,
@@ -160,7 +160,7 @@ impl Engine {
 }
 
 impl Armed {
-    /// Whether the fault is about this transmission; counts it.
+    /// Counts this transmission; true if the fault is about it.
     fn matches(&mut self, seen: &TrackedPacket, frame: &[u8]) -> bool {
         let matcher = &self.fault.matcher;
         let fits = matcher.kind.is_none_or(|kind| kind == seen.kind)

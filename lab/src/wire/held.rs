@@ -7,7 +7,7 @@ use crate::base::role::Role;
 /// A frame that is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// Who sent it.
+    /// Its sender.
     pub from: Role,
     /// Its bytes.
     pub frame: Vec<u8>,
@@ -63,12 +63,12 @@ impl Shelf {
         self.frames.insert(at, held);
     }
 
-    /// Whether no frame is held back.
+    /// True if no frame is held back.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
-    /// When the next frame is due by time.
+    /// Time at which the next frame is due.
     pub fn next(&self) -> Option<Instant> {
         self.times().min()
     }

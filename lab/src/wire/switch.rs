@@ -31,7 +31,7 @@ pub(super) mod port;
 
 use port::SwitchPort;
 
-/// How soon a frame that was held back is offered again to a port that is full.
+/// Pause after which a frame that was held back is offered again to a port that is full.
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// Longest frame taken from a port, in bytes; QEMU sends none above its 64 KiB offload buffers.
@@ -104,7 +104,7 @@ impl Switch {
         Ok(switch)
     }
 
-    /// Whether a node's QEMU has connected its port.
+    /// True if a node's QEMU has connected its port.
     pub fn has_joined(&self, role: Role) -> bool {
         self.shared.joined().contains(&role)
     }
@@ -139,7 +139,7 @@ impl Switch {
         self.state().recording.as_ref().map(|recording| recording.path.clone())
     }
 
-    /// How many RoCEv2 packets were recorded so far, by node; all are in the file.
+    /// Number of RoCEv2 packets that were recorded so far, by node; all are in the file.
     ///
     /// # Errors
     ///
@@ -285,7 +285,7 @@ impl SwitchState {
         }
     }
 
-    /// Gives on what was held back. What a rate held back was recorded as delivered when it came, so that it waits for
+    /// Passes on a frame that was held back. One that a rate held back was recorded as delivered when it came, so that it waits for
     /// room; as long as there is none, none comes.
     fn release(&mut self, held: Held) {
         match held.number {

@@ -33,13 +33,13 @@ const REMEMBERED: usize = 1 << 16;
 pub struct TrackedPacket {
     /// Its kind.
     pub kind: PacketKind,
-    /// Who receives it. Connection management goes to no queue pair.
+    /// Its receiver. Connection management goes to no queue pair.
     pub to: Receiver,
     /// Identity among the packets of its direction.
     pub identity: Identity,
-    /// Whether it carries something new: no retransmission, and no part of one.
+    /// True if it carries something new: no retransmission, and no part of one.
     pub is_first: bool,
-    /// How often it was sent, this time included.
+    /// Number of times that it was sent, this one included.
     pub transmission: u32,
 }
 
@@ -72,9 +72,9 @@ pub struct FaultTracker {
     /// The nodes by their addresses.
     names: Names,
     addresses: HashSet<IpAddr>,
-    /// How often each packet to a receiver was sent.
+    /// Number of times that each packet to a receiver was sent.
     transmissions: HashMap<Receiver, HashMap<Identity, u32>>,
-    /// Those receivers, the oldest first.
+    /// The receivers, the oldest first.
     receivers: VecDeque<Receiver>,
 }
 

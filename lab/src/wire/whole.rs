@@ -1,4 +1,4 @@
-//! Whether a capture lacks nothing, by what its own packets say of each other: for cards that count no packets.
+//! Completeness of a capture by what its own packets say of each other: for cards that count no packets.
 //!
 //! Connection management says where the requests of a queue pair begin, each request how many PSNs it and its answers
 //! take, each answer what was sent before it. A packet that is missing leaves a hole in that. What leaves none:
@@ -53,7 +53,7 @@ pub(crate) struct Allowed {
     pub(crate) completions: bool,
 }
 
-/// Whether a capture has all that its own packets speak of, as far as any run may ask: what is still being written
+/// True if a capture has all that its own packets speak of, as far as any run may ask: what is still being written
 /// need not be waited for.
 ///
 /// # Errors
@@ -209,9 +209,9 @@ struct Requests {
     responded: BTreeSet<i64>,
     /// The highest of both, with its MSN if it has one.
     last_answer: Option<(i64, Option<u32>)>,
-    /// Where the responder refused for good.
+    /// Distance at which the responder refused for good.
     refused: Option<i64>,
-    /// Where it was last not ready.
+    /// Distance at which it was last not ready.
     not_ready: Option<i64>,
 }
 
@@ -219,7 +219,7 @@ struct Requests {
 struct SeenRequest {
     /// Bytes that a READ asks for, whose answers take a PSN for each path MTU of them.
     read_bytes: Option<u32>,
-    /// Whether it is answered by READ responses or the result of an atomic.
+    /// True if it is answered by READ responses or the result of an atomic.
     has_responses: bool,
     asks_for_ack: bool,
     begins_message: bool,
@@ -322,7 +322,7 @@ impl Requests {
         missing
     }
 
-    /// Whether its first requests are missing, where no REQ or REP says which those are: by the count of messages in
+    /// Words for missing first requests, where no REQ or REP says which those are: by the count of messages in
     /// its answers.
     fn missing_before(&self, node: &str) -> Option<String> {
         let (_, first) = self.asked.first_key_value()?;
@@ -373,7 +373,7 @@ mod tests {
 
     const STRICT: Allowed = Allowed { ack_coalescing: false, failed_queue_pairs: false, completions: false };
 
-    /// What is missing of a capture of these frames.
+    /// Packets that are missing in a capture of these frames.
     fn missing(frames: &[Vec<u8>], allowed: Allowed) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
         let capture = directory.path().join(CAPTURE);

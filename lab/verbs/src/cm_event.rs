@@ -43,7 +43,7 @@ c_enum! {
 }
 
 c_enum! {
-    /// Why CM rejected a connection: the status of REJECTED. Those that a user meets; the others keep their number.
+    /// Reason that CM rejected a connection: the status of REJECTED. Those that a user meets; the others keep their number.
     RejectReason {
         /// No listener at this service identifier.
         InvalidServiceId = 8 => "invalid service ID",

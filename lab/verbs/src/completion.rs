@@ -164,7 +164,7 @@ pub enum CompletionSide {
 /// operation; what is missing is filled from the work request that was posted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Completion {
-    /// Which side of the message this is.
+    /// The side of the message that this is.
     pub side: CompletionSide,
     /// The completion's opcode; on failure the one that success would have had.
     pub opcode: WcOpcode,

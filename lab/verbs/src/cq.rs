@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use crate::batch::BatchCompletion;
 use crate::device::Device;
 use crate::error::{Error, Result, errno};
 use crate::raw::{ibv_comp_channel, ibv_cq};
 use crate::rdma_sys::ibv_wc;
 use crate::{rdma_sys, sys};
 
-/// Where a completion queue announces that completions came, as a descriptor to poll.
+/// Channel on which a completion queue announces that completions came, as a descriptor to poll.
 #[derive(Debug)]
 pub struct CompletionChannel {
     raw: NonNull<ibv_comp_channel>,
@@ -126,6 +127,16 @@ impl CompletionQueue {
             1.. => Ok(Some(unsafe { wc.assume_init() })),
             _ => Err(Error::verb("poll completion queue", "ibv_poll_cq", errno)),
         }
+    }
+
+    /// Takes completions, as many as there are and fit, into the beginning of `into` (`ibv_poll_cq`, once).
+    pub(crate) fn poll_into(&self, into: &mut [BatchCompletion]) -> Result<usize> {
+        let room = i32::try_from(into.len()).unwrap_or(i32::MAX);
+        // SAFETY: the queue is alive (we own it), its context's function table was filled by the provider, and `into`, whose
+        // elements have the layout of `ibv_wc`, has room for the entries asked for.
+        let polled = unsafe { rdma_sys::ibv_poll_cq(self.raw.as_ptr(), room, into.as_mut_ptr().cast()) };
+        let errno = sys::last_errno();
+        usize::try_from(polled).map_err(|_| Error::verb("poll completion queue", "ibv_poll_cq", errno))
     }
 
     /// Asks for an event on the channel at the next completion (`ibv_req_notify_cq`).

@@ -135,6 +135,22 @@ pub struct Port {
     pub mtu_bytes: u32,
 }
 
+/// Limits of a device, in the units of what they limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceLimits {
+    /// Requests of a queue.
+    pub max_qp_wr: u32,
+    /// Scatter/gather entries of a request.
+    pub max_sge: u32,
+    /// Entries of a completion queue.
+    pub max_cqe: u32,
+    /// READs and atomics that a queue pair may have outstanding at its peer.
+    pub max_reads_at_once: u32,
+    /// Bytes of a message, of the port that has the shortest.
+    pub max_message_bytes: u32,
+}
+
 impl Device {
     /// Opens the device called `name` (`ibv_open_device`).
     ///
@@ -199,18 +215,53 @@ impl Device {
         unsafe { name_of(device) }.unwrap_or_default()
     }
 
+    /// The device's limits (`ibv_query_device`, `ibv_query_port`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`] naming the call.
+    pub fn limits(&self) -> Result<DeviceLimits> {
+        let attr = self.attributes()?;
+        let positive = |number: i32| u32::try_from(number).unwrap_or(0);
+        let mut max_message_bytes = u32::MAX;
+        for number in 1..=attr.phys_port_cnt {
+            max_message_bytes = max_message_bytes.min(self.port_attributes(number)?.max_msg_sz);
+        }
+        Ok(DeviceLimits {
+            max_qp_wr: positive(attr.max_qp_wr),
+            max_sge: positive(attr.max_sge),
+            max_cqe: positive(attr.max_cqe),
+            max_reads_at_once: positive(attr.max_qp_rd_atom.min(attr.max_qp_init_rd_atom)),
+            max_message_bytes,
+        })
+    }
+
     /// Counts its ports (`ibv_query_device`).
     fn ports(&self) -> Result<u8> {
+        Ok(self.attributes()?.phys_port_cnt)
+    }
+
+    fn attributes(&self) -> Result<rdma_sys::ibv_device_attr> {
         // SAFETY: the structure is integers only, for which all zeros is a valid value.
         let mut attr = unsafe { mem::zeroed::<rdma_sys::ibv_device_attr>() };
         // SAFETY: the context is open (as above) and `attr` is a live local that the call fills.
         let returned = unsafe { rdma_sys::ibv_query_device(self.as_raw(), &raw mut attr) };
         sys::check_errno(returned, "ibv_query_device", || "query device".into())?;
-        Ok(attr.phys_port_cnt)
+        Ok(attr)
     }
 
     /// Looks for `gid` in the table of port `number` (`ibv_query_port`).
     fn port_with(&self, number: u8, gid: Ipv6Addr) -> Result<Option<Port>> {
+        let attr = self.port_attributes(number)?;
+        // `enum ibv_mtu`: 1 is 256 bytes, each further one doubles.
+        let mtu_bytes = 128_u32.checked_shl(attr.active_mtu).unwrap_or(0);
+        let last = u8::try_from(attr.gid_tbl_len).unwrap_or(u8::MAX);
+        let found = (0..last).find(|&index| self.gid(number, index) == Some(gid));
+        Ok(found.map(|gid_index| Port { number, gid, gid_index, mtu_bytes }))
+    }
+
+    /// Asks for the attributes of port `number` (`ibv_query_port`).
+    fn port_attributes(&self, number: u8) -> Result<rdma_sys::ibv_port_attr> {
         // SAFETY: the structure is integers only, for which all zeros is a valid value; the call below leaves the members
         // of later versions alone.
         let mut attr = unsafe { mem::zeroed::<rdma_sys::ibv_port_attr>() };
@@ -218,11 +269,7 @@ impl Device {
         // SAFETY: the context is open; the call fills the beginning of `attr`, which the compatible structure is.
         let returned = unsafe { rdma_sys::ibv_query_port(self.as_raw(), number, compatible) };
         sys::check_errno(returned, "ibv_query_port", || format!("query port {number}"))?;
-        // `enum ibv_mtu`: 1 is 256 bytes, each further one doubles.
-        let mtu_bytes = 128_u32.checked_shl(attr.active_mtu).unwrap_or(0);
-        let last = u8::try_from(attr.gid_tbl_len).unwrap_or(u8::MAX);
-        let found = (0..last).find(|&index| self.gid(number, index) == Some(gid));
-        Ok(found.map(|gid_index| Port { number, gid, gid_index, mtu_bytes }))
+        Ok(attr)
     }
 
     /// An entry of a port's table; `None` if it is empty, or of RoCE version 1 (`ibv_query_gid`).

@@ -10,6 +10,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::BatchCompletion;
 use crate::completion::Completion;
 use crate::cq::CompletionQueue;
 use crate::deadline::Deadline;
@@ -63,6 +64,20 @@ impl EndpointBuilder {
     #[must_use]
     pub fn max_recv_wr(mut self, count: u32) -> Self {
         self.capacity.max_recv_wr = count;
+        self
+    }
+
+    /// Sets how many scatter/gather entries a request has, of either queue.
+    #[must_use]
+    pub fn max_sge(mut self, count: u32) -> Self {
+        (self.capacity.max_send_sge, self.capacity.max_recv_sge) = (count, count);
+        self
+    }
+
+    /// Sets how many bytes of inline data a request has.
+    #[must_use]
+    pub fn max_inline_bytes(mut self, bytes: u32) -> Self {
+        self.capacity.max_inline_bytes = bytes;
         self
     }
 
@@ -137,7 +152,15 @@ impl Endpoint {
         self.work.qp()
     }
 
-    pub(crate) fn work_mut(&mut self) -> &mut WorkQueue {
+    /// The queue pair with what it has in flight.
+    #[must_use]
+    pub fn work(&self) -> &WorkQueue {
+        &self.work
+    }
+
+    /// The queue pair with what it has in flight, to post lists to it and poll it in batches.
+    #[must_use]
+    pub fn work_mut(&mut self) -> &mut WorkQueue {
         &mut self.work
     }
 
@@ -300,6 +323,52 @@ impl Endpoint {
             self.work.qp().cq().drain_events()?;
             self.take_link_event(&awaited, deadline)?;
         }
+    }
+
+    /// Takes completions of list-posted requests as [`WorkQueue::poll_batch`] does, and sleeps until there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`], [`Error::Disconnected`] if the peer left and nothing more completes, [`Error::CmEvent`] if the
+    /// device goes away, [`Error::Verb`] naming `ibv_poll_cq`, `ibv_req_notify_cq` or `ibv_get_cq_event`. The queue pair
+    /// stays in its state.
+    pub fn wait_batch(&mut self, into: &mut [BatchCompletion], deadline: &Deadline) -> Result<usize> {
+        const AWAITED: &str = "completions";
+        loop {
+            let mut count = self.work.poll_batch(into)?;
+            if count == 0 {
+                self.work.qp().cq().req_notify()?;
+                // What came between the poll and the request makes no event.
+                count = self.work.poll_batch(into)?;
+            }
+            if count > 0 {
+                return Ok(count);
+            }
+            if self.disconnected {
+                if sys::wait_readable(&[self.work.as_fd()], &Deadline::after(LAST_COMPLETION_LIMIT))? {
+                    self.work.qp().cq().drain_events()?;
+                    continue;
+                }
+                return Err(Error::Disconnected { awaited: AWAITED.into() });
+            }
+            if !sys::wait_readable(&[self.work.as_fd(), self.link.as_fd()], deadline)? {
+                return Err(Error::timeout(AWAITED, deadline));
+            }
+            self.work.qp().cq().drain_events()?;
+            self.take_link_event(AWAITED, deadline)?;
+        }
+    }
+
+    /// Looks whether the peer has left, without waiting: for loops that poll.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CmEvent`] if the device goes away, [`Error::Verb`] naming `rdma_get_cm_event`.
+    pub fn peer_has_left(&mut self) -> Result<bool> {
+        if !self.disconnected {
+            self.take_link_event("the peer to stay", &Deadline::never())?;
+        }
+        Ok(self.disconnected)
     }
 
     /// Ends the connection and waits until the peer agreed (`rdma_disconnect`, DISCONNECTED).

@@ -91,6 +91,9 @@ pub enum Error {
         /// Length of the region.
         region_bytes: usize,
     },
+    /// A list names memory that its queue pair does not keep.
+    #[error("the list of work requests names memory that is attached to another queue pair")]
+    NotAttached,
     /// A wait reached its limit.
     #[error("timed out after {} waiting for {awaited}{}", Seconds(*.limit), next_step(.hint))]
     Timeout {

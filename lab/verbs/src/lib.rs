@@ -1,6 +1,6 @@
 //! Safe RDMA verbs over `rdma-sys`: devices, memory regions, queue pairs, and connections with RDMA CM or without it.
 //!
-//! Reliable connections, one scatter/gather entry a work request, the classic verbs only. Without the feature `rdma-core`
+//! Reliable and unreliable connections and datagrams, the classic verbs only. Without the feature `rdma-core`
 //! (off by default) only what needs no device is compiled: completions, errors, deadlines. With it come the wrappers
 //! around libibverbs and librdmacm. This documentation shows both, whether or not rdma-core is there.
 //!
@@ -13,8 +13,13 @@
 //! | [`mr`] | memory regions, which own their bytes |
 //! | [`cq`] | completion queues and their channels |
 //! | [`qp`] | queue pairs and their states |
+//! | [`srq`] | shared receive queues |
+//! | [`address`] | address handles, for datagrams |
+//! | [`states`] | queue pairs of each service brought into their states by hand |
 //! | [`work_request`] | what is posted: ranges of memory, operations |
 //! | [`work_queue`] | a queue pair with what it has in flight |
+//! | [`batch`] | lists of work requests, scatter/gather lists, inline data, completions in batches |
+//! | [`post_list`] | how a queue pair posts and polls them, without allocation for a message |
 //! | [`endpoint`] | one end of a connection: posts, waits, sees the peer leave |
 //! | [`transport`] | how endpoints connect: [`transport::Cm`], [`transport::Tcp`] |
 //! | [`raw`] | C's types: the way out, by each part's `as_raw` |
@@ -67,7 +72,9 @@
 //! 2. **A posted buffer outlives its completion.** Posting stores an `Arc` of the memory region beside the work request;
 //!    it is released when the completion was taken, when the call says that it refused the request, or after the queue
 //!    pair was destroyed. A queue pair owns its completion queue, so no other takes its completions. Leaking an endpoint
-//!    leaks its memory with it, and memory that cannot be deregistered is leaked, not freed.
+//!    leaks its memory with it, and memory that cannot be deregistered is leaked, not freed. Requests that are posted in
+//!    lists are not counted: they name memory that was attached to the queue pair, which keeps it until it is destroyed,
+//!    or inline bytes, which the call copies.
 //! 3. **Registered memory is never a `&[u8]`.** A peer may write to it at any time. It is accessed only as relaxed atomic
 //!    bytes, copied in and copied out, so a race with the device yields odd bytes and never undefined behaviour. Bytes
 //!    *mean* something only after a synchronising event: a completion, or DISCONNECTED.
@@ -93,6 +100,10 @@ pub mod remote_region;
 
 // With rdma-core, or for rustdoc with names in its place (`rdma_sys.rs`).
 #[cfg(any(feature = "rdma-core", doc))]
+pub mod address;
+#[cfg(any(feature = "rdma-core", doc))]
+pub mod batch;
+#[cfg(any(feature = "rdma-core", doc))]
 pub mod cq;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod device;
@@ -105,9 +116,17 @@ pub mod mr;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod pd;
 #[cfg(any(feature = "rdma-core", doc))]
+pub mod post_list;
+#[cfg(any(feature = "rdma-core", doc))]
 pub mod qp;
 #[cfg(any(feature = "rdma-core", doc))]
+mod qp_attributes;
+#[cfg(any(feature = "rdma-core", doc))]
 pub mod raw;
+#[cfg(any(feature = "rdma-core", doc))]
+pub mod srq;
+#[cfg(any(feature = "rdma-core", doc))]
+pub mod states;
 #[cfg(any(feature = "rdma-core", doc))]
 mod sys;
 #[cfg(any(feature = "rdma-core", doc))]

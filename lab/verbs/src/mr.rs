@@ -167,6 +167,17 @@ impl MemoryRegion {
         Ok(cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect())
     }
 
+    /// The byte at `offset`, read like [`MemoryRegion::copy_out`] and without memory for it: for loops that look for a
+    /// peer's WRITE.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Range`].
+    pub fn byte(&self, offset: usize) -> Result<u8> {
+        self.check_range(offset, 1)?;
+        Ok(self.bytes.cells()[offset].load(Ordering::Acquire))
+    }
+
     /// The number of 8 bytes in host order at `offset`, as atomics have it; read like [`MemoryRegion::copy_out`].
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Reliably connected queue pairs: made by hand or for CM, brought into a state, looked at.
+//! Queue pairs: made by hand or for CM, brought into a state, looked at.
 //!
 //! Source: `rdma_create_qp(3)`, `ibv_create_qp(3)`, `ibv_modify_qp(3)`, `ibv_query_qp(3)`.
 
@@ -12,13 +12,15 @@ use crate::cq::CompletionQueue;
 use crate::deadline::Seconds;
 use crate::error::Result;
 use crate::pd::ProtectionDomain;
+use crate::qp_attributes::no_attributes;
 use crate::raw::ibv_qp;
 use crate::rdma_sys::{
     ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_cap, ibv_qp_init_attr, ibv_qp_state, ibv_qp_type,
 };
+use crate::srq::SharedReceiveQueue;
 use crate::{rdma_sys, sys};
 
-/// Lengths of a queue pair's queues, in work requests. Each has one scatter/gather entry and nothing inline.
+/// Lengths of a queue pair's queues, in work requests, and the most that one of them holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capacity {
@@ -26,12 +28,18 @@ pub struct Capacity {
     pub max_send_wr: u32,
     /// RECVs of the receive queue.
     pub max_recv_wr: u32,
+    /// Scatter/gather entries of a request of the send queue.
+    pub max_send_sge: u32,
+    /// Scatter/gather entries of a RECV.
+    pub max_recv_sge: u32,
+    /// Inline data of a request in bytes.
+    pub max_inline_bytes: u32,
 }
 
 impl Default for Capacity {
-    /// One of each.
+    /// One of each, of one entry, and nothing inline.
     fn default() -> Self {
-        Self { max_send_wr: 1, max_recv_wr: 1 }
+        Self { max_send_wr: 1, max_recv_wr: 1, max_send_sge: 1, max_recv_sge: 1, max_inline_bytes: 0 }
     }
 }
 
@@ -43,13 +51,43 @@ impl Capacity {
     }
 }
 
+/// The service of a queue pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceType {
+    /// Reliable connection.
+    #[default]
+    Rc,
+    /// Unreliable connection: SEND and WRITE, nothing acknowledged.
+    Uc,
+    /// Unreliable datagrams: SEND, of at most the path MTU, to whom each names.
+    Ud,
+}
+
+impl ServiceType {
+    fn raw(self) -> ibv_qp_type::Type {
+        match self {
+            Self::Rc => ibv_qp_type::IBV_QPT_RC,
+            Self::Uc => ibv_qp_type::IBV_QPT_UC,
+            Self::Ud => ibv_qp_type::IBV_QPT_UD,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rc => "RC",
+            Self::Uc => "UC",
+            Self::Ud => "UD",
+        }
+    }
+}
+
 /// An owner of queue pairs in C that only it can destroy: a CM identifier.
 pub(crate) trait QueuePairOwner: Debug + Send + Sync {
     /// Destroys its queue pair; called once, by the drop of the [`QueuePair`] that it was handed to.
     fn destroy_queue_pair(&self);
 }
 
-/// A reliably connected queue pair, with the queue that its completions come to. One that CM brings into its states
+/// A queue pair, with the queue that its completions come to. One that CM brings into its states
 /// belongs to its identifier in librdmacm, and to this value here.
 #[derive(Debug)]
 pub struct QueuePair {
@@ -57,7 +95,10 @@ pub struct QueuePair {
     number: u32,
     /// The owner in C; `None` if it was made by hand.
     owner: Option<Arc<dyn QueuePairOwner>>,
+    service: ServiceType,
     cq: CompletionQueue,
+    /// The queue that it takes RECVs from, if that is not its own.
+    _srq: Option<Arc<SharedReceiveQueue>>,
     pd: Arc<ProtectionDomain>,
 }
 
@@ -67,24 +108,46 @@ unsafe impl Send for QueuePair {}
 unsafe impl Sync for QueuePair {}
 
 impl QueuePair {
-    /// Creates a queue pair in the state RESET (`ibv_create_qp`). `cq` must be on the device of `pd`.
+    /// Creates a queue pair of a reliable connection in the state RESET (`ibv_create_qp`). `cq` must be on the device of `pd`.
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_create_qp`: EINVAL for queues longer than the device has or a
-    /// queue of another device, ENOMEM.
+    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_create_qp`: EINVAL for queues, lists or inline data longer than
+    /// the device has or a queue of another device, ENOMEM.
     pub fn create(pd: &Arc<ProtectionDomain>, cq: CompletionQueue, capacity: &Capacity) -> Result<Self> {
+        Self::create_as(ServiceType::Rc, pd, cq, capacity, None)
+    }
+
+    /// Creates a queue pair of `service` in the state RESET (`ibv_create_qp`), which takes its RECVs from `srq` if there is
+    /// one. `cq` and `srq` must be on the device and of the domain `pd`.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`QueuePair::create`], and EINVAL for a shared queue of another domain.
+    pub fn create_as(
+        service: ServiceType,
+        pd: &Arc<ProtectionDomain>,
+        cq: CompletionQueue,
+        capacity: &Capacity,
+        srq: Option<&Arc<SharedReceiveQueue>>,
+    ) -> Result<Self> {
         let call = "ibv_create_qp";
-        if !Arc::ptr_eq(pd.device(), cq.device()) {
+        let is_of_the_domain = srq.is_none_or(|srq| Arc::ptr_eq(srq.pd(), pd));
+        if !Arc::ptr_eq(pd.device(), cq.device()) || !is_of_the_domain {
             return Err(crate::Error::verb(action(capacity), call, libc::EINVAL));
         }
         let mut attr = attributes(&cq, capacity);
+        attr.qp_type = service.raw();
+        attr.srq = srq.map_or(ptr::null_mut(), |srq| srq.as_raw());
         // SAFETY: domain and queue are alive and on one device (checked), and kept by the queue pair: we store the one's Arc
         // and own the other; `attr` lives through the call.
         let raw = unsafe { rdma_sys::ibv_create_qp(pd.as_raw(), &raw mut attr) };
         let raw = sys::check_null(raw, call, || action(capacity))?;
         // SAFETY: the call made it of these parts, and we have the only pointer to it.
-        Ok(unsafe { Self::made(raw, call, capacity, None, cq, Arc::clone(pd)) })
+        let mut made = unsafe { Self::made(raw, call, capacity, None, cq, Arc::clone(pd)) };
+        tracing::debug!("qp {}: {}", made.number, service.name());
+        (made.service, made._srq) = (service, srq.map(Arc::clone));
+        Ok(made)
     }
 
     /// Takes over the queue pair that `call` created, of these parts.
@@ -103,9 +166,9 @@ impl QueuePair {
     ) -> Self {
         // SAFETY: the queue pair is alive (the caller's promise), and its number is set for good.
         let number = unsafe { (*raw.as_ptr()).qp_num };
-        let Capacity { max_send_wr, max_recv_wr } = capacity;
+        let Capacity { max_send_wr, max_recv_wr, .. } = capacity;
         tracing::debug!("{call}: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
-        Self { raw, number, owner, cq, pd }
+        Self { raw, number, owner, service: ServiceType::Rc, cq, _srq: None, pd }
     }
 
     /// C's pointer, valid while `self` is.
@@ -118,6 +181,12 @@ impl QueuePair {
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> ServiceType {
+        self.service
     }
 
     /// The queue that its completions come to.
@@ -199,7 +268,7 @@ impl Drop for QueuePair {
 
 /// Names the creation of a queue pair, for the message of a call that fails.
 pub(crate) fn action(capacity: &Capacity) -> String {
-    let Capacity { max_send_wr, max_recv_wr } = capacity;
+    let Capacity { max_send_wr, max_recv_wr, .. } = capacity;
     format!("create RC queue pair of {max_send_wr} send and {max_recv_wr} receive requests")
 }
 
@@ -213,19 +282,13 @@ pub(crate) fn attributes(cq: &CompletionQueue, capacity: &Capacity) -> ibv_qp_in
         cap: ibv_qp_cap {
             max_send_wr: capacity.max_send_wr,
             max_recv_wr: capacity.max_recv_wr,
-            max_send_sge: 1,
-            max_recv_sge: 1,
-            max_inline_data: 0,
+            max_send_sge: capacity.max_send_sge,
+            max_recv_sge: capacity.max_recv_sge,
+            max_inline_data: capacity.max_inline_bytes,
         },
         qp_type: ibv_qp_type::IBV_QPT_RC,
         sq_sig_all: 0,
     }
-}
-
-/// Attributes that are all zero, to be filled.
-pub(crate) fn no_attributes() -> ibv_qp_attr {
-    // SAFETY: the structure is integers, and a union of bytes and integers, for which all zeros is a valid value.
-    unsafe { mem::zeroed::<ibv_qp_attr>() }
 }
 
 fn log(number: u32, attr: &ibv_qp_attr) {

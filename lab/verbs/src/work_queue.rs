@@ -10,10 +10,11 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::{BatchState, RECV_MARK, is_of_a_batch};
 use crate::completion::{Completion, CompletionSide, WcOpcode, WcStatus, WrOpcode};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::qp::QueuePair;
+use crate::qp::{QueuePair, ServiceType};
 use crate::rdma_sys::{
     atomic_t, ibv_recv_wr, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags, rdma_t,
 };
@@ -36,6 +37,8 @@ pub struct WorkQueue {
     next_wr_id: u64,
     peer_qp_num: Option<u32>,
     observer: Observer,
+    /// Behind the queue pair, so that it is dropped after it: the memory of list-posted requests.
+    pub(crate) batch: BatchState,
 }
 
 /// The part of a work request that its completion does not tell, and the memory that must outlive it.
@@ -68,6 +71,7 @@ impl WorkQueue {
             next_wr_id: 1,
             peer_qp_num: None,
             observer,
+            batch: BatchState::new(),
         }
     }
 
@@ -98,8 +102,17 @@ impl WorkQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`] naming `ibv_post_send`: ENOMEM if the queue is full, EINVAL before the connection stands.
+    /// [`Error::Verb`] naming `ibv_post_send`: ENOMEM if the queue is full, EINVAL before the connection stands or on a
+    /// queue pair of datagrams, which takes lists alone.
     pub fn post_send(&mut self, request: SendRequest) -> Result<u64> {
+        if self.qp.service() == ServiceType::Ud {
+            // The provider would follow an address handle that is not there.
+            return Err(Error::verb(
+                "post what names no receiver of a datagram",
+                "ibv_post_send",
+                libc::EINVAL,
+            ));
+        }
         let wr_id = self.next_wr_id;
         let mut sge = scatter_gather(&request.local);
         // SAFETY: the structure is integers, pointers that may be null, and unions of them: all zeros is a valid value.
@@ -180,7 +193,8 @@ impl WorkQueue {
         posted.map(|()| wr_id)
     }
 
-    /// Takes all completions that are there; returns how many.
+    /// Takes all completions that are there; returns how many. Those of list-posted requests are counted and dropped:
+    /// [`WorkQueue::poll_batch`] takes them.
     ///
     /// # Errors
     ///
@@ -189,16 +203,34 @@ impl WorkQueue {
         let mut count = 0;
         while let Some(wc) = self.qp.cq().poll()? {
             count += 1;
-            let Some(in_flight) = self.in_flight.remove(&wc.wr_id) else {
-                tracing::warn!("ignored a completion of wr_id {}, which is not in flight", wc.wr_id);
-                continue;
-            };
-            let completion = to_completion(&wc, &in_flight, self.peer_qp_num);
-            tracing::debug!("{completion}");
-            (self.observer)(&completion);
-            self.completed.insert(wc.wr_id, completion);
+            self.keep(&wc);
         }
         Ok(count)
+    }
+
+    /// Keeps the completion of a request that was posted by itself, for [`WorkQueue::take`].
+    pub(crate) fn keep(&mut self, wc: &ibv_wc) {
+        if is_of_a_batch(wc.wr_id) {
+            // Polled while something else was awaited.
+            return self.note_batch(wc.wr_id);
+        }
+        let Some(in_flight) = self.in_flight.remove(&wc.wr_id) else {
+            tracing::warn!("ignored a completion of wr_id {}, which is not in flight", wc.wr_id);
+            return;
+        };
+        let completion = to_completion(wc, &in_flight, self.peer_qp_num);
+        tracing::debug!("{completion}");
+        (self.observer)(&completion);
+        self.completed.insert(wc.wr_id, completion);
+    }
+
+    /// Notes that a list-posted request has completed.
+    pub(crate) fn note_batch(&mut self, wr_id: u64) {
+        let number = wr_id & !RECV_MARK;
+        match wr_id & RECV_MARK == RECV_MARK {
+            true => self.batch.recvs.complete(number),
+            false => self.batch.sends.complete(number),
+        }
     }
 
     /// Returns the completion of `wr_id`, if [`WorkQueue::poll`] has taken it, whatever its status.

@@ -13,6 +13,7 @@ pub fn recipe() -> lab::Result<Recipe> {
     Ok(Recipe {
         release: Release::named("debian-12")?,
         asked: Vec::new(),
+        asked_modules: Vec::new(),
         packages: lines(PACKAGES).collect(),
         modules: ModuleNames::parse(include_str!("../guest/modules")),
         files: FILES,

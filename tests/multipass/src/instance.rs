@@ -21,7 +21,7 @@ pub struct StandInInstance {
     /// The hash of its image.
     #[serde(default)]
     pub image_hash: String,
-    /// How many snapshots it has.
+    /// Number of its snapshots.
     #[serde(default)]
     pub snapshots: u32,
     /// Release that its guest names, where it runs and was asked.

@@ -90,7 +90,7 @@ impl StandInDirectory {
         &self.0
     }
 
-    /// Where the daemon listens.
+    /// Socket on which the daemon listens.
     pub fn socket(&self) -> PathBuf {
         self.0.join("socket")
     }

@@ -16,7 +16,7 @@ pub enum ClientRequest {
     Info {
         /// Their names.
         names: Vec<String>,
-        /// Whether their guests are asked, too.
+        /// True to ask their guests, too.
         runtime: bool,
     },
     /// Every instance.
@@ -37,7 +37,7 @@ pub enum ClientRequest {
     Stop {
         /// Their names.
         names: Vec<String>,
-        /// Whether to cut their power.
+        /// True to cut their power.
         force: bool,
     },
     /// Suspend these.
@@ -49,7 +49,7 @@ pub enum ClientRequest {
     Delete {
         /// Their names.
         names: Vec<String>,
-        /// Whether for good.
+        /// True to delete for good.
         purge: bool,
     },
     /// Recover these.
@@ -112,7 +112,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// Whether nothing follows.
+    /// True if nothing follows.
     pub fn is_last(&self) -> bool {
         !matches!(self, Notice::Step(_))
     }

@@ -17,10 +17,10 @@ use crate::stand::{Input, LIMIT, Ran, Stand, run};
 
 mod stand;
 
-/// How many cases were recorded.
+/// Number of cases that were recorded.
 const RECORDED: u32 = 321;
 
-/// How long a case that never ends is watched.
+/// Time for which a case that never ends is watched.
 const WATCHED: Duration = Duration::from_secs(2);
 
 /// The first line of a file.
@@ -65,7 +65,7 @@ struct Case {
     /// It did not end by itself.
     #[serde(default)]
     still_running: bool,
-    /// How long it is watched, in seconds.
+    /// Time for which it is watched, in seconds.
     limit: Option<u64>,
     #[serde(default)]
     stdout: String,
@@ -142,7 +142,7 @@ fn prepare(given: &Given) -> Stand {
     stand
 }
 
-/// What differs from the record.
+/// Difference from the record.
 fn difference(stand: &Stand, case: &Case) -> Option<String> {
     let work = stand.work().display().to_string();
     let here = |text: &str| text.replace("{work}", &work);

@@ -27,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The arguments of `bench lab`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How often each thing is measured.
+    /// Number of times that each thing is measured.
     #[arg(long, default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
     /// Once each, in the user's own cache, without the first run, cold boots and the catalogue: only to see that it runs.

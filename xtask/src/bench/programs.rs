@@ -18,6 +18,9 @@ use crate::workspace;
 /// The programs and how they are called.
 const TABLE: &str = include_str!("programs.toml");
 
+/// Directory of programs that are the table's own, from which the paths in it begin.
+const PAIRS: &str = "xtask/src/bench/pairs";
+
 /// The name of every run, with which its verdict begins.
 const NAME: &str = "program";
 
@@ -27,10 +30,10 @@ pub(crate) struct Args {
     /// Only pairs in whose commands this is.
     #[arg(value_name = "PART")]
     filter: Option<String>,
-    /// How often each pair is run; it is as the worst of its runs.
+    /// Number of times that each pair is run; it is as the worst of its runs.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// How long a pair may take, in seconds.
+    /// Longest time that a pair may take, in seconds.
     #[arg(long, default_value = "180")]
     timeout: u64,
     /// The document that the table is written to [default: docs/programs-of-others.md of a run without PART].
@@ -54,10 +57,12 @@ struct Group {
     stop: Option<String>,
     #[serde(default)]
     packages: Vec<String>,
+    #[serde(default)]
+    modules: Vec<String>,
     pairs: Vec<[String; 2]>,
 }
 
-/// What `run` said of a pair.
+/// Verdict of `run` on a pair.
 #[derive(Debug, PartialEq, Eq)]
 struct PairVerdict {
     is_green: bool,
@@ -130,8 +135,10 @@ fn options(group: &Group) -> Vec<String> {
     let ready = group.ready.iter().flat_map(|ready| ["--ready", ready]);
     let stop = group.stop.iter().flat_map(|stop| ["--stop", stop]);
     let mut options: Vec<String> = ready.chain(stop).map(str::to_owned).collect();
-    if !group.packages.is_empty() {
-        options.extend(["--packages".to_owned(), group.packages.join(",")]);
+    for (option, names) in [("--packages", &group.packages), ("--modules", &group.modules)] {
+        if !names.is_empty() {
+            options.extend([option.to_owned(), names.join(",")]);
+        }
     }
     options
 }
@@ -143,6 +150,7 @@ fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<Pa
         .args(["run", "--name", NAME, "--server", server, "--client", client])
         .args(["--timeout", &args.timeout.to_string()])
         .args(options(group))
+        .current_dir(workspace::root().join(PAIRS))
         .stdin(Stdio::null())
         .output()
         .at("failed to run", &own)?;
@@ -183,7 +191,12 @@ mod tests {
         let table = table().unwrap();
         for group in &table.group {
             for [server, client] in &group.pairs {
-                assert!(!server.contains("{server}") && client.contains("{server}"), "{server}, {client}");
+                assert!(client.contains("{server}"), "{server}, {client}");
+                for command in [server, client] {
+                    let own = command.split_whitespace().find(|word| word.starts_with("./"));
+                    let is_there = |own: &str| workspace::root().join(PAIRS).join(own).is_file();
+                    assert!(own.is_none_or(is_there), "{command}");
+                }
             }
             if let Some(ready) = &group.ready {
                 ready.parse::<lab::scenario::ready::Ready>().unwrap();

@@ -30,7 +30,7 @@ pub enum CaptureCommand {
 pub struct FollowArgs {
     #[command(flatten)]
     name: LabName,
-    /// What `roce follow` takes beside the file, as in `--json` or `--idle 5`.
+    /// Options of `roce follow` beside the file, as in `--json` or `--idle 5`.
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
 }
@@ -116,7 +116,7 @@ pub(crate) fn run(command: &CaptureCommand) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where a recording goes that was given no name: beside earlier ones.
+/// File of a recording that was given no name: beside earlier ones.
 fn default_file(lab: &dyn Resident) -> PathBuf {
     let names = std::iter::once("capture.pcapng".to_owned())
         .chain((2..).map(|number| format!("capture-{number}.pcapng")));

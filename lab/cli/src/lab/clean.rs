@@ -27,7 +27,7 @@ struct Holdings {
     directory: String,
     entries: Vec<CacheEntry>,
     size_bytes: u64,
-    /// Whether it was removed.
+    /// True if it was removed.
     removed: bool,
 }
 

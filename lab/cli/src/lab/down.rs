@@ -34,7 +34,7 @@ struct EndedLabs {
 #[derive(Serialize)]
 struct EndedLab {
     name: String,
-    /// Whether it was up, as far as its record told.
+    /// True if it was up, as far as its record told.
     was_up: bool,
     logs: Option<PathBuf>,
 }

@@ -23,7 +23,7 @@ use crate::output;
 pub struct SshArgs {
     #[command(flatten)]
     name: LabName,
-    /// Which node.
+    /// The node.
     #[arg(ignore_case = true)]
     node: Role,
 }
@@ -39,7 +39,7 @@ pub struct Args {
     /// With --detach: say that as JSON, one object.
     #[arg(long, requires = "detach")]
     json: bool,
-    /// Which node.
+    /// The node.
     #[arg(ignore_case = true)]
     node: Role,
     /// The command with its arguments; a single word may be a whole shell command.

@@ -16,7 +16,7 @@ use crate::output;
 pub struct Args {
     #[command(flatten)]
     name: LabName,
-    /// Which node [default: both].
+    /// The node [default: both].
     #[arg(ignore_case = true)]
     node: Option<Role>,
     /// As JSON, one object with a member for each node.

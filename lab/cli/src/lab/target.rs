@@ -1,4 +1,4 @@
-//! Which lab, and which of its nodes: what commands on labs that stay have in common.
+//! The lab and its nodes: options that commands on labs that stay have in common.
 
 use lab::base::cache::Cache;
 use lab::provider::resident::{DEFAULT_NAME, Labs, Resident};

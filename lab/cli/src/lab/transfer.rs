@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::target::{LabName, json};
 use crate::output;
 
-/// Where what is pushed without a target goes, first on PATH.
+/// Target of files that are pushed without one, first on PATH.
 const PROGRAMS: &str = "/opt/lab/bin/";
 
 /// The arguments that both have, whichever way files go.
@@ -25,7 +25,7 @@ struct Way {
     /// Say what went where as JSON, one object.
     #[arg(long)]
     json: bool,
-    /// Which node.
+    /// The node.
     #[arg(ignore_case = true)]
     node: Role,
 }

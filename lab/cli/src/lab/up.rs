@@ -21,7 +21,7 @@ use lab::{Error, Result};
 use super::target::{LabName, json, labs};
 use crate::{Front, machines, output};
 
-/// How often a lab in the foreground is looked at.
+/// Interval between two looks at a lab in the foreground.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// The arguments of `lab up`.
@@ -137,7 +137,7 @@ fn say_it_was_up(args: &Args, differences: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// How to reach and use a lab.
+/// Introduces a lab: the commands that reach and use it.
 fn introduction(lab: &dyn Resident, front: &Front) -> Result<String> {
     let mut text = format!("{}: {}\n\n", lab.name(), lab.description());
     let (name, logs) = (name_option(lab.name()), lab.logs().display());

@@ -8,7 +8,7 @@ use std::thread;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// How a path is answered.
+/// Answer to a path.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     /// The bytes.

@@ -13,7 +13,7 @@ const HEADROOM_BYTES: usize = 64 * 1024;
 /// Chunks on their way: one is parsed, one waits, one is filled.
 const CHUNKS: usize = 3;
 
-/// Where a read begins in memory: a kernel's copy to any other place takes twice as long.
+/// Alignment of a read in memory: a kernel's copy to any other place takes twice as long.
 const ALIGNED_BYTES: usize = 4096;
 
 /// Bytes that were read, as storage, where they begin in it and how many; none at the end.
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::capture::{Reader, Writer};
 
-    /// Gives at most `step` bytes a read.
+    /// Reader of at most `step` bytes at a time.
     struct Slowly<'a> {
         bytes: &'a [u8],
         step: usize,

@@ -67,7 +67,7 @@ impl Batch {
         mem::take(&mut self.bytes)
     }
 
-    /// How many packets there are.
+    /// Number of packets.
     pub(super) fn len(&self) -> usize {
         self.cuts.len()
     }

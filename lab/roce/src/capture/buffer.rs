@@ -6,7 +6,7 @@ use std::mem;
 /// First size of a buffer in bytes.
 const FIRST_BYTES: usize = 256 * 1024;
 
-/// Where a [`Reader`](super::Reader) gets its bytes: any `impl Read`, or a [`ReadAhead`](super::ReadAhead).
+/// Input of a [`Reader`](super::Reader): any `impl Read`, or a [`ReadAhead`](super::ReadAhead).
 pub trait Source {
     /// Puts bytes behind the unread ones of `buffer`, of which `need` are wanted in all; gives how many came, 0 at the end.
     ///
@@ -24,7 +24,7 @@ impl<R: Read> Source for R {
     }
 }
 
-/// What a source gave and the parser has not taken yet.
+/// Bytes that a source gave and the parser has not taken yet.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -37,7 +37,7 @@ impl Buffer {
         Self { bytes: vec![0; FIRST_BYTES], start: 0, end: 0 }
     }
 
-    /// How many bytes are unread.
+    /// Number of unread bytes.
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.end - self.start
@@ -49,7 +49,7 @@ impl Buffer {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Where the unread bytes begin, as [`Buffer::at`] counts.
+    /// Position of the first unread byte, as [`Buffer::at`] counts.
     #[inline]
     pub(super) fn position(&self) -> usize {
         self.start

@@ -1,8 +1,8 @@
-//! What can be wrong with a capture as a file.
+//! Errors of a capture as a file.
 
 use std::io;
 
-/// Why a capture cannot be read on. Every record before it has been delivered.
+/// Reason that a capture cannot be read on. Every record before it has been delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is not a single byte.
@@ -17,7 +17,7 @@ pub enum ReadError {
     /// The bytes end in the middle of a header, block or packet.
     #[error("the capture is cut: {what} at byte {offset} needs {need} bytes, got {got}")]
     Cut {
-        /// What is incomplete.
+        /// Name of the incomplete part.
         what: &'static str,
         /// Byte offset in the capture at which it begins.
         offset: u64,
@@ -29,7 +29,7 @@ pub enum ReadError {
     /// A length or type makes no sense.
     #[error("the capture is malformed: {what} at byte {offset}")]
     Malformed {
-        /// What makes no sense.
+        /// The part that makes no sense.
         what: &'static str,
         /// Byte offset in the capture at which it stands.
         offset: u64,
@@ -39,12 +39,12 @@ pub enum ReadError {
     Io {
         /// Byte offset in the capture.
         offset: u64,
-        /// What the source said.
+        /// Error of the source.
         source: io::Error,
     },
 }
 
-/// Why a capture cannot be written on.
+/// Reason that a capture cannot be written on.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The sink failed.
@@ -61,7 +61,7 @@ pub enum WriteError {
     /// A frame, name or comment is too long for pcapng.
     #[error("{what} of {length} bytes is too long for the capture: at most {limit}")]
     TooLong {
-        /// What is too long.
+        /// Name of the part that is too long.
         what: &'static str,
         /// Its length in bytes.
         length: usize,

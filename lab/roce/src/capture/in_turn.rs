@@ -17,7 +17,7 @@ pub(super) struct InTurn<T> {
     /// The ticket that comes in next.
     next: AtomicU64,
     value: Mutex<T>,
-    /// How many threads sleep.
+    /// Number of threads that sleep.
     sleeping: Mutex<usize>,
     changed: Condvar,
 }

@@ -19,7 +19,7 @@ use crate::wire::{Decoder, Frame, NotRoce};
 const CHUNK_BYTES: usize = 512 * 1024;
 /// Free bytes before a chunk, for the beginning of a packet that ends in it.
 const HEADROOM_BYTES: usize = 64 * 1024;
-/// Where a read begins in memory: a kernel's copy to any other place takes twice as long.
+/// Alignment of a read in memory: a kernel's copy to any other place takes twice as long.
 const ALIGNED_BYTES: usize = 4096;
 
 /// A source that several threads can read at a time, each at its own place.
@@ -78,23 +78,23 @@ pub struct ParallelReader<S> {
     threads: NonZero<usize>,
     chunk_bytes: usize,
     reader: Reader<Handed>,
-    /// How the first chunk ended, which the reader has.
+    /// End of the first chunk, which the reader has.
     first: End,
 }
 
-/// How a capture ended.
+/// End of a capture.
 #[derive(Debug)]
 pub struct Ended {
     /// Packets that the capture says it lost, as far as it was read.
     pub lost_packets: u64,
-    /// Why it ended before its end.
+    /// Reason that it ended before its end.
     pub fault: Option<ReadError>,
 }
 
 /// The reader, which cuts one chunk after the other.
 struct Cutter {
     reader: Reader<Handed>,
-    /// Whether the last chunk was cut.
+    /// True if the last chunk was cut.
     has_ended: bool,
     fault: Option<ReadError>,
 }
@@ -113,7 +113,7 @@ fn emptied<'b>(mut frames: Vec<Frame<'_>>) -> Vec<Frame<'b>> {
     frames.into_iter().map(|_| Frame::UNREAD).collect()
 }
 
-/// How a chunk ended.
+/// End of a chunk.
 #[derive(Debug)]
 enum End {
     /// Before the next one.
@@ -167,7 +167,7 @@ impl<S: ReadAt> ParallelReader<S> {
         }
     }
 
-    /// Gives each record, its frame and the offset in the capture behind it to `each`, in order and one at a time, until that is not true.
+    /// Passes each record, its frame and the offset in the capture behind it to `each`, in order and one at a time, until that is not true.
     ///
     /// `each` is called on any of the threads. A capture of one small chunk is read by the caller's thread alone, and so is one where the system has no other.
     ///
@@ -272,7 +272,7 @@ impl<F, E> Taker<'_, F, E>
 where
     F: FnMut(&Record<'_>, &Frame<'_>, u64) -> Result<bool, E>,
 {
-    /// Gives a packet to the caller's function; a fragment goes through the one decoder that has the others.
+    /// Passes a packet to the caller's function; a fragment goes through the one decoder that has the others.
     #[inline]
     fn take(&mut self, record: &Record<'_>, frame: &Frame<'_>, offset: u64) -> Result<bool, E> {
         match frame {

@@ -120,7 +120,7 @@ fn text(options: &[PcapNGOption<'_>], code: OptionCode) -> Option<String> {
     Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned())
 }
 
-/// What a pcapng block or a pcap packet came to, in buffer positions.
+/// A record in a pcapng block or a pcap packet, as buffer positions.
 pub(super) struct FoundRecord {
     pub(super) timestamp_ns: u64,
     pub(super) interface: u32,
@@ -195,7 +195,7 @@ impl<S: Source> Reader<S> {
         self.losses.packets()
     }
 
-    /// Gives the next packet; `None` at the end of the capture.
+    /// Returns the next packet; `None` at the end of the capture.
     ///
     /// # Errors
     /// [`ReadError::Cut`], [`ReadError::Malformed`] or [`ReadError::Io`], each after every packet before it has been delivered.

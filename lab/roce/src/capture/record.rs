@@ -47,7 +47,7 @@ impl<'a> Record<'a> {
         Frame::decode(self.link_type, self.data)
     }
 
-    /// What became of the frame, from its comment.
+    /// Fate of the frame, from its comment.
     pub fn fate(&self) -> Fate {
         self.comment.map_or(Fate::Forwarded, Fate::from_comment)
     }

@@ -67,7 +67,7 @@ impl Datagrams {
         }
     }
 
-    /// Whether a queue pair sent a datagram.
+    /// True if a queue pair sent a datagram.
     pub(crate) fn sends(&self, key: DatagramKey) -> bool {
         self.psn_first.contains_key(&key)
     }

@@ -22,7 +22,7 @@ pub struct Crowd {
     pub connections: u32,
     /// SENDs of each connection.
     pub rounds: u32,
-    /// Whether of each connection the third SEND is missing, with its acknowledgement and those behind it.
+    /// True if of each connection the third SEND is missing, with its acknowledgement and those behind it.
     pub loses_one: bool,
 }
 

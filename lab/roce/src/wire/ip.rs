@@ -16,7 +16,7 @@ use crate::wire::{DecodeStop, Encapsulation, Grh, NotRoce, be_u8, be_u16};
 /// Type of a segment routing header among the routing headers.
 const SEGMENT_ROUTING: u8 = 4;
 
-/// What the IP header says.
+/// Values of the IP header.
 #[derive(Clone, Copy)]
 pub(super) struct Ip<'a> {
     /// An IPv4 header with its options, the 40 bytes of an IPv6 header, or a GRH.
@@ -91,7 +91,7 @@ impl<'a> Ip<'a> {
         self.header.first().is_some_and(|byte| byte >> 4 == 4)
     }
 
-    /// What the header carries, up to where it says that it ends; the capture may have less.
+    /// Payload of the header, up to the end that it tells; the capture may have less.
     #[inline]
     pub(super) fn payload(&self, layer: Layer<'a>) -> Layer<'a> {
         let layer = layer.skip(self.header.len() + self.extensions_length);

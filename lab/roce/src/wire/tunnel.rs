@@ -213,7 +213,7 @@ fn mpls(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
     }
 }
 
-/// Whether the bytes read as an Ethernet frame of a kind that this library walks.
+/// True if the bytes read as an Ethernet frame of a kind that this library walks.
 fn is_ethernet(bytes: &[u8]) -> bool {
     let Some(behind) = bytes.get(14..) else { return false };
     match be_u16(bytes, 12..14) {
@@ -228,7 +228,7 @@ fn is_ethernet(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether the bytes read as an IPv4 packet: version, header length, total length, and a checksum that is right or left out.
+/// True if the bytes read as an IPv4 packet: version, header length, total length, and a checksum that is right or left out.
 fn is_ipv4(bytes: &[u8]) -> bool {
     let words = usize::from(be_u8(bytes, 0) & 0xf);
     let Some(header) = bytes.get(..words * 4).filter(|_| words >= 5) else {
@@ -240,7 +240,7 @@ fn is_ipv4(bytes: &[u8]) -> bool {
     be_u8(header, 0) >> 4 == 4 && usize::from(be_u16(header, 2..4)) >= header.len() && is_summed
 }
 
-/// Whether the bytes read as an IPv6 packet.
+/// True if the bytes read as an IPv6 packet.
 fn is_ipv6(bytes: &[u8]) -> bool {
     bytes.len() >= 40 && be_u8(bytes, 0) >> 4 == 6
 }

@@ -14,7 +14,7 @@ use crate::wire::{Encapsulation, LinkType, NotRoce};
 /// Most headers that are taken off, a run of VLAN tags or MPLS labels counted as one.
 const LAYERS_MAX: usize = 16;
 
-/// Where a packet of RoCE is in a frame.
+/// Place of a packet of RoCE in a frame.
 pub(super) struct Carrier<'a> {
     /// Its IP header, or its GRH.
     pub(super) ip: Ip<'a>,
@@ -25,13 +25,13 @@ pub(super) struct Carrier<'a> {
 }
 
 impl Carrier<'_> {
-    /// Where its IP header or GRH begins in the frame.
+    /// Offset of its IP header or GRH in the frame.
     pub(super) fn begins_at(&self) -> usize {
         self.segment.offset.saturating_sub(self.ip.header.len() + self.ip.extensions_length)
     }
 }
 
-/// What a frame is.
+/// Content of a frame.
 pub(super) enum FoundFrame<'a> {
     Roce(Carrier<'a>),
     Fragment(Fragment<'a>),
@@ -131,7 +131,7 @@ fn of_stop(stop: IpStop<'_>) -> FoundFrame<'_> {
     }
 }
 
-/// Whether a datagram to any port reads as VXLAN around a packet of RoCE.
+/// True if a datagram to any port reads as VXLAN around a packet of RoCE.
 #[cold]
 fn is_vxlan_around_roce(datagram: Layer<'_>, vxlan_ports: &[u16]) -> bool {
     match datagram.bytes.get(8..16) {

@@ -5,7 +5,7 @@ use roce::wire::{Operation, Place, Psn};
 
 use crate::spot::{Entry, Spot, packet, seal, set_lengths};
 
-/// What a change must lead to.
+/// Required effect of a change.
 pub(crate) enum Expect {
     /// One of these rules, where the changed packet or its neighbour is named.
     Rules(&'static [Rule]),
@@ -32,7 +32,7 @@ const GAP: &[Rule] =
 const READ_GAP: &[Rule] = &[Rule::ReadResponsePsnGap, Rule::RequestNotAnswered];
 const ATOMIC_GAP: &[Rule] = &[Rule::AtomicAckMissing, Rule::RequestNotAnswered];
 
-/// What a packet that does not come, or not as itself, must lead to.
+/// Required effect of a packet that does not come, or not as itself.
 fn missing(spot: &Spot<'_>) -> Expect {
     if !spot.is_connected() {
         let message = |entry: &Entry| {

@@ -43,7 +43,7 @@ struct Score {
     equivalent: usize,
 }
 
-/// Whether the finding points at the changed packet: by number, by PSN, or at the neighbour where the fault shows first.
+/// True if the finding points at the changed packet: by number, by PSN, or at the neighbour where the fault shows first.
 fn points_at(finding: &Finding, spot: &Spot<'_>) -> bool {
     let number = |at: usize| at as u64 + 1;
     let psn = spot.bth.psn();

@@ -56,7 +56,7 @@ pub(crate) fn seal(data: &mut [u8]) {
     data[end - 4..end].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// What is known of a packet and its neighbours.
+/// A packet and its neighbours, as far as they are known.
 #[derive(Clone, Copy)]
 pub(crate) struct Spot<'a> {
     pub(crate) at: usize,
@@ -128,14 +128,14 @@ impl<'a> Spot<'a> {
         })
     }
 
-    /// Whether neither connection management nor a First has told the path MTU.
+    /// True if neither connection management nor a First has told the path MTU.
     pub(crate) fn is_early(&self) -> bool {
         let is_first =
             |packet: Packet<'_>| packet.opcode().is_some_and(|opcode| opcode.place() == Place::First);
         !self.has_cm && !self.entries.iter().take(self.at).filter_map(packet).any(is_first)
     }
 
-    /// Whether the PSN after this answer's was sent before it.
+    /// True if the PSN after this answer's was sent before it.
     pub(crate) fn next_psn_is_sent(&self) -> bool {
         let psn = self.bth.psn().plus(1);
         let source = packet(&self.entries[self.at]).map(|packet| packet.source);

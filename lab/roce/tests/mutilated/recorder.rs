@@ -1,4 +1,4 @@
-//! What a recorder does to a capture.
+//! A recorder's effects on a capture.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! What several tests do: frames through writer, reader and analysis, the way a caller runs them.
+//! Steps of several tests: frames through writer, reader and analysis, the way a caller runs them.
 
 use roce::capture::{Reader, Writer};
 use roce::{Analysis, Names, Report};

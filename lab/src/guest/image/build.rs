@@ -19,7 +19,7 @@ use crate::base::invocation;
 use crate::base::kept::{self, KeptKind};
 use crate::base::policy::Policy;
 use crate::base::progress::Step;
-use crate::guest::contents::Contents;
+use crate::guest::contents::{Contents, MODULES};
 use crate::guest::image::modules::{Module, Modules};
 use crate::guest::image::newc;
 use crate::guest::image::recipe::{self, Recipe};
@@ -222,8 +222,14 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     late.retain(|module| !early.contains(module));
 
     furnish(&shell, recipe, &root)?;
-    place_modules(&modules.order(&names.ready)?, &root.join("lib/lab/modules"))?;
-    place_modules(&late, &root.join("lib/lab/modules"))?;
+    let asked: Vec<&str> = recipe.asked_modules.iter().map(String::as_str).collect();
+    let asked = modules.order(&asked)?;
+    let place = root.join(MODULES.trim_start_matches('/'));
+    place_modules(&[modules.order(&names.ready)?, asked.clone()].concat(), &place)?;
+    place_modules(&late, &place)?;
+    if !asked.is_empty() {
+        write_file(&place.join("asked"), 0o644, order_of(&asked).as_bytes())?;
+    }
     let initramfs = scratch.path().join("initramfs");
     write_file(&initramfs.join("init"), 0o755, recipe::INITRAMFS_INIT.as_bytes())?;
     place_modules(&early, &initramfs.join("modules"))?;
@@ -322,7 +328,7 @@ fn furnish(shell: &Shell, recipe: &Recipe, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is `/usr/bin` and the like under another name, whichever of both a release's packages use.
+/// Directories that are `/usr/bin` and the like under another name, whichever of both a release's packages use.
 const ALIASES: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
 /// Moves what packages brought into `/bin` and the like below `/usr`, and makes those links to it: what the package
@@ -377,13 +383,15 @@ fn prune(root: &Path, paths: &[&str]) -> Result<()> {
 
 /// Writes modules into a directory, with the file `order` that the init scripts follow.
 fn place_modules(modules: &[Module], directory: &Path) -> Result<()> {
-    let mut order = String::new();
     for Module { name, bytes } in modules {
         write_file(&directory.join(format!("{name}.ko")), 0o644, bytes)?;
-        order.push_str(name);
-        order.push('\n');
     }
-    write_file(&directory.join("order"), 0o644, order.as_bytes())
+    write_file(&directory.join("order"), 0o644, order_of(modules).as_bytes())
+}
+
+/// The names of modules, one a line.
+fn order_of(modules: &[Module]) -> String {
+    modules.iter().map(|module| format!("{}\n", module.name)).collect()
 }
 
 fn write_file(path: &Path, mode: u32, content: &[u8]) -> Result<()> {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use liblzma::read::XzDecoder;
 
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::names::nearest;
 
 /// Ending of a module's file name.
 const ENDINGS: [&str; 2] = [".ko", ".ko.xz"];
@@ -76,14 +77,20 @@ impl Modules {
         Ok(order)
     }
 
+    /// Remark on a name that no module has.
+    fn missing(&self, name: &str) -> Error {
+        let error = Error::setup(format!("the guest's kernel has no module {name}"));
+        match nearest(name, self.files.keys().map(String::as_str)) {
+            Some(near) => error.next(format!("the nearest is {near}")),
+            None => error,
+        }
+    }
+
     fn add(&self, name: &str, order: &mut Vec<Module>) -> Result<()> {
         if self.built_in.contains(name) || order.iter().any(|known| known.name == name) {
             return Ok(());
         }
-        let path = self
-            .files
-            .get(name)
-            .ok_or_else(|| Error::setup(format!("the guest's kernel has no module {name}")))?;
+        let path = self.files.get(name).ok_or_else(|| self.missing(name))?;
         let bytes = read(path)?;
         for needed in depends(&bytes) {
             self.add(&needed, order)?;
@@ -164,6 +171,12 @@ mod tests {
         let named = |names: &[&str]| modules.order(names).unwrap_err().to_string();
         assert_eq!(named(&["a"]), "the guest's kernel has no module b");
         assert_eq!(named(&["c | d"]), "the guest's kernel has no module c | d");
+        let directory = tree(&[("nvme_rdma", ""), ("nvmet_rdma", ""), ("siw", "")]);
+        let error = Modules::find(directory.path()).unwrap().order(&["nvme-rmda"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the guest's kernel has no module nvme_rmda\n  next: the nearest is nvme_rdma"
+        );
     }
 
     #[test]

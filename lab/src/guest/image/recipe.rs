@@ -1,4 +1,4 @@
-//! What goes into an image: a release, and the files of `lab/guest/`, read at compile time; the key they give.
+//! Recipe of an image: a release, and the files of `lab/guest/`, read at compile time; the key they give.
 
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +18,8 @@ pub struct Recipe {
     pub packages: Vec<&'static str>,
     /// Packages that somebody asks for beside those.
     pub asked: Vec<String>,
+    /// Modules that somebody asks for beside those which a node loads: there, and loaded by a run that wants them.
+    pub asked_modules: Vec<String>,
     /// Kernel modules.
     pub modules: ModuleNames,
     /// Files put into the root tree: path, mode, content. `sbin/lab-init` is the root disk's first process.
@@ -26,15 +28,15 @@ pub struct Recipe {
     pub directories: &'static [&'static str],
     /// Directories that the packages bring and this guest does not need, beside [`PRUNED`].
     pub pruned: &'static [&'static str],
-    /// Whether busybox stands in for every program that the packages do not bring.
+    /// True if busybox stands in for every program that the packages do not bring.
     pub has_applets: bool,
-    /// Whether a node has its rxe device when it has booted, and its programs on the deployment disk.
+    /// True if a node has its rxe device when it has booted, and its programs on the deployment disk.
     pub has_rxe: bool,
-    /// Who comes in through SSH, and the home directory.
+    /// User who comes in through SSH, and the home directory.
     pub user: (&'static str, &'static str),
 }
 
-/// Who comes into the lab's own guest through SSH, and the home directory.
+/// User who comes into the lab's own guest through SSH, and the home directory.
 pub const USER: (&str, &str) = ("root", "/root");
 
 /// Agent that serves the host over a serial line.
@@ -96,6 +98,7 @@ impl Recipe {
             release,
             packages: strs(&release.packages),
             asked: Vec::new(),
+            asked_modules: Vec::new(),
             modules: ModuleNames {
                 early: strs(&release.kernel.early),
                 late: strs(&release.kernel.late),
@@ -128,13 +131,16 @@ impl Recipe {
         }
     }
 
-    /// The same with more packages, in whatever order they are asked for.
+    /// The same with more packages and kernel modules, in whatever order they are asked for.
     #[must_use]
-    pub fn with(self, packages: &[String]) -> Recipe {
-        let mut asked = packages.to_vec();
-        asked.sort();
-        asked.dedup();
-        Recipe { asked, ..self }
+    pub fn with(self, packages: &[String], modules: &[String]) -> Recipe {
+        let once = |names: &[String]| {
+            let mut names = names.to_vec();
+            names.sort();
+            names.dedup();
+            names
+        };
+        Recipe { asked: once(packages), asked_modules: once(modules), ..self }
     }
 
     /// All packages, without those they depend on.
@@ -152,6 +158,10 @@ impl Recipe {
         parts.extend(self.directories);
         parts.extend([DOCUMENTATION, PRUNED, self.pruned].concat());
         parts.extend(self.asked.iter().map(String::as_str));
+        if !self.asked_modules.is_empty() {
+            parts.push("modules");
+            parts.extend(self.asked_modules.iter().map(String::as_str));
+        }
         key(self.release, &parts)
     }
 }
@@ -199,10 +209,11 @@ mod tests {
         let release = Release::usual();
         assert_ne!(key(release, &["ab", "c"]), key(release, &["a", "bc"]));
         assert_eq!(Recipe::lab(release).image_key().len(), 16);
-        let with = |packages: &[&str]| {
-            let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
-            Recipe::lab(release).with(&packages).image_key()
-        };
+        let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let with = |packages: &[&str]| Recipe::lab(release).with(&owned(packages), &[]).image_key();
+        let modules = |modules: &[&str]| Recipe::lab(release).with(&[], &owned(modules)).image_key();
+        assert_eq!(modules(&["nvmet", "nvme"]), modules(&["nvme", "nvmet"]));
+        assert_ne!(modules(&["nvme"]), with(&["nvme"]));
         assert_eq!(with(&[]), Recipe::lab(release).image_key());
         assert_eq!(with(&["qperf", "fio"]), with(&["fio", "qperf", "fio"]));
         assert_ne!(with(&["qperf"]), with(&["fio"]));

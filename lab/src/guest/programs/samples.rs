@@ -7,7 +7,9 @@ use crate::base::error::{Error, Result};
 use crate::base::program::Program;
 
 /// Every sample program, by name.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 10] = [
+    "rdma_bench_client",
+    "rdma_bench_server",
     "rdma_client",
     "rdma_client_atomic",
     "rdma_client_imm",
@@ -18,7 +20,7 @@ pub const NAMES: [&str; 8] = [
     "rdma_server_send",
 ];
 
-/// Where sample programs come from.
+/// Source of the sample programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Samples {
     /// Built from the sources of the workspace at this path.

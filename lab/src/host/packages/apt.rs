@@ -1,12 +1,14 @@
 //! apt with a private state: resolves and downloads packages of any release on any host that has apt,
 //! without root and without touching the host's lists.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::names::nearest;
 use crate::host::packages::archive::{ARCHITECTURE, Archive, Package};
 use crate::host::packages::keys;
 
@@ -64,6 +66,18 @@ impl Apt {
         })
     }
 
+    /// Remark on the first of these packages that the release has not.
+    fn unknown(&self, packages: &[&str]) -> Result<Option<Error>> {
+        let known = self.command(["apt-cache", "pkgnames"]).run(QUERY_LIMIT)?.stdout;
+        Ok(no_such(packages, &known).map(|(name, near)| {
+            let error = Error::setup(format!("{} has no package {name}", self.release));
+            match near {
+                Some(near) => error.next(format!("the nearest is {near}")),
+                None => error,
+            }
+        }))
+    }
+
     fn command<const N: usize>(&self, argv: [&str; N]) -> Command {
         Command::new(argv)
             .env("APT_CONFIG", self.directory.join("apt.conf"))
@@ -80,11 +94,11 @@ impl Archive for Apt {
     }
 
     fn resolve(&self, packages: &[&str]) -> Result<Vec<Package>> {
-        let output = self
-            .command(["apt-get", "install", "--print-uris", "-qq", "-y"])
-            .args(packages)
-            .run(QUERY_LIMIT)?;
-        Ok(uris(&output.stdout))
+        let command = self.command(["apt-get", "install", "--print-uris", "-qq", "-y"]).args(packages);
+        match command.run(QUERY_LIMIT) {
+            Ok(output) => Ok(uris(&output.stdout)),
+            Err(error) => Err(self.unknown(packages)?.unwrap_or(error)),
+        }
     }
 
     fn look_up(&self, packages: &[&str]) -> Result<Vec<Package>> {
@@ -140,6 +154,13 @@ fn configuration(directory: &Path) -> String {
     )
 }
 
+/// The first of these names that is not among the `known` ones, a line each, and the one that is nearest.
+fn no_such<'a>(names: &[&'a str], known: &'a str) -> Option<(&'a str, Option<&'a str>)> {
+    let all: HashSet<&str> = known.lines().collect();
+    let name = names.iter().find(|name| !all.contains(**name))?;
+    Some((name, nearest(name, known.lines())))
+}
+
 /// The first `  Depends: NAME` line of `apt-cache depends`.
 fn first_depends(output: &str) -> Option<String> {
     output.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned)
@@ -169,6 +190,14 @@ mod tests {
             uris(output),
             [Package { file: "tcpdump_4.99.3-1_amd64.deb".to_owned(), size_bytes: 466_880 }]
         );
+    }
+
+    #[test]
+    fn package_that_is_none_is_told_with_the_nearest() {
+        let known = "perl\nqperf\nfio\n";
+        assert_eq!(no_such(&["fio", "qprf"], known), Some(("qprf", Some("qperf"))));
+        assert_eq!(no_such(&["zzzzzz"], known), Some(("zzzzzz", None)));
+        assert_eq!(no_such(&["fio"], known), None);
     }
 
     #[test]

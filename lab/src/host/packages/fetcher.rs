@@ -30,7 +30,7 @@ const UPDATE_LIMIT: Duration = Duration::from_secs(300);
 const QUERY_LIMIT: Duration = Duration::from_secs(60);
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(1800);
 
-/// Where it is, once this process knows.
+/// Its path, once this process knows.
 static PROGRAM: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 /// A state of the fetcher in a directory of ours, for one mirror.

@@ -1,4 +1,4 @@
-//! Where Debian packages come from: a mirror's address, found on this host.
+//! Source of Debian packages: a mirror's address, found on this host.
 //!
 //! In this order: `$RDMA_LAB_DEBIAN_MIRROR`; the host's own apt sources where the host is a Debian; the
 //! default of the host's `debootstrap`, which other distributions package too. Reads files, runs nothing.

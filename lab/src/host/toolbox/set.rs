@@ -28,7 +28,7 @@ pub struct Set {
     pub data: &'static [&'static str],
     /// Files of these that stay, by the beginning of their paths in them; all if none is named.
     pub kept: &'static [&'static str],
-    /// Whether the host's own programs are preferred where it has them.
+    /// True if the host's own programs are preferred where it has them.
     pub prefers_host: bool,
     /// Size of its downloads, in MB, as measured: for who forbids downloads.
     pub about_mb: u32,

@@ -1,4 +1,4 @@
-//! Where tools come from: the sets in the cache, or the host itself.
+//! Source of tools: the sets in the cache, or the host itself.
 
 use std::ffi::OsString;
 use std::fs;
@@ -94,7 +94,7 @@ impl Toolbox {
     }
 }
 
-/// Where a program is.
+/// Place of a program.
 enum ProgramPlace {
     Set(Unpacked),
     Host(PathBuf),

@@ -27,7 +27,7 @@ const MULTICAST: u32 = 0xff_ffff;
 /// The bits of a P_Key that have to be equal; the highest tells full from limited membership. All of them are the default key.
 const P_KEY: u16 = 0x7fff;
 
-/// Why a device did not take what reached it.
+/// Reason that a device did not take a packet that reached it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Why {
     /// No queue pair has that number: nothing else in the capture speaks of it.
@@ -53,7 +53,7 @@ pub enum Why {
 }
 
 impl Why {
-    /// What packets these are, for a proof.
+    /// Words for these packets, for a proof.
     pub(super) fn words(self) -> &'static str {
         match self {
             Why::NoQueuePair(_) => "to queue pairs that do not exist",
@@ -70,9 +70,9 @@ impl Why {
 pub struct Discarded {
     /// Whose device.
     pub role: Role,
-    /// Why.
+    /// The reason.
     pub why: Why,
-    /// How many.
+    /// Number of them.
     pub count: u64,
     /// Number of the first in the capture, from 1; 0 where nothing tells which.
     pub packet: u64,
@@ -199,7 +199,7 @@ impl Ends {
         }
     }
 
-    /// Whether a packet came behind its queue pair's last sign of life, or behind the request that it refused.
+    /// True if a packet came behind its queue pair's last sign of life, or behind the request that it refused.
     fn is_past(&self, number: u64, packet: &Packet<'_>) -> bool {
         let Some(bth) = packet.bth else { return false };
         let receiver = (packet.destination, bth.destination_qpn());

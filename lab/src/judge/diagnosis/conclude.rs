@@ -39,7 +39,7 @@ pub fn diagnose(
     Ok(kept)
 }
 
-/// Those of the lowest rank, each cause once for a sentence.
+/// Picks the causes of the lowest rank, each once for a sentence.
 fn most_direct(found: Vec<Diagnosis>) -> Vec<Diagnosis> {
     let Some(rank) = found.iter().map(|diagnosis| diagnosis.cause.rank()).min() else { return found };
     let mut kept: Vec<Diagnosis> = Vec::new();

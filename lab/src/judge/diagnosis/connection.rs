@@ -10,10 +10,10 @@ use super::wire::Management;
 use crate::judge::diagnosis::diagnosis::Diagnosis;
 use crate::scenario::cause::Cause;
 
-/// What programs say of a connection that was rejected.
+/// Words of programs about a connection that was rejected.
 const REJECTED: [&str; 3] = ["RDMA_CM_EVENT_REJECTED", "rejected", "connection refused"];
 
-/// How long a program takes at most to reject what it was asked, in seconds; later its end did.
+/// Longest time that a program takes to reject a connection, in seconds; later its end did.
 const REJECTION_S: f64 = 2.0;
 
 /// The causes of connections that were not made.

@@ -9,11 +9,11 @@ use crate::scenario::cause::Cause;
 pub struct Diagnosis {
     /// The cause.
     pub cause: Cause,
-    /// What is wrong, in one sentence with the values at hand.
+    /// The fault, in one sentence with the values at hand.
     pub sentence: String,
-    /// What shows it, each in a line: a packet, a counter, a line of a log or of a program.
+    /// Evidence of it, each in a line: a packet, a counter, a line of a log or of a program.
     pub evidence: Vec<String>,
-    /// What to do.
+    /// The next step.
     pub next: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the families of causes ask of a run's evidence.
+//! Questions of the families of causes to a run's evidence.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -18,13 +18,13 @@ const SHOWN: usize = 160;
 /// The evidence of a run, and what was read from its capture.
 #[derive(Debug)]
 pub struct Facts<'a> {
-    /// What was seen.
+    /// Evidence of the run.
     pub evidence: &'a RunEvidence,
     /// The capture's report; `None` where there is no capture.
     pub report: Option<&'a Report>,
-    /// What the capture has beyond its report.
+    /// Facts of the capture beyond its report.
     pub wire: WireFacts,
-    /// What the devices did not take.
+    /// Packets that the devices did not take.
     pub completeness: &'a Completeness,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Facts<'a> {
         self.evidence.owner(address).map_or(address.to_string(), |role| role.to_string())
     }
 
-    /// What was seen of a node.
+    /// Evidence of a node.
     pub fn node(&self, role: Role) -> Option<&'a NodeEvidence> {
         self.evidence.nodes.get(&role)
     }
@@ -63,14 +63,14 @@ impl<'a> Facts<'a> {
         findings.iter().filter(move |finding| finding.rule == rule)
     }
 
-    /// How many packets of the capture were delivered to a node.
+    /// Number of the capture's packets that were delivered to a node.
     pub fn delivered(&self, role: Role) -> u64 {
         let Some(report) = self.report else { return 0 };
         let is_own = |address: &IpAddr| self.evidence.owner(*address) == Some(role);
         report.delivered.iter().filter(|(address, _)| is_own(address)).map(|(_, count)| count).sum()
     }
 
-    /// Whether the device of the node with that address took none of the packets that were delivered to it, for a reason that the
+    /// True if the device of the node with that address took none of the packets that were delivered to it, for a reason that the
     /// capture does not show.
     pub fn is_discarded(&self, address: IpAddr) -> bool {
         self.evidence.owner(address).is_some_and(|role| {
@@ -79,7 +79,7 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// How far a counter of a node moved on.
+    /// Distance that a counter of a node moved on.
     pub fn counter(&self, role: Role, name: &str) -> u64 {
         self.node(role).and_then(|node| node.counters.get(name)).copied().unwrap_or(0)
     }
@@ -90,7 +90,7 @@ impl<'a> Facts<'a> {
         node.output.as_ref()?.code
     }
 
-    /// Whether a program failed by itself: another exit code than the expected one.
+    /// True if a program failed by itself: another exit code than the expected one.
     pub fn has_failed(&self, role: Role) -> bool {
         let node = self.node(role);
         node.is_some_and(|node| {
@@ -101,12 +101,12 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// Whether a program ended with anything but 0 by itself, expected or not, or had not ended at the limit.
+    /// True if a program ended with anything but 0 by itself, expected or not, or had not ended at the limit.
     pub fn is_in_trouble(&self, role: Role) -> bool {
         self.exit_code(role).is_some_and(|code| code != 0) || self.has_failed(role) || self.is_hung(role)
     }
 
-    /// Whether a program was still running when the lab stopped it.
+    /// True if a program was still running when the lab stopped it.
     pub fn is_hung(&self, role: Role) -> bool {
         self.node(role).is_some_and(|node| node.is_timed_out)
     }

@@ -1,4 +1,4 @@
-//! What the system of a node refused a program, before anything of it was on the wire.
+//! Refusals of a node's system to a program, before anything of it was on the wire.
 
 use crate::base::role::Role;
 
@@ -6,13 +6,30 @@ use super::facts::{Facts, shown};
 use crate::judge::diagnosis::diagnosis::Diagnosis;
 use crate::scenario::cause::Cause;
 
+/// Words of programs that want a terminal; the second is the system's for ENOTTY.
+const TERMINAL: [&str; 5] = [
+    "not a tty",
+    "Inappropriate ioctl for device",
+    "not a terminal",
+    "no tty",
+    "TERM environment variable not set",
+];
+
 /// The causes on one of the nodes.
 pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
-    Role::BOTH
-        .into_iter()
-        .filter(|role| facts.is_in_trouble(*role))
-        .flat_map(|role| of_node(facts, role))
-        .collect()
+    let halted = Role::BOTH.into_iter().filter_map(|role| halted(facts, role));
+    let in_trouble = Role::BOTH.into_iter().filter(|role| facts.is_in_trouble(*role));
+    halted.chain(in_trouble.flat_map(|role| of_node(facts, role))).collect()
+}
+
+/// A program that stood still when the lab ended it.
+fn halted(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
+    let node = facts.node(role).filter(|node| !node.halted.is_empty())?;
+    let names = node.halted.join(", ");
+    let sentence = format!("a program on {role} stands still: a signal stopped it ({names})");
+    let shown =
+        format!("{role}: /proc says of {names} \"State: T (stopped)\" when it was waited for no longer");
+    Some(Diagnosis::new(Cause::ProgramHalted, sentence).shown_by([shown]))
 }
 
 fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
@@ -31,6 +48,10 @@ fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
         found.push(Diagnosis::new(Cause::ProgramMissing, sentence).shown_by(said));
         return found;
     }
+    if let Some(line) = facts.said(role, &TERMINAL).filter(|_| facts.has_failed(role)) {
+        let sentence = format!("`{command}` wants a terminal, and on {role} it has none");
+        found.push(Diagnosis::new(Cause::TerminalNeeded, sentence).shown_by([line]));
+    }
     if let Some(line) = says_both(
         facts,
         role,
@@ -38,6 +59,8 @@ fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
         &["Cannot allocate memory", "errno 12", "ENOMEM"],
     )
     .or_else(|| facts.said(role, &["RLIMIT_MEMLOCK", "memlock", "locked memory"]))
+    // perftest says only that it failed; the number is ENOMEM.
+    .or_else(|| facts.logged(role, "rxe_reg_user_mr: returned err = -12"))
     {
         let sentence = format!("{role} cannot register its memory: it would lock more than its limit allows");
         found.push(Diagnosis::new(Cause::LockedMemoryLimit, sentence).shown_by([line]));

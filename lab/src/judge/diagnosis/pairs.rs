@@ -118,6 +118,17 @@ fn pair(cause: Cause) -> (StagedRun, StagedRun) {
         Cause::LockedMemoryLimit => {
             (said("ibv_reg_mr: Cannot allocate memory"), said("ibv_reg_mr: Bad address"))
         }
+        Cause::ProgramHalted => {
+            let of = |halted: &[&str]| {
+                let mut run = StagedRun::new(Vec::new());
+                let node = run.evidence.node(Role::Server);
+                node.halted = halted.iter().map(|name| (*name).to_owned()).collect();
+                node.is_timed_out = true;
+                run
+            };
+            (of(&["srv"]), of(&[]))
+        }
+        Cause::TerminalNeeded => (said("top: failed tty get: not a tty"), said("top: no such file")),
         Cause::WorkRequestInvalid => {
             (said("ibv_post_send: Invalid argument"), said("ibv_post_send: Cannot allocate memory"))
         }
@@ -189,16 +200,8 @@ fn pair(cause: Cause) -> (StagedRun, StagedRun) {
             };
             (of(FailedKind::Timeout), of(FailedKind::Boot))
         }
-        Cause::LimitTooShort => {
-            let of = |programs_s| {
-                let mut run = StagedRun::timed(send(0x04, &[ACK]));
-                run.frames_until(9_500);
-                run.evidence.node(Role::Client).is_timed_out = true;
-                run.evidence.seconds.insert("programs".to_owned(), programs_s);
-                run
-            };
-            (of(10.0), of(30.0))
-        }
+        Cause::LimitTooShort => (silent_until(10.0), silent_until(30.0)),
+        Cause::ProgramHung => (silent_until(30.0), silent_until(10.0)),
         Cause::ProgramMissing => {
             let of = |code| {
                 let mut run = StagedRun::new(Vec::new());
@@ -408,6 +411,29 @@ fn lost_by_size(bytes: usize) -> StagedRun {
         frames.push((10 + n * LATE_MS, of(1, bytes)));
     }
     StagedRun::timed(frames).without(&[5, 6, 7, 8]).client_failed("")
+}
+
+/// A client that has not ended after so many seconds; its last message is answered at 9.5 s.
+fn silent_until(programs_s: f64) -> StagedRun {
+    let mut run = StagedRun::timed(send(0x04, &[ACK]));
+    run.frames_until(9_500);
+    run.evidence.node(Role::Client).is_timed_out = true;
+    run.evidence.seconds.insert("programs".to_owned(), programs_s);
+    run
+}
+
+#[test]
+fn side_that_hung_up_first_is_the_one_that_failed() {
+    let of = |is_of_server: bool| {
+        let mut frame = tcp(0x11);
+        if is_of_server {
+            let (source, destination) = (frame[29], frame[33]);
+            (frame[29], frame[33]) = (destination, source);
+        }
+        let mut run = StagedRun::new(vec![frame]).client_failed("no data").server_failed("fi_enable: -22");
+        run.causes()
+    };
+    assert_eq!((of(true), of(false)), (vec![Cause::ServerFailed], vec![Cause::ClientFailed]));
 }
 
 /// A TCP segment of the client with these flags.

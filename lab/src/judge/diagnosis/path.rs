@@ -12,7 +12,7 @@ use super::facts::Facts;
 use crate::judge::diagnosis::diagnosis::Diagnosis;
 use crate::scenario::cause::Cause;
 
-/// What the completion of a request says that nothing answered.
+/// Words of the completion of a request that nothing answered.
 pub(super) const RETRIES: [&str; 2] = ["transport retry counter exceeded", "RETRY_EXC_ERR"];
 
 /// Bytes of headers beside the path MTU that an interface has to carry.
@@ -34,7 +34,7 @@ pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     found
 }
 
-/// What a device could not send.
+/// Packets that a device could not send.
 fn never_left(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     let failed = facts.counter(role, "send_err");
     // One that only answers need not notice: its peer waits in vain.
@@ -69,7 +69,7 @@ fn never_left(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
     Some(Diagnosis::new(Cause::SendFailed, sentence).shown_by([counted].into_iter().chain(is_flushed)))
 }
 
-/// What reached a node and was not taken by its device.
+/// Packets that reached a node and were not taken by its device.
 fn not_taken(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
     let mut found = Vec::new();
     let peer = role.peer();
@@ -204,7 +204,7 @@ fn unanswered(facts: &Facts<'_>) -> Vec<Diagnosis> {
     found
 }
 
-/// Whether size alone decided which of a sender's packets arrived: more than one was lost, and every one that arrived is smaller.
+/// Packets that did not arrive for their size alone: more than one was lost, and every one that arrived is smaller.
 fn large(facts: &Facts<'_>, sender: IpAddr) -> Option<String> {
     let sizes = facts.wire.sizes.get(&sender)?;
     let (count, _, _) = facts.wire.lost.get(&sender)?;
@@ -218,7 +218,7 @@ fn large(facts: &Facts<'_>, sender: IpAddr) -> Option<String> {
     })
 }
 
-/// What was lost of what the two sent, if anything was.
+/// Packets that were lost of those that the two sent, if any were.
 fn lost(facts: &Facts<'_>, a: IpAddr, b: IpAddr) -> Option<String> {
     let lost: Vec<String> = [a, b]
         .into_iter()

@@ -1,4 +1,4 @@
-//! What a program did wrong that the wire is innocent of, and how programs ended.
+//! Faults of programs that the wire is innocent of, and ends of programs.
 
 use roce::wire::{NakCode, Syndrome};
 use roce::{MessageKind, MessageOutcome, Rule};
@@ -15,7 +15,7 @@ use crate::scenario::cause::Cause;
 /// Last lines of a program that are shown.
 const LINES: usize = 2;
 
-/// How long the wire has to be silent at the end for a program to be waiting, in seconds.
+/// Least silence of the wire at the end for a program to be waiting, in seconds.
 const SILENCE_S: f64 = 2.0;
 
 /// The causes in the programs themselves.
@@ -30,6 +30,7 @@ pub(super) fn causes(facts: &Facts<'_>) -> Vec<Diagnosis> {
     found.extend(peer_ended(facts));
     found.extend(peer_hung_up(facts));
     found.extend(limit_too_short(facts));
+    found.extend(hung(facts));
     found.extend(ended(facts));
     found
 }
@@ -223,6 +224,37 @@ fn limit_too_short(facts: &Facts<'_>) -> Option<Diagnosis> {
     Some(Diagnosis::new(Cause::LimitTooShort, sentence).shown_by([format!("{role} had not ended")]))
 }
 
+/// A program that waits for nothing that the wire could bring.
+fn hung(facts: &Facts<'_>) -> Option<Diagnosis> {
+    let role = [Role::Client, Role::Server].into_iter().find(|role| facts.is_hung(*role))?;
+    let programs_s = facts.evidence.seconds.get("programs").copied()?;
+    // Their end takes some seconds more.
+    let silent_s =
+        (programs_s - facts.wire.ended_ns as f64 / 1e9).min(facts.evidence.scenario.timeout_s as f64);
+    let packets = facts.report?.packets;
+    let has_failed = Role::BOTH.into_iter().any(|role| facts.has_failed(role));
+    if has_failed || silent_s < SILENCE_S || !facts.wire.lost.is_empty() {
+        return None;
+    }
+    let limit = facts.evidence.scenario.timeout_s;
+    let (sentence, shown) = match packets {
+        0 => (
+            format!("{role} had not ended after {limit} s, and no RoCEv2 packet was sent"),
+            "the capture has no RoCEv2 packet".to_owned(),
+        ),
+        packets => (
+            format!(
+                "{role} had not ended after {limit} s, though the wire had been silent for {silent_s:.0} s"
+            ),
+            format!("behind the last of {packets} packets nothing was sent until the programs were stopped"),
+        ),
+    };
+    Some(
+        Diagnosis::new(Cause::ProgramHung, sentence)
+            .shown_by([shown].into_iter().chain(last_lines(facts, role))),
+    )
+}
+
 /// The signal that ended a program by itself, as a shell tells it.
 fn signal_of(facts: &Facts<'_>, role: Role) -> Option<&'static str> {
     Some(match facts.exit_code(role)? {
@@ -240,14 +272,21 @@ fn signal_of(facts: &Facts<'_>, role: Role) -> Option<&'static str> {
 /// A program that failed, with nothing to say why but its own words.
 fn ended(facts: &Facts<'_>) -> Option<Diagnosis> {
     // A server's failure mostly follows from its client's, unless it ended first.
-    let order = [Role::Client, Role::Server];
+    let hung_up = facts.wire.closed.and_then(|closed| facts.evidence.owner(closed.source));
+    let first = hung_up.filter(|_| facts.wire.connected.is_empty());
+    let order = first.into_iter().chain([Role::Client, Role::Server]);
     let role = order.into_iter().find(|role| facts.has_failed(*role))?;
     let expected = facts.evidence.scenario.expected(role).exit;
     let code = facts.exit_code(role).map_or("a signal".to_owned(), |code| format!("exit code {code}"));
     let signal = signal_of(facts, role).map_or(String::new(), |signal| format!(" ({signal})"));
     let nothing = facts.report.is_some_and(|report| report.packets == 0);
     let packets = if nothing { "; no RoCEv2 packet was sent" } else { "" };
-    let sentence = format!("{role} ended with {code}{signal}, expected {expected}{packets}");
+    let which = facts.node(role).filter(|node| !node.each.is_empty()).and_then(|node| {
+        let failed = node.each.iter().position(|output| output.code != Some(expected))?;
+        Some(format!(" {} of {}", failed + 1, node.each.len()))
+    });
+    let which = which.unwrap_or_default();
+    let sentence = format!("{role}{which} ended with {code}{signal}, expected {expected}{packets}");
     let cause = if role == Role::Client { Cause::ClientFailed } else { Cause::ServerFailed };
     Some(Diagnosis::new(cause, sentence).shown_by(last_lines(facts, role)))
 }

@@ -10,10 +10,10 @@ use super::facts::Facts;
 use crate::judge::diagnosis::diagnosis::Diagnosis;
 use crate::scenario::cause::Cause;
 
-/// What the completion of a request says that was given up for want of a RECV.
+/// Words of the completion of a request that was given up for want of a RECV.
 const NOT_READY: [&str; 2] = ["RNR retry counter exceeded", "RNR_RETRY_EXC_ERR"];
 
-/// What a program says that waits for a completion in vain.
+/// Words of a program that waits for a completion in vain.
 const IN_VAIN: [&str; 3] = ["no completion", "timeout", "timed out"];
 
 /// The causes of messages without a RECV.

@@ -7,7 +7,7 @@ use super::facts::Facts;
 use crate::judge::diagnosis::diagnosis::Diagnosis;
 use crate::scenario::cause::Cause;
 
-/// What the completion of a refused request says, in rdma-core's words and this project's.
+/// Words of the completion of a refused request, in rdma-core's words and this project's.
 const REFUSED: [&str; 6] = [
     "remote access error",
     "remote invalid request error",
@@ -17,7 +17,7 @@ const REFUSED: [&str; 6] = [
     "REM_OP_ERR",
 ];
 
-/// What the completion of a RECV says that could not take what came, likewise.
+/// Words of the completion of a RECV that could not take the message, likewise.
 const RECEIVE_FAILED: [&str; 6] = [
     "local length error",
     "local protection error",
@@ -27,7 +27,7 @@ const RECEIVE_FAILED: [&str; 6] = [
     "LOC_QP_OP_ERR",
 ];
 
-/// What it says of a RECV that was too small.
+/// Words for a RECV that was too small.
 const LENGTH: [&str; 2] = ["local length error", "LOC_LEN_ERR"];
 
 /// The causes of refusals for good.
@@ -135,7 +135,7 @@ fn read_depth(
     }
 }
 
-/// What else a refusal as invalid may be for, where no connection management tells what the sides agreed on.
+/// Other reasons of a refusal as invalid, where no connection management tells what the sides agreed on.
 fn undecided(facts: &Facts<'_>, finding: &Finding, refusal: Refusal) -> &'static str {
     let is_agreed = facts.wire.management.iter().any(|message| {
         message.name == "REP"
@@ -149,7 +149,7 @@ fn undecided(facts: &Facts<'_>, finding: &Finding, refusal: Refusal) -> &'static
     }
 }
 
-/// Whether the responder took a request of that kind before.
+/// True if the responder took a request of that kind before.
 fn has_taken(facts: &Facts<'_>, finding: &Finding, kind: MessageKind) -> bool {
     facts.report.is_some_and(|report| {
         report.messages.iter().any(|message| {
@@ -334,7 +334,7 @@ fn takes_a_receive(kind: Option<MessageKind>) -> bool {
     )
 }
 
-/// What a region has to permit for such a request.
+/// Permission that a region needs for such a request.
 fn permission(kind: Option<MessageKind>) -> &'static str {
     match kind {
         Some(MessageKind::Read) => "remote reads",

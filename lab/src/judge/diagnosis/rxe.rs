@@ -51,13 +51,13 @@ pub fn deviations(facts: &Facts<'_>) -> Vec<Diagnosis> {
     found
 }
 
-/// Whether a finding is of a READ response that goes on where the READ was asked again, which is rxe's way.
+/// True if a finding is of a READ response that goes on where the READ was asked again, which is rxe's way.
 pub fn is_read_again(report: &Report, finding: &Finding) -> bool {
     let came_again = report.retransmissions.timeout + report.retransmissions.read_retry > 0;
     finding.rule == Rule::OpcodeOutOfSequence && came_again && got(finding).contains("READ response")
 }
 
-/// Whether a finding is of a request that nobody waited for: its connection ended first, and both programs as they have to.
+/// True if a finding is of a request that nobody waited for: its connection ended first, and both programs as they have to.
 pub fn ended_in_flight(evidence: &RunEvidence, finding: &Finding) -> bool {
     finding.rule == Rule::RequestNotAnswered
         && matches!(finding.evidence, Evidence::Words { .. })
@@ -138,7 +138,7 @@ fn spurious_timer(facts: &Facts<'_>) -> Option<Diagnosis> {
     Some(Diagnosis::new(cause, sentence).shown_by(packet.into_iter().chain(counters)))
 }
 
-/// Whether nothing that was sent was refused, or left without an answer, and no fault of the run is a reason to send again.
+/// True if nothing that was sent was refused, or left without an answer, and no fault of the run is a reason to send again.
 fn is_all_answered(facts: &Facts<'_>) -> bool {
     let Some(report) = facts.report else { return false };
     let evidence = facts.evidence;

@@ -25,7 +25,7 @@ pub(super) struct StagedRun {
     frames: Vec<(u64, Vec<u8>)>,
     /// Fates of frames by their index; all others were delivered.
     fates: BTreeMap<usize, &'static str>,
-    /// How many of the packets that reached the server its device did not take.
+    /// Packets that reached the server and that its device did not take.
     not_taken: u64,
     pub(super) evidence: RunEvidence,
 }
@@ -89,13 +89,13 @@ impl StagedRun {
         self
     }
 
-    /// What is diagnosed, where a server's device did not take so many of the packets that reached it.
+    /// Diagnoses where a server's device did not take so many of the packets that reached it.
     fn diagnosed_without(&mut self, not_taken: u64) -> Vec<Diagnosis> {
         self.not_taken = not_taken;
         self.diagnosed()
     }
 
-    /// What is diagnosed.
+    /// The diagnoses.
     pub(super) fn diagnosed(&mut self) -> Vec<Diagnosis> {
         let artifacts = tempfile::tempdir().unwrap();
         let report = self.counted_all(artifacts.path());
@@ -174,6 +174,18 @@ fn refusals_name_what_is_wrong_with_key_and_address() {
     answered.push(pair.request(0x0a, 0).ack_request().reth(va, rkey, 16).payload(&[0; 16]).build());
     answered.push(pair.response(0x11, 0).aeth(0x1f, 1).build());
     assert_eq!(StagedRun::new(answered).causes(), []);
+}
+
+#[test]
+fn memory_limit_is_read_off_the_kernel_log_where_a_program_does_not_say_it() {
+    let of = |number: i32| {
+        let mut run = StagedRun::new(Vec::new()).client_failed("Failed to create MR");
+        run.evidence.node(Role::Client).kernel_log =
+            format!("<3>[   12.660775] rxe0: pd#4 rxe_reg_user_mr: returned err = {number}");
+        run.causes()
+    };
+    assert_eq!(of(-12), [Cause::LockedMemoryLimit]);
+    assert_eq!(of(-14), [Cause::ClientFailed]);
 }
 
 #[test]

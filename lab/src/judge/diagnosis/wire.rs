@@ -1,4 +1,4 @@
-//! What the capture shows beyond its report: each message of connection management, what never arrived or arrived changed,
+//! Facts of the capture beyond its report: each message of connection management, what never arrived or arrived changed,
 //! addresses that nobody answers to, and how soon requests came again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,7 +20,7 @@ pub const ACK_TIMEOUT_USUAL_NS: u64 = 4_096 << 14;
 pub struct Management {
     /// Number of its packet in the capture, from 1.
     pub packet: u64,
-    /// When it was sent, in nanoseconds.
+    /// Time of sending, in nanoseconds.
     pub at_ns: u64,
     /// Its sender.
     pub source: IpAddr,
@@ -28,20 +28,20 @@ pub struct Management {
     pub destination: IpAddr,
     /// Its short name: `REQ`.
     pub name: &'static str,
-    /// Whether it reached its receiver.
+    /// True if it reached its receiver.
     pub is_delivered: bool,
-    /// Where a REQ wants to.
+    /// Service that a REQ asks for.
     pub service: Option<PortSpace>,
     /// Initiator depth and responder resources, of a REQ and a REP.
     pub depths: Option<(u8, u8)>,
-    /// Why a REJ says no.
+    /// Reason of a REJ.
     pub reason: Option<RejReason>,
 }
 
 /// Answers of one node to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answers {
-    /// How many.
+    /// Number of them.
     pub count: u64,
     /// Number of the first in the capture.
     pub packet: u64,
@@ -63,7 +63,7 @@ pub struct Sizes {
 pub struct Closed {
     /// Number of its packet in the capture.
     pub packet: u64,
-    /// Which side ended it.
+    /// Address of the side that ended it.
     pub source: IpAddr,
     /// The other side.
     pub destination: IpAddr,
@@ -86,7 +86,7 @@ pub struct Repeats {
     pub packet: u64,
 }
 
-/// What was read from a capture.
+/// Facts that were read from a capture.
 #[derive(Debug, Default)]
 pub struct WireFacts {
     /// Connection management, in its order; copies of the switch are not in it.
@@ -124,10 +124,10 @@ pub struct WireFacts {
 /// Requests of one sender to one queue pair.
 #[derive(Debug, Default)]
 struct SentRequests {
-    /// When each PSN was sent last.
+    /// Time at which each PSN was sent last.
     at_ns: HashMap<u32, u64>,
     is_repeating: bool,
-    /// What asks for a repetition, until it comes.
+    /// True from a request for a repetition until it comes.
     is_asked: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a node sent: its checksum compared, and its archive put into place here.
+//! Archives that a node sent: the checksum compared, and its archive put into place here.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Seek as _, SeekFrom};

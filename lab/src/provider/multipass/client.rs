@@ -17,19 +17,19 @@ use crate::base::error::{Error, Kind, Result};
 use crate::provider::multipass::failure::{self, explain};
 use crate::provider::remote::host::RemoteHost;
 
-/// How long a question may take that no guest is asked. Observed: 0.3 s under software emulation and load.
+/// Longest time that a question may take that no guest is asked. Observed: 0.3 s under software emulation and load.
 const QUESTION: Duration = Duration::from_secs(20);
 
-/// How long a question may take that guests are asked, which Multipass itself gives up after nine times 5 s.
+/// Longest time that a question may take that guests are asked, which Multipass itself gives up after nine times 5 s.
 const FULL_QUESTION: Duration = Duration::from_secs(60);
 
-/// How often a guest is asked that does not answer: Multipass gives up connecting to a busy one after 5 s.
+/// Number of times that a guest is asked that does not answer: Multipass gives up connecting to a busy one after 5 s.
 const ASKED: usize = 3;
 
-/// How long it is left alone meanwhile.
+/// Pause between two of them.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Whether the client does not know `--no-runtime-information`.
+/// True if the client does not know `--no-runtime-information`.
 static IS_OLD: AtomicBool = AtomicBool::new(false);
 
 /// The state of an instance.
@@ -76,7 +76,7 @@ pub fn state(name: &str) -> Result<Option<MultipassState>> {
     Err(explain(&["info", name], &output))
 }
 
-/// Whether all of these instances run; nothing is asked of their guests.
+/// True if all of these instances run; nothing is asked of their guests.
 ///
 /// # Errors
 ///

@@ -11,10 +11,10 @@ use crate::provider::multipass::provider::name;
 use crate::provider::remote::host::RemoteHost as _;
 use crate::provider::remote::machines::both;
 
-/// How long a guest that has just answered may take to stop.
+/// Longest time that a guest that has just answered may take to stop.
 const STOP: Duration = Duration::from_secs(120);
 
-/// How long the end by force may take. Observed: 0.7 s; but a guest that began to hang in a plain stop keeps the daemon
+/// Longest time that the end by force may take. Observed: 0.7 s; but a guest that began to hang in a plain stop keeps the daemon
 /// busy for 300 s.
 const FORCE: Duration = Duration::from_secs(330);
 
@@ -57,7 +57,7 @@ fn end(name: &str) -> Result<()> {
     client::demand(&["stop", "--force", name], FORCE).map(drop)
 }
 
-/// Whether its guest answers, if only by refusing the question; one that is merely busy is asked again, since the power of
+/// True if its guest answers, if only by refusing the question; one that is merely busy is asked again, since the power of
 /// the others is cut.
 fn answers(name: &str) -> bool {
     let host = Instance { name: name.to_owned() };

@@ -1,4 +1,4 @@
-//! What a failed call of `multipass` is: its cause, a name of ours for it, and what to do about it.
+//! Failed calls of `multipass`: the cause, a name of ours for it, and what to do about it.
 //!
 //! Observed: v1.16.3. The daemon's own log comes on the client's standard error too, before the failure: without a
 //! network each launch, list or stop begins with downloads that failed. The cause is what follows `<command> failed:`.
@@ -26,7 +26,7 @@ pub fn instance<'a>(words: &[&'a str]) -> Option<&'a str> {
     names.into_iter().find(|word| word.starts_with("rdma-"))
 }
 
-/// Whether an instance's guest did not answer Multipass in time, which a busy one does a moment later: before anything
+/// True if an instance's guest did not answer Multipass in time, which a busy one does a moment later: before anything
 /// that was to be done there was begun.
 pub fn is_silence(output: &Output) -> bool {
     let cause = cause(&output.stderr);

@@ -17,20 +17,20 @@ use crate::provider::multipass::launch::{self, BEYOND, Begun};
 pub use crate::provider::multipass::shape::Shape;
 use crate::provider::remote::host::RemoteHost as _;
 
-/// How long a short command may take.
+/// Longest time that a short command may take.
 const SHORT: Duration = Duration::from_secs(60);
 
-/// How long a guest may take to tell of itself; Multipass itself gives up connecting to it after 5 s.
+/// Longest time that a guest may take to tell of itself; Multipass itself gives up connecting to it after 5 s.
 pub(super) const GUEST: Duration = Duration::from_secs(30);
 
-/// How long an instance may stay Unknown after Multipass has said that it gave up: a moment, since its client's clock
+/// Longest time that an instance may stay Unknown after Multipass has said that it gave up: a moment, since its client's clock
 /// and its own are two.
 const GIVEN_UP: Duration = Duration::from_secs(15);
 
-/// How often a guest that runs is asked for an address that it has not yet.
+/// Number of times that a guest that runs is asked for an address that it has not yet.
 const ASKED: usize = 5;
 
-/// How often an instance under way is looked at.
+/// Interval between two looks at an instance under way.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Facts that a guest tells of itself: the address by which Multipass reaches it before its others, and its release.

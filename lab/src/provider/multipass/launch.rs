@@ -20,21 +20,21 @@ use crate::provider::multipass::shape::Shape;
 /// Configuration of an instance's first boot.
 const CLOUD_INIT: &str = include_str!("../../../guest/cloud-init.yaml");
 
-/// How long Multipass waits for a boot where nobody says otherwise.
+/// Longest time that Multipass waits for a boot where nobody says otherwise.
 const USUAL: Duration = Duration::from_secs(300);
 
-/// How long the client may take beyond its own limit.
+/// Longest time that the client may take beyond its own limit.
 pub(super) const BEYOND: Duration = Duration::from_secs(60);
 
-/// How often a launch that another client began is looked at.
+/// Interval between two looks at a launch that another client began.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// A launch that was begun and has not ended, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begun {
-    /// When, in seconds since 1970.
+    /// Time of it, in seconds since 1970.
     at_s: u64,
-    /// How long the daemon waits for its boot, in seconds.
+    /// Longest time that the daemon waits for its boot, in seconds.
     limit_s: u64,
 }
 
@@ -62,7 +62,7 @@ impl Begun {
         let _ = fs::remove_file(path(cache, name));
     }
 
-    /// How long an instance may be Unknown from now on.
+    /// Longest time that an instance may be Unknown from now on.
     ///
     /// The daemon's wait begins when the image is there, which nobody tells: so it is as long as the launch was given,
     /// but for one that was begun twice as long ago.
@@ -71,7 +71,7 @@ impl Begun {
     }
 }
 
-/// How long an instance may be Unknown from now on; `limit` is what a start of it is given.
+/// Longest time that an instance may be Unknown from now on; `limit` is what a start of it is given.
 ///
 /// # Errors
 ///

@@ -19,7 +19,7 @@ use crate::provider::remote::pair::RemotePair;
 use crate::provider::remote::setting::{Recorder, Setting};
 use crate::scenario::network::Wire;
 
-/// How long cloud-init may take beside the packages that the lab brings itself.
+/// Longest time that cloud-init may take beside the packages that the lab brings itself.
 const CLOUD_INIT: Duration = Duration::from_secs(900);
 
 /// The provider of Multipass instances.
@@ -109,7 +109,7 @@ pub fn setting(host: Arc<Instance>, address: IpAddr) -> Setting {
     Setting { host, address, device: None, capture: Recorder::Tcpdump(None), setup_rxe: true, install: true }
 }
 
-/// Whether both run, which is found out without reaching them.
+/// True if both run, which is found out without reaching them.
 ///
 /// # Errors
 ///

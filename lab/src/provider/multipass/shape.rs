@@ -1,4 +1,4 @@
-//! What is launched: the image and the sizes of each instance.
+//! Shape of what is launched: the image and the sizes of each instance.
 
 use crate::base::error::{Error, Result};
 
@@ -13,7 +13,7 @@ pub struct Shape {
     pub memory: String,
     /// Disk of each, as in "10G".
     pub disk: String,
-    /// How long one may take to launch, and to start, in seconds.
+    /// Longest time that one may take to launch, and to start, in seconds.
     pub launch_limit_s: u64,
 }
 

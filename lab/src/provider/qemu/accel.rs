@@ -24,7 +24,7 @@ use crate::host::toolbox::toolbox::identity;
 
 const DEVICE: &str = "/dev/kvm";
 
-/// How long a guest on KVM may take until its init speaks; it takes a second or two.
+/// Longest time that a guest on KVM may take until its init speaks; it takes a second or two.
 const PROBE_LIMIT: Duration = Duration::from_secs(8);
 
 /// Line that the initramfs prints when the kernel's command line has `lab.probe`.
@@ -77,7 +77,7 @@ impl fmt::Display for Decision {
     }
 }
 
-/// Whether KVM works here, as last found.
+/// Verdict on KVM here, as last found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct ProbeVerdict {
     key: String,
@@ -103,7 +103,7 @@ impl ProbeVerdict {
         sha256(format!("{}\0{}\0{}\0{}", self.key, self.works, self.reason, self.seen).as_bytes())
     }
 
-    /// Whether it is as it was written.
+    /// True if it is as it was written.
     fn is_whole(&self) -> bool {
         self.sum.as_ref().is_none_or(|sum| *sum == self.summed())
     }
@@ -171,7 +171,7 @@ fn conclude(choice: AccelChoice, verdict: ProbeVerdict) -> Result<Decision> {
     }
 }
 
-/// Why KVM is out of the question, if `/dev/kvm` cannot even be opened.
+/// Reason that KVM is out of the question, if `/dev/kvm` cannot even be opened.
 fn closed() -> Option<String> {
     let error = File::options().read(true).write(true).open(DEVICE).err()?;
     Some(match error.kind() {

@@ -66,7 +66,7 @@ impl Agent {
         ready.ok_or_else(|| Error::timeout("agent ready", limit))
     }
 
-    /// Whether the line has closed: the machine has ended.
+    /// True if the line has closed: the machine has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.state().is_closed
     }

@@ -85,7 +85,7 @@ pub fn mac(role: Role) -> &'static str {
 /// One machine to be started.
 #[derive(Debug, Clone, Copy)]
 pub struct QemuMachine<'a> {
-    /// Which node it is.
+    /// The node that it is.
     pub role: Role,
     /// The image that it boots.
     pub image: &'a Image,
@@ -99,13 +99,13 @@ pub struct QemuMachine<'a> {
     pub console: &'a Path,
     /// The file that is its memory.
     pub memory: &'a Path,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Origin,
-    /// Whether it is confined to [`SANDBOX`].
+    /// True if it is confined to [`SANDBOX`].
     pub is_confined: bool,
 }
 
-/// Where a machine comes from: what becomes of its memory, and what tells it so.
+/// Origin of a machine: what becomes of its memory, and what tells it so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Boots, to be frozen: its memory is written to the file.

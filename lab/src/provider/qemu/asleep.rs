@@ -1,4 +1,4 @@
-//! Why forked machines are not awake, and whether their frozen state is to blame.
+//! Reasons that forked machines are not awake, and the blame of their frozen state.
 //!
 //! A frozen state is thrown away on evidence only: QEMU does not take it, or takes it and the guest does not wake. What
 //! this computer refused or ended (open files, memory, a killed process) is its own error, and the state is kept.
@@ -12,7 +12,7 @@ use crate::base::role::Role;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::process::Process;
 
-/// How long a machine's end may take, once its sockets have closed, and how long until its guard knows of it: on a busy
+/// Longest time that a machine's end may take, once its sockets have closed, and how long until its guard knows of it: on a busy
 /// computer each takes seconds.
 const ENDING_LIMIT: Duration = Duration::from_secs(3);
 
@@ -37,7 +37,7 @@ const HOST: [(&str, &str); 6] = [
 #[derive(Debug)]
 pub(super) struct Asleep {
     pub(super) error: Error,
-    /// Whether the frozen state is to blame.
+    /// True if the frozen state is to blame.
     pub(super) blames_state: bool,
 }
 
@@ -62,7 +62,7 @@ impl Asleep {
     }
 }
 
-/// Whether QEMU itself said so, and goes on.
+/// True if QEMU itself said so, and goes on.
 fn is_word_of_qemu(error: &Error) -> bool {
     error.to_string().starts_with("failed: state loaded")
 }
@@ -73,7 +73,7 @@ pub(super) fn host_cure(ending: &str) -> Option<String> {
     Some(cure.replace("{}", &invocation::lab("down --all")))
 }
 
-/// How a machine ended, if it has; one whose sockets have just closed gets a moment to end, and its guard one to know it.
+/// End of a machine, if it has ended; one whose sockets have just closed gets a moment to end, and its guard one to know it.
 pub(super) fn ending(control: &Control, role: Role) -> Option<String> {
     let status = control.status().ok();
     if let Some(pid) = status.and_then(|status| status.machines.get(&role).copied())

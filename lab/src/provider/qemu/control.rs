@@ -1,4 +1,4 @@
-//! What can be asked of a guard, and the owner's handle on one.
+//! Requests to a guard, and the owner's handle on one.
 //!
 //! A request is one line of JSON on the guard's socket `control`, and gets one line back. The handle that
 //! started a guard also holds the pipe that it lives by. A guard that has gone is told from one that is silent.
@@ -26,16 +26,16 @@ use crate::provider::qemu::process::Process;
 use crate::scenario::fault::{Fault, Met};
 use crate::wire::captured::Captured;
 
-/// How long the guard may take for an answer: it only starts and ends processes and writes files.
+/// Longest time that the guard may take for an answer: it only starts and ends processes and writes files.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a guard of another command's may be silent until it is said not to answer.
+/// Longest time that a guard of another command's may be silent until it is said not to answer.
 const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often a guard that has not answered yet is looked at: one that was stopped by a signal at two looks is silent.
+/// Interval between two looks at a guard that has not answered yet: one that was stopped by a signal at two looks is silent.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long the guard may take to end its machines.
+/// Longest time that the guard may take to end its machines.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Requests to a guard.
@@ -44,7 +44,7 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 pub enum Request {
     /// Start a machine; its own output goes into `log`.
     Start {
-        /// Which.
+        /// The machine.
         role: Role,
         /// Its command line.
         argv: Vec<String>,
@@ -56,19 +56,19 @@ pub enum Request {
     },
     /// Kill these machines, and go on.
     Kill {
-        /// Which.
+        /// The machine.
         roles: Vec<Role>,
     },
-    /// Which ports are connected, which machines have ended.
+    /// Tell which ports are connected, which machines have ended.
     Status,
     /// Begin to record the wire.
     StartCapture {
         /// A pcapng, overwritten.
         file: PathBuf,
     },
-    /// Which file is being recorded into.
+    /// Tell the file that is being recorded into.
     Recording,
-    /// How much has been recorded.
+    /// Tell how much has been recorded.
     Captured,
     /// Let faults act on what comes from now on.
     Arm {
@@ -146,7 +146,7 @@ pub enum Reply {
     Gone,
 }
 
-/// Why there is no answer.
+/// Reason that there is no answer.
 enum NoAnswer {
     Gone,
     Silence(Duration),
@@ -269,7 +269,7 @@ impl Control {
         listener(&self.connect().ok()?)
     }
 
-    /// How a machine ended, if it has; a guard that is gone counts as an end of its machines.
+    /// End of a machine, if it has ended; a guard that is gone counts as an end of its machines.
     pub fn ending(&self, role: Role) -> Option<String> {
         match self.status() {
             Ok(mut status) => status.ended.remove(&role),
@@ -307,7 +307,7 @@ impl Control {
         }
     }
 
-    /// How many RoCEv2 packets the recording holds, by node.
+    /// Number of RoCEv2 packets that the recording holds, by node.
     ///
     /// # Errors
     ///

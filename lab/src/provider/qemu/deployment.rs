@@ -36,6 +36,9 @@ pub fn write(mkfs: &Tool, file: &Path, programs: &[Program]) -> Result<()> {
     let mut label = String::new();
     for program in programs {
         let staged = staging.path().join(&program.name);
+        if let Some(parent) = staged.parent() {
+            fs::create_dir_all(parent).at("failed to create", parent)?;
+        }
         fs::copy(&program.path, &staged).at("failed to read the program", &program.path)?;
         fs::set_permissions(&staged, fs::Permissions::from_mode(0o755)).at("failed to stage", &staged)?;
         label.push_str(&format!("{}  {}\n", sha256_file(&staged)?, program.name));

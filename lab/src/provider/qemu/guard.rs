@@ -28,13 +28,13 @@ use crate::provider::qemu::control::{Answer, Request};
 use crate::provider::qemu::process::Process;
 use crate::wire::switch::Switch;
 
-/// How long a machine may take to end once it was killed.
+/// Longest time that a machine may take to end once it was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
 
-/// How often a guard looks whether it can still be asked.
+/// Interval at which a guard looks whether it can still be asked.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How soon a guard accepts again that could not.
+/// Pause after which a guard accepts again that could not.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
 /// Events of a guard, in the order in which they happen.
@@ -86,7 +86,7 @@ struct Guard {
     machines: BTreeMap<Role, GuardedMachine>,
     ended: BTreeMap<Role, String>,
     started: u64,
-    /// Where a resident lab's guard leaves the reason if a machine ends.
+    /// File in which a resident lab's guard leaves the reason if a machine ends.
     stay: Option<PathBuf>,
 }
 
@@ -159,7 +159,7 @@ impl Guard {
         }
     }
 
-    /// Whether its socket is still there; a resident lab's guard that has lost it leaves the reason.
+    /// True if its socket is still there; a resident lab's guard that has lost it leaves the reason.
     fn can_be_asked(&self) -> bool {
         let is_there = control_socket(self.directory.path()).exists();
         if let (false, Some(note)) = (is_there, &self.stay) {
@@ -271,7 +271,7 @@ fn converse(stream: &UnixStream, sender: &Sender<GuardEvent>, wire: &Switch) {
 /// Beginning of run directories' names.
 pub const RUN_PREFIX: &str = "rdma-lab-";
 
-/// Where run directories may be, best first.
+/// Places in which run directories may be, best first.
 pub fn run_places() -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> =
         std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).into_iter().collect();

@@ -10,10 +10,10 @@ use crate::node::{Node, Running};
 use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv;
 
-/// How long a short command on a ready node may take, under software emulation on a busy host.
+/// Longest time that a short command on a ready node may take, under software emulation on a busy host.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a guest may take to end a command and tell what it wrote: less than that is left of what a scenario that
+/// Longest time that a guest may take to end a command and tell what it wrote: less than that is left of what a scenario that
 /// does not end may take beyond its limit.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 

@@ -1,4 +1,4 @@
-//! Where machines log, and what an error tells of that.
+//! Logs of machines, and what an error tells of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::base::role::Role;
 use crate::provider::qemu::asleep;
 use crate::provider::qemu::control::{Control, Status};
 
-/// Why a machine is not there: its own end, or that it stands still, its console's last lines, and where to read on.
+/// Error of a machine that is not there: its own end, or that it stands still, its console's last lines, and where to read on.
 pub(super) fn came_not_up(control: &Control, role: Role, logs: &Path, error: Error) -> Error {
     let ending = control.ending(role);
     let stands_still = control.status().ok().and_then(|status| stands_still(&status, role));

@@ -1,4 +1,4 @@
-//! What a fork does for a network other than the frozen one's: another MTU, IPv6 addresses.
+//! Steps of a fork for a network other than the frozen one's: another MTU, IPv6 addresses.
 
 use std::net::{IpAddr, Ipv6Addr};
 

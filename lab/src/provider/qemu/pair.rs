@@ -19,10 +19,10 @@ use crate::provider::qemu::{network, ssh};
 use crate::scenario::fault::{Action, Met};
 use crate::wire::captured::Captured;
 
-/// How long a node may take to be on a network.
+/// Longest time that a node may take to be on a network.
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a machine's process may stand still while something is waited for.
+/// Longest time that a machine's process may stand still while something is waited for.
 const STILL_LIMIT: Duration = Duration::from_secs(4);
 
 /// Both guests, ready. The guard is dropped last: it ends them.
@@ -50,12 +50,12 @@ impl QemuPair {
         Ok(self.control.status()?.machines)
     }
 
-    /// What both machines run.
+    /// Release and kernel of both machines.
     pub fn origin(&self) -> &Provenance {
         &self.origin
     }
 
-    /// Gives up the nodes and keeps their guard.
+    /// Drops the nodes and keeps their guard.
     pub fn into_control(self) -> Control {
         self.control
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::{Error, Result};
 use crate::host::toolbox::set::QEMU;
 
-/// How long a killed process may take until it has gone.
+/// Longest time that a killed process may take until it has gone.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A process, told from others that get its number later.
@@ -20,7 +20,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 pub struct Process {
     /// Its number.
     pub pid: u32,
-    /// When it was started, in clock ticks since the computer's boot.
+    /// Time of its start, in clock ticks since the computer's boot.
     pub started: u64,
 }
 
@@ -50,12 +50,12 @@ impl Process {
         Process::all().filter(|process| process.run_directory().as_deref() == Some(run_directory)).collect()
     }
 
-    /// Whether it has not ended.
+    /// True if it has not ended.
     pub fn is_alive(self) -> bool {
         self.stat().is_some()
     }
 
-    /// Whether it stands still because of a signal (SIGSTOP, SIGTSTP) or a debugger.
+    /// True if it stands still because of a signal (SIGSTOP, SIGTSTP) or a debugger.
     pub fn is_stopped(self) -> bool {
         self.stat().is_some_and(|stat| ["T", "t"].contains(&stat.state.as_str()))
     }
@@ -73,12 +73,12 @@ impl Process {
         Some(text.strip_suffix(" (deleted)").map_or_else(|| link.clone(), PathBuf::from))
     }
 
-    /// Whether it is the guard of some lab.
+    /// True if it is the guard of some lab.
     pub(super) fn is_guard(self) -> bool {
         self.words().get(1).is_some_and(|word| word == "__guard")
     }
 
-    /// Whether its parent is the guard of some lab.
+    /// True if its parent is the guard of some lab.
     pub(super) fn has_guard(self) -> bool {
         self.stat().and_then(|stat| Process::find(stat.parent)).is_some_and(Process::is_guard)
     }

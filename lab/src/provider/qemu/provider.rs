@@ -33,10 +33,10 @@ use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::{deployment, sandbox, ssh};
 use crate::scenario::network::Wire;
 
-/// How long QEMU may take to make its sockets.
+/// Longest time that QEMU may take to make its sockets.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a fork may take to answer its first command.
+/// Longest time that a fork may take to answer its first command.
 const WAKE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Memory that a node may take, in MiB; measured, with room.
@@ -127,12 +127,12 @@ impl Qemu {
         Ok(Qemu { cache, image, origin, decision, guard_program, tools, ssh_key, seed, is_confined })
     }
 
-    /// What its machines run.
+    /// Release and kernel of its machines.
     pub fn origin(&self) -> &Provenance {
         &self.origin
     }
 
-    /// What the machines run on, and why.
+    /// Accelerator of the machines, and the reason for it.
     pub fn decision(&self) -> &Decision {
         &self.decision
     }
@@ -389,7 +389,7 @@ impl Provider for Qemu {
     }
 }
 
-/// What makes a fork's randomness follow a seed: each read of a byte moves the kernel's generator on by one
+/// Commands that make a fork's randomness follow a seed: each read of a byte moves the kernel's generator on by one
 /// draw, and the seed says by how many.
 fn draws(seed: Option<u64>) -> String {
     seed.map_or(String::new(), |seed| {
@@ -433,7 +433,7 @@ fn check_joined(control: &Control) -> Result<()> {
     }
 }
 
-/// What succeeds on the client if the server answers, from a MAC that is not the client's own: rxe takes a
+/// Command that succeeds on the client if the server answers, from a MAC that is not the client's own: rxe takes a
 /// packet to its own MAC for loopback, which no capture sees.
 fn reach_peer() -> String {
     let (server, mac) = (argv::address(Role::Server), argv::mac(Role::Server));

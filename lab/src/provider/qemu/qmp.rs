@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::base::error::{Error, IoContext as _, Kind, Result};
 
-/// How long QEMU may take to answer one command.
+/// Longest time that QEMU may take to answer one command.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Name of the channel that a machine's state goes through.
@@ -125,7 +125,7 @@ impl Qmp {
         Ok(())
     }
 
-    /// Gives QEMU one end of a channel, under the name that [`CHANNEL_URI`] has, and gives the other. QEMU starts no
+    /// Passes QEMU one end of a channel, under the name that [`CHANNEL_URI`] has, and returns the other. QEMU starts no
     /// process for it and opens no file, so that it can be kept from both.
     fn pass_channel(&mut self) -> Result<UnixStream> {
         let failed = |source: std::io::Error| {

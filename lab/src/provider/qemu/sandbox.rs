@@ -1,4 +1,4 @@
-//! Whether QEMU can be confined here: asked once, and remembered for as long as QEMU and the kernel are the same.
+//! Confinement of QEMU here: tried once, and remembered for as long as QEMU and the kernel are the same.
 //!
 //! A QEMU may be built without seccomp, and a kernel (or a container's rules) may not let it install a filter.
 
@@ -12,7 +12,7 @@ use crate::base::command::Command;
 use crate::host::toolbox::Tool;
 use crate::provider::qemu::argv::SANDBOX;
 
-/// How long QEMU may take to start without a machine, and to end again.
+/// Longest time that QEMU may take to start without a machine, and to end again.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Finding of an earlier probe, and the QEMU that it is about.
@@ -22,7 +22,7 @@ struct SandboxVerdict {
     works: bool,
 }
 
-/// Whether QEMU starts under [`SANDBOX`]; where there is no telling, it does not.
+/// True if QEMU starts under [`SANDBOX`]; where there is no telling, it does not.
 pub fn works(cache: &Cache, qemu: &Tool) -> bool {
     let (path, key) = (cache.path("sandbox.json"), key(qemu));
     if let Ok(Some(verdict)) = read_record::<SandboxVerdict>(&path)

@@ -33,7 +33,7 @@ const COMMENT: &str = "rdma-lab";
 pub struct Key {
     private: PathBuf,
     public: String,
-    /// Where the client that comes in with it is from, and what ends one with its parent.
+    /// Source of the client that comes in with it, and of what ends one with its parent.
     toolbox: Toolbox,
 }
 
@@ -179,7 +179,7 @@ fn has_name(passwd: &str, uid: u32) -> bool {
     passwd.lines().any(|line| line.split(':').nth(2) == Some(&uid))
 }
 
-/// Why a client ends at once for this user.
+/// Error of a client that ends at once for this user.
 fn refused(uid: u32, stderr: &str) -> Error {
     let nameless = stderr.contains("No user exists");
     let what = if nameless {

@@ -1,4 +1,4 @@
-//! What killed labs leave behind: run directories without a guard, guards that nobody can ask, and machines without a
+//! Remains of killed labs: run directories without a guard, guards that nobody can ask, and machines without a
 //! run directory.
 //!
 //! Machines die with their guard, so a stray machine is the exception; a stray directory is what a guard that got

@@ -19,13 +19,13 @@ use crate::base::error::{Error, Result};
 use crate::base::names::unique;
 use crate::provider::remote::script;
 
-/// How long a signal may still come that has ended the client already: the terminal's Ctrl-C is for both.
+/// Longest time that a signal may still come that has ended the client already: the terminal's Ctrl-C is for both.
 const SIGNAL_LATE: Duration = Duration::from_millis(300);
 
-/// How long the client may take to end when it was told to.
+/// Longest time that the client may take to end when it was told to.
 const CLIENT_END: Duration = Duration::from_secs(5);
 
-/// Where a command's process id and its exit code are told on the machine.
+/// Files in which a command's process id and its exit code are told on the machine.
 #[derive(Debug)]
 pub struct Ending {
     file: String,

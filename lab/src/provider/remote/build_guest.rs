@@ -22,10 +22,10 @@ use crate::provider::remote::survey::Survey;
 /// Script that builds there.
 const SCRIPT: &str = include_str!("../../../guest/build-programs");
 
-/// Where it builds.
+/// Directory in which it builds.
 const DIRECTORY: &str = "/opt/lab/build";
 
-/// How long the toolchain and the build may take.
+/// Longest time that the toolchain and the build may take.
 const LIMIT: Duration = Duration::from_secs(2400);
 
 /// Parts of the workspace that are sent: the root package, and the library that it is written with.

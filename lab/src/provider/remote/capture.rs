@@ -22,7 +22,7 @@ use crate::wire::capture::each_record;
 
 const UNIT: &str = "rdma-lab-capture";
 
-/// How long tcpdump may take to listen, and to end.
+/// Longest time that tcpdump may take to listen, and to end.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// tcpdump's buffer in KiB: a burst of messages of 8 MiB fits.
@@ -75,7 +75,7 @@ impl Recording {
         Ok(Recording::Tcpdump(file.to_owned()))
     }
 
-    /// Where [`Recording::stop`] puts it.
+    /// File into which [`Recording::stop`] puts it.
     pub fn file(&self) -> &Path {
         match self {
             Recording::Tcpdump(file) => file,
@@ -83,7 +83,7 @@ impl Recording {
         }
     }
 
-    /// How many RoCEv2 packets it holds so far, by the node that sent them.
+    /// Number of RoCEv2 packets that it holds so far, by the node that sent them.
     ///
     /// # Errors
     ///

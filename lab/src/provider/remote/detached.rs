@@ -10,7 +10,7 @@ use crate::base::role::Role;
 use crate::provider::remote::job::{UNITS, unit_command, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 
-/// How long a shell may take until it has told its process id.
+/// Longest time that a shell may take until it has told its process id.
 const START: Duration = Duration::from_secs(10);
 
 /// Script that runs: the shell tells its process id and then is the command.

@@ -1,4 +1,4 @@
-//! What carries commands and files to a machine: the one thing that differs between machines of others.
+//! Carrier of commands and files to a machine: the one thing that differs between machines of others.
 
 use std::fmt;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub trait RemoteHost: fmt::Debug + Send + Sync {
     /// It cannot be read; that it arrived whole is not checked here.
     fn download(&self, path: &str, to: &Path, limit: Duration) -> Result<()>;
 
-    /// Why the carrier did not bring an answer, from what its program wrote.
+    /// Error of a carrier that did not bring an answer, from what its program wrote.
     fn explain(&self, output: &Output) -> Error;
 
     /// The words that open a shell for a person, or run one line of it with the person's terminal.

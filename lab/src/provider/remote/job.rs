@@ -19,7 +19,7 @@ use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 /// Beginning of every unit's name.
 pub const UNITS: &str = "rdma-lab-";
 
-/// How long anything may run, should nobody be left to stop it.
+/// Longest time that anything may run, should nobody be left to stop it.
 pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The most of each output that is fetched, in bytes.

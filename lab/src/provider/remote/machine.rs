@@ -16,24 +16,24 @@ use crate::provider::remote::host::RemoteHost;
 use crate::provider::remote::script;
 use crate::provider::remote::setting::Setting;
 
-/// Where everything of the lab is on a machine, apart from the programs in `/opt/lab`.
+/// Directory of everything of the lab on a machine, apart from the programs in `/opt/lab`.
 pub const DIRECTORY: &str = "/var/tmp/rdma-lab";
 
-/// How long a short command on a machine may take.
+/// Longest time that a short command on a machine may take.
 pub const SHORT: Duration = Duration::from_secs(30);
 
-/// How long a carrier may take beyond what it carries.
+/// Longest time that a carrier may take beyond what it carries.
 const CARRIER: Duration = Duration::from_secs(20);
 
-/// How long a file may take.
+/// Longest time that a file may take.
 const TRANSFER: Duration = Duration::from_secs(600);
 
 /// One machine.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// Which of the two.
+    /// The node that it is.
     pub role: Role,
-    /// How it is reached and what may be done to it.
+    /// Way to reach it and permissions of the lab there.
     pub setting: Setting,
     answered: Arc<Mutex<Option<Instant>>>,
     /// Its RDMA device.

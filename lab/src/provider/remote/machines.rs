@@ -16,7 +16,7 @@ use crate::provider::remote::survey::Survey;
 use crate::provider::remote::{prepare, reset};
 use crate::scenario::network::Network;
 
-/// Where programs are deployed.
+/// Directory in which programs are deployed.
 pub(in crate::provider) const DEPLOYED: &str = "/opt/lab/deployed";
 
 /// Both machines, prepared.
@@ -81,7 +81,9 @@ impl Machines {
             let machine = &self.by_role[&role];
             let there = machine.demand(
                 "programs can be listed",
-                &format!("cd {DEPLOYED} && sha256sum -- * || true"),
+                &format!(
+                    "cd {DEPLOYED} && find . -type f -exec sha256sum {{}} + | sed 's,  \\./,  ,' || true"
+                ),
                 SHORT,
             )?;
             let mut files = Vec::new();

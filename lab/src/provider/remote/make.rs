@@ -12,7 +12,7 @@ use crate::provider::remote::build_guest;
 use crate::provider::remote::machines::Machines;
 use crate::provider::remote::place;
 
-/// Gives programs that run on the machines; makes them there where those from here do not.
+/// Source of programs that run on the machines; makes them there where those from here do not.
 #[derive(Debug)]
 pub struct Maker {
     samples: Samples,

@@ -21,19 +21,19 @@ use crate::base::progress::Step;
 use crate::base::role::Role;
 use crate::wire::whole;
 
-/// How long the packets of a run may take to be in the file.
+/// Longest time that the packets of a run may take to be in the file.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How long nothing may come until that is taken for all.
+/// Silence after which the packets so far are taken for all.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// How far the clock of what records may be from ours.
+/// Largest distance of the recorder's clock from ours.
 const CLOCKS_NS: u64 = 1_000_000_000;
 
 /// Among how many packets before it a copy of a packet is looked for.
 const COPIES_WITHIN: usize = 8;
 
-/// How such a file is written, for people.
+/// Instructions for writing such a file, for people.
 const RECORD: &str = "let what sees the mirror port write it while the run lasts, each packet at once, as in\n\
     ssh MIRROR sudo tcpdump -i INTERFACE -s 0 -U -w - udp port 4791 >FILE";
 
@@ -42,9 +42,9 @@ const RECORD: &str = "let what sees the mirror port write it while the run lasts
 pub struct Mirror {
     /// A recording that something else writes: a file, or a directory of files.
     path: PathBuf,
-    /// Where the share is put.
+    /// File into which the share is put.
     file: PathBuf,
-    /// When it began, in nanoseconds since the epoch, by this computer's clock.
+    /// Time at which it began, in nanoseconds since the epoch, by this computer's clock.
     begun_ns: u64,
     /// Files that were there before: inode and length of each file.
     before: BTreeMap<PathBuf, (u64, u64)>,
@@ -85,12 +85,12 @@ impl Mirror {
         Ok(Mirror { path: path.to_owned(), file: file.to_owned(), begun_ns: now_ns(), before })
     }
 
-    /// Where the share is put.
+    /// File into which the share is put.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// How many RoCEv2 packets it holds so far, by the node that sent them.
+    /// Number of RoCEv2 packets that it holds so far, by the node that sent them.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl Mirror {
         }
     }
 
-    /// Why there is no packet of the run.
+    /// Error of a run without a packet.
     fn explain(&self, limit: Duration, share: &Share, addresses: &BTreeMap<Role, IpAddr>) -> Error {
         let path = self.path.display();
         let both: Vec<String> = addresses.values().map(ToString::to_string).collect();
@@ -273,7 +273,7 @@ impl Share {
         writer.finish().map(drop).map_err(unwritten)
     }
 
-    /// Whether half of it are copies: two mirrored ports show each packet twice.
+    /// True if half of it are copies: two mirrored ports show each packet twice.
     fn is_doubled(&self) -> bool {
         let mut recent: VecDeque<&[u8]> = VecDeque::new();
         let mut copies = 0;
@@ -352,7 +352,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(700);
     const QUIET: Duration = Duration::from_millis(300);
 
-    /// What a run takes of a file that has `before` in it when the run begins, and `during` when it ends.
+    /// Packets that a run takes of a file that has `before` in it when the run begins, and `during` when it ends.
     fn taken(before: &[Vec<u8>], during: &[Vec<u8>]) -> Result<u64> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mirror.pcap");

@@ -26,7 +26,7 @@ use crate::wire::captured::Captured;
 pub struct RemotePair {
     machines: Machines,
     description: String,
-    /// Where netem makes the plan's faults.
+    /// Nodes on which netem makes the plan's faults.
     shaped: Vec<Role>,
     recording: Mutex<Option<Recording>>,
     _alone: Lock,

@@ -1,4 +1,4 @@
-//! Where the programs for machines of others are built: here if they run there, else there.
+//! Build place of the programs for machines of others: here if they run there, else there.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a machine needs before anything runs there: looked for first, brought where its owner lets the lab.
+//! Preparation of a machine before anything runs there: looked for first, brought where its owner lets the lab.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::provider::remote::job::ENDED;
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 use crate::provider::remote::survey::{self, Survey};
 
-/// How long packages may take.
+/// Longest time that packages may take.
 const INSTALL: Duration = Duration::from_secs(1200);
 
 /// Loads modules. Up to Ubuntu 24.04 SoftRoCE and netem are in a package of their own, later with the kernel; an
@@ -194,7 +194,7 @@ fn packages_next(packages: &str) -> String {
     )
 }
 
-/// Whether apt said that its archive cannot be reached.
+/// True if apt said that its archive cannot be reached.
 fn is_unreachable(stderr: &str) -> bool {
     ["Failed to fetch", "Could not resolve", "Temporary failure resolving", "Could not connect"]
         .iter()

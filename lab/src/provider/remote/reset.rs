@@ -1,4 +1,4 @@
-//! What a scenario on shared machines begins with: nothing of an earlier one is left.
+//! Reset of shared machines: a scenario finds nothing of an earlier one.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::provider::remote::netem;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a device may take to be ACTIVE, and a peer to answer.
+/// Longest time that a device may take to be ACTIVE, and a peer to answer.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// Ends what runs of the lab and what it makes of packets, and puts the device, the MTU and the neighbours back.

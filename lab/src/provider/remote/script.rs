@@ -32,7 +32,7 @@ pub fn line(script: &str, limit: Duration) -> String {
     )
 }
 
-/// Whether a script did not run since its user may not become root without being asked.
+/// True if a script did not run since its user may not become root without being asked.
 pub fn is_refused(stderr: &str) -> bool {
     // As sudo says it, with whatever its configuration complains about before.
     let is_refusal = |line: &str| {

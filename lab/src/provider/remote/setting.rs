@@ -1,4 +1,4 @@
-//! How machines of others are reached, and what their owner lets the lab do there.
+//! Ways to machines of others, and what their owner lets the lab do there.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::provider::remote::host::RemoteHost;
 
-/// How a machine is reached, and what its owner lets the lab do there.
+/// Way to a machine, and what its owner lets the lab do there.
 #[derive(Debug, Clone)]
 pub struct Setting {
     /// The carrier of commands and files.
@@ -17,9 +17,9 @@ pub struct Setting {
     pub device: Option<String>,
     /// The recorder of the wire.
     pub capture: Recorder,
-    /// Whether to load `rdma_rxe`, and to make and remake a device of it on the interface that reaches the peer.
+    /// Permission to load `rdma_rxe`, and to make and remake a device of it on the interface that reaches the peer.
     pub setup_rxe: bool,
-    /// Whether to install packages that are missing, and to give the nodes' names in `/etc/hosts`.
+    /// Permission to install packages that are missing, and to give the nodes' names in `/etc/hosts`.
     pub install: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a machine is and has, asked in one go and read from what it printed.
+//! Survey of a machine: asked in one go and read from what it printed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ pub struct Survey {
     pub release: String,
     /// Its glibc's version; empty where it has another library.
     pub glibc: String,
-    /// Whether systemd runs it.
+    /// True if systemd runs it.
     pub has_systemd: bool,
     /// Packages of tools that it lacks.
     pub missing: Vec<&'static str>,

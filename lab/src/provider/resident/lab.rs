@@ -69,7 +69,7 @@ pub trait Resident {
     /// A node's address on the RDMA network.
     fn address(&self, role: Role) -> IpAddr;
 
-    /// How a person reaches each node from another terminal, or why not, in one line.
+    /// Command by which a person reaches each node from another terminal, or why there is none, in one line.
     ///
     /// # Errors
     ///

@@ -24,7 +24,7 @@ pub struct Labs {
 pub struct Brought {
     /// The lab.
     pub lab: Box<dyn Resident>,
-    /// Whether it was up before.
+    /// True if it was up before.
     pub was_up: bool,
     /// Ends the lab when dropped, if it is not told to stay.
     pub held: Option<Control>,

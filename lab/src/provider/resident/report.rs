@@ -1,4 +1,4 @@
-//! What `--json` tells of a lab: how to reach its nodes, what runs, and where things are.
+//! A lab as `--json` tells of it: how to reach its nodes, what runs, and where things are.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,17 +13,17 @@ use crate::base::role::Role;
 pub struct LabReport {
     /// Its name.
     pub name: String,
-    /// Whether its guard answers, or its machines do and are as they were.
+    /// True if its guard answers, or its machines do and are as they were.
     pub is_up: bool,
     /// `up`, `down` or `does not answer`.
     pub state: &'static str,
-    /// Whether it was up before the command that tells of it; of `lab up` only.
+    /// True if it was up before the command that tells of it; of `lab up` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub was_up: Option<bool>,
     /// Differences from what was asked for; of `lab up` only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
-    /// Where its machines come from.
+    /// Source of its machines.
     pub provider: String,
     /// Its machines, for people.
     pub description: String,

@@ -14,7 +14,7 @@ use crate::provider::ssh::hosts::SshHost;
 pub struct Client {
     ssh: Tool,
     host: SshHost,
-    /// Where connections are shared, in a directory of a short name: a socket's path may have 107 bytes.
+    /// Sockets of shared connections, in a directory of a short name: a socket's path may have 107 bytes.
     sockets: PathBuf,
 }
 

@@ -28,7 +28,7 @@ pub struct Hosts {
     pub server: SshHost,
     /// The active side.
     pub client: SshHost,
-    /// How the wire is recorded.
+    /// Recording of the wire.
     #[serde(default)]
     pub capture: SshCapture,
     /// Declared differences of these hosts from those that snapshots were taken on.
@@ -40,7 +40,7 @@ pub struct Hosts {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SshHost {
-    /// Where it is, as for `ssh`: `user@host`, or a name from the user's `~/.ssh/config`.
+    /// Its destination, as for `ssh`: `user@host`, or a name from the user's `~/.ssh/config`.
     pub ssh: String,
     /// The port of its SSH server, if not what ssh takes.
     pub port: Option<u16>,
@@ -61,7 +61,7 @@ pub struct SshHost {
     pub install: bool,
 }
 
-/// How the wire is recorded.
+/// Recording of the wire.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SshCapture {

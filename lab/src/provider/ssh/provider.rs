@@ -94,7 +94,7 @@ pub fn sockets() -> Result<TempDir> {
         .at("failed to create a directory in", directory)
 }
 
-/// How one of the hosts is reached, and what may be done there.
+/// Way to one of the hosts, and permissions of the lab there.
 pub fn setting(ssh: &Tool, hosts: &Hosts, role: Role, sockets: &Path) -> Setting {
     let host = hosts.host(role);
     Setting {

@@ -1,4 +1,4 @@
-//! What becomes of a packet that a fault is about.
+//! Effects of a fault on a packet.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Action {
     },
     /// Arrives after packets that were sent behind it.
     Reorder {
-        /// How many packets of the same direction overtake it.
+        /// Number of packets of the same direction that overtake it.
         by: u32,
     },
     /// Arrives changed.
@@ -27,19 +27,19 @@ pub enum Action {
         field: PacketField,
         /// New value of the field; `None` flips its lowest bit.
         value: Option<u64>,
-        /// Whether the ICRC is made to fit again, so that the receiver cannot see the change by it.
+        /// True if the ICRC is made to fit again, so that the receiver cannot see the change by it.
         is_resealed: bool,
     },
     /// Only its first bytes arrive.
     Truncate {
-        /// How many, counted from the Ethernet header on.
+        /// Number of them, counted from the Ethernet header on.
         bytes: usize,
     },
     /// Arrives marked "congestion experienced".
     MarkEcn,
     /// The link is cut from this packet on, in both directions.
     Cut {
-        /// How many packets are lost until the link is back, this one included; `None` cuts it for good.
+        /// Number of packets that are lost until the link is back, this one included; `None` cuts it for good.
         packets: Option<u64>,
     },
     /// From this packet on its direction of the link carries no more than so much.

@@ -19,7 +19,7 @@ const DELAY_MAX_MS: u64 = 60_000;
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["action"]))]
 pub struct FaultEntry {
-    /// What becomes of the packets: drop, duplicate, delay, reorder, corrupt, truncate, mark-ecn, cut, rate.
+    /// Effect on the packets: drop, duplicate, delay, reorder, corrupt, truncate, mark-ecn, cut, rate.
     #[schemars(extend("enum" = Action::NAMES))]
     pub action: String,
     /// Only packets with this opcode, in the standard's words: `RC RDMA WRITE Only`; `CM REQ` for connection
@@ -44,10 +44,10 @@ pub struct FaultEntry {
     /// Whether a packet is hit only when it comes again: its first transmission passes, and `times` counts those behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub again: Option<bool>,
-    /// How many transmissions of the same packet are hit: 1, or all where a probability or the size decides.
+    /// Number of transmissions of the same packet that are hit: 1, or all where a probability or the size decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
-    /// How likely each transmission is hit, above 0 and at most 1.
+    /// Probability with which each transmission is hit, above 0 and at most 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
     /// Number that decides together with the packet, where a probability does: 0 unless said.

@@ -1,4 +1,4 @@
-//! Which packets a fault is about.
+//! Packets that a fault is about.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,24 +9,24 @@ use roce::wire::Opcode;
 use crate::base::names;
 use crate::base::role::Role;
 
-/// Which packets a fault is about: those of which everything that is named here is true.
+/// Packets that a fault is about: those of which everything that is named here is true.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matcher {
     /// Kind of the packet.
     pub kind: Option<PacketKind>,
-    /// Who receives it.
+    /// Its receiver.
     pub to: Option<Receiver>,
     /// Distance of its PSN from the first PSN of the requester.
     pub psn: Option<u32>,
     /// Only packets that an MTU of so many bytes does not carry: their IP packet is longer.
     pub larger_than: Option<u32>,
-    /// Which of those packets, from 1, of each connection and direction; retransmissions do not count.
+    /// Place among those packets, from 1, of each connection and direction; retransmissions do not count.
     pub nth: Option<u32>,
     /// Only transmissions after a packet's first.
     pub is_again: bool,
-    /// How many transmissions of the same packet; `None` for all.
+    /// Number of transmissions of the same packet; `None` for all.
     pub times: Option<u32>,
-    /// How likely a transmission is hit, above 0 and at most 1.
+    /// Probability with which a transmission is hit, above 0 and at most 1.
     pub probability: f64,
     /// Number that decides together with the packet, where a probability does.
     pub seed: u64,
@@ -96,7 +96,7 @@ impl FromStr for PacketKind {
     }
 }
 
-/// Who receives a packet: a node, or one of its queue pairs by the name that a trace gives it.
+/// Receiver of a packet: a node, or one of its queue pairs by the name that a trace gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Receiver {
     /// The node.

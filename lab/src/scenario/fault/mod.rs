@@ -29,19 +29,29 @@ use crate::base::names::nearest_key;
 #[serde(try_from = "entry::FaultEntry", into = "entry::FaultEntry")]
 #[schemars(with = "entry::FaultEntry")]
 pub struct Fault {
-    /// Which packets.
+    /// The packets.
     pub matcher: Matcher,
     /// Effect on them.
     pub action: Action,
 }
 
 impl Fault {
-    /// Whether it changes a packet and makes the ICRC fit again, so that no receiver can see the change.
+    /// The same for machines that have changed places.
+    #[must_use]
+    pub fn swapped(&self) -> Fault {
+        let mut fault = self.clone();
+        if let Some(to) = &mut fault.matcher.to {
+            to.node = to.node.peer();
+        }
+        fault
+    }
+
+    /// True if it changes a packet and makes the ICRC fit again, so that no receiver can see the change.
     pub fn is_resealed(&self) -> bool {
         matches!(self.action, Action::Corrupt { is_resealed: true, .. })
     }
 
-    /// Whether it changes data of a program in that way.
+    /// True if it changes data of a program in that way.
     pub fn changes_data(&self) -> bool {
         let is_data = |field| {
             matches!(

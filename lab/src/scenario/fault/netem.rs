@@ -62,13 +62,13 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// How many copies it made if so many packets came to it; `None` if it has seen fewer than those.
+    /// Number of copies that it made if so many packets came to it; `None` if it has seen fewer than those.
     pub fn copies(&self, came: u64) -> Option<u64> {
         (self.passed + self.dropped + self.waiting).checked_sub(came)
     }
 }
 
-/// How often each fault has acted, from what netem counted on each node and from how many packets came to it.
+/// Number of times that each fault has acted, from what netem counted on each node and from how many packets came to it.
 ///
 /// A packet that netem passes was late where it delays or limits.
 pub fn met(faults: &[Fault], counted: &BTreeMap<Role, (Counted, u64)>) -> Met {
@@ -106,7 +106,7 @@ fn unseen(matcher: &Matcher) -> Option<&'static str> {
     .find_map(|(is_asked, what)| is_asked.then_some(what))
 }
 
-/// Who sends the packets that a matcher is about.
+/// Nodes that send the packets that a matcher is about.
 fn senders(matcher: &Matcher) -> Vec<Role> {
     match matcher.to {
         Some(to) => vec![to.node.peer()],
@@ -146,7 +146,7 @@ fn words(fault: &Fault) -> Result<Vec<String>, String> {
     }
 }
 
-/// Whether as many packets are in the capture as rxe counted; where netem stands between, as many as that let
+/// True if as many packets are in the capture as rxe counted; where netem stands between, as many as that let
 /// pass, and it must have seen each one that rxe counted, and none twice unless the faults want copies.
 pub fn is_explained(faults: &[Fault], counted: u64, netem: Option<Counted>, captured: u64) -> bool {
     let Some(netem) = netem else { return counted == captured };

@@ -80,7 +80,7 @@ impl SwitchPort {
         true
     }
 
-    /// Whether the queue would refuse a frame of this length, in bytes.
+    /// True if the queue would refuse a frame of this length, in bytes.
     pub(super) fn is_full(&self, length: usize) -> bool {
         let waiting = self.queue.lock();
         waiting.bytes > 0 && waiting.bytes + LENGTH + length > QUEUE_LIMIT

@@ -5,10 +5,13 @@
 //! `cargo test --package rdma-lab-verbs --features rdma-core --test device -- --ignored`.
 
 mod connecting;
+mod lists;
+mod lists_refused;
 mod operations;
 mod pair;
 mod parts;
 mod refusals;
 mod resources;
+mod services;
 mod waits;
 mod without_cm;

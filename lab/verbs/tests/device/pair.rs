@@ -42,6 +42,16 @@ pub(crate) fn target(port: u16) -> ConnectTarget {
     ConnectTarget { server: SocketAddr::new(own_address(), port), source: None }
 }
 
+/// The most entries of a request's list here.
+pub(crate) const ENTRIES: usize = 4;
+/// The most inline data of a request here, in bytes.
+pub(crate) const INLINE_BYTES: usize = 64;
+
+fn builder() -> EndpointBuilder {
+    let builder = EndpointBuilder::new().max_send_wr(16).max_recv_wr(16);
+    builder.max_sge(ENTRIES as u32).max_inline_bytes(INLINE_BYTES as u32)
+}
+
 /// Both ways to connect.
 pub(crate) const BOTH: [By; 2] = [By::Cm, By::Tcp];
 
@@ -65,7 +75,7 @@ impl By {
     }
 
     pub(crate) fn connect(self, port: u16, params: &ConnectParams) -> Result<(Endpoint, Vec<u8>)> {
-        let builder = EndpointBuilder::new().max_send_wr(16).max_recv_wr(16);
+        let builder = builder();
         self.transport().connect(&target(port), params, &builder, &mut |_| Ok(()), &soon())
     }
 }
@@ -91,8 +101,7 @@ impl Pair {
         let port = listener.address().port();
         thread::scope(|scope| {
             let client = scope.spawn(|| by.connect(port, params));
-            let builder = EndpointBuilder::new().max_send_wr(16).max_recv_wr(16);
-            let mut server = listener.next_request(&soon()).unwrap().into_endpoint(&builder).unwrap();
+            let mut server = listener.next_request(&soon()).unwrap().into_endpoint(&builder()).unwrap();
             prepare(&mut server).unwrap();
             server.accept(params, &soon()).unwrap();
             let (client, _) = client.join().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! What a device, a queue or a process has no more of, and the order of drops.
+//! Ends of the resources of a device, a queue or a process, and the order of drops.
 
 use rustix::process::Resource;
 use rustix::process::Rlimit;

@@ -1,4 +1,4 @@
-//! What connecting over TCP lets one choose, and what it refuses.
+//! Choices and refusals of connecting over TCP.
 
 use std::io::Write as _;
 use std::net::Shutdown;

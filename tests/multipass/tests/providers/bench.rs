@@ -1,4 +1,4 @@
-//! What the tests stand on: `xtask`, built once, and a stand-in of their own.
+//! Ground of the tests: `xtask`, built once, and a stand-in of their own.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use lab::base::selection::Selection;
 use multipass_stand_in::place::{Logged, StandInDirectory, VARIABLE};
 use tempfile::TempDir;
 
-/// How long a command may take, a build and a first boot of the machines included.
+/// Longest time that a command may take, a build and a first boot of the machines included.
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// `xtask`, as this workspace has it.
@@ -25,7 +25,7 @@ pub(crate) fn xtask() -> &'static Path {
     })
 }
 
-/// Where this workspace's programs are built.
+/// Directory in which this workspace's programs are built.
 fn programs() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_multipassd")).parent().unwrap()
 }
@@ -111,7 +111,7 @@ impl Bench {
         self.directory.path().join("cache")
     }
 
-    /// Whether a client was given these words.
+    /// True if a client was given these words.
     pub(crate) fn was_told(&self, words: &[&str]) -> bool {
         self.place.logged().iter().any(|logged| logged.argv == words)
     }

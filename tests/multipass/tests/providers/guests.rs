@@ -1,4 +1,4 @@
-//! What is wrong inside the instances, and what Multipass must never be asked.
+//! Faults inside the instances, and questions that Multipass must never be asked.
 
 use multipass_stand_in::place::Misbehaviour;
 

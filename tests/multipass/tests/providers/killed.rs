@@ -7,7 +7,7 @@ use multipass_stand_in::place::{Misbehaviour, VARIABLE};
 
 use crate::bench::{Bench, xtask};
 
-/// What `lab up` says when a step begins or has ended, in order; before each, what takes the instances back to before
+/// Words of `lab up` when a step begins or has ended, in order; before each, what takes the instances back to before
 /// that step.
 const STEPS: [(&str, &[&str]); 7] = [
     ("will launch rdma-server and rdma-client", &[]),

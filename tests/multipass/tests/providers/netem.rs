@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::bench::{assert_refused, told, xtask};
 use crate::ssh::Hosts;
 
-/// How long a run may take until its faults are in place.
+/// Longest time that a run may take until its faults are in place.
 const BEGIN_LIMIT: Duration = Duration::from_secs(300);
 
 /// The lab's own scheduler is on the client's interface.
@@ -110,7 +110,7 @@ fn run(hosts: &Path, fault: &str, client: &str, more: &[&str]) -> Output {
     told(lab::base::command::Command::new([command.get_program()]).args(command.get_args()))
 }
 
-/// What rxe and netem of a node counted.
+/// Counts of rxe and netem on a node.
 #[derive(Debug)]
 struct Counted {
     sent: u64,
@@ -118,7 +118,7 @@ struct Counted {
     dropped: u64,
 }
 
-/// What a run kept of a node.
+/// Counts that a run kept of a node.
 fn counted(output: &Output, node: &str) -> Counted {
     let artifacts = output.stdout.lines().find_map(|line| line.trim().strip_prefix("artifacts")).unwrap();
     let text = std::fs::read(Path::new(artifacts.trim()).join("evidence.json")).unwrap();

@@ -1,4 +1,4 @@
-//! What the real client and daemon did and the stand-in had hidden: busy guests, hung guests, words of the daemon's
+//! Deeds of the real client and daemon that the stand-in had hidden: busy guests, hung guests, words of the daemon's
 //! before a failure, slow first boots, old clients. No machine is booted, so `cargo xtask ci` runs these.
 
 use std::io::{BufRead as _, BufReader};
@@ -151,7 +151,7 @@ fn sizes_that_are_text_are_refused_before_multipass_is_asked() {
     assert!(bench.place.logged().iter().all(|logged| logged.argv[0] != "launch"));
 }
 
-/// How long the first boot's launch was given, and what a second `lab up` gives, in seconds.
+/// Limits that the first boot's launch and a second `lab up` were given, in seconds.
 const GIVEN: (u32, u32) = (600, 2);
 
 #[test]
@@ -170,7 +170,7 @@ fn first_boot_is_waited_for_as_long_as_its_launch_was_given() {
     assert!(bench.place.logged().iter().all(|logged| logged.argv[0] != "stop"));
 }
 
-/// How long `lab up` may take to say something, in looks of 0.3 s.
+/// Longest time that `lab up` may take to say something, in looks of 0.3 s.
 const LOOKS: u32 = 100;
 
 /// Starts `lab up` and kills it when a line of it, or a look meanwhile, is as awaited.

@@ -1,4 +1,4 @@
-//! What keeps Multipass from being used: each by its name, before anything is launched or lost.
+//! Obstacles to using Multipass: each by its name, before anything is launched or lost.
 
 use multipass_stand_in::place::Misbehaviour;
 

@@ -102,7 +102,7 @@ impl Hosts {
         output.stdout
     }
 
-    /// Whether a command on a node exits with 0.
+    /// True if a command on a node exits with 0.
     pub(crate) fn is_true_on(&self, node: &str, command: &str) -> bool {
         self.told_on(node, command).code == Some(0)
     }

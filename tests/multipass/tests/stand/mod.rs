@@ -13,7 +13,7 @@ use multipass_stand_in::place::{StandInDirectory, VARIABLE};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-/// How long a client may take, a first boot of the machines included.
+/// Longest time that a client may take, a first boot of the machines included.
 pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// A place, with a daemon or without.
@@ -24,7 +24,7 @@ pub(crate) struct Stand {
     _directory: TempDir,
 }
 
-/// How a client ended.
+/// End of a client.
 #[derive(Debug)]
 pub(crate) struct Ran {
     /// Its exit code; `None` if it still ran at its limit.
@@ -86,7 +86,7 @@ impl Stand {
         self.daemon = Some((child, stdin));
     }
 
-    /// Where clients run.
+    /// Directory in which clients run.
     pub(crate) fn work(&self) -> PathBuf {
         self.place.path().join("work")
     }
@@ -113,7 +113,7 @@ impl Drop for Stand {
     }
 }
 
-/// What a client is fed.
+/// Input of a client.
 #[derive(Debug)]
 pub(crate) enum Input {
     Nothing,

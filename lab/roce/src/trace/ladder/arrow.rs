@@ -2,7 +2,7 @@
 
 use crate::trace::lines::Part;
 
-/// What a sign tells of a packet, beside its part.
+/// Property of a packet that a sign shows, beside its part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum LadderMark {
     Lost,
@@ -31,7 +31,7 @@ impl LadderMark {
     }
 }
 
-/// How much of an arrow there is: what did not arrive as it was sent ends half way, what the switch sent begins there.
+/// Drawn part of an arrow: a packet that did not arrive as it was sent ends half way, one that the switch sent begins there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ArrowLength {
     Whole,
@@ -53,7 +53,7 @@ pub(super) struct Arrow {
     pub(super) marks: Vec<LadderMark>,
     /// Name of the packet.
     pub(super) words: String,
-    /// What else there is to say.
+    /// Further words.
     pub(super) more: String,
     /// Rules that it breaks.
     pub(super) rules: Vec<String>,
@@ -75,7 +75,7 @@ impl Ladder {
         self.arrows.len()
     }
 
-    /// Whether no packet is drawn.
+    /// True if no packet is drawn.
     pub fn is_empty(&self) -> bool {
         self.arrows.is_empty()
     }

@@ -215,7 +215,7 @@ impl Picture {
         self.text(x, top + 22, 12, QUIET, "", &words);
     }
 
-    /// What the signs mean, of those that are there; gives the height that it took.
+    /// Draws the meaning of the signs that are there; returns its height.
     fn legend(&mut self, ladder: &Ladder, top: i64) -> i64 {
         let parts = [
             (Part::Request, "request"),

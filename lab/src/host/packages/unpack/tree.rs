@@ -61,7 +61,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Gives the last directories their modes.
+    /// Sets the modes of the last directories.
     pub(super) fn finish(self) -> Result<()> {
         // Deepest first: a directory's own mode can hide what is in it.
         for (path, mode) in self.modes.iter().rev() {

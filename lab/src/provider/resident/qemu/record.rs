@@ -33,7 +33,7 @@ use crate::provider::qemu::ssh;
 use crate::provider::qemu::stray::{self, Stray};
 use crate::provider::resident::lab::{check_name, name_option};
 
-/// How long a guard that listens no more may take until it has gone.
+/// Longest time that a guard that listens no more may take until it has gone.
 const ENDING_LIMIT: Duration = Duration::from_secs(5);
 
 /// A lab, as recorded.
@@ -46,7 +46,7 @@ pub(super) struct QemuRecord {
     /// Its guard; an older kit left that out.
     #[serde(default)]
     guard: Option<Process>,
-    /// Where consoles and other logs are.
+    /// Directory of consoles and other logs.
     pub(super) logs: PathBuf,
     /// The host keys of its nodes.
     pub(super) known_hosts: PathBuf,
@@ -63,7 +63,7 @@ pub(super) struct QemuRecord {
     /// Whose QEMU that is.
     #[serde(default)]
     pub(super) tools: ToolSource,
-    /// Which machines were asked for.
+    /// Options that its machines were chosen with.
     #[serde(default)]
     pub(super) selection: Selection,
     /// The port on 127.0.0.1 by which each node is reached.
@@ -282,7 +282,7 @@ impl QemuLabs {
     }
 }
 
-/// How a lab is.
+/// Condition of a lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// Its guard answers.
@@ -311,7 +311,7 @@ impl QemuLab {
         ssh::Key::ensure(&self.labs.cache)
     }
 
-    /// How it is, by its guard's answer.
+    /// Its condition, by its guard's answer.
     pub fn condition(&self) -> Condition {
         match self.control().reply() {
             Reply::Status(status) => Condition::Up(status),

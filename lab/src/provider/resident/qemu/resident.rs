@@ -29,7 +29,7 @@ use crate::provider::resident::lab::{Resident, TROUBLE};
 use crate::provider::resident::qemu::record::{Condition, QemuLab};
 use crate::provider::resident::report::{LabReport, NodeReport, SshWay};
 
-/// How long a transfer may take; the emulated processor encrypts about a megabyte in a second.
+/// Longest time that a transfer may take; the emulated processor encrypts about a megabyte in a second.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(300);
 
 /// ssh's own failure, and an exit code that a command can have.

@@ -1,4 +1,4 @@
-//! Which labs there are on machines of others: a file `NAME.remote` each in the cache's directory `labs`, beside those of
+//! Records of the labs on machines of others: a file `NAME.remote` each in the cache's directory `labs`, beside those of
 //! [`crate::provider::resident::qemu`].
 
 use std::collections::BTreeMap;
@@ -36,11 +36,11 @@ const SUFFIX: &str = ".remote";
 pub(super) struct RemoteRecord {
     /// Its name.
     pub(super) name: String,
-    /// Which machines.
+    /// Options that its machines were chosen with.
     pub(super) selection: Selection,
     /// Description of the machines.
     pub(super) description: String,
-    /// Where captures go that were given no name.
+    /// Directory of captures that were given no name.
     pub(super) logs: PathBuf,
     /// The recording under way.
     pub(super) recording: Option<Recording>,
@@ -55,7 +55,7 @@ pub(super) struct RemoteRecord {
 pub struct RemoteLab {
     cache: Cache,
     pub(super) record: RemoteRecord,
-    /// Whether this process made the machines ready, or found them so.
+    /// True if this process made the machines ready, or found them so.
     pub(super) is_made_ready: bool,
     reached: OnceLock<Reached>,
 }
@@ -64,7 +64,7 @@ pub struct RemoteLab {
 #[derive(Debug)]
 struct Reached {
     machines: Machines,
-    /// Where ssh's connections are shared, for as long as this lives.
+    /// Directory in which ssh's connections are shared, for as long as this lives.
     _sockets: TempDir,
 }
 
@@ -243,12 +243,12 @@ impl RemoteLab {
         Ok(&self.machines()?.by_role[&role])
     }
 
-    /// Whether its machines answer, were not restarted, and have their devices ACTIVE.
+    /// True if its machines answer, were not restarted, and have their devices ACTIVE.
     pub fn is_as_it_was(&self) -> bool {
         self.answers_the_same(|then, now| then.lines().next() == now.lines().next()).unwrap_or(false)
     }
 
-    /// Whether each machine answers to [`question`] as it did, by `is_same`: one round to both at once.
+    /// True if each machine answers to [`question`] as it did, by `is_same`: one round to both at once.
     ///
     /// A machine that does not answer is not as it was; what it lacks is said by whoever brings it. Only a daemon that
     /// does not answer is an error: waiting for it once is enough.

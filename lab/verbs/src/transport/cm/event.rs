@@ -14,7 +14,7 @@ use crate::raw::{rdma_cm_id, rdma_event_channel};
 use crate::rdma_sys::rdma_cm_event;
 use crate::{rdma_sys, sys};
 
-/// Where the events of identifiers arrive, as a descriptor to poll.
+/// Channel on which the events of identifiers arrive, as a descriptor to poll.
 #[derive(Debug)]
 pub struct EventChannel {
     raw: NonNull<rdma_event_channel>,

@@ -1,12 +1,12 @@
 //! A queue pair brought into its states by hand: INIT, RTR, RTS. Source: `ibv_modify_qp(3)`.
 
-use std::net::Ipv6Addr;
-
 use super::hello::Hello;
+use crate::address::address_of;
 use crate::device::Port;
 use crate::error::Result;
-use crate::qp::{self, QueuePair};
-use crate::rdma_sys::{ibv_access_flags, ibv_ah_attr, ibv_gid, ibv_qp_attr_mask, ibv_qp_state};
+use crate::qp::QueuePair;
+use crate::qp_attributes::no_attributes;
+use crate::rdma_sys::{ibv_access_flags, ibv_qp_attr_mask, ibv_qp_state};
 use crate::transport::ConnectParams;
 
 /// ACK timeout of CM's REQ on rxe of Linux 6.1, a patient one: 4.096 us times two to the power of 19 are 2.15 s.
@@ -16,7 +16,7 @@ const MIN_RNR_TIMER: u8 = 12;
 
 /// Ready for RECVs to be posted, and for nothing else yet.
 pub(super) fn initialise(qp: &QueuePair, port: &Port) -> Result<()> {
-    let mut attr = qp::no_attributes();
+    let mut attr = no_attributes();
     attr.qp_state = ibv_qp_state::IBV_QPS_INIT;
     attr.port_num = port.number;
     let access = ibv_access_flags::IBV_ACCESS_REMOTE_WRITE
@@ -38,7 +38,7 @@ pub(super) fn establish(
     theirs: &Hello,
     params: &ConnectParams,
 ) -> Result<()> {
-    let mut attr = qp::no_attributes();
+    let mut attr = no_attributes();
     attr.qp_state = ibv_qp_state::IBV_QPS_RTR;
     attr.path_mtu = ours.mtu.min(theirs.mtu).ilog2() - 7;
     attr.dest_qp_num = theirs.qpn;
@@ -55,7 +55,7 @@ pub(super) fn establish(
         | ibv_qp_attr_mask::IBV_QP_MIN_RNR_TIMER;
     qp.modify(attr, mask, "RTR")?;
 
-    let mut attr = qp::no_attributes();
+    let mut attr = no_attributes();
     attr.qp_state = ibv_qp_state::IBV_QPS_RTS;
     attr.sq_psn = ours.psn;
     attr.timeout = params.ack_timeout.unwrap_or(ACK_TIMEOUT);
@@ -69,19 +69,6 @@ pub(super) fn establish(
         | ibv_qp_attr_mask::IBV_QP_RNR_RETRY
         | ibv_qp_attr_mask::IBV_QP_MAX_QP_RD_ATOMIC;
     qp.modify(attr, mask, "RTS")
-}
-
-/// The way to `gid` from `port`.
-fn address_of(port: &Port, gid: Ipv6Addr) -> ibv_ah_attr {
-    /// As CM has it on RoCE.
-    const HOP_LIMIT: u8 = 64;
-    let mut address = qp::no_attributes().ah_attr;
-    address.is_global = 1;
-    address.port_num = port.number;
-    address.grh.dgid = ibv_gid { raw: gid.octets() };
-    address.grh.sgid_index = port.gid_index;
-    address.grh.hop_limit = HOP_LIMIT;
-    address
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Arguments {
         self.options.entry(name).or_default().push(value);
     }
 
-    /// Whether an option was given.
+    /// True if an option was given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.options.contains_key(name)
     }

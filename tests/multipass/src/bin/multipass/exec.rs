@@ -19,7 +19,7 @@ const SPECS: &[Spec] = &[("working-directory", 'd', true), ("no-map-working-dire
 /// The exit code that is the client's own word for "again".
 const RETRY: u8 = 4;
 
-/// Where connections to an instance come from.
+/// Source address of connections to an instance.
 const GATEWAY: &str = "192.0.2.1";
 
 pub(crate) fn run(client: &CommandClient<'_>, rest: &[String]) -> Result<u8, String> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How Multipass clears a line.
+/// Control sequence by which Multipass clears a line.
 const CLEAR: &str = "\x1b[2K\x1b[0A\x1b[0E";
 
 const FRAMES: [char; 4] = ['/', '-', '\\', '|'];

@@ -19,10 +19,10 @@ use crate::nodes::Nodes;
 /// The daemon's version.
 const VERSION: &str = "1.16.3";
 
-/// How long stopping a guest that boots blocks the daemon, for every client.
+/// Longest time that stopping a guest that boots blocks the daemon, for every client.
 const POWERDOWN_LIMIT: Duration = Duration::from_secs(300);
 
-/// How long `exec` waits for a guest that does not answer.
+/// Longest time that `exec` waits for a guest that does not answer.
 const SSH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Reason of a request that fails.
@@ -52,7 +52,7 @@ pub(crate) struct HeldInstance {
     pub(crate) address: Vec<String>,
     /// Its machine; one that exists from the start has none.
     pub(crate) role: Option<Role>,
-    /// Whether it boots for the first time.
+    /// True if it boots for the first time.
     pub(crate) is_launching: bool,
 }
 

@@ -22,10 +22,10 @@ use lab::provider::qemu::pair::QemuPair;
 use multipass_stand_in::guest;
 use serde_json::json;
 
-/// How long a script in a guest may take.
+/// Longest time that a script in a guest may take.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long SSH may take to connect.
+/// Longest time that SSH may take to connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Script that undoes as much as a boot does.
@@ -114,7 +114,7 @@ impl Nodes {
         self.run(role, &script).map(drop)
     }
 
-    /// Whether its machine is gone: its guest has powered it off.
+    /// True if its machine is gone: its guest has powered it off.
     pub(crate) fn has_ended(&self, role: Role) -> bool {
         self.forked
             .as_ref()

@@ -1,0 +1,126 @@
+//! Conditions of a scenario on its nodes beside their network: kernel modules, another user; and what stands still there.
+
+use std::time::Duration;
+
+use crate::base::command::shell_word;
+use crate::base::error::{Error, Result};
+use crate::base::role::Role;
+use crate::guest::contents::{MODULES, PATHS, UNLOCKED};
+use crate::node::NodePair;
+use crate::scenario::Scenario;
+
+/// Longest time that modules may take to load, and a look at processes.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Memory that a user who is not root may lock, in KiB: the kernel's own default.
+const LOCKED_KIB: u32 = 8192;
+
+/// Command that prints a node's processes that a signal has stopped, each as `ID NAME`.
+pub(super) const HALTED: &str = r#"awk '/^Name:/ { name = $2 } /^State:/ { state = $2 } /^Pid:/ { if (state == "T") print $2, name }' /proc/[0-9]*/status 2>/dev/null; true"#;
+
+/// Loads kernel modules on both nodes, with all that they need.
+///
+/// # Errors
+///
+/// A node's kernel has not one of them, or does not take it.
+pub(super) fn load(pair: &dyn NodePair, modules: &[String]) -> Result<()> {
+    if modules.is_empty() {
+        return Ok(());
+    }
+    for (role, output) in pair.run_on_both(&load_script(modules), LIMIT)? {
+        if output.code != Some(0) {
+            return Err(Error::setup(format!("{role} does not load the modules {}", modules.join(", ")))
+                .detail(output.stdout + &output.stderr));
+        }
+    }
+    Ok(())
+}
+
+/// The lab's own machines have them in a directory, with their order; others have modprobe.
+fn load_script(modules: &[String]) -> String {
+    let names: Vec<String> = modules.iter().map(|name| shell_word(name)).collect();
+    format!(
+        "if [ -f {MODULES}/asked ]; then while read -r name; do grep -q \"^$name \" /proc/modules \
+         || insmod {MODULES}/$name.ko || exit; done <{MODULES}/asked; else modprobe -a {}; fi",
+        names.join(" ")
+    )
+}
+
+/// The script of a command: where it finds programs, how much memory it may lock, and who it is.
+pub(super) fn script(scenario: &Scenario, command: &str) -> String {
+    let Some(user) = &scenario.user else { return format!("{PATHS}; {UNLOCKED}; {command}") };
+    // Only the lab's own machines are its to change.
+    format!(
+        "{PATHS}; id {user} >/dev/null 2>&1 || ! [ -e /sbin/lab-init ] \
+         || echo '{user}:x:1000:1000::/tmp:/bin/sh' >>/etc/passwd; \
+         ulimit -l {LOCKED_KIB}; su -p -s /bin/sh {user} -c {}",
+        shell_word(command)
+    )
+}
+
+/// The names of a node's processes that a signal has stopped since [`HALTED`] printed `before`.
+///
+/// # Errors
+///
+/// The node does not answer.
+pub(super) fn halted(pair: &dyn NodePair, role: Role, before: &str) -> Result<Vec<String>> {
+    let mut look = pair.node(role).start(HALTED)?;
+    let output = pair.wait_for(look.as_mut(), "a look at what stands still", LIMIT)?;
+    let is_new = |line: &&str| !before.lines().any(|known| known == *line);
+    let names =
+        output.stdout.lines().filter(is_new).filter_map(|line| Some(line.split_once(' ')?.1.to_owned()));
+    Ok(names.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn another_user_has_no_more_memory_to_lock_than_a_login() {
+        let mut scenario = Scenario::new("x", "a".to_owned(), "b".to_owned());
+        let root = script(&scenario, "a 'b c'");
+        assert!(root.contains("ulimit -l unlimited; a 'b c'") && !root.contains("su "), "{root}");
+        scenario.user = Some("worker".to_owned());
+        let user = script(&scenario, "a b");
+        assert!(user.contains("ulimit -l 8192; ") && !user.contains("unlimited"), "{user}");
+        assert!(user.ends_with("su -p -s /bin/sh worker -c 'a b'"), "{user}");
+    }
+
+    #[test]
+    fn modules_are_those_of_the_lab_or_of_the_machine() {
+        let text = load_script(&["nvme-rdma".to_owned(), "nvmet-rdma".to_owned()]);
+        assert!(
+            text.contains("</lib/lab/modules/asked; else modprobe -a nvme-rdma nvmet-rdma; fi"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn process_that_was_stopped_is_found_by_its_name() {
+        let look = || {
+            let output = Command::new("sh").args(["-c", HALTED]).output().expect("a shell");
+            String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .filter(|line| line.ends_with(" labhalted"))
+                .count()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("labhalted");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let before = look();
+        let mut child = Command::new(&program).arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        let started = std::time::Instant::now();
+        while look() == before && started.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let found = look();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((before, found), (0, 1));
+    }
+}

@@ -1,0 +1,124 @@
+//! Queue pairs brought into their states by hand, of each service. Source: `ibv_modify_qp(3)`, `ibv_create_qp(3)`.
+
+use std::net::Ipv6Addr;
+
+use crate::address::address_of;
+use crate::device::Port;
+use crate::error::Result;
+use crate::qp::{QueuePair, ServiceType};
+use crate::qp_attributes::no_attributes;
+use crate::rdma_sys::{ibv_access_flags, ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_state};
+
+/// Time without acknowledgement after which a reliable queue pair sends again: 4.096 us times two to the power of 17,
+/// 0.54 s.
+const ACK_TIMEOUT: u8 = 17;
+/// Code of the shortest time a requester waits after an RNR NAK, 0.64 ms.
+const MIN_RNR_TIMER: u8 = 12;
+
+/// The other end of a connected queue pair.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectedPeer {
+    /// Its address.
+    pub gid: Ipv6Addr,
+    /// Number of its queue pair, 24 bits.
+    pub qp_num: u32,
+    /// PSN of the first packet that it sends, 24 bits.
+    pub psn: u32,
+    /// READs and atomics that each side may have outstanding at the other; RC alone.
+    pub reads_at_once: u8,
+}
+
+impl QueuePair {
+    /// Moves it from RESET to INIT: RECVs may be posted. `q_key` is that of datagrams that it takes, and of no account to
+    /// connected queue pairs, whose peer may WRITE, READ and use atomics as far as a memory region lets it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_modify_qp`.
+    pub fn to_init(&self, port: &Port, q_key: u32) -> Result<()> {
+        let mut attr = no_attributes();
+        attr.qp_state = ibv_qp_state::IBV_QPS_INIT;
+        attr.port_num = port.number;
+        let mut mask = ibv_qp_attr_mask::IBV_QP_STATE
+            | ibv_qp_attr_mask::IBV_QP_PKEY_INDEX
+            | ibv_qp_attr_mask::IBV_QP_PORT;
+        let remote_write = ibv_access_flags::IBV_ACCESS_REMOTE_WRITE;
+        match self.service() {
+            ServiceType::Ud => {
+                attr.qkey = q_key;
+                mask = mask | ibv_qp_attr_mask::IBV_QP_QKEY;
+                return self.modify(attr, mask, "INIT");
+            }
+            ServiceType::Uc => attr.qp_access_flags = remote_write.0,
+            ServiceType::Rc => {
+                let access = remote_write
+                    | ibv_access_flags::IBV_ACCESS_REMOTE_READ
+                    | ibv_access_flags::IBV_ACCESS_REMOTE_ATOMIC;
+                attr.qp_access_flags = access.0;
+            }
+        }
+        mask = mask | ibv_qp_attr_mask::IBV_QP_ACCESS_FLAGS;
+        self.modify(attr, mask, "INIT")
+    }
+
+    /// Moves a connected queue pair from INIT to RTR and RTS: it receives from `peer`, and sends to it from `psn` on, 24
+    /// bits. The path MTU is that of `port`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_modify_qp`: EINVAL before [`QueuePair::to_init`] or for datagrams.
+    pub fn connect_to(&self, port: &Port, peer: &ConnectedPeer, psn: u32) -> Result<()> {
+        let is_reliable = self.service() == ServiceType::Rc;
+        let mut attr = no_attributes();
+        attr.qp_state = ibv_qp_state::IBV_QPS_RTR;
+        // `enum ibv_mtu`: 1 is 256 bytes, each further one doubles.
+        attr.path_mtu = port.mtu_bytes.max(256).ilog2() - 7;
+        attr.dest_qp_num = peer.qp_num;
+        attr.rq_psn = peer.psn;
+        attr.ah_attr = address_of(port, peer.gid);
+        let mut mask = ibv_qp_attr_mask::IBV_QP_STATE
+            | ibv_qp_attr_mask::IBV_QP_AV
+            | ibv_qp_attr_mask::IBV_QP_PATH_MTU
+            | ibv_qp_attr_mask::IBV_QP_DEST_QPN
+            | ibv_qp_attr_mask::IBV_QP_RQ_PSN;
+        if is_reliable {
+            attr.max_dest_rd_atomic = peer.reads_at_once;
+            attr.min_rnr_timer = MIN_RNR_TIMER;
+            mask =
+                mask | ibv_qp_attr_mask::IBV_QP_MAX_DEST_RD_ATOMIC | ibv_qp_attr_mask::IBV_QP_MIN_RNR_TIMER;
+        }
+        self.modify(attr, mask, "RTR")?;
+        let (mut attr, mut mask) = ready_to_send(psn);
+        if is_reliable {
+            (attr.timeout, attr.retry_cnt, attr.rnr_retry) = (ACK_TIMEOUT, 7, 7);
+            attr.max_rd_atomic = peer.reads_at_once;
+            mask = mask
+                | ibv_qp_attr_mask::IBV_QP_TIMEOUT
+                | ibv_qp_attr_mask::IBV_QP_RETRY_CNT
+                | ibv_qp_attr_mask::IBV_QP_RNR_RETRY
+                | ibv_qp_attr_mask::IBV_QP_MAX_QP_RD_ATOMIC;
+        }
+        self.modify(attr, mask, "RTS")
+    }
+
+    /// Moves a queue pair of datagrams from INIT to RTR and RTS; it sends from `psn` on, 24 bits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_modify_qp`: EINVAL before [`QueuePair::to_init`] or for a connected
+    /// one.
+    pub fn to_datagrams(&self, psn: u32) -> Result<()> {
+        let mut attr = no_attributes();
+        attr.qp_state = ibv_qp_state::IBV_QPS_RTR;
+        self.modify(attr, ibv_qp_attr_mask::IBV_QP_STATE, "RTR")?;
+        let (attr, mask) = ready_to_send(psn);
+        self.modify(attr, mask, "RTS")
+    }
+}
+
+fn ready_to_send(psn: u32) -> (ibv_qp_attr, ibv_qp_attr_mask) {
+    let mut attr = no_attributes();
+    attr.qp_state = ibv_qp_state::IBV_QPS_RTS;
+    attr.sq_psn = psn;
+    (attr, ibv_qp_attr_mask::IBV_QP_STATE | ibv_qp_attr_mask::IBV_QP_SQ_PSN)
+}
