@@ -112,6 +112,7 @@ mod tests {
             sent_again: 0,
             packets: 7,
             stall_s: 0.0,
+            is_late: false,
             artifacts: PathBuf::new(),
         }
     }

@@ -23,9 +23,6 @@ const KNOWN_COMPLAINTS: [(&str, &str); 2] =
 /// connection that it makes, 2.1 s each.
 const RECOVERY_S: f64 = 10.0;
 
-/// Less than this, where nothing was sent again, is the computer's own unevenness, in seconds.
-const STALL_S: f64 = 2.0;
-
 /// Outcome of a run with faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -36,9 +33,9 @@ pub enum Outcome {
     Undetected,
     /// A program failed, as it may.
     Failed,
-    /// Packets were sent again, or time was lost, and it ended as without the fault.
+    /// Packets were sent again, and it ended as without the fault.
     Recovered,
-    /// Nothing was sent again, and no time was lost.
+    /// Nothing was sent again.
     Unharmed,
     /// The packet of a fault never came in this run.
     NotMet,
@@ -170,6 +167,9 @@ pub struct Tried {
     pub packets: u64,
     /// Seconds that it took longer than the run without faults.
     pub stall_s: f64,
+    /// Whether it is a surprise for its time alone, which a busy computer takes as well.
+    #[serde(default)]
+    pub is_late: bool,
     /// Directory in which it is kept.
     pub artifacts: PathBuf,
 }
@@ -194,6 +194,7 @@ pub fn judge(
         .is_none_or(|met| met.hits.iter().take(placement.faults.len()).all(|hits| *hits > 0));
     let demand = placement.demand();
     let objections = objections(demand, report, verdict);
+    let has_objections = !objections.is_empty();
     let has_failed = verdict.failures.iter().any(|failure| failure.reason == Reason::App);
     let is_late = demand == Demand::Recovers && stall_s > RECOVERY_S * placement.faults.len() as f64;
     let (outcome, why) = match objections.into_iter().next() {
@@ -206,7 +207,7 @@ pub fn judge(
         None if placement.faults.iter().any(Fault::changes_data) => {
             (Outcome::Undetected, "both programs ended well with data that was changed on the way".to_owned())
         }
-        None if cost > Cost::Nothing || stall_s >= STALL_S => (Outcome::Recovered, String::new()),
+        None if cost > Cost::Nothing => (Outcome::Recovered, String::new()),
         None => (Outcome::Unharmed, String::new()),
     };
     let told = verdict.failures.iter().flat_map(|failure| known_complaints(&failure.text));
@@ -221,6 +222,7 @@ pub fn judge(
         sent_again,
         packets: verdict.packets,
         stall_s,
+        is_late: is_late && !has_objections,
         artifacts: verdict.artifacts.clone(),
     }
 }
@@ -309,6 +311,22 @@ mod tests {
         assert_eq!(outcome(LOST, 1, &[Reason::App]), Outcome::Surprise);
         assert_eq!(outcome(FORGED, 1, &[Reason::App]), Outcome::Failed);
         assert_eq!(outcome(FORGED, 1, &[Reason::Rule]), Outcome::Unharmed);
+    }
+
+    #[test]
+    fn run_that_took_long_is_late_and_one_that_fails_besides_is_not_only_that() {
+        let late = |failed: &[Reason]| {
+            let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+            evidence.seconds.insert("programs".to_owned(), 12.0);
+            let failures = failed.iter().map(|&reason| Failure { reason, text: "why".to_owned() }).collect();
+            let verdict = Verdict { failures, ..Verdict::default() }.concluded();
+            let fault: Fault = LOST.parse().unwrap();
+            let placement = Placement { faults: vec![fault], packets: vec![1], stands_for: 1 };
+            let tried = judge(&placement, Baseline { seconds: 1.0, packets: 12 }, &evidence, None, &verdict);
+            (tried.outcome, tried.is_late)
+        };
+        assert_eq!(late(&[]), (Outcome::Surprise, true));
+        assert_eq!(late(&[Reason::App]), (Outcome::Surprise, false));
     }
 
     #[test]
