@@ -13,12 +13,14 @@
 //! - [`judge`]: from evidence to a verdict
 //! - [`trial`]: all of that for one scenario, and where everything is kept
 //! - [`explore`]: every fault on every packet of a scenario
+//! - [`fuzz`]: a peer that does what none should
 //! - [`self_test`] proves that all of that goes red.
 
 #![forbid(unsafe_code)]
 
 pub mod base;
 pub mod explore;
+pub mod fuzz;
 pub mod guest;
 pub mod host;
 pub mod judge;

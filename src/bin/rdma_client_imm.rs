@@ -9,8 +9,9 @@
 //! 4. client: confirms (RTU), WRITEs "client-wrote-with-imm" to the address, or each message to its place, with its length
 //!    as immediate, waits for the completions.
 //! 5. server: waits for the completions of the RECVs, which tell length and immediate; reads its memory.
-//! 6. both: disconnect (DREQ), wait for DISCONNECTED, report. Whose DREQ comes first, and whether the two cross, is not
-//!    defined.
+//! 6. client: disconnects (DREQ), waits for DISCONNECTED, reports.
+//! 7. server: answers (DREP), reports. A client that stays it disconnects itself after 5 s, as the classic sample does at once: then
+//!    nobody would be left to acknowledge once more what was acknowledged in vain.
 
 #![forbid(unsafe_code)]
 

@@ -14,12 +14,17 @@ use crate::exchange::{self, REGION_BYTES};
 use crate::private_data;
 use crate::report::{Content, ProgramOutcome, Reporter};
 use verbs::completion::WcOpcode;
+use verbs::deadline::Deadline;
 use verbs::endpoint::Endpoint;
 use verbs::mr::{Access, MemoryRegion};
 use verbs::transport::{ConnectParams, ConnectRequest, Listener};
 use verbs::work_request::RegionRange;
 
 use crate::log;
+
+/// How long a server that is done lets its client leave first: a client whose last acknowledgement was lost sends its request again
+/// after an ACK timeout, half a second or two, and only a queue pair that is still there acknowledges it once more.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The exit code of a server that dies on purpose.
 const DEAD: i32 = 9;
@@ -314,6 +319,23 @@ impl AdmittedClient {
             die_after(number + 1, args);
         }
         Ok(received)
+    }
+
+    /// Ends the connection once the client has left, which it does when all of its requests are acknowledged; one that stays is
+    /// disconnected.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`Endpoint::wait_disconnected`] and [`Endpoint::disconnect`].
+    pub fn leave_last<O: ServerOptions>(&mut self, args: &ServerArgs<O>) -> Result<()> {
+        let limit = Deadline::after(LEAVE_LIMIT.min(args.common.timeout()));
+        match self.endpoint.wait_disconnected(&limit) {
+            Err(verbs::Error::Timeout { .. }) => {
+                tracing::debug!("the client stays: disconnecting it");
+                Ok(self.endpoint.disconnect(&args.common.deadline())?)
+            }
+            ended => Ok(ended?),
+        }
     }
 
     /// Content of `region`, of which `received_bytes` have arrived.

@@ -10,6 +10,7 @@ mod agent;
 mod commands;
 mod damage;
 mod ends;
+mod explore;
 mod frozen;
 mod guest_tests;
 mod process;

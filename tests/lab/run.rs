@@ -6,12 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lab::base::cache::Cache;
-use lab::guest::image::{Release, Sysroot};
-use lab::host::packages::TRIPLET;
 use tempfile::TempDir;
 
-use crate::support::{Ran, artifacts, run, snapshot, xtask};
+use crate::support::{Ran, artifacts, compile_peer, run, snapshot, xtask};
 
 /// A user's own directory, in which `xtask run` is called.
 struct User {
@@ -74,19 +71,8 @@ fn rping_and_perftest_pass_without_a_snapshot() {
 #[ignore = "needs the lab's machines"]
 fn c_peers_interoperate_and_their_wire_is_the_same() {
     let user = User::new();
-    let cache = Cache::open().expect("the cache");
-    let sysroot = Sysroot::ensure(&cache, Release::usual()).expect("the sysroot");
-    // The host's C library may be older than the one that the sysroot's libraries need.
-    let libraries = sysroot.directory().join("usr/lib").join(TRIPLET);
-    let compiled = Command::new("cc")
-        .arg(format!("--sysroot={}", sysroot.directory().display()))
-        .arg(format!("-L{}", libraries.display()))
-        .args(["-idirafter", "/usr/include", "-Wall", "-Werror", "-o"])
-        .arg(user.path("peer"))
-        .args([concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lab/peer.c"), "-lrdmacm", "-libverbs"])
-        .status();
-    assert!(compiled.expect("cc").success());
-    // In the second both sides disconnect, in an order that varies.
+    compile_peer(&user.path("peer"));
+    // In the second the C server disconnects as soon as its client may.
     for (exchange, times, scenario, [server, client]) in [
         ("write", 1, "write_read", ["rdma_server --once", "rdma_client {server}"]),
         ("imm", 3, "write_with_imm", ["rdma_server_imm --once", "rdma_client_imm {server}"]),

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use lab::base::cache::Cache;
+use lab::guest::image::{Release, Sysroot};
+use lab::host::packages::TRIPLET;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -335,6 +337,22 @@ impl Catalogue {
         command.arg(self.directory.path()).args(args);
         command
     }
+}
+
+/// Compiles the C peer of the sample programs, against the machines' libraries.
+pub(crate) fn compile_peer(file: &Path) {
+    let cache = Cache::open().expect("the cache");
+    let sysroot = Sysroot::ensure(&cache, Release::usual()).expect("the sysroot");
+    // The host's C library may be older than the one that the sysroot's libraries need.
+    let libraries = sysroot.directory().join("usr/lib").join(TRIPLET);
+    let compiled = Command::new("cc")
+        .arg(format!("--sysroot={}", sysroot.directory().display()))
+        .arg(format!("-L{}", libraries.display()))
+        .args(["-idirafter", "/usr/include", "-Wall", "-Werror", "-o"])
+        .arg(file)
+        .args([concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lab/peer.c"), "-lrdmacm", "-libverbs"])
+        .status();
+    assert!(compiled.expect("cc").success());
 }
 
 /// The accepted snapshot of a scenario of the workspace.

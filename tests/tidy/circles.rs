@@ -6,7 +6,7 @@ use crate::imports::{Imports, imports};
 use crate::sources::{Crate, crates, planted};
 
 /// The stages of crate `lab`: each imports only those before it.
-const STAGES: [&str; 12] = [
+const STAGES: [&str; 13] = [
     "base",
     "scenario",
     "wire",
@@ -18,6 +18,7 @@ const STAGES: [&str; 12] = [
     "judge",
     "trial",
     "explore",
+    "fuzz",
     "self_test",
 ];
 

@@ -1,4 +1,4 @@
-//! `explore`: every fault on every packet of a scenario.
+//! `explore`: every fault on every packet of a scenario, or of any two programs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,33 +6,51 @@ use std::process::ExitCode;
 use lab::base::names::find;
 use lab::base::selection::Selection;
 use lab::explore::outcome::Outcome;
+use lab::explore::reach::{self, Meet, Partition};
 use lab::explore::{Exploration, Reach, table};
+use lab::guest::called;
 use lab::run::setup::Setup;
 use lab::scenario::Scenario;
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
+use crate::programs::{self, ProgramArgs};
 use crate::{Front, machines, output};
 
 /// The arguments of `explore`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The scenario, one without faults of its own.
-    #[arg(value_name = "SCENARIO", required_unless_present = "resume")]
+    /// The scenario; faults of its own act in every run.
+    #[arg(value_name = "SCENARIO", required_unless_present_any = ["resume", "server"], conflicts_with = "server")]
     scenario: Option<String>,
     /// The catalogue: a directory of scenarios [default: the kit's own].
     #[arg(long = "scenarios", value_name = "DIR")]
     scenarios_in: Option<PathBuf>,
+    #[command(flatten)]
+    programs: ProgramArgs,
+    /// Only faults on packets of this kind, in the standard's words: `RC RDMA WRITE Only`, `CM RTU`. May be given again.
+    #[arg(long, value_name = "OPCODE", conflicts_with = "resume", value_parser = reach::kind)]
+    on: Vec<String>,
+    /// Only this action: drop, duplicate, delay, reorder, corrupt, truncate, mark-ecn. May be given again.
+    #[arg(long = "action", value_name = "ACTION", conflicts_with = "resume", value_parser = reach::action)]
+    actions: Vec<String>,
+    /// Only changes of this field: payload, icrc, opcode, p_key, … May be given again.
+    #[arg(long = "field", value_name = "FIELD", conflicts_with = "resume", value_parser = reach::field)]
+    fields: Vec<String>,
     /// Try so many pairs of faults instead of each fault alone; which, follows from --seed, 0 unless said.
     #[arg(long, value_name = "N", conflicts_with_all = ["random", "resume"])]
     pairs: Option<u64>,
     /// Try so many runs of two to four faults, likewise.
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     random: Option<u64>,
-    /// Go on with an exploration that was interrupted: the directory that it printed.
-    #[arg(long, value_name = "DIR", conflicts_with = "scenario")]
-    resume: Option<PathBuf>,
-    /// Number of pairs of machines that run side by side [default: one a processor].
+    /// Go on with an exploration that was interrupted: the directory that it printed. Further directories are those of other parts
+    /// of it, whose runs are taken in.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["scenario", "server"])]
+    resume: Vec<PathBuf>,
+    /// Make only one part of the runs, as in 2/3: each computer makes another, and --resume puts them together.
+    #[arg(long, value_name = "I/N")]
+    partition: Option<Partition>,
+    /// How many pairs of machines run side by side [default: one a processor].
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     #[command(flatten)]
@@ -41,26 +59,25 @@ pub struct Args {
 
 /// Explores; exit code 1 where something is a surprise.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    let choice = machines::choice(&args.machines, None)?;
-    machines::prepare(&choice, &args.machines.means, front.samples.are_built())?;
-    let setup = Setup::prepare(&front.samples, &choice, &front.program)?;
-    let mut exploration = match &args.resume {
-        Some(directory) => Exploration::resume(directory)?,
+    let (mut exploration, setup) = match args.resume.split_first() {
+        Some((directory, others)) => {
+            let mut exploration = Exploration::resume(directory)?;
+            for other in others {
+                exploration.merge(Exploration::resume(other)?)?;
+            }
+            let setup = setup(exploration.scenario(), args, front)?;
+            (exploration, setup)
+        }
         None => {
             let scenario = scenario(args, front)?;
+            let setup = setup(&scenario, args, front)?;
             front.make_home()?;
             let kept = Artifacts::create(&front.home)?;
-            let seed = args.machines.seed.unwrap_or(0);
-            let reach = match (args.pairs, args.random) {
-                (Some(count), _) => Reach::Pairs { count, seed },
-                (None, Some(count)) => Reach::Random { count, seed },
-                (None, None) => Reach::Each,
-            };
-            Exploration::plan(&setup, &scenario, reach, kept.directory())?
+            (Exploration::plan(&setup, &scenario, reach(args), kept.directory())?, setup)
         }
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    exploration.go_on(&setup, args.jobs.map_or(processors, usize::from))?;
+    exploration.go_on(&setup, args.jobs.map_or(processors, usize::from), args.partition)?;
     let files = exploration.shrink(&setup)?;
     output::print(table::text(exploration.name(), exploration.tried()))?;
     for file in &files {
@@ -72,14 +89,44 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     Ok(if is_surprised { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Machines with the programs of a scenario.
+fn setup(scenario: &Scenario, args: &Args, front: &Front) -> Result<Setup> {
+    let choice = machines::choice(&args.machines, None)?;
+    let named = &args.machines.release.packages;
+    let more: Vec<String> =
+        scenario.packages.iter().filter(|package| !named.contains(package)).cloned().collect();
+    let (called, pushed) = called::called(scenario)?;
+    programs::setup(
+        &called,
+        &pushed,
+        &choice.with_more(&more, &scenario.modules),
+        &args.machines.means,
+        front,
+    )
+}
+
+fn reach(args: &Args) -> Reach {
+    let seed = args.machines.seed.unwrap_or(0);
+    let meet = match (args.pairs, args.random) {
+        (Some(count), _) => Meet::Pairs { count, seed },
+        (None, Some(count)) => Meet::Random { count, seed },
+        (None, None) => Meet::Each,
+    };
+    Reach { on: args.on.clone(), actions: args.actions.clone(), fields: args.fields.clone(), meet }
+}
+
+/// The scenario that is named, or that of the programs.
 fn scenario(args: &Args, front: &Front) -> Result<Scenario> {
+    let Some(asked) = args.scenario.as_deref() else {
+        return args.programs.written(&args.machines.release.packages);
+    };
     let directory = match &args.scenarios_in {
         Some(directory) => directory.clone(),
         None => front.catalogue.directories()?.0,
     };
     let scenarios = Scenario::read_all(&directory)?;
     let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
-    let found = find("scenario", args.scenario.as_deref().unwrap_or_default(), names.iter().copied())
+    let found = find("scenario", asked, names.iter().copied())
         .map_err(|why| Error::usage(why).next(format!("there are: {}", names.join(", "))))?
         .to_owned();
     let scenario = scenarios.into_iter().find(|scenario| scenario.name == found);

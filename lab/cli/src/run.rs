@@ -9,11 +9,9 @@ use std::process::ExitCode;
 use lab::base::cache::write_whole;
 use lab::base::command::shell_word;
 use lab::base::error::IoContext as _;
-use lab::base::role::Role;
-use lab::guest::pushed::Pushed;
+use lab::guest::called;
 use lab::judge::snapshot;
 use lab::judge::verdict::Verdict;
-use lab::node::Provider as _;
 use lab::provider::choice;
 use lab::run::Case;
 use lab::run::setup::Setup;
@@ -25,34 +23,20 @@ use lab::trial::{results, trial};
 use lab::{Error, Result};
 
 pub use crate::run_args::Args;
-use crate::run_args::name_of_file;
-use crate::{Front, machines, output};
+use crate::{Front, machines, output, programs};
 
 /// Runs both programs; exit code 1 where the verdict is not green.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    let mut pushed = Pushed::new(&args.push)?;
-    let scenario = args.scenario(&mut pushed)?;
+    let written = args.written()?;
+    let (scenario, pushed) = called::called(&written)?;
     if let Some(file) = &args.save {
-        save(args, &scenario, file, front)?;
+        save(&written, file, front)?;
     }
-    let choice = machines::choice(&args.machines, None)?.with_more(&[], &args.modules);
+    let choice = machines::choice(&args.machines, None)?.with_more(&[], &scenario.modules);
     if let Some(why) = scenario.cannot_run_on(&choice.wire()?) {
         return Err(Error::usage(why).next(netem::WAYS_OUT));
     }
-    let texts = Role::BOTH.into_iter().flat_map(|role| scenario.commands_of(role)).map(str::to_owned);
-    let texts = texts.chain(pushed.scripts()?);
-    let samples = front.samples_for(texts.collect::<Vec<_>>().iter().map(String::as_str))?;
-    machines::prepare(&choice, &args.machines.means, samples.are_built())?;
-    let setup = Setup::prepare(&samples, &choice, &front.program)?;
-    let programs = pushed.before(&setup.programs);
-    if let Some(contents) = setup.provider.contents()? {
-        pushed.check(&contents)?;
-        let names: Vec<&str> =
-            programs.iter().map(|program| program.name.as_str()).chain(front.samples.names()).collect();
-        for command in Role::BOTH.into_iter().flat_map(|role| scenario.commands_of(role)) {
-            Pushed::check_command(command, &contents, &names)?;
-        }
-    }
+    let setup = programs::setup(&scenario, &pushed, &choice, &args.machines.means, front)?;
     let snapshot = args.snapshot.as_deref().map(absolute).transpose()?;
     if let Some(file) = &snapshot {
         snapshot::check(file)?;
@@ -61,13 +45,13 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     front.make_home()?;
     let case = Case {
         scenario: &scenario,
-        programs: &programs,
+        programs: &setup.programs,
         snapshot: snapshot.as_deref(),
         replay: &replay,
         accept: "--accept",
     };
     let kept = Artifacts::create(&front.home)?;
-    RunPlan::new([&args.name], args.repeat).write(kept.directory())?;
+    RunPlan::new([&scenario.name], args.repeat).write(kept.directory())?;
     let _slot = setup.slot()?;
     if args.repeat > 1 {
         return repeat(args.repeat, &setup, &case, &kept);
@@ -106,11 +90,11 @@ fn repeat(times: u16, setup: &Setup, case: &Case<'_>, kept: &Artifacts) -> Resul
 }
 
 /// Writes the run as a scenario beside which its paths begin; says how it is run from there.
-fn save(args: &Args, scenario: &Scenario, file: &Path, front: &Front) -> Result<()> {
+fn save(written: &Scenario, file: &Path, front: &Front) -> Result<()> {
     let file = absolute(file)?;
     let is_scenario = file.extension().is_some_and(|extension| extension == "toml");
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    if !is_scenario || name_of_file(&name).is_err() {
+    if !is_scenario || programs::name_of_file(&name).is_err() {
         return Err(Error::usage(format!("{} is no name of a scenario", file.display()))
             .next("call it NAME.toml, with letters, digits, `-` and `_` in NAME"));
     }
@@ -119,25 +103,11 @@ fn save(args: &Args, scenario: &Scenario, file: &Path, front: &Front) -> Result<
             .next("name another file, or remove it"));
     }
     let directory = file.parent().unwrap_or(Path::new("."));
-    let (mut pushed, directory) =
-        (Pushed::default(), directory.canonicalize().at("failed to resolve", directory)?);
-    let said = args.as_said().with_commands(|command| pushed.command_in(&directory, command))?;
-    let mut saved = Scenario {
-        server: said.server,
-        client: said.client,
-        more_clients: said.more_clients,
-        ..scenario.clone()
-    };
-    saved.push = args
-        .push
-        .iter()
-        .map(|file| pushed.path_from(&directory, file).map(PathBuf::from))
-        .collect::<Result<_>>()?;
-    saved.packages.clone_from(&args.machines.release.packages);
+    let mut saved = called::moved(written, directory)?;
     saved.summary =
-        format!("{} with {}: say here what it shows", word(&scenario.client), word(&scenario.server));
+        format!("{} with {}: say here what it shows", word(&written.client), word(&written.server));
     write_whole(&file, saved.written()?.as_bytes())?;
-    let scenarios = shell_word(&directory.display().to_string());
+    let scenarios = shell_word(&saved.directory.display().to_string());
     output::line(format_args!(
         "  saved      {}: {} {name} --scenarios {scenarios} --review",
         file.display(),

@@ -17,8 +17,8 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use lab::base::command::shell_word;
 use lab::base::program::Program;
 use lab::base::selection::Selection;
+use lab::guest::called;
 use lab::guest::programs::samples::{self, Samples};
-use lab::guest::pushed::Pushed;
 use lab::judge::snapshot;
 use lab::judge::verdict::{Reason, Verdict};
 use lab::node::Provider as _;
@@ -323,8 +323,7 @@ fn assert_snapshot(scenario: &Scenario, verdict: &Verdict, snapshots: &Path) -> 
 /// A scenario with its commands as they are called on a node, and its own programs before those of the setup; they are held
 /// against what a node has.
 fn with_own_programs(scenario: &Scenario, setup: &Setup) -> lab::Result<(Scenario, Vec<Program>)> {
-    let mut pushed = Pushed::below(&scenario.directory, &scenario.push)?;
-    let called = scenario.with_commands(|command| pushed.command(command))?;
+    let (called, pushed) = called::called(scenario)?;
     if let Some(contents) = setup.provider.contents()? {
         pushed.check(&contents)?;
     }

@@ -28,6 +28,73 @@ pub struct IndexRow {
     pub seconds: String,
 }
 
+/// Cell of a table of packets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableCell {
+    /// Sign.
+    pub text: String,
+    /// The same in words, for a pointer that rests on it and for a reader that sees no sign.
+    pub words: String,
+    /// How the run ended.
+    pub state: RunState,
+    /// Page of the run, as a path from the index; `None` where it has none.
+    pub link: Option<String>,
+}
+
+/// Row of a table of packets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableRow {
+    /// The packet.
+    pub name: String,
+    /// A cell for each column; `None` where there is no run.
+    pub cells: Vec<Option<TableCell>>,
+}
+
+/// Table of packets: a row each, a column for each thing that was done to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PacketTable {
+    /// Heads of the columns.
+    pub columns: Vec<String>,
+    /// Rows, in their order.
+    pub rows: Vec<TableRow>,
+}
+
+impl PacketTable {
+    fn to_html(&self) -> String {
+        let mut out = String::from(
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Packets and faults\"><table class=\"packets\">\
+             <thead><tr><th scope=\"col\">packet</th>",
+        );
+        for column in &self.columns {
+            let _ = write!(out, "<th scope=\"col\">{}</th>", escape(column));
+        }
+        out.push_str("</tr></thead><tbody>");
+        for row in &self.rows {
+            let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&row.name));
+            for cell in &row.cells {
+                let Some(cell) = cell else {
+                    out.push_str("<td></td>");
+                    continue;
+                };
+                let words = escape(&cell.words);
+                let shown = format!(
+                    "<span aria-hidden=\"true\">{}</span><span class=\"unseen\">{words}</span>",
+                    escape(&cell.text)
+                );
+                let shown = match &cell.link {
+                    Some(link) => format!("<a href=\"{}\">{shown}</a>", escape(&path(link))),
+                    None => shown,
+                };
+                let class = cell.state.class();
+                let _ = write!(out, "<td class=\"state {class}\" title=\"{words}\">{shown}</td>");
+            }
+            out.push_str("</tr>");
+        }
+        out.push_str("</tbody></table></div>");
+        out
+    }
+}
+
 /// Index page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Index {
@@ -35,6 +102,8 @@ pub struct Index {
     pub title: String,
     /// Outcome of all runs, in a sentence.
     pub summary: String,
+    /// Table of packets, above the runs; `None` where they are of no one conversation.
+    pub table: Option<PacketTable>,
     /// The runs, in the order in which they are shown.
     pub entries: Vec<IndexRow>,
 }
@@ -64,6 +133,7 @@ impl Index {
             "title" => escape(&self.title),
             "style" => STYLE.to_owned(),
             "summary" => escape(&self.summary),
+            "table" => self.table.as_ref().map(PacketTable::to_html).unwrap_or_default(),
             "rows" => rows.clone(),
             _ => String::new(),
         })
@@ -87,6 +157,28 @@ pub(crate) fn path(link: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn table_of_packets_has_a_cell_a_fault_and_each_leads_to_its_run() {
+        let cell = TableCell {
+            text: "rt".to_owned(),
+            words: "recovered, an ACK timeout".to_owned(),
+            state: RunState::Passed,
+            link: Some("0001/report.html".to_owned()),
+        };
+        let row = TableRow { name: "RC <SEND>".to_owned(), cells: vec![Some(cell), None] };
+        let table = PacketTable { columns: vec!["drop".to_owned(), "dup".to_owned()], rows: vec![row] };
+        let html = Index { table: Some(table), ..Index::default() }.to_html();
+        for part in [
+            "<th scope=\"col\">drop</th><th scope=\"col\">dup</th>",
+            "<th scope=\"row\">RC &lt;SEND&gt;</th>",
+            "title=\"recovered, an ACK timeout\"><a href=\"./0001/report.html\">",
+            "</a></td><td></td></tr>",
+        ] {
+            assert!(html.contains(part), "{part}: {html}");
+        }
+        assert!(!Index::default().to_html().contains("class=\"packets\""));
+    }
 
     #[test]
     fn a_name_is_text_and_a_link_stays_in_its_directory() {

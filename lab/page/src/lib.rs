@@ -41,6 +41,6 @@ pub use calls::Calls;
 pub use compare::Traces;
 pub use frames::{Capture, Collector};
 pub use grid::{Grid, GridCell, GridColumn, GridNote, GridRow};
-pub use index::{Index, IndexRow};
+pub use index::{Index, IndexRow, PacketTable, TableCell, TableRow};
 pub use page::Page;
 pub use run::{Cause, Counter, Run, RunState, RunText};

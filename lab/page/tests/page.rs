@@ -153,7 +153,7 @@ fn hostile_text_is_text_everywhere() {
         findings: vec![text()],
         ..IndexRow::default()
     };
-    let index = Index { title: text(), summary: text(), entries: vec![entry] }.to_html();
+    let index = Index { title: text(), summary: text(), entries: vec![entry], ..Index::default() }.to_html();
     assert!(!index.contains("<script") && !index.contains("<img"), "{index}");
 }
 

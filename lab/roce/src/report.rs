@@ -1,9 +1,10 @@
 //! The report: contents of a capture, as data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::checker::Adverts;
+use crate::fate::Fate;
 use crate::finding::Finding;
 use crate::flow::{Connection, ConnectionId, Datagrams, Numbers, Side};
 use crate::message::Message;
@@ -88,6 +89,25 @@ pub struct PacketNames {
 }
 
 impl Report {
+    /// Numbers of the packets that a switch changed, and of the changed copies that it delivered.
+    pub fn altered_packets(&self) -> BTreeSet<u64> {
+        let is_altered =
+            |fate: &Fate| matches!(fate, Fate::Corrupted | Fate::Truncated | Fate::AlteredOf { .. });
+        let data = self.rows.iter().map(|row| (row.number, &row.fate));
+        let management = self.cm_rows.iter().map(|row| (row.number, &row.fate));
+        data.chain(management).filter(|(_, fate)| is_altered(fate)).map(|(number, _)| number).collect()
+    }
+
+    /// Messages of connection management that their senders sent again.
+    pub fn management_again(&self) -> u64 {
+        let mut sent = BTreeSet::new();
+        let mads =
+            self.cm_rows.iter().filter(|row| row.fate.is_sent()).filter_map(|row| {
+                row.mad().map(|mad| (row.source, mad.transaction_id(), mad.attribute_id()))
+            });
+        mads.filter(|message| !sent.insert(*message)).count() as u64
+    }
+
     /// The connection of that number.
     pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
         self.connections.get(id.index())
@@ -108,5 +128,50 @@ impl Report {
         }
         self.messages.retain(|message| keep(message.packet_first));
         self.findings.retain(|finding| keep(finding.packet));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::capture::{Reader, Writer};
+    use crate::synth::Pair;
+    use crate::{Analysis, Names, Report};
+
+    /// The report of these frames of the active side, each with its fate.
+    fn report(frames: &[(Vec<u8>, &str)]) -> Report {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes, &["client"]).unwrap();
+        for (at, (frame, fate)) in (0..).zip(frames) {
+            writer.write(0, at * 1_000, frame, &format!("fate={fate}")).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        let mut analysis = Analysis::new(Names::new());
+        while let Some(record) = reader.next().unwrap() {
+            analysis.push(&record);
+        }
+        analysis.finish()
+    }
+
+    #[test]
+    fn what_the_switch_changed_is_told_with_its_copies() {
+        let pair = Pair::new(1);
+        let send = |n| pair.request(0x04, n).payload(b"four").build();
+        let frames = [
+            (send(0), "forwarded"),
+            (send(1), "corrupted"),
+            (send(1), "altered-of #2"),
+            (send(2), "dropped"),
+        ];
+        assert_eq!(report(&frames).altered_packets(), [2, 3].into());
+    }
+
+    #[test]
+    fn message_that_its_sender_repeats_came_again_and_a_copy_did_not() {
+        let pair = Pair::new(1);
+        let req = || pair.req(7471, &[]);
+        let count = |frames: &[(Vec<u8>, &str)]| report(frames).management_again();
+        assert_eq!(count(&[(req(), "forwarded"), (req(), "duplicate-of #1"), (pair.rtu(), "forwarded")]), 0);
+        assert_eq!(count(&[(req(), "dropped"), (req(), "forwarded"), (pair.rtu(), "forwarded")]), 1);
     }
 }

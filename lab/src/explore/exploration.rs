@@ -1,6 +1,6 @@
 //! All runs of one scenario with faults, side by side; kept line by line, so that an interrupted one goes on.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,62 +12,34 @@ use serde::{Deserialize, Serialize};
 use crate::base::cache::write_whole;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::progress::Step;
-use crate::explore::outcome::{self, AlteredWire, Baseline, Outcome, Tried};
-use crate::explore::packets::{self, Target};
-use crate::explore::placement::{self, Placement};
+use crate::explore::baseline::{attempt, measured};
+use crate::explore::outcome::{self, Baseline, Outcome, Tried};
+use crate::explore::placement::Placement;
+use crate::explore::reach::{Partition, Reach};
 use crate::explore::table;
-use crate::judge;
-use crate::judge::snapshot::Accepted;
-use crate::judge::verdict::Verdict;
-use crate::run::evidence::RunEvidence;
+use crate::guest::called;
+use crate::node::Provider as _;
 use crate::run::setup::Setup;
-use crate::run::{Case, run};
 use crate::scenario::counters::{Count, CountInWords, Counters};
+use crate::scenario::fault::Fault;
+use crate::scenario::network::Wire;
 use crate::scenario::{Scenario, Trace};
 use crate::trial::artifacts::{self, Artifacts};
 
 /// Record of an exploration: a line of JSON for the plan, then one for each run.
 pub const FILE: &str = "explore.jsonl";
 
-/// Runs without a fault, which have to be alike before any with one says something.
-const BASELINES: usize = 3;
-
-/// Messages that either side may send first.
-const DISCONNECTS: [&str; 2] = ["CM DREQ", "CM DREP"];
-
-/// Most faults of a random run.
-const RANDOM_FAULTS: u64 = 4;
-
-/// Choice of the placements that are tried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reach {
-    /// Every fault on every packet.
-    Each,
-    /// So many pairs of faults, drawn by the seed.
-    Pairs {
-        /// Number of them.
-        count: u64,
-        /// Seed that they follow from.
-        seed: u64,
-    },
-    /// So many runs of two to four faults, drawn by the seed.
-    Random {
-        /// Number of them.
-        count: u64,
-        /// Seed that they follow from.
-        seed: u64,
-    },
-}
+/// Outcomes and costs as a text that a second exploration of the same repeats.
+pub const SUMMARY: &str = "summary.txt";
 
 /// The first line of [`FILE`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct ExplorationPlan {
+    /// With paths that begin in the exploration's directory.
     scenario: Scenario,
     reach: Reach,
     baseline: Baseline,
     placements: Vec<Placement>,
-    /// Packets of the run without faults, as a person reads them.
-    packets: usize,
 }
 
 /// An exploration under way: its plan, and what was tried.
@@ -75,53 +47,32 @@ struct ExplorationPlan {
 pub struct Exploration {
     directory: PathBuf,
     plan: ExplorationPlan,
+    /// The scenario as its nodes call it.
+    called: Scenario,
+    /// Places of the placements in the plan, by key.
+    numbers: HashMap<String, usize>,
     tried: Vec<Tried>,
 }
 
 impl Exploration {
-    /// Runs the scenario without faults and plans the runs with them; everything is kept in `directory`.
+    /// Runs the scenario without a tried fault and plans the runs with them; everything is kept in `directory`. Faults of its own
+    /// act in every run.
     ///
     /// # Errors
     ///
-    /// The scenario has faults, fails without them, or does not put the same packets on the wire each time.
+    /// The scenario fails as it is, or does not put the same packets on the wire each time; the machines have no switch.
     pub fn plan(setup: &Setup, scenario: &Scenario, reach: Reach, directory: &Path) -> Result<Exploration> {
-        let name = &scenario.name;
-        if !scenario.faults.is_empty() {
-            return Err(Error::usage(format!("{name} has faults of its own"))
-                .next("explore a scenario without any: the faults are what is tried"));
+        if !matches!(setup.provider.wire(), Wire::Switch) {
+            return Err(Error::usage("these machines have no switch of the lab's, which makes the faults")
+                .next("explore with --provider qemu"));
         }
-        let scenario = undemanding(scenario);
-        let step = Step::begin(format!("{name} without faults, {BASELINES} times"));
-        let mut baselines = Vec::new();
-        for number in 1..=BASELINES {
-            baselines.push(baseline(setup, &scenario, &directory.join(format!("baseline-{number}")))?);
-        }
-        let (seconds, targets) = baselines.swap_remove(0);
-        for (_, others) in &baselines {
-            if let Some(what) = difference(&targets, others) {
-                return Err(Error::usage(format!("{name} is not the same twice without any fault: {what}"))
-                    .next(
-                        "explore programs that do the same in each run: fixed sizes, one operation at a time",
-                    ));
-            }
-        }
-        let each = placement::all(&targets);
-        let placements = match reach {
-            Reach::Each => each,
-            Reach::Pairs { count, seed } => drawn(&each, count, seed, 2),
-            Reach::Random { count, seed } => drawn(&each, count, seed, RANDOM_FAULTS),
-        };
-        let baseline = Baseline { seconds, packets: targets.iter().map(|target| target.stands_for).sum() };
-        step.done(&format!(
-            "{} packets, {} kinds of them, {} runs",
-            baseline.packets,
-            targets.len(),
-            placements.len()
-        ));
-        let plan = ExplorationPlan { scenario, reach, baseline, placements, packets: targets.len() };
-        let exploration = Exploration { directory: directory.to_owned(), plan, tried: Vec::new() };
-        let line = json(&exploration.plan)?;
-        write_whole(&directory.join(FILE), line.as_bytes())?;
+        let scenario = undemanding(&called::moved(scenario, directory)?);
+        let (called, _) = called::called(&scenario)?;
+        let (baseline, targets) = measured(setup, &called, directory)?;
+        let placements = reach.placements(&targets)?;
+        let plan = ExplorationPlan { scenario, reach, baseline, placements };
+        let exploration = Exploration::of(directory, plan, Vec::new())?;
+        write_whole(&directory.join(FILE), json(&exploration.plan)?.as_bytes())?;
         Ok(exploration)
     }
 
@@ -129,7 +80,7 @@ impl Exploration {
     ///
     /// # Errors
     ///
-    /// There is none in that directory.
+    /// There is none in that directory, or its programs have gone.
     pub fn resume(directory: &Path) -> Result<Exploration> {
         let path = directory.join(FILE);
         let file = File::open(&path).at("failed to open", &path)?;
@@ -142,18 +93,56 @@ impl Exploration {
         let plan = serde_json::from_str(&first).map_err(|error| wrong(format!("no plan: {error}")))?;
         // The line that was being written when it ended may be cut.
         let tried = lines.map_while(|line| serde_json::from_str(&line.ok()?).ok()).collect();
-        Ok(Exploration { directory: directory.to_owned(), plan, tried })
+        Exploration::of(directory, plan, tried)
     }
 
-    /// Makes the runs that are left, `jobs` side by side.
+    fn of(directory: &Path, plan: ExplorationPlan, tried: Vec<Tried>) -> Result<Exploration> {
+        let directory = directory.canonicalize().at("failed to resolve", directory)?;
+        let mut plan = plan;
+        plan.scenario.directory.clone_from(&directory);
+        let (called, _) = called::called(&plan.scenario)?;
+        let keys = plan.placements.iter().map(Placement::key);
+        let numbers = keys.enumerate().map(|(number, key)| (key, number)).collect();
+        let mut exploration = Exploration { directory, plan, called, numbers, tried };
+        exploration.sort();
+        Ok(exploration)
+    }
+
+    /// Takes in the runs of another part of the same exploration, which another computer may have made.
+    ///
+    /// # Errors
+    ///
+    /// It is of other faults, or of another scenario.
+    pub fn merge(&mut self, other: Exploration) -> Result<()> {
+        let is_same = |one: &ExplorationPlan, other: &ExplorationPlan| {
+            (&one.scenario.server, &one.scenario.client) == (&other.scenario.server, &other.scenario.client)
+        };
+        if self.numbers.keys().any(|key| !other.numbers.contains_key(key))
+            || other.numbers.len() != self.numbers.len()
+            || !is_same(&self.plan, &other.plan)
+        {
+            let [one, other] = [&self.directory, &other.directory].map(|directory| directory.display());
+            return Err(Error::usage(format!("{one} and {other} are not parts of one exploration"))
+                .next("make each part with the same scenario, options and seed, and another --partition"));
+        }
+        let known: HashSet<String> = self.tried.iter().map(|tried| tried.placement.key()).collect();
+        self.tried.extend(other.tried.into_iter().filter(|tried| !known.contains(&tried.placement.key())));
+        self.sort();
+        Ok(())
+    }
+
+    /// Makes the runs that are left, those of one part if there are parts, `jobs` side by side.
     ///
     /// # Errors
     ///
     /// What was seen cannot be kept.
-    pub fn go_on(&mut self, setup: &Setup, jobs: usize) -> Result<()> {
-        let is_tried =
-            |placement: &&Placement| !self.tried.iter().any(|tried| tried.placement == **placement);
-        let left: VecDeque<Placement> = self.plan.placements.iter().filter(is_tried).cloned().collect();
+    pub fn go_on(&mut self, setup: &Setup, jobs: usize, part: Option<Partition>) -> Result<()> {
+        let tried: HashSet<String> = self.tried.iter().map(|tried| tried.placement.key()).collect();
+        let is_left = |number: &usize| {
+            let key = self.plan.placements[*number].key();
+            !tried.contains(&key) && part.is_none_or(|part| part.has(&key))
+        };
+        let left: VecDeque<usize> = (0..self.plan.placements.len()).filter(is_left).collect();
         let path = self.directory.join(FILE);
         // A cut line would swallow the next.
         let mut text = json(&self.plan)?;
@@ -169,8 +158,8 @@ impl Exploration {
         let step = Step::begin(format!("{} with faults", self.plan.scenario.name));
         let work = || -> Result<()> {
             loop {
-                let Some(placement) = lock().0.pop_front() else { return Ok(()) };
-                let tried = this.try_one(setup, &placement)?;
+                let Some(number) = lock().0.pop_front() else { return Ok(()) };
+                let tried = this.try_one(setup, &this.plan.placements[number])?;
                 let line = json(&tried)?;
                 let mut shared = lock();
                 shared.1.write_all(line.as_bytes()).at("failed to write", &path)?;
@@ -185,23 +174,19 @@ impl Exploration {
         let (_, _, tried) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         step.done(&told(total, &tried, begun.elapsed()));
         self.tried.extend(tried);
-        // Runs end in any order.
-        let order =
-            |tried: &Tried| self.plan.placements.iter().position(|placement| *placement == tried.placement);
-        self.tried.sort_by_key(order);
+        self.sort();
         ended.into_iter().collect()
     }
 
-    /// Writes the page, shrinks each surprise to the fewest faults that still show one, and writes it as a scenario file; gives
-    /// those files.
+    /// Writes the summary and the page, shrinks each surprise to the fewest faults that still show one, and writes it as a scenario
+    /// file; gives those files.
     ///
     /// # Errors
     ///
     /// A file cannot be written.
     pub fn shrink(&mut self, setup: &Setup) -> Result<Vec<PathBuf>> {
+        self.keep_tables()?;
         let mut files = Vec::new();
-        let page = table::page(self.name(), &self.directory, &self.tried);
-        write_whole(&self.directory.join("index.html"), page.as_bytes())?;
         for index in 0..self.tried.len() {
             let outcome = self.tried[index].outcome;
             if !outcome.is_news() {
@@ -222,7 +207,15 @@ impl Exploration {
             self.tried[index] = fewest;
             files.push(path);
         }
+        self.keep_tables()?;
         Ok(files)
+    }
+
+    /// Writes the summary and the page.
+    fn keep_tables(&self) -> Result<()> {
+        write_whole(&self.directory.join(SUMMARY), table::summary(self.name(), &self.tried).as_bytes())?;
+        let page = table::page(self.name(), &self.directory, &self.tried);
+        write_whole(&self.directory.join("index.html"), page.as_bytes())
     }
 
     /// The runs, in the order of their packets.
@@ -235,9 +228,9 @@ impl Exploration {
         &self.plan.scenario.name
     }
 
-    /// The run without faults.
-    pub fn baseline(&self) -> Baseline {
-        self.plan.baseline
+    /// The scenario, with paths that begin in the exploration's directory.
+    pub fn scenario(&self) -> &Scenario {
+        &self.plan.scenario
     }
 
     /// Directory in which everything is kept.
@@ -245,31 +238,49 @@ impl Exploration {
         &self.directory
     }
 
+    /// Sorts the runs, which end in any order.
+    fn sort(&mut self) {
+        let numbers = &self.numbers;
+        self.tried
+            .sort_by_cached_key(|tried| numbers.get(&tried.placement.key()).copied().unwrap_or(usize::MAX));
+    }
+
+    /// Makes a run; one that was late and nothing else is made once more.
     fn try_one(&self, setup: &Setup, placement: &Placement) -> Result<Tried> {
-        let number = self.plan.placements.iter().position(|known| known == placement);
+        match self.try_once(setup, placement)? {
+            tried if tried.is_late => self.try_once(setup, placement),
+            tried => Ok(tried),
+        }
+    }
+
+    fn try_once(&self, setup: &Setup, placement: &Placement) -> Result<Tried> {
+        let number = self.numbers.get(&placement.key());
         let name = number.map_or_else(|| "shrunk".to_owned(), |number| format!("{:04}", number + 1));
         let scenario = Scenario {
             name: format!("{}: {placement}", self.name()),
-            faults: placement.faults.clone(),
-            ..self.plan.scenario.clone()
+            faults: self.faults(placement),
+            ..self.called.clone()
         };
         let artifacts = Artifacts::at(self.directory.clone()).scenario(&name);
-        let (evidence, verdict) = attempt(setup, &scenario, &artifacts)?;
-        let wire = AlteredWire::read(&evidence, &artifacts);
+        let (evidence, verdict, report) = attempt(setup, &scenario, &artifacts)?;
         artifacts::keep(&verdict, &artifacts)?;
-        Ok(outcome::judge(placement, self.plan.baseline, &evidence, wire.as_ref(), &verdict))
+        Ok(outcome::judge(placement, self.plan.baseline, &evidence, report.as_ref(), &verdict))
+    }
+
+    /// The faults of a run: the tried ones, then the scenario's own.
+    fn faults(&self, placement: &Placement) -> Vec<Fault> {
+        placement.faults.iter().chain(&self.plan.scenario.faults).cloned().collect()
     }
 
     /// A scenario file that shows a surprise again.
     fn scenario_file(&self, tried: &Tried) -> Result<String> {
+        let why = tried.why.lines().next().unwrap_or_default();
         let scenario = Scenario {
-            name: String::new(),
-            summary: format!("explore: {}: {}", tried.placement, tried.why),
-            faults: tried.placement.faults.clone(),
+            summary: format!("explore: {}: {why}", tried.placement),
+            faults: self.faults(&tried.placement),
             ..self.plan.scenario.clone()
         };
-        toml::to_string(&scenario)
-            .map_err(|source| Error::setup("failed to write the scenario").source(source))
+        scenario.written()
     }
 }
 
@@ -297,61 +308,88 @@ fn undemanding(scenario: &Scenario) -> Scenario {
     scenario
 }
 
-/// One run, judged without a trace to be held to.
-fn attempt(setup: &Setup, scenario: &Scenario, artifacts: &Path) -> Result<(RunEvidence, Verdict)> {
-    let _slot = setup.slot()?;
-    let case = Case { scenario, programs: &setup.programs, snapshot: None, replay: "", accept: "" };
-    let evidence = run(&setup.provider, &case, artifacts)?;
-    let verdict = judge::judge(&evidence, artifacts, &Accepted::NotDemanded);
-    Ok((evidence, verdict))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::outcome::Cost;
 
-/// A run without faults: how long its programs took, and its packets.
-fn baseline(setup: &Setup, scenario: &Scenario, artifacts: &Path) -> Result<(f64, Vec<Target>)> {
-    let (evidence, verdict) = attempt(setup, scenario, artifacts)?;
-    artifacts::keep(&verdict, artifacts)?;
-    if !verdict.passed {
-        return Err(Error::setup(format!("it fails without any fault\n{verdict}"))
-            .next("mend that first: what a fault adds cannot be told"));
-    }
-    let targets = packets::packets(&evidence, artifacts)?;
-    Ok((evidence.seconds.get("programs").copied().unwrap_or_default(), targets))
-}
-
-/// A packet that one of two runs has and the other has not. In which order packets of both directions come is timing's, and so
-/// is who disconnects first.
-fn difference(one: &[Target], other: &[Target]) -> Option<String> {
-    let names = |targets: &[Target]| {
-        let is_decided = |target: &&Target| !DISCONNECTS.contains(&target.kind.to_string().as_str());
-        let name = |target: &Target| format!("{}, {} bytes", target.matcher(), target.bytes);
-        targets.iter().filter(is_decided).map(name).collect::<BTreeSet<_>>()
-    };
-    let (one, other) = (names(one), names(other));
-    one.symmetric_difference(&other).next().map(|packet| format!("only one run has {packet}"))
-}
-
-/// Draws runs of two to `most` faults on packets of their own.
-fn drawn(each: &[Placement], count: u64, seed: u64, most: u64) -> Vec<Placement> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut drawn: Vec<Placement> = Vec::new();
-    // Few packets have few pairs.
-    for _ in 0..count.saturating_mul(20) {
-        if drawn.len() as u64 >= count {
-            break;
-        }
-        let mut placement: Option<Placement> = None;
-        for _ in 0..random.u64(2..=most) {
-            let Some(next) = random.choice(each) else { break };
-            placement = match &placement {
-                None => Some(next.clone()),
-                Some(placement) => placement.with(next).or_else(|| Some(placement.clone())),
-            };
-        }
-        if let Some(placement) = placement.filter(|placement| placement.faults.len() > 1)
-            && !drawn.contains(&placement)
-        {
-            drawn.push(placement);
+    fn tried(fault: &str) -> Tried {
+        let placement = Placement { faults: vec![fault.parse().unwrap()], packets: vec![1], stands_for: 1 };
+        Tried {
+            placement,
+            outcome: Outcome::Surprise,
+            cost: Cost::Nothing,
+            why: "APP: client: exit code 4\nits lines".to_owned(),
+            deviations: Vec::new(),
+            sent_again: 0,
+            packets: 7,
+            stall_s: 0.0,
+            is_late: false,
+            artifacts: PathBuf::new(),
         }
     }
-    drawn
+
+    const LOST: &str = "action=\"drop\",opcode=\"RC SEND Only\",psn=0";
+    const LATE: &str = "action=\"delay\",opcode=\"RC SEND Only\",psn=0,ms=20";
+
+    fn plan(directory: &Path) -> ExplorationPlan {
+        std::fs::write(directory.join("srv"), "x").unwrap();
+        let mut scenario = Scenario::new("x", "./srv".to_owned(), "rping -c".to_owned());
+        scenario.faults = vec!["action=\"drop\",opcode=\"RC Acknowledge\",again=true".parse().unwrap()];
+        let baseline = Baseline { seconds: 1.0, packets: 7 };
+        let placements = [LATE, LOST].map(|fault| tried(fault).placement).into();
+        ExplorationPlan { scenario, reach: Reach::default(), baseline, placements }
+    }
+
+    #[test]
+    fn exploration_goes_on_where_it_was_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = plan(directory.path());
+        let line = json(&tried(LOST)).unwrap();
+        let text = json(&plan).unwrap() + &line + &line[..line.len() / 2];
+        std::fs::write(directory.path().join(FILE), text).unwrap();
+        let exploration = Exploration::resume(directory.path()).unwrap();
+        assert_eq!(exploration.tried(), [tried(LOST)]);
+        assert_eq!(exploration.called.server, "srv");
+        std::fs::write(directory.path().join(FILE), "x").unwrap();
+        assert!(Exploration::resume(directory.path()).unwrap_err().to_string().contains("no plan"));
+    }
+
+    #[test]
+    fn runs_are_in_the_order_of_the_plan_whichever_ended_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = plan(directory.path());
+        let ended = vec![tried(LOST), tried(LATE)];
+        let exploration = Exploration::of(directory.path(), plan, ended).unwrap();
+        assert_eq!(exploration.tried(), [tried(LATE), tried(LOST)]);
+    }
+
+    #[test]
+    fn parts_of_one_exploration_are_merged_and_others_are_not() {
+        let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let of = |directory: &Path, ended: &str| {
+            Exploration::of(directory, plan(directory), vec![tried(ended)]).unwrap()
+        };
+        let mut merged = of(here.path(), LOST);
+        merged.merge(of(there.path(), LATE)).unwrap();
+        merged.merge(of(there.path(), LATE)).unwrap();
+        assert_eq!(merged.tried(), [tried(LATE), tried(LOST)]);
+        let mut other = of(there.path(), LATE);
+        other.numbers.remove(&tried(LOST).placement.key());
+        let error = merged.merge(other).unwrap_err().to_string();
+        assert!(error.contains("are not parts of one exploration"), "{error}");
+    }
+
+    #[test]
+    fn surprise_is_a_scenario_with_its_faults_and_the_scenarios_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let exploration = Exploration::of(directory.path(), plan(directory.path()), Vec::new()).unwrap();
+        let text = exploration.scenario_file(&tried(LOST)).unwrap();
+        let file = directory.path().join("surprise-1.toml");
+        std::fs::write(&file, text).unwrap();
+        let again = Scenario::read(&file).unwrap();
+        assert_eq!((again.faults.len(), &*again.server), (2, "./srv"));
+        assert_eq!(again.faults[0].to_string(), "drop RC SEND Only, psn 0");
+        assert_eq!(again.summary, "explore: drop RC SEND Only, psn 0: APP: client: exit code 4");
+    }
 }

@@ -1,12 +1,9 @@
 //! The outcome of a run with faults: as the protocol demands, or a surprise.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use roce::capture::Reader;
-use roce::{Fate, Report, Severity};
+use roce::{Report, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::explore::placement::{Demand, Placement};
@@ -14,20 +11,17 @@ use crate::judge::diagnosis::rxe;
 use crate::judge::verdict::{Failure, Reason, Verdict};
 use crate::run::evidence::RunEvidence;
 use crate::scenario::fault::Fault;
-use crate::wire::capture::CAPTURE;
 
 /// Words of a kernel about a management datagram that was changed so that its receiver cannot see it by the ICRC.
 const KERNEL_SEES: &str = "MAD received with unsupported base version";
 
-/// Kernel complaints that docs/findings.md knows, by a part of a line, and their names there.
-const KNOWN_COMPLAINTS: [(&str, &str); 1] = [("rxe_completer+", "CompleterWarns")];
+/// Warnings of kernels that docs/findings.md knows, by the function that prints them, and their names there.
+const KNOWN_COMPLAINTS: [(&str, &str); 2] =
+    [("rxe_completer+", "CompleterWarns"), ("rxe_mr_copy+", "CopyWithoutMemoryWarns")];
 
 /// The longest recovery, in seconds: beyond rdma_cm's wait for an answer, 4.2 s, asked twice, and beyond the retries of a
 /// connection that it makes, 2.1 s each.
 const RECOVERY_S: f64 = 10.0;
-
-/// Less than this is the computer's own unevenness, in seconds.
-const STALL_S: f64 = 0.5;
 
 /// Outcome of a run with faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,9 +33,9 @@ pub enum Outcome {
     Undetected,
     /// A program failed, as it may.
     Failed,
-    /// Packets were sent again, or time was lost, and it ended as without the fault.
+    /// Packets were sent again, and it ended as without the fault.
     Recovered,
-    /// Nothing was sent again, and no time was lost.
+    /// Nothing was sent again.
     Unharmed,
     /// The packet of a fault never came in this run.
     NotMet,
@@ -70,7 +64,19 @@ impl Outcome {
         }
     }
 
-    /// True if a person has to look at it.
+    /// A sign for it, where a word is too long.
+    pub const fn sign(self) -> char {
+        match self {
+            Outcome::Surprise => '!',
+            Outcome::Undetected => '?',
+            Outcome::Failed => 'x',
+            Outcome::Recovered => 'r',
+            Outcome::Unharmed => '.',
+            Outcome::NotMet => '-',
+        }
+    }
+
+    /// Whether a person has to look at it.
     pub const fn is_news(self) -> bool {
         matches!(self, Outcome::Surprise | Outcome::Undetected)
     }
@@ -79,6 +85,57 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.word())
+    }
+}
+
+/// Cost of a run, by what made packets come again: the wire decides it, no clock does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cost {
+    /// Nothing was sent again.
+    Nothing,
+    /// Packets were sent again at once: a NAK or a missing response asked for them.
+    Again,
+    /// A requester's ACK timeout ran out, half a second or more.
+    Timeout,
+    /// Connection management sent a message again, four seconds or more.
+    Management,
+}
+
+impl Cost {
+    /// Every cost, the least first.
+    pub const ALL: [Cost; 4] = [Cost::Nothing, Cost::Again, Cost::Timeout, Cost::Management];
+
+    /// Returns the greatest cost that a capture shows. A copy is the network's, and what a requester repeats though it was
+    /// answered is its timer's.
+    fn of(report: &Report) -> Cost {
+        let again = &report.retransmissions;
+        match again.total() - again.duplicate - again.spurious {
+            _ if report.management_again() > 0 => Cost::Management,
+            _ if again.timeout > 0 => Cost::Timeout,
+            0 => Cost::Nothing,
+            _ => Cost::Again,
+        }
+    }
+
+    /// A sign for it.
+    pub const fn sign(self) -> char {
+        match self {
+            Cost::Nothing => ' ',
+            Cost::Again => '+',
+            Cost::Timeout => 't',
+            Cost::Management => 'm',
+        }
+    }
+
+    /// Some words for it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Cost::Nothing => "nothing sent again",
+            Cost::Again => "sent again at once",
+            Cost::Timeout => "an ACK timeout",
+            Cost::Management => "connection management's timer",
+        }
     }
 }
 
@@ -98,7 +155,9 @@ pub struct Tried {
     pub placement: Placement,
     /// Its outcome.
     pub outcome: Outcome,
-    /// Reason that it is a surprise, or the failure; empty otherwise.
+    /// What that cost.
+    pub cost: Cost,
+    /// Why that is a surprise, or what failed; empty otherwise.
     pub why: String,
     /// Known deviations of SoftRoCE that it shows, by name.
     pub deviations: Vec<String>,
@@ -108,6 +167,9 @@ pub struct Tried {
     pub packets: u64,
     /// Seconds that it took longer than the run without faults.
     pub stall_s: f64,
+    /// Whether it is a surprise for its time alone, which a busy computer takes as well.
+    #[serde(default)]
+    pub is_late: bool,
     /// Directory in which it is kept.
     pub artifacts: PathBuf,
 }
@@ -117,11 +179,12 @@ pub fn judge(
     placement: &Placement,
     baseline: Baseline,
     evidence: &RunEvidence,
-    seen: Option<&AlteredWire>,
+    report: Option<&Report>,
     verdict: &Verdict,
 ) -> Tried {
     let programs = evidence.seconds.get("programs").copied().unwrap_or_default();
-    let retransmissions = seen.map(|wire| wire.report.retransmissions).unwrap_or_default();
+    let retransmissions = report.map(|report| report.retransmissions).unwrap_or_default();
+    let cost = report.map_or(Cost::Nothing, Cost::of);
     // Copies are what the fault `duplicate` makes.
     let sent_again = retransmissions.total() - retransmissions.duplicate;
     let stall_s = (programs - baseline.seconds).max(0.0);
@@ -130,7 +193,8 @@ pub fn judge(
         .as_ref()
         .is_none_or(|met| met.hits.iter().take(placement.faults.len()).all(|hits| *hits > 0));
     let demand = placement.demand();
-    let objections = objections(demand, seen, verdict);
+    let objections = objections(demand, report, verdict);
+    let has_objections = !objections.is_empty();
     let has_failed = verdict.failures.iter().any(|failure| failure.reason == Reason::App);
     let is_late = demand == Demand::Recovers && stall_s > RECOVERY_S * placement.faults.len() as f64;
     let (outcome, why) = match objections.into_iter().next() {
@@ -143,7 +207,7 @@ pub fn judge(
         None if placement.faults.iter().any(Fault::changes_data) => {
             (Outcome::Undetected, "both programs ended well with data that was changed on the way".to_owned())
         }
-        None if sent_again > 0 || stall_s >= STALL_S => (Outcome::Recovered, String::new()),
+        None if cost > Cost::Nothing => (Outcome::Recovered, String::new()),
         None => (Outcome::Unharmed, String::new()),
     };
     let told = verdict.failures.iter().flat_map(|failure| known_complaints(&failure.text));
@@ -152,24 +216,25 @@ pub fn judge(
     Tried {
         placement: placement.clone(),
         outcome,
+        cost,
         why,
         deviations,
         sent_again,
         packets: verdict.packets,
         stall_s,
+        is_late: is_late && !has_objections,
         artifacts: verdict.artifacts.clone(),
     }
 }
 
 /// Lists what contradicts the protocol, the gravest first.
-fn objections(demand: Demand, seen: Option<&AlteredWire>, verdict: &Verdict) -> Vec<String> {
-    let is_never_met = verdict.failures.iter().any(|failure| failure.text.contains("never matched"));
+fn objections(demand: Demand, report: Option<&Report>, verdict: &Verdict) -> Vec<String> {
     let counts = |failure: &Failure| match failure.reason {
         // The wire's rules are judged below.
         Reason::Rule | Reason::Wire => false,
         // Where a receiver is deceived programs may fail, and their words agree with no wire.
         Reason::App | Reason::Agreement => demand == Demand::Recovers,
-        Reason::Setup => !is_never_met,
+        Reason::Setup => !is_of_a_fault_not_met(failure),
         Reason::Dmesg => {
             // The kernel's lines are below a first one that says whose they are.
             let mut lines = failure.text.lines().skip(1).peekable();
@@ -189,45 +254,32 @@ fn objections(demand: Demand, seen: Option<&AlteredWire>, verdict: &Verdict) -> 
     };
     let mut objections: Vec<String> =
         verdict.failures.iter().filter(|failure| counts(failure)).map(told).collect();
-    if let (Some(wire), Demand::Recovers) = (seen, demand) {
-        let broken = wire.report.findings.iter().filter(|finding| {
+    if let (Some(report), Demand::Recovers) = (report, demand) {
+        // What is wrong with a packet that a fault changed is the fault's doing.
+        let altered = report.altered_packets();
+        let broken = report.findings.iter().filter(|finding| {
             finding.severity == Severity::Error
-                && !rxe::is_read_again(&wire.report, finding)
-                && !wire.altered.contains(&finding.packet)
+                && !rxe::is_read_again(report, finding)
+                && !altered.contains(&finding.packet)
         });
-        objections.extend(broken.map(|finding| wire.report.known().finding(finding)));
+        objections.extend(broken.map(|finding| report.known().finding(finding)));
     }
     objections
 }
 
+/// Whether a check failed since a fault's packet never came.
+pub(super) fn is_of_a_fault_not_met(failure: &Failure) -> bool {
+    failure.reason == Reason::Setup && failure.text.contains("never matched")
+}
+
 /// Names of the known complaints in a text.
-fn known_complaints(text: &str) -> impl Iterator<Item = &'static str> {
-    let is_there = move |(part, name): (&str, &'static str)| text.contains(part).then_some(name);
+pub(crate) fn known_complaints(text: &str) -> impl Iterator<Item = &'static str> {
+    let has_worse = ["BUG:", "Oops"].iter().any(|word| text.contains(word));
+    let is_there = move |(function, name): (&str, &'static str)| {
+        let warns = text.lines().any(|line| line.contains("WARNING:") && line.contains(function));
+        (warns && !has_worse).then_some(name)
+    };
     KNOWN_COMPLAINTS.into_iter().filter_map(is_there)
-}
-
-/// The capture of a run with faults.
-#[derive(Debug)]
-pub struct AlteredWire {
-    /// All that it holds.
-    pub report: Report,
-    /// Numbers of the packets that the faults changed: what is wrong with them is the faults' doing.
-    pub altered: HashSet<u64>,
-}
-
-impl AlteredWire {
-    /// Reads the capture of a run; `None` where it cannot be read, which its verdict says.
-    pub fn read(evidence: &RunEvidence, artifacts: &Path) -> Option<AlteredWire> {
-        let report = evidence.decode(artifacts).ok()?;
-        let mut reader = Reader::new(File::open(artifacts.join(CAPTURE)).ok()?).ok()?;
-        let mut altered = HashSet::new();
-        while let Some(record) = reader.next().ok()? {
-            if matches!(record.fate(), Fate::Corrupted | Fate::Truncated | Fate::AlteredOf { .. }) {
-                altered.insert(record.number);
-            }
-        }
-        Some(AlteredWire { report, altered })
-    }
 }
 
 #[cfg(test)]
@@ -262,6 +314,22 @@ mod tests {
     }
 
     #[test]
+    fn run_that_took_long_is_late_and_one_that_fails_besides_is_not_only_that() {
+        let late = |failed: &[Reason]| {
+            let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+            evidence.seconds.insert("programs".to_owned(), 12.0);
+            let failures = failed.iter().map(|&reason| Failure { reason, text: "why".to_owned() }).collect();
+            let verdict = Verdict { failures, ..Verdict::default() }.concluded();
+            let fault: Fault = LOST.parse().unwrap();
+            let placement = Placement { faults: vec![fault], packets: vec![1], stands_for: 1 };
+            let tried = judge(&placement, Baseline { seconds: 1.0, packets: 12 }, &evidence, None, &verdict);
+            (tried.outcome, tried.is_late)
+        };
+        assert_eq!(late(&[]), (Outcome::Surprise, true));
+        assert_eq!(late(&[Reason::App]), (Outcome::Surprise, false));
+    }
+
+    #[test]
     fn hang_and_kernel_complaint_are_surprises_whatever_the_fault() {
         for reason in [Reason::Timeout, Reason::Dmesg, Reason::Capture] {
             assert_eq!(outcome(FORGED, 1, &[reason]), Outcome::Surprise);
@@ -272,6 +340,8 @@ mod tests {
     fn known_complaint_of_a_kernel_is_no_surprise() {
         let text = "client: 2 lines\n<4> ---[ cut here ]---\n<4> WARNING: at rxe_comp.c:827 rxe_completer+0xb9f/0xe40";
         assert_eq!(known_complaints(text).collect::<Vec<_>>(), ["CompleterWarns"]);
+        let oops = "<1> BUG: kernel NULL pointer dereference\n<4> RIP: 0010:rxe_completer+0x27/0xe40";
+        assert_eq!(known_complaints(oops).count(), 0);
         let failure = Failure { reason: Reason::Dmesg, text: text.to_owned() };
         let verdict = Verdict { failures: vec![failure], ..Verdict::default() }.concluded();
         assert_eq!(objections(Demand::Ends, None, &verdict), [""; 0]);
@@ -281,6 +351,30 @@ mod tests {
     fn changed_data_that_no_program_noticed_is_told() {
         assert_eq!(outcome(FORGED_DATA, 1, &[]), Outcome::Undetected);
         assert_eq!(outcome(FORGED_DATA, 1, &[Reason::App]), Outcome::Failed);
+    }
+
+    /// The report of SENDs with these PSNs, seconds apart, and of these acknowledgements behind them.
+    fn report(sends: &[u32], frames: &[Vec<u8>]) -> Report {
+        let pair = roce::synth::Pair::new(1);
+        let sends = sends.iter().map(|n| pair.request(0x04, *n).ack_request().payload(b"four").build());
+        let mut analysis = roce::Analysis::new(roce::Names::new());
+        for (number, frame) in (1..).zip(sends.chain(frames.iter().cloned())) {
+            analysis.push(&roce::capture::Record::ethernet(number, number * 1_000_000_000, &frame));
+        }
+        analysis.finish()
+    }
+
+    #[test]
+    fn cost_is_what_made_packets_come_again() {
+        let pair = roce::synth::Pair::new(1);
+        let ack = |n| pair.response(0x11, n).aeth(0x1f, n + 1).build();
+        assert_eq!(Cost::of(&report(&[0, 1], &[ack(1)])), Cost::Nothing);
+        assert_eq!(Cost::of(&report(&[0, 0], &[ack(0)])), Cost::Timeout);
+        let nak = pair.response(0x11, 1).aeth(0x60, 1).build();
+        let again = pair.request(0x04, 1).ack_request().payload(b"four").build();
+        let frames = [nak, again, ack(1)];
+        assert_eq!(Cost::of(&report(&[0, 1], &frames)), Cost::Again);
+        assert_eq!(Cost::of(&report(&[], &[pair.req(7471, &[]), pair.req(7471, &[])])), Cost::Management);
     }
 
     #[test]

@@ -36,6 +36,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether it is an acknowledgement: which packets have one of their own is the responder's choice, and differs between runs.
+    pub fn is_acknowledgement(&self) -> bool {
+        is_acknowledgement(self.kind)
+    }
+
     /// The matcher of this packet's first transmission, and of no other.
     pub fn matcher(&self) -> Matcher {
         Matcher {
@@ -61,6 +66,9 @@ pub fn packets(evidence: &RunEvidence, artifacts: &Path) -> Result<Vec<Target>> 
     let mut counts: HashMap<(PacketKind, Receiver), u32> = HashMap::new();
     let mut all = Vec::new();
     while let Some(record) = reader.next().map_err(|source| unreadable(&path, source))? {
+        if !record.fate().is_sent() {
+            continue;
+        }
         let frame = record.frame();
         let Some(from) = frame.packet().and_then(|packet| evidence.owner(packet.source)) else { continue };
         let Some(seen) = tracker.see(from, record.data).filter(|seen| seen.is_first) else { continue };
@@ -73,9 +81,7 @@ pub fn packets(evidence: &RunEvidence, artifacts: &Path) -> Result<Vec<Target>> 
 
 fn target(number: u64, seen: &TrackedPacket, count: u32, frame: &[u8]) -> Target {
     // Which packets are acknowledged by one of their own is the responder's choice, and differs between runs.
-    let is_answer =
-        matches!(seen.kind, PacketKind::Opcode(opcode) if opcode.operation() == Operation::Acknowledge);
-    let psn = seen.psn().filter(|_| !is_answer);
+    let psn = seen.psn().filter(|_| !is_acknowledgement(seen.kind));
     let can_change = |field: &PacketField| {
         alter(Action::Corrupt { field: *field, value: None, is_resealed: false }, frame).is_some()
     };
@@ -89,6 +95,10 @@ fn target(number: u64, seen: &TrackedPacket, count: u32, frame: &[u8]) -> Target
         fields: PacketField::ALL.into_iter().filter(can_change).collect(),
         stands_for: 1,
     }
+}
+
+fn is_acknowledgement(kind: PacketKind) -> bool {
+    matches!(kind, PacketKind::Opcode(opcode) if opcode.operation() == Operation::Acknowledge)
 }
 
 /// Keeps of each stretch of like packets the first, the one in the middle and the last; the one in the middle stands for the

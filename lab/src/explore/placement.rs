@@ -90,6 +90,11 @@ impl Placement {
         fewer
     }
 
+    /// Returns a text that no other placement of a run has.
+    pub fn key(&self) -> String {
+        self.to_string()
+    }
+
     /// Returns the demand on a run with all of its faults: the weakest.
     pub fn demand(&self) -> Demand {
         self.faults.iter().map(Demand::of).max().unwrap_or(Demand::Recovers)
@@ -109,6 +114,54 @@ impl fmt::Display for Placement {
             }
         }
         Ok(())
+    }
+}
+
+/// Kind of a fault, whatever its packet: a column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FaultKind {
+    /// Place among all kinds.
+    order: usize,
+    /// A short word for it.
+    pub word: &'static str,
+    /// Whether the ICRC is made to fit again.
+    pub is_resealed: bool,
+}
+
+impl FaultKind {
+    /// Returns the kind of an action.
+    pub fn of(action: Action) -> FaultKind {
+        let of_field = |field: PacketField| match field {
+            PacketField::Payload => "data",
+            PacketField::Icrc => "icrc",
+            PacketField::Opcode => "op",
+            PacketField::PKey => "pkey",
+            PacketField::DestinationQpn => "qpn",
+            PacketField::Psn => "psn",
+            PacketField::Va => "va",
+            PacketField::Rkey => "rkey",
+            PacketField::DmaLength => "len",
+            PacketField::Syndrome => "synd",
+            PacketField::Msn => "msn",
+            PacketField::Immediate => "imm",
+            PacketField::Original => "orig",
+        };
+        let (order, word) = match action {
+            Action::Drop => (0, "drop"),
+            Action::Duplicate => (1, "dup"),
+            Action::Delay { .. } => (2, "delay"),
+            Action::Reorder { .. } => (3, "order"),
+            Action::Truncate { .. } => (4, "cut"),
+            Action::MarkEcn => (5, "ecn"),
+            Action::Cut { .. } => (6, "link"),
+            Action::Rate { .. } => (7, "rate"),
+            Action::Corrupt { field, is_resealed, .. } => {
+                let order = PacketField::ALL.iter().position(|known| *known == field).unwrap_or_default();
+                (8 + order + if is_resealed { PacketField::ALL.len() } else { 0 }, of_field(field))
+            }
+        };
+        let is_resealed = matches!(action, Action::Corrupt { is_resealed: true, .. });
+        FaultKind { order, word, is_resealed }
     }
 }
 
@@ -172,6 +225,24 @@ mod tests {
         let resealed = names.iter().filter(|name| name.ends_with("good ICRC")).count();
         assert_eq!((names.len(), resealed), (11, 3), "{names:?}");
         assert_eq!(names[0], "drop RC RDMA WRITE Only, to server.qp1, psn 0");
+    }
+
+    #[test]
+    fn every_placement_has_a_key_of_its_own_and_a_column_of_its_packet() {
+        let all = all(&[target(4), Target { psn: Some(1), ..target(5) }]);
+        let keys: std::collections::BTreeSet<String> = all.iter().map(Placement::key).collect();
+        assert_eq!(keys.len(), all.len());
+        let of = |number: u64| {
+            let of_it = all.iter().filter(move |placement| placement.packets == [number]);
+            of_it.map(|placement| FaultKind::of(placement.faults[0].action)).collect::<Vec<_>>()
+        };
+        let mut columns = of(4);
+        assert_eq!(columns, of(5));
+        columns.sort();
+        columns.dedup();
+        let words: Vec<(&str, bool)> = columns.iter().map(|kind| (kind.word, kind.is_resealed)).collect();
+        let plain = ["drop", "dup", "delay", "order", "cut", "ecn", "data", "icrc"].map(|word| (word, false));
+        assert_eq!(words, [&plain[..], &["data", "qpn", "rkey"].map(|word| (word, true))].concat());
     }
 
     #[test]

@@ -1,13 +1,24 @@
-//! Outcomes as a text, packet by packet, and as a page with a link to each run.
+//! Outcomes as a text, packet by packet, as a summary without any time, and as a page with a link to each run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use roce_page::{Index, IndexRow, RunState};
+use roce_page::{Index, IndexRow, PacketTable, RunState, TableCell, TableRow};
 
-use crate::explore::outcome::{Outcome, Tried};
+use crate::explore::grid::{self, Grid};
+use crate::explore::outcome::{Cost, Outcome, Tried};
 use crate::scenario::fault::Fault;
+
+/// Renders outcomes and costs: the same in a second exploration of the same.
+pub fn summary(name: &str, tried: &[Tried]) -> String {
+    let mut text = Grid::of(tried).to_string();
+    for tried in tried.iter().filter(|tried| tried.placement.faults.len() != 1) {
+        let _ = writeln!(text, "{:<2}  {}", grid::sign(tried), tried.placement);
+    }
+    let _ = writeln!(text, "\n{name}: {}", sum(tried));
+    text
+}
 
 /// Renders what each packet's faults came to, the surprises, and the sum.
 pub fn text(name: &str, tried: &[Tried]) -> String {
@@ -36,7 +47,7 @@ pub fn text(name: &str, tried: &[Tried]) -> String {
         let _ = writeln!(text, "\n{}: {}", tried.outcome, tried.placement);
         let _ = writeln!(text, "  {}\n  {}", tried.why, tried.artifacts.display());
     }
-    let _ = writeln!(text, "\n{}: {}", name, sum(tried));
+    let _ = write!(text, "\n{}", summary(name, tried));
     text
 }
 
@@ -44,27 +55,55 @@ pub fn text(name: &str, tried: &[Tried]) -> String {
 pub fn page(name: &str, directory: &Path, tried: &[Tried]) -> String {
     let entry = |tried: &Tried| IndexRow {
         name: tried.placement.to_string(),
-        state: match tried.outcome {
-            Outcome::Surprise | Outcome::Undetected => RunState::Failed,
-            Outcome::NotMet => RunState::NotRun,
-            Outcome::Failed | Outcome::Recovered | Outcome::Unharmed => RunState::Passed,
-        },
+        state: state(tried.outcome),
         headline: format!("{}{} {}", tried.outcome, cost(tried), tried.why).trim_end().to_owned(),
         packets: tried.packets,
         findings: tried.deviations.clone(),
-        link: tried
-            .artifacts
-            .strip_prefix(directory)
-            .ok()
-            .map(|run| run.join("report.html").display().to_string()),
+        link: link(tried, directory),
         seconds: format!("{:.1}", tried.stall_s),
     };
     Index {
         title: format!("explore {name}"),
         summary: sum(tried),
+        table: Some(packet_table(&Grid::of(tried), directory)).filter(|table| !table.rows.is_empty()),
         entries: tried.iter().map(entry).collect(),
     }
     .to_html()
+}
+
+fn packet_table(grid: &Grid<'_>, directory: &Path) -> PacketTable {
+    let column = |kind: &crate::explore::placement::FaultKind| match kind.is_resealed {
+        true => format!("{}, ICRC fits", kind.word),
+        false => kind.word.to_owned(),
+    };
+    let cell = |tried: &&Tried| TableCell {
+        text: grid::sign(tried),
+        words: match tried.cost {
+            Cost::Nothing => tried.outcome.word().to_owned(),
+            cost => format!("{}, {}", tried.outcome, cost.words()),
+        },
+        state: state(tried.outcome),
+        link: link(tried, directory),
+    };
+    let rows = grid.rows.iter().map(|row| TableRow {
+        name: row.packet.to_string(),
+        cells: grid.columns.iter().map(|kind| row.runs.get(kind).map(cell)).collect(),
+    });
+    PacketTable { columns: grid.columns.iter().map(column).collect(), rows: rows.collect() }
+}
+
+fn state(outcome: Outcome) -> RunState {
+    match outcome {
+        Outcome::Surprise | Outcome::Undetected => RunState::Failed,
+        Outcome::NotMet => RunState::NotRun,
+        Outcome::Failed | Outcome::Recovered | Outcome::Unharmed => RunState::Passed,
+    }
+}
+
+/// The page of a run, from the exploration's directory.
+fn link(tried: &Tried, directory: &Path) -> Option<String> {
+    let run = tried.artifacts.strip_prefix(directory).ok()?;
+    Some(run.join("report.html").display().to_string())
 }
 
 /// Counts by outcome: `164 runs for 164 placements: 0 surprises, 90 recovered …`.

@@ -36,6 +36,15 @@ the interface, once the driver's sniffer is on: ethtool --set-priv-flags INTERFA
 
 /// Judges what is kept in `artifacts`, and compares the trace with the accepted one.
 pub fn judge(evidence: &RunEvidence, artifacts: &Path, accepted: &Accepted) -> Verdict {
+    judge_with_report(evidence, artifacts, accepted).0
+}
+
+/// The same, with the report of the capture that the verdict is about; `None` where that could not be read.
+pub fn judge_with_report(
+    evidence: &RunEvidence,
+    artifacts: &Path,
+    accepted: &Accepted,
+) -> (Verdict, Option<Report>) {
     let scenario = &evidence.scenario;
     let mut checks = Checks::default();
     if let Some(failed) = &evidence.failure {
@@ -102,7 +111,7 @@ pub fn judge(evidence: &RunEvidence, artifacts: &Path, accepted: &Accepted) -> V
         (Some(report), true) => proven(evidence, report, accepted),
         _ => String::new(),
     };
-    Verdict {
+    let verdict = Verdict {
         scenario: scenario.name.clone(),
         failures: checks.failures,
         proven,
@@ -126,8 +135,8 @@ pub fn judge(evidence: &RunEvidence, artifacts: &Path, accepted: &Accepted) -> V
             Accepted::Missing | Accepted::NotDemanded => None,
         },
         ..Verdict::default()
-    }
-    .concluded()
+    };
+    (verdict.concluded(), decoded.ok())
 }
 
 /// Completeness of the capture; an error on the way is a difference.

@@ -15,4 +15,4 @@ pub mod meant;
 pub mod snapshot;
 pub mod verdict;
 
-pub use judgement::judge;
+pub use judgement::{judge, judge_with_report};

@@ -193,7 +193,7 @@ mod tests {
         let documents = [
             include_str!("../../../docs/scenarios.md"),
             include_str!("../../scenarios/scenario.schema.json"),
-            include_str!("../../cli/src/run_args.rs"),
+            include_str!("../../cli/src/programs.rs"),
         ];
         let documents = documents.map(|text| text.replace("\\n", " ").replace("\n    /// ", " "));
         for text in &documents {

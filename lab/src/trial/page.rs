@@ -48,7 +48,7 @@ pub fn keep_index<'v>(
 ) -> Result<()> {
     let entries = verdicts.map(|verdict| entry(run, verdict)).collect();
     let name = run.file_name().unwrap_or_default().to_string_lossy();
-    let index = Index { title: format!("Runs of {name}"), summary, entries };
+    let index = Index { title: format!("Runs of {name}"), summary, table: None, entries };
     write_whole(&run.join(INDEX_FILE), index.to_html().as_bytes())
 }
 

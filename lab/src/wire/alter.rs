@@ -122,7 +122,10 @@ mod tests {
         let frame = write();
         for field in PacketField::ALL {
             let Some(altered) = corrupt(&frame, field, None, false) else {
-                assert!(matches!(field, PacketField::Syndrome | PacketField::Msn), "{field:?}");
+                assert!(
+                    matches!(field, PacketField::Syndrome | PacketField::Msn | PacketField::Original),
+                    "{field:?}"
+                );
                 continue;
             };
             assert!(matches!(packet(&altered).icrc, Icrc::Bad { .. }), "{field:?}");
@@ -152,11 +155,12 @@ mod tests {
 
     #[test]
     fn every_field_is_a_row_of_its_headers_table() {
-        use roce::wire::{Aeth, AtomicEth, Bth, ImmDt, Reth};
+        use roce::wire::{Aeth, AtomicAckEth, AtomicEth, Bth, ImmDt, Reth};
         let tables = [
             (Bth::LAYER, Bth::FIELDS),
             (Reth::LAYER, Reth::FIELDS),
             (AtomicEth::LAYER, AtomicEth::FIELDS),
+            (AtomicAckEth::LAYER, AtomicAckEth::FIELDS),
             (Aeth::LAYER, Aeth::FIELDS),
             (ImmDt::LAYER, ImmDt::FIELDS),
         ];

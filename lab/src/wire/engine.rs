@@ -188,7 +188,9 @@ impl Armed {
         if begins && self.hits > 0 {
             return false;
         }
-        matcher.times.is_none_or(|times| seen.transmission <= times)
+        let transmission = seen.transmission - u32::from(matcher.is_again);
+        transmission > 0
+            && matcher.times.is_none_or(|times| transmission <= times)
             && (matcher.probability >= 1.0 || draw(matcher.seed, seen) < matcher.probability)
     }
 }
@@ -239,6 +241,12 @@ mod tests {
             engine("[[fault]]\naction = \"drop\"\nopcode = \"RC RDMA WRITE Only\"\nnth = 3\ntimes = 2\n");
         assert_eq!(writes(&mut engine, &[0, 1, 1, 2, 2, 2, 3]), [PASS, PASS, PASS, DROP, DROP, PASS, PASS]);
         assert_eq!(engine.met().hits, [2]);
+    }
+
+    #[test]
+    fn packet_that_is_hit_again_passes_at_first() {
+        let mut engine = engine("[[fault]]\naction = \"drop\"\nagain = true\ntimes = 2\n");
+        assert_eq!(writes(&mut engine, &[0, 1, 1, 1, 1, 2]), [PASS, PASS, DROP, DROP, PASS, PASS]);
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! - [`whole`]: whether a capture lacks nothing, by what its own packets say of each other
 //! - [`tracker`]: what each packet is to its connection; [`engine`]: the decision on each frame
 //! - [`alter`]: frames that arrive changed; [`held`]: frames that leave later
+//! - [`plug`]: a port without a machine
 
 pub mod alter;
 pub mod capture;
 pub mod captured;
 pub mod engine;
 pub mod held;
+pub mod plug;
 pub mod switch;
 pub mod tracker;
 pub mod whole;

@@ -27,7 +27,7 @@ use crate::wire::captured::Captured;
 use crate::wire::engine::{Engine, Treatment};
 use crate::wire::held::{Held, Shelf, Until};
 
-mod port;
+pub(super) mod port;
 
 use port::SwitchPort;
 
@@ -367,7 +367,7 @@ fn capture_error(file: &Path, source: roce::capture::WriteError) -> Error {
 }
 
 /// Reads one frame into `frame`; `false` at the end of the stream.
-fn read_frame(stream: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool> {
+pub(super) fn read_frame(stream: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool> {
     let mut length = [0; 4];
     match stream.read_exact(&mut length) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),

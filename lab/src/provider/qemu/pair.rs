@@ -60,6 +60,16 @@ impl QemuPair {
         self.control
     }
 
+    /// Ends one machine for good; gives the socket of its port at the switch, which another may connect to.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn vacate(&self, role: Role) -> Result<PathBuf> {
+        self.control.kill_machine(role)?;
+        Ok(Files::new(self.control.directory(), role).wire())
+    }
+
     /// A machine that has stood still for longer than a person or a debugger may look at it.
     fn still_for_long(&self, status: &Status) -> Option<Role> {
         let mut since = self.still_since.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use roce::wire::{Aeth, AtomicEth, Bth, ImmDt, Reth};
+use roce::wire::{Aeth, AtomicAckEth, AtomicEth, Bth, ImmDt, Reth};
 
 /// Effect of a fault on a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,11 +112,13 @@ pub enum PacketField {
     Msn,
     /// ImmDt: the immediate.
     Immediate,
+    /// AtomicAckETH: the value that was in memory before the operation.
+    Original,
 }
 
 impl PacketField {
     /// All of them.
-    pub const ALL: [PacketField; 12] = [
+    pub const ALL: [PacketField; 13] = [
         PacketField::Payload,
         PacketField::Icrc,
         PacketField::Opcode,
@@ -129,6 +131,7 @@ impl PacketField {
         PacketField::Syndrome,
         PacketField::Msn,
         PacketField::Immediate,
+        PacketField::Original,
     ];
 
     /// Its name in scenario files.
@@ -146,6 +149,7 @@ impl PacketField {
             PacketField::Syndrome => "syndrome",
             PacketField::Msn => "msn",
             PacketField::Immediate => "immediate",
+            PacketField::Original => "original",
         }
     }
 
@@ -163,6 +167,7 @@ impl PacketField {
             PacketField::Syndrome => (&[Aeth::LAYER], "syndrome"),
             PacketField::Msn => (&[Aeth::LAYER], "msn"),
             PacketField::Immediate => (&[ImmDt::LAYER], "value"),
+            PacketField::Original => (&[AtomicAckEth::LAYER], "original"),
         })
     }
 }

@@ -41,6 +41,9 @@ pub struct FaultEntry {
     /// Only the nth of those packets, from 1, of each connection and direction; retransmissions do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nth: Option<u32>,
+    /// Whether a packet is hit only when it comes again: its first transmission passes, and `times` counts those behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub again: Option<bool>,
     /// Number of transmissions of the same packet that are hit: 1, or all where a probability or the size decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
@@ -57,7 +60,7 @@ pub struct FaultEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<u32>,
     /// corrupt: what is changed: payload, icrc, opcode, p_key, destination_qpn, psn, va, rkey, dma_length,
-    /// syndrome, msn, immediate.
+    /// syndrome, msn, immediate, original.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = PacketField::ALL.map(PacketField::name)))]
     pub field: Option<String>,
@@ -156,9 +159,9 @@ impl FaultEntry {
         }
         // What begins with a packet begins once.
         let begins = matches!(action, Action::Cut { .. } | Action::Rate { .. });
-        if begins && (self.times.is_some() || self.probability.is_some()) {
+        if begins && (self.times.is_some() || self.probability.is_some() || self.again.is_some()) {
             return Err(format!(
-                "`times` and `probability` say nothing to action `{}`: it begins once",
+                "`again`, `times` and `probability` say nothing to action `{}`: it begins once",
                 self.action
             ));
         }
@@ -168,6 +171,7 @@ impl FaultEntry {
             psn: self.psn,
             larger_than: positive("larger_than", self.larger_than)?,
             nth: positive("nth", self.nth)?,
+            is_again: self.again.unwrap_or(false),
             times: match positive("times", self.times)? {
                 None if self.probability.is_some() || self.larger_than.is_some() => None,
                 times => times.or(Some(1)),
@@ -189,6 +193,7 @@ impl From<Fault> for FaultEntry {
             psn: matcher.psn,
             larger_than: matcher.larger_than,
             nth: matcher.nth,
+            again: matcher.is_again.then_some(true),
             times: matcher.times.filter(|times| *times != 1 || is_drawn || matcher.larger_than.is_some()),
             // A probability of 1 is said where it lifts the limit of one transmission.
             probability: (is_drawn || matcher.times.is_none() && matcher.larger_than.is_none())
@@ -247,6 +252,7 @@ mod tests {
             "action = \"drop\"\ntimes = 1\nprobability = 0.5\n",
             "action = \"delay\"\npsn = 3\nms = 20\n",
             "action = \"corrupt\"\nfield = \"psn\"\nvalue = 5\nreseal = true\n",
+            "action = \"drop\"\nopcode = \"RC Acknowledge\"\nagain = true\n",
             "action = \"cut\"\nopcode = \"CM DREQ\"\npackets = 4\n",
         ] {
             let fault = fault(text).unwrap();

@@ -22,6 +22,8 @@ pub struct Matcher {
     pub larger_than: Option<u32>,
     /// Place among those packets, from 1, of each connection and direction; retransmissions do not count.
     pub nth: Option<u32>,
+    /// Only transmissions after a packet's first.
+    pub is_again: bool,
     /// Number of transmissions of the same packet; `None` for all.
     pub times: Option<u32>,
     /// Probability with which a transmission is hit, above 0 and at most 1.
@@ -39,6 +41,7 @@ impl Default for Matcher {
             psn: None,
             larger_than: None,
             nth: None,
+            is_again: false,
             times: Some(1),
             probability: 1.0,
             seed: 0,
@@ -144,6 +147,9 @@ impl fmt::Display for Matcher {
         }
         if let Some(nth) = self.nth {
             write!(f, ", nth {nth}")?;
+        }
+        if self.is_again {
+            f.write_str(", again")?;
         }
         let is_usual = |times: &u32| *times == 1 && self.larger_than.is_none();
         if let Some(times) = self.times.filter(|times| !is_usual(times)) {

@@ -53,7 +53,12 @@ impl Fault {
 
     /// True if it changes data of a program in that way.
     pub fn changes_data(&self) -> bool {
-        let is_data = |field| matches!(field, action::PacketField::Payload | action::PacketField::Immediate);
+        let is_data = |field| {
+            matches!(
+                field,
+                action::PacketField::Payload | action::PacketField::Immediate | action::PacketField::Original
+            )
+        };
         let is_of_a_program = !matches!(self.matcher.kind, Some(matcher::PacketKind::Cm(_)));
         is_of_a_program
             && matches!(self.action, Action::Corrupt { field, is_resealed: true, .. } if is_data(field))

@@ -91,13 +91,14 @@ pub fn met(faults: &[Fault], counted: &BTreeMap<Role, (Counted, u64)>) -> Met {
 
 /// Property of a matcher that netem cannot see.
 fn unseen(matcher: &Matcher) -> Option<&'static str> {
-    let Matcher { kind, to, psn, larger_than, nth, times, probability: _, seed } = matcher;
+    let Matcher { kind, to, psn, larger_than, nth, is_again, times, probability: _, seed } = matcher;
     [
         (kind.is_some(), "`opcode`"),
         (to.is_some_and(|to| to.queue_pair.is_some()), "a queue pair"),
         (psn.is_some(), "`psn`"),
         (larger_than.is_some(), "`larger_than`"),
         (nth.is_some(), "`nth`"),
+        (*is_again, "`again`"),
         (times.is_some(), "a number of transmissions: without `probability` a fault meets each packet once"),
         (*seed != 0, "`seed`: it draws at random"),
     ]

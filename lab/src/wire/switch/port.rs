@@ -131,7 +131,7 @@ impl Queue {
 const LENGTH: usize = 4;
 
 /// A frame as it goes over a port: its length, big endian, then its bytes.
-pub(super) fn framed(frame: &[u8]) -> Vec<u8> {
+pub(in crate::wire) fn framed(frame: &[u8]) -> Vec<u8> {
     let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     let mut bytes = Vec::with_capacity(LENGTH + frame.len());
     bytes.extend_from_slice(&length.to_be_bytes());
