@@ -8,7 +8,7 @@
 //!
 //! | module | what it holds | feature |
 //! |---|---|---|
-//! | [`bench`] | plan and result of the bench, which measures | |
+//! | [`bench`](mod@bench) | plan and result of the bench, which measures | |
 //! | [`bench_tcp`] | the bench over TCP, both sides | |
 //! | [`error`] | what an exchange can fail with, and the exit codes | |
 //! | [`private_data`] | what REQ and REP carry: the C samples' 12 bytes, and the extension | |

@@ -46,10 +46,10 @@ impl WorkQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_post_send`: ENOMEM if the queue is full, EINVAL for more ranges or
+    /// [`Error::Verb`] naming `ibv_post_send`: ENOMEM if the queue is full, EINVAL for more ranges or
     /// inline bytes than the queue pair was made for, or on a queue pair of datagrams for a request without
     /// [`BatchRequest::to`](crate::batch::BatchRequest::to); the requests before the refused one are posted, as
-    /// [`WorkQueue::sends_in_flight`] tells. [`Error::NotAttached`](crate::Error::NotAttached) for the list of another
+    /// [`WorkQueue::sends_in_flight`] tells. [`Error::NotAttached`] for the list of another
     /// queue pair.
     pub fn post_send_list(&mut self, list: &mut RequestList<'_>) -> Result<u64> {
         if self.qp().service() == ServiceType::Ud && !list.is_of_datagrams() {
@@ -84,9 +84,9 @@ impl WorkQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_post_recv`: ENOMEM if the queue is full, EINVAL for more ranges than
+    /// [`Error::Verb`] naming `ibv_post_recv`: ENOMEM if the queue is full, EINVAL for more ranges than
     /// the queue pair was made for; the RECVs before the refused one are posted.
-    /// [`Error::NotAttached`](crate::Error::NotAttached) for the list of another queue pair.
+    /// [`Error::NotAttached`] for the list of another queue pair.
     pub fn post_recv_list(&mut self, list: &mut RecvList, count: usize) -> Result<u64> {
         let count = count.min(list.len());
         let first = self.batch.recvs.posted;
@@ -110,7 +110,7 @@ impl WorkQueue {
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`](crate::Error::Verb) naming `ibv_poll_cq`.
+    /// [`Error::Verb`] naming `ibv_poll_cq`.
     pub fn poll_batch(&mut self, into: &mut [BatchCompletion]) -> Result<usize> {
         let polled = self.qp().cq().poll_into(into)?;
         let mut kept = 0;

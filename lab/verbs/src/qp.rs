@@ -64,7 +64,7 @@ pub enum ServiceType {
 }
 
 impl ServiceType {
-    fn raw(self) -> ibv_qp_type::Type {
+    fn raw(self) -> u32 {
         match self {
             Self::Rc => ibv_qp_type::IBV_QPT_RC,
             Self::Uc => ibv_qp_type::IBV_QPT_UC,
