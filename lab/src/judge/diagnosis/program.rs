@@ -243,11 +243,16 @@ fn hung(facts: &Facts<'_>) -> Option<Diagnosis> {
             "the capture has no RoCEv2 packet".to_owned(),
         ),
         packets => (
-            format!("{role} had not ended after {limit} s, though the wire had been silent for {silent_s:.0} s"),
+            format!(
+                "{role} had not ended after {limit} s, though the wire had been silent for {silent_s:.0} s"
+            ),
             format!("behind the last of {packets} packets nothing was sent until the programs were stopped"),
         ),
     };
-    Some(Diagnosis::new(Cause::ProgramHung, sentence).shown_by([shown].into_iter().chain(last_lines(facts, role))))
+    Some(
+        Diagnosis::new(Cause::ProgramHung, sentence)
+            .shown_by([shown].into_iter().chain(last_lines(facts, role))),
+    )
 }
 
 /// The signal that ended a program by itself, as a shell tells it.
