@@ -214,7 +214,7 @@ pub(crate) fn name_of_file(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser};
+    use clap::{CommandFactory as _, Parser};
 
     use super::*;
 

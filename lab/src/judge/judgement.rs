@@ -147,7 +147,7 @@ fn proven(evidence: &RunEvidence, report: &Report, accepted: &Accepted) -> Strin
         [server, client] => vec![format!("server ended with {server}, client with {client}, as expected")],
     };
     let answered = report.messages.iter().filter(|message| {
-        matches!(message.outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
+        message.outcome.is_done()
     });
     parts.push(format!("messages: {}, answered: {}", report.messages.len(), answered.count()));
     parts.push(match &scenario.expect.findings[..] {
