@@ -113,7 +113,7 @@ fn unknown_guest_names_the_nearest() {
         let (code, stdout, stderr) = run_without_programs(&[command, &["--guest", "debian12"]].concat());
         assert_eq!((code, stdout.as_str()), (2, ""), "{command:?}: {stderr}");
         assert!(stderr.contains("no guest is called `debian12`"), "{command:?}: {stderr}");
-        assert!(stderr.contains("the nearest is `debian-12`; there are: debian-13, debian-12"), "{stderr}");
+        assert!(stderr.contains("the nearest is `debian-12`; there are: debian-13-backports"), "{stderr}");
         let named = xtask().args(command).env("RDMA_LAB_GUEST", "debian-99").output();
         let (code, _, stderr) = finish(named.expect("xtask starts"));
         assert_eq!(code, 2, "{command:?}: {stderr}");

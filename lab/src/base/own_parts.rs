@@ -14,14 +14,14 @@ use crate::base::role::Role;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(default)]
 pub struct OwnParts {
-    /// A kernel of one's own: a kernel's build tree, a tree that a package was unpacked into, or a bzImage with --modules (QEMU).
+    /// A kernel of one's own: a kernel's build tree, a tree that a package was unpacked into, or a bzImage with --kernel-modules (QEMU).
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<PathBuf>,
     /// The modules of the kernel that --kernel names: a directory as /lib/modules/VERSION (QEMU).
     #[arg(long, value_name = "DIR", requires = "kernel")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub modules: Option<PathBuf>,
+    pub kernel_modules: Option<PathBuf>,
     /// Modules of one's own in place of those of the same name: rdma_rxe.ko (QEMU).
     #[arg(long, value_name = "FILE,…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -39,7 +39,10 @@ pub struct OwnParts {
 impl OwnParts {
     /// True if everything is the release's.
     pub fn is_empty(&self) -> bool {
-        self.kernel.is_none() && self.modules.is_none() && self.module.is_empty() && self.rdma_core.is_none()
+        self.kernel.is_none()
+            && self.kernel_modules.is_none()
+            && self.module.is_empty()
+            && self.rdma_core.is_none()
     }
 
     /// Returns the parts of one node.
@@ -57,10 +60,9 @@ impl OwnParts {
     ///
     /// This process has no directory; modules without a kernel, or a node without parts were named.
     pub fn absolute(&self) -> Result<OwnParts> {
-        if self.modules.is_some() && self.kernel.is_none() {
-            return Err(
-                Error::usage("--modules names the modules of no kernel").next("name the kernel: --kernel")
-            );
+        if self.kernel_modules.is_some() && self.kernel.is_none() {
+            return Err(Error::usage("--kernel-modules names the modules of no kernel")
+                .next("name the kernel: --kernel"));
         }
         if let Some(role) = self.only_on
             && self.is_empty()
@@ -72,7 +74,7 @@ impl OwnParts {
         let maybe = |path: &Option<PathBuf>| path.as_deref().map(absolute).transpose();
         Ok(OwnParts {
             kernel: maybe(&self.kernel)?,
-            modules: maybe(&self.modules)?,
+            kernel_modules: maybe(&self.kernel_modules)?,
             module: self.module.iter().map(|path| absolute(path)).collect::<Result<_>>()?,
             rdma_core: maybe(&self.rdma_core)?,
             only_on: self.only_on,
@@ -91,7 +93,7 @@ impl OwnParts {
         let modules: Vec<String> = self.module.iter().map(|path| path.display().to_string()).collect();
         vec![
             ("kernel", text(&self.kernel)),
-            ("modules", text(&self.modules)),
+            ("kernel-modules", text(&self.kernel_modules)),
             ("module", Some(modules.join(",")).filter(|paths| !paths.is_empty())),
             ("rdma-core", text(&self.rdma_core)),
             ("only-on", self.only_on.map(|role| role.to_string())),
@@ -114,11 +116,11 @@ mod tests {
 
     #[test]
     fn what_is_about_nothing_is_refused() {
-        let modules = OwnParts { modules: Some("m".into()), ..OwnParts::default() };
+        let modules = OwnParts { kernel_modules: Some("m".into()), ..OwnParts::default() };
         assert!(modules.absolute().unwrap_err().to_string().contains("--kernel"));
         let node = OwnParts { only_on: Some(Role::Server), ..OwnParts::default() };
         assert!(node.absolute().unwrap_err().to_string().contains("--only-on server is about no part"));
         let kernel = OwnParts { kernel: Some("k".into()), ..modules };
-        assert!(kernel.absolute().unwrap().modules.unwrap().is_absolute());
+        assert!(kernel.absolute().unwrap().kernel_modules.unwrap().is_absolute());
     }
 }

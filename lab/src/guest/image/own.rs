@@ -65,7 +65,7 @@ impl Own {
     pub fn read(parts: &OwnParts) -> Result<Own> {
         let mut own = Own::default();
         if let Some(path) = &parts.kernel {
-            let kernel = find_kernel(path, parts.modules.as_deref())?;
+            let kernel = find_kernel(path, parts.kernel_modules.as_deref())?;
             let digest = check_kernel(&kernel)?;
             own.add(&format!("kernel {}", kernel.version), digest);
             own.kernel = Some(kernel);
@@ -128,8 +128,9 @@ impl Own {
 fn find_kernel(path: &Path, modules: Option<&Path>) -> Result<KernelFiles> {
     let shown = path.display();
     if !path.exists() {
-        return Err(Error::usage(format!("no kernel is at {shown}"))
-            .next("name a kernel's build tree, an unpacked package, or a bzImage with --modules DIR"));
+        return Err(Error::usage(format!("no kernel is at {shown}")).next(
+            "name a kernel's build tree, an unpacked package, or a bzImage with --kernel-modules DIR",
+        ));
     }
     let (vmlinuz, found) = if path.is_file() {
         // As in /lib/modules/VERSION/vmlinuz.
@@ -143,11 +144,11 @@ fn find_kernel(path: &Path, modules: Option<&Path>) -> Result<KernelFiles> {
         return Err(Error::usage(format!(
             "{shown} has no kernel: neither {BUILT} nor lib/modules/*/vmlinuz"
         ))
-        .next("build it first (make bzImage modules), or name the bzImage and --modules DIR"));
+        .next("build it first (make bzImage modules), or name the bzImage and --kernel-modules DIR"));
     };
     let modules = modules.map(Path::to_owned).or(found).ok_or_else(|| {
         Error::usage(format!("the modules of {shown} are not beside it"))
-            .next("name them: --modules /lib/modules/VERSION")
+            .next("name them: --kernel-modules /lib/modules/VERSION")
     })?;
     if !modules.is_dir() {
         return Err(Error::usage(format!("no directory of modules is at {}", modules.display())));
@@ -261,7 +262,7 @@ mod tests {
         let built = Own::read(&kernel(tree.path())).unwrap();
         assert_eq!(built.kernel.as_ref().unwrap().version, VERSION);
         assert!(built.described[0].starts_with("kernel 7.4.0-rc1 (sha256 "), "{:?}", built.described);
-        let both = OwnParts { modules: Some(tree.path().into()), ..kernel(&tree.path().join(BUILT)) };
+        let both = OwnParts { kernel_modules: Some(tree.path().into()), ..kernel(&tree.path().join(BUILT)) };
         assert_eq!(Own::read(&both).unwrap(), built);
         let package = tempfile::tempdir().unwrap();
         let modules = package.path().join("usr/lib/modules").join(VERSION);
@@ -320,7 +321,7 @@ mod tests {
         assert!(refusal(&kernel(&empty.path().join("x"))).contains("no kernel is at"));
         let file = empty.path().join("bzImage");
         write(&file, &synth::kernel(VERSION));
-        assert!(refusal(&kernel(&file)).contains("--modules /lib/modules/VERSION"));
+        assert!(refusal(&kernel(&file)).contains("--kernel-modules /lib/modules/VERSION"));
     }
 
     #[test]
