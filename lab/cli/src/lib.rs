@@ -18,11 +18,13 @@ use ::lab::base::error::Kind;
 use ::lab::base::invocation::Invocation;
 use ::lab::provider::resident::TROUBLE;
 use clap::{Parser, Subcommand};
+use examples::with_examples;
 
 mod catalogue;
 pub mod cflags;
 pub mod decode;
 pub mod doctor;
+pub mod examples;
 pub mod explain;
 pub mod explore;
 pub mod front;
@@ -33,6 +35,7 @@ pub mod output;
 pub mod results;
 pub mod review;
 pub mod run;
+pub mod shell;
 pub mod test;
 pub mod trials;
 
@@ -110,7 +113,10 @@ pub fn main<Cli: Parser>(
     let exec: Vec<&str> = lab.chain(["exec"]).collect();
     let is_exec = std::env::args().skip(1).take(exec.len()).eq(exec);
     let failed = |code| ExitCode::from(if is_exec { TROUBLE } else { code });
-    let cli = match Cli::try_parse() {
+    let parsed = with_examples(Cli::command(), invocation)
+        .try_get_matches()
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();

@@ -4,9 +4,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rdma_lab_cli::front::STANDALONE;
-use rdma_lab_cli::{Common, Front, Lab, test};
+use rdma_lab_cli::{Common, Front, Lab, shell, test};
 
 /// Two machines with SoftRoCE: run RDMA programs of any language between them, see and judge their wire.
 #[derive(Parser)]
@@ -24,6 +24,10 @@ enum Command {
     Test(test::Args),
     #[command(flatten)]
     Lab(Lab),
+    /// Prints the completions for a shell.
+    Completions(shell::Args),
+    /// Prints the man pages.
+    Man,
     /// Fetches Debian packages without apt.
     #[cfg(feature = "fetcher")]
     #[command(name = rdma_lab_cli::front::FETCHER, hide = true)]
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
         Command::Common(command) => command.run(front),
         Command::Test(args) => test::run(&args, front),
         Command::Lab(command) => rdma_lab_cli::lab::run(&command, front),
+        Command::Completions(args) => shell::completions(&args, Cli::command(), "rdma-lab"),
+        Command::Man => shell::man(Cli::command()),
         #[cfg(feature = "fetcher")]
         Command::Fetch { words } => Ok(debian_fetcher::main(&words)),
     })
@@ -45,8 +51,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
