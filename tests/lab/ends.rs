@@ -74,10 +74,13 @@ fn what_a_test_run_leaves_when_all_of_it_is_killed_is_named_and_cleared() {
     command.env("RDMA_LAB_CACHE", cache.path());
     let mut scenario = Beside::start(command);
     let family = Family::wait_under(scenario.id());
-    family.guard.kill();
+    // Stopped first, so that none has the time to clear up behind another that died before it.
+    scenario.signal(Signal::STOP);
+    let all = || family.ancestors.iter().chain([&family.guard]).chain(&family.machines);
+    all().for_each(|process| process.signal(Signal::STOP));
+    all().for_each(|process| process.kill());
     scenario.signal(Signal::KILL);
     scenario.wait();
-    family.ancestors.iter().chain(&family.machines).for_each(|process| process.kill());
     assert!(!family.assert_ends());
 
     let stray = format!("run directory {}", family.run_directory.display());

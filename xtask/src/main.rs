@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use lab::base::invocation::XTASK;
-use rdma_lab_cli::{Common, Lab, shell, test};
+use rdma_lab_cli::{Lab, SharedCommand, shell, test};
 
 mod bench;
 mod ci;
@@ -24,15 +24,15 @@ mod workspace;
 /// Two machines with SoftRoCE: bring them up, run RDMA programs between them, judge the wire.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
-struct Cli {
+struct Xtask {
     #[command(subcommand)]
-    command: Command,
+    command: XtaskCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum XtaskCommand {
     #[command(flatten)]
-    Common(Common),
+    Common(SharedCommand),
     /// Handles the lab itself.
     #[command(subcommand)]
     Lab(Lab),
@@ -58,18 +58,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    rdma_lab_cli::main(XTASK, workspace::front, |cli: Cli, front| match cli.command {
-        Command::Common(command) => command.run(front),
-        Command::Lab(command) => rdma_lab_cli::lab::run(&command, front),
-        Command::TestE2e(args) => test::run(&args, front),
-        Command::SelfTest(args) => self_test::run(&args, front),
-        Command::TestGuest(args) => test_guest::run(&args, front),
-        Command::SetupGit(args) => setup_git::run(&args),
-        Command::Samples(args) => samples::run(&args),
-        Command::Bench(command) => bench::run(&command, front),
-        Command::Completions(args) => shell::completions(&args, Cli::command().name("xtask"), "xtask"),
-        Command::Man => shell::man(Cli::command().name("xtask").bin_name("xtask")),
-        Command::Ci(args) => ci::run(&args),
+    rdma_lab_cli::main(XTASK, workspace::front, |cli: Xtask, front| match cli.command {
+        XtaskCommand::Common(command) => command.run(front),
+        XtaskCommand::Lab(command) => rdma_lab_cli::lab::run(&command, front),
+        XtaskCommand::TestE2e(args) => test::run(&args, front),
+        XtaskCommand::SelfTest(args) => self_test::run(&args, front),
+        XtaskCommand::TestGuest(args) => test_guest::run(&args, front),
+        XtaskCommand::SetupGit(args) => setup_git::run(&args),
+        XtaskCommand::Samples(args) => samples::run(&args),
+        XtaskCommand::Bench(command) => bench::run(&command, front),
+        XtaskCommand::Completions(args) => shell::completions(&args, Xtask::command().name("xtask"), "xtask"),
+        XtaskCommand::Man => shell::man(Xtask::command().name("xtask").bin_name("xtask")),
+        XtaskCommand::Ci(args) => ci::run(&args),
     })
 }
 
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Xtask::command().debug_assert();
     }
 
     /// The commands that do something, by their words; those that people do not call are left out.
@@ -103,7 +103,7 @@ mod tests {
             .filter(|line| !line.starts_with('#'))
             .collect();
         let mut commands = Vec::new();
-        leaves(&Cli::command(), "", &mut commands);
+        leaves(&Xtask::command(), "", &mut commands);
         assert!(commands.len() > 20, "{commands:?}");
         let is_run = |command: &str, line: &str| {
             let words = line.strip_prefix("ci: ").unwrap_or(line);
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn every_command_has_examples_that_it_takes() {
-        let command = with_examples(Cli::command(), XTASK);
+        let command = with_examples(Xtask::command(), XTASK);
         let (mut found, mut commands) = (Vec::new(), Vec::new());
         examples(&command, "", &mut found);
         leaves(&command, "", &mut commands);
@@ -147,7 +147,7 @@ mod tests {
             for line in help.lines().skip(1) {
                 let words = line.trim_start().strip_prefix("cargo ").expect("a call of cargo");
                 let words = shlex::split(words).expect("words of a shell");
-                let _ = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+                let _ = Xtask::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             }
         }
     }
@@ -162,7 +162,7 @@ mod tests {
                 let (_, command) = line.split_once("cargo xtask").expect("a command");
                 let command = command.split(">>").next().unwrap_or_default();
                 let words = command.split_whitespace().map(|word| word.trim_matches('"'));
-                if let Err(error) = Cli::try_parse_from(std::iter::once("cargo xtask").chain(words)) {
+                if let Err(error) = Xtask::try_parse_from(std::iter::once("cargo xtask").chain(words)) {
                     panic!("{}: {line}: {error}", file.path().display());
                 }
                 count += 1;

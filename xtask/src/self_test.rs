@@ -9,7 +9,7 @@ use lab::base::selection::{AccelChoice, Means, ReleaseOption};
 use lab::guest::programs::Build;
 use lab::host::{Host, requirement};
 use lab::judge::verdict::Reason;
-use lab::provider::{Choice, Source};
+use lab::provider::{Choice, MachineSource};
 use lab::run::setup::Setup;
 use lab::self_test::{MUTATIONS, Mutation, Subject};
 use lab::trial::artifacts::Artifacts;
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     requirement::demand(&Host::this(), &requirement::run(true))?;
     let choice = Choice::Qemu { accel: args.accel, guest, packages: Vec::new(), seed: None };
     let setup = Setup::with(Build::Mutants, &front.samples, &choice, &front.program)?;
-    let Source::Qemu(provider) = &setup.provider else {
+    let MachineSource::Qemu(provider) = &setup.provider else {
         return Err(Error::setup("the self-test needs QEMU's machines"));
     };
     let kept = Artifacts::create(&front.home)?;

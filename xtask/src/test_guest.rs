@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lab::base::role::Role;
 use lab::base::selection::Selection;
 use lab::guest::programs::Build;
-use lab::node::{Pair, Plan, Provider as _};
+use lab::node::{NodePair, Plan, Provider as _};
 use lab::run::guest_tests::{self, GuestTest, TEST_LIMIT, TestEnd};
 use lab::run::setup::Setup;
 use lab::trial::artifacts::Artifacts;
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
 }
 
 /// Fresh machines in the place of those that one test brought down.
-fn again(gone: Box<dyn Pair>, setup: &Setup, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+fn again(gone: Box<dyn NodePair>, setup: &Setup, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
     drop(gone);
     setup.provider.bring_up(plan)
 }

@@ -47,7 +47,7 @@ fn written(cache: &Cache) -> Result<(PathBuf, PathBuf)> {
 }
 
 /// A directory of the cache with what is embedded.
-const KIND: kept::Kind<'_> = kept::Kind {
+const KIND: kept::KeptKind<'_> = kept::KeptKind {
     lock: "scenarios",
     room_mib: 1,
     check: &|root| {

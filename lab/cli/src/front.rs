@@ -38,7 +38,7 @@ pub struct Front {
     pub catalogue: Catalogue,
     /// The sample programs.
     pub samples: Samples,
-    /// The executable that has the hidden subcommands of [`crate::Common`].
+    /// The executable that has the hidden subcommands of [`crate::SharedCommand`].
     pub program: PathBuf,
 }
 

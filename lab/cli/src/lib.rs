@@ -6,7 +6,7 @@
 //! error.
 //!
 //! [`Front`] holds all that differs: where results go, where scenarios and sample programs come from, how a printed command
-//! is spelled. The commands themselves are defined once: [`Common`], [`Lab`] and [`test::Args`].
+//! is spelled. The commands themselves are defined once: [`SharedCommand`], [`Lab`] and [`test::Args`].
 
 #![forbid(unsafe_code)]
 
@@ -44,7 +44,7 @@ pub use lab::Lab;
 
 /// The commands of both front ends, beside those of [`Lab`] and [`mod@test`].
 #[derive(Subcommand)]
-pub enum Common {
+pub enum SharedCommand {
     /// Runs any two programs between the machines and judges their wire.
     Run(run::Args),
     /// Tells what this computer has, what it lacks and how to get it.
@@ -76,7 +76,7 @@ pub enum Common {
     Trials(trials::Args),
 }
 
-impl Common {
+impl SharedCommand {
     /// Runs one of them.
     ///
     /// # Errors
@@ -84,19 +84,19 @@ impl Common {
     /// It could not be done, with what to do next.
     pub fn run(self, front: &Front) -> Result<ExitCode> {
         match self {
-            Common::Run(args) => run::run(&args, front),
-            Common::Doctor(args) => doctor::run(&args, front),
-            Common::Results(args) => results::run(&args, front),
-            Common::Explain(args) => explain::run(&args),
-            Common::Explore(args) => explore::run(&args, front),
-            Common::Open(args) => open::run(&args, front),
-            Common::Decode(args) => decode::told(args.run(decode::names())),
-            Common::Check(args) => decode::told(args.run(decode::names())),
-            Common::Diff(args) => decode::told(args.run(decode::names())),
-            Common::Cflags(args) => cflags::run(&args),
-            Common::Guard => ::lab::provider::qemu::guard::main().map(|()| ExitCode::SUCCESS),
-            Common::Carry(args) => lab::carried(&args),
-            Common::Trials(args) => Ok(trials::main(front, args.words)),
+            SharedCommand::Run(args) => run::run(&args, front),
+            SharedCommand::Doctor(args) => doctor::run(&args, front),
+            SharedCommand::Results(args) => results::run(&args, front),
+            SharedCommand::Explain(args) => explain::run(&args),
+            SharedCommand::Explore(args) => explore::run(&args, front),
+            SharedCommand::Open(args) => open::run(&args, front),
+            SharedCommand::Decode(args) => decode::told(args.run(decode::names())),
+            SharedCommand::Check(args) => decode::told(args.run(decode::names())),
+            SharedCommand::Diff(args) => decode::told(args.run(decode::names())),
+            SharedCommand::Cflags(args) => cflags::run(&args),
+            SharedCommand::Guard => ::lab::provider::qemu::guard::main().map(|()| ExitCode::SUCCESS),
+            SharedCommand::Carry(args) => lab::carried(&args),
+            SharedCommand::Trials(args) => Ok(trials::main(front, args.words)),
         }
     }
 }

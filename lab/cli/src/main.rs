@@ -6,20 +6,20 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use rdma_lab_cli::front::STANDALONE;
-use rdma_lab_cli::{Common, Front, Lab, shell, test};
+use rdma_lab_cli::{Front, Lab, SharedCommand, shell, test};
 
 /// Two machines with SoftRoCE: run RDMA programs of any language between them, see and judge their wire.
 #[derive(Parser)]
 #[command(name = "rdma-lab", version)]
-struct Cli {
+struct RdmaLab {
     #[command(subcommand)]
-    command: Command,
+    command: RdmaLabCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum RdmaLabCommand {
     #[command(flatten)]
-    Common(Common),
+    Common(SharedCommand),
     /// Runs scenarios, files that name two programs and what is expected, and compares each trace with its snapshot.
     Test(test::Args),
     #[command(flatten)]
@@ -38,14 +38,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    rdma_lab_cli::main(STANDALONE, Front::standalone, |cli: Cli, front| match cli.command {
-        Command::Common(command) => command.run(front),
-        Command::Test(args) => test::run(&args, front),
-        Command::Lab(command) => rdma_lab_cli::lab::run(&command, front),
-        Command::Completions(args) => shell::completions(&args, Cli::command(), "rdma-lab"),
-        Command::Man => shell::man(Cli::command()),
+    rdma_lab_cli::main(STANDALONE, Front::standalone, |cli: RdmaLab, front| match cli.command {
+        RdmaLabCommand::Common(command) => command.run(front),
+        RdmaLabCommand::Test(args) => test::run(&args, front),
+        RdmaLabCommand::Lab(command) => rdma_lab_cli::lab::run(&command, front),
+        RdmaLabCommand::Completions(args) => shell::completions(&args, RdmaLab::command(), "rdma-lab"),
+        RdmaLabCommand::Man => shell::man(RdmaLab::command()),
         #[cfg(feature = "fetcher")]
-        Command::Fetch { words } => Ok(debian_fetcher::main(&words)),
+        RdmaLabCommand::Fetch { words } => Ok(debian_fetcher::main(&words)),
     })
 }
 
@@ -55,6 +55,6 @@ mod tests {
 
     #[test]
     fn command_line_is_consistent() {
-        Cli::command().debug_assert();
+        RdmaLab::command().debug_assert();
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use roce::{Outcome, PacketLine, Report};
+use roce::{MessageOutcome, PacketLine, Report};
 
 use crate::frames::Capture;
 
@@ -171,7 +171,7 @@ impl ClockBounds {
                 CallKind::Completed => {
                     let message = work.get(&(qp, wr_id));
                     let is_done = |message: &&&roce::Message| {
-                        matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
+                        matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded)
                     };
                     if let Some(end) = message.filter(is_done).and_then(|message| message.ended_ns) {
                         self.not_after(call, end);

@@ -27,7 +27,7 @@ pub struct Traces {
 
 /// Sides of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Row {
+pub(crate) enum ComparedRow {
     /// Both alike.
     Same(String),
     /// In the first alone.
@@ -43,7 +43,7 @@ pub(crate) enum Row {
 /// Aligned rows of two traces, with the differences in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Compared {
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<ComparedRow>,
     pub(crate) gone: usize,
     pub(crate) new: usize,
     pub(crate) changed: usize,
@@ -67,7 +67,7 @@ pub(crate) fn compare(before: &str, after: &str) -> Compared {
 
 impl Compared {
     fn equal(&mut self, lines: &[&str]) {
-        self.rows.extend(lines.iter().map(|line| Row::Same((*line).to_owned())));
+        self.rows.extend(lines.iter().map(|line| ComparedRow::Same((*line).to_owned())));
     }
 
     /// Rows that are like each other are one that changed.
@@ -76,18 +76,18 @@ impl Compared {
         loop {
             match (old, new) {
                 ([left, old_rest @ ..], [right, new_rest @ ..]) if are_alike(left, right) => {
-                    self.rows.push(Row::Changed(pieces(left, right)));
+                    self.rows.push(ComparedRow::Changed(pieces(left, right)));
                     self.changed += 1;
                     (old, new) = (old_rest, new_rest);
                 }
                 // A row that has its like further on waits for it.
                 ([left, rest @ ..], _) if !new.iter().any(|other| are_alike(left, other)) => {
-                    self.rows.push(Row::Gone((*left).to_owned()));
+                    self.rows.push(ComparedRow::Gone((*left).to_owned()));
                     self.gone += 1;
                     old = rest;
                 }
                 (_, [right, rest @ ..]) => {
-                    self.rows.push(Row::New((*right).to_owned()));
+                    self.rows.push(ComparedRow::New((*right).to_owned()));
                     self.new += 1;
                     new = rest;
                 }
@@ -99,16 +99,16 @@ impl Compared {
     /// Leaves out equal rows that are far from a difference.
     fn fold(&mut self) {
         let rows = std::mem::take(&mut self.rows);
-        let is_same: Vec<bool> = rows.iter().map(|row| matches!(row, Row::Same(_))).collect();
+        let is_same: Vec<bool> = rows.iter().map(|row| matches!(row, ComparedRow::Same(_))).collect();
         let is_near = |at: usize| {
             let from = at.saturating_sub(CONTEXT);
             is_same.iter().skip(from).take(at + CONTEXT + 1 - from).any(|same| !same)
         };
         for (at, row) in rows.into_iter().enumerate() {
             match row {
-                Row::Same(line) if !is_near(at) => match self.rows.last_mut() {
-                    Some(Row::Skipped(lines)) => lines.push(line),
-                    _ => self.rows.push(Row::Skipped(vec![line])),
+                ComparedRow::Same(line) if !is_near(at) => match self.rows.last_mut() {
+                    Some(ComparedRow::Skipped(lines)) => lines.push(line),
+                    _ => self.rows.push(ComparedRow::Skipped(vec![line])),
                 },
                 row => self.rows.push(row),
             }
@@ -179,7 +179,7 @@ mod tests {
         let compared = compare(before, after);
         assert_eq!((compared.changed, compared.gone, compared.new), (1, 0, 1), "{compared:?}");
         assert_eq!(compared.words(), "1 row changed, 1 row new");
-        let Row::Changed([left, right]) = &compared.rows[1] else { panic!("{compared:?}") };
+        let ComparedRow::Changed([left, right]) = &compared.rows[1] else { panic!("{compared:?}") };
         assert_eq!(left.last().unwrap(), &(true, "18".to_owned()));
         assert_eq!(right.last().unwrap(), &(true, "20".to_owned()));
     }
@@ -188,7 +188,7 @@ mod tests {
     fn what_is_far_from_a_difference_is_folded() {
         let lines = |last: &str| (0..20).map(|n| format!("row {n}\n")).collect::<String>() + last;
         let compared = compare(&lines("x"), &lines("y"));
-        let Row::Skipped(skipped) = &compared.rows[0] else { panic!("{compared:?}") };
+        let ComparedRow::Skipped(skipped) = &compared.rows[0] else { panic!("{compared:?}") };
         assert_eq!((skipped.len(), compared.gone, compared.new), (17, 1, 1));
         assert_eq!(compare("a\n", "a\n").words(), "no row differs");
     }
@@ -203,11 +203,11 @@ mod tests {
             |pieces: &[(bool, String)]| pieces.iter().map(|(_, text)| text.as_str()).collect::<String>();
         for row in &compared.rows {
             match row {
-                Row::Same(line) => (left.push(line.clone()), right.push(line.clone())),
-                Row::Gone(line) => (left.push(line.clone()), ()),
-                Row::New(line) => ((), right.push(line.clone())),
-                Row::Changed([old, new]) => (left.push(text(old)), right.push(text(new))),
-                Row::Skipped(lines) => (left.extend(lines.clone()), right.extend(lines.clone())),
+                ComparedRow::Same(line) => (left.push(line.clone()), right.push(line.clone())),
+                ComparedRow::Gone(line) => (left.push(line.clone()), ()),
+                ComparedRow::New(line) => ((), right.push(line.clone())),
+                ComparedRow::Changed([old, new]) => (left.push(text(old)), right.push(text(new))),
+                ComparedRow::Skipped(lines) => (left.extend(lines.clone()), right.extend(lines.clone())),
             };
         }
         assert_eq!((left.join("\n") + "\n", right.join("\n") + "\n"), (before, after));

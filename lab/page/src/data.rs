@@ -8,7 +8,7 @@ use roce::{Fate, PacketLine, Part, Report};
 use serde_json::{Value, json};
 
 use crate::calls::{CallKind, Calls};
-use crate::fields::Notation;
+use crate::fields::ShownNotation;
 use crate::frames::Capture;
 use crate::memory;
 use crate::text::visible;
@@ -99,13 +99,13 @@ pub(crate) fn of(capture: &Capture, programs: &[Calls]) -> (Value, String) {
         .map(|layout| {
             let slot = |slot: &crate::fields::Slot| {
                 let notation = match slot.notation {
-                    Notation::Same => 's',
-                    Notation::Own => 'o',
-                    Notation::Decimal => 'd',
-                    Notation::Hexadecimal => 'x',
-                    Notation::Bytes => 'b',
-                    Notation::Ipv4 => '4',
-                    Notation::Mac => 'm',
+                    ShownNotation::Same => 's',
+                    ShownNotation::Own => 'o',
+                    ShownNotation::Decimal => 'd',
+                    ShownNotation::Hexadecimal => 'x',
+                    ShownNotation::Bytes => 'b',
+                    ShownNotation::Ipv4 => '4',
+                    ShownNotation::Mac => 'm',
                 };
                 let (header, name) = (strings.add(slot.header), strings.add(slot.name));
                 let (value, note) = (strings.add(&slot.value), strings.add(&slot.note));
@@ -189,7 +189,7 @@ fn packets(capture: &Capture, lines: &[PacketLine], nodes: &[String], strings: &
         let [source, destination] = line.queue_pairs.each_ref().map(|name| strings.add(name));
         push("source", source);
         push("destination", destination);
-        push("connection", line.connection.map_or(0, |index| index as i64 + 1));
+        push("connection", line.connection.map_or(0, |id| id.index() as i64 + 1));
         push("part", part(line.part));
         push("words", strings.add(&line.words));
         push("psn", strings.add(&line.psn));
@@ -287,7 +287,7 @@ fn calls(capture: &Capture, programs: &[Calls], nodes: &[String], strings: &mut 
 
 fn regions(report: &Report) -> Vec<Value> {
     let lines = report.message_lines();
-    let region = |region: memory::Region| {
+    let region = |region: memory::ShownRegion| {
         let messages: Vec<Value> = region
             .messages
             .iter()

@@ -9,7 +9,7 @@ use roce::wire::{Aeth, Bth, Icrc, LinkType, Packet};
 
 /// A field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Field {
+pub(crate) struct ShownField {
     pub(crate) header: &'static str,
     pub(crate) name: &'static str,
     pub(crate) start: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Field {
 
 /// How a value reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Notation {
+pub(crate) enum ShownNotation {
     /// As in the layout.
     Same,
     /// As in the packet's values.
@@ -43,7 +43,7 @@ pub(crate) struct Slot {
     pub(crate) name: &'static str,
     pub(crate) start: usize,
     pub(crate) length: usize,
-    pub(crate) notation: Notation,
+    pub(crate) notation: ShownNotation,
     pub(crate) value: String,
     pub(crate) note: String,
 }
@@ -52,18 +52,18 @@ pub(crate) struct Slot {
 pub(crate) type Layout = Vec<Slot>;
 
 /// Splits fields into what packets of one kind share and the values that are the packet's own.
-pub(crate) fn split(fields: Vec<Field>, data: &[u8]) -> (Layout, Vec<String>) {
+pub(crate) fn split(fields: Vec<ShownField>, data: &[u8]) -> (Layout, Vec<String>) {
     let (mut layout, mut values) = (Vec::with_capacity(fields.len()), Vec::new());
     for field in fields {
-        let Field { header, name, start, length, is_part, value, note } = field;
+        let ShownField { header, name, start, length, is_part, value, note } = field;
         let bytes = data.get(start..start + length).unwrap_or_default();
-        let notation = if is_part { Notation::Same } else { notation(&value, bytes) };
+        let notation = if is_part { ShownNotation::Same } else { notation(&value, bytes) };
         let value = match notation {
-            Notation::Own => {
+            ShownNotation::Own => {
                 values.push(value);
                 String::new()
             }
-            Notation::Same => value,
+            ShownNotation::Same => value,
             _ => String::new(),
         };
         layout.push(Slot { header, name, start, length, notation, value, note });
@@ -72,29 +72,29 @@ pub(crate) fn split(fields: Vec<Field>, data: &[u8]) -> (Layout, Vec<String>) {
 }
 
 /// The notation in which `bytes` read as `value`.
-fn notation(value: &str, bytes: &[u8]) -> Notation {
+fn notation(value: &str, bytes: &[u8]) -> ShownNotation {
     let guess = match value {
-        "" => return Notation::Same,
-        _ if value.starts_with("0x") => Notation::Hexadecimal,
-        _ if value.contains(':') => Notation::Mac,
-        _ if value.contains('.') => Notation::Ipv4,
-        _ if bytes.len() > 8 => Notation::Bytes,
-        _ => Notation::Decimal,
+        "" => return ShownNotation::Same,
+        _ if value.starts_with("0x") => ShownNotation::Hexadecimal,
+        _ if value.contains(':') => ShownNotation::Mac,
+        _ if value.contains('.') => ShownNotation::Ipv4,
+        _ if bytes.len() > 8 => ShownNotation::Bytes,
+        _ => ShownNotation::Decimal,
     };
-    if shown(guess, bytes).as_deref() == Some(value) { guess } else { Notation::Own }
+    if shown(guess, bytes).as_deref() == Some(value) { guess } else { ShownNotation::Own }
 }
 
 /// What `bytes` read as; the page's script does the same.
-fn shown(notation: Notation, bytes: &[u8]) -> Option<String> {
+fn shown(notation: ShownNotation, bytes: &[u8]) -> Option<String> {
     let joined = |separator: &str| -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator)
     };
     Some(match notation {
-        Notation::Decimal if bytes.len() <= 8 => number(bytes).to_string(),
-        Notation::Hexadecimal if !bytes.is_empty() => format!("0x{}", joined("")),
-        Notation::Bytes => joined(""),
-        Notation::Mac => joined(":"),
-        Notation::Ipv4 => bytes.iter().map(u8::to_string).collect::<Vec<_>>().join("."),
+        ShownNotation::Decimal if bytes.len() <= 8 => number(bytes).to_string(),
+        ShownNotation::Hexadecimal if !bytes.is_empty() => format!("0x{}", joined("")),
+        ShownNotation::Bytes => joined(""),
+        ShownNotation::Mac => joined(":"),
+        ShownNotation::Ipv4 => bytes.iter().map(u8::to_string).collect::<Vec<_>>().join("."),
         _ => return None,
     })
 }
@@ -104,7 +104,7 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// The fields of a packet, in the order of the wire.
-pub(crate) fn of(record: &Record<'_>, packet: &Packet<'_>) -> Vec<Field> {
+pub(crate) fn of(record: &Record<'_>, packet: &Packet<'_>) -> Vec<ShownField> {
     let mut rows = Rows { data: record.data, fields: Vec::with_capacity(48) };
     // A packet of several frames is not in this one alone.
     if packet.bth.is_none() || packet.frames > 1 {
@@ -152,7 +152,7 @@ fn note(packet: &Packet<'_>, header: &str, field: &str) -> String {
 
 struct Rows<'a> {
     data: &'a [u8],
-    fields: Vec<Field>,
+    fields: Vec<ShownField>,
 }
 
 impl Rows<'_> {
@@ -167,7 +167,7 @@ impl Rows<'_> {
     ) {
         let (start, length) = place;
         let note = note.to_owned();
-        self.fields.push(Field { header, name, start, length, is_part, value, note });
+        self.fields.push(ShownField { header, name, start, length, is_part, value, note });
     }
 
     fn bytes(&self, start: usize, length: usize) -> &[u8] {
@@ -176,12 +176,12 @@ impl Rows<'_> {
 
     /// A decimal number of whole bytes.
     fn add(&mut self, header: &'static str, name: &'static str, start: usize, length: usize, note: &str) {
-        self.of(header, name, start, length, Notation::Decimal, note);
+        self.of(header, name, start, length, ShownNotation::Decimal, note);
     }
 
     /// A hexadecimal one.
     fn hex(&mut self, header: &'static str, name: &'static str, start: usize, length: usize) {
-        self.of(header, name, start, length, Notation::Hexadecimal, "");
+        self.of(header, name, start, length, ShownNotation::Hexadecimal, "");
     }
 
     fn of(
@@ -190,7 +190,7 @@ impl Rows<'_> {
         name: &'static str,
         start: usize,
         length: usize,
-        notation: Notation,
+        notation: ShownNotation,
         note: &str,
     ) {
         let bytes = self.bytes(start, length);
@@ -245,12 +245,12 @@ impl Rows<'_> {
                 [Some(0x86), Some(0xdd)] => "IPv6",
                 _ => "",
             };
-            self.of("ethernet", "destination", 0, 6, Notation::Mac, "");
-            self.of("ethernet", "source", 6, 6, Notation::Mac, "");
+            self.of("ethernet", "destination", 0, 6, ShownNotation::Mac, "");
+            self.of("ethernet", "source", 6, 6, ShownNotation::Mac, "");
             for tag in (12..at - 2).step_by(4) {
                 self.hex("ethernet", "VLAN tag", tag, 4);
             }
-            self.of("ethernet", "type", at - 2, 2, Notation::Hexadecimal, note);
+            self.of("ethernet", "type", at - 2, 2, ShownNotation::Hexadecimal, note);
         }
         if version == Some(4) { self.ipv4(at) } else { self.ipv6(at) }
     }
@@ -275,10 +275,10 @@ impl Rows<'_> {
         self.add("ipv4", "time to live", at + 8, 1, "");
         self.add("ipv4", "protocol", at + 9, 1, "UDP");
         self.hex("ipv4", "checksum", at + 10, 2);
-        self.of("ipv4", "source", at + 12, 4, Notation::Ipv4, "");
-        self.of("ipv4", "destination", at + 16, 4, Notation::Ipv4, "");
+        self.of("ipv4", "source", at + 12, 4, ShownNotation::Ipv4, "");
+        self.of("ipv4", "destination", at + 16, 4, ShownNotation::Ipv4, "");
         if words > 5 {
-            self.of("ipv4", "options", at + 20, usize::from(words) * 4 - 20, Notation::Bytes, "");
+            self.of("ipv4", "options", at + 20, usize::from(words) * 4 - 20, ShownNotation::Bytes, "");
         }
     }
 
@@ -307,7 +307,7 @@ impl Rows<'_> {
             self.push("payload", "payload", (start, length), true, format!("{length} bytes"), note);
         }
         if let Some(start) = offset(self.data, packet.pad).filter(|_| !packet.pad.is_empty()) {
-            self.of("payload", "pad", start, packet.pad.len(), Notation::Bytes, "");
+            self.of("payload", "pad", start, packet.pad.len(), ShownNotation::Bytes, "");
         }
         if let Some(value) = packet.icrc_value {
             let note = match packet.icrc {

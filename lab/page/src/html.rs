@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use roce::{Report, Side};
 
 use crate::calls::{Calls, duration};
-use crate::compare::{Compared, Row, Traces};
+use crate::compare::{Compared, ComparedRow, Traces};
 use crate::frames::Capture;
-use crate::run::{Run, State};
+use crate::run::{Run, RunState};
 use crate::text::{count, escape};
 
 /// Findings and connections that are listed; a page of many says how many more there are.
@@ -22,7 +22,7 @@ pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
     let mut out = String::new();
     let (class, sign, words) = (run.state.class(), run.state.sign(), run.state.words());
     let _ = write!(out, "<h1>{}</h1>", escape(title));
-    if run.state != State::NotJudged {
+    if run.state != RunState::NotJudged {
         let _ = write!(
             out,
             "<p class=\"verdict {class}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span> <strong>{words}</strong> \
@@ -164,13 +164,13 @@ pub(crate) fn compared(traces: &Traces, compared: &Compared) -> String {
     out.push_str("<tbody>");
     for row in &compared.rows {
         match row {
-            Row::Same(text) => out.push_str(&line("same", "", "same", &escape(text), &escape(text))),
-            Row::Gone(text) => out.push_str(&line("gone", "−", "gone", &escape(text), "")),
-            Row::New(text) => out.push_str(&line("new", "+", "new", "", &escape(text))),
-            Row::Changed([left, right]) => {
+            ComparedRow::Same(text) => out.push_str(&line("same", "", "same", &escape(text), &escape(text))),
+            ComparedRow::Gone(text) => out.push_str(&line("gone", "−", "gone", &escape(text), "")),
+            ComparedRow::New(text) => out.push_str(&line("new", "+", "new", "", &escape(text))),
+            ComparedRow::Changed([left, right]) => {
                 out.push_str(&line("changed", "≠", "changed", &pieces(left, "del"), &pieces(right, "ins")));
             }
-            Row::Skipped(lines) => {
+            ComparedRow::Skipped(lines) => {
                 let text = escape(&lines.join("\n"));
                 let _ = write!(
                     out,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::page::fill;
-use crate::run::State;
+use crate::run::RunState;
 use crate::text::escape;
 
 const TEMPLATE: &str = include_str!("../assets/index.html");
@@ -11,11 +11,11 @@ const STYLE: &str = include_str!("../assets/page.css");
 
 /// Row of the index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct IndexRow {
     /// The scenario.
     pub name: String,
     /// How it ended.
-    pub state: State,
+    pub state: RunState,
     /// The headline of its verdict.
     pub headline: String,
     /// Packets in its capture.
@@ -36,7 +36,7 @@ pub struct Index {
     /// What came of all, in a sentence.
     pub summary: String,
     /// The runs, in the order in which they are shown.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<IndexRow>,
 }
 
 impl Index {
@@ -90,10 +90,10 @@ mod tests {
 
     #[test]
     fn a_name_is_text_and_a_link_stays_in_its_directory() {
-        let entry = Entry {
+        let entry = IndexRow {
             name: "<img src=x>".to_owned(),
             link: Some("javascript:alert(1)?/#\"".to_owned()),
-            ..Entry::default()
+            ..IndexRow::default()
         };
         let html = Index { title: "t".to_owned(), entries: vec![entry], ..Index::default() }.to_html();
         assert!(

@@ -39,6 +39,6 @@ mod text;
 pub use calls::Calls;
 pub use compare::Traces;
 pub use frames::{Capture, Collector};
-pub use index::{Entry, Index};
+pub use index::{Index, IndexRow};
 pub use page::Page;
-pub use run::{Cause, Counter, Output, Run, State};
+pub use run::{Cause, Counter, Run, RunState, RunText};

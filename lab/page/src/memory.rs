@@ -6,7 +6,7 @@ use roce::{MessageLine, Report};
 
 /// A region as the wire shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Region {
+pub(crate) struct ShownRegion {
     /// `server.mr1`.
     pub(crate) name: String,
     pub(crate) rkey: u32,
@@ -17,14 +17,14 @@ pub(crate) struct Region {
 }
 
 /// The regions of a report, by name.
-pub(crate) fn regions(report: &Report, lines: &[MessageLine]) -> Vec<Region> {
-    let mut regions: BTreeMap<&str, Region> = BTreeMap::new();
+pub(crate) fn regions(report: &Report, lines: &[MessageLine]) -> Vec<ShownRegion> {
+    let mut regions: BTreeMap<&str, ShownRegion> = BTreeMap::new();
     for (index, (message, line)) in report.messages.iter().zip(lines).enumerate() {
         let (Some((name, offset)), Some(va), Some(rkey)) = (&line.memory, message.va, message.rkey) else {
             continue;
         };
         let base = u64::try_from(i128::from(va) - offset).unwrap_or(va);
-        let region = regions.entry(name).or_insert_with(|| Region {
+        let region = regions.entry(name).or_insert_with(|| ShownRegion {
             name: name.clone(),
             rkey,
             base,

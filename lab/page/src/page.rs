@@ -6,7 +6,7 @@ use roce::Report;
 
 use crate::compare::Traces;
 use crate::frames::Capture;
-use crate::run::{Run, State};
+use crate::run::{Run, RunState};
 use crate::text::{escape, json_in_html, visible};
 use crate::{compare, data, html};
 
@@ -73,7 +73,7 @@ impl<'a> Page<'a> {
 
     /// Whether the page shows a judged run.
     pub fn is_judged(&self) -> bool {
-        self.run.state != State::NotJudged
+        self.run.state != RunState::NotJudged
     }
 }
 

@@ -4,7 +4,7 @@ use crate::calls::Calls;
 
 /// State of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum State {
+pub enum RunState {
     /// Every check passed.
     Passed,
     /// A check failed.
@@ -18,7 +18,7 @@ pub enum State {
     NotJudged,
 }
 
-impl State {
+impl RunState {
     /// A word for it.
     pub const fn words(self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ pub struct Counter {
 
 /// Text that a run left: a program's output, a kernel's log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Output {
+pub struct RunText {
     /// Whose it is: `server: rdma_server`.
     pub title: String,
     /// A few words on it: `exit code 0`.
@@ -85,7 +85,7 @@ pub struct Output {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Run {
     /// How it ended.
-    pub state: State,
+    pub state: RunState,
     /// The headline: the first failed check, or what proves that all passed.
     pub headline: String,
     /// What the scenario is about.
@@ -101,5 +101,5 @@ pub struct Run {
     /// Verbs calls, completions and CM events of the programs that log them.
     pub calls: Vec<Calls>,
     /// Outputs of programs, and logs.
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<RunText>,
 }

@@ -9,7 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use roce::capture::{Reader, Record};
 use roce::synth::{Pair, conversation};
 use roce::{Analysis, Names, Rule};
-use roce_page::{Calls, Capture, Cause, Collector, Counter, Entry, Index, Output, Page, Run, State, Traces};
+use roce_page::{
+    Calls, Capture, Cause, Collector, Counter, Index, IndexRow, Page, Run, RunState, RunText, Traces,
+};
 use serde_json::Value;
 
 /// Text that would break out of a page, in each way that there is.
@@ -111,7 +113,7 @@ fn hostile_text_is_text_everywhere() {
     let capture = collected(names, records).remark(HOSTILE);
     let text = || HOSTILE.to_owned();
     let run = Run {
-        state: State::Failed,
+        state: RunState::Failed,
         headline: text(),
         summary: text(),
         causes: vec![Cause { check: text(), text: format!("{HOSTILE}\n{HOSTILE}") }],
@@ -119,7 +121,7 @@ fn hostile_text_is_text_everywhere() {
         nodes: vec![text()],
         counters: vec![Counter { name: text(), values: vec![Some(1)] }],
         calls: vec![Calls::of_log(HOSTILE, &format!("[0.1] rdma_connect: {HOSTILE}"))],
-        outputs: vec![Output { title: text(), remark: text(), text: text() }],
+        outputs: vec![RunText { title: text(), remark: text(), text: text() }],
     };
     let traces = Traces {
         before_name: text(),
@@ -144,12 +146,12 @@ fn hostile_text_is_text_everywhere() {
     assert!(html.contains("\\u{1b}[31m\\u{202e}\\u{200f}") && html.contains("{{data}}"));
     let data = data(&html);
     assert!(data["nodes"][0].as_str().unwrap().contains("<script>alert(1)"), "{:?}", data["nodes"]);
-    let entry = Entry {
+    let entry = IndexRow {
         name: text(),
         headline: text(),
         link: Some(text()),
         findings: vec![text()],
-        ..Entry::default()
+        ..IndexRow::default()
     };
     let index = Index { title: text(), summary: text(), entries: vec![entry] }.to_html();
     assert!(!index.contains("<script") && !index.contains("<img"), "{index}");

@@ -8,7 +8,7 @@ use std::slice;
 
 use crate::filter::{Filter, PacketInfo};
 use crate::input::Input;
-use crate::output::{self, Output};
+use crate::output::{self, BufferedOutput};
 use crate::{Common, Error, json, side_by_side};
 use roce::{Analysis, Finding, Known, Names, Report, Rule};
 
@@ -82,7 +82,7 @@ impl Args {
             return self.check_each(&defaults).map(ExitCode::from);
         }
         let input = Input::open(&self.files, &self.common)?;
-        self.examine(input, &self.files, defaults, &mut Output::new())?.conclude().map(ExitCode::from)
+        self.examine(input, &self.files, defaults, &mut BufferedOutput::new())?.conclude().map(ExitCode::from)
     }
 
     /// Checks each file by itself; gives the greatest of their exit codes.
@@ -90,12 +90,12 @@ impl Args {
         let at_a_time = self.common.threads();
         let of_each = NonZero::new(at_a_time.get() / self.files.len()).unwrap_or(NonZero::<usize>::MIN);
         let mut worst = 0;
-        let examine = |file: &PathBuf, output: &mut Output| {
+        let examine = |file: &PathBuf, output: &mut BufferedOutput| {
             let files = slice::from_ref(file);
             let input = Input::open(files, &self.common)?.beside_others(of_each);
             self.examine(input, files, defaults.clone(), output)
         };
-        side_by_side::each(&mut Output::new(), &self.files, at_a_time, examine, |checked| {
+        side_by_side::each(&mut BufferedOutput::new(), &self.files, at_a_time, examine, |checked| {
             worst = worst.max(checked.and_then(CheckedFile::conclude).unwrap_or_else(|error| {
                 output::error(&error);
                 TROUBLE
@@ -111,7 +111,7 @@ impl Args {
         mut input: Input,
         files: &[PathBuf],
         defaults: Names,
-        output: &mut Output,
+        output: &mut BufferedOutput,
     ) -> Result<CheckedFile, Error> {
         let names = self.common.names(defaults, files);
         let filter = self.common.filter(files, &names)?;
@@ -120,7 +120,7 @@ impl Args {
         let mut last_ns = 0;
         let mut counts = [0u64; 3];
         let mut explained = BTreeSet::new();
-        let mut show = |output: &mut Output,
+        let mut show = |output: &mut BufferedOutput,
                         finding: &Finding,
                         info: &PacketInfo,
                         known: Known<'_>|

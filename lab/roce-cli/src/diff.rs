@@ -11,7 +11,7 @@ use similar::{Algorithm, TextDiff};
 
 use crate::analyse::analyse;
 use crate::input::Input;
-use crate::output::{self, Output};
+use crate::output::{self, BufferedOutput};
 use crate::{Common, Error};
 use roce::Names;
 
@@ -86,7 +86,7 @@ impl Args {
         }
         let diff =
             TextDiff::configure().algorithm(Algorithm::Patience).timeout(LIMIT).diff_lines(before, after);
-        let mut output = Output::new();
+        let mut output = BufferedOutput::new();
         output.text(diff.unified_diff().context_radius(self.context).header(before_name, after_name))?;
         output.flush()?;
         Ok(end(&faults, has_doubt, ExitCode::FAILURE))

@@ -10,57 +10,57 @@ use roce::{Analysis, Message, Names};
 use crate::filter::PacketInfo;
 use crate::input::{FileArg, Input};
 use crate::output;
-use crate::parquet::{Cell, Kind, Table};
+use crate::parquet::{Cell, ColumnKind, ParquetTable};
 use crate::{Common, Error};
 
 /// The columns of a packet; docs/captures.md says what each is.
-const PACKET: [(&str, Kind); 24] = [
-    ("number", Kind::Number),
-    ("time", Kind::Time),
-    ("length_bytes", Kind::Number),
-    ("captured_bytes", Kind::Number),
-    ("source", Kind::Text),
-    ("destination", Kind::Text),
-    ("source_address", Kind::Text),
-    ("destination_address", Kind::Text),
-    ("version", Kind::Number),
-    ("encapsulation", Kind::Text),
-    ("ecn", Kind::Number),
-    ("udp_source_port", Kind::Number),
-    ("opcode", Kind::Text),
-    ("opcode_number", Kind::Number),
-    ("destination_qp", Kind::Number),
-    ("psn", Kind::Number),
-    ("ack_req", Kind::Truth),
-    ("payload_bytes", Kind::Number),
-    ("va", Kind::Number),
-    ("rkey", Kind::Number),
-    ("immediate", Kind::Number),
-    ("syndrome", Kind::Text),
-    ("icrc", Kind::Text),
-    ("comment", Kind::Text),
+const PACKET: [(&str, ColumnKind); 24] = [
+    ("number", ColumnKind::Number),
+    ("time", ColumnKind::Time),
+    ("length_bytes", ColumnKind::Number),
+    ("captured_bytes", ColumnKind::Number),
+    ("source", ColumnKind::Text),
+    ("destination", ColumnKind::Text),
+    ("source_address", ColumnKind::Text),
+    ("destination_address", ColumnKind::Text),
+    ("version", ColumnKind::Number),
+    ("encapsulation", ColumnKind::Text),
+    ("ecn", ColumnKind::Number),
+    ("udp_source_port", ColumnKind::Number),
+    ("opcode", ColumnKind::Text),
+    ("opcode_number", ColumnKind::Number),
+    ("destination_qp", ColumnKind::Number),
+    ("psn", ColumnKind::Number),
+    ("ack_req", ColumnKind::Truth),
+    ("payload_bytes", ColumnKind::Number),
+    ("va", ColumnKind::Number),
+    ("rkey", ColumnKind::Number),
+    ("immediate", ColumnKind::Number),
+    ("syndrome", ColumnKind::Text),
+    ("icrc", ColumnKind::Text),
+    ("comment", ColumnKind::Text),
 ];
 
 /// The columns of a message.
-const MESSAGE: [(&str, Kind); 18] = [
-    ("packet_first", Kind::Number),
-    ("packet_last", Kind::Number),
-    ("time", Kind::Time),
-    ("kind", Kind::Text),
-    ("source", Kind::Text),
-    ("destination", Kind::Text),
-    ("source_address", Kind::Text),
-    ("destination_address", Kind::Text),
-    ("source_qp", Kind::Number),
-    ("destination_qp", Kind::Number),
-    ("psn_first", Kind::Number),
-    ("psn_last", Kind::Number),
-    ("bytes", Kind::Number),
-    ("immediate", Kind::Number),
-    ("va", Kind::Number),
-    ("rkey", Kind::Number),
-    ("outcome", Kind::Text),
-    ("latency_ns", Kind::Number),
+const MESSAGE: [(&str, ColumnKind); 18] = [
+    ("packet_first", ColumnKind::Number),
+    ("packet_last", ColumnKind::Number),
+    ("time", ColumnKind::Time),
+    ("kind", ColumnKind::Text),
+    ("source", ColumnKind::Text),
+    ("destination", ColumnKind::Text),
+    ("source_address", ColumnKind::Text),
+    ("destination_address", ColumnKind::Text),
+    ("source_qp", ColumnKind::Number),
+    ("destination_qp", ColumnKind::Number),
+    ("psn_first", ColumnKind::Number),
+    ("psn_last", ColumnKind::Number),
+    ("bytes", ColumnKind::Number),
+    ("immediate", ColumnKind::Number),
+    ("va", ColumnKind::Number),
+    ("rkey", ColumnKind::Number),
+    ("outcome", ColumnKind::Text),
+    ("latency_ns", ColumnKind::Number),
 ];
 
 /// The arguments of `export`.
@@ -147,8 +147,8 @@ impl Args {
         let mut input = Input::open(&self.file.files, &self.common)?;
         let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
-        let table = |path: &Option<PathBuf>, name, columns: &[(&str, Kind)]| {
-            path.as_ref().map(|path| Table::create(path, name, columns)).transpose()
+        let table = |path: &Option<PathBuf>, name, columns: &[(&str, ColumnKind)]| {
+            path.as_ref().map(|path| ParquetTable::create(path, name, columns)).transpose()
         };
         let mut packets = table(&self.packets, "packet", &PACKET)?;
         let mut messages = table(&self.messages, "message", &MESSAGE)?;

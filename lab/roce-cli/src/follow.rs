@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::filter::PacketInfo;
 use crate::input::{self, Input};
 use crate::live::{LiveKind, LiveNames, LivePacket};
-use crate::output::{self, Output, Paint};
+use crate::output::{self, BufferedOutput, Paint};
 #[cfg(feature = "terminal")]
 use crate::terminal::PausableLines;
 use crate::{Common, Error, json};
@@ -56,7 +56,7 @@ impl Read for Growing {
 
 /// Destination of the lines: standard output, or a terminal on which a key holds them.
 enum LiveSink {
-    Plain(Output, Paint),
+    Plain(BufferedOutput, Paint),
     #[cfg(feature = "terminal")]
     Terminal(PausableLines),
 }
@@ -72,7 +72,7 @@ impl LiveSink {
         }
         #[cfg(not(feature = "terminal"))]
         let _ = is_for_people;
-        Self::Plain(Output::new(), Paint::of_stdout())
+        Self::Plain(BufferedOutput::new(), Paint::of_stdout())
     }
 
     fn line(&mut self, kind: LiveKind, text: &str) -> Result<(), Error> {

@@ -62,13 +62,13 @@ pub use trace::Args as TraceArgs;
 /// FILE is a pcap or pcapng capture, plain or compressed with gzip or zstd; `-` is standard input. Several are the rotated files of one capture.
 #[derive(Debug, Parser)]
 #[command(name = "roce", version, max_term_width = 100)]
-struct Cli {
+struct Roce {
     #[command(subcommand)]
-    command: Command,
+    command: RoceCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum RoceCommand {
     /// Prints every packet, message and finding, under names that are the same in every run.
     Trace(TraceArgs),
     /// Checks every rule; exits 1 when one is broken, 2 when the capture could not be checked whole.
@@ -105,26 +105,26 @@ enum Command {
 /// The whole command: parses the process's arguments, runs, prints an error.
 pub fn main() -> ExitCode {
     let names = Names::new();
-    let result = match Cli::parse().command {
-        Command::Trace(args) => args.run(names),
-        Command::Check(args) => args.run(names),
-        Command::Explain(args) => args.run(),
-        Command::Messages(args) => args.run(names),
-        Command::Stats(args) => args.run(names),
-        Command::Ladder(args) => args.run(names),
+    let result = match Roce::parse().command {
+        RoceCommand::Trace(args) => args.run(names),
+        RoceCommand::Check(args) => args.run(names),
+        RoceCommand::Explain(args) => args.run(),
+        RoceCommand::Messages(args) => args.run(names),
+        RoceCommand::Stats(args) => args.run(names),
+        RoceCommand::Ladder(args) => args.run(names),
         #[cfg(feature = "parquet")]
-        Command::Export(args) => args.run(names),
-        Command::Report(args) => args.run(names),
-        Command::Diff(args) => args.run(names),
-        Command::Follow(args) => args.run(names),
-        Command::Synth(args) => args.run(),
-        Command::Completions { shell } => output::print_with(|sink| {
+        RoceCommand::Export(args) => args.run(names),
+        RoceCommand::Report(args) => args.run(names),
+        RoceCommand::Diff(args) => args.run(names),
+        RoceCommand::Follow(args) => args.run(names),
+        RoceCommand::Synth(args) => args.run(),
+        RoceCommand::Completions { shell } => output::print_with(|sink| {
             let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "roce", &mut text);
+            clap_complete::generate(shell, &mut Roce::command(), "roce", &mut text);
             sink.write_all(&text)
         })
         .map(|()| ExitCode::SUCCESS),
-        Command::Man => man(),
+        RoceCommand::Man => man(),
     };
     result.unwrap_or_else(|error| {
         output::error(&error);
@@ -135,7 +135,7 @@ pub fn main() -> ExitCode {
 /// Prints the pages of the command and of its subcommands, one behind the other.
 fn man() -> Result<ExitCode, Error> {
     output::print_with(|sink| {
-        let mut command = Cli::command();
+        let mut command = Roce::command();
         command.build();
         clap_mangen::Man::new(command.clone()).render(sink)?;
         for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
@@ -152,6 +152,6 @@ mod tests {
 
     #[test]
     fn command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Roce::command().debug_assert();
     }
 }

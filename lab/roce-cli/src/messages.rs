@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use crate::filter::PacketInfo;
 use crate::input::{FileArg, Input};
-use crate::output::{self, Output};
+use crate::output::{self, BufferedOutput};
 use crate::{Common, Error, json};
-use roce::{Analysis, Known, Message, Names, Outcome};
+use roce::{Analysis, Known, Message, MessageOutcome, Names};
 
 /// The arguments of `messages`.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,7 +51,7 @@ fn text(message: &Message, known: Known<'_>) -> String {
     if let Some(immediate) = message.immediate_words() {
         line += &format!(", {immediate}");
     }
-    if let (Outcome::Refused(_), Some(va), Some(rkey)) = (message.outcome, message.va, message.rkey) {
+    if let (MessageOutcome::Refused(_), Some(va), Some(rkey)) = (message.outcome, message.va, message.rkey) {
         line += &format!(" (va {va:#x}, rkey {rkey:#x})");
     }
     if let Some(ended_ns) = message.ended_ns {
@@ -69,10 +69,10 @@ impl Args {
         let mut input = Input::open(&self.file.files, &self.common)?;
         let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
-        let mut output = Output::new();
+        let mut output = BufferedOutput::new();
         let mut analysis = Analysis::streaming(names);
         let mut first = None;
-        let show = |output: &mut Output,
+        let show = |output: &mut BufferedOutput,
                     names: &Names,
                     message: &Message,
                     first_ns: u64,

@@ -10,12 +10,12 @@ use crate::{Error, Filter};
 use roce::Report;
 
 /// Buffered standard output. After the reader has gone, everything is dropped in silence.
-pub(super) struct Output {
+pub(super) struct BufferedOutput {
     sink: BufWriter<Box<dyn Write + Send>>,
     is_closed: bool,
 }
 
-impl Output {
+impl BufferedOutput {
     pub(super) fn new() -> Self {
         Self::to(io::stdout())
     }
@@ -87,7 +87,7 @@ impl Paint {
 
 /// Prints what `write` writes.
 pub(super) fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
-    let mut output = Output::new();
+    let mut output = BufferedOutput::new();
     output.attempt(write)?;
     output.flush()
 }

@@ -18,7 +18,7 @@ const ROWS_MAX: usize = 65_536;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ColumnKind {
     /// An unsigned number of 64 bits.
     Number,
     /// Nanoseconds since the epoch, in UTC.
@@ -82,34 +82,34 @@ struct Column {
 }
 
 /// A Parquet file that is written row by row.
-pub(super) struct Table {
+pub(super) struct ParquetTable {
     name: String,
     columns: Vec<Column>,
-    kinds: Vec<Kind>,
+    kinds: Vec<ColumnKind>,
     rows: usize,
     writer: SerializedFileWriter<File>,
 }
 
 /// The schema of a table: every column may be empty in a row.
-fn schema(name: &str, columns: &[(&str, Kind)]) -> String {
+fn schema(name: &str, columns: &[(&str, ColumnKind)]) -> String {
     let fields: String = columns
         .iter()
         .map(|(name, kind)| match kind {
-            Kind::Number => format!("optional int64 {name} (INTEGER(64,false));\n"),
-            Kind::Time => format!("optional int64 {name} (TIMESTAMP(NANOS,true));\n"),
-            Kind::Text => format!("optional binary {name} (STRING);\n"),
-            Kind::Truth => format!("optional boolean {name};\n"),
+            ColumnKind::Number => format!("optional int64 {name} (INTEGER(64,false));\n"),
+            ColumnKind::Time => format!("optional int64 {name} (TIMESTAMP(NANOS,true));\n"),
+            ColumnKind::Text => format!("optional binary {name} (STRING);\n"),
+            ColumnKind::Truth => format!("optional boolean {name};\n"),
         })
         .collect();
     format!("message {name} {{\n{fields}}}\n")
 }
 
-impl Table {
+impl ParquetTable {
     /// Creates the file.
     pub(super) fn create(
         path: &Path,
         name: &str,
-        columns: &[(&str, Kind)],
+        columns: &[(&str, ColumnKind)],
     ) -> std::result::Result<Self, Error> {
         let path_name = path.display().to_string();
         let failed =
@@ -157,11 +157,15 @@ impl Table {
             let Some(mut writer) = group.next_column()? else { break };
             let has_value = Some(column.has_value.as_slice());
             match kind {
-                Kind::Number | Kind::Time => {
+                ColumnKind::Number | ColumnKind::Time => {
                     writer.typed::<Int64Type>().write_batch(&column.numbers, has_value, None)?
                 }
-                Kind::Text => writer.typed::<ByteArrayType>().write_batch(&column.texts, has_value, None)?,
-                Kind::Truth => writer.typed::<BoolType>().write_batch(&column.truths, has_value, None)?,
+                ColumnKind::Text => {
+                    writer.typed::<ByteArrayType>().write_batch(&column.texts, has_value, None)?
+                }
+                ColumnKind::Truth => {
+                    writer.typed::<BoolType>().write_batch(&column.truths, has_value, None)?
+                }
             };
             writer.close()?;
             column.has_value.clear();

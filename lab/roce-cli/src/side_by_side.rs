@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::Error;
-use crate::output::Output;
+use crate::output::BufferedOutput;
 use crate::progress::Progress;
 
 /// Pieces of output that a file may be ahead.
@@ -43,10 +43,10 @@ impl<T: Send> Write for Ahead<T> {
 /// # Errors
 /// Those of `end`, and of `output`.
 pub(super) fn each<T: Send + 'static>(
-    output: &mut Output,
+    output: &mut BufferedOutput,
     files: &[PathBuf],
     at_a_time: NonZero<usize>,
-    work: impl Fn(&PathBuf, &mut Output) -> T + Sync,
+    work: impl Fn(&PathBuf, &mut BufferedOutput) -> T + Sync,
     mut end: impl FnMut(T) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (senders, receivers): (Vec<_>, Vec<_>) = files.iter().map(|_| sync_channel(CHUNKS)).unzip();
@@ -57,7 +57,7 @@ pub(super) fn each<T: Send + 'static>(
         for _ in 0..at_a_time.get().min(files.len()) {
             scope.spawn(|| {
                 while let Some((file, sender)) = next() {
-                    let mut output = Output::to(Ahead(sender.clone()));
+                    let mut output = BufferedOutput::to(Ahead(sender.clone()));
                     let result = work(file, &mut output);
                     // Nobody is there to take it when the printing failed.
                     let _ = sender.send(Piece::Result(result));
@@ -70,7 +70,7 @@ pub(super) fn each<T: Send + 'static>(
 
 /// Prints what comes of the files, one file after the other.
 fn print<T>(
-    output: &mut Output,
+    output: &mut BufferedOutput,
     receivers: Vec<Receiver<Piece<T>>>,
     end: &mut impl FnMut(T) -> Result<(), Error>,
 ) -> Result<(), Error> {
@@ -102,14 +102,14 @@ mod tests {
         let files: Vec<PathBuf> = ["a", "b", "c"].map(PathBuf::from).into();
         let both = Barrier::new(2);
         let mut ended = Vec::new();
-        let work = |file: &PathBuf, _: &mut Output| {
+        let work = |file: &PathBuf, _: &mut BufferedOutput| {
             // Neither of the first two ends before both run.
             if file != &files[2] {
                 both.wait();
             }
             file.clone()
         };
-        each(&mut Output::to(io::sink()), &files, NonZero::new(2).unwrap(), work, |file| {
+        each(&mut BufferedOutput::to(io::sink()), &files, NonZero::new(2).unwrap(), work, |file| {
             ended.push(file);
             Ok(())
         })
@@ -121,14 +121,15 @@ mod tests {
     fn more_output_than_fits_ahead_waits_for_its_turn() {
         let files: Vec<PathBuf> = ["a", "b"].map(PathBuf::from).into();
         let sum = Mutex::new(0);
-        let work = |_: &PathBuf, output: &mut Output| {
+        let work = |_: &PathBuf, output: &mut BufferedOutput| {
             for _ in 0..2 * CHUNKS {
                 output.text("line").unwrap();
                 output.flush().unwrap();
             }
             *sum.lock().unwrap() += 1;
         };
-        each(&mut Output::to(io::sink()), &files, NonZero::new(2).unwrap(), work, |()| Ok(())).unwrap();
+        each(&mut BufferedOutput::to(io::sink()), &files, NonZero::new(2).unwrap(), work, |()| Ok(()))
+            .unwrap();
         assert_eq!(*sum.lock().unwrap(), 2);
     }
 }

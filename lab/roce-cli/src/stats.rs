@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::filter::{Filter, PacketInfo};
 use crate::input::{FileArg, Input};
 use crate::messages::duration;
-use crate::output::{self, Output};
+use crate::output::{self, BufferedOutput};
 use crate::{Common, Error};
 use roce::Latencies;
 use roce::{Analysis, Message, Names, Report, RetransmissionClass, Retransmissions, Stats};
@@ -92,7 +92,7 @@ pub(super) fn text(Counts { report, findings, is_filtered }: &Counts) -> String 
         "connection", "packets", "bytes", "back", "bytes"
     );
     for connection in &report.connections {
-        let end = |end: &roce::Endpoint| {
+        let end = |end: &roce::ConnectionEnd| {
             let qpn = end.qpn.map_or_else(|| "?".to_owned(), |qpn| format!("{qpn:#x}"));
             format!("{}.{qpn}", report.names.get(end.address))
         };
@@ -159,7 +159,7 @@ fn object(Counts { report, findings, is_filtered }: &Counts) -> Value {
         .connections
         .iter()
         .map(|connection| {
-            let end = |end: &roce::Endpoint| {
+            let end = |end: &roce::ConnectionEnd| {
                 json!({
                     "roce.name": report.names.get(end.address),
                     "ip.addr": end.address.to_string(),
@@ -273,7 +273,7 @@ impl Args {
             findings += report.findings.len() as u64;
         }
         let counts = Counts { report, findings, is_filtered: !filter.is_empty() };
-        let mut output = Output::new();
+        let mut output = BufferedOutput::new();
         if self.json {
             output.line(object(&counts))?;
         } else {

@@ -71,11 +71,11 @@ pub fn style(kind: LiveKind) -> Style {
 /// Lines on a terminal that a key holds. Dropped, the terminal is as it was.
 #[derive(Debug)]
 pub(super) struct PausableLines {
-    shared: Arc<Shared>,
+    shared: Arc<LineShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct LineShared {
     screen: Mutex<LineScreen>,
     /// A key was pressed.
     pressed: Condvar,
@@ -100,7 +100,7 @@ impl PausableLines {
         let terminal = Terminal::with_options(CrosstermBackend::new(io::stdout()), options);
         let terminal = terminal.inspect_err(|_| drop(disable_raw_mode()))?;
         let screen = Mutex::new(LineScreen { terminal, lines: 0, is_held: false });
-        let shared = Arc::new(Shared { screen, pressed: Condvar::new() });
+        let shared = Arc::new(LineShared { screen, pressed: Condvar::new() });
         shared.lock().status()?;
         let keys = Arc::clone(&shared);
         thread::spawn(move || keys.follow());
@@ -128,7 +128,7 @@ impl Drop for PausableLines {
     }
 }
 
-impl Shared {
+impl LineShared {
     fn lock(&self) -> MutexGuard<'_, LineScreen> {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::analyse::analyse;
 use crate::filter::PacketInfo;
 use crate::input::{FileArg, Input};
-use crate::output::{self, Output};
+use crate::output::{self, BufferedOutput};
 use crate::stats::{self, Counts};
 use crate::{Common, Error, Filter, json};
 use roce::wire::Frame;
@@ -64,7 +64,7 @@ impl Args {
 
 /// Prints packets, and what is found at each, as they are read.
 fn json_lines(input: &mut Input, names: Names, filter: &Filter) -> Result<ExitCode, Error> {
-    let mut output = Output::new();
+    let mut output = BufferedOutput::new();
     let mut analysis = Analysis::streaming(names);
     let mut first_ns = None;
     let stopped = input.for_each(|record, frame| {

@@ -21,8 +21,10 @@ use crate::checker::{
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
 use crate::finding::{Evidence, Finding};
-use crate::flow::{Connection, Datagrams, FlowChange, Placed, Side, Tracker, management, packets};
-use crate::message::{Message, MessageKind, Outcome};
+use crate::flow::{
+    Connection, ConnectionId, Datagrams, FlowChange, Placed, Side, StreamId, Tracker, management, packets,
+};
+use crate::message::{Message, MessageKind, MessageOutcome};
 use crate::message_log::MessageId;
 use crate::names::Names;
 use crate::paths::Paths;
@@ -34,7 +36,8 @@ use crate::rule::Rule;
 use crate::rules::{capture_one_direction, cnp_too_frequent, partition_key_differs, request_not_answered};
 use crate::seen_frames::SeenFrames;
 use crate::wire::{
-    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn, Transport,
+    Decoder, Encapsulation, Frame, Icrc, LinkType, NotRoce, Opcode, Operation, Packet, Place, Psn,
+    TransportService,
 };
 
 /// Sizes that bound the memory.
@@ -93,7 +96,7 @@ const ADVERT_MAX: usize = 64;
 /// Place of a packet as the rules found it.
 #[derive(Clone, Copy, Debug)]
 struct Attribution {
-    flow: usize,
+    flow: ConnectionId,
     sender: Side,
     /// Retransmission class, if it was sent before.
     again: Option<RetransmissionClass>,
@@ -309,7 +312,7 @@ impl Analysis {
     pub fn take_findings(&mut self) -> Vec<Finding> {
         let mut findings = std::mem::take(&mut self.findings);
         for finding in &mut findings {
-            finding.requester = finding.requester.map(|(index, side)| self.tracker.resolve(index, side));
+            finding.stream = finding.stream.map(|stream| self.tracker.resolve_stream(stream));
         }
         findings
     }
@@ -342,18 +345,8 @@ impl Analysis {
         self.rows.len() + self.cm_rows.len() >= self.limits.rows
     }
 
-    /// The connections that are followed now, in the order of their first packets, under the numbers that messages have them by; `from` is the least of those
-    /// numbers.
-    pub fn connections(&self, from: usize) -> impl Iterator<Item = (usize, &Connection)> {
-        let is_own = |index: &usize| !self.tracker.is_merged(*index);
-        let numbers = self.tracker.numbers();
-        (numbers.start.max(from)..numbers.end)
-            .filter(is_own)
-            .filter_map(|index| Some((index, self.connection(index)?)))
-    }
-
     /// The connection of that number, if it is followed now.
-    pub fn connection(&self, index: usize) -> Option<&Connection> {
+    pub fn connection(&self, index: ConnectionId) -> Option<&Connection> {
         self.tracker.connection(index)
     }
 
@@ -422,11 +415,11 @@ impl Analysis {
         let mut numbers = HashMap::new();
         for index in self.tracker.numbers() {
             if !self.tracker.is_merged(index) {
-                numbers.insert(index, numbers.len());
+                numbers.insert(index, ConnectionId(numbers.len()));
             }
         }
         let tracker = &self.tracker;
-        let resolve = |(index, side): (usize, Side)| {
+        let resolve = |(index, side): (ConnectionId, Side)| {
             let (index, side) = tracker.resolve(index, side);
             numbers.get(&index).map(|index| (*index, side))
         };
@@ -445,7 +438,11 @@ impl Analysis {
             message.connection = message.connection.and_then(|index| Some(resolve((index, Side::Active))?.0));
         }
         for finding in &mut self.findings {
-            finding.requester = finding.requester.and_then(resolve);
+            let of = |stream: StreamId| {
+                let StreamId { connection, requester } = tracker.resolve_stream(stream);
+                Some(StreamId { connection: *numbers.get(&connection)?, requester })
+            };
+            finding.stream = finding.stream.and_then(of);
         }
         self.findings.sort_by_key(|finding| finding.packet);
         let connections_dropped = self.forgotten;

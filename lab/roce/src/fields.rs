@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::cm::{IpCm, Mad, Message, PortSpace, Req};
 use crate::wire::{
-    Aeth, Bth, Extended, Grh, Opcode, Packet, PlacedField, PlacedHeader, Syndrome, Transport, UDP_PORT,
+    Aeth, Bth, Extended, Grh, Opcode, Packet, PlacedField, PlacedHeader, Syndrome, TransportService, UDP_PORT,
 };
 
 /// Name of a field in tshark, and its value as text.
@@ -108,8 +108,10 @@ fn network(fields: &mut Vec<TsharkField>, packet: &Packet<'_>) {
 
 /// Opcodes that tshark 4.0 knows: those of RC, UC, RD and UD without FLUSH, ATOMIC WRITE and newer ones.
 fn is_decoded_by_tshark(opcode: Opcode) -> bool {
-    matches!(opcode.transport(), Transport::Rc | Transport::Uc | Transport::Rd | Transport::Ud)
-        && opcode.0 & 0x1f < 0x18
+    matches!(
+        opcode.transport(),
+        TransportService::Rc | TransportService::Uc | TransportService::Rd | TransportService::Ud
+    ) && opcode.0 & 0x1f < 0x18
 }
 
 /// Parts into which tshark takes the syndrome of an AETH.

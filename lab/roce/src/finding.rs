@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::flow::Side;
+use crate::flow::StreamId;
 use crate::message::MessageKind;
 use crate::rule::{Rule, Severity};
 use crate::wire::{DecodeStop, NakCode, Opcode, Psn};
@@ -23,8 +23,8 @@ pub struct Finding {
     pub source: IpAddr,
     /// Address of the packet's receiver.
     pub destination: IpAddr,
-    /// Connection, as an index into the report's, and the requester's side of it, when the packet belongs to one.
-    pub requester: Option<(usize, Side)>,
+    /// Connection and the side of it that requests, when the packet belongs to one.
+    pub stream: Option<StreamId>,
     /// The packet's PSN, when its BTH is there.
     pub psn: Option<Psn>,
     /// Number of the message that the packet is part of or answers, in the order of their first packets, from 1; `None` when that is not known.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::flow::{Connection, ConnectionId, Side};
 use crate::wire::{Header, NakCode, Opcode, Operation, Psn};
 use crate::words::immediate_words;
 
@@ -78,7 +79,7 @@ impl fmt::Display for MessageKind {
 
 /// Outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum MessageOutcome {
     /// The last packet was not seen.
     Incomplete,
     /// All of it was sent; nothing answered, or nothing has to.
@@ -95,7 +96,7 @@ pub enum Outcome {
     Unanswered,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for MessageOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Incomplete => f.write_str("incomplete"),
@@ -122,8 +123,8 @@ pub struct Message {
     pub responder: IpAddr,
     /// Queue pair number of the responder.
     pub responder_qpn: u32,
-    /// Connection, as an index into the report's; `None` for a datagram.
-    pub connection: Option<usize>,
+    /// The connection; `None` for a datagram.
+    pub connection: Option<ConnectionId>,
     /// Bytes that it moves: payloads of a WRITE or SEND, the requested length of a READ, 8 for an atomic.
     pub bytes: u64,
     /// Immediate, as the number that the four bytes are in network order.
@@ -147,12 +148,19 @@ pub struct Message {
     /// Time of the packet that ended it in nanoseconds since the epoch.
     pub ended_ns: Option<u64>,
     /// Outcome.
-    pub outcome: Outcome,
+    pub outcome: MessageOutcome,
 }
 
 impl Message {
     /// The immediate as the trace has it: `imm 22`.
     pub fn immediate_words(&self) -> Option<String> {
         self.immediate.map(immediate_words)
+    }
+
+    /// The side of its connection that asks.
+    pub(crate) fn requester_side(&self, Connection { active, passive, .. }: &Connection) -> Side {
+        let is_passive = passive.address == self.requester
+            && (active.address != self.requester || self.requester_qpn == passive.qpn);
+        if is_passive { Side::Passive } else { Side::Active }
     }
 }

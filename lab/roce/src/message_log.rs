@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::message::{Message, Outcome};
+use crate::message::{Message, MessageOutcome};
 
 /// Place of a message in the order of first packets, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,12 @@ impl MessageLog {
     }
 
     /// Notes what became of a message; only the first outcome counts. Gives it when it was news.
-    pub(crate) fn end(&mut self, id: MessageId, outcome: Outcome, ended_ns: Option<u64>) -> Option<&Message> {
+    pub(crate) fn end(
+        &mut self,
+        id: MessageId,
+        outcome: MessageOutcome,
+        ended_ns: Option<u64>,
+    ) -> Option<&Message> {
         let (message, is_final) = self.slot(id)?;
         if *is_final {
             return None;

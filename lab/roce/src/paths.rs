@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::names::Names;
-use crate::wire::{Packet, Transport};
+use crate::wire::{Packet, TransportService};
 
 /// Packets from one address to another.
 #[derive(Debug, Default)]
@@ -67,9 +67,9 @@ impl Paths {
             path.sent += u64::from(is_sent);
             path.delivered += u64::from(is_delivered);
             if path.first_connected.is_none()
-                && packet
-                    .opcode()
-                    .is_some_and(|opcode| matches!(opcode.transport(), Transport::Rc | Transport::Xrc))
+                && packet.opcode().is_some_and(|opcode| {
+                    matches!(opcode.transport(), TransportService::Rc | TransportService::Xrc)
+                })
             {
                 path.first_connected = Some(number);
             }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::checker::Adverts;
 use crate::finding::Finding;
-use crate::flow::{Connection, Datagrams, Numbers, Side};
+use crate::flow::{Connection, ConnectionId, Datagrams, Numbers, Side};
 use crate::message::Message;
 use crate::names::Names;
 use crate::retransmission::Retransmissions;
@@ -77,8 +77,8 @@ pub struct Report {
 pub struct PacketNames {
     /// Number of the packet in the capture, from 1.
     pub number: u64,
-    /// Connection, as an index into the report's, and the side that sent the packet.
-    pub connection: Option<(usize, Side)>,
+    /// Connection, and the side that sent the packet.
+    pub connection: Option<(ConnectionId, Side)>,
     /// Sender's and receiver's queue pair: `client.qp1`.
     pub queue_pairs: [String; 2],
     /// The node whose requests its PSN counts, and the distance from the first of them: `client` and 3 for `client+3`.
@@ -86,6 +86,16 @@ pub struct PacketNames {
 }
 
 impl Report {
+    /// The connection of that number.
+    pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(id.index())
+    }
+
+    /// Numbers of the connections, in their order.
+    pub fn connection_ids(&self) -> impl DoubleEndedIterator<Item = ConnectionId> + use<> {
+        (0..self.connections.len()).map(ConnectionId)
+    }
+
     /// Hides packets from trace and ladder, with the messages that begin and the findings at them; names do not change by it.
     pub fn show_only(&mut self, keep: impl Fn(u64) -> bool) {
         for row in &mut self.rows {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::cm::Mad;
 use crate::fate::Fate;
-use crate::flow::Side;
+use crate::flow::{ConnectionId, Side};
 use crate::retransmission::RetransmissionClass;
 use crate::wire::{DecodeStop, Icrc, Opcode, Packet, Psn, Syndrome};
 
@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     /// Connection and the side that sends.
-    pub(crate) flow: Option<(usize, Side)>,
+    pub(crate) flow: Option<(ConnectionId, Side)>,
     /// Retransmission class, if it was sent before.
     pub(crate) again: Option<RetransmissionClass>,
     pub(crate) fate: Fate,
@@ -57,7 +57,7 @@ impl Row {
         number: u64,
         timestamp_ns: u64,
         packet: &Packet<'_>,
-        flow: Option<(usize, Side)>,
+        flow: Option<(ConnectionId, Side)>,
         again: Option<RetransmissionClass>,
         fate: Fate,
     ) -> Self {
@@ -113,7 +113,7 @@ pub(crate) struct CmRow {
     pub(crate) timestamp_ns: u64,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
-    pub(crate) flow: Option<usize>,
+    pub(crate) flow: Option<ConnectionId>,
     pub(crate) fate: Fate,
     pub(crate) icrc: Icrc,
     pub(crate) p_key: u16,
@@ -125,7 +125,7 @@ impl CmRow {
     pub(crate) fn new(
         (number, timestamp_ns): (u64, u64),
         packet: &Packet<'_>,
-        flow: Option<usize>,
+        flow: Option<ConnectionId>,
         fate: Fate,
     ) -> Self {
         Self {

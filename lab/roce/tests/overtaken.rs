@@ -4,7 +4,7 @@
 mod support;
 
 use roce::synth::Pair;
-use roce::{Outcome, Report, Rule};
+use roce::{MessageOutcome, Report, Rule};
 
 /// WRITEs of the exchange, and packets of each.
 const MESSAGES: u32 = 3;
@@ -145,7 +145,7 @@ fn rules(report: &Report) -> Vec<Rule> {
 fn is_one_gap(report: &Report, case: &dyn std::fmt::Debug) {
     assert_eq!(rules(report), [Rule::RequestPsnGap], "{case:?}");
     let messages: Vec<_> = report.messages.iter().map(|message| (message.bytes, message.outcome)).collect();
-    assert_eq!(messages, [(3072, Outcome::Acknowledged); MESSAGES as usize], "{case:?}");
+    assert_eq!(messages, [(3072, MessageOutcome::Acknowledged); MESSAGES as usize], "{case:?}");
     let counts = report.retransmissions;
     assert_eq!(counts.timeout + counts.read_retry, 0, "{case:?}: {counts}");
 }

@@ -4,7 +4,7 @@
 use roce::capture::Record;
 use roce::synth::{FrameBuilder, Pair};
 use roce::wire::{NakCode, Opcode, Psn};
-use roce::{Analysis, Names, Outcome, Report, RetransmissionClass, Retransmissions, Rule};
+use roce::{Analysis, MessageOutcome, Names, Report, RetransmissionClass, Retransmissions, Rule};
 
 type Step = (u64, Vec<u8>, &'static str);
 
@@ -186,7 +186,7 @@ fn write_that_is_refused_before_its_last_packet_is_refused_whether_that_is_sent_
         let [message] = &report.messages[..] else { panic!("{:?}", report.messages) };
         assert_eq!(
             (message.outcome, message.ended_ns, message.is_whole),
-            (Outcome::Refused(NakCode::RemoteAccessError), Some(11_000), is_whole)
+            (MessageOutcome::Refused(NakCode::RemoteAccessError), Some(11_000), is_whole)
         );
         summaries.push(report.summary());
     }

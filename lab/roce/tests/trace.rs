@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use roce::capture::Record;
 use roce::synth::{FrameBuilder, Pair};
 use roce::wire::Opcode;
-use roce::{Analysis, MessageKind, Names, Outcome, Report, Rule};
+use roce::{Analysis, MessageKind, MessageOutcome, Names, Report, Rule};
 
 type Frames = Vec<(Vec<u8>, &'static str)>;
 
@@ -105,8 +105,8 @@ fn messages_carry_what_completions_are_compared_with() {
     assert_eq!(
         seen,
         [
-            (MessageKind::Write, 18, active, passive, Outcome::Acknowledged),
-            (MessageKind::Read, 4096, active, passive, Outcome::Responded),
+            (MessageKind::Write, 18, active, passive, MessageOutcome::Acknowledged),
+            (MessageKind::Read, 4096, active, passive, MessageOutcome::Responded),
         ]
     );
     assert_eq!((report.sent[&pair.active.address], report.sent[&pair.passive.address]), (5, 7));
@@ -135,7 +135,7 @@ fn packets_without_their_cm_are_paired_by_psn() {
     assert_eq!(report.messages[0].requester_qpn, Some(pair.active.qpn));
     assert_eq!(
         report.messages.iter().map(|m| m.outcome).collect::<Vec<_>>(),
-        [Outcome::Acknowledged, Outcome::Responded]
+        [MessageOutcome::Acknowledged, MessageOutcome::Responded]
     );
 }
 
@@ -151,7 +151,12 @@ fn requests_of_both_directions_without_cm_become_one_connection() {
     ];
     let report = analyse(&forwarded(frames));
     assert_eq!((report.connections.len(), report.findings.len()), (1, 0));
-    assert!(report.messages.iter().all(|m| m.outcome == Outcome::Acknowledged && m.requester_qpn.is_some()));
+    assert!(
+        report
+            .messages
+            .iter()
+            .all(|m| m.outcome == MessageOutcome::Acknowledged && m.requester_qpn.is_some())
+    );
 }
 
 #[test]
@@ -204,7 +209,7 @@ fn go_back_n_after_a_dropped_request_is_one_finding_and_no_message_is_lost() {
     );
     assert_eq!(
         (report.messages.len(), report.messages[0].bytes, report.messages[0].outcome),
-        (1, 3072, Outcome::Acknowledged)
+        (1, 3072, MessageOutcome::Acknowledged)
     );
     let trace = report.trace();
     assert!(
@@ -237,7 +242,7 @@ fn read_response_psn_gap_is_reported_once_and_its_retry_is_clean() {
     frames.splice(10..10, forwarded(again));
     let report = analyse(&frames);
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
-    assert_eq!(report.messages[1].outcome, Outcome::Responded);
+    assert_eq!(report.messages[1].outcome, MessageOutcome::Responded);
 }
 
 #[test]
@@ -267,7 +272,7 @@ fn retry_that_does_not_begin_anew_is_out_of_sequence_whether_a_response_was_lost
             let found: Vec<Rule> = report.findings.iter().map(|finding| finding.rule).collect();
             let expected: Vec<Rule> = [Rule::ReadResponsePsnGap].into_iter().chain(at).collect();
             assert_eq!(found, expected);
-            assert_eq!(report.messages[1].outcome, Outcome::Responded);
+            assert_eq!(report.messages[1].outcome, MessageOutcome::Responded);
         }
     }
 }
@@ -649,7 +654,10 @@ fn read_whose_length_the_snap_length_cut_has_the_bytes_of_its_responses() {
     }
     let report = analysis.finish();
     let message = &report.messages[0];
-    assert_eq!((message.kind, message.bytes, message.outcome), (MessageKind::Read, 2048, Outcome::Responded));
+    assert_eq!(
+        (message.kind, message.bytes, message.outcome),
+        (MessageKind::Read, 2048, MessageOutcome::Responded)
+    );
     assert!(
         report.findings.is_empty() && report.trace().contains("node1+0..1     2048"),
         "{}",

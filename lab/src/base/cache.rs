@@ -132,13 +132,13 @@ impl Cache {
     /// # Errors
     ///
     /// The directory cannot be listed.
-    pub fn entries(&self) -> Result<Vec<Entry>> {
+    pub fn entries(&self) -> Result<Vec<CacheEntry>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.root).at("failed to list", &self.root)? {
             let path = entry.at("failed to list", &self.root)?.path();
             if path.extension().is_none_or(|extension| extension != "lock") {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                entries.push(Entry { name, size_bytes: size_on_disk(&path) });
+                entries.push(CacheEntry { name, size_bytes: size_on_disk(&path) });
             }
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -159,7 +159,7 @@ impl Cache {
                 && (MAKERS.contains(&name.as_ref()) || name.starts_with(TOOLS))
         };
         let _locks: Vec<Result<Lock>> = locks.filter(makes).map(|path| lock_file(&path)).collect();
-        for Entry { name, .. } in self.entries()? {
+        for CacheEntry { name, .. } in self.entries()? {
             let path = self.path(&name);
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.at("failed to remove", &path)?;
@@ -182,7 +182,7 @@ impl Cache {
 
 /// One thing in the cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub struct CacheEntry {
     /// Its name.
     pub name: String,
     /// Size on disk, in bytes; files may be sparse.

@@ -10,7 +10,7 @@ use crate::base::error::{IoContext as _, Result};
 use crate::base::progress::say;
 
 /// How a kind of directory is checked and made.
-pub struct Kind<'a> {
+pub struct KeptKind<'a> {
     /// The lock that is held while one is made.
     pub lock: &'a str,
     /// Disk space that making one takes at its largest, in MiB.
@@ -26,7 +26,7 @@ pub struct Kind<'a> {
 /// # Errors
 ///
 /// It cannot be made, or the cache cannot be written.
-pub fn ensure(cache: &Cache, name: &str, kind: &Kind<'_>) -> Result<PathBuf> {
+pub fn ensure(cache: &Cache, name: &str, kind: &KeptKind<'_>) -> Result<PathBuf> {
     let directory = cache.path(name);
     if directory.exists() && (kind.check)(&directory).is_ok() {
         used(&directory);

@@ -43,7 +43,7 @@ struct Checked(BTreeMap<String, String>);
 
 /// Failure of a check.
 #[derive(Debug)]
-pub enum Broken {
+pub enum SealError {
     /// A file is not what it was, or has gone: which and how.
     Damaged(String),
     /// The check itself failed, for a reason of this computer's.
@@ -70,7 +70,7 @@ pub fn seal(directory: &Path, names: &[&str]) -> Result<()> {
 /// # Errors
 ///
 /// One is not, or there is no telling.
-pub fn check(directory: &Path, names: &[&str]) -> Result<(), Broken> {
+pub fn check(directory: &Path, names: &[&str]) -> Result<(), SealError> {
     let manifest = manifest(directory, names)?;
     let path = directory.join(CHECKED);
     let mut checked: Checked = read_record(&path).ok().flatten().unwrap_or_default();
@@ -84,7 +84,7 @@ pub fn check(directory: &Path, names: &[&str]) -> Result<(), Broken> {
         }
         let sum = sum_of_content(&file).map_err(|error| broken(name, &file, error))?;
         if sum != manifest.sums[*name] {
-            return Err(Broken::Damaged(format!("{name} has another checksum")));
+            return Err(SealError::Damaged(format!("{name} has another checksum")));
         }
         checked.0.insert((*name).to_owned(), look);
         is_news = true;
@@ -96,24 +96,24 @@ pub fn check(directory: &Path, names: &[&str]) -> Result<(), Broken> {
     Ok(())
 }
 
-fn manifest(directory: &Path, names: &[&str]) -> Result<SealedSums, Broken> {
+fn manifest(directory: &Path, names: &[&str]) -> Result<SealedSums, SealError> {
     let path = directory.join(MANIFEST);
     let text = fs::read(&path).map_err(|error| broken(MANIFEST, &path, error))?;
     let manifest: Option<SealedSums> = serde_json::from_slice(&text).ok();
     manifest
         .filter(|manifest| manifest.seal == seal_of(&manifest.sums))
         .filter(|manifest| names.iter().all(|name| manifest.sums.contains_key(*name)))
-        .ok_or_else(|| Broken::Damaged(format!("{MANIFEST} is not as it was written")))
+        .ok_or_else(|| SealError::Damaged(format!("{MANIFEST} is not as it was written")))
 }
 
 /// Whose fault an I/O error is: that of a file which is gone or unreadable, or this computer's.
-fn broken(name: &str, path: &Path, error: io::Error) -> Broken {
+fn broken(name: &str, path: &Path, error: io::Error) -> SealError {
     match error.kind() {
-        io::ErrorKind::NotFound => Broken::Damaged(format!("{name} is missing")),
+        io::ErrorKind::NotFound => SealError::Damaged(format!("{name} is missing")),
         io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
-            Broken::Damaged(format!("{name} is no file"))
+            SealError::Damaged(format!("{name} is no file"))
         }
-        _ => Broken::Host(
+        _ => SealError::Host(
             Err::<(), _>(error).at("failed to check", path).err().unwrap_or_else(|| Error::setup(name)),
         ),
     }
@@ -184,7 +184,7 @@ mod tests {
 
     fn damage(directory: &Path) -> String {
         match check(directory, &NAMES) {
-            Err(Broken::Damaged(what)) => what,
+            Err(SealError::Damaged(what)) => what,
             other => panic!("{other:?}"),
         }
     }

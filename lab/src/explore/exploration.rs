@@ -19,12 +19,12 @@ use crate::explore::table;
 use crate::judge;
 use crate::judge::snapshot::Accepted;
 use crate::judge::verdict::Verdict;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::run::setup::Setup;
 use crate::run::{Case, run};
 use crate::scenario::counters::{Count, CountInWords, Counters};
 use crate::scenario::{Scenario, Trace};
-use crate::trial::artifacts;
+use crate::trial::artifacts::{self, Artifacts};
 
 /// What is to be explored, and how far it came: a line of JSON for the plan, then one for each run.
 pub const FILE: &str = "explore.jsonl";
@@ -253,7 +253,7 @@ impl Exploration {
             faults: placement.faults.clone(),
             ..self.plan.scenario.clone()
         };
-        let artifacts = free(&self.directory, &name);
+        let artifacts = Artifacts::at(self.directory.clone()).scenario(&name);
         let (evidence, verdict) = attempt(setup, &scenario, &artifacts)?;
         let wire = AlteredWire::read(&evidence, &artifacts);
         artifacts::keep(&verdict, &artifacts)?;
@@ -271,13 +271,6 @@ impl Exploration {
         toml::to_string(&scenario)
             .map_err(|source| Error::setup("failed to write the scenario").source(source))
     }
-}
-
-/// A directory that no earlier run has.
-fn free(directory: &Path, name: &str) -> PathBuf {
-    let others = (2..).map(|number| format!("{name}-{number}"));
-    let mut names = std::iter::once(name.to_owned()).chain(others).map(|name| directory.join(name));
-    names.find(|path| !path.exists()).unwrap_or_default()
 }
 
 /// Progress, in a few words.
@@ -305,7 +298,7 @@ fn undemanding(scenario: &Scenario) -> Scenario {
 }
 
 /// One run, judged without a trace to be held to.
-fn attempt(setup: &Setup, scenario: &Scenario, artifacts: &Path) -> Result<(Evidence, Verdict)> {
+fn attempt(setup: &Setup, scenario: &Scenario, artifacts: &Path) -> Result<(RunEvidence, Verdict)> {
     let _slot = setup.slot()?;
     let case = Case { scenario, programs: &setup.programs, snapshot: None, replay: "", accept: "" };
     let evidence = run(&setup.provider, &case, artifacts)?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::explore::placement::{Demand, Placement};
 use crate::judge::diagnosis::rxe;
 use crate::judge::verdict::{Failure, Reason, Verdict};
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::scenario::fault::Fault;
 use crate::wire::capture::CAPTURE;
 
@@ -116,7 +116,7 @@ pub struct Tried {
 pub fn judge(
     placement: &Placement,
     baseline: Baseline,
-    evidence: &Evidence,
+    evidence: &RunEvidence,
     seen: Option<&AlteredWire>,
     verdict: &Verdict,
 ) -> Tried {
@@ -217,7 +217,7 @@ pub struct AlteredWire {
 
 impl AlteredWire {
     /// Reads the capture of a run; `None` where it cannot be read, which its verdict says.
-    pub fn read(evidence: &Evidence, artifacts: &Path) -> Option<AlteredWire> {
+    pub fn read(evidence: &RunEvidence, artifacts: &Path) -> Option<AlteredWire> {
         let report = evidence.decode(artifacts).ok()?;
         let mut reader = Reader::new(File::open(artifacts.join(CAPTURE)).ok()?).ok()?;
         let mut altered = HashSet::new();
@@ -240,7 +240,7 @@ mod tests {
     fn outcome(fault: &str, hits: u64, failed: &[Reason]) -> Outcome {
         let fault: Fault = fault.parse().unwrap();
         let placement = Placement { faults: vec![fault.clone()], packets: vec![1], stands_for: 1 };
-        let mut evidence = Evidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+        let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
         evidence.scenario.faults = vec![fault];
         evidence.met = Some(Met { hits: vec![hits], ..Met::default() });
         let failures = failed.iter().map(|&reason| Failure { reason, text: "why".to_owned() }).collect();

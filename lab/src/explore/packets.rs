@@ -6,13 +6,13 @@ use std::path::Path;
 use roce::wire::Operation;
 
 use crate::base::error::Result;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::scenario::fault::Matcher;
-use crate::scenario::fault::action::{Action, Field};
-use crate::scenario::fault::matcher::{Kind, Receiver};
+use crate::scenario::fault::action::{Action, PacketField};
+use crate::scenario::fault::matcher::{PacketKind, Receiver};
 use crate::wire::alter::alter;
 use crate::wire::capture::{CAPTURE, open, unreadable};
-use crate::wire::tracker::{Seen, Tracker};
+use crate::wire::tracker::{FaultTracker, TrackedPacket};
 
 /// A packet of the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +20,7 @@ pub struct Target {
     /// Number in the capture, from 1.
     pub number: u64,
     /// The opcode, or the message of connection management.
-    pub kind: Kind,
+    pub kind: PacketKind,
     /// The receiver.
     pub to: Receiver,
     /// Distance of its PSN from its requester's first, where that names it.
@@ -30,7 +30,7 @@ pub struct Target {
     /// Bytes of its frame.
     pub bytes: usize,
     /// Fields that can be changed.
-    pub fields: Vec<Field>,
+    pub fields: Vec<PacketField>,
     /// How many packets of the run it stands for: itself, and those of its class behind it.
     pub stands_for: u64,
 }
@@ -54,11 +54,11 @@ impl Target {
 /// # Errors
 ///
 /// The capture cannot be read.
-pub fn packets(evidence: &Evidence, artifacts: &Path) -> Result<Vec<Target>> {
+pub fn packets(evidence: &RunEvidence, artifacts: &Path) -> Result<Vec<Target>> {
     let path = artifacts.join(CAPTURE);
     let mut reader = open(&path)?;
-    let mut tracker = Tracker::default();
-    let mut counts: HashMap<(Kind, Receiver), u32> = HashMap::new();
+    let mut tracker = FaultTracker::default();
+    let mut counts: HashMap<(PacketKind, Receiver), u32> = HashMap::new();
     let mut all = Vec::new();
     while let Some(record) = reader.next().map_err(|source| unreadable(&path, source))? {
         let frame = record.frame();
@@ -71,11 +71,12 @@ pub fn packets(evidence: &Evidence, artifacts: &Path) -> Result<Vec<Target>> {
     Ok(classes(all))
 }
 
-fn target(number: u64, seen: &Seen, count: u32, frame: &[u8]) -> Target {
+fn target(number: u64, seen: &TrackedPacket, count: u32, frame: &[u8]) -> Target {
     // Which packets are acknowledged by one of their own is the responder's choice, and differs between runs.
-    let is_answer = matches!(seen.kind, Kind::Opcode(opcode) if opcode.operation() == Operation::Acknowledge);
+    let is_answer =
+        matches!(seen.kind, PacketKind::Opcode(opcode) if opcode.operation() == Operation::Acknowledge);
     let psn = seen.psn().filter(|_| !is_answer);
-    let can_change = |field: &Field| {
+    let can_change = |field: &PacketField| {
         alter(Action::Corrupt { field: *field, value: None, is_resealed: false }, frame).is_some()
     };
     Target {
@@ -85,7 +86,7 @@ fn target(number: u64, seen: &Seen, count: u32, frame: &[u8]) -> Target {
         psn,
         nth: psn.is_none().then_some(count),
         bytes: frame.len(),
-        fields: Field::ALL.into_iter().filter(can_change).collect(),
+        fields: PacketField::ALL.into_iter().filter(can_change).collect(),
         stands_for: 1,
     }
 }

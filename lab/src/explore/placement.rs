@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::explore::packets::Target;
-use crate::scenario::fault::action::{Action, Field};
-use crate::scenario::fault::matcher::Kind;
+use crate::scenario::fault::action::{Action, PacketField};
+use crate::scenario::fault::matcher::PacketKind;
 use crate::scenario::fault::{Fault, Matcher};
 
 /// A short delay in milliseconds: later than what follows, sooner than a requester's patience ends.
@@ -43,7 +43,9 @@ impl Demand {
             // The ICRC still fits: the receiver takes the change for what was sent.
             Action::Corrupt { field, is_resealed: true, .. } => match field {
                 // Dropped in silence as another's (C9-42, C10-130), or as out of sequence, and sent again.
-                Field::DestinationQpn | Field::PKey if !is_connecting(&fault.matcher) => Demand::Recovers,
+                PacketField::DestinationQpn | PacketField::PKey if !is_connecting(&fault.matcher) => {
+                    Demand::Recovers
+                }
                 _ => Demand::Ends,
             },
             Action::Cut { packets: None } => Demand::Ends,
@@ -53,7 +55,7 @@ impl Demand {
 }
 
 fn is_connecting(matcher: &Matcher) -> bool {
-    matches!(matcher.kind, Some(Kind::Cm(_)))
+    matches!(matcher.kind, Some(PacketKind::Cm(_)))
 }
 
 impl Placement {
@@ -131,8 +133,8 @@ fn actions(target: &Target) -> Vec<Action> {
         Action::MarkEcn,
     ];
     for field in &target.fields {
-        let is_icrc = *field == Field::Icrc;
-        if is_icrc || *field == Field::Payload {
+        let is_icrc = *field == PacketField::Icrc;
+        if is_icrc || *field == PacketField::Payload {
             actions.push(Action::Corrupt { field: *field, value: None, is_resealed: false });
         }
         if !is_icrc {
@@ -154,7 +156,12 @@ mod tests {
             psn: Some(0),
             nth: None,
             bytes: 80,
-            fields: vec![Field::Payload, Field::Icrc, Field::Rkey, Field::DestinationQpn],
+            fields: vec![
+                PacketField::Payload,
+                PacketField::Icrc,
+                PacketField::Rkey,
+                PacketField::DestinationQpn,
+            ],
             stands_for: 1,
         }
     }
@@ -172,9 +179,9 @@ mod tests {
         let of = |field, is_resealed| {
             Placement::one(&target(4), Action::Corrupt { field, value: None, is_resealed }).demand()
         };
-        assert_eq!(of(Field::Payload, false), Demand::Recovers);
-        assert_eq!(of(Field::Payload, true), Demand::Ends);
-        assert_eq!(of(Field::DestinationQpn, true), Demand::Recovers);
+        assert_eq!(of(PacketField::Payload, false), Demand::Recovers);
+        assert_eq!(of(PacketField::Payload, true), Demand::Ends);
+        assert_eq!(of(PacketField::DestinationQpn, true), Demand::Recovers);
         assert_eq!(Placement::one(&target(4), Action::Drop).demand(), Demand::Recovers);
     }
 
@@ -182,7 +189,7 @@ mod tests {
     fn pair_is_of_two_packets_and_as_weak_as_its_weaker_fault() {
         let drop = Placement::one(&target(4), Action::Drop);
         assert_eq!(drop.with(&Placement::one(&target(4), Action::Duplicate)), None);
-        let deceive = Action::Corrupt { field: Field::Rkey, value: None, is_resealed: true };
+        let deceive = Action::Corrupt { field: PacketField::Rkey, value: None, is_resealed: true };
         let both = Placement::one(&target(5), deceive).with(&drop).unwrap();
         assert_eq!((both.packets.clone(), both.demand()), (vec![4, 5], Demand::Ends));
         assert_eq!(both.without(1), Placement { stands_for: 1, ..drop });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use roce_page::{Entry, Index, State};
+use roce_page::{Index, IndexRow, RunState};
 
 use crate::explore::outcome::{Outcome, Tried};
 use crate::scenario::fault::Fault;
@@ -42,12 +42,12 @@ pub fn text(name: &str, tried: &[Tried]) -> String {
 
 /// Renders the page, for `index.html` in the exploration's directory.
 pub fn page(name: &str, directory: &Path, tried: &[Tried]) -> String {
-    let entry = |tried: &Tried| Entry {
+    let entry = |tried: &Tried| IndexRow {
         name: tried.placement.to_string(),
         state: match tried.outcome {
-            Outcome::Surprise | Outcome::Undetected => State::Failed,
-            Outcome::NotMet => State::NotRun,
-            Outcome::Failed | Outcome::Recovered | Outcome::Unharmed => State::Passed,
+            Outcome::Surprise | Outcome::Undetected => RunState::Failed,
+            Outcome::NotMet => RunState::NotRun,
+            Outcome::Failed | Outcome::Recovered | Outcome::Unharmed => RunState::Passed,
         },
         headline: format!("{}{} {}", tried.outcome, cost(tried), tried.why).trim_end().to_owned(),
         packets: tried.packets,

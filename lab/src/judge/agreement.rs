@@ -11,15 +11,15 @@ use std::fmt;
 use std::net::IpAddr;
 
 use roce::wire::NakCode;
-use roce::{Message, MessageKind, Outcome};
+use roce::{Message, MessageKind, MessageOutcome};
 use serde::Deserialize;
 
 use crate::base::role::Role;
 
 /// A work completion as a program tells it.
 #[derive(Debug, Clone, Deserialize)]
-struct Completion {
-    side: Side,
+struct ReportedCompletion {
+    side: WorkSide,
     opcode: String,
     posted: Option<String>,
     status: String,
@@ -30,14 +30,14 @@ struct Completion {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Side {
+enum WorkSide {
     Requester,
     Responder,
 }
 
 /// What a completion and a message have in common.
 #[derive(Debug)]
-struct Work {
+struct WorkFacts {
     kind: String,
     /// As the program is told: SUCCESS, or why the responder refused it; then it has no length.
     status: String,
@@ -47,7 +47,7 @@ struct Work {
     is_cut_short: bool,
 }
 
-impl Work {
+impl WorkFacts {
     /// Whether the wire shows what a program was told.
     fn is_shown_by(&self, seen: &Self) -> bool {
         let is_same = self.kind == seen.kind || seen.is_cut_short && self.kind.starts_with(&seen.kind);
@@ -55,7 +55,7 @@ impl Work {
     }
 }
 
-impl fmt::Display for Work {
+impl fmt::Display for WorkFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.status != SUCCESS {
             return write!(f, "{} with {}", self.kind, self.status);
@@ -93,7 +93,7 @@ pub fn disagreements(
     for (&role, text) in stdout {
         let completions = completions(text);
         total += completions.len();
-        for side in [Side::Requester, Side::Responder] {
+        for side in [WorkSide::Requester, WorkSide::Responder] {
             found.extend(compare(role, side, &completions, messages, owner));
         }
     }
@@ -110,22 +110,22 @@ fn is_result(line: &str) -> bool {
 }
 
 /// The completions in a program's standard output.
-fn completions(stdout: &str) -> Vec<Completion> {
+fn completions(stdout: &str) -> Vec<ReportedCompletion> {
     #[derive(Deserialize)]
     struct Line {
-        completion: Completion,
+        completion: ReportedCompletion,
     }
     stdout.lines().filter_map(|line| Some(serde_json::from_str::<Line>(line).ok()?.completion)).collect()
 }
 
 fn compare(
     role: Role,
-    side: Side,
-    completions: &[Completion],
+    side: WorkSide,
+    completions: &[ReportedCompletion],
     messages: &[Message],
     owner: &dyn Fn(IpAddr) -> Option<Role>,
 ) -> Vec<String> {
-    let mut pairs: BTreeMap<Option<u32>, (Vec<Work>, Vec<Work>)> = BTreeMap::new();
+    let mut pairs: BTreeMap<Option<u32>, (Vec<WorkFacts>, Vec<WorkFacts>)> = BTreeMap::new();
     for completion in
         completions.iter().filter(|done| done.side == side && has_ended_on_the_wire(&done.status))
     {
@@ -134,11 +134,11 @@ fn compare(
     for message in messages {
         let Some(status) = status_of(message, side) else { continue };
         let (node, qpn) = match side {
-            Side::Requester => (message.requester, message.requester_qpn),
-            Side::Responder if consumes_a_receive(message.kind) => {
+            WorkSide::Requester => (message.requester, message.requester_qpn),
+            WorkSide::Responder if consumes_a_receive(message.kind) => {
                 (message.responder, Some(message.responder_qpn))
             }
-            Side::Responder => continue,
+            WorkSide::Responder => continue,
         };
         if owner(node) == Some(role) {
             pairs.entry(qpn).or_default().1.push(seen(message, side, status));
@@ -150,7 +150,7 @@ fn compare(
         for index in 0..told.len().max(seen.len()) {
             let (told, seen) = (told.get(index), seen.get(index));
             if !told.zip(seen).is_some_and(|(told, seen)| told.is_shown_by(seen)) {
-                let text = |work: Option<&Work>| work.map_or("nothing".to_owned(), Work::to_string);
+                let text = |work: Option<&WorkFacts>| work.map_or("nothing".to_owned(), WorkFacts::to_string);
                 found.push(format!(
                     "{role}, {qp}, completion {}: the program was told {}, the wire shows {}",
                     index + 1,
@@ -163,10 +163,10 @@ fn compare(
     found
 }
 
-fn told(completion: &Completion) -> Work {
+fn told(completion: &ReportedCompletion) -> WorkFacts {
     // The requester's completion does not tell a WRITE with immediate from a WRITE; what was posted does.
     let kind = completion.posted.as_ref().unwrap_or(&completion.opcode);
-    Work {
+    WorkFacts {
         kind: kind.clone(),
         status: completion.status.clone(),
         bytes: completion.length_bytes,
@@ -175,30 +175,36 @@ fn told(completion: &Completion) -> Work {
     }
 }
 
-fn seen(message: &Message, side: Side, status: &str) -> Work {
+fn seen(message: &Message, side: WorkSide, status: &str) -> WorkFacts {
     let kind = match (side, message.kind) {
-        (Side::Responder, MessageKind::WriteWithImmediate) => "RECV_RDMA_WITH_IMM",
-        (Side::Responder, _) => "RECV",
-        (Side::Requester, MessageKind::Write) => "RDMA_WRITE",
-        (Side::Requester, MessageKind::WriteWithImmediate) => "RDMA_WRITE_WITH_IMM",
-        (Side::Requester, MessageKind::Read) => "RDMA_READ",
-        (Side::Requester, MessageKind::Send) => "SEND",
-        (Side::Requester, MessageKind::SendWithImmediate) => "SEND_WITH_IMM",
-        (Side::Requester, MessageKind::CmpSwap) => "ATOMIC_CMP_AND_SWP",
-        (Side::Requester, MessageKind::FetchAdd) => "ATOMIC_FETCH_AND_ADD",
-        (Side::Requester, other) => &other.to_string(),
+        (WorkSide::Responder, MessageKind::WriteWithImmediate) => "RECV_RDMA_WITH_IMM",
+        (WorkSide::Responder, _) => "RECV",
+        (WorkSide::Requester, MessageKind::Write) => "RDMA_WRITE",
+        (WorkSide::Requester, MessageKind::WriteWithImmediate) => "RDMA_WRITE_WITH_IMM",
+        (WorkSide::Requester, MessageKind::Read) => "RDMA_READ",
+        (WorkSide::Requester, MessageKind::Send) => "SEND",
+        (WorkSide::Requester, MessageKind::SendWithImmediate) => "SEND_WITH_IMM",
+        (WorkSide::Requester, MessageKind::CmpSwap) => "ATOMIC_CMP_AND_SWP",
+        (WorkSide::Requester, MessageKind::FetchAdd) => "ATOMIC_FETCH_AND_ADD",
+        (WorkSide::Requester, other) => &other.to_string(),
     };
     let (bytes, imm) = if status == SUCCESS { (message.bytes, message.immediate) } else { (0, None) };
-    Work { kind: kind.to_owned(), status: status.to_owned(), bytes, imm, is_cut_short: !message.is_whole }
+    WorkFacts {
+        kind: kind.to_owned(),
+        status: status.to_owned(),
+        bytes,
+        imm,
+        is_cut_short: !message.is_whole,
+    }
 }
 
 /// How the message ended for one side; `None` if it did not, or if that side is not told.
-fn status_of(message: &Message, side: Side) -> Option<&'static str> {
+fn status_of(message: &Message, side: WorkSide) -> Option<&'static str> {
     match message.outcome {
-        Outcome::Acknowledged | Outcome::Responded => Some(SUCCESS),
-        Outcome::Refused(code) if side == Side::Requester => refused_with(code),
-        Outcome::Refused(_) | Outcome::Sent | Outcome::Incomplete => None,
-        Outcome::NotReady | Outcome::Unanswered => None,
+        MessageOutcome::Acknowledged | MessageOutcome::Responded => Some(SUCCESS),
+        MessageOutcome::Refused(code) if side == WorkSide::Requester => refused_with(code),
+        MessageOutcome::Refused(_) | MessageOutcome::Sent | MessageOutcome::Incomplete => None,
+        MessageOutcome::NotReady | MessageOutcome::Unanswered => None,
     }
 }
 
@@ -236,7 +242,7 @@ mod tests {
             requester_qpn: Some(18),
             responder: [198, 51, 100, 1].into(),
             responder_qpn: 19,
-            connection: Some(0),
+            connection: None,
             bytes: 22,
             immediate,
             va: None,
@@ -248,7 +254,7 @@ mod tests {
             is_whole: true,
             sent_ns: 0,
             ended_ns: None,
-            outcome: Outcome::Acknowledged,
+            outcome: MessageOutcome::Acknowledged,
         }
     }
 
@@ -289,15 +295,15 @@ mod tests {
         let stdout = [(Role::Server, ""), (Role::Client, client)].into();
         let mut message = message(MessageKind::Write, None);
         let judge = |message: &Message| disagreements(&stdout, std::slice::from_ref(message), &addresses());
-        message.outcome = Outcome::Refused(NakCode::RemoteAccessError);
+        message.outcome = MessageOutcome::Refused(NakCode::RemoteAccessError);
         assert_eq!(judge(&message), Vec::<String>::new());
-        message.outcome = Outcome::Refused(NakCode::InvalidRequest);
+        message.outcome = MessageOutcome::Refused(NakCode::InvalidRequest);
         assert_eq!(
             judge(&message),
             ["client, qp 18, completion 1: the program was told RDMA_WRITE with REM_ACCESS_ERR, \
               the wire shows RDMA_WRITE with REM_INV_REQ_ERR"]
         );
-        message.outcome = Outcome::Sent;
+        message.outcome = MessageOutcome::Sent;
         assert_eq!(judge(&message).len(), 1);
     }
 
@@ -306,7 +312,7 @@ mod tests {
         let client = r#"{"completion":{"side":"requester","opcode":"RDMA_WRITE","status":"REM_ACCESS_ERR","wr_id":1,"qp_num":18,"peer_qp_num":19,"posted":"RDMA_WRITE_WITH_IMM","length_bytes":0,"imm":null,"vendor_err":0}}"#;
         let stdout = [(Role::Server, ""), (Role::Client, client)].into();
         let found = |kind, is_whole| {
-            let outcome = Outcome::Refused(NakCode::RemoteAccessError);
+            let outcome = MessageOutcome::Refused(NakCode::RemoteAccessError);
             disagreements(&stdout, &[Message { outcome, is_whole, ..message(kind, None) }], &addresses())
                 .len()
         };
@@ -324,7 +330,7 @@ mod tests {
                 r#"{{"completion":{{"side":"requester","opcode":"{opcode}","status":"SUCCESS","wr_id":1,"qp_num":18,"peer_qp_num":19,"posted":"{posted}","length_bytes":8,"imm":null,"vendor_err":0}}}}"#
             );
             let stdout = [(Role::Server, ""), (Role::Client, client.as_str())].into();
-            let message = Message { bytes: 8, outcome: Outcome::Responded, ..message(kind, None) };
+            let message = Message { bytes: 8, outcome: MessageOutcome::Responded, ..message(kind, None) };
             assert_eq!(disagreements(&stdout, &[message], &addresses()), Vec::<String>::new());
         }
     }

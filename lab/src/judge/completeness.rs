@@ -15,7 +15,7 @@ use roce::Report;
 
 use crate::base::error::Result;
 use crate::base::role::Role;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::scenario::fault::netem::{self, Counted};
 use crate::wire::capture::{CAPTURE, each_packet};
 use crate::wire::whole;
@@ -87,7 +87,7 @@ impl Completeness {
 /// # Errors
 ///
 /// The capture cannot be read again.
-pub fn check(evidence: &Evidence, report: &Report, artifacts: &Path) -> Result<Completeness> {
+pub fn check(evidence: &RunEvidence, report: &Report, artifacts: &Path) -> Result<Completeness> {
     let capture = &artifacts.join(CAPTURE);
     let mut found =
         Completeness { queue_pairs: discarded::queue_pairs(report, evidence), ..Completeness::default() };
@@ -206,7 +206,7 @@ mod tests {
     }
 
     /// The same, of evidence that differs by `change`.
-    fn found_with(received: u64, client_exit: i32, change: impl Fn(&mut Evidence)) -> Completeness {
+    fn found_with(received: u64, client_exit: i32, change: impl Fn(&mut RunEvidence)) -> Completeness {
         let artifacts = tempfile::tempdir().unwrap();
         let report = refused(artifacts.path());
         let text = format!(
@@ -214,7 +214,7 @@ mod tests {
         );
         let file = artifacts.path().join("x.toml");
         std::fs::write(&file, text).unwrap();
-        let mut evidence = Evidence::new(&Scenario::read(&file).unwrap());
+        let mut evidence = RunEvidence::new(&Scenario::read(&file).unwrap());
         let pair = Pair::new(1);
         evidence.addresses =
             [(Role::Server, pair.passive.address), (Role::Client, pair.active.address)].into();
@@ -317,7 +317,7 @@ mod tests {
         frames.remove(at);
         let report = report(artifacts.path(), &frames);
         let scenario = Scenario::new("s", "a".to_owned(), "b".to_owned());
-        let mut evidence = Evidence::new(&scenario);
+        let mut evidence = RunEvidence::new(&scenario);
         evidence.addresses =
             [(Role::Server, pair.passive.address), (Role::Client, pair.active.address)].into();
         for role in Role::BOTH {

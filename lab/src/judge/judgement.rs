@@ -16,7 +16,7 @@ use crate::judge::agreement;
 use crate::judge::completeness::{self, Completeness};
 use crate::judge::snapshot::{self, Accepted};
 use crate::judge::verdict::{Failure, Reason, Verdict};
-use crate::run::evidence::{Evidence, Failed, FailedKind, NodeEvidence};
+use crate::run::evidence::{Failed, FailedKind, NodeEvidence, RunEvidence};
 use crate::run::kernel_log;
 use crate::scenario::Trace;
 use crate::scenario::counters::{self, Count};
@@ -35,7 +35,7 @@ the RDMA device, where libpcap has RDMA support (mlx5 cards): [capture] interfac
 the interface, once the driver's sniffer is on: ethtool --set-priv-flags INTERFACE sniffer on (MLNX_OFED)";
 
 /// Judges what is kept in `artifacts`, and compares the trace with the accepted one.
-pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verdict {
+pub fn judge(evidence: &RunEvidence, artifacts: &Path, accepted: &Accepted) -> Verdict {
     let scenario = &evidence.scenario;
     let mut checks = Checks::default();
     if let Some(failed) = &evidence.failure {
@@ -131,7 +131,7 @@ pub fn judge(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Verd
 }
 
 /// Whether the capture holds everything that was sent; an error on the way is a difference.
-fn whole(evidence: &Evidence, report: &Report, artifacts: &Path) -> Completeness {
+fn whole(evidence: &RunEvidence, report: &Report, artifacts: &Path) -> Completeness {
     completeness::check(evidence, report, artifacts).unwrap_or_else(|error| Completeness {
         differences: vec![error.to_string()],
         ..Completeness::default()
@@ -139,17 +139,16 @@ fn whole(evidence: &Evidence, report: &Report, artifacts: &Path) -> Completeness
 }
 
 /// What a green run has proven beside that its capture is complete, and what it was not asked for.
-fn proven(evidence: &Evidence, report: &Report, accepted: &Accepted) -> String {
+fn proven(evidence: &RunEvidence, report: &Report, accepted: &Accepted) -> String {
     let scenario = &evidence.scenario;
     let exits = Role::BOTH.map(|role| scenario.expected(role).exit);
     let mut parts = match exits {
         [0, 0] => vec!["both programs ended with 0".to_owned()],
         [server, client] => vec![format!("server ended with {server}, client with {client}, as expected")],
     };
-    let answered = report
-        .messages
-        .iter()
-        .filter(|message| matches!(message.outcome, roce::Outcome::Acknowledged | roce::Outcome::Responded));
+    let answered = report.messages.iter().filter(|message| {
+        matches!(message.outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
+    });
     parts.push(format!("messages: {}, answered: {}", report.messages.len(), answered.count()));
     parts.push(match &scenario.expect.findings[..] {
         [] => "no rule broken".to_owned(),
@@ -191,7 +190,7 @@ struct Told {
 
 impl Told {
     fn new(
-        evidence: &Evidence,
+        evidence: &RunEvidence,
         report: Option<&Report>,
         accepted: &Accepted,
         notes: &[Diagnosis],
@@ -219,7 +218,7 @@ impl Told {
 }
 
 /// What the snapshot of a scenario holds.
-fn rendered(evidence: &Evidence, report: &Report) -> String {
+fn rendered(evidence: &RunEvidence, report: &Report) -> String {
     match evidence.scenario.trace {
         Trace::Full => report.trace(),
         Trace::Summary => report.summary(),
@@ -246,7 +245,7 @@ impl Checks {
     }
 
     /// The program ended in time, with the expected exit code and result.
-    fn program(&mut self, evidence: &Evidence, role: Role, node: &NodeEvidence) {
+    fn program(&mut self, evidence: &RunEvidence, role: Role, node: &NodeEvidence) {
         let expected = evidence.scenario.expected(role);
         let command = evidence.scenario.command(role);
         if node.is_timed_out {
@@ -309,7 +308,7 @@ impl Checks {
     }
 
     /// The kernel logged nothing that a healthy one does not.
-    fn kernel_log(&mut self, evidence: &Evidence, role: Role, node: &NodeEvidence) {
+    fn kernel_log(&mut self, evidence: &RunEvidence, role: Role, node: &NodeEvidence) {
         let scenario = &evidence.scenario;
         let mut expected = scenario.expected(role).kernel_log.clone();
         let mut missing = kernel_log::missing(&node.kernel_log, &expected);
@@ -340,7 +339,7 @@ impl Checks {
     }
 
     /// Every fault met the packets that it is about.
-    fn faults(&mut self, evidence: &Evidence) {
+    fn faults(&mut self, evidence: &RunEvidence) {
         let Some(met) = &evidence.met else { return };
         for (index, fault) in evidence.scenario.faults.iter().enumerate() {
             if met.hits.get(index).is_none_or(|hits| *hits == 0) {
@@ -357,7 +356,7 @@ impl Checks {
     /// The capture holds everything that was sent. Gives what proves that. Where a cause is known, it explains a silent wire.
     fn completeness(
         &mut self,
-        evidence: &Evidence,
+        evidence: &RunEvidence,
         report: &Report,
         found: Completeness,
         has_cause: bool,
@@ -388,7 +387,7 @@ impl Checks {
     }
 
     /// The trace is the reviewed one.
-    fn wire(&mut self, evidence: &Evidence, report: &Report, accepted: &Accepted, is_disturbed: bool) {
+    fn wire(&mut self, evidence: &RunEvidence, report: &Report, accepted: &Accepted, is_disturbed: bool) {
         if is_disturbed {
             let count = report.retransmissions.timeout;
             self.fail(
@@ -419,7 +418,7 @@ impl Checks {
     }
 
     /// The wire breaks the expected rules and no other; a note is about the capture, or worth knowing, and held against nobody.
-    fn rules(&mut self, evidence: &Evidence, report: &Report) {
+    fn rules(&mut self, evidence: &RunEvidence, report: &Report) {
         let expected = &evidence.scenario.expect.findings;
         let counts = |finding: &&roce::Finding| {
             finding.severity > Severity::Note
@@ -460,7 +459,7 @@ impl Checks {
     }
 
     /// What the programs were told is what the wire shows.
-    fn agreement(&mut self, evidence: &Evidence, report: &Report) {
+    fn agreement(&mut self, evidence: &RunEvidence, report: &Report) {
         let stdout = evidence
             .nodes
             .iter()
@@ -502,8 +501,8 @@ mod tests {
     const FAILED: &str = "<3>[   16.398298] rxe0: qp#18 make_send_cqe: non-flush error status = 10\n";
 
     /// What a client's kernel log and counters are held against it; there is no capture.
-    fn objections(change: impl FnOnce(&mut Evidence)) -> Vec<String> {
-        let mut evidence = Evidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+    fn objections(change: impl FnOnce(&mut RunEvidence)) -> Vec<String> {
+        let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
         for role in Role::BOTH {
             evidence.node(role).output =
                 Some(Output { code: Some(0), stdout: String::new(), stderr: String::new() });

@@ -11,11 +11,11 @@ use crate::judge::diagnosis::rxe;
 use crate::judge::judgement::judge;
 use crate::judge::snapshot::Accepted;
 use crate::judge::verdict::{Meant, Reason};
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::scenario::counters::{Count, Counters};
 
 /// The expectations that make a run green but for its trace; `None` where there are none, or none is missing.
-pub fn meant(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Option<Meant> {
+pub fn meant(evidence: &RunEvidence, artifacts: &Path, accepted: &Accepted) -> Option<Meant> {
     let mut wanted = evidence.clone();
     let mut meant = Meant::default();
     let report = evidence.decode(artifacts).ok()?;
@@ -39,7 +39,7 @@ pub fn meant(evidence: &Evidence, artifacts: &Path, accepted: &Accepted) -> Opti
 }
 
 /// An exit code that was not the expected one, of a program that ended by itself.
-fn exit(evidence: &Evidence, role: Role, wanted: &mut Evidence, meant: &mut Meant) -> Option<()> {
+fn exit(evidence: &RunEvidence, role: Role, wanted: &mut RunEvidence, meant: &mut Meant) -> Option<()> {
     let node = evidence.nodes.get(&role)?;
     let code = node.output.as_ref()?.code;
     if node.is_timed_out || node.is_stopped {
@@ -59,7 +59,7 @@ fn exit(evidence: &Evidence, role: Role, wanted: &mut Evidence, meant: &mut Mean
 }
 
 /// Rules that were broken and not expected.
-fn findings(evidence: &Evidence, report: &Report, wanted: &mut Evidence, meant: &mut Meant) {
+fn findings(evidence: &RunEvidence, report: &Report, wanted: &mut RunEvidence, meant: &mut Meant) {
     let expected = &mut wanted.scenario.expect.findings;
     let before = expected.len();
     for finding in &report.findings {
@@ -78,7 +78,7 @@ fn findings(evidence: &Evidence, report: &Report, wanted: &mut Evidence, meant: 
 }
 
 /// Counters of trouble that moved on otherwise than expected.
-fn counters(evidence: &Evidence, role: Role, wanted: &mut Evidence, meant: &mut Meant) {
+fn counters(evidence: &RunEvidence, role: Role, wanted: &mut RunEvidence, meant: &mut Meant) {
     let Some(node) = evidence.nodes.get(&role) else { return };
     let expected = match role {
         Role::Server => &mut wanted.scenario.expect.server.counters,

@@ -6,4 +6,4 @@
 pub mod pair;
 pub mod parcel;
 
-pub use pair::{Node, Pair, Plan, Provenance, Provider, Running, SLICE};
+pub use pair::{Node, NodePair, Plan, Provenance, Provider, Running, SLICE};

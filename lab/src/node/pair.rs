@@ -92,11 +92,11 @@ pub trait Provider: Send + Sync {
     /// # Errors
     ///
     /// A machine does not come up, or the plan asks for what this provider cannot; whatever was started is ended.
-    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>>;
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>>;
 }
 
 /// Two nodes that are ready, and the wire between them. Dropped, they are destroyed.
-pub trait Pair {
+pub trait NodePair {
     /// One of the two.
     fn node(&self, role: Role) -> &dyn Node;
 
@@ -126,7 +126,7 @@ pub trait Pair {
     ///
     /// # Errors
     ///
-    /// It does not end within `limit`, or as [`Pair::check_alive`].
+    /// It does not end within `limit`, or as [`NodePair::check_alive`].
     fn wait_for(&self, running: &mut dyn Running, what: &str, limit: Duration) -> Result<Output> {
         let deadline = Instant::now() + limit;
         loop {

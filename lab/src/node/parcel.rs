@@ -47,7 +47,7 @@ pub struct Item {
 
 /// Where a parcel goes on a node.
 #[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
+pub struct Destination<'a> {
     /// The path.
     pub path: &'a str,
     /// Whether it has to be a directory, made if need be; otherwise it may be the new name of the one item.
@@ -140,7 +140,13 @@ impl Parcel {
     /// The script that unpacks the archive on a node, where it is the file `archive`, or comes as standard input; `id` is
     /// no other parcel's. Where it has not the checksum `sum`, nothing is put into place. Prints the directory that has
     /// the items then.
-    pub fn unpack_script(&self, archive: Option<&str>, sum: &str, target: Target<'_>, id: &str) -> String {
+    pub fn unpack_script(
+        &self,
+        archive: Option<&str>,
+        sum: &str,
+        target: Destination<'_>,
+        id: &str,
+    ) -> String {
         let to = shell_word(target.path);
         let is_directory = u8::from(target.is_directory || self.items.len() != 1);
         let first = shell_word(self.items.first().map_or("", |item| item.name.as_str()));
@@ -273,7 +279,7 @@ mod tests {
         let sum = sha256(&parcel.bytes);
         let to = directory.path().join("new/there");
         let unpack = |parcel: &Parcel, path: &Path, is_directory, sum: &str| {
-            let target = Target { path: path.to_str().unwrap(), is_directory };
+            let target = Destination { path: path.to_str().unwrap(), is_directory };
             sh(&parcel.unpack_script(None, sum, target, "1"), &parcel.bytes)
         };
         // Twice: what is there is replaced, a program that runs too.

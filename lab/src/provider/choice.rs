@@ -12,7 +12,7 @@ use crate::guest::image::Release;
 use crate::guest::image::recipe::Recipe;
 use crate::guest::programs::samples::Samples;
 use crate::host;
-use crate::node::{Pair, Plan, Provenance, Provider};
+use crate::node::{NodePair, Plan, Provenance, Provider};
 use crate::provider::multipass::instance::Shape;
 use crate::provider::remote::make::Maker;
 use crate::provider::ssh::hosts::{self, Hosts};
@@ -57,7 +57,7 @@ pub enum Choice {
 
 /// A source of machines, whichever was chosen.
 #[derive(Debug)]
-pub enum Source {
+pub enum MachineSource {
     /// See [`Choice::Qemu`].
     Qemu(Box<Qemu>),
     /// See [`Choice::Multipass`].
@@ -222,43 +222,43 @@ impl Choice {
     /// # Errors
     ///
     /// As [`Qemu::new`] and [`Ssh::new`].
-    pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<Source> {
+    pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<MachineSource> {
         Ok(match self {
             Choice::Qemu { accel, guest, packages, seed } => {
                 let recipe = Recipe::lab(guest).with(packages);
-                Source::Qemu(Box::new(Qemu::of(&recipe, cache.clone(), *accel, guard_program, *seed)?))
+                MachineSource::Qemu(Box::new(Qemu::of(&recipe, cache.clone(), *accel, guard_program, *seed)?))
             }
             Choice::Multipass { shape, build } => {
                 let maker = Maker::new(samples, *build);
-                Source::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
+                MachineSource::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
             }
             Choice::Ssh { hosts, build } => {
-                Source::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(samples, *build))?))
+                MachineSource::Ssh(Box::new(Ssh::new(cache.clone(), hosts, Maker::new(samples, *build))?))
             }
         })
     }
 }
 
-impl Source {
+impl MachineSource {
     /// Description of the machines.
     pub fn description(&self) -> String {
         match self {
-            Source::Qemu(qemu) => format!("qemu, {}, {}", qemu.origin(), qemu.decision()),
-            Source::Multipass(multipass) => multipass.description(),
-            Source::Ssh(ssh) => ssh.description(),
+            MachineSource::Qemu(qemu) => format!("qemu, {}, {}", qemu.origin(), qemu.decision()),
+            MachineSource::Multipass(multipass) => multipass.description(),
+            MachineSource::Ssh(ssh) => ssh.description(),
         }
     }
 
     fn provider(&self) -> &dyn Provider {
         match self {
-            Source::Qemu(qemu) => qemu.as_ref(),
-            Source::Multipass(multipass) => multipass.as_ref(),
-            Source::Ssh(ssh) => ssh.as_ref(),
+            MachineSource::Qemu(qemu) => qemu.as_ref(),
+            MachineSource::Multipass(multipass) => multipass.as_ref(),
+            MachineSource::Ssh(ssh) => ssh.as_ref(),
         }
     }
 }
 
-impl Provider for Source {
+impl Provider for MachineSource {
     fn name(&self) -> &'static str {
         self.provider().name()
     }
@@ -279,7 +279,7 @@ impl Provider for Source {
         self.provider().contents()
     }
 
-    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         self.provider().bring_up(plan)
     }
 }

@@ -7,7 +7,7 @@ pub mod remote;
 pub mod resident;
 pub mod ssh;
 
-pub use choice::{Choice, Source};
+pub use choice::{Choice, MachineSource};
 pub use multipass::Multipass;
 pub use qemu::Qemu;
 pub use ssh::Ssh;

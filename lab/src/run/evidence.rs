@@ -70,7 +70,7 @@ impl NodeEvidence {
 
 /// Evidence of a whole run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct RunEvidence {
     /// The scenario.
     pub scenario: Scenario,
     /// The file of the trace that the run is held to, if it is held to one.
@@ -139,10 +139,10 @@ impl From<&Error> for Failed {
     }
 }
 
-impl Evidence {
+impl RunEvidence {
     /// Nothing seen yet.
-    pub fn new(scenario: &Scenario) -> Evidence {
-        Evidence {
+    pub fn new(scenario: &Scenario) -> RunEvidence {
+        RunEvidence {
             scenario: scenario.clone(),
             snapshot: None,
             replay: String::new(),
@@ -231,7 +231,7 @@ impl Evidence {
     /// # Errors
     ///
     /// There is none in that directory, or it cannot be read.
-    pub fn read(artifacts: &Path) -> Result<Evidence> {
+    pub fn read(artifacts: &Path) -> Result<RunEvidence> {
         let path = artifacts.join(FILE);
         let text = fs::read(&path).at("failed to read", &path)?;
         serde_json::from_slice(&text).map_err(|source| {

@@ -14,8 +14,8 @@ use crate::base::progress::Step;
 use crate::base::role::Role;
 use crate::guest::contents::ENVIRONMENT;
 use crate::guest::image::release::Release;
-use crate::node::{Pair, Plan, Provider, Running, SLICE};
-use crate::run::evidence::Evidence;
+use crate::node::{NodePair, Plan, Provider, Running, SLICE};
+use crate::run::evidence::RunEvidence;
 use crate::run::kernel_log;
 use crate::scenario::Scenario;
 use crate::scenario::counters::Counters;
@@ -62,10 +62,10 @@ pub struct Case<'a> {
 /// # Errors
 ///
 /// The artifacts cannot be written. What goes wrong in the run itself is part of the evidence.
-pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result<Evidence> {
+pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result<RunEvidence> {
     fs::create_dir_all(artifacts).at("failed to create", artifacts)?;
     let begun = Instant::now();
-    let mut evidence = Evidence::new(case.scenario);
+    let mut evidence = RunEvidence::new(case.scenario);
     evidence.snapshot = case.snapshot.map(Path::to_owned);
     case.replay.clone_into(&mut evidence.replay);
     case.accept.clone_into(&mut evidence.accept);
@@ -111,7 +111,7 @@ fn possible(provider: &dyn Provider, scenario: &Scenario) -> Result<()> {
 }
 
 /// Runs the programs under a capture and notes what is seen.
-fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result<()> {
+fn observe(pair: &dyn NodePair, artifacts: &Path, evidence: &mut RunEvidence) -> Result<()> {
     let scenario = evidence.scenario.clone();
     let step = Step::begin(format!("run {}", scenario.name));
     for role in Role::BOTH {
@@ -136,7 +136,7 @@ fn observe(pair: &dyn Pair, artifacts: &Path, evidence: &mut Evidence) -> Result
 }
 
 /// Packets that the scenario's faults met, where netem makes them.
-fn netem_met(scenario: &Scenario, evidence: &Evidence) -> Option<Met> {
+fn netem_met(scenario: &Scenario, evidence: &RunEvidence) -> Option<Met> {
     let counted = evidence.nodes.iter().filter_map(|(role, node)| Some((*role, (node.netem?, node.sent?))));
     let counted: BTreeMap<_, _> = counted.collect();
     (!counted.is_empty()).then(|| netem::met(&scenario.faults, &counted))
@@ -172,7 +172,7 @@ fn addresses(printed: &str) -> Vec<IpAddr> {
 }
 
 impl Before {
-    fn look(pair: &dyn Pair) -> Result<Before> {
+    fn look(pair: &dyn NodePair) -> Result<Before> {
         let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES])?;
         let mut before = Before {
             counters: BTreeMap::new(),
@@ -189,7 +189,7 @@ impl Before {
 }
 
 /// Runs the same commands on both nodes at once; gives each command's standard output.
-fn on_both<const N: usize>(pair: &dyn Pair, commands: &[&str; N]) -> Result<BTreeMap<Role, [String; N]>> {
+fn on_both<const N: usize>(pair: &dyn NodePair, commands: &[&str; N]) -> Result<BTreeMap<Role, [String; N]>> {
     const BETWEEN: &str = "----8<----";
     let script = commands.map(|command| format!("( {command} )")).join(&format!("\necho '{BETWEEN}'\n"));
     let mut outputs = BTreeMap::new();
@@ -201,10 +201,10 @@ fn on_both<const N: usize>(pair: &dyn Pair, commands: &[&str; N]) -> Result<BTre
 }
 
 fn run_programs(
-    pair: &dyn Pair,
+    pair: &dyn NodePair,
     scenario: &Scenario,
     heard_before: &str,
-    evidence: &mut Evidence,
+    evidence: &mut RunEvidence,
 ) -> Result<()> {
     let deadline = Instant::now() + scenario.timeout();
     let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
@@ -246,7 +246,7 @@ fn run_programs(
 }
 
 /// Waits for a program's end, or stops it at the deadline, at first by asking; says which.
-fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Result<(Output, bool)> {
+fn finish(pair: &dyn NodePair, running: &mut dyn Running, deadline: Instant) -> Result<(Output, bool)> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match running.wait(left.min(SLICE)) {
@@ -267,10 +267,10 @@ fn finish(pair: &dyn Pair, running: &mut dyn Running, deadline: Instant) -> Resu
 /// Waits until the server is ready in the way that the scenario says; gives false if it ends first. One that ends as it has
 /// to, and leaves behind what serves, is waited for.
 fn wait_ready(
-    pair: &dyn Pair,
+    pair: &dyn NodePair,
     server: &mut dyn Running,
     before: &str,
-    evidence: &mut Evidence,
+    evidence: &mut RunEvidence,
     deadline: Instant,
 ) -> Result<bool> {
     let node = pair.node(Role::Server);
@@ -329,7 +329,7 @@ const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 == "0
 
 /// Notes both nodes' counters and kernel logs, read again until the counters agree with the capture, nothing
 /// moves any more, or the limit is reached.
-fn settle(pair: &dyn Pair, before: &Before, evidence: &mut Evidence) -> Result<()> {
+fn settle(pair: &dyn NodePair, before: &Before, evidence: &mut RunEvidence) -> Result<()> {
     let started = Instant::now();
     let mut last = (Instant::now(), BTreeMap::new());
     loop {

@@ -13,14 +13,14 @@ use crate::guest::programs::samples::Samples;
 use crate::guest::programs::{self, Build};
 use crate::host::Host;
 use crate::host::{bindgen, builder};
-use crate::provider::{Choice, Source};
+use crate::provider::{Choice, MachineSource};
 
 /// The programs to deploy and the machines to deploy them on.
 #[derive(Debug)]
 pub struct Setup {
     cache: Cache,
     /// Where machines come from.
-    pub provider: Source,
+    pub provider: MachineSource,
     /// Programs that are deployed on them.
     pub programs: Vec<Program>,
 }

@@ -26,7 +26,7 @@ pub enum Rank {
 }
 
 /// What there is to say of a cause.
-struct Entry {
+struct CauseText {
     cause: Cause,
     rank: Rank,
     title: &'static str,
@@ -47,7 +47,7 @@ macro_rules! causes {
             pub const ALL: [Self; [$(Cause::$name),*].len()] = [$(Self::$name),*];
         }
 
-        static ENTRIES: [Entry; Cause::ALL.len()] = [$(Entry {
+        static ENTRIES: [CauseText; Cause::ALL.len()] = [$(CauseText {
             cause: Cause::$name,
             rank: Rank::$rank,
             title: $title,
@@ -288,7 +288,7 @@ causes! {
 }
 
 impl Cause {
-    fn entry(self) -> &'static Entry {
+    fn entry(self) -> &'static CauseText {
         &ENTRIES[self as usize]
     }
 
@@ -332,7 +332,7 @@ impl Cause {
 
     /// What there is to say of it, as in the catalogue.
     pub fn page(self) -> String {
-        let Entry { title, explanation, next, .. } = self.entry();
+        let CauseText { title, explanation, next, .. } = self.entry();
         format!("## {self}\n\nNamed when {title}.\n\n{explanation}\n\nNext: {next}.\n")
     }
 

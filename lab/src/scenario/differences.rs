@@ -194,22 +194,22 @@ fn replaced(text: &str, what: &str, by: impl Fn(u8) -> Option<String>) -> String
 }
 
 /// A packet's row of a trace.
-struct Row<'a> {
+struct TraceRow<'a> {
     direction: (&'a str, &'a str),
     psn: i64,
     is_answer: bool,
     is_acknowledge: bool,
 }
 
-impl<'a> Row<'a> {
+impl<'a> TraceRow<'a> {
     /// `  server.qp1 > client.qp1 RC Acknowledge  client+0  ACK msn 1`
-    fn parse(line: &'a str) -> Option<Row<'a>> {
+    fn parse(line: &'a str) -> Option<TraceRow<'a>> {
         let mut words = line.split_whitespace();
         let direction = (words.next()?, words.by_ref().nth(1)?);
         let is_psn = |word: &&str| word.rfind(['+', '-']).is_some_and(|at| word[at..].parse::<i64>().is_ok());
         let psn = words.by_ref().find(is_psn)?;
         let is_acknowledge = line.contains(" RC Acknowledge ");
-        Some(Row {
+        Some(TraceRow {
             direction,
             psn: psn[psn.rfind(['+', '-'])?..].parse().ok()?,
             is_answer: is_acknowledge
@@ -227,7 +227,7 @@ fn without_covered(trace: &str) -> String {
     // From the end: the highest PSN that is answered below, by direction.
     let mut answered: HashMap<(&str, &str), i64> = HashMap::new();
     for (line, is_packet) in packet_rows(trace).into_iter().rev() {
-        let Some(row) = Row::parse(line).filter(|_| is_packet) else {
+        let Some(row) = TraceRow::parse(line).filter(|_| is_packet) else {
             kept.push(line.to_owned());
             continue;
         };

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::base::error::{Error, Result};
 use crate::base::role::Role;
-use crate::node::{Node, Pair, Plan, Provenance, Provider};
+use crate::node::{Node, NodePair, Plan, Provenance, Provider};
 use crate::provider::Qemu;
 use crate::provider::qemu::pair::QemuPair;
 use crate::scenario::fault::Met;
@@ -106,7 +106,7 @@ impl Provider for Tampered<'_> {
         self.qemu.provenance()
     }
 
-    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         Ok(Box::new(TamperedPair { pair: self.qemu.fork(plan)?, tamper: self.tamper }))
     }
 }
@@ -116,7 +116,7 @@ struct TamperedPair {
     tamper: Tamper,
 }
 
-impl Pair for TamperedPair {
+impl NodePair for TamperedPair {
     fn start_capture(&self, file: &Path) -> Result<()> {
         self.pair.start_capture(file)?;
         (self.tamper)(&self.pair)

@@ -22,7 +22,7 @@ use crate::judge::snapshot::{self, Accepted};
 use crate::judge::verdict::{Reason, Verdict};
 use crate::provider::Qemu;
 use crate::run::Case;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::scenario::Scenario;
 use crate::trial::artifacts::{self, Artifacts};
 use crate::trial::trial;
@@ -31,7 +31,7 @@ pub use mutation::{Act, MUTATIONS, Mutation};
 
 /// Outcome of one mutation.
 #[derive(Debug)]
-pub struct Found {
+pub struct MutationOutcome {
     /// The mutation.
     pub mutation: &'static Mutation,
     /// The reasons that the verdict gave, each once.
@@ -40,7 +40,7 @@ pub struct Found {
     pub artifacts: PathBuf,
 }
 
-impl Found {
+impl MutationOutcome {
     /// Whether the reasons are the expected ones, all of them and no other.
     pub fn is_as_expected(&self) -> bool {
         self.reasons.iter().eq(self.mutation.reasons().iter())
@@ -68,7 +68,7 @@ impl Subject<'_> {
     /// # Errors
     ///
     /// It could not be applied, or nothing could be kept.
-    pub fn apply(&self, mutation: &'static Mutation) -> Result<Found> {
+    pub fn apply(&self, mutation: &'static Mutation) -> Result<MutationOutcome> {
         let directory = self.kept.scenario(mutation.name);
         let mut scenario = Scenario::read(&self.scenarios.join(format!("{}.toml", mutation.scenario)))?;
         let verdict = match mutation.act {
@@ -83,7 +83,7 @@ impl Subject<'_> {
             Act::Capture(alter) => self.judge_altered(&scenario, alter, &directory)?,
         };
         let reasons = verdict.failures.iter().map(|failure| failure.reason).collect();
-        Ok(Found { mutation, reasons, artifacts: verdict.artifacts })
+        Ok(MutationOutcome { mutation, reasons, artifacts: verdict.artifacts })
     }
 
     /// Judges a copy of a green run's artifacts whose capture is altered. The run is made by the first that needs
@@ -97,7 +97,7 @@ impl Subject<'_> {
                     .detail(verdict.to_string()));
             }
         }
-        let evidence = Evidence::read(&green)?;
+        let evidence = RunEvidence::read(&green)?;
         capture::copy(&green, directory, alter)?;
         let accepted = Accepted::read(Some(&self.snapshot(scenario)))?;
         let verdict = judge(&evidence, directory, &accepted);

@@ -11,7 +11,7 @@ use crate::judge::meant::meant;
 use crate::judge::snapshot::{self, Accepted};
 use crate::judge::verdict::Verdict;
 use crate::node::Provider;
-use crate::run::evidence::{self, Evidence};
+use crate::run::evidence::{self, RunEvidence};
 use crate::run::observe::Case;
 use crate::run::run;
 use crate::trial::artifacts::{self, Artifacts};
@@ -102,7 +102,7 @@ fn judge_one_again(artifacts: &Path, snapshots: &Path) -> Result<Verdict> {
             false => Ok(verdict),
         };
     }
-    let evidence = Evidence::read(artifacts)?;
+    let evidence = RunEvidence::read(artifacts)?;
     let ours = Some(snapshot::file(snapshots, &evidence.scenario.name)).filter(|file| file.is_file());
     let snapshot = evidence.snapshot.as_ref().map(|kept| ours.as_ref().unwrap_or(kept).as_path());
     let mut verdict = judge(&evidence, artifacts, &Accepted::read(snapshot)?);
@@ -141,7 +141,7 @@ impl Raw {
     ///
     /// Its evidence or its capture cannot be read.
     pub fn add(&mut self, artifacts: &Path) -> Result<()> {
-        let report = Evidence::read(artifacts)?.decode(artifacts)?;
+        let report = RunEvidence::read(artifacts)?.decode(artifacts)?;
         self.runs += 1;
         let by_cm = report.connections.iter().filter(|connection| connection.port_space.is_some());
         self.psns.add(by_cm.filter_map(|connection| connection.active.psn_first).map(|psn| psn.value()));

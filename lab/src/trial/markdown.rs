@@ -13,7 +13,7 @@ use roce::{LadderOptions, Part, Report};
 use crate::base::plain::{fence, plain};
 use crate::judge::snapshot;
 use crate::judge::verdict::Verdict;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::trial::artifacts::{DIFF, TRACE};
 use crate::trial::changes::{self, ChangedSnapshot};
 use crate::trial::results::{Class, Results};
@@ -138,7 +138,7 @@ fn directory(run: &Path, verdict: &Verdict) -> PathBuf {
 
 /// The accepted trace of a run and the one that was found, and the snapshot's file.
 fn traces(directory: &Path) -> Option<(PathBuf, String, String)> {
-    let file = Evidence::read(directory).ok()?.snapshot?;
+    let file = RunEvidence::read(directory).ok()?.snapshot?;
     let accepted = fs::read_to_string(&file).ok()?;
     let found = fs::read_to_string(directory.join(TRACE)).ok()?;
     Some((file, accepted, found))
@@ -150,7 +150,7 @@ fn ladder(directory: &Path) -> Option<String> {
         return None;
     }
     let (_, accepted, found) = traces(directory)?;
-    let report = Evidence::read(directory).ok()?.decode(directory).ok()?;
+    let report = RunEvidence::read(directory).ok()?.decode(directory).ok()?;
     let packets = changed_packets(snapshot::content(&accepted), &found, &report)?;
     let options = LadderOptions { limit: LADDER, packets: Some(packets), ..LadderOptions::default() };
     let ladder = report.ladder(&options);
@@ -233,7 +233,7 @@ mod tests {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/write_read.pcapng");
         fs::copy(fixture, own.join(CAPTURE)).unwrap();
         let file = directory.join("write_read.snap");
-        let mut evidence = Evidence::new(&Scenario::new("write_read", "a".to_owned(), "b".to_owned()));
+        let mut evidence = RunEvidence::new(&Scenario::new("write_read", "a".to_owned(), "b".to_owned()));
         evidence.snapshot = Some(file.clone());
         evidence.write(&own).unwrap();
         let trace = evidence.decode(&own).unwrap().trace();

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use roce_page::{Calls, Capture, Cause, Collector, Counter, Entry, Index, Output, Page, Run, State, Traces};
+use roce_page::{
+    Calls, Capture, Cause, Collector, Counter, Index, IndexRow, Page, Run, RunState, RunText, Traces,
+};
 
 use crate::base::cache::write_whole;
 use crate::base::command;
@@ -13,7 +15,7 @@ use crate::base::error::{Error, Result};
 use crate::base::progress::say;
 use crate::base::role::Role;
 use crate::judge::verdict::Verdict;
-use crate::run::evidence::{self, Evidence};
+use crate::run::evidence::{self, RunEvidence};
 use crate::wire::capture;
 
 /// The page's file in an artifact directory.
@@ -63,14 +65,14 @@ pub fn find(directory: &Path) -> Result<PathBuf> {
     })
 }
 
-fn entry(run: &Path, verdict: &Verdict) -> Entry {
+fn entry(run: &Path, verdict: &Verdict) -> IndexRow {
     // One that was judged again is kept under its own name.
     let own = verdict.artifacts.strip_prefix(run).map(Path::to_owned);
     let directory =
         own.unwrap_or_else(|_| verdict.artifacts.file_name().map(PathBuf::from).unwrap_or_default());
     let page = directory.join(FILE);
     let link = run.join(&page).is_file().then(|| page.to_string_lossy().into_owned());
-    Entry {
+    IndexRow {
         name: verdict.scenario.clone(),
         state: state(verdict),
         headline: headline(verdict),
@@ -81,12 +83,12 @@ fn entry(run: &Path, verdict: &Verdict) -> Entry {
     }
 }
 
-fn state(verdict: &Verdict) -> State {
+fn state(verdict: &Verdict) -> RunState {
     match verdict {
-        Verdict { not_run: Some(_), .. } => State::NotRun,
-        Verdict { is_superseded: true, .. } => State::Disturbed,
-        Verdict { passed: true, .. } => State::Passed,
-        _ => State::Failed,
+        Verdict { not_run: Some(_), .. } => RunState::NotRun,
+        Verdict { is_superseded: true, .. } => RunState::Disturbed,
+        Verdict { passed: true, .. } => RunState::Passed,
+        _ => RunState::Failed,
     }
 }
 
@@ -103,7 +105,7 @@ fn page(verdict: &Verdict, directory: &Path) -> Result<String> {
     // One that is judged again has its evidence where it ran.
     let places = [directory, verdict.artifacts.as_path()];
     let ran = places.into_iter().find(|place| place.join(evidence::FILE).is_file());
-    let evidence = ran.map(Evidence::read).transpose()?;
+    let evidence = ran.map(RunEvidence::read).transpose()?;
     let capture = match (ran, &evidence) {
         (Some(ran), Some(evidence)) => capture(&ran.join(capture::CAPTURE), evidence),
         _ => Capture::none(),
@@ -121,7 +123,7 @@ fn page(verdict: &Verdict, directory: &Path) -> Result<String> {
 }
 
 /// A run's capture; one that is missing or damaged has a remark, and what can be read of it.
-fn capture(path: &Path, evidence: &Evidence) -> Capture {
+fn capture(path: &Path, evidence: &RunEvidence) -> Capture {
     let name = capture::CAPTURE;
     let read = || -> Result<Capture> {
         let mut reader = capture::open(path)?;
@@ -154,7 +156,7 @@ fn capture(path: &Path, evidence: &Evidence) -> Capture {
     })
 }
 
-fn run(verdict: &Verdict, evidence: Option<&Evidence>) -> Run {
+fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
     let causes = verdict.causes.iter().map(|diagnosis| {
         let next = format!("next: {}", diagnosis.next);
         let lines = std::iter::once(&diagnosis.sentence).chain(&diagnosis.evidence).chain([&next]);
@@ -210,7 +212,7 @@ fn run(verdict: &Verdict, evidence: Option<&Evidence>) -> Run {
 }
 
 /// The counters that moved on either node, and then those that did not.
-fn counters(evidence: &Evidence) -> Vec<Counter> {
+fn counters(evidence: &RunEvidence) -> Vec<Counter> {
     let of = |role: Role| evidence.nodes.get(&role);
     let names: BTreeSet<&String> =
         Role::BOTH.into_iter().filter_map(of).flat_map(|node| node.counters.keys()).collect();
@@ -224,7 +226,7 @@ fn counters(evidence: &Evidence) -> Vec<Counter> {
 }
 
 /// Verbs calls and completions that the programs logged, with times of their own clocks.
-fn calls(evidence: &Evidence) -> Vec<Calls> {
+fn calls(evidence: &RunEvidence) -> Vec<Calls> {
     let of = |role: Role| Some((role, evidence.nodes.get(&role)?.output.as_ref()?));
     Role::BOTH
         .into_iter()
@@ -234,13 +236,13 @@ fn calls(evidence: &Evidence) -> Vec<Calls> {
 }
 
 /// What the programs printed and the kernels logged.
-fn outputs(evidence: &Evidence) -> Vec<Output> {
+fn outputs(evidence: &RunEvidence) -> Vec<RunText> {
     let mut outputs = Vec::new();
     for role in Role::BOTH {
         let Some(node) = evidence.nodes.get(&role) else { continue };
         let title = format!("{role}: {}", evidence.scenario.command(role));
         let output = match &node.output {
-            None => Output {
+            None => RunText {
                 title,
                 remark: "not started, or never heard of again".to_owned(),
                 text: String::new(),
@@ -249,7 +251,7 @@ fn outputs(evidence: &Evidence) -> Vec<Output> {
                 let exit =
                     code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit code {code}"));
                 let late = if node.is_timed_out { ", stopped at the limit" } else { "" };
-                Output { title, remark: format!("{exit}{late}"), text: format!("{stdout}{stderr}") }
+                RunText { title, remark: format!("{exit}{late}"), text: format!("{stdout}{stderr}") }
             }
         };
         outputs.push(output);
@@ -258,7 +260,7 @@ fn outputs(evidence: &Evidence) -> Vec<Output> {
         let Some(node) = evidence.nodes.get(&role) else { continue };
         let lines = node.kernel_log.lines().count();
         let remark = format!("{lines} line{}", if lines == 1 { "" } else { "s" });
-        outputs.push(Output { title: format!("{role}: kernel log"), remark, text: node.kernel_log.clone() });
+        outputs.push(RunText { title: format!("{role}: kernel log"), remark, text: node.kernel_log.clone() });
     }
     outputs
 }
@@ -272,7 +274,7 @@ mod tests {
     #[test]
     fn run_without_a_capture_has_a_page_all_the_same() {
         let directory = tempfile::tempdir().unwrap();
-        let mut evidence = Evidence::new(&Scenario::new("x", "a <b>".to_owned(), "b".to_owned()));
+        let mut evidence = RunEvidence::new(&Scenario::new("x", "a <b>".to_owned(), "b".to_owned()));
         evidence.node(Role::Server).kernel_log = "<3>[ 1.0] </script>\n".to_owned();
         evidence.write(directory.path()).unwrap();
         let verdict = Verdict::failed("x", Reason::Boot, "no machine came up\nmore");

@@ -7,7 +7,7 @@ use etherparse::{IpEcn, Ipv4Header, Ipv6Header};
 use roce::wire::{Frame, Grh, Icrc, LinkType, Packet};
 
 use crate::scenario::fault::Action;
-use crate::scenario::fault::action::Field;
+use crate::scenario::fault::action::PacketField;
 
 /// The frame as it arrives after `action`; `None` where it has not what the action changes.
 pub fn alter(action: Action, frame: &[u8]) -> Option<Vec<u8>> {
@@ -31,11 +31,11 @@ pub fn alter(action: Action, frame: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Gives a field its value, or flips its lowest bit.
-fn change(field: Field, value: Option<u64>, altered: &mut [u8], packet: &Packet<'_>) -> Option<()> {
+fn change(field: PacketField, value: Option<u64>, altered: &mut [u8], packet: &Packet<'_>) -> Option<()> {
     let (layers, name) = match field {
-        Field::Payload if packet.payload.is_empty() => return None,
-        Field::Payload => return write(altered.get_mut(packet.payload_offset..)?.get_mut(..1)?, value),
-        Field::Icrc => return write(altered.get_mut(packet.icrc_offset()?..)?.get_mut(..4)?, value),
+        PacketField::Payload if packet.payload.is_empty() => return None,
+        PacketField::Payload => return write(altered.get_mut(packet.payload_offset..)?.get_mut(..1)?, value),
+        PacketField::Icrc => return write(altered.get_mut(packet.icrc_offset()?..)?.get_mut(..4)?, value),
         other => other.place()?,
     };
     let placed = packet.headers().find(|header| layers.contains(&header.layer))?.field(name)?;
@@ -113,21 +113,21 @@ mod tests {
         *Frame::decode(LinkType::ETHERNET, frame).packet().expect("RoCE")
     }
 
-    fn corrupt(frame: &[u8], field: Field, value: Option<u64>, is_resealed: bool) -> Option<Vec<u8>> {
+    fn corrupt(frame: &[u8], field: PacketField, value: Option<u64>, is_resealed: bool) -> Option<Vec<u8>> {
         alter(Action::Corrupt { field, value, is_resealed }, frame)
     }
 
     #[test]
     fn flipped_bit_is_seen_by_the_icrc_unless_resealed() {
         let frame = write();
-        for field in Field::ALL {
+        for field in PacketField::ALL {
             let Some(altered) = corrupt(&frame, field, None, false) else {
-                assert!(matches!(field, Field::Syndrome | Field::Msn), "{field:?}");
+                assert!(matches!(field, PacketField::Syndrome | PacketField::Msn), "{field:?}");
                 continue;
             };
             assert!(matches!(packet(&altered).icrc, Icrc::Bad { .. }), "{field:?}");
             assert_eq!(altered.len(), frame.len());
-            if field != Field::Icrc {
+            if field != PacketField::Icrc {
                 let altered = corrupt(&frame, field, None, true).unwrap();
                 assert_eq!(packet(&altered).icrc, Icrc::Good, "{field:?}");
             }
@@ -138,16 +138,16 @@ mod tests {
     fn field_takes_a_value() {
         let frame = write();
         let altered = |field, value| corrupt(&frame, field, Some(value), true).unwrap();
-        assert_eq!(packet(&altered(Field::Opcode, 0x0a)).opcode(), Some(Opcode(0x0a)));
-        assert_eq!(packet(&altered(Field::Psn, 0xabcdef)).bth.unwrap().psn().value(), 0xabcdef);
-        assert_eq!(packet(&altered(Field::DestinationQpn, 0x11)).bth.unwrap().destination_qpn(), 0x11);
-        assert_eq!(packet(&altered(Field::PKey, 0x7fff)).bth.unwrap().p_key(), 0x7fff);
+        assert_eq!(packet(&altered(PacketField::Opcode, 0x0a)).opcode(), Some(Opcode(0x0a)));
+        assert_eq!(packet(&altered(PacketField::Psn, 0xabcdef)).bth.unwrap().psn().value(), 0xabcdef);
+        assert_eq!(packet(&altered(PacketField::DestinationQpn, 0x11)).bth.unwrap().destination_qpn(), 0x11);
+        assert_eq!(packet(&altered(PacketField::PKey, 0x7fff)).bth.unwrap().p_key(), 0x7fff);
         let reth = |frame: &[u8]| packet(frame).reth.map(|reth| (reth.va(), reth.rkey(), reth.dma_length()));
-        assert_eq!(reth(&altered(Field::Va, 1)), Some((1, 7, 5)));
-        assert_eq!(reth(&altered(Field::Rkey, 1)), Some((0x1000, 1, 5)));
-        assert_eq!(reth(&altered(Field::DmaLength, 1)), Some((0x1000, 7, 1)));
-        assert_eq!(packet(&altered(Field::Immediate, 1)).immdt.unwrap().value(), 1);
-        assert_eq!(packet(&altered(Field::Payload, 0x7a)).payload, b"zbcde");
+        assert_eq!(reth(&altered(PacketField::Va, 1)), Some((1, 7, 5)));
+        assert_eq!(reth(&altered(PacketField::Rkey, 1)), Some((0x1000, 1, 5)));
+        assert_eq!(reth(&altered(PacketField::DmaLength, 1)), Some((0x1000, 7, 1)));
+        assert_eq!(packet(&altered(PacketField::Immediate, 1)).immdt.unwrap().value(), 1);
+        assert_eq!(packet(&altered(PacketField::Payload, 0x7a)).payload, b"zbcde");
     }
 
     #[test]
@@ -160,7 +160,9 @@ mod tests {
             (Aeth::LAYER, Aeth::FIELDS),
             (ImmDt::LAYER, ImmDt::FIELDS),
         ];
-        for (field, (layers, name)) in Field::ALL.iter().filter_map(|field| Some((field, field.place()?))) {
+        for (field, (layers, name)) in
+            PacketField::ALL.iter().filter_map(|field| Some((field, field.place()?)))
+        {
             for layer in layers {
                 let rows = tables.iter().find(|(table, _)| table == layer).map(|(_, rows)| *rows);
                 assert!(rows.unwrap().iter().any(|row| row.name() == name), "{field:?} in {layer}");
@@ -173,7 +175,7 @@ mod tests {
         let tunnelled = Tunnel::Vxlan(4789).wrap(&write());
         let shapes = [version_6(), builder().vlan(7).build(), builder().build_version_1(), tunnelled];
         for frame in &shapes {
-            let altered = corrupt(frame, Field::Psn, Some(0xabcdef), true).unwrap();
+            let altered = corrupt(frame, PacketField::Psn, Some(0xabcdef), true).unwrap();
             assert_eq!(packet(&altered).bth.unwrap().psn().value(), 0xabcdef);
             assert_eq!(packet(&altered).icrc, Icrc::Good);
             let differing: Vec<_> = (0..frame.len()).filter(|at| frame[*at] != altered[*at]).collect();
@@ -184,10 +186,10 @@ mod tests {
 
     #[test]
     fn value_that_is_there_already_changes_nothing() {
-        assert_eq!(corrupt(&write(), Field::Rkey, Some(7), false), None);
+        assert_eq!(corrupt(&write(), PacketField::Rkey, Some(7), false), None);
         let empty = Pair::new(1).response(0x11, 0).aeth(0x1f, 1).build();
-        assert_eq!(corrupt(&empty, Field::Payload, None, false), None);
-        assert!(corrupt(&empty, Field::Syndrome, Some(0x60), true).is_some());
+        assert_eq!(corrupt(&empty, PacketField::Payload, None, false), None);
+        assert!(corrupt(&empty, PacketField::Syndrome, Some(0x60), true).is_some());
     }
 
     #[test]

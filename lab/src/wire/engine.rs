@@ -14,7 +14,7 @@ use crate::scenario::fault::Met;
 use crate::scenario::fault::matcher::Receiver;
 use crate::scenario::fault::{Action, Fault};
 use crate::wire::alter::alter;
-use crate::wire::tracker::{Identity, Seen, Tracker};
+use crate::wire::tracker::{FaultTracker, Identity, TrackedPacket};
 
 /// Length of an Ethernet header in bytes, which no MTU counts.
 const ETHERNET_HEADER: usize = 14;
@@ -44,7 +44,7 @@ pub enum Treatment {
 #[derive(Debug, Default)]
 pub struct Engine {
     faults: Vec<Armed>,
-    tracker: Tracker,
+    tracker: FaultTracker,
     /// How many more packets a cut link loses; `Some(None)` for good.
     cut: Option<Option<u64>>,
     /// Directions of limited rate, by receiver.
@@ -57,11 +57,11 @@ struct Armed {
     fault: Fault,
     hits: u64,
     /// Of each receiver: how many first transmissions fitted, and which was the nth.
-    streams: HashMap<Receiver, Stream>,
+    streams: HashMap<Receiver, FirstTransmissions>,
 }
 
 #[derive(Debug, Default)]
-struct Stream {
+struct FirstTransmissions {
     fitting: u32,
     nth: Option<Identity>,
 }
@@ -161,7 +161,7 @@ impl Engine {
 
 impl Armed {
     /// Whether the fault is about this transmission; counts it.
-    fn matches(&mut self, seen: &Seen, frame: &[u8]) -> bool {
+    fn matches(&mut self, seen: &TrackedPacket, frame: &[u8]) -> bool {
         let matcher = &self.fault.matcher;
         let fits = matcher.kind.is_none_or(|kind| kind == seen.kind)
             && matcher.to.is_none_or(|to| {
@@ -194,7 +194,7 @@ impl Armed {
 }
 
 /// A number from 0 up to 1 that depends on the seed and on which transmission of which packet this is.
-fn draw(seed: u64, seen: &Seen) -> f64 {
+fn draw(seed: u64, seen: &TrackedPacket) -> f64 {
     let text = format!("{seed} {} {:?} {}", seen.to, seen.identity, seen.transmission);
     let hash: [u8; 32] = Sha256::digest(text).into();
     let (number, _) = hash.split_at(8);

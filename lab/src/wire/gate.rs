@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::role::Role;
 use crate::scenario::fault::Action;
-use crate::scenario::fault::action::Field;
+use crate::scenario::fault::action::PacketField;
 
 /// Most bytes that wait.
 const BYTES_MAX: usize = 32 << 20;
@@ -48,7 +48,9 @@ impl GateDecision {
             GateDecision::Drop => vec![Action::Drop],
             GateDecision::Double => vec![Action::Duplicate],
             // Not each packet has a payload.
-            GateDecision::Corrupt => [Field::Payload, Field::Msn, Field::Psn].map(corrupt).into(),
+            GateDecision::Corrupt => {
+                [PacketField::Payload, PacketField::Msn, PacketField::Psn].map(corrupt).into()
+            }
             GateDecision::Delay { ms } => vec![Action::Delay { ms }],
         }
     }

@@ -31,7 +31,7 @@ use crate::wire::held::{Held, Shelf, Until};
 
 mod port;
 
-use port::Port;
+use port::SwitchPort;
 
 /// How soon a frame that was held back is offered again to a port that is full.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -50,7 +50,7 @@ pub struct Switch {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<SwitchState>,
     /// Nodes whose QEMU has connected its port: asked for without waiting for the wire.
     joined: Mutex<BTreeSet<Role>>,
     /// A frame was put on the shelf, or the gate was closed.
@@ -58,9 +58,9 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    ports: BTreeMap<Role, Port>,
-    recording: Option<Recording>,
+struct SwitchState {
+    ports: BTreeMap<Role, SwitchPort>,
+    recording: Option<SwitchRecording>,
     faults: Engine,
     shelf: Shelf,
     gate: Gate,
@@ -94,7 +94,7 @@ impl<'a> Ingress<'a> {
     }
 }
 
-struct Recording {
+struct SwitchRecording {
     /// Unbuffered: a reader that follows the file sees each frame at once.
     writer: Writer<File>,
     path: PathBuf,
@@ -105,9 +105,9 @@ struct Recording {
     failure: Option<String>,
 }
 
-impl std::fmt::Debug for Recording {
+impl std::fmt::Debug for SwitchRecording {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recording").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SwitchRecording").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -154,7 +154,7 @@ impl Switch {
         let names = Role::BOTH.map(Role::name);
         let writer = Writer::new(sink, &names).map_err(|source| capture_error(file, source))?;
         let captured = Role::BOTH.map(|role| (role, Captured::default())).into();
-        state.recording = Some(Recording {
+        state.recording = Some(SwitchRecording {
             writer,
             path: file.to_owned(),
             records: 0,
@@ -264,7 +264,7 @@ impl Switch {
     }
 
     /// The state, if the gate is this keeper's, who is heard of.
-    fn kept(&self, keeper: &str) -> Result<MutexGuard<'_, State>> {
+    fn kept(&self, keeper: &str) -> Result<MutexGuard<'_, SwitchState>> {
         let mut state = self.state();
         if state.gate.hear(keeper, Instant::now()) {
             return Ok(state);
@@ -274,7 +274,7 @@ impl Switch {
     }
 
     fn serve(&self, role: Role, stream: UnixStream) -> io::Result<()> {
-        self.state().ports.insert(role, Port::new(stream.try_clone()?)?);
+        self.state().ports.insert(role, SwitchPort::new(stream.try_clone()?)?);
         self.shared.joined().insert(role);
         let mut stream = BufReader::with_capacity(FRAME_LIMIT, stream);
         let mut frame = Vec::new();
@@ -290,7 +290,7 @@ impl Switch {
         ended
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SwitchState> {
         self.shared.state()
     }
 }
@@ -310,7 +310,7 @@ impl Shared {
     }
 
     /// Does with a frame what was decided.
-    fn carry_out(&self, state: &mut State, frame: Ingress<'_>, treatment: Treatment) {
+    fn carry_out(&self, state: &mut SwitchState, frame: Ingress<'_>, treatment: Treatment) {
         let now = Instant::now();
         match treatment {
             Treatment::Forward => {
@@ -351,13 +351,13 @@ impl Shared {
     }
 
     /// Does with a packet that waited at the gate what was decided.
-    fn pass_gate(&self, state: &mut State, passenger: &Passenger, treatment: Treatment) {
+    fn pass_gate(&self, state: &mut SwitchState, passenger: &Passenger, treatment: Treatment) {
         let Passenger { from, frame, came, .. } = passenger;
         self.carry_out(state, Ingress { from: *from, bytes: frame, came: Some(*came) }, treatment);
     }
 
     /// Opens the gate and forwards what waited.
-    fn open_gate(&self, state: &mut State) {
+    fn open_gate(&self, state: &mut SwitchState) {
         for passenger in state.gate.open() {
             let treatment = state.faults.treat(passenger.from, &passenger.frame, Instant::now());
             self.pass_gate(state, &passenger, treatment);
@@ -384,7 +384,7 @@ impl Shared {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SwitchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -393,7 +393,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl SwitchState {
     /// Offers a frame to its port and records what became of it; gives the record's number. A copy of the switch's own
     /// for which there is no room is no record: the record that it is a copy of says that it was not delivered.
     fn deliver(&mut self, frame: Ingress<'_>, fate: &Fate) -> u64 {
@@ -472,7 +472,7 @@ fn is_roce(frame: &[u8]) -> bool {
     Frame::decode(LinkType::ETHERNET, frame).packet().is_some()
 }
 
-impl Recording {
+impl SwitchRecording {
     /// Writes a frame with the time at which it came in.
     fn record(&mut self, frame: Ingress<'_>, fate: &Fate) -> u64 {
         let Ingress { from, bytes: frame, came } = frame;

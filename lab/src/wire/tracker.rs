@@ -7,11 +7,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
 use roce::Names;
-use roce::flow::Tracker as Connections;
+use roce::flow::Tracker;
 use roce::wire::{Frame, LinkType, Packet};
 
 use crate::base::role::Role;
-use crate::scenario::fault::matcher::{Kind, Receiver};
+use crate::scenario::fault::matcher::{PacketKind, Receiver};
 
 /// The queue pair of connection management.
 const GSI: u32 = 1;
@@ -30,9 +30,9 @@ const REMEMBERED: usize = 1 << 16;
 
 /// A packet's place in its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct TrackedPacket {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: PacketKind,
     /// Who receives it. Connection management goes to no queue pair.
     pub to: Receiver,
     /// Identity among the packets of its direction.
@@ -43,12 +43,12 @@ pub struct Seen {
     pub transmission: u32,
 }
 
-impl Seen {
+impl TrackedPacket {
     /// Distance of its PSN from its requester's first; connection management has none.
     pub fn psn(&self) -> Option<u32> {
         match self.identity.kind {
-            Kind::Opcode(_) => u32::try_from(self.identity.number).ok(),
-            Kind::Cm(_) => None,
+            PacketKind::Opcode(_) => u32::try_from(self.identity.number).ok(),
+            PacketKind::Cm(_) => None,
         }
     }
 }
@@ -57,7 +57,7 @@ impl Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Its kind.
-    kind: Kind,
+    kind: PacketKind,
     /// Distance of its PSN from its requester's first, negative where that is not known; of connection
     /// management, the transaction.
     number: i64,
@@ -67,8 +67,8 @@ pub struct Identity {
 
 /// The packets that came, as far as faults ask.
 #[derive(Debug)]
-pub struct Tracker {
-    connections: Connections,
+pub struct FaultTracker {
+    connections: Tracker,
     /// The nodes by their addresses.
     names: Names,
     addresses: HashSet<IpAddr>,
@@ -78,10 +78,10 @@ pub struct Tracker {
     receivers: VecDeque<Receiver>,
 }
 
-impl Default for Tracker {
-    fn default() -> Tracker {
-        Tracker {
-            connections: Connections::new(CONNECTIONS),
+impl Default for FaultTracker {
+    fn default() -> FaultTracker {
+        FaultTracker {
+            connections: Tracker::new(CONNECTIONS),
             names: Names::new(),
             addresses: HashSet::new(),
             transmissions: HashMap::new(),
@@ -90,16 +90,16 @@ impl Default for Tracker {
     }
 }
 
-impl Tracker {
+impl FaultTracker {
     /// Takes one frame in; nothing of it is known if it is no RoCEv2 packet.
-    pub fn see(&mut self, from: Role, frame: &[u8]) -> Option<Seen> {
+    pub fn see(&mut self, from: Role, frame: &[u8]) -> Option<TrackedPacket> {
         match Frame::decode(LinkType::ETHERNET, frame) {
             Frame::Roce(packet) => self.see_packet(from, &packet),
             Frame::NotRoce(_) => None,
         }
     }
 
-    fn see_packet(&mut self, from: Role, packet: &Packet<'_>) -> Option<Seen> {
+    fn see_packet(&mut self, from: Role, packet: &Packet<'_>) -> Option<TrackedPacket> {
         let bth = packet.bth?;
         self.name(packet.source, from)?;
         self.name(packet.destination, from.peer())?;
@@ -107,18 +107,24 @@ impl Tracker {
         let node = from.peer();
         let (kind, number, says, queue_pair) = if bth.destination_qpn() == GSI {
             let mad = packet.mad()?.ok().filter(roce::cm::Mad::is_cm)?;
-            (Kind::Cm(mad.attribute_id()), mad.transaction_id() as i64, 0, None)
+            (PacketKind::Cm(mad.attribute_id()), mad.transaction_id() as i64, 0, None)
         } else {
             let unknown = i64::from(bth.psn().value()) - (1 << 24);
             // The three top bits tell an ACK from a NAK and an RNR NAK.
             let says = packet.aeth.map_or(0, |aeth| aeth.bytes()[0] & 0xe0);
-            (Kind::Opcode(bth.opcode()), sighting.distance.unwrap_or(unknown), says, sighting.to)
+            (PacketKind::Opcode(bth.opcode()), sighting.distance.unwrap_or(unknown), says, sighting.to)
         };
         let identity = Identity { kind, number, says };
         let to = Receiver { node, queue_pair };
         let transmission = count(self.transmissions_to(to), identity);
         // A READ that is asked for again may begin behind its first PSN.
-        Some(Seen { kind, to, identity, is_first: transmission == 1 && sighting.is_new, transmission })
+        Some(TrackedPacket {
+            kind,
+            to,
+            identity,
+            is_first: transmission == 1 && sighting.is_new,
+            transmission,
+        })
     }
 
     /// Takes note of an address of a node; `None` when there are too many.
@@ -176,7 +182,7 @@ mod tests {
 
     #[test]
     fn example_is_followed() {
-        let mut tracker = Tracker::default();
+        let mut tracker = FaultTracker::default();
         let seen: Vec<String> = example()
             .iter()
             .map(|(from, frame)| {
@@ -207,7 +213,7 @@ mod tests {
 
     #[test]
     fn second_transmission_is_counted_and_is_not_new() {
-        let mut tracker = Tracker::default();
+        let mut tracker = FaultTracker::default();
         for (from, frame) in example() {
             tracker.see(from, &frame).unwrap();
             let again = tracker.see(from, &frame).unwrap();
@@ -217,7 +223,7 @@ mod tests {
 
     #[test]
     fn read_asked_for_again_from_its_middle_is_not_new() {
-        let mut tracker = Tracker::default();
+        let mut tracker = FaultTracker::default();
         let pair = Pair::new(1);
         for (from, frame) in example() {
             tracker.see(from, &frame).unwrap();
@@ -228,7 +234,7 @@ mod tests {
 
     #[test]
     fn connection_without_management_is_paired_and_wraps() {
-        let mut tracker = Tracker::default();
+        let mut tracker = FaultTracker::default();
         let pair = Pair::new(1);
         let mut waiting = 0;
         // A request always waits for its answer, so that a far one is of the same connection.
@@ -259,7 +265,7 @@ mod tests {
 
     /// The names of the receivers as the engine has them at each packet, and as the trace of the same capture has them.
     fn names(frames: &[(Role, Vec<u8>)]) -> [Vec<String>; 2] {
-        let mut tracker = Tracker::default();
+        let mut tracker = FaultTracker::default();
         let pair = Pair::new(1);
         let names = Names::new().with(pair.passive.address, "server").with(pair.active.address, "client");
         let mut analysis = roce::Analysis::new(names);
@@ -334,7 +340,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let mut transmissions = HashMap::new();
         for number in 0..200_000 {
-            count(&mut transmissions, Identity { kind: Kind::Cm(0), number, says: 0 });
+            count(&mut transmissions, Identity { kind: PacketKind::Cm(0), number, says: 0 });
         }
         assert!(transmissions.len() <= REMEMBERED);
     }

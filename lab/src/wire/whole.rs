@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use roce::flow::Tracker;
-use roce::wire::{Icrc, NakCode, Operation, Packet, Syndrome, Transport};
-use roce::{Connection, Names, Report, Rule, Side};
+use roce::wire::{Icrc, NakCode, Operation, Packet, Syndrome, TransportService};
+use roce::{Connection, Names, Report, Rule, Side, StreamId};
 
 use crate::base::error::Result;
 use crate::base::role::Role;
@@ -84,23 +84,23 @@ pub(crate) fn missing(report: &Report, capture: &Path, allowed: Allowed) -> Resu
             missing.push(format!("it shows a loss: {}", report.known().finding(finding)));
         }
     }
-    let seen = Seen::read(report, capture)?;
+    let seen = SeenPackets::read(report, capture)?;
     missing.extend(seen.unprovable());
-    for (index, connection) in report.connections.iter().enumerate() {
+    for (id, connection) in report.connection_ids().zip(&report.connections) {
         let has_management = connection.port_space.is_some();
         if has_management || seen.has_management {
             missing.extend(
-                missing_management(connection).map(|what| format!("connection {}: {what}", index + 1)),
+                missing_management(connection).map(|what| format!("connection {}: {what}", id.index() + 1)),
             );
         } else if !allowed.completions {
             missing.push(format!(
                 "connection {}: without connection management and completions nothing says where it ends",
-                index + 1
+                id.index() + 1
             ));
         }
-        for side in Side::BOTH {
-            if let Some(requests) = seen.requests.get(&(index, side)) {
-                let node = report.names.get(connection.endpoint(side).address);
+        for requester in Side::BOTH {
+            if let Some(requests) = seen.requests.get(&StreamId { connection: id, requester }) {
+                let node = report.names.get(connection.endpoint(requester).address);
                 let found = requests.missing(&node, connection.path_mtu_bytes, has_management, allowed);
                 missing.extend(found);
             }
@@ -138,17 +138,16 @@ fn missing_management(connection: &Connection) -> Option<String> {
 
 /// The packets of a capture by what they say of others.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenPackets {
     has_management: bool,
-    /// By connection and the side that asks.
-    requests: HashMap<(usize, Side), Requests>,
+    requests: HashMap<StreamId, Requests>,
     /// Packets of which no other tells, by what they are.
     others: BTreeMap<String, u64>,
 }
 
-impl Seen {
-    fn read(report: &Report, capture: &Path) -> Result<Seen> {
-        let mut seen = Seen::default();
+impl SeenPackets {
+    fn read(report: &Report, capture: &Path) -> Result<SeenPackets> {
+        let mut seen = SeenPackets::default();
         let mut tracker = Tracker::new(CONNECTIONS);
         let mut names = report.names.clone();
         each_packet(capture, |_, is_sent, _, packet| {
@@ -157,12 +156,13 @@ impl Seen {
             }
         })?;
         // The report has the connections in the same order, without those that turned out to be directions of others.
-        let own: Vec<usize> = tracker.connections().map(|(number, _)| number).collect();
+        let own: HashMap<_, _> =
+            tracker.connections().map(|(id, _)| id).zip(report.connection_ids()).collect();
         let requests = std::mem::take(&mut seen.requests).into_iter();
         seen.requests = requests
-            .filter_map(|((number, side), requests)| {
-                let (number, side) = tracker.resolve(number, side);
-                Some(((own.binary_search(&number).ok()?, side), requests))
+            .filter_map(|(stream, requests)| {
+                let StreamId { connection, requester } = tracker.resolve_stream(stream);
+                Some((StreamId { connection: *own.get(&connection)?, requester }, requests))
             })
             .collect();
         Ok(seen)
@@ -180,13 +180,14 @@ impl Seen {
             return;
         }
         let place = sighting.and_then(|sighting| Some((sighting.connection?, sighting.distance?)));
-        let (Transport::Rc | Transport::Xrc, Some(((index, sender), at))) = (opcode.transport(), place)
+        let (TransportService::Rc | TransportService::Xrc, Some(((connection, sender), at))) =
+            (opcode.transport(), place)
         else {
             *self.others.entry(opcode.to_string()).or_default() += 1;
             return;
         };
-        let side = if opcode.is_response() { sender.other() } else { sender };
-        let requests = self.requests.entry((index, side)).or_default();
+        let requester = if opcode.is_response() { sender.other() } else { sender };
+        let requests = self.requests.entry(StreamId { connection, requester }).or_default();
         match opcode.is_response() {
             true => requests.answer(at, packet),
             false => requests.request(at, packet),
@@ -201,7 +202,7 @@ impl Seen {
 /// The requests of one queue pair, by distance from its first PSN, and their answers.
 #[derive(Debug, Default)]
 struct Requests {
-    asked: BTreeMap<i64, Request>,
+    asked: BTreeMap<i64, SeenRequest>,
     /// Positive acknowledgements.
     acknowledged: BTreeSet<i64>,
     /// READ responses and results of atomics.
@@ -215,7 +216,7 @@ struct Requests {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Request {
+struct SeenRequest {
     /// Bytes that a READ asks for, whose answers take a PSN for each path MTU of them.
     read_bytes: Option<u32>,
     /// Whether it is answered by READ responses or the result of an atomic.
@@ -225,7 +226,7 @@ struct Request {
     ends_message: bool,
 }
 
-impl Request {
+impl SeenRequest {
     /// PSNs that it takes.
     fn psns(&self, mtu: Option<u32>) -> i64 {
         self.read_bytes.zip(mtu).map_or(1, |(bytes, mtu)| i64::from(bytes.div_ceil(mtu.max(1)).max(1)))
@@ -237,7 +238,7 @@ impl Requests {
         let (Some(bth), Some(opcode)) = (packet.bth, packet.opcode()) else { return };
         let operation = opcode.operation();
         let bytes = packet.reth.map_or(0, |reth| reth.dma_length());
-        let request = Request {
+        let request = SeenRequest {
             read_bytes: (operation == Operation::ReadRequest).then_some(bytes),
             has_responses: matches!(
                 operation,

@@ -53,7 +53,7 @@ pub(crate) struct Args {
 }
 
 /// The capture, and what reads it.
-struct Subject {
+struct BenchSubject {
     roce: PathBuf,
     capture: PathBuf,
     /// The same with VXLAN around every packet.
@@ -199,7 +199,7 @@ fn report(measures: &[Measure], large_kib: u64) -> Result<Vec<String>> {
 }
 
 /// Builds the command and writes the capture, without and with VXLAN.
-fn prepare(smoke: bool) -> Result<Subject> {
+fn prepare(smoke: bool) -> Result<BenchSubject> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--package", "roce-cli", "--bin", "roce"])
@@ -222,7 +222,7 @@ fn prepare(smoke: bool) -> Result<Subject> {
     let packets = write(&capture, data_packets, None)?;
     let in_vxlan = directory.join(format!("{name}-vxlan.pcap"));
     write(&in_vxlan, data_packets, Some(roce::synth::Tunnel::Vxlan(4789)))?;
-    Ok(Subject { roce, capture, in_vxlan, data_packets, packets })
+    Ok(BenchSubject { roce, capture, in_vxlan, data_packets, packets })
 }
 
 /// Writes a capture and says how large it is; gives how many packets it has.
@@ -348,8 +348,8 @@ fn fed(roce: &Path, capture: &Path, change: Change, number: u64) -> Result<(Opti
 }
 
 /// The right counts, and one finding for each change, at the right packet.
-fn correctness(subject: &Subject, seed: u64, failed: &mut Vec<String>) -> Result<()> {
-    let Subject { roce, capture, data_packets, packets, .. } = subject;
+fn correctness(subject: &BenchSubject, seed: u64, failed: &mut Vec<String>) -> Result<()> {
+    let BenchSubject { roce, capture, data_packets, packets, .. } = subject;
     let acknowledged = (packets - data_packets) * MESSAGES_AN_ACK;
     let name = roce.display().to_string();
     let file = capture.display().to_string();
@@ -384,7 +384,7 @@ fn correctness(subject: &Subject, seed: u64, failed: &mut Vec<String>) -> Result
 }
 
 /// Checks ten times as many packets through a pipe; gives the peak of the memory in KiB.
-fn large(subject: &Subject) -> Result<u64> {
+fn large(subject: &BenchSubject) -> Result<u64> {
     let (name, data_packets) = (subject.roce.display().to_string(), 10 * subject.data_packets);
     let mut child = spawn(&[&name, "check", "-"], Stdio::piped())?;
     let stdin = child.stdin.take().ok_or_else(|| Error::setup("no pipe"))?;

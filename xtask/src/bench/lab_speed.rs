@@ -227,7 +227,7 @@ fn harness_times(said: &str) -> Result<Vec<Duration>> {
     for entry in fs::read_dir(run).at("failed to list", run)?.flatten() {
         // The results of all of them are beside.
         if entry.path().join(lab::run::evidence::FILE).is_file() {
-            let evidence = lab::run::evidence::Evidence::read(&entry.path())?;
+            let evidence = lab::run::evidence::RunEvidence::read(&entry.path())?;
             times.extend(evidence.seconds.get("harness").map(|&seconds| Duration::from_secs_f64(seconds)));
         }
     }

@@ -41,7 +41,7 @@ pub(crate) struct Args {
 /// The file of pairs.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct ProgramPairs {
     group: Vec<Group>,
 }
 
@@ -59,7 +59,7 @@ struct Group {
 
 /// What `run` said of a pair.
 #[derive(Debug, PartialEq, Eq)]
-struct Verdict {
+struct PairVerdict {
     is_green: bool,
     words: String,
 }
@@ -111,7 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if red == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn table() -> Result<Table> {
+fn table() -> Result<ProgramPairs> {
     toml::from_str(TABLE)
         .map_err(|error| Error::setup("xtask/src/bench/programs.toml").detail(error.to_string()))
 }
@@ -136,7 +136,7 @@ fn options(group: &Group) -> Vec<String> {
     options
 }
 
-fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<Verdict> {
+fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<PairVerdict> {
     let own = std::env::current_exe()
         .map_err(|source| Error::setup("failed to find this program").source(source))?;
     let ran = Command::new(&own)
@@ -149,7 +149,7 @@ fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<Ve
     let said = String::from_utf8_lossy(&ran.stdout);
     match ran.status.code() {
         Some(0 | 1) => Ok(verdict(ran.status.success(), &said)),
-        _ => Ok(Verdict {
+        _ => Ok(PairVerdict {
             is_green: false,
             words: format!(
                 "not run: {}",
@@ -160,7 +160,7 @@ fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<Ve
 }
 
 /// Reads what `run` printed: its first line, and the deviations that it tells.
-fn verdict(is_green: bool, said: &str) -> Verdict {
+fn verdict(is_green: bool, said: &str) -> PairVerdict {
     let first = said.lines().find_map(|line| line.strip_prefix(&format!("{NAME}: "))).unwrap_or_default();
     let causes = lab::scenario::cause::Cause::ALL.map(|cause| format!("{cause}"));
     let told = said.lines().filter_map(|line| {
@@ -171,7 +171,7 @@ fn verdict(is_green: bool, said: &str) -> Verdict {
         true => format!("green: {first}{}", told.collect::<String>()),
         false => format!("**red**: {first}"),
     };
-    Verdict { is_green, words: words.replace('|', "\\|") }
+    PairVerdict { is_green, words: words.replace('|', "\\|") }
 }
 
 #[cfg(test)]

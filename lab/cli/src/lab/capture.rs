@@ -17,7 +17,7 @@ use crate::{decode, output};
 
 /// The subcommands of `lab capture`.
 #[derive(Debug, Subcommand)]
-pub enum Capture {
+pub enum CaptureCommand {
     /// Begins to record.
     Start(StartArgs),
     /// Ends the recording and says where it is.
@@ -82,10 +82,10 @@ struct Stopped {
 }
 
 /// Runs one of them.
-pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
+pub(crate) fn run(command: &CaptureCommand) -> Result<ExitCode> {
     match command {
-        Capture::Follow(args) => return follow(args),
-        Capture::Start(args) => {
+        CaptureCommand::Follow(args) => return follow(args),
+        CaptureCommand::Start(args) => {
             let mut lab = args.name.find()?;
             let file = args.file.clone().unwrap_or_else(|| default_file(lab.as_ref()));
             let file = std::path::absolute(file)
@@ -101,7 +101,7 @@ pub(crate) fn run(command: &Capture) -> Result<ExitCode> {
                 output::line(format_args!("recording into {}", file.display()))?;
             }
         }
-        Capture::Stop(args) => {
+        CaptureCommand::Stop(args) => {
             let (file, packets) = args.name.find()?.stop_capture()?;
             let stopped = Stopped { file, packets };
             if args.json {

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use lab::base::cache::{Cache, Entry};
+use lab::base::cache::{Cache, CacheEntry};
 use lab::base::invocation;
 use lab::{Error, Result};
 use serde::Serialize;
@@ -25,7 +25,7 @@ pub struct Args {
 #[derive(Serialize)]
 struct Holdings {
     directory: String,
-    entries: Vec<Entry>,
+    entries: Vec<CacheEntry>,
     size_bytes: u64,
     /// Whether it was removed.
     removed: bool,
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if !args.json {
         output::line(&holdings.directory)?;
-        for Entry { name, size_bytes } in &holdings.entries {
+        for CacheEntry { name, size_bytes } in &holdings.entries {
             output::line(format_args!("  {:>8.1} MB  {name}", *size_bytes as f64 / 1e6))?;
         }
         output::line(format_args!("  {:>8.1} MB  in all, on disk", holdings.size_bytes as f64 / 1e6))?;

@@ -42,7 +42,7 @@ pub enum Lab {
     Logs(logs::Args),
     /// Records the wire between the nodes.
     #[command(subcommand)]
-    Capture(capture::Capture),
+    Capture(capture::CaptureCommand),
     /// Shows the wires of labs in Wireshark's list of interfaces; `--install` says so to Wireshark.
     Extcap(extcap::Args),
     /// Holds each RoCE packet in the switch until a key forwards, drops, doubles, corrupts or delays it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lab::base::role::Role;
-use lab::node::parcel::{Item, Parcel, Target, is_a_directory};
+use lab::node::parcel::{Destination, Item, Parcel, is_a_directory};
 use lab::{Error, Result};
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ pub(crate) fn push(args: &PushArgs) -> Result<ExitCode> {
     let least_mode = if to == PROGRAMS { 0o555 } else { 0 };
     let lab = args.way.name.find()?;
     let parcel = Parcel::pack(sources, args.way.recursive, least_mode)?;
-    let target = Target { path: to, is_directory: to.ends_with('/') || sources.len() > 1 };
+    let target = Destination { path: to, is_directory: to.ends_with('/') || sources.len() > 1 };
     let role = args.way.node;
     let there = lab.push(role, &parcel, target)?;
     let rows = sources.iter().zip(&parcel.items).map(|(source, item)| {

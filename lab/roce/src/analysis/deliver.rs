@@ -18,7 +18,7 @@ impl Analysis {
             self.manage(packet, &message);
             return None;
         }
-        let is_uc = bth.opcode().transport() == Transport::Uc;
+        let is_uc = bth.opcode().transport() == TransportService::Uc;
         let Placed { flow: index, sender, .. } = self.place(packet, true)?;
         let mut seen = Attribution { flow: index, sender, again: None };
         if !bth.opcode().is_request() || is_uc {
@@ -41,7 +41,7 @@ impl Analysis {
             let count = Stream::count(connection, &arrival);
             seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink).again;
         }
-        self.report_broken(number, packet, Some((index, sender)));
+        self.report_broken(number, packet, Some(StreamId { connection: index, requester: sender }));
         Some(seen)
     }
 
@@ -57,7 +57,7 @@ impl Analysis {
 
     /// Follows a change of the connections.
     #[cold]
-    fn follow(&mut self, index: usize, change: FlowChange) {
+    fn follow(&mut self, index: ConnectionId, change: FlowChange) {
         if let FlowChange::Replaced { old } = change {
             self.end_flow(old);
             self.judge_end(old);
@@ -95,8 +95,8 @@ impl Analysis {
             return self.copy(number, packet);
         }
         match opcode.transport() {
-            Transport::Rc | Transport::Uc | Transport::Xrc => {}
-            Transport::Ud => {
+            TransportService::Rc | TransportService::Uc | TransportService::Xrc => {}
+            TransportService::Ud => {
                 self.datagram(number, timestamp_ns, packet);
                 return None;
             }
@@ -134,7 +134,7 @@ impl Analysis {
                 seen.again = stream.request(connection, requester, &arrival, &mut sink);
             }
         }
-        self.report_broken(number, packet, Some((index, requester)));
+        self.report_broken(number, packet, Some(StreamId { connection: index, requester }));
         Some(seen)
     }
 
@@ -162,7 +162,7 @@ impl Analysis {
         let at = Spot { number, psn: bth.psn(), is_request: opcode.is_request() };
         let (index, sender) = self.tracker.find(packet.destination, bth.destination_qpn())?;
         let requester = if opcode.is_response() { sender.other() } else { sender };
-        self.copies.name(at, (index, requester));
+        self.copies.name(at, StreamId { connection: index, requester });
         if let Some(connection) = self.tracker.connection_mut(index) {
             connection.count(sender, packet.payload_length_bytes as u64);
         }
@@ -217,9 +217,9 @@ impl Analysis {
             is_whole: true,
             sent_ns: timestamp_ns,
             ended_ns: None,
-            outcome: Outcome::Sent,
+            outcome: MessageOutcome::Sent,
         });
-        self.ledger.messages.end(id, Outcome::Sent, None);
+        self.ledger.messages.end(id, MessageOutcome::Sent, None);
     }
 
     pub(super) fn connection_management(
@@ -248,11 +248,12 @@ impl Analysis {
         if self.cm_is_unsure {
             self.ledger.broken.retain(|broken| broken.rule != Rule::CmOutOfSequence);
         }
-        self.report_broken(number, packet, index.map(|index| (index, Side::Active)));
+        let stream = index.map(|connection| StreamId { connection, requester: Side::Active });
+        self.report_broken(number, packet, stream);
     }
 
     /// Takes a message of connection management in, whether it arrives or not; returns its connection.
-    fn manage(&mut self, packet: &Packet<'_>, message: &CmMessage<'_>) -> Option<usize> {
+    fn manage(&mut self, packet: &Packet<'_>, message: &CmMessage<'_>) -> Option<ConnectionId> {
         if let CmMessage::Req(req) = message {
             // A queue pair that is used again: what it was before has ended.
             if let Some((index, _)) = self.tracker.find(packet.source, req.local_qpn()) {

@@ -19,7 +19,7 @@ impl Analysis {
     }
 
     /// Returns to the budget what a connection took, and counts its retransmissions.
-    pub(super) fn settle(&mut self, index: usize) {
+    pub(super) fn settle(&mut self, index: ConnectionId) {
         if let (Some(connection), Some(conversation)) =
             (self.tracker.connection_mut(index), self.conversations.get_mut(index))
         {
@@ -29,7 +29,7 @@ impl Analysis {
     }
 
     /// Tells what was held back of a connection until now.
-    pub(super) fn end_flow(&mut self, index: usize) {
+    pub(super) fn end_flow(&mut self, index: ConnectionId) {
         for side in [Side::Active, Side::Passive] {
             let last_ns = self.last_ns;
             let Some(conversation) = self.conversations.get_mut(index) else { return };
@@ -47,7 +47,7 @@ impl Analysis {
                     refusal.difference = self.ledger.adverts.difference(responder, va, rkey);
                 }
                 if let Some(at) = broken.at {
-                    self.find_at(broken, at, (index, side));
+                    self.find_at(broken, at, StreamId { connection: index, requester: side });
                 }
             }
         }
@@ -63,8 +63,8 @@ impl Analysis {
         self.judge_directions();
         self.judge_datagram_receivers();
         let found: Vec<_> = self.ledger.capture.findings().chain(self.copies.finding()).collect();
-        for (broken, at, requester) in found {
-            self.find_at(broken, at, requester);
+        for (broken, at, stream) in found {
+            self.find_at(broken, at, stream);
         }
     }
 
@@ -80,7 +80,7 @@ impl Analysis {
             packet: first.number,
             source: first.source,
             destination,
-            requester: None,
+            stream: None,
             psn: Some(first.psn),
             message: None,
             evidence: broken.evidence,
@@ -115,7 +115,7 @@ impl Analysis {
                 packet,
                 source,
                 destination,
-                requester: None,
+                stream: None,
                 psn: None,
                 message: None,
                 evidence: broken.evidence,
@@ -124,7 +124,7 @@ impl Analysis {
     }
 
     /// Names the request that a connection left without an answer.
-    pub(super) fn judge_end(&mut self, index: usize) {
+    pub(super) fn judge_end(&mut self, index: ConnectionId) {
         let Some(conversation) = self.conversations.get_mut(index).filter(|one| one.has_ended()) else {
             return;
         };
@@ -150,7 +150,7 @@ impl Analysis {
                 packet: number,
                 source,
                 destination,
-                requester: Some((index, side)),
+                stream: Some(StreamId { connection: index, requester: side }),
                 psn: Some(psn),
                 message,
                 evidence: broken.evidence,

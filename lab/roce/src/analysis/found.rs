@@ -8,20 +8,20 @@ impl Analysis {
         broken: Broken,
         number: u64,
         packet: &Packet<'_>,
-        requester: Option<(usize, Side)>,
+        stream: Option<StreamId>,
     ) {
-        if let (Some(at), Some(requester)) = (broken.at, requester) {
-            return self.find_at(broken, at, requester);
+        if let (Some(at), Some(stream)) = (broken.at, stream) {
+            return self.find_at(broken, at, stream);
         }
         let psn = packet.bth.map(|bth| bth.psn());
-        let message = requester.zip(psn).and_then(|(requester, psn)| self.message_at(requester, psn));
+        let message = stream.zip(psn).and_then(|(stream, psn)| self.message_at(stream, psn));
         self.findings.push(Finding {
             rule: broken.rule,
             severity: broken.severity,
             packet: number,
             source: packet.source,
             destination: packet.destination,
-            requester,
+            stream,
             psn,
             message,
             evidence: broken.evidence,
@@ -29,25 +29,30 @@ impl Analysis {
     }
 
     /// Number of the message of a connection's side that a PSN belongs to, from 1.
-    fn message_at(&mut self, (index, side): (usize, Side), psn: Psn) -> Option<u64> {
-        self.conversations.get_mut(index)?.stream(side).message_at(psn).map(MessageId::number)
+    fn message_at(&mut self, stream: StreamId, psn: Psn) -> Option<u64> {
+        self.conversations
+            .get_mut(stream.connection)?
+            .stream(stream.requester)
+            .message_at(psn)
+            .map(MessageId::number)
     }
 
     /// Makes a finding of what another packet of a connection shows than the one that is looked at.
-    pub(super) fn find_at(&mut self, broken: Broken, at: Spot, (index, side): (usize, Side)) {
-        let (index, side) = self.tracker.resolve(index, side);
-        let Some(connection) = self.connection(index) else { return };
-        let sender = if at.is_request { side } else { side.other() };
+    pub(super) fn find_at(&mut self, broken: Broken, at: Spot, stream: StreamId) {
+        let stream = self.tracker.resolve_stream(stream);
+        let StreamId { connection, requester } = stream;
+        let Some(connection) = self.connection(connection) else { return };
+        let sender = if at.is_request { requester } else { requester.other() };
         let (source, destination) =
             (connection.endpoint(sender).address, connection.endpoint(sender.other()).address);
-        let message = self.message_at((index, side), at.psn);
+        let message = self.message_at(stream, at.psn);
         self.findings.push(Finding {
             rule: broken.rule,
             severity: broken.severity,
             packet: at.number,
             source,
             destination,
-            requester: Some((index, side)),
+            stream: Some(stream),
             psn: Some(at.psn),
             message,
             evidence: broken.evidence,
@@ -61,14 +66,14 @@ impl Analysis {
             Alone::Cut => return packet.bth.is_some(),
             Alone::Broken { broken, is_taken } => (broken, is_taken),
         };
-        let requester = packet
+        let stream = packet
             .bth
-            .and_then(|bth| self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
-        self.find(broken, number, packet, requester);
+            .and_then(|bth| self.stream_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
+        self.find(broken, number, packet, stream);
         let opcode = packet.opcode();
-        self.cm_is_unsure |= opcode.is_none_or(|opcode| opcode.transport() == Transport::Ud);
+        self.cm_is_unsure |= opcode.is_none_or(|opcode| opcode.transport() == TransportService::Ud);
         let leaves_gap = opcode.is_none_or(|opcode| opcode.operation() != Operation::Acknowledge);
-        if !is_taken && opcode.is_none_or(|opcode| opcode.transport() != Transport::Ud) {
+        if !is_taken && opcode.is_none_or(|opcode| opcode.transport() != TransportService::Ud) {
             let psn = packet.bth.map(|bth| bth.psn());
             remember(&mut self.ledger.discarded, DiscardedPacket { psn, number, leaves_gap });
         }
@@ -80,39 +85,29 @@ impl Analysis {
     pub(super) fn judge_headers(&mut self, broken: Broken, number: u64, packet: &Packet<'_>) {
         let Some(bth) = packet.bth else { return };
         if self.once.is_new(broken.rule, bth.opcode(), packet.destination, bth.destination_qpn()) {
-            let requester = self.requester_of(packet, bth.opcode().is_response(), bth.destination_qpn());
-            self.find(broken, number, packet, requester);
+            let stream = self.stream_of(packet, bth.opcode().is_response(), bth.destination_qpn());
+            self.find(broken, number, packet, stream);
         }
     }
 
-    pub(super) fn requester_of(
-        &self,
-        packet: &Packet<'_>,
-        is_response: bool,
-        qpn: u32,
-    ) -> Option<(usize, Side)> {
-        let (index, sender) = self.tracker.find(packet.destination, qpn)?;
-        Some((index, if is_response { sender.other() } else { sender }))
+    pub(super) fn stream_of(&self, packet: &Packet<'_>, is_response: bool, qpn: u32) -> Option<StreamId> {
+        let (connection, sender) = self.tracker.find(packet.destination, qpn)?;
+        Some(StreamId { connection, requester: if is_response { sender.other() } else { sender } })
     }
 
     /// Turns what a packet broke into findings.
     #[inline]
-    pub(super) fn report_broken(
-        &mut self,
-        number: u64,
-        packet: &Packet<'_>,
-        requester: Option<(usize, Side)>,
-    ) {
+    pub(super) fn report_broken(&mut self, number: u64, packet: &Packet<'_>, stream: Option<StreamId>) {
         if !self.ledger.broken.is_empty() {
-            self.report(number, packet, requester);
+            self.report(number, packet, stream);
         }
     }
 
     #[cold]
-    pub(super) fn report(&mut self, number: u64, packet: &Packet<'_>, requester: Option<(usize, Side)>) {
+    pub(super) fn report(&mut self, number: u64, packet: &Packet<'_>, stream: Option<StreamId>) {
         let mut broken = std::mem::take(&mut self.ledger.broken);
         for broken in broken.drain(..) {
-            self.find(broken, number, packet, requester);
+            self.find(broken, number, packet, stream);
             if broken.rule == Rule::CmOutOfSequence
                 && !self.is_told
                 && !self.paths.has(packet.destination, packet.source)

@@ -17,7 +17,7 @@ const CHUNKS: usize = 3;
 const ALIGNED_BYTES: usize = 4096;
 
 /// Bytes that were read, as storage, where they begin in it and how many; none at the end.
-type Chunk = io::Result<(Vec<u8>, usize, usize)>;
+type ReadChunk = io::Result<(Vec<u8>, usize, usize)>;
 
 /// Reads a source ahead, in constant memory.
 ///
@@ -35,7 +35,7 @@ type Chunk = io::Result<(Vec<u8>, usize, usize)>;
 /// ```
 #[derive(Debug)]
 pub struct ReadAhead {
-    read: Receiver<Chunk>,
+    read: Receiver<ReadChunk>,
     spent: SyncSender<Vec<u8>>,
 }
 
@@ -57,7 +57,7 @@ impl ReadAhead {
 }
 
 /// Fills chunks until nobody wants another.
-fn fill(mut source: impl Read, free: &Receiver<Vec<u8>>, chunks: &SyncSender<Chunk>) {
+fn fill(mut source: impl Read, free: &Receiver<Vec<u8>>, chunks: &SyncSender<ReadChunk>) {
     while let Ok(mut bytes) = free.recv() {
         bytes.resize(HEADROOM_BYTES + ALIGNED_BYTES + CHUNK_BYTES, 0);
         let headroom = HEADROOM_BYTES + bytes.as_ptr().align_offset(ALIGNED_BYTES).min(ALIGNED_BYTES);

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::capture::buffer::{Buffer, Source};
-use crate::capture::reader::Found;
+use crate::capture::reader::FoundRecord;
 use crate::capture::{ReadError, Reader, Record};
 use crate::wire::LinkType;
 
@@ -99,7 +99,7 @@ impl Batch {
         })
     }
 
-    fn add(&mut self, found: &Found, reader: &Reader<Handed>) {
+    fn add(&mut self, found: &FoundRecord, reader: &Reader<Handed>) {
         let interface = reader.interfaces.get(found.interface as usize);
         let name = interface.and_then(|interface| interface.name.as_ref()).map(|name| {
             if !self.names.last().is_some_and(|last| Arc::ptr_eq(last, name)) {

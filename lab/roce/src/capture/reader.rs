@@ -121,7 +121,7 @@ fn text(options: &[PcapNGOption<'_>], code: OptionCode) -> Option<String> {
 }
 
 /// What a pcapng block or a pcap packet came to, in buffer positions.
-pub(super) struct Found {
+pub(super) struct FoundRecord {
     pub(super) timestamp_ns: u64,
     pub(super) interface: u32,
     pub(super) data_start: usize,
@@ -254,7 +254,7 @@ impl<S: Source> Reader<S> {
     ///
     /// # Errors
     /// As of [`next`](Self::next).
-    pub(super) fn next_of_buffer(&mut self) -> Result<Option<Option<Found>>, ReadError> {
+    pub(super) fn next_of_buffer(&mut self) -> Result<Option<Option<FoundRecord>>, ReadError> {
         let got = self.buffer.len();
         match self.format {
             Format::Pcap => {
@@ -316,7 +316,7 @@ impl<S: Source> Reader<S> {
         Ok(())
     }
 
-    fn next_pcap(&mut self) -> Result<Option<Found>, ReadError> {
+    fn next_pcap(&mut self) -> Result<Option<FoundRecord>, ReadError> {
         let header = self.packet_header_length;
         if self.fill(header)? == 0 {
             return Ok(None);
@@ -339,11 +339,11 @@ impl<S: Source> Reader<S> {
 
     /// Takes the packet of `length` bytes in that is in the buffer.
     #[inline]
-    fn take_pcap(&mut self, length: usize) -> Found {
+    fn take_pcap(&mut self, length: usize) -> FoundRecord {
         let header = self.packet_header_length;
         let words = self.buffer.unread().first_chunk::<16>().copied().unwrap_or_default();
         let word = |at| u32_at(&words, at, self.big_endian);
-        let found = Found {
+        let found = FoundRecord {
             timestamp_ns: u64::from(word(0)) * 1_000_000_000 + u64::from(word(4)) * self.fraction_ns,
             interface: 0,
             data_start: self.buffer.position() + header,
@@ -356,7 +356,7 @@ impl<S: Source> Reader<S> {
         found
     }
 
-    fn next_pcapng(&mut self) -> Result<Option<Found>, ReadError> {
+    fn next_pcapng(&mut self) -> Result<Option<FoundRecord>, ReadError> {
         loop {
             if self.fill(12)? == 0 {
                 return Ok(None);
@@ -393,7 +393,7 @@ impl<S: Source> Reader<S> {
     }
 
     /// Takes in the block that is in the buffer.
-    fn next_block(&mut self) -> Result<Option<Found>, ReadError> {
+    fn next_block(&mut self) -> Result<Option<FoundRecord>, ReadError> {
         if u32_at(self.buffer.unread(), 0, true) == PCAPNG_SECTION_HEADER {
             self.big_endian = self.byte_order()?;
             // Interfaces belong to their section.
@@ -407,7 +407,7 @@ impl<S: Source> Reader<S> {
     }
 
     /// Parses the block of `length` bytes at the buffer's start, which is whole.
-    fn block(&mut self, length: usize) -> Result<Option<Found>, ReadError> {
+    fn block(&mut self, length: usize) -> Result<Option<FoundRecord>, ReadError> {
         let bytes = self.buffer.at(self.buffer.position(), length);
         if u32_at(bytes, 0, self.big_endian) == PCAPNG_PACKET {
             return self.packet_block(length);
@@ -455,7 +455,7 @@ impl<S: Source> Reader<S> {
                 };
                 let lost_before = number(&block.options, EPB_DROPCOUNT, self.big_endian).unwrap_or(0);
                 self.losses.between(lost_before);
-                Ok(Some(Found {
+                Ok(Some(FoundRecord {
                     timestamp_ns: interface.timestamp_ns(ticks),
                     interface: block.if_id,
                     data_start: self.buffer.position() + 28,
@@ -474,7 +474,7 @@ impl<S: Source> Reader<S> {
                 } else {
                     interface.snap_length_bytes as usize
                 };
-                Ok(Some(Found {
+                Ok(Some(FoundRecord {
                     timestamp_ns: 0,
                     interface: 0,
                     data_start: self.buffer.position() + 12,
@@ -504,7 +504,7 @@ impl<S: Source> Reader<S> {
     /// ```text
     /// type, length | interface (16), drops (16) | time (64) | captured length | original length | packet | options | length
     /// ```
-    fn packet_block(&mut self, length: usize) -> Result<Option<Found>, ReadError> {
+    fn packet_block(&mut self, length: usize) -> Result<Option<FoundRecord>, ReadError> {
         let malformed = |what| ReadError::Malformed { what, offset: self.offset };
         let bytes = self.buffer.at(self.buffer.position(), length);
         let word = |at| u32_at(bytes, at, self.big_endian);
@@ -522,7 +522,7 @@ impl<S: Source> Reader<S> {
             DROPS_UNKNOWN => 0,
             drops => u64::from(drops),
         };
-        let found = Found {
+        let found = FoundRecord {
             timestamp_ns: interface.timestamp_ns(ticks),
             interface: u32::from(index),
             data_start: self.buffer.position() + 28,

@@ -1,6 +1,7 @@
 //! A request as the rules keep it: one that is taken, or one that waits behind a missing one.
 
 use crate::checker::sink::Arrival;
+use crate::flow::ConnectionId;
 use crate::wire::{Opcode, Operation, Psn};
 
 /// Requests behind a gap that one stream keeps until something tells whether the responder took them.
@@ -11,7 +12,7 @@ pub(super) const BEHIND_MAX: usize = 1_024;
 pub(super) struct RequestPacket {
     pub(super) number: u64,
     pub(super) timestamp_ns: u64,
-    pub(super) flow: usize,
+    pub(super) flow: ConnectionId,
     pub(super) opcode: Opcode,
     pub(super) psn: Psn,
     /// PSNs that it takes; `None` for a READ whose length or path MTU is unknown.

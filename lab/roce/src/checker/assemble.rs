@@ -5,13 +5,13 @@ use crate::checker::pending::{AnswerKind, Due, Pending};
 use crate::checker::sink::Sink;
 use crate::checker::stream::{Assembly, Open, Stream};
 use crate::flow::{Connection, Side};
-use crate::message::{Message, MessageKind, Outcome};
+use crate::message::{Message, MessageKind, MessageOutcome};
 use crate::rule::Rule;
 use crate::rules::{
     atomic_address_misaligned, dma_length_too_large, initiator_depth_exceeded, length_mismatch,
     opcode_out_of_sequence,
 };
-use crate::wire::{Operation, Place, Transport};
+use crate::wire::{Operation, Place, TransportService};
 
 /// Packets that may follow inside a message.
 const GOES_ON: &str = "Middle or Last of the message before";
@@ -34,7 +34,7 @@ impl Stream {
                 if !open.is_suspect {
                     sink.report(opcode_out_of_sequence::found(GOES_ON, opcode));
                 }
-                sink.messages.end(open.message, Outcome::Incomplete, None);
+                sink.messages.end(open.message, MessageOutcome::Incomplete, None);
                 self.lose_place();
             }
             let message = sink.messages.add(message);
@@ -102,7 +102,7 @@ impl Stream {
             is_whole: false,
             sent_ns: asked.timestamp_ns,
             ended_ns: None,
-            outcome: Outcome::Incomplete,
+            outcome: MessageOutcome::Incomplete,
         })
     }
 
@@ -117,8 +117,8 @@ impl Stream {
         if let Some(message) = sink.messages.get_mut(open.message) {
             message.kind = MessageKind::of(asked.opcode).unwrap_or(message.kind);
             message.is_whole = true;
-            if message.outcome == Outcome::Incomplete {
-                message.outcome = Outcome::Sent;
+            if message.outcome == MessageOutcome::Incomplete {
+                message.outcome = MessageOutcome::Sent;
             }
             message.immediate = asked.immediate;
             message.rkey = message.rkey.or(asked.invalidate);
@@ -141,8 +141,8 @@ impl Stream {
                 self.lose_place();
             }
         }
-        if asked.opcode.transport() == Transport::Uc {
-            sink.messages.end(open.message, Outcome::Sent, None);
+        if asked.opcode.transport() == TransportService::Uc {
+            sink.messages.end(open.message, MessageOutcome::Sent, None);
             return;
         }
         let pending = Pending {

@@ -3,7 +3,7 @@
 //! In: proof that a packet was there, or was there earlier, than the capture has it. Out: one finding of each kind with its extent.
 
 use crate::broken::{Broken, Spot};
-use crate::flow::Side;
+use crate::flow::StreamId;
 use crate::rules::{capture_lost_packets, capture_reordered};
 
 /// Extent of one kind of fault, and the packet where it showed first.
@@ -11,15 +11,15 @@ use crate::rules::{capture_lost_packets, capture_reordered};
 struct Extent {
     count: u64,
     places: u64,
-    first: Option<(Spot, (usize, Side))>,
+    first: Option<(Spot, StreamId)>,
 }
 
 impl Extent {
-    fn add(&mut self, at: Spot, requester: (usize, Side), count: u64) {
+    fn add(&mut self, at: Spot, stream: StreamId, count: u64) {
         self.count += count;
         self.places += 1;
         if self.first.is_none_or(|(first, _)| at.number < first.number) {
-            self.first = Some((at, requester));
+            self.first = Some((at, stream));
         }
     }
 }
@@ -33,23 +33,23 @@ pub(crate) struct CaptureFaults {
 
 impl CaptureFaults {
     /// Takes note of `count` packets that were there and are not in the capture.
-    pub(super) fn lost(&mut self, at: Spot, requester: (usize, Side), count: u64) {
-        self.lost.add(at, requester, count);
+    pub(super) fn lost(&mut self, at: Spot, stream: StreamId, count: u64) {
+        self.lost.add(at, stream, count);
     }
 
     /// Takes note of a packet that stands at another place than it had.
-    pub(super) fn reordered(&mut self, at: Spot, requester: (usize, Side)) {
-        self.reordered.add(at, requester, 1);
+    pub(super) fn reordered(&mut self, at: Spot, stream: StreamId) {
+        self.reordered.add(at, stream, 1);
     }
 
     /// One finding for each kind that there is.
-    pub(crate) fn findings(&self) -> impl Iterator<Item = (Broken, Spot, (usize, Side))> {
+    pub(crate) fn findings(&self) -> impl Iterator<Item = (Broken, Spot, StreamId)> {
         type Found = fn(u64, u64) -> Broken;
         let kinds: [(Found, &Extent); 2] =
             [(capture_lost_packets::found, &self.lost), (capture_reordered::found, &self.reordered)];
         kinds.into_iter().filter_map(|(found, extent)| {
-            let (at, requester) = extent.first?;
-            Some((found(extent.count, extent.places), at, requester))
+            let (at, stream) = extent.first?;
+            Some((found(extent.count, extent.places), at, stream))
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::broken::Broken;
 use crate::checker::sink::Budget;
 use crate::checker::stream::Stream;
 use crate::cm::Message as CmMessage;
-use crate::flow::{Connection, FlowChange, Side};
+use crate::flow::{Connection, ConnectionId, FlowChange, Side};
 use crate::retransmission::Retransmissions;
 use crate::rules::{cm_out_of_sequence, dreq_for_other_queue_pair};
 
@@ -103,26 +103,26 @@ pub(crate) struct Conversations {
 
 impl Conversations {
     #[inline]
-    pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut Conversation> {
-        self.items.get_mut(number.checked_sub(self.base)?)
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Conversation> {
+        self.items.get_mut(id.0.checked_sub(self.base)?)
     }
 
-    /// Follows a change of connection `number`.
-    pub(crate) fn follow(&mut self, number: usize, change: FlowChange, connection: &Connection) {
+    /// Follows a change of connection `id`.
+    pub(crate) fn follow(&mut self, id: ConnectionId, change: FlowChange, connection: &Connection) {
         match change {
             FlowChange::None => {}
             FlowChange::Begun | FlowChange::Replaced { .. } => {
                 self.items.push_back(Conversation::new(connection))
             }
             FlowChange::Answered => {
-                if let Some(conversation) = self.get_mut(number) {
+                if let Some(conversation) = self.get_mut(id) {
                     *conversation.stream(Side::Active) = Stream::new(connection.active.psn_first);
                 }
             }
             FlowChange::Merged { from, side } => {
                 let Some(from) = self.get_mut(from) else { return };
                 let stream = std::mem::replace(from.stream(Side::Active), Stream::new(None));
-                if let Some(into) = self.get_mut(number) {
+                if let Some(into) = self.get_mut(id) {
                     *into.stream(side) = stream;
                 }
             }

@@ -5,7 +5,7 @@
 //! there are of all packets tells whose they are.
 
 use crate::broken::{Broken, Spot};
-use crate::flow::Side;
+use crate::flow::StreamId;
 use crate::rules::capture_doubled;
 use crate::wire::{Bth, Packet, Syndrome};
 
@@ -38,7 +38,7 @@ pub(crate) struct Copies {
     count: u64,
     /// Place of the last refusal.
     refused_at: u64,
-    first: Option<(Spot, (usize, Side))>,
+    first: Option<(Spot, StreamId)>,
 }
 
 impl Default for Copies {
@@ -91,8 +91,8 @@ impl Copies {
     }
 
     /// Takes note of where the first copy is.
-    pub(crate) fn name(&mut self, at: Spot, requester: (usize, Side)) {
-        self.first.get_or_insert((at, requester));
+    pub(crate) fn name(&mut self, at: Spot, stream: StreamId) {
+        self.first.get_or_insert((at, stream));
     }
 
     /// True if there are so many that the recorder made them.
@@ -101,8 +101,8 @@ impl Copies {
     }
 
     /// The finding that tells of the recorder's copies.
-    pub(crate) fn finding(&self) -> Option<(Broken, Spot, (usize, Side))> {
-        let (at, requester) = self.first.filter(|_| self.is_recorders())?;
-        Some((capture_doubled::found(self.count), at, requester))
+    pub(crate) fn finding(&self) -> Option<(Broken, Spot, StreamId)> {
+        let (at, stream) = self.first.filter(|_| self.is_recorders())?;
+        Some((capture_doubled::found(self.count), at, stream))
     }
 }

@@ -4,7 +4,7 @@ use crate::broken::Spot;
 use crate::checker::sink::Sink;
 use crate::checker::stream::{Repeated, Stream};
 use crate::flow::{Connection, Side};
-use crate::message::Outcome;
+use crate::message::MessageOutcome;
 use crate::rules::{
     refusal_without_cause, request_not_answered, request_refused, retry_count_exceeded, rnr_retries_ended,
 };
@@ -15,13 +15,13 @@ impl Stream {
         if let Some(held) = self.held.filter(|held| held.is_proven) {
             self.held = None;
             let count = held.at.psn.distance(held.expected).max(1) as u64;
-            sink.capture.lost(held.at, (sink.flow, requester), count);
+            sink.capture.lost(held.at, sink.stream(requester), count);
         }
         self.report_held(sink);
         self.drop_behind(sink.budget);
         if let (Some(early), Some(end)) = (self.early.take(), self.sent_end) {
             let count = early.psn.plus(1).distance(end).max(1) as u64;
-            sink.capture.lost(early.at, (sink.flow, requester), count);
+            sink.capture.lost(early.at, sink.stream(requester), count);
         }
         if let Some(refused) = self.fatal.take() {
             let found = if refused.has_cause { request_refused::found } else { refusal_without_cause::found };
@@ -42,7 +42,7 @@ impl Stream {
         }
         sink.report(rnr_retries_ended::found(not_ready.naks).at(not_ready.at));
         if let Some(pending) = self.queue.first_from(not_ready.at.psn) {
-            sink.messages.end(pending.message, Outcome::NotReady, None);
+            sink.messages.end(pending.message, MessageOutcome::NotReady, None);
         }
     }
 
@@ -61,7 +61,7 @@ impl Stream {
         sink.report(broken.at(Spot { number, psn, is_request: true }));
         if let Some(pending) = pending {
             pending.excuse();
-            sink.messages.end(pending.message, Outcome::Unanswered, None);
+            sink.messages.end(pending.message, MessageOutcome::Unanswered, None);
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::broken::Broken;
 use crate::checker::sink::{Budget, DiscardedPacket, Sink};
 use crate::checker::{Adverts, CaptureFaults};
+use crate::flow::ConnectionId;
 use crate::message_log::MessageLog;
 use crate::profile::Profile;
 use crate::stats::Stats;
@@ -38,7 +39,7 @@ impl Ledger {
 
     /// Lends it for packet `number` of connection `flow`.
     #[inline]
-    pub(crate) fn lend(&mut self, number: u64, flow: usize) -> Sink<'_> {
+    pub(crate) fn lend(&mut self, number: u64, flow: ConnectionId) -> Sink<'_> {
         Sink {
             messages: &mut self.messages,
             findings: &mut self.broken,

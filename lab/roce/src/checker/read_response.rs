@@ -4,7 +4,7 @@ use crate::checker::pending::{AnswerKind, Due, Pending};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::Stream;
 use crate::flow::Connection;
-use crate::message::Outcome;
+use crate::message::MessageOutcome;
 use crate::rules::{
     atomic_replay_differs, length_mismatch, opcode_out_of_sequence, path_mtu_violated, read_response_psn_gap,
 };
@@ -25,7 +25,7 @@ impl Stream {
             && !pending.is_done()
         {
             pending.due = Due::Done;
-            sink.end(pending.message, Outcome::Responded, arrival.timestamp_ns);
+            sink.end(pending.message, MessageOutcome::Responded, arrival.timestamp_ns);
             if let Some(ack) = arrival.packet.atomic_ack_eth.filter(|_| !is_behind_missing) {
                 self.retry.remember(psn, ack.original());
             }
@@ -105,7 +105,7 @@ impl Stream {
             if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
                 self.sent_end = Some(end);
             }
-            sink.end(message, Outcome::Responded, arrival.timestamp_ns);
+            sink.end(message, MessageOutcome::Responded, arrival.timestamp_ns);
             self.acknowledge_before(end, arrival.timestamp_ns, sink);
             return;
         }
@@ -135,7 +135,7 @@ impl Stream {
         if index + 1 == count {
             read.due = Due::Done;
             let (message, end) = (read.message, read.psn.plus(count));
-            sink.end(message, Outcome::Responded, arrival.timestamp_ns);
+            sink.end(message, MessageOutcome::Responded, arrival.timestamp_ns);
             self.acknowledge_before(end, arrival.timestamp_ns, sink);
         } else if opcode.place().ends() {
             // It was reported; what else comes of this READ is the rest.

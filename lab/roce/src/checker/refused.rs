@@ -6,7 +6,7 @@ use crate::checker::pending::Pending;
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::Stream;
 use crate::finding::Refusal;
-use crate::message::{MessageKind, Outcome};
+use crate::message::{MessageKind, MessageOutcome};
 use crate::rule::Rule;
 use crate::rules::{nak_for_acknowledged_psn, nak_without_gap, sequence_nak_behind_rnr_nak};
 use crate::wire::{NakCode, Psn};
@@ -79,7 +79,7 @@ impl Stream {
         };
         self.fatal = Fatal::Refused { at_ns: arrival.timestamp_ns, refused };
         if let Some(message) = message {
-            sink.end(message, Outcome::Refused(code), arrival.timestamp_ns);
+            sink.end(message, MessageOutcome::Refused(code), arrival.timestamp_ns);
         }
     }
 

@@ -7,10 +7,10 @@ use crate::checker::pending::AnswerKind;
 use crate::checker::sink::{Arrival, Budget, Sink};
 use crate::checker::stream::{Assembly, Begin, Gap, HeldGap, Stream};
 use crate::flow::{Connection, Side, packets};
-use crate::message::Outcome;
+use crate::message::MessageOutcome;
 use crate::retransmission::RetransmissionClass;
 use crate::rules::{path_mtu_invalid, request_before_first_psn, request_psn_gap};
-use crate::wire::{Operation, Place, Psn, Transport};
+use crate::wire::{Operation, Place, Psn, TransportService};
 
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
 const BEHIND_GAP_MAX: u32 = 4_096;
@@ -108,7 +108,7 @@ impl Stream {
             return;
         }
         let next = if beyond > 0 { early.psn.plus(1) } else { psn };
-        sink.capture.lost(early.at, (sink.flow, requester), next.distance(expected).max(1) as u64);
+        sink.capture.lost(early.at, sink.stream(requester), next.distance(expected).max(1) as u64);
         self.is_lossy = true;
         if beyond > 0 {
             self.early = None;
@@ -122,7 +122,7 @@ impl Stream {
         let Some(early) = self.early else { return };
         if self.expected.is_some_and(|expected| early.psn.distance(expected) < 0) {
             self.early = None;
-            sink.capture.reordered(early.at, (sink.flow, requester));
+            sink.capture.reordered(early.at, sink.stream(requester));
             if early.is_ack {
                 self.acknowledge_before(early.psn.plus(1), timestamp_ns, sink);
             }
@@ -152,9 +152,9 @@ impl Stream {
             message.bytes = asked.payload_bytes;
             message.immediate = asked.immediate;
             message.is_whole = asked.opcode.place() == Place::Only;
-            message.outcome = Outcome::Sent;
+            message.outcome = MessageOutcome::Sent;
             let id = sink.messages.add(message);
-            sink.messages.end(id, Outcome::Sent, None);
+            sink.messages.end(id, MessageOutcome::Sent, None);
         }
     }
 
@@ -174,7 +174,7 @@ impl Stream {
     /// An answer shows that the responder has what the capture seems to lack: it was lost, or put elsewhere, by the recorder. Takes in what waited behind it.
     #[cold]
     pub(super) fn close_gap(&mut self, connection: &Connection, requester: Side, sink: &mut Sink<'_>) {
-        let place = (sink.flow, requester);
+        let place = sink.stream(requester);
         let Some(expected) = self.expected else { return };
         if let Some(held) = self.held.take() {
             if self.gap.is_waiting() {
@@ -260,7 +260,7 @@ impl Stream {
             self.resume_at(Some(psn));
             return true;
         }
-        let is_uc = arrival.bth.opcode().transport() == Transport::Uc;
+        let is_uc = arrival.bth.opcode().transport() == TransportService::Uc;
         // The missing one came late, and a NAK is on its way: what was sent behind it has to come again.
         if !self.gap.is_waiting() && !goes_on {
             let is_excused = sink.excuses(expected, psn.distance(expected) == 1);

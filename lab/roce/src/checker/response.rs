@@ -6,7 +6,7 @@ use crate::checker::pending::{AnswerKind, Due};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{Assembly, Early, Gap, HeldGap, Stream};
 use crate::flow::{Connection, Side, packets};
-use crate::message::Outcome;
+use crate::message::MessageOutcome;
 use crate::rules::{
     ack_for_unsent_psn, atomic_ack_missing, msn_beyond_completed, msn_not_advanced,
     nak_without_retransmission, path_mtu_invalid, read_response_psn_gap, request_psn_gap, reserved_syndrome,
@@ -230,9 +230,9 @@ impl Stream {
             if pending.is_acked_by_ack() {
                 pending.due = Due::Done;
                 let outcome = if pending.answer == AnswerKind::Ack {
-                    Outcome::Acknowledged
+                    MessageOutcome::Acknowledged
                 } else {
-                    Outcome::Responded
+                    MessageOutcome::Responded
                 };
                 sink.end(pending.message, outcome, timestamp_ns);
                 return;

@@ -3,7 +3,8 @@
 use crate::broken::Broken;
 use crate::checker::adverts::Adverts;
 use crate::checker::capture_faults::CaptureFaults;
-use crate::message::Outcome;
+use crate::flow::{ConnectionId, Side, StreamId};
+use crate::message::MessageOutcome;
 use crate::message_log::{MessageId, MessageLog};
 use crate::profile::Profile;
 use crate::stats::Stats;
@@ -24,7 +25,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) timestamp_ns: u64,
     pub(crate) packet: &'a Packet<'a>,
     pub(crate) bth: Bth<'a>,
-    pub(crate) flow: usize,
+    pub(crate) flow: ConnectionId,
     /// True if this is where its sender sent it, not a copy or a late delivery.
     pub(crate) is_sent: bool,
     /// True if the capture tells the fates of its packets, so that what it lacks was not there.
@@ -54,7 +55,7 @@ pub(crate) struct Sink<'a> {
     pub(crate) profile: Profile,
     /// Number of the packet, and of its connection.
     pub(crate) number: u64,
-    pub(crate) flow: usize,
+    pub(crate) flow: ConnectionId,
 }
 
 /// DiscardedPacket packets whose gaps are still to come.
@@ -73,17 +74,24 @@ pub(crate) fn remember(all: &mut Vec<DiscardedPacket>, new: DiscardedPacket) {
 }
 
 impl Sink<'_> {
+    /// The requests of that side of the packet's connection.
+    pub(super) fn stream(&self, requester: Side) -> StreamId {
+        StreamId { connection: self.flow, requester }
+    }
+
     /// Reports a broken rule.
     pub(super) fn report(&mut self, broken: Broken) {
         self.findings.push(broken);
     }
 
-    pub(super) fn end(&mut self, message: MessageId, outcome: Outcome, timestamp_ns: u64) {
+    pub(super) fn end(&mut self, message: MessageId, outcome: MessageOutcome, timestamp_ns: u64) {
         if let Some(message) = self.messages.end(message, outcome, Some(timestamp_ns)) {
             self.stats.ended(message);
-            if let (true, Some(va), Some(rkey)) =
-                (matches!(outcome, Outcome::Acknowledged | Outcome::Responded), message.va, message.rkey)
-            {
+            if let (true, Some(va), Some(rkey)) = (
+                matches!(outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded),
+                message.va,
+                message.rkey,
+            ) {
                 self.adverts.take(message.responder, va, rkey);
             }
         }

@@ -33,7 +33,7 @@ impl Side {
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Endpoint {
+pub struct ConnectionEnd {
     /// IP address of the node.
     pub address: IpAddr,
     /// Queue pair number; `None` while nothing has told it.
@@ -50,7 +50,7 @@ pub struct Endpoint {
     pub payload_bytes: u64,
 }
 
-impl Endpoint {
+impl ConnectionEnd {
     pub(super) fn new(address: IpAddr, qpn: Option<u32>) -> Self {
         let (number, psn_first, initiator_depth) = (None, None, None);
         Self { address, qpn, number, psn_first, initiator_depth, packets: 0, payload_bytes: 0 }
@@ -62,9 +62,9 @@ impl Endpoint {
 #[non_exhaustive]
 pub struct Connection {
     /// The active side.
-    pub active: Endpoint,
+    pub active: ConnectionEnd,
     /// The passive side.
-    pub passive: Endpoint,
+    pub passive: ConnectionEnd,
     /// Service that the REQ asks for; `None` without connection management.
     pub port_space: Option<PortSpace>,
     /// Partition key of its packets, from the REQ.
@@ -83,7 +83,7 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that no management tells of.
-    pub(super) fn unmanaged(active: Endpoint, passive: Endpoint) -> Self {
+    pub(super) fn unmanaged(active: ConnectionEnd, passive: ConnectionEnd) -> Self {
         Self {
             active,
             passive,
@@ -99,8 +99,8 @@ impl Connection {
 
     /// The connection that a REQ asks for.
     pub(super) fn asked_for(source: IpAddr, destination: IpAddr, req: Req<'_>) -> Self {
-        let mut active = Endpoint::new(source, Some(req.local_qpn()));
-        let mut passive = Endpoint::new(destination, None);
+        let mut active = ConnectionEnd::new(source, Some(req.local_qpn()));
+        let mut passive = ConnectionEnd::new(destination, None);
         // A starting PSN is the one that its sender wants to receive first: the peer's requests begin there.
         passive.psn_first = Some(req.starting_psn());
         active.initiator_depth = Some(req.initiator_depth());
@@ -116,7 +116,7 @@ impl Connection {
     }
 
     /// The end on `side`.
-    pub fn endpoint(&self, side: Side) -> &Endpoint {
+    pub fn endpoint(&self, side: Side) -> &ConnectionEnd {
         match side {
             Side::Active => &self.active,
             Side::Passive => &self.passive,
@@ -128,7 +128,7 @@ impl Connection {
         self.port_space.is_some() || self.endpoint(side).packets > 0
     }
 
-    pub(crate) fn endpoint_mut(&mut self, side: Side) -> &mut Endpoint {
+    pub(crate) fn endpoint_mut(&mut self, side: Side) -> &mut ConnectionEnd {
         match side {
             Side::Active => &mut self.active,
             Side::Passive => &mut self.passive,

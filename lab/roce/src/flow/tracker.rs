@@ -9,9 +9,11 @@ use std::net::IpAddr;
 
 use crate::cm::Message as CmMessage;
 use crate::flow::requests::{RequestPsns, packets};
-use crate::flow::{Connection, Datagrams, Endpoint, Numbers, QueuePairName, Side};
+use crate::flow::{
+    Connection, ConnectionEnd, ConnectionId, Datagrams, Numbers, QueuePairName, Side, StreamId,
+};
 use crate::names::Names;
-use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, Transport};
+use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, TransportService};
 
 /// A connection and the requests of both sides.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ struct Flow {
     /// Owner and id of what it is known under.
     comm_ids: [Option<ReceiverKey>; 2],
     /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
-    merged_into: Option<usize>,
+    merged_into: Option<ConnectionId>,
 }
 
 impl Flow {
@@ -87,12 +89,12 @@ pub(crate) enum FlowChange {
     /// A new connection is there, between queue pairs whose numbers another had: that one has ended.
     Replaced {
         /// The one that has ended.
-        old: usize,
+        old: ConnectionId,
     },
     /// Two connections were the directions of one.
     Merged {
         /// The one that went: its active side's requests are those of `side` now.
-        from: usize,
+        from: ConnectionId,
         /// Side of the one that stays.
         side: Side,
     },
@@ -103,7 +105,7 @@ pub(crate) enum FlowChange {
 /// The place of a packet of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placed {
-    pub(crate) flow: usize,
+    pub(crate) flow: ConnectionId,
     pub(crate) sender: Side,
     /// Distance of its PSN from the first request of the side that it counts.
     pub(crate) distance: Option<i64>,
@@ -117,7 +119,7 @@ pub(crate) struct Placed {
 #[non_exhaustive]
 pub struct Sighting {
     /// Connection of a packet and the side that sent it; `None` of a datagram, and of a packet of no connection.
-    pub connection: Option<(usize, Side)>,
+    pub connection: Option<(ConnectionId, Side)>,
     /// The queue pair that it goes to; `None` of a packet of no connection.
     pub to: Option<QueuePairName>,
     /// Distance of its PSN from the first request of the side that it counts; of a datagram, from the first of its sender's queue pair.
@@ -140,10 +142,10 @@ pub struct Tracker {
     base: usize,
     limit: usize,
     /// (receiver, destination QPN) to the flow and the side that *receives*.
-    by_qpn: HashMap<ReceiverKey, (usize, Side)>,
+    by_qpn: HashMap<ReceiverKey, (ConnectionId, Side)>,
     /// (owner, communication id) to the flow.
-    by_comm_id: HashMap<ReceiverKey, usize>,
-    recent: [Option<(ReceiverKey, (usize, Side))>; RECENT],
+    by_comm_id: HashMap<ReceiverKey, ConnectionId>,
+    recent: [Option<(ReceiverKey, (ConnectionId, Side))>; RECENT],
     numbers: Numbers,
     datagrams: Datagrams,
 }
@@ -220,44 +222,44 @@ impl Tracker {
     }
 
     /// Numbers of the flows that are there.
-    pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
-        self.base..self.base + self.flows.len()
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = ConnectionId> + use<> {
+        (self.base..self.base + self.flows.len()).map(ConnectionId)
     }
 
-    fn get(&self, number: usize) -> Option<&Flow> {
-        self.flows.get(number.checked_sub(self.base)?)
+    fn get(&self, number: ConnectionId) -> Option<&Flow> {
+        self.flows.get(number.0.checked_sub(self.base)?)
     }
 
-    fn get_mut(&mut self, number: usize) -> Option<&mut Flow> {
-        self.flows.get_mut(number.checked_sub(self.base)?)
+    fn get_mut(&mut self, number: ConnectionId) -> Option<&mut Flow> {
+        self.flows.get_mut(number.0.checked_sub(self.base)?)
     }
 
     /// The connection of that number, if it is followed now.
-    pub fn connection(&self, number: usize) -> Option<&Connection> {
+    pub fn connection(&self, number: ConnectionId) -> Option<&Connection> {
         self.get(number).map(|flow| &flow.connection)
     }
 
     /// The connections that are followed now, by their numbers, in the order of their first packets.
-    pub fn connections(&self) -> impl Iterator<Item = (usize, &Connection)> {
-        let own = (self.base..).zip(&self.flows).filter(|(_, flow)| flow.merged_into.is_none());
+    pub fn connections(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        let own = self.numbers().zip(&self.flows).filter(|(_, flow)| flow.merged_into.is_none());
         own.map(|(number, flow)| (number, &flow.connection))
     }
 
-    pub(crate) fn connection_mut(&mut self, number: usize) -> Option<&mut Connection> {
+    pub(crate) fn connection_mut(&mut self, number: ConnectionId) -> Option<&mut Connection> {
         self.get_mut(number).map(|flow| &mut flow.connection)
     }
 
     /// The oldest flow, when there are more than there is room for.
     #[inline]
-    pub(crate) fn in_excess(&self) -> Option<usize> {
-        (self.flows.len() > self.limit).then_some(self.base)
+    pub(crate) fn in_excess(&self) -> Option<ConnectionId> {
+        (self.flows.len() > self.limit).then_some(ConnectionId(self.base))
     }
 
     /// Takes the oldest flow out; returns its connection, unless another took it over.
     #[cold]
     pub(crate) fn drop_oldest(&mut self) -> Option<Connection> {
         let flow = self.flows.pop_front()?;
-        let number = self.base;
+        let number = ConnectionId(self.base);
         self.base += 1;
         for side in Side::BOTH {
             let end = flow.connection.endpoint(side);
@@ -277,16 +279,16 @@ impl Tracker {
         flow.merged_into.is_none().then_some(flow.connection)
     }
 
-    fn insert_qpn(&mut self, key: ReceiverKey, value: (usize, Side)) {
+    fn insert_qpn(&mut self, key: ReceiverKey, value: (ConnectionId, Side)) {
         self.by_qpn.insert(key, value);
         self.recent[key.1 as usize % RECENT] = None;
     }
 
-    fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> usize {
+    fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> ConnectionId {
         let requests = Side::BOTH.map(|side| RequestPsns::from(connection.endpoint(side).psn_first));
         let comm_ids = [active_comm_id.map(|id| (connection.active.address, id)), None];
         self.flows.push_back(Flow { connection, requests, active_comm_id, comm_ids, merged_into: None });
-        self.base + self.flows.len() - 1
+        ConnectionId(self.base + self.flows.len() - 1)
     }
 
     /// Takes a connection management message in; returns the flow that it belongs to, and what it changes.
@@ -296,7 +298,7 @@ impl Tracker {
         destination: IpAddr,
         message: &CmMessage<'_>,
         names: &Names,
-    ) -> Option<(usize, FlowChange)> {
+    ) -> Option<(ConnectionId, FlowChange)> {
         match message {
             CmMessage::Req(req) => {
                 let comm_id = req.local_comm_id();
@@ -363,20 +365,20 @@ impl Tracker {
         source: IpAddr,
         destination: IpAddr,
         message: &CmMessage<'_>,
-    ) -> Option<usize> {
+    ) -> Option<ConnectionId> {
         let local = message.local_comm_id().and_then(|id| self.by_comm_id.get(&(source, id)));
         let remote = message.remote_comm_id().and_then(|id| self.by_comm_id.get(&(destination, id)));
         local.or(remote).copied()
     }
 
     /// Finds the flow of a packet and the side that sends it, without taking it in.
-    pub(crate) fn find(&self, destination: IpAddr, destination_qpn: u32) -> Option<(usize, Side)> {
+    pub(crate) fn find(&self, destination: IpAddr, destination_qpn: u32) -> Option<(ConnectionId, Side)> {
         self.by_qpn.get(&(destination, destination_qpn)).map(|(index, side)| (*index, side.other()))
     }
 
     /// The same, for the packets of one flow after the other.
     #[inline]
-    fn find_recent(&mut self, key: ReceiverKey) -> Option<(usize, Side)> {
+    fn find_recent(&mut self, key: ReceiverKey) -> Option<(ConnectionId, Side)> {
         let slot = &mut self.recent[key.1 as usize % RECENT];
         if let Some((known, (index, side))) = slot
             && *known == key
@@ -393,7 +395,8 @@ impl Tracker {
     pub(crate) fn take_in(&mut self, packet: &Packet<'_>, is_sent: bool, names: &Names) -> Option<Placed> {
         let bth = packet.bth?;
         let opcode = bth.opcode();
-        let is_connected = matches!(opcode.transport(), Transport::Rc | Transport::Uc | Transport::Xrc);
+        let is_connected =
+            matches!(opcode.transport(), TransportService::Rc | TransportService::Uc | TransportService::Xrc);
         let is_broken = matches!(packet.icrc, Icrc::Bad { .. }) || packet.stop.is_some() && !packet.is_cut;
         if !is_connected || is_broken || !opcode.is_known() {
             return None;
@@ -403,7 +406,7 @@ impl Tracker {
             Some((flow, sender)) => (flow, sender, FlowChange::None),
             None => self.take_in_new(packet, bth, names)?,
         };
-        let mut state = self.flows.get_mut(flow.checked_sub(self.base)?)?;
+        let mut state = self.flows.get_mut(flow.0.checked_sub(self.base)?)?;
         // Without connection management, what is rare is looked at.
         if state.connection.port_space.is_none() && change == FlowChange::None {
             let is_response = opcode.is_response();
@@ -413,7 +416,7 @@ impl Tracker {
                 if is_response { !requests.has_begun() } else { requests.is_behind(opcode, bth.psn()) };
             if is_rare {
                 (flow, sender, change) = self.take_in_rare(flow, sender, packet, bth, names)?;
-                state = self.flows.get_mut(flow.checked_sub(self.base)?)?;
+                state = self.flows.get_mut(flow.0.checked_sub(self.base)?)?;
             }
         }
         let is_counted = is_sent || change != FlowChange::None;
@@ -425,17 +428,17 @@ impl Tracker {
     #[cold]
     fn take_in_rare(
         &mut self,
-        flow: usize,
+        flow: ConnectionId,
         sender: Side,
         packet: &Packet<'_>,
         bth: Bth<'_>,
         names: &Names,
-    ) -> Option<(usize, Side, FlowChange)> {
+    ) -> Option<(ConnectionId, Side, FlowChange)> {
         if !bth.opcode().is_response() {
             let new = self.begin_again(flow, sender, names)?;
             return Some((new, Side::Active, FlowChange::Replaced { old: flow }));
         }
-        Some(match self.unpaired(packet, bth.psn(), flow) {
+        Some(match self.unpaired(packet, bth.psn(), Some(flow)) {
             Some((into, requester)) => {
                 self.merge(flow, into, requester);
                 let side = requester.other();
@@ -452,19 +455,19 @@ impl Tracker {
         packet: &Packet<'_>,
         bth: Bth<'_>,
         names: &Names,
-    ) -> Option<(usize, Side, FlowChange)> {
+    ) -> Option<(ConnectionId, Side, FlowChange)> {
         let qpn = bth.destination_qpn();
         let number = Some(self.numbers.next(&names.get(packet.destination)));
         if bth.opcode().is_response()
-            && let Some((index, requester)) = self.unpaired(packet, bth.psn(), usize::MAX)
+            && let Some((index, requester)) = self.unpaired(packet, bth.psn(), None)
         {
             let end = self.connection_mut(index)?.endpoint_mut(requester);
             (end.qpn, end.number) = (Some(qpn), number);
             self.insert_qpn((packet.destination, qpn), (index, requester));
             return Some((index, requester.other(), FlowChange::None));
         }
-        let active = Endpoint::new(packet.source, None);
-        let passive = Endpoint { number, ..Endpoint::new(packet.destination, Some(qpn)) };
+        let active = ConnectionEnd::new(packet.source, None);
+        let passive = ConnectionEnd { number, ..ConnectionEnd::new(packet.destination, Some(qpn)) };
         let index = self.add(Connection::unmanaged(active, passive), None);
         self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
         Some((index, Side::Active, FlowChange::Begun))
@@ -472,12 +475,12 @@ impl Tracker {
 
     /// Begins a connection between the queue pairs of flow `index`, whose side `sender` sends first.
     #[cold]
-    fn begin_again(&mut self, index: usize, sender: Side, names: &Names) -> Option<usize> {
+    fn begin_again(&mut self, index: ConnectionId, sender: Side, names: &Names) -> Option<ConnectionId> {
         let old = self.connection(index)?;
         let ends = [*old.endpoint(sender), *old.endpoint(sender.other())];
-        let [active, passive] = ends.map(|end| Endpoint {
+        let [active, passive] = ends.map(|end| ConnectionEnd {
             number: end.qpn.map(|_| self.numbers.next(&names.get(end.address))),
-            ..Endpoint::new(end.address, end.qpn)
+            ..ConnectionEnd::new(end.address, end.qpn)
         });
         let new = self.add(Connection::unmanaged(active, passive), None);
         for (side, end) in [(Side::Active, active), (Side::Passive, passive)] {
@@ -489,11 +492,16 @@ impl Tracker {
     }
 
     /// Finds a flow whose requester has no QPN yet and has sent the PSN that `packet` answers.
-    fn unpaired(&self, packet: &Packet<'_>, psn: Psn, except: usize) -> Option<(usize, Side)> {
+    fn unpaired(
+        &self,
+        packet: &Packet<'_>,
+        psn: Psn,
+        except: Option<ConnectionId>,
+    ) -> Option<(ConnectionId, Side)> {
         self.flows.iter().enumerate().rev().take(UNPAIRED_MAX).find_map(|(at, flow)| {
-            let index = self.base + at;
+            let index = ConnectionId(self.base + at);
             let requester = flow.connection.side_of(packet.destination)?;
-            let fits = index != except
+            let fits = Some(index) != except
                 && flow.merged_into.is_none()
                 && flow.connection.endpoint(requester).qpn.is_none()
                 && flow.connection.endpoint(requester.other()).address == packet.source
@@ -503,7 +511,7 @@ impl Tracker {
     }
 
     /// Moves flow `from`, whose only requests are its active side's, into the other direction of flow `into`.
-    fn merge(&mut self, from: usize, into: usize, requester: Side) {
+    fn merge(&mut self, from: ConnectionId, into: ConnectionId, requester: Side) {
         let Some(flow) = self.get_mut(from) else {
             return;
         };
@@ -526,18 +534,24 @@ impl Tracker {
         }
     }
 
-    /// Follows a merge: the connection and the side that connection `index` and its `side` turned out to be.
-    pub fn resolve(&self, index: usize, side: Side) -> (usize, Side) {
-        let Some((flow, into)) = self.get(index).and_then(|flow| Some((flow, flow.merged_into?))) else {
-            return (index, side);
+    /// Follows a merge likewise, for the requests of a side.
+    pub fn resolve_stream(&self, stream: StreamId) -> StreamId {
+        let (connection, requester) = self.resolve(stream.connection, stream.requester);
+        StreamId { connection, requester }
+    }
+
+    /// Follows a merge: the connection and the side that connection `id` and its `side` turned out to be.
+    pub fn resolve(&self, id: ConnectionId, side: Side) -> (ConnectionId, Side) {
+        let Some((flow, into)) = self.get(id).and_then(|flow| Some((flow, flow.merged_into?))) else {
+            return (id, side);
         };
         let address = flow.connection.endpoint(side).address;
         (into, self.connection(into).and_then(|connection| connection.side_of(address)).unwrap_or(side))
     }
 
-    /// True if flow `index` was taken over by another.
-    pub(crate) fn is_merged(&self, index: usize) -> bool {
-        self.get(index).is_some_and(|flow| flow.merged_into.is_some())
+    /// True if flow `id` was taken over by another.
+    pub(crate) fn is_merged(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|flow| flow.merged_into.is_some())
     }
 
     /// The connections, in the order of their first packets, without those that were taken over, and the names that were given beside them.

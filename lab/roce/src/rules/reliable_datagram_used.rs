@@ -7,7 +7,7 @@ use crate::rule::{Once, Rule, RuleText};
 use crate::synth::script::{Examples, bare, pair};
 #[cfg(any(test, feature = "synth"))]
 use crate::wire::RdethValues;
-use crate::wire::{Opcode, Transport};
+use crate::wire::{Opcode, TransportService};
 
 pub(super) const TEXT: RuleText = RuleText::new(
     "No queue pair of type RD can be made with RDMA verbs, so nothing that is known sends one. Reported once for each opcode and receiver.",
@@ -18,7 +18,7 @@ pub(super) const TEXT: RuleText = RuleText::new(
 /// Looks for the transport RD.
 #[inline]
 pub(crate) fn check(opcode: Opcode) -> Option<Broken> {
-    (opcode.transport() == Transport::Rd).then(|| {
+    (opcode.transport() == TransportService::Rd).then(|| {
         let evidence = Evidence::Opcode { expected: "no reliable datagram", got: opcode };
         Broken::new(Rule::ReliableDatagramUsed, evidence)
     })

@@ -7,7 +7,7 @@ use crate::rule::{Once, Rule, RuleText, Severity};
 use crate::synth::script::{Examples, managed, pair};
 #[cfg(any(test, feature = "synth"))]
 use crate::wire::IethValues;
-use crate::wire::{Opcode, Transport};
+use crate::wire::{Opcode, TransportService};
 
 pub(super) const TEXT: RuleText = RuleText::new(
     "Neither the standard nor a known extension names this operation for its transport. Codes from 0xc0 on are left to manufacturers, so one of those is a warning. Reported once for each opcode and receiver.",
@@ -23,7 +23,7 @@ pub(crate) fn check(opcode: Opcode) -> Option<Broken> {
 
 #[cold]
 fn broken(opcode: Opcode) -> Broken {
-    let is_vendor = opcode.transport() == Transport::Vendor;
+    let is_vendor = opcode.transport() == TransportService::Vendor;
     let expected = if is_vendor { "an opcode of the standard" } else { "an opcode with a meaning" };
     let broken = Broken::new(Rule::ReservedOpcode, Evidence::Opcode { expected, got: opcode });
     if is_vendor { broken.with(Severity::Warning) } else { broken }

@@ -15,7 +15,7 @@ mod wrap;
 pub use crate::samples::{conversation, neighbour, sample};
 pub use crowd::Crowd;
 pub use frame::FrameBuilder;
-pub use pair::{Pair, Side};
+pub use pair::{Pair, PairEnd};
 pub use pcap::Written;
 pub use workload::Workload;
 pub use wrap::{Tunnel, fragments, with_extensions};

@@ -11,7 +11,7 @@ use crate::wire::{ImmDtValues, Opcode, Psn};
 
 /// One node's end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Side {
+pub struct PairEnd {
     /// IP address.
     pub address: IpAddr,
     /// Queue pair number, 24 bits.
@@ -30,9 +30,9 @@ pub struct Side {
 #[derive(Clone, Copy, Debug)]
 pub struct Pair {
     /// The side that sends the REQ; the samples' client.
-    pub active: Side,
+    pub active: PairEnd,
     /// The side that sends the REP; the samples' server.
-    pub passive: Side,
+    pub passive: PairEnd,
     /// Transaction id of the REQ, and what else varies between runs.
     pub salt: u64,
 }
@@ -59,7 +59,7 @@ impl Pair {
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             z ^ (z >> 31)
         };
-        let mut side = |last: u8| Side {
+        let mut side = |last: u8| PairEnd {
             address: IpAddr::from([198, 51, 100, last]),
             qpn: 0x11 + (random() % 0x1000) as u32,
             psn: Psn::new(random() as u32 & 0x7f_ffff),
@@ -87,7 +87,14 @@ impl Pair {
     }
 
     /// Builds a datagram of connection management from `from` to `to`.
-    fn cm(&self, from: &Side, to: &Side, attribute_id: u16, n: u32, message: &[u8; Req::LENGTH]) -> Vec<u8> {
+    fn cm(
+        &self,
+        from: &PairEnd,
+        to: &PairEnd,
+        attribute_id: u16,
+        n: u32,
+        message: &[u8; Req::LENGTH],
+    ) -> Vec<u8> {
         let header = MadHeaderValues {
             base_version: 1,
             class: Mad::CLASS_CM,

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::cm::{Message, PrivateData, Rep, Req, ack_timeout_ns, attribute_name, path_mtu_bytes};
-use crate::flow::Side;
-use crate::message::{MessageKind, Outcome};
+use crate::flow::{ConnectionId, Side, StreamId};
+use crate::message::{MessageKind, MessageOutcome};
 use crate::report::Report;
 use crate::row::CmRow;
 use crate::trace::labels::Labels;
@@ -48,7 +48,12 @@ fn rank(row: &CmRow) -> u16 {
 }
 
 /// Writes the connection management packets of one connection, or those of none.
-pub(super) fn block(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
+pub(super) fn block(
+    out: &mut String,
+    report: &Report,
+    labels: &Labels<'_>,
+    connection: Option<ConnectionId>,
+) {
     let mut told = told(report, labels, connection, of(labels, connection));
     let is_either = connection.is_some_and(|index| ends_on_either_side(report, index, &told));
     if is_either {
@@ -67,17 +72,17 @@ pub(super) fn surplus(report: &Report, labels: &Labels<'_>) -> u64 {
         let end = told.iter().filter(|(row, _)| matches!(rank(row), DREQ | DREP)).count();
         if ends_on_either_side(report, index, &told) { end as u64 - 2 } else { 0 }
     };
-    (0..report.connections.len()).map(of_one).sum()
+    report.connection_ids().map(of_one).sum()
 }
 
 /// True if a connection ended in order after a WRITE with immediate.
 ///
 /// That completes on both sides, so that both may disconnect at once: which is first, and whether their DREQs cross, is
 /// for timing to decide, and the trace has one form for all of it.
-fn ends_on_either_side(report: &Report, index: usize, told: &[(&CmRow, Lines)]) -> bool {
+fn ends_on_either_side(report: &Report, index: ConnectionId, told: &[(&CmRow, Lines)]) -> bool {
     let last = report.messages.iter().rfind(|message| message.connection == Some(index));
     let is_told_to_both = last.is_some_and(|message| {
-        message.kind == MessageKind::WriteWithImmediate && message.outcome == Outcome::Acknowledged
+        message.kind == MessageKind::WriteWithImmediate && message.outcome == MessageOutcome::Acknowledged
     });
     let of_rank = |wanted: u16| told.iter().filter(move |(row, _)| rank(row) == wanted);
     let is_once = |wanted: u16| {
@@ -96,7 +101,12 @@ fn ends_on_either_side(report: &Report, index: usize, told: &[(&CmRow, Lines)]) 
 }
 
 /// The same without what only timing decides: that a message came again, the MRA that asks for more time, which side was first to disconnect.
-pub(super) fn folded(out: &mut String, report: &Report, labels: &Labels<'_>, connection: Option<usize>) {
+pub(super) fn folded(
+    out: &mut String,
+    report: &Report,
+    labels: &Labels<'_>,
+    connection: Option<ConnectionId>,
+) {
     let mut known = HashSet::new();
     let mut all = of(labels, connection);
     let is_end = |row: &CmRow| matches!(rank(row), DREQ | DREP) && row.fate.is_delivered();
@@ -111,7 +121,7 @@ pub(super) fn folded(out: &mut String, report: &Report, labels: &Labels<'_>, con
 }
 
 /// The packets of a connection in the order of its life.
-fn of<'a>(labels: &Labels<'a>, connection: Option<usize>) -> Vec<&'a CmRow> {
+fn of<'a>(labels: &Labels<'a>, connection: Option<ConnectionId>) -> Vec<&'a CmRow> {
     let mut rows = labels.cm_rows(connection);
     rows.sort_by_key(|row| rank(row));
     rows
@@ -121,7 +131,7 @@ fn of<'a>(labels: &Labels<'a>, connection: Option<usize>) -> Vec<&'a CmRow> {
 fn told<'a>(
     report: &Report,
     labels: &Labels<'_>,
-    connection: Option<usize>,
+    connection: Option<ConnectionId>,
     rows: Vec<&'a CmRow>,
 ) -> Vec<(&'a CmRow, Lines)> {
     let mut ids = Ids::default();
@@ -157,7 +167,7 @@ pub(super) fn name(row: &CmRow) -> String {
 pub(super) fn parts<'a>(
     report: &Report,
     labels: &Labels<'a>,
-    connection: Option<usize>,
+    connection: Option<ConnectionId>,
 ) -> Vec<(&'a CmRow, Vec<(&'static str, String)>)> {
     let mut ids = Ids::default();
     let rows = of(labels, connection).into_iter();
@@ -168,7 +178,7 @@ fn lines(
     report: &Report,
     labels: &Labels<'_>,
     row: &CmRow,
-    connection: Option<usize>,
+    connection: Option<ConnectionId>,
     ids: &mut Ids,
 ) -> Lines {
     let mut lines = Vec::new();
@@ -178,7 +188,7 @@ fn lines(
             relations(
                 &mut lines,
                 row,
-                connection.and_then(|index| report.connections.get(index)).map(|c| c.active.address),
+                connection.and_then(|index| report.connection(index)).map(|c| c.active.address),
                 transaction,
                 &message,
                 ids,
@@ -204,7 +214,7 @@ fn parameters(
     report: &Report,
     labels: &Labels<'_>,
     row: &CmRow,
-    connection: Option<usize>,
+    connection: Option<ConnectionId>,
     message: &Message<'_>,
 ) {
     let private_data = match message {
@@ -231,7 +241,7 @@ fn parameters(
         }
         Message::Dreq(dreq) => {
             let receiver = connection.and_then(|index| {
-                let connection = report.connections.get(index)?;
+                let connection = report.connection(index)?;
                 let side = [Side::Active, Side::Passive].into_iter().find(|side| {
                     let end = connection.endpoint(*side);
                     end.address == row.destination && end.qpn == Some(dreq.remote_qpn())
@@ -249,7 +259,7 @@ fn parameters(
     }
 }
 
-fn queue_pair(labels: &Labels<'_>, row: &CmRow, connection: Option<usize>, side: Side) -> String {
+fn queue_pair(labels: &Labels<'_>, row: &CmRow, connection: Option<ConnectionId>, side: Side) -> String {
     let node = labels.node(row.source);
     connection.map_or_else(|| format!("{node}.qp?"), |index| labels.queue_pair(index, side).to_owned())
 }
@@ -258,7 +268,7 @@ fn request(
     lines: &mut Vec<(&'static str, String)>,
     labels: &Labels<'_>,
     row: &CmRow,
-    connection: Option<usize>,
+    connection: Option<ConnectionId>,
     req: &Req<'_>,
 ) {
     let transport =
@@ -267,8 +277,9 @@ fn request(
         .map_or_else(|| format!("Unknown({})", req.path_mtu_code()), |bytes| format!("{bytes} bytes"));
     let timeout = req.primary_ack_timeout();
     let time = ack_timeout_ns(timeout).map_or_else(|| "none".to_owned(), duration);
-    let psn =
-        connection.map_or_else(String::new, |index| labels.psn((index, Side::Passive), req.starting_psn()));
+    let psn = connection.map_or_else(String::new, |index| {
+        labels.psn(StreamId { connection: index, requester: Side::Passive }, req.starting_psn())
+    });
     lines.push(("service", format!("{}, {transport}", req.port_space())));
     lines.push((
         "queue pair",
@@ -314,11 +325,12 @@ fn reply(
     lines: &mut Vec<(&'static str, String)>,
     labels: &Labels<'_>,
     row: &CmRow,
-    connection: Option<usize>,
+    connection: Option<ConnectionId>,
     rep: &Rep<'_>,
 ) {
-    let psn =
-        connection.map_or_else(String::new, |index| labels.psn((index, Side::Active), rep.starting_psn()));
+    let psn = connection.map_or_else(String::new, |index| {
+        labels.psn(StreamId { connection: index, requester: Side::Active }, rep.starting_psn())
+    });
     lines.push((
         "queue pair",
         format!("{}, starting PSN {psn}", queue_pair(labels, row, connection, Side::Passive)),

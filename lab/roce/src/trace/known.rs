@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::analysis::Analysis;
 use crate::checker::Adverts;
 use crate::finding::{Evidence, Finding};
-use crate::flow::{Connection, Datagrams, Side, unknown};
+use crate::flow::{Connection, ConnectionId, Datagrams, Side, unknown};
 use crate::message::Message;
 use crate::names::Names;
 use crate::report::Report;
@@ -82,10 +82,10 @@ impl<'a> Known<'a> {
         self.names
     }
 
-    fn connection(self, index: usize) -> Option<&'a Connection> {
+    fn connection(self, id: ConnectionId) -> Option<&'a Connection> {
         match self.connections {
-            Connections::Followed(analysis) => analysis.connection(index),
-            Connections::All(connections) => connections.get(index),
+            Connections::Followed(analysis) => analysis.connection(id),
+            Connections::All(connections) => connections.get(id.index()),
         }
     }
 
@@ -113,13 +113,10 @@ impl<'a> Known<'a> {
     /// The names of a message.
     pub fn message(self, message: &Message) -> MessageNames {
         let node = self.names.get(message.requester);
-        let connection = message.connection.and_then(|index| self.connection(index));
+        let connection = message.connection.and_then(|id| self.connection(id));
         let (queue_pairs, psn) = match connection {
             Some(connection) => {
-                let (active, passive) = (connection.active, connection.passive);
-                let is_passive = passive.address == message.requester
-                    && (active.address != message.requester || message.requester_qpn == passive.qpn);
-                let requester = if is_passive { Side::Passive } else { Side::Active };
+                let requester = message.requester_side(connection);
                 let psn = connection.endpoint(requester).psn_first.map(|first| {
                     let distance = |psn: Psn| psn.distance(first);
                     (format!("{node}{:+}", distance(message.psn_first)), distance(message.psn_last))
@@ -142,7 +139,8 @@ impl<'a> Known<'a> {
 
     /// The place of a finding: `client.qp1 > server.qp1, client+2, message 3`.
     pub fn place(self, finding: &Finding) -> String {
-        let connected = finding.requester.and_then(|(index, side)| Some((side, self.connection(index)?)));
+        let connected =
+            finding.stream.and_then(|stream| Some((stream.requester, self.connection(stream.connection)?)));
         let Some((requester, connection)) = connected else {
             return [finding.source, finding.destination].map(|address| self.names.get(address)).join(" > ");
         };
@@ -160,7 +158,9 @@ impl<'a> Known<'a> {
 
     /// The evidence of a finding, PSNs as distances: `expected client+2, got client+3`.
     pub fn evidence(self, finding: &Finding) -> String {
-        let end = finding.requester.and_then(|(index, side)| Some(*self.connection(index)?.endpoint(side)));
+        let end = finding
+            .stream
+            .and_then(|stream| Some(*self.connection(stream.connection)?.endpoint(stream.requester)));
         match (finding.evidence, end.and_then(|end| Some((self.names.get(end.address), end.psn_first?)))) {
             (Evidence::Psn { expected, got }, Some((node, first))) => {
                 let [expected, got] = [expected, got].map(|psn| psn.distance(first));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::cm::{Advert, Message as CmMessage};
-use crate::flow::{Numbers, Side, unknown};
+use crate::flow::{ConnectionEnd, ConnectionId, Numbers, Side, StreamId, unknown};
 use crate::report::Report;
 use crate::row::CmRow;
 use crate::wire::{Icrc, Psn};
@@ -21,15 +21,15 @@ pub(super) struct Region {
 pub(super) struct Labels<'a> {
     report: &'a Report,
     /// Connections in the order in which they are named, then the place of each in it.
-    order: Vec<usize>,
+    order: Vec<ConnectionId>,
     places: Vec<usize>,
-    connected: HashMap<(usize, Side), String>,
+    connected: HashMap<(ConnectionId, Side), String>,
     /// Other queue pairs without a connection, and where the PSNs begin that a node sends them.
     unconnected: HashMap<(IpAddr, u32), String>,
     first_psn: HashMap<IpAddr, Psn>,
     regions: HashMap<(IpAddr, u32), Region>,
     /// Connection management packets that are shown, by connection.
-    cm_rows: HashMap<Option<usize>, Vec<&'a CmRow>>,
+    cm_rows: HashMap<Option<ConnectionId>, Vec<&'a CmRow>>,
 }
 
 /// The next number at a node, which may have several addresses.
@@ -53,21 +53,21 @@ struct Appearance {
 impl<'a> Labels<'a> {
     /// Names everything as the capture does; queue pairs have the names that they had from their first packet on.
     pub(super) fn new(report: &'a Report) -> Self {
-        let mut labels = Self::empty(report, (0..report.connections.len()).collect());
-        let number = |index: usize, side| report.connections.get(index)?.endpoint(side).number;
+        let mut labels = Self::empty(report, report.connection_ids().collect());
+        let number = |index, side| report.connection(index)?.endpoint(side).number;
         labels.name_queue_pairs(report.numbers.clone(), number);
         labels.name_regions();
         labels
     }
 
     /// Names everything connection by connection in that order, each once.
-    pub(super) fn ordered(report: &'a Report, order: Vec<usize>) -> Self {
+    pub(super) fn ordered(report: &'a Report, order: Vec<ConnectionId>) -> Self {
         let mut labels = Self::empty(report, order);
         let mut numbers = Numbers::default();
         let mut given = HashMap::new();
         for index in labels.order.iter().copied() {
             for side in Side::BOTH {
-                let end = report.connections.get(index).map(|connection| connection.endpoint(side));
+                let end = report.connection(index).map(|connection| connection.endpoint(side));
                 if let Some(end) = end.filter(|end| end.qpn.is_some()) {
                     given.insert((index, side), numbers.next(&report.names.get(end.address)));
                 }
@@ -78,10 +78,10 @@ impl<'a> Labels<'a> {
         labels
     }
 
-    fn empty(report: &'a Report, order: Vec<usize>) -> Self {
+    fn empty(report: &'a Report, order: Vec<ConnectionId>) -> Self {
         let mut places = vec![usize::MAX; report.connections.len()];
         for (place, index) in order.iter().enumerate() {
-            if let Some(slot) = places.get_mut(*index) {
+            if let Some(slot) = places.get_mut(index.index()) {
                 *slot = place;
             }
         }
@@ -102,9 +102,9 @@ impl<'a> Labels<'a> {
     }
 
     /// Names the ends of connections by their numbers, and those that packets of no connection go to by the next ones.
-    fn name_queue_pairs(&mut self, mut numbers: Numbers, number: impl Fn(usize, Side) -> Option<u32>) {
+    fn name_queue_pairs(&mut self, mut numbers: Numbers, number: impl Fn(ConnectionId, Side) -> Option<u32>) {
         for index in self.order.iter().copied() {
-            let Some(connection) = self.report.connections.get(index) else { continue };
+            let Some(connection) = self.report.connection(index) else { continue };
             for side in [Side::Active, Side::Passive] {
                 let end = connection.endpoint(side);
                 let node = self.report.names.get(end.address);
@@ -139,7 +139,7 @@ impl<'a> Labels<'a> {
     }
 
     fn appearances(&self) -> Vec<Appearance> {
-        let place = |index: Option<usize>| index.map_or(usize::MAX, |index| self.place(index));
+        let place = |index: Option<ConnectionId>| index.map_or(usize::MAX, |index| self.place(index));
         let mut used: HashSet<(IpAddr, u32)> = HashSet::new();
         let mut all: Vec<Appearance> = Vec::new();
         for row in &self.report.rows {
@@ -196,24 +196,28 @@ impl<'a> Labels<'a> {
     }
 
     /// Connection management packets of a connection, or of none, in the order of the capture.
-    pub(super) fn cm_rows(&self, connection: Option<usize>) -> Vec<&'a CmRow> {
+    pub(super) fn cm_rows(&self, connection: Option<ConnectionId>) -> Vec<&'a CmRow> {
         self.cm_rows.get(&connection).cloned().unwrap_or_default()
     }
 
     /// Connections in the order in which they are named.
-    pub(super) fn order(&self) -> &[usize] {
+    pub(super) fn order(&self) -> &[ConnectionId] {
         &self.order
     }
 
     /// The place of a connection in that order.
-    pub(super) fn place(&self, connection: usize) -> usize {
-        self.places.get(connection).copied().unwrap_or(usize::MAX)
+    pub(super) fn place(&self, connection: ConnectionId) -> usize {
+        self.places.get(connection.index()).copied().unwrap_or(usize::MAX)
     }
 
-    /// The node that sends the requests of a connection's side.
-    pub(super) fn requester_node(&self, (connection, side): (usize, Side)) -> String {
-        let connection = self.report.connections.get(connection);
-        connection.map_or_else(String::new, |connection| self.node(connection.endpoint(side).address))
+    /// The end that sends the requests.
+    fn requester(&self, stream: StreamId) -> Option<&'a ConnectionEnd> {
+        self.report.connection(stream.connection).map(|connection| connection.endpoint(stream.requester))
+    }
+
+    /// The node that sends the requests.
+    pub(super) fn requester_node(&self, stream: StreamId) -> String {
+        self.requester(stream).map_or_else(String::new, |end| self.node(end.address))
     }
 
     pub(super) fn node(&self, address: IpAddr) -> String {
@@ -221,7 +225,7 @@ impl<'a> Labels<'a> {
     }
 
     /// A queue pair of a connection.
-    pub(super) fn queue_pair(&self, connection: usize, side: Side) -> &str {
+    pub(super) fn queue_pair(&self, connection: ConnectionId, side: Side) -> &str {
         self.connected.get(&(connection, side)).map_or("?", String::as_str)
     }
 
@@ -235,12 +239,9 @@ impl<'a> Labels<'a> {
         qpn.and_then(name).unwrap_or_else(|| self.node(address))
     }
 
-    /// A PSN of the requests of `requester`.
-    pub(super) fn psn(&self, requester: (usize, Side), psn: Psn) -> String {
-        let (index, side) = requester;
-        let Some(end) = self.report.connections.get(index).map(|connection| connection.endpoint(side)) else {
-            return String::new();
-        };
+    /// A PSN of the requests of `stream`.
+    pub(super) fn psn(&self, stream: StreamId, psn: Psn) -> String {
+        let Some(end) = self.requester(stream) else { return String::new() };
         match end.psn_first {
             Some(first) => format!("{}{:+}", self.node(end.address), psn.distance(first)),
             None => format!("{}+?", self.node(end.address)),
@@ -268,13 +269,9 @@ impl<'a> Labels<'a> {
         }
     }
 
-    /// True if `psn` is the 0 at which the requests of `requester` wrap.
-    pub(super) fn wraps(&self, requester: (usize, Side), psn: Psn) -> bool {
-        let first = self
-            .report
-            .connections
-            .get(requester.0)
-            .and_then(|connection| connection.endpoint(requester.1).psn_first);
+    /// True if `psn` is the 0 at which the requests of `stream` wrap.
+    pub(super) fn wraps(&self, stream: StreamId, psn: Psn) -> bool {
+        let first = self.requester(stream).and_then(|end| end.psn_first);
         psn.value() == 0 && first.is_some_and(|first| psn.distance(first) > 0)
     }
 
@@ -292,12 +289,9 @@ impl<'a> Labels<'a> {
         Some((&region.name, i128::from(va) - i128::from(region.base)))
     }
 
-    /// Distance of a PSN from the first of the requests of `requester`.
-    pub(super) fn psn_offset(&self, requester: (usize, Side), psn: Psn) -> i32 {
-        let connection = self.report.connections.get(requester.0);
-        connection
-            .and_then(|connection| connection.endpoint(requester.1).psn_first)
-            .map_or(0, |first| psn.distance(first))
+    /// Distance of a PSN from the first of the requests of `stream`.
+    pub(super) fn psn_offset(&self, stream: StreamId, psn: Psn) -> i32 {
+        self.requester(stream).and_then(|end| end.psn_first).map_or(0, |first| psn.distance(first))
     }
 
     /// The name of a key.

@@ -5,13 +5,13 @@
 use std::net::IpAddr;
 
 use crate::fate::Fate;
-use crate::flow::Side;
+use crate::flow::{ConnectionId, Side};
 use crate::report::Report;
 use crate::retransmission::RetransmissionClass;
 use crate::row::{CmRow, Row};
 use crate::trace::labels::Labels;
 use crate::trace::{cm, render};
-use crate::wire::{Icrc, Role, Syndrome};
+use crate::wire::{Icrc, PacketRole, Syndrome};
 
 /// Part of a packet in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub struct PacketLine {
     pub ends: [IpAddr; 2],
     /// Names of the queue pairs at both: `client.qp1`; of connection management those of the connection.
     pub queue_pairs: [String; 2],
-    /// Connection, as an index into the report's.
-    pub connection: Option<usize>,
+    /// The connection.
+    pub connection: Option<ConnectionId>,
     /// Part of the line.
     pub part: Part,
     /// Name of the packet: `RC RDMA WRITE Only`, `CM REQ`.
@@ -91,7 +91,7 @@ pub(crate) fn packets(report: &Report) -> Vec<PacketLine> {
     let labels = Labels::new(report);
     let mut lines: Vec<PacketLine> =
         report.rows.iter().filter(|row| !row.is_hidden).map(|row| of_row(&labels, row)).collect();
-    let connections = (0..report.connections.len()).map(Some).chain([None]);
+    let connections = report.connection_ids().map(Some).chain([None]);
     for (row, parameters) in connections.flat_map(|index| cm::parts(report, &labels, index)) {
         lines.push(of_cm_row(&labels, row, parameters));
     }
@@ -103,7 +103,7 @@ fn of_row(labels: &Labels<'_>, row: &Row) -> PacketLine {
     let part = match (row.aeth, row.opcode.map(|opcode| opcode.role())) {
         (Some((Syndrome::RnrNak { .. }, _)), _) => Part::NotReady,
         (Some((Syndrome::Nak(_), _)), _) => Part::Refusal,
-        (_, Some(Role::Response)) => Part::Response,
+        (_, Some(PacketRole::Response)) => Part::Response,
         _ => Part::Request,
     };
     PacketLine {
@@ -150,7 +150,7 @@ fn of_cm_row(labels: &Labels<'_>, row: &CmRow, parameters: Vec<(&'static str, St
 pub(crate) fn connections(report: &Report) -> Vec<[String; 2]> {
     let labels = Labels::new(report);
     let names = |index| [Side::Active, Side::Passive].map(|side| labels.queue_pair(index, side).to_owned());
-    (0..report.connections.len()).map(names).collect()
+    report.connection_ids().map(names).collect()
 }
 
 pub(crate) fn messages(report: &Report) -> Vec<MessageLine> {

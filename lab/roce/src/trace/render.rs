@@ -3,14 +3,14 @@
 use std::fmt::Write;
 
 use crate::finding::{Evidence, Finding};
-use crate::flow::Side;
+use crate::flow::{Side, StreamId};
 use crate::message::Message;
 use crate::report::{PacketNames, Report};
 use crate::row::Row;
 use crate::rule::Rule;
 use crate::trace::cm;
 use crate::trace::labels::Labels;
-use crate::wire::{Icrc, Operation, Role};
+use crate::wire::{Icrc, Operation, PacketRole};
 use crate::words::{immediate_words, length_words, number_words};
 
 /// Number of the text's format; a change of the text changes it.
@@ -27,14 +27,14 @@ pub(crate) fn render_with(report: &Report, has_times: bool) -> String {
         "roce trace {FORMAT}: {} packets\n",
         report.packets.saturating_sub(cm::surplus(report, &labels))
     );
-    for index in 0..report.connections.len() {
+    for (index, connection) in report.connection_ids().zip(&report.connections) {
         let (active, passive) =
             (labels.queue_pair(index, Side::Active), labels.queue_pair(index, Side::Passive));
-        let by = match report.connections[index].port_space {
+        let by = match connection.port_space {
             Some(_) => "",
             None => ", without connection management",
         };
-        let _ = writeln!(out, "\nconnection {}: {active} > {passive}{by}", index + 1);
+        let _ = writeln!(out, "\nconnection {}: {active} > {passive}{by}", index.index() + 1);
         cm::block(&mut out, report, &labels, Some(index));
     }
     if report.cm_rows.iter().any(|row| row.flow.is_none() && !row.is_hidden) {
@@ -102,8 +102,8 @@ pub(crate) fn packet_names(report: &Report) -> Vec<PacketNames> {
 
 /// The node whose requests a packet's PSN counts, and the distance from the first of them.
 pub(super) fn psn_offset(labels: &Labels<'_>, row: &Row) -> Option<(String, i32)> {
-    match (requester(row), row.psn?) {
-        (Some(requester), psn) => Some((labels.requester_node(requester), labels.psn_offset(requester, psn))),
+    match (stream(row), row.psn?) {
+        (Some(stream), psn) => Some((labels.requester_node(stream), labels.psn_offset(stream, psn))),
         (None, psn) => {
             let offset = labels.unconnected_offset(row.source, row.source_qpn, psn)?;
             Some((labels.node(row.source), offset))
@@ -112,9 +112,10 @@ pub(super) fn psn_offset(labels: &Labels<'_>, row: &Row) -> Option<(String, i32)
 }
 
 /// The side whose requests a packet's PSN counts.
-pub(super) fn requester(row: &Row) -> Option<(usize, Side)> {
-    let (index, sender) = row.flow?;
-    Some((index, if row.opcode?.role() == Role::Response { sender.other() } else { sender }))
+pub(super) fn stream(row: &Row) -> Option<StreamId> {
+    let (connection, sender) = row.flow?;
+    let is_response = row.opcode?.role() == PacketRole::Response;
+    Some(StreamId { connection, requester: if is_response { sender.other() } else { sender } })
 }
 
 pub(super) fn words(row: &Row) -> String {
@@ -122,11 +123,11 @@ pub(super) fn words(row: &Row) -> String {
 }
 
 pub(super) fn psn(labels: &Labels<'_>, row: &Row) -> String {
-    match (row.psn, requester(row)) {
+    match (row.psn, stream(row)) {
         (Some(psn), _) if row.opcode.is_some_and(|opcode| opcode.operation() == Operation::Cnp) => {
             psn.to_string()
         }
-        (Some(psn), Some(requester)) => labels.psn(requester, psn),
+        (Some(psn), Some(stream)) => labels.psn(stream, psn),
         (Some(psn), None) => labels.unconnected_psn(row.source, row.source_qpn, psn),
         (None, _) => String::new(),
     }
@@ -203,10 +204,7 @@ fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
     push_if(row.congestion.0, "FECN");
     push_if(row.congestion.1, "BECN");
     push_if(row.ecn == 3, "ECN congestion experienced");
-    push_if(
-        requester(row).zip(row.psn).is_some_and(|(requester, psn)| labels.wraps(requester, psn)),
-        "psn wraps",
-    );
+    push_if(stream(row).zip(row.psn).is_some_and(|(stream, psn)| labels.wraps(stream, psn)), "psn wraps");
     push_if(matches!(row.icrc, Icrc::Bad { .. }), "ICRC bad");
     if row.p_key != 0xffff {
         words.push(format!("P_Key {:#06x}", row.p_key));
@@ -220,14 +218,10 @@ fn flags(words: &mut Vec<String>, labels: &Labels<'_>, row: &Row) {
     words.extend(row.fate.words());
 }
 
-/// The connection of a message, and the side that asks.
-pub(super) fn side(report: &Report, message: &Message) -> Option<(usize, Side)> {
-    let index = message.connection?;
-    let connection = report.connections.get(index)?;
-    let is_passive = connection.passive.address == message.requester
-        && (connection.active.address != message.requester
-            || message.requester_qpn == connection.passive.qpn);
-    Some((index, if is_passive { Side::Passive } else { Side::Active }))
+/// The requests that a message belongs to.
+pub(super) fn stream_of(report: &Report, message: &Message) -> Option<StreamId> {
+    let connection = message.connection?;
+    Some(StreamId { connection, requester: message.requester_side(report.connection(connection)?) })
 }
 
 /// The queue pairs of a message, its requester's first, and its first and last PSN.
@@ -236,10 +230,11 @@ pub(super) fn message_names(
     labels: &Labels<'_>,
     message: &Message,
 ) -> ([String; 2], String) {
-    let (queue_pairs, psn) = match side(report, message) {
-        Some((index, side)) => (
-            [side, side.other()].map(|side| labels.queue_pair(index, side).to_owned()),
-            labels.psn((index, side), message.psn_first),
+    let (queue_pairs, psn) = match stream_of(report, message) {
+        Some(stream) => (
+            [stream.requester, stream.requester.other()]
+                .map(|side| labels.queue_pair(stream.connection, side).to_owned()),
+            labels.psn(stream, message.psn_first),
         ),
         None => (
             [
@@ -300,8 +295,8 @@ pub(super) fn finding_direction(labels: &Labels<'_>, finding: &Finding) -> Strin
 
 /// The PSN at which a finding was made.
 pub(super) fn finding_psn(labels: &Labels<'_>, finding: &Finding) -> String {
-    match (finding.psn, finding.requester) {
-        (Some(psn), Some(requester)) => labels.psn(requester, psn),
+    match (finding.psn, finding.stream) {
+        (Some(psn), Some(stream)) => labels.psn(stream, psn),
         _ => String::new(),
     }
 }
@@ -314,9 +309,9 @@ pub(super) fn finding(out: &mut String, labels: &Labels<'_>, finding: &Finding) 
 }
 
 pub(super) fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
-    match (finding.evidence, finding.requester) {
-        (Evidence::Psn { expected, .. }, Some(requester)) => {
-            format!("expected {}", labels.psn(requester, expected))
+    match (finding.evidence, finding.stream) {
+        (Evidence::Psn { expected, .. }, Some(stream)) => {
+            format!("expected {}", labels.psn(stream, expected))
         }
         // The values depend on random numbers in the packet, or on time.
         (Evidence::Icrc { .. }, _) => "does not match".to_owned(),

@@ -5,7 +5,7 @@
 
 use super::fragments::Fragments;
 use super::layer::{Layer, ether_type};
-use super::walk::{Found, from, plain, walk};
+use super::walk::{FoundFrame, from, plain, walk};
 use crate::wire::{Encapsulation, Frame, Icrc, LinkType, NotRoce};
 
 /// Most packets in fragments inside each other.
@@ -71,7 +71,7 @@ impl Decoder {
     fn walk<'a>(&'a mut self, link_type: LinkType, data: &'a [u8]) -> Frame<'a> {
         let found = walk(&self.vxlan_ports, link_type, data);
         match &found {
-            Found::Fragment(fragment) => match self.fragments.add(fragment, 1) {
+            FoundFrame::Fragment(fragment) => match self.fragments.add(fragment, 1) {
                 Some(frames) => self.whole(frames, fragment.around),
                 None => Frame::NotRoce(NotRoce::Fragment),
             },
@@ -84,7 +84,7 @@ impl Decoder {
     fn whole(&mut self, mut frames: u32, mut around: Encapsulation) -> Frame<'_> {
         for _ in 0..DEPTH_MAX {
             let bytes = self.fragments.take_whole();
-            let Found::Fragment(inner) = from(layer(&bytes, around), &self.vxlan_ports, true) else {
+            let FoundFrame::Fragment(inner) = from(layer(&bytes, around), &self.vxlan_ports, true) else {
                 self.fragments.put_whole(bytes);
                 break;
             };
@@ -95,7 +95,7 @@ impl Decoder {
             }
         }
         let found = from(layer(self.fragments.whole(), around), &self.vxlan_ports, true);
-        let is_own_header = matches!(&found, Found::Roce(carrier) if carrier.begins_at() == 0);
+        let is_own_header = matches!(&found, FoundFrame::Roce(carrier) if carrier.begins_at() == 0);
         match Frame::of(&found) {
             Frame::Roce(mut packet) => {
                 packet.frames = frames;

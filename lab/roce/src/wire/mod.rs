@@ -40,7 +40,7 @@ pub use icrc::{Icrc, icrc, icrc_of_grh};
 pub use link_type::LinkType;
 pub use lrh::{Lrh, LrhValues};
 pub use not_roce::NotRoce;
-pub use opcode::{Opcode, Operation, Place, Role, Transport};
+pub use opcode::{Opcode, Operation, PacketRole, Place, TransportService};
 pub use packet::{Frame, Packet};
 pub use psn::Psn;
 pub use stop::DecodeStop;

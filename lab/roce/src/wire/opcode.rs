@@ -19,7 +19,7 @@ pub struct Opcode(
 /// The transport service, from the top three bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Transport {
+pub enum TransportService {
     /// Reliable connection.
     Rc,
     /// Unreliable connection.
@@ -36,7 +36,7 @@ pub enum Transport {
     Vendor,
 }
 
-impl Transport {
+impl TransportService {
     /// Top three bits of its opcodes; of a manufacturer's the lowest.
     const fn bits(self) -> u8 {
         match self {
@@ -98,7 +98,7 @@ pub enum Operation {
 
 /// Sender of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum PacketRole {
     /// The requester.
     Request,
     /// The responder.
@@ -137,7 +137,7 @@ impl Place {
 struct Meaning {
     operation: Operation,
     words: &'static str,
-    role: Role,
+    role: PacketRole,
     place: Place,
     headers: Headers,
     headers_length_bytes: u8,
@@ -146,7 +146,7 @@ struct Meaning {
 impl Meaning {
     /// Transport without a name in the standard.
     const fn unknown(low: u8) -> Self {
-        let (role, place) = (Role::Neither, Place::Only);
+        let (role, place) = (PacketRole::Neither, Place::Only);
         let operation = Operation::Unknown(low);
         Self { operation, words: "", role, place, headers: Headers::NONE, headers_length_bytes: 0 }
     }
@@ -158,20 +158,20 @@ struct OperationRow {
     low: u8,
     operation: Operation,
     words: &'static str,
-    role: Role,
+    role: PacketRole,
     place: Place,
     headers: Headers,
-    transports: &'static [Transport],
+    transports: &'static [TransportService],
 }
 
 const fn row(
     low: u8,
     operation: Operation,
     words: &'static str,
-    role: Role,
+    role: PacketRole,
     place: Place,
     headers: Headers,
-    transports: &'static [Transport],
+    transports: &'static [TransportService],
 ) -> OperationRow {
     OperationRow { low, operation, words, role, place, headers, transports }
 }
@@ -186,11 +186,18 @@ const ATOMIC_ACK: Headers = AETH.with(Header::AtomicAckEth);
 const FLUSH: Headers = NONE.with(Header::Feth).with(Header::Reth);
 
 /// Transports of an operation.
-const CONNECTED: &[Transport] = &[Transport::Rc, Transport::Xrc];
-const RELIABLE: &[Transport] = &[Transport::Rc, Transport::Rd, Transport::Xrc];
-const STREAM: &[Transport] = &[Transport::Rc, Transport::Uc, Transport::Rd, Transport::Xrc];
-const EVERY: &[Transport] = &[Transport::Rc, Transport::Uc, Transport::Rd, Transport::Ud, Transport::Xrc];
-const RD_ONLY: &[Transport] = &[Transport::Rd];
+const CONNECTED: &[TransportService] = &[TransportService::Rc, TransportService::Xrc];
+const RELIABLE: &[TransportService] = &[TransportService::Rc, TransportService::Rd, TransportService::Xrc];
+const STREAM: &[TransportService] =
+    &[TransportService::Rc, TransportService::Uc, TransportService::Rd, TransportService::Xrc];
+const EVERY: &[TransportService] = &[
+    TransportService::Rc,
+    TransportService::Uc,
+    TransportService::Rd,
+    TransportService::Ud,
+    TransportService::Xrc,
+];
+const RD_ONLY: &[TransportService] = &[TransportService::Rd];
 
 /// Table of the operations, by the low five bits of the opcode.
 #[rustfmt::skip]
@@ -200,7 +207,7 @@ const OPERATIONS: [OperationRow; 26] = {
         Resync, Send, Write,
     };
     use Place::{First, Last, Middle, Only};
-    use Role::{Request, Response};
+    use PacketRole::{Request, Response};
     [
         row(0x00, Send, "SEND First", Request, First, NONE, STREAM),
         row(0x01, Send, "SEND Middle", Request, Middle, NONE, STREAM),
@@ -256,12 +263,14 @@ static OPCODES: [Meaning; 256] = {
 
 impl OperationRow {
     /// The operation with the headers that a transport adds.
-    const fn over(&self, transport: Transport) -> Meaning {
+    const fn over(&self, transport: TransportService) -> Meaning {
         let headers = match (transport, self.role) {
-            (Transport::Rd, Role::Request) => self.headers.with(Header::Rdeth).with(Header::Deth),
-            (Transport::Rd, _) => self.headers.with(Header::Rdeth),
-            (Transport::Ud, _) => self.headers.with(Header::Deth),
-            (Transport::Xrc, Role::Request) => self.headers.with(Header::XrcEth),
+            (TransportService::Rd, PacketRole::Request) => {
+                self.headers.with(Header::Rdeth).with(Header::Deth)
+            }
+            (TransportService::Rd, _) => self.headers.with(Header::Rdeth),
+            (TransportService::Ud, _) => self.headers.with(Header::Deth),
+            (TransportService::Xrc, PacketRole::Request) => self.headers.with(Header::XrcEth),
             _ => self.headers,
         };
         let Self { operation, words, role, place, .. } = *self;
@@ -278,15 +287,15 @@ impl Opcode {
 
     /// The transport service.
     #[inline]
-    pub const fn transport(self) -> Transport {
+    pub const fn transport(self) -> TransportService {
         match self.0 & 0xe0 {
-            0x00 => Transport::Rc,
-            0x20 => Transport::Uc,
-            0x40 => Transport::Rd,
-            0x60 => Transport::Ud,
-            0x80 => Transport::Cnp,
-            0xa0 => Transport::Xrc,
-            _ => Transport::Vendor,
+            0x00 => TransportService::Rc,
+            0x20 => TransportService::Uc,
+            0x40 => TransportService::Rd,
+            0x60 => TransportService::Ud,
+            0x80 => TransportService::Cnp,
+            0xa0 => TransportService::Xrc,
+            _ => TransportService::Vendor,
         }
     }
 
@@ -309,20 +318,20 @@ impl Opcode {
 
     /// Sender.
     #[inline]
-    pub fn role(self) -> Role {
+    pub fn role(self) -> PacketRole {
         self.meaning().role
     }
 
     /// True if a requester sends it.
     #[inline]
     pub fn is_request(self) -> bool {
-        self.role() == Role::Request
+        self.role() == PacketRole::Request
     }
 
     /// True if a responder sends it.
     #[inline]
     pub fn is_response(self) -> bool {
-        self.role() == Role::Response
+        self.role() == PacketRole::Response
     }
 
     /// The place in its message; `Only` for an unknown opcode.
@@ -416,12 +425,12 @@ mod tests {
                 .filter(|opcode| opcode.transport() == transport && opcode.is_known())
                 .count()
         };
-        assert_eq!(known(Transport::Rc), 25);
-        assert_eq!(known(Transport::Uc), 12);
-        assert_eq!(known(Transport::Rd), 24);
-        assert_eq!(known(Transport::Ud), 2);
-        assert_eq!(known(Transport::Cnp), 1);
-        assert_eq!(known(Transport::Xrc), 25);
+        assert_eq!(known(TransportService::Rc), 25);
+        assert_eq!(known(TransportService::Uc), 12);
+        assert_eq!(known(TransportService::Rd), 24);
+        assert_eq!(known(TransportService::Ud), 2);
+        assert_eq!(known(TransportService::Cnp), 1);
+        assert_eq!(known(TransportService::Xrc), 25);
     }
 
     #[test]
@@ -454,7 +463,9 @@ mod tests {
     #[test]
     fn roles_and_places_are_known() {
         assert!(
-            Opcode(0x0c).is_request() && Opcode(0x10).is_response() && Opcode(0x81).role() == Role::Neither
+            Opcode(0x0c).is_request()
+                && Opcode(0x10).is_response()
+                && Opcode(0x81).role() == PacketRole::Neither
         );
         assert!(Opcode(0x06).place().starts() && !Opcode(0x06).place().ends());
         assert!(Opcode(0x0a).place().starts() && Opcode(0x0a).place().ends());

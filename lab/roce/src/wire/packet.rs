@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::datagram::ICRC_LENGTH;
 use super::icrc;
-use super::walk::{Carrier, Found, plain, walk};
+use super::walk::{Carrier, FoundFrame, plain, walk};
 use crate::wire::{
     Bth, Datagram, DecodeStop, Encapsulation, Extended, Grh, Icrc, LinkType, NotRoce, Opcode, PlacedHeader,
 };
@@ -105,12 +105,12 @@ impl<'a> Frame<'a> {
 
     /// Decodes what a walk found.
     #[inline]
-    pub(super) fn of(found: &Found<'a>) -> Self {
+    pub(super) fn of(found: &FoundFrame<'a>) -> Self {
         let mut frame = Self::UNREAD;
         match found {
-            Found::Roce(carrier) => frame.read(carrier),
-            Found::Fragment(_) => {}
-            Found::Other(other) => frame = Self::NotRoce(*other),
+            FoundFrame::Roce(carrier) => frame.read(carrier),
+            FoundFrame::Fragment(_) => {}
+            FoundFrame::Other(other) => frame = Self::NotRoce(*other),
         }
         frame
     }

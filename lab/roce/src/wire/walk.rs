@@ -32,7 +32,7 @@ impl Carrier<'_> {
 }
 
 /// What a frame is.
-pub(super) enum Found<'a> {
+pub(super) enum FoundFrame<'a> {
     Roce(Carrier<'a>),
     Fragment(Fragment<'a>),
     Other(NotRoce),
@@ -60,22 +60,22 @@ pub(super) fn plain(link_type: LinkType, data: &[u8]) -> Option<Carrier<'_>> {
 }
 
 /// Walks a frame.
-pub(super) fn walk<'a>(vxlan_ports: &[u16], link_type: LinkType, data: &'a [u8]) -> Found<'a> {
+pub(super) fn walk<'a>(vxlan_ports: &[u16], link_type: LinkType, data: &'a [u8]) -> FoundFrame<'a> {
     match link::first(link_type, data) {
         Ok(layer) => from(layer, vxlan_ports, true),
-        Err(other) => Found::Other(other),
+        Err(other) => FoundFrame::Other(other),
     }
 }
 
 /// Walks on from a layer; `may_guess` lets it look for VXLAN at ports that are not named.
-pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: bool) -> Found<'a> {
+pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: bool) -> FoundFrame<'a> {
     for _ in 0..LAYERS_MAX {
         let ip = match layer.ether_type {
             ether_type::IPV4 => ip::ipv4(layer),
             ether_type::IPV6 => ip::ipv6(layer),
             ether_type::GRH => {
                 return match ip::grh(layer) {
-                    Ok(ip) => Found::Roce(Carrier { ip, segment: ip.payload(layer), udp: None }),
+                    Ok(ip) => FoundFrame::Roce(Carrier { ip, segment: ip.payload(layer), udp: None }),
                     Err(stop) => of_stop(stop),
                 };
             }
@@ -84,7 +84,7 @@ pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: boo
                     layer = next;
                     continue;
                 }
-                Err(other) => return Found::Other(other),
+                Err(other) => return FoundFrame::Other(other),
             },
         };
         let ip = match ip {
@@ -94,10 +94,10 @@ pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: boo
         let payload = ip.payload(layer);
         let next = if ip.protocol == IpNumber::UDP {
             let Ok(udp) = UdpHeaderSlice::from_slice(payload.bytes) else {
-                return Found::Other(too_short("udp", 8, payload.offset, payload.bytes.len()));
+                return FoundFrame::Other(too_short("udp", 8, payload.offset, payload.bytes.len()));
             };
             match udp.destination_port() {
-                UDP_PORT => return Found::Roce(Carrier { ip, segment: payload, udp: Some(udp) }),
+                UDP_PORT => return FoundFrame::Roce(Carrier { ip, segment: payload, udp: Some(udp) }),
                 port => tunnel::of_udp(port, payload, vxlan_ports).map_err(|other| match other {
                     NotRoce::Udp if may_guess && is_vxlan_around_roce(payload, vxlan_ports) => {
                         NotRoce::PerhapsVxlan { port }
@@ -110,24 +110,24 @@ pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: boo
         };
         match next {
             Ok(next) => layer = next,
-            Err(other) => return Found::Other(other),
+            Err(other) => return FoundFrame::Other(other),
         }
     }
-    Found::Other(NotRoce::TooDeep)
+    FoundFrame::Other(NotRoce::TooDeep)
 }
 
 /// Names what is behind an IP header; a fragment is one unless its protocol says that its packet is no RoCE.
 #[cold]
-fn of_stop(stop: IpStop<'_>) -> Found<'_> {
+fn of_stop(stop: IpStop<'_>) -> FoundFrame<'_> {
     let fragment = match stop {
         IpStop::Fragment(fragment) => fragment,
-        IpStop::Other(other) => return Found::Other(other),
+        IpStop::Other(other) => return FoundFrame::Other(other),
     };
     let protocol = NotRoce::IpProtocol(fragment.protocol.0);
     if fragment.protocol == IpNumber::UDP || protocol.may_hold_roce() {
-        Found::Fragment(fragment)
+        FoundFrame::Fragment(fragment)
     } else {
-        Found::Other(protocol)
+        FoundFrame::Other(protocol)
     }
 }
 
@@ -136,7 +136,7 @@ fn of_stop(stop: IpStop<'_>) -> Found<'_> {
 fn is_vxlan_around_roce(datagram: Layer<'_>, vxlan_ports: &[u16]) -> bool {
     match datagram.bytes.get(8..16) {
         Some([0x08, 0, 0, 0, _, _, _, 0]) => tunnel::vxlan(datagram)
-            .is_ok_and(|inner| matches!(from(inner, vxlan_ports, false), Found::Roce(_))),
+            .is_ok_and(|inner| matches!(from(inner, vxlan_ports, false), FoundFrame::Roce(_))),
         _ => false,
     }
 }

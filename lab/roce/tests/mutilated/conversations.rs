@@ -163,8 +163,8 @@ fn timeouts(pair: &Pair) -> Steps {
 /// Two queue pairs that are used at a time.
 fn interleaved(pair: &Pair, other: &Pair) -> Steps {
     let other = Pair {
-        active: roce::synth::Side { qpn: pair.active.qpn + 1, ..other.active },
-        passive: roce::synth::Side { qpn: pair.passive.qpn + 1, ..other.passive },
+        active: roce::synth::PairEnd { qpn: pair.active.qpn + 1, ..other.active },
+        passive: roce::synth::PairEnd { qpn: pair.passive.qpn + 1, ..other.passive },
         ..*other
     };
     let (mut a, b) = (go_back_n(pair), go_back_n(&other));

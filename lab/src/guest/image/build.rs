@@ -16,7 +16,7 @@ use xshell::{Shell, cmd};
 use crate::base::cache::{Cache, needed_record, sha256_file, write_record};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::invocation;
-use crate::base::kept::{self, Kind};
+use crate::base::kept::{self, KeptKind};
 use crate::base::policy::Policy;
 use crate::base::progress::Step;
 use crate::guest::contents::Contents;
@@ -76,7 +76,7 @@ impl Image {
     pub fn ensure(cache: &Cache, recipe: &Recipe) -> Result<Image> {
         let name = format!("image-{}", recipe.image_key());
         let build = |cache: &Cache, into: &Path| build_image(cache, recipe, into);
-        let kind = Kind { lock: "image", room_mib: ROOM_MIB, check: &Image::check, build: &build };
+        let kind = KeptKind { lock: "image", room_mib: ROOM_MIB, check: &Image::check, build: &build };
         let directory = kept::ensure(cache, &name, &kind)?;
         Ok(Image { directory, recipe: recipe.clone() })
     }
@@ -153,7 +153,7 @@ impl Sysroot {
     pub fn ensure(cache: &Cache, release: &'static Release) -> Result<Sysroot> {
         let key = recipe::sysroot_key(release);
         let build = |cache: &Cache, into: &Path| build_sysroot(cache, release, into);
-        let kind = Kind { lock: "sysroot", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build };
+        let kind = KeptKind { lock: "sysroot", room_mib: ROOM_MIB, check: &Sysroot::check, build: &build };
         let directory = kept::ensure(cache, &format!("sysroot-{key}"), &kind)?;
         Ok(Sysroot { directory, key })
     }
@@ -450,7 +450,7 @@ mod tests {
         check: &dyn Fn(&Path) -> Result<()>,
         build: &dyn Fn(&Cache, &Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        kept::ensure(cache, name, &Kind { lock: "image", room_mib: 1, check, build })
+        kept::ensure(cache, name, &KeptKind { lock: "image", room_mib: 1, check, build })
     }
 
     fn build(_: &Cache, into: &Path) -> Result<()> {

@@ -47,8 +47,8 @@ impl Toolbox {
     /// The set cannot be fetched; or the host has no such program, where the host's own are asked for.
     pub fn tool(&self, name: &str) -> Result<Tool> {
         Ok(match self.place(name)? {
-            Place::Set(set) => set.tool(name),
-            Place::Host(path) => from_host(path),
+            ProgramPlace::Set(set) => set.tool(name),
+            ProgramPlace::Host(path) => from_host(path),
         })
     }
 
@@ -59,8 +59,8 @@ impl Toolbox {
     /// As [`Toolbox::tool`].
     pub fn program(&self, name: &str) -> Result<PathBuf> {
         Ok(match self.place(name)? {
-            Place::Set(set) => set.script(name),
-            Place::Host(path) => path,
+            ProgramPlace::Set(set) => set.script(name),
+            ProgramPlace::Host(path) => path,
         })
     }
 
@@ -72,7 +72,7 @@ impl Toolbox {
     pub fn path(&self, names: &[&str]) -> Result<OsString> {
         let mut directories = Vec::new();
         for name in names {
-            if let Place::Set(set) = self.place(name)? {
+            if let ProgramPlace::Set(set) = self.place(name)? {
                 directories.push(set.scripts());
             }
         }
@@ -81,13 +81,13 @@ impl Toolbox {
             .map_err(|source| Error::setup("the cache directory cannot be on a PATH").source(source))
     }
 
-    fn place(&self, name: &str) -> Result<Place> {
+    fn place(&self, name: &str) -> Result<ProgramPlace> {
         let set = Set::of(name).ok_or_else(|| Error::setup(format!("no set of tools has {name}")))?;
         let host = find(&Host::this(), name);
         match (self.source, host) {
-            (ToolSource::Host, Some(path)) => Ok(Place::Host(path)),
-            (ToolSource::Toolbox, Some(path)) if set.prefers_host => Ok(Place::Host(path)),
-            (ToolSource::Toolbox, _) => Unpacked::ensure(&self.cache, set).map(Place::Set),
+            (ToolSource::Host, Some(path)) => Ok(ProgramPlace::Host(path)),
+            (ToolSource::Toolbox, Some(path)) if set.prefers_host => Ok(ProgramPlace::Host(path)),
+            (ToolSource::Toolbox, _) => Unpacked::ensure(&self.cache, set).map(ProgramPlace::Set),
             (ToolSource::Host, None) => Err(Error::setup(format!("this host has no {name}"))
                 .next("leave out `--tools host` (RDMA_LAB_TOOLS), and the lab brings its own")),
         }
@@ -95,7 +95,7 @@ impl Toolbox {
 }
 
 /// Where a program is.
-enum Place {
+enum ProgramPlace {
     Set(Unpacked),
     Host(PathBuf),
 }

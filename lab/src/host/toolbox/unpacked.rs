@@ -83,7 +83,7 @@ impl Unpacked {
     pub fn ensure(cache: &Cache, set: &Set) -> Result<Unpacked> {
         disk::demand_exec(&cache.path(""))?;
         let build = |cache: &Cache, into: &Path| build(cache, set, into);
-        let kind = kept::Kind { lock: &set.lock(), room_mib: ROOM_MIB, check: &check, build: &build };
+        let kind = kept::KeptKind { lock: &set.lock(), room_mib: ROOM_MIB, check: &check, build: &build };
         let directory = kept::ensure(cache, &set.directory(), &kind)?;
         // A cache that links to another's tools must not make cargo build everything again.
         let directory = directory.canonicalize().at("failed to resolve", &directory)?;

@@ -12,11 +12,11 @@ use roce::{Connection, Report};
 
 use crate::base::error::Result;
 use crate::base::role::Role;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 use crate::wire::capture::each_packet;
 
 /// A queue pair: its node's address and its number.
-type QueuePair = (IpAddr, u32);
+type AddressedQueuePair = (IpAddr, u32);
 
 /// The general service interface, which every node has.
 const GSI: u32 = 1;
@@ -87,7 +87,7 @@ type Candidates = BTreeMap<Why, (u64, u64)>;
 ///
 /// The capture cannot be read again.
 pub(super) fn explain(
-    evidence: &Evidence,
+    evidence: &RunEvidence,
     report: &Report,
     capture: &Path,
     surplus: &BTreeMap<Role, u64>,
@@ -151,7 +151,7 @@ pub(super) fn explain(
 }
 
 /// The queue pairs of a node that the capture knows by packets of theirs.
-pub(super) fn queue_pairs(report: &Report, evidence: &Evidence) -> BTreeMap<Role, BTreeSet<u32>> {
+pub(super) fn queue_pairs(report: &Report, evidence: &RunEvidence) -> BTreeMap<Role, BTreeSet<u32>> {
     let mut known: BTreeMap<Role, BTreeSet<u32>> = BTreeMap::new();
     for connection in &report.connections {
         for end in [&connection.active, &connection.passive] {
@@ -167,11 +167,11 @@ pub(super) fn queue_pairs(report: &Report, evidence: &Evidence) -> BTreeMap<Role
 
 /// The last sign of life of each queue pair.
 struct Ends {
-    peers: HashMap<QueuePair, QueuePair>,
+    peers: HashMap<AddressedQueuePair, AddressedQueuePair>,
     /// The number of the last packet that it sent.
-    last: HashMap<QueuePair, u64>,
+    last: HashMap<AddressedQueuePair, u64>,
     /// The PSN of the request that it refused.
-    refused: HashMap<QueuePair, Psn>,
+    refused: HashMap<AddressedQueuePair, Psn>,
 }
 
 impl Ends {

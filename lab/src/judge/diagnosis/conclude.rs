@@ -6,7 +6,7 @@ use roce::Report;
 
 use crate::base::error::Result;
 use crate::judge::completeness::Completeness;
-use crate::run::evidence::Evidence;
+use crate::run::evidence::RunEvidence;
 
 use super::diagnosis::Diagnosis;
 use super::facts::Facts;
@@ -19,7 +19,7 @@ use super::{connection, host, path, program, receive, remote_access, rxe};
 ///
 /// The capture cannot be read again.
 pub fn diagnose(
-    evidence: &Evidence,
+    evidence: &RunEvidence,
     report: Option<&Report>,
     completeness: &Completeness,
     artifacts: &Path,

@@ -1,7 +1,7 @@
 //! Connections that were not made, and sides that do not agree on how they begin.
 
 use roce::cm::RejReason;
-use roce::{Evidence, Rule};
+use roce::{Evidence, Rule, StreamId};
 
 use crate::base::role::Role;
 
@@ -101,14 +101,14 @@ fn first_psns(facts: &Facts<'_>) -> Option<Diagnosis> {
     let rules = [Rule::NakWithoutGap, Rule::AckForUnsentPsn, Rule::RequestPsnGap];
     let finding = report.findings.iter().find(|finding| {
         let is_by_cm = finding
-            .requester
-            .and_then(|(connection, _)| report.connections.get(connection))
+            .stream
+            .and_then(|stream| report.connection(stream.connection))
             .is_none_or(|connection| connection.port_space.is_some());
         rules.contains(&finding.rule) && !is_by_cm
     })?;
     let Evidence::Psn { expected, got } = finding.evidence else { return None };
-    let (connection, side) = finding.requester?;
-    let connection = report.connections.get(connection)?;
+    let StreamId { connection, requester: side } = finding.stream?;
+    let connection = report.connection(connection)?;
     let requester = connection.endpoint(side);
     // Where an answer was taken before, they had agreed.
     let is_first = requester
@@ -117,7 +117,7 @@ fn first_psns(facts: &Facts<'_>) -> Option<Diagnosis> {
     let has_succeeded = report.messages.iter().any(|message| {
         message.requester == requester.address
             && message.requester_qpn == requester.qpn
-            && matches!(message.outcome, roce::Outcome::Acknowledged | roce::Outcome::Responded)
+            && matches!(message.outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
     });
     if !is_first || has_succeeded || !facts.evidence.scenario.faults.is_empty() {
         return None;
@@ -137,14 +137,14 @@ fn first_psns_of_answers(facts: &Facts<'_>) -> Option<Diagnosis> {
     let report = facts.report?;
     facts.findings(Rule::RequestNotAnswered).find_map(|finding| {
         let Evidence::Unanswered { times, qpn } = finding.evidence else { return None };
-        let (connection, side) = finding.requester?;
-        let connection = report.connections.get(connection)?;
+        let StreamId { connection, requester: side } = finding.stream?;
+        let connection = report.connection(connection)?;
         let answers = facts.wire.answers.get(&(finding.destination, finding.source))?;
         let is_between = |message: &&roce::Message| {
             (message.requester, message.responder) == (finding.source, finding.destination)
         };
         let has_succeeded = report.messages.iter().filter(is_between).any(|message| {
-            matches!(message.outcome, roce::Outcome::Acknowledged | roce::Outcome::Responded)
+            matches!(message.outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
         });
         if connection.port_space.is_some() || has_succeeded {
             return None;

@@ -8,9 +8,9 @@ use roce::{Finding, Report, Rule};
 use crate::base::error::Result;
 use crate::base::role::Role;
 use crate::judge::completeness::{Completeness, Why};
-use crate::run::evidence::{Evidence, NodeEvidence};
+use crate::run::evidence::{NodeEvidence, RunEvidence};
 
-use super::wire::Wire;
+use super::wire::WireFacts;
 
 /// Longest part of a line that is shown.
 const SHOWN: usize = 160;
@@ -19,11 +19,11 @@ const SHOWN: usize = 160;
 #[derive(Debug)]
 pub struct Facts<'a> {
     /// What was seen.
-    pub evidence: &'a Evidence,
+    pub evidence: &'a RunEvidence,
     /// The capture's report; `None` where there is no capture.
     pub report: Option<&'a Report>,
     /// What the capture has beyond its report.
-    pub wire: Wire,
+    pub wire: WireFacts,
     /// What the devices did not take.
     pub completeness: &'a Completeness,
 }
@@ -35,14 +35,14 @@ impl<'a> Facts<'a> {
     ///
     /// It cannot be read.
     pub fn gather(
-        evidence: &'a Evidence,
+        evidence: &'a RunEvidence,
         report: Option<&'a Report>,
         completeness: &'a Completeness,
         artifacts: &Path,
     ) -> Result<Facts<'a>> {
         let wire = match report {
-            Some(report) => Wire::read(artifacts, report)?,
-            None => Wire::default(),
+            Some(report) => WireFacts::read(artifacts, report)?,
+            None => WireFacts::default(),
         };
         Ok(Facts { evidence, report, wire, completeness })
     }

@@ -5,7 +5,7 @@
 use roce::synth::{FrameBuilder, Pair};
 use roce::wire::{Opcode, Psn};
 
-use super::tests::{Run, connected, datagram, refused, repeated, send, with_byte};
+use super::tests::{StagedRun, connected, datagram, refused, repeated, send, with_byte};
 use crate::base::role::Role;
 use crate::run::evidence::{Failed, FailedKind};
 use crate::scenario::cause::Cause;
@@ -39,11 +39,11 @@ fn every_cause_is_diagnosed_first_and_alone_and_its_neighbour_is_not() {
 }
 
 /// A run with the cause, and its neighbour.
-fn pair(cause: Cause) -> (Run, Run) {
+fn pair(cause: Cause) -> (StagedRun, StagedRun) {
     let pair = Pair::new(1);
     let (va, rkey) = (pair.passive.va, pair.passive.rkey);
     let refused = |va, rkey| refused(va, rkey, REMOTE_ACCESS);
-    let said = |stderr: &str| Run::new(Vec::new()).client_failed(stderr);
+    let said = |stderr: &str| StagedRun::new(Vec::new()).client_failed(stderr);
     match cause {
         Cause::KeyByteSwapped => (refused(va, rkey.swap_bytes()), refused(va, rkey)),
         Cause::AddressByteSwapped => {
@@ -63,7 +63,7 @@ fn pair(cause: Cause) -> (Run, Run) {
         Cause::ReceiveBufferInvalid => {
             let of = |status| {
                 let log = format!("rxe0: qp#18 do_complete: non-flush error status = {status}");
-                let mut run = Run::timed(send(0x04, &[REMOTE_OPERATION])).client_failed("");
+                let mut run = StagedRun::timed(send(0x04, &[REMOTE_OPERATION])).client_failed("");
                 run.evidence.node(Role::Server).kernel_log = log;
                 run
             };
@@ -77,13 +77,15 @@ fn pair(cause: Cause) -> (Run, Run) {
         Cause::ConnectRequestNotTaken => (rejected(28, 9_000), rejected(28, 1)),
         Cause::Rejected => (
             rejected(10, 1),
-            Run::new([vec![pair.req(7471, &[]), pair.rej(10, &[])], connected(&pair)].concat()),
+            StagedRun::new([vec![pair.req(7471, &[]), pair.rej(10, &[])], connected(&pair)].concat()),
         ),
         Cause::PsnsNotAgreed => (unanswered_with(&[0x99_9998]), unanswered_with(&[])),
         Cause::NoSuchQueuePair => {
             let of = |qpn| {
                 let lost = pair.request(0x04, 0).destination_qpn(qpn).ack_request().payload(&[0; 16]).build();
-                Run::new([connected(&pair), vec![lost.clone(), lost]].concat()).client_failed("").not_taken(2)
+                StagedRun::new([connected(&pair), vec![lost.clone(), lost]].concat())
+                    .client_failed("")
+                    .not_taken(2)
             };
             (of(0x77), of(pair.passive.qpn))
         }
@@ -91,7 +93,7 @@ fn pair(cause: Cause) -> (Run, Run) {
             let of = |p_key| {
                 let request = pair.request(0x04, 0).ack_request().bth(|bth| bth.p_key = p_key);
                 let request = request.payload(&[0; 16]).build();
-                Run::new([connected(&pair), vec![request.clone(), request]].concat())
+                StagedRun::new([connected(&pair), vec![request.clone(), request]].concat())
                     .client_failed("")
                     .not_taken(2)
             };
@@ -135,8 +137,9 @@ fn pair(cause: Cause) -> (Run, Run) {
         Cause::ConnectRequestUnanswered => {
             let req = || pair.req(7001, &[]);
             (
-                Run::timed(vec![(0, req()), (4_000, req())]).client_failed(""),
-                Run::timed(vec![(0, req()), (4_000, req()), (4_001, pair.rej(8, &[]))]).client_failed(""),
+                StagedRun::timed(vec![(0, req()), (4_000, req())]).client_failed(""),
+                StagedRun::timed(vec![(0, req()), (4_000, req()), (4_001, pair.rej(8, &[]))])
+                    .client_failed(""),
             )
         }
         Cause::RetriesWithoutEnd => (unanswered(7, 12), unanswered(3, 4)),
@@ -147,34 +150,35 @@ fn pair(cause: Cause) -> (Run, Run) {
                 let request = || pair.request(0x04, 0).ack_request().payload(&[0; 16]).build();
                 frames.extend([request(), request()]);
                 frames.push(pair.response(0x11, 0).aeth(ACK, 1).build());
-                Run::new(frames).client_failed("").not_taken(count)
+                StagedRun::new(frames).client_failed("").not_taken(count)
             };
             (of(2), of(0))
         }
         Cause::LargePacketsLost => (lost_by_size(1024), lost_by_size(64)),
         Cause::RtuLost => {
             let frames = || [connected(&pair), vec![pair.rep(&pair.advert()), pair.rtu()]].concat();
-            let of = |lost: &[usize]| Run::new(frames()).without(lost).server_failed("wanted ESTABLISHED");
+            let of =
+                |lost: &[usize]| StagedRun::new(frames()).without(lost).server_failed("wanted ESTABLISHED");
             (of(&[2, 4]), of(&[2]))
         }
         Cause::PacketsLost => (unanswered(3, 4).without(&[3, 4, 5, 6]), unanswered(3, 4)),
         Cause::RequestUnanswered => (unanswered(3, 4), unanswered(3, 4).without(&[3, 4, 5, 6])),
         Cause::PeerEnded => {
             let of = |code| {
-                let mut run =
-                    Run::new([connected(&pair), vec![pair.dreq(), pair.drep()]].concat()).client_failed("");
+                let mut run = StagedRun::new([connected(&pair), vec![pair.dreq(), pair.drep()]].concat())
+                    .client_failed("");
                 run.ended(Role::Server, code, "", "Segmentation fault");
                 run
             };
             (of(139), of(1))
         }
         Cause::ExchangeCutShort => {
-            let of = |flags| Run::new(vec![tcp(flags)]).server_failed("the peer disconnected");
+            let of = |flags| StagedRun::new(vec![tcp(flags)]).server_failed("the peer disconnected");
             (of(0x14), of(0x10))
         }
         Cause::ServerNeverListened => {
             let of = |kind| {
-                let mut run = Run::new(Vec::new());
+                let mut run = StagedRun::new(Vec::new());
                 for role in Role::BOTH {
                     *run.evidence.node(role) = Default::default();
                 }
@@ -187,7 +191,7 @@ fn pair(cause: Cause) -> (Run, Run) {
         }
         Cause::LimitTooShort => {
             let of = |programs_s| {
-                let mut run = Run::timed(send(0x04, &[ACK]));
+                let mut run = StagedRun::timed(send(0x04, &[ACK]));
                 run.frames_until(9_500);
                 run.evidence.node(Role::Client).is_timed_out = true;
                 run.evidence.seconds.insert("programs".to_owned(), programs_s);
@@ -197,19 +201,23 @@ fn pair(cause: Cause) -> (Run, Run) {
         }
         Cause::ProgramMissing => {
             let of = |code| {
-                let mut run = Run::new(Vec::new());
+                let mut run = StagedRun::new(Vec::new());
                 run.ended(Role::Client, code, "", "sh: 1: x: not found");
                 run
             };
             (of(127), of(1))
         }
-        Cause::ClientFailed => (said("something else"), Run::new(Vec::new()).server_failed("something else")),
-        Cause::ServerFailed => (Run::new(Vec::new()).server_failed("something else"), said("something else")),
+        Cause::ClientFailed => {
+            (said("something else"), StagedRun::new(Vec::new()).server_failed("something else"))
+        }
+        Cause::ServerFailed => {
+            (StagedRun::new(Vec::new()).server_failed("something else"), said("something else"))
+        }
         Cause::SpuriousTimer => (repeated(30), repeated(LATE_MS)),
         Cause::MachineStoodStill => (repeated(LATE_MS), repeated(30)),
         Cause::ReceiverLate => {
             let of = |syndromes: &[u8]| {
-                let mut run = Run::timed(send(0x04, syndromes));
+                let mut run = StagedRun::timed(send(0x04, syndromes));
                 run.evidence.scenario.expect.completions = false;
                 run
             };
@@ -220,7 +228,7 @@ fn pair(cause: Cause) -> (Run, Run) {
                 let mut frames = connected(&pair);
                 frames.push(write(va).build());
                 frames.extend([pair.dreq(), pair.drep()]);
-                let mut run = Run::new(frames);
+                let mut run = StagedRun::new(frames);
                 run.evidence.scenario.expect.completions = completions;
                 run
             };
@@ -238,7 +246,7 @@ fn write(va: u64) -> FrameBuilder {
 }
 
 /// WRITEs that are answered with these syndromes.
-fn written(writes: &[(u64, u8)]) -> Run {
+fn written(writes: &[(u64, u8)]) -> StagedRun {
     let pair = Pair::new(1);
     let mut frames = connected(&pair);
     for (n, (va, syndrome)) in (0..).zip(writes) {
@@ -246,42 +254,42 @@ fn written(writes: &[(u64, u8)]) -> Run {
         frames.push(request.payload(&[0; 16]).build());
         frames.push(pair.response(0x11, n).aeth(*syndrome, 1).build());
     }
-    Run::new(frames).client_failed("")
+    StagedRun::new(frames).client_failed("")
 }
 
-fn sent(syndromes: &[u8]) -> Run {
-    Run::timed(send(0x04, syndromes)).client_failed("")
+fn sent(syndromes: &[u8]) -> StagedRun {
+    StagedRun::timed(send(0x04, syndromes)).client_failed("")
 }
 
-fn immediate_sent(syndromes: &[u8]) -> Run {
-    Run::timed(send(0x0b, syndromes)).client_failed("")
+fn immediate_sent(syndromes: &[u8]) -> StagedRun {
+    StagedRun::timed(send(0x0b, syndromes)).client_failed("")
 }
 
-fn immediate(imm: u32) -> Run {
+fn immediate(imm: u32) -> StagedRun {
     let pair = Pair::new(1);
     let mut frames = connected(&pair);
     let request = pair.request(0x0b, 0).ack_request().reth(pair.passive.va, pair.passive.rkey, 16);
     frames.push(request.header(&imm.to_be_bytes()).payload(&[0; 16]).build());
     frames.push(pair.response(0x11, 0).aeth(ACK, 1).build());
-    Run::new(frames).client_failed("")
+    StagedRun::new(frames).client_failed("")
 }
 
-fn atomic(offset: u64) -> Run {
+fn atomic(offset: u64) -> StagedRun {
     let pair = Pair::new(1);
     let request = pair.request(0x14, 0).ack_request();
     let request = request.atomic_eth(pair.passive.va + offset, pair.passive.rkey, 1, 0).build();
     let refusal = pair.response(0x11, 0).aeth(REMOTE_ACCESS, 0).build();
-    Run::new([connected(&pair), vec![request, refusal]].concat()).client_failed("")
+    StagedRun::new([connected(&pair), vec![request, refusal]].concat()).client_failed("")
 }
 
 /// A connection request that is rejected so many milliseconds later.
-fn rejected(reason: u16, ms: u64) -> Run {
+fn rejected(reason: u16, ms: u64) -> StagedRun {
     let pair = Pair::new(1);
-    Run::timed(vec![(0, pair.req(7001, &[])), (ms, pair.rej(reason, &[]))]).client_failed("")
+    StagedRun::timed(vec![(0, pair.req(7001, &[])), (ms, pair.rej(reason, &[]))]).client_failed("")
 }
 
 /// A SEND that is repeated `times` times over a connection with this retry count, and never answered.
-fn unanswered(retry_count: u8, times: u64) -> Run {
+fn unanswered(retry_count: u8, times: u64) -> StagedRun {
     let pair = Pair::new(1);
     let mut frames: Vec<(u64, Vec<u8>)> = connected(&pair).into_iter().map(|frame| (0, frame)).collect();
     if retry_count != 7 {
@@ -291,11 +299,11 @@ fn unanswered(retry_count: u8, times: u64) -> Run {
     for n in 0..times {
         frames.push((10 + n * LATE_MS, pair.request(0x04, 0).ack_request().payload(&[0; 16]).build()));
     }
-    Run::timed(frames).client_failed("")
+    StagedRun::timed(frames).client_failed("")
 }
 
 /// A SEND without connection management that is repeated, beside answers to these PSNs.
-fn unanswered_with(answers: &[u32]) -> Run {
+fn unanswered_with(answers: &[u32]) -> StagedRun {
     let pair = Pair::new(1);
     let mut frames = Vec::new();
     for n in 0..4 {
@@ -304,31 +312,32 @@ fn unanswered_with(answers: &[u32]) -> Run {
             frames.push((n * 600 + 1, pair.response(0x11, 0).psn(Psn::new(*psn)).aeth(ACK, 0).build()));
         }
     }
-    Run::timed(frames).client_failed("transport retry counter exceeded")
+    StagedRun::timed(frames).client_failed("transport retry counter exceeded")
 }
 
 /// Datagrams with another Q_Key than the server's own, of which so many were not taken.
-fn datagrams(not_taken: u64) -> Run {
+fn datagrams(not_taken: u64) -> StagedRun {
     let pair = Pair::new(1);
     let own = FrameBuilder::new(pair.passive.address, pair.active.address, Opcode(0x64));
     let own = own.destination_qpn(pair.active.qpn).deth(0x1111_1111, pair.passive.qpn).payload(&[0; 8]);
-    let mut run = Run::new(vec![own.build(), datagram(pair.passive.qpn, 0x2222_2222)]).not_taken(not_taken);
+    let mut run =
+        StagedRun::new(vec![own.build(), datagram(pair.passive.qpn, 0x2222_2222)]).not_taken(not_taken);
     run.ended(Role::Server, 6, "no completion in 3 s", "");
     run
 }
 
 /// A SEND in two packets of 256 bytes whose first is refused as invalid, without connection management or with it.
-fn first_refused(is_managed: bool) -> Run {
+fn first_refused(is_managed: bool) -> StagedRun {
     let pair = Pair::new(1);
     let mut frames = if is_managed { connected(&pair) } else { Vec::new() };
     frames.push(pair.request(0x00, 0).payload(&[0; 256]).build());
     frames.push(pair.request(0x02, 1).ack_request().payload(&[0; 100]).build());
     frames.push(pair.response(0x11, 0).aeth(INVALID, 0).build());
-    Run::new(frames).client_failed("remote invalid request error")
+    StagedRun::new(frames).client_failed("remote invalid request error")
 }
 
 /// An ARP request of the client, and its answer.
-fn asked_for_address(is_answered: bool) -> Run {
+fn asked_for_address(is_answered: bool) -> StagedRun {
     let arp = |operation: u8, sender: u8, target: u8| {
         let mut frame = vec![0xff; 12];
         frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, operation, 2, 0, 0, 0, 0, 1, 198, 51, 100, sender]);
@@ -339,11 +348,11 @@ fn asked_for_address(is_answered: bool) -> Run {
     if is_answered {
         frames.push(arp(2, 9, 2));
     }
-    Run::new(frames).client_failed("")
+    StagedRun::new(frames).client_failed("")
 }
 
 /// A WRITE whose payload does not fit its ICRC, and the same again as it has to be.
-fn changed(is_changed: bool) -> Run {
+fn changed(is_changed: bool) -> StagedRun {
     let pair = Pair::new(1);
     let mut first = write(pair.passive.va).build();
     if is_changed {
@@ -354,24 +363,24 @@ fn changed(is_changed: bool) -> Run {
     frames.push((10, first));
     frames.push((LATE_MS, write(pair.passive.va).build()));
     frames.push((LATE_MS + 1, pair.response(0x11, 0).aeth(ACK, 1).build()));
-    let mut run = Run::timed(frames);
+    let mut run = StagedRun::timed(frames);
     run.evidence.scenario.expect.timeouts = true;
     run.evidence.scenario.expect.completions = true;
     run
 }
 
 /// A client that waits on a connection with this initiator depth.
-fn waiting_for_read(depth: u8) -> Run {
+fn waiting_for_read(depth: u8) -> StagedRun {
     let pair = Pair::new(1);
     let req = with_byte(pair.req(7471, &[]), 39, depth);
-    let mut run = Run::new(vec![req, pair.rep(&pair.advert()), pair.rtu()]).client_failed("");
+    let mut run = StagedRun::new(vec![req, pair.rep(&pair.advert()), pair.rtu()]).client_failed("");
     run.evidence.node(Role::Client).is_timed_out = true;
     run.evidence.seconds.insert("programs".to_owned(), 10.0);
     run
 }
 
 /// So many READs at once, of which the last is refused as invalid; the REP allows one.
-fn reads_refused(count: u32) -> Run {
+fn reads_refused(count: u32) -> StagedRun {
     let pair = Pair::new(1);
     let mut frames = connected(&pair);
     for n in 0..count {
@@ -382,11 +391,11 @@ fn reads_refused(count: u32) -> Run {
         frames.push(pair.response(0x10, n).aeth(ACK, n + 1).payload(&[0; 16]).build());
     }
     frames.push(pair.response(0x11, count - 1).aeth(INVALID, count - 1).build());
-    Run::new(frames).client_failed("")
+    StagedRun::new(frames).client_failed("")
 }
 
 /// Four tries of a WRITE that never arrive, behind one of so many bytes that did.
-fn lost_by_size(bytes: usize) -> Run {
+fn lost_by_size(bytes: usize) -> StagedRun {
     let pair = Pair::new(1);
     let of = |n, bytes: usize| {
         let request = pair.request(0x0a, n).ack_request();
@@ -398,7 +407,7 @@ fn lost_by_size(bytes: usize) -> Run {
     for n in 0..4 {
         frames.push((10 + n * LATE_MS, of(1, bytes)));
     }
-    Run::timed(frames).without(&[5, 6, 7, 8]).client_failed("")
+    StagedRun::timed(frames).without(&[5, 6, 7, 8]).client_failed("")
 }
 
 /// A TCP segment of the client with these flags.
@@ -411,7 +420,7 @@ fn tcp(flags: u8) -> Vec<u8> {
 }
 
 /// Two SENDs at once: the first is answered with this syndrome, and the responder asks for the first again.
-fn nak_behind_rnr_nak(syndrome: u8) -> Run {
+fn nak_behind_rnr_nak(syndrome: u8) -> StagedRun {
     let pair = Pair::new(1);
     let of = |n| pair.request(0x04, n).ack_request().payload(&[0; 16]).build();
     let mut frames = connected(&pair);
@@ -422,11 +431,11 @@ fn nak_behind_rnr_nak(syndrome: u8) -> Run {
         frames.extend([of(0), of(1)]);
     }
     frames.push(pair.response(0x11, 1).aeth(ACK, 2).build());
-    Run::new(frames)
+    StagedRun::new(frames)
 }
 
 /// A READ of two responses whose second is lost, asked for again, and answered with this opcode.
-fn read_again(opcode: u8) -> Run {
+fn read_again(opcode: u8) -> StagedRun {
     let pair = Pair::new(1);
     let (va, rkey) = (pair.passive.va, pair.passive.rkey);
     let mut frames: Vec<(u64, Vec<u8>)> = connected(&pair).into_iter().map(|frame| (0, frame)).collect();
@@ -439,7 +448,7 @@ fn read_again(opcode: u8) -> Run {
     let again = if opcode == 0x0d { again.aeth(ACK, 1) } else { again };
     frames.push((LATE_MS + 1, again.build()));
     frames.push((LATE_MS + 2, pair.response(0x0f, 2).aeth(ACK, 1).payload(&[0; 1024]).build()));
-    let mut run = Run::timed(frames).without(&[5, 6]);
+    let mut run = StagedRun::timed(frames).without(&[5, 6]);
     run.evidence.scenario.faults = vec!["action=\"drop\",probability=0.5".parse().unwrap()];
     run
 }

@@ -169,8 +169,8 @@ fn unanswered(facts: &Facts<'_>) -> Vec<Diagnosis> {
         let (requester, responder) = (facts.name(finding.source), facts.name(finding.destination));
         let role = facts.evidence.owner(finding.source);
         let retries = finding
-            .requester
-            .and_then(|(connection, _)| report.connections.get(connection))
+            .stream
+            .and_then(|stream| report.connection(stream.connection))
             .and_then(|connection| connection.retry_count);
         let why = lost(facts, finding.source, finding.destination);
         let shown =

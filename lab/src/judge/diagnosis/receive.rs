@@ -115,8 +115,8 @@ fn swapped_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
     Some(Diagnosis::new(Cause::ImmediateByteSwapped, sentence).shown_by([packet]))
 }
 
-fn is_done(outcome: roce::Outcome) -> bool {
-    matches!(outcome, roce::Outcome::Acknowledged | roce::Outcome::Responded)
+fn is_done(outcome: roce::MessageOutcome) -> bool {
+    matches!(outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
 }
 
 fn takes_a_receive(kind: MessageKind) -> bool {

@@ -1,7 +1,7 @@
 //! Requests that were refused for their key, their address or what they ask for.
 
 use roce::wire::NakCode;
-use roce::{Difference, Evidence, Finding, MessageKind, Outcome, Refusal, Rule};
+use roce::{Difference, Evidence, Finding, MessageKind, MessageOutcome, Refusal, Rule};
 
 use super::facts::Facts;
 use crate::judge::diagnosis::diagnosis::Diagnosis;
@@ -119,7 +119,7 @@ fn read_depth(
                 .filter(|message| {
                     message.requester == finding.destination
                         && is_read_or_atomic(message.kind)
-                        && !matches!(message.outcome, Outcome::Responded)
+                        && !matches!(message.outcome, MessageOutcome::Responded)
                 })
                 .count();
             (under_way > 1).then(|| {
@@ -154,7 +154,7 @@ fn has_taken(facts: &Facts<'_>, finding: &Finding, kind: MessageKind) -> bool {
     facts.report.is_some_and(|report| {
         report.messages.iter().any(|message| {
             (message.requester, message.kind) == (finding.destination, kind)
-                && matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
+                && matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded)
         })
     })
 }
@@ -170,8 +170,7 @@ fn other_path_mtu(
     /// Every path MTU carries so much in one packet.
     const LEAST: u64 = 256;
     let report = facts.report?;
-    let (connection, _) = finding.requester?;
-    if report.connections.get(connection)?.port_space.is_some() || refusal.bytes <= LEAST {
+    if report.connection(finding.stream?.connection)?.port_space.is_some() || refusal.bytes <= LEAST {
         return None;
     }
     let kind = refusal.kind.filter(|kind| !is_read_or_atomic(*kind))?;
@@ -182,7 +181,7 @@ fn other_path_mtu(
     let small = report.messages.iter().any(|message| {
         (message.requester, message.kind) == (finding.destination, kind)
             && message.bytes < refusal.bytes
-            && matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded)
+            && matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded)
     });
     // A SEND needs no permission; one that does not fit its RECV is told there.
     let is_free = takes_a_receive(Some(kind)) && kind != MessageKind::WriteWithImmediate;
@@ -221,14 +220,15 @@ fn access(facts: &Facts<'_>, request: &str, responder: &str, refusal: Refusal) -
     let taken: Vec<u32> = messages
         .iter()
         .filter(|message| message.rkey == Some(rkey) && Some(message.kind) == refusal.kind)
-        .filter(|message| matches!(message.outcome, Outcome::Acknowledged | Outcome::Responded))
+        .filter(|message| matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded))
         .filter(|message| {
             message.va.is_some_and(|taken| taken <= va && va + refusal.bytes <= taken + message.bytes)
         })
         .map(|message| message.responder_qpn)
         .collect();
     let refused = messages.iter().find(|message| {
-        matches!(message.outcome, Outcome::Refused(_)) && (message.rkey, message.va) == (Some(rkey), Some(va))
+        matches!(message.outcome, MessageOutcome::Refused(_))
+            && (message.rkey, message.va) == (Some(rkey), Some(va))
     });
     let was_taken = !taken.is_empty();
     if let (Some(other), Some(refused)) = (taken.first(), refused)

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use roce::wire::Syndrome;
-use roce::{Evidence, Finding, Message, Outcome, Report, Rule};
+use roce::{Evidence, Finding, Message, MessageOutcome, Report, Rule};
 
 use crate::base::role::Role;
 use crate::judge::completeness::Why;
-use crate::run::evidence::Evidence as RunEvidence;
+use crate::run::evidence::RunEvidence;
 use crate::scenario::counters::{Count, CountInWords};
 use crate::scenario::fault::Action;
 
@@ -79,7 +79,10 @@ fn receiver_late(facts: &Facts<'_>) -> Option<Diagnosis> {
     let rnr = facts.wire.refusals.iter().find(|(_, syndrome, _)| matches!(syndrome, Syndrome::RnrNak { .. }));
     let (responder, _, packet) = rnr?;
     let is_taken = |message: &Message| {
-        !matches!(message.outcome, Outcome::Refused(_) | Outcome::NotReady | Outcome::Unanswered)
+        !matches!(
+            message.outcome,
+            MessageOutcome::Refused(_) | MessageOutcome::NotReady | MessageOutcome::Unanswered
+        )
     };
     let exceeded = Role::BOTH.into_iter().any(|role| facts.counter(role, "retry_rnr_exceeded_err") > 0);
     let has_to_be_said =
@@ -155,7 +158,10 @@ fn is_all_answered(facts: &Facts<'_>) -> bool {
             .into_iter()
             .all(|role| facts.completeness.not_taken(role, |why| *why != Why::QueuePairGone) == 0)
         && report.messages.iter().all(|message| {
-            !matches!(message.outcome, Outcome::Refused(_) | Outcome::NotReady | Outcome::Unanswered)
+            !matches!(
+                message.outcome,
+                MessageOutcome::Refused(_) | MessageOutcome::NotReady | MessageOutcome::Unanswered
+            )
         })
 }
 

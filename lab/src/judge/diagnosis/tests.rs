@@ -12,7 +12,7 @@ use crate::base::command::Output;
 use crate::base::role::Role;
 use crate::judge::completeness;
 use crate::judge::snapshot::Accepted;
-use crate::run::evidence::{Evidence, Failed, FailedKind};
+use crate::run::evidence::{Failed, FailedKind, RunEvidence};
 use crate::scenario::Scenario;
 use crate::scenario::cause::Cause;
 use crate::wire::capture::CAPTURE;
@@ -21,26 +21,26 @@ use crate::wire::capture::CAPTURE;
 const MS: u64 = 1_000_000;
 
 /// The evidence of a run with these frames, at these times in milliseconds; all of them were counted that were delivered.
-pub(super) struct Run {
+pub(super) struct StagedRun {
     frames: Vec<(u64, Vec<u8>)>,
     /// Fates of frames by their index; all others were delivered.
     fates: BTreeMap<usize, &'static str>,
     /// How many of the packets that reached the server its device did not take.
     not_taken: u64,
-    pub(super) evidence: Evidence,
+    pub(super) evidence: RunEvidence,
 }
 
-impl Run {
-    pub(super) fn new(frames: Vec<Vec<u8>>) -> Run {
-        Run::timed(frames.into_iter().enumerate().map(|(ms, frame)| (ms as u64, frame)).collect())
+impl StagedRun {
+    pub(super) fn new(frames: Vec<Vec<u8>>) -> StagedRun {
+        StagedRun::timed(frames.into_iter().enumerate().map(|(ms, frame)| (ms as u64, frame)).collect())
     }
 
-    pub(super) fn timed(frames: Vec<(u64, Vec<u8>)>) -> Run {
-        let mut evidence = Evidence::new(&Scenario::new("x", "srv".to_owned(), "cli".to_owned()));
+    pub(super) fn timed(frames: Vec<(u64, Vec<u8>)>) -> StagedRun {
+        let mut evidence = RunEvidence::new(&Scenario::new("x", "srv".to_owned(), "cli".to_owned()));
         let pair = Pair::new(1);
         evidence.addresses =
             [(Role::Server, pair.passive.address), (Role::Client, pair.active.address)].into();
-        let mut run = Run { frames, fates: BTreeMap::new(), not_taken: 0, evidence };
+        let mut run = StagedRun { frames, fates: BTreeMap::new(), not_taken: 0, evidence };
         for role in Role::BOTH {
             run.ended(role, 0, "", "");
         }
@@ -48,18 +48,18 @@ impl Run {
     }
 
     /// Says how a program ended.
-    pub(super) fn ended(&mut self, role: Role, code: i32, stdout: &str, stderr: &str) -> &mut Run {
+    pub(super) fn ended(&mut self, role: Role, code: i32, stdout: &str, stderr: &str) -> &mut StagedRun {
         let output = Output { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() };
         self.evidence.node(role).has_ended(output, false);
         self
     }
 
-    pub(super) fn client_failed(mut self, stderr: &str) -> Run {
+    pub(super) fn client_failed(mut self, stderr: &str) -> StagedRun {
         self.ended(Role::Client, 3, "", stderr);
         self
     }
 
-    pub(super) fn server_failed(mut self, stderr: &str) -> Run {
+    pub(super) fn server_failed(mut self, stderr: &str) -> StagedRun {
         self.ended(Role::Server, 3, "", stderr);
         self
     }
@@ -72,19 +72,19 @@ impl Run {
     }
 
     /// Loses the frames with these indices.
-    pub(super) fn without(mut self, lost: &[usize]) -> Run {
+    pub(super) fn without(mut self, lost: &[usize]) -> StagedRun {
         self.fates.extend(lost.iter().map(|index| (*index, "fate=dropped")));
         self
     }
 
     /// So many of the packets that reached the server were not taken.
-    pub(super) fn not_taken(mut self, count: u64) -> Run {
+    pub(super) fn not_taken(mut self, count: u64) -> StagedRun {
         self.not_taken = count;
         self
     }
 
     /// Sets a counter of a node's device.
-    pub(super) fn counted(mut self, role: Role, name: &str, count: u64) -> Run {
+    pub(super) fn counted(mut self, role: Role, name: &str, count: u64) -> StagedRun {
         self.evidence.node(role).counters.insert(name.to_owned(), count);
         self
     }
@@ -141,12 +141,12 @@ pub(super) fn connected(pair: &Pair) -> Vec<Vec<u8>> {
 }
 
 /// A WRITE of 16 bytes that is refused with `syndrome`.
-pub(super) fn refused(va: u64, rkey: u32, syndrome: u8) -> Run {
+pub(super) fn refused(va: u64, rkey: u32, syndrome: u8) -> StagedRun {
     let pair = Pair::new(1);
     let mut frames = connected(&pair);
     frames.push(pair.request(0x0a, 0).ack_request().reth(va, rkey, 16).payload(&[0; 16]).build());
     frames.push(pair.response(0x11, 0).aeth(syndrome, 0).build());
-    Run::new(frames).client_failed("remote access error")
+    StagedRun::new(frames).client_failed("remote access error")
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn refusals_name_what_is_wrong_with_key_and_address() {
     let mut answered = connected(&pair);
     answered.push(pair.request(0x0a, 0).ack_request().reth(va, rkey, 16).payload(&[0; 16]).build());
     answered.push(pair.response(0x11, 0).aeth(0x1f, 1).build());
-    assert_eq!(Run::new(answered).causes(), []);
+    assert_eq!(StagedRun::new(answered).causes(), []);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn key_that_was_taken_before_is_revoked() {
         frames.push(pair.request(0x0a, n).ack_request().reth(va, rkey, 16).payload(&[0; 16]).build());
         frames.push(pair.response(0x11, n).aeth(syndrome, 1).build());
     }
-    assert_eq!(Run::new(frames).client_failed("").causes(), [Cause::KeyRevoked]);
+    assert_eq!(StagedRun::new(frames).client_failed("").causes(), [Cause::KeyRevoked]);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn atomic_at_an_odd_address_is_unaligned() {
         let va = pair.passive.va + offset;
         frames.push(pair.request(0x14, 0).ack_request().atomic_eth(va, pair.passive.rkey, 1, 0).build());
         frames.push(pair.response(0x11, 0).aeth(0x62, 0).build());
-        Run::new(frames).client_failed("").causes()
+        StagedRun::new(frames).client_failed("").causes()
     };
     assert_eq!(atomic(4), [Cause::AtomicUnaligned]);
     assert_eq!(atomic(0), [Cause::AccessNotGranted]);
@@ -224,7 +224,7 @@ pub(super) fn send(opcode: u8, syndromes: &[u8]) -> Vec<(u64, Vec<u8>)> {
 #[test]
 fn message_without_a_receive_is_told_from_one_that_is_late() {
     let rnr = 0x20;
-    let of = |opcode, syndromes: &[u8]| Run::timed(send(opcode, syndromes)).client_failed("").causes();
+    let of = |opcode, syndromes: &[u8]| StagedRun::timed(send(opcode, syndromes)).client_failed("").causes();
     assert_eq!(of(0x04, &[rnr, rnr]), [Cause::ReceiveNotPosted]);
     assert_eq!(of(0x0b, &[rnr, rnr]), [Cause::ImmediateWithoutReceive]);
     assert_eq!(of(0x04, &[0x61]), [Cause::ReceiveTooSmall]);
@@ -235,7 +235,7 @@ fn message_without_a_receive_is_told_from_one_that_is_late() {
 #[test]
 fn receive_of_bad_memory_is_told_from_a_small_one() {
     let of = |said: &str| {
-        let mut run = Run::timed(send(0x04, &[0x63])).client_failed("remote operation error");
+        let mut run = StagedRun::timed(send(0x04, &[0x63])).client_failed("remote operation error");
         run.ended(Role::Server, 3, said, "");
         run.causes()
     };
@@ -247,7 +247,7 @@ fn receive_of_bad_memory_is_told_from_a_small_one() {
 fn rejections_say_who_said_no() {
     let pair = Pair::new(1);
     let of = |reason| {
-        Run::new(vec![pair.req(7001, &[]), pair.rej(reason, &[])])
+        StagedRun::new(vec![pair.req(7001, &[]), pair.rej(reason, &[])])
             .client_failed("RDMA_CM_EVENT_REJECTED status")
             .diagnosed_without(0)
     };
@@ -262,13 +262,14 @@ fn rejections_say_who_said_no() {
     // Rejected once, then made.
     let mut again = vec![pair.req(7001, &[]), pair.rej(10, &[])];
     again.extend(connected(&pair));
-    assert_eq!(Run::new(again).causes(), []);
+    assert_eq!(StagedRun::new(again).causes(), []);
 }
 
 #[test]
 fn connection_request_that_nothing_answers_is_told() {
     let pair = Pair::new(1);
-    let mut run = Run::timed(vec![(0, pair.req(7001, &[])), (4_000, pair.req(7001, &[]))]).client_failed("");
+    let mut run =
+        StagedRun::timed(vec![(0, pair.req(7001, &[])), (4_000, pair.req(7001, &[]))]).client_failed("");
     assert_eq!(run.causes(), [Cause::ConnectRequestUnanswered]);
 }
 
@@ -289,7 +290,7 @@ fn packets_that_a_device_does_not_take_have_their_reason() {
     let mut frames = connected(&pair);
     let lost = pair.request(0x04, 0).destination_qpn(0x77).ack_request().payload(&[0; 16]).build();
     frames.extend([lost.clone(), lost]);
-    let mut run = Run::new(frames).client_failed("transport retry counter exceeded");
+    let mut run = StagedRun::new(frames).client_failed("transport retry counter exceeded");
     let found = run.diagnosed_without(2);
     assert_eq!(found[0].cause, Cause::NoSuchQueuePair, "{found:?}");
     assert!(found[0].sentence.contains("queue pair 0x77 of server, which does not exist"), "{found:?}");
@@ -307,7 +308,7 @@ fn datagram_that_finds_no_room_is_told_from_one_that_was_not_taken() {
             roce::wire::Opcode(0x64),
         );
         let own = own.destination_qpn(pair.active.qpn).deth(0x1111_1111, pair.passive.qpn).payload(&[0; 8]);
-        let mut run = Run::new(vec![own.build(), datagram(pair.passive.qpn, 0x2222_2222)]);
+        let mut run = StagedRun::new(vec![own.build(), datagram(pair.passive.qpn, 0x2222_2222)]);
         run.ended(Role::Server, 6, "no completion in 3 s", "");
         run.diagnosed_without(not_taken).into_iter().map(|diagnosis| diagnosis.cause).collect::<Vec<_>>()
     };
@@ -317,7 +318,7 @@ fn datagram_that_finds_no_room_is_told_from_one_that_was_not_taken() {
 
 #[test]
 fn what_never_left_is_told_with_the_mtu() {
-    let mut run = Run::new(Vec::new()).client_failed("Work Request Flushed Error");
+    let mut run = StagedRun::new(Vec::new()).client_failed("Work Request Flushed Error");
     assert_eq!(run.causes(), [Cause::LocalProtectionError]);
     run.evidence.node(Role::Client).counters = [("send_err".to_owned(), 1)].into();
     let found = run.diagnosed_without(0);
@@ -328,7 +329,7 @@ fn what_never_left_is_told_with_the_mtu() {
 #[test]
 fn what_the_system_refused_comes_first() {
     let of = |code, stderr: &str| {
-        let mut run = Run::new(Vec::new());
+        let mut run = StagedRun::new(Vec::new());
         run.ended(Role::Client, code, "", stderr);
         run.causes()
     };
@@ -351,7 +352,7 @@ fn program_that_died_is_named_before_the_one_that_failed_behind_it() {
     let pair = Pair::new(1);
     let mut frames = connected(&pair);
     frames.extend([pair.dreq(), pair.drep()]);
-    let mut run = Run::new(frames).client_failed("RECV: Work Request Flushed Error");
+    let mut run = StagedRun::new(frames).client_failed("RECV: Work Request Flushed Error");
     run.ended(Role::Server, 139, "", "Segmentation fault");
     let found = run.diagnosed_without(0);
     assert_eq!(found[0].cause, Cause::PeerEnded);
@@ -363,7 +364,7 @@ fn program_that_died_is_named_before_the_one_that_failed_behind_it() {
 
 #[test]
 fn server_that_is_never_ready_is_told() {
-    let mut run = Run::new(Vec::new());
+    let mut run = StagedRun::new(Vec::new());
     for role in Role::BOTH {
         *run.evidence.node(role) = Default::default();
     }
@@ -374,7 +375,7 @@ fn server_that_is_never_ready_is_told() {
 }
 
 /// A WRITE that comes again after so many milliseconds, then is answered.
-pub(super) fn repeated(ms: u64) -> Run {
+pub(super) fn repeated(ms: u64) -> StagedRun {
     let pair = Pair::new(1);
     let write = |n| {
         let request = pair.request(0x0a, n).ack_request();
@@ -385,7 +386,7 @@ pub(super) fn repeated(ms: u64) -> Run {
     frames.push((10 + ms, write(0)));
     frames.push((20 + ms, pair.response(0x11, 0).aeth(0x1f, 1).build()));
     frames.push((21 + ms, pair.response(0x11, 0).aeth(0x1f, 1).build()));
-    let mut run = Run::timed(frames);
+    let mut run = StagedRun::timed(frames);
     run.evidence.node(Role::Client).counters = [("completer_retry_err".to_owned(), 1)].into();
     run
 }
@@ -412,14 +413,14 @@ fn request_that_ends_with_its_connection_is_held_against_nobody_where_completion
         packet: 7,
         source: pair.active.address,
         destination: pair.passive.address,
-        requester: None,
+        stream: None,
         psn: None,
         message: None,
         evidence,
     };
     let in_flight = of(roce::Evidence::Words { expected: "an answer", got: "none" });
     let repeated = of(roce::Evidence::Unanswered { times: 4, qpn: 0x12 });
-    let mut run = Run::new(Vec::new());
+    let mut run = StagedRun::new(Vec::new());
     assert!(!super::rxe::ended_in_flight(&run.evidence, &in_flight), "completions are compared");
     run.evidence.scenario.expect.completions = false;
     assert!(super::rxe::ended_in_flight(&run.evidence, &in_flight));
@@ -452,7 +453,7 @@ fn read_that_never_leaves_is_told_from_a_program_that_goes_on_sending() {
     let req = with_byte(pair.req(7471, &[]), 39, 0);
     let mut frames = vec![(0, req), (1, pair.rep(&pair.advert())), (2, pair.rtu())];
     let run = |frames: &[(u64, Vec<u8>)]| {
-        let mut run = Run::timed(frames.to_vec()).client_failed("");
+        let mut run = StagedRun::timed(frames.to_vec()).client_failed("");
         run.evidence.node(Role::Client).is_timed_out = true;
         run.evidence.seconds.insert("programs".to_owned(), 10.0);
         run.causes()
@@ -471,7 +472,7 @@ fn immediate_in_the_other_byte_order_is_told_where_a_program_failed() {
         let request = pair.request(0x0b, 0).ack_request().reth(pair.passive.va, pair.passive.rkey, 16);
         frames.push(request.header(&imm.to_be_bytes()).payload(&[0; 16]).build());
         frames.push(pair.response(0x11, 0).aeth(0x1f, 1).build());
-        Run::new(frames)
+        StagedRun::new(frames)
     };
     assert_eq!(of(7_u32.swap_bytes()).client_failed("").causes(), [Cause::ImmediateByteSwapped]);
     assert_eq!(of(7).client_failed("").causes(), [Cause::ClientFailed]);
@@ -485,8 +486,9 @@ fn run_that_is_meant_as_it_was_is_told_what_to_expect() {
     run.evidence.scenario.expect.completions = false;
     let artifacts = tempfile::tempdir().unwrap();
     run.counted_all(artifacts.path());
-    let of =
-        |evidence: &Evidence| crate::judge::meant::meant(evidence, artifacts.path(), &Accepted::NotDemanded);
+    let of = |evidence: &RunEvidence| {
+        crate::judge::meant::meant(evidence, artifacts.path(), &Accepted::NotDemanded)
+    };
     let meant = of(&run.evidence).unwrap();
     assert_eq!(meant.options, ["--client-exit 3", "--finding RequestRefused", "--counter client.send_err=2"]);
     let expected = [

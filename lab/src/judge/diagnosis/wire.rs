@@ -7,7 +7,7 @@ use std::path::Path;
 
 use roce::Report;
 use roce::cm::{Message, PortSpace, RejReason};
-use roce::wire::{Frame, Icrc, Packet, Psn, Syndrome, Transport};
+use roce::wire::{Frame, Icrc, Packet, Psn, Syndrome, TransportService};
 
 use crate::base::error::Result;
 use crate::wire::capture::{CAPTURE, open, unreadable};
@@ -88,7 +88,7 @@ pub struct Repeats {
 
 /// What was read from a capture.
 #[derive(Debug, Default)]
-pub struct Wire {
+pub struct WireFacts {
     /// Connection management, in its order; copies of the switch are not in it.
     pub management: Vec<Management>,
     /// Addresses that were asked for by ARP and never answered: how often, and the first packet.
@@ -131,16 +131,16 @@ struct SentRequests {
     is_asked: bool,
 }
 
-impl Wire {
+impl WireFacts {
     /// Reads the capture in `artifacts`, whose report this is.
     ///
     /// # Errors
     ///
     /// It cannot be read.
-    pub fn read(artifacts: &Path, report: &Report) -> Result<Wire> {
+    pub fn read(artifacts: &Path, report: &Report) -> Result<WireFacts> {
         let path = artifacts.join(CAPTURE);
         let mut reader = open(&path)?;
-        let mut wire = Wire::default();
+        let mut wire = WireFacts::default();
         let mut streams: HashMap<(IpAddr, IpAddr, u32), SentRequests> = HashMap::new();
         let mut peers = HashMap::new();
         for connection in &report.connections {
@@ -248,7 +248,7 @@ impl Wire {
             if !opcode.place().ends() && packet.payload_length_bytes > 0 {
                 self.pieces.entry(packet.source).or_default().insert(packet.payload_length_bytes);
             }
-            if opcode.transport() == Transport::Rc && !opcode.is_request() {
+            if opcode.transport() == TransportService::Rc && !opcode.is_request() {
                 let first = Answers { count: 0, packet: number, psn: bth.psn() };
                 self.answers.entry((packet.source, packet.destination)).or_insert(first).count += 1;
             }
@@ -272,7 +272,9 @@ impl Wire {
         now_ns: u64,
         packet: &Packet<'_>,
     ) {
-        let Some(bth) = packet.bth.filter(|bth| bth.opcode().transport() == Transport::Rc) else { return };
+        let Some(bth) = packet.bth.filter(|bth| bth.opcode().transport() == TransportService::Rc) else {
+            return;
+        };
         let receiver = (packet.destination, bth.destination_qpn());
         if !bth.opcode().is_request() {
             let is_refusal = packet

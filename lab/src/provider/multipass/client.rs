@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::base::command::{Command, Output};
 use crate::base::error::{Error, Kind, Result};
 use crate::provider::multipass::failure::{self, explain};
-use crate::provider::remote::host::Host;
+use crate::provider::remote::host::RemoteHost;
 
 /// How long a question may take that no guest is asked. Observed: 0.3 s under software emulation and load.
 const QUESTION: Duration = Duration::from_secs(20);
@@ -34,7 +34,7 @@ static IS_OLD: AtomicBool = AtomicBool::new(false);
 
 /// The state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum State {
+pub enum MultipassState {
     /// Can be used.
     Running,
     /// Off.
@@ -62,7 +62,7 @@ pub enum State {
 /// # Errors
 ///
 /// The client fails, or no answer comes.
-pub fn state(name: &str) -> Result<Option<State>> {
+pub fn state(name: &str) -> Result<Option<MultipassState>> {
     let output = ask(&[name])?;
     if output.code == Some(0) {
         return parse_state(name, &output.stdout).map(Some).ok_or_else(|| {
@@ -85,7 +85,7 @@ pub fn are_running(names: &[String]) -> Result<bool> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let output = ask(&names)?;
     // Where one is missing the client says no.
-    let runs = |name: &&str| parse_state(name, &output.stdout) == Some(State::Running);
+    let runs = |name: &&str| parse_state(name, &output.stdout) == Some(MultipassState::Running);
     Ok(output.code == Some(0) && names.iter().all(runs))
 }
 
@@ -110,7 +110,7 @@ fn ask(names: &[&str]) -> Result<Output> {
 }
 
 /// Reads a state; the JSON has more, of mixed types.
-fn parse_state(name: &str, json: &str) -> Option<State> {
+fn parse_state(name: &str, json: &str) -> Option<MultipassState> {
     let value: serde_json::Value = serde_json::from_str(json).ok()?;
     serde_json::from_value(value.get("info")?.get(name)?.get("state")?.clone()).ok()
 }
@@ -179,7 +179,7 @@ pub struct Instance {
     pub name: String,
 }
 
-impl Host for Instance {
+impl RemoteHost for Instance {
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -243,10 +243,10 @@ mod tests {
 
     #[test]
     fn state_is_read_and_nothing_else() {
-        assert_eq!(parse_state("rdma-server", RUNNING), Some(State::Running));
+        assert_eq!(parse_state("rdma-server", RUNNING), Some(MultipassState::Running));
         let other = |state: &str| parse_state("rdma-server", &RUNNING.replace("Running", state));
-        assert_eq!(other("Delayed Shutdown"), Some(State::DelayedShutdown));
-        assert_eq!(other("Levitating"), Some(State::Unknown));
+        assert_eq!(other("Delayed Shutdown"), Some(MultipassState::DelayedShutdown));
+        assert_eq!(other("Levitating"), Some(MultipassState::Unknown));
         assert_eq!(parse_state("rdma-client", RUNNING), None);
         assert_eq!(parse_state("rdma-client", ""), None);
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::base::error::Result;
 use crate::base::progress::say;
-use crate::provider::multipass::client::{self, Instance, State};
+use crate::provider::multipass::client::{self, Instance, MultipassState};
 use crate::provider::multipass::failure;
 use crate::provider::multipass::instance::GUEST;
 use crate::provider::multipass::provider::name;
-use crate::provider::remote::host::Host as _;
+use crate::provider::remote::host::RemoteHost as _;
 use crate::provider::remote::machines::both;
 
 /// How long a guest that has just answered may take to stop.
@@ -30,13 +30,13 @@ pub fn stop() -> Result<()> {
 fn stop_one(name: &str) -> Result<()> {
     let Some(state) = client::state(name)? else { return Ok(()) };
     match state {
-        State::Stopped | State::Suspended | State::Deleted => Ok(()),
-        State::Running => end(name),
-        State::Suspending | State::DelayedShutdown => {
+        MultipassState::Stopped | MultipassState::Suspended | MultipassState::Deleted => Ok(()),
+        MultipassState::Running => end(name),
+        MultipassState::Suspending | MultipassState::DelayedShutdown => {
             say(&format!("{name} stops by itself"));
             Ok(())
         }
-        State::Unknown | State::Starting | State::Restarting => {
+        MultipassState::Unknown | MultipassState::Starting | MultipassState::Restarting => {
             say(&format!(
                 "{name} goes on running: it boots, and a stop would block Multipass's daemon until it has; then: multipass stop {name}"
             ));

@@ -11,11 +11,11 @@ use crate::base::cache::Cache;
 use crate::base::command::Output;
 use crate::base::error::{Error, Result};
 use crate::base::progress::say;
-use crate::provider::multipass::client::{self, Instance, State};
+use crate::provider::multipass::client::{self, Instance, MultipassState};
 use crate::provider::multipass::failure;
 use crate::provider::multipass::launch::{self, BEYOND, Begun};
 pub use crate::provider::multipass::shape::Shape;
-use crate::provider::remote::host::Host as _;
+use crate::provider::remote::host::RemoteHost as _;
 
 /// How long a short command may take.
 const SHORT: Duration = Duration::from_secs(60);
@@ -50,16 +50,20 @@ enum Next {
 }
 
 /// Step that follows from a state; `unknown_for` is how long that has been Unknown.
-fn next(state: Option<State>, unknown_for: Duration, patience: Duration) -> Next {
+fn next(state: Option<MultipassState>, unknown_for: Duration, patience: Duration) -> Next {
     match state {
         None => Next::Launch,
-        Some(State::Running) => Next::Use,
-        Some(State::Stopped | State::Suspended) => Next::Start,
-        Some(State::Deleted) => Next::Recover,
+        Some(MultipassState::Running) => Next::Use,
+        Some(MultipassState::Stopped | MultipassState::Suspended) => Next::Start,
+        Some(MultipassState::Deleted) => Next::Recover,
         // The first boot is Unknown too, most of the time.
-        Some(State::Unknown) if unknown_for >= patience => Next::Stop,
+        Some(MultipassState::Unknown) if unknown_for >= patience => Next::Stop,
         Some(
-            State::Unknown | State::Starting | State::Restarting | State::DelayedShutdown | State::Suspending,
+            MultipassState::Unknown
+            | MultipassState::Starting
+            | MultipassState::Restarting
+            | MultipassState::DelayedShutdown
+            | MultipassState::Suspending,
         ) => Next::Wait,
     }
 }
@@ -89,7 +93,7 @@ pub fn ensure(cache: &Cache, name: &str, shape: &Shape) -> Result<IpAddr> {
     let mut asked = 1;
     loop {
         let state = client::state(name)?;
-        if state == Some(State::Unknown) && unknown_since.is_none() {
+        if state == Some(MultipassState::Unknown) && unknown_since.is_none() {
             unknown_since = Some(Instant::now());
             if !patience.is_zero() {
                 let seconds = patience.as_secs();
@@ -97,7 +101,7 @@ pub fn ensure(cache: &Cache, name: &str, shape: &Shape) -> Result<IpAddr> {
                     "{name} is Unknown to Multipass, as a first boot is: waited for, up to {seconds} s"
                 ));
             }
-        } else if state != Some(State::Unknown) {
+        } else if state != Some(MultipassState::Unknown) {
             unknown_since = None;
         }
         let unknown_for = unknown_since.map_or(Duration::ZERO, |since| since.elapsed());
@@ -239,21 +243,21 @@ mod tests {
         let after = |state, unknown_for| next(Some(state), Duration::from_secs(unknown_for), patience);
         assert_eq!(next(None, Duration::ZERO, patience), Next::Launch);
         for (state, next) in [
-            (State::Running, Next::Use),
-            (State::Stopped, Next::Start),
-            (State::Suspended, Next::Start),
-            (State::Deleted, Next::Recover),
-            (State::Starting, Next::Wait),
-            (State::Restarting, Next::Wait),
-            (State::DelayedShutdown, Next::Wait),
-            (State::Suspending, Next::Wait),
-            (State::Unknown, Next::Wait),
+            (MultipassState::Running, Next::Use),
+            (MultipassState::Stopped, Next::Start),
+            (MultipassState::Suspended, Next::Start),
+            (MultipassState::Deleted, Next::Recover),
+            (MultipassState::Starting, Next::Wait),
+            (MultipassState::Restarting, Next::Wait),
+            (MultipassState::DelayedShutdown, Next::Wait),
+            (MultipassState::Suspending, Next::Wait),
+            (MultipassState::Unknown, Next::Wait),
         ] {
             assert_eq!(after(state, 0), next, "{state:?}");
         }
         // A boot is not disturbed; what Multipass gave up is.
-        assert_eq!(after(State::Unknown, 299), Next::Wait);
-        assert_eq!(after(State::Unknown, 300), Next::Stop);
+        assert_eq!(after(MultipassState::Unknown, 299), Next::Wait);
+        assert_eq!(after(MultipassState::Unknown, 300), Next::Stop);
     }
 
     #[test]

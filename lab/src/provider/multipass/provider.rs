@@ -8,15 +8,15 @@ use crate::base::cache::Cache;
 use crate::base::error::{Error, Result};
 use crate::base::progress::say;
 use crate::base::role::Role;
-use crate::node::{Pair, Plan, Provider};
+use crate::node::{NodePair, Plan, Provider};
 use crate::provider::multipass::client::{self, Instance};
 use crate::provider::multipass::instance;
 use crate::provider::multipass::shape::Shape;
-use crate::provider::remote::host::Host as _;
+use crate::provider::remote::host::RemoteHost as _;
 use crate::provider::remote::machines::{Machines, both};
 use crate::provider::remote::make::Maker;
 use crate::provider::remote::pair::RemotePair;
-use crate::provider::remote::setting::{Setting, Source};
+use crate::provider::remote::setting::{Recorder, Setting};
 use crate::scenario::network::Wire;
 
 /// How long cloud-init may take beside the packages that the lab brings itself.
@@ -106,7 +106,7 @@ impl Multipass {
 
 /// An instance is ours: everything may be done there.
 pub fn setting(host: Arc<Instance>, address: IpAddr) -> Setting {
-    Setting { host, address, device: None, capture: Source::Tcpdump(None), setup_rxe: true, install: true }
+    Setting { host, address, device: None, capture: Recorder::Tcpdump(None), setup_rxe: true, install: true }
 }
 
 /// Whether both run, which is found out without reaching them.
@@ -151,7 +151,7 @@ impl Provider for Multipass {
         Wire::Netem { on: Role::BOTH.into() }
     }
 
-    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         let alone = RemotePair::alone(&self.cache, "multipass")?;
         Ok(Box::new(RemotePair::ready(&self.machines()?, &self.maker, plan, self.description(), alone)?))
     }

@@ -28,12 +28,12 @@ pub struct Agent {
 
 #[derive(Debug, Default)]
 struct AgentShared {
-    state: Mutex<State>,
+    state: Mutex<AgentState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct AgentState {
     last_id: u64,
     is_ready: bool,
     is_closed: bool,
@@ -133,12 +133,16 @@ impl Drop for Agent {
 }
 
 impl AgentShared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, AgentState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `found` gives something; `None` at the limit.
-    fn wait<T>(&self, limit: Duration, mut found: impl FnMut(&mut State) -> Option<T>) -> Result<Option<T>> {
+    fn wait<T>(
+        &self,
+        limit: Duration,
+        mut found: impl FnMut(&mut AgentState) -> Option<T>,
+    ) -> Result<Option<T>> {
         let deadline = Instant::now() + limit;
         let mut state = self.state();
         loop {

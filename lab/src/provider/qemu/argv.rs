@@ -84,7 +84,7 @@ pub fn mac(role: Role) -> &'static str {
 
 /// One machine to be started.
 #[derive(Debug, Clone, Copy)]
-pub struct Machine<'a> {
+pub struct QemuMachine<'a> {
     /// Which node it is.
     pub role: Role,
     /// The image that it boots.
@@ -117,10 +117,10 @@ pub enum Origin {
     ForkUntold,
 }
 
-impl Machine<'_> {
+impl QemuMachine<'_> {
     /// Its command line, without the program.
     pub fn argv(&self) -> Vec<OsString> {
-        let Machine { role, image, accel, files, .. } = *self;
+        let QemuMachine { role, image, accel, files, .. } = *self;
         let cpu = match accel {
             Accel::Kvm => "host",
             Accel::Tcg => "max",

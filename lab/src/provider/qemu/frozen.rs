@@ -17,12 +17,12 @@ use crate::base::disk;
 use crate::base::error::{IoContext as _, Result};
 use crate::base::progress::say;
 use crate::base::role::Role;
-use crate::base::seal::{self, Broken};
+use crate::base::seal::{self, SealError};
 use crate::guest::image::recipe::{self, Recipe};
 use crate::guest::image::{Image, Release};
 use crate::host::toolbox::{Tool, set};
 use crate::provider::qemu::accel::Accel;
-use crate::provider::qemu::argv::{Files, Machine, Origin};
+use crate::provider::qemu::argv::{Files, Origin, QemuMachine};
 use crate::provider::qemu::ssh;
 
 /// The files that are sealed.
@@ -175,8 +175,8 @@ impl Frozen {
     fn damage(&self) -> Result<Option<String>> {
         match seal::check(&self.directory, &FILES) {
             Ok(()) => Ok(None),
-            Err(Broken::Damaged(what)) => Ok(Some(what)),
-            Err(Broken::Host(error)) => Err(error),
+            Err(SealError::Damaged(what)) => Ok(Some(what)),
+            Err(SealError::Host(error)) => Err(error),
         }
     }
 }
@@ -194,7 +194,7 @@ fn key(image: &Image, accel: Accel, ssh_key: &ssh::Key, qemu: &Tool) -> String {
     let image_directory = image.root().with_file_name("").display().to_string();
     for role in Role::BOTH {
         let files = Files::new(nowhere, role);
-        let machine = Machine {
+        let machine = QemuMachine {
             role,
             image,
             accel,

@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
 /// Events of a guard, in the order in which they happen.
-enum Event {
+enum GuardEvent {
     Request(Request, Sender<Answer>),
     /// A machine has ended, with this status and its last words. `number` tells a machine from one that took
     /// its place.
@@ -73,7 +73,7 @@ pub fn main() -> Result<()> {
     let owner_gone = sender.clone();
     thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        let _ = owner_gone.send(Event::OwnerGone);
+        let _ = owner_gone.send(GuardEvent::OwnerGone);
     });
     guard.serve(&events, &sender);
     guard.kill_machines(&Role::BOTH);
@@ -83,20 +83,20 @@ pub fn main() -> Result<()> {
 struct Guard {
     directory: tempfile::TempDir,
     switch: Switch,
-    machines: BTreeMap<Role, Machine>,
+    machines: BTreeMap<Role, GuardedMachine>,
     ended: BTreeMap<Role, String>,
     started: u64,
     /// Where a resident lab's guard leaves the reason if a machine ends.
     stay: Option<PathBuf>,
 }
 
-struct Machine {
+struct GuardedMachine {
     number: u64,
     handle: Arc<duct::Handle>,
 }
 
 impl Guard {
-    fn prepare(sender: &Sender<Event>) -> Result<Guard> {
+    fn prepare(sender: &Sender<GuardEvent>) -> Result<Guard> {
         let directory = run_directory(&run_places())?;
         let ports: Vec<_> = Role::BOTH.map(|role| (role, Files::new(directory.path(), role).wire())).into();
         let switch = Switch::listen(&ports)?;
@@ -125,7 +125,7 @@ impl Guard {
         })
     }
 
-    fn serve(&mut self, events: &Receiver<Event>, sender: &Sender<Event>) {
+    fn serve(&mut self, events: &Receiver<GuardEvent>, sender: &Sender<GuardEvent>) {
         loop {
             let event = match events.recv_timeout(LOOK) {
                 Ok(event) => event,
@@ -133,16 +133,16 @@ impl Guard {
                 Err(_) => return,
             };
             match event {
-                Event::Request(Request::End, answer) => {
+                GuardEvent::Request(Request::End, answer) => {
                     self.kill_machines(&Role::BOTH);
                     let _ = answer.send(Answer::Done);
                     return;
                 }
-                Event::Request(request, answer) => {
+                GuardEvent::Request(request, answer) => {
                     let done = self.answer(request, sender);
                     let _ = answer.send(done.unwrap_or_else(|error| Answer::Failed(error.to_string())));
                 }
-                Event::Ended { role, number, status } => {
+                GuardEvent::Ended { role, number, status } => {
                     if self.machines.get(&role).is_none_or(|machine| machine.number != number) {
                         // It was killed on request and another has its place.
                         continue;
@@ -153,8 +153,8 @@ impl Guard {
                     }
                     self.ended.insert(role, status);
                 }
-                Event::OwnerGone if self.stay.is_none() => return,
-                Event::OwnerGone => {}
+                GuardEvent::OwnerGone if self.stay.is_none() => return,
+                GuardEvent::OwnerGone => {}
             }
         }
     }
@@ -170,14 +170,14 @@ impl Guard {
     }
 
     /// Answers what is asked of machines; never waits for the wire.
-    fn answer(&mut self, request: Request, sender: &Sender<Event>) -> Result<Answer> {
+    fn answer(&mut self, request: Request, sender: &Sender<GuardEvent>) -> Result<Answer> {
         Ok(match request {
             Request::Start { role, argv, env, log } => {
                 self.started += 1;
                 let number = self.started;
                 let handle = start_machine(role, number, (argv, env), log, sender.clone())?;
                 self.ended.remove(&role);
-                self.machines.insert(role, Machine { number, handle });
+                self.machines.insert(role, GuardedMachine { number, handle });
                 Answer::Done
             }
             Request::Kill { roles } => {
@@ -214,7 +214,8 @@ impl Guard {
 
     /// Kills machines and waits until they have gone.
     fn kill_machines(&mut self, roles: &[Role]) {
-        let machines: Vec<Machine> = roles.iter().filter_map(|role| self.machines.remove(role)).collect();
+        let machines: Vec<GuardedMachine> =
+            roles.iter().filter_map(|role| self.machines.remove(role)).collect();
         for machine in &machines {
             let _ = machine.handle.kill();
         }
@@ -251,7 +252,7 @@ fn of_the_wire(request: &Request, wire: &Switch) -> Option<Result<Answer>> {
 }
 
 /// One connection: a request a line, an answer a line.
-fn converse(stream: &UnixStream, sender: &Sender<Event>, wire: &Switch) {
+fn converse(stream: &UnixStream, sender: &Sender<GuardEvent>, wire: &Switch) {
     for line in BufReader::new(stream).lines().map_while(std::io::Result::ok) {
         let answer = match serde_json::from_str(&line) {
             Ok(request) if let Some(answer) = of_the_wire(&request, wire) => {
@@ -259,7 +260,7 @@ fn converse(stream: &UnixStream, sender: &Sender<Event>, wire: &Switch) {
             }
             Ok(request) => {
                 let (answer_sender, answer) = channel();
-                if sender.send(Event::Request(request, answer_sender)).is_err() {
+                if sender.send(GuardEvent::Request(request, answer_sender)).is_err() {
                     return;
                 }
                 let Ok(answer) = answer.recv() else { return };
@@ -319,7 +320,7 @@ fn start_machine(
     number: u64,
     (argv, env): (Vec<String>, Vec<(String, String)>),
     log: PathBuf,
-    sender: Sender<Event>,
+    sender: Sender<GuardEvent>,
 ) -> Result<Arc<duct::Handle>> {
     fs::write(&log, argv.join(" ") + "\n").at("failed to write", &log)?;
     let output = fs::File::options().append(true).open(&log).at("failed to open", &log)?;
@@ -337,7 +338,7 @@ fn start_machine(
         };
         let status = format!("{status}\n{}", last_words(&log)).trim().to_owned();
         // A guard that is ending itself listens no more.
-        let _ = sender.send(Event::Ended { role, number, status });
+        let _ = sender.send(GuardEvent::Ended { role, number, status });
     });
     Ok(handle)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::base::command::Command;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::role::Role;
-use crate::node::{Node, Pair, Plan, Provenance};
+use crate::node::{Node, NodePair, Plan, Provenance};
 use crate::provider::qemu::accel::Decision;
 use crate::provider::qemu::argv::Files;
 use crate::provider::qemu::control::{Control, Status};
@@ -118,7 +118,7 @@ impl QemuPair {
     }
 }
 
-impl Pair for QemuPair {
+impl NodePair for QemuPair {
     fn node(&self, role: Role) -> &dyn Node {
         &self.guests[&role]
     }

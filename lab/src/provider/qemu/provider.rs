@@ -19,10 +19,10 @@ use crate::guest::image::{Image, Release};
 use crate::host::toolbox::set::QEMU;
 use crate::host::toolbox::{Tool, Toolbox};
 use crate::host::{files, memory};
-use crate::node::{Node as _, Pair, Plan, Provenance, Provider};
+use crate::node::{Node as _, NodePair, Plan, Provenance, Provider};
 use crate::provider::qemu::accel::{self, Accel, Decision};
 use crate::provider::qemu::agent::Agent;
-use crate::provider::qemu::argv::{self, Files, Machine, Origin};
+use crate::provider::qemu::argv::{self, Files, Origin, QemuMachine};
 use crate::provider::qemu::asleep::{self, Asleep};
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::frozen::Frozen;
@@ -336,7 +336,7 @@ impl Qemu {
         logs: &Path,
     ) -> Result<Agent> {
         let files = Files::new(control.directory(), role);
-        let machine = Machine {
+        let machine = QemuMachine {
             role,
             image: &self.image,
             accel: self.decision.accel,
@@ -384,7 +384,7 @@ impl Provider for Qemu {
         self.image.contents().map(Some)
     }
 
-    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         Ok(Box::new(self.fork(plan)?))
     }
 }

@@ -36,9 +36,15 @@ impl Qmp {
         let stream = UnixStream::connect(socket).at("failed to connect to QEMU's control socket", socket)?;
         stream.set_read_timeout(Some(LIMIT)).at("failed to set a limit on", socket)?;
         let mut qmp = Qmp { stream: BufReader::new(stream) };
-        let greeting = qmp.read()?;
-        if greeting.get("QMP").is_none() {
-            return Err(Error::boot(format!("{}: not QMP: {greeting}", socket.display())));
+        // The socket may be open before its greeting is sent: an event of that moment comes first.
+        loop {
+            let first = qmp.read()?;
+            if first.get("QMP").is_some() {
+                break;
+            }
+            if first.get("event").is_none() {
+                return Err(Error::boot(format!("{}: not QMP: {first}", socket.display())));
+            }
         }
         qmp.execute("qmp_capabilities", json!({}))?;
         Ok(qmp)
@@ -188,6 +194,8 @@ fn forwarded_port(usernet: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[test]
@@ -196,5 +204,30 @@ mod tests {
             TCP[HOST_FORWARD]  14       127.0.0.1 38651       10.0.2.15    22     0     0\r\n";
         assert_eq!(forwarded_port(table), Some(38651));
         assert_eq!(forwarded_port("nothing"), None);
+    }
+
+    #[test]
+    fn event_may_come_before_the_greeting() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let connect = |first: &'static str| {
+            let socket = directory.path().join("qmp");
+            let listener = UnixListener::bind(&socket).expect("a socket");
+            let qemu = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                stream.write_all(format!("{first}\n").as_bytes()).expect("to say the first");
+                // Ends at once where the other side hangs up.
+                if BufReader::new(&stream).read_line(&mut String::new()).is_ok_and(|read| read > 0) {
+                    let _ = stream.write_all(b"{\"return\": {}}\n");
+                }
+            });
+            let connected = Qmp::connect(&socket).map(drop).map_err(|error| error.to_string());
+            qemu.join().expect("the end of its side");
+            std::fs::remove_file(&socket).expect("the socket");
+            connected
+        };
+        let event = "{\"event\": \"NETDEV_STREAM_CONNECTED\", \"data\": {}}\n{\"QMP\": {}}";
+        connect(event).expect("a connection");
+        let refused = connect("{\"answer\": 42}").expect_err("another protocol");
+        assert!(refused.contains("not QMP"), "{refused}");
     }
 }

@@ -69,7 +69,7 @@ impl Ending {
 }
 
 /// Events that end the wait.
-enum Event {
+enum WaitEnd {
     Ended(std::io::Result<ExitStatus>),
     Signal(i32),
 }
@@ -85,29 +85,29 @@ pub fn run(words: &Command, without_input: bool) -> Result<Option<i32>> {
     let (sender, events) = channel();
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
     let (handle, for_signals) = (signals.handle(), sender.clone());
-    thread::spawn(move || signals.forever().for_each(|signal| tell(&for_signals, Event::Signal(signal))));
+    thread::spawn(move || signals.forever().for_each(|signal| tell(&for_signals, WaitEnd::Signal(signal))));
     let (program, arguments) =
         words.argv().split_first().ok_or_else(|| Error::setup("there is no command to reach the node"))?;
     let mut process = std::process::Command::new(program);
     process.args(arguments).stdin(if without_input { Stdio::null() } else { Stdio::inherit() });
     let mut child = process.spawn().map_err(failed)?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    thread::spawn(move || tell(&sender, Event::Ended(child.wait())));
+    thread::spawn(move || tell(&sender, WaitEnd::Ended(child.wait())));
     let signal = match events.recv() {
-        Ok(Event::Signal(signal)) => {
+        Ok(WaitEnd::Signal(signal)) => {
             for end in [Signal::TERM, Signal::KILL] {
                 let _ = pid.map(|pid| kill_process(pid, end));
-                if events.recv_timeout(CLIENT_END).is_ok_and(|event| matches!(event, Event::Ended(_))) {
+                if events.recv_timeout(CLIENT_END).is_ok_and(|event| matches!(event, WaitEnd::Ended(_))) {
                     break;
                 }
             }
             Some(signal)
         }
-        Ok(Event::Ended(status)) if status.as_ref().is_ok_and(ExitStatus::success) => None,
-        Ok(Event::Ended(status)) => {
+        Ok(WaitEnd::Ended(status)) if status.as_ref().is_ok_and(ExitStatus::success) => None,
+        Ok(WaitEnd::Ended(status)) => {
             status.map_err(failed)?;
             match events.recv_timeout(SIGNAL_LATE) {
-                Ok(Event::Signal(signal)) => Some(signal),
+                Ok(WaitEnd::Signal(signal)) => Some(signal),
                 _ => None,
             }
         }
@@ -117,7 +117,7 @@ pub fn run(words: &Command, without_input: bool) -> Result<Option<i32>> {
     Ok(signal)
 }
 
-fn tell(events: &Sender<Event>, event: Event) {
+fn tell(events: &Sender<WaitEnd>, event: WaitEnd) {
     // Nobody waits any more.
     let _ = events.send(event);
 }

@@ -175,14 +175,14 @@ mod tests {
     use super::*;
     use crate::base::command::{Command, Output};
     use crate::base::role::Role;
-    use crate::provider::remote::host::Host;
-    use crate::provider::remote::setting::{Setting, Source};
+    use crate::provider::remote::host::RemoteHost;
+    use crate::provider::remote::setting::{Recorder, Setting};
 
     /// This computer, as if it were another one.
     #[derive(Debug)]
     struct Here;
 
-    impl Host for Here {
+    impl RemoteHost for Here {
         fn name(&self) -> String {
             "here".to_owned()
         }
@@ -216,7 +216,7 @@ mod tests {
             host: Arc::new(Here),
             address: "192.0.2.1".parse().unwrap(),
             device: None,
-            capture: Source::Tcpdump(None),
+            capture: Recorder::Tcpdump(None),
             setup_rxe: false,
             install: false,
         };

@@ -17,7 +17,7 @@ use crate::provider::remote::job::{self, unit_command, wait_for};
 use crate::provider::remote::machine::{DIRECTORY, Machine, SHORT};
 use crate::provider::remote::mirror::Mirror;
 use crate::provider::remote::mirror::owner;
-use crate::provider::remote::setting::Source;
+use crate::provider::remote::setting::Recorder;
 use crate::wire::capture::each_record;
 
 const UNIT: &str = "rdma-lab-capture";
@@ -54,8 +54,8 @@ impl Recording {
     /// tcpdump does not begin to listen; the mirror's files cannot be looked at.
     pub fn start(machine: &Machine, file: &Path) -> Result<Recording> {
         let interface = match &machine.setting.capture {
-            Source::Mirror(path) => return Mirror::start(path, file).map(Recording::Mirror),
-            Source::Tcpdump(interface) => interface.as_ref().unwrap_or(&machine.interface),
+            Recorder::Mirror(path) => return Mirror::start(path, file).map(Recording::Mirror),
+            Recorder::Tcpdump(interface) => interface.as_ref().unwrap_or(&machine.interface),
         };
         let directory = directory();
         let tcpdump = format!(

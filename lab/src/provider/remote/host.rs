@@ -8,7 +8,7 @@ use crate::base::command::{Command, Output};
 use crate::base::error::{Error, Result};
 
 /// A carrier to one machine. Everything has a limit; nothing is retried.
-pub trait Host: fmt::Debug + Send + Sync {
+pub trait RemoteHost: fmt::Debug + Send + Sync {
     /// Name of the machine for people: an instance's name, a destination of ssh.
     fn name(&self) -> String;
 

@@ -11,8 +11,8 @@ use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::invocation;
 use crate::base::names::unique;
 use crate::base::role::Role;
-use crate::node::parcel::{self, Arrived, Parcel, Target};
-use crate::provider::remote::host::Host;
+use crate::node::parcel::{self, Arrived, Destination, Parcel};
+use crate::provider::remote::host::RemoteHost;
 use crate::provider::remote::script;
 use crate::provider::remote::setting::Setting;
 
@@ -49,7 +49,7 @@ impl Machine {
     }
 
     /// The carrier of commands there.
-    pub fn host(&self) -> &dyn Host {
+    pub fn host(&self) -> &dyn RemoteHost {
         self.setting.host.as_ref()
     }
 
@@ -117,7 +117,7 @@ impl Machine {
     /// # Errors
     ///
     /// It cannot be written there, or did not arrive whole.
-    pub fn push_parcel(&self, parcel: &Parcel, to: Target<'_>) -> Result<String> {
+    pub fn push_parcel(&self, parcel: &Parcel, to: Destination<'_>) -> Result<String> {
         let id = unique();
         let arrival = format!("/tmp/rdma-lab-{id}");
         self.host().upload(&parcel.bytes, &arrival, TRANSFER).map_err(|error| self.named(error))?;

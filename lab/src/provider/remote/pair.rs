@@ -9,7 +9,7 @@ use crate::base::cache::{Cache, Lock};
 use crate::base::command::Output;
 use crate::base::error::{Error, Result};
 use crate::base::role::Role;
-use crate::node::{Node, Pair, Plan, Provenance};
+use crate::node::{Node, NodePair, Plan, Provenance};
 use crate::provider::remote::capture::Recording;
 use crate::provider::remote::machines::Machines;
 use crate::provider::remote::machines::both;
@@ -89,7 +89,7 @@ impl RemotePair {
     }
 }
 
-impl Pair for RemotePair {
+impl NodePair for RemotePair {
     fn node(&self, role: Role) -> &dyn Node {
         &self.machines.by_role[&role]
     }

@@ -8,7 +8,8 @@ use crate::base::command::Command;
 use crate::base::error::{Error, Result};
 use crate::base::foreground::Terminal;
 use crate::base::role::Role;
-use crate::node::parcel::{Arrived, Parcel, Target};
+use crate::base::selection::Selection;
+use crate::node::parcel::{Arrived, Destination, Parcel};
 use crate::provider::choice::Choice;
 use crate::provider::qemu::control::Control;
 use crate::provider::resident::report::LabReport;
@@ -37,15 +38,22 @@ pub trait Resident {
     /// The directory of its logs, and of captures that were given no name.
     fn logs(&self) -> &Path;
 
+    /// The options that its machines were chosen with.
+    fn selection(&self) -> Selection;
+
     /// The machines that were chosen for it.
     ///
     /// # Errors
     ///
     /// Its record names none that there are.
-    fn choice(&self) -> Result<Choice>;
+    fn choice(&self) -> Result<Choice> {
+        Choice::of(&self.selection())
+    }
 
     /// Lists what of `choice` it has not: see [`Choice::differences`].
-    fn differences(&self, choice: &Choice) -> Vec<String>;
+    fn differences(&self, choice: &Choice) -> Vec<String> {
+        choice.differences(&self.selection())
+    }
 
     /// Returns true if who asks for it with these differences is told of it as it is, and nothing of it is made ready again.
     fn stays_with(&self, differences: &[String]) -> bool;
@@ -97,7 +105,7 @@ pub trait Resident {
     /// # Errors
     ///
     /// See [`Resident`].
-    fn push(&self, role: Role, parcel: &Parcel, to: Target<'_>) -> Result<String>;
+    fn push(&self, role: Role, parcel: &Parcel, to: Destination<'_>) -> Result<String>;
 
     /// Gets a file from a node, or with `recursive` a directory, as `to`; verified.
     ///

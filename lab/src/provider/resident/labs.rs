@@ -6,7 +6,7 @@ use crate::base::cache::Cache;
 use crate::base::error::{Error, Result};
 use crate::base::invocation;
 use crate::base::program::Program;
-use crate::provider::choice::{Choice, Source};
+use crate::provider::choice::{Choice, MachineSource};
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::stray::Stray;
 use crate::provider::resident::lab::{Resident, check_name};
@@ -89,12 +89,12 @@ impl Labs {
     pub fn up(
         &self,
         name: &str,
-        source: &Source,
+        source: &MachineSource,
         choice: &Choice,
         programs: &[Program],
         logs: &Path,
     ) -> Result<Brought> {
-        let Source::Qemu(qemu) = source else {
+        let MachineSource::Qemu(qemu) = source else {
             let (lab, was_up) = remote::up(&self.cache, name, choice, source, programs, logs)?;
             return Ok(Brought { lab: Box::new(lab), was_up, held: None });
         };

@@ -6,21 +6,21 @@ use std::time::Duration;
 use crate::base::command::{Command, Output, shell_word, tail};
 use crate::base::error::{Error, Kind, Result};
 use crate::host::toolbox::Tool;
-use crate::provider::remote::host::Host as Carrier;
-use crate::provider::ssh::hosts::Host;
+use crate::provider::remote::host::RemoteHost;
+use crate::provider::ssh::hosts::SshHost;
 
 /// One host, reached by ssh.
 #[derive(Debug, Clone)]
 pub struct Client {
     ssh: Tool,
-    host: Host,
+    host: SshHost,
     /// Where connections are shared, in a directory of a short name: a socket's path may have 107 bytes.
     sockets: PathBuf,
 }
 
 impl Client {
     /// A way to `host` by the program `ssh`, whose connections are shared through sockets in the directory `sockets`.
-    pub fn new(ssh: Tool, host: &Host, sockets: &Path) -> Client {
+    pub fn new(ssh: Tool, host: &SshHost, sockets: &Path) -> Client {
         Client { ssh, host: host.clone(), sockets: sockets.to_owned() }
     }
 
@@ -63,7 +63,7 @@ impl Client {
     }
 }
 
-impl Carrier for Client {
+impl RemoteHost for Client {
     fn name(&self) -> String {
         self.host.ssh.clone()
     }
@@ -107,7 +107,7 @@ impl Client {
 }
 
 /// Failures of ssh itself, by its words.
-fn explain(host: &Host, output: &Output) -> Error {
+fn explain(host: &SshHost, output: &Output) -> Error {
     let destination = &host.ssh;
     let said = tail(&output.stderr, 12);
     let has = |part: &str| output.stderr.contains(part);
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn client(identity: Option<&str>) -> Client {
-        let host = Host {
+        let host = SshHost {
             ssh: "ubuntu@a".to_owned(),
             port: Some(2222),
             identity: identity.map(Into::into),

@@ -25,12 +25,12 @@ pub const EXAMPLE: &str = "\
 #[serde(deny_unknown_fields)]
 pub struct Hosts {
     /// The passive side.
-    pub server: Host,
+    pub server: SshHost,
     /// The active side.
-    pub client: Host,
+    pub client: SshHost,
     /// How the wire is recorded.
     #[serde(default)]
-    pub capture: Capture,
+    pub capture: SshCapture,
     /// Declared differences of these hosts from those that snapshots were taken on.
     #[serde(default)]
     pub differences: Differences,
@@ -39,7 +39,7 @@ pub struct Hosts {
 /// One host.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Host {
+pub struct SshHost {
     /// Where it is, as for `ssh`: `user@host`, or a name from the user's `~/.ssh/config`.
     pub ssh: String,
     /// The port of its SSH server, if not what ssh takes.
@@ -64,7 +64,7 @@ pub struct Host {
 /// How the wire is recorded.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Capture {
+pub struct SshCapture {
     /// The interface that tcpdump on the server listens on; without one, the RDMA device's network interface.
     ///
     /// A network card that offloads RDMA hides it from its interface: name the RDMA device itself then, which
@@ -145,7 +145,7 @@ impl Hosts {
     }
 
     /// One of both.
-    pub fn host(&self, role: Role) -> &Host {
+    pub fn host(&self, role: Role) -> &SshHost {
         match role {
             Role::Server => &self.server,
             Role::Client => &self.client,

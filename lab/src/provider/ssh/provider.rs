@@ -9,11 +9,11 @@ use crate::base::cache::Cache;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::role::Role;
 use crate::host::toolbox::{Tool, Toolbox};
-use crate::node::{Pair, Plan, Provider};
+use crate::node::{NodePair, Plan, Provider};
 use crate::provider::remote::machines::Machines;
 use crate::provider::remote::make::Maker;
 use crate::provider::remote::pair::RemotePair;
-use crate::provider::remote::setting::{Setting, Source};
+use crate::provider::remote::setting::{Recorder, Setting};
 use crate::provider::ssh::client::Client;
 use crate::provider::ssh::hosts::Hosts;
 use crate::scenario::differences::Differences;
@@ -102,8 +102,8 @@ pub fn setting(ssh: &Tool, hosts: &Hosts, role: Role, sockets: &Path) -> Setting
         address: host.address,
         device: host.device.clone(),
         capture: match &hosts.capture.mirror {
-            Some(file) => Source::Mirror(file.clone()),
-            None => Source::Tcpdump(hosts.capture.interface.clone()),
+            Some(file) => Recorder::Mirror(file.clone()),
+            None => Recorder::Tcpdump(hosts.capture.interface.clone()),
         },
         setup_rxe: host.setup_rxe,
         install: host.install,
@@ -123,7 +123,7 @@ impl Provider for Ssh {
         self.hosts.differences.clone()
     }
 
-    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn Pair>> {
+    fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         if let Some(mtu) = self.hosts.differences.mtu
             && let Some(asked) =
                 Role::BOTH.into_iter().map(|role| plan.network.mtu_of(role)).find(|asked| *asked != mtu)

@@ -24,7 +24,7 @@ pub enum Action {
     /// Arrives changed.
     Corrupt {
         /// Part that is changed.
-        field: Field,
+        field: PacketField,
         /// New value of the field; `None` flips its lowest bit.
         value: Option<u64>,
         /// Whether the ICRC is made to fit again, so that the receiver cannot see the change by it.
@@ -87,7 +87,7 @@ impl fmt::Display for Action {
 
 /// A part of a packet that can be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
+pub enum PacketField {
     /// The first byte of the payload.
     Payload,
     /// The invariant CRC.
@@ -114,55 +114,55 @@ pub enum Field {
     Immediate,
 }
 
-impl Field {
+impl PacketField {
     /// All of them.
-    pub const ALL: [Field; 12] = [
-        Field::Payload,
-        Field::Icrc,
-        Field::Opcode,
-        Field::PKey,
-        Field::DestinationQpn,
-        Field::Psn,
-        Field::Va,
-        Field::Rkey,
-        Field::DmaLength,
-        Field::Syndrome,
-        Field::Msn,
-        Field::Immediate,
+    pub const ALL: [PacketField; 12] = [
+        PacketField::Payload,
+        PacketField::Icrc,
+        PacketField::Opcode,
+        PacketField::PKey,
+        PacketField::DestinationQpn,
+        PacketField::Psn,
+        PacketField::Va,
+        PacketField::Rkey,
+        PacketField::DmaLength,
+        PacketField::Syndrome,
+        PacketField::Msn,
+        PacketField::Immediate,
     ];
 
     /// Its name in scenario files.
     pub fn name(self) -> &'static str {
         match self {
-            Field::Payload => "payload",
-            Field::Icrc => "icrc",
-            Field::Opcode => "opcode",
-            Field::PKey => "p_key",
-            Field::DestinationQpn => "destination_qpn",
-            Field::Psn => "psn",
-            Field::Va => "va",
-            Field::Rkey => "rkey",
-            Field::DmaLength => "dma_length",
-            Field::Syndrome => "syndrome",
-            Field::Msn => "msn",
-            Field::Immediate => "immediate",
+            PacketField::Payload => "payload",
+            PacketField::Icrc => "icrc",
+            PacketField::Opcode => "opcode",
+            PacketField::PKey => "p_key",
+            PacketField::DestinationQpn => "destination_qpn",
+            PacketField::Psn => "psn",
+            PacketField::Va => "va",
+            PacketField::Rkey => "rkey",
+            PacketField::DmaLength => "dma_length",
+            PacketField::Syndrome => "syndrome",
+            PacketField::Msn => "msn",
+            PacketField::Immediate => "immediate",
         }
     }
 
     /// The headers that may have it, and its name in their tables; `None` of what is in no header.
     pub(crate) fn place(self) -> Option<(&'static [&'static str], &'static str)> {
         Some(match self {
-            Field::Payload | Field::Icrc => return None,
-            Field::Opcode => (&[Bth::LAYER], "opcode"),
-            Field::PKey => (&[Bth::LAYER], "p_key"),
-            Field::DestinationQpn => (&[Bth::LAYER], "destination_qpn"),
-            Field::Psn => (&[Bth::LAYER], "psn"),
-            Field::Va => (&[Reth::LAYER, AtomicEth::LAYER], "va"),
-            Field::Rkey => (&[Reth::LAYER, AtomicEth::LAYER], "rkey"),
-            Field::DmaLength => (&[Reth::LAYER], "dma_length"),
-            Field::Syndrome => (&[Aeth::LAYER], "syndrome"),
-            Field::Msn => (&[Aeth::LAYER], "msn"),
-            Field::Immediate => (&[ImmDt::LAYER], "value"),
+            PacketField::Payload | PacketField::Icrc => return None,
+            PacketField::Opcode => (&[Bth::LAYER], "opcode"),
+            PacketField::PKey => (&[Bth::LAYER], "p_key"),
+            PacketField::DestinationQpn => (&[Bth::LAYER], "destination_qpn"),
+            PacketField::Psn => (&[Bth::LAYER], "psn"),
+            PacketField::Va => (&[Reth::LAYER, AtomicEth::LAYER], "va"),
+            PacketField::Rkey => (&[Reth::LAYER, AtomicEth::LAYER], "rkey"),
+            PacketField::DmaLength => (&[Reth::LAYER], "dma_length"),
+            PacketField::Syndrome => (&[Aeth::LAYER], "syndrome"),
+            PacketField::Msn => (&[Aeth::LAYER], "msn"),
+            PacketField::Immediate => (&[ImmDt::LAYER], "value"),
         })
     }
 }

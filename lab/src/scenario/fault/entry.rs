@@ -1,12 +1,15 @@
 //! A `[[fault]]` as a scenario file has it: flat keys, of which some go with some actions only.
+//!
+//! Flat, and no enum tagged by `action`: serde allows no `flatten` of the keys of all actions beside `deny_unknown_fields`, and
+//! calls a key of another action unknown, where the error here names the action that it belongs to.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::names;
 use crate::scenario::fault::Fault;
-use crate::scenario::fault::action::{Action, Field};
-use crate::scenario::fault::matcher::{Kind, Matcher};
+use crate::scenario::fault::action::{Action, PacketField};
+use crate::scenario::fault::matcher::{Matcher, PacketKind};
 
 /// Longest delay, in milliseconds: beyond the last retry of any requester a packet is as good as lost.
 const DELAY_MAX_MS: u64 = 60_000;
@@ -15,14 +18,14 @@ const DELAY_MAX_MS: u64 = 60_000;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["action"]))]
-pub struct Entry {
+pub struct FaultEntry {
     /// What becomes of the packets: drop, duplicate, delay, reorder, corrupt, truncate, mark-ecn, cut, rate.
     #[schemars(extend("enum" = Action::NAMES))]
     pub action: String,
     /// Only packets with this opcode, in the standard's words: `RC RDMA WRITE Only`; `CM REQ` for connection
     /// management.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = Kind::names()))]
+    #[schemars(extend("enum" = PacketKind::names()))]
     pub opcode: Option<String>,
     /// Only packets to this node or queue pair: `server`, or `server.qp1` as a trace names it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +59,7 @@ pub struct Entry {
     /// corrupt: what is changed: payload, icrc, opcode, p_key, destination_qpn, psn, va, rkey, dma_length,
     /// syndrome, msn, immediate.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = Field::ALL.map(Field::name)))]
+    #[schemars(extend("enum" = PacketField::ALL.map(PacketField::name)))]
     pub field: Option<String>,
     /// corrupt: what the field becomes; its lowest bit is flipped unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,17 +78,17 @@ pub struct Entry {
     pub kbit_per_s: Option<u64>,
 }
 
-impl TryFrom<Entry> for Fault {
+impl TryFrom<FaultEntry> for Fault {
     type Error = String;
 
-    fn try_from(entry: Entry) -> Result<Fault, String> {
+    fn try_from(entry: FaultEntry) -> Result<Fault, String> {
         let action = entry.action()?;
         entry.check_belongings(action)?;
         Ok(Fault { matcher: entry.matcher(action)?, action })
     }
 }
 
-impl Entry {
+impl FaultEntry {
     fn action(&self) -> Result<Action, String> {
         let needs = |key: &str| format!("action `{}` needs the key `{key}`", self.action);
         if self.action.is_empty() {
@@ -104,7 +107,7 @@ impl Entry {
             "corrupt" => {
                 let field = field(self.field.as_deref().ok_or_else(|| needs("field"))?)?;
                 let is_resealed = self.reseal.unwrap_or(false);
-                if is_resealed && field == Field::Icrc {
+                if is_resealed && field == PacketField::Icrc {
                     return Err("a changed ICRC that is made to fit again is not changed".to_owned());
                 }
                 Action::Corrupt { field, value: self.value, is_resealed }
@@ -175,11 +178,11 @@ impl Entry {
     }
 }
 
-impl From<Fault> for Entry {
-    fn from(fault: Fault) -> Entry {
+impl From<Fault> for FaultEntry {
+    fn from(fault: Fault) -> FaultEntry {
         let Fault { matcher, action } = fault;
         let is_drawn = matcher.probability < 1.0;
-        let mut entry = Entry {
+        let mut entry = FaultEntry {
             action: action.name().to_owned(),
             opcode: matcher.kind.map(|kind| kind.to_string()),
             to: matcher.to.map(|to| to.to_string()),
@@ -191,7 +194,7 @@ impl From<Fault> for Entry {
             probability: (is_drawn || matcher.times.is_none() && matcher.larger_than.is_none())
                 .then_some(matcher.probability),
             seed: Some(matcher.seed).filter(|seed| *seed != 0),
-            ..Entry::default()
+            ..FaultEntry::default()
         };
         match action {
             Action::Delay { ms } => entry.ms = Some(ms),
@@ -210,9 +213,9 @@ impl From<Fault> for Entry {
     }
 }
 
-fn field(name: &str) -> Result<Field, String> {
-    let found = names::find("field", name, Field::ALL.map(Field::name))?;
-    Field::ALL.into_iter().find(|field| field.name() == found).ok_or_else(|| found.to_owned())
+fn field(name: &str) -> Result<PacketField, String> {
+    let found = names::find("field", name, PacketField::ALL.map(PacketField::name))?;
+    PacketField::ALL.into_iter().find(|field| field.name() == found).ok_or_else(|| found.to_owned())
 }
 
 /// Refuses a count of zero.

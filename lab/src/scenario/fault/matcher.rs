@@ -13,7 +13,7 @@ use crate::base::role::Role;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matcher {
     /// Kind of the packet.
-    pub kind: Option<Kind>,
+    pub kind: Option<PacketKind>,
     /// Who receives it.
     pub to: Option<Receiver>,
     /// Distance of its PSN from the first PSN of the requester.
@@ -48,33 +48,33 @@ impl Default for Matcher {
 
 /// Kind of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum PacketKind {
     /// A packet with this opcode, connection management aside.
     Opcode(Opcode),
     /// A message of connection management, by its attribute id.
     Cm(u16),
 }
 
-impl Kind {
+impl PacketKind {
     /// The names of all.
     pub fn names() -> Vec<String> {
-        Kind::all().map(|kind| kind.to_string()).collect()
+        PacketKind::all().map(|kind| kind.to_string()).collect()
     }
 
     /// All that have a name.
-    pub fn all() -> impl Iterator<Item = Kind> {
-        let opcodes = (0..=u8::MAX).map(Opcode).filter(|opcode| opcode.is_known()).map(Kind::Opcode);
-        let messages = (0..=0x20).filter(|id| roce::cm::attribute_name(*id).is_some()).map(Kind::Cm);
+    pub fn all() -> impl Iterator<Item = PacketKind> {
+        let opcodes = (0..=u8::MAX).map(Opcode).filter(|opcode| opcode.is_known()).map(PacketKind::Opcode);
+        let messages = (0..=0x20).filter(|id| roce::cm::attribute_name(*id).is_some()).map(PacketKind::Cm);
         opcodes.chain(messages)
     }
 }
 
 /// The standard's words: `RC RDMA WRITE Only`, `CM REQ`.
-impl fmt::Display for Kind {
+impl fmt::Display for PacketKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Kind::Opcode(opcode) => opcode.fmt(f),
-            Kind::Cm(id) => match roce::cm::attribute_name(*id) {
+            PacketKind::Opcode(opcode) => opcode.fmt(f),
+            PacketKind::Cm(id) => match roce::cm::attribute_name(*id) {
                 Some(name) => write!(f, "CM {name}"),
                 None => write!(f, "CM attribute {id:#06x}"),
             },
@@ -82,11 +82,12 @@ impl fmt::Display for Kind {
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for PacketKind {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Kind, String> {
-        let kinds: Vec<(String, Kind)> = Kind::all().map(|kind| (kind.to_string(), kind)).collect();
+    fn from_str(text: &str) -> Result<PacketKind, String> {
+        let kinds: Vec<(String, PacketKind)> =
+            PacketKind::all().map(|kind| (kind.to_string(), kind)).collect();
         let found = names::find("opcode", text, kinds.iter().map(|(name, _)| name.as_str()))?;
         kinds.iter().find(|(name, _)| name == found).map(|(_, kind)| *kind).ok_or_else(|| found.to_owned())
     }
@@ -161,23 +162,23 @@ mod tests {
 
     #[test]
     fn every_kind_is_read_as_it_is_written() {
-        for kind in Kind::all() {
+        for kind in PacketKind::all() {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
-        assert_eq!("CM REQ".parse(), Ok(Kind::Cm(0x10)));
+        assert_eq!("CM REQ".parse(), Ok(PacketKind::Cm(0x10)));
     }
 
     #[test]
     fn unknown_opcode_names_the_nearest() {
-        let error = "RC RDMA READ respons Middle".parse::<Kind>().unwrap_err();
+        let error = "RC RDMA READ respons Middle".parse::<PacketKind>().unwrap_err();
         assert!(error.ends_with("the nearest is `RC RDMA READ response Middle`"), "{error}");
-        let error = "RC ATOMIC Acknowlege".parse::<Kind>().unwrap_err();
+        let error = "RC ATOMIC Acknowlege".parse::<PacketKind>().unwrap_err();
         assert!(error.ends_with("the nearest is `RC Atomic Acknowledge`"), "{error}");
     }
 
     #[test]
     fn case_of_an_opcode_does_not_count() {
-        for kind in Kind::all() {
+        for kind in PacketKind::all() {
             assert_eq!(kind.to_string().to_uppercase().parse(), Ok(kind));
         }
     }

@@ -26,8 +26,8 @@ use crate::base::names::nearest_key;
 
 /// A fault: every packet that matches meets the action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "entry::Entry", into = "entry::Entry")]
-#[schemars(with = "entry::Entry")]
+#[serde(try_from = "entry::FaultEntry", into = "entry::FaultEntry")]
+#[schemars(with = "entry::FaultEntry")]
 pub struct Fault {
     /// Which packets.
     pub matcher: Matcher,
@@ -43,8 +43,8 @@ impl Fault {
 
     /// Whether it changes data of a program in that way.
     pub fn changes_data(&self) -> bool {
-        let is_data = |field| matches!(field, action::Field::Payload | action::Field::Immediate);
-        let is_of_a_program = !matches!(self.matcher.kind, Some(matcher::Kind::Cm(_)));
+        let is_data = |field| matches!(field, action::PacketField::Payload | action::PacketField::Immediate);
+        let is_of_a_program = !matches!(self.matcher.kind, Some(matcher::PacketKind::Cm(_)));
         is_of_a_program
             && matches!(self.action, Action::Corrupt { field, is_resealed: true, .. } if is_data(field))
     }

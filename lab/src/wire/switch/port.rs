@@ -22,7 +22,7 @@ const BATCH: usize = 128 << 10;
 
 /// One node's end of the wire. Dropped, its thread ends and its connection is shut down.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct SwitchPort {
     stream: UnixStream,
     queue: Arc<Queue>,
 }
@@ -43,17 +43,17 @@ struct Waiting {
     is_closed: bool,
 }
 
-impl Port {
+impl SwitchPort {
     /// The port at this connection.
     ///
     /// # Errors
     ///
     /// The connection cannot be shared with the port's thread.
-    pub(super) fn new(stream: UnixStream) -> io::Result<Port> {
+    pub(super) fn new(stream: UnixStream) -> io::Result<SwitchPort> {
         let (queue, writer) = (Arc::<Queue>::default(), stream.try_clone()?);
         let for_writer = Arc::clone(&queue);
         thread::spawn(move || for_writer.empty_into(writer));
-        Ok(Port { stream, queue })
+        Ok(SwitchPort { stream, queue })
     }
 
     /// Forwards a frame, now or from the queue; false where the queue has no room for it.
@@ -87,7 +87,7 @@ impl Port {
     }
 }
 
-impl Drop for Port {
+impl Drop for SwitchPort {
     fn drop(&mut self) {
         self.queue.lock().is_closed = true;
         self.queue.changed.notify_all();
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn port_that_is_not_read_refuses_once_its_queue_is_full_and_loses_nothing_before() {
         let (near, mut far) = UnixStream::pair().unwrap();
-        let port = Port::new(near).unwrap();
+        let port = SwitchPort::new(near).unwrap();
         let started = Instant::now();
         let mut taken = 0_u32;
         while port.offer(&[taken.to_be_bytes(); 8192].concat()) {
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn dropped_port_ends_its_connection_though_nobody_reads() {
         let (near, mut far) = UnixStream::pair().unwrap();
-        let port = Port::new(near).unwrap();
+        let port = SwitchPort::new(near).unwrap();
         while port.offer(&[0; 65536]) {}
         drop(port);
         far.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::flow::Side;
-use crate::message::{Message, MessageKind, Outcome};
+use crate::flow::StreamId;
+use crate::message::{Message, MessageKind, MessageOutcome};
 use crate::trace::labels::Labels;
 use crate::trace::summary::stream::StreamSummary;
 use crate::wire::Opcode;
@@ -33,14 +33,14 @@ impl SummaryLine {
     /// A message of a connection.
     pub(super) fn new(
         labels: &Labels<'_>,
-        requester: (usize, Side),
+        id: StreamId,
         stream: &StreamSummary<'_>,
         message: &Message,
     ) -> Self {
-        let first = labels.psn_offset(requester, message.psn_first);
-        let last = labels.psn_offset(requester, message.psn_last);
+        let first = labels.psn_offset(id, message.psn_first);
+        let last = labels.psn_offset(id, message.psn_last);
         // How much of a message was on its way before a refusal, timing decides.
-        let is_refused = first != last && matches!(message.outcome, Outcome::Refused(_));
+        let is_refused = first != last && matches!(message.outcome, MessageOutcome::Refused(_));
         let is_whole = message.is_whole && (message.kind == MessageKind::Read || !is_refused);
         let (words, answer) = match message.kind {
             _ if !is_whole => (fold([stream.request(first)].into_iter()), None),

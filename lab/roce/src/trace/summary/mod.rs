@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::finding::Finding;
-use crate::flow::Side;
+use crate::flow::{ConnectionId, Side, StreamId};
 use crate::message::Message;
 use crate::report::Report;
 use crate::trace::labels::Labels;
@@ -39,8 +39,8 @@ pub(crate) fn summary(report: &Report) -> String {
 }
 
 /// Connections in the order of their text: which of two programs is first, timing decides.
-fn order(report: &Report, streams: &Streams<'_>) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..report.connections.len()).collect();
+fn order(report: &Report, streams: &Streams<'_>) -> Vec<ConnectionId> {
+    let mut order: Vec<ConnectionId> = report.connection_ids().collect();
     if (2..=SORTED_MAX).contains(&order.len()) {
         order.sort_by_cached_key(|index| {
             let labels = Labels::ordered(report, vec![*index]);
@@ -52,17 +52,24 @@ fn order(report: &Report, streams: &Streams<'_>) -> Vec<usize> {
     order
 }
 
-fn connection(out: &mut String, report: &Report, labels: &Labels<'_>, streams: &Streams<'_>, index: usize) {
+fn connection(
+    out: &mut String,
+    report: &Report,
+    labels: &Labels<'_>,
+    streams: &Streams<'_>,
+    index: ConnectionId,
+) {
     let (active, passive) = (labels.queue_pair(index, Side::Active), labels.queue_pair(index, Side::Passive));
-    let has_cm = report.connections.get(index).is_some_and(|connection| connection.port_space.is_some());
+    let has_cm = report.connection(index).is_some_and(|connection| connection.port_space.is_some());
     let by = if has_cm { "" } else { ", without connection management" };
     let _ = writeln!(out, "{active} > {passive}{by}");
     cm::folded(out, report, labels, Some(index));
-    for side in [Side::Active, Side::Passive] {
-        if let Some(stream) = streams.get(&(index, side)) {
+    for side in Side::BOTH {
+        let id = StreamId { connection: index, requester: side };
+        if let Some(stream) = streams.get(&id) {
             let (from, to) = (labels.queue_pair(index, side), labels.queue_pair(index, side.other()));
             let _ = writeln!(out, "\n  {from} > {to}");
-            let line = |message: &&Message| SummaryLine::new(labels, (index, side), stream, message);
+            let line = |message: &&Message| SummaryLine::new(labels, id, stream, message);
             message::write(out, stream.messages.iter().map(line).collect());
             stream.write(out, labels);
         }
@@ -73,7 +80,7 @@ fn connection(out: &mut String, report: &Report, labels: &Labels<'_>, streams: &
 fn unconnected(out: &mut String, report: &Report, labels: &Labels<'_>) {
     let mut datagrams: BTreeMap<String, Vec<SummaryLine>> = BTreeMap::new();
     for message in &report.messages {
-        if render::side(report, message).is_none() {
+        if render::stream_of(report, message).is_none() {
             let from = labels.unconnected(message.requester, message.requester_qpn);
             let to = labels.unconnected(message.responder, Some(message.responder_qpn));
             datagrams
@@ -105,7 +112,7 @@ fn unconnected(out: &mut String, report: &Report, labels: &Labels<'_>) {
 fn findings(out: &mut String, report: &Report, labels: &Labels<'_>) {
     let mut first: BTreeMap<(usize, String, String), &Finding> = BTreeMap::new();
     for finding in &report.findings {
-        let place = finding.requester.map_or(usize::MAX, |(index, _)| labels.place(index));
+        let place = finding.stream.map_or(usize::MAX, |stream| labels.place(stream.connection));
         first
             .entry((place, render::finding_direction(labels, finding), finding.rule.name()))
             .or_insert(finding);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::fate::Fate;
-use crate::flow::Side;
+use crate::flow::StreamId;
 use crate::message::Message;
 use crate::report::Report;
 use crate::retransmission::RetransmissionClass;
@@ -17,11 +17,11 @@ use crate::wire::{Opcode, Operation, Psn, Syndrome};
 const LISTED_MAX: usize = 16;
 
 /// Every stream of a report, by its connection and requester.
-pub(super) type Streams<'a> = BTreeMap<(usize, Side), StreamSummary<'a>>;
+pub(super) type Streams<'a> = BTreeMap<StreamId, StreamSummary<'a>>;
 
 /// The requests of one side, and the answers to them.
 pub(super) struct StreamSummary<'a> {
-    requester: (usize, Side),
+    id: StreamId,
     psn_first: Psn,
     pub(super) messages: Vec<&'a Message>,
     /// The packet that was sent first for each PSN.
@@ -45,13 +45,13 @@ impl<'a> StreamSummary<'a> {
     pub(super) fn all(report: &'a Report) -> Streams<'a> {
         let mut streams = Streams::new();
         for row in report.rows.iter().filter(|row| !row.is_hidden) {
-            if let (Some(requester), Some(psn)) = (render::requester(row), row.psn) {
-                Self::of(&mut streams, report, requester, psn).packet(row, psn);
+            if let (Some(id), Some(psn)) = (render::stream(row), row.psn) {
+                Self::of(&mut streams, report, id, psn).packet(row, psn);
             }
         }
         for message in &report.messages {
-            if let Some(requester) = render::side(report, message) {
-                Self::of(&mut streams, report, requester, message.psn_first).messages.push(message);
+            if let Some(id) = render::stream_of(report, message) {
+                Self::of(&mut streams, report, id, message.psn_first).messages.push(message);
             }
         }
         for stream in streams.values_mut() {
@@ -61,18 +61,12 @@ impl<'a> StreamSummary<'a> {
         streams
     }
 
-    fn of<'s>(
-        streams: &'s mut Streams<'a>,
-        report: &Report,
-        requester: (usize, Side),
-        psn: Psn,
-    ) -> &'s mut Self {
-        streams.entry(requester).or_insert_with(|| Self {
-            requester,
+    fn of<'s>(streams: &'s mut Streams<'a>, report: &Report, id: StreamId, psn: Psn) -> &'s mut Self {
+        streams.entry(id).or_insert_with(|| Self {
+            id,
             psn_first: report
-                .connections
-                .get(requester.0)
-                .and_then(|connection| connection.endpoint(requester.1).psn_first)
+                .connection(id.connection)
+                .and_then(|connection| connection.endpoint(id.requester).psn_first)
                 .unwrap_or(psn),
             messages: Vec::new(),
             requests: BTreeMap::new(),
@@ -166,7 +160,7 @@ impl<'a> StreamSummary<'a> {
 
     /// Writes what became of its packets.
     pub(super) fn write(&self, out: &mut String, labels: &Labels<'_>) {
-        let node = labels.requester_node(self.requester);
+        let node = labels.requester_node(self.id);
         let psn = |at: &i32| format!("{node}{at:+}");
         for ((words, opcode), at) in &self.touched {
             let listed: Vec<String> = at.iter().take(LISTED_MAX).map(psn).collect();

@@ -25,7 +25,7 @@ const CHUNKS_AHEAD: usize = 64;
 const DECODERS: usize = 4;
 
 /// Message of a decoder: bytes of the archive's tar, or why there are no more.
-type Chunk = io::Result<Vec<u8>>;
+type TarChunk = io::Result<Vec<u8>>;
 
 /// Unpacks archives into one tree, later ones over earlier ones, without running anything that they bring.
 ///
@@ -54,7 +54,7 @@ pub fn unpack(archives: &[PathBuf], into: &Path) -> Result<()> {
 }
 
 /// Decodes one archive after the other until there are no more, or nobody listens.
-fn decode_from<'a>(queue: &Mutex<impl Iterator<Item = (&'a PathBuf, SyncSender<Chunk>)>>) {
+fn decode_from<'a>(queue: &Mutex<impl Iterator<Item = (&'a PathBuf, SyncSender<TarChunk>)>>) {
     loop {
         let Some((archive, sender)) = queue.lock().unwrap_or_else(PoisonError::into_inner).next() else {
             return;
@@ -68,7 +68,7 @@ fn decode_from<'a>(queue: &Mutex<impl Iterator<Item = (&'a PathBuf, SyncSender<C
 }
 
 /// Hands over all of `data`; an end that comes before is the sender's drop.
-fn send(data: &mut dyn Read, sender: &SyncSender<Chunk>) -> io::Result<()> {
+fn send(data: &mut dyn Read, sender: &SyncSender<TarChunk>) -> io::Result<()> {
     loop {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         data.take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
@@ -80,7 +80,7 @@ fn send(data: &mut dyn Read, sender: &SyncSender<Chunk>) -> io::Result<()> {
 
 /// The chunks of one archive as a stream.
 struct Chunks {
-    chunks: Receiver<Chunk>,
+    chunks: Receiver<TarChunk>,
     current: Vec<u8>,
     at: usize,
 }

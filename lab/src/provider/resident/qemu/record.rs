@@ -19,9 +19,9 @@ use crate::base::policy::Policy;
 use crate::base::program::Program;
 use crate::base::progress::say;
 use crate::base::role::Role;
-use crate::base::selection::{ProviderName, Selection, ToolSource};
+use crate::base::selection::{Selection, ToolSource};
 use crate::guest::image::recipe;
-use crate::node::{Pair as _, Plan};
+use crate::node::{NodePair as _, Plan};
 use crate::provider::choice::Choice;
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
@@ -65,7 +65,7 @@ pub(super) struct QemuRecord {
     pub(super) tools: ToolSource,
     /// Which machines were asked for.
     #[serde(default)]
-    selection: Selection,
+    pub(super) selection: Selection,
     /// The port on 127.0.0.1 by which each node is reached.
     #[serde(default)]
     pub(super) ssh_ports: BTreeMap<Role, u16>,
@@ -309,16 +309,6 @@ impl QemuLab {
     /// The key that all labs of the cache were made with.
     pub(super) fn key(&self) -> Result<ssh::Key> {
         ssh::Key::ensure(&self.labs.cache)
-    }
-
-    /// The machines that it has.
-    pub(super) fn selection(&self) -> Selection {
-        Selection {
-            provider: Some(ProviderName::Qemu),
-            // What it runs on in the end.
-            accel: Some(self.record.accel.into()),
-            ..self.record.selection.clone()
-        }
     }
 
     /// How it is, by its guard's answer.

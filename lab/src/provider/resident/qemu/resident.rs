@@ -14,10 +14,10 @@ use crate::base::invocation;
 use crate::base::names::unique;
 use crate::base::policy::Policy;
 use crate::base::role::Role;
+use crate::base::selection::{ProviderName, Selection};
 use crate::guest::contents::ENVIRONMENT;
 use crate::guest::image::{Release, recipe};
-use crate::node::parcel::{self, Arrived, Parcel, Target};
-use crate::provider::choice::Choice;
+use crate::node::parcel::{self, Arrived, Destination, Parcel};
 use crate::provider::qemu::argv;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::log::{console_log, machine_log};
@@ -67,12 +67,13 @@ impl Resident for QemuLab {
         &self.record.logs
     }
 
-    fn choice(&self) -> Result<Choice> {
-        Choice::of(&self.selection())
-    }
-
-    fn differences(&self, choice: &Choice) -> Vec<String> {
-        choice.differences(&self.selection())
+    /// With the accelerator that they run on in the end.
+    fn selection(&self) -> Selection {
+        Selection {
+            provider: Some(ProviderName::Qemu),
+            accel: Some(self.record.accel.into()),
+            ..self.record.selection.clone()
+        }
     }
 
     fn stays_with(&self, _: &[String]) -> bool {
@@ -175,7 +176,7 @@ impl Resident for QemuLab {
         detached::started(role, &directory, &printed)
     }
 
-    fn push(&self, role: Role, parcel: &Parcel, to: Target<'_>) -> Result<String> {
+    fn push(&self, role: Role, parcel: &Parcel, to: Destination<'_>) -> Result<String> {
         let script = parcel.unpack_script(None, &sha256(&parcel.bytes), to, &unique());
         let session = self.session(role, &script)?.stdin(parcel.bytes.as_slice());
         let output = session.output(TRANSFER_LIMIT)?;

@@ -17,7 +17,7 @@ use crate::base::program::Program;
 use crate::base::role::Role;
 use crate::base::selection::Selection;
 use crate::host::toolbox::Toolbox;
-use crate::provider::choice::{Choice, Source};
+use crate::provider::choice::{Choice, MachineSource};
 use crate::provider::multipass::client::Instance;
 use crate::provider::remote::capture::Recording;
 use crate::provider::remote::machine::{Machine, SHORT};
@@ -133,7 +133,7 @@ pub fn up(
     cache: &Cache,
     name: &str,
     choice: &Choice,
-    source: &Source,
+    source: &MachineSource,
     programs: &[Program],
     logs: &Path,
 ) -> Result<(RemoteLab, bool)> {
@@ -149,9 +149,9 @@ pub fn up(
         return Ok((RemoteLab { is_made_ready: true, ..lab }, true));
     }
     let (machines, maker) = match source {
-        Source::Qemu(_) => return Err(Error::setup("QEMU machines are no machines of others")),
-        Source::Multipass(multipass) => (multipass.machines()?, multipass.maker()),
-        Source::Ssh(ssh) => (ssh.machines()?, ssh.maker()),
+        MachineSource::Qemu(_) => return Err(Error::setup("QEMU machines are no machines of others")),
+        MachineSource::Multipass(multipass) => (multipass.machines()?, multipass.maker()),
+        MachineSource::Ssh(ssh) => (ssh.machines()?, ssh.maker()),
     };
     machines.reset(Network::default())?;
     machines.deploy(&maker.fitting(&machines, programs)?)?;
@@ -180,11 +180,11 @@ pub fn up(
 }
 
 /// The right to be the only one on the machines of `source`.
-fn alone(cache: &Cache, source: &Source) -> Result<Option<Lock>> {
+fn alone(cache: &Cache, source: &MachineSource) -> Result<Option<Lock>> {
     match source {
-        Source::Qemu(_) => Ok(None),
-        Source::Multipass(_) => RemotePair::alone(cache, "multipass").map(Some),
-        Source::Ssh(ssh) => RemotePair::alone(cache, &ssh.name_of_lock()).map(Some),
+        MachineSource::Qemu(_) => Ok(None),
+        MachineSource::Multipass(_) => RemotePair::alone(cache, "multipass").map(Some),
+        MachineSource::Ssh(ssh) => RemotePair::alone(cache, &ssh.name_of_lock()).map(Some),
     }
 }
 

@@ -11,8 +11,9 @@ use crate::base::foreground::{Terminal, execute};
 use crate::base::invocation;
 use crate::base::names::unique;
 use crate::base::role::Role;
+use crate::base::selection::Selection;
 use crate::guest::contents::ENVIRONMENT;
-use crate::node::parcel::{Arrived, Parcel, Target};
+use crate::node::parcel::{Arrived, Destination, Parcel};
 use crate::provider::choice::Choice;
 use crate::provider::multipass;
 use crate::provider::qemu::control::Control;
@@ -55,12 +56,8 @@ impl Resident for RemoteLab {
         &self.record.logs
     }
 
-    fn choice(&self) -> Result<Choice> {
-        Choice::of(&self.record.selection)
-    }
-
-    fn differences(&self, choice: &Choice) -> Vec<String> {
-        choice.differences(&self.record.selection)
+    fn selection(&self) -> Selection {
+        self.record.selection.clone()
     }
 
     fn stays_with(&self, differences: &[String]) -> bool {
@@ -120,7 +117,7 @@ impl Resident for RemoteLab {
         self.machine(role)?.detach(&format!("{ENVIRONMENT}; {command}"), &unique())
     }
 
-    fn push(&self, role: Role, parcel: &Parcel, to: Target<'_>) -> Result<String> {
+    fn push(&self, role: Role, parcel: &Parcel, to: Destination<'_>) -> Result<String> {
         self.machine(role)?.push_parcel(parcel, to)
     }
 

@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 
 use lab::base::error::{Error, IoContext as _, Result};
 use lab::base::role::Role;
-use lab::node::{Pair as _, Plan};
+use lab::node::{NodePair as _, Plan};
 use lab::provider::qemu::guard;
 use multipass_stand_in::place::{StandInDirectory, VARIABLE};
 

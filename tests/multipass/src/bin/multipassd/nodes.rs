@@ -15,7 +15,7 @@ use lab::base::cache::Cache;
 use lab::base::error::{Error, IoContext as _, Result};
 use lab::base::role::Role;
 use lab::base::selection::AccelChoice;
-use lab::node::{Pair as _, Plan};
+use lab::node::{NodePair as _, Plan};
 use lab::provider::Qemu;
 
 use lab::provider::qemu::pair::QemuPair;
