@@ -69,11 +69,9 @@ fn held_packet_is_looked_at_and_dropped_and_its_retransmission_is_seen() {
     let Some(terminal) = Terminal::start(&stage, "lab step --name stage") else { return };
     terminal.wait_shown("no packet waits");
     let frames = Pair::new(1).write_then_read();
-    for frame in &frames[..3] {
-        let from = if frame == &frames[1] { Role::Server } else { Role::Client };
+    let management = [(Role::Client, "CM REQ"), (Role::Server, "CM REP"), (Role::Client, "CM RTU")];
+    for ((frame, (from, words)), number) in frames.iter().zip(management).zip(1..) {
         stage.send(from, frame);
-    }
-    for (words, number) in [("CM REQ", 1), ("CM REP", 2), ("CM RTU", 3)] {
         terminal.wait_shown(&format!("held: packet {number}"));
         assert!(terminal.wait_shown(words).contains(" f  forward"));
         terminal.press("Space");

@@ -95,9 +95,10 @@ impl LiveNames {
 
     /// Names the next packet, by its number and its time in nanoseconds.
     pub fn see(&mut self, number: u64, time_ns: u64, packet: &Packet<'_>, fate: Option<&Fate>) -> LivePacket {
-        // What the switch made was seen when it was sent.
         let is_sent = fate.is_none_or(Fate::is_sent);
-        let sighting = if is_sent { self.tracker.see(packet, &mut self.names) } else { None };
+        // A changed copy may name another queue pair or PSN, and was seen when it was sent.
+        let is_altered = matches!(fate, Some(Fate::AlteredOf { .. }));
+        let sighting = if is_altered { None } else { self.tracker.see(packet, &mut self.names) };
         let (first_ns, before_ns) = self.times_ns.unwrap_or((time_ns, time_ns));
         self.times_ns = Some((first_ns, time_ns));
         let since = |from: u64| i64::try_from(i128::from(time_ns) - i128::from(from)).unwrap_or(i64::MAX);
@@ -182,13 +183,15 @@ fn meaning(packet: &Packet<'_>, is_again: bool, fate: Option<&Fate>) -> String {
     if let Some(atomic) = packet.atomic_eth {
         words.push(format!("va {:#x} rkey {:#x}", atomic.va(), atomic.rkey()));
     }
-    words.extend(packet.aeth.map(|aeth| aeth.to_string()));
+    words.extend(packet.aeth.map(|aeth| format!("{} msn {}", aeth.syndrome(), aeth.msn())));
     words.extend(packet.immdt.map(|immdt| format!("imm {}", immdt.value())));
     words.extend(packet.ieth.map(|ieth| format!("invalidate {:#x}", ieth.rkey())));
-    if packet.mad().is_none() {
+    // Management datagrams have the same in all of these.
+    let is_management = packet.mad().is_some();
+    if !is_management {
         words.extend(packet.deth.map(|deth| format!("Q_Key {:#010x}", deth.q_key())));
     }
-    if let Some(bth) = packet.bth {
+    if let Some(bth) = packet.bth.filter(|_| !is_management) {
         words.extend(bth.ack_request().then(|| "AckReq".to_owned()));
         words.extend(bth.solicited_event().then(|| "SE".to_owned()));
     }
@@ -286,6 +289,15 @@ mod tests {
         assert!(lines[3].meaning.ends_with("AckReq, dropped"), "{}", lines[3].meaning);
         assert_eq!(lines[4].kind, LiveKind::Again);
         assert!(lines[4].meaning.ends_with("AckReq, again") && lines[4].psn == "client+0");
+    }
+
+    #[test]
+    fn second_delivery_has_the_names_of_the_first() {
+        let mut frames = Pair::new(1).write_then_read()[..4].to_vec();
+        frames.push(frames[3].clone());
+        let lines = lines(&frames, &[(4, Fate::DuplicateOf { number: 4 })]);
+        assert_eq!((&lines[4].ends, lines[4].psn.as_str()), (&lines[3].ends, "client+0"));
+        assert!(lines[4].meaning.ends_with("AckReq, duplicate-of #4"), "{}", lines[4].meaning);
     }
 
     #[test]
