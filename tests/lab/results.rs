@@ -91,6 +91,16 @@ fn hanging_scenario_is_red_at_its_limit_and_the_next_is_unaffected() {
     assert!(again.stdout.contains(&format!("{wire}: WIRE: ")), "{}", again.stdout);
     assert!(kept(&again.stdout).join("junit.xml").is_file());
 
+    // A changed trace is shown, and waits beside its snapshot, without another run.
+    let mut review = Command::new(cargo_bin!("xtask"));
+    review.args(["test-e2e", "--review", "--from-artifacts"]).arg(run_directory.join(&wire));
+    review.arg("--scenarios").arg(catalogue.path());
+    review.env("PATH", "/nonexistent").env("RDMA_LAB_CACHE", "/proc/nothing");
+    let review = run(review).fails(1, &[]);
+    assert!(review.stdout.contains("to accept it: "), "{}", review.stdout);
+    let pending = catalogue.path().join(format!("snapshots/{wire}.snap.new"));
+    assert!(fs::read_to_string(pending).expect("a pending trace").starts_with("---\nsource: "));
+
     let summary = xtask(&["results", "--markdown", &run_directory.display().to_string()]);
     let summary = run(summary).ok().stdout;
     assert!(

@@ -1,8 +1,8 @@
 //! `cargo xtask ci`: everything that must hold, stage by stage; a red stage does not hide the next.
 //!
 //! 1. requirements: what this computer must have; tools come from the toolbox
-//! 2. formatting; licences and sources of crates, where `cargo deny` is there: nothing brings it here, and a job of the
-//!    workflow `checks` has it
+//! 2. formatting; the book of `docs/` and licences and sources of crates, where `mdbook` and `cargo deny` are there: nothing
+//!    brings them here, and jobs of the workflow `checks` have them
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
 //! 4. the scenarios, their pages in a browser, if one is there, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
@@ -76,6 +76,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     machines::apply(&args.means)?;
     let demand = || requirement::demand(&Host::this(), &requirement::ci());
     let mut ended = vec![stage::check("requirements", demand, echo)];
+    if Host::this().program("mdbook").is_some() {
+        ended.push(stage::run("book", &mut book(), StageExpect::NoTests, echo));
+    } else {
+        echo("\n== book: not run, there is no mdbook here");
+    }
     for plan in plans(args.every_trap) {
         if plan.name == DENY && Host::this().program("cargo-deny").is_none() {
             echo(&format!("\n== {DENY}: not run, there is no cargo-deny here"));
@@ -266,6 +271,13 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         expect: StageExpect::Tests,
     });
     plans
+}
+
+/// Builds the book; links between its pages are held by a test, wherever there is no mdbook.
+fn book() -> Command {
+    let mut command = Command::new("mdbook");
+    command.arg("build").current_dir(workspace::root());
+    command
 }
 
 /// True if a stage runs this subcommand of `cargo xtask`.

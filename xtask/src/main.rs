@@ -7,9 +7,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use lab::base::invocation::XTASK;
-use rdma_lab_cli::{Lab, SharedCommand, test};
+use rdma_lab_cli::{Lab, SharedCommand, shell, test};
 
 mod bench;
 mod ci;
@@ -49,6 +49,10 @@ enum XtaskCommand {
     /// Measures, and prints tables with the bars beside.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Prints the completions for a shell, of the alias xtask='cargo xtask'.
+    Completions(shell::Args),
+    /// Prints the man pages.
+    Man,
     /// Checks everything: formatting, lints, documentation, tests, scenarios.
     Ci(ci::Args),
 }
@@ -63,13 +67,15 @@ fn main() -> ExitCode {
         XtaskCommand::SetupGit(args) => setup_git::run(&args),
         XtaskCommand::Samples(args) => samples::run(&args),
         XtaskCommand::Bench(command) => bench::run(&command, front),
+        XtaskCommand::Completions(args) => shell::completions(&args, Xtask::command().name("xtask"), "xtask"),
+        XtaskCommand::Man => shell::man(Xtask::command().name("xtask").bin_name("xtask")),
         XtaskCommand::Ci(args) => ci::run(&args),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use rdma_lab_cli::examples::with_examples;
 
     use super::*;
 
@@ -113,6 +119,35 @@ mod tests {
             assert!(commands.iter().any(|command| is_run(command, line)), "no command: {line}");
             if let Some(stage) = line.strip_prefix("ci: ") {
                 assert!(stage == "ci" || ci::runs(stage), "no stage of ci runs {stage}");
+            }
+        }
+    }
+
+    /// The help behind each command, by the command's words.
+    fn examples(command: &clap::Command, words: &str, found: &mut Vec<(String, String)>) {
+        for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let words = format!("{words} {}", subcommand.get_name());
+            if let Some(help) = subcommand.get_after_help() {
+                found.push((words.trim_start().to_owned(), help.to_string()));
+            }
+            examples(subcommand, &words, found);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_that_it_takes() {
+        let command = with_examples(Xtask::command(), XTASK);
+        let (mut found, mut commands) = (Vec::new(), Vec::new());
+        examples(&command, "", &mut found);
+        leaves(&command, "", &mut commands);
+        for command in &commands {
+            assert!(found.iter().any(|(words, _)| words == command), "`{command}` has no example");
+        }
+        for (_, help) in &found {
+            for line in help.lines().skip(1) {
+                let words = line.trim_start().strip_prefix("cargo ").expect("a call of cargo");
+                let words = shlex::split(words).expect("words of a shell");
+                let _ = Xtask::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             }
         }
     }

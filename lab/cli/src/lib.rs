@@ -18,11 +18,13 @@ use ::lab::base::error::Kind;
 use ::lab::base::invocation::Invocation;
 use ::lab::provider::resident::TROUBLE;
 use clap::{Parser, Subcommand};
+use examples::with_examples;
 
 mod catalogue;
 pub mod cflags;
 pub mod decode;
 pub mod doctor;
+pub mod examples;
 pub mod explain;
 pub mod explore;
 pub mod front;
@@ -37,6 +39,7 @@ pub mod results;
 pub mod review;
 pub mod run;
 mod run_args;
+pub mod shell;
 pub mod test;
 pub mod trials;
 
@@ -55,11 +58,11 @@ pub enum SharedCommand {
     /// Tells what a cause or a rule of a verdict means, and what to do.
     Explain(explain::Args),
     /// Tries every fault on every packet of a scenario, and tells what the protocol does not explain.
-    Explore(explore::Args),
+    Explore(Box<explore::Args>),
     /// Runs the scenarios on several guests, and tells what each does otherwise.
     Matrix(matrix::Args),
     /// Sends what no peer should to a program's queue pairs, and looks whether the kernel below it is none the worse.
-    Fuzz(fuzz::Args),
+    Fuzz(Box<fuzz::Args>),
     /// Opens the pages of an invocation, or of one run, in a browser.
     Open(open::Args),
     /// Prints the RoCEv2 trace of a capture.
@@ -120,7 +123,10 @@ pub fn main<Cli: Parser>(
     let exec: Vec<&str> = lab.chain(["exec"]).collect();
     let is_exec = std::env::args().skip(1).take(exec.len()).eq(exec);
     let failed = |code| ExitCode::from(if is_exec { TROUBLE } else { code });
-    let cli = match Cli::try_parse() {
+    let parsed = with_examples(Cli::command(), invocation)
+        .try_get_matches()
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();

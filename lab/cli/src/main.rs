@@ -4,9 +4,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rdma_lab_cli::front::STANDALONE;
-use rdma_lab_cli::{Front, Lab, SharedCommand, test};
+use rdma_lab_cli::{Front, Lab, SharedCommand, shell, test};
 
 /// Two machines with SoftRoCE: run RDMA programs of any language between them, see and judge their wire.
 #[derive(Parser)]
@@ -24,6 +24,10 @@ enum RdmaLabCommand {
     Test(test::Args),
     #[command(flatten)]
     Lab(Lab),
+    /// Prints the completions for a shell.
+    Completions(shell::Args),
+    /// Prints the man pages.
+    Man,
     /// Fetches Debian packages without apt.
     #[cfg(feature = "fetcher")]
     #[command(name = rdma_lab_cli::front::FETCHER, hide = true)]
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
         RdmaLabCommand::Common(command) => command.run(front),
         RdmaLabCommand::Test(args) => test::run(&args, front),
         RdmaLabCommand::Lab(command) => rdma_lab_cli::lab::run(&command, front),
+        RdmaLabCommand::Completions(args) => shell::completions(&args, RdmaLab::command(), "rdma-lab"),
+        RdmaLabCommand::Man => shell::man(RdmaLab::command()),
         #[cfg(feature = "fetcher")]
         RdmaLabCommand::Fetch { words } => Ok(debian_fetcher::main(&words)),
     })
@@ -45,8 +51,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

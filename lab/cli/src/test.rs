@@ -11,6 +11,8 @@ use lab::base::invocation;
 use lab::base::names::find;
 use lab::base::policy::Policy;
 use lab::base::selection::Selection;
+use lab::judge::snapshot;
+use lab::judge::verdict::Verdict;
 use lab::provider::Choice;
 use lab::scenario::Scenario;
 use lab::scenario::fault::netem;
@@ -25,7 +27,7 @@ use crate::{Front, front, machines, output, review};
 /// The arguments of `test`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Scenarios to run [default: all].
+    /// Scenarios to run, by name or pattern, as in `lost_*` [default: all].
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
     /// The catalogue: a directory of scenarios, with their snapshots in `snapshots` [default: the kit's own].
@@ -52,8 +54,9 @@ pub struct Args {
     /// Fail if the machines cannot run a scenario; it counts as not run otherwise.
     #[arg(long)]
     require_all: bool,
-    /// Judge again what an earlier run kept, without machines: its directory, or that of one scenario.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["scenarios", "repeat", "review"])]
+    /// Judge again what an earlier run kept, without machines: its directory, or that of one scenario. With --review its changed
+    /// traces are shown and can be accepted.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["scenarios", "repeat"])]
     from_artifacts: Option<PathBuf>,
     #[command(flatten)]
     machines: Selection,
@@ -63,12 +66,12 @@ pub struct Args {
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let catalogue = ChosenCatalogue::of(args.scenarios_in.as_deref(), args.review, front)?;
     if let Some(directory) = &args.from_artifacts {
-        return judge_again(directory, &catalogue, args.require_all, front);
+        return judge_again(directory, &catalogue, args, front);
     }
     let scenarios = Scenario::read_all(&catalogue.scenarios)?;
     let names = match args.failed {
         true => failed_last(front)?,
-        false => args.scenarios.clone(),
+        false => named(&args.scenarios, &scenarios)?,
     };
     if args.failed && names.is_empty() {
         output::line("no scenario of the newest run was red")?;
@@ -121,6 +124,27 @@ pub(crate) struct TrialHow {
     pub(crate) writes_snapshots: bool,
 }
 
+/// The scenarios that names and patterns stand for, each once; a name stays as it was written.
+fn named(words: &[String], scenarios: &[Scenario]) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for word in words {
+        let mut found: Vec<String> = vec![word.clone()];
+        if word.contains(['*', '?', '[']) {
+            let pattern = glob::Pattern::new(word)
+                .map_err(|why| Error::usage(format!("no pattern: `{word}`: {why}")))?;
+            let known = scenarios.iter().map(|scenario| scenario.name.clone());
+            found = known.filter(|name| pattern.matches(name)).collect();
+            if found.is_empty() {
+                return Err(Error::usage(format!("no scenario is like `{word}`"))
+                    .next(format!("look at all: {}", invocation::test("--list"))));
+            }
+        }
+        found.retain(|name| !names.contains(name));
+        names.append(&mut found);
+    }
+    Ok(names)
+}
+
 /// Prints each scenario with what it is about: all, or those that are named.
 fn list(names: &[String], scenarios: &[Scenario]) -> Result<ExitCode> {
     let known = scenarios.iter().map(|scenario| scenario.name.as_str());
@@ -153,18 +177,35 @@ fn failed_last(front: &Front) -> Result<Vec<String>> {
 fn judge_again(
     directory: &Path,
     catalogue: &ChosenCatalogue,
-    require_all: bool,
+    args: &Args,
     front: &Front,
 ) -> Result<ExitCode> {
     front.make_home()?;
     let (kept, verdicts) = trial::judge_again(directory, &catalogue.snapshots, &front.home)?;
-    for verdict in verdicts {
+    for verdict in &verdicts {
         output::line(format_args!("{verdict}\n"))?;
     }
     let results = results::update(&kept)?;
     output::line(&results)?;
-    let is_red = results.totals.failed > 0 || require_all && results.totals.not_run > 0;
+    if args.review {
+        offer(&verdicts, catalogue)?;
+        review::run(&catalogue.snapshots)?;
+    }
+    let is_red = results.totals.failed > 0 || args.require_all && results.totals.not_run > 0;
     Ok(if is_red { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Offers the traces of verdicts in which nothing else is in question, as a run does.
+fn offer(verdicts: &[Verdict], catalogue: &ChosenCatalogue) -> Result<()> {
+    let scenarios = Scenario::read_all(&catalogue.scenarios)?;
+    for verdict in verdicts {
+        let is_open = !verdict.passed && verdict.can_be_accepted() && verdict.differs.is_empty();
+        let scenario = scenarios.iter().find(|scenario| scenario.name == verdict.scenario);
+        if let (true, Some(trace), Some(scenario)) = (is_open, &verdict.trace, scenario) {
+            snapshot::offer(&catalogue.snapshots, &scenario.name, &scenario.summary, trace)?;
+        }
+    }
+    Ok(())
 }
 
 /// Place of scenarios and their snapshots.
@@ -275,4 +316,27 @@ pub(crate) fn planned(
         planned.push(found.to_owned());
     }
     Ok(planned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pattern_stands_for_the_scenarios_that_are_like_it() {
+        let of = |name: &str| Scenario::new(name, "a".to_owned(), "b".to_owned());
+        let scenarios = ["lost_ack", "lost_write", "send"].map(of);
+        let named = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            named(&words, &scenarios)
+        };
+        assert_eq!(named(&["lost_*", "lost_ack", "sen?"]).unwrap(), ["lost_ack", "lost_write", "send"]);
+        // Whether there is one of that name, others say.
+        assert_eq!(named(&["Send", "none"]).unwrap(), ["Send", "none"]);
+        for (word, why) in [("x*", "no scenario is like `x*`"), ("[", "no pattern: `[`")] {
+            let error = named(&[word]).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        assert!(named(&[]).unwrap().is_empty());
+    }
 }

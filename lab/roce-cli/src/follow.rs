@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use crate::filter::PacketInfo;
 use crate::input::{self, Input};
-use crate::output::{self, BufferedOutput};
+use crate::live::{LiveKind, LiveNames, LivePacket};
+use crate::output::{self, BufferedOutput, Paint};
+#[cfg(feature = "terminal")]
+use crate::terminal::PausableLines;
 use crate::{Common, Error, json};
-use roce::wire::{Frame, Packet};
-use roce::{Analysis, Finding, Names};
+use roce::wire::Frame;
+use roce::{Analysis, Fate, Finding, Names};
 
 /// Time between two looks at the end of the file.
 const STEP: Duration = Duration::from_millis(50);
@@ -51,34 +54,47 @@ impl Read for Growing {
     }
 }
 
-/// A packet in one line, under the numbers of the wire.
-fn text(info: &PacketInfo, packet: &Packet<'_>, names: &Names) -> String {
-    let mut line = format!(
-        "{:>7} {:>12.6} {} > {}",
-        info.number,
-        info.since_first_ns as f64 / 1e9,
-        names.get(packet.source),
-        names.get(packet.destination)
-    );
-    match packet.bth {
-        Some(bth) => {
-            line += &format!(
-                " {} qp {:#x} psn {} {} bytes",
-                bth.opcode(),
-                bth.destination_qpn(),
-                bth.psn(),
-                packet.payload_length_bytes
-            );
+/// Destination of the lines: standard output, or a terminal on which a key holds them.
+enum LiveSink {
+    Plain(BufferedOutput, Paint),
+    #[cfg(feature = "terminal")]
+    Terminal(PausableLines),
+}
+
+impl LiveSink {
+    fn new(is_for_people: bool) -> Self {
+        #[cfg(feature = "terminal")]
+        if is_for_people && output::is_on_terminal()
+            // One that is not like the others gets plain lines.
+            && let Ok(lines) = PausableLines::begin()
+        {
+            return Self::Terminal(lines);
         }
-        None => line += " no BTH",
+        #[cfg(not(feature = "terminal"))]
+        let _ = is_for_people;
+        Self::Plain(BufferedOutput::new(), Paint::of_stdout())
     }
-    if let Some(aeth) = packet.aeth {
-        line += &format!(", {aeth}");
+
+    fn line(&mut self, kind: LiveKind, text: &str) -> Result<(), Error> {
+        match self {
+            Self::Plain(output, paint) => {
+                output.line(paint.line(kind.style(), text))?;
+                output.flush()
+            }
+            #[cfg(feature = "terminal")]
+            Self::Terminal(lines) => lines
+                .line(text, kind)
+                .map_err(|error| Error::new(format!("failed to write to the terminal: {error}"))),
+        }
     }
-    if let Some(Ok(mad)) = packet.mad() {
-        line += &format!(", {mad}");
+
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Plain(output, _) => output.is_closed(),
+            #[cfg(feature = "terminal")]
+            Self::Terminal(_) => false,
+        }
     }
-    line
 }
 
 impl Args {
@@ -92,16 +108,17 @@ impl Args {
         let mut input = Input::new(name, Box::new(source), &self.common)?;
         let names = self.common.names(defaults, slice::from_ref(&self.file));
         let filter = self.common.filter(slice::from_ref(&self.file), &names)?;
-        let mut output = BufferedOutput::new();
+        let mut sink = LiveSink::new(!self.json);
+        let mut live = LiveNames::new(names.clone());
         let mut analysis = Analysis::streaming(names);
         let (mut first, mut last_ns) = (None, 0);
-        let show = |output: &mut BufferedOutput, finding: &Finding, names: &Names| {
-            if self.json {
-                output.line(json::finding(finding, names))
-            } else {
-                output.line(format_args!("        {}: {finding}", finding.severity))
-            }
+        let show = |sink: &mut LiveSink, finding: &Finding, names: &Names| match self.json {
+            true => sink.line(LiveKind::Request, &json::finding(finding, names).to_string()),
+            false => sink.line(LiveKind::Refusal, &format!("{:>7} {}: {finding}", "", finding.severity)),
         };
+        if !self.json {
+            sink.line(LiveKind::Request, &LivePacket::heads())?;
+        }
         let stopped = input.for_each(|record, frame| {
             let first_ns = *first.get_or_insert(record.timestamp_ns);
             analysis.push_frame(record, frame);
@@ -111,28 +128,31 @@ impl Args {
             let Frame::Roce(packet) = frame else {
                 return Ok(true);
             };
+            let fate = record.comment.map(Fate::from_comment);
+            let line = live.see(record.number, record.timestamp_ns, packet, fate.as_ref());
             let info = PacketInfo::of_packet(record, packet, first_ns, !findings.is_empty());
             if filter.matches(&info, analysis.names()) {
                 if self.json {
-                    output.line(json::packet(record, packet, analysis.names()))?;
+                    let object = json::packet(record, packet, analysis.names()).to_string();
+                    sink.line(LiveKind::Request, &object)?;
                 } else {
-                    output.line(text(&info, packet, analysis.names()))?;
+                    sink.line(line.kind, &line.to_string())?;
                 }
                 for finding in &findings {
-                    show(&mut output, finding, analysis.names())?;
+                    show(&mut sink, finding, analysis.names())?;
                 }
-                output.flush()?;
             }
-            Ok(!output.is_closed())
+            Ok(!sink.is_closed())
         })?;
         analysis.lost_by_capture(input.lost_elsewhere());
         let report = analysis.finish();
         for finding in &report.findings {
             if filter.matches(&PacketInfo::of_finding(finding, last_ns), &report.names) {
-                show(&mut output, finding, &report.names)?;
+                show(&mut sink, finding, &report.names)?;
             }
         }
-        output.flush()?;
+        // The terminal's last line goes before anything is said beside it.
+        drop(sink);
         output::remarks(&input.name, &report, stopped.is_none());
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }

@@ -18,6 +18,7 @@ mod follow;
 mod input;
 mod json;
 mod ladder;
+pub mod live;
 mod messages;
 mod naming;
 mod output;
@@ -30,6 +31,8 @@ mod report;
 mod side_by_side;
 mod stats;
 mod synth;
+#[cfg(feature = "terminal")]
+pub mod terminal;
 mod trace;
 
 use std::process::ExitCode;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Write};
+
+use anstyle::Style;
 
 use crate::{Error, Filter};
 use roce::Report;
@@ -55,6 +57,31 @@ impl BufferedOutput {
             }
             Err(error) => Err(Error::new(format!("failed to write to standard output: {error}"))),
         }
+    }
+}
+
+/// True if a person sits at both standard streams.
+#[cfg(feature = "terminal")]
+pub(super) fn is_on_terminal() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// Colours of lines, where a person sees them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint {
+    is_coloured: bool,
+}
+
+impl Paint {
+    /// Of standard output: colours on a terminal, unless `NO_COLOR` is set.
+    pub(super) fn of_stdout() -> Self {
+        let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { is_coloured: io::stdout().is_terminal() && !is_unwanted }
+    }
+
+    /// A line in that style.
+    pub(super) fn line(self, style: Style, text: &str) -> String {
+        if self.is_coloured { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 }
 

@@ -232,3 +232,24 @@ fn every_fixture_has_the_fields_that_tshark_prints() {
     }
     assert!(count >= 20, "{count} fixtures");
 }
+
+#[test]
+#[ignore = "needs tshark"]
+fn every_colour_rule_of_the_profile_is_a_filter() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let rules = std::fs::read_to_string(root.join("docs/wireshark/rdma-lab/colorfilters")).unwrap();
+    let capture = root.join("fixtures/write_read.pcapng");
+    let mut shown = Vec::new();
+    for rule in rules.lines().filter(|line| line.starts_with('@')) {
+        let [_, name, filter, colours] = rule.splitn(4, '@').collect::<Vec<_>>()[..] else {
+            panic!("{rule}")
+        };
+        assert!(colours.starts_with('[') && colours.matches(',').count() == 4, "{rule}");
+        let output = Command::new("tshark").arg("-r").arg(&capture).args(["-Y", filter]).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        if !output.stdout.is_empty() {
+            shown.push(name);
+        }
+    }
+    assert_eq!(shown, ["RoCE connection management", "RoCE answer", "RoCE request"]);
+}

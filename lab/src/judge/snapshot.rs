@@ -118,6 +118,25 @@ pub fn difference(snapshot: &str, trace: &str) -> Option<String> {
     Some(text)
 }
 
+/// Lets a trace wait beside the snapshot of a scenario until a person has looked at it, under the header that the snapshot has,
+/// else one that tells the scenario's summary; returns its file.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub fn offer(directory: &Path, scenario: &str, summary: &str, trace: &str) -> Result<PathBuf> {
+    let accepted = file(directory, scenario);
+    let head = fs::read_to_string(&accepted).ok().and_then(|text| {
+        let (head, _) = text.strip_prefix("---\n")?.split_once("\n---\n")?;
+        Some(head.to_owned())
+    });
+    let head = head.unwrap_or_else(|| format!("source: lab/cli/src/trials.rs\ndescription: {summary:?}"));
+    let path = pending(&accepted);
+    fs::create_dir_all(directory).at("failed to create", directory)?;
+    fs::write(&path, format!("---\n{head}\n---\n{}\n", trace.trim_end())).at("failed to write", &path)?;
+    Ok(path)
+}
+
 /// True if the snapshot of a scenario is there without insta's header, as `run --accept` writes it: insta takes the first lines of
 /// such a trace for a header of an older form.
 pub fn is_plain(directory: &Path, scenario: &str) -> bool {
@@ -155,6 +174,20 @@ mod tests {
         let error = file("fn main() {}\n").unwrap_err().to_string();
         assert!(error.contains("something else than a trace"), "{error}");
         check(&directory.path().join("none")).unwrap();
+    }
+
+    #[test]
+    fn offered_trace_has_the_head_of_its_snapshot() {
+        let directory = tempfile::tempdir().unwrap();
+        let head = "---\nsource: tests/e2e.rs\ndescription: \"x\"\n---\n";
+        fs::write(file(directory.path(), "a"), format!("{head}roce trace 1: 1 packets\n")).unwrap();
+        let read = |name: &str, trace: &str| {
+            fs::read_to_string(offer(directory.path(), name, "a \"word\"", trace).unwrap()).unwrap()
+        };
+        assert_eq!(read("a", "roce trace 1: 2 packets\n\n"), format!("{head}roce trace 1: 2 packets\n"));
+        let new = read("b", "roce trace 1: 3 packets");
+        assert!(new.starts_with("---\nsource: ") && new.contains(r#"description: "a \"word\"""#), "{new}");
+        assert_eq!(content(&new), "roce trace 1: 3 packets\n");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use roce::Fate;
 use roce::capture::Writer;
@@ -22,9 +22,11 @@ use roce::wire::{Frame, Icrc, LinkType};
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::role::Role;
-use crate::scenario::fault::{Fault, Met};
+use crate::scenario::fault::{Action, Fault, Met};
+use crate::wire::alter::alter;
 use crate::wire::captured::Captured;
 use crate::wire::engine::{Engine, Treatment};
+use crate::wire::gate::{Gate, GateDecision, GatePacket, Passenger, nanoseconds};
 use crate::wire::held::{Held, Shelf, Until};
 
 pub(super) mod port;
@@ -51,7 +53,7 @@ struct Shared {
     state: Mutex<SwitchState>,
     /// Nodes whose QEMU has connected its port: asked for without waiting for the wire.
     joined: Mutex<BTreeSet<Role>>,
-    /// A frame was put on the shelf.
+    /// A frame was put on the shelf, or the gate was closed.
     held: Condvar,
 }
 
@@ -61,6 +63,35 @@ struct SwitchState {
     recording: Option<SwitchRecording>,
     faults: Engine,
     shelf: Shelf,
+    gate: Gate,
+}
+
+/// A frame at the switch.
+#[derive(Debug, Clone, Copy)]
+struct Ingress<'a> {
+    from: Role,
+    bytes: &'a [u8],
+    /// When it came in, of one that waited at the gate; else now.
+    came: Option<SystemTime>,
+}
+
+impl<'a> Ingress<'a> {
+    fn now(from: Role, bytes: &'a [u8]) -> Ingress<'a> {
+        Ingress { from, bytes, came: None }
+    }
+
+    /// What the switch sends in its place.
+    fn replaced<'b>(self, bytes: &'b [u8]) -> Ingress<'b> {
+        Ingress::now(self.from, bytes)
+    }
+
+    /// Its fate if it is delivered as it is.
+    fn forwarded(self) -> Fate {
+        self.came.map_or(Fate::Forwarded, |came| {
+            let waited = came.elapsed().unwrap_or_default();
+            Fate::Queued { delay_us: u64::try_from(waited.as_micros()).unwrap_or(u64::MAX) }
+        })
+    }
 }
 
 struct SwitchRecording {
@@ -175,6 +206,73 @@ impl Switch {
         self.state().faults.met()
     }
 
+    /// Closes the gate for `keeper`: RoCE packets wait at it, until it is heard of no more for `patience`.
+    ///
+    /// # Errors
+    ///
+    /// Another keeps it.
+    pub fn close_gate(&self, keeper: &str, patience: Duration) -> Result<()> {
+        if !self.state().gate.close(keeper, patience, Instant::now()) {
+            return Err(Error::usage("somebody else holds the packets of this lab already")
+                .next("end that `step` first"));
+        }
+        self.shared.held.notify_one();
+        Ok(())
+    }
+
+    /// The packet that waits for longest, if one does; the keeper is heard of.
+    ///
+    /// # Errors
+    ///
+    /// The keeper was silent for too long, and the gate has opened.
+    pub fn at_gate(&self, keeper: &str) -> Result<Option<GatePacket>> {
+        Ok(self.kept(keeper)?.gate.first())
+    }
+
+    /// Decides on the packet of that number, which waits for longest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Switch::at_gate`]; another packet waits for longest, or it has not what is to be changed.
+    pub fn decide(&self, keeper: &str, number: u64, decision: GateDecision) -> Result<()> {
+        let mut state = self.kept(keeper)?;
+        let first = state.gate.first().filter(|first| first.number == number);
+        let first =
+            first.ok_or_else(|| Error::usage(format!("packet {number} is not the first that waits")))?;
+        let treatment = match treatment(decision, &first.frame) {
+            Some(treatment) => treatment,
+            None if decision == GateDecision::Forward => {
+                state.faults.treat(first.from, &first.frame, Instant::now())
+            }
+            None => return Err(Error::usage(format!("packet {number} has nothing that could be changed"))),
+        };
+        if let Some(passenger) = state.gate.take(number) {
+            self.shared.pass_gate(&mut state, &passenger, treatment);
+        }
+        Ok(())
+    }
+
+    /// Opens the gate: what waits is forwarded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Switch::at_gate`].
+    pub fn open_gate(&self, keeper: &str) -> Result<()> {
+        let mut state = self.kept(keeper)?;
+        self.shared.open_gate(&mut state);
+        Ok(())
+    }
+
+    /// The state, if the gate is this keeper's, who is heard of.
+    fn kept(&self, keeper: &str) -> Result<MutexGuard<'_, SwitchState>> {
+        let mut state = self.state();
+        if state.gate.hear(keeper, Instant::now()) {
+            return Ok(state);
+        }
+        Err(Error::usage("packets are held for you no more: nothing was heard of you for too long")
+            .next("begin again; what waited was forwarded"))
+    }
+
     fn serve(&self, role: Role, stream: UnixStream) -> io::Result<()> {
         self.state().ports.insert(role, SwitchPort::new(stream.try_clone()?)?);
         self.shared.joined().insert(role);
@@ -198,55 +296,85 @@ impl Switch {
 }
 
 impl Shared {
-    /// Takes a frame from a port and does with it what the faults say.
+    /// Takes a frame from a port: to the gate if that is closed, else does with it what the faults say.
     fn forward(&self, from: Role, frame: &[u8]) {
         let mut state = self.state();
-        let now = Instant::now();
-        match state.faults.treat(from, frame, now) {
-            Treatment::Forward => {
-                state.deliver(from, frame, &Fate::Forwarded);
-                state.pass(from, frame);
+        if state.gate.is_closed() && is_roce(frame) {
+            if !state.gate.admit(from, frame, SystemTime::now()) {
+                state.refuse(Ingress::now(from, frame));
             }
-            Treatment::Drop => drop(state.record(from, frame, &Fate::Dropped)),
-            Treatment::Cut => drop(state.record(from, frame, &Fate::LinkCut)),
+            return;
+        }
+        let treatment = state.faults.treat(from, frame, Instant::now());
+        self.carry_out(&mut state, Ingress::now(from, frame), treatment);
+    }
+
+    /// Does with a frame what was decided.
+    fn carry_out(&self, state: &mut SwitchState, frame: Ingress<'_>, treatment: Treatment) {
+        let now = Instant::now();
+        match treatment {
+            Treatment::Forward => {
+                state.deliver(frame, &frame.forwarded());
+                state.pass(frame);
+            }
+            Treatment::Drop => drop(state.record(frame, &Fate::Dropped)),
+            Treatment::Cut => drop(state.record(frame, &Fate::LinkCut)),
             Treatment::Duplicate => {
-                let number = state.deliver(from, frame, &Fate::Forwarded);
-                state.deliver(from, frame, &Fate::DuplicateOf { number });
-                state.pass(from, frame);
+                let number = state.deliver(frame, &frame.forwarded());
+                state.deliver(frame.replaced(frame.bytes), &Fate::DuplicateOf { number });
+                state.pass(frame);
             }
             Treatment::Replace(altered, fate) => {
-                let number = state.record(from, frame, &fate);
-                state.deliver(from, &altered, &Fate::AlteredOf { number });
-                state.pass(from, &altered);
+                let number = state.record(frame, &fate);
+                let altered = frame.replaced(&altered);
+                state.deliver(altered, &Fate::AlteredOf { number });
+                state.pass(altered);
             }
-            Treatment::Queue(_) if state.is_full(from, frame) => drop(state.refuse(from, frame)),
+            Treatment::Queue(_) if state.is_full(frame) => drop(state.refuse(frame)),
             Treatment::Queue(by) => {
                 let delay_us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-                state.record(from, frame, &Fate::Queued { delay_us });
-                state.hold(from, frame, None, Until::Time(now + by));
+                state.record(frame, &Fate::Queued { delay_us });
+                state.hold(frame, None, Until::Time(now + by));
                 self.held.notify_one();
             }
             Treatment::Delay(delay_ms) => {
-                let number = state.record(from, frame, &Fate::Delayed { delay_ms });
+                let number = state.record(frame, &Fate::Delayed { delay_ms });
                 let due = now + Duration::from_millis(delay_ms);
-                state.hold(from, frame, Some(number), Until::Time(due));
+                state.hold(frame, Some(number), Until::Time(due));
                 self.held.notify_one();
             }
             Treatment::Reorder(by) => {
-                let number = state.record(from, frame, &Fate::Reordered);
-                state.hold(from, frame, Some(number), Until::Passed(by));
+                let number = state.record(frame, &Fate::Reordered);
+                state.hold(frame, Some(number), Until::Passed(by));
             }
         }
     }
 
-    /// Releases frames that are held back for a time, for as long as the process lives.
+    /// Does with a packet that waited at the gate what was decided.
+    fn pass_gate(&self, state: &mut SwitchState, passenger: &Passenger, treatment: Treatment) {
+        let Passenger { from, frame, came, .. } = passenger;
+        self.carry_out(state, Ingress { from: *from, bytes: frame, came: Some(*came) }, treatment);
+    }
+
+    /// Opens the gate and forwards what waited.
+    fn open_gate(&self, state: &mut SwitchState) {
+        for passenger in state.gate.open() {
+            let treatment = state.faults.treat(passenger.from, &passenger.frame, Instant::now());
+            self.pass_gate(state, &passenger, treatment);
+        }
+    }
+
+    /// Releases frames that are held back for a time, and opens a gate whose keeper has gone, for as long as the process lives.
     fn release_in_time(&self) {
         let mut state = self.state();
         loop {
+            if state.gate.until().is_some_and(|until| until <= Instant::now()) {
+                self.open_gate(&mut state);
+            }
             while let Some(held) = state.shelf.take_due(Instant::now()) {
                 state.release(held);
             }
-            state = match state.shelf.next() {
+            state = match state.shelf.next().into_iter().chain(state.gate.until()).min() {
                 None => self.held.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(next) => {
                     let left = next.saturating_duration_since(Instant::now());
@@ -268,18 +396,18 @@ impl Shared {
 impl SwitchState {
     /// Offers a frame to its port and records what became of it; gives the record's number. A copy of the switch's own
     /// for which there is no room is no record: the record that it is a copy of says that it was not delivered.
-    fn deliver(&mut self, from: Role, frame: &[u8], fate: &Fate) -> u64 {
-        match self.offer(from, frame) {
-            true => self.record(from, frame, fate),
-            false if fate.is_sent() => self.refuse(from, frame),
-            false => self.refused(from),
+    fn deliver(&mut self, frame: Ingress<'_>, fate: &Fate) -> u64 {
+        match self.offer(frame.from, frame.bytes) {
+            true => self.record(frame, fate),
+            false if fate.is_sent() => self.refuse(frame),
+            false => self.refused(frame.from),
         }
     }
 
     /// Releases what a frame has overtaken.
-    fn pass(&mut self, from: Role, frame: &[u8]) {
-        if !self.shelf.is_empty() && is_roce(frame) {
-            for held in self.shelf.take_overtaken(from) {
+    fn pass(&mut self, frame: Ingress<'_>) {
+        if !self.shelf.is_empty() && is_roce(frame.bytes) {
+            for held in self.shelf.take_overtaken(frame.from) {
                 self.release(held);
             }
         }
@@ -289,16 +417,18 @@ impl SwitchState {
     /// room; as long as there is none, none comes.
     fn release(&mut self, held: Held) {
         match held.number {
-            Some(number) => drop(self.deliver(held.from, &held.frame, &Fate::ReleaseOf { number })),
+            Some(number) => {
+                self.deliver(Ingress::now(held.from, &held.frame), &Fate::ReleaseOf { number });
+            }
             None if self.offer(held.from, &held.frame) => {}
             None => self.shelf.put_back(Held { until: Until::Time(Instant::now() + AGAIN), ..held }),
         }
     }
 
     /// Records a frame that its port has no room for.
-    fn refuse(&mut self, from: Role, frame: &[u8]) -> u64 {
-        self.refused(from);
-        self.record(from, frame, &Fate::PortFull)
+    fn refuse(&mut self, frame: Ingress<'_>) -> u64 {
+        self.refused(frame.from);
+        self.record(frame, &Fate::PortFull)
     }
 
     /// Counts a frame that was dropped for want of room.
@@ -309,8 +439,8 @@ impl SwitchState {
         0
     }
 
-    fn hold(&mut self, from: Role, frame: &[u8], number: Option<u64>, until: Until) {
-        self.shelf.put(Held { from, frame: frame.to_owned(), number, until });
+    fn hold(&mut self, frame: Ingress<'_>, number: Option<u64>, until: Until) {
+        self.shelf.put(Held { from: frame.from, frame: frame.bytes.to_owned(), number, until });
     }
 
     /// Offers a frame to the other node's port; false where that is full. A machine that is not there yet takes all.
@@ -318,14 +448,24 @@ impl SwitchState {
         self.ports.get(&from.peer()).is_none_or(|port| port.offer(frame))
     }
 
-    fn is_full(&self, from: Role, frame: &[u8]) -> bool {
-        self.ports.get(&from.peer()).is_some_and(|port| port.is_full(frame.len()))
+    fn is_full(&self, frame: Ingress<'_>) -> bool {
+        self.ports.get(&frame.from.peer()).is_some_and(|port| port.is_full(frame.bytes.len()))
     }
 
     /// Records a frame; gives its number, 0 where nothing is recorded.
-    fn record(&mut self, from: Role, frame: &[u8], fate: &Fate) -> u64 {
-        self.recording.as_mut().map_or(0, |recording| recording.record(from, frame, fate))
+    fn record(&mut self, frame: Ingress<'_>, fate: &Fate) -> u64 {
+        self.recording.as_mut().map_or(0, |recording| recording.record(frame, fate))
     }
+}
+
+/// The treatment that a decision at the gate stands for; `None` where the faults are asked, or the frame has nothing to change.
+fn treatment(decision: GateDecision, frame: &[u8]) -> Option<Treatment> {
+    decision.actions().into_iter().find_map(|action| match action {
+        Action::Drop => Some(Treatment::Drop),
+        Action::Duplicate => Some(Treatment::Duplicate),
+        Action::Delay { ms } => Some(Treatment::Delay(ms)),
+        action => Some(Treatment::Replace(alter(action, frame)?, Fate::Corrupted)),
+    })
 }
 
 fn is_roce(frame: &[u8]) -> bool {
@@ -333,9 +473,10 @@ fn is_roce(frame: &[u8]) -> bool {
 }
 
 impl SwitchRecording {
-    fn record(&mut self, from: Role, frame: &[u8], fate: &Fate) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    /// Writes a frame with the time at which it came in.
+    fn record(&mut self, frame: Ingress<'_>, fate: &Fate) -> u64 {
+        let Ingress { from, bytes: frame, came } = frame;
+        let came_ns = nanoseconds(came.unwrap_or_else(SystemTime::now));
         let interface = if from == Role::Server { 0 } else { 1 };
         let decoded = Frame::decode(LinkType::ETHERNET, frame);
         let mut written = Ok(());
@@ -353,7 +494,7 @@ impl SwitchRecording {
                 written = self.writer.name(packet.source, from.name());
             }
         }
-        let written = written.and_then(|()| self.writer.write(interface, now_ns, frame, &fate.to_string()));
+        let written = written.and_then(|()| self.writer.write(interface, came_ns, frame, &fate.to_string()));
         if let Err(source) = written {
             self.failure.get_or_insert(capture_error(&self.path, source).to_string());
         }
@@ -538,12 +679,12 @@ mod tests {
             write_frame(&mut server, &large(number)).unwrap();
         }
         let started = Instant::now();
-        while !switch.state().is_full(Role::Server, &large(0)) {
+        while !switch.state().is_full(Ingress::now(Role::Server, &large(0))) {
             assert!(started.elapsed() < Duration::from_secs(5));
         }
         let mut state = switch.state();
         for number in [999_999, 1_000_000] {
-            state.hold(Role::Server, &large(number), None, Until::Time(Instant::now()));
+            state.hold(Ingress::now(Role::Server, &large(number)), None, Until::Time(Instant::now()));
         }
         drop(state);
         switch.shared.held.notify_one();
@@ -554,6 +695,86 @@ mod tests {
         }
         assert!(read_frame(&mut client, &mut frame).unwrap());
         assert!(frame == large(1_000_000));
+    }
+
+    #[test]
+    fn closed_gate_keeps_packets_and_each_decision_is_a_fate() {
+        let directory = tempfile::tempdir().unwrap();
+        let (switch, mut server, mut client) = joined(directory.path());
+        let pair = roce::synth::Pair::new(1);
+        let frames: Vec<Vec<u8>> =
+            (0..6).map(|n| pair.response(0x0e, n).payload(&[n as u8; 8]).build()).collect();
+        let file = directory.path().join("x.pcapng");
+        switch.start_capture(&file).unwrap();
+        switch.close_gate("me", Duration::from_secs(60)).unwrap();
+        assert!(switch.close_gate("another", Duration::from_secs(60)).is_err());
+        for frame in &frames {
+            write_frame(&mut server, frame).unwrap();
+        }
+        // No packet of RoCE waits for a person: ARP would be asked again and again.
+        write_frame(&mut server, &[0xab; 60]).unwrap();
+        let mut frame = Vec::new();
+        assert!(read_frame(&mut client, &mut frame).unwrap());
+        assert_eq!(frame, [0xab; 60]);
+        let first = switch.at_gate("me").unwrap().unwrap();
+        assert_eq!((first.number, first.from, first.behind), (1, Role::Server, 5));
+        assert_eq!(first.frame, frames[0]);
+        assert!(switch.decide("me", 2, GateDecision::Drop).is_err());
+        let decisions = [
+            GateDecision::Forward,
+            GateDecision::Drop,
+            GateDecision::Double,
+            GateDecision::Corrupt,
+            GateDecision::Delay { ms: 30 },
+        ];
+        for (decision, number) in decisions.into_iter().zip(1..) {
+            switch.decide("me", number, decision).unwrap();
+        }
+        let mut received = Vec::new();
+        for _ in 0..5 {
+            assert!(read_frame(&mut client, &mut frame).unwrap());
+            received.push(frames.iter().position(|sent| *sent == frame).unwrap_or(99));
+        }
+        assert_eq!(received, [0, 2, 2, 99, 4]);
+        switch.open_gate("me").unwrap();
+        assert!(read_frame(&mut client, &mut frame).unwrap());
+        assert_eq!(frame, frames[5]);
+        assert!(switch.at_gate("me").is_err());
+        switch.stop_capture().unwrap();
+        let fates: Vec<String> =
+            fates(&file).iter().map(|fate| fate.split([' ']).next().unwrap().to_owned()).collect();
+        let expected =
+            "forwarded queued dropped queued duplicate-of corrupted altered-of delayed released queued";
+        assert_eq!(fates.join(" "), expected);
+    }
+
+    #[test]
+    fn gate_of_a_keeper_that_is_silent_opens_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let (switch, mut server, mut client) = joined(directory.path());
+        let file = directory.path().join("x.pcapng");
+        switch.start_capture(&file).unwrap();
+        let patience = Duration::from_millis(300);
+        switch.close_gate("me", patience).unwrap();
+        let sent = roce::synth::Pair::new(1).response(0x0e, 0).payload(&[1; 8]).build();
+        write_frame(&mut server, &sent).unwrap();
+        let closed = Instant::now();
+        while closed.elapsed() < 2 * patience {
+            // Heard of, it keeps the gate for as long as it likes.
+            switch.at_gate("me").unwrap();
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(switch.at_gate("me").unwrap().unwrap().frame, sent);
+        let mut frame = Vec::new();
+        assert!(read_frame(&mut client, &mut frame).unwrap());
+        assert_eq!(frame, sent);
+        let error = switch.decide("me", 1, GateDecision::Drop).unwrap_err().to_string();
+        assert!(error.contains("held for you no more"), "{error}");
+        // It was recorded when it came, and says how long it waited.
+        switch.stop_capture().unwrap();
+        let fates = fates(&file);
+        let waited = fates[0].strip_prefix("queued ").and_then(|rest| rest.strip_suffix(" us"));
+        assert!(waited.unwrap().parse::<u64>().unwrap() >= 600_000, "{fates:?}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `capture`: records the wire of a resident lab.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Parser as _, Subcommand};
 use lab::base::invocation;
@@ -11,6 +11,7 @@ use lab::provider::resident::Resident;
 use lab::{Error, Result};
 use serde::Serialize;
 
+use super::pour::pour;
 use super::target::{LabName, json};
 use crate::{decode, output};
 
@@ -30,6 +31,9 @@ pub enum CaptureCommand {
 pub struct FollowArgs {
     #[command(flatten)]
     name: LabName,
+    /// Show it in Wireshark instead, which is started.
+    #[arg(long, conflicts_with = "options")]
+    wireshark: bool,
     /// Options of `roce follow` beside the file, as in `--json` or `--idle 5`.
     #[arg(last = true, value_name = "OPTION")]
     options: Vec<String>,
@@ -117,7 +121,7 @@ pub(crate) fn run(command: &CaptureCommand) -> Result<ExitCode> {
 }
 
 /// File of a recording that was given no name: beside earlier ones.
-fn default_file(lab: &dyn Resident) -> PathBuf {
+pub(super) fn default_file(lab: &dyn Resident) -> PathBuf {
     let names = std::iter::once("capture.pcapng".to_owned())
         .chain((2..).map(|number| format!("capture-{number}.pcapng")));
     names.map(|name| lab.logs().join(name)).find(|path| !path.exists()).unwrap_or_default()
@@ -128,7 +132,27 @@ fn follow(args: &FollowArgs) -> Result<ExitCode> {
     let mut lab = args.name.find()?;
     let file = lab.follow_capture(&default_file(lab.as_ref()))?;
     output::note(&format!("recording into {}; end it: {}", file.display(), invocation::lab("capture stop")));
+    if args.wireshark {
+        return in_wireshark(&file, lab.as_ref());
+    }
     let words = [invocation::lab("capture follow --").into(), file.into_os_string()].into_iter();
     let follow = Follow::parse_from(words.chain(args.options.iter().map(Into::into)));
     decode::told(follow.args.run(decode::names()))
+}
+
+/// Starts Wireshark and shows it what comes, until it is closed; the recording goes on afterwards.
+fn in_wireshark(file: &Path, lab: &dyn Resident) -> Result<ExitCode> {
+    let mut wireshark =
+        Command::new("wireshark").args(["-k", "-i", "-"]).stdin(Stdio::piped()).spawn().map_err(
+            |source| {
+                Error::setup("failed to start `wireshark`")
+                    .source(source)
+                    .next("install Wireshark on this computer")
+            },
+        )?;
+    let poured = wireshark.stdin.take().map_or(Ok(()), |pipe| pour(file, lab, pipe));
+    let status =
+        wireshark.wait().map_err(|source| Error::setup("failed to wait for Wireshark").source(source));
+    poured?;
+    Ok(if status?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

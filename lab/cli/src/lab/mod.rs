@@ -11,9 +11,12 @@ mod capture;
 mod clean;
 mod down;
 mod exec;
+mod extcap;
 mod logs;
+mod pour;
 mod reset;
 mod status;
+mod step;
 mod target;
 mod transfer;
 mod up;
@@ -22,7 +25,7 @@ mod up;
 #[derive(Subcommand)]
 pub enum Lab {
     /// Brings both machines up and returns; they stay until `down`.
-    Up(up::Args),
+    Up(Box<up::Args>),
     /// Ends a lab, or all of them.
     Down(down::Args),
     /// Lists the labs, and what was left behind by ones that were killed.
@@ -40,6 +43,10 @@ pub enum Lab {
     /// Records the wire between the nodes.
     #[command(subcommand)]
     Capture(capture::CaptureCommand),
+    /// Shows the wires of labs in Wireshark's list of interfaces; `--install` says so to Wireshark.
+    Extcap(extcap::Args),
+    /// Holds each RoCE packet in the switch until a key forwards, drops, doubles, corrupts or delays it.
+    Step(step::command::Args),
     /// Puts both machines back to the state they had when they came up.
     Reset(reset::Args),
     /// Shows what the cache holds and removes it.
@@ -61,6 +68,8 @@ pub fn run(command: &Lab, front: &Front) -> Result<ExitCode> {
         Lab::Pull(args) => transfer::pull(args),
         Lab::Logs(args) => logs::run(args),
         Lab::Capture(command) => capture::run(command),
+        Lab::Extcap(args) => extcap::run(args),
+        Lab::Step(args) => step::command::run(args),
         Lab::Reset(args) => reset::run(args, front),
         Lab::Clean(args) => clean::run(args),
     }

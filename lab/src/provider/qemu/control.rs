@@ -25,6 +25,7 @@ use crate::provider::qemu::argv::control_socket;
 use crate::provider::qemu::process::Process;
 use crate::scenario::fault::{Fault, Met};
 use crate::wire::captured::Captured;
+use crate::wire::gate::{GateDecision, GatePacket};
 
 /// Longest time that the guard may take for an answer: it only starts and ends processes and writes files.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -79,6 +80,32 @@ pub enum Request {
     Met,
     /// End the recording.
     StopCapture,
+    /// Keep RoCE packets at the gate until somebody decides on each.
+    CloseGate {
+        /// Who decides.
+        keeper: String,
+        /// How long the keeper may be silent until the gate opens by itself, in milliseconds.
+        patience_ms: u64,
+    },
+    /// Which packet waits for longest.
+    AtGate {
+        /// Who asks.
+        keeper: String,
+    },
+    /// Decide on the packet that waits for longest.
+    Decide {
+        /// Who decides.
+        keeper: String,
+        /// Number of the packet.
+        number: u64,
+        /// Decision on it.
+        decision: GateDecision,
+    },
+    /// Let all that waits go on.
+    OpenGate {
+        /// Whose gate.
+        keeper: String,
+    },
     /// Outlive the owner. If a machine ends, leave the reason in `note` and end.
     Stay {
         /// A file, overwritten.
@@ -118,6 +145,8 @@ pub enum Answer {
     Recording(Option<PathBuf>),
     /// To [`Request::StopCapture`]: the file, whole.
     Stopped(PathBuf),
+    /// To [`Request::AtGate`].
+    AtGate(Option<GatePacket>),
 }
 
 /// A guard's knowledge of its machines.
@@ -341,6 +370,46 @@ impl Control {
             Answer::Stopped(file) => Ok(file),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Keeps RoCE packets at the gate for `keeper`, which may be silent for `patience`.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::wire::switch::Switch::close_gate`].
+    pub fn close_gate(&self, keeper: &str, patience: Duration) -> Result<()> {
+        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.ask(&Request::CloseGate { keeper: keeper.to_owned(), patience_ms }).map(drop)
+    }
+
+    /// The packet that waits for longest, if one does.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::wire::switch::Switch::at_gate`].
+    pub fn at_gate(&self, keeper: &str) -> Result<Option<GatePacket>> {
+        match self.ask(&Request::AtGate { keeper: keeper.to_owned() })? {
+            Answer::AtGate(packet) => Ok(packet),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Decides on the packet of that number.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::wire::switch::Switch::decide`].
+    pub fn decide(&self, keeper: &str, number: u64, decision: GateDecision) -> Result<()> {
+        self.ask(&Request::Decide { keeper: keeper.to_owned(), number, decision }).map(drop)
+    }
+
+    /// Forwards what waits, and lets later packets pass.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::wire::switch::Switch::open_gate`].
+    pub fn open_gate(&self, keeper: &str) -> Result<()> {
+        self.ask(&Request::OpenGate { keeper: keeper.to_owned() }).map(drop)
     }
 
     /// Lets the guard outlive this process; it leaves the reason in `note` if a machine ends.

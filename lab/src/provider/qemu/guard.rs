@@ -239,6 +239,14 @@ fn of_the_wire(request: &Request, wire: &Switch) -> Option<Result<Answer>> {
         }
         Request::Met => Ok(Answer::Met(wire.met())),
         Request::StopCapture => wire.stop_capture().map(Answer::Stopped),
+        Request::CloseGate { keeper, patience_ms } => {
+            wire.close_gate(keeper, Duration::from_millis(*patience_ms)).map(|()| Answer::Done)
+        }
+        Request::AtGate { keeper } => wire.at_gate(keeper).map(Answer::AtGate),
+        Request::Decide { keeper, number, decision } => {
+            wire.decide(keeper, *number, *decision).map(|()| Answer::Done)
+        }
+        Request::OpenGate { keeper } => wire.open_gate(keeper).map(|()| Answer::Done),
         _ => return None,
     })
 }

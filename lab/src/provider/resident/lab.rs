@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::base::command::Command;
 use crate::base::error::{Error, Result};
 use crate::base::foreground::Terminal;
 use crate::base::role::Role;
 use crate::base::selection::Selection;
 use crate::node::parcel::{Arrived, Destination, Parcel};
 use crate::provider::choice::Choice;
+use crate::provider::qemu::control::Control;
 use crate::provider::resident::report::LabReport;
 
 /// The name of a lab that was given none.
@@ -142,6 +144,21 @@ pub trait Resident {
     ///
     /// Packets are not seen while they pass, or the recorder does not start.
     fn follow_capture(&mut self, file: &Path) -> Result<PathBuf>;
+
+    /// Returns a handle on the guard whose switch can hold packets.
+    ///
+    /// # Errors
+    ///
+    /// Its packets pass through no switch of the lab's own.
+    fn gate(&self) -> Result<Control>;
+
+    /// Makes the command of this computer that runs a shell command on a node, with its standard streams; whatever ends the
+    /// command ends both sides.
+    ///
+    /// # Errors
+    ///
+    /// See [`Resident`].
+    fn command(&self, role: Role, command: &str) -> Result<Command>;
 
     /// Puts both machines back to how they were when they came up; returns what is so then. `program` is this executable.
     ///

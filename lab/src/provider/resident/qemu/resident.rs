@@ -20,6 +20,7 @@ use crate::guest::image::recipe;
 use crate::node::parcel::{self, Arrived, Destination, Parcel};
 use crate::provider::choice::Choice;
 use crate::provider::qemu::argv;
+use crate::provider::qemu::control::Control;
 use crate::provider::qemu::log::{console_log, machine_log};
 use crate::provider::qemu::ssh::{self, ENDS_WITH_ITS_SESSION};
 use crate::provider::remote::detached;
@@ -226,6 +227,14 @@ impl Resident for QemuLab {
         }
         self.control().start_capture(file)?;
         Ok(file.to_owned())
+    }
+
+    fn gate(&self) -> Result<Control> {
+        Ok(self.control())
+    }
+
+    fn command(&self, role: Role, command: &str) -> Result<Command> {
+        carried(&self.ssh(role)?.arg(format!("{ENDS_WITH_ITS_SESSION} {ENVIRONMENT}; {command}")))
     }
 
     fn reset(&mut self, program: &Path) -> Result<&'static str> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::foreground::{Terminal, execute};
 use crate::base::invocation;
@@ -15,6 +16,7 @@ use crate::guest::contents::ENVIRONMENT;
 use crate::node::parcel::{Arrived, Destination, Parcel};
 use crate::provider::choice::Choice;
 use crate::provider::multipass;
+use crate::provider::qemu::control::Control;
 use crate::provider::remote::attended::{self, Ending};
 use crate::provider::remote::capture::Recording;
 use crate::provider::remote::machine::SHORT;
@@ -162,6 +164,18 @@ impl Resident for RemoteLab {
             invocation::lab("capture start"),
             invocation::lab("capture stop")
         )))
+    }
+
+    fn gate(&self) -> Result<Control> {
+        Err(Error::usage("packets between machines of others pass through no switch that could hold them")
+            .next(format!(
+                "hold those of a lab on QEMU's machines: {}",
+                invocation::lab("up --provider qemu")
+            )))
+    }
+
+    fn command(&self, role: Role, command: &str) -> Result<Command> {
+        Ok(self.machine(role)?.host().shell(Some(&format!("{ENVIRONMENT}; {command}")), false))
     }
 
     fn reset(&mut self, _: &Path) -> Result<&'static str> {
