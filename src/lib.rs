@@ -8,7 +8,8 @@
 //!
 //! | module | what it holds | feature |
 //! |---|---|---|
-//! | [`bench`] | plans, results and loops of the bench, which measures | in part |
+//! | [`bench`] | plan and result of the bench, which measures | |
+//! | [`bench_tcp`] | the bench over TCP, both sides | |
 //! | [`error`] | what an exchange can fail with, and the exit codes | |
 //! | [`private_data`] | what REQ and REP carry: the C samples' 12 bytes, and the extension | |
 //! | [`exchange`] | what the samples write, and how what arrived is judged | |
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod bench_tcp;
 pub mod cli;
 pub mod error;
 pub mod exchange;

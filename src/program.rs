@@ -1,5 +1,6 @@
 //! Shared parts of all programs; those of servers alone are in `server`, those of clients alone in `client`.
 
+pub mod bench;
 pub mod client;
 pub mod server;
 

@@ -171,8 +171,12 @@ impl Measured {
                 micros(latency.max_ns),
             ),
             None => format!(
-                "{what}, {} in flight: {:.2} MiB/s, {} messages/s",
-                self.depth,
+                "{what}{}: {:.2} MiB/s, {} messages/s",
+                match self.carrier {
+                    BenchCarrier::Rdma => format!(", {} in flight", self.depth),
+                    // The system's buffers decide.
+                    BenchCarrier::Tcp => String::new(),
+                },
                 self.bytes_per_second as f64 / f64::from(1 << 20),
                 self.messages_per_second,
             ),
@@ -208,6 +212,8 @@ mod tests {
             measured.sentence(),
             "20 messages of 1048576 bytes, write, 8 in flight: 10.00 MiB/s, 10 messages/s"
         );
+        let over_tcp = Measured { carrier: BenchCarrier::Tcp, ..measured };
+        assert_eq!(over_tcp.sentence(), "20 messages of 1048576 bytes, TCP: 10.00 MiB/s, 10 messages/s");
     }
 
     #[test]

@@ -15,5 +15,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    rdma_lab::bench::client::main()
+    rdma_lab::program::bench::client::main()
 }

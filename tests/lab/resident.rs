@@ -48,6 +48,21 @@ fn lab_is_the_guest_that_was_asked_for_and_stays_it() {
     }
 }
 
+/// Each machine of a pair that differs is forked from the frozen ones of its own guest, and programs run on both.
+#[test]
+#[ignore = "needs the lab's machines"]
+fn pair_that_differs_has_both_kernels_and_stays_it() {
+    let lab = Lab::named("mixed", None);
+    let guests = ["--server-guest", "debian-12", "--client-guest", "debian-13"];
+    let up = lab.run("up", &[&guests[..], &["--json"]].concat()).ok().json();
+    assert_eq!(up["guest"], "debian-12 and debian-13");
+    let kernels = || ["server", "client"].map(|node| lab.exec(node, "uname -r").ok().stdout);
+    let [server, client] = kernels();
+    assert!(server.starts_with("6.1.") && client.starts_with("6.12."), "{server} {client}");
+    lab.run("reset", &[]).ok();
+    assert_eq!(kernels(), [server, client]);
+}
+
 #[test]
 #[ignore = "needs the lab's machines"]
 fn files_and_exit_codes_pass_through_and_reset_forgets() {

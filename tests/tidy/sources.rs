@@ -9,8 +9,17 @@ use syn::{Attribute, Item};
 pub(crate) struct Module {
     /// Its path from the crate's root: `["wire", "switch"]`; the root's is empty.
     pub(crate) path: Vec<String>,
+    /// Its text.
+    pub(crate) text: String,
     /// Its items.
     pub(crate) items: Vec<Item>,
+}
+
+impl Module {
+    fn new(path: Vec<String>, text: String) -> Module {
+        let items = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path:?}: {error}")).items;
+        Module { path, text, items }
+    }
 }
 
 /// One crate: a library or a binary of a package.
@@ -46,7 +55,7 @@ fn crates_of(workspace: &Path, member: &str) -> Vec<Crate> {
         let file = path.file_name().expect("a name").to_string_lossy().into_owned();
         let modules = match path.is_dir() {
             true => modules_in(&path, &[]),
-            false => vec![Module { path: Vec::new(), items: parse(&path) }],
+            false => vec![Module::new(Vec::new(), read(&path))],
         };
         found.push(Crate { name: name(&format!("src/bin/{file}")), modules });
     }
@@ -68,7 +77,7 @@ fn modules_in(root: &Path, without: &[&str]) -> Vec<Module> {
             if matches!(names.last().map(String::as_str), Some("mod" | "lib" | "main")) {
                 names.pop();
             }
-            modules.push(Module { path: names, items: parse(&path) });
+            modules.push(Module::new(names, read(&path)));
         }
     }
     modules.sort_by(|a, b| a.path.cmp(&b.path));
@@ -82,17 +91,14 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn parse(path: &Path) -> Vec<Item> {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())).items
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A crate of files that a test writes down: path and text of each.
 pub(crate) fn planted(files: &[(&str, &str)]) -> Crate {
-    let module = |(path, text): &(&str, &str)| Module {
-        path: path.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect(),
-        items: syn::parse_file(text).expect("planted text").items,
-    };
+    let path = |path: &str| path.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    let module = |(at, text): &(&str, &str)| Module::new(path(at), (*text).to_owned());
     Crate { name: "planted".to_owned(), modules: files.iter().map(module).collect() }
 }
 

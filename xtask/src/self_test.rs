@@ -41,8 +41,7 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     Cache::open()?;
     requirement::demand_platform()?;
     requirement::demand(&Host::this(), &requirement::run(true))?;
-    let (packages, modules) = (Vec::new(), Vec::new());
-    let choice = Choice::Qemu { accel: args.accel, guest, packages, modules, seed: None };
+    let choice = Choice::qemu(args.accel, guest).with_more(&args.release.packages, &[]);
     let setup = Setup::with(Build::Mutants, &front.samples, &choice, &front.program)?;
     let MachineSource::Qemu(provider) = &setup.provider else {
         return Err(Error::setup("the self-test needs QEMU's machines"));

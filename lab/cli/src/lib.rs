@@ -29,6 +29,7 @@ pub mod front;
 pub mod fuzz;
 pub mod lab;
 pub mod machines;
+pub mod matrix;
 pub mod open;
 pub mod output;
 pub mod programs;
@@ -57,6 +58,8 @@ pub enum SharedCommand {
     Explore(explore::Args),
     /// Sends what no peer should to a program's queue pairs, and looks whether the kernel below it is none the worse.
     Fuzz(fuzz::Args),
+    /// Runs the scenarios on several guests, and tells what each does otherwise.
+    Matrix(matrix::Args),
     /// Opens the pages of an invocation, or of one run, in a browser.
     Open(open::Args),
     /// Prints the RoCEv2 trace of a capture.
@@ -92,6 +95,7 @@ impl SharedCommand {
             SharedCommand::Explain(args) => explain::run(&args),
             SharedCommand::Explore(args) => explore::run(&args, front),
             SharedCommand::Fuzz(args) => fuzz::run(&args, front),
+            SharedCommand::Matrix(args) => matrix::run(&args, front),
             SharedCommand::Open(args) => open::run(&args, front),
             SharedCommand::Decode(args) => decode::told(args.run(decode::names())),
             SharedCommand::Check(args) => decode::told(args.run(decode::names())),

@@ -53,7 +53,19 @@ pub fn choice(options: &Selection, there: Option<ProviderName>) -> Result<Choice
         }
         _ => {}
     }
+    if selection.provider != Some(ProviderName::Qemu)
+        && let Some((option, value)) = of_qemu_alone(options).first()
+    {
+        return Err(Error::usage(format!("--{option} {value} is for QEMU's machines"))
+            .next("run it with --provider qemu; what another machine runs is its owner's to say"));
+    }
     Choice::of(&selection)
+}
+
+/// The options that choose what one of QEMU's machines runs, as they were said.
+fn of_qemu_alone(options: &Selection) -> Vec<(&'static str, String)> {
+    let (each, own) = (options.each.clone(), options.own.clone());
+    Selection { each, own, ..Selection::default() }.options()
 }
 
 /// Makes means, completed by the environment, the policy of this process.
@@ -84,4 +96,30 @@ pub fn prepare(choice: &Choice, means: &Means, built: bool) -> Result<()> {
     requirement::demand_platform()?;
     Toolbox::of(&cache).demand_exec()?;
     requirement::demand(&Host::this(), &requirement::run(built))
+}
+
+#[cfg(test)]
+mod tests {
+    use lab::base::own_parts::OwnParts;
+    use lab::base::selection::EachGuest;
+
+    use super::*;
+
+    #[test]
+    fn what_only_qemus_machines_can_run_is_refused_of_others() {
+        let of = |each, own| {
+            let (provider, hosts) = (Some(ProviderName::Ssh), Some("/h.toml".into()));
+            choice(&Selection { provider, hosts, each, own, ..Selection::default() }, None)
+        };
+        let each = EachGuest { server_guest: Some("debian-12".to_owned()), client_guest: None };
+        let own = OwnParts { kernel: Some("/linux".into()), ..OwnParts::default() };
+        for (each, own, option) in [
+            (each, OwnParts::default(), "--server-guest debian-12"),
+            (EachGuest::default(), own, "--kernel /linux"),
+        ] {
+            let error = of(each, own).unwrap_err().to_string();
+            assert!(error.contains(&format!("{option} is for QEMU's machines")), "{error}");
+        }
+        assert!(of(EachGuest::default(), OwnParts::default()).is_ok());
+    }
 }

@@ -61,7 +61,7 @@ pub struct Args {
 
 /// Runs the scenarios; exit code 1 where one is not green.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
-    let catalogue = ChosenCatalogue::of(args, front)?;
+    let catalogue = ChosenCatalogue::of(args.scenarios_in.as_deref(), args.review, front)?;
     if let Some(directory) = &args.from_artifacts {
         return judge_again(directory, &catalogue, args.require_all, front);
     }
@@ -87,43 +87,38 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     machines::prepare(&choice, &args.machines.means, front.samples.are_built())?;
     front.make_home()?;
     let kept = Artifacts::create(&front.home)?;
-    RunPlan::new(&planned, args.repeat).write(kept.directory())?;
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = args.jobs.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1));
-    let order = TrialOrder {
-        // All: whatever there is.
-        scenarios: if names.is_empty() { Vec::new() } else { planned },
-        catalogue: Some((catalogue.scenarios.clone(), catalogue.snapshots.clone())),
+    let how = TrialHow {
         repeat: args.repeat,
-        jobs: usize::from(jobs),
-        run: Some(kept.directory().to_owned()),
+        jobs: jobs(args.jobs),
         require_all: args.require_all,
-        is_owned: true,
+        writes_snapshots: !args.ci,
     };
-    let mut scenarios = Command::new(&front.program)
-        .arg(trials::SUBCOMMAND)
-        // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
-        .args(["--include-ignored", "--test-threads", &(jobs + 1).to_string()])
-        .envs([order.variable()])
-        .envs([Selection { means: Policy::get().means(), ..choice.selection() }.variable()])
-        .env("INSTA_UPDATE", if args.ci || catalogue.is_fixed { "no" } else { "new" })
-        // Else insta asks cargo, which may not be there.
-        .env("INSTA_WORKSPACE_ROOT", &front.home)
-        .env("INSTA_OUTPUT", "none")
-        .stdin(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    // `wait` would close the pipe at once.
-    let pipe = scenarios.stdin.take();
-    let status = scenarios.wait().map_err(failed)?;
-    drop(pipe);
-    let results = Results::merge(kept.directory())?;
-    results.keep()?;
+    let (succeeded, results) =
+        catalogue.run(&planned, names.is_empty(), &choice, how, kept.directory(), front)?;
     output::line(format_args!("\n{results}"))?;
     if args.review {
         review::run(&catalogue.snapshots)?;
     }
-    Ok(if status.success() && results.are_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if succeeded && results.are_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The number of pairs of machines side by side: what was asked for, else one a processor.
+pub(crate) fn jobs(asked: Option<u16>) -> u16 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    asked.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1))
+}
+
+/// How the scenarios of an invocation are run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TrialHow {
+    /// Runs of each.
+    pub(crate) repeat: u16,
+    /// Pairs of machines side by side.
+    pub(crate) jobs: u16,
+    /// A scenario that these machines cannot run is red.
+    pub(crate) require_all: bool,
+    /// A changed trace is kept beside its snapshot, for review.
+    pub(crate) writes_snapshots: bool,
 }
 
 /// Prints each scenario with what it is about: all, or those that are named.
@@ -173,19 +168,20 @@ fn judge_again(
 }
 
 /// Place of scenarios and their snapshots.
-struct ChosenCatalogue {
-    scenarios: PathBuf,
+pub(crate) struct ChosenCatalogue {
+    pub(crate) scenarios: PathBuf,
     snapshots: PathBuf,
     /// True if nobody can accept another trace of theirs.
     is_fixed: bool,
 }
 
 impl ChosenCatalogue {
-    fn of(args: &Args, front: &Front) -> Result<ChosenCatalogue> {
-        let Some(directory) = &args.scenarios_in else {
+    /// The catalogue in `directory`, else the kit's own, whose traces nobody can accept where it is a part of this program.
+    pub(crate) fn of(directory: Option<&Path>, review: bool, front: &Front) -> Result<ChosenCatalogue> {
+        let Some(directory) = directory else {
             let (scenarios, snapshots) = front.catalogue.directories()?;
             let is_fixed = front.catalogue == front::Catalogue::Embedded;
-            if is_fixed && args.review {
+            if is_fixed && review {
                 return Err(Error::usage(
                     "the snapshots of the kit's own scenarios are parts of this program",
                 )
@@ -201,6 +197,50 @@ impl ChosenCatalogue {
         }
         Ok(ChosenCatalogue { snapshots: scenarios.join("snapshots"), scenarios, is_fixed: false })
     }
+
+    /// Runs the `planned` scenarios on these machines in a process of its own, and keeps everything in `directory`. Returns
+    /// whether that process was content, and the results; `is_all` says that there are no others.
+    pub(crate) fn run(
+        &self,
+        planned: &[String],
+        is_all: bool,
+        choice: &Choice,
+        how: TrialHow,
+        directory: &Path,
+        front: &Front,
+    ) -> Result<(bool, Results)> {
+        RunPlan::new(planned, how.repeat).write(directory)?;
+        let order = TrialOrder {
+            // All: whatever there is.
+            scenarios: if is_all { Vec::new() } else { planned.to_vec() },
+            catalogue: Some((self.scenarios.clone(), self.snapshots.clone())),
+            repeat: how.repeat,
+            jobs: usize::from(how.jobs),
+            run: Some(directory.to_owned()),
+            require_all: how.require_all,
+            is_owned: true,
+        };
+        let mut scenarios = Command::new(&front.program)
+            .arg(trials::SUBCOMMAND)
+            // One thread more than pairs: libtest-mimic then prints a trial's line in one piece, when it has ended.
+            .args(["--include-ignored", "--test-threads", &(how.jobs + 1).to_string()])
+            .envs([order.variable()])
+            .envs([Selection { means: Policy::get().means(), ..choice.selection() }.variable()])
+            .env("INSTA_UPDATE", if how.writes_snapshots && !self.is_fixed { "new" } else { "no" })
+            // Else insta asks cargo, which may not be there.
+            .env("INSTA_WORKSPACE_ROOT", &front.home)
+            .env("INSTA_OUTPUT", "none")
+            .stdin(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        // `wait` would close the pipe at once.
+        let pipe = scenarios.stdin.take();
+        let status = scenarios.wait().map_err(failed)?;
+        drop(pipe);
+        let results = Results::merge(directory)?;
+        results.keep()?;
+        Ok((status.success(), results))
+    }
 }
 
 fn failed(source: std::io::Error) -> Error {
@@ -209,7 +249,7 @@ fn failed(source: std::io::Error) -> Error {
 
 /// The scenarios to run, by name. One that does not exist is an error that names the nearest; so is one that
 /// the machines cannot run, or whose programs are not at hand, if it was asked for by name.
-fn planned(
+pub(crate) fn planned(
     names: &[String],
     scenarios: Vec<Scenario>,
     choice: &Choice,

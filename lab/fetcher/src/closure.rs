@@ -73,18 +73,16 @@ fn no_such(index: &PackageIndex<'_>, name: &str) -> Error {
     }
 }
 
-/// The package that the first dependency of `name` is fulfilled by.
+/// The packages that fulfil the dependencies of `name`, in its order; those that the release does not have are left out, as
+/// apt leaves out virtual ones.
 ///
 /// # Errors
 ///
-/// There is no such package, or it depends on nothing.
-pub(crate) fn first_dependency(index: &PackageIndex<'_>, name: &str) -> Result<usize, Error> {
+/// There is no such package.
+pub(crate) fn dependencies(index: &PackageIndex<'_>, name: &str) -> Result<Vec<usize>, Error> {
     let package = &index.packages[exact(index, name)?];
-    let group = relations(package.pre_depends).chain(relations(package.depends)).next();
-    let Some(group) = group else {
-        return Err(Error::mirror(format!("package {name} of the release depends on nothing")));
-    };
-    candidates(index, &group).first().copied().ok_or_else(|| unfulfilled(package, &group))
+    let first = |group: Vec<Relation<'_>>| candidates(index, &group).first().copied();
+    Ok(relations(package.depends).filter_map(first).collect())
 }
 
 struct Chosen {

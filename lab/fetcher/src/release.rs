@@ -5,6 +5,15 @@ use std::time::SystemTime;
 use crate::signature::SKEW;
 use crate::transfer::ExpectedFile;
 
+/// The end of an `InRelease` file's validity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Validity {
+    /// Has to lie ahead: what a mirror that is kept up to date has.
+    Demanded,
+    /// May have passed: a snapshot of the archive stays as it was.
+    Ignored,
+}
+
 /// The signed text of an `InRelease` file.
 #[derive(Debug)]
 pub(crate) struct SignedRelease {
@@ -16,7 +25,12 @@ impl SignedRelease {
     ///
     /// Text of another release, from a time to come, or no longer valid: a phrase that goes on from the
     /// file's name.
-    pub(crate) fn new(text: String, codename: &str, now: SystemTime) -> Result<SignedRelease, String> {
+    pub(crate) fn new(
+        text: String,
+        codename: &str,
+        now: SystemTime,
+        validity: Validity,
+    ) -> Result<SignedRelease, String> {
         let release = SignedRelease { text };
         let found = release.field("Codename").unwrap_or("no name at all");
         if found != codename {
@@ -26,11 +40,13 @@ impl SignedRelease {
             let date = release.field("Date").unwrap_or_default();
             return Err(format!("was made at {date}, a time to come: is this computer's clock right?"));
         }
-        if let Some(until) = release.field("Valid-Until")
+        if validity == Validity::Demanded
+            && let Some(until) = release.field("Valid-Until")
             && release.time("Valid-Until")? < now
         {
             return Err(format!(
-                "was valid until {until}: the mirror is stale, or this computer's clock is wrong"
+                "was valid until {until}: the mirror is stale, or this computer's clock is wrong; if it is a \
+                 snapshot, RDMA_LAB_EXPIRED_LISTS=1 takes it"
             ));
         }
         Ok(release)
@@ -83,7 +99,7 @@ mod tests {
     }
 
     fn release(now: &str) -> Result<SignedRelease, String> {
-        SignedRelease::new(TEXT.to_owned(), "bookworm", at(now))
+        SignedRelease::new(TEXT.to_owned(), "bookworm", at(now), Validity::Demanded)
     }
 
     #[test]
@@ -101,14 +117,27 @@ mod tests {
         assert!(late.contains("valid until Sat, 13 Sep 2025") && late.contains("stale"), "{late}");
         release("Fri, 05 Sep 2025 10:00:01 GMT").unwrap();
         assert!(release("Fri, 05 Sep 2025 09:59:59 GMT").unwrap_err().contains("clock"));
-        let unread =
-            SignedRelease::new("Codename: a\nDate: soon\n".to_owned(), "a", UNIX_EPOCH + Duration::ZERO);
+        let unread = SignedRelease::new(
+            "Codename: a\nDate: soon\n".to_owned(),
+            "a",
+            UNIX_EPOCH + Duration::ZERO,
+            Validity::Demanded,
+        );
         assert!(unread.unwrap_err().contains("\"soon\""));
     }
 
     #[test]
+    fn snapshot_is_taken_when_its_validity_has_ended_and_not_from_a_time_to_come() {
+        let taken =
+            |now| SignedRelease::new(TEXT.to_owned(), "bookworm", at(now), Validity::Ignored).map(drop);
+        taken("Sat, 13 Sep 2025 10:00:01 GMT").unwrap();
+        assert!(taken("Fri, 05 Sep 2025 09:59:59 GMT").unwrap_err().contains("clock"));
+    }
+
+    #[test]
     fn other_release_is_named() {
-        let other = SignedRelease::new(TEXT.to_owned(), "trixie", UNIX_EPOCH).unwrap_err();
+        let other = SignedRelease::new(TEXT.to_owned(), "trixie", UNIX_EPOCH, Validity::Demanded);
+        let other = other.unwrap_err();
         assert!(other.contains("bookworm") && other.contains("trixie"), "{other}");
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::closure;
 use crate::error::{Error, OTHER_MIRROR, Result};
 use crate::index::{IndexedPackage, PackageIndex, shortened};
-use crate::release::SignedRelease;
+use crate::release::{SignedRelease, Validity};
 use crate::signature;
 use crate::transfer::{self, ExpectedFile, MirrorAddress, TransferFault};
 
@@ -56,7 +56,13 @@ pub(crate) struct AnsweredPackage {
 /// # Errors
 ///
 /// The mirror does not answer, is none, is stale, or is not signed by one of the keys.
-pub(crate) fn update(directory: &Path, address: &str, release: &str, keys: &Path) -> Result<()> {
+pub(crate) fn update(
+    directory: &Path,
+    address: &str,
+    release: &str,
+    keys: &Path,
+    validity: Validity,
+) -> Result<()> {
     let armored = fs::read(keys).map_err(|error| Error::file("failed to read", keys, &error))?;
     let keys = signature::keys(&armored).map_err(|why| {
         Error::new(format!("failed to read the keys in {}: {why}", keys.display()), "check out the lab again")
@@ -73,8 +79,8 @@ pub(crate) fn update(directory: &Path, address: &str, release: &str, keys: &Path
         )),
         fault => mirror.error(&path, fault),
     })?;
-    let checked =
-        signature::signed_text(&file, &keys, now).and_then(|text| SignedRelease::new(text, release, now));
+    let checked = signature::signed_text(&file, &keys, now)
+        .and_then(|text| SignedRelease::new(text, release, now, validity));
     let lists = checked.map_err(|why| Error::mirror(format!("{} {why}", mirror.address(&path))))?;
 
     let expected = lists.list(LIST).ok_or_else(|| {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use roce::{MessageOutcome, PacketLine, Report};
+use roce::{PacketLine, Report};
 
 use crate::frames::Capture;
 
@@ -170,9 +170,7 @@ impl ClockBounds {
                 }
                 CallKind::Completed => {
                     let message = work.get(&(qp, wr_id));
-                    let is_done = |message: &&&roce::Message| {
-                        matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded)
-                    };
+                    let is_done = |message: &&&roce::Message| message.outcome.is_done();
                     if let Some(end) = message.filter(is_done).and_then(|message| message.ended_ns) {
                         self.not_after(call, end);
                     }

@@ -141,7 +141,7 @@ impl Index {
 }
 
 /// A relative path as a link, so that no part of it is taken for a scheme, a query or a fragment.
-fn path(link: &str) -> String {
+pub(crate) fn path(link: &str) -> String {
     let mut out = String::from("./");
     for byte in link.bytes() {
         match byte {

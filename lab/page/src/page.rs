@@ -6,7 +6,7 @@ use roce::Report;
 
 use crate::compare::Traces;
 use crate::frames::Capture;
-use crate::run::{Run, RunState};
+use crate::run::Run;
 use crate::text::{escape, json_in_html, visible};
 use crate::{compare, data, html};
 
@@ -69,11 +69,6 @@ impl<'a> Page<'a> {
             "bytes" => blob.clone(),
             _ => String::new(),
         })
-    }
-
-    /// True if the page shows a judged run.
-    pub fn is_judged(&self) -> bool {
-        self.run.state != RunState::NotJudged
     }
 }
 

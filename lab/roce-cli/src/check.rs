@@ -10,7 +10,8 @@ use crate::filter::{Filter, PacketInfo};
 use crate::input::Input;
 use crate::output::{self, BufferedOutput};
 use crate::{Common, Error, json, side_by_side};
-use roce::{Analysis, Finding, Known, Names, Report, Rule};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use roce::{Analysis, Finding, Known, Names, Profile, Report, Rule};
 
 /// Exit code when there was nothing to check, or not all of it could be.
 const TROUBLE: u8 = 2;
@@ -35,6 +36,9 @@ pub struct Args {
     /// Print JSON, one object a line.
     #[arg(long)]
     json: bool,
+    /// Implementation of the peers: what `rxe`, Linux's SoftRoCE, is known for is told as a note, or not at all.
+    #[arg(long, value_name = "NAME", default_value = "generic", value_parser = profiles())]
+    profile: Profile,
     /// Do not let this rule fail the check; may be repeated.
     #[arg(long, value_name = "RULE", value_parser = parse_rule)]
     allow: Vec<Rule>,
@@ -58,6 +62,11 @@ struct CheckedFile {
 
 pub(super) fn parse_rule(name: &str) -> Result<Rule, String> {
     Rule::from_name(name).ok_or_else(|| format!("no rule {name:?}: `roce check --rules` lists them"))
+}
+
+fn profiles() -> impl TypedValueParser<Value = Profile> {
+    PossibleValuesParser::new(["generic", "rxe"])
+        .map(|name| if name == "rxe" { Profile::Rxe } else { Profile::Generic })
 }
 
 impl Args {
@@ -115,7 +124,7 @@ impl Args {
     ) -> Result<CheckedFile, Error> {
         let names = self.common.names(defaults, files);
         let filter = self.common.filter(files, &names)?;
-        let mut analysis = Analysis::streaming(names.clone());
+        let mut analysis = Analysis::streaming(names.clone()).with_profile(self.profile);
         let mut first_ns = None;
         let mut last_ns = 0;
         let mut counts = [0u64; 3];

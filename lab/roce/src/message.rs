@@ -96,6 +96,13 @@ pub enum MessageOutcome {
     Unanswered,
 }
 
+impl MessageOutcome {
+    /// True if the responder did what it was asked, and said so.
+    pub const fn is_done(self) -> bool {
+        matches!(self, Self::Acknowledged | Self::Responded)
+    }
+}
+
 impl fmt::Display for MessageOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

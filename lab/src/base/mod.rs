@@ -6,7 +6,7 @@
 //! - [`role`]: server and client; [`names`]: the nearest valid name
 //! - [`cache`]: where everything that is made once is kept; [`kept`]: directories of it; [`seal`]: files of it that are
 //!   checked before they are used; [`disk`]: whether there is room
-//! - [`selection`]: the machines and means that a command is about; [`policy`]: the means of this process
+//! - [`selection`]: the machines and means that a command is about; [`own_parts`]: the user's own parts of them; [`policy`]: the means of this process
 
 pub mod cache;
 pub mod command;
@@ -16,6 +16,7 @@ pub mod foreground;
 pub mod invocation;
 pub mod kept;
 pub mod names;
+pub mod own_parts;
 pub mod plain;
 pub mod policy;
 pub mod program;

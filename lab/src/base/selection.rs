@@ -11,6 +11,8 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
+use crate::base::own_parts::OwnParts;
+use crate::base::role::Role;
 
 /// The variable that has a whole selection, as JSON.
 pub const VARIABLE: &str = "RDMA_LAB_SELECTION";
@@ -117,6 +119,14 @@ pub struct Selection {
     #[command(flatten)]
     #[serde(flatten)]
     pub release: ReleaseOption,
+    /// The release that one of QEMU's machines runs.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub each: EachGuest,
+    /// Parts of the user's own.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub own: OwnParts,
     /// Let what the machines draw at random follow from this number (QEMU).
     ///
     /// Both kernels go on from the frozen machines' generator, moved on by the seed: the server's starting PSN
@@ -136,7 +146,8 @@ pub struct Selection {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(default)]
 pub struct ReleaseOption {
-    /// The release that the machines run: debian-13 or debian-12 [default: RDMA_LAB_GUEST, else debian-13] (QEMU).
+    /// The release that the machines run: debian-13-backports, debian-unstable, debian-13, debian-12
+    /// [default: RDMA_LAB_GUEST, else debian-13] (QEMU).
     #[arg(long, value_name = "RELEASE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest: Option<String>,
@@ -145,6 +156,30 @@ pub struct ReleaseOption {
     #[arg(long, value_name = "PACKAGE,…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
+}
+
+/// The releases of a pair that differs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(default)]
+pub struct EachGuest {
+    /// The release that the server runs, where it is another than the client's (QEMU).
+    #[arg(long, value_name = "RELEASE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_guest: Option<String>,
+    /// The release that the client runs, where it is another than the server's (QEMU).
+    #[arg(long, value_name = "RELEASE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_guest: Option<String>,
+}
+
+impl EachGuest {
+    /// Returns the name of a node's release, if it has one of its own.
+    pub fn of(&self, role: Role) -> Option<&str> {
+        match role {
+            Role::Server => self.server_guest.as_deref(),
+            Role::Client => self.client_guest.as_deref(),
+        }
+    }
 }
 
 /// The means by which the lab works on this computer.
@@ -221,6 +256,11 @@ impl Selection {
                     false => self.release.packages,
                 },
             },
+            each: EachGuest {
+                server_guest: self.each.server_guest.or(other.each.server_guest),
+                client_guest: self.each.client_guest.or(other.each.client_guest),
+            },
+            own: self.own.or(other.own),
             seed: self.seed.or(other.seed),
             means: Means {
                 tools: means.tools.or(others.tools),
@@ -238,7 +278,7 @@ impl Selection {
     /// Returns the options that choose machines, in their order on the command line, without their dashes.
     pub fn options(&self) -> Vec<(&'static str, String)> {
         let number = |number: Option<u64>| number.map(|number| number.to_string());
-        [
+        let mut options = vec![
             ("provider", self.provider.map(|name| name.to_string())),
             ("image", self.image.clone()),
             ("cpus", number(self.cpus.map(u64::from))),
@@ -247,14 +287,17 @@ impl Selection {
             ("launch-limit", number(self.launch_limit)),
             ("hosts", self.hosts.as_ref().map(|file| file.display().to_string())),
             ("guest", self.release.guest.clone()),
+            ("server-guest", self.each.server_guest.clone()),
+            ("client-guest", self.each.client_guest.clone()),
             ("packages", Some(self.release.packages.join(",")).filter(|names| !names.is_empty())),
+        ];
+        options.extend(self.own.options());
+        options.extend([
             ("accel", self.accel.map(|accel| accel.to_string())),
             ("seed", number(self.seed)),
             ("build", self.build.map(|place| place.to_string())),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+        ]);
+        options.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
@@ -309,6 +352,13 @@ mod tests {
             release: ReleaseOption {
                 guest: Some("debian-12".to_owned()),
                 packages: vec!["qperf".to_owned(), "fio".to_owned()],
+            },
+            each: EachGuest { server_guest: Some("debian-12".to_owned()), client_guest: None },
+            own: OwnParts {
+                kernel: Some("/k".into()),
+                module: vec!["/a.ko".into(), "/b.ko".into()],
+                only_on: Some(Role::Client),
+                ..OwnParts::default()
             },
             seed: Some(u64::MAX),
             means: Means { tools: Some(ToolSource::Host), offline: true, install: false },

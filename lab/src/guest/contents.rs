@@ -25,6 +25,15 @@ pub const PATHS: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \
 /// The second half: registered memory is not limited.
 pub const UNLOCKED: &str = "ulimit -l unlimited";
 
+/// Beginning of the name of a libibverbs; the interface's number follows, then rdma-core's version.
+const LIBIBVERBS: &str = "libibverbs.so.1.";
+
+/// Reads the version of rdma-core from the path of its libibverbs, as in `libibverbs.so.1.14.56.1`; `None` for other paths.
+pub fn rdma_core(path: &str) -> Option<&str> {
+    let (_, version) = path.rsplit('/').next()?.strip_prefix(LIBIBVERBS)?.split_once('.')?;
+    Some(version)
+}
+
 /// Contents of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
@@ -58,6 +67,18 @@ impl Contents {
         })
     }
 
+    /// The version of its rdma-core, if it has one.
+    pub fn rdma_core(&self) -> Option<&str> {
+        self.paths.iter().find_map(|path| rdma_core(path))
+    }
+
+    /// What this guest and another both have, with the older C library.
+    #[must_use]
+    pub fn common(&self, other: &Contents) -> Contents {
+        let paths = self.paths.iter().filter(|path| other.has(path)).cloned().collect();
+        Contents { paths, glibc: self.glibc.min(other.glibc) }
+    }
+
     /// The version of its C library, if it has one.
     pub fn glibc(&self) -> Option<Glibc> {
         self.glibc
@@ -71,6 +92,22 @@ mod tests {
     #[test]
     fn environment_is_made_of_its_halves() {
         assert_eq!(ENVIRONMENT, format!("{PATHS}; {UNLOCKED}"));
+    }
+
+    #[test]
+    fn version_of_rdma_core_is_that_of_its_library() {
+        let contents = Contents::new(["/usr/lib/x86_64-linux-gnu/libibverbs.so.1.14.56.1"], "2.41");
+        assert_eq!(contents.rdma_core(), Some("56.1"));
+        assert_eq!(Contents::new(["/usr/lib/libibverbs.so.1"], "").rdma_core(), None);
+    }
+
+    #[test]
+    fn common_is_what_both_have_and_the_older_c_library() {
+        let one = Contents::new(["/bin/sh", "/usr/bin/fio"], "2.41");
+        let other = Contents::new(["/usr/bin/sh", "/usr/bin/qperf"], "2.36");
+        let common = one.common(&other);
+        assert!(common.has_program("sh") && !common.has_program("fio") && !common.has_program("qperf"));
+        assert_eq!(common.glibc(), Some((2, 36)));
     }
 
     #[test]

@@ -155,9 +155,7 @@ fn proven(evidence: &RunEvidence, report: &Report, accepted: &Accepted) -> Strin
         [0, 0] => vec!["both programs ended with 0".to_owned()],
         [server, client] => vec![format!("server ended with {server}, client with {client}, as expected")],
     };
-    let answered = report.messages.iter().filter(|message| {
-        matches!(message.outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
-    });
+    let answered = report.messages.iter().filter(|message| message.outcome.is_done());
     parts.push(format!("messages: {}, answered: {}", report.messages.len(), answered.count()));
     parts.push(match &scenario.expect.findings[..] {
         [] => "no rule broken".to_owned(),

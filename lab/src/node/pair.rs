@@ -25,18 +25,43 @@ use crate::wire::captured::Captured;
 /// Longest time that one look at a running command waits before the machines are looked at.
 pub const SLICE: Duration = Duration::from_millis(250);
 
-/// Release and kernel of a machine.
+/// Release, kernel and rdma-core of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Provenance {
     /// Its release: a guest's name, as in "debian-13", or what another machine calls its own.
     pub release: String,
     /// Its kernel, as `uname -r` prints it.
     pub kernel: String,
+    /// The version of its rdma-core, as its libibverbs has it; empty where that is not known.
+    pub rdma_core: String,
+    /// Parts of the user's own that it has in place of its release's, each with its checksum.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<String>,
+}
+
+impl Provenance {
+    /// Tells what a pair's machines are, for people: once if they are alike.
+    pub fn of_both(machines: &BTreeMap<Role, Provenance>) -> String {
+        let mut all = machines.values();
+        match (all.next(), all.next()) {
+            (Some(one), Some(other)) if one != other => {
+                let each = machines.iter().map(|(role, machine)| format!("{role} {machine}"));
+                each.collect::<Vec<_>>().join("; ")
+            }
+            (Some(one), _) => one.to_string(),
+            (None, _) => String::new(),
+        }
+    }
 }
 
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, kernel {}", self.release, self.kernel)
+        write!(f, "{}, kernel {}", self.release, self.kernel)?;
+        if !self.rdma_core.is_empty() {
+            write!(f, ", rdma-core {}", self.rdma_core)?;
+        }
+        self.own.iter().try_for_each(|part| write!(f, ", own {part}"))
     }
 }
 
@@ -237,4 +262,29 @@ pub trait Running {
     ///
     /// The node does not answer.
     fn stop(&mut self) -> Result<Output>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_that_are_alike_are_told_once() {
+        let usual = Provenance {
+            release: "debian-13".to_owned(),
+            kernel: "6.12.117".to_owned(),
+            rdma_core: "56.1".to_owned(),
+            own: Vec::new(),
+        };
+        let both =
+            |client| Provenance::of_both(&[(Role::Server, usual.clone()), (Role::Client, client)].into());
+        assert_eq!(both(usual.clone()), "debian-13, kernel 6.12.117, rdma-core 56.1");
+        let own = vec!["module rdma_rxe (sha256 0123)".to_owned()];
+        assert_eq!(
+            both(Provenance { own, ..usual.clone() }),
+            "server debian-13, kernel 6.12.117, rdma-core 56.1; \
+             client debian-13, kernel 6.12.117, rdma-core 56.1, own module rdma_rxe (sha256 0123)"
+        );
+        assert_eq!(Provenance::of_both(&BTreeMap::new()), "");
+    }
 }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::base::cache::Cache;
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::own_parts::OwnParts;
 use crate::base::role::Role;
-use crate::base::selection::{AccelChoice, BuildPlace, ProviderName, ReleaseOption, Selection};
+use crate::base::selection::{AccelChoice, BuildPlace, EachGuest, ProviderName, ReleaseOption, Selection};
 use crate::guest::contents::Contents;
-use crate::guest::image::Release;
+use crate::guest::image::own::Own;
 use crate::guest::image::recipe::Recipe;
+use crate::guest::image::{Release, ReleasePair};
 use crate::guest::programs::samples::Samples;
 use crate::host;
 use crate::node::{NodePair, Plan, Provenance, Provider};
@@ -32,10 +34,12 @@ pub enum Choice {
     Qemu {
         /// Their accelerator.
         accel: AccelChoice,
-        /// Their release.
-        guest: &'static Release,
+        /// The release of each.
+        guests: ReleasePair,
         /// Packages of that release which they have beside the usual ones.
         packages: Vec<String>,
+        /// Parts of the user's own in place of the release's.
+        own: OwnParts,
         /// Kernel modules that they have beside the usual ones.
         modules: Vec<String>,
         /// The number that their randomness follows from.
@@ -69,6 +73,12 @@ pub enum MachineSource {
 }
 
 impl Choice {
+    /// Chooses QEMU's machines of a release, as it is.
+    pub fn qemu(accel: AccelChoice, guest: &'static Release) -> Choice {
+        let (guests, own) = (ReleasePair::both(guest), OwnParts::default());
+        Choice::Qemu { accel, guests, packages: Vec::new(), modules: Vec::new(), own, seed: None }
+    }
+
     /// Finds the machines that a selection names; of no provider, the usual one's.
     ///
     /// # Errors
@@ -77,13 +87,20 @@ impl Choice {
     pub fn of(selection: &Selection) -> Result<Choice> {
         let asked = selection.clone();
         Ok(match asked.provider.unwrap_or_else(usual) {
-            ProviderName::Qemu => Choice::Qemu {
-                accel: asked.accel.unwrap_or_default(),
-                guest: asked.release.guest.map_or(Ok(Release::usual()), |name| Release::named(&name))?,
-                packages: asked.release.packages,
-                modules: Vec::new(),
-                seed: asked.seed,
-            },
+            ProviderName::Qemu => {
+                let of = |role| {
+                    let name = asked.each.of(role).or(asked.release.guest.as_deref());
+                    name.map_or(Ok(Release::usual()), Release::named)
+                };
+                Choice::Qemu {
+                    accel: asked.accel.unwrap_or_default(),
+                    guests: ReleasePair { server: of(Role::Server)?, client: of(Role::Client)? },
+                    own: asked.own.absolute()?,
+                    packages: asked.release.packages,
+                    modules: Vec::new(),
+                    seed: asked.seed,
+                }
+            }
             ProviderName::Multipass => {
                 let usual = Shape::default();
                 let shape = Shape {
@@ -113,10 +130,10 @@ impl Choice {
     #[must_use]
     pub fn with_more(self, more_packages: &[String], more_modules: &[String]) -> Choice {
         match self {
-            Choice::Qemu { accel, guest, mut packages, mut modules, seed } => {
+            Choice::Qemu { accel, guests, mut packages, mut modules, own, seed } => {
                 packages.extend(more_packages.iter().cloned());
                 modules.extend(more_modules.iter().cloned());
-                Choice::Qemu { accel, guest, packages, modules, seed }
+                Choice::Qemu { accel, guests, packages, modules, own, seed }
             }
             other => other,
         }
@@ -126,9 +143,14 @@ impl Choice {
     pub fn selection(&self) -> Selection {
         let named = Selection { provider: Some(self.name()), build: self.build(), ..Selection::default() };
         match self.clone() {
-            Choice::Qemu { accel, guest, packages, seed, .. } => {
-                let release = ReleaseOption { guest: Some(guest.name.clone()), packages };
-                Selection { accel: Some(accel), release, seed, ..named }
+            Choice::Qemu { accel, guests: ReleasePair { server, client }, packages, own, seed, .. } => {
+                let name = |release: &Release| Some(release.name.clone());
+                let (guest, each) = match server == client {
+                    true => (name(server), EachGuest::default()),
+                    false => (None, EachGuest { server_guest: name(server), client_guest: name(client) }),
+                };
+                let release = ReleaseOption { guest, packages };
+                Selection { accel: Some(accel), release, each, own, seed, ..named }
             }
             Choice::Multipass { shape: Shape { image, cpus, memory, disk, launch_limit_s }, .. } => {
                 Selection {
@@ -147,11 +169,7 @@ impl Choice {
     /// The options that say this choice, without those that say what is taken anyway once the provider is named.
     fn asked(&self) -> Vec<(&'static str, String)> {
         let usual = match self {
-            Choice::Qemu { .. } => {
-                let (packages, modules) = (Vec::new(), Vec::new());
-                let (accel, guest) = (AccelChoice::Auto, Release::usual());
-                Choice::Qemu { accel, guest, packages, modules, seed: None }.selection()
-            }
+            Choice::Qemu { .. } => Choice::qemu(AccelChoice::Auto, Release::usual()).selection(),
             Choice::Multipass { .. } => {
                 Choice::Multipass { shape: Shape::default(), build: None }.selection()
             }
@@ -173,7 +191,7 @@ impl Choice {
     /// oldest where they are machines of others.
     pub fn sysroot(&self) -> &'static Release {
         match self {
-            Choice::Qemu { guest, .. } => guest,
+            Choice::Qemu { guests, .. } => guests.of_sysroot(),
             Choice::Multipass { .. } | Choice::Ssh { .. } => Release::oldest(),
         }
     }
@@ -221,6 +239,19 @@ impl Choice {
         }
     }
 
+    /// Prepares the source of QEMU's machines; `None` if these are others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qemu::new`]; a part of the user's own is not there, or does not fit.
+    pub fn open_qemu(&self, cache: &Cache, guard_program: &Path) -> Result<Option<Qemu>> {
+        let Choice::Qemu { accel, guests, packages, modules, own, seed } = self else { return Ok(None) };
+        let [server, client] = Role::BOTH.map(|role| Own::read(&own.of(role)));
+        let own = BTreeMap::from([(Role::Server, server?), (Role::Client, client?)]);
+        let recipe = |role| Recipe::lab(guests.of(role)).with(packages, modules).with_own(own[&role].clone());
+        Qemu::of_each(&recipe, cache.clone(), *accel, guard_program, *seed).map(Some)
+    }
+
     /// Prepares the source of these machines, which deploys `samples`; `guard_program` is for [`Qemu::new`].
     ///
     /// # Errors
@@ -228,10 +259,10 @@ impl Choice {
     /// As [`Qemu::new`] and [`Ssh::new`].
     pub fn open(&self, cache: &Cache, samples: &Samples, guard_program: &Path) -> Result<MachineSource> {
         Ok(match self {
-            Choice::Qemu { accel, guest, packages, modules, seed } => {
-                let recipe = Recipe::lab(guest).with(packages, modules);
-                MachineSource::Qemu(Box::new(Qemu::of(&recipe, cache.clone(), *accel, guard_program, *seed)?))
-            }
+            Choice::Qemu { .. } => match self.open_qemu(cache, guard_program)? {
+                Some(qemu) => MachineSource::Qemu(Box::new(qemu)),
+                None => return Err(Error::setup("QEMU's machines were chosen, and are not QEMU's")),
+            },
             Choice::Multipass { shape, build } => {
                 let maker = Maker::new(samples, *build);
                 MachineSource::Multipass(Box::new(Multipass::new(cache.clone(), shape.clone(), maker)?))
@@ -247,7 +278,9 @@ impl MachineSource {
     /// Description of the machines.
     pub fn description(&self) -> String {
         match self {
-            MachineSource::Qemu(qemu) => format!("qemu, {}, {}", qemu.origin(), qemu.decision()),
+            MachineSource::Qemu(qemu) => {
+                format!("qemu, {}, {}", Provenance::of_both(qemu.origin()), qemu.decision())
+            }
             MachineSource::Multipass(multipass) => multipass.description(),
             MachineSource::Ssh(ssh) => ssh.description(),
         }
@@ -295,11 +328,16 @@ mod tests {
     use super::*;
 
     fn qemu(accel: AccelChoice, guest: &'static Release, seed: Option<u64>) -> Choice {
-        Choice::Qemu { accel, guest, packages: Vec::new(), modules: Vec::new(), seed }
+        match Choice::qemu(accel, guest) {
+            Choice::Qemu { accel, guests, packages, modules, own, .. } => {
+                Choice::Qemu { accel, guests, packages, modules, own, seed }
+            }
+            other => other,
+        }
     }
 
     fn other() -> &'static Release {
-        Release::all().iter().find(|release| *release != Release::usual()).unwrap()
+        Release::oldest()
     }
 
     #[test]
@@ -309,15 +347,21 @@ mod tests {
         for (choice, options) in [
             (qemu(auto, usual, None), ""),
             (qemu(AccelChoice::Tcg, other(), Some(7)), "--guest debian-12 --accel tcg --seed 7"),
+            (qemu(auto, usual, None).with_more(&["fio".into(), "qperf".into()], &[]), "--packages fio,qperf"),
             (
                 Choice::Qemu {
                     accel: auto,
-                    guest: usual,
-                    packages: vec!["fio".into(), "qperf".into()],
+                    guests: ReleasePair { server: other(), client: usual },
+                    packages: Vec::new(),
                     modules: Vec::new(),
+                    own: OwnParts {
+                        module: vec!["/m/rdma_rxe.ko".into(), "/m/ib_core.ko".into()],
+                        only_on: Some(Role::Client),
+                        ..OwnParts::default()
+                    },
                     seed: None,
                 },
-                "--packages fio,qperf",
+                "--server-guest debian-12 --client-guest debian-13 --module /m/rdma_rxe.ko,/m/ib_core.ko --only-on client",
             ),
             (Choice::Multipass { shape: Shape::default(), build: None }, "--provider multipass"),
             (
@@ -346,7 +390,7 @@ mod tests {
         }
         let guests: Vec<&str> = Release::all().iter().map(|release| release.name.as_str()).collect();
         assert!(
-            help.contains(&guests.join(" or ")) && help.contains(&format!("else {}]", Release::usual().name)),
+            help.contains(&guests.join(", ")) && help.contains(&format!("else {}]", Release::usual().name)),
             "{help}"
         );
     }
@@ -354,6 +398,8 @@ mod tests {
     #[test]
     fn programs_for_another_guest_are_built_against_its_own_sysroot() {
         assert_eq!(qemu(AccelChoice::Auto, other(), None).sysroot(), other());
+        let newest = &Release::all()[0];
+        assert_eq!(qemu(AccelChoice::Auto, newest, None).sysroot(), Release::usual(), "as its file says");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The kernel log of a node: what was logged while a scenario ran, what of it a healthy node logs, and what a node logs
 //! that the host did not let run.
 
+use std::collections::BTreeSet;
+
 use crate::base::error::{Error, Result};
 
 /// Lines that a healthy node logs, each with its reason.
@@ -56,6 +58,26 @@ pub fn objections<'a>(log: &'a str, expected: &[String]) -> Vec<&'a str> {
         .filter(|line| !allowed.iter().any(|part| line.contains(part)))
         .filter(|line| !expected.iter().any(|part| has(line, part)))
         .collect()
+}
+
+/// The texts of what a kernel warns of, without time and with `N` for each number; what tells of a machine that stood still is
+/// left out.
+pub fn texts(log: &str) -> BTreeSet<String> {
+    let stalls = stalls(log);
+    let lines = warnings(log).filter(|line| !stalls.contains(line));
+    lines.map(|line| without_numbers(line.split_once("] ").map_or(line, |(_, text)| text))).collect()
+}
+
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars() {
+        match character.is_ascii_digit() {
+            true if out.ends_with('N') => {}
+            true => out.push('N'),
+            false => out.push(character),
+        }
+    }
+    out
 }
 
 /// The lines by which the kernel says that its machine stood still.
@@ -117,6 +139,14 @@ fn seconds(line: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_warnings_are_the_same_in_every_run() {
+        let log = "<3>[    7.338359] rdma_rxe: rxe0: qp#18 make_send_cqe: non-flush error status = 10\n\
+            <6>[    8.1] info\n<4>[    9.1] clocksource: Long readout interval, skipping watchdog check\n";
+        let texts: Vec<String> = texts(log).into_iter().collect();
+        assert_eq!(texts, ["rdma_rxe: rxeN: qp#N make_send_cqe: non-flush error status = N"]);
+    }
 
     const LOG: &str = "<6>[    1.000000] before\n\
         <4>[    3.338359] eth0 speed is unknown, defaulting to 1000\n\

@@ -33,6 +33,9 @@ pub struct Differences {
     pub ack_timeout: Option<u8>,
     /// The target ACK delay that their REPs name, likewise.
     pub target_ack_delay: Option<u8>,
+    /// Why it is known of a key above, in a sentence each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub why: BTreeMap<String, String>,
     /// Behaviour of their kernel that scenarios do not expect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<Unlike>,
@@ -64,22 +67,58 @@ impl Unlike {
 impl Differences {
     /// The keys of what is declared, as in "ack_coalescing, credits"; empty if nothing is.
     pub fn declared(&self) -> String {
+        let mut keys = self.of_wire();
+        keys.extend(Some("kernel").filter(|_| !self.kernel.is_empty()));
+        keys.join(", ")
+    }
+
+    /// The keys of what is declared of the wire.
+    fn of_wire(&self) -> Vec<&'static str> {
         let declared = [
             ("mtu", self.mtu.is_some()),
             ("ack_coalescing", self.ack_coalescing),
             ("credits", self.credits),
             ("ack_timeout", self.ack_timeout.is_some()),
             ("target_ack_delay", self.target_ack_delay.is_some()),
-            ("kernel", !self.kernel.is_empty()),
         ];
-        let keys: Vec<&str> = declared.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect();
-        keys.join(", ")
+        declared.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect()
+    }
+
+    /// Finds why a trace may differ from another by what is declared of the wire, key by key; `None` if it may not.
+    pub fn why_traces_differ(&self, other: &str, trace: &str) -> Option<String> {
+        if self.taken_out_of(other).trim_end() != self.taken_out_of(trace).trim_end() {
+            return None;
+        }
+        let reason = |key: &str| match self.why.get(key) {
+            Some(why) => format!("{key}: {why}"),
+            None => key.to_owned(),
+        };
+        Some(self.of_wire().into_iter().map(reason).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Finds why a node's counter may move on otherwise than a scenario expects; `None` if nothing says so.
+    pub fn why_counter_differs(&self, scenario: &str, role: Role, counter: &str) -> Option<&str> {
+        let is_counted = |unlike: &&Unlike| {
+            unlike.counters.get(&role).is_some_and(|counters| counters.contains_key(counter))
+        };
+        let mut about = self.kernel.iter().filter(|unlike| unlike.is_about(scenario));
+        about.find(is_counted).map(|unlike| unlike.reason.as_str())
+    }
+
+    /// Finds why a kernel may not log a line; `None` if nothing says so.
+    pub fn why_not_logged(&self, scenario: &str, line: &str) -> Option<&str> {
+        let is_it = |unlike: &&Unlike| unlike.kernel_log.iter().any(|part| line.contains(part.as_str()));
+        let mut about = self.kernel.iter().filter(|unlike| unlike.is_about(scenario));
+        about.find(is_it).map(|unlike| unlike.reason.as_str())
     }
 
     /// Adds what is declared of a kernel. What is declared of the machines comes first.
     #[must_use]
     pub fn and(mut self, of_kernel: &Differences) -> Differences {
-        self.ack_timeout = self.ack_timeout.or(of_kernel.ack_timeout);
+        if self.ack_timeout.is_none() && of_kernel.ack_timeout.is_some() {
+            self.ack_timeout = of_kernel.ack_timeout;
+            self.why.extend(of_kernel.why.clone());
+        }
         for unlike in &of_kernel.kernel {
             if !self.kernel.contains(unlike) {
                 self.kernel.push(unlike.clone());
@@ -139,6 +178,7 @@ impl Differences {
             credits: true,
             ack_timeout: number_behind(trace, "ACK timeout "),
             target_ack_delay: number_behind(trace, "target ACK delay "),
+            why: self.why.clone(),
             kernel: self.kernel.clone(),
         };
         if same(self) || !same(&all) {
@@ -294,6 +334,7 @@ mod tests {
         credits: false,
         ack_timeout: None,
         target_ack_delay: None,
+        why: BTreeMap::new(),
         kernel: Vec::new(),
     };
 
@@ -384,6 +425,28 @@ mod tests {
             let other = told.replace("ACK timeout 19 (2.15 s)", other);
             assert_ne!(declared.taken_out_of(&other), declared.taken_out_of(&accepted()), "{other}");
         }
+    }
+
+    #[test]
+    fn what_differs_is_told_with_its_reason() {
+        let declared: Differences = toml::from_str(
+            "ack_timeout = 19\n[why]\nack_timeout = 'longer life'\n\
+             [[kernel]]\nreason = 'r'\nkernel_log = ['failed']\nscenarios = ['a']\ncounters.client = { send_err = 1 }",
+        )
+        .unwrap();
+        let told = accepted().replace("ACK timeout 17 (537 ms)", "ACK timeout 19 (2.15 s)");
+        assert_eq!(declared.why_traces_differ(&accepted(), &told).unwrap(), "ack_timeout: longer life");
+        assert_eq!(declared.why_traces_differ(&accepted(), &told.replace("RTU", "REJ")), None);
+        assert_eq!(declared.why_counter_differs("a", Role::Client, "send_err"), Some("r"));
+        for (scenario, role, name) in
+            [("b", Role::Client, "send_err"), ("a", Role::Server, "send_err"), ("a", Role::Client, "x")]
+        {
+            assert_eq!(declared.why_counter_differs(scenario, role, name), None);
+        }
+        assert_eq!(declared.why_not_logged("a", "it failed here"), Some("r"));
+        assert_eq!(declared.why_not_logged("b", "it failed here"), None);
+        // A kernel's reason comes along with what it is the reason of.
+        assert_eq!(Differences::default().and(&declared), declared);
     }
 
     #[test]

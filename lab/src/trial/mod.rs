@@ -9,6 +9,7 @@ pub mod artifacts;
 pub mod attempt;
 pub mod changes;
 pub mod markdown;
+pub mod matrix;
 pub mod page;
 pub mod plan;
 pub mod results;

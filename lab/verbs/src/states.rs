@@ -46,7 +46,7 @@ impl QueuePair {
         match self.service() {
             ServiceType::Ud => {
                 attr.qkey = q_key;
-                mask = mask | ibv_qp_attr_mask::IBV_QP_QKEY;
+                mask |= ibv_qp_attr_mask::IBV_QP_QKEY;
                 return self.modify(attr, mask, "INIT");
             }
             ServiceType::Uc => attr.qp_access_flags = remote_write.0,
@@ -57,7 +57,7 @@ impl QueuePair {
                 attr.qp_access_flags = access.0;
             }
         }
-        mask = mask | ibv_qp_attr_mask::IBV_QP_ACCESS_FLAGS;
+        mask |= ibv_qp_attr_mask::IBV_QP_ACCESS_FLAGS;
         self.modify(attr, mask, "INIT")
     }
 

@@ -2,6 +2,7 @@
 //! `guest/`. rdma_rxe is there, and nobody has loaded it.
 
 use lab::guest::image::Release;
+use lab::guest::image::own::Own;
 use lab::guest::image::recipe::{AGENT, ModuleNames, PROVIDER, Recipe, lines};
 
 /// Recipe of it.
@@ -13,6 +14,7 @@ pub fn recipe() -> lab::Result<Recipe> {
     Ok(Recipe {
         release: Release::named("debian-12")?,
         asked: Vec::new(),
+        own: Own::default(),
         asked_modules: Vec::new(),
         packages: lines(PACKAGES).collect(),
         modules: ModuleNames::parse(include_str!("../guest/modules")),

@@ -117,6 +117,14 @@ impl DataRow {
         }
     }
 
+    /// A figure of this row, for people.
+    fn shown(&self, figure: f64) -> String {
+        match self.depth {
+            Some(_) => format!("{:.2} MiB/s", figure / f64::from(1 << 20)),
+            None => format!("{:.1} us", figure / 1e3),
+        }
+    }
+
     /// Messages of one run: as many as tell something and take seconds on an emulated processor.
     fn messages(&self) -> u64 {
         /// Bytes of one run.
@@ -195,7 +203,11 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         for turn in 0..share {
             for (row, turns) in rows.iter().zip(&mut measured) {
                 match take_turn(&*pair, row, turn % 2 == 1, &args.options) {
-                    Ok(turn) => turns.push(turn),
+                    Ok(turn) => {
+                        let (perftest, ours) = (row.shown(turn.perftest.figure), row.shown(turn.ours.figure));
+                        output::note(&format!("{}: perftest {perftest}, ours {ours}", row.title()));
+                        turns.push(turn);
+                    }
                     Err(error) => {
                         pair.check_alive()?;
                         output::note(&format!("{}: {error}", row.title()));
@@ -347,18 +359,14 @@ fn table(rows: &[DataRow], measured: &[Vec<BenchTurn>]) -> String {
             continue;
         }
         let of = |value: fn(&BenchTurn) -> f64| median(turns.iter().map(value).collect());
-        let shown = |figure: f64| match row.depth {
-            Some(_) => format!("{:.2} MiB/s", figure / f64::from(1 << 20)),
-            None => format!("{:.1} us", figure / 1e3),
-        };
         let ratios = turns.iter().map(|turn| turn.ours.figure / turn.perftest.figure);
         let (least, most) = ratios.clone().fold((f64::MAX, 0.0_f64), |(a, b), r| (a.min(r), b.max(r)));
         let _ = writeln!(
             table,
             "| {} | {} | {} | {:.2} ({least:.2} to {most:.2}) | {:.2}, {:.2} | {:.2}, {:.2} | {}, {} |",
             row.title(),
-            shown(of(|turn| turn.perftest.figure)),
-            shown(of(|turn| turn.ours.figure)),
+            row.shown(of(|turn| turn.perftest.figure)),
+            row.shown(of(|turn| turn.ours.figure)),
             median(ratios.collect()),
             of(|turn| turn.perftest.client_packets),
             of(|turn| turn.perftest.server_packets),

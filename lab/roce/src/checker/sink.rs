@@ -87,11 +87,7 @@ impl Sink<'_> {
     pub(super) fn end(&mut self, message: MessageId, outcome: MessageOutcome, timestamp_ns: u64) {
         if let Some(message) = self.messages.end(message, outcome, Some(timestamp_ns)) {
             self.stats.ended(message);
-            if let (true, Some(va), Some(rkey)) = (
-                matches!(outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded),
-                message.va,
-                message.rkey,
-            ) {
+            if let (true, Some(va), Some(rkey)) = (outcome.is_done(), message.va, message.rkey) {
                 self.adverts.take(message.responder, va, rkey);
             }
         }

@@ -20,6 +20,7 @@ use crate::base::kept::{self, KeptKind};
 use crate::base::policy::Policy;
 use crate::base::progress::Step;
 use crate::guest::contents::{Contents, MODULES};
+use crate::guest::image::kernel::{self, KernelFiles};
 use crate::guest::image::modules::{Module, Modules};
 use crate::guest::image::newc;
 use crate::guest::image::recipe::{self, Recipe};
@@ -127,10 +128,7 @@ impl Image {
     pub fn contents(&self) -> Result<Contents> {
         let path = self.directory.join(FILES);
         let paths = fs::read_to_string(&path).at("failed to read", &path)?;
-        let packages = self.packages()?;
-        // As in libc6_2.36-9+deb12u10_amd64.deb.
-        let libc = packages.iter().find_map(|name| name.strip_prefix("libc6_"));
-        Ok(Contents::new(paths.lines(), libc.unwrap_or_default()))
+        Ok(Contents::new(paths.lines(), libc(&self.packages()?)))
     }
 
     fn check(directory: &Path) -> Result<()> {
@@ -193,35 +191,50 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     Policy::get().demand_download(&what, IMAGE_ABOUT_MB)?;
     let step = Step::begin(&what);
     let archive = packages::open(&release.codename, scratch.path())?;
-    let kernel_package = archive.first_dependency(&release.kernel.package)?;
+    let of_kernel = archive_of_kernel(recipe, scratch.path())?;
+    let of_kernel = of_kernel.as_deref().unwrap_or(archive.as_ref());
+    let kernel_packages = match recipe.own.kernel {
+        Some(_) => Vec::new(),
+        None => kernel::packages(of_kernel, &release.kernel.package)?,
+    };
+    let kernel_packages: Vec<&str> = kernel_packages.iter().map(String::as_str).collect();
     let packages = &recipe.all_packages();
     let size_bytes: u64 = archive.resolve(packages)?.iter().map(|package| package.size_bytes).sum();
-    let kernel_bytes = size_of(archive.as_ref(), &[&kernel_package])?;
+    let kernel_bytes = if kernel_packages.is_empty() { 0 } else { size_of(of_kernel, &kernel_packages)? };
     step.say(&format!("{what}: {} MB to download", (size_bytes + kernel_bytes).div_ceil(1_000_000)));
     let mut archives = archive.download(packages)?;
-    let kernel_archives = archive.download_only(&[&kernel_package], &scratch.path().join("kernel"))?;
+    let kernel_archives = match kernel_packages.is_empty() {
+        true => Vec::new(),
+        false => of_kernel.download_only(&kernel_packages, &scratch.path().join("kernel"))?,
+    };
     step.done(&format!("{} downloaded", archives.len() + kernel_archives.len()));
 
     let step = Step::begin("guest image: unpack and pack");
     let root = scratch.path().join("root");
     unpack(&archives, &root)?;
     merge_usr(&root)?;
-    let kernel = scratch.path().join("kernel-root");
-    unpack(&kernel_archives, &kernel)?;
-    merge_usr(&kernel)?;
-    let (version, modules) = only_entry(&kernel.join("usr/lib/modules"))?;
-    let vmlinuz = [kernel.join(format!("boot/vmlinuz-{version}")), modules.join("vmlinuz")];
-    let vmlinuz = vmlinuz.iter().find(|path| path.is_file()).ok_or_else(|| {
-        Error::setup(format!("package {kernel_package} of {} has no kernel {version}", release.title))
-    })?;
+    let kernel_root = scratch.path().join("kernel-root");
+    let KernelFiles { version, vmlinuz, modules } = match &recipe.own.kernel {
+        Some(kernel) => kernel.clone(),
+        None => {
+            unpack(&kernel_archives, &kernel_root)?;
+            merge_usr(&kernel_root)?;
+            let what = format!("package {} of {}", release.kernel.package, release.title);
+            KernelFiles::find(&kernel_root, &what)?
+        }
+    };
     fs::copy(vmlinuz, into.join("vmlinuz")).at("failed to copy the kernel to", into)?;
-    let modules = Modules::find(&modules)?;
+    let mut modules = Modules::find(&modules)?;
     let names = &recipe.modules;
+    recipe.own.replace(&mut modules, &[&names.early[..], &names.late].concat())?;
     let early = modules.order(&names.early)?;
     let mut late = modules.order(&names.late)?;
     late.retain(|module| !early.contains(module));
 
     furnish(&shell, recipe, &root)?;
+    if let Some(files) = &recipe.own.rdma_core {
+        files.place(&root, &Contents::new(paths_below(&root)?.lines(), libc(&kept::names_of(&archives))))?;
+    }
     let asked: Vec<&str> = recipe.asked_modules.iter().map(String::as_str).collect();
     let asked = modules.order(&asked)?;
     let place = root.join(MODULES.trim_start_matches('/'));
@@ -244,8 +257,7 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
         .args(["--quiet", "--all-root"])
         .args([&disk, &root])
         .run(PACK_LIMIT)?;
-    let paths: String = kept::files(&root)?.iter().map(|path| format!("/{path}\n")).collect();
-    write_file(&into.join(FILES), 0o644, paths.as_bytes())?;
+    write_file(&into.join(FILES), 0o644, paths_below(&root)?.as_bytes())?;
     step.done(&version);
 
     archives.extend(kernel_archives);
@@ -259,7 +271,28 @@ fn build_image(cache: &Cache, recipe: &Recipe, into: &Path) -> Result<()> {
     )
 }
 
-fn build_sysroot(cache: &Cache, release: &Release, into: &Path) -> Result<()> {
+/// The archive that has the kernel, where that is not the release itself.
+fn archive_of_kernel(recipe: &Recipe, scratch: &Path) -> Result<Option<Box<dyn Archive>>> {
+    let Some(suite) = recipe.release.kernel.suite.as_ref().filter(|_| recipe.own.kernel.is_none()) else {
+        return Ok(None);
+    };
+    let lists = scratch.join("kernel-lists");
+    fs::create_dir_all(&lists).at("failed to create", &lists)?;
+    packages::open(suite, &lists).map(Some)
+}
+
+/// The absolute paths of all files in a root tree, one a line.
+fn paths_below(root: &Path) -> Result<String> {
+    Ok(kept::files(root)?.iter().map(|path| format!("/{path}\n")).collect())
+}
+
+/// The version of the C library among packages, as in `libc6_2.36-9+deb12u10_amd64.deb`; empty if there is none.
+fn libc(packages: &[String]) -> &str {
+    packages.iter().find_map(|name| name.strip_prefix("libc6_")).unwrap_or_default()
+}
+
+fn build_sysroot(cache: &Cache, release: &'static Release, into: &Path) -> Result<()> {
+    let release = release.of_sysroot();
     let what = format!("sysroot: development packages of {}", release.title);
     Policy::get().demand_download(&what, SYSROOT_ABOUT_MB)?;
     let step = Step::begin(&what);
@@ -360,15 +393,6 @@ fn move_into(from: &Path, into: &Path) -> Result<()> {
         }
     }
     fs::remove_dir(from).at("failed to remove", from)
-}
-
-/// The name and the path of what a directory has, which is one.
-fn only_entry(directory: &Path) -> Result<(String, PathBuf)> {
-    let mut entries = fs::read_dir(directory).at("failed to list", directory)?.flatten();
-    match (entries.next(), entries.next()) {
-        (Some(entry), None) => Ok((entry.file_name().to_string_lossy().into_owned(), entry.path())),
-        _ => Err(Error::setup(format!("not one kernel's modules are in {}", directory.display()))),
-    }
 }
 
 fn prune(root: &Path, paths: &[&str]) -> Result<()> {
@@ -522,8 +546,6 @@ mod tests {
         }
         assert_eq!(fs::read_link(root.join("sbin")).unwrap(), Path::new("usr/sbin"));
         merge_usr(root).unwrap();
-        assert_eq!(only_entry(&root.join("usr/lib64")).unwrap().0, "ld.so");
-        assert!(only_entry(&root.join("usr/lib/x")).is_err());
     }
 
     #[test]

@@ -5,16 +5,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
 use liblzma::read::XzDecoder;
+use ruzstd::decoding::StreamingDecoder;
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::names::nearest;
+use crate::guest::image::head;
 
-/// Ending of a module's file name.
-const ENDINGS: [&str; 2] = [".ko", ".ko.xz"];
+/// Endings of a module's file name.
+const ENDINGS: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
 /// The kernel's list of what is built into it, beside the modules.
 const BUILT_IN: &str = "modules.builtin";
@@ -51,8 +54,10 @@ impl Modules {
             for entry in fs::read_dir(&directory).at("failed to list", &directory)? {
                 let entry = entry.at("failed to list", &directory)?;
                 let path = entry.path();
+                let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
                 if entry.file_type().at("failed to look at", &path)?.is_dir() {
-                    pending.push(path);
+                    // A kernel's build tree may have a repository.
+                    pending.extend(Some(path).filter(|_| !is_hidden));
                 } else if let Some(name) = path.file_name().and_then(|name| name_of(name.to_str()?)) {
                     files.insert(name, path);
                 }
@@ -62,7 +67,7 @@ impl Modules {
     }
 
     /// The modules `names` and all they need, each after what it needs, each once; what is built in is left out. A
-    /// name may be alternatives, `a | b`: the first that this kernel has.
+    /// name may be alternatives, `a | b`: the first that this kernel has. One that ends with `?` may be missing.
     ///
     /// # Errors
     ///
@@ -71,10 +76,34 @@ impl Modules {
         let mut order = Vec::new();
         for name in names {
             let has = |name: &String| self.files.contains_key(name) || self.built_in.contains(name);
+            let (name, is_needed) = match name.strip_suffix('?') {
+                Some(name) => (name, false),
+                None => (*name, true),
+            };
             let found = name.split('|').map(|name| canonical(name.trim())).find(has);
-            self.add(&found.unwrap_or_else(|| canonical(name)), &mut order)?;
+            match found {
+                None if !is_needed => {}
+                found => self.add(&found.unwrap_or_else(|| canonical(name)), &mut order)?,
+            }
         }
         Ok(order)
+    }
+
+    /// The names of which this kernel has nothing, neither a module nor built in; what may be missing is left out.
+    pub fn lacking<'n>(&self, names: &[&'n str]) -> Vec<&'n str> {
+        let has = |name: &str| {
+            let name = canonical(name.trim());
+            self.files.contains_key(&name) || self.built_in.contains(&name)
+        };
+        let is_lacking = |name: &&&str| !name.ends_with('?') && !name.split('|').any(has);
+        names.iter().filter(is_lacking).copied().collect()
+    }
+
+    /// Puts a file into the place of the module `name`, built in or not.
+    pub fn replace(&mut self, name: &str, file: &Path) {
+        let name = canonical(name);
+        self.built_in.remove(&name);
+        self.files.insert(name, file.to_owned());
     }
 
     /// Remark on a name that no module has.
@@ -106,37 +135,40 @@ fn name_of(file: &str) -> Option<String> {
 }
 
 /// The bytes of a module's file, decompressed if need be: the guest's busybox loads them as they are.
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(path).at("failed to read", path)?;
-    if path.extension().is_none_or(|extension| extension != "xz") {
-        return Ok(bytes);
-    }
     let mut module = Vec::new();
-    XzDecoder::new_multi_decoder(&bytes[..]).read_to_end(&mut module).at("failed to decompress", path)?;
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => XzDecoder::new_multi_decoder(&bytes[..]).read_to_end(&mut module),
+        Some("gz") => MultiGzDecoder::new(&bytes[..]).read_to_end(&mut module),
+        Some("zst") => StreamingDecoder::new(&bytes[..])
+            .map_err(io::Error::other)
+            .and_then(|mut decoder| decoder.read_to_end(&mut module)),
+        _ => return Ok(bytes),
+    }
+    .at("failed to decompress", path)?;
     Ok(module)
 }
 
-/// The kernel takes `-` and `_` in a module's name for the same.
-fn canonical(name: &str) -> String {
+/// The name with `_` and not `-`: the kernel takes both for the same.
+pub(super) fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 
 /// The names in `depends=a,b` of a module's `.modinfo`.
 fn depends(module: &[u8]) -> Vec<String> {
-    const KEY: &[u8] = b"\0depends=";
-    let Some(start) = module.windows(KEY.len()).position(|window| window == KEY) else {
-        return Vec::new();
-    };
-    let list = &module[start + KEY.len()..];
-    let end = list.iter().position(|&byte| byte == 0).unwrap_or(list.len());
-    String::from_utf8_lossy(&list[..end]).split(',').filter(|name| !name.is_empty()).map(canonical).collect()
+    let list = head::field(module, "depends").unwrap_or_default();
+    list.split(',').filter(|name| !name.is_empty()).map(canonical).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
 
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
     use liblzma::write::XzEncoder;
+    use ruzstd::encoding::CompressionLevel;
 
     use super::*;
 
@@ -188,6 +220,24 @@ mod tests {
     }
 
     #[test]
+    fn all_that_a_kernel_lacks_is_named_at_once() {
+        let directory = tree(&[("virtio-blk", "")]);
+        fs::write(directory.path().join(BUILT_IN), "kernel/fs/erofs.ko\n").unwrap();
+        let modules = Modules::find(directory.path()).unwrap();
+        let names = ["virtio_blk", "erofs", "rdma_rxe", "virtio_rng?", "a | virtio_blk", "virtio_net"];
+        assert_eq!(modules.lacking(&names), ["rdma_rxe", "virtio_net"]);
+    }
+
+    #[test]
+    fn own_module_takes_the_place_of_a_file_and_of_what_is_built_in() {
+        let (directory, own) = (tree(&[("rdma_rxe", "ib_core"), ("ib_core", "")]), tree(&[("mine", "")]));
+        let mut modules = Modules::find(directory.path()).unwrap();
+        modules.replace("rdma-rxe", &own.path().join("mine.ko"));
+        let order = modules.order(&["rdma_rxe"]).unwrap();
+        assert_eq!(order, [Module { name: "rdma_rxe".to_owned(), bytes: module("mine", "").into_bytes() }]);
+    }
+
+    #[test]
     fn first_alternative_that_is_there_is_taken() {
         let directory = tree(&[("crc32c_cryptoapi", ""), ("crc32c", "")]);
         assert_eq!(order(&directory, &["crc32c_generic | crc32c-cryptoapi | crc32c"]), ["crc32c_cryptoapi"]);
@@ -196,17 +246,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_kernel_may_lack_is_loaded_where_it_is_there() {
+        let directory = tree(&[("rdma_rxe", "")]);
+        assert_eq!(order(&directory, &["crc32_generic?", "rdma_rxe"]), ["rdma_rxe"]);
+        let directory = tree(&[("rdma_rxe", ""), ("crc32-generic", "")]);
+        assert_eq!(order(&directory, &["crc32_generic?", "rdma_rxe"]), ["crc32_generic", "rdma_rxe"]);
+    }
+
+    #[test]
     fn compressed_module_is_loaded_as_what_it_was() {
-        let directory = tree(&[("ib_core", "")]);
         let text = module("ib_uverbs", "ib_core");
-        let mut writer = XzEncoder::new(Vec::new(), 1);
-        writer.write_all(text.as_bytes()).unwrap();
-        fs::write(directory.path().join("ib_uverbs.ko.xz"), writer.finish().unwrap()).unwrap();
-        let order = Modules::find(directory.path()).unwrap().order(&["ib_uverbs"]).unwrap();
-        assert_eq!(order.len(), 2);
-        assert_eq!(order[1], Module { name: "ib_uverbs".to_owned(), bytes: text.into_bytes() });
-        fs::write(directory.path().join("ib_uverbs.ko.xz"), "no xz").unwrap();
-        let error = Modules::find(directory.path()).unwrap().order(&["ib_uverbs"]).unwrap_err();
-        assert!(error.to_string().contains("failed to decompress"), "{error}");
+        let mut xz = XzEncoder::new(Vec::new(), 1);
+        xz.write_all(text.as_bytes()).unwrap();
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(text.as_bytes()).unwrap();
+        let zst = ruzstd::encoding::compress_to_vec(text.as_bytes(), CompressionLevel::Fastest);
+        for (ending, bytes) in [("xz", xz.finish().unwrap()), ("gz", gz.finish().unwrap()), ("zst", zst)] {
+            let directory = tree(&[("ib_core", "")]);
+            let path = directory.path().join(format!("ib_uverbs.ko.{ending}"));
+            fs::write(&path, bytes).unwrap();
+            let order = Modules::find(directory.path()).unwrap().order(&["ib_uverbs"]).unwrap();
+            assert_eq!(order.len(), 2, "{ending}");
+            assert_eq!(order[1], Module { name: "ib_uverbs".to_owned(), bytes: text.clone().into_bytes() });
+            fs::write(&path, "something else").unwrap();
+            let error = Modules::find(directory.path()).unwrap().order(&["ib_uverbs"]).unwrap_err();
+            assert!(error.to_string().contains("failed to decompress"), "{ending}: {error}");
+        }
     }
 }

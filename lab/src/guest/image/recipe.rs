@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::guest::contents::ENVIRONMENT;
+use crate::guest::image::own::{self, Own};
 use crate::guest::image::release::Release;
 use crate::host::packages::ARCHITECTURE;
 
@@ -18,6 +19,8 @@ pub struct Recipe {
     pub packages: Vec<&'static str>,
     /// Packages that somebody asks for beside those.
     pub asked: Vec<String>,
+    /// Parts of the user's own in place of the release's.
+    pub own: Own,
     /// Modules that somebody asks for beside those which a node loads: there, and loaded by a run that wants them.
     pub asked_modules: Vec<String>,
     /// Kernel modules.
@@ -98,6 +101,7 @@ impl Recipe {
             release,
             packages: strs(&release.packages),
             asked: Vec::new(),
+            own: Own::default(),
             asked_modules: Vec::new(),
             modules: ModuleNames {
                 early: strs(&release.kernel.early),
@@ -143,6 +147,20 @@ impl Recipe {
         Recipe { asked: once(packages), asked_modules: once(modules), ..self }
     }
 
+    /// The same with parts of the user's own; a kernel has the modules of any kernel that a node is.
+    #[must_use]
+    pub fn with_own(self, own: Own) -> Recipe {
+        let modules = match own.kernel {
+            Some(_) => ModuleNames {
+                early: own::EARLY.to_vec(),
+                late: own::LATE.to_vec(),
+                ready: self.modules.ready,
+            },
+            None => self.modules,
+        };
+        Recipe { own, modules, ..self }
+    }
+
     /// All packages, without those they depend on.
     pub fn all_packages(&self) -> Vec<&str> {
         self.packages.iter().copied().chain(self.asked.iter().map(String::as_str)).collect()
@@ -153,11 +171,13 @@ impl Recipe {
         let traits = format!("{} {} {:?}", self.has_applets, self.has_rxe, self.user);
         let modules = format!("{:?}", self.modules);
         let mut parts = vec![INITRAMFS_INIT, self.release.kernel.package.as_str(), &modules, &traits];
+        parts.extend(self.release.kernel.suite.as_deref());
         parts.extend(&self.packages);
         parts.extend(self.files.iter().flat_map(|(path, _, text)| [*path, *text]));
         parts.extend(self.directories);
         parts.extend([DOCUMENTATION, PRUNED, self.pruned].concat());
         parts.extend(self.asked.iter().map(String::as_str));
+        parts.extend(Some(self.own.digest.as_str()).filter(|digest| !digest.is_empty()));
         if !self.asked_modules.is_empty() {
             parts.push("modules");
             parts.extend(self.asked_modules.iter().map(String::as_str));
@@ -168,6 +188,7 @@ impl Recipe {
 
 /// The name of a release's sysroot: 16 hexadecimal digits.
 pub fn sysroot_key(release: &'static Release) -> String {
+    let release = release.of_sysroot();
     key(release, &strs(&release.sysroot))
 }
 
@@ -220,7 +241,8 @@ mod tests {
         for (count, one) in Release::all().iter().enumerate() {
             for other in &Release::all()[..count] {
                 assert_ne!(Recipe::lab(one).image_key(), Recipe::lab(other).image_key());
-                assert_ne!(sysroot_key(one), sysroot_key(other));
+                let is_shared = one.of_sysroot() == other.of_sysroot();
+                assert_eq!(sysroot_key(one) == sysroot_key(other), is_shared);
             }
         }
     }

@@ -8,11 +8,14 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::base::error::{Error, Result};
+use crate::base::role::Role;
 use crate::host::glibc::parse as parse_version;
 use crate::scenario::differences::Differences;
 
-/// The files, by the name that `--guest` takes; the newest release first.
-const FILES: [(&str, &str); 2] = [
+/// The files, by the name that `--guest` takes; the newest kernel first.
+const FILES: [(&str, &str); 4] = [
+    ("debian-13-backports", include_str!("../../../guest/debian-13-backports.toml")),
+    ("debian-unstable", include_str!("../../../guest/debian-unstable.toml")),
     ("debian-13", include_str!("../../../guest/debian-13.toml")),
     ("debian-12", include_str!("../../../guest/debian-12.toml")),
 ];
@@ -39,12 +42,45 @@ pub struct Release {
     /// Packages of a node, without those they depend on.
     pub packages: Vec<String>,
     /// Packages that guest programs are compiled and linked against; dependencies are not followed.
+    #[serde(default)]
     pub sysroot: Vec<String>,
+    /// The release whose sysroot takes the place of an own one.
+    pub sysroot_of: Option<String>,
     /// Kernel that it boots.
     pub kernel: Kernel,
     /// Declared differences of its kernel from the snapshots and scenarios, which are those of the usual release.
     #[serde(default)]
     pub differences: Differences,
+}
+
+/// The releases of both machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReleasePair {
+    /// The server's.
+    pub server: &'static Release,
+    /// The client's.
+    pub client: &'static Release,
+}
+
+impl ReleasePair {
+    /// Makes the pair whose machines run the same release.
+    pub fn both(release: &'static Release) -> ReleasePair {
+        ReleasePair { server: release, client: release }
+    }
+
+    /// The release of a node.
+    pub fn of(&self, role: Role) -> &'static Release {
+        match role {
+            Role::Server => self.server,
+            Role::Client => self.client,
+        }
+    }
+
+    /// The release whose sysroot programs for both are built against: the older one's.
+    pub fn of_sysroot(&self) -> &'static Release {
+        let [server, client] = [self.server.of_sysroot(), self.client.of_sysroot()];
+        if server.is_older_than(client) { server } else { client }
+    }
 }
 
 /// The kernel of a release, and the modules that a node loads.
@@ -53,16 +89,19 @@ pub struct Release {
 pub struct Kernel {
     /// Its version, as far as it decides what differs: as in `6.1`.
     pub version: String,
-    /// The package whose first dependency is the kernel.
+    /// The suite of the archive that has it, if that is not the release itself.
+    pub suite: Option<String>,
+    /// The package that leads to the kernel and its modules.
     pub package: String,
-    /// Modules loaded in the initramfs, in this order: names, or alternatives as in `a | b`.
+    /// Modules loaded in the initramfs, in this order: names, alternatives as in `a | b`, or as in `a?` what a kernel may
+    /// not have.
     pub early: Vec<String>,
     /// Modules loaded from the root disk, likewise.
     pub late: Vec<String>,
 }
 
 impl Release {
-    /// Every release, the newest first.
+    /// Every release, that with the newest kernel first.
     pub fn all() -> &'static [Release] {
         &ALL
     }
@@ -89,6 +128,18 @@ impl Release {
     /// The release that is taken where none was named.
     pub fn usual() -> &'static Release {
         ALL.iter().find(|release| release.name == DEFAULT).unwrap_or(&ALL[0])
+    }
+
+    /// The release whose sysroot guest programs are built against: itself, or the one that it names.
+    pub fn of_sysroot(&'static self) -> &'static Release {
+        let named =
+            self.sysroot_of.as_ref().and_then(|name| ALL.iter().find(|release| release.name == *name));
+        named.unwrap_or(self)
+    }
+
+    /// True if this release's kernel is older than another's.
+    pub fn is_older_than(&self, other: &Release) -> bool {
+        parse_version(&self.kernel.version) < parse_version(&other.kernel.version)
     }
 
     /// The release whose kernel is nearest to this one (as `uname -r` prints it) and not newer, else the oldest; `None`
@@ -128,11 +179,28 @@ mod tests {
             assert!(release.packages.contains(&"rdmacm-utils".to_owned()), "{name}");
             assert!(release.kernel.early.contains(&"erofs".to_owned()), "{name}");
             assert!(release.kernel.late.contains(&"rdma_rxe".to_owned()), "{name}");
+            let (own, of) = (!release.sysroot.is_empty(), release.sysroot_of.as_deref());
+            assert!(own != of.is_some(), "{name}: a sysroot of its own, or another's");
+            let has_reason = |key: &&str| *key == "kernel" || release.differences.why.contains_key(*key);
+            let declared = release.differences.declared();
+            assert!(declared.split(", ").filter(|key| !key.is_empty()).all(|key| has_reason(&key)), "{name}");
+            assert!(of.is_none_or(|of| !Release::named(of).unwrap().sysroot.is_empty()), "{name}");
         }
         assert_eq!(Release::usual().name, DEFAULT);
         assert_eq!(Release::usual().differences, Differences::default(), "the snapshots are its own");
         let versions = Release::all().iter().map(|release| parse_version(&release.kernel.version));
         assert!(versions.is_sorted_by(|newer, older| newer > older && older.is_some()));
+    }
+
+    #[test]
+    fn programs_of_a_pair_are_built_against_the_older_userland() {
+        let [newest, oldest] = [&Release::all()[0], Release::oldest()];
+        assert_eq!(newest.of_sysroot(), Release::usual());
+        for (server, client) in [(newest, oldest), (oldest, newest)] {
+            let pair = ReleasePair { server, client };
+            assert_eq!((pair.of_sysroot(), pair.of(Role::Server)), (oldest, server));
+        }
+        assert_eq!(ReleasePair::both(newest).of_sysroot(), Release::usual());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::names::nearest;
-use crate::host::packages::archive::{ARCHITECTURE, Archive, Package};
+use crate::host::packages::archive::{ARCHITECTURE, Archive, EXPIRED, Package};
 use crate::host::packages::keys;
 
 const UPDATE_LIMIT: Duration = Duration::from_secs(180);
@@ -24,12 +24,12 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Makes a state in `directory` (which exists) and fetches the lists of `release`.
+    /// Makes a state in `directory` (which exists) and fetches the lists of `release`; expired ones are taken if that is said.
     ///
     /// # Errors
     ///
     /// apt is missing, the mirror does not answer, or its signature is not the archive's.
-    pub fn open(directory: &Path, mirror: &str, release: &str) -> Result<Apt> {
+    pub fn open(directory: &Path, mirror: &str, release: &str, takes_expired: bool) -> Result<Apt> {
         for part in ["state/lists/partial", "cache/archives/partial", "dpkg"] {
             let path = directory.join(part);
             fs::create_dir_all(&path).at("failed to create", &path)?;
@@ -47,12 +47,13 @@ impl Apt {
         let path = directory.join("dpkg/status");
         fs::write(&path, "").at("failed to write", &path)?;
         let path = directory.join("apt.conf");
-        fs::write(&path, configuration(directory)).at("failed to write", &path)?;
+        fs::write(&path, configuration(directory, takes_expired)).at("failed to write", &path)?;
         let apt = Apt { directory: directory.to_owned(), release: release.to_owned() };
         apt.command(["apt-get", "update", "-qq"]).run(UPDATE_LIMIT).map_err(|error| {
+            let next = next_of(&error.to_string());
             Error::setup(format!("failed to fetch the package lists of {release} from {mirror}"))
                 .source(error)
-                .next("check the network, or name another mirror with RDMA_LAB_DEBIAN_MIRROR")
+                .next(next)
         })?;
         Ok(apt)
     }
@@ -87,10 +88,12 @@ impl Apt {
 }
 
 impl Archive for Apt {
-    fn first_dependency(&self, package: &str) -> Result<String> {
+    fn dependencies(&self, package: &str) -> Result<Vec<String>> {
         let output = self.command(["apt-cache", "depends", package]).run(QUERY_LIMIT)?;
-        first_depends(&output.stdout)
-            .ok_or_else(|| Error::setup(format!("package {package} of {} depends on nothing", self.release)))
+        if output.stdout.trim().is_empty() {
+            return Err(Error::setup(format!("the release {} has no package {package}", self.release)));
+        }
+        Ok(depends(&output.stdout))
     }
 
     fn resolve(&self, packages: &[&str]) -> Result<Vec<Package>> {
@@ -129,9 +132,21 @@ impl Archive for Apt {
     }
 }
 
+/// The next step of who has no lists, by apt's own words.
+fn next_of(error: &str) -> String {
+    let other = "name another mirror with RDMA_LAB_DEBIAN_MIRROR";
+    match error.contains("is expired") {
+        true => format!(
+            "the mirror's lists are no longer valid: {other}; if it is a snapshot, {EXPIRED}=1 takes it as it is"
+        ),
+        false => format!("check the network, or {other}"),
+    }
+}
+
 /// A configuration that reads nothing of the host's, and knows no installed package.
-fn configuration(directory: &Path) -> String {
+fn configuration(directory: &Path, takes_expired: bool) -> String {
     let directory = directory.display();
+    let validity = if takes_expired { "Acquire::Check-Valid-Until \"false\";\n" } else { "" };
     format!(
         "Dir \"{directory}\";\n\
          Dir::State \"state\";\n\
@@ -150,7 +165,8 @@ fn configuration(directory: &Path) -> String {
          APT::Sandbox::User \"root\";\n\
          Acquire::Languages \"none\";\n\
          APT::Update::Error-Mode \"any\";\n\
-         Acquire::Retries \"3\";\n"
+         Acquire::Retries \"3\";\n\
+         {validity}"
     )
 }
 
@@ -161,9 +177,11 @@ fn no_such<'a>(names: &[&'a str], known: &'a str) -> Option<(&'a str, Option<&'a
     Some((name, nearest(name, known.lines())))
 }
 
-/// The first `  Depends: NAME` line of `apt-cache depends`.
-fn first_depends(output: &str) -> Option<String> {
-    output.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned)
+/// The names in the lines `  Depends: NAME` of `apt-cache depends`. A line that begins with `|` is an alternative to the
+/// next one, and `<NAME>` is virtual.
+fn depends(output: &str) -> Vec<String> {
+    let names = output.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    names.filter(|name| !name.starts_with('<')).map(str::to_owned).collect()
 }
 
 /// The lines `'ADDRESS' FILE SIZE HASH` of `--print-uris`.
@@ -201,18 +219,29 @@ mod tests {
     }
 
     #[test]
-    fn metapackage_names_its_kernel() {
-        let output = "linux-image-amd64\n  Depends: linux-image-6.1.0-50-amd64\n";
-        assert_eq!(first_depends(output).as_deref(), Some("linux-image-6.1.0-50-amd64"));
+    fn dependencies_are_named_in_order_without_virtual_ones() {
+        let output = "linux-image-7.3.4-amd64\n  PreDepends: linux-base\n |Depends: <dracut>\n  Depends: <initramfs>\n  \
+            Depends: linux-binary-7.3.4-amd64\n  Depends: linux-modules-7.3.4-amd64\n  Suggests: grub\n";
+        assert_eq!(depends(output), ["linux-binary-7.3.4-amd64", "linux-modules-7.3.4-amd64"]);
     }
 
     #[test]
     fn configuration_reads_nothing_of_the_host() {
-        let text = configuration(Path::new("/c/apt"));
+        let text = configuration(Path::new("/c/apt"), false);
         // apt's locks lie beside it: in /dev an ordinary user could not take them.
         assert!(text.contains("Dir::State::status \"/c/apt/dpkg/status\";"));
         assert!(!text.contains("/etc/apt") && !text.contains("/var/lib"));
         // Else `apt-get update` ends well without a network.
         assert!(text.contains("APT::Update::Error-Mode \"any\";"));
+    }
+
+    #[test]
+    fn expired_lists_are_taken_only_where_that_is_said_and_the_way_is_named() {
+        let says = |takes| configuration(Path::new("/c"), takes).contains("Check-Valid-Until \"false\"");
+        assert!(says(true) && !says(false));
+        let error =
+            "E: Release file for http://m.example/dists/sid/InRelease is expired (invalid since 23d).";
+        assert!(next_of(error).contains("RDMA_LAB_EXPIRED_LISTS=1"));
+        assert!(next_of("Temporary failure resolving").starts_with("check the network"));
     }
 }

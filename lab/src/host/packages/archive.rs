@@ -12,6 +12,9 @@ pub const ARCHITECTURE: &str = "amd64";
 /// The multiarch triplet of that architecture: the name of its library directories.
 pub const TRIPLET: &str = "x86_64-linux-gnu";
 
+/// The variable that takes lists whose validity has ended: those of a snapshot of the archive.
+pub const EXPIRED: &str = "RDMA_LAB_EXPIRED_LISTS";
+
 /// One package that a request resolves to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Package {
@@ -23,12 +26,12 @@ pub struct Package {
 
 /// One release of a Debian mirror, its lists fetched and their signature checked.
 pub trait Archive {
-    /// The first package that a metapackage depends on.
+    /// The packages that a package depends on, in its order: of alternatives the one that is taken, no virtual ones.
     ///
     /// # Errors
     ///
-    /// There is no such package, or it depends on nothing.
-    fn first_dependency(&self, package: &str) -> Result<String>;
+    /// There is no such package.
+    fn dependencies(&self, package: &str) -> Result<Vec<String>>;
 
     /// The archives that installing `packages` on an empty system would download, dependencies included.
     ///

@@ -50,18 +50,21 @@ enum FetcherReply<T> {
 }
 
 impl Fetcher {
-    /// Compiles the program, makes a state in `directory` (which exists) and fetches the lists of `release`.
+    /// Compiles the program, makes a state in `directory` (which exists) and fetches the lists of `release`; expired ones are
+    /// taken if that is said.
     ///
     /// # Errors
     ///
     /// The program does not compile; the mirror does not answer, is stale, or is not signed by the archive.
-    pub fn open(directory: &Path, mirror: &str, release: &str) -> Result<Fetcher> {
+    pub fn open(directory: &Path, mirror: &str, release: &str, takes_expired: bool) -> Result<Fetcher> {
         let program = program()?;
         let path = directory.join("keys.asc");
         let armored: String = keys::ARCHIVE.iter().map(|(_, armored)| *armored).collect();
         fs::write(&path, armored).at("failed to write", &path)?;
         let fetcher = Fetcher { program, directory: directory.to_owned() };
-        fetcher.ask::<()>("update", &[mirror.into(), release.into(), path.into()], UPDATE_LIMIT)?;
+        let mut words = vec![mirror.into(), release.into(), path.into()];
+        words.extend(takes_expired.then(|| "expired".into()));
+        fetcher.ask::<()>("update", &words, UPDATE_LIMIT)?;
         Ok(fetcher)
     }
 
@@ -84,7 +87,7 @@ impl Fetcher {
 }
 
 impl Archive for Fetcher {
-    fn first_dependency(&self, package: &str) -> Result<String> {
+    fn dependencies(&self, package: &str) -> Result<Vec<String>> {
         self.ask("depends", &[package.into()], QUERY_LIMIT)
     }
 

@@ -18,7 +18,7 @@ pub mod unpack;
 
 use std::path::Path;
 
-pub use archive::{ARCHITECTURE, Archive, Package, TRIPLET};
+pub use archive::{ARCHITECTURE, Archive, EXPIRED, Package, TRIPLET};
 
 use crate::base::error::{Error, Result};
 
@@ -34,10 +34,24 @@ const VARIABLE: &str = "RDMA_LAB_PACKAGES";
 /// No mirror is known, it does not answer, or its signature is not the archive's.
 pub fn open(release: &str, directory: &Path) -> Result<Box<dyn Archive>> {
     let mirror = mirror::find()?;
+    let takes_expired = takes_expired(&std::env::var(EXPIRED).unwrap_or_default())?;
     Ok(match are_fetched(&asked(), apt::Apt::is_here)? {
-        true => Box::new(fetcher::Fetcher::open(directory, &mirror, release)?),
-        false => Box::new(apt::Apt::open(directory, &mirror, release)?),
+        true => Box::new(fetcher::Fetcher::open(directory, &mirror, release, takes_expired)?),
+        false => Box::new(apt::Apt::open(directory, &mirror, release, takes_expired)?),
     })
+}
+
+/// Returns true if lists are taken whose validity has ended; their signature is checked all the same.
+///
+/// # Errors
+///
+/// Neither yes nor no was said.
+fn takes_expired(asked: &str) -> Result<bool> {
+    match asked {
+        "" | "0" => Ok(false),
+        "1" => Ok(true),
+        other => Err(Error::usage(format!("{EXPIRED} is neither 1 nor 0: {other}"))),
+    }
 }
 
 /// Returns the value of `RDMA_LAB_PACKAGES`, empty where nobody set it.

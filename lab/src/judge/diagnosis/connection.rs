@@ -117,7 +117,7 @@ fn first_psns(facts: &Facts<'_>) -> Option<Diagnosis> {
     let has_succeeded = report.messages.iter().any(|message| {
         message.requester == requester.address
             && message.requester_qpn == requester.qpn
-            && matches!(message.outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
+            && message.outcome.is_done()
     });
     if !is_first || has_succeeded || !facts.evidence.scenario.faults.is_empty() {
         return None;
@@ -144,7 +144,7 @@ fn first_psns_of_answers(facts: &Facts<'_>) -> Option<Diagnosis> {
             (message.requester, message.responder) == (finding.source, finding.destination)
         };
         let has_succeeded = report.messages.iter().filter(is_between).any(|message| {
-            matches!(message.outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
+            message.outcome.is_done()
         });
         if connection.port_space.is_some() || has_succeeded {
             return None;

@@ -1,7 +1,7 @@
 //! Faults of programs that the wire is innocent of, and ends of programs.
 
 use roce::wire::{NakCode, Syndrome};
-use roce::{MessageKind, MessageOutcome, Rule};
+use roce::{MessageKind, Rule};
 
 use crate::base::role::Role;
 use crate::run::evidence::FailedKind;
@@ -84,10 +84,8 @@ fn flushed(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
         || !facts.wire.unresolved.is_empty()
         || report.findings.iter().any(|finding| finding.rule == Rule::RequestNotAnswered)
         || Role::BOTH.into_iter().any(|role| facts.counter(role, "send_err") > 0);
-    let is_open = report.messages.iter().any(|message| {
-        message.requester == address
-            && !matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded)
-    });
+    let is_open =
+        report.messages.iter().any(|message| message.requester == address && !message.outcome.is_done());
     let others = facts.wire.management.iter().filter(|message| matches!(message.name, "DREQ" | "REJ"));
     let is_ended_by_peer = others.clone().next().is_some_and(|first| first.source != address);
     if is_told

@@ -30,14 +30,14 @@ fn not_ready(facts: &Facts<'_>) -> Option<Diagnosis> {
     let given_up = facts.findings(Rule::RnrRetriesEnded).find(|finding| finding.source == *responder);
     // One that got its RECV in the end was answered.
     let is_open = report.messages.iter().any(|message| {
-        message.responder == *responder && takes_a_receive(message.kind) && !is_done(message.outcome)
+        message.responder == *responder && takes_a_receive(message.kind) && !message.outcome.is_done()
     });
     if given_up.is_none() && !is_open {
         return None;
     }
     let packet = given_up.map_or(*last, |finding| finding.packet);
     let message = report.messages.iter().rfind(|message| {
-        message.responder == *responder && takes_a_receive(message.kind) && !is_done(message.outcome)
+        message.responder == *responder && takes_a_receive(message.kind) && !message.outcome.is_done()
     });
     let (responder, what) =
         (facts.name(*responder), message.map_or("SEND".to_owned(), |m| m.kind.to_string()));
@@ -59,10 +59,10 @@ fn not_ready(facts: &Facts<'_>) -> Option<Diagnosis> {
     let counted = report
         .messages
         .iter()
-        .rfind(|message| takes_a_receive(message.kind) && is_done(message.outcome))
+        .rfind(|message| takes_a_receive(message.kind) && message.outcome.is_done())
         .map(|_| {
             let taken =
-                report.messages.iter().filter(|m| takes_a_receive(m.kind) && is_done(m.outcome)).count();
+                report.messages.iter().filter(|m| takes_a_receive(m.kind) && m.outcome.is_done()).count();
             format!("{taken} such messages before it were taken")
         });
     let said = Role::BOTH.into_iter().filter_map(|role| facts.said(role, &NOT_READY));
@@ -104,7 +104,7 @@ fn swapped_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
     let (message, imm) = report
         .messages
         .iter()
-        .filter(|message| is_done(message.outcome))
+        .filter(|message| message.outcome.is_done())
         .find_map(|message| Some((message, message.immediate.filter(|imm| is_swapped(*imm))?)))?;
     let (requester, responder) = (facts.name(message.requester), facts.name(message.responder));
     let meant = imm.swap_bytes();
@@ -113,10 +113,6 @@ fn swapped_immediate(facts: &Facts<'_>) -> Option<Diagnosis> {
     );
     let packet = format!("packet {}: {} with immediate {imm:#x}", message.packet_last, message.kind);
     Some(Diagnosis::new(Cause::ImmediateByteSwapped, sentence).shown_by([packet]))
-}
-
-fn is_done(outcome: roce::MessageOutcome) -> bool {
-    matches!(outcome, roce::MessageOutcome::Acknowledged | roce::MessageOutcome::Responded)
 }
 
 fn takes_a_receive(kind: MessageKind) -> bool {

@@ -153,8 +153,7 @@ fn undecided(facts: &Facts<'_>, finding: &Finding, refusal: Refusal) -> &'static
 fn has_taken(facts: &Facts<'_>, finding: &Finding, kind: MessageKind) -> bool {
     facts.report.is_some_and(|report| {
         report.messages.iter().any(|message| {
-            (message.requester, message.kind) == (finding.destination, kind)
-                && matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded)
+            (message.requester, message.kind) == (finding.destination, kind) && message.outcome.is_done()
         })
     })
 }
@@ -181,7 +180,7 @@ fn other_path_mtu(
     let small = report.messages.iter().any(|message| {
         (message.requester, message.kind) == (finding.destination, kind)
             && message.bytes < refusal.bytes
-            && matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded)
+            && message.outcome.is_done()
     });
     // A SEND needs no permission; one that does not fit its RECV is told there.
     let is_free = takes_a_receive(Some(kind)) && kind != MessageKind::WriteWithImmediate;
@@ -220,7 +219,7 @@ fn access(facts: &Facts<'_>, request: &str, responder: &str, refusal: Refusal) -
     let taken: Vec<u32> = messages
         .iter()
         .filter(|message| message.rkey == Some(rkey) && Some(message.kind) == refusal.kind)
-        .filter(|message| matches!(message.outcome, MessageOutcome::Acknowledged | MessageOutcome::Responded))
+        .filter(|message| message.outcome.is_done())
         .filter(|message| {
             message.va.is_some_and(|taken| taken <= va && va + refusal.bytes <= taken + message.bytes)
         })

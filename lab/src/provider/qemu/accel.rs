@@ -109,12 +109,18 @@ impl ProbeVerdict {
     }
 }
 
-/// Chooses an accelerator; probes KVM only where the cached verdict does not fit this host any more.
+/// Chooses an accelerator; probes KVM, with an image that is asked for then, only where the cached verdict does not fit this
+/// host any more.
 ///
 /// # Errors
 ///
 /// KVM was asked for and does not work, or the probe could not be started.
-pub fn decide(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Tool) -> Result<Decision> {
+pub fn decide(
+    choice: AccelChoice,
+    cache: &Cache,
+    image: &dyn Fn() -> Result<Image>,
+    qemu: &Tool,
+) -> Result<Decision> {
     if choice == AccelChoice::Tcg {
         return Ok(Decision { accel: Accel::Tcg, reason: "asked for".to_owned() });
     }
@@ -122,7 +128,7 @@ pub fn decide(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Tool) ->
         Some(reason) => ProbeVerdict::new(String::new(), false, reason, String::new()),
         None => match cached(cache, Some(qemu)) {
             Some(verdict) => verdict,
-            None => probe(cache, image, qemu)?,
+            None => probe(cache, &image()?, qemu)?,
         },
     };
     conclude(choice, verdict)
@@ -138,7 +144,7 @@ pub fn decide_anew(choice: AccelChoice, cache: &Cache, image: &Image, qemu: &Too
         Some(_) => {}
         None => drop(probe(cache, image, qemu)?),
     }
-    decide(choice, cache, image, qemu)
+    decide(choice, cache, &|| Ok(image.clone()), qemu)
 }
 
 /// Tells what is known without starting anything: the verdict of an earlier probe, or why there is none.

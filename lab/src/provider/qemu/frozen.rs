@@ -181,6 +181,46 @@ impl Frozen {
     }
 }
 
+/// The frozen machine of each role: of one pair, or of two where they differ.
+#[derive(Debug, Default)]
+pub struct FrozenMachines {
+    /// Pairs, each with the key of its image and the roles that are taken from it.
+    pairs: Vec<(String, Vec<Role>, Frozen)>,
+}
+
+impl FrozenMachines {
+    /// Takes a role from the pair of the image `key`, if that is there already; returns whether it is.
+    pub(super) fn share(&mut self, role: Role, key: &str) -> bool {
+        let pair = self.pairs.iter_mut().find(|(of, ..)| of == key);
+        pair.map(|(_, roles, _)| roles.push(role)).is_some()
+    }
+
+    /// Adds the pair of the image `key`, for a role.
+    pub(super) fn add(&mut self, role: Role, key: String, frozen: Frozen) {
+        self.pairs.push((key, vec![role], frozen));
+    }
+
+    /// The pair that a role's machine is taken from.
+    ///
+    /// # Errors
+    ///
+    /// None was added for it.
+    pub(super) fn of(&self, role: Role) -> Result<&Frozen> {
+        let found = self.pairs.iter().find(|(_, roles, _)| roles.contains(&role));
+        let missing = || crate::Error::setup(format!("node {role} has no frozen machine"));
+        found.map(|(.., frozen)| frozen).ok_or_else(missing)
+    }
+
+    /// Throws them away, as [`Frozen::discard`].
+    ///
+    /// # Errors
+    ///
+    /// One cannot be removed.
+    pub fn discard(self) -> Result<()> {
+        self.pairs.into_iter().try_for_each(|(.., frozen)| frozen.discard())
+    }
+}
+
 /// Makes a file that only this user can read.
 fn create_private(path: &Path) -> Result<fs::File> {
     fs::File::options().create_new(true).write(true).mode(0o600).open(path).at("failed to create", path)
@@ -292,6 +332,27 @@ mod tests {
             assert_eq!(frozen.damage().unwrap(), Some(format!("{name} has another checksum")));
             frozen.discard().unwrap();
         }
+    }
+
+    #[test]
+    fn each_role_is_taken_from_the_pair_of_its_image() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().to_owned()).unwrap();
+        let path = |machines: &FrozenMachines, role| machines.of(role).unwrap().memory(role);
+        let mut alike = FrozenMachines::default();
+        assert!(!alike.share(Role::Server, "a") && alike.of(Role::Server).is_err());
+        alike.add(Role::Server, "a".to_owned(), made(&cache, "frozen-a"));
+        assert!(alike.share(Role::Client, "a"));
+        assert_eq!(path(&alike, Role::Client), cache.path("frozen-a/memory-client"));
+        // One lock, so one holder has to let go before it is thrown away.
+        alike.discard().unwrap();
+        let mut mixed = FrozenMachines::default();
+        for (role, key) in [(Role::Server, "a"), (Role::Client, "b")] {
+            assert!(!mixed.share(role, key));
+            mixed.add(role, key.to_owned(), made(&cache, &format!("frozen-{key}")));
+        }
+        assert_eq!(path(&mixed, Role::Server), cache.path("frozen-a/memory-server"));
+        assert_eq!(path(&mixed, Role::Client), cache.path("frozen-b/memory-client"));
     }
 
     #[test]

@@ -19,10 +19,23 @@ pub(super) fn came_not_up(control: &Control, role: Role, logs: &Path, error: Err
     let cure = ending.as_deref().and_then(asleep::host_cure);
     let next = cure.map_or_else(|| where_to_read.clone(), |cure| format!("{cure}\n{where_to_read}"));
     let ending = ending.map(|status| format!("qemu: {status}\n")).or(stands_still.map(|text| text + "\n"));
-    Error::boot(format!("node {role} did not come up"))
+    let text = fs::read(&console).unwrap_or_default();
+    let why = told(&String::from_utf8_lossy(&text)).map_or_else(String::new, |why| format!(": {why}"));
+    Error::boot(format!("node {role} did not come up{why}"))
         .source(error)
         .detail(ending.unwrap_or_default() + &last_lines(&console))
         .next(next)
+}
+
+/// Finds why a machine did not come up in what its console says: its kernel panicked, or an init script gave up.
+fn told(console: &str) -> Option<String> {
+    const PANIC: &str = "Kernel panic - not syncing: ";
+    const GAVE_UP: &str = "lab: boot: ";
+    console.lines().find_map(|line| {
+        let behind = |sign: &str| line.split_once(sign).map(|(_, why)| why.trim().to_owned());
+        let panicked = || behind(PANIC).map(|why| format!("its kernel panicked: {why}"));
+        panicked().or_else(|| behind(GAVE_UP).map(|why| format!("`{why}` failed")))
+    })
 }
 
 /// That a machine's process was stopped, if it was.
@@ -48,4 +61,22 @@ pub(in crate::provider) fn console_log(logs: &Path, role: Role) -> PathBuf {
 /// The file of QEMU's own words among logs.
 pub(in crate::provider) fn machine_log(logs: &Path, role: Role) -> PathBuf {
     logs.join(format!("qemu-{role}.log"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panic_and_a_script_that_gave_up_are_the_reason() {
+        let panic = "[    1.9] VFS: Cannot open root device\n\
+            [    2.046112] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n\
+            [    2.05] CPU: 0 PID: 1\n";
+        let why = told(panic).unwrap();
+        assert_eq!(why, "its kernel panicked: VFS: Unable to mount root fs on unknown-block(0,0)");
+        let insmod =
+            "insmod: can't insert\nlab: boot: insmod rdma_rxe\n<3>[ 4.1] rdma_rxe: disagrees about version\n";
+        assert_eq!(told(insmod).unwrap(), "`insmod rdma_rxe` failed");
+        assert_eq!(told("[    1.9] all is well\n"), None);
+    }
 }

@@ -30,7 +30,7 @@ const STILL_LIMIT: Duration = Duration::from_secs(4);
 pub struct QemuPair {
     pub(super) guests: BTreeMap<Role, Guest>,
     pub(super) control: Control,
-    pub(super) origin: Provenance,
+    pub(super) origin: BTreeMap<Role, Provenance>,
     pub(super) decision: Decision,
     pub(super) ssh_key: ssh::Key,
     pub(super) user: &'static str,
@@ -50,8 +50,8 @@ impl QemuPair {
         Ok(self.control.status()?.machines)
     }
 
-    /// Release and kernel of both machines.
-    pub fn origin(&self) -> &Provenance {
+    /// Description of each machine's software.
+    pub fn origin(&self) -> &BTreeMap<Role, Provenance> {
         &self.origin
     }
 
@@ -134,11 +134,11 @@ impl NodePair for QemuPair {
     }
 
     fn description(&self) -> String {
-        format!("qemu, {}, {}", self.origin, self.decision)
+        format!("qemu, {}, {}", Provenance::of_both(&self.origin), self.decision)
     }
 
     fn provenance(&self) -> BTreeMap<Role, Provenance> {
-        Role::BOTH.map(|role| (role, self.origin.clone())).into()
+        self.origin.clone()
     }
 
     fn way_in(&self, role: Role) -> Result<String> {

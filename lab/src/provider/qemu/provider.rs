@@ -14,6 +14,7 @@ use crate::base::progress::{Step, say};
 use crate::base::role::Role;
 use crate::base::selection::AccelChoice;
 use crate::guest::contents::Contents;
+use crate::guest::image::own::Own;
 use crate::guest::image::recipe::Recipe;
 use crate::guest::image::{Image, Release};
 use crate::host::toolbox::set::QEMU;
@@ -25,7 +26,7 @@ use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv::{self, Files, Origin, QemuMachine};
 use crate::provider::qemu::asleep::{self, Asleep};
 use crate::provider::qemu::control::Control;
-use crate::provider::qemu::frozen::Frozen;
+use crate::provider::qemu::frozen::{Frozen, FrozenMachines};
 use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::log::{came_not_up, console_log, machine_log};
 use crate::provider::qemu::pair::QemuPair;
@@ -52,8 +53,8 @@ const ACTIVE: &str = "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state";
 #[derive(Debug)]
 pub struct Qemu {
     cache: Cache,
-    image: Image,
-    origin: Provenance,
+    images: BTreeMap<Role, Image>,
+    origin: BTreeMap<Role, Provenance>,
     decision: Decision,
     guard_program: PathBuf,
     tools: Tools,
@@ -117,19 +118,45 @@ impl Qemu {
         guard_program: &Path,
         seed: Option<u64>,
     ) -> Result<Qemu> {
-        let tools = Tools::of(&Toolbox::of(&cache))?;
-        let image = Image::ensure(&cache, recipe)?;
-        let decision = accel::decide(choice, &cache, &image, &tools.qemu)?;
-        let ssh_key = ssh::Key::ensure(&cache)?;
-        let origin = Provenance { release: recipe.release.name.clone(), kernel: image.kernel_version()? };
-        let is_confined = sandbox::works(&cache, &tools.qemu);
-        let guard_program = guard_program.to_owned();
-        Ok(Qemu { cache, image, origin, decision, guard_program, tools, ssh_key, seed, is_confined })
+        Qemu::of_each(&|_| recipe.clone(), cache, choice, guard_program, seed)
     }
 
-    /// Release and kernel of its machines.
-    pub fn origin(&self) -> &Provenance {
+    /// The same for machines that may differ: each has its own recipe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qemu::new`].
+    pub fn of_each(
+        recipe: &dyn Fn(Role) -> Recipe,
+        cache: Cache,
+        choice: AccelChoice,
+        guard_program: &Path,
+        seed: Option<u64>,
+    ) -> Result<Qemu> {
+        let tools = Tools::of(&Toolbox::of(&cache))?;
+        let (mut images, mut origin) = (BTreeMap::new(), BTreeMap::new());
+        for role in Role::BOTH {
+            let image = Image::ensure(&cache, &recipe(role))?;
+            origin.insert(role, provenance(&image)?);
+            images.insert(role, image);
+        }
+        // A kernel of the user's own that does not boot says nothing of KVM.
+        let image = || Image::ensure(&cache, &recipe(Role::Server).with_own(Own::default()));
+        let decision = accel::decide(choice, &cache, &image, &tools.qemu)?;
+        let ssh_key = ssh::Key::ensure(&cache)?;
+        let is_confined = sandbox::works(&cache, &tools.qemu);
+        let guard_program = guard_program.to_owned();
+        Ok(Qemu { cache, images, origin, decision, guard_program, tools, ssh_key, seed, is_confined })
+    }
+
+    /// Description of each machine's software.
+    pub fn origin(&self) -> &BTreeMap<Role, Provenance> {
         &self.origin
+    }
+
+    /// The kind of guest that both machines are, whatever their release.
+    fn recipe(&self) -> &Recipe {
+        self.images[&Role::Server].recipe()
     }
 
     /// Accelerator of the machines, and the reason for it.
@@ -167,7 +194,7 @@ impl Qemu {
     /// # Errors
     ///
     /// The machines do not come up from a fresh state either, or for a reason of this computer's.
-    pub fn fork_under(&self, control: Control, frozen: Frozen, logs: &Path) -> Result<QemuPair> {
+    pub fn fork_under(&self, control: Control, frozen: FrozenMachines, logs: &Path) -> Result<QemuPair> {
         let guests = match self.wake(&control, &frozen, &Role::BOTH, logs) {
             Ok(guests) => guests,
             Err(Asleep { error, blames_state: false }) => return Err(error),
@@ -184,7 +211,7 @@ impl Qemu {
             origin: self.origin.clone(),
             decision: self.decision.clone(),
             ssh_key: self.ssh_key.copied_into(control.directory())?,
-            user: self.image.recipe().user.0,
+            user: self.recipe().user.0,
             known_hosts: known_hosts(control.directory()),
             logs: logs.to_owned(),
             still_since: Mutex::default(),
@@ -192,37 +219,49 @@ impl Qemu {
         })
     }
 
-    /// The frozen pair, made if need be.
+    /// The frozen machines of both roles, made if need be. A pair that differs takes each from the frozen pair of its image.
     ///
     /// # Errors
     ///
     /// The machines do not come up.
-    pub fn frozen(&self, logs: &Path) -> Result<Frozen> {
-        let accel = self.decision.accel;
-        let qemu = &self.tools.qemu;
-        Frozen::ensure(&self.cache, &self.image, accel, &self.ssh_key, qemu, |frozen| {
-            self.freeze(frozen, logs)
-        })
+    pub fn frozen(&self, logs: &Path) -> Result<FrozenMachines> {
+        let mut machines = FrozenMachines::default();
+        for (&role, image) in &self.images {
+            let key = image.recipe().image_key();
+            if machines.share(role, &key) {
+                continue;
+            }
+            let frozen = Frozen::ensure(
+                &self.cache,
+                image,
+                self.decision.accel,
+                &self.ssh_key,
+                &self.tools.qemu,
+                |frozen| self.freeze(image, frozen, logs),
+            )?;
+            machines.add(role, key, frozen);
+        }
+        Ok(machines)
     }
 
-    /// Boots both machines, warms what the first connection and command would pay for, and saves them.
-    fn freeze(&self, frozen: &Frozen, logs: &Path) -> Result<()> {
+    /// Boots both machines from an image, warms what the first connection and command would pay for, and saves them.
+    fn freeze(&self, image: &Image, frozen: &Frozen, logs: &Path) -> Result<()> {
         let control = Control::start(&self.guard_program)?;
         deployment::write(&self.tools.mkfs, &disk(control.directory()), &[])?;
         let mut guests = BTreeMap::new();
         // One after the other: two guests that boot side by side on few processors take longer.
         for role in Role::BOTH {
             let step = Step::begin(format!("boot {role}"));
-            let agent = self.start(&control, role, frozen, Origin::Boot, logs).and_then(|agent| {
+            let agent = self.start(&control, role, image, frozen, Origin::Boot, logs).and_then(|agent| {
                 wait_ready(&agent, &console_log(logs, role), self.decision.accel)?;
                 Ok(agent)
             });
             let guest = Guest::new(role, agent.map_err(|error| came_not_up(&control, role, logs, error))?);
-            if self.image.recipe().has_rxe {
+            if self.recipe().has_rxe {
                 guest.demand("rxe is ACTIVE", ACTIVE)?;
             }
             guests.insert(role, guest);
-            step.done(if self.image.recipe().has_rxe { "rxe ACTIVE" } else { "" });
+            step.done(if self.recipe().has_rxe { "rxe ACTIVE" } else { "" });
         }
         let step = Step::begin("freeze both machines");
         check_joined(&control)?;
@@ -239,12 +278,12 @@ impl Qemu {
     fn warm(&self, guests: &BTreeMap<Role, Guest>, frozen: &Frozen) -> Result<()> {
         let mut known_hosts = String::new();
         for (role, guest) in guests {
-            let server = ssh::server(self.ssh_key.public(), self.image.recipe().user);
+            let server = ssh::server(self.ssh_key.public(), self.recipe().user);
             let host_key = guest.demand("the SSH server starts", &server)?;
             known_hosts.push_str(&ssh::known_host(*role, &host_key.stdout));
         }
         fs::write(frozen.known_hosts(), known_hosts).at("failed to write", &frozen.known_hosts())?;
-        if !self.image.recipe().has_rxe {
+        if !self.recipe().has_rxe {
             return Ok(());
         }
         let address = argv::address(Role::Server);
@@ -279,18 +318,19 @@ impl Qemu {
     fn wake(
         &self,
         control: &Control,
-        frozen: &Frozen,
+        frozen: &FrozenMachines,
         roles: &[Role],
         logs: &Path,
     ) -> Result<BTreeMap<Role, Guest>, Asleep> {
         let origin = if self.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
-        ssh::keep_known_hosts(&frozen.known_hosts(), roles, &known_hosts(control.directory()))?;
         let mut agents = BTreeMap::new();
         for &role in roles {
-            agents.insert(role, self.start(control, role, frozen, origin, logs)?);
+            let frozen = frozen.of(role)?;
+            ssh::keep_known_hosts(&frozen.known_hosts(), &[role], &known_hosts(control.directory()))?;
+            agents.insert(role, self.start(control, role, &self.images[&role], frozen, origin, logs)?);
         }
         for &role in roles {
-            let state = frozen.read_state(role)?;
+            let state = frozen.of(role)?.read_state(role)?;
             let qmp = Files::new(control.directory(), role).qmp();
             Qmp::connect(&qmp).and_then(|mut qmp| qmp.load(state)).map_err(|error| {
                 let ending = asleep::ending(control, role);
@@ -307,7 +347,7 @@ impl Qemu {
             let wire = if role == Role::Client && roles.len() > 1 { reach_peer() } else { "true".to_owned() };
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let ready =
-                if self.image.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
+                if self.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
             let awake = format!("{}date -s @{now} >/dev/null\n{ready} && {wire}", draws(self.seed));
             started.push((role, guest, guest.start(&awake)?));
         }
@@ -331,6 +371,7 @@ impl Qemu {
         &self,
         control: &Control,
         role: Role,
+        image: &Image,
         frozen: &Frozen,
         origin: Origin,
         logs: &Path,
@@ -338,7 +379,7 @@ impl Qemu {
         let files = Files::new(control.directory(), role);
         let machine = QemuMachine {
             role,
-            image: &self.image,
+            image,
             accel: self.decision.accel,
             files: &files,
             deployment: &disk(control.directory()),
@@ -377,16 +418,29 @@ impl Provider for Qemu {
     }
 
     fn provenance(&self) -> BTreeMap<Role, Provenance> {
-        Role::BOTH.map(|role| (role, self.origin.clone())).into()
+        self.origin.clone()
     }
 
+    /// Contents that both machines have: programs are pushed onto either.
     fn contents(&self) -> Result<Option<Contents>> {
-        self.image.contents().map(Some)
+        let [server, client] = Role::BOTH.map(|role| self.images[&role].contents());
+        Ok(Some(server?.common(&client?)))
     }
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         Ok(Box::new(self.fork(plan)?))
     }
+}
+
+/// Release, kernel and rdma-core of what an image boots.
+fn provenance(image: &Image) -> Result<Provenance> {
+    let recipe = image.recipe();
+    Ok(Provenance {
+        release: recipe.release.name.clone(),
+        kernel: image.kernel_version()?,
+        rdma_core: image.contents()?.rdma_core().unwrap_or_default().to_owned(),
+        own: recipe.own.described.clone(),
+    })
 }
 
 /// Commands that make a fork's randomness follow a seed: each read of a byte moves the kernel's generator on by one

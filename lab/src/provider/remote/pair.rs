@@ -104,8 +104,12 @@ impl NodePair for RemotePair {
 
     fn provenance(&self) -> BTreeMap<Role, Provenance> {
         let surveys = self.machines.surveys.iter();
-        let of =
-            |survey: &Survey| Provenance { release: survey.release.clone(), kernel: survey.kernel.clone() };
+        let of = |survey: &Survey| Provenance {
+            release: survey.release.clone(),
+            kernel: survey.kernel.clone(),
+            rdma_core: survey.rdma_core.clone(),
+            own: Vec::new(),
+        };
         surveys.map(|(role, survey)| (*role, of(survey))).collect()
     }
 

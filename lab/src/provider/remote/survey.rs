@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use crate::guest::contents;
+
 /// Tools that the lab needs on a machine, and the Debian package of each.
 const TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
@@ -28,6 +30,8 @@ pub struct Survey {
     pub architecture: String,
     /// Its release, as in "Ubuntu 24.04.3 LTS".
     pub release: String,
+    /// The version of its rdma-core, as its libibverbs has it; empty where none is found.
+    pub rdma_core: String,
     /// Its glibc's version; empty where it has another library.
     pub glibc: String,
     /// True if systemd runs it.
@@ -55,6 +59,7 @@ echo kernel=$(uname -r)
 echo architecture=$(uname -m)
 echo \"release=$(. /etc/os-release 2>/dev/null; echo \"$PRETTY_NAME\")\"
 echo glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d ' ' -f 2)
+for path in /usr/lib/*/libibverbs.so.1 /usr/lib64/libibverbs.so.1; do [ -e $path ] && echo verbs=$(readlink -f $path); done
 [ -d /run/systemd/system ] && command -v systemd-run >/dev/null && echo systemd=yes
 for tool in {}; do command -v $tool >/dev/null || echo missing=$tool; done
 ls /usr/lib/*/libibverbs/librxe-rdmav*.so >/dev/null 2>&1 || echo missing=librxe
@@ -84,6 +89,7 @@ pub fn parse(text: &str) -> Survey {
             "architecture" => value.clone_into(&mut survey.architecture),
             "release" => value.clone_into(&mut survey.release),
             "glibc" => value.clone_into(&mut survey.glibc),
+            "verbs" => contents::rdma_core(value).unwrap_or_default().clone_into(&mut survey.rdma_core),
             "systemd" => survey.has_systemd = true,
             "missing" => {
                 let package = TOOLS.iter().find(|(tool, _)| *tool == value);
@@ -153,6 +159,7 @@ mod tests {
 architecture=x86_64
 release=Ubuntu 24.04.2 LTS
 glibc=2.39
+verbs=/usr/lib/x86_64-linux-gnu/libibverbs.so.1.14.50.0
 systemd=yes
 missing=rdma
 missing=ip
@@ -176,6 +183,7 @@ link=link rxe0/1 state ACTIVE physical_state LINK_UP netdev ens3
         assert_eq!(survey.route, Some(("ens3".to_owned(), "10.1.2.3".parse().unwrap())));
         assert_eq!(survey.interfaces["ens3"], ("52:54:00:aa:bb:cc".to_owned(), 1500));
         assert_eq!(survey.missing, [LIBRXE, "iproute2"]);
+        assert_eq!(survey.rdma_core, "50.0");
         assert_eq!(survey.device_on("ens3"), Some("rxe0"));
         assert_eq!(survey.devices_text(), "mlx5_0, rxe0 (on ens3)");
         assert_eq!(survey.addresses.len(), 3);

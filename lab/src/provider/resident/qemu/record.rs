@@ -21,7 +21,7 @@ use crate::base::progress::say;
 use crate::base::role::Role;
 use crate::base::selection::{Selection, ToolSource};
 use crate::guest::image::recipe;
-use crate::node::{NodePair as _, Plan};
+use crate::node::{NodePair as _, Plan, Provenance};
 use crate::provider::choice::Choice;
 use crate::provider::qemu::accel::Accel;
 use crate::provider::qemu::argv::Files;
@@ -54,7 +54,7 @@ pub(super) struct QemuRecord {
     pub(super) accel: Accel,
     /// Description of its machines.
     pub(super) description: String,
-    /// The release that its machines are; a lab of a kit that did not say so is what guests were then.
+    /// The release that its machines are, the server's and the client's if they differ; a lab of a kit that did not say so is what guests were then.
     #[serde(default = "guest_before")]
     pub(super) guest: String,
     /// The kernel that its machines run.
@@ -126,8 +126,8 @@ impl QemuLabs {
             known_hosts: pair.known_hosts().to_owned(),
             accel: qemu.decision().accel,
             description: pair.description(),
-            guest: pair.origin().release.clone(),
-            kernel: pair.origin().kernel.clone(),
+            guest: both(pair.origin(), |machine| &machine.release),
+            kernel: both(pair.origin(), |machine| &machine.kernel),
             selection: choice.selection(),
             ssh_ports: BTreeMap::new(),
             tools: Policy::get().tools,
@@ -280,6 +280,13 @@ impl QemuLabs {
         let path = self.path(&lab.record.name);
         fs::remove_file(&path).at("failed to remove", &path)
     }
+}
+
+/// Value that both machines have of a kind, or the server's and the client's.
+fn both(machines: &BTreeMap<Role, Provenance>, of: impl Fn(&Provenance) -> &String) -> String {
+    let mut each: Vec<&str> = machines.values().map(|machine| of(machine).as_str()).collect();
+    each.dedup();
+    each.join(" and ")
 }
 
 /// Condition of a lab.

@@ -14,13 +14,13 @@ use crate::base::invocation;
 use crate::base::names::unique;
 use crate::base::policy::Policy;
 use crate::base::role::Role;
-use crate::base::selection::{ProviderName, Selection};
+use crate::base::selection::{EachGuest, ProviderName, Selection};
 use crate::guest::contents::ENVIRONMENT;
-use crate::guest::image::{Release, recipe};
+use crate::guest::image::recipe;
 use crate::node::parcel::{self, Arrived, Destination, Parcel};
+use crate::provider::choice::Choice;
 use crate::provider::qemu::argv;
 use crate::provider::qemu::log::{console_log, machine_log};
-use crate::provider::qemu::provider::Qemu;
 use crate::provider::qemu::ssh::{self, ENDS_WITH_ITS_SESSION};
 use crate::provider::remote::detached;
 use crate::provider::remote::job::UNITS;
@@ -231,8 +231,13 @@ impl Resident for QemuLab {
     fn reset(&mut self, program: &Path) -> Result<&'static str> {
         // The same QEMU, whatever this shell's variables say.
         Policy { tools: self.record.tools, ..Policy::of_environment()? }.set();
-        let guest = Release::named(&self.record.guest)?;
-        let qemu = Qemu::new(guest, self.labs.cache().clone(), self.record.accel.into(), program, None)?;
+        let mut selection = Selection { seed: None, ..self.selection() };
+        if selection.release.guest.is_none() && selection.each == EachGuest::default() {
+            // The record of an older kit.
+            selection.release.guest = Some(self.record.guest.clone());
+        }
+        let qemu = Choice::of(&selection)?.open_qemu(self.labs.cache(), program)?;
+        let qemu = qemu.ok_or_else(|| Error::setup("the record of this lab is about other machines"))?;
         *self = self.labs.reset(&qemu, &self.record.name)?;
         Ok("both nodes are ready")
     }

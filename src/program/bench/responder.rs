@@ -3,8 +3,8 @@
 use verbs::remote_region::RemoteRegion;
 
 use super::connection::{BenchConnection, NOWHERE};
-use super::plan::{BenchPlan, Quantity};
 use super::requester::{Messages, await_message, post_one};
+use crate::bench::plan::{BenchPlan, Quantity};
 use crate::error::Result;
 
 /// Does what the plan says; returns how many messages came, if this side is told of them.

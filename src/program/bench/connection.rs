@@ -12,7 +12,7 @@ use verbs::endpoint::{Endpoint, EndpointBuilder};
 use verbs::mr::{Access, MemoryRegion};
 use verbs::remote_region::RemoteRegion;
 
-use super::plan::{BenchOperation, BenchPlan, WaitStyle};
+use crate::bench::plan::{BenchOperation, BenchPlan, WaitStyle};
 use crate::error::{Error, Result};
 
 /// Memory of the peer for SENDs, which name none.

@@ -9,8 +9,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::measured::{BenchCarrier, Measured, MessageTimes};
-use super::plan::{BenchPlan, PLAN_BYTES, Quantity};
+use crate::bench::measured::{BenchCarrier, Measured, MessageTimes};
+use crate::bench::plan::{BenchPlan, PLAN_BYTES, Quantity};
 use crate::error::{Error, Result};
 use crate::report::ProgramOutcome;
 

@@ -12,8 +12,9 @@ use verbs::transport::{ConnectParams, ConnectRequest, Listener};
 use verbs::work_request::RegionRange;
 
 use super::connection::{BenchConnection, check_limits};
-use super::plan::BenchPlan;
-use super::{responder, tcp};
+use super::responder;
+use crate::bench::plan::BenchPlan;
+use crate::bench_tcp as tcp;
 use crate::cli::{BenchServerArgs, RDMA_BENCH_SERVER};
 use crate::error::{Error, Result};
 use crate::log;

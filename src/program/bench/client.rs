@@ -11,10 +11,10 @@ use verbs::transport::{ConnectParams, ConnectTarget};
 use verbs::work_request::{RegionRange, SendRequest};
 
 use super::connection::{BenchConnection, NOWHERE, check_limits};
-use super::measured::{BenchCarrier, Measured};
-use super::plan::BenchPlan;
 use super::requester::{QueuePairTimes, run};
-use super::tcp;
+use crate::bench::measured::{BenchCarrier, Measured};
+use crate::bench::plan::BenchPlan;
+use crate::bench_tcp as tcp;
 use crate::cli::{BenchClientArgs, RDMA_BENCH_CLIENT};
 use crate::error::{Error, Result};
 use crate::log;

@@ -6,8 +6,8 @@ use verbs::batch::{AttachedRange, RequestList};
 use verbs::remote_region::RemoteRegion;
 
 use super::connection::{BenchConnection, request};
-use super::measured::MessageTimes;
-use super::plan::{BenchPlan, Quantity};
+use crate::bench::measured::MessageTimes;
+use crate::bench::plan::{BenchPlan, Quantity};
 use crate::error::Result;
 
 /// Result of one queue pair.
