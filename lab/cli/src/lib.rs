@@ -47,7 +47,7 @@ pub use lab::Lab;
 #[derive(Subcommand)]
 pub enum SharedCommand {
     /// Runs any two programs between the machines and judges their wire.
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Tells what this computer has, what it lacks and how to get it.
     Doctor(doctor::Args),
     /// Tells what came of the scenarios of an invocation.

@@ -113,6 +113,12 @@ pub(super) fn remarks(name: &str, report: &Report, is_whole: bool) {
             count(report.packets_without_bth, "packet")
         ));
     }
+    if report.packets_cut_by_mirror > 0 {
+        note(&format!(
+            "a mirror cut {}, for the IP headers say more than there is: what is missing is unknown",
+            count(report.packets_cut_by_mirror, "packet")
+        ));
+    }
     if !report.encapsulations.is_empty() {
         note(&format!("in tunnels: {}", kinds(&report.encapsulations)));
     }

@@ -15,8 +15,8 @@ use crate::broken::{Broken, Spot};
 use crate::capture::Record;
 use crate::checker::headers::{self, ToldReceivers};
 use crate::checker::{
-    Adverts, Alone, Arrival, Conversations, Copies, DatagramReceivers, DiscardedPacket, Ledger, Stream,
-    alone, remember,
+    Adverts, Alone, Arrival, Conversations, Copies, DatagramReceivers, DiscardedPacket, Ledger, Likeness,
+    Stream, alone, remember,
 };
 use crate::cm::Message as CmMessage;
 use crate::fate::Fate;
@@ -90,6 +90,9 @@ const CM_HELD_MAX: usize = 65_536;
 /// Receivers of congestion notifications that are followed.
 const CNPS_MAX: usize = 65_536;
 
+/// Length of an Ethernet frame's check sequence.
+const CHECK_SEQUENCE_BYTES: usize = 4;
+
 /// A SEND that gives memory out is not longer.
 const ADVERT_MAX: usize = 64;
 
@@ -116,6 +119,12 @@ struct Untraced {
     is_hiding: bool,
     /// True if only packets that somebody asked for are kept.
     is_selective: bool,
+}
+
+/// True for a length that a mirror cuts frames to, a check sequence counted or not: 64, 128 or 256 bytes, or another multiple of sixteen.
+fn is_length_of_mirrors(length: usize) -> bool {
+    let is_round = |length: usize| length >= 64 && length.is_multiple_of(16);
+    is_round(length) || is_round(length + CHECK_SEQUENCE_BYTES)
 }
 
 /// Takes the records of one capture in.
@@ -155,6 +164,7 @@ pub struct Analysis {
     paths: Paths,
     decoder: Decoder,
     seen: SeenFrames,
+    longest_frame_bytes: usize,
     records: u64,
     packets: u64,
 }
@@ -219,6 +229,7 @@ impl Analysis {
             paths: Paths::new(limits.paths),
             decoder: Decoder::new(),
             seen: SeenFrames::new(limits.kinds),
+            longest_frame_bytes: 0,
             records: 0,
             packets: 0,
         }
@@ -234,6 +245,7 @@ impl Analysis {
     /// Takes one record in whose frame is decoded already.
     pub fn push_frame(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
         self.records += 1;
+        self.longest_frame_bytes = self.longest_frame_bytes.max(record.data.len());
         self.seen.lost(record.lost_before);
         self.last_ns = self.last_ns.max(record.timestamp_ns);
         let packet = match frame {
@@ -244,9 +256,6 @@ impl Analysis {
             }
         };
         self.seen.packet(packet);
-        // In a tunnel a mirror may have cut it, which no length says.
-        let is_whole_frame = record.original_length_bytes as usize <= record.data.len();
-        let is_short = packet.is_cut && is_whole_frame && packet.encapsulation == Encapsulation::None;
         // Most captures are without fates.
         let fate = record.comment.map(Fate::from_comment);
         let (is_sent, is_delivered) =
@@ -254,6 +263,7 @@ impl Analysis {
         let is_told = fate.as_ref().is_some_and(|fate| !matches!(fate, Fate::Unknown(_)));
         self.is_told |= is_told;
         self.packets += 1;
+        let is_short = packet.is_cut && self.is_short(record, packet, is_told);
         let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
         self.paths.count(packet, record.number, &mut self.names, is_sent, is_delivered && is_whole);
         if packet.deth.is_some() && management(packet).is_none() {
@@ -267,6 +277,19 @@ impl Analysis {
         if self.limits.rows > 0 {
             self.keep((record.number, record.timestamp_ns), packet, seen, fate.unwrap_or(Fate::Forwarded));
         }
+    }
+
+    /// True if a packet that is cut was short on the wire: neither a snap length nor a mirror cut it.
+    #[cold]
+    fn is_short(&mut self, record: &Record<'_>, packet: &Packet<'_>, is_told: bool) -> bool {
+        let length = record.data.len();
+        // In a tunnel a mirror may have cut it, which no length says.
+        if record.original_length_bytes as usize > length || packet.encapsulation != Encapsulation::None {
+            return false;
+        }
+        let is_mirrors = !is_told && length == self.longest_frame_bytes && is_length_of_mirrors(length);
+        self.seen.cut_by_mirror += u64::from(is_mirrors);
+        !is_mirrors
     }
 
     /// Looks at a frame beside RoCE: programs exchange addresses and keys in them.
@@ -461,6 +484,7 @@ impl Analysis {
             encapsulations: self.seen.encapsulations,
             packets_version_1: self.seen.packets_version_1,
             packets_without_bth: self.seen.packets_without_bth,
+            packets_cut_by_mirror: self.seen.cut_by_mirror,
             lost_by_capture: self.seen.lost,
             connections,
             messages,

@@ -100,6 +100,12 @@ impl Paths {
         Some(at)
     }
 
+    /// Packets of that direction that were sent.
+    pub(crate) fn packets(&self, source: IpAddr, destination: IpAddr) -> u64 {
+        let at = self.numbers.get(&(source, destination));
+        at.and_then(|at| self.paths.get(*at)).map_or(0, |(_, path)| path.sent)
+    }
+
     /// True if a packet of that direction came.
     pub(crate) fn has(&self, source: IpAddr, destination: IpAddr) -> bool {
         self.numbers.contains_key(&(source, destination))

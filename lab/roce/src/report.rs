@@ -38,6 +38,8 @@ pub struct Report {
     pub packets_version_1: u64,
     /// RoCE packets of which the capture has not even the BTH: nothing can be checked of one.
     pub packets_without_bth: u64,
+    /// RoCE packets that a mirror cut: shorter than they say, and as long as the longest frame so far.
+    pub packets_cut_by_mirror: u64,
     /// Packets that the capture says it lost.
     pub lost_by_capture: u64,
     /// Connections, in the order of their first packet.

@@ -15,6 +15,8 @@ pub(crate) struct SeenFrames {
     pub(crate) encapsulations: BTreeMap<Encapsulation, u64>,
     pub(crate) packets_version_1: u64,
     pub(crate) packets_without_bth: u64,
+    /// Packets that a mirror cut, which no length of the record says.
+    pub(crate) cut_by_mirror: u64,
     /// Packets that the capture says it lost.
     pub(crate) lost: u64,
     kinds_limit: usize,
@@ -29,6 +31,7 @@ impl SeenFrames {
             encapsulations: BTreeMap::new(),
             packets_version_1: 0,
             packets_without_bth: 0,
+            cut_by_mirror: 0,
             lost: 0,
             kinds_limit,
         }

@@ -446,3 +446,47 @@ fn addresses_of_both_versions_are_the_same_node_s_with_and_without_a_grh() {
     let first = pair.request(0x04, 0).payload(b"four").build_version_1();
     assert_eq!(packet(&first).source, IpAddr::from([198, 51, 100, 2]));
 }
+
+#[test]
+fn further_tags_and_service_headers_are_taken_off() {
+    let frame = pair(true).write_with_immediate().remove(3);
+    let tagged = |tag: &[u8]| [&frame[..12], tag, &frame[12..]].concat();
+    for tag in [
+        &[0x92, 0, 0, 7][..],
+        &[0x93, 0, 0, 7, 0x81, 0, 0, 9],
+        &[0xf1, 0xc1, 0, 0, 0, 9],
+        &[0x89, 0x2f, 0x10, 0x40, 0, 9],
+        &[0x89, 0x09, 1, 1, 0, 1, 0, 9],
+    ] {
+        assert_eq!(packet(&tagged(tag)).icrc, Icrc::Good, "{tag:x?}");
+        for cut in 12..12 + tag.len() + 2 {
+            assert!(Frame::decode(LinkType::ETHERNET, &tagged(tag)[..cut]).packet().is_none());
+        }
+    }
+    let service = [0x0f, 0xc2, 2, 3, 0, 0, 1, 0xff];
+    let behind = [&frame[..12], &[0x89, 0x4f], &service, &frame].concat();
+    assert_eq!(packet(&behind).icrc, Icrc::Good);
+    // The same in VXLAN-GPE, whose protocol is 4 then.
+    let mut wrapped = Tunnel::Vxlan(4790).wrap(&[&service, &frame[..]].concat());
+    (wrapped[42], wrapped[45]) = (0x0c, 4);
+    assert_eq!(packet(&wrapped).icrc, Icrc::Good);
+    wrapped[53] = 9;
+    assert_eq!(other(&wrapped).to_string(), "NSH");
+}
+
+#[test]
+fn tunnels_that_are_not_read_are_named_by_their_ports() {
+    let frame = pair(true).write_with_immediate().remove(3);
+    for (port, name) in [(1701, "L2TP"), (4341, "LISP"), (4500, "ESP in UDP"), (6343, "sFlow")] {
+        let what = other(&Tunnel::Vxlan(port).wrap(&frame));
+        assert_eq!((what.to_string().as_str(), what.may_hold_roce()), (name, true));
+    }
+    let mut in_udp = Tunnel::Vxlan(9_999).wrap(&frame);
+    in_udp.drain(42..42 + 8 + 14);
+    let length = in_udp.len() as u16;
+    in_udp[16..18].copy_from_slice(&(length - 14).to_be_bytes());
+    in_udp[38..40].copy_from_slice(&(length - 34).to_be_bytes());
+    assert_eq!(other(&in_udp), NotRoce::PerhapsIp { port: 9_999 });
+    in_udp[42 + 9] = 6;
+    assert_eq!(other(&in_udp), NotRoce::Udp, "no RoCE in it");
+}

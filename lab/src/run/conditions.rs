@@ -10,7 +10,7 @@ use crate::node::NodePair;
 use crate::scenario::Scenario;
 
 /// Longest time that modules may take to load, and a look at processes.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Memory that a user who is not root may lock, in KiB: the kernel's own default.
 const LOCKED_KIB: u32 = 8192;

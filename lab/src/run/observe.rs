@@ -34,6 +34,10 @@ const STILL_LIMIT: Duration = Duration::from_millis(600);
 /// Longest time that a server may run on once its client has failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(3);
 
+/// Looks in a row that have to see a listener: the kernel lists one of RDMA CM some moments before it takes requests for it, and a
+/// server that is not let run stays there for long.
+const LOOKS: u32 = 2;
+
 /// Longest time that what a server has left behind may take to listen once the server itself has ended.
 const AFTER_END: Duration = Duration::from_secs(2);
 
@@ -44,7 +48,7 @@ const ASKED_LIMIT: Duration = Duration::from_secs(2);
 const HEEDLESS: &str = "trap : TERM INT HUP USR1 USR2";
 
 /// Longest time that a short command on a node may take.
-const COMMAND_LIMIT: Duration = Duration::from_secs(20);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// A scenario with what it is run and judged by.
 #[derive(Debug, Clone, Copy)]
@@ -305,10 +309,11 @@ fn wait_ready(
     let node = pair.node(Role::Server);
     let (ready, started) = (evidence.scenario.ready, Instant::now());
     let expected = evidence.scenario.expect.server.exit;
-    let mut ended: Option<Instant> = None;
+    let (mut ended, mut looks): (Option<Instant>, u32) = (None, 0);
     while Instant::now() < deadline {
-        let is_ready = match ready {
-            Ready::Delay { seconds } => started.elapsed() >= Duration::from_secs(seconds),
+        let is_listening = match ready {
+            Ready::Delay { seconds } if started.elapsed() >= Duration::from_secs(seconds) => return Ok(true),
+            Ready::Delay { .. } => false,
             Ready::Listener | Ready::Port(_) => {
                 let mut look = node.start(LISTENERS)?;
                 let listeners = pair.wait_for(look.as_mut(), "a look at what listens", COMMAND_LIMIT)?.stdout;
@@ -318,7 +323,8 @@ fn wait_ready(
                 }
             }
         };
-        if is_ready {
+        looks = if is_listening { looks + 1 } else { 0 };
+        if looks >= LOOKS {
             return Ok(true);
         }
         if let Some(ended) = ended {

@@ -91,20 +91,21 @@ impl Analysis {
             self.judge_pace(number, timestamp_ns, packet);
             return None;
         }
-        if !is_told && self.copies.see(packet, bth, timestamp_ns) {
-            return self.copy(number, packet);
+        if !is_told {
+            match self.copies.see(packet, bth, timestamp_ns, &self.paths) {
+                Likeness::No => {}
+                _ if self.is_due_again(packet) => {}
+                copy => return self.copy(number, packet, copy),
+            }
         }
         match opcode.transport() {
+            _ if !opcode.is_known() => return self.unfollowed(number, packet),
             TransportService::Rc | TransportService::Uc | TransportService::Xrc => {}
             TransportService::Ud => {
                 self.datagram(number, timestamp_ns, packet);
                 return None;
             }
-            _ => return None,
-        }
-        if !opcode.is_known() {
-            let (flow, sender) = self.tracker.find(packet.destination, bth.destination_qpn())?;
-            return Some(Attribution { flow, sender, again: None });
+            _ => return self.unfollowed(number, packet),
         }
         let Placed { flow: index, sender, .. } = self.place(packet, is_sent)?;
         let is_response = opcode.is_response();
@@ -138,6 +139,16 @@ impl Analysis {
         Some(seen)
     }
 
+    /// Takes note of a packet whose opcode no rule follows; its receiver may have taken it, for all that is known.
+    #[cold]
+    fn unfollowed(&mut self, number: u64, packet: &Packet<'_>) -> Option<Attribution> {
+        let bth = packet.bth?;
+        let (flow, sender) = self.tracker.find(packet.destination, bth.destination_qpn())?;
+        let discarded = DiscardedPacket { psn: Some(bth.psn()), number, leaves_gap: true };
+        remember(&mut self.ledger.discarded, discarded);
+        Some(Attribution { flow, sender, again: None })
+    }
+
     /// Holds a congestion notification against the one before it to the same queue pair.
     pub(super) fn judge_pace(&mut self, number: u64, timestamp_ns: u64, packet: &Packet<'_>) {
         let Some(bth) = packet.bth else { return };
@@ -147,22 +158,35 @@ impl Analysis {
         }
         let Some(before_ns) = self.last_cnp.insert(key, timestamp_ns) else { return };
         if let Some(broken) = cnp_too_frequent::check(timestamp_ns.saturating_sub(before_ns))
-            && !self.copies.is_recorders()
+            && !self.copies.is_recorders(packet.source, packet.destination, &self.paths)
+            && !self.copies.is_recorders(packet.destination, packet.source, &self.paths)
             && self.once.is_new(broken.rule, bth.opcode(), packet.destination, bth.destination_qpn())
         {
             self.find(broken, number, packet, None);
         }
     }
 
+    /// True if a packet is a request that its sender has to send again now.
+    #[cold]
+    fn is_due_again(&mut self, packet: &Packet<'_>) -> bool {
+        let Some(bth) = packet.bth.filter(|bth| bth.opcode().is_request()) else { return false };
+        let found = self.tracker.find(packet.destination, bth.destination_qpn());
+        found.is_some_and(|(index, sender)| {
+            let conversation = self.conversations.get_mut(index);
+            conversation.is_some_and(|conversation| conversation.stream(sender).is_due_again(bth.psn()))
+        })
+    }
+
     /// Takes note of a packet that is equal to one shortly before.
     #[cold]
-    pub(super) fn copy(&mut self, number: u64, packet: &Packet<'_>) -> Option<Attribution> {
+    pub(super) fn copy(&mut self, number: u64, packet: &Packet<'_>, copy: Likeness) -> Option<Attribution> {
+        self.copies.count(packet, copy);
         let bth = packet.bth?;
         let opcode = bth.opcode();
         let at = Spot { number, psn: bth.psn(), is_request: opcode.is_request() };
         let (index, sender) = self.tracker.find(packet.destination, bth.destination_qpn())?;
         let requester = if opcode.is_response() { sender.other() } else { sender };
-        self.copies.name(at, StreamId { connection: index, requester });
+        self.copies.name(packet, at, StreamId { connection: index, requester });
         if let Some(connection) = self.tracker.connection_mut(index) {
             connection.count(sender, packet.payload_length_bytes as u64);
         }

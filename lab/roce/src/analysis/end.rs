@@ -23,7 +23,10 @@ impl Analysis {
         if let (Some(connection), Some(conversation)) =
             (self.tracker.connection_mut(index), self.conversations.get_mut(index))
         {
-            let counts_copies = !self.copies.is_recorders();
+            let ends = [connection.active.address, connection.passive.address];
+            let is_recorders =
+                |source, destination| self.copies.is_recorders(source, destination, &self.paths);
+            let counts_copies = !is_recorders(ends[0], ends[1]) && !is_recorders(ends[1], ends[0]);
             connection.retransmissions = conversation.settle(&mut self.ledger.budget, counts_copies);
         }
     }
@@ -62,7 +65,7 @@ impl Analysis {
         }
         self.judge_directions();
         self.judge_datagram_receivers();
-        let found: Vec<_> = self.ledger.capture.findings().chain(self.copies.finding()).collect();
+        let found: Vec<_> = self.ledger.capture.findings().chain(self.copies.finding(&self.paths)).collect();
         for (broken, at, stream) in found {
             self.find_at(broken, at, stream);
         }

@@ -6,6 +6,7 @@ use crate::checker::shape::{RequestShape, ShapeMatch};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::{NotReady, Stream};
 use crate::flow::Connection;
+use crate::message::MessageOutcome;
 use crate::retransmission::RetransmissionClass;
 use crate::rules::{retransmission_differs, rnr_retry_too_early};
 use crate::wire::{Operation, Psn, rnr_timer_us};
@@ -13,6 +14,9 @@ use crate::wire::{Operation, Psn, rnr_timer_us};
 /// A copy by the network comes sooner than this. The ACK timeout of the REQ does not tell a requester's: a network card takes the nearest that it has, and a
 /// program may set another.
 const COPY_LIMIT_NS: u64 = 500_000;
+
+/// Programs take longer than this to make a queue pair anew and to tell each other about it.
+const USED_AGAIN_NS: u64 = 10_000_000;
 
 /// A request among those that were sent before it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +50,46 @@ impl Stream {
         SentRequest::default()
     }
 
+    /// True if a requester that goes back sends the request of that PSN next, or was asked to: then it is no copy, equal as it may be.
+    #[cold]
+    pub(crate) fn is_due_again(&self, psn: Psn) -> bool {
+        let goes_on = |(class, next)| class != RetransmissionClass::Duplicate && next == psn;
+        self.retry.run.is_some_and(goes_on) || self.nak.is_some_and(|nak| nak.psn == psn)
+    }
+
+    /// True if queue pairs whose connection the capture does not show are used again: after a pause a message begins, under a PSN that another request had.
+    pub(super) fn is_used_again(&self, arrival: &Arrival<'_>, count: Option<u32>) -> bool {
+        let psn = arrival.bth.psn();
+        self.sent_end.is_some_and(|end| psn.distance(end) < 0)
+            && arrival.bth.opcode().place().starts()
+            && !self.begin.is_announced()
+            && !arrival.is_told
+            && self.retry.run.is_none()
+            && self.nak.is_none()
+            && self.begin.psn().is_some_and(|first| psn.distance(first) >= 0)
+            && self
+                .retry
+                .last
+                .is_some_and(|(_, at_ns)| arrival.timestamp_ns.saturating_sub(at_ns) >= USED_AGAIN_NS)
+            && matches!(
+                self.retry.shapes.compare(RequestShape::new(arrival, count)),
+                ShapeMatch::Other | ShapeMatch::InsideRead
+            )
+    }
+
+    /// Begins anew, as queue pairs do that are used again.
+    #[cold]
+    pub(super) fn begin_anew(&mut self, sink: &mut Sink<'_>) {
+        self.report_held(sink);
+        if let Some(open) = self.assembly.take() {
+            sink.messages.end(open.message, MessageOutcome::Incomplete, None);
+        }
+        self.release(sink.budget);
+        let (counts, told) = (self.retry.counts, self.told);
+        *self = Self { told, ..Self::new(None) };
+        self.retry.counts = counts;
+    }
+
     fn sent_again(
         &mut self,
         connection: &Connection,
@@ -60,7 +104,6 @@ impl Stream {
             // Not seen before: the capture began later, or the PSN is none of this connection.
             return SentRequest::default();
         }
-        let is_known = matches!(known, ShapeMatch::Same | ShapeMatch::Other);
         let differs = matches!(known, ShapeMatch::Other | ShapeMatch::InsideRead);
         if self.sent_end.is_some_and(|sent_end| end.distance(sent_end) > 0) {
             self.sent_end = Some(end);
@@ -84,7 +127,7 @@ impl Stream {
                 _ => retransmission_differs::found(),
             });
         }
-        let class = self.classify(arrival, is_known, sink);
+        let class = self.classify(arrival, known, sink);
         let now_ns = arrival.timestamp_ns;
         if known == ShapeMatch::InsideRead {
             self.retry.last = Some((psn, now_ns));
@@ -114,7 +157,7 @@ impl Stream {
     fn classify(
         &mut self,
         arrival: &Arrival<'_>,
-        is_known: bool,
+        known: ShapeMatch,
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
         let (psn, now_ns) = (arrival.bth.psn(), arrival.timestamp_ns);
@@ -128,7 +171,11 @@ impl Stream {
             let got_ns = now_ns.saturating_sub(from_ns);
             if let Some(broken) = rnr_retry_too_early::check(least_ns, got_ns) {
                 let is_possible = rnr_retry_too_early::is_possible(got_ns);
-                sink.report(broken.sure_if(arrival.is_told || is_possible && !self.is_lossy));
+                // Its requester may not have got the refusal, and its ACK timeout have run out.
+                let is_timeout =
+                    self.retry.last.is_some_and(|(_, at_ns)| now_ns.saturating_sub(at_ns) >= COPY_LIMIT_NS);
+                let is_sure = is_possible && !self.is_lossy && !is_timeout;
+                sink.report(broken.sure_if(arrival.is_told || is_sure));
             }
             return Some(RetransmissionClass::RnrRetry);
         }
@@ -145,9 +192,12 @@ impl Stream {
         {
             return Some(RetransmissionClass::ReadRetry);
         }
+        let is_late = self.retry.last.is_none_or(|(_, at_ns)| now_ns.saturating_sub(at_ns) >= COPY_LIMIT_NS);
+        if known == ShapeMatch::RestOfRead && !is_late {
+            // Nobody but a requester that lacks a response asks for the rest of a READ.
+            return Some(RetransmissionClass::ReadRetry);
+        }
         if self.acknowledged.is_some_and(|acknowledged| psn.distance(acknowledged) < 0) {
-            let is_late =
-                self.retry.last.is_none_or(|(_, at_ns)| now_ns.saturating_sub(at_ns) >= COPY_LIMIT_NS);
             return Some(if is_late {
                 RetransmissionClass::Spurious
             } else {
@@ -158,7 +208,7 @@ impl Stream {
             Some((last, at_ns)) if now_ns.saturating_sub(at_ns) < COPY_LIMIT_NS => {
                 if last == psn {
                     Some(RetransmissionClass::Duplicate)
-                } else if is_known || asked.is_some() {
+                } else if matches!(known, ShapeMatch::Same | ShapeMatch::Other) || asked.is_some() {
                     Some(RetransmissionClass::Timeout)
                 } else {
                     None

@@ -130,7 +130,7 @@ impl Stream {
             Operation::Flush | Operation::AtomicWrite => AnswerKind::Either,
             _ => AnswerKind::Ack,
         };
-        if answer == AnswerKind::Ack
+        if (answer == AnswerKind::Ack || open.operation == Operation::AtomicWrite)
             && let Some(expected) = open.announced_bytes.map(u64::from)
             && let Some(broken) = length_mismatch::check(expected, open.bytes)
             && !open.is_suspect
@@ -159,6 +159,7 @@ impl Stream {
             next: 0,
             bytes: 0,
             has_gap: false,
+            is_resized: false,
         };
         if matches!(answer, AnswerKind::ReadResponses | AnswerKind::AtomicAck)
             && !self.told.has(Rule::InitiatorDepthExceeded)

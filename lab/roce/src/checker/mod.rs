@@ -34,7 +34,7 @@ pub(crate) use crate::checker::adverts::Adverts;
 pub(crate) use crate::checker::alone::Alone;
 pub(crate) use crate::checker::capture_faults::CaptureFaults;
 pub(crate) use crate::checker::conversation::Conversations;
-pub(crate) use crate::checker::copies::Copies;
+pub(crate) use crate::checker::copies::{Copies, Likeness};
 pub(crate) use crate::checker::datagram_receivers::DatagramReceivers;
 pub(crate) use crate::checker::ledger::Ledger;
 pub(crate) use crate::checker::sink::{Arrival, DiscardedPacket, remember};

@@ -28,7 +28,7 @@ pub(crate) struct MsnCount {
     pub(crate) completed: u32,
     /// Summand that makes a number of a count; `None` until an answer tells it.
     base: Option<u32>,
-    /// The difference of the last wrong number: a second equal one is the new base.
+    /// The difference of the last number, if that was wrong: a second equal one is the new base.
     suspect: Option<i32>,
     /// Answers that agreed with the base.
     pub(crate) confirmed: u32,
@@ -63,7 +63,12 @@ impl MsnCount {
         self.base.is_some_and(|base| difference(msn, number(base.wrapping_add(self.completed))) <= 0)
     }
 
-    /// Holds an answer's number against the bounds.
+    /// True if a number counts fewer messages than were completed, as that of a responder that counts anew.
+    pub(crate) fn is_less_than_completed(&self, msn: u32) -> bool {
+        self.base.is_some_and(|base| difference(msn, number(base.wrapping_add(self.completed))) < 0)
+    }
+
+    /// Holds an answer's number against the bounds. Wrong numbers in a row are told once: they have one cause, as those of a responder that stopped counting.
     pub(crate) fn check(&mut self, msn: u32, bounds: Bounds) -> Option<WrongMsn> {
         let Some(base) = self.base else {
             // Only an answer whose number is certain can teach it.
@@ -88,8 +93,8 @@ impl MsnCount {
             self.suspect = None;
             return None;
         }
-        self.suspect = Some(off);
-        Some(wrong)
+        let is_first = self.suspect.replace(off).is_none();
+        is_first.then_some(wrong)
     }
 }
 
@@ -106,6 +111,20 @@ mod tests {
         assert_eq!(count.check(3, exact(3)), None);
         assert_eq!(count.check(5, exact(4)), Some(WrongMsn::High(4)));
         assert_eq!([count.check(6, exact(5)), count.check(7, exact(6))], [None, None]);
+    }
+
+    #[test]
+    fn number_that_stands_still_is_reported_once() {
+        let mut count = MsnCount::new(true);
+        assert_eq!(count.check(1, Bounds { least: 1, most: 1 }), None);
+        let told = (2..40).filter(|n| count.check(1, Bounds { least: *n, most: *n }).is_some()).count();
+        assert_eq!(told, 1);
+        let mut count = MsnCount::new(true);
+        let told = [900_000, 7, 12, 5_000_000, 3].into_iter().zip(1..);
+        assert_eq!(
+            told.filter_map(|(msn, n)| count.check(msn, Bounds { least: n, most: n })).collect::<Vec<_>>(),
+            [WrongMsn::High(1)]
+        );
     }
 
     #[test]

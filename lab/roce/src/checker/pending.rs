@@ -69,6 +69,8 @@ pub(super) struct Pending {
     pub(super) next: u32,
     pub(super) bytes: u64,
     pub(super) has_gap: bool,
+    /// True if a response was not of the path MTU's size, so that their number is another than `count`.
+    pub(super) is_resized: bool,
 }
 
 impl Pending {

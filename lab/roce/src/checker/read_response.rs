@@ -128,11 +128,13 @@ impl Stream {
             let is_sure = arrival.is_told || is_whole && !begins_anew;
             let came_again = self.retry.counts.timeout + self.retry.counts.read_retry > 0;
             let broken = opcode_out_of_sequence::found(words_of_place(place), opcode).sure_if(is_sure);
-            sink.report(sink.profile.weigh_read_response(came_again, broken));
+            if !read.is_resized {
+                sink.report(sink.profile.weigh_read_response(came_again, broken));
+            }
         } else if !judge_response_payload(connection, arrival, read, count, sink) {
-            read.has_gap = true;
+            (read.has_gap, read.is_resized) = (true, true);
         }
-        if index + 1 == count {
+        if index + 1 == count && (!read.is_resized || opcode.place().ends()) {
             read.due = Due::Done;
             let (message, end) = (read.message, read.psn.plus(count));
             sink.end(message, MessageOutcome::Responded, arrival.timestamp_ns);

@@ -37,6 +37,9 @@ impl Stream {
             sink.findings.extend(path_mtu_invalid::check(arrival.packet.payload_length_bytes));
         }
         let count = Self::count(connection, arrival);
+        if self.is_used_again(arrival, count) {
+            self.begin_anew(sink);
+        }
         self.begin(psn);
         self.has_uncounted |= count.is_none();
         let sent_before = self.sent_end;

@@ -33,7 +33,10 @@ impl Stream {
         };
         let is_ack = opcode.operation() == Operation::Acknowledge;
         if syndrome.map_or(is_ack, reserved_syndrome::is_reserved) {
-            // Cut by the snap length, or without a meaning: nothing is known of what it says.
+            // Cut by the snap length, or without a meaning: nothing is known of what it says, but that it answers.
+            if let Some(pending) = self.queue.first_from_mut(psn).filter(|pending| pending.covers(psn)) {
+                pending.excuse();
+            }
             return;
         }
         if arrival.tells_mtu {
@@ -69,6 +72,7 @@ impl Stream {
             Operation::AtomicAcknowledge => self.atomic_response(arrival, sink),
             Operation::Acknowledge => match syndrome {
                 Some(Syndrome::Ack { .. }) => {
+                    self.judge_kind(psn, arrival, sink);
                     self.acknowledge_before(psn.plus(1), arrival.timestamp_ns, sink);
                 }
                 Some(Syndrome::Nak(code)) => self.refused(psn, code, arrival, sink),
@@ -112,8 +116,22 @@ impl Stream {
             Some(held) if self.gap.is_waiting() && taken.distance(held.at.psn) < 0 => {
                 self.held = Some(HeldGap { is_proven: true, ..held });
             }
-            _ => self.close_gap(connection, requester, sink),
+            _ => {
+                if self.gap.is_waiting() && self.counts_anew(arrival) {
+                    // What seems to be missing was never sent.
+                    self.held = None;
+                }
+                self.close_gap(connection, requester, sink);
+            }
         }
+    }
+
+    /// True if the responder of a connection without management counts its messages from the start: the queue pairs are used again.
+    fn counts_anew(&self, arrival: &Arrival<'_>) -> bool {
+        let msn = arrival.packet.aeth.map(|aeth| aeth.msn());
+        !self.begin.is_announced()
+            && !arrival.is_told
+            && msn.is_some_and(|msn| self.msn.is_less_than_completed(msn))
     }
 
     /// True if the PSN that is answered was sent, as far as the capture can tell.
@@ -125,6 +143,21 @@ impl Stream {
         let beyond = psn.distance(sent_end);
         if beyond < 0 || self.queue.back().is_some_and(|read| read.count.is_none()) {
             return true;
+        }
+        if let Some(read) = self.queue.back_mut().filter(|read| read.is_resized)
+            && arrival.bth.opcode().operation() == Operation::ReadResponse
+        {
+            // More of them than the path MTU asks for.
+            if arrival.bth.opcode().place().ends() {
+                read.due = Due::Done;
+                let message = read.message;
+                sink.end(message, MessageOutcome::Responded, arrival.timestamp_ns);
+            }
+            return false;
+        }
+        if self.counts_anew(arrival) {
+            // Its request is not in the capture, nor is the begin of its connection.
+            return false;
         }
         if self.is_unsure || sink.excuses(sent_end, beyond == 0) {
             // The request was there, in a packet that could not be read.
@@ -251,6 +284,24 @@ impl Stream {
             pending.excuse();
         });
         is_reported
+    }
+
+    /// Holds an ACK against the request with its PSN: a READ or an atomic has an answer of its own. Where requests came again, the ACK may be of one of those.
+    fn judge_kind(&mut self, psn: Psn, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+        if self.retry.counts.total() > 0 || !self.is_complete() {
+            return;
+        }
+        if let Some(pending) = self.queue.find(psn).and_then(|at| self.queue.get_mut(at))
+            && !pending.is_acked_by_ack()
+            && !pending.is_done()
+            && !pending.has_gap
+            && pending.next == 0
+        {
+            pending.has_gap = true;
+            pending.excuse();
+            let broken = response_of_wrong_kind::found(pending.answer.words(), arrival.bth.opcode());
+            sink.report(broken.sure_if(arrival.is_told));
+        }
     }
 
     /// Holds the MSN of an answer against the messages that can be complete.

@@ -89,7 +89,7 @@ impl Shapes {
             return if is_same { ShapeMatch::Same } else { ShapeMatch::Other };
         }
         match (index < known.count, new.is_read()) {
-            (true, true) => ShapeMatch::RestOfRead,
+            (true, true) if index + new.count == known.count => ShapeMatch::RestOfRead,
             (true, false) if known.is_read() => ShapeMatch::InsideRead,
             _ => ShapeMatch::No,
         }

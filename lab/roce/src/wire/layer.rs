@@ -26,8 +26,14 @@ pub(super) mod ether_type {
     pub(in crate::wire) const VN_TAG: u16 = 0x8926;
     /// Tag of IEEE 802.1BR.
     pub(in crate::wire) const E_TAG: u16 = 0x893f;
-    /// An older provider's tag.
-    pub(in crate::wire) const VLAN_QINQ: u16 = 0x9100;
+    /// Tag of Cisco's metadata: a security group.
+    pub(in crate::wire) const METADATA: u16 = 0x8909;
+    /// Tag of high-availability seamless redundancy, IEC 62439-3.
+    pub(in crate::wire) const HSR_TAG: u16 = 0x892f;
+    /// Network service header.
+    pub(in crate::wire) const NSH: u16 = 0x894f;
+    /// Redundancy tag of IEEE 802.1CB.
+    pub(in crate::wire) const R_TAG: u16 = 0xf1c1;
     /// ERSPAN type III in GRE.
     pub(in crate::wire) const ERSPAN_III: u16 = 0x22eb;
 }

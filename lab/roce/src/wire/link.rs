@@ -41,6 +41,8 @@ fn rare(link_type: LinkType, data: &[u8]) -> Result<Layer<'_>, NotRoce> {
             Ok(whole(ether_type::PPP).skip(2))
         }
         LinkType::PPP | LinkType::PPP_HDLC => Ok(whole(ether_type::PPP)),
+        LinkType::C_HDLC => hdlc(whole(0)),
+        LinkType::PPP_WITH_DIR | LinkType::C_HDLC_WITH_DIR => hdlc(whole(0).skip(1)),
         LinkType::PPP_ETHER => Ok(whole(ether_type::PPPOE_SESSION)),
         LinkType::INFINIBAND => infiniband(whole(0)),
         LinkType::ERF => erf(whole(0)),
@@ -71,6 +73,15 @@ pub(super) fn by_version(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
         })),
         None => Err(too_short("ip", 20, layer.offset, 0)),
     }
+}
+
+/// Reads the four bytes in front of what a serial line carries: of PPP, or of Cisco's protocol with its ethertype.
+fn hdlc(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
+    layer.check("hdlc", 4)?;
+    Ok(match be_u16(layer.bytes, 0..2) {
+        0xff03 => Layer { ether_type: ether_type::PPP, ..layer.skip(2) },
+        _ => Layer { ether_type: be_u16(layer.bytes, 2..4), ..layer.skip(4) },
+    })
 }
 
 /// Reads an LRH; only a packet with a GRH has addresses.
@@ -104,6 +115,7 @@ fn erf(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
         rest = rest.skip(ERF_EXTENSION_LENGTH);
     }
     match record & 0x7f {
+        1 | 10 => hdlc(rest),
         // Two bytes of padding stand before the Ethernet header.
         2 | 11 | 16 | 20 => ethernet(rest.skip(2)),
         21 => infiniband(rest),
@@ -134,6 +146,8 @@ mod tests {
             (LinkType::NULL, &[2, 0, 0, 0, 0x60], (0x86dd, 4)),
             (LinkType::PPP, &[0xff, 3, 0, 0x21], (0x880b, 2)),
             (LinkType::PPP, &[0, 0x21], (0x880b, 0)),
+            (LinkType::C_HDLC, &[0x0f, 0, 0x08, 0], (0x0800, 4)),
+            (LinkType::PPP_WITH_DIR, &[1, 0xff, 3, 0, 0x21], (0x880b, 3)),
             (LinkType::MPLS, &[0; 4], (0x8847, 0)),
             (LinkType::PPP_ETHER, &[0x11], (0x8864, 0)),
         ] {

@@ -24,6 +24,12 @@ impl LinkType {
     pub const RAW: Self = Self(101);
     /// OpenBSD loopback: as BSD's.
     pub const LOOP: Self = Self(108);
+    /// Cisco's protocol on a serial line.
+    pub const C_HDLC: Self = Self(104);
+    /// PPP behind a byte that tells the direction.
+    pub const PPP_WITH_DIR: Self = Self(204);
+    /// Cisco's protocol on a serial line, behind a byte that tells the direction.
+    pub const C_HDLC_WITH_DIR: Self = Self(205);
     /// Linux cooked capture.
     pub const LINUX_SLL: Self = Self(113);
     /// Extensible record format of Endace.
@@ -47,9 +53,10 @@ impl fmt::Display for LinkType {
         f.write_str(match self.0 {
             0 | 108 => " (loopback)",
             1 => " (Ethernet)",
-            9 | 50 => " (PPP)",
+            9 | 50 | 204 => " (PPP)",
             51 => " (PPPoE)",
             101 => " (raw IP)",
+            104 | 205 => " (Cisco HDLC)",
             105 | 127 => " (IEEE 802.11)",
             113 | 276 => " (Linux cooked)",
             147..=162 => " (private use)",

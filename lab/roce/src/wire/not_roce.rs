@@ -21,8 +21,18 @@ pub enum NotRoce {
     IpProtocol(u8),
     /// UDP to another port.
     Udp,
+    /// UDP to the port of a tunnel, of samples or of encryption that this library does not read.
+    UdpTunnel {
+        /// Destination port.
+        port: u16,
+    },
     /// UDP to another port, and what it carries reads as VXLAN around RoCE.
     PerhapsVxlan {
+        /// Destination port.
+        port: u16,
+    },
+    /// UDP to another port, and what it carries reads as an IP packet of RoCE.
+    PerhapsIp {
         /// Destination port.
         port: u16,
     },
@@ -52,7 +62,7 @@ pub enum NotRoce {
 }
 
 /// Ethertypes with a name, and whether a packet of RoCE may be behind one.
-const ETHER_TYPES: [(u16, &str, bool); 14] = [
+const ETHER_TYPES: [(u16, &str, bool); 15] = [
     (0x0806, "ARP", false),
     (0x22f3, "TRILL", true),
     (0x8035, "RARP", false),
@@ -66,6 +76,7 @@ const ETHER_TYPES: [(u16, &str, bool); 14] = [
     (0x88f7, "PTP", false),
     (0x8902, "CFM", false),
     (0x8906, "FCoE", false),
+    (0x894f, "NSH", true),
     (0x9000, "loopback test", false),
 ];
 
@@ -88,7 +99,28 @@ const IP_PROTOCOLS: [(u8, &str, bool); 15] = [
     (132, "SCTP", false),
 ];
 
+/// UDP ports with a name behind which a packet of RoCE may be.
+const UDP_TUNNELS: [(u16, &str); 9] = [
+    (1000, "PSP"),
+    (1701, "L2TP"),
+    (2152, "GTP-U"),
+    (4341, "LISP"),
+    (4500, "ESP in UDP"),
+    (6080, "GUE"),
+    (6343, "sFlow"),
+    (37008, "TZSP"),
+    (51820, "WireGuard"),
+];
+
+/// Types of ERF records without a packet: counters, metadata, padding.
+const ERF_WITHOUT_PACKET: [u8; 4] = [13, 14, 27, 48];
+
 impl NotRoce {
+    /// UDP to a port that is not RoCE's, by its name if it has one.
+    pub(super) fn udp(port: u16) -> Self {
+        if UDP_TUNNELS.iter().any(|(known, _)| *known == port) { Self::UdpTunnel { port } } else { Self::Udp }
+    }
+
     /// True if a packet of RoCE may be in the frame.
     ///
     /// False for ARP, TCP or UDP to another port. True for a fragment that lacks the others, in what is encrypted, and in all that this library has no name for.
@@ -103,6 +135,7 @@ impl NotRoce {
             }
             // Above are those that only negotiate.
             Self::Ppp(number) => *number < 0x8000,
+            Self::Erf(number) => !ERF_WITHOUT_PACKET.contains(number),
             Self::Udp | Self::Reassembled { .. } | Self::MplsControl | Self::GrhNextHeader(_) => false,
             _ => true,
         }
@@ -124,7 +157,12 @@ impl fmt::Display for NotRoce {
                 None => write!(f, "IP protocol {number}"),
             },
             Self::Udp => f.write_str("UDP"),
+            Self::UdpTunnel { port } => match UDP_TUNNELS.iter().find(|(known, _)| known == port) {
+                Some((_, name)) => f.write_str(name),
+                None => write!(f, "UDP to port {port}"),
+            },
             Self::PerhapsVxlan { port } => write!(f, "VXLAN to port {port}"),
+            Self::PerhapsIp { port } => write!(f, "IP in UDP to port {port}"),
             Self::Gre { flags } => write!(f, "GRE with flags {flags:#06x}"),
             Self::Ppp(number) => write!(f, "PPP protocol {number:#06x}"),
             Self::MplsControl => f.write_str("MPLS control message"),
@@ -158,7 +196,13 @@ mod tests {
             (NotRoce::Fragment, "IP fragment", true),
             (NotRoce::Reassembled { frames: 2 }, "IP packet in fragments", false),
             (NotRoce::Udp, "UDP", false),
+            (NotRoce::udp(5000), "UDP", false),
+            (NotRoce::udp(6343), "sFlow", true),
+            (NotRoce::udp(4500), "ESP in UDP", true),
             (NotRoce::PerhapsVxlan { port: 5000 }, "VXLAN to port 5000", true),
+            (NotRoce::PerhapsIp { port: 5000 }, "IP in UDP to port 5000", true),
+            (NotRoce::Erf(27), "ERF record of type 27", false),
+            (NotRoce::Erf(3), "ERF record of type 3", true),
         ] {
             assert_eq!((what.to_string().as_str(), what.may_hold_roce()), (name, may));
         }

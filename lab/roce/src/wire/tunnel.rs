@@ -25,9 +25,10 @@ const MPLS_PORT: u16 = 6635;
 /// Steps into what an ethertype names that is no IP.
 pub(super) fn of_ether_type(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
     match layer.ether_type {
-        ether_type::VLAN | ether_type::VLAN_PROVIDER | ether_type::VLAN_QINQ => vlan(layer),
-        ether_type::VN_TAG => tag(layer, 6),
-        ether_type::E_TAG => tag(layer, 8),
+        other if is_vlan(other) => vlan(layer),
+        ether_type::VN_TAG | ether_type::R_TAG | ether_type::HSR_TAG => tag(layer, 6),
+        ether_type::E_TAG | ether_type::METADATA => tag(layer, 8),
+        ether_type::NSH => nsh(layer),
         ether_type::MPLS | ether_type::MPLS_MULTICAST => mpls(layer),
         ether_type::PPPOE_SESSION => pppoe(layer),
         ether_type::PPP => ppp(layer),
@@ -66,13 +67,18 @@ pub(super) fn of_udp<'a>(port: u16, layer: Layer<'a>, vxlan_ports: &[u16]) -> Re
         GENEVE_PORT => geneve(layer),
         GRE_PORT => gre(layer.skip(UDP_LENGTH)),
         MPLS_PORT => Ok(Layer { ether_type: ether_type::MPLS, ..layer.skip(UDP_LENGTH) }),
-        _ => Err(NotRoce::Udp),
+        port => Err(NotRoce::udp(port)),
     }
+}
+
+/// True for the ethertype of a VLAN tag: a customer's, or one of those that providers have used.
+fn is_vlan(number: u16) -> bool {
+    matches!(number, ether_type::VLAN | ether_type::VLAN_PROVIDER | 0x9100 | 0x9200 | 0x9300)
 }
 
 /// Walks over any number of VLAN tags.
 fn vlan(mut layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
-    while matches!(layer.ether_type, ether_type::VLAN | ether_type::VLAN_PROVIDER | ether_type::VLAN_QINQ) {
+    while is_vlan(layer.ether_type) {
         let Ok(tag) = SingleVlanHeaderSlice::from_slice(layer.bytes) else {
             return Err(too_short("vlan", 4, layer.offset, layer.bytes.len()));
         };
@@ -102,10 +108,26 @@ fn vxlan_gpe(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
         1 => ether_type::IPV4,
         2 => ether_type::IPV6,
         3 => ether_type::ETHERNET,
+        4 => ether_type::NSH,
         5 => ether_type::MPLS,
         other => return Err(NotRoce::EtherType(0x0600 | u16::from(other))),
     };
     Ok(Layer { ether_type, ..inner })
+}
+
+/// Network service header, RFC 8300: its length in words of four bytes, and the number of what is inside.
+fn nsh(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
+    layer.check("nsh", 8)?;
+    let length = usize::from(be_u8(layer.bytes, 1) & 0x3f) * 4;
+    layer.check("nsh", length.max(8))?;
+    let ether_type = match be_u8(layer.bytes, 3) {
+        1 => ether_type::IPV4,
+        2 => ether_type::IPV6,
+        3 => ether_type::ETHERNET,
+        5 => ether_type::MPLS,
+        _ => return Err(NotRoce::EtherType(ether_type::NSH)),
+    };
+    Ok(Layer { ether_type, ..layer.skip(length.max(8)) })
 }
 
 /// Geneve, RFC 8926: eight bytes and options behind the UDP header, then what an ethertype names.
@@ -219,7 +241,7 @@ fn is_ethernet(bytes: &[u8]) -> bool {
     match be_u16(bytes, 12..14) {
         ether_type::IPV4 => is_ipv4(behind),
         ether_type::IPV6 => is_ipv6(behind),
-        ether_type::VLAN | ether_type::VLAN_PROVIDER | ether_type::VLAN_QINQ => true,
+        other if is_vlan(other) => true,
         ether_type::MPLS | ether_type::MPLS_MULTICAST | ether_type::PPPOE_SESSION | ether_type::GRH => true,
         ether_type::BACKBONE | ether_type::VN_TAG | ether_type::E_TAG => true,
         // ARP and LLDP.
@@ -229,7 +251,7 @@ fn is_ethernet(bytes: &[u8]) -> bool {
 }
 
 /// True if the bytes read as an IPv4 packet: version, header length, total length, and a checksum that is right or left out.
-fn is_ipv4(bytes: &[u8]) -> bool {
+pub(super) fn is_ipv4(bytes: &[u8]) -> bool {
     let words = usize::from(be_u8(bytes, 0) & 0xf);
     let Some(header) = bytes.get(..words * 4).filter(|_| words >= 5) else {
         return false;

@@ -99,9 +99,7 @@ pub(super) fn from<'a>(mut layer: Layer<'a>, vxlan_ports: &[u16], may_guess: boo
             match udp.destination_port() {
                 UDP_PORT => return FoundFrame::Roce(Carrier { ip, segment: payload, udp: Some(udp) }),
                 port => tunnel::of_udp(port, payload, vxlan_ports).map_err(|other| match other {
-                    NotRoce::Udp if may_guess && is_vxlan_around_roce(payload, vxlan_ports) => {
-                        NotRoce::PerhapsVxlan { port }
-                    }
+                    NotRoce::Udp if may_guess => guess(port, payload, vxlan_ports).unwrap_or(other),
                     other => other,
                 }),
             }
@@ -131,12 +129,19 @@ fn of_stop(stop: IpStop<'_>) -> FoundFrame<'_> {
     }
 }
 
-/// True if a datagram to any port reads as VXLAN around a packet of RoCE.
+/// Names a datagram to any port that reads as VXLAN, or as an IP packet, around a packet of RoCE.
 #[cold]
-fn is_vxlan_around_roce(datagram: Layer<'_>, vxlan_ports: &[u16]) -> bool {
-    match datagram.bytes.get(8..16) {
-        Some([0x08, 0, 0, 0, _, _, _, 0]) => tunnel::vxlan(datagram)
-            .is_ok_and(|inner| matches!(from(inner, vxlan_ports, false), FoundFrame::Roce(_))),
-        _ => false,
+fn guess(port: u16, datagram: Layer<'_>, vxlan_ports: &[u16]) -> Option<NotRoce> {
+    let is_roce = |inner| matches!(from(inner, vxlan_ports, false), FoundFrame::Roce(_));
+    match datagram.bytes.get(8..16)? {
+        [0x08, 0, 0, 0, _, _, _, 0] => {
+            tunnel::vxlan(datagram).ok().filter(|inner| is_roce(*inner))?;
+            Some(NotRoce::PerhapsVxlan { port })
+        }
+        [0x45, ..] => {
+            let inner = datagram.inside(Encapsulation::IpInIp, ether_type::IPV4, 8);
+            (tunnel::is_ipv4(inner.bytes) && is_roce(inner)).then_some(NotRoce::PerhapsIp { port })
+        }
+        _ => None,
     }
 }
