@@ -34,7 +34,6 @@ pub(crate) fn poll<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 /// A lab called `stage`, in a cache of its own.
 pub(crate) struct Stage {
     guard: Child,
-    pub(crate) control: Control,
     pub(crate) directory: TempDir,
     server: UnixStream,
     client: UnixStream,
@@ -69,7 +68,7 @@ impl Stage {
             "accel": "tcg", "description": "no machines",
         });
         fs::write(directory.path().join("labs/stage.json"), record.to_string()).expect("a record");
-        Stage { guard, control, directory, server, client }
+        Stage { guard, directory, server, client }
     }
 
     /// `xtask WORDS` on this lab.

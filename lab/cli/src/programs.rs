@@ -45,7 +45,7 @@ pub struct ProgramArgs {
     pub(crate) stop: Option<Stop>,
     /// Kernel modules that both nodes load before the programs start, with all that those need: nvme-rdma,nvmet-rdma.
     #[arg(long, requires = "server", value_name = "MODULE,…", value_delimiter = ',')]
-    pub(crate) modules: Vec<String>,
+    pub(crate) load: Vec<String>,
     /// Run the programs as this user rather than root, with the 8 MiB of locked memory that a login has.
     #[arg(long, requires = "server", value_name = "NAME")]
     pub(crate) user: Option<String>,
@@ -127,7 +127,7 @@ impl ProgramArgs {
         scenario.more_clients = clients.collect();
         scenario.push.clone_from(&self.push);
         scenario.packages = packages.to_vec();
-        scenario.modules.clone_from(&self.modules);
+        scenario.modules.clone_from(&self.load);
         scenario.user.clone_from(&self.user);
         scenario.swap = self.swap;
         scenario.needs.clone_from(&self.needs);

@@ -67,7 +67,8 @@ mod tests {
     }
 
     /// Keys of a scenario file that have an option of another name, or that a run says otherwise.
-    const OTHERWISE: [(&str, &str); 19] = [
+    const OTHERWISE: [(&str, &str); 20] = [
+        ("modules", "load"),
         ("summary", "save"),
         ("more_clients", "client"),
         ("timeout_s", "timeout"),
@@ -128,7 +129,7 @@ mod tests {
             "c",
             "--user",
             "worker",
-            "--modules",
+            "--load",
             "siw,nvmet",
             "--swap",
             "--needs",

@@ -13,16 +13,16 @@ const WIDTH: usize = 5;
 
 /// Outcomes of runs with one fault each.
 #[derive(Debug)]
-pub struct Grid<'a> {
+pub struct FaultGrid<'a> {
     /// Kinds of faults, in their order.
     pub columns: Vec<FaultKind>,
     /// Packets, each with its runs by kind of fault.
-    pub rows: Vec<GridRow<'a>>,
+    pub rows: Vec<FaultRow<'a>>,
 }
 
 /// The runs with a fault on one packet.
 #[derive(Debug)]
-pub struct GridRow<'a> {
+pub struct FaultRow<'a> {
     /// The packet.
     pub packet: &'a Matcher,
     /// Its runs.
@@ -39,10 +39,10 @@ fn place(packet: &Matcher) -> (u8, u32, String) {
     }
 }
 
-impl<'a> Grid<'a> {
+impl<'a> FaultGrid<'a> {
     /// Sorts the runs with one fault.
-    pub fn of(tried: &'a [Tried]) -> Grid<'a> {
-        let mut rows: BTreeMap<(u8, u32, String), GridRow<'a>> = BTreeMap::new();
+    pub fn of(tried: &'a [Tried]) -> FaultGrid<'a> {
+        let mut rows: BTreeMap<(u8, u32, String), FaultRow<'a>> = BTreeMap::new();
         let mut columns = BTreeSet::new();
         for tried in tried {
             let [fault] = &tried.placement.faults[..] else { continue };
@@ -50,10 +50,10 @@ impl<'a> Grid<'a> {
             columns.insert(kind);
             let row = rows
                 .entry(place(&fault.matcher))
-                .or_insert_with(|| GridRow { packet: &fault.matcher, runs: BTreeMap::new() });
+                .or_insert_with(|| FaultRow { packet: &fault.matcher, runs: BTreeMap::new() });
             row.runs.insert(kind, tried);
         }
-        Grid { columns: columns.into_iter().collect(), rows: rows.into_values().collect() }
+        FaultGrid { columns: columns.into_iter().collect(), rows: rows.into_values().collect() }
     }
 }
 
@@ -63,7 +63,7 @@ pub fn sign(tried: &Tried) -> String {
 }
 
 /// The grid as text, with a legend.
-impl fmt::Display for Grid<'_> {
+impl fmt::Display for FaultGrid<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.rows.iter().map(|row| row.packet.to_string()).collect();
         let wide = names.iter().map(String::len).max().unwrap_or_default().max("packet".len());
@@ -138,7 +138,7 @@ mod tests {
             ),
             tried("action='mark-ecn',opcode='CM REQ',to='server'", Outcome::Unharmed, Cost::Nothing),
         ];
-        let text = Grid::of(&runs).to_string();
+        let text = FaultGrid::of(&runs).to_string();
         let expected = [
             "                                                        with an ICRC that fits",
             "packet                                    drop   ecn    rkey",
@@ -150,6 +150,6 @@ mod tests {
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
         runs.reverse();
-        assert_eq!(Grid::of(&runs).to_string(), text);
+        assert_eq!(FaultGrid::of(&runs).to_string(), text);
     }
 }

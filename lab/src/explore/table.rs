@@ -6,13 +6,13 @@ use std::path::Path;
 
 use roce_page::{Index, IndexRow, PacketTable, RunState, TableCell, TableRow};
 
-use crate::explore::grid::{self, Grid};
+use crate::explore::grid::{self, FaultGrid};
 use crate::explore::outcome::{Cost, Outcome, Tried};
 use crate::scenario::fault::Fault;
 
 /// Renders outcomes and costs: the same in a second exploration of the same.
 pub fn summary(name: &str, tried: &[Tried]) -> String {
-    let mut text = Grid::of(tried).to_string();
+    let mut text = FaultGrid::of(tried).to_string();
     for tried in tried.iter().filter(|tried| tried.placement.faults.len() != 1) {
         let _ = writeln!(text, "{:<2}  {}", grid::sign(tried), tried.placement);
     }
@@ -65,13 +65,13 @@ pub fn page(name: &str, directory: &Path, tried: &[Tried]) -> String {
     Index {
         title: format!("explore {name}"),
         summary: sum(tried),
-        table: Some(packet_table(&Grid::of(tried), directory)).filter(|table| !table.rows.is_empty()),
+        table: Some(packet_table(&FaultGrid::of(tried), directory)).filter(|table| !table.rows.is_empty()),
         entries: tried.iter().map(entry).collect(),
     }
     .to_html()
 }
 
-fn packet_table(grid: &Grid<'_>, directory: &Path) -> PacketTable {
+fn packet_table(grid: &FaultGrid<'_>, directory: &Path) -> PacketTable {
     let column = |kind: &crate::explore::placement::FaultKind| match kind.is_resealed {
         true => format!("{}, ICRC fits", kind.word),
         false => kind.word.to_owned(),

@@ -192,7 +192,7 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     for fork in 0..forks {
         // The first forks take what does not divide.
         let share = turns / forks + u16::from(fork < turns % forks);
-        let step = Step::begin(&format!("fork {} of {forks}", fork + 1));
+        let step = Step::begin(format!("fork {} of {forks}", fork + 1));
         let logs = artifacts.scenario(&format!("bench-data-{}", fork + 1));
         fs::create_dir_all(&logs)
             .map_err(|source| Error::setup("failed to make a directory").source(source))?;

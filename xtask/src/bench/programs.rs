@@ -135,7 +135,7 @@ fn options(group: &Group) -> Vec<String> {
     let ready = group.ready.iter().flat_map(|ready| ["--ready", ready]);
     let stop = group.stop.iter().flat_map(|stop| ["--stop", stop]);
     let mut options: Vec<String> = ready.chain(stop).map(str::to_owned).collect();
-    for (option, names) in [("--packages", &group.packages), ("--modules", &group.modules)] {
+    for (option, names) in [("--packages", &group.packages), ("--load", &group.modules)] {
         if !names.is_empty() {
             options.extend([option.to_owned(), names.join(",")]);
         }
