@@ -22,7 +22,7 @@ use verbs::work_request::RegionRange;
 
 use crate::log;
 
-/// How long a server that is done lets its client leave first: a client whose last acknowledgement was lost sends its request again
+/// Time that a server which is done gives its client to leave first: a client whose last acknowledgement was lost sends its request again
 /// after an ACK timeout, half a second or two, and only a queue pair that is still there acknowledges it once more.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 

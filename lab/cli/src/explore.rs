@@ -50,7 +50,7 @@ pub struct Args {
     /// Make only one part of the runs, as in 2/3: each computer makes another, and --resume puts them together.
     #[arg(long, value_name = "I/N")]
     partition: Option<Partition>,
-    /// How many pairs of machines run side by side [default: one a processor].
+    /// Number of pairs of machines that run side by side [default: one a processor].
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     #[command(flatten)]

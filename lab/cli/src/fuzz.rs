@@ -25,13 +25,13 @@ pub struct Args {
     /// The port of RDMA CM that it listens on.
     #[arg(long, default_value = "7471")]
     port: u16,
-    /// How many bytes it offers to WRITE and READ, where its REP's private data begins with address and rkey, as the samples' does.
+    /// Number of bytes that it offers to WRITE and READ, where its REP's private data begins with address and rkey, as the samples' does.
     #[arg(long, value_name = "BYTES", default_value = "4096")]
     region: u32,
     /// A file for the server, in /opt/lab/deployed.
     #[arg(long, value_name = "FILE")]
     push: Vec<PathBuf>,
-    /// How many runs, a connection each; what they send follows from --seed, 0 unless said.
+    /// Number of runs, a connection each; what they send follows from --seed, 0 unless said.
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     runs: u64,
     /// The number of the first run: an earlier one again.
@@ -40,10 +40,10 @@ pub struct Args {
     /// Begin no run after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     time: Option<u64>,
-    /// How many moves a run makes: requests, or what is none.
+    /// Number of moves that a run makes: requests, or what is none.
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..=1000))]
     moves: u16,
-    /// How many in a hundred moves are not as they should be.
+    /// Share of the moves that are not as they should be, in percent.
     #[arg(long, value_name = "PERCENT", default_value = "40", value_parser = clap::value_parser!(u8).range(0..=100))]
     illegal: u8,
     #[command(flatten)]

@@ -35,7 +35,7 @@ pub struct TableCell {
     pub text: String,
     /// The same in words, for a pointer that rests on it and for a reader that sees no sign.
     pub words: String,
-    /// How the run ended.
+    /// Outcome of the run.
     pub state: RunState,
     /// Page of the run, as a path from the index; `None` where it has none.
     pub link: Option<String>,

@@ -76,7 +76,7 @@ impl Outcome {
         }
     }
 
-    /// Whether a person has to look at it.
+    /// True if a person has to look at it.
     pub const fn is_news(self) -> bool {
         matches!(self, Outcome::Surprise | Outcome::Undetected)
     }
@@ -155,9 +155,9 @@ pub struct Tried {
     pub placement: Placement,
     /// Its outcome.
     pub outcome: Outcome,
-    /// What that cost.
+    /// Cost of that.
     pub cost: Cost,
-    /// Why that is a surprise, or what failed; empty otherwise.
+    /// Reason that it is a surprise, or the failure; empty otherwise.
     pub why: String,
     /// Known deviations of SoftRoCE that it shows, by name.
     pub deviations: Vec<String>,
@@ -167,7 +167,7 @@ pub struct Tried {
     pub packets: u64,
     /// Seconds that it took longer than the run without faults.
     pub stall_s: f64,
-    /// Whether it is a surprise for its time alone, which a busy computer takes as well.
+    /// True if it is a surprise for its time alone, which a busy computer takes as well.
     #[serde(default)]
     pub is_late: bool,
     /// Directory in which it is kept.
@@ -267,7 +267,7 @@ fn objections(demand: Demand, report: Option<&Report>, verdict: &Verdict) -> Vec
     objections
 }
 
-/// Whether a check failed since a fault's packet never came.
+/// Returns true if a check failed since a fault's packet never came.
 pub(super) fn is_of_a_fault_not_met(failure: &Failure) -> bool {
     failure.reason == Reason::Setup && failure.text.contains("never matched")
 }

@@ -36,7 +36,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Whether it is an acknowledgement: which packets have one of their own is the responder's choice, and differs between runs.
+    /// Returns true if it is an acknowledgement: which packets have one of their own is the responder's choice, and differs between runs.
     pub fn is_acknowledgement(&self) -> bool {
         is_acknowledgement(self.kind)
     }

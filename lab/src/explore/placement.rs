@@ -124,7 +124,7 @@ pub struct FaultKind {
     order: usize,
     /// A short word for it.
     pub word: &'static str,
-    /// Whether the ICRC is made to fit again.
+    /// True if the ICRC is made to fit again.
     pub is_resealed: bool,
 }
 

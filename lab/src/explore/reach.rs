@@ -1,4 +1,4 @@
-//! Which placements of an exploration are tried: all, those of some packets or actions, or some that a seed draws.
+//! Choice of the placements that an exploration tries: all, those of some packets or actions, or some that a seed draws.
 
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ use crate::scenario::fault::matcher::PacketKind;
 /// Most faults of a random run.
 const RANDOM_FAULTS: u64 = 4;
 
-/// Which placements are tried.
+/// Choice of the placements that are tried.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
     /// Only faults on packets of these kinds; on any if there are none.
@@ -26,12 +26,12 @@ pub struct Reach {
     /// Only changes of these fields, where an action changes one; any if there are none.
     #[serde(default)]
     pub fields: Vec<String>,
-    /// How many of them meet in one run.
+    /// Number of them that meet in one run.
     #[serde(default)]
     pub meet: Meet,
 }
 
-/// How many faults meet in one run.
+/// Number of faults that meet in one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Meet {
@@ -40,14 +40,14 @@ pub enum Meet {
     Each,
     /// Two, in so many runs, drawn by the seed.
     Pairs {
-        /// How many runs.
+        /// Number of runs.
         count: u64,
         /// The seed that they follow from.
         seed: u64,
     },
     /// Two to four, in so many runs, drawn by the seed.
     Random {
-        /// How many runs.
+        /// Number of runs.
         count: u64,
         /// The seed that they follow from.
         seed: u64,
@@ -93,14 +93,14 @@ impl Reach {
 /// One of several parts of an exploration, each for another computer: `2/3`. Which runs are of it, their faults alone decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partition {
-    /// Which, from 1.
+    /// Its number, from 1.
     number: u64,
-    /// Of how many.
+    /// Number of parts.
     of: u64,
 }
 
 impl Partition {
-    /// Whether the run with this key is of it.
+    /// Returns true if the run with this key is of it.
     pub fn has(self, key: &str) -> bool {
         let digest: [u8; 32] = Sha256::digest(key).into();
         let hash = digest.iter().take(8).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte));

@@ -32,19 +32,19 @@ use crate::wire::plug::Plug;
 /// Moves of a run with the answers to each, in words.
 pub const MOVES: &str = "moves.txt";
 
-/// What the server's kernel logged in a run.
+/// File of what the server's kernel logged in a run.
 const KERNEL_LOG: &str = "dmesg-server.txt";
 
-/// How long the server may take to listen.
+/// Longest time until the server listens.
 const LISTEN_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a short command on the server may take, on a busy computer.
+/// Longest time of a short command on the server, on a busy computer.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long the wire has to be silent behind a move that need not be answered.
+/// Silence of the wire that is waited for behind a move that need not be answered.
 const QUIET: Duration = Duration::from_millis(60);
 
-/// What is run, and what follows from which seed.
+/// Server, seed and size of all runs.
 #[derive(Debug, Clone)]
 pub struct FuzzPlan {
     /// The command on the server, as it is called there.
@@ -72,24 +72,24 @@ pub struct FuzzRun {
     pub answers: [usize; 2],
     /// Packets on the wire.
     pub packets: u64,
-    /// What is wrong, the gravest first.
+    /// Surprises, the gravest first.
     pub surprises: Vec<String>,
     /// Known deviations of the kernel that it shows, by name.
     pub deviations: Vec<String>,
-    /// Where it is kept, if something is wrong.
+    /// Directory in which it is kept, if something is wrong.
     pub artifacts: Option<PathBuf>,
 }
 
 /// Runs of one plan.
 #[derive(Debug)]
 pub struct Fuzzing<'a> {
-    /// Where machines come from.
+    /// Source of the machines.
     pub qemu: &'a Qemu,
     /// Programs that are deployed.
     pub programs: &'a [Program],
     /// The plan.
     pub plan: FuzzPlan,
-    /// Where everything is kept.
+    /// Directory in which everything is kept.
     pub directory: &'a Path,
 }
 
@@ -281,7 +281,7 @@ impl Fuzzing<'_> {
     }
 }
 
-/// How a program ended, if it has.
+/// Returns in words how a program ended, if it has.
 fn ended(server: &mut dyn Running) -> Result<Option<String>> {
     match server.wait(Duration::ZERO) {
         Ok(output) => {

@@ -1,4 +1,4 @@
-//! What a peer sends: requests of a connection, drawn from a seed; most as they should be, some not.
+//! Moves of a peer: requests of a connection, drawn from a seed; most as they should be, some not.
 //!
 //! Seed and numbers of a connection in, frames out; no I/O. The draw never depends on what the other side answers.
 
@@ -35,11 +35,11 @@ pub struct PeerMove {
     pub words: String,
     /// Its frames, in their order.
     pub frames: Vec<Vec<u8>>,
-    /// What has to come of it.
+    /// Demand on the responder.
     pub due: MoveDue,
 }
 
-/// What has to come of a move.
+/// Demand of a move on the responder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveDue {
     /// It is as it should be: the responder acknowledges the PSN at this distance.

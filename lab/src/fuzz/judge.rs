@@ -1,4 +1,4 @@
-//! What is wrong with how a kernel took what a peer sent.
+//! Judgement on how a kernel took what a peer sent.
 //!
 //! A connection's moves and their answers, the server's kernel log and the capture in; surprises out. A refused request is none.
 
@@ -42,7 +42,7 @@ pub fn of_move(peer_move: &PeerMove, answers: &[PeerAnswer], is_whole: bool) -> 
     }
 }
 
-/// Whether a connection goes on behind a move.
+/// Returns true if a connection goes on behind a move.
 pub fn goes_on(peer_move: &PeerMove) -> bool {
     matches!(peer_move.due, MoveDue::Acknowledged(_) | MoveDue::Dropped(_))
 }

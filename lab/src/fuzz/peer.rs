@@ -14,10 +14,10 @@ use crate::base::role::Role;
 use crate::provider::qemu::argv;
 use crate::wire::plug::Plug;
 
-/// How long the other side may take to answer a message of connection management, on a busy computer.
+/// Longest time until the other side answers a message of connection management, on a busy computer.
 const CM_LIMIT: Duration = Duration::from_secs(8);
 
-/// How long it may take to answer a request that it has to answer.
+/// Longest time until it answers a request that it has to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
 /// A connection to a program on the server, as its peer keeps it.
@@ -42,7 +42,7 @@ pub struct PeerAnswer {
 }
 
 impl PeerAnswer {
-    /// Whether it acknowledges.
+    /// Returns true if it acknowledges.
     pub fn is_positive(&self) -> bool {
         matches!(self.syndrome, None | Some(Syndrome::Ack { .. }))
     }

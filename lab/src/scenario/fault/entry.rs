@@ -41,7 +41,7 @@ pub struct FaultEntry {
     /// Only the nth of those packets, from 1, of each connection and direction; retransmissions do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nth: Option<u32>,
-    /// Whether a packet is hit only when it comes again: its first transmission passes, and `times` counts those behind it.
+    /// Limit to packets that come again: its first transmission passes, and `times` counts those behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub again: Option<bool>,
     /// Number of transmissions of the same packet that are hit: 1, or all where a probability or the size decides.
