@@ -43,10 +43,10 @@ pub struct Args {
     /// The catalogue: a directory of scenarios, with their snapshots in `snapshots` [default: the kit's own].
     #[arg(long = "scenarios", value_name = "DIR")]
     scenarios_in: Option<PathBuf>,
-    /// How many pairs of machines run side by side [default: one a processor].
+    /// Pairs of machines that run side by side [default: one a processor].
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// What runs the machines' instructions [default: auto].
+    /// Accelerator of the machines [default: auto].
     #[arg(long)]
     accel: Option<AccelChoice>,
     /// Parts of the user's own: a guest more, beside debian-13 as it is.

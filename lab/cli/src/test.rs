@@ -111,7 +111,7 @@ pub(crate) fn jobs(asked: Option<u16>) -> u16 {
     asked.unwrap_or(u16::try_from(processors.min(64)).unwrap_or(1))
 }
 
-/// How the scenarios of an invocation are run.
+/// Manner in which the scenarios of an invocation are run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TrialHow {
     /// Runs of each.

@@ -15,14 +15,14 @@ const STYLE: &str = include_str!("../assets/page.css");
 pub struct GridColumn {
     /// Its head.
     pub name: String,
-    /// What it is, in a sentence below its head.
+    /// Sentence below its head.
     pub note: String,
 }
 
 /// Cell of a grid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GridCell {
-    /// How the run ended.
+    /// State that the run ended in.
     pub state: RunState,
     /// The same, and what else there is to say.
     pub words: String,
@@ -55,7 +55,7 @@ pub struct GridNote {
 pub struct Grid {
     /// Title.
     pub title: String,
-    /// What came of all, in a sentence.
+    /// Sum of all, in a sentence.
     pub summary: String,
     /// The columns, in their order.
     pub columns: Vec<GridColumn>,

@@ -72,7 +72,7 @@ impl Contents {
         self.paths.iter().find_map(|path| rdma_core(path))
     }
 
-    /// What this guest and another both have, with the older C library.
+    /// Contents that this guest and another both have, with the older C library.
     #[must_use]
     pub fn common(&self, other: &Contents) -> Contents {
         let paths = self.paths.iter().filter(|path| other.has(path)).cloned().collect();

@@ -33,7 +33,7 @@ pub struct Differences {
     pub ack_timeout: Option<u8>,
     /// The target ACK delay that their REPs name, likewise.
     pub target_ack_delay: Option<u8>,
-    /// Why it is known of a key above, in a sentence each.
+    /// Reasons of the keys above, a sentence each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub why: BTreeMap<String, String>,
     /// Behaviour of their kernel that scenarios do not expect.

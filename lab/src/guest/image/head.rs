@@ -1,4 +1,4 @@
-//! What a file says of itself that is to be a kernel or a module: read from its head, without a machine.
+//! Head of a file that is to be a kernel or a module: its processor and version, read without a machine.
 //!
 //! Follows the kernel's Documentation/arch/x86/boot.rst, arm64/booting.rst and riscv/boot-image-header.rst. Pure: bytes go
 //! in; panics on none.
@@ -15,7 +15,7 @@ const HEADER: (usize, &[u8]) = (0x202, b"HdrS");
 /// The protocol's version, from which on [`LOAD_FLAGS`] are there.
 const PROTOCOL: (usize, u16) = (0x206, 0x020c);
 
-/// Where the text of the kernel's version is, 512 bytes less.
+/// Pointer to the text of the kernel's version, 512 bytes less.
 const VERSION_POINTER: usize = 0x20e;
 
 /// Flags of how the kernel can be loaded; bit 0: it has an entry of 64 bits.

@@ -34,7 +34,7 @@ const OPTIONS: [(&str, &str); 8] = [
     ("rdma_ucm", "INFINIBAND_USER_ACCESS"),
 ];
 
-/// Where a kernel's build leaves the kernel.
+/// Path of the kernel in its build tree.
 const BUILT: &str = "arch/x86/boot/bzImage";
 
 /// Digits of a checksum that tell one content from another, for people.

@@ -13,7 +13,7 @@ use crate::trial::matrix::facts::RunFacts;
 use crate::trial::page;
 use crate::trial::results::{Class, ResultRow, Results, Totals};
 
-/// What came of one scenario on one guest.
+/// Outcome of one scenario on one guest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MatrixCell {
     /// The class of the run that counts.
@@ -31,11 +31,11 @@ pub struct MatrixCell {
 pub struct MatrixColumn {
     /// Its name, as `--guest` takes it.
     pub name: String,
-    /// What its machines ran.
+    /// Provenance of its machines.
     pub provenance: BTreeMap<Role, Provenance>,
-    /// How many runs there are of each class.
+    /// Numbers of runs, by class.
     pub totals: Totals,
-    /// How long its catalogue took.
+    /// Time that its catalogue took.
     pub seconds: f64,
 }
 
@@ -51,7 +51,7 @@ impl MatrixColumn {
 pub struct MatrixRow {
     /// Its name.
     pub scenario: String,
-    /// What came of it, in the order of the columns; `None` where it has no verdict.
+    /// Outcomes in the order of the columns; `None` where it has no verdict.
     pub cells: Vec<Option<MatrixCell>>,
 }
 

@@ -70,7 +70,7 @@ fn table(matrix: &Matrix) -> String {
     out
 }
 
-/// What came of a run, in a cell: `passed`, `passed, 2 otherwise`, `failed`.
+/// Words for a run in a cell: `passed`, `passed, 2 otherwise`, `failed`.
 pub fn words(cell: &MatrixCell) -> String {
     match (cell.class, cell.departures.len()) {
         (class, 0) => class.name().to_owned(),
