@@ -31,7 +31,7 @@ pub type OutputTerminal = Terminal<CrosstermBackend<io::Stdout>>;
 /// The whole screen of a terminal. Dropped, after a panic too, the terminal is as it was.
 #[derive(Debug)]
 pub struct FullScreen {
-    /// What is drawn on.
+    /// Terminal that is drawn on.
     pub terminal: OutputTerminal,
 }
 

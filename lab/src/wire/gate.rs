@@ -77,7 +77,7 @@ pub struct GatePacket {
     pub from: Role,
     /// Its bytes.
     pub frame: Vec<u8>,
-    /// When it came, in nanoseconds since the epoch.
+    /// Time of its arrival, in nanoseconds since the epoch.
     pub came_ns: u64,
     /// Packets behind it.
     pub behind: usize,
@@ -92,7 +92,7 @@ pub(super) struct Passenger {
     pub(super) came: SystemTime,
 }
 
-/// Who decides.
+/// Process that decides.
 #[derive(Debug)]
 struct Keeper {
     name: String,
@@ -135,7 +135,7 @@ impl Gate {
         self.keeper.is_some()
     }
 
-    /// When it opens unless the keeper is heard of; `None` where it is open.
+    /// Time at which it opens unless the keeper is heard of; `None` where it is open.
     pub(super) fn until(&self) -> Option<Instant> {
         self.keeper.as_ref().map(|keeper| keeper.until)
     }

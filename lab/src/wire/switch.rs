@@ -71,7 +71,7 @@ struct SwitchState {
 struct Ingress<'a> {
     from: Role,
     bytes: &'a [u8],
-    /// When it came in, of one that waited at the gate; else now.
+    /// Time of its arrival, of one that waited at the gate; else now.
     came: Option<SystemTime>,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Ingress<'a> {
         Ingress { from, bytes, came: None }
     }
 
-    /// What the switch sends in its place.
+    /// Frames that the switch sends in its place.
     fn replaced<'b>(self, bytes: &'b [u8]) -> Ingress<'b> {
         Ingress::now(self.from, bytes)
     }

@@ -82,19 +82,19 @@ pub enum Request {
     StopCapture,
     /// Keep RoCE packets at the gate until somebody decides on each.
     CloseGate {
-        /// Who decides.
+        /// Process that decides.
         keeper: String,
-        /// How long the keeper may be silent until the gate opens by itself, in milliseconds.
+        /// Time that the keeper may be silent until the gate opens by itself, in milliseconds.
         patience_ms: u64,
     },
-    /// Which packet waits for longest.
+    /// Packet that waits for longest.
     AtGate {
-        /// Who asks.
+        /// Process that asks.
         keeper: String,
     },
     /// Decide on the packet that waits for longest.
     Decide {
-        /// Who decides.
+        /// Process that decides.
         keeper: String,
         /// Number of the packet.
         number: u64,

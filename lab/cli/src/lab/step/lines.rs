@@ -20,10 +20,10 @@ use super::nodes::NodeSession;
 use super::stepper::Stepper;
 use crate::output;
 
-/// How often the switch is asked.
+/// Interval at which the switch is asked.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long a node may take to tell its queue pairs, the session's opening included.
+/// Longest time that a node may take to tell its queue pairs, the session's opening included.
 const NODE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Standard input, word by word.

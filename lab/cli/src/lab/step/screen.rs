@@ -20,7 +20,7 @@ use super::key::{KEYS, StepKey};
 use super::nodes::{NodeLook, NodeSession};
 use super::stepper::{HeldPacket, Stepper};
 
-/// How often the switch is asked, and keys are looked for.
+/// Interval at which the switch is asked, and keys are looked for.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Packets that are kept of those that passed.
@@ -74,7 +74,7 @@ struct StepScreen {
     panes: [NodePane; 2],
     /// Packets that were decided on, the newest last, with the decision.
     passed: VecDeque<(LivePacket, String)>,
-    /// Why the last key did nothing.
+    /// Reason that the last key did nothing.
     trouble: String,
 }
 

@@ -12,7 +12,7 @@ use roce::fields::placed_fields;
 use roce::wire::{Frame, LinkType};
 use roce_cli::live::{LiveNames, LivePacket};
 
-/// How long nothing may be heard of this process until the switch lets everything pass.
+/// Longest time that nothing may be heard of this process until the switch lets everything pass.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A packet that waits, decoded.
@@ -35,7 +35,7 @@ pub(super) struct Stepper {
     keeper: String,
     names: LiveNames,
     first: Option<HeldPacket>,
-    /// How often each decision was made.
+    /// Number of times that each decision was made.
     made: BTreeMap<&'static str, u64>,
 }
 
@@ -79,7 +79,7 @@ impl Stepper {
         Ok(self.first.take())
     }
 
-    /// What became of the packets so far: `3 forwarded, 1 dropped`.
+    /// Fates of the packets so far: `3 forwarded, 1 dropped`.
     pub(super) fn summary(&self) -> String {
         if self.made.is_empty() {
             return "no packet was decided on".to_owned();
