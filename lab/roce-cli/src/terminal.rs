@@ -1,6 +1,6 @@
 //! The terminal: full screens, and lines that a key holds.
 //!
-//! On a terminal [`PausableLines`] go by as ever, above a last line with the keys: space holds them and lets them go on, `q`
+//! On a terminal `PausableLines` go by as ever, above a last line with the keys: space holds them and lets them go on, `q`
 //! and Ctrl-C end the process. Nothing is lost: whoever prints waits.
 
 use std::io;
