@@ -254,8 +254,8 @@ fn packages_of_the_release_are_there_for_a_run_that_names_them() {
     user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &args).ok();
     user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &args[2..]).fails(2, &["no program called qperf"]);
     // A module of the kernel's package, which a node has not loaded.
-    let client = "grep '^siw ' /proc/modules && qperf {server} -cm 1 -t 1 rc_lat";
-    user.run("qperf", client, &[&args[..], &["--load", "siw"]].concat()).ok();
+    let client = "grep '^nvmet_rdma ' /proc/modules && qperf {server} -cm 1 -t 1 rc_lat";
+    user.run("qperf", client, &[&args[..], &["--load", "nvmet-rdma"]].concat()).ok();
     let none = ["--packages", "qprf"];
     user.run("qperf", "qperf {server} -cm 1 -t 1 rc_lat", &none)
         .fails(1, &["has no package qprf", "the nearest is qperf"]);
