@@ -76,9 +76,11 @@ fn hanging_scenario_is_red_at_its_limit_and_the_next_is_unaffected() {
 
     let junit = fs::read_to_string(run_directory.join("junit.xml")).expect("JUnit XML");
     assert!(junit.contains(r#"tests="3" skipped="0" failures="2""#), "{junit}");
-    for part in
-        ["type=\"TIMEOUT, WIRE, APP, AGREEMENT\"", "  replay     cargo xtask test-e2e", "  artifacts  "]
-    {
+    for part in [
+        "type=\"ProgramHung, TIMEOUT, WIRE, APP, AGREEMENT\"",
+        "  replay     cargo xtask test-e2e",
+        "  artifacts  ",
+    ] {
         assert!(junit.contains(part), "no `{part}` in {junit}");
     }
 

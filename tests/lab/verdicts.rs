@@ -71,7 +71,7 @@ fn every_fault_is_red_with_its_reason_and_the_neighbour_green() {
             "late",
             "TIMEOUT",
             &["TIMEOUT"],
-            scenario(SERVER, &format!("{CLIENT}; sleep 60"), "timeout_s = 6"),
+            scenario(SERVER, &format!("{CLIENT}; sleep 60"), "timeout_s = 12"),
             accepted,
         ),
         (
@@ -111,6 +111,7 @@ fn every_fault_is_red_with_its_reason_and_the_neighbour_green() {
         let first = match name.split('-').next() {
             Some("exit") => "ServerFailed",
             Some("missing" | "bare") => "ProgramMissing",
+            Some("endless" | "late") => "ProgramHung",
             _ => headline,
         };
         assert!(ran.stdout.contains(&format!("{name}: {first}: ")), "{}", ran.stdout);
