@@ -15,10 +15,8 @@ use crate::completion::{Completion, CompletionSide, WcOpcode, WcStatus, WrOpcode
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::qp::{QueuePair, ServiceType};
-use crate::rdma_sys::{
-    atomic_t, ibv_recv_wr, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags, rdma_t,
-};
-use crate::work_request::{Operands, RegionRange, SendRequest};
+use crate::rdma_sys::{ibv_recv_wr, ibv_send_flags, ibv_sge, ibv_wc, ibv_wc_flags};
+use crate::work_request::{RegionRange, SendRequest, send_wr};
 use crate::{rdma_sys, sys};
 
 /// Limit of flushing a queue pair in the error state: the device does it by itself, within milliseconds.
@@ -115,32 +113,21 @@ impl WorkQueue {
         }
         let wr_id = self.next_wr_id;
         let mut sge = scatter_gather(&request.local);
-        // SAFETY: the structure is integers, pointers that may be null, and unions of them: all zeros is a valid value.
-        let mut wr = unsafe { mem::zeroed::<ibv_send_wr>() };
+        let mut wr = send_wr(request.opcode, request.remote, request.imm, request.operands);
         wr.wr_id = wr_id;
         (wr.sg_list, wr.num_sge) = list(sge.as_mut());
-        wr.opcode = request.opcode.raw();
         wr.send_flags = ibv_send_flags::IBV_SEND_SIGNALED.0;
-        if let Some(imm) = request.imm {
-            wr.imm_data_invalidated_rkey_union.imm_data = imm.to_be();
-        }
-        let (remote_addr, rkey) = request.remote.map_or((0, 0), |remote| (remote.address, remote.rkey));
-        let Operands { compare_add, swap } = request.operands;
-        match request.opcode {
-            WrOpcode::AtomicCmpAndSwp | WrOpcode::AtomicFetchAndAdd => {
-                wr.wr.atomic = atomic_t { remote_addr, compare_add, swap, rkey };
-            }
-            _ => wr.wr.rdma = rdma_t { remote_addr, rkey },
-        }
         let mut bad = ptr::null_mut();
 
         tracing::debug!(
-            "ibv_post_send: qp {}, wr_id {wr_id}, {}, {} bytes at {:#x} lkey {:#x}, remote {remote_addr:#x} rkey {rkey:#x}{}",
+            "ibv_post_send: qp {}, wr_id {wr_id}, {}, {} bytes at {:#x} lkey {:#x}, remote {:#x} rkey {:#x}{}",
             self.qp.number(),
             request.opcode,
             request.local.length_bytes(),
             request.local.address(),
             request.local.lkey(),
+            request.remote.map_or(0, |remote| remote.address),
+            request.remote.map_or(0, |remote| remote.rkey),
             request.imm.map(|imm| format!(", imm {imm}")).unwrap_or_default(),
         );
         let opcode = request.opcode;

@@ -3,11 +3,13 @@
 //! Fixed: one scatter/gather entry, no inline data (rxe of rdma-core 44 gets it wrong), all are signalled. Classic verbs
 //! only: `rdma-sys` finds no extended ones.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::completion::WrOpcode;
 use crate::error::{Error, Result};
 use crate::mr::MemoryRegion;
+use crate::rdma_sys::{atomic_t, ibv_send_wr, rdma_t};
 use crate::remote_region::RemoteRegion;
 
 /// A range of a memory region, kept alive with it.
@@ -94,6 +96,29 @@ pub(crate) struct Operands {
     /// Addend, or the number compared with.
     pub(crate) compare_add: u64,
     pub(crate) swap: u64,
+}
+
+/// A request for the send queue in C's layout, without its number, its flags and its local data. `imm` is in host order.
+pub(crate) fn send_wr(
+    opcode: WrOpcode,
+    remote: Option<RemoteRegion>,
+    imm: Option<u32>,
+    Operands { compare_add, swap }: Operands,
+) -> ibv_send_wr {
+    // SAFETY: the structure is integers, pointers that may be null, and unions of them: all zeros is a valid value.
+    let mut wr = unsafe { mem::zeroed::<ibv_send_wr>() };
+    wr.opcode = opcode.raw();
+    if let Some(imm) = imm {
+        wr.imm_data_invalidated_rkey_union.imm_data = imm.to_be();
+    }
+    let (remote_addr, rkey) = remote.map_or((0, 0), |remote| (remote.address, remote.rkey));
+    match opcode {
+        WrOpcode::AtomicCmpAndSwp | WrOpcode::AtomicFetchAndAdd => {
+            wr.wr.atomic = atomic_t { remote_addr, compare_add, swap, rkey };
+        }
+        _ => wr.wr.rdma = rdma_t { remote_addr, rkey },
+    }
+    wr
 }
 
 /// Length of what an atomic operation works on, in bytes; its address is a multiple of it.

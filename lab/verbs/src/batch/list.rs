@@ -2,15 +2,13 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem;
 use std::ptr;
 
 use crate::batch::attached::AttachedRange;
 use crate::batch::request::{BatchRequest, DatagramTarget, LocalData};
-use crate::completion::WrOpcode;
 use crate::error::{Error, Result};
-use crate::rdma_sys::{atomic_t, ibv_recv_wr, ibv_send_wr, ibv_sge, rdma_t, ud_t};
-use crate::work_request::Operands;
+use crate::rdma_sys::{ibv_recv_wr, ibv_send_wr, ibv_sge, ud_t};
+use crate::work_request::send_wr;
 
 /// Work requests for the send queue of one queue pair, which are posted by one call. `'data` is that of inline bytes.
 pub struct RequestList<'data> {
@@ -102,21 +100,8 @@ impl<'data> RequestList<'data> {
                 self.entries.push(std::iter::once(ibv_sge { addr, length, lkey: 0 }));
             }
         }
-        // SAFETY: the structure is integers, pointers that may be null, and unions of them: all zeros is a valid value.
-        let mut wr = unsafe { mem::zeroed::<ibv_send_wr>() };
-        wr.opcode = request.opcode.raw();
+        let mut wr = send_wr(request.opcode, request.remote, request.imm, request.operands);
         wr.send_flags = request.flags;
-        if let Some(imm) = request.imm {
-            wr.imm_data_invalidated_rkey_union.imm_data = imm.to_be();
-        }
-        let (remote_addr, rkey) = request.remote.map_or((0, 0), |remote| (remote.address, remote.rkey));
-        let Operands { compare_add, swap } = request.operands;
-        match request.opcode {
-            WrOpcode::AtomicCmpAndSwp | WrOpcode::AtomicFetchAndAdd => {
-                wr.wr.atomic = atomic_t { remote_addr, compare_add, swap, rkey };
-            }
-            _ => wr.wr.rdma = rdma_t { remote_addr, rkey },
-        }
         if let Some(DatagramTarget { address, qp_num, q_key }) = request.target {
             self.datagrams += 1;
             wr.wr.ud = ud_t { ah: address.raw, remote_qpn: qp_num, remote_qkey: q_key };

@@ -48,6 +48,10 @@ impl Workshop {
         WorkQueue::new(qp, Arc::new(|_| {}))
     }
 
+    fn pair(&self, service: ServiceType) -> (WorkQueue, WorkQueue) {
+        (self.queue_pair(service, None), self.queue_pair(service, None))
+    }
+
     /// Connects two queue pairs with each other.
     fn connect(&self, one: &WorkQueue, other: &WorkQueue) {
         let peer = |of: &WorkQueue, psn| ConnectedPeer {
@@ -58,6 +62,17 @@ impl Workshop {
         };
         one.qp().connect_to(&self.port, &peer(other, 200), 100).unwrap();
         other.qp().connect_to(&self.port, &peer(one, 100), 200).unwrap();
+    }
+
+    /// Two queue pairs of datagrams: a RECV of the second's takes all of the region, and the target is the second as the first names it.
+    fn datagrams(&self) -> (WorkQueue, WorkQueue, Arc<MemoryRegion>, DatagramTarget) {
+        let (mut one, mut other) = self.pair(ServiceType::Ud);
+        let sink = self.sink();
+        receive_into(&mut other, &sink);
+        one.qp().to_datagrams(5).unwrap();
+        other.qp().to_datagrams(7).unwrap();
+        let target = self.target(&mut one, &other);
+        (one, other, sink, target)
     }
 
     fn sink(&self) -> Arc<MemoryRegion> {
@@ -100,8 +115,7 @@ fn completion(work: &mut WorkQueue) -> BatchCompletion {
 #[ignore = "needs an RDMA device"]
 fn unreliable_connection_sends_and_writes() {
     let shop = Workshop::new();
-    let (mut one, mut other) =
-        (shop.queue_pair(ServiceType::Uc, None), shop.queue_pair(ServiceType::Uc, None));
+    let (mut one, mut other) = shop.pair(ServiceType::Uc);
     let sink = shop.sink();
     receive_into(&mut other, &sink);
     shop.connect(&one, &other);
@@ -122,8 +136,7 @@ fn unreliable_connection_sends_and_writes() {
 #[ignore = "needs an RDMA device"]
 fn unreliable_connection_without_a_recv_loses_the_message_and_goes_on() {
     let shop = Workshop::new();
-    let (mut one, mut other) =
-        (shop.queue_pair(ServiceType::Uc, None), shop.queue_pair(ServiceType::Uc, None));
+    let (mut one, mut other) = shop.pair(ServiceType::Uc);
     shop.connect(&one, &other);
     post(&mut one, BatchRequest::send_inline(b"lost")).unwrap();
     assert_eq!(completion(&mut one).status(), WcStatus::Success);
@@ -146,7 +159,7 @@ fn unreliable_connection_without_a_recv_loses_the_message_and_goes_on() {
 #[ignore = "needs an RDMA device"]
 fn unreliable_connection_has_no_read() {
     let shop = Workshop::new();
-    let (mut one, other) = (shop.queue_pair(ServiceType::Uc, None), shop.queue_pair(ServiceType::Uc, None));
+    let (mut one, other) = shop.pair(ServiceType::Uc);
     shop.connect(&one, &other);
     let sink = shop.sink();
     let range = [one.attach(&sink).range(0, 8).unwrap()];
@@ -167,13 +180,7 @@ fn unreliable_connection_has_no_read() {
 #[ignore = "needs an RDMA device"]
 fn datagram_arrives_behind_its_header() {
     let shop = Workshop::new();
-    let (mut one, mut other) =
-        (shop.queue_pair(ServiceType::Ud, None), shop.queue_pair(ServiceType::Ud, None));
-    let sink = shop.sink();
-    receive_into(&mut other, &sink);
-    one.qp().to_datagrams(5).unwrap();
-    other.qp().to_datagrams(7).unwrap();
-    let target = shop.target(&mut one, &other);
+    let (mut one, mut other, sink, target) = shop.datagrams();
     post(&mut one, BatchRequest::send_inline(b"datagram").with_imm(3).to(target)).unwrap();
     assert_eq!(completion(&mut one).status(), WcStatus::Success);
     let arrived = completion(&mut other);
@@ -185,13 +192,7 @@ fn datagram_arrives_behind_its_header() {
 #[ignore = "needs an RDMA device"]
 fn datagram_with_another_q_key_is_not_taken() {
     let shop = Workshop::new();
-    let (mut one, mut other) =
-        (shop.queue_pair(ServiceType::Ud, None), shop.queue_pair(ServiceType::Ud, None));
-    let sink = shop.sink();
-    receive_into(&mut other, &sink);
-    one.qp().to_datagrams(5).unwrap();
-    other.qp().to_datagrams(7).unwrap();
-    let target = shop.target(&mut one, &other);
+    let (mut one, mut other, sink, target) = shop.datagrams();
     let wrong = DatagramTarget { q_key: Q_KEY ^ 1, ..target };
     post(&mut one, BatchRequest::send_inline(b"wrong").to(wrong)).unwrap();
     post(&mut one, BatchRequest::send_inline(b"right").to(target)).unwrap();
@@ -220,8 +221,7 @@ fn datagram_without_a_receiver_is_refused_before_the_provider_sees_it() {
 #[ignore = "needs an RDMA device"]
 fn address_attached_to_another_queue_pair_is_refused() {
     let shop = Workshop::new();
-    let (mut one, mut other) =
-        (shop.queue_pair(ServiceType::Ud, None), shop.queue_pair(ServiceType::Ud, None));
+    let (mut one, mut other) = shop.pair(ServiceType::Ud);
     let target = shop.target(&mut one, &other);
     let mut list = other.request_list();
     let error = list.push(BatchRequest::send_inline(b"x").to(target)).unwrap_err();
