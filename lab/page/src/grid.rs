@@ -2,13 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::index::path;
+use crate::index::{STYLE, TEMPLATE};
 use crate::page::fill;
-use crate::run::RunState;
-use crate::text::escape;
-
-const TEMPLATE: &str = include_str!("../assets/grid.html");
-const STYLE: &str = include_str!("../assets/page.css");
+use crate::table::{TableRow, rows_as_html};
+use crate::text::{escape, linked};
 
 /// Column of a grid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,28 +14,6 @@ pub struct GridColumn {
     pub name: String,
     /// Sentence below its head.
     pub note: String,
-}
-
-/// Cell of a grid.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GridCell {
-    /// State that the run ended in.
-    pub state: RunState,
-    /// The same, and what else there is to say.
-    pub words: String,
-    /// Its headline, for who points at it.
-    pub title: String,
-    /// Its page, as a path from the grid's; `None` where it has none.
-    pub link: Option<String>,
-}
-
-/// Row of a grid.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GridRow {
-    /// Its head.
-    pub name: String,
-    /// A cell for each column; `None` where there is nothing.
-    pub cells: Vec<Option<GridCell>>,
 }
 
 /// List below a grid.
@@ -60,7 +35,7 @@ pub struct Grid {
     /// The columns, in their order.
     pub columns: Vec<GridColumn>,
     /// The rows, in their order.
-    pub rows: Vec<GridRow>,
+    pub rows: Vec<TableRow>,
     /// The lists below.
     pub notes: Vec<GridNote>,
 }
@@ -73,15 +48,11 @@ impl Grid {
             let (name, note) = (escape(&column.name), escape(&column.note));
             let _ = write!(heads, "<th scope=\"col\">{name}<br><small>{note}</small></th>");
         }
-        let mut rows = String::new();
-        for row in &self.rows {
-            let _ = write!(rows, "<tr><th scope=\"row\">{}</th>", escape(&row.name));
-            for cell in &row.cells {
-                let _ = write!(rows, "{}", cell.as_ref().map_or_else(|| "<td></td>".to_owned(), told));
-            }
-            rows.push_str("</tr>");
-        }
-        let mut notes = String::new();
+        let rows = rows_as_html(&self.rows, |cell| {
+            let words = linked(escape(&cell.text), cell.link.as_deref());
+            format!("<span aria-hidden=\"true\">{}</span> {words}", cell.state.sign())
+        });
+        let mut notes = String::from("<div class=\"scroll\">");
         for note in &self.notes {
             let _ = write!(notes, "<h2>{}</h2><table><tbody>", escape(&note.head));
             for [kind, text, ground, places] in &note.lines {
@@ -93,10 +64,12 @@ impl Grid {
             }
             notes.push_str("</tbody></table>");
         }
+        notes.push_str("</div>");
         fill(TEMPLATE, |name| match name {
             "title" => escape(&self.title),
             "style" => STYLE.to_owned(),
             "summary" => escape(&self.summary),
+            "label" => "Guests".to_owned(),
             "heads" => heads.clone(),
             "rows" => rows.clone(),
             "notes" => notes.clone(),
@@ -105,33 +78,21 @@ impl Grid {
     }
 }
 
-/// A cell as HTML.
-fn told(cell: &GridCell) -> String {
-    let words = escape(&cell.words);
-    let words = match &cell.link {
-        Some(link) => format!("<a href=\"{}\">{words}</a>", escape(&path(link))),
-        None => words,
-    };
-    let (class, sign) = (cell.state.class(), cell.state.sign());
-    format!(
-        "<td class=\"state {class}\" title=\"{}\"><span aria-hidden=\"true\">{sign}</span> {words}</td>",
-        escape(&cell.title)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::RunState;
+    use crate::table::TableCell;
 
     #[test]
     fn a_cell_is_text_and_its_link_stays_in_its_directory() {
-        let cell = GridCell {
+        let cell = TableCell {
             state: RunState::Failed,
-            words: "<b>failed".to_owned(),
+            text: "<b>failed".to_owned(),
             title: "\"quoted\"".to_owned(),
             link: Some("javascript:x".to_owned()),
         };
-        let row = GridRow { name: "<i>".to_owned(), cells: vec![Some(cell), None] };
+        let row = TableRow { name: "<i>".to_owned(), cells: vec![Some(cell), None] };
         let html = Grid { rows: vec![row], ..Grid::default() }.to_html();
         assert!(html.contains("href=\"./javascript%3Ax\">&lt;b&gt;failed</a>"), "{html}");
         assert!(html.contains("title=\"&quot;quoted&quot;\"") && html.contains("&lt;i&gt;"), "{html}");

@@ -4,10 +4,15 @@ use std::fmt::Write as _;
 
 use crate::page::fill;
 use crate::run::RunState;
-use crate::text::escape;
+use crate::table::{TableRow, rows_as_html};
+use crate::text::{escape, linked};
 
-const TEMPLATE: &str = include_str!("../assets/index.html");
-const STYLE: &str = include_str!("../assets/page.css");
+pub(crate) const TEMPLATE: &str = include_str!("../assets/index.html");
+pub(crate) const STYLE: &str = include_str!("../assets/page.css");
+
+/// Heads of the columns behind the scenario's.
+const HEADS: &str = "<th scope=\"col\">verdict</th><th scope=\"col\">packets</th><th scope=\"col\">findings</th>\
+                     <th scope=\"col\">seconds</th><th scope=\"col\">headline</th>";
 
 /// Row of the index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,28 +31,6 @@ pub struct IndexRow {
     pub link: Option<String>,
     /// Seconds that it took, as text.
     pub seconds: String,
-}
-
-/// Cell of a table of packets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TableCell {
-    /// Sign.
-    pub text: String,
-    /// The same in words, for a pointer that rests on it and for a reader that sees no sign.
-    pub words: String,
-    /// Outcome of the run.
-    pub state: RunState,
-    /// Page of the run, as a path from the index; `None` where it has none.
-    pub link: Option<String>,
-}
-
-/// Row of a table of packets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TableRow {
-    /// The packet.
-    pub name: String,
-    /// A cell for each column; `None` where there is no run.
-    pub cells: Vec<Option<TableCell>>,
 }
 
 /// Table of packets: a row each, a column for each thing that was done to them.
@@ -69,27 +52,12 @@ impl PacketTable {
             let _ = write!(out, "<th scope=\"col\">{}</th>", escape(column));
         }
         out.push_str("</tr></thead><tbody>");
-        for row in &self.rows {
-            let _ = write!(out, "<tr><th scope=\"row\">{}</th>", escape(&row.name));
-            for cell in &row.cells {
-                let Some(cell) = cell else {
-                    out.push_str("<td></td>");
-                    continue;
-                };
-                let words = escape(&cell.words);
-                let shown = format!(
-                    "<span aria-hidden=\"true\">{}</span><span class=\"unseen\">{words}</span>",
-                    escape(&cell.text)
-                );
-                let shown = match &cell.link {
-                    Some(link) => format!("<a href=\"{}\">{shown}</a>", escape(&path(link))),
-                    None => shown,
-                };
-                let class = cell.state.class();
-                let _ = write!(out, "<td class=\"state {class}\" title=\"{words}\">{shown}</td>");
-            }
-            out.push_str("</tr>");
-        }
+        out.push_str(&rows_as_html(&self.rows, |cell| {
+            let (sign, words) = (escape(&cell.text), escape(&cell.title));
+            let shown =
+                format!("<span aria-hidden=\"true\">{sign}</span><span class=\"unseen\">{words}</span>");
+            linked(shown, cell.link.as_deref())
+        }));
         out.push_str("</tbody></table></div>");
         out
     }
@@ -113,11 +81,7 @@ impl Index {
     pub fn to_html(&self) -> String {
         let mut rows = String::new();
         for entry in &self.entries {
-            let name = escape(&entry.name);
-            let name = match &entry.link {
-                Some(link) => format!("<a href=\"{}\">{name}</a>", escape(&path(link))),
-                None => name,
-            };
+            let name = linked(escape(&entry.name), entry.link.as_deref());
             let (class, sign, words) = (entry.state.class(), entry.state.sign(), entry.state.words());
             let _ = write!(
                 rows,
@@ -133,6 +97,8 @@ impl Index {
             "title" => escape(&self.title),
             "style" => STYLE.to_owned(),
             "summary" => escape(&self.summary),
+            "label" => "Runs".to_owned(),
+            "heads" => HEADS.to_owned(),
             "table" => self.table.as_ref().map(PacketTable::to_html).unwrap_or_default(),
             "rows" => rows.clone(),
             _ => String::new(),
@@ -140,29 +106,16 @@ impl Index {
     }
 }
 
-/// A relative path as a link, so that no part of it is taken for a scheme, a query or a fragment.
-pub(crate) fn path(link: &str) -> String {
-    let mut out = String::from("./");
-    for byte in link.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' => out.push(char::from(byte)),
-            _ => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::TableCell;
 
     #[test]
     fn table_of_packets_has_a_cell_a_fault_and_each_leads_to_its_run() {
         let cell = TableCell {
             text: "rt".to_owned(),
-            words: "recovered, an ACK timeout".to_owned(),
+            title: "recovered, an ACK timeout".to_owned(),
             state: RunState::Passed,
             link: Some("0001/report.html".to_owned()),
         };

@@ -35,12 +35,14 @@ mod index;
 mod memory;
 mod page;
 mod run;
+mod table;
 mod text;
 
 pub use calls::Calls;
 pub use compare::Traces;
 pub use frames::{Capture, Collector};
-pub use grid::{Grid, GridCell, GridColumn, GridNote, GridRow};
-pub use index::{Index, IndexRow, PacketTable, TableCell, TableRow};
+pub use grid::{Grid, GridColumn, GridNote};
+pub use index::{Index, IndexRow, PacketTable};
 pub use page::Page;
 pub use run::{Cause, Counter, Run, RunState, RunText};
+pub use table::{TableCell, TableRow};

@@ -52,6 +52,28 @@ pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
+/// HTML as the text of a link to a page, if there is one.
+pub(crate) fn linked(html: String, page: Option<&str>) -> String {
+    match page {
+        Some(page) => format!("<a href=\"{}\">{html}</a>", escape(&path(page))),
+        None => html,
+    }
+}
+
+/// A relative path as a link, so that no part of it is taken for a scheme, a query or a fragment.
+fn path(link: &str) -> String {
+    let mut out = String::from("./");
+    for byte in link.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' => out.push(char::from(byte)),
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

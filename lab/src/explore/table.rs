@@ -78,7 +78,7 @@ fn packet_table(grid: &FaultGrid<'_>, directory: &Path) -> PacketTable {
     };
     let cell = |tried: &&Tried| TableCell {
         text: grid::sign(tried),
-        words: match tried.cost {
+        title: match tried.cost {
             Cost::Nothing => tried.outcome.word().to_owned(),
             cost => format!("{}, {}", tried.outcome, cost.words()),
         },

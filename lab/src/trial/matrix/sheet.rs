@@ -1,6 +1,6 @@
 //! A matrix as files: JSON, and a page whose cells link to their runs'.
 
-use roce_page::{Grid, GridCell, GridColumn, GridNote, GridRow, RunState};
+use roce_page::{Grid, GridColumn, GridNote, RunState, TableCell, TableRow};
 
 use crate::base::cache::write_whole;
 use crate::base::error::{Error, Result};
@@ -30,9 +30,9 @@ fn html(matrix: &Matrix) -> String {
     });
     let cell = |cell: &Option<MatrixCell>| {
         let cell = cell.as_ref()?;
-        Some(GridCell {
+        Some(TableCell {
             state: state(cell.class),
-            words: words(cell),
+            text: words(cell),
             title: cell.headline.clone(),
             link: matrix.page_of(cell),
         })
@@ -40,7 +40,7 @@ fn html(matrix: &Matrix) -> String {
     let rows = matrix
         .rows
         .iter()
-        .map(|row| GridRow { name: row.scenario.clone(), cells: row.cells.iter().map(cell).collect() });
+        .map(|row| TableRow { name: row.scenario.clone(), cells: row.cells.iter().map(cell).collect() });
     let notes = matrix.columns.iter().enumerate().map(|(index, column)| GridNote {
         head: column.name.clone(),
         lines: matrix
