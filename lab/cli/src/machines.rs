@@ -15,7 +15,7 @@ use crate::output;
 ///
 /// # Errors
 ///
-/// None is called so: with the nearest that is.
+/// Nothing has that name; the error tells the nearest.
 pub fn guest(option: &ReleaseOption) -> Result<&'static Release> {
     if let Some(name) = &option.guest {
         return Release::named(name);

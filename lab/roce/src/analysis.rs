@@ -506,3 +506,15 @@ impl Analysis {
         }
     }
 }
+
+#[cfg(test)]
+impl Analysis {
+    /// The report of a capture that lacks nothing.
+    pub(crate) fn of_capture(mut self, bytes: &[u8]) -> Report {
+        let mut reader = crate::capture::Reader::new(bytes).unwrap();
+        while let Some(record) = reader.next().unwrap() {
+            self.push(&record);
+        }
+        self.finish()
+    }
+}

@@ -133,7 +133,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use crate::capture::{Reader, Writer};
+    use crate::capture::Writer;
     use crate::synth::Pair;
     use crate::{Analysis, Names, Report};
 
@@ -145,12 +145,7 @@ mod tests {
             writer.write(0, at * 1_000, frame, &format!("fate={fate}")).unwrap();
         }
         writer.finish().unwrap();
-        let mut reader = Reader::new(&bytes[..]).unwrap();
-        let mut analysis = Analysis::new(Names::new());
-        while let Some(record) = reader.next().unwrap() {
-            analysis.push(&record);
-        }
-        analysis.finish()
+        Analysis::new(Names::new()).of_capture(&bytes)
     }
 
     #[test]

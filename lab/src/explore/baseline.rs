@@ -33,7 +33,7 @@ const TOLD: usize = 3;
 ///
 /// # Errors
 ///
-/// It fails as it is, or does not put the same packets on the wire each time.
+/// The scenario fails as it is, or does not put the same packets on the wire each time.
 pub fn measured(setup: &Setup, scenario: &Scenario, directory: &Path) -> Result<(Baseline, Vec<Target>)> {
     let name = &scenario.name;
     let step = Step::begin(format!("{name} without a tried fault, {RUNS} times"));

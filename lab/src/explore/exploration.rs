@@ -112,7 +112,7 @@ impl Exploration {
     ///
     /// # Errors
     ///
-    /// It is of other faults, or of another scenario.
+    /// The exploration is of other faults, or of another scenario.
     pub fn merge(&mut self, other: Exploration) -> Result<()> {
         let is_same = |one: &ExplorationPlan, other: &ExplorationPlan| {
             (&one.scenario.server, &one.scenario.client) == (&other.scenario.server, &other.scenario.client)
@@ -311,22 +311,10 @@ fn undemanding(scenario: &Scenario) -> Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explore::outcome::Cost;
 
     fn tried(fault: &str) -> Tried {
-        let placement = Placement { faults: vec![fault.parse().unwrap()], packets: vec![1], stands_for: 1 };
-        Tried {
-            placement,
-            outcome: Outcome::Surprise,
-            cost: Cost::Nothing,
-            why: "APP: client: exit code 4\nits lines".to_owned(),
-            deviations: Vec::new(),
-            sent_again: 0,
-            packets: 7,
-            stall_s: 0.0,
-            is_late: false,
-            artifacts: PathBuf::new(),
-        }
+        let why = "APP: client: exit code 4\nits lines".to_owned();
+        Tried { outcome: Outcome::Surprise, why, ..Tried::with(fault) }
     }
 
     const LOST: &str = "action=\"drop\",opcode=\"RC SEND Only\",psn=0";

@@ -96,25 +96,10 @@ impl fmt::Display for FaultGrid<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::explore::placement::Placement;
 
     fn tried(fault: &str, outcome: Outcome, cost: Cost) -> Tried {
-        let placement = Placement { faults: vec![fault.parse().unwrap()], packets: vec![1], stands_for: 1 };
-        Tried {
-            placement,
-            outcome,
-            cost,
-            why: String::new(),
-            deviations: Vec::new(),
-            sent_again: 0,
-            packets: 7,
-            stall_s: 0.0,
-            is_late: false,
-            artifacts: PathBuf::new(),
-        }
+        Tried { outcome, cost, ..Tried::with(fault) }
     }
 
     #[test]

@@ -283,6 +283,25 @@ pub(crate) fn known_complaints(text: &str) -> impl Iterator<Item = &'static str>
 }
 
 #[cfg(test)]
+impl Tried {
+    /// A run with one fault on one packet, which was unharmed.
+    pub(super) fn with(fault: &str) -> Tried {
+        Tried {
+            placement: Placement { faults: vec![fault.parse().unwrap()], packets: vec![1], stands_for: 1 },
+            outcome: Outcome::Unharmed,
+            cost: Cost::Nothing,
+            why: String::new(),
+            deviations: Vec::new(),
+            sent_again: 0,
+            packets: 7,
+            stall_s: 0.0,
+            is_late: false,
+            artifacts: PathBuf::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::scenario::Scenario;

@@ -123,7 +123,7 @@ impl FromStr for Partition {
 ///
 /// # Errors
 ///
-/// None is called so: with the nearest.
+/// Nothing has that name; the error tells the nearest.
 pub fn kind(name: &str) -> Result<String, String> {
     name.parse::<PacketKind>().map(|kind| kind.to_string())
 }
@@ -132,7 +132,7 @@ pub fn kind(name: &str) -> Result<String, String> {
 ///
 /// # Errors
 ///
-/// None is called so: with the nearest.
+/// Nothing has that name; the error tells the nearest.
 pub fn action(name: &str) -> Result<String, String> {
     crate::base::names::find("action", name, Action::NAMES).map(str::to_owned)
 }
@@ -141,7 +141,7 @@ pub fn action(name: &str) -> Result<String, String> {
 ///
 /// # Errors
 ///
-/// None is called so: with the nearest.
+/// Nothing has that name; the error tells the nearest.
 pub fn field(name: &str) -> Result<String, String> {
     crate::base::names::find("field", name, PacketField::ALL.map(PacketField::name)).map(str::to_owned)
 }

@@ -180,7 +180,7 @@ impl Counters {
 ///
 /// # Errors
 ///
-/// None is called so: with the nearest, as text.
+/// Nothing has that name; the error tells the nearest, as text.
 pub fn name(name: &str) -> Result<&'static str, String> {
     names::find("counter", name, Counters::ALL.into_iter().chain(Counters::CARDS))
 }

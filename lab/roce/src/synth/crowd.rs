@@ -63,18 +63,12 @@ impl Crowd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Reader;
     use crate::{Analysis, Names, Report, Rule};
 
     fn report(connections: u32, loses_one: bool) -> Report {
         let mut bytes = Vec::new();
         Crowd { connections, rounds: 4, loses_one }.write_pcap(&mut bytes).unwrap();
-        let mut reader = Reader::new(&bytes[..]).unwrap();
-        let mut analysis = Analysis::new(Names::new());
-        while let Some(record) = reader.next().unwrap() {
-            analysis.push(&record);
-        }
-        analysis.finish()
+        Analysis::new(Names::new()).of_capture(&bytes)
     }
 
     #[test]

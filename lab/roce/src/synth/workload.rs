@@ -82,7 +82,6 @@ impl Workload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Reader;
     use crate::{Analysis, Names};
 
     #[test]
@@ -90,12 +89,7 @@ mod tests {
         let mut bytes = Vec::new();
         let written = Workload { data_packets: 4 * 128, tunnel: None }.write_pcap(&mut bytes).unwrap();
         assert_eq!(written, Written { packets: 520, messages: 32, bytes: bytes.len() as u64 });
-        let mut reader = Reader::new(&bytes[..]).unwrap();
-        let mut analysis = Analysis::streaming(Names::new());
-        while let Some(record) = reader.next().unwrap() {
-            analysis.push(&record);
-        }
-        let report = analysis.finish();
+        let report = Analysis::streaming(Names::new()).of_capture(&bytes);
         assert_eq!((report.packets, report.findings.len(), report.messages.len()), (520, 0, 32));
         assert_eq!(report.connections.len(), 4);
         assert_eq!(report.stats.kinds().next().map(|(_, stats)| stats.ended), Some(32));

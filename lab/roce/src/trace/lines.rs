@@ -178,18 +178,12 @@ pub(crate) fn findings(report: &Report) -> Vec<FindingLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Reader;
     use crate::{Analysis, Names, Rule, synth};
 
     #[test]
     fn values_are_those_of_the_text() {
         let capture = include_bytes!("../../fixtures/write_read.pcapng");
-        let mut reader = Reader::new(&capture[..]).unwrap();
-        let mut analysis = Analysis::new(Names::new());
-        while let Some(record) = reader.next().unwrap() {
-            analysis.push(&record);
-        }
-        let report = analysis.finish();
+        let report = Analysis::new(Names::new()).of_capture(capture);
         let (trace, lines) = (report.trace(), report.packet_lines());
         assert_eq!(lines.len() as u64, report.packets);
         assert!(lines.is_sorted_by_key(|line| line.number));

@@ -4,6 +4,8 @@
 #![cfg(feature = "synth")]
 
 mod network;
+#[path = "../support/splitmix.rs"]
+mod splitmix;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -3,6 +3,7 @@
 //! The requester keeps a window of packets in flight and goes back: at a NAK "PSN sequence error", at a response that shows that one before it is missing, at an
 //! RNR NAK after its timer, at the ACK timeout. The responder takes requests in order, refuses the first behind a gap, and answers again what comes again.
 
+use crate::splitmix;
 use std::collections::BTreeMap;
 
 use roce::synth::Pair;
@@ -15,7 +16,7 @@ const MTU: u32 = 1024;
 const RNR_CODE: u8 = 12;
 const RNR_NS: u64 = 640_000;
 
-/// What varies between the networks.
+/// Differences between the networks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conditions {
     /// Packets in a thousand that are lost before and behind the place of capture.
@@ -45,11 +46,7 @@ pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        splitmix::next(&mut self.0)
     }
 
     fn below(&mut self, end: u64) -> u64 {

@@ -6,6 +6,8 @@
 
 mod conversations;
 mod recorder;
+#[path = "../support/splitmix.rs"]
+mod splitmix;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use roce::wire::{Frame, LinkType};
 
 use crate::conversations::Entry;
+use crate::splitmix;
 
-/// Numbers that only have to differ, the same in every run (splitmix64).
+/// Numbers from a seed.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -15,11 +16,7 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        splitmix::next(&mut self.0)
     }
 
     /// A number below `limit`.

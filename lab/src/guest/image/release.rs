@@ -110,7 +110,7 @@ impl Release {
     ///
     /// # Errors
     ///
-    /// None is called so: with the nearest that is.
+    /// Nothing has that name; the error tells the nearest.
     pub fn named(name: &str) -> Result<&'static Release> {
         if let Some(release) = ALL.iter().find(|release| release.name.eq_ignore_ascii_case(name)) {
             return Ok(release);
