@@ -7,9 +7,7 @@
 //! machine does not take in time is dropped (see `port`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,8 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use roce::Fate;
-use roce::capture::Writer;
-use roce::wire::{Frame, Icrc, LinkType};
+use roce::wire::{Frame, LinkType};
 
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::role::Role;
@@ -26,21 +23,20 @@ use crate::scenario::fault::{Action, Fault, Met};
 use crate::wire::alter::alter;
 use crate::wire::captured::Captured;
 use crate::wire::engine::{Engine, Treatment};
-use crate::wire::gate::{Gate, GateDecision, GatePacket, Passenger, nanoseconds};
+use crate::wire::gate::{Gate, GateDecision, GatePacket, Passenger};
 use crate::wire::held::{Held, Shelf, Until};
 
 pub(super) mod port;
+mod recording;
 
 use port::SwitchPort;
+use recording::{Ingress, SwitchRecording};
 
 /// Pause after which a frame that was held back is offered again to a port that is full.
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// Longest frame taken from a port, in bytes; QEMU sends none above its 64 KiB offload buffers.
 const FRAME_LIMIT: usize = 1 << 17;
-
-/// Most addresses of nodes whose names a capture says.
-const NAMED_MAX: usize = 64;
 
 /// A switch with one port a node. Its threads end with the process or with their sockets.
 #[derive(Debug, Clone)]
@@ -64,51 +60,6 @@ struct SwitchState {
     faults: Engine,
     shelf: Shelf,
     gate: Gate,
-}
-
-/// A frame at the switch.
-#[derive(Debug, Clone, Copy)]
-struct Ingress<'a> {
-    from: Role,
-    bytes: &'a [u8],
-    /// Time of its arrival, of one that waited at the gate; else now.
-    came: Option<SystemTime>,
-}
-
-impl<'a> Ingress<'a> {
-    fn now(from: Role, bytes: &'a [u8]) -> Ingress<'a> {
-        Ingress { from, bytes, came: None }
-    }
-
-    /// Frames that the switch sends in its place.
-    fn replaced<'b>(self, bytes: &'b [u8]) -> Ingress<'b> {
-        Ingress::now(self.from, bytes)
-    }
-
-    /// Its fate if it is delivered as it is.
-    fn forwarded(self) -> Fate {
-        self.came.map_or(Fate::Forwarded, |came| {
-            let waited = came.elapsed().unwrap_or_default();
-            Fate::Queued { delay_us: u64::try_from(waited.as_micros()).unwrap_or(u64::MAX) }
-        })
-    }
-}
-
-struct SwitchRecording {
-    /// Unbuffered: a reader that follows the file sees each frame at once.
-    writer: Writer<File>,
-    path: PathBuf,
-    records: u64,
-    captured: BTreeMap<Role, Captured>,
-    /// Addresses of the nodes, whose names are in the file.
-    named: BTreeSet<(Role, IpAddr)>,
-    failure: Option<String>,
-}
-
-impl std::fmt::Debug for SwitchRecording {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SwitchRecording").field("path", &self.path).finish_non_exhaustive()
-    }
 }
 
 impl Switch {
@@ -150,18 +101,7 @@ impl Switch {
         if let Some(recording) = &state.recording {
             return Err(Error::capture(format!("already recording into {}", recording.path.display())));
         }
-        let sink = File::create(file).at("failed to create", file)?;
-        let names = Role::BOTH.map(Role::name);
-        let writer = Writer::new(sink, &names).map_err(|source| capture_error(file, source))?;
-        let captured = Role::BOTH.map(|role| (role, Captured::default())).into();
-        state.recording = Some(SwitchRecording {
-            writer,
-            path: file.to_owned(),
-            records: 0,
-            captured,
-            named: BTreeSet::new(),
-            failure: None,
-        });
+        state.recording = Some(SwitchRecording::begin(file)?);
         Ok(())
     }
 
@@ -472,41 +412,6 @@ fn is_roce(frame: &[u8]) -> bool {
     Frame::decode(LinkType::ETHERNET, frame).packet().is_some()
 }
 
-impl SwitchRecording {
-    /// Writes a frame with the time at which it came in.
-    fn record(&mut self, frame: Ingress<'_>, fate: &Fate) -> u64 {
-        let Ingress { from, bytes: frame, came } = frame;
-        let came_ns = nanoseconds(came.unwrap_or_else(SystemTime::now));
-        let interface = if from == Role::Server { 0 } else { 1 };
-        let decoded = Frame::decode(LinkType::ETHERNET, frame);
-        let mut written = Ok(());
-        if let Some(packet) = decoded.packet() {
-            // rxe counts what it receives behind its check of the ICRC.
-            let is_taken = packet.icrc == Icrc::Good;
-            self.captured.entry(from).or_default().sent += u64::from(fate.is_sent());
-            self.captured.entry(from.peer()).or_default().delivered +=
-                u64::from(fate.is_delivered() && is_taken);
-            if fate.is_sent()
-                && is_taken
-                && self.named.len() < NAMED_MAX
-                && self.named.insert((from, packet.source))
-            {
-                written = self.writer.name(packet.source, from.name());
-            }
-        }
-        let written = written.and_then(|()| self.writer.write(interface, came_ns, frame, &fate.to_string()));
-        if let Err(source) = written {
-            self.failure.get_or_insert(capture_error(&self.path, source).to_string());
-        }
-        self.records += 1;
-        self.records
-    }
-}
-
-fn capture_error(file: &Path, source: roce::capture::WriteError) -> Error {
-    Error::capture(format!("failed to write the capture {}", file.display())).source(source)
-}
-
 /// Reads one frame into `frame`; `false` at the end of the stream.
 pub(super) fn read_frame(stream: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool> {
     let mut length = [0; 4];
@@ -525,6 +430,7 @@ pub(super) fn read_frame(stream: &mut impl Read, frame: &mut Vec<u8>) -> io::Res
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write as _;
     use std::time::{Duration, Instant};
 
