@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
 use std::sync::Arc;
@@ -344,6 +343,8 @@ fn to_completion(wc: &ibv_wc, in_flight: &InFlight, peer_qp_num: Option<u32>) ->
 
 #[cfg(test)]
 mod tests {
+    use std::mem;
+
     use super::*;
 
     fn wc(status: u32, opcode: u32, flags: u32) -> ibv_wc {
