@@ -24,6 +24,9 @@ pub struct Args {
     /// Accept the trace: write it to the file of --snapshot, if nothing else is wrong.
     #[arg(long, requires = "snapshot")]
     pub(crate) accept: bool,
+    /// Afterwards show the lines that differ from the accepted trace and, on a terminal, ask whether to accept them.
+    #[arg(long, requires = "snapshot", conflicts_with_all = ["accept", "repeat"])]
+    pub(crate) review: bool,
     /// Write the run as a scenario: a file NAME.toml, which the option --scenarios finds in its directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
