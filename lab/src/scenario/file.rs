@@ -243,6 +243,10 @@ impl Scenario {
         }
         let is_module = |name: &&String| {
             let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            if command.trim().is_empty() {
+                return Err(Error::usage("a command is empty: there is nothing to run")
+                    .next("name a program for each node; `sleep 5` does nothing for a while"));
+            }
             !name.is_empty() && name.bytes().all(is_of_name)
         };
         if let Some(name) = self.modules.iter().find(|name| !is_module(name)) {
@@ -327,13 +331,10 @@ impl Scenario {
 
     pub(super) fn parse(name: &str, text: &str) -> Result<Scenario> {
         let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
-            let message = error.to_string();
-            let hint = names::nearest_key(&message);
-            let wrong = Error::usage("not a scenario").detail(message);
-            match hint {
-                Some(hint) => wrong.next(hint),
-                None => wrong,
-            }
+            // `name` is for what a run leaves, and no key of a file.
+            let message = error.to_string().replace("`name`, ", "");
+            let next = hint(&message);
+            Error::usage("not a scenario").detail(message).next(next)
         })?;
         if !scenario.name.is_empty() {
             return Err(Error::usage("a scenario has the name of its file").next("leave out the key `name`"));
@@ -421,6 +422,30 @@ pub fn finding(name: &str) -> Result<String> {
     let found = names::find("rule", name, rules.iter().map(String::as_str));
     found
         .map(str::to_owned)
+/// Next step where a file is not taken, by the message of its reader.
+fn hint(message: &str) -> String {
+    let unknown = message.split_once("unknown field `").and_then(|(_, rest)| Some(rest.split_once('`')?.0));
+    let place = unknown.and_then(|key| Some((key, table_of(key)?)));
+    match (place, names::nearest_key(message)) {
+        (Some((key, table)), _) => format!("`{key}` is a key {table}"),
+        (None, Some(nearest)) => nearest,
+        (None, None) => "docs/scenarios.md has all keys".to_owned(),
+    }
+}
+
+/// Place in a scenario file at which there is a key of this name.
+fn table_of(key: &str) -> Option<&'static str> {
+    let schema = schemars::schema_for!(Scenario).to_value();
+    let places = [
+        ("", "of the file itself, above all tables"),
+        ("/$defs/Network", "of [network]"),
+        ("/$defs/Expect", "of [expect]"),
+        ("/$defs/ExpectProgram", "of [expect.server] or [expect.client]"),
+    ];
+    let has = |at: &str| schema.pointer(&format!("{at}/properties/{key}")).is_some();
+    places.into_iter().find(|(at, _)| has(at)).map(|(_, place)| place)
+}
+
         .map_err(|why| Error::usage(why).next(format!("{} lists all", invocation::program("explain"))))
 }
 
@@ -465,6 +490,23 @@ mod tests {
         assert_eq!(scenario.faults[0].to_string(), "drop RC Atomic Acknowledge, to client.qp2");
         assert_eq!(scenario.expect.findings, ["IcrcMismatch"]);
         assert!(scenario.expect.server.counters.contains_key("duplicate_request"));
+    }
+
+    #[test]
+    fn key_in_another_table_and_value_of_another_kind_are_told() {
+        for (text, part) in [
+            ("mtu = 1500", "`mtu` is a key of [network]"),
+            ("exit = 0", "`exit` is a key of [expect.server] or [expect.client]"),
+            ("findings = []", "`findings` is a key of [expect]"),
+            ("[network]\ntimeout_s = 3", "`timeout_s` is a key of the file itself, above all tables"),
+            ("tamper = 1", "docs/scenarios.md has all keys"),
+            ("timeout_s = \"3\"", "docs/scenarios.md has all keys"),
+            ("[expect.server.counters]\nsent_pkts = \"sme\"", "by a number, or by \"some\" or \"any\""),
+            ("[expect.server]\nexit = true", "a number, or by a signal"),
+        ] {
+            let error = Scenario::parse("x", &format!("{MINIMAL}{text}\n")).unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains("`name`"), "{text}: {error}");
+        }
     }
 
     #[test]
@@ -563,6 +605,7 @@ mod tests {
         for scenario in scenarios {
             let text = fs::read_to_string(directory.join(format!("{}.toml", scenario.name))).unwrap();
             assert!(text.starts_with("#:schema ./scenario.schema.json\n"), "{}", scenario.name);
+            ("more_clients = [\" \"]", "a command is empty"),
         }
     }
 }
