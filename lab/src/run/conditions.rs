@@ -15,8 +15,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Memory that a user who is not root may lock, in KiB: the kernel's own default.
 const LOCKED_KIB: u32 = 8192;
 
-/// Command that prints a node's processes that a signal has stopped, each as `ID NAME`.
-pub(super) const HALTED: &str = r#"awk '/^Name:/ { name = $2 } /^State:/ { state = $2 } /^Pid:/ { if (state == "T") print $2, name }' /proc/[0-9]*/status 2>/dev/null; true"#;
+/// Command that prints a node's processes that a signal has stopped, each as `ID NAME`. One that ends meanwhile is no end of the list,
+/// as it would be to awk.
+pub(super) const HALTED: &str = r#"cat /proc/[0-9]*/status 2>/dev/null | awk '/^Name:/ { name = $2 } /^State:/ { state = $2 } /^Pid:/ { if (state == "T") print $2, name }'; true"#;
 
 /// Loads kernel modules on both nodes, with all that they need.
 ///
