@@ -32,7 +32,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     if let Some(file) = &args.save {
         save(&written, file, front)?;
     }
-    let choice = machines::choice(&args.machines, None)?.with_more(&[], &scenario.modules);
+    let choice = machines::choice(&args.machines, None)?.with_more(&[], &scenario.all_modules());
     if let Some(why) = scenario.cannot_run_on(&choice.wire()?) {
         return Err(Error::usage(why).next(netem::WAYS_OUT));
     }

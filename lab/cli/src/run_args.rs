@@ -135,6 +135,10 @@ mod tests {
             "--load",
             "siw,nvmet",
             "--swap",
+            "--restart",
+            "client",
+            "--client-interface",
+            "vlan 8",
             "--needs",
             "switch",
             "--server-exit",
@@ -153,7 +157,8 @@ mod tests {
         ])
         .unwrap();
         let file = "summary = 's'\nserver = 'a'\nclient = 'b {server}'\nmore_clients = ['c']\n\
-                    modules = ['siw', 'nvmet']\nuser = 'worker'\nswap = true\ntimeout_s = 60\nneeds = ['switch']\n\
+                    modules = ['siw', 'nvmet']\nuser = 'worker'\nswap = true\nrestart = 'client'\ntimeout_s = 60\nneeds = ['switch']\n\
+                    [network]\nclient_interface = 'vlan 8'\n\
                     [expect]\nmay = ['IcrcMismatch']\n[expect.server]\nexit = 'SIGTERM'\nresult = { text = 'hello' }\n\
                     [expect.client]\nexit = -1\nresult = { read_bytes = 18 }\nkernel_log = ['a b']\n";
         let directory = tempfile::tempdir().unwrap();
@@ -175,6 +180,8 @@ mod tests {
             (["--client", "b {sever}"], "the nearest is {server}"),
             (["--needs", "swich"], "the nearest is `switch`"),
             (["--stop", "SIGITN"], "SIGINT"),
+            (["--interface", "vlna 7"], "the nearest is `vlan`"),
+            (["--restart", "sever"], "the nearest is `server`"),
             (["--cause", "KeyByteSwaped"], "KeyByteSwapped"),
             (["--fault", "action=\"dorp\""], "`drop`"),
         ] {
