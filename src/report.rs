@@ -413,6 +413,7 @@ mod tests {
             length_bytes: 22,
             imm: Some(22),
             vendor_err: 0,
+            invalidated_rkey: None,
         };
         assert_eq!(
             json("rdma_client_imm").completion_line(&completion),

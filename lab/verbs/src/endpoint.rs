@@ -16,10 +16,11 @@ use crate::cq::CompletionQueue;
 use crate::deadline::Deadline;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::extended::SendOperations;
 use crate::link::{ConnectParams, Link};
 use crate::mr::{Access, MemoryRegion};
 use crate::pd::ProtectionDomain;
-use crate::qp::{Capacity, QueuePair};
+use crate::qp::{Capacity, QueueCompletions, QueuePair};
 use crate::sys;
 use crate::work_queue::{Observer, WorkQueue};
 use crate::work_request::{RegionRange, SendRequest};
@@ -81,6 +82,13 @@ impl EndpointBuilder {
         self
     }
 
+    /// Sets the operations that the queue pair posts by `ibv_wr_*`; FLUSH and ATOMIC WRITE need it.
+    #[must_use]
+    pub fn operations(mut self, operations: SendOperations) -> Self {
+        self.capacity.operations = operations;
+        self
+    }
+
     /// Sets who is told of each completion.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Completion) + Send + Sync + 'static) -> Self {
@@ -97,12 +105,12 @@ impl EndpointBuilder {
     pub(crate) fn build(
         &self,
         device: &Arc<Device>,
-        create: impl FnOnce(Arc<ProtectionDomain>, CompletionQueue, &Capacity) -> Result<QueuePair>,
+        create: impl FnOnce(Arc<ProtectionDomain>, QueueCompletions, &Capacity) -> Result<QueuePair>,
     ) -> Result<WorkQueue> {
         let pd = ProtectionDomain::alloc(device)?;
         // Room for every work request's completion: the queue cannot overflow.
         let cq = CompletionQueue::create(device, self.capacity.completions())?;
-        let qp = create(pd, cq, &self.capacity)?;
+        let qp = create(pd, cq.into(), &self.capacity)?;
         Ok(WorkQueue::new(qp, Arc::clone(&self.observer)))
     }
 }
@@ -311,16 +319,14 @@ impl Endpoint {
             }
             if self.disconnected {
                 // What was acknowledged before the peer left completes, though CM may be faster to tell that it has.
-                if sys::wait_readable(&[self.work.as_fd()], &Deadline::after(LAST_COMPLETION_LIMIT))? {
-                    self.work.qp().cq().drain_events()?;
+                if self.work.qp().wait(None, &Deadline::after(LAST_COMPLETION_LIMIT))? {
                     continue;
                 }
                 return Err(Error::Disconnected { awaited });
             }
-            if !sys::wait_readable(&[self.work.as_fd(), self.link.as_fd()], deadline)? {
+            if !self.work.qp().wait(Some(self.link.as_fd()), deadline)? {
                 return Err(Error::timeout(awaited, deadline));
             }
-            self.work.qp().cq().drain_events()?;
             self.take_link_event(&awaited, deadline)?;
         }
     }
@@ -345,16 +351,14 @@ impl Endpoint {
                 return Ok(count);
             }
             if self.disconnected {
-                if sys::wait_readable(&[self.work.as_fd()], &Deadline::after(LAST_COMPLETION_LIMIT))? {
-                    self.work.qp().cq().drain_events()?;
+                if self.work.qp().wait(None, &Deadline::after(LAST_COMPLETION_LIMIT))? {
                     continue;
                 }
                 return Err(Error::Disconnected { awaited: AWAITED.into() });
             }
-            if !sys::wait_readable(&[self.work.as_fd(), self.link.as_fd()], deadline)? {
+            if !self.work.qp().wait(Some(self.link.as_fd()), deadline)? {
                 return Err(Error::timeout(AWAITED, deadline));
             }
-            self.work.qp().cq().drain_events()?;
             self.take_link_event(AWAITED, deadline)?;
         }
     }

@@ -11,6 +11,7 @@ use verbs::completion::{Completion, WcStatus};
 use verbs::deadline::Deadline;
 use verbs::endpoint::{Endpoint, EndpointBuilder, Pace};
 use verbs::error::Error;
+use verbs::extended::SendOperations;
 use verbs::mr::{Access, MemoryRegion};
 use verbs::remote_region::RemoteRegion;
 use verbs::transport::{Cm, ConnectParams, ConnectTarget, Listener, Tcp, Transport};
@@ -75,8 +76,16 @@ impl By {
     }
 
     pub(crate) fn connect(self, port: u16, params: &ConnectParams) -> Result<(Endpoint, Vec<u8>)> {
-        let builder = builder();
-        self.transport().connect(&target(port), params, &builder, &mut |_| Ok(()), &soon())
+        self.connect_as(port, params, &builder())
+    }
+
+    fn connect_as(
+        self,
+        port: u16,
+        params: &ConnectParams,
+        builder: &EndpointBuilder,
+    ) -> Result<(Endpoint, Vec<u8>)> {
+        self.transport().connect(&target(port), params, builder, &mut |_| Ok(()), &soon())
     }
 }
 
@@ -97,11 +106,25 @@ impl Pair {
         params: &ConnectParams,
         prepare: impl FnOnce(&mut Endpoint) -> Result<()> + Send,
     ) -> Self {
+        Self::built(by, params, &builder(), prepare)
+    }
+
+    /// Connects two queue pairs that post by `ibv_wr_*`, with CM or without.
+    pub(crate) fn extended(by: By, operations: SendOperations) -> Self {
+        Self::built(by, &ConnectParams::default(), &builder().operations(operations), |_| Ok(()))
+    }
+
+    fn built(
+        by: By,
+        params: &ConnectParams,
+        builder: &EndpointBuilder,
+        prepare: impl FnOnce(&mut Endpoint) -> Result<()> + Send,
+    ) -> Self {
         let listener = by.listen();
         let port = listener.address().port();
         thread::scope(|scope| {
-            let client = scope.spawn(|| by.connect(port, params));
-            let mut server = listener.next_request(&soon()).unwrap().into_endpoint(&builder()).unwrap();
+            let client = scope.spawn(|| by.connect_as(port, params, builder));
+            let mut server = listener.next_request(&soon()).unwrap().into_endpoint(builder).unwrap();
             prepare(&mut server).unwrap();
             server.accept(params, &soon()).unwrap();
             let (client, _) = client.join().unwrap().unwrap();

@@ -10,7 +10,6 @@ use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointBuilder};
 use crate::error::{Error, Result};
 use crate::qp::QueuePair;
-use crate::sys;
 use crate::transport::{ConnectParams, Link};
 use crate::work_queue::WorkQueue;
 
@@ -105,9 +104,8 @@ fn wait_confirmation(id: &CmId, work: &mut WorkQueue, awaited: &str, deadline: &
             id.notify_established();
             is_told = true;
         }
-        if !sys::wait_readable(&[work.as_fd(), id.as_fd()], deadline)? {
+        if !work.qp().wait(Some(id.as_fd()), deadline)? {
             return Err(Error::timeout(awaited, deadline));
         }
-        work.qp().cq().drain_events()?;
     }
 }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::hello::{Hello, VERSION, send};
-use super::states::{establish, initialise};
+use super::states::establish;
 use crate::deadline::Deadline;
 use crate::device::{Device, Port};
 use crate::endpoint::EndpointBuilder;
@@ -20,7 +20,7 @@ pub(super) fn work_queue(stream: &TcpStream, builder: &EndpointBuilder) -> Resul
     stream.set_nonblocking(true).map_err(set_up)?;
     let (device, port) = Device::with_address(local.ip())?;
     let work = builder.build(&device, |pd, cq, capacity| QueuePair::create(&pd, cq, capacity))?;
-    initialise(work.qp(), &port)?;
+    work.qp().to_init(&port, 0)?;
     Ok((work, port))
 }
 

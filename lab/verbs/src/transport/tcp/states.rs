@@ -1,4 +1,4 @@
-//! A queue pair brought into its states by hand: INIT, RTR, RTS. Source: `ibv_modify_qp(3)`.
+//! A queue pair brought into its states by hand: RTR, RTS. Source: `ibv_modify_qp(3)`.
 
 use super::hello::Hello;
 use crate::address::address_of;
@@ -6,29 +6,13 @@ use crate::device::Port;
 use crate::error::Result;
 use crate::qp::QueuePair;
 use crate::qp_attributes::no_attributes;
-use crate::rdma_sys::{ibv_access_flags, ibv_qp_attr_mask, ibv_qp_state};
+use crate::rdma_sys::{ibv_qp_attr_mask, ibv_qp_state};
 use crate::transport::ConnectParams;
 
 /// ACK timeout of CM's REQ on rxe of Linux 6.1, a patient one: 4.096 us times two to the power of 19 are 2.15 s.
 const ACK_TIMEOUT: u8 = 19;
 /// Code of the shortest time a requester waits after an RNR NAK, 0.64 ms.
 const MIN_RNR_TIMER: u8 = 12;
-
-/// Ready for RECVs to be posted, and for nothing else yet.
-pub(super) fn initialise(qp: &QueuePair, port: &Port) -> Result<()> {
-    let mut attr = no_attributes();
-    attr.qp_state = ibv_qp_state::IBV_QPS_INIT;
-    attr.port_num = port.number;
-    let access = ibv_access_flags::IBV_ACCESS_REMOTE_WRITE
-        | ibv_access_flags::IBV_ACCESS_REMOTE_READ
-        | ibv_access_flags::IBV_ACCESS_REMOTE_ATOMIC;
-    attr.qp_access_flags = access.0;
-    let mask = ibv_qp_attr_mask::IBV_QP_STATE
-        | ibv_qp_attr_mask::IBV_QP_PKEY_INDEX
-        | ibv_qp_attr_mask::IBV_QP_PORT
-        | ibv_qp_attr_mask::IBV_QP_ACCESS_FLAGS;
-    qp.modify(attr, mask, "INIT")
-}
 
 /// Ready to receive, then ready to send.
 pub(super) fn establish(
