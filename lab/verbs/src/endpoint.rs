@@ -26,7 +26,7 @@ use crate::work_queue::{Observer, WorkQueue};
 use crate::work_request::{RegionRange, SendRequest};
 
 /// Limit of a completion after the peer has left: the device has all that it needs for it.
-const LAST_COMPLETION_LIMIT: Duration = Duration::from_millis(200);
+pub(crate) const LAST_COMPLETION_LIMIT: Duration = Duration::from_millis(200);
 
 /// Builds an [`Endpoint`]: a queue pair with its own protection domain, completion queue and channel.
 #[derive(Clone)]
@@ -303,6 +303,19 @@ impl Endpoint {
             self.work.flush();
         }
         result
+    }
+
+    /// Takes the completion of `wr_id` if it is there, whatever its status.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn try_completion(&mut self, wr_id: u64) -> Result<Option<Completion>> {
+        self.work.poll()?;
+        Ok(self.work.take(wr_id))
+    }
+
+    /// The descriptors that are readable when there may be something to take.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
+        [Some(self.work.as_fd()), self.work.qp().bell(), Some(self.link.as_fd())].into_iter().flatten()
     }
 
     fn wait_any_status(&mut self, wr_id: u64, deadline: &Deadline) -> Result<Completion> {

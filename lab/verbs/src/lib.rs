@@ -25,6 +25,7 @@
 //! | [`batch`] | lists of work requests, scatter/gather lists, inline data, completions in batches |
 //! | [`post_list`] | how a queue pair posts and polls them, without allocation for a message |
 //! | [`endpoint`] | one end of a connection: posts, waits, sees the peer leave |
+//! | `asynchronous` | with the feature `tokio`: endpoints that are awaited |
 //! | [`transport`] | how endpoints connect: [`transport::Cm`], [`transport::Tcp`] |
 //! | [`raw`] | C's types: the way out, by each part's `as_raw` |
 //! | [`completion`] | work completions as values: opcode, status, JSON |
@@ -108,6 +109,8 @@ pub mod remote_region;
 pub mod abilities;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod address;
+#[cfg(feature = "tokio")]
+pub mod asynchronous;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod batch;
 #[cfg(any(feature = "rdma-core", doc))]

@@ -201,11 +201,13 @@ impl SendRequest {
         self.local.as_ref()
     }
 
-    /// Payload in bytes.
+    /// Payload in bytes; of a FLUSH the range that it is for.
     #[must_use]
     pub fn length_bytes(&self) -> u32 {
         match self.opcode {
             WrOpcode::AtomicWrite => ATOMIC_BYTES as u32,
+            // As its request on the wire names it.
+            WrOpcode::Flush => u32::try_from(self.operands.compare_add).unwrap_or(u32::MAX),
             _ => self.local.as_ref().map_or(0, RegionRange::length_bytes),
         }
     }

@@ -5,6 +5,8 @@
 //! `cargo test --package rdma-lab-verbs --features rdma-core --test device -- --ignored`.
 
 mod abilities;
+#[cfg(feature = "tokio")]
+mod awaited;
 mod connecting;
 mod extended;
 mod lists;
