@@ -210,7 +210,10 @@ impl Session {
 
     /// Reason that these machines, or this computer, cannot run a scenario.
     fn cannot_run(&self, scenario: &Scenario, setup: &Setup) -> Option<String> {
-        let machines = scenario.cannot_run_on(&setup.provider.wire());
+        let machines = scenario.cannot_run_on(&setup.provider.wire()).or_else(|| {
+            let lacking = setup.provider.differences();
+            lacking.why_cannot_run(&scenario.name).map(str::to_owned)
+        });
         machines.or_else(|| {
             let error = self.front.samples.demand_named_in(&scenario.commands()).err()?;
             error.to_string().lines().next().map(str::to_owned)

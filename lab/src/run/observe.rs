@@ -112,7 +112,9 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
 
 /// Refuses what these machines cannot do, or nothing acts on.
 fn possible(provider: &dyn Provider, scenario: &Scenario) -> Result<()> {
-    if let Some(why) = scenario.cannot_run_on(&provider.wire()) {
+    let differences = provider.differences();
+    let lacking = differences.why_cannot_run(&scenario.name).map(str::to_owned);
+    if let Some(why) = scenario.cannot_run_on(&provider.wire()).or(lacking) {
         return Err(
             Error::setup(format!("{} cannot run: {why}", scenario.name)).next("run it with --provider qemu")
         );
