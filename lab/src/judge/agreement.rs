@@ -348,6 +348,14 @@ mod tests {
     }
 
     #[test]
+    fn local_operations_have_no_message() {
+        let client = r#"{"completion":{"side":"requester","opcode":"BIND_MW","status":"SUCCESS","wr_id":1,"qp_num":18,"peer_qp_num":19,"posted":"BIND_MW","length_bytes":0,"imm":null,"vendor_err":0}}"#;
+        let stdout = [(Role::Server, ""), (Role::Client, client)].into();
+        assert_eq!(disagreements(&stdout, &[], &addresses()), Vec::<String>::new());
+        assert_eq!(disagreements(&stdout, &[message(MessageKind::Write, None)], &addresses()).len(), 1);
+    }
+
+    #[test]
     fn programs_that_never_sent_anything_have_nothing_to_tell() {
         let result = r#"{"result":{"program":"rdma_client","ok":false}}"#;
         let stdout = [(Role::Server, result), (Role::Client, result)].into();

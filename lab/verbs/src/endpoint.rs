@@ -20,7 +20,7 @@ use crate::extended::SendOperations;
 use crate::link::{ConnectParams, Link};
 use crate::mr::{Access, MemoryRegion};
 use crate::pd::ProtectionDomain;
-use crate::qp::{Capacity, QueueCompletions, QueuePair};
+use crate::qp::{Capacity, QueueCompletions, QueuePair, ServiceType};
 use crate::sys;
 use crate::work_queue::{Observer, WorkQueue};
 use crate::work_request::{RegionRange, SendRequest};
@@ -31,13 +31,15 @@ pub(crate) const LAST_COMPLETION_LIMIT: Duration = Duration::from_millis(200);
 /// Builds an [`Endpoint`]: a queue pair with its own protection domain, completion queue and channel.
 #[derive(Clone)]
 pub struct EndpointBuilder {
+    service: ServiceType,
     capacity: Capacity,
     observer: Observer,
 }
 
 impl Default for EndpointBuilder {
     fn default() -> Self {
-        Self { capacity: Capacity::default(), observer: Arc::new(|_| {}) }
+        let (service, capacity) = (ServiceType::Rc, Capacity::default());
+        Self { service, capacity, observer: Arc::new(|_| {}) }
     }
 }
 
@@ -52,6 +54,13 @@ impl EndpointBuilder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the service of the queue pair: reliable, or without CM unreliable connections.
+    #[must_use]
+    pub fn service(mut self, service: ServiceType) -> Self {
+        self.service = service;
+        self
     }
 
     /// Sets how many work requests the send queue holds.
@@ -94,6 +103,17 @@ impl EndpointBuilder {
     pub fn observer(mut self, observer: impl Fn(&Completion) + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(observer);
         self
+    }
+
+    /// Checks that a transport makes queue pairs of this service, of those `made` by `call`.
+    pub(crate) fn demand_service(&self, made: &[ServiceType], call: &'static str) -> Result<ServiceType> {
+        match made.contains(&self.service) {
+            true => Ok(self.service),
+            false => {
+                let action = format!("connect queue pairs of the service {}", self.service.name());
+                Err(Error::verb(action, call, libc::EINVAL))
+            }
+        }
     }
 
     /// Builds everything on `device`; `create` makes the queue pair of its parts.

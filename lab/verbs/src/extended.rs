@@ -103,7 +103,7 @@ impl ExtendedQueue {
             return Err(Error::verb(action, "ibv_wr_start", libc::EOPNOTSUPP));
         }
         let qp = self.raw.as_ptr();
-        let entries = Entries::of(self.raw);
+        let entries = WrFunctions::of(self.raw);
         // SAFETY: the queue pair is alive and ours alone (the caller's promise), and a provider fills this entry of each
         // extended one.
         unsafe { rdma_sys::ibv_wr_start(qp) };
@@ -146,7 +146,7 @@ fn opcode(wr: &ibv_send_wr) -> WrOpcode {
 }
 
 /// C's functions of one extended queue pair, and the queue pair.
-struct Entries {
+struct WrFunctions {
     qp: *mut ibv_qp_ex,
 }
 
@@ -171,7 +171,7 @@ macro_rules! entry {
     };
 }
 
-impl Entries {
+impl WrFunctions {
     fn of(qp: NonNull<ibv_qp_ex>) -> Self {
         Self { qp: qp.as_ptr() }
     }

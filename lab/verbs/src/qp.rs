@@ -88,7 +88,9 @@ impl ServiceType {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// The standard's abbreviation.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Rc => "RC",
             Self::Uc => "UC",

@@ -130,10 +130,10 @@ pub(crate) fn invalidated_rkey(wc: &ibv_wc) -> Option<u32> {
     let flags = wc.wc_flags;
     let is_plain_recv = WcOpcode::from_raw(wc.opcode) == WcOpcode::Recv;
     let has_rkey = flags & (ibv_wc_flags::IBV_WC_WITH_INV.0 | RXE_WITH_INVALIDATE) != 0;
-    (is_plain_recv && has_rkey).then(|| {
-        // SAFETY: both members of the union are 32-bit integers; the flag says that this one was meant.
-        unsafe { wc.imm_data_invalidated_rkey_union.invalidated_rkey }
-    })
+    // SAFETY: both members of the union are 32-bit integers, of which any bytes are valid; the flag says that this one was
+    // meant.
+    let rkey = unsafe { wc.imm_data_invalidated_rkey_union.invalidated_rkey };
+    (is_plain_recv && has_rkey).then_some(rkey)
 }
 
 impl fmt::Debug for BatchCompletion {

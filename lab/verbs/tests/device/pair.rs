@@ -13,6 +13,7 @@ use verbs::endpoint::{Endpoint, EndpointBuilder, Pace};
 use verbs::error::Error;
 use verbs::extended::SendOperations;
 use verbs::mr::{Access, MemoryRegion};
+use verbs::qp::ServiceType;
 use verbs::remote_region::RemoteRegion;
 use verbs::transport::{Cm, ConnectParams, ConnectTarget, Listener, Tcp, Transport};
 use verbs::work_request::RegionRange;
@@ -79,7 +80,7 @@ impl By {
         self.connect_as(port, params, &builder())
     }
 
-    fn connect_as(
+    pub(crate) fn connect_as(
         self,
         port: u16,
         params: &ConnectParams,
@@ -112,6 +113,11 @@ impl Pair {
     /// Connects two queue pairs that post by `ibv_wr_*`, with CM or without.
     pub(crate) fn extended(by: By, operations: SendOperations) -> Self {
         Self::built(by, &ConnectParams::default(), &builder().operations(operations), |_| Ok(()))
+    }
+
+    /// Connects two queue pairs of unreliable connections, without CM.
+    pub(crate) fn unreliable() -> Self {
+        Self::built(By::Tcp, &ConnectParams::default(), &builder().service(ServiceType::Uc), |_| Ok(()))
     }
 
     fn built(

@@ -9,7 +9,7 @@ use crate::cm_event::CmEventKind;
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointBuilder};
 use crate::error::{Error, Result};
-use crate::qp::QueuePair;
+use crate::qp::{QueuePair, ServiceType};
 use crate::transport::{ConnectParams, Link};
 use crate::work_queue::WorkQueue;
 
@@ -19,6 +19,7 @@ pub(super) fn endpoint(
     remote_qpn: Option<u32>,
     builder: &EndpointBuilder,
 ) -> Result<Endpoint> {
+    builder.demand_service(&[ServiceType::Rc], "rdma_create_qp")?;
     let device = id.device()?;
     let mut work = builder.build(&device, |pd, cq, capacity| id.create_queue_pair(pd, cq, capacity))?;
     work.set_peer_qp_num(remote_qpn);
