@@ -9,6 +9,7 @@ use std::time::Duration;
 use verbs::Result;
 use verbs::completion::{Completion, WcStatus};
 use verbs::deadline::Deadline;
+use verbs::device::Device;
 use verbs::endpoint::{Endpoint, EndpointBuilder, Pace};
 use verbs::error::Error;
 use verbs::extended::SendOperations;
@@ -38,6 +39,12 @@ pub(crate) fn own_address() -> IpAddr {
         }
     }
     panic!("no RDMA device of this host has an IPv4 address: see `rdma link`");
+}
+
+/// True of rxe from Linux 6.2 on, which says other things in the kernel's log than before.
+pub(crate) fn is_later_rxe() -> bool {
+    let (device, _) = Device::with_address(own_address()).unwrap();
+    device.abilities().unwrap().atomic_write
 }
 
 pub(crate) fn target(port: u16) -> ConnectTarget {

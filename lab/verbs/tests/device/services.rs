@@ -52,7 +52,7 @@ impl Workshop {
         WorkQueue::new(qp, Arc::new(|_| {}))
     }
 
-    fn pair(&self, service: ServiceType) -> (WorkQueue, WorkQueue) {
+    pub(crate) fn pair(&self, service: ServiceType) -> (WorkQueue, WorkQueue) {
         (self.queue_pair(service, None), self.queue_pair(service, None))
     }
 

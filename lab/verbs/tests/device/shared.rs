@@ -14,7 +14,7 @@ use verbs::shared_cq::SharedCompletionQueue;
 use verbs::work_queue::WorkQueue;
 use verbs::work_request::{RegionRange, SendRequest};
 
-use crate::pair::soon;
+use crate::pair::{is_later_rxe, soon};
 use crate::services::{Q_KEY, Workshop, completion, post, receive_into};
 
 /// A queue pair in INIT whose completions come to `shared`.
@@ -192,7 +192,9 @@ fn shared_queue_of_another_device_context_is_refused() {
 #[ignore = "needs an RDMA device"]
 fn shared_queue_longer_than_the_device_has_is_refused() {
     let shop = Workshop::new();
-    println!("kernel log: rxe_create_cq: returned err = -22 | cqe");
+    if is_later_rxe() {
+        println!("kernel log: rxe_create_cq: returned err = -22");
+    }
     let error = SharedCompletionQueue::create(shop.pd.device(), i32::MAX as u32).unwrap_err();
     assert!(matches!(error, Error::Verb { call: "ibv_create_cq", .. }), "{error}");
 }
