@@ -8,9 +8,10 @@ use roce::wire::Packet;
 
 use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::role::Role;
+use crate::fuzz::answer::{AnswerDue, GivenAnswer};
 use crate::fuzz::frames::{addressed, gone, with_packet};
 use crate::fuzz::judge::{self, FuzzEnd};
-use crate::fuzz::responder::{AnswerDue, BadResponder, GivenAnswer};
+use crate::fuzz::responder::BadResponder;
 use crate::fuzz::spoiled;
 use crate::fuzz::target::{COMMAND_LIMIT, FuzzPlan, FuzzTalk, FuzzTarget, expect_done, mixed};
 use crate::guest::contents::ENVIRONMENT;
@@ -48,13 +49,13 @@ pub struct FuzzClient<'a> {
     plan: &'a FuzzPlan,
     command: String,
     plug: Plug,
-    /// How the program ends with a responder that is as it should be, once that is known.
+    /// The ending of the program with a responder that is as it should be, once that is known.
     usual: Option<FuzzEnd>,
     /// Resources of the machine without a program.
     resources: String,
 }
 
-/// What was heard and said in one run of the program.
+/// One run of the program, as the peer saw it.
 struct Heard {
     /// The program's ending.
     end: FuzzEnd,
@@ -80,7 +81,7 @@ impl Default for Heard {
 }
 
 /// A connection, and its acceptance once it was asked for.
-struct Accepted {
+struct FuzzConnection {
     responder: BadResponder,
     frames: Vec<Vec<u8>>,
 }
@@ -118,7 +119,7 @@ impl<'a> FuzzClient<'a> {
     fn converse(&mut self, seed: u64, illegal: u8, heard: &mut Heard) -> Result<()> {
         while self.plug.receive(Duration::ZERO).map_err(gone)?.is_some() {}
         let mut program = self.node.start(&self.command)?;
-        let mut connections: Vec<Accepted> = Vec::new();
+        let mut connections: Vec<FuzzConnection> = Vec::new();
         let (started, mut last, mut looked) = (Instant::now(), Instant::now(), Instant::now());
         let mut has_ended = false;
         loop {
@@ -159,13 +160,13 @@ impl<'a> FuzzClient<'a> {
         &mut self,
         frame: &[u8],
         (seed, illegal): (u64, u8),
-        connections: &mut Vec<Accepted>,
+        connections: &mut Vec<FuzzConnection>,
         given: &mut Vec<GivenAnswer>,
     ) -> Result<()> {
         let region_bytes = usize::try_from(self.plan.region_bytes).unwrap_or(usize::MAX);
         let frames = with_packet(frame, Role::Server, |packet| {
             if let Some(req) = requested(packet) {
-                let asks = |accepted: &&Accepted| {
+                let asks = |accepted: &&FuzzConnection| {
                     let pair = accepted.responder.pair();
                     (pair.active.comm_id, pair.active.qpn) == (req.active.comm_id, req.active.qpn)
                 };
@@ -189,7 +190,7 @@ impl<'a> FuzzClient<'a> {
                 let words = format!("CM REQ: {}", acceptance.words);
                 given.push(GivenAnswer { words, ..acceptance });
                 let responder = BadResponder::new(seed, pair, region_bytes, illegal);
-                connections.push(Accepted { responder, frames: frames.clone() });
+                connections.push(FuzzConnection { responder, frames: frames.clone() });
                 return Some(frames);
             }
             if let Some(frame) = disconnected(packet, connections) {
@@ -301,7 +302,7 @@ fn numbered(asked: Pair, seed: u64) -> Pair {
 }
 
 /// The DREP to a DREQ.
-fn disconnected(packet: &Packet<'_>, connections: &[Accepted]) -> Option<Vec<u8>> {
+fn disconnected(packet: &Packet<'_>, connections: &[FuzzConnection]) -> Option<Vec<u8>> {
     let mad = packet.mad()?.ok()?;
     let Message::Dreq(dreq) = mad.message().ok()? else { return None };
     let mut pairs = connections.iter().map(|accepted| accepted.responder.pair());
@@ -339,7 +340,7 @@ mod tests {
     fn dreq_of_a_connection_is_answered_and_of_no_other() {
         let pair = Pair::new(5);
         let responder = BadResponder::new(1, pair, 64, 0);
-        let connections = [Accepted { responder, frames: Vec::new() }];
+        let connections = [FuzzConnection { responder, frames: Vec::new() }];
         let answer = |pair: &Pair| {
             with_packet(&pair.dreq(), Role::Server, |packet| disconnected(packet, &connections))
         };

@@ -9,9 +9,9 @@ use roce::{Report, Rule, Severity};
 
 use crate::base::role::Role;
 use crate::explore::outcome::known_complaints;
+use crate::fuzz::answer::{AnswerDue, GivenAnswer};
 use crate::fuzz::grammar::{MoveDue, PeerMove};
 use crate::fuzz::peer::PeerAnswer;
-use crate::fuzz::responder::{AnswerDue, GivenAnswer};
 use crate::run::kernel_log;
 
 /// Lines that the kernel logs of what a peer sends to its queue pair of connection management.

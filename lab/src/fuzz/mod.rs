@@ -2,10 +2,11 @@
 //!
 //! - [`target`]: a program with such a peer at the other end; [`frames`]: what goes between them
 //! - [`server`]: a server, and [`peer`] in the client's place, which connects by CM and sends what [`grammar`] draws from a seed
-//! - [`client`]: a client, and [`responder`] in the server's place, which accepts by CM and answers what `spoiled` draws
+//! - [`client`]: a client, and [`responder`] in the server's place, which accepts by CM; [`answer`]: its answers, and `spoiled` ones
 //! - [`judge`]: what is wrong with how the kernel took it
 //! - [`fuzzing`]: runs of all that, one connection each
 
+pub mod answer;
 pub mod client;
 pub mod frames;
 pub mod fuzzing;

@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use roce::synth::{FrameBuilder, Pair};
-use roce::wire::{AtomicAckEthValues, Operation, Packet, Psn};
+use roce::synth::Pair;
+use roce::wire::{Operation, Packet, Psn};
 
+use crate::fuzz::answer::{
+    ACCESS_ERROR, ACK, ACKNOWLEDGE, ATOMIC_ACKNOWLEDGE, AnswerDue, DraftAnswer, GivenAnswer, READ_FIRST,
+    READ_LAST, READ_MIDDLE, READ_ONLY, SEQUENCE_ERROR,
+};
 use crate::fuzz::spoiled;
 
 /// Path MTU of the connections, in bytes: that of the REQs on interfaces of 1500 bytes.
@@ -15,75 +19,6 @@ const MTU: usize = 1024;
 
 /// Transmissions of one request that may be answered wrongly; what comes again more often is answered as it should be.
 const SPOILED_AT_MOST: u32 = 2;
-
-/// Bits of a syndrome that acknowledges: no credits are counted.
-pub(super) const ACK: u8 = 0x1f;
-/// Syndrome of a request that came too soon.
-pub(super) const SEQUENCE_ERROR: u8 = 0x60;
-/// Syndrome of a request to memory that is not there.
-const ACCESS_ERROR: u8 = 0x62;
-
-pub(super) const READ_FIRST: u8 = 0x0d;
-pub(super) const READ_MIDDLE: u8 = 0x0e;
-pub(super) const READ_LAST: u8 = 0x0f;
-pub(super) const READ_ONLY: u8 = 0x10;
-pub(super) const ACKNOWLEDGE: u8 = 0x11;
-pub(super) const ATOMIC_ACKNOWLEDGE: u8 = 0x12;
-
-/// Demand of an answer on the requester.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AnswerDue {
-    /// It is as it should be.
-    Right,
-    /// It is not, and a requester makes good for it: the program ends as without it.
-    Recovers,
-    /// It is not, and anything may come of it but a success of the request.
-    Anything,
-    /// It refuses the request for good, which may not be a success.
-    Fails,
-}
-
-/// An answer as it was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenAnswer {
-    /// The request and the answer, in words.
-    pub words: String,
-    /// Its frames, in their order.
-    pub frames: Vec<Vec<u8>>,
-    /// Demand on the requester.
-    pub due: AnswerDue,
-    /// True if the answer that is due is among them.
-    pub is_answered: bool,
-}
-
-/// One packet of an answer before it is built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DraftAnswer {
-    /// Its opcode.
-    pub opcode: u8,
-    /// Distance of its PSN from the requester's first.
-    pub n: i32,
-    /// Syndrome and MSN, if it has an AETH.
-    pub aeth: Option<(u8, u32)>,
-    /// Value before an atomic.
-    pub original: Option<u64>,
-    /// Payload.
-    pub payload: Vec<u8>,
-}
-
-impl DraftAnswer {
-    /// Begins its frame.
-    pub(super) fn builder(&self, pair: &Pair) -> FrameBuilder {
-        let mut builder = pair.response(self.opcode, 0).psn(pair.active.psn.plus(self.n as u32));
-        if let Some((syndrome, msn)) = self.aeth {
-            builder = builder.aeth(syndrome, msn);
-        }
-        if let Some(original) = self.original {
-            builder = builder.header(&AtomicAckEthValues { original }.emit());
-        }
-        builder.payload(&self.payload)
-    }
-}
 
 /// The responder's end of a connection.
 #[derive(Debug)]
@@ -97,7 +32,7 @@ pub struct BadResponder {
     expected: i32,
     /// Number of messages that were completed.
     msn: u32,
-    /// Where the open WRITE goes on, as an offset in memory.
+    /// Offset in memory at which the open WRITE goes on.
     open: Option<usize>,
     /// Values before atomics, by their PSN.
     originals: BTreeMap<i32, u64>,

@@ -5,7 +5,7 @@ use roce::cm::{Mad, MadHeaderValues};
 use roce::synth::{FrameBuilder, Pair};
 use roce::wire::{Opcode, Operation};
 
-use crate::fuzz::responder::{
+use crate::fuzz::answer::{
     ACK, ACKNOWLEDGE, ATOMIC_ACKNOWLEDGE, AnswerDue, DraftAnswer, GivenAnswer, READ_FIRST, READ_LAST,
     READ_MIDDLE, READ_ONLY, SEQUENCE_ERROR,
 };
