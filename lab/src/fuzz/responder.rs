@@ -38,8 +38,8 @@ pub struct BadResponder {
     originals: BTreeMap<i32, u64>,
     /// Times that each request came.
     came: BTreeMap<i32, u32>,
-    /// Requests that no answer as it should be was given to; true of those that only an answer of their own completes.
-    pending: BTreeMap<i32, bool>,
+    /// Requests that no answer as it should be was given to, and the last PSNs of those that only an answer of their own completes.
+    pending: BTreeMap<i32, Option<i32>>,
     is_nak_out: bool,
 }
 
@@ -81,12 +81,16 @@ impl BadResponder {
         let count = self.came.entry(n).or_default();
         *count += 1;
         let count = *count;
-        let needs_its_own = matches!(
-            bth.opcode().operation(),
-            Operation::ReadRequest | Operation::CmpSwap | Operation::FetchAdd
-        );
-        if (bth.ack_request() || needs_its_own) && count == 1 {
-            self.pending.insert(n, needs_its_own);
+        let own = match bth.opcode().operation() {
+            Operation::ReadRequest => Some(n + psns(packet.reth?.dma_length()) - 1),
+            Operation::CmpSwap | Operation::FetchAdd => Some(n),
+            _ => None,
+        };
+        // A READ that is asked again from the middle is no request more.
+        let is_known =
+            self.pending.iter().any(|(first, last)| *first < n && last.is_some_and(|last| n <= last));
+        if (bth.ack_request() || own.is_some()) && count == 1 && !is_known {
+            self.pending.insert(n, own);
         }
         let right = self.right(packet, n);
         if right.is_empty() {
@@ -107,7 +111,7 @@ impl BadResponder {
                 is_answered: n <= self.expected,
             }
         };
-        if given.due == AnswerDue::Fails && !self.pending.contains_key(&n) {
+        if given.due == AnswerDue::Fails && self.pending.range(..=n).next().is_none() {
             // It was acknowledged before, and comes again for nothing.
             given.due = AnswerDue::Anything;
         }
@@ -119,7 +123,7 @@ impl BadResponder {
 
     /// Takes note that an answer acknowledges the request at `n` and what came before it.
     fn acknowledged(&mut self, n: i32) {
-        self.pending.retain(|pending, needs_its_own| *pending > n || *pending < n && *needs_its_own);
+        self.pending.retain(|first, last| *first > n || last.is_some_and(|last| last < n));
     }
 
     /// The answer as it should be; empty if none is due.
@@ -241,6 +245,11 @@ impl BadResponder {
     }
 }
 
+/// Number of PSNs that the responses to a READ of so many bytes take.
+fn psns(length_bytes: u32) -> i32 {
+    (length_bytes as usize).div_ceil(MTU).max(1) as i32
+}
+
 /// A seed of its own for each transmission of each request.
 fn mixed(seed: u64, n: u64, count: u64) -> u64 {
     let first = fastrand::Rng::with_seed(seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).u64(..);
@@ -302,6 +311,22 @@ mod tests {
         let add = add.build();
         let [first, again] = [(); 2].map(|()| answer(&mut responder, &add).unwrap());
         assert_eq!((first.frames, responder.memory[0]), (again.frames, 5));
+    }
+
+    #[test]
+    fn read_that_is_asked_again_from_the_middle_completes_the_whole() {
+        let pair = Pair::new(1);
+        let (va, rkey) = (pair.passive.va, pair.passive.rkey);
+        let mut responder = BadResponder::new(3, pair, 4096, 0);
+        responder.pending.insert(0, Some(3));
+        (responder.expected, responder.msn) = (4, 1);
+        let rest = pair.request(0x0c, 3).reth(va + 3072, rkey, 1024).build();
+        assert!(answer(&mut responder, &rest).unwrap().is_answered);
+        assert_eq!(responder.pending().count(), 0);
+        // An acknowledgement of what comes behind completes no READ.
+        responder.pending.insert(4, Some(5));
+        responder.acknowledged(6);
+        assert_eq!(responder.pending().collect::<Vec<_>>(), [4]);
     }
 
     #[test]

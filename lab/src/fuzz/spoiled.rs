@@ -130,7 +130,10 @@ impl Spoiling<'_> {
                 let more = self.random.usize(1..200);
                 let mut frames = self.changed(|_| ());
                 frames.iter_mut().for_each(|frame| frame.extend(std::iter::repeat_n(0x55, more)));
-                self.instead(format!("an answer with {more} bytes behind its end"), Anything, frames)
+                // Behind the IP packet's end there is none of it.
+                let given =
+                    self.instead(format!("answered, with {more} bytes behind its end"), Recovers, frames);
+                GivenAnswer { is_answered: true, ..given }
             }
             23 => {
                 let p_key = self.random.choice([0, 0x7fff, 0x8001, 0xabcd]).unwrap_or(0);
@@ -236,12 +239,11 @@ impl Spoiling<'_> {
             36 => {
                 let mut more = self.right[count - 1].clone();
                 let number = self.random.usize(1..=4);
+                (more.opcode, more.aeth) = (READ_MIDDLE, None);
                 for _ in 0..number {
-                    more.n += 1;
-                    more.opcode = READ_MIDDLE;
-                    more.aeth = None;
                     let last = self.right.len() - 1;
                     self.right.insert(last, more.clone());
+                    more.n += 1;
                 }
                 if let Some(last) = self.right.last_mut() {
                     last.n += number as i32;
