@@ -15,7 +15,9 @@ use clap::{Args, CommandFactory, FromArgMatches};
 use verbs::deadline::Deadline;
 
 pub use bench::{BenchClientArgs, BenchServerArgs, Planning, RDMA_BENCH_CLIENT, RDMA_BENCH_SERVER};
-pub use client::{ClientArgs, ClientOptions, Counting, Repeat, Sending, Sized, Writing, WrongAccess};
+pub use client::{
+    ClientArgs, ClientOptions, Counting, Registering, Repeat, Sending, Sized, Verifying, Writing, WrongAccess,
+};
 pub use server::{CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving, ServerArgs, ServerOptions};
 
 /// The limit of each wait if `--timeout` is not given.
@@ -334,6 +336,7 @@ mod tests {
         ServerArgs::<Receiving>::command().debug_assert();
         ServerArgs::<CounterArgs>::command().debug_assert();
         ClientArgs::<Writing>::command().debug_assert();
+        ClientArgs::<Verifying>::command().debug_assert();
         ClientArgs::<Sending>::command().debug_assert();
         ClientArgs::<Counting>::command().debug_assert();
     }

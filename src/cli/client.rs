@@ -128,6 +128,40 @@ impl ClientOptions for Writing {
     }
 }
 
+/// Of the client that writes and reads back.
+#[derive(Args, Clone, Debug)]
+pub struct Verifying {
+    /// Messages that are written.
+    #[command(flatten)]
+    pub writing: Writing,
+    /// Regions that messages are written from; with `each` and `cached` one message is in flight
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Registering::Once)]
+    pub register: Registering,
+}
+
+impl ClientOptions for Verifying {
+    fn repeat(&self) -> &Repeat {
+        self.writing.repeat()
+    }
+    fn size(&self) -> Option<usize> {
+        self.writing.size()
+    }
+    fn wrong(&self) -> Option<WrongAccess> {
+        self.writing.wrong()
+    }
+}
+
+/// Memory that messages are written from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Registering {
+    /// One region for all messages
+    Once,
+    /// A region for each message, registered before and deregistered after
+    Each,
+    /// A region from a cache of registered ones, given back after
+    Cached,
+}
+
 /// Of the client of SENDs.
 #[derive(Args, Clone, Debug)]
 pub struct Sending {
@@ -154,6 +188,9 @@ pub struct Counting {
     /// Number that each FetchAdd adds; --count says how many there are
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub add: u64,
+    /// Other clients add to the same counter: check that it grows, and swap nothing
+    #[arg(long)]
+    pub shared: bool,
     /// Number and pace of messages.
     #[command(flatten)]
     pub repeat: Repeat,

@@ -32,11 +32,12 @@ const LAST_COMPLETION_LIMIT: Duration = Duration::from_millis(200);
 pub struct EndpointBuilder {
     capacity: Capacity,
     observer: Observer,
+    domain: Option<Arc<ProtectionDomain>>,
 }
 
 impl Default for EndpointBuilder {
     fn default() -> Self {
-        Self { capacity: Capacity::default(), observer: Arc::new(|_| {}) }
+        Self { capacity: Capacity::default(), observer: Arc::new(|_| {}), domain: None }
     }
 }
 
@@ -88,6 +89,14 @@ impl EndpointBuilder {
         self
     }
 
+    /// Sets the protection domain, which must be of the same device: all endpoints in it may use its memory regions, and so may
+    /// their peers. Without it each endpoint has one of its own.
+    #[must_use]
+    pub fn domain(mut self, domain: Arc<ProtectionDomain>) -> Self {
+        self.domain = Some(domain);
+        self
+    }
+
     /// Builds everything on `device`; `create` makes the queue pair of its parts.
     ///
     /// # Errors
@@ -99,7 +108,10 @@ impl EndpointBuilder {
         device: &Arc<Device>,
         create: impl FnOnce(Arc<ProtectionDomain>, CompletionQueue, &Capacity) -> Result<QueuePair>,
     ) -> Result<WorkQueue> {
-        let pd = ProtectionDomain::alloc(device)?;
+        let pd = match &self.domain {
+            Some(domain) => Arc::clone(domain),
+            None => ProtectionDomain::alloc(device)?,
+        };
         // Room for every work request's completion: the queue cannot overflow.
         let cq = CompletionQueue::create(device, self.capacity.completions())?;
         let qp = create(pd, cq, &self.capacity)?;
