@@ -1,6 +1,6 @@
 //! A page of text with pictures and tables: a lesson.
 //!
-//! Text may hold `code` between backticks and nothing else that has a meaning. Pictures are SVG of the caller's own making and stand in the page as they are;
+//! Text may hold `code` between backticks and *words* between asterisks, and nothing else that has a meaning. Pictures are SVG of the caller's own making and stand in the page as they are;
 //! they are drawn on white, and the dark page turns them over.
 
 use std::fmt::Write as _;
@@ -102,8 +102,7 @@ fn part(part: &ArticlePart) -> String {
         ArticlePart::Code(text) => format!("<pre tabindex=\"0\">{}</pre>", escape(text)),
         ArticlePart::Table { heads, rows } => table(heads, rows),
         ArticlePart::Picture { svg, words } => format!(
-            "<figure class=\"drawn\"><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{0}\">{svg}</div>\
-             <figcaption class=\"quiet\">{0}</figcaption></figure>",
+            "<div class=\"drawn scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">{svg}</div>",
             escape(words)
         ),
         ArticlePart::Claim { state, says, seen } => format!(
@@ -148,13 +147,25 @@ fn with_code(text: &str) -> String {
     for (number, piece) in text.split('`').enumerate() {
         let piece = escape(piece);
         match number % 2 {
-            0 => out.push_str(&piece),
+            0 => with_emphasis(&mut out, &piece),
             _ => {
                 let _ = write!(out, "<code>{piece}</code>");
             }
         }
     }
     out
+}
+
+/// Writes escaped text, with what stands between asterisks as emphasis.
+fn with_emphasis(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some((before, (inside, after))) =
+        rest.split_once('*').and_then(|(before, tail)| Some((before, tail.split_once('*')?)))
+    {
+        let _ = write!(out, "{before}<em>{inside}</em>");
+        rest = after;
+    }
+    out.push_str(rest);
 }
 
 #[cfg(test)]
@@ -165,7 +176,7 @@ mod tests {
     fn text_is_text_and_only_backticks_mean_something() {
         let article = Article {
             title: "<b>".to_owned(),
-            lead: "why `a<b`?".to_owned(),
+            lead: "why `a<b` *so* and 2 * 3?".to_owned(),
             state: RunState::Failed,
             headline: "1 & 2".to_owned(),
             parts: vec![
@@ -182,7 +193,7 @@ mod tests {
         let html = article.to_html();
         for there in [
             "<title>&lt;b&gt;</title>",
-            "why <code>a&lt;b</code>?",
+            "why <code>a&lt;b</code> <em>so</em> and 2 * 3?",
             "1 &amp; 2",
             "so &lt;it&gt; is",
             "&quot;4&quot;",
