@@ -46,7 +46,7 @@ impl Args {
     /// # Errors
     ///
     /// As [`ProgramArgs::written`].
-    pub(crate) fn written(&self) -> Result<Scenario> {
+    pub fn written(&self) -> Result<Scenario> {
         let mut scenario = self.programs.written(&self.machines.release.packages)?;
         scenario.faults.clone_from(&self.fault);
         if self.summary {

@@ -477,6 +477,17 @@ mod tests {
     const MINIMAL: &str = "summary = \"s\"\nserver = \"a\"\nclient = \"b {server}\"\n";
 
     #[test]
+    fn scenarios_of_what_was_found_are_told_of_in_the_findings() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let told = fs::read_to_string(root.join("../docs/findings.md")).unwrap();
+        let found = Scenario::read_all(&root.join("findings")).unwrap();
+        assert!(!found.is_empty());
+        for scenario in found {
+            assert!(told.contains(&format!("`lab/findings/{}.toml`", scenario.name)), "{}", scenario.name);
+        }
+    }
+
+    #[test]
     fn minimal_scenario_expects_success_and_completions() {
         let scenario = Scenario::parse("x", MINIMAL).unwrap();
         assert_eq!(scenario.name, "x");
