@@ -16,7 +16,8 @@ use verbs::deadline::Deadline;
 
 pub use bench::{BenchClientArgs, BenchServerArgs, Planning, RDMA_BENCH_CLIENT, RDMA_BENCH_SERVER};
 pub use client::{
-    ClientArgs, ClientOptions, Counting, ReadingBack, Repeat, Sending, Sized, Writing, WrongAccess,
+    ClientArgs, ClientOptions, Counting, ReadingBack, Registering, Repeat, Sending, Sized, Writing,
+    WrongAccess,
 };
 pub use server::{
     CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving, ReceivingSends, ServerArgs, ServerOptions,

@@ -142,9 +142,12 @@ pub struct ReadingBack {
     /// FLUSH what was written, to be seen by all of the server's host; its --access has to permit it
     #[arg(long)]
     pub flush: bool,
-    /// Write the first 8 bytes last, by an ATOMIC WRITE
-    #[arg(long)]
+    /// Write the first 8 bytes of the text last, by an ATOMIC WRITE
+    #[arg(long, conflicts_with = "size")]
     pub atomic_write: bool,
+    /// Regions that messages are written from; with `each` and `cached` one message is in flight
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Registering::Once)]
+    pub register: Registering,
 }
 
 impl ClientOptions for ReadingBack {
@@ -161,6 +164,17 @@ impl ClientOptions for ReadingBack {
     fn wrong(&self) -> Option<WrongAccess> {
         self.writing.wrong()
     }
+}
+
+/// Memory that messages are written from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Registering {
+    /// One region for all messages
+    Once,
+    /// A region for each message, registered before and deregistered after
+    Each,
+    /// A region from a cache of registered ones, given back after
+    Cached,
 }
 
 /// Of the client of SENDs.
@@ -192,6 +206,9 @@ pub struct Counting {
     /// Number that each FetchAdd adds; --count says how many there are
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub add: u64,
+    /// Other clients add to the same counter: check that it grows, and swap nothing
+    #[arg(long)]
+    pub shared: bool,
     /// Number and pace of messages.
     #[command(flatten)]
     pub repeat: Repeat,

@@ -167,6 +167,9 @@ impl ServerOptions for MemoryAndReceiving {
 /// Of the server of atomics.
 #[derive(Args, Clone, Debug)]
 pub struct CounterArgs {
+    /// One counter for all clients, in place of one for each
+    #[arg(long)]
+    pub shared: bool,
     /// Let no client change the counter
     #[arg(long, help_heading = "Wrong on purpose")]
     pub no_access: bool,

@@ -276,7 +276,7 @@ impl Session {
 
     /// The programs and the provider, prepared by the first trial that wants machines with the scenario's packages and modules.
     fn setup(&self, scenario: &Scenario) -> Prepared {
-        let (packages, modules) = (&scenario.packages, &scenario.modules);
+        let (packages, modules) = (&scenario.packages, &scenario.all_modules());
         let prepare = || {
             choice()
                 .map(|choice| choice.with_more(packages, modules))

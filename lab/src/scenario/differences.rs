@@ -59,6 +59,9 @@ pub struct Unlike {
     /// Distances that counters of trouble move on, by node and name, in place of what a scenario expects.
     #[serde(default)]
     pub counters: BTreeMap<Role, BTreeMap<String, Count>>,
+    /// Nodes whose program does not end there by itself: it is stopped at the scenario's limit, and that is as it has to be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hangs: Vec<Role>,
 }
 
 impl Unlike {
@@ -141,6 +144,12 @@ impl Differences {
     pub fn may_not_log(&self, scenario: &str, part: &str) -> bool {
         let mut about = self.kernel.iter().filter(|unlike| unlike.is_about(scenario));
         about.any(|unlike| unlike.kernel_log.iter().any(|missing| part.contains(missing.as_str())))
+    }
+
+    /// True if a node's program may run on until the scenario's limit.
+    pub fn may_hang(&self, scenario: &str, role: Role) -> bool {
+        let mut about = self.kernel.iter().filter(|unlike| unlike.is_about(scenario));
+        about.any(|unlike| unlike.hangs.contains(&role))
     }
 
     /// Distances that a node's counters move on, where a scenario expects `expected` of it.
@@ -479,6 +488,10 @@ mod tests {
         )
         .unwrap();
         assert!(declared.may_not_log("b", "it failed here") && !declared.may_not_log("b", "it worked"));
+        let hangs: Differences =
+            toml::from_str("[[kernel]]\nreason = 'r'\nscenarios = ['a']\nhangs = ['client']").unwrap();
+        let may = |scenario, role| hangs.may_hang(scenario, role);
+        assert!(may("a", Role::Client) && !may("a", Role::Server) && !may("b", Role::Client));
         let expected = [("send_rnr_err".to_owned(), Count::Exactly(2))].into();
         let counters = |scenario, role| declared.counters(scenario, role, &expected);
         let otherwise = [("send_err", 1), ("send_rnr_err", 0)];

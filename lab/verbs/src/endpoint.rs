@@ -34,12 +34,13 @@ pub struct EndpointBuilder {
     service: ServiceType,
     capacity: Capacity,
     observer: Observer,
+    domain: Option<Arc<ProtectionDomain>>,
 }
 
 impl Default for EndpointBuilder {
     fn default() -> Self {
         let (service, capacity) = (ServiceType::Rc, Capacity::default());
-        Self { service, capacity, observer: Arc::new(|_| {}) }
+        Self { service, capacity, observer: Arc::new(|_| {}), domain: None }
     }
 }
 
@@ -105,6 +106,14 @@ impl EndpointBuilder {
         self
     }
 
+    /// Sets the protection domain, which must be of the same device: all endpoints in it may use its memory regions, and so may
+    /// their peers. Without it each endpoint has one of its own.
+    #[must_use]
+    pub fn domain(mut self, domain: Arc<ProtectionDomain>) -> Self {
+        self.domain = Some(domain);
+        self
+    }
+
     /// Checks that a transport makes queue pairs of this service, of those `made` by `call`.
     pub(crate) fn demand_service(&self, made: &[ServiceType], call: &'static str) -> Result<ServiceType> {
         match made.contains(&self.service) {
@@ -127,7 +136,10 @@ impl EndpointBuilder {
         device: &Arc<Device>,
         create: impl FnOnce(Arc<ProtectionDomain>, QueueCompletions, &Capacity) -> Result<QueuePair>,
     ) -> Result<WorkQueue> {
-        let pd = ProtectionDomain::alloc(device)?;
+        let pd = match &self.domain {
+            Some(domain) => Arc::clone(domain),
+            None => ProtectionDomain::alloc(device)?,
+        };
         // Room for every work request's completion: the queue cannot overflow.
         let cq = CompletionQueue::create(device, self.capacity.completions())?;
         let qp = create(pd, cq.into(), &self.capacity)?;
