@@ -61,6 +61,7 @@ const EXAMPLES: &[(Spelling, &str, &[&str])] = &[
     (Program, "test-guest", &["", "connecting"]),
     (Program, "setup-git", &[""]),
     (Program, "samples", &["rdma-lab-samples"]),
+    (Program, "lesson", &["--list", "minimal_flow", "go_back_n --write"]),
     (Program, "bench data", &["", "--smoke"]),
     (Program, "bench decode", &[""]),
     (Program, "bench lab", &[""]),

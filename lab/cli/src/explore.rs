@@ -110,7 +110,7 @@ fn setup(scenario: &Scenario, args: &Args, front: &Front) -> Result<Setup> {
     programs::setup(
         &called,
         &pushed,
-        &choice.with_more(&more, &scenario.modules),
+        &choice.with_more(&more, &scenario.all_modules()),
         &args.machines.means,
         front,
     )

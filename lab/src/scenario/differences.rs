@@ -50,6 +50,9 @@ pub struct Unlike {
     /// The scenarios that it is about; all, where none is named.
     #[serde(default)]
     pub scenarios: Vec<String>,
+    /// True if it cannot do what these scenarios need: they are not run. Needs `scenarios`.
+    #[serde(default)]
+    pub lacks: bool,
     /// Parts of lines that it does not log, though a scenario may expect them.
     #[serde(default)]
     pub kernel_log: Vec<String>,
@@ -106,6 +109,13 @@ impl Differences {
         };
         let mut about = self.kernel.iter().filter(|unlike| unlike.is_about(scenario));
         about.find(is_counted).map(|unlike| unlike.reason.as_str())
+    }
+
+    /// Finds why a kernel cannot run a scenario; `None` if nothing says so.
+    pub fn why_cannot_run(&self, scenario: &str) -> Option<&str> {
+        // Of all scenarios no kernel lacks everything.
+        let lacking = |unlike: &&Unlike| unlike.lacks && unlike.scenarios.iter().any(|name| name == scenario);
+        self.kernel.iter().find(lacking).map(|unlike| unlike.reason.as_str())
     }
 
     /// Finds why a kernel may not log a line; `None` if nothing says so.
@@ -456,6 +466,18 @@ mod tests {
         assert_eq!(declared.why_not_logged("b", "it failed here"), None);
         // A kernel's reason comes along with what it is the reason of.
         assert_eq!(Differences::default().and(&declared), declared);
+    }
+
+    #[test]
+    fn kernel_that_lacks_what_a_scenario_needs_says_why() {
+        let differences: Differences = toml::from_str(
+            "[[kernel]]\nreason = 'no FLUSH'\nscenarios = ['flush']\nlacks = true\n\
+             [[kernel]]\nreason = 'logs nothing'\nscenarios = ['window']\nkernel_log = ['failed']",
+        )
+        .unwrap();
+        assert_eq!(differences.why_cannot_run("flush"), Some("no FLUSH"));
+        assert_eq!(differences.why_cannot_run("window"), None);
+        assert_eq!(Differences::default().why_cannot_run("flush"), None);
     }
 
     #[test]
