@@ -16,9 +16,12 @@ use verbs::deadline::Deadline;
 
 pub use bench::{BenchClientArgs, BenchServerArgs, Planning, RDMA_BENCH_CLIENT, RDMA_BENCH_SERVER};
 pub use client::{
-    ClientArgs, ClientOptions, Counting, Registering, Repeat, Sending, Sized, Verifying, Writing, WrongAccess,
+    ClientArgs, ClientOptions, Counting, ReadingBack, Registering, Repeat, Sending, Sized, Writing,
+    WrongAccess,
 };
-pub use server::{CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving, ServerArgs, ServerOptions};
+pub use server::{
+    CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving, ReceivingSends, ServerArgs, ServerOptions,
+};
 
 /// The limit of each wait if `--timeout` is not given.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -227,6 +230,7 @@ fn parse_mtu(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use verbs::completion::WrOpcode;
 
     fn server(argv: &str) -> Result<ServerArgs, clap::Error> {
         ServerArgs::parse_for(&RDMA_SERVER, argv.split_whitespace())
@@ -275,6 +279,35 @@ mod tests {
         assert_eq!(access("rdma_server"), [Permission::Read, Permission::Write]);
         assert_eq!(access("rdma_server --access write"), [Permission::Write]);
         assert_eq!(access("rdma_server --access none"), [Permission::None]);
+    }
+
+    #[test]
+    fn operations_beyond_the_usual_ones_are_asked_for() {
+        let operations = |argv: &str| {
+            let args = ClientArgs::<ReadingBack>::parse_for(&RDMA_CLIENT, argv.split_whitespace());
+            args.unwrap().options.operations()
+        };
+        assert_eq!(operations("rdma_client server"), []);
+        assert_eq!(operations("rdma_client server --flush"), [WrOpcode::Flush]);
+        assert_eq!(operations("rdma_client server --atomic-write"), [WrOpcode::AtomicWrite]);
+    }
+
+    #[test]
+    fn window_goes_with_one_message_and_late_with_a_window() {
+        let client = |argv: &str| {
+            ClientArgs::<Sending>::parse_for(&RDMA_CLIENT_SEND, argv.split_whitespace()).map(|_| ())
+        };
+        client("rdma_client_send server --window").unwrap();
+        for argv in ["--window --count 2", "--window --imm", "--window --size 64"] {
+            assert_eq!(client(&format!("rdma_client_send server {argv}")).unwrap_err().exit_code(), 2);
+        }
+        let server = |argv: &str| {
+            ServerArgs::<ReceivingSends>::parse_for(&RDMA_SERVER_SEND, argv.split_whitespace()).map(|_| ())
+        };
+        server("rdma_server_send --once --window --late").unwrap();
+        for argv in ["--late", "--window --count 2", "--window --no-recv"] {
+            assert_eq!(server(&format!("rdma_server_send {argv}")).unwrap_err().exit_code(), 2);
+        }
     }
 
     #[test]
@@ -334,9 +367,10 @@ mod tests {
         ServerArgs::<Memory>::command().debug_assert();
         ServerArgs::<MemoryAndReceiving>::command().debug_assert();
         ServerArgs::<Receiving>::command().debug_assert();
+        ServerArgs::<ReceivingSends>::command().debug_assert();
         ServerArgs::<CounterArgs>::command().debug_assert();
         ClientArgs::<Writing>::command().debug_assert();
-        ClientArgs::<Verifying>::command().debug_assert();
+        ClientArgs::<ReadingBack>::command().debug_assert();
         ClientArgs::<Sending>::command().debug_assert();
         ClientArgs::<Counting>::command().debug_assert();
     }

@@ -84,6 +84,20 @@ pub enum ProgramOutcome {
         #[serde(flatten)]
         pattern: Option<Pattern>,
     },
+    /// Side whose memory window the peer wrote into.
+    Window {
+        /// Length of the text with its NUL.
+        received_bytes: usize,
+        /// Text without its NUL.
+        text: String,
+        /// True if the peer's answer has made the window invalid.
+        invalidated: bool,
+    },
+    /// Side that wrote into the peer's memory window.
+    WindowWriter {
+        /// Bytes written.
+        written_bytes: usize,
+    },
     /// Atomics, active side.
     Counter {
         /// Number of FetchAdds that were done.
@@ -196,6 +210,12 @@ impl ProgramOutcome {
                 format!("received {received_bytes} bytes{}: {}", with(imm), content.sentence())
             }
             Self::Sender { sent_bytes, imm, .. } => format!("sent {sent_bytes} bytes{}", with(imm)),
+            Self::Window { received_bytes, text, .. } => {
+                format!("received {received_bytes} bytes through a memory window, now invalid: {text:?}")
+            }
+            Self::WindowWriter { written_bytes } => {
+                format!("wrote {written_bytes} bytes into the client's memory window and made it invalid")
+            }
             Self::Counter { fetch_adds, counted, swapped, .. } => {
                 format!("added {counted} in {fetch_adds} FetchAdds, swapped {swapped} in, verified")
             }
@@ -448,6 +468,7 @@ mod tests {
             length_bytes: 22,
             imm: Some(22),
             vendor_err: 0,
+            invalidated_rkey: None,
         };
         assert_eq!(
             json("rdma_client_imm").completion_line(&completion),

@@ -7,6 +7,7 @@ use clap::{Args, Parser, ValueEnum};
 
 use super::{CommonArgs, ProgramSpec, parse_bytes, parse_count};
 use crate::exchange::Payload;
+use verbs::completion::WrOpcode;
 
 /// A client's options; `O` are those of one program.
 #[derive(Clone, Debug, Parser)]
@@ -61,6 +62,10 @@ pub trait ClientOptions: Args {
     /// Length of each message in bytes, if it is not a sample's text.
     fn size(&self) -> Option<usize> {
         None
+    }
+    /// Operations beyond those of each queue pair, which its queue pairs have to be made for.
+    fn operations(&self) -> Vec<WrOpcode> {
+        Vec::new()
     }
     /// Error in the messages, made on purpose.
     fn wrong(&self) -> Option<WrongAccess> {
@@ -130,16 +135,26 @@ impl ClientOptions for Writing {
 
 /// Of the client that writes and reads back.
 #[derive(Args, Clone, Debug)]
-pub struct Verifying {
+pub struct ReadingBack {
     /// Messages that are written.
     #[command(flatten)]
     pub writing: Writing,
+    /// FLUSH what was written, to be seen by all of the server's host; its --access has to permit it
+    #[arg(long)]
+    pub flush: bool,
+    /// Write the first 8 bytes of the text last, by an ATOMIC WRITE
+    #[arg(long, conflicts_with = "size")]
+    pub atomic_write: bool,
     /// Regions that messages are written from; with `each` and `cached` one message is in flight
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Registering::Once)]
     pub register: Registering,
 }
 
-impl ClientOptions for Verifying {
+impl ClientOptions for ReadingBack {
+    fn operations(&self) -> Vec<WrOpcode> {
+        let beyond = [(self.flush, WrOpcode::Flush), (self.atomic_write, WrOpcode::AtomicWrite)];
+        beyond.into_iter().filter_map(|(is_asked, opcode)| is_asked.then_some(opcode)).collect()
+    }
     fn repeat(&self) -> &Repeat {
         self.writing.repeat()
     }
@@ -171,6 +186,9 @@ pub struct Sending {
     /// Send each message with its length as immediate
     #[arg(long)]
     pub imm: bool,
+    /// Send one message, which tells of a memory window: the server writes into it and makes it invalid with its answer
+    #[arg(long, conflicts_with_all = ["imm", "size", "count"])]
+    pub window: bool,
 }
 
 impl ClientOptions for Sending {

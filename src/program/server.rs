@@ -383,7 +383,12 @@ fn die_after<O: ServerOptions>(received: usize, args: &ServerArgs<O>) {
 #[must_use]
 pub fn access(memory: &Memory) -> Access {
     let allows = |permission| memory.access.contains(&permission);
-    Access { remote_write: allows(Permission::Write), remote_read: allows(Permission::Read), ..Access::SINK }
+    Access {
+        remote_write: allows(Permission::Write),
+        remote_read: allows(Permission::Read),
+        flush_global: allows(Permission::Flush),
+        ..Access::SINK
+    }
 }
 
 #[cfg(test)]

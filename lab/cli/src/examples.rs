@@ -29,7 +29,7 @@ const EXAMPLES: &[(Spelling, &str, &[&str])] = &[
     (Program, "explain", &["NobodyListens", "RequestPsnGap"]),
     (Program, "explore", &["write_read", "send --random 20"]),
     (Program, "matrix", &["write_read lost_ack --guest debian-12,debian-13"]),
-    (Program, "fuzz", &["--runs 20", "--time 600 --seed 7"]),
+    (Program, "fuzz", &["--runs 20", "--time 600 --seed 7", "--client 'rdma_client {server}' --time 600"]),
     (Program, "open", &["", "--print"]),
     (Program, "decode", &["capture.pcapng", "capture.pcapng --filter 'qp=client.qp1 psn=client+1..4'"]),
     (Program, "check", &["capture.pcapng"]),

@@ -36,25 +36,52 @@ pub fn filled(command: &str, address: impl Fn(Role) -> String) -> String {
     text + &command[from..]
 }
 
-/// Refuses a placeholder that is nearly one; what is not is left to the shell, as awk's `{print}`.
+/// Refuses what can only be meant as a placeholder and is none: outside of quotes any, and within them what is nearly one; the others
+/// there are the shell's or a program's, as awk's `'{print}'`.
 ///
 /// # Errors
 ///
 /// There is one: with the nearest that there is.
 pub fn check(command: &str) -> Result<()> {
     for (place, word) in placeholders(command) {
-        let lower = word.to_ascii_lowercase();
-        let is_near = |name: &str| lower.contains(name) || strsim::osa_distance(&lower, name) <= 2;
-        let near = Role::BOTH.map(Role::name).into_iter().find(|name| is_near(name));
-        if let (Some(near), Err(_)) = (near, word.parse::<Role>()) {
-            let placeholder = &command[place];
-            return Err(Error::usage(format!("{placeholder} stands for nothing; the nearest is {{{near}}}"))
-                .next(format!(
-                    "{{server}} and {{client}} stand for the nodes' addresses; it is in `{command}`"
-                )));
+        if word.parse::<Role>().is_ok() {
+            continue;
         }
+        let near = Role::BOTH.map(Role::name).into_iter().find(|name| is_near(word, name));
+        if near.is_none() && is_quoted(&command[..place.start]) {
+            continue;
+        }
+        let near = near.map_or(String::new(), |near| format!("; the nearest is {{{near}}}"));
+        let placeholder = &command[place];
+        return Err(Error::usage(format!("{placeholder} stands for nothing{near}")).next(format!(
+            "{{server}} and {{client}} stand for the nodes' addresses; what a program is to have in braces is quoted; it is in `{command}`"
+        )));
     }
     Ok(())
+}
+
+/// True if a word is probably meant as `name`: it holds it, is mistyped, or leaves letters of it out (`srv`).
+fn is_near(word: &str, name: &str) -> bool {
+    let lower = word.to_ascii_lowercase();
+    let mut letters = name.chars();
+    let is_short = lower.len() > 2
+        && lower.starts_with(&name[..1])
+        && lower.chars().all(|letter| letters.by_ref().any(|other| other == letter));
+    lower.contains(name) || is_short || strsim::osa_distance(&lower, name) <= 2
+}
+
+/// True if a shell that has read so much is within quotes.
+fn is_quoted(before: &str) -> bool {
+    let (mut quote, mut bytes) = (None, before.bytes());
+    while let Some(byte) = bytes.next() {
+        match (quote, byte) {
+            (None | Some(b'"'), b'\\') => drop(bytes.next()),
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (Some(open), byte) if byte == open => quote = None,
+            _ => {}
+        }
+    }
+    quote.is_some()
 }
 
 #[cfg(test)]
@@ -66,9 +93,31 @@ mod tests {
         let filled = |command: &str| filled(command, |role| format!("<{role}>"));
         assert_eq!(filled("x -a {server} -b {Client}:1"), "x -a <server> -b <client>:1");
         assert_eq!(filled("server=1; echo ${server} {server}"), "server=1; echo ${server} <server>");
-        for command in ["awk '{print}'", "{ y; }", "x {", "cp a{1,2} b", "find -exec {} ;", "{é} {server"] {
+        for command in [
+            "awk '{print}'",
+            "awk \"{print \\\"{next}\\\"}\"",
+            "{ y; }",
+            "x {",
+            "cp a{1,2} b",
+            "find -exec {} ;",
+            "{é} {server",
+        ] {
             assert_eq!(filled(command), command);
             check(command).unwrap();
         }
+    }
+
+    #[test]
+    fn what_can_only_be_a_placeholder_is_refused_with_the_nearest() {
+        for (command, text) in [
+            ("x -a {srv}", "{srv} stands for nothing; the nearest is {server}"),
+            ("x '{clnt}'", "{clnt} stands for nothing; the nearest is {client}"),
+            ("x -a {address}:7471", "{address} stands for nothing\n"),
+            ("x 'a' {port}", "{port} stands for nothing\n"),
+        ] {
+            let error = check(command).unwrap_err().to_string();
+            assert!(error.contains(text) && error.contains("{server} and {client} stand for"), "{error}");
+        }
+        check("sh -c 'x {port}'").unwrap();
     }
 }
