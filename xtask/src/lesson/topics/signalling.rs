@@ -44,7 +44,7 @@ pub(crate) const LESSON: Lesson = Lesson {
         "The program posts work requests, by a call each or several in a list by one call. A request may be *signalled*, then it makes a \
          completion; the completion of one says that all before it are done too, so it is enough to signal each n-th. And there are two ways \
          to wait for completions: *poll* the completion queue again and again, or sleep until an *event* says that there is something.",
-        "The first run sends 64 messages three times, with a post and a signal for each 1, 4 and 16 of them. The second sends 40, one at a \
+        "The first run sends 64 messages three times, with a post and a signal for each 1, 4 and 16 of them. The second sends 150, one at a \
          time, by events and then by polling, while the switch holds each message for 20 ms; the shell tells how much processor time the program \
          took.",
     ],
@@ -59,7 +59,7 @@ pub(crate) const LESSON: Lesson = Lesson {
         LessonRun {
             name: "waits",
             server: "rdma_bench_server --json",
-            client: "for wait in events poll; do rdma_bench_client {server} --size 64 --iterations 40 --depth 1 --wait $wait \
+            client: "for wait in events poll; do rdma_bench_client {server} --size 64 --iterations 150 --depth 1 --wait $wait \
                      --ack-timeout 19 --json || exit 1; times; done",
             options: &[
                 "--stop",
@@ -96,7 +96,7 @@ pub(crate) const LESSON: Lesson = Lesson {
         Ok(LessonFigures::default()
             .table(&heads, rows)
             .plot(Plot::bars("Calls for 64 messages", names, "calls").heights("posts", posts.iter().copied()))
-            .table(&["way to wait", "time of 40 messages", "processor time of the program"], waits)
+            .table(&["way to wait", "time of 150 messages", "processor time of the program"], waits)
             .plot(
                 Plot::bars("Processor time of the program", WAYS.map(str::to_owned), "seconds")
                     .heights("", used),
@@ -121,10 +121,10 @@ pub(crate) const LESSON: Lesson = Lesson {
             },
         },
         LessonClaim {
-            says: "Polling takes at least twice the processor time of events, when there is something to wait for.",
+            says: "Polling takes at least half as much processor time again as events, when there is something to wait for.",
             check: |seen| {
                 let used = processor(seen)?;
-                rule(used[1] >= 2.0 * used[0], format!("events {:.2} s, polling {:.2} s", used[0], used[1]))
+                rule(used[1] >= 1.5 * used[0], format!("events {:.2} s, polling {:.2} s", used[0], used[1]))
             },
         },
     ],
