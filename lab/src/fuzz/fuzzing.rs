@@ -141,7 +141,7 @@ impl Fuzzing<'_> {
     fn target<'a>(&self, pair: &'a QemuPair) -> Result<FuzzTarget<'a>> {
         let node = pair.node(Role::Server);
         // Nobody answers for the client's address any more.
-        let command = network::command(Role::Server, Network::default(), true).unwrap_or_default();
+        let command = network::command(Role::Server, Network::default(), &Role::BOTH).unwrap_or_default();
         expect_done(node.run(&command, COMMAND_LIMIT)?.code, "the server knows its peer's MAC")?;
         let address = |role| pair.node(role).address().to_string();
         let command = format!("{ENVIRONMENT}; {}", placeholder::filled(&self.plan.server, address));

@@ -178,9 +178,9 @@ fn gone(source: std::io::Error) -> Error {
 
 /// The same frame with the MACs of the machines.
 fn addressed(frame: &[u8]) -> Vec<u8> {
-    let mac = |role| argv::mac(role).split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap_or_default());
+    let macs = Role::BOTH.map(argv::mac).join(":");
+    let macs = macs.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap_or_default());
     let mut frame = frame.to_vec();
-    let macs = mac(Role::Server).chain(mac(Role::Client));
     frame.iter_mut().zip(macs).for_each(|(byte, mac)| *byte = mac);
     frame
 }

@@ -18,7 +18,7 @@ const LOCKED_KIB: u32 = 8192;
 /// Command that prints a node's processes that a signal has stopped, each as `ID NAME`.
 pub(super) const HALTED: &str = r#"awk '/^Name:/ { name = $2 } /^State:/ { state = $2 } /^Pid:/ { if (state == "T") print $2, name }' /proc/[0-9]*/status 2>/dev/null; true"#;
 
-/// Loads kernel modules on both nodes, with all that they need.
+/// Loads kernel modules on all nodes, with all that they need.
 ///
 /// # Errors
 ///
@@ -27,7 +27,7 @@ pub(super) fn load(pair: &dyn NodePair, modules: &[String]) -> Result<()> {
     if modules.is_empty() {
         return Ok(());
     }
-    for (role, output) in pair.run_on_both(&load_script(modules), LIMIT)? {
+    for (role, output) in pair.run_on_all(&load_script(modules), LIMIT)? {
         if output.code != Some(0) {
             return Err(Error::setup(format!("{role} does not load the modules {}", modules.join(", ")))
                 .detail(output.stdout + &output.stderr));

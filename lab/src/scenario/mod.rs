@@ -16,6 +16,7 @@ pub mod fault;
 pub mod file;
 pub mod network;
 pub mod placeholder;
+pub mod port;
 pub mod ready;
 
 mod written;

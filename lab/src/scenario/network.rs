@@ -41,7 +41,7 @@ pub struct Network {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
     pub server_mtu: Option<u16>,
-    /// MTU of the client's port in bytes, where it is another.
+    /// MTU of the client's port in bytes, where it is another; of each client's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
     pub client_mtu: Option<u16>,
@@ -74,10 +74,7 @@ impl Default for Network {
 impl Network {
     /// MTU of a node's port in bytes.
     pub fn mtu_of(self, role: Role) -> u16 {
-        let own = match role {
-            Role::Server => self.server_mtu,
-            Role::Client => self.client_mtu,
-        };
+        let own = if role.is_client() { self.client_mtu } else { self.server_mtu };
         own.unwrap_or(self.mtu)
     }
 

@@ -1,4 +1,4 @@
-//! Placeholders in a command for a node's address on the RDMA network: `{server}`, `{client}`.
+//! Placeholders in a command for a node's address on the RDMA network: `{server}`, `{client}`, `{client2}`.
 
 use std::ops::Range;
 
@@ -36,17 +36,18 @@ pub fn filled(command: &str, address: impl Fn(Role) -> String) -> String {
     text + &command[from..]
 }
 
-/// Refuses a placeholder that is nearly one; what is not is left to the shell, as awk's `{print}`.
+/// Refuses a placeholder that is nearly one of these nodes; what is not is left to the shell, as awk's `{print}`.
 ///
 /// # Errors
 ///
 /// There is one: with the nearest that there is.
-pub fn check(command: &str) -> Result<()> {
+pub fn check(command: &str, nodes: &[Role]) -> Result<()> {
     for (place, word) in placeholders(command) {
         let lower = word.to_ascii_lowercase();
         let is_near = |name: &str| lower.contains(name) || strsim::osa_distance(&lower, name) <= 2;
-        let near = Role::BOTH.map(Role::name).into_iter().find(|name| is_near(name));
-        if let (Some(near), Err(_)) = (near, word.parse::<Role>()) {
+        let near = nodes.iter().map(|role| role.name()).find(|name| is_near(name));
+        let is_node = word.parse::<Role>().is_ok_and(|role| nodes.contains(&role));
+        if let (Some(near), false) = (near, is_node) {
             let placeholder = &command[place];
             return Err(Error::usage(format!("{placeholder} stands for nothing; the nearest is {{{near}}}"))
                 .next(format!(
@@ -65,10 +66,12 @@ mod tests {
     fn placeholders_are_the_nodes_addresses() {
         let filled = |command: &str| filled(command, |role| format!("<{role}>"));
         assert_eq!(filled("x -a {server} -b {Client}:1"), "x -a <server> -b <client>:1");
+        assert_eq!(filled("x {client2} {client7}"), "x <client2> <client7>");
+        assert!(check("x {client2}", &Role::BOTH).is_err() && check("x {client2}", Role::first(3)).is_ok());
         assert_eq!(filled("server=1; echo ${server} {server}"), "server=1; echo ${server} <server>");
         for command in ["awk '{print}'", "{ y; }", "x {", "cp a{1,2} b", "find -exec {} ;", "{é} {server"] {
             assert_eq!(filled(command), command);
-            check(command).unwrap();
+            check(command, &Role::BOTH).unwrap();
         }
     }
 }
