@@ -238,6 +238,7 @@ mod tests {
         post_list: 4,
         inline_bytes: 0,
         ranges: 1,
+        service: crate::bench::plan::BenchService::Rc,
     };
 
     fn both(plan: &BenchPlan, max_size: usize) -> (Result<ProgramOutcome>, Result<Measured>) {

@@ -15,8 +15,13 @@ use clap::{Args, CommandFactory, FromArgMatches};
 use verbs::deadline::Deadline;
 
 pub use bench::{BenchClientArgs, BenchServerArgs, Planning, RDMA_BENCH_CLIENT, RDMA_BENCH_SERVER};
-pub use client::{ClientArgs, ClientOptions, Counting, Repeat, Sending, Sized, Writing, WrongAccess};
-pub use server::{CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving, ServerArgs, ServerOptions};
+pub use client::{
+    ClientArgs, ClientOptions, Counting, ReadingBack, Registering, Repeat, Sending, Sized, Writing,
+    WrongAccess,
+};
+pub use server::{
+    CounterArgs, Memory, MemoryAndReceiving, Permission, Receiving, ReceivingSends, ServerArgs, ServerOptions,
+};
 
 /// The limit of each wait if `--timeout` is not given.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -332,8 +337,10 @@ mod tests {
         ServerArgs::<Memory>::command().debug_assert();
         ServerArgs::<MemoryAndReceiving>::command().debug_assert();
         ServerArgs::<Receiving>::command().debug_assert();
+        ServerArgs::<ReceivingSends>::command().debug_assert();
         ServerArgs::<CounterArgs>::command().debug_assert();
         ClientArgs::<Writing>::command().debug_assert();
+        ClientArgs::<ReadingBack>::command().debug_assert();
         ClientArgs::<Sending>::command().debug_assert();
         ClientArgs::<Counting>::command().debug_assert();
     }

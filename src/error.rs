@@ -214,6 +214,7 @@ mod tests {
             length_bytes: 0,
             imm: None,
             vendor_err: 0x88,
+            invalidated_rkey: None,
         };
         let unreachable = verbs::Error::CmEvent {
             awaited: awaited(),

@@ -18,6 +18,10 @@ pub const CLIENT_WRITE: &[u8] = b"client-wrote-this\0";
 pub const CLIENT_WRITE_IMM: &[u8] = b"client-wrote-with-imm\0";
 /// Text that the client of SENDs sends, with its NUL: 17 bytes.
 pub const CLIENT_SEND: &[u8] = b"client-sent-this\0";
+/// Text that the server of SENDs writes into its client's window, with its NUL: 18 bytes.
+pub const SERVER_WRITE: &[u8] = b"server-wrote-this\0";
+/// Text of the SEND that makes the window invalid, with its NUL.
+pub const SERVER_DONE: &[u8] = b"done\0";
 /// Number of the server of atomics before anybody changes it.
 pub const COUNTER_INITIAL: u64 = 100;
 /// Number that the client of atomics swaps in.

@@ -19,7 +19,7 @@ pub(crate) fn spoil(request: SendRequest) -> SendRequest {
     let mutant = std::env::var("RDMA_LAB_MUTANT").unwrap_or_default();
     let is_write = matches!(request.opcode(), WrOpcode::RdmaWrite | WrOpcode::RdmaWriteWithImm);
     let Some(remote) = request.remote().filter(|_| is_write) else { return request };
-    let local = request.local().clone();
+    let Some(local) = request.local().cloned() else { return request };
     match (mutant.as_str(), request.imm()) {
         ("opcode", imm) => SendRequest::send_with_imm(local, imm.unwrap_or_default()),
         ("no-immediate", _) => SendRequest::write(local, remote),
@@ -42,7 +42,7 @@ pub(crate) fn as_asked(completion: &Completion) -> Completion {
     {
         completion.posted = Some(asked.opcode());
         if completion.length_bytes > 0 {
-            completion.length_bytes = asked.local().length_bytes();
+            completion.length_bytes = asked.length_bytes();
             completion.imm = asked.imm();
         }
     }

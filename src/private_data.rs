@@ -26,6 +26,9 @@ use verbs::remote_region::RemoteRegion;
 /// Offset of the version in an extension.
 pub const VERSION_AT: usize = 4;
 
+/// Length of a region without an extension, in bytes.
+pub const REGION_BYTES: usize = field::REGION_LENGTH;
+
 /// Marks an extension: "RLAB".
 const MAGIC: u32 = 0x524c_4142;
 /// The only version that exists.

@@ -35,6 +35,9 @@ pub enum ProgramOutcome {
         /// Pattern that was written.
         #[serde(flatten)]
         pattern: Option<Pattern>,
+        /// Regions that the messages were written from, if they were not one.
+        #[serde(flatten)]
+        registrations: Option<Registrations>,
     },
     /// Example 1, passive side: what it found after DISCONNECTED.
     Server {
@@ -81,6 +84,20 @@ pub enum ProgramOutcome {
         #[serde(flatten)]
         pattern: Option<Pattern>,
     },
+    /// Side whose memory window the peer wrote into.
+    Window {
+        /// Length of the text with its NUL.
+        received_bytes: usize,
+        /// Text without its NUL.
+        text: String,
+        /// True if the peer's answer has made the window invalid.
+        invalidated: bool,
+    },
+    /// Side that wrote into the peer's memory window.
+    WindowWriter {
+        /// Bytes written.
+        written_bytes: usize,
+    },
     /// Atomics, active side.
     Counter {
         /// Number of FetchAdds that were done.
@@ -90,6 +107,15 @@ pub enum ProgramOutcome {
         /// Number swapped in.
         swapped: u64,
         /// True if each operation found what the one before left.
+        verified: bool,
+    },
+    /// Atomics on a counter that others change too, active side.
+    SharedCounter {
+        /// Number of FetchAdds that were done.
+        fetch_adds: usize,
+        /// Their sum.
+        added: u64,
+        /// True if the counter grew from each to the next by what was added, or more.
         verified: bool,
     },
     /// The bench, measuring side.
@@ -113,6 +139,15 @@ pub enum ProgramOutcome {
         #[serde(skip_serializing_if = "Option::is_none")]
         note: Option<&'static str>,
     },
+}
+
+/// Memory regions that were registered for messages, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Registrations {
+    /// Number of them.
+    pub registrations: u64,
+    /// Time in registering and deregistering them, in nanoseconds.
+    pub registering_ns: u64,
 }
 
 /// A pattern that went over the wire.
@@ -175,8 +210,17 @@ impl ProgramOutcome {
                 format!("received {received_bytes} bytes{}: {}", with(imm), content.sentence())
             }
             Self::Sender { sent_bytes, imm, .. } => format!("sent {sent_bytes} bytes{}", with(imm)),
+            Self::Window { received_bytes, text, .. } => {
+                format!("received {received_bytes} bytes through a memory window, now invalid: {text:?}")
+            }
+            Self::WindowWriter { written_bytes } => {
+                format!("wrote {written_bytes} bytes into the client's memory window and made it invalid")
+            }
             Self::Counter { fetch_adds, counted, swapped, .. } => {
                 format!("added {counted} in {fetch_adds} FetchAdds, swapped {swapped} in, verified")
+            }
+            Self::SharedCounter { fetch_adds, added, .. } => {
+                format!("added {added} in {fetch_adds} FetchAdds beside others, verified")
             }
             Self::NothingPosted { note, .. } => format!("received nothing: {note}"),
             Self::Measured(measured) => measured.sentence(),
@@ -325,7 +369,13 @@ mod tests {
     fn results_have_the_agreed_json_shape() {
         for (outcome, json_members) in [
             (
-                ProgramOutcome::Client { written_bytes: 18, read_bytes: 4096, verified: true, pattern: None },
+                ProgramOutcome::Client {
+                    written_bytes: 18,
+                    read_bytes: 4096,
+                    verified: true,
+                    pattern: None,
+                    registrations: None,
+                },
                 r#""written_bytes":18,"read_bytes":4096,"verified":true"#,
             ),
             (
@@ -334,8 +384,9 @@ mod tests {
                     read_bytes: 1,
                     verified: true,
                     pattern: Some(pattern()),
+                    registrations: Some(Registrations { registrations: 16, registering_ns: 2000 }),
                 },
-                r#""written_bytes":1,"read_bytes":1,"verified":true,"crc32":"0123abcd""#,
+                r#""written_bytes":1,"read_bytes":1,"verified":true,"crc32":"0123abcd","registrations":16,"registering_ns":2000"#,
             ),
             (
                 ProgramOutcome::Server { received_bytes: 18, content: text("client-wrote-this") },
@@ -364,6 +415,10 @@ mod tests {
             (
                 ProgramOutcome::Counter { fetch_adds: 2, counted: 10, swapped: 7, verified: true },
                 r#""fetch_adds":2,"counted":10,"swapped":7,"verified":true"#,
+            ),
+            (
+                ProgramOutcome::SharedCounter { fetch_adds: 2, added: 10, verified: true },
+                r#""fetch_adds":2,"added":10,"verified":true"#,
             ),
             (
                 ProgramOutcome::NOTHING_POSTED,
@@ -413,6 +468,7 @@ mod tests {
             length_bytes: 22,
             imm: Some(22),
             vendor_err: 0,
+            invalidated_rkey: None,
         };
         assert_eq!(
             json("rdma_client_imm").completion_line(&completion),

@@ -201,6 +201,7 @@ mod tests {
         post_list: 1,
         inline_bytes: 0,
         ranges: 1,
+        service: crate::bench::plan::BenchService::Rc,
     };
 
     #[test]

@@ -81,6 +81,17 @@ pub enum Quantity {
     Latency,
 }
 
+/// The service of the queue pairs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BenchService {
+    /// Reliable connections
+    #[default]
+    Rc,
+    /// Unreliable connections: nothing is acknowledged, and what is lost stays lost; with --no-cm
+    Uc,
+}
+
 /// Way in which a side waits for completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -118,6 +129,8 @@ pub struct BenchPlan {
     pub inline_bytes: u16,
     /// Ranges of memory that a message is gathered from and scattered to.
     pub ranges: u8,
+    /// Service of the queue pairs.
+    pub service: BenchService,
 }
 
 /// A mistake in a plan.
@@ -154,6 +167,10 @@ impl BenchPlan {
             return failed(format!(
                 "--signal-every {signal_every} is more than --depth {depth}: the queue would fill and nothing tell that it is done"
             ));
+        }
+        if self.service == BenchService::Uc && self.operation.is_answered() {
+            let name = self.operation.name();
+            return failed(format!("--op {name}: unreliable connections (--service uc) have no answers"));
         }
         if self.ranges == 0 || u32::from(self.ranges) > size_bytes {
             return failed(format!(
@@ -231,6 +248,7 @@ impl BenchPlan {
         bytes[22..24].copy_from_slice(&self.post_list.to_be_bytes());
         bytes[24..26].copy_from_slice(&self.inline_bytes.to_be_bytes());
         bytes[26] = self.ranges;
+        bytes[27] = self.service as u8;
         bytes
     }
 
@@ -268,6 +286,11 @@ impl BenchPlan {
             post_list: short(22),
             inline_bytes: short(24),
             ranges: bytes[26],
+            service: match bytes[27] {
+                0 => BenchService::Rc,
+                1 => BenchService::Uc,
+                _ => return Err(PlanError::NoPlan),
+            },
         };
         plan.check()?;
         Ok(plan)
@@ -291,6 +314,7 @@ mod tests {
             post_list: 16,
             inline_bytes: 220,
             ranges: 1,
+            service: BenchService::Rc,
         }
     }
 
@@ -301,6 +325,8 @@ mod tests {
             let plan = BenchPlan { operation, size_bytes, ..plan() };
             assert_eq!(BenchPlan::from_bytes(&plan.to_bytes()), Ok(plan));
         }
+        let uc = BenchPlan { service: BenchService::Uc, ..plan() };
+        assert_eq!(BenchPlan::from_bytes(&uc.to_bytes()), Ok(uc));
         let longer = [&plan().to_bytes()[..], &[7; 12]].concat();
         assert_eq!(BenchPlan::from_bytes(&longer), Ok(plan()));
     }
@@ -311,7 +337,7 @@ mod tests {
         for length in 0..PLAN_BYTES {
             assert_eq!(BenchPlan::from_bytes(&bytes[..length]), Err(PlanError::NoPlan), "{length}");
         }
-        for at in [0, 4, 5, 6] {
+        for at in [0, 4, 5, 6, 27] {
             let mut bytes = bytes;
             bytes[at] = 0xff;
             assert_eq!(BenchPlan::from_bytes(&bytes), Err(PlanError::NoPlan), "{at}");
@@ -329,6 +355,10 @@ mod tests {
             (BenchPlan { signal_every: 129, ..plan() }, "--signal-every 129"),
             (BenchPlan { post_list: 200, ..plan() }, "--post-list 200"),
             (BenchPlan { messages: 0, ..plan() }, "--iterations"),
+            (
+                BenchPlan { operation: BenchOperation::Read, service: BenchService::Uc, ..plan() },
+                "--service uc",
+            ),
             (
                 BenchPlan {
                     operation: BenchOperation::Write,

@@ -6,7 +6,7 @@
 //! 2. client: connects (REQ).
 //! 3. server: accepts (REP); its private data is the address and rkey of the counter.
 //! 4. client: confirms (RTU), adds `--add` to the counter `--count` times (FetchAdd), waits for each completion and checks
-//!    that each found what the one before left.
+//!    that each found what the one before left; with `--shared` that or more, and goes on with 6.
 //! 5. client: swaps 7 in if the counter is what it must be now (CmpSwap), and once more, in vain, since it is 7 already.
 //! 6. client: disconnects (DREQ), waits for DISCONNECTED, reports.
 //! 7. server: sees DISCONNECTED and answers (DREP), reports its counter.
@@ -36,6 +36,10 @@ fn count_and_swap(server: &mut Server, args: &ClientArgs<Counting>) -> Result<Pr
     let place = |number: usize| RegionRange::new(&found, number * ATOMIC_BYTES, ATOMIC_BYTES);
     let adds = (0..count).map(|number| Ok(SendRequest::fetch_add(place(number)?, &remote, add)));
     server.execute_all(adds, args)?;
+    if args.options.shared {
+        let counters = (0..count).map(|number| found.number(number * ATOMIC_BYTES));
+        return shared(&counters.collect::<verbs::Result<Vec<_>>>()?, add);
+    }
     let mut value = COUNTER_INITIAL;
     for number in 0..count {
         check("FetchAdd", found.number(number * ATOMIC_BYTES)?, value)?;
@@ -50,6 +54,18 @@ fn count_and_swap(server: &mut Server, args: &ClientArgs<Counting>) -> Result<Pr
 
     let counted = value.wrapping_sub(COUNTER_INITIAL);
     Ok(ProgramOutcome::Counter { fetch_adds: count, counted, swapped: COUNTER_SWAPPED, verified: true })
+}
+
+/// Judges the values that were found while others were adding too: each is what this side left before, or more.
+fn shared(found: &[u64], add: u64) -> Result<ProgramOutcome> {
+    for two in found.windows(2) {
+        let (left, found) = (two[0].wrapping_add(add), two[1]);
+        if found < left {
+            return Err(Error::ValueDiffers { operation: "FetchAdd", found, expected: left });
+        }
+    }
+    let added = add.wrapping_mul(found.len() as u64);
+    Ok(ProgramOutcome::SharedCounter { fetch_adds: found.len(), added, verified: true })
 }
 
 fn check(operation: &'static str, found: u64, expected: u64) -> Result<()> {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use clap::{Args, Parser};
 
 use super::{CommonArgs, ProgramSpec, parse_bytes, parse_count};
-use crate::bench::plan::{BenchOperation, BenchPlan, PlanError, Quantity, WaitStyle};
+use crate::bench::plan::{BenchOperation, BenchPlan, BenchService, PlanError, Quantity, WaitStyle};
 
 /// The bench's server.
 pub const RDMA_BENCH_SERVER: ProgramSpec = ProgramSpec {
@@ -95,6 +95,10 @@ pub struct Planning {
     #[arg(long, value_enum, default_value_t = Quantity::Bandwidth)]
     pub measure: Quantity,
 
+    /// Service of the queue pairs
+    #[arg(long, value_enum, default_value_t = BenchService::Rc)]
+    pub service: BenchService,
+
     /// Length of a message in bytes, KiB or MiB [default: 64KiB; 2 for latency; 8 for atomics]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub size: Option<usize>,
@@ -161,6 +165,7 @@ impl Planning {
             signal_every,
             post_list: if is_latency { 1 } else { self.post_list.unwrap_or(signal_every) },
             ranges: self.ranges,
+            service: self.service,
             inline_bytes: self.inline.unwrap_or(if is_latency { 220 } else { 0 }),
         };
         plan.check().map(|()| plan)
@@ -199,6 +204,10 @@ impl BenchClientArgs {
             clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{error}\n"))
         };
         let plan = args.planning.plan().map_err(contradiction)?;
+        if plan.service == BenchService::Uc && !args.common.connection.no_cm && !args.tcp {
+            let text = "--service uc: CM connects reliable ones; give --no-cm, to the server too";
+            return Err(contradiction(PlanError::Contradiction(text.into())));
+        }
         Ok((args, plan))
     }
 }
@@ -235,6 +244,8 @@ mod tests {
             ("--op fetch-add --size 64", "--size 64"),
             ("--depth 4 --signal-every 8", "--signal-every 8"),
             ("--measure latency --wait events", "--wait events"),
+            ("--service uc", "--no-cm"),
+            ("--service uc --no-cm --op read", "--op read"),
             ("--depth 0", "--depth"),
             ("--iterations 0", "--iterations"),
             ("--queue-pairs 65", "--queue-pairs"),

@@ -7,6 +7,8 @@ use clap::{Args, Parser, ValueEnum};
 
 use super::{CommonArgs, ProgramSpec, parse_bytes, parse_count};
 use crate::exchange::Payload;
+use verbs::completion::WrOpcode;
+use verbs::extended::SendOperations;
 
 /// A client's options; `O` are those of one program.
 #[derive(Clone, Debug, Parser)]
@@ -61,6 +63,10 @@ pub trait ClientOptions: Args {
     /// Length of each message in bytes, if it is not a sample's text.
     fn size(&self) -> Option<usize> {
         None
+    }
+    /// Operations that its queue pairs have to be made for; none of a classic one.
+    fn operations(&self) -> SendOperations {
+        SendOperations::default()
     }
     /// Error in the messages, made on purpose.
     fn wrong(&self) -> Option<WrongAccess> {
@@ -128,6 +134,53 @@ impl ClientOptions for Writing {
     }
 }
 
+/// Of the client that writes and reads back.
+#[derive(Args, Clone, Debug)]
+pub struct ReadingBack {
+    /// Messages that are written.
+    #[command(flatten)]
+    pub writing: Writing,
+    /// FLUSH what was written, to be seen by all of the server's host; its --access has to permit it
+    #[arg(long)]
+    pub flush: bool,
+    /// Write the first 8 bytes of the text last, by an ATOMIC WRITE
+    #[arg(long, conflicts_with = "size")]
+    pub atomic_write: bool,
+    /// Regions that messages are written from; with `each` and `cached` one message is in flight
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Registering::Once)]
+    pub register: Registering,
+}
+
+impl ClientOptions for ReadingBack {
+    fn operations(&self) -> SendOperations {
+        let beyond = [(self.flush, WrOpcode::Flush), (self.atomic_write, WrOpcode::AtomicWrite)];
+        let asked = beyond.iter().filter(|(is_asked, _)| *is_asked).map(|&(_, opcode)| opcode);
+        let asked: Vec<WrOpcode> = asked.collect();
+        // A queue pair that need not be made for them is a classic one.
+        if asked.is_empty() { SendOperations::default() } else { SendOperations::RELIABLE.with(&asked) }
+    }
+    fn repeat(&self) -> &Repeat {
+        self.writing.repeat()
+    }
+    fn size(&self) -> Option<usize> {
+        self.writing.size()
+    }
+    fn wrong(&self) -> Option<WrongAccess> {
+        self.writing.wrong()
+    }
+}
+
+/// Memory that messages are written from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Registering {
+    /// One region for all messages
+    Once,
+    /// A region for each message, registered before and deregistered after
+    Each,
+    /// A region from a cache of registered ones, given back after
+    Cached,
+}
+
 /// Of the client of SENDs.
 #[derive(Args, Clone, Debug)]
 pub struct Sending {
@@ -137,6 +190,9 @@ pub struct Sending {
     /// Send each message with its length as immediate
     #[arg(long)]
     pub imm: bool,
+    /// Send one message, which tells of a memory window: the server writes into it and makes it invalid with its answer
+    #[arg(long, conflicts_with_all = ["imm", "size", "count"])]
+    pub window: bool,
 }
 
 impl ClientOptions for Sending {
@@ -154,6 +210,9 @@ pub struct Counting {
     /// Number that each FetchAdd adds; --count says how many there are
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub add: u64,
+    /// Other clients add to the same counter: check that it grows, and swap nothing
+    #[arg(long)]
+    pub shared: bool,
     /// Number and pace of messages.
     #[command(flatten)]
     pub repeat: Repeat,

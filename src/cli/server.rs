@@ -96,7 +96,7 @@ pub trait ServerOptions: Args + Sync {
 /// Of servers whose memory a client accesses.
 #[derive(Args, Clone, Debug)]
 pub struct Memory {
-    /// Permissions of a client on the memory: read, write, both separated by a comma, or none
+    /// Permissions of a client on the memory: read, write, flush, separated by commas, or none
     #[arg(long, value_name = "LIST", value_enum, value_delimiter = ',', default_value = "read,write")]
     pub access: Vec<Permission>,
 }
@@ -125,6 +125,28 @@ impl ServerOptions for Receiving {
     }
 }
 
+/// Of the server of SENDs.
+#[derive(Args, Clone, Debug)]
+pub struct ReceivingSends {
+    /// Messages that it receives.
+    #[command(flatten)]
+    pub receiving: Receiving,
+
+    /// Take the message for the client's memory window: write into it, and make it invalid with a SEND
+    #[arg(long, conflicts_with_all = ["count", "no_recv", "recv_after_ms"])]
+    pub window: bool,
+
+    /// Write into the window once more when it is invalid
+    #[arg(long, requires = "window", help_heading = "Wrong on purpose")]
+    pub late: bool,
+}
+
+impl ServerOptions for ReceivingSends {
+    fn recvs(&self) -> usize {
+        self.receiving.count
+    }
+}
+
 /// Of the server of WRITEs with immediate: both.
 #[derive(Args, Clone, Debug)]
 pub struct MemoryAndReceiving {
@@ -145,6 +167,9 @@ impl ServerOptions for MemoryAndReceiving {
 /// Of the server of atomics.
 #[derive(Args, Clone, Debug)]
 pub struct CounterArgs {
+    /// One counter for all clients, in place of one for each
+    #[arg(long)]
+    pub shared: bool,
     /// Let no client change the counter
     #[arg(long, help_heading = "Wrong on purpose")]
     pub no_access: bool,
@@ -159,6 +184,8 @@ pub enum Permission {
     Read,
     /// WRITE.
     Write,
+    /// FLUSH, which goes with WRITE.
+    Flush,
     /// Nothing.
     None,
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{builder, conclude, params, require_device, transport};
-use crate::cli::{ClientArgs, ClientOptions, ProgramSpec, WrongAccess};
+use crate::cli::{ClientArgs, ClientOptions, ProgramSpec, ReadingBack, WrongAccess};
 use crate::error::{Error, Result};
 use crate::exchange::REGION_BYTES;
 use crate::lookup::lookup;
@@ -14,7 +14,7 @@ use verbs::cm_event::RejectReason;
 use verbs::endpoint::{Endpoint, Pace};
 use verbs::remote_region::RemoteRegion;
 use verbs::transport::{ConnectParams, ConnectTarget};
-use verbs::work_request::SendRequest;
+use verbs::work_request::{ATOMIC_BYTES, FlushPart, FlushPlacement, SendRequest};
 
 use crate::log;
 
@@ -77,6 +77,31 @@ impl Server {
         #[cfg(feature = "mutants")]
         let requests = requests.map(|request| request.map(crate::mutant::spoil));
         self.endpoint.execute_all(requests, &pace(args))?;
+        Ok(())
+    }
+
+    /// Ends what was written to `remote` as the command line asks: by an ATOMIC WRITE of `first`, which was left out, and by
+    /// a FLUSH of all `length_bytes` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Errors of [`Endpoint::execute`].
+    pub fn finish_writes(
+        &mut self,
+        args: &ClientArgs<ReadingBack>,
+        remote: &RemoteRegion,
+        first: [u8; ATOMIC_BYTES],
+        length_bytes: usize,
+    ) -> Result<()> {
+        if args.options.atomic_write {
+            let request = SendRequest::atomic_write(remote, u64::from_ne_bytes(first));
+            self.endpoint.execute(request, &args.common.deadline())?;
+        }
+        if args.options.flush {
+            let part = FlushPart::Range(length_bytes as u64);
+            let request = SendRequest::flush(remote, FlushPlacement::Global, part);
+            self.endpoint.execute(request, &args.common.deadline())?;
+        }
         Ok(())
     }
 
@@ -144,7 +169,7 @@ fn connect<O: ClientOptions>(
     let reads_at_once = repeat.depth.min(MOST_READS_AT_ONCE) as u8;
     let params =
         ConnectParams { initiator_depth: reads_at_once, ..params(&args.common.connection, private_data) };
-    let builder = builder(reporter).max_send_wr(repeat.depth as u32);
+    let builder = builder(reporter).max_send_wr(repeat.depth as u32).operations(args.options.operations());
     let (endpoint, private_data) = transport(&args.common.connection)
         .connect(&target, &params, &builder, &mut |_| Ok(()), &deadline)
         .map_err(|error| explain(error, program))?;

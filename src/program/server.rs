@@ -15,8 +15,9 @@ use crate::private_data;
 use crate::report::{Content, ProgramOutcome, Reporter};
 use verbs::completion::WcOpcode;
 use verbs::deadline::Deadline;
-use verbs::endpoint::Endpoint;
+use verbs::endpoint::{Endpoint, EndpointBuilder};
 use verbs::mr::{Access, MemoryRegion};
+use verbs::pd::ProtectionDomain;
 use verbs::transport::{ConnectParams, ConnectRequest, Listener};
 use verbs::work_request::RegionRange;
 
@@ -181,11 +182,27 @@ pub fn admit<O: ServerOptions>(
     args: &ServerArgs<O>,
     reporter: &Reporter,
 ) -> Result<AdmittedClient> {
+    admit_into(None, request, args, reporter)
+}
+
+/// The same with a queue pair in `domain`, if there is one, so that it may use memory that is registered there.
+///
+/// # Errors
+///
+/// As [`admit`].
+pub fn admit_into<O: ServerOptions>(
+    domain: Option<Arc<ProtectionDomain>>,
+    request: Box<dyn ConnectRequest>,
+    args: &ServerArgs<O>,
+    reporter: &Reporter,
+) -> Result<AdmittedClient> {
     match check_request(&*request, args) {
         Ok(asked) => {
             let reads_at_once = request.reads_at_once().max(1);
             let recvs = args.options.recvs().max(1);
-            let endpoint = request.into_endpoint(&builder(reporter).max_recv_wr(recvs as u32))?;
+            let builder = builder(reporter).max_recv_wr(recvs as u32);
+            let builder = domain.into_iter().fold(builder, EndpointBuilder::domain);
+            let endpoint = request.into_endpoint(&builder)?;
             Ok(AdmittedClient { endpoint, asked, reads_at_once })
         }
         Err(refused) => {
@@ -366,7 +383,12 @@ fn die_after<O: ServerOptions>(received: usize, args: &ServerArgs<O>) {
 #[must_use]
 pub fn access(memory: &Memory) -> Access {
     let allows = |permission| memory.access.contains(&permission);
-    Access { remote_write: allows(Permission::Write), remote_read: allows(Permission::Read), ..Access::SINK }
+    Access {
+        remote_write: allows(Permission::Write),
+        remote_read: allows(Permission::Read),
+        flush_global: allows(Permission::Flush),
+        ..Access::SINK
+    }
 }
 
 #[cfg(test)]

@@ -154,3 +154,25 @@ fn legal_moves_of_a_peer_surprise_nobody() {
     assert!(ran.stdout.contains("3 runs, 30 moves, "), "{}", ran.stdout);
     assert!(ran.stdout.contains("seed 5; answers: 30 that acknowledge, 0 NAKs; 0 runs"), "{}", ran.stdout);
 }
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn right_answers_of_a_peer_surprise_nobody() {
+    let client = "rdma_client {server}";
+    let ran = run(xtask(&["fuzz", "--client", client, "--runs", "3", "--seed", "5", "--illegal", "0"])).ok();
+    assert!(ran.stdout.contains("3 runs, 9 moves, "), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("seed 5; answers: 9 as they should be, 0 not; 0 runs with surprises"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn client_that_takes_a_refusal_for_a_success_is_found() {
+    let client = "rdma_client {server} || true";
+    let ran = run(xtask(&["fuzz", "--client", client, "--runs", "12", "--seed", "5"]));
+    assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+    assert!(ran.stdout.contains("the client ended well, though"), "{}", ran.stdout);
+}

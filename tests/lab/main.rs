@@ -19,6 +19,7 @@ mod resident;
 mod results;
 mod run;
 mod smoke;
+mod step;
 mod still;
 mod support;
 mod verdicts;

@@ -142,8 +142,12 @@ fn snapshot_is_demanded_kept_and_compared() {
     assert!(snapshot("write_with_imm").contains(&accepted), "{accepted}");
     user.run(server, client, &demand).ok();
 
-    let ran = user.run("rdma_server --once", "rdma_client {server}", &demand).fails(1, &[]);
+    let review = [&demand[..], &["--review"]].concat();
+    let ran = user.run("rdma_server --once", "rdma_client {server}", &review).fails(1, &[]);
     assert!(ran.stdout.contains("run: WIRE: the trace differs from its snapshot"), "{}", ran.stdout);
+    // Without a terminal it is shown, and nobody is asked.
+    let shown = ran.stdout.split_once("trace.snap.new\n").map_or("", |(_, shown)| shown);
+    assert!(shown.contains("\n+   client.qp1 > server.qp1 RC RDMA READ Request "), "{}", ran.stdout);
     let pending = fs::read_to_string(user.path("trace.snap.new")).expect("a trace");
     assert!(pending.contains("RC RDMA READ Request"), "{pending}");
     user.run(server, client, &demand).ok();

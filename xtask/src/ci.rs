@@ -6,7 +6,7 @@
 //! 3. clippy, rustdoc and tests, each without and with feature `verbs`
 //! 4. the scenarios, their pages in a browser, if one is there, and some of them on the oldest guest
 //! 5. the verbs library's tests on a real device, in a guest
-//! 6. the self-test: that the harness goes red
+//! 6. the self-test: that the harness goes red; the lessons: that what they claim is true
 //! 7. the lab: `tests/lab/`, each subcommand and each bench among it; `tests/standalone.rs`: `rdma-lab` without cargo
 //! 8. machines of others, Multipass over its stand-in and SSH: both examples, and the recorded cases; with
 //!    `--every-trap` all of `tests/multipass/`
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         ended.push(run_plan(&plan));
         // Before the next stage that runs scenarios makes another run the newest.
-        if plan.name == "test-e2e" {
+        if plan.name == "test-e2e" || plan.name == "lessons" {
             let home = workspace::front()?.home;
             ended.push(stage::check("pages", || screenshots::draw(&home, echo), echo));
         }
@@ -238,6 +238,13 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         expect: StageExpect::Tests,
     });
     plans.push(StagePlan {
+        name: "lessons",
+        args: vec!["run", "--quiet", "--package", "xtask", "--", "lesson"],
+        verbs: false,
+        tools: false,
+        expect: StageExpect::Tests,
+    });
+    plans.push(StagePlan {
         name: "lab",
         args: [
             &[
@@ -326,17 +333,18 @@ mod tests {
                     .to_owned()
             )
         );
-        let on_machines = &lines[lines.len() - 6..];
+        let on_machines = &lines[lines.len() - 7..];
         assert_eq!(on_machines[0], "run --quiet --package xtask -- test-e2e --ci");
         assert!(
             on_machines[1].starts_with("run --quiet --package xtask -- test-e2e --ci --guest debian-12 ")
         );
         assert_eq!(on_machines[2], "run --quiet --package xtask -- test-guest");
         assert_eq!(on_machines[3], "run --quiet --package xtask -- self-test");
-        assert!(on_machines[4].starts_with(
+        assert_eq!(on_machines[4], "run --quiet --package xtask -- lesson");
+        assert!(on_machines[5].starts_with(
             "test --package xtask --test lab --package rdma-lab-cli --test standalone --no-fail-fast -- --ignored"
         ));
-        assert!(on_machines[5].starts_with("test --package multipass-stand-in -- --ignored"));
+        assert!(on_machines[6].starts_with("test --package multipass-stand-in -- --ignored"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rdma_lab_cli::{Lab, SharedCommand, shell, test};
 
 mod bench;
 mod ci;
+mod lesson;
 mod samples;
 mod screenshots;
 mod self_test;
@@ -49,6 +50,8 @@ enum XtaskCommand {
     /// Measures, and prints tables with the bars beside.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Runs lessons: questions about RDMA, each answered by a run with its packets, plots and claims.
+    Lesson(lesson::Args),
     /// Prints the completions for a shell, of the alias xtask='cargo xtask'.
     Completions(shell::Args),
     /// Prints the man pages.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         XtaskCommand::SetupGit(args) => setup_git::run(&args),
         XtaskCommand::Samples(args) => samples::run(&args),
         XtaskCommand::Bench(command) => bench::run(&command, front),
+        XtaskCommand::Lesson(args) => lesson::run(&args, front),
         XtaskCommand::Completions(args) => shell::completions(&args, Xtask::command().name("xtask"), "xtask"),
         XtaskCommand::Man => shell::man(Xtask::command().name("xtask").bin_name("xtask")),
         XtaskCommand::Ci(args) => ci::run(&args),

@@ -16,6 +16,9 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "c
 /// Scenarios whose pages are drawn, if they ran.
 const DRAWN: [&str; 5] = ["write_read", "lost_write_middle", "rnr_then_success", "two_clients", "size_8m"];
 
+/// Lessons whose pages are drawn, if they ran.
+const LESSONS_DRAWN: [&str; 3] = ["minimal_flow", "go_back_n", "atomics"];
+
 /// Sizes of the window, and schemes.
 const SIZES: [(&str, &str); 2] = [("1280", "1280,1700"), ("390", "390,1700")];
 const SCHEMES: [(&str, &str); 2] = [("light", "1"), ("dark", "0")];
@@ -38,7 +41,9 @@ pub(crate) fn draw(home: &Path, echo: impl Fn(&str)) -> Result<()> {
         return Ok(());
     };
     let pages = DRAWN.iter().map(|name| (*name, run.join(name).join(page::FILE)));
-    let pages = pages.chain([("index", run.join(page::INDEX_FILE))]).filter(|(_, page)| page.is_file());
+    let lessons = LESSONS_DRAWN.iter().map(|name| (*name, run.join(format!("{name}.html"))));
+    let pages = pages.chain(lessons).chain([("index", run.join(page::INDEX_FILE))]);
+    let pages = pages.filter(|(_, page)| page.is_file());
     let directory = run.join("screenshots");
     fs::create_dir_all(&directory).at("failed to create", &directory)?;
     let mut complaints = Vec::new();

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use lab::base::names::find;
 use lab::base::selection::Selection;
+use lab::explore::comparison::Comparison;
 use lab::explore::outcome::Outcome;
 use lab::explore::reach::{self, Meet, Partition};
 use lab::explore::{Exploration, Reach, table};
@@ -50,6 +51,10 @@ pub struct Args {
     /// Make only one part of the runs, as in 2/3: each computer makes another, and --resume puts them together.
     #[arg(long, value_name = "I/N")]
     partition: Option<Partition>,
+    /// Compare the table with that of another exploration of the same, which has to have come to the same: the directory that it
+    /// printed.
+    #[arg(long, value_name = "DIR")]
+    compare: Option<PathBuf>,
     /// Number of pairs of machines that run side by side [default: one a processor].
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
@@ -57,8 +62,9 @@ pub struct Args {
     machines: Selection,
 }
 
-/// Explores; exit code 1 where something is a surprise.
+/// Explores; exit code 1 where something is a surprise, or is not what another exploration came to.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
+    let other = args.compare.as_deref().map(Exploration::resume).transpose()?;
     let (mut exploration, setup) = match args.resume.split_first() {
         Some((directory, others)) => {
             let mut exploration = Exploration::resume(directory)?;
@@ -86,7 +92,12 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let page = exploration.directory().join("index.html");
     output::line(format_args!("  page       {}", page.display()))?;
     let is_surprised = exploration.tried().iter().any(|tried| tried.outcome == Outcome::Surprise);
-    Ok(if is_surprised { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let comparison = other.map(|other| Comparison::of(exploration.tried(), other.tried()));
+    if let Some(comparison) = &comparison {
+        output::line(comparison)?;
+    }
+    let differs = comparison.is_some_and(|comparison| !comparison.different.is_empty());
+    Ok(if is_surprised || differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Machines with the programs of a scenario.
@@ -99,7 +110,7 @@ fn setup(scenario: &Scenario, args: &Args, front: &Front) -> Result<Setup> {
     programs::setup(
         &called,
         &pushed,
-        &choice.with_more(&more, &scenario.modules),
+        &choice.with_more(&more, &scenario.all_modules()),
         &args.machines.means,
         front,
     )

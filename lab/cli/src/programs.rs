@@ -15,6 +15,7 @@ use lab::scenario::Scenario;
 use lab::scenario::counters::{self, Count};
 use lab::scenario::exit;
 use lab::scenario::file::Need;
+use lab::scenario::interface::RdmaInterface;
 use lab::scenario::network::{self, IpVersion, Network};
 use lab::scenario::ready::{Ready, Stop};
 use serde_json::Value;
@@ -52,6 +53,9 @@ pub struct ProgramArgs {
     /// Let the machines change places: the first is the client's then.
     #[arg(long, requires = "server")]
     pub(crate) swap: bool,
+    /// Make the RDMA device of a node anew when both programs have ended, as by a restart, and run both again: server, or client.
+    #[arg(long, requires = "server", value_name = "NODE")]
+    pub(crate) restart: Option<Role>,
     /// Things that the machines must have beyond what all have: switch.
     #[arg(long, requires = "server", value_name = "WHAT")]
     pub(crate) needs: Vec<Need>,
@@ -101,6 +105,16 @@ pub struct ProgramArgs {
     /// A node that drops the RoCEv2 packets which reach it, as the packet filter of a host does: server, or client.
     #[arg(long, requires = "server", value_name = "NODE")]
     pub(crate) filtered: Option<Role>,
+    /// The interface that carries RDMA on both nodes: port, "vlan 7", macvlan, bridge (the port is a member of it), or veth (its other
+    /// end is in a bridge with the port).
+    #[arg(long, requires = "server", value_name = "KIND", default_value = "port")]
+    pub(crate) interface: RdmaInterface,
+    /// That of the server, where it is another.
+    #[arg(long, requires = "server", value_name = "KIND")]
+    pub(crate) server_interface: Option<RdmaInterface>,
+    /// That of the client, where it is another.
+    #[arg(long, requires = "server", value_name = "KIND")]
+    pub(crate) client_interface: Option<RdmaInterface>,
     /// Connect over IPv6.
     #[arg(long, requires = "server")]
     pub(crate) ipv6: bool,
@@ -118,6 +132,9 @@ impl ProgramArgs {
             server_mtu: self.server_mtu,
             client_mtu: self.client_mtu,
             filtered: self.filtered,
+            interface: self.interface,
+            server_interface: self.server_interface,
+            client_interface: self.client_interface,
             ip: if self.ipv6 { IpVersion::V6 } else { IpVersion::V4 },
         };
         network.check()?;
@@ -129,7 +146,7 @@ impl ProgramArgs {
         scenario.packages = packages.to_vec();
         scenario.modules.clone_from(&self.load);
         scenario.user.clone_from(&self.user);
-        scenario.swap = self.swap;
+        (scenario.swap, scenario.restart) = (self.swap, self.restart);
         scenario.needs.clone_from(&self.needs);
         scenario.timeout_s = self.timeout;
         (scenario.ready, scenario.stop) = (self.ready, self.stop);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use insta::Snapshot;
 use lab::base::error::IoContext as _;
 use lab::base::invocation;
+use lab::judge::snapshot;
 use lab::{Error, Result};
 use similar::{ChangeTag, TextDiff};
 
@@ -38,26 +39,21 @@ enum ReviewAnswer {
 /// A snapshot cannot be read or written.
 pub fn run(directory: &Path) -> Result<usize> {
     let pending = pending(directory)?;
-    let ask = io::stdin().is_terminal() && io::stdout().is_terminal();
-    let colour = io::stdout().is_terminal();
     let mut left = pending.len();
     for new_path in &pending {
         let old_path = accepted_path(new_path);
         let new = read(new_path)?;
         let old = if old_path.is_file() { text(&read(&old_path)?) } else { String::new() };
-        output::line(format_args!("{}", new_path.display()))?;
-        output::print(diff(&old, &text(&new), colour))?;
-        if !ask {
+        show(new_path, &old, &text(&new))?;
+        let Some(answer) = asked()? else {
             output::line(format_args!("  to accept it: {}, on a terminal", invocation::test("--review")))?;
             continue;
+        };
+        if answer == ReviewAnswer::Accept {
+            new.save(&old_path).map_err(|error| cannot("write", &old_path, error.as_ref()))?;
         }
-        match question()? {
-            ReviewAnswer::Accept => {
-                new.save(&old_path).map_err(|error| cannot("write", &old_path, error.as_ref()))?;
-                fs::remove_file(new_path).at("failed to remove", new_path)?;
-                left -= 1;
-            }
-            ReviewAnswer::Reject => {
+        match answer {
+            ReviewAnswer::Accept | ReviewAnswer::Reject => {
                 fs::remove_file(new_path).at("failed to remove", new_path)?;
                 left -= 1;
             }
@@ -66,6 +62,59 @@ pub fn run(directory: &Path) -> Result<usize> {
         }
     }
     Ok(left)
+}
+
+/// Shows the trace that waits beside one snapshot, a file of any name, and on a terminal asks what to do with it.
+///
+/// Returns true if it was accepted.
+///
+/// # Errors
+///
+/// A file cannot be read or written.
+pub fn run_one(accepted: &Path) -> Result<bool> {
+    show_one(accepted)?;
+    match asked()? {
+        Some(answer) => settle(accepted, answer),
+        None => Ok(false),
+    }
+}
+
+fn show_one(accepted: &Path) -> Result<()> {
+    let new_path = snapshot::pending(accepted);
+    let old = if accepted.is_file() { read_trace(accepted)? } else { String::new() };
+    show(&new_path, &old, &read_trace(&new_path)?)
+}
+
+/// Does with the trace that waits beside one snapshot what a person answered; true if it was accepted.
+fn settle(accepted: &Path, answer: ReviewAnswer) -> Result<bool> {
+    let new_path = snapshot::pending(accepted);
+    match answer {
+        ReviewAnswer::Accept => {
+            fs::rename(&new_path, accepted).at("failed to write", accepted)?;
+            output::line(format_args!("accepted into {}", accepted.display()))?;
+        }
+        ReviewAnswer::Reject => fs::remove_file(&new_path).at("failed to remove", &new_path)?,
+        ReviewAnswer::Skip | ReviewAnswer::Quit => {}
+    }
+    Ok(answer == ReviewAnswer::Accept)
+}
+
+/// Prints the changes of a trace.
+fn show(new_path: &Path, old: &str, new: &str) -> Result<()> {
+    output::line(format_args!("{}", new_path.display()))?;
+    output::print(diff(old, new, io::stdout().is_terminal()))
+}
+
+/// A person's answer; `None` where there is no terminal to ask on.
+fn asked() -> Result<Option<ReviewAnswer>> {
+    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    is_terminal.then(question).transpose()
+}
+
+/// Text of a trace in a file with insta's header or without one.
+fn read_trace(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).at("failed to read", path)?;
+    Ok(format!("{}\n", snapshot::content(&text).trim_end()))
 }
 
 /// Asks until there is an answer; the end of input leaves everything as it is.
@@ -197,6 +246,31 @@ end
         assert_eq!(found, ["a.snap.new", "b.snap.new"].map(|name| directory.path().join(name)));
         assert_eq!(accepted_path(&found[0]), directory.path().join("a.snap"));
         assert!(pending(&directory.path().join("absent")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn trace_beside_one_snapshot_is_accepted_rejected_or_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let accepted = directory.path().join("trace.txt");
+        let new = snapshot::pending(&accepted);
+        for (answer, is_accepted, waits) in [
+            (ReviewAnswer::Skip, false, true),
+            (ReviewAnswer::Quit, false, true),
+            (ReviewAnswer::Reject, false, false),
+            (ReviewAnswer::Accept, true, false),
+        ] {
+            fs::write(&accepted, "---\nsource: x\n---\nroce trace 1: 1 packets\n").unwrap();
+            fs::write(&new, "roce trace 1: 2 packets\n").unwrap();
+            assert_eq!(read_trace(&accepted).unwrap(), "roce trace 1: 1 packets\n");
+            assert_eq!(settle(&accepted, answer).unwrap(), is_accepted);
+            assert_eq!(
+                (new.is_file(), read_trace(&accepted).unwrap().contains(": 2 ")),
+                (waits, is_accepted)
+            );
+        }
+        fs::remove_file(&accepted).unwrap();
+        fs::write(&new, "roce trace 1: 2 packets\n").unwrap();
+        show_one(&accepted).unwrap();
     }
 
     #[test]

@@ -23,7 +23,7 @@ use lab::trial::{results, trial};
 use lab::{Error, Result};
 
 pub use crate::run_args::Args;
-use crate::{Front, machines, output, programs};
+use crate::{Front, machines, output, programs, review};
 
 /// Runs both programs; exit code 1 where the verdict is not green.
 pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
@@ -32,7 +32,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     if let Some(file) = &args.save {
         save(&written, file, front)?;
     }
-    let choice = machines::choice(&args.machines, None)?.with_more(&[], &scenario.modules);
+    let choice = machines::choice(&args.machines, None)?.with_more(&[], &scenario.all_modules());
     if let Some(why) = scenario.cannot_run_on(&choice.wire()?) {
         return Err(Error::usage(why).next(netem::WAYS_OUT));
     }
@@ -62,8 +62,12 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         return accept(&verdict, snapshot.as_deref());
     }
     output::line(&verdict)?;
-    if let Some(snapshot) = snapshot {
-        settle(&verdict, &snapshot)?;
+    if let Some(snapshot) = snapshot
+        && settle(&verdict, &snapshot)?
+        && args.review
+        && review::run_one(&snapshot)?
+    {
+        return Ok(ExitCode::SUCCESS);
     }
     if verdict.passed {
         output::line(format_args!("  artifacts  {}", verdict.artifacts.display()))?;
@@ -120,8 +124,8 @@ fn word(command: &str) -> &str {
     command.split_whitespace().next().unwrap_or_default()
 }
 
-/// Leaves a trace that is in question beside its snapshot, and takes away one that no longer is.
-fn settle(verdict: &Verdict, snapshot: &Path) -> Result<()> {
+/// Leaves a trace that is in question beside its snapshot, and takes away one that no longer is; true if one waits there.
+fn settle(verdict: &Verdict, snapshot: &Path) -> Result<bool> {
     let pending = snapshot::pending(snapshot);
     match &verdict.trace {
         Some(trace) if !verdict.passed && verdict.can_be_accepted() => {
@@ -129,10 +133,14 @@ fn settle(verdict: &Verdict, snapshot: &Path) -> Result<()> {
             output::line(format_args!(
                 "  trace      {}: review it, then accept it as above",
                 pending.display()
-            ))
+            ))?;
+            Ok(true)
         }
-        _ if pending.is_file() => std::fs::remove_file(&pending).at("failed to remove", &pending),
-        _ => Ok(()),
+        _ if pending.is_file() => {
+            std::fs::remove_file(&pending).at("failed to remove", &pending)?;
+            Ok(false)
+        }
+        _ => Ok(false),
     }
 }
 
@@ -156,7 +164,8 @@ fn accept(verdict: &Verdict, snapshot: Option<&Path>) -> Result<ExitCode> {
 
 /// This very command, without what accepts a trace, and with what chooses the machines where only the environment did.
 fn replay(front: &Front, options: &[String]) -> String {
-    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--accept").collect();
+    let mut words: Vec<String> =
+        std::env::args().skip(1).filter(|word| word != "--accept" && word != "--review").collect();
     for option in options.chunks(2) {
         let is_named = |word: &String| word.split('=').next() == option.first().map(String::as_str);
         if !words.iter().any(is_named) {

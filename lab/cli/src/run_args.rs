@@ -24,6 +24,9 @@ pub struct Args {
     /// Accept the trace: write it to the file of --snapshot, if nothing else is wrong.
     #[arg(long, requires = "snapshot")]
     pub(crate) accept: bool,
+    /// Afterwards show the lines that differ from the accepted trace and, on a terminal, ask whether to accept them.
+    #[arg(long, requires = "snapshot", conflicts_with_all = ["accept", "repeat"])]
+    pub(crate) review: bool,
     /// Write the run as a scenario: a file NAME.toml, which the option --scenarios finds in its directory.
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
@@ -43,7 +46,7 @@ impl Args {
     /// # Errors
     ///
     /// As [`ProgramArgs::written`].
-    pub(crate) fn written(&self) -> Result<Scenario> {
+    pub fn written(&self) -> Result<Scenario> {
         let mut scenario = self.programs.written(&self.machines.release.packages)?;
         scenario.faults.clone_from(&self.fault);
         if self.summary {
@@ -132,6 +135,10 @@ mod tests {
             "--load",
             "siw,nvmet",
             "--swap",
+            "--restart",
+            "client",
+            "--client-interface",
+            "vlan 8",
             "--needs",
             "switch",
             "--server-exit",
@@ -150,7 +157,8 @@ mod tests {
         ])
         .unwrap();
         let file = "summary = 's'\nserver = 'a'\nclient = 'b {server}'\nmore_clients = ['c']\n\
-                    modules = ['siw', 'nvmet']\nuser = 'worker'\nswap = true\ntimeout_s = 60\nneeds = ['switch']\n\
+                    modules = ['siw', 'nvmet']\nuser = 'worker'\nswap = true\nrestart = 'client'\ntimeout_s = 60\nneeds = ['switch']\n\
+                    [network]\nclient_interface = 'vlan 8'\n\
                     [expect]\nmay = ['IcrcMismatch']\n[expect.server]\nexit = 'SIGTERM'\nresult = { text = 'hello' }\n\
                     [expect.client]\nexit = -1\nresult = { read_bytes = 18 }\nkernel_log = ['a b']\n";
         let directory = tempfile::tempdir().unwrap();
@@ -172,6 +180,8 @@ mod tests {
             (["--client", "b {sever}"], "the nearest is {server}"),
             (["--needs", "swich"], "the nearest is `switch`"),
             (["--stop", "SIGITN"], "SIGINT"),
+            (["--interface", "vlna 7"], "the nearest is `vlan`"),
+            (["--restart", "sever"], "the nearest is `server`"),
             (["--cause", "KeyByteSwaped"], "KeyByteSwapped"),
             (["--fault", "action=\"dorp\""], "`drop`"),
         ] {

@@ -24,6 +24,7 @@ use lab::judge::verdict::{Reason, Verdict};
 use lab::node::Provider as _;
 use lab::provider::{Choice, choice};
 use lab::run::Case;
+use lab::run::observe::why_cannot_run;
 use lab::run::setup::Setup;
 use lab::scenario::Scenario;
 use lab::trial::artifacts::{self, Artifacts};
@@ -210,8 +211,7 @@ impl Session {
 
     /// Reason that these machines, or this computer, cannot run a scenario.
     fn cannot_run(&self, scenario: &Scenario, setup: &Setup) -> Option<String> {
-        let machines = scenario.cannot_run_on(&setup.provider.wire());
-        machines.or_else(|| {
+        why_cannot_run(&setup.provider, scenario).or_else(|| {
             let error = self.front.samples.demand_named_in(&scenario.commands()).err()?;
             error.to_string().lines().next().map(str::to_owned)
         })
@@ -276,7 +276,7 @@ impl Session {
 
     /// The programs and the provider, prepared by the first trial that wants machines with the scenario's packages and modules.
     fn setup(&self, scenario: &Scenario) -> Prepared {
-        let (packages, modules) = (&scenario.packages, &scenario.modules);
+        let (packages, modules) = (&scenario.packages, &scenario.all_modules());
         let prepare = || {
             choice()
                 .map(|choice| choice.with_more(packages, modules))

@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod article;
 mod calls;
 mod compare;
 mod data;
@@ -38,6 +39,7 @@ mod run;
 mod table;
 mod text;
 
+pub use article::{Article, ArticlePart};
 pub use calls::Calls;
 pub use compare::Traces;
 pub use frames::{Capture, Collector};

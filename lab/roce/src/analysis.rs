@@ -84,8 +84,8 @@ const FINDINGS_MAX: usize = 10_000;
 /// Packets after which messages behind the last one that is kept are dropped.
 const SWEEP: u64 = 1_024;
 
-/// Findings of connection management that wait for something of the other side.
-const CM_HELD_MAX: usize = 65_536;
+/// Findings of a kind that wait for what would tell more.
+const HELD_MAX: usize = 65_536;
 
 /// Receivers of congestion notifications that are followed.
 const CNPS_MAX: usize = 65_536;
@@ -121,6 +121,30 @@ struct Untraced {
     is_selective: bool,
 }
 
+/// Findings that are held back until later packets tell whether they are the capture's.
+#[derive(Debug, Default)]
+struct HeldFindings {
+    /// Messages that lack the one that they answer, until something of the other side comes.
+    of_management: Vec<Finding>,
+    /// Errors of packets that are equal to another shortly before.
+    of_copies: Vec<Finding>,
+    /// The packet that was cut at `cut_at_bytes`.
+    of_cuts: Vec<Finding>,
+    /// Length of a frame that is cut and the longest so far.
+    cut_at_bytes: usize,
+}
+
+/// Who cut a packet that is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CutCause {
+    /// A snap length or a mirror: what is missing is unknown.
+    Recorder,
+    /// It was short on the wire.
+    Sender,
+    /// A mirror, if another packet is cut at the same length before a longer frame comes.
+    Unknown,
+}
+
 /// True for a length that a mirror cuts frames to, a check sequence counted or not: 64, 128 or 256 bytes, or another multiple of sixteen.
 fn is_length_of_mirrors(length: usize) -> bool {
     let is_round = |length: usize| length >= 64 && length.is_multiple_of(16);
@@ -152,8 +176,9 @@ pub struct Analysis {
     last_ns: u64,
     /// True if a packet told its fate.
     is_told: bool,
-    /// Messages that lack the one that they answer, until something of the other side comes.
-    cm_held: Vec<Finding>,
+    held: HeldFindings,
+    /// True if the packet that is looked at is equal to one shortly before, and no copy for sure.
+    is_like_another: bool,
     /// A connection management message could not be read, so one may seem to lack another.
     cm_is_unsure: bool,
     rows: Vec<Row>,
@@ -220,7 +245,8 @@ impl Analysis {
             last_cnp: HashMap::new(),
             last_ns: 0,
             is_told: false,
-            cm_held: Vec::new(),
+            held: HeldFindings::default(),
+            is_like_another: false,
             cm_is_unsure: false,
             rows: Vec::new(),
             cm_rows: Vec::new(),
@@ -245,7 +271,9 @@ impl Analysis {
     /// Takes one record in whose frame is decoded already.
     pub fn push_frame(&mut self, record: &Record<'_>, frame: &Frame<'_>) {
         self.records += 1;
-        self.longest_frame_bytes = self.longest_frame_bytes.max(record.data.len());
+        if record.data.len() > self.longest_frame_bytes {
+            self.see_longer(record.data.len());
+        }
         self.seen.lost(record.lost_before);
         self.last_ns = self.last_ns.max(record.timestamp_ns);
         let packet = match frame {
@@ -263,14 +291,15 @@ impl Analysis {
         let is_told = fate.as_ref().is_some_and(|fate| !matches!(fate, Fate::Unknown(_)));
         self.is_told |= is_told;
         self.packets += 1;
-        let is_short = packet.is_cut && self.is_short(record, packet, is_told);
-        let is_whole = !is_short && !matches!(packet.icrc, Icrc::Bad { .. });
+        let cut = if packet.is_cut { self.cut_cause(record, packet, is_told) } else { CutCause::Recorder };
+        let is_whole = cut != CutCause::Sender && !matches!(packet.icrc, Icrc::Bad { .. });
+        self.is_like_another = false;
         self.paths.count(packet, record.number, &mut self.names, is_sent, is_delivered && is_whole);
         if packet.deth.is_some() && management(packet).is_none() {
             self.tracker.see_datagram(packet, &self.names);
         }
         let seen = if is_delivered {
-            self.deliver(record.number, record.timestamp_ns, packet, is_sent, is_short, is_told)
+            self.deliver(record.number, record.timestamp_ns, packet, is_sent, cut, is_told)
         } else {
             self.sent_only(record.number, record.timestamp_ns, packet)
         };
@@ -279,17 +308,36 @@ impl Analysis {
         }
     }
 
-    /// True if a packet that is cut was short on the wire: neither a snap length nor a mirror cut it.
+    /// Tells who cut a packet: by a snap length, a mirror, or a sender whose packet was short on the wire.
     #[cold]
-    fn is_short(&mut self, record: &Record<'_>, packet: &Packet<'_>, is_told: bool) -> bool {
+    fn cut_cause(&mut self, record: &Record<'_>, packet: &Packet<'_>, is_told: bool) -> CutCause {
         let length = record.data.len();
         // In a tunnel a mirror may have cut it, which no length says.
         if record.original_length_bytes as usize > length || packet.encapsulation != Encapsulation::None {
-            return false;
+            return CutCause::Recorder;
         }
-        let is_mirrors = !is_told && length == self.longest_frame_bytes && is_length_of_mirrors(length);
-        self.seen.cut_by_mirror += u64::from(is_mirrors);
-        !is_mirrors
+        if is_told || length != self.longest_frame_bytes {
+            return CutCause::Sender;
+        }
+        if is_length_of_mirrors(length) {
+            self.seen.cut_by_mirror += 1;
+            return CutCause::Recorder;
+        }
+        if self.held.cut_at_bytes != length {
+            self.held.cut_at_bytes = length;
+            return CutCause::Unknown;
+        }
+        // Two cut at one length, and none is longer: senders do not err like that.
+        self.seen.cut_by_mirror += 1 + self.held.of_cuts.len() as u64;
+        self.held.of_cuts.clear();
+        CutCause::Recorder
+    }
+
+    /// Tells of packets that were cut when a longer frame comes: no mirror did that.
+    #[cold]
+    fn see_longer(&mut self, length: usize) {
+        self.longest_frame_bytes = length;
+        self.findings.append(&mut self.held.of_cuts);
     }
 
     /// Looks at a frame beside RoCE: programs exchange addresses and keys in them.

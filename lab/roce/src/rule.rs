@@ -76,6 +76,7 @@ macro_rules! each_rule {
             RetryCountExceeded retry_count_exceeded Warning "a request is repeated more often than the connection's retry count";
             SequenceNakBehindRnrNak sequence_nak_behind_rnr_nak Note "a responder asks by a sequence NAK for what it refused as not ready";
             CnpTooFrequent cnp_too_frequent Note "congestion notifications follow each other within 4 microseconds";
+            NetworkReordered network_reordered Note "requests overtook each other on their way";
             CaptureLostPackets capture_lost_packets Warning "the capture has not got a packet that was there";
             CaptureReordered capture_reordered Note "the capture has packets in another order than they had";
             CaptureDoubled capture_doubled Note "the capture has packets twice";

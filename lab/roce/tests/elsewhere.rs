@@ -63,7 +63,8 @@ fn exchange(pair: &Pair, frames: &mut TimedFrames, pause_us: u64, from: u32, cou
 #[test]
 fn mirror_that_cuts_without_a_word_is_no_fault_of_a_peer() {
     let pair = Pair::new(11);
-    for length in [60, 64, 96, 124, 128, 256] {
+    // Round or not: several packets are cut there, and none is longer.
+    for length in 54..300 {
         let mut cut = pair.write_then_read();
         cut.iter_mut().for_each(|frame| frame.truncate(length));
         let report = report(&spaced(cut));
@@ -77,6 +78,19 @@ fn mirror_that_cuts_without_a_word_is_no_fault_of_a_peer() {
     let report = report(&spaced(short));
     assert_eq!(rules(&report), [Rule::MalformedPacket], "longer frames came before");
     assert_eq!(report.packets_cut_by_mirror, 0);
+}
+
+#[test]
+fn packet_that_is_short_by_itself_is_malformed_once_a_longer_frame_comes() {
+    let pair = Pair::new(23);
+    let exchange = |n: u32, length: usize| [send(&pair, n, length), ack(&pair, n, n + 1)];
+    let mut frames: Vec<_> = [exchange(0, 200), exchange(1, 8), exchange(2, 300)].concat();
+    frames[0].truncate(101);
+    for count in [2, 4, 6] {
+        let report = report(&spaced(frames[..count].to_vec()));
+        assert_eq!(rules(&report), [Rule::MalformedPacket], "{count} frames");
+        assert_eq!((report.findings[0].packet, report.packets_cut_by_mirror), (1, 0));
+    }
 }
 
 #[test]
@@ -140,7 +154,7 @@ fn queue_pairs_that_are_used_again_without_management_begin_anew() {
         frames.remove(12 + lost * 2);
         report(&frames)
     };
-    for from in [3, 103, 107, 150, 4_000, 100_000] {
+    for from in [3, 103, 106, 107, 150, 4_000, 100_000] {
         // Its last answer shows a loss nowhere.
         assert_eq!(rules(&run(from, 500_000, 0))[..], [], "from {from}, first lost");
         let found = run(from, 500_000, 2);
@@ -148,6 +162,24 @@ fn queue_pairs_that_are_used_again_without_management_begin_anew() {
     }
     let found = run(103, 100, 0);
     assert_eq!(found.findings[0].rule, Rule::RetransmissionDiffers, "nobody is as fast as that");
+}
+
+#[test]
+fn queue_pairs_that_are_used_again_at_any_psn_are_no_error() {
+    let pair = Pair::new(24);
+    for from in 90..115 {
+        for (first, second) in [(8, 8), (16, 8), (16, 16)] {
+            let mut frames = Vec::new();
+            exchange(&pair, &mut frames, 0, 100, 6, first);
+            exchange(&pair, &mut frames, 500_000, from, 6, second);
+            let report = report(&frames);
+            let errors = report.findings.iter().filter(|finding| finding.severity == Severity::Error);
+            assert_eq!(errors.count(), 0, "from {from}, {first} and {second} bytes: {:?}", rules(&report));
+            if from >= 106 {
+                assert_eq!(rules(&report), [], "from {from}, {first} and {second} bytes");
+            }
+        }
+    }
 }
 
 #[test]
@@ -262,4 +294,102 @@ fn capture_with_two_or_three_copies_of_one_direction_is_doubled() {
         assert_eq!(rules(&report), [Rule::CaptureDoubled], "{copies}");
         assert_eq!(report.retransmissions.total(), 0);
     }
+}
+
+#[test]
+fn copy_of_a_request_behind_its_rnr_nak_is_no_early_retry() {
+    let pair = Pair::new(25);
+    // Timer code 14: 1.28 ms.
+    let steps = |n: u32, begin_us: u64| {
+        let (request, refusal) = (send(&pair, n, 8), answer(&pair, n, 0x2e, n));
+        let once = [(0, request.clone()), (5, refusal), (1_400, request), (1_405, ack(&pair, n, n + 1))];
+        once.map(|(us, frame)| (begin_us + us, frame))
+    };
+    let once: TimedFrames = (0..5).flat_map(|n| steps(n, 100 + u64::from(n) * 5_000)).collect();
+    for lag_us in [0, 1, 20, 200] {
+        let later = once.iter().map(|(us, frame)| (us + lag_us, frame.clone()));
+        let mut doubled: TimedFrames = once.iter().cloned().chain(later).collect();
+        doubled.sort_by_key(|(us, _)| *us);
+        let report = report(&doubled);
+        let errors = report.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+        assert_eq!(errors, 0, "{lag_us} us: {:?}", rules(&report));
+    }
+    let mut early = once;
+    early[2].0 = 300;
+    assert_eq!(report(&early).findings[0].rule, Rule::RnrRetryTooEarly, "its requester sent it once");
+}
+
+#[test]
+fn requester_that_goes_back_further_meets_a_refused_request_on_its_way() {
+    let pair = Pair::new(26);
+    let timed = |again: &[u32]| {
+        let mut frames = managed(&pair, [0, 1].map(|n| send(&pair, n, 8)));
+        frames.truncate(5);
+        frames.extend([(55, ack(&pair, 0, 1)), (56, answer(&pair, 1, 0x2e, 1))]);
+        // Its timer for the first one ran out when the refusal was on its way.
+        frames.extend((600..).zip(again).map(|(us, n)| (us, send(&pair, *n, 8))));
+        frames.push((700, ack(&pair, 1, 2)));
+        report(&frames).findings.iter().map(|finding| finding.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(timed(&[0, 1]), []);
+    assert_eq!(timed(&[1]), [Rule::RnrRetryTooEarly]);
+}
+
+/// READs of four responses each, one after the other, with `change` made to the responses of each.
+fn reads(pair: &Pair, change: impl Fn(u32, &mut Vec<Vec<u8>>)) -> TimedFrames {
+    let one = |round: u32| {
+        let n = round * 4;
+        let pieces = [(0, 0x0d), (1, 0x0e), (2, 0x0e), (3, 0x0f)];
+        let mut pieces: Vec<_> =
+            pieces.map(|(at, opcode)| piece(pair, opcode, n + at, round + 1, 1024)).into();
+        change(round, &mut pieces);
+        pieces.insert(0, read(pair, n, 0, 4096));
+        pieces
+    };
+    let mut frames = managed(pair, (0..40).flat_map(one));
+    // Slow enough for every requester to have seen what is missing.
+    frames.iter_mut().for_each(|(us, _)| *us *= 20);
+    frames
+}
+
+#[test]
+fn responses_that_a_requester_got_all_the_same_are_the_recorders_loss() {
+    let pair = Pair::new(27);
+    assert_eq!(rules(&report(&reads(&pair, |_, _| {}))), []);
+    let lossy = |round: u32, pieces: &mut Vec<Vec<u8>>| {
+        if round % 3 == 0 && round < 30 {
+            pieces.remove(round as usize % 4);
+        }
+    };
+    let report = report(&reads(&pair, lossy));
+    assert_eq!(rules(&report), [Rule::CaptureLostPackets], "{:?}", report.findings);
+    assert_eq!(report.findings[0].evidence.to_string(), "10 packets, in 10 places");
+}
+
+#[test]
+fn responses_behind_later_ones_that_nobody_asked_for_again_are_another_order() {
+    let pair = Pair::new(28);
+    let reordering =
+        |round: u32, pieces: &mut Vec<Vec<u8>>| pieces.swap(round as usize % 3, 1 + round as usize % 3);
+    let report = report(&reads(&pair, reordering));
+    assert_eq!(rules(&report), [Rule::CaptureReordered], "{:?}", report.findings);
+}
+
+#[test]
+fn response_that_is_asked_for_again_is_lost_and_told_where_it_is_missing() {
+    let pair = Pair::new(29);
+    let mut frames = reads(&pair, |round, pieces| {
+        if round == 5 {
+            pieces.remove(1);
+            pieces.push(read(&pair, 21, 1024, 3072));
+            pieces.extend(
+                [(21, 0x0d), (22, 0x0e), (23, 0x0f)].map(|(n, opcode)| piece(&pair, opcode, n, 6, 1024)),
+            );
+        }
+    });
+    let report = report(&std::mem::take(&mut frames));
+    assert_eq!(rules(&report), [Rule::ReadResponsePsnGap], "{:?}", report.findings);
+    // Three of management, five whole READs, then the READ and its first response.
+    assert_eq!(report.findings[0].packet, 3 + 5 * 5 + 3);
+    assert_eq!(report.retransmissions.total(), 1);
 }

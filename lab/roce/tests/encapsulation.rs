@@ -490,3 +490,15 @@ fn tunnels_that_are_not_read_are_named_by_their_ports() {
     in_udp[42 + 9] = 6;
     assert_eq!(other(&in_udp), NotRoce::Udp, "no RoCE in it");
 }
+
+#[test]
+fn pieces_of_two_packets_are_no_packet() {
+    let frames = pair(true).write_then_read();
+    // Both have the same identification; of each a piece is missing.
+    let [one, other] = [6, 3].map(|at| fragments(&frames[at], 48));
+    let mixed: Vec<&[u8]> = one[..1].iter().chain(&other[1..]).map(Vec::as_slice).collect();
+    assert!(one.len() > 2 && other.len() == 2);
+    let report = report_of(mixed);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert_eq!((report.packets, report.unread.get("IP fragment")), (0, Some(&2)));
+}

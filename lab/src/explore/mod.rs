@@ -5,9 +5,10 @@
 //! - [`outcome`]: the demand on a run with a fault, and its outcome
 //! - [`baseline`]: runs without faults, which have to be alike
 //! - [`exploration`]: all runs of one scenario, side by side, resumable; surprises shrunk to their fewest faults
-//! - [`grid`]: packets against faults; [`table`]: outcomes as a text and as a page
+//! - [`grid`]: packets against faults; [`table`]: outcomes as a text and as a page; [`comparison`]: two of them
 
 pub mod baseline;
+pub mod comparison;
 pub mod exploration;
 pub mod grid;
 pub mod outcome;

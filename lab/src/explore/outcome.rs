@@ -31,6 +31,8 @@ pub enum Outcome {
     Surprise,
     /// Data was changed on the way so that no receiver can see it, and no program noticed.
     Undetected,
+    /// Its machines stood still, or it took long where a run without the fault did as well: a busy computer's doing.
+    Disturbed,
     /// A program failed, as it may.
     Failed,
     /// Packets were sent again, and it ended as without the fault.
@@ -43,9 +45,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, the worst first.
-    pub const ALL: [Outcome; 6] = [
+    pub const ALL: [Outcome; 7] = [
         Outcome::Surprise,
         Outcome::Undetected,
+        Outcome::Disturbed,
         Outcome::Failed,
         Outcome::Recovered,
         Outcome::Unharmed,
@@ -57,6 +60,7 @@ impl Outcome {
         match self {
             Outcome::Surprise => "SURPRISE",
             Outcome::Undetected => "UNDETECTED",
+            Outcome::Disturbed => "disturbed",
             Outcome::Failed => "failed",
             Outcome::Recovered => "recovered",
             Outcome::Unharmed => "unharmed",
@@ -69,11 +73,17 @@ impl Outcome {
         match self {
             Outcome::Surprise => '!',
             Outcome::Undetected => '?',
+            Outcome::Disturbed => '~',
             Outcome::Failed => 'x',
             Outcome::Recovered => 'r',
             Outcome::Unharmed => '.',
             Outcome::NotMet => '-',
         }
+    }
+
+    /// True if the run proves what its faults come to.
+    pub const fn is_proven(self) -> bool {
+        !matches!(self, Outcome::Disturbed | Outcome::NotMet)
     }
 
     /// True if a person has to look at it.
@@ -167,7 +177,7 @@ pub struct Tried {
     pub packets: u64,
     /// Seconds that it took longer than the run without faults.
     pub stall_s: f64,
-    /// True if it is a surprise for its time alone, which a busy computer takes as well.
+    /// True if it says nothing yet: it is a surprise for its time alone, which a busy computer takes as well, or its machines stood still.
     #[serde(default)]
     pub is_late: bool,
     /// Directory in which it is kept.
@@ -198,6 +208,7 @@ pub fn judge(
     let has_failed = verdict.failures.iter().any(|failure| failure.reason == Reason::App);
     let is_late = demand == Demand::Recovers && stall_s > RECOVERY_S * placement.faults.len() as f64;
     let (outcome, why) = match objections.into_iter().next() {
+        Some(objection) if verdict.is_disturbed => (Outcome::Disturbed, objection),
         Some(objection) => (Outcome::Surprise, objection),
         None if is_late => {
             (Outcome::Surprise, format!("it took {stall_s:.1} s longer than without the fault"))
@@ -222,7 +233,7 @@ pub fn judge(
         sent_again,
         packets: verdict.packets,
         stall_s,
-        is_late: is_late && !has_objections,
+        is_late: if has_objections { verdict.is_disturbed } else { is_late },
         artifacts: verdict.artifacts.clone(),
     }
 }
@@ -346,6 +357,20 @@ mod tests {
         };
         assert_eq!(late(&[]), (Outcome::Surprise, true));
         assert_eq!(late(&[Reason::App]), (Outcome::Surprise, false));
+    }
+
+    #[test]
+    fn run_whose_machines_stood_still_is_disturbed_and_proves_nothing() {
+        let failures = vec![Failure { reason: Reason::App, text: "why".to_owned() }];
+        let evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+        let placement = Placement { faults: vec![LOST.parse().unwrap()], packets: vec![1], stands_for: 1 };
+        let judged = |is_disturbed| {
+            let verdict = Verdict { failures: failures.clone(), is_disturbed, ..Verdict::default() };
+            judge(&placement, Baseline { seconds: 1.0, packets: 12 }, &evidence, None, &verdict.concluded())
+        };
+        assert_eq!((judged(false).outcome, judged(false).is_late), (Outcome::Surprise, false));
+        assert_eq!((judged(true).outcome, judged(true).is_late), (Outcome::Disturbed, true));
+        assert!(!Outcome::Disturbed.is_proven() && !Outcome::Disturbed.is_news());
     }
 
     #[test]

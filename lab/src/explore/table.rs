@@ -95,7 +95,7 @@ fn packet_table(grid: &FaultGrid<'_>, directory: &Path) -> PacketTable {
 fn state(outcome: Outcome) -> RunState {
     match outcome {
         Outcome::Surprise | Outcome::Undetected => RunState::Failed,
-        Outcome::NotMet => RunState::NotRun,
+        Outcome::Disturbed | Outcome::NotMet => RunState::NotRun,
         Outcome::Failed | Outcome::Recovered | Outcome::Unharmed => RunState::Passed,
     }
 }

@@ -1,11 +1,15 @@
 //! Judgement on how a kernel took what a peer sent.
 //!
-//! A connection's moves and their answers, the server's kernel log and the capture in; surprises out. A refused request is none.
+//! A connection's moves and their answers, the kernel log of the program's machine and the capture in; surprises out. A refused request is none.
+
+use std::fmt;
+use std::time::Duration;
 
 use roce::{Report, Rule, Severity};
 
 use crate::base::role::Role;
 use crate::explore::outcome::known_complaints;
+use crate::fuzz::answer::{AnswerDue, GivenAnswer};
 use crate::fuzz::grammar::{MoveDue, PeerMove};
 use crate::fuzz::peer::PeerAnswer;
 use crate::run::kernel_log;
@@ -28,6 +32,87 @@ const OF_ONE_PACKET: [Rule; 11] = [
     Rule::TransportVersionUnknown,
 ];
 
+/// Silence of a requester with a request that nothing acknowledged, after which it has forgotten that: beyond its ACK timeout, and beyond
+/// the 4.2 s of connection management.
+const FORGOTTEN: Duration = Duration::from_secs(6);
+
+/// Parts of an objection and of an answer's words that together are a deviation which docs/findings.md knows, and its name there.
+const KNOWN_ENDINGS: [(&str, &str, &str); 0] = [];
+
+/// Ending of a client's program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FuzzEnd {
+    /// It ended with this exit code.
+    Code(i32),
+    /// A signal ended it.
+    Signal,
+    /// It had to be stopped.
+    Stopped,
+}
+
+impl FuzzEnd {
+    /// Returns the ending of a command with this exit code, `None` for a signal.
+    pub fn of(code: Option<i32>) -> FuzzEnd {
+        match code {
+            // A shell's word for a signal.
+            Some(code) if code < 128 => FuzzEnd::Code(code),
+            _ => FuzzEnd::Signal,
+        }
+    }
+}
+
+/// As in "the client ended with exit code 3".
+impl fmt::Display for FuzzEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FuzzEnd::Code(code) => write!(f, "ended with exit code {code}"),
+            FuzzEnd::Signal => f.write_str("ended by a signal"),
+            FuzzEnd::Stopped => f.write_str("did not end and was stopped"),
+        }
+    }
+}
+
+/// Objections to how a client's program ended, and usually ends, behind answers with the weakest demand `due`; `pending` are the distances
+/// of requests that nothing acknowledged, `silence` the requester's longest with one of them.
+pub fn of_end(
+    (end, usual): (FuzzEnd, FuzzEnd),
+    due: AnswerDue,
+    pending: &[i32],
+    silence: Duration,
+) -> Vec<String> {
+    let mut objections = Vec::new();
+    let unanswered = pending.first().map(|n| format!("the request at +{n}"));
+    match (end, unanswered) {
+        (FuzzEnd::Signal, _) => objections.push("the client's program ended by a signal".to_owned()),
+        (FuzzEnd::Code(0), _) if due == AnswerDue::Fails => {
+            objections.push("the client ended well, though a request was refused for good".to_owned());
+        }
+        (FuzzEnd::Code(0), Some(request)) => {
+            objections.push(format!("the client ended well, though nothing acknowledged {request}"));
+        }
+        (_, Some(request)) if silence > FORGOTTEN && usual != FuzzEnd::Stopped => objections.push(format!(
+            "the requester forgot {request}: {:.0} s without a word, nothing acknowledged it, and it did not fail",
+            silence.as_secs_f64()
+        )),
+        _ if due <= AnswerDue::Recovers && end != usual => {
+            objections.push(format!("the client {end}, though a requester makes good for all that came"));
+        }
+        (FuzzEnd::Stopped, _) if usual != FuzzEnd::Stopped => {
+            objections.push("the client did not end and was stopped".to_owned());
+        }
+        _ => {}
+    }
+    objections
+}
+
+/// Name of the known deviation that an objection is, behind these answers.
+pub fn known_ending(objection: &str, given: &[GivenAnswer]) -> Option<&'static str> {
+    let is_it = |(of, answer, _): &&(&str, &str, &str)| {
+        objection.contains(of) && given.iter().any(|given| given.words.contains(answer))
+    };
+    KNOWN_ENDINGS.iter().find(is_it).map(|(_, _, name)| *name)
+}
+
 /// Objections to the answers that came behind one move; `is_whole` as long as nothing before it may have ended the connection.
 pub fn of_move(peer_move: &PeerMove, answers: &[PeerAnswer], is_whole: bool) -> Vec<String> {
     let acknowledges = |psn: i32| answers.iter().any(|answer| answer.psn == psn && answer.is_positive());
@@ -47,8 +132,8 @@ pub fn goes_on(peer_move: &PeerMove) -> bool {
     matches!(peer_move.due, MoveDue::Acknowledged(_) | MoveDue::Dropped(_))
 }
 
-/// Objection to what the server's kernel logged, by its most telling line; what is known is none.
-pub fn of_kernel_log(log: &str) -> Option<String> {
+/// Objection to what the kernel of a node logged, by its most telling line; what is known is none.
+pub fn of_kernel_log(log: &str, role: Role) -> Option<String> {
     let mut expected: Vec<String> = OF_DATAGRAMS.map(str::to_owned).into();
     expected.extend(kernel_log::FAILED_REQUESTS.map(str::to_owned));
     let lines = kernel_log::objections(log, &expected);
@@ -57,19 +142,19 @@ pub fn of_kernel_log(log: &str) -> Option<String> {
     }
     let is_telling = |line: &&&str| ["BUG:", "WARNING:", "Oops"].iter().any(|word| line.contains(word));
     let line = lines.iter().find(is_telling).or(lines.first())?;
-    Some(format!("the server's kernel logs: {line}"))
+    Some(format!("the {role}'s kernel logs: {line}"))
 }
 
-/// Known deviations that the server's kernel logged, by name.
+/// Known deviations that a kernel logged, by name.
 pub fn known(log: &str) -> Vec<String> {
     known_complaints(log).map(str::to_owned).collect()
 }
 
-/// Objections to the packets of the server's kernel: all rules where its peer kept to them, those about one packet else.
-pub fn of_wire(report: &Report, is_legal: bool) -> Vec<String> {
+/// Objections to the packets of a node's kernel: all rules where its peer kept to them, those about one packet else.
+pub fn of_wire(report: &Report, role: Role, is_legal: bool) -> Vec<String> {
     let counts = |finding: &&roce::Finding| {
         finding.severity == Severity::Error
-            && report.names.get(finding.source) == Role::Server.name()
+            && report.names.get(finding.source) == role.name()
             && (is_legal || OF_ONE_PACKET.contains(&finding.rule))
     };
     report.findings.iter().filter(counts).map(|finding| report.known().finding(finding)).collect()
@@ -101,11 +186,39 @@ mod tests {
     }
 
     #[test]
+    fn client_has_to_end_as_its_answers_demand() {
+        use AnswerDue::{Anything, Fails, Recovers, Right};
+        let usual = FuzzEnd::Code(0);
+        let count = |end, due, pending: &[i32], seconds| {
+            of_end((end, usual), due, pending, Duration::from_secs(seconds)).len()
+        };
+        for due in [Right, Recovers, Anything] {
+            assert_eq!(count(usual, due, &[], 1), 0);
+        }
+        assert_eq!(
+            (count(FuzzEnd::Code(3), Recovers, &[], 1), count(FuzzEnd::Code(3), Anything, &[], 1)),
+            (1, 0)
+        );
+        assert_eq!((count(usual, Fails, &[], 1), count(FuzzEnd::Code(3), Fails, &[2], 1)), (1, 0));
+        // A success that nothing acknowledged, and a request that was forgotten.
+        assert_eq!((count(usual, Anything, &[2], 1), count(FuzzEnd::Code(6), Anything, &[2], 10)), (1, 1));
+        assert_eq!(
+            (count(FuzzEnd::Signal, Anything, &[], 1), count(FuzzEnd::Stopped, Anything, &[], 1)),
+            (1, 1)
+        );
+        // One that never ends of itself may go on for ever.
+        let endless = (FuzzEnd::Stopped, FuzzEnd::Stopped);
+        assert_eq!(of_end(endless, Recovers, &[2], Duration::from_secs(10)), [""; 0]);
+    }
+
+    #[test]
     fn kernel_may_say_that_a_datagram_is_none_and_nothing_of_a_bug() {
         let known = "<3>[ 5.1] infiniband rxe0: MAD received with unsupported base version 7";
-        assert_eq!(of_kernel_log(known), None);
+        assert_eq!(of_kernel_log(known, Role::Server), None);
         let oops = "<4>[ 5.1] ---[ cut here ]---\n<1>[ 5.1] BUG: kernel NULL pointer dereference, address: 0000000000000008";
-        assert!(of_kernel_log(&format!("{known}\n{oops}")).unwrap().contains("BUG: kernel NULL"));
+        assert!(
+            of_kernel_log(&format!("{known}\n{oops}"), Role::Server).unwrap().contains("BUG: kernel NULL")
+        );
     }
 
     #[test]
@@ -125,7 +238,7 @@ mod tests {
         for (number, frame) in (1..).zip(&frames) {
             analysis.push(&roce::capture::Record::ethernet(number, number * 1_000, frame));
         }
-        let objections = of_wire(&analysis.finish(), false);
+        let objections = of_wire(&analysis.finish(), Role::Server, false);
         assert!(objections.len() == 1 && objections[0].contains("ReservedSyndrome"), "{objections:?}");
     }
 }

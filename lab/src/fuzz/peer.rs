@@ -2,16 +2,15 @@
 //!
 //! Connects by CM as a program would (REQ, REP, RTU), exchanges packets with the queue pair that it is given, and disconnects.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use roce::cm::{Advert, Message};
 use roce::synth::Pair;
-use roce::wire::{Frame, LinkType, Packet, Psn, Syndrome};
+use roce::wire::{Packet, Psn, Syndrome};
 
 use crate::base::error::{Error, Result};
 use crate::base::role::Role;
-use crate::provider::qemu::argv;
+use crate::fuzz::frames::{addressed, gone, with_packet};
 use crate::wire::plug::Plug;
 
 /// Longest time until the other side answers a message of connection management, on a busy computer.
@@ -86,7 +85,7 @@ impl<'a> Peer<'a> {
     ///
     /// The switch has gone.
     pub fn send(&mut self, frame: &[u8]) -> Result<()> {
-        self.plug.send(&addressed(frame)).map_err(gone)
+        self.plug.send(&addressed(frame, Role::Server)).map_err(gone)
     }
 
     /// Takes all answers that came, until there was none for `quiet`.
@@ -98,7 +97,7 @@ impl<'a> Peer<'a> {
         let pair = self.pair;
         let mut answers = Vec::new();
         while let Some(frame) = self.plug.receive(quiet).map_err(gone)? {
-            answers.extend(with_packet(&frame, |packet| answer(packet, &pair)));
+            answers.extend(with_packet(&frame, Role::Client, |packet| answer(packet, &pair)));
         }
         Ok(answers)
     }
@@ -149,7 +148,7 @@ impl<'a> Peer<'a> {
             let Some(frame) = self.plug.receive(left).map_err(gone)? else {
                 return Err(Error::timeout(format_args!("{what} of the server's kernel"), limit));
             };
-            if let Some(found) = with_packet(&frame, |packet| find(packet, &pair)) {
+            if let Some(found) = with_packet(&frame, Role::Client, |packet| find(packet, &pair)) {
                 return Ok(found);
             }
         }
@@ -166,36 +165,11 @@ fn answer(packet: &Packet<'_>, pair: &Pair) -> Option<PeerAnswer> {
     })
 }
 
-fn with_packet<T>(frame: &[u8], find: impl FnOnce(&Packet<'_>) -> Option<T>) -> Option<T> {
-    let client: IpAddr = argv::address(Role::Client).into();
-    let frame = Frame::decode(LinkType::ETHERNET, frame);
-    frame.packet().filter(|packet| packet.destination == client).and_then(find)
-}
-
-fn gone(source: std::io::Error) -> Error {
-    Error::boot("the switch of the machines has gone").source(source)
-}
-
-/// The same frame with the MACs of the machines.
-fn addressed(frame: &[u8]) -> Vec<u8> {
-    let macs = Role::BOTH.map(argv::mac).join(":");
-    let macs = macs.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap_or_default());
-    let mut frame = frame.to_vec();
-    frame.iter_mut().zip(macs).for_each(|(byte, mac)| *byte = mac);
-    frame
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use roce::wire::{Frame, LinkType};
 
-    #[test]
-    fn frame_goes_to_the_servers_machine() {
-        let frame = addressed(&Pair::new(1).rtu());
-        assert_eq!(frame[..12], [0x52, 0x54, 0, 0, 0, 1, 0x52, 0x54, 0, 0, 0, 2]);
-        let pair = Pair::new(1);
-        assert_eq!(frame[12..], pair.rtu()[12..]);
-    }
+    use super::*;
 
     #[test]
     fn answer_is_told_by_its_distance_and_only_to_the_pairs_queue_pair() {

@@ -13,6 +13,14 @@ const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "
 /// Directory of kernel modules on a node of the lab's own: a file each, and lists of them in the order of loading.
 pub const MODULES: &str = "/lib/lab/modules";
 
+/// Command that loads the modules which were asked for beside the usual ones, on a node of the lab's own.
+pub fn load_asked() -> String {
+    format!(
+        "while read -r name; do grep -q \"^$name \" /proc/modules || insmod {MODULES}/$name.ko || exit; \
+         done <{MODULES}/asked"
+    )
+}
+
 /// Command that a shell on a node runs before a program: what was pushed is first on PATH, then what was deployed, and
 /// libraries are found likewise; registered memory, which is locked memory, is not limited.
 pub const ENVIRONMENT: &str = "export PATH=/opt/lab/bin:/opt/lab/deployed:$PATH \

@@ -60,7 +60,7 @@ impl Build {
                 "--test",
                 "*",
                 "--features",
-                "rdma-core",
+                "tokio",
             ],
             Build::Mutants => &["build", "--package", "rdma-lab", "--bins", "--features", "mutants"],
         }

@@ -144,7 +144,7 @@ pub fn is_plain(directory: &Path, scenario: &str) -> bool {
 }
 
 /// Text behind the header of a snapshot file.
-pub(crate) fn content(file: &str) -> &str {
+pub fn content(file: &str) -> &str {
     file.strip_prefix("---\n")
         .and_then(|rest| rest.split_once("\n---\n"))
         .map_or(file, |(_, content)| content)

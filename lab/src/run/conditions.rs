@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::command::shell_word;
 use crate::base::error::{Error, Result};
 use crate::base::role::Role;
-use crate::guest::contents::{MODULES, PATHS, UNLOCKED};
+use crate::guest::contents::{MODULES, PATHS, UNLOCKED, load_asked};
 use crate::node::NodePair;
 use crate::scenario::Scenario;
 
@@ -15,8 +15,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Memory that a user who is not root may lock, in KiB: the kernel's own default.
 const LOCKED_KIB: u32 = 8192;
 
-/// Command that prints a node's processes that a signal has stopped, each as `ID NAME`.
-pub(super) const HALTED: &str = r#"awk '/^Name:/ { name = $2 } /^State:/ { state = $2 } /^Pid:/ { if (state == "T") print $2, name }' /proc/[0-9]*/status 2>/dev/null; true"#;
+/// Command that prints a node's processes that a signal has stopped, each as `ID NAME`. One that ends meanwhile is no end of the list,
+/// as it would be to awk.
+pub(super) const HALTED: &str = r#"cat /proc/[0-9]*/status 2>/dev/null | awk '/^Name:/ { name = $2 } /^State:/ { state = $2 } /^Pid:/ { if (state == "T") print $2, name }'; true"#;
 
 /// Loads kernel modules on all nodes, with all that they need.
 ///
@@ -39,12 +40,36 @@ pub(super) fn load(pair: &dyn NodePair, modules: &[String]) -> Result<()> {
 /// The lab's own machines have them in a directory, with their order; others have modprobe.
 fn load_script(modules: &[String]) -> String {
     let names: Vec<String> = modules.iter().map(|name| shell_word(name)).collect();
-    format!(
-        "if [ -f {MODULES}/asked ]; then while read -r name; do grep -q \"^$name \" /proc/modules \
-         || insmod {MODULES}/$name.ko || exit; done <{MODULES}/asked; else modprobe -a {}; fi",
-        names.join(" ")
-    )
+    format!("if [ -f {MODULES}/asked ]; then {}; else modprobe -a {}; fi", load_asked(), names.join(" "))
 }
+
+/// Makes the RDMA device of a node anew, as a restart does: its numbers and counters begin again.
+///
+/// # Errors
+///
+/// It is not there as before within the limit.
+pub(super) fn renew(pair: &dyn NodePair, role: Role) -> Result<()> {
+    let mut running = pair.node(role).start(RENEW)?;
+    let output = pair.wait_for(running.as_mut(), "making the RDMA device anew", LIMIT)?;
+    match output.code {
+        Some(0) => Ok(()),
+        _ => Err(Error::setup(format!("the RDMA device of {role} could not be made anew"))
+            .detail(output.stdout + &output.stderr)),
+    }
+}
+
+/// Command that makes a node's rxe0 anew on its interface, and waits until it is ACTIVE and has as many GIDs as before.
+const RENEW: &str = r#"set -e
+gids() { cat /sys/class/infiniband/rxe0/ports/1/gids/* 2>/dev/null | grep -cv '^[0:]*$'; }
+count=$(gids) interface=$(rdma link show rxe0/1 | sed 's/.* netdev //; s/ .*//')
+rdma link delete rxe0
+rdma link add rxe0 type rxe netdev "$interface"
+for i in $(seq 200); do
+    if grep -qs ACTIVE /sys/class/infiniband/rxe0/ports/1/state && [ "$(gids)" = "$count" ]; then exit 0; fi
+    usleep 20000
+done
+echo "rxe0 on $interface has $(gids) GIDs, and had $count"
+exit 1"#;
 
 /// The script of a command: where it finds programs, how much memory it may lock, and who it is.
 pub(super) fn script(scenario: &Scenario, command: &str) -> String {

@@ -76,6 +76,27 @@ impl NodeEvidence {
             NodeEvidence { is_started: true, output, is_timed_out, addresses, halted, ..Default::default() };
     }
 
+    /// Puts what an earlier run of the same commands showed before what this one did.
+    pub fn follow(&mut self, earlier: NodeEvidence) {
+        let before = |own: &mut Output, earlier: &Output| {
+            own.stdout.insert_str(0, &earlier.stdout);
+            own.stderr.insert_str(0, &earlier.stderr);
+        };
+        if let (Some(own), Some(earlier)) = (&mut self.output, &earlier.output) {
+            before(own, earlier);
+        }
+        for (own, earlier) in self.each.iter_mut().zip(&earlier.each) {
+            before(own, earlier);
+        }
+        let sum = |own: Option<u64>, earlier: Option<u64>| Some(own? + earlier?);
+        self.sent = sum(self.sent, earlier.sent);
+        self.received = sum(self.received, earlier.received);
+        for (name, count) in earlier.counters {
+            *self.counters.entry(name).or_default() += count;
+        }
+        self.kernel_log.insert_str(0, &earlier.kernel_log);
+    }
+
     /// Takes note of the ends of several commands, each of which has to end with `expected`.
     pub fn have_ended(&mut self, each: Vec<Output>, expected: i32, is_timed_out: bool) {
         let (good, bad): (Vec<&Output>, Vec<&Output>) =
@@ -276,6 +297,25 @@ impl RunEvidence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn second_run_of_the_commands_follows_the_first() {
+        let of = |sent, text: &str| NodeEvidence {
+            output: Some(Output { code: Some(0), stdout: text.to_owned(), stderr: String::new() }),
+            sent: Some(sent),
+            received: Some(2 * sent),
+            counters: [("sent_pkts".to_owned(), sent)].into(),
+            kernel_log: text.to_owned(),
+            ..NodeEvidence::default()
+        };
+        let mut second = of(5, "b\n");
+        second.follow(of(7, "a\n"));
+        assert_eq!((second.sent, second.received, second.counters["sent_pkts"]), (Some(12), Some(24), 12));
+        assert_eq!(
+            (second.output.unwrap().stdout, second.kernel_log),
+            ("a\nb\n".to_owned(), "a\nb\n".to_owned())
+        );
+    }
 
     #[test]
     fn one_of_several_programs_that_failed_is_told_last_and_by_its_code() {

@@ -182,6 +182,10 @@ causes! {
     "ibv_post_send or ibv_post_recv failed with EINVAL: more scatter/gather entries than the queue pair has (max_send_sge, max_recv_sge), more inline data than max_inline_data, an opcode that its type has not, or a state in which it takes none.",
     "compare num_sge, the inline length and the opcode with what the queue pair was created with, and bring it to RTS (INIT for RECVs) before posting";
 
+    ResourceRefused, Local, "the device refuses to make a queue that the program asks for",
+    "ibv_create_cq, ibv_create_qp or ibv_create_srq failed: the program asks for more than the device has (more entries, work requests or scatter/gather entries; EINVAL), or for a feature that it lacks (EOPNOTSUPP). rxe logs which call it refused.",
+    "compare what the program asks for with `ibv_devinfo -v` on the node (max_cqe, max_qp_wr, max_sge, max_srq_wr), and give it the options by which it asks for less";
+
     NoRdmaDevice, Local, "the program finds no RDMA device for what it asks",
     "The device list is empty, or no device has the address that the connection is for.",
     "use the nodes' addresses on the RDMA network; 127.0.0.1 has no RDMA device";

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 /// Distance that a counter moves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a counter moves on by a number, or by \"some\" or \"any\"")]
 pub enum Count {
     /// By so much.
     Exactly(u64),

@@ -50,12 +50,18 @@ pub struct Unlike {
     /// The scenarios that it is about; all, where none is named.
     #[serde(default)]
     pub scenarios: Vec<String>,
+    /// True if it cannot do what these scenarios need: they are not run. Needs `scenarios`.
+    #[serde(default)]
+    pub lacks: bool,
     /// Parts of lines that it does not log, though a scenario may expect them.
     #[serde(default)]
     pub kernel_log: Vec<String>,
     /// Distances that counters of trouble move on, by node and name, in place of what a scenario expects.
     #[serde(default)]
     pub counters: BTreeMap<Role, BTreeMap<String, Count>>,
+    /// Nodes whose program does not end there by itself: it is stopped at the scenario's limit, and that is as it has to be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hangs: Vec<Role>,
 }
 
 impl Unlike {
@@ -105,6 +111,13 @@ impl Differences {
         about.find(is_counted).map(|unlike| unlike.reason.as_str())
     }
 
+    /// Finds why a kernel cannot run a scenario; `None` if nothing says so.
+    pub fn why_cannot_run(&self, scenario: &str) -> Option<&str> {
+        // Of all scenarios no kernel lacks everything.
+        let lacking = |unlike: &&Unlike| unlike.lacks && unlike.scenarios.iter().any(|name| name == scenario);
+        self.kernel.iter().find(lacking).map(|unlike| unlike.reason.as_str())
+    }
+
     /// Finds why a kernel may not log a line; `None` if nothing says so.
     pub fn why_not_logged(&self, scenario: &str, line: &str) -> Option<&str> {
         let is_it = |unlike: &&Unlike| unlike.kernel_log.iter().any(|part| line.contains(part.as_str()));
@@ -131,6 +144,12 @@ impl Differences {
     pub fn may_not_log(&self, scenario: &str, part: &str) -> bool {
         let mut about = self.kernel.iter().filter(|unlike| unlike.is_about(scenario));
         about.any(|unlike| unlike.kernel_log.iter().any(|missing| part.contains(missing.as_str())))
+    }
+
+    /// True if a node's program may run on until the scenario's limit.
+    pub fn may_hang(&self, scenario: &str, role: Role) -> bool {
+        let mut about = self.kernel.iter().filter(|unlike| unlike.is_about(scenario));
+        about.any(|unlike| unlike.hangs.contains(&role))
     }
 
     /// Distances that a node's counters move on, where a scenario expects `expected` of it.
@@ -450,6 +469,18 @@ mod tests {
     }
 
     #[test]
+    fn kernel_that_lacks_what_a_scenario_needs_says_why() {
+        let differences: Differences = toml::from_str(
+            "[[kernel]]\nreason = 'no FLUSH'\nscenarios = ['flush']\nlacks = true\n\
+             [[kernel]]\nreason = 'logs nothing'\nscenarios = ['window']\nkernel_log = ['failed']",
+        )
+        .unwrap();
+        assert_eq!(differences.why_cannot_run("flush"), Some("no FLUSH"));
+        assert_eq!(differences.why_cannot_run("window"), None);
+        assert_eq!(Differences::default().why_cannot_run("flush"), None);
+    }
+
+    #[test]
     fn kernel_differs_where_that_is_declared_and_nowhere_else() {
         let declared: Differences = toml::from_str(
             "[[kernel]]\nreason = 'r'\nkernel_log = ['failed']\n\
@@ -457,6 +488,10 @@ mod tests {
         )
         .unwrap();
         assert!(declared.may_not_log("b", "it failed here") && !declared.may_not_log("b", "it worked"));
+        let hangs: Differences =
+            toml::from_str("[[kernel]]\nreason = 'r'\nscenarios = ['a']\nhangs = ['client']").unwrap();
+        let may = |scenario, role| hangs.may_hang(scenario, role);
+        assert!(may("a", Role::Client) && !may("a", Role::Server) && !may("b", Role::Client));
         let expected = [("send_rnr_err".to_owned(), Count::Exactly(2))].into();
         let counters = |scenario, role| declared.counters(scenario, role, &expected);
         let otherwise = [("send_err", 1), ("send_rnr_err", 0)];

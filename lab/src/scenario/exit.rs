@@ -23,7 +23,7 @@ const SIGNALS: [(&str, i32); 12] = [
 
 /// An exit code as a scenario file has it.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a program ends with a number, or by a signal: \"SIGTERM\"")]
 pub enum WrittenExit {
     /// A number.
     Code(i32),

@@ -18,6 +18,7 @@ use crate::scenario::cause::Cause;
 use crate::scenario::counters::{self, Count};
 use crate::scenario::exit;
 use crate::scenario::fault::{Fault, netem};
+use crate::scenario::interface;
 use crate::scenario::network::{Network, Wire};
 use crate::scenario::placeholder;
 use crate::scenario::port::LimitedPort;
@@ -67,6 +68,11 @@ pub struct Scenario {
     /// True if the two machines change places: the first is the client's then. It tells where machines differ.
     #[serde(default)]
     pub swap: bool,
+    /// A node whose RDMA device is made anew when both programs have ended, as by a restart; then both run again. The device is made anew
+    /// before the first time as well, so that its queue pair numbers are the same in both.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", extend("enum" = ["server", "client"]))]
+    pub restart: Option<Role>,
     /// Moment at which the server is ready for its client: `listener` (something listens by RDMA CM or TCP that did not before),
     /// `port:N` (somebody listens on that port), `delay:SECONDS`.
     #[serde(default)]
@@ -231,6 +237,7 @@ impl Scenario {
             modules: Vec::new(),
             user: None,
             swap: false,
+            restart: None,
             ready: Ready::default(),
             stop: None,
             timeout_s: default_timeout_s(),
@@ -283,6 +290,10 @@ impl Scenario {
     pub fn check(&mut self) -> Result<()> {
         self.check_nodes()?;
         for command in self.all_commands() {
+            if command.trim().is_empty() {
+                return Err(Error::usage("a command is empty: there is nothing to run")
+                    .next("name a program for each node; `sleep 5` does nothing for a while"));
+            }
             placeholder::check(command, self.roles())?;
         }
         if let Some(user) = &self.user {
@@ -324,6 +335,15 @@ impl Scenario {
         {
             return Err(Error::usage(format!("{role} is named, which the scenario has not")).next(there_are));
         }
+        if let Some(role) = self.restart.filter(|role| !self.roles().contains(role)) {
+            return Err(
+                Error::usage(format!("`restart` names {role}, which the scenario has not")).next(there_are)
+            );
+        }
+        if !self.network.is_on_ports() && self.nodes > two_nodes() {
+            return Err(Error::usage(format!("{} nodes have RDMA on their ports", self.nodes))
+                .next("another `interface` is for two nodes: leave it out, or `nodes`"));
+        }
         if self.swap && self.nodes > two_nodes() {
             return Err(Error::usage(format!("{} nodes cannot change places", self.nodes))
                 .next("`swap` is for two: leave it out, or `nodes`"));
@@ -350,6 +370,12 @@ impl Scenario {
     pub fn commands_of(&self, role: Role) -> impl Iterator<Item = &str> {
         let more = if role == Role::Client { &self.more_clients[..] } else { &[] };
         std::iter::once(self.command(role)).chain(more.iter().map(String::as_str))
+    }
+
+    /// Kernel modules that its machines need beside the usual ones: those that it names, and those of its interfaces.
+    pub fn all_modules(&self) -> Vec<String> {
+        let of_interfaces = if self.network.is_on_ports() { &[][..] } else { &interface::MODULES };
+        self.modules.iter().cloned().chain(of_interfaces.iter().map(|name| (*name).to_owned())).collect()
     }
 
     /// The first command of one node.
@@ -405,6 +431,14 @@ impl Scenario {
         if let Some(role) = self.network.filtered {
             return Some(format!("it filters packets on {role}, which only the lab's own machines do"));
         }
+        if !self.network.is_on_ports() {
+            return Some("it puts RDMA on other interfaces, which only the lab's own machines do".to_owned());
+        }
+        if let Some(role) = self.restart {
+            return Some(format!(
+                "it makes the RDMA device of {role} anew, which only the lab's own machines do"
+            ));
+        }
         match netem::arguments(&self.faults) {
             Err(why) => Some(why),
             Ok(arguments) => arguments.keys().find(|sender| !on.contains(sender)).map(|sender| {
@@ -431,13 +465,10 @@ impl Scenario {
 
     pub(super) fn parse(name: &str, text: &str) -> Result<Scenario> {
         let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
-            let message = error.to_string();
-            let hint = names::nearest_key(&message);
-            let wrong = Error::usage("not a scenario").detail(message);
-            match hint {
-                Some(hint) => wrong.next(hint),
-                None => wrong,
-            }
+            // `name` is for what a run leaves, and no key of a file.
+            let message = error.to_string().replace("`name`, ", "");
+            let next = hint(&message);
+            Error::usage("not a scenario").detail(message).next(next)
         })?;
         if !scenario.name.is_empty() {
             return Err(Error::usage("a scenario has the name of its file").next("leave out the key `name`"));
@@ -501,6 +532,30 @@ impl Expect {
     }
 }
 
+/// Next step where a file is not taken, by the message of its reader.
+fn hint(message: &str) -> String {
+    let unknown = message.split_once("unknown field `").and_then(|(_, rest)| Some(rest.split_once('`')?.0));
+    let place = unknown.and_then(|key| Some((key, table_of(key)?)));
+    match (place, names::nearest_key(message)) {
+        (Some((key, table)), _) => format!("`{key}` is a key {table}"),
+        (None, Some(nearest)) => nearest,
+        (None, None) => "docs/scenarios.md has all keys".to_owned(),
+    }
+}
+
+/// Place in a scenario file at which there is a key of this name.
+fn table_of(key: &str) -> Option<&'static str> {
+    let schema = schemars::schema_for!(Scenario).to_value();
+    let places = [
+        ("", "of the file itself, above all tables"),
+        ("/$defs/Network", "of [network]"),
+        ("/$defs/Expect", "of [expect]"),
+        ("/$defs/ExpectProgram", "of [expect.server] or [expect.client]"),
+    ];
+    let has = |at: &str| schema.pointer(&format!("{at}/properties/{key}")).is_some();
+    places.into_iter().find(|(at, _)| has(at)).map(|(_, place)| place)
+}
+
 /// Refuses what no system calls a user.
 fn check_user(name: &str) -> Result<()> {
     let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
@@ -532,6 +587,17 @@ mod tests {
     const MINIMAL: &str = "summary = \"s\"\nserver = \"a\"\nclient = \"b {server}\"\n";
 
     #[test]
+    fn scenarios_of_what_was_found_are_told_of_in_the_findings() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let told = fs::read_to_string(root.join("../docs/findings.md")).unwrap();
+        let found = Scenario::read_all(&root.join("findings")).unwrap();
+        assert!(!found.is_empty());
+        for scenario in found {
+            assert!(told.contains(&format!("`lab/findings/{}.toml`", scenario.name)), "{}", scenario.name);
+        }
+    }
+
+    #[test]
     fn minimal_scenario_expects_success_and_completions() {
         let scenario = Scenario::parse("x", MINIMAL).unwrap();
         assert_eq!(scenario.name, "x");
@@ -545,6 +611,23 @@ mod tests {
         assert!(error.contains("key `sumary` is not known; the nearest is `summary`"), "{error}");
         let error = Scenario::parse("x", &format!("{MINIMAL}[expect.server]\nexits = 1\n")).unwrap_err();
         assert!(error.to_string().contains("nearest is `exit`"), "{error}");
+    }
+
+    #[test]
+    fn key_in_another_table_and_value_of_another_kind_are_told() {
+        for (text, part) in [
+            ("mtu = 1500", "`mtu` is a key of [network]"),
+            ("exit = 0", "`exit` is a key of [expect.server] or [expect.client]"),
+            ("findings = []", "`findings` is a key of [expect]"),
+            ("[network]\ntimeout_s = 3", "`timeout_s` is a key of the file itself, above all tables"),
+            ("tamper = 1", "docs/scenarios.md has all keys"),
+            ("timeout_s = \"3\"", "docs/scenarios.md has all keys"),
+            ("[expect.server.counters]\nsent_pkts = \"sme\"", "by a number, or by \"some\" or \"any\""),
+            ("[expect.server]\nexit = true", "a number, or by a signal"),
+        ] {
+            let error = Scenario::parse("x", &format!("{MINIMAL}{text}\n")).unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains("`name`"), "{text}: {error}");
+        }
     }
 
     #[test]
@@ -627,6 +710,8 @@ mod tests {
             ("nodes = 3\non.client3 = \"c\"", "its nodes are: server, client, client2; more by `nodes`"),
             ("nodes = 3\non.client = \"c\"", "whose command is the key `client`"),
             ("nodes = 3\nswap = true", "3 nodes cannot change places"),
+            ("nodes = 3\n[network]\ninterface = \"veth\"", "3 nodes have RDMA on their ports"),
+            ("restart = \"client2\"", "`restart` names client2, which the scenario has not"),
             ("more_clients = [\"b {client2}\"]", "{client2} stands for nothing; the nearest is {client}"),
             (
                 "[[fault]]\naction = \"drop\"\nto = \"client2\"",
@@ -657,6 +742,8 @@ mod tests {
             ("needs = [\"switch\"]\n", "the lab's own switch"),
             ("nodes = 3\n", "it has 3 nodes, and these machines are two"),
             ("[[port]]\nto = \"server\"\nkbit_per_s = 8\n", "it limits the port to server"),
+            ("restart = \"server\"\n", "makes the RDMA device of server anew"),
+            ("[network]\ninterface = \"vlan 7\"\n", "puts RDMA on other interfaces"),
             ("[[fault]]\naction = \"drop\"\nnth = 1\n", "knows nothing of `nth`"),
             (cut, "`tc netem` on client, whose network the lab may not change"),
         ] {
@@ -689,8 +776,12 @@ mod tests {
             ("[expect.server]\nkernel_log = [\"\"]", "is in every line"),
             ("timeout_s = 0", "no program ends in no time"),
             ("user = \"No One\"", "no name of a user"),
+            ("[network]\ninterface = \"vlna 7\"", "the nearest is `vlan`"),
+            ("[network]\nclient_interface = \"vlan 5000\"", "1 to 4094"),
+            ("restart = \"sever\"", "the nearest is `server`"),
             ("modules = [\"nvme_rdma.ko\"]", "no name of a kernel module"),
             ("more_clients = [\"b {sever}\"]", "{sever} stands for nothing"),
+            ("more_clients = [\" \"]", "a command is empty"),
             ("[expect]\nmay = [\"IcrcMissmatch\"]", "the nearest is `IcrcMismatch`"),
             ("[expect.server]\nexit = \"SIGTREM\"", "the nearest is `SIGTERM`"),
         ] {

@@ -3,7 +3,7 @@
 //! - [`mod@file`]: a scenario's TOML file; [`placeholder`]: what stands in its commands for what only a run knows
 //! - `written`: a scenario as the text of such a file
 //! - [`ready`]: when its server is ready for its client; [`exit`]: how its programs end; [`cause`]: causes of a failure that it may be meant to show
-//! - [`network`]: MTU and IP version
+//! - [`network`]: MTU and IP version; [`interface`]: the interface that carries RDMA
 //! - [`fault`]: what becomes of which packets
 //! - [`counters`]: rxe's counters by name, and how they may differ
 //! - [`differences`]: what machines are declared to do otherwise
@@ -14,6 +14,7 @@ pub mod differences;
 pub mod exit;
 pub mod fault;
 pub mod file;
+pub mod interface;
 pub mod network;
 pub mod placeholder;
 pub mod port;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::role::Role;
+use crate::scenario::interface::RdmaInterface;
 
 /// MTU of the nodes' port, in bytes, where a run asks for none: an InfiniBand path MTU of 1024.
 pub const MTU_DEFAULT: u16 = 1500;
@@ -50,6 +51,18 @@ pub struct Network {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["server", "client"]))]
     pub filtered: Option<Role>,
+    /// Interface that carries RDMA on both nodes: `port`, `vlan 7`, `macvlan`, `bridge` (the port is a member of it) or `veth` (its
+    /// other end is in a bridge with the port, as a container's).
+    #[schemars(with = "String")]
+    pub interface: RdmaInterface,
+    /// That of the server, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub server_interface: Option<RdmaInterface>,
+    /// That of the client, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub client_interface: Option<RdmaInterface>,
     /// IP version of the RDMA connection.
     pub ip: IpVersion,
 }
@@ -67,7 +80,16 @@ pub enum IpVersion {
 
 impl Default for Network {
     fn default() -> Network {
-        Network { mtu: MTU_DEFAULT, server_mtu: None, client_mtu: None, filtered: None, ip: IpVersion::V4 }
+        Network {
+            mtu: MTU_DEFAULT,
+            server_mtu: None,
+            client_mtu: None,
+            filtered: None,
+            interface: RdmaInterface::Port,
+            server_interface: None,
+            client_interface: None,
+            ip: IpVersion::V4,
+        }
     }
 }
 
@@ -78,6 +100,17 @@ impl Network {
         own.unwrap_or(self.mtu)
     }
 
+    /// Interface of a node that carries its RDMA.
+    pub fn interface_of(self, role: Role) -> RdmaInterface {
+        let own = if role.is_client() { self.client_interface } else { self.server_interface };
+        own.unwrap_or(self.interface)
+    }
+
+    /// True if RDMA is on the port itself on both nodes.
+    pub fn is_on_ports(self) -> bool {
+        Role::BOTH.into_iter().all(|role| self.interface_of(role) == RdmaInterface::Port)
+    }
+
     /// The same for machines that have changed places.
     #[must_use]
     pub fn swapped(self) -> Network {
@@ -85,6 +118,8 @@ impl Network {
             server_mtu: self.client_mtu,
             client_mtu: self.server_mtu,
             filtered: self.filtered.map(Role::peer),
+            server_interface: self.client_interface,
+            client_interface: self.server_interface,
             ..self
         }
     }
@@ -137,6 +172,12 @@ impl fmt::Display for Network {
             true => write!(f, "{version} with an MTU of {server} bytes")?,
             false => write!(f, "{version} with MTUs of {server} bytes (server) and {client} (client)")?,
         }
+        let interfaces = Role::BOTH.map(|role| self.interface_of(role));
+        match interfaces {
+            _ if self.is_on_ports() => {}
+            [server, client] if server == client => write!(f, ", on {server}")?,
+            [server, client] => write!(f, ", on {server} (server) and {client} (client)")?,
+        }
         match self.filtered {
             Some(role) => write!(f, ", with a filter on {role}"),
             None => Ok(()),
@@ -176,6 +217,19 @@ mod tests {
         let error = unequal.check().unwrap_err().to_string();
         assert!(error.contains("MTUs of 1500 bytes (server) and 300 (client) is too small"), "{error}");
         assert_eq!(unequal.mtu_of(Role::Server), 1500);
+    }
+
+    #[test]
+    fn interfaces_are_told_where_they_are_no_ports() {
+        assert_eq!(Network::default().to_string(), "IPv4 with an MTU of 1500 bytes");
+        let both = Network { interface: RdmaInterface::Vlan(7), ..Network::default() };
+        assert_eq!(both.to_string(), "IPv4 with an MTU of 1500 bytes, on vlan 7");
+        let unequal = Network { client_interface: Some(RdmaInterface::Vlan(8)), ..both };
+        assert!(unequal.to_string().ends_with(", on vlan 7 (server) and vlan 8 (client)"));
+        let swapped = unequal.swapped();
+        let of = Role::BOTH.map(|role| swapped.interface_of(role));
+        assert_eq!(of, [RdmaInterface::Vlan(8), RdmaInterface::Vlan(7)]);
+        assert!(!swapped.is_on_ports() && Network::default().is_on_ports());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::base::error::{Error, Result};
 use crate::scenario::Scenario;
 
 /// Keys in the order of a file that people write; tables follow them.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "summary",
     "server",
     "client",
@@ -16,6 +16,7 @@ const KEYS: [&str; 14] = [
     "modules",
     "user",
     "swap",
+    "restart",
     "ready",
     "stop",
     "timeout_s",

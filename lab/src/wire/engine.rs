@@ -16,8 +16,13 @@ use crate::scenario::fault::{Action, Fault};
 use crate::wire::alter::alter;
 use crate::wire::tracker::{FaultTracker, Identity, TrackedPacket};
 
-/// Length of an Ethernet header in bytes, which no MTU counts.
-const ETHERNET_HEADER: usize = 14;
+/// Length of a frame's Ethernet header in bytes, which no MTU counts: with a VLAN tag where there is one.
+fn header_bytes(frame: &[u8]) -> usize {
+    match frame.get(12..14) {
+        Some([0x81, 0x00]) => 18,
+        _ => 14,
+    }
+}
 
 /// Fate of a frame in the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,7 +173,7 @@ impl Armed {
                 to.node == seen.to.node && (to.queue_pair.is_none() || to.queue_pair == seen.to.queue_pair)
             })
             && matcher.psn.is_none_or(|psn| Some(psn) == seen.psn())
-            && matcher.larger_than.is_none_or(|bytes| frame.len() > ETHERNET_HEADER + bytes as usize);
+            && matcher.larger_than.is_none_or(|bytes| frame.len() > header_bytes(frame) + bytes as usize);
         if !fits {
             return false;
         }
@@ -258,6 +263,9 @@ mod tests {
         };
         assert_eq!(of(63), [DROP, DROP, DROP]);
         assert_eq!(of(64), [PASS, PASS, PASS]);
+        let mut engine = engine("[[fault]]\naction = \"drop\"\nlarger_than = 64\n");
+        let tagged = Pair::new(1).request(0x0a, 0).reth(0, 0, 4).payload(&[1; 4]).vlan(7).build();
+        assert_eq!(engine.treat(Role::Client, &tagged, Instant::now()), PASS);
     }
 
     #[test]

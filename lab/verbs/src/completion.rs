@@ -106,6 +106,10 @@ c_enum! {
         BindMw = 5 => "BIND_MW",
         /// An rkey was invalidated.
         LocalInv = 6 => "LOCAL_INV",
+        /// A FLUSH was answered.
+        Flush = 8 => "FLUSH",
+        /// An ATOMIC WRITE was answered.
+        AtomicWrite = 9 => "ATOMIC_WRITE",
         /// A SEND was received.
         Recv = 128 => "RECV",
         /// A WRITE with immediate consumed a RECV.
@@ -130,6 +134,16 @@ c_enum! {
         AtomicCmpAndSwp = 5 => "ATOMIC_CMP_AND_SWP",
         /// FetchAdd.
         AtomicFetchAndAdd = 6 => "ATOMIC_FETCH_AND_ADD",
+        /// Invalidation of an rkey of this side.
+        LocalInv = 7 => "LOCAL_INV",
+        /// Bind of a memory window.
+        BindMw = 8 => "BIND_MW",
+        /// SEND with Invalidate.
+        SendWithInv = 9 => "SEND_WITH_INV",
+        /// FLUSH.
+        Flush = 14 => "FLUSH",
+        /// ATOMIC WRITE.
+        AtomicWrite = 15 => "ATOMIC_WRITE",
     }
 }
 
@@ -139,10 +153,14 @@ impl WrOpcode {
     pub fn completes_as(self) -> WcOpcode {
         match self {
             Self::RdmaWrite | Self::RdmaWriteWithImm => WcOpcode::RdmaWrite,
-            Self::Send | Self::SendWithImm => WcOpcode::Send,
+            Self::Send | Self::SendWithImm | Self::SendWithInv => WcOpcode::Send,
             Self::RdmaRead => WcOpcode::RdmaRead,
             Self::AtomicCmpAndSwp => WcOpcode::CompSwap,
             Self::AtomicFetchAndAdd => WcOpcode::FetchAdd,
+            Self::LocalInv => WcOpcode::LocalInv,
+            Self::BindMw => WcOpcode::BindMw,
+            Self::Flush => WcOpcode::Flush,
+            Self::AtomicWrite => WcOpcode::AtomicWrite,
             Self::Unknown(raw) => WcOpcode::Unknown(raw),
         }
     }
@@ -184,6 +202,9 @@ pub struct Completion {
     pub imm: Option<u32>,
     /// The vendor's error code; zero on success.
     pub vendor_err: u32,
+    /// The rkey of this side that a SEND with Invalidate of the peer has made invalid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invalidated_rkey: Option<u32>,
 }
 
 impl fmt::Display for Completion {
@@ -195,6 +216,9 @@ impl fmt::Display for Completion {
         )?;
         if let Some(imm) = self.imm {
             write!(f, ", imm {imm}")?;
+        }
+        if let Some(rkey) = self.invalidated_rkey {
+            write!(f, ", invalidated rkey {rkey:#x}")?;
         }
         write!(f, ", qp {}", self.qp_num)?;
         if self.vendor_err != 0 {
@@ -219,6 +243,7 @@ mod tests {
         length_bytes: 22,
         imm: Some(22),
         vendor_err: 0,
+        invalidated_rkey: None,
     };
 
     #[test]
@@ -268,6 +293,10 @@ mod tests {
         assert_eq!(WcOpcode::Recv.raw(), ibv_wc_opcode::IBV_WC_RECV);
         assert_eq!(WcOpcode::RecvRdmaWithImm.raw(), ibv_wc_opcode::IBV_WC_RECV_RDMA_WITH_IMM);
         assert_eq!(WcOpcode::FetchAdd.raw(), ibv_wc_opcode::IBV_WC_FETCH_ADD);
+        assert_eq!(WcOpcode::LocalInv.raw(), ibv_wc_opcode::IBV_WC_LOCAL_INV);
+        assert_eq!(WrOpcode::LocalInv.raw(), ibv_wr_opcode::IBV_WR_LOCAL_INV);
+        assert_eq!(WrOpcode::BindMw.raw(), ibv_wr_opcode::IBV_WR_BIND_MW);
+        assert_eq!(WrOpcode::SendWithInv.raw(), ibv_wr_opcode::IBV_WR_SEND_WITH_INV);
         assert_eq!(WrOpcode::RdmaRead.raw(), ibv_wr_opcode::IBV_WR_RDMA_READ);
         assert_eq!(WrOpcode::RdmaWriteWithImm.raw(), ibv_wr_opcode::IBV_WR_RDMA_WRITE_WITH_IMM);
         assert_eq!(WrOpcode::AtomicFetchAndAdd.raw(), ibv_wr_opcode::IBV_WR_ATOMIC_FETCH_AND_ADD);

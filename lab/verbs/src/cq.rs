@@ -67,8 +67,8 @@ impl Drop for CompletionChannel {
     }
 }
 
-/// A completion queue, announced on a channel of its own. A queue pair takes it over: two that shared one would take
-/// each other's completions.
+/// A completion queue, announced on a channel of its own. A queue pair takes it over, or a
+/// [`SharedCompletionQueue`](crate::shared_cq::SharedCompletionQueue), which keeps the completions of each apart.
 #[derive(Debug)]
 pub struct CompletionQueue {
     raw: NonNull<ibv_cq>,

@@ -12,7 +12,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::abilities::DeviceAbilities;
 use crate::error::{Error, Result, errno};
+use crate::extended;
 use crate::raw::ibv_context;
 use crate::rdma_sys::ibv_device;
 use crate::{rdma_sys, sys};
@@ -234,6 +236,25 @@ impl Device {
             max_reads_at_once: positive(attr.max_qp_rd_atom.min(attr.max_qp_init_rd_atom)),
             max_message_bytes,
         })
+    }
+
+    /// Abilities that not each device has (`ibv_query_device_ex`, or `ibv_query_device` where that is missing).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Verb`] naming the call.
+    pub fn abilities(&self) -> Result<DeviceAbilities> {
+        // SAFETY: the structure is integers only, for which all zeros is a valid value.
+        let mut attr = unsafe { mem::zeroed::<rdma_sys::ibv_device_attr_ex>() };
+        // SAFETY: the context is open (as above).
+        let returned = unsafe { extended::query_device_ex(self.as_raw(), &mut attr) };
+        if returned == libc::EOPNOTSUPP {
+            let flags = self.attributes()?.device_cap_flags;
+            return Ok(DeviceAbilities::of_flags(u64::from(flags), 0));
+        }
+        sys::check_errno(returned, "ibv_query_device_ex", || "query device".into())?;
+        let flags = u64::from(attr.orig_attr.device_cap_flags) | attr.device_cap_flags_ex;
+        Ok(DeviceAbilities::of_flags(flags, attr.odp_caps.general_caps))
     }
 
     /// Counts its ports (`ibv_query_device`).

@@ -16,27 +16,31 @@ use crate::cq::CompletionQueue;
 use crate::deadline::Deadline;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::extended::SendOperations;
 use crate::link::{ConnectParams, Link};
 use crate::mr::{Access, MemoryRegion};
 use crate::pd::ProtectionDomain;
-use crate::qp::{Capacity, QueuePair};
+use crate::qp::{Capacity, QueueCompletions, QueuePair, ServiceType};
 use crate::sys;
 use crate::work_queue::{Observer, WorkQueue};
 use crate::work_request::{RegionRange, SendRequest};
 
 /// Limit of a completion after the peer has left: the device has all that it needs for it.
-const LAST_COMPLETION_LIMIT: Duration = Duration::from_millis(200);
+pub(crate) const LAST_COMPLETION_LIMIT: Duration = Duration::from_millis(200);
 
 /// Builds an [`Endpoint`]: a queue pair with its own protection domain, completion queue and channel.
 #[derive(Clone)]
 pub struct EndpointBuilder {
+    service: ServiceType,
     capacity: Capacity,
     observer: Observer,
+    domain: Option<Arc<ProtectionDomain>>,
 }
 
 impl Default for EndpointBuilder {
     fn default() -> Self {
-        Self { capacity: Capacity::default(), observer: Arc::new(|_| {}) }
+        let (service, capacity) = (ServiceType::Rc, Capacity::default());
+        Self { service, capacity, observer: Arc::new(|_| {}), domain: None }
     }
 }
 
@@ -51,6 +55,13 @@ impl EndpointBuilder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the service of the queue pair: reliable, or without CM unreliable connections.
+    #[must_use]
+    pub fn service(mut self, service: ServiceType) -> Self {
+        self.service = service;
+        self
     }
 
     /// Sets how many work requests the send queue holds.
@@ -81,11 +92,37 @@ impl EndpointBuilder {
         self
     }
 
+    /// Sets the operations that the queue pair posts by `ibv_wr_*`; FLUSH and ATOMIC WRITE need it.
+    #[must_use]
+    pub fn operations(mut self, operations: SendOperations) -> Self {
+        self.capacity.operations = operations;
+        self
+    }
+
     /// Sets who is told of each completion.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Completion) + Send + Sync + 'static) -> Self {
         self.observer = Arc::new(observer);
         self
+    }
+
+    /// Sets the protection domain, which must be of the same device: all endpoints in it may use its memory regions, and so may
+    /// their peers. Without it each endpoint has one of its own.
+    #[must_use]
+    pub fn domain(mut self, domain: Arc<ProtectionDomain>) -> Self {
+        self.domain = Some(domain);
+        self
+    }
+
+    /// Checks that a transport makes queue pairs of this service, of those `made` by `call`.
+    pub(crate) fn demand_service(&self, made: &[ServiceType], call: &'static str) -> Result<ServiceType> {
+        match made.contains(&self.service) {
+            true => Ok(self.service),
+            false => {
+                let action = format!("connect queue pairs of the service {}", self.service.name());
+                Err(Error::verb(action, call, libc::EINVAL))
+            }
+        }
     }
 
     /// Builds everything on `device`; `create` makes the queue pair of its parts.
@@ -97,12 +134,15 @@ impl EndpointBuilder {
     pub(crate) fn build(
         &self,
         device: &Arc<Device>,
-        create: impl FnOnce(Arc<ProtectionDomain>, CompletionQueue, &Capacity) -> Result<QueuePair>,
+        create: impl FnOnce(Arc<ProtectionDomain>, QueueCompletions, &Capacity) -> Result<QueuePair>,
     ) -> Result<WorkQueue> {
-        let pd = ProtectionDomain::alloc(device)?;
+        let pd = match &self.domain {
+            Some(domain) => Arc::clone(domain),
+            None => ProtectionDomain::alloc(device)?,
+        };
         // Room for every work request's completion: the queue cannot overflow.
         let cq = CompletionQueue::create(device, self.capacity.completions())?;
-        let qp = create(pd, cq, &self.capacity)?;
+        let qp = create(pd, cq.into(), &self.capacity)?;
         Ok(WorkQueue::new(qp, Arc::clone(&self.observer)))
     }
 }
@@ -297,6 +337,19 @@ impl Endpoint {
         result
     }
 
+    /// Takes the completion of `wr_id` if it is there, whatever its status.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn try_completion(&mut self, wr_id: u64) -> Result<Option<Completion>> {
+        self.work.poll()?;
+        Ok(self.work.take(wr_id))
+    }
+
+    /// The descriptors that are readable when there may be something to take.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = std::os::fd::BorrowedFd<'_>> {
+        [Some(self.work.as_fd()), self.work.qp().bell(), Some(self.link.as_fd())].into_iter().flatten()
+    }
+
     fn wait_any_status(&mut self, wr_id: u64, deadline: &Deadline) -> Result<Completion> {
         let awaited = self.work.awaited(wr_id);
         loop {
@@ -311,16 +364,14 @@ impl Endpoint {
             }
             if self.disconnected {
                 // What was acknowledged before the peer left completes, though CM may be faster to tell that it has.
-                if sys::wait_readable(&[self.work.as_fd()], &Deadline::after(LAST_COMPLETION_LIMIT))? {
-                    self.work.qp().cq().drain_events()?;
+                if self.work.qp().wait(None, &Deadline::after(LAST_COMPLETION_LIMIT))? {
                     continue;
                 }
                 return Err(Error::Disconnected { awaited });
             }
-            if !sys::wait_readable(&[self.work.as_fd(), self.link.as_fd()], deadline)? {
+            if !self.work.qp().wait(Some(self.link.as_fd()), deadline)? {
                 return Err(Error::timeout(awaited, deadline));
             }
-            self.work.qp().cq().drain_events()?;
             self.take_link_event(&awaited, deadline)?;
         }
     }
@@ -345,16 +396,14 @@ impl Endpoint {
                 return Ok(count);
             }
             if self.disconnected {
-                if sys::wait_readable(&[self.work.as_fd()], &Deadline::after(LAST_COMPLETION_LIMIT))? {
-                    self.work.qp().cq().drain_events()?;
+                if self.work.qp().wait(None, &Deadline::after(LAST_COMPLETION_LIMIT))? {
                     continue;
                 }
                 return Err(Error::Disconnected { awaited: AWAITED.into() });
             }
-            if !sys::wait_readable(&[self.work.as_fd(), self.link.as_fd()], deadline)? {
+            if !self.work.qp().wait(Some(self.link.as_fd()), deadline)? {
                 return Err(Error::timeout(AWAITED, deadline));
             }
-            self.work.qp().cq().drain_events()?;
             self.take_link_event(AWAITED, deadline)?;
         }
     }

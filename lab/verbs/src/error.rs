@@ -91,6 +91,19 @@ pub enum Error {
         /// Length of the region.
         region_bytes: usize,
     },
+    /// The device does not have an ability.
+    #[error("{device} does not offer {ability}{}", next_step(.hint))]
+    NotOffered {
+        /// The device.
+        device: String,
+        /// The ability.
+        ability: &'static str,
+        /// The next step, where it is known.
+        hint: Option<String>,
+    },
+    /// A memory window that its queue pair has taken along when it was destroyed.
+    #[error("the memory window is gone: the queue pair that it was bound through has been destroyed")]
+    WindowGone,
     /// A list names memory that its queue pair does not keep.
     #[error("the list of work requests names memory that is attached to another queue pair")]
     NotAttached,
@@ -404,6 +417,7 @@ mod tests {
             length_bytes: 0,
             imm: None,
             vendor_err: 0x88,
+            invalidated_rkey: None,
         };
         let error = completion.into_result().unwrap_err();
         assert_eq!(

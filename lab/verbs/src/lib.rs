@@ -1,6 +1,6 @@
 //! Safe RDMA verbs over `rdma-sys`: devices, memory regions, queue pairs, and connections with RDMA CM or without it.
 //!
-//! Reliable and unreliable connections and datagrams, the classic verbs only. Without the feature `rdma-core`
+//! Reliable and unreliable connections and datagrams. Without the feature `rdma-core`
 //! (off by default) only what needs no device is compiled: completions, errors, deadlines. With it come the wrappers
 //! around libibverbs and librdmacm. This documentation shows both, whether or not rdma-core is there.
 //!
@@ -10,9 +10,13 @@
 //! |---|---|
 //! | [`device`] | devices and their ports |
 //! | [`pd`] | protection domains |
+//! | [`abilities`] | what a device may lack: windows, invalidation, FLUSH, ATOMIC WRITE, on-demand paging |
 //! | [`mr`] | memory regions, which own their bytes |
+//! | [`mw`] | memory windows: rights that are given and taken away |
 //! | [`cq`] | completion queues and their channels |
+//! | [`shared_cq`] | completion queues that queue pairs share |
 //! | [`qp`] | queue pairs and their states |
+//! | [`extended`] | queue pairs that post by `ibv_wr_*` |
 //! | [`srq`] | shared receive queues |
 //! | [`address`] | address handles, for datagrams |
 //! | [`states`] | queue pairs of each service brought into their states by hand |
@@ -21,6 +25,7 @@
 //! | [`batch`] | lists of work requests, scatter/gather lists, inline data, completions in batches |
 //! | [`post_list`] | how a queue pair posts and polls them, without allocation for a message |
 //! | [`endpoint`] | one end of a connection: posts, waits, sees the peer leave |
+//! | `asynchronous` | with the feature `tokio`: endpoints that are awaited |
 //! | [`transport`] | how endpoints connect: [`transport::Cm`], [`transport::Tcp`] |
 //! | [`raw`] | C's types: the way out, by each part's `as_raw` |
 //! | [`completion`] | work completions as values: opcode, status, JSON |
@@ -71,7 +76,8 @@
 //!    an object that is gone.
 //! 2. **A posted buffer outlives its completion.** Posting stores an `Arc` of the memory region beside the work request;
 //!    it is released when the completion was taken, when the call says that it refused the request, or after the queue
-//!    pair was destroyed. A queue pair owns its completion queue, so no other takes its completions. Leaking an endpoint
+//!    pair was destroyed. A queue pair owns its completion queue, so no other takes its completions; one that is
+//!    shared gives each queue pair its own, by the number in the completion, and drops those of one that has gone. Leaking an endpoint
 //!    leaks its memory with it, and memory that cannot be deregistered is leaked, not freed. Requests that are posted in
 //!    lists are not counted: they name memory that was attached to the queue pair, which keeps it until it is destroyed,
 //!    or inline bytes, which the call copies.
@@ -100,7 +106,11 @@ pub mod remote_region;
 
 // With rdma-core, or for rustdoc with names in its place (`rdma_sys.rs`).
 #[cfg(any(feature = "rdma-core", doc))]
+pub mod abilities;
+#[cfg(any(feature = "rdma-core", doc))]
 pub mod address;
+#[cfg(feature = "tokio")]
+pub mod asynchronous;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod batch;
 #[cfg(any(feature = "rdma-core", doc))]
@@ -110,9 +120,13 @@ pub mod device;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod endpoint;
 #[cfg(any(feature = "rdma-core", doc))]
+pub mod extended;
+#[cfg(any(feature = "rdma-core", doc))]
 mod link;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod mr;
+#[cfg(any(feature = "rdma-core", doc))]
+pub mod mw;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod pd;
 #[cfg(any(feature = "rdma-core", doc))]
@@ -123,6 +137,8 @@ pub mod qp;
 mod qp_attributes;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod raw;
+#[cfg(any(feature = "rdma-core", doc))]
+pub mod shared_cq;
 #[cfg(any(feature = "rdma-core", doc))]
 pub mod srq;
 #[cfg(any(feature = "rdma-core", doc))]

@@ -8,12 +8,18 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 
+use crate::abilities::DeviceAbilities;
 use crate::error::{Error, Result};
 use crate::pd::ProtectionDomain;
 use crate::raw::ibv_mr;
 use crate::rdma_sys::ibv_access_flags;
 use crate::remote_region::RemoteRegion;
 use crate::{rdma_sys, sys};
+
+/// `IBV_ACCESS_FLUSH_GLOBAL`, which rdma-core 44's header has not.
+pub(crate) const ACCESS_FLUSH_GLOBAL: u32 = 1 << 8;
+/// `IBV_ACCESS_FLUSH_PERSISTENT`.
+pub(crate) const ACCESS_FLUSH_PERSISTENT: u32 = 1 << 9;
 
 /// Rights of a device and a peer in a memory region. The device may always read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,21 +32,52 @@ pub struct Access {
     pub remote_read: bool,
     /// A peer may CmpSwap and FetchAdd; needs `local_write`.
     pub remote_atomic: bool,
+    /// Memory windows may be bound to it.
+    pub bind_windows: bool,
+    /// A peer may FLUSH it, to be seen by all of this host.
+    pub flush_global: bool,
+    /// A peer may FLUSH it, to survive a loss of power: persistent memory alone.
+    pub flush_persistent: bool,
+    /// Pages are pinned when they are used, not when they are registered (on-demand paging).
+    pub on_demand: bool,
 }
 
 impl Access {
     /// Source of a WRITE or SEND.
-    pub const SOURCE: Self =
-        Self { local_write: false, remote_write: false, remote_read: false, remote_atomic: false };
+    pub const SOURCE: Self = Self {
+        local_write: false,
+        remote_write: false,
+        remote_read: false,
+        remote_atomic: false,
+        bind_windows: false,
+        flush_global: false,
+        flush_persistent: false,
+        on_demand: false,
+    };
     /// Sink of a READ, of an atomic, or of a RECV.
     pub const SINK: Self = Self { local_write: true, ..Self::SOURCE };
     /// Target of a client's WRITEs and READs.
     pub const REMOTE: Self = Self { remote_write: true, remote_read: true, ..Self::SINK };
     /// Target of atomics.
     pub const ATOMIC: Self = Self { remote_atomic: true, ..Self::SINK };
+    /// Memory that windows are bound to, which then say what a peer may do.
+    pub const WINDOWS: Self = Self { bind_windows: true, ..Self::SINK };
 
-    fn flags(self) -> u32 {
+    /// C's flags.
+    pub(crate) fn flags(self) -> u32 {
         let mut flags = 0;
+        if self.bind_windows {
+            flags |= ibv_access_flags::IBV_ACCESS_MW_BIND.0;
+        }
+        if self.on_demand {
+            flags |= ibv_access_flags::IBV_ACCESS_ON_DEMAND.0;
+        }
+        if self.flush_global {
+            flags |= ACCESS_FLUSH_GLOBAL;
+        }
+        if self.flush_persistent {
+            flags |= ACCESS_FLUSH_PERSISTENT;
+        }
         if self.local_write {
             flags |= ibv_access_flags::IBV_ACCESS_LOCAL_WRITE.0;
         }
@@ -65,7 +102,7 @@ pub struct MemoryRegion {
     rkey: u32,
     /// Freed by our drop, once they are deregistered.
     bytes: ManuallyDrop<PageBytes>,
-    _pd: Arc<ProtectionDomain>,
+    pd: Arc<ProtectionDomain>,
 }
 
 // SAFETY: libibverbs is thread-safe; the pointer is used only to deregister, once; keys and bytes are plain data.
@@ -78,9 +115,11 @@ impl MemoryRegion {
     ///
     /// # Errors
     ///
-    /// [`Error::Allocation`] for no memory or a length of zero; [`Error::Verb`] naming `ibv_reg_mr`: ENOMEM above
+    /// [`Error::Allocation`] for no memory or a length of zero; [`Error::NotOffered`] for FLUSH or on-demand paging that the
+    /// device does not have; [`Error::Verb`] naming `ibv_reg_mr`: ENOMEM above
     /// RLIMIT_MEMLOCK, EINVAL for an access without its local counterpart.
     pub fn register(pd: &Arc<ProtectionDomain>, length_bytes: usize, access: Access) -> Result<Arc<Self>> {
+        check_offered(pd, access)?;
         let bytes = PageBytes::zeroed(length_bytes)?;
         let flags = access.flags();
         let action = || format!("register {length_bytes}-byte memory region");
@@ -94,12 +133,18 @@ impl MemoryRegion {
         let lkey = unsafe { (*raw.as_ptr()).lkey };
         // SAFETY: as above.
         let rkey = unsafe { (*raw.as_ptr()).rkey };
-        let region = Self { raw, lkey, rkey, bytes: ManuallyDrop::new(bytes), _pd: Arc::clone(pd) };
+        let region = Self { raw, lkey, rkey, bytes: ManuallyDrop::new(bytes), pd: Arc::clone(pd) };
         tracing::debug!(
             "ibv_reg_mr: {length_bytes} bytes at {:#x}, lkey {lkey:#x}, rkey {rkey:#x}, access {flags:#x}",
             region.address()
         );
         Ok(Arc::new(region))
+    }
+
+    /// The domain that it is registered in.
+    #[must_use]
+    pub fn pd(&self) -> &Arc<ProtectionDomain> {
+        &self.pd
     }
 
     /// C's pointer, valid while `self` is.
@@ -224,6 +269,21 @@ impl Drop for MemoryRegion {
     }
 }
 
+/// Checks that the device has the abilities that an access needs.
+fn check_offered(pd: &ProtectionDomain, access: Access) -> Result<()> {
+    if !(access.flush_global || access.flush_persistent || access.on_demand) {
+        return Ok(());
+    }
+    let has = pd.device().abilities()?;
+    let name = || pd.device().name();
+    let demand = DeviceAbilities::demand;
+    demand(!access.flush_global || has.flush_global, name(), "FLUSH to global visibility", "6.2")?;
+    if access.flush_persistent && !has.flush_persistent {
+        return Err(Error::NotOffered { device: name(), ability: "FLUSH to persistence", hint: None });
+    }
+    demand(!access.on_demand || has.on_demand_paging, name(), "on-demand paging", "6.15")
+}
+
 /// Frees `memory`, or leaks it if the device may still write to it, and says so.
 fn free_or_leak<T>(deregistered: Result<()>, memory: T, what: &str) {
     match deregistered {
@@ -308,5 +368,8 @@ mod tests {
         assert_eq!(Access::SINK.flags(), 1);
         assert_eq!(Access::REMOTE.flags(), 1 | 2 | 4);
         assert_eq!(Access::ATOMIC.flags(), 1 | 8);
+        assert_eq!(Access::WINDOWS.flags(), 1 | 16);
+        let all = Access { flush_global: true, flush_persistent: true, on_demand: true, ..Access::SOURCE };
+        assert_eq!(all.flags(), 64 | 256 | 512);
     }
 }

@@ -13,9 +13,10 @@ use crate::batch::{
     is_of_a_batch,
 };
 use crate::error::{Error, Result};
+use crate::extended::has_posted_nothing;
 use crate::mr::MemoryRegion;
 use crate::qp::ServiceType;
-use crate::work_queue::WorkQueue;
+use crate::work_queue::{WorkQueue, beyond_classic};
 use crate::{rdma_sys, sys};
 
 impl WorkQueue {
@@ -41,7 +42,8 @@ impl WorkQueue {
         RecvList::of(self.batch.keeper())
     }
 
-    /// Posts all requests of `list` to the send queue by one call (`ibv_post_send`); returns the number of the first, as
+    /// Posts all requests of `list` to the send queue by one call (`ibv_post_send`, or `ibv_wr_*` on a queue pair that was
+    /// created for them, which then posts all or none); returns the number of the first, as
     /// [`BatchCompletion::number`] tells it. The list stays as it is and may be posted again.
     ///
     /// # Errors
@@ -61,9 +63,22 @@ impl WorkQueue {
             ));
         }
         let first = self.batch.sends.posted;
+        if self.qp().extended().is_none()
+            && let Some(opcode) = list.beyond_classic()
+        {
+            return Err(beyond_classic(opcode));
+        }
         let head = list.link(self.batch.keeper(), SEND_MARK | first)?;
         if head.is_null() {
             return Ok(first);
+        }
+        if let Some(extended) = self.qp().extended() {
+            // SAFETY: as below; nobody else posts to the queue pair, which is ours alone for this call.
+            let posted = unsafe { extended.post(head) };
+            if !posted.as_ref().err().is_some_and(has_posted_nothing) {
+                self.batch.sends.posted += list.len() as u64;
+            }
+            return posted.map(|()| first);
         }
         let mut refused = ptr::null_mut();
         // SAFETY: the queue pair is alive (we own it). `head` leads through requests and entries of `list`, which are linked
@@ -112,7 +127,7 @@ impl WorkQueue {
     ///
     /// [`Error::Verb`] naming `ibv_poll_cq`.
     pub fn poll_batch(&mut self, into: &mut [BatchCompletion]) -> Result<usize> {
-        let polled = self.qp().cq().poll_into(into)?;
+        let polled = self.qp().poll_into(into)?;
         let mut kept = 0;
         for place in 0..polled {
             let wr_id = into[place].0.wr_id;

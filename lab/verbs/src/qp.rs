@@ -4,19 +4,26 @@
 
 use std::fmt::Debug;
 use std::mem;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::abilities::DeviceAbilities;
+use crate::batch::BatchCompletion;
+use crate::completion::WrOpcode;
 use crate::cq::CompletionQueue;
-use crate::deadline::Seconds;
+use crate::deadline::{Deadline, Seconds};
+use crate::device::Device;
 use crate::error::Result;
+use crate::extended::{self, ExtendedQueue, SendOperations};
 use crate::pd::ProtectionDomain;
 use crate::qp_attributes::no_attributes;
 use crate::raw::ibv_qp;
 use crate::rdma_sys::{
-    ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_cap, ibv_qp_init_attr, ibv_qp_state, ibv_qp_type,
+    ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_cap, ibv_qp_init_attr, ibv_qp_state, ibv_qp_type, ibv_wc,
 };
+use crate::shared_cq::{SharedCompletionQueue, silence};
 use crate::srq::SharedReceiveQueue;
 use crate::{rdma_sys, sys};
 
@@ -34,12 +41,21 @@ pub struct Capacity {
     pub max_recv_sge: u32,
     /// Inline data of a request in bytes.
     pub max_inline_bytes: u32,
+    /// Operations that it is to post by `ibv_wr_*`; without any it is a classic queue pair.
+    pub operations: SendOperations,
 }
 
 impl Default for Capacity {
     /// One of each, of one entry, and nothing inline.
     fn default() -> Self {
-        Self { max_send_wr: 1, max_recv_wr: 1, max_send_sge: 1, max_recv_sge: 1, max_inline_bytes: 0 }
+        Self {
+            max_send_wr: 1,
+            max_recv_wr: 1,
+            max_send_sge: 1,
+            max_recv_sge: 1,
+            max_inline_bytes: 0,
+            operations: SendOperations::default(),
+        }
     }
 }
 
@@ -72,11 +88,44 @@ impl ServiceType {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// The standard's abbreviation.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Rc => "RC",
             Self::Uc => "UC",
             Self::Ud => "UD",
+        }
+    }
+}
+
+/// The queue that completions of a queue pair come to: one of its own, or one that it shares.
+#[derive(Debug)]
+pub enum QueueCompletions {
+    /// Of this queue pair alone.
+    Own(CompletionQueue),
+    /// Of others as well.
+    Shared(Arc<SharedCompletionQueue>),
+}
+
+impl From<CompletionQueue> for QueueCompletions {
+    fn from(cq: CompletionQueue) -> Self {
+        Self::Own(cq)
+    }
+}
+
+impl From<Arc<SharedCompletionQueue>> for QueueCompletions {
+    fn from(shared: Arc<SharedCompletionQueue>) -> Self {
+        Self::Shared(shared)
+    }
+}
+
+impl QueueCompletions {
+    /// The device's queue.
+    pub(crate) fn queue(&self) -> &CompletionQueue {
+        match self {
+            Self::Own(cq) => cq,
+            Self::Shared(shared) => shared.queue(),
         }
     }
 }
@@ -96,7 +145,11 @@ pub struct QueuePair {
     /// The owner in C; `None` if it was made by hand.
     owner: Option<Arc<dyn QueuePairOwner>>,
     service: ServiceType,
-    cq: CompletionQueue,
+    /// The part that `ibv_wr_*` work on, if it was created for them.
+    extended: Option<ExtendedQueue>,
+    completions: QueueCompletions,
+    /// Rings when another queue pair has taken a completion of this one from the queue that they share.
+    bell: Option<Arc<OwnedFd>>,
     /// The queue that it takes RECVs from, if that is not its own.
     _srq: Option<Arc<SharedReceiveQueue>>,
     pd: Arc<ProtectionDomain>,
@@ -114,7 +167,11 @@ impl QueuePair {
     ///
     /// [`Error::Verb`](crate::Error::Verb) naming `ibv_create_qp`: EINVAL for queues, lists or inline data longer than
     /// the device has or a queue of another device, ENOMEM.
-    pub fn create(pd: &Arc<ProtectionDomain>, cq: CompletionQueue, capacity: &Capacity) -> Result<Self> {
+    pub fn create(
+        pd: &Arc<ProtectionDomain>,
+        cq: impl Into<QueueCompletions>,
+        capacity: &Capacity,
+    ) -> Result<Self> {
         Self::create_as(ServiceType::Rc, pd, cq, capacity, None)
     }
 
@@ -123,28 +180,39 @@ impl QueuePair {
     ///
     /// # Errors
     ///
-    /// Errors of [`QueuePair::create`], and EINVAL for a shared queue of another domain.
+    /// Errors of [`QueuePair::create`], and EINVAL for a shared queue of another domain; with
+    /// [`Capacity::operations`] [`Error::NotOffered`](crate::Error::NotOffered) for one that the device does not have,
+    /// and naming `ibv_create_qp_ex` EOPNOTSUPP for one that its provider does not have for this service.
     pub fn create_as(
         service: ServiceType,
         pd: &Arc<ProtectionDomain>,
-        cq: CompletionQueue,
+        cq: impl Into<QueueCompletions>,
         capacity: &Capacity,
         srq: Option<&Arc<SharedReceiveQueue>>,
     ) -> Result<Self> {
-        let call = "ibv_create_qp";
+        let (call, completions) = ("ibv_create_qp", cq.into());
+        let cq = completions.queue();
         let is_of_the_domain = srq.is_none_or(|srq| Arc::ptr_eq(srq.pd(), pd));
         if !Arc::ptr_eq(pd.device(), cq.device()) || !is_of_the_domain {
             return Err(crate::Error::verb(action(capacity), call, libc::EINVAL));
         }
-        let mut attr = attributes(&cq, capacity);
+        check_operations(pd.device(), capacity)?;
+        let mut attr = attributes(cq, capacity);
         attr.qp_type = service.raw();
         attr.srq = srq.map_or(ptr::null_mut(), |srq| srq.as_raw());
-        // SAFETY: domain and queue are alive and on one device (checked), and kept by the queue pair: we store the one's Arc
-        // and own the other; `attr` lives through the call.
-        let raw = unsafe { rdma_sys::ibv_create_qp(pd.as_raw(), &raw mut attr) };
-        let raw = sys::check_null(raw, call, || action(capacity))?;
-        // SAFETY: the call made it of these parts, and we have the only pointer to it.
-        let mut made = unsafe { Self::made(raw, call, capacity, None, cq, Arc::clone(pd)) };
+        let raw = if capacity.operations.is_empty() {
+            // SAFETY: domain and queue are alive and on one device (checked), and kept by the queue pair: we store the one's
+            // Arc and own the other; `attr` lives through the call.
+            let raw = unsafe { rdma_sys::ibv_create_qp(pd.as_raw(), &raw mut attr) };
+            sys::check_null(raw, call, || action(capacity))?
+        } else {
+            let mut attr = extended::extended_attributes(&attr, pd.as_raw(), capacity.operations);
+            let context = pd.device().as_raw();
+            // SAFETY: as above; the context is that of the domain's device, which is open.
+            unsafe { extended::create_qp_ex(context, &mut attr, || action(capacity)) }?
+        };
+        // SAFETY: the call made it of these parts, for these operations, and we have the only pointer to it.
+        let mut made = unsafe { Self::made(raw, call, capacity, None, completions, Arc::clone(pd)) }?;
         tracing::debug!("qp {}: {}", made.number, service.name());
         (made.service, made._srq) = (service, srq.map(Arc::clone));
         Ok(made)
@@ -154,21 +222,44 @@ impl QueuePair {
     ///
     /// # Safety
     ///
-    /// `raw` is alive, made of `pd` and `cq`, and nobody else destroys it: `owner` does when it is asked to, and is there
+    /// `raw` is alive, made of `pd` and the queue of `completions`, by the extended call with the operations of `capacity` if there are any, and
+    /// nobody else destroys it: `owner` does when it is asked to, and is there
     /// if `ibv_destroy_qp` may not be used.
     pub(crate) unsafe fn made(
         raw: NonNull<ibv_qp>,
         call: &str,
         capacity: &Capacity,
         owner: Option<Arc<dyn QueuePairOwner>>,
-        cq: CompletionQueue,
+        completions: QueueCompletions,
         pd: Arc<ProtectionDomain>,
-    ) -> Self {
+    ) -> Result<Self> {
         // SAFETY: the queue pair is alive (the caller's promise), and its number is set for good.
         let number = unsafe { (*raw.as_ptr()).qp_num };
         let Capacity { max_send_wr, max_recv_wr, .. } = capacity;
         tracing::debug!("{call}: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
-        Self { raw, number, owner, service: ServiceType::Rc, cq, _srq: None, pd }
+        let (service, extended) = (ServiceType::Rc, None);
+        let mut made =
+            Self { raw, number, owner, service, extended, completions, bell: None, _srq: None, pd };
+        if let QueueCompletions::Shared(shared) = &made.completions {
+            made.bell = Some(shared.join(number, capacity.completions())?);
+        }
+        if !capacity.operations.is_empty() {
+            // SAFETY: the queue pair is alive, made by an extended call with these operations (the caller's promise), and the
+            // value is a field of its owner.
+            made.extended = Some(unsafe { ExtendedQueue::of(raw, capacity.operations) }?);
+        }
+        Ok(made)
+    }
+
+    /// The part that `ibv_wr_*` work on, if it was created for them.
+    pub(crate) fn extended(&self) -> Option<&ExtendedQueue> {
+        self.extended.as_ref()
+    }
+
+    /// Operations that it posts by `ibv_wr_*`; none of a classic one.
+    #[must_use]
+    pub fn operations(&self) -> SendOperations {
+        self.extended.map_or_else(SendOperations::default, |extended| extended.operations())
     }
 
     /// C's pointer, valid while `self` is.
@@ -192,7 +283,56 @@ impl QueuePair {
     /// The queue that its completions come to.
     #[must_use]
     pub fn cq(&self) -> &CompletionQueue {
-        &self.cq
+        self.completions.queue()
+    }
+
+    /// Takes one of its completions, if there is one.
+    pub(crate) fn poll(&self) -> Result<Option<ibv_wc>> {
+        match &self.completions {
+            QueueCompletions::Own(cq) => cq.poll(),
+            QueueCompletions::Shared(shared) => shared.poll(self.number),
+        }
+    }
+
+    /// Takes its completions, as many as there are and fit, into the beginning of `into`.
+    pub(crate) fn poll_into(&self, into: &mut [BatchCompletion]) -> Result<usize> {
+        match &self.completions {
+            QueueCompletions::Own(cq) => cq.poll_into(into),
+            QueueCompletions::Shared(shared) => shared.poll_into(self.number, into),
+        }
+    }
+
+    /// The descriptor that is readable when another has taken a completion of this queue pair; of a shared queue alone.
+    pub(crate) fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.bell.as_ref().map(|bell| bell.as_fd())
+    }
+
+    /// Waits until completions may have come, or `other` is readable: false if the deadline passed first. Events of the
+    /// channel are taken.
+    pub(crate) fn wait(&self, other: Option<BorrowedFd<'_>>, deadline: &Deadline) -> Result<bool> {
+        let channel = self.cq().as_fd();
+        let fds = [Some(channel), self.bell(), other];
+        // Nothing is allocated for the two that are usual.
+        let is_readable = match fds {
+            [Some(channel), None, None] => sys::wait_readable(&[channel], deadline)?,
+            [Some(channel), None, Some(other)] => sys::wait_readable(&[channel, other], deadline)?,
+            _ => sys::wait_readable(&fds.into_iter().flatten().collect::<Vec<_>>(), deadline)?,
+        };
+        if is_readable {
+            self.take_events()?;
+        }
+        Ok(is_readable)
+    }
+
+    /// Takes all events of the completion channel.
+    pub(crate) fn take_events(&self) -> Result<()> {
+        if let Some(bell) = &self.bell {
+            silence(bell);
+        }
+        match &self.completions {
+            QueueCompletions::Own(cq) => cq.drain_events(),
+            QueueCompletions::Shared(shared) => shared.drain_events(),
+        }
     }
 
     /// The domain whose memory regions it may use.
@@ -254,8 +394,9 @@ impl QueuePair {
     }
 }
 
-impl Drop for QueuePair {
-    fn drop(&mut self) {
+impl QueuePair {
+    /// Destroys it in C; called once, by the drop.
+    fn destroy(&self) {
         if let Some(owner) = &self.owner {
             owner.destroy_queue_pair();
             return;
@@ -264,6 +405,28 @@ impl Drop for QueuePair {
         let returned = unsafe { rdma_sys::ibv_destroy_qp(self.raw.as_ptr()) };
         sys::log_drop(sys::check_errno(returned, "ibv_destroy_qp", || "destroy queue pair".into()));
     }
+}
+
+impl Drop for QueuePair {
+    fn drop(&mut self) {
+        match &self.completions {
+            QueueCompletions::Own(_) => self.destroy(),
+            QueueCompletions::Shared(shared) => shared.leave(self.number, || self.destroy()),
+        }
+    }
+}
+
+/// Checks that the device has the operations that a queue pair is to be created for.
+pub(crate) fn check_operations(device: &Device, capacity: &Capacity) -> Result<()> {
+    let wanted = |opcode| capacity.operations.contains(opcode);
+    let (flush, atomic_write) = (wanted(WrOpcode::Flush), wanted(WrOpcode::AtomicWrite));
+    if !flush && !atomic_write {
+        return Ok(());
+    }
+    let has = device.abilities()?;
+    let demand = DeviceAbilities::demand;
+    demand(!flush || has.flush_global || has.flush_persistent, device.name(), "FLUSH", "6.2")?;
+    demand(!atomic_write || has.atomic_write, device.name(), "ATOMIC WRITE", "6.2")
 }
 
 /// Names the creation of a queue pair, for the message of a call that fails.

@@ -4,6 +4,6 @@
 //! events that it waits for.
 
 pub use crate::rdma_sys::{
-    ibv_ah, ibv_comp_channel, ibv_context, ibv_cq, ibv_mr, ibv_pd, ibv_qp, ibv_srq, rdma_cm_id,
+    ibv_ah, ibv_comp_channel, ibv_context, ibv_cq, ibv_mr, ibv_mw, ibv_pd, ibv_qp, ibv_srq, rdma_cm_id,
     rdma_event_channel,
 };

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use crate::address::address_of;
 use crate::device::Port;
 use crate::error::Result;
+use crate::mr::{ACCESS_FLUSH_GLOBAL, ACCESS_FLUSH_PERSISTENT};
 use crate::qp::{QueuePair, ServiceType};
 use crate::qp_attributes::no_attributes;
 use crate::rdma_sys::{ibv_access_flags, ibv_qp_attr, ibv_qp_attr_mask, ibv_qp_state};
@@ -54,11 +55,18 @@ impl QueuePair {
                 let access = remote_write
                     | ibv_access_flags::IBV_ACCESS_REMOTE_READ
                     | ibv_access_flags::IBV_ACCESS_REMOTE_ATOMIC;
-                attr.qp_access_flags = access.0;
+                attr.qp_access_flags = access.0 | self.flush_access()?;
             }
         }
         mask |= ibv_qp_attr_mask::IBV_QP_ACCESS_FLAGS;
         self.modify(attr, mask, "INIT")
+    }
+
+    /// The access that lets a peer FLUSH, as far as the device has it.
+    fn flush_access(&self) -> Result<u32> {
+        let has = self.pd().device().abilities()?;
+        let global = if has.flush_global { ACCESS_FLUSH_GLOBAL } else { 0 };
+        Ok(global | if has.flush_persistent { ACCESS_FLUSH_PERSISTENT } else { 0 })
     }
 
     /// Moves a connected queue pair from INIT to RTR and RTS: it receives from `peer`, and sends to it from `psn` on, 24

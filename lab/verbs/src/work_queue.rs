@@ -9,13 +9,15 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::{BatchState, RECV_MARK, is_of_a_batch};
+use crate::batch::{BatchState, RECV_MARK, invalidated_rkey, is_of_a_batch};
 use crate::completion::{Completion, CompletionSide, WcOpcode, WcStatus, WrOpcode};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::extended::has_posted_nothing;
+use crate::mw::{Binding, MemoryWindow, WindowType};
 use crate::qp::{QueuePair, ServiceType};
-use crate::rdma_sys::{ibv_recv_wr, ibv_send_flags, ibv_sge, ibv_wc, ibv_wc_flags};
-use crate::work_request::{RegionRange, SendRequest, send_wr};
+use crate::rdma_sys::{ibv_mw_bind, ibv_recv_wr, ibv_send_flags, ibv_send_wr, ibv_sge, ibv_wc, ibv_wc_flags};
+use crate::work_request::{RegionRange, SendRequest, WindowBind, send_wr};
 use crate::{rdma_sys, sys};
 
 /// Limit of flushing a queue pair in the error state: the device does it by itself, within milliseconds.
@@ -34,6 +36,8 @@ pub struct WorkQueue {
     next_wr_id: u64,
     peer_qp_num: Option<u32>,
     observer: Observer,
+    /// Windows of type 2 that were bound through this queue pair, which the device keeps as long as they are.
+    windows: Vec<Arc<MemoryWindow>>,
     /// Behind the queue pair, so that it is dropped after it: the memory of list-posted requests.
     pub(crate) batch: BatchState,
 }
@@ -45,6 +49,8 @@ struct InFlight {
     length_bytes: u32,
     imm: Option<u32>,
     _memory: Option<RegionRange>,
+    /// A window that is being bound, and what it was bound to before.
+    bind: Option<(Arc<MemoryWindow>, Binding)>,
 }
 
 impl fmt::Debug for WorkQueue {
@@ -68,6 +74,7 @@ impl WorkQueue {
             next_wr_id: 1,
             peer_qp_num: None,
             observer,
+            windows: Vec::new(),
             batch: BatchState::new(),
         }
     }
@@ -95,12 +102,14 @@ impl WorkQueue {
         self.in_flight.len()
     }
 
-    /// Posts a work request to the send queue (`ibv_post_send`), signalled; returns its identifier.
+    /// Posts a work request to the send queue (`ibv_post_send`, or `ibv_wr_*` on a queue pair that was created for them; a
+    /// window of type 1 by `ibv_bind_mw`), signalled; returns its identifier.
     ///
     /// # Errors
     ///
-    /// [`Error::Verb`] naming `ibv_post_send`: ENOMEM if the queue is full, EINVAL before the connection stands or on a
-    /// queue pair of datagrams, which takes lists alone.
+    /// [`Error::Verb`] naming the call: ENOMEM or ENOSPC if the queue is full, EINVAL before the connection stands, on a
+    /// queue pair of datagrams, which takes lists alone, or for a window or region of another domain, EOPNOTSUPP for an
+    /// operation that the queue pair was not created for. [`Error::WindowGone`].
     pub fn post_send(&mut self, request: SendRequest) -> Result<u64> {
         if self.qp.service() == ServiceType::Ud {
             // The provider would follow an address handle that is not there.
@@ -111,40 +120,126 @@ impl WorkQueue {
             ));
         }
         let wr_id = self.next_wr_id;
-        let mut sge = scatter_gather(&request.local);
-        let mut wr = send_wr(request.opcode, request.remote, request.imm, request.operands);
+        let number = request.operands.compare_add.to_ne_bytes();
+        let mut sge = match request.opcode {
+            // Read by the call: it needs no registered memory.
+            WrOpcode::AtomicWrite => Some(ibv_sge {
+                addr: number.as_ptr().expose_provenance() as u64,
+                length: number.len() as u32,
+                lkey: 0,
+            }),
+            _ => request.local.as_ref().and_then(scatter_gather),
+        };
+        let mut wr =
+            send_wr(request.opcode, request.remote, request.imm, request.invalidated, request.operands);
         wr.wr_id = wr_id;
         (wr.sg_list, wr.num_sge) = list(sge.as_mut());
         wr.send_flags = ibv_send_flags::IBV_SEND_SIGNALED.0;
-        let mut bad = ptr::null_mut();
-
         tracing::debug!(
             "ibv_post_send: qp {}, wr_id {wr_id}, {}, {} bytes at {:#x} lkey {:#x}, remote {:#x} rkey {:#x}{}",
             self.qp.number(),
             request.opcode,
-            request.local.length_bytes(),
-            request.local.address(),
-            request.local.lkey(),
+            request.length_bytes(),
+            request.local.as_ref().map_or(0, RegionRange::address),
+            request.local.as_ref().map_or(0, RegionRange::lkey),
             request.remote.map_or(0, |remote| remote.address),
             request.remote.map_or(0, |remote| remote.rkey),
             request.imm.map(|imm| format!(", imm {imm}")).unwrap_or_default(),
         );
         let opcode = request.opcode;
+        if let Some(bind) = &request.bind {
+            return self.post_bind(wr, bind);
+        }
         // Before the call: the device may access the memory before it returns.
         self.in_flight.insert(
             wr_id,
             InFlight {
                 posted: Some(opcode),
-                length_bytes: request.local.length_bytes(),
+                length_bytes: request.length_bytes(),
                 imm: request.imm,
-                _memory: Some(request.local),
+                _memory: request.local,
+                bind: None,
             },
         );
-        // SAFETY: the queue pair is alive (we own it); work request and list live through the call, which copies them; the
-        // memory they name is registered in this protection domain or refused by the device, and is kept by `in_flight`.
-        let returned = unsafe { rdma_sys::ibv_post_send(self.qp.as_raw(), &raw mut wr, &raw mut bad) };
+        // SAFETY: request and list live through the call; the memory they name is registered in this protection domain or
+        // refused by the device, and is kept by `in_flight`, or is `number`, which the call copies.
+        let (posted, is_refused) = unsafe { self.hand_over(&mut wr) };
+        self.posted(wr_id, posted, is_refused)
+    }
+
+    /// Posts a bind, which is made of a window under its lock.
+    fn post_bind(&mut self, mut wr: ibv_send_wr, bind: &WindowBind) -> Result<u64> {
+        let WindowBind { window, range, access } = bind;
+        let wr_id = wr.wr_id;
+        let (region, offset) = range.place();
+        let pd = self.qp.pd();
+        if !Arc::ptr_eq(window.pd(), pd) || !Arc::ptr_eq(region.pd(), pd) {
+            let action = "bind a memory window of one domain to a region or through a queue pair of another";
+            return Err(Error::verb(action, "ibv_post_send", libc::EINVAL));
+        }
+        let mut is_refused = true;
+        let bound = window.bind_by(region, (offset, range.length_bytes()), *access, |made| {
+            let posted;
+            (posted, is_refused) = match window.kind() {
+                WindowType::One => {
+                    let mut bind =
+                        ibv_mw_bind { wr_id, send_flags: wr.send_flags, bind_info: made.bind_info };
+                    // SAFETY: queue pair, window and region are alive and of one domain (checked); the structure lives
+                    // through the call, which copies it. The window's key changes under its lock, which we are called under.
+                    let returned = unsafe { rdma_sys::ibv_bind_mw(self.qp.as_raw(), made.mw, &raw mut bind) };
+                    let action = || format!("bind a memory window (wr_id {wr_id})");
+                    // It names no request as refused. A region that was not bound is not accessed through the window either.
+                    (sys::check_errno(returned, "ibv_bind_mw", action), true)
+                }
+                WindowType::Two => {
+                    wr.bind_mw_tso_union.bind_mw = made;
+                    // SAFETY: the request has no list; window and region are alive, and the window keeps the region.
+                    unsafe { self.hand_over(&mut wr) }
+                }
+            };
+            posted
+        });
+        let posted = match bound {
+            Ok(before) => {
+                let bind = Some((Arc::clone(window), before));
+                let posted = Some(WrOpcode::BindMw);
+                self.in_flight
+                    .insert(wr_id, InFlight { posted, length_bytes: 0, imm: None, _memory: None, bind });
+                if window.kind() == WindowType::Two
+                    && !self.windows.iter().any(|kept| Arc::ptr_eq(kept, window))
+                {
+                    self.windows.push(Arc::clone(window));
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        self.posted(wr_id, posted, is_refused)
+    }
+
+    /// Gives one request to the provider; returns what came of it, and whether it has certainly not been taken.
+    ///
+    /// # Safety
+    ///
+    /// Request and list are whole; the memory that they name outlives the completion, or the call if it copies it; a window
+    /// or a handle that they name is alive.
+    unsafe fn hand_over(&self, wr: &mut ibv_send_wr) -> (Result<()>, bool) {
+        let (opcode, wr_id) = (WrOpcode::from_raw(wr.opcode), wr.wr_id);
+        if let Some(extended) = self.qp.extended() {
+            // SAFETY: the queue pair is alive (we own it) and nobody else posts to it (`self` is theirs who call); the rest
+            // is the caller's promise.
+            let posted = unsafe { extended.post(wr) };
+            let is_refused = posted.as_ref().err().is_some_and(has_posted_nothing);
+            return (posted, is_refused);
+        }
+        if matches!(opcode, WrOpcode::Flush | WrOpcode::AtomicWrite) {
+            return (Err(beyond_classic(opcode)), true);
+        }
+        let mut bad = ptr::null_mut();
+        // SAFETY: the queue pair is alive (we own it); the rest is the caller's promise.
+        let returned = unsafe { rdma_sys::ibv_post_send(self.qp.as_raw(), wr, &raw mut bad) };
         let posted = sys::check_errno(returned, "ibv_post_send", || format!("post {opcode} (wr_id {wr_id})"));
-        self.posted(wr_id, posted, ptr::eq(bad, &raw const wr))
+        (posted, ptr::eq(bad, wr))
     }
 
     /// Posts a RECV (`ibv_post_recv`), for what the peer sends into `local`, or for a WRITE with immediate, which needs no
@@ -161,7 +256,8 @@ impl WorkQueue {
         let mut bad = ptr::null_mut();
         let length_bytes = local.as_ref().map_or(0, RegionRange::length_bytes);
         tracing::debug!("ibv_post_recv: qp {}, wr_id {wr_id}, {length_bytes} bytes", self.qp.number());
-        self.in_flight.insert(wr_id, InFlight { posted: None, length_bytes, imm: None, _memory: local });
+        self.in_flight
+            .insert(wr_id, InFlight { posted: None, length_bytes, imm: None, _memory: local, bind: None });
         // SAFETY: the queue pair is alive (we own it); work request and list live through the call, which copies them; the
         // memory they name is kept by `in_flight`.
         let returned = unsafe { rdma_sys::ibv_post_recv(self.qp.as_raw(), &raw mut wr, &raw mut bad) };
@@ -187,7 +283,7 @@ impl WorkQueue {
     /// [`Error::Verb`] naming `ibv_poll_cq`.
     pub fn poll(&mut self) -> Result<usize> {
         let mut count = 0;
-        while let Some(wc) = self.qp.cq().poll()? {
+        while let Some(wc) = self.qp.poll()? {
             count += 1;
             self.keep(&wc);
         }
@@ -200,11 +296,16 @@ impl WorkQueue {
             // Polled while something else was awaited.
             return self.note_batch(wc.wr_id);
         }
-        let Some(in_flight) = self.in_flight.remove(&wc.wr_id) else {
+        let Some(mut in_flight) = self.in_flight.remove(&wc.wr_id) else {
             tracing::warn!("ignored a completion of wr_id {}, which is not in flight", wc.wr_id);
             return;
         };
         let completion = to_completion(wc, &in_flight, self.peer_qp_num);
+        if let Some((window, before)) = in_flight.bind.take()
+            && completion.status != WcStatus::Success
+        {
+            window.restore(before);
+        }
         tracing::debug!("{completion}");
         (self.observer)(&completion);
         self.completed.insert(wc.wr_id, completion);
@@ -267,11 +368,10 @@ impl WorkQueue {
             if self.poll()? > 0 {
                 continue;
             }
-            if !sys::wait_readable(&[self.as_fd()], deadline)? {
+            if !self.qp.wait(None, deadline)? {
                 let awaited = format!("{} work requests to be flushed", self.in_flight.len());
                 return Err(Error::timeout(awaited, deadline));
             }
-            self.qp.cq().drain_events()?;
         }
     }
 }
@@ -285,10 +385,20 @@ impl AsFd for WorkQueue {
 
 impl Drop for WorkQueue {
     fn drop(&mut self) {
+        // Before the queue pair, which the device does not let go while a window is bound to it.
+        for window in &self.windows {
+            window.free();
+        }
         if !self.in_flight.is_empty() {
             tracing::debug!("dropping qp {} with {} in flight", self.qp.number(), self.in_flight.len());
         }
     }
+}
+
+/// The error of an operation that only `ibv_wr_*` can post, on a classic queue pair.
+pub(crate) fn beyond_classic(opcode: WrOpcode) -> Error {
+    let action = format!("post {opcode}, which the queue pair was not created for");
+    Error::verb(action, "ibv_post_send", libc::EOPNOTSUPP)
 }
 
 /// True if a post has failed and the device has not got the request, so that its memory may be let go.
@@ -324,6 +434,7 @@ fn to_completion(wc: &ibv_wc, in_flight: &InFlight, peer_qp_num: Option<u32>) ->
         length_bytes: if success { in_flight.length_bytes } else { 0 },
         imm: in_flight.imm.filter(|_| success),
         vendor_err: wc.vendor_err,
+        invalidated_rkey: None,
     };
     if !success {
         // C defines no other member then.
@@ -338,7 +449,8 @@ fn to_completion(wc: &ibv_wc, in_flight: &InFlight, peer_qp_num: Option<u32>) ->
         // SAFETY: both members of the union are 32-bit integers; the flag says that this one was meant.
         u32::from_be(unsafe { wc.imm_data_invalidated_rkey_union.imm_data })
     });
-    Completion { opcode, length_bytes: wc.byte_len, imm, ..completion }
+    let invalidated_rkey = invalidated_rkey(wc);
+    Completion { opcode, length_bytes: wc.byte_len, imm, invalidated_rkey, ..completion }
 }
 
 #[cfg(test)]
@@ -361,7 +473,7 @@ mod tests {
     }
 
     fn recv() -> InFlight {
-        InFlight { posted: None, length_bytes: 4096, imm: None, _memory: None }
+        InFlight { posted: None, length_bytes: 4096, imm: None, _memory: None, bind: None }
     }
 
     #[test]
@@ -393,6 +505,7 @@ mod tests {
             length_bytes: 18,
             imm: Some(18),
             _memory: None,
+            bind: None,
         };
         let completion = to_completion(&wc(0, 1, 0), &posted, Some(18));
         assert_eq!(completion.opcode, WcOpcode::RdmaWrite);

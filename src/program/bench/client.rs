@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use verbs::cm_event::RejectReason;
 use verbs::mr::Access;
@@ -22,6 +23,9 @@ use crate::lookup::lookup;
 use crate::private_data;
 use crate::program::{conclude, params, require_device, transport};
 use crate::report::{ProgramOutcome, Reporter};
+
+/// Time in which a peer that has ended is seen to leave, after it refused a request: its system tells it within milliseconds.
+const END_LIMIT: Duration = Duration::from_secs(2);
 
 /// Parses the command line, measures, reports.
 #[must_use]
@@ -50,7 +54,7 @@ fn over_rdma(args: &BenchClientArgs, plan: &BenchPlan) -> Result<Measured> {
     // All begin together.
     let barrier = Barrier::new(connections.len());
     let times: Vec<Result<QueuePairTimes>> = match connections.as_mut_slice() {
-        [(connection, remote)] => vec![run(connection, remote, plan)],
+        [(connection, remote)] => vec![measure(connection, remote, plan)],
         several => thread::scope(|scope| {
             let barrier = &barrier;
             let runs: Vec<_> = several
@@ -58,7 +62,7 @@ fn over_rdma(args: &BenchClientArgs, plan: &BenchPlan) -> Result<Measured> {
                 .map(|(connection, remote)| {
                     scope.spawn(move || {
                         barrier.wait();
-                        run(connection, remote, plan)
+                        measure(connection, remote, plan)
                     })
                 })
                 .collect();
@@ -84,6 +88,26 @@ fn over_rdma(args: &BenchClientArgs, plan: &BenchPlan) -> Result<Measured> {
         first.percentiles(args.histogram)
     });
     Ok(Measured::new(BenchCarrier::Rdma, plan, elapsed, posts, latency))
+}
+
+/// Does the plan's part of one queue pair; a peer that ends in the middle is told as that.
+fn measure(
+    connection: &mut BenchConnection,
+    remote: &RemoteRegion,
+    plan: &BenchPlan,
+) -> Result<QueuePairTimes> {
+    let refused = match run(connection, remote, plan) {
+        Err(Error::Verbs(verbs::Error::Completion(refused))) => refused,
+        measured => return measured,
+    };
+    // A process that ends loses its memory first and its connection then: its last requests are refused.
+    match connection.endpoint.linger(END_LIMIT) {
+        Err(verbs::Error::Disconnected { .. }) => {
+            let awaited = format!("completions, of which the last was {}", refused.status);
+            Err(verbs::Error::Disconnected { awaited }.into())
+        }
+        _ => Err(verbs::Error::Completion(refused).into()),
+    }
 }
 
 fn connect(

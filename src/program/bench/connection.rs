@@ -10,9 +10,10 @@ use verbs::deadline::Deadline;
 use verbs::device::{self, Device};
 use verbs::endpoint::{Endpoint, EndpointBuilder};
 use verbs::mr::{Access, MemoryRegion};
+use verbs::qp::ServiceType;
 use verbs::remote_region::RemoteRegion;
 
-use crate::bench::plan::{BenchOperation, BenchPlan, WaitStyle};
+use crate::bench::plan::{BenchOperation, BenchPlan, BenchService, WaitStyle};
 use crate::error::{Error, Result};
 
 /// Memory of the peer for SENDs, which name none.
@@ -53,7 +54,10 @@ impl BenchConnection {
     /// The builder of a queue pair for `plan`.
     pub(super) fn builder(plan: &BenchPlan) -> EndpointBuilder {
         let builder = EndpointBuilder::new().max_send_wr(plan.send_queue()).max_recv_wr(plan.recvs().max(1));
-        let builder = builder.max_sge(u32::from(plan.ranges));
+        let builder = builder.max_sge(u32::from(plan.ranges)).service(match plan.service {
+            BenchService::Rc => ServiceType::Rc,
+            BenchService::Uc => ServiceType::Uc,
+        });
         builder.max_inline_bytes(if plan.is_inline() { plan.size_bytes } else { 0 })
     }
 

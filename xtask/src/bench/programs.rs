@@ -2,14 +2,15 @@
 //!
 //! Calls this program's own `run` as a user does, and reads what it prints.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use lab::base::cache::write_whole;
 use lab::base::error::IoContext as _;
 use lab::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use rdma_lab_cli::output;
 
@@ -24,6 +25,9 @@ const PAIRS: &str = "xtask/src/bench/pairs";
 /// The name of every run, with which its verdict begins.
 const NAME: &str = "program";
 
+/// Verdicts of the newest round, kept one by one: `--resume` goes on from there.
+const KEPT: &str = "target/lab/programs.json";
+
 /// The arguments of `bench programs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -36,7 +40,10 @@ pub(crate) struct Args {
     /// Longest time that a pair may take, in seconds.
     #[arg(long, default_value = "180")]
     timeout: u64,
-    /// The document that the table is written to [default: docs/programs-of-others.md of a run without PART].
+    /// Go on with a round that did not come to its end: pairs that have a verdict are not run again.
+    #[arg(long)]
+    resume: bool,
+    /// The document that the table is written to [default: docs/programs-of-others.md, when every pair has a verdict].
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
 }
@@ -63,41 +70,84 @@ struct Group {
 }
 
 /// Verdict of `run` on a pair.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct PairVerdict {
     is_green: bool,
     words: String,
 }
 
+/// Verdicts of a round, by the commands of their pairs. Each is kept in [`KEPT`] when it is there.
+type PairVerdicts = BTreeMap<String, PairVerdict>;
+
 /// Runs the pairs, prints and writes the table; exit code 1 if one is red.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let table = table()?;
-    let mut document = head();
-    let (mut count, mut red) = (0, 0);
+    let file = workspace::root().join(KEPT);
+    let mut kept = if args.resume { read(&file)? } else { PairVerdicts::new() };
+    let all = || table.group.iter().flat_map(|group| &group.pairs).map(|pair| pair.join("\n"));
+    kept.retain(|known, _| all().any(|pair| pair == *known));
+    let is_asked = |pair: &[String; 2]| {
+        args.filter.as_ref().is_none_or(|part| pair.iter().any(|command| command.contains(part.as_str())))
+    };
     for group in &table.group {
-        let mut rows = String::new();
-        for pair in &group.pairs {
-            if args
-                .filter
-                .as_ref()
-                .is_some_and(|part| !pair.iter().any(|command| command.contains(part.as_str())))
-            {
-                continue;
+        for pair in group.pairs.iter().filter(|pair| is_asked(pair)) {
+            let verdict = match kept.get(&pair.join("\n")) {
+                Some(verdict) => verdict.clone(),
+                None => worst(args, group, pair)?,
+            };
+            output::line(row(pair, &verdict))?;
+            kept.insert(pair.join("\n"), verdict);
+            let text = serde_json::to_vec_pretty(&kept)
+                .map_err(|source| Error::setup("failed to keep the verdicts").source(source))?;
+            // A part of a round is none to go on from.
+            if args.filter.is_none() || args.resume {
+                write_whole(&file, &text)?;
             }
-            let mut verdict = once(args, group, pair)?;
-            for _ in 1..args.rounds {
-                let again = once(args, group, pair)?;
-                if verdict.is_green {
-                    verdict = again;
-                }
-            }
-            let [server, client] = pair;
-            let line = format!("| `{server}` | `{client}` | {} |", verdict.words);
-            output::line(&line)?;
-            let _ = writeln!(rows, "{line}");
-            count += 1;
-            red += usize::from(!verdict.is_green);
         }
+    }
+    let is_whole = all().all(|pair| kept.contains_key(&pair));
+    let usual = workspace::root().join("docs/programs-of-others.md");
+    if let Some(file) = args.write.clone().or(is_whole.then_some(usual)) {
+        write_whole(&file, document(&table, &kept, args.rounds).as_bytes())?;
+    }
+    let red = kept.values().filter(|verdict| !verdict.is_green).count();
+    output::line(format_args!("{} pairs, {red} red", kept.len()))?;
+    Ok(if red == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The verdicts of a round that did not come to its end.
+fn read(file: &Path) -> Result<PairVerdicts> {
+    let text = std::fs::read(file).at("failed to read the verdicts to go on from", file)?;
+    serde_json::from_slice(&text)
+        .map_err(|source| Error::usage(format!("{} holds no verdicts", file.display())).source(source))
+}
+
+/// Runs a pair as often as was asked for; its first red verdict, else the last.
+fn worst(args: &Args, group: &Group, pair: &[String; 2]) -> Result<PairVerdict> {
+    let mut verdict = once(args, group, pair)?;
+    for _ in 1..args.rounds {
+        if verdict.is_green {
+            verdict = once(args, group, pair)?;
+        }
+    }
+    Ok(verdict)
+}
+
+fn row([server, client]: &[String; 2], verdict: &PairVerdict) -> String {
+    format!("| `{server}` | `{client}` | {} |", verdict.words)
+}
+
+/// The tables of all pairs that have a verdict.
+fn document(table: &ProgramPairs, kept: &PairVerdicts, rounds: u16) -> String {
+    let mut document = head();
+    for group in &table.group {
+        let has_verdict = |pair: &&[String; 2]| kept.contains_key(&pair.join("\n"));
+        let rows: String = group
+            .pairs
+            .iter()
+            .filter(has_verdict)
+            .map(|pair| row(pair, &kept[&pair.join("\n")]) + "\n")
+            .collect();
         if !rows.is_empty() {
             let _ = write!(document, "\n## {}\n\n", group.title);
             let options = options(group);
@@ -107,13 +157,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             let _ = write!(document, "| server | client | verdict |\n|--|--|--|\n{rows}");
         }
     }
-    let _ = write!(document, "\n{count} pairs, {} green, {red} red; rounds: {}.\n", count - red, args.rounds);
-    let usual = workspace::root().join("docs/programs-of-others.md");
-    if let Some(file) = args.write.clone().or(args.filter.is_none().then_some(usual)) {
-        write_whole(&file, document.as_bytes())?;
-    }
-    output::line(format_args!("{count} pairs, {red} red"))?;
-    Ok(if red == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let (count, green) = (kept.len(), kept.values().filter(|verdict| verdict.is_green).count());
+    let _ = write!(document, "\n{count} pairs, {green} green, {} red; rounds: {rounds}.\n", count - green);
+    document
 }
 
 fn table() -> Result<ProgramPairs> {
@@ -203,6 +249,21 @@ mod tests {
             }
         }
         assert!(table.group.iter().map(|group| group.pairs.len()).sum::<usize>() > 30);
+    }
+
+    #[test]
+    fn document_has_the_pairs_with_a_verdict_under_their_group() {
+        let table = table().unwrap();
+        let group = &table.group[0];
+        let verdict = PairVerdict { is_green: false, words: "**red**: X".to_owned() };
+        let kept = PairVerdicts::from([(group.pairs[0].join("\n"), verdict)]);
+        let text = document(&table, &kept, 2);
+        assert!(
+            text.contains(&format!("\n## {}\n", group.title)) && text.contains("| **red**: X |\n"),
+            "{text}"
+        );
+        assert!(!text.contains(&table.group[1].title), "{text}");
+        assert!(text.ends_with("\n1 pairs, 0 green, 1 red; rounds: 2.\n"), "{text}");
     }
 
     #[test]

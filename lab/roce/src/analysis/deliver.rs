@@ -37,7 +37,7 @@ impl Analysis {
                 is_told: true,
                 tells_mtu: false,
             };
-            let mut sink = self.ledger.lend(number, index);
+            let mut sink = self.ledger.lend(number, index, sender);
             let count = Stream::count(connection, &arrival);
             seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink).again;
         }
@@ -75,10 +75,10 @@ impl Analysis {
         timestamp_ns: u64,
         packet: &Packet<'_>,
         is_sent: bool,
-        is_short: bool,
+        cut: CutCause,
         is_told: bool,
     ) -> Option<Attribution> {
-        if !self.judge_alone(number, packet, is_short) {
+        if !self.judge_alone(number, packet, cut) {
             return None;
         }
         let bth = packet.bth?;
@@ -92,10 +92,12 @@ impl Analysis {
             return None;
         }
         if !is_told {
-            match self.copies.see(packet, bth, timestamp_ns, &self.paths) {
-                Likeness::No => {}
-                _ if self.is_due_again(packet) => {}
-                copy => return self.copy(number, packet, copy),
+            let likeness = self.copies.see(packet, bth, timestamp_ns, &self.paths);
+            if likeness != Likeness::No {
+                if likeness != Likeness::BehindRefusal && !self.is_due_again(packet) {
+                    return self.copy(number, packet, likeness);
+                }
+                self.is_like_another = true;
             }
         }
         match opcode.transport() {
@@ -125,7 +127,7 @@ impl Analysis {
                 self.ledger.broken.push(broken);
             }
             let stream = conversation.stream(requester);
-            let mut sink = self.ledger.lend(number, index);
+            let mut sink = self.ledger.lend(number, index, requester);
             if opcode.operation() == Operation::Send && packet.payload.len() <= ADVERT_MAX {
                 sink.adverts.see(packet.source, packet.payload);
             }
@@ -166,15 +168,19 @@ impl Analysis {
         }
     }
 
-    /// True if a packet is a request that its sender has to send again now.
+    /// True if a packet is a request that its sender has to send again now, or an answer to one that came again.
     #[cold]
     fn is_due_again(&mut self, packet: &Packet<'_>) -> bool {
-        let Some(bth) = packet.bth.filter(|bth| bth.opcode().is_request()) else { return false };
-        let found = self.tracker.find(packet.destination, bth.destination_qpn());
-        found.is_some_and(|(index, sender)| {
-            let conversation = self.conversations.get_mut(index);
-            conversation.is_some_and(|conversation| conversation.stream(sender).is_due_again(bth.psn()))
-        })
+        let Some(bth) = packet.bth else { return false };
+        let Some((index, sender)) = self.tracker.find(packet.destination, bth.destination_qpn()) else {
+            return false;
+        };
+        let Some(conversation) = self.conversations.get_mut(index) else { return false };
+        if bth.opcode().is_request() {
+            conversation.stream(sender).is_due_again(bth.psn())
+        } else {
+            conversation.stream(sender.other()).is_answer_due(bth.psn())
+        }
     }
 
     /// Takes note of a packet that is equal to one shortly before.
@@ -194,6 +200,7 @@ impl Analysis {
             && let Some(conversation) = self.conversations.get_mut(index)
         {
             conversation.count_copy();
+            conversation.stream(sender).copied(bth.psn());
         }
         let again = opcode.is_request().then_some(RetransmissionClass::Duplicate);
         Some(Attribution { flow: index, sender, again })

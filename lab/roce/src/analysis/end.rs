@@ -38,7 +38,7 @@ impl Analysis {
             let Some(conversation) = self.conversations.get_mut(index) else { return };
             let has_ended = conversation.has_ended();
             let stream = conversation.stream(side);
-            let mut sink = self.ledger.lend(0, index);
+            let mut sink = self.ledger.lend(0, index, side);
             stream.end(side, last_ns, has_ended, &mut sink);
             stream.end_repeated(last_ns, &mut sink);
             for mut broken in std::mem::take(&mut self.ledger.broken) {
@@ -58,11 +58,13 @@ impl Analysis {
 
     /// Tells what the capture lacks, doubles or has in another order, each once.
     pub(super) fn judge_capture(&mut self) {
-        for finding in std::mem::take(&mut self.cm_held) {
+        for finding in std::mem::take(&mut self.held.of_management) {
             if self.paths.has(finding.destination, finding.source) {
                 self.findings.push(finding);
             }
         }
+        self.findings.append(&mut self.held.of_cuts);
+        self.judge_copies();
         self.judge_directions();
         self.judge_datagram_receivers();
         let found: Vec<_> = self.ledger.capture.findings().chain(self.copies.finding(&self.paths)).collect();

@@ -1,6 +1,8 @@
 //! Broken rules to findings: at which packet, of which connection, and how often.
 
 use super::*;
+use crate::rule::Severity;
+use crate::rules::malformed_packet;
 
 impl Analysis {
     pub(super) fn find(
@@ -60,10 +62,15 @@ impl Analysis {
     }
 
     /// Judges the packet by itself; true if a receiver would take it.
-    pub(super) fn judge_alone(&mut self, number: u64, packet: &Packet<'_>, is_short: bool) -> bool {
-        let (broken, is_taken) = match alone::judge(packet, is_short) {
+    pub(super) fn judge_alone(&mut self, number: u64, packet: &Packet<'_>, cut: CutCause) -> bool {
+        let (broken, is_taken) = match alone::judge(packet, cut == CutCause::Sender) {
             Alone::Clean => return true,
-            Alone::Cut => return packet.bth.is_some(),
+            Alone::Cut => {
+                if cut == CutCause::Unknown {
+                    self.hold_cut(number, packet);
+                }
+                return packet.bth.is_some();
+            }
             Alone::Broken { broken, is_taken } => (broken, is_taken),
         };
         let stream = packet
@@ -90,6 +97,33 @@ impl Analysis {
         }
     }
 
+    /// Holds the last finding back, of a packet that is equal to one shortly before: whether somebody copies packets shows later.
+    fn hold_of_copy(&mut self) {
+        if self.held.of_copies.len() < HELD_MAX {
+            self.held.of_copies.extend(self.findings.pop());
+        }
+    }
+
+    /// Tells what was held of packets that are equal to others: nothing where the recorder doubles them, and as no error where one copy explains it.
+    pub(super) fn judge_copies(&mut self) {
+        for finding in std::mem::take(&mut self.held.of_copies) {
+            if !self.copies.is_recorders(finding.source, finding.destination, &self.paths) {
+                self.findings.push(Finding { severity: Severity::Warning, ..finding });
+            }
+        }
+    }
+
+    /// Takes note of a packet that is cut at the length of the longest frame, and no length that mirrors have.
+    #[cold]
+    pub(super) fn hold_cut(&mut self, number: u64, packet: &Packet<'_>) {
+        let Some(broken) = malformed_packet::check(packet) else { return };
+        let stream = packet
+            .bth
+            .and_then(|bth| self.stream_of(packet, bth.opcode().is_response(), bth.destination_qpn()));
+        self.find(broken, number, packet, stream);
+        self.held.of_cuts.extend(self.findings.pop());
+    }
+
     pub(super) fn stream_of(&self, packet: &Packet<'_>, is_response: bool, qpn: u32) -> Option<StreamId> {
         let (connection, sender) = self.tracker.find(packet.destination, qpn)?;
         Some(StreamId { connection, requester: if is_response { sender.other() } else { sender } })
@@ -108,13 +142,16 @@ impl Analysis {
         let mut broken = std::mem::take(&mut self.ledger.broken);
         for broken in broken.drain(..) {
             self.find(broken, number, packet, stream);
+            if self.is_like_another && broken.severity == Severity::Error && broken.at.is_none() {
+                self.hold_of_copy();
+            }
             if broken.rule == Rule::CmOutOfSequence
                 && !self.is_told
                 && !self.paths.has(packet.destination, packet.source)
-                && self.cm_held.len() < CM_HELD_MAX
+                && self.held.of_management.len() < HELD_MAX
             {
                 // Perhaps nothing of the other side is in the capture.
-                self.cm_held.extend(self.findings.pop());
+                self.held.of_management.extend(self.findings.pop());
             }
         }
         self.ledger.broken = broken;

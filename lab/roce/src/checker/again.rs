@@ -1,6 +1,6 @@
 //! Retransmissions of a stream: which request comes again, and why.
 
-use crate::broken::Spot;
+use crate::broken::{Broken, Spot};
 use crate::checker::retry::Nak;
 use crate::checker::shape::{RequestShape, ShapeMatch};
 use crate::checker::sink::{Arrival, Sink};
@@ -43,6 +43,9 @@ impl Stream {
         if self.sent_end.is_some_and(|sent_end| psn.distance(sent_end) < 0) {
             return self.sent_again(connection, arrival, shape, end, sink);
         }
+        if !self.answer_gaps.is_empty() {
+            self.goes_on_behind_gaps(arrival.timestamp_ns, sink);
+        }
         self.retry.shapes.push(shape, self.acknowledged, sink.budget);
         self.sent_end = Some(end);
         self.retry.run = None;
@@ -50,11 +53,29 @@ impl Stream {
         SentRequest::default()
     }
 
+    /// Takes note of a request that is equal to one shortly before.
+    pub(crate) fn copied(&mut self, psn: Psn) {
+        self.copied_to = Some(psn.plus(1));
+    }
+
     /// True if a requester that goes back sends the request of that PSN next, or was asked to: then it is no copy, equal as it may be.
     #[cold]
     pub(crate) fn is_due_again(&self, psn: Psn) -> bool {
         let goes_on = |(class, next)| class != RetransmissionClass::Duplicate && next == psn;
-        self.retry.run.is_some_and(goes_on) || self.nak.is_some_and(|nak| nak.psn == psn)
+        let lacks_response =
+            || self.queue.find(psn).and_then(|at| self.queue.get(at)).is_some_and(|read| read.has_gap);
+        self.retry.run.is_some_and(goes_on) || self.nak.is_some_and(|nak| nak.psn == psn) || lacks_response()
+    }
+
+    /// True if the response of that PSN is the next one of a READ or an atomic that was asked for again: then it is no copy of the first one.
+    #[cold]
+    pub(crate) fn is_answer_due(&self, psn: Psn) -> bool {
+        self.queue.find(psn).and_then(|at| self.queue.get(at)).is_some_and(|pending| {
+            let index = psn.distance(pending.psn) as u32;
+            // Before where it was asked from at last, it is of an asking from the begin.
+            let is_due = index == pending.next || index < pending.asked_from;
+            is_due && !pending.is_acked_by_ack() && !pending.is_done()
+        })
     }
 
     /// True if queue pairs whose connection the capture does not show are used again: after a pause a message begins, under a PSN that another request had.
@@ -62,25 +83,42 @@ impl Stream {
         let psn = arrival.bth.psn();
         self.sent_end.is_some_and(|end| psn.distance(end) < 0)
             && arrival.bth.opcode().place().starts()
-            && !self.begin.is_announced()
-            && !arrival.is_told
-            && self.retry.run.is_none()
             && self.nak.is_none()
             && self.begin.psn().is_some_and(|first| psn.distance(first) >= 0)
-            && self
-                .retry
-                .last
-                .is_some_and(|(_, at_ns)| arrival.timestamp_ns.saturating_sub(at_ns) >= USED_AGAIN_NS)
+            && match self.retry.run {
+                None => self.could_be_used_again(arrival),
+                Some(_) => self.retry.run_is_unsure,
+            }
             && matches!(
                 self.retry.shapes.compare(RequestShape::new(arrival, count)),
                 ShapeMatch::Other | ShapeMatch::InsideRead
             )
     }
 
+    /// Takes note of a pause in which queue pairs can have been made anew, before a message whose PSN goes on with the ones before.
+    #[inline]
+    pub(super) fn note_pause(&mut self, arrival: &Arrival<'_>) {
+        if self.could_be_used_again(arrival)
+            && self.sent_end.is_some_and(|end| arrival.bth.psn().distance(end) >= 0)
+            && arrival.bth.opcode().place().starts()
+        {
+            self.paused_after = Some(self.msn.completed);
+        }
+    }
+
+    /// True behind a pause in which queue pairs can have been made anew without a word in the capture.
+    #[inline]
+    fn could_be_used_again(&self, arrival: &Arrival<'_>) -> bool {
+        let is_paused = |(_, at_ns)| arrival.timestamp_ns.saturating_sub(at_ns) >= USED_AGAIN_NS;
+        self.retry.last.is_some_and(is_paused) && !self.begin.is_announced() && !arrival.is_told
+    }
+
     /// Begins anew, as queue pairs do that are used again.
     #[cold]
     pub(super) fn begin_anew(&mut self, sink: &mut Sink<'_>) {
         self.report_held(sink);
+        self.tell_early_retry(sink);
+        self.tell_all_answer_gaps(sink);
         if let Some(open) = self.assembly.take() {
             sink.messages.end(open.message, MessageOutcome::Incomplete, None);
         }
@@ -122,13 +160,20 @@ impl Stream {
             // If its PSN is wrong, the gap at the right one has the same cause.
             sink.discard(self.sent_end);
             is_other = true;
-            sink.report(match known {
+            let broken = match known {
                 ShapeMatch::InsideRead => retransmission_differs::found_inside_read(arrival.bth.opcode()),
                 _ => retransmission_differs::found(),
-            });
+            };
+            sink.report(broken.sure_if(!self.retry.run_is_unsure));
+        }
+        let now_ns = arrival.timestamp_ns;
+        if self.early_retry.is_some() {
+            self.meet_early_retry(psn, now_ns);
         }
         let class = self.classify(arrival, known, sink);
-        let now_ns = arrival.timestamp_ns;
+        if !self.answer_gaps.is_empty() && class.is_some() {
+            self.tell_answer_gaps(psn, sink);
+        }
         if known == ShapeMatch::InsideRead {
             self.retry.last = Some((psn, now_ns));
             return SentRequest { again: None, is_other };
@@ -143,6 +188,11 @@ impl Stream {
             let is_continued = self.retry.run == Some((class, psn));
             if let Some((_, last_ns)) = self.retry.last.filter(|_| !is_continued) {
                 sink.stats.sent_again(class, now_ns.saturating_sub(last_ns));
+            }
+            if !is_continued {
+                self.retry.run_is_unsure = class == RetransmissionClass::Spurious
+                    && self.could_be_used_again(arrival)
+                    && arrival.bth.opcode().place().starts();
             }
             self.retry.run = Some((class, end));
             self.retry.counts.count(class);
@@ -161,6 +211,8 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) -> Option<RetransmissionClass> {
         let (psn, now_ns) = (arrival.bth.psn(), arrival.timestamp_ns);
+        // It went back further for another cause, and met the refused one on its way.
+        let goes_on = self.retry.run.filter(|(_, next)| *next == psn).map(|(class, _)| class);
         if let Some(nak) = self.nak
             && nak.psn == psn
         {
@@ -169,20 +221,19 @@ impl Stream {
                 return Some(RetransmissionClass::GoBackN);
             };
             let got_ns = now_ns.saturating_sub(from_ns);
-            if let Some(broken) = rnr_retry_too_early::check(least_ns, got_ns) {
+            if let Some(broken) = rnr_retry_too_early::check(least_ns, got_ns).filter(|_| goes_on.is_none()) {
                 let is_possible = rnr_retry_too_early::is_possible(got_ns);
                 // Its requester may not have got the refusal, and its ACK timeout have run out.
                 let is_timeout =
                     self.retry.last.is_some_and(|(_, at_ns)| now_ns.saturating_sub(at_ns) >= COPY_LIMIT_NS);
                 let is_sure = is_possible && !self.is_lossy && !is_timeout;
-                sink.report(broken.sure_if(arrival.is_told || is_sure));
+                let at = Spot { number: arrival.number, psn, is_request: true };
+                self.hold_early_retry(broken.sure_if(arrival.is_told || is_sure).at(at), nak, arrival, sink);
             }
-            return Some(RetransmissionClass::RnrRetry);
+            return goes_on.or(Some(RetransmissionClass::RnrRetry));
         }
-        if let Some((class, next)) = self.retry.run
-            && next == psn
-        {
-            return Some(class);
+        if goes_on.is_some() {
+            return goes_on;
         }
         let asked = (arrival.bth.opcode().operation() == Operation::ReadRequest)
             .then(|| self.queue.find(psn))
@@ -196,6 +247,15 @@ impl Stream {
         if known == ShapeMatch::RestOfRead && !is_late {
             // Nobody but a requester that lacks a response asks for the rest of a READ.
             return Some(RetransmissionClass::ReadRetry);
+        }
+        let is_missing = known == ShapeMatch::No && self.gap.is_waiting() && self.expected == Some(psn);
+        if is_missing && self.copied_to == Some(psn) {
+            // Those before it came again as well, and look like copies.
+            return Some(RetransmissionClass::Timeout);
+        }
+        if is_missing && !is_late {
+            // The missing one, late by itself.
+            return None;
         }
         if self.acknowledged.is_some_and(|acknowledged| psn.distance(acknowledged) < 0) {
             return Some(if is_late {
@@ -215,6 +275,35 @@ impl Stream {
                 }
             }
             _ => Some(RetransmissionClass::Timeout),
+        }
+    }
+
+    /// Holds a repetition back that comes too early for its requester until it is answered: a copy of the request looks the same, and comes once more in time.
+    #[cold]
+    fn hold_early_retry(&mut self, broken: Broken, nak: Nak, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+        self.tell_early_retry(sink);
+        if arrival.is_told || self.early_retry.is_some() {
+            sink.report(broken);
+            return;
+        }
+        self.early_retry = Some((broken, nak));
+    }
+
+    /// Tells of a repetition that came too early, if there is one.
+    #[cold]
+    pub(super) fn tell_early_retry(&mut self, sink: &mut Sink<'_>) {
+        sink.findings.extend(self.early_retry.take().map(|(broken, _)| broken));
+    }
+
+    /// Drops what was held of a repetition when the same request comes in time, unanswered until then: the first was a copy.
+    #[cold]
+    fn meet_early_retry(&mut self, psn: Psn, now_ns: u64) {
+        let is_in_time = |nak: &Nak| {
+            let (from_ns, least_ns) = nak.rnr.unwrap_or_default();
+            rnr_retry_too_early::check(least_ns, now_ns.saturating_sub(from_ns)).is_none()
+        };
+        if self.early_retry.is_some_and(|(_, nak)| nak.psn == psn && is_in_time(&nak)) {
+            self.early_retry = None;
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct RequestPacket {
     pub(super) atomic_va: Option<u64>,
     pub(super) immediate: Option<u32>,
     pub(super) invalidate: Option<u32>,
+    /// True if the capture tells the fates of its packets.
+    pub(super) is_told: bool,
 }
 
 impl RequestPacket {
@@ -47,6 +49,7 @@ impl RequestPacket {
             atomic_va: packet.atomic_eth.map(|atomic| atomic.va()),
             immediate: packet.immdt.map(|immdt| immdt.value()),
             invalidate: packet.ieth.map(|ieth| ieth.rkey()),
+            is_told: arrival.is_told,
         }
     }
 

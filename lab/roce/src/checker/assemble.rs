@@ -1,5 +1,6 @@
 //! Requests to messages: from the first packet of one to its last.
 
+use crate::broken::Spot;
 use crate::checker::asked::RequestPacket;
 use crate::checker::pending::{AnswerKind, Due, Pending};
 use crate::checker::sink::Sink;
@@ -11,7 +12,7 @@ use crate::rules::{
     atomic_address_misaligned, dma_length_too_large, initiator_depth_exceeded, length_mismatch,
     opcode_out_of_sequence,
 };
-use crate::wire::{Operation, Place, TransportService};
+use crate::wire::{Operation, Place, Psn, TransportService};
 
 /// Packets that may follow inside a message.
 const GOES_ON: &str = "Middle or Last of the message before";
@@ -32,7 +33,10 @@ impl Stream {
             let Some(message) = self.message(connection, requester, asked) else { return };
             if let Some(open) = self.assembly.take() {
                 if !open.is_suspect {
-                    sink.report(opcode_out_of_sequence::found(GOES_ON, opcode));
+                    sink.report(
+                        opcode_out_of_sequence::found(GOES_ON, opcode)
+                            .sure_if(self.is_certain(asked.is_told)),
+                    );
                 }
                 sink.messages.end(open.message, MessageOutcome::Incomplete, None);
                 self.lose_place();
@@ -45,13 +49,18 @@ impl Stream {
         }
         let Assembly::Open(open) = &mut self.assembly else {
             if let Assembly::Between = self.assembly {
-                sink.report(opcode_out_of_sequence::found("First or Only", opcode));
+                sink.report(
+                    opcode_out_of_sequence::found("First or Only", opcode)
+                        .sure_if(self.is_certain(asked.is_told)),
+                );
             }
             self.lose_place();
             return;
         };
         if open.operation != operation {
-            sink.report(opcode_out_of_sequence::found(GOES_ON, opcode));
+            sink.report(
+                opcode_out_of_sequence::found(GOES_ON, opcode).sure_if(self.is_certain(asked.is_told)),
+            );
             self.lose_place();
             return;
         }
@@ -164,20 +173,38 @@ impl Stream {
         if matches!(answer, AnswerKind::ReadResponses | AnswerKind::AtomicAck)
             && !self.told.has(Rule::InitiatorDepthExceeded)
         {
-            self.judge_depth(connection.endpoint(requester).initiator_depth, sink);
+            self.judge_depth(connection.endpoint(requester).initiator_depth, asked, sink);
         }
         self.queue.push(pending, sink.budget);
     }
 
     /// Holds the READs and atomics that are under way, with one more, against what the connection allows.
-    pub(super) fn judge_depth(&mut self, initiator_depth: Option<u8>, sink: &mut Sink<'_>) {
-        let Some(depth) = initiator_depth else { return };
+    pub(super) fn judge_depth(
+        &mut self,
+        initiator_depth: Option<u8>,
+        asked: &RequestPacket,
+        sink: &mut Sink<'_>,
+    ) {
+        let Some(depth) = initiator_depth.filter(|_| self.deep.is_none()) else { return };
         let most = sink.profile.reads_under_way_max(depth);
         let under_way = self.queue.under_way(most) + 1;
-        if let Some(broken) = initiator_depth_exceeded::check(most, under_way)
+        if let Some(broken) = initiator_depth_exceeded::check(most, under_way) {
+            let at = Spot { number: asked.number, psn: asked.psn, is_request: true };
+            self.deep = Some(broken.sure_if(false).at(at));
+            if asked.is_told {
+                self.judge_deep(None, sink);
+            }
+        }
+    }
+
+    /// Tells of a READ or an atomic too many when an earlier one is answered behind it; when its own answer comes, the capture lacks those of the others.
+    #[cold]
+    pub(super) fn judge_deep(&mut self, answered: Option<Psn>, sink: &mut Sink<'_>) {
+        if let Some(broken) = self.deep.take()
+            && broken.at.zip(answered).is_none_or(|(at, answered)| answered.distance(at.psn) < 0)
             && self.told.is_new(broken.rule)
         {
-            sink.report(broken.sure_if(false));
+            sink.report(broken);
         }
     }
 }

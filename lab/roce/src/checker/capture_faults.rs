@@ -1,10 +1,10 @@
-//! Packets that the recorder lost or wrote in another order, told once for a capture.
+//! Packets that the recorder lost or wrote in another order, or the network delivered so, told once for a capture.
 //!
 //! In: proof that a packet was there, or was there earlier, than the capture has it. Out: one finding of each kind with its extent.
 
 use crate::broken::{Broken, Spot};
 use crate::flow::StreamId;
-use crate::rules::{capture_lost_packets, capture_reordered};
+use crate::rules::{capture_lost_packets, capture_reordered, network_reordered};
 
 /// Extent of one kind of fault, and the packet where it showed first.
 #[derive(Debug, Default)]
@@ -28,7 +28,11 @@ impl Extent {
 #[derive(Debug, Default)]
 pub(crate) struct CaptureFaults {
     lost: Extent,
+    /// True if answers are among what is lost.
+    lacks_answers: bool,
     reordered: Extent,
+    /// Of the network and not of the recorder, and told in the same way.
+    overtaken: Extent,
 }
 
 impl CaptureFaults {
@@ -37,16 +41,35 @@ impl CaptureFaults {
         self.lost.add(at, stream, count);
     }
 
+    /// Takes note of an answer that was there and is not in the capture.
+    pub(super) fn lost_answer(&mut self, at: Spot, stream: StreamId) {
+        self.lost.add(at, stream, 1);
+        self.lacks_answers = true;
+    }
+
     /// Takes note of a packet that stands at another place than it had.
     pub(super) fn reordered(&mut self, at: Spot, stream: StreamId) {
         self.reordered.add(at, stream, 1);
     }
 
+    /// Takes note of a request that others overtook on its way.
+    pub(super) fn overtaken(&mut self, at: Spot, stream: StreamId) {
+        self.overtaken.add(at, stream, 1);
+    }
+
     /// One finding for each kind that there is.
     pub(crate) fn findings(&self) -> impl Iterator<Item = (Broken, Spot, StreamId)> {
+        let lost = if self.lacks_answers {
+            capture_lost_packets::found
+        } else {
+            capture_lost_packets::found_requests
+        };
         type Found = fn(u64, u64) -> Broken;
-        let kinds: [(Found, &Extent); 2] =
-            [(capture_lost_packets::found, &self.lost), (capture_reordered::found, &self.reordered)];
+        let kinds: [(Found, &Extent); 3] = [
+            (lost, &self.lost),
+            (capture_reordered::found, &self.reordered),
+            (network_reordered::found, &self.overtaken),
+        ];
         kinds.into_iter().filter_map(|(found, extent)| {
             let (at, stream) = extent.first?;
             Some((found(extent.count, extent.places), at, stream))

@@ -78,6 +78,8 @@ impl Default for Copies {
 pub(crate) enum Likeness {
     /// Like none before it.
     No,
+    /// Like another, but a refusal stands between, after which a requester sends the same again.
+    BehindRefusal,
     /// The first one like another.
     FirstCopy,
     /// One more like two before it.
@@ -112,7 +114,10 @@ impl Copies {
         let key = key(packet, bth);
         let slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SLOTS;
         let before = self.frames[slot];
-        let is_copy = before.key == key && self.is_copy(before, timestamp_ns, packet, paths);
+        let is_like = before.key == key && self.is_near(before, timestamp_ns);
+        let is_copy = is_like
+            && (before.place >= self.refused_at
+                || self.is_recorders(packet.source, packet.destination, paths));
         self.frames[slot] = CopiedFrame { key, timestamp_ns, place: self.packets, is_copy };
         if is_copy {
             return if before.is_copy { Likeness::FurtherCopy } else { Likeness::FirstCopy };
@@ -123,14 +128,12 @@ impl Copies {
         {
             self.refused_at = self.packets;
         }
-        Likeness::No
+        if is_like { Likeness::BehindRefusal } else { Likeness::No }
     }
 
     #[cold]
-    fn is_copy(&self, frame: CopiedFrame, timestamp_ns: u64, packet: &Packet<'_>, paths: &Paths) -> bool {
-        frame.place + WINDOW >= self.packets
-            && frame.timestamp_ns.abs_diff(timestamp_ns) < LIMIT_NS
-            && (frame.place >= self.refused_at || self.is_recorders(packet.source, packet.destination, paths))
+    fn is_near(&self, frame: CopiedFrame, timestamp_ns: u64) -> bool {
+        frame.place + WINDOW >= self.packets && frame.timestamp_ns.abs_diff(timestamp_ns) < LIMIT_NS
     }
 
     /// Counts a copy.

@@ -18,6 +18,13 @@ impl Stream {
             sink.capture.lost(held.at, sink.stream(requester), count);
         }
         self.report_held(sink);
+        if let Some((broken, nak)) = self.early_retry.take() {
+            // Nothing answers it.
+            self.early_retry = Some((broken.sure_if(false), nak));
+            self.tell_early_retry(sink);
+        }
+        self.tell_all_answer_gaps(sink);
+        self.judge_deep(None, sink);
         self.drop_behind(sink.budget);
         if let (Some(early), Some(end)) = (self.early.take(), self.sent_end) {
             let count = early.psn.plus(1).distance(end).max(1) as u64;

@@ -3,7 +3,7 @@
 use crate::broken::Broken;
 use crate::checker::sink::{Budget, DiscardedPacket, Sink};
 use crate::checker::{Adverts, CaptureFaults};
-use crate::flow::ConnectionId;
+use crate::flow::{ConnectionId, Side};
 use crate::message_log::MessageLog;
 use crate::profile::Profile;
 use crate::stats::Stats;
@@ -37,9 +37,9 @@ impl Ledger {
         }
     }
 
-    /// Lends it for packet `number` of connection `flow`.
+    /// Lends it for packet `number` of connection `flow`, to the requests of a side or their answers.
     #[inline]
-    pub(crate) fn lend(&mut self, number: u64, flow: ConnectionId) -> Sink<'_> {
+    pub(crate) fn lend(&mut self, number: u64, flow: ConnectionId, requester: Side) -> Sink<'_> {
         Sink {
             messages: &mut self.messages,
             findings: &mut self.broken,
@@ -51,6 +51,7 @@ impl Ledger {
             profile: self.profile,
             number,
             flow,
+            requester,
         }
     }
 }

@@ -7,6 +7,7 @@
 mod adverts;
 mod again;
 pub(crate) mod alone;
+mod answer_gap;
 mod asked;
 mod assemble;
 mod capture_faults;
@@ -17,6 +18,7 @@ mod end;
 mod fatal;
 pub(crate) mod headers;
 mod ledger;
+mod missing;
 mod msn;
 mod payload;
 mod pending;

@@ -4,6 +4,9 @@
 
 use crate::wire::Psn;
 
+/// Answers that agree with a number that was learnt, before another is an error.
+const CONFIRMED: u32 = 2;
+
 /// Bounds of an answer's number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -31,7 +34,7 @@ pub(crate) struct MsnCount {
     /// The difference of the last number, if that was wrong: a second equal one is the new base.
     suspect: Option<i32>,
     /// Answers that agreed with the base.
-    pub(crate) confirmed: u32,
+    confirmed: u32,
 }
 
 fn difference(a: u32, b: u32) -> i32 {
@@ -56,6 +59,33 @@ impl MsnCount {
     /// True if something has told what to add to a count.
     pub(crate) const fn is_known(&self) -> bool {
         self.base.is_some()
+    }
+
+    /// True if a number is within the bounds, as far as it is known what to add.
+    pub(crate) fn agrees(&self, msn: u32, bounds: Bounds) -> bool {
+        self.base.is_none_or(|base| {
+            let (least, most) =
+                (number(base.wrapping_add(bounds.least)), number(base.wrapping_add(bounds.most)));
+            difference(msn, least) >= 0 && difference(msn, most) <= 0
+        })
+    }
+
+    /// Takes a number for the count of a queue pair that was made anew behind the first `before` messages, if it counts exactly those since.
+    #[cold]
+    pub(crate) fn begins_anew(&mut self, msn: u32, bounds: Bounds, before: u32) -> bool {
+        let least = number(bounds.least.wrapping_sub(before));
+        let is_anew = self.base.is_some()
+            && difference(msn, least) >= 0
+            && difference(msn, number(bounds.most.wrapping_sub(before))) <= 0;
+        if is_anew {
+            (self.base, self.suspect, self.confirmed) = (Some(number(0_u32.wrapping_sub(before))), None, 0);
+        }
+        is_anew
+    }
+
+    /// True if enough answers agreed with what was learnt that another number is an error.
+    pub(crate) const fn is_confirmed(&self) -> bool {
+        self.confirmed >= CONFIRMED
     }
 
     /// True if a number counts no more messages than were completed; false while nothing has told what to add.

@@ -157,6 +157,10 @@ impl PendingQueue {
         self.items.get_mut(index)
     }
 
+    pub(super) fn get(&self, index: usize) -> Option<&Pending> {
+        self.items.get(index)
+    }
+
     pub(super) fn back(&self) -> Option<&Pending> {
         self.items.back()
     }

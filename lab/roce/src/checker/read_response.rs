@@ -1,18 +1,17 @@
 //! Responses with data: those of READs and atomics.
 
+use crate::checker::answer_gap::{AnswerGap, MissingAnswer};
 use crate::checker::pending::{AnswerKind, Due, Pending};
 use crate::checker::sink::{Arrival, Sink};
 use crate::checker::stream::Stream;
 use crate::flow::Connection;
 use crate::message::MessageOutcome;
-use crate::rules::{
-    atomic_replay_differs, length_mismatch, opcode_out_of_sequence, path_mtu_violated, read_response_psn_gap,
-};
+use crate::rules::{atomic_replay_differs, length_mismatch, opcode_out_of_sequence, path_mtu_violated};
 use crate::wire::{Opcode, Place};
 
 impl Stream {
     pub(super) fn atomic_response(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
-        let (psn, opcode) = (arrival.bth.psn(), arrival.bth.opcode());
+        let psn = arrival.bth.psn();
         let is_behind_missing = self.acknowledge_before(psn, arrival.timestamp_ns, sink);
         if is_behind_missing {
             // It may be the missing one itself, under a wrong PSN.
@@ -20,12 +19,15 @@ impl Stream {
             self.sure_from = Some(psn.plus(1));
         }
         let is_right = |answer| answer == AnswerKind::AtomicAck;
-        if let Some(at) = self.answered(psn, is_right, opcode, sink)
+        if let Some(at) = self.answered(psn, is_right, arrival, sink)
             && let Some(pending) = self.queue.get_mut(at)
             && !pending.is_done()
         {
             pending.due = Due::Done;
             sink.end(pending.message, MessageOutcome::Responded, arrival.timestamp_ns);
+            if !self.answer_gaps.is_empty() {
+                self.close_answer_gap(psn, sink);
+            }
             if let Some(ack) = arrival.packet.atomic_ack_eth.filter(|_| !is_behind_missing) {
                 self.retry.remember(psn, ack.original());
             }
@@ -53,7 +55,8 @@ impl Stream {
     ) {
         let psn = arrival.bth.psn();
         let is_right = |answer| matches!(answer, AnswerKind::ReadResponses | AnswerKind::Either);
-        let Some(at) = self.answered(psn, is_right, opcode, sink) else {
+        let Some(at) = self.answered(psn, is_right, arrival, sink) else {
+            self.answered_again = Some(psn);
             self.acknowledge_before(psn, arrival.timestamp_ns, sink);
             return;
         };
@@ -71,25 +74,36 @@ impl Stream {
         }
         let has_begun = self.begin.is_announced() || self.acknowledged != self.begin.psn();
         let is_whole = self.is_complete() && self.retry.counts.read_retry == 0 && has_begun;
+        if !self.answer_gaps.is_empty() {
+            self.close_answer_gap(psn, sink);
+        }
+        let goes_on = self.whole_answer.take() == Some(psn);
         let Some(read) = self.queue.get_mut(at) else {
             return;
         };
         let index = psn.distance(read.psn) as u32;
+        if !read.is_done() && index < read.asked_from && !opcode.place().ends() {
+            self.whole_answer = Some(psn.plus(1));
+        }
         // A response to a READ that is already answered in full comes from a retransmission.
         if read.is_done() || index < read.next {
+            self.answered_again = Some(psn);
             return;
         }
         if index > read.next {
-            if !read.has_gap {
-                let expected = read.psn.plus(read.next);
-                if !sink.excuses(expected, index == read.next + 1) {
-                    self.is_lossy = true;
-                    sink.report(read_response_psn_gap::found(expected, psn));
-                }
-            }
+            let is_first = !std::mem::replace(&mut read.has_gap, true);
+            let expected = read.psn.plus(read.next);
+            let is_single = index == read.next + 1;
             // The requester discards it: until the missing one comes, late or because it is asked for again.
-            read.has_gap = true;
             read.excuse();
+            if self.answer_gaps.back().is_some_and(|gap| gap.at.psn == psn) {
+                self.answered_again = Some(psn);
+            }
+            if is_first && !sink.excuses(expected, is_single) {
+                let (number, now_ns) = (arrival.number, arrival.timestamp_ns);
+                let missing = MissingAnswer::ReadResponse;
+                self.hold_answer_gap(AnswerGap::new(missing, number, now_ns, expected, psn), sink);
+            }
             return;
         }
         read.next = index + 1;
@@ -128,7 +142,12 @@ impl Stream {
             let is_sure = arrival.is_told || is_whole && !begins_anew;
             let came_again = self.retry.counts.timeout + self.retry.counts.read_retry > 0;
             let broken = opcode_out_of_sequence::found(words_of_place(place), opcode).sure_if(is_sure);
-            if !read.is_resized {
+            // The READ was asked for from its begin as well, and this is of the answer to that.
+            let is_of_whole = read.asked_from > 0
+                && index > 0
+                && goes_on
+                && opcode.place() == if index + 1 == count { Place::Last } else { Place::Middle };
+            if !read.is_resized && !is_of_whole {
                 sink.report(sink.profile.weigh_read_response(came_again, broken));
             }
         } else if !judge_response_payload(connection, arrival, read, count, sink) {

@@ -4,7 +4,7 @@ use crate::broken::Spot;
 use crate::checker::fatal::{Fatal, RefusedForGood};
 use crate::checker::pending::Pending;
 use crate::checker::sink::{Arrival, Sink};
-use crate::checker::stream::Stream;
+use crate::checker::stream::{Gap, Stream};
 use crate::finding::Refusal;
 use crate::message::{MessageKind, MessageOutcome};
 use crate::rule::Rule;
@@ -14,6 +14,9 @@ use crate::wire::{NakCode, Psn};
 impl Stream {
     /// Reports a refusal of what was acknowledged.
     pub(super) fn judge_nak(&mut self, psn: Psn, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
+        let own = arrival.packet.aeth.map(|aeth| (psn, aeth.msn()));
+        let is_copy = own.is_some() && self.last_nak == own;
+        self.last_nak = own;
         if let Some(acknowledged) = self.acknowledged
             && psn.distance(acknowledged) < 0
         {
@@ -23,7 +26,7 @@ impl Stream {
                 arrival.number.saturating_sub(number),
                 arrival.timestamp_ns.saturating_sub(at_ns),
             );
-            let is_sure = arrival.is_told || is_late && !self.is_lossy;
+            let is_sure = arrival.is_told || is_late && !self.is_lossy && !is_copy;
             sink.report(nak_for_acknowledged_psn::found(acknowledged, psn).sure_if(is_sure));
             return false;
         }
@@ -46,6 +49,10 @@ impl Stream {
             let is_missing = self.gap.is_waiting() && self.expected == Some(psn);
             let was_missing = self.is_nak_due(psn) && !is_missing;
             if is_missing || was_missing {
+                if let Some(held) = self.held.take_if(|_| was_missing && self.gap == Gap::Refilling) {
+                    // What is refused as missing came late by itself.
+                    sink.capture.overtaken(held.at, sink.stream(sink.requester));
+                }
                 self.report_held(sink);
                 self.drop_behind(sink.budget);
             }
@@ -68,6 +75,7 @@ impl Stream {
             return;
         }
         self.repeated = None;
+        self.judge_deep(None, sink);
         let pending = self.queue.first_from(psn).copied();
         let message =
             pending.map(|pending| pending.message).or(self.assembly.open().map(|open| open.message));

@@ -9,7 +9,7 @@ use crate::checker::stream::{Assembly, Begin, Gap, HeldGap, Stream};
 use crate::flow::{Connection, Side, packets};
 use crate::message::MessageOutcome;
 use crate::retransmission::RetransmissionClass;
-use crate::rules::{path_mtu_invalid, request_before_first_psn, request_psn_gap};
+use crate::rules::{path_mtu_invalid, request_before_first_psn, request_psn_gap, retransmission_differs};
 use crate::wire::{Operation, Place, Psn, TransportService};
 
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
@@ -38,9 +38,14 @@ impl Stream {
         }
         let count = Self::count(connection, arrival);
         if self.is_used_again(arrival, count) {
+            if self.retry.run.is_some() {
+                // Up to here they were like those before the pause.
+                sink.report(retransmission_differs::found().sure_if(false));
+            }
             self.begin_anew(sink);
         }
         self.begin(psn);
+        self.note_pause(arrival);
         self.has_uncounted |= count.is_none();
         let sent_before = self.sent_end;
         let sent = if arrival.is_sent {
@@ -49,9 +54,15 @@ impl Stream {
             SentRequest::default()
         };
         let class = sent.again;
-        if class.is_some() && self.held.is_some() {
-            // What is sent again was lost on its way, and not by the recorder.
-            self.report_held(sink);
+        if let Some(held) = self.held.filter(|_| class.is_some()) {
+            if held.is_proven {
+                self.held = None;
+                let count = held.at.psn.distance(held.expected).max(1) as u64;
+                sink.capture.lost(held.at, sink.stream(requester), count);
+            } else {
+                // What is sent again was lost on its way, and not by the recorder.
+                self.report_held(sink);
+            }
         }
         self.fatal.judge_request(arrival.timestamp_ns, sink);
         let is_again = self.expected.is_none()
@@ -183,8 +194,10 @@ impl Stream {
             if self.gap.is_waiting() {
                 self.is_lossy = true;
                 sink.capture.lost(held.at, place, held.at.psn.distance(held.expected).max(1) as u64);
-            } else {
+            } else if self.retry.counts.total() == 0 {
                 sink.capture.reordered(held.at, place);
+            } else {
+                sink.report(request_psn_gap::found(held.expected, held.at.psn).at(held.at));
             }
         }
         let behind = std::mem::take(&mut self.behind);
@@ -346,6 +359,7 @@ impl Stream {
 
     /// A READ asked for again, whole or from a later PSN on. One that is answered in full is answered again, which changes nothing.
     fn read_again(&mut self, psn: Psn, count: Option<u32>) {
+        self.whole_answer = None;
         let Some(read) = self.queue.find(psn).and_then(|at| self.queue.get_mut(at)) else {
             return;
         };

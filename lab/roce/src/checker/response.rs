@@ -1,6 +1,7 @@
 //! Answers as the requester gets them: acknowledgements, READ responses, refusals.
 
 use crate::broken::Spot;
+use crate::checker::answer_gap::{AnswerGap, MissingAnswer};
 use crate::checker::msn::{Bounds, WrongMsn};
 use crate::checker::pending::{AnswerKind, Due};
 use crate::checker::sink::{Arrival, Sink};
@@ -8,14 +9,10 @@ use crate::checker::stream::{Assembly, Early, Gap, HeldGap, Stream};
 use crate::flow::{Connection, Side, packets};
 use crate::message::MessageOutcome;
 use crate::rules::{
-    ack_for_unsent_psn, atomic_ack_missing, msn_beyond_completed, msn_not_advanced,
-    nak_without_retransmission, path_mtu_invalid, read_response_psn_gap, request_psn_gap, reserved_syndrome,
-    response_of_wrong_kind,
+    ack_for_unsent_psn, msn_beyond_completed, msn_not_advanced, nak_without_retransmission, path_mtu_invalid,
+    request_psn_gap, reserved_syndrome, response_of_wrong_kind,
 };
-use crate::wire::{NakCode, Opcode, Operation, Place, Psn, Syndrome};
-
-/// Answers that agree with a number that was learnt, before another is an error.
-const CONFIRMED: u32 = 2;
+use crate::wire::{NakCode, Operation, Place, Psn, Syndrome};
 
 impl Stream {
     /// Takes an answer in.
@@ -42,6 +39,16 @@ impl Stream {
         if arrival.tells_mtu {
             sink.findings.extend(path_mtu_invalid::check(arrival.packet.payload_length_bytes));
         }
+        self.is_told |= arrival.is_told;
+        if !self.answer_gaps.is_empty() {
+            self.count_behind_gaps();
+        }
+        let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+        let is_not_ready = matches!(syndrome, Some(Syndrome::RnrNak { .. }));
+        if (accepts || is_not_ready) && self.early_retry.is_some_and(|(_, nak)| psn.distance(nak.psn) >= 0) {
+            // It was taken for a request, so it was none of the recorder's copies.
+            self.tell_early_retry(sink);
+        }
         self.learn_read_counts(connection.path_mtu_bytes, sink);
         if psn.distance(first) < 0 {
             if self.begin.is_announced() {
@@ -54,11 +61,13 @@ impl Stream {
             }
             return;
         }
-        let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
         if !self.is_sent_or_excused(arrival, accepts, sink) {
             return;
         }
         self.fatal.judge_answer(sink);
+        if self.deep.is_some() && opcode.operation() != Operation::Acknowledge {
+            self.judge_deep(Some(psn), sink);
+        }
         // A refusal takes what comes before it.
         let taken = if accepts { psn } else { psn.plus(Psn::new(u32::MAX).value()) };
         if self.gap != Gap::No && self.expected.is_some_and(|expected| taken.distance(expected) >= 0) {
@@ -255,7 +264,7 @@ impl Stream {
         }
         let got = end.plus(Psn::new(u32::MAX).value());
         let mut is_reported = false;
-        let is_lossy = &mut self.is_lossy;
+        let mut gap = None;
         self.queue.pass(end, |pending| {
             if pending.is_done() {
                 return;
@@ -272,17 +281,21 @@ impl Stream {
             }
             if !is_reported && !pending.has_gap {
                 is_reported = true;
-                let is_atomic = pending.answer == AnswerKind::AtomicAck;
-                let found = if is_atomic { atomic_ack_missing::found } else { read_response_psn_gap::found };
+                let missing = match pending.answer {
+                    AnswerKind::AtomicAck => MissingAnswer::AtomicAck,
+                    _ => MissingAnswer::ReadResponse,
+                };
                 let expected = pending.psn.plus(pending.next);
                 if !sink.excuses(expected, true) {
-                    *is_lossy = true;
-                    sink.report(found(expected, got));
+                    gap = Some(AnswerGap::new(missing, sink.number, timestamp_ns, expected, got));
                 }
             }
             pending.has_gap = true;
             pending.excuse();
         });
+        if let Some(gap) = gap {
+            self.hold_answer_gap(gap, sink);
+        }
         is_reported
     }
 
@@ -346,10 +359,25 @@ impl Stream {
                 Bounds { least, most: if is_sure { least } else { self.msn.completed } }
             }
         };
+        if let Some(before) = self.paused_after.filter(|_| accepts)
+            && !self.msn.agrees(msn, bounds)
+            && self.msn.begins_anew(msn, bounds, before)
+        {
+            // The next queue pair of that number happens to begin where the last one ended.
+            self.paused_after = None;
+            return;
+        }
+        if !self.is_whole()
+            && !self.begin.is_announced()
+            && !self.msn.is_confirmed()
+            && !self.msn.agrees(msn, bounds)
+        {
+            // What was learnt among requests that came again was perhaps of another one.
+            self.msn.forget();
+        }
         let Some(wrong) = self.msn.check(msn, bounds) else { return };
         let is_ack = opcode.operation() == Operation::Acknowledge;
-        let is_certain =
-            self.is_whole() && accepts && (self.begin.is_announced() || self.msn.confirmed >= CONFIRMED);
+        let is_certain = accepts && self.is_certain(false);
         let is_newest = self.acknowledged.is_none_or(|end| psn.plus(1).distance(end) >= 0);
         match wrong {
             WrongMsn::Low(expected) => {
@@ -387,16 +415,20 @@ impl Stream {
         &mut self,
         psn: Psn,
         is_right: impl Fn(AnswerKind) -> bool,
-        opcode: Opcode,
+        arrival: &Arrival<'_>,
         sink: &mut Sink<'_>,
     ) -> Option<usize> {
         let at = self.queue.find(psn)?;
+        let is_certain = self.is_certain(arrival.is_told);
         let pending = self.queue.get_mut(at)?;
         if is_right(pending.answer) {
             return Some(at);
         }
-        if !pending.is_done() {
-            sink.report(response_of_wrong_kind::found(pending.answer.words(), opcode));
+        // How far a READ reaches whose length or path MTU is unknown, nobody can say.
+        let is_known = pending.count.is_some() || pending.psn == psn;
+        if !pending.is_done() && is_known {
+            let broken = response_of_wrong_kind::found(pending.answer.words(), arrival.bth.opcode());
+            sink.report(broken.sure_if(is_certain));
         }
         None
     }

@@ -26,6 +26,8 @@ pub(super) struct Retry {
     pub(super) counts: Retransmissions,
     /// The class of the run that is under way, and the PSN that continues it.
     pub(super) run: Option<(RetransmissionClass, Psn)>,
+    /// True if that run began with a message that was acknowledged before, after a pause: queue pairs that are used again look like that.
+    pub(super) run_is_unsure: bool,
     /// The last request that was sent: its PSN and time.
     pub(super) last: Option<(Psn, u64)>,
     pub(super) shapes: Shapes,

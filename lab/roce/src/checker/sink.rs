@@ -56,6 +56,8 @@ pub(crate) struct Sink<'a> {
     /// Number of the packet, and of its connection.
     pub(crate) number: u64,
     pub(crate) flow: ConnectionId,
+    /// Side whose requests it is, or answers.
+    pub(crate) requester: Side,
 }
 
 /// DiscardedPacket packets whose gaps are still to come.

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::broken::Spot;
+use crate::broken::{Broken, Spot};
+use crate::checker::answer_gap::AnswerGap;
 use crate::checker::asked::RequestPacket;
 use crate::checker::fatal::Fatal;
 use crate::checker::msn::MsnCount;
@@ -143,6 +144,24 @@ pub(crate) struct Stream {
     pub(super) is_unsure: bool,
     /// Answers before this PSN count messages that were not followed.
     pub(super) sure_from: Option<Psn>,
+    /// Missing answers of which nothing tells yet who lost them.
+    pub(super) answer_gaps: VecDeque<AnswerGap>,
+    /// The last response that came when it was not due any more, or for the second time behind a gap.
+    pub(super) answered_again: Option<Psn>,
+    /// The next response of a READ that is answered from its begin though its rest was asked for since.
+    pub(super) whole_answer: Option<Psn>,
+    /// A repetition that came before its RNR timer ran out, and the refusal.
+    pub(super) early_retry: Option<(Broken, Nak)>,
+    /// One past the last request that was taken for a copy.
+    pub(super) copied_to: Option<Psn>,
+    /// A READ or an atomic that seems to be one too many under way.
+    pub(super) deep: Option<Broken>,
+    /// PSN and MSN of the last refusal: an equal one later is a copy.
+    pub(super) last_nak: Option<(Psn, u32)>,
+    /// True if the capture tells the fates of its packets.
+    pub(super) is_told: bool,
+    /// Messages before a pause in which the queue pairs may have been made anew; `None` with connection management, which would tell.
+    pub(super) paused_after: Option<u32>,
 }
 
 /// A gap of which nothing tells yet whether the request was lost on its way or by the recorder.
@@ -211,12 +230,27 @@ impl Stream {
             has_uncounted: false,
             is_unsure: false,
             sure_from: None,
+            answer_gaps: VecDeque::new(),
+            answered_again: None,
+            whole_answer: None,
+            early_retry: None,
+            copied_to: None,
+            deep: None,
+            last_nak: None,
+            is_told: false,
+            paused_after: None,
         }
     }
 
     /// True if nothing that the capture shows of it makes its own counts unsure.
     pub(super) fn is_whole(&self) -> bool {
         self.is_complete() && self.retry.counts.total() == 0
+    }
+
+    /// True if a fault of the capture does not explain as well what is wrong: it tells fates, or lacks nothing of this stream, whose begin is known or whose
+    /// answers agreed with what was counted.
+    pub(super) fn is_certain(&self, is_told: bool) -> bool {
+        is_told || self.is_whole() && (self.begin.is_announced() || self.msn.is_confirmed())
     }
 
     /// True if the capture does not seem to lack anything of it.

@@ -7,12 +7,17 @@ use crate::rule::{Rule, RuleText};
 use crate::synth::script::{Examples, managed, send};
 
 pub(super) const TEXT: RuleText = RuleText::new(
-    "An answer, or the number of completed messages in it, proves that a request arrived which the capture has not got: what recorded it lost it, and no peer is to blame. Told once with its extent. The rules go on behind it with what is certain.",
+    "An answer, or the number of completed messages in it, proves that a request arrived which the capture has not got, or a requester goes on though a response seems to be missing: what recorded it lost it, and no peer is to blame. Told once with its extent. The rules go on behind it with what is certain.",
     "the rules of this catalogue",
 );
 
-/// Tells of so many request packets, in so many places.
+/// Tells of so many packets, requests and answers, in so many places.
 pub(crate) fn found(count: u64, places: u64) -> Broken {
+    Broken::new(Rule::CaptureLostPackets, Evidence::Extent { what: "packet", count, places })
+}
+
+/// Tells of so many request packets, in so many places.
+pub(crate) fn found_requests(count: u64, places: u64) -> Broken {
     Broken::new(Rule::CaptureLostPackets, Evidence::Extent { what: "request packet", count, places })
 }
 

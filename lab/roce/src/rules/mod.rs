@@ -28,6 +28,7 @@ pub(crate) mod msn_not_advanced;
 pub(crate) mod nak_for_acknowledged_psn;
 pub(crate) mod nak_without_gap;
 pub(crate) mod nak_without_retransmission;
+pub(crate) mod network_reordered;
 pub(crate) mod opcode_out_of_sequence;
 pub(crate) mod pad_count_mismatch;
 pub(crate) mod pad_not_zero;

@@ -6,7 +6,7 @@
 use super::fragments::Fragments;
 use super::layer::{Layer, ether_type};
 use super::walk::{FoundFrame, from, plain, walk};
-use crate::wire::{Encapsulation, Frame, Icrc, LinkType, NotRoce};
+use crate::wire::{DecodeStop, Encapsulation, Frame, Icrc, LinkType, NotRoce, Packet};
 
 /// Most packets in fragments inside each other.
 const DEPTH_MAX: usize = 4;
@@ -97,6 +97,10 @@ impl Decoder {
         let found = from(layer(self.fragments.whole(), around), &self.vxlan_ports, true);
         let is_own_header = matches!(&found, FoundFrame::Roce(carrier) if carrier.begins_at() == 0);
         match Frame::of(&found) {
+            // Pieces of two packets: one was lost, and their identification is the same.
+            Frame::Roce(Packet { stop: Some(DecodeStop::Value { layer: "udp", .. }), .. }) => {
+                Frame::NotRoce(NotRoce::Fragment)
+            }
             Frame::Roce(mut packet) => {
                 packet.frames = frames;
                 // Who fragments may have written another identification, which the ICRC counts.

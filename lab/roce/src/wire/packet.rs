@@ -182,9 +182,8 @@ impl<'a> Carrier<'a> {
     fn icrc(&self, body: &[u8], got: u32) -> Icrc {
         let Self { ip, segment, udp } = self;
         match segment.around {
-            _ if udp.is_some() && ip.extensions_length == 0 => {
-                icrc::icrc(ip.header, body).map_or(Icrc::Unverifiable, |expected| Icrc::of(expected, got))
-            }
+            _ if udp.is_some() && ip.extensions_length == 0 => icrc::icrc(ip.header, body)
+                .map_or(Icrc::Unverifiable, |expected| icrc::of_sender(expected, body, got)),
             // The ICRC of InfiniBand covers the LRH too, in a way that nothing at hand shows.
             Encapsulation::Infiniband => Icrc::Unverifiable,
             _ if udp.is_none() => icrc::icrc_of_grh(ip.header, body)

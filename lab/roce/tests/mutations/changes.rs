@@ -29,8 +29,11 @@ fn changed(spot: &Spot<'_>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<Entry> {
 /// A request that its answers prove is the recorder's loss, or another order of its.
 const GAP: &[Rule] =
     &[Rule::RequestPsnGap, Rule::AckForUnsentPsn, Rule::CaptureLostPackets, Rule::CaptureReordered];
-const READ_GAP: &[Rule] = &[Rule::ReadResponsePsnGap, Rule::RequestNotAnswered];
-const ATOMIC_GAP: &[Rule] = &[Rule::AtomicAckMissing, Rule::RequestNotAnswered];
+/// An answer that its requester got all the same is the recorder's loss, or another order of its.
+const READ_GAP: &[Rule] =
+    &[Rule::ReadResponsePsnGap, Rule::RequestNotAnswered, Rule::CaptureLostPackets, Rule::CaptureReordered];
+const ATOMIC_GAP: &[Rule] =
+    &[Rule::AtomicAckMissing, Rule::RequestNotAnswered, Rule::CaptureLostPackets, Rule::CaptureReordered];
 
 /// Required effect of a packet that does not come, or not as itself.
 fn missing(spot: &Spot<'_>) -> Expect {

@@ -146,6 +146,9 @@ fn find_kernel(path: &Path, modules: Option<&Path>) -> Result<KernelFiles> {
         ))
         .next("build it first (make bzImage modules), or name the bzImage and --kernel-modules DIR"));
     };
+    let bytes = fs::read(&vmlinuz).at("failed to read", &vmlinuz)?;
+    let next = "a node is x86-64 and boots a bzImage: arch/x86/boot/bzImage of a build, /boot/vmlinuz-VERSION of a package";
+    let version = head::kernel_version(&bytes).map_err(|what| is(&vmlinuz, &what, next))?;
     let modules = modules.map(Path::to_owned).or(found).ok_or_else(|| {
         Error::usage(format!("the modules of {shown} are not beside it"))
             .next("name them: --kernel-modules /lib/modules/VERSION")
@@ -153,9 +156,6 @@ fn find_kernel(path: &Path, modules: Option<&Path>) -> Result<KernelFiles> {
     if !modules.is_dir() {
         return Err(Error::usage(format!("no directory of modules is at {}", modules.display())));
     }
-    let bytes = fs::read(&vmlinuz).at("failed to read", &vmlinuz)?;
-    let next = "a node is x86-64 and boots a bzImage: arch/x86/boot/bzImage of a build, /boot/vmlinuz-VERSION of a package";
-    let version = head::kernel_version(&bytes).map_err(|what| is(&vmlinuz, &what, next))?;
     Ok(KernelFiles { version, vmlinuz, modules })
 }
 
@@ -303,6 +303,11 @@ mod tests {
         write(&tree.path().join(bz_image), &synth::module("vmlinux", "", "", 183));
         let text = refusal(&kernel(tree.path()));
         assert!(text.contains("bzImage is a kernel for AARCH64, 64 bits"), "{text}");
+        // That its modules are not beside it comes second.
+        let alone = tempfile::tempdir().unwrap();
+        let file = alone.path().join("vmlinuz");
+        write(&file, &synth::module("vmlinux", "", "", 183));
+        assert!(refusal(&kernel(&file)).contains("is a kernel for AARCH64"), "{}", refusal(&kernel(&file)));
     }
 
     #[test]

@@ -94,6 +94,7 @@ fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
         };
         found.push(Diagnosis::new(cause, sentence).shown_by([line]));
     }
+    found.extend(resource_refused(facts, role));
     if let Some(line) = says_both(
         facts,
         role,
@@ -130,6 +131,49 @@ fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
         found.push(Diagnosis::new(Cause::GidUnusable, sentence).shown_by([line]));
     }
     found
+}
+
+/// A queue that the device does not make, as rxe logs it or the program says.
+fn resource_refused(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
+    let calls = ["create_cq", "create_qp", "create_srq"];
+    let logged = calls
+        .iter()
+        .find_map(|call| Some((*call, facts.logged(role, &format!("rxe_{call}: returned err = "))?)));
+    let said = says_both(
+        facts,
+        role,
+        &[
+            "create_cq",
+            "create_qp",
+            "create_srq",
+            "create CQ",
+            "create QP",
+            "create SRQ",
+            "completion queue",
+            "rdma_create_qp",
+        ],
+        &[
+            "Invalid argument",
+            "not supported",
+            "Cannot allocate memory",
+            "errno 22",
+            "errno 95",
+            "errno 12",
+            "failed",
+            "couldn't",
+        ],
+    );
+    let sentence = match &logged {
+        Some((call, line)) => {
+            let number = line.rsplit("err = ").next().unwrap_or_default().trim();
+            format!(
+                "{role}'s device refuses ibv_{call} (error {number}): the program asks for what it has not"
+            )
+        }
+        None => format!("{role}'s device refuses to make a queue that the program asks for"),
+    };
+    let evidence: Vec<String> = logged.map(|(_, line)| line).into_iter().chain(said).collect();
+    (!evidence.is_empty()).then(|| Diagnosis::new(Cause::ResourceRefused, sentence).shown_by(evidence))
 }
 
 /// The last line in which a program said one of each.

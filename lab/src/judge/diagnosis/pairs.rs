@@ -132,6 +132,7 @@ fn pair(cause: Cause) -> (StagedRun, StagedRun) {
         Cause::WorkRequestInvalid => {
             (said("ibv_post_send: Invalid argument"), said("ibv_post_send: Cannot allocate memory"))
         }
+        Cause::ResourceRefused => (said("ibv_create_qp: Invalid argument"), said("ibv_create_qp: made")),
         Cause::NoRdmaDevice => (said("rdma_resolve_addr: No such device"), said("open: No such file")),
         Cause::GidUnusable => {
             (said("ibv_modify_qp to RTR: Invalid argument"), said("ibv_modify_qp to RTR: Bad address"))

@@ -132,10 +132,17 @@ fn not_taken(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
 
 /// Addresses that nobody answers to.
 fn unresolved(facts: &Facts<'_>) -> Option<Diagnosis> {
-    let (address, (count, packet)) = facts.wire.unresolved.iter().max_by_key(|(_, (count, _))| *count)?;
-    let sentence = format!("nobody has the address {address}: {count} ARP requests for it, and no answer");
-    let nodes: Vec<String> =
-        facts.evidence.addresses.iter().map(|(role, address)| format!("{role} is {address}")).collect();
+    let ((address, vlan), (count, packet)) =
+        facts.wire.unresolved.iter().max_by_key(|(_, (count, _))| *count)?;
+    let place = vlan.map_or(String::new(), |id| format!(" in VLAN {id}"));
+    let sentence =
+        format!("nobody has the address {address}{place}: {count} ARP requests for it, and no answer");
+    let network = facts.evidence.scenario.network;
+    let nodes = facts.evidence.addresses.iter().map(|(role, address)| match network.is_on_ports() {
+        true => format!("{role} is {address}"),
+        false => format!("{role} is {address} on {}", network.interface_of(*role)),
+    });
+    let nodes: Vec<String> = nodes.collect();
     let shown = [format!("packet {packet}: the first ARP request"), nodes.join(", ")];
     Some(Diagnosis::new(Cause::NeighbourUnresolved, sentence).shown_by(shown))
 }

@@ -189,6 +189,26 @@ fn memory_limit_is_read_off_the_kernel_log_where_a_program_does_not_say_it() {
 }
 
 #[test]
+fn queue_that_the_device_does_not_make_is_named_by_its_call() {
+    let of = |log: &str, said: &str| {
+        let mut run = StagedRun::new(Vec::new()).client_failed(said);
+        run.evidence.node(Role::Client).kernel_log = log.to_owned();
+        run.diagnosed_without(0)
+    };
+    let found = of(
+        "<3>[   12.660775] rdma_rxe: rxe0: rxe_create_cq: returned err = -22",
+        "fi_enable(): 22 (Invalid argument)",
+    );
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].cause, Cause::ResourceRefused);
+    assert!(found[0].sentence.contains("ibv_create_cq (error -22)"), "{found:?}");
+    assert_eq!(of("", "ibv_create_qp: Invalid argument")[0].cause, Cause::ResourceRefused);
+    // Near neighbours: another call, and a right end of the same words.
+    assert_eq!(of("", "ibv_reg_mr: Cannot allocate memory")[0].cause, Cause::LockedMemoryLimit);
+    assert_eq!(of("", "created QP")[0].cause, Cause::ClientFailed);
+}
+
+#[test]
 fn key_that_was_taken_before_is_revoked() {
     let pair = Pair::new(1);
     let (va, rkey) = (pair.passive.va, pair.passive.rkey);

@@ -91,8 +91,8 @@ pub struct Repeats {
 pub struct WireFacts {
     /// Connection management, in its order; copies of the switch are not in it.
     pub management: Vec<Management>,
-    /// Addresses that were asked for by ARP and never answered: how often, and the first packet.
-    pub unresolved: BTreeMap<IpAddr, (u64, u64)>,
+    /// Addresses that were asked for by ARP and never answered, in their VLAN: how often, and the first packet.
+    pub unresolved: BTreeMap<(IpAddr, Option<u16>), (u64, u64)>,
     /// RoCE packets that arrived with a wrong ICRC, by receiver: how many, and the first.
     pub changed: BTreeMap<IpAddr, (u64, u64)>,
     /// RoCE packets that were sent and never delivered, by sender: how many, the first, and its fate.
@@ -195,14 +195,15 @@ impl WireFacts {
                     }
                     if let Some(arp) = Arp::of(record.data) {
                         if arp.is_request {
-                            wire.unresolved.entry(arp.target).or_insert((0, record.number)).0 += 1;
+                            let asked = wire.unresolved.entry((arp.target, arp.vlan));
+                            asked.or_insert((0, record.number)).0 += 1;
                         }
-                        answered.insert(arp.sender);
+                        answered.insert((arp.sender, arp.vlan));
                     }
                 }
             }
         }
-        wire.unresolved.retain(|address, _| !answered.contains(address));
+        wire.unresolved.retain(|asked, _| !answered.contains(asked));
         Ok(wire)
     }
 
@@ -314,8 +315,9 @@ impl Closed {
         const TCP: u8 = 6;
         const FIN: u8 = 0x01;
         const RST: u8 = 0x04;
-        let network = frame.get(14..)?;
-        let (source, destination, tcp): (IpAddr, IpAddr, &[u8]) = match frame.get(12..14)? {
+        let (_, untagged) = untagged(frame)?;
+        let network = untagged.get(2..)?;
+        let (source, destination, tcp): (IpAddr, IpAddr, &[u8]) = match untagged.get(..2)? {
             [0x08, 0x00] if *network.get(9)? == TCP => {
                 let address =
                     |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(network.get(at..at + 4)?).ok()?));
@@ -335,8 +337,17 @@ impl Closed {
     }
 }
 
+/// VLAN of an Ethernet frame, if it is tagged with one, and its bytes from the type of its content on.
+fn untagged(frame: &[u8]) -> Option<(Option<u16>, &[u8])> {
+    Some(match frame.get(12..)? {
+        [0x81, 0x00, high, low, rest @ ..] => (Some(u16::from_be_bytes([*high, *low]) & 0x0fff), rest),
+        rest => (None, rest),
+    })
+}
+
 /// An ARP message for IPv4 on Ethernet.
 struct Arp {
+    vlan: Option<u16>,
     is_request: bool,
     sender: IpAddr,
     target: IpAddr,
@@ -345,13 +356,14 @@ struct Arp {
 impl Arp {
     /// Reads an Ethernet frame; `None` where it is no ARP.
     fn of(frame: &[u8]) -> Option<Arp> {
-        let arp = frame.strip_prefix(frame.get(..12)?)?.strip_prefix(&[0x08, 0x06])?;
+        let (vlan, untagged) = untagged(frame)?;
+        let arp = untagged.strip_prefix(&[0x08, 0x06])?;
         let address = |at: usize| {
             let bytes: [u8; 4] = arp.get(at..at + 4)?.try_into().ok()?;
             Some(IpAddr::V4(Ipv4Addr::from(bytes)))
         };
         (arp.get(2..4)? == [0x08, 0x00]).then_some(())?;
-        Some(Arp { is_request: arp.get(6..8)? == [0, 1], sender: address(14)?, target: address(24)? })
+        Some(Arp { vlan, is_request: arp.get(6..8)? == [0, 1], sender: address(14)?, target: address(24)? })
     }
 }
 
@@ -392,6 +404,10 @@ mod tests {
         for length in 0..frame.len() {
             assert!(Arp::of(&frame[..length]).is_none(), "{length}");
         }
+        assert_eq!(arp.vlan, None);
+        let tagged = [&frame[..12], &[0x81, 0x00, 0x60, 0x07], &frame[12..]].concat();
+        let arp = Arp::of(&tagged).unwrap();
+        assert_eq!((arp.vlan, arp.target), (Some(7), IpAddr::from([198, 51, 100, 9])));
         frame[13] = 0;
         assert!(Arp::of(&frame).is_none());
     }

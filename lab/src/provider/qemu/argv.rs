@@ -72,8 +72,18 @@ pub fn address(role: Role) -> Ipv4Addr {
 }
 
 /// A node's MAC on the wire. They must differ: rxe takes a packet to its own MAC for loopback.
-pub fn mac(role: Role) -> String {
-    format!("52:54:00:00:00:{:02x}", role.index() + 1)
+pub fn mac(role: Role) -> &'static str {
+    const MACS: [&str; Role::ALL.len()] = [
+        "52:54:00:00:00:01",
+        "52:54:00:00:00:02",
+        "52:54:00:00:00:03",
+        "52:54:00:00:00:04",
+        "52:54:00:00:00:05",
+        "52:54:00:00:00:06",
+        "52:54:00:00:00:07",
+        "52:54:00:00:00:08",
+    ];
+    MACS[usize::from(role.index())]
 }
 
 /// One machine to be started.

@@ -13,6 +13,9 @@ const BATCH_MARK: u64 = 1 << 63;
 pub(crate) const SEND_MARK: u64 = BATCH_MARK;
 /// Identifiers of list-posted RECVs.
 pub(crate) const RECV_MARK: u64 = BATCH_MARK | 1 << 62;
+/// IB_WC_WITH_INVALIDATE of the kernel, which rxe tells programs in the place of `IBV_WC_WITH_INV`; it is C's
+/// IBV_WC_IP_CSUM_OK, which RECVs of connections do not have. Observed: rxe 6.12.
+const RXE_WITH_INVALIDATE: u32 = 1 << 2;
 /// The bits of an identifier that count.
 const NUMBER: u64 = (1 << 62) - 1;
 
@@ -80,6 +83,12 @@ impl BatchCompletion {
         })
     }
 
+    /// The rkey of this side that the peer's SEND with Invalidate has made invalid.
+    #[must_use]
+    pub fn invalidated_rkey(&self) -> Option<u32> {
+        invalidated_rkey(&self.0)
+    }
+
     /// The vendor's error code; zero on success.
     #[must_use]
     pub fn vendor_err(&self) -> u32 {
@@ -105,6 +114,7 @@ impl BatchCompletion {
             length_bytes: 0,
             imm: None,
             vendor_err: self.vendor_err(),
+            invalidated_rkey: None,
         })))
     }
 
@@ -113,6 +123,17 @@ impl BatchCompletion {
     pub fn qp_num(&self) -> u32 {
         self.0.qp_num
     }
+}
+
+/// The rkey that a SEND with Invalidate has made invalid, of a RECV that succeeded.
+pub(crate) fn invalidated_rkey(wc: &ibv_wc) -> Option<u32> {
+    let flags = wc.wc_flags;
+    let is_plain_recv = WcOpcode::from_raw(wc.opcode) == WcOpcode::Recv;
+    let has_rkey = flags & (ibv_wc_flags::IBV_WC_WITH_INV.0 | RXE_WITH_INVALIDATE) != 0;
+    // SAFETY: both members of the union are 32-bit integers, of which any bytes are valid; the flag says that this one was
+    // meant.
+    let rkey = unsafe { wc.imm_data_invalidated_rkey_union.invalidated_rkey };
+    (is_plain_recv && has_rkey).then_some(rkey)
 }
 
 impl fmt::Debug for BatchCompletion {

@@ -6,6 +6,7 @@ use std::ptr;
 
 use crate::batch::attached::AttachedRange;
 use crate::batch::request::{BatchRequest, DatagramTarget, LocalData};
+use crate::completion::WrOpcode;
 use crate::error::{Error, Result};
 use crate::rdma_sys::{ibv_recv_wr, ibv_send_wr, ibv_sge, ud_t};
 use crate::work_request::send_wr;
@@ -100,7 +101,8 @@ impl<'data> RequestList<'data> {
                 self.entries.push(std::iter::once(ibv_sge { addr, length, lkey: 0 }));
             }
         }
-        let mut wr = send_wr(request.opcode, request.remote, request.imm, request.operands);
+        let mut wr =
+            send_wr(request.opcode, request.remote, request.imm, request.invalidated, request.operands);
         wr.send_flags = request.flags;
         if let Some(DatagramTarget { address, qp_num, q_key }) = request.target {
             self.datagrams += 1;
@@ -115,6 +117,12 @@ impl<'data> RequestList<'data> {
         self.requests.clear();
         self.entries.clear();
         self.datagrams = 0;
+    }
+
+    /// The first request that only `ibv_wr_*` can post.
+    pub(crate) fn beyond_classic(&self) -> Option<WrOpcode> {
+        let opcodes = self.requests.iter().map(|wr| WrOpcode::from_raw(wr.opcode));
+        opcodes.into_iter().find(|opcode| matches!(opcode, WrOpcode::Flush | WrOpcode::AtomicWrite))
     }
 
     /// True if each request names the receiver of a datagram.

@@ -15,4 +15,4 @@ pub use list::{RecvList, RequestList};
 pub use request::{BatchRequest, DatagramTarget};
 
 pub(crate) use attached::BatchState;
-pub(crate) use completion::{RECV_MARK, SEND_MARK, is_of_a_batch};
+pub(crate) use completion::{RECV_MARK, SEND_MARK, invalidated_rkey, is_of_a_batch};

@@ -4,7 +4,7 @@ use crate::batch::attached::{AttachedAddress, AttachedRange};
 use crate::completion::WrOpcode;
 use crate::rdma_sys::ibv_send_flags;
 use crate::remote_region::RemoteRegion;
-use crate::work_request::Operands;
+use crate::work_request::{ATOMIC_BYTES, FlushPart, FlushPlacement, Operands};
 
 /// Local data of a work request.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,7 @@ pub struct BatchRequest<'data> {
     pub(super) local: LocalData<'data>,
     pub(super) remote: Option<RemoteRegion>,
     pub(super) imm: Option<u32>,
+    pub(super) invalidated: Option<u32>,
     pub(super) operands: Operands,
     pub(super) target: Option<DatagramTarget>,
     pub(super) flags: u32,
@@ -47,7 +48,7 @@ impl<'data> BatchRequest<'data> {
                 LocalData::Inline(_) => ibv_send_flags::IBV_SEND_INLINE.0,
             };
         let (remote, operands) = (remote.copied(), Operands::default());
-        Self { opcode, local, remote, imm: None, operands, target: None, flags }
+        Self { opcode, local, remote, imm: None, invalidated: None, operands, target: None, flags }
     }
 
     /// WRITE: the ranges of `local`, one after the other, to the start of `remote`.
@@ -93,6 +94,38 @@ impl<'data> BatchRequest<'data> {
     pub fn cmp_swap(local: &'data [AttachedRange], remote: &RemoteRegion, compare: u64, swap: u64) -> Self {
         let operands = Operands { compare_add: compare, swap };
         Self { operands, ..Self::new(WrOpcode::AtomicCmpAndSwp, LocalData::Gathered(local), Some(remote)) }
+    }
+
+    /// Local invalidation: this side's memory window with the key `rkey` is bound no longer. Of windows of type 2.
+    #[must_use]
+    pub fn local_invalidate(rkey: u32) -> Self {
+        Self { invalidated: Some(rkey), ..Self::new(WrOpcode::LocalInv, LocalData::Gathered(&[]), None) }
+    }
+
+    /// FLUSH: completes when the WRITEs before it have reached `placement` in `part` of `remote`. Of queue pairs that were
+    /// created for it.
+    #[must_use]
+    pub fn flush(remote: &RemoteRegion, placement: FlushPlacement, part: FlushPart) -> Self {
+        let operands = Operands::flush(placement, part);
+        Self { operands, ..Self::new(WrOpcode::Flush, LocalData::Gathered(&[]), Some(remote)) }
+    }
+
+    /// ATOMIC WRITE: these bytes, which the call copies, become those at `remote`, all at once. Of queue pairs that were
+    /// created for it.
+    #[must_use]
+    pub fn atomic_write(bytes: &'data [u8; ATOMIC_BYTES], remote: &RemoteRegion) -> Self {
+        let made = Self::new(WrOpcode::AtomicWrite, LocalData::Inline(bytes), Some(remote));
+        Self { flags: made.flags & !ibv_send_flags::IBV_SEND_INLINE.0, ..made }
+    }
+
+    /// Makes a SEND invalidate the peer's memory window with the key `rkey` when it arrives; other operations are left as
+    /// they are.
+    #[must_use]
+    pub fn invalidating(mut self, rkey: u32) -> Self {
+        if self.opcode == WrOpcode::Send {
+            (self.opcode, self.invalidated) = (WrOpcode::SendWithInv, Some(rkey));
+        }
+        self
     }
 
     /// Adds an immediate, in host order, to a WRITE or SEND; other operations have none and are left as they are.
@@ -151,6 +184,9 @@ mod tests {
         assert_eq!((write.opcode(), write.imm), (WrOpcode::RdmaWriteWithImm, Some(5)));
         let send = BatchRequest::send_inline(b"x").with_imm(5);
         assert_eq!((send.opcode(), send.imm), (WrOpcode::SendWithImm, Some(5)));
+        let invalidating = BatchRequest::send_inline(b"x").invalidating(7);
+        assert_eq!((invalidating.opcode(), invalidating.invalidated), (WrOpcode::SendWithInv, Some(7)));
+        assert_eq!(write.invalidating(7).opcode(), WrOpcode::RdmaWriteWithImm);
         let read = BatchRequest::read(&[], &remote).with_imm(5);
         assert_eq!((read.opcode(), read.imm), (WrOpcode::RdmaRead, None));
     }
@@ -161,5 +197,7 @@ mod tests {
         assert_eq!(BatchRequest::send_inline(b"x").flags, 2 | 8);
         assert_eq!(BatchRequest::send_inline(b"x").unsignalled().flags, 8);
         assert_eq!(BatchRequest::send(&[]).unsignalled().fenced().flags, 1);
+        let remote = RemoteRegion { address: 0x1000, rkey: 1, length_bytes: None };
+        assert_eq!(BatchRequest::atomic_write(&[0; 8], &remote).flags, 2);
     }
 }

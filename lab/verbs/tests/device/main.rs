@@ -4,7 +4,11 @@
 //! in a guest, where it also holds it to a clean kernel log; on a computer with an RDMA device it is
 //! `cargo test --package rdma-lab-verbs --features rdma-core --test device -- --ignored`.
 
+mod abilities;
+#[cfg(feature = "tokio")]
+mod awaited;
 mod connecting;
+mod extended;
 mod lists;
 mod lists_refused;
 mod operations;
@@ -13,5 +17,8 @@ mod parts;
 mod refusals;
 mod resources;
 mod services;
+mod shared;
 mod waits;
+mod windows;
+mod windows_refused;
 mod without_cm;

@@ -9,9 +9,12 @@ use std::time::Duration;
 use verbs::Result;
 use verbs::completion::{Completion, WcStatus};
 use verbs::deadline::Deadline;
+use verbs::device::Device;
 use verbs::endpoint::{Endpoint, EndpointBuilder, Pace};
 use verbs::error::Error;
+use verbs::extended::SendOperations;
 use verbs::mr::{Access, MemoryRegion};
+use verbs::qp::ServiceType;
 use verbs::remote_region::RemoteRegion;
 use verbs::transport::{Cm, ConnectParams, ConnectTarget, Listener, Tcp, Transport};
 use verbs::work_request::RegionRange;
@@ -36,6 +39,12 @@ pub(crate) fn own_address() -> IpAddr {
         }
     }
     panic!("no RDMA device of this host has an IPv4 address: see `rdma link`");
+}
+
+/// True of rxe from Linux 6.2 on, which says other things in the kernel's log than before.
+pub(crate) fn is_later_rxe() -> bool {
+    let (device, _) = Device::with_address(own_address()).unwrap();
+    device.abilities().unwrap().atomic_write
 }
 
 pub(crate) fn target(port: u16) -> ConnectTarget {
@@ -75,8 +84,16 @@ impl By {
     }
 
     pub(crate) fn connect(self, port: u16, params: &ConnectParams) -> Result<(Endpoint, Vec<u8>)> {
-        let builder = builder();
-        self.transport().connect(&target(port), params, &builder, &mut |_| Ok(()), &soon())
+        self.connect_as(port, params, &builder())
+    }
+
+    pub(crate) fn connect_as(
+        self,
+        port: u16,
+        params: &ConnectParams,
+        builder: &EndpointBuilder,
+    ) -> Result<(Endpoint, Vec<u8>)> {
+        self.transport().connect(&target(port), params, builder, &mut |_| Ok(()), &soon())
     }
 }
 
@@ -97,11 +114,30 @@ impl Pair {
         params: &ConnectParams,
         prepare: impl FnOnce(&mut Endpoint) -> Result<()> + Send,
     ) -> Self {
+        Self::built(by, params, &builder(), prepare)
+    }
+
+    /// Connects two queue pairs that post by `ibv_wr_*`, with CM or without.
+    pub(crate) fn extended(by: By, operations: SendOperations) -> Self {
+        Self::built(by, &ConnectParams::default(), &builder().operations(operations), |_| Ok(()))
+    }
+
+    /// Connects two queue pairs of unreliable connections, without CM.
+    pub(crate) fn unreliable() -> Self {
+        Self::built(By::Tcp, &ConnectParams::default(), &builder().service(ServiceType::Uc), |_| Ok(()))
+    }
+
+    fn built(
+        by: By,
+        params: &ConnectParams,
+        builder: &EndpointBuilder,
+        prepare: impl FnOnce(&mut Endpoint) -> Result<()> + Send,
+    ) -> Self {
         let listener = by.listen();
         let port = listener.address().port();
         thread::scope(|scope| {
-            let client = scope.spawn(|| by.connect(port, params));
-            let mut server = listener.next_request(&soon()).unwrap().into_endpoint(&builder()).unwrap();
+            let client = scope.spawn(|| by.connect_as(port, params, builder));
+            let mut server = listener.next_request(&soon()).unwrap().into_endpoint(builder).unwrap();
             prepare(&mut server).unwrap();
             server.accept(params, &soon()).unwrap();
             let (client, _) = client.join().unwrap().unwrap();

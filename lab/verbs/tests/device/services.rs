@@ -23,22 +23,26 @@ use crate::pair::{own_address, soon};
 /// Bytes before the payload of a datagram, for a global route header.
 const GRH_BYTES: usize = 40;
 
-const Q_KEY: u32 = 0x1111_1111;
+pub(crate) const Q_KEY: u32 = 0x1111_1111;
 
 /// A device with a domain, to make queue pairs of.
-struct Workshop {
-    port: Port,
-    pd: Arc<ProtectionDomain>,
+pub(crate) struct Workshop {
+    pub(crate) port: Port,
+    pub(crate) pd: Arc<ProtectionDomain>,
 }
 
 impl Workshop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (device, port) = Device::with_address(own_address()).unwrap();
         Self { port, pd: ProtectionDomain::alloc(&device).unwrap() }
     }
 
     /// A queue pair in INIT, which takes RECVs from `srq` if there is one.
-    fn queue_pair(&self, service: ServiceType, srq: Option<&Arc<SharedReceiveQueue>>) -> WorkQueue {
+    pub(crate) fn queue_pair(
+        &self,
+        service: ServiceType,
+        srq: Option<&Arc<SharedReceiveQueue>>,
+    ) -> WorkQueue {
         let mut capacity = Capacity::default();
         (capacity.max_send_wr, capacity.max_recv_wr, capacity.max_inline_bytes) = (16, 16, 64);
         let cq = CompletionQueue::create(self.pd.device(), 64).unwrap();
@@ -48,12 +52,12 @@ impl Workshop {
         WorkQueue::new(qp, Arc::new(|_| {}))
     }
 
-    fn pair(&self, service: ServiceType) -> (WorkQueue, WorkQueue) {
+    pub(crate) fn pair(&self, service: ServiceType) -> (WorkQueue, WorkQueue) {
         (self.queue_pair(service, None), self.queue_pair(service, None))
     }
 
     /// Connects two queue pairs with each other.
-    fn connect(&self, one: &WorkQueue, other: &WorkQueue) {
+    pub(crate) fn connect(&self, one: &WorkQueue, other: &WorkQueue) {
         let peer = |of: &WorkQueue, psn| ConnectedPeer {
             gid: self.port.gid,
             qp_num: of.qp().number(),
@@ -75,7 +79,7 @@ impl Workshop {
         (one, other, sink, target)
     }
 
-    fn sink(&self) -> Arc<MemoryRegion> {
+    pub(crate) fn sink(&self) -> Arc<MemoryRegion> {
         self.pd.register(4096, Access::REMOTE).unwrap()
     }
 
@@ -86,14 +90,14 @@ impl Workshop {
     }
 }
 
-fn post(work: &mut WorkQueue, request: BatchRequest<'_>) -> verbs::Result<u64> {
+pub(crate) fn post(work: &mut WorkQueue, request: BatchRequest<'_>) -> verbs::Result<u64> {
     let mut list = work.request_list();
     list.push(request).unwrap();
     work.post_send_list(&mut list)
 }
 
 /// Posts a RECV of all of `sink`.
-fn receive_into(work: &mut WorkQueue, sink: &Arc<MemoryRegion>) {
+pub(crate) fn receive_into(work: &mut WorkQueue, sink: &Arc<MemoryRegion>) {
     let range = work.attach(sink).whole().unwrap();
     let mut list = work.recv_list();
     list.push(&[range]).unwrap();
@@ -101,7 +105,7 @@ fn receive_into(work: &mut WorkQueue, sink: &Arc<MemoryRegion>) {
 }
 
 /// Polls until a completion comes.
-fn completion(work: &mut WorkQueue) -> BatchCompletion {
+pub(crate) fn completion(work: &mut WorkQueue) -> BatchCompletion {
     let deadline = soon();
     let mut places = BatchCompletion::places(1);
     while work.poll_batch(&mut places).unwrap() == 0 {

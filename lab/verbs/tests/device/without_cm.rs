@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use verbs::Error;
 use verbs::endpoint::EndpointBuilder;
 use verbs::mr::Access;
+use verbs::qp::ServiceType;
 use verbs::transport::ConnectParams;
 use verbs::transport::ConnectTarget;
 use verbs::transport::Tcp;
@@ -70,4 +71,31 @@ fn without_cm_an_address_without_a_device_is_named() {
     let params = ConnectParams::default();
     let result = Tcp.connect(&target, &params, &EndpointBuilder::new(), &mut |_| Ok(()), &soon());
     assert!(matches!(result, Err(Error::NoDeviceAt { .. })), "{result:?}");
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
+fn unreliable_connection_is_made_and_ended_without_cm() {
+    let mut pair = Pair::unreliable();
+    assert_eq!(pair.client.qp().service(), ServiceType::Uc);
+    let (region, remote) = pair.region(64, Access::REMOTE);
+    let recv = pair.server.post_recv(None).unwrap();
+    let source = pair.source(b"unreliable");
+    pair.client.execute(SendRequest::write_with_imm(source, &remote, 4), &soon()).unwrap();
+    assert_eq!(pair.server.wait(recv, &soon()).unwrap().imm, Some(4));
+    assert_eq!(region.copy_out(0, 10).unwrap(), b"unreliable");
+    pair.disconnect();
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
+fn service_that_a_transport_does_not_make_is_named() {
+    let params = ConnectParams::default();
+    for (by, service) in [(By::Cm, ServiceType::Uc), (By::Cm, ServiceType::Ud), (By::Tcp, ServiceType::Ud)] {
+        let listener = by.listen();
+        let builder = EndpointBuilder::new().service(service);
+        let error = by.connect_as(listener.address().port(), &params, &builder).unwrap_err();
+        assert!(matches!(error, Error::Verb { errno: libc::EINVAL, .. }), "{error}");
+        assert!(error.to_string().contains(&format!("of the service {}", service.name())), "{error}");
+    }
 }

@@ -87,7 +87,7 @@ pub(super) fn run(stepper: &mut Stepper, lab: &dyn Resident) -> Result<()> {
         };
         match key {
             StepKey::Quit => return Ok(()),
-            StepKey::Nodes => tell_nodes(lab, &mut sessions)?,
+            StepKey::Nodes => tell_nodes(stepper, lab, &mut sessions)?,
             // It waits for its packet.
             StepKey::Decide(_) if !is_there => continue,
             StepKey::Decide(decision) => match stepper.decide(decision) {
@@ -99,14 +99,14 @@ pub(super) fn run(stepper: &mut Stepper, lab: &dyn Resident) -> Result<()> {
     }
 }
 
-/// Prints queue pairs and counters of both nodes.
-fn tell_nodes(lab: &dyn Resident, sessions: &mut Vec<NodeSession>) -> Result<()> {
+/// Prints queue pairs and counters of both nodes. They may take longer than the switch waits for a sign of life.
+fn tell_nodes(stepper: &mut Stepper, lab: &dyn Resident, sessions: &mut Vec<NodeSession>) -> Result<()> {
     if sessions.is_empty() {
         *sessions = Role::BOTH.into_iter().map(|role| NodeSession::open(lab, role)).collect::<Result<_>>()?;
     }
     sessions.iter_mut().for_each(NodeSession::ask);
     for (session, role) in sessions.iter().zip(Role::BOTH) {
-        let look = session.answer(NODE_LIMIT)?;
+        let look = session.answer(NODE_LIMIT, || stepper.first().map(drop))?;
         for queue_pair in &look.queue_pairs {
             output::line(format_args!("        {role}: {queue_pair}"))?;
         }

@@ -7,11 +7,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::base::role::Role;
 use lab::provider::resident::Resident;
 use lab::{Error, Result};
+
+/// Interval at which an answer that is waited for is looked for.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Line between two parts of an answer, and behind the last.
 const PART: &str = "--";
@@ -122,19 +125,30 @@ impl NodeSession {
         }
     }
 
-    /// Waits for an answer.
+    /// Waits for an answer; `meanwhile` is called again and again until it comes.
     ///
     /// # Errors
     ///
-    /// The session ended, or there is none within the limit.
-    pub(super) fn answer(&self, limit: Duration) -> Result<NodeLook> {
-        let role = self.role;
-        self.answers.recv_timeout(limit).map_err(|error| match error {
-            RecvTimeoutError::Timeout => Error::timeout(format!("queue pairs of {role}"), limit),
-            RecvTimeoutError::Disconnected => {
-                Error::boot(format!("the session on {role} ended")).next("look whether the lab is up")
+    /// The session ended, or there is none within the limit; or as `meanwhile`.
+    pub(super) fn answer(
+        &self,
+        limit: Duration,
+        mut meanwhile: impl FnMut() -> Result<()>,
+    ) -> Result<NodeLook> {
+        let (role, started) = (self.role, Instant::now());
+        loop {
+            match self.answers.recv_timeout(LOOK) {
+                Ok(look) => return Ok(look),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let error = Error::boot(format!("the session on {role} ended"));
+                    return Err(error.next("look whether the lab is up"));
+                }
+                Err(RecvTimeoutError::Timeout) if started.elapsed() < limit => meanwhile()?,
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(Error::timeout(format!("queue pairs of {role}"), limit));
+                }
             }
-        })
+        }
     }
 
     /// The newest answer that has come, if one has.

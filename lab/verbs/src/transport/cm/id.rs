@@ -10,12 +10,12 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::event::{CmEvent, EventChannel, wait_for_event};
-use crate::cq::CompletionQueue;
 use crate::deadline::Deadline;
 use crate::device::{ContextOwner, Device};
 use crate::error::{Error, PORT_IN_USE_HINT, Result, errno};
+use crate::extended::extended_attributes;
 use crate::pd::ProtectionDomain;
-use crate::qp::{self, Capacity, QueuePair, QueuePairOwner};
+use crate::qp::{self, Capacity, QueueCompletions, QueuePair, QueuePairOwner};
 use crate::raw::rdma_cm_id;
 use crate::rdma_sys;
 use crate::rdma_sys::{ibv_event_type, rdma_conn_param, rdma_port_space};
@@ -191,22 +191,31 @@ impl CmId {
     pub(super) fn create_queue_pair(
         self: &Arc<Self>,
         pd: Arc<ProtectionDomain>,
-        cq: CompletionQueue,
+        completions: QueueCompletions,
         capacity: &Capacity,
     ) -> Result<QueuePair> {
         let call = "rdma_create_qp";
         let action = || qp::action(capacity);
-        let mut attr = qp::attributes(&cq, capacity);
+        qp::check_operations(pd.device(), capacity)?;
+        let is_extended = !capacity.operations.is_empty();
+        let call = if is_extended { "rdma_create_qp_ex" } else { call };
+        let mut attr = qp::attributes(completions.queue(), capacity);
+        let mut extended = extended_attributes(&attr, pd.as_raw(), capacity.operations);
         let made = self.locked(|raw| {
-            // SAFETY: identifier, domain and queue are alive; those of another device are refused by the call. `attr` lives
-            // through it.
-            let returned = unsafe { rdma_sys::rdma_create_qp(raw, pd.as_raw(), &raw mut attr) };
+            let returned = if is_extended {
+                // SAFETY: identifier, domain and queue are alive; those of another device are refused by the call. The
+                // attributes live through it.
+                unsafe { rdma_sys::rdma_create_qp_ex(raw, &raw mut extended) }
+            } else {
+                // SAFETY: as above.
+                unsafe { rdma_sys::rdma_create_qp(raw, pd.as_raw(), &raw mut attr) }
+            };
             sys::check_minus_one(returned, call, action)?;
             // SAFETY: the identifier is alive, and the call above has set its queue pair.
             sys::check_null(unsafe { (*raw).qp }, call, action)
         })?;
-        // SAFETY: the call made it of these parts, and only `destroy_queue_pair` destroys it.
-        Ok(unsafe { QueuePair::made(made, call, capacity, Some(Arc::clone(self) as _), cq, pd) })
+        // SAFETY: the call made it of these parts, for these operations, and only `destroy_queue_pair` destroys it.
+        unsafe { QueuePair::made(made, call, capacity, Some(Arc::clone(self) as _), completions, pd) }
     }
 
     /// Sends a REQ (`rdma_connect`); ESTABLISHED follows.

@@ -9,8 +9,7 @@ use crate::cm_event::CmEventKind;
 use crate::deadline::Deadline;
 use crate::endpoint::{Endpoint, EndpointBuilder};
 use crate::error::{Error, Result};
-use crate::qp::QueuePair;
-use crate::sys;
+use crate::qp::{QueuePair, ServiceType};
 use crate::transport::{ConnectParams, Link};
 use crate::work_queue::WorkQueue;
 
@@ -20,6 +19,7 @@ pub(super) fn endpoint(
     remote_qpn: Option<u32>,
     builder: &EndpointBuilder,
 ) -> Result<Endpoint> {
+    builder.demand_service(&[ServiceType::Rc], "rdma_create_qp")?;
     let device = id.device()?;
     let mut work = builder.build(&device, |pd, cq, capacity| id.create_queue_pair(pd, cq, capacity))?;
     work.set_peer_qp_num(remote_qpn);
@@ -105,9 +105,8 @@ fn wait_confirmation(id: &CmId, work: &mut WorkQueue, awaited: &str, deadline: &
             id.notify_established();
             is_told = true;
         }
-        if !sys::wait_readable(&[work.as_fd(), id.as_fd()], deadline)? {
+        if !work.qp().wait(Some(id.as_fd()), deadline)? {
             return Err(Error::timeout(awaited, deadline));
         }
-        work.qp().cq().drain_events()?;
     }
 }

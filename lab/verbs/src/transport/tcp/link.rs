@@ -5,12 +5,12 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::hello::{Hello, VERSION, send};
-use super::states::{establish, initialise};
+use super::states::establish;
 use crate::deadline::Deadline;
 use crate::device::{Device, Port};
 use crate::endpoint::EndpointBuilder;
 use crate::error::{Error, Result};
-use crate::qp::QueuePair;
+use crate::qp::{QueuePair, ServiceType};
 use crate::transport::{ConnectParams, Link};
 use crate::work_queue::WorkQueue;
 
@@ -18,9 +18,11 @@ use crate::work_queue::WorkQueue;
 pub(super) fn work_queue(stream: &TcpStream, builder: &EndpointBuilder) -> Result<(WorkQueue, Port)> {
     let local = stream.local_addr().map_err(set_up)?;
     stream.set_nonblocking(true).map_err(set_up)?;
+    let service = builder.demand_service(&[ServiceType::Rc, ServiceType::Uc], "ibv_create_qp")?;
     let (device, port) = Device::with_address(local.ip())?;
-    let work = builder.build(&device, |pd, cq, capacity| QueuePair::create(&pd, cq, capacity))?;
-    initialise(work.qp(), &port)?;
+    let create = |pd, cq, capacity: &_| QueuePair::create_as(service, &pd, cq, capacity, None);
+    let work = builder.build(&device, create)?;
+    work.qp().to_init(&port, 0)?;
     Ok((work, port))
 }
 
