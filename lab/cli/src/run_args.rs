@@ -181,7 +181,7 @@ mod tests {
             (["--needs", "swich"], "the nearest is `switch`"),
             (["--stop", "SIGITN"], "SIGINT"),
             (["--interface", "vlna 7"], "the nearest is `vlan`"),
-            (["--restart", "sever"], "the nearest is `server`"),
+            (["--restart", "sever"], "a similar value exists: 'server'"),
             (["--cause", "KeyByteSwaped"], "KeyByteSwapped"),
             (["--fault", "action=\"dorp\""], "`drop`"),
         ] {
