@@ -230,6 +230,7 @@ fn parse_mtu(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use verbs::completion::WrOpcode;
 
     fn server(argv: &str) -> Result<ServerArgs, clap::Error> {
         ServerArgs::parse_for(&RDMA_SERVER, argv.split_whitespace())
@@ -278,6 +279,35 @@ mod tests {
         assert_eq!(access("rdma_server"), [Permission::Read, Permission::Write]);
         assert_eq!(access("rdma_server --access write"), [Permission::Write]);
         assert_eq!(access("rdma_server --access none"), [Permission::None]);
+    }
+
+    #[test]
+    fn operations_beyond_the_usual_ones_are_asked_for() {
+        let operations = |argv: &str| {
+            let args = ClientArgs::<ReadingBack>::parse_for(&RDMA_CLIENT, argv.split_whitespace());
+            args.unwrap().options.operations()
+        };
+        assert_eq!(operations("rdma_client server"), []);
+        assert_eq!(operations("rdma_client server --flush"), [WrOpcode::Flush]);
+        assert_eq!(operations("rdma_client server --atomic-write"), [WrOpcode::AtomicWrite]);
+    }
+
+    #[test]
+    fn window_goes_with_one_message_and_late_with_a_window() {
+        let client = |argv: &str| {
+            ClientArgs::<Sending>::parse_for(&RDMA_CLIENT_SEND, argv.split_whitespace()).map(|_| ())
+        };
+        client("rdma_client_send server --window").unwrap();
+        for argv in ["--window --count 2", "--window --imm", "--window --size 64"] {
+            assert_eq!(client(&format!("rdma_client_send server {argv}")).unwrap_err().exit_code(), 2);
+        }
+        let server = |argv: &str| {
+            ServerArgs::<ReceivingSends>::parse_for(&RDMA_SERVER_SEND, argv.split_whitespace()).map(|_| ())
+        };
+        server("rdma_server_send --once --window --late").unwrap();
+        for argv in ["--late", "--window --count 2", "--window --no-recv"] {
+            assert_eq!(server(&format!("rdma_server_send {argv}")).unwrap_err().exit_code(), 2);
+        }
     }
 
     #[test]

@@ -8,7 +8,6 @@ use clap::{Args, Parser, ValueEnum};
 use super::{CommonArgs, ProgramSpec, parse_bytes, parse_count};
 use crate::exchange::Payload;
 use verbs::completion::WrOpcode;
-use verbs::extended::SendOperations;
 
 /// A client's options; `O` are those of one program.
 #[derive(Clone, Debug, Parser)]
@@ -64,9 +63,9 @@ pub trait ClientOptions: Args {
     fn size(&self) -> Option<usize> {
         None
     }
-    /// Operations that its queue pairs have to be made for; none of a classic one.
-    fn operations(&self) -> SendOperations {
-        SendOperations::default()
+    /// Operations beyond those of each queue pair, which its queue pairs have to be made for.
+    fn operations(&self) -> Vec<WrOpcode> {
+        Vec::new()
     }
     /// Error in the messages, made on purpose.
     fn wrong(&self) -> Option<WrongAccess> {
@@ -152,12 +151,9 @@ pub struct ReadingBack {
 }
 
 impl ClientOptions for ReadingBack {
-    fn operations(&self) -> SendOperations {
+    fn operations(&self) -> Vec<WrOpcode> {
         let beyond = [(self.flush, WrOpcode::Flush), (self.atomic_write, WrOpcode::AtomicWrite)];
-        let asked = beyond.iter().filter(|(is_asked, _)| *is_asked).map(|&(_, opcode)| opcode);
-        let asked: Vec<WrOpcode> = asked.collect();
-        // A queue pair that need not be made for them is a classic one.
-        if asked.is_empty() { SendOperations::default() } else { SendOperations::RELIABLE.with(&asked) }
+        beyond.into_iter().filter_map(|(is_asked, opcode)| is_asked.then_some(opcode)).collect()
     }
     fn repeat(&self) -> &Repeat {
         self.writing.repeat()

@@ -12,6 +12,7 @@ use crate::private_data;
 use crate::report::{ProgramOutcome, Reporter};
 use verbs::cm_event::RejectReason;
 use verbs::endpoint::{Endpoint, Pace};
+use verbs::extended::SendOperations;
 use verbs::remote_region::RemoteRegion;
 use verbs::transport::{ConnectParams, ConnectTarget};
 use verbs::work_request::{ATOMIC_BYTES, FlushPart, FlushPlacement, SendRequest};
@@ -169,7 +170,12 @@ fn connect<O: ClientOptions>(
     let reads_at_once = repeat.depth.min(MOST_READS_AT_ONCE) as u8;
     let params =
         ConnectParams { initiator_depth: reads_at_once, ..params(&args.common.connection, private_data) };
-    let builder = builder(reporter).max_send_wr(repeat.depth as u32).operations(args.options.operations());
+    // Queue pairs that need not be made for more are classic ones.
+    let operations = match args.options.operations().as_slice() {
+        [] => SendOperations::default(),
+        beyond => SendOperations::RELIABLE.with(beyond),
+    };
+    let builder = builder(reporter).max_send_wr(repeat.depth as u32).operations(operations);
     let (endpoint, private_data) = transport(&args.common.connection)
         .connect(&target, &params, &builder, &mut |_| Ok(()), &deadline)
         .map_err(|error| explain(error, program))?;

@@ -13,6 +13,7 @@ mod ends;
 mod explore;
 mod frozen;
 mod guest_tests;
+mod nodes;
 mod process;
 mod resident;
 mod results;

@@ -185,7 +185,7 @@ pub fn setup(
     means: &Means,
     front: &Front,
 ) -> Result<Setup> {
-    let texts = Role::BOTH.into_iter().flat_map(|role| scenario.commands_of(role)).map(str::to_owned);
+    let texts = scenario.roles().iter().flat_map(|role| scenario.commands_of(*role)).map(str::to_owned);
     let texts = texts.chain(pushed.scripts()?);
     let samples = front.samples_for(texts.collect::<Vec<_>>().iter().map(String::as_str))?;
     machines::prepare(choice, means, samples.are_built())?;
@@ -195,7 +195,7 @@ pub fn setup(
         pushed.check(&contents)?;
         let programs = setup.programs.iter().map(|program| program.name.as_str());
         let names: Vec<&str> = programs.chain(front.samples.names()).collect();
-        for command in Role::BOTH.into_iter().flat_map(|role| scenario.commands_of(role)) {
+        for command in scenario.roles().iter().flat_map(|role| scenario.commands_of(*role)) {
             Pushed::check_command(command, &contents, &names)?;
         }
     }

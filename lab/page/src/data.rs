@@ -154,7 +154,7 @@ fn fate(fate: &Fate) -> (i64, u64) {
         Fate::Reordered => (6, 0),
         Fate::Corrupted => (7, 0),
         Fate::Truncated => (8, 0),
-        Fate::EcnMarked => (9, 0),
+        Fate::EcnMarked | Fate::QueueMarked => (9, 0),
         Fate::ReleaseOf { number } => (10, *number),
         Fate::AlteredOf { number } => (11, *number),
         Fate::DuplicateOf { number } => (12, *number),

@@ -134,7 +134,7 @@ struct HeldFindings {
     cut_at_bytes: usize,
 }
 
-/// Who cut a packet that is not whole.
+/// Origin of a cut packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CutCause {
     /// A snap length or a mirror: what is missing is unknown.

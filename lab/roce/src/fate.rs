@@ -24,6 +24,7 @@ use std::str::FromStr;
 /// | `fate=corrupted` | changed bytes of it | yes | no: `altered-of #n` is |
 /// | `fate=truncated` | cut it short | yes | no: `altered-of #n` is |
 /// | `fate=ecn-marked` | set congestion experienced in its IP header | yes | no: `altered-of #n` is |
+/// | `fate=queue-marked` | likewise, because it found a long queue | yes | no: `altered-of #n` is |
 /// | `fate=released #n` | gives record n on, as it came | no | yes |
 /// | `fate=altered-of #n` | gives a changed copy of record n on | no | yes |
 /// | `fate=duplicate-of #n` | gives record n on once more | no | yes |
@@ -58,6 +59,8 @@ pub enum Fate {
     Truncated,
     /// Replaced by a copy that says "congestion experienced".
     EcnMarked,
+    /// Likewise, because the queue of its port was long.
+    QueueMarked,
     /// Delivered late, as it came.
     ReleaseOf {
         /// Number of the record that was held back, from 1.
@@ -105,6 +108,7 @@ impl Fate {
                 "corrupted" => Self::Corrupted,
                 "truncated" => Self::Truncated,
                 "ecn-marked" => Self::EcnMarked,
+                "queue-marked" => Self::QueueMarked,
                 _ => return None,
             },
         })
@@ -116,7 +120,7 @@ impl Fate {
             Self::Forwarded | Self::Queued { .. } | Self::Unknown(_) => true,
             Self::Dropped | Self::LinkCut | Self::PortFull => false,
             Self::Delayed { .. } | Self::Reordered => false,
-            Self::Corrupted | Self::Truncated | Self::EcnMarked => false,
+            Self::Corrupted | Self::Truncated | Self::EcnMarked | Self::QueueMarked => false,
             Self::ReleaseOf { .. } | Self::AlteredOf { .. } | Self::DuplicateOf { .. } => true,
         }
     }
@@ -132,7 +136,7 @@ impl Fate {
             Self::Forwarded | Self::Queued { .. } => return None,
             Self::LinkCut => "link cut".to_owned(),
             Self::PortFull => "port full".to_owned(),
-            Self::EcnMarked => "ECN marked".to_owned(),
+            Self::EcnMarked | Self::QueueMarked => "ECN marked".to_owned(),
             Self::ReleaseOf { .. } => "released".to_owned(),
             Self::AlteredOf { .. } => "altered".to_owned(),
             Self::DuplicateOf { .. } => "duplicate".to_owned(),
@@ -165,6 +169,7 @@ impl fmt::Display for Fate {
             Self::Corrupted => f.write_str("fate=corrupted"),
             Self::Truncated => f.write_str("fate=truncated"),
             Self::EcnMarked => f.write_str("fate=ecn-marked"),
+            Self::QueueMarked => f.write_str("fate=queue-marked"),
             Self::ReleaseOf { number } => write!(f, "fate=released #{number}"),
             Self::AlteredOf { number } => write!(f, "fate=altered-of #{number}"),
             Self::DuplicateOf { number } => write!(f, "fate=duplicate-of #{number}"),
@@ -198,6 +203,7 @@ mod tests {
             Fate::Corrupted,
             Fate::Truncated,
             Fate::EcnMarked,
+            Fate::QueueMarked,
             Fate::ReleaseOf { number: 5 },
             Fate::AlteredOf { number: 6 },
             Fate::DuplicateOf { number: 7 },
@@ -230,6 +236,7 @@ mod tests {
             "corrupted",
             "truncated",
             "ecn-marked",
+            "queue-marked",
         ] {
             assert_eq!(of(&format!("fate={lost}")), (true, false, "~ "));
         }

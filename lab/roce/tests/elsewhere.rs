@@ -357,7 +357,7 @@ fn responses_that_a_requester_got_all_the_same_are_the_recorders_loss() {
     let pair = Pair::new(27);
     assert_eq!(rules(&report(&reads(&pair, |_, _| {}))), []);
     let lossy = |round: u32, pieces: &mut Vec<Vec<u8>>| {
-        if round % 3 == 0 && round < 30 {
+        if round.is_multiple_of(3) && round < 30 {
             pieces.remove(round as usize % 4);
         }
     };
@@ -378,7 +378,7 @@ fn responses_behind_later_ones_that_nobody_asked_for_again_are_another_order() {
 #[test]
 fn response_that_is_asked_for_again_is_lost_and_told_where_it_is_missing() {
     let pair = Pair::new(29);
-    let mut frames = reads(&pair, |round, pieces| {
+    let frames = reads(&pair, |round, pieces| {
         if round == 5 {
             pieces.remove(1);
             pieces.push(read(&pair, 21, 1024, 3072));
@@ -387,7 +387,7 @@ fn response_that_is_asked_for_again_is_lost_and_told_where_it_is_missing() {
             );
         }
     });
-    let report = report(&std::mem::take(&mut frames));
+    let report = report(&frames);
     assert_eq!(rules(&report), [Rule::ReadResponsePsnGap], "{:?}", report.findings);
     // Three of management, five whole READs, then the READ and its first response.
     assert_eq!(report.findings[0].packet, 3 + 5 * 5 + 3);

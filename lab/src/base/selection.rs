@@ -175,10 +175,7 @@ pub struct EachGuest {
 impl EachGuest {
     /// Returns the name of a node's release, if it has one of its own.
     pub fn of(&self, role: Role) -> Option<&str> {
-        match role {
-            Role::Server => self.server_guest.as_deref(),
-            Role::Client => self.client_guest.as_deref(),
-        }
+        if role.is_client() { self.client_guest.as_deref() } else { self.server_guest.as_deref() }
     }
 }
 

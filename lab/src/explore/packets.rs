@@ -70,8 +70,10 @@ pub fn packets(evidence: &RunEvidence, artifacts: &Path) -> Result<Vec<Target>> 
             continue;
         }
         let frame = record.frame();
-        let Some(from) = frame.packet().and_then(|packet| evidence.owner(packet.source)) else { continue };
-        let Some(seen) = tracker.see(from, record.data).filter(|seen| seen.is_first) else { continue };
+        let Some(packet) = frame.packet() else { continue };
+        let Some(from) = evidence.owner(packet.source) else { continue };
+        let to = evidence.owner(packet.destination).unwrap_or(from.peer());
+        let Some(seen) = tracker.see(from, to, record.data).filter(|seen| seen.is_first) else { continue };
         let count = counts.entry((seen.kind, seen.to)).or_default();
         *count += 1;
         all.push(target(record.number, &seen, *count, record.data));

@@ -94,7 +94,7 @@ impl<'a> FuzzClient<'a> {
     /// The program fails with that.
     pub fn start(pair: &'a QemuPair, plan: &'a FuzzPlan) -> Result<FuzzClient<'a>> {
         let node = pair.node(Role::Client);
-        let command = network::command(Role::Client, Network::default(), true).unwrap_or_default();
+        let command = network::command(Role::Client, Network::default(), &Role::BOTH).unwrap_or_default();
         expect_done(node.run(&command, COMMAND_LIMIT)?.code, "the client knows its peer's MAC")?;
         let address = |role| pair.node(role).address().to_string();
         let command = format!("{ENVIRONMENT}; {}", placeholder::filled(&plan.command, address));

@@ -36,8 +36,9 @@ const OF_ONE_PACKET: [Rule; 11] = [
 /// the 4.2 s of connection management.
 const FORGOTTEN: Duration = Duration::from_secs(6);
 
-/// Parts of an objection and of an answer's words that together are a deviation which docs/findings.md knows, and its name there.
-const KNOWN_ENDINGS: [(&str, &str, &str); 0] = [];
+/// Parts of an objection and of the words of an answer that is not due, which together are a deviation that docs/findings.md knows, and its
+/// name there.
+const KNOWN_ENDINGS: [(&str, &str, &str); 1] = [("forgot the request", "READ response", "ReadForgotten")];
 
 /// Ending of a client's program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +109,8 @@ pub fn of_end(
 /// Name of the known deviation that an objection is, behind these answers.
 pub fn known_ending(objection: &str, given: &[GivenAnswer]) -> Option<&'static str> {
     let is_it = |(of, answer, _): &&(&str, &str, &str)| {
-        objection.contains(of) && given.iter().any(|given| given.words.contains(answer))
+        let is_of_it = |given: &GivenAnswer| given.due == AnswerDue::Anything && given.words.contains(answer);
+        objection.contains(of) && given.iter().any(is_of_it)
     };
     KNOWN_ENDINGS.iter().find(is_it).map(|(_, _, name)| *name)
 }
@@ -209,6 +211,21 @@ mod tests {
         // One that never ends of itself may go on for ever.
         let endless = (FuzzEnd::Stopped, FuzzEnd::Stopped);
         assert_eq!(of_end(endless, Recovers, &[2], Duration::from_secs(10)), [""; 0]);
+    }
+
+    #[test]
+    fn request_that_was_forgotten_is_known_behind_a_read_response_that_was_not_due() {
+        let usual = FuzzEnd::Code(0);
+        let silence = Duration::from_secs(8);
+        let objections = of_end((FuzzEnd::Code(6), usual), AnswerDue::Anything, &[1], silence);
+        let known = |words: &str, due| {
+            let given = GivenAnswer { words: words.to_owned(), frames: Vec::new(), due, is_answered: false };
+            known_ending(&objections[0], &[given])
+        };
+        let words = "RC RDMA READ Request at +1: 1 READ responses too many";
+        assert_eq!(known(words, AnswerDue::Anything), Some("ReadForgotten"));
+        assert_eq!(known(words, AnswerDue::Recovers), None);
+        assert_eq!(known("RC RDMA WRITE Only at +0: no answer", AnswerDue::Anything), None);
     }
 
     #[test]

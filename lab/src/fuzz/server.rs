@@ -41,7 +41,7 @@ impl<'a> FuzzServer<'a> {
     pub fn start(pair: &'a QemuPair, plan: &'a FuzzPlan, port: u16, moves: usize) -> Result<FuzzServer<'a>> {
         let node = pair.node(Role::Server);
         // Nobody answers for the client's address any more.
-        let command = network::command(Role::Server, Network::default(), true).unwrap_or_default();
+        let command = network::command(Role::Server, Network::default(), &Role::BOTH).unwrap_or_default();
         expect_done(node.run(&command, COMMAND_LIMIT)?.code, "the server knows its peer's MAC")?;
         let address = |role| pair.node(role).address().to_string();
         let command = format!("{ENVIRONMENT}; {}", placeholder::filled(&plan.command, address));

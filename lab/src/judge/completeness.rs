@@ -81,7 +81,7 @@ impl Completeness {
     }
 }
 
-/// Holds the capture in `artifacts`, whose report this is, against the counters of both nodes, and against itself
+/// Holds the capture in `artifacts`, whose report this is, against the counters of all nodes, and against itself
 /// where a node's device counts no packets.
 ///
 /// # Errors
@@ -92,7 +92,7 @@ pub fn check(evidence: &RunEvidence, report: &Report, artifacts: &Path) -> Resul
     let mut found =
         Completeness { queue_pairs: discarded::queue_pairs(report, evidence), ..Completeness::default() };
     let mut surplus = BTreeMap::new();
-    // By its sender: it reaches the other one, and by the sender's own kernel that one too, if it is of the group.
+    // By its sender: it reaches all others, and by the sender's own kernel that one too, if it is of the group.
     let (mut multicast, mut looped) = (BTreeMap::<Role, u64>::new(), BTreeMap::<Role, u64>::new());
     if report.delivered.keys().any(IpAddr::is_multicast) {
         each_packet(capture, |_, _, is_delivered, packet| {
@@ -115,7 +115,8 @@ pub fn check(evidence: &RunEvidence, report: &Report, artifacts: &Path) -> Resul
         };
         let sent = of(&report.sent, &|address| evidence.owner(address) == Some(*role));
         let own = of(&report.delivered, &|address| evidence.owner(address) == Some(*role));
-        let delivered = own + multicast.get(&role.peer()).copied().unwrap_or(0);
+        let of_others = multicast.iter().filter(|(sender, _)| *sender != role);
+        let delivered = own + of_others.map(|(_, count)| count).sum::<u64>();
         for (what, counted, captured) in [("sent", node.sent, sent), ("received", node.received, delivered)] {
             let Some(counted) = counted else {
                 found

@@ -14,6 +14,7 @@ use crate::base::command::Output;
 use crate::base::role::Role;
 use crate::judge::agreement;
 use crate::judge::completeness::{self, Completeness};
+use crate::judge::congestion::Congestion;
 use crate::judge::snapshot::{self, Accepted};
 use crate::judge::verdict::{Failure, Reason, Verdict};
 use crate::run::evidence::{Failed, FailedKind, NodeEvidence, RunEvidence};
@@ -71,7 +72,10 @@ pub fn judge_with_report(
     // What never ran has no exit code and no log to judge.
     if evidence.failure.is_none() || report.is_some() {
         let is_stopped = evidence.nodes.get(&Role::Server).is_some_and(|node| node.is_stopped);
-        let order = if is_stopped { [Role::Client, Role::Server] } else { Role::BOTH };
+        let mut order = scenario.roles().to_vec();
+        if is_stopped {
+            order.rotate_left(1);
+        }
         for (role, node) in order.into_iter().filter_map(|role| Some((role, evidence.nodes.get(&role)?))) {
             checks.program(evidence, role, node);
             checks.kernel_log(evidence, role, node);
@@ -84,6 +88,7 @@ pub fn judge_with_report(
         }
         checks.faults(evidence);
     }
+    let congestion = report.and_then(|_| checks.congestion(evidence, artifacts));
     let mut proof = String::new();
     if let Some(report) = report {
         proof = checks.completeness(evidence, report, completeness, !causes.is_empty());
@@ -108,7 +113,10 @@ pub fn judge_with_report(
         false => Vec::new(),
     };
     let proven = match (report, checks.failures.is_empty()) {
-        (Some(report), true) => proven(evidence, report, accepted),
+        (Some(report), true) => {
+            let congestion = congestion.map(|found| format!("; {}", found.words()));
+            proven(evidence, report, accepted) + &congestion.unwrap_or_default()
+        }
         _ => String::new(),
     };
     let verdict = Verdict {
@@ -126,6 +134,7 @@ pub fn judge_with_report(
         provider: evidence.provider.clone(),
         differs: evidence.differences.declared(),
         provenance: evidence.provenance.clone(),
+        ports: evidence.ports.clone(),
         artifacts: artifacts.to_owned(),
         replay: evidence.replay.clone(),
         accept: evidence.accept.clone(),
@@ -152,6 +161,9 @@ fn proven(evidence: &RunEvidence, report: &Report, accepted: &Accepted) -> Strin
     let scenario = &evidence.scenario;
     let exits = Role::BOTH.map(|role| scenario.expected(role).exit);
     let mut parts = match exits {
+        [0, 0] if scenario.nodes > exits.len() => {
+            vec![format!("the programs on all {} nodes ended with 0", scenario.nodes)]
+        }
         [0, 0] => vec!["both programs ended with 0".to_owned()],
         [server, client] => vec![format!("server ended with {server}, client with {client}, as expected")],
     };
@@ -269,7 +281,9 @@ impl Checks {
             }
             let server = evidence.nodes.get(&Role::Server).and_then(|server| server.output.as_ref());
             let why = match role {
-                Role::Client if server.is_some() => ": the server was not listening any more, or never did",
+                client if client.is_client() && server.is_some() => {
+                    ": the server was not listening any more, or never did"
+                }
                 _ => "",
             };
             self.fail(Reason::App, format!("{role}: `{command}` never ran{why}"));
@@ -372,6 +386,22 @@ impl Checks {
                 let text =
                     format!("fault {number} never matched: {fault}\nwhat passed: {}", passed.join("; "));
                 self.fail(Reason::Setup, text);
+            }
+        }
+    }
+
+    /// The limited ports counted what is expected, and nobody notified of congestion without a reason.
+    fn congestion(&mut self, evidence: &RunEvidence, artifacts: &Path) -> Option<Congestion> {
+        match Congestion::of(evidence, artifacts) {
+            Ok(found) => {
+                for objection in found.iter().flat_map(|found| found.objections(evidence)) {
+                    self.fail(Reason::Agreement, objection);
+                }
+                found
+            }
+            Err(error) => {
+                self.fail(Reason::Capture, error.to_string());
+                None
             }
         }
     }

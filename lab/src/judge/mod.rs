@@ -2,6 +2,7 @@
 //!
 //! - [`judgement`]: all checks in their order; [`verdict`]: what they come to
 //! - [`completeness`]: whether the capture holds everything that was sent
+//! - `congestion`: whether limited ports counted what they should, and who notified of it
 //! - [`agreement`]: whether the programs' reports agree with each other and with the packets
 //! - [`diagnosis`]: why a run failed
 //! - [`meant`]: what would have made a red run green
@@ -9,6 +10,7 @@
 
 pub mod agreement;
 pub mod completeness;
+mod congestion;
 pub mod diagnosis;
 pub mod judgement;
 pub mod meant;

@@ -10,6 +10,7 @@ use crate::base::invocation;
 use crate::base::role::Role;
 use crate::judge::diagnosis::Diagnosis;
 use crate::node::Provenance;
+use crate::wire::limits::PortCount;
 
 /// Reasons that a run failed, in the order in which a headline is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -110,6 +111,9 @@ pub struct Verdict {
     pub provenance: BTreeMap<Role, Provenance>,
     /// Declared differences of these machines, by keys; empty where there are none.
     pub differs: String,
+    /// Frames that passed the scenario's limited ports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortCount>,
     /// Directory in which everything about the run is kept.
     pub artifacts: PathBuf,
     /// The command that runs it again.

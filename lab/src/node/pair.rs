@@ -1,6 +1,6 @@
-//! Traits of every provider of machines: two nodes, and what can be asked of them.
+//! Traits of every provider of machines: two nodes, or with further clients up to eight, and what can be asked of them.
 //!
-//! No type of one provider appears here. The nodes are named `server` and `client` everywhere.
+//! No type of one provider appears here. The nodes are named `server` and `client` everywhere, further ones `client2` and so on.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,9 @@ use crate::scenario::fault::netem::Counted;
 use crate::scenario::fault::{Fault, Met};
 use crate::scenario::network::Network;
 use crate::scenario::network::Wire;
+use crate::scenario::port::LimitedPort;
 use crate::wire::captured::Captured;
+use crate::wire::limits::PortCount;
 
 /// Longest time that one look at a running command waits before the machines are looked at.
 pub const SLICE: Duration = Duration::from_millis(250);
@@ -68,20 +70,30 @@ impl fmt::Display for Provenance {
 /// Demands of a run on its machines.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
+    /// Number of nodes.
+    pub nodes: usize,
     /// Programs that are deployed, first on PATH.
     pub programs: &'a [Program],
     /// Network between the nodes.
     pub network: Network,
     /// Faults of packets on the way.
     pub faults: &'a [Fault],
+    /// Limits of the switch's ports.
+    pub ports: &'a [LimitedPort],
     /// Directory for logs of the machines; it exists.
     pub artifacts: &'a Path,
 }
 
 impl<'a> Plan<'a> {
-    /// Machines without programs, on the usual network, without faults.
+    /// Two machines without programs, on the usual network, without faults.
     pub fn new(artifacts: &'a Path) -> Plan<'a> {
-        Plan { programs: &[], network: Network::default(), faults: &[], artifacts }
+        let (nodes, network) = (Role::BOTH.len(), Network::default());
+        Plan { nodes, programs: &[], network, faults: &[], ports: &[], artifacts }
+    }
+
+    /// The nodes, in the order in which they are brought up.
+    pub fn roles(&self) -> &'static [Role] {
+        Role::first(self.nodes)
     }
 }
 
@@ -112,7 +124,12 @@ pub trait Provider: Send + Sync {
         Ok(None)
     }
 
-    /// Makes both nodes ready, as planned: rxe ACTIVE, the peer reachable, the programs deployed.
+    /// Most nodes that it makes ready.
+    fn nodes_max(&self) -> usize {
+        Role::BOTH.len()
+    }
+
+    /// Makes all nodes ready, as planned: rxe ACTIVE, the peer reachable, the programs deployed.
     ///
     /// # Errors
     ///
@@ -120,9 +137,14 @@ pub trait Provider: Send + Sync {
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>>;
 }
 
-/// Two nodes that are ready, and the wire between them. Dropped, they are destroyed.
+/// Two nodes that are ready, or more, and the wire between them. Dropped, they are destroyed.
 pub trait NodePair {
-    /// One of the two.
+    /// Its nodes, in the order in which they were brought up.
+    fn roles(&self) -> Vec<Role> {
+        Role::BOTH.into()
+    }
+
+    /// One of them.
     fn node(&self, role: Role) -> &dyn Node;
 
     /// Description of what runs the machines: "qemu 7.2.22, software emulation (…)".
@@ -131,14 +153,14 @@ pub trait NodePair {
     /// Releases and kernels of the machines.
     fn provenance(&self) -> BTreeMap<Role, Provenance>;
 
-    /// Runs the same short command on both nodes at once, to its end.
+    /// Runs the same short command on all nodes at once, to its end.
     ///
     /// # Errors
     ///
     /// As [`Node::run`].
-    fn run_on_both(&self, command: &str, limit: Duration) -> Result<BTreeMap<Role, Output>> {
+    fn run_on_all(&self, command: &str, limit: Duration) -> Result<BTreeMap<Role, Output>> {
         let mut running = Vec::new();
-        for role in Role::BOTH {
+        for role in self.roles() {
             running.push((role, self.node(role).start(command)?));
         }
         let wait = |(role, mut running): (Role, Box<dyn Running + '_>)| {
@@ -201,6 +223,15 @@ pub trait NodePair {
     /// The switch is gone.
     fn met(&self) -> Result<Option<Met>> {
         Ok(None)
+    }
+
+    /// Frames that have passed the plan's limited ports.
+    ///
+    /// # Errors
+    ///
+    /// The switch is gone.
+    fn port_counts(&self) -> Result<Vec<PortCount>> {
+        Ok(Vec::new())
     }
 
     /// Counts of netem so far, on each node where it makes the plan's faults.

@@ -222,6 +222,26 @@ impl Choice {
         })
     }
 
+    /// Refuses more nodes than these machines are.
+    ///
+    /// # Errors
+    ///
+    /// They are two, and there is to be more.
+    pub fn demand_nodes(&self, nodes: usize) -> Result<()> {
+        let why = match self {
+            Choice::Qemu { .. } => return Ok(()),
+            _ if nodes <= Role::BOTH.len() => return Ok(()),
+            Choice::Multipass { .. } => {
+                "Multipass has two instances for the lab, rdma-server and rdma-client".to_owned()
+            }
+            Choice::Ssh { hosts, .. } => {
+                format!("{} names two hosts, [server] and [client]", hosts.display())
+            }
+        };
+        Err(Error::usage(format!("{nodes} nodes were asked for, and {why}"))
+            .next("the lab's own machines are up to eight nodes: --provider qemu"))
+    }
+
     /// The provider's name.
     pub fn name(&self) -> ProviderName {
         match self {
@@ -314,6 +334,10 @@ impl Provider for MachineSource {
 
     fn contents(&self) -> Result<Option<Contents>> {
         self.provider().contents()
+    }
+
+    fn nodes_max(&self) -> usize {
+        self.provider().nodes_max()
     }
 
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {

@@ -19,7 +19,7 @@ const LOCKED_KIB: u32 = 8192;
 /// as it would be to awk.
 pub(super) const HALTED: &str = r#"cat /proc/[0-9]*/status 2>/dev/null | awk '/^Name:/ { name = $2 } /^State:/ { state = $2 } /^Pid:/ { if (state == "T") print $2, name }'; true"#;
 
-/// Loads kernel modules on both nodes, with all that they need.
+/// Loads kernel modules on all nodes, with all that they need.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub(super) fn load(pair: &dyn NodePair, modules: &[String]) -> Result<()> {
     if modules.is_empty() {
         return Ok(());
     }
-    for (role, output) in pair.run_on_both(&load_script(modules), LIMIT)? {
+    for (role, output) in pair.run_on_all(&load_script(modules), LIMIT)? {
         if output.code != Some(0) {
             return Err(Error::setup(format!("{role} does not load the modules {}", modules.join(", ")))
                 .detail(output.stdout + &output.stderr));

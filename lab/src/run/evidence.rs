@@ -19,6 +19,7 @@ use crate::scenario::differences::Differences;
 use crate::scenario::fault::Met;
 use crate::scenario::fault::netem::Counted;
 use crate::wire::capture::{CAPTURE, decode_named};
+use crate::wire::limits::PortCount;
 
 /// The evidence's file in an artifact directory.
 pub const FILE: &str = "evidence.json";
@@ -142,6 +143,9 @@ pub struct RunEvidence {
     /// Packets that the scenario's faults met; `None` if it came to none.
     #[serde(default)]
     pub met: Option<Met>,
+    /// Frames that passed the scenario's limited ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortCount>,
     /// Reason why the run did not come to its end, if there is one.
     pub failure: Option<Failed>,
     /// Durations, in seconds: `up` (the machines), `programs` (from the server's start to both
@@ -196,8 +200,9 @@ impl RunEvidence {
             provenance: BTreeMap::new(),
             differences: Differences::default(),
             addresses: BTreeMap::new(),
-            nodes: Role::BOTH.map(|role| (role, NodeEvidence::default())).into(),
+            nodes: scenario.roles().iter().map(|role| (*role, NodeEvidence::default())).collect(),
             met: None,
+            ports: Vec::new(),
             failure: None,
             seconds: BTreeMap::new(),
         }
@@ -224,7 +229,7 @@ impl RunEvidence {
             self.addresses.get(role) == Some(&address)
                 || self.nodes.get(role).is_some_and(|node| node.addresses.contains(&address))
         };
-        Role::BOTH.into_iter().find(has)
+        self.scenario.roles().iter().copied().find(has)
     }
 
     /// Decodes the run's capture in `artifacts`, with the nodes' names for all of their addresses.

@@ -84,7 +84,8 @@ pub fn run(provider: &dyn Provider, case: &Case<'_>, artifacts: &Path) -> Result
     let Case { scenario, programs, .. } = *case;
     let swapped = Swapped::new(provider);
     let provider: &dyn Provider = if scenario.swap { &swapped } else { provider };
-    let plan = Plan { programs, network: scenario.network, faults: &scenario.faults, artifacts };
+    let Scenario { nodes, network, ref faults, ref ports, .. } = *scenario;
+    let plan = Plan { nodes, programs, network, faults, ports, artifacts };
     match possible(provider, scenario).and_then(|()| provider.bring_up(&plan)) {
         Ok(pair) => {
             evidence.seconds.insert("up".to_owned(), started.elapsed().as_secs_f64());
@@ -122,6 +123,11 @@ pub fn why_cannot_run(provider: &dyn Provider, scenario: &Scenario) -> Option<St
 
 /// Refuses what these machines cannot do, or nothing acts on.
 fn possible(provider: &dyn Provider, scenario: &Scenario) -> Result<()> {
+    let most = provider.nodes_max();
+    if scenario.nodes > most {
+        let text = format!("{} has {} nodes, {} has {most}", scenario.name, scenario.nodes, provider.name());
+        return Err(Error::setup(text).next("run it with --provider qemu"));
+    }
     if let Some(why) = why_cannot_run(provider, scenario) {
         return Err(
             Error::setup(format!("{} cannot run: {why}", scenario.name)).next("run it with --provider qemu")
@@ -134,7 +140,7 @@ fn possible(provider: &dyn Provider, scenario: &Scenario) -> Result<()> {
 fn observe(pair: &dyn NodePair, artifacts: &Path, evidence: &mut RunEvidence) -> Result<()> {
     let scenario = evidence.scenario.clone();
     let step = Step::begin(format!("run {}", scenario.name));
-    for role in Role::BOTH {
+    for &role in scenario.roles() {
         evidence.addresses.insert(role, pair.node(role).address());
     }
     conditions::load(pair, &scenario.modules)?;
@@ -152,13 +158,16 @@ fn observe(pair: &dyn NodePair, artifacts: &Path, evidence: &mut RunEvidence) ->
     let settled = settle(pair, &before, evidence);
     if let Some(role) = scenario.restart
         && programs.is_ok()
-        && Role::BOTH.into_iter().all(|role| evidence.has_ended_well(role))
+        && scenario.roles().iter().all(|role| evidence.has_ended_well(*role))
     {
         programs = run_again(pair, &scenario, role, evidence);
         evidence.seconds.insert("programs".to_owned(), started.elapsed().as_secs_f64());
     }
     if !scenario.faults.is_empty() {
         evidence.met = pair.met()?.or_else(|| netem_met(&scenario, evidence));
+    }
+    if !scenario.ports.is_empty() {
+        evidence.ports = pair.port_counts()?;
     }
     let stopped = pair.stop_capture();
     programs.and(settled).and(stopped)?;
@@ -223,7 +232,7 @@ fn addresses(printed: &str) -> Vec<IpAddr> {
 impl Before {
     fn look(pair: &dyn NodePair) -> Result<Before> {
         let outputs =
-            on_both(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES, conditions::HALTED])?;
+            on_all(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES, conditions::HALTED])?;
         let mut before = Before {
             counters: BTreeMap::new(),
             uptime_s: BTreeMap::new(),
@@ -239,12 +248,12 @@ impl Before {
     }
 }
 
-/// Runs the same commands on both nodes at once; gives each command's standard output.
-fn on_both<const N: usize>(pair: &dyn NodePair, commands: &[&str; N]) -> Result<BTreeMap<Role, [String; N]>> {
+/// Runs the same commands on all nodes at once; gives each command's standard output.
+fn on_all<const N: usize>(pair: &dyn NodePair, commands: &[&str; N]) -> Result<BTreeMap<Role, [String; N]>> {
     const BETWEEN: &str = "----8<----";
     let script = commands.map(|command| format!("( {command} )")).join(&format!("\necho '{BETWEEN}'\n"));
     let mut outputs = BTreeMap::new();
-    for (role, output) in pair.run_on_both(&script, COMMAND_LIMIT)? {
+    for (role, output) in pair.run_on_all(&script, COMMAND_LIMIT)? {
         let mut parts = output.stdout.split(BETWEEN).map(|part| part.trim_start_matches('\n').to_owned());
         outputs.insert(role, [(); N].map(|()| parts.next().unwrap_or_default()));
     }
@@ -258,7 +267,7 @@ fn run_programs(
     evidence: &mut RunEvidence,
 ) -> Result<()> {
     let deadline = Instant::now() + scenario.timeout();
-    let (server_node, client_node) = (pair.node(Role::Server), pair.node(Role::Client));
+    let server_node = pair.node(Role::Server);
     let address = |role| pair.node(role).address().to_string();
     let script = |command: &str| {
         format!("{HEEDLESS}; {}", conditions::script(scenario, &placeholder::filled(command, address)))
@@ -271,23 +280,30 @@ fn run_programs(
         return Ok(());
     }
     let mut clients = Vec::new();
-    for command in scenario.commands_of(Role::Client) {
-        clients.push(client_node.start(&script(command))?);
-    }
-    evidence.node(Role::Client).is_started = true;
-    let (mut outputs, mut is_timed_out) = (Vec::new(), false);
-    for client in &mut clients {
-        let (output, is_late) = finish(pair, client.as_mut(), (Role::Client, before, evidence), deadline)?;
-        outputs.push(output);
-        is_timed_out |= is_late;
+    for &role in scenario.roles().iter().filter(|role| role.is_client()) {
+        let mut started = Vec::new();
+        for command in scenario.commands_of(role) {
+            started.push(pair.node(role).start(&script(command))?);
+        }
+        evidence.node(role).is_started = true;
+        clients.push((role, started));
     }
     let expected = scenario.expect.client.exit;
-    // A server whose client failed may wait for ever; it gets a moment to notice.
-    let has_failed = match is_timed_out {
-        true => !evidence.differences.may_hang(&scenario.name, Role::Client),
-        false => outputs.iter().any(|output| output.code != Some(expected)),
-    };
-    evidence.node(Role::Client).have_ended(outputs, expected, is_timed_out);
+    let mut has_failed = false;
+    for (role, started) in &mut clients {
+        let (mut outputs, mut is_timed_out) = (Vec::new(), false);
+        for client in started {
+            let (output, is_late) = finish(pair, client.as_mut(), (*role, before, evidence), deadline)?;
+            outputs.push(output);
+            is_timed_out |= is_late;
+        }
+        // A server whose client failed may wait for ever; it gets a moment to notice.
+        has_failed |= match is_timed_out {
+            true => !evidence.differences.may_hang(&scenario.name, role.model()),
+            false => outputs.iter().any(|output| output.code != Some(expected)),
+        };
+        evidence.node(*role).have_ended(outputs, expected, is_timed_out);
+    }
     if evidence.node(Role::Server).output.is_some() {
         // It has left something behind that served.
         return Ok(());
@@ -407,13 +423,13 @@ pub fn listens_on(listeners: &str, port: u16) -> bool {
 /// Shell command that prints the listeners on a node: identifiers of the RDMA connection manager, and TCP sockets.
 pub const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 == "0A" { print "TCP", $2 }' /proc/net/tcp /proc/net/tcp6"#;
 
-/// Notes both nodes' counters and kernel logs, read again until the counters agree with the capture, nothing
+/// Notes all nodes' counters and kernel logs, read again until the counters agree with the capture, nothing
 /// moves any more, or the limit is reached.
 fn settle(pair: &dyn NodePair, before: &Before, evidence: &mut RunEvidence) -> Result<()> {
     let started = Instant::now();
     let mut last = (Instant::now(), BTreeMap::new());
     loop {
-        let outputs = on_both(pair, &[Counters::COMMAND, kernel_log::PRINT])?;
+        let outputs = on_all(pair, &[Counters::COMMAND, kernel_log::PRINT])?;
         let netem = pair.netem()?;
         let captured = pair.captured()?;
         let mut agree = true;

@@ -1,4 +1,4 @@
-//! Scenario files: what runs on the two nodes, and what is expected of it.
+//! Scenario files: what runs on the nodes, and what is expected of it.
 //!
 //! One TOML file each, in `lab/scenarios/`; the file's name is the scenario's. Unknown keys are errors.
 
@@ -21,6 +21,7 @@ use crate::scenario::fault::{Fault, netem};
 use crate::scenario::interface;
 use crate::scenario::network::{Network, Wire};
 use crate::scenario::placeholder;
+use crate::scenario::port::LimitedPort;
 use crate::scenario::ready::{Ready, Stop};
 
 /// One scenario.
@@ -36,8 +37,16 @@ pub struct Scenario {
     /// The command on the node `server`; it has to end by itself. `{server}` and `{client}` stand for the nodes' RDMA
     /// addresses.
     pub server: String,
-    /// The command on the node `client`; likewise.
+    /// The command on the node `client`, and on each further client; likewise.
     pub client: String,
+    /// Number of nodes: a server, and clients `client`, `client2`, `client3` and so on, started together.
+    #[serde(default = "two_nodes", skip_serializing_if = "is_two_nodes")]
+    #[schemars(range(min = 2, max = 8))]
+    pub nodes: usize,
+    /// The commands on further clients, by their names, where it is another than `client`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub on: BTreeMap<Role, String>,
     /// Further commands on the node `client`, started together with that one.
     #[serde(default)]
     pub more_clients: Vec<String>,
@@ -81,6 +90,9 @@ pub struct Scenario {
     /// Faults of packets on the way, in this order: the first that matches a packet acts on it.
     #[serde(default, rename = "fault")]
     pub faults: Vec<Fault>,
+    /// Ports of the switch that carry less than comes, in this order: a frame waits in the queue of the first on its way.
+    #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<LimitedPort>,
     /// Things that the machines must have beyond what all have; faults add what they need.
     #[serde(default)]
     pub needs: Vec<Need>,
@@ -138,10 +150,31 @@ pub struct Expect {
     /// True if the programs give requesters a reason to run into their ACK timeout; faults always do. Without one
     /// such a run is taken for disturbed.
     pub timeouts: bool,
+    /// Of the limited ports, by the nodes that each leads to: `server`, `client3+client4`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, ExpectPort>,
+    /// Number of congestion notifications (CNPs) on the wire, where a port is limited; unnamed, none is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cnps: Option<Count>,
     /// Of the command on `server`.
     pub server: ExpectProgram,
-    /// Of the command on `client`.
+    /// Of the command on `client`; of each client's.
     pub client: ExpectProgram,
+}
+
+/// Facts that must be true of a limited port; unnamed ones are not asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpectPort {
+    /// Frames that pass it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames: Option<Count>,
+    /// Frames that are marked "congestion experienced" at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marked: Option<Count>,
+    /// Frames that find no room in its queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<Count>,
 }
 
 /// Facts that must be true of one program.
@@ -168,6 +201,8 @@ impl Default for Expect {
             causes: Vec::new(),
             completions: true,
             timeouts: false,
+            ports: BTreeMap::new(),
+            cnps: None,
             server: ExpectProgram::default(),
             client: ExpectProgram::default(),
         }
@@ -178,6 +213,14 @@ fn default_timeout_s() -> u64 {
     30
 }
 
+fn two_nodes() -> usize {
+    Role::BOTH.len()
+}
+
+fn is_two_nodes(nodes: &usize) -> bool {
+    *nodes == two_nodes()
+}
+
 impl Scenario {
     /// One that says nothing but what runs, as a file may.
     pub fn new(name: &str, server: String, client: String) -> Scenario {
@@ -186,6 +229,8 @@ impl Scenario {
             summary: String::new(),
             server,
             client,
+            nodes: two_nodes(),
+            on: BTreeMap::new(),
             more_clients: Vec::new(),
             push: Vec::new(),
             packages: Vec::new(),
@@ -198,6 +243,7 @@ impl Scenario {
             timeout_s: default_timeout_s(),
             network: Network::default(),
             faults: Vec::new(),
+            ports: Vec::new(),
             needs: Vec::new(),
             trace: Trace::default(),
             expect: Expect::default(),
@@ -242,12 +288,13 @@ impl Scenario {
     ///
     /// A counter, a rule or a placeholder has no such name: with the nearest; or expectations cannot be true together.
     pub fn check(&mut self) -> Result<()> {
-        for command in Role::BOTH.into_iter().flat_map(|role| self.commands_of(role)) {
+        self.check_nodes()?;
+        for command in self.all_commands() {
             if command.trim().is_empty() {
                 return Err(Error::usage("a command is empty: there is nothing to run")
                     .next("name a program for each node; `sleep 5` does nothing for a while"));
             }
-            placeholder::check(command)?;
+            placeholder::check(command, self.roles())?;
         }
         if let Some(user) = &self.user {
             check_user(user)?;
@@ -261,6 +308,62 @@ impl Scenario {
                 .next("name it as modprobe does, without .ko: nvme-rdma"));
         }
         self.expect.check()
+    }
+
+    /// Refuses a number of nodes that no lab has, and what is said of nodes that there are not.
+    fn check_nodes(&self) -> Result<()> {
+        let most = Role::ALL.len();
+        if !(two_nodes()..=most).contains(&self.nodes) {
+            return Err(Error::usage(format!("key `nodes` is {}", self.nodes))
+                .next(format!("a lab has 2 to {most} nodes: a server, and 1 to {} clients", most - 1)));
+        }
+        let names: Vec<&str> = self.roles().iter().map(|role| role.name()).collect();
+        let there_are = format!("its nodes are: {}; more by `nodes`", names.join(", "));
+        if let Some(role) = self.on.keys().find(|role| Role::BOTH.contains(role)) {
+            return Err(Error::usage(format!("`on` names {role}, whose command is the key `{role}`"))
+                .next("name further clients there, as client2"));
+        }
+        if let Some(role) = self.on.keys().find(|role| !self.roles().contains(role)) {
+            return Err(
+                Error::usage(format!("`on` names {role}, which the scenario has not")).next(there_are)
+            );
+        }
+        let receivers = self.faults.iter().filter_map(|fault| fault.matcher.to);
+        let filtered = self.network.filtered.into_iter();
+        if let Some(role) =
+            receivers.map(|to| to.node).chain(filtered).find(|role| !self.roles().contains(role))
+        {
+            return Err(Error::usage(format!("{role} is named, which the scenario has not")).next(there_are));
+        }
+        if let Some(role) = self.restart.filter(|role| !self.roles().contains(role)) {
+            return Err(
+                Error::usage(format!("`restart` names {role}, which the scenario has not")).next(there_are)
+            );
+        }
+        if !self.network.is_on_ports() && self.nodes > two_nodes() {
+            return Err(Error::usage(format!("{} nodes have RDMA on their ports", self.nodes))
+                .next("another `interface` is for two nodes: leave it out, or `nodes`"));
+        }
+        if self.swap && self.nodes > two_nodes() {
+            return Err(Error::usage(format!("{} nodes cannot change places", self.nodes))
+                .next("`swap` is for two: leave it out, or `nodes`"));
+        }
+        LimitedPort::check(&self.ports, self.roles(), self.network.mtu)?;
+        let ports: Vec<String> = self.ports.iter().map(LimitedPort::name).collect();
+        for name in self.expect.ports.keys() {
+            names::find("limited port", name, ports.iter().map(String::as_str)).map_err(Error::usage)?;
+        }
+        Ok(())
+    }
+
+    /// Its nodes, in the order in which they are brought up.
+    pub fn roles(&self) -> &'static [Role] {
+        Role::first(self.nodes)
+    }
+
+    /// The commands of all nodes.
+    fn all_commands(&self) -> impl Iterator<Item = &str> {
+        self.roles().iter().flat_map(|role| self.commands_of(*role))
     }
 
     /// The commands of one node, which run there side by side.
@@ -279,13 +382,13 @@ impl Scenario {
     pub fn command(&self, role: Role) -> &str {
         match role {
             Role::Server => &self.server,
-            Role::Client => &self.client,
+            client => self.on.get(&client).unwrap_or(&self.client),
         }
     }
 
     /// All commands, a line each.
     pub fn commands(&self) -> String {
-        Role::BOTH.into_iter().flat_map(|role| self.commands_of(role)).collect::<Vec<_>>().join("\n")
+        self.all_commands().collect::<Vec<_>>().join("\n")
     }
 
     /// The same with every command as `called` gives it.
@@ -299,20 +402,29 @@ impl Scenario {
         scenario.client = called(&self.client)?;
         scenario.more_clients =
             self.more_clients.iter().map(|command| called(command)).collect::<Result<_>>()?;
+        for command in scenario.on.values_mut() {
+            *command = called(command)?;
+        }
         Ok(scenario)
     }
 
     /// Expectations of one node's program.
     pub fn expected(&self, role: Role) -> &ExpectProgram {
-        match role {
-            Role::Server => &self.expect.server,
-            Role::Client => &self.expect.client,
-        }
+        if role.is_client() { &self.expect.client } else { &self.expect.server }
     }
 
     /// Reason that machines with such a wire between them cannot run it, in one line; `None` if they can.
     pub fn cannot_run_on(&self, wire: &Wire) -> Option<String> {
         let Wire::Netem { on } = wire else { return None };
+        if self.nodes > two_nodes() {
+            return Some(format!("it has {} nodes, and these machines are two", self.nodes));
+        }
+        if let Some(port) = self.ports.first() {
+            return Some(format!(
+                "it limits the port to {}, which only the lab's own switch does",
+                port.name()
+            ));
+        }
         if self.needs.contains(&Need::Switch) {
             return Some("it needs the lab's own switch, which these machines have not".to_owned());
         }
@@ -337,7 +449,8 @@ impl Scenario {
 
     /// True if a requester's ACK timeout may run out for a reason that the scenario gives.
     pub fn explains_timeouts(&self) -> bool {
-        !self.faults.is_empty() || self.expect.timeouts
+        let may_drop = self.ports.iter().any(LimitedPort::may_drop);
+        !self.faults.is_empty() || may_drop || self.expect.timeouts
     }
 
     /// True if queue pairs may fail in the middle: by a fault, or so that a program ends with an error.
@@ -379,10 +492,7 @@ impl Scenario {
 impl Expect {
     /// Expectations of one node's programs.
     pub fn of(&mut self, role: Role) -> &mut ExpectProgram {
-        match role {
-            Role::Server => &mut self.server,
-            Role::Client => &mut self.client,
-        }
+        if role.is_client() { &mut self.client } else { &mut self.server }
     }
 
     /// Refuses what has no meaning, and expectations that cannot be true together.
@@ -569,6 +679,59 @@ mod tests {
     }
 
     #[test]
+    fn further_clients_run_what_the_first_does_or_their_own() {
+        let text = format!(
+            "{MINIMAL}nodes = 5\non.client3 = \"c {{server}} {{client4}}\"\nmore_clients = [\"d\"]\n\
+             [[port]]\nto = \"server\"\nkbit_per_s = 8000\n[[fault]]\naction = \"drop\"\nto = \"client4\"\n"
+        );
+        let scenario = Scenario::parse("x", &text).unwrap();
+        let names: Vec<&str> = scenario.roles().iter().map(|role| role.name()).collect();
+        assert_eq!(names, ["server", "client", "client2", "client3", "client4"]);
+        assert_eq!(scenario.commands(), "a\nb {server}\nd\nb {server}\nc {server} {client4}\nb {server}");
+        assert_eq!(scenario.expected(Role::Client4).exit, scenario.expected(Role::Client).exit);
+        assert!(scenario.explains_timeouts());
+        let called = scenario.with_commands(|command| Ok(format!("x {command}"))).unwrap();
+        assert_eq!(called.command(Role::Client3), "x c {server} {client4}");
+        // What evidence keeps is read again, and of two nodes says nothing of nodes.
+        let kept = serde_json::to_string(&scenario).unwrap();
+        assert_eq!(serde_json::from_str::<Scenario>(&kept).unwrap().commands(), scenario.commands());
+        let two = serde_json::to_value(Scenario::parse("x", MINIMAL).unwrap()).unwrap();
+        assert!(["ports", "cnps"].iter().all(|key| two["expect"].get(key).is_none()), "{two}");
+        assert!(["nodes", "on", "port"].iter().all(|key| two.get(key).is_none()), "{two}");
+    }
+
+    #[test]
+    fn nodes_that_are_not_there_are_refused_with_those_that_are() {
+        for (text, part) in [
+            ("nodes = 0", "a lab has 2 to 8 nodes: a server, and 1 to 7 clients"),
+            ("nodes = 1", "key `nodes` is 1"),
+            ("nodes = 9", "key `nodes` is 9"),
+            ("nodes = 3\non.clent2 = \"c\"", "the nearest is `client2`"),
+            ("nodes = 3\non.client3 = \"c\"", "its nodes are: server, client, client2; more by `nodes`"),
+            ("nodes = 3\non.client = \"c\"", "whose command is the key `client`"),
+            ("nodes = 3\nswap = true", "3 nodes cannot change places"),
+            ("nodes = 3\n[network]\ninterface = \"veth\"", "3 nodes have RDMA on their ports"),
+            ("restart = \"client2\"", "`restart` names client2, which the scenario has not"),
+            ("more_clients = [\"b {client2}\"]", "{client2} stands for nothing; the nearest is {client}"),
+            (
+                "[[fault]]\naction = \"drop\"\nto = \"client2\"",
+                "client2 is named, which the scenario has not",
+            ),
+            ("[[port]]\nto = \"client2\"\nkbit_per_s = 1", "its nodes are: server, client"),
+            (
+                "[[port]]\nto = \"server\"\nkbit_per_s = 1\n[expect.ports.sever]\nmarked = \"some\"",
+                "no limited port is called `sever`; the nearest is `server`",
+            ),
+        ] {
+            let error = Scenario::parse("x", &format!("{MINIMAL}{text}\n")).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        for nodes in 2..=8 {
+            Scenario::parse("x", &format!("{MINIMAL}nodes = {nodes}\n")).unwrap();
+        }
+    }
+
+    #[test]
     fn machines_that_cannot_make_what_it_needs_are_refused() {
         let scenario = |rest: &str| Scenario::parse("x", &format!("{MINIMAL}{rest}")).unwrap();
         let why = |rest: &str, on: &[Role]| scenario(rest).cannot_run_on(&Wire::Netem { on: on.into() });
@@ -577,6 +740,8 @@ mod tests {
         assert_eq!(why(cut, &Role::BOTH), None);
         for (rest, part) in [
             ("needs = [\"switch\"]\n", "the lab's own switch"),
+            ("nodes = 3\n", "it has 3 nodes, and these machines are two"),
+            ("[[port]]\nto = \"server\"\nkbit_per_s = 8\n", "it limits the port to server"),
             ("restart = \"server\"\n", "makes the RDMA device of server anew"),
             ("[network]\ninterface = \"vlan 7\"\n", "puts RDMA on other interfaces"),
             ("[[fault]]\naction = \"drop\"\nnth = 1\n", "knows nothing of `nth`"),

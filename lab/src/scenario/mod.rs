@@ -17,6 +17,7 @@ pub mod file;
 pub mod interface;
 pub mod network;
 pub mod placeholder;
+pub mod port;
 pub mod ready;
 
 mod written;

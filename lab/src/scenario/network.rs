@@ -42,7 +42,7 @@ pub struct Network {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
     pub server_mtu: Option<u16>,
-    /// MTU of the client's port in bytes, where it is another.
+    /// MTU of the client's port in bytes, where it is another; of each client's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = MTU_MIN, max = MTU_MAX))]
     pub client_mtu: Option<u16>,
@@ -96,19 +96,13 @@ impl Default for Network {
 impl Network {
     /// MTU of a node's port in bytes.
     pub fn mtu_of(self, role: Role) -> u16 {
-        let own = match role {
-            Role::Server => self.server_mtu,
-            Role::Client => self.client_mtu,
-        };
+        let own = if role.is_client() { self.client_mtu } else { self.server_mtu };
         own.unwrap_or(self.mtu)
     }
 
     /// Interface of a node that carries its RDMA.
     pub fn interface_of(self, role: Role) -> RdmaInterface {
-        let own = match role {
-            Role::Server => self.server_interface,
-            Role::Client => self.client_interface,
-        };
+        let own = if role.is_client() { self.client_interface } else { self.server_interface };
         own.unwrap_or(self.interface)
     }
 

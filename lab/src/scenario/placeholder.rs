@@ -1,4 +1,4 @@
-//! Placeholders in a command for a node's address on the RDMA network: `{server}`, `{client}`.
+//! Placeholders in a command for a node's address on the RDMA network: `{server}`, `{client}`, `{client2}`.
 
 use std::ops::Range;
 
@@ -42,12 +42,12 @@ pub fn filled(command: &str, address: impl Fn(Role) -> String) -> String {
 /// # Errors
 ///
 /// There is one: with the nearest that there is.
-pub fn check(command: &str) -> Result<()> {
+pub fn check(command: &str, nodes: &[Role]) -> Result<()> {
     for (place, word) in placeholders(command) {
-        if word.parse::<Role>().is_ok() {
+        if word.parse::<Role>().is_ok_and(|role| nodes.contains(&role)) {
             continue;
         }
-        let near = Role::BOTH.map(Role::name).into_iter().find(|name| is_near(word, name));
+        let near = nodes.iter().map(|role| role.name()).find(|name| is_near(word, name));
         if near.is_none() && is_quoted(&command[..place.start]) {
             continue;
         }
@@ -92,6 +92,8 @@ mod tests {
     fn placeholders_are_the_nodes_addresses() {
         let filled = |command: &str| filled(command, |role| format!("<{role}>"));
         assert_eq!(filled("x -a {server} -b {Client}:1"), "x -a <server> -b <client>:1");
+        assert_eq!(filled("x {client2} {client7}"), "x <client2> <client7>");
+        assert!(check("x {client2}", &Role::BOTH).is_err() && check("x {client2}", Role::first(3)).is_ok());
         assert_eq!(filled("server=1; echo ${server} {server}"), "server=1; echo ${server} <server>");
         for command in [
             "awk '{print}'",
@@ -103,7 +105,7 @@ mod tests {
             "{é} {server",
         ] {
             assert_eq!(filled(command), command);
-            check(command).unwrap();
+            check(command, &Role::BOTH).unwrap();
         }
     }
 
@@ -115,9 +117,9 @@ mod tests {
             ("x -a {address}:7471", "{address} stands for nothing\n"),
             ("x 'a' {port}", "{port} stands for nothing\n"),
         ] {
-            let error = check(command).unwrap_err().to_string();
+            let error = check(command, &Role::BOTH).unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("{server} and {client} stand for"), "{error}");
         }
-        check("sh -c 'x {port}'").unwrap();
+        check("sh -c 'x {port}'", &Role::BOTH).unwrap();
     }
 }

@@ -184,6 +184,9 @@ fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
     for (role, provenance) in &verdict.provenance {
         fact(role.name(), provenance.to_string());
     }
+    for port in &verdict.ports {
+        fact("limited port", port.to_string());
+    }
     fact("declared to differ", verdict.differs.clone());
     fact(
         "time",
@@ -204,21 +207,27 @@ fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
         summary: evidence.map_or_else(String::new, |evidence| evidence.scenario.summary.clone()),
         causes: causes.chain(failures).collect(),
         facts,
-        nodes: Role::BOTH.map(|role| role.name().to_owned()).into(),
+        nodes: roles(evidence).iter().map(|role| role.name().to_owned()).collect(),
         counters: evidence.map(counters).unwrap_or_default(),
         calls: evidence.map(calls).unwrap_or_default(),
         outputs: evidence.map(outputs).unwrap_or_default(),
     }
 }
 
-/// The counters that moved on either node, and then those that did not.
+/// The nodes of a run.
+fn roles(evidence: Option<&RunEvidence>) -> &'static [Role] {
+    evidence.map_or(Role::first(Role::BOTH.len()), |evidence| evidence.scenario.roles())
+}
+
+/// The counters that moved on any node, and then those that did not.
 fn counters(evidence: &RunEvidence) -> Vec<Counter> {
-    let of = |role: Role| evidence.nodes.get(&role);
+    let of = |role: &Role| evidence.nodes.get(role);
+    let roles = roles(Some(evidence));
     let names: BTreeSet<&String> =
-        Role::BOTH.into_iter().filter_map(of).flat_map(|node| node.counters.keys()).collect();
+        roles.iter().filter_map(of).flat_map(|node| node.counters.keys()).collect();
     let counter = |name: &String| Counter {
         name: name.clone(),
-        values: Role::BOTH.map(|role| of(role)?.counters.get(name).copied()).into(),
+        values: roles.iter().map(|role| of(role)?.counters.get(name).copied()).collect(),
     };
     let mut counters: Vec<Counter> = names.into_iter().map(counter).collect();
     counters.sort_by_key(|counter| counter.values.iter().all(|value| value.unwrap_or(0) == 0));
@@ -227,9 +236,9 @@ fn counters(evidence: &RunEvidence) -> Vec<Counter> {
 
 /// Verbs calls and completions that the programs logged, with times of their own clocks.
 fn calls(evidence: &RunEvidence) -> Vec<Calls> {
-    let of = |role: Role| Some((role, evidence.nodes.get(&role)?.output.as_ref()?));
-    Role::BOTH
-        .into_iter()
+    let of = |role: &Role| Some((*role, evidence.nodes.get(role)?.output.as_ref()?));
+    roles(Some(evidence))
+        .iter()
         .filter_map(of)
         .map(|(role, output)| Calls::of_log(role.name(), &output.stderr))
         .collect()
@@ -238,7 +247,7 @@ fn calls(evidence: &RunEvidence) -> Vec<Calls> {
 /// Outputs of the programs and logs of the kernels.
 fn outputs(evidence: &RunEvidence) -> Vec<RunText> {
     let mut outputs = Vec::new();
-    for role in Role::BOTH {
+    for &role in roles(Some(evidence)) {
         let Some(node) = evidence.nodes.get(&role) else { continue };
         let title = format!("{role}: {}", evidence.scenario.command(role));
         let output = match &node.output {
@@ -256,7 +265,7 @@ fn outputs(evidence: &RunEvidence) -> Vec<RunText> {
         };
         outputs.push(output);
     }
-    for role in Role::BOTH {
+    for &role in roles(Some(evidence)) {
         let Some(node) = evidence.nodes.get(&role) else { continue };
         let lines = node.kernel_log.lines().count();
         let remark = format!("{lines} line{}", if lines == 1 { "" } else { "s" });

@@ -1,4 +1,4 @@
-//! Decides what becomes of each frame: in, a frame and its sender; out, what the switch does with it.
+//! Decides what becomes of each frame: in, a frame, its sender and its receiver; out, what the switch does with it.
 //!
 //! Decisions follow from the packets alone and never from the clock, so that the same packets meet the same
 //! faults. Only a limited rate is measured in time.
@@ -91,12 +91,12 @@ impl Engine {
     }
 
     /// Decides on one frame; every fault sees it, and the first that matches acts.
-    pub fn treat(&mut self, from: Role, frame: &[u8], now: Instant) -> Treatment {
+    pub fn treat(&mut self, from: Role, to: Role, frame: &[u8], now: Instant) -> Treatment {
         if self.faults.is_empty() {
             return Treatment::Forward;
         }
-        let Some(seen) = self.tracker.see(from, frame) else {
-            return if self.cut.is_some() { Treatment::Cut } else { self.paced(from, frame, now) };
+        let Some(seen) = self.tracker.see(from, to, frame) else {
+            return if self.cut.is_some() { Treatment::Cut } else { self.paced(to, frame, now) };
         };
         *self.passed.entry(format!("{} to {}", seen.kind, seen.to)).or_default() += 1;
         let mut acting = None;
@@ -124,7 +124,7 @@ impl Engine {
             return Treatment::Cut;
         }
         match acting {
-            None => self.paced(from, frame, now),
+            None => self.paced(to, frame, now),
             Some((action, Some(altered))) => Treatment::Replace(
                 altered,
                 match action {
@@ -146,8 +146,8 @@ impl Engine {
                 Treatment::Cut
             }
             Some((Action::Rate { kbit_per_s }, _)) => {
-                self.limits.insert(from.peer(), Limit { kbit_per_s, free_at: now });
-                self.paced(from, frame, now)
+                self.limits.insert(to, Limit { kbit_per_s, free_at: now });
+                self.paced(to, frame, now)
             }
             Some((Action::Corrupt { .. } | Action::Truncate { .. } | Action::MarkEcn, None)) => {
                 Treatment::Forward
@@ -155,9 +155,9 @@ impl Engine {
         }
     }
 
-    /// Lets a frame through as fast as its direction carries.
-    fn paced(&mut self, from: Role, frame: &[u8], now: Instant) -> Treatment {
-        let Some(limit) = self.limits.get_mut(&from.peer()) else { return Treatment::Forward };
+    /// Lets a frame through as fast as its receiver's direction carries.
+    fn paced(&mut self, to: Role, frame: &[u8], now: Instant) -> Treatment {
+        let Some(limit) = self.limits.get_mut(&to) else { return Treatment::Forward };
         let bits = frame.len() as u64 * 8;
         limit.free_at = limit.free_at.max(now) + Duration::from_micros(bits * 1000 / limit.kbit_per_s);
         Treatment::Queue(limit.free_at - now)
@@ -232,7 +232,7 @@ mod tests {
         psns.iter()
             .map(|psn| {
                 let frame = pair.request(0x0a, *psn).reth(0, 0, 4).payload(&[1; 4]).build();
-                engine.treat(Role::Client, &frame, now)
+                engine.treat(Role::Client, Role::Server, &frame, now)
             })
             .collect()
     }
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(of(64), [PASS, PASS, PASS]);
         let mut engine = engine("[[fault]]\naction = \"drop\"\nlarger_than = 64\n");
         let tagged = Pair::new(1).request(0x0a, 0).reth(0, 0, 4).payload(&[1; 4]).vlan(7).build();
-        assert_eq!(engine.treat(Role::Client, &tagged, Instant::now()), PASS);
+        assert_eq!(engine.treat(Role::Client, Role::Server, &tagged, Instant::now()), PASS);
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
         let mut engine = engine("[[fault]]\naction = \"cut\"\nnth = 2\npackets = 2\n");
         assert_eq!(writes(&mut engine, &[0, 1]), [PASS, Treatment::Cut]);
         // What is no packet of RoCE is lost, too, and does not count.
-        assert_eq!(engine.treat(Role::Server, &[0; 60], Instant::now()), Treatment::Cut);
+        assert_eq!(engine.treat(Role::Server, Role::Client, &[0; 60], Instant::now()), Treatment::Cut);
         assert_eq!(writes(&mut engine, &[1, 1, 2]), [Treatment::Cut, PASS, PASS]);
         assert_eq!(engine.met().hits, [1]);
     }

@@ -3,18 +3,28 @@
 use std::time::Instant;
 
 use crate::base::role::Role;
+use crate::wire::table::NodeSet;
 
 /// A frame that is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// Its sender.
     pub from: Role,
+    /// Its receivers.
+    pub to: NodeSet,
     /// Its bytes.
     pub frame: Vec<u8>,
     /// Its number in the capture, if its release is a record of its own.
     pub number: Option<u64>,
     /// Until when.
     pub until: Until,
+}
+
+impl Held {
+    /// True if it and another go the same way.
+    fn is_beside(&self, other: &Held) -> bool {
+        (self.from, self.to) == (other.from, other.to)
+    }
 }
 
 /// Until when a frame is held back.
@@ -44,16 +54,16 @@ pub struct Shelf {
 impl Shelf {
     /// Holds a frame back. What a rate holds back keeps the order of its direction.
     pub fn put(&mut self, mut held: Held) {
-        if let (None, Until::Time(time)) = (held.number, &mut held.until) {
-            let before = self.frames.iter().filter(|other| other.from == held.from && other.number.is_none());
-            *time = before.filter_map(|other| other.until.time()).fold(*time, Instant::max);
+        if let (None, Until::Time(time)) = (held.number, held.until) {
+            let before = self.frames.iter().filter(|other| other.is_beside(&held) && other.number.is_none());
+            held.until = Until::Time(before.filter_map(|other| other.until.time()).fold(time, Instant::max));
         }
         self.frames.push(held);
     }
 
     /// Holds a frame back once more that a rate held back: it stays before those of its direction.
     pub fn put_back(&mut self, held: Held) {
-        let is_same = |other: &Held| other.from == held.from && other.number.is_none();
+        let is_same = |other: &Held| other.is_beside(&held) && other.number.is_none();
         for other in self.frames.iter_mut().filter(|other| is_same(other)) {
             if let (Until::Time(time), Some(not_before)) = (&mut other.until, held.until.time()) {
                 *time = not_before.max(*time);
@@ -81,13 +91,14 @@ impl Shelf {
     }
 
     /// A packet of the direction has passed: takes a frame that waited for it.
-    pub fn take_overtaken(&mut self, from: Role) -> Vec<Held> {
-        for held in self.frames.iter_mut().filter(|held| held.from == from) {
+    pub fn take_overtaken(&mut self, from: Role, to: NodeSet) -> Vec<Held> {
+        let is_of = |held: &Held| (held.from, held.to) == (from, to);
+        for held in self.frames.iter_mut().filter(|held| is_of(held)) {
             if let Until::Passed(left) = &mut held.until {
                 *left = left.saturating_sub(1);
             }
         }
-        self.frames.extract_if(.., |held| held.from == from && held.until == Until::Passed(0)).collect()
+        self.frames.extract_if(.., |held| is_of(held) && held.until == Until::Passed(0)).collect()
     }
 
     fn times(&self) -> impl Iterator<Item = Instant> {
@@ -101,8 +112,12 @@ mod tests {
 
     use super::*;
 
+    fn to(from: Role) -> NodeSet {
+        NodeSet::of(from.peer())
+    }
+
     fn held(name: u8, from: Role, until: Until) -> Held {
-        Held { from, frame: vec![name], number: None, until }
+        Held { from, to: to(from), frame: vec![name], number: None, until }
     }
 
     #[test]
@@ -142,9 +157,22 @@ mod tests {
         let mut shelf = Shelf::default();
         shelf.put(held(1, Role::Client, Until::Passed(2)));
         shelf.put(held(2, Role::Server, Until::Passed(1)));
-        assert_eq!(shelf.take_overtaken(Role::Client), []);
-        assert_eq!(shelf.take_overtaken(Role::Client)[0].frame, [1]);
-        assert_eq!(shelf.take_overtaken(Role::Client), []);
+        assert_eq!(shelf.take_overtaken(Role::Client, to(Role::Client)), []);
+        assert_eq!(shelf.take_overtaken(Role::Client, to(Role::Client))[0].frame, [1]);
+        assert_eq!(shelf.take_overtaken(Role::Client, to(Role::Client)), []);
         assert_eq!(shelf.next(), None);
+    }
+
+    #[test]
+    fn what_goes_to_another_receiver_is_not_kept_waiting() {
+        let now = Instant::now();
+        let at = |ms| Until::Time(now + Duration::from_millis(ms));
+        let mut shelf = Shelf::default();
+        shelf.put(held(1, Role::Server, at(9)));
+        shelf.put(Held { to: NodeSet::of(Role::Client2), ..held(2, Role::Server, at(1)) });
+        shelf.put(held(3, Role::Server, at(1)));
+        let order: Vec<u8> =
+            (0..3).map(|_| shelf.take_due(now + Duration::from_millis(9)).unwrap().frame[0]).collect();
+        assert_eq!(order, [2, 1, 3]);
     }
 }

@@ -4,7 +4,7 @@
 //! - [`whole`]: whether a capture lacks nothing, by what its own packets say of each other
 //! - [`tracker`]: what each packet is to its connection; [`engine`]: the decision on each frame
 //! - [`alter`]: frames that arrive changed; [`held`]: frames that leave later; [`gate`]: those that wait for somebody
-//! - [`plug`]: a port without a machine
+//! - [`table`]: who is behind which port; [`limits`]: ports with a rate and a queue; [`plug`]: a port without a machine
 
 pub mod alter;
 pub mod capture;
@@ -12,7 +12,9 @@ pub mod captured;
 pub mod engine;
 pub mod gate;
 pub mod held;
+pub mod limits;
 pub mod plug;
 pub mod switch;
+pub mod table;
 pub mod tracker;
 pub mod whole;

@@ -4,7 +4,8 @@
 //! endian, then the frame. A frame is recorded once, as it enters, on its ingress port's interface, with
 //! its fate in the packet's comment; what a fault makes of it is recorded as it leaves (see [`roce::Fate`]).
 //! One lock orders all frames, so the capture has one clock and one order. Nothing waits for a machine under it: what a
-//! machine does not take in time is dropped (see `port`).
+//! machine does not take in time is dropped (see `port`). Between more than two nodes it learns who is where, as switches
+//! do; a port may have a rate and a queue of its own (see [`crate::wire::limits`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
@@ -20,11 +21,14 @@ use roce::wire::{Frame, LinkType};
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::role::Role;
 use crate::scenario::fault::{Action, Fault, Met};
+use crate::scenario::port::LimitedPort;
 use crate::wire::alter::alter;
 use crate::wire::captured::Captured;
 use crate::wire::engine::{Engine, Treatment};
 use crate::wire::gate::{Gate, GateDecision, GatePacket, Passenger};
 use crate::wire::held::{Held, Shelf, Until};
+use crate::wire::limits::{LimitedPorts, Passage, PortCount};
+use crate::wire::table::{MacTable, NodeSet};
 
 pub(super) mod port;
 mod recording;
@@ -60,6 +64,10 @@ struct SwitchState {
     faults: Engine,
     shelf: Shelf,
     gate: Gate,
+    table: MacTable,
+    limits: LimitedPorts,
+    /// A frame was put on the shelf, of which the thread that releases it has not been told.
+    has_put: bool,
 }
 
 impl Switch {
@@ -72,18 +80,46 @@ impl Switch {
         let switch = Switch { shared: Arc::default() };
         let shared = Arc::clone(&switch.shared);
         thread::spawn(move || shared.release_in_time());
-        for (role, path) in ports {
-            let listener = UnixListener::bind(path).at("failed to listen on", path)?;
-            let (switch, role) = (switch.clone(), *role);
-            thread::spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    // A port that fails is a machine that has gone; who waits for the machine says so, and
-                    // another may take its place.
-                    let _ = switch.serve(role, stream);
-                }
-            });
-        }
+        ports.iter().try_for_each(|(role, path)| switch.open(*role, path))?;
         Ok(switch)
+    }
+
+    /// Adds a node's port at the socket `path`; one that there is already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be made.
+    pub fn open(&self, role: Role, path: &Path) -> Result<()> {
+        let mut state = self.state();
+        if state.table.ports().contains(role) {
+            return Ok(());
+        }
+        let listener = UnixListener::bind(path).at("failed to listen on", path)?;
+        state.table.open(role);
+        let switch = self.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A port that fails is a machine that has gone; who waits for the machine says so, and
+                // another may take its place.
+                let _ = switch.serve(role, stream);
+            }
+        });
+        Ok(())
+    }
+
+    /// Nodes that have a port.
+    pub fn nodes(&self) -> NodeSet {
+        self.state().table.ports()
+    }
+
+    /// Limits ports for what comes from now on, in place of any limits before.
+    pub fn limit(&self, ports: Vec<LimitedPort>) {
+        self.state().limits = LimitedPorts::new(ports);
+    }
+
+    /// Counts of the limited ports so far.
+    pub fn port_counts(&self) -> Vec<PortCount> {
+        self.state().limits.counts()
     }
 
     /// True if a node's QEMU has connected its port.
@@ -101,7 +137,7 @@ impl Switch {
         if let Some(recording) = &state.recording {
             return Err(Error::capture(format!("already recording into {}", recording.path.display())));
         }
-        state.recording = Some(SwitchRecording::begin(file)?);
+        state.recording = Some(SwitchRecording::begin(file, state.table.ports())?);
         Ok(())
     }
 
@@ -181,9 +217,7 @@ impl Switch {
             first.ok_or_else(|| Error::usage(format!("packet {number} is not the first that waits")))?;
         let treatment = match treatment(decision, &first.frame) {
             Some(treatment) => treatment,
-            None if decision == GateDecision::Forward => {
-                state.faults.treat(first.from, &first.frame, Instant::now())
-            }
+            None if decision == GateDecision::Forward => state.treat(first.from, &first.frame).1,
             None => return Err(Error::usage(format!("packet {number} has nothing that could be changed"))),
         };
         if let Some(passenger) = state.gate.take(number) {
@@ -241,65 +275,34 @@ impl Shared {
         let mut state = self.state();
         if state.gate.is_closed() && is_roce(frame) {
             if !state.gate.admit(from, frame, SystemTime::now()) {
-                state.refuse(Ingress::now(from, frame));
+                let to = state.table.look_up(from, frame);
+                state.refuse(Ingress::now(from, to, frame));
             }
             return;
         }
-        let treatment = state.faults.treat(from, frame, Instant::now());
-        self.carry_out(&mut state, Ingress::now(from, frame), treatment);
+        let (to, treatment) = state.treat(from, frame);
+        self.carry_out(&mut state, Ingress::now(from, to, frame), treatment);
     }
 
     /// Does with a frame what was decided.
     fn carry_out(&self, state: &mut SwitchState, frame: Ingress<'_>, treatment: Treatment) {
-        let now = Instant::now();
-        match treatment {
-            Treatment::Forward => {
-                state.deliver(frame, &frame.forwarded());
-                state.pass(frame);
-            }
-            Treatment::Drop => drop(state.record(frame, &Fate::Dropped)),
-            Treatment::Cut => drop(state.record(frame, &Fate::LinkCut)),
-            Treatment::Duplicate => {
-                let number = state.deliver(frame, &frame.forwarded());
-                state.deliver(frame.replaced(frame.bytes), &Fate::DuplicateOf { number });
-                state.pass(frame);
-            }
-            Treatment::Replace(altered, fate) => {
-                let number = state.record(frame, &fate);
-                let altered = frame.replaced(&altered);
-                state.deliver(altered, &Fate::AlteredOf { number });
-                state.pass(altered);
-            }
-            Treatment::Queue(_) if state.is_full(frame) => drop(state.refuse(frame)),
-            Treatment::Queue(by) => {
-                let delay_us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-                state.record(frame, &Fate::Queued { delay_us });
-                state.hold(frame, None, Until::Time(now + by));
-                self.held.notify_one();
-            }
-            Treatment::Delay(delay_ms) => {
-                let number = state.record(frame, &Fate::Delayed { delay_ms });
-                let due = now + Duration::from_millis(delay_ms);
-                state.hold(frame, Some(number), Until::Time(due));
-                self.held.notify_one();
-            }
-            Treatment::Reorder(by) => {
-                let number = state.record(frame, &Fate::Reordered);
-                state.hold(frame, Some(number), Until::Passed(by));
-            }
+        state.carry_out(frame, treatment);
+        if std::mem::take(&mut state.has_put) {
+            self.held.notify_one();
         }
     }
 
     /// Does with a packet that waited at the gate what was decided.
     fn pass_gate(&self, state: &mut SwitchState, passenger: &Passenger, treatment: Treatment) {
         let Passenger { from, frame, came, .. } = passenger;
-        self.carry_out(state, Ingress { from: *from, bytes: frame, came: Some(*came) }, treatment);
+        let to = state.table.look_up(*from, frame);
+        self.carry_out(state, Ingress { from: *from, to, bytes: frame, came: Some(*came) }, treatment);
     }
 
     /// Opens the gate and forwards what waited.
     fn open_gate(&self, state: &mut SwitchState) {
         for passenger in state.gate.open() {
-            let treatment = state.faults.treat(passenger.from, &passenger.frame, Instant::now());
+            let (_, treatment) = state.treat(passenger.from, &passenger.frame);
             self.pass_gate(state, &passenger, treatment);
         }
     }
@@ -334,20 +337,117 @@ impl Shared {
 }
 
 impl SwitchState {
-    /// Offers a frame to its port and records what became of it; gives the record's number. A copy of the switch's own
+    /// Receivers of a frame, and what the faults say of it.
+    fn treat(&mut self, from: Role, frame: &[u8]) -> (NodeSet, Treatment) {
+        let to = self.table.look_up(from, frame);
+        let receiver = Ingress::now(from, to, frame).receiver();
+        (to, self.faults.treat(from, receiver, frame, Instant::now()))
+    }
+
+    /// Does with a frame what was decided.
+    fn carry_out(&mut self, frame: Ingress<'_>, treatment: Treatment) {
+        let now = Instant::now();
+        match treatment {
+            Treatment::Forward => {
+                self.deliver(frame, &frame.forwarded());
+                self.pass(frame);
+            }
+            Treatment::Drop => drop(self.record(frame, &Fate::Dropped)),
+            Treatment::Cut => drop(self.record(frame, &Fate::LinkCut)),
+            Treatment::Duplicate => {
+                let number = self.deliver(frame, &frame.forwarded());
+                self.deliver(frame.replaced(frame.bytes), &Fate::DuplicateOf { number });
+                self.pass(frame);
+            }
+            Treatment::Replace(altered, fate) => {
+                let number = self.record(frame, &fate);
+                let altered = frame.replaced(&altered);
+                self.deliver(altered, &Fate::AlteredOf { number });
+                self.pass(altered);
+            }
+            Treatment::Queue(_) if self.is_full(frame) => drop(self.refuse(frame)),
+            Treatment::Queue(by) => {
+                let delay_us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+                self.record(frame, &Fate::Queued { delay_us });
+                self.hold(frame, None, Until::Time(now + by));
+            }
+            Treatment::Delay(delay_ms) => {
+                let number = self.record(frame, &Fate::Delayed { delay_ms });
+                let due = now + Duration::from_millis(delay_ms);
+                self.hold(frame, Some(number), Until::Time(due));
+            }
+            Treatment::Reorder(by) => {
+                let number = self.record(frame, &Fate::Reordered);
+                self.hold(frame, Some(number), Until::Passed(by));
+            }
+        }
+    }
+
+    /// Gives a frame to its port and records what became of it; gives the record's number. A copy of the switch's own
     /// for which there is no room is no record: the record that it is a copy of says that it was not delivered.
     fn deliver(&mut self, frame: Ingress<'_>, fate: &Fate) -> u64 {
-        match self.offer(frame.from, frame.bytes) {
-            true => self.record(frame, fate),
-            false if fate.is_sent() => self.refuse(frame),
-            false => self.refused(frame.from),
+        let now = Instant::now();
+        let passage = frame
+            .to
+            .single()
+            .map_or(Passage::Free, |to| self.limits.pass(frame.from, to, frame.bytes.len(), now));
+        match passage {
+            Passage::Waits { by, is_above, port } => {
+                let marked = if is_above { alter(Action::MarkEcn, frame.bytes) } else { None };
+                return self.wait(frame, fate, (now, by), marked.map(|marked| (port, marked)));
+            }
+            Passage::Full if fate.is_sent() => return self.refuse(frame),
+            Passage::Full => return self.refused(frame.to),
+            Passage::Free => {}
         }
+        let taken = self.offer(frame.to, frame.bytes);
+        let refused =
+            frame.to.iter().filter(|role| !taken.contains(*role)).fold(NodeSet::default(), NodeSet::with);
+        match taken.is_empty() {
+            false => {
+                self.refused(refused);
+                self.record(Ingress { to: taken, ..frame }, fate)
+            }
+            true if fate.is_sent() => self.refuse(frame),
+            true => self.refused(refused),
+        }
+    }
+
+    /// Records a frame that leaves a limited port later, and holds it back until then, or the marked copy of it for that port.
+    fn wait(
+        &mut self,
+        frame: Ingress<'_>,
+        fate: &Fate,
+        (now, by): (Instant, Duration),
+        marked: Option<(usize, Vec<u8>)>,
+    ) -> u64 {
+        let fate = match fate {
+            Fate::Forwarded => Fate::Queued { delay_us: u64::try_from(by.as_micros()).unwrap_or(u64::MAX) },
+            other => other.clone(),
+        };
+        let until = Until::Time(now + by);
+        let Some((port, marked)) = marked else {
+            let number = self.record(frame, &fate);
+            self.hold(frame, None, until);
+            return number;
+        };
+        self.limits.has_marked(port);
+        let marked = frame.replaced(&marked);
+        let number = match fate.is_sent() {
+            true => {
+                let number = self.record(frame, &Fate::QueueMarked);
+                self.record(marked, &Fate::AlteredOf { number })
+            }
+            false => self.record(marked, &fate),
+        };
+        self.hold(marked, None, until);
+        number
     }
 
     /// Releases what a frame has overtaken.
     fn pass(&mut self, frame: Ingress<'_>) {
         if !self.shelf.is_empty() && is_roce(frame.bytes) {
-            for held in self.shelf.take_overtaken(frame.from) {
+            for held in self.shelf.take_overtaken(frame.from, frame.to) {
                 self.release(held);
             }
         }
@@ -358,38 +458,41 @@ impl SwitchState {
     fn release(&mut self, held: Held) {
         match held.number {
             Some(number) => {
-                self.deliver(Ingress::now(held.from, &held.frame), &Fate::ReleaseOf { number });
+                self.deliver(Ingress::now(held.from, held.to, &held.frame), &Fate::ReleaseOf { number });
             }
-            None if self.offer(held.from, &held.frame) => {}
+            None if self.offer(held.to, &held.frame) == held.to => {}
             None => self.shelf.put_back(Held { until: Until::Time(Instant::now() + AGAIN), ..held }),
         }
     }
 
     /// Records a frame that its port has no room for.
     fn refuse(&mut self, frame: Ingress<'_>) -> u64 {
-        self.refused(frame.from);
+        self.refused(frame.to);
         self.record(frame, &Fate::PortFull)
     }
 
-    /// Counts a frame that was dropped for want of room.
-    fn refused(&mut self, from: Role) -> u64 {
+    /// Counts a frame that was dropped for want of room on its way to these nodes.
+    fn refused(&mut self, to: NodeSet) -> u64 {
         if let Some(recording) = &mut self.recording {
-            recording.captured.entry(from.peer()).or_default().refused += 1;
+            to.iter().for_each(|role| recording.captured.entry(role).or_default().refused += 1);
         }
         0
     }
 
     fn hold(&mut self, frame: Ingress<'_>, number: Option<u64>, until: Until) {
-        self.shelf.put(Held { from: frame.from, frame: frame.bytes.to_owned(), number, until });
+        self.has_put = true;
+        self.shelf.put(Held { from: frame.from, to: frame.to, frame: frame.bytes.to_owned(), number, until });
     }
 
-    /// Offers a frame to the other node's port; false where that is full. A machine that is not there yet takes all.
-    fn offer(&self, from: Role, frame: &[u8]) -> bool {
-        self.ports.get(&from.peer()).is_none_or(|port| port.offer(frame))
+    /// Offers a frame to nodes' ports; returns those that are not full. A machine that is not there yet takes all.
+    fn offer(&self, to: NodeSet, frame: &[u8]) -> NodeSet {
+        let takes = |role: &Role| self.ports.get(role).is_none_or(|port| port.offer(frame));
+        to.iter().filter(takes).fold(NodeSet::default(), NodeSet::with)
     }
 
     fn is_full(&self, frame: Ingress<'_>) -> bool {
-        self.ports.get(&frame.from.peer()).is_some_and(|port| port.is_full(frame.bytes.len()))
+        let is_full = |role: Role| self.ports.get(&role).is_some_and(|port| port.is_full(frame.bytes.len()));
+        frame.to.iter().any(is_full)
     }
 
     /// Records a frame; gives its number, 0 where nothing is recorded.
@@ -581,16 +684,17 @@ mod tests {
     fn what_a_rate_held_back_waits_for_a_port_that_is_full() {
         let directory = tempfile::tempdir().unwrap();
         let (switch, mut server, client) = joined(directory.path());
+        let to = NodeSet::of(Role::Client);
         for number in 0..port::QUEUE_LIMIT / 60_000 + 50 {
             write_frame(&mut server, &large(number)).unwrap();
         }
         let started = Instant::now();
-        while !switch.state().is_full(Ingress::now(Role::Server, &large(0))) {
+        while !switch.state().is_full(Ingress::now(Role::Server, to, &large(0))) {
             assert!(started.elapsed() < Duration::from_secs(5));
         }
         let mut state = switch.state();
         for number in [999_999, 1_000_000] {
-            state.hold(Ingress::now(Role::Server, &large(number)), None, Until::Time(Instant::now()));
+            state.hold(Ingress::now(Role::Server, to, &large(number)), None, Until::Time(Instant::now()));
         }
         drop(state);
         switch.shared.held.notify_one();
@@ -700,6 +804,113 @@ mod tests {
         let mut reader = roce::capture::Reader::new(File::open(&file).unwrap()).unwrap();
         assert!(reader.next().unwrap().is_none());
         assert!(switch.captured().is_err());
+    }
+
+    /// The machines of a switch with so many ports.
+    fn machines(directory: &Path, count: usize) -> (Switch, Vec<UnixStream>) {
+        let ports: Vec<_> =
+            Role::first(count).iter().map(|role| (*role, directory.join(role.name()))).collect();
+        let switch = Switch::listen(&ports[..2]).unwrap();
+        ports[2..].iter().for_each(|(role, path)| switch.open(*role, path).unwrap());
+        let machines: Vec<_> = ports.iter().map(|(_, path)| UnixStream::connect(path).unwrap()).collect();
+        let started = Instant::now();
+        while !ports.iter().all(|(role, _)| switch.has_joined(*role)) {
+            assert!(started.elapsed() < Duration::from_secs(5));
+            thread::sleep(Duration::from_millis(1));
+        }
+        machines.iter().for_each(|one| one.set_read_timeout(Some(Duration::from_secs(5))).unwrap());
+        (switch, machines)
+    }
+
+    /// The same frame between the MACs that end with these bytes.
+    fn between(destination: u8, source: u8, mut frame: Vec<u8>) -> Vec<u8> {
+        frame[..12].copy_from_slice(&[0x52, 0x54, 0, 0, 0, destination, 0x52, 0x54, 0, 0, 0, source]);
+        frame
+    }
+
+    #[test]
+    fn frame_of_a_further_node_reaches_its_receiver_alone_and_is_recorded_on_its_interface() {
+        let directory = tempfile::tempdir().unwrap();
+        let (switch, mut machines) = machines(directory.path(), 4);
+        let file = directory.path().join("x.pcapng");
+        switch.start_capture(&file).unwrap();
+        let packet = roce::synth::Pair::new(1).response(0x0e, 0).payload(&[1; 8]).build();
+        let mut frame = Vec::new();
+        // Nobody knows where the server is: all get it.
+        write_frame(&mut machines[3], &between(1, 4, packet.clone())).unwrap();
+        for machine in &mut machines[..3] {
+            assert!(read_frame(machine, &mut frame).unwrap());
+        }
+        write_frame(&mut machines[0], &between(4, 1, packet.clone())).unwrap();
+        assert!(read_frame(&mut machines[3], &mut frame).unwrap());
+        write_frame(&mut machines[2], &between(1, 3, packet.clone())).unwrap();
+        assert!(read_frame(&mut machines[0], &mut frame).unwrap());
+        assert_eq!(frame, between(1, 3, packet));
+        let captured = switch.captured().unwrap();
+        let counts = |role| (captured[&role].sent, captured[&role].delivered);
+        assert_eq!(counts(Role::Server), (1, 2));
+        assert_eq!(counts(Role::Client), (0, 1));
+        assert_eq!(counts(Role::Client2), (1, 1));
+        assert_eq!(counts(Role::Client3), (1, 1));
+        switch.stop_capture().unwrap();
+        let mut reader = roce::capture::Reader::new(File::open(&file).unwrap()).unwrap();
+        let mut interfaces = Vec::new();
+        while let Some(record) = reader.next().unwrap() {
+            interfaces.push(record.interface_name.unwrap_or_default().to_owned());
+        }
+        assert_eq!(interfaces, ["client3", "server", "client2"]);
+        machines[1].set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert!(read_frame(&mut machines[1], &mut frame).is_err(), "not for it");
+    }
+
+    #[test]
+    fn limited_port_delays_marks_and_loses_and_each_is_a_fate() {
+        let directory = tempfile::tempdir().unwrap();
+        let (switch, mut machines) = machines(directory.path(), 3);
+        let pair = roce::synth::Pair::new(1);
+        let request = |n| between(1, 2, pair.request(0x04, n).payload(&[n as u8; 948]).build());
+        let length = request(0).len() as u64;
+        let limits = LimitedPort {
+            to: vec![Role::Server],
+            queue_frames: Some(4),
+            mark_above_bytes: Some(length),
+            // A frame takes 100 ms.
+            ..LimitedPort::of_rate(length * 8 / 100)
+        };
+        // Where the server is, is known then.
+        write_frame(&mut machines[0], &between(2, 1, request(0))).unwrap();
+        let mut frame = Vec::new();
+        assert!(read_frame(&mut machines[1], &mut frame).unwrap());
+        switch.limit(vec![limits]);
+        let file = directory.path().join("x.pcapng");
+        switch.start_capture(&file).unwrap();
+        let sent: Vec<Vec<u8>> = (0..5).map(request).collect();
+        let started = Instant::now();
+        for frame in &sent {
+            machines[1].write_all(&port::framed(frame)).unwrap();
+        }
+        let mut received = Vec::new();
+        for _ in 0..4 {
+            assert!(read_frame(&mut machines[0], &mut frame).unwrap());
+            received.push(frame.clone());
+        }
+        assert!(started.elapsed() >= Duration::from_millis(390), "{:?}", started.elapsed());
+        assert_eq!(received[..2], sent[..2]);
+        for (came, went) in received[2..].iter().zip(&sent[2..]) {
+            let decode = |bytes: &[u8]| Frame::decode(LinkType::ETHERNET, bytes).packet().unwrap().ecn;
+            assert_eq!((decode(went), decode(came)), (0, 3));
+            assert_eq!(Some(came.clone()), alter(Action::MarkEcn, went));
+        }
+        switch.stop_capture().unwrap();
+        let fates: Vec<String> =
+            fates(&file).iter().map(|fate| fate.split(' ').next().unwrap().to_owned()).collect();
+        assert_eq!(
+            fates.join(" "),
+            "queued queued queue-marked altered-of queue-marked altered-of port-full"
+        );
+        let [count] = &switch.port_counts()[..] else { panic!() };
+        assert_eq!((count.frames, count.marked, count.dropped, count.bytes), (4, 2, 1, 4 * length));
+        assert_eq!((count.to.as_str(), count.queue_frames_max), ("server", 4));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Tells of each frame on the wire which packet it is: by the connections that `roce` tracks, so in the names of the
 //! trace, and how often it has come.
 //!
-//! In: frames as they are sent, and who sends them. What it keeps is bounded.
+//! In: frames as they are sent, who sends them and who gets them. What it keeps is bounded.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ const GSI: u32 = 1;
 /// Most connections that are followed at a time.
 const CONNECTIONS: usize = 65_536;
 
-/// Most addresses of both nodes.
+/// Most addresses of all nodes.
 const ADDRESSES: usize = 1_024;
 
 /// Most receivers whose packets are counted.
@@ -92,19 +92,18 @@ impl Default for FaultTracker {
 
 impl FaultTracker {
     /// Takes one frame in; nothing of it is known if it is no RoCEv2 packet.
-    pub fn see(&mut self, from: Role, frame: &[u8]) -> Option<TrackedPacket> {
+    pub fn see(&mut self, from: Role, to: Role, frame: &[u8]) -> Option<TrackedPacket> {
         match Frame::decode(LinkType::ETHERNET, frame) {
-            Frame::Roce(packet) => self.see_packet(from, &packet),
+            Frame::Roce(packet) => self.see_packet(from, to, &packet),
             Frame::NotRoce(_) => None,
         }
     }
 
-    fn see_packet(&mut self, from: Role, packet: &Packet<'_>) -> Option<TrackedPacket> {
+    fn see_packet(&mut self, from: Role, node: Role, packet: &Packet<'_>) -> Option<TrackedPacket> {
         let bth = packet.bth?;
         self.name(packet.source, from)?;
-        self.name(packet.destination, from.peer())?;
+        self.name(packet.destination, node)?;
         let sighting = self.connections.see(packet, &mut self.names)?;
-        let node = from.peer();
         let (kind, number, says, queue_pair) = if bth.destination_qpn() == GSI {
             let mad = packet.mad()?.ok().filter(roce::cm::Mad::is_cm)?;
             (PacketKind::Cm(mad.attribute_id()), mad.transaction_id() as i64, 0, None)
@@ -186,7 +185,7 @@ mod tests {
         let seen: Vec<String> = example()
             .iter()
             .map(|(from, frame)| {
-                let seen = tracker.see(*from, frame).unwrap();
+                let seen = tracker.see(*from, from.peer(), frame).unwrap();
                 assert!(seen.is_first && seen.transmission == 1, "{seen:?}");
                 let psn = seen.psn().map_or("-".to_owned(), |psn| psn.to_string());
                 format!("{} to {} psn {psn}", seen.kind, seen.to)
@@ -215,8 +214,8 @@ mod tests {
     fn second_transmission_is_counted_and_is_not_new() {
         let mut tracker = FaultTracker::default();
         for (from, frame) in example() {
-            tracker.see(from, &frame).unwrap();
-            let again = tracker.see(from, &frame).unwrap();
+            tracker.see(from, from.peer(), &frame).unwrap();
+            let again = tracker.see(from, from.peer(), &frame).unwrap();
             assert!(!again.is_first && again.transmission == 2, "{again:?}");
         }
     }
@@ -226,9 +225,10 @@ mod tests {
         let mut tracker = FaultTracker::default();
         let pair = Pair::new(1);
         for (from, frame) in example() {
-            tracker.see(from, &frame).unwrap();
+            tracker.see(from, from.peer(), &frame).unwrap();
         }
-        let again = tracker.see(Role::Client, &pair.request(0x0c, 3).reth(0, 0, 2048).build()).unwrap();
+        let again =
+            tracker.see(Role::Client, Role::Server, &pair.request(0x0c, 3).reth(0, 0, 2048).build()).unwrap();
         assert!(!again.is_first && again.transmission == 1 && again.psn() == Some(3), "{again:?}");
     }
 
@@ -239,10 +239,11 @@ mod tests {
         let mut waiting = 0;
         // A request always waits for its answer, so that a far one is of the same connection.
         for n in [0, 1, 0x7f_ffff, 0xff_fffe, 0x100_0001] {
-            let request = tracker.see(Role::Client, &pair.request(0x04, n).build()).unwrap();
+            let request = tracker.see(Role::Client, Role::Server, &pair.request(0x04, n).build()).unwrap();
             assert_eq!((request.psn(), request.is_first), (Some(n), true));
-            let ack =
-                tracker.see(Role::Server, &pair.response(0x11, waiting).aeth(0x1f, waiting).build()).unwrap();
+            let ack = tracker
+                .see(Role::Server, Role::Client, &pair.response(0x11, waiting).aeth(0x1f, waiting).build())
+                .unwrap();
             // The first is answered twice.
             assert_eq!((ack.psn(), ack.is_first), (Some(waiting), n != 1));
             waiting = n;
@@ -271,7 +272,7 @@ mod tests {
         let mut analysis = roce::Analysis::new(names);
         let mut at_the_packet = Vec::new();
         for (number, (from, frame)) in (1..).zip(frames) {
-            let seen = tracker.see(*from, frame).unwrap();
+            let seen = tracker.see(*from, from.peer(), frame).unwrap();
             at_the_packet.extend(seen.to.queue_pair.map(|_| {
                 let number = seen.psn().unwrap();
                 let counted =

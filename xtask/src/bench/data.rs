@@ -312,7 +312,7 @@ fn failed(command: &str, output: &Output) -> Error {
 }
 
 fn counters(pair: &dyn NodePair) -> Result<BTreeMap<Role, Counters>> {
-    let printed = pair.run_on_both(Counters::COMMAND, READY_LIMIT)?;
+    let printed = pair.run_on_all(Counters::COMMAND, READY_LIMIT)?;
     printed.into_iter().map(|(role, output)| Ok((role, Counters::parse(&output.stdout)?))).collect()
 }
 

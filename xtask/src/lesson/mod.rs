@@ -4,7 +4,7 @@
 //! figures that are read off those runs, claims that the run has to bear out, and the answer. To add one:
 //!
 //! 1. write `topics/NAME.rs` beside the others, with a `pub(crate) const LESSON`
-//! 2. name it in the list in `topics/mod.rs`
+//! 2. name it in the list in `topics/mod.rs`; in that of the unproven until a run has borne it out
 //! 3. `cargo xtask lesson NAME --write` runs it and writes its chapter, docs/lessons/NAME.md; docs/SUMMARY.md lists that
 //!
 //! - [`vocabulary`]: the words that a lesson is made of

@@ -239,10 +239,14 @@ impl Plot {
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
         }
         if self.series.len() > 1 {
-            let left = is_bars || self.starts_high();
+            let position = match (is_bars, self.starts_high()) {
+                (true, _) => SeriesLabelPosition::UpperRight,
+                (false, true) => SeriesLabelPosition::LowerLeft,
+                (false, false) => SeriesLabelPosition::UpperLeft,
+            };
             chart
                 .configure_series_labels()
-                .position(if left { SeriesLabelPosition::UpperRight } else { SeriesLabelPosition::UpperLeft })
+                .position(position)
                 .label_font(label)
                 .background_style(WHITE.mix(0.85))
                 .border_style(GRID)

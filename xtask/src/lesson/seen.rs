@@ -79,7 +79,7 @@ impl SeenRun {
         (self.tcp.len() as u64, self.tcp.iter().copied().map(u64::from).sum())
     }
 
-    /// What a node's programs wrote to standard output and to standard error.
+    /// Standard output and standard error of a node's programs.
     pub(crate) fn said(&self, role: Role) -> [&str; 2] {
         let output = self.evidence.nodes.get(&role).and_then(|node| node.output.as_ref());
         output.map_or(["", ""], |output| [&output.stdout, &output.stderr])

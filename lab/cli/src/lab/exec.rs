@@ -64,12 +64,12 @@ struct Detached {
 
 /// Opens a shell.
 pub(crate) fn ssh(args: &SshArgs) -> Result<ExitCode> {
-    args.name.find()?.shell(args.node).map(ExitCode::from)
+    args.name.find_with(args.node)?.shell(args.node).map(ExitCode::from)
 }
 
 /// Runs one command.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let (lab, command) = (args.name.find()?, shell_command(&args.command));
+    let (lab, command) = (args.name.find_with(args.node)?, shell_command(&args.command));
     match args.detach {
         true => detach(args, lab.as_ref(), &command),
         false => lab.exec(args.node, &command, Terminal::of_process()).map(ExitCode::from),

@@ -16,7 +16,7 @@ use crate::output;
 pub struct Args {
     #[command(flatten)]
     name: LabName,
-    /// The node [default: both].
+    /// The node [default: all].
     #[arg(ignore_case = true)]
     node: Option<Role>,
     /// As JSON, one object with a member for each node.
@@ -41,8 +41,11 @@ struct LogFile {
 /// Prints them, the kernel's last, which a machine that stands still does not tell.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let lab = args.name.find()?;
+    if let Some(node) = args.node {
+        lab.demand(node)?;
+    }
     let mut logs = BTreeMap::new();
-    for role in args.node.map_or(Role::BOTH.to_vec(), |node| vec![node]) {
+    for role in args.node.map_or(lab.roles().to_vec(), |node| vec![node]) {
         let mut files = BTreeMap::new();
         for (what, path) in lab.log_files(role) {
             let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();

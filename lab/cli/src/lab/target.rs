@@ -1,6 +1,7 @@
 //! The lab and its nodes: options that commands on labs that stay have in common.
 
 use lab::base::cache::Cache;
+use lab::base::role::Role;
 use lab::provider::resident::{DEFAULT_NAME, Labs, Resident};
 use lab::{Error, Result};
 
@@ -16,6 +17,13 @@ impl LabName {
     /// The lab of that name, which is up.
     pub(super) fn find(&self) -> Result<Box<dyn Resident>> {
         labs()?.get(&self.name)
+    }
+
+    /// The lab of that name, which is up and has this node.
+    pub(super) fn find_with(&self, node: Role) -> Result<Box<dyn Resident>> {
+        let lab = self.find()?;
+        lab.demand(node)?;
+        Ok(lab)
     }
 }
 

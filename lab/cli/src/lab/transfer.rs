@@ -89,7 +89,7 @@ pub(crate) fn push(args: &PushArgs) -> Result<ExitCode> {
         None => PROGRAMS,
     };
     let least_mode = if to == PROGRAMS { 0o555 } else { 0 };
-    let lab = args.way.name.find()?;
+    let lab = args.way.name.find_with(args.way.node)?;
     let parcel = Parcel::pack(sources, args.way.recursive, least_mode)?;
     let target = Destination { path: to, is_directory: to.ends_with('/') || sources.len() > 1 };
     let role = args.way.node;
@@ -106,7 +106,7 @@ pub(crate) fn pull(args: &PullArgs) -> Result<ExitCode> {
     let (sources, to) = sources_and_target(&args.paths);
     let to = to.unwrap_or(Path::new("."));
     let is_directory = to.is_dir() || to.to_string_lossy().ends_with('/') || sources.len() > 1;
-    let (lab, role) = (args.way.name.find()?, args.way.node);
+    let (lab, role) = (args.way.name.find_with(args.way.node)?, args.way.node);
     let mut moved = Moved { node: role, files: Vec::new(), left_out: Vec::new() };
     for source in sources {
         let from = source

@@ -1,4 +1,4 @@
-//! `up`: both machines, up until `lab down`; or in the foreground until Ctrl-C.
+//! `up`: both machines, or more, up until `lab down`; or in the foreground until Ctrl-C.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,10 +10,11 @@ use lab::base::invocation;
 use lab::base::progress::Step;
 use lab::base::role::Role;
 use lab::base::selection::{ProviderName, Selection};
+use lab::node::Plan;
 use lab::provider::resident::labs::Brought;
 use lab::provider::resident::qemu::record::note;
 use lab::provider::resident::report::LabReport;
-use lab::provider::resident::{Resident, name_option};
+use lab::provider::resident::{Resident, name_option, ready};
 use lab::run::setup::Setup;
 use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
@@ -35,6 +36,9 @@ pub struct Args {
     /// Say what was brought up as JSON.
     #[arg(long)]
     json: bool,
+    /// Number of nodes: a server, and clients client, client2, client3 and so on [default: 2] (QEMU).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=8))]
+    nodes: Option<u8>,
     #[command(flatten)]
     machines: Selection,
 }
@@ -57,8 +61,10 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let there = labs.find(name)?;
     let provider = there.as_ref().map(|lab| lab.choice()).transpose()?.map(|choice| choice.name());
     let choice = machines::choice(&args.machines, provider)?;
+    let nodes = args.nodes.map_or(Role::BOTH.len(), usize::from);
+    choice.demand_nodes(nodes)?;
     if let Some(lab) = there {
-        let differences = lab.differences(&choice);
+        let differences = differences(args, lab.as_ref(), lab.differences(&choice));
         if lab.stays_with(&differences) {
             return tell(args, front, lab.as_ref(), true, differences);
         }
@@ -73,15 +79,17 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let kept = Artifacts::lab(&front.home, name, &recorded)?;
     let logs = kept.directory();
     let step = Step::begin(format!("bring up {name}"));
-    let Brought { lab, was_up, mut held } = labs.up(name, &setup.provider, &choice, &setup.programs, logs)?;
+    let plan = Plan { nodes, programs: &setup.programs, ..Plan::new(logs) };
+    let Brought { lab, was_up, mut held } = labs.up(name, &setup.provider, &choice, &plan)?;
     if was_up {
         // As it was, or another process was faster.
         let _ = fs::remove_dir_all(logs);
     } else if let (Some(control), false) = (held.as_mut(), args.foreground) {
         control.stay(&note(logs))?;
     }
-    step.done("both nodes are ready");
-    let differences = if was_up { lab.differences(&choice) } else { Vec::new() };
+    step.done(ready(lab.roles()));
+    let differences =
+        if was_up { differences(args, lab.as_ref(), lab.differences(&choice)) } else { Vec::new() };
     tell(args, front, lab.as_ref(), was_up, differences)?;
     if !args.foreground {
         return Ok(ExitCode::SUCCESS);
@@ -92,6 +100,15 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     }
     lab.down()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds to the differences of a lab that is up that it has another number of nodes than was asked for.
+fn differences(args: &Args, lab: &dyn Resident, mut differences: Vec<String>) -> Vec<String> {
+    let has = lab.roles().len();
+    if let Some(nodes) = args.nodes.filter(|nodes| usize::from(*nodes) != has) {
+        differences.push(format!("--nodes {nodes} was asked for, and it has --nodes {has}"));
+    }
+    differences
 }
 
 /// Says how to reach a lab that is up, and was before if `was_up`; `differences` of it were asked for.
@@ -142,9 +159,14 @@ fn introduction(lab: &dyn Resident, front: &Front) -> Result<String> {
     let mut text = format!("{}: {}\n\n", lab.name(), lab.description());
     let (name, logs) = (name_option(lab.name()), lab.logs().display());
     let (ways, command) = (lab.ways_in()?, front.invocation.lab);
+    let widest = lab.roles().iter().map(|role| role.name().len()).max().unwrap_or(0);
     for (role, way) in ways {
         let address = lab.address(role).to_string();
-        text.push_str(&format!("{role:<6}  {address:<13}  {command} ssh{name} {role}\n        {way}\n"));
+        text.push_str(&format!(
+            "{:<widest$}  {address:<13}  {command} ssh{name} {role}\n{:widest$}  {way}\n",
+            role.name(),
+            ""
+        ));
     }
     let server = lab.address(Role::Server);
     let [on_server, on_client] = match front.samples.are_at_hand() {

@@ -140,7 +140,11 @@ fn marks(line: &PacketLine, has_findings: bool) -> Vec<LadderMark> {
             line.is_damaged
                 || matches!(
                     line.fate,
-                    Fate::Corrupted | Fate::Truncated | Fate::EcnMarked | Fate::AlteredOf { .. }
+                    Fate::Corrupted
+                        | Fate::Truncated
+                        | Fate::EcnMarked
+                        | Fate::QueueMarked
+                        | Fate::AlteredOf { .. }
                 )
         }
         LadderMark::Repeated => line.again.is_some() || matches!(line.fate, Fate::DuplicateOf { .. }),

@@ -276,6 +276,21 @@ fn congestion_mark_changes_what_is_delivered_and_breaks_no_rule() {
     );
 }
 
+#[test]
+fn mark_of_a_long_queue_is_in_the_trace_and_not_in_the_summary() {
+    let pair = Pair::new(15);
+    let send = pair.request(0x04, 0).payload(b"four").build();
+    let mut marked = send.clone();
+    marked[15] |= 3;
+    let managed = [(pair.req(1, &[]), "fate=forwarded"), (pair.rep(&[]), "fate=forwarded")];
+    let unmarked = analyse(&[&managed[..], &[(send.clone(), "fate=queued 9 us")]].concat());
+    let marked =
+        analyse(&[&managed[..], &[(send, "fate=queue-marked"), (marked, "fate=altered-of #3")]].concat());
+    // How long a queue is, timing decides.
+    assert_eq!(marked.summary(), unmarked.summary());
+    assert!(marked.trace().contains("ECN marked\n+ "), "{}", marked.trace());
+}
+
 fn analyse_with_seventh_cut(length: usize, by_snap_length: bool) -> Report {
     let frames = Pair::new(21).write_then_read();
     let mut analysis = Analysis::new(Names::new());

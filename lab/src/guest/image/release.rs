@@ -70,10 +70,7 @@ impl ReleasePair {
 
     /// The release of a node.
     pub fn of(&self, role: Role) -> &'static Release {
-        match role {
-            Role::Server => self.server,
-            Role::Client => self.client,
-        }
+        if role.is_client() { self.client } else { self.server }
     }
 
     /// The release whose sysroot programs for both are built against: the older one's.

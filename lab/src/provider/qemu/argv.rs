@@ -58,7 +58,7 @@ impl Files {
 
     /// The longest of the sockets' paths, to be checked against [`SOCKET_PATH_LIMIT`].
     pub fn longest_socket(directory: &Path) -> PathBuf {
-        Files::new(directory, Role::Server).agent()
+        Files::new(directory, Role::Client7).agent()
     }
 
     fn path(&self, kind: &str) -> PathBuf {
@@ -68,24 +68,28 @@ impl Files {
 
 /// A node's address on the wire: from 198.51.100.0/24, which is routed nowhere.
 pub fn address(role: Role) -> Ipv4Addr {
-    match role {
-        Role::Server => Ipv4Addr::new(198, 51, 100, 1),
-        Role::Client => Ipv4Addr::new(198, 51, 100, 2),
-    }
+    Ipv4Addr::new(198, 51, 100, role.index() + 1)
 }
 
 /// A node's MAC on the wire. They must differ: rxe takes a packet to its own MAC for loopback.
 pub fn mac(role: Role) -> &'static str {
-    match role {
-        Role::Server => "52:54:00:00:00:01",
-        Role::Client => "52:54:00:00:00:02",
-    }
+    const MACS: [&str; Role::ALL.len()] = [
+        "52:54:00:00:00:01",
+        "52:54:00:00:00:02",
+        "52:54:00:00:00:03",
+        "52:54:00:00:00:04",
+        "52:54:00:00:00:05",
+        "52:54:00:00:00:06",
+        "52:54:00:00:00:07",
+        "52:54:00:00:00:08",
+    ];
+    MACS[usize::from(role.index())]
 }
 
 /// One machine to be started.
 #[derive(Debug, Clone, Copy)]
 pub struct QemuMachine<'a> {
-    /// The node that it is.
+    /// The node that it is, or will be.
     pub role: Role,
     /// The image that it boots.
     pub image: &'a Image,
@@ -178,7 +182,8 @@ impl QemuMachine<'_> {
     }
 }
 
-/// Words for the init scripts, and a console that says little: each of its bytes costs an emulated exit.
+/// Words for the init scripts, and a console that says little: each of its bytes costs an emulated exit. Of a further node's
+/// machine nobody reads them: it never boots.
 fn kernel_command_line(role: Role) -> String {
     let hosts: Vec<_> = Role::BOTH.map(|role| format!("{}={role}", address(role))).into();
     format!(
@@ -203,8 +208,10 @@ mod tests {
 
     #[test]
     fn nodes_differ_in_address_and_mac() {
-        assert_ne!(address(Role::Server), address(Role::Client));
-        assert_ne!(mac(Role::Server), mac(Role::Client));
+        let each = Role::ALL.map(|role| format!("{} {}", address(role), mac(role)));
+        assert_eq!(each[..2], ["198.51.100.1 52:54:00:00:00:01", "198.51.100.2 52:54:00:00:00:02"]);
+        let [.., last] = each;
+        assert_eq!(last, "198.51.100.8 52:54:00:00:00:08");
     }
 
     #[test]
@@ -225,7 +232,7 @@ mod tests {
     fn no_other_socket_has_a_longer_path() {
         let directory = Path::new("/run/x");
         let longest = Files::longest_socket(directory).as_os_str().len();
-        for role in Role::BOTH {
+        for role in Role::ALL {
             let files = Files::new(directory, role);
             for path in [files.wire(), files.agent(), files.qmp(), control_socket(directory)] {
                 assert!(path.as_os_str().len() <= longest);

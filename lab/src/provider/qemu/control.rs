@@ -24,8 +24,10 @@ use crate::base::role::Role;
 use crate::provider::qemu::argv::control_socket;
 use crate::provider::qemu::process::Process;
 use crate::scenario::fault::{Fault, Met};
+use crate::scenario::port::LimitedPort;
 use crate::wire::captured::Captured;
 use crate::wire::gate::{GateDecision, GatePacket};
+use crate::wire::limits::PortCount;
 
 /// Longest time that the guard may take for an answer: it only starts and ends processes and writes files.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -78,6 +80,13 @@ pub enum Request {
     },
     /// Packets that the faults have met so far.
     Met,
+    /// Limit ports for what comes from now on.
+    Limit {
+        /// In the order in which they are asked.
+        ports: Vec<LimitedPort>,
+    },
+    /// Tell what has passed the limited ports.
+    Ports,
     /// End the recording.
     StopCapture,
     /// Keep RoCE packets at the gate until somebody decides on each.
@@ -141,6 +150,8 @@ pub enum Answer {
     Captured(BTreeMap<Role, Captured>),
     /// To [`Request::Met`].
     Met(Met),
+    /// To [`Request::Ports`].
+    Ports(Vec<PortCount>),
     /// To [`Request::Recording`].
     Recording(Option<PathBuf>),
     /// To [`Request::StopCapture`]: the file, whole.
@@ -263,7 +274,7 @@ impl Control {
     ///
     /// The guard is gone.
     pub fn kill_machines(&self) -> Result<()> {
-        self.ask(&Request::Kill { roles: Role::BOTH.into() }).map(drop)
+        self.ask(&Request::Kill { roles: Role::ALL.into() }).map(drop)
     }
 
     /// Kills one machine; all else stays.
@@ -332,6 +343,27 @@ impl Control {
     pub fn met(&self) -> Result<Met> {
         match self.ask(&Request::Met)? {
             Answer::Met(met) => Ok(met),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Limits ports for what comes from now on.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn limit(&self, ports: &[LimitedPort]) -> Result<()> {
+        self.ask(&Request::Limit { ports: ports.to_owned() }).map(drop)
+    }
+
+    /// Frames that have passed the limited ports.
+    ///
+    /// # Errors
+    ///
+    /// The guard is gone.
+    pub fn port_counts(&self) -> Result<Vec<PortCount>> {
+        match self.ask(&Request::Ports)? {
+            Answer::Ports(counts) => Ok(counts),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,5 +1,7 @@
 //! Both machines, booted once and saved: what every lab and every scenario is forked from.
 //!
+//! A further client is forked from the frozen client, and becomes itself once it is awake.
+//!
 //! A directory of the cache, named by all that the state depends on. A machine's memory is a file that forks
 //! map privately, so that a fork reads only what it touches and side-by-side forks share it; the rest of its
 //! state is half a megabyte. What is damaged, or was taken by QEMU and did not wake, is thrown away and made again; a
@@ -117,12 +119,12 @@ impl Frozen {
 
     /// The file that is a machine's memory.
     pub fn memory(&self, role: Role) -> PathBuf {
-        self.directory.join(format!("memory-{role}"))
+        self.directory.join(format!("memory-{}", role.model()))
     }
 
     /// The file with the rest of a machine's state.
     pub fn state(&self, role: Role) -> PathBuf {
-        self.directory.join(format!("state-{role}"))
+        self.directory.join(format!("state-{}", role.model()))
     }
 
     /// The host keys of both machines, as `ssh` reads them.
@@ -206,7 +208,7 @@ impl FrozenMachines {
     ///
     /// None was added for it.
     pub(super) fn of(&self, role: Role) -> Result<&Frozen> {
-        let found = self.pairs.iter().find(|(_, roles, _)| roles.contains(&role));
+        let found = self.pairs.iter().find(|(_, roles, _)| roles.contains(&role.model()));
         let missing = || crate::Error::setup(format!("node {role} has no frozen machine"));
         found.map(|(.., frozen)| frozen).ok_or_else(missing)
     }
@@ -343,7 +345,9 @@ mod tests {
         assert!(!alike.share(Role::Server, "a") && alike.of(Role::Server).is_err());
         alike.add(Role::Server, "a".to_owned(), made(&cache, "frozen-a"));
         assert!(alike.share(Role::Client, "a"));
-        assert_eq!(path(&alike, Role::Client), cache.path("frozen-a/memory-client"));
+        for role in [Role::Client, Role::Client2, Role::Client7] {
+            assert_eq!(path(&alike, role), cache.path("frozen-a/memory-client"));
+        }
         // One lock, so one holder has to let go before it is thrown away.
         alike.discard().unwrap();
         let mut mixed = FrozenMachines::default();

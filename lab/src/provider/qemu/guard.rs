@@ -76,7 +76,7 @@ pub fn main() -> Result<()> {
         let _ = owner_gone.send(GuardEvent::OwnerGone);
     });
     guard.serve(&events, &sender);
-    guard.kill_machines(&Role::BOTH);
+    guard.kill_machines(&Role::ALL);
     Ok(())
 }
 
@@ -134,7 +134,7 @@ impl Guard {
             };
             match event {
                 GuardEvent::Request(Request::End, answer) => {
-                    self.kill_machines(&Role::BOTH);
+                    self.kill_machines(&Role::ALL);
                     let _ = answer.send(Answer::Done);
                     return;
                 }
@@ -173,6 +173,8 @@ impl Guard {
     fn answer(&mut self, request: Request, sender: &Sender<GuardEvent>) -> Result<Answer> {
         Ok(match request {
             Request::Start { role, argv, env, log } => {
+                // Those of the two that every lab has are there.
+                self.switch.open(role, &Files::new(self.directory.path(), role).wire())?;
                 self.started += 1;
                 let number = self.started;
                 let handle = start_machine(role, number, (argv, env), log, sender.clone())?;
@@ -192,7 +194,7 @@ impl Guard {
                     .collect();
                 let is_stopped = |pid: u32| Process::find(pid).is_some_and(Process::is_stopped);
                 Answer::Status {
-                    joined: Role::BOTH.into_iter().filter(|&role| self.switch.has_joined(role)).collect(),
+                    joined: Role::ALL.into_iter().filter(|&role| self.switch.has_joined(role)).collect(),
                     ended: self.ended.clone(),
                     stopped: machines
                         .iter()
@@ -238,6 +240,11 @@ fn of_the_wire(request: &Request, wire: &Switch) -> Option<Result<Answer>> {
             Ok(Answer::Done)
         }
         Request::Met => Ok(Answer::Met(wire.met())),
+        Request::Limit { ports } => {
+            wire.limit(ports.clone());
+            Ok(Answer::Done)
+        }
+        Request::Ports => Ok(Answer::Ports(wire.port_counts())),
         Request::StopCapture => wire.stop_capture().map(Answer::Stopped),
         Request::CloseGate { keeper, patience_ms } => {
             wire.close_gate(keeper, Duration::from_millis(*patience_ms)).map(|()| Answer::Done)

@@ -1,4 +1,4 @@
-//! Two machines of our own: rootless QEMU guests, joined by a switch in user space.
+//! Machines of our own, two to eight: rootless QEMU guests, joined by a switch in user space.
 //!
 //! - [`accel`]: KVM where it really boots a guest, software emulation elsewhere
 //! - [`argv`]: the command line of one machine; [`sandbox`]: whether it can be confined
@@ -6,7 +6,7 @@
 //! - [`agent`]: commands over a serial line, to the agent in the guest
 //! - [`guard`]: the process that machines and switch live and die with; [`control`]: the way to ask it; [`process`]: all
 //!   of them as the computer sees them
-//! - [`network`]: other MTUs, IPv6
+//! - [`network`]: other MTUs, IPv6; `identity`: further clients become themselves
 //! - [`deployment`]: the disk that programs come in on
 //! - [`frozen`]: both machines, booted once and saved
 //! - [`guest`]: one machine, behind the traits of [`crate::node`]
@@ -24,6 +24,7 @@ pub mod deployment;
 pub mod frozen;
 pub mod guard;
 pub mod guest;
+mod identity;
 pub(in crate::provider) mod log;
 pub mod network;
 pub mod pair;

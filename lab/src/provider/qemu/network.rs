@@ -30,17 +30,13 @@ pub fn address(role: Role, network: Network) -> IpAddr {
 
 /// From 2001:db8::/32, which is for documentation and routed nowhere.
 fn address_v6(role: Role) -> Ipv6Addr {
-    let last = match role {
-        Role::Server => 1,
-        Role::Client => 2,
-    };
-    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(role.index()) + 1)
 }
 
-/// Commands that put a node on a network; `None` where the frozen one is it. Where faults may silence the peer for
-/// long, the node is told the peer's MAC for good: else it would forget it, and what rxe counts as sent would not
+/// Commands that put a node on a network; `None` where the frozen one is it. Where faults may silence nodes for
+/// long, it is told the MACs of the others of `known` for good: else it would forget them, and what rxe counts as sent would not
 /// leave the node.
-pub fn command(role: Role, network: Network, knows_peer: bool) -> Option<String> {
+pub fn command(role: Role, network: Network, known: &[Role]) -> Option<String> {
     let mut lines = Vec::new();
     let mtu = network.mtu_of(role);
     if mtu != MTU_DEFAULT {
@@ -80,8 +76,7 @@ pub fn command(role: Role, network: Network, knows_peer: bool) -> Option<String>
             lines.push(reach(&format!("-6 {peer}")));
         }
     }
-    if knows_peer {
-        let peer = role.peer();
+    for &peer in known.iter().filter(|peer| **peer != role) {
         let (address, mac) = (address(peer, network), mac(peer, network.interface_of(peer)));
         lines.push(format!("/bin/ip neighbour replace {address} lladdr {mac} nud permanent dev {device}"));
     }
@@ -89,11 +84,11 @@ pub fn command(role: Role, network: Network, knows_peer: bool) -> Option<String>
 }
 
 /// MAC of the interface that carries a node's RDMA. Interfaces with one of their own are told it, as the port is.
-fn mac(role: Role, interface: RdmaInterface) -> &'static str {
-    match (interface, role) {
-        (RdmaInterface::Macvlan | RdmaInterface::Veth, Role::Server) => "52:54:00:00:01:01",
-        (RdmaInterface::Macvlan | RdmaInterface::Veth, Role::Client) => "52:54:00:00:01:02",
-        _ => argv::mac(role),
+fn mac(role: Role, interface: RdmaInterface) -> String {
+    let port = argv::mac(role);
+    match interface {
+        RdmaInterface::Macvlan | RdmaInterface::Veth => port.replace("00:00:00", "00:00:01"),
+        _ => port.to_owned(),
     }
 }
 
@@ -162,24 +157,36 @@ mod tests {
 
     #[test]
     fn frozen_network_needs_nothing() {
-        assert_eq!(command(Role::Server, Network::default(), false), None);
+        assert_eq!(command(Role::Server, Network::default(), &[]), None);
         assert_eq!(address(Role::Server, Network::default()).to_string(), "198.51.100.1");
     }
 
     #[test]
     fn each_node_has_its_own_mtu_and_one_a_filter() {
         let network = Network { client_mtu: Some(800), filtered: Some(Role::Server), ..Network::default() };
-        assert_eq!(command(Role::Client, network, false).unwrap(), "set -e\nip link set eth0 mtu 800");
-        let server = command(Role::Server, network, false).unwrap();
+        assert_eq!(command(Role::Client, network, &[]).unwrap(), "set -e\nip link set eth0 mtu 800");
+        let server = command(Role::Server, network, &[]).unwrap();
         assert!(server.ends_with("pref 1 iif eth0 ipproto 17 dport 4791 blackhole"), "{server}");
         assert!(!server.contains("mtu"), "{server}");
+    }
+
+    #[test]
+    fn each_node_knows_all_others_where_faults_may_silence_them() {
+        let command = command(Role::Client2, Network::default(), Role::first(3)).unwrap();
+        assert_eq!(
+            command,
+            "set -e\n/bin/ip neighbour replace 198.51.100.1 lladdr 52:54:00:00:00:01 nud permanent dev eth0\n\
+             /bin/ip neighbour replace 198.51.100.2 lladdr 52:54:00:00:00:02 nud permanent dev eth0"
+        );
+        let network = Network { ip: IpVersion::V6, ..Network::default() };
+        assert_eq!(address(Role::Client7, network).to_string(), "2001:db8::8");
     }
 
     #[test]
     fn interface_above_the_port_takes_address_and_device() {
         let of = |interface| {
             let network = Network { interface, ..Network::default() };
-            command(Role::Server, network, true).unwrap()
+            command(Role::Server, network, &Role::BOTH).unwrap()
         };
         let vlan = of(RdmaInterface::Vlan(7));
         assert!(vlan.contains("ip link add link eth0 name lab0 type vlan id 7\n"), "{vlan}");
@@ -198,10 +205,10 @@ mod tests {
             client_interface: Some(RdmaInterface::Vlan(8)),
             ..Network::default()
         };
-        assert!(!command(Role::Server, apart, false).unwrap().contains("ping"));
+        assert!(!command(Role::Server, apart, &[]).unwrap().contains("ping"));
         // The one that stays on its port learns the other's MAC.
         let one = Network { client_interface: Some(RdmaInterface::Macvlan), ..Network::default() };
-        let server = command(Role::Server, one, false).unwrap();
+        let server = command(Role::Server, one, &[]).unwrap();
         assert!(server.contains("ping -c 1") && !server.contains("lab0"), "{server}");
     }
 
@@ -209,7 +216,7 @@ mod tests {
     fn mtu_and_addresses_are_set() {
         let network = Network { mtu: 4192, ip: IpVersion::V6, ..Network::default() };
         assert_eq!(address(Role::Client, network).to_string(), "2001:db8::2");
-        let command = command(Role::Client, network, true).unwrap();
+        let command = command(Role::Client, network, &Role::BOTH).unwrap();
         assert!(
             command.starts_with("set -e\nip link set eth0 mtu 4192\n/bin/ip -6 address add 2001:db8::2/64")
         );

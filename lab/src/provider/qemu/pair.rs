@@ -1,4 +1,4 @@
-//! Two QEMU guests and the switch between them, behind the traits of [`crate::node`].
+//! QEMU guests, two or more, and the switch between them, behind the traits of [`crate::node`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::{network, ssh};
 use crate::scenario::fault::{Action, Met};
 use crate::wire::captured::Captured;
+use crate::wire::limits::PortCount;
 
 /// Longest time that a node may take to be on a network.
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
@@ -25,7 +26,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(20);
 /// Longest time that a machine's process may stand still while something is waited for.
 const STILL_LIMIT: Duration = Duration::from_secs(4);
 
-/// Both guests, ready. The guard is dropped last: it ends them.
+/// All guests, ready. The guard is dropped last: it ends them.
 #[derive(Debug)]
 pub struct QemuPair {
     pub(super) guests: BTreeMap<Role, Guest>,
@@ -41,7 +42,7 @@ pub struct QemuPair {
 }
 
 impl QemuPair {
-    /// The process ids of both machines' QEMU.
+    /// The process ids of the machines' QEMU.
     ///
     /// # Errors
     ///
@@ -78,13 +79,14 @@ impl QemuPair {
         status.stopped.iter().copied().find(role)
     }
 
-    /// Puts both nodes on the plan's network.
+    /// Puts all nodes on the plan's network.
     pub(super) fn join(&mut self, plan: &Plan<'_>) -> Result<()> {
         let network = plan.network;
         let is_cut = plan.faults.iter().any(|fault| matches!(fault.action, Action::Cut { .. }));
         let mut started = Vec::new();
         for (&role, guest) in &self.guests {
-            if let Some(command) = network::command(role, network, is_cut) {
+            let known = if is_cut { plan.roles() } else { &[] };
+            if let Some(command) = network::command(role, network, known) {
                 started.push((guest, guest.start(&command)?));
             }
         }
@@ -98,7 +100,7 @@ impl QemuPair {
         Ok(())
     }
 
-    /// The host keys of both nodes, as `ssh` reads them.
+    /// The host keys of all nodes, as `ssh` reads them.
     pub fn known_hosts(&self) -> &Path {
         &self.known_hosts
     }
@@ -129,6 +131,10 @@ impl QemuPair {
 }
 
 impl NodePair for QemuPair {
+    fn roles(&self) -> Vec<Role> {
+        self.guests.keys().copied().collect()
+    }
+
     fn node(&self, role: Role) -> &dyn Node {
         &self.guests[&role]
     }
@@ -155,6 +161,10 @@ impl NodePair for QemuPair {
 
     fn met(&self) -> Result<Option<Met>> {
         self.control.met().map(Some)
+    }
+
+    fn port_counts(&self) -> Result<Vec<PortCount>> {
+        self.control.port_counts()
     }
 
     fn stop_capture(&self) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The provider of QEMU guests: freezes both once, and forks them from there.
+//! The provider of QEMU guests: freezes a server and a client once, and forks all nodes from there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,7 +31,7 @@ use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::log::{came_not_up, console_log, machine_log};
 use crate::provider::qemu::pair::QemuPair;
 use crate::provider::qemu::qmp::Qmp;
-use crate::provider::qemu::{deployment, sandbox, ssh};
+use crate::provider::qemu::{deployment, identity, sandbox, ssh};
 use crate::scenario::network::Wire;
 
 /// Longest time that QEMU may take to make its sockets.
@@ -40,10 +40,13 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// Longest time that a fork may take to answer its first command.
 const WAKE_LIMIT: Duration = Duration::from_secs(20);
 
+/// Longest time that the forks of one machine may take to become nodes of their own: up to six do so at once.
+const BECOME_LIMIT: Duration = Duration::from_secs(60);
+
 /// Memory that a node may take, in MiB; measured, with room.
 const NODE_MEMORY_MIB: u64 = 350;
 
-/// Files that a pair's guard may have open at once, and QEMU; measured, with room.
+/// Files that a pair's guard may have open at once, and QEMU; measured, with room. A further node takes a socket or two.
 const OPEN_FILES: u64 = 128;
 
 /// The command that asks whether rxe is up.
@@ -169,33 +172,42 @@ impl Qemu {
         &self.ssh_key
     }
 
-    /// Starts a guard and forks both machines under it.
+    /// Starts a guard and forks the plan's machines under it.
     ///
     /// # Errors
     ///
     /// As [`Provider::bring_up`].
     pub fn fork(&self, plan: &Plan<'_>) -> Result<QemuPair> {
         let logs = plan.artifacts;
-        memory::demand(Role::BOTH.len() as u64 * NODE_MEMORY_MIB)?;
+        memory::demand(plan.roles().len() as u64 * NODE_MEMORY_MIB)?;
         files::demand(OPEN_FILES)?;
         // Before the guard, whose machines it must not keep waiting.
         let frozen = self.frozen(logs)?;
         let control = Control::start(&self.guard_program)?;
         deployment::write(&self.tools.mkfs, &disk(control.directory()), plan.programs)?;
-        let mut pair = self.fork_under(control, frozen, logs)?;
+        let mut pair = self.fork_under(control, frozen, plan.roles(), logs)?;
         pair.join(plan)?;
         pair.control.arm(plan.faults)?;
+        if !plan.ports.is_empty() {
+            pair.control.limit(plan.ports)?;
+        }
         Ok(pair)
     }
 
-    /// Forks both machines under a guard that has none, with the deployment disk in its run directory. A
+    /// Forks machines under a guard that has none, with the deployment disk in its run directory. A
     /// frozen state that is to blame if they do not wake is thrown away and made again, once.
     ///
     /// # Errors
     ///
     /// The machines do not come up from a fresh state either, or for a reason of this computer's.
-    pub fn fork_under(&self, control: Control, frozen: FrozenMachines, logs: &Path) -> Result<QemuPair> {
-        let guests = match self.wake(&control, &frozen, &Role::BOTH, logs) {
+    pub fn fork_under(
+        &self,
+        control: Control,
+        frozen: FrozenMachines,
+        roles: &[Role],
+        logs: &Path,
+    ) -> Result<QemuPair> {
+        let guests = match self.wake(&control, &frozen, roles, logs) {
             Ok(guests) => guests,
             Err(Asleep { error, blames_state: false }) => return Err(error),
             Err(Asleep { error, .. }) => {
@@ -203,12 +215,12 @@ impl Qemu {
                 control.kill_machines()?;
                 frozen.discard()?;
                 let frozen = self.frozen(logs)?;
-                self.wake(&control, &frozen, &Role::BOTH, logs).map_err(|asleep| asleep.error)?
+                self.wake(&control, &frozen, roles, logs).map_err(|asleep| asleep.error)?
             }
         };
         Ok(QemuPair {
             guests,
-            origin: self.origin.clone(),
+            origin: roles.iter().map(|role| (*role, self.origin[&role.model()].clone())).collect(),
             decision: self.decision.clone(),
             ssh_key: self.ssh_key.copied_into(control.directory())?,
             user: self.recipe().user.0,
@@ -264,7 +276,7 @@ impl Qemu {
             step.done(if self.recipe().has_rxe { "rxe ACTIVE" } else { "" });
         }
         let step = Step::begin("freeze both machines");
-        check_joined(&control)?;
+        check_joined(&control, &Role::BOTH)?;
         guests[&Role::Client].demand("the peer answers", &reach_peer())?;
         self.warm(&guests, frozen)?;
         for role in Role::BOTH {
@@ -327,7 +339,8 @@ impl Qemu {
         for &role in roles {
             let frozen = frozen.of(role)?;
             ssh::keep_known_hosts(&frozen.known_hosts(), &[role], &known_hosts(control.directory()))?;
-            agents.insert(role, self.start(control, role, &self.images[&role], frozen, origin, logs)?);
+            agents
+                .insert(role, self.start(control, role, &self.images[&role.model()], frozen, origin, logs)?);
         }
         for &role in roles {
             let state = frozen.of(role)?.read_state(role)?;
@@ -340,15 +353,17 @@ impl Qemu {
         }
         let guests: BTreeMap<Role, Guest> =
             agents.into_iter().map(|(role, agent)| (role, Guest::new(role, agent))).collect();
-        check_joined(control)?;
+        check_joined(control, roles)?;
+        self.distinguish(control, &guests, logs)?;
         let mount = deployment::mount_command(&disk(control.directory()))?;
         let mut started = Vec::new();
         for (&role, guest) in &guests {
-            let wire = if role == Role::Client && roles.len() > 1 { reach_peer() } else { "true".to_owned() };
+            let wire = if role.is_client() && roles.len() > 1 { reach_peer() } else { "true".to_owned() };
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let ready =
                 if self.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
-            let awake = format!("{}date -s @{now} >/dev/null\n{ready} && {wire}", draws(self.seed));
+            let hosts = identity::hosts(roles);
+            let awake = format!("{}{hosts}date -s @{now} >/dev/null\n{ready} && {wire}", draws(self.seed));
             started.push((role, guest, guest.start(&awake)?));
         }
         for (role, guest, mut started) in started {
@@ -364,6 +379,28 @@ impl Qemu {
             })?;
         }
         Ok(guests)
+    }
+
+    /// Lets the forks of one machine become nodes of their own, before any other node says something that they would answer.
+    fn distinguish(&self, control: &Control, guests: &BTreeMap<Role, Guest>, logs: &Path) -> Result<()> {
+        let mut started = Vec::new();
+        for (&role, guest) in guests.iter().filter(|(role, _)| !Role::BOTH.contains(role)) {
+            // What they draw must differ: host keys, numbers of packets.
+            let seed = self.seed.map(|seed| seed.wrapping_add(u64::from(role.index())));
+            let (draws, own) = (draws(seed), identity::commands(role));
+            let server = ssh::server_anew(self.ssh_key.public(), self.recipe().user);
+            started.push((role, guest, guest.start(&format!("{draws}{own} || exit\n{server}"))?));
+        }
+        for (role, guest, mut started) in started {
+            let what = "it has an address, a name and a host key of its own";
+            // The frozen state is not to blame: two nodes wake from it without this.
+            let host_key = started
+                .wait(BECOME_LIMIT)
+                .and_then(|output| guest.expect(what, output))
+                .map_err(|error| came_not_up(control, role, logs, error))?;
+            ssh::keep_host_key(role, &host_key.stdout, &known_hosts(control.directory()))?;
+        }
+        Ok(())
     }
 
     /// Starts one machine and connects to its agent's line.
@@ -427,6 +464,10 @@ impl Provider for Qemu {
         Ok(Some(server?.common(&client?)))
     }
 
+    fn nodes_max(&self) -> usize {
+        Role::ALL.len()
+    }
+
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         Ok(Box::new(self.fork(plan)?))
     }
@@ -478,10 +519,10 @@ fn wait_ready(agent: &Agent, console: &Path, accel: Accel) -> Result<()> {
     }
 }
 
-/// Checks that both machines have connected their ports of the switch.
-fn check_joined(control: &Control) -> Result<()> {
+/// Checks that these machines have connected their ports of the switch.
+fn check_joined(control: &Control, roles: &[Role]) -> Result<()> {
     let joined = control.status()?.joined;
-    match Role::BOTH.iter().find(|role| !joined.contains(role)) {
+    match roles.iter().find(|role| !joined.contains(role)) {
         None => Ok(()),
         Some(role) => Err(Error::boot(format!("node {role} has not connected to the switch"))),
     }

@@ -244,6 +244,27 @@ pub fn keep_known_hosts(from: &Path, roles: &[Role], lab: &Path) -> Result<()> {
     write_whole(lab, lines.map(|line| format!("{line}\n")).collect::<String>().as_bytes())
 }
 
+/// Puts a node's host key into a lab's own file in the place of an earlier one.
+///
+/// # Errors
+///
+/// The file cannot be read or written.
+pub fn keep_host_key(role: Role, host_key: &str, lab: &Path) -> Result<()> {
+    let earlier = fs::read_to_string(lab).at("failed to read", lab)?;
+    let kept = earlier.lines().filter(|line| line.split(' ').next() != Some(&alias(role)));
+    let lines: String = kept.map(|line| format!("{line}\n")).collect();
+    write_whole(lab, format!("{lines}{}", known_host(role, host_key)).as_bytes())
+}
+
+/// Command that takes the place of [`server`] on a node that was forked from another: its server gets a host key of its own.
+pub fn server_anew(public: &str, user: (&str, &str)) -> String {
+    format!(
+        "kill $(pidof dropbear) 2>/dev/null; rm -f /etc/dropbear/dropbear_ed25519_host_key\n\
+         for i in $(seq 100); do pidof dropbear >/dev/null || break; usleep 20000; done\n{}",
+        server(public, user)
+    )
+}
+
 /// The words that reach a node; a command may follow them.
 ///
 /// # Errors
@@ -327,10 +348,15 @@ mod tests {
         keep_known_hosts(&frozen, &Role::BOTH, &lab).unwrap();
         write("b");
         keep_known_hosts(&frozen, &[Role::Client], &lab).unwrap();
-        assert_eq!(
-            fs::read_to_string(&lab).unwrap(),
-            "rdma-lab-server ssh-ed25519 a-server\nrdma-lab-client ssh-ed25519 b-client\n"
-        );
+        let both = "rdma-lab-server ssh-ed25519 a-server\nrdma-lab-client ssh-ed25519 b-client\n";
+        assert_eq!(fs::read_to_string(&lab).unwrap(), both);
+        for key in ["ssh-ed25519 c", "ssh-ed25519 d\n"] {
+            keep_host_key(Role::Client2, key, &lab).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&lab).unwrap(), format!("{both}rdma-lab-client2 ssh-ed25519 d\n"));
+        // Those that are forked anew leave it alone.
+        keep_known_hosts(&frozen, &Role::BOTH, &lab).unwrap();
+        assert!(fs::read_to_string(&lab).unwrap().contains("rdma-lab-client2 ssh-ed25519 d\n"));
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub fn name_senders(pcap: &Path, file: &Path, addresses: &BTreeMap<Role, IpAddr>
         }
         let interface = match record.frame().packet().and_then(|packet| owner(addresses, packet.source)) {
             Some(Role::Server) => 0,
-            Some(Role::Client) => 1,
+            Some(_) => 1,
             None => 2,
         };
         writer.write(interface, record.timestamp_ns, record.data, "").map_err(unwritten)

@@ -94,7 +94,7 @@ impl NodePair for RemotePair {
         &self.machines.by_role[&role]
     }
 
-    fn run_on_both(&self, command: &str, limit: Duration) -> Result<BTreeMap<Role, Output>> {
+    fn run_on_all(&self, command: &str, limit: Duration) -> Result<BTreeMap<Role, Output>> {
         both(|role| self.machines.by_role[&role].run(command, limit))
     }
 

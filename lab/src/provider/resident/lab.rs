@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::base::command::Command;
 use crate::base::error::{Error, Result};
 use crate::base::foreground::Terminal;
+use crate::base::invocation;
 use crate::base::role::Role;
 use crate::base::selection::Selection;
 use crate::node::parcel::{Arrived, Destination, Parcel};
@@ -23,7 +24,7 @@ pub const TROUBLE: u8 = 125;
 /// Longest name, in bytes: it is part of file names.
 const NAME_LIMIT: usize = 32;
 
-/// Two machines that stay until they are taken down.
+/// Machines that stay until they are taken down: two, or with further clients up to eight.
 ///
 /// # Errors
 ///
@@ -34,6 +35,33 @@ pub trait Resident {
 
     /// Its machines, for people.
     fn description(&self) -> &str;
+
+    /// Its nodes, in the order in which they were brought up.
+    fn roles(&self) -> &'static [Role] {
+        Role::first(Role::BOTH.len())
+    }
+
+    /// Refuses a node that it has not.
+    ///
+    /// # Errors
+    ///
+    /// It has none of that name: with those that it has.
+    fn demand(&self, role: Role) -> Result<()> {
+        if self.roles().contains(&role) {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.roles().iter().map(|role| role.name()).collect();
+        let error = Error::usage(format!(
+            "the lab called {} has no node {role}; its nodes are: {}",
+            self.name(),
+            names.join(", ")
+        ));
+        let nodes = role.index() + 1;
+        Err(error.next(format!(
+            "bring up another with more: {} --nodes {nodes} --name OTHER",
+            invocation::lab("up")
+        )))
+    }
 
     /// The directory of its logs, and of captures that were given no name.
     fn logs(&self) -> &Path;
@@ -160,7 +188,7 @@ pub trait Resident {
     /// See [`Resident`].
     fn command(&self, role: Role, command: &str) -> Result<Command>;
 
-    /// Puts both machines back to how they were when they came up; returns what is so then. `program` is this executable.
+    /// Puts its machines back to how they were when they came up; returns what is so then. `program` is this executable.
     ///
     /// # Errors
     ///
@@ -173,6 +201,11 @@ pub trait Resident {
     ///
     /// See [`Resident`].
     fn down(&self) -> Result<Option<&'static str>>;
+}
+
+/// Words for that all of these nodes are ready.
+pub fn ready(roles: &[Role]) -> &'static str {
+    if roles.len() > Role::BOTH.len() { "all nodes are ready" } else { "both nodes are ready" }
 }
 
 /// The option that names a lab, behind a space; left out for the default one.

@@ -1,11 +1,9 @@
 //! All labs that stay, on whosever machines: found, brought up, taken down.
 
-use std::path::Path;
-
 use crate::base::cache::Cache;
 use crate::base::error::{Error, Result};
 use crate::base::invocation;
-use crate::base::program::Program;
+use crate::node::Plan;
 use crate::provider::choice::{Choice, MachineSource};
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::stray::Stray;
@@ -80,22 +78,22 @@ impl Labs {
         Ok(own.chain(others).collect())
     }
 
-    /// Brings up a lab called `name` on machines of `source`, which `choice` chose; logs go into `logs`, which exists. Of one
+    /// Brings up a lab called `name` on machines of `source`, which `choice` chose, as planned. Of one
     /// that is up already, machines of the lab's own are left alone, and machines of others made ready if they are not.
     ///
     /// # Errors
     ///
-    /// The name is another lab's, or the machines do not come up.
+    /// The name is another lab's, it is to have more nodes than `source` has, or the machines do not come up.
     pub fn up(
         &self,
         name: &str,
         source: &MachineSource,
         choice: &Choice,
-        programs: &[Program],
-        logs: &Path,
+        plan: &Plan<'_>,
     ) -> Result<Brought> {
         let MachineSource::Qemu(qemu) = source else {
-            let (lab, was_up) = remote::up(&self.cache, name, choice, source, programs, logs)?;
+            choice.demand_nodes(plan.nodes)?;
+            let (lab, was_up) = remote::up(&self.cache, name, choice, source, plan.programs, plan.artifacts)?;
             return Ok(Brought { lab: Box::new(lab), was_up, held: None });
         };
         if self.remote(name)?.is_some() {
@@ -108,7 +106,7 @@ impl Labs {
                 invocation::lab("up --name OTHER")
             )));
         }
-        let (lab, held) = self.qemu.up(qemu, name, choice, programs, logs)?;
+        let (lab, held) = self.qemu.up(qemu, name, choice, plan)?;
         Ok(Brought { lab: Box::new(lab), was_up: held.is_none(), held })
     }
 

@@ -10,5 +10,5 @@ pub mod qemu;
 pub mod remote;
 pub mod report;
 
-pub use lab::{DEFAULT_NAME, Resident, TROUBLE, name_option};
+pub use lab::{DEFAULT_NAME, Resident, TROUBLE, name_option, ready};
 pub use labs::Labs;

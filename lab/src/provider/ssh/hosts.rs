@@ -146,10 +146,7 @@ impl Hosts {
 
     /// One of both.
     pub fn host(&self, role: Role) -> &SshHost {
-        match role {
-            Role::Server => &self.server,
-            Role::Client => &self.client,
-        }
+        if role.is_client() { &self.client } else { &self.server }
     }
 }
 

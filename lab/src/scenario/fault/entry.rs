@@ -29,7 +29,7 @@ pub struct FaultEntry {
     pub opcode: Option<String>,
     /// Only packets to this node or queue pair: `server`, or `server.qp1` as a trace names it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^(server|client)(\.qp[1-9][0-9]*)?$"))]
+    #[schemars(regex(pattern = r"^(server|client[2-7]?)(\.qp[1-9][0-9]*)?$"))]
     pub to: Option<String>,
     /// Only packets with this PSN, as the distance from its requester's first.
     #[serde(skip_serializing_if = "Option::is_none")]

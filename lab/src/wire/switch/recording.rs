@@ -14,6 +14,7 @@ use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::role::Role;
 use crate::wire::captured::Captured;
 use crate::wire::gate::nanoseconds;
+use crate::wire::table::NodeSet;
 
 /// Most addresses of nodes whose names a capture says.
 const NAMED_MAX: usize = 64;
@@ -22,19 +23,25 @@ const NAMED_MAX: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ingress<'a> {
     pub(super) from: Role,
+    pub(super) to: NodeSet,
     pub(super) bytes: &'a [u8],
     /// Time of its arrival, of one that waited at the gate; else now.
     pub(super) came: Option<SystemTime>,
 }
 
 impl<'a> Ingress<'a> {
-    pub(super) fn now(from: Role, bytes: &'a [u8]) -> Ingress<'a> {
-        Ingress { from, bytes, came: None }
+    pub(super) fn now(from: Role, to: NodeSet, bytes: &'a [u8]) -> Ingress<'a> {
+        Ingress { from, to, bytes, came: None }
+    }
+
+    /// The node that it is for; of one for several, the sender's usual peer.
+    pub(super) fn receiver(self) -> Role {
+        self.to.single().unwrap_or(self.from.peer())
     }
 
     /// Frames that the switch sends in its place.
     pub(super) fn replaced<'b>(self, bytes: &'b [u8]) -> Ingress<'b> {
-        Ingress::now(self.from, bytes)
+        Ingress::now(self.from, self.to, bytes)
     }
 
     /// Its fate if it is delivered as it is.
@@ -55,6 +62,8 @@ pub(super) struct SwitchRecording {
     pub(super) captured: BTreeMap<Role, Captured>,
     /// Addresses of the nodes, whose names are in the file.
     named: BTreeSet<(Role, IpAddr)>,
+    /// Nodes, an interface each.
+    nodes: NodeSet,
     pub(super) failure: Option<String>,
 }
 
@@ -65,38 +74,41 @@ impl std::fmt::Debug for SwitchRecording {
 }
 
 impl SwitchRecording {
-    /// Begins to record into `file`.
+    /// Begins to record into `file`, with an interface for each of `nodes`.
     ///
     /// # Errors
     ///
     /// The file cannot be written.
-    pub(super) fn begin(file: &Path) -> Result<SwitchRecording> {
+    pub(super) fn begin(file: &Path, nodes: NodeSet) -> Result<SwitchRecording> {
         let sink = File::create(file).at("failed to create", file)?;
-        let names = Role::BOTH.map(Role::name);
+        let names: Vec<&str> = nodes.iter().map(Role::name).collect();
         let writer = Writer::new(sink, &names).map_err(|source| capture_error(file, source))?;
         Ok(SwitchRecording {
             writer,
             path: file.to_owned(),
             records: 0,
-            captured: Role::BOTH.map(|role| (role, Captured::default())).into(),
+            captured: nodes.iter().map(|role| (role, Captured::default())).collect(),
             named: BTreeSet::new(),
+            nodes,
             failure: None,
         })
     }
 
     /// Writes a frame with the time at which it came in.
     pub(super) fn record(&mut self, frame: Ingress<'_>, fate: &Fate) -> u64 {
-        let Ingress { from, bytes: frame, came } = frame;
+        let Ingress { from, to, bytes: frame, came } = frame;
         let came_ns = nanoseconds(came.unwrap_or_else(SystemTime::now));
-        let interface = if from == Role::Server { 0 } else { 1 };
+        let interface = self.nodes.iter().take_while(|role| *role != from).count() as u32;
         let decoded = Frame::decode(LinkType::ETHERNET, frame);
         let mut written = Ok(());
         if let Some(packet) = decoded.packet() {
             // rxe counts what it receives behind its check of the ICRC.
             let is_taken = packet.icrc == Icrc::Good;
             self.captured.entry(from).or_default().sent += u64::from(fate.is_sent());
-            self.captured.entry(from.peer()).or_default().delivered +=
-                u64::from(fate.is_delivered() && is_taken);
+            for receiver in to.iter() {
+                self.captured.entry(receiver).or_default().delivered +=
+                    u64::from(fate.is_delivered() && is_taken);
+            }
             if fate.is_sent()
                 && is_taken
                 && self.named.len() < NAMED_MAX

@@ -3,8 +3,9 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use lab::Result;
 use lab::base::invocation;
+use lab::base::role::Role;
+use lab::{Error, Result};
 
 use super::stepper::Stepper;
 use super::{lines, screen};
@@ -25,6 +26,12 @@ pub struct Args {
 /// Holds packets until it is ended.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut lab = args.name.find()?;
+    if lab.roles().len() > Role::BOTH.len() {
+        let text = format!("`step` shows what two nodes do, and {} has {}", lab.name(), lab.roles().len());
+        return Err(
+            Error::usage(text).next(format!("bring up one of two: {} --name OTHER", invocation::lab("up")))
+        );
+    }
     let control = lab.gate()?;
     let file = lab.follow_capture(&default_file(lab.as_ref()))?;
     output::note(&format!("recording into {}; end it: {}", file.display(), invocation::lab("capture stop")));

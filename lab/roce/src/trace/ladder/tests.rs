@@ -91,6 +91,23 @@ fn what_a_node_sends_to_itself_goes_between_two_lanes_and_back() {
 }
 
 #[test]
+fn every_node_has_a_lane_and_arrows_go_between_those_that_speak() {
+    let (one, mut other) = (Pair::new(1), Pair::new(2));
+    other.active.address = IpAddr::from([198, 51, 100, 3]);
+    let addresses = [one.passive.address, one.active.address, other.active.address];
+    let names =
+        Names::new().with(addresses[0], "server").with(addresses[1], "client").with(addresses[2], "client2");
+    let frames = one.write_then_read().into_iter().chain(other.write_then_read());
+    let ladder = ladder_of(frames, &[], names);
+    assert_eq!(ladder.lanes, ["client", "client2", "server"]);
+    let ends: std::collections::BTreeSet<(usize, usize)> =
+        ladder.arrows.iter().map(|arrow| (arrow.from, arrow.to)).collect();
+    assert_eq!(ends.into_iter().collect::<Vec<_>>(), [(0, 2), (1, 2), (2, 0), (2, 1)]);
+    assert!(texts(&ladder.to_svg()).contains(&"client2".to_owned()));
+    assert!(ladder.to_mermaid().contains("participant n2 as server"));
+}
+
+#[test]
 fn queue_pairs_are_told_apart_where_there_are_several() {
     let one = Pair::new(1).write_then_read();
     let two = Pair::new(2).write_with_immediate();

@@ -109,8 +109,8 @@ impl<'a> StreamSummary<'a> {
             Fate::LinkCut | Fate::PortFull => {
                 self.other_fates.insert(words);
             }
-            // Their originals say it.
-            Fate::ReleaseOf { .. } | Fate::AlteredOf { .. } | Fate::Unknown(_) => {}
+            // Their originals say it; how long a queue is, timing decides.
+            Fate::ReleaseOf { .. } | Fate::AlteredOf { .. } | Fate::QueueMarked | Fate::Unknown(_) => {}
             _ if is_first || matches!(row.fate, Fate::DuplicateOf { .. }) && self.knows(opcode, at) => {
                 self.touched.entry((words, opcode.to_string())).or_default().insert(at);
             }

@@ -1,4 +1,4 @@
-//! Labs that stay: pairs of machines that outlive the command that brought them up, by name.
+//! Labs that stay: machines that outlive the command that brought them up, by name.
 //!
 //! A record in the cache's directory `labs` leads to the lab's guard and logs. The guard is the truth: a
 //! record whose guard has gone is a lab that is down, and says why if the guard left a note. A guard that is there and
@@ -16,7 +16,6 @@ use crate::base::command::Command;
 use crate::base::error::{Error, IoContext as _, Result};
 use crate::base::invocation;
 use crate::base::policy::Policy;
-use crate::base::program::Program;
 use crate::base::progress::say;
 use crate::base::role::Role;
 use crate::base::selection::{Selection, ToolSource};
@@ -69,6 +68,17 @@ pub(super) struct QemuRecord {
     /// The port on 127.0.0.1 by which each node is reached.
     #[serde(default)]
     pub(super) ssh_ports: BTreeMap<Role, u16>,
+    /// Number of its nodes.
+    #[serde(default = "nodes_before", skip_serializing_if = "is_as_before")]
+    pub(super) nodes: usize,
+}
+
+fn nodes_before() -> usize {
+    Role::BOTH.len()
+}
+
+fn is_as_before(nodes: &usize) -> bool {
+    *nodes == nodes_before()
 }
 
 fn guest_before() -> String {
@@ -94,7 +104,7 @@ impl QemuLabs {
         Ok(QemuLabs { cache: cache.clone(), directory })
     }
 
-    /// Brings up a lab called `name`; logs go into `logs`, which exists. The lab ends with the handle that is
+    /// Brings up a lab called `name` with so many nodes, as planned. The lab ends with the handle that is
     /// given, unless that is told to [`Control::stay`] with [`note`]. Of a lab that is up already there is no
     /// handle, and nothing is done.
     ///
@@ -106,8 +116,7 @@ impl QemuLabs {
         qemu: &Qemu,
         name: &str,
         choice: &Choice,
-        programs: &[Program],
-        logs: &Path,
+        plan: &Plan<'_>,
     ) -> Result<(QemuLab, Option<Control>)> {
         check_name(name)?;
         let _lock = self.lock(name)?;
@@ -117,12 +126,12 @@ impl QemuLabs {
         if let Some(lab) = self.recorded(name)? {
             self.clear(&lab)?;
         }
-        let pair = qemu.fork(&Plan { programs, ..Plan::new(logs) })?;
+        let pair = qemu.fork(plan)?;
         let record = QemuRecord {
             name: name.to_owned(),
             run_directory: PathBuf::new(),
             guard: None,
-            logs: logs.to_owned(),
+            logs: plan.artifacts.to_owned(),
             known_hosts: pair.known_hosts().to_owned(),
             accel: qemu.decision().accel,
             description: pair.description(),
@@ -130,12 +139,14 @@ impl QemuLabs {
             kernel: both(pair.origin(), |machine| &machine.kernel),
             selection: choice.selection(),
             ssh_ports: BTreeMap::new(),
+            nodes: plan.roles().len(),
             tools: Policy::get().tools,
         };
         let control = pair.into_control();
         let guard = Process::find(control.status()?.guard);
         let run_directory = control.directory().to_owned();
-        let record = QemuRecord { ssh_ports: ssh_ports(&run_directory)?, run_directory, guard, ..record };
+        let ssh_ports = ssh_ports(&run_directory, plan.roles())?;
+        let record = QemuRecord { ssh_ports, run_directory, guard, ..record };
         // Recorded before it stays: a lab that stays and is not recorded could not be ended.
         Ok((self.keep(record)?, Some(control)))
     }
@@ -216,7 +227,7 @@ impl QemuLabs {
         Ok(true)
     }
 
-    /// Puts both machines of a lab back to the frozen state: what was done on them is gone. Returns the lab as it is then.
+    /// Puts the machines of a lab back to the frozen state: what was done on them is gone. Returns the lab as it is then.
     ///
     /// # Errors
     ///
@@ -228,9 +239,10 @@ impl QemuLabs {
         let frozen = qemu.frozen(logs)?;
         let control = lab.control();
         control.kill_machines()?;
-        let pair = qemu.fork_under(control, frozen, logs)?;
+        let roles = Role::first(lab.record.nodes);
+        let pair = qemu.fork_under(control, frozen, roles, logs)?;
         let known_hosts = pair.known_hosts().to_owned();
-        let ssh_ports = ssh_ports(&lab.record.run_directory)?;
+        let ssh_ports = ssh_ports(&lab.record.run_directory, roles)?;
         self.keep(QemuRecord { known_hosts, ssh_ports, ..lab.record })
     }
 
@@ -397,9 +409,9 @@ pub fn note(logs: &Path) -> PathBuf {
 }
 
 /// The port of each node's SSH server, as its machine tells it.
-fn ssh_ports(run_directory: &Path) -> Result<BTreeMap<Role, u16>> {
+fn ssh_ports(run_directory: &Path, roles: &[Role]) -> Result<BTreeMap<Role, u16>> {
     let port = |role| Qmp::connect(&Files::new(run_directory, role).qmp())?.ssh_port();
-    Role::BOTH.into_iter().map(|role| Ok((role, port(role)?))).collect()
+    roles.iter().map(|role| Ok((*role, port(*role)?))).collect()
 }
 
 #[cfg(test)]
@@ -432,6 +444,7 @@ mod tests {
             kernel: "6.12".to_owned(),
             selection: Selection::default(),
             ssh_ports: BTreeMap::new(),
+            nodes: 2,
             description: String::new(),
         }
     }

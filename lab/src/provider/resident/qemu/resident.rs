@@ -26,7 +26,7 @@ use crate::provider::qemu::ssh::{self, ENDS_WITH_ITS_SESSION};
 use crate::provider::remote::detached;
 use crate::provider::remote::job::UNITS;
 use crate::provider::remote::machine::DIRECTORY;
-use crate::provider::resident::lab::{Resident, TROUBLE};
+use crate::provider::resident::lab::{Resident, TROUBLE, ready};
 use crate::provider::resident::qemu::record::{Condition, QemuLab};
 use crate::provider::resident::report::{LabReport, NodeReport, SshWay};
 
@@ -61,6 +61,10 @@ impl Resident for QemuLab {
 
     fn description(&self) -> &str {
         &self.record.description
+    }
+
+    fn roles(&self) -> &'static [Role] {
+        Role::first(self.record.nodes)
     }
 
     fn logs(&self) -> &Path {
@@ -113,8 +117,8 @@ impl Resident for QemuLab {
             description: record.description.clone(),
             guest: Some(record.guest.clone()),
             kernel: Some(record.kernel.clone()),
-            nodes: Role::BOTH.map(|role| (role, node(role))).into(),
-            machines: Role::BOTH.iter().filter_map(pid).collect(),
+            nodes: self.roles().iter().map(|role| (*role, node(*role))).collect(),
+            machines: self.roles().iter().filter_map(pid).collect(),
             stopped: status.map(|status| status.stopped.iter().copied().collect()).unwrap_or_default(),
             guard: self.guard().map(|guard| guard.pid),
             run_directory: Some(record.run_directory.clone()),
@@ -137,7 +141,7 @@ impl Resident for QemuLab {
                 |command| command.to_string(),
             )
         };
-        Ok(Role::BOTH.map(|role| (role, way(role))).into())
+        Ok(self.roles().iter().map(|role| (*role, way(*role))).collect())
     }
 
     fn shell(&self, role: Role) -> Result<u8> {
@@ -248,7 +252,7 @@ impl Resident for QemuLab {
         let qemu = Choice::of(&selection)?.open_qemu(self.labs.cache(), program)?;
         let qemu = qemu.ok_or_else(|| Error::setup("the record of this lab is about other machines"))?;
         *self = self.labs.reset(&qemu, &self.record.name)?;
-        Ok("both nodes are ready")
+        Ok(ready(self.roles()))
     }
 
     fn down(&self) -> Result<Option<&'static str>> {
