@@ -97,7 +97,12 @@ fn mac(role: Role, interface: RdmaInterface) -> String {
 fn above(role: Role, interface: RdmaInterface, mtu: u16) -> Vec<String> {
     let (address, mac) = (argv::address(role), mac(role, interface));
     let is_moved = interface.vlan().is_none();
-    let mut lines = vec![contents::load_asked(), format!("/bin/ip address del {address}/24 dev {PORT}")];
+    let mut lines = vec![
+        contents::load_asked(),
+        // Else the port answers for the address as well, with its own MAC.
+        "echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore".to_owned(),
+        format!("/bin/ip address del {address}/24 dev {PORT}"),
+    ];
     if is_moved {
         lines.push("rdma link delete rxe0".to_owned());
     }
