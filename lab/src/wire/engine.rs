@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(of(64), [PASS, PASS, PASS]);
         let mut engine = engine("[[fault]]\naction = \"drop\"\nlarger_than = 64\n");
         let tagged = Pair::new(1).request(0x0a, 0).reth(0, 0, 4).payload(&[1; 4]).vlan(7).build();
-        assert_eq!(engine.treat(Role::Client, &tagged, Instant::now()), PASS);
+        assert_eq!(engine.treat(Role::Client, Role::Server, &tagged, Instant::now()), PASS);
     }
 
     #[test]
