@@ -32,6 +32,7 @@ pub mod fuzz;
 pub mod lab;
 pub mod machines;
 pub mod matrix;
+mod node_args;
 pub mod open;
 pub mod output;
 pub mod programs;

@@ -127,6 +127,13 @@ impl ProgramArgs {
     ///
     /// A name is none that there is, or what they ask for cannot be.
     pub fn written(&self, packages: &[String]) -> Result<Scenario> {
+        let mut scenario = self.unchecked(packages)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// The same for one to whom more is said, who checks it.
+    pub(crate) fn unchecked(&self, packages: &[String]) -> Result<Scenario> {
         let network = Network {
             mtu: self.mtu,
             server_mtu: self.server_mtu,
@@ -167,7 +174,6 @@ impl ProgramArgs {
         for (role, part) in &self.kernel_log {
             expect.of(*role).kernel_log.push(part.clone());
         }
-        scenario.check()?;
         Ok(scenario)
     }
 }

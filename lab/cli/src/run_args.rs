@@ -7,6 +7,7 @@ use lab::base::selection::Selection;
 use lab::scenario::fault::Fault;
 use lab::scenario::{Scenario, Trace};
 
+use crate::node_args::NodeArgs;
 use crate::programs::ProgramArgs;
 
 /// The arguments of `run`.
@@ -15,6 +16,8 @@ use crate::programs::ProgramArgs;
 pub struct Args {
     #[command(flatten)]
     pub(crate) programs: ProgramArgs,
+    #[command(flatten)]
+    pub(crate) nodes: NodeArgs,
     /// Fault of packets on the way: action="drop",opcode="RC RDMA WRITE Middle",nth=1
     #[arg(long, value_name = "FAULT")]
     pub(crate) fault: Vec<Fault>,
@@ -47,11 +50,13 @@ impl Args {
     ///
     /// As [`ProgramArgs::written`].
     pub fn written(&self) -> Result<Scenario> {
-        let mut scenario = self.programs.written(&self.machines.release.packages)?;
+        let mut scenario = self.programs.unchecked(&self.machines.release.packages)?;
+        self.nodes.apply(&mut scenario);
         scenario.faults.clone_from(&self.fault);
         if self.summary {
             scenario.trace = Trace::Summary;
         }
+        scenario.check()?;
         Ok(scenario)
     }
 }
@@ -70,7 +75,7 @@ mod tests {
     }
 
     /// Keys of a scenario file that have an option of another name, or that a run says otherwise.
-    const OTHERWISE: [(&str, &str); 20] = [
+    const OTHERWISE: [(&str, &str); 21] = [
         ("modules", "load"),
         ("summary", "save"),
         ("more_clients", "client"),
@@ -86,6 +91,7 @@ mod tests {
         ("expect.causes", "cause"),
         ("expect.completions", "completions"),
         ("expect.timeouts", "timeouts"),
+        ("expect.ports", "expect-port"),
         ("expect.server", "server-exit"),
         ("expect.client", "client-exit"),
         ("expect.exit", "client-exit"),
@@ -167,6 +173,49 @@ mod tests {
         let mut read = Scenario::read(&path).unwrap();
         read.summary.clear();
         assert_eq!(said.written().unwrap(), read.written().unwrap());
+    }
+
+    #[test]
+    fn further_nodes_and_ports_are_as_in_a_scenario_file() {
+        let said = scenario(&[
+            "--nodes",
+            "4",
+            "--on",
+            "client3=c {server}",
+            "--port",
+            "to=\"server\",kbit_per_s=8000,mark_above_bytes=8192",
+            "--port",
+            "to=[\"client2\",\"client3\"],kbit_per_s=1",
+            "--expect-port",
+            "server.marked=some",
+            "--expect-port",
+            "client2+client3.dropped=0",
+            "--cnps",
+            "0",
+        ])
+        .unwrap();
+        let file = "summary = 's'\nserver = 'a'\nclient = 'b {server}'\ntimeout_s = 60\nnodes = 4\non = { client3 = 'c {server}' }\n\
+                    [[port]]\nto = 'server'\nkbit_per_s = 8000\nmark_above_bytes = 8192\n\
+                    [[port]]\nto = ['client2', 'client3']\nkbit_per_s = 1\n\
+                    [expect]\ncnps = 0\ncompletions = false\n\
+                    [expect.ports]\nserver = { marked = 'some' }\n'client2+client3' = { dropped = 0 }\n";
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run.toml");
+        std::fs::write(&path, file).unwrap();
+        let read = Scenario::read(&path).unwrap();
+        let read = Scenario { summary: said.summary.clone(), ..read };
+        assert_eq!(said.written().unwrap(), read.written().unwrap());
+        for (words, part) in [
+            (["--nodes", "9"], "9 is not in 2..=8"),
+            (["--on", "clent3=c"], "the nearest is `client3`"),
+            (["--on", "client3=c"], "client3"),
+            (["--port", "to=\"server\",kbits=1"], "unknown field `kbits`"),
+            (["--expect-port", "server.lost=1"], "there are frames, marked, dropped"),
+            (["--cnps", "few"], "`few` is no count"),
+        ] {
+            let error = scenario(&words).unwrap_err();
+            assert!(error.contains(part), "{words:?}: {error}");
+        }
     }
 
     #[test]

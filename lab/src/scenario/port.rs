@@ -1,6 +1,7 @@
 //! Limits of the switch's ports, as a scenario asks for them: rate, queue, marks.
 
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -123,6 +124,23 @@ impl LimitedPort {
             }
         }
         Ok(())
+    }
+}
+
+/// Reads what stands between the braces of an inline table: `to = "server", kbit_per_s = 8000`.
+impl FromStr for LimitedPort {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<LimitedPort> {
+        #[derive(Deserialize)]
+        struct Line {
+            port: LimitedPort,
+        }
+        toml::from_str(&format!("port = {{ {text} }}")).map(|line: Line| line.port).map_err(|error| {
+            Error::usage(format!("no port: `{text}`"))
+                .detail(error.message())
+                .next("write it as in to=\"server\",kbit_per_s=8000,mark_above_bytes=8192")
+        })
     }
 }
 
