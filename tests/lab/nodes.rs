@@ -96,8 +96,7 @@ fn number_of_nodes_that_no_lab_has_is_refused() {
     let hosts_file = hosts.path().display().to_string();
     let ssh = ["--nodes", "3", "--provider", "ssh", "--hosts", &hosts_file];
     lab.run("up", &ssh).fails(2, &["3 nodes were asked for, and", "names two hosts", "--provider qemu"]);
-    lab.run("up", &["--nodes", "3", "--provider", "multipass"])
-        .fails(2, &["Multipass has two instances"]);
+    lab.run("up", &["--nodes", "3", "--provider", "multipass"]).fails(2, &["Multipass has two instances"]);
 }
 
 /// Process ids of a lab's machines.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::cm::{Message, PrivateData, Rep, Req, ack_timeout_ns, attribute_name, path_mtu_bytes};
+use crate::fate::Fate;
 use crate::flow::{ConnectionId, Side, StreamId};
 use crate::message::{MessageKind, MessageOutcome};
 use crate::report::Report;
@@ -100,7 +101,8 @@ fn ends_on_either_side(report: &Report, index: ConnectionId, told: &[(&CmRow, Li
     is_told_to_both && is_once(DREQ) && is_once(DREP) && of_rank(DREQ).chain(of_rank(DREP)).all(is_plain)
 }
 
-/// The same without what only timing decides: that a message came again, the MRA that asks for more time, which side was first to disconnect.
+/// The same without what only timing decides: that a message came again or met a long queue, the MRA that asks for more time, which side
+/// was first to disconnect.
 pub(super) fn folded(
     out: &mut String,
     report: &Report,
@@ -109,6 +111,23 @@ pub(super) fn folded(
 ) {
     let mut known = HashSet::new();
     let mut all = of(labels, connection);
+    let marked: Vec<CmRow> = all
+        .iter()
+        .filter(|row| row.fate == Fate::QueueMarked)
+        .map(|row| {
+            let mut row = (*row).clone();
+            row.fate = Fate::Forwarded;
+            row
+        })
+        .collect();
+    let is_marked = |wanted: u64| marked.iter().any(|row| row.number == wanted);
+    all.retain(|row| match row.fate {
+        Fate::QueueMarked => false,
+        Fate::AlteredOf { number } => !is_marked(number),
+        _ => true,
+    });
+    all.extend(&marked);
+    all.sort_by_key(|row| rank(row));
     let is_end = |row: &CmRow| matches!(rank(row), DREQ | DREP) && row.fate.is_delivered();
     let has_ended = all.iter().any(|row| is_end(row));
     all.retain(|row| {

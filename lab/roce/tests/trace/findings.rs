@@ -283,9 +283,17 @@ fn mark_of_a_long_queue_is_in_the_trace_and_not_in_the_summary() {
     let mut marked = send.clone();
     marked[15] |= 3;
     let managed = [(pair.req(1, &[]), "fate=forwarded"), (pair.rep(&[]), "fate=forwarded")];
-    let unmarked = analyse(&[&managed[..], &[(send.clone(), "fate=queued 9 us")]].concat());
-    let marked =
-        analyse(&[&managed[..], &[(send, "fate=queue-marked"), (marked, "fate=altered-of #3")]].concat());
+    let mut marked_rtu = pair.rtu();
+    marked_rtu[15] |= 3;
+    let plain = [(pair.rtu(), "fate=forwarded"), (send.clone(), "fate=queued 9 us")];
+    let queued = [
+        (pair.rtu(), "fate=queue-marked"),
+        (marked_rtu, "fate=altered-of #3"),
+        (send, "fate=queue-marked"),
+        (marked, "fate=altered-of #5"),
+    ];
+    let unmarked = analyse(&[&managed[..], &plain].concat());
+    let marked = analyse(&[&managed[..], &queued].concat());
     // How long a queue is, timing decides.
     assert_eq!(marked.summary(), unmarked.summary());
     assert!(marked.trace().contains("ECN marked\n+ "), "{}", marked.trace());
