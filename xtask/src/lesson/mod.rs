@@ -1,7 +1,8 @@
 //! `cargo xtask lesson`: questions about RDMA, each answered by a run on the lab's machines.
 //!
 //! A lesson is one file in [`topics`]: its question, the runs (each a command of `cargo xtask run` that anybody can type), the
-//! figures that are read off those runs, claims that the run has to bear out, and the answer. To add one:
+//! figures that are read off those runs, claims that the run has to bear out, and the answer. A lesson that is not true is run
+//! once more, and is red if it is not true again. To add one:
 //!
 //! 1. write `topics/NAME.rs` beside the others, with a `pub(crate) const LESSON`
 //! 2. name it in the list in `topics/mod.rs`; in that of the unproven until a run has borne it out
