@@ -78,7 +78,7 @@ fn fork_that_fails_for_a_reason_of_the_hosts_leaves_frozen_machines_and_labs_alo
     let inode = || fs::metadata(&frozen).expect("frozen machines").ino();
     let before = inode();
     for (limits, cause) in
-        [("ulimit -n 20", "too few open files are allowed"), ("ulimit -v 450000", "Cannot allocate memory")]
+        [("ulimit -n 20", "too few open files are allowed"), ("ulimit -v 900000", "Cannot allocate memory")]
     {
         let ran = up_below(limits, "other", cache.path()).fails(1, &[cause, "next: "]);
         assert!(!ran.stderr.contains("made again") && !ran.stderr.contains("boot server"), "{ran:?}");
