@@ -29,6 +29,21 @@ pub struct ConnectedPeer {
     pub reads_at_once: u8,
 }
 
+/// Terms on which a connected queue pair sends; but for the path MTU, of RC alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionTerms {
+    /// Path MTU in bytes, 256 at least.
+    pub(crate) mtu_bytes: u32,
+    /// READs and atomics of this side that may be outstanding.
+    pub(crate) initiator_depth: u8,
+    /// Exponent of the ACK timeout.
+    pub(crate) ack_timeout: u8,
+    /// Retries without an answer.
+    pub(crate) retry_count: u8,
+    /// Retries behind an RNR NAK; 7 is without end.
+    pub(crate) rnr_retry: u8,
+}
+
 impl QueuePair {
     /// Moves it from RESET to INIT: RECVs may be posted. `q_key` is that of datagrams that it takes, and of no account to
     /// connected queue pairs, whose peer may WRITE, READ and use atomics as far as a memory region lets it.
@@ -76,11 +91,29 @@ impl QueuePair {
     ///
     /// [`Error::Verb`](crate::Error::Verb) naming `ibv_modify_qp`: EINVAL before [`QueuePair::to_init`] or for datagrams.
     pub fn connect_to(&self, port: &Port, peer: &ConnectedPeer, psn: u32) -> Result<()> {
+        let terms = ConnectionTerms {
+            mtu_bytes: port.mtu_bytes.max(256),
+            initiator_depth: peer.reads_at_once,
+            ack_timeout: ACK_TIMEOUT,
+            retry_count: 7,
+            rnr_retry: 7,
+        };
+        self.establish(port, peer, psn, &terms)
+    }
+
+    /// The same on these terms, from INIT on.
+    pub(crate) fn establish(
+        &self,
+        port: &Port,
+        peer: &ConnectedPeer,
+        psn: u32,
+        terms: &ConnectionTerms,
+    ) -> Result<()> {
         let is_reliable = self.service() == ServiceType::Rc;
         let mut attr = no_attributes();
         attr.qp_state = ibv_qp_state::IBV_QPS_RTR;
         // `enum ibv_mtu`: 1 is 256 bytes, each further one doubles.
-        attr.path_mtu = port.mtu_bytes.max(256).ilog2() - 7;
+        attr.path_mtu = terms.mtu_bytes.ilog2() - 7;
         attr.dest_qp_num = peer.qp_num;
         attr.rq_psn = peer.psn;
         attr.ah_attr = address_of(port, peer.gid);
@@ -98,8 +131,10 @@ impl QueuePair {
         self.modify(attr, mask, "RTR")?;
         let (mut attr, mut mask) = ready_to_send(psn);
         if is_reliable {
-            (attr.timeout, attr.retry_cnt, attr.rnr_retry) = (ACK_TIMEOUT, 7, 7);
-            attr.max_rd_atomic = peer.reads_at_once;
+            attr.timeout = terms.ack_timeout;
+            attr.retry_cnt = terms.retry_count;
+            attr.rnr_retry = terms.rnr_retry;
+            attr.max_rd_atomic = terms.initiator_depth;
             mask = mask
                 | ibv_qp_attr_mask::IBV_QP_TIMEOUT
                 | ibv_qp_attr_mask::IBV_QP_RETRY_CNT
@@ -129,4 +164,14 @@ fn ready_to_send(psn: u32) -> (ibv_qp_attr, ibv_qp_attr_mask) {
     attr.qp_state = ibv_qp_state::IBV_QPS_RTS;
     attr.sq_psn = psn;
     (attr, ibv_qp_attr_mask::IBV_QP_STATE | ibv_qp_attr_mask::IBV_QP_SQ_PSN)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn path_mtu_codes_are_the_header_s() {
+        use rdma_sys::ibv_mtu;
+        assert_eq!(256_u32.ilog2() - 7, ibv_mtu::IBV_MTU_256);
+        assert_eq!(4096_u32.ilog2() - 7, ibv_mtu::IBV_MTU_4096);
+    }
 }
