@@ -6,20 +6,16 @@ use roce::cm::Message;
 use roce::synth::Pair;
 use roce::wire::Packet;
 
-use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::role::Role;
 use crate::fuzz::answer::{AnswerDue, GivenAnswer};
 use crate::fuzz::frames::{addressed, gone, with_packet};
 use crate::fuzz::judge::{self, FuzzEnd};
 use crate::fuzz::responder::BadResponder;
 use crate::fuzz::spoiled;
-use crate::fuzz::target::{COMMAND_LIMIT, FuzzPlan, FuzzTalk, FuzzTarget, expect_done, mixed};
-use crate::guest::contents::ENVIRONMENT;
+use crate::fuzz::target::{COMMAND_LIMIT, FuzzPlan, FuzzTalk, FuzzTarget, mixed, plug, prepared};
 use crate::node::{Node, NodePair as _, Running};
-use crate::provider::qemu::network;
 use crate::provider::qemu::pair::QemuPair;
-use crate::scenario::network::Network;
-use crate::scenario::placeholder;
 use crate::wire::plug::Plug;
 
 /// Longest time of one exchange.
@@ -94,13 +90,9 @@ impl<'a> FuzzClient<'a> {
     /// The program fails with that.
     pub fn start(pair: &'a QemuPair, plan: &'a FuzzPlan) -> Result<FuzzClient<'a>> {
         let node = pair.node(Role::Client);
-        let command = network::command(Role::Client, Network::default(), &Role::BOTH).unwrap_or_default();
-        expect_done(node.run(&command, COMMAND_LIMIT)?.code, "the client knows its peer's MAC")?;
-        let address = |role| pair.node(role).address().to_string();
-        let command = format!("{ENVIRONMENT}; {}", placeholder::filled(&plan.command, address));
+        let command = prepared(pair, plan)?;
         let resources = node.run(RESOURCES, COMMAND_LIMIT)?.stdout;
-        let socket = pair.vacate(Role::Server)?;
-        let plug = Plug::connect(&socket).at("failed to connect to", &socket)?;
+        let plug = plug(pair, plan)?;
         let mut client = FuzzClient { node, plan, command, plug, usual: None, resources };
         let mut heard = Heard::default();
         client.converse(mixed(plan.seed, 0), 0, &mut heard)?;

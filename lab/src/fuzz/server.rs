@@ -2,19 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::error::{Error, Kind, Result};
 use crate::base::role::Role;
 use crate::fuzz::grammar::{Grammar, MoveDue, PeerMove};
 use crate::fuzz::judge;
 use crate::fuzz::peer::{Peer, PeerAnswer};
-use crate::fuzz::target::{COMMAND_LIMIT, FuzzPlan, FuzzTalk, FuzzTarget, ending, expect_done, mixed};
-use crate::guest::contents::ENVIRONMENT;
+use crate::fuzz::target::{COMMAND_LIMIT, FuzzPlan, FuzzTalk, FuzzTarget, ending, mixed, plug, prepared};
 use crate::node::{NodePair as _, Running};
-use crate::provider::qemu::network;
 use crate::provider::qemu::pair::QemuPair;
 use crate::run::observe::{LISTENERS, listens_on};
-use crate::scenario::network::Network;
-use crate::scenario::placeholder;
 use crate::wire::plug::Plug;
 
 /// Longest time until the server listens.
@@ -40,12 +36,7 @@ impl<'a> FuzzServer<'a> {
     /// It does not listen on that port.
     pub fn start(pair: &'a QemuPair, plan: &'a FuzzPlan, port: u16, moves: usize) -> Result<FuzzServer<'a>> {
         let node = pair.node(Role::Server);
-        // Nobody answers for the client's address any more.
-        let command = network::command(Role::Server, Network::default(), &Role::BOTH).unwrap_or_default();
-        expect_done(node.run(&command, COMMAND_LIMIT)?.code, "the server knows its peer's MAC")?;
-        let address = |role| pair.node(role).address().to_string();
-        let command = format!("{ENVIRONMENT}; {}", placeholder::filled(&plan.command, address));
-        let mut server = node.start(&command)?;
+        let mut server = node.start(&prepared(pair, plan)?)?;
         let started = Instant::now();
         while !listens_on(&node.run(LISTENERS, COMMAND_LIMIT)?.stdout, port) {
             if let Some(ended) = ending(server.as_mut())? {
@@ -59,9 +50,7 @@ impl<'a> FuzzServer<'a> {
                 .next("say on which port of RDMA CM it listens: --port N"));
             }
         }
-        let socket = pair.vacate(Role::Client)?;
-        let plug = Plug::connect(&socket).at("failed to connect to", &socket)?;
-        Ok(FuzzServer { plan, port, moves, server, plug })
+        Ok(FuzzServer { plan, port, moves, server, plug: plug(pair, plan)? })
     }
 
     /// Connects anew, writes and reads back.

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use crate::base::error::{Error, Kind, Result};
+use crate::base::error::{Error, IoContext as _, Kind, Result};
 use crate::base::role::Role;
-use crate::node::Running;
+use crate::guest::contents::ENVIRONMENT;
+use crate::node::{NodePair as _, Running};
+use crate::provider::qemu::network;
+use crate::provider::qemu::pair::QemuPair;
+use crate::scenario::network::Network;
+use crate::scenario::placeholder;
+use crate::wire::plug::Plug;
 
 /// Longest time of a short command on the machine, on a busy computer.
 pub const COMMAND_LIMIT: Duration = Duration::from_secs(20);
@@ -83,6 +89,24 @@ pub trait FuzzTarget {
     fn ended(&mut self) -> Result<Option<String>>;
 }
 
+/// Prepares the program's machine for a peer, in whose place nobody answers any more; returns the command as its shell is given it.
+pub(super) fn prepared(pair: &QemuPair, plan: &FuzzPlan) -> Result<String> {
+    let role = plan.side.role();
+    let node = pair.node(role);
+    let command = network::command(role, Network::default(), &Role::BOTH).unwrap_or_default();
+    if node.run(&command, COMMAND_LIMIT)?.code != Some(0) {
+        return Err(Error::boot(format!("not true: the {role} knows its peer's MAC")));
+    }
+    let address = |role| pair.node(role).address().to_string();
+    Ok(format!("{ENVIRONMENT}; {}", placeholder::filled(&plan.command, address)))
+}
+
+/// Ends the machine at the other end and takes its place at the switch.
+pub(super) fn plug(pair: &QemuPair, plan: &FuzzPlan) -> Result<Plug> {
+    let socket = pair.vacate(plan.side.role().peer())?;
+    Plug::connect(&socket).at("failed to connect to", &socket)
+}
+
 /// Returns in words how a program ended, if it has.
 pub(super) fn ending(running: &mut dyn Running) -> Result<Option<String>> {
     match running.wait(Duration::ZERO) {
@@ -93,14 +117,6 @@ pub(super) fn ending(running: &mut dyn Running) -> Result<Option<String>> {
         }
         Err(error) if error.kind() == Kind::Timeout => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// Fails unless a command that made something so has succeeded.
-pub(super) fn expect_done(code: Option<i32>, what: &str) -> Result<()> {
-    match code {
-        Some(0) => Ok(()),
-        _ => Err(Error::boot(format!("not true: {what}"))),
     }
 }
 
