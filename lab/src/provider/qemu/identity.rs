@@ -4,15 +4,12 @@
 //! requests alike), name, host key. All as commands on the node; nothing here runs them.
 
 use crate::base::role::Role;
-use crate::provider::qemu::argv;
+use crate::provider::qemu::{argv, network};
 
 /// Commands by which a fork of the frozen client becomes the node `role`.
 pub(super) fn commands(role: Role) -> String {
     let (address, mac) = (argv::address(role), argv::mac(role));
-    let gids = "/sys/class/infiniband/rxe0/ports/1/gids/*";
-    let [.., third, last] = address.octets();
-    let [first, second, ..] = address.octets();
-    let gid = format!("ffff:{first:02x}{second:02x}:{third:02x}{last:02x}");
+    let has_gid = network::until(&network::has_gid(address.to_ipv6_mapped()));
     format!(
         "( set -e\n\
          ip link set eth0 down\n\
@@ -23,7 +20,7 @@ pub(super) fn commands(role: Role) -> String {
          ip link set eth0 up\n\
          rdma link add rxe0 type rxe netdev eth0\n\
          hostname {role}\n\
-         for i in $(seq 100); do grep -qs {gid} {gids} && break; usleep 20000; done; grep -qs {gid} {gids}\n\
+         {has_gid}\n\
          ) >&2"
     )
 }

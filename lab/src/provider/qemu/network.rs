@@ -135,13 +135,13 @@ fn above(role: Role, interface: RdmaInterface, mtu: u16) -> Vec<String> {
 }
 
 /// Command that succeeds once an address is among the GIDs.
-fn has_gid(address: Ipv6Addr) -> String {
+pub(super) fn has_gid(address: Ipv6Addr) -> String {
     let gid = address.segments().map(|segment| format!("{segment:04x}")).join(":");
     format!("grep -qs {gid} {GIDS}")
 }
 
 /// Command that waits until another succeeds, two seconds at most.
-fn until(command: &str) -> String {
+pub(super) fn until(command: &str) -> String {
     format!("for i in $(seq 100); do {command} && break; usleep 20000; done; {command}")
 }
 
