@@ -124,11 +124,6 @@ pub trait Provider: Send + Sync {
         Ok(None)
     }
 
-    /// Most nodes that it makes ready.
-    fn nodes_max(&self) -> usize {
-        Role::BOTH.len()
-    }
-
     /// Makes all nodes ready, as planned: rxe ACTIVE, the peer reachable, the programs deployed.
     ///
     /// # Errors

@@ -336,10 +336,6 @@ impl Provider for MachineSource {
         self.provider().contents()
     }
 
-    fn nodes_max(&self) -> usize {
-        self.provider().nodes_max()
-    }
-
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         self.provider().bring_up(plan)
     }

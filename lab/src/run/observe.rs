@@ -123,11 +123,6 @@ pub fn why_cannot_run(provider: &dyn Provider, scenario: &Scenario) -> Option<St
 
 /// Refuses what these machines cannot do, or nothing acts on.
 fn possible(provider: &dyn Provider, scenario: &Scenario) -> Result<()> {
-    let most = provider.nodes_max();
-    if scenario.nodes > most {
-        let text = format!("{} has {} nodes, {} has {most}", scenario.name, scenario.nodes, provider.name());
-        return Err(Error::setup(text).next("run it with --provider qemu"));
-    }
     if let Some(why) = why_cannot_run(provider, scenario) {
         return Err(
             Error::setup(format!("{} cannot run: {why}", scenario.name)).next("run it with --provider qemu")

@@ -464,10 +464,6 @@ impl Provider for Qemu {
         Ok(Some(server?.common(&client?)))
     }
 
-    fn nodes_max(&self) -> usize {
-        Role::ALL.len()
-    }
-
     fn bring_up(&self, plan: &Plan<'_>) -> Result<Box<dyn NodePair>> {
         Ok(Box::new(self.fork(plan)?))
     }
