@@ -14,15 +14,8 @@ use crate::scenario::fault::Met;
 use crate::scenario::fault::matcher::Receiver;
 use crate::scenario::fault::{Action, Fault};
 use crate::wire::alter::alter;
+use crate::wire::ethernet::header_bytes;
 use crate::wire::tracker::{FaultTracker, Identity, TrackedPacket};
-
-/// Length of a frame's Ethernet header in bytes, which no MTU counts: with a VLAN tag where there is one.
-fn header_bytes(frame: &[u8]) -> usize {
-    match frame.get(12..14) {
-        Some([0x81, 0x00]) => 18,
-        _ => 14,
-    }
-}
 
 /// Fate of a frame in the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]

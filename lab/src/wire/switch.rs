@@ -401,8 +401,7 @@ impl SwitchState {
             Passage::Free => {}
         }
         let taken = self.offer(frame.to, frame.bytes);
-        let refused =
-            frame.to.iter().filter(|role| !taken.contains(*role)).fold(NodeSet::default(), NodeSet::with);
+        let refused = frame.to.minus(taken);
         match taken.is_empty() {
             false => {
                 self.refused(refused);
@@ -487,7 +486,7 @@ impl SwitchState {
     /// Offers a frame to nodes' ports; returns those that are not full. A machine that is not there yet takes all.
     fn offer(&self, to: NodeSet, frame: &[u8]) -> NodeSet {
         let takes = |role: &Role| self.ports.get(role).is_none_or(|port| port.offer(frame));
-        to.iter().filter(takes).fold(NodeSet::default(), NodeSet::with)
+        to.iter().filter(takes).collect()
     }
 
     fn is_full(&self, frame: Ingress<'_>) -> bool {

@@ -28,17 +28,16 @@ impl NodeSet {
         self.0 |= NodeSet::of(role).0;
     }
 
-    /// The same with a node.
-    #[must_use]
-    pub fn with(mut self, role: Role) -> NodeSet {
-        self.insert(role);
-        self
-    }
-
     /// The same without a node.
     #[must_use]
     pub fn without(self, role: Role) -> NodeSet {
-        NodeSet(self.0 & !NodeSet::of(role).0)
+        self.minus(NodeSet::of(role))
+    }
+
+    /// The same without the nodes of another.
+    #[must_use]
+    pub fn minus(self, other: NodeSet) -> NodeSet {
+        NodeSet(self.0 & !other.0)
     }
 
     /// True if a node is in it.
@@ -64,6 +63,14 @@ impl NodeSet {
     /// Its node, if it has no other.
     pub fn single(self) -> Option<Role> {
         if self.len() == 1 { self.iter().next() } else { None }
+    }
+}
+
+impl FromIterator<Role> for NodeSet {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> NodeSet {
+        let mut set = NodeSet::default();
+        roles.into_iter().for_each(|role| set.insert(role));
+        set
     }
 }
 

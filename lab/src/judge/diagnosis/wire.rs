@@ -11,6 +11,7 @@ use roce::wire::{Frame, Icrc, Packet, Psn, Syndrome, TransportService};
 
 use crate::base::error::Result;
 use crate::wire::capture::{CAPTURE, open, unreadable};
+use crate::wire::ethernet::untagged;
 
 /// ACK timeout that is taken for granted where no REQ tells one: 14, the default of perftest and of rdma-core's examples.
 pub const ACK_TIMEOUT_USUAL_NS: u64 = 4_096 << 14;
@@ -335,14 +336,6 @@ impl Closed {
         let is_reset = flags & RST != 0;
         (is_reset || flags & FIN != 0).then_some(Closed { packet, source, destination, is_reset })
     }
-}
-
-/// VLAN of an Ethernet frame, if it is tagged with one, and its bytes from the type of its content on.
-fn untagged(frame: &[u8]) -> Option<(Option<u16>, &[u8])> {
-    Some(match frame.get(12..)? {
-        [0x81, 0x00, high, low, rest @ ..] => (Some(u16::from_be_bytes([*high, *low]) & 0x0fff), rest),
-        rest => (None, rest),
-    })
 }
 
 /// An ARP message for IPv4 on Ethernet.
