@@ -5,6 +5,8 @@ use lab::scenario::file::ExpectPort;
 use lab::scenario::port::LimitedPort;
 use lab::scenario::{Count, Scenario};
 
+use crate::programs::of_node;
+
 /// Nodes beyond the usual two, and ports that carry less than comes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodeArgs {
@@ -26,7 +28,7 @@ pub(crate) struct NodeArgs {
 }
 
 impl NodeArgs {
-    /// Gives a scenario what they say.
+    /// Sets what they say in a scenario.
     pub(crate) fn apply(&self, scenario: &mut Scenario) {
         scenario.nodes = usize::from(self.nodes);
         scenario.on = self.on.iter().cloned().collect();
@@ -59,9 +61,7 @@ impl PortFate {
 
 /// Reads `client3=./cli {server}`.
 fn on(text: &str) -> Result<(Role, String), String> {
-    let shape = || "write it as in client3=./cli {server}".to_owned();
-    let (node, command) = text.split_once('=').ok_or_else(shape)?;
-    Ok((node.parse().map_err(|why| format!("{why}; {}", shape()))?, command.to_owned()))
+    of_node(text, "client3=./cli {server}")
 }
 
 /// Reads `server.marked=some`, `client3+client4.dropped=0`.

@@ -230,7 +230,12 @@ fn result(text: &str) -> Result<(Role, String, Value), String> {
 
 /// Reads `client=non-flush error status`.
 fn logged(text: &str) -> Result<(Role, String), String> {
-    let shape = || "write it as in client=non-flush error status".to_owned();
+    of_node(text, "client=non-flush error status")
+}
+
+/// Reads a node and a text, as in `example`.
+pub(crate) fn of_node(text: &str, example: &str) -> Result<(Role, String), String> {
+    let shape = || format!("write it as in {example}");
     let (node, part) = text.split_once('=').ok_or_else(shape)?;
     Ok((node.parse().map_err(|why| format!("{why}; {}", shape()))?, part.to_owned()))
 }

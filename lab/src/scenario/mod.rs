@@ -1,7 +1,7 @@
 //! Scenarios: what runs, on which network, with which faults, and what is expected of it.
 //!
 //! - [`mod@file`]: a scenario's TOML file; [`placeholder`]: what stands in its commands for what only a run knows
-//! - `written`: a scenario as the text of such a file
+//! - `written`: a scenario as the text of such a file; `inline`: one of its tables on a command line; [`port`]: limits of the switch's ports
 //! - [`ready`]: when its server is ready for its client; [`exit`]: how its programs end; [`cause`]: causes of a failure that it may be meant to show
 //! - [`network`]: MTU and IP version; [`interface`]: the interface that carries RDMA
 //! - [`fault`]: what becomes of which packets
@@ -20,6 +20,7 @@ pub mod placeholder;
 pub mod port;
 pub mod ready;
 
+mod inline;
 mod written;
 
 pub use counters::Count;

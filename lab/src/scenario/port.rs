@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::error::{Error, Result};
 use crate::base::role::Role;
+use crate::scenario::inline;
 
 /// Most limited ports.
 const PORTS_MAX: usize = 16;
@@ -86,8 +88,8 @@ impl LimitedPort {
     }
 
     /// Time that so many bytes take.
-    pub fn duration(&self, bytes: u64) -> std::time::Duration {
-        std::time::Duration::from_nanos(bytes.saturating_mul(8_000_000) / self.kbit_per_s.max(1))
+    pub fn duration(&self, bytes: u64) -> Duration {
+        Duration::from_nanos(bytes.saturating_mul(8_000_000) / self.kbit_per_s.max(1))
     }
 
     /// Checks the ports of a scenario with these nodes, whose frames have up to `mtu` bytes behind the Ethernet header.
@@ -132,15 +134,7 @@ impl FromStr for LimitedPort {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<LimitedPort> {
-        #[derive(Deserialize)]
-        struct Line {
-            port: LimitedPort,
-        }
-        toml::from_str(&format!("port = {{ {text} }}")).map(|line: Line| line.port).map_err(|error| {
-            Error::usage(format!("no port: `{text}`"))
-                .detail(error.message())
-                .next("write it as in to=\"server\",kbit_per_s=8000,mark_above_bytes=8192")
-        })
+        inline::read("port", text, "to=\"server\",kbit_per_s=8000,mark_above_bytes=8192")
     }
 }
 

@@ -22,7 +22,7 @@ pub use matcher::Matcher;
 pub use met::Met;
 
 use crate::base::error::{Error, Result};
-use crate::base::names::nearest_key;
+use crate::scenario::inline;
 
 /// A fault: every packet that matches meets the action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,17 +70,7 @@ impl FromStr for Fault {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Fault> {
-        #[derive(Deserialize)]
-        struct Line {
-            fault: Fault,
-        }
-        toml::from_str(&format!("fault = {{ {text} }}")).map(|line: Line| line.fault).map_err(|error| {
-            let example = "write it as in action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1";
-            let near = nearest_key(error.message()).map(|near| format!("{near}\n"));
-            Error::usage(format!("no fault: `{text}`"))
-                .detail(error.message())
-                .next(near.unwrap_or_default() + example)
-        })
+        inline::read("fault", text, "action=\"drop\",opcode=\"RC RDMA WRITE Middle\",nth=1")
     }
 }
 
