@@ -139,7 +139,7 @@ struct HeldFindings {
 enum CutCause {
     /// A snap length or a mirror: what is missing is unknown.
     Recorder,
-    /// It was short on the wire.
+    /// The sender: the packet was short on the wire.
     Sender,
     /// A mirror, if another packet is cut at the same length before a longer frame comes.
     Unknown,
@@ -308,7 +308,7 @@ impl Analysis {
         }
     }
 
-    /// Tells who cut a packet: by a snap length, a mirror, or a sender whose packet was short on the wire.
+    /// Finds the origin of a cut: a snap length, a mirror, or a sender whose packet was short on the wire.
     #[cold]
     fn cut_cause(&mut self, record: &Record<'_>, packet: &Packet<'_>, is_told: bool) -> CutCause {
         let length = record.data.len();
@@ -333,7 +333,7 @@ impl Analysis {
         CutCause::Recorder
     }
 
-    /// Tells of packets that were cut when a longer frame comes: no mirror did that.
+    /// Releases the findings of cut packets when a longer frame comes: no mirror cut those.
     #[cold]
     fn see_longer(&mut self, length: usize) {
         self.longest_frame_bytes = length;

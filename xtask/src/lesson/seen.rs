@@ -32,7 +32,7 @@ pub(crate) struct SeenRun {
     packets: Vec<PacketLine>,
     /// Length on the wire of each record of the capture, in bytes.
     lengths: Vec<u32>,
-    /// Length and IPv4 payload protocol TCP: frames of TCP, in bytes.
+    /// Length on the wire of each frame of TCP over IPv4, in bytes.
     tcp: Vec<u32>,
 }
 
