@@ -114,22 +114,22 @@ impl BenchConnection {
     }
 
     fn spin(&mut self) -> Result<usize> {
-        let mut patience = Patience::new(self.plan.waiting, self.limit);
+        let mut patience = Patience::new(self.plan.waiting, self.limit, "completions");
         loop {
             let count = self.endpoint.work_mut().poll_batch(&mut self.places)?;
             if count > 0 {
                 return Ok(count);
             }
-            patience.again(&mut self.endpoint, "completions")?;
+            patience.again(&mut self.endpoint)?;
         }
     }
 
     /// Waits until the byte at the end of the region is `expected`.
     pub(super) fn wait_for_byte(&mut self, expected: u8) -> Result<()> {
         let last = self.region.length_bytes() - 1;
-        let mut patience = Patience::new(self.plan.waiting, self.limit);
+        let mut patience = Patience::new(self.plan.waiting, self.limit, "the peer's WRITE");
         while self.region.byte(last)? != expected {
-            patience.again(&mut self.endpoint, "the peer's WRITE")?;
+            patience.again(&mut self.endpoint)?;
         }
         Ok(())
     }
@@ -170,17 +170,22 @@ fn ranges(region: &AttachedRegion, plan: &BenchPlan) -> Result<Vec<AttachedRange
 struct Patience {
     waiting: WaitStyle,
     limit: Duration,
+    awaited: &'static str,
     deadline: Option<Deadline>,
     polls: u32,
+    peer_has_left: bool,
 }
 
 impl Patience {
-    fn new(waiting: WaitStyle, limit: Duration) -> Self {
-        Self { waiting, limit, deadline: None, polls: 0 }
+    fn new(waiting: WaitStyle, limit: Duration, awaited: &'static str) -> Self {
+        Self { waiting, limit, awaited, deadline: None, polls: 0, peer_has_left: false }
     }
 
-    /// Called between two polls: fails when the peer has left or the limit is reached.
-    fn again(&mut self, endpoint: &mut Endpoint, awaited: &str) -> Result<()> {
+    /// Called between two polls: fails when the limit is reached, or the peer has left and the poll after that found nothing.
+    fn again(&mut self, endpoint: &mut Endpoint) -> Result<()> {
+        if self.peer_has_left {
+            return Err(verbs::Error::Disconnected { awaited: self.awaited.into() }.into());
+        }
         self.polls += 1;
         match self.waiting {
             WaitStyle::Poll => std::hint::spin_loop(),
@@ -191,12 +196,11 @@ impl Patience {
         }
         let deadline = *self.deadline.get_or_insert_with(|| Deadline::after(self.limit));
         if deadline.passed() {
-            return Err(verbs::Error::timeout(awaited, &deadline).into());
+            return Err(verbs::Error::timeout(self.awaited, &deadline).into());
         }
-        match endpoint.peer_has_left()? {
-            true => Err(verbs::Error::Disconnected { awaited: awaited.into() }.into()),
-            false => Ok(()),
-        }
+        // What came between the last poll and this look is there still, so one more poll follows.
+        self.peer_has_left = endpoint.peer_has_left()?;
+        Ok(())
     }
 }
 
