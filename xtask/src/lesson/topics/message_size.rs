@@ -141,7 +141,7 @@ pub(crate) const LESSON: Lesson = Lesson {
     ],
     answer: &[
         "The cost of a message is shared by its bytes. At 64 bytes less than half of what is sent is payload, and every message is a work \
-         request to be posted and acknowledged; from a few KiB on more than nine bytes in ten are payload and the packets cost more than the \
+         request to be posted and acknowledged; from 1 KiB on more than nine bytes in ten are payload and the packets cost more than the \
          messages.",
         "The rest, 5 % here, is the path MTU's: 4,096 bytes a packet in place of 1,024 make a quarter of it. Where messages must be small, \
          post many by one call, let only every n-th make a completion (*signal* few, a lesson of its own), and send them *inline*: the \

@@ -138,10 +138,11 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "On one queue pair nothing overtakes: the responder takes packets in the order of their PSNs and drops what comes too early. So a \
+        "On one queue pair no request overtakes another: the responder takes packets in the order of their PSNs and drops what comes too early. So a \
          network that sends packets over several paths costs retransmissions, not order.",
         "A successful completion of a WRITE says that the data has reached the other side and was accepted there, and that the requester may \
-         use its own buffer again. It does not say that the other program has looked. Between two queue pairs there is no order at all, and \
-         of a READ or atomic followed by a WRITE the WRITE may be done first, unless the WRITE is posted with a *fence*: then it waits until they are done.",
+         use its own buffer again. It does not say that the other program has looked. Between two queue pairs there is no order at all. And what \
+         a READ or atomic fetches may be under way still when the next request is sent: a WRITE or SEND of those very bytes needs a *fence*, \
+         which makes it wait for them.",
     ],
 };

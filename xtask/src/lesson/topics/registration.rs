@@ -29,7 +29,7 @@ pub(crate) const LESSON: Lesson = Lesson {
          where it is, and tells the device. The result is a memory region with two keys, lkey for the program's own requests and rkey for \
          peers. Deregistering takes all of that back.",
         "A program that sends from whatever buffer it has registers for each message. One that keeps a *cache* of regions takes a registered \
-         buffer from it and gives it back. The client writes 16 messages each of 4 KiB, 32 KiB and 256 KiB, one at a time: first with a \
+         buffer from it and gives it back. The client writes 16 messages each of 4 KiB, 32 KiB and 256 KiB, and reads each back, one at a time: first with a \
          region made for each (`--register each`), then with a cache (`--register cached`). It measures the time in registering and \
          deregistering.",
     ],
