@@ -34,7 +34,7 @@ pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
         let _ = write!(out, "<p class=\"summary\">{}</p>", escape(&run.summary));
     }
     if !run.ends.is_empty() {
-        let _ = write!(out, "<p class=\"ends\">{}</p>", escape(&run.ends.join(" · ")));
+        let _ = write!(out, "<p class=\"exits\">{}</p>", escape(&run.ends.join(" · ")));
     }
     let mut figures = vec![
         count(report.packets, "packet"),
