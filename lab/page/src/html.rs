@@ -33,6 +33,9 @@ pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
     if !run.summary.is_empty() {
         let _ = write!(out, "<p class=\"summary\">{}</p>", escape(&run.summary));
     }
+    if !run.ends.is_empty() {
+        let _ = write!(out, "<p class=\"exits\">{}</p>", escape(&run.ends.join(" · ")));
+    }
     let mut figures = vec![
         count(report.packets, "packet"),
         count(report.messages.len() as u64, "message"),

@@ -116,6 +116,7 @@ fn hostile_text_is_text_everywhere() {
         state: RunState::Failed,
         headline: text(),
         summary: text(),
+        ends: vec![text()],
         causes: vec![Cause { check: text(), text: format!("{HOSTILE}\n{HOSTILE}") }],
         facts: vec![(text(), text())],
         nodes: vec![text()],

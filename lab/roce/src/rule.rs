@@ -70,6 +70,7 @@ macro_rules! each_rule {
             DreqForOtherQueuePair dreq_for_other_queue_pair Error "a DREQ names a queue pair that is not its receiver's";
             QKeyDiffers q_key_differs Warning "a datagram carries another Q_Key than its receiver has";
             DatagramReceiverUntold datagram_receiver_untold Note "nothing shows that the receiver of a datagram is there";
+            QKeyUntold q_key_untold Note "nothing shows that the Q_Key of a datagram is its receiver's";
             RequestRefused request_refused Warning "a request is refused for good";
             RefusalWithoutCause refusal_without_cause Warning "a request is refused as invalid, and nothing in the capture is";
             RnrRetriesEnded rnr_retries_ended Warning "the requester gave up waiting for a receive buffer";

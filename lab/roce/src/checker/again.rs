@@ -116,6 +116,7 @@ impl Stream {
     /// Begins anew, as queue pairs do that are used again.
     #[cold]
     pub(super) fn begin_anew(&mut self, sink: &mut Sink<'_>) {
+        self.forget_skipped();
         self.report_held(sink);
         self.tell_early_retry(sink);
         self.tell_all_answer_gaps(sink);
@@ -322,6 +323,7 @@ impl Stream {
                 self.not_ready.filter(|before| before.at.psn == psn).map_or(0, |before| before.naks) + 1;
             let at = Spot { number, psn, is_request: false };
             self.not_ready = Some(NotReady { at, naks });
+            self.expect_naks_from(psn.plus(1));
         }
         self.nak = Some(Nak { psn, rnr, is_reported, is_filled: false });
         self.retry.run = None;

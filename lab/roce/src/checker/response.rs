@@ -116,7 +116,7 @@ impl Stream {
         let opcode = arrival.bth.opcode();
         let is_long_read = opcode.operation() == Operation::ReadResponse && opcode.place() != Place::Only;
         match self.held {
-            Some(held) if held.at.psn.distance(held.expected) == 1 && is_long_read => {
+            Some(held) if held.at.psn.distance(held.expected) == 1 && is_long_read && !held.is_skipped => {
                 // Answers of several PSNs where one is missing: the READ behind the gap is theirs.
                 self.report_held(sink);
                 self.drop_behind(sink.budget);
