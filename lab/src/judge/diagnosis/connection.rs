@@ -101,7 +101,7 @@ fn times(management: &[Management], first: &Management) -> String {
     let alike = management.iter().filter(|other| {
         other.reason == first.reason && (other.source, other.destination) == (first.source, first.destination)
     });
-    let last = alike.clone().last().map_or(first.at_ns, |last| last.at_ns);
+    let last = alike.clone().next_back().map_or(first.at_ns, |last| last.at_ns);
     match alike.count() {
         1 => String::new(),
         count => {
