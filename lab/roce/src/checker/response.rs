@@ -333,6 +333,7 @@ impl Stream {
             && self.acknowledged.is_some_and(|acknowledged| psn.plus(1).distance(acknowledged) < 0)
         {
             // Overtaken on its way by a later one.
+            self.note_late_answer(arrival, sink);
             return;
         }
         let own = self.queue.find(psn);
