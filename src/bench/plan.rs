@@ -90,6 +90,28 @@ pub enum BenchService {
     Rc,
     /// Unreliable connections: nothing is acknowledged, and what is lost stays lost; with --no-cm
     Uc,
+    /// Unreliable datagrams: SENDs of one packet each, unacknowledged as well; with --no-cm
+    Ud,
+}
+
+impl BenchService {
+    const ALL: [Self; 3] = [Self::Rc, Self::Uc, Self::Ud];
+
+    /// The name, as on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rc => "rc",
+            Self::Uc => "uc",
+            Self::Ud => "ud",
+        }
+    }
+
+    /// True if what a message loses on its way stays lost.
+    #[must_use]
+    pub fn is_unreliable(self) -> bool {
+        self != Self::Rc
+    }
 }
 
 /// Way in which a side waits for completions.
@@ -171,6 +193,10 @@ impl BenchPlan {
         if self.service == BenchService::Uc && self.operation.is_answered() {
             let name = self.operation.name();
             return failed(format!("--op {name}: unreliable connections (--service uc) have no answers"));
+        }
+        if self.service == BenchService::Ud && self.operation != BenchOperation::Send {
+            let name = self.operation.name();
+            return failed(format!("--op {name}: datagrams (--service ud) are SENDs: give --op send"));
         }
         if self.ranges == 0 || u32::from(self.ranges) > size_bytes {
             return failed(format!(
@@ -286,11 +312,7 @@ impl BenchPlan {
             post_list: short(22),
             inline_bytes: short(24),
             ranges: bytes[26],
-            service: match bytes[27] {
-                0 => BenchService::Rc,
-                1 => BenchService::Uc,
-                _ => return Err(PlanError::NoPlan),
-            },
+            service: *BenchService::ALL.get(usize::from(bytes[27])).ok_or(PlanError::NoPlan)?,
         };
         plan.check()?;
         Ok(plan)
@@ -325,8 +347,10 @@ mod tests {
             let plan = BenchPlan { operation, size_bytes, ..plan() };
             assert_eq!(BenchPlan::from_bytes(&plan.to_bytes()), Ok(plan));
         }
-        let uc = BenchPlan { service: BenchService::Uc, ..plan() };
-        assert_eq!(BenchPlan::from_bytes(&uc.to_bytes()), Ok(uc));
+        for service in BenchService::ALL {
+            let plan = BenchPlan { service, ..plan() };
+            assert_eq!(BenchPlan::from_bytes(&plan.to_bytes()), Ok(plan));
+        }
         let longer = [&plan().to_bytes()[..], &[7; 12]].concat();
         assert_eq!(BenchPlan::from_bytes(&longer), Ok(plan()));
     }

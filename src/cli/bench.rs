@@ -204,9 +204,12 @@ impl BenchClientArgs {
             clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{error}\n"))
         };
         let plan = args.planning.plan().map_err(contradiction)?;
-        if plan.service == BenchService::Uc && !args.common.connection.no_cm && !args.tcp {
-            let text = "--service uc: CM connects reliable ones; give --no-cm, to the server too";
-            return Err(contradiction(PlanError::Contradiction(text.into())));
+        if plan.service.is_unreliable() && !args.common.connection.no_cm && !args.tcp {
+            let name = plan.service.name();
+            let text = format!(
+                "--service {name}: CM connects reliable connections alone; give --no-cm, to the server too"
+            );
+            return Err(contradiction(PlanError::Contradiction(text)));
         }
         Ok((args, plan))
     }
@@ -246,6 +249,8 @@ mod tests {
             ("--measure latency --wait events", "--wait events"),
             ("--service uc", "--no-cm"),
             ("--service uc --no-cm --op read", "--op read"),
+            ("--service ud --op send", "--no-cm"),
+            ("--service ud --no-cm", "--op write"),
             ("--depth 0", "--depth"),
             ("--iterations 0", "--iterations"),
             ("--queue-pairs 65", "--queue-pairs"),

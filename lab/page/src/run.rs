@@ -90,6 +90,8 @@ pub struct Run {
     pub headline: String,
     /// Subject of the scenario.
     pub summary: String,
+    /// How each program ended: `client: exit code 3`.
+    pub ends: Vec<String>,
     /// Failed checks, the most telling first.
     pub causes: Vec<Cause>,
     /// Further facts, as names and values: the machines, the time, the command that runs it again.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use roce::is_unseen;
 use serde_json::Value;
 
 /// Shows what a reader would not see, or would see elsewhere: control characters, marks of direction, spaces without a width. Line ends and tabs stay.
@@ -11,18 +12,13 @@ pub(crate) fn visible(text: &str) -> String {
         match character {
             '\n' | '\t' => out.push(character),
             '\r' => {}
-            _ if character.is_control() || is_unseen(character) => {
+            _ if is_unseen(character) => {
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(character));
             }
             _ => out.push(character),
         }
     }
     out
-}
-
-fn is_unseen(character: char) -> bool {
-    matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Escapes text for HTML, in elements and in quoted attributes.

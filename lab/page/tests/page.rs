@@ -116,6 +116,7 @@ fn hostile_text_is_text_everywhere() {
         state: RunState::Failed,
         headline: text(),
         summary: text(),
+        ends: vec![text()],
         causes: vec![Cause { check: text(), text: format!("{HOSTILE}\n{HOSTILE}") }],
         facts: vec![(text(), text())],
         nodes: vec![text()],
@@ -308,6 +309,16 @@ fn page_needs_no_network() {
         }
         assert!(html.contains("default-src &#39;none&#39;") || html.contains("default-src 'none'"));
     }
+}
+
+#[test]
+fn numbers_that_are_left_out_are_those_of_frames_without_roce() {
+    let mut arp = vec![0; 42];
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    let frames = [arp, Pair::new(1).write_then_read()[0].clone()];
+    let html = Page::new("x", &of_frames(&frames)).to_html();
+    let figures = element(&html, "<p class=\"figures\">", "</p>");
+    assert!(figures.starts_with("1 packet ") && figures.ends_with("1 frame without RoCE: ARP"), "{figures}");
 }
 
 #[test]

@@ -127,6 +127,13 @@ pub enum Evidence {
         /// Its number.
         qpn: u32,
     },
+    /// The Q_Key of a datagram, of which nothing in the capture tells.
+    UntoldQKey {
+        /// Number of the receiver.
+        qpn: u32,
+        /// The Q_Key.
+        q_key: u32,
+    },
     /// RNR NAKs for one request, the last of which was in vain.
     NotReady {
         /// Number of them.
@@ -184,6 +191,10 @@ impl fmt::Display for Evidence {
             Self::Untold { qpn } => {
                 write!(f, "queue pair {qpn:#x} sends nothing and was never told of, as its sender's was")
             }
+            Self::UntoldQKey { qpn, q_key } => write!(
+                f,
+                "Q_Key {q_key:#x} is no usual one and was never told of; queue pair {qpn:#x} sends nothing"
+            ),
             Self::NotReady { naks: 1 } => f.write_str("refused as not ready, then not sent again"),
             Self::NotReady { naks } => write!(f, "refused as not ready {naks} times, then not sent again"),
             Self::Extent { what, count, places } => {

@@ -80,3 +80,4 @@ pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};
 pub use trace::{FindingLine, Known, Ladder, LadderOptions, MessageLine, MessageNames, PacketLine, Part};
+pub use words::is_unseen;

@@ -70,6 +70,7 @@ macro_rules! each_rule {
             DreqForOtherQueuePair dreq_for_other_queue_pair Error "a DREQ names a queue pair that is not its receiver's";
             QKeyDiffers q_key_differs Warning "a datagram carries another Q_Key than its receiver has";
             DatagramReceiverUntold datagram_receiver_untold Note "nothing shows that the receiver of a datagram is there";
+            QKeyUntold q_key_untold Note "nothing shows that the Q_Key of a datagram is its receiver's";
             RequestRefused request_refused Warning "a request is refused for good";
             RefusalWithoutCause refusal_without_cause Warning "a request is refused as invalid, and nothing in the capture is";
             RnrRetriesEnded rnr_retries_ended Warning "the requester gave up waiting for a receive buffer";
@@ -119,6 +120,31 @@ impl Rule {
     /// Severity at worst; a [`Finding`](crate::Finding) has its own, which evidence may have made less.
     pub fn severity(self) -> Severity {
         HEADS[self as usize].0
+    }
+
+    /// True if packets in another order than they had look as if the rule were broken.
+    pub(crate) fn is_of_order(self) -> bool {
+        matches!(
+            self,
+            Self::RequestPsnGap
+                | Self::ReadResponsePsnGap
+                | Self::AtomicAckMissing
+                | Self::AckForUnsentPsn
+                | Self::ResponseOfWrongKind
+                | Self::RequestNotAnswered
+                | Self::LengthMismatch
+                | Self::OpcodeOutOfSequence
+                | Self::MsnNotAdvanced
+                | Self::MsnBeyondCompleted
+                | Self::NakWithoutGap
+                | Self::NakForAcknowledgedPsn
+                | Self::NakWithoutRetransmission
+                | Self::RnrRetryTooEarly
+                | Self::TrafficAfterFatalNak
+                | Self::InitiatorDepthExceeded
+                | Self::CmOutOfSequence
+                | Self::RefusalWithoutCause
+        )
     }
 
     /// One sentence: the fault.

@@ -6,10 +6,11 @@ use crate::base::error::{Error, Result};
 use crate::scenario::Scenario;
 
 /// Keys in the order of a file that people write; tables follow them.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "summary",
     "server",
     "client",
+    "nodes",
     "more_clients",
     "push",
     "packages",

@@ -205,6 +205,7 @@ fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
         state: state(verdict),
         headline: headline(verdict),
         summary: evidence.map_or_else(String::new, |evidence| evidence.scenario.summary.clone()),
+        ends: evidence.map(ends).unwrap_or_default(),
         causes: causes.chain(failures).collect(),
         facts,
         nodes: roles(evidence).iter().map(|role| role.name().to_owned()).collect(),
@@ -212,6 +213,21 @@ fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
         calls: evidence.map(calls).unwrap_or_default(),
         outputs: evidence.map(outputs).unwrap_or_default(),
     }
+}
+
+/// How each program ended.
+fn ends(evidence: &RunEvidence) -> Vec<String> {
+    let of = |role: &Role| {
+        let code = evidence.nodes.get(role)?.output.as_ref()?.code;
+        let is_meant = code.is_some_and(|code| code != 0 && code == evidence.scenario.expected(*role).exit);
+        Some(format!("{role}: {}{}", end(code), if is_meant { ", as expected" } else { "" }))
+    };
+    roles(Some(evidence)).iter().filter_map(of).collect()
+}
+
+/// The end of a program with this exit code.
+fn end(code: Option<i32>) -> String {
+    code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit code {code}"))
 }
 
 /// The nodes of a run.
@@ -257,10 +273,8 @@ fn outputs(evidence: &RunEvidence) -> Vec<RunText> {
                 text: String::new(),
             },
             Some(command::Output { code, stdout, stderr }) => {
-                let exit =
-                    code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit code {code}"));
                 let late = if node.is_timed_out { ", stopped at the limit" } else { "" };
-                RunText { title, remark: format!("{exit}{late}"), text: format!("{stdout}{stderr}") }
+                RunText { title, remark: format!("{}{late}", end(*code)), text: format!("{stdout}{stderr}") }
             }
         };
         outputs.push(output);
@@ -291,6 +305,19 @@ mod tests {
         let html = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
         assert!(html.contains("BOOT: no machine came up") && html.contains("There is no capture"), "{html}");
         assert!(html.contains("server: a &lt;b&gt;") && html.contains("[ 1.0] &lt;/script&gt;"));
+    }
+
+    #[test]
+    fn ends_of_the_programs_stand_at_the_top_whatever_the_verdict() {
+        let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+        evidence.scenario.expect.client.exit = 3;
+        let output = |code| Some(command::Output { code, stdout: String::new(), stderr: String::new() });
+        for (role, code) in [(Role::Server, Some(7)), (Role::Client, Some(3))] {
+            evidence.node(role).output = output(code);
+        }
+        assert_eq!(ends(&evidence), ["server: exit code 7", "client: exit code 3, as expected"]);
+        evidence.node(Role::Client).output = output(None);
+        assert_eq!(ends(&evidence)[1], "client: ended by a signal");
     }
 
     #[test]

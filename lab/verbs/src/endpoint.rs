@@ -57,7 +57,8 @@ impl EndpointBuilder {
         Self::default()
     }
 
-    /// Sets the service of the queue pair: reliable, or without CM unreliable connections.
+    /// Sets the service of the queue pair: reliable connections, or without CM unreliable ones or datagrams, each of which then goes to
+    /// the one peer ([`WorkQueue::datagram_path`]).
     #[must_use]
     pub fn service(mut self, service: ServiceType) -> Self {
         self.service = service;

@@ -88,6 +88,11 @@ impl ServiceType {
         }
     }
 
+    /// The service of C's number; reliable connections, if it is none of ours.
+    fn from_raw(raw: u32) -> Self {
+        [Self::Uc, Self::Ud].into_iter().find(|service| service.raw() == raw).unwrap_or_default()
+    }
+
     /// The standard's abbreviation.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -213,8 +218,7 @@ impl QueuePair {
         };
         // SAFETY: the call made it of these parts, for these operations, and we have the only pointer to it.
         let mut made = unsafe { Self::made(raw, call, capacity, None, completions, Arc::clone(pd)) }?;
-        tracing::debug!("qp {}: {}", made.number, service.name());
-        (made.service, made._srq) = (service, srq.map(Arc::clone));
+        made._srq = srq.map(Arc::clone);
         Ok(made)
     }
 
@@ -236,10 +240,11 @@ impl QueuePair {
         // SAFETY: the queue pair is alive (the caller's promise), and its number is set for good.
         let number = unsafe { (*raw.as_ptr()).qp_num };
         let Capacity { max_send_wr, max_recv_wr, .. } = capacity;
-        tracing::debug!("{call}: RC, qp {number}, {max_send_wr} send, {max_recv_wr} recv");
-        let (service, extended) = (ServiceType::Rc, None);
+        // SAFETY: as above; its type too is set for good.
+        let service = ServiceType::from_raw(unsafe { (*raw.as_ptr()).qp_type });
+        tracing::debug!("{call}: {}, qp {number}, {max_send_wr} send, {max_recv_wr} recv", service.name());
         let mut made =
-            Self { raw, number, owner, service, extended, completions, bell: None, _srq: None, pd };
+            Self { raw, number, owner, service, extended: None, completions, bell: None, _srq: None, pd };
         if let QueueCompletions::Shared(shared) = &made.completions {
             made.bell = Some(shared.join(number, capacity.completions())?);
         }

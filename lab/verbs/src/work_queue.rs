@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::{BatchState, RECV_MARK, invalidated_rkey, is_of_a_batch};
+use crate::batch::{BatchState, DatagramPath, RECV_MARK, invalidated_rkey, is_of_a_batch};
 use crate::completion::{Completion, CompletionSide, WcOpcode, WcStatus, WrOpcode};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -35,6 +35,7 @@ pub struct WorkQueue {
     completed: BTreeMap<u64, Completion>,
     next_wr_id: u64,
     peer_qp_num: Option<u32>,
+    datagram_path: Option<DatagramPath>,
     observer: Observer,
     /// Windows of type 2 that were bound through this queue pair, which the device keeps as long as they are.
     windows: Vec<Arc<MemoryWindow>>,
@@ -73,6 +74,7 @@ impl WorkQueue {
             completed: BTreeMap::new(),
             next_wr_id: 1,
             peer_qp_num: None,
+            datagram_path: None,
             observer,
             windows: Vec::new(),
             batch: BatchState::new(),
@@ -94,6 +96,16 @@ impl WorkQueue {
     /// Sets the number of the peer's queue pair, which completions are to tell; `None` changes nothing.
     pub fn set_peer_qp_num(&mut self, number: Option<u32>) {
         self.peer_qp_num = number.or(self.peer_qp_num);
+    }
+
+    /// The way to the peer, which each datagram has to name; `None` on a connected queue pair, and before the peer is known.
+    #[must_use]
+    pub fn datagram_path(&self) -> Option<DatagramPath> {
+        self.datagram_path
+    }
+
+    pub(crate) fn set_datagram_path(&mut self, path: DatagramPath) {
+        self.datagram_path = Some(path);
     }
 
     /// Counts the work requests in flight.

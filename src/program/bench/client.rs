@@ -132,6 +132,7 @@ fn connect(
     };
     let access = if plan.polls_memory() { Access::REMOTE } else { Access::SINK };
     let mut connection = BenchConnection::new(endpoint, plan, access, args.common.timeout())?;
+    connection.check_datagrams()?;
     if plan.polls_memory() {
         tell_region(&mut connection, args)?;
     }

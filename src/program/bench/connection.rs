@@ -19,6 +19,9 @@ use crate::error::{Error, Result};
 /// Memory of the peer for SENDs, which name none.
 pub(super) const NOWHERE: RemoteRegion = RemoteRegion { address: 0, rkey: 0, length_bytes: None };
 
+/// Bytes before the payload of a datagram that has arrived, for a global route header.
+const GRH_BYTES: usize = 40;
+
 /// Completions that are taken at once, as perftest does.
 const AT_ONCE: usize = 16;
 
@@ -31,8 +34,7 @@ pub(super) struct BenchConnection {
     pub(super) endpoint: Endpoint,
     /// The memory that the peer's messages come to, and that answers come to.
     pub(super) region: Arc<MemoryRegion>,
-    pub(super) local: Vec<AttachedRange>,
-    /// The memory that messages come from: of a WRITE ping-pong another than they come to.
+    /// The memory that this side's requests name: of a WRITE ping-pong and of datagrams another than messages come to.
     pub(super) source: Vec<AttachedRange>,
     source_region: Arc<MemoryRegion>,
     plan: BenchPlan,
@@ -57,6 +59,7 @@ impl BenchConnection {
         let builder = builder.max_sge(u32::from(plan.ranges)).service(match plan.service {
             BenchService::Rc => ServiceType::Rc,
             BenchService::Uc => ServiceType::Uc,
+            BenchService::Ud => ServiceType::Ud,
         });
         builder.max_inline_bytes(if plan.is_inline() { plan.size_bytes } else { 0 })
     }
@@ -68,26 +71,70 @@ impl BenchConnection {
         access: Access,
         limit: Duration,
     ) -> Result<Self> {
-        let region = endpoint.register(plan.size_bytes as usize, access)?;
-        let source_region = match plan.polls_memory() {
+        // A datagram arrives behind room for a global route header.
+        let is_datagrams = plan.service == BenchService::Ud;
+        let arriving = plan.size_bytes as usize + if is_datagrams { GRH_BYTES } else { 0 };
+        let region = endpoint.register(arriving, access)?;
+        let source_region = match plan.polls_memory() || is_datagrams {
             true => endpoint.register(plan.size_bytes as usize, Access::SOURCE)?,
             false => Arc::clone(&region),
         };
         let work = endpoint.work_mut();
-        let local = ranges(&work.attach(&region), plan)?;
-        let source = ranges(&work.attach(&source_region), plan)?;
+        let arrival = ranges(&work.attach(&region), arriving, plan)?;
+        let source = ranges(&work.attach(&source_region), plan.size_bytes as usize, plan)?;
         let mut recvs = work.recv_list();
         for _ in 0..plan.recvs() {
-            recvs.push(&local)?;
+            recvs.push(&arrival)?;
         }
         let places = BatchCompletion::places(AT_ONCE);
         let receives = plan.operation.consumes_a_recv();
         let recvs_left = if receives { u64::from(plan.messages) } else { 0 };
         let plan = *plan;
         let mut made =
-            Self { endpoint, region, local, source, source_region, plan, limit, places, recvs, recvs_left };
+            Self { endpoint, region, source, source_region, plan, limit, places, recvs, recvs_left };
         made.post_recvs(u64::from(plan.recvs()))?;
         Ok(made)
+    }
+
+    /// One message of the plan: of `inline` if there is something, else of `local`.
+    pub(super) fn request<'data>(
+        &self,
+        local: &'data [AttachedRange],
+        inline: Option<&'data [u8]>,
+        remote: &RemoteRegion,
+    ) -> BatchRequest<'data> {
+        let write = || match inline {
+            Some(bytes) => BatchRequest::write_inline(bytes, remote),
+            None => BatchRequest::write(local, remote),
+        };
+        let send = || match inline {
+            Some(bytes) => BatchRequest::send_inline(bytes),
+            None => BatchRequest::send(local),
+        };
+        match (self.plan.operation, self.endpoint.work().datagram_path()) {
+            (BenchOperation::Write, _) => write(),
+            (BenchOperation::WriteImm, _) => write().with_imm(0),
+            (BenchOperation::Send, None) => send(),
+            (BenchOperation::Send, Some(path)) => send().to(path.target),
+            (BenchOperation::Read, _) => BatchRequest::read(local, remote),
+            (BenchOperation::FetchAdd, _) => BatchRequest::fetch_add(local, remote, 1),
+            (BenchOperation::CmpSwap, _) => BatchRequest::cmp_swap(local, remote, 0, 1),
+        }
+    }
+
+    /// Checks that a message of the plan fits into a datagram, if that is what it is.
+    pub(super) fn check_datagrams(&self) -> Result<()> {
+        let limit = self.endpoint.work().datagram_path().map(|path| u64::from(path.mtu_bytes));
+        let asked = u64::from(self.plan.size_bytes);
+        match limit {
+            Some(limit) if asked > limit => Err(Error::BeyondLimit {
+                what: "--size",
+                asked,
+                who: "a datagram to this server".into(),
+                limit,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Posts RECVs, as many as are still wanted and at most `count`.
@@ -114,22 +161,22 @@ impl BenchConnection {
     }
 
     fn spin(&mut self) -> Result<usize> {
-        let mut patience = Patience::new(self.plan.waiting, self.limit);
+        let mut patience = Patience::new(self.plan.waiting, self.limit, "completions");
         loop {
             let count = self.endpoint.work_mut().poll_batch(&mut self.places)?;
             if count > 0 {
                 return Ok(count);
             }
-            patience.again(&mut self.endpoint, "completions")?;
+            patience.again(&mut self.endpoint)?;
         }
     }
 
     /// Waits until the byte at the end of the region is `expected`.
     pub(super) fn wait_for_byte(&mut self, expected: u8) -> Result<()> {
         let last = self.region.length_bytes() - 1;
-        let mut patience = Patience::new(self.plan.waiting, self.limit);
+        let mut patience = Patience::new(self.plan.waiting, self.limit, "the peer's WRITE");
         while self.region.byte(last)? != expected {
-            patience.again(&mut self.endpoint, "the peer's WRITE")?;
+            patience.again(&mut self.endpoint)?;
         }
         Ok(())
     }
@@ -155,9 +202,9 @@ impl BenchConnection {
     }
 }
 
-/// The ranges of a message: equal shares, the last has what is left.
-fn ranges(region: &AttachedRegion, plan: &BenchPlan) -> Result<Vec<AttachedRange>> {
-    let (size, count) = (plan.size_bytes as usize, usize::from(plan.ranges));
+/// The ranges of a message of `size` bytes: equal shares, the last has what is left.
+fn ranges(region: &AttachedRegion, size: usize, plan: &BenchPlan) -> Result<Vec<AttachedRange>> {
+    let count = usize::from(plan.ranges);
     let share = size / count;
     let range = |number: usize| {
         let end = if number + 1 == count { size } else { (number + 1) * share };
@@ -170,17 +217,22 @@ fn ranges(region: &AttachedRegion, plan: &BenchPlan) -> Result<Vec<AttachedRange
 struct Patience {
     waiting: WaitStyle,
     limit: Duration,
+    awaited: &'static str,
     deadline: Option<Deadline>,
     polls: u32,
+    peer_has_left: bool,
 }
 
 impl Patience {
-    fn new(waiting: WaitStyle, limit: Duration) -> Self {
-        Self { waiting, limit, deadline: None, polls: 0 }
+    fn new(waiting: WaitStyle, limit: Duration, awaited: &'static str) -> Self {
+        Self { waiting, limit, awaited, deadline: None, polls: 0, peer_has_left: false }
     }
 
-    /// Called between two polls: fails when the peer has left or the limit is reached.
-    fn again(&mut self, endpoint: &mut Endpoint, awaited: &str) -> Result<()> {
+    /// Called between two polls: fails when the limit is reached, or the peer has left and the poll after that found nothing.
+    fn again(&mut self, endpoint: &mut Endpoint) -> Result<()> {
+        if self.peer_has_left {
+            return Err(verbs::Error::Disconnected { awaited: self.awaited.into() }.into());
+        }
         self.polls += 1;
         match self.waiting {
             WaitStyle::Poll => std::hint::spin_loop(),
@@ -191,12 +243,11 @@ impl Patience {
         }
         let deadline = *self.deadline.get_or_insert_with(|| Deadline::after(self.limit));
         if deadline.passed() {
-            return Err(verbs::Error::timeout(awaited, &deadline).into());
+            return Err(verbs::Error::timeout(self.awaited, &deadline).into());
         }
-        match endpoint.peer_has_left()? {
-            true => Err(verbs::Error::Disconnected { awaited: awaited.into() }.into()),
-            false => Ok(()),
-        }
+        // What came between the last poll and this look is there still, so one more poll follows.
+        self.peer_has_left = endpoint.peer_has_left()?;
+        Ok(())
     }
 }
 
@@ -209,30 +260,6 @@ fn posted(operation: BenchOperation) -> WrOpcode {
         BenchOperation::Send => WrOpcode::Send,
         BenchOperation::FetchAdd => WrOpcode::AtomicFetchAndAdd,
         BenchOperation::CmpSwap => WrOpcode::AtomicCmpAndSwp,
-    }
-}
-
-/// One message of the plan: of `inline` if there is something, else of `local`.
-pub(super) fn request<'data>(
-    operation: BenchOperation,
-    local: &'data [AttachedRange],
-    inline: Option<&'data [u8]>,
-    remote: &RemoteRegion,
-) -> BatchRequest<'data> {
-    let write = || match inline {
-        Some(bytes) => BatchRequest::write_inline(bytes, remote),
-        None => BatchRequest::write(local, remote),
-    };
-    match operation {
-        BenchOperation::Write => write(),
-        BenchOperation::WriteImm => write().with_imm(0),
-        BenchOperation::Send => match inline {
-            Some(bytes) => BatchRequest::send_inline(bytes),
-            None => BatchRequest::send(local),
-        },
-        BenchOperation::Read => BatchRequest::read(local, remote),
-        BenchOperation::FetchAdd => BatchRequest::fetch_add(local, remote, 1),
-        BenchOperation::CmpSwap => BatchRequest::cmp_swap(local, remote, 0, 1),
     }
 }
 

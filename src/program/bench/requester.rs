@@ -5,7 +5,7 @@ use std::time::Instant;
 use verbs::batch::{AttachedRange, RequestList};
 use verbs::remote_region::RemoteRegion;
 
-use super::connection::{BenchConnection, request};
+use super::connection::BenchConnection;
 use crate::bench::measured::MessageTimes;
 use crate::bench::plan::{BenchPlan, Quantity};
 use crate::error::Result;
@@ -41,10 +41,10 @@ fn bandwidth(
     remote: &RemoteRegion,
     plan: &BenchPlan,
 ) -> Result<QueuePairTimes> {
-    let local = connection.local.clone();
+    let source = connection.source.clone();
     let bytes = vec![0; if plan.is_inline() { plan.size_bytes as usize } else { 0 }];
     let inline = plan.is_inline().then_some(bytes.as_slice());
-    let message = request(plan.operation, &local, inline, remote);
+    let message = connection.request(&source, inline, remote);
     let mut list = connection.endpoint.work().request_list();
     let (messages, depth, post_list) =
         (u64::from(plan.messages), u64::from(plan.depth), u64::from(plan.post_list));
@@ -139,9 +139,8 @@ const MARKS: u64 = 254;
 
 /// Bytes of the messages of a ping-pong, one after the other.
 pub(super) struct Messages {
-    plan: BenchPlan,
     inline: Vec<Vec<u8>>,
-    local: Vec<AttachedRange>,
+    source: Vec<AttachedRange>,
 }
 
 impl Messages {
@@ -156,7 +155,7 @@ impl Messages {
             bytes
         };
         let inline = if plan.is_inline() { (0..count).map(message).collect() } else { Vec::new() };
-        Self { plan: *plan, inline, local: connection.source.clone() }
+        Self { inline, source: connection.source.clone() }
     }
 
     /// A list of one request for each, and for each whether it is signalled.
@@ -165,7 +164,7 @@ impl Messages {
         let lists = |is_signalled: bool| {
             let one = |number: usize| {
                 let inline = self.inline.get(number).map(Vec::as_slice);
-                let message = request(self.plan.operation, &self.local, inline, remote);
+                let message = connection.request(&self.source, inline, remote);
                 let mut list = connection.endpoint.work().request_list();
                 list.push(if is_signalled { message } else { message.unsignalled() })?;
                 Ok(list)

@@ -4,7 +4,7 @@ use verbs::remote_region::RemoteRegion;
 
 use super::connection::{BenchConnection, NOWHERE};
 use super::requester::{Messages, await_message, post_one};
-use crate::bench::plan::{BenchPlan, BenchService, Quantity};
+use crate::bench::plan::{BenchPlan, Quantity};
 use crate::error::{Error, Result};
 
 /// Does what the plan says; returns how many messages came, if this side is told of them.
@@ -27,8 +27,8 @@ fn receive(connection: &mut BenchConnection, plan: &BenchPlan) -> Result<u64> {
     while received < messages {
         let taken = match connection.wait() {
             Ok(taken) => taken.recvs,
-            // What an unreliable connection loses does not come any more.
-            Err(Error::Verbs(verbs::Error::Disconnected { .. })) if plan.service == BenchService::Uc => {
+            // What an unreliable service loses does not come any more.
+            Err(Error::Verbs(verbs::Error::Disconnected { .. })) if plan.service.is_unreliable() => {
                 return Ok(received);
             }
             Err(error) => return Err(error),

@@ -5,7 +5,7 @@
 //! once more, and is red if it is not true again. To add one:
 //!
 //! 1. write `topics/NAME.rs` beside the others, with a `pub(crate) const LESSON`
-//! 2. name it in the list in `topics/mod.rs`; in that of the unproven until a run has borne it out
+//! 2. name it in the list in `topics/mod.rs`
 //! 3. `cargo xtask lesson NAME --write` runs it and writes its chapter, docs/lessons/NAME.md; docs/SUMMARY.md lists that
 //!
 //! - [`vocabulary`]: the words that a lesson is made of

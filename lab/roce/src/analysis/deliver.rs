@@ -22,6 +22,9 @@ impl Analysis {
         let Placed { flow: index, sender, .. } = self.place(packet, true)?;
         let mut seen = Attribution { flow: index, sender, again: None };
         if !bth.opcode().is_request() || is_uc {
+            if let Some(conversation) = self.conversations.get_mut(index) {
+                conversation.stream(sender.other()).lost_answer(bth.psn());
+            }
             return Some(seen);
         }
         if let (Some(connection), Some(conversation)) =
@@ -39,7 +42,9 @@ impl Analysis {
             };
             let mut sink = self.ledger.lend(number, index, sender);
             let count = Stream::count(connection, &arrival);
-            seen.again = conversation.stream(sender).sent(connection, &arrival, count, &mut sink).again;
+            let stream = conversation.stream(sender);
+            seen.again = stream.sent(connection, &arrival, count, &mut sink).again;
+            stream.lost(bth.psn());
         }
         self.report_broken(number, packet, Some(StreamId { connection: index, requester: sender }));
         Some(seen)

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
-/// Looks at the ticket before a thread sleeps: a turn takes a few microseconds, and waking up takes longer than that.
-const LOOKS: u32 = 1_000;
+/// Looks at the ticket before a thread sleeps: a turn takes some ten microseconds, and waking up takes longer than several of them.
+const LOOKS: u32 = 10_000;
 
 /// The ticket that is next when nobody comes in any more.
 const NOBODY: u64 = u64::MAX;

@@ -1,14 +1,14 @@
 //! Queue pairs that datagrams go to: under which Q_Key, and whether anything shows that they are there.
 //!
-//! In: datagrams, and the answers of the service that resolves their queue pairs. Out: a Q_Key that is not the receiver's; at the end, receivers of which nothing in
-//! the capture tells. A receiver drops a datagram without a word, so no answer ever shows that it was wrong.
+//! In: datagrams, and the answers of the service that resolves their queue pairs. Out: a Q_Key that is not the receiver's; at the end, receivers and Q_Keys of
+//! which nothing in the capture tells. A receiver drops a datagram without a word, so no answer ever shows that it was wrong.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::broken::Broken;
 use crate::rule::Severity;
-use crate::rules::{datagram_receiver_untold, q_key_differs};
+use crate::rules::{datagram_receiver_untold, q_key_differs, q_key_untold};
 use crate::wire::{Bth, Deth, Packet, Psn};
 
 /// The queue pair of general services, and its Q_Key.
@@ -84,7 +84,8 @@ impl DatagramReceivers {
         Some(if receiver.is_told { broken } else { broken.with(Severity::Note) })
     }
 
-    /// The receivers of which nothing tells, though the queue pairs that send to them were told: `has_told` and `is_seen` say what the capture shows of one.
+    /// The receivers of which nothing tells, though the queue pairs that send to them were told, and those that were told, under a Q_Key of which nothing tells:
+    /// `has_told` says whether a node told a number, `is_seen` whether a queue pair sent something.
     pub(crate) fn untold(
         &self,
         has_told: impl Fn(QueuePairKey) -> bool,
@@ -94,13 +95,21 @@ impl DatagramReceivers {
             .0
             .iter()
             .filter(|(key, receiver)| !receiver.is_told && !is_seen(**key))
-            .filter_map(|(key, receiver)| Some((receiver.first?, *key)))
+            .filter_map(|(key, receiver)| Some((receiver.first?, *key, receiver.q_key)))
             .collect();
-        all.sort_by_key(|(first, _)| first.number);
+        all.sort_by_key(|(first, ..)| first.number);
         all.truncate(LOOKED_FOR_MAX);
         all.into_iter()
-            .filter(|(first, key)| has_told((first.source, first.source_qpn)) && !has_told(*key))
-            .map(|(first, key)| (datagram_receiver_untold::found(key.1), first, key.0))
+            .filter_map(|(first, key, q_key)| {
+                let broken = if has_told(key) {
+                    let is_known = q_key_untold::is_usual(q_key)
+                        || [key.0, first.source].into_iter().any(|node| has_told((node, q_key)));
+                    (!is_known).then(|| q_key_untold::found(key.1, q_key))
+                } else {
+                    has_told((first.source, first.source_qpn)).then(|| datagram_receiver_untold::found(key.1))
+                };
+                Some((broken?, first, key.0))
+            })
             .collect()
     }
 }
@@ -145,6 +154,23 @@ mod tests {
             receivers.untold(|(_, qpn)| told.contains(&qpn), |(_, qpn)| seen.contains(&qpn)).len()
         };
         assert_eq!(count(&[0x1f1], &[]), 1);
-        assert_eq!([count(&[], &[]), count(&[0x1f1, 0x777], &[]), count(&[0x1f1], &[0x777])], [0; 3]);
+        assert_eq!([count(&[], &[]), count(&[0x1f1, 0x777, 7], &[]), count(&[0x1f1], &[0x777])], [0; 3]);
+    }
+
+    #[test]
+    fn q_key_is_untold_when_its_receiver_is_told_and_nothing_shows_it() {
+        let rules = |q_key: u32, told: &[u32], seen: &[u32]| {
+            let mut receivers = DatagramReceivers::default();
+            see(&mut receivers, 0x777, q_key);
+            let all = receivers.untold(|(_, number)| told.contains(&number), |(_, qpn)| seen.contains(&qpn));
+            all.into_iter().map(|(broken, ..)| broken.rule).collect::<Vec<_>>()
+        };
+        assert_eq!(rules(7, &[0x1f1, 0x777], &[]), [Rule::QKeyUntold]);
+        assert_eq!(rules(7, &[0x777], &[]), [Rule::QKeyUntold]);
+        assert_eq!(rules(7, &[0x1f1], &[]), [Rule::DatagramReceiverUntold], "one cause, one finding");
+        assert_eq!(rules(7, &[0x1f1, 0x777, 7], &[]), [], "the Q_Key was told");
+        assert_eq!(rules(0x1111_1111, &[0x1f1, 0x777], &[]), [], "a usual one");
+        assert_eq!(rules(7, &[0x1f1, 0x777], &[0x777]), [], "the receiver answers");
+        assert_eq!(rules(7, &[], &[]), [], "nothing is told at all");
     }
 }

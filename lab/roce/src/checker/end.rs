@@ -12,6 +12,7 @@ use crate::rules::{
 impl Stream {
     /// Ends it: tells what was held back until now. `last_ns` is the time of the capture's last frame, `has_ended` whether the connection's end was seen.
     pub(crate) fn end(&mut self, requester: Side, last_ns: u64, has_ended: bool, sink: &mut Sink<'_>) {
+        self.forget_skipped();
         if let Some(held) = self.held.filter(|held| held.is_proven) {
             self.held = None;
             let count = held.at.psn.distance(held.expected).max(1) as u64;

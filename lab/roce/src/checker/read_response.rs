@@ -54,6 +54,8 @@ impl Stream {
         sink: &mut Sink<'_>,
     ) {
         let psn = arrival.bth.psn();
+        // The one right before it in the capture; those of an earlier asking follow each other.
+        let follows_lost = self.answer_lost.take().is_some_and(|lost| lost.plus(1) == psn);
         let is_right = |answer| matches!(answer, AnswerKind::ReadResponses | AnswerKind::Either);
         let Some(at) = self.answered(psn, is_right, arrival, sink) else {
             self.answered_again = Some(psn);
@@ -77,7 +79,7 @@ impl Stream {
         if !self.answer_gaps.is_empty() {
             self.close_answer_gap(psn, sink);
         }
-        let goes_on = self.whole_answer.take() == Some(psn);
+        let goes_on = self.whole_answer.take() == Some(psn) || follows_lost;
         let Some(read) = self.queue.get_mut(at) else {
             return;
         };
@@ -88,6 +90,7 @@ impl Stream {
         // A response to a READ that is already answered in full comes from a retransmission.
         if read.is_done() || index < read.next {
             self.answered_again = Some(psn);
+            self.note_late_answer(arrival, sink);
             return;
         }
         if index > read.next {

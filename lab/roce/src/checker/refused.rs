@@ -56,6 +56,9 @@ impl Stream {
                 self.report_held(sink);
                 self.drop_behind(sink.budget);
             }
+            if was_missing && self.gap == Gap::No {
+                self.expect_naks_from(psn);
+            }
             self.expect_no_nak_up_to(psn);
             if is_possible
                 && !is_missing

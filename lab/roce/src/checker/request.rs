@@ -12,6 +12,10 @@ use crate::retransmission::RetransmissionClass;
 use crate::rules::{path_mtu_invalid, request_before_first_psn, request_psn_gap, retransmission_differs};
 use crate::wire::{Operation, Place, Psn, TransportService};
 
+/// Path MTUs in bytes.
+const PATH_MTU_LEAST: u32 = 256;
+const PATH_MTU_MOST: u32 = 4_096;
+
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
 const BEHIND_GAP_MAX: u32 = 4_096;
 
@@ -21,7 +25,10 @@ impl Stream {
         if arrival.bth.opcode().operation() != Operation::ReadRequest {
             return Some(1);
         }
-        Some(packets(arrival.packet.reth?.dma_length(), connection.path_mtu_bytes?))
+        let length_bytes = arrival.packet.reth?.dma_length();
+        let least_mtu_bytes =
+            connection.path_mtu_bytes.or((length_bytes <= PATH_MTU_LEAST).then_some(PATH_MTU_LEAST));
+        Some(packets(length_bytes, least_mtu_bytes?))
     }
 
     /// Takes a request in that reached its receiver; returns why it was sent, when it was sent before.
@@ -55,7 +62,7 @@ impl Stream {
         };
         let class = sent.again;
         if let Some(held) = self.held.filter(|_| class.is_some()) {
-            if held.is_proven {
+            if held.is_proven && !held.is_skipped {
                 self.held = None;
                 let count = held.at.psn.distance(held.expected).max(1) as u64;
                 sink.capture.lost(held.at, sink.stream(requester), count);
@@ -81,8 +88,10 @@ impl Stream {
                 // The next request tells how many PSNs the READ before it took.
                 read.count = u32::try_from(psn.distance(read.psn)).ok();
             }
-            // What lies between them is unknown: a First may be missing.
+            // What lies between them is unknown: a First may be missing, and a NAK tell of it.
             self.assembly = Assembly::FirstLost;
+            let least = read.psn.plus(packets(read.announced_bytes, PATH_MTU_MOST));
+            self.expect_naks(least, psn);
         }
         if self.early.is_some() {
             self.meet_early(requester, psn, sink);
@@ -172,6 +181,26 @@ impl Stream {
         }
     }
 
+    /// Takes note of a request that was sent and did not arrive.
+    #[cold]
+    pub(crate) fn lost(&mut self, psn: Psn) {
+        if self.gap == Gap::Refilling && self.expected == Some(psn) {
+            self.lost_again = Some(psn);
+        }
+    }
+
+    /// Takes note of an answer that was sent and did not arrive.
+    #[cold]
+    pub(crate) fn lost_answer(&mut self, psn: Psn) {
+        self.answer_lost = Some(psn);
+    }
+
+    /// Forgets a gap of which nothing tells that it is one.
+    #[cold]
+    pub(super) fn forget_skipped(&mut self) {
+        self.held = self.held.filter(|held| !held.is_skipped);
+    }
+
     /// Reports the gap that was held back until something told whose it is.
     pub(crate) fn report_held(&mut self, sink: &mut Sink<'_>) {
         if let Some(held) = self.held.take() {
@@ -190,7 +219,7 @@ impl Stream {
     pub(super) fn close_gap(&mut self, connection: &Connection, requester: Side, sink: &mut Sink<'_>) {
         let place = sink.stream(requester);
         let Some(expected) = self.expected else { return };
-        if let Some(held) = self.held.take() {
+        if let Some(held) = self.held.take().filter(|held| !held.is_skipped) {
             if self.gap.is_waiting() {
                 self.is_lossy = true;
                 sink.capture.lost(held.at, place, held.at.psn.distance(held.expected).max(1) as u64);
@@ -269,22 +298,19 @@ impl Stream {
     ) -> bool {
         let psn = arrival.bth.psn();
         let is_new = sent_before.is_none_or(|end| psn.distance(end) >= 0);
-        let goes_on = self.gap == Gap::Refilling && is_new;
-        if goes_on && self.nak.is_none() && self.naks_due.is_none() {
-            // The requester sent again what was missing, and no more.
-            self.drop_behind(sink.budget);
-            self.resume_at(Some(psn));
-            return true;
-        }
+        let is_lost_again = self.lost_again.take_if(|lost| *lost == expected).is_some();
+        let goes_on = self.gap == Gap::Refilling && is_new && !is_lost_again;
+        // The requester sent again what was missing, and no more: its responder keeps what comes behind a gap, or a NAK will tell that the rest was lost.
+        let is_skipped = goes_on && self.nak.is_none() && self.naks_due.is_none();
         let is_uc = arrival.bth.opcode().transport() == TransportService::Uc;
         // The missing one came late, and a NAK is on its way: what was sent behind it has to come again.
-        if !self.gap.is_waiting() && !goes_on {
+        if !self.gap.is_waiting() && (!goes_on || is_skipped) {
             let is_excused = sink.excuses(expected, psn.distance(expected) == 1);
             if !is_excused {
                 self.report_held(sink);
                 let at = Spot { number: arrival.number, psn, is_request: true };
-                self.held = Some(HeldGap { at, expected, is_proven: false });
-                if is_uc || arrival.is_told {
+                self.held = Some(HeldGap { at, expected, is_proven: false, is_skipped });
+                if is_uc || arrival.is_told && !is_skipped {
                     self.report_held(sink);
                 }
                 self.jumped = (psn.distance(expected) == 1).then_some(psn);
@@ -306,6 +332,7 @@ impl Stream {
             *passed += 1;
         }
         if matches!(self.gap, Gap::Waiting { passed } if passed > BEHIND_GAP_MAX) {
+            self.forget_skipped();
             self.report_held(sink);
             self.drop_behind(sink.budget);
             self.resume_at(Some(psn));
@@ -343,6 +370,10 @@ impl Stream {
         }
         if !arrival.is_sent {
             self.retry.counts.count(RetransmissionClass::Duplicate);
+        }
+        if self.is_nak_due(psn) {
+            // It was missing behind a READ of unknown length: its responder took nothing of what followed.
+            self.expect_naks_from(psn);
         }
         let end = psn.plus(count.unwrap_or(1));
         if self.gap == Gap::No && self.expected.is_some_and(|expected| end.distance(expected) > 0) {

@@ -116,7 +116,7 @@ impl Stream {
         let opcode = arrival.bth.opcode();
         let is_long_read = opcode.operation() == Operation::ReadResponse && opcode.place() != Place::Only;
         match self.held {
-            Some(held) if held.at.psn.distance(held.expected) == 1 && is_long_read => {
+            Some(held) if held.at.psn.distance(held.expected) == 1 && is_long_read && !held.is_skipped => {
                 // Answers of several PSNs where one is missing: the READ behind the gap is theirs.
                 self.report_held(sink);
                 self.drop_behind(sink.budget);
@@ -333,6 +333,7 @@ impl Stream {
             && self.acknowledged.is_some_and(|acknowledged| psn.plus(1).distance(acknowledged) < 0)
         {
             // Overtaken on its way by a later one.
+            self.note_late_answer(arrival, sink);
             return;
         }
         let own = self.queue.find(psn);

@@ -112,6 +112,10 @@ pub(crate) struct Stream {
     /// One past the highest PSN that was sent.
     pub(super) sent_end: Option<Psn>,
     pub(super) gap: Gap,
+    /// The missing request whose repetition did not arrive either, as its fate tells.
+    pub(super) lost_again: Option<Psn>,
+    /// The last answer that did not arrive, as its fate tells.
+    pub(super) answer_lost: Option<Psn>,
     /// Requests behind the gap that were not taken and are kept.
     pub(super) behind: VecDeque<RequestPacket>,
     pub(super) held: Option<HeldGap>,
@@ -172,6 +176,8 @@ pub(super) struct HeldGap {
     pub(super) expected: Psn,
     /// True if an answer shows that the missing one arrived.
     pub(super) is_proven: bool,
+    /// True if it was there before: the requester went back, and on without it. Then an answer behind it shows no loss.
+    pub(super) is_skipped: bool,
 }
 
 /// An answer to a request that has not come: lost by the recorder, or written behind it.
@@ -209,6 +215,8 @@ impl Stream {
             expected: psn_first,
             sent_end: psn_first,
             gap: Gap::No,
+            lost_again: None,
+            answer_lost: None,
             behind: VecDeque::new(),
             held: None,
             early: None,
@@ -299,7 +307,29 @@ impl Stream {
 
     /// A NAK for the gap at `psn` is on its way.
     pub(super) fn expect_nak(&mut self, psn: Psn) {
-        self.naks_due = Some((self.naks_due.map_or(psn, |(first, _)| first), psn));
+        self.expect_naks(psn, psn.plus(1));
+    }
+
+    /// A NAK for any request from `first` to before `end` may be on its way, beside those that are due.
+    #[cold]
+    pub(super) fn expect_naks(&mut self, first: Psn, end: Psn) {
+        let last = end.plus(Psn::new(u32::MAX).value());
+        if last.distance(first) < 0 {
+            return;
+        }
+        let (due_first, due_last) = self.naks_due.unwrap_or((first, last));
+        self.naks_due = Some((
+            if first.distance(due_first) < 0 { first } else { due_first },
+            if last.distance(due_last) > 0 { last } else { due_last },
+        ));
+    }
+
+    /// A NAK for any request from `first` on that was taken may be on its way: its responder took none of them, and each that comes again may be lost.
+    #[cold]
+    pub(super) fn expect_naks_from(&mut self, first: Psn) {
+        if let Some(end) = self.expected {
+            self.expect_naks(first, end);
+        }
     }
 
     /// True if a NAK at `psn` may be on its way.

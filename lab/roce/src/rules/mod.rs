@@ -39,6 +39,7 @@ pub(crate) mod path_mtu_violated;
 pub(crate) mod payload_too_large;
 pub(crate) mod payload_unexpected;
 pub(crate) mod q_key_differs;
+pub(crate) mod q_key_untold;
 pub(crate) mod queue_pair_zero;
 pub(crate) mod read_response_psn_gap;
 pub(crate) mod refusal_without_cause;

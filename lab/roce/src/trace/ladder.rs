@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 use crate::fate::Fate;
 use crate::report::Report;
 use crate::trace::lines::{PacketLine, Part};
+use crate::words::is_unseen;
 
 pub use arrow::Ladder;
 use arrow::{Arrow, ArrowLength, LadderMark};
@@ -161,7 +162,7 @@ fn more_words(line: &PacketLine, has_several: bool) -> String {
         let (_, value) = line.parameters.iter().find(|(key, _)| *key == name)?;
         (value != "none").then(|| value.clone())
     };
-    let names = ["reason", "private data", "service", "queue pair"];
+    let names = ["reason", "service", "private data", "queue pair"];
     let parameter = names.into_iter().find_map(said).unwrap_or_default();
     let pairs = match &line.queue_pairs {
         [from, to] if has_several && line.part != Part::Management => {
@@ -188,14 +189,8 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Shows what a reader would not see, or would see elsewhere, as an escape: control characters, marks of direction, spaces without a width.
+/// Shows what a reader would not see, or would see elsewhere, as an escape.
 fn visible(text: &str) -> String {
-    let is_unseen = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-                | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e0fff}')
-    };
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if is_unseen(character) { out.extend(character.escape_unicode()) } else { out.push(character) }

@@ -318,6 +318,7 @@ pub(super) fn evidence(labels: &Labels<'_>, finding: &Finding) -> String {
         (Evidence::Time { .. }, _) => "too early".to_owned(),
         (Evidence::Refusal(refusal), _) => refusal.words(),
         (Evidence::Untold { .. }, _) => "a queue pair that was never told of".to_owned(),
+        (Evidence::UntoldQKey { .. }, _) => "a Q_Key that was never told of".to_owned(),
         (Evidence::Unanswered { times, .. }, _) => format!("sent {times} times, answered by nothing"),
         (Evidence::Number { .. }, _) if finding.rule == Rule::DreqForOtherQueuePair => {
             "not the receiver's".to_owned()

@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use roce::capture::Record;
-use roce::{Analysis, Names, Report, Rule, Severity};
+use roce::{Analysis, Finding, Names, Report, Rule, Severity};
 
-use crate::network::{Conditions, WorkKind, converse};
+use crate::network::{Conditions, PassingFrame, WorkKind, converse, converse_losing};
 
 /// Conversations under each of the conditions.
 const SEEDS: u64 = 40;
@@ -39,12 +39,25 @@ const USUAL: Conditions = Conditions {
     messages: 12,
     kinds: EVERY,
     is_managed: true,
+    timeout_ns: 1_000_000,
 };
 
-fn report(frames: &[(u64, Vec<u8>)]) -> Report {
+/// The report of a capture that has not got what was lost before its place.
+fn report(frames: &[PassingFrame]) -> Report {
     let mut analysis = Analysis::new(Names::new());
-    for (at, (time_ns, frame)) in frames.iter().enumerate() {
-        analysis.push(&Record::ethernet(at as u64 + 1, *time_ns, frame));
+    for (at, passing) in frames.iter().filter(|passing| !passing.is_lost).enumerate() {
+        analysis.push(&Record::ethernet(at as u64 + 1, passing.time_ns, &passing.frame));
+    }
+    analysis.finish()
+}
+
+/// The report of a capture that has all of it, with its fates.
+fn report_with_fates(frames: &[PassingFrame]) -> Report {
+    let mut analysis = Analysis::new(Names::new());
+    for (at, passing) in frames.iter().enumerate() {
+        let comment = Some(if passing.is_lost { "fate=dropped" } else { "fate=forwarded" });
+        analysis
+            .push(&Record { comment, ..Record::ethernet(at as u64 + 1, passing.time_ns, &passing.frame) });
     }
     analysis.finish()
 }
@@ -110,4 +123,67 @@ fn network_that_loses_makes_no_error_of_a_peer_and_no_copies_of_the_recorder() {
     }
     assert!(wrong.is_empty(), "\n{text}");
     assert!(odd.is_empty(), "\n{}", odd.join("\n"));
+}
+
+/// Few messages from either side, and more than a window of their packets.
+const SMALL: Conditions =
+    Conditions { window: 6, messages: 3, kinds: &[WorkKind::Write, WorkKind::Send], ..USUAL };
+
+/// True for a rule that a loss before the place of capture may break.
+fn is_told_of_a_loss(rule: Rule) -> bool {
+    LOSSES.contains(&rule) && !matches!(rule, Rule::NakWithoutGap | Rule::CaptureLostPackets)
+}
+
+/// Findings of two captures of a conversation that are not told of its losses before the place of capture.
+fn odd(frames: &[PassingFrame]) -> Vec<(&'static str, Finding)> {
+    let with_fates = report_with_fates(frames).findings.into_iter().map(|finding| ("with fates", finding));
+    let plain = report(frames).findings.into_iter().map(|finding| ("plain", finding));
+    with_fates.chain(plain).filter(|(_, finding)| !is_told_of_a_loss(finding.rule)).collect()
+}
+
+#[test]
+fn every_two_packets_and_what_is_sent_again_for_them_may_be_lost() {
+    let mut all = BTreeMap::<String, (u64, String)>::new();
+    for conditions in [SMALL, Conditions { is_managed: false, kinds: EVERY, messages: 4, ..SMALL }] {
+        let sent = converse(5, conditions).len();
+        let pairs = (0..sent).flat_map(|first| (first + 1..sent + 12).map(move |second| [first, second]));
+        for lost in pairs {
+            for (capture, finding) in odd(&converse_losing(&lost, 5, conditions)) {
+                let first = || (0, format!("lost {lost:?}: {finding}"));
+                all.entry(format!("{capture}: {}", finding.rule)).or_insert_with(first).0 += 1;
+            }
+        }
+    }
+    let lines: Vec<_> =
+        all.iter().map(|(key, (count, first))| format!("{count:>5} {key}: {first}")).collect();
+    assert!(all.is_empty(), "\n{}", lines.join("\n"));
+}
+
+#[test]
+fn loss_before_the_capture_is_not_taken_for_one_behind_it() {
+    let mut all = Vec::new();
+    for (name, conditions) in conditions() {
+        let lost_before = conditions.lost_before + conditions.lost_behind;
+        for seed in 0..SEEDS / 2 {
+            let frames = converse(seed, Conditions { lost_before, lost_behind: 0, ..conditions });
+            // A plain capture of no connection management has nothing to begin with: a fifth of it less can be read in more than one way.
+            let is_clear = |capture: &str| conditions.is_managed || capture == "with fates";
+            let found = odd(&frames).into_iter().filter(|(capture, _)| is_clear(capture));
+            all.extend(found.map(|(capture, finding)| format!("{name}, seed {seed}, {capture}: {finding}")));
+        }
+    }
+    assert!(all.is_empty(), "{} findings\n{}", all.len(), all[..all.len().min(40)].join("\n"));
+}
+
+#[test]
+fn requester_that_does_not_wait_for_a_refusal_makes_it_no_other() {
+    for (name, conditions) in conditions() {
+        let lost_before = conditions.lost_before + conditions.lost_behind;
+        let conditions = Conditions { lost_before, lost_behind: 0, timeout_ns: 30_000, ..conditions };
+        for seed in 0..SEEDS / 4 {
+            let report = report_with_fates(&converse(seed, conditions));
+            let odd = report.findings.iter().find(|finding| !is_told_of_a_loss(finding.rule));
+            assert!(odd.is_none(), "{name}, seed {seed}: {}", odd.unwrap());
+        }
+    }
 }

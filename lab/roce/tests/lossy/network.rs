@@ -30,6 +30,23 @@ pub(crate) struct Conditions {
     pub(crate) messages: usize,
     pub(crate) kinds: &'static [WorkKind],
     pub(crate) is_managed: bool,
+    /// ACK timeout.
+    pub(crate) timeout_ns: u64,
+}
+
+/// A frame at the place of capture.
+#[derive(Clone, Debug)]
+pub(crate) struct PassingFrame {
+    pub(crate) time_ns: u64,
+    pub(crate) frame: Vec<u8>,
+    /// True if it was lost before: a capture that tells fates has it, another has not.
+    pub(crate) is_lost: bool,
+}
+
+impl PassingFrame {
+    fn arrived(time_ns: u64, frame: Vec<u8>) -> Self {
+        Self { time_ns, frame, is_lost: false }
+    }
 }
 
 /// WorkKind of a message.
@@ -93,7 +110,7 @@ struct SimulatedPacket {
 
 #[derive(Debug)]
 enum NetworkEvent {
-    Tap { to: usize, parcel: SimulatedPacket },
+    Tap { to: usize, parcel: SimulatedPacket, is_lost: bool },
     Arrival { to: usize, parcel: SimulatedPacket },
     Timer { of: usize, version: u64 },
     Resume { of: usize },
@@ -120,7 +137,7 @@ struct SimulatedPeer {
 }
 
 /// The network with both peers.
-pub(crate) struct LossyNetwork {
+pub(crate) struct LossyNetwork<'a> {
     conditions: Conditions,
     numbers: Dice,
     /// The pair as either side sees it.
@@ -129,11 +146,19 @@ pub(crate) struct LossyNetwork {
     events: BTreeMap<(u64, u64), NetworkEvent>,
     order: u64,
     now_ns: u64,
-    captured: Vec<(u64, Vec<u8>)>,
+    captured: Vec<PassingFrame>,
+    /// Packets that were sent, and which of them are lost beside those by chance, from 0.
+    sent: usize,
+    lost: &'a [usize],
 }
 
-/// Runs a conversation to its end; the frames that pass the place of capture, with their times in nanoseconds.
-pub(crate) fn converse(seed: u64, conditions: Conditions) -> Vec<(u64, Vec<u8>)> {
+/// Runs a conversation to its end; the frames that pass the place of capture.
+pub(crate) fn converse(seed: u64, conditions: Conditions) -> Vec<PassingFrame> {
+    converse_losing(&[], seed, conditions)
+}
+
+/// Runs a conversation to its end that loses those of its packets, in the order in which they are sent, from 0.
+pub(crate) fn converse_losing(lost: &[usize], seed: u64, conditions: Conditions) -> Vec<PassingFrame> {
     let pair = Pair::new(seed);
     let reversed = Pair { active: pair.passive, passive: pair.active, ..pair };
     let mut network = LossyNetwork {
@@ -145,9 +170,12 @@ pub(crate) fn converse(seed: u64, conditions: Conditions) -> Vec<(u64, Vec<u8>)>
         order: 0,
         now_ns: 1_000_000,
         captured: Vec::new(),
+        sent: 0,
+        lost,
     };
     if conditions.is_managed {
-        network.captured = vec![(0, pair.req(7471, &[])), (9_000, pair.rep(&[])), (20_000, pair.rtu())];
+        let frames = [(0, pair.req(7471, &[])), (9_000, pair.rep(&[])), (20_000, pair.rtu())];
+        network.captured.extend(frames.map(|(time_ns, frame)| PassingFrame::arrived(time_ns, frame)));
     }
     for of in [0, 1] {
         for _ in 0..conditions.messages {
@@ -162,12 +190,13 @@ pub(crate) fn converse(seed: u64, conditions: Conditions) -> Vec<(u64, Vec<u8>)>
     let is_done = network.peers.iter().all(|peer| peer.unanswered == peer.steps.len());
     if conditions.is_managed && is_done {
         let end_ns = network.now_ns + 1_000_000;
-        network.captured.extend([(end_ns, pair.dreq()), (end_ns + 9_000, pair.drep())]);
+        let frames = [(end_ns, pair.dreq()), (end_ns + 9_000, pair.drep())];
+        network.captured.extend(frames.map(|(time_ns, frame)| PassingFrame::arrived(time_ns, frame)));
     }
     network.captured
 }
 
-impl LossyNetwork {
+impl LossyNetwork<'_> {
     fn at(&mut self, after_ns: u64, event: NetworkEvent) {
         self.order += 1;
         self.events.insert((self.now_ns + after_ns, self.order), event);
@@ -186,9 +215,10 @@ impl LossyNetwork {
 
     fn happen(&mut self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Tap { to, parcel } => {
-                self.captured.push((self.now_ns, parcel.frame.clone()));
-                if !self.numbers.happens(self.conditions.lost_behind) {
+            NetworkEvent::Tap { to, parcel, is_lost } => {
+                let (time_ns, frame) = (self.now_ns, parcel.frame.clone());
+                self.captured.push(PassingFrame { time_ns, frame, is_lost });
+                if !is_lost && !self.numbers.happens(self.conditions.lost_behind) {
                     self.at(if to == 1 { 6_000 } else { 2_000 }, NetworkEvent::Arrival { to, parcel });
                 }
             }
@@ -201,7 +231,7 @@ impl LossyNetwork {
             NetworkEvent::Resume { of } => self.pump(of),
             NetworkEvent::Timer { of, version } => {
                 let peer = &mut self.peers[of];
-                if version == peer.timer && peer.unanswered < peer.steps.len() && peer.timeouts < 100 {
+                if version == peer.timer && peer.unanswered < peer.steps.len() && peer.timeouts < 7 {
                     peer.timeouts += 1;
                     (peer.next, peer.went_back_to) = (peer.unanswered, None);
                     self.pump(of);
@@ -213,10 +243,10 @@ impl LossyNetwork {
     fn send(&mut self, from: usize, parcel: SimulatedPacket) {
         let free_ns = self.peers[from].link_free_ns.max(self.now_ns) + 300;
         self.peers[from].link_free_ns = free_ns;
-        if !self.numbers.happens(self.conditions.lost_before) {
-            let on_its_way_ns = free_ns - self.now_ns + if from == 0 { 2_000 } else { 6_000 };
-            self.at(on_its_way_ns, NetworkEvent::Tap { to: 1 - from, parcel });
-        }
+        let is_lost = self.numbers.happens(self.conditions.lost_before) || self.lost.contains(&self.sent);
+        self.sent += 1;
+        let on_its_way_ns = free_ns - self.now_ns + if from == 0 { 2_000 } else { 6_000 };
+        self.at(on_its_way_ns, NetworkEvent::Tap { to: 1 - from, parcel, is_lost });
     }
 
     /// Sends requests as far as the window goes.
@@ -245,7 +275,7 @@ impl LossyNetwork {
         self.peers[of].timer += 1;
         let version = self.peers[of].timer;
         if self.peers[of].unanswered < self.peers[of].steps.len() {
-            self.at(1_000_000, NetworkEvent::Timer { of, version });
+            self.at(self.conditions.timeout_ns, NetworkEvent::Timer { of, version });
         }
     }
 

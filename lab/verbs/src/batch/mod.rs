@@ -12,7 +12,7 @@ mod request;
 pub use attached::{AttachedAddress, AttachedRange, AttachedRegion};
 pub use completion::BatchCompletion;
 pub use list::{RecvList, RequestList};
-pub use request::{BatchRequest, DatagramTarget};
+pub use request::{BatchRequest, DatagramPath, DatagramTarget};
 
 pub(crate) use attached::BatchState;
 pub(crate) use completion::{RECV_MARK, SEND_MARK, invalidated_rkey, is_of_a_batch};

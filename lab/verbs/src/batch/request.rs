@@ -26,6 +26,15 @@ pub struct DatagramTarget {
     pub q_key: u32,
 }
 
+/// The way to the one peer that a queue pair of datagrams was connected with.
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramPath {
+    /// The peer.
+    pub target: DatagramTarget,
+    /// The most bytes of a datagram: the path MTU.
+    pub mtu_bytes: u32,
+}
+
 /// A work request for the send queue, to be put into a [`RequestList`](super::RequestList). Signalled unless
 /// [`BatchRequest::unsignalled`].
 #[derive(Clone, Copy, Debug)]

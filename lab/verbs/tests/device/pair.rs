@@ -122,9 +122,12 @@ impl Pair {
         Self::built(by, &ConnectParams::default(), &builder().operations(operations), |_| Ok(()))
     }
 
-    /// Connects two queue pairs of unreliable connections, without CM.
-    pub(crate) fn unreliable() -> Self {
-        Self::built(By::Tcp, &ConnectParams::default(), &builder().service(ServiceType::Uc), |_| Ok(()))
+    /// Connects two queue pairs of any service without CM; RECVs are posted by `prepare`.
+    pub(crate) fn of_service(
+        service: ServiceType,
+        prepare: impl FnOnce(&mut Endpoint) -> Result<()> + Send,
+    ) -> Self {
+        Self::built(By::Tcp, &ConnectParams::default(), &builder().service(service), prepare)
     }
 
     fn built(

@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::net::TcpStream;
 
 use verbs::Error;
+use verbs::batch::BatchRequest;
 use verbs::endpoint::EndpointBuilder;
 use verbs::mr::Access;
 use verbs::qp::ServiceType;
@@ -76,7 +77,7 @@ fn without_cm_an_address_without_a_device_is_named() {
 #[test]
 #[ignore = "needs an RDMA device"]
 fn unreliable_connection_is_made_and_ended_without_cm() {
-    let mut pair = Pair::unreliable();
+    let mut pair = Pair::of_service(ServiceType::Uc, |_| Ok(()));
     assert_eq!(pair.client.qp().service(), ServiceType::Uc);
     let (region, remote) = pair.region(64, Access::REMOTE);
     let recv = pair.server.post_recv(None).unwrap();
@@ -89,9 +90,42 @@ fn unreliable_connection_is_made_and_ended_without_cm() {
 
 #[test]
 #[ignore = "needs an RDMA device"]
+fn datagrams_go_to_the_peer_that_tcp_named() {
+    const GRH_BYTES: usize = 40;
+    let (mut memory, mut recv) = (None, None);
+    let mut pair = Pair::of_service(ServiceType::Ud, |server| {
+        let region = server.register(GRH_BYTES + 16, Access::SINK)?;
+        recv = Some(server.post_recv(Some(RegionRange::whole(&region)?))?);
+        memory = Some(region);
+        Ok(())
+    });
+    let path = pair.client.work().datagram_path().unwrap();
+    assert_eq!(Some(path.target.qp_num), pair.client.peer_qp_num());
+    assert!(path.mtu_bytes >= 256, "{path:?}");
+    let mut list = pair.client.work().request_list();
+    list.push(BatchRequest::send_inline(b"datagram").to(path.target)).unwrap();
+    pair.client.work_mut().post_send_list(&mut list).unwrap();
+    let completion = pair.server.wait(recv.unwrap(), &soon()).unwrap();
+    assert_eq!(completion.length_bytes as usize, GRH_BYTES + 8);
+    assert_eq!(memory.unwrap().copy_out(GRH_BYTES, 8).unwrap(), b"datagram");
+    pair.disconnect();
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
+fn connected_queue_pair_has_no_way_of_datagrams() {
+    for service in [ServiceType::Rc, ServiceType::Uc] {
+        let pair = Pair::of_service(service, |_| Ok(()));
+        assert!(pair.client.work().datagram_path().is_none() && pair.server.work().datagram_path().is_none());
+        pair.disconnect();
+    }
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
 fn service_that_a_transport_does_not_make_is_named() {
     let params = ConnectParams::default();
-    for (by, service) in [(By::Cm, ServiceType::Uc), (By::Cm, ServiceType::Ud), (By::Tcp, ServiceType::Ud)] {
+    for (by, service) in [(By::Cm, ServiceType::Uc), (By::Cm, ServiceType::Ud)] {
         let listener = by.listen();
         let builder = EndpointBuilder::new().service(service);
         let error = by.connect_as(listener.address().port(), &params, &builder).unwrap_err();

@@ -38,7 +38,8 @@ pub(crate) const LESSON: Lesson = Lesson {
         "Two bits of the IP header are for *explicit congestion notification*, ECN. A switch whose queue grows sets both, \"congestion \
          experienced\", rather than drop the packet. A receiver that sees it answers with a CNP, a congestion notification packet, and the \
          sender slows down: DCQCN, the algorithm of most cards, cuts its rate by up to a half at a CNP and raises it again step by step.",
-        "Two connections write 64 KiB each. The lab's switch marks every data packet of the second.",
+        "Two connections write 64 KiB each. The lab's switch marks every data packet of the second. In the trace a packet is \"ECN marked\" where the switch alters \
+         it, and \"congestion experienced\" as it goes on.",
     ],
     runs: &[LessonRun {
         name: "marked",

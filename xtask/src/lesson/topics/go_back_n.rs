@@ -103,9 +103,6 @@ pub(crate) const LESSON: Lesson = Lesson {
             "action=\"drop\",to=\"server.qp4\",probability=0.05,seed=4",
             "--finding",
             "RequestPsnGap",
-            // A retransmission that is lost as well may be told as that.
-            "--may",
-            "NakWithoutGap",
             "--counter",
             "server.out_of_seq_request=some",
             "--counter",

@@ -43,7 +43,8 @@ pub(crate) const LESSON: Lesson = Lesson {
          remote read, atomics. Registration draws a *remote key*, rkey. Every WRITE, READ and atomic carries the rkey, and the \
          responder's device checks key, bounds and rights before it touches memory.",
         "Three clients, one after the other: the first flips one bit of the key, the second writes so that its last byte lies beyond the \
-         region, the third does as it was told.",
+         region, the third does as it was told. The trace names each region by the key that was used, so a wrong key is a region that nobody \
+         told of.",
     ],
     runs: &[LessonRun {
         name: "attempts",
@@ -123,7 +124,8 @@ pub(crate) const LESSON: Lesson = Lesson {
     ],
     answer: &[
         "The device at the other end: it holds each request against the region that the key names. What does not fit touches no memory, is \
-         answered by a fatal NAK, and ends the connection; a new one may be made.",
+         answered by a fatal NAK, and ends the connection; a new one may be made. The server's program, which posted nothing, learns only that its client has \
+         left.",
         "A key is a number of 32 bits that travels in the clear, and of which rxe draws eight bits anew. It protects against mistakes, not \
          against somebody who reads the wire or guesses. Keep regions small, give no more rights than are needed, and take keys back \
          (deregister, or invalidate) when they are no longer needed.",

@@ -14,7 +14,7 @@ pub(crate) const LESSON: Lesson = Lesson {
     before: &[
         "RDMA is remote direct memory access: a program asks its network device to read or write memory of another computer, and no \
          program over there takes part in it. The asking side is the *requester*, the other the *responder*; on both a *queue pair* is \
-         the end of the connection.",
+         the end of the connection. This lab has no such device: SoftRoCE, the kernel's driver rxe, does its work in software.",
         "Here `rdma_server` registers 4,096 bytes of memory, so that its device may let others at it, and tells address and key of them \
          when a client connects. `rdma_client` writes 18 bytes there (RDMA WRITE) and reads 4,096 back (RDMA READ). Each is a *work \
          request* that the program posts to its queue pair; when it is done, the program is told by a *completion*.",

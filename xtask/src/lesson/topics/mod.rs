@@ -20,7 +20,7 @@ mod signalling;
 mod states;
 mod zero_copy;
 
-/// All lessons that a run has borne out.
+/// All lessons.
 pub(crate) const LESSONS: &[&Lesson] = &[
     &minimal_flow::LESSON,
     &one_sided::LESSON,
@@ -30,6 +30,7 @@ pub(crate) const LESSONS: &[&Lesson] = &[
     &ordering::LESSON,
     &message_size::LESSON,
     &queue_depth::LESSON,
+    &signalling::LESSON,
     &registration::LESSON,
     &zero_copy::LESSON,
     &read_depth::LESSON,
@@ -39,6 +40,3 @@ pub(crate) const LESSONS: &[&Lesson] = &[
     &receiver_not_ready::LESSON,
     &ecn::LESSON,
 ];
-
-/// Lessons that wait for their first run: in no book, and run by name alone.
-pub(crate) const UNPROVEN: &[&Lesson] = &[&signalling::LESSON];

@@ -29,7 +29,7 @@ pub(crate) const LESSON: Lesson = Lesson {
          where it is, and tells the device. The result is a memory region with two keys, lkey for the program's own requests and rkey for \
          peers. Deregistering takes all of that back.",
         "A program that sends from whatever buffer it has registers for each message. One that keeps a *cache* of regions takes a registered \
-         buffer from it and gives it back. The client writes 16 messages each of 4 KiB, 32 KiB and 256 KiB, one at a time: first with a \
+         buffer from it and gives it back. The client writes 16 messages each of 4 KiB, 32 KiB and 256 KiB, and reads each back, one at a time: first with a \
          region made for each (`--register each`), then with a cache (`--register cached`). It measures the time in registering and \
          deregistering.",
     ],
@@ -104,9 +104,9 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "A system call, work for each page, and as much again to take it back: for every message, unless the region is kept. On SoftRoCE \
-         in an emulated machine the two calls cost so much that the number of pages hardly shows; where calls are cheap the pages are what \
-         costs. So programs register once and use the memory again: pools of registered buffers, or a cache that finds the region of a buffer by its address.",
+        "A system call, work for each page, and as much again to take it back: for every message, unless the region is kept. How much each \
+         takes depends on the machine: the table shows that both the call and the pages count, and in an emulated machine the first \
+         call of a size may be the dearest. So programs register once and use the memory again: pools of registered buffers, or a cache that finds the region of a buffer by its address.",
         "A cache has a price: pinned pages cannot be swapped, the limit of locked memory (`ulimit -l`) bounds them, and a buffer that was freed \
          and mapped anew is not the memory that was registered, so a cache must be told of it. Small messages are copied into a registered \
          buffer instead, or sent inline.",

@@ -45,8 +45,8 @@ pub(crate) const LESSON: Lesson = Lesson {
          completion; the completion of one says that all before it are done too, so it is enough to signal each n-th. And there are two ways \
          to wait for completions: *poll* the completion queue again and again, or sleep until an *event* says that there is something.",
         "The first run sends 64 messages three times, with a post and a signal for each 1, 4 and 16 of them. The second sends 150, one at a \
-         time, by events and then by polling, while the switch holds each message for 20 ms; the shell tells how much processor time the program \
-         took.",
+         time, by events and then by polling, while the switch holds each message for 20 ms; the shell tells how much processor time each of \
+         the two took.",
     ],
     runs: &[
         LessonRun {
@@ -130,7 +130,9 @@ pub(crate) const LESSON: Lesson = Lesson {
     ],
     answer: &[
         "On SoftRoCE each post is a system call, on a card a write to the device's memory; in both cases lists and rare signals divide that \
-         cost by their length, and the wire shows no difference. At least one request in a queue's length must be signalled, or the queue \
+         cost by their length, and the wire shows no difference. Where the wire is what takes the time, as here, the rate shows none either. \
+         Until a signalled request behind it has completed, nobody knows that an unsignalled one is done, and its buffer must be left alone. \
+         At least one request in a queue's length must be signalled, or the queue \
          fills and nothing ever tells that there is room.",
         "Polling sees a completion at once and burns a processor while it looks; events cost a wake-up each and leave the processor to others. \
          Programs that must be fast poll while they are busy and sleep when they are not.",

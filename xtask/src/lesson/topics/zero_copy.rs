@@ -50,9 +50,10 @@ pub(crate) const LESSON: Lesson = Lesson {
     before: &[
         "With TCP each message passes through the kernel: the program calls it to send, the kernel copies the bytes into buffers of its own and \
          cuts them into segments; on the other side it copies them out again when the program calls to receive. With RDMA the device takes \
-         the bytes from the program's registered memory and puts them into the peer's: *zero copy*, and the kernel is not called at all.",
-        "SoftRoCE has no such device: kernel threads do its work, and copy. So calls and bytes are those of RDMA here, and processor time is \
-         not. 64 messages of 64 KiB go over an RDMA connection, then over a TCP stream, by the same two programs.",
+         the bytes from the program's registered memory and puts them into the peer's: *zero copy*. The program hands requests over in a queue that \
+         it shares with the device; with a card the kernel has no part in that.",
+        "SoftRoCE has no such device: kernel threads do its work, and copy; each post calls the kernel, to wake them. So the number of posts and the \
+         bytes are those of RDMA here, and processor time is not. With `--depth 16` the bench posts four messages by one call. 64 messages of 64 KiB go over an RDMA connection, then over a TCP stream, by the same two programs.",
     ],
     runs: &[LessonRun {
         name: "both",

@@ -1,19 +1,24 @@
 //! The ladder as SVG with nothing that a renderer could leave out: no style sheet, no inherited text, no outline behind letters. Each piece of text is an
-//! element with a place of its own, worked out from the width of a fixed-width font.
+//! element with a place of its own, worked out from the width of a fixed-width font; where none of the named fonts is there, LibreOffice takes a
+//! proportional one, so words in bold have room behind them.
 
 use std::fmt::Write as _;
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::arrow::{Arrow, ArrowLength, Ladder, LadderMark, time};
 use super::signs::{FAULT, LANE, PAPER, QUIET, TEXT, colour, colour_of, dashes, sign};
 use crate::trace::lines::Part;
 
 const ROW: i64 = 36;
-/// Left of the first lane: number and time.
+/// Least room left of the first lane: number and time.
 const LEFT: i64 = 200;
 const NUMBER_END: i64 = 62;
 const TIME_END: i64 = 148;
 /// Least distance of two lanes.
 const COLUMN: i64 = 420;
+/// Columns of a node's name above its lane; a longer one is cut there.
+const NAME: usize = 40;
 /// Packets from one line with the nodes' names to the next.
 const NAMED_EVERY: usize = 40;
 /// A pause that is drawn, in nanoseconds, and how many times the usual distance of two packets it has to be.
@@ -21,9 +26,33 @@ const PAUSE_NS: i128 = 5_000_000;
 const PAUSE_TIMES: i128 = 20;
 const FONT: &str = "DejaVu Sans Mono, Hack, Liberation Mono, Menlo, Consolas, monospace";
 
-/// Width of a text, in the font's own measure: 0.602 of its size.
+/// Width of a text, in the font's own measure: 0.602 of its size, twice that for letters of two columns.
 fn width(text: &str, size: i64) -> i64 {
-    (text.chars().count() as i64 * size * 602 + 999) / 1000
+    (text.width() as i64 * size * 602 + 999) / 1000
+}
+
+/// Room between words in bold and what stands behind them.
+fn gap(words: &str) -> i64 {
+    width(" ", 12) + width(words, 12) / 10
+}
+
+/// Width of all that stands at an arrow.
+fn label_width(arrow: &Arrow) -> i64 {
+    let more = if arrow.more.is_empty() { 0 } else { gap(&arrow.words) + width(&arrow.more, 12) };
+    width(&arrow.words, 12) + more
+}
+
+/// A node's name as it stands above its lane.
+fn short(name: &str) -> String {
+    if name.width() <= NAME {
+        return name.to_owned();
+    }
+    let mut columns = 0;
+    let fits = |character: &char| {
+        columns += character.width().unwrap_or(0);
+        columns < NAME
+    };
+    name.chars().take_while(fits).chain(['…']).collect()
 }
 
 pub(super) fn escape(text: &str) -> String {
@@ -66,17 +95,19 @@ fn rows(ladder: &Ladder) -> Vec<LadderRow<'_>> {
 struct Picture {
     out: String,
     width: i64,
+    /// Place of the first lane.
+    left: i64,
     column: i64,
     lanes: i64,
 }
 
 impl Picture {
     fn x(&self, lane: usize) -> i64 {
-        LEFT + lane as i64 * self.column
+        self.left + lane as i64 * self.column
     }
 
     fn right(&self) -> i64 {
-        LEFT + (self.lanes - 1).max(0) * self.column
+        self.left + (self.lanes - 1).max(0) * self.column
     }
 
     fn text(&mut self, x: i64, y: i64, size: i64, fill: &str, more: &str, text: &str) {
@@ -111,8 +142,9 @@ impl Picture {
 
     fn names(&mut self, ladder: &Ladder, baseline: i64) {
         for (lane, name) in ladder.lanes.iter().enumerate() {
-            let x = self.x(lane) - width(name, 15) / 2;
-            self.text(x.max(4), baseline, 15, TEXT, " font-weight=\"bold\"", name);
+            let name = short(name);
+            let x = self.x(lane) - width(&name, 15) / 2;
+            self.text(x, baseline, 15, TEXT, " font-weight=\"bold\"", &name);
         }
     }
 
@@ -180,15 +212,15 @@ impl Picture {
             );
         }
         // The words above the arrow, on the paper where lanes cross them.
-        let long = width(&arrow.words, 12)
-            + if arrow.more.is_empty() { 0 } else { width(" ", 12) + width(&arrow.more, 12) };
-        let left = (middle - long / 2).max(LEFT - 10);
+        let long = label_width(arrow);
+        let left = (middle - long / 2).max(self.left - 10);
         if arrow.from.abs_diff(arrow.to) > 1 {
             self.rect(left - 3, top + 4, long + 6, 14, back);
         }
         self.text(left, baseline, 12, colour(arrow.part, &[]), " font-weight=\"bold\"", &arrow.words);
         if !arrow.more.is_empty() {
-            self.text(left + width(&arrow.words, 12) + width(" ", 12), baseline, 12, QUIET, "", &arrow.more);
+            let behind = left + width(&arrow.words, 12) + gap(&arrow.words);
+            self.text(behind, baseline, 12, QUIET, "", &arrow.more);
         }
         self.out.push_str("</g>\n");
     }
@@ -211,7 +243,9 @@ impl Picture {
             );
         }
         let words = format!("{} pass", time(ns));
-        let x = (LEFT + self.right()) / 2 - width(&words, 12) / 2;
+        let long = width(&words, 12);
+        let x = (self.left + self.right()) / 2 - long / 2;
+        self.rect(x - 3, top + 11, long + 6, 14, PAPER);
         self.text(x, top + 22, 12, QUIET, "", &words);
     }
 
@@ -277,16 +311,17 @@ impl Picture {
 pub(super) fn draw(ladder: &Ladder) -> String {
     let labels = ladder.arrows.iter().map(|arrow| {
         let spans = arrow.from.abs_diff(arrow.to).max(1) as i64;
-        (width(&arrow.words, 12) + width(" ", 12) + width(&arrow.more, 12) + 40) / spans
+        (label_width(arrow) + 40) / spans
     });
-    let names = ladder.lanes.iter().map(|name| width(name, 15) + 30);
-    let column = labels.chain(names).max().unwrap_or(0).max(COLUMN);
+    let names: Vec<i64> = ladder.lanes.iter().map(|name| width(&short(name), 15)).collect();
+    let left = LEFT.max(TIME_END + 20 + names.first().map_or(0, |name| name / 2));
+    let column = labels.chain(names.iter().map(|name| name + 30)).max().unwrap_or(0).max(COLUMN);
     let rules = ladder.arrows.iter().map(|arrow| width(&arrow.rules.join(", "), 12)).max().unwrap_or(0);
-    let last_name = ladder.lanes.last().map_or(0, |name| width(name, 15) / 2);
+    let last_name = names.last().map_or(0, |name| name / 2 + name / 10);
     let beside = (rules + if rules > 0 { 48 } else { 0 }).max(last_name + 16).max(60);
     let lanes = ladder.lanes.len().max(2) as i64;
-    let wide = (LEFT + (lanes - 1) * column + beside).max(width(&ladder.title, 18) + 40);
-    let mut picture = Picture { out: String::new(), width: wide, column, lanes };
+    let wide = (left + (lanes - 1) * column + beside).max(width(&ladder.title, 18) + 40);
+    let mut picture = Picture { out: String::new(), width: wide, left, column, lanes };
     let mut y = 10;
     if !ladder.title.is_empty() {
         picture.text(16, y + 20, 18, TEXT, " font-weight=\"bold\"", &ladder.title);
@@ -308,12 +343,12 @@ pub(super) fn draw(ladder: &Ladder) -> String {
     picture.lanes(y, 8);
     y += 8;
     if ladder.arrows.is_empty() {
-        picture.text(LEFT, y + 18, 12, QUIET, "", "no packet");
+        picture.text(left, y + 18, 12, QUIET, "", "no packet");
         y += 26;
     }
     if ladder.more > 0 {
         let words = format!("and {} more packet{}", ladder.more, if ladder.more == 1 { "" } else { "s" });
-        picture.text(LEFT, y + 18, 12, TEXT, "", &words);
+        picture.text(left, y + 18, 12, TEXT, "", &words);
         y += 26;
     } else if ladder.arrows.len() > NAMED_EVERY / 2 {
         picture.names(ladder, y + 18);

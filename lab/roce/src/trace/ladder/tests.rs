@@ -81,6 +81,66 @@ fn picture_has_nothing_that_a_renderer_leaves_out() {
     assert_eq!(all("<text "), all("font-size="));
 }
 
+/// Texts of a picture with their places: line, left end, and right end in a font whose bold letters are a tenth wider.
+fn placed(svg: &str) -> Vec<(i64, f64, f64, String)> {
+    let texts = texts(svg);
+    let tags = svg.split("<text ").skip(1).map(|part| part.split('>').next().unwrap());
+    let mut placed: Vec<(i64, f64, f64, String)> = tags
+        .zip(texts)
+        .map(|(tag, text)| {
+            let value =
+                |name: &str| tag.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap();
+            let number = |name| value(name).parse::<f64>().unwrap();
+            let wider = if tag.contains("bold") { 1.1 } else { 1.0 };
+            let columns = unicode_width::UnicodeWidthStr::width(text.as_str()) as f64;
+            let (x, end) = (number("x"), columns * number("font-size") * 0.602 * wider);
+            (number("y") as i64, x, x + end, text)
+        })
+        .collect();
+    placed.sort_by(|a, b| (a.0, a.1).partial_cmp(&(b.0, b.1)).unwrap());
+    placed
+}
+
+#[test]
+fn no_text_is_over_another_whatever_the_names_and_the_font() {
+    let pair = Pair::new(1);
+    for [active, passive] in [
+        ["client", "server"],
+        [
+            "a-node-with-a-name-that-goes-on-and-on-and-never-comes-to-its-end",
+            "服务器的名字很长很长很长很长很长很长很长很长很长很长很长很长",
+        ],
+        ["x", "another-node-with-a-name-that-goes-on-and-on-and-never-comes-to-its-end"],
+    ] {
+        let names = Names::new().with(pair.active.address, active).with(pair.passive.address, passive);
+        let ladder =
+            ladder_of(pair.write_then_read(), &["fate=dropped", "", "", "fate=delayed 20 ms"], names);
+        let svg = ladder.to_svg();
+        let placed = placed(&svg);
+        for pair in placed.windows(2) {
+            let [(line, _, end, left), (other, start, ..)] = pair else { unreachable!() };
+            assert!(line != other || end <= start, "{left:?} and {:?} at {line}: {end} > {start}", pair[1].3);
+        }
+        let wide: f64 = svg.split("width=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+        assert!(placed.iter().all(|(_, start, end, _)| *start >= 0.0 && *end <= wide), "{wide}: {placed:?}");
+    }
+}
+
+#[test]
+fn words_of_a_pause_are_on_paper_where_a_lane_crosses_them() {
+    let (one, mut other) = (Pair::new(1), Pair::new(2));
+    other.active.address = IpAddr::from([198, 51, 100, 3]);
+    let frames = [one.req(1, b""), other.req(1, b""), one.rep(b""), other.rep(b"")];
+    let mut analysis = Analysis::new(Names::new());
+    for ((number, ms), frame) in (1..).zip([0, 1, 2, 102]).zip(&frames) {
+        analysis.push(&Record::ethernet(number, ms * 1_000_000, frame));
+    }
+    let svg = analysis.finish().ladder(&LadderOptions::default()).to_svg();
+    let lines: Vec<&str> = svg.lines().collect();
+    let at = lines.iter().position(|line| line.contains("100.00 ms pass<")).unwrap();
+    assert!(lines[at - 1].starts_with("<rect ") && lines[at - 2].starts_with("<polyline "), "{svg}");
+}
+
 #[test]
 fn what_a_node_sends_to_itself_goes_between_two_lanes_and_back() {
     let node = IpAddr::from([198, 51, 100, 1]);

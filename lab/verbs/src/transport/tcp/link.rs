@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::hello::{Hello, VERSION, send};
-use super::states::establish;
+use super::states::{Q_KEY, establish};
 use crate::deadline::Deadline;
 use crate::device::{Device, Port};
 use crate::endpoint::EndpointBuilder;
@@ -18,11 +18,12 @@ use crate::work_queue::WorkQueue;
 pub(super) fn work_queue(stream: &TcpStream, builder: &EndpointBuilder) -> Result<(WorkQueue, Port)> {
     let local = stream.local_addr().map_err(set_up)?;
     stream.set_nonblocking(true).map_err(set_up)?;
-    let service = builder.demand_service(&[ServiceType::Rc, ServiceType::Uc], "ibv_create_qp")?;
+    let made = [ServiceType::Rc, ServiceType::Uc, ServiceType::Ud];
+    let service = builder.demand_service(&made, "ibv_create_qp")?;
     let (device, port) = Device::with_address(local.ip())?;
     let create = |pd, cq, capacity: &_| QueuePair::create_as(service, &pd, cq, capacity, None);
     let work = builder.build(&device, create)?;
-    work.qp().to_init(&port, 0)?;
+    work.qp().to_init(&port, Q_KEY)?;
     Ok((work, port))
 }
 
@@ -59,9 +60,8 @@ impl Link for TcpLink {
         let Some(theirs) = &self.peer else {
             unreachable!("only a server accepts, and it has read the client's line")
         };
-        let qp = work.qp();
-        let ours = parameters(qp, &self.port, params, self.port.mtu_bytes.min(theirs.mtu))?;
-        establish(qp, &self.port, &ours, theirs, params)?;
+        let ours = parameters(work.qp(), &self.port, params, self.port.mtu_bytes.min(theirs.mtu))?;
+        establish(work, &self.port, &ours, theirs, params)?;
         send(&self.stream, &ours)?;
         Ok(false)
     }

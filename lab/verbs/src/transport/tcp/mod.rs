@@ -75,7 +75,7 @@ impl Transport for Tcp {
                 theirs.mtu, ours.mtu
             )));
         }
-        establish(endpoint.qp(), &port, &ours, &theirs, params)?;
+        establish(endpoint.work_mut(), &port, &ours, &theirs, params)?;
         endpoint.qp().log_attributes();
         let private_data = from_hex(&theirs.private_data)?;
         endpoint.work_mut().set_peer_qp_num(Some(theirs.qpn));
