@@ -45,6 +45,12 @@ pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
     if report.retransmissions.total() > 0 {
         figures.push(format!("sent again: {}", report.retransmissions));
     }
+    // Numbers of packets are those of the capture.
+    let others = report.records.saturating_sub(report.packets);
+    if others > 0 {
+        let kinds: Vec<&str> = report.not_roce.keys().map(String::as_str).collect();
+        figures.push(format!("{} without RoCE: {}", count(others, "frame"), escape(&kinds.join(", "))));
+    }
     let _ = write!(out, "<p class=\"figures\">{}</p>", figures.join(" · "));
     let mut remarks = capture.remarks.clone();
     if report.packets_untraced > 0 {

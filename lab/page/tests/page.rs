@@ -312,6 +312,16 @@ fn page_needs_no_network() {
 }
 
 #[test]
+fn numbers_that_are_left_out_are_those_of_frames_without_roce() {
+    let mut arp = vec![0; 42];
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    let frames = [arp, Pair::new(1).write_then_read()[0].clone()];
+    let html = Page::new("x", &of_frames(&frames)).to_html();
+    let figures = element(&html, "<p class=\"figures\">", "</p>");
+    assert!(figures.starts_with("1 packet ") && figures.ends_with("1 frame without RoCE: ARP"), "{figures}");
+}
+
+#[test]
 fn captures_without_packets_and_with_one_have_pages() {
     let none = of_frames(&[]);
     let html = Page::new("none", &none).to_html();

@@ -87,6 +87,9 @@ const SWEEP: u64 = 1_024;
 /// Findings of a kind that wait for what would tell more.
 const HELD_MAX: usize = 65_536;
 
+/// Records behind a finding within which a shuffled capture shows that it is one.
+const SHUFFLED_WITHIN: u64 = 1_024;
+
 /// Receivers of congestion notifications that are followed.
 const CNPS_MAX: usize = 65_536;
 
@@ -128,6 +131,8 @@ struct HeldFindings {
     of_management: Vec<Finding>,
     /// Errors of packets that are equal to another shortly before.
     of_copies: Vec<Finding>,
+    /// Findings that another order of the packets explains, once the capture has shown to have some elsewhere than they were.
+    of_order: Vec<Finding>,
     /// The packet that was cut at `cut_at_bytes`.
     of_cuts: Vec<Finding>,
     /// Length of a frame that is cut and the longest so far.
@@ -381,6 +386,7 @@ impl Analysis {
 
     /// Takes the findings out that there are so far, in the order in which they were found.
     pub fn take_findings(&mut self) -> Vec<Finding> {
+        self.release_of_order();
         let mut findings = std::mem::take(&mut self.findings);
         for finding in &mut findings {
             finding.stream = finding.stream.map(|stream| self.tracker.resolve_stream(stream));

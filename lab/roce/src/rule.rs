@@ -122,6 +122,31 @@ impl Rule {
         HEADS[self as usize].0
     }
 
+    /// True if packets in another order than they had look as if the rule were broken.
+    pub(crate) fn is_of_order(self) -> bool {
+        matches!(
+            self,
+            Self::RequestPsnGap
+                | Self::ReadResponsePsnGap
+                | Self::AtomicAckMissing
+                | Self::AckForUnsentPsn
+                | Self::ResponseOfWrongKind
+                | Self::RequestNotAnswered
+                | Self::LengthMismatch
+                | Self::OpcodeOutOfSequence
+                | Self::MsnNotAdvanced
+                | Self::MsnBeyondCompleted
+                | Self::NakWithoutGap
+                | Self::NakForAcknowledgedPsn
+                | Self::NakWithoutRetransmission
+                | Self::RnrRetryTooEarly
+                | Self::TrafficAfterFatalNak
+                | Self::InitiatorDepthExceeded
+                | Self::CmOutOfSequence
+                | Self::RefusalWithoutCause
+        )
+    }
+
     /// One sentence: the fault.
     pub fn title(self) -> &'static str {
         HEADS[self as usize].1

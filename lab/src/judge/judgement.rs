@@ -106,7 +106,9 @@ pub fn judge_with_report(
     }
     // What stood still and passed all the same has proved itself.
     let is_stalled = evidence.nodes.values().any(|node| !kernel_log::stalls(&node.kernel_log).is_empty());
-    let is_disturbed = told.is_disturbed || is_stalled && !checks.failures.is_empty() && !told.is_explained;
+    let is_uneven = causes.iter().any(|diagnosis| diagnosis.cause == Cause::ClockNotMeasured);
+    let is_disturbed =
+        told.is_disturbed || is_uneven || is_stalled && !checks.failures.is_empty() && !told.is_explained;
     let is_of_programs = evidence.failure.as_ref().is_none_or(|failed| failed.kind == FailedKind::Timeout);
     let causes = match checks.are_about_programs() && is_of_programs {
         true => heading(causes, &scenario.expect.causes, is_disturbed),
@@ -615,6 +617,23 @@ mod tests {
         };
         assert_eq!(of(3), [""; 0]);
         assert_eq!(of(0), [FAILED.trim_end()]);
+    }
+
+    #[test]
+    fn program_that_cannot_measure_its_clock_is_told_and_the_run_is_disturbed() {
+        let of = |stderr: &str| {
+            let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b".to_owned()));
+            for role in Role::BOTH {
+                let stderr = if role == Role::Client { stderr.to_owned() } else { String::new() };
+                let output = Output { code: Some(1), stdout: String::new(), stderr };
+                evidence.node(role).has_ended(output, false);
+            }
+            let artifacts = tempfile::tempdir().unwrap();
+            let verdict = judge(&evidence, artifacts.path(), &Accepted::NotDemanded);
+            (verdict.is_disturbed, verdict.causes.iter().map(|found| found.cause).collect::<Vec<_>>())
+        };
+        assert_eq!(of("Correlation coefficient r^2: 0.828799 < 0.9"), (true, vec![Cause::ClockNotMeasured]));
+        assert_eq!(of("Can't produce a report"), (false, vec![Cause::ClientFailed]));
     }
 
     #[test]

@@ -259,6 +259,16 @@ impl Choice {
         }
     }
 
+    /// Demands of parts of the user's own what their files alone can tell.
+    ///
+    /// # Errors
+    ///
+    /// As [`Own::read`].
+    pub fn check_own(&self) -> Result<()> {
+        let Choice::Qemu { own, .. } = self else { return Ok(()) };
+        Own::read(&own.of(own.only_on.unwrap_or(Role::Server))).map(drop)
+    }
+
     /// Prepares the source of QEMU's machines; `None` if these are others.
     ///
     /// # Errors
@@ -414,6 +424,19 @@ mod tests {
             help.contains(&guests.join(", ")) && help.contains(&format!("else {}]", Release::usual().name)),
             "{help}"
         );
+    }
+
+    #[test]
+    fn parts_of_ones_own_that_cannot_be_are_refused_by_their_files() {
+        let of = |only_on| {
+            let own = OwnParts { kernel: Some("/no/kernel".into()), only_on, ..OwnParts::default() };
+            let provider = Some(ProviderName::Qemu);
+            Choice::of(&Selection { provider, own, ..Selection::default() }).unwrap().check_own()
+        };
+        for only_on in [None, Some(Role::Client)] {
+            assert!(of(only_on).unwrap_err().to_string().contains("no kernel is at /no/kernel"));
+        }
+        qemu(AccelChoice::Auto, other(), None).check_own().unwrap();
     }
 
     #[test]

@@ -190,9 +190,17 @@ causes! {
     "The device list is empty, or no device has the address that the connection is for.",
     "use the nodes' addresses on the RDMA network; 127.0.0.1 has no RDMA device";
 
+    ClockNotMeasured, Local, "a program cannot measure its processor's clock on a busy host",
+    "perftest compares the processor's counter with the time of day, and reports nothing where the two do not go together (\"Correlation coefficient r^2\"): the host did not let the machine run evenly, and RDMA has no part in it. The run is disturbed, and made once more.",
+    "run it again, or on a computer that has less to do";
+
     GidUnusable, Local, "the GID at the index is none that packets can be sent from",
     "ibv_modify_qp or ibv_create_ah refused the address: the index has no GID, or the GID is no address of the interface.",
     "use index 1 with rxe: the IPv4 address of the node; index 0 is the link-local one (see `rdma link` and /sys/class/infiniband/*/ports/1/gids)";
+
+    AddressWithoutGrh, Local, "an address has no GRH, which RoCE cannot do without",
+    "RoCE packets are addressed by GIDs, so the kernel refuses an address handle with ah_attr.is_global = 0. librdmacm's rsockets of datagrams (SOCK_DGRAM) make one for themselves, and the program is told no more than ENOENT of it: \"rconnect: No such file or directory\".",
+    "set ah_attr.is_global to 1, with the peer's GID and the own GID's index in ah_attr.grh; datagrams over RoCE go by RDMA_PS_UDP of rdma_cm (as `udaddy` does) rather than by rsockets";
 
     LocalProtectionError, Local, "a work request names memory that its own device may not use",
     "The lkey, or address and length of a scatter/gather entry, is not of a region of the queue pair's protection domain. The completion says \"local protection error\", or, as rxe's does, only that the request was flushed. Nothing of it was on the wire.",

@@ -25,6 +25,12 @@ const PAIRS: &str = "xtask/src/bench/pairs";
 /// The name of every run, with which its verdict begins.
 const NAME: &str = "program";
 
+/// Beginning of a line of evidence below a cause.
+const EVIDENCE: &str = "             ";
+
+/// Number of lines of evidence that the table has.
+const EVIDENCE_MOST: usize = 2;
+
 /// Verdicts of the newest round, kept one by one: `--resume` goes on from there.
 const KEPT: &str = "target/lab/programs.json";
 
@@ -43,6 +49,9 @@ pub(crate) struct Args {
     /// Go on with a round that did not come to its end: pairs that have a verdict are not run again.
     #[arg(long)]
     resume: bool,
+    /// With --resume: run those again whose verdict is red; the table has both verdicts.
+    #[arg(long, requires = "resume")]
+    red: bool,
     /// The document that the table is written to [default: docs/programs-of-others.md, when every pair has a verdict].
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -74,6 +83,9 @@ struct Group {
 struct PairVerdict {
     is_green: bool,
     words: String,
+    /// The red verdict that it had before it was run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
 }
 
 /// Verdicts of a round, by the commands of their pairs. Each is kept in [`KEPT`] when it is there.
@@ -92,7 +104,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for group in &table.group {
         for pair in group.pairs.iter().filter(|pair| is_asked(pair)) {
             let verdict = match kept.get(&pair.join("\n")) {
-                Some(verdict) => verdict.clone(),
+                Some(known) if known.is_green || !args.red => known.clone(),
+                Some(known) => PairVerdict { before: Some(known.words.clone()), ..worst(args, group, pair)? },
                 None => worst(args, group, pair)?,
             };
             output::line(row(pair, &verdict))?;
@@ -134,7 +147,8 @@ fn worst(args: &Args, group: &Group, pair: &[String; 2]) -> Result<PairVerdict> 
 }
 
 fn row([server, client]: &[String; 2], verdict: &PairVerdict) -> String {
-    format!("| `{server}` | `{client}` | {} |", verdict.words)
+    let before = verdict.before.as_ref().map_or(String::new(), |words| format!("; the run before: {words}"));
+    format!("| `{server}` | `{client}` | {}{before} |", verdict.words)
 }
 
 /// The tables of all pairs that have a verdict.
@@ -205,6 +219,7 @@ fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<Pa
         Some(0 | 1) => Ok(verdict(ran.status.success(), &said)),
         _ => Ok(PairVerdict {
             is_green: false,
+            before: None,
             words: format!(
                 "not run: {}",
                 String::from_utf8_lossy(&ran.stderr).lines().last().unwrap_or_default()
@@ -213,9 +228,13 @@ fn once(args: &Args, group: &Group, [server, client]: &[String; 2]) -> Result<Pa
     }
 }
 
-/// Reads what `run` printed: its first line, and the deviations that it tells.
+/// Reads what `run` printed: its first line, and the deviations that it tells, or the evidence of a cause.
 fn verdict(is_green: bool, said: &str) -> PairVerdict {
-    let first = said.lines().find_map(|line| line.strip_prefix(&format!("{NAME}: "))).unwrap_or_default();
+    let begins = format!("{NAME}: ");
+    let mut lines = said.lines().skip_while(|line| !line.starts_with(&begins));
+    let first = lines.next().and_then(|line| line.strip_prefix(&begins)).unwrap_or_default();
+    let evidence: Vec<&str> =
+        lines.map_while(|line| line.strip_prefix(EVIDENCE)).take(EVIDENCE_MOST).collect();
     let causes = lab::scenario::cause::Cause::ALL.map(|cause| format!("{cause}"));
     let told = said.lines().filter_map(|line| {
         let (name, _) = line.strip_prefix("  ")?.split_once(": ")?;
@@ -223,9 +242,10 @@ fn verdict(is_green: bool, said: &str) -> PairVerdict {
     });
     let words = match is_green {
         true => format!("green: {first}{}", told.collect::<String>()),
-        false => format!("**red**: {first}"),
+        false if evidence.is_empty() => format!("**red**: {first}"),
+        false => format!("**red**: {first} ({})", evidence.join("; ")),
     };
-    PairVerdict { is_green, words: words.replace('|', "\\|") }
+    PairVerdict { is_green, words: words.replace('|', "\\|"), before: None }
 }
 
 #[cfg(test)]
@@ -237,7 +257,8 @@ mod tests {
         let table = table().unwrap();
         for group in &table.group {
             for [server, client] in &group.pairs {
-                assert!(client.contains("{server}"), "{server}, {client}");
+                let has_address = ["{server}", "{client}"].iter().any(|address| client.contains(address));
+                assert!(has_address, "{server}, {client}");
                 for command in [server, client] {
                     let own = command.split_whitespace().find(|word| word.starts_with("./"));
                     let is_there = |own: &str| workspace::root().join(PAIRS).join(own).is_file();
@@ -255,7 +276,7 @@ mod tests {
     fn document_has_the_pairs_with_a_verdict_under_their_group() {
         let table = table().unwrap();
         let group = &table.group[0];
-        let verdict = PairVerdict { is_green: false, words: "**red**: X".to_owned() };
+        let verdict = PairVerdict { is_green: false, words: "**red**: X".to_owned(), before: None };
         let kept = PairVerdicts::from([(group.pairs[0].join("\n"), verdict)]);
         let text = document(&table, &kept, 2);
         assert!(
@@ -264,13 +285,19 @@ mod tests {
         );
         assert!(!text.contains(&table.group[1].title), "{text}");
         assert!(text.ends_with("\n1 pairs, 0 green, 1 red; rounds: 2.\n"), "{text}");
+        let again =
+            PairVerdict { before: Some("**red**: X".to_owned()), ..kept.values().next().unwrap().clone() };
+        let again = PairVerdict { is_green: true, words: "green: Y".to_owned(), ..again };
+        assert!(row(&group.pairs[0], &again).ends_with("| green: Y; the run before: **red**: X |"));
     }
 
     #[test]
     fn verdict_is_what_run_says_first_and_the_deviations() {
         let green = "program: 12 packets, complete\n  proven     both\n  SpuriousTimer: rxe's timer\n  artifacts  x\n";
         assert_eq!(verdict(true, green).words, "green: 12 packets, complete; SpuriousTimer");
-        let red = "program: NobodyListens: nobody\n             packet 2: REJ\n";
-        assert_eq!(verdict(false, red).words, "**red**: NobodyListens: nobody");
+        let red = "program: NobodyListens: nobody\n             packet 2: REJ\n  next       x\n             more: y\n";
+        assert_eq!(verdict(false, red).words, "**red**: NobodyListens: nobody (packet 2: REJ)");
+        let plain = "program: TIMEOUT: server\n  artifacts  x\n";
+        assert_eq!(verdict(false, plain).words, "**red**: TIMEOUT: server");
     }
 }

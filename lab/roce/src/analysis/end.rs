@@ -51,6 +51,7 @@ impl Analysis {
                 }
                 if let Some(at) = broken.at {
                     self.find_at(broken, at, StreamId { connection: index, requester: side });
+                    self.hold_of_order();
                 }
             }
         }
@@ -64,10 +65,14 @@ impl Analysis {
             }
         }
         self.findings.append(&mut self.held.of_cuts);
+        self.judge_order();
         self.judge_copies();
         self.judge_directions();
         self.judge_datagram_receivers();
-        let found: Vec<_> = self.ledger.capture.findings().chain(self.copies.finding(&self.paths)).collect();
+        // Fates tell of a copy by themselves.
+        let of_refusals = self.ledger.capture.copies().filter(|_| !self.is_told);
+        let doubled = self.copies.finding(&self.paths).or(of_refusals);
+        let found: Vec<_> = self.ledger.capture.findings(self.packets).chain(doubled).collect();
         for (broken, at, stream) in found {
             self.find_at(broken, at, stream);
         }
@@ -130,11 +135,11 @@ impl Analysis {
 
     /// Names the request that a connection left without an answer.
     pub(super) fn judge_end(&mut self, index: ConnectionId) {
-        let Some(conversation) = self.conversations.get_mut(index).filter(|one| one.has_ended()) else {
-            return;
-        };
-        let Some(connection) = self.tracker.connection(index) else { return };
         for side in Side::BOTH {
+            let Some(conversation) = self.conversations.get_mut(index).filter(|one| one.has_ended()) else {
+                return;
+            };
+            let Some(connection) = self.tracker.connection(index) else { return };
             let stream = conversation.stream(side);
             let Some((number, psn, count)) = stream.unanswered() else { continue };
             let is_discarded = |discarded: &DiscardedPacket| {
@@ -160,6 +165,7 @@ impl Analysis {
                 message,
                 evidence: broken.evidence,
             });
+            self.hold_of_order();
         }
     }
 }

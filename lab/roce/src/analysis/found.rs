@@ -104,6 +104,40 @@ impl Analysis {
         }
     }
 
+    /// Holds the last finding back if another order of the packets explains it, and the capture has shown to have some elsewhere than they were.
+    #[cold]
+    pub(super) fn hold_of_order(&mut self) {
+        let capture = &self.ledger.capture;
+        let is_explained = |finding: &Finding| {
+            finding.rule.is_of_order() && (capture.has_disorder() || finding.rule == Rule::CmOutOfSequence)
+        };
+        if !self.is_told
+            && self.held.of_order.len() < HELD_MAX
+            && self.findings.last().is_some_and(is_explained)
+        {
+            self.held.of_order.extend(self.findings.pop());
+        }
+    }
+
+    /// Tells what was held for so long that a shuffled capture would have shown it.
+    pub(super) fn release_of_order(&mut self) {
+        if self.held.of_order.is_empty() || self.ledger.capture.is_shuffled(self.packets) {
+            return;
+        }
+        let is_due = |finding: &mut Finding| finding.packet + SHUFFLED_WITHIN <= self.records;
+        self.findings.extend(self.held.of_order.extract_if(.., is_due));
+    }
+
+    /// Tells what was held because of the order of the packets; nothing where the recorder shuffles them.
+    pub(super) fn judge_order(&mut self) {
+        let held = std::mem::take(&mut self.held.of_order);
+        if self.ledger.capture.is_shuffled(self.packets) {
+            self.findings.retain(|finding| !finding.rule.is_of_order());
+        } else {
+            self.findings.extend(held);
+        }
+    }
+
     /// Tells what was held of packets that are equal to others: nothing where the recorder doubles them, and as no error where one copy explains it.
     pub(super) fn judge_copies(&mut self) {
         for finding in std::mem::take(&mut self.held.of_copies) {
@@ -152,6 +186,8 @@ impl Analysis {
             {
                 // Perhaps nothing of the other side is in the capture.
                 self.held.of_management.extend(self.findings.pop());
+            } else {
+                self.hold_of_order();
             }
         }
         self.ledger.broken = broken;

@@ -200,8 +200,25 @@ impl Stream {
         } else {
             self.retry.shapes.insert(shape);
         }
+        let is_late = known == ShapeMatch::No && matches!(class, None | Some(RetransmissionClass::Duplicate));
+        let is_stamped_before = self.retry.last.is_some_and(|(_, last_ns)| now_ns < last_ns);
+        if !arrival.is_told && (is_late || is_stamped_before) {
+            let at = Spot { number: arrival.number, psn, is_request: true };
+            sink.capture.late(at, sink.stream(sink.requester));
+        }
         self.retry.last = Some((psn, now_ns));
         SentRequest { again: class, is_other }
+    }
+
+    /// Takes note of an answer behind a later one: of one that is stamped before that, or while nothing shows that a request was sent again.
+    #[cold]
+    pub(super) fn note_late_answer(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
+        let counts = self.retry.counts;
+        let is_first_sending = self.nak.is_none() && counts.total() == counts.duplicate + counts.spurious;
+        if !arrival.is_told && (is_first_sending || arrival.timestamp_ns < self.acknowledged_at.1) {
+            let at = Spot { number: arrival.number, psn: arrival.bth.psn(), is_request: false };
+            sink.capture.late(at, sink.stream(sink.requester));
+        }
     }
 
     /// Tells why a request comes whose PSN lies before others; `None` when those only overtook it.
@@ -325,7 +342,7 @@ impl Stream {
             self.not_ready = Some(NotReady { at, naks });
             self.expect_naks_from(psn.plus(1));
         }
-        self.nak = Some(Nak { psn, rnr, is_reported, is_filled: false });
+        self.nak = Some(Nak { psn, rnr, is_reported, is_filled: false, is_like_before: false });
         self.retry.run = None;
     }
 }

@@ -4,7 +4,11 @@
 
 use crate::broken::{Broken, Spot};
 use crate::flow::StreamId;
-use crate::rules::{capture_lost_packets, capture_reordered, network_reordered};
+use crate::rules::{capture_doubled, capture_lost_packets, capture_reordered, network_reordered};
+
+/// A recorder shuffles when so many packets came behind later ones, and at least one in so many.
+const SHUFFLED_LEAST: u64 = 4;
+const SHUFFLED_ONE_IN: u64 = 20;
 
 /// Extent of one kind of fault, and the packet where it showed first.
 #[derive(Debug, Default)]
@@ -31,6 +35,10 @@ pub(crate) struct CaptureFaults {
     /// True if answers are among what is lost.
     lacks_answers: bool,
     reordered: Extent,
+    /// Packets that came behind later ones though nothing was sent again, whatever the rules made of them.
+    late: Extent,
+    /// Refusals that stand there twice.
+    copied: Extent,
     /// Of the network and not of the recorder, and told in the same way.
     overtaken: Extent,
 }
@@ -52,13 +60,45 @@ impl CaptureFaults {
         self.reordered.add(at, stream, 1);
     }
 
+    /// Takes note of a packet that came behind a later one though nothing was sent again.
+    #[cold]
+    pub(crate) fn late(&mut self, at: Spot, stream: StreamId) {
+        self.late.add(at, stream, 1);
+    }
+
+    /// True if the capture has a packet at another place than it had.
+    pub(crate) fn has_disorder(&self) -> bool {
+        self.late.count + self.reordered.count > 0
+    }
+
+    /// True if so much of it stands at another place than it had that nothing can be concluded from the order of its packets.
+    pub(crate) fn is_shuffled(&self, packets: u64) -> bool {
+        // Those that the network reordered are told as that.
+        let count = (self.late.count + self.reordered.count).saturating_sub(self.overtaken.count);
+        count >= SHUFFLED_LEAST && count * SHUFFLED_ONE_IN >= packets
+    }
+
+    /// Takes note of a refusal that came before.
+    #[cold]
+    pub(super) fn copied(&mut self, at: Spot, stream: StreamId) {
+        self.copied.add(at, stream, 1);
+    }
+
+    /// The refusals that stand there twice.
+    pub(crate) fn copies(&self) -> Option<(Broken, Spot, StreamId)> {
+        self.copied.first.map(|(at, stream)| (capture_doubled::found(self.copied.count), at, stream))
+    }
+
     /// Takes note of a request that others overtook on its way.
     pub(super) fn overtaken(&mut self, at: Spot, stream: StreamId) {
         self.overtaken.add(at, stream, 1);
     }
 
-    /// One finding for each kind that there is.
-    pub(crate) fn findings(&self) -> impl Iterator<Item = (Broken, Spot, StreamId)> {
+    /// One finding for each kind that there is; of a capture of so many packets that is shuffled, the one of that.
+    pub(crate) fn findings(&self, packets: u64) -> impl Iterator<Item = (Broken, Spot, StreamId)> {
+        let is_shuffled = self.is_shuffled(packets);
+        let reordered =
+            if is_shuffled && self.late.count > self.reordered.count { &self.late } else { &self.reordered };
         let lost = if self.lacks_answers {
             capture_lost_packets::found
         } else {
@@ -67,10 +107,11 @@ impl CaptureFaults {
         type Found = fn(u64, u64) -> Broken;
         let kinds: [(Found, &Extent); 3] = [
             (lost, &self.lost),
-            (capture_reordered::found, &self.reordered),
+            (capture_reordered::found, reordered),
             (network_reordered::found, &self.overtaken),
         ];
-        kinds.into_iter().filter_map(|(found, extent)| {
+        let of_order = if is_shuffled { 1..2 } else { 0..kinds.len() };
+        kinds.into_iter().skip(of_order.start).take(of_order.len()).filter_map(|(found, extent)| {
             let (at, stream) = extent.first?;
             Some((found(extent.count, extent.places), at, stream))
         })

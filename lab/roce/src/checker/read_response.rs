@@ -90,6 +90,7 @@ impl Stream {
         // A response to a READ that is already answered in full comes from a retransmission.
         if read.is_done() || index < read.next {
             self.answered_again = Some(psn);
+            self.note_late_answer(arrival, sink);
             return;
         }
         if index > read.next {

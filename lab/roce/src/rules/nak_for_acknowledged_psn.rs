@@ -13,7 +13,7 @@ pub(super) const TEXT: RuleText = RuleText::new(
 );
 
 /// A recorder puts packets into another order that are no further apart, in packets and in time.
-const DISORDER: u64 = 16;
+const DISORDER: u64 = 128;
 const DISORDER_NS: u64 = 100_000_000;
 
 /// True where a refusal stands too far behind the acknowledgement for the recorder to have swapped them.

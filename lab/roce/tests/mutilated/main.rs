@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use roce::capture::Record;
-use roce::{Analysis, Finding, Names, Severity};
+use roce::{Analysis, Finding, Names, Rule, Severity};
 
 use crate::conversations::{Entry, clean};
-use crate::recorder::{Random, WAYS};
+use crate::recorder::{Random, WAYS, refusals_doubled, shuffled};
 
 /// Variants of each capture for each way to mutilate it.
 const SEEDS: u64 = 30;
@@ -61,4 +61,49 @@ fn recorder_that_errs_makes_no_error_of_a_peer() {
         let _ = writeln!(text, "{count:>5} {key}: {first}");
     }
     assert!(wrong.is_empty(), "errors in {variants} variants:\n{text}");
+}
+
+#[test]
+fn recorder_that_shuffles_is_told_as_that_and_nobody_is_blamed() {
+    let (mut others, mut variants) = (Vec::new(), 0);
+    for (name, entries) in clean().iter().filter(|(_, entries)| entries.len() >= 36) {
+        for window in [2, 4, 8, 16, 32, 64] {
+            for seed in 0..8 {
+                variants += 1;
+                let found = findings(&shuffled(entries, window, &mut Random::new(seed)));
+                let other = found.iter().find(|finding| finding.rule != Rule::CaptureReordered);
+                others
+                    .extend(other.map(|other| format!("{name}, windows of {window}, seed {seed}: {other}")));
+                assert!(
+                    found.iter().all(|finding| finding.severity < Severity::Error),
+                    "{}",
+                    others.join("\n")
+                );
+            }
+        }
+    }
+    // A few leave too little that shows it: swapped neighbours, and captures of which half is other protocols.
+    assert!(others.len() * 100 <= variants * 7, "{} of {variants}:\n{}", others.len(), others.join("\n"));
+}
+
+#[test]
+fn refusal_that_stands_there_twice_is_told_as_that() {
+    let without_doubled = |found: Vec<Finding>| -> Vec<String> {
+        let others = found.into_iter().filter(|finding| finding.rule != Rule::CaptureDoubled);
+        others.map(|finding| format!("{} {:?}", finding.rule, finding.psn)).collect()
+    };
+    let mut wrong = Vec::new();
+    for (name, entries) in &clean() {
+        let expected = without_doubled(findings(entries));
+        for seed in 0..SEEDS {
+            let found = findings(&refusals_doubled(entries, &mut Random::new(seed)));
+            let is_note = |finding: &&Finding| finding.rule == Rule::CaptureDoubled;
+            assert!(found.iter().filter(is_note).count() <= 1);
+            let got = without_doubled(found);
+            if got != expected {
+                wrong.push(format!("{name}, seed {seed}: {got:?} and not {expected:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use roce::wire::{Frame, LinkType};
+use roce::wire::{Frame, LinkType, Syndrome};
 
 use crate::conversations::Entry;
 use crate::splitmix;
@@ -110,6 +110,41 @@ fn reordered(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
     if random.happens(50) { in_order_of_time(left) } else { left }
 }
 
+/// Packets of each block of `window` in any order.
+pub(crate) fn shuffled(entries: &[Entry], window: usize, random: &mut Random) -> Vec<Entry> {
+    let mut left = entries.to_vec();
+    for block in left.chunks_mut(window) {
+        for at in (1..block.len()).rev() {
+            block.swap(at, random.below(at + 1));
+        }
+    }
+    if random.happens(50) { in_order_of_time(left) } else { left }
+}
+
+fn shuffled_by_windows(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    let window = [2, 4, 8, 16, 32, 64][random.below(6)];
+    shuffled(entries, window, random)
+}
+
+fn is_refusal(entry: &Entry) -> bool {
+    match Frame::decode(LinkType::ETHERNET, &entry.data) {
+        Frame::Roce(packet) => packet
+            .aeth
+            .is_some_and(|aeth| matches!(aeth.syndrome(), Syndrome::Nak(_) | Syndrome::RnrNak { .. })),
+        Frame::NotRoce(_) => false,
+    }
+}
+
+/// Each refusal once more, up to a dozen packets later: before or after what it asks for.
+pub(crate) fn refusals_doubled(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+    let mut doubled: Vec<_> = entries.iter().cloned().enumerate().collect();
+    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| is_refusal(entry)) {
+        doubled.push((at + random.below(13), entry.clone()));
+    }
+    doubled.sort_by_key(|(at, _)| *at);
+    in_order_of_time(doubled.into_iter().map(|(_, entry)| entry).collect())
+}
+
 fn gaps_and_disorder(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
     let doubled = some_doubled(entries, random);
     let left = reordered(&doubled, random);
@@ -139,7 +174,7 @@ fn snap_length(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
     left
 }
 
-pub(crate) const WAYS: [(&str, Way); 11] = [
+pub(crate) const WAYS: [(&str, Way); 13] = [
     ("gaps of 1 %", gaps_1),
     ("gaps of 5 %", gaps_5),
     ("gaps of 30 %", gaps_30),
@@ -149,6 +184,8 @@ pub(crate) const WAYS: [(&str, Way); 11] = [
     ("some twice", some_doubled),
     ("another order", reordered),
     ("gaps, copies and another order", gaps_and_disorder),
+    ("shuffled", shuffled_by_windows),
+    ("refusals twice", refusals_doubled),
     ("one direction", one_direction),
     ("snap length", snap_length),
 ];

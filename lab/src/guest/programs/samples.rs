@@ -20,6 +20,9 @@ pub const NAMES: [&str; 10] = [
     "rdma_server_send",
 ];
 
+/// Directory of a node in which all is that the lab brings.
+const HOME: &str = "/opt/lab/";
+
 /// Source of the sample programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Samples {
@@ -87,10 +90,15 @@ impl Samples {
     }
 }
 
-/// Names of sample programs that are words of `text`, a command or a script.
+/// Names of sample programs that are words of `text`, a command or a script. A path elsewhere than below [`HOME`] is of another
+/// program, as `/usr/bin/rdma_server` is.
 pub fn named_in(text: &str) -> impl Iterator<Item = &'static str> {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    NAMES.into_iter().filter(move |name| text.split(|c| !is_of_name(c)).any(|word| word == *name))
+    let words = text.split(move |c| !is_of_name(c) && c != '/' && c != '.');
+    let own: Vec<&str> = words.filter(|word| !word.starts_with('/') || word.starts_with(HOME)).collect();
+    NAMES
+        .into_iter()
+        .filter(move |name| own.iter().any(|word| word.split(|c| !is_of_name(c)).any(|part| part == *name)))
 }
 
 #[cfg(test)]
@@ -114,6 +122,7 @@ mod tests {
         let names = |text| named_in(text).collect::<Vec<_>>();
         assert_eq!(names("rdma_server --once"), ["rdma_server"]);
         assert_eq!(names("exec timeout 9 /opt/lab/bin/rdma_client_imm server"), ["rdma_client_imm"]);
+        assert_eq!(names("/usr/bin/rdma_server; X=1 '/usr/local/bin/rdma_client' -s a"), [""; 0]);
         assert_eq!(names("rping -s; ./my_rdma_server rdma_servers"), [""; 0]);
     }
 

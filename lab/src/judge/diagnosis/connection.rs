@@ -47,7 +47,13 @@ fn rejections(facts: &Facts<'_>) -> Vec<Diagnosis> {
         let (cause, sentence) = match reason {
             RejReason::INVALID_SERVICE_ID => (
                 Cause::NobodyListens,
-                format!("nobody listens on {service} of {server}, where {client} connects to"),
+                match accepted_before(management, rej) {
+                    Some(rep) => format!(
+                        "nobody listens any longer, or not yet again, on {service} of {server}, where {client}'s connection of packet {} was accepted",
+                        rep.packet
+                    ),
+                    None => format!("nobody listens on {service} of {server}, where {client} connects to"),
+                },
             ),
             RejReason::CONSUMER if waited_s > REJECTION_S && !others => (
                 Cause::ConnectRequestNotTaken,
@@ -64,11 +70,45 @@ fn rejections(facts: &Facts<'_>) -> Vec<Diagnosis> {
         if found.iter().any(|known| known.cause == cause) {
             continue;
         }
-        let packet = format!("packet {}: REJ \"{reason}\" from {server}", rej.packet);
+        let packet =
+            format!("packet {}: REJ \"{reason}\" from {server}{}", rej.packet, times(management, rej));
         let said = Role::BOTH.into_iter().filter_map(|role| facts.said(role, &REJECTED));
         found.push(Diagnosis::new(cause, sentence).shown_by([packet].into_iter().chain(said)));
     }
     found
+}
+
+/// The REP by which the service that a REJ refuses was granted before.
+fn accepted_before<'a>(management: &'a [Management], rej: &Management) -> Option<&'a Management> {
+    let asked_before = |packet: u64| {
+        let req = management.iter().rfind(|req| {
+            req.name == "REQ"
+                && req.packet < packet
+                && (req.source, req.destination) == (rej.destination, rej.source)
+        });
+        req.and_then(|req| req.service)
+    };
+    management.iter().rfind(|rep| {
+        rep.name == "REP"
+            && rep.packet < rej.packet
+            && (rep.source, rep.destination) == (rej.source, rej.destination)
+            && asked_before(rep.packet) == asked_before(rej.packet)
+    })
+}
+
+/// Number of REJs like the first, and the time until the last; empty where there is one.
+fn times(management: &[Management], first: &Management) -> String {
+    let alike = management.iter().filter(|other| {
+        other.reason == first.reason && (other.source, other.destination) == (first.source, first.destination)
+    });
+    let last = alike.clone().next_back().map_or(first.at_ns, |last| last.at_ns);
+    match alike.count() {
+        1 => String::new(),
+        count => {
+            let seconds = last.saturating_sub(first.at_ns) as f64 / 1e9;
+            format!(", the first of {count} in {seconds:.1} s")
+        }
+    }
 }
 
 /// A REQ to which nobody said anything.

@@ -95,6 +95,12 @@ fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
         found.push(Diagnosis::new(cause, sentence).shown_by([line]));
     }
     found.extend(resource_refused(facts, role));
+    if let Some(line) = facts.said(role, &["Correlation coefficient r^2"]).filter(|_| facts.has_failed(role))
+    {
+        let sentence =
+            format!("{role} cannot measure its processor's clock: the host does not let it run evenly");
+        found.push(Diagnosis::new(Cause::ClockNotMeasured, sentence).shown_by([line]));
+    }
     if let Some(line) = says_both(
         facts,
         role,
@@ -103,6 +109,15 @@ fn of_node(facts: &Facts<'_>, role: Role) -> Vec<Diagnosis> {
     ) {
         let sentence = format!("{role} finds no RDMA device for the address that it uses");
         found.push(Diagnosis::new(Cause::NoRdmaDevice, sentence).shown_by([line]));
+    }
+    let nothing_sent = facts.report.is_some_and(|report| report.packets == 0);
+    if let Some(line) = says_both(facts, role, &["rconnect", "rsendto"], &["No such file or directory"])
+        .filter(|_| nothing_sent)
+    {
+        let sentence = format!(
+            "{role}'s address handle is refused: an rsocket of datagrams makes it without a GRH, which RoCE cannot do without"
+        );
+        found.push(Diagnosis::new(Cause::AddressWithoutGrh, sentence).shown_by([line]));
     }
     if let Some(line) = says_both(
         facts,
@@ -151,6 +166,8 @@ fn resource_refused(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
             "create SRQ",
             "completion queue",
             "rdma_create_qp",
+            "XRC Domain",
+            "open_xrcd",
         ],
         &[
             "Invalid argument",
@@ -163,6 +180,7 @@ fn resource_refused(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
             "couldn't",
         ],
     );
+    let is_lacking = said.as_ref().is_some_and(|line| line.to_lowercase().contains("xrc"));
     let sentence = match &logged {
         Some((call, line)) => {
             let number = line.rsplit("err = ").next().unwrap_or_default().trim();
@@ -170,6 +188,7 @@ fn resource_refused(facts: &Facts<'_>, role: Role) -> Option<Diagnosis> {
                 "{role}'s device refuses ibv_{call} (error {number}): the program asks for what it has not"
             )
         }
+        None if is_lacking => format!("{role}'s device has no extended reliable connections (XRC)"),
         None => format!("{role}'s device refuses to make a queue that the program asks for"),
     };
     let evidence: Vec<String> = logged.map(|(_, line)| line).into_iter().chain(said).collect();

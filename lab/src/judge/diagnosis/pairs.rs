@@ -134,8 +134,14 @@ fn pair(cause: Cause) -> (StagedRun, StagedRun) {
         }
         Cause::ResourceRefused => (said("ibv_create_qp: Invalid argument"), said("ibv_create_qp: made")),
         Cause::NoRdmaDevice => (said("rdma_resolve_addr: No such device"), said("open: No such file")),
+        Cause::ClockNotMeasured => {
+            (said("Correlation coefficient r^2: 0.828799 < 0.9"), said("Can't produce a report"))
+        }
         Cause::GidUnusable => {
             (said("ibv_modify_qp to RTR: Invalid argument"), said("ibv_modify_qp to RTR: Bad address"))
+        }
+        Cause::AddressWithoutGrh => {
+            (said("rconnect: No such file or directory"), said("rconnect: Connection refused"))
         }
         Cause::LocalProtectionError => {
             let flushed = "Work Request Flushed Error";

@@ -1,7 +1,7 @@
 //! Faults of programs that the wire is innocent of, and ends of programs.
 
 use roce::wire::{NakCode, Syndrome};
-use roce::{MessageKind, Rule};
+use roce::{MessageKind, Report, Rule, Severity};
 
 use crate::base::role::Role;
 use crate::run::evidence::FailedKind;
@@ -247,9 +247,18 @@ fn hung(facts: &Facts<'_>) -> Option<Diagnosis> {
             format!("behind the last of {packets} packets nothing was sent until the programs were stopped"),
         ),
     };
+    let peer = role.peer();
+    let ended = facts.exit_code(peer).map(|code| {
+        let sent = facts.evidence.addresses.get(&peer).and_then(|address| facts.report?.sent.get(address));
+        let packets = match sent {
+            Some(1) => "1 packet".to_owned(),
+            sent => format!("{} packets", sent.copied().unwrap_or(0)),
+        };
+        format!("{peer} had ended with exit code {code}; it sent {packets}")
+    });
     Some(
         Diagnosis::new(Cause::ProgramHung, sentence)
-            .shown_by([shown].into_iter().chain(last_lines(facts, role))),
+            .shown_by([shown].into_iter().chain(ended).chain(last_lines(facts, role))),
     )
 }
 
@@ -277,8 +286,14 @@ fn ended(facts: &Facts<'_>) -> Option<Diagnosis> {
     let expected = facts.evidence.scenario.expected(role).exit;
     let code = facts.exit_code(role).map_or("a signal".to_owned(), |code| format!("exit code {code}"));
     let signal = signal_of(facts, role).map_or(String::new(), |signal| format!(" ({signal})"));
-    let nothing = facts.report.is_some_and(|report| report.packets == 0);
-    let packets = if nothing { "; no RoCEv2 packet was sent" } else { "" };
+    let packets = match facts.report {
+        Some(report) if report.packets == 0 => "; no RoCEv2 packet was sent".to_owned(),
+        Some(report) if is_innocent(report) => match report.messages.len() {
+            1 => "; its one message on the wire was answered".to_owned(),
+            count => format!("; all {count} messages on the wire were answered"),
+        },
+        _ => String::new(),
+    };
     let which = facts.node(role).filter(|node| !node.each.is_empty()).and_then(|node| {
         let failed = node.each.iter().position(|output| output.code != Some(expected))?;
         Some(format!(" {} of {}", failed + 1, node.each.len()))
@@ -289,13 +304,21 @@ fn ended(facts: &Facts<'_>) -> Option<Diagnosis> {
     Some(Diagnosis::new(cause, sentence).shown_by(last_lines(facts, role)))
 }
 
-/// The last lines that a program wrote.
+/// True if messages are on the wire, and all were answered without a word against them.
+fn is_innocent(report: &Report) -> bool {
+    !report.messages.is_empty()
+        && report.findings.iter().all(|finding| finding.severity == Severity::Note)
+        && report.messages.iter().all(|message| message.outcome.is_done())
+}
+
+/// The last lines that a program wrote, its errors first; lines without a word are none.
 fn last_lines(facts: &Facts<'_>, role: Role) -> Vec<String> {
     let Some(output) = facts.node(role).and_then(|node| node.output.as_ref()) else { return Vec::new() };
     let mut lines = Vec::new();
-    for (what, text) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-        let all: Vec<&str> =
-            text.lines().filter(|line| !matches!(line.trim(), "" | "Terminated" | "Killed")).collect();
+    let is_word =
+        |line: &&str| line.contains(char::is_alphanumeric) && !matches!(line.trim(), "Terminated" | "Killed");
+    for (what, text) in [("stderr", &output.stderr), ("stdout", &output.stdout)] {
+        let all: Vec<&str> = text.lines().filter(is_word).collect();
         lines.extend(
             all[all.len().saturating_sub(LINES)..]
                 .iter()

@@ -203,6 +203,9 @@ fn queue_that_the_device_does_not_make_is_named_by_its_call() {
     assert_eq!(found[0].cause, Cause::ResourceRefused);
     assert!(found[0].sentence.contains("ibv_create_cq (error -22)"), "{found:?}");
     assert_eq!(of("", "ibv_create_qp: Invalid argument")[0].cause, Cause::ResourceRefused);
+    let found = of("", "Couldn't Open the XRC Domain 95");
+    assert_eq!(found[0].cause, Cause::ResourceRefused);
+    assert_eq!(found[0].sentence, "client's device has no extended reliable connections (XRC)");
     // Near neighbours: another call, and a right end of the same words.
     assert_eq!(of("", "ibv_reg_mr: Cannot allocate memory")[0].cause, Cause::LockedMemoryLimit);
     assert_eq!(of("", "created QP")[0].cause, Cause::ClientFailed);
@@ -291,6 +294,18 @@ fn rejections_say_who_said_no() {
     );
     assert_eq!(of(28)[0].cause, Cause::RejectedByProgram);
     assert_eq!(of(10)[0].cause, Cause::Rejected);
+    // Accepted once, and the program listened no longer.
+    let mut accepted = connected(&pair);
+    accepted.extend([pair.req(7471, &[]), pair.rej(8, &[]), pair.req(7471, &[]), pair.rej(8, &[])]);
+    let found = StagedRun::new(accepted).client_failed("").diagnosed_without(0);
+    assert_eq!(
+        found[0].sentence,
+        "nobody listens any longer, or not yet again, on RDMA_PS_TCP port 7471 of server, where client's connection of packet 2 was accepted"
+    );
+    assert_eq!(
+        found[0].evidence,
+        ["packet 5: REJ \"invalid service id\" from server, the first of 2 in 0.0 s"]
+    );
     // Rejected once, then made.
     let mut again = vec![pair.req(7001, &[]), pair.rej(10, &[])];
     again.extend(connected(&pair));
@@ -303,6 +318,40 @@ fn connection_request_that_nothing_answers_is_told() {
     let mut run =
         StagedRun::timed(vec![(0, pair.req(7001, &[])), (4_000, pair.req(7001, &[]))]).client_failed("");
     assert_eq!(run.causes(), [Cause::ConnectRequestUnanswered]);
+}
+
+#[test]
+fn failed_program_is_told_with_its_errors_first_and_whether_its_messages_were_answered() {
+    let pair = Pair::new(1);
+    let (va, rkey) = (pair.passive.va, pair.passive.rkey);
+    let of = |is_answered: bool| {
+        let mut frames = connected(&pair);
+        frames.push(pair.request(0x0a, 0).ack_request().reth(va, rkey, 16).payload(&[0; 16]).build());
+        if is_answered {
+            frames.push(pair.response(0x11, 0).aeth(0x1f, 1).build());
+        }
+        let mut run = StagedRun::new(frames);
+        run.ended(Role::Client, 1, "a table\n-----\n", "no report\n");
+        run.diagnosed_without(0)
+    };
+    let found = of(true);
+    assert_eq!(
+        found[0].sentence,
+        "client ended with exit code 1, expected 0; its one message on the wire was answered"
+    );
+    assert_eq!(found[0].evidence, ["client's stderr: no report", "client's stdout: a table"]);
+    assert!(!of(false)[0].sentence.contains("answered"), "{:?}", of(false));
+}
+
+#[test]
+fn hung_program_is_told_with_how_its_peer_ended() {
+    let mut run = StagedRun::timed(send(0x04, &[0x1f]));
+    run.evidence.node(Role::Server).is_timed_out = true;
+    run.evidence.seconds.insert("programs".to_owned(), 60.0);
+    let found = run.diagnosed_without(0);
+    assert_eq!(found[0].cause, Cause::ProgramHung, "{found:?}");
+    let ended = "client had ended with exit code 0; it sent 4 packets";
+    assert!(found[0].evidence.contains(&ended.to_owned()), "{found:?}");
 }
 
 /// A datagram to a queue pair of the server.

@@ -60,6 +60,17 @@ impl Process {
         self.stat().is_some_and(|stat| ["T", "t"].contains(&stat.state.as_str()))
     }
 
+    /// Longest time that one of its threads has waited for a processor so far; zero where the kernel does not count it.
+    pub(super) fn starved(self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        // `on a processor, waiting for one, turns`, in nanoseconds.
+        let waited = threads.filter_map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split_whitespace().nth(1)?.parse().ok()
+        });
+        Duration::from_nanos(waited.max().unwrap_or(0))
+    }
+
     /// The words of its command line.
     pub(super) fn words(self) -> Vec<String> {
         let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
@@ -168,6 +179,26 @@ mod tests {
         assert!(!process.is_alive(), "a zombie has ended");
         child.wait().unwrap();
         process.kill().unwrap();
+    }
+
+    #[test]
+    fn process_that_shares_its_processor_is_starved() {
+        let count = thread::available_parallelism().map_or(1, usize::from) + 1;
+        let busy = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let mut children: Vec<_> = (0..count).map(|_| busy()).collect();
+        let processes: Vec<Process> = children.iter().filter_map(|child| Process::find(child.id())).collect();
+        let started = Instant::now();
+        let is_starved = || processes.iter().any(|process| process.starved() > Duration::from_millis(50));
+        while !is_starved() && started.elapsed() < Duration::from_secs(20) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let has_starved = is_starved();
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(has_starved);
+        assert_eq!(processes[0].starved(), Duration::ZERO, "it has ended");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::provider::qemu::frozen::{Frozen, FrozenMachines};
 use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::log::{came_not_up, console_log, machine_log};
 use crate::provider::qemu::pair::QemuPair;
+use crate::provider::qemu::process::Process;
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::{deployment, identity, sandbox, ssh};
 use crate::scenario::network::Wire;
@@ -42,6 +43,9 @@ const WAKE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Longest time that the forks of one machine may take to become nodes of their own: up to six do so at once.
 const BECOME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Longest time without a processor by which the limits of a boot are extended.
+const STARVED_LIMIT: Duration = Duration::from_secs(600);
 
 /// Memory that a node may take, in MiB; measured, with room.
 const NODE_MEMORY_MIB: u64 = 350;
@@ -265,7 +269,9 @@ impl Qemu {
         for role in Role::BOTH {
             let step = Step::begin(format!("boot {role}"));
             let agent = self.start(&control, role, image, frozen, Origin::Boot, logs).and_then(|agent| {
-                wait_ready(&agent, &console_log(logs, role), self.decision.accel)?;
+                let pid = control.status()?.machines.get(&role).copied();
+                let machine = pid.and_then(Process::find);
+                wait_ready(&agent, &console_log(logs, role), self.decision.accel, machine)?;
                 Ok(agent)
             });
             let guest = Guest::new(role, agent.map_err(|error| came_not_up(&control, role, logs, error))?);
@@ -489,14 +495,19 @@ fn draws(seed: Option<u64>) -> String {
     })
 }
 
-/// Waits for the agent of a booting machine with two limits: on silence, and in all.
-fn wait_ready(agent: &Agent, console: &Path, accel: Accel) -> Result<()> {
+/// Waits for the agent of a booting machine with two limits: on silence, and in all. Time in which it has no processor does not
+/// count, up to [`STARVED_LIMIT`].
+fn wait_ready(agent: &Agent, console: &Path, accel: Accel, machine: Option<Process>) -> Result<()> {
     let (silence, total) = match accel {
         Accel::Kvm => (Duration::from_secs(15), Duration::from_secs(60)),
         Accel::Tcg => (Duration::from_secs(60), Duration::from_secs(240)),
     };
-    let started = Instant::now();
-    let mut heard = (0, Instant::now());
+    let starved = || machine.map_or(Duration::ZERO, Process::starved).min(STARVED_LIMIT);
+    let begun = (Instant::now(), starved());
+    let mut heard = (0, begun);
+    // A machine that has ended is starved no more.
+    let lasted =
+        |(at, before): (Instant, Duration)| at.elapsed().saturating_sub(starved().saturating_sub(before));
     loop {
         match agent.wait_ready(Duration::from_millis(200)) {
             Err(error) if error.kind() == Kind::Timeout => {}
@@ -504,12 +515,12 @@ fn wait_ready(agent: &Agent, console: &Path, accel: Accel) -> Result<()> {
         }
         let length = fs::metadata(console).map_or(0, |file| file.len());
         if length != heard.0 {
-            heard = (length, Instant::now());
+            heard = (length, (Instant::now(), starved()));
         }
-        if heard.1.elapsed() > silence {
+        if lasted(heard.1) > silence {
             return Err(Error::timeout("progress of the boot", silence).kind_is(Kind::Boot));
         }
-        if started.elapsed() > total {
+        if lasted(begun) > total {
             return Err(Error::timeout("agent ready", total).kind_is(Kind::Boot));
         }
     }
