@@ -413,9 +413,8 @@ mod tests {
 
     #[test]
     fn help_names_what_is_taken_anyway_and_all_guests() {
-        let help = Selection::augment_args(Command::new("lab")).render_long_help().to_string();
-        // Its lines are broken at the terminal's width.
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let command = Command::new("lab").term_width(0);
+        let help = Selection::augment_args(command).render_long_help().to_string();
         let asked = Choice::Multipass { shape: Shape::default(), build: None }.selection().options();
         for (name, value) in asked.into_iter().filter(|(name, _)| *name != "provider") {
             assert!(help.contains(&format!("[default: {value}] (Multipass)")), "--{name} {value}: {help}");
