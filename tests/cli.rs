@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -515,6 +516,7 @@ fn step_of_the_action_says_what_kept_it_from_beginning() {
             .env("GITHUB_OUTPUT", &output)
             .env("RUNNER_TEMP", directory.path());
         command.env("LAB_BINARY", binary).env("LAB_SERVER", "./nothing::x").env("LAB_CLIENT", "true");
+        command.env("LAB_PACKAGES", "python3-pyverbs, qperf\nperftest\n");
         command.env("LAB_PUSH", "one\n\ntwo").env("LAB_ARGUMENTS", "").env("LAB_NAME", "x");
         finish(command.output().expect("bash starts"))
     };
@@ -523,9 +525,44 @@ fn step_of_the_action_says_what_kept_it_from_beginning() {
         code == 2 && out.contains("::error title=rdma-lab::no program is called /nonexistent/rdma-lab"),
         "{out}"
     );
+    // Its words, a line each, to a program that does nothing else.
+    let told = directory.path().join("told");
+    let script = directory.path().join("rdma-lab");
+    fs::write(&script, format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >{}\nexit 2\n", told.display()))
+        .expect("a file");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a mode");
+    ran(&script);
+    assert_eq!(
+        fs::read_to_string(&told).expect("its words"),
+        "run\n--server\n./nothing::x\n--client\ntrue\n--name\nx\n--push\none\n--push\ntwo\n--packages\npython3-pyverbs,qperf,perftest\n"
+    );
+    fs::remove_file(&output).expect("outputs of that");
     // A program that is there, and refuses what it is asked for: `xtask` has the same `run`.
     let (code, out, err) = ran(cargo_bin!("xtask"));
     assert!(code == 2 && out.contains("::error title=rdma-lab::the run could not begin"), "{out}{err}");
     assert!(out.contains("::stop-commands::"), "{out}");
     assert_eq!(fs::read_to_string(&output).expect("outputs"), "passed=false\n");
+}
+
+#[test]
+fn outputs_in_the_documentation_are_those_of_their_commands() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verdicts.md"))
+        .expect("a page");
+    let blocks: Vec<&str> =
+        text.split("```\n$ cargo xtask ").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+    assert!(!blocks.is_empty(), "docs/verdicts.md has no command with its output");
+    for block in blocks {
+        let (command, told) = block.split_once('\n').expect("a command and its output");
+        // Words as a shell has them, of which some are between quotes.
+        let words: Vec<String> = command
+            .split('\'')
+            .enumerate()
+            .flat_map(|(at, part)| match at % 2 {
+                0 => part.split_whitespace().map(str::to_owned).collect(),
+                _ => vec![part.to_owned()],
+            })
+            .collect();
+        let (code, out, err) = finish(xtask().args(&words).output().expect("xtask starts"));
+        assert_eq!((code, out.trim_end()), (0, told), "{command}: {err}");
+    }
 }

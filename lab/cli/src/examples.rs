@@ -40,7 +40,13 @@ const EXAMPLES: &[(Spelling, &str, &[&str])] = &[
     (
         Test,
         "",
-        &["", "write_read 'lost_*'", "--failed --review", "--from-artifacts target/lab/runs/latest --review"],
+        &[
+            "",
+            "write_read 'lost_*'",
+            "-E 'tag(fault) and not name(read)' --list",
+            "--failed --review",
+            "--from-artifacts target/lab/runs/latest --review",
+        ],
     ),
     (Lab, "up", &["", "--name other --guest debian-12"]),
     (Lab, "down", &["", "--all"]),

@@ -1,8 +1,9 @@
 //! `explore`: every fault on every packet of a scenario, or of any two programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use lab::base::command::shell_word;
 use lab::base::names::find;
 use lab::base::selection::Selection;
 use lab::explore::comparison::Comparison;
@@ -10,6 +11,7 @@ use lab::explore::outcome::Outcome;
 use lab::explore::reach::{self, Meet, Partition};
 use lab::explore::{Exploration, Reach, table};
 use lab::guest::called;
+use lab::provider::Choice;
 use lab::run::setup::Setup;
 use lab::scenario::Scenario;
 use lab::trial::artifacts::Artifacts;
@@ -71,15 +73,18 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
             for other in others {
                 exploration.merge(Exploration::resume(other)?)?;
             }
-            let setup = setup(exploration.scenario(), args, front)?;
+            let choice = again(&args.machines, exploration.machines(), directory)?;
+            let setup = setup(exploration.scenario(), &choice, args, front)?;
             (exploration, setup)
         }
         None => {
             let scenario = scenario(args, front)?;
-            let setup = setup(&scenario, args, front)?;
+            let choice = machines::choice(&args.machines, None)?;
+            let setup = setup(&scenario, &choice, args, front)?;
             front.make_home()?;
             let kept = Artifacts::create(&front.home)?;
-            (Exploration::plan(&setup, &scenario, reach(args), kept.directory())?, setup)
+            let (reach, machines) = (reach(args), choice.selection());
+            (Exploration::plan(&setup, &scenario, reach, machines, kept.directory())?, setup)
         }
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -100,17 +105,34 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     Ok(if is_surprised || differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// The machines that an exploration in `directory` goes on with: those that it `had`. Of one that is too old to say, those that are
+/// asked for.
+fn again(asked: &Selection, had: Option<&Selection>, directory: &Path) -> Result<Choice> {
+    let Some(had) = had else { return machines::choice(asked, None) };
+    let choice = machines::choice(&asked.clone().or(had.clone()), None)?;
+    let asked = choice.selection();
+    if asked == *had {
+        return Ok(choice);
+    }
+    let words = |machines: &Selection| {
+        let options = machines.options().into_iter();
+        options.map(|(name, value)| format!("--{name} {}", shell_word(&value))).collect::<Vec<_>>().join(" ")
+    };
+    let (directory, asked, had) = (directory.display(), words(&asked), words(had));
+    Err(Error::usage(format!("the exploration in {directory} was made with {had}, and not with {asked}"))
+        .next("leave these options out: it goes on with the machines that it began with"))
+}
+
 /// Machines with the programs of a scenario.
-fn setup(scenario: &Scenario, args: &Args, front: &Front) -> Result<Setup> {
-    let choice = machines::choice(&args.machines, None)?;
-    let named = &args.machines.release.packages;
+fn setup(scenario: &Scenario, choice: &Choice, args: &Args, front: &Front) -> Result<Setup> {
+    let named = choice.selection().release.packages;
     let more: Vec<String> =
         scenario.packages.iter().filter(|package| !named.contains(package)).cloned().collect();
     let (called, pushed) = called::called(scenario)?;
     programs::setup(
         &called,
         &pushed,
-        &choice.with_more(&more, &scenario.all_modules()),
+        &choice.clone().with_more(&more, &scenario.all_modules()),
         &args.machines.means,
         front,
     )
@@ -142,4 +164,34 @@ fn scenario(args: &Args, front: &Front) -> Result<Scenario> {
         .to_owned();
     let scenario = scenarios.into_iter().find(|scenario| scenario.name == found);
     scenario.ok_or_else(|| Error::usage(format!("no scenario is called {found}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use lab::base::selection::{ProviderName, ReleaseOption};
+
+    use super::*;
+
+    #[test]
+    fn exploration_goes_on_with_the_machines_that_it_began_with_and_with_no_others() {
+        let of = |guest: &str| {
+            let release = ReleaseOption { guest: Some(guest.to_owned()), packages: Vec::new() };
+            Selection { provider: Some(ProviderName::Qemu), release, ..Selection::default() }
+        };
+        let had = Choice::of(&of("debian-12")).unwrap().selection();
+        let again = |asked: &Selection| again(asked, Some(&had), Path::new("/runs/1"));
+        for asked in [Selection::default(), of("debian-12")] {
+            assert_eq!(again(&asked).unwrap().selection(), had);
+        }
+        for other in ["debian-13", "debian-13-backports"] {
+            let error = again(&of(other)).unwrap_err().to_string();
+            assert!(
+                error.contains("/runs/1 was made with --provider qemu --guest debian-12 ")
+                    && error.contains(&format!("and not with --provider qemu --guest {other} ")),
+                "{error}"
+            );
+        }
+        let unknown = super::again(&of("debian-12"), None, Path::new("/runs/1")).unwrap();
+        assert_eq!(unknown.selection(), had);
+    }
 }

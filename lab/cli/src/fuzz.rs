@@ -80,7 +80,12 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
     let plan = FuzzPlan { command, side, region_bytes: u64::from(args.region), seed, illegal: args.illegal };
     let fuzzing = Fuzzing { qemu, programs: &setup.programs, plan, directory: kept.directory() };
     let end = args.time.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let runs = fuzzing.run(args.first..args.first.saturating_add(args.runs), end)?;
+    let mut runs = Vec::new();
+    let ended = fuzzing.run(args.first..args.first.saturating_add(args.runs), end, &mut runs);
+    if runs.is_empty() {
+        ended?;
+        return Err(Error::usage("there was no time for a run").next("name more seconds: --time"));
+    }
     let options: String =
         choice.options(choice::usual()).iter().map(|word| format!(" {}", shell_word(word))).collect();
     for run in &runs {
@@ -119,5 +124,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
          {surprising} runs with surprises",
         runs.len()
     ))?;
+    // What was found before something went wrong is told first.
+    ended?;
     Ok(if surprising == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -10,7 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use ::lab::Result;
@@ -20,6 +20,7 @@ use ::lab::provider::resident::TROUBLE;
 use clap::{Parser, Subcommand};
 use examples::with_examples;
 
+mod above;
 mod catalogue;
 pub mod cflags;
 pub mod decode;
@@ -27,6 +28,7 @@ pub mod doctor;
 pub mod examples;
 pub mod explain;
 pub mod explore;
+mod filterset;
 pub mod front;
 pub mod fuzz;
 pub mod lab;
@@ -124,9 +126,10 @@ pub fn main<Cli: Parser>(
     let exec: Vec<&str> = lab.chain(["exec"]).collect();
     let is_exec = std::env::args().skip(1).take(exec.len()).eq(exec);
     let failed = |code| ExitCode::from(if is_exec { TROUBLE } else { code });
-    let parsed = with_examples(Cli::command(), invocation)
-        .try_get_matches()
-        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let command = with_examples(Cli::command(), invocation);
+    // In a pipe a line stays a line.
+    let command = if std::io::stdout().is_terminal() { command } else { command.term_width(0) };
+    let parsed = command.try_get_matches().and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write as _};
 
+use lab::base::terminal;
 use lab::{Error, Result};
 
 /// Writes `text` to standard output; a reader that has gone is no error.
@@ -20,13 +21,16 @@ pub fn print(text: impl fmt::Display) -> Result<()> {
     }
 }
 
-/// Writes `text` and a line end to standard output, as [`print()`] does.
+/// Writes `text` and a line end to standard output, as [`print()`] does; on a terminal with its lines broken between words.
 ///
 /// # Errors
 ///
 /// As [`print()`].
 pub fn line(text: impl fmt::Display) -> Result<()> {
-    print(format_args!("{text}\n"))
+    match terminal::width(io::stdout()) {
+        None => print(format_args!("{text}\n")),
+        width => print(format_args!("{}\n", terminal::wrapped(&text.to_string(), width))),
+    }
 }
 
 /// Writes a remark for people to standard error, which may be gone too.

@@ -21,6 +21,7 @@ use lab::trial::plan::RunPlan;
 use lab::trial::results::{self, Class, ResultRow, Results};
 use lab::{Error, Result, trial};
 
+use crate::filterset::Filterset;
 use crate::trials::{self, TrialOrder};
 use crate::{Front, front, machines, output, review};
 
@@ -30,6 +31,10 @@ pub struct Args {
     /// Scenarios to run, by name or pattern, as in `lost_*` [default: all].
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
+    /// Run the scenarios that an expression is true of, as nextest has them: 'tag(fault) and not name(read)'. Properties are name, tag,
+    /// summary, program, finding and cause; `=` asks for the whole, `~` for a part, `#` for a pattern. Of several one has to be true.
+    #[arg(short = 'E', long = "filter", value_name = "EXPRESSION", conflicts_with = "from_artifacts")]
+    filter: Vec<String>,
     /// The catalogue: a directory of scenarios, with their snapshots in `snapshots` [default: the kit's own].
     #[arg(long = "scenarios", value_name = "DIR")]
     scenarios_in: Option<PathBuf>,
@@ -39,7 +44,7 @@ pub struct Args {
     /// Run each scenario this often: every run must pass undisturbed and draw fresh random values.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     repeat: u16,
-    /// Print the scenarios with what each is about, and run none.
+    /// Print the scenarios with what each is about and its tags, and run none.
     #[arg(long, conflicts_with_all = ["review", "repeat", "jobs"])]
     list: bool,
     /// Run those that were red or had no verdict in the newest run.
@@ -77,6 +82,7 @@ pub fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         output::line("no scenario of the newest run was red")?;
         return Ok(ExitCode::SUCCESS);
     }
+    let names = filtered(names, &args.filter, &scenarios)?;
     if args.list {
         return list(&names, &scenarios);
     }
@@ -145,6 +151,29 @@ fn named(words: &[String], scenarios: &[Scenario]) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The scenarios among `names`, or among all where it is empty, that one of the expressions is true of; `names` where there is none.
+fn filtered(names: Vec<String>, expressions: &[String], scenarios: &[Scenario]) -> Result<Vec<String>> {
+    if expressions.is_empty() {
+        return Ok(names);
+    }
+    let filters: Vec<Filterset> =
+        expressions.iter().map(|text| Filterset::parse(text)).collect::<Result<_>>()?;
+    let is_meant = |scenario: &&Scenario| names.is_empty() || names.contains(&scenario.name);
+    let found = scenarios
+        .iter()
+        .filter(is_meant)
+        .filter(|scenario| filters.iter().any(|filter| filter.matches(scenario)));
+    let found: Vec<String> = found.map(|scenario| scenario.name.clone()).collect();
+    if found.is_empty() {
+        return Err(Error::usage(format!(
+            "no scenario is one of which -E '{}' is true",
+            expressions.join("' -E '")
+        ))
+        .next(format!("look at names and tags: {}", invocation::test("--list"))));
+    }
+    Ok(found)
+}
+
 /// Prints each scenario with what it is about: all, or those that are named.
 fn list(names: &[String], scenarios: &[Scenario]) -> Result<ExitCode> {
     let known = scenarios.iter().map(|scenario| scenario.name.as_str());
@@ -154,7 +183,9 @@ fn list(names: &[String], scenarios: &[Scenario]) -> Result<ExitCode> {
     let is_asked = |scenario: &&Scenario| names.is_empty() || names.contains(&scenario.name);
     let width = known.clone().map(str::len).max().unwrap_or(0);
     for scenario in scenarios.iter().filter(is_asked) {
-        output::line(format_args!("{:<width$}  {}", scenario.name, scenario.summary))?;
+        let tags = scenario.tags().into_iter().collect::<Vec<_>>().join(" ");
+        let tags = if tags.is_empty() { tags } else { format!(" [{tags}]") };
+        output::line(format_args!("{:<width$}  {}{tags}", scenario.name, scenario.summary))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -321,6 +352,22 @@ pub(crate) fn planned(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn expression_is_asked_of_what_is_named_else_of_all() {
+        let of = |name: &str| Scenario::new(name, "a".to_owned(), "b".to_owned());
+        let scenarios = ["lost_ack", "lost_write", "send"].map(of);
+        let filtered = |names: &[&str], expressions: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+            filtered(owned(names), &owned(expressions), &scenarios)
+        };
+        assert_eq!(filtered(&[], &["name(lost)"]).unwrap(), ["lost_ack", "lost_write"]);
+        assert_eq!(filtered(&["send", "lost_ack"], &["name(lost)"]).unwrap(), ["lost_ack"]);
+        assert_eq!(filtered(&[], &["name(=send)", "name(ack)"]).unwrap(), ["lost_ack", "send"]);
+        assert_eq!(filtered(&["send"], &[]).unwrap(), ["send"]);
+        let error = filtered(&["send"], &["name(lost)"]).unwrap_err().to_string();
+        assert!(error.contains("no scenario") && error.contains("--list"), "{error}");
+    }
 
     #[test]
     fn pattern_stands_for_the_scenarios_that_are_like_it() {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use lab::base::command::shell_word;
 use lab::base::program::Program;
+use lab::base::progress::{self, Tally};
 use lab::base::selection::Selection;
 use lab::guest::called;
 use lab::guest::programs::samples::{self, Samples};
@@ -29,10 +30,10 @@ use lab::run::setup::Setup;
 use lab::scenario::Scenario;
 use lab::trial::artifacts::{self, Artifacts};
 use lab::trial::{self, Raw, results};
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, ColorSetting, Completion, Failed, Trial};
 use serde::{Deserialize, Serialize};
 
-use crate::Front;
+use crate::{Front, above};
 
 /// The hidden subcommand that runs them.
 pub const SUBCOMMAND: &str = "__trials";
@@ -105,6 +106,8 @@ struct Session {
     /// Needs of runs, by the packages and the kernel modules that their scenarios want beside the usual ones.
     setups: Mutex<BTreeMap<[Vec<String>; 2], Prepared>>,
     kept: OnceLock<Result<Artifacts, String>>,
+    /// Counts the scenarios that have ended.
+    tally: OnceLock<Tally>,
 }
 
 /// The check beside the scenarios' own; where it fails, it has a row of the results.
@@ -112,7 +115,7 @@ const NO_ORPHANS: &str = "snapshots_all_have_a_scenario";
 
 /// Runs the trials that the environment and `words`, those of a test binary, ask for.
 pub fn main(front: &Front, words: Vec<String>) -> ExitCode {
-    let arguments = Arguments::from_iter(std::iter::once("trials".to_owned()).chain(words));
+    let mut arguments = Arguments::from_iter(std::iter::once("trials".to_owned()).chain(words));
     let listed = session(front).and_then(|session| {
         let scenarios = Scenario::read_all(&session.scenarios_in)?;
         Ok((session, scenarios))
@@ -127,6 +130,7 @@ pub fn main(front: &Front, words: Vec<String>) -> ExitCode {
     if session.order.is_owned {
         std::thread::spawn(|| {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            progress::clear();
             std::process::exit(1);
         });
     }
@@ -137,14 +141,23 @@ pub fn main(front: &Front, words: Vec<String>) -> ExitCode {
     if asked.iter().all(|scenario| samples::named_in(&scenario.commands()).next().is_none()) {
         session.samples = Samples::none();
     }
+    let _ = session.tally.set(Tally::begin(asked.len()));
     let session = Arc::new(session);
     let trial = |scenario: Scenario| {
         let session = Arc::clone(&session);
-        Trial::ignorable_test(scenario.name.clone(), move || session.told(&scenario)).with_ignored_flag(true)
+        Trial::ignorable_test(scenario.name.clone(), move || session.counted(&scenario))
+            .with_ignored_flag(true)
     };
     let mut trials: Vec<Trial> = asked.into_iter().map(trial).collect();
     trials.push(Trial::test(NO_ORPHANS, move || session.no_orphans(&names)));
-    libtest_mimic::run(&arguments, trials).exit_code()
+    above::printed(|is_coloured| {
+        if is_coloured && arguments.color.is_none() {
+            arguments.color = Some(ColorSetting::Always);
+        }
+        let code = libtest_mimic::run(&arguments, trials).exit_code();
+        progress::clear();
+        code
+    })
 }
 
 fn session(front: &Front) -> lab::Result<Session> {
@@ -159,6 +172,7 @@ fn session(front: &Front) -> lab::Result<Session> {
         samples: front.samples.clone(),
         setups: Mutex::default(),
         kept: OnceLock::new(),
+        tally: OnceLock::new(),
     })
 }
 
@@ -177,6 +191,15 @@ impl Session {
         artifacts::keep(&Verdict { artifacts: artifacts.clone(), ..verdict }, &artifacts)?;
         results::update(kept)?;
         Err(text.into())
+    }
+
+    /// One scenario's trial, counted when it has ended.
+    fn counted(&self, scenario: &Scenario) -> Result<Completion, Failed> {
+        let told = self.told(scenario);
+        if let Some(tally) = self.tally.get() {
+            tally.ended(told.is_ok());
+        }
+        told
     }
 
     /// One scenario's trial, which leaves a verdict whatever happens, and the results with it.
@@ -240,12 +263,12 @@ impl Session {
             if runs > 1 && verdict.artifacts != directory {
                 return Err(format!("run {run} was disturbed and had to be made once more").into());
             }
-            lab::base::progress::say(&verdict.to_string());
+            progress::say(&verdict.to_string());
             raw.add(&verdict.artifacts)?;
         }
         // With a seed, values are meant to be the same.
         if runs > 1 && Selection::of_environment()?.seed.is_none() {
-            lab::base::progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
+            progress::say(&format!("{}: {}", scenario.name, raw.demand_fresh()?));
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ pub struct Run {
     pub headline: String,
     /// Subject of the scenario.
     pub summary: String,
-    /// How each program ended: `client: exit code 3`.
+    /// Ends of the programs: `client: exit code 3`.
     pub ends: Vec<String>,
     /// Failed checks, the most telling first.
     pub causes: Vec<Cause>,

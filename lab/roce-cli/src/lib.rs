@@ -35,9 +35,10 @@ mod synth;
 pub mod terminal;
 mod trace;
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use roce::Names;
 
@@ -105,7 +106,11 @@ enum RoceCommand {
 /// The whole command: parses the process's arguments, runs, prints an error.
 pub fn main() -> ExitCode {
     let names = Names::new();
-    let result = match Roce::parse().command {
+    let command = Roce::command();
+    // In a pipe a line stays a line.
+    let command = if io::stdout().is_terminal() { command } else { command.term_width(0) };
+    let parsed = Roce::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let result = match parsed.command {
         RoceCommand::Trace(args) => args.run(names),
         RoceCommand::Check(args) => args.run(names),
         RoceCommand::Explain(args) => args.run(),

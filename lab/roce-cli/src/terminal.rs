@@ -8,11 +8,14 @@ use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use ratatui_core::buffer::Buffer;
+use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Modifier, Style};
 use ratatui_core::terminal::{Terminal, TerminalOptions, Viewport};
 use ratatui_core::text::Line;
 use ratatui_core::widgets::Widget as _;
 use ratatui_crossterm::CrosstermBackend;
+use ratatui_crossterm::crossterm::cursor::MoveToColumn;
 use ratatui_crossterm::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui_crossterm::crossterm::execute;
 use ratatui_crossterm::crossterm::terminal::{
@@ -21,6 +24,9 @@ use ratatui_crossterm::crossterm::terminal::{
 use ratatui_widgets::paragraph::{Paragraph, Wrap};
 
 use crate::live::LiveKind;
+
+/// Most rows that one line takes.
+const ROWS: u16 = 20;
 
 /// Exit code of a process that Ctrl-C ended, as shells have it.
 const INTERRUPTED: i32 = 130;
@@ -165,11 +171,9 @@ impl LineShared {
 
 impl LineScreen {
     fn print(&mut self, text: &str, style: Style) -> io::Result<()> {
-        let width = usize::from(self.terminal.size()?.width).max(1);
+        let width = self.terminal.size()?.width.max(1);
         let line = Paragraph::new(Line::styled(text.to_owned(), style)).wrap(Wrap { trim: false });
-        // Words are kept whole, so that a line may take one more than its letters need.
-        let height = u16::try_from(text.chars().count().div_ceil(width).clamp(1, 20)).unwrap_or(1);
-        let height = height + u16::from(height > 1);
+        let height = rows(&line, width);
         self.terminal.insert_before(height, |buffer| line.render(buffer.area, buffer))?;
         self.status()
     }
@@ -186,6 +190,31 @@ impl LineScreen {
 
     fn leave(&mut self) {
         let _ = self.terminal.clear().and_then(|()| self.terminal.show_cursor());
+        // Whoever prints next begins a line.
+        let _ = execute!(io::stdout(), MoveToColumn(0));
         let _ = disable_raw_mode();
+    }
+}
+
+/// Rows that a line takes in a terminal of this width; words are kept whole, so that it may be more than its letters need.
+fn rows(line: &Paragraph<'_>, width: u16) -> u16 {
+    let mut drawn = Buffer::empty(Rect::new(0, 0, width, ROWS));
+    line.render(drawn.area, &mut drawn);
+    let is_empty =
+        |row: u16| (0..width).all(|column| drawn.cell((column, row)).is_none_or(|cell| cell.symbol() == " "));
+    (1..ROWS).rev().find(|row| !is_empty(*row)).map_or(1, |last| last + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_takes_as_many_rows_as_are_written_in() {
+        let rows = |text: &str, width| rows(&Paragraph::new(text).wrap(Wrap { trim: false }), width);
+        assert_eq!([rows("", 10), rows("a word", 10), rows("two words of it", 10)], [1, 1, 2]);
+        // Ten letters in each of two words: a row each, though twenty-one would be three of eight.
+        assert_eq!(rows("aaaaaaaaaa bbbbbbbbbb", 10), 2);
+        assert_eq!(rows(&"x".repeat(10_000), 10), ROWS);
     }
 }

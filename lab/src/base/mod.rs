@@ -1,7 +1,7 @@
 //! Ground of everything else: errors, commands, the cache and its records.
 //!
 //! - [`error`]: what went wrong, whose it is, what to do next; [`progress`]: what is happening; [`plain`]: text
-//!   made fit for a terminal; [`invocation`]: how the lab was called
+//!   made fit for a terminal; [`terminal`]: how wide that is; [`invocation`]: how the lab was called
 //! - [`command`]: local commands with a limit; [`foreground`]: those that have this one's terminal; [`program`]: programs that cargo has built
 //! - [`role`]: server and client; [`names`]: the nearest valid name
 //! - [`cache`]: where everything that is made once is kept; [`kept`]: directories of it; [`seal`]: files of it that are
@@ -24,3 +24,4 @@ pub mod progress;
 pub mod role;
 pub mod seal;
 pub mod selection;
+pub mod terminal;

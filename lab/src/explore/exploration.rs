@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,8 +11,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::base::cache::write_whole;
+use crate::base::command::shell_word;
 use crate::base::error::{Error, IoContext as _, Result};
+use crate::base::invocation;
 use crate::base::progress::Step;
+use crate::base::selection::Selection;
 use crate::explore::baseline::{attempt, measured};
 use crate::explore::outcome::{self, Baseline, Outcome, Tried};
 use crate::explore::placement::Placement;
@@ -44,6 +48,9 @@ struct ExplorationPlan {
     /// With paths that begin in the exploration's directory.
     scenario: Scenario,
     reach: Reach,
+    /// The machines that every run is made on; not known of explorations that are older than this.
+    #[serde(default)]
+    machines: Option<Selection>,
     baseline: Baseline,
     placements: Vec<Placement>,
 }
@@ -62,12 +69,18 @@ pub struct Exploration {
 
 impl Exploration {
     /// Runs the scenario without a tried fault and plans the runs with them; everything is kept in `directory`. Faults of its own
-    /// act in every run.
+    /// act in every run. `machines` is the selection that `setup` was made of.
     ///
     /// # Errors
     ///
     /// The scenario fails as it is, or does not put the same packets on the wire each time; the machines have no switch.
-    pub fn plan(setup: &Setup, scenario: &Scenario, reach: Reach, directory: &Path) -> Result<Exploration> {
+    pub fn plan(
+        setup: &Setup,
+        scenario: &Scenario,
+        reach: Reach,
+        machines: Selection,
+        directory: &Path,
+    ) -> Result<Exploration> {
         if !matches!(setup.provider.wire(), Wire::Switch) {
             return Err(Error::usage("these machines have no switch of the lab's, which makes the faults")
                 .next("explore with --provider qemu"));
@@ -76,7 +89,8 @@ impl Exploration {
         let (called, _) = called::called(&scenario)?;
         let (baseline, targets) = measured(setup, &called, directory)?;
         let placements = reach.placements(&targets)?;
-        let plan = ExplorationPlan { scenario, reach, baseline, placements };
+        let machines = Some(machines);
+        let plan = ExplorationPlan { scenario, reach, machines, baseline, placements };
         let exploration = Exploration::of(directory, plan, Vec::new())?;
         write_whole(&directory.join(FILE), json(&exploration.plan)?.as_bytes())?;
         Ok(exploration)
@@ -118,18 +132,24 @@ impl Exploration {
     ///
     /// # Errors
     ///
-    /// The exploration is of other faults, or of another scenario.
+    /// The exploration is of other faults, of another scenario, or of other guests.
     pub fn merge(&mut self, other: Exploration) -> Result<()> {
+        // Parts of a user's own may lie elsewhere on another computer.
+        let guests = |plan: &ExplorationPlan| {
+            plan.machines.as_ref().map(|machines| (machines.release.clone(), machines.each.clone()))
+        };
         let is_same = |one: &ExplorationPlan, other: &ExplorationPlan| {
             (&one.scenario.server, &one.scenario.client) == (&other.scenario.server, &other.scenario.client)
+                && guests(one) == guests(other)
         };
         if self.numbers.keys().any(|key| !other.numbers.contains_key(key))
             || other.numbers.len() != self.numbers.len()
             || !is_same(&self.plan, &other.plan)
         {
             let [one, other] = [&self.directory, &other.directory].map(|directory| directory.display());
-            return Err(Error::usage(format!("{one} and {other} are not parts of one exploration"))
-                .next("make each part with the same scenario, options and seed, and another --partition"));
+            return Err(Error::usage(format!("{one} and {other} are not parts of one exploration")).next(
+                "make each part with the same scenario, guest, options and seed, and another --partition",
+            ));
         }
         let known: HashSet<String> = self.tried.iter().map(|tried| tried.placement.key()).collect();
         self.tried.extend(other.tried.into_iter().filter(|tried| !known.contains(&tried.placement.key())));
@@ -162,6 +182,9 @@ impl Exploration {
         let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
         let this: &Exploration = self;
         let step = Step::begin(format!("{} with faults", self.plan.scenario.name));
+        if total > 0 {
+            step.say(&format!("if it is interrupted: {}", self.again()));
+        }
         let work = || -> Result<()> {
             loop {
                 let Some(number) = lock().0.pop_front() else { return Ok(()) };
@@ -175,7 +198,10 @@ impl Exploration {
         };
         let ended: Vec<Result<()>> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().map(|worker| worker.join().unwrap_or(Ok(()))).collect()
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
         });
         let (_, _, tried) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         step.done(&told(total, &tried, begun.elapsed()));
@@ -239,9 +265,20 @@ impl Exploration {
         &self.plan.scenario
     }
 
+    /// The machines that every run is made on; `None` of an exploration that is older than this.
+    pub fn machines(&self) -> Option<&Selection> {
+        self.plan.machines.as_ref()
+    }
+
     /// Directory in which everything is kept.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The command that goes on with it.
+    fn again(&self) -> String {
+        let directory = self.directory.display().to_string();
+        invocation::program(&format!("explore --resume {}", shell_word(&directory)))
     }
 
     /// Sorts the runs, which end in any order.
@@ -333,6 +370,7 @@ fn undemanding(scenario: &Scenario) -> Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::selection::ReleaseOption;
 
     fn tried(fault: &str) -> Tried {
         let why = "APP: client: exit code 4\nits lines".to_owned();
@@ -348,7 +386,13 @@ mod tests {
         scenario.faults = vec!["action=\"drop\",opcode=\"RC Acknowledge\",again=true".parse().unwrap()];
         let baseline = Baseline { seconds: 1.0, packets: 7 };
         let placements = [LATE, LOST].map(|fault| tried(fault).placement).into();
-        ExplorationPlan { scenario, reach: Reach::default(), baseline, placements }
+        let machines = Some(of_guest("debian-12"));
+        ExplorationPlan { scenario, reach: Reach::default(), machines, baseline, placements }
+    }
+
+    fn of_guest(name: &str) -> Selection {
+        let release = ReleaseOption { guest: Some(name.to_owned()), packages: Vec::new() };
+        Selection { release, ..Selection::default() }
     }
 
     #[test]
@@ -361,6 +405,9 @@ mod tests {
         let exploration = Exploration::resume(directory.path()).unwrap();
         assert_eq!(exploration.tried(), [tried(LOST)]);
         assert_eq!(exploration.called.server, "srv");
+        assert_eq!(exploration.machines(), Some(&of_guest("debian-12")));
+        let again = format!("cargo xtask explore --resume {}", exploration.directory().display());
+        assert_eq!(exploration.again(), again);
         std::fs::write(directory.path().join(FILE), "x").unwrap();
         assert!(Exploration::resume(directory.path()).unwrap_err().to_string().contains("no plan"));
     }
@@ -384,10 +431,14 @@ mod tests {
         merged.merge(of(there.path(), LATE)).unwrap();
         merged.merge(of(there.path(), LATE)).unwrap();
         assert_eq!(merged.tried(), [tried(LATE), tried(LOST)]);
-        let mut other = of(there.path(), LATE);
-        other.numbers.remove(&tried(LOST).placement.key());
-        let error = merged.merge(other).unwrap_err().to_string();
-        assert!(error.contains("are not parts of one exploration"), "{error}");
+        let mut fewer = of(there.path(), LATE);
+        fewer.numbers.remove(&tried(LOST).placement.key());
+        let mut elsewhere = of(there.path(), LATE);
+        elsewhere.plan.machines = Some(of_guest("debian-13"));
+        for other in [fewer, elsewhere] {
+            let error = merged.merge(other).unwrap_err().to_string();
+            assert!(error.contains("are not parts of one exploration"), "{error}");
+        }
     }
 
     #[test]

@@ -293,6 +293,15 @@ pub(crate) fn known_complaints(text: &str) -> impl Iterator<Item = &'static str>
     KNOWN_COMPLAINTS.into_iter().filter_map(is_there)
 }
 
+/// Name of the known complaint whose function a kernel panicked in, where it only warns on a later one.
+pub(crate) fn known_panic(text: &str) -> Option<&'static str> {
+    let mut lines = text.lines().filter(|line| line.contains("its kernel panicked"));
+    lines.find_map(|line| {
+        let mut known = KNOWN_COMPLAINTS.iter();
+        known.find(|(function, _)| line.contains(&format!("in {function}"))).map(|(_, name)| *name)
+    })
+}
+
 #[cfg(test)]
 impl Tried {
     /// A run with one fault on one packet, which was unharmed.
@@ -389,6 +398,18 @@ mod tests {
         let failure = Failure { reason: Reason::Dmesg, text: text.to_owned() };
         let verdict = Verdict { failures: vec![failure], ..Verdict::default() }.concluded();
         assert_eq!(objections(Demand::Ends, None, &verdict), [""; 0]);
+    }
+
+    #[test]
+    fn panic_is_known_by_the_function_of_its_fault_and_no_other_line() {
+        let of = |function: &str| {
+            format!(
+                "node server ended: its kernel panicked: Fatal exception: BUG, in {function}\n  | its console ends:"
+            )
+        };
+        assert_eq!(known_panic(&of("rxe_mr_copy+0x49/0x1a0 [rdma_rxe]")), Some("CopyWithoutMemoryWarns"));
+        assert_eq!(known_panic(&of("rxe_requester+0x1/0x2")), None);
+        assert_eq!(known_panic("node server ended: exit status: 0\n  | in rxe_mr_copy+0x49"), None);
     }
 
     #[test]

@@ -60,16 +60,20 @@ pub struct Fuzzing<'a> {
 }
 
 impl Fuzzing<'_> {
-    /// Makes the runs with these numbers, until `end` at most.
+    /// Makes the runs with these numbers, until `end` at most, and appends each to `runs`: an error takes none of them away.
     ///
     /// # Errors
     ///
     /// The machines do not come up, the program fails with a peer that is as it should be, or what was seen cannot be kept.
-    pub fn run(&self, numbers: impl IntoIterator<Item = u64>, end: Option<Instant>) -> Result<Vec<FuzzRun>> {
+    pub fn run(
+        &self,
+        numbers: impl IntoIterator<Item = u64>,
+        end: Option<Instant>,
+        runs: &mut Vec<FuzzRun>,
+    ) -> Result<()> {
         let mut left: VecDeque<u64> = numbers.into_iter().collect();
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
         let step = Step::begin(format!("fuzz {}", self.plan.command));
-        let mut runs: Vec<FuzzRun> = Vec::new();
         while !left.is_empty() && !is_over() {
             let logs = self.logs()?;
             let pair = self.qemu.fork(&Plan { programs: self.programs, ..Plan::new(&logs) })?;
@@ -83,14 +87,14 @@ impl Fuzzing<'_> {
                 let run = self.one(&pair, target.as_mut(), number)?;
                 let works = run.surprises.is_empty();
                 runs.push(run);
-                step.now(&told(&runs));
+                step.now(&told(runs));
                 if !works || is_over() {
                     break;
                 }
             }
         }
-        step.done(&told(&runs));
-        Ok(runs)
+        step.done(&told(runs));
+        Ok(())
     }
 
     /// A directory for the logs of a pair of machines.
@@ -127,7 +131,7 @@ impl Fuzzing<'_> {
                 }
             }
             Err(error) => {
-                talk.surprises.insert(0, format!("the {role}'s machine does not answer: {error}"));
+                talk.surprises.insert(0, judge::of_machine(role, &error));
             }
         }
         pair.stop_capture()?;

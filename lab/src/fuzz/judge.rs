@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use roce::{Report, Rule, Severity};
 
+use crate::base::error::Error;
 use crate::base::role::Role;
-use crate::explore::outcome::known_complaints;
+use crate::explore::outcome::{known_complaints, known_panic};
 use crate::fuzz::answer::{AnswerDue, GivenAnswer};
 use crate::fuzz::grammar::{MoveDue, PeerMove};
 use crate::fuzz::peer::PeerAnswer;
 use crate::run::kernel_log;
 
-/// Lines that the kernel logs of what a peer sends to its queue pair of connection management.
-const OF_DATAGRAMS: [&str; 1] = ["MAD received with unsupported base version"];
+/// Lines by which the kernel tells of what a peer sent: to its queue pair of connection management, and a syndrome that means nothing
+/// (`check_ack` of rxe 6.1).
+const OF_A_PEER: [&str; 2] = ["MAD received with unsupported base version", "rdma_rxe: unexpected nak "];
 
 /// Rules about one packet of a sender's, whatever its peer did before.
 const OF_ONE_PACKET: [Rule; 11] = [
@@ -38,7 +40,7 @@ const FORGOTTEN: Duration = Duration::from_secs(6);
 
 /// Parts of an objection and of the words of an answer that is not due, which together are a deviation that docs/findings.md knows, and its
 /// name there.
-const KNOWN_ENDINGS: [(&str, &str, &str); 1] = [("forgot the request", "READ response", "ReadForgotten")];
+const KNOWN_ENDINGS: [(&str, &str, &str); 1] = [("forgot the request", "RC RDMA READ", "ReadForgotten")];
 
 /// Ending of a client's program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +138,7 @@ pub fn goes_on(peer_move: &PeerMove) -> bool {
 
 /// Objection to what the kernel of a node logged, by its most telling line; what is known is none.
 pub fn of_kernel_log(log: &str, role: Role) -> Option<String> {
-    let mut expected: Vec<String> = OF_DATAGRAMS.map(str::to_owned).into();
+    let mut expected: Vec<String> = OF_A_PEER.map(str::to_owned).into();
     expected.extend(kernel_log::FAILED_REQUESTS.map(str::to_owned));
     let lines = kernel_log::objections(log, &expected);
     if known_complaints(log).next().is_some() {
@@ -145,6 +147,15 @@ pub fn of_kernel_log(log: &str, role: Role) -> Option<String> {
     let is_telling = |line: &&&str| ["BUG:", "WARNING:", "Oops"].iter().any(|word| line.contains(word));
     let line = lines.iter().find(is_telling).or(lines.first())?;
     Some(format!("the {role}'s kernel logs: {line}"))
+}
+
+/// Objection to a machine that does not answer any more: however well known its kernel's fault is, it is one.
+pub fn of_machine(role: Role, error: &Error) -> String {
+    let error = error.to_string();
+    match known_panic(&error) {
+        Some(name) => format!("{name} (docs/findings.md): the {role}'s machine does not answer: {error}"),
+        None => format!("the {role}'s machine does not answer: {error}"),
+    }
 }
 
 /// Known deviations that a kernel logged, by name.
@@ -222,20 +233,36 @@ mod tests {
             let given = GivenAnswer { words: words.to_owned(), frames: Vec::new(), due, is_answered: false };
             known_ending(&objections[0], &[given])
         };
-        let words = "RC RDMA READ Request at +1: 1 READ responses too many";
-        assert_eq!(known(words, AnswerDue::Anything), Some("ReadForgotten"));
-        assert_eq!(known(words, AnswerDue::Recovers), None);
+        for answer in ["1 READ responses too many", "an answer with pad count 3"] {
+            let words = format!("RC RDMA READ Request at +1: {answer}");
+            assert_eq!(known(&words, AnswerDue::Anything), Some("ReadForgotten"));
+            assert_eq!(known(&words, AnswerDue::Recovers), None);
+        }
         assert_eq!(known("RC RDMA WRITE Only at +0: no answer", AnswerDue::Anything), None);
     }
 
     #[test]
-    fn kernel_may_say_that_a_datagram_is_none_and_nothing_of_a_bug() {
-        let known = "<3>[ 5.1] infiniband rxe0: MAD received with unsupported base version 7";
+    fn kernel_may_say_what_a_peer_sent_and_nothing_of_a_bug() {
+        let known = "<3>[ 5.1] infiniband rxe0: MAD received with unsupported base version 7\n\
+            <4>[ 5.2] rdma_rxe: unexpected nak 7f";
         assert_eq!(of_kernel_log(known, Role::Server), None);
         let oops = "<4>[ 5.1] ---[ cut here ]---\n<1>[ 5.1] BUG: kernel NULL pointer dereference, address: 0000000000000008";
         assert!(
             of_kernel_log(&format!("{known}\n{oops}"), Role::Server).unwrap().contains("BUG: kernel NULL")
         );
+    }
+
+    #[test]
+    fn machine_that_a_known_fault_ends_is_an_objection_with_its_name() {
+        let of = |function: &str| {
+            let text =
+                format!("node server ended: its kernel panicked: Fatal exception: NULL, in {function}");
+            of_machine(Role::Server, &Error::boot(text))
+        };
+        assert!(
+            of("rxe_mr_copy+0x49/0x1a0").starts_with("CopyWithoutMemoryWarns (docs/findings.md): the server")
+        );
+        assert!(of("rxe_sender+0x1/0x2").starts_with("the server's machine does not answer: "));
     }
 
     #[test]

@@ -116,6 +116,9 @@ pub struct Verdict {
     pub ports: Vec<PortCount>,
     /// Directory in which everything about the run is kept.
     pub artifacts: PathBuf,
+    /// The snapshot that a run which was judged again was compared with; else the evidence names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<PathBuf>,
     /// The command that runs it again.
     pub replay: String,
     /// Option that makes that command accept a trace that is meant.

@@ -259,6 +259,16 @@ impl Choice {
         }
     }
 
+    /// Demands of parts of the user's own what their files alone can tell.
+    ///
+    /// # Errors
+    ///
+    /// As [`Own::read`].
+    pub fn check_own(&self) -> Result<()> {
+        let Choice::Qemu { own, .. } = self else { return Ok(()) };
+        Own::read(&own.of(own.only_on.unwrap_or(Role::Server))).map(drop)
+    }
+
     /// Prepares the source of QEMU's machines; `None` if these are others.
     ///
     /// # Errors
@@ -403,7 +413,8 @@ mod tests {
 
     #[test]
     fn help_names_what_is_taken_anyway_and_all_guests() {
-        let help = Selection::augment_args(Command::new("lab")).render_long_help().to_string();
+        let command = Command::new("lab").term_width(0);
+        let help = Selection::augment_args(command).render_long_help().to_string();
         let asked = Choice::Multipass { shape: Shape::default(), build: None }.selection().options();
         for (name, value) in asked.into_iter().filter(|(name, _)| *name != "provider") {
             assert!(help.contains(&format!("[default: {value}] (Multipass)")), "--{name} {value}: {help}");
@@ -413,6 +424,19 @@ mod tests {
             help.contains(&guests.join(", ")) && help.contains(&format!("else {}]", Release::usual().name)),
             "{help}"
         );
+    }
+
+    #[test]
+    fn parts_of_ones_own_that_cannot_be_are_refused_by_their_files() {
+        let of = |only_on| {
+            let own = OwnParts { kernel: Some("/no/kernel".into()), only_on, ..OwnParts::default() };
+            let provider = Some(ProviderName::Qemu);
+            Choice::of(&Selection { provider, own, ..Selection::default() }).unwrap().check_own()
+        };
+        for only_on in [None, Some(Role::Client)] {
+            assert!(of(only_on).unwrap_err().to_string().contains("no kernel is at /no/kernel"));
+        }
+        qemu(AccelChoice::Auto, other(), None).check_own().unwrap();
     }
 
     #[test]

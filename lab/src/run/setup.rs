@@ -56,6 +56,8 @@ impl Setup {
         if choice.build() == Some(BuildPlace::Guest) || choice.build().is_none() && !can_build {
             return Ok(Setup { provider: open()?, programs: Vec::new(), cache });
         }
+        // Nobody waits for a build to learn that a kernel is not one.
+        choice.check_own()?;
         // Side by side: the first run downloads for one while it compiles for the other.
         let (provider, programs) = thread::scope(|scope| {
             let programs = scope.spawn(|| {

@@ -5,6 +5,7 @@
 //! - [`ready`]: when its server is ready for its client; [`exit`]: how its programs end; [`cause`]: causes of a failure that it may be meant to show
 //! - [`network`]: MTU and IP version; [`interface`]: the interface that carries RDMA
 //! - [`fault`]: what becomes of which packets
+//! - [`tags`]: words that scenarios are chosen by
 //! - [`counters`]: rxe's counters by name, and how they may differ
 //! - [`differences`]: what machines are declared to do otherwise
 
@@ -19,6 +20,7 @@ pub mod network;
 pub mod placeholder;
 pub mod port;
 pub mod ready;
+pub mod tags;
 
 mod inline;
 mod written;

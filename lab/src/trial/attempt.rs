@@ -107,6 +107,7 @@ fn judge_one_again(artifacts: &Path, snapshots: &Path) -> Result<Verdict> {
     let snapshot = evidence.snapshot.as_ref().map(|kept| ours.as_ref().unwrap_or(kept).as_path());
     let mut verdict = judge(&evidence, artifacts, &Accepted::read(snapshot)?);
     verdict.is_superseded = verdict.is_disturbed && again(artifacts).exists();
+    verdict.snapshot = snapshot.map(Path::to_owned);
     Ok(verdict)
 }
 

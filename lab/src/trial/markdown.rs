@@ -13,7 +13,7 @@ use roce::{LadderOptions, Part, Report};
 use crate::base::plain::{fence, plain};
 use crate::judge::snapshot;
 use crate::judge::verdict::Verdict;
-use crate::run::evidence::RunEvidence;
+use crate::run::evidence::{self, RunEvidence};
 use crate::trial::artifacts::{DIFF, TRACE};
 use crate::trial::changes::{self, ChangedSnapshot};
 use crate::trial::results::{Class, Results};
@@ -103,7 +103,7 @@ fn verdict(run: &Path, verdict: &Verdict) -> String {
             block("diff", &changes::shortened(&diff))
         );
     }
-    if let Some(ladder) = ladder(&directory) {
+    if let Some(ladder) = ladder(&directory, verdict) {
         let _ = write!(
             text,
             "\n<details><summary>packets of the changed part</summary>\n\n```mermaid\n{ladder}```\n\n</details>\n"
@@ -136,21 +136,28 @@ fn directory(run: &Path, verdict: &Verdict) -> PathBuf {
     own.filter(|own| own.is_dir()).unwrap_or_else(|| verdict.artifacts.clone())
 }
 
+/// Directory of a run's evidence: its own, or where it ran, if it was judged again.
+fn evidence<'a>(directory: &'a Path, verdict: &'a Verdict) -> &'a Path {
+    if directory.join(evidence::FILE).is_file() { directory } else { &verdict.artifacts }
+}
+
 /// The accepted trace of a run and the one that was found, and the snapshot's file.
-fn traces(directory: &Path) -> Option<(PathBuf, String, String)> {
-    let file = RunEvidence::read(directory).ok()?.snapshot?;
+fn traces(directory: &Path, verdict: &Verdict) -> Option<(PathBuf, String, String)> {
+    let told = || RunEvidence::read(evidence(directory, verdict)).ok()?.snapshot;
+    let file = verdict.snapshot.clone().or_else(told)?;
     let accepted = fs::read_to_string(&file).ok()?;
     let found = fs::read_to_string(directory.join(TRACE)).ok()?;
     Some((file, accepted, found))
 }
 
 /// A ladder of the packets that differ, with a few around them; none without a difference.
-fn ladder(directory: &Path) -> Option<String> {
+fn ladder(directory: &Path, verdict: &Verdict) -> Option<String> {
     if !directory.join(DIFF).is_file() {
         return None;
     }
-    let (_, accepted, found) = traces(directory)?;
-    let report = RunEvidence::read(directory).ok()?.decode(directory).ok()?;
+    let (_, accepted, found) = traces(directory, verdict)?;
+    let ran = evidence(directory, verdict);
+    let report = RunEvidence::read(ran).ok()?.decode(ran).ok()?;
     let packets = changed_packets(snapshot::content(&accepted), &found, &report)?;
     let options = LadderOptions { limit: LADDER, packets: Some(packets), ..LadderOptions::default() };
     let ladder = report.ladder(&options);
@@ -187,7 +194,7 @@ pub fn annotations(results: &Results, top: &Path) -> String {
             Some(why) => why.clone(),
             None => format!("{}\n{}", verdict.headline_text(), verdict.replay),
         };
-        let place = traces(&directory(&results.run, verdict)).and_then(|(file, accepted, found)| {
+        let place = traces(&directory(&results.run, verdict), verdict).and_then(|(file, accepted, found)| {
             let header = accepted.len() - snapshot::content(&accepted).len();
             let header = accepted.get(..header)?.lines().count();
             let content = snapshot::content(&accepted);
@@ -270,6 +277,27 @@ mod tests {
         for file in [DIFF, "trace.new"] {
             assert!(directory.path().join("run/write_read").join(file).is_file(), "{file}");
         }
+    }
+
+    #[test]
+    fn run_that_was_judged_again_has_its_ladder_and_line_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let results = red(directory.path());
+        let ran = directory.path().join("run/write_read");
+        // Its own directory has neither evidence nor capture; the snapshot is another than that of the run.
+        let (again, other) = (directory.path().join("again"), directory.path().join("other.snap"));
+        let own = again.join("write_read");
+        fs::create_dir_all(&own).unwrap();
+        for file in ["verdict.json", TRACE, DIFF] {
+            fs::copy(ran.join(file), own.join(file)).unwrap();
+        }
+        fs::rename(directory.path().join("write_read.snap"), &other).unwrap();
+        let verdict = Verdict { snapshot: Some(other), ..results.scenarios[0].verdict.clone() };
+        keep(&verdict, &own).unwrap();
+        let results = Results::merge(&again).unwrap();
+        assert!(write(&results, None).contains("```mermaid\nsequenceDiagram\n"));
+        let text = annotations(&results, directory.path());
+        assert!(text.starts_with("::error file=other.snap,line="), "{text}");
     }
 
     #[test]

@@ -215,7 +215,7 @@ fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
     }
 }
 
-/// How each program ended.
+/// Ends of the programs.
 fn ends(evidence: &RunEvidence) -> Vec<String> {
     let of = |role: &Role| {
         let code = evidence.nodes.get(role)?.output.as_ref()?.code;

@@ -69,8 +69,10 @@ impl Analysis {
         self.judge_copies();
         self.judge_directions();
         self.judge_datagram_receivers();
-        let found: Vec<_> =
-            self.ledger.capture.findings(self.packets).chain(self.copies.finding(&self.paths)).collect();
+        // Fates tell of a copy by themselves.
+        let of_refusals = self.ledger.capture.copies().filter(|_| !self.is_told);
+        let doubled = self.copies.finding(&self.paths).or(of_refusals);
+        let found: Vec<_> = self.ledger.capture.findings(self.packets).chain(doubled).collect();
         for (broken, at, stream) in found {
             self.find_at(broken, at, stream);
         }

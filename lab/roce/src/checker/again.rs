@@ -342,7 +342,7 @@ impl Stream {
             self.not_ready = Some(NotReady { at, naks });
             self.expect_naks_from(psn.plus(1));
         }
-        self.nak = Some(Nak { psn, rnr, is_reported, is_filled: false });
+        self.nak = Some(Nak { psn, rnr, is_reported, is_filled: false, is_like_before: false });
         self.retry.run = None;
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::broken::{Broken, Spot};
 use crate::flow::StreamId;
-use crate::rules::{capture_lost_packets, capture_reordered, network_reordered};
+use crate::rules::{capture_doubled, capture_lost_packets, capture_reordered, network_reordered};
 
 /// A recorder shuffles when so many packets came behind later ones, and at least one in so many.
 const SHUFFLED_LEAST: u64 = 4;
@@ -37,6 +37,8 @@ pub(crate) struct CaptureFaults {
     reordered: Extent,
     /// Packets that came behind later ones though nothing was sent again, whatever the rules made of them.
     late: Extent,
+    /// Refusals that stand there twice.
+    copied: Extent,
     /// Of the network and not of the recorder, and told in the same way.
     overtaken: Extent,
 }
@@ -74,6 +76,17 @@ impl CaptureFaults {
         // Those that the network reordered are told as that.
         let count = (self.late.count + self.reordered.count).saturating_sub(self.overtaken.count);
         count >= SHUFFLED_LEAST && count * SHUFFLED_ONE_IN >= packets
+    }
+
+    /// Takes note of a refusal that came before.
+    #[cold]
+    pub(super) fn copied(&mut self, at: Spot, stream: StreamId) {
+        self.copied.add(at, stream, 1);
+    }
+
+    /// The refusals that stand there twice.
+    pub(crate) fn copies(&self) -> Option<(Broken, Spot, StreamId)> {
+        self.copied.first.map(|(at, stream)| (capture_doubled::found(self.copied.count), at, stream))
     }
 
     /// Takes note of a request that others overtook on its way.

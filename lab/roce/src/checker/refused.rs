@@ -9,14 +9,20 @@ use crate::finding::Refusal;
 use crate::message::{MessageKind, MessageOutcome};
 use crate::rule::Rule;
 use crate::rules::{nak_for_acknowledged_psn, nak_without_gap, sequence_nak_behind_rnr_nak};
-use crate::wire::{NakCode, Psn};
+use crate::wire::{NakCode, Psn, Syndrome};
+
+/// Refusals that one stream remembers.
+const REFUSALS_MAX: usize = 8;
 
 impl Stream {
     /// Reports a refusal of what was acknowledged.
     pub(super) fn judge_nak(&mut self, psn: Psn, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
-        let own = arrival.packet.aeth.map(|aeth| (psn, aeth.msn()));
-        let is_copy = own.is_some() && self.last_nak == own;
-        self.last_nak = own;
+        let own = arrival.packet.aeth.map(|aeth| (psn, aeth.msn(), aeth.syndrome_byte()));
+        let is_copy = own.is_some_and(|own| self.last_naks.contains(&own));
+        if self.last_naks.len() >= REFUSALS_MAX {
+            self.last_naks.remove(0);
+        }
+        self.last_naks.extend(own.filter(|_| !is_copy));
         if let Some(acknowledged) = self.acknowledged
             && psn.distance(acknowledged) < 0
         {
@@ -31,6 +37,29 @@ impl Stream {
             return false;
         }
         true
+    }
+
+    /// True if a refusal is equal to one before.
+    #[cold]
+    pub(super) fn is_like_refusal_before(&self, psn: Psn, arrival: &Arrival<'_>) -> bool {
+        let own = arrival.packet.aeth.map(|aeth| (psn, aeth.msn(), aeth.syndrome_byte()));
+        own.is_some_and(|own| self.last_naks.contains(&own))
+    }
+
+    /// True if a refusal is one that came before: what it refuses was answered or taken since, or nothing came again that could be refused.
+    #[cold]
+    pub(super) fn is_copied_refusal(&self, psn: Psn, arrival: &Arrival<'_>) -> bool {
+        if !self.is_like_refusal_before(psn, arrival) || arrival.is_told && arrival.is_sent {
+            return false;
+        }
+        let is_answered = self.acknowledged.is_some_and(|acknowledged| psn.distance(acknowledged) < 0);
+        let is_waiting = self.nak.is_some_and(|nak| nak.psn == psn && nak.rnr.is_some());
+        let is_sequence = matches!(
+            arrival.packet.aeth.map(|aeth| aeth.syndrome()),
+            Some(Syndrome::Nak(NakCode::PsnSequenceError))
+        );
+        let is_taken = self.expected.is_some_and(|expected| psn.distance(expected) < 0);
+        is_answered || is_waiting || self.fatal.is_real() || is_sequence && is_taken && !self.is_nak_due(psn)
     }
 
     pub(super) fn refused(&mut self, psn: Psn, code: NakCode, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {

@@ -64,6 +64,11 @@ impl Stream {
         if !self.is_sent_or_excused(arrival, accepts, sink) {
             return;
         }
+        if !accepts && self.is_copied_refusal(psn, arrival) {
+            let at = Spot { number: arrival.number, psn, is_request: false };
+            sink.capture.copied(at, sink.stream(requester));
+            return;
+        }
         self.fatal.judge_answer(sink);
         if self.deep.is_some() && opcode.operation() != Operation::Acknowledge {
             self.judge_deep(Some(psn), sink);
@@ -86,9 +91,13 @@ impl Stream {
                 }
                 Some(Syndrome::Nak(code)) => self.refused(psn, code, arrival, sink),
                 Some(Syndrome::RnrNak { timer }) => {
+                    let is_like_before = !arrival.is_told && self.is_like_refusal_before(psn, arrival);
                     let is_possible = self.judge_nak(psn, arrival, sink);
                     self.acknowledge_before(psn, arrival.timestamp_ns, sink);
                     self.refuse_for_now(psn, Some(timer), arrival.number, arrival.timestamp_ns, !is_possible);
+                    if let Some(nak) = &mut self.nak {
+                        nak.is_like_before = is_like_before;
+                    }
                 }
                 _ => {
                     self.acknowledge_before(psn, arrival.timestamp_ns, sink);
@@ -221,7 +230,9 @@ impl Stream {
             && !nak.is_filled
         {
             self.nak = None;
-            if !self.is_unsure && !nak.is_reported {
+            if let Some(not_ready) = self.not_ready.filter(|_| nak.is_like_before) {
+                sink.capture.copied(not_ready.at, sink.stream(sink.requester));
+            } else if !self.is_unsure && !nak.is_reported {
                 sink.report(nak_without_retransmission::found(nak.psn, psn));
             }
         }

@@ -19,6 +19,8 @@ pub(super) struct Nak {
     pub(super) is_reported: bool,
     /// True if the responder has what it asked for: the request itself came late, so nothing has to come again before it is answered.
     pub(super) is_filled: bool,
+    /// True if an equal one came before, so that it may be a copy of that.
+    pub(super) is_like_before: bool,
 }
 
 #[derive(Debug, Default)]

@@ -160,8 +160,8 @@ pub(crate) struct Stream {
     pub(super) copied_to: Option<Psn>,
     /// A READ or an atomic that seems to be one too many under way.
     pub(super) deep: Option<Broken>,
-    /// PSN and MSN of the last refusal: an equal one later is a copy.
-    pub(super) last_nak: Option<(Psn, u32)>,
+    /// PSN, MSN and syndrome of the last refusals: an equal one later may be a copy.
+    pub(super) last_naks: Vec<(Psn, u32, u8)>,
     /// True if the capture tells the fates of its packets.
     pub(super) is_told: bool,
     /// Messages before a pause in which the queue pairs may have been made anew; `None` with connection management, which would tell.
@@ -244,7 +244,7 @@ impl Stream {
             early_retry: None,
             copied_to: None,
             deep: None,
-            last_nak: None,
+            last_naks: Vec::new(),
             is_told: false,
             paused_after: None,
         }

@@ -7,7 +7,7 @@ use crate::rule::{Rule, RuleText};
 use crate::synth::script::{Examples, managed, send};
 
 pub(super) const TEXT: RuleText = RuleText::new(
-    "Frames come twice, equal in every byte, within half a millisecond: two mirror ports, or every interface of a node was recorded. The copies are not held against the peers and not counted as retransmissions. Told once with its extent, when two fifths of the packets of a direction or more are copies, each of another; fewer are copies that the network made. What a requester sends again on its way back to a missing packet is no copy.",
+    "Frames come twice, equal in every byte, within half a millisecond: two mirror ports, or every interface of a node was recorded. The copies are not held against the peers and not counted as retransmissions. Told once with its extent, when two fifths of the packets of a direction or more are copies, each of another; fewer are copies that the network made. So is a refusal that comes once more though what it refuses was answered, or did not come again. What a requester sends again on its way back to a missing packet is no copy.",
     "the rules of this catalogue",
 );
 

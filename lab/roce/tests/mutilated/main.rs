@@ -16,7 +16,7 @@ use roce::capture::Record;
 use roce::{Analysis, Finding, Names, Rule, Severity};
 
 use crate::conversations::{Entry, clean};
-use crate::recorder::{Random, WAYS, shuffled};
+use crate::recorder::{Random, WAYS, refusals_doubled, shuffled};
 
 /// Variants of each capture for each way to mutilate it.
 const SEEDS: u64 = 30;
@@ -84,4 +84,26 @@ fn recorder_that_shuffles_is_told_as_that_and_nobody_is_blamed() {
     }
     // A few leave too little that shows it: swapped neighbours, and captures of which half is other protocols.
     assert!(others.len() * 100 <= variants * 7, "{} of {variants}:\n{}", others.len(), others.join("\n"));
+}
+
+#[test]
+fn refusal_that_stands_there_twice_is_told_as_that() {
+    let without_doubled = |found: Vec<Finding>| -> Vec<String> {
+        let others = found.into_iter().filter(|finding| finding.rule != Rule::CaptureDoubled);
+        others.map(|finding| format!("{} {:?}", finding.rule, finding.psn)).collect()
+    };
+    let mut wrong = Vec::new();
+    for (name, entries) in &clean() {
+        let expected = without_doubled(findings(entries));
+        for seed in 0..SEEDS {
+            let found = findings(&refusals_doubled(entries, &mut Random::new(seed)));
+            let is_note = |finding: &&Finding| finding.rule == Rule::CaptureDoubled;
+            assert!(found.iter().filter(is_note).count() <= 1);
+            let got = without_doubled(found);
+            if got != expected {
+                wrong.push(format!("{name}, seed {seed}: {got:?} and not {expected:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
 }

@@ -136,7 +136,7 @@ fn is_refusal(entry: &Entry) -> bool {
 }
 
 /// Each refusal once more, up to a dozen packets later: before or after what it asks for.
-fn refusals_doubled(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
+pub(crate) fn refusals_doubled(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
     let mut doubled: Vec<_> = entries.iter().cloned().enumerate().collect();
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| is_refusal(entry)) {
         doubled.push((at + random.below(13), entry.clone()));

@@ -90,7 +90,7 @@ impl Samples {
     }
 }
 
-/// Names of sample programs that are words of `text`, a command or a script. A path elsewhere than below [`HOME`] is of another
+/// Names of sample programs that are words of `text`, a command or a script. A path elsewhere than below `/opt/lab` is of another
 /// program, as `/usr/bin/rdma_server` is.
 pub fn named_in(text: &str) -> impl Iterator<Item = &'static str> {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

@@ -27,15 +27,36 @@ pub(super) fn came_not_up(control: &Control, role: Role, logs: &Path, error: Err
         .next(next)
 }
 
-/// Finds why a machine did not come up in what its console says: its kernel panicked, or an init script gave up.
+/// Finds why a machine did not come up, or ended, in what its console says: its kernel panicked, or an init script gave up.
 fn told(console: &str) -> Option<String> {
     const PANIC: &str = "Kernel panic - not syncing: ";
     const GAVE_UP: &str = "lab: boot: ";
+    let why = |(_, why): (&str, &str)| why.trim().to_owned();
     console.lines().find_map(|line| {
-        let behind = |sign: &str| line.split_once(sign).map(|(_, why)| why.trim().to_owned());
-        let panicked = || behind(PANIC).map(|why| format!("its kernel panicked: {why}"));
-        panicked().or_else(|| behind(GAVE_UP).map(|why| format!("`{why}` failed")))
+        let panicked = line.split_once(PANIC).map(why).map(|why| {
+            let crash = crash(console).map(|crash| format!(": {crash}"));
+            format!("its kernel panicked: {why}{}", crash.unwrap_or_default())
+        });
+        panicked.or_else(|| line.split_once(GAVE_UP).map(why).map(|why| format!("`{why}` failed")))
     })
+}
+
+/// The first fault of a kernel and the function that it happened in; a panic's own line, behind it, tells neither.
+fn crash(console: &str) -> Option<String> {
+    const FAULT: &str = "BUG: ";
+    const AT: &str = "RIP: 0010:";
+    let mut lines = console.lines();
+    let (_, fault) = lines.find_map(|line| line.split_once(FAULT))?;
+    let (_, function) = lines.find_map(|line| line.split_once(AT))?;
+    Some(format!("{}, in {}", fault.trim(), function.trim()))
+}
+
+/// Error of a machine that was up and has ended.
+pub(super) fn ended(role: Role, status: &str, logs: &Path) -> Error {
+    let console = console_log(logs, role);
+    let text = fs::read(&console).unwrap_or_default();
+    let why = told(&String::from_utf8_lossy(&text)).unwrap_or_else(|| status.to_owned());
+    Error::boot(format!("node {role} ended: {why}")).detail(last_lines(&console))
 }
 
 /// That a machine's process was stopped, if it was.
@@ -78,5 +99,28 @@ mod tests {
             "insmod: can't insert\nlab: boot: insmod rdma_rxe\n<3>[ 4.1] rdma_rxe: disagrees about version\n";
         assert_eq!(told(insmod).unwrap(), "`insmod rdma_rxe` failed");
         assert_eq!(told("[    1.9] all is well\n"), None);
+    }
+
+    #[test]
+    fn machine_that_ends_under_way_is_told_with_the_fault_and_its_function() {
+        let console = "[    0.5] all is well\n\
+            [  204.783940] BUG: kernel NULL pointer dereference, address: 0000000000000104\n\
+            [  204.786000] RIP: 0010:rxe_mr_copy+0x49/0x1a0 [rdma_rxe]\n\
+            [  205.192593] RIP: 0010:rxe_mr_copy+0x49/0x1a0 [rdma_rxe]\n\
+            [  205.194458] Kernel panic - not syncing: Fatal exception in interrupt\n";
+        let directory = tempfile::tempdir().unwrap();
+        let of = |text: &str| {
+            fs::write(console_log(directory.path(), Role::Server), text).unwrap();
+            ended(Role::Server, "exit status: 0", directory.path()).to_string()
+        };
+        assert!(
+            of(console).contains(
+                "node server ended: its kernel panicked: Fatal exception in interrupt: kernel NULL pointer \
+                 dereference, address: 0000000000000104, in rxe_mr_copy+0x49/0x1a0 [rdma_rxe]"
+            ),
+            "{}",
+            of(console)
+        );
+        assert!(of("[    0.5] all is well\n").contains("node server ended: exit status: 0"));
     }
 }

@@ -13,7 +13,7 @@ use crate::provider::qemu::accel::Decision;
 use crate::provider::qemu::argv::Files;
 use crate::provider::qemu::control::{Control, Status};
 use crate::provider::qemu::guest::Guest;
-use crate::provider::qemu::log::{console_log, last_lines, stands_still};
+use crate::provider::qemu::log::{console_log, ended, last_lines, stands_still};
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::{network, ssh};
 use crate::scenario::fault::{Action, Met};
@@ -182,8 +182,7 @@ impl NodePair for QemuPair {
         }
         match status.ended.into_iter().next() {
             None => Ok(()),
-            Some((role, status)) => Err(Error::boot(format!("node {role} ended: {status}"))
-                .detail(last_lines(&console_log(&self.logs, role)))),
+            Some((role, status)) => Err(ended(role, &status, &self.logs)),
         }
     }
 }
