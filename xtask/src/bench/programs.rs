@@ -151,28 +151,37 @@ fn row([server, client]: &[String; 2], verdict: &PairVerdict) -> String {
     format!("| `{server}` | `{client}` | {}{before} |", verdict.words)
 }
 
-/// The tables of all pairs that have a verdict.
+/// The tables of all pairs; one without a verdict was not run.
 fn document(table: &ProgramPairs, kept: &PairVerdicts, rounds: u16) -> String {
     let mut document = head();
+    let mut not_run = 0;
     for group in &table.group {
-        let has_verdict = |pair: &&[String; 2]| kept.contains_key(&pair.join("\n"));
-        let rows: String = group
-            .pairs
-            .iter()
-            .filter(has_verdict)
-            .map(|pair| row(pair, &kept[&pair.join("\n")]) + "\n")
-            .collect();
-        if !rows.is_empty() {
-            let _ = write!(document, "\n## {}\n\n", group.title);
-            let options = options(group);
-            if !options.is_empty() {
-                let _ = write!(document, "Run with `{}`.\n\n", options.join(" "));
-            }
-            let _ = write!(document, "| server | client | verdict |\n|--|--|--|\n{rows}");
+        let _ = write!(document, "\n## {}\n\n", group.title);
+        let options = options(group);
+        if !options.is_empty() {
+            let _ = write!(document, "Run with `{}`.\n\n", options.join(" "));
+        }
+        document.push_str("| server | client | verdict |\n|--|--|--|\n");
+        for pair in &group.pairs {
+            let row = kept.get(&pair.join("\n")).map_or_else(
+                || {
+                    not_run += 1;
+                    let [server, client] = pair;
+                    format!("| `{server}` | `{client}` | not run |")
+                },
+                |verdict| row(pair, verdict),
+            );
+            document.push_str(&row);
+            document.push('\n');
         }
     }
     let (count, green) = (kept.len(), kept.values().filter(|verdict| verdict.is_green).count());
-    let _ = write!(document, "\n{count} pairs, {green} green, {} red; rounds: {rounds}.\n", count - green);
+    let missing = if not_run == 0 { String::new() } else { format!(", {not_run} not run") };
+    let _ = write!(
+        document,
+        "\n{count} pairs, {green} green, {} red{missing}; rounds: {rounds}.\n",
+        count - green
+    );
     document
 }
 
@@ -273,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn document_has_the_pairs_with_a_verdict_under_their_group() {
+    fn document_has_all_pairs_under_their_group_and_says_which_were_not_run() {
         let table = table().unwrap();
         let group = &table.group[0];
         let verdict = PairVerdict { is_green: false, words: "**red**: X".to_owned(), before: None };
@@ -283,8 +292,10 @@ mod tests {
             text.contains(&format!("\n## {}\n", group.title)) && text.contains("| **red**: X |\n"),
             "{text}"
         );
-        assert!(!text.contains(&table.group[1].title), "{text}");
-        assert!(text.ends_with("\n1 pairs, 0 green, 1 red; rounds: 2.\n"), "{text}");
+        let others = table.group.iter().map(|group| group.pairs.len()).sum::<usize>() - 1;
+        assert_eq!(text.matches(" | not run |\n").count(), others, "{text}");
+        let end = format!("\n1 pairs, 0 green, 1 red, {others} not run; rounds: 2.\n");
+        assert!(text.ends_with(&end), "{text}");
         let again =
             PairVerdict { before: Some("**red**: X".to_owned()), ..kept.values().next().unwrap().clone() };
         let again = PairVerdict { is_green: true, words: "green: Y".to_owned(), ..again };
