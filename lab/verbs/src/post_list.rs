@@ -121,12 +121,18 @@ impl WorkQueue {
     }
 
     /// Takes completions of list-posted requests, as many as there are and fit, into the beginning of `into`
-    /// (`ibv_poll_cq`, once); returns how many. Completions of other requests are kept for [`WorkQueue::take`].
+    /// (`ibv_poll_cq`, once); returns how many. Those that came while something else was awaited come first, by themselves.
+    /// Completions of other requests are kept for [`WorkQueue::take`].
     ///
     /// # Errors
     ///
     /// [`Error::Verb`] naming `ibv_poll_cq`.
     pub fn poll_batch(&mut self, into: &mut [BatchCompletion]) -> Result<usize> {
+        if !self.batch.early.is_empty() {
+            let count = self.batch.early.len().min(into.len());
+            into.iter_mut().zip(self.batch.early.drain(..count)).for_each(|(place, early)| *place = early);
+            return Ok(count);
+        }
         let polled = self.qp().poll_into(into)?;
         let mut kept = 0;
         for place in 0..polled {

@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::{BatchState, DatagramPath, RECV_MARK, invalidated_rkey, is_of_a_batch};
+use crate::batch::{BatchCompletion, BatchState, DatagramPath, RECV_MARK, invalidated_rkey, is_of_a_batch};
 use crate::completion::{Completion, CompletionSide, WcOpcode, WcStatus, WrOpcode};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -287,8 +287,8 @@ impl WorkQueue {
         posted.map(|()| wr_id)
     }
 
-    /// Takes all completions that are there; returns how many. Those of list-posted requests are counted and dropped:
-    /// [`WorkQueue::poll_batch`] takes them.
+    /// Takes all completions that are there; returns how many. They are kept: those of list-posted requests for
+    /// [`WorkQueue::poll_batch`], others for [`WorkQueue::take`].
     ///
     /// # Errors
     ///
@@ -297,17 +297,18 @@ impl WorkQueue {
         let mut count = 0;
         while let Some(wc) = self.qp.poll()? {
             count += 1;
-            self.keep(&wc);
+            if is_of_a_batch(wc.wr_id) {
+                self.note_batch(wc.wr_id);
+                self.batch.early.push_back(BatchCompletion(wc));
+            } else {
+                self.keep(&wc);
+            }
         }
         Ok(count)
     }
 
     /// Keeps the completion of a request that was posted by itself, for [`WorkQueue::take`].
     pub(crate) fn keep(&mut self, wc: &ibv_wc) {
-        if is_of_a_batch(wc.wr_id) {
-            // Polled while something else was awaited.
-            return self.note_batch(wc.wr_id);
-        }
         let Some(mut in_flight) = self.in_flight.remove(&wc.wr_id) else {
             tracing::warn!("ignored a completion of wr_id {}, which is not in flight", wc.wr_id);
             return;
@@ -339,7 +340,9 @@ impl WorkQueue {
 
     /// True if a completion was taken, not asked for, and is of a work request that was not flushed: the peer has spoken.
     pub(crate) fn has_heard(&self) -> bool {
-        self.completed.values().any(|completion| completion.status != WcStatus::WrFlushErr)
+        let is_data = |status| status != WcStatus::WrFlushErr;
+        self.completed.values().any(|completion| is_data(completion.status))
+            || self.batch.early.iter().any(|completion| is_data(completion.status()))
     }
 
     /// Names the completion of `wr_id`, for the message of a wait that fails.

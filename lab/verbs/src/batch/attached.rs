@@ -1,9 +1,11 @@
 //! Memory regions attached to a queue pair, and the count of its work requests posted in lists.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::address::AddressHandle;
+use crate::batch::BatchCompletion;
 use crate::error::{Error, Result};
 use crate::mr::MemoryRegion;
 use crate::raw::ibv_ah;
@@ -90,6 +92,8 @@ pub(crate) struct BatchState {
     addresses: Vec<Arc<AddressHandle>>,
     pub(crate) sends: QueueProgress,
     pub(crate) recvs: QueueProgress,
+    /// Completions that were polled while something else was awaited.
+    pub(crate) early: VecDeque<BatchCompletion>,
 }
 
 /// Work requests of one queue, counted from its first.
@@ -119,6 +123,7 @@ impl BatchState {
             addresses: Vec::new(),
             sends: QueueProgress::default(),
             recvs: QueueProgress::default(),
+            early: VecDeque::new(),
         }
     }
 

@@ -237,6 +237,26 @@ fn requests_of_both_kinds_keep_their_completions_apart() {
 
 #[test]
 #[ignore = "needs an RDMA device"]
+fn completions_that_come_while_something_else_is_awaited_are_kept() {
+    let mut pair = Pair::new();
+    let (_region, remote) = pair.region(64, Access::REMOTE);
+    let write = [BatchRequest::write_inline(b"one", &remote), BatchRequest::write_inline(b"two", &remote)];
+    let first = post(&mut pair.client, &write).unwrap();
+    // A request by itself completes behind them, and its wait takes theirs from the queue.
+    let source = pair.source(b"three");
+    pair.client.execute(SendRequest::write(source, &remote), &soon()).unwrap();
+    assert_eq!(pair.client.work().sends_in_flight(), 0);
+    // They come in their order, as many as fit.
+    for number in [first, first + 1] {
+        let completions = completions(&mut pair.client, 1);
+        assert_eq!((completions[0].number(), completions[0].status()), (number, WcStatus::Success));
+    }
+    assert_eq!(pair.client.work_mut().poll_batch(&mut BatchCompletion::places(4)).unwrap(), 0);
+    pair.disconnect();
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
 fn sleeper_is_woken_by_a_completion_that_comes_later() {
     let (mut pair, _memory) = with_recvs(&[&[64]]);
     let Pair { server, client } = &mut pair;
