@@ -52,7 +52,7 @@ impl Filterset {
     ///
     /// # Errors
     ///
-    /// It is none: with the place, and a property that is not known with the nearest.
+    /// Text that is no expression, with the place; a property that is not known, with the nearest.
     pub(crate) fn parse(text: &str) -> Result<Filterset> {
         let mut words = FilterWords { text, at: 0, depth: 0 };
         let filter = words.or()?;

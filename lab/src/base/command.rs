@@ -27,6 +27,13 @@ pub struct Output {
     pub stderr: String,
 }
 
+impl Output {
+    /// Words for the end: `exit code 3`, or that a signal made it.
+    pub fn ending(&self) -> String {
+        self.code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit code {code}"))
+    }
+}
+
 /// A command line, as pure data: build it, print it, test it, then run it.
 #[derive(Debug, Clone, Default)]
 pub struct Command {
@@ -167,10 +174,7 @@ impl Command {
         if output.code == Some(0) {
             return Ok(output);
         }
-        let ending = match output.code {
-            Some(code) => format!("exit code {code}"),
-            None => "ended by a signal".to_owned(),
-        };
+        let ending = output.ending();
         let text = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
         Err(Error::setup(format!("`{self}`: {ending}")).detail(tail(text, TAIL_LINES)))
     }

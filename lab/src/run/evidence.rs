@@ -24,6 +24,11 @@ use crate::wire::limits::PortCount;
 /// The evidence's file in an artifact directory.
 pub const FILE: &str = "evidence.json";
 
+/// The first of these directories that has evidence: a run that was judged again has its where it ran.
+pub fn first_of(directories: [&Path; 2]) -> Option<&Path> {
+    directories.into_iter().find(|directory| directory.join(FILE).is_file())
+}
+
 /// Evidence of one node.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NodeEvidence {

@@ -120,8 +120,7 @@ fn judge(output: &Output) -> TestEnd {
     }
     let ending = match output.code {
         Some(0) => "did not run".to_owned(),
-        Some(code) => format!("exit code {code}"),
-        None => "ended by a signal".to_owned(),
+        _ => output.ending(),
     };
     TestEnd::Failed(format!("{ending}\n{}", said(output)))
 }

@@ -136,14 +136,9 @@ fn directory(run: &Path, verdict: &Verdict) -> PathBuf {
     own.filter(|own| own.is_dir()).unwrap_or_else(|| verdict.artifacts.clone())
 }
 
-/// Directory of a run's evidence: its own, or where it ran, if it was judged again.
-fn evidence<'a>(directory: &'a Path, verdict: &'a Verdict) -> &'a Path {
-    if directory.join(evidence::FILE).is_file() { directory } else { &verdict.artifacts }
-}
-
 /// The accepted trace of a run and the one that was found, and the snapshot's file.
 fn traces(directory: &Path, verdict: &Verdict) -> Option<(PathBuf, String, String)> {
-    let told = || RunEvidence::read(evidence(directory, verdict)).ok()?.snapshot;
+    let told = || RunEvidence::read(evidence::first_of([directory, &verdict.artifacts])?).ok()?.snapshot;
     let file = verdict.snapshot.clone().or_else(told)?;
     let accepted = fs::read_to_string(&file).ok()?;
     let found = fs::read_to_string(directory.join(TRACE)).ok()?;
@@ -156,7 +151,7 @@ fn ladder(directory: &Path, verdict: &Verdict) -> Option<String> {
         return None;
     }
     let (_, accepted, found) = traces(directory, verdict)?;
-    let ran = evidence(directory, verdict);
+    let ran = evidence::first_of([directory, &verdict.artifacts])?;
     let report = RunEvidence::read(ran).ok()?.decode(ran).ok()?;
     let packets = changed_packets(snapshot::content(&accepted), &found, &report)?;
     let options = LadderOptions { limit: LADDER, packets: Some(packets), ..LadderOptions::default() };

@@ -102,9 +102,7 @@ fn headline(verdict: &Verdict) -> String {
 }
 
 fn page(verdict: &Verdict, directory: &Path) -> Result<String> {
-    // One that is judged again has its evidence where it ran.
-    let places = [directory, verdict.artifacts.as_path()];
-    let ran = places.into_iter().find(|place| place.join(evidence::FILE).is_file());
+    let ran = evidence::first_of([directory, &verdict.artifacts]);
     let evidence = ran.map(RunEvidence::read).transpose()?;
     let capture = match (ran, &evidence) {
         (Some(ran), Some(evidence)) => capture(&ran.join(capture::CAPTURE), evidence),
@@ -218,16 +216,12 @@ fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
 /// Ends of the programs.
 fn ends(evidence: &RunEvidence) -> Vec<String> {
     let of = |role: &Role| {
-        let code = evidence.nodes.get(role)?.output.as_ref()?.code;
-        let is_meant = code.is_some_and(|code| code != 0 && code == evidence.scenario.expected(*role).exit);
-        Some(format!("{role}: {}{}", end(code), if is_meant { ", as expected" } else { "" }))
+        let output = evidence.nodes.get(role)?.output.as_ref()?;
+        let is_meant =
+            output.code.is_some_and(|code| code != 0 && code == evidence.scenario.expected(*role).exit);
+        Some(format!("{role}: {}{}", output.ending(), if is_meant { ", as expected" } else { "" }))
     };
     roles(Some(evidence)).iter().filter_map(of).collect()
-}
-
-/// The end of a program with this exit code.
-fn end(code: Option<i32>) -> String {
-    code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit code {code}"))
 }
 
 /// The nodes of a run.
@@ -272,9 +266,13 @@ fn outputs(evidence: &RunEvidence) -> Vec<RunText> {
                 remark: "not started, or never heard of again".to_owned(),
                 text: String::new(),
             },
-            Some(command::Output { code, stdout, stderr }) => {
+            Some(output @ command::Output { stdout, stderr, .. }) => {
                 let late = if node.is_timed_out { ", stopped at the limit" } else { "" };
-                RunText { title, remark: format!("{}{late}", end(*code)), text: format!("{stdout}{stderr}") }
+                RunText {
+                    title,
+                    remark: format!("{}{late}", output.ending()),
+                    text: format!("{stdout}{stderr}"),
+                }
             }
         };
         outputs.push(output);

@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 Some(known) => PairVerdict { before: Some(known.words.clone()), ..worst(args, group, pair)? },
                 None => worst(args, group, pair)?,
             };
-            output::line(row(pair, &verdict))?;
+            output::line(row(pair, Some(&verdict)))?;
             kept.insert(pair.join("\n"), verdict);
             let text = serde_json::to_vec_pretty(&kept)
                 .map_err(|source| Error::setup("failed to keep the verdicts").source(source))?;
@@ -146,9 +146,16 @@ fn worst(args: &Args, group: &Group, pair: &[String; 2]) -> Result<PairVerdict> 
     Ok(verdict)
 }
 
-fn row([server, client]: &[String; 2], verdict: &PairVerdict) -> String {
-    let before = verdict.before.as_ref().map_or(String::new(), |words| format!("; the run before: {words}"));
-    format!("| `{server}` | `{client}` | {}{before} |", verdict.words)
+fn row([server, client]: &[String; 2], verdict: Option<&PairVerdict>) -> String {
+    let words = verdict.map_or_else(
+        || "not run".to_owned(),
+        |verdict| {
+            let before =
+                verdict.before.as_ref().map_or(String::new(), |words| format!("; the run before: {words}"));
+            format!("{}{before}", verdict.words)
+        },
+    );
+    format!("| `{server}` | `{client}` | {words} |")
 }
 
 /// The tables of all pairs; one without a verdict was not run.
@@ -163,15 +170,9 @@ fn document(table: &ProgramPairs, kept: &PairVerdicts, rounds: u16) -> String {
         }
         document.push_str("| server | client | verdict |\n|--|--|--|\n");
         for pair in &group.pairs {
-            let row = kept.get(&pair.join("\n")).map_or_else(
-                || {
-                    not_run += 1;
-                    let [server, client] = pair;
-                    format!("| `{server}` | `{client}` | not run |")
-                },
-                |verdict| row(pair, verdict),
-            );
-            document.push_str(&row);
+            let verdict = kept.get(&pair.join("\n"));
+            not_run += usize::from(verdict.is_none());
+            document.push_str(&row(pair, verdict));
             document.push('\n');
         }
     }
@@ -299,7 +300,7 @@ mod tests {
         let again =
             PairVerdict { before: Some("**red**: X".to_owned()), ..kept.values().next().unwrap().clone() };
         let again = PairVerdict { is_green: true, words: "green: Y".to_owned(), ..again };
-        assert!(row(&group.pairs[0], &again).ends_with("| green: Y; the run before: **red**: X |"));
+        assert!(row(&group.pairs[0], Some(&again)).ends_with("| green: Y; the run before: **red**: X |"));
     }
 
     #[test]

@@ -105,13 +105,12 @@ impl CaptureFaults {
             capture_lost_packets::found_requests
         };
         type Found = fn(u64, u64) -> Broken;
-        let kinds: [(Found, &Extent); 3] = [
-            (lost, &self.lost),
-            (capture_reordered::found, reordered),
-            (network_reordered::found, &self.overtaken),
+        let kinds: [Option<(Found, &Extent)>; 3] = [
+            (!is_shuffled).then_some((lost, &self.lost)),
+            Some((capture_reordered::found, reordered)),
+            (!is_shuffled).then_some((network_reordered::found, &self.overtaken)),
         ];
-        let of_order = if is_shuffled { 1..2 } else { 0..kinds.len() };
-        kinds.into_iter().skip(of_order.start).take(of_order.len()).filter_map(|(found, extent)| {
+        kinds.into_iter().flatten().filter_map(|(found, extent)| {
             let (at, stream) = extent.first?;
             Some((found(extent.count, extent.places), at, stream))
         })

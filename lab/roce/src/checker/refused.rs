@@ -14,11 +14,16 @@ use crate::wire::{NakCode, Psn, Syndrome};
 /// Refusals that one stream remembers.
 const REFUSALS_MAX: usize = 8;
 
+/// The values by which a refusal is equal to another: PSN, MSN and syndrome.
+fn refusal_key(psn: Psn, arrival: &Arrival<'_>) -> Option<(Psn, u32, u8)> {
+    arrival.packet.aeth.map(|aeth| (psn, aeth.msn(), aeth.syndrome_byte()))
+}
+
 impl Stream {
     /// Reports a refusal of what was acknowledged.
     pub(super) fn judge_nak(&mut self, psn: Psn, arrival: &Arrival<'_>, sink: &mut Sink<'_>) -> bool {
-        let own = arrival.packet.aeth.map(|aeth| (psn, aeth.msn(), aeth.syndrome_byte()));
-        let is_copy = own.is_some_and(|own| self.last_naks.contains(&own));
+        let own = refusal_key(psn, arrival);
+        let is_copy = self.is_like_refusal_before(psn, arrival);
         if self.last_naks.len() >= REFUSALS_MAX {
             self.last_naks.remove(0);
         }
@@ -42,8 +47,7 @@ impl Stream {
     /// True if a refusal is equal to one before.
     #[cold]
     pub(super) fn is_like_refusal_before(&self, psn: Psn, arrival: &Arrival<'_>) -> bool {
-        let own = arrival.packet.aeth.map(|aeth| (psn, aeth.msn(), aeth.syndrome_byte()));
-        own.is_some_and(|own| self.last_naks.contains(&own))
+        refusal_key(psn, arrival).is_some_and(|own| self.last_naks.contains(&own))
     }
 
     /// True if a refusal is one that came before: what it refuses was answered or taken since, or nothing came again that could be refused.

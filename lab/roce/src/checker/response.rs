@@ -74,7 +74,7 @@ impl Stream {
             self.judge_deep(Some(psn), sink);
         }
         // A refusal takes what comes before it.
-        let taken = if accepts { psn } else { psn.plus(Psn::new(u32::MAX).value()) };
+        let taken = if accepts { psn } else { psn.previous() };
         if self.gap != Gap::No && self.expected.is_some_and(|expected| taken.distance(expected) >= 0) {
             self.judge_gap(connection, requester, arrival, taken, sink);
         }
@@ -196,7 +196,7 @@ impl Stream {
             }
             return false;
         }
-        let last_sent = sent_end.plus(Psn::new(u32::MAX).value());
+        let last_sent = sent_end.previous();
         let is_read = arrival.bth.opcode().operation() == Operation::ReadResponse;
         let is_sure = arrival.is_told || self.is_whole() && !is_read;
         sink.report(ack_for_unsent_psn::found(last_sent, psn).sure_if(is_sure));
@@ -273,7 +273,7 @@ impl Stream {
             self.repeated = None;
             self.acknowledged_at = (sink.number, timestamp_ns);
         }
-        let got = end.plus(Psn::new(u32::MAX).value());
+        let got = end.previous();
         let mut is_reported = false;
         let mut gap = None;
         self.queue.pass(end, |pending| {

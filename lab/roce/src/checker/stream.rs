@@ -313,7 +313,7 @@ impl Stream {
     /// A NAK for any request from `first` to before `end` may be on its way, beside those that are due.
     #[cold]
     pub(super) fn expect_naks(&mut self, first: Psn, end: Psn) {
-        let last = end.plus(Psn::new(u32::MAX).value());
+        let last = end.previous();
         if last.distance(first) < 0 {
             return;
         }

@@ -14,7 +14,7 @@ pub(super) const TEXT: RuleText = RuleText::new(
 
 /// Tells of the answer to `got`, behind the refusal of `refused`.
 pub(crate) fn found(refused: Psn, got: Psn) -> Broken {
-    let expected = refused.plus(Psn::new(u32::MAX).value());
+    let expected = refused.previous();
     Broken::new(Rule::NakWithoutRetransmission, Evidence::Psn { expected, got })
 }
 

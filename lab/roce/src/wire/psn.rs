@@ -33,6 +33,13 @@ impl Psn {
         Self::new(self.0.wrapping_add(count))
     }
 
+    /// The number one packet before.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn previous(self) -> Self {
+        Self::new(self.0.wrapping_sub(1))
+    }
+
     /// The signed distance from `origin` to this number, -2^23 to 2^23 - 1.
     #[inline]
     pub const fn distance(self, origin: Self) -> i32 {

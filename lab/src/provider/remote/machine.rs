@@ -92,8 +92,7 @@ impl Machine {
         }
         let ending = match output.code {
             Some(124 | 137) => format!("not within {} s", limit.as_secs()),
-            Some(code) => format!("exit code {code}"),
-            None => "ended by a signal".to_owned(),
+            _ => output.ending(),
         };
         let detail = tail(&(output.stdout + &output.stderr), 12);
         Err(Error::boot(format!("{}: not true: {what}: {ending}", self.title())).detail(detail))
