@@ -8,7 +8,7 @@ mod end;
 mod found;
 mod keep;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::broken::{Broken, Spot};
@@ -131,8 +131,8 @@ struct HeldFindings {
     of_management: Vec<Finding>,
     /// Errors of packets that are equal to another shortly before.
     of_copies: Vec<Finding>,
-    /// Findings that another order of the packets explains, once the capture has shown to have some elsewhere than they were.
-    of_order: Vec<Finding>,
+    /// Findings that another order of the packets explains.
+    of_order: VecDeque<Finding>,
     /// The packet that was cut at `cut_at_bytes`.
     of_cuts: Vec<Finding>,
     /// Length of a frame that is cut and the longest so far.
@@ -397,7 +397,10 @@ impl Analysis {
     /// True if there are findings that were not taken out.
     #[inline]
     pub fn has_findings(&self) -> bool {
+        let is_due = |held: &Finding| held.packet + SHUFFLED_WITHIN <= self.records;
         !self.findings.is_empty()
+            || self.held.of_order.front().is_some_and(is_due)
+                && !self.ledger.capture.is_shuffled(self.packets)
     }
 
     /// Takes the messages out that are finished, in the order of their first packets.

@@ -38,6 +38,11 @@ impl Broken {
         if is_sure { self } else { self.with(Severity::Warning) }
     }
 
+    /// The same as a note unless it is certain: a recorder that lost one packet explains it as well, and nothing tells the two apart.
+    pub(crate) fn note_unless(self, is_certain: bool) -> Self {
+        if is_certain { self } else { self.with(Severity::Note) }
+    }
+
     /// The same, shown by another packet than the one that is looked at.
     pub(crate) fn at(self, spot: Spot) -> Self {
         Self { at: Some(spot), ..self }

@@ -99,7 +99,10 @@ impl Analysis {
         if !is_told {
             let likeness = self.copies.see(packet, bth, timestamp_ns, &self.paths);
             if likeness != Likeness::No {
-                if likeness != Likeness::BehindRefusal && !self.is_due_again(packet) {
+                // The first one of a recorder that doubles is its copy, whatever is asked for again.
+                let is_recorders = likeness == Likeness::FirstCopy
+                    && self.copies.is_recorders(packet.source, packet.destination, &self.paths);
+                if likeness != Likeness::BehindRefusal && (is_recorders || !self.is_due_again(packet)) {
                     return self.copy(number, packet, likeness);
                 }
                 self.is_like_another = true;
@@ -201,11 +204,13 @@ impl Analysis {
         if let Some(connection) = self.tracker.connection_mut(index) {
             connection.count(sender, packet.payload_length_bytes as u64);
         }
-        if opcode.is_request()
-            && let Some(conversation) = self.conversations.get_mut(index)
-        {
-            conversation.count_copy();
-            conversation.stream(sender).copied(bth.psn());
+        if let Some(conversation) = self.conversations.get_mut(index) {
+            if opcode.is_request() {
+                conversation.count_copy();
+                conversation.stream(sender).copied(bth.psn());
+            } else if opcode.place().starts() {
+                conversation.stream(requester).answered_anew(bth.psn());
+            }
         }
         let again = opcode.is_request().then_some(RetransmissionClass::Duplicate);
         Some(Attribution { flow: index, sender, again })
@@ -283,6 +288,12 @@ impl Analysis {
         }
         if self.cm_is_unsure {
             self.ledger.broken.retain(|broken| broken.rule != Rule::CmOutOfSequence);
+        }
+        for broken in &mut self.ledger.broken {
+            if broken.rule == Rule::CmOutOfSequence {
+                // The answer proves that there was something to answer.
+                *broken = broken.note_unless(self.is_told);
+            }
         }
         let stream = index.map(|connection| StreamId { connection, requester: Side::Active });
         self.report_broken(number, packet, stream);

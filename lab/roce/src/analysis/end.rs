@@ -49,12 +49,23 @@ impl Analysis {
                     let responder = connection.endpoint(side.other()).address;
                     refusal.difference = self.ledger.adverts.difference(responder, va, rkey);
                 }
+                if broken.rule == Rule::RequestPsnGap {
+                    // Nothing refuses it where nothing of the other side is in the capture.
+                    broken = broken.note_unless(self.is_told || self.is_answered(index, side));
+                }
                 if let Some(at) = broken.at {
                     self.find_at(broken, at, StreamId { connection: index, requester: side });
                     self.hold_of_order();
                 }
             }
         }
+    }
+
+    /// True if something comes back from the node that a side of a connection sends to.
+    fn is_answered(&self, index: ConnectionId, side: Side) -> bool {
+        self.connection(index).is_none_or(|connection| {
+            self.paths.has(connection.endpoint(side.other()).address, connection.endpoint(side).address)
+        })
     }
 
     /// Tells what the capture lacks, doubles or has in another order, each once.
@@ -153,7 +164,8 @@ impl Analysis {
             if is_excused || !self.is_told && !self.paths.has(destination, source) {
                 continue;
             }
-            let broken = request_not_answered::found();
+            // It was not repeated, so its answer may have come; or nobody waited for it.
+            let broken = request_not_answered::found().note_unless(self.is_told);
             self.findings.push(Finding {
                 rule: broken.rule,
                 severity: broken.severity,

@@ -104,13 +104,10 @@ impl Analysis {
         }
     }
 
-    /// Holds the last finding back if another order of the packets explains it, and the capture has shown to have some elsewhere than they were.
+    /// Holds the last finding back if another order of the packets explains it, until the capture has had the time to show that it is shuffled.
     #[cold]
     pub(super) fn hold_of_order(&mut self) {
-        let capture = &self.ledger.capture;
-        let is_explained = |finding: &Finding| {
-            finding.rule.is_of_order() && (capture.has_disorder() || finding.rule == Rule::CmOutOfSequence)
-        };
+        let is_explained = |finding: &Finding| finding.rule.is_of_order();
         if !self.is_told
             && self.held.of_order.len() < HELD_MAX
             && self.findings.last().is_some_and(is_explained)
@@ -124,8 +121,13 @@ impl Analysis {
         if self.held.of_order.is_empty() || self.ledger.capture.is_shuffled(self.packets) {
             return;
         }
-        let is_due = |finding: &mut Finding| finding.packet + SHUFFLED_WITHIN <= self.records;
-        self.findings.extend(self.held.of_order.extract_if(.., is_due));
+        let has_fault = self.ledger.capture.has_fault();
+        let records = self.records;
+        while let Some(finding) = self.held.of_order.front()
+            && finding.packet + SHUFFLED_WITHIN <= records
+        {
+            self.findings.extend(self.held.of_order.pop_front().map(|finding| weigh(finding, has_fault)));
+        }
     }
 
     /// Tells what was held because of the order of the packets; nothing where the recorder shuffles them.
@@ -134,7 +136,8 @@ impl Analysis {
         if self.ledger.capture.is_shuffled(self.packets) {
             self.findings.retain(|finding| !finding.rule.is_of_order());
         } else {
-            self.findings.extend(held);
+            let has_fault = self.ledger.capture.has_fault();
+            self.findings.extend(held.into_iter().map(|finding| weigh(finding, has_fault)));
         }
     }
 
@@ -192,4 +195,11 @@ impl Analysis {
         }
         self.ledger.broken = broken;
     }
+}
+
+/// Makes a note of what would be an error and is not sure, where the capture has shown to lack packets or to have them in another order: that explains it as well.
+fn weigh(finding: Finding, has_fault: bool) -> Finding {
+    let is_unsure = finding.severity == Severity::Warning
+        && (finding.rule.severity() == Severity::Error || finding.rule == Rule::RequestNotAnswered);
+    if is_unsure && has_fault { Finding { severity: Severity::Note, ..finding } } else { finding }
 }

@@ -9,7 +9,7 @@ use crate::flow::Connection;
 use crate::message::MessageOutcome;
 use crate::retransmission::RetransmissionClass;
 use crate::rules::{retransmission_differs, rnr_retry_too_early};
-use crate::wire::{Operation, Psn, rnr_timer_us};
+use crate::wire::{Operation, Psn, TransportService, rnr_timer_us};
 
 /// A copy by the network comes sooner than this. The ACK timeout of the REQ does not tell a requester's: a network card takes the nearest that it has, and a
 /// program may set another.
@@ -115,11 +115,12 @@ impl Stream {
 
     /// Begins anew, as queue pairs do that are used again.
     #[cold]
-    pub(super) fn begin_anew(&mut self, sink: &mut Sink<'_>) {
+    pub(super) fn begin_anew(&mut self, now_ns: u64, sink: &mut Sink<'_>) {
         self.forget_skipped();
-        self.report_held(sink);
+        self.leave_held(self.is_told, sink);
         self.tell_early_retry(sink);
-        self.tell_all_answer_gaps(sink);
+        self.leave_answer_gaps(now_ns, sink);
+        self.tell_unseen(sink);
         if let Some(open) = self.assembly.take() {
             sink.messages.end(open.message, MessageOutcome::Incomplete, None);
         }
@@ -141,6 +142,14 @@ impl Stream {
         let known = self.retry.shapes.compare(shape);
         if self.begin.psn().is_some_and(|first| psn.distance(first) < 0) {
             // Not seen before: the capture began later, or the PSN is none of this connection.
+            return SentRequest::default();
+        }
+        if !self.unseen.is_empty()
+            && known == ShapeMatch::No
+            && self.nak.is_none_or(|nak| nak.psn != psn)
+            && self.comes_late(Spot { number: arrival.number, psn, is_request: true }, end, sink)
+        {
+            self.retry.shapes.insert(shape);
             return SentRequest::default();
         }
         let differs = matches!(known, ShapeMatch::Other | ShapeMatch::InsideRead);
@@ -181,6 +190,7 @@ impl Stream {
         }
         if let Some(class) = class {
             if class == RetransmissionClass::Timeout
+                && arrival.bth.opcode().transport() != TransportService::Uc
                 && self.acknowledged.is_none_or(|acknowledged| psn.distance(acknowledged) >= 0)
             {
                 let at = Spot { number: arrival.number, psn, is_request: true };

@@ -23,13 +23,17 @@ pub(super) struct AnswerGap {
     pub(super) expected: Psn,
     /// Answers that came since.
     pub(super) later: u32,
+    /// True if the answer behind it seems to be the missing one, under a wrong PSN.
+    pub(super) is_misnumbered: bool,
+    /// True if the READ is answered anew since, from before the missing one.
+    pub(super) is_answered_anew: bool,
 }
 
 impl AnswerGap {
     /// The gap before an answer, of that packet number and time, whose PSN is not the one that is due.
     pub(super) fn new(missing: MissingAnswer, number: u64, at_ns: u64, expected: Psn, got: Psn) -> Self {
         let at = Spot { number, psn: got, is_request: false };
-        Self { missing, at, at_ns, expected, later: 0 }
+        Self { missing, at, at_ns, expected, later: 0, is_misnumbered: false, is_answered_anew: false }
     }
 
     /// Finding that it was lost.

@@ -4,7 +4,9 @@
 
 use crate::broken::{Broken, Spot};
 use crate::flow::StreamId;
-use crate::rules::{capture_doubled, capture_lost_packets, capture_reordered, network_reordered};
+use crate::rules::{
+    capture_doubled, capture_lost_packets, capture_reordered, nak_without_gap, network_reordered,
+};
 
 /// A recorder shuffles when so many packets came behind later ones, and at least one in so many.
 const SHUFFLED_LEAST: u64 = 4;
@@ -41,6 +43,8 @@ pub(crate) struct CaptureFaults {
     copied: Extent,
     /// Of the network and not of the recorder, and told in the same way.
     overtaken: Extent,
+    /// Sequence NAKs: a loss that shows in every order of the packets.
+    refused: Extent,
 }
 
 impl CaptureFaults {
@@ -71,6 +75,11 @@ impl CaptureFaults {
         self.late.count + self.reordered.count > 0
     }
 
+    /// True if the capture has shown to lack packets, or to have them in another order.
+    pub(crate) fn has_fault(&self) -> bool {
+        self.lost.count > 0 || self.has_disorder()
+    }
+
     /// True if so much of it stands at another place than it had that nothing can be concluded from the order of its packets.
     pub(crate) fn is_shuffled(&self, packets: u64) -> bool {
         // Those that the network reordered are told as that.
@@ -82,6 +91,11 @@ impl CaptureFaults {
     #[cold]
     pub(super) fn copied(&mut self, at: Spot, stream: StreamId) {
         self.copied.add(at, stream, 1);
+    }
+
+    /// Takes note of a NAK "PSN sequence error" that is no copy of another.
+    pub(super) fn refused(&mut self, at: Spot, stream: StreamId) {
+        self.refused.add(at, stream, 1);
     }
 
     /// The refusals that stand there twice.
@@ -105,10 +119,11 @@ impl CaptureFaults {
             capture_lost_packets::found_requests
         };
         type Found = fn(u64, u64) -> Broken;
-        let kinds: [Option<(Found, &Extent)>; 3] = [
+        let kinds: [Option<(Found, &Extent)>; 4] = [
             (!is_shuffled).then_some((lost, &self.lost)),
             Some((capture_reordered::found, reordered)),
             (!is_shuffled).then_some((network_reordered::found, &self.overtaken)),
+            is_shuffled.then_some((nak_without_gap::found_in_disorder, &self.refused)),
         ];
         kinds.into_iter().flatten().filter_map(|(found, extent)| {
             let (at, stream) = extent.first?;

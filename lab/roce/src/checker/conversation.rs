@@ -116,7 +116,11 @@ impl Conversations {
             }
             FlowChange::Answered => {
                 if let Some(conversation) = self.get_mut(id) {
-                    *conversation.stream(Side::Active) = Stream::new(connection.active.psn_first);
+                    let stream = conversation.stream(Side::Active);
+                    // A REP that stands behind what follows it tells nothing new.
+                    if !stream.has_begun() {
+                        *stream = Stream::new(connection.active.psn_first);
+                    }
                 }
             }
             FlowChange::Merged { from, side } => {

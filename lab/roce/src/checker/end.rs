@@ -2,12 +2,15 @@
 
 use crate::broken::Spot;
 use crate::checker::sink::Sink;
-use crate::checker::stream::{Repeated, Stream};
+use crate::checker::stream::{HeldGap, Repeated, Stream};
 use crate::flow::{Connection, Side};
 use crate::message::MessageOutcome;
 use crate::rules::{
     refusal_without_cause, request_not_answered, request_refused, retry_count_exceeded, rnr_retries_ended,
 };
+
+/// Time in which every responder has refused what came behind a gap.
+const REFUSED_WITHIN_NS: u64 = 10_000_000;
 
 impl Stream {
     /// Ends it: tells what was held back until now. `last_ns` is the time of the capture's last frame, `has_ended` whether the connection's end was seen.
@@ -15,16 +18,19 @@ impl Stream {
         self.forget_skipped();
         if let Some(held) = self.held.filter(|held| held.is_proven) {
             self.held = None;
-            let count = held.at.psn.distance(held.expected).max(1) as u64;
-            sink.capture.lost(held.at, sink.stream(requester), count);
+            self.lose(held.at, held.expected, held.at.psn, sink);
         }
-        self.report_held(sink);
+        self.tell_unseen(sink);
+        // A responder refuses what lies behind a gap at once, if the capture goes on for that long.
+        let is_open = |held: HeldGap| !has_ended && last_ns.saturating_sub(held.at_ns) < REFUSED_WITHIN_NS;
+        let is_lost = self.held.is_some_and(is_open) && !sink.capture.has_fault();
+        self.leave_held(self.is_told || is_lost, sink);
         if let Some((broken, nak)) = self.early_retry.take() {
             // Nothing answers it.
             self.early_retry = Some((broken.sure_if(false), nak));
             self.tell_early_retry(sink);
         }
-        self.tell_all_answer_gaps(sink);
+        self.leave_answer_gaps(last_ns, sink);
         self.judge_deep(None, sink);
         self.drop_behind(sink.budget);
         if let (Some(early), Some(end)) = (self.early.take(), self.sent_end) {
@@ -59,7 +65,13 @@ impl Stream {
         let Some(repeated) = self.repeated.take() else { return };
         let Repeated { psn, times, first, qpn, .. } = repeated;
         // After one repetition the answer may still have been to come.
-        let is_over = times > 1 || last_ns > repeated.at_ns.saturating_add(repeated.interval_ns);
+        let again_ns = repeated.at_ns.saturating_add(repeated.interval_ns);
+        let is_over = times > 1 || last_ns > again_ns;
+        // It would have come again before anything else, had nothing answered it.
+        let goes_on = self.retry.last.is_some_and(|(last, at_ns)| at_ns > again_ns && last.distance(psn) > 0);
+        if goes_on {
+            return;
+        }
         if !is_over || self.fatal.is_real() || self.nak.is_some() {
             return;
         }

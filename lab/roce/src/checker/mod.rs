@@ -31,6 +31,7 @@ mod shape;
 mod sink;
 mod stream;
 mod told;
+mod unseen;
 
 pub(crate) use crate::checker::adverts::Adverts;
 pub(crate) use crate::checker::alone::Alone;

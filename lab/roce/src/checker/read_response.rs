@@ -26,7 +26,7 @@ impl Stream {
             pending.due = Due::Done;
             sink.end(pending.message, MessageOutcome::Responded, arrival.timestamp_ns);
             if !self.answer_gaps.is_empty() {
-                self.close_answer_gap(psn, sink);
+                self.close_answer_gap(psn, arrival.bth.opcode().place(), arrival.timestamp_ns, sink);
             }
             if let Some(ack) = arrival.packet.atomic_ack_eth.filter(|_| !is_behind_missing) {
                 self.retry.remember(psn, ack.original());
@@ -70,6 +70,9 @@ impl Stream {
             && !opcode.place().starts()
         {
             // It belongs to the READ before, under a wrong PSN.
+            if let Some(gap) = self.answer_gaps.back_mut() {
+                gap.is_misnumbered = true;
+            }
             self.msn.forget();
             self.sure_from = Some(psn.plus(1));
             return;
@@ -77,7 +80,7 @@ impl Stream {
         let has_begun = self.begin.is_announced() || self.acknowledged != self.begin.psn();
         let is_whole = self.is_complete() && self.retry.counts.read_retry == 0 && has_begun;
         if !self.answer_gaps.is_empty() {
-            self.close_answer_gap(psn, sink);
+            self.close_answer_gap(psn, arrival.bth.opcode().place(), arrival.timestamp_ns, sink);
         }
         let goes_on = self.whole_answer.take() == Some(psn) || follows_lost;
         let Some(read) = self.queue.get_mut(at) else {
@@ -90,6 +93,9 @@ impl Stream {
         // A response to a READ that is already answered in full comes from a retransmission.
         if read.is_done() || index < read.next {
             self.answered_again = Some(psn);
+            if opcode.place().starts() {
+                self.answered_anew(psn);
+            }
             self.note_late_answer(arrival, sink);
             return;
         }

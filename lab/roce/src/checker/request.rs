@@ -19,6 +19,9 @@ const PATH_MTU_MOST: u32 = 4_096;
 /// Behind a missing request no requester sends as many without an answer that makes it go back: the capture has requests alone.
 const BEHIND_GAP_MAX: u32 = 4_096;
 
+/// Packets behind a gap within which a recorder writes what it has put elsewhere.
+const OVERTAKEN_WITHIN: u64 = 4;
+
 impl Stream {
     /// PSNs that a request takes; `None` for a READ without a path MTU, or whose length the snap length cut.
     pub(crate) fn count(connection: &Connection, arrival: &Arrival<'_>) -> Option<u32> {
@@ -49,7 +52,7 @@ impl Stream {
                 // Up to here they were like those before the pause.
                 sink.report(retransmission_differs::found().sure_if(false));
             }
-            self.begin_anew(sink);
+            self.begin_anew(arrival.timestamp_ns, sink);
         }
         self.begin(psn);
         self.note_pause(arrival);
@@ -64,11 +67,21 @@ impl Stream {
         if let Some(held) = self.held.filter(|_| class.is_some()) {
             if held.is_proven && !held.is_skipped {
                 self.held = None;
-                let count = held.at.psn.distance(held.expected).max(1) as u64;
-                sink.capture.lost(held.at, sink.stream(requester), count);
-            } else {
+                self.lose(held.at, held.expected, held.at.psn, sink);
+            } else if matches!(
+                class,
+                Some(
+                    RetransmissionClass::GoBackN
+                        | RetransmissionClass::RnrRetry
+                        | RetransmissionClass::ReadRetry
+                )
+            ) || psn == held.expected && self.acknowledged_at.0 == 0
+            {
                 // What is sent again was lost on its way, and not by the recorder.
                 self.report_held(sink);
+            } else if psn.distance(held.expected) <= 0 {
+                // Nobody asked for it: what was lost may be an answer.
+                self.leave_held(arrival.is_told, sink);
             }
         }
         self.fatal.judge_request(arrival.timestamp_ns, sink);
@@ -94,7 +107,7 @@ impl Stream {
             self.expect_naks(least, psn);
         }
         if self.early.is_some() {
-            self.meet_early(requester, psn, sink);
+            self.meet_early(psn, sink);
         }
         let expected = *self.expected.get_or_insert(psn);
         let ahead = psn.distance(expected);
@@ -112,7 +125,7 @@ impl Stream {
         if self.gap == Gap::No {
             self.is_unsure = false;
         } else {
-            self.refill(psn, count);
+            self.refill(psn, count, arrival.number);
         }
         self.expected = count.map(|count| psn.plus(count));
         self.assemble(connection, requester, &RequestPacket::new(arrival, count), sink);
@@ -124,14 +137,15 @@ impl Stream {
 
     /// Holds a request against answers that the capture has before it: of those that it passes, the requests are not in the capture.
     #[cold]
-    fn meet_early(&mut self, requester: Side, psn: Psn, sink: &mut Sink<'_>) {
+    fn meet_early(&mut self, psn: Psn, sink: &mut Sink<'_>) {
         let (Some(early), Some(expected)) = (self.early, self.expected) else { return };
         let (ahead, beyond) = (psn.distance(expected), psn.distance(early.psn));
         if ahead <= 0 || self.gap != Gap::No {
             return;
         }
-        let next = if beyond > 0 { early.psn.plus(1) } else { psn };
-        sink.capture.lost(early.at, sink.stream(requester), next.distance(expected).max(1) as u64);
+        // A READ reaches as far as nobody knows whose responses come and whose request does not.
+        let next = if beyond > 0 && early.is_ack { early.psn.plus(1) } else { psn };
+        self.lose(early.at, expected, next, sink);
         self.is_lossy = true;
         if beyond > 0 {
             self.early = None;
@@ -201,6 +215,15 @@ impl Stream {
         self.held = self.held.filter(|held| !held.is_skipped);
     }
 
+    /// Tells of the gap that nothing told whose it is: of the network or of the recorder.
+    #[cold]
+    pub(super) fn leave_held(&mut self, is_told: bool, sink: &mut Sink<'_>) {
+        if let Some(held) = self.held.take() {
+            let broken = request_psn_gap::found(held.expected, held.at.psn).at(held.at);
+            sink.report(broken.note_unless(is_told));
+        }
+    }
+
     /// Reports the gap that was held back until something told whose it is.
     pub(crate) fn report_held(&mut self, sink: &mut Sink<'_>) {
         if let Some(held) = self.held.take() {
@@ -220,10 +243,12 @@ impl Stream {
         let place = sink.stream(requester);
         let Some(expected) = self.expected else { return };
         if let Some(held) = self.held.take().filter(|held| !held.is_skipped) {
-            if self.gap.is_waiting() {
+            // The missing one may have come since, and only others behind it be missing.
+            let is_filled = expected.distance(held.at.psn) >= 0;
+            if self.gap.is_waiting() && !is_filled {
                 self.is_lossy = true;
-                sink.capture.lost(held.at, place, held.at.psn.distance(held.expected).max(1) as u64);
-            } else if self.retry.counts.total() == 0 {
+                self.lose(held.at, held.expected, held.at.psn, sink);
+            } else if held.is_overtaken || self.retry.counts.total() == 0 {
                 sink.capture.reordered(held.at, place);
             } else {
                 sink.report(request_psn_gap::found(held.expected, held.at.psn).at(held.at));
@@ -243,7 +268,8 @@ impl Stream {
             }
             if ahead > 0 {
                 let at = Spot { number: asked.number, psn: asked.psn, is_request: true };
-                sink.capture.lost(at, place, ahead as u64);
+                let first = self.expected.unwrap_or(asked.psn);
+                self.lose(at, first, asked.psn, sink);
                 self.lose_place();
             }
             self.expected = asked.count.map(|_| asked.end());
@@ -276,7 +302,10 @@ impl Stream {
 
     /// Takes note of a request that fills a gap.
     #[cold]
-    fn refill(&mut self, psn: Psn, count: Option<u32>) {
+    fn refill(&mut self, psn: Psn, count: Option<u32>, number: u64) {
+        if let Some(held) = &mut self.held {
+            held.is_overtaken = number <= held.at.number + OVERTAKEN_WITHIN;
+        }
         if let Some(nak) = &mut self.nak {
             nak.is_filled |= nak.psn == psn;
         }
@@ -309,8 +338,13 @@ impl Stream {
             if !is_excused {
                 self.report_held(sink);
                 let at = Spot { number: arrival.number, psn, is_request: true };
-                self.held = Some(HeldGap { at, expected, is_proven: false, is_skipped });
-                if is_uc || arrival.is_told && !is_skipped {
+                let at_ns = arrival.timestamp_ns;
+                self.held =
+                    Some(HeldGap { at, at_ns, expected, is_proven: false, is_skipped, is_overtaken: false });
+                if is_uc {
+                    // Nobody asks for it again, so nothing tells later either.
+                    self.leave_held(arrival.is_told, sink);
+                } else if arrival.is_told && !is_skipped {
                     self.report_held(sink);
                 }
                 self.jumped = (psn.distance(expected) == 1).then_some(psn);
@@ -333,15 +367,21 @@ impl Stream {
         }
         if matches!(self.gap, Gap::Waiting { passed } if passed > BEHIND_GAP_MAX) {
             self.forget_skipped();
-            self.report_held(sink);
+            self.leave_held(self.is_told, sink);
             self.drop_behind(sink.budget);
             self.resume_at(Some(psn));
             return true;
         }
-        let is_next = self.behind.back().is_none_or(|last| psn.distance(last.end()) >= 0);
-        if is_next && self.behind.len() < BEHIND_MAX && sink.budget.left > 0 {
+        // In the order of their PSNs, whatever the capture's is.
+        let place = self.behind.partition_point(|asked| asked.psn.distance(psn) < 0);
+        let is_free = place
+            .checked_sub(1)
+            .and_then(|before| self.behind.get(before))
+            .is_none_or(|before| psn.distance(before.end()) >= 0)
+            && self.behind.get(place).is_none_or(|next| next.psn != psn);
+        if is_free && self.behind.len() < BEHIND_MAX && sink.budget.left > 0 {
             sink.budget.left -= 1;
-            self.behind.push_back(RequestPacket::new(arrival, count));
+            self.behind.insert(place, RequestPacket::new(arrival, count));
         }
         false
     }

@@ -44,6 +44,12 @@ impl Stream {
             self.count_behind_gaps();
         }
         let accepts = !matches!(syndrome, Some(Syndrome::Nak(_) | Syndrome::RnrNak { .. }));
+        if let Some(Syndrome::Nak(NakCode::PsnSequenceError)) = syndrome
+            && !self.is_like_refusal_before(psn, arrival)
+        {
+            let at = Spot { number: arrival.number, psn, is_request: false };
+            sink.capture.refused(at, sink.stream(requester));
+        }
         let is_not_ready = matches!(syndrome, Some(Syndrome::RnrNak { .. }));
         if (accepts || is_not_ready) && self.early_retry.is_some_and(|(_, nak)| psn.distance(nak.psn) >= 0) {
             // It was taken for a request, so it was none of the recorder's copies.
@@ -125,7 +131,12 @@ impl Stream {
         let opcode = arrival.bth.opcode();
         let is_long_read = opcode.operation() == Operation::ReadResponse && opcode.place() != Place::Only;
         match self.held {
-            Some(held) if held.at.psn.distance(held.expected) == 1 && is_long_read && !held.is_skipped => {
+            Some(held)
+                if held.at.psn.distance(held.expected) == 1
+                    && is_long_read
+                    && taken.distance(held.at.psn) < 0
+                    && !held.is_skipped =>
+            {
                 // Answers of several PSNs where one is missing: the READ behind the gap is theirs.
                 self.report_held(sink);
                 self.drop_behind(sink.budget);
@@ -212,6 +223,10 @@ impl Stream {
     fn is_contradicted(&mut self, arrival: &Arrival<'_>, accepts: bool) -> bool {
         let opcode = arrival.bth.opcode();
         if opcode.operation() == Operation::ReadResponse && !opcode.place().starts() {
+            if self.early.is_some() {
+                // It goes on with a READ that is known to be missing.
+                return false;
+            }
             return self.queue.back().is_some_and(|read| {
                 read.answer == AnswerKind::ReadResponses && !read.is_done() && !read.has_gap
             });
@@ -233,7 +248,8 @@ impl Stream {
             if let Some(not_ready) = self.not_ready.filter(|_| nak.is_like_before) {
                 sink.capture.copied(not_ready.at, sink.stream(sink.requester));
             } else if !self.is_unsure && !nak.is_reported {
-                sink.report(nak_without_retransmission::found(nak.psn, psn));
+                // The answer proves that it came again, unless the refusal is wrong.
+                sink.report(nak_without_retransmission::found(nak.psn, psn).note_unless(self.is_told));
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::checker::pending::PendingQueue;
 use crate::checker::retry::{Nak, Retry};
 use crate::checker::sink::Budget;
 use crate::checker::told::ToldOnce;
+use crate::checker::unseen::Unseen;
 use crate::message_log::MessageId;
 use crate::retransmission::Retransmissions;
 use crate::wire::{Operation, Psn};
@@ -120,6 +121,8 @@ pub(crate) struct Stream {
     pub(super) behind: VecDeque<RequestPacket>,
     pub(super) held: Option<HeldGap>,
     pub(super) early: Option<Early>,
+    /// Requests that are taken for lost by the recorder and may still come.
+    pub(super) unseen: Vec<Unseen>,
     /// True if the capture has shown to lack requests of this stream.
     pub(super) is_lossy: bool,
     pub(super) payload: PayloadRule,
@@ -171,13 +174,16 @@ pub(crate) struct Stream {
 /// A gap of which nothing tells yet whether the request was lost on its way or by the recorder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeldGap {
-    /// The request behind it.
+    /// The request behind it, and its time.
     pub(super) at: Spot,
+    pub(super) at_ns: u64,
     pub(super) expected: Psn,
     /// True if an answer shows that the missing one arrived.
     pub(super) is_proven: bool,
     /// True if it was there before: the requester went back, and on without it. Then an answer behind it shows no loss.
     pub(super) is_skipped: bool,
+    /// True if the missing one came right behind: too soon for one that was sent again.
+    pub(super) is_overtaken: bool,
 }
 
 /// An answer to a request that has not come: lost by the recorder, or written behind it.
@@ -220,6 +226,7 @@ impl Stream {
             behind: VecDeque::new(),
             held: None,
             early: None,
+            unseen: Vec::new(),
             is_lossy: false,
             payload: PayloadRule::default(),
             jumped: None,
@@ -264,6 +271,11 @@ impl Stream {
     /// True if the capture does not seem to lack anything of it.
     pub(super) fn is_complete(&self) -> bool {
         !self.is_lossy && self.held.is_none() && self.early.is_none()
+    }
+
+    /// True if a request of it came.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.retry.last.is_some()
     }
 
     /// Notes where its requests begin, if nothing told yet.

@@ -8,7 +8,7 @@ use crate::synth::script::{Examples, managed, send};
 use crate::wire::Psn;
 
 pub(super) const TEXT: RuleText = RuleText::new(
-    "An ACK does not answer a CmpSwap or FetchAdd: it needs its own Atomic Acknowledge, and answers come in the order of the requests.",
+    "An ACK does not answer a CmpSwap or FetchAdd: it needs its own Atomic Acknowledge, and answers come in the order of the requests. If it is not sent again, the capture may lack the answer: a note.",
     "Linux drivers/infiniband/sw/rxe/rxe_comp.c (check_ack)",
 );
 

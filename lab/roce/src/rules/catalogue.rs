@@ -47,8 +47,8 @@ impl Rule {
              A finding names the rule, the packet at which it shows, what was expected and what came. After a fault the checks go on from what the wire \
              shows, so that one cause gives one finding. An *error* says that a peer did what the protocol forbids, or that data is not what was sent; a *warning* \
              that something was lost or refused, which peers recover from, or is missing from the capture; a *note* is about the capture itself. The severity \
-             here is the worst that a rule has: where a packet that the recorder lost, doubled or put elsewhere would explain it as well, a finding is a \
-             warning.\n\n\
+             here is the worst that a rule has: where a packet that the recorder lost, doubled or put elsewhere would explain it as well, an error is a \
+             warning, and a warning, or anything in a capture that has shown to lack packets or to have them elsewhere, a note.\n\n\
              | rule | severity | violated when |\n|--|--|--|\n",
         );
         for rule in Self::ALL {

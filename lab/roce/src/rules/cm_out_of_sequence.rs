@@ -8,7 +8,7 @@ use crate::rule::{Rule, RuleText};
 use crate::synth::script::{Examples, bare, managed, pair, send};
 
 pub(super) const TEXT: RuleText = RuleText::new(
-    "An RTU follows a REP, a DREP follows a DREQ. Either it was never sent, or the capture has not got it. Only connections whose REQ is in the capture, and something of both sides, are held to this.",
+    "An RTU follows a REP, a DREP follows a DREQ. Either it was never sent, or the capture has not got it; without fates that is more likely, and a note. Only connections whose REQ is in the capture, and something of both sides, are held to this.",
     "Linux drivers/infiniband/core/cm.c (cm_rtu_handler, cm_drep_handler)",
 );
 

@@ -8,7 +8,7 @@ use crate::synth::script::{Examples, managed, send};
 use crate::wire::Psn;
 
 pub(super) const TEXT: RuleText = RuleText::new(
-    "After a NAK \"PSN sequence error\" or an RNR NAK the responder discards everything until the refused PSN comes again. Either it does not, or the capture has not got what came again.",
+    "After a NAK \"PSN sequence error\" or an RNR NAK the responder discards everything until the refused PSN comes again. Either it does not, or the capture has not got what came again: without fates that is more likely, and a note.",
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_psn, sent_psn_nak)",
 );
 

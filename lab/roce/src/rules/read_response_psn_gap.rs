@@ -8,7 +8,7 @@ use crate::synth::script::{Examples, managed};
 use crate::wire::Psn;
 
 pub(super) const TEXT: RuleText = RuleText::new(
-    "The i-th response to a READ carries the request's PSN + i. Responses come in the order of the requests, so a later answer shows as well that one is missing. A requester discards what follows it, until the missing one comes late or is asked for again.",
+    "The i-th response to a READ carries the request's PSN + i. Responses come in the order of the requests, so a later answer shows as well that one is missing. A requester discards what follows it, until the missing one comes late or is asked for again; if it never is, the capture may lack it: a note.",
     "Linux drivers/infiniband/sw/rxe/rxe_comp.c (check_psn)",
 );
 

@@ -7,7 +7,7 @@ use crate::rule::{Rule, RuleText};
 use crate::synth::script::{Examples, managed, pair, send};
 
 pub(super) const TEXT: RuleText = RuleText::new(
-    "A READ, an atomic, or a request that asked for an acknowledgement was answered neither before the disconnect nor after it. Named at the request. Connections whose end is not in the capture are not held to this.",
+    "A READ, an atomic, or a request that asked for an acknowledgement was answered neither before the disconnect nor after it. Named at the request. Where the requester did not send it again and the capture tells no fates, its answer may have come and be missing here: a note. Connections whose end is not in the capture are not held to this.",
     "Linux drivers/infiniband/sw/rxe/rxe_comp.c",
 );
 

@@ -8,7 +8,7 @@ use crate::synth::script::{Examples, managed, send};
 use crate::wire::Psn;
 
 pub(super) const TEXT: RuleText = RuleText::new(
-    "A new request carries the PSN after the one before it; a READ Request takes one PSN for each packet of its response. Numbers are compared in a signed window of 2^23, so a wrap is a step of one. A responder discards what follows a gap, and so do the rules until the missing request comes or an answer shows that it had come.",
+    "A new request carries the PSN after the one before it; a READ Request takes one PSN for each packet of its response. Numbers are compared in a signed window of 2^23, so a wrap is a step of one. A responder discards what follows a gap, and so do the rules until the missing request comes or an answer shows that it had come. A note where nothing tells whether it was lost or the recorder has not got it: nobody refuses it, UC, one direction alone.",
     "Linux drivers/infiniband/sw/rxe/rxe_resp.c (check_psn)",
 );
 

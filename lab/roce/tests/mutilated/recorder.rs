@@ -62,16 +62,21 @@ fn cuts(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
     entries[from..to].to_vec()
 }
 
+/// Longest time between a packet at one place of capture and at the next.
+const SWITCHED_NS: u64 = 300_000;
+
 fn all_doubled(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
-    // The second place of capture sees each packet a little later, with others between.
+    // The second place of capture sees each packet a little later, with others between; no switch keeps one for longer than this.
     let lag = random.below(4);
     let mut doubled = Vec::new();
-    for at in 0..entries.len() + lag {
-        doubled.extend(entries.get(at).cloned());
-        let copied = at.checked_sub(lag).and_then(|at| entries.get(at)).cloned();
-        doubled.extend(copied);
+    for (at, entry) in entries.iter().enumerate() {
+        let behind_ns = entries.get(at + lag).unwrap_or(entry).timestamp_ns;
+        let copied_ns = behind_ns.min(entry.timestamp_ns + SWITCHED_NS);
+        doubled.push(entry.clone());
+        doubled.push(Entry { timestamp_ns: copied_ns.max(entry.timestamp_ns), ..entry.clone() });
     }
-    in_order_of_time(doubled)
+    doubled.sort_by_key(|entry| entry.timestamp_ns);
+    doubled
 }
 
 fn some_doubled(entries: &[Entry], random: &mut Random) -> Vec<Entry> {
