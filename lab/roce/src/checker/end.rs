@@ -21,8 +21,9 @@ impl Stream {
             self.lose(held.at, held.expected, held.at.psn, sink);
         }
         self.tell_unseen(sink);
-        // A responder refuses what lies behind a gap at once, if the capture goes on for that long.
-        let is_open = |held: HeldGap| !has_ended && last_ns.saturating_sub(held.at_ns) < REFUSED_WITHIN_NS;
+        // A responder refuses what lies behind a gap at once, and a requester that goes on for longer was not refused. One that falls silent may wait.
+        let until_ns = self.retry.last.map_or(last_ns, |(_, at_ns)| at_ns);
+        let is_open = |held: HeldGap| !has_ended && until_ns.saturating_sub(held.at_ns) < REFUSED_WITHIN_NS;
         let is_lost = self.held.is_some_and(is_open) && !sink.capture.has_fault();
         self.leave_held(self.is_told || is_lost, sink);
         if let Some((broken, nak)) = self.early_retry.take() {
