@@ -18,6 +18,7 @@ mod end;
 mod fatal;
 pub(crate) mod headers;
 mod ledger;
+mod lost;
 mod missing;
 mod msn;
 mod payload;
