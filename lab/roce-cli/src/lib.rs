@@ -35,6 +35,7 @@ mod synth;
 pub mod terminal;
 mod trace;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
@@ -103,13 +104,19 @@ enum RoceCommand {
     Man,
 }
 
-/// The whole command: parses the process's arguments, runs, prints an error.
-pub fn main() -> ExitCode {
+/// The command line, to be asked what it takes.
+pub fn command() -> clap::Command {
+    Roce::command()
+}
+
+/// The whole command: parses the words, of which the first is the program's name, runs, prints an error.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let names = Names::new();
     let command = Roce::command();
     // In a pipe a line stays a line.
     let command = if io::stdout().is_terminal() { command } else { command.term_width(0) };
-    let parsed = Roce::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let parsed =
+        Roce::from_arg_matches(&command.get_matches_from(words)).unwrap_or_else(|error| error.exit());
     let result = match parsed.command {
         RoceCommand::Trace(args) => args.run(names),
         RoceCommand::Check(args) => args.run(names),
