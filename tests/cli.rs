@@ -549,3 +549,27 @@ fn documentation_shows_what_the_commands_do() {
     let (code, out, err) = run(&["book", "--check"]);
     assert_eq!(code, 0, "{out}{err}");
 }
+
+#[test]
+fn summarized_command_keeps_its_exit_code_and_tells_its_end() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let summary = directory.path().join("summary");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/summarized");
+    let ran = |command: &str| {
+        let mut of = Command::new("bash");
+        of.arg(&script).args(["A check", "sh", "-c", command]).env("GITHUB_STEP_SUMMARY", &summary);
+        finish(of.output().expect("bash starts"))
+    };
+    let (code, out, _) = ran("echo fine; printf '\\033[31mred\\033[0m\\n'");
+    assert!(code == 0 && out.contains("fine"), "{out}");
+    let (code, _, _) = ran("seq 1 100; echo worse >&2; exit 3");
+    assert_eq!(code, 3);
+    let told = fs::read_to_string(&summary).expect("a summary");
+    assert!(told.starts_with("### A check: passed in "), "{told}");
+    assert!(told.contains("\nfine\nred\n`````\n"), "{told}");
+    assert!(told.contains("\n### A check: failed with exit code 3 in "), "{told}");
+    assert!(
+        told.contains("\n42\n") && !told.contains("\n41\n") && told.contains("\n100\nworse\n`````\n"),
+        "{told}"
+    );
+}
