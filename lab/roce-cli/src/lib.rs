@@ -11,8 +11,6 @@ mod common;
 mod diff;
 mod error;
 mod explain;
-#[cfg(feature = "parquet")]
-mod export;
 mod filter;
 mod follow;
 mod input;
@@ -28,6 +26,8 @@ mod parquet;
 mod picture;
 mod progress;
 mod report;
+#[cfg(feature = "parquet")]
+mod rows;
 mod side_by_side;
 mod stats;
 mod synth;
@@ -48,13 +48,13 @@ pub use common::Common;
 pub use diff::Args as DiffArgs;
 pub use error::Error;
 pub use explain::Args as ExplainArgs;
-#[cfg(feature = "parquet")]
-pub use export::Args as ExportArgs;
 pub use filter::{Filter, PacketInfo, Terms};
 pub use follow::Args as FollowArgs;
 pub use ladder::Args as LadderArgs;
 pub use messages::Args as MessagesArgs;
 pub use report::Args as ReportArgs;
+#[cfg(feature = "parquet")]
+pub use rows::Args as ExportArgs;
 pub use stats::Args as StatsArgs;
 pub use synth::Args as SynthArgs;
 pub use trace::Args as TraceArgs;
