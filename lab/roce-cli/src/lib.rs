@@ -11,6 +11,7 @@ mod common;
 mod diff;
 mod error;
 mod explain;
+mod export;
 mod filter;
 mod follow;
 mod input;
@@ -48,13 +49,12 @@ pub use common::Common;
 pub use diff::Args as DiffArgs;
 pub use error::Error;
 pub use explain::Args as ExplainArgs;
+pub use export::Args as ExportArgs;
 pub use filter::{Filter, PacketInfo, Terms};
 pub use follow::Args as FollowArgs;
 pub use ladder::Args as LadderArgs;
 pub use messages::Args as MessagesArgs;
 pub use report::Args as ReportArgs;
-#[cfg(feature = "parquet")]
-pub use rows::Args as ExportArgs;
 pub use stats::Args as StatsArgs;
 pub use synth::Args as SynthArgs;
 pub use trace::Args as TraceArgs;
@@ -84,7 +84,6 @@ enum RoceCommand {
     /// Draws the packets between the nodes: SVG, PNG, PDF, HTML, or a diagram for Markdown.
     Ladder(LadderArgs),
     /// Writes packets and messages as Parquet, for DuckDB, pandas and the like.
-    #[cfg(feature = "parquet")]
     Export(ExportArgs),
     /// Writes a page of a capture, or of two side by side, that a browser shows without a network.
     Report(ReportArgs),
@@ -124,7 +123,6 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         RoceCommand::Messages(args) => args.run(names),
         RoceCommand::Stats(args) => args.run(names),
         RoceCommand::Ladder(args) => args.run(names),
-        #[cfg(feature = "parquet")]
         RoceCommand::Export(args) => args.run(names),
         RoceCommand::Report(args) => args.run(names),
         RoceCommand::Diff(args) => args.run(names),

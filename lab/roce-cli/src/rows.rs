@@ -1,6 +1,6 @@
-//! `roce export`: packets and messages as Parquet, for DuckDB, pandas and the like.
+//! Rows of packets and messages, and the Parquet files that `roce export` writes them into.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use roce::capture::Record;
@@ -63,21 +63,6 @@ const MESSAGE: [(&str, ColumnKind); 18] = [
     ("latency_ns", ColumnKind::Number),
 ];
 
-/// The arguments of `export`.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    file: FileArg,
-    #[command(flatten)]
-    common: Common,
-    /// File to write the packets to, a row each.
-    #[arg(long, value_name = "PARQUET", required_unless_present = "messages")]
-    packets: Option<PathBuf>,
-    /// File to write the messages to, a row each.
-    #[arg(long, value_name = "PARQUET")]
-    messages: Option<PathBuf>,
-}
-
 fn packet_row(record: &Record<'_>, packet: &Packet<'_>, names: &Names) -> [Cell; PACKET.len()] {
     let bth = packet.bth;
     let memory = packet.remote_memory();
@@ -138,54 +123,55 @@ fn message_row(message: &Message, names: &Names) -> [Cell; MESSAGE.len()] {
     ]
 }
 
-impl Args {
-    /// Writes the files, in memory that does not grow with the capture.
-    ///
-    /// # Errors
-    /// The capture cannot be read, or cannot be read to its end; what was read before that is written. A file cannot be written.
-    pub fn run(&self, defaults: Names) -> Result<ExitCode, Error> {
-        let mut input = Input::open(&self.file.files, &self.common)?;
-        let names = self.common.names(defaults, &self.file.files);
-        let filter = self.common.filter(&self.file.files, &names)?;
-        let table = |path: &Option<PathBuf>, name, columns: &[(&str, ColumnKind)]| {
-            path.as_ref().map(|path| ParquetTable::create(path, name, columns)).transpose()
-        };
-        let mut packets = table(&self.packets, "packet", &PACKET)?;
-        let mut messages = table(&self.messages, "message", &MESSAGE)?;
-        let mut analysis = Analysis::streaming(names);
-        let mut first = None;
-        let mut write = |message: &Message, names: &Names, first_ns: u64| match &mut messages {
-            Some(table) if filter.matches(&PacketInfo::of_message(message, first_ns, false), names) => {
-                table.row(message_row(message, names))
-            }
-            _ => Ok(()),
-        };
-        let stopped = input.for_each(|record, frame| {
-            let first_ns = *first.get_or_insert(record.timestamp_ns);
-            analysis.push_frame(record, frame);
-            let findings = analysis.take_findings();
-            if let (Frame::Roce(packet), Some(table)) = (frame, &mut packets) {
-                let has_finding = findings.iter().any(|finding| finding.packet == record.number);
-                let info = PacketInfo::of_packet(record, packet, first_ns, has_finding);
-                if filter.matches(&info, analysis.names()) {
-                    table.row(packet_row(record, packet, analysis.names()))?;
-                }
-            }
-            for message in analysis.take_messages() {
-                write(&message, analysis.names(), first_ns)?;
-            }
-            Ok(true)
-        })?;
-        analysis.lost_by_capture(input.lost_elsewhere());
-        let report = analysis.finish();
-        for message in &report.messages {
-            write(message, &report.names, first.unwrap_or_default())?;
+/// Writes the files that are named, in memory that does not grow with the capture.
+pub(crate) fn write(
+    file: &FileArg,
+    common: &Common,
+    packets: Option<&Path>,
+    messages: Option<&Path>,
+    defaults: Names,
+) -> Result<ExitCode, Error> {
+    let mut input = Input::open(&file.files, common)?;
+    let names = common.names(defaults, &file.files);
+    let filter = common.filter(&file.files, &names)?;
+    let table = |path: Option<&Path>, name, columns: &[(&str, ColumnKind)]| {
+        path.map(|path| ParquetTable::create(path, name, columns)).transpose()
+    };
+    let mut packets = table(packets, "packet", &PACKET)?;
+    let mut messages = table(messages, "message", &MESSAGE)?;
+    let mut analysis = Analysis::streaming(names);
+    let mut first = None;
+    let mut write = |message: &Message, names: &Names, first_ns: u64| match &mut messages {
+        Some(table) if filter.matches(&PacketInfo::of_message(message, first_ns, false), names) => {
+            table.row(message_row(message, names))
         }
-        for table in [packets, messages].into_iter().flatten() {
-            table.finish()?;
+        _ => Ok(()),
+    };
+    let stopped = input.for_each(|record, frame| {
+        let first_ns = *first.get_or_insert(record.timestamp_ns);
+        analysis.push_frame(record, frame);
+        let findings = analysis.take_findings();
+        if let (Frame::Roce(packet), Some(table)) = (frame, &mut packets) {
+            let has_finding = findings.iter().any(|finding| finding.packet == record.number);
+            let info = PacketInfo::of_packet(record, packet, first_ns, has_finding);
+            if filter.matches(&info, analysis.names()) {
+                table.row(packet_row(record, packet, analysis.names()))?;
+            }
         }
-        output::remarks(&input.name, &report, stopped.is_none());
-        output::note_in_vain(&filter, "packet or message", &input.name);
-        stopped.map_or(Ok(ExitCode::SUCCESS), Err)
+        for message in analysis.take_messages() {
+            write(&message, analysis.names(), first_ns)?;
+        }
+        Ok(true)
+    })?;
+    analysis.lost_by_capture(input.lost_elsewhere());
+    let report = analysis.finish();
+    for message in &report.messages {
+        write(message, &report.names, first.unwrap_or_default())?;
     }
+    for table in [packets, messages].into_iter().flatten() {
+        table.finish()?;
+    }
+    output::remarks(&input.name, &report, stopped.is_none());
+    output::note_in_vain(&filter, "packet or message", &input.name);
+    stopped.map_or(Ok(ExitCode::SUCCESS), Err)
 }

@@ -73,8 +73,6 @@ impl KitPrograms {
             ("cargo", Some("xtask")) if name(2) == Some("…") => None,
             ("cargo", Some("xtask")) => Some((&self.xtask, &words[2..])),
             ("rdma-lab", _) => Some((&self.rdma_lab, &words[1..])),
-            // Only a `roce` with the feature `parquet` has it.
-            ("roce", Some("export")) => None,
             ("roce", _) => Some((&self.roce, &words[1..])),
             _ => None,
         }
