@@ -545,24 +545,31 @@ fn step_of_the_action_says_what_kept_it_from_beginning() {
 }
 
 #[test]
-fn outputs_in_the_documentation_are_those_of_their_commands() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verdicts.md"))
-        .expect("a page");
-    let blocks: Vec<&str> =
-        text.split("```\n$ cargo xtask ").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
-    assert!(!blocks.is_empty(), "docs/verdicts.md has no command with its output");
-    for block in blocks {
-        let (command, told) = block.split_once('\n').expect("a command and its output");
-        // Words as a shell has them, of which some are between quotes.
-        let words: Vec<String> = command
-            .split('\'')
-            .enumerate()
-            .flat_map(|(at, part)| match at % 2 {
-                0 => part.split_whitespace().map(str::to_owned).collect(),
-                _ => vec![part.to_owned()],
-            })
-            .collect();
-        let (code, out, err) = finish(xtask().args(&words).output().expect("xtask starts"));
-        assert_eq!((code, out.trim_end()), (0, told), "{command}: {err}");
-    }
+fn documentation_shows_what_the_commands_do() {
+    let (code, out, err) = run(&["book", "--check"]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
+fn summarized_command_keeps_its_exit_code_and_tells_its_end() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let summary = directory.path().join("summary");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/summarized");
+    let ran = |command: &str| {
+        let mut of = Command::new("bash");
+        of.arg(&script).args(["A check", "sh", "-c", command]).env("GITHUB_STEP_SUMMARY", &summary);
+        finish(of.output().expect("bash starts"))
+    };
+    let (code, out, _) = ran("echo fine; printf '\\033[31mred\\033[0m\\n'");
+    assert!(code == 0 && out.contains("fine"), "{out}");
+    let (code, _, _) = ran("seq 1 100; echo worse >&2; exit 3");
+    assert_eq!(code, 3);
+    let told = fs::read_to_string(&summary).expect("a summary");
+    assert!(told.starts_with("### A check: passed in "), "{told}");
+    assert!(told.contains("\nfine\nred\n`````\n"), "{told}");
+    assert!(told.contains("\n### A check: failed with exit code 3 in "), "{told}");
+    assert!(
+        told.contains("\n42\n") && !told.contains("\n41\n") && told.contains("\n100\nworse\n`````\n"),
+        "{told}"
+    );
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
-use serde_json::Value;
+use lab::provider::qemu::qmp::Qmp;
+use serde_json::{Value, json};
 
-use crate::support::{Catalogue, Lab, artifacts, reasons, run, verdict, xtask};
+use crate::process::Family;
+use crate::support::{Beside, Catalogue, Lab, artifacts, poll, reasons, run, verdict, xtask};
 
 /// Most memory of a node beside what it shares with other forks, in MiB.
 const NODE_MEMORY_MIB: u64 = 150;
@@ -99,6 +102,30 @@ fn number_of_nodes_that_no_lab_has_is_refused() {
     lab.run("up", &["--nodes", "3", "--provider", "multipass"]).fails(2, &["Multipass has two instances"]);
 }
 
+#[test]
+#[ignore = "needs the lab's machines"]
+fn fork_that_does_not_wake_up_is_forked_again() {
+    let lab = Lab::named("asleep", None);
+    let mut up = Beside::start(lab.command(&["up"], &["--nodes", "3"]));
+    let socket = Family::wait_under(up.id()).run_directory.join("qmp-client2");
+    // Its processor stands still from its first moment; the process runs on.
+    poll("machine that runs", Duration::from_secs(20), || {
+        let mut qmp = Qmp::connect(&socket).ok()?;
+        let runs = qmp.execute("query-status", json!({})).ok()?["status"] == "running";
+        runs.then(|| qmp.execute("stop", json!({})).expect("a machine that stands still"))
+    });
+    assert!(up.wait().success(), "{}", up.said());
+    for part in [
+        "node client2 has not woken up and is forked again",
+        "the node answers no other command either",
+        "status paused",
+    ] {
+        assert!(up.said().contains(part), "no `{part}` in {}", up.said());
+    }
+    assert_eq!(lab.exec("client2", "hostname; ping -c 1 -W 5 client >/dev/null").ok().stdout, "client2\n");
+    assert_eq!(machines(&lab).len(), 3);
+}
+
 /// Process ids of a lab's machines.
 fn machines(lab: &Lab) -> Vec<u64> {
     let status = lab.status().expect("the lab is recorded");
@@ -126,7 +153,7 @@ fn eight_nodes_fit_into_their_memory_while_four_send() {
         .iter()
         .map(|node| {
             let command = "for i in 1 2 3 4 5 6 7 8 9; do rdma_client server --size 65536 && exit; sleep 0.3; done; exit 1";
-            crate::support::Beside::start(lab.command(&["exec"], &[node, "--", command]))
+            Beside::start(lab.command(&["exec"], &[node, "--", command]))
         })
         .collect();
     for mut sender in senders {

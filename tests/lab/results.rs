@@ -7,7 +7,7 @@ use std::process::Command;
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
-use crate::support::{Catalogue, artifacts, reasons, run, snapshot, xtask};
+use crate::support::{COMMAND_LIMIT, Catalogue, artifacts, on_terminal, reasons, run, snapshot, xtask};
 
 const SERVER: &str = "rdma_server_imm --once --json";
 const CLIENT: &str = "rdma_client_imm {server} --json";
@@ -34,6 +34,22 @@ fn rows(kept: &Path) -> Vec<(String, String, Vec<String>)> {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let rows = results["scenarios"].as_array().expect("rows").iter();
     rows.map(|row| (text(&row["scenario"]), text(&row["class"]), reasons(row))).collect()
+}
+
+#[test]
+#[ignore = "needs the lab's machines"]
+fn on_a_terminal_everything_is_shown_and_the_command_ends() {
+    let catalogue = Catalogue::new();
+    let green = catalogue.add("a-green", &scenario(CLIENT, 30), Some(&snapshot("write_with_imm")));
+    let red = catalogue.add("b-red", &scenario(CLIENT, 30), None);
+    for (name, code, end) in [(&green, 0, "1 passed, 0 failed"), (&red, 1, "0 passed, 1 failed")] {
+        let (ended, shown) = on_terminal(catalogue.command(&[name]), COMMAND_LIMIT);
+        assert_eq!(ended, Some(code), "{shown}");
+        for part in [format!("test {name}"), "test result: ".to_owned(), end.to_owned()] {
+            assert!(shown.contains(&part), "no `{part}` in {shown}");
+        }
+        assert!(!shown.contains('\0'), "{shown}");
+    }
 }
 
 #[test]

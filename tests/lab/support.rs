@@ -1,6 +1,7 @@
 //! Support of all of these tests: the program, labs and catalogues that are cleaned up, waiting with a limit.
 
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,13 +14,14 @@ use lab::base::cache::Cache;
 use lab::guest::image::{Release, Sysroot};
 use lab::host::packages::TRIPLET;
 use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::Family;
 
 /// Longest time that one command may take: a boot of both machines on a busy computer included.
-const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+pub(crate) const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
 /// Beginnings of the names of what a cache holds besides frozen machines.
 pub(crate) const CACHED: [&str; 6] =
@@ -36,6 +38,46 @@ pub(crate) fn poll<T>(what: &str, limit: Duration, mut found: impl FnMut() -> Op
         assert!(started.elapsed() < limit, "no {what} within {} s", limit.as_secs());
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Runs a command on a terminal of its own, to its end within `limit`; gives its exit code, and what the terminal showed.
+#[track_caller]
+pub(crate) fn on_terminal(mut command: Command, limit: Duration) -> (Option<i32>, String) {
+    use std::os::unix::process::CommandExt as _;
+    let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&main).expect("a terminal of ours");
+    unlockpt(&main).expect("a terminal that can be opened");
+    let name = ptsname(&main, Vec::new()).expect("its name").into_string().expect("a path");
+    let side = || File::options().read(true).write(true).open(&name).expect("the command's side");
+    let mut child = command
+        .stdin(side())
+        .stdout(side())
+        .stderr(side())
+        .process_group(0)
+        .spawn()
+        .expect("the command starts");
+    // It holds the command's side of the terminal as well.
+    drop(command);
+    let reader = thread::spawn(move || {
+        let (mut shown, mut main) = (Vec::new(), File::from(main));
+        // Reading fails where nobody holds the other side any more.
+        let _ = main.read_to_end(&mut shown);
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    let started = Instant::now();
+    let code = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break Some(status.code());
+        }
+        if started.elapsed() > limit {
+            kill_process_group(Pid::from_child(&child), Signal::KILL).expect("a group");
+            child.wait().expect("a child");
+            break None;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let shown = reader.join().expect("what it showed");
+    (code.unwrap_or_else(|| panic!("had not ended after {} s: {shown}", limit.as_secs())), shown)
 }
 
 /// A command that has ended.

@@ -1,4 +1,5 @@
-//! Links of the documentation: each leads to a file of the repository, and each anchor to a heading there.
+//! Links of the documentation: each leads to a file of the repository, and each anchor to a heading there. A path in a sentence,
+//! from the root, is there too.
 //!
 //! Anchors are GitHub's and mdBook's: a heading's words in small letters, spaces as `-`, other signs left out.
 
@@ -14,6 +15,8 @@ use crate::sources::workspace;
 #[derive(Debug, Default)]
 struct MarkdownPage {
     links: Vec<String>,
+    /// Code in sentences.
+    spans: Vec<String>,
     anchors: BTreeSet<String>,
 }
 
@@ -21,12 +24,16 @@ impl MarkdownPage {
     fn read(text: &str) -> MarkdownPage {
         let (mut page, mut heading, mut seen) = (MarkdownPage::default(), None, HashMap::new());
         for event in Parser::new_ext(text, Options::ENABLE_TABLES) {
+            let is_code = matches!(event, Event::Code(_));
             match event {
                 Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
                     page.links.push(dest_url.into_string());
                 }
                 Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
                 Event::Text(words) | Event::Code(words) => {
+                    if is_code {
+                        page.spans.push(words.to_string());
+                    }
                     if let Some(heading) = &mut heading {
                         heading.push_str(&words);
                     }
@@ -114,12 +121,47 @@ fn pages() -> BTreeMap<PathBuf, MarkdownPage> {
     pages
 }
 
+/// Paths in the sentences of `page` that are not there: spans that begin with one of `folders`, and have no `NAME` or `*`.
+fn absent(page: &MarkdownPage, folders: &[&str], exists: impl Fn(&Path) -> bool) -> Vec<String> {
+    let is_path = |span: &&String| {
+        let is_ours = span.split_once('/').is_some_and(|(folder, _)| folders.contains(&folder));
+        is_ours
+            && span
+                .chars()
+                .all(|letter| letter.is_lowercase() || letter.is_ascii_digit() || "/._-".contains(letter))
+    };
+    page.spans.iter().filter(is_path).filter(|span| !exists(Path::new(span))).cloned().collect()
+}
+
+#[test]
+fn every_path_in_a_sentence_is_there() {
+    let (root, folders) = (workspace(), ["docs", "fixtures", "lab", "src", "tests", "xtask"]);
+    let mut all = 0;
+    // CONTRIBUTING.md tells of files that somebody is about to write.
+    for (name, page) in pages().iter().filter(|(name, _)| !name.starts_with("CONTRIBUTING.md")) {
+        all += page.spans.len();
+        // A page within a crate names that crate's own files.
+        let is_there = |path: &Path| name.ancestors().any(|folder| root.join(folder).join(path).exists());
+        let absent = absent(page, &folders, is_there);
+        assert_eq!(absent, [""; 0], "{}", name.display());
+    }
+    assert!(all > 500, "{all} spans");
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let (pages, root) = (pages(), workspace());
     let links: usize = pages.values().map(|page| page.links.len()).sum();
     assert!(pages.len() > 15 && links > 50, "{} pages, {links} links", pages.len());
-    let dead = dead(&pages, |path| root.join(path).exists());
+    // Pages of runs are made where the book is built.
+    let is_made = |path: &Path| {
+        let run = path
+            .strip_prefix("docs/pages")
+            .ok()
+            .filter(|page| page.extension().is_some_and(|it| it == "html"));
+        run.is_some_and(|page| root.join("fixtures").join(page).with_extension("pcapng").is_file())
+    };
+    let dead = dead(&pages, |path| root.join(path).exists() || is_made(path));
     assert!(dead.is_empty(), "links that lead nowhere:\n{}", dead.join("\n"));
 }
 
@@ -158,4 +200,6 @@ fn planted_dead_links_are_found() {
     ]);
     let found = dead(&pages, |path| pages.contains_key(path));
     assert_eq!(found, ["README.md: docs/a.md#none", "docs/a.md: b.md"]);
+    let page = page("`tests/none.rs` `tests/NAME.snap` `docs/a.md` `tests/*.rs` `other/x` `lab up`");
+    assert_eq!(absent(&page, &["docs", "lab", "tests"], |path| pages.contains_key(path)), ["tests/none.rs"]);
 }

@@ -8,6 +8,7 @@
 //! - [`type_names`]: one meaning a type name
 //! - [`doc_comments`]: a noun or a verb comes first
 //! - [`links`]: links of the documentation lead somewhere
+//! - [`workflows`]: each job says in its summary what came of it
 
 mod circles;
 mod doc_comments;
@@ -15,3 +16,4 @@ mod imports;
 mod links;
 mod sources;
 mod type_names;
+mod workflows;

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -12,6 +13,7 @@ use lab::base::invocation::XTASK;
 use rdma_lab_cli::{Lab, SharedCommand, shell, test};
 
 mod bench;
+mod book;
 mod ci;
 mod lesson;
 mod samples;
@@ -56,6 +58,14 @@ enum XtaskCommand {
     Completions(shell::Args),
     /// Prints the man pages.
     Man,
+    /// Holds what the documentation shows against what the commands do, and builds it as a book.
+    Book(book::Args),
+    /// Is `roce`, for the documentation's commands.
+    #[command(name = book::ROCE, hide = true, disable_help_flag = true)]
+    Roce {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Checks everything: formatting, lints, documentation, tests, scenarios.
     Ci(ci::Args),
 }
@@ -73,6 +83,10 @@ fn main() -> ExitCode {
         XtaskCommand::Lesson(args) => lesson::run(&args, front),
         XtaskCommand::Completions(args) => shell::completions(&args, Xtask::command().name("xtask"), "xtask"),
         XtaskCommand::Man => shell::man(Xtask::command().name("xtask").bin_name("xtask")),
+        XtaskCommand::Book(args) => book::run(&args, Xtask::command()),
+        XtaskCommand::Roce { words } => {
+            Ok(roce_cli::main(std::iter::once(OsString::from("roce")).chain(words)))
+        }
         XtaskCommand::Ci(args) => ci::run(&args),
     })
 }

@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Mutations to apply [default: all].
     #[arg(value_name = "MUTATION", value_parser = mutation)]
     mutations: Vec<&'static Mutation>,
+    /// Print the mutations with the reasons that each has to give, and start nothing.
+    #[arg(long)]
+    list: bool,
     /// Accelerator that runs the machines' instructions.
     #[arg(long, default_value = "auto")]
     accel: AccelChoice,
@@ -36,6 +39,16 @@ pub(crate) struct Args {
 
 /// Applies every mutation; exit code 1 where one gives other reasons than it must.
 pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
+    let mutations: Vec<&'static Mutation> =
+        if args.mutations.is_empty() { MUTATIONS.iter().collect() } else { args.mutations.clone() };
+    let width = mutations.iter().map(|mutation| mutation.name.len()).max().unwrap_or(0);
+    if args.list {
+        output::line(format_args!("{:<width$}  expected", "mutation"))?;
+        for mutation in mutations {
+            output::line(format_args!("{:<width$}  {}", mutation.name, told(&mutation.reasons())))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     machines::apply(&args.means)?;
     let guest = machines::guest(&args.release)?;
     Cache::open()?;
@@ -56,11 +69,8 @@ pub(crate) fn run(args: &Args, front: &Front) -> Result<ExitCode> {
         snapshots: &snapshots,
         kept: &kept,
     };
-    let mutations: Vec<&'static Mutation> =
-        if args.mutations.is_empty() { MUTATIONS.iter().collect() } else { args.mutations.clone() };
     let started = Instant::now();
     let (mut passed, mut differences) = (0, Vec::new());
-    let width = mutations.iter().map(|mutation| mutation.name.len()).max().unwrap_or(0);
     let wide = mutations.iter().map(|mutation| told(&mutation.reasons()).len()).max().unwrap_or(0).max(8);
     output::line(format_args!("{:<width$}  {:<wide$}  found", "mutation", "expected"))?;
     for mutation in mutations {

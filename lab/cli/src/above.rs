@@ -11,8 +11,8 @@ use std::thread;
 use lab::base::{progress, terminal};
 use rustix::stdio::dup2_stdout;
 
-/// The byte that ends the pipe, in the place of its end: other processes may have inherited it.
-const END: u8 = 0;
+/// The line that ends the pipe, in the place of its end: standard output stays open, and other processes may have inherited it.
+const END: &[u8] = b"\0\n";
 
 /// Runs `run`, told whether what it prints may have colours; all that it prints is on standard output when this returns.
 pub(crate) fn printed<T>(run: impl FnOnce(bool) -> T) -> T {
@@ -22,7 +22,7 @@ pub(crate) fn printed<T>(run: impl FnOnce(bool) -> T) -> T {
     let Ok((terminal, thread)) = redirected() else { return run(false) };
     let is_coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let result = run(is_coloured);
-    let _ = io::stdout().write_all(&[END]);
+    let _ = io::stdout().write_all(END);
     let _ = io::stdout().flush();
     let _ = thread.join();
     let _ = dup2_stdout(&terminal);
@@ -42,9 +42,9 @@ fn pass(reader: PipeReader, mut terminal: File) {
     let mut reader = BufReader::new(reader);
     loop {
         let mut line = Vec::new();
-        let is_over = !matches!(reader.read_until(b'\n', &mut line), Ok(1..)) || line.last() == Some(&END);
-        if is_over {
-            line.pop();
+        let is_over = !matches!(reader.read_until(b'\n', &mut line), Ok(1..)) || line.ends_with(END);
+        if line.ends_with(END) {
+            line.truncate(line.len() - END.len());
         }
         if !line.is_empty() {
             let text = String::from_utf8_lossy(&line);

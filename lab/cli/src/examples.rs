@@ -66,6 +66,7 @@ const EXAMPLES: &[(Spelling, &str, &[&str])] = &[
     (Program, "self-test", &[""]),
     (Program, "test-guest", &["", "connecting"]),
     (Program, "setup-git", &[""]),
+    (Program, "book", &["", "--check", "--write"]),
     (Program, "samples", &["rdma-lab-samples"]),
     (Program, "lesson", &["--list", "minimal_flow", "go_back_n --write"]),
     (Program, "bench data", &["", "--smoke"]),

@@ -43,6 +43,7 @@ pub mod review;
 pub mod run;
 mod run_args;
 pub mod shell;
+pub mod standalone;
 pub mod test;
 pub mod trials;
 

@@ -351,23 +351,3 @@ fn damaged_frames_of_any_length_have_pages() {
     let data = data(&Page::new("cut", &capture).to_html());
     assert_eq!(column(&data, "number").len() as u64, capture.report.packets);
 }
-
-#[test]
-fn pages_of_the_book_have_the_traces_of_their_fixtures() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for name in ["write_read", "write_with_imm"] {
-        let (page, fixture) = (format!("docs/pages/{name}.html"), format!("fixtures/{name}.pcapng"));
-        let kept = std::fs::read_to_string(root.join(&page)).unwrap();
-        let (capture, _) = of_file(&root.join(&fixture));
-        let made = Page::new(name, &capture).to_html();
-        let [kept, made] =
-            [kept, made].map(|html| element(&html, "<pre tabindex=\"0\">", "</pre>").to_owned());
-        // The page was made with the nodes' names, which are the recording's interfaces.
-        let made = made.replace("node1", "client").replace("node2", "server");
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert!(
-            words(&kept) == words(&made),
-            "{page} is of another trace: make it anew by `roce report {fixture} --title {name} -o {page}`\n{made}"
-        );
-    }
-}

@@ -11,7 +11,6 @@ mod common;
 mod diff;
 mod error;
 mod explain;
-#[cfg(feature = "parquet")]
 mod export;
 mod filter;
 mod follow;
@@ -28,6 +27,8 @@ mod parquet;
 mod picture;
 mod progress;
 mod report;
+#[cfg(feature = "parquet")]
+mod rows;
 mod side_by_side;
 mod stats;
 mod synth;
@@ -35,6 +36,7 @@ mod synth;
 pub mod terminal;
 mod trace;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
@@ -47,7 +49,6 @@ pub use common::Common;
 pub use diff::Args as DiffArgs;
 pub use error::Error;
 pub use explain::Args as ExplainArgs;
-#[cfg(feature = "parquet")]
 pub use export::Args as ExportArgs;
 pub use filter::{Filter, PacketInfo, Terms};
 pub use follow::Args as FollowArgs;
@@ -83,7 +84,6 @@ enum RoceCommand {
     /// Draws the packets between the nodes: SVG, PNG, PDF, HTML, or a diagram for Markdown.
     Ladder(LadderArgs),
     /// Writes packets and messages as Parquet, for DuckDB, pandas and the like.
-    #[cfg(feature = "parquet")]
     Export(ExportArgs),
     /// Writes a page of a capture, or of two side by side, that a browser shows without a network.
     Report(ReportArgs),
@@ -103,13 +103,19 @@ enum RoceCommand {
     Man,
 }
 
-/// The whole command: parses the process's arguments, runs, prints an error.
-pub fn main() -> ExitCode {
+/// The command line, to be asked what it takes.
+pub fn command() -> clap::Command {
+    Roce::command()
+}
+
+/// The whole command: parses the words, of which the first is the program's name, runs, prints an error.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let names = Names::new();
     let command = Roce::command();
     // In a pipe a line stays a line.
     let command = if io::stdout().is_terminal() { command } else { command.term_width(0) };
-    let parsed = Roce::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let parsed =
+        Roce::from_arg_matches(&command.get_matches_from(words)).unwrap_or_else(|error| error.exit());
     let result = match parsed.command {
         RoceCommand::Trace(args) => args.run(names),
         RoceCommand::Check(args) => args.run(names),
@@ -117,7 +123,6 @@ pub fn main() -> ExitCode {
         RoceCommand::Messages(args) => args.run(names),
         RoceCommand::Stats(args) => args.run(names),
         RoceCommand::Ladder(args) => args.run(names),
-        #[cfg(feature = "parquet")]
         RoceCommand::Export(args) => args.run(names),
         RoceCommand::Report(args) => args.run(names),
         RoceCommand::Diff(args) => args.run(names),

@@ -7,5 +7,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    roce_cli::main()
+    roce_cli::main(std::env::args_os())
 }

@@ -118,7 +118,8 @@ impl Fuzzing<'_> {
             let surprises = vec![error.to_string()];
             FuzzTalk { surprises, ..FuzzTalk::default() }
         });
-        let machine = pair.check_alive().and_then(|()| node.run(kernel_log::PRINT, COMMAND_LIMIT));
+        let machine =
+            pair.check_alive().and_then(|()| node.run(&kernel_log::print_since(began_s), COMMAND_LIMIT));
         match machine {
             Ok(output) => {
                 let log = kernel_log::lines_since(&output.stdout, began_s);

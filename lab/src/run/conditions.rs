@@ -6,7 +6,7 @@ use crate::base::command::shell_word;
 use crate::base::error::{Error, Result};
 use crate::base::role::Role;
 use crate::guest::contents::{MODULES, PATHS, UNLOCKED, load_asked};
-use crate::node::NodePair;
+use crate::node::{NodePair, gids};
 use crate::scenario::Scenario;
 
 /// Longest time that modules may take to load, and a look at processes.
@@ -15,9 +15,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Memory that a user who is not root may lock, in KiB: the kernel's own default.
 const LOCKED_KIB: u32 = 8192;
 
-/// Command that prints a node's processes that a signal has stopped, each as `ID NAME`. One that ends meanwhile is no end of the list,
-/// as it would be to awk.
-pub(super) const HALTED: &str = r#"cat /proc/[0-9]*/status 2>/dev/null | awk '/^Name:/ { name = $2 } /^State:/ { state = $2 } /^Pid:/ { if (state == "T") print $2, name }'; true"#;
+/// Command that prints what /proc says (`stat`) of a node's processes that a signal has stopped.
+const HALTED: &str = "grep -hs ') T ' /proc/[0-9]*/stat";
+
+/// Clock ticks of a second in which /proc counts, on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Loads kernel modules on all nodes, with all that they need.
 ///
@@ -49,7 +51,7 @@ fn load_script(modules: &[String]) -> String {
 ///
 /// It is not there as before within the limit.
 pub(super) fn renew(pair: &dyn NodePair, role: Role) -> Result<()> {
-    let mut running = pair.node(role).start(RENEW)?;
+    let mut running = pair.node(role).start(&renew_command())?;
     let output = pair.wait_for(running.as_mut(), "making the RDMA device anew", LIMIT)?;
     match output.code {
         Some(0) => Ok(()),
@@ -59,8 +61,12 @@ pub(super) fn renew(pair: &dyn NodePair, role: Role) -> Result<()> {
 }
 
 /// Command that makes a node's rxe0 anew on its interface, and waits until it is ACTIVE and has as many GIDs as before.
+fn renew_command() -> String {
+    format!("gids() {{ {} | wc -l; }}\n{RENEW}", gids::print("rxe0"))
+}
+
+/// The same, without how it counts GIDs.
 const RENEW: &str = r#"set -e
-gids() { cat /sys/class/infiniband/rxe0/ports/1/gids/* 2>/dev/null | grep -cv '^[0:]*$'; }
 count=$(gids) interface=$(rdma link show rxe0/1 | sed 's/.* netdev //; s/ .*//')
 rdma link delete rxe0
 rdma link add rxe0 type rxe netdev "$interface"
@@ -83,18 +89,22 @@ pub(super) fn script(scenario: &Scenario, command: &str) -> String {
     )
 }
 
-/// The names of a node's processes that a signal has stopped since [`HALTED`] printed `before`.
+/// The names of a node's processes that were started at `since` or later, in seconds since its boot, and that a signal has stopped.
 ///
 /// # Errors
 ///
 /// The node does not answer.
-pub(super) fn halted(pair: &dyn NodePair, role: Role, before: &str) -> Result<Vec<String>> {
+pub(super) fn halted(pair: &dyn NodePair, role: Role, since: f64) -> Result<Vec<String>> {
     let mut look = pair.node(role).start(HALTED)?;
     let output = pair.wait_for(look.as_mut(), "a look at what stands still", LIMIT)?;
-    let is_new = |line: &&str| !before.lines().any(|known| known == *line);
-    let names =
-        output.stdout.lines().filter(is_new).filter_map(|line| Some(line.split_once(' ')?.1.to_owned()));
-    Ok(names.collect())
+    Ok(output.stdout.lines().filter_map(|line| started_since(line, since)).map(str::to_owned).collect())
+}
+
+/// The name of a process, `ID (NAME) STATE …`, if its 22nd field says that it was started at `since` or later.
+fn started_since(stat: &str, since: f64) -> Option<&str> {
+    let (name, fields) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let started: f64 = fields.split_whitespace().nth(19)?.parse().ok()?;
+    (started / TICKS_PER_SECOND >= since).then_some(name)
 }
 
 #[cfg(test)]
@@ -125,27 +135,31 @@ mod tests {
 
     #[test]
     fn process_that_was_stopped_is_found_by_its_name() {
-        let look = || {
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").expect("an uptime");
+            crate::run::kernel_log::parse_now(&text).expect("seconds")
+        };
+        let look = |since: f64| {
             let output = Command::new("sh").args(["-c", HALTED]).output().expect("a shell");
-            String::from_utf8_lossy(&output.stdout)
-                .lines()
-                .filter(|line| line.ends_with(" labhalted"))
-                .count()
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            text.lines().filter(|line| started_since(line, since) == Some("lab (halted)")).count()
         };
         let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("labhalted");
+        let program = directory.path().join("lab (halted)");
         std::fs::copy("/bin/sleep", &program).unwrap();
-        let before = look();
+        // A tick is a hundredth of a second.
+        let since = uptime() - 0.02;
+        let before = look(since);
         let mut child = Command::new(&program).arg("60").stdin(Stdio::null()).spawn().unwrap();
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
         let started = std::time::Instant::now();
-        while look() == before && started.elapsed() < LIMIT {
+        while look(since) == before && started.elapsed() < LIMIT {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let found = look();
+        let (found, later) = (look(since), look(uptime() + 0.02));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!((before, found), (0, 1));
+        assert_eq!((before, found, later), (0, 1, 0));
     }
 }

@@ -84,7 +84,7 @@ pub fn run(node: &dyn Node, test: &GuestTest, limit: Duration) -> Result<(TestEn
         Err(error) => return Err(error),
     };
     let took = started.elapsed();
-    let log = node.run(kernel_log::PRINT, LIST_LIMIT)?.stdout;
+    let log = node.run(&kernel_log::print_since(since), LIST_LIMIT)?.stdout;
     let log = kernel_log::lines_since(&log, since);
     // Tests make work requests fail and look at the completion, which says the same.
     let failed = kernel_log::FAILED_REQUESTS.map(str::to_owned);

@@ -28,8 +28,11 @@ const WARNING: u8 = 4;
 /// The shell command that prints a moment on a node's own clock.
 pub const NOW: &str = "cat /proc/uptime";
 
-/// The shell command that prints a node's kernel log.
-pub const PRINT: &str = "dmesg -r";
+/// The shell command that prints a node's kernel log from a moment on (see [`parse_now`]): most of it is of the boot, and would
+/// only make its way over a slow line.
+pub fn print_since(since: f64) -> String {
+    format!("dmesg -r | awk -F'[][]' '$2 + 0 >= {since}'")
+}
 
 /// Reads what [`NOW`] printed: seconds since the node's boot.
 ///
@@ -118,7 +121,7 @@ fn has(text: &str, part: &str) -> bool {
     part.split(" | ").any(|part| text.contains(part))
 }
 
-/// The lines of [`PRINT`]'s output from a moment on (see [`parse_now`]), as `<level>[seconds] text`.
+/// The lines of [`print_since`]'s output from a moment on (see [`parse_now`]), as `<level>[seconds] text`.
 pub fn lines_since(log: &str, since: f64) -> String {
     log.lines()
         .filter(|line| seconds(line).is_some_and(|seconds| seconds >= since))

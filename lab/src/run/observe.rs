@@ -13,7 +13,7 @@ use crate::base::program::Program;
 use crate::base::progress::Step;
 use crate::base::role::Role;
 use crate::guest::image::release::Release;
-use crate::node::{NodePair, Plan, Provider, Running, SLICE};
+use crate::node::{NodePair, Plan, Provider, Running, SLICE, gids};
 use crate::run::evidence::RunEvidence;
 use crate::run::swapped::Swapped;
 use crate::run::{conditions, kernel_log};
@@ -199,17 +199,16 @@ struct Before {
     uptime_s: BTreeMap<Role, f64>,
     /// Listeners on the server.
     listeners: String,
-    /// Values that stand still on each node.
-    halted: BTreeMap<Role, String>,
     /// All addresses of each node.
     addresses: BTreeMap<Role, Vec<IpAddr>>,
 }
 
-/// Prints a node's addresses, and the GIDs of its RDMA devices, which need not be among them.
-const ADDRESSES: &str =
-    "ip -o addr | awk '{print $4}'; cat /sys/class/infiniband/*/ports/*/gids/* 2>/dev/null; true";
+/// Command that prints a node's addresses, and the GIDs of its RDMA devices, which need not be among them.
+fn print_addresses() -> String {
+    format!("ip -o addr | awk '{{print $4}}'; {}", gids::print("*"))
+}
 
-/// The addresses that [`ADDRESSES`] printed, by which packets on the network may be known as the node's.
+/// The addresses that [`print_addresses`] printed, by which packets on the network may be known as the node's.
 fn addresses(printed: &str) -> Vec<IpAddr> {
     let mut found: Vec<IpAddr> = Vec::new();
     for line in printed.lines() {
@@ -226,14 +225,12 @@ fn addresses(printed: &str) -> Vec<IpAddr> {
 
 impl Before {
     fn look(pair: &dyn NodePair) -> Result<Before> {
-        let outputs =
-            on_all(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, ADDRESSES, conditions::HALTED])?;
+        let outputs = on_all(pair, &[Counters::COMMAND, kernel_log::NOW, LISTENERS, &print_addresses()])?;
         let mut before = Before {
             counters: BTreeMap::new(),
             uptime_s: BTreeMap::new(),
             listeners: outputs[&Role::Server][2].clone(),
             addresses: outputs.iter().map(|(role, output)| (*role, addresses(&output[3]))).collect(),
-            halted: outputs.iter().map(|(role, output)| (*role, output[4].clone())).collect(),
         };
         for (role, output) in outputs {
             before.counters.insert(role, Counters::parse(&output[0])?);
@@ -337,7 +334,7 @@ fn finish(
             Err(error) => return Err(error),
         }
         if left.is_zero() {
-            evidence.node(role).halted = conditions::halted(pair, role, &before.halted[&role])?;
+            evidence.node(role).halted = conditions::halted(pair, role, before.uptime_s[&role])?;
             running.signal("TERM")?;
             return match running.wait(ASKED_LIMIT) {
                 Err(error) if error.kind() == Kind::Timeout => Ok((running.stop()?, true)),
@@ -423,8 +420,10 @@ pub const LISTENERS: &str = r#"rdma resource show cm_id | grep LISTEN; awk '$4 =
 fn settle(pair: &dyn NodePair, before: &Before, evidence: &mut RunEvidence) -> Result<()> {
     let started = Instant::now();
     let mut last = (Instant::now(), BTreeMap::new());
+    let earliest_s = before.uptime_s.values().copied().fold(f64::INFINITY, f64::min);
+    let print_log = kernel_log::print_since(earliest_s);
     loop {
-        let outputs = on_all(pair, &[Counters::COMMAND, kernel_log::PRINT])?;
+        let outputs = on_all(pair, &[Counters::COMMAND, &print_log])?;
         let netem = pair.netem()?;
         let captured = pair.captured()?;
         let mut agree = true;

@@ -102,7 +102,7 @@ fn before(lesson: &Lesson) -> Vec<String> {
     let mut parts = vec![format!("# {}", lesson.title), format!("**{}**", lesson.question)];
     parts.extend(lesson.before.iter().map(|text| (*text).to_owned()));
     parts.push(format!("## {}", HEADINGS[0]));
-    parts.extend(lesson.runs.iter().map(|run| format!("```\n{}\n```", run.command())));
+    parts.extend(lesson.runs.iter().map(|run| format!("```sh\n{}\n```", run.command())));
     parts.push(format!(
         "`cargo xtask lesson {}` runs that, draws the figures below and holds the claims against them. [Words and figures](words.md) says how they are read.",
         lesson.name

@@ -182,6 +182,15 @@ fn extension_of_the_output_chooses_what_a_ladder_is_written_as() {
     assert!(out.starts_with("sequenceDiagram\n    title a#59;b\n"), "{out}");
 }
 
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn export_without_its_feature_says_where_it_is() {
+    let file = fixture("write_read.pcapng").display().to_string();
+    let (code, out, err) = run(&["export", "--packets", "p.parquet", &file], b"");
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("built without Parquet") && err.contains("the feature `parquet`"), "{err}");
+}
+
 #[test]
 fn a_filter_takes_the_names_of_the_trace_and_says_when_it_matches_nothing() {
     let file = fixture("write_read.pcapng").display().to_string();

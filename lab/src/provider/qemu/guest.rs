@@ -6,9 +6,13 @@ use std::time::Duration;
 use crate::base::command::Output;
 use crate::base::error::{Error, Kind, Result};
 use crate::base::role::Role;
-use crate::node::{Node, Running};
+use crate::node::{Node, Running, SLICE};
 use crate::provider::qemu::agent::Agent;
-use crate::provider::qemu::argv;
+use crate::provider::qemu::argv::{self, Files};
+use crate::provider::qemu::control::Control;
+use crate::provider::qemu::doing;
+use crate::provider::qemu::process::{MachineWait, Process};
+use crate::provider::qemu::qmp::Qmp;
 
 /// Longest time that a short command on a ready node may take, under software emulation on a busy host.
 const COMMAND_LIMIT: Duration = Duration::from_secs(20);
@@ -46,6 +50,16 @@ impl Guest {
         self.expect(what, output)
     }
 
+    /// Starts a command, as [`Node::start`].
+    ///
+    /// # Errors
+    ///
+    /// The line is closed.
+    pub(super) fn begin(&self, command: &str) -> Result<GuestJob<'_>> {
+        let id = self.agent.send(command).map_err(|error| named(self.role, error))?;
+        Ok(GuestJob { node: self, command: command.to_owned(), id, is_over: false })
+    }
+
     /// Takes an output whose exit code has to be 0; `what` is true then.
     ///
     /// # Errors
@@ -66,8 +80,7 @@ impl Node for Guest {
     }
 
     fn start(&self, command: &str) -> Result<Box<dyn Running + '_>> {
-        let id = self.agent.send(command).map_err(|error| named(self.role, error))?;
-        Ok(Box::new(GuestJob { node: self, command: command.to_owned(), id, is_over: false }))
+        Ok(Box::new(self.begin(command)?))
     }
 
     fn address(&self) -> IpAddr {
@@ -81,11 +94,35 @@ fn named(role: Role, error: Error) -> Error {
 }
 
 /// A command under way on a guest.
-struct GuestJob<'a> {
+pub(super) struct GuestJob<'a> {
     node: &'a Guest,
     command: String,
     id: u64,
     is_over: bool,
+}
+
+impl GuestJob<'_> {
+    /// Waits for the end of a command that makes `what` true. Of one that does not end, the error tells what the node does instead.
+    ///
+    /// # Errors
+    ///
+    /// It fails, with its output, or does not end within `limit`, or the node has ended.
+    pub(super) fn demand(&mut self, what: &str, limit: Duration, control: &Control) -> Result<Output> {
+        let role = self.node.role;
+        let machine = control.status()?.machines.get(&role).copied().and_then(Process::find);
+        let waited = MachineWait::begin(machine);
+        while waited.lasted() < limit {
+            match self.wait(SLICE.min(limit)) {
+                Ok(output) => return self.node.expect(what, output),
+                Err(error) if error.kind() == Kind::Timeout => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let doing = doing::instead_of_an_answer(&self.node.agent, self.id, || {
+            Qmp::connect(&Files::new(control.directory(), role).qmp())
+        });
+        Err(Error::timeout(format_args!("node {role}: {what}"), limit).detail(doing))
+    }
 }
 
 impl Running for GuestJob<'_> {

@@ -9,7 +9,7 @@
 //! - [`network`]: other MTUs, IPv6; `identity`: further clients become themselves
 //! - [`deployment`]: the disk that programs come in on
 //! - [`frozen`]: both machines, booted once and saved
-//! - [`guest`]: one machine, behind the traits of [`crate::node`]
+//! - [`guest`]: one machine, behind the traits of [`crate::node`]; `doing`: what it does instead of answering
 //! - [`provider`]: freezes and forks; [`pair`]: both machines, forked; `asleep`: why a fork failed, and whose fault that is;
 //!   `log`: where machines log
 //! - [`ssh`]: the way in for people
@@ -21,6 +21,7 @@ pub mod argv;
 mod asleep;
 pub mod control;
 pub mod deployment;
+mod doing;
 pub mod frozen;
 pub mod guard;
 pub mod guest;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::base::role::Role;
 use crate::guest::contents;
+use crate::node::gids;
 use crate::provider::qemu::argv;
 use crate::scenario::interface::RdmaInterface;
 use crate::scenario::network::{IpVersion, MTU_DEFAULT, Network};
@@ -16,9 +17,6 @@ const PORT: &str = "eth0";
 
 /// The interface above it that carries RDMA, where another than the port does.
 const ABOVE: &str = "lab0";
-
-/// Files of the RDMA device's GIDs.
-const GIDS: &str = "/sys/class/infiniband/rxe0/ports/1/gids/*";
 
 /// A node's address on the wire in a network.
 pub fn address(role: Role, network: Network) -> IpAddr {
@@ -137,7 +135,7 @@ fn above(role: Role, interface: RdmaInterface, mtu: u16) -> Vec<String> {
 /// Command that succeeds once an address is among the GIDs.
 pub(super) fn has_gid(address: Ipv6Addr) -> String {
     let gid = address.segments().map(|segment| format!("{segment:04x}")).join(":");
-    format!("grep -qs {gid} {GIDS}")
+    format!("{{ {}; }} | grep -q {gid}", gids::print("rxe0"))
 }
 
 /// Command that waits until another succeeds, two seconds at most.
@@ -191,7 +189,10 @@ mod tests {
         let vlan = of(RdmaInterface::Vlan(7));
         assert!(vlan.contains("ip link add link eth0 name lab0 type vlan id 7\n"), "{vlan}");
         // rxe has the VLAN's address by itself.
-        assert!(!vlan.contains("rdma link") && vlan.contains("ffff:c633:6401 /sys"), "{vlan}");
+        assert!(
+            !vlan.contains("rdma link") && vlan.contains("| grep -q 0000:0000:0000:0000:0000:ffff:c633:6401"),
+            "{vlan}"
+        );
         assert!(vlan.ends_with("198.51.100.2 lladdr 52:54:00:00:00:02 nud permanent dev lab0"), "{vlan}");
         let veth = of(RdmaInterface::Veth);
         let at = |part: &str| veth.find(part).unwrap_or_else(|| panic!("{part}: {veth}"));
@@ -220,7 +221,7 @@ mod tests {
         assert!(
             command.starts_with("set -e\nip link set eth0 mtu 4192\n/bin/ip -6 address add 2001:db8::2/64")
         );
-        assert!(command.contains("grep -qs 2001:0db8:0000:0000:0000:0000:0000:0002 /sys"), "{command}");
+        assert!(command.contains("| grep -q 2001:0db8:0000:0000:0000:0000:0000:0002"), "{command}");
         let end = "/bin/ip neighbour replace 2001:db8::1 lladdr 52:54:00:00:00:01 nud permanent dev eth0";
         assert!(command.ends_with(end), "{command}");
     }

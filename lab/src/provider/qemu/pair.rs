@@ -87,12 +87,11 @@ impl QemuPair {
         for (&role, guest) in &self.guests {
             let known = if is_cut { plan.roles() } else { &[] };
             if let Some(command) = network::command(role, network, known) {
-                started.push((guest, guest.start(&command)?));
+                started.push(guest.begin(&command)?);
             }
         }
-        for (guest, mut started) in started {
-            let output = started.wait(JOIN_LIMIT)?;
-            guest.expect(&format!("it is on {network}"), output)?;
+        for mut started in started {
+            started.demand(&format!("it is on {network}"), JOIN_LIMIT, &self.control)?;
         }
         for (&role, guest) in &mut self.guests {
             guest.set_address(network::address(role, network));

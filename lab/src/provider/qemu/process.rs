@@ -15,6 +15,40 @@ use crate::host::toolbox::set::QEMU;
 /// Longest time that a killed process may take until it has gone.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
+/// Longest time without a processor by which limits are extended.
+const STARVED_LIMIT: Duration = Duration::from_secs(600);
+
+/// A wait for a machine, measured in the machine's own time: time in which it has no processor does not count, up to
+/// [`STARVED_LIMIT`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MachineWait {
+    machine: Option<Process>,
+    began: Instant,
+    starved_before: Duration,
+}
+
+impl MachineWait {
+    /// A wait that begins now; all time counts if the process is not known.
+    pub(super) fn begin(machine: Option<Process>) -> MachineWait {
+        MachineWait { machine, began: Instant::now(), starved_before: starved(machine) }
+    }
+
+    /// Begins anew.
+    pub(super) fn restart(&mut self) {
+        *self = MachineWait::begin(self.machine);
+    }
+
+    /// Time that counts so far. A machine that has ended is starved no more.
+    pub(super) fn lasted(&self) -> Duration {
+        let starved = starved(self.machine).saturating_sub(self.starved_before);
+        self.began.elapsed().saturating_sub(starved)
+    }
+}
+
+fn starved(machine: Option<Process>) -> Duration {
+    machine.map_or(Duration::ZERO, Process::starved).min(STARVED_LIMIT)
+}
+
 /// A process, told from others that get its number later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {

@@ -30,7 +30,7 @@ use crate::provider::qemu::frozen::{Frozen, FrozenMachines};
 use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::log::{came_not_up, console_log, machine_log};
 use crate::provider::qemu::pair::QemuPair;
-use crate::provider::qemu::process::Process;
+use crate::provider::qemu::process::{MachineWait, Process};
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::{deployment, identity, sandbox, ssh};
 use crate::scenario::network::Wire;
@@ -42,10 +42,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const WAKE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Longest time that the forks of one machine may take to become nodes of their own: up to six do so at once.
-const BECOME_LIMIT: Duration = Duration::from_secs(60);
-
-/// Longest time without a processor by which the limits of a boot are extended.
-const STARVED_LIMIT: Duration = Duration::from_secs(600);
+const BECOME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Memory that a node may take, in MiB; measured, with room.
 const NODE_MEMORY_MIB: u64 = 350;
@@ -286,7 +283,7 @@ impl Qemu {
         guests[&Role::Client].demand("the peer answers", &reach_peer())?;
         self.warm(&guests, frozen)?;
         for role in Role::BOTH {
-            let state = Qmp::connect(&Files::new(control.directory(), role).qmp())?.save()?;
+            let state = qmp(&control, role)?.save()?;
             frozen.write_state(role, &state)?;
         }
         step.done("");
@@ -340,27 +337,8 @@ impl Qemu {
         roles: &[Role],
         logs: &Path,
     ) -> Result<BTreeMap<Role, Guest>, Asleep> {
-        let origin = if self.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
-        let mut agents = BTreeMap::new();
-        for &role in roles {
-            let frozen = frozen.of(role)?;
-            ssh::keep_known_hosts(&frozen.known_hosts(), &[role], &known_hosts(control.directory()))?;
-            agents
-                .insert(role, self.start(control, role, &self.images[&role.model()], frozen, origin, logs)?);
-        }
-        for &role in roles {
-            let state = frozen.of(role)?.read_state(role)?;
-            let qmp = Files::new(control.directory(), role).qmp();
-            Qmp::connect(&qmp).and_then(|mut qmp| qmp.load(state)).map_err(|error| {
-                let ending = asleep::ending(control, role);
-                let asleep = Asleep::not_taken(ending.as_deref(), error);
-                Asleep { error: came_not_up(control, role, logs, asleep.error), ..asleep }
-            })?;
-        }
-        let guests: BTreeMap<Role, Guest> =
-            agents.into_iter().map(|(role, agent)| (role, Guest::new(role, agent))).collect();
-        check_joined(control, roles)?;
-        self.distinguish(control, &guests, logs)?;
+        let mut guests = self.load(control, frozen, roles, logs)?;
+        self.distinguish(control, frozen, &mut guests, logs)?;
         let mount = deployment::mount_command(&disk(control.directory()))?;
         let mut started = Vec::new();
         for (&role, guest) in &guests {
@@ -370,11 +348,11 @@ impl Qemu {
                 if self.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
             let hosts = identity::hosts(roles);
             let awake = format!("{}{hosts}date -s @{now} >/dev/null\n{ready} && {wire}", draws(self.seed));
-            started.push((role, guest, guest.start(&awake)?));
+            started.push((role, guest.begin(&awake)?));
         }
-        for (role, guest, mut started) in started {
+        for (role, mut started) in started {
             let what = "it is awake, sees its programs, rxe is ACTIVE and its peer answers";
-            started.wait(WAKE_LIMIT).and_then(|output| guest.expect(what, output)).map_err(|error| {
+            started.demand(what, WAKE_LIMIT, control).map_err(|error| {
                 // Whose fault it is, either's: a machine that stands still keeps the other waiting.
                 let endings: String =
                     roles.iter().filter_map(|&role| asleep::ending(control, role)).collect();
@@ -387,26 +365,91 @@ impl Qemu {
         Ok(guests)
     }
 
-    /// Lets the forks of one machine become nodes of their own, before any other node says something that they would answer.
-    fn distinguish(&self, control: &Control, guests: &BTreeMap<Role, Guest>, logs: &Path) -> Result<()> {
+    /// Starts machines and loads the frozen state of each.
+    fn load(
+        &self,
+        control: &Control,
+        frozen: &FrozenMachines,
+        roles: &[Role],
+        logs: &Path,
+    ) -> Result<BTreeMap<Role, Guest>, Asleep> {
+        let origin = if self.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
+        let mut guests = BTreeMap::new();
+        for &role in roles {
+            let frozen = frozen.of(role)?;
+            ssh::keep_known_hosts(&frozen.known_hosts(), &[role], &known_hosts(control.directory()))?;
+            let agent = self.start(control, role, &self.images[&role.model()], frozen, origin, logs)?;
+            guests.insert(role, Guest::new(role, agent));
+        }
+        for &role in roles {
+            let state = frozen.of(role)?.read_state(role)?;
+            qmp(control, role).and_then(|mut qmp| qmp.load(state)).map_err(|error| {
+                let ending = asleep::ending(control, role);
+                let asleep = Asleep::not_taken(ending.as_deref(), error);
+                Asleep { error: came_not_up(control, role, logs, asleep.error), ..asleep }
+            })?;
+        }
+        check_joined(control, roles)?;
+        Ok(guests)
+    }
+
+    /// Lets the forks of one machine become nodes of their own, before any other node says something that they would answer. One
+    /// that runs and does not answer is forked again, once.
+    fn distinguish(
+        &self,
+        control: &Control,
+        frozen: &FrozenMachines,
+        guests: &mut BTreeMap<Role, Guest>,
+        logs: &Path,
+    ) -> Result<(), Asleep> {
+        let mut forks: Vec<Role> = guests.keys().copied().filter(|role| !Role::BOTH.contains(role)).collect();
+        let silent = self.become_themselves(control, guests, &forks, logs)?;
+        if silent.is_empty() {
+            return Ok(());
+        }
+        forks = silent.iter().map(|(role, _)| *role).collect();
+        for (role, error) in silent {
+            say(&format!("node {role} has not woken up and is forked again: {error}"));
+            control.kill_machine(role)?;
+        }
+        guests.extend(self.load(control, frozen, &forks, logs)?);
+        match self.become_themselves(control, guests, &forks, logs)?.pop() {
+            Some((role, error)) => Err(came_not_up(control, role, logs, error).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets forks become nodes of their own; gives those that run and do not answer.
+    fn become_themselves(
+        &self,
+        control: &Control,
+        guests: &BTreeMap<Role, Guest>,
+        forks: &[Role],
+        logs: &Path,
+    ) -> Result<Vec<(Role, Error)>> {
         let mut started = Vec::new();
-        for (&role, guest) in guests.iter().filter(|(role, _)| !Role::BOTH.contains(role)) {
+        for &role in forks {
             // What they draw must differ: host keys, numbers of packets.
             let seed = self.seed.map(|seed| seed.wrapping_add(u64::from(role.index())));
             let (draws, own) = (draws(seed), identity::commands(role));
             let server = ssh::server_anew(self.ssh_key.public(), self.recipe().user);
-            started.push((role, guest, guest.start(&format!("{draws}{own} || exit\n{server}"))?));
+            started.push((role, guests[&role].begin(&format!("{draws}{own} || exit\n{server}"))?));
         }
-        for (role, guest, mut started) in started {
+        let mut silent = Vec::new();
+        for (role, mut started) in started {
             let what = "it has an address, a name and a host key of its own";
-            // The frozen state is not to blame: two nodes wake from it without this.
-            let host_key = started
-                .wait(BECOME_LIMIT)
-                .and_then(|output| guest.expect(what, output))
-                .map_err(|error| came_not_up(control, role, logs, error))?;
-            ssh::keep_host_key(role, &host_key.stdout, &known_hosts(control.directory()))?;
+            match started.demand(what, BECOME_LIMIT, control) {
+                Ok(host_key) => {
+                    ssh::keep_host_key(role, &host_key.stdout, &known_hosts(control.directory()))?;
+                }
+                Err(error) if error.kind() == Kind::Timeout && runs(control, role) => {
+                    silent.push((role, error));
+                }
+                // The frozen state is not to blame: two nodes wake from it without this.
+                Err(error) => return Err(came_not_up(control, role, logs, error)),
+            }
         }
-        Ok(())
+        Ok(silent)
     }
 
     /// Starts one machine and connects to its agent's line.
@@ -495,32 +538,28 @@ fn draws(seed: Option<u64>) -> String {
     })
 }
 
-/// Waits for the agent of a booting machine with two limits: on silence, and in all. Time in which it has no processor does not
-/// count, up to [`STARVED_LIMIT`].
+/// Waits for the agent of a booting machine with two limits: on silence, and in all.
 fn wait_ready(agent: &Agent, console: &Path, accel: Accel, machine: Option<Process>) -> Result<()> {
     let (silence, total) = match accel {
         Accel::Kvm => (Duration::from_secs(15), Duration::from_secs(60)),
         Accel::Tcg => (Duration::from_secs(60), Duration::from_secs(240)),
     };
-    let starved = || machine.map_or(Duration::ZERO, Process::starved).min(STARVED_LIMIT);
-    let begun = (Instant::now(), starved());
-    let mut heard = (0, begun);
-    // A machine that has ended is starved no more.
-    let lasted =
-        |(at, before): (Instant, Duration)| at.elapsed().saturating_sub(starved().saturating_sub(before));
+    let boot = MachineWait::begin(machine);
+    let (mut heard, mut quiet) = (0, boot);
     loop {
         match agent.wait_ready(Duration::from_millis(200)) {
             Err(error) if error.kind() == Kind::Timeout => {}
             result => return result,
         }
         let length = fs::metadata(console).map_or(0, |file| file.len());
-        if length != heard.0 {
-            heard = (length, (Instant::now(), starved()));
+        if length != heard {
+            heard = length;
+            quiet.restart();
         }
-        if lasted(heard.1) > silence {
+        if quiet.lasted() > silence {
             return Err(Error::timeout("progress of the boot", silence).kind_is(Kind::Boot));
         }
-        if lasted(begun) > total {
+        if boot.lasted() > total {
             return Err(Error::timeout("agent ready", total).kind_is(Kind::Boot));
         }
     }
@@ -543,6 +582,18 @@ fn reach_peer() -> String {
         "ping -c 1 -W 5 {server} >/dev/null && grep -q '^{server} .* {mac} ' /proc/net/arp \
          && ! grep -q {mac} /sys/class/net/*/address"
     )
+}
+
+/// True if a machine has not ended, and no signal has stopped it.
+fn runs(control: &Control, role: Role) -> bool {
+    control
+        .status()
+        .is_ok_and(|status| status.machines.contains_key(&role) && !status.stopped.contains(&role))
+}
+
+/// The control socket of a machine's QEMU.
+fn qmp(control: &Control, role: Role) -> Result<Qmp> {
+    Qmp::connect(&Files::new(control.directory(), role).qmp())
 }
 
 /// The host keys of a guard's machines.
