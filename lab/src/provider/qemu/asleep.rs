@@ -10,7 +10,6 @@ use crate::base::error::{Error, Kind};
 use crate::base::invocation;
 use crate::base::role::Role;
 use crate::provider::qemu::control::Control;
-use crate::provider::qemu::process::Process;
 
 /// Longest time that a machine's end may take, once its sockets have closed, and how long until its guard knows of it: on a busy
 /// computer each takes seconds.
@@ -76,8 +75,7 @@ pub(super) fn host_cure(ending: &str) -> Option<String> {
 /// End of a machine, if it has ended; one whose sockets have just closed gets a moment to end, and its guard one to know it.
 pub(super) fn ending(control: &Control, role: Role) -> Option<String> {
     let status = control.status().ok();
-    if let Some(pid) = status.and_then(|status| status.machines.get(&role).copied())
-        && let Some(process) = Process::find(pid)
+    if let Some(process) = status.and_then(|status| status.machine(role))
         // One that lives is waited for in vain.
         && (process.is_stopped() || process.wait_end(ENDING_LIMIT).is_err())
     {

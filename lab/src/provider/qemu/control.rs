@@ -175,6 +175,13 @@ pub struct Status {
     pub guard: u32,
 }
 
+impl Status {
+    /// The process of a machine, unless it has ended.
+    pub(super) fn machine(&self, role: Role) -> Option<Process> {
+        self.machines.get(&role).copied().and_then(Process::find)
+    }
+}
+
 /// Outcome of asking a guard for its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {

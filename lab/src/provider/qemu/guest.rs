@@ -8,10 +8,10 @@ use crate::base::error::{Error, Kind, Result};
 use crate::base::role::Role;
 use crate::node::{Node, Running, SLICE};
 use crate::provider::qemu::agent::Agent;
-use crate::provider::qemu::argv::{self, Files};
+use crate::provider::qemu::argv;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::doing;
-use crate::provider::qemu::process::{MachineWait, Process};
+use crate::provider::qemu::process::MachineWait;
 use crate::provider::qemu::qmp::Qmp;
 
 /// Longest time that a short command on a ready node may take, under software emulation on a busy host.
@@ -109,8 +109,7 @@ impl GuestJob<'_> {
     /// It fails, with its output, or does not end within `limit`, or the node has ended.
     pub(super) fn demand(&mut self, what: &str, limit: Duration, control: &Control) -> Result<Output> {
         let role = self.node.role;
-        let machine = control.status()?.machines.get(&role).copied().and_then(Process::find);
-        let waited = MachineWait::begin(machine);
+        let waited = MachineWait::begin(control.status()?.machine(role));
         while waited.lasted() < limit {
             match self.wait(SLICE.min(limit)) {
                 Ok(output) => return self.node.expect(what, output),
@@ -118,9 +117,8 @@ impl GuestJob<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let doing = doing::instead_of_an_answer(&self.node.agent, self.id, || {
-            Qmp::connect(&Files::new(control.directory(), role).qmp())
-        });
+        let doing =
+            doing::instead_of_an_answer(&self.node.agent, self.id, || Qmp::of(control.directory(), role));
         Err(Error::timeout(format_args!("node {role}: {what}"), limit).detail(doing))
     }
 }

@@ -115,7 +115,7 @@ impl QemuPair {
     ///
     /// It does not answer.
     pub fn qmp(&self, role: Role) -> Result<Qmp> {
-        Qmp::connect(&Files::new(self.control.directory(), role).qmp())
+        Qmp::of(self.control.directory(), role)
     }
 
     /// The words that reach a node through SSH; a command may follow them.

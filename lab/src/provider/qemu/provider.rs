@@ -266,8 +266,7 @@ impl Qemu {
         for role in Role::BOTH {
             let step = Step::begin(format!("boot {role}"));
             let agent = self.start(&control, role, image, frozen, Origin::Boot, logs).and_then(|agent| {
-                let pid = control.status()?.machines.get(&role).copied();
-                let machine = pid.and_then(Process::find);
+                let machine = control.status()?.machine(role);
                 wait_ready(&agent, &console_log(logs, role), self.decision.accel, machine)?;
                 Ok(agent)
             });
@@ -283,7 +282,7 @@ impl Qemu {
         guests[&Role::Client].demand("the peer answers", &reach_peer())?;
         self.warm(&guests, frozen)?;
         for role in Role::BOTH {
-            let state = qmp(&control, role)?.save()?;
+            let state = Qmp::of(control.directory(), role)?.save()?;
             frozen.write_state(role, &state)?;
         }
         step.done("");
@@ -383,7 +382,7 @@ impl Qemu {
         }
         for &role in roles {
             let state = frozen.of(role)?.read_state(role)?;
-            qmp(control, role).and_then(|mut qmp| qmp.load(state)).map_err(|error| {
+            Qmp::of(control.directory(), role).and_then(|mut qmp| qmp.load(state)).map_err(|error| {
                 let ending = asleep::ending(control, role);
                 let asleep = Asleep::not_taken(ending.as_deref(), error);
                 Asleep { error: came_not_up(control, role, logs, asleep.error), ..asleep }
@@ -589,11 +588,6 @@ fn runs(control: &Control, role: Role) -> bool {
     control
         .status()
         .is_ok_and(|status| status.machines.contains_key(&role) && !status.stopped.contains(&role))
-}
-
-/// The control socket of a machine's QEMU.
-fn qmp(control: &Control, role: Role) -> Result<Qmp> {
-    Qmp::connect(&Files::new(control.directory(), role).qmp())
 }
 
 /// The host keys of a guard's machines.

@@ -12,6 +12,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use serde_json::{Value, json};
 
 use crate::base::error::{Error, IoContext as _, Kind, Result};
+use crate::base::role::Role;
+use crate::provider::qemu::argv::Files;
 
 /// Longest time that QEMU may take to answer one command.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -27,6 +29,15 @@ pub struct Qmp {
 }
 
 impl Qmp {
+    /// Connects to the machine of a node, by its guard's run directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qmp::connect`].
+    pub fn of(run_directory: &Path, role: Role) -> Result<Qmp> {
+        Qmp::connect(&Files::new(run_directory, role).qmp())
+    }
+
     /// Connects and negotiates.
     ///
     /// # Errors

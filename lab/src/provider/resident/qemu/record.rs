@@ -23,7 +23,6 @@ use crate::guest::image::recipe;
 use crate::node::{NodePair as _, Plan, Provenance};
 use crate::provider::choice::Choice;
 use crate::provider::qemu::accel::Accel;
-use crate::provider::qemu::argv::Files;
 use crate::provider::qemu::control::{Control, Reply, Status};
 use crate::provider::qemu::process::Process;
 use crate::provider::qemu::provider::Qemu;
@@ -381,7 +380,7 @@ impl QemuLab {
     pub fn ssh(&self, role: Role) -> Result<Command> {
         self.demand_moving(role)?;
         let QemuRecord { run_directory, known_hosts, .. } = &self.record;
-        let port = Qmp::connect(&Files::new(run_directory, role).qmp())?.ssh_port()?;
+        let port = Qmp::of(run_directory, role)?.ssh_port()?;
         ssh::command(&self.key()?.for_lab(run_directory), known_hosts, role, recipe::USER.0, port)
     }
 
@@ -410,7 +409,7 @@ pub fn note(logs: &Path) -> PathBuf {
 
 /// The port of each node's SSH server, as its machine tells it.
 fn ssh_ports(run_directory: &Path, roles: &[Role]) -> Result<BTreeMap<Role, u16>> {
-    let port = |role| Qmp::connect(&Files::new(run_directory, role).qmp())?.ssh_port();
+    let port = |role| Qmp::of(run_directory, role)?.ssh_port();
     roles.iter().map(|role| Ok((*role, port(*role)?))).collect()
 }
 
