@@ -1,7 +1,7 @@
 //! Options of runs between more than two nodes: their number, their commands, and the switch's ports between them.
 
 use lab::base::role::Role;
-use lab::scenario::file::ExpectPort;
+use lab::scenario::expect::ExpectPort;
 use lab::scenario::port::LimitedPort;
 use lab::scenario::{Count, Scenario};
 

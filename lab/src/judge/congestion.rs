@@ -12,7 +12,7 @@ use roce::wire::Opcode;
 use crate::base::error::Result;
 use crate::base::role::Role;
 use crate::run::evidence::RunEvidence;
-use crate::scenario::file::ExpectPort;
+use crate::scenario::expect::ExpectPort;
 use crate::wire::capture::{CAPTURE, each_packet};
 use crate::wire::limits::PortCount;
 

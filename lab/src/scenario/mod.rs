@@ -1,6 +1,6 @@
 //! Scenarios: what runs, on which network, with which faults, and what is expected of it.
 //!
-//! - [`mod@file`]: a scenario's TOML file; [`placeholder`]: what stands in its commands for what only a run knows
+//! - [`mod@file`]: a scenario's TOML file; [`expect`]: what must be true after it; [`placeholder`]: what stands in its commands for what only a run knows
 //! - `written`: a scenario as the text of such a file; `inline`: one of its tables on a command line; [`port`]: limits of the switch's ports
 //! - [`ready`]: when its server is ready for its client; [`exit`]: how its programs end; [`cause`]: causes of a failure that it may be meant to show
 //! - [`network`]: MTU and IP version; [`interface`]: the interface that carries RDMA
@@ -13,6 +13,7 @@ pub mod cause;
 pub mod counters;
 pub mod differences;
 pub mod exit;
+pub mod expect;
 pub mod fault;
 pub mod file;
 pub mod interface;

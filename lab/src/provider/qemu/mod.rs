@@ -10,7 +10,7 @@
 //! - [`deployment`]: the disk that programs come in on
 //! - [`frozen`]: both machines, booted once and saved
 //! - [`guest`]: one machine, behind the traits of [`crate::node`]; `doing`: what it does instead of answering
-//! - [`provider`]: freezes and forks; [`pair`]: both machines, forked; `asleep`: why a fork failed, and whose fault that is;
+//! - [`provider`]: freezes, and forks in `fork`; [`pair`]: both machines, forked; `asleep`: why a fork failed, and whose fault that is;
 //!   `log`: where machines log
 //! - [`ssh`]: the way in for people
 //! - [`stray`]: what killed labs leave

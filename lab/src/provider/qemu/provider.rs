@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::base::cache::Cache;
 use crate::base::error::{Error, IoContext as _, Kind, Result};
@@ -24,7 +24,7 @@ use crate::node::{Node as _, NodePair, Plan, Provenance, Provider};
 use crate::provider::qemu::accel::{self, Accel, Decision};
 use crate::provider::qemu::agent::Agent;
 use crate::provider::qemu::argv::{self, Files, Origin, QemuMachine};
-use crate::provider::qemu::asleep::{self, Asleep};
+use crate::provider::qemu::asleep::Asleep;
 use crate::provider::qemu::control::Control;
 use crate::provider::qemu::frozen::{Frozen, FrozenMachines};
 use crate::provider::qemu::guest::Guest;
@@ -32,17 +32,18 @@ use crate::provider::qemu::log::{came_not_up, console_log, machine_log};
 use crate::provider::qemu::pair::QemuPair;
 use crate::provider::qemu::process::{MachineWait, Process};
 use crate::provider::qemu::qmp::Qmp;
-use crate::provider::qemu::{deployment, identity, sandbox, ssh};
+use crate::provider::qemu::{deployment, sandbox, ssh};
 use crate::scenario::network::Wire;
+
+mod fork;
+
+use fork::Fork;
 
 /// Longest time that QEMU may take to make its sockets.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longest time that a fork may take to answer its first command.
 const WAKE_LIMIT: Duration = Duration::from_secs(20);
-
-/// Longest time that the forks of one machine may take to become nodes of their own: up to six do so at once.
-const BECOME_LIMIT: Duration = Duration::from_secs(30);
 
 /// Memory that a node may take, in MiB; measured, with room.
 const NODE_MEMORY_MIB: u64 = 350;
@@ -208,7 +209,7 @@ impl Qemu {
         roles: &[Role],
         logs: &Path,
     ) -> Result<QemuPair> {
-        let guests = match self.wake(&control, &frozen, roles, logs) {
+        let guests = match Fork::new(self, &control, &frozen, logs).wake(roles) {
             Ok(guests) => guests,
             Err(Asleep { error, blames_state: false }) => return Err(error),
             Err(Asleep { error, .. }) => {
@@ -216,7 +217,7 @@ impl Qemu {
                 control.kill_machines()?;
                 frozen.discard()?;
                 let frozen = self.frozen(logs)?;
-                self.wake(&control, &frozen, roles, logs).map_err(|asleep| asleep.error)?
+                Fork::new(self, &control, &frozen, logs).wake(roles).map_err(|asleep| asleep.error)?
             }
         };
         Ok(QemuPair {
@@ -323,132 +324,9 @@ impl Qemu {
     pub fn fork_again(&self, pair: &mut QemuPair, role: Role) -> Result<()> {
         pair.control.kill_machine(role)?;
         let frozen = self.frozen(&pair.logs)?;
-        let awake = self.wake(&pair.control, &frozen, &[role], &pair.logs);
+        let awake = Fork::new(self, &pair.control, &frozen, &pair.logs).wake(&[role]);
         pair.guests.extend(awake.map_err(|asleep| asleep.error)?);
         Ok(())
-    }
-
-    /// Starts machines from the frozen state; gives them when each has answered.
-    fn wake(
-        &self,
-        control: &Control,
-        frozen: &FrozenMachines,
-        roles: &[Role],
-        logs: &Path,
-    ) -> Result<BTreeMap<Role, Guest>, Asleep> {
-        let mut guests = self.load(control, frozen, roles, logs)?;
-        self.distinguish(control, frozen, &mut guests, logs)?;
-        let mount = deployment::mount_command(&disk(control.directory()))?;
-        let mut started = Vec::new();
-        for (&role, guest) in &guests {
-            let wire = if role.is_client() && roles.len() > 1 { reach_peer() } else { "true".to_owned() };
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let ready =
-                if self.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
-            let hosts = identity::hosts(roles);
-            let awake = format!("{}{hosts}date -s @{now} >/dev/null\n{ready} && {wire}", draws(self.seed));
-            started.push((role, guest.begin(&awake)?));
-        }
-        for (role, mut started) in started {
-            let what = "it is awake, sees its programs, rxe is ACTIVE and its peer answers";
-            started.demand(what, WAKE_LIMIT, control).map_err(|error| {
-                // Whose fault it is, either's: a machine that stands still keeps the other waiting.
-                let endings: String =
-                    roles.iter().filter_map(|&role| asleep::ending(control, role)).collect();
-                let ending = Some(endings.as_str()).filter(|endings| !endings.is_empty());
-                let stopped = control.status().is_ok_and(|status| !status.stopped.is_empty());
-                let asleep = Asleep::not_awake(ending, stopped, error);
-                Asleep { error: came_not_up(control, role, logs, asleep.error), ..asleep }
-            })?;
-        }
-        Ok(guests)
-    }
-
-    /// Starts machines and loads the frozen state of each.
-    fn load(
-        &self,
-        control: &Control,
-        frozen: &FrozenMachines,
-        roles: &[Role],
-        logs: &Path,
-    ) -> Result<BTreeMap<Role, Guest>, Asleep> {
-        let origin = if self.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
-        let mut guests = BTreeMap::new();
-        for &role in roles {
-            let frozen = frozen.of(role)?;
-            ssh::keep_known_hosts(&frozen.known_hosts(), &[role], &known_hosts(control.directory()))?;
-            let agent = self.start(control, role, &self.images[&role.model()], frozen, origin, logs)?;
-            guests.insert(role, Guest::new(role, agent));
-        }
-        for &role in roles {
-            let state = frozen.of(role)?.read_state(role)?;
-            Qmp::of(control.directory(), role).and_then(|mut qmp| qmp.load(state)).map_err(|error| {
-                let ending = asleep::ending(control, role);
-                let asleep = Asleep::not_taken(ending.as_deref(), error);
-                Asleep { error: came_not_up(control, role, logs, asleep.error), ..asleep }
-            })?;
-        }
-        check_joined(control, roles)?;
-        Ok(guests)
-    }
-
-    /// Lets the forks of one machine become nodes of their own, before any other node says something that they would answer. One
-    /// that runs and does not answer is forked again, once.
-    fn distinguish(
-        &self,
-        control: &Control,
-        frozen: &FrozenMachines,
-        guests: &mut BTreeMap<Role, Guest>,
-        logs: &Path,
-    ) -> Result<(), Asleep> {
-        let mut forks: Vec<Role> = guests.keys().copied().filter(|role| !Role::BOTH.contains(role)).collect();
-        let silent = self.become_themselves(control, guests, &forks, logs)?;
-        if silent.is_empty() {
-            return Ok(());
-        }
-        forks = silent.iter().map(|(role, _)| *role).collect();
-        for (role, error) in silent {
-            say(&format!("node {role} has not woken up and is forked again: {error}"));
-            control.kill_machine(role)?;
-        }
-        guests.extend(self.load(control, frozen, &forks, logs)?);
-        match self.become_themselves(control, guests, &forks, logs)?.pop() {
-            Some((role, error)) => Err(came_not_up(control, role, logs, error).into()),
-            None => Ok(()),
-        }
-    }
-
-    /// Lets forks become nodes of their own; gives those that run and do not answer.
-    fn become_themselves(
-        &self,
-        control: &Control,
-        guests: &BTreeMap<Role, Guest>,
-        forks: &[Role],
-        logs: &Path,
-    ) -> Result<Vec<(Role, Error)>> {
-        let mut started = Vec::new();
-        for &role in forks {
-            // What they draw must differ: host keys, numbers of packets.
-            let seed = self.seed.map(|seed| seed.wrapping_add(u64::from(role.index())));
-            let (draws, own) = (draws(seed), identity::commands(role));
-            let server = ssh::server_anew(self.ssh_key.public(), self.recipe().user);
-            started.push((role, guests[&role].begin(&format!("{draws}{own} || exit\n{server}"))?));
-        }
-        let mut silent = Vec::new();
-        for (role, mut started) in started {
-            let what = "it has an address, a name and a host key of its own";
-            match started.demand(what, BECOME_LIMIT, control) {
-                Ok(host_key) => {
-                    ssh::keep_host_key(role, &host_key.stdout, &known_hosts(control.directory()))?;
-                }
-                Err(error) if error.kind() == Kind::Timeout && runs(control, role) => {
-                    silent.push((role, error));
-                }
-                // The frozen state is not to blame: two nodes wake from it without this.
-                Err(error) => return Err(came_not_up(control, role, logs, error)),
-            }
-        }
-        Ok(silent)
     }
 
     /// Starts one machine and connects to its agent's line.
@@ -528,15 +406,6 @@ fn provenance(image: &Image) -> Result<Provenance> {
     })
 }
 
-/// Commands that make a fork's randomness follow a seed: each read of a byte moves the kernel's generator on by one
-/// draw, and the seed says by how many.
-fn draws(seed: Option<u64>) -> String {
-    seed.map_or(String::new(), |seed| {
-        let draws = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-        format!("dd if=/dev/urandom of=/dev/null bs=1 count={draws} 2>/dev/null\n")
-    })
-}
-
 /// Waits for the agent of a booting machine with two limits: on silence, and in all.
 fn wait_ready(agent: &Agent, console: &Path, accel: Accel, machine: Option<Process>) -> Result<()> {
     let (silence, total) = match accel {
@@ -583,13 +452,6 @@ fn reach_peer() -> String {
     )
 }
 
-/// True if a machine has not ended, and no signal has stopped it.
-fn runs(control: &Control, role: Role) -> bool {
-    control
-        .status()
-        .is_ok_and(|status| status.machines.contains_key(&role) && !status.stopped.contains(&role))
-}
-
 /// The host keys of a guard's machines.
 fn known_hosts(directory: &Path) -> PathBuf {
     directory.join("known_hosts")
@@ -598,16 +460,4 @@ fn known_hosts(directory: &Path) -> PathBuf {
 /// The deployment disk of a guard's machines.
 fn disk(directory: &Path) -> PathBuf {
     directory.join("deployment")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seed_says_how_far_the_generator_moves_on() {
-        assert_eq!(draws(None), "");
-        assert_eq!(draws(Some(1)), "dd if=/dev/urandom of=/dev/null bs=1 count=2531 2>/dev/null\n");
-        assert_ne!(draws(Some(1)), draws(Some(2)));
-    }
 }
