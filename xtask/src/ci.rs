@@ -246,22 +246,36 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
     });
     plans.push(StagePlan {
         name: "lab",
-        args: [
-            &[
-                "test",
-                "--package",
-                "xtask",
-                "--test",
-                "lab",
-                "--package",
-                "rdma-lab-cli",
-                "--test",
-                "standalone",
-                "--no-fail-fast",
-            ][..],
-            &["--", "--ignored", "--test-threads", "1"],
-        ]
-        .concat(),
+        args: vec![
+            "test",
+            "--package",
+            "xtask",
+            "--test",
+            "lab",
+            "--no-fail-fast",
+            "--",
+            "--ignored",
+            "--test-threads",
+            "1",
+        ],
+        verbs: false,
+        tools: true,
+        expect: StageExpect::Tests,
+    });
+    // With the workspace, whose tests have compiled it.
+    plans.push(StagePlan {
+        name: "rdma-lab",
+        args: vec![
+            "test",
+            "--workspace",
+            "--test",
+            "standalone",
+            "--no-fail-fast",
+            "--",
+            "--ignored",
+            "--test-threads",
+            "1",
+        ],
         verbs: false,
         tools: true,
         expect: StageExpect::Tests,
@@ -326,7 +340,7 @@ mod tests {
                     .to_owned()
             )
         );
-        let on_machines = &lines[lines.len() - 7..];
+        let on_machines = &lines[lines.len() - 8..];
         assert_eq!(on_machines[0], "run --quiet --package xtask -- test-e2e --ci");
         assert!(
             on_machines[1].starts_with("run --quiet --package xtask -- test-e2e --ci --guest debian-12 ")
@@ -334,10 +348,9 @@ mod tests {
         assert_eq!(on_machines[2], "run --quiet --package xtask -- test-guest");
         assert_eq!(on_machines[3], "run --quiet --package xtask -- self-test");
         assert_eq!(on_machines[4], "run --quiet --package xtask -- lesson");
-        assert!(on_machines[5].starts_with(
-            "test --package xtask --test lab --package rdma-lab-cli --test standalone --no-fail-fast -- --ignored"
-        ));
-        assert!(on_machines[6].starts_with("test --package multipass-stand-in -- --ignored"));
+        assert!(on_machines[5].starts_with("test --package xtask --test lab --no-fail-fast -- --ignored"));
+        assert!(on_machines[6].starts_with("test --workspace --test standalone --no-fail-fast -- --ignored"));
+        assert!(on_machines[7].starts_with("test --package multipass-stand-in -- --ignored"));
     }
 
     #[test]
