@@ -192,6 +192,8 @@ function filter() {
   list.style.maxHeight = Math.max(items.length, 2) * HEIGHT + 2 + "px";
   drawn.clear();
   space.replaceChildren();
+  // A list box without an option is none.
+  list.setAttribute("role", items.length ? "listbox" : "group");
   if (!items.length) space.append(make("p", { class: "gap" }, make("span", {}, count ? "No packet matches." : "The capture has no packet of RoCE.")));
   render();
 }
@@ -206,11 +208,19 @@ const lane = node => {
 function measure() {
   width = list.clientWidth;
   left = width < 520 ? 58 : WIDE;
-  $("lanes").replaceChildren(...data.nodes.map((name, at) => {
+  const labels = data.nodes.map((name, at) => {
     const label = make("b", {}, name);
     label.style.left = Math.min(Math.max(lane(at), 30), width - 24) + "px";
     return label;
-  }));
+  });
+  const lanes = $("lanes"), room = lane(1) - lane(0);
+  lanes.classList.remove("crowded");
+  lanes.replaceChildren(...labels);
+  // Names that are wider than their lanes are apart stand on two levels.
+  if (labels.length > 2 && labels.some(label => label.offsetWidth > room - 6)) {
+    lanes.classList.add("crowded");
+    for (const label of labels) label.style.maxWidth = 2 * room - 6 + "px";
+  }
 }
 function lanesIn(svg) {
   const lanes = data.nodes.length === 1 ? 2 : data.nodes.length;
@@ -253,13 +263,14 @@ function callWords(call) {
     .replace(/ at 0x[0-9a-f]+ lkey 0x[0-9a-f]+/, "").replace(/, remote 0x[0-9a-f]+ rkey 0x[0-9a-f]+/, "").replace(/, status 0$/, "");
 }
 function callNode(call, at) {
-  const [words, colour, shape] = CALLS[C.kind[call]], x = lane(C.node[call]), isLast = C.node[call] === data.nodes.length - 1 && C.node[call] > 0;
+  const [words, colour, shape] = CALLS[C.kind[call]], x = lane(C.node[call]), isRight = x > (lane(0) + lane(data.nodes.length - 1)) / 2;
   const svg = draw("svg", { width, height: HEIGHT, "aria-hidden": "true" });
   lanesIn(svg);
   const mark = draw("g", { class: colour, transform: `translate(${x} 20)` }, draw("circle", { r: 9, fill: "var(--page)" }), shape());
   svg.append(mark);
   const text = make("span", { class: "words " + colour }, callWords(call));
-  if (isLast) text.style.right = width - x + 14 + "px"; else text.style.left = x + 14 + "px";
+  if (isRight) text.style.right = width - x + 14 + "px"; else text.style.left = x + 14 + "px";
+  text.style.maxWidth = `min(50% + 60px, ${Math.max(40, (isRight ? x : width - x) - 20)}px)`;
   const node = make("div", { class: "row call", role: "option", "aria-disabled": "true", "aria-selected": "false", "aria-posinset": at + 1, "aria-setsize": items.length, title: S[C.text[call]] },
     make("span", { class: "at" }, make("br"), time(C.time[call])), svg, make("span", { class: "unseen" }, `${data.nodes[C.node[call]]}, ${words}: `), text);
   node.style.top = at * HEIGHT + "px";
@@ -310,6 +321,9 @@ function render() {
     drawn.set(at, node);
     space.append(node);
   }
+  // Only what is drawn can be pointed at.
+  if (drawn.has(rowOf.get(chosen))) list.setAttribute("aria-activedescendant", "p" + chosen);
+  else list.removeAttribute("aria-activedescendant");
 }
 
 // Bytes and fields of one packet.
@@ -481,7 +495,13 @@ function bytesAndFields(i) {
   return out;
 }
 
-function choose(i, { scroll = true, moveFocus = false } = {}) {
+// The address tells the packet that is open once keys rest: browsers refuse one that changes with each repeat of a held key.
+let addressed;
+function address(i) {
+  clearTimeout(addressed);
+  addressed = setTimeout(() => history.replaceState(null, "", "#packet-" + P.number[i]), 200);
+}
+function choose(i, { scroll = true, moveFocus = false, isAsked = true } = {}) {
   if (i < 0 || i >= count) return;
   if (!rowOf.has(i)) {
     wanted.clear();
@@ -498,10 +518,9 @@ function choose(i, { scroll = true, moveFocus = false } = {}) {
   render();
   const node = drawn.get(rowOf.get(i));
   if (node) { node.classList.add("chosen"); node.setAttribute("aria-selected", "true"); }
-  list.setAttribute("aria-activedescendant", "p" + i);
   open(i, moveFocus);
   stepped(i);
-  history.replaceState(null, "", "#packet-" + P.number[i]);
+  if (isAsked) address(i);
 }
 function goTo(number) {
   if (!indexOf.has(number)) return;
@@ -582,7 +601,7 @@ function chart() {
   canvas.height = tall * ratio;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, wide, tall);
-  const hasMsn = most > 0 && most < 1 << 23, top = 18, floor = hasMsn ? 200 : 268, second = [224, 278];
+  const hasMsn = most > 0 && most < 1 << 23, top = 28, floor = hasMsn ? 200 : 268, second = [224, 278];
   const first = P.time[series[0]], last = P.time[series[series.length - 1]];
   const isEven = $("evenly").checked || last <= first;
   const x = i => 58 + (wide - 74) * (isEven ? i / Math.max(1, count - 1) : (P.time[i] - first) / (last - first));
@@ -775,9 +794,6 @@ const asked = /^#packet-(\d+)$/.exec(location.hash);
 let first = asked && indexOf.has(Number(asked[1])) ? indexOf.get(Number(asked[1])) : -1;
 for (let i = 0; first < 0 && i < count; i++) if (isMarked(i)) first = i;
 for (let i = 0; first < 0 && i < count; i++) if (P.part[i] > 0) first = i;
-if (count) {
-  const address = location.href;
-  choose(Math.max(first, 0));
-  if (!asked) history.replaceState(null, "", address);
-} else $("packet").hidden = true;
+if (count) choose(Math.max(first, 0), { isAsked: false });
+else $("packet").hidden = true;
 })();

@@ -39,55 +39,55 @@ function placeOf(i, at) {
   return kind.includes("SEND") ? { name: `${S[M.responder[at]]}: RECV of message ${at + 1}`, node: P.to[i], start: within } : null;
 }
 
-// State behind packet `end`: of each direction what its requester and its responder know, of each region what was written to it.
+// State behind each packet: of each direction what its requester and its responder know, of each region what was written to it. Words are made of the last packet only.
 const directionOf = i => P.counted[i] < 0 ? "" : `${P.connection[i]}:${P.counted[i]}`;
-function stateAt(end) {
-  const directions = new Map(), memory = new Map(), connections = new Map();
-  let words = [];
-  for (let i = 0; i <= end; i++) {
-    words = [];
-    const delivered = isDelivered(i) && !P.damaged[i];
-    if (P.part[i] === 0) {
-      management(connections, i, delivered, words);
-      continue;
+const nothing = () => ({ next: 0, directions: new Map(), memory: new Map(), connections: new Map() });
+let reached = nothing();
+function advance({ directions, memory, connections }, i, tell) {
+  const delivered = isDelivered(i) && !P.damaged[i];
+  if (P.part[i] === 0) return management(connections, i, delivered, tell);
+  const key = directionOf(i);
+  if (!key) return;
+  let state = directions.get(key);
+  if (!state) directions.set(key, state = { node: P.counted[i], connection: P.connection[i], next: P.offset[i], answered: P.offset[i], expected: P.offset[i], msn: 0, again: 0, peer: P.part[i] === 1 ? P.to[i] : P.from[i], said: "" });
+  const at = messageOf[i];
+  if (P.part[i] === 1) {
+    if (isSent(i)) {
+      state.next = Math.max(state.next, P.offset[i] + spanOf(i, at));
+      if (P.again[i]) state.again++;
     }
-    const key = directionOf(i);
-    if (!key) continue;
-    let state = directions.get(key);
-    if (!state) directions.set(key, state = { node: P.counted[i], connection: P.connection[i], next: P.offset[i], answered: P.offset[i], expected: P.offset[i], msn: 0, again: 0, peer: P.part[i] === 1 ? P.to[i] : P.from[i], said: "" });
-    const at = messageOf[i];
-    if (P.part[i] === 1) {
-      if (isSent(i)) {
-        state.next = Math.max(state.next, P.offset[i] + spanOf(i, at));
-        if (P.again[i]) state.again++;
-      }
-      if (!isDelivered(i)) words.push(`It does not arrive: ${data.nodes[state.peer]} still expects ${psn(state, state.expected)}.`);
-      else if (P.damaged[i]) words.push(`Its ICRC is wrong: ${data.nodes[P.to[i]]} drops it without a word.`);
-      else if (P.offset[i] === state.expected) {
-        state.expected += spanOf(i, at);
-        state.said = "";
-        put(memory, i, at, words);
-      } else if (P.offset[i] < state.expected) words.push(`${data.nodes[P.to[i]]} has had it already, and does not do it again.`);
-      else words.push(`${data.nodes[P.to[i]]} expects ${psn(state, state.expected)} first: it drops this one.`);
-      continue;
-    }
-    if (P.part[i] === 2 && P.msn[i] >= 0) state.msn = P.msn[i];
-    if (P.part[i] >= 3) state.said = P.part[i] === 3 ? "has no receive buffer" : "has refused " + psn(state, P.offset[i]);
-    if (!delivered) {
-      words.push(`The answer does not arrive: ${data.nodes[state.node]} goes on waiting.`);
-      continue;
-    }
-    if (P.part[i] === 2) {
-      const was = state.answered;
-      state.answered = Math.max(state.answered, P.offset[i] + 1);
-      if (state.answered > was) words.push(`${data.nodes[state.node]} knows that everything up to ${psn(state, state.answered - 1)} is done.`);
-      put(memory, i, at, words);
-    } else words.push(P.part[i] === 3 ? `${data.nodes[state.node]} is to wait, and to ask again.` : `${data.nodes[state.node]} learns that ${psn(state, P.offset[i])} was not taken.`);
+    if (!isDelivered(i)) tell(() => `It does not arrive: ${data.nodes[state.peer]} still expects ${psn(state, state.expected)}.`);
+    else if (P.damaged[i]) tell(() => `Its ICRC is wrong: ${data.nodes[P.to[i]]} drops it without a word.`);
+    else if (P.offset[i] === state.expected) {
+      state.expected += spanOf(i, at);
+      state.said = "";
+      put(memory, i, at, tell);
+    } else if (P.offset[i] < state.expected) tell(() => `${data.nodes[P.to[i]]} has had it already, and does not do it again.`);
+    else tell(() => `${data.nodes[P.to[i]]} expects ${psn(state, state.expected)} first: it drops this one.`);
+    return;
   }
-  return { directions, memory, connections, words };
+  if (P.part[i] === 2 && P.msn[i] >= 0) state.msn = P.msn[i];
+  if (P.part[i] >= 3) state.said = P.part[i] === 3 ? "has no receive buffer" : "has refused " + psn(state, P.offset[i]);
+  if (!delivered) tell(() => `The answer does not arrive: ${data.nodes[state.node]} goes on waiting.`);
+  else if (P.part[i] === 2) {
+    const was = state.answered;
+    state.answered = Math.max(state.answered, P.offset[i] + 1);
+    if (state.answered > was) tell(() => `${data.nodes[state.node]} knows that everything up to ${psn(state, state.answered - 1)} is done.`);
+    put(memory, i, at, tell);
+  } else tell(() => P.part[i] === 3 ? `${data.nodes[state.node]} is to wait, and to ask again.` : `${data.nodes[state.node]} learns that ${psn(state, P.offset[i])} was not taken.`);
+}
+// Both states around a packet. Steps forward go on from the last one; what was written is of the later state alone.
+function around(i) {
+  if (reached.next > i) reached = nothing();
+  const quiet = () => {}, words = [];
+  for (; reached.next < i; reached.next++) advance(reached, reached.next, quiet);
+  const copy = map => new Map([...map].map(([key, value]) => [key, { ...value }]));
+  const before = { directions: copy(reached.directions), connections: copy(reached.connections) };
+  advance(reached, reached.next++, sentence => words.push(sentence()));
+  return { now: { ...reached, words }, before };
 }
 const psn = (state, offset) => `${data.nodes[state.node]}${offset < 0 ? "" : "+"}${offset}`;
-function management(connections, i, delivered, words) {
+function management(connections, i, delivered, tell) {
   const key = P.connection[i], name = S[P.words[i]].replace("CM ", "");
   if (!connections.has(key)) connections.set(key, {});
   const ends = connections.get(key), { from, to } = { from: P.from[i], to: P.to[i] };
@@ -96,11 +96,11 @@ function management(connections, i, delivered, words) {
     const own = { REQ: "asks to connect", REP: "has accepted, waits for the RTU", RTU: "connected", REJ: "has rejected", DREQ: "disconnects", DREP: "disconnected" }[name];
     if (own) set(from, own);
   }
-  if (!delivered) { words.push("It does not arrive."); return; }
+  if (!delivered) return tell(() => "It does not arrive.");
   const peer = { REQ: "is asked to connect", REP: "is accepted", RTU: "connected", REJ: "is rejected", DREQ: "is told that the peer disconnects", DREP: "disconnected" }[name];
-  if (peer) { set(to, peer); words.push(`${data.nodes[to]}: ${peer}.`); }
+  if (peer) { set(to, peer); tell(() => `${data.nodes[to]}: ${peer}.`); }
 }
-function put(memory, i, at, words) {
+function put(memory, i, at, tell) {
   const place = placeOf(i, at);
   if (!place) return;
   if (!memory.has(place.name)) memory.set(place.name, { node: place.node, writes: [], low: place.start, high: place.start });
@@ -108,7 +108,7 @@ function put(memory, i, at, words) {
   region.writes.push({ i, start: place.start, length: P.bytes[i] });
   region.low = Math.min(region.low, place.start);
   region.high = Math.max(region.high, place.start + P.bytes[i]);
-  words.push(`${many(P.bytes[i], "byte")} go to ${place.name}, from ${place.start} on.`);
+  tell(() => `${many(P.bytes[i], "byte")} go to ${place.name}, from ${place.start} on.`);
 }
 
 // Shown: both ends of the packet, with what changed by it.
@@ -141,10 +141,14 @@ function regionNode(name, region, i) {
   const last = region.writes[region.writes.length - 1], isNow = last.i === i;
   const start = Math.max(region.low, Math.floor((last.start - region.low) / 16) * 16 + region.low), end = Math.min(region.high, start + WINDOW);
   const bytes = new Array(end - start).fill(null), fresh = new Set();
-  for (const write of region.writes) {
+  // The newest write of a byte counts; what is behind it is not decoded.
+  for (let newest = region.writes.length - 1, left = bytes.length; newest >= 0 && left > 0; newest--) {
+    const write = region.writes[newest];
     if (write.start >= end || write.start + write.length <= start) continue;
     const frame = bytesOf(write.i), payload = fieldsOf(write.i, frame).find(field => field.name === "payload");
     for (let at = Math.max(start, write.start); at < Math.min(end, write.start + write.length); at++) {
+      if (bytes[at - start] !== null) continue;
+      left--;
       const byte = payload && frame[payload.start + at - write.start];
       const isKept = payload && at - write.start < payload.length && byte !== undefined;
       bytes[at - start] = isKept ? byte : -1;
@@ -173,7 +177,7 @@ function regionNode(name, region, i) {
     left > 0 ? make("p", { class: "quiet" }, `and ${many(left, "byte")} behind them`) : null);
 }
 function show(i) {
-  const now = stateAt(i), before = stateAt(i - 1);
+  const { now, before } = around(i);
   const left = Math.min(P.from[i], P.to[i]), right = P.from[i] === P.to[i] ? P.to[i] : Math.max(P.from[i], P.to[i]);
   const svg = draw("svg", { viewBox: "0 0 300 60", role: "img", "aria-label": `${data.nodes[P.from[i]]} to ${data.nodes[P.to[i]]}, ${fates[P.fate[i]][0]}` });
   for (const x of [20, 280]) svg.append(draw("line", { x1: x, x2: x, y1: 4, y2: 56, stroke: "var(--lane)", "stroke-width": 1.4 }));
@@ -186,7 +190,9 @@ function show(i) {
   $("places").replaceChildren(...regions.map(([name, region]) => regionNode(name, region, i)));
   if (!regions.length) $("places").append(make("p", { class: "quiet" }, "No payload has arrived yet."));
   $("at").value = i;
-  $("at-words").textContent = `packet ${P.number[i]}, ${i + 1} of ${count.toLocaleString("en")}, ${time(P.time[i])}`;
+  const words = `packet ${P.number[i]}, ${i + 1} of ${count.toLocaleString("en")}, ${time(P.time[i])}`;
+  $("at-words").textContent = words;
+  $("at").setAttribute("aria-valuetext", words);
 }
 
 if (!count) return () => {};

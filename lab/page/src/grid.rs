@@ -52,7 +52,9 @@ impl Grid {
             let words = linked(escape(&cell.text), cell.link.as_deref());
             format!("<span aria-hidden=\"true\">{}</span> {words}", cell.state.sign())
         });
-        let mut notes = String::from("<div class=\"scroll\">");
+        let mut notes = String::from(
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"What each guest does otherwise\">",
+        );
         for note in &self.notes {
             let _ = write!(notes, "<h2>{}</h2><table><tbody>", escape(&note.head));
             for [kind, text, ground, places] in &note.lines {
@@ -97,5 +99,7 @@ mod tests {
         assert!(html.contains("href=\"./javascript%3Ax\">&lt;b&gt;failed</a>"), "{html}");
         assert!(html.contains("title=\"&quot;quoted&quot;\"") && html.contains("&lt;i&gt;"), "{html}");
         assert!(html.contains("<td></td>"), "{html}");
+        // What scrolls can be reached with keys.
+        assert!(!html.contains("class=\"scroll\">"), "{html}");
     }
 }

@@ -112,10 +112,13 @@ impl Args {
         let names = self.common.names(defaults, &self.file.files);
         let filter = self.common.filter(&self.file.files, &names)?;
         let (report, stopped) = analyse(&self.common, &mut input, names, &filter)?;
-        let title = self.title.clone().unwrap_or_else(|| {
+        let mut title = self.title.clone().unwrap_or_else(|| {
             let name = Path::new(&input.name).file_name();
             name.map_or_else(|| input.name.clone(), |name| name.to_string_lossy().into_owned())
         });
+        if stopped.is_some() {
+            title.push_str(" (only the part before a fault)");
+        }
         let options = LadderOptions { title, limit: self.limit, packets: self.packets.clone() };
         let picture = format.write(&report.ladder(&options))?;
         match &self.output {

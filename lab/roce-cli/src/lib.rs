@@ -72,34 +72,56 @@ struct Roce {
 #[derive(Debug, Subcommand)]
 enum RoceCommand {
     /// Prints every packet, message and finding, under names that are the same in every run.
+    #[command(
+        after_help = "Examples:\n  roce trace capture.pcapng\n  roce trace capture.pcapng --filter 'qp=client.qp1 psn=client+1..4'"
+    )]
     Trace(TraceArgs),
     /// Checks every rule; exits 1 when one is broken, 2 when the capture could not be checked whole.
+    #[command(after_help = "Examples:\n  roce check capture.pcapng\n  roce check --each *.pcapng")]
     Check(CheckArgs),
     /// Prints what a rule says, with a conversation that breaks it.
+    #[command(after_help = "Examples:\n  roce explain RequestPsnGap")]
     Explain(ExplainArgs),
     /// Prints the messages: one line a work request.
+    #[command(
+        after_help = "Examples:\n  roce messages capture.pcapng\n  roce messages --json capture.pcapng"
+    )]
     Messages(MessagesArgs),
     /// Prints counts: opcodes, bytes, latencies, retransmissions, queue pairs.
+    #[command(after_help = "Examples:\n  roce stats capture.pcapng\n  roce stats --json capture.pcapng")]
     Stats(StatsArgs),
     /// Draws the packets between the nodes: SVG, PNG, PDF, HTML, or a diagram for Markdown.
+    #[command(
+        after_help = "Examples:\n  roce ladder capture.pcapng -o ladder.svg\n  roce ladder capture.pcapng --packets 5..10 -o part.md"
+    )]
     Ladder(LadderArgs),
     /// Writes packets and messages as Parquet, for DuckDB, pandas and the like.
+    #[command(
+        after_help = "Examples:\n  roce export --packets packets.parquet --messages messages.parquet capture.pcapng"
+    )]
     Export(ExportArgs),
     /// Writes a page of a capture, or of two side by side, that a browser shows without a network.
+    #[command(
+        after_help = "Examples:\n  roce report capture.pcapng -o report.html\n  roce report before.pcapng after.pcapng -o report.html"
+    )]
     Report(ReportArgs),
     /// Compares two captures by what they mean; exits 1 when they differ, 2 when they could not be compared whole.
+    #[command(after_help = "Examples:\n  roce diff before.pcapng after.pcapng")]
     Diff(DiffArgs),
     /// Prints packets and findings as a growing capture gets them.
+    #[command(after_help = "Examples:\n  roce follow capture.pcapng")]
     Follow(FollowArgs),
     /// Writes a synthetic capture for benchmarks.
     #[command(hide = true)]
     Synth(SynthArgs),
     /// Prints the completions for a shell.
+    #[command(after_help = "Examples:\n  roce completions bash")]
     Completions {
         /// Shell that they are for.
         shell: clap_complete::Shell,
     },
     /// Prints the man page.
+    #[command(after_help = "Examples:\n  roce man")]
     Man,
 }
 
@@ -163,5 +185,19 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Roce::command().debug_assert();
+    }
+
+    #[test]
+    fn help_of_each_command_ends_with_examples_that_can_be_parsed() {
+        for command in Roce::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help.lines().skip(1).collect();
+            assert!(!examples.is_empty(), "{}", command.get_name());
+            for example in examples {
+                let words = example.replace("'qp=client.qp1 psn=client+1..4'", "qp=client.qp1");
+                Roce::try_parse_from(words.split_whitespace())
+                    .unwrap_or_else(|error| panic!("{example}: {error}"));
+            }
+        }
     }
 }

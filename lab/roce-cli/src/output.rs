@@ -66,6 +66,16 @@ pub(super) fn is_on_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
+/// Columns of the terminal at standard output, if there is one.
+pub(super) fn width() -> Option<usize> {
+    #[cfg(feature = "terminal")]
+    if io::stdout().is_terminal() {
+        let size = ratatui_crossterm::crossterm::terminal::size();
+        return size.ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0);
+    }
+    None
+}
+
 /// Colours of lines, where a person sees them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paint {

@@ -178,6 +178,9 @@ impl Verdict {
             diagnosis.evidence.iter_mut().for_each(plain);
         }
         plain(&mut self.proof);
+        // Artifacts from elsewhere may say anything here.
+        plain(&mut self.replay);
+        plain(&mut self.accept);
     }
 
     /// A red verdict in one line: its cause, else its first failed check.
@@ -293,6 +296,12 @@ mod tests {
         assert!(verdict.to_string().ends_with("\n  if meant   again --client-exit 3"), "{verdict}");
         verdict.accept = "--review".to_owned();
         assert!(verdict.to_string().ends_with("\n  if meant   [expect.client] exit = 3"), "{verdict}");
+    }
+
+    #[test]
+    fn command_of_artifacts_from_elsewhere_is_plain() {
+        let verdict = Verdict { replay: "again \u{1b}[2J".to_owned(), ..verdict(&[Reason::App]) }.concluded();
+        assert!(verdict.to_string().ends_with("  replay     again \\x1b[2J"), "{verdict}");
     }
 
     #[test]
