@@ -460,9 +460,10 @@ fn private_data_words(labels: &Labels<'_>, source: IpAddr, field: &[u8], is_rep:
 /// Bytes in hexadecimal, four to a word, with what is a known address or key renamed.
 fn hex_words(labels: &Labels<'_>, mut bytes: &[u8]) -> String {
     let mut words = Vec::new();
+    let numbers: Vec<u32> = bytes.as_chunks().0.iter().copied().map(u32::from_be_bytes).collect();
     while !bytes.is_empty() {
         if let Some((eight, rest)) = bytes.split_first_chunk()
-            && let Some(region) = labels.region_at(u64::from_be_bytes(*eight))
+            && let Some(region) = labels.region_at(u64::from_be_bytes(*eight), &numbers)
         {
             words.push(format!("<va {}+0>", region.name));
             bytes = rest;

@@ -301,9 +301,14 @@ impl<'a> Labels<'a> {
             .map_or_else(|| format!("{}.mr?", self.node(node)), |region| region.name.clone())
     }
 
-    /// The region with that base, on any node; the smallest name when there are several.
-    pub(super) fn region_at(&self, va: u64) -> Option<&Region> {
-        self.regions.values().filter(|region| region.base == va).min_by(|a, b| a.name.cmp(&b.name))
+    /// The region with that base, on any node. When there are several, an address being used again: one whose key is among
+    /// `beside`, and then the smallest name.
+    pub(super) fn region_at(&self, va: u64, beside: &[u32]) -> Option<&Region> {
+        self.regions
+            .iter()
+            .filter(|(_, region)| region.base == va)
+            .min_by_key(|((_, rkey), region)| (!beside.contains(rkey), &region.name))
+            .map(|(_, region)| region)
     }
 
     /// The region with that key, on any node; the smallest name when there are several.

@@ -48,6 +48,23 @@ fn known_addresses_and_keys_in_longer_private_data_are_renamed() {
 }
 
 #[test]
+fn address_that_is_used_again_is_of_the_region_whose_key_stands_beside_it() {
+    let (first, mut second) = (Pair::new(20), Pair::new(21));
+    second.passive.va = first.passive.va;
+    let mut frames = Vec::new();
+    for pair in [first, second] {
+        let mut flow = pair.write_then_read();
+        flow[1] = pair.rep(&[&pair.advert()[..], &[1, 2, 3, 4]].concat());
+        frames.extend(flow);
+    }
+    let trace = analyse(&forwarded(frames)).trace();
+    for region in ["server.mr1", "server.mr2"] {
+        let words = format!("private data      <va {region}+0> <rkey {region}> 01020304\n");
+        assert!(trace.contains(&words), "{words}: {trace}");
+    }
+}
+
+#[test]
 fn where_disconnections_cross_each_reply_belongs_to_the_request_of_its_receiver() {
     let pair = Pair::new(22);
     let back = Pair { active: pair.passive, passive: pair.active, salt: pair.salt.wrapping_add(2) };
