@@ -1,6 +1,5 @@
 //! `roce ladder`: the packets between the nodes as a picture or a diagram.
 
-use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,8 +17,8 @@ pub struct Args {
     file: FileArg,
     #[command(flatten)]
     common: Common,
-    /// File to write; its extension tells what: `.svg`, `.png`, `.pdf`, `.html`, `.mmd` (Mermaid) or `.md` (Mermaid in Markdown). Standard output without, as
-    /// SVG.
+    /// File to write; its extension tells what: `.svg`, `.png`, `.pdf`, `.html`, `.mmd` (Mermaid) or `.md` (Mermaid in Markdown). Standard output without, or
+    /// for `-`, as SVG.
     #[arg(long, short)]
     output: Option<PathBuf>,
     /// A sequence diagram of Mermaid, which Markdown shows on GitHub and elsewhere, whatever the extension.
@@ -121,11 +120,7 @@ impl Args {
         }
         let options = LadderOptions { title, limit: self.limit, packets: self.packets.clone() };
         let picture = format.write(&report.ladder(&options))?;
-        match &self.output {
-            None => output::print_with(|sink| sink.write_all(&picture))?,
-            Some(path) => fs::write(path, picture)
-                .map_err(|error| Error::new(format!("failed to write {}: {error}", path.display())))?,
-        }
+        output::write_to(self.output.as_deref(), &picture)?;
         output::remarks(&input.name, &report, stopped.is_none());
         output::note_in_vain(&filter, "packet", &input.name);
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)

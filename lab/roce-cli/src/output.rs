@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Write};
+use std::path::Path;
 
 use anstyle::Style;
 
@@ -100,6 +102,15 @@ pub(super) fn print_with(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
     let mut output = BufferedOutput::new();
     output.attempt(write)?;
     output.flush()
+}
+
+/// Writes `bytes` to a file, or to standard output where there is none or it is `-`.
+pub(super) fn write_to(file: Option<&Path>, bytes: &[u8]) -> Result<(), Error> {
+    match file.filter(|file| *file != Path::new("-")) {
+        None => print_with(|sink| sink.write_all(bytes)),
+        Some(file) => fs::write(file, bytes)
+            .map_err(|error| Error::new(format!("failed to write {}: {error}", file.display()))),
+    }
 }
 
 /// Says so when a filter matched nothing, which is no capture without faults.

@@ -1,6 +1,5 @@
 //! `roce report`: a capture as one HTML page, or two captures side by side.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::slice;
@@ -22,7 +21,7 @@ pub struct Args {
     other: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
-    /// File to write. Standard output without.
+    /// File to write. Standard output without, or for `-`.
     #[arg(long, short)]
     output: Option<PathBuf>,
     /// Title of the page [default: the capture's name].
@@ -83,11 +82,7 @@ impl Args {
             None => page,
         };
         let html = page.to_html();
-        match &self.output {
-            None => output::print_with(|sink| sink.write_all(html.as_bytes()))?,
-            Some(path) => fs::write(path, html)
-                .map_err(|error| Error::new(format!("failed to write {}: {error}", path.display())))?,
-        }
+        output::write_to(self.output.as_deref(), html.as_bytes())?;
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }
 }

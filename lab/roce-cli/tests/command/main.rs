@@ -178,6 +178,10 @@ fn extension_of_the_output_chooses_what_a_ladder_is_written_as() {
         assert!(code == Some(0) && bytes.starts_with(start), "{name}: {err}");
     }
     std::fs::remove_dir_all(&directory).unwrap();
+    for (command, start) in [("ladder", "<svg"), ("report", "<!DOCTYPE html>")] {
+        let (code, out, err) = run(&[command, &file, "-o", "-"], b"");
+        assert!(code == Some(0) && out.starts_with(start) && !Path::new("-").exists(), "{command}: {err}");
+    }
     let (_, out, _) = run(&["ladder", &file, "--mermaid", "--title", "a;b"], b"");
     assert!(out.starts_with("sequenceDiagram\n    title a#59;b\n"), "{out}");
 }
