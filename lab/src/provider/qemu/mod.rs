@@ -10,7 +10,8 @@
 //! - [`deployment`]: the disk that programs come in on
 //! - [`frozen`]: both machines, booted once and saved
 //! - [`guest`]: one machine, behind the traits of [`crate::node`]; `doing`: what it does instead of answering
-//! - [`provider`]: freezes, and forks in `fork`; [`pair`]: both machines, forked; `asleep`: why a fork failed, and whose fault that is;
+//! - `parts`: what a machine is made of, and its start; `fork`: from the frozen state, until each is awake
+//! - [`provider`]: freezes and forks; [`pair`]: both machines, forked; `asleep`: why a fork failed, and whose fault that is;
 //!   `log`: where machines log
 //! - [`ssh`]: the way in for people
 //! - [`stray`]: what killed labs leave
@@ -22,6 +23,7 @@ mod asleep;
 pub mod control;
 pub mod deployment;
 mod doing;
+mod fork;
 pub mod frozen;
 pub mod guard;
 pub mod guest;
@@ -29,6 +31,7 @@ mod identity;
 pub(in crate::provider) mod log;
 pub mod network;
 pub mod pair;
+mod parts;
 pub mod process;
 pub mod provider;
 pub mod qmp;

@@ -1,12 +1,10 @@
 //! The provider of QEMU guests: freezes a server and a client once, and forks all nodes from there.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::base::cache::Cache;
 use crate::base::error::{Error, IoContext as _, Kind, Result};
@@ -17,33 +15,26 @@ use crate::guest::contents::Contents;
 use crate::guest::image::own::Own;
 use crate::guest::image::recipe::Recipe;
 use crate::guest::image::{Image, Release};
-use crate::host::toolbox::set::QEMU;
-use crate::host::toolbox::{Tool, Toolbox};
+use crate::host::toolbox::Toolbox;
 use crate::host::{files, memory};
 use crate::node::{Node as _, NodePair, Plan, Provenance, Provider};
 use crate::provider::qemu::accel::{self, Accel, Decision};
 use crate::provider::qemu::agent::Agent;
-use crate::provider::qemu::argv::{self, Files, Origin, QemuMachine};
+use crate::provider::qemu::argv::{self, Origin};
 use crate::provider::qemu::asleep::Asleep;
 use crate::provider::qemu::control::Control;
+use crate::provider::qemu::fork::Fork;
 use crate::provider::qemu::frozen::{Frozen, FrozenMachines};
 use crate::provider::qemu::guest::Guest;
-use crate::provider::qemu::log::{came_not_up, console_log, machine_log};
+use crate::provider::qemu::log::{came_not_up, console_log};
 use crate::provider::qemu::pair::QemuPair;
+use crate::provider::qemu::parts::{
+    ACTIVE, MachineParts, Tools, WAKE_LIMIT, check_joined, disk, known_hosts, reach_peer,
+};
 use crate::provider::qemu::process::{MachineWait, Process};
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::{deployment, sandbox, ssh};
 use crate::scenario::network::Wire;
-
-mod fork;
-
-use fork::Fork;
-
-/// Longest time that QEMU may take to make its sockets.
-const START_LIMIT: Duration = Duration::from_secs(10);
-
-/// Longest time that a fork may take to answer its first command.
-const WAKE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Memory that a node may take, in MiB; measured, with room.
 const NODE_MEMORY_MIB: u64 = 350;
@@ -51,46 +42,13 @@ const NODE_MEMORY_MIB: u64 = 350;
 /// Files that a pair's guard may have open at once, and QEMU; measured, with room. A further node takes a socket or two.
 const OPEN_FILES: u64 = 128;
 
-/// The command that asks whether rxe is up.
-const ACTIVE: &str = "grep -q ACTIVE /sys/class/infiniband/rxe0/ports/1/state";
-
 /// The provider of QEMU guests.
 #[derive(Debug)]
 pub struct Qemu {
     cache: Cache,
-    images: BTreeMap<Role, Image>,
+    parts: MachineParts,
     origin: BTreeMap<Role, Provenance>,
-    decision: Decision,
     guard_program: PathBuf,
-    tools: Tools,
-    ssh_key: ssh::Key,
-    seed: Option<u64>,
-    is_confined: bool,
-}
-
-/// The programs that machines are made of.
-#[derive(Debug)]
-struct Tools {
-    qemu: Tool,
-    mkfs: Tool,
-    /// Ends a machine with its guard.
-    setpriv: Tool,
-}
-
-/// Words and variables of a process.
-type ProcessWords = (Vec<OsString>, Vec<(OsString, OsString)>);
-
-impl Tools {
-    fn of(toolbox: &Toolbox) -> Result<Tools> {
-        let [qemu, mkfs, setpriv] = [QEMU, "mkfs.erofs", "setpriv"].map(|name| toolbox.tool(name));
-        Ok(Tools { qemu: qemu?, mkfs: mkfs?, setpriv: setpriv? })
-    }
-
-    /// A machine that gets SIGKILL when the process that started it ends.
-    fn machine(&self, arguments: Vec<OsString>) -> ProcessWords {
-        let words = ["--pdeathsig", "KILL"].map(OsString::from).into_iter().chain(self.qemu.with(arguments));
-        (self.setpriv.with(words), [&self.setpriv.env[..], &self.qemu.env].concat())
-    }
 }
 
 impl Qemu {
@@ -151,7 +109,8 @@ impl Qemu {
         let ssh_key = ssh::Key::ensure(&cache)?;
         let is_confined = sandbox::works(&cache, &tools.qemu);
         let guard_program = guard_program.to_owned();
-        Ok(Qemu { cache, images, origin, decision, guard_program, tools, ssh_key, seed, is_confined })
+        let parts = MachineParts { images, decision, tools, ssh_key, seed, is_confined };
+        Ok(Qemu { cache, parts, origin, guard_program })
     }
 
     /// Description of each machine's software.
@@ -159,19 +118,14 @@ impl Qemu {
         &self.origin
     }
 
-    /// The kind of guest that both machines are, whatever their release.
-    fn recipe(&self) -> &Recipe {
-        self.images[&Role::Server].recipe()
-    }
-
     /// Accelerator of the machines, and the reason for it.
     pub fn decision(&self) -> &Decision {
-        &self.decision
+        &self.parts.decision
     }
 
     /// The lab's key for SSH.
     pub fn ssh_key(&self) -> &ssh::Key {
-        &self.ssh_key
+        &self.parts.ssh_key
     }
 
     /// Starts a guard and forks the plan's machines under it.
@@ -186,7 +140,7 @@ impl Qemu {
         // Before the guard, whose machines it must not keep waiting.
         let frozen = self.frozen(logs)?;
         let control = Control::start(&self.guard_program)?;
-        deployment::write(&self.tools.mkfs, &disk(control.directory()), plan.programs)?;
+        deployment::write(&self.parts.tools.mkfs, &disk(control.directory()), plan.programs)?;
         let mut pair = self.fork_under(control, frozen, plan.roles(), logs)?;
         pair.join(plan)?;
         pair.control.arm(plan.faults)?;
@@ -209,7 +163,7 @@ impl Qemu {
         roles: &[Role],
         logs: &Path,
     ) -> Result<QemuPair> {
-        let guests = match Fork::new(self, &control, &frozen, logs).wake(roles) {
+        let guests = match Fork::new(&self.parts, &control, &frozen, logs).wake(roles) {
             Ok(guests) => guests,
             Err(Asleep { error, blames_state: false }) => return Err(error),
             Err(Asleep { error, .. }) => {
@@ -217,15 +171,15 @@ impl Qemu {
                 control.kill_machines()?;
                 frozen.discard()?;
                 let frozen = self.frozen(logs)?;
-                Fork::new(self, &control, &frozen, logs).wake(roles).map_err(|asleep| asleep.error)?
+                Fork::new(&self.parts, &control, &frozen, logs).wake(roles).map_err(|asleep| asleep.error)?
             }
         };
         Ok(QemuPair {
             guests,
             origin: roles.iter().map(|role| (*role, self.origin[&role.model()].clone())).collect(),
-            decision: self.decision.clone(),
-            ssh_key: self.ssh_key.copied_into(control.directory())?,
-            user: self.recipe().user.0,
+            decision: self.parts.decision.clone(),
+            ssh_key: self.parts.ssh_key.copied_into(control.directory())?,
+            user: self.parts.recipe().user.0,
             known_hosts: known_hosts(control.directory()),
             logs: logs.to_owned(),
             still_since: Mutex::default(),
@@ -240,7 +194,7 @@ impl Qemu {
     /// The machines do not come up.
     pub fn frozen(&self, logs: &Path) -> Result<FrozenMachines> {
         let mut machines = FrozenMachines::default();
-        for (&role, image) in &self.images {
+        for (&role, image) in &self.parts.images {
             let key = image.recipe().image_key();
             if machines.share(role, &key) {
                 continue;
@@ -248,9 +202,9 @@ impl Qemu {
             let frozen = Frozen::ensure(
                 &self.cache,
                 image,
-                self.decision.accel,
-                &self.ssh_key,
-                &self.tools.qemu,
+                self.parts.decision.accel,
+                &self.parts.ssh_key,
+                &self.parts.tools.qemu,
                 |frozen| self.freeze(image, frozen, logs),
             )?;
             machines.add(role, key, frozen);
@@ -261,22 +215,23 @@ impl Qemu {
     /// Boots both machines from an image, warms what the first connection and command would pay for, and saves them.
     fn freeze(&self, image: &Image, frozen: &Frozen, logs: &Path) -> Result<()> {
         let control = Control::start(&self.guard_program)?;
-        deployment::write(&self.tools.mkfs, &disk(control.directory()), &[])?;
+        deployment::write(&self.parts.tools.mkfs, &disk(control.directory()), &[])?;
         let mut guests = BTreeMap::new();
         // One after the other: two guests that boot side by side on few processors take longer.
         for role in Role::BOTH {
             let step = Step::begin(format!("boot {role}"));
-            let agent = self.start(&control, role, image, frozen, Origin::Boot, logs).and_then(|agent| {
-                let machine = control.status()?.machine(role);
-                wait_ready(&agent, &console_log(logs, role), self.decision.accel, machine)?;
-                Ok(agent)
-            });
+            let agent =
+                self.parts.start(&control, role, image, frozen, Origin::Boot, logs).and_then(|agent| {
+                    let machine = control.status()?.machine(role);
+                    wait_ready(&agent, &console_log(logs, role), self.parts.decision.accel, machine)?;
+                    Ok(agent)
+                });
             let guest = Guest::new(role, agent.map_err(|error| came_not_up(&control, role, logs, error))?);
-            if self.recipe().has_rxe {
+            if self.parts.recipe().has_rxe {
                 guest.demand("rxe is ACTIVE", ACTIVE)?;
             }
             guests.insert(role, guest);
-            step.done(if self.recipe().has_rxe { "rxe ACTIVE" } else { "" });
+            step.done(if self.parts.recipe().has_rxe { "rxe ACTIVE" } else { "" });
         }
         let step = Step::begin("freeze both machines");
         check_joined(&control, &Role::BOTH)?;
@@ -293,12 +248,12 @@ impl Qemu {
     fn warm(&self, guests: &BTreeMap<Role, Guest>, frozen: &Frozen) -> Result<()> {
         let mut known_hosts = String::new();
         for (role, guest) in guests {
-            let server = ssh::server(self.ssh_key.public(), self.recipe().user);
+            let server = ssh::server(self.parts.ssh_key.public(), self.parts.recipe().user);
             let host_key = guest.demand("the SSH server starts", &server)?;
             known_hosts.push_str(&ssh::known_host(*role, &host_key.stdout));
         }
         fs::write(frozen.known_hosts(), known_hosts).at("failed to write", &frozen.known_hosts())?;
-        if !self.recipe().has_rxe {
+        if !self.parts.recipe().has_rxe {
             return Ok(());
         }
         let address = argv::address(Role::Server);
@@ -324,50 +279,9 @@ impl Qemu {
     pub fn fork_again(&self, pair: &mut QemuPair, role: Role) -> Result<()> {
         pair.control.kill_machine(role)?;
         let frozen = self.frozen(&pair.logs)?;
-        let awake = Fork::new(self, &pair.control, &frozen, &pair.logs).wake(&[role]);
+        let awake = Fork::new(&self.parts, &pair.control, &frozen, &pair.logs).wake(&[role]);
         pair.guests.extend(awake.map_err(|asleep| asleep.error)?);
         Ok(())
-    }
-
-    /// Starts one machine and connects to its agent's line.
-    fn start(
-        &self,
-        control: &Control,
-        role: Role,
-        image: &Image,
-        frozen: &Frozen,
-        origin: Origin,
-        logs: &Path,
-    ) -> Result<Agent> {
-        let files = Files::new(control.directory(), role);
-        let machine = QemuMachine {
-            role,
-            image,
-            accel: self.decision.accel,
-            files: &files,
-            deployment: &disk(control.directory()),
-            console: &console_log(logs, role),
-            memory: &frozen.memory(role),
-            origin,
-            is_confined: self.is_confined,
-        };
-        for socket in [files.agent(), files.qmp()] {
-            // A machine that was here before leaves its sockets.
-            let _ = fs::remove_file(socket);
-        }
-        let (argv, env) = self.tools.machine(machine.argv());
-        control.start_machine(role, &argv, &env, &machine_log(logs, role))?;
-        let started = Instant::now();
-        loop {
-            // The agent's socket comes before QMP's.
-            match Agent::connect(&files.agent()) {
-                Ok(agent) if files.qmp().exists() => return Ok(agent),
-                Err(error) if control.ending(role).is_some() || started.elapsed() > START_LIMIT => {
-                    return Err(came_not_up(control, role, logs, error));
-                }
-                _ => thread::sleep(Duration::from_millis(5)),
-            }
-        }
     }
 }
 
@@ -386,7 +300,7 @@ impl Provider for Qemu {
 
     /// Contents that both machines have: programs are pushed onto either.
     fn contents(&self) -> Result<Option<Contents>> {
-        let [server, client] = Role::BOTH.map(|role| self.images[&role].contents());
+        let [server, client] = Role::BOTH.map(|role| self.parts.images[&role].contents());
         Ok(Some(server?.common(&client?)))
     }
 
@@ -431,33 +345,4 @@ fn wait_ready(agent: &Agent, console: &Path, accel: Accel, machine: Option<Proce
             return Err(Error::timeout("agent ready", total).kind_is(Kind::Boot));
         }
     }
-}
-
-/// Checks that these machines have connected their ports of the switch.
-fn check_joined(control: &Control, roles: &[Role]) -> Result<()> {
-    let joined = control.status()?.joined;
-    match roles.iter().find(|role| !joined.contains(role)) {
-        None => Ok(()),
-        Some(role) => Err(Error::boot(format!("node {role} has not connected to the switch"))),
-    }
-}
-
-/// Command that succeeds on the client if the server answers, from a MAC that is not the client's own: rxe takes a
-/// packet to its own MAC for loopback, which no capture sees.
-fn reach_peer() -> String {
-    let (server, mac) = (argv::address(Role::Server), argv::mac(Role::Server));
-    format!(
-        "ping -c 1 -W 5 {server} >/dev/null && grep -q '^{server} .* {mac} ' /proc/net/arp \
-         && ! grep -q {mac} /sys/class/net/*/address"
-    )
-}
-
-/// The host keys of a guard's machines.
-fn known_hosts(directory: &Path) -> PathBuf {
-    directory.join("known_hosts")
-}
-
-/// The deployment disk of a guard's machines.
-fn disk(directory: &Path) -> PathBuf {
-    directory.join("deployment")
 }

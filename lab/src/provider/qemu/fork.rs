@@ -13,8 +13,8 @@ use crate::provider::qemu::control::Control;
 use crate::provider::qemu::frozen::FrozenMachines;
 use crate::provider::qemu::guest::Guest;
 use crate::provider::qemu::log::came_not_up;
-use crate::provider::qemu::provider::{
-    ACTIVE, Qemu, WAKE_LIMIT, check_joined, disk, known_hosts, reach_peer,
+use crate::provider::qemu::parts::{
+    ACTIVE, MachineParts, WAKE_LIMIT, check_joined, disk, known_hosts, reach_peer,
 };
 use crate::provider::qemu::qmp::Qmp;
 use crate::provider::qemu::{deployment, identity, ssh};
@@ -24,7 +24,7 @@ const BECOME_LIMIT: Duration = Duration::from_secs(30);
 
 /// A fork of frozen machines, under a guard.
 pub(super) struct Fork<'a> {
-    qemu: &'a Qemu,
+    parts: &'a MachineParts,
     control: &'a Control,
     frozen: &'a FrozenMachines,
     logs: &'a Path,
@@ -32,12 +32,12 @@ pub(super) struct Fork<'a> {
 
 impl<'a> Fork<'a> {
     pub(super) fn new(
-        qemu: &'a Qemu,
+        parts: &'a MachineParts,
         control: &'a Control,
         frozen: &'a FrozenMachines,
         logs: &'a Path,
     ) -> Fork<'a> {
-        Fork { qemu, control, frozen, logs }
+        Fork { parts, control, frozen, logs }
     }
 
     /// Starts machines from the frozen state; gives them when each has answered.
@@ -46,7 +46,7 @@ impl<'a> Fork<'a> {
     ///
     /// One does not, with whose fault that is.
     pub(super) fn wake(&self, roles: &[Role]) -> Result<BTreeMap<Role, Guest>, Asleep> {
-        let Fork { qemu, control, .. } = *self;
+        let Fork { parts, control, .. } = *self;
         let mut guests = self.load(roles)?;
         self.distinguish(&mut guests)?;
         let mount = deployment::mount_command(&disk(control.directory()))?;
@@ -55,9 +55,9 @@ impl<'a> Fork<'a> {
             let wire = if role.is_client() && roles.len() > 1 { reach_peer() } else { "true".to_owned() };
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let ready =
-                if qemu.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
+                if parts.recipe().has_rxe { format!("{mount} && {ACTIVE}") } else { "true".to_owned() };
             let hosts = identity::hosts(roles);
-            let awake = format!("{}{hosts}date -s @{now} >/dev/null\n{ready} && {wire}", draws(qemu.seed));
+            let awake = format!("{}{hosts}date -s @{now} >/dev/null\n{ready} && {wire}", draws(parts.seed));
             started.push((role, guest.begin(&awake)?));
         }
         for (role, mut started) in started {
@@ -77,13 +77,13 @@ impl<'a> Fork<'a> {
 
     /// Starts machines and loads the frozen state of each.
     fn load(&self, roles: &[Role]) -> Result<BTreeMap<Role, Guest>, Asleep> {
-        let Fork { qemu, control, frozen, logs } = *self;
-        let origin = if qemu.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
+        let Fork { parts, control, frozen, logs } = *self;
+        let origin = if parts.seed.is_some() { Origin::ForkUntold } else { Origin::Fork };
         let mut guests = BTreeMap::new();
         for &role in roles {
             let frozen = frozen.of(role)?;
             ssh::keep_known_hosts(&frozen.known_hosts(), &[role], &known_hosts(control.directory()))?;
-            let agent = qemu.start(control, role, &qemu.images[&role.model()], frozen, origin, logs)?;
+            let agent = parts.start(control, role, &parts.images[&role.model()], frozen, origin, logs)?;
             guests.insert(role, Guest::new(role, agent));
         }
         for &role in roles {
@@ -124,13 +124,13 @@ impl<'a> Fork<'a> {
         guests: &BTreeMap<Role, Guest>,
         forks: &[Role],
     ) -> Result<Vec<(Role, Error)>> {
-        let Fork { qemu, control, .. } = *self;
+        let Fork { parts, control, .. } = *self;
         let mut started = Vec::new();
         for &role in forks {
             // What they draw must differ: host keys, numbers of packets.
-            let seed = qemu.seed.map(|seed| seed.wrapping_add(u64::from(role.index())));
+            let seed = parts.seed.map(|seed| seed.wrapping_add(u64::from(role.index())));
             let (draws, own) = (draws(seed), identity::commands(role));
-            let server = ssh::server_anew(qemu.ssh_key.public(), qemu.recipe().user);
+            let server = ssh::server_anew(parts.ssh_key.public(), parts.recipe().user);
             started.push((role, guests[&role].begin(&format!("{draws}{own} || exit\n{server}"))?));
         }
         let mut silent = Vec::new();
