@@ -45,6 +45,13 @@ const LAST = Math.max(0, ...[P.time, C.time].map(column => column && column.leng
 const stamp = ns => LAST >= 1e9 ? (ns / 1e9).toFixed(6) + " s" : LAST >= 1e6 ? (ns / 1e6).toFixed(3) + " ms" : (ns / 1e3).toFixed(2) + " µs";
 const many = (number, thing) => `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
 
+// What the trace says of a packet; a key that nobody gave out is no region here.
+const nobodys = data.regions.filter(region => region.unknown);
+const details = i => S[P.details[i]].split(" ").map(word => {
+  const region = nobodys.find(({ name }) => word.startsWith(name + "+") || word.startsWith(name + "-"));
+  return region ? "unknown rkey " + region.rkey : word;
+}).join(" ");
+
 // Everything by packet.
 const findings = new Map();
 for (const finding of data.findings) {
@@ -304,8 +311,8 @@ function rowNode(at) {
   // The word that matters first: what does not fit is cut off at the end. That is the reason of a refusal.
   const isRefusal = P.part[i] >= 3, reason = S[P.details[i]].replace(/ msn \d+/, "");
   const name = isRefusal ? reason : width < 520 ? S[P.words[i]].replace(/^[RU][CD] (RDMA )?/, "") : S[P.words[i]];
-  const details = [management(i), S[P.psn[i]], P.again[i] ? "again: " + S[P.again[i]] : "", isRefusal ? S[P.words[i]] : S[P.details[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
-  const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, name), " ", make("span", {}, details));
+  const beside = [management(i), S[P.psn[i]], P.again[i] ? "again: " + S[P.again[i]] : "", isRefusal ? S[P.words[i]] : details(i), P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
+  const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, name), " ", make("span", {}, beside));
   const [low, high] = from < to ? [from, to] : [to, from];
   label.style.left = low + 8 + "px";
   label.style.width = Math.max(high - low - 16, 60) + "px";
@@ -394,7 +401,7 @@ function open(i, moveFocus) {
     make("h3", { id: "h-packet" }, `${number} · ${S[P.words[i]]}`),
     make("p", {}, `${S[P.source[i]]} → ${S[P.destination[i]]}`, S[P.psn[i]] ? `, PSN ${S[P.psn[i]]}` : "", P.bytes[i] > 0 ? `, ${many(P.bytes[i], "byte")}` : ""),
     make("p", { class: "quiet" }, `${stamp(P.time[i])} after the first frame`, i > 0 ? `, ${time(heads(i))} after the packet before` : "")];
-  if (S[P.details[i]] && !data.parameters[i]) out.push(make("p", {}, S[P.details[i]]));
+  if (S[P.details[i]] && !data.parameters[i]) out.push(make("p", {}, details(i)));
   if (P.fate[i] > 0) {
     const [, words] = FATES[P.fate[i]], amount = P.amount[i];
     const kind = kindOf(i) || "late", parts = [words];
@@ -761,7 +768,7 @@ function messages() {
 }
 
 // Everything together.
-const stepped = stepper({ data, P, S, count, make, draw, time, stamp, many, arrow, bytesOf, fieldsOf, choose, fates: FATES });
+const stepped = stepper({ data, P, S, count, make, draw, time, stamp, many, arrow, bytesOf, fieldsOf, choose, fates: FATES, details });
 $("ladder").hidden = false;
 makeLegend();
 if (data.connections.length > 1) {

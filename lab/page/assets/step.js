@@ -1,6 +1,6 @@
 // A run packet by packet: what both ends know after each, and what stands in memory. All of it is worked out from the wire; what its responder does with a request is in the page's data.
 "use strict";
-function stepper({ data, P, S, count, make, draw, time, stamp, many, arrow, bytesOf, fieldsOf, choose, fates }) {
+function stepper({ data, P, S, count, make, draw, time, stamp, many, arrow, bytesOf, fieldsOf, choose, fates, details }) {
 const $ = id => document.getElementById(id);
 const M = data.messages, messages = (M.first || []).length;
 const indexOf = new Map();
@@ -57,6 +57,7 @@ function advance({ directions, memory, connections }, i, tell) {
   if (P.part[i] === 1) request(state, memory, i, delivered, tell);
   else answer(state, memory, i, delivered, tell);
 }
+const absent = i => P.fate[i] === 5 || P.fate[i] === 6 ? "It is held back, and does not arrive yet" : P.fate[i] >= 7 && P.fate[i] <= 9 ? "It does not arrive as it is, a changed copy does" : "It does not arrive";
 function request(state, memory, i, delivered, tell) {
   const at = messageOf[i], responder = data.nodes[P.to[i]], kind = kindOf(at);
   if (isSent(i)) {
@@ -66,7 +67,7 @@ function request(state, memory, i, delivered, tell) {
       tell(() => `${data.nodes[state.node]} sends it again.`);
     }
   }
-  if (!isDelivered(i)) return tell(() => `It does not arrive: ${data.nodes[state.peer]} still expects ${psn(state, state.expected)}.`);
+  if (!isDelivered(i)) return tell(() => `${absent(i)}: ${data.nodes[state.peer]} still expects ${psn(state, state.expected)}.`);
   if (P.damaged[i]) return tell(() => `Its ICRC is wrong: ${responder} drops it without a word.`);
   const says = P.about[i] ? `: packet ${P.about[i]} says so` : "";
   switch (P.arrival[i]) {
@@ -90,9 +91,11 @@ function answer(state, memory, i, delivered, tell) {
     if (P.msn[i] >= 0) state.msn = P.msn[i];
     state.said = "";
   } else state.said = part === 3 ? `no RECV for ${psn(state, offset)} (${nakOf(i)})` : isAgain ? `asks for ${psn(state, offset)} again` : `refused ${psn(state, offset)}: ${nakOf(i)}`;
-  if (!delivered) return tell(() => `The answer does not arrive: ${requester} goes on waiting.`);
+  if (!delivered) return tell(() => `${P.damaged[i] && isDelivered(i) ? "Its ICRC is wrong" : absent(i)}: ${requester} goes on waiting.`);
   const was = state.answered;
   if (part === 2) {
+    if (P.arrival[i] === ARRIVED.early) return tell(() => `${requester} misses a READ response before it (${psn(state, state.answered)}), drops this one, and is to ask for both again.`);
+    if (P.arrival[i] === ARRIVED.repeated || offset < was && !(P.bytes[i] > 0)) return tell(() => `${requester} has had this answer already.`);
     state.answered = Math.max(state.answered, offset + 1);
     if (state.answered > was) tell(() => `${requester} knows that everything up to ${psn(state, state.answered - 1)} is done.`);
     put(memory, i, at, tell);
@@ -128,7 +131,7 @@ function management(connections, i, delivered, tell) {
     const own = { REQ: "asks to connect", REP: "has accepted, waits for the RTU", RTU: "connected", REJ: "has rejected", DREQ: "disconnects", DREP: "disconnected" }[name];
     if (own) set(from, own);
   }
-  if (!delivered) return tell(() => "It does not arrive.");
+  if (!delivered) return tell(() => `${absent(i)}.`);
   const peer = { REQ: "is asked to connect", REP: "is accepted", RTU: "connected", REJ: "is rejected", DREQ: "is told that the peer disconnects", DREP: "disconnected" }[name];
   if (peer) { set(to, peer); tell(() => `${data.nodes[to]}: ${peer}.`); }
 }
@@ -223,7 +226,7 @@ function show(i) {
   const isBack = P.from[i] === P.to[i] ? P.part[i] >= 2 : P.from[i] === right;
   svg.append(arrow(i, isBack ? 280 : 20, isBack ? 20 : 280, 30));
   const cards = [card(left, now, before, i), left === right ? make("div", { class: "end" }) : card(right, now, before, i)];
-  const wire = make("div", { class: "wire" }, make("strong", { class: "p" + P.part[i] }, S[P.words[i]]), make("span", { class: "quiet" }, [S[P.psn[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : "", S[P.details[i]]].filter(Boolean).join(", ")), svg,
+  const wire = make("div", { class: "wire" }, make("strong", { class: "p" + P.part[i] }, S[P.words[i]]), make("span", { class: "quiet" }, [S[P.psn[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : "", details(i)].filter(Boolean).join(", ")), svg,
     make("p", { role: "status" }, now.words.join(" ") || (cards.some(node => node.querySelector(".changed-now")) ? "What changes is marked." : "Nothing that the wire tells changes.")));
   $("ends").replaceChildren(cards[0], wire, cards[1]);
   const regions = [...now.memory].sort((a, b) => b[1].writes[b[1].writes.length - 1].i - a[1].writes[a[1].writes.length - 1].i).slice(0, 4);

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use roce::{ConnectionId, Finding, PacketLine, Part, Report, Rule};
 
-/// What becomes of a request packet at its responder.
+/// What becomes of a request packet at its responder, or of an answer at its requester.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Arrival {
-    /// No request, or one that does not arrive whole.
+    /// No such packet, or one that does not arrive whole.
     #[default]
     None = 0,
     /// The expected one: it is done.
@@ -86,6 +86,7 @@ fn links(report: &Report, lines: &[PacketLine]) -> Vec<PacketLinks> {
     let mut links = vec![PacketLinks::default(); lines.len()];
     refusals(report, lines, &mut links);
     arrivals(report, lines, &mut links);
+    responses(report, lines, &mut links);
     links
 }
 
@@ -180,6 +181,70 @@ fn arrivals(report: &Report, lines: &[PacketLine], links: &mut [PacketLinks]) {
     }
 }
 
+/// A READ at its requester.
+#[derive(Debug)]
+struct PendingRead {
+    message: usize,
+    next: i32,
+    end: i32,
+    /// The place of its last request that asks for the rest again.
+    asked_again: Option<usize>,
+}
+
+/// Follows which answers a requester takes: what comes after a missing READ response that it asks for again is dropped. A gap that nobody asks for is the
+/// recorder's.
+fn responses(report: &Report, lines: &[PacketLine], links: &mut [PacketLinks]) {
+    let is_read = |index: usize| {
+        report.messages.get(index).is_some_and(|message| message.kind.to_string().contains("READ"))
+    };
+    let mut asked_again: HashMap<usize, usize> = HashMap::new();
+    for (place, (line, link)) in lines.iter().zip(links.iter()).enumerate() {
+        if let (Part::Request, Some(message), Some(_)) = (line.part, link.message, line.again) {
+            asked_again.insert(message, place);
+        }
+    }
+    let mut threads: HashMap<ThreadKey<'_>, Vec<PendingRead>> = HashMap::new();
+    for (place, line) in lines.iter().enumerate() {
+        let (Some((key, offset)), Some(link)) = (key(line), links.get_mut(place)) else { continue };
+        let pending = threads.entry(key).or_default();
+        let Some(index) = link.message.filter(|_| matches!(line.part, Part::Request | Part::Response)) else {
+            continue;
+        };
+        if line.part == Part::Request {
+            if is_read(index) && line.again.is_none() && pending.iter().all(|read| read.message != index) {
+                let psns = report.messages.get(index).map_or(0, |message| {
+                    message.psn_last.distance(message.psn_first).max(0).saturating_add(1)
+                });
+                let asked_again = asked_again.get(&index).copied();
+                let end = offset.saturating_add(psns);
+                pending.push(PendingRead { message: index, next: offset, end, asked_again });
+            }
+            continue;
+        }
+        if !is_whole(line) {
+            continue;
+        }
+        let is_gap = |read: &PendingRead| {
+            offset > read.next && read.next < read.end && read.asked_again.is_some_and(|asked| asked > place)
+        };
+        let has_gap = pending.iter().any(is_gap);
+        link.arrival = match pending.iter_mut().find(|read| read.message == index) {
+            _ if has_gap => Arrival::Early,
+            Some(read) if offset < read.next => Arrival::Repeated,
+            Some(read) => {
+                read.next = offset.saturating_add(1);
+                Arrival::Taken
+            }
+            None if is_read(index) => Arrival::Repeated,
+            None => Arrival::Taken,
+        };
+        pending.retain(|read| read.next < read.end && offset.saturating_sub(read.end) < KEPT_PSNS);
+    }
+}
+
+/// PSNs after which a READ that the recorder has not got whole is forgotten.
+const KEPT_PSNS: i32 = 4_096;
+
 impl Responder {
     fn arrival(
         &mut self,
@@ -214,13 +279,14 @@ impl Responder {
     }
 }
 
-/// The lost or held back packet, by its number, because of which the request at `place` comes early.
+/// The lost or held back packet, by its number, because of which the packet at `place` comes early.
 fn missing(lines: &[PacketLine], links: &[PacketLinks], place: usize) -> Option<u64> {
-    let (early, offset) = key(lines.get(place)?)?;
+    let line = lines.get(place)?;
+    let ((early, offset), part) = (key(line)?, line.part);
     let mut found = None;
     for (line, link) in lines.iter().zip(links).take(place).rev() {
         let Some((thread, sent)) = key(line) else { continue };
-        if thread != early || line.part != Part::Request {
+        if thread != early || line.part != part {
             continue;
         }
         if link.arrival == Arrival::Taken {
@@ -235,7 +301,7 @@ fn missing(lines: &[PacketLine], links: &[PacketLinks], place: usize) -> Option<
 
 /// The packet that is missing before the one that a finding stands at.
 pub(crate) fn missing_of(finding: &Finding, linked: &LinkedLines) -> Option<u64> {
-    if finding.rule != Rule::RequestPsnGap {
+    if !matches!(finding.rule, Rule::RequestPsnGap | Rule::ReadResponsePsnGap) {
         return None;
     }
     missing(&linked.lines, &linked.links, linked.place(finding.packet)?)
@@ -250,6 +316,8 @@ pub(crate) struct Mishap<'a> {
     pub(crate) again: Option<&'a PacketLine>,
     /// The answer that says that it is done.
     pub(crate) done: Option<&'a PacketLine>,
+    /// Number of times that it is sent again.
+    pub(crate) repeats: usize,
 }
 
 /// Kind of a mishap.
@@ -294,7 +362,14 @@ pub(crate) fn mishaps(LinkedLines { lines, links }: &LinkedLines, most: usize) -
                 && (line.part != Part::Request || matches!(link.arrival, Arrival::Taken | Arrival::Repeated))
         };
         let again = later().find(|(other, link)| is_same(other) && is_good(other, link)).map(|(it, _)| it);
-        let counted = key(line).filter(|_| line.part != Part::Management);
+        let repeats = later().filter(|(other, _)| is_same(other) && other.fate.is_sent()).count();
+        // A later acknowledgement makes a lost one good; a READ response is needed itself.
+        let is_answered = match line.part {
+            Part::Request => true,
+            Part::Response => again.is_none() && line.payload_bytes.is_none_or(|bytes| bytes == 0),
+            _ => false,
+        };
+        let counted = key(line).filter(|_| is_answered);
         let done = counted.and_then(|(thread, offset)| {
             let answers = |other: &PacketLine| {
                 other.part == Part::Response
@@ -303,7 +378,7 @@ pub(crate) fn mishaps(LinkedLines { lines, links }: &LinkedLines, most: usize) -
             };
             later().find(|(other, _)| answers(other)).map(|(it, _)| it)
         });
-        found.push(Mishap { line, what, again, done });
+        found.push(Mishap { line, what, again, done, repeats });
     }
     found
 }
@@ -358,7 +433,7 @@ mod tests {
             answer(&pair, 1, ACK, 2),
         ];
         let report = report(&frames, &[]);
-        let (lines, none) = (report.packet_lines(), (Arrival::None, 0));
+        let lines = report.packet_lines();
         let links = links(&report, &lines);
         // What follows the first was sent before its RNR NAK was there.
         assert_eq!(
@@ -369,7 +444,7 @@ mod tests {
                 (Arrival::None, 1),
                 (Arrival::Taken, 0),
                 (Arrival::Taken, 0),
-                none
+                (Arrival::Taken, 0)
             ]
         );
         // The repeated packets are of their messages, and the answer of the last that it tells of.
@@ -395,11 +470,39 @@ mod tests {
         ];
         let report = report(&frames, &[]);
         let links = links(&report, &report.packet_lines());
-        let none = (Arrival::None, 0);
         assert_eq!(
             shown(&links),
-            [(Arrival::Taken, 0), none, (Arrival::Refused, 5), (Arrival::Dead, 0), (Arrival::None, 3)]
+            [
+                (Arrival::Taken, 0),
+                (Arrival::Taken, 0),
+                (Arrival::Refused, 5),
+                (Arrival::Dead, 0),
+                (Arrival::None, 3)
+            ]
         );
+    }
+
+    #[test]
+    fn read_response_after_a_lost_one_is_dropped_where_it_is_asked_for_again() {
+        let pair = Pair::new(1);
+        let read = |psn, bytes| pair.request(0x0c, psn).reth(0x5500_0000, 7, bytes).ack_request().build();
+        let first = |psn| pair.response(0x0d, psn).aeth(ACK, 1).payload(&[1; 1024]).build();
+        let middle = |psn| pair.response(0x0e, psn).payload(&[2; 1024]).build();
+        let last = |psn| pair.response(0x0f, psn).aeth(ACK, 1).payload(&[3; 1024]).build();
+        let whole = [read(0, 3072), first(0), middle(1), last(2)];
+        let again = [read(1, 2048), first(1), last(2)];
+        let arrivals = |frames: &[Vec<u8>], lost: &[u64]| {
+            let report = report(frames, lost);
+            let lines = report.packet_lines();
+            let links = links(&report, &lines);
+            (links.iter().map(|link| link.arrival).collect::<Vec<_>>(), missing(&lines, &links, 3))
+        };
+        let (found, fault) = arrivals(&[&whole[..], &again[..]].concat(), &[3]);
+        assert_eq!(found[1..4], [Arrival::Taken, Arrival::None, Arrival::Early]);
+        assert_eq!((&found[5..], fault), (&[Arrival::Taken; 2][..], Some(3)));
+        // Nobody asks for it again: the requester had it.
+        let (found, _) = arrivals(&[&whole[..2], &whole[3..]].concat(), &[]);
+        assert_eq!(found[1..], [Arrival::Taken; 2]);
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn met(lines: &[PacketLine]) -> Vec<String> {
 
 /// When a packet went wrong, and when that was made good.
 fn recovery(mishap: &Mishap<'_>, linked: &LinkedLines, first_ns: u64) -> String {
-    let Mishap { line, what, again, done } = mishap;
+    let Mishap { line, what, again, done, repeats } = mishap;
     let after = |other: &PacketLine| duration(i128::from(other.timestamp_ns) - i128::from(line.timestamp_ns));
     let about = linked.place(line.number).and_then(|place| linked.links.get(place));
     let nak = about.and_then(|link| linked.place(link.about)).and_then(|place| linked.lines.get(place));
@@ -173,13 +173,14 @@ fn recovery(mishap: &Mishap<'_>, linked: &LinkedLines, first_ns: u64) -> String 
     let mut out = format!("{} ({}, at {at}) {went}", packet_button(line.number), packet_words(line));
     match (what, again, done) {
         (MishapKind::Refused, ..) => out.push_str(": it is not sent again"),
-        (_, None, None) => out.push_str(": it is neither sent again nor answered"),
+        (_, None, None) if *repeats == 0 => out.push_str(": it is not sent again"),
+        (_, None, None) => {
+            let _ = write!(out, ": sent again {}, and never taken", count(*repeats as u64, "time"));
+        }
         (_, again, done) => {
             let again =
                 again.map(|it| format!("sent again as {} after {}", packet_button(it.number), after(it)));
-            let done = done
-                .filter(|done| again.is_none() || done.part != line.part || done.number != line.number)
-                .map(|it| format!("answered by {} after {}", packet_button(it.number), after(it)));
+            let done = done.map(|it| format!("answered by {} after {}", packet_button(it.number), after(it)));
             let both: Vec<String> = again.into_iter().chain(done).collect();
             out.push_str(": ");
             out.push_str(&both.join(", "));
