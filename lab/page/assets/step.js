@@ -160,7 +160,7 @@ function openOf(state) {
 function card(node, now, before, i) {
   const rows = [], connection = P.connection[i];
   const ends = state => (state.connections.get(connection) || {})[node];
-  if (ends(now)) rows.push(row("connection", ends(now), ends(before)));
+  if (ends(now)) rows.push(row("CM state", ends(now), ends(before)));
   for (const [key, state] of now.directions) {
     if (state.connection !== connection) continue;
     const was = before.directions.get(key) || {};
@@ -231,7 +231,7 @@ function show(i) {
   $("ends").replaceChildren(cards[0], wire, cards[1]);
   const regions = [...now.memory].sort((a, b) => b[1].writes[b[1].writes.length - 1].i - a[1].writes[a[1].writes.length - 1].i).slice(0, 4);
   $("places").replaceChildren(...regions.map(([name, region]) => regionNode(name, region, i)));
-  if (!regions.length) $("places").append(make("p", { class: "quiet" }, "No payload has arrived yet."));
+  if (!regions.length) $("places").append(make("p", { class: "quiet" }, "No payload has been taken yet."));
   $("at").value = i;
   const words = `packet ${P.number[i]}, ${i + 1} of ${count.toLocaleString("en")}, ${stamp(P.time[i])}`;
   $("at-words").textContent = words;

@@ -234,7 +234,7 @@ impl ClockBounds {
                     true => line.part == Part::Request,
                     false => line.words == **words,
                 };
-                is_to(line) && line.fate.is_delivered() && causes.iter().any(|words| is_cause(&words))
+                is_to(line) && line.fate.is_delivered() && causes.iter().any(is_cause)
             };
             let cause = lines.iter().find(arrives).and_then(|line| times.get(&line.number));
             if let (Some(call), Some(time)) = (first(&format!("CM event {event}")), cause) {
