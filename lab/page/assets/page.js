@@ -40,7 +40,17 @@ function time(ns) {
   if (size >= 1e6) return (ns / 1e6).toFixed(2) + " ms";
   return (ns / 1e3).toFixed(1) + " µs";
 }
+// A point in time, in the same unit all through a list, with digits that tell neighbours apart.
+const LAST = Math.max(0, ...[P.time, C.time].map(column => column && column.length ? column[column.length - 1] : 0));
+const stamp = ns => LAST >= 1e9 ? (ns / 1e9).toFixed(6) + " s" : LAST >= 1e6 ? (ns / 1e6).toFixed(3) + " ms" : (ns / 1e3).toFixed(2) + " µs";
 const many = (number, thing) => `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
+
+// What the trace says of a packet; a key that nobody gave out is no region here.
+const nobodys = data.regions.filter(region => region.unknown);
+const details = i => S[P.details[i]].split(" ").map(word => {
+  const region = nobodys.find(({ name }) => word.startsWith(name + "+") || word.startsWith(name + "-"));
+  return region ? "unknown rkey " + region.rkey : word;
+}).join(" ");
 
 // Everything by packet.
 const findings = new Map();
@@ -48,6 +58,9 @@ for (const finding of data.findings) {
   if (!findings.has(finding[2])) findings.set(finding[2], []);
   findings.get(finding[2]).push(finding);
 }
+// Lost packets, by number: the packets at which their loss breaks a rule.
+const shownAt = new Map();
+for (const [rule, , packet, , missing] of data.findings) if (missing) shownAt.set(missing, [...(shownAt.get(missing) || []), [rule, packet]]);
 const indexOf = new Map();
 const offsets = new Array(count + 1), values = unpacked(data.values), owned = new Array(count + 1);
 const own = data.layouts.map(layout => layout.filter(slot => slot[4] === "o").length);
@@ -77,7 +90,7 @@ const FATES = [
   ["comment", "The capture has a comment of its own on it."],
 ];
 const AGAIN = {
-  "go-back-N": "Sent again: the responder had asked for it with a NAK “PSN sequence error”, and everything behind it follows.",
+  "go-back-N": "Sent again: the responder had asked for it with a NAK “PSN sequence error”, and everything after it follows.",
   "RNR retry": "Sent again: the responder had no receive buffer, and its RNR NAK asked to wait.",
   "READ retry": "Sent again: a READ response was missing.",
   "timeout": "Sent again: nothing answered it until the ACK timeout ran out.",
@@ -95,7 +108,7 @@ const KINDS = {
   altered: ["altered", "altered", i => P.fate[i] >= 7 && P.fate[i] <= 9 || P.fate[i] === 11 || P.damaged[i] === 1],
   repeated: ["repeated", "repeated", i => P.again[i] !== 0 || P.fate[i] === 12],
   refused: ["refused", "p4", i => P.part[i] >= 3],
-  finding: ["breaks a rule", "p4", i => findings.has(P.number[i])],
+  finding: ["in a finding", "p4", i => findings.has(P.number[i]) || shownAt.has(P.number[i])],
 };
 const MARKS = ["lost", "late", "altered", "repeated", "refused", "finding"];
 const isMarked = i => MARKS.some(kind => KINDS[kind][2](i));
@@ -259,7 +272,8 @@ const CALLS = [
 ];
 // What a call says in short: its addresses and keys are in the list below the packets.
 function callWords(call) {
-  return S[C.text[call]].replace(/^completion wr_id (\d+): /, "completion $1: ").replace(/^ibv_post_(send|recv): qp \d+, /, "post_$1: ")
+  // The status first, where it is an error.
+  return S[C.text[call]].replace(/^completion wr_id (\d+): (\S+) (?!SUCCESS)(\S+),/, "$3: completion $1, $2,").replace(/^completion wr_id (\d+): /, "completion $1: ").replace(/^ibv_post_(send|recv): qp \d+, /, "post_$1: ")
     .replace(/ at 0x[0-9a-f]+ lkey 0x[0-9a-f]+/, "").replace(/, remote 0x[0-9a-f]+ rkey 0x[0-9a-f]+/, "").replace(/, status 0$/, "");
 }
 function callNode(call, at) {
@@ -272,7 +286,7 @@ function callNode(call, at) {
   if (isRight) text.style.right = width - x + 14 + "px"; else text.style.left = x + 14 + "px";
   text.style.maxWidth = `min(50% + 60px, ${Math.max(40, (isRight ? x : width - x) - 20)}px)`;
   const node = make("div", { class: "row call", role: "option", "aria-disabled": "true", "aria-selected": "false", "aria-posinset": at + 1, "aria-setsize": items.length, title: S[C.text[call]] },
-    make("span", { class: "at" }, make("br"), time(C.time[call])), svg, make("span", { class: "unseen" }, `${data.nodes[C.node[call]]}, ${words}: `), text);
+    make("span", { class: "at" }, make("br"), stamp(C.time[call])), svg, make("span", { class: "unseen" }, `${data.nodes[C.node[call]]}, ${words}: `), text);
   node.style.top = at * HEIGHT + "px";
   return node;
 }
@@ -289,24 +303,27 @@ function rowNode(at) {
     return node;
   }
   if (item.call !== undefined) return callNode(item.call, at);
-  const i = item.i, found = findings.get(P.number[i]);
+  const i = item.i, found = findings.get(P.number[i]), missed = shownAt.get(P.number[i]);
   const [from, to] = ends(i);
   const svg = draw("svg", { width, height: HEIGHT, "aria-hidden": "true" });
   lanesIn(svg);
   svg.append(arrow(i, from, to, 29));
-  const details = [management(i), S[P.psn[i]], P.again[i] ? "again: " + S[P.again[i]] : "", S[P.details[i]], P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
-  const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, width < 520 ? S[P.words[i]].replace(/^[RU][CD] (RDMA )?/, "") : S[P.words[i]]), " ", make("span", {}, details));
+  // The word that matters first: what does not fit is cut off at the end. That is the reason of a refusal.
+  const isRefusal = P.part[i] >= 3, reason = S[P.details[i]].replace(/ msn \d+/, "");
+  const name = isRefusal ? reason : width < 520 ? S[P.words[i]].replace(/^[RU][CD] (RDMA )?/, "") : S[P.words[i]];
+  const beside = [management(i), S[P.psn[i]], P.again[i] ? "again: " + S[P.again[i]] : "", isRefusal ? S[P.words[i]] : details(i), P.bytes[i] > 0 ? many(P.bytes[i], "byte") : ""].filter(Boolean).join(" · ");
+  const label = make("div", { class: "label" }, make("b", { class: "p" + P.part[i] }, name), " ", make("span", {}, beside));
   const [low, high] = from < to ? [from, to] : [to, from];
   label.style.left = low + 8 + "px";
   label.style.width = Math.max(high - low - 16, 60) + "px";
-  const node = make("div", { class: "row" + (found ? " marked" : "") + (i === chosen ? " chosen" : ""), role: "option", id: "p" + i,
+  const node = make("div", { class: "row" + (found || missed ? " marked" : "") + (i === chosen ? " chosen" : ""), role: "option", id: "p" + i,
     "aria-selected": i === chosen, "aria-posinset": at + 1, "aria-setsize": items.length },
-    make("span", { class: "at" }, make("b", {}, String(P.number[i])), make("br"), time(P.time[i])), svg, label, make("span", { class: "unseen" }, said(i)));
-  if (found) {
+    make("span", { class: "at" }, make("b", {}, String(P.number[i])), make("br"), stamp(P.time[i])), svg, label, make("span", { class: "unseen" }, said(i)));
+  if (found || missed) {
     const mark = draw("svg", { width, height: HEIGHT });
     mark.append(draw("g", { class: "p4" }, sign("finding", width - 12, 12)));
     node.append(mark);
-    node.title = found.map(finding => `${finding[0]}: ${finding[3]}`).join("\n");
+    node.title = [...(found || []).map(finding => `${finding[0]}: ${finding[3]}`), ...(missed || []).map(([rule, packet]) => `lost: packet ${packet} shows it (${rule})`)].join("\n");
   }
   node.style.top = at * HEIGHT + "px";
   return node;
@@ -365,16 +382,6 @@ function fieldsOf(i, bytes) {
     return { header: S[slot[0]], name: spelled(name), start: slot[2], length: slot[3], value, note };
   });
 }
-function messageOf(number) {
-  const M = data.messages;
-  if (!M.first) return -1;
-  for (let at = 0; at < M.first.length; at++) if (M.first[at] <= number && number <= M.last[at] && isOf(at, number)) return at;
-  return -1;
-}
-function isOf(at, number) {
-  const M = data.messages, i = indexOf.get(number);
-  return i !== undefined && (P.source[i] === M.requester[at] && P.destination[i] === M.responder[at]);
-}
 function packetButton(number, words) {
   const node = make("button", { type: "button", class: "go" }, words || `packet ${number}`);
   node.addEventListener("click", () => goTo(number));
@@ -387,14 +394,14 @@ function say(kind, ...children) {
 function open(i, moveFocus) {
   const pane = $("packet"), number = P.number[i];
   const previous = make("button", { type: "button", "aria-label": "packet before" }, "↑");
-  const next = make("button", { type: "button", "aria-label": "packet behind" }, "↓");
+  const next = make("button", { type: "button", "aria-label": "next packet" }, "↓");
   previous.addEventListener("click", () => step(-1));
   next.addEventListener("click", () => step(1));
   const out = [make("div", { class: "nav" }, previous, next),
     make("h3", { id: "h-packet" }, `${number} · ${S[P.words[i]]}`),
     make("p", {}, `${S[P.source[i]]} → ${S[P.destination[i]]}`, S[P.psn[i]] ? `, PSN ${S[P.psn[i]]}` : "", P.bytes[i] > 0 ? `, ${many(P.bytes[i], "byte")}` : ""),
-    make("p", { class: "quiet" }, `${time(P.time[i])} after the first frame`, i > 0 ? `, ${time(heads(i))} after the packet before` : "")];
-  if (S[P.details[i]] && !data.parameters[i]) out.push(make("p", {}, S[P.details[i]]));
+    make("p", { class: "quiet" }, `${stamp(P.time[i])} after the first frame`, i > 0 ? `, ${time(heads(i))} after the packet before` : "")];
+  if (S[P.details[i]] && !data.parameters[i]) out.push(make("p", {}, details(i)));
   if (P.fate[i] > 0) {
     const [, words] = FATES[P.fate[i]], amount = P.amount[i];
     const kind = kindOf(i) || "late", parts = [words];
@@ -406,16 +413,17 @@ function open(i, moveFocus) {
     out.push(say(kind, ...parts));
   }
   if (P.again[i]) out.push(say("repeated", AGAIN[S[P.again[i]]] || "Sent again."));
-  if (P.part[i] === 3) out.push(say("p3", "The responder had no receive buffer: the requester waits at least the time that this RNR NAK names, and asks again."));
-  if (P.part[i] === 4) out.push(say("p4", "The responder did not take the request: see the syndrome in its AETH."));
-  for (const [rule, severity, , evidence] of findings.get(number) || []) {
+  if (P.part[i] >= 3 || P.arrival[i] === 4 || P.arrival[i] === 6) out.push(refusal(i));
+  for (const [rule, packet] of shownAt.get(number) || []) out.push(say("p4", "Its loss shows at ", packetButton(packet), `, which breaks ${rule} because this one is missing.`));
+  for (const [rule, severity, , evidence, missing] of findings.get(number) || []) {
     const about = data.rules[rule] || {};
-    out.push(say("p4", make("p", {}, make("strong", {}, rule), ` (${severity}): ${about.title || ""}. `, make("em", {}, evidence)), make("p", { class: "quiet" }, about.explanation || "")));
+    const fault = missing ? [" The fault is ", packetButton(missing), ", which did not arrive; this packet only shows it."] : [];
+    out.push(say("p4", make("p", {}, make("strong", {}, rule), ` (${severity}): ${about.title || ""}. `, make("em", {}, evidence), ".", ...fault), make("p", { class: "quiet" }, about.explanation || "")));
   }
-  const at = messageOf(number);
+  const at = P.message[i];
   if (at >= 0) {
     const M = data.messages;
-    out.push(make("p", {}, `Part of message ${at + 1}: ${S[M.kind[at]]}, ${many(M.bytes[at], "byte")}${S[M.memory[at]] ? " at " + S[M.memory[at]] : ""}, ${S[M.outcome[at]]}`,
+    out.push(make("p", {}, `${P.part[i] === 1 || P.bytes[i] > 0 ? "Part of" : "Answers"} message ${at + 1}: ${S[M.kind[at]]}, ${many(M.bytes[at], "byte")}${S[M.memory[at]] ? " at " + S[M.memory[at]] : ""}, ${S[M.outcome[at]]}`,
       M.took[at] >= 0 ? ` after ${time(M.took[at])}` : "", "."));
   }
   const parameters = data.parameters[i];
@@ -425,6 +433,16 @@ function open(i, moveFocus) {
   out.push(...bytesAndFields(i));
   pane.replaceChildren(...out);
   if (moveFocus) pane.focus({ preventScroll: false });
+}
+
+// Of a NAK the packet that caused it, and of a request the NAK that it caused.
+function refusal(i) {
+  const psn = S[P.psn[i]], about = P.about[i] ? packetButton(P.about[i]) : "", isAgain = /PSN sequence error/.test(S[P.details[i]]);
+  if (P.part[i] === 1) return say("p4", P.arrival[i] === 6 ? "The responder has no RECV for it: " : "The responder refuses it: ", about, " says so.");
+  const cause = about ? ["Caused by ", about, ". "] : [];
+  if (P.part[i] === 3) return say("p3", ...cause, `The responder has no RECV for ${psn}: the requester waits at least the time that this RNR NAK names, and sends it again.`);
+  if (isAgain) return say("p4", ...cause, `The responder asks for ${psn} again, and for all that was sent after it.`);
+  return say("p4", ...cause, `The responder refuses ${psn} for good (${S[P.details[i]].replace(/ msn \d+.*$/, "")}): neither queue pair can do anything more.`);
 }
 
 function bytesAndFields(i) {
@@ -592,6 +610,7 @@ function chart() {
     most = Math.max(most, P.msn[i]);
   }
   if (series.length < 2) return;
+  marks(series);
   $("chart-words").textContent = `Requests climb from PSN +${low} to +${high}, counted from each requester's first; a step back is something sent again. ` +
     `${most > 0 ? `Answers count ${many(most, "message")} as complete (MSN, below). ` : ""}A point leads to its packet.`;
   const canvas = $("canvas"), context = canvas.getContext("2d");
@@ -664,13 +683,39 @@ function chart() {
   }
 }
 
+// What the chart's shapes mean, of those that it has.
+function marks(series) {
+  const SHAPES = [
+    ["request", "request", i => !kindOf(i) && P.part[i] === 1, { d: "M3 8 A5 5 0 1 0 13 8 A5 5 0 1 0 3 8", fill: "currentColor" }],
+    ["answer", "response", i => !kindOf(i) && P.part[i] !== 1, { d: "M3 8 A5 5 0 1 0 13 8 A5 5 0 1 0 3 8", fill: "none" }],
+    ["lost", "refused", i => kindOf(i) === "lost", { d: "M3 3 L13 13 M3 13 L13 3" }],
+    ["sent again", "repeated", i => kindOf(i) === "repeated", { d: "M2 13 L8 3 L14 13 Z", fill: "none" }],
+    ["NAK or RNR NAK", "refused", i => kindOf(i) === "refused", { d: "M3 3 H13 V13 H3 Z", fill: "currentColor" }],
+    ["late", "late", i => kindOf(i) === "late", { d: "M8 2 L14 8 L8 14 L2 8 Z", fill: "currentColor" }],
+    ["altered", "altered", i => kindOf(i) === "altered", { d: "M8 2 L14 8 L8 14 L2 8 Z", fill: "currentColor" }],
+  ];
+  const shown = SHAPES.filter(([, , is]) => series.some(is)).map(([words, colour, , shape]) =>
+    make("span", {}, draw("svg", { viewBox: "0 0 16 16", "aria-hidden": "true", style: `color: var(--${colour})` }, draw("path", { fill: "none", stroke: "currentColor", "stroke-width": 1.8, ...shape })), words));
+  $("marks").replaceChildren(...shown);
+}
+
 // Memory: what was written, read and changed where.
 function regions() {
   const M = data.messages;
   if (!data.regions.length) return;
   $("memory").hidden = false;
   for (const region of data.regions) {
-    let low = 0, high = 1;
+    const keys = make("p", { class: "quiet" }, "rkey ", make("code", {}, region.rkey), region.unknown ? ", address " : ", base ", make("code", {}, region.base), region.length ? `, ${many(region.length, "byte")} registered` : "");
+    if (region.unknown) {
+      $("regions").append(make("div", { class: "region" }, make("h3", {}, `${region.rkey}: an rkey that nobody gave out`),
+        make("p", {}, `No region has this key, so nothing was written or read with it. ${region.given ? `Its node gave out ${region.given}.` : "No key of its node is known."} The trace calls it ${region.name}.`), keys));
+      continue;
+    }
+    if (!region.messages.length) {
+      $("regions").append(make("div", { class: "region" }, make("h3", {}, region.name), make("p", {}, "Given out, and no message reached it."), keys));
+      continue;
+    }
+    let low = 0, high = region.length || 1;
     for (const [at, offset] of region.messages) {
       low = Math.min(low, offset);
       high = Math.max(high, offset + Math.max(1, M.bytes[at]));
@@ -694,9 +739,15 @@ function regions() {
       kinds.set(kind, [sum[0] + 1, sum[1] + M.bytes[at]]);
     }
     const words = [...kinds].map(([kind, [number, bytes]]) => `${number.toLocaleString("en")} × ${kind} (${many(bytes, "byte")})`).join("; ");
-    $("regions").append(make("div", { class: "region" }, make("h3", {}, region.name), make("p", {}, words),
-      make("p", { class: "quiet" }, "rkey ", make("code", {}, region.rkey), ", base ", make("code", {}, region.base)), svg));
+    $("regions").append(make("div", { class: "region" }, make("h3", {}, region.name), make("p", {}, words), keys, svg));
   }
+}
+// Requests that were sent again, by message.
+const repeats = new Map();
+for (let i = 0; i < count; i++) {
+  if (!P.again[i] || P.message[i] < 0 || P.part[i] !== 1) continue;
+  if (!repeats.has(P.message[i])) repeats.set(P.message[i], []);
+  repeats.get(P.message[i]).push(P.number[i]);
 }
 let listed = 0;
 function messages() {
@@ -707,7 +758,8 @@ function messages() {
   for (; listed < end; listed++) {
     const at = listed;
     const cells = [S[M.kind[at]] + (S[M.immediate[at]] ? `, immediate ${S[M.immediate[at]]}` : ""), S[M.requester[at]], S[M.responder[at]], S[M.psn[at]], M.bytes[at].toLocaleString("en"), S[M.memory[at]], S[M.outcome[at]], M.took[at] < 0 ? "–" : time(M.took[at])];
-    const last = M.last[at] === M.first[at] ? `${M.first[at]}` : `${M.first[at]}–${M.last[at]}`;
+    const again = repeats.get(at) || [];
+    const last = (M.last[at] === M.first[at] ? `${M.first[at]}` : `${M.first[at]}–${M.last[at]}`) + (again.length ? ` (again: ${again.slice(0, 4).join(", ")}${again.length > 4 ? ` and ${again.length - 4} more` : ""})` : "");
     const first = make("td", {}, packetButton(M.first[at], last));
     $("rows").append(make("tr", {}, first, ...cells.map((cell, column) => make("td", column === 4 ? { class: "number" } : {}, cell))));
   }
@@ -716,7 +768,7 @@ function messages() {
 }
 
 // Everything together.
-const stepped = stepper({ data, P, S, count, make, draw, time, many, arrow, bytesOf, fieldsOf, choose, fates: FATES });
+const stepped = stepper({ data, P, S, count, make, draw, time, stamp, many, arrow, bytesOf, fieldsOf, choose, fates: FATES, details });
 $("ladder").hidden = false;
 makeLegend();
 if (data.connections.length > 1) {
@@ -727,9 +779,10 @@ measure();
 filter();
 // The rest when the packets are there, and the chart when somebody comes near it.
 setTimeout(() => { regions(); messages(); });
-let numbered = 0;
-for (let i = 0; i < count && numbered < 2; i++) if (P.counted[i] >= 0) numbered++;
-$("chart").hidden = numbered < 2;
+// A chart of one PSN would be a line.
+const levels = new Set();
+for (let i = 0; i < count && levels.size < 2; i++) if (P.counted[i] >= 0) levels.add(P.offset[i]);
+$("chart").hidden = levels.size < 2;
 new IntersectionObserver(([entry], observer) => {
   if (!entry.isIntersecting) return;
   isCharted = true;

@@ -1,12 +1,12 @@
 //! Verbs calls, completions and CM events as programs log them, matched with the wire.
 //!
 //! In: the text of a program that logs lines as `[SECONDS] WORDS`, by a clock of its own, and an analysed capture. Out: bounds of what its clock has to be
-//! moved by to be the capture's. They follow from the run itself: nothing is posted behind its packet, and nothing completes before its answer. A program
+//! moved by to be the capture's. They follow from the run itself: nothing is posted after its packet, and nothing completes before its answer. A program
 //! without such lines has no calls.
 
 use std::collections::HashMap;
 
-use roce::{PacketLine, Report};
+use roce::{PacketLine, Part, Report};
 
 use crate::frames::Capture;
 
@@ -41,6 +41,14 @@ pub(crate) struct LoggedCall {
     pub(crate) text: String,
 }
 
+/// A memory region that a program registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) va: u64,
+    pub(crate) length_bytes: u64,
+    pub(crate) rkey: u32,
+}
+
 /// Calls of one program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Calls {
@@ -62,6 +70,20 @@ impl Calls {
     /// True if the program logged nothing of its calls.
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
+    }
+
+    /// Memory regions that the program registered, as it logs `ibv_reg_mr`.
+    pub(crate) fn registered(&self) -> impl Iterator<Item = Registered> {
+        self.calls.iter().filter_map(|call| {
+            let text = call.text.strip_prefix("ibv_reg_mr: ")?;
+            let hexadecimal = |name: &str| {
+                let (_, rest) = text.split_once(&format!("{name} 0x"))?;
+                u64::from_str_radix(rest.split(|it: char| !it.is_ascii_hexdigit()).next()?, 16).ok()
+            };
+            let length_bytes = text.split_once(" bytes")?.0.parse().ok()?;
+            let rkey = u32::try_from(hexadecimal("rkey")?).ok()?;
+            Some(Registered { va: hexadecimal("at")?, length_bytes, rkey })
+        })
     }
 
     /// Matches the program's clock with the capture's.
@@ -199,20 +221,24 @@ impl ClockBounds {
                 self.not_before(call, time);
             }
         }
-        for (event, words) in [
-            ("CONNECT_REQUEST", "CM REQ"),
-            ("ESTABLISHED", "CM REP"),
-            ("REJECTED", "CM REJ"),
-            ("DISCONNECTED", "CM DREQ"),
+        // A DREQ of the peer makes the event, and to its own DREQ the peer's DREP does (`cma_ib_handler`); its own DREQ makes none. The passive side is
+        // established by the RTU, or by what the peer sends on the queue pair before an RTU arrives.
+        for (event, causes) in [
+            ("CONNECT_REQUEST", &["CM REQ"][..]),
+            ("ESTABLISHED", &["CM REP", "CM RTU", ""]),
+            ("REJECTED", &["CM REJ"]),
+            ("DISCONNECTED, status 0", &["CM DREQ", "CM DREP"]),
         ] {
-            let is_its = |line: &PacketLine| match event {
-                "CONNECT_REQUEST" | "REJECTED" => is_to(line),
-                _ => is_to(line) || is_from(line),
+            let arrives = |line: &&PacketLine| {
+                let is_cause = |words: &&str| match words.is_empty() {
+                    true => line.part == Part::Request,
+                    false => line.words == **words,
+                };
+                is_to(line) && line.fate.is_delivered() && causes.iter().any(is_cause)
             };
-            if let (Some(call), Some(time)) =
-                (first(&format!("CM event {event}")), first_packet(words, &is_its))
-            {
-                self.not_after(call, time);
+            let cause = lines.iter().find(arrives).and_then(|line| times.get(&line.number));
+            if let (Some(call), Some(time)) = (first(&format!("CM event {event}")), cause) {
+                self.not_after(call, *time);
             }
         }
     }
@@ -281,6 +307,11 @@ impl ClockOffset {
     }
 }
 
+/// A point in time for people, to the microsecond, so that neighbours of a list differ: `1.609213 s`.
+pub(crate) fn stamp(ns: i128) -> String {
+    format!("{:.6} s", ns as f64 / 1e9)
+}
+
 /// A duration for people: `12.3 µs`.
 pub(crate) fn duration(ns: i128) -> String {
     let size = ns.unsigned_abs();
@@ -333,7 +364,7 @@ mod tests {
         let report = &capture.report;
         let message = &report.messages[0];
         let (qp, node) = (message.requester_qpn.unwrap(), report.names.get(message.requester));
-        // The program's clock began 5 ms into the capture; it posts 2 ms before the packet and hears of the end 4 ms behind the answer.
+        // The program's clock began 5 ms into the capture; it posts 2 ms before the packet and hears of the end 4 ms after the answer.
         let own = |wire_ns: u64, by_ms: i64| (wire_ns as i64 - 5_000_000 + by_ms * 1_000_000) as f64 / 1e9;
         let log = format!(
             "[{:.6}] ibv_post_send: qp {qp}, wr_id 1, RDMA_WRITE, 18 bytes\n[{:.6}] completion wr_id 1: RDMA_WRITE SUCCESS, 18 bytes, qp {qp}\n",
@@ -351,6 +382,35 @@ mod tests {
         let both = Calls::of_log(node, &(connect + &log)).offset(&capture);
         assert_eq!(both, ClockOffset::Within { offset_ns: 3_500_000, uncertainty_ns: 2_500_000 });
         assert_eq!(Calls::of_log("nobody", &log).offset(&capture), ClockOffset::Unknown);
+    }
+
+    #[test]
+    fn disconnected_comes_after_the_peers_drep_or_dreq() {
+        let pair = Pair::new(1);
+        let frames = pair.write_then_read();
+        let capture = capture(&frames);
+        let lines = capture.report.packet_lines();
+        let at = |words: &str| {
+            let line = lines.iter().find(|line| line.words == words).unwrap();
+            (line.timestamp_ns as i64, capture.report.names.get(line.ends[0]))
+        };
+        let ((dreq_ns, active), (drep_ns, passive)) = (at("CM DREQ"), at("CM DREP"));
+        assert!(dreq_ns < drep_ns && active != passive);
+        let log = "[1.000000] CM event DISCONNECTED, status 0\n";
+        for (node, cause_ns) in [(active.clone(), drep_ns), (passive, dreq_ns)] {
+            let offset = Calls::of_log(node, log).offset(&capture);
+            assert_eq!(offset, ClockOffset::AtLeast(i128::from(cause_ns - 1_000_000_000)));
+        }
+        // A DREQ that is never answered ends with an error, which has no packet.
+        let unanswered = Calls::of_log(active, "[1.000000] CM event DISCONNECTED, status -110\n");
+        assert_eq!(unanswered.offset(&capture), ClockOffset::Unknown);
+    }
+
+    #[test]
+    fn registered_regions_are_read_from_the_log() {
+        let log = "[1.0] ibv_reg_mr: 4096 bytes at 0x55e875c5b000, lkey 0x583, rkey 0x584, access 0x7\n[1.1] ibv_reg_mr: x\n";
+        let registered: Vec<Registered> = Calls::of_log("server", log).registered().collect();
+        assert_eq!(registered, [Registered { va: 0x55e8_75c5_b000, length_bytes: 4096, rkey: 0x584 }]);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use roce::{Fate, PacketLine, Part, Report};
 use serde_json::{Value, json};
 
+use crate::answers::{self, LinkedLines};
 use crate::calls::{CallKind, Calls};
 use crate::fields::ShownNotation;
 use crate::frames::Capture;
-use crate::memory;
 use crate::text::visible;
+use crate::{html, memory};
 
 /// Texts, each once.
 #[derive(Debug, Default)]
@@ -83,15 +84,15 @@ struct Packed {
 }
 
 /// A capture and the programs' calls as data, and the bytes of the frames in base64.
-pub(crate) fn of(capture: &Capture, programs: &[Calls]) -> (Value, String) {
+pub(crate) fn of(capture: &Capture, linked: &LinkedLines, programs: &[Calls]) -> (Value, String) {
     let report = &capture.report;
     let mut strings = Strings::default();
     strings.add("");
-    let lines = report.packet_lines();
-    let nodes = nodes(report, &lines);
+    let nodes = nodes(report, &linked.lines);
     let Packed { columns, values, parameters, blob, layouts } =
-        packets(capture, &lines, &nodes, &mut strings);
-    let messages = messages(report, &mut strings);
+        packets(capture, linked, &nodes, &mut strings);
+    let regions = memory::regions(report, programs);
+    let messages = messages(report, &regions, &mut strings);
     let calls = calls(capture, programs, &nodes, &mut strings);
     let layouts: Vec<Value> = layouts
         .into_iter()
@@ -125,8 +126,8 @@ pub(crate) fn of(capture: &Capture, programs: &[Calls]) -> (Value, String) {
         "layouts": layouts,
         "messages": messages,
         "calls": calls,
-        "regions": regions(report),
-        "findings": findings(report),
+        "regions": shown_regions(&regions),
+        "findings": findings(report, linked),
         "rules": rules(report),
         "strings": strings.texts,
     });
@@ -172,14 +173,19 @@ fn part(part: Part) -> i64 {
     }
 }
 
-fn packets(capture: &Capture, lines: &[PacketLine], nodes: &[String], strings: &mut Strings) -> Packed {
+fn packets(
+    capture: &Capture,
+    LinkedLines { lines, links }: &LinkedLines,
+    nodes: &[String],
+    strings: &mut Strings,
+) -> Packed {
     let report = &capture.report;
     let frames: HashMap<u64, _> = capture.frames.iter().map(|frame| (frame.number, frame)).collect();
     let (mut columns, mut parameters, mut blob) = (Columns::default(), BTreeMap::new(), Vec::new());
     let mut values = Vec::new();
     // Those of packets that a filter hides are left out.
     let mut used: HashMap<usize, usize> = HashMap::new();
-    for (at, line) in lines.iter().enumerate() {
+    for (at, (line, link)) in lines.iter().zip(links).enumerate() {
         let node = |address| nodes.iter().position(|name| *name == report.names.get(address)).unwrap_or(0);
         let [from, to] = line.ends.map(node);
         let mut push = |name, value: i64| columns.push(name, value);
@@ -205,6 +211,9 @@ fn packets(capture: &Capture, lines: &[PacketLine], nodes: &[String], strings: &
         push("amount", amount as i64);
         push("again", line.again.map_or(0, |class| strings.add(class.words())));
         push("damaged", i64::from(line.is_damaged));
+        push("message", link.message.map_or(-1, |index| index as i64));
+        push("arrival", link.arrival as i64);
+        push("about", link.about as i64);
         if !line.parameters.is_empty() {
             let shown = line.parameters.iter().map(|(name, value)| json!([name, visible(value)])).collect();
             parameters.insert(at.to_string(), shown);
@@ -228,7 +237,7 @@ fn packets(capture: &Capture, lines: &[PacketLine], nodes: &[String], strings: &
     Packed { columns, values, parameters, blob, layouts }
 }
 
-fn messages(report: &Report, strings: &mut Strings) -> Value {
+fn messages(report: &Report, regions: &[memory::ShownRegion], strings: &mut Strings) -> Value {
     let mut columns = Columns::default();
     for (message, line) in report.messages.iter().zip(report.message_lines()) {
         let [requester, responder] = line.queue_pairs.each_ref().map(|name| strings.add(name));
@@ -239,7 +248,11 @@ fn messages(report: &Report, strings: &mut Strings) -> Value {
         columns.push("bytes", message.bytes);
         let immediate = message.immediate.map_or_else(String::new, |immediate| immediate.to_string());
         columns.push("immediate", strings.add(&immediate));
-        let memory = line.memory.map_or_else(String::new, |(region, offset)| format!("{region}{offset:+}"));
+        let is_unknown = |name: &str| regions.iter().any(|region| region.is_unknown && region.name == name);
+        let memory = line.memory.map_or_else(String::new, |(region, offset)| match message.rkey {
+            Some(rkey) if is_unknown(&region) => format!("rkey {rkey:#x}, which nobody gave out"),
+            _ => format!("{region}{offset:+}"),
+        });
         columns.push("memory", strings.add(&memory));
         let last = message.psn_last.value().wrapping_sub(message.psn_first.value()) & 0x00ff_ffff;
         columns.push("psns", u64::from(last) + 1);
@@ -285,9 +298,8 @@ fn calls(capture: &Capture, programs: &[Calls], nodes: &[String], strings: &mut 
     columns.to_json()
 }
 
-fn regions(report: &Report) -> Vec<Value> {
-    let lines = report.message_lines();
-    let region = |region: memory::ShownRegion| {
+fn shown_regions(regions: &[memory::ShownRegion]) -> Vec<Value> {
+    let region = |region: &memory::ShownRegion| {
         let messages: Vec<Value> = region
             .messages
             .iter()
@@ -295,12 +307,15 @@ fn regions(report: &Report) -> Vec<Value> {
             .collect();
         json!({
             "name": visible(&region.name),
-            "rkey": format!("{:#010x}", region.rkey),
-            "base": format!("{:#018x}", region.base),
+            "rkey": format!("{:#x}", region.rkey),
+            "base": format!("{:#x}", region.base),
             "messages": messages,
+            "length": region.length,
+            "unknown": region.is_unknown,
+            "given": visible(&region.given),
         })
     };
-    memory::regions(report, &lines).into_iter().map(region).collect()
+    regions.iter().map(region).collect()
 }
 
 /// The rules that are broken, by name.
@@ -313,12 +328,14 @@ fn rules(report: &Report) -> Value {
     broken.into_iter().map(rule).collect()
 }
 
-/// The findings: rule, severity, packet, evidence.
-fn findings(report: &Report) -> Vec<Value> {
-    let lines = report.finding_lines();
-    let found = report.findings.iter().zip(lines).map(|(finding, line)| {
+/// The findings: rule, severity, packet, evidence, and the packet that is missing before it, or 0.
+fn findings(report: &Report, linked: &LinkedLines) -> Vec<Value> {
+    let shown = report.finding_lines();
+    let found = report.findings.iter().zip(shown).map(|(finding, line)| {
         let (rule, severity) = (finding.rule.name(), finding.severity.to_string());
-        json!([rule, severity, finding.packet, visible(&line.evidence)])
+        let missing = answers::missing_of(finding, linked).unwrap_or(0);
+        let evidence = html::evidence(report, finding, &line.evidence);
+        json!([rule, severity, finding.packet, visible(&evidence), missing])
     });
     found.collect()
 }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use roce::{Report, Side};
+use roce::{Difference, Evidence, Fate, Finding, MemoryLine, PacketLine, Refusal, Report, Side};
 
-use crate::calls::{Calls, duration};
+use crate::answers::{self, LinkedLines, Mishap, MishapKind};
+use crate::calls::{Calls, duration, stamp};
 use crate::compare::{Compared, ComparedRow, Traces};
 use crate::frames::Capture;
 use crate::run::{Run, RunState};
@@ -17,7 +18,7 @@ const LISTED: usize = 200;
 const CALLS_LISTED: usize = 2_000;
 
 /// Title, verdict, and facts.
-pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
+pub(crate) fn head(title: &str, run: &Run, capture: &Capture, linked: &LinkedLines) -> String {
     let report = &capture.report;
     let mut out = String::new();
     let (class, sign, words) = (run.state.class(), run.state.sign(), run.state.words());
@@ -36,6 +37,7 @@ pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
     if !run.ends.is_empty() {
         let _ = write!(out, "<p class=\"exits\">{}</p>", escape(&run.ends.join(" · ")));
     }
+    story(&mut out, run, capture, linked);
     let mut figures = vec![
         count(report.packets, "packet"),
         count(report.messages.len() as u64, "message"),
@@ -45,12 +47,7 @@ pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
     if report.retransmissions.total() > 0 {
         figures.push(format!("sent again: {}", report.retransmissions));
     }
-    // Numbers of packets are those of the capture.
-    let others = report.records.saturating_sub(report.packets);
-    if others > 0 {
-        let kinds: Vec<&str> = report.not_roce.keys().map(String::as_str).collect();
-        figures.push(format!("{} without RoCE: {}", count(others, "frame"), escape(&kinds.join(", "))));
-    }
+    figures.extend(others(report));
     let _ = write!(out, "<p class=\"figures\">{}</p>", figures.join(" · "));
     let mut remarks = capture.remarks.clone();
     if report.packets_untraced > 0 {
@@ -73,6 +70,123 @@ pub(crate) fn head(title: &str, run: &Run, capture: &Capture) -> String {
         out.push_str("</dl></details>");
     }
     out
+}
+
+/// Frames that are counted and not shown; numbers of packets are those of the capture.
+fn others(report: &Report) -> Option<String> {
+    let others = report.records.saturating_sub(report.packets);
+    let kinds: Vec<&str> = report.not_roce.keys().map(String::as_str).collect();
+    (others > 0).then(|| format!("{} without RoCE: {}", count(others, "frame"), escape(&kinds.join(", "))))
+}
+
+/// Words beside the packets: how their names and numbers are to be read.
+pub(crate) fn numbers(report: &Report, linked: &LinkedLines) -> String {
+    let others = others(report).map_or_else(String::new, |others| {
+        format!("Numbers are those of the capture, and some are left out: it has {others}. ")
+    });
+    let requester =
+        linked.lines.iter().find_map(|line| line.psn_offset.as_ref()).map(|(node, _)| escape(node));
+    let psn = requester.map_or_else(String::new, |node| {
+        format!(
+            "The PSN <code>{node}+1</code> is the second of {node}’s requests on a connection, <code>+0</code> the first; an answer has the PSN of what it \
+             answers. MSN counts the messages that the responder has done. "
+        )
+    });
+    format!("{others}{psn}GSI is the queue pair that connection management (CM) uses.")
+}
+
+/// Mishaps that are told at the top.
+const MISHAPS: usize = 5;
+
+/// What was made to go wrong, what came of it, and whether the data is right.
+fn story(out: &mut String, run: &Run, capture: &Capture, linked: &LinkedLines) {
+    let told = |mishap: &Mishap<'_>| recovery(mishap, linked, capture.first_ns);
+    let escaped = |sentences: &[String]| sentences.iter().map(|it| escape(it)).collect::<Vec<_>>();
+    let mishaps = answers::mishaps(linked, MISHAPS);
+    let rows = [
+        ("on purpose", escaped(&run.faults)),
+        ("at the switch", met(&linked.lines)),
+        ("what came of it", mishaps.iter().map(told).collect()),
+        ("as expected", escaped(&run.expected)),
+        ("data", escaped(&run.data)),
+    ];
+    if rows.iter().all(|(_, sentences)| sentences.is_empty()) {
+        return;
+    }
+    out.push_str("<dl class=\"story\">");
+    for (name, sentences) in rows.iter().filter(|(_, sentences)| !sentences.is_empty()) {
+        let _ = write!(out, "<div><dt>{name}</dt><dd>{}</dd></div>", sentences.join("<br>"));
+    }
+    out.push_str("</dl>");
+}
+
+/// A packet as a button that leads to it.
+fn packet_button(number: u64) -> String {
+    format!("<button type=\"button\" class=\"go\" data-packet=\"{number}\">packet {number}</button>")
+}
+
+/// Name and PSN of a packet.
+fn packet_words(line: &PacketLine) -> String {
+    let psn = if line.psn.is_empty() { String::new() } else { format!(" {}", line.psn) };
+    escape(&format!("{}{psn}", line.words))
+}
+
+/// The packets that the switch did not simply give on.
+fn met(lines: &[PacketLine]) -> Vec<String> {
+    let done = |line: &PacketLine| match &line.fate {
+        Fate::Dropped => Some("dropped".to_owned()),
+        Fate::LinkCut => Some("lost, the link was cut".to_owned()),
+        Fate::PortFull => Some("lost, the port was full".to_owned()),
+        Fate::Delayed { delay_ms } => Some(format!("held back for {delay_ms} ms")),
+        Fate::Reordered => Some("held back until others had passed".to_owned()),
+        Fate::Corrupted => Some("changed".to_owned()),
+        Fate::Truncated => Some("cut short".to_owned()),
+        Fate::EcnMarked | Fate::QueueMarked => Some("marked “congestion experienced”".to_owned()),
+        Fate::DuplicateOf { number } => Some(format!("given on once more, after packet {number}")),
+        _ => None,
+    };
+    let all: Vec<(&PacketLine, String)> = lines.iter().filter_map(|line| Some((line, done(line)?))).collect();
+    let words = |(line, done): &(&PacketLine, String)| {
+        format!("{} ({}): {done}", packet_button(line.number), packet_words(line))
+    };
+    let mut shown: Vec<String> = all.iter().take(MISHAPS).map(words).collect();
+    if all.len() > MISHAPS {
+        shown.push(format!("and {}", count((all.len() - MISHAPS) as u64, "more packet")));
+    }
+    shown
+}
+
+/// When a packet went wrong, and when that was made good.
+fn recovery(mishap: &Mishap<'_>, linked: &LinkedLines, first_ns: u64) -> String {
+    let Mishap { line, what, again, done, repeats } = mishap;
+    let after = |other: &PacketLine| duration(i128::from(other.timestamp_ns) - i128::from(line.timestamp_ns));
+    let about = linked.place(line.number).and_then(|place| linked.links.get(place));
+    let nak = about.and_then(|link| linked.place(link.about)).and_then(|place| linked.lines.get(place));
+    let nak =
+        nak.map_or_else(String::new, |nak| format!(" by {} after {}", packet_button(nak.number), after(nak)));
+    let went = match what {
+        MishapKind::Lost => "was lost".to_owned(),
+        MishapKind::NotReady => format!("found no RECV, told{nak}"),
+        MishapKind::Refused => format!("was refused for good, told{nak}"),
+    };
+    let at = stamp(i128::from(line.timestamp_ns) - i128::from(first_ns));
+    let mut out = format!("{} ({}, at {at}) {went}", packet_button(line.number), packet_words(line));
+    match (what, again, done) {
+        (MishapKind::Refused, ..) => out.push_str(": it is not sent again"),
+        (_, None, None) if *repeats == 0 => out.push_str(": it is not sent again"),
+        (_, None, None) => {
+            let _ = write!(out, ": sent again {}, and never taken", count(*repeats as u64, "time"));
+        }
+        (_, again, done) => {
+            let again =
+                again.map(|it| format!("sent again as {} after {}", packet_button(it.number), after(it)));
+            let done = done.map(|it| format!("answered by {} after {}", packet_button(it.number), after(it)));
+            let both: Vec<String> = again.into_iter().chain(done).collect();
+            out.push_str(": ");
+            out.push_str(&both.join(", "));
+        }
+    }
+    out + "."
 }
 
 /// Failed checks.
@@ -101,7 +215,7 @@ pub(crate) fn causes(run: &Run) -> String {
 }
 
 /// Broken rules, each with what the rule says.
-pub(crate) fn findings(report: &Report) -> String {
+pub(crate) fn findings(report: &Report, linked: &LinkedLines) -> String {
     let mut out = String::from(
         "<section id=\"findings\" aria-labelledby=\"h-findings\"><h2 id=\"h-findings\">Findings</h2>",
     );
@@ -118,18 +232,25 @@ pub(crate) fn findings(report: &Report) -> String {
     let lines = report.finding_lines();
     for (finding, line) in report.findings.iter().zip(&lines).take(LISTED) {
         let severity = finding.severity.to_string();
+        let evidence = evidence(report, finding, &line.evidence);
+        let missing = answers::missing_of(finding, linked).map_or_else(String::new, |number| {
+            format!(
+                " The fault is {}, which did not arrive; packet {} only shows it.",
+                packet_button(number),
+                finding.packet
+            )
+        });
         let _ = write!(
             out,
             "<li class=\"finding {severity}\"><p><span class=\"check\">{severity}</span> <strong>{}</strong> \
-             <button type=\"button\" class=\"go\" data-packet=\"{}\">packet {}</button> <span class=\"where\">{} {}</span></p>\
-             <p>{}: <em>{}</em></p><details><summary>What the rule says</summary><p>{}</p><p class=\"quiet\">{}</p></details></li>",
+             {} <span class=\"where\">{} {}</span></p>\
+             <p>{}: <em>{}</em>.{missing}</p><details><summary>What the rule says</summary><p>{}</p><p class=\"quiet\">{}</p></details></li>",
             finding.rule.name(),
-            finding.packet,
-            finding.packet,
+            packet_button(finding.packet),
             escape(&line.direction),
             escape(&line.psn),
             escape(&sentence(finding.rule.title())),
-            escape(&line.evidence),
+            escape(&evidence),
             escape(finding.rule.explanation()),
             escape(finding.rule.source()),
         );
@@ -138,6 +259,24 @@ pub(crate) fn findings(report: &Report) -> String {
     more(&mut out, report.findings.len(), "finding");
     out.push_str("</section>");
     out
+}
+
+/// A finding's evidence; of a refused key with both keys, which a trace that is held against others leaves out.
+pub(crate) fn evidence(report: &Report, finding: &Finding, words: &str) -> String {
+    let Evidence::Refusal(Refusal { rkey: Some(used), difference: Some(difference), .. }) = &finding.evidence
+    else {
+        return words.to_owned();
+    };
+    let given: Vec<String> = match difference {
+        Difference::KeySwapped(known) | Difference::KeyFlipped(known) => vec![format!("{known:#x}")],
+        Difference::KeyUnknown | Difference::NeverAdvertised => {
+            let is_its = |line: &&MemoryLine| line.node == finding.source && line.rkey != *used;
+            report.memory_lines().iter().filter(is_its).map(|line| format!("{:#x}", line.rkey)).collect()
+        }
+        _ => return words.to_owned(),
+    };
+    let given = if given.is_empty() { "none is known".to_owned() } else { given.join(", ") };
+    format!("{words} (rkey used: {used:#x}, given out: {given})")
 }
 
 fn more(out: &mut String, all: usize, what: &str) {
@@ -269,7 +408,8 @@ pub(crate) fn calls(run: &Run, capture: &Capture) -> String {
     let mut out = String::from(
         "<section id=\"programs\" aria-labelledby=\"h-programs\"><h2 id=\"h-programs\">Verbs calls and completions</h2>\
          <p class=\"quiet\">Each program logs them by a clock of its own. It is matched with the wire’s by what cannot be otherwise: nothing is posted \
-         behind its packet, nothing completes before its answer, no CM event comes before its message. A call stands in the middle of what that leaves.</p>",
+         after its packet, nothing completes before its answer, no CM event comes before the message that makes it (to the side that disconnects, the DREP). \
+         Where that leaves a range, the middle of it is shown.</p>",
     );
     for program in programs {
         let offset = program.offset(capture);
@@ -287,7 +427,7 @@ pub(crate) fn calls(run: &Run, capture: &Capture) -> String {
                 None => writeln!(out, "[{own:.6}] {text}"),
                 Some(ns) => {
                     let wire = i128::from(call.time_ns) + ns - i128::from(capture.first_ns);
-                    writeln!(out, "[{own:.6}] {:>12}  {text}", duration(wire))
+                    writeln!(out, "[{own:.6}] {:>12}  {text}", stamp(wire))
                 }
             };
         }

@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod article;
 mod calls;
 mod compare;

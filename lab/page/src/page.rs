@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use roce::Report;
 
+use crate::answers::LinkedLines;
 use crate::compare::Traces;
 use crate::frames::Capture;
 use crate::run::Run;
@@ -47,7 +48,8 @@ impl<'a> Page<'a> {
     /// Renders the page.
     pub fn to_html(&self) -> String {
         let report = &self.capture.report;
-        let (data, blob) = data::of(self.capture, &self.run.calls);
+        let linked = LinkedLines::of(report);
+        let (data, blob) = data::of(self.capture, &linked, &self.run.calls);
         let compared = self.traces.as_ref().filter(|traces| traces.before != traces.after).map(|traces| {
             let compared = compare::compare(&visible(&traces.before), &visible(&traces.after));
             html::compared(traces, &compared)
@@ -56,9 +58,10 @@ impl<'a> Page<'a> {
             "title" => escape(&self.title),
             "style" => STYLE.to_owned(),
             "script" => SCRIPT.to_owned(),
-            "head" => html::head(&self.title, &self.run, self.capture),
+            "head" => html::head(&self.title, &self.run, self.capture, &linked),
             "causes" => html::causes(&self.run),
-            "findings" => html::findings(report),
+            "findings" => html::findings(report, &linked),
+            "numbers" => html::numbers(report, &linked),
             "compared" => compared.clone().unwrap_or_default(),
             "connections" => html::connections(report),
             "calls" => html::calls(&self.run, self.capture),

@@ -92,6 +92,12 @@ pub struct Run {
     pub summary: String,
     /// Ends of the programs: `client: exit code 3`.
     pub ends: Vec<String>,
+    /// What was made to go wrong on purpose: `the switch is told to drop RC RDMA WRITE Middle`.
+    pub faults: Vec<String>,
+    /// Failures that were expected, in a sentence each.
+    pub expected: Vec<String>,
+    /// Data as each program judges it: `client: 4096 bytes written, verified`.
+    pub data: Vec<String>,
     /// Failed checks, the most telling first.
     pub causes: Vec<Cause>,
     /// Further facts, as names and values: the machines, the time, the command that runs it again.

@@ -117,6 +117,9 @@ fn hostile_text_is_text_everywhere() {
         headline: text(),
         summary: text(),
         ends: vec![text()],
+        faults: vec![text()],
+        expected: vec![text()],
+        data: vec![text()],
         causes: vec![Cause { check: text(), text: format!("{HOSTILE}\n{HOSTILE}") }],
         facts: vec![(text(), text())],
         nodes: vec![text()],
@@ -289,6 +292,71 @@ fn page_of_fifty_thousand_packets_is_bounded() {
     if let Some(directory) = std::env::var_os("ROCE_PAGE_OUT") {
         std::fs::write(Path::new(&directory).join("fifty_thousand.html"), html).unwrap();
     }
+}
+
+#[test]
+fn key_that_nobody_gave_out_is_no_region_and_stands_beside_the_one_that_was() {
+    let pair = Pair::new(1);
+    let (va, given, used) = (0x55e8_75c5_b000_u64, 0x584_u32, 0x585_u32);
+    let private_data = [&va.to_be_bytes()[..], &given.to_be_bytes()].concat();
+    let frames = [
+        pair.req(7471, &[]),
+        pair.rep(&private_data),
+        pair.rtu(),
+        pair.request(0x0a, 0).reth(va, used, 4).payload(b"four").ack_request().build(),
+        pair.response(0x11, 0).aeth(0x62, 0).build(),
+    ];
+    let capture = of_frames(&frames);
+    let responder = capture.report.names.get(pair.passive.address);
+    let log = format!("[1.0] ibv_reg_mr: 4096 bytes at {va:#x}, lkey 0x1, rkey {given:#x}, access 0x7\n");
+    let run = Run { calls: vec![Calls::of_log(responder, &log)], ..Run::default() };
+    let html = Page::new("a", &capture).run(run).to_html();
+    let data = data(&html);
+    let regions: Vec<(&str, bool, Option<u64>)> = data["regions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["rkey"].as_str().unwrap(), it["unknown"].as_bool().unwrap(), it["length"].as_u64()))
+        .collect();
+    assert_eq!(regions, [("0x584", false, Some(4096)), ("0x585", true, None)]);
+    assert!(data["regions"][1]["given"].as_str().unwrap().starts_with("0x584 ("), "{}", data["regions"]);
+    assert!(html.contains("(rkey used: 0x585, given out: 0x584)"));
+    let memory = unpacked(&data["messages"]["memory"])[0] as usize;
+    assert_eq!(data["strings"][memory], "rkey 0x585, which nobody gave out");
+    // The WRITE is refused by the NAK, which is about the WRITE.
+    assert_eq!(column(&data, "arrival"), [0, 0, 0, 4, 0]);
+    assert_eq!(column(&data, "about"), [0, 0, 0, 5, 4]);
+    assert!(html.contains("was refused for good"));
+}
+
+#[test]
+fn lost_packet_is_named_with_its_recovery_and_is_what_a_finding_is_about() {
+    let pair = Pair::new(1);
+    let send = |n| pair.request(0x04, n).payload(b"four").ack_request().build();
+    let frames = [
+        send(0),
+        send(1),
+        send(2),
+        pair.response(0x11, 1).aeth(0x60, 1).build(),
+        send(1),
+        send(2),
+        pair.response(0x11, 2).aeth(0x1f, 3).build(),
+    ];
+    let records = (1..).zip(&frames).map(|(number, frame)| Record {
+        comment: (number == 2).then_some("fate=dropped"),
+        ..Record::ethernet(number, number * 1_000, frame)
+    });
+    let html = Page::new("a", &collected(Names::new(), records)).to_html();
+    let story = element(&html, "<dl class=\"story\">", "</dl>");
+    let plain: String =
+        story.split('<').filter_map(|piece| piece.split_once('>')).map(|(_, text)| text).collect();
+    assert!(
+        plain.contains("sent again as packet 5 after 3.0 µs, answered by packet 7 after 5.0 µs."),
+        "{plain}"
+    );
+    let data = data(&html);
+    let gap = data["findings"].as_array().unwrap().iter().find(|it| it[0] == "RequestPsnGap").unwrap();
+    assert_eq!((gap[2].as_u64(), gap[4].as_u64()), (Some(3), Some(2)));
 }
 
 #[test]

@@ -79,5 +79,7 @@ pub use report::{PacketNames, Report};
 pub use retransmission::{RetransmissionClass, Retransmissions};
 pub use rule::{Rule, Severity};
 pub use stats::{Latencies, MessageStats, OpcodeStats, Stats};
-pub use trace::{FindingLine, Known, Ladder, LadderOptions, MessageLine, MessageNames, PacketLine, Part};
+pub use trace::{
+    FindingLine, Known, Ladder, LadderOptions, MemoryLine, MessageLine, MessageNames, PacketLine, Part,
+};
 pub use words::is_unseen;

@@ -16,6 +16,7 @@ use crate::base::progress::say;
 use crate::base::role::Role;
 use crate::judge::verdict::Verdict;
 use crate::run::evidence::{self, RunEvidence};
+use crate::scenario::network::Network;
 use crate::wire::capture;
 
 /// The page's file in an artifact directory.
@@ -204,6 +205,9 @@ fn run(verdict: &Verdict, evidence: Option<&RunEvidence>) -> Run {
         headline: headline(verdict),
         summary: evidence.map_or_else(String::new, |evidence| evidence.scenario.summary.clone()),
         ends: evidence.map(ends).unwrap_or_default(),
+        faults: evidence.map(faults).unwrap_or_default(),
+        expected: evidence.map(|evidence| expected(evidence, verdict)).unwrap_or_default(),
+        data: evidence.map(data).unwrap_or_default(),
         causes: causes.chain(failures).collect(),
         facts,
         nodes: roles(evidence).iter().map(|role| role.name().to_owned()).collect(),
@@ -220,6 +224,81 @@ fn ends(evidence: &RunEvidence) -> Vec<String> {
         let is_meant =
             output.code.is_some_and(|code| code != 0 && code == evidence.scenario.expected(*role).exit);
         Some(format!("{role}: {}{}", output.ending(), if is_meant { ", as expected" } else { "" }))
+    };
+    roles(Some(evidence)).iter().filter_map(of).collect()
+}
+
+/// What the scenario makes go wrong: its faults, or else programs that are expected to fail.
+fn faults(evidence: &RunEvidence) -> Vec<String> {
+    let scenario = &evidence.scenario;
+    let mut found: Vec<String> =
+        scenario.faults.iter().map(|fault| format!("the switch is told to {fault}")).collect();
+    found.extend(scenario.ports.iter().map(|port| format!("a limited port: {port}")));
+    found.extend(scenario.network.filtered.map(|role| format!("a filter on the {role}")));
+    found.extend(scenario.restart.map(|role| format!("the {role}'s program is started anew")));
+    let is_odd = |role: &Role| {
+        let expect = scenario.expected(*role);
+        expect.exit != 0 || !expect.counters.is_empty()
+    };
+    let is_expected = !scenario.expect.findings.is_empty() || scenario.roles().iter().any(is_odd);
+    if found.is_empty() && is_expected && scenario.network == Network::default() {
+        let programs: Vec<String> =
+            scenario.roles().iter().map(|role| format!("{role}: {}", scenario.command(*role))).collect();
+        found.push(format!("by the programs; the switch disturbs nothing ({})", programs.join("; ")));
+    }
+    found
+}
+
+/// Failures that were expected and came.
+fn expected(evidence: &RunEvidence, verdict: &Verdict) -> Vec<String> {
+    let scenario = &evidence.scenario;
+    let mut found = Vec::new();
+    for role in scenario.roles() {
+        let output = evidence.nodes.get(role).and_then(|node| node.output.as_ref());
+        let Some(output) = output else { continue };
+        let exit = scenario.expected(*role).exit;
+        if exit != 0 && output.code == Some(exit) {
+            let status = result(output).and_then(|result| Some(result.get("status")?.as_str()?.to_owned()));
+            let status = status.map_or_else(String::new, |status| format!(" ({status})"));
+            found.push(format!("the {role} exits with {exit}{status}"));
+        }
+    }
+    let came = |name: &&String| verdict.findings.contains(name);
+    let broken: Vec<&str> = scenario.expect.findings.iter().filter(came).map(String::as_str).collect();
+    if !broken.is_empty() {
+        found.push(format!("a rule is broken: {}", broken.join(", ")));
+    }
+    found
+}
+
+/// The last result that a program printed as JSON.
+fn result(output: &command::Output) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let of = |line: &str| {
+        serde_json::from_str::<serde_json::Value>(line).ok()?.get("result")?.as_object().cloned()
+    };
+    output.stdout.lines().rev().find_map(of)
+}
+
+/// What the programs say of the data.
+fn data(evidence: &RunEvidence) -> Vec<String> {
+    let of = |role: &Role| {
+        let result = result(evidence.nodes.get(role)?.output.as_ref()?)?;
+        let tells = |name: &str| {
+            let data = ["sent_bytes", "received_bytes", "written_bytes", "read_bytes", "verified", "crc32"];
+            data.contains(&name) || ["text", "imm", "error"].contains(&name)
+        };
+        let words = |(name, value): (&String, &serde_json::Value)| {
+            let name = name.replace('_', " ");
+            match value {
+                serde_json::Value::Null => None,
+                serde_json::Value::Bool(true) => Some(name),
+                serde_json::Value::Bool(false) => Some(format!("not {name}")),
+                serde_json::Value::String(text) => Some(format!("{name}: {text}")),
+                value => Some(format!("{name}: {value}")),
+            }
+        };
+        let told: Vec<String> = result.iter().filter(|(name, _)| tells(name)).filter_map(words).collect();
+        (!told.is_empty()).then(|| format!("{role}: {}", told.join(", ")))
     };
     roles(Some(evidence)).iter().filter_map(of).collect()
 }
@@ -316,6 +395,33 @@ mod tests {
         assert_eq!(ends(&evidence), ["server: exit code 7", "client: exit code 3, as expected"]);
         evidence.node(Role::Client).output = output(None);
         assert_eq!(ends(&evidence)[1], "client: ended by a signal");
+    }
+
+    #[test]
+    fn what_is_wrong_on_purpose_what_came_of_it_and_the_data_are_told() {
+        let mut evidence = RunEvidence::new(&Scenario::new("x", "a".to_owned(), "b --wrong rkey".to_owned()));
+        assert!(faults(&evidence).is_empty() && data(&evidence).is_empty());
+        evidence.scenario.expect.client.exit = 3;
+        assert_eq!(
+            faults(&evidence),
+            ["by the programs; the switch disturbs nothing (server: a; client: b --wrong rkey)"]
+        );
+        evidence.scenario.faults = vec!["action=\"drop\",opcode=\"CM RTU\",nth=1".parse().unwrap()];
+        assert_eq!(faults(&evidence), ["the switch is told to drop CM RTU, nth 1"]);
+        let result = r#"{"result":{"program":"b","ok":false,"status":"REM_ACCESS_ERR","read_bytes":18,"verified":true,"crc32":"7f","imm":null,"error":"it still holds \"x\""}}"#;
+        let stdout = format!("{{\"completion\":{{}}}}\n{result}\n");
+        evidence.node(Role::Client).output =
+            Some(command::Output { code: Some(3), stdout, stderr: String::new() });
+        assert_eq!(
+            data(&evidence),
+            ["client: read bytes: 18, verified, crc32: 7f, error: it still holds \"x\""]
+        );
+        evidence.scenario.expect.findings = vec!["RequestRefused".to_owned(), "PadNotZero".to_owned()];
+        let verdict = Verdict { findings: vec!["RequestRefused".to_owned()], ..Verdict::default() };
+        assert_eq!(
+            expected(&evidence, &verdict),
+            ["the client exits with 3 (REM_ACCESS_ERR)", "a rule is broken: RequestRefused"]
+        );
     }
 
     #[test]

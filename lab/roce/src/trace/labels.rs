@@ -7,6 +7,7 @@ use crate::cm::{Advert, Message as CmMessage};
 use crate::flow::{ConnectionEnd, ConnectionId, Numbers, Side, StreamId, unknown};
 use crate::report::Report;
 use crate::row::CmRow;
+use crate::trace::lines::MemoryLine;
 use crate::wire::{Icrc, Psn};
 
 /// A memory region, by the rkey that its node gave out.
@@ -292,6 +293,20 @@ impl<'a> Labels<'a> {
     /// Distance of a PSN from the first of the requests of `stream`.
     pub(super) fn psn_offset(&self, stream: StreamId, psn: Psn) -> i32 {
         self.requester(stream).and_then(|end| end.psn_first).map_or(0, |first| psn.distance(first))
+    }
+
+    /// All regions, by name.
+    pub(super) fn memory_lines(&self) -> Vec<MemoryLine> {
+        let line = |((node, rkey), region): (&(IpAddr, u32), &Region)| MemoryLine {
+            name: region.name.clone(),
+            node: *node,
+            rkey: *rkey,
+            base: region.base,
+            is_advertised: region.is_advertised,
+        };
+        let mut lines: Vec<MemoryLine> = self.regions.iter().map(line).collect();
+        lines.sort_by(|a, b| a.name.cmp(&b.name));
+        lines
     }
 
     /// The name of a key.

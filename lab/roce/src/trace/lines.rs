@@ -76,6 +76,22 @@ pub struct MessageLine {
     pub memory: Option<(String, i128)>,
 }
 
+/// A memory region under the trace's names: each key that a packet uses or a REP advertises.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryLine {
+    /// Name: `server.mr1`.
+    pub name: String,
+    /// Address of the node whose memory it is.
+    pub node: IpAddr,
+    /// Remote key.
+    pub rkey: u32,
+    /// Virtual address of its first byte: what its node advertised in a REP, else the lowest seen.
+    pub base: u64,
+    /// True if a REP advertised it.
+    pub is_advertised: bool,
+}
+
 /// A finding under the trace's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FindingLine {
@@ -165,6 +181,10 @@ pub(crate) fn messages(report: &Report) -> Vec<MessageLine> {
     report.messages.iter().map(line).collect()
 }
 
+pub(crate) fn memory(report: &Report) -> Vec<MemoryLine> {
+    Labels::new(report).memory_lines()
+}
+
 pub(crate) fn findings(report: &Report) -> Vec<FindingLine> {
     let labels = Labels::new(report);
     let line = |finding| {
@@ -214,5 +234,20 @@ mod tests {
         assert!(findings.iter().all(|line| report.trace().contains(&line.evidence)));
         let not_ready = synth::sample(Rule::RnrRetryTooEarly);
         assert!(not_ready.packet_lines().iter().any(|line| line.part == Part::NotReady));
+    }
+
+    #[test]
+    fn regions_are_those_of_the_messages_and_of_the_adverts() {
+        let report =
+            Analysis::new(Names::new()).of_capture(include_bytes!("../../fixtures/write_read.pcapng"));
+        let regions = report.memory_lines();
+        assert!(regions.is_sorted_by(|a, b| a.name <= b.name));
+        for (message, line) in report.messages.iter().zip(report.message_lines()) {
+            let (name, offset) = line.memory.unwrap();
+            let region = regions.iter().find(|region| region.name == name).unwrap();
+            assert_eq!((region.node, Some(region.rkey)), (message.responder, message.rkey));
+            assert_eq!(Some(i128::from(region.base) + offset), message.va.map(i128::from));
+            assert!(region.is_advertised, "{region:?}");
+        }
     }
 }

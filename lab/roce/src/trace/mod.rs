@@ -15,7 +15,7 @@ mod summary;
 
 pub use known::{Known, MessageNames};
 pub use ladder::{Ladder, LadderOptions};
-pub use lines::{FindingLine, MessageLine, PacketLine, Part};
+pub use lines::{FindingLine, MemoryLine, MessageLine, PacketLine, Part};
 
 use crate::report::{PacketNames, Report};
 
@@ -75,6 +75,11 @@ impl Report {
     /// The names of each of the report's messages.
     pub fn message_lines(&self) -> Vec<MessageLine> {
         lines::messages(self)
+    }
+
+    /// The memory regions, by name.
+    pub fn memory_lines(&self) -> Vec<MemoryLine> {
+        lines::memory(self)
     }
 
     /// The words of each of the report's findings.
