@@ -1,4 +1,4 @@
-//! What becomes of each request packet at its responder, the message that each packet is part of, and how losses are made good.
+//! Answers: what becomes of each packet at its receiver, the message that it is part of, and how losses are made good.
 //!
 //! In: the lines of a capture, in its order. Out: a link for each line. All of it follows from the wire: a request that arrives is taken where its PSN is the
 //! expected one, and a NAK or an RNR NAK of its PSN that comes before it is sent again says that it was not. Nothing is guessed of what a capture has not got.
@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use roce::{ConnectionId, Finding, PacketLine, Part, Report, Rule};
 
-/// What becomes of a request packet at its responder, or of an answer at its requester.
+/// Reception of a request packet at its responder, or of an answer at its requester.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Arrival {
+pub(crate) enum Reception {
     /// No such packet, or one that does not arrive whole.
     #[default]
     None = 0,
@@ -27,12 +27,12 @@ pub(crate) enum Arrival {
     NotReady = 6,
 }
 
-/// What a line has to do with others.
+/// Links of a line to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct PacketLinks {
     /// The message that it is part of, or answers, as an index into the report's.
     pub(crate) message: Option<usize>,
-    pub(crate) arrival: Arrival,
+    pub(crate) arrival: Reception,
     /// Of a NAK the packet that caused it, of a request the NAK that it causes; 0 where there is none.
     pub(crate) about: u64,
 }
@@ -125,7 +125,7 @@ fn refusals(report: &Report, lines: &[PacketLine], links: &mut [PacketLinks]) {
                 relate(lines, links, cause, place);
                 if let Some(link) = links.get_mut(cause) {
                     link.arrival =
-                        if line.part == Part::NotReady { Arrival::NotReady } else { Arrival::Refused };
+                        if line.part == Part::NotReady { Reception::NotReady } else { Reception::Refused };
                 }
             }
             _ => {}
@@ -229,14 +229,14 @@ fn responses(report: &Report, lines: &[PacketLine], links: &mut [PacketLinks]) {
         };
         let has_gap = pending.iter().any(is_gap);
         link.arrival = match pending.iter_mut().find(|read| read.message == index) {
-            _ if has_gap => Arrival::Early,
-            Some(read) if offset < read.next => Arrival::Repeated,
+            _ if has_gap => Reception::Early,
+            Some(read) if offset < read.next => Reception::Repeated,
             Some(read) => {
                 read.next = offset.saturating_add(1);
-                Arrival::Taken
+                Reception::Taken
             }
-            None if is_read(index) => Arrival::Repeated,
-            None => Arrival::Taken,
+            None if is_read(index) => Reception::Repeated,
+            None => Reception::Taken,
         };
         pending.retain(|read| read.next < read.end && offset.saturating_sub(read.end) < KEPT_PSNS);
     }
@@ -253,29 +253,29 @@ impl Responder {
         offset: i32,
         span: i32,
         place: usize,
-    ) -> Arrival {
+    ) -> Reception {
         let expected = *self.expected.get_or_insert(offset);
         let begins = || line.words.contains("First") || line.words.contains("Only");
         // A datagram stands alone, and what is unreliable goes on at the next message.
         let is_expected =
             offset == expected || line.words.starts_with("UD") || line.words.starts_with("UC") && begins();
         if self.is_dead {
-            return Arrival::Dead;
+            return Reception::Dead;
         }
-        if matches!(link.arrival, Arrival::Refused | Arrival::NotReady) {
+        if matches!(link.arrival, Reception::Refused | Reception::NotReady) {
             self.early = None;
-            self.is_dead = link.arrival == Arrival::Refused;
+            self.is_dead = link.arrival == Reception::Refused;
             return link.arrival;
         }
         if is_expected {
             (self.expected, self.early) = (Some(offset.saturating_add(span)), None);
-            return Arrival::Taken;
+            return Reception::Taken;
         }
         if offset < expected {
-            return Arrival::Repeated;
+            return Reception::Repeated;
         }
         self.early.get_or_insert(place);
-        Arrival::Early
+        Reception::Early
     }
 }
 
@@ -289,7 +289,7 @@ fn missing(lines: &[PacketLine], links: &[PacketLinks], place: usize) -> Option<
         if thread != early || line.part != part {
             continue;
         }
-        if link.arrival == Arrival::Taken {
+        if link.arrival == Reception::Taken {
             break;
         }
         if !line.fate.is_delivered() && sent < offset {
@@ -307,7 +307,7 @@ pub(crate) fn missing_of(finding: &Finding, linked: &LinkedLines) -> Option<u64>
     missing(&linked.lines, &linked.links, linked.place(finding.packet)?)
 }
 
-/// What went wrong with a packet, and what made it good.
+/// Mishap of a packet, and what made it good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mishap<'a> {
     pub(crate) line: &'a PacketLine,
@@ -334,8 +334,8 @@ pub(crate) enum MishapKind {
 /// The first mishaps of a capture, `most` of them.
 pub(crate) fn mishaps(LinkedLines { lines, links }: &LinkedLines, most: usize) -> Vec<Mishap<'_>> {
     let what = |line: &PacketLine, link: &PacketLinks| match link.arrival {
-        Arrival::NotReady => Some(MishapKind::NotReady),
-        Arrival::Refused => Some(MishapKind::Refused),
+        Reception::NotReady => Some(MishapKind::NotReady),
+        Reception::Refused => Some(MishapKind::Refused),
         _ if matches!(line.fate, roce::Fate::Dropped | roce::Fate::LinkCut | roce::Fate::PortFull) => {
             Some(MishapKind::Lost)
         }
@@ -359,7 +359,8 @@ pub(crate) fn mishaps(LinkedLines { lines, links }: &LinkedLines, most: usize) -
         let later = || lines.iter().zip(links).skip(place + 1);
         let is_good = |line: &PacketLine, link: &PacketLinks| {
             is_whole(line)
-                && (line.part != Part::Request || matches!(link.arrival, Arrival::Taken | Arrival::Repeated))
+                && (line.part != Part::Request
+                    || matches!(link.arrival, Reception::Taken | Reception::Repeated))
         };
         let again = later().find(|(other, link)| is_same(other) && is_good(other, link)).map(|(it, _)| it);
         let repeats = later().filter(|(other, _)| is_same(other) && other.fate.is_sent()).count();
@@ -416,8 +417,8 @@ mod tests {
         pair.response(0x11, psn).aeth(syndrome, msn).build()
     }
 
-    /// Arrival of each packet, and the packet that it is about.
-    fn shown(links: &[PacketLinks]) -> Vec<(Arrival, u64)> {
+    /// Reception of each packet, and the packet that it is about.
+    fn shown(links: &[PacketLinks]) -> Vec<(Reception, u64)> {
         links.iter().map(|link| (link.arrival, link.about)).collect()
     }
 
@@ -439,12 +440,12 @@ mod tests {
         assert_eq!(
             shown(&links),
             [
-                (Arrival::NotReady, 3),
-                (Arrival::Early, 0),
-                (Arrival::None, 1),
-                (Arrival::Taken, 0),
-                (Arrival::Taken, 0),
-                (Arrival::Taken, 0)
+                (Reception::NotReady, 3),
+                (Reception::Early, 0),
+                (Reception::None, 1),
+                (Reception::Taken, 0),
+                (Reception::Taken, 0),
+                (Reception::Taken, 0)
             ]
         );
         // The repeated packets are of their messages, and the answer of the last that it tells of.
@@ -473,11 +474,11 @@ mod tests {
         assert_eq!(
             shown(&links),
             [
-                (Arrival::Taken, 0),
-                (Arrival::Taken, 0),
-                (Arrival::Refused, 5),
-                (Arrival::Dead, 0),
-                (Arrival::None, 3)
+                (Reception::Taken, 0),
+                (Reception::Taken, 0),
+                (Reception::Refused, 5),
+                (Reception::Dead, 0),
+                (Reception::None, 3)
             ]
         );
     }
@@ -498,11 +499,11 @@ mod tests {
             (links.iter().map(|link| link.arrival).collect::<Vec<_>>(), missing(&lines, &links, 3))
         };
         let (found, fault) = arrivals(&[&whole[..], &again[..]].concat(), &[3]);
-        assert_eq!(found[1..4], [Arrival::Taken, Arrival::None, Arrival::Early]);
-        assert_eq!((&found[5..], fault), (&[Arrival::Taken; 2][..], Some(3)));
+        assert_eq!(found[1..4], [Reception::Taken, Reception::None, Reception::Early]);
+        assert_eq!((&found[5..], fault), (&[Reception::Taken; 2][..], Some(3)));
         // Nobody asks for it again: the requester had it.
         let (found, _) = arrivals(&[&whole[..2], &whole[3..]].concat(), &[]);
-        assert_eq!(found[1..], [Arrival::Taken; 2]);
+        assert_eq!(found[1..], [Reception::Taken; 2]);
     }
 
     #[test]
@@ -523,10 +524,10 @@ mod tests {
         let report = report(&frames, &[2]);
         let lines = report.packet_lines();
         let links = links(&report, &lines);
-        let arrivals: Vec<Arrival> = links.iter().map(|link| link.arrival).collect();
-        assert_eq!(arrivals[..4], [Arrival::Taken, Arrival::None, Arrival::Early, Arrival::Early]);
-        assert_eq!(arrivals[5..8], [Arrival::Taken; 3]);
-        assert_eq!(arrivals[9], Arrival::Repeated);
+        let arrivals: Vec<Reception> = links.iter().map(|link| link.arrival).collect();
+        assert_eq!(arrivals[..4], [Reception::Taken, Reception::None, Reception::Early, Reception::Early]);
+        assert_eq!(arrivals[5..8], [Reception::Taken; 3]);
+        assert_eq!(arrivals[9], Reception::Repeated);
         assert_eq!((links[4].about, links[2].about), (3, 5));
         assert_eq!(missing(&lines, &links, 2), Some(2));
         let gap = report.findings.iter().find(|finding| finding.rule == Rule::RequestPsnGap).unwrap();

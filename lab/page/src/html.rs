@@ -98,7 +98,7 @@ pub(crate) fn numbers(report: &Report, linked: &LinkedLines) -> String {
 /// Mishaps that are told at the top.
 const MISHAPS: usize = 5;
 
-/// What was made to go wrong, what came of it, and whether the data is right.
+/// Lines on what was made to go wrong, what came of it, and whether the data is right.
 fn story(out: &mut String, run: &Run, capture: &Capture, linked: &LinkedLines) {
     let told = |mishap: &Mishap<'_>| recovery(mishap, linked, capture.first_ns);
     let escaped = |sentences: &[String]| sentences.iter().map(|it| escape(it)).collect::<Vec<_>>();
@@ -156,7 +156,7 @@ fn met(lines: &[PacketLine]) -> Vec<String> {
     shown
 }
 
-/// When a packet went wrong, and when that was made good.
+/// Times at which a packet went wrong and that was made good.
 fn recovery(mishap: &Mishap<'_>, linked: &LinkedLines, first_ns: u64) -> String {
     let Mishap { line, what, again, done, repeats } = mishap;
     let after = |other: &PacketLine| duration(i128::from(other.timestamp_ns) - i128::from(line.timestamp_ns));

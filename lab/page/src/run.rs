@@ -92,7 +92,7 @@ pub struct Run {
     pub summary: String,
     /// Ends of the programs: `client: exit code 3`.
     pub ends: Vec<String>,
-    /// What was made to go wrong on purpose: `the switch is told to drop RC RDMA WRITE Middle`.
+    /// Faults made on purpose: `the switch is told to drop RC RDMA WRITE Middle`.
     pub faults: Vec<String>,
     /// Failures that were expected, in a sentence each.
     pub expected: Vec<String>,

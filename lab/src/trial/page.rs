@@ -228,7 +228,7 @@ fn ends(evidence: &RunEvidence) -> Vec<String> {
     roles(Some(evidence)).iter().filter_map(of).collect()
 }
 
-/// What the scenario makes go wrong: its faults, or else programs that are expected to fail.
+/// Words of what the scenario makes go wrong: its faults, or else programs that are expected to fail.
 fn faults(evidence: &RunEvidence) -> Vec<String> {
     let scenario = &evidence.scenario;
     let mut found: Vec<String> =
@@ -279,7 +279,7 @@ fn result(output: &command::Output) -> Option<serde_json::Map<String, serde_json
     output.stdout.lines().rev().find_map(of)
 }
 
-/// What the programs say of the data.
+/// Words of the programs on the data.
 fn data(evidence: &RunEvidence) -> Vec<String> {
     let of = |role: &Role| {
         let result = result(evidence.nodes.get(role)?.output.as_ref()?)?;

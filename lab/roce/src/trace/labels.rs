@@ -7,7 +7,6 @@ use crate::cm::{Advert, Message as CmMessage};
 use crate::flow::{ConnectionEnd, ConnectionId, Numbers, Side, StreamId, unknown};
 use crate::report::Report;
 use crate::row::CmRow;
-use crate::trace::lines::MemoryLine;
 use crate::wire::{Icrc, Psn};
 
 /// A memory region, by the rkey that its node gave out.
@@ -15,7 +14,7 @@ use crate::wire::{Icrc, Psn};
 pub(super) struct Region {
     pub(super) name: String,
     pub(super) base: u64,
-    is_advertised: bool,
+    pub(super) is_advertised: bool,
 }
 
 /// Every name that the trace uses.
@@ -295,18 +294,9 @@ impl<'a> Labels<'a> {
         self.requester(stream).and_then(|end| end.psn_first).map_or(0, |first| psn.distance(first))
     }
 
-    /// All regions, by name.
-    pub(super) fn memory_lines(&self) -> Vec<MemoryLine> {
-        let line = |((node, rkey), region): (&(IpAddr, u32), &Region)| MemoryLine {
-            name: region.name.clone(),
-            node: *node,
-            rkey: *rkey,
-            base: region.base,
-            is_advertised: region.is_advertised,
-        };
-        let mut lines: Vec<MemoryLine> = self.regions.iter().map(line).collect();
-        lines.sort_by(|a, b| a.name.cmp(&b.name));
-        lines
+    /// All regions: the node and the key of each.
+    pub(super) fn regions(&self) -> impl Iterator<Item = (IpAddr, u32, &Region)> {
+        self.regions.iter().map(|((node, rkey), region)| (*node, *rkey, region))
     }
 
     /// The name of a key.

@@ -182,7 +182,19 @@ pub(crate) fn messages(report: &Report) -> Vec<MessageLine> {
 }
 
 pub(crate) fn memory(report: &Report) -> Vec<MemoryLine> {
-    Labels::new(report).memory_lines()
+    let labels = Labels::new(report);
+    let mut lines: Vec<MemoryLine> = labels
+        .regions()
+        .map(|(node, rkey, region)| MemoryLine {
+            name: region.name.clone(),
+            node,
+            rkey,
+            base: region.base,
+            is_advertised: region.is_advertised,
+        })
+        .collect();
+    lines.sort_by(|a, b| a.name.cmp(&b.name));
+    lines
 }
 
 pub(crate) fn findings(report: &Report) -> Vec<FindingLine> {
