@@ -244,42 +244,20 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         tools: false,
         expect: StageExpect::Tests,
     });
-    plans.push(StagePlan {
-        name: "lab",
-        args: vec![
-            "test",
-            "--package",
-            "xtask",
-            "--test",
-            "lab",
-            "--no-fail-fast",
-            "--",
-            "--ignored",
-            "--test-threads",
-            "1",
-        ],
-        verbs: false,
-        tools: true,
-        expect: StageExpect::Tests,
-    });
-    // With the workspace, whose tests have compiled it.
-    plans.push(StagePlan {
-        name: "rdma-lab",
-        args: vec![
-            "test",
-            "--workspace",
-            "--test",
-            "standalone",
-            "--no-fail-fast",
-            "--",
-            "--ignored",
-            "--test-threads",
-            "1",
-        ],
-        verbs: false,
-        tools: true,
-        expect: StageExpect::Tests,
-    });
+    // The tests of `rdma-lab` with the workspace, whose own have compiled them.
+    for (name, tests) in [
+        ("lab", &["--package", "xtask", "--test", "lab"][..]),
+        ("rdma-lab", &["--workspace", "--test", "standalone"]),
+    ] {
+        let how = &["--no-fail-fast", "--", "--ignored", "--test-threads", "1"];
+        plans.push(StagePlan {
+            name,
+            args: [&["test"], tests, how].concat(),
+            verbs: false,
+            tools: true,
+            expect: StageExpect::Tests,
+        });
+    }
     plans.push(StagePlan {
         name: "multipass",
         args: [

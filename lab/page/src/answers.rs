@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use roce::{ConnectionId, Finding, PacketLine, Part, Report, Rule};
+use roce::{ConnectionId, Finding, Message, MessageKind, PacketLine, Part, Report, Rule};
 
 /// Reception of a request packet at its responder, or of an answer at its requester.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,7 +17,7 @@ pub(crate) enum Reception {
     Taken = 1,
     /// One before it is missing: it is dropped.
     Early = 2,
-    /// It was taken before.
+    /// One that was taken before.
     Repeated = 3,
     /// A NAK of its PSN follows that is for good: it is not taken, and the queue pair can do nothing more.
     Refused = 4,
@@ -42,6 +42,11 @@ type ThreadKey<'a> = (Option<ConnectionId>, &'a str);
 
 /// The messages of a thread by the offset of their first PSN: index, and number of PSNs.
 type Starts = BTreeMap<i32, (usize, i32)>;
+
+/// Number of a message's PSNs.
+fn psns(message: &Message) -> i32 {
+    message.psn_last.distance(message.psn_first).max(0).saturating_add(1)
+}
 
 fn message_at(starts: &Starts, offset: i32) -> Option<(i32, usize, i32)> {
     let (start, (index, psns)) = starts.range(..=offset).next_back()?;
@@ -104,8 +109,7 @@ fn refusals(report: &Report, lines: &[PacketLine], links: &mut [PacketLinks]) {
         if let Some((index, message)) =
             firsts.get(&line.number).and_then(|index| Some((*index, report.messages.get(*index)?)))
         {
-            let psns = message.psn_last.distance(message.psn_first).max(0).saturating_add(1);
-            starts.insert(offset, (index, psns));
+            starts.insert(offset, (index, psns(message)));
         }
         let message = message_at(starts, offset);
         let Some(link) = links.get_mut(place) else { continue };
@@ -161,10 +165,7 @@ fn arrivals(report: &Report, lines: &[PacketLine], links: &mut [PacketLinks]) {
         let arrival = match line.part {
             Part::Request if is_whole(line) => {
                 let message = link.message.and_then(|index| report.messages.get(index));
-                let is_read = message.is_some_and(|message| message.kind.to_string().contains("READ"));
-                let span = message.filter(|_| is_read).map_or(1, |message| {
-                    message.psn_last.distance(message.psn_first).max(0).saturating_add(1)
-                });
+                let span = message.filter(|message| message.kind == MessageKind::Read).map_or(1, psns);
                 responder.arrival(line, link, offset, span, place)
             }
             Part::Refusal if asks_again(line) => {
@@ -194,9 +195,8 @@ struct PendingRead {
 /// Follows which answers a requester takes: what comes after a missing READ response that it asks for again is dropped. A gap that nobody asks for is the
 /// recorder's.
 fn responses(report: &Report, lines: &[PacketLine], links: &mut [PacketLinks]) {
-    let is_read = |index: usize| {
-        report.messages.get(index).is_some_and(|message| message.kind.to_string().contains("READ"))
-    };
+    let is_read =
+        |index: usize| report.messages.get(index).is_some_and(|message| message.kind == MessageKind::Read);
     let mut asked_again: HashMap<usize, usize> = HashMap::new();
     for (place, (line, link)) in lines.iter().zip(links.iter()).enumerate() {
         if let (Part::Request, Some(message), Some(_)) = (line.part, link.message, line.again) {
@@ -212,11 +212,8 @@ fn responses(report: &Report, lines: &[PacketLine], links: &mut [PacketLinks]) {
         };
         if line.part == Part::Request {
             if is_read(index) && line.again.is_none() && pending.iter().all(|read| read.message != index) {
-                let psns = report.messages.get(index).map_or(0, |message| {
-                    message.psn_last.distance(message.psn_first).max(0).saturating_add(1)
-                });
                 let asked_again = asked_again.get(&index).copied();
-                let end = offset.saturating_add(psns);
+                let end = offset.saturating_add(report.messages.get(index).map_or(0, psns));
                 pending.push(PendingRead { message: index, next: offset, end, asked_again });
             }
             continue;
@@ -323,11 +320,11 @@ pub(crate) struct Mishap<'a> {
 /// Kind of a mishap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MishapKind {
-    /// It did not arrive, or not whole.
+    /// A loss: it did not arrive, or not whole.
     Lost,
-    /// It arrived, and its responder had no RECV for it.
+    /// An arrival for which its responder had no RECV.
     NotReady,
-    /// It was refused for good.
+    /// A refusal for good.
     Refused,
 }
 
@@ -343,6 +340,9 @@ pub(crate) fn mishaps(LinkedLines { lines, links }: &LinkedLines, most: usize) -
     };
     let mut found: Vec<Mishap<'_>> = Vec::new();
     for (place, (line, link)) in lines.iter().zip(links).enumerate() {
+        if found.len() >= most {
+            break;
+        }
         let Some(what) = what(line, link) else { continue };
         // One that is lost again belongs to the first time.
         let is_same = |other: &PacketLine| {
@@ -352,8 +352,7 @@ pub(crate) fn mishaps(LinkedLines { lines, links }: &LinkedLines, most: usize) -
                 && other.psn_offset == line.psn_offset
                 && other.words == line.words
         };
-        let is_known = found.iter().any(|known| known.what == what && is_same(known.line));
-        if is_known || found.len() >= most {
+        if found.iter().any(|known| known.what == what && is_same(known.line)) {
             continue;
         }
         let later = || lines.iter().zip(links).skip(place + 1);
