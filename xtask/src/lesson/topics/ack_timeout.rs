@@ -69,7 +69,7 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
         LessonRun {
             name: "cut",
-            server: "rdma_server --once --timeout 2 --json -v",
+            server: "rdma_server --once --timeout 6 --json -v",
             client: "rdma_client {server} --size 4096 --ack-timeout 14 --retry-count 2 --timeout 5 --json -v",
             options: &[
                 "--fault",
