@@ -179,9 +179,10 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
             plans.push(StagePlan { name, args, verbs, tools: false, expect });
         }
     }
+    // With the workspace, whose own tests have compiled everything.
     plans.push(StagePlan {
         name: "tshark's fields",
-        args: vec!["test", "--package", "roce", "--test", "tshark", "--", "--ignored"],
+        args: vec!["test", "--workspace", "--test", "tshark", "--", "--ignored"],
         verbs: false,
         tools: true,
         expect: StageExpect::Tests,
@@ -244,7 +245,6 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         tools: false,
         expect: StageExpect::Tests,
     });
-    // The tests of `rdma-lab` with the workspace, whose own have compiled them.
     for (name, tests) in [
         ("lab", &["--package", "xtask", "--test", "lab"][..]),
         ("rdma-lab", &["--workspace", "--test", "standalone"]),
@@ -261,7 +261,8 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
     plans.push(StagePlan {
         name: "multipass",
         args: [
-            &["test", "--package", "multipass-stand-in", "--", "--ignored", "--test-threads", "1"][..],
+            &["test", "--workspace", "--test", "providers", "--test", "transcripts"][..],
+            &["--", "--ignored", "--test-threads", "1"],
             if every_trap { &[] } else { &["recorded_cases", "both_examples"] },
         ]
         .concat(),
@@ -328,7 +329,9 @@ mod tests {
         assert_eq!(on_machines[4], "run --quiet --package xtask -- lesson");
         assert!(on_machines[5].starts_with("test --package xtask --test lab --no-fail-fast -- --ignored"));
         assert!(on_machines[6].starts_with("test --workspace --test standalone --no-fail-fast -- --ignored"));
-        assert!(on_machines[7].starts_with("test --package multipass-stand-in -- --ignored"));
+        assert!(
+            on_machines[7].starts_with("test --workspace --test providers --test transcripts -- --ignored")
+        );
     }
 
     #[test]
