@@ -450,7 +450,9 @@ fn unknown_scenario_names_the_nearest() {
     let (code, stdout, stderr) = run(&["test-e2e", "write_raed"]);
     assert_eq!((code, stdout.as_str()), (2, ""));
     assert!(stderr.contains("no scenario is called `write_raed`; the nearest is `write_read`"), "{stderr}");
-    assert!(stderr.contains("next: there are: "), "{stderr}");
+    assert!(stderr.contains("next: look at all: cargo xtask test-e2e --list"), "{stderr}");
+    let (_, _, stderr) = run(&["test-e2e", "qqqqqqqq"]);
+    assert!(stderr.contains("there are: ") && stderr.contains(" more\n"), "{stderr}");
 }
 
 #[test]

@@ -159,11 +159,12 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
                     (vec!["doc", "--workspace", "--no-deps", "--keep-going"], vec![], StageExpect::NoTests)
                 }
                 // All else is the same without the feature. With a target only what is tested is linked against
-                // the sysroot, and no build script.
+                // the sysroot, and no build script. In a directory of its own: its build scripts and macros have the
+                // other stages' names, and these would compile theirs anew.
                 _ if verbs => (
                     [
                         &["test", "--package", "rdma-lab", "--package", "rdma-lab-verbs"][..],
-                        &["--no-fail-fast", "--target", programs::TARGET],
+                        &["--no-fail-fast", "--target", programs::TARGET, "--target-dir", "target/verbs"],
                     ]
                     .concat(),
                     vec![],
@@ -245,6 +246,13 @@ fn plans(every_trap: bool) -> Vec<StagePlan> {
         tools: false,
         expect: StageExpect::Tests,
     });
+    plans.push(StagePlan {
+        name: "book, on machines",
+        args: vec!["run", "--quiet", "--package", "xtask", "--", "book", "--machines"],
+        verbs: false,
+        tools: false,
+        expect: StageExpect::NoTests,
+    });
     for (name, tests) in [
         ("lab", &["--package", "xtask", "--test", "lab"][..]),
         ("rdma-lab", &["--workspace", "--test", "standalone"]),
@@ -319,7 +327,7 @@ mod tests {
                     .to_owned()
             )
         );
-        let on_machines = &lines[lines.len() - 8..];
+        let on_machines = &lines[lines.len() - 9..];
         assert_eq!(on_machines[0], "run --quiet --package xtask -- test-e2e --ci");
         assert!(
             on_machines[1].starts_with("run --quiet --package xtask -- test-e2e --ci --guest debian-12 ")
@@ -327,10 +335,11 @@ mod tests {
         assert_eq!(on_machines[2], "run --quiet --package xtask -- test-guest");
         assert_eq!(on_machines[3], "run --quiet --package xtask -- self-test");
         assert_eq!(on_machines[4], "run --quiet --package xtask -- lesson");
-        assert!(on_machines[5].starts_with("test --package xtask --test lab --no-fail-fast -- --ignored"));
-        assert!(on_machines[6].starts_with("test --workspace --test standalone --no-fail-fast -- --ignored"));
+        assert_eq!(on_machines[5], "run --quiet --package xtask -- book --machines");
+        assert!(on_machines[6].starts_with("test --package xtask --test lab --no-fail-fast -- --ignored"));
+        assert!(on_machines[7].starts_with("test --workspace --test standalone --no-fail-fast -- --ignored"));
         assert!(
-            on_machines[7].starts_with("test --workspace --test providers --test transcripts -- --ignored")
+            on_machines[8].starts_with("test --workspace --test providers --test transcripts -- --ignored")
         );
     }
 

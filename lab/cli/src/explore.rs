@@ -18,6 +18,7 @@ use lab::trial::artifacts::Artifacts;
 use lab::{Error, Result};
 
 use crate::programs::{self, ProgramArgs};
+use crate::test::look_at_all;
 use crate::{Front, machines, output};
 
 /// The arguments of `explore`.
@@ -160,7 +161,7 @@ fn scenario(args: &Args, front: &Front) -> Result<Scenario> {
     let scenarios = Scenario::read_all(&directory)?;
     let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
     let found = find("scenario", asked, names.iter().copied())
-        .map_err(|why| Error::usage(why).next(format!("there are: {}", names.join(", "))))?
+        .map_err(|why| Error::usage(why).next(look_at_all()))?
         .to_owned();
     let scenario = scenarios.into_iter().find(|scenario| scenario.name == found);
     scenario.ok_or_else(|| Error::usage(format!("no scenario is called {found}")))

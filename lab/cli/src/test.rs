@@ -141,14 +141,18 @@ fn named(words: &[String], scenarios: &[Scenario]) -> Result<Vec<String>> {
             let known = scenarios.iter().map(|scenario| scenario.name.clone());
             found = known.filter(|name| pattern.matches(name)).collect();
             if found.is_empty() {
-                return Err(Error::usage(format!("no scenario is like `{word}`"))
-                    .next(format!("look at all: {}", invocation::test("--list"))));
+                return Err(Error::usage(format!("no scenario is like `{word}`")).next(look_at_all()));
             }
         }
         found.retain(|name| !names.contains(name));
         names.append(&mut found);
     }
     Ok(names)
+}
+
+/// Words that tell where all scenarios are.
+pub(crate) fn look_at_all() -> String {
+    format!("look at all: {}", invocation::test("--list"))
 }
 
 /// The scenarios among `names`, or among all where it is empty, that one of the expressions is true of; `names` where there is none.
@@ -334,9 +338,8 @@ pub(crate) fn planned(
     let known = scenarios.iter().map(|scenario| scenario.name.as_str());
     let mut planned = Vec::new();
     for name in names {
-        let found = find("scenario", name, known.clone()).map_err(|why| {
-            Error::usage(why).next(format!("there are: {}", known.clone().collect::<Vec<_>>().join(", ")))
-        })?;
+        let found =
+            find("scenario", name, known.clone()).map_err(|why| Error::usage(why).next(look_at_all()))?;
         let scenario = scenarios.iter().find(|scenario| scenario.name == found);
         if let Some(why) = scenario.and_then(|scenario| scenario.cannot_run_on(&wire)) {
             return Err(Error::usage(format!("{found}: {why}")).next(netem::WAYS_OUT));

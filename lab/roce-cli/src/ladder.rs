@@ -119,9 +119,13 @@ impl Args {
             title.push_str(" (only the part before a fault)");
         }
         let options = LadderOptions { title, limit: self.limit, packets: self.packets.clone() };
-        let picture = format.write(&report.ladder(&options))?;
-        output::write_to(self.output.as_deref(), &picture)?;
+        let ladder = report.ladder(&options);
+        output::write_to(self.output.as_deref(), &format.write(&ladder)?)?;
         output::remarks(&input.name, &report, stopped.is_none());
+        if self.packets.is_some() && ladder.is_empty() && report.packets > 0 {
+            let there = output::count(report.packets, "packet");
+            output::note(&format!("--packets leaves none of {there} in {}", input.name));
+        }
         output::note_in_vain(&filter, "packet", &input.name);
         stopped.map_or(Ok(ExitCode::SUCCESS), Err)
     }

@@ -6,11 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Similarity from which on a name is near: 1 is the same, 0 has nothing in common.
 const NEAR: f64 = 0.5;
 
+/// Names that an error tells of those that are known.
+const TOLD: usize = 20;
+
 /// Finds the known name that `name` is, whatever its case.
 ///
 /// # Errors
 ///
-/// None is: "no `what` is called `name`", with the nearest one where one is near, else with all.
+/// None is: "no `what` is called `name`", with the nearest one where one is near, else with all, or the first of many.
 pub fn find<'a>(
     what: &str,
     name: &str,
@@ -23,7 +26,9 @@ pub fn find<'a>(
         Some(nearest) => format!("no {what} is called `{name}`; the nearest is `{nearest}`"),
         None => {
             let all: Vec<&str> = known.into_iter().collect();
-            format!("no {what} is called `{name}`; there are: {}", all.join(", "))
+            let (first, more) = all.split_at(all.len().min(TOLD));
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            format!("no {what} is called `{name}`; there are: {}{more}", first.join(", "))
         }
     })
 }

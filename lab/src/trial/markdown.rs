@@ -42,7 +42,7 @@ pub fn write(results: &Results, changed: Option<&(String, Vec<ChangedSnapshot>)>
     if let Some((base, changed)) = changed.filter(|(_, changed)| !changed.is_empty()) {
         let _ = writeln!(text, "\n### Snapshots changed against {}\n", inline(base));
         for change in changed {
-            let part = snapshot_of(base, change);
+            let part = snapshot_of(base, change, ladder_of_change(results, change));
             if text.len() + part.len() > MOST { left_out += 1 } else { text.push_str(&part) }
         }
     }
@@ -103,16 +103,23 @@ fn verdict(run: &Path, verdict: &Verdict) -> String {
             block("diff", &changes::shortened(&diff))
         );
     }
-    if let Some(ladder) = ladder(&directory, verdict) {
-        let _ = write!(
-            text,
-            "\n<details><summary>packets of the changed part</summary>\n\n```mermaid\n{ladder}```\n\n</details>\n"
-        );
+    if directory.join(DIFF).is_file()
+        && let Some((_, accepted, found)) = traces(&directory, verdict)
+        && let Some(ladder) = ladder(&directory, verdict, snapshot::content(&accepted), &found)
+    {
+        text.push_str(&drawn(&ladder));
     }
     text
 }
 
-fn snapshot_of(base: &str, change: &ChangedSnapshot) -> String {
+/// A ladder as a block of its own, which GitHub draws.
+fn drawn(mermaid: &str) -> String {
+    format!(
+        "\n<details><summary>packets of the changed part</summary>\n\n```mermaid\n{mermaid}```\n\n</details>\n"
+    )
+}
+
+fn snapshot_of(base: &str, change: &ChangedSnapshot, ladder: Option<String>) -> String {
     let diff = changes::unified(base, &change.before, "here", &change.after);
     let mut text = format!(
         "\n**{}**: {}\n",
@@ -127,7 +134,18 @@ fn snapshot_of(base: &str, change: &ChangedSnapshot) -> String {
             block("diff", &changes::shortened(&diff))
         );
     }
+    text.extend(ladder.map(|ladder| drawn(&ladder)));
     text
+}
+
+/// A ladder of what changed in a snapshot, from a run here whose trace it is.
+fn ladder_of_change(results: &Results, change: &ChangedSnapshot) -> Option<String> {
+    results.scenarios.iter().find_map(|row| {
+        let directory = directory(&results.run, &row.verdict);
+        let (file, accepted, found) = traces(&directory, &row.verdict)?;
+        let is_its = file.ends_with(&change.file) && snapshot::content(&accepted) == change.after;
+        is_its.then(|| ladder(&directory, &row.verdict, &change.before, &found))?
+    })
 }
 
 /// Directory of a run's artifacts, also when the invocation's directory was moved, as a downloaded artifact is.
@@ -145,15 +163,11 @@ fn traces(directory: &Path, verdict: &Verdict) -> Option<(PathBuf, String, Strin
     Some((file, accepted, found))
 }
 
-/// A ladder of the packets that differ, with a few around them; none without a difference.
-fn ladder(directory: &Path, verdict: &Verdict) -> Option<String> {
-    if !directory.join(DIFF).is_file() {
-        return None;
-    }
-    let (_, accepted, found) = traces(directory, verdict)?;
+/// A ladder of the packets that `found` has otherwise than `accepted`, with a few around them; none without a difference.
+fn ladder(directory: &Path, verdict: &Verdict, accepted: &str, found: &str) -> Option<String> {
     let ran = evidence::first_of([directory, &verdict.artifacts])?;
     let report = RunEvidence::read(ran).ok()?.decode(ran).ok()?;
-    let packets = changed_packets(snapshot::content(&accepted), &found, &report)?;
+    let packets = changed_packets(accepted, found, &report)?;
     let options = LadderOptions { limit: LADDER, packets: Some(packets), ..LadderOptions::default() };
     let ladder = report.ladder(&options);
     (!ladder.is_empty()).then(|| ladder.to_mermaid())
@@ -325,6 +339,34 @@ mod tests {
         assert!(text.contains("**`tests/x.snap`**: Packets: 1 RC SEND Only more.\n"), "{text}");
         assert!(text.contains("diff\n--- main\n+++ here\n"), "{text}");
         assert!(!write(&results, Some(&("main".to_owned(), Vec::new()))).contains("Snapshots"));
+    }
+
+    #[test]
+    fn change_of_a_snapshot_is_drawn_from_the_run_whose_trace_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let results = red(directory.path());
+        let own = directory.path().join("run/write_read");
+        let file = directory.path().join("write_read.snap");
+        let before = snapshot::content(&fs::read_to_string(&file).unwrap()).to_owned();
+        let after = fs::read_to_string(own.join(TRACE)).unwrap();
+        fs::write(&file, format!("---\nsource: x\n---\n{after}")).unwrap();
+        let mut verdict = Verdict { failures: Vec::new(), ..results.scenarios[0].verdict.clone() };
+        verdict.trace = Some(after.clone());
+        verdict.accepted = verdict.trace.clone();
+        keep(&verdict.concluded(), &own).unwrap();
+        let green = Results::merge(&results.run).unwrap();
+        assert_eq!(green.totals.failed, 0);
+        let of = |after: &str| {
+            let change = ChangedSnapshot {
+                file: "write_read.snap".to_owned(),
+                before: before.clone(),
+                after: after.to_owned(),
+            };
+            write(&green, Some(&("main".to_owned(), vec![change])))
+        };
+        let text = of(&after);
+        assert!(text.contains("```mermaid\nsequenceDiagram\n") && text.contains("WRITE Only"), "{text}");
+        assert!(!of("another\n").contains("mermaid"));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! | `toml`, `yaml`, `python`, `rust`, `diagram` | a file or a part of one, a drawing |
 //! | `console` | commands behind `$ `, each with its output, which is made anew |
 //! | `text from COMMAND` | the command's output, which is made anew |
-//! | `text seen 2026-11-30`, `console seen 2026-11-30` | an output of that day: of machines, of others' programs, of captures too large for a test |
+//! | `console seen 2026-11-30 on machines`, `text seen 2026-11-30 on machines by COMMAND` | an output of that day that needs machines: made anew with `--machines` and compared, but for its figures |
+//! | `text seen 2026-11-30`, `console seen 2026-11-30` | an output of that day: of others' programs, of captures too large for a test |
 //!
 //! `json` does for `text`.
 
@@ -24,7 +25,7 @@ const OUTPUTS: [&str; 3] = ["console", "text", "json"];
 
 /// Words that an error has for a block without them.
 const NEXT: &str = "write `sh`, `toml`, `yaml`, `python` or `rust` behind the fence, or how the output is made: `console` where `$ ` and the command are \
-     in the block, `text from COMMAND`, or `text seen YYYY-MM-DD` where no test can make it";
+     in the block, `text from COMMAND`, `text seen YYYY-MM-DD on machines by COMMAND` where machines make it, or `text seen YYYY-MM-DD` where no test can";
 
 /// Source of a block's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) enum BlockOrigin {
     Session,
     /// Output of this command.
     MadeBy(String),
+    /// Output of a day that machines make: of this command, or of the commands in it.
+    OnMachines(Option<String>),
     /// Output of a day; `true` where its commands are in it.
     Seen(bool),
 }
@@ -105,6 +108,7 @@ impl PageCode {
 /// Parses the words behind a fence.
 fn origin(words: &str) -> Result<BlockOrigin, String> {
     let (language, how) = words.trim().split_once(' ').unwrap_or((words.trim(), ""));
+    let unsaid = format!("`{}` does not say where the block's text is from: {NEXT}", words.trim());
     match how.trim().split_once(' ') {
         None if how.is_empty() && (language == "sh" || LANGUAGES.contains(&language)) => {
             Ok(BlockOrigin::Written)
@@ -113,11 +117,22 @@ fn origin(words: &str) -> Result<BlockOrigin, String> {
         Some(("from", command)) if OUTPUTS[1..].contains(&language) => {
             Ok(BlockOrigin::MadeBy(command.trim().to_owned()))
         }
-        Some(("seen", date)) if OUTPUTS.contains(&language) && is_date(date) => {
-            Ok(BlockOrigin::Seen(language == "console"))
-        }
-        _ => Err(format!("`{}` does not say where the block's text is from: {NEXT}", words.trim())),
+        Some(("seen", when)) if OUTPUTS.contains(&language) => seen(language, when).ok_or(unsaid),
+        _ => Err(unsaid),
     }
+}
+
+/// Parses what stands behind `seen`: the day, and how machines make it.
+fn seen(language: &str, when: &str) -> Option<BlockOrigin> {
+    let (date, how) = when.split_once(' ').unwrap_or((when, ""));
+    let has_commands = language == "console";
+    let origin = match how.strip_prefix("on machines") {
+        None if how.is_empty() => BlockOrigin::Seen(has_commands),
+        Some("") if has_commands => BlockOrigin::OnMachines(None),
+        Some(by) if !has_commands => BlockOrigin::OnMachines(Some(by.strip_prefix(" by ")?.to_owned())),
+        _ => return None,
+    };
+    is_date(date).then_some(origin)
 }
 
 fn is_date(text: &str) -> bool {
@@ -167,6 +182,8 @@ mod tests {
             ("json from roce messages a", BlockOrigin::MadeBy("roce messages a".to_owned())),
             ("text seen 2026-11-30", BlockOrigin::Seen(false)),
             ("console seen 2026-11-30", BlockOrigin::Seen(true)),
+            ("console seen 2026-11-30 on machines", BlockOrigin::OnMachines(None)),
+            ("text seen 2026-11-30 on machines by a b", BlockOrigin::OnMachines(Some("a b".to_owned()))),
         ];
         for (words, origin) in origins {
             let code = of(words);
@@ -182,6 +199,10 @@ mod tests {
             "text seen lately",
             "console from x",
             "sh seen 2026-11-30",
+            "text seen 2026-11-30 on machines",
+            "console seen 2026-11-30 on machines by a b",
+            "console seen lately on machines",
+            "console seen 2026-11-30 elsewhere",
             "toml x",
         ] {
             let code = of(words);

@@ -11,6 +11,7 @@ use rdma_lab_cli::{front, output};
 use super::blocks::{BlockOrigin, CodeBlock, PageCode, steps};
 use super::build::{build, directory};
 use super::calls::KitPrograms;
+use super::likeness::missing;
 use super::pages::pages;
 use super::session::PageShell;
 use crate::{setup_git, workspace};
@@ -24,6 +25,20 @@ pub(crate) struct Args {
     /// Write outputs that differ into the pages; build nothing.
     #[arg(long, conflicts_with = "check")]
     write: bool,
+    /// Run again what machines print and compare it, but for its figures; build nothing.
+    #[arg(long, conflicts_with_all = ["check", "write"])]
+    machines: bool,
+}
+
+/// Outputs to make anew, and the fate of those that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outputs {
+    /// Outputs that need no machines; a difference is told.
+    Compared,
+    /// Outputs that need no machines; a difference is written into the page.
+    Written,
+    /// Outputs of machines; a difference that is more than figures is told.
+    OfMachines,
 }
 
 /// Checks the pages of the documentation, and builds the book.
@@ -32,7 +47,12 @@ pub(crate) struct Args {
 ///
 /// A page is false, or mdBook is not there or fails.
 pub(crate) fn run(args: &Args, xtask: clap::Command) -> Result<ExitCode> {
-    let faults = check(KitPrograms::new(xtask), args.write)?;
+    let outputs = match (args.machines, args.write) {
+        (true, _) => Outputs::OfMachines,
+        (false, true) => Outputs::Written,
+        (false, false) => Outputs::Compared,
+    };
+    let faults = check(KitPrograms::new(xtask), outputs)?;
     for fault in &faults {
         output::line(fault)?;
     }
@@ -41,20 +61,21 @@ pub(crate) fn run(args: &Args, xtask: clap::Command) -> Result<ExitCode> {
             "the documentation is false or unclear in {} places",
             faults.len()
         ))
-        .next("write outputs that are meant anew: cargo xtask book --write"));
+        .next(match outputs {
+            Outputs::OfMachines => "mend the program, or write by hand what it prints today",
+            _ => "write outputs that are meant anew: cargo xtask book --write",
+        }));
     }
-    if !args.check && !args.write {
+    if outputs == Outputs::Compared && !args.check {
         build()?;
         output::line(format_args!("book in {}", directory().join("index.html").display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Holds every page of the repository against the programs; returns what is wrong, a line each. With `is_written` outputs that
-/// differ are written instead.
-fn check(programs: KitPrograms, is_written: bool) -> Result<Vec<String>> {
+/// Holds every page of the repository against the programs; returns what is wrong, a line each.
+fn check(programs: KitPrograms, outputs: Outputs) -> Result<Vec<String>> {
     let program = front::this_program()?;
-    let has_git = setup_git::on_path("git").is_some();
     let mut faults = Vec::new();
     for file in pages(workspace::root())? {
         let page = fs::read_to_string(&file).at("failed to read", &file)?;
@@ -64,46 +85,95 @@ fn check(programs: KitPrograms, is_written: bool) -> Result<Vec<String>> {
         let spans = code.spans.iter().map(|(line, span)| (*line, programs.span_complaint(span)));
         let calls = calls(&code).into_iter().map(|(line, call)| (line, programs.complaint(&call)));
         found.extend(spans.chain(calls).filter_map(|(line, why)| Some((line, why?))));
-        let mut written = page.clone();
-        let is_made =
-            |block: &&CodeBlock| matches!(block.origin, BlockOrigin::Session | BlockOrigin::MadeBy(_));
+        let is_made = |block: &&CodeBlock| match block.origin {
+            BlockOrigin::Session | BlockOrigin::MadeBy(_) => outputs != Outputs::OfMachines,
+            BlockOrigin::OnMachines(_) => outputs == Outputs::OfMachines,
+            BlockOrigin::Written | BlockOrigin::Seen(_) => false,
+        };
         let made: Vec<&CodeBlock> = code.blocks.iter().filter(is_made).collect();
         if !made.is_empty() {
-            let shell = PageShell::new(&program)?;
-            let outputs: Vec<Result<String>> = made.iter().map(|block| today(&shell, block)).collect();
-            // From the last on: what is written moves what is behind it.
-            for (block, output) in made.iter().zip(outputs).rev() {
-                match output {
-                    // Tests need nothing but Rust and a linker.
-                    Err(_) if !has_git && block.text.contains("git") => {
-                        output::line(format_args!(
-                            "not compared: {name}:{}: there is no git here",
-                            block.line
-                        ))?;
-                    }
-                    Err(error) => found.push((block.line, error.to_string())),
-                    Ok(text) if text == block.text => {}
-                    // Within a list its lines are indented: that is written by hand.
-                    Ok(text) if is_written && page[block.range.clone()] == block.text => {
-                        written.replace_range(block.range.clone(), &text);
-                    }
-                    Ok(text) => found.push((block.line, difference(&block.text, &text))),
+            let shell = PageShell::new(&program, outputs == Outputs::OfMachines)?;
+            if outputs == Outputs::OfMachines {
+                found.extend(seen_again(&shell, &name, &made)?);
+            } else {
+                let mut written = page.clone();
+                let is_written = outputs == Outputs::Written;
+                found.extend(made_anew(&shell, &name, &made, is_written.then_some(&mut written))?);
+                if written != page {
+                    write_whole(&file, written.as_bytes())?;
                 }
             }
-        }
-        if written != page {
-            write_whole(&file, written.as_bytes())?;
         }
         found.sort();
         faults.extend(found.into_iter().map(|(line, why)| format!("{name}:{line}: {why}")));
     }
     Ok(faults)
 }
+/// Makes outputs of a page anew; returns those that differ. With `written`, the page's text, they are put there instead.
+fn made_anew(
+    shell: &PageShell,
+    name: &str,
+    made: &[&CodeBlock],
+    mut written: Option<&mut String>,
+) -> Result<Vec<(usize, String)>> {
+    let has_git = setup_git::on_path("git").is_some();
+    let outputs: Vec<Result<String>> = made.iter().map(|block| today(shell, block)).collect();
+    let mut found = Vec::new();
+    // From the last on: what is written moves what is behind it.
+    for (block, output) in made.iter().zip(outputs).rev() {
+        match output {
+            // Tests need nothing but Rust and a linker.
+            Err(_) if !has_git && block.text.contains("git") => {
+                output::line(format_args!("not compared: {name}:{}: there is no git here", block.line))?;
+            }
+            Err(error) => found.push((block.line, error.to_string())),
+            Ok(text) if text == block.text => {}
+            Ok(text) => match &mut written {
+                // Within a list its lines are indented: that is written by hand.
+                Some(page) if page[block.range.clone()] == block.text => {
+                    page.replace_range(block.range.clone(), &text);
+                }
+                _ => found.push((block.line, difference(&block.text, &text))),
+            },
+        }
+    }
+    Ok(found)
+}
+
+/// Runs commands of a page on machines once more, in a lab where one of them is of a lab; returns outputs that differ in more
+/// than figures.
+fn seen_again(shell: &PageShell, name: &str, made: &[&CodeBlock]) -> Result<Vec<(usize, String)>> {
+    let has_lab = made.iter().any(|block| block.text.contains("$ cargo xtask lab "));
+    if has_lab {
+        let status = shell.output("cargo xtask lab status")?;
+        if !status.contains("no lab is up") {
+            return Err(Error::setup("a lab is up, and these pages bring up one and end it")
+                .next("end yours first: cargo xtask lab down"));
+        }
+        shell.output("cargo xtask lab up")?;
+    }
+    let mut found = Vec::new();
+    for block in made {
+        output::line(format_args!("on machines: {name}:{}", block.line))?;
+        match today(shell, block) {
+            Err(error) => found.push((block.line, error.to_string())),
+            Ok(text) => {
+                found.extend(missing(&block.text, &text).map(|line| {
+                    (block.line, format!("no line of today is like `{line}`; today it is\n{text}"))
+                }))
+            }
+        }
+    }
+    if has_lab {
+        shell.output("cargo xtask lab down")?;
+    }
+    Ok(found)
+}
 
 /// The text of a block as its command prints it today.
 fn today(shell: &PageShell, block: &CodeBlock) -> Result<String> {
     match &block.origin {
-        BlockOrigin::MadeBy(command) => shell.output(command),
+        BlockOrigin::MadeBy(command) | BlockOrigin::OnMachines(Some(command)) => shell.output(command),
         _ => shell.session(&block.text),
     }
 }
@@ -127,9 +197,13 @@ fn calls(code: &PageCode) -> Vec<(usize, String)> {
     let mut calls = Vec::new();
     for block in &code.blocks {
         let session = match &block.origin {
-            BlockOrigin::Session | BlockOrigin::Seen(true) => steps(&block.text).ok(),
+            BlockOrigin::Session | BlockOrigin::OnMachines(None) | BlockOrigin::Seen(true) => {
+                steps(&block.text).ok()
+            }
             BlockOrigin::Seen(false) => Some(Vec::new()),
-            BlockOrigin::MadeBy(command) => Some(vec![(command.clone(), String::new())]),
+            BlockOrigin::MadeBy(command) | BlockOrigin::OnMachines(Some(command)) => {
+                Some(vec![(command.clone(), String::new())])
+            }
             BlockOrigin::Written => None,
         };
         let text = match session {

@@ -1,7 +1,7 @@
 //! Commands of the documentation, run as a reader would: in a shell, in a directory with the fixtures.
 //!
 //! The directory is a git repository of its own, so that no command changes this one. `roce` and `cargo xtask` are this program.
-//! Nothing is there that machines could be made of.
+//! Nothing is there that machines could be made of, but for outputs that are of machines.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -22,6 +22,9 @@ pub(crate) const ROCE: &str = "__roce";
 /// Longest time of one command.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Longest time of one that starts machines.
+const MACHINES_LIMIT: Duration = Duration::from_secs(600);
+
 /// Parts of the checkout that a page's commands find.
 const SHOWN: [&str; 3] = ["fixtures", "lab", "tests"];
 
@@ -30,15 +33,16 @@ const SHOWN: [&str; 3] = ["fixtures", "lab", "tests"];
 pub(super) struct PageShell {
     directory: TempDir,
     programs: TempDir,
+    has_machines: bool,
 }
 
 impl PageShell {
-    /// Makes the directory; `program` is this program.
+    /// Makes the directory; `program` is this program. With `has_machines` the cache is the user's own.
     ///
     /// # Errors
     ///
     /// A directory cannot be made.
-    pub(super) fn new(program: &Path) -> Result<PageShell> {
+    pub(super) fn new(program: &Path, has_machines: bool) -> Result<PageShell> {
         let [directory, programs] = [temporary()?, temporary()?];
         for name in SHOWN {
             let link = directory.path().join(name);
@@ -50,7 +54,7 @@ impl PageShell {
             "[ \"$1\" = xtask ] && shift && exec {program} \"$@\"\necho 'only cargo xtask is run here' >&2\nexit 127"
         );
         script(&programs.path().join("cargo"), &cargo)?;
-        let shell = PageShell { directory, programs };
+        let shell = PageShell { directory, programs, has_machines };
         // Without git the commands that want it say so.
         let _ = shell.output("git init --quiet");
         Ok(shell)
@@ -65,17 +69,19 @@ impl PageShell {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = [PathBuf::from(self.programs.path())].into_iter().chain(std::env::split_paths(&path));
         let path = std::env::join_paths(path).map_err(|error| Error::setup(error.to_string()))?;
-        let nothing = self.programs.path().join("cache");
-        let told = Command::new(["sh", "-c"])
+        let mut call = Command::new(["sh", "-c"])
             .arg(format!("exec 2>&1\n{command}"))
             .directory(self.directory.path())
             .env("PATH", path)
-            .env("NO_COLOR", "1")
-            .env("RDMA_LAB_CACHE", nothing)
-            .env("RDMA_LAB_OFFLINE", "1")
-            .env_remove("RDMA_LAB_SELECTION")
-            .env_remove("RDMA_LAB_TOOLS")
-            .output(LIMIT)?;
+            .env("NO_COLOR", "1");
+        if !self.has_machines {
+            call = call
+                .env("RDMA_LAB_CACHE", self.programs.path().join("cache"))
+                .env("RDMA_LAB_OFFLINE", "1")
+                .env_remove("RDMA_LAB_SELECTION")
+                .env_remove("RDMA_LAB_TOOLS");
+        }
+        let told = call.output(if self.has_machines { MACHINES_LIMIT } else { LIMIT })?;
         match told.code {
             // 1 is a difference, or findings.
             Some(0 | 1) => Ok(told.stdout),
@@ -114,7 +120,7 @@ mod tests {
 
     #[test]
     fn session_is_told_with_the_outputs_of_today() {
-        let shell = PageShell::new(Path::new("/nonexistent/xtask")).unwrap();
+        let shell = PageShell::new(Path::new("/nonexistent/xtask"), false).unwrap();
         let told = shell
             .session("$ echo a >b; echo c >&2\nold\n$ cat b \\\n  b\n$ ls fixtures/write_read.pcapng\n")
             .unwrap();

@@ -182,6 +182,8 @@ fn extension_of_the_output_chooses_what_a_ladder_is_written_as() {
         let (code, out, err) = run(&[command, &file, "-o", "-"], b"");
         assert!(code == Some(0) && out.starts_with(start) && !Path::new("-").exists(), "{command}: {err}");
     }
+    let (_, _, err) = run(&["ladder", &file, "--packets", "5000.."], b"");
+    assert!(err.contains("--packets leaves none of 12 packets in "), "{err}");
     let (_, out, _) = run(&["ladder", &file, "--mermaid", "--title", "a;b"], b"");
     assert!(out.starts_with("sequenceDiagram\n    title a#59;b\n"), "{out}");
 }
