@@ -150,7 +150,7 @@ fn seen_again(shell: &PageShell, name: &str, made: &[&CodeBlock]) -> Result<Vec<
             return Err(Error::setup("a lab is up, and these pages bring up one and end it")
                 .next("end yours first: cargo xtask lab down"));
         }
-        shell.output("cargo xtask lab up")?;
+        shell.output("cargo xtask lab up || exit 2")?;
     }
     let mut found = Vec::new();
     for block in made {

@@ -28,6 +28,9 @@ const MACHINES_LIMIT: Duration = Duration::from_secs(600);
 /// Parts of the checkout that a page's commands find.
 const SHOWN: [&str; 3] = ["fixtures", "lab", "tests"];
 
+/// Directory with the runs, which commands on machines find as well.
+const RUNS: &str = "target";
+
 /// The shell of one page: what a block has made is there for the next.
 #[derive(Debug)]
 pub(super) struct PageShell {
@@ -44,15 +47,18 @@ impl PageShell {
     /// A directory cannot be made.
     pub(super) fn new(program: &Path, has_machines: bool) -> Result<PageShell> {
         let [directory, programs] = [temporary()?, temporary()?];
-        for name in SHOWN {
+        for name in SHOWN.into_iter().chain(has_machines.then_some(RUNS)) {
             let link = directory.path().join(name);
             symlink(workspace::root().join(name), &link).at("failed to create", &link)?;
         }
         let program = shell_word(&program.display().to_string());
         script(&programs.path().join("roce"), &format!("exec {program} {ROCE} \"$@\""))?;
-        let cargo = format!(
-            "[ \"$1\" = xtask ] && shift && exec {program} \"$@\"\necho 'only cargo xtask is run here' >&2\nexit 127"
-        );
+        // What machines run is built first.
+        let other = match has_machines {
+            true => "PATH=${PATH#*:} exec cargo \"$@\"",
+            false => "echo 'only cargo xtask is run here' >&2\nexit 127",
+        };
+        let cargo = format!("[ \"$1\" = xtask ] && shift && exec {program} \"$@\"\n{other}");
         script(&programs.path().join("cargo"), &cargo)?;
         let shell = PageShell { directory, programs, has_machines };
         // Without git the commands that want it say so.
