@@ -86,7 +86,8 @@ impl Stream {
         }
         self.fatal.judge_request(arrival.timestamp_ns, sink);
         let is_again = self.expected.is_none()
-            && self.queue.back().is_some_and(|last| last.count.is_none() && psn.distance(last.psn) <= 0);
+            && self.queue.back().is_some_and(|last| last.count.is_none())
+            && sent_before.is_some_and(|end| psn.distance(end) < 0);
         if is_again {
             self.again(connection, arrival, count, sink);
             return class;

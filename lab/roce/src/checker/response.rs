@@ -278,7 +278,7 @@ impl Stream {
             }
         }
         if self.expected.is_none() {
-            self.expected = self.queue.back().map(|read| read.psn.plus(read.count.unwrap_or(1)));
+            self.expected = self.queue.back().and_then(|read| Some(read.psn.plus(read.count?)));
         }
     }
 
