@@ -61,7 +61,8 @@ impl RequestPsns {
             // A READ's answers.
             self.end = self.end.max(distance + 1);
         }
-        if distance < self.end {
+        // Also an answer that stands before its request.
+        if distance - self.end < USED_AGAIN_PSNS {
             self.answered = self.answered.max(distance + i64::from(!is_refusal));
         }
         Some(distance)
@@ -79,15 +80,37 @@ impl RequestPsns {
         self.distance(psn).is_some_and(|distance| (0..self.end).contains(&distance))
     }
 
+    /// True if one of them was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered > 0
+    }
+
     /// True if a request cannot follow what was sent: all of that is answered, and it lies before all of it or far from it.
     #[inline]
     pub(super) fn is_behind(&self, opcode: Opcode, psn: Psn) -> bool {
         let Some(distance) = self.distance(psn) else { return false };
-        distance != self.end
+        (distance < 0 || distance - self.end > USED_AGAIN_PSNS)
             && opcode.place().starts()
-            && (distance < 0 || distance - self.end > USED_AGAIN_PSNS)
-            && self.answered >= self.end
-            && self.answered > 0
+            && self.is_all_answered()
+    }
+
+    /// True if it is known that a PSN is none of theirs.
+    #[inline]
+    pub(super) fn has_not(&self, psn: Psn) -> bool {
+        let Some(distance) = self.distance(psn) else { return false };
+        !(0..self.end).contains(&distance) && self.uncounted.is_none()
+    }
+
+    /// True if an answer to a PSN that is none of theirs is one to `others`: these begin elsewhere, or it is their last one and all of these are answered.
+    pub(super) fn has_not_but(&self, psn: Psn, others: Self) -> bool {
+        let begin = others.first.and_then(|first| self.distance(first));
+        let is_apart = begin.is_some_and(|begin| !(0..=self.end).contains(&begin));
+        let is_last = others.distance(psn) == Some(others.end - 1);
+        self.has_not(psn) && (is_apart || is_last && self.is_all_answered())
+    }
+
+    fn is_all_answered(&self) -> bool {
+        self.answered >= self.end && self.is_answered()
     }
 }
 

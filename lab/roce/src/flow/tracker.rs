@@ -25,6 +25,8 @@ struct Flow {
     comm_ids: [Option<ReceiverKey>; 2],
     /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
     merged_into: Option<ConnectionId>,
+    /// The side whose queue pair number is that of the connection before it, as long as no answer has shown it.
+    assumed: Option<Side>,
 }
 
 impl Flow {
@@ -279,15 +281,42 @@ impl Tracker {
         flow.merged_into.is_none().then_some(flow.connection)
     }
 
+    /// Forgets the queue pair that was connected to the one at `key`, which is used again.
+    #[cold]
+    fn forget_other_end(&mut self, key: ReceiverKey) {
+        let Some((index, side)) = self.by_qpn.get(&key).copied() else { return };
+        let Some(other) = self.connection(index).map(|connection| *connection.endpoint(side.other())) else {
+            return;
+        };
+        if let Some(qpn) = other.qpn
+            && self.by_qpn.get(&(other.address, qpn)) == Some(&(index, side.other()))
+        {
+            self.forget_qpn((other.address, qpn));
+        }
+    }
+
     fn insert_qpn(&mut self, key: ReceiverKey, value: (ConnectionId, Side)) {
         self.by_qpn.insert(key, value);
+        self.recent[key.1 as usize % RECENT] = None;
+    }
+
+    #[cold]
+    fn forget_qpn(&mut self, key: ReceiverKey) {
+        self.by_qpn.remove(&key);
         self.recent[key.1 as usize % RECENT] = None;
     }
 
     fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> ConnectionId {
         let requests = Side::BOTH.map(|side| RequestPsns::from(connection.endpoint(side).psn_first));
         let comm_ids = [active_comm_id.map(|id| (connection.active.address, id)), None];
-        self.flows.push_back(Flow { connection, requests, active_comm_id, comm_ids, merged_into: None });
+        self.flows.push_back(Flow {
+            connection,
+            requests,
+            active_comm_id,
+            comm_ids,
+            merged_into: None,
+            assumed: None,
+        });
         ConnectionId(self.base + self.flows.len() - 1)
     }
 
@@ -315,17 +344,24 @@ impl Tracker {
                     let end = connection.endpoint_mut(side);
                     end.number = Some(self.numbers.next(&names.get(end.address)));
                 }
+                self.forget_other_end((source, req.local_qpn()));
                 let index = self.add(connection, Some(comm_id));
                 self.by_comm_id.insert((source, comm_id), index);
                 self.insert_qpn((source, req.local_qpn()), (index, Side::Active));
                 Some((index, FlowChange::Begun))
             }
             CmMessage::Rep(rep) => {
-                let index = *self.by_comm_id.get(&(destination, rep.remote_comm_id()))?;
-                let connection = self.connection_mut(index)?;
-                if connection.passive.qpn.is_some() {
+                let Some(index) = self.by_comm_id.get(&(destination, rep.remote_comm_id())).copied() else {
+                    // Of a connection whose REQ the capture lacks: the queue pair is none of those before.
+                    self.forget_qpn((source, rep.local_qpn()));
+                    return None;
+                };
+                if self.connection(index)?.passive.qpn.is_some() {
                     return Some((index, FlowChange::None));
                 }
+                let early =
+                    self.requests_before_rep((source, rep.local_qpn()), destination, rep.starting_psn());
+                let connection = self.connection_mut(index)?;
                 connection.passive.qpn = Some(rep.local_qpn());
                 connection.active.psn_first = Some(rep.starting_psn());
                 let least = |depth: Option<u8>, other: u8| depth.map(|depth| depth.min(other));
@@ -342,6 +378,10 @@ impl Tracker {
                 flow.comm_ids[1] = Some((source, rep.local_comm_id()));
                 self.by_comm_id.insert((source, rep.local_comm_id()), index);
                 self.insert_qpn((source, rep.local_qpn()), (index, Side::Passive));
+                if let Some(from) = early {
+                    self.merge(from, index, Side::Passive);
+                    return Some((index, FlowChange::Merged { from, side: Side::Active }));
+                }
                 Some((index, FlowChange::Answered))
             }
             other => {
@@ -357,6 +397,22 @@ impl Tracker {
                 Some((index, FlowChange::None))
             }
         }
+    }
+
+    /// Finds the flow of the requests from `requester` to a queue pair whose REP was written behind them, and which begin at the PSN that it names.
+    fn requests_before_rep(
+        &self,
+        responder: ReceiverKey,
+        requester: IpAddr,
+        psn_first: Psn,
+    ) -> Option<ConnectionId> {
+        let (index, _) = *self.by_qpn.get(&responder)?;
+        let connection = self.connection(index)?;
+        let is_early = connection.port_space.is_none()
+            && connection.active.address == requester
+            && connection.active.qpn.is_none()
+            && connection.active.psn_first == Some(psn_first);
+        is_early.then_some(index)
     }
 
     /// Finds the flow of a connection management message without taking it in.
@@ -407,14 +463,18 @@ impl Tracker {
             None => self.take_in_new(packet, bth, names)?,
         };
         let mut state = self.flows.get_mut(flow.0.checked_sub(self.base)?)?;
-        // Without connection management, what is rare is looked at.
-        if state.connection.port_space.is_none() && change == FlowChange::None {
+        if change == FlowChange::None {
+            let is_managed = state.connection.port_space.is_some();
             let is_response = opcode.is_response();
             let requester = if is_response { sender.other() } else { sender };
             let requests = &state.requests[requester as usize];
-            let is_rare =
-                if is_response { !requests.has_begun() } else { requests.is_behind(opcode, bth.psn()) };
-            if is_rare {
+            let is_rare = if is_response {
+                !requests.has_begun() || requests.has_not(bth.psn())
+            } else {
+                requests.is_behind(opcode, bth.psn()) && !(is_managed && !state.connection.is_closed())
+            };
+            let is_others = !is_managed && state.connection.endpoint(sender).address != packet.source;
+            if is_rare || is_others {
                 (flow, sender, change) = self.take_in_rare(flow, sender, packet, bth, names)?;
                 state = self.flows.get_mut(flow.0.checked_sub(self.base)?)?;
             }
@@ -424,7 +484,8 @@ impl Tracker {
         Some(Placed { flow, sender, distance, is_new, change })
     }
 
-    /// Pairs two directions that were taken for connections of their own, as a response shows, or begins a connection between queue pairs that are used again.
+    /// Pairs two directions that were taken for connections of their own, as a response shows, or begins a connection between queue pairs that are used again:
+    /// by the same two nodes, or by another one that `packet` comes from.
     #[cold]
     fn take_in_rare(
         &mut self,
@@ -434,11 +495,35 @@ impl Tracker {
         bth: Bth<'_>,
         names: &Names,
     ) -> Option<(ConnectionId, Side, FlowChange)> {
+        let Flow { connection, requests, .. } = self.get(flow)?;
+        let requests = requests[if bth.opcode().is_response() { sender.other() } else { sender } as usize];
+        let is_managed = connection.port_space.is_some();
+        let is_others = !is_managed && connection.endpoint(sender).address != packet.source;
         if !bth.opcode().is_response() {
-            let new = self.begin_again(flow, sender, names)?;
+            let new = if is_others {
+                self.take_in_new(packet, bth, names)?.0
+            } else {
+                self.begin_again(flow, sender, names)?
+            };
             return Some((new, Side::Active, FlowChange::Replaced { old: flow }));
         }
-        Some(match self.unpaired(packet, bth.psn(), Some(flow)) {
+        let is_one_sided = !requests.has_begun() && !is_others;
+        let found = self.unpaired(packet, bth.psn(), Some(flow));
+        // Else the recorder may have lost the request.
+        let is_of_others = |(index, requester): (ConnectionId, Side)| {
+            let others = self.get(index).map(|flow| flow.requests[requester as usize]);
+            is_one_sided || is_others || others.is_some_and(|others| requests.has_not_but(bth.psn(), others))
+        };
+        Some(match found.filter(|found| is_of_others(*found)) {
+            Some((index, requester)) if !is_one_sided => {
+                // The queue pair is used again, with another one.
+                self.pair(index, requester, packet.destination, bth.destination_qpn(), names)?
+            }
+            Some((from, _)) if is_managed => {
+                // The REP that tells their queue pair is late, or not in the capture.
+                self.merge(from, flow, sender);
+                (flow, sender, FlowChange::Merged { from, side: sender.other() })
+            }
             Some((into, requester)) => {
                 self.merge(flow, into, requester);
                 let side = requester.other();
@@ -457,20 +542,41 @@ impl Tracker {
         names: &Names,
     ) -> Option<(ConnectionId, Side, FlowChange)> {
         let qpn = bth.destination_qpn();
-        let number = Some(self.numbers.next(&names.get(packet.destination)));
         if bth.opcode().is_response()
             && let Some((index, requester)) = self.unpaired(packet, bth.psn(), None)
         {
-            let end = self.connection_mut(index)?.endpoint_mut(requester);
-            (end.qpn, end.number) = (Some(qpn), number);
-            self.insert_qpn((packet.destination, qpn), (index, requester));
-            return Some((index, requester.other(), FlowChange::None));
+            return self.pair(index, requester, packet.destination, qpn, names);
         }
+        let number = Some(self.numbers.next(&names.get(packet.destination)));
         let active = ConnectionEnd::new(packet.source, None);
         let passive = ConnectionEnd { number, ..ConnectionEnd::new(packet.destination, Some(qpn)) };
         let index = self.add(Connection::unmanaged(active, passive), None);
         self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
         Some((index, Side::Active, FlowChange::Begun))
+    }
+
+    /// Takes in that an answer to the requests of flow `index` came to queue pair `qpn` at `address`.
+    #[cold]
+    fn pair(
+        &mut self,
+        index: ConnectionId,
+        requester: Side,
+        address: IpAddr,
+        qpn: u32,
+        names: &Names,
+    ) -> Option<(ConnectionId, Side, FlowChange)> {
+        let end = *self.connection(index)?.endpoint(requester);
+        if let Some(assumed) = end.qpn
+            && self.by_qpn.get(&(address, assumed)) == Some(&(index, requester))
+        {
+            self.forget_qpn((address, assumed));
+        }
+        let number = end.number.unwrap_or_else(|| self.numbers.next(&names.get(address)));
+        self.get_mut(index)?.assumed = None;
+        let end = self.connection_mut(index)?.endpoint_mut(requester);
+        (end.qpn, end.number) = (Some(qpn), Some(number));
+        self.insert_qpn((address, qpn), (index, requester));
+        Some((index, requester.other(), FlowChange::None))
     }
 
     /// Begins a connection between the queue pairs of flow `index`, whose side `sender` sends first.
@@ -483,6 +589,7 @@ impl Tracker {
             ..ConnectionEnd::new(end.address, end.qpn)
         });
         let new = self.add(Connection::unmanaged(active, passive), None);
+        self.get_mut(new)?.assumed = Some(Side::Active);
         for (side, end) in [(Side::Active, active), (Side::Passive, passive)] {
             if let Some(qpn) = end.qpn {
                 self.insert_qpn((end.address, qpn), (new, side));
@@ -491,7 +598,7 @@ impl Tracker {
         Some(new)
     }
 
-    /// Finds a flow whose requester has no QPN yet and has sent the PSN that `packet` answers.
+    /// Finds a flow whose requester's QPN nothing has shown yet and that has sent the PSN that `packet` answers.
     fn unpaired(
         &self,
         packet: &Packet<'_>,
@@ -501,11 +608,13 @@ impl Tracker {
         self.flows.iter().enumerate().rev().take(UNPAIRED_MAX).find_map(|(at, flow)| {
             let index = ConnectionId(self.base + at);
             let requester = flow.connection.side_of(packet.destination)?;
+            let requests = &flow.requests[requester as usize];
+            let is_assumed = flow.assumed == Some(requester) && !requests.is_answered();
             let fits = Some(index) != except
                 && flow.merged_into.is_none()
-                && flow.connection.endpoint(requester).qpn.is_none()
+                && (flow.connection.endpoint(requester).qpn.is_none() || is_assumed)
                 && flow.connection.endpoint(requester.other()).address == packet.source
-                && flow.requests[requester as usize].has(psn);
+                && requests.has(psn);
             fits.then_some((index, requester))
         })
     }

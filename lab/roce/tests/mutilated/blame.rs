@@ -26,8 +26,8 @@ const fn bound(way: &'static str, keeps_all: bool, false_most: u64, real_least_p
 /// late by more than a requester takes to send again, or that stand before their connection management.
 pub(crate) const BOUNDS: [Bound; 13] = [
     bound("gaps of 1 %", false, 1, 97),
-    bound("gaps of 5 %", false, 3, 90),
-    bound("gaps of 30 %", false, 17, 25),
+    bound("gaps of 5 %", false, 0, 90),
+    bound("gaps of 30 %", false, 20, 30),
     bound("bursts", false, 18, 70),
     bound("cut at either end", false, 0, 25),
     bound("everything twice", true, 15, 100),
