@@ -150,3 +150,30 @@ fn connections_whose_req_or_rep_is_lost_do_not_go_on_with_the_one_before() {
         assert_eq!(acknowledged(&report), 12, "{lost}");
     }
 }
+
+#[test]
+fn port_of_both_directions_tells_connections_with_the_same_psns() {
+    let pairs: Vec<Pair> = (0..4)
+        .map(|at| {
+            let pair = first();
+            let active = PairEnd { qpn: 0x100 + at, ..pair.active };
+            Pair { active, passive: PairEnd { qpn: 0x200 + at, ..pair.passive }, ..pair }
+        })
+        .collect();
+    let port = |at: usize| 50_000 + at as u16;
+    let mut frames = Vec::new();
+    for n in 0..SENDS {
+        for (at, pair) in pairs.iter().enumerate() {
+            let request = pair.request(0x04, n).ack_request().payload(&[at as u8; 8]);
+            frames.push(request.udp_source_port(port(at)).build());
+        }
+        for (at, pair) in pairs.iter().enumerate() {
+            frames.push(pair.response(0x11, n).aeth(0x1f, n + 1).udp_source_port(port(at)).build());
+        }
+    }
+    let report = report(&[frames]);
+    assert_eq!(rules(&report), []);
+    let numbers = |connection: &roce::Connection| (connection.active.qpn, connection.passive.qpn);
+    let expected: Vec<_> = (0..4).map(|at| (Some(0x100 + at), Some(0x200 + at))).collect();
+    assert_eq!(report.connections.iter().map(numbers).collect::<Vec<_>>(), expected);
+}

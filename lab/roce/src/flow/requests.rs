@@ -101,15 +101,24 @@ impl RequestPsns {
         !(0..self.end).contains(&distance) && self.uncounted.is_none()
     }
 
-    /// True if an answer to a PSN that is none of theirs is one to `others`: these begin elsewhere, or it is their last one and all of these are answered.
-    pub(super) fn has_not_but(&self, psn: Psn, others: Self) -> bool {
-        let begin = others.first.and_then(|first| self.distance(first));
-        let is_apart = begin.is_some_and(|begin| !(0..=self.end).contains(&begin));
-        let is_last = others.distance(psn) == Some(others.end - 1);
-        self.has_not(psn) && (is_apart || is_last && self.is_all_answered())
+    /// First PSN of theirs, as far as it is known.
+    pub(super) fn first(&self) -> Option<Psn> {
+        self.first
     }
 
-    fn is_all_answered(&self) -> bool {
+    /// True if a PSN is their last one.
+    pub(super) fn is_last(&self, psn: Psn) -> bool {
+        self.distance(psn) == Some(self.end - 1)
+    }
+
+    /// True if a PSN is far from all of theirs.
+    pub(super) fn is_far(&self, psn: Psn) -> bool {
+        let Some(distance) = self.distance(psn) else { return false };
+        distance < -USED_AGAIN_PSNS || distance - self.end > USED_AGAIN_PSNS
+    }
+
+    /// True if one of them was answered, and so was the last.
+    pub(super) fn is_all_answered(&self) -> bool {
         self.answered >= self.end && self.is_answered()
     }
 }

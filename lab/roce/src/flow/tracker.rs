@@ -9,24 +9,24 @@ use std::net::IpAddr;
 
 use crate::cm::Message as CmMessage;
 use crate::flow::requests::{RequestPsns, packets};
-use crate::flow::{
-    Connection, ConnectionEnd, ConnectionId, Datagrams, Numbers, QueuePairName, Side, StreamId,
-};
+use crate::flow::{Connection, ConnectionId, Datagrams, Numbers, QueuePairName, Side, StreamId};
 use crate::names::Names;
-use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, TransportService};
+use crate::wire::{Bth, Icrc, Operation, Packet, Place, Syndrome, TransportService};
 
 /// A connection and the requests of both sides.
 #[derive(Debug)]
-struct Flow {
-    connection: Connection,
-    requests: [RequestPsns; 2],
+pub(super) struct Flow {
+    pub(super) connection: Connection,
+    pub(super) requests: [RequestPsns; 2],
     active_comm_id: Option<u32>,
     /// Owner and id of what it is known under.
     comm_ids: [Option<ReceiverKey>; 2],
     /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
-    merged_into: Option<ConnectionId>,
+    pub(super) merged_into: Option<ConnectionId>,
     /// The side whose queue pair number is that of the connection before it, as long as no answer has shown it.
-    assumed: Option<Side>,
+    pub(super) assumed: Option<Side>,
+    /// UDP source port of its first request without connection management.
+    pub(super) udp_source_port: u16,
 }
 
 impl Flow {
@@ -73,13 +73,10 @@ impl Flow {
 }
 
 /// A receiver's address and queue pair number.
-type ReceiverKey = (IpAddr, u32);
+pub(super) type ReceiverKey = (IpAddr, u32);
 
 /// Queue pairs that are found without hashing; a power of two.
-const RECENT: usize = 64;
-
-/// Connections without a requester's QPN that a response is compared with.
-const UNPAIRED_MAX: usize = 256;
+pub(super) const RECENT: usize = 64;
 
 /// FlowChange that a packet makes in the known connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,16 +136,16 @@ pub(crate) fn management<'a>(packet: &Packet<'a>) -> Option<CmMessage<'a>> {
 /// Every connection of a capture, or of a wire; the oldest goes when there are too many.
 #[derive(Debug)]
 pub struct Tracker {
-    flows: VecDeque<Flow>,
+    pub(super) flows: VecDeque<Flow>,
     /// Number of the first flow.
-    base: usize,
+    pub(super) base: usize,
     limit: usize,
     /// (receiver, destination QPN) to the flow and the side that *receives*.
-    by_qpn: HashMap<ReceiverKey, (ConnectionId, Side)>,
+    pub(super) by_qpn: HashMap<ReceiverKey, (ConnectionId, Side)>,
     /// (owner, communication id) to the flow.
     by_comm_id: HashMap<ReceiverKey, ConnectionId>,
-    recent: [Option<(ReceiverKey, (ConnectionId, Side))>; RECENT],
-    numbers: Numbers,
+    pub(super) recent: [Option<(ReceiverKey, (ConnectionId, Side))>; RECENT],
+    pub(super) numbers: Numbers,
     datagrams: Datagrams,
 }
 
@@ -228,11 +225,11 @@ impl Tracker {
         (self.base..self.base + self.flows.len()).map(ConnectionId)
     }
 
-    fn get(&self, number: ConnectionId) -> Option<&Flow> {
+    pub(super) fn get(&self, number: ConnectionId) -> Option<&Flow> {
         self.flows.get(number.0.checked_sub(self.base)?)
     }
 
-    fn get_mut(&mut self, number: ConnectionId) -> Option<&mut Flow> {
+    pub(super) fn get_mut(&mut self, number: ConnectionId) -> Option<&mut Flow> {
         self.flows.get_mut(number.0.checked_sub(self.base)?)
     }
 
@@ -281,32 +278,12 @@ impl Tracker {
         flow.merged_into.is_none().then_some(flow.connection)
     }
 
-    /// Forgets the queue pair that was connected to the one at `key`, which is used again.
-    #[cold]
-    fn forget_other_end(&mut self, key: ReceiverKey) {
-        let Some((index, side)) = self.by_qpn.get(&key).copied() else { return };
-        let Some(other) = self.connection(index).map(|connection| *connection.endpoint(side.other())) else {
-            return;
-        };
-        if let Some(qpn) = other.qpn
-            && self.by_qpn.get(&(other.address, qpn)) == Some(&(index, side.other()))
-        {
-            self.forget_qpn((other.address, qpn));
-        }
-    }
-
-    fn insert_qpn(&mut self, key: ReceiverKey, value: (ConnectionId, Side)) {
+    pub(super) fn insert_qpn(&mut self, key: ReceiverKey, value: (ConnectionId, Side)) {
         self.by_qpn.insert(key, value);
         self.recent[key.1 as usize % RECENT] = None;
     }
 
-    #[cold]
-    fn forget_qpn(&mut self, key: ReceiverKey) {
-        self.by_qpn.remove(&key);
-        self.recent[key.1 as usize % RECENT] = None;
-    }
-
-    fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> ConnectionId {
+    pub(super) fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> ConnectionId {
         let requests = Side::BOTH.map(|side| RequestPsns::from(connection.endpoint(side).psn_first));
         let comm_ids = [active_comm_id.map(|id| (connection.active.address, id)), None];
         self.flows.push_back(Flow {
@@ -316,6 +293,7 @@ impl Tracker {
             comm_ids,
             merged_into: None,
             assumed: None,
+            udp_source_port: 0,
         });
         ConnectionId(self.base + self.flows.len() - 1)
     }
@@ -399,22 +377,6 @@ impl Tracker {
         }
     }
 
-    /// Finds the flow of the requests from `requester` to a queue pair whose REP was written behind them, and which begin at the PSN that it names.
-    fn requests_before_rep(
-        &self,
-        responder: ReceiverKey,
-        requester: IpAddr,
-        psn_first: Psn,
-    ) -> Option<ConnectionId> {
-        let (index, _) = *self.by_qpn.get(&responder)?;
-        let connection = self.connection(index)?;
-        let is_early = connection.port_space.is_none()
-            && connection.active.address == requester
-            && connection.active.qpn.is_none()
-            && connection.active.psn_first == Some(psn_first);
-        is_early.then_some(index)
-    }
-
     /// Finds the flow of a connection management message without taking it in.
     pub(crate) fn of_connection_management(
         &self,
@@ -482,165 +444,6 @@ impl Tracker {
         let is_counted = is_sent || change != FlowChange::None;
         let (distance, is_new) = state.count(sender, packet, bth, is_counted);
         Some(Placed { flow, sender, distance, is_new, change })
-    }
-
-    /// Pairs two directions that were taken for connections of their own, as a response shows, or begins a connection between queue pairs that are used again:
-    /// by the same two nodes, or by another one that `packet` comes from.
-    #[cold]
-    fn take_in_rare(
-        &mut self,
-        flow: ConnectionId,
-        sender: Side,
-        packet: &Packet<'_>,
-        bth: Bth<'_>,
-        names: &Names,
-    ) -> Option<(ConnectionId, Side, FlowChange)> {
-        let Flow { connection, requests, .. } = self.get(flow)?;
-        let requests = requests[if bth.opcode().is_response() { sender.other() } else { sender } as usize];
-        let is_managed = connection.port_space.is_some();
-        let is_others = !is_managed && connection.endpoint(sender).address != packet.source;
-        if !bth.opcode().is_response() {
-            let new = if is_others {
-                self.take_in_new(packet, bth, names)?.0
-            } else {
-                self.begin_again(flow, sender, names)?
-            };
-            return Some((new, Side::Active, FlowChange::Replaced { old: flow }));
-        }
-        let is_one_sided = !requests.has_begun() && !is_others;
-        let found = self.unpaired(packet, bth.psn(), Some(flow));
-        // Else the recorder may have lost the request.
-        let is_of_others = |(index, requester): (ConnectionId, Side)| {
-            let others = self.get(index).map(|flow| flow.requests[requester as usize]);
-            is_one_sided || is_others || others.is_some_and(|others| requests.has_not_but(bth.psn(), others))
-        };
-        Some(match found.filter(|found| is_of_others(*found)) {
-            Some((index, requester)) if !is_one_sided => {
-                // The queue pair is used again, with another one.
-                self.pair(index, requester, packet.destination, bth.destination_qpn(), names)?
-            }
-            Some((from, _)) if is_managed => {
-                // The REP that tells their queue pair is late, or not in the capture.
-                self.merge(from, flow, sender);
-                (flow, sender, FlowChange::Merged { from, side: sender.other() })
-            }
-            Some((into, requester)) => {
-                self.merge(flow, into, requester);
-                let side = requester.other();
-                (into, side, FlowChange::Merged { from: flow, side })
-            }
-            None => (flow, sender, FlowChange::None),
-        })
-    }
-
-    /// Finds the flow of a packet to a queue pair that nothing told of yet, or makes one.
-    #[cold]
-    fn take_in_new(
-        &mut self,
-        packet: &Packet<'_>,
-        bth: Bth<'_>,
-        names: &Names,
-    ) -> Option<(ConnectionId, Side, FlowChange)> {
-        let qpn = bth.destination_qpn();
-        if bth.opcode().is_response()
-            && let Some((index, requester)) = self.unpaired(packet, bth.psn(), None)
-        {
-            return self.pair(index, requester, packet.destination, qpn, names);
-        }
-        let number = Some(self.numbers.next(&names.get(packet.destination)));
-        let active = ConnectionEnd::new(packet.source, None);
-        let passive = ConnectionEnd { number, ..ConnectionEnd::new(packet.destination, Some(qpn)) };
-        let index = self.add(Connection::unmanaged(active, passive), None);
-        self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
-        Some((index, Side::Active, FlowChange::Begun))
-    }
-
-    /// Takes in that an answer to the requests of flow `index` came to queue pair `qpn` at `address`.
-    #[cold]
-    fn pair(
-        &mut self,
-        index: ConnectionId,
-        requester: Side,
-        address: IpAddr,
-        qpn: u32,
-        names: &Names,
-    ) -> Option<(ConnectionId, Side, FlowChange)> {
-        let end = *self.connection(index)?.endpoint(requester);
-        if let Some(assumed) = end.qpn
-            && self.by_qpn.get(&(address, assumed)) == Some(&(index, requester))
-        {
-            self.forget_qpn((address, assumed));
-        }
-        let number = end.number.unwrap_or_else(|| self.numbers.next(&names.get(address)));
-        self.get_mut(index)?.assumed = None;
-        let end = self.connection_mut(index)?.endpoint_mut(requester);
-        (end.qpn, end.number) = (Some(qpn), Some(number));
-        self.insert_qpn((address, qpn), (index, requester));
-        Some((index, requester.other(), FlowChange::None))
-    }
-
-    /// Begins a connection between the queue pairs of flow `index`, whose side `sender` sends first.
-    #[cold]
-    fn begin_again(&mut self, index: ConnectionId, sender: Side, names: &Names) -> Option<ConnectionId> {
-        let old = self.connection(index)?;
-        let ends = [*old.endpoint(sender), *old.endpoint(sender.other())];
-        let [active, passive] = ends.map(|end| ConnectionEnd {
-            number: end.qpn.map(|_| self.numbers.next(&names.get(end.address))),
-            ..ConnectionEnd::new(end.address, end.qpn)
-        });
-        let new = self.add(Connection::unmanaged(active, passive), None);
-        self.get_mut(new)?.assumed = Some(Side::Active);
-        for (side, end) in [(Side::Active, active), (Side::Passive, passive)] {
-            if let Some(qpn) = end.qpn {
-                self.insert_qpn((end.address, qpn), (new, side));
-            }
-        }
-        Some(new)
-    }
-
-    /// Finds a flow whose requester's QPN nothing has shown yet and that has sent the PSN that `packet` answers.
-    fn unpaired(
-        &self,
-        packet: &Packet<'_>,
-        psn: Psn,
-        except: Option<ConnectionId>,
-    ) -> Option<(ConnectionId, Side)> {
-        self.flows.iter().enumerate().rev().take(UNPAIRED_MAX).find_map(|(at, flow)| {
-            let index = ConnectionId(self.base + at);
-            let requester = flow.connection.side_of(packet.destination)?;
-            let requests = &flow.requests[requester as usize];
-            let is_assumed = flow.assumed == Some(requester) && !requests.is_answered();
-            let fits = Some(index) != except
-                && flow.merged_into.is_none()
-                && (flow.connection.endpoint(requester).qpn.is_none() || is_assumed)
-                && flow.connection.endpoint(requester.other()).address == packet.source
-                && requests.has(psn);
-            fits.then_some((index, requester))
-        })
-    }
-
-    /// Moves flow `from`, whose only requests are its active side's, into the other direction of flow `into`.
-    fn merge(&mut self, from: ConnectionId, into: ConnectionId, requester: Side) {
-        let Some(flow) = self.get_mut(from) else {
-            return;
-        };
-        flow.merged_into = Some(into);
-        let requests = std::mem::take(&mut flow.requests[Side::Active as usize]);
-        let Connection { active, passive, .. } = flow.connection;
-        if let Some(qpn) = passive.qpn {
-            self.insert_qpn((passive.address, qpn), (into, requester));
-        }
-        if let Some(into) = self.get_mut(into) {
-            for (side, sent) in [(requester, passive), (requester.other(), active)] {
-                let end = into.connection.endpoint_mut(side);
-                end.packets += sent.packets;
-                end.payload_bytes += sent.payload_bytes;
-            }
-            let end = into.connection.endpoint_mut(requester);
-            (end.qpn, end.number) = (passive.qpn, passive.number);
-            into.connection.endpoint_mut(requester.other()).psn_first = active.psn_first;
-            into.requests[requester.other() as usize] = requests;
-        }
     }
 
     /// Follows a merge likewise, for the requests of a side.

@@ -32,7 +32,7 @@ pub(crate) const BOUNDS: [Bound; 13] = [
     bound("cut at either end", false, 0, 25),
     bound("everything twice", true, 15, 100),
     bound("some twice", true, 0, 100),
-    bound("another order", true, 61, 55),
+    bound("another order", true, 62, 55),
     bound("gaps, copies and another order", false, 28, 50),
     bound("shuffled", true, 26, 0),
     bound("refusals twice", true, 0, 100),
