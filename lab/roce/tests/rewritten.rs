@@ -27,7 +27,7 @@ fn rules(report: &Report) -> Vec<Rule> {
     report.findings.iter().map(|finding| finding.rule).collect()
 }
 
-fn without_icrc(frame: &mut Vec<u8>) {
+fn without_icrc(frame: &mut [u8]) {
     let length = frame.len();
     frame[length - 4..].fill(0);
 }
@@ -36,13 +36,13 @@ fn without_icrc(frame: &mut Vec<u8>) {
 fn directions_without_a_right_icrc_are_told_once_and_followed() {
     let pair = Pair::new(81);
     let mut frames = exchanges(&pair, None);
-    frames.iter_mut().for_each(without_icrc);
+    frames.iter_mut().for_each(|frame| without_icrc(frame));
     let whole = report(&frames, None);
     assert_eq!((rules(&whole), whole.packets_rewritten), (vec![Rule::IcrcMismatch; 2], 18));
     assert_eq!(whole.messages.len(), 9, "but for the first");
 
     let mut lacking = exchanges(&pair, Some(5));
-    lacking.iter_mut().for_each(without_icrc);
+    lacking.iter_mut().for_each(|frame| without_icrc(frame));
     let expected = [Rule::IcrcMismatch, Rule::IcrcMismatch, Rule::CaptureLostPackets];
     assert_eq!(rules(&report(&lacking, None)), expected);
 }
@@ -61,7 +61,7 @@ fn wrong_icrcs_beside_right_ones_are_each_told() {
 #[test]
 fn fates_tell_that_each_wrong_icrc_came() {
     let mut frames = exchanges(&Pair::new(83), None);
-    frames.iter_mut().for_each(without_icrc);
+    frames.iter_mut().for_each(|frame| without_icrc(frame));
     let report = report(&frames, Some("fate=forwarded"));
     assert_eq!((rules(&report), report.packets_rewritten), (vec![Rule::IcrcMismatch; 20], 0));
 }
