@@ -167,6 +167,12 @@ pub(super) fn remarks(name: &str, report: &Report, is_whole: bool) {
             count(report.packets_cut_by_mirror, "packet")
         ));
     }
+    if report.packets_rewritten > 0 {
+        note(&format!(
+            "of {} the ICRC is wrong, as of every one before them in their direction: the capture has other bytes than were sent",
+            count(report.packets_rewritten, "packet")
+        ));
+    }
     if !report.encapsulations.is_empty() {
         note(&format!("in tunnels: {}", kinds(&report.encapsulations)));
     }

@@ -201,6 +201,7 @@ fn object(Counts { report, findings, is_filtered }: &Counts) -> Value {
         "roce.packets_version_1": report.packets_version_1,
         "roce.packets_without_bth": report.packets_without_bth,
         "roce.packets_cut_by_mirror": report.packets_cut_by_mirror,
+        "roce.packets_rewritten": report.packets_rewritten,
         "roce.lost_by_capture": report.lost_by_capture,
         "roce.findings": findings,
         "roce.retransmissions": retransmissions(&report.retransmissions, *is_filtered),

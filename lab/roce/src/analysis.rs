@@ -296,6 +296,17 @@ impl Analysis {
         let is_told = fate.as_ref().is_some_and(|fate| !matches!(fate, Fate::Unknown(_)));
         self.is_told |= is_told;
         self.packets += 1;
+        let rewritten;
+        let packet = if matches!(packet.icrc, Icrc::Bad { .. }) && !is_told && self.paths.is_rewritten(packet)
+        {
+            self.seen.rewritten += 1;
+            // Their receiver took those before it.
+            self.ledger.discarded.clear();
+            rewritten = Packet { icrc: Icrc::Unverifiable, ..*packet };
+            &rewritten
+        } else {
+            packet
+        };
         let cut = if packet.is_cut { self.cut_cause(record, packet, is_told) } else { CutCause::Recorder };
         let is_whole = cut != CutCause::Sender && !matches!(packet.icrc, Icrc::Bad { .. });
         self.is_like_another = false;
@@ -542,6 +553,7 @@ impl Analysis {
             packets_version_1: self.seen.packets_version_1,
             packets_without_bth: self.seen.packets_without_bth,
             packets_cut_by_mirror: self.seen.cut_by_mirror,
+            packets_rewritten: self.seen.rewritten,
             lost_by_capture: self.seen.lost,
             connections,
             messages,

@@ -99,6 +99,15 @@ pub enum Evidence {
         /// Value on the wire.
         got: u64,
     },
+    /// A number that has a bound.
+    Most {
+        /// Name of what is counted, with its unit.
+        what: &'static str,
+        /// The most that there may be.
+        most: u64,
+        /// Number in the capture.
+        got: u64,
+    },
     /// Bytes of payload.
     Payload {
         /// The most that there may be.
@@ -181,6 +190,7 @@ impl fmt::Display for Evidence {
                 write!(f, "expected at least {} us, got {} us", expected_ns / 1000, got_ns / 1000)
             }
             Self::Number { what, expected, got } => write!(f, "expected {what} {expected:#x}, got {got:#x}"),
+            Self::Most { what, most, got } => write!(f, "expected at most {most} {what}, got {got}"),
             Self::Payload { most: 0, got } => write!(f, "expected no payload, got {got} bytes"),
             Self::Payload { most, got } => write!(f, "expected at most {most} bytes of payload, got {got}"),
             Self::Syndrome(byte) => write!(f, "expected an ACK, RNR NAK or NAK, got syndrome {byte:#04x}"),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::names::Names;
-use crate::wire::{Packet, TransportService};
+use crate::wire::{Icrc, Packet, TransportService};
 
 /// Packets from one address to another.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ struct Path {
     delivered: u64,
     /// Number of the first packet of a connection whose other side answers.
     first_connected: Option<u64>,
+    has_right_icrc: bool,
+    has_wrong_icrc: bool,
 }
 
 /// A source and a destination.
@@ -66,6 +68,8 @@ impl Paths {
         if let Some((_, path)) = self.paths.get_mut(at) {
             path.sent += u64::from(is_sent);
             path.delivered += u64::from(is_delivered);
+            path.has_right_icrc |= packet.icrc == Icrc::Good;
+            path.has_wrong_icrc |= matches!(packet.icrc, Icrc::Bad { .. });
             if path.first_connected.is_none()
                 && packet.opcode().is_some_and(|opcode| {
                     matches!(opcode.transport(), TransportService::Rc | TransportService::Xrc)
@@ -104,6 +108,14 @@ impl Paths {
     pub(crate) fn packets(&self, source: IpAddr, destination: IpAddr) -> u64 {
         let at = self.numbers.get(&(source, destination));
         at.and_then(|at| self.paths.get(*at)).map_or(0, |(_, path)| path.sent)
+    }
+
+    /// True if no packet of the direction had the right ICRC, and one had a wrong one: what the capture has of them is not what was sent.
+    #[cold]
+    pub(crate) fn is_rewritten(&self, packet: &Packet<'_>) -> bool {
+        let at = self.numbers.get(&(packet.source, packet.destination));
+        let path = at.and_then(|at| self.paths.get(*at));
+        path.is_some_and(|(_, path)| path.has_wrong_icrc && !path.has_right_icrc)
     }
 
     /// True if a packet of that direction came.

@@ -40,6 +40,8 @@ pub struct Report {
     pub packets_without_bth: u64,
     /// RoCE packets that a mirror cut: shorter than they say, and as long as the longest frame so far.
     pub packets_cut_by_mirror: u64,
+    /// Packets whose ICRC is wrong, as that of every one before them in their direction: the capture has other bytes than were sent.
+    pub packets_rewritten: u64,
     /// Packets that the capture says it lost.
     pub lost_by_capture: u64,
     /// Connections, in the order of their first packet.

@@ -17,6 +17,8 @@ pub(crate) struct SeenFrames {
     pub(crate) packets_without_bth: u64,
     /// Packets that a mirror cut, which no length of the record says.
     pub(crate) cut_by_mirror: u64,
+    /// Packets of directions in which no ICRC is right.
+    pub(crate) rewritten: u64,
     /// Packets that the capture says it lost.
     pub(crate) lost: u64,
     kinds_limit: usize,
@@ -32,6 +34,7 @@ impl SeenFrames {
             packets_version_1: 0,
             packets_without_bth: 0,
             cut_by_mirror: 0,
+            rewritten: 0,
             lost: 0,
             kinds_limit,
         }

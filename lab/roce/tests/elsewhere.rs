@@ -393,3 +393,15 @@ fn response_that_is_asked_for_again_is_lost_and_told_where_it_is_missing() {
     assert_eq!(report.findings[0].packet, 3 + 5 * 5 + 3);
     assert_eq!(report.retransmissions.total(), 1);
 }
+
+#[test]
+fn notifications_and_management_have_no_psn_of_the_connection() {
+    let pair = Pair::new(26);
+    let notification = pair.request(0x81, 0).payload(&[0; 16]).build();
+    let mut frames = managed(&pair, [send(&pair, 0, 8), ack(&pair, 0, 1), notification]);
+    // The DREP is left without its DREQ.
+    frames.remove(frames.len() - 2);
+    let report = report(&frames);
+    assert_eq!(rules(&report), [Rule::CnpMalformed, Rule::CmOutOfSequence]);
+    assert!(report.findings.iter().all(|finding| finding.stream.is_some() && finding.psn.is_none()));
+}

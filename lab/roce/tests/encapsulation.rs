@@ -205,6 +205,10 @@ fn vxlan_to_another_port_is_named_and_read_when_it_is_told() {
     assert_eq!(other(&frame), NotRoce::PerhapsVxlan { port: 50_001 });
     let mut decoder = Decoder::new().vxlan_ports(&[50_000, 50_001]);
     assert!(decoder.decode(LinkType::ETHERNET, &frame).packet().is_some());
+    // With the fields of a group policy.
+    let mut of_group = frame.clone();
+    of_group[42..46].copy_from_slice(&[0x88, 0, 0, 77]);
+    assert_eq!(other(&of_group), NotRoce::PerhapsVxlan { port: 50_001 });
     // TCP in it is nobody's RoCE.
     let mut tcp = frame;
     tcp[14 + 20 + 8 + 8 + 14 + 9] = 6;
@@ -481,14 +485,20 @@ fn tunnels_that_are_not_read_are_named_by_their_ports() {
         let what = other(&Tunnel::Vxlan(port).wrap(&frame));
         assert_eq!((what.to_string().as_str(), what.may_hold_roce()), (name, true));
     }
-    let mut in_udp = Tunnel::Vxlan(9_999).wrap(&frame);
-    in_udp.drain(42..42 + 8 + 14);
-    let length = in_udp.len() as u16;
-    in_udp[16..18].copy_from_slice(&(length - 14).to_be_bytes());
-    in_udp[38..40].copy_from_slice(&(length - 34).to_be_bytes());
-    assert_eq!(other(&in_udp), NotRoce::PerhapsIp { port: 9_999 });
-    in_udp[42 + 9] = 6;
-    assert_eq!(other(&in_udp), NotRoce::Udp, "no RoCE in it");
+    for (is_version_4, protocol_at) in [(true, 9), (false, 6)] {
+        let frame = pair(is_version_4).write_with_immediate().remove(3);
+        let mut in_udp = Tunnel::Vxlan(9_999).wrap(&frame);
+        in_udp.drain(42..42 + 8 + 14);
+        let length = in_udp.len() as u16;
+        in_udp[16..18].copy_from_slice(&(length - 14).to_be_bytes());
+        in_udp[38..40].copy_from_slice(&(length - 34).to_be_bytes());
+        assert_eq!(other(&in_udp), NotRoce::PerhapsIp { port: 9_999 });
+        in_udp[42 + protocol_at] = 6;
+        assert_eq!(other(&in_udp), NotRoce::Udp, "no RoCE in it");
+    }
+    let mut geneve = Tunnel::Geneve.wrap(&frame);
+    geneve[36..38].copy_from_slice(&9_999u16.to_be_bytes());
+    assert_eq!(other(&geneve), NotRoce::PerhapsGeneve { port: 9_999 });
 }
 
 #[test]

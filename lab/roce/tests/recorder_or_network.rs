@@ -219,3 +219,19 @@ fn loss_that_is_refused_shows_in_every_order() {
         assert_eq!(found, expected, "windows of {window}");
     }
 }
+
+#[test]
+fn neighbours_in_another_order_that_nobody_asks_for_again_lack_nothing() {
+    let part = |opcode: u8, n: u32| {
+        let request = pair().request(opcode, n);
+        let request = if opcode == 0x02 { request.ack_request() } else { request };
+        request.payload(&[3; 1024]).build()
+    };
+    // The responder acknowledges the message while its Last is on the way.
+    let begun = [part(0x00, 0), part(0x02, 2), part(0x01, 1), ack(1, 0), send(3), ack(3, 2)];
+    assert_eq!(told(&managed(begun)), [(Rule::CaptureReordered, Note)]);
+    // It had no buffer for the second: a request behind a gap would not have been refused so.
+    let mut refused = managed([send(1), send(0), answer(1, 0x2c, 1), send(1), ack(1, 2)]);
+    refused[6].0 = 700;
+    assert_eq!(told(&refused), [(Rule::CaptureReordered, Note)]);
+}

@@ -93,6 +93,7 @@ impl Analysis {
         }
         self.ledger.stats.packet(opcode, packet.payload_length_bytes as u64, timestamp_ns);
         if opcode == Opcode::CNP {
+            self.copies.pass(packet);
             self.judge_pace(number, timestamp_ns, packet);
             return None;
         }

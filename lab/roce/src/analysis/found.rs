@@ -3,6 +3,7 @@
 use super::*;
 use crate::rule::Severity;
 use crate::rules::malformed_packet;
+use crate::wire::Bth;
 
 impl Analysis {
     pub(super) fn find(
@@ -15,7 +16,9 @@ impl Analysis {
         if let (Some(at), Some(stream)) = (broken.at, stream) {
             return self.find_at(broken, at, stream);
         }
-        let psn = packet.bth.map(|bth| bth.psn());
+        // A notification has none, and a datagram one of its own queue pair's.
+        let is_of_stream = |bth: &Bth<'_>| bth.opcode() != Opcode::CNP && packet.deth.is_none();
+        let psn = packet.bth.filter(|bth| stream.is_none() || is_of_stream(bth)).map(|bth| bth.psn());
         let message = stream.zip(psn).and_then(|(stream, psn)| self.message_at(stream, psn));
         self.findings.push(Finding {
             rule: broken.rule,

@@ -225,7 +225,10 @@ impl Stream {
     pub(super) fn note_late_answer(&mut self, arrival: &Arrival<'_>, sink: &mut Sink<'_>) {
         let counts = self.retry.counts;
         let is_first_sending = self.nak.is_none() && counts.total() == counts.duplicate + counts.spurious;
-        if !arrival.is_told && (is_first_sending || arrival.timestamp_ns < self.acknowledged_at.1) {
+        let behind_ns = arrival.timestamp_ns.checked_sub(self.acknowledged_at.1);
+        // No recorder is as late as that: the queue pairs are used again under the same PSNs.
+        let is_soon = behind_ns.is_some_and(|behind_ns| behind_ns < USED_AGAIN_NS);
+        if !arrival.is_told && (is_first_sending && is_soon || behind_ns.is_none()) {
             let at = Spot { number: arrival.number, psn: arrival.bth.psn(), is_request: false };
             sink.capture.late(at, sink.stream(sink.requester));
         }

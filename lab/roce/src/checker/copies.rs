@@ -16,8 +16,9 @@ use crate::wire::{Bth, Packet, Syndrome};
 /// Packets among which a copy is looked for.
 const WINDOW: u64 = 64;
 
-/// Places for them, several times as many; a power of two.
-const SLOTS: usize = 256;
+/// Places for them, several times as many: sets, a power of two, and places in each. Of 64 packets hardly ever more share a set than it has places.
+const SETS: usize = 256;
+const PLACES: usize = 4;
 
 /// Time between a frame and its copy; a requester takes longer to send again what nothing refused.
 const LIMIT_NS: u64 = 500_000;
@@ -47,6 +48,8 @@ struct DirectionCopies {
     /// All copies, and those that are the first copy of their packet.
     count: u64,
     firsts: u64,
+    /// Packets that are never taken for copies.
+    passed: u64,
     /// The first copy of a packet of a connection, and its requester.
     first: Option<(Spot, StreamId)>,
 }
@@ -54,7 +57,8 @@ struct DirectionCopies {
 /// Copies of a capture so far.
 #[derive(Debug)]
 pub(crate) struct Copies {
-    frames: [CopiedFrame; SLOTS],
+    /// In each set from the newest on.
+    frames: [[CopiedFrame; PLACES]; SETS],
     packets: u64,
     /// Place of the last refusal.
     refused_at: u64,
@@ -65,7 +69,7 @@ pub(crate) struct Copies {
 impl Default for Copies {
     fn default() -> Self {
         Self {
-            frames: [CopiedFrame::default(); SLOTS],
+            frames: [[CopiedFrame::default(); PLACES]; SETS],
             packets: 0,
             refused_at: 0,
             directions: HashMap::new(),
@@ -112,13 +116,15 @@ impl Copies {
     ) -> Likeness {
         self.packets += 1;
         let key = key(packet, bth);
-        let slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SLOTS;
-        let before = self.frames[slot];
+        let set = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SETS;
+        let before = self.frames[set].iter().find(|frame| frame.key == key).copied().unwrap_or_default();
         let is_like = before.key == key && self.is_near(before, timestamp_ns);
         let is_copy = is_like
             && (before.place >= self.refused_at
-                || self.is_recorders(packet.source, packet.destination, paths));
-        self.frames[slot] = CopiedFrame { key, timestamp_ns, place: self.packets, is_copy };
+                || !before.is_copy && self.is_recorders(packet.source, packet.destination, paths));
+        let frames = &mut self.frames[set];
+        frames.rotate_right(1);
+        frames[0] = CopiedFrame { key, timestamp_ns, place: self.packets, is_copy };
         if is_copy {
             return if before.is_copy { Likeness::FurtherCopy } else { Likeness::FirstCopy };
         }
@@ -138,13 +144,25 @@ impl Copies {
 
     /// Counts a copy.
     pub(crate) fn count(&mut self, packet: &Packet<'_>, copy: Likeness) {
+        if let Some(direction) = self.direction(packet) {
+            direction.count += 1;
+            direction.firsts += u64::from(copy == Likeness::FirstCopy);
+        }
+    }
+
+    /// Counts a congestion notification: all of them to one queue pair are equal, so none shows that it is a copy.
+    pub(crate) fn pass(&mut self, packet: &Packet<'_>) {
+        if let Some(direction) = self.direction(packet) {
+            direction.passed += 1;
+        }
+    }
+
+    fn direction(&mut self, packet: &Packet<'_>) -> Option<&mut DirectionCopies> {
         let key = (packet.source, packet.destination);
         if self.directions.len() >= DIRECTIONS_MAX && !self.directions.contains_key(&key) {
-            return;
+            return None;
         }
-        let direction = self.directions.entry(key).or_default();
-        direction.count += 1;
-        direction.firsts += u64::from(copy == Likeness::FirstCopy);
+        Some(self.directions.entry(key).or_default())
     }
 
     /// Takes note of where the first copy of a connection's packet is.
@@ -157,7 +175,7 @@ impl Copies {
     /// True if there are so many in a direction that the recorder made them.
     pub(crate) fn is_recorders(&self, source: IpAddr, destination: IpAddr, paths: &Paths) -> bool {
         self.directions.get(&(source, destination)).is_some_and(|direction| {
-            let packets = paths.packets(source, destination);
+            let packets = paths.packets(source, destination).saturating_sub(direction.passed);
             let furthers = direction.count - direction.firsts;
             let is_doubled = direction.firsts * 100 >= packets * RECORDERS_PERCENT;
             let is_tripled = direction.firsts.min(furthers) * 100 >= packets * RECORDERS_THRICE_PERCENT;

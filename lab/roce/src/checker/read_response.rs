@@ -87,6 +87,11 @@ impl Stream {
             return;
         };
         let index = psn.distance(read.psn) as u32;
+        if read.is_unknown {
+            // It has asked for as much at least, and may ask for it again: behind a First or Middle there is one more.
+            let end = psn.plus(if opcode.place().ends() { 1 } else { 2 });
+            self.sent_end = self.sent_end.map(|before| if end.distance(before) > 0 { end } else { before });
+        }
         if !read.is_done() && index < read.asked_from && !opcode.place().ends() {
             self.whole_answer = Some(psn.plus(1));
         }
@@ -125,8 +130,9 @@ impl Stream {
                 message.bytes = read.bytes;
                 message.psn_last = psn;
             }
-            if self.sent_end.is_none_or(|sent_end| end.distance(sent_end) > 0) {
-                self.sent_end = Some(end);
+            if self.sent_end == Some(end) {
+                // No request came behind it that would tell.
+                self.expected = self.expected.or(Some(end));
             }
             sink.end(message, MessageOutcome::Responded, arrival.timestamp_ns);
             self.acknowledge_before(end, arrival.timestamp_ns, sink);

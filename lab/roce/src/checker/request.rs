@@ -86,7 +86,8 @@ impl Stream {
         }
         self.fatal.judge_request(arrival.timestamp_ns, sink);
         let is_again = self.expected.is_none()
-            && self.queue.back().is_some_and(|last| last.count.is_none() && psn.distance(last.psn) <= 0);
+            && self.queue.back().is_some_and(|last| last.count.is_none())
+            && sent_before.is_some_and(|end| psn.distance(end) < 0);
         if is_again {
             self.again(connection, arrival, count, sink);
             return class;
@@ -108,6 +109,10 @@ impl Stream {
         }
         if self.early.is_some() {
             self.meet_early(psn, sink);
+        }
+        if self.gap == Gap::Refilling && self.is_overtaken_alone(psn, sent_before) {
+            self.close_gap(connection, requester, sink);
+            self.expected = sent_before;
         }
         let expected = *self.expected.get_or_insert(psn);
         let ahead = psn.distance(expected);
@@ -276,6 +281,16 @@ impl Stream {
             self.assemble(connection, requester, asked, sink);
         }
         self.expected = self.sent_end;
+    }
+
+    /// True if a new request shows that nothing is missing: the one that was came right behind those that it should have preceded, and nobody asks for these
+    /// again.
+    #[cold]
+    fn is_overtaken_alone(&self, psn: Psn, sent_before: Option<Psn>) -> bool {
+        self.held.is_some_and(|held| held.is_overtaken)
+            && sent_before.is_some_and(|end| psn.distance(end) >= 0)
+            && (self.nak.is_none() && self.naks_due.is_none())
+            && self.behind.iter().any(|asked| self.expected == Some(asked.psn))
     }
 
     /// The stream began before what the capture has of it. Its responder may have found a gap there, and at each request since.

@@ -79,8 +79,8 @@ impl Stream {
         if self.deep.is_some() && opcode.operation() != Operation::Acknowledge {
             self.judge_deep(Some(psn), sink);
         }
-        // A refusal takes what comes before it.
-        let taken = if accepts { psn } else { psn.previous() };
+        // A refusal takes what comes before it; one for want of a buffer had the request as the next one.
+        let taken = if accepts || is_not_ready { psn } else { psn.previous() };
         if self.gap != Gap::No && self.expected.is_some_and(|expected| taken.distance(expected) >= 0) {
             self.judge_gap(connection, requester, arrival, taken, sink);
         }
@@ -278,7 +278,7 @@ impl Stream {
             }
         }
         if self.expected.is_none() {
-            self.expected = self.queue.back().map(|read| read.psn.plus(read.count.unwrap_or(1)));
+            self.expected = self.queue.back().and_then(|read| Some(read.psn.plus(read.count?)));
         }
     }
 

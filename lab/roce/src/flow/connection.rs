@@ -128,6 +128,11 @@ impl Connection {
         self.port_space.is_some() || self.endpoint(side).packets > 0
     }
 
+    /// True if one of its sides has asked to end it.
+    pub(crate) fn is_closed(&self) -> bool {
+        Side::BOTH.into_iter().any(|side| self.management.contains(&(side, "DREQ")))
+    }
+
     pub(crate) fn endpoint_mut(&mut self, side: Side) -> &mut ConnectionEnd {
         match side {
             Side::Active => &mut self.active,

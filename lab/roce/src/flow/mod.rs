@@ -11,6 +11,7 @@ mod connection;
 mod datagrams;
 mod ids;
 mod numbers;
+mod pairing;
 mod requests;
 mod tracker;
 

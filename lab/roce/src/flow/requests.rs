@@ -61,7 +61,8 @@ impl RequestPsns {
             // A READ's answers.
             self.end = self.end.max(distance + 1);
         }
-        if distance < self.end {
+        // Also an answer that stands before its request.
+        if distance - self.end < USED_AGAIN_PSNS {
             self.answered = self.answered.max(distance + i64::from(!is_refusal));
         }
         Some(distance)
@@ -79,15 +80,46 @@ impl RequestPsns {
         self.distance(psn).is_some_and(|distance| (0..self.end).contains(&distance))
     }
 
+    /// True if one of them was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered > 0
+    }
+
     /// True if a request cannot follow what was sent: all of that is answered, and it lies before all of it or far from it.
     #[inline]
     pub(super) fn is_behind(&self, opcode: Opcode, psn: Psn) -> bool {
         let Some(distance) = self.distance(psn) else { return false };
-        distance != self.end
+        (distance < 0 || distance - self.end > USED_AGAIN_PSNS)
             && opcode.place().starts()
-            && (distance < 0 || distance - self.end > USED_AGAIN_PSNS)
-            && self.answered >= self.end
-            && self.answered > 0
+            && self.is_all_answered()
+    }
+
+    /// True if it is known that a PSN is none of theirs.
+    #[inline]
+    pub(super) fn has_not(&self, psn: Psn) -> bool {
+        let Some(distance) = self.distance(psn) else { return false };
+        !(0..self.end).contains(&distance) && self.uncounted.is_none()
+    }
+
+    /// First PSN of theirs, as far as it is known.
+    pub(super) fn first(&self) -> Option<Psn> {
+        self.first
+    }
+
+    /// True if a PSN is their last one.
+    pub(super) fn is_last(&self, psn: Psn) -> bool {
+        self.distance(psn) == Some(self.end - 1)
+    }
+
+    /// True if a PSN is far from all of theirs.
+    pub(super) fn is_far(&self, psn: Psn) -> bool {
+        let Some(distance) = self.distance(psn) else { return false };
+        distance < -USED_AGAIN_PSNS || distance - self.end > USED_AGAIN_PSNS
+    }
+
+    /// True if one of them was answered, and so was the last.
+    pub(super) fn is_all_answered(&self) -> bool {
+        self.answered >= self.end && self.is_answered()
     }
 }
 

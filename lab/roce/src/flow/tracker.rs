@@ -9,22 +9,24 @@ use std::net::IpAddr;
 
 use crate::cm::Message as CmMessage;
 use crate::flow::requests::{RequestPsns, packets};
-use crate::flow::{
-    Connection, ConnectionEnd, ConnectionId, Datagrams, Numbers, QueuePairName, Side, StreamId,
-};
+use crate::flow::{Connection, ConnectionId, Datagrams, Numbers, QueuePairName, Side, StreamId};
 use crate::names::Names;
-use crate::wire::{Bth, Icrc, Operation, Packet, Place, Psn, Syndrome, TransportService};
+use crate::wire::{Bth, Icrc, Operation, Packet, Place, Syndrome, TransportService};
 
 /// A connection and the requests of both sides.
 #[derive(Debug)]
-struct Flow {
-    connection: Connection,
-    requests: [RequestPsns; 2],
+pub(super) struct Flow {
+    pub(super) connection: Connection,
+    pub(super) requests: [RequestPsns; 2],
     active_comm_id: Option<u32>,
     /// Owner and id of what it is known under.
     comm_ids: [Option<ReceiverKey>; 2],
     /// The flow that took this one over when the two directions were paired; there, the sides are exchanged.
-    merged_into: Option<ConnectionId>,
+    pub(super) merged_into: Option<ConnectionId>,
+    /// The side whose queue pair number is that of the connection before it, as long as no answer has shown it.
+    pub(super) assumed: Option<Side>,
+    /// UDP source port of its first request without connection management.
+    pub(super) udp_source_port: u16,
 }
 
 impl Flow {
@@ -71,13 +73,10 @@ impl Flow {
 }
 
 /// A receiver's address and queue pair number.
-type ReceiverKey = (IpAddr, u32);
+pub(super) type ReceiverKey = (IpAddr, u32);
 
 /// Queue pairs that are found without hashing; a power of two.
-const RECENT: usize = 64;
-
-/// Connections without a requester's QPN that a response is compared with.
-const UNPAIRED_MAX: usize = 256;
+pub(super) const RECENT: usize = 64;
 
 /// FlowChange that a packet makes in the known connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,16 +136,16 @@ pub(crate) fn management<'a>(packet: &Packet<'a>) -> Option<CmMessage<'a>> {
 /// Every connection of a capture, or of a wire; the oldest goes when there are too many.
 #[derive(Debug)]
 pub struct Tracker {
-    flows: VecDeque<Flow>,
+    pub(super) flows: VecDeque<Flow>,
     /// Number of the first flow.
-    base: usize,
+    pub(super) base: usize,
     limit: usize,
     /// (receiver, destination QPN) to the flow and the side that *receives*.
-    by_qpn: HashMap<ReceiverKey, (ConnectionId, Side)>,
+    pub(super) by_qpn: HashMap<ReceiverKey, (ConnectionId, Side)>,
     /// (owner, communication id) to the flow.
     by_comm_id: HashMap<ReceiverKey, ConnectionId>,
-    recent: [Option<(ReceiverKey, (ConnectionId, Side))>; RECENT],
-    numbers: Numbers,
+    pub(super) recent: [Option<(ReceiverKey, (ConnectionId, Side))>; RECENT],
+    pub(super) numbers: Numbers,
     datagrams: Datagrams,
 }
 
@@ -226,11 +225,11 @@ impl Tracker {
         (self.base..self.base + self.flows.len()).map(ConnectionId)
     }
 
-    fn get(&self, number: ConnectionId) -> Option<&Flow> {
+    pub(super) fn get(&self, number: ConnectionId) -> Option<&Flow> {
         self.flows.get(number.0.checked_sub(self.base)?)
     }
 
-    fn get_mut(&mut self, number: ConnectionId) -> Option<&mut Flow> {
+    pub(super) fn get_mut(&mut self, number: ConnectionId) -> Option<&mut Flow> {
         self.flows.get_mut(number.0.checked_sub(self.base)?)
     }
 
@@ -279,15 +278,23 @@ impl Tracker {
         flow.merged_into.is_none().then_some(flow.connection)
     }
 
-    fn insert_qpn(&mut self, key: ReceiverKey, value: (ConnectionId, Side)) {
+    pub(super) fn insert_qpn(&mut self, key: ReceiverKey, value: (ConnectionId, Side)) {
         self.by_qpn.insert(key, value);
         self.recent[key.1 as usize % RECENT] = None;
     }
 
-    fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> ConnectionId {
+    pub(super) fn add(&mut self, connection: Connection, active_comm_id: Option<u32>) -> ConnectionId {
         let requests = Side::BOTH.map(|side| RequestPsns::from(connection.endpoint(side).psn_first));
         let comm_ids = [active_comm_id.map(|id| (connection.active.address, id)), None];
-        self.flows.push_back(Flow { connection, requests, active_comm_id, comm_ids, merged_into: None });
+        self.flows.push_back(Flow {
+            connection,
+            requests,
+            active_comm_id,
+            comm_ids,
+            merged_into: None,
+            assumed: None,
+            udp_source_port: 0,
+        });
         ConnectionId(self.base + self.flows.len() - 1)
     }
 
@@ -315,17 +322,24 @@ impl Tracker {
                     let end = connection.endpoint_mut(side);
                     end.number = Some(self.numbers.next(&names.get(end.address)));
                 }
+                self.forget_other_end((source, req.local_qpn()));
                 let index = self.add(connection, Some(comm_id));
                 self.by_comm_id.insert((source, comm_id), index);
                 self.insert_qpn((source, req.local_qpn()), (index, Side::Active));
                 Some((index, FlowChange::Begun))
             }
             CmMessage::Rep(rep) => {
-                let index = *self.by_comm_id.get(&(destination, rep.remote_comm_id()))?;
-                let connection = self.connection_mut(index)?;
-                if connection.passive.qpn.is_some() {
+                let Some(index) = self.by_comm_id.get(&(destination, rep.remote_comm_id())).copied() else {
+                    // Of a connection whose REQ the capture lacks: the queue pair is none of those before.
+                    self.forget_qpn((source, rep.local_qpn()));
+                    return None;
+                };
+                if self.connection(index)?.passive.qpn.is_some() {
                     return Some((index, FlowChange::None));
                 }
+                let early =
+                    self.requests_before_rep((source, rep.local_qpn()), destination, rep.starting_psn());
+                let connection = self.connection_mut(index)?;
                 connection.passive.qpn = Some(rep.local_qpn());
                 connection.active.psn_first = Some(rep.starting_psn());
                 let least = |depth: Option<u8>, other: u8| depth.map(|depth| depth.min(other));
@@ -342,6 +356,10 @@ impl Tracker {
                 flow.comm_ids[1] = Some((source, rep.local_comm_id()));
                 self.by_comm_id.insert((source, rep.local_comm_id()), index);
                 self.insert_qpn((source, rep.local_qpn()), (index, Side::Passive));
+                if let Some(from) = early {
+                    self.merge(from, index, Side::Passive);
+                    return Some((index, FlowChange::Merged { from, side: Side::Active }));
+                }
                 Some((index, FlowChange::Answered))
             }
             other => {
@@ -407,14 +425,18 @@ impl Tracker {
             None => self.take_in_new(packet, bth, names)?,
         };
         let mut state = self.flows.get_mut(flow.0.checked_sub(self.base)?)?;
-        // Without connection management, what is rare is looked at.
-        if state.connection.port_space.is_none() && change == FlowChange::None {
+        if change == FlowChange::None {
+            let is_managed = state.connection.port_space.is_some();
             let is_response = opcode.is_response();
             let requester = if is_response { sender.other() } else { sender };
             let requests = &state.requests[requester as usize];
-            let is_rare =
-                if is_response { !requests.has_begun() } else { requests.is_behind(opcode, bth.psn()) };
-            if is_rare {
+            let is_rare = if is_response {
+                !requests.has_begun() || requests.has_not(bth.psn())
+            } else {
+                requests.is_behind(opcode, bth.psn()) && (!is_managed || state.connection.is_closed())
+            };
+            let is_others = !is_managed && state.connection.endpoint(sender).address != packet.source;
+            if is_rare || is_others {
                 (flow, sender, change) = self.take_in_rare(flow, sender, packet, bth, names)?;
                 state = self.flows.get_mut(flow.0.checked_sub(self.base)?)?;
             }
@@ -422,116 +444,6 @@ impl Tracker {
         let is_counted = is_sent || change != FlowChange::None;
         let (distance, is_new) = state.count(sender, packet, bth, is_counted);
         Some(Placed { flow, sender, distance, is_new, change })
-    }
-
-    /// Pairs two directions that were taken for connections of their own, as a response shows, or begins a connection between queue pairs that are used again.
-    #[cold]
-    fn take_in_rare(
-        &mut self,
-        flow: ConnectionId,
-        sender: Side,
-        packet: &Packet<'_>,
-        bth: Bth<'_>,
-        names: &Names,
-    ) -> Option<(ConnectionId, Side, FlowChange)> {
-        if !bth.opcode().is_response() {
-            let new = self.begin_again(flow, sender, names)?;
-            return Some((new, Side::Active, FlowChange::Replaced { old: flow }));
-        }
-        Some(match self.unpaired(packet, bth.psn(), Some(flow)) {
-            Some((into, requester)) => {
-                self.merge(flow, into, requester);
-                let side = requester.other();
-                (into, side, FlowChange::Merged { from: flow, side })
-            }
-            None => (flow, sender, FlowChange::None),
-        })
-    }
-
-    /// Finds the flow of a packet to a queue pair that nothing told of yet, or makes one.
-    #[cold]
-    fn take_in_new(
-        &mut self,
-        packet: &Packet<'_>,
-        bth: Bth<'_>,
-        names: &Names,
-    ) -> Option<(ConnectionId, Side, FlowChange)> {
-        let qpn = bth.destination_qpn();
-        let number = Some(self.numbers.next(&names.get(packet.destination)));
-        if bth.opcode().is_response()
-            && let Some((index, requester)) = self.unpaired(packet, bth.psn(), None)
-        {
-            let end = self.connection_mut(index)?.endpoint_mut(requester);
-            (end.qpn, end.number) = (Some(qpn), number);
-            self.insert_qpn((packet.destination, qpn), (index, requester));
-            return Some((index, requester.other(), FlowChange::None));
-        }
-        let active = ConnectionEnd::new(packet.source, None);
-        let passive = ConnectionEnd { number, ..ConnectionEnd::new(packet.destination, Some(qpn)) };
-        let index = self.add(Connection::unmanaged(active, passive), None);
-        self.insert_qpn((packet.destination, qpn), (index, Side::Passive));
-        Some((index, Side::Active, FlowChange::Begun))
-    }
-
-    /// Begins a connection between the queue pairs of flow `index`, whose side `sender` sends first.
-    #[cold]
-    fn begin_again(&mut self, index: ConnectionId, sender: Side, names: &Names) -> Option<ConnectionId> {
-        let old = self.connection(index)?;
-        let ends = [*old.endpoint(sender), *old.endpoint(sender.other())];
-        let [active, passive] = ends.map(|end| ConnectionEnd {
-            number: end.qpn.map(|_| self.numbers.next(&names.get(end.address))),
-            ..ConnectionEnd::new(end.address, end.qpn)
-        });
-        let new = self.add(Connection::unmanaged(active, passive), None);
-        for (side, end) in [(Side::Active, active), (Side::Passive, passive)] {
-            if let Some(qpn) = end.qpn {
-                self.insert_qpn((end.address, qpn), (new, side));
-            }
-        }
-        Some(new)
-    }
-
-    /// Finds a flow whose requester has no QPN yet and has sent the PSN that `packet` answers.
-    fn unpaired(
-        &self,
-        packet: &Packet<'_>,
-        psn: Psn,
-        except: Option<ConnectionId>,
-    ) -> Option<(ConnectionId, Side)> {
-        self.flows.iter().enumerate().rev().take(UNPAIRED_MAX).find_map(|(at, flow)| {
-            let index = ConnectionId(self.base + at);
-            let requester = flow.connection.side_of(packet.destination)?;
-            let fits = Some(index) != except
-                && flow.merged_into.is_none()
-                && flow.connection.endpoint(requester).qpn.is_none()
-                && flow.connection.endpoint(requester.other()).address == packet.source
-                && flow.requests[requester as usize].has(psn);
-            fits.then_some((index, requester))
-        })
-    }
-
-    /// Moves flow `from`, whose only requests are its active side's, into the other direction of flow `into`.
-    fn merge(&mut self, from: ConnectionId, into: ConnectionId, requester: Side) {
-        let Some(flow) = self.get_mut(from) else {
-            return;
-        };
-        flow.merged_into = Some(into);
-        let requests = std::mem::take(&mut flow.requests[Side::Active as usize]);
-        let Connection { active, passive, .. } = flow.connection;
-        if let Some(qpn) = passive.qpn {
-            self.insert_qpn((passive.address, qpn), (into, requester));
-        }
-        if let Some(into) = self.get_mut(into) {
-            for (side, sent) in [(requester, passive), (requester.other(), active)] {
-                let end = into.connection.endpoint_mut(side);
-                end.packets += sent.packets;
-                end.payload_bytes += sent.payload_bytes;
-            }
-            let end = into.connection.endpoint_mut(requester);
-            (end.qpn, end.number) = (passive.qpn, passive.number);
-            into.connection.endpoint_mut(requester.other()).psn_first = active.psn_first;
-            into.requests[requester.other() as usize] = requests;
-        }
     }
 
     /// Follows a merge likewise, for the requests of a side.

@@ -17,8 +17,8 @@ const MESSAGE_MAX_BYTES: u32 = 1 << 31;
 /// Holds the announced length against the longest message.
 #[inline]
 pub(crate) fn check(bytes: u32) -> Option<Broken> {
-    let (expected, got) = (u64::from(MESSAGE_MAX_BYTES), u64::from(bytes));
-    let evidence = Evidence::Number { what: "at most", expected, got };
+    let (most, got) = (u64::from(MESSAGE_MAX_BYTES), u64::from(bytes));
+    let evidence = Evidence::Most { what: "bytes", most, got };
     (bytes > MESSAGE_MAX_BYTES).then(|| Broken::new(Rule::DmaLengthTooLarge, evidence))
 }
 

@@ -8,7 +8,7 @@ use crate::synth::script::{Examples, bare, send};
 use crate::wire::{Icrc, Packet};
 
 pub(super) const TEXT: RuleText = RuleText::new(
-    "The CRC-32 over the packet, with the fields that routers change set to ones, is not the one in its last four bytes. A receiver discards such a packet, so the rules go on as if it had not arrived, and the gap that it leaves is not reported again. A packet that the snap length cut is unverifiable, not bad. A FLUSH of rxe's, whose ICRC covers its headers twice, is as its sender meant it and counts as right.",
+    "The CRC-32 over the packet, with the fields that routers change set to ones, is not the one in its last four bytes. A receiver discards such a packet, so the rules go on as if it had not arrived, and the gap that it leaves is not reported again. A packet that the snap length cut is unverifiable, not bad. Where no packet of a direction has the right one, what was recorded is not what was sent: addresses that were translated, ICRCs that a network card adds behind the place of capture. Then the first is reported, and the rules take the others as if they were right. A FLUSH of rxe's, whose ICRC covers its headers twice, is as its sender meant it and counts as right.",
     "Linux drivers/infiniband/sw/rxe/rxe_icrc.c",
 );
 

@@ -13,9 +13,9 @@ pub(super) const TEXT: RuleText = RuleText::new(
 
 /// Holds how many are under way against the most that may be.
 pub(crate) fn check(most: usize, under_way: usize) -> Option<Broken> {
-    let (expected, got) = (most as u64, under_way as u64);
-    let evidence = Evidence::Number { what: "at most", expected, got };
-    (got > expected).then(|| Broken::new(Rule::InitiatorDepthExceeded, evidence))
+    let (most, got) = (most as u64, under_way as u64);
+    let evidence = Evidence::Most { what: "READs and atomics under way", most, got };
+    (got > most).then(|| Broken::new(Rule::InitiatorDepthExceeded, evidence))
 }
 
 #[cfg(any(test, feature = "synth"))]

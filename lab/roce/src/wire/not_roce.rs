@@ -31,6 +31,11 @@ pub enum NotRoce {
         /// Destination port.
         port: u16,
     },
+    /// UDP to another port, and what it carries reads as Geneve around RoCE.
+    PerhapsGeneve {
+        /// Destination port.
+        port: u16,
+    },
     /// UDP to another port, and what it carries reads as an IP packet of RoCE.
     PerhapsIp {
         /// Destination port.
@@ -162,6 +167,7 @@ impl fmt::Display for NotRoce {
                 None => write!(f, "UDP to port {port}"),
             },
             Self::PerhapsVxlan { port } => write!(f, "VXLAN to port {port}"),
+            Self::PerhapsGeneve { port } => write!(f, "Geneve to port {port}"),
             Self::PerhapsIp { port } => write!(f, "IP in UDP to port {port}"),
             Self::Gre { flags } => write!(f, "GRE with flags {flags:#06x}"),
             Self::Ppp(number) => write!(f, "PPP protocol {number:#06x}"),
@@ -200,6 +206,7 @@ mod tests {
             (NotRoce::udp(6343), "sFlow", true),
             (NotRoce::udp(4500), "ESP in UDP", true),
             (NotRoce::PerhapsVxlan { port: 5000 }, "VXLAN to port 5000", true),
+            (NotRoce::PerhapsGeneve { port: 5000 }, "Geneve to port 5000", true),
             (NotRoce::PerhapsIp { port: 5000 }, "IP in UDP to port 5000", true),
             (NotRoce::Erf(27), "ERF record of type 27", false),
             (NotRoce::Erf(3), "ERF record of type 3", true),

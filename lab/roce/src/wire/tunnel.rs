@@ -131,7 +131,7 @@ fn nsh(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
 }
 
 /// Geneve, RFC 8926: eight bytes and options behind the UDP header, then what an ethertype names.
-fn geneve(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
+pub(super) fn geneve(layer: Layer<'_>) -> Result<Layer<'_>, NotRoce> {
     layer.check("geneve", UDP_LENGTH + 8)?;
     let length = UDP_LENGTH + 8 + usize::from(be_u8(layer.bytes, UDP_LENGTH) & 0x3f) * 4;
     layer.check("geneve", length)?;

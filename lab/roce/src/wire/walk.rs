@@ -129,19 +129,24 @@ fn of_stop(stop: IpStop<'_>) -> FoundFrame<'_> {
     }
 }
 
-/// Names a datagram to any port that reads as VXLAN, or as an IP packet, around a packet of RoCE.
+/// Names a datagram to any port that reads as VXLAN, as Geneve, or as an IP packet, around a packet of RoCE.
 #[cold]
 fn guess(port: u16, datagram: Layer<'_>, vxlan_ports: &[u16]) -> Option<NotRoce> {
     let is_roce = |inner| matches!(from(inner, vxlan_ports, false), FoundFrame::Roce(_));
-    match datagram.bytes.get(8..16)? {
-        [0x08, 0, 0, 0, _, _, _, 0] => {
-            tunnel::vxlan(datagram).ok().filter(|inner| is_roce(*inner))?;
-            Some(NotRoce::PerhapsVxlan { port })
-        }
-        [0x45, ..] => {
-            let inner = datagram.inside(Encapsulation::IpInIp, ether_type::IPV4, 8);
-            (tunnel::is_ipv4(inner.bytes) && is_roce(inner)).then_some(NotRoce::PerhapsIp { port })
-        }
-        _ => None,
+    let head = datagram.bytes.get(8..16)?;
+    // Beside the flag of a network id there are those of extensions, and their fields.
+    if head[0] & 0x08 != 0 && head[7] == 0 && tunnel::vxlan(datagram).is_ok_and(is_roce) {
+        return Some(NotRoce::PerhapsVxlan { port });
     }
+    let is_version_0 = head[0] >> 6 == 0;
+    if is_version_0 && head[7] == 0 && tunnel::geneve(datagram).is_ok_and(is_roce) {
+        return Some(NotRoce::PerhapsGeneve { port });
+    }
+    let behind = |ether_type| datagram.inside(Encapsulation::IpInIp, ether_type, 8);
+    let is_ip = match head[0] >> 4 {
+        4 => tunnel::is_ipv4(behind(ether_type::IPV4).bytes) && is_roce(behind(ether_type::IPV4)),
+        6 => is_roce(behind(ether_type::IPV6)),
+        _ => false,
+    };
+    is_ip.then_some(NotRoce::PerhapsIp { port })
 }

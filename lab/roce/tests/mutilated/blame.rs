@@ -26,18 +26,18 @@ const fn bound(way: &'static str, keeps_all: bool, false_most: u64, real_least_p
 /// late by more than a requester takes to send again, or that stand before their connection management.
 pub(crate) const BOUNDS: [Bound; 13] = [
     bound("gaps of 1 %", false, 1, 97),
-    bound("gaps of 5 %", false, 3, 90),
-    bound("gaps of 30 %", false, 17, 25),
+    bound("gaps of 5 %", false, 0, 90),
+    bound("gaps of 30 %", false, 20, 30),
     bound("bursts", false, 18, 70),
     bound("cut at either end", false, 0, 25),
     bound("everything twice", true, 15, 100),
     bound("some twice", true, 0, 100),
-    bound("another order", true, 72, 55),
-    bound("gaps, copies and another order", false, 30, 50),
-    bound("shuffled", true, 34, 0),
+    bound("another order", true, 62, 55),
+    bound("gaps, copies and another order", false, 28, 50),
+    bound("shuffled", true, 26, 0),
     bound("refusals twice", true, 0, 100),
     bound("one direction", false, 2, 0),
-    bound("snap length", false, 9, 70),
+    bound("snap length", false, 8, 75),
 ];
 
 /// PSNs that a finding names.
