@@ -95,7 +95,7 @@ fn read_depth(
             && (message.source, message.destination) == (finding.source, finding.destination)
     });
     let exceeded = facts.findings(Rule::InitiatorDepthExceeded).find_map(|finding| match finding.evidence {
-        Evidence::Number { expected, got, .. } => Some((expected, got)),
+        Evidence::Most { most, got, .. } => Some((most, got)),
         _ => None,
     });
     let resources = told.and_then(|rep| rep.depths).map(|(_, resources)| u64::from(resources));
