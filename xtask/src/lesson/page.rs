@@ -61,7 +61,8 @@ pub(crate) fn page(lesson: &Lesson, outcome: &LessonOutcome) -> Result<String, S
 }
 
 /// Words below a ladder.
-pub(crate) const LADDER: &str = "Packets of this run, from top to bottom in the order of the wire";
+pub(crate) const LADDER: &str =
+    "Some packets of this run, by their numbers in the capture, from top to bottom in the order of the wire";
 
 /// The ladder of a lesson, if its run has those packets.
 pub(crate) fn ladder(lesson: &Lesson, outcome: &LessonOutcome) -> Option<String> {

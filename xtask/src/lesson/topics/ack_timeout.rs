@@ -107,8 +107,7 @@ pub(crate) const LESSON: Lesson = Lesson {
     },
     claims: &[
         LessonClaim {
-            says: "The lost WRITE is sent again, after no less than 4.096 us times two to the exponent, but for one tick of the kernel's clock \
-                   (4 ms): rxe counts whole ticks and rounds down.",
+            says: "The lost WRITE is sent again, after no less than 4.096 us times two to the exponent, but for one tick of the kernel's clock (4 ms): rxe counts in ticks and rounds this time down.",
             check: |seen| {
                 let pauses = pauses(seen)?;
                 let holds = pauses
@@ -143,11 +142,11 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "It waits for the ACK timeout, sends again, and gives up after the retry count: the work request completes with RETRY_EXC_ERR, and \
-         the queue pair is in the error state. So a dead link is noticed after (retries + 1) times the timeout.",
+        "It waits for the ACK timeout, 4.096 us times two to the exponent, sends again, and gives up after the retry count: the work request completes with RETRY_EXC_ERR, and \
+         the queue pair is in the error state. So a dead link is noticed after (retries + 1) times the timeout: with exponent 14 and two retries after three times 67 ms, a \
+         fifth of a second.",
         "The timeout is a floor, give or take the device's own clock: rxe counts ticks of 4 ms, network cards have a few steps of their own, and a \
          busy computer is later still. Too short a timeout makes \
-         requesters repeat what is merely late; too long a one leaves a lost last packet unnoticed. The usual 14 to 18 are 67 ms to 1 s: for \
-         ever, beside a round trip of microseconds. That is why lost packets are so costly here.",
+         requesters repeat what is merely late; too long a one leaves a lost last packet unnoticed. The usual 14 to 18 are 67 ms to 1 s: for ever, beside a round trip of microseconds. That is why it is so costly to lose the last packet, or an answer.",
     ],
 };

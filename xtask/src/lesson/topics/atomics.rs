@@ -144,7 +144,8 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "The responder's device does each atomic alone, one after the other, whichever queue pair it comes by. So each client is told another \
+        "The responder's device does each atomic alone, one after the other, whichever queue pair it comes by. It does not protect \
+         against a plain WRITE: who reads, adds and writes back overwrites a FetchAdd that came between, and that addition is lost. So each client is told another \
          value, and the sum is right without a lock: a counter that hands out tickets.",
         "It works on eight bytes, aligned to eight, and for requests by RDMA; what the computer's own processor does to the same \
          bytes meanwhile is not part of it on most devices. A lock is made by CmpSwap: who finds 0 and puts 1 has it, and the others ask \

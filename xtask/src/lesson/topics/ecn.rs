@@ -104,7 +104,7 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "On their own to nothing: a mark is a wish. It takes a receiver that turns it into a CNP and a sender that slows down, and both are \
+        "By themselves to nothing: a mark only asks the sender to slow down. It takes a receiver that turns it into a CNP and a sender that slows down, and both are \
          the network cards' part. SoftRoCE does neither, as this run shows; with two cards the same run would have CNPs and a pause behind \
          each.",
         "For a program nothing changes but the rate. Whether marks are heeded is seen on the wire (CNPs) and in the cards' counters \

@@ -77,12 +77,13 @@ pub(crate) const LESSON: Lesson = Lesson {
     question: "What do 0.1, 1 and 5 % lost packets do to what gets through?",
     before: &[
         "A reliable connection (RC) numbers its packets: the packet sequence number, PSN. A responder takes them in this order and no \
-         other. When one is missing it answers with a NAK \"PSN sequence error\" and drops everything behind, and the requester goes back \
+         other. When one is missing it answers with a NAK \"PSN sequence error\" and discards everything that comes behind it, and the requester goes back \
          to the missing one and sends all from there on again: *go-back-N*.",
         "Here 600 WRITEs of 4,096 bytes go over each of four connections, four in flight at a time, which is at most 16 packets of 1,024 \
          bytes. The lab's switch loses none of the packets of the first connection, 0.1, 1 and 5 % of the others', as a seed decides.",
-        "*Goodput* is here the share of the packets sent that was needed. If each loss costs N packets, it is (1 - p) / (1 - p + p N) at a \
-         loss of p: for N = 1, where only the lost packet would come again, and for N = 16, the whole window, these are the two dashed lines.",
+        "*Goodput* is here the share of the packets sent that was needed. Of 100 packets that are sent for the first time and 5 % lost, 95 arrive and 5 are lost; if each loss has N packets sent \
+         again, the share is 95 / (95 + 5 N), or (1 - p) / (1 - p + p N) at a loss of p. Two losses within one window may cost one \
+         return. For N = 1, where only the lost packet would come again, and for N = 16, the whole window, these are the two dashed lines.",
     ],
     runs: &[LessonRun {
         name: "sweep",

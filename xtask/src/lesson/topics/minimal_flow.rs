@@ -108,7 +108,8 @@ pub(crate) const LESSON: Lesson = Lesson {
         "The program makes memory known (registers it), connects, posts a work request, waits for its completion. On the wire a WRITE \
          carries address, key and data, and a short acknowledgement comes back; a READ carries address, key and length, and the data \
          come back in pieces of the path MTU, which are the acknowledgement as well.",
-        "The server's processor runs nothing for either: its device checks the key and moves the bytes. That is why the server must have \
+        "No program of the server runs for either: its device checks the key and moves the bytes. A card does so without the \
+         processor; SoftRoCE, which stands for the card here, is the kernel's code and runs on it. That is why the server must have \
          told address and key before, and why it does not know when its memory changed. The other lessons are about what that costs, \
          what it saves, and what happens when a packet is lost.",
     ],

@@ -126,7 +126,7 @@ pub(crate) const LESSON: Lesson = Lesson {
             },
         },
         LessonClaim {
-            says: "A READ posted behind a WRITE finds what that wrote: all four come back as they were written.",
+            says: "READs that follow the WRITEs find what these wrote: all four come back as they were written.",
             check: |seen| {
                 let run = seen.run("overtaken")?;
                 let reads =
@@ -138,9 +138,10 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "On one queue pair no request overtakes another: the responder takes packets in the order of their PSNs and drops what comes too early. So a \
+        "On one queue pair no request overtakes another: the responder takes packets in the order of their PSNs and discards what comes too early. Packets may arrive out of order; \
+         none is taken so. So a \
          network that sends packets over several paths costs retransmissions, not order.",
-        "A successful completion of a WRITE says that the data has reached the other side and was accepted there, and that the requester may \
+        "A successful completion of a WRITE says that the other device has accepted all of it, to put it into its memory, and that the requester may \
          use its own buffer again. It does not say that the other program has looked. Between two queue pairs there is no order at all. And what \
          a READ or atomic fetches may be under way still when the next request is sent: a WRITE or SEND of those very bytes needs a *fence*, \
          which makes it wait for them.",

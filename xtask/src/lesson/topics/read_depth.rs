@@ -107,7 +107,8 @@ pub(crate) const LESSON: Lesson = Lesson {
             },
         },
         LessonClaim {
-            says: "With other limits it is the same: the wire never shows more READs without an answer than were agreed on.",
+            says: "With other limits, and a program that posts as many as each allows, the wire never shows more READs without an \
+                   answer than were agreed on.",
             check: |seen| {
                 let sweep = outstanding(seen, "sweep", LIMITS.len())?;
                 let holds = sweep.iter().zip(LIMITS).all(|((most, agreed), limit)| {

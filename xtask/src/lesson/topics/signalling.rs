@@ -121,7 +121,7 @@ pub(crate) const LESSON: Lesson = Lesson {
             },
         },
         LessonClaim {
-            says: "Polling takes at least half as much processor time again as events, when there is something to wait for.",
+            says: "Polling takes at least 1.5 times the processor time of events, when there is something to wait for.",
             check: |seen| {
                 let used = processor(seen)?;
                 rule(used[1] >= 1.5 * used[0], format!("events {:.2} s, polling {:.2} s", used[0], used[1]))
@@ -130,7 +130,7 @@ pub(crate) const LESSON: Lesson = Lesson {
     ],
     answer: &[
         "On SoftRoCE each post is a system call, on a card a write to the device's memory; in both cases lists and rare signals divide that \
-         cost by their length, and the wire shows no difference. Where the wire is what takes the time, as here, the rate shows none either. \
+         cost by their length, and the wire shows no difference. The rate gains by it as long as the calls are what takes the time, and no more where the wire is. \
          Until a signalled request behind it has completed, nobody knows that an unsignalled one is done, and its buffer must be left alone. \
          At least one request in a queue's length must be signalled, or the queue \
          fills and nothing ever tells that there is room.",
