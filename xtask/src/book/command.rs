@@ -155,13 +155,9 @@ fn seen_again(shell: &PageShell, name: &str, made: &[&CodeBlock]) -> Result<Vec<
     let mut found = Vec::new();
     for block in made {
         output::line(format_args!("on machines: {name}:{}", block.line))?;
-        match today(shell, block) {
-            Err(error) => found.push((block.line, error.to_string())),
-            Ok(text) => {
-                found.extend(missing(&block.text, &text).map(|line| {
-                    (block.line, format!("no line of today is like `{line}`; today it is\n{text}"))
-                }))
-            }
+        // A verdict tells where the computer stood still: that is no difference unless it comes again.
+        if seen_today(shell, block).is_some() {
+            found.extend(seen_today(shell, block).map(|why| (block.line, why)));
         }
     }
     if has_lab {
@@ -175,6 +171,15 @@ fn today(shell: &PageShell, block: &CodeBlock) -> Result<String> {
     match &block.origin {
         BlockOrigin::MadeBy(command) | BlockOrigin::OnMachines(Some(command)) => shell.output(command),
         _ => shell.session(&block.text),
+    }
+}
+
+/// Makes an output of machines anew; returns the first line of the block that is not in it, in words.
+fn seen_today(shell: &PageShell, block: &CodeBlock) -> Option<String> {
+    match today(shell, block) {
+        Err(error) => Some(error.to_string()),
+        Ok(text) => missing(&block.text, &text)
+            .map(|line| format!("no line of today is like `{line}`; today it is\n{text}")),
     }
 }
 
