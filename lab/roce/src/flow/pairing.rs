@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::flow::tracker::{Flow, FlowChange, RECENT, ReceiverKey, Tracker};
+use crate::flow::tracker::{Flow, FlowChange, ReceiverKey, Tracker};
 use crate::flow::{Connection, ConnectionEnd, ConnectionId, Side};
 use crate::names::Names;
 use crate::wire::{Bth, Packet, Psn};
@@ -105,12 +105,8 @@ impl Tracker {
         qpn: u32,
         names: &Names,
     ) -> Option<(ConnectionId, Side, FlowChange)> {
-        let end = *self.connection(index)?.endpoint(requester);
-        if let Some(assumed) = end.qpn
-            && self.by_qpn.get(&(address, assumed)) == Some(&(index, requester))
-        {
-            self.forget_qpn((address, assumed));
-        }
+        self.forget_end(index, requester);
+        let end = self.connection(index)?.endpoint(requester);
         let number = end.number.unwrap_or_else(|| self.numbers.next(&names.get(address)));
         self.get_mut(index)?.assumed = None;
         let end = self.connection_mut(index)?.endpoint_mut(requester);
@@ -214,20 +210,20 @@ impl Tracker {
     /// Forgets the queue pair that was connected to the one at `key`, which is used again.
     #[cold]
     pub(super) fn forget_other_end(&mut self, key: ReceiverKey) {
-        let Some((index, side)) = self.by_qpn.get(&key).copied() else { return };
-        let Some(other) = self.connection(index).map(|connection| *connection.endpoint(side.other())) else {
-            return;
-        };
-        if let Some(qpn) = other.qpn
-            && self.by_qpn.get(&(other.address, qpn)) == Some(&(index, side.other()))
-        {
-            self.forget_qpn((other.address, qpn));
+        if let Some((index, side)) = self.by_qpn.get(&key).copied() {
+            self.forget_end(index, side.other());
         }
     }
 
-    #[cold]
-    pub(super) fn forget_qpn(&mut self, key: ReceiverKey) {
-        self.by_qpn.remove(&key);
-        self.recent[key.1 as usize % RECENT] = None;
+    /// Forgets the queue pair of a side of a flow, unless another flow has its number by now.
+    fn forget_end(&mut self, index: ConnectionId, side: Side) {
+        let end = self.connection(index).map(|connection| connection.endpoint(side));
+        if let Some(end) = end
+            && let Some(qpn) = end.qpn
+            && let key = (end.address, qpn)
+            && self.by_qpn.get(&key) == Some(&(index, side))
+        {
+            self.forget_qpn(key);
+        }
     }
 }

@@ -76,7 +76,7 @@ impl Flow {
 pub(super) type ReceiverKey = (IpAddr, u32);
 
 /// Queue pairs that are found without hashing; a power of two.
-pub(super) const RECENT: usize = 64;
+const RECENT: usize = 64;
 
 /// FlowChange that a packet makes in the known connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +144,7 @@ pub struct Tracker {
     pub(super) by_qpn: HashMap<ReceiverKey, (ConnectionId, Side)>,
     /// (owner, communication id) to the flow.
     by_comm_id: HashMap<ReceiverKey, ConnectionId>,
-    pub(super) recent: [Option<(ReceiverKey, (ConnectionId, Side))>; RECENT],
+    recent: [Option<(ReceiverKey, (ConnectionId, Side))>; RECENT],
     pub(super) numbers: Numbers,
     datagrams: Datagrams,
 }
@@ -280,6 +280,12 @@ impl Tracker {
 
     pub(super) fn insert_qpn(&mut self, key: ReceiverKey, value: (ConnectionId, Side)) {
         self.by_qpn.insert(key, value);
+        self.recent[key.1 as usize % RECENT] = None;
+    }
+
+    #[cold]
+    pub(super) fn forget_qpn(&mut self, key: ReceiverKey) {
+        self.by_qpn.remove(&key);
         self.recent[key.1 as usize % RECENT] = None;
     }
 
