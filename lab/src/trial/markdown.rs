@@ -41,8 +41,13 @@ pub fn write(results: &Results, changed: Option<&(String, Vec<ChangedSnapshot>)>
     }
     if let Some((base, changed)) = changed.filter(|(_, changed)| !changed.is_empty()) {
         let _ = writeln!(text, "\n### Snapshots changed against {}\n", inline(base));
+        let traced: Vec<TracedRun<'_>> = results
+            .scenarios
+            .iter()
+            .filter_map(|row| TracedRun::read(directory(&results.run, &row.verdict), &row.verdict))
+            .collect();
         for change in changed {
-            let part = snapshot_of(base, change, ladder_of_change(results, change));
+            let part = snapshot_of(base, change, ladder_of_change(&traced, change));
             if text.len() + part.len() > MOST { left_out += 1 } else { text.push_str(&part) }
         }
     }
@@ -104,8 +109,8 @@ fn verdict(run: &Path, verdict: &Verdict) -> String {
         );
     }
     if directory.join(DIFF).is_file()
-        && let Some((_, accepted, found)) = traces(&directory, verdict)
-        && let Some(ladder) = ladder(&directory, verdict, snapshot::content(&accepted), &found)
+        && let Some(traced) = TracedRun::read(directory, verdict)
+        && let Some(ladder) = traced.ladder(snapshot::content(&traced.accepted))
     {
         text.push_str(&drawn(&ladder));
     }
@@ -139,13 +144,11 @@ fn snapshot_of(base: &str, change: &ChangedSnapshot, ladder: Option<String>) -> 
 }
 
 /// A ladder of what changed in a snapshot, from a run here whose trace it is.
-fn ladder_of_change(results: &Results, change: &ChangedSnapshot) -> Option<String> {
-    results.scenarios.iter().find_map(|row| {
-        let directory = directory(&results.run, &row.verdict);
-        let (file, accepted, found) = traces(&directory, &row.verdict)?;
-        let is_its = file.ends_with(&change.file) && snapshot::content(&accepted) == change.after;
-        is_its.then(|| ladder(&directory, &row.verdict, &change.before, &found))?
-    })
+fn ladder_of_change(traced: &[TracedRun<'_>], change: &ChangedSnapshot) -> Option<String> {
+    let is_its = |run: &&TracedRun<'_>| {
+        run.file.ends_with(&change.file) && snapshot::content(&run.accepted) == change.after
+    };
+    traced.iter().filter(is_its).find_map(|run| run.ladder(&change.before))
 }
 
 /// Directory of a run's artifacts, also when the invocation's directory was moved, as a downloaded artifact is.
@@ -154,23 +157,36 @@ fn directory(run: &Path, verdict: &Verdict) -> PathBuf {
     own.filter(|own| own.is_dir()).unwrap_or_else(|| verdict.artifacts.clone())
 }
 
-/// The accepted trace of a run and the one that was found, and the snapshot's file.
-fn traces(directory: &Path, verdict: &Verdict) -> Option<(PathBuf, String, String)> {
-    let told = || RunEvidence::read(evidence::first_of([directory, &verdict.artifacts])?).ok()?.snapshot;
-    let file = verdict.snapshot.clone().or_else(told)?;
-    let accepted = fs::read_to_string(&file).ok()?;
-    let found = fs::read_to_string(directory.join(TRACE)).ok()?;
-    Some((file, accepted, found))
+/// A run with its accepted trace and the one that was found.
+struct TracedRun<'a> {
+    verdict: &'a Verdict,
+    directory: PathBuf,
+    /// File of the snapshot.
+    file: PathBuf,
+    /// Text of that file.
+    accepted: String,
+    found: String,
 }
 
-/// A ladder of the packets that `found` has otherwise than `accepted`, with a few around them; none without a difference.
-fn ladder(directory: &Path, verdict: &Verdict, accepted: &str, found: &str) -> Option<String> {
-    let ran = evidence::first_of([directory, &verdict.artifacts])?;
-    let report = RunEvidence::read(ran).ok()?.decode(ran).ok()?;
-    let packets = changed_packets(accepted, found, &report)?;
-    let options = LadderOptions { limit: LADDER, packets: Some(packets), ..LadderOptions::default() };
-    let ladder = report.ladder(&options);
-    (!ladder.is_empty()).then(|| ladder.to_mermaid())
+impl TracedRun<'_> {
+    /// Reads both traces of a run; none where one is missing.
+    fn read(directory: PathBuf, verdict: &Verdict) -> Option<TracedRun<'_>> {
+        let told = || RunEvidence::read(evidence::first_of([&directory, &verdict.artifacts])?).ok()?.snapshot;
+        let file = verdict.snapshot.clone().or_else(told)?;
+        let accepted = fs::read_to_string(&file).ok()?;
+        let found = fs::read_to_string(directory.join(TRACE)).ok()?;
+        Some(TracedRun { verdict, directory, file, accepted, found })
+    }
+
+    /// A ladder of the packets that the trace has otherwise than `accepted`, with a few around them; none without a difference.
+    fn ladder(&self, accepted: &str) -> Option<String> {
+        let ran = evidence::first_of([&self.directory, &self.verdict.artifacts])?;
+        let report = RunEvidence::read(ran).ok()?.decode(ran).ok()?;
+        let packets = changed_packets(accepted, &self.found, &report)?;
+        let options = LadderOptions { limit: LADDER, packets: Some(packets), ..LadderOptions::default() };
+        let ladder = report.ladder(&options);
+        (!ladder.is_empty()).then(|| ladder.to_mermaid())
+    }
 }
 
 /// Numbers of the packets whose rows differ, from the first to the last. A row in which no packet stands counts as connection management.
@@ -203,7 +219,8 @@ pub fn annotations(results: &Results, top: &Path) -> String {
             Some(why) => why.clone(),
             None => format!("{}\n{}", verdict.headline_text(), verdict.replay),
         };
-        let place = traces(&directory(&results.run, verdict), verdict).and_then(|(file, accepted, found)| {
+        let place = TracedRun::read(directory(&results.run, verdict), verdict).and_then(|run| {
+            let TracedRun { file, accepted, found, .. } = run;
             let header = accepted.len() - snapshot::content(&accepted).len();
             let header = accepted.get(..header)?.lines().count();
             let content = snapshot::content(&accepted);
