@@ -13,7 +13,7 @@ const TOLD: usize = 20;
 ///
 /// # Errors
 ///
-/// None is: "no `what` is called `name`", with the nearest one where one is near, else with all, or the first of many.
+/// The name is none of them: "no `what` is called `name`", with the nearest one where one is near, else with all, or the first of many.
 pub fn find<'a>(
     what: &str,
     name: &str,

@@ -109,6 +109,7 @@ fn check(programs: KitPrograms, outputs: Outputs) -> Result<Vec<String>> {
     }
     Ok(faults)
 }
+
 /// Makes outputs of a page anew; returns those that differ. With `written`, the page's text, they are put there instead.
 fn made_anew(
     shell: &PageShell,
@@ -156,9 +157,8 @@ fn seen_again(shell: &PageShell, name: &str, made: &[&CodeBlock]) -> Result<Vec<
     for block in made {
         output::line(format_args!("on machines: {name}:{}", block.line))?;
         // A verdict tells where the computer stood still: that is no difference unless it comes again.
-        if seen_today(shell, block).is_some() {
-            found.extend(seen_today(shell, block).map(|why| (block.line, why)));
-        }
+        let why = seen_today(shell, block).and_then(|_| seen_today(shell, block));
+        found.extend(why.map(|why| (block.line, why)));
     }
     if has_lab {
         shell.output("cargo xtask lab down")?;
