@@ -46,10 +46,10 @@ pub(crate) const LESSON: Lesson = Lesson {
     question: "What if nothing answers at all: how long does a requester wait, and when does it give up?",
     before: &[
         "A NAK tells of a missing packet only if a later packet shows the gap. When the last one is lost, or the answer, there is silence. \
-         The requester then waits for its *ACK timeout*, 4.096 us times two to the power of an exponent that the connection was made with, and \
-         sends again; after `--retry-count` times in vain it gives up.",
-        "In the first run the switch drops the only packet of a WRITE, once on each of four connections with exponents 15, 16, 17 and 18. In the \
-         second the link is cut for good in the middle of a WRITE, with two retries and exponent 14.",
+         The requester then waits for its *ACK timeout*, 4.096 us times two to the power of an exponent that the connection was made with, \
+         and sends again; after `--retry-count` times in vain it gives up.",
+        "In the first run the switch drops the only packet of a WRITE, once on each of four connections with exponents 15, 16, 17 and 18. \
+         In the second the link is cut for good in the middle of a WRITE, with two retries and exponent 14.",
     ],
     runs: &[
         LessonRun {
@@ -107,7 +107,8 @@ pub(crate) const LESSON: Lesson = Lesson {
     },
     claims: &[
         LessonClaim {
-            says: "The lost WRITE is sent again, after no less than 4.096 us times two to the exponent, but for one tick of the kernel's clock (4 ms): rxe counts in ticks and rounds this time down.",
+            says: "The lost WRITE is sent again, after no less than 4.096 us times two to the exponent, but for one tick of the kernel's \
+                   clock (4 ms): rxe counts in ticks and rounds this time down.",
             check: |seen| {
                 let pauses = pauses(seen)?;
                 let holds = pauses
@@ -142,11 +143,12 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "It waits for the ACK timeout, 4.096 us times two to the exponent, sends again, and gives up after the retry count: the work request completes with RETRY_EXC_ERR, and \
-         the queue pair is in the error state. So a dead link is noticed after (retries + 1) times the timeout: with exponent 14 and two retries after three times 67 ms, a \
-         fifth of a second.",
-        "The timeout is a floor, give or take the device's own clock: rxe counts ticks of 4 ms, network cards have a few steps of their own, and a \
-         busy computer is later still. Too short a timeout makes \
-         requesters repeat what is merely late; too long a one leaves a lost last packet unnoticed. The usual 14 to 18 are 67 ms to 1 s: for ever, beside a round trip of microseconds. That is why it is so costly to lose the last packet, or an answer.",
+        "It waits for the ACK timeout, 4.096 us times two to the exponent, sends again, and gives up after the retry count: the work \
+         request completes with RETRY_EXC_ERR, and the queue pair is in the error state. So a dead link is noticed after (retries + 1) \
+         times the timeout: with exponent 14 and two retries after three times 67 ms, a fifth of a second.",
+        "The timeout is a floor, give or take the device's own clock: rxe counts ticks of 4 ms, network cards have a few steps of their \
+         own, and a busy computer is later still. Too short a timeout makes requesters repeat what is merely late; too long a one leaves a \
+         lost last packet unnoticed. The usual 14 to 18 are 67 ms to 1 s: for ever, beside a round trip of microseconds. That is why it is \
+         so costly to lose the last packet, or an answer.",
     ],
 };

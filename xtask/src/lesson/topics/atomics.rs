@@ -40,9 +40,9 @@ pub(crate) const LESSON: Lesson = Lesson {
     title: "Atomics under contention",
     question: "Four programs add to one number of another computer at the same time: how does no addition get lost?",
     before: &[
-        "To add to a number in another computer's memory one could READ it, add, and WRITE it back. If another does the same meanwhile, both \
-         read the same value and one of the additions is lost. An *atomic* is one request that the responder's device does as a whole: \
-         FetchAdd adds and answers what was there before; CmpSwap writes a value if the memory holds the one that is expected.",
+        "To add to a number in another computer's memory one could READ it, add, and WRITE it back. If another does the same meanwhile, \
+         both read the same value and one of the additions is lost. An *atomic* is one request that the responder's device does as a \
+         whole: FetchAdd adds and answers what was there before; CmpSwap writes a value if the memory holds the one that is expected.",
         "Four clients add 1 to one counter, 25 times each and all at once. The counter begins at 100. Nobody locks anything.",
     ],
     runs: &[LessonRun {
@@ -144,9 +144,9 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "The responder's device does each atomic alone, one after the other, whichever queue pair it comes by. It does not protect \
-         against a plain WRITE: who reads, adds and writes back overwrites a FetchAdd that came between, and that addition is lost. So each client is told another \
-         value, and the sum is right without a lock: a counter that hands out tickets.",
+        "The responder's device does each atomic alone, one after the other, whichever queue pair it comes by. So each client is told \
+         another value, and the sum is right without a lock: a counter that hands out tickets. It does not protect against a plain WRITE: \
+         who reads, adds and writes back overwrites a FetchAdd that came between, and that addition is lost.",
         "It works on eight bytes, aligned to eight, and for requests by RDMA; what the computer's own processor does to the same \
          bytes meanwhile is not part of it on most devices. A lock is made by CmpSwap: who finds 0 and puts 1 has it, and the others ask \
          again, which costs a round trip each time.",

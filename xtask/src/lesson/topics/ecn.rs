@@ -38,8 +38,8 @@ pub(crate) const LESSON: Lesson = Lesson {
         "Two bits of the IP header are for *explicit congestion notification*, ECN. A switch whose queue grows sets both, \"congestion \
          experienced\", rather than drop the packet. A receiver that sees it answers with a CNP, a congestion notification packet, and the \
          sender slows down: DCQCN, the algorithm of most cards, cuts its rate by up to a half at a CNP and raises it again step by step.",
-        "Two connections write 64 KiB each. The lab's switch marks every data packet of the second. In the trace a packet is \"ECN marked\" where the switch alters \
-         it, and \"congestion experienced\" as it goes on.",
+        "Two connections write 64 KiB each. The lab's switch marks every data packet of the second. In the trace a packet is \"ECN \
+         marked\" where the switch alters it, and \"congestion experienced\" as it goes on.",
     ],
     runs: &[LessonRun {
         name: "marked",
@@ -104,11 +104,11 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "By themselves to nothing: a mark only asks the sender to slow down. It takes a receiver that turns it into a CNP and a sender that slows down, and both are \
-         the network cards' part. SoftRoCE does neither, as this run shows; with two cards the same run would have CNPs and a pause behind \
-         each.",
+        "By themselves to nothing: a mark only asks the sender to slow down. It takes a receiver that turns it into a CNP and a sender \
+         that slows down, and both are the network cards' part. SoftRoCE does neither, as this run shows; with two cards the same run \
+         would have CNPs and a pause behind each.",
         "For a program nothing changes but the rate. Whether marks are heeded is seen on the wire (CNPs) and in the cards' counters \
-         (`np_ecn_marked_roce_packets`, `np_cnp_sent`, `rp_cnp_handled`), and it decides whether a full queue ends in slower senders or in lost \
-         packets and go-back-N.",
+         (`np_ecn_marked_roce_packets`, `np_cnp_sent`, `rp_cnp_handled`), and it decides whether a full queue ends in slower senders or in \
+         lost packets and go-back-N.",
     ],
 };

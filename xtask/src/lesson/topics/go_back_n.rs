@@ -77,13 +77,14 @@ pub(crate) const LESSON: Lesson = Lesson {
     question: "What do 0.1, 1 and 5 % lost packets do to what gets through?",
     before: &[
         "A reliable connection (RC) numbers its packets: the packet sequence number, PSN. A responder takes them in this order and no \
-         other. When one is missing it answers with a NAK \"PSN sequence error\" and discards everything that comes behind it, and the requester goes back \
-         to the missing one and sends all from there on again: *go-back-N*.",
+         other. When one is missing it answers with a NAK \"PSN sequence error\" and discards everything that comes behind it, and the \
+         requester goes back to the missing one and sends all from there on again: *go-back-N*.",
         "Here 600 WRITEs of 4,096 bytes go over each of four connections, four in flight at a time, which is at most 16 packets of 1,024 \
          bytes. The lab's switch loses none of the packets of the first connection, 0.1, 1 and 5 % of the others', as a seed decides.",
-        "*Goodput* is here the share of the packets sent that was needed. Of 100 packets that are sent for the first time and 5 % lost, 95 arrive and 5 are lost; if each loss has N packets sent \
-         again, the share is 95 / (95 + 5 N), or (1 - p) / (1 - p + p N) at a loss of p. Two losses within one window may cost one \
-         return. For N = 1, where only the lost packet would come again, and for N = 16, the whole window, these are the two dashed lines.",
+        "*Goodput* is here the share of the packets sent that was needed. Of 100 packets that are sent for the first time at a loss of 5 \
+         %, 95 arrive and 5 are lost; if for each lost one N packets are sent again, the share is 95 / (95 + 5 N), or (1 - p) / (1 - p + p \
+         N) at a loss of p. Two losses within one window may cost one return. The two dashed lines are those for N = 1, where only the \
+         lost packet would come again, and for N = 16, the whole window.",
     ],
     runs: &[LessonRun {
         name: "sweep",
@@ -199,8 +200,8 @@ pub(crate) const LESSON: Lesson = Lesson {
         "Nothing is lost for the program: each message arrives, in order and once. But each lost packet makes those behind it, which \
          had arrived, worthless, up to the whole window. So a network that loses one packet in twenty carries far less than 95 % of what \
          it could, and the more is in flight, the less.",
-        "That is why RoCE networks are built to lose nothing (priority flow control) or next to nothing (congestion control by ECN), and why \
-         newer devices repeat selectively. A loss at the very end of what is in flight is worse still: no later packet shows that it is \
-         missing, and the requester waits for its ACK timeout.",
+        "That is why RoCE networks are built to lose nothing (priority flow control) or next to nothing (congestion control by ECN), and \
+         why newer devices repeat selectively. A loss at the very end of what is in flight is worse still: no later packet shows that it \
+         is missing, and the requester waits for its ACK timeout.",
     ],
 };

@@ -19,12 +19,12 @@ pub(crate) const LESSON: Lesson = Lesson {
     title: "Immediate data and the RECV",
     question: "How does a receiver learn that a WRITE has arrived, and what must it have done before?",
     before: &[
-        "An *immediate* is a number of 32 bits that rides in the last packet of a WRITE or SEND, whatever number the sender likes; \
-         this client sends the length. A WRITE with immediate puts its data \
-         where it says, as every WRITE does, and then takes up one RECV of the receiver, whose completion tells length and immediate. No \
-         data goes into the RECV's own buffer. If no RECV is there, the responder puts nothing anywhere and answers \"receiver not ready\".",
-        "The first run writes four times with an immediate to a server that posted four RECVs; the second once, to a server that posted none \
-         and, when the connection was made, allowed one retry.",
+        "An *immediate* is a number of 32 bits that rides in the last packet of a WRITE or SEND, whatever number the sender likes; this \
+         client sends the length. A WRITE with immediate puts its data where it says, as every WRITE does, and then takes up one RECV of \
+         the receiver, whose completion tells length and immediate. No data goes into the RECV's own buffer. If no RECV is there, the \
+         responder puts nothing anywhere and answers \"receiver not ready\".",
+        "The first run writes four times with an immediate to a server that posted four RECVs; the second once, to a server that posted \
+         none and, when the connection was made, allowed one retry.",
     ],
     runs: &[
         LessonRun {

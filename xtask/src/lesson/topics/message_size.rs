@@ -52,10 +52,11 @@ pub(crate) const LESSON: Lesson = Lesson {
     title: "Message size",
     question: "Why are few large messages so much cheaper than many small ones?",
     before: &[
-        "Each message costs something whatever its length: a work request, a completion, an acknowledgement, headers. On the wire a message is \
-         cut into packets of the path MTU, 1,024 bytes here, and each packet has 58 bytes of headers: Ethernet 14, IP 20, UDP 8, BTH 12, ICRC 4. \
-         The first of a WRITE has 16 more. A message of one packet is called Only; a longer one is a First, as many Middles as it takes, and a Last. \
-         That is so of a SEND as of a WRITE, and one acknowledgement, asked for by the last packet, stands for all of them.",
+        "Each message costs something whatever its length: a work request, a completion, an acknowledgement, headers. On the wire a \
+         message is cut into packets of the path MTU, 1,024 bytes here, and each packet has 58 bytes of headers: Ethernet 14, IP 20, UDP \
+         8, BTH 12, ICRC 4. The first of a WRITE has 16 more. A message of one packet is called Only; a longer one is a First, as many \
+         Middles as it takes, and a Last. That is so of a SEND as of a WRITE, and one acknowledgement, asked for by the last packet, \
+         stands for all of them.",
         "40 WRITEs each of 64 bytes to 64 KiB, eight in flight. The first sizes meet programs that have just begun, so their messages \
          a second may be fewer than those of the next: compare the bytes on the wire.",
     ],
@@ -142,8 +143,8 @@ pub(crate) const LESSON: Lesson = Lesson {
     ],
     answer: &[
         "The cost of a message is shared by its bytes. At 64 bytes less than half of what is sent is payload, and every message is a work \
-         request to be posted and acknowledged; from 1 KiB on more than nine bytes in ten are payload, and it is the headers of each packet, no longer the work of each \
-         message, that is left to save.",
+         request to be posted and acknowledged; from 1 KiB on more than nine bytes in ten are payload, and what is left to save is the \
+         headers of each packet, no longer the work of each message.",
         "These headers are 5 % here. With a path MTU of 4,096 bytes in place of 1,024 there are a quarter as many packets, and a \
          quarter of the headers. Where messages must be small, \
          post many by one call, let only every n-th make a completion (*signal* few, a lesson of its own), and send them *inline*: the \

@@ -34,12 +34,12 @@ pub(crate) const LESSON: Lesson = Lesson {
     title: "Order, and what a completion means",
     question: "Can a later message overtake an earlier one, and what is certain once a completion is there?",
     before: &[
-        "The queue pairs here are *reliable connections* (RC). Their work requests are begun in the order in which they were posted, and their \
-         completions come in that order. A completion of a WRITE says that the responder's device has acknowledged all of it.",
-        "The client posts four WRITEs of 2,500 bytes at once, three packets each, then four READs of the same memory. On the way the second \
-         packet of one WRITE is overtaken by the packet behind it. The responder answers the overtaker with a NAK, and the requester goes back; \
-         while it does, packets of the first attempt and of the second are under way together, so a second NAK or a wait for the ACK timeout \
-         may follow.",
+        "The queue pairs here are *reliable connections* (RC). Their work requests are begun in the order in which they were posted, and \
+         their completions come in that order. A completion of a WRITE says that the responder's device has acknowledged all of it.",
+        "The client posts four WRITEs of 2,500 bytes at once, three packets each, then four READs of the same memory. On the way the \
+         second packet of one WRITE is overtaken by the packet behind it. The responder answers the overtaker with a NAK, and the \
+         requester goes back; while it does, packets of the first attempt and of the second are under way together, so a second NAK or a \
+         wait for the ACK timeout may follow.",
     ],
     runs: &[LessonRun {
         name: "overtaken",
@@ -138,12 +138,12 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "On one queue pair no request overtakes another: the responder takes packets in the order of their PSNs and discards what comes too early. Packets may arrive out of order; \
-         none is taken so. So a \
-         network that sends packets over several paths costs retransmissions, not order.",
-        "A successful completion of a WRITE says that the other device has accepted all of it, to put it into its memory, and that the requester may \
-         use its own buffer again. It does not say that the other program has looked. Between two queue pairs there is no order at all. And what \
-         a READ or atomic fetches may be under way still when the next request is sent: a WRITE or SEND of those very bytes needs a *fence*, \
-         which makes it wait for them.",
+        "On one queue pair no request overtakes another: the responder takes packets in the order of their PSNs and discards what comes \
+         too early. Packets may arrive out of order, but none is taken out of order. So a network that sends packets over several paths \
+         costs retransmissions, not order.",
+        "A successful completion of a WRITE says that the other device has accepted all of it, to put it into its memory, and that the \
+         requester may use its own buffer again. It does not say that the other program has looked. Between two queue pairs there is no \
+         order at all. And what a READ or atomic fetches may be under way still when the next request is sent: a WRITE or SEND of those \
+         very bytes needs a *fence*, which makes it wait for them.",
     ],
 };

@@ -29,7 +29,8 @@ pub(crate) const LESSON: Lesson = Lesson {
     question: "Why keep several messages in flight, and how many?",
     before: &[
         "A requester that waits for each message before it posts the next one spends its time waiting: one message a round trip. With a \
-         *depth* of n it keeps n under way. Little's law says what that is worth: messages a second are at most the depth divided by the time that one takes, from its post to its completion.",
+         *depth* of n it keeps n under way. Little's law says what that is worth: messages a second are at most the depth divided by the \
+         time that one takes, from its post to its completion.",
         "So that this time is known to be no less, the lab's switch holds each request for 20 ms; what the two computers take comes on \
          top. Then 40 messages of 64 bytes go at depths of 1, 2, 4, 8 and \
          16.",

@@ -41,10 +41,10 @@ pub(crate) const LESSON: Lesson = Lesson {
     question: "A program posts 32 READs at once: how many does its device ask for at a time?",
     before: &[
         "A READ needs something of the responder while it lasts: memory to remember it by, so that it can be answered again. Both sides \
-         therefore agree on a number when they connect, the requester's *initiator depth* and the responder's *responder resources*; the lesser \
-         counts, for READs and atomics together. Requests beyond it wait in the requester's send queue.",
-        "The first run posts 32 WRITEs and then 32 READs of 64 bytes at once over a connection that agreed on 16. The second measures READs \
-         with limits of 1, 2, 4 and 8. In both the switch holds each READ request for 20 ms.",
+         therefore agree on a number when they connect, the requester's *initiator depth* and the responder's *responder resources*; the \
+         lesser counts, for READs and atomics together. Requests beyond it wait in the requester's send queue.",
+        "The first run posts 32 WRITEs and then 32 READs of 64 bytes at once over a connection that agreed on 16. The second measures \
+         READs with limits of 1, 2, 4 and 8. In both the switch holds each READ request for 20 ms.",
     ],
     runs: &[
         LessonRun {
@@ -130,8 +130,8 @@ pub(crate) const LESSON: Lesson = Lesson {
     answer: &[
         "As many as were agreed on when the connection was made, 16 here. The others wait, and everything posted behind them waits too: a \
          send queue is worked off in order.",
-        "READs are therefore slower than WRITEs where the way is long: a WRITE may be followed by any number of others, a READ only by as many \
-         as the agreement has. `rdma_accept` and `rdma_connect` have the numbers (`initiator_depth`, `responder_resources`), \
-         and devices a limit, often 16.",
+        "READs are therefore slower than WRITEs where the way is long: a WRITE may be followed by any number of others, a READ only by as \
+         many as the agreement has. `rdma_accept` and `rdma_connect` have the numbers (`initiator_depth`, `responder_resources`), and \
+         devices a limit, often 16.",
     ],
 };

@@ -38,10 +38,12 @@ pub(crate) const LESSON: Lesson = Lesson {
     title: "Receiver not ready",
     question: "What happens when a SEND arrives and no RECV is posted, and who decides how long to wait?",
     before: &[
-        "A SEND takes up a RECV. If there is none the responder answers with an RNR NAK, receiver not ready, and discards the message. The NAK carries a time: the requester waits at least so long and sends the message again. How often \
-         it may do so the responder's side says when the connection is made, 0 to 7 times, and 7 means without end.",
-        "The time is an attribute of the *responder's* queue pair. Connections by RDMA CM have 655.36 ms on this kernel, for which the \
-         NAK carries the code 0; those that `--no-cm` makes by hand ask for 0.64 ms. rxe counts in ticks of the kernel's clock, 4 ms, and rounds this time up. In both runs the server posts its RECV 300 ms late, and the client may come again without end.",
+        "A SEND takes up a RECV. If there is none the responder answers with an RNR NAK, receiver not ready, and discards the message. The \
+         NAK carries a time: the requester waits at least so long and sends the message again. How often it may do so the responder's side \
+         says when the connection is made, 0 to 7 times, and 7 means without end.",
+        "The time is an attribute of the *responder's* queue pair. Connections by RDMA CM have 655.36 ms on this kernel, for which the NAK \
+         carries the code 0; those that `--no-cm` makes by hand ask for 0.64 ms. rxe counts in ticks of the kernel's clock, 4 ms, and \
+         rounds this time up. In both runs the server posts its RECV 300 ms late, and the client may come again without end.",
     ],
     runs: &[
         LessonRun {

@@ -42,11 +42,12 @@ pub(crate) const LESSON: Lesson = Lesson {
     question: "How much of a message's cost is the program's own, and how is it saved?",
     before: &[
         "The program posts work requests, by a call each or several in a list by one call. A request may be *signalled*, then it makes a \
-         completion; the completion of one says that all before it are done too, so it is enough to signal each n-th. And there are two ways \
-         to wait for completions: *poll* the completion queue again and again, or sleep until an *event* says that there is something.",
-        "The first run sends 64 messages three times, with a post and a signal for each 1, 4 and 16 of them. The second sends 150, one at a \
-         time, by events and then by polling, while the switch holds each message for 20 ms; the shell tells how much processor time each of \
-         the two took.",
+         completion; the completion of one says that all before it are done too, so it is enough to signal each n-th. And there are two \
+         ways to wait for completions: *poll* the completion queue again and again, or sleep until an *event* says that there is \
+         something.",
+        "The first run sends 64 messages three times, with a post and a signal for each 1, 4 and 16 of them. The second sends 150, one at \
+         a time, by events and then by polling, while the switch holds each message for 20 ms; the shell tells how much processor time \
+         each of the two took.",
     ],
     runs: &[
         LessonRun {
@@ -129,12 +130,12 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "On SoftRoCE each post is a system call, on a card a write to the device's memory; in both cases lists and rare signals divide that \
-         cost by their length, and the wire shows no difference. The rate gains by it as long as the calls are what takes the time, and no more where the wire is. \
-         Until a signalled request behind it has completed, nobody knows that an unsignalled one is done, and its buffer must be left alone. \
-         At least one request in a queue's length must be signalled, or the queue \
-         fills and nothing ever tells that there is room.",
-        "Polling sees a completion at once and burns a processor while it looks; events cost a wake-up each and leave the processor to others. \
-         Programs that must be fast poll while they are busy and sleep when they are not.",
+        "On SoftRoCE each post is a system call, on a card a write to the device's memory; in both cases lists and rare signals divide \
+         that cost by their length, and the wire shows no difference. The rate rises by it only as long as the calls are what takes the \
+         time. Until a signalled request behind it has completed, nobody knows that an unsignalled one is done, and its buffer must be \
+         left alone. At least one request in a queue's length must be signalled, or the queue fills and nothing ever tells that there is \
+         room.",
+        "Polling sees a completion at once and burns a processor while it looks; events cost a wake-up each and leave the processor to \
+         others. Programs that must be fast poll while they are busy and sleep when they are not.",
     ],
 };

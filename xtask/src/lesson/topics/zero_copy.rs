@@ -48,12 +48,13 @@ pub(crate) const LESSON: Lesson = Lesson {
     title: "Copies and zero copies: RDMA against TCP",
     question: "The same bytes over RDMA and over TCP: what does each cost?",
     before: &[
-        "With TCP each message passes through the kernel: the program calls it to send, the kernel copies the bytes into buffers of its own and \
-         cuts them into segments; on the other side it copies them out again when the program calls to receive. With RDMA the device takes \
-         the bytes from the program's registered memory and puts them into the peer's: *zero copy*. The program hands requests over in a queue that \
-         it shares with the device; with a card the kernel has no part in that.",
-        "SoftRoCE has no such device: kernel threads do its work, and copy; each post calls the kernel, to wake them. So the number of posts and the \
-         bytes are those of RDMA here, and processor time is not. The bench posts a quarter of its depth by one call: with `--depth 16` four messages. 64 messages of 64 KiB go over an RDMA connection, then over a TCP stream, by the same two programs.",
+        "With TCP each message passes through the kernel: the program calls it to send, the kernel copies the bytes into buffers of its \
+         own and cuts them into segments; on the other side it copies them out again when the program calls to receive. With RDMA the \
+         device takes the bytes from the program's registered memory and puts them into the peer's: *zero copy*. The program hands \
+         requests over in a queue that it shares with the device; with a card the kernel has no part in that.",
+        "SoftRoCE has no such device: kernel threads do its work, and copy; each post calls the kernel, to wake them. So the number of \
+         posts and the bytes are those of RDMA here, and processor time is not. The bench posts a quarter of its depth by one call: with \
+         `--depth 16` four messages. 64 messages of 64 KiB go over an RDMA connection, then over a TCP stream, by the same two programs.",
     ],
     runs: &[LessonRun {
         name: "both",
@@ -135,9 +136,10 @@ pub(crate) const LESSON: Lesson = Lesson {
         },
     ],
     answer: &[
-        "On the wire they cost much the same. What RDMA saves is on the computers. With a card there is no call of the kernel for a message, and no copy on either side; \
-         for a WRITE or a READ no program runs on the other side. Of that this run shows the calls alone: 16 in place of 64.",
-        "On SoftRoCE the kernel's threads do what the card would, copy and compute a checksum over each packet. Times and processor time above \
-         are theirs, so they say nothing of cards; the calls and the bytes do.",
+        "On the wire they cost much the same. What RDMA saves is on the computers. With a card there is no call of the kernel for a \
+         message, and no copy on either side; for a WRITE or a READ no program runs on the other side. Of that this run shows the calls \
+         alone: 16 in place of 64.",
+        "On SoftRoCE the kernel's threads do what the card would, copy and compute a checksum over each packet. Times and processor time \
+         above are theirs, so they say nothing of cards; the calls and the bytes do.",
     ],
 };
